@@ -1,0 +1,118 @@
+# Everything a person or CI runs, from a bare machine with Python 3.11. `make help` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check
+LOCKED := $(VENV)/.locked
+READY := $(VENV)/.ready
+UV_VERSION := 0.13.9
+
+# make run SIM=1 [SIM_PORT=8701] [SIM_SEED=1] [SIM_ROWS=folder of recorded rows]
+SIM ?=
+SIM_PORT ?= 8701
+SIM_SEED ?= 1
+SIM_ROWS ?=
+# make demo [ROWS=folder of recorded rows]
+ROWS ?=
+
+.PHONY: help setup run run-sim test test-long lint format lock bench demo incident clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+setup: $(READY) ## make the virtual environment (.venv) and install everything locked into it
+
+# Made anew when the lock changes, so that nothing that left the lock lingers.
+$(LOCKED): requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "mdcache needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' \
+	  || { echo "this Python has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "making $(VENV) from requirements-dev.lock …"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The project itself, editable; its build backend is in the lock, so this needs no network.
+$(READY): $(LOCKED) pyproject.toml
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+run: $(READY) ## serve, in memory, with no other server; SIM=1: with a simulated exchange beside it
+ifeq ($(SIM),)
+	@exec $(VENV)/bin/mdcache serve
+else
+	@$(MAKE) run-sim
+endif
+
+# Both run in the background of one shell, which waits for whichever ends first, then ends the other.
+run-sim: $(READY)
+	@mkdir -p .run/sim/state; \
+	url=http://127.0.0.1:$(SIM_PORT); \
+	finish() { trap - EXIT; trap '' INT TERM; kill $$sim $${daemon-} 2>/dev/null || true; wait || true; }; \
+	$(VENV)/bin/mdcache sim --host 127.0.0.1 --port $(SIM_PORT) --seed $(SIM_SEED) \
+	  $(if $(SIM_ROWS),--rows '$(SIM_ROWS)') & sim=$$!; \
+	trap finish EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
+	for try in {1..150}; do \
+	  kill -0 $$sim 2>/dev/null || { echo "the simulated exchange did not start" >&2; exit 1; }; \
+	  if (exec 3<>/dev/tcp/127.0.0.1/$(SIM_PORT)) 2>/dev/null; then break; fi; \
+	  if [ $$try = 150 ]; then echo "the simulated exchange does not answer on $$url" >&2; exit 1; fi; \
+	  sleep 0.2; \
+	done; \
+	MDCACHE_SPOT_URL=$$url MDCACHE_USDM_URL=$$url MDCACHE_COINM_URL=$$url \
+	  MDCACHE_STATE_DIR="$$PWD/.run/sim/state" MDCACHE_EGRESS=sim \
+	  $(VENV)/bin/mdcache serve & daemon=$$!; \
+	wait -n $$sim $$daemon
+
+test: $(READY) ## run the whole suite, with the coverage floor
+	@$(PY) -m coverage erase
+	@$(PY) -m coverage run -m pytest
+	@$(PY) -m coverage combine --quiet
+	@$(PY) -m coverage report
+	@echo "slow jobs, not run here: make test-long, make bench, make demo, make incident"
+
+test-long: $(READY) ## run the long tests, with many more hypothesis examples
+	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long -m long
+
+# All four speak, whatever the others say.
+lint: $(READY) ## ruff (rules and format), mypy, import-linter
+	@failed=0; \
+	$(PY) -m ruff check || failed=1; \
+	$(PY) -m ruff format --check || failed=1; \
+	$(PY) -m mypy || failed=1; \
+	$(VENV)/bin/lint-imports || failed=1; \
+	exit $$failed
+
+format: $(READY) ## let ruff format the code and fix what it can
+	@$(PY) -m ruff format
+	@$(PY) -m ruff check --fix
+
+bench: $(READY) ## measure
+	@$(PY) -m bench
+
+demo: $(READY) ## the demonstration; ROWS=folder of recorded rows
+	@$(PY) -m bench.demo $(if $(ROWS),ROWS='$(ROWS)')
+
+incident: $(READY) ## replay the incident, with and without mdcache
+	@$(PY) -m bench.incident
+
+# Resolves the ranges of pyproject.toml for every platform and Python >= 3.11. uv lives in a folder of
+# its own; the header and the index's address stay out, so that the files are the same wherever made.
+UV_COMPILE = .run/lock/bin/uv pip compile --quiet --no-config --upgrade --universal --python-version 3.11 \
+  --generate-hashes --no-header --no-emit-index-url --no-annotate
+
+lock: ## write requirements.lock and requirements-dev.lock anew, from the ranges in pyproject.toml
+	@test -x .run/lock/bin/uv || { $(PYTHON) -m venv .run/lock && .run/lock/bin/pip install -qq uv==$(UV_VERSION); }
+	@$(UV_COMPILE) pyproject.toml -o requirements.lock
+	@$(UV_COMPILE) pyproject.toml --group dev --constraint requirements.lock -o requirements-dev.lock
+
+clean: ## remove everything that was made, the virtual environment too
+	@rm -rf $(VENV) .run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+	  .import_linter_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,291 @@
+"""The data path of a kline question, in one sitting.
+
+    question -> prepare: clock and symbol known?
+    plan -> Serve                                         the answer
+         -> Read -> flight (joined or started) -> merge   and plan again; each round knows more
+
+Where Binance can't be asked, or fails, an older tail may stand in, marked, inside the caller's limits.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mdcache.cache.directory import Directory
+from mdcache.cache.flights import Flight, Flights
+from mdcache.cache.library import Library
+from mdcache.candles.freshness import Floor, Wishes, fresh_floor, stale_floor, tail_ttl_ms
+from mdcache.candles.plan import Read, Serve, plan
+from mdcache.candles.series import Series
+from mdcache.candles.voids import Void
+from mdcache.candles.window import Form, Window
+from mdcache.clock import Clock, Instant
+from mdcache.errors import AskFailed, BrokenBody, CannotAsk, DeadlinePassed, MdcacheError, NotCached
+from mdcache.exchange.questions import Question
+from mdcache.exchange.weights import page_limit
+from mdcache.upstream.clocksync import ExchangeClocks
+from mdcache.upstream.governor import Governor, Lane, Turn
+
+_ROUNDS = 8  # reads that one question may lead to, one after the other
+_DAY_MS = 86_400_000
+_SETTLED_S = 3_600  # lifetime told for settled rows: they are final, but a revision may come
+_IMMUTABLE_S = 31_536_000
+
+
+class How(StrEnum):
+    """How an answer came about; the first four are RFC 9211's words for why something was forwarded."""
+
+    MISS = "uri-miss"
+    PARTIAL = "partial"
+    REFRESHED = "stale"
+    REQUESTED = "request"
+    HIT = "hit"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: its name from the configured list (or empty), and its lane."""
+
+    name: str = ""
+    lane: Lane = Lane.NORMAL
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer and where it comes from.
+
+    `as_of_ms`: exchange time. `lifetime_s`: from the as-of. `stands_until_ms`: exchange time after which it may
+    not be shown again without a look at the series. `settled`: no row of it comes from the tail, so its as-of is
+    now whenever it is shown. `versions`: of the series when it was built. `marked`: past its TTL.
+    """
+
+    body: bytes
+    rows: int
+    as_of_ms: int
+    lifetime_s: float
+    stands_until_ms: int
+    how: How
+    collapsed: bool
+    marked: bool
+    settled: bool
+    immutable: bool
+    series: Series
+    versions: tuple[int, int]
+
+    def stands(self, now: Instant) -> bool:
+        """Whether it may be shown again as it is."""
+        versions = (self.series.settled_version, 0 if self.settled else self.series.tail_version)
+        return now.late_ms <= self.stands_until_ms and versions == self.versions
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Settings the data path works by, in seconds."""
+
+    deadline_s: float
+    max_stale_s: float
+    open_ttls_s: dict[str, float]
+
+
+@dataclass(slots=True)
+class _Trip:
+    """What one question has been through so far."""
+
+    question: Question
+    wishes: Wishes
+    caller: Caller
+    series: Series
+    open_ttl_ms: int
+    trading: bool
+    floor: Floor
+    deadline_s: float
+    how: How = How.HIT
+    collapsed: bool = True
+
+    def ttl_ms(self, now: Instant) -> int:
+        """How long the tail that is there now is fresh."""
+        return tail_ttl_ms(self.series.tail, self.open_ttl_ms, now, trading=self.trading)
+
+
+class Candles:
+    """Answers kline questions from what is known, and has the rest read."""
+
+    def __init__(
+        self,
+        library: Library,
+        flights: Flights,
+        directory: Directory,
+        clocks: ExchangeClocks,
+        governor: Governor,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self._library = library
+        self._flights = flights
+        self._directory = directory
+        self._clocks = clocks
+        self._governor = governor
+        self._clock = clock
+        self._limits = limits
+
+    async def answer(self, question: Question, wishes: Wishes, caller: Caller) -> Answer:
+        """The answer to `question` as fresh as `wishes` say; raises what `errors.py` tells."""
+        deadline_s = self._clock.now() + self._limits.deadline_s
+        await self._prepare(question, deadline_s)
+        trip = self._depart(question, wishes, caller, deadline_s)
+        try:
+            served, now = await self._serve(trip)
+        except (CannotAsk, AskFailed):
+            older = self._stand_in(trip)
+            if older is None:
+                raise
+            return older
+        return self._arrive(trip, served, now, marked=False)
+
+    async def _prepare(self, question: Question, deadline_s: float) -> None:
+        """Know the market's clock and that the symbol exists; at most until the deadline."""
+        try:
+            async with asyncio.timeout(max(0.0, deadline_s - self._clock.now())):
+                await self._clocks.ensure(question.key.market)
+                await self._directory.check(question)
+        except TimeoutError as error:
+            raise DeadlinePassed(1.0, "no answer from Binance in time") from error
+        question.check_span()
+
+    def _depart(self, question: Question, wishes: Wishes, caller: Caller, deadline_s: float) -> _Trip:
+        series = self._library.get(question)
+        now = self._clocks.now(question.key.market)
+        trading = self._directory.symbols(question.key.market).trades(question)
+        open_ttl_ms = int(self._limits.open_ttls_s[question.key.interval] * 1000)
+        floor = fresh_floor(wishes, tail_ttl_ms(series.tail, open_ttl_ms, now, trading=trading), now)
+        floor = Floor(min(floor.as_of_ms, now.ms))  # a moment ahead of our clock can only mean now
+        return _Trip(question, wishes, caller, series, open_ttl_ms, trading, floor, deadline_s)
+
+    async def _serve(self, trip: _Trip) -> tuple[Serve, Instant]:
+        for _ in range(_ROUNDS):
+            now = self._clocks.now(trip.question.key.market)
+            step = self._plan(trip, trip.floor, now)
+            if isinstance(step, Serve):
+                return step, now
+            if trip.wishes.only_if_cached:
+                raise NotCached
+            await self._read(trip, step, now)
+        raise BrokenBody("no-progress", str(trip.series.key))
+
+    def _plan(self, trip: _Trip, floor: Floor, now: Instant) -> Serve | Read:
+        """Plan as of the tail where it will be shown: coinm's windows hang on that moment."""
+        tail = trip.series.tail
+        as_of_ms = tail.as_of_ms if tail is not None and floor.admits(tail, now) else now.ms
+        return plan(trip.series, trip.question.ask(as_of_ms), floor, now)
+
+    async def _read(self, trip: _Trip, step: Read, now: Instant) -> None:
+        series, tail = trip.series, trip.series.tail
+        if trip.how is How.HIT:
+            trip.how = _why(trip, step)
+        crossed = step.refresh and tail is not None and tail.crossed(now.late_ms)
+        if step.refresh and not trip.wishes.no_cache:
+            self._prefer_stale(trip, step)
+        flights: list[Flight] = []
+        for window in step.windows:
+            turn = Turn(trip.caller.lane, trip.deadline_s, trip.caller.name, crossed, paced=step.refresh)
+            flight, shared = self._flights.join(series, window, trip.floor, turn, _reason(step, crossed=crossed))
+            flights.append(flight)
+            trip.collapsed = trip.collapsed and shared
+        for flight in flights:
+            await self._flights.land(flight, trip.deadline_s)
+
+    def _prefer_stale(self, trip: _Trip, step: Read) -> None:
+        """Where this lane can't be asked now, ages stretch before anybody waits or is refused (6.5.6)."""
+        weight = sum(window.weight(trip.series.rule) for window in step.windows)
+        refusal = self._governor.refusal_now(trip.question.key.market, trip.caller.lane, weight, paced=True)
+        if refusal is not None and isinstance(self._plan_stale(trip), tuple):
+            raise refusal
+
+    def _plan_stale(self, trip: _Trip) -> tuple[Serve, Instant] | None:
+        now = self._clocks.now(trip.question.key.market)
+        ttl_ms = trip.ttl_ms(now)
+        floor = stale_floor(trip.wishes, ttl_ms, max(int(self._limits.max_stale_s * 1000), ttl_ms), now)
+        step = self._plan(trip, floor, now)
+        return (step, now) if isinstance(step, Serve) else None
+
+    def _stand_in(self, trip: _Trip) -> Answer | None:
+        """An older answer within the caller's limits, with the mark where its tail is past its TTL."""
+        found = self._plan_stale(trip)
+        if found is None:
+            return None
+        served, now = found
+        tail = trip.series.tail
+        marked = served.reaches_tail and tail is not None and not trip.floor.admits(tail, now)
+        trip.how = How.HIT
+        return self._arrive(trip, served, now, marked=marked)
+
+    def _arrive(self, trip: _Trip, served: Serve, now: Instant, *, marked: bool) -> Answer:
+        series, tail = trip.series, trip.series.tail
+        self._library.served(series, served)
+        self._look_again(trip, served, now)
+        if served.reaches_tail and tail is not None:
+            as_of_ms = tail.as_of_ms
+            ttl_ms = trip.ttl_ms(now)
+            until_ms = as_of_ms + ttl_ms
+            close = tail.newest_close_ms
+            if close is not None and close >= as_of_ms:
+                until_ms = min(until_ms, close)
+            lifetime_s = ttl_ms / 1000
+            immutable = False
+        else:
+            as_of_ms = now.ms
+            until_ms = now.ms + _SETTLED_S * 1000
+            immutable = _immutable(trip.question, served, series, now)
+            lifetime_s = _IMMUTABLE_S if immutable else _SETTLED_S
+        settled = not served.reaches_tail
+        return Answer(
+            body=served.body(),
+            rows=served.rows,
+            as_of_ms=as_of_ms,
+            lifetime_s=lifetime_s,
+            stands_until_ms=-1 if marked else until_ms,
+            how=trip.how,
+            collapsed=trip.collapsed and trip.how is not How.HIT,
+            marked=marked,
+            settled=settled,
+            immutable=immutable,
+            series=series,
+            versions=(series.settled_version, 0 if settled else series.tail_version),
+        )
+
+    def _look_again(self, trip: _Trip, served: Serve, now: Instant) -> None:
+        """Emptiness that is believed no more is read again behind the answer; the second answer after shows it."""
+        series = trip.series
+        for void in series.voids.due(served.lo_ms, served.hi_ms, now.ms, trip.open_ttl_ms):
+            window = _check_window(series, void)
+            turn = Turn(Lane.NORMAL, self._clock.now() + self._limits.deadline_s)
+            try:
+                self._flights.join(series, window, Floor(0), turn, "check")
+            except MdcacheError:
+                return  # the same read failed less than a second ago; somebody will ask again
+
+
+def _immutable(question: Question, served: Serve, series: Series, now: Instant) -> bool:
+    """Both ends are given, all rows are settled and over a day old, and no emptiness among them may still fill."""
+    end = question.end_ms
+    if not question.bounded or end is None or end + question.interval.length_ms + _DAY_MS > now.early_ms:
+        return False
+    return not series.voids.touch(served.lo_ms, served.hi_ms)
+
+
+def _check_window(series: Series, void: Void) -> Window:
+    rows = series.interval.count(void.start_ms, void.end_ms) + 1
+    limit = page_limit(series.rule, rows) if rows <= series.rule.max_limit else page_limit(series.rule, 1)
+    return Window(Form.RANGE, void.start_ms, void.end_ms, limit)
+
+
+def _why(trip: _Trip, step: Read) -> How:
+    if step.refresh:
+        return How.REQUESTED if trip.wishes.no_cache or trip.wishes.min_as_of_ms is not None else How.REFRESHED
+    return How.PARTIAL if len(trip.series.coverage) or trip.series.tail is not None else How.MISS
+
+
+def _reason(step: Read, *, crossed: bool) -> str:
+    if crossed:
+        return "close"
+    return "refresh" if step.refresh else "rows"

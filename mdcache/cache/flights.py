@@ -1,0 +1,259 @@
+"""Flights: reads in the air, each shared by all who wait for what it brings (6.3).
+
+A flight owns its task. Who waits for it shields it: a leaving client cancels nothing. It queues with the best
+lane and the latest deadline of its waiters, its window grows until it is sent, and what it brings is merged
+whether or not somebody still waits.
+"""
+
+import asyncio
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mdcache.cache.library import Library
+from mdcache.candles.freshness import Floor
+from mdcache.candles.series import Doubt, ReadAt, Series
+from mdcache.candles.window import Form, Window
+from mdcache.clock import Clock, Instant
+from mdcache.errors import AskFailed, DeadlinePassed, MdcacheError
+from mdcache.events import BodyOdd, Collapsed, Events, Failed, Retried, Revised, RowsRead
+from mdcache.exchange.questions import wire_headers, wire_query
+from mdcache.exchange.rows import Expected, Row, read_page
+from mdcache.upstream.governor import Governor, Reply, Turn, Wire
+
+MAX_BODY_BYTES = 4 << 20  # a page of 1,500 rows takes 0.3 MB
+_ERROR_BELIEVED_S = 1.0  # 6.3.3
+_LAG_PAUSES_S = (0.25, 0.5, 1.0, 2.0)  # a lagging replica has caught up with our last read after these, near enough
+_FUTURE_MS = 10_000  # spot itself pulls times into ..now + 10 s: changelog 2024-12-09
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A reply that passed every check, and what it lacks of what we have."""
+
+    rows: list[Row]
+    read: ReadAt
+    doubt: Doubt | None
+    oddity: str
+
+
+class Flight:
+    """One read of one series, as the governor sees it (its `Read`), and as those who share it do."""
+
+    def __init__(self, series: Series, window: Window, turn: Turn, reason: str) -> None:
+        self.series = series
+        self.window = window
+        self.turn = turn
+        self.reason = reason
+        self.market = series.key.market
+        self.endpoint = series.key.kind
+        self.sealed = False
+        self.sent: Instant | None = None
+        self.sealed_at_s = 0.0
+        self.task: asyncio.Task[None] | None = None
+        self.clock_now: Callable[[], tuple[float, Instant]] = lambda: (0.0, Instant(0, 0))
+
+    def weight(self) -> int:
+        """What it would cost if it were sent now."""
+        return self.window.weight(self.series.rule)
+
+    def seal(self) -> Wire:
+        """The request's bytes; from here on the window does not grow."""
+        self.sealed = True
+        self.sealed_at_s, self.sent = self.clock_now()
+        window, key = self.window, self.series.key
+        query = wire_query(key, window.start_ms, window.end_ms, window.limit)
+        return Wire(self.series.rule.path, query, wire_headers(key), self.weight(), MAX_BODY_BYTES)
+
+    def accept(self, reply: Reply) -> Landed:
+        """The rows of the reply; `BrokenBody` where it is not an answer to this window."""
+        window, series = self.window, self.series
+        latest = reply.received.late_ms + _FUTURE_MS
+        expected = Expected(
+            series.interval,
+            lo_ms=window.start_ms or 0,
+            hi_ms=latest if window.end_ms is None else min(window.end_ms, latest),
+            limit=window.limit,
+            zone_ms=series.zone_ms,
+            micros=series.key.micros,
+        )
+        page = read_page(reply.body, expected)
+        read = ReadAt(reply.sent.ms, reply.sent.early_ms, reply.settles)
+        return Landed(page.rows, read, series.doubt(page.rows, window, read), page.oddity)
+
+    def grow(self, other: Window) -> bool:
+        """Take `other` in as well, if nothing is sent yet and one call can bring both."""
+        grown = None if self.sealed else _union(self.window, other, self.series)
+        if grown is None:
+            return False
+        self.window = grown
+        return True
+
+
+class Flights:
+    """All flights in the air."""
+
+    def __init__(
+        self,
+        governor: Governor,
+        library: Library,
+        clock: Clock,
+        exchange_now: Callable[[Series], Instant],
+        events: Events,
+        stalled_after_s: float,
+    ) -> None:
+        self._governor = governor
+        self._library = library
+        self._clock = clock
+        self._exchange_now = exchange_now
+        self._events = events
+        self._stalled_after_s = stalled_after_s
+        self._by_series: dict[Series, list[Flight]] = {}
+        self._failed: dict[tuple[Series, Form, int | None, int | None], tuple[float, AskFailed]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(flights) for flights in self._by_series.values())
+
+    def join(self, series: Series, window: Window, floor: Floor, turn: Turn, reason: str) -> tuple[Flight, bool]:
+        """A flight that will bring (a part of) `window`, and whether it is somebody else's; starts one if none is.
+
+        Raises the error that this very window met less than a second ago.
+        """
+        for flight in self._by_series.get(series, []):
+            if self._serves(flight, window, floor):
+                _improve(flight.turn, turn)
+                self._events.emit(Collapsed(series.key.market))
+                return flight, True
+        self._raise_believed(series, window)
+        return self._start(Flight(series, window, turn, reason)), False
+
+    async def land(self, flight: Flight, deadline_s: float) -> None:
+        """Wait until `flight` has landed, or raise its error, or `DeadlinePassed` at `deadline_s`."""
+        task = flight.task
+        if task is None:
+            return
+        await asyncio.wait({task}, timeout=max(0.0, deadline_s - self._clock.now()))
+        if not task.done():
+            raise DeadlinePassed(1.0, "no answer from Binance in time")
+        if task.cancelled():
+            raise DeadlinePassed(1.0, "shutting down")
+        error = task.exception()
+        if error is not None:
+            raise copy.copy(error)
+
+    async def aclose(self) -> None:
+        """End what is in the air."""
+        tasks = [f.task for flights in self._by_series.values() for f in flights if f.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _serves(self, flight: Flight, window: Window, floor: Floor) -> bool:
+        if flight.task is None or flight.task.done():
+            return False
+        if flight.sealed and self._clock.now() - flight.sealed_at_s > self._stalled_after_s:
+            return False
+        if window.form is not Form.TAIL:
+            return _brings(flight.window, window, flight.series) or flight.grow(window)
+        if flight.window.form is not Form.TAIL:
+            return False
+        if flight.sent is None:
+            return flight.grow(window)
+        tail = flight.series.tail
+        close = tail.newest_close_ms if tail is not None else None
+        crossed = close is not None and flight.sent.ms <= close < self._exchange_now(flight.series).late_ms
+        return flight.sent.ms >= floor.as_of_ms and not crossed
+
+    def _start(self, flight: Flight) -> Flight:
+        series = flight.series
+        flight.clock_now = lambda: (self._clock.now(), self._exchange_now(series))
+        self._by_series.setdefault(series, []).append(flight)
+        self._library.pin(series.key)
+        flight.task = asyncio.get_running_loop().create_task(self._fly(flight), name=f"flight {series.key}")
+        flight.task.add_done_callback(lambda task: self._ended(flight, task))
+        return flight
+
+    async def _fly(self, flight: Flight) -> None:
+        series = flight.series
+        landed = await self._governor.fetch(flight)
+        pauses = iter(_LAG_PAUSES_S)
+        again = landed.doubt is not None
+        while again and landed.doubt is not None:
+            self._events.emit(Retried(series.key.market, "shows-less"))
+            landed = await self._governor.fetch(flight)
+            pause = next(pauses, None) if landed.doubt is not None and landed.doubt.lagging else None
+            again = pause is not None
+            if pause is not None:
+                await self._clock.sleep(pause)
+        revisions = series.merge(landed.rows, flight.window, landed.read)
+        path = series.rule.path
+        self._events.emit(RowsRead(series.key.market, path, len(landed.rows), flight.reason))
+        if landed.oddity:
+            self._events.emit(BodyOdd(series.key.market, path, landed.oddity))
+        for revision in revisions:
+            self._events.emit(Revised(series.key.market, str(series.key), revision.open_ms, revision.was, revision.now))
+
+    def _ended(self, flight: Flight, task: "asyncio.Task[None]") -> None:
+        series = flight.series
+        flights = self._by_series[series]
+        flights.remove(flight)
+        if not flights:
+            del self._by_series[series]
+        self._library.unpin(series.key)
+        self._library.merged(series)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, AskFailed):
+            now_s = self._clock.now()
+            self._failed = {k: v for k, v in self._failed.items() if v[0] > now_s}
+            self._failed[_error_key(series, flight.window)] = (now_s + _ERROR_BELIEVED_S, error)
+        elif error is not None and not isinstance(error, MdcacheError):
+            self._events.emit(Failed("flight", f"{type(error).__name__}: {error}"))
+
+    def _raise_believed(self, series: Series, window: Window) -> None:
+        believed = self._failed.get(_error_key(series, window))
+        if believed is not None and self._clock.now() < believed[0]:
+            raise copy.copy(believed[1])
+
+
+def _error_key(series: Series, window: Window) -> tuple[Series, Form, int | None, int | None]:
+    return series, window.form, window.start_ms, window.end_ms
+
+
+def _improve(turn: Turn, by: Turn) -> None:
+    turn.lane = min(turn.lane, by.lane, key=lambda lane: lane.rank)
+    turn.drop_at_s = max(turn.drop_at_s, by.drop_at_s)
+    turn.crossed = turn.crossed or by.crossed
+    turn.paced = turn.paced and by.paced
+
+
+def _brings(flying: Window, wanted: Window, series: Series) -> bool:
+    """Whether the reply to `flying` will bring the end of `wanted` from which its reader goes on."""
+    span = flying.limit * series.interval.length_ms
+    at = wanted.end_ms if wanted.start_ms is None or series.rule.nearest_end else wanted.start_ms
+    if at is None:
+        return False
+    start, end = flying.start_ms, flying.end_ms
+    if flying.form is Form.TAIL:
+        return False  # it lands soon, and the plan after it knows better
+    if flying.form is Form.BACK or (flying.form is Form.RANGE and series.rule.nearest_end):
+        return end is not None and max(end - span, start or 0) < at <= end
+    return start is not None and start <= at < start + span and (end is None or at <= end)
+
+
+def _union(mine: Window, other: Window, series: Series) -> Window | None:
+    """One window that asks for both, if they are of one form, near enough, and fit a page."""
+    if mine.form is not other.form:
+        return None
+    limit = max(mine.limit, other.limit)
+    if mine.form is Form.TAIL:
+        return Window(Form.TAIL, None, None, limit)
+    length, cap = series.interval.length_ms, series.rule.max_limit
+    if mine.form is Form.FORWARD and mine.start_ms is not None and other.start_ms is not None:
+        start = min(mine.start_ms, other.start_ms)
+        rows = (max(mine.start_ms + mine.limit * length, other.start_ms + other.limit * length) - start) // length
+        return Window(Form.FORWARD, start, None, min(cap, rows)) if rows <= cap + cap // 2 else None
+    if mine.form is Form.BACK and mine.end_ms is not None and other.end_ms is not None:
+        end = max(mine.end_ms, other.end_ms)
+        rows = (end - min(mine.end_ms - mine.limit * length, other.end_ms - other.limit * length)) // length
+        return Window(Form.BACK, None, end, min(cap, rows)) if rows <= cap + cap // 2 else None
+    return None

@@ -1,0 +1,315 @@
+"""One series: what we know of it, and the one door through which a reply's rows become knowledge.
+
+A series is blocks of settled rows with their coverage, plus the tail. `doubt` says whether a reply shows less
+than we have, `merge` takes it in. Nothing here waits, reads a clock or asks anybody.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mdcache.candles.block import Block, Shelf
+from mdcache.candles.coverage import Coverage
+from mdcache.candles.tail import Tail
+from mdcache.candles.voids import Void, Voids
+from mdcache.candles.window import Form, Proof, Window, prove
+from mdcache.errors import BrokenBody
+from mdcache.exchange.intervals import INTERVALS
+from mdcache.exchange.markets import KlinePath
+from mdcache.exchange.questions import SeriesKey
+from mdcache.exchange.rows import Row
+
+_FOREVER = 1 << 62
+_BLANKS = 16
+_MONTH_SLACK_MS = 4 * 86_400_000  # 28 days are the least a month has, 31 the most; one more for good measure
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When a closed row counts as final (6.2.2), in milliseconds."""
+
+    settle_ms: int
+    confirm_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAt:
+    """When a reply was sent for: `as_of_ms` in exchange time, `early_ms` its earliest possible value.
+
+    `settles`: whether the exchange's clock is trusted enough for rows to settle by it.
+    """
+
+    as_of_ms: int
+    early_ms: int
+    settles: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A reply shows less than we have. `lagging`: as the exchange stood before our own tail was read."""
+
+    what: str
+    lagging: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A row shown as closed that Binance prints differently now; `now` is empty where it is gone."""
+
+    open_ms: int
+    was: bytes
+    now: bytes
+
+
+class Series:
+    """Knowledge of one series.
+
+    `settled_version` moves when something known changed (a revision, a hole filled, a purge), `tail_version`
+    when the tail was replaced: an answer built from older versions no longer stands.
+    """
+
+    __slots__ = (
+        "blanks",
+        "coverage",
+        "interval",
+        "key",
+        "merged_ms",
+        "policy",
+        "rule",
+        "settled_version",
+        "shelf",
+        "tail",
+        "tail_version",
+        "voids",
+        "zone_ms",
+    )
+
+    def __init__(
+        self,
+        key: SeriesKey,
+        rule: KlinePath,
+        policy: Policy,
+        changed: Callable[[Block | None, Block | None], None] = lambda _old, _new: None,
+    ) -> None:
+        self.key = key
+        self.rule = rule
+        self.policy = policy
+        self.interval = INTERVALS[key.interval]
+        self.zone_ms = key.zone_minutes * 60_000
+        self.shelf = Shelf(self.interval.length_ms, changed)
+        self.coverage = Coverage()
+        self.voids = Voids()
+        self.tail: Tail | None = None
+        self.blanks: list[tuple[int, int]] = []  # inclusive spans a back read showed empty, which proves nothing
+        self.merged_ms = -1  # as-of of the newest reply taken in
+        self.settled_version = 0
+        self.tail_version = 0
+
+    def next_open(self, open_ms: int) -> int:
+        """Nominal end of the bucket that opened at `open_ms`."""
+        return self.interval.next_open(open_ms, self.zone_ms)
+
+    def newest_known(self) -> Row | int | None:
+        """The newest row of the tail; else the open time of the newest settled row the tail joins."""
+        if self.tail is None:
+            return None
+        if self.tail.rows:
+            return self.tail.rows[-1]
+        joined = self.coverage.at(self.tail.start_ms - 1)
+        return None if joined is None else self.shelf.last_open(joined[0], self.tail.start_ms)
+
+    def doubt(self, rows: list[Row], window: Window, read: ReadAt) -> Doubt | None:
+        """How the reply shows less than we have, if it does; `BrokenBody` if it is empty where rows are known."""
+        if read.as_of_ms < self.merged_ms:
+            return None
+        full = len(rows) == window.limit
+        newest_first = window.start_ms is None or (window.form is Form.RANGE and self.rule.nearest_end)
+        lo = window.start_ms or 0
+        hi = _FOREVER if window.end_ms is None else window.end_ms + 1
+        if newest_first and rows:
+            if window.start_ms is None and not full and self.shelf.last_open(0, rows[0].open_ms) is not None:
+                return Doubt(f"short, though rows before {rows[0].open_ms} are known", lagging=False)
+            lo = rows[0].open_ms if full or window.start_ms is None else lo
+        elif full:
+            hi = rows[-1].open_ms + 1
+        shown = {row.open_ms: row for row in rows}
+        known = self._known_between(lo, hi)
+        if known and not rows:
+            raise BrokenBody("empty", f"{len(known)} rows are known there")
+        newest = self.newest_known() if hi == _FOREVER else None
+        newest_open = newest.open_ms if isinstance(newest, Row) else newest
+        if newest_open is not None and rows and rows[-1].open_ms < newest_open:
+            return Doubt(f"lacks our newest row {newest_open}", lagging=True)
+        for open_ms, raw, trades in known:
+            row = shown.get(open_ms)
+            if row is None:
+                return Doubt(f"lacks {open_ms}", lagging=False)
+            if row.raw != raw and row.trades < (_trades(raw) if trades is None else trades):
+                return Doubt(f"fewer trades in {open_ms}", lagging=open_ms == newest_open)
+        return None
+
+    def merge(self, rows: list[Row], window: Window, read: ReadAt) -> list[Revision]:
+        """Take in the whole reply to `window`; returns what it changed of what was shown as closed."""
+        proof = prove(window, rows, self.rule, read.as_of_ms, self.policy.confirm_ms)
+        self._note_blanks(rows, window, read)
+        if proof is None:
+            return []
+        if read.as_of_ms < self.merged_ms:
+            self._fill(rows, proof, read)
+            return []
+        self.merged_ms = read.as_of_ms
+        if not proof.tail and self.tail is not None and proof.hi_ms > self.tail.start_ms:
+            proof = Proof(proof.lo_ms, self.tail.start_ms, tail=False)
+        rows = [row for row in rows if row.open_ms >= proof.lo_ms and (proof.tail or row.open_ms < proof.hi_ms)]
+        if proof.lo_ms >= proof.hi_ms and not proof.tail:
+            return []
+        return self._take(rows, proof, read)
+
+    def blank_at(self, t: int) -> bool:
+        """Whether a back read has shown nothing at `t`: asking it again would teach nothing."""
+        return any(lo <= t <= hi for lo, hi in self.blanks)
+
+    def forget(self) -> None:
+        """Know nothing any more (a purge)."""
+        for block in list(self.shelf.blocks()):
+            self.shelf.drop(block.index)
+        self.coverage = Coverage()
+        self.voids = Voids()
+        self.tail = None
+        self.blanks = []
+        self.settled_version += 1
+        self.tail_version += 1
+
+    def evict(self, index: int) -> None:
+        """Give up block `index` and its part of the coverage."""
+        start, end = self.shelf.span(index)
+        self.shelf.drop(index)
+        self.coverage.cut(start, end)
+        self.voids.clear(start, end)
+
+    def _note_blanks(self, rows: list[Row], window: Window, read: ReadAt) -> None:
+        if window.start_ms is not None:
+            return
+        end = read.as_of_ms if window.end_ms is None else window.end_ms
+        self.blanks = [(lo, hi) for lo, hi in self.blanks if self.coverage.gaps(lo, hi + 1)][-_BLANKS:]
+        if len(rows) < window.limit:
+            self.blanks.append((0, rows[0].open_ms - 1 if rows else end))
+        if rows and self.next_open(rows[-1].open_ms) <= end:
+            self.blanks.append((rows[-1].open_ms + 1, end))
+
+    def _known_between(self, lo: int, hi: int) -> list[tuple[int, bytes, int | None]]:
+        """(open time, printed row, trades if at hand) of what was shown as closed, and of the newest row."""
+        known: list[tuple[int, bytes, int | None]] = [(t, raw, None) for t, raw in self.shelf.pairs(lo, hi)]
+        tail = self.tail
+        if tail is not None:
+            known += [
+                (row.open_ms, row.raw, row.trades)
+                for row in tail.rows
+                if lo <= row.open_ms < hi and (row.close_ms < tail.as_of_ms or row is tail.rows[-1])
+            ]
+        return known
+
+    def _take(self, rows: list[Row], proof: Proof, read: ReadAt) -> list[Revision]:
+        tail = self.tail or Tail(0, (), -1)
+        held = dict(self.shelf.pairs(proof.lo_ms, _FOREVER if proof.tail else proof.hi_ms))
+        before = {row.open_ms: row for row in tail.rows}
+        since = self._since(rows, before, tail.since_ms, read) if proof.tail else {}
+        revisions = self._revisions(rows, held, tail, proof)
+        if revisions or any(row.open_ms not in held and self.coverage.at(row.open_ms) for row in rows):
+            self.settled_version += 1
+        settled = self._settled_count(rows, held, since, read)
+        if settled < len(rows):
+            end = rows[settled].open_ms
+        elif proof.tail:
+            end = rows[-1].open_ms + 1 if rows else proof.lo_ms
+        else:
+            end = proof.hi_ms
+        past = _FOREVER if proof.tail else proof.hi_ms
+        self.shelf.replace(proof.lo_ms, past, rows[:settled])
+        self.coverage.cut(end, past)
+        self.coverage.add(proof.lo_ms, end)
+        self._note_voids(rows, settled, proof, end, read.as_of_ms)
+        if proof.tail:
+            kept = {t: s for t, s in since.items() if t >= end}
+            self.tail = Tail(end, tuple(rows[settled:]), read.as_of_ms, kept)
+            self.tail_version += 1
+        return revisions
+
+    def _settled_count(self, rows: list[Row], held: dict[int, bytes], since: dict[int, int], read: ReadAt) -> int:
+        """How many of the first rows are settled: they were, or they count as final by this read."""
+        surely = read.early_ms - self.policy.confirm_ms - self.interval.length_ms - _MONTH_SLACK_MS
+        for position, row in enumerate(rows):
+            if (row.open_ms < surely and read.settles) or held.get(row.open_ms) == row.raw:
+                continue
+            newer = position + 1 < len(rows)
+            if not self._final(row, since.get(row.open_ms), read, newer=newer):
+                return position
+        return len(rows)
+
+    def _final(self, row: Row, since_ms: int | None, read: ReadAt, *, newer: bool) -> bool:
+        """Rule 6.2.2. A cut close time may be that of a pause inside the bucket: its nominal end counts."""
+        if not read.settles:
+            return False
+        age = read.early_ms - max(row.close_ms, self.next_open(row.open_ms) - 1)
+        if age >= self.policy.confirm_ms:
+            return True
+        agreed = since_ms is not None and read.as_of_ms - since_ms >= self.policy.settle_ms
+        return newer and agreed and age >= self.policy.settle_ms
+
+    def _since(self, rows: list[Row], before: dict[int, Row], since: dict[int, int], read: ReadAt) -> dict[int, int]:
+        """For rows shown `settle_ms` after their end: as-of of the first read that showed them just so."""
+        found: dict[int, int] = {}
+        for row in reversed(rows):
+            age = read.early_ms - max(row.close_ms, self.next_open(row.open_ms) - 1)
+            if age >= self.policy.confirm_ms:
+                break
+            if age >= self.policy.settle_ms:
+                same = row.open_ms in before and before[row.open_ms].raw == row.raw
+                found[row.open_ms] = since.get(row.open_ms, read.as_of_ms) if same else read.as_of_ms
+        return found
+
+    def _revisions(self, rows: list[Row], held: dict[int, bytes], tail: Tail, proof: Proof) -> list[Revision]:
+        was = dict(held)
+        was |= {row.open_ms: row.raw for row in tail.rows if row.open_ms in tail.since_ms}
+        shown = {row.open_ms: row.raw for row in rows}
+        past = _FOREVER if proof.tail else proof.hi_ms
+        return [
+            Revision(open_ms, raw, shown.get(open_ms, b""))
+            for open_ms, raw in was.items()
+            if proof.lo_ms <= open_ms < past and shown.get(open_ms) != raw
+        ]
+
+    def _fill(self, rows: list[Row], proof: Proof, read: ReadAt) -> None:
+        """A reply older than what was merged since: it fills gaps with rows that are surely final, no more."""
+        hi = proof.hi_ms if self.tail is None else min(proof.hi_ms, self.tail.start_ms)
+        for start, end in self.coverage.gaps(proof.lo_ms, hi):
+            inside = [row for row in rows if start <= row.open_ms < end]
+            count = self._settled_count(inside, {}, {}, read)
+            known_to = end if count == len(inside) else inside[count].open_ms
+            self.shelf.replace(start, known_to, inside[:count])
+            self.coverage.add(start, known_to)
+            gap = Proof(start, known_to, tail=False)
+            self._note_voids(inside[:count], count, gap, known_to, read.as_of_ms)
+
+    def _note_voids(self, rows: list[Row], settled: int, proof: Proof, end: int, as_of_ms: int) -> None:
+        """Remember the emptiness in [proof.lo_ms, end), where `rows[:settled]` are all there is."""
+        self.voids.clear(proof.lo_ms, _FOREVER if proof.tail else proof.hi_ms)
+        around = self.coverage.at(proof.lo_ms)
+        if around is None:
+            return
+        left = self.shelf.last_open(around[0], proof.lo_ms)
+        right = rows[settled].open_ms if settled < len(rows) else self.shelf.first_open(end, around[1])
+        opens = [row.open_ms for row in rows[:settled]]
+        previous = left
+        for open_ms in [*opens, *([] if right is None else [right])]:
+            start = proof.lo_ms if previous is None else self.next_open(previous)
+            if start < open_ms and (previous is not None or open_ms - start >= self.interval.length_ms):
+                self.voids.note(Void(start, open_ms, as_of_ms, hole=previous is not None))
+            previous = open_ms
+        if right is None and not proof.tail:
+            start = proof.lo_ms if previous is None else self.next_open(previous)
+            if start < end:
+                self.voids.note(Void(start, end, as_of_ms, hole=False))
+
+
+def _trades(raw: bytes) -> int:
+    return int(raw.split(b",")[8])

@@ -1,0 +1,61 @@
+"""Voids: covered spans without a row, and how long such an emptiness is believed (6.2.6)."""
+
+from dataclasses import dataclass
+
+_DAY_MS = 86_400_000
+_FOR_EVER_AFTER_MS = 7 * _DAY_MS
+_SHARE_OF_AGE = 10
+
+
+def believed_ms(age_ms: int, ttl_ms: int) -> int:
+    """How long an emptiness of this age is believed: a tenth of it, at least the TTL, at most a day."""
+    return min(max(age_ms // _SHARE_OF_AGE, ttl_ms), _DAY_MS)
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """Nothing opens in [start_ms, end_ms), as read at `checked_ms`.
+
+    `hole`: there are rows on both sides; else it lies before the first row, or after the last of a window.
+    """
+
+    start_ms: int
+    end_ms: int
+    checked_ms: int
+    hole: bool
+
+
+class Voids:
+    """The voids of one series that may still fill; holes over seven days old are believed for ever and not kept."""
+
+    __slots__ = ("_by_start",)
+
+    def __init__(self) -> None:
+        self._by_start: dict[int, Void] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_start)
+
+    def note(self, void: Void) -> None:
+        """Remember `void`, unless it is a hole so old that it is believed for ever."""
+        if not (void.hole and void.checked_ms - void.start_ms > _FOR_EVER_AFTER_MS):
+            self._by_start[void.start_ms] = void
+
+    def clear(self, start: int, end: int) -> None:
+        """Forget voids that start in [start, end)."""
+        if self._by_start:
+            self._by_start = {t: void for t, void in self._by_start.items() if not start <= t < end}
+
+    def touch(self, lo: int, hi: int) -> bool:
+        """Whether any void that may still fill touches `lo`..`hi` (inclusive)."""
+        return any(void.start_ms <= hi and void.end_ms > lo for void in self._by_start.values())
+
+    def due(self, lo: int, hi: int, now_ms: int, ttl_ms: int) -> list[Void]:
+        """Voids that touch `lo`..`hi` (inclusive) and are not believed any more at `now_ms`."""
+        return [
+            void
+            for void in self._by_start.values()
+            if void.start_ms <= hi
+            and void.end_ms > lo
+            and now_ms - void.checked_ms >= believed_ms(now_ms - void.start_ms, ttl_ms)
+        ]

@@ -1,0 +1,122 @@
+"""The command line: reads options, hands over, and says what went wrong on stderr, without a traceback.
+
+Only this module uses typer and rich. What a command does lives elsewhere and is imported when it runs.
+Exit codes: 0 done; 1 it failed while running; 2 wrong settings or options.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mdcache import __version__
+from mdcache.errors import MdcacheError
+from mdcache.settings import Settings, SettingsError, effective, load
+
+app = typer.Typer(
+    name="mdcache",
+    help="A gateway between a trading stack and Binance's public market data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they print local variables, and so secrets
+)
+_WIDE = 200  # columns where stdout is no terminal: a pipe has no width to wrap at
+
+
+def main() -> None:
+    """What the `mdcache` script and `python -m mdcache` run."""
+    try:
+        app()
+    except (MdcacheError, OSError) as error:
+        typer.echo(f"mdcache: {error}", err=True)
+        raise SystemExit(1) from None
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer's callback
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _load_or_exit(*, as_json: bool = False) -> Settings:
+    try:
+        return load()
+    except SettingsError as error:
+        _refuse(error, as_json=as_json)
+
+
+def _refuse(error: SettingsError, *, as_json: bool) -> NoReturn:
+    if as_json:
+        typer.echo(json.dumps({"problems": [problem.as_dict() for problem in error.problems]}, indent=2))
+    for problem in error.problems:
+        typer.echo(f"mdcache: {problem}", err=True)
+    raise typer.Exit(2)
+
+
+@app.command()
+def serve() -> None:
+    """Serve; every setting comes from MDCACHE_* variables or .env (`mdcache check` lists them)."""
+    settings = _load_or_exit()
+    from mdcache.daemon import run
+
+    run(settings)
+
+
+@app.command()
+def check(
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False
+) -> None:
+    """Print the effective settings, secrets hidden; or everything that is wrong with them."""
+    settings = _load_or_exit(as_json=as_json)
+    rows = effective(settings)
+    if as_json:
+        listed = {"settings": [row._asdict() for row in rows], "ignored": settings.ignored}
+        typer.echo(json.dumps(listed, indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("setting", "value", "from", "note"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        cells = (row.name, row.value, "default" if row.default else "set", row.note)
+        table.add_row(*(Text(cell) for cell in cells))
+    console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    console.print(table)
+    if settings.ignored:
+        console.print(Text(f"ignored, Kubernetes service links: {', '.join(settings.ignored)}"))
+
+
+@app.command()
+def sim(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8701,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 1,
+    rows: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder of recorded rows to play.")
+    ] = None,
+) -> None:
+    """Run a Binance that lives on this machine, with real limits and bans."""
+    from mdcache.sim.config import SimConfig
+    from mdcache.sim.server import serve as serve_sim
+
+    serve_sim(SimConfig(seed=seed, rows_dir=rows), host, port)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"mdcache {__version__}")

@@ -1,0 +1,63 @@
+"""Time as an object: the only module that touches `time.*` and `asyncio.sleep`.
+
+Everything else is handed a `Clock`, so that daemon, exchange and clients can run in one process under a
+fake one. A clock never steps and never stops: its `now()` goes on in suspend (`CLOCK_BOOTTIME`), because a
+tail that slept through a night must not look two seconds old.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has it; elsewhere the next best
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A moment of exchange time with its possible error, both in milliseconds."""
+
+    ms: int
+    error_ms: int
+
+    @property
+    def early_ms(self) -> int:
+        """The earliest it may be: closes are judged by it."""
+        return self.ms - self.error_ms
+
+    @property
+    def late_ms(self) -> int:
+        """The latest it may be: expiry is judged by it."""
+        return self.ms + self.error_ms
+
+
+class Clock(Protocol):
+    """Seconds that only go forward, the wall's milliseconds, and a way to wait."""
+
+    def now(self) -> float:
+        """Seconds since an unknown moment; never goes back, goes on in suspend."""
+        ...
+
+    def wall_ms(self) -> int:
+        """Milliseconds since the Unix epoch by this machine's clock, which may step and be wrong."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds`; at the next turn of the loop if that is not positive."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> float:
+        """Seconds since boot, suspend included."""
+        return time.clock_gettime(_BOOTTIME)
+
+    def wall_ms(self) -> int:
+        """Milliseconds since the Unix epoch, as the machine believes."""
+        return time.time_ns() // 1_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep on the running loop."""
+        await asyncio.sleep(max(0.0, seconds))

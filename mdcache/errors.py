@@ -1,0 +1,101 @@
+"""The one tree of errors: it knows causes, never HTTP statuses (`serving/refusals.py` has the one table).
+
+    MdcacheError
+     ├─ CannotAsk              Binance can't be asked now: an older answer may stand in
+     │   ├─ GateClosed         the family's gate is shut (429, 418, 403, 451, or a row of failures)
+     │   └─ Busy               nothing wrong, but no room
+     │       ├─ BudgetSpent    this lane has no weight left that comes in time
+     │       ├─ LaneFull       too many are waiting already
+     │       └─ DeadlinePassed the caller's time ran out in the queue
+     ├─ AskFailed              Binance was asked, and nothing usable came
+     │   ├─ TransportFailed    no reply: connect, read or protocol fault, time-out
+     │   ├─ ServerFailed       a 5xx, or a status that no rule knows
+     │   └─ BrokenBody         a 200 whose body is not what was asked for
+     ├─ NotCached              `only-if-cached`, and it is not
+     └─ Refusal                the question is wrong: what Binance itself would answer
+
+Messages are for people; what a program needs stands in fields.
+"""
+
+from dataclasses import dataclass
+
+
+class MdcacheError(Exception):
+    """Root of all errors this daemon raises on purpose."""
+
+
+@dataclass(eq=False)
+class CannotAsk(MdcacheError):
+    """Binance can't be asked now.
+
+    `retry_after_s`: seconds until asking again makes sense (may be fractional, at least 0).
+    `cause`: one clause for the message, such as `banned (418)`.
+    """
+
+    retry_after_s: float
+    cause: str
+
+    def __str__(self) -> str:
+        return self.cause
+
+
+class GateClosed(CannotAsk):
+    """The gate of the family is shut, and what opens it lies `retry_after_s` ahead."""
+
+
+class Busy(CannotAsk):
+    """Nothing is wrong, but there is no room for this read in time."""
+
+
+class BudgetSpent(Busy):
+    """The share of the weight limit that this lane may use is spent for longer than the caller waits."""
+
+
+class LaneFull(Busy):
+    """As many reads as are allowed to wait are waiting."""
+
+
+class DeadlinePassed(Busy):
+    """The caller's time ran out before the read was sent or answered."""
+
+
+@dataclass(eq=False)
+class AskFailed(MdcacheError):
+    """Binance was asked and nothing usable came back; `reason` is from a closed set (a metrics label)."""
+
+    reason: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+class TransportFailed(AskFailed):
+    """No complete reply came: connect, read, protocol fault or time-out."""
+
+
+class ServerFailed(AskFailed):
+    """Binance answered 5xx (after the retries), or with a status no rule knows."""
+
+
+class BrokenBody(AskFailed):
+    """Status 200, and a body that is not what was asked for; `reason` says what is wrong with it."""
+
+
+class NotCached(MdcacheError):
+    """The caller said `only-if-cached`, and there is no answer that stands."""
+
+
+@dataclass(eq=False)
+class Refusal(MdcacheError):
+    """What Binance itself would answer to this question: HTTP `status`, its `code` and `msg`.
+
+    The one error that carries a status: it is part of Binance's answer, not a choice of ours.
+    """
+
+    status: int
+    code: int
+    msg: str
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.msg}"

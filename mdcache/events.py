@@ -1,0 +1,183 @@
+"""What happened, as values. Code emits events; sinks (metrics, log) decide what to make of them.
+
+Frozen, slotted, no behaviour. Units stand in the names. Labels are from closed sets: `market` is
+`spot`, `usdm` or `coinm`; `family` is `spot` or `futures`; `endpoint` is a path's tail.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCalled:
+    """One request went to Binance and ended: with a status, or without (`status` 0, `fault` says why)."""
+
+    market: str
+    endpoint: str
+    path: str
+    reason: str
+    lane: str
+    status: int
+    fault: str
+    weight: int
+    body_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RowsRead:
+    """A reply's rows passed every check and were merged."""
+
+    market: str
+    path: str
+    rows: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateMoved:
+    """A family's gate changed its state; `reopens_in_s` is 0 where it is not closed."""
+
+    family: str
+    state: str
+    reason: str
+    reopens_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A read is tried again after a transport fault, a 5xx, or because it showed less than we have."""
+
+    market: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BodyRejected:
+    """A reply with status 200 was not what was asked for."""
+
+    market: str
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class BodyOdd:
+    """A reply was accepted, but an operator should look at it (such as more than 12 columns)."""
+
+    market: str
+    path: str
+    oddity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """Binance changed a row that had been shown as closed."""
+
+    market: str
+    series: str
+    open_time_ms: int
+    was: bytes
+    now: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Collapsed:
+    """A question was answered by somebody else's flight."""
+
+    market: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueWaited:
+    """A read waited this long in its lane before it was sent."""
+
+    lane: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """Memory gave up blocks or whole answers to stay inside its bound."""
+
+    what: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockMeasured:
+    """The exchange's clock was measured: `offset_ms` is exchange time less ours, `error_ms` half the trip."""
+
+    market: str
+    offset_ms: float
+    error_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClockDoubted:
+    """A reply's `Date` was off by more than it may be: nothing settles until the clock is measured again."""
+
+    market: str
+    skew_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolsLearnt:
+    """A market's `exchangeInfo` was read."""
+
+    market: str
+    symbols: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something behind an answer failed and was given up; the answer itself was not touched."""
+
+    what: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """The daemon started, drains or stopped; `detail` is for people."""
+
+    what: str
+    detail: str
+
+
+Event = (
+    UpstreamCalled
+    | RowsRead
+    | GateMoved
+    | Retried
+    | BodyRejected
+    | BodyOdd
+    | Revised
+    | Collapsed
+    | QueueWaited
+    | Evicted
+    | ClockMeasured
+    | ClockDoubted
+    | SymbolsLearnt
+    | Failed
+    | Lifecycle
+)
+
+Sink = Callable[[Event], None]
+
+
+class Events:
+    """Hands each event to every sink, in order."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self._sinks = list(sinks)
+
+    def attach(self, sink: Sink) -> None:
+        """Add a sink; it sees events from now on."""
+        self._sinks.append(sink)
+
+    def emit(self, event: Event) -> None:
+        """Hand `event` to the sinks, which must not block."""
+        for sink in self._sinks:
+            sink(event)

@@ -1,0 +1,98 @@
+"""The three markets, their families, and the twelve kline paths. Tables only."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Family(StrEnum):
+    """Markets that share one weight counter at Binance, hence one gate and one budget."""
+
+    SPOT = "spot"
+    FUTURES = "futures"  # fapi and dapi share it since 2026-06-30: CM-UM integration notice
+
+
+class Market(StrEnum):
+    """Where a symbol is traded; each has a base URL of its own."""
+
+    SPOT = "spot"
+    USDM = "usdm"
+    COINM = "coinm"
+
+    @property
+    def family(self) -> Family:
+        """The family whose limits this market's calls count against."""
+        return Family.SPOT if self is Market.SPOT else Family.FUTURES
+
+    @property
+    def prefix(self) -> str:
+        """First part of the paths of this market, such as `/api/v3/`."""
+        return _PREFIX[self]
+
+
+_PREFIX = {Market.SPOT: "/api/v3/", Market.USDM: "/fapi/v1/", Market.COINM: "/dapi/v1/"}
+
+
+class Subject(StrEnum):
+    """What a kline path is asked about: its mandatory parameter."""
+
+    SYMBOL = "symbol"
+    PAIR = "pair"
+
+
+@dataclass(frozen=True, slots=True)
+class KlinePath:
+    """One kline path of one market and the rules that differ between them.
+
+    `max_span_ms`: longest window between both ends, `None` where Binance states no limit.
+    `nearest_end`: a window with more rows than `limit` keeps the newest ones (coinm), not the oldest.
+    """
+
+    market: Market
+    path: str
+    kind: str
+    subject: Subject
+    contract_types: tuple[str, ...] = ()
+    default_limit: int = 500
+    max_limit: int = 1500
+    max_span_ms: int | None = None
+    nearest_end: bool = False
+
+
+_200_DAYS_MS = 200 * 86_400_000  # dapi: "startTime and endTime within 200 days": C-Kline page
+_USDM_CONTRACTS = ("PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER", "TRADIFI_PERPETUAL")  # U-continuous page
+_COINM_CONTRACTS = ("PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER")  # C-continuous page
+
+
+def _spot(kind: str) -> KlinePath:
+    # limit 500, at most 1000: Binance rest-api.md, GET /api/v3/klines
+    return KlinePath(Market.SPOT, f"/api/v3/{kind}", kind, Subject.SYMBOL, max_limit=1000)
+
+
+def _usdm(kind: str, subject: Subject, contracts: tuple[str, ...] = ()) -> KlinePath:
+    return KlinePath(Market.USDM, f"/fapi/v1/{kind}", kind, subject, contracts)
+
+
+def _coinm(kind: str, subject: Subject, contracts: tuple[str, ...] = ()) -> KlinePath:
+    path = f"/dapi/v1/{kind}"
+    if kind == "premiumIndexKlines":  # its page has only the fapi-style note: C-Premium-Index
+        return KlinePath(Market.COINM, path, kind, subject, contracts)
+    return KlinePath(Market.COINM, path, kind, subject, contracts, max_span_ms=_200_DAYS_MS, nearest_end=True)
+
+
+KLINE_PATHS: dict[str, KlinePath] = {
+    entry.path: entry
+    for entry in (
+        _spot("klines"),
+        _spot("uiKlines"),
+        _usdm("klines", Subject.SYMBOL),
+        _usdm("continuousKlines", Subject.PAIR, _USDM_CONTRACTS),
+        _usdm("indexPriceKlines", Subject.PAIR),
+        _usdm("markPriceKlines", Subject.SYMBOL),
+        _usdm("premiumIndexKlines", Subject.SYMBOL),
+        _coinm("klines", Subject.SYMBOL),
+        _coinm("continuousKlines", Subject.PAIR, _COINM_CONTRACTS),
+        _coinm("indexPriceKlines", Subject.PAIR),
+        _coinm("markPriceKlines", Subject.SYMBOL),
+        _coinm("premiumIndexKlines", Subject.SYMBOL),
+    )
+}

@@ -1,0 +1,225 @@
+"""A kline question: what the bytes of a request mean, or the refusal Binance would give.
+
+`parse` takes path, raw query and headers and returns a `Question`; whether the symbol exists is asked of
+`symbols.py`. Order of the checks: BINANCE 4 and 10.1 leave it open; it is parameters, characters, interval,
+limit, zone, unit, then symbol, then span.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote
+
+from mdcache.exchange import refusals
+from mdcache.exchange.intervals import INTERVALS, SPOT_ONLY, Interval
+from mdcache.exchange.markets import KlinePath, Market, Subject
+
+MAX_PARAMETERS = 32  # no question has more than 8; the rest is refused unread
+MICROSECONDS_FROM = 10**14  # spot takes either unit; 10^14 ms is the year 5138, 10^14 us is 1973
+_INT64_MAX = 2**63 - 1
+_DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
+_SYMBOL_CHARS = re.compile(r"[\w\-.]{1,50}")
+_LOWER = re.compile(r"[a-z]")
+_ZONE = re.compile(r"([+-]?)([0-9]{1,2})(?::([0-9]{2}))?", re.ASCII)
+_HOUR_MINUTES = 60
+_ZONE_MIN, _ZONE_MAX = -12 * 60, 14 * 60  # rest-api.md: [-12:00 to +14:00] inclusive
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesKey:
+    """What makes two rows of one open time the same fact.
+
+    `kind` is the path's tail (`klines`, `uiKlines`, …), `subject` a symbol or pair in upper case,
+    `zone_minutes` the offset that moves the buckets, `micros` whether times are printed in microseconds.
+    """
+
+    market: Market
+    kind: str
+    subject: str
+    contract_type: str
+    interval: str
+    zone_minutes: int = 0
+    micros: bool = False
+
+    def __str__(self) -> str:
+        parts = [self.market.value, self.kind, self.subject, self.contract_type, self.interval]
+        parts += [f"{self.zone_minutes:+d}min" if self.zone_minutes else "", "us" if self.micros else ""]
+        return "/".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question in one form: rows with `lo_ms` <= open time <= `hi_ms` (`None`: no end), at most `limit`.
+
+    `newest`: more rows than `limit` keep the newest of them, else the oldest.
+    """
+
+    lo_ms: int
+    hi_ms: int | None
+    limit: int
+    newest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A kline question that Binance would take, but for its symbol and its span (`check_span`)."""
+
+    key: SeriesKey
+    rule: KlinePath
+    start_ms: int | None
+    end_ms: int | None
+    limit: int
+
+    @property
+    def interval(self) -> Interval:
+        """The interval's arithmetic."""
+        return INTERVALS[self.key.interval]
+
+    @property
+    def bounded(self) -> bool:
+        """Both ends are given."""
+        return self.start_ms is not None and self.end_ms is not None
+
+    def check_span(self) -> None:
+        """Raise the refusal of a span Binance does not take."""
+        if self.rule.market is Market.SPOT or self.start_ms is None or self.end_ms is None:
+            return
+        if self.start_ms > self.end_ms:
+            raise refusals.start_after_end()
+        span = self.rule.max_span_ms
+        if span is not None and self.end_ms - self.start_ms > span:
+            raise refusals.span_too_long(span // 86_400_000)
+
+    def ask(self, now_ms: int) -> Ask:
+        """The question in one form at exchange time `now_ms` (only coinm's windows depend on it)."""
+        span = self.rule.max_span_ms
+        if span is None:
+            if self.start_ms is None:
+                return Ask(0, self.end_ms, self.limit, newest=True)
+            return Ask(self.start_ms, self.end_ms, self.limit, newest=self.rule.nearest_end)
+        start, end = self.start_ms, self.end_ms
+        if start is None:
+            start = (now_ms if end is None else end) - span
+        elif end is None and start + span < now_ms:
+            end = start + span
+        return Ask(max(0, start), end, self.limit, newest=self.rule.nearest_end)
+
+
+def parse(rule: KlinePath, query: str, headers: Mapping[str, str]) -> Question:
+    """What this request to `rule.path` asks, or the `Refusal` Binance would give.
+
+    `query` is the raw query string, `headers` has lower-case names (only `x-mbx-time-unit` is looked at).
+    """
+    sent = _parameters(query)
+    spot = rule.market is Market.SPOT
+    mandatory = [rule.subject.value, *(["contractType"] if rule.contract_types else []), "interval"]
+    for name in mandatory:
+        if name not in sent:
+            raise refusals.missing(name)
+    subject = _subject(sent[rule.subject.value], rule.subject, spot=spot)
+    numbers = {name: _number(name, sent[name]) for name in ("startTime", "endTime", "limit") if name in sent}
+    if spot:
+        known = {*mandatory, "startTime", "endTime", "limit", "timeZone"}
+        if unknown := len(sent.keys() - known):
+            raise refusals.unread(len(sent) - unknown, len(sent))
+    interval = sent["interval"]
+    if interval not in INTERVALS or (interval in SPOT_ONLY and not spot):
+        raise refusals.bad_interval()
+    contract_type = sent["contractType"] if rule.contract_types else ""
+    if contract_type and contract_type not in rule.contract_types:
+        raise refusals.bad_contract_type()
+    limit = _limit(numbers.get("limit", rule.default_limit), rule)
+    zone = _zone_minutes(sent["timeZone"]) if spot and "timeZone" in sent else 0
+    micros = spot and _wants_micros(headers.get("x-mbx-time-unit"))
+    start, end = numbers.get("startTime"), numbers.get("endTime")
+    if spot:
+        start = start if start is None or start < MICROSECONDS_FROM else -(-start // 1000)
+        end = end if end is None or end < MICROSECONDS_FROM else end // 1000
+    key = SeriesKey(rule.market, rule.kind, subject, contract_type, interval, zone, micros)
+    return Question(key, rule, start, end, limit)
+
+
+def wire_query(key: SeriesKey, start_ms: int | None, end_ms: int | None, limit: int) -> str:
+    """The query string that asks Binance for rows of this series, in milliseconds."""
+    by_pair = key.kind in {"continuousKlines", "indexPriceKlines"}
+    parts = [f"{'pair' if by_pair else 'symbol'}={quote(key.subject)}"]
+    if key.contract_type:
+        parts.append(f"contractType={key.contract_type}")
+    parts.append(f"interval={key.interval}")
+    if start_ms is not None:
+        parts.append(f"startTime={start_ms}")
+    if end_ms is not None:
+        parts.append(f"endTime={end_ms}")
+    if key.zone_minutes:
+        hours, minutes = divmod(abs(key.zone_minutes), 60)
+        parts.append(f"timeZone={'-' if key.zone_minutes < 0 else ''}{hours}:{minutes:02d}")
+    parts.append(f"limit={limit}")
+    return "&".join(parts)
+
+
+def wire_headers(key: SeriesKey) -> tuple[tuple[str, str], ...]:
+    """Headers that belong to the series' identity."""
+    return (("X-MBX-TIME-UNIT", "MICROSECOND"),) if key.micros else ()
+
+
+def _parameters(query: str) -> dict[str, str]:
+    received = query.count("&") + 1
+    if received > MAX_PARAMETERS:
+        raise refusals.too_many(MAX_PARAMETERS, received)
+    sent: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name in sent:
+            raise refusals.duplicate()
+        sent[name] = value
+    for name, value in sent.items():
+        if not value:
+            raise refusals.empty(name)
+    return sent
+
+
+def _subject(value: str, subject: Subject, *, spot: bool) -> str:
+    legal = _SYMBOL_CHARS.fullmatch(value) is not None
+    if spot:
+        if not legal or _LOWER.search(value):
+            raise refusals.illegal(subject.value, refusals.SPOT_SYMBOL)
+        return value
+    if not legal:
+        raise refusals.illegal(subject.value, refusals.FUTURES_SYMBOL)
+    return value.upper()  # fapi takes lower case and answers in upper: measured 2026-10-07
+
+
+def _number(name: str, value: str) -> int:
+    if not _DIGITS.fullmatch(value):
+        raise refusals.illegal(name, refusals.DIGITS)
+    return min(int(value), _INT64_MAX)
+
+
+def _limit(value: int, rule: KlinePath) -> int:
+    if value == 0:
+        raise refusals.invalid("limit")
+    if value <= rule.max_limit:
+        return value
+    if rule.market is Market.SPOT:  # silently capped: tested with 1001, 1500, 5000
+        return rule.max_limit
+    raise refusals.invalid("limit")  # 1500 taken, 1501 refused: measured 2026
+
+
+def _zone_minutes(value: str) -> int:
+    match = _ZONE.fullmatch(value)
+    if match is None:
+        raise refusals.invalid("timeZone")
+    sign, hours, minutes = match.groups(default="0")
+    offset = int(hours) * 60 + int(minutes)
+    offset = -offset if sign == "-" else offset
+    if int(minutes) >= _HOUR_MINUTES or not _ZONE_MIN <= offset <= _ZONE_MAX:
+        raise refusals.invalid("timeZone")
+    return offset
+
+
+def _wants_micros(value: str | None) -> bool:
+    if value is None:
+        return False
+    unit = value.strip().upper()
+    if unit not in {"MICROSECOND", "MILLISECOND"}:
+        raise refusals.bad_time_unit()
+    return unit == "MICROSECOND"

@@ -1,0 +1,148 @@
+"""Rows as Binance printed them, and the checks a body must pass before a row of it is believed (6.7).
+
+No stricter than real rows are: cut close times (even equal to the open time), no trades and open times off
+the grid are all real.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mdcache.errors import BrokenBody
+from mdcache.exchange.intervals import INTERVALS, Interval
+
+COLUMNS = 12  # rest-api.md, U-/C-Kline pages: exactly 12 in every market
+
+
+class Row(NamedTuple):
+    """One kline. `raw` is its printed text without anything around it; times are milliseconds."""
+
+    open_ms: int
+    close_ms: int
+    trades: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What was asked, which the rows must fit: open times in `lo_ms`..`hi_ms`, at most `limit` of them.
+
+    `zone_ms` moves the calendar's months; `micros`: times are printed in microseconds.
+    """
+
+    interval: Interval
+    lo_ms: int
+    hi_ms: int
+    limit: int
+    zone_ms: int = 0
+    micros: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A body that passed: rows in rising order of open time. `oddity` is empty, or what an operator should see."""
+
+    rows: list[Row]
+    oddity: str = ""
+
+
+_Columns = tuple[int, str, str, str, str, str, int, str, int, str, str, str]
+_strict = msgspec.json.Decoder(list[_Columns])
+_loose = msgspec.json.Decoder(list[list[Any]])
+_anything = msgspec.json.Decoder(Any)
+_LENGTHS = sorted(interval.length_ms for interval in INTERVALS.values() if not interval.months)
+
+
+def read_page(body: bytes, expected: Expected) -> Page:
+    """The rows of a kline body, or `BrokenBody` with the reason: a word from a closed set."""
+    columns, oddity = _decode(body)
+    if len(columns) > expected.limit:
+        raise BrokenBody("too-many-rows", f"{len(columns)} for a limit of {expected.limit}")
+    _check_prices(columns)
+    scale = 1000 if expected.micros else 1
+    texts = _texts(body, columns, oddity)
+    rows = [Row(line[0] // scale, line[6] // scale, line[8], text) for line, text in zip(columns, texts, strict=True)]
+    _check_times(rows, expected)
+    return Page(rows, oddity)
+
+
+def _decode(body: bytes) -> tuple[list[_Columns], str]:
+    try:
+        return _strict.decode(body), ""
+    except msgspec.ValidationError as error:
+        return _decode_loosely(body, str(error))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BrokenBody("not-json", str(error)) from error
+
+
+def _decode_loosely(body: bytes, complaint: str) -> tuple[list[_Columns], str]:
+    """Rows with more columns than we know are taken, with an alarm; anything else is broken."""
+    try:
+        lines = _loose.decode(body)
+    except msgspec.ValidationError as error:
+        raise BrokenBody(_shape(body), complaint) from error
+    except msgspec.DecodeError as error:
+        raise BrokenBody("not-json", str(error)) from error
+    if any(len(line) < COLUMNS for line in lines):
+        raise BrokenBody("columns", complaint)
+    try:
+        return msgspec.convert([line[:COLUMNS] for line in lines], list[_Columns]), "more-columns"
+    except msgspec.ValidationError as error:
+        raise BrokenBody("types", str(error)) from error
+
+
+def _shape(body: bytes) -> str:
+    try:
+        return "not-rows" if isinstance(_anything.decode(body), list) else "not-a-list"
+    except msgspec.DecodeError:
+        return "not-json"
+
+
+def _texts(body: bytes, columns: list[_Columns], oddity: str) -> list[bytes]:
+    """Each row's own bytes; printed again (compact, the same strings) where they can't be cut out."""
+    if not columns:
+        return []
+    compact = body[:2] == b"[[" and body[-2:] == b"]]" and not any(c in body for c in (b" ", b"\n", b"\t", b"\r"))
+    if compact and not oddity:
+        cut = body[2:-2].split(b"],[")
+        if len(cut) == len(columns):
+            return [b"[" + text + b"]" for text in cut]
+    if oddity:
+        return [msgspec.json.encode(line) for line in _loose.decode(body)]
+    return [msgspec.json.encode(line) for line in columns]
+
+
+def _check_prices(columns: list[_Columns]) -> None:
+    """Open, high, low, close are plain decimals, and high is not under low."""
+    digits = "".join([line[1] + line[2] + line[3] + line[4] for line in columns])
+    if columns and not digits.replace(".", "").replace("-", "").isdecimal():
+        raise BrokenBody("prices", "not a decimal")
+    try:
+        for line in columns:
+            float(line[1]), float(line[4])
+            if not float(line[2]) >= float(line[3]):
+                raise BrokenBody("prices", f"high {line[2]} under low {line[3]}")
+    except ValueError as error:
+        raise BrokenBody("prices", str(error)) from error
+
+
+def _check_times(rows: list[Row], expected: Expected) -> None:
+    previous = -1
+    length = expected.interval.length_ms
+    too_short = 0
+    for row in rows:
+        if row.open_ms <= previous:
+            raise BrokenBody("order", f"{row.open_ms} after {previous}")
+        if row.close_ms < row.open_ms or row.trades < 0:
+            raise BrokenBody("close-time", f"{row.close_ms} for {row.open_ms}")
+        span = row.close_ms - row.open_ms + 1
+        if span > length and span > expected.interval.next_open(row.open_ms, expected.zone_ms) - row.open_ms:
+            raise BrokenBody("interval", f"a row of {span} ms for {expected.interval.name}")
+        if span < length and span in _LENGTHS:
+            too_short += 1
+        previous = row.open_ms
+    if too_short * 2 > len(rows):
+        raise BrokenBody("interval", f"{too_short} of {len(rows)} rows are of a shorter one")
+    if rows and (rows[0].open_ms < expected.lo_ms or rows[-1].open_ms > expected.hi_ms):
+        raise BrokenBody("window", f"{rows[0].open_ms}..{rows[-1].open_ms}")

@@ -1,0 +1,72 @@
+"""Which symbols and pairs a market has, read from its own `exchangeInfo`; a name once seen stays known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from mdcache.errors import BrokenBody, Refusal
+from mdcache.exchange import refusals
+from mdcache.exchange.markets import Market, Subject
+from mdcache.exchange.questions import Question
+
+
+class _Symbol(msgspec.Struct):
+    symbol: str
+    status: str | None = None
+    contractStatus: str | None = None  # noqa: N815  coinm's name for it
+    pair: str | None = None
+
+
+class _Info(msgspec.Struct):
+    symbols: list[_Symbol]
+    rateLimits: list[dict[str, Any]] = []  # noqa: N815  Binance's name
+
+
+_decoder = msgspec.json.Decoder(_Info)
+
+
+@dataclass(frozen=True, slots=True)
+class Symbols:
+    """Names of one market. `trading` of them are traded now; `as_of_ms` is exchange time of the read."""
+
+    names: frozenset[str] = frozenset()
+    pairs: frozenset[str] = frozenset()
+    trading: frozenset[str] = frozenset()
+    as_of_ms: int = 0
+    rate_limits: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+
+    def knows(self, question: Question) -> bool:
+        """Whether the question's symbol or pair is, or once was, listed."""
+        names = self.pairs if question.rule.subject is Subject.PAIR else self.names
+        return question.key.subject in names
+
+    def trades(self, question: Question) -> bool:
+        """Whether new rows may still come: for a pair, whether any of its contracts trades."""
+        return question.rule.subject is Subject.PAIR or question.key.subject in self.trading
+
+    def refusal(self, question: Question) -> Refusal:
+        """What Binance answers when it does not know the name."""
+        if question.rule.subject is Subject.PAIR:
+            return refusals.bad_pair(question.key.market)
+        return refusals.bad_symbol()
+
+
+def read_symbols(market: Market, body: bytes, as_of_ms: int, before: Symbols) -> Symbols:
+    """The names of an `exchangeInfo` body, joined with those known `before`; `BrokenBody` if it is none."""
+    try:
+        info = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BrokenBody("not-exchange-info", str(error)) from error
+    if not info.symbols:
+        raise BrokenBody("not-exchange-info", f"no symbols on {market}")
+    return Symbols(
+        names=before.names | {entry.symbol for entry in info.symbols},
+        pairs=before.pairs | {entry.pair for entry in info.symbols if entry.pair},
+        trading=frozenset(
+            entry.symbol for entry in info.symbols if (entry.status or entry.contractStatus) == "TRADING"
+        ),
+        as_of_ms=as_of_ms,
+        rate_limits=tuple(info.rateLimits),
+    )

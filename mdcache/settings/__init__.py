@@ -1,0 +1,11 @@
+"""Every setting of the daemon: its name, type, default, bounds and meaning; read once, checked as a whole.
+
+Only `daemon` and `cli` import this; every other module is handed plain values. A value that may hold a
+secret leaves this package only as a `SecretStr` or in the URL's own field, never in a message, a `repr` or
+what `check` prints.
+"""
+
+from mdcache.settings.load import Problem, SettingsError, load
+from mdcache.settings.model import NO_EFFECT_YET, Effective, Settings, effective
+
+__all__ = ["NO_EFFECT_YET", "Effective", "Problem", "Settings", "SettingsError", "effective", "load"]

@@ -1,0 +1,265 @@
+"""The one `Settings` class: every setting's name, type, default, bounds and meaning, in the README's order.
+
+Reading them from the environment is `load`'s business, not this module's; nothing here acts on a setting.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from mdcache.settings.values import (
+    ClientLanes,
+    Count,
+    Folder,
+    HttpUrl,
+    IntervalTtls,
+    LogLevel,
+    Lower,
+    Mode,
+    Origins,
+    PathTtls,
+    Period,
+    RedisUrl,
+    Seconds,
+    Share,
+    Token,
+    Word,
+    WsUrl,
+    no_entries,
+)
+
+PREFIX = "MDCACHE_"
+HIDDEN = "(hidden)"
+
+# Accepted and validated from the first day, but nothing reads them in this release: streams, derivation,
+# snapshots, Redis and state on disk come later. `check` says so beside each.
+NO_EFFECT_YET: frozenset[str] = frozenset(
+    {
+        "spot_ws_url",
+        "usdm_ws_url",
+        "coinm_ws_url",
+        "streams",
+        "stream_idle_s",
+        "derive",
+        "snapshot_ttl_s",
+        "snapshot_ttls",
+        "replicas",
+        "state_dir",
+        "persist",
+        "disk_max_mb",
+        "redis_url",
+        "redis_prefix",
+        "redis_timeout_s",
+        "unknown_paths",
+        "cors_origins",
+        "admin_token",
+    }
+)
+
+
+def default_state_dir(environ: Mapping[str, str]) -> Path:
+    """The folder where the platform wants a program's state (XDG base directories), for this environment."""
+    base = Path(environ.get("XDG_STATE_HOME", ""))
+    if base.is_absolute():  # the standard: others are to be ignored
+        return base / "mdcache"
+    try:
+        home = Path(environ.get("HOME") or "~").expanduser()
+    except RuntimeError:  # a container's user that has neither HOME nor an entry in passwd
+        return Path("/var/lib/mdcache")
+    return home / ".local" / "state" / "mdcache"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What `load` saw besides the settings themselves."""
+
+    given: frozenset[str] = frozenset()
+    ignored: tuple[str, ...] = ()
+    https_proxy: SecretStr | None = None
+
+
+class Settings(BaseSettings):
+    """All settings, frozen. `load` makes one from the environment; `Settings()` has the defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False
+    )
+
+    host: Word = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8700, ge=0, le=65535, description="port to listen on (0: any free one)")
+    spot_url: HttpUrl = Field(default="https://api.binance.com", description="upstream of spot")
+    usdm_url: HttpUrl = Field(default="https://fapi.binance.com", description="upstream of USD-M futures")
+    coinm_url: HttpUrl = Field(default="https://dapi.binance.com", description="upstream of COIN-M futures")
+    spot_ws_url: WsUrl = Field(default="wss://stream.binance.com:9443", description="stream base of spot")
+    usdm_ws_url: WsUrl = Field(
+        default="wss://fstream.binance.com", description="stream base of USD-M futures"
+    )
+    coinm_ws_url: WsUrl = Field(
+        default="wss://dstream.binance.com", description="stream base of COIN-M futures"
+    )
+    streams: Annotated[Literal["auto", "off"], Lower] = Field(
+        default="auto", description="feed tails from streams: auto, off"
+    )
+    stream_idle_s: Seconds = Field(
+        default=300.0, description="seconds; unsubscribe a series nobody asked for this long"
+    )
+    derive: bool = Field(
+        default=True, description="a longer open candle may come from the symbol's shortest tail"
+    )
+    open_candle_ttl_s: Seconds = Field(default=2.0, description="seconds; how long an open candle is fresh")
+    open_candle_ttls: IntervalTtls = Field(
+        default_factory=no_entries, description='JSON, seconds per interval: {"1m":1,"1M":60}'
+    )
+    settle_s: Seconds = Field(
+        default=3.0, description="seconds after its close; from then on two equal reads settle a row"
+    )
+    confirm_s: Seconds = Field(
+        default=60.0, description="seconds after its close; from then on one read settles a row"
+    )
+    exchange_info_ttl_s: Seconds = Field(
+        default=300.0, description="seconds; how long the list of symbols is fresh"
+    )
+    invalid_symbol_ttl_s: Seconds = Field(
+        default=60.0, description="seconds; an unknown symbol refreshes an older list"
+    )
+    snapshot_ttl_s: Seconds = Field(default=1.0, description="seconds; least TTL of snapshots")
+    snapshot_ttls: PathTtls = Field(
+        default_factory=no_entries, description='JSON, seconds by path tail: {"ticker/24hr":5}'
+    )
+    max_stale_s: Seconds = Field(
+        default=30.0, description="seconds; most age served when Binance can't be asked"
+    )
+    weight_share: Share = Field(
+        default=0.5, description="share of the address's weight limit to use: above 0, at most 1"
+    )
+    egress: Word = Field(default="default", description="name of the address that gates and budgets go by")
+    replicas: Count = Field(
+        default=2, description="replicas to assume where Redis is configured and was never seen"
+    )
+    upstream_concurrency: Count = Field(default=8, description="reads in flight at once, per market")
+    upstream_timeout_s: Period = Field(default=5.0, description="seconds; longest a read may take")
+    request_deadline_s: Period = Field(default=8.0, description="seconds; longest a client waits")
+    retry_attempts: Count = Field(default=4, description="tries of one read, the first included")
+    backoff_initial_s: Period = Field(
+        default=1.0, description="seconds; first pause after a failure, before jitter"
+    )
+    backoff_max_s: Period = Field(default=300.0, description="seconds; longest such pause")
+    memory_max_mb: Count = Field(default=512, description="MB; blocks, tails, bodies and snapshots together")
+    state_dir: Folder = Field(
+        default_factory=lambda: default_state_dir(os.environ),
+        description="folder of gate state, symbols and settled rows; nothing = the platform's",
+    )
+    persist: bool = Field(default=True, description="keep settled rows on disk")
+    disk_max_mb: int = Field(default=2048, ge=0, description="MB; most to keep on disk")
+    redis_url: RedisUrl | None = Field(
+        default=None, description="redis[s]://, redis+sentinel:// or redis+cluster://; secret"
+    )
+    redis_prefix: Word = Field(default="mdcache:", description="prefix of every key in Redis")
+    redis_timeout_s: Period = Field(
+        default=0.25, description="seconds; past it Redis counts as down for that call"
+    )
+    clients: ClientLanes = Field(
+        default_factory=no_entries, description='JSON, lane by client: {"engine":"high","ai":"normal"}'
+    )
+    unknown_paths: Annotated[Literal["refuse", "forward"], Lower] = Field(
+        default="refuse", description="paths that nobody knows: refuse, forward"
+    )
+    compress: Mode = Field(default="auto", description="gzip: auto (not for loopback peers), on, off")
+    cors_origins: Origins = Field(
+        default=(), description="origins that may read answers, separated by commas, or *"
+    )
+    admin_token: Token | None = Field(
+        default=None, description="bearer token of /v1/admin/*; secret; nothing = all refused"
+    )
+    log_level: LogLevel = Field(default="info", description="debug, info, warning, error, critical")
+    log_format: Annotated[Literal["auto", "human", "json"], Lower] = Field(
+        default="auto", description="auto (human on a terminal, else json), human, json"
+    )
+    shutdown_grace_s: Seconds = Field(default=10.0, description="seconds; time to drain at shutdown")
+
+    _seen: Seen = Seen()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the base class's signature, here and below
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` hands over, which reads the environment itself."""
+        return (init_settings,)
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Names of the fields that the environment or `.env` set."""
+        return self._seen.given
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of Kubernetes' service-link variables that were left aside, sorted."""
+        return self._seen.ignored
+
+    @property
+    def https_proxy(self) -> SecretStr | None:
+        """`HTTPS_PROXY` (either case) of the environment that was loaded; may hold a password."""
+        return self._seen.https_proxy
+
+    def candle_ttl_s(self, interval: str) -> float:
+        """Seconds for which the open candle of `interval` is fresh."""
+        return self.open_candle_ttls.get(interval, self.open_candle_ttl_s)
+
+    def __repr_args__(self) -> Iterator[tuple[str, str]]:
+        """Secrets stay hidden in `repr` and `str` too."""
+        return ((name, shown(getattr(self, name))) for name in type(self).model_fields)
+
+
+class Effective(NamedTuple):
+    """One line of `check`: variable, value as it may be shown, whether left to its default, a note."""
+
+    name: str
+    value: str
+    default: bool
+    note: str
+
+
+def shown(value: object) -> str:
+    """`value` as it would be written in the environment; a secret, or a URL's userinfo, hidden."""
+    match value:
+        case None:
+            return ""
+        case SecretStr():
+            return HIDDEN
+        case bool():
+            return str(value).lower()
+        case float():
+            return str(value).removesuffix(".0")
+        case Mapping():
+            return json.dumps(dict(value), separators=(",", ":"), ensure_ascii=False)
+        case tuple():
+            return ",".join(value)
+    return re.sub(r"//.*@", f"//{HIDDEN}@", str(value))
+
+
+def effective(settings: Settings) -> list[Effective]:
+    """Every setting in the order of the README's table, then `HTTPS_PROXY`, fit to be shown to anybody."""
+    rows = [
+        Effective(
+            PREFIX + name.upper(),
+            shown(getattr(settings, name)),
+            name not in settings.given,
+            "no effect in this release" if name in NO_EFFECT_YET else "",
+        )
+        for name in Settings.model_fields
+    ]
+    proxy = settings.https_proxy
+    text = re.sub(r"^(\w+://)?.*@", rf"\1{HIDDEN}@", proxy.get_secret_value()) if proxy else ""
+    return [*rows, Effective("HTTPS_PROXY", text, proxy is None, "honoured for REST and streams")]

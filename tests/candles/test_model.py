@@ -1,0 +1,83 @@
+"""Any history of questions, against a toy exchange that keeps everything in one list.
+
+The body is the exchange's own at the answer's as-of, and what was once settled is not asked for again.
+"""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mdcache.candles.window import Form
+from mdcache.exchange.markets import KLINE_PATHS
+from mdcache.exchange.questions import Question
+from tests.candles.toy import MINUTE, ToyExchange, ask, body, make_series, random_opens
+
+NOW = 1_790_771_371_858
+SPAN = 6_000 * MINUTE
+PATHS = ["/api/v3/klines", "/fapi/v1/klines", "/dapi/v1/klines"]
+
+
+def random_question(rng: random.Random, path: str, now: int, first: int) -> Question:
+    rule = KLINE_PATHS[path]
+
+    def moment() -> int:
+        dice = rng.random()
+        if dice < 0.1:
+            return rng.choice([0, 1, first - 1, first, now, now + 1, now + 10 * MINUTE, now - 1])
+        if dice < 0.4:
+            return now - rng.randrange(0, 30 * MINUTE)
+        t = rng.randrange(first - 200 * MINUTE, now + MINUTE)
+        return t - t % MINUTE if rng.random() < 0.5 else t
+
+    start = moment() if rng.random() < 0.5 else None
+    end = moment() if rng.random() < 0.5 else None
+    if start is not None and end is not None and path != "/api/v3/klines":
+        start, end = min(start, end), max(start, end)
+        end = min(end, start + 200 * 86_400_000) if rule.max_span_ms else end
+    limit = rng.choice([1, 2, 3, 99, 100, 499, 500, 501, 999, rule.max_limit, rng.randrange(1, rule.max_limit)])
+    return Question(make_series(path).key, rule, start, end, limit)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_every_answer_is_the_exchanges_own(path: str, seed: int) -> None:
+    rng = random.Random(seed)
+    first = NOW - rng.randrange(10, 6_000) * MINUTE
+    first -= first % MINUTE
+    last = NOW if rng.random() < 0.8 else rng.randrange(first, NOW)
+    exchange = ToyExchange(path, random_opens(rng, first, last + 600 * MINUTE if last == NOW else last))
+    series = make_series(path)
+    now = NOW
+    as_of_before = 0
+    for _ in range(12):
+        question = random_question(rng, path, now, first)
+        answer, as_of, _ = ask(series, exchange, now, question)
+        truth = exchange.answer(question.start_ms, question.end_ms, question.limit, as_of)
+        assert answer == body(truth), question
+        if series.tail is not None:
+            assert series.tail.as_of_ms >= as_of_before
+            as_of_before = series.tail.as_of_ms
+        now += rng.choice([0, 1, 500, 2_000, 5_000, MINUTE, 20 * MINUTE, 2_000 * MINUTE])
+
+
+@pytest.mark.parametrize("path", PATHS)
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_the_same_question_again_reads_no_more_than_the_tail(path: str, seed: int) -> None:
+    rng = random.Random(seed)
+    first = NOW - rng.randrange(10, 6_000) * MINUTE
+    first -= first % MINUTE
+    exchange = ToyExchange(path, random_opens(rng, first, NOW + 60 * MINUTE))
+    series = make_series(path)
+    for _ in range(6):
+        question = random_question(rng, path, NOW, first)
+        _, _, reads = ask(series, exchange, NOW, question)
+        assert reads <= 8
+        assert ask(series, exchange, NOW, question)[2] == 0
+        exchange.calls.clear()
+        ask(series, exchange, NOW + 3_000, question)
+        assert all(call.form is Form.TAIL for call in exchange.calls)
+        assert len(exchange.calls) <= 1

@@ -1,0 +1,128 @@
+"""Each command does what its help says, with the exit code that is documented."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from mdcache import __version__
+from mdcache.settings import NO_EFFECT_YET, Settings
+from tests.cli.conftest import Run
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize("spelling", ["--version", "version"])
+def test_version(run: Run, spelling: str) -> None:
+    result = run(spelling)
+    assert (result.exit_code, result.stdout) == (0, f"mdcache {__version__}\n")
+
+
+def test_without_a_command_it_shows_help(run: Run) -> None:
+    result = run()
+    assert result.exit_code == 2
+    for command in ("serve", "check", "sim", "version"):
+        assert command in result.output
+
+
+class TestCheck:
+    def test_it_shows_every_setting_and_what_has_no_effect_yet(self, run: Run) -> None:
+        result = run("check", MDCACHE_PORT="9000", MDCACHE_SPOT_URL="http://127.0.0.1:8701")
+        assert result.exit_code == 0
+        lines = {line.split()[0]: line for line in result.stdout.splitlines()}
+        for name in Settings.model_fields:
+            assert ("no effect" in lines[f"MDCACHE_{name.upper()}"]) == (name in NO_EFFECT_YET), name
+        assert lines["MDCACHE_PORT"].split()[1:3] == ["9000", "set"]
+        assert lines["MDCACHE_HOST"].split()[1:3] == ["127.0.0.1", "default"]
+        assert "HTTPS_PROXY" in lines
+
+    def test_json_for_machines(self, run: Run) -> None:
+        result = run("check", "--json", MDCACHE_PORT="9000", MDCACHE_SERVICE_HOST="10.0.0.7")
+        assert result.exit_code == 0
+        told = json.loads(result.stdout)
+        rows = {row["name"]: row for row in told["settings"]}
+        assert rows["MDCACHE_PORT"] == {
+            "name": "MDCACHE_PORT",
+            "value": "9000",
+            "default": False,
+            "note": "",
+        }
+        assert told["ignored"] == ["MDCACHE_SERVICE_HOST"]
+
+    def test_it_names_the_ignored_service_links(self, run: Run) -> None:
+        result = run("check", MDCACHE_PORT="tcp://10.0.0.7:8700")
+        assert result.exit_code == 0
+        assert "service links: MDCACHE_PORT" in result.stdout
+
+    def test_it_reads_dotenv(self, run: Run, folder: Path) -> None:
+        (folder / ".env").write_text("MDCACHE_PORT=9100\n")
+        assert "9100" in run("check").stdout
+
+    def test_a_value_with_markup_is_shown_as_it_is(self, run: Run) -> None:
+        assert "[red]x[/red]" in run("check", MDCACHE_EGRESS="[red]x[/red]").stdout
+
+    @pytest.mark.parametrize("options", [(), ("--json",)])
+    def test_secrets_stay_hidden(self, run: Run, options: tuple[str, ...]) -> None:
+        environ = {
+            "MDCACHE_ADMIN_TOKEN": SECRET,
+            "MDCACHE_REDIS_URL": f"redis://:{SECRET}@redis",
+            "MDCACHE_SPOT_URL": f"https://me:{SECRET}@host",
+            "HTTPS_PROXY": f"http://me:{SECRET}@proxy:3128",
+        }
+        result = run("check", *options, **environ)
+        assert result.exit_code == 0
+        assert "http://(hidden)@proxy:3128" in result.stdout
+        assert SECRET not in result.output
+
+    @pytest.mark.parametrize("options", [(), ("--json",)])
+    def test_secrets_stay_hidden_in_problems(self, run: Run, options: tuple[str, ...]) -> None:
+        environ = {"MDCACHE_ADMIN_TOKN": SECRET, "MDCACHE_REDIS_URL": f"http://:{SECRET}@redis"}
+        result = run("check", *options, **environ)
+        assert result.exit_code == 2
+        assert SECRET not in result.output
+
+    def test_problems_as_json(self, run: Run) -> None:
+        result = run("check", "--json", MDCACHE_PORT="x", MDCACHE_REPLICAS="0")
+        assert result.exit_code == 2
+        problems = json.loads(result.stdout)["problems"]
+        assert [problem["name"] for problem in problems] == ["MDCACHE_PORT", "MDCACHE_REPLICAS"]
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_all_that_is_wrong_goes_to_stderr_at_once(run: Run, folder: Path, command: str) -> None:
+    (folder / ".env").write_text("MDCACHE_PROT=1\n")
+    result = run(command, MDCACHE_PORT="x", MDCACHE_WEIGHT_SHARE="2")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 3
+    for text in (
+        "MDCACHE_PROT='1'",
+        "did you mean MDCACHE_PORT?",
+        "MDCACHE_PORT='x'",
+        "MDCACHE_WEIGHT_SHARE='2'",
+    ):
+        assert text in result.stderr
+
+
+def test_serve_hands_the_settings_to_the_daemon(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[Settings] = []
+    monkeypatch.setitem(sys.modules, "mdcache.daemon", SimpleNamespace(run=served.append))
+    assert run("serve", MDCACHE_PORT="9000").exit_code == 0
+    assert [settings.port for settings in served] == [9000]
+
+
+def test_sim_hands_its_options_over(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[tuple[SimpleNamespace, str, int]] = []
+    fake = SimpleNamespace(SimConfig=SimpleNamespace, serve=lambda *given: served.append(given))
+    monkeypatch.setitem(sys.modules, "mdcache.sim.server", fake)
+    assert run("sim").exit_code == 0
+    assert run("sim", "--port", "9", "--seed", "7", "--rows", str(folder), "--host", "::1").exit_code == 0
+    (first, *where), (second, *elsewhere) = served
+    assert (first.seed, first.rows_dir, where) == (1, None, ["127.0.0.1", 8701])
+    assert (second.seed, second.rows_dir, elsewhere) == (7, folder, ["::1", 9])
+
+
+def test_a_folder_of_rows_that_is_not_there_is_refused(run: Run, folder: Path) -> None:
+    assert run("sim", "--rows", str(folder / "none")).exit_code == 2

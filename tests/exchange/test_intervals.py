@@ -1,0 +1,31 @@
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdcache.exchange.intervals import INTERVALS
+
+
+def ms(*at: int) -> int:
+    return int(datetime(*at, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc]
+
+
+def test_months_follow_the_calendar() -> None:
+    month = INTERVALS["1M"]
+    assert month.next_open(ms(2024, 2, 1)) == ms(2024, 3, 1)
+    assert month.next_open(ms(2023, 12, 1)) == ms(2024, 1, 1)
+    eight = 8 * 3_600_000
+    assert month.next_open(ms(2024, 1, 31, 16), eight) == ms(2024, 2, 29, 16)
+
+
+def test_the_others_have_one_length() -> None:
+    assert INTERVALS["1w"].next_open(ms(2017, 8, 14)) == ms(2017, 8, 21)
+    assert INTERVALS["3d"].next_open(5) == 5 + 3 * 86_400_000
+    assert len(INTERVALS) == 16
+
+
+@given(a=st.integers(0, 10**13), n=st.integers(0, 5000), name=st.sampled_from(sorted(INTERVALS)))
+def test_count_is_never_too_low(a: int, n: int, name: str) -> None:
+    interval = INTERVALS[name]
+    assert interval.count(a, a + n * interval.length_ms) == n + 1
+    assert interval.count(a + 1, a) == 0

@@ -1,0 +1,118 @@
+"""Bodies: real oddities pass, broken ones don't, each by its reason."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdcache.errors import BrokenBody
+from mdcache.exchange.intervals import INTERVALS
+from mdcache.exchange.rows import Expected, read_page
+
+T0 = 1_518_048_000_000  # 2018-02-08T00:00Z
+HOUR = 3_600_000
+
+
+def line(open_ms: int, close_ms: int | None = None, **at: Any) -> list[Any]:
+    close = open_ms + HOUR - 1 if close_ms is None else close_ms
+    row: list[Any] = [open_ms, "2.0", "3.0", "1.0", "2.5", "10.00000000", close, "20.0", 5, "1.0", "2.0", "0"]
+    for place, value in at.items():
+        row[int(place[1:])] = value
+    return row
+
+
+def compact(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+EXPECTED = Expected(INTERVALS["1h"], lo_ms=T0, hi_ms=T0 + 100 * HOUR, limit=3)
+
+
+def reason(body: bytes) -> str:
+    with pytest.raises(BrokenBody) as caught:
+        read_page(body, EXPECTED)
+    return caught.value.reason
+
+
+def test_rows_keep_their_bytes() -> None:
+    lines = [line(T0), line(T0 + HOUR)]
+    page = read_page(compact(lines), EXPECTED)
+    assert [row.raw for row in page.rows] == [compact(one) for one in lines]
+    assert [(row.open_ms, row.close_ms, row.trades) for row in page.rows][1] == (T0 + HOUR, T0 + 2 * HOUR - 1, 5)
+
+
+def test_spaces_are_taken_out_but_strings_stay() -> None:
+    spaced = json.dumps([line(T0, _5="0 ")]).encode()
+    assert [row.raw for row in read_page(spaced, EXPECTED).rows] == [compact(line(T0, _5="0 "))]
+
+
+def test_real_oddities_pass() -> None:
+    cut = line(T0, 1_518_049_694_788)
+    instant = line(T0 + 16 * HOUR, T0 + 16 * HOUR, _8=0, _5="0.00000000")
+    off_grid = line(1_518_168_494_789, 1_518_172_094_788)
+    assert len(read_page(compact([cut, instant, off_grid]), EXPECTED).rows) == 3
+    assert read_page(b"[]", EXPECTED).rows == []
+    negative = line(T0, _1="-0.00042931", _2="-0.00042", _3="-0.00043", _4="-0.000425")
+    assert len(read_page(compact([negative]), EXPECTED).rows) == 1
+
+
+def test_more_columns_are_taken_with_an_alarm() -> None:
+    page = read_page(compact([[*line(T0), "new", 7]]), EXPECTED)
+    assert (page.oddity, page.rows[0].raw) == ("more-columns", compact([*line(T0), "new", 7]))
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "not-json"),
+        (b"<html><body>hello</body></html>", "not-json"),
+        (compact([line(T0)])[:-7], "not-json"),
+        (b"[[NaN]]", "not-json"),
+        (b"\xff\xfe\x00", "not-json"),
+        (b'{"code":0,"msg":"x"}', "not-a-list"),
+        (b'"text"', "not-a-list"),
+        (b"[1,2]", "not-rows"),
+        (compact([line(T0)[:11]]), "columns"),
+        (compact([line(T0, _1=2.0)]), "types"),
+        (compact([line(T0, _8="5")]), "types"),
+        (compact([line(T0, _0=str(T0))]), "types"),
+        (compact([line(T0, _8=None)]), "types"),
+        (compact([line(T0, _1="NaN")]), "prices"),
+        (compact([line(T0, _2="1e5")]), "prices"),
+        (compact([line(T0, _4="")]), "prices"),
+        (compact([line(T0, _3="1.2.3")]), "prices"),
+        (compact([line(T0, _2="0.5")]), "prices"),
+        (compact([line(T0 + HOUR), line(T0)]), "order"),
+        (compact([line(T0), line(T0)]), "order"),
+        (compact([line(T0, T0 - 1)]), "close-time"),
+        (compact([line(T0 - HOUR)]), "window"),
+        (compact([line(T0 + 101 * HOUR)]), "window"),
+        (compact([line(T0 + n * HOUR) for n in range(4)]), "too-many-rows"),
+        (compact([line(T0, T0 + 2 * HOUR - 1)]), "interval"),
+        (compact([line(T0 + n * 60_000, T0 + n * 60_000 + 59_999) for n in range(3)]), "interval"),
+    ],
+)
+def test_broken_bodies(body: bytes, why: str) -> None:
+    assert reason(body) == why
+
+
+def test_months_and_microseconds() -> None:
+    march = 1_519_862_400_000
+    april = march + 31 * 86_400_000
+    month = Expected(INTERVALS["1M"], lo_ms=0, hi_ms=2 * april, limit=3)
+    assert len(read_page(compact([line(march, april - 1)]), month).rows) == 1
+    with pytest.raises(BrokenBody):
+        read_page(compact([line(march, april)]), month)
+    micros = Expected(INTERVALS["1h"], lo_ms=T0, hi_ms=T0, limit=1, micros=True)
+    row = read_page(compact([line(T0 * 1000, (T0 + HOUR) * 1000 - 1)]), micros).rows[0]
+    assert (row.open_ms, row.close_ms) == (T0, T0 + HOUR - 1)
+
+
+@given(st.binary(max_size=200) | st.recursive(st.none() | st.integers() | st.text() | st.floats(), st.lists).map(compact))
+def test_any_bytes_are_rows_or_broken(body: bytes) -> None:
+    try:
+        assert read_page(body, EXPECTED).rows is not None
+    except BrokenBody as broken:
+        assert broken.reason

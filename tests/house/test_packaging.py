@@ -1,0 +1,91 @@
+"""What is installed is what is written down: one version, locked dependencies, a whole package."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mdcache
+
+ROOT = Path(__file__).parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = ["requirements.lock", "requirements-dev.lock"]
+PINNED = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
+
+
+def locked(name: str) -> dict[str, str]:
+    return dict(PINNED.findall((ROOT / name).read_text()))
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^a-zA-Z0-9-]", requirement)[0] for requirement in requirements}
+
+
+def test_the_version_is_static_and_one() -> None:
+    assert PROJECT["project"]["version"] == mdcache.__version__
+    assert "dynamic" not in PROJECT["project"]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_locked_package_has_hashes_and_no_address(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    entries = re.split(r"\n(?=[a-z])", text.strip())
+    assert len(entries) == len(locked(lock)) > 0
+    for entry in entries:
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry.splitlines()[0]
+    assert "://" not in text
+    assert "#" not in text, "no header: it would name the machine that wrote it"
+
+
+def test_the_locks_hold_what_the_project_asks_for() -> None:
+    runtime, everything = locked("requirements.lock"), locked("requirements-dev.lock")
+    assert names(PROJECT["project"]["dependencies"]) <= runtime.keys()
+    assert names(PROJECT["dependency-groups"]["dev"]) <= everything.keys()
+    assert runtime.items() <= everything.items()
+
+
+def test_the_build_backend_is_locked_so_that_an_editable_install_needs_no_network() -> None:
+    assert names(PROJECT["build-system"]["requires"]) <= locked("requirements-dev.lock").keys()
+
+
+def test_a_tree_without_git_builds_a_whole_package(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, tree)
+    shutil.copytree(ROOT / "mdcache", tree / "mdcache", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=tree,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as built:
+        packed = {name for name in built.namelist() if name.startswith("mdcache/")}
+        (entry_points,) = (name for name in built.namelist() if name.endswith("entry_points.txt"))
+        assert b"mdcache = mdcache.cli:main" in built.read(entry_points)
+    written = {str(path.relative_to(tree)) for path in (tree / "mdcache").rglob("*") if path.is_file()}
+    assert packed == written
+    assert "mdcache/py.typed" in packed
+
+
+def test_slow_jobs_that_make_test_names_are_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (last_line,) = re.findall(r"slow jobs, not run here: (.*)\"", makefile)
+    for target in re.findall(r"make ([a-z-]+)", last_line):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_ci_runs_make_test() -> None:
+    script = ROOT / ".ci" / "run"
+    subprocess.run(["bash", "-n", str(script)], check=True, timeout=10)
+    assert "make test" in script.read_text()

@@ -1,0 +1,23 @@
+import re
+from pathlib import Path
+
+from mdcache.settings import Settings, load
+from tests.settings.env_example import render
+
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
+
+
+def test_it_says_what_the_settings_class_says() -> None:
+    assert EXAMPLE.read_text() == render(), (
+        "write it anew: python -m tests.settings.env_example > .env.example"
+    )
+
+
+def test_it_names_every_setting_and_no_other() -> None:
+    names = re.findall(r"^MDCACHE_(\w+)=", EXAMPLE.read_text(), re.MULTILINE)
+    assert names == [name.upper() for name in Settings.model_fields]
+
+
+def test_copied_unchanged_it_changes_nothing() -> None:
+    environ = {"HOME": "/home/someone"}
+    assert dict(load(environ, EXAMPLE)) == dict(load(environ, None))
