@@ -97,7 +97,7 @@ bench: $(READY) ## measure
 	@$(PY) -m bench
 
 demo: $(READY) ## the demonstration; ROWS=folder of recorded rows
-	@$(PY) -m bench.demo $(if $(ROWS),ROWS='$(ROWS)')
+	@$(PY) -m bench.demo $(if $(ROWS),'$(ROWS)')
 
 incident: $(READY) ## replay the incident, with and without mdcache
 	@$(PY) -m bench.incident

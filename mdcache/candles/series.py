@@ -4,6 +4,7 @@ A series is blocks of settled rows with their coverage, plus the tail. `doubt` s
 than we have, `merge` takes it in. Nothing here waits, reads a clock or asks anybody.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -214,7 +215,7 @@ class Series:
         before = {row.open_ms: row for row in tail.rows}
         since = self._since(rows, before, tail.since_ms, read) if proof.tail else {}
         revisions = self._revisions(rows, held, tail, proof)
-        if revisions or any(row.open_ms not in held and self.coverage.at(row.open_ms) for row in rows):
+        if revisions or self._fills_holes(rows, held):
             self.settled_version += 1
         settled = self._settled_count(rows, held, since, read)
         if settled < len(rows):
@@ -234,11 +235,22 @@ class Series:
             self.tail_version += 1
         return revisions
 
+    def _fills_holes(self, rows: list[Row], held: dict[int, bytes]) -> bool:
+        """Whether a row opens where we knew that none does."""
+        if not rows or self.coverage.gaps(rows[0].open_ms, rows[-1].open_ms + 1) == [
+            (rows[0].open_ms, rows[-1].open_ms + 1)
+        ]:
+            return False
+        return any(row.open_ms not in held and self.coverage.at(row.open_ms) for row in rows)
+
     def _settled_count(self, rows: list[Row], held: dict[int, bytes], since: dict[int, int], read: ReadAt) -> int:
         """How many of the first rows are settled: they were, or they count as final by this read."""
-        surely = read.early_ms - self.policy.confirm_ms - self.interval.length_ms - _MONTH_SLACK_MS
-        for position, row in enumerate(rows):
-            if (row.open_ms < surely and read.settles) or held.get(row.open_ms) == row.raw:
+        slack_ms = _MONTH_SLACK_MS if self.interval.months else 0
+        surely_ms = read.early_ms - self.policy.confirm_ms - self.interval.length_ms - slack_ms
+        sure = bisect_left(rows, surely_ms, key=_open_ms) if read.settles else 0
+        for position in range(sure, len(rows)):
+            row = rows[position]
+            if held.get(row.open_ms) == row.raw:
                 continue
             newer = position + 1 < len(rows)
             if not self._final(row, since.get(row.open_ms), read, newer=newer):
@@ -309,6 +321,10 @@ class Series:
             start = proof.lo_ms if previous is None else self.next_open(previous)
             if start < end:
                 self.voids.note(Void(start, end, as_of_ms, hole=False))
+
+
+def _open_ms(row: Row) -> int:
+    return row.open_ms
 
 
 def _trades(raw: bytes) -> int:

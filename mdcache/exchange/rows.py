@@ -5,6 +5,7 @@ the grid are all real.
 """
 
 from dataclasses import dataclass
+from operator import ge
 from typing import Any, NamedTuple
 
 import msgspec
@@ -115,16 +116,17 @@ def _texts(body: bytes, columns: list[_Columns], oddity: str) -> list[bytes]:
 
 def _check_prices(columns: list[_Columns]) -> None:
     """Open, high, low, close are plain decimals, and high is not under low."""
-    digits = "".join([line[1] + line[2] + line[3] + line[4] for line in columns])
-    if columns and not digits.replace(".", "").replace("-", "").isdecimal():
+    opens, highs, lows, closes = ([line[place] for line in columns] for place in (1, 2, 3, 4))
+    digits = "".join(opens + highs + lows + closes).replace(".", "").replace("-", "")
+    if columns and not (digits.isascii() and digits.encode().isdigit()):  # of bytes: a tenth of the time
         raise BrokenBody("prices", "not a decimal")
     try:
-        for line in columns:
-            float(line[1]), float(line[4])
-            if not float(line[2]) >= float(line[3]):
-                raise BrokenBody("prices", f"high {line[2]} under low {line[3]}")
+        _, _ = list(map(float, opens)), list(map(float, closes))
+        fits = all(map(ge, map(float, highs), map(float, lows)))
     except ValueError as error:
         raise BrokenBody("prices", str(error)) from error
+    if not fits:
+        raise BrokenBody("prices", "high under low")
 
 
 def _check_times(rows: list[Row], expected: Expected) -> None:

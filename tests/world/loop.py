@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 
-EPOCH_MS = 1_790_771_371_858  # 2026-09-30T12:29:31.858Z: a Wednesday, mid-minute
+EPOCH_MS = 1_793_795_371_858  # 2026-11-04T12:29:31.858Z: a Wednesday, mid-minute
 
 
 class _JumpingSelector(selectors.DefaultSelector):

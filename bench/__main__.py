@@ -1,0 +1,120 @@
+"""Ratios, measured side by side in one run, each server pinned to one core.
+
+    python -m bench
+
+Hits against nginx's `proxy_cache`, a cold answer against the same call made directly, resident bytes a candle, and
+the longest the loop was held while pages are read. Absolute numbers drift with the machine; the ratios are the point.
+"""
+
+import asyncio
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from bench.processes import daemon, need, nginx, sim
+
+ROUNDS = 5
+WRK_S = 4
+SERVER_CORE, LOAD_CORE = 0, 1
+INTERVALS = ("1m", "3m", "5m", "15m", "30m", "1h")
+
+
+def wrk(url: str) -> float:
+    """Requests a second over 32 kept-alive connections."""
+    command = [need("taskset", "util-linux"), "-c", str(LOAD_CORE), need("wrk", "wrk"), "-t1", "-c32", f"-d{WRK_S}s", url]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in printed:
+        sys.exit(f"errors under load:\n{printed}")
+    found = re.search(r"Requests/sec:\s+([\d.]+)", printed)
+    if found is None:
+        sys.exit(f"wrk said nothing:\n{printed}")
+    return float(found[1])
+
+
+def hits(upstream: str) -> None:
+    """A settled range and a tail with a long TTL, at 2 and 500 candles, in turn with nginx."""
+    ttl = {"open_candle_ttl_s": "3600", "compress": "off"}
+    with daemon(upstream, core=SERVER_CORE, **ttl) as (ours, _), nginx(upstream, core=SERVER_CORE) as theirs:
+        for limit in (2, 500):
+            path = f"/api/v3/klines?symbol=BTCUSDT&interval=1M&endTime=1700000000000&limit={limit}"
+            if limit == 500:
+                path = f"/api/v3/klines?symbol=BTCUSDT&interval=1d&endTime=1700000000000&limit={limit}"
+            bodies = {httpx.get(base + path, trust_env=False).content for base in (ours, theirs) for _ in range(3)}
+            if len(bodies) != 1:
+                sys.exit("the two servers answer differently")
+            pairs = [(wrk(ours + path), wrk(theirs + path)) for _ in range(ROUNDS)]
+            ratio = statistics.median(a / b for a, b in pairs)
+            mine, other = (statistics.median(column) for column in zip(*pairs, strict=True))
+            print(f"hits, {limit:>3} candles   mdcache {mine:>8.0f}/s   nginx {other:>8.0f}/s   ratio {ratio:.2f} (aim 0.8)")
+
+
+def memory(upstream: str) -> None:
+    """Resident bytes a candle at 120 series of 1,000 rows."""
+    with daemon(upstream, weight_share="1.0") as (url, process):
+
+        def resident() -> int:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024  # type: ignore[index]
+
+        symbols = [s["symbol"] for s in httpx.get(f"{upstream}/api/v3/exchangeInfo", trust_env=False).json()["symbols"]
+                   if s["status"] == "TRADING" and s["symbol"].isascii()][:21]  # fmt: skip
+        with httpx.Client(base_url=url, timeout=30.0, trust_env=False) as client:
+            for interval in INTERVALS:  # warm what is not candles: code paths, pools, the symbol list
+                client.get("/api/v3/klines", params={"symbol": symbols[20], "interval": interval, "limit": 1000})
+            before = resident()
+            rows = 0
+            for symbol in symbols[:20]:
+                for interval in INTERVALS:
+                    query = {"symbol": symbol, "interval": interval, "limit": 1000}
+                    rows += client.get("/api/v3/klines", params=query).raise_for_status().text.count("],[") + 1
+            grown = resident() - before
+    print(f"memory             {rows} candles in {grown / 1e6:.1f} MB resident: {grown / rows:.0f} bytes each (aim 220)")
+
+
+def cold(upstream: str) -> None:
+    """A first answer of 500 rows with the exchange 100 ms away, against the same call made directly."""
+    httpx.post(f"{upstream}/_sim/latency", json={"before_s": 0.05, "after_s": 0.05}, trust_env=False).raise_for_status()
+    symbols = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT"]
+    pairs = []
+    with daemon(upstream, core=SERVER_CORE) as (url, _):
+        with httpx.Client(timeout=10.0, trust_env=False) as client:
+            client.get(f"{url}/api/v3/klines?symbol=ADAUSDT&interval=1m&limit=1").raise_for_status()
+            for symbol in symbols:
+                for interval in ("1m", "15m", "4h"):
+                    path = f"/api/v3/klines?symbol={symbol}&interval={interval}&limit=500"
+                    client.get(upstream + path.replace("limit=500", "limit=1000"))  # the simulator's own first computation
+                    took = []
+                    for base in (url, upstream):
+                        began = time.perf_counter()
+                        client.get(base + path).raise_for_status()
+                        took.append(time.perf_counter() - began)
+                    pairs.append((took[0], took[1]))
+    httpx.post(f"{upstream}/_sim/latency", json={"before_s": 0, "after_s": 0}, trust_env=False)
+    ratio = statistics.median(a / b for a, b in pairs)
+    mine, direct = (statistics.median(column) * 1000 for column in zip(*pairs, strict=True))
+    print(f"cold, 500 candles  mdcache {mine:>7.1f} ms   direct {direct:>7.1f} ms   ratio {ratio:.2f} (aim 1.2)")
+
+
+def loop_held() -> None:
+    """The longest single step of the loop while 20 pages a second are checked and merged."""
+    from bench.loop import longest_step_ms  # noqa: PLC0415  it makes an event loop of its own
+
+    median, worst = asyncio.run(longest_step_ms())
+    print(f"loop held by page  median {median:.2f} ms   worst {worst:.2f} ms of 200 pages of 1,000 rows (aim 5)")
+
+
+def main() -> None:
+    with sim(core=LOAD_CORE) as upstream:
+        hits(upstream)
+        cold(upstream)
+        memory(upstream)
+    loop_held()
+
+
+if __name__ == "__main__":
+    main()

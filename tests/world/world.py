@@ -1,0 +1,113 @@
+"""The whole daemon but its sockets, and the exchange behind it, in one process and in the fake clock's time."""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+
+from mdcache.cache.candles import Answer, Caller, Candles
+from mdcache.cache.candles import Limits as CacheLimits
+from mdcache.cache.directory import Directory
+from mdcache.cache.flights import Flights
+from mdcache.cache.library import Library
+from mdcache.candles.freshness import Wishes
+from mdcache.candles.series import Policy
+from mdcache.events import Event, Events
+from mdcache.exchange.intervals import INTERVALS
+from mdcache.exchange.markets import KLINE_PATHS, Market
+from mdcache.exchange.questions import parse
+from mdcache.sim import Exchange, SimConfig
+from mdcache.upstream.governor import Governor, Limits
+from tests.world.loop import FakeClock
+from tests.world.network import SimTransport
+
+
+@dataclass
+class Options:
+    """Settings of a world that tests vary; DESIGN 3's defaults."""
+
+    ttl_s: float = 2.0
+    max_stale_s: float = 30.0
+    deadline_s: float = 8.0
+    memory_mb: float = 512.0
+    limits: Limits = field(default_factory=Limits)
+    wall_step_ms: int = 0
+
+
+class World:
+    """`exchange` and a daemon before it; `restart` makes a new daemon that knows nothing."""
+
+    def __init__(self, config: SimConfig | None = None, options: Options | None = None) -> None:
+        self.clock = FakeClock()
+        self.options = options or Options()
+        self.clock.step_ms = self.options.wall_step_ms
+        self.exchange = Exchange(config, now_ms=self.clock.true_ms)
+        self.transport: httpx.AsyncBaseTransport = SimTransport(self.exchange, self.clock)
+        self.events: list[Event] = []
+        self.off_ms = [0]  # how far the exchange's own time may be from an as-of
+        self.restart()
+
+    def restart(self) -> None:
+        """A new process: nothing of the old one's memory is left."""
+        options = self.options
+        events = Events(self.events.append)
+        self.governor = Governor(
+            clock=self.clock,
+            rng=random.Random(7),
+            events=events,
+            base_urls=dict.fromkeys(Market, "http://exchange.test"),
+            limits=options.limits,
+            transport=self.transport,
+            trust_env=False,
+        )
+        clocks = self.governor.clocks
+        self.library = Library(self.clock, events, Policy(3_000, 60_000), int(options.memory_mb * 1_000_000))
+        self.flights = Flights(
+            self.governor,
+            self.library,
+            self.clock,
+            lambda series: clocks.now(series.key.market),
+            events,
+            stalled_after_s=options.limits.upstream_timeout_s + 1,
+        )
+        self.directory = Directory(self.governor, self.clock, events, 300.0, 60.0, options.deadline_s)
+        limits = CacheLimits(options.deadline_s, options.max_stale_s, dict.fromkeys(INTERVALS, options.ttl_s))
+        self.candles = Candles(
+            self.library, self.flights, self.directory, clocks, self.governor, self.clock, limits
+        )
+
+    async def ask(
+        self,
+        path: str,
+        query: str,
+        *,
+        headers: dict[str, str] | None = None,
+        wishes: Wishes | None = None,
+        caller: Caller | None = None,
+    ) -> Answer:
+        """One kline question through the data path."""
+        question = parse(KLINE_PATHS[path], query, headers or {})
+        return await self.candles.answer(question, wishes or Wishes(), caller or Caller())
+
+    async def aclose(self) -> None:
+        await self.flights.aclose()
+        await self.directory.aclose()
+        await self.governor.aclose()
+
+    def calls(self, since: int = 0, ending: str = "lines") -> list[str]:
+        """Kline requests that reached the exchange, as path?query, from log entry `since` on."""
+        log = list(self.exchange.log)[since:]
+        return [f"{entry.path}?{entry.query}" for entry in log if entry.path.lower().endswith(ending)]
+
+    def count(self, kind: type) -> int:
+        return sum(isinstance(event, kind) for event in self.events)
+
+    def seen(self, want: Callable[[Event], bool]) -> list[Event]:
+        return [event for event in self.events if want(event)]
+
+
+def rows(answer: Answer) -> list[list[object]]:
+    found: list[list[object]] = json.loads(answer.body)
+    return found
