@@ -1,0 +1,88 @@
+"""What the exchange prints for a question at a moment: no weights, no faults, no log.
+
+The control's offsets, late rows and revisions are part of the exchange's state and do count here.
+"""
+
+from collections.abc import Callable, Mapping
+
+from mdcache.sim import listing, recorded
+from mdcache.sim.book import Book
+from mdcache.sim.config import Market, SimConfig
+from mdcache.sim.control import Control, Revision
+from mdcache.sim.printing import in_microseconds
+from mdcache.sim.questions import Question, parse, read, time_unit
+from mdcache.sim.refusals import Refusal, unread
+from mdcache.sim.routes import KlineKind, Route
+from mdcache.sim.series import View
+from mdcache.sim.world import default_world
+
+_BY_PAIR: frozenset[KlineKind] = frozenset({"continuousKlines", "indexPriceKlines"})
+
+
+class Answers:
+    """Answers to questions on known paths."""
+
+    def __init__(self, config: SimConfig, control: Control) -> None:
+        self._config = config
+        self._control = control
+        self._recorded = recorded.load(config.rows_dir) if config.rows_dir else {}
+        symbols = default_world() if config.symbols is None else config.symbols
+        self._book = Book(config, recorded.with_recorded(symbols, self._recorded.items()))
+
+    def prepare(
+        self, route: Route, path: str, query: str, headers: Mapping[str, str], at_ms: int
+    ) -> Refusal | Callable[[], bytes]:
+        """The refusal of a question, or a way to compute its answer as of `at_ms`."""
+        if route.kind is not None:
+            question = read(route, route.kind, query, headers, lambda name: self._known(route, name, at_ms), at_ms)
+            return question if isinstance(question, Refusal) else lambda: self._rows(path, question, at_ms)
+        shown = at_ms + self._control.time_offset_ms
+        if route.market == "spot":
+            micros = time_unit(headers)
+            if isinstance(micros, Refusal):
+                return micros
+            shown = shown * 1000 if micros else shown
+            if route.endpoint != "exchangeInfo" and (sent := len(parse(query))):
+                return unread(0, sent)
+        match route.endpoint:
+            case "ping":
+                return lambda: b"{}"
+            case "time":
+                return lambda: b'{"serverTime":%d}' % shown
+            case _:
+                return self._info(route.market, query, at_ms, shown)
+
+    def _info(self, market: Market, query: str, at_ms: int, shown: int) -> Refusal | Callable[[], bytes]:
+        specs = self._book.visible(market, at_ms)
+        if market == "spot":
+            body = listing.spot_info(self._config, specs, query, at_ms, shown)
+            return body if isinstance(body, Refusal) else lambda: body
+        return lambda: listing.futures_info(self._config, specs, at_ms, shown)
+
+    def _known(self, route: Route, name: str, at_ms: int) -> bool:
+        asks_pair = route.kind in _BY_PAIR
+        return self._book.knows(route.market, name, at_ms, pair=asks_pair)
+
+    def _rows(self, path: str, question: Question, at_ms: int) -> bytes:
+        """The list of rows for a question."""
+        files = None
+        if question.market == "spot" and question.offset_ms == 0:
+            files = self._recorded.get((question.name, question.interval))
+        if files is not None:
+            printed = files.rows(question.window, at_ms)
+        else:
+            series = self._book.series(question, at_ms)
+            late_ms, short_ms = self._control.late(question.name)
+            printed = [] if series is None else series.rows(question.window, View(at_ms, late_ms, short_ms))
+        revisions = self._control.revisions(path, question.name, question.interval)
+        if revisions:
+            printed = [_revised(row, revisions, at_ms) for row in printed]
+        if question.micros:
+            printed = [in_microseconds(row) for row in printed]
+        return b"[" + b",".join(printed) + b"]"
+
+
+def _revised(row: bytes, revisions: Mapping[int, Revision], at_ms: int) -> bytes:
+    """A row as revised by that moment, or as it is."""
+    revision = revisions.get(int(row[1 : row.index(b",")]))
+    return row if revision is None or at_ms < revision.from_ms else revision.apply(row)

@@ -1,0 +1,115 @@
+"""What a simulated exchange is made of: its symbols, their outages, its limits.
+
+Plain values only; nothing here computes a price or answers a request.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Market = Literal["spot", "usdm", "coinm"]
+Family = Literal["spot", "futures"]
+MARKETS: tuple[Market, ...] = ("spot", "usdm", "coinm")
+
+DAY_MS = 86_400_000
+SPOT_DECIMALS = 8  # spot pads every number to 8: rest-api.md samples
+
+
+def family_of(market: Market) -> Family:
+    """Which weight counter a market draws on: usdm and coinm share one (BINANCE 3.1)."""
+    return "spot" if market == "spot" else "futures"
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """No trading in [start_ms, end_ms); from `filled_ms` on (if set) its rows exist after all."""
+
+    start_ms: int
+    end_ms: int
+    filled_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolSpec:
+    """One symbol or contract, with everything its candles depend on besides the seed.
+
+    Trading lasts from `listed_ms` to `halted_ms` (exclusive; `None`: it goes on). `exchangeInfo` names the
+    symbol from `announced_ms` (default: `listed_ms`) until `delisted_ms`; outside that it is unknown.
+    `status` is shown from the halt on (or always, if it never halts and has begun).
+    `price` is what it cost on 2017-01-01 and hovers about since; symbols with one `chart` move together.
+    `printed_decimals` pads futures prices (spot pads all to 8); `contract_size` is coinm's, in US dollars.
+    """
+
+    market: Market
+    symbol: str
+    listed_ms: int
+    halted_ms: int | None = None
+    status: str = "TRADING"
+    pair: str | None = None
+    contract_type: str | None = None
+    delivery_ms: int | None = None
+    announced_ms: int | None = None
+    delisted_ms: int | None = None
+    base: str | None = None
+    quote: str | None = None
+    trades_per_day: int = 50_000
+    outages: tuple[Outage, ...] = ()
+    price: str = "100"
+    price_decimals: int = 2
+    printed_decimals: int | None = None
+    quantity_decimals: int = 3
+    contract_size: int = 10
+    chart: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse decimals that could not be printed exactly."""
+        if self.market == "spot" and self.price_decimals + self.quantity_decimals > SPOT_DECIMALS:
+            raise ValueError(f"{self.symbol}: price and quantity have more than {SPOT_DECIMALS} decimals together")
+        if self.printed_decimals is not None and self.printed_decimals < self.price_decimals:
+            raise ValueError(f"{self.symbol}: fewer decimals printed than the price has")
+
+    def visible(self, at_ms: int) -> bool:
+        """Whether `exchangeInfo` names it at that moment."""
+        since = self.listed_ms if self.announced_ms is None else self.announced_ms
+        return since <= at_ms and (self.delisted_ms is None or at_ms < self.delisted_ms)
+
+    def status_at(self, at_ms: int) -> str:
+        """The status `exchangeInfo` shows at that moment."""
+        if at_ms < self.listed_ms and self.status == "TRADING":
+            return "BREAK" if self.market == "spot" else "PENDING_TRADING"
+        if self.halted_ms is None:
+            return self.status
+        if at_ms < self.halted_ms:
+            return "TRADING"
+        if self.status != "TRADING":
+            return self.status
+        return "BREAK" if self.market == "spot" else "SETTLING"
+
+
+@dataclass(frozen=True, slots=True)
+class SimConfig:
+    """One simulated exchange. `symbols=None` is the default world (`world.py`).
+
+    Limits are weight a UTC minute and address. `strikes_to_ban`: how many requests after the first 429 of a
+    minute turn it into a ban; bans last `first_ban_s`, doubling up to `longest_ban_s`.
+    `futures_weights` chooses between BINANCE 1.4's two tables. `spot_refusals_cost`: whether a spot 4xx
+    costs its weight (unverified; on futures it does, as measured).
+    """
+
+    seed: int = 1
+    spot_limit: int = 6000  # since 2023-08-25: CHANGELOG.md of binance-spot-api-docs
+    futures_limit: int = 2400  # fapi exchangeInfo, live 2026-09; shared by dapi since 2026-06-30
+    futures_weights: Literal["documented", "measured"] = "documented"
+    strikes_to_ban: int = 3
+    first_ban_s: int = 120  # rest-api.md, IP Limits: bans scale from 2 minutes ...
+    longest_ban_s: int = 259_200  # ... to 3 days
+    spot_refusals_cost: bool = False
+    rows_dir: Path | None = None
+    symbols: tuple[SymbolSpec, ...] | None = None
+    log_size: int = 100_000
+    cached_rows: int = 300_000
+    cached_splits: int = 4_096
+
+    def limit(self, family: Family) -> int:
+        """The family's weight limit a minute."""
+        return self.spot_limit if family == "spot" else self.futures_limit

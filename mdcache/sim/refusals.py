@@ -1,0 +1,98 @@
+"""Binance's refusals as values: code, message, status (BINANCE 3.4, 4)."""
+
+import json
+from dataclasses import dataclass
+
+from mdcache.sim.config import Family, Market
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error Binance answers with."""
+
+    code: int
+    message: str
+    status: int = 400
+
+    def body(self) -> bytes:
+        """The JSON Binance sends."""
+        return json.dumps({"code": self.code, "msg": self.message}, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def duplicate() -> Refusal:
+    """The same parameter twice."""
+    return Refusal(-1101, "Duplicate values for a parameter detected.")
+
+
+def empty(name: str) -> Refusal:
+    """A parameter with nothing after the equals sign."""
+    return Refusal(-1105, f"Parameter '{name}' was empty.")
+
+
+def missing(name: str) -> Refusal:
+    """A mandatory parameter that was not sent."""
+    return Refusal(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
+
+
+def illegal(name: str, legal: str) -> Refusal:
+    """Characters outside the legal range."""
+    return Refusal(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")
+
+
+def unread(read: int, sent: int) -> Refusal:
+    """Parameters this path does not know (spot)."""
+    return Refusal(-1104, f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{sent}'.")
+
+
+def invalid(name: str) -> Refusal:
+    """A value out of range."""
+    return Refusal(-1130, f"Data sent for parameter '{name}' is not valid.")
+
+
+def bad_pair(market: Market) -> Refusal:
+    """An unknown pair: the two futures markets number this differently."""
+    return Refusal(-4144, "Invalid pair") if market == "usdm" else Refusal(-4087, "Invalid pair.")
+
+
+def too_many(family: Family, client: str, limit: int) -> Refusal:
+    """429: over the weight limit."""
+    if family == "spot":
+        text = (
+            f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE. "
+            "Please use WebSocket Streams for live updates to avoid polling the API."
+        )
+    else:
+        text = (
+            f"Too many requests; current limit of IP({client}) is {limit} requests per minute. "
+            "Please use the websocket for live updates to avoid polling the API."
+        )
+    return Refusal(-1003, text, 429)
+
+
+def banned(family: Family, client: str, until_ms: int) -> Refusal:
+    """418: the address is banned until a moment."""
+    if family == "spot":
+        text = (
+            f"Way too much request weight used; IP banned until {until_ms}. "
+            "Please use WebSocket Streams for live updates to avoid bans."
+        )
+    else:
+        text = (
+            f"Way too many requests; IP({client}) banned until {until_ms}. "
+            "Please use the websocket for live updates to avoid bans."
+        )
+    return Refusal(-1003, text, 418)
+
+
+def unknown_path(method: str, path: str) -> Refusal:
+    """A futures path that does not exist."""
+    return Refusal(-5000, f"Path {path}, Method {method} is invalid", 404)
+
+
+RESTRICTED = Refusal(
+    0,
+    "Service unavailable from a restricted location according to 'b. Eligibility' in "
+    "https://www.binance.com/en/terms. Please contact customer service if you believe you received this "
+    "message in error.",
+    451,
+)

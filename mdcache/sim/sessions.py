@@ -1,0 +1,52 @@
+"""When an instrument traded, as known at a moment: stretches between listing, outages, halt and now.
+
+Pure; half-open stretches of milliseconds.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from mdcache.sim.config import Outage
+
+Stretch = tuple[int, int]
+
+
+def unfilled(outages: Iterable[Outage], at_ms: int) -> tuple[Outage, ...]:
+    """The outages whose rows have not been filled in by `at_ms`."""
+    return tuple(one for one in outages if one.filled_ms is None or at_ms < one.filled_ms)
+
+
+def joined(outages: Iterable[Outage]) -> list[Stretch]:
+    """Outages in order, those that touch made one."""
+    stretches: list[Stretch] = []
+    for start, end in sorted((one.start_ms, one.end_ms) for one in outages if one.start_ms < one.end_ms):
+        if stretches and start <= stretches[-1][1]:
+            stretches[-1] = (stretches[-1][0], max(end, stretches[-1][1]))
+        else:
+            stretches.append((start, end))
+    return stretches
+
+
+def sessions(first_ms: int, end_ms: int, closed: Sequence[Stretch]) -> list[Stretch]:
+    """[first_ms, end_ms) without the closed stretches (in order, disjoint)."""
+    found: list[Stretch] = []
+    begin = first_ms
+    for start, end in closed:
+        if start >= end_ms:
+            break
+        if begin < start:
+            found.append((begin, start))
+        begin = max(begin, end)
+    if begin < end_ms:
+        found.append((begin, end_ms))
+    return found
+
+
+def cut_close_ms(open_ms: int, close_ms: int, closed: Iterable[Stretch], at_ms: int) -> int:
+    """The close time printed for [open_ms, close_ms]: cut if all of its rest lies in one outage.
+
+    The cut close is the last millisecond before the halt (BINANCE 11.2), shown as soon as the halt begins.
+    """
+    for start, end in closed:
+        if open_ms < start <= min(close_ms, at_ms) and end > close_ms:
+            return start - 1
+    return close_ms

@@ -1,0 +1,209 @@
+"""The exchange as an application, its control door, and once on a real socket."""
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from mdcache.sim import SimConfig
+from mdcache.sim.app import ConnectionBroken, SimApp
+from mdcache.sim.server import uvicorn_config
+from tests.sim.helpers import WORLD, Sim
+
+PATH, QUESTION = "/api/v3/klines", "symbol=BTCUSDT&interval=1m&limit=100"
+QUERY = f"{PATH}?{QUESTION}"
+
+
+class Wired:
+    """The application, with the sleeps it asked for."""
+
+    def __init__(self) -> None:
+        self.sim = Sim()
+        self.slept: list[float] = []
+        self.app = SimApp(self.sim.exchange, self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.sim.now += round(seconds * 1000)
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://sim")
+
+
+@pytest.fixture
+def wired() -> Wired:
+    return Wired()
+
+
+async def test_requests_reach_the_exchange(wired: Wired) -> None:
+    async with wired.client() as client:
+        reply = await client.get(QUERY)
+        assert reply.content == wired.sim.exchange.truth(PATH, QUESTION, at_ms=wired.sim.now)
+        assert reply.headers["content-encoding"] == "gzip"
+        assert reply.headers["x-mbx-used-weight-1m"] == "2"
+        plain = await client.get(QUERY, headers={"Accept-Encoding": "identity"})
+        assert "content-encoding" not in plain.headers
+        assert plain.headers["content-length"] == str(len(plain.content))
+        assert "content-encoding" not in (await client.get("/api/v3/time")).headers
+        await client.get("/fapi/v1/ping", headers={"X-Sim-Client": "10.9.8.7"})
+    assert wired.sim.exchange.log[-1].client == "10.9.8.7"
+    assert wired.slept == []
+
+
+async def test_rows_are_looked_up_after_the_request_s_delay(wired: Wired) -> None:
+    wired.sim.control.latency(before_s=2, after_s=3)
+    start = wired.sim.now
+    async with wired.client() as client:
+        reply = await client.get(QUERY)
+    assert wired.slept == [2, 3]
+    assert reply.content == wired.sim.exchange.truth(PATH, QUESTION, at_ms=start + 2_000)
+
+
+async def test_broken_connections(wired: Wired) -> None:
+    async with wired.client() as client:
+        for kind in ("drop", "truncate"):
+            wired.sim.control.fault(kind, count=1)
+            with pytest.raises(ConnectionBroken):
+                await client.get(QUERY)
+        assert (await client.get(QUERY)).status_code == 200
+
+
+async def test_never_answering_ends_with_the_client(wired: Wired) -> None:
+    wired.sim.control.fault("timeout")
+    messages: list[dict[str, Any]] = [{"type": "http.request", "body": b""}, {"type": "http.disconnect"}]
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/api/v3/ping", "query_string": b"", "headers": []}
+    await wired.app(scope, receive, send)
+    assert (sent, messages) == ([], [])
+
+
+async def test_other_protocols(wired: Wired) -> None:
+    sent: list[str] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    await wired.app({"type": "lifespan"}, receive, send)
+    await wired.app({"type": "websocket"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete", "websocket.close"]
+
+
+async def test_the_control_door(wired: Wired) -> None:
+    async with wired.client() as client:
+        for action, arguments in (
+            ("latency", {"before_s": 0.5, "jitter_s": 0}),
+            ("fault", {"kind": "500", "count": 1, "path": "/api/v3/klines", "retry_after_s": None}),
+            ("replicas", {"lags_s": [0, 4]}),
+            ("replicas", {"lags_ms": [0, 2500], "mode": "random"}),
+            ("late_rows", {"delay_s": 5}),
+            ("weight_header", {"offset": 3, "family": "spot"}),
+            ("skew_date", {"seconds": 2}),
+            ("offset_time", {"milliseconds": 100}),
+            ("spend", {"family": "spot", "weight": 100}),
+            ("ban", {"family": "futures", "seconds": 60, "retry_after": False}),
+            (
+                "revise",
+                {"path": "/api/v3/klines", "name": "BTCUSDT", "interval": "1m", "open_ms": 0, "trades": 1},
+            ),
+        ):
+            reply = await client.post(f"/_sim/{action}", json=arguments)
+            assert (reply.status_code, reply.json()) == (200, {"ok": True}), action
+        status = (await client.get("/_sim/status")).json()
+        assert status["replicas_ms"] == [0, 2500]
+        assert status["faults"][0]["kind"] == "500"
+        assert status["revisions"] == 1
+        assert status["accounts"][0]["family"] == "futures"
+        assert (await client.get("/fapi/v1/ping")).status_code == 418
+        assert (await client.get(QUERY)).status_code == 500
+        assert wired.sim.exchange.used_weight("spot") == 102
+        assert [entry["status"] for entry in (await client.get("/_sim/log")).json()] == [418, 500]
+        assert [entry["status"] for entry in (await client.get("/_sim/log?limit=1")).json()] == [500]
+        asked = {"path": PATH, "query": QUESTION, "at_ms": str(wired.sim.now - 60_000), "lag_ms": "2000"}
+        truth = await client.get("/_sim/truth", params=asked)
+        assert truth.content == wired.sim.exchange.truth(PATH, QUESTION, at_ms=wired.sim.now - 62_000)
+        assert (await client.get("/_sim/truth?path=/api/v3/ping")).content == b"{}"
+        assert (await client.get("/_sim/truth?at_ms=x")).status_code == 400
+        assert (await client.post("/_sim/unban")).json() == {"ok": True}
+        assert (await client.post("/_sim/clear_faults")).json() == {"ok": True}
+        assert (await client.post("/_sim/reset")).json() == {"ok": True}
+        assert (await client.get("/_sim/status")).json()["requests"] == []
+
+
+@pytest.mark.parametrize(
+    ("action", "body"),
+    [
+        ("fault", '{"kind":"teapot"}'),
+        ("fault", "{}"),
+        ("fault", "[]"),
+        ("fault", "{"),
+        ("fault", '{"kind":"500","colour":1}'),
+        ("latency", '{"before_s":"long"}'),
+        ("ban", '{"family":"margin","seconds":1}'),
+        ("replicas", '{"lags_s":"x"}'),
+        ("revise", '{"path":"/api/v3/klines","name":"X","interval":"1m","open_ms":0,"volume":"x"}'),
+    ],
+)
+async def test_the_door_refuses_nonsense(wired: Wired, action: str, body: str) -> None:
+    async with wired.client() as client:
+        reply = await client.post(f"/_sim/{action}", content=body)
+        assert reply.status_code == 400
+        assert reply.json()["error"]
+        assert (await client.get(f"/_sim/{action}")).status_code == 404
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A real server on a free port, stopped at the end."""
+    config = uvicorn_config(SimConfig(symbols=WORLD), "127.0.0.1", 0)
+    server = uvicorn.Server(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
+        listener.close()
+
+
+def test_on_a_real_socket(port: int) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client:
+        reply = client.get(QUERY)
+        assert len(reply.json()) == 100
+        assert len(reply.headers.get_list("date")) == 1
+        assert reply.headers["server"] == "nginx"
+        for kind, error in (
+            ("drop", httpx.RemoteProtocolError),
+            ("truncate", httpx.RemoteProtocolError),
+            ("garbage_gzip", httpx.DecodingError),
+        ):
+            client.post("/_sim/fault", json={"kind": kind, "count": 1})
+            with pytest.raises(error):
+                client.get(QUERY)
+        client.post("/_sim/fault", json={"kind": "timeout", "count": 1})
+        with pytest.raises(httpx.ReadTimeout):
+            client.get(QUERY, timeout=0.2)
+        client.post("/_sim/fault", json={"kind": "huge", "count": 1, "size": 20_000_000})
+        assert len(client.get(QUERY).content) == 20_000_000
+        assert client.get(QUERY).status_code == 200
+        with contextlib.closing(socket.create_connection(("127.0.0.1", port))) as raw:
+            raw.sendall(b"HEAD /api/v3/ping HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n")
+            assert b"200 OK" in raw.recv(4096)
+    assert json.loads(reply.content)
