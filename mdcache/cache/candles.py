@@ -133,6 +133,13 @@ class Candles:
         deadline_s = self._clock.now() + self._limits.deadline_s
         await self._prepare(question, deadline_s)
         trip = self._depart(question, wishes, caller, deadline_s)
+        self._library.pin(question.key)
+        try:
+            return await self._travel(trip)
+        finally:
+            self._library.unpin(question.key)
+
+    async def _travel(self, trip: _Trip) -> Answer:
         try:
             served, now = await self._serve(trip)
         except (CannotAsk, AskFailed):
@@ -188,7 +195,10 @@ class Candles:
         flights: list[Flight] = []
         for window in step.windows:
             turn = Turn(trip.caller.lane, trip.deadline_s, trip.caller.name, crossed, paced=step.refresh)
-            flight, shared = self._flights.join(series, window, trip.floor, turn, _reason(step, crossed=crossed))
+            reason = _reason(step, crossed=crossed)
+            flight, shared = self._flights.join(
+                series, window, trip.floor, turn, reason, trading=trip.trading and not trip.question.key.by_pair
+            )
             flights.append(flight)
             trip.collapsed = trip.collapsed and shared
         for flight in flights:

@@ -8,14 +8,14 @@ whether or not somebody still waits.
 import asyncio
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mdcache.cache.library import Library
 from mdcache.candles.freshness import Floor
-from mdcache.candles.series import Doubt, ReadAt, Series
+from mdcache.candles.series import LONGEST_SILENCE_MS, Doubt, ReadAt, Series
 from mdcache.candles.window import Form, Window
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, DeadlinePassed, MdcacheError
+from mdcache.errors import AskFailed, BrokenBody, DeadlinePassed, MdcacheError
 from mdcache.events import BodyOdd, Collapsed, Events, Failed, Retried, Revised, RowsRead
 from mdcache.exchange.questions import wire_headers, wire_query
 from mdcache.exchange.rows import Expected, Row, read_page
@@ -32,6 +32,7 @@ class Landed:
     """A reply that passed every check, and what it lacks of what we have."""
 
     rows: list[Row]
+    window: Window
     read: ReadAt
     doubt: Doubt | None
     oddity: str
@@ -40,11 +41,12 @@ class Landed:
 class Flight:
     """One read of one series, as the governor sees it (its `Read`), and as those who share it do."""
 
-    def __init__(self, series: Series, window: Window, turn: Turn, reason: str) -> None:
+    def __init__(self, series: Series, window: Window, turn: Turn, reason: str, *, trading: bool = False) -> None:
         self.series = series
         self.window = window
         self.turn = turn
         self.reason = reason
+        self.trading = trading
         self.market = series.key.market
         self.endpoint = series.key.kind
         self.sealed = False
@@ -78,8 +80,16 @@ class Flight:
             micros=series.key.micros,
         )
         page = read_page(reply.body, expected)
+        if self.trading and window.form is Form.TAIL and page.rows:
+            silent_ms = reply.sent.ms - series.next_open(page.rows[-1].open_ms)
+            if silent_ms > LONGEST_SILENCE_MS:
+                raise BrokenBody("window", f"it trades, and the newest row ended {silent_ms // 1000} s ago")
+        rows = series.trust(page.rows, window)
+        oddity = page.oddity
+        if len(rows) < len(page.rows):  # as if no more had been asked for: it is no sign of a beginning
+            window, oddity = replace(window, limit=len(rows)), "silence"
         read = ReadAt(reply.sent.ms, reply.sent.early_ms, reply.settles)
-        return Landed(page.rows, read, series.doubt(page.rows, window, read), page.oddity)
+        return Landed(rows, window, read, series.doubt(rows, window, read), oddity)
 
     def grow(self, other: Window) -> bool:
         """Take `other` in as well, if nothing is sent yet and one call can bring both."""
@@ -114,8 +124,12 @@ class Flights:
     def __len__(self) -> int:
         return sum(len(flights) for flights in self._by_series.values())
 
-    def join(self, series: Series, window: Window, floor: Floor, turn: Turn, reason: str) -> tuple[Flight, bool]:
+    def join(
+        self, series: Series, window: Window, floor: Floor, turn: Turn, reason: str, *, trading: bool = False
+    ) -> tuple[Flight, bool]:
         """A flight that will bring (a part of) `window`, and whether it is somebody else's; starts one if none is.
+
+        `trading`: the symbol is traded now, so that its newest row can't be days old.
 
         Raises the error that this very window met less than a second ago.
         """
@@ -125,7 +139,7 @@ class Flights:
                 self._events.emit(Collapsed(series.key.market))
                 return flight, True
         self._raise_believed(series, window)
-        return self._start(Flight(series, window, turn, reason)), False
+        return self._start(Flight(series, window, turn, reason, trading=trading)), False
 
     async def land(self, flight: Flight, deadline_s: float) -> None:
         """Wait until `flight` has landed, or raise its error, or `DeadlinePassed` at `deadline_s`."""
@@ -185,7 +199,7 @@ class Flights:
             again = pause is not None
             if pause is not None:
                 await self._clock.sleep(pause)
-        revisions = series.merge(landed.rows, flight.window, landed.read)
+        revisions = series.merge(landed.rows, landed.window, landed.read)
         path = series.rule.path
         self._events.emit(RowsRead(series.key.market, path, len(landed.rows), flight.reason))
         if landed.oddity:

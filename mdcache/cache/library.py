@@ -93,14 +93,15 @@ class Library:
         self._evictable[kind] = holder
 
     def pin(self, key: SeriesKey) -> None:
-        """A flight of this series is under way: it may not be given up."""
+        """A question or a flight of this series is under way: nothing of it may be given up."""
         self._busy[key] = self._busy.get(key, 0) + 1
 
     def unpin(self, key: SeriesKey) -> None:
-        """One flight less."""
+        """One user less."""
         self._busy[key] -= 1
         if not self._busy[key]:
             del self._busy[key]
+            self.fit()
 
     def _changed(self, key: SeriesKey, old: Block | None, new: Block | None) -> None:
         block = new or old
@@ -114,6 +115,8 @@ class Library:
 
     def _give_up(self, key: Hashable) -> bool:
         if isinstance(key, _BlockKey):
+            if key.series in self._busy:
+                return False
             self._series[key.series].evict(key.index)
         elif isinstance(key, SeriesKey):
             if key in self._busy:

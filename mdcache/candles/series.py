@@ -19,6 +19,7 @@ from mdcache.exchange.markets import KlinePath
 from mdcache.exchange.questions import SeriesKey
 from mdcache.exchange.rows import Row
 
+LONGEST_SILENCE_MS = 3 * 86_400_000  # the longest outage known took a day and a half: 2018-02-08
 _FOREVER = 1 << 62
 _BLANKS = 16
 _MONTH_SLACK_MS = 4 * 86_400_000  # 28 days are the least a month has, 31 the most; one more for good measure
@@ -118,6 +119,30 @@ class Series:
         joined = self.coverage.at(self.tail.start_ms - 1)
         return None if joined is None else self.shelf.last_open(joined[0], self.tail.start_ms)
 
+    def _newest_settled(self) -> int:
+        """Open time of the newest settled row that the tail joins; -1 if there is none."""
+        joined = None if self.tail is None else self.coverage.at(self.tail.start_ms - 1)
+        found = None if joined is None else self.shelf.last_open(*joined)
+        return -1 if found is None else found
+
+    def trust(self, rows: list[Row], window: Window) -> list[Row]:
+        """`rows` without those before a silence longer than any outage, unless the window was aimed at it.
+
+        A page of the newest rows has no lower end to hold its first rows against; a silence of days in it is
+        read again by a window that ends just after it. `BrokenBody` if rows are known in that silence.
+        """
+        if window.start_ms is not None:
+            return rows
+        length_ms = self.interval.length_ms
+        longest_ms = max(LONGEST_SILENCE_MS, 3 * length_ms) + length_ms
+        for place in range(len(rows) - 1, 0, -1):
+            before, after = rows[place - 1].open_ms, rows[place].open_ms
+            if after - before > longest_ms and not (place == len(rows) - 1 and window.end_ms == after):
+                if self.shelf.first_open(before + 1, after) is not None:
+                    raise BrokenBody("window", f"nothing in {before}..{after}, where rows are known")
+                return rows[place:]
+        return rows
+
     def doubt(self, rows: list[Row], window: Window, read: ReadAt) -> Doubt | None:
         """How the reply shows less than we have, if it does; `BrokenBody` if it is empty where rows are known."""
         if read.as_of_ms < self.merged_ms:
@@ -136,6 +161,8 @@ class Series:
         known = self._known_between(lo, hi)
         if known and not rows:
             raise BrokenBody("empty", f"{len(known)} rows are known there")
+        if hi == _FOREVER and rows and rows[-1].open_ms < self._newest_settled():
+            raise BrokenBody("behind", f"ends at {rows[-1].open_ms}, and later rows are settled")
         newest = self.newest_known() if hi == _FOREVER else None
         newest_open = newest.open_ms if isinstance(newest, Row) else newest
         if newest_open is not None and rows and rows[-1].open_ms < newest_open:

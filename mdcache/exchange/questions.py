@@ -41,6 +41,11 @@ class SeriesKey:
     zone_minutes: int = 0
     micros: bool = False
 
+    @property
+    def by_pair(self) -> bool:
+        """Its subject is a pair, not a symbol."""
+        return self.kind in {"continuousKlines", "indexPriceKlines"}
+
     def __str__(self) -> str:
         parts = [self.market.value, self.kind, self.subject, self.contract_type, self.interval]
         parts += [f"{self.zone_minutes:+d}min" if self.zone_minutes else "", "us" if self.micros else ""]
@@ -141,8 +146,7 @@ def parse(rule: KlinePath, query: str, headers: Mapping[str, str]) -> Question:
 
 def wire_query(key: SeriesKey, start_ms: int | None, end_ms: int | None, limit: int) -> str:
     """The query string that asks Binance for rows of this series, in milliseconds."""
-    by_pair = key.kind in {"continuousKlines", "indexPriceKlines"}
-    parts = [f"{'pair' if by_pair else 'symbol'}={quote(key.subject)}"]
+    parts = [f"{'pair' if key.by_pair else 'symbol'}={quote(key.subject)}"]
     if key.contract_type:
         parts.append(f"contractType={key.contract_type}")
     parts.append(f"interval={key.interval}")

@@ -58,13 +58,13 @@ _LENGTHS = sorted(interval.length_ms for interval in INTERVALS.values() if not i
 def read_page(body: bytes, expected: Expected) -> Page:
     """The rows of a kline body, or `BrokenBody` with the reason: a word from a closed set."""
     columns, oddity = _decode(body)
-    if len(columns) > expected.limit:
-        raise BrokenBody("too-many-rows", f"{len(columns)} for a limit of {expected.limit}")
     _check_prices(columns)
     scale = 1000 if expected.micros else 1
     texts = _texts(body, columns, oddity)
     rows = [Row(line[0] // scale, line[6] // scale, line[8], text) for line, text in zip(columns, texts, strict=True)]
     _check_times(rows, expected)
+    if len(rows) > expected.limit:
+        raise BrokenBody("too-many-rows", f"{len(rows)} for a limit of {expected.limit}")
     return Page(rows, oddity)
 
 
