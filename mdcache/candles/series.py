@@ -22,6 +22,7 @@ from mdcache.exchange.rows import Row
 LONGEST_SILENCE_MS = 3 * 86_400_000  # the longest outage known took a day and a half: 2018-02-08
 _FOREVER = 1 << 62
 _BLANKS = 16
+_MEAN_MONTH_MS = 2_629_746_000  # of the Gregorian calendar
 _MONTH_SLACK_MS = 4 * 86_400_000  # 28 days are the least a month has, 31 the most; one more for good measure
 
 
@@ -191,6 +192,18 @@ class Series:
         if proof.lo_ms >= proof.hi_ms and not proof.tail:
             return []
         return self._take(rows, proof, read)
+
+    def holes(self) -> int:
+        """Covered buckets without a row, between rows."""
+        found = 0
+        for start, end in self.coverage:
+            pieces = self.shelf.oldest(start, end, _FOREVER)
+            if not pieces:
+                continue
+            first, last = pieces[0][0].opens[pieces[0][1]], pieces[-1][0].opens[pieces[-1][2] - 1]
+            length = _MEAN_MONTH_MS if self.interval.months else self.interval.length_ms
+            found += max(0, round((last - first) / length) + 1 - sum(j - i for _, i, j in pieces))
+        return found
 
     def blank_at(self, t: int) -> bool:
         """Whether a back read has shown nothing at `t`: asking it again would teach nothing."""

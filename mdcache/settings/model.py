@@ -59,7 +59,6 @@ NO_EFFECT_YET: frozenset[str] = frozenset(
         "redis_timeout_s",
         "unknown_paths",
         "cors_origins",
-        "admin_token",
     }
 )
 

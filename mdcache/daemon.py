@@ -1,0 +1,187 @@
+"""The composition root: makes every part from the settings, joins them, and runs them from start to drain.
+
+Nothing else sees all of them, and nothing here decides anything.
+"""
+
+import asyncio
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from mdcache import __version__
+from mdcache.cache.candles import Candles
+from mdcache.cache.candles import Limits as CacheLimits
+from mdcache.cache.directory import Directory
+from mdcache.cache.flights import Flights
+from mdcache.cache.library import Library
+from mdcache.candles.series import Policy, Series
+from mdcache.clock import Clock, Instant, SystemClock
+from mdcache.events import Events, Failed, Lifecycle
+from mdcache.exchange.intervals import INTERVALS
+from mdcache.exchange.markets import Market
+from mdcache.serving.app import App
+from mdcache.serving.asked import Reader
+from mdcache.serving.binance import Binance
+from mdcache.serving.ops import Ops
+from mdcache.serving.ports import Readiness
+from mdcache.serving.ready import Readies
+from mdcache.serving.server import serve
+from mdcache.serving.status import Sources, Status
+from mdcache.settings import Settings, effective
+from mdcache.telemetry.log import Log, adopt_foreign, make_logger
+from mdcache.telemetry.metrics import Gauges, Metrics
+from mdcache.upstream.governor import Governor, Limits
+
+_STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; past that and this its key is free
+_OPEN = {"open", "ramp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """All parts of a running daemon."""
+
+    app: App
+    governor: Governor
+    library: Library
+    flights: Flights
+    directory: Directory
+    events: Events
+
+    async def aclose(self) -> None:
+        """End what is under way, from the clients' side to Binance's."""
+        await self.flights.aclose()
+        await self.directory.aclose()
+        await self.governor.aclose()
+
+
+def build(
+    settings: Settings,
+    clock: Clock,
+    rng: random.Random,
+    events: Events,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> Daemon:
+    """A daemon as `settings` say; a `transport` stands in for the network."""
+    urls = {Market.SPOT: settings.spot_url, Market.USDM: settings.usdm_url, Market.COINM: settings.coinm_url}
+    governor = Governor(
+        clock=clock,
+        rng=rng,
+        events=events,
+        base_urls=urls,
+        limits=Limits(
+            weight_share=settings.weight_share,
+            upstream_concurrency=settings.upstream_concurrency,
+            upstream_timeout_s=settings.upstream_timeout_s,
+            retry_attempts=settings.retry_attempts,
+            backoff_initial_s=settings.backoff_initial_s,
+            backoff_max_s=settings.backoff_max_s,
+        ),
+        transport=transport,
+    )
+    clocks = governor.clocks
+    policy = Policy(round(settings.settle_s * 1000), round(settings.confirm_s * 1000))
+    library = Library(clock, events, policy, round(settings.memory_max_mb * 1_000_000))
+
+    def exchange_now(series: Series) -> Instant:
+        return clocks.now(series.key.market)
+
+    stalled_after_s = settings.upstream_timeout_s + _STALL_SPARE_S
+    flights = Flights(governor, library, clock, exchange_now, events, stalled_after_s)
+    directory = Directory(
+        governor,
+        clock,
+        events,
+        settings.exchange_info_ttl_s,
+        settings.invalid_symbol_ttl_s,
+        settings.request_deadline_s,
+    )
+    ttls_s = {interval: settings.candle_ttl_s(interval) for interval in INTERVALS}
+    limits = CacheLimits(settings.request_deadline_s, settings.max_stale_s, ttls_s)
+    candles = Candles(library, flights, directory, clocks, governor, clock, limits)
+    readies = Readies(library, clocks, clock)
+    registry = CollectorRegistry()
+    metrics = Metrics(
+        registry,
+        __version__,
+        settings.clients,
+        Gauges(
+            families=governor.status,
+            flights=lambda: len(flights),
+            holes=lambda: _holes(library),
+            series=lambda: len(library),
+            rows=lambda: library.rows,
+            rows_bytes=lambda: library.memory.held_bytes,
+        ),
+    )
+    events.attach(metrics)
+    binance = Binance(candles, readies, clocks, governor, clock, metrics, settings.request_deadline_s)
+
+    def readiness() -> Readiness:
+        return _readiness(governor, directory)
+
+    shown = {row.name: row.value for row in effective(settings)}
+    status = Status(
+        Sources(__version__, clock, governor, library, flights, directory, readies, readiness, shown)
+    )
+    token = settings.admin_token.get_secret_value() if settings.admin_token else None
+    ops = Ops(status, readiness, metrics.exposition, library, readies, governor, token)
+    app = App(binance, ops, Reader(settings.clients, settings.compress), clock, events, metrics)
+    return Daemon(app, governor, library, flights, directory, events)
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return. Raises `OSError` where the address can't be had."""
+    uvloop.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    clock = SystemClock()
+    logger = make_logger(clock, settings.log_level, settings.log_format, sys.stderr)
+    adopt_foreign(logger)
+    events = Events(Log(logger, clock))
+    daemon = build(settings, clock, random.Random(), events)
+    if settings.ignored:
+        events.emit(Lifecycle("ignored", "service links in the environment: " + ", ".join(settings.ignored)))
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _lost(events, context))
+
+    def ready(addresses: Sequence[str]) -> None:
+        events.emit(Lifecycle("serving", f"mdcache {__version__} on " + ", ".join(addresses)))
+
+    try:
+        await serve(daemon.app, settings.host, settings.port, settings.shutdown_grace_s, ready)
+    finally:
+        await daemon.aclose()
+        events.emit(Lifecycle("stopped", "drained"))
+
+
+def _lost(events: Events, context: Mapping[str, object]) -> None:
+    """An exception nobody awaited: say so, and go on."""
+    error = context.get("exception")
+    detail = f"{context.get('message')}: {type(error).__name__ if error else ''} {error or ''}"
+    events.emit(Failed("loop", detail))
+
+
+def _holes(library: Library) -> dict[str, int]:
+    found = dict.fromkeys((market.value for market in Market), 0)
+    for series in library:
+        found[series.key.market.value] += series.holes()
+    return found
+
+
+def _readiness(governor: Governor, directory: Directory) -> Readiness:
+    """It can answer if any family may be asked, or could be: what was read is served in a ban too."""
+    shut = [
+        f"{family.family}: gate {family.gate_state} ({family.gate_reason}), reopens in {family.reopens_in_s:.0f} s"
+        for family in governor.status()
+        if family.gate_state not in _OPEN
+    ]
+    known = any(directory.symbols(market).names for market in Market)
+    if len(shut) == len(governor.status()) and not known:
+        return Readiness(reasons=tuple(shut))
+    return Readiness(degraded=tuple(shut))
