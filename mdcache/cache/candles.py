@@ -195,10 +195,7 @@ class Candles:
         flights: list[Flight] = []
         for window in step.windows:
             turn = Turn(trip.caller.lane, trip.deadline_s, trip.caller.name, crossed, paced=step.refresh)
-            reason = _reason(step, crossed=crossed)
-            flight, shared = self._flights.join(
-                series, window, trip.floor, turn, reason, trading=trip.trading and not trip.question.key.by_pair
-            )
+            flight, shared = self._flights.join(series, window, trip.floor, turn, _reason(step, crossed=crossed))
             flights.append(flight)
             trip.collapsed = trip.collapsed and shared
         for flight in flights:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from mdcache.cache.library import Library
 from mdcache.candles.freshness import Floor
-from mdcache.candles.series import LONGEST_SILENCE_MS, Doubt, ReadAt, Series
+from mdcache.candles.series import Doubt, ReadAt, Series
 from mdcache.candles.window import Form, Window
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, BrokenBody, DeadlinePassed, MdcacheError
+from mdcache.errors import AskFailed, DeadlinePassed, MdcacheError
 from mdcache.events import BodyOdd, Collapsed, Events, Failed, Retried, Revised, RowsRead
 from mdcache.exchange.questions import wire_headers, wire_query
 from mdcache.exchange.rows import Expected, Row, read_page
@@ -41,12 +41,11 @@ class Landed:
 class Flight:
     """One read of one series, as the governor sees it (its `Read`), and as those who share it do."""
 
-    def __init__(self, series: Series, window: Window, turn: Turn, reason: str, *, trading: bool = False) -> None:
+    def __init__(self, series: Series, window: Window, turn: Turn, reason: str) -> None:
         self.series = series
         self.window = window
         self.turn = turn
         self.reason = reason
-        self.trading = trading
         self.market = series.key.market
         self.endpoint = series.key.kind
         self.sealed = False
@@ -80,10 +79,6 @@ class Flight:
             micros=series.key.micros,
         )
         page = read_page(reply.body, expected)
-        if self.trading and window.form is Form.TAIL and page.rows:
-            silent_ms = reply.sent.ms - series.next_open(page.rows[-1].open_ms)
-            if silent_ms > LONGEST_SILENCE_MS:
-                raise BrokenBody("window", f"it trades, and the newest row ended {silent_ms // 1000} s ago")
         rows = series.trust(page.rows, window)
         oddity = page.oddity
         if len(rows) < len(page.rows):  # as if no more had been asked for: it is no sign of a beginning
@@ -124,12 +119,8 @@ class Flights:
     def __len__(self) -> int:
         return sum(len(flights) for flights in self._by_series.values())
 
-    def join(
-        self, series: Series, window: Window, floor: Floor, turn: Turn, reason: str, *, trading: bool = False
-    ) -> tuple[Flight, bool]:
+    def join(self, series: Series, window: Window, floor: Floor, turn: Turn, reason: str) -> tuple[Flight, bool]:
         """A flight that will bring (a part of) `window`, and whether it is somebody else's; starts one if none is.
-
-        `trading`: the symbol is traded now, so that its newest row can't be days old.
 
         Raises the error that this very window met less than a second ago.
         """
@@ -139,7 +130,7 @@ class Flights:
                 self._events.emit(Collapsed(series.key.market))
                 return flight, True
         self._raise_believed(series, window)
-        return self._start(Flight(series, window, turn, reason, trading=trading)), False
+        return self._start(Flight(series, window, turn, reason)), False
 
     async def land(self, flight: Flight, deadline_s: float) -> None:
         """Wait until `flight` has landed, or raise its error, or `DeadlinePassed` at `deadline_s`."""

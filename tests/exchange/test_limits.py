@@ -26,7 +26,7 @@ def weight(interval: object, number: object, limit: object) -> dict[str, object]
 
 
 @pytest.mark.parametrize(
-    "stated, expected",
+    ("stated", "expected"),
     [
         (SPOT, 6000),
         ([weight("MINUTE", 1, 1200)], 1200),
@@ -55,7 +55,7 @@ def test_futures_without_a_stated_limit(market: Market) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers, expected",
+    ("headers", "expected"),
     [
         ([("x-mbx-used-weight", "9"), ("x-mbx-used-weight-1m", "7")], 7),
         ([("X-MBX-USED-WEIGHT-1M", "7")], 7),
@@ -74,7 +74,7 @@ def test_usage_headers(headers: list[tuple[str, str]], expected: int | None) -> 
 
 
 @pytest.mark.parametrize(
-    "value, expected",
+    ("value", "expected"),
     [
         ("0", 0),
         (" 35 ", 35),
@@ -91,7 +91,7 @@ def test_retry_after(value: str | None, expected: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "body, expected",
+    ("body", "expected"),
     [
         (b"Way too many requests; IP(1.2.3.4) banned until 1783855317204. Please", 1783855317204),
         (b'{"code":-1003,"msg":"IP banned until 1659146400000."}', 1659146400000),
@@ -105,7 +105,7 @@ def test_banned_until(body: bytes, expected: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "path, sound",
+    ("path", "sound"),
     [
         ("/api/v3/klines", True),
         ("/fapi/v1/klines", True),

@@ -97,9 +97,9 @@ class World:
         await self.governor.aclose()
 
     def calls(self, since: int = 0, ending: str = "lines") -> list[str]:
-        """Kline requests that reached the exchange, as path?query, from log entry `since` on."""
-        log = list(self.exchange.log)[since:]
-        return [f"{entry.path}?{entry.query}" for entry in log if entry.path.lower().endswith(ending)]
+        """Kline requests that reached the exchange, as path?query, without the first `since` of them."""
+        log = [entry for entry in self.exchange.log if entry.path.lower().endswith(ending)]
+        return [f"{entry.path}?{entry.query}" for entry in log[since:]]
 
     def count(self, kind: type) -> int:
         return sum(isinstance(event, kind) for event in self.events)

@@ -1,0 +1,150 @@
+"""The request side of DESIGN 2.2: what a client's headers say, as values. Malformed ones count as unsaid.
+
+Header values repeat endlessly, so what is parsed from one is remembered for the most recent few hundred.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from mdcache.candles.freshness import Wishes
+from mdcache.exchange.markets import KlinePath, Market
+from mdcache.upstream.governor import Lane
+
+Key = tuple[str, bytes, bytes]  # path, raw query, time unit: what decides the rows of an answer
+Headers = Iterable[tuple[bytes, bytes]]
+
+_REMEMBERED = 512
+_LONGEST = 4_096  # bytes of one header that is looked into
+_DELTA = re.compile(r"\d{1,10}", re.ASCII)  # ten digits of seconds are three centuries
+_MS = re.compile(rb"\d{1,16}")
+_TAG = re.compile(rb'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_Q = re.compile(r"[01](?:\.\d{0,3})?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one request says, besides its question.
+
+    `wishes` is `None` where nothing is said about age. `gzip`: the client takes it, and may have it here.
+    `tags` are what `If-None-Match` lists, without quotes and `W/`; `any_tag`: it is `*`.
+    """
+
+    rule: KlinePath
+    key: Key
+    wishes: Wishes | None = None
+    client: str = ""
+    lane: Lane = Lane.NORMAL
+    gzip: bool = False
+    tags: frozenset[bytes] = frozenset()
+    any_tag: bool = False
+
+    @property
+    def market(self) -> Market:
+        """The market of the path."""
+        return self.rule.market
+
+
+class Reader:
+    """Reads requests' headers: knows the configured clients and whether this daemon compresses."""
+
+    def __init__(self, clients: Mapping[str, str], compress: str) -> None:
+        self._lanes = {name.encode(): (name, Lane(lane)) for name, lane in clients.items()}
+        self._gzip_far = compress != "off"
+        self._gzip_near = compress == "on"
+
+    def read(self, rule: KlinePath, query: bytes, headers: Headers, *, near: bool) -> Asked:
+        """What a request for `rule.path` says; `near`: its peer is this machine."""
+        said: dict[bytes, bytes] = {}
+        for name, value in headers:
+            if name in _READ:
+                said[name] = said[name] + b", " + value if name in said else value
+        client, lane = self._lanes.get(said.get(b"x-mdcache-client", b"").strip(), ("", Lane.NORMAL))
+        tags, any_tag = tags_of(said.get(b"if-none-match", b""))
+        allowed = self._gzip_near if near else self._gzip_far
+        unit = said.get(b"x-mbx-time-unit", b"") if rule.market is Market.SPOT else b""
+        return Asked(
+            rule=rule,
+            key=(rule.path, query, unit),
+            wishes=wishes_of(said.get(b"cache-control", b""), said.get(b"x-mdcache-min-as-of", b"")),
+            client=client,
+            lane=lane,
+            gzip=allowed and takes_gzip(said.get(b"accept-encoding", b"")),
+            tags=tags,
+            any_tag=any_tag,
+        )
+
+
+_READ = frozenset(
+    {
+        b"accept-encoding",
+        b"cache-control",
+        b"if-none-match",
+        b"x-mbx-time-unit",
+        b"x-mdcache-client",
+        b"x-mdcache-min-as-of",
+    }
+)
+
+
+@lru_cache(_REMEMBERED)
+def wishes_of(cache_control: bytes, min_as_of: bytes) -> Wishes | None:
+    """The caller's wishes out of `Cache-Control` and `X-MDCache-Min-As-Of`; `None` if they say nothing."""
+    max_age_s: float | None = None
+    max_stale_s: float | None = None
+    no_cache = only_if_cached = False
+    for directive in cache_control[:_LONGEST].decode("latin-1").split(","):
+        name, equals, value = directive.strip().partition("=")
+        name, value = name.rstrip().lower(), value.strip().strip('"')
+        number = float(value) if equals and _DELTA.fullmatch(value) else None
+        if name == "max-age" and number is not None:
+            max_age_s = number if max_age_s is None else min(max_age_s, number)
+        elif name == "max-stale" and (number is not None or not equals):
+            max_stale_s = _ANY_STALE_S if number is None else number
+        elif name == "no-cache":
+            no_cache = True
+        elif name == "only-if-cached":
+            only_if_cached = True
+    since = min_as_of.strip()
+    min_as_of_ms = int(since) if _MS.fullmatch(since) else None
+    wishes = Wishes(max_age_s, max_stale_s, no_cache, only_if_cached, min_as_of_ms)
+    return None if wishes == Wishes() else wishes
+
+
+_ANY_STALE_S = 1e9  # max-stale without a number: any age is fine (RFC 9111, 5.2.1.2)
+
+
+@lru_cache(_REMEMBERED)
+def takes_gzip(accept_encoding: bytes) -> bool:
+    """Whether `Accept-Encoding` names gzip (or `*`, and gzip not otherwise) with a weight above zero."""
+    wanted = {"*": False, "gzip": False}
+    named = False
+    for part in accept_encoding[:_LONGEST].decode("latin-1").split(","):
+        coding, *parameters = (piece.strip() for piece in part.lower().split(";"))
+        coding = "gzip" if coding == "x-gzip" else coding
+        if coding in wanted:
+            named = named or coding == "gzip"
+            wanted[coding] = _weight(parameters) > 0
+    return wanted["gzip"] if named else wanted["*"]
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            return float(value) if _Q.fullmatch(value.strip()) else 0.0
+    return 1.0
+
+
+@lru_cache(_REMEMBERED)
+def tags_of(if_none_match: bytes) -> tuple[frozenset[bytes], bool]:
+    """The tags an `If-None-Match` lists, compared weakly (RFC 9110, 13.1.2), and whether it is `*`."""
+    value = if_none_match[:_LONGEST].strip()
+    return frozenset(_TAG.findall(value)), value == b"*"
+
+
+@lru_cache(_REMEMBERED)
+def is_near(host: str | None) -> bool:
+    """Whether a peer is this machine: a loopback address, or no address at all (a socket in the file system)."""
+    return host is None or host == "::1" or host.removeprefix("::ffff:").startswith("127.")

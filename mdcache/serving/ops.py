@@ -1,0 +1,179 @@
+"""The operators' paths: health, readiness, metrics, status, and what the admin token opens. Starlette lives here.
+
+Errors have Binance's form here too, so that one client reads them all.
+"""
+
+import hmac
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from mdcache.cache.library import Library
+from mdcache.exchange.markets import Family, Market
+from mdcache.serving.ports import Gates, Readiness
+from mdcache.serving.ready import Readies
+from mdcache.serving.refusals import body_of, told
+from mdcache.serving.replies import Receive, Scope, Send
+from mdcache.serving.status import Status
+
+_MOST_BYTES = 65_536
+_JSON = "application/json"
+_T = TypeVar("_T")
+_CODES = {401: -2014, 403: -2015, 404: -5000, 405: -1020, 413: -1100}
+
+
+class Purge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which series to forget: all that match what is given."""
+
+    market: Market | None = None
+    symbol: str | None = None
+    interval: str | None = None
+
+
+class GateOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to do with a family's gate; `seconds` only for closing it."""
+
+    family: Family
+    action: Literal["open", "close"]
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=31_536_000)] | None = None
+
+
+class Ops:
+    """ASGI application of the operators' paths.
+
+    `exposition` makes the metrics page for an `Accept` header: body and content type.
+    """
+
+    def __init__(
+        self,
+        status: Status,
+        readiness: Callable[[], Readiness],
+        exposition: Callable[[str], tuple[bytes, str]],
+        library: Library,
+        readies: Readies,
+        gates: Gates,
+        admin_token: str | None,
+    ) -> None:
+        self._status = status
+        self._readiness = readiness
+        self._exposition = exposition
+        self._library = library
+        self._readies = readies
+        self._gates = gates
+        self._token = admin_token.encode() if admin_token else None
+        self._app = Starlette(
+            routes=[
+                Route("/healthz", self._healthz),
+                Route("/readyz", self._readyz),
+                Route("/metrics", self._metrics),
+                Route("/v1/status", self._state),
+                Route("/v1/admin/purge", self._purge, methods=["POST"]),
+                Route("/v1/admin/gate", self._gate, methods=["POST"]),
+            ],
+            exception_handlers={HTTPException: _explain, Exception: _unforeseen},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; what is raised was answered with a 500 already."""
+        await self._app(scope, receive, send)
+
+    async def _healthz(self, _: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def _readyz(self, _: Request) -> Response:
+        found = self._readiness()
+        body = {"ready": not found.reasons, "reasons": found.reasons, "degraded": found.degraded}
+        if found.reasons:
+            return _sent(msgspec.json.encode(body), 503, {"retry-after": "1"})
+        return _json(body)
+
+    async def _metrics(self, request: Request) -> Response:
+        body, content_type = self._exposition(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
+
+    async def _state(self, _: Request) -> Response:
+        return _sent(self._status.json())
+
+    async def _purge(self, request: Request) -> Response:
+        self._admit(request)
+        order = _decode(await _body(request), Purge)
+        return _json({"purged": purge(self._library, self._readies, order)})
+
+    async def _gate(self, request: Request) -> Response:
+        self._admit(request)
+        order = _decode(await _body(request), GateOrder)
+        if (order.action == "close") != (order.seconds is not None):
+            raise HTTPException(400, '"seconds" belongs to "close", and only there.')
+        if order.seconds is None:
+            self._gates.open_gate(order.family)
+        else:
+            self._gates.close_gate(order.family, order.seconds)
+        return _json({"family": order.family.value, "action": order.action})
+
+    def _admit(self, request: Request) -> None:
+        if self._token is None:
+            raise HTTPException(403, "No admin token is configured: administration is off.")
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        right = hmac.compare_digest(token.strip().encode("latin-1", "replace"), self._token)
+        if scheme.lower() != "bearer" or not right:
+            raise HTTPException(401, "The admin token is missing or wrong.", {"www-authenticate": "Bearer"})
+
+
+def purge(library: Library, readies: Readies, order: Purge) -> int:
+    """Make the matching series forget what they know, and the ready answers with them; how many series it were."""
+    subject = order.symbol.upper() if order.symbol is not None else None
+    matching = [
+        series
+        for series in library
+        if order.market in (None, series.key.market)
+        and subject in (None, series.key.subject)
+        and order.interval in (None, series.key.interval)
+    ]
+    for series in matching:
+        series.forget()
+        library.merged(series)
+    readies.clear()  # those of other series are made again in no time
+    return len(matching)
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise HTTPException(413, f"The body is longer than {_MOST_BYTES} bytes.")
+    return body
+
+
+def _decode(body: bytes, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise HTTPException(400, str(error)) from error
+
+
+def _json(content: object) -> Response:
+    return _sent(msgspec.json.encode(content))
+
+
+def _sent(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status, {"content-type": _JSON, "cache-control": "no-store", **(headers or {})})
+
+
+async def _explain(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    body = body_of(_CODES.get(error.status_code, -1102), str(error.detail))
+    return _sent(body, error.status_code, dict(error.headers or {}))
+
+
+async def _unforeseen(_: Request, error: Exception) -> Response:
+    """Starlette sends this and raises the error again, for whoever keeps the log."""
+    answer = told(error)
+    return _sent(answer.body, answer.status)

@@ -1,0 +1,101 @@
+"""What a path is to us: tables only. Sources: BINANCE 1.3 to 1.5 and the exchanges' own lists of endpoints."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mdcache.exchange.markets import KLINE_PATHS, KlinePath, Market
+
+
+class Kind(StrEnum):
+    """What is done with a path."""
+
+    KLINES = "klines"
+    TIME = "time"
+    PING = "ping"
+    KEYED = "keyed"
+    LATER = "later"
+    OPS = "ops"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path's kind; its market where it has one, its rule if it is a kline path."""
+
+    kind: Kind
+    market: Market | None = None
+    rule: KlinePath | None = None
+
+
+OPS_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/v1/status", "/v1/admin/purge", "/v1/admin/gate"})
+
+_MARKET_OF = {
+    "/api/": Market.SPOT,
+    "/sapi/": Market.SPOT,
+    "/wapi/": Market.SPOT,
+    "/fapi/": Market.USDM,
+    "/dapi/": Market.COINM,
+    "/futures/data/": Market.USDM,
+}
+
+# Public market data that is not klines: served from a later release on.
+_LATER = {
+    "/api/v3/": (
+        "exchangeInfo executionRules depth trades historicalTrades aggTrades avgPrice ticker/24hr "
+        "ticker/tradingDay ticker ticker/price ticker/bookTicker referencePrice referencePrice/calculation"
+    ),
+    "/fapi/v1/": (
+        "exchangeInfo depth rpiDepth trades aggTrades premiumIndex fundingRate fundingInfo ticker/24hr "
+        "ticker/price ticker/bookTicker openInterest indexInfo assetIndex constituents insuranceBalance "
+        "symbolAdlRisk tradingSchedule"
+    ),
+    "/fapi/v2/": "ticker/price",
+    "/dapi/v1/": (
+        "exchangeInfo depth trades aggTrades premiumIndex fundingRate fundingInfo ticker/24hr ticker/price "
+        "ticker/bookTicker openInterest constituents"
+    ),
+    "/futures/data/": (
+        "openInterestHist topLongShortAccountRatio topLongShortPositionRatio globalLongShortAccountRatio "
+        "takerlongshortRatio takerBuySellVol basis delivery-price"
+    ),
+}
+
+# First part of a keyed or signed path's tail, in any version (`order`, `order/test`, …), in lower case.
+_KEYED_HEADS = """
+account accountconfig adlquantile algoopenorders algoorder allalgoorders allopenorders allorderlist allorders
+apireferral apitradingstatus asset balance batchorders commission commissionrate convert
+countdowncancelall feeburn forceorder forceorders historicalblocktrades income leverage leveragebracket
+listenkey margintype multiassetsmargin myallocations myfilters mypreventedmatches mytrades openalgoorders
+openorder openorderlist openorders order orderamendment orderamendments orderlist orders pmaccountinfo
+pmexchangeinfo positionmargin positionrisk positionside ratelimit sor symbolconfig userdatastream usertrades
+"""
+_KEYED = frozenset(_KEYED_HEADS.split())
+_KEYED_PATHS = frozenset({"/fapi/v1/historicaltrades", "/dapi/v1/historicaltrades"})  # keyless: 401 -2014, live
+_KEYED_PREFIXES = ("/sapi/", "/wapi/", "/papi/", "/eapi/")
+
+_ROUTES: dict[str, Route] = {
+    **{path: Route(Kind.KLINES, rule.market, rule) for path, rule in KLINE_PATHS.items()},
+    **{f"{market.prefix}time": Route(Kind.TIME, market) for market in Market},
+    **{f"{market.prefix}ping": Route(Kind.PING, market) for market in Market},
+    **{
+        prefix + tail: Route(Kind.LATER, next(m for p, m in _MARKET_OF.items() if prefix.startswith(p)))
+        for prefix, tails in _LATER.items()
+        for tail in tails.split()
+    },
+    **{path: Route(Kind.OPS) for path in OPS_PATHS},
+}
+
+
+def route(path: str) -> Route:
+    """What `path` (decoded) is; never raises."""
+    found = _ROUTES.get(path)
+    if found is not None:
+        return found
+    lower = path.lower()
+    market = next((m for prefix, m in _MARKET_OF.items() if lower.startswith(prefix)), None)
+    if lower.startswith(_KEYED_PREFIXES) or lower in _KEYED_PATHS:
+        return Route(Kind.KEYED, market)
+    parts = lower.split("/")  # "", "fapi", "v1", head, …
+    if market is not None and len(parts) > 3 and parts[3] in _KEYED:  # noqa: PLR2004 - the parts above
+        return Route(Kind.KEYED, market)
+    return Route(Kind.UNKNOWN, market)

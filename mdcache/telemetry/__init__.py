@@ -1,0 +1,1 @@
+"""Sinks for events: what operators read. Nothing here decides anything."""

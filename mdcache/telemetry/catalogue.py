@@ -1,0 +1,92 @@
+"""Every metric by name: its type, its labels, its meaning (DESIGN 8). Names of a later release join then."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+PREFIX = "mdcache_"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric; `name` is without the prefix, and a counter's without its `_total`."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+
+    @property
+    def full_name(self) -> str:
+        """As it is documented."""
+        return f"{PREFIX}{self.name}{'_total' if self.kind == 'counter' else ''}"
+
+
+def _counter(name: str, labels: str, text: str) -> Metric:
+    return Metric(name, "counter", tuple(labels.split()), text)
+
+
+def _gauge(name: str, labels: str, text: str) -> Metric:
+    return Metric(name, "gauge", tuple(labels.split()), text)
+
+
+def _histogram(name: str, labels: str, text: str) -> Metric:
+    return Metric(name, "histogram", tuple(labels.split()), text)
+
+
+REQUESTS = _counter("requests", "market endpoint result client", "Requests of clients, by how they were answered.")
+REQUEST_SECONDS = _histogram("request_seconds", "endpoint result", "Time to the answer of a client's request.")
+UPSTREAM_REQUESTS = _counter(
+    "upstream_requests", "market endpoint status", "Requests to Binance; status 0: no reply came."
+)
+UPSTREAM_SECONDS = _histogram("upstream_seconds", "market", "Time to Binance's whole reply.")
+UPSTREAM_ROWS = _counter("upstream_rows", "market", "Rows read from Binance that passed every check.")
+UPSTREAM_WEIGHT = _counter("upstream_weight", "market", "Weight of the requests to Binance, as documented.")
+WEIGHT_USED = _gauge("upstream_weight_used", "family", "Weight this daemon used in this UTC minute.")
+WEIGHT_LIMIT = _gauge("upstream_weight_limit", "family", "Weight the address may use in a minute.")
+WEIGHT_ALLOWED = _gauge("upstream_weight_allowed", "family", "Weight this daemon may use in a minute.")
+GATE_STATE = _gauge("gate_state", "family state", "1 for the state the family's gate is in, 0 for the others.")
+GATE_REOPENS = _gauge("gate_reopens_seconds", "family", "Time until a closed gate may be probed; 0 if not closed.")
+GATE_CLOSURES = _counter("gate_closures", "family reason", "Closures of a family's gate.")
+RETRIES = _counter("retries", "market reason", "Reads that were tried again.")
+FLIGHTS = _gauge("flights_in_progress", "", "Reads that are queued or under way.")
+COLLAPSED = _counter("collapsed", "market", "Questions that joined somebody else's read.")
+QUEUE_WAIT = _histogram("queue_wait_seconds", "lane", "Time a read waited in its lane before it was sent.")
+REJECTED = _counter("rejected_bodies", "market reason", "Replies with status 200 that were not what was asked for.")
+REVISIONS = _counter("revisions", "market", "Closed rows that Binance changed after they were shown.")
+HOLES = _gauge("holes", "market", "Buckets without a row inside what is known.")
+SERIES = _gauge("series", "", "Series held.")
+ROWS = _gauge("rows", "", "Rows held.")
+ROWS_BYTES = _gauge("rows_bytes", "", "Bytes held: blocks, tails, ready and compressed answers.")
+EVICTIONS = _counter("evictions", "", "Entries that memory gave up to stay inside its bound.")
+TAIL_AGE = _histogram("tail_age_seconds", "market", "Age of the tails that were served.")
+CLOCK_OFFSET = _gauge("clock_offset_seconds", "market", "Exchange time less this machine's.")
+BUILD_INFO = _gauge("build_info", "version", "1, for the version that runs.")
+
+ALL: tuple[Metric, ...] = (
+    REQUESTS,
+    REQUEST_SECONDS,
+    UPSTREAM_REQUESTS,
+    UPSTREAM_SECONDS,
+    UPSTREAM_ROWS,
+    UPSTREAM_WEIGHT,
+    WEIGHT_USED,
+    WEIGHT_LIMIT,
+    WEIGHT_ALLOWED,
+    GATE_STATE,
+    GATE_REOPENS,
+    GATE_CLOSURES,
+    RETRIES,
+    FLIGHTS,
+    COLLAPSED,
+    QUEUE_WAIT,
+    REJECTED,
+    REVISIONS,
+    HOLES,
+    SERIES,
+    ROWS,
+    ROWS_BYTES,
+    EVICTIONS,
+    TAIL_AGE,
+    CLOCK_OFFSET,
+    BUILD_INFO,
+)

@@ -1,0 +1,68 @@
+"""The closed sets that label values come from. Their words are those of the modules that emit the events."""
+
+from mdcache.telemetry.numbers import Choice
+
+MARKETS = ("spot", "usdm", "coinm")
+FAMILIES = ("spot", "futures")
+GATE_STATES = ("open", "closed", "probing", "ramp")
+GATE_REASONS = ("429", "418", "403", "451", "failures", "operator")
+LANES = ("high", "normal", "low")
+RESULTS = ("hit", "miss", "partial", "collapsed", "stale", "refused", "error")
+KLINES = (
+    "klines",
+    "uiKlines",
+    "continuousKlines",
+    "indexPriceKlines",
+    "markPriceKlines",
+    "premiumIndexKlines",
+)
+ENDPOINTS = (*KLINES, "time", "ping", "exchangeInfo")
+STATUSES = ("0", "200", "400", "401", "403", "404", "408", "418", "429", "451", "500", "502", "503", "504")
+# Of `AskFailed.reason`; a test looks for every one of them in the sources.
+FAULTS = (
+    "5xx",
+    "backend-timeout",
+    "close",
+    "connect",
+    "os",
+    "pool",
+    "protocol",
+    "proxy",
+    "read",
+    "shows-less",
+    "status",
+    "timeout",
+    "transport",
+    "unknown",
+    "url",
+    "write",
+)
+BODY_REASONS = (
+    "behind",
+    "close-time",
+    "columns",
+    "empty",
+    "encoding",
+    "interval",
+    "no-progress",
+    "not-a-list",
+    "not-exchange-info",
+    "not-json",
+    "not-rows",
+    "order",
+    "prices",
+    "too-large",
+    "too-many-rows",
+    "types",
+    "window",
+)
+
+market = Choice(MARKETS)
+family = Choice(FAMILIES)
+gate_reason = Choice(GATE_REASONS)
+lane = Choice(LANES)
+result = Choice(RESULTS)
+endpoint = Choice(ENDPOINTS)
+status = Choice(STATUSES)
+retry_reason = Choice((*FAULTS, *BODY_REASONS))
+body_reason = Choice(BODY_REASONS)

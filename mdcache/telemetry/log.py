@@ -1,0 +1,211 @@
+"""The log: structlog, one line for each thing worth reading, on stderr.
+
+A line names markets, paths, series, counts and causes. Query strings, header values and secrets are in no
+event, so they can be in no line; other libraries' records pass through with their message only.
+"""
+
+import logging
+from collections import deque
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol, TextIO
+
+import msgspec
+import structlog
+
+from mdcache.clock import Clock
+from mdcache.events import (
+    BodyOdd,
+    BodyRejected,
+    ClockDoubted,
+    ClockMeasured,
+    Event,
+    Failed,
+    GateMoved,
+    Lifecycle,
+    Retried,
+    Revised,
+    RowsRead,
+    SymbolsLearnt,
+    UpstreamCalled,
+)
+
+_NUMBERS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
+_OK = 200
+_ROWS_WITHIN_S = 1.0  # a reply is parsed in the next turn of the loop; whatever takes longer has no rows
+_LONGEST = 300  # characters of any one text: a reply's bytes may be quoted in a detail
+
+
+class Logger(Protocol):
+    """What is used of a structlog logger."""
+
+    def debug(self, event: str, **fields: object) -> object:
+        """For whoever looks closely."""
+        ...
+
+    def info(self, event: str, **fields: object) -> object:
+        """For the record."""
+        ...
+
+    def warning(self, event: str, **fields: object) -> object:
+        """Somebody should know."""
+        ...
+
+    def error(self, event: str, **fields: object) -> object:
+        """Somebody should act."""
+        ...
+
+
+def make_logger(clock: Clock, level: str, form: Literal["auto", "human", "json"], stream: TextIO) -> Logger:
+    """A logger that writes to `stream`; `auto` is for people on a terminal, JSON lines otherwise."""
+    human = form == "human" or (form == "auto" and stream.isatty())
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        if human
+        else structlog.processors.JSONRenderer(serializer=_json)
+    )
+
+    def stamp(_logger: object, _name: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        moment = datetime.fromtimestamp(clock.wall_ms() / 1000, UTC)
+        fields["timestamp"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return fields
+
+    logger: Logger = structlog.wrap_logger(
+        structlog.PrintLogger(stream),
+        processors=[structlog.processors.add_log_level, stamp, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(_NUMBERS[level]),
+        cache_logger_on_first_use=True,
+    )
+    return logger
+
+
+def adopt_foreign(logger: Logger) -> logging.Handler:
+    """Let warnings of other libraries into this log, too; returns the handler, to be removed in tests."""
+    handler = _Foreign(logger)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)  # httpx tells every URL, query and all, at INFO
+    return handler
+
+
+class _Foreign(logging.Handler):
+    def __init__(self, logger: Logger) -> None:
+        super().__init__(logging.WARNING)
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line: the message, and what was raised by its name only."""
+        raised = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+        fields = {"source": record.name, "message": _short(record.getMessage()), **_if("raised", raised)}
+        say = self._logger.error if record.levelno >= logging.ERROR else self._logger.warning
+        say("library", **fields)
+
+
+class Log:
+    """The sink that writes lines."""
+
+    def __init__(self, logger: Logger, clock: Clock) -> None:
+        self._logger = logger
+        self._clock = clock
+        self._calls: deque[tuple[float, UpstreamCalled]] = deque()  # answered 200, rows not yet told
+
+    def __call__(self, event: Event) -> None:
+        """Write `event` down, if anybody would read it."""
+        self._flush()
+        match event:
+            case UpstreamCalled():
+                self._called(event)
+            case RowsRead():
+                self._tell(self._take(event.market, event.path), event.rows)
+            case BodyRejected():
+                self._tell(self._take(event.market, event.path), None)
+                fields = {"market": event.market, "path": event.path, "reason": event.reason}
+                self._logger.warning("rejected body", **fields, detail=_short(event.detail))
+            case Retried():
+                if event.reason == "shows-less":  # the reply before it is not used
+                    self._tell(self._take(event.market, None), None)
+                self._logger.info("retry", market=event.market, reason=event.reason)
+            case _:
+                self._other(event)
+
+    def _other(self, event: Event) -> None:
+        match event:
+            case GateMoved():
+                say = self._logger.warning if event.state == "closed" else self._logger.info
+                reopens = _if("reopens_in_s", round(event.reopens_in_s, 3))
+                say("gate", family=event.family, state=event.state, reason=event.reason, **reopens)
+            case BodyOdd():
+                self._logger.warning("odd body", market=event.market, path=event.path, oddity=event.oddity)
+            case Revised():
+                was, now = _short(event.was.decode("latin-1")), _short(event.now.decode("latin-1"))
+                self._logger.warning("revision", series=event.series, open_time_ms=event.open_time_ms, was=was, now=now)
+            case ClockMeasured():
+                measured = {"offset_ms": round(event.offset_ms, 1), "error_ms": round(event.error_ms, 1)}
+                self._logger.info("clock", market=event.market, **measured)
+            case ClockDoubted():
+                self._logger.warning("clock doubted", market=event.market, skew_ms=round(event.skew_ms, 1))
+            case SymbolsLearnt():
+                self._logger.info("symbols", market=event.market, symbols=event.symbols)
+            case Failed():
+                self._logger.error("failed", what=event.what, detail=_short(event.detail))
+            case Lifecycle():
+                self._logger.info(event.what, **_if("detail", event.detail))
+            case _:
+                return  # only counted: one line for each would be one for each request
+
+    def _called(self, event: UpstreamCalled) -> None:
+        if event.status == _OK and not event.fault and event.endpoint.lower().endswith("klines"):
+            self._calls.append((self._clock.now(), event))
+        else:
+            self._tell(event, None)
+
+    def _take(self, market: str, path: str | None) -> UpstreamCalled | None:
+        """The oldest call that waits for its rows; of any path where that is not known."""
+        for entry in self._calls:
+            if entry[1].market == market and path in {None, entry[1].path}:
+                self._calls.remove(entry)
+                return entry[1]
+        return None
+
+    def _flush(self) -> None:
+        """Write the calls that nothing came of."""
+        while self._calls and self._clock.now() - self._calls[0][0] > _ROWS_WITHIN_S:
+            self._tell(self._calls.popleft()[1], None)
+
+    def _tell(self, call: UpstreamCalled | None, rows: int | None) -> None:
+        if call is None:
+            return
+        say = self._logger.info if call.status == _OK else self._logger.warning
+        say(
+            "upstream",
+            market=call.market,
+            path=call.path,
+            reason=call.reason,
+            lane=call.lane,
+            status=call.status,
+            weight=call.weight,
+            seconds=round(call.seconds, 4),
+            bytes=call.body_bytes,
+            **({} if rows is None else {"rows": rows}),
+            **_if("fault", call.fault),
+        )
+
+
+def _if(name: str, value: float | str) -> dict[str, object]:
+    return {name: value} if value else {}
+
+
+def _short(text: str) -> str:
+    """One line's worth of `text`; what could move a terminal's cursor is spelled out."""
+    cut = text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+    return cut if cut.isprintable() else repr(cut)[1:-1]
+
+
+def _json(fields: object, **_: object) -> str:
+    return msgspec.json.encode(fields).decode()

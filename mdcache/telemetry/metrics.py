@@ -1,0 +1,251 @@
+"""Prometheus metrics: a sink of events and the recorder of requests, counting in plain integers.
+
+prometheus_client sees the numbers only when somebody scrapes. Its registry is injected.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric as Family
+
+from mdcache.events import (
+    BodyRejected,
+    ClockMeasured,
+    Collapsed,
+    Event,
+    Evicted,
+    GateMoved,
+    QueueWaited,
+    Retried,
+    Revised,
+    RowsRead,
+    UpstreamCalled,
+)
+from mdcache.telemetry import catalogue, labels
+from mdcache.telemetry.catalogue import PREFIX, Metric
+from mdcache.telemetry.numbers import Cell, Choice, Counter, Histogram
+
+# microseconds of a hit, seconds of a client that waited its deadline out
+REQUEST_BOUNDS = (
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005,
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+UPSTREAM_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+WAIT_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+AGE_BOUNDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0)
+
+
+class FamilyState(Protocol):
+    """What is known of one family of markets (`upstream.governor.FamilyStatus`)."""
+
+    @property
+    def family(self) -> str:
+        """`spot` or `futures`."""
+        ...
+
+    @property
+    def gate_state(self) -> str:
+        """`open`, `closed`, `probing` or `ramp`."""
+        ...
+
+    @property
+    def reopens_in_s(self) -> float:
+        """0 where the gate is not closed."""
+        ...
+
+    @property
+    def used(self) -> int:
+        """Our weight in this UTC minute."""
+        ...
+
+    @property
+    def allowed(self) -> int:
+        """The most of it."""
+        ...
+
+    @property
+    def limit(self) -> int:
+        """The address's limit."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What is read at each scrape; `holes` by market."""
+
+    families: Callable[[], Iterable[FamilyState]]
+    flights: Callable[[], int]
+    holes: Callable[[], Mapping[str, int]]
+    series: Callable[[], int]
+    rows: Callable[[], int]
+    rows_bytes: Callable[[], int]
+
+
+class _Requests:
+    """Requests of one market, endpoint, result and client, with the histograms they count in."""
+
+    __slots__ = ("ages", "count", "seconds")
+
+    def __init__(self, seconds: Cell, ages: Cell) -> None:
+        self.count = 0
+        self.seconds = seconds
+        self.ages = ages
+
+
+class Metrics:
+    """All metrics of the daemon: hand it to `Events` as a sink, to serving as its recorder.
+
+    `clients` are the configured names; a request of anybody else counts as `other`.
+    """
+
+    def __init__(self, registry: CollectorRegistry, version: str, clients: Iterable[str], gauges: Gauges) -> None:
+        self._registry = registry
+        self._version = version
+        self._client = Choice(clients)
+        self._gauges = gauges
+        self._requests: dict[tuple[str, str, str, str], _Requests] = {}
+        self._request_seconds = Histogram(REQUEST_BOUNDS)
+        self._tail_ages = Histogram(AGE_BOUNDS)
+        self._upstream_seconds = Histogram(UPSTREAM_BOUNDS)
+        self._queue_waits = Histogram(WAIT_BOUNDS)
+        self._counters = {metric.name: Counter() for metric in catalogue.ALL if metric.kind == "counter"}
+        self._counters[catalogue.EVICTIONS.name].add((), 0)
+        self._gate_states: dict[str, str] = {}
+        self._clock_offsets_s: dict[str, float] = {}
+        # mypy can't say "the handler of a type takes that type": the test sends one of each
+        self._on: dict[type, Callable[..., None]] = {
+            UpstreamCalled: self._upstream,
+            RowsRead: lambda e: self._add(catalogue.UPSTREAM_ROWS, labels.market(e.market), count=e.rows),
+            GateMoved: self._gate,
+            Retried: lambda e: self._add(catalogue.RETRIES, labels.market(e.market), labels.retry_reason(e.reason)),
+            BodyRejected: lambda e: self._add(
+                catalogue.REJECTED, labels.market(e.market), labels.body_reason(e.reason)
+            ),
+            Revised: lambda e: self._add(catalogue.REVISIONS, labels.market(e.market)),
+            Collapsed: lambda e: self._add(catalogue.COLLAPSED, labels.market(e.market)),
+            QueueWaited: lambda e: self._queue_waits.observe((labels.lane(e.lane),), e.seconds),
+            Evicted: lambda e: self._add(catalogue.EVICTIONS, count=e.count),
+            ClockMeasured: self._clock,
+        }
+        registry.register(self)
+
+    def record(self, market: str, endpoint: str, result: str, client: str, seconds: float, age_s: float | None) -> None:
+        """One request was answered in `seconds`; `age_s` is that of the tail it showed."""
+        known = self._requests.get((market, endpoint, result, client))
+        if known is None:
+            known = self._first(market, endpoint, result, client)
+        known.count += 1
+        known.seconds.observe(seconds)
+        if age_s is not None:
+            known.ages.observe(age_s)
+
+    def __call__(self, event: Event) -> None:
+        """Count `event`; those without a line in the table are for the log."""
+        handler = self._on.get(type(event))
+        if handler is not None:
+            handler(event)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The page that a scraper with this `Accept` header gets, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def describe(self) -> list[Family]:
+        """Nothing: a registry would scrape us to learn our names."""
+        return []
+
+    def collect(self) -> Iterator[Family]:
+        """All metrics as they are now."""
+        yield from self._collect_requests()
+        for metric in catalogue.ALL:
+            if metric.kind == "counter" and metric is not catalogue.REQUESTS:
+                yield _counts(metric, self._counters[metric.name])
+        yield _histogram(catalogue.UPSTREAM_SECONDS, self._upstream_seconds)
+        yield _histogram(catalogue.QUEUE_WAIT, self._queue_waits)
+        yield _histogram(catalogue.TAIL_AGE, self._tail_ages)
+        yield from self._collect_families()
+        yield _gauge(catalogue.HOLES, {(labels.market(m),): n for m, n in self._gauges.holes().items()})
+        for metric, read in (
+            (catalogue.FLIGHTS, self._gauges.flights),
+            (catalogue.SERIES, self._gauges.series),
+            (catalogue.ROWS, self._gauges.rows),
+            (catalogue.ROWS_BYTES, self._gauges.rows_bytes),
+        ):
+            yield _gauge(metric, {(): read()})
+        yield _gauge(catalogue.CLOCK_OFFSET, {(m,): offset for m, offset in self._clock_offsets_s.items()})
+        yield _gauge(catalogue.BUILD_INFO, {(self._version,): 1})
+
+    # ------------------------------------------------------------------------------------ parts
+
+    def _first(self, market: str, endpoint: str, result: str, client: str) -> _Requests:
+        """The cell of a combination not met before, or of `other` where a value is from no closed set."""
+        market, endpoint = labels.market(market), labels.endpoint(endpoint)
+        result, client = labels.result(result), self._client(client)
+        key = (market, endpoint, result, client)
+        known = self._requests.get(key)
+        if known is None:
+            seconds = self._request_seconds.cell((endpoint, result))
+            known = self._requests[key] = _Requests(seconds, self._tail_ages.cell((market,)))
+        return known
+
+    def _add(self, metric: Metric, *values: str, count: int = 1) -> None:
+        self._counters[metric.name].add(values, count)
+
+    def _upstream(self, event: UpstreamCalled) -> None:
+        market = labels.market(event.market)
+        status = labels.status(str(event.status))
+        self._add(catalogue.UPSTREAM_REQUESTS, market, labels.endpoint(event.endpoint), status)
+        self._add(catalogue.UPSTREAM_WEIGHT, market, count=event.weight)
+        self._upstream_seconds.observe((market,), event.seconds)
+
+    def _clock(self, event: ClockMeasured) -> None:
+        self._clock_offsets_s[labels.market(event.market)] = event.offset_ms / 1000
+
+    def _gate(self, event: GateMoved) -> None:
+        family = labels.family(event.family)
+        if event.state == "closed" and self._gate_states.get(family) != "closed":  # else it was extended
+            self._add(catalogue.GATE_CLOSURES, family, labels.gate_reason(event.reason))
+        self._gate_states[family] = event.state
+
+    def _collect_requests(self) -> Iterator[Family]:
+        metric = catalogue.REQUESTS
+        family = CounterMetricFamily(PREFIX + metric.name, metric.help, labels=metric.labels)
+        for values, requests in self._requests.items():
+            family.add_metric(values, requests.count)
+        yield family
+        yield _histogram(catalogue.REQUEST_SECONDS, self._request_seconds)
+
+    def _collect_families(self) -> Iterator[Family]:
+        families = list(self._gauges.families())
+        yield _gauge(catalogue.WEIGHT_USED, {(state.family,): state.used for state in families})
+        yield _gauge(catalogue.WEIGHT_LIMIT, {(state.family,): state.limit for state in families})
+        yield _gauge(catalogue.WEIGHT_ALLOWED, {(state.family,): state.allowed for state in families})
+        yield _gauge(catalogue.GATE_REOPENS, {(state.family,): state.reopens_in_s for state in families})
+        states: dict[tuple[str, ...], float] = {}
+        states |= {(f.family, name): int(f.gate_state == name) for f in families for name in labels.GATE_STATES}
+        yield _gauge(catalogue.GATE_STATE, states)
+
+
+def _counts(metric: Metric, counter: Counter) -> Family:
+    family = CounterMetricFamily(PREFIX + metric.name, metric.help, labels=metric.labels)
+    for values, count in counter:
+        family.add_metric(values, count)
+    return family
+
+
+def _gauge(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
+    family = GaugeMetricFamily(PREFIX + metric.name, metric.help, labels=metric.labels)
+    for label_values, value in values.items():
+        family.add_metric(label_values, value)
+    return family
+
+
+def _histogram(metric: Metric, histogram: Histogram) -> Family:
+    family = HistogramMetricFamily(PREFIX + metric.name, metric.help, labels=metric.labels)
+    for values, cell in histogram:
+        family.add_metric(values, cell.cumulative(), cell.total)
+    return family

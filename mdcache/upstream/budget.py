@@ -1,0 +1,268 @@
+"""The budget: how much weight is left in Binance's own minute, for one family. Pure.
+
+`reserve` spends before a read is sent and never gives back; `settle` books what its answer said. All times
+are UTC milliseconds of the exchange's clock, with its error beside them.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from operator import attrgetter
+
+from mdcache.upstream.lanes import Lane
+
+# Theory of operation
+# ===================
+#
+# Binance counts weight in fixed UTC minutes. We know neither its exact time (error) nor how long a request
+# travels (trip), so a read counts for every minute it may arrive in: all of now - error … now + the larger
+# of 250 ms and (trip + error). It is let through only if each of these minutes has room.
+#
+# A minute has room for a lane's read of weight w if
+#   1. ours + w + what the other lanes' floors still lack <= share x limit: never over the share, and each
+#      lane keeps its tenth;
+#   2. address + w <= 0.9 x limit, where address = max(ours, header + pending + unseen): `header` is the
+#      largest usage Binance reported in this minute (others on the address included), `pending` is ours and
+#      unanswered, `unseen` is ours and answered without a header that could have counted it;
+#   3. for a paced read (refresh of a tail we hold), what such reads spent stays under the line
+#      (second + 12)/60 of what cold reads left of the share.
+# And until a minute's first header, no more than 5 % of the limit is in flight, or one read.
+#
+# A header can only add: one below our own count changes nothing, an absurd one blocks its own minute.
+
+MINUTE_MS = 60_000
+EDGE_MS = 250  # DESIGN 6.5.2
+ADDRESS_CAP = 0.9  # DESIGN 6.5.3
+BLIND_PART = 0.05  # DESIGN 6.5.3: in flight before a minute's first header
+FLOOR_PART = 0.1  # DESIGN 6.5.5
+PACE_LEAD_S = 12  # DESIGN 6.5.4
+_KEPT_MINUTES = 6  # an unmeasured clock may be wrong by one either way
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """What was spent in one UTC minute. `lanes`: ours by lane; `paced`: the part of it that refreshed tails.
+
+    `header` is `None` until the first; `unseen_ms` is when the newest of `unseen` was answered.
+    """
+
+    number: int
+    lanes: tuple[int, ...] = (0,) * len(Lane)
+    paced: int = 0
+    pending: int = 0
+    unseen: int = 0
+    unseen_ms: int = 0
+    header: int | None = None
+
+    @property
+    def ours(self) -> int:
+        """Weight we reserved in this minute."""
+        return sum(self.lanes)
+
+    @property
+    def address(self) -> int:
+        """The most that the whole address may have used."""
+        return max(self.ours, (self.header or 0) + self.pending + self.unseen)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A family's weight. `limit` a minute; `share` of it is ours; `in_flight`: weight sent and unanswered."""
+
+    limit: int
+    share: float
+    minutes: tuple[Minute, ...] = ()
+    in_flight: int = 0
+
+    @property
+    def allowed(self) -> int:
+        """Weight a minute that is ours to spend."""
+        return int(self.share * self.limit)
+
+    def minute(self, number: int) -> Minute:
+        """The minute of this number, empty if nothing was spent in it."""
+        return next((minute for minute in self.minutes if minute.number == number), Minute(number))
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When: exchange time, its error, and how long a round trip may take (its 99th percentile)."""
+
+    utc_ms: int
+    error_ms: int
+    trip_ms: int
+
+    @property
+    def number(self) -> int:
+        """The minute it most likely is."""
+        return self.utc_ms // MINUTE_MS
+
+    @property
+    def minutes(self) -> range:
+        """Every minute that a read sent now may arrive in."""
+        last_ms = self.utc_ms + max(EDGE_MS, self.trip_ms + self.error_ms)
+        return range((self.utc_ms - self.error_ms) // MINUTE_MS, last_ms // MINUTE_MS + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a read asks for."""
+
+    weight: int
+    lane: Lane
+    paced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What was reserved for a read, kept until its answer."""
+
+    weight: int
+    minutes: range
+    sent: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The read may be sent now; `budget` is the next state."""
+
+    budget: Budget
+    charge: Charge
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not now: nothing was spent. `earliest_ms`: exchange time when it may fit; `None`: it never will.
+
+    `for_answer`: an answer on its way may make room sooner than any moment does.
+    """
+
+    earliest_ms: int | None
+    for_answer: bool = False
+
+
+def reserve(budget: Budget, claim: Claim, now: Moment, factor: float = 1.0) -> Granted | Wait:
+    """Spend `claim` in every minute it may fall into, or say when it may fit. `factor` shrinks the share."""
+    if _lacks_ever(budget, claim, factor):
+        return Wait(None)
+    blocked = [
+        earliest_ms
+        for number in now.minutes
+        if (earliest_ms := _fits_from_ms(budget, budget.minute(number), claim, now, factor)) is not None
+    ]
+    if blocked:
+        return Wait(max(blocked))
+    blind = budget.minute(now.number).header is None
+    if blind and budget.in_flight and budget.in_flight + claim.weight > BLIND_PART * budget.limit:
+        return Wait(now.utc_ms, for_answer=True)
+    spent = budget
+    for number in now.minutes:
+        spent = _put(spent, _spend(spent.minute(number), claim))
+    return Granted(replace(spent, in_flight=spent.in_flight + claim.weight), Charge(claim.weight, now.minutes, now))
+
+
+def settle(budget: Budget, charge: Charge, header: int | None, now: Moment) -> Budget:
+    """Book the end of a read: `header` is the usage its reply reported, `None` if none that may be believed.
+
+    It counts only if send and receipt certainly lie in one minute.
+    """
+    number = now.number
+    spans = {(charge.sent.utc_ms - charge.sent.error_ms) // MINUTE_MS, (now.utc_ms + now.error_ms) // MINUTE_MS}
+    counts = header is not None and spans == {number}
+    for charged in charge.minutes:
+        minute = budget.minute(charged)
+        if minute.pending < charge.weight:  # given up by `rebased`
+            continue
+        minute = replace(minute, pending=minute.pending - charge.weight)
+        if not (counts and charged == number):
+            minute = replace(minute, unseen=minute.unseen + charge.weight, unseen_ms=now.utc_ms)
+        budget = _put(budget, minute)
+    if counts and header is not None:
+        budget = _put(budget, _report(budget.minute(number), header, charge))
+    return replace(budget, in_flight=max(0, budget.in_flight - charge.weight))
+
+
+def rebased(budget: Budget, believed_ms: int, now_ms: int) -> Budget:
+    """The exchange's clock turned out to be `now_ms` where `believed_ms` was thought.
+
+    All that was spent up to then counts as spent now: too much rather than too little.
+    """
+    was, now = believed_ms // MINUTE_MS, now_ms // MINUTE_MS
+    past = [minute for minute in budget.minutes if minute.number <= was]
+    future = [replace(minute, number=minute.number - was + now) for minute in budget.minutes if minute.number > was]
+    lanes = tuple(map(sum, zip(*(minute.lanes for minute in past), strict=True))) or (0,) * len(Lane)
+    merged = Minute(now, lanes=lanes, paced=sum(minute.paced for minute in past))
+    merged = replace(merged, unseen=merged.ours, unseen_ms=now_ms)
+    return replace(budget, minutes=(merged, *(replace(minute, pending=0) for minute in future)))
+
+
+def room(budget: Budget, lane: Lane, number: int, factor: float = 1.0) -> int:
+    """Weight that `lane` may still spend in a minute, pacing aside; may be negative."""
+    minute = budget.minute(number)
+    return min(
+        _lane_allowance(budget, minute, lane, factor) - minute.ours,
+        int(ADDRESS_CAP * budget.limit) - minute.address,
+    )
+
+
+def earliest_ms(budget: Budget, claim: Claim, ahead: int, now: Moment, factor: float = 1.0) -> int | None:
+    """When a claim may be sent at the earliest, behind `ahead` of weight in its lane; `None`: never."""
+    if _lacks_ever(budget, claim, factor):
+        return None
+    short = ahead + claim.weight - max(0, room(budget, claim.lane, now.number, factor))
+    if short <= 0:
+        return now.utc_ms
+    minutes = math.ceil(short / _lane_allowance(budget, Minute(0), claim.lane, factor))
+    return (now.number + minutes) * MINUTE_MS + now.error_ms
+
+
+# ------------------------------------------------------------------------------------------- parts
+
+
+def _lane_allowance(budget: Budget, minute: Minute, lane: Lane, factor: float) -> int:
+    """The share less what the other lanes' floors still lack."""
+    allowed = int(budget.allowed * factor)
+    floor = int(allowed * FLOOR_PART)
+    lacking = sum(max(0, floor - minute.lanes[other.rank]) for other in Lane if other is not lane)
+    return allowed - lacking
+
+
+def _lacks_ever(budget: Budget, claim: Claim, factor: float) -> bool:
+    """Whether even an empty minute would not do."""
+    return claim.weight > min(_lane_allowance(budget, Minute(0), claim.lane, factor), int(ADDRESS_CAP * budget.limit))
+
+
+def _fits_from_ms(budget: Budget, minute: Minute, claim: Claim, now: Moment, factor: float) -> int | None:
+    """`None` if the minute has room for the claim now, else when there may be some."""
+    next_minute_ms = (minute.number + 1) * MINUTE_MS + now.error_ms
+    if claim.weight > room(budget, claim.lane, minute.number, factor):
+        return next_minute_ms
+    if not claim.paced:
+        return None
+    cold_left = int(budget.allowed * factor) - (minute.ours - minute.paced)
+    if cold_left <= 0:
+        return next_minute_ms
+    # paced + weight <= cold_left x (s + 12)/60, solved for s; one read a minute is always in line
+    start_ms = minute.number * MINUTE_MS
+    due_s = 60 * (minute.paced + claim.weight) / cold_left - PACE_LEAD_S
+    if minute.paced == 0 or due_s * 1000 <= now.utc_ms - start_ms:
+        return None
+    return min(next_minute_ms, start_ms + int(due_s * 1000) + 1)
+
+
+def _spend(minute: Minute, claim: Claim) -> Minute:
+    lanes = tuple(
+        spent + (claim.weight if lane is claim.lane else 0) for lane, spent in zip(Lane, minute.lanes, strict=True)
+    )
+    paced = minute.paced + (claim.weight if claim.paced else 0)
+    return replace(minute, lanes=lanes, paced=paced, pending=minute.pending + claim.weight)
+
+
+def _report(minute: Minute, header: int, charge: Charge) -> Minute:
+    """A header counts all that was answered before its own read was sent."""
+    seen = charge.sent.utc_ms >= minute.unseen_ms
+    return replace(minute, header=max(header, minute.header or 0), unseen=0 if seen else minute.unseen)
+
+
+def _put(budget: Budget, minute: Minute) -> Budget:
+    others = [kept for kept in budget.minutes if kept.number != minute.number]
+    return replace(budget, minutes=tuple(sorted([*others, minute], key=attrgetter("number"))[-_KEPT_MINUTES:]))

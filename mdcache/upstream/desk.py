@@ -1,0 +1,323 @@
+"""The desk of one family: its gate, its budget, its queue, and the one pump that lets reads through.
+
+Gate, budget and lanes decide; the desk holds their states, moves them in one step each, and acts: it grants,
+refuses, and wakes itself when a decision may change by time alone. It sends nothing itself.
+"""
+
+import asyncio
+import math
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from mdcache.clock import Clock
+from mdcache.errors import BudgetSpent, CannotAsk, DeadlinePassed, GateClosed
+from mdcache.events import Events, GateMoved, QueueWaited
+from mdcache.exchange.limits import UNKNOWN_LIMIT
+from mdcache.exchange.markets import Family, Market
+from mdcache.upstream import gate as gates
+from mdcache.upstream.alarm import Alarm
+from mdcache.upstream.budget import (
+    MINUTE_MS,
+    Budget,
+    Charge,
+    Claim,
+    Granted,
+    Moment,
+    Wait,
+    earliest_ms,
+    rebased,
+    reserve,
+    settle,
+)
+from mdcache.upstream.gate import Admission, Gate, GateEvent
+from mdcache.upstream.lanes import Lane, Lanes, Place
+from mdcache.upstream.pauses import Policy, Reason, Refused
+from mdcache.upstream.reads import Instant, Read, Reply, Wire
+from mdcache.upstream.verdicts import CAUSES
+
+_CLOCK_STEP_MS = 250  # a correction larger than this moves what was spent along; EDGE_MS covers the rest
+_TRIPS = 128
+_NEVER_RETRY_S = 60.0  # a read dearer than the whole share: the next minute may have another limit
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the settings say: the gate's ladder, our share of the limit, reads in flight for each market."""
+
+    policy: Policy
+    share: float
+    concurrency: int
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A read at the desk, from the queue to its outcome. What is `None` is set when it is granted."""
+
+    read: Read[Any]
+    future: asyncio.Future[Reply]
+    since_s: float
+    place: Place["Ticket"] | None = None
+    wire: Wire | None = None
+    charge: Charge | None = None
+    epoch: int = 0
+
+
+class Desk:
+    """One family's admission. `utc` tells the exchange's time, unclamped; `dispatch` sends a granted read."""
+
+    def __init__(
+        self,
+        family: Family,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        events: Events,
+        utc: Callable[[], Instant],
+        rules: Rules,
+        dispatch: Callable[[Ticket], None],
+    ) -> None:
+        self.family = family
+        self.gate = Gate()
+        self.budget = Budget(limit=UNKNOWN_LIMIT, share=rules.share)
+        self.lanes: Lanes[Ticket] = Lanes()
+        self.in_flight: Counter[Market] = Counter()
+        self._clock = clock
+        self._rng = rng
+        self._events = events
+        self._utc = utc
+        self._rules = rules
+        self._dispatch = dispatch
+        self._trips_ms: deque[int] = deque(maxlen=_TRIPS)
+        self._trip_ms = 0
+        self._believed: tuple[float, int] | None = None
+        self._alarm = Alarm(clock, self.pump)
+
+    # --------------------------------------------------------------------------------- asking
+
+    def submit(self, read: Read[Any]) -> Ticket:
+        """Queue a read and let it through if it may go. Raises `CannotAsk` at once where it can't in time."""
+        weight = read.weight()
+        lane = read.turn.lane
+        refusal = self._gate_refusal() or self._estimate(lane, weight, read.turn.drop_at_s)
+        if refusal is not None:
+            raise refusal
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        ticket = Ticket(read, future, self._clock.now())
+        ticket.place = self.lanes.add(ticket, read.market, read.turn, weight)
+        self.pump()
+        return ticket
+
+    def release(self, ticket: Ticket) -> None:
+        """Nobody waits for this ticket any more: it gives up its place, if it still has only that."""
+        if ticket.charge is None and ticket.place is not None and not ticket.place.gone:
+            self._leave(ticket)
+            self.pump()
+
+    def refusal_now(self, lane: Lane, weight: int, *, paced: bool) -> CannotAsk | None:
+        """Whether a read of this kind can't be asked now (DESIGN 6.5.6); spends nothing."""
+        if (refusal := self._gate_refusal()) is not None:
+            return refusal
+        now = self.moment()
+        match reserve(self.budget, Claim(weight, lane, paced), now, self._factor()):
+            case Wait(for_answer=False) as wait:
+                return self._spent(wait, now)
+            case Wait() | Granted():
+                return None
+
+    # -------------------------------------------------------------------------------- outcomes
+
+    def step(self, event: GateEvent) -> None:
+        """Move the gate, and tell if it moved."""
+        before, now_ms = self.gate, self._now_ms()
+        self.gate = gates.step(before, event, now_ms, self._rules.policy)
+        if _shown(self.gate) != _shown(before):
+            reopens_s = gates.reopens_in_ms(self.gate, now_ms) / 1000
+            self._events.emit(GateMoved(self.family.value, self.gate.state.value, self.gate.reason.value, reopens_s))
+
+    def refused(self, epoch: int, reason: Reason, stated_ms: int | None, *, body_pending: bool = False) -> None:
+        """A reply closes the gate, or extends its closure, in this step."""
+        utc = self._utc()
+        error_ms = min(utc.error_ms, MINUTE_MS)
+        self.step(
+            Refused(
+                epoch=epoch,
+                reason=reason,
+                stated_ms=stated_ms,
+                next_minute_ms=MINUTE_MS - utc.ms % MINUTE_MS + error_ms,
+                error_ms=error_ms,
+                jitter=self._rng.random(),
+                body_pending=body_pending,
+            )
+        )
+
+    def dropped(self, epoch: int) -> None:
+        """An attempt ended without a verdict."""
+        self.step(gates.Dropped(epoch, self._rng.random()))
+
+    def question_failed(self) -> None:
+        """A question was given up after all its tries."""
+        self.step(gates.QuestionFailed(self._rng.random()))
+        self.pump()
+
+    def settle(self, charge: Charge, header: int | None, trip_s: float | None) -> None:
+        """A read's head came after `trip_s`, with this usage header; or it ended without one."""
+        self.budget = settle(self.budget, charge, header, self.moment())
+        if trip_s is not None:
+            self._trips_ms.append(math.ceil(trip_s * 1000))
+            self._trip_ms = sorted(self._trips_ms)[len(self._trips_ms) * 99 // 100]
+
+    def landed(self, ticket: Ticket) -> None:
+        """A granted read is over: its place among those in flight is free."""
+        self.in_flight[ticket.read.market] -= 1
+        self.pump()
+
+    def closed_error(self) -> GateClosed:
+        """The error of a question that meets the closed gate, or closed it."""
+        wait_s = gates.reopens_in_ms(self.gate, self._now_ms()) / 1000
+        return GateClosed(wait_s, CAUSES[self.gate.reason])
+
+    def moment(self) -> Moment:
+        """Now, for the budget; carries what was spent along if the exchange's clock was corrected."""
+        now_s, utc = self._clock.now(), self._utc()
+        if self._believed is not None:
+            believed_ms = self._believed[1] + int((now_s - self._believed[0]) * 1000)
+            if abs(utc.ms - believed_ms) > _CLOCK_STEP_MS:
+                self.budget = rebased(self.budget, believed_ms, utc.ms)
+        self._believed = (now_s, utc.ms)
+        return Moment(utc.ms, utc.error_ms, self._trip_ms)
+
+    def aclose(self) -> None:
+        """Refuse all that wait, and wake no more."""
+        self._refuse_all(DeadlinePassed(1.0, "the daemon stops"))
+        self._alarm.set(math.inf)
+
+    # -------------------------------------------------------------------------------- the pump
+
+    def pump(self) -> None:
+        """Let through all that may go now, refuse what can't go in time, and set the alarm for the rest.
+
+        Called whenever something changed: a read joined or left, an answer came, a gate moved, time passed.
+        """
+        self._expire()
+        self.lanes.refile()
+        wake_s = math.inf
+        blocked: set[tuple[Lane, tuple[Market, bool]]] = set()
+        while True:
+            admission = gates.admission(self.gate, self._now_ms())
+            match admission:
+                case Admission.SHUT:
+                    self._refuse_all(self.closed_error())
+                    break
+                case Admission.HOLD:
+                    break
+                case Admission.GO | Admission.PROBE:
+                    place = self.lanes.next(blocked)
+                case _:
+                    assert_never(admission)
+            if place is None:
+                break
+            if self.in_flight[place.market] >= self._rules.concurrency:
+                blocked |= {(lane, (place.market, paced)) for lane in Lane for paced in (True, False)}
+                continue
+            wake_s = min(wake_s, self._try(place, blocked))
+        self._alarm.set(min([wake_s, *(place.turn.drop_at_s for place in self.lanes)]))
+
+    def _try(self, place: Place[Ticket], blocked: set[tuple[Lane, tuple[Market, bool]]]) -> float:
+        """Grant the next read, or block its class; returns when it may fit, by our clock."""
+        ticket, now = place.item, self.moment()
+        claim = Claim(ticket.read.weight(), place.lane, place.turn.paced)
+        decision = reserve(self.budget, claim, now, self._factor())
+        match decision:
+            case Granted():
+                self._grant(place, decision)
+                return math.inf
+            case Wait(earliest_ms=None):
+                self._refuse(ticket, self._spent(decision, now))
+                return math.inf
+            case Wait(earliest_ms=int(earliest), for_answer=for_answer):
+                at_s = self._clock.now() + (earliest - now.utc_ms) / 1000
+                if at_s > place.turn.drop_at_s:
+                    self._refuse(ticket, self._spent(decision, now))
+                    return math.inf
+                blocked.add((place.lane, place.group))
+                return math.inf if for_answer else at_s
+            case _:
+                raise AssertionError(decision)
+
+    def _grant(self, place: Place[Ticket], granted: Granted) -> None:
+        """Spend, seal and dispatch, in one step."""
+        ticket = place.item
+        self.lanes.serve(place)
+        try:
+            wire = _sealed(ticket.read, granted.charge.weight)
+        except Exception as error:  # noqa: BLE001 - a read's own fault goes to who waits for it, unsent
+            ticket.future.set_exception(error)
+            return
+        self.budget = granted.budget
+        self.step(gates.Sent())
+        ticket.wire, ticket.charge, ticket.epoch = wire, granted.charge, self.gate.epoch
+        self.in_flight[ticket.read.market] += 1
+        self._events.emit(QueueWaited(place.lane.value, self._clock.now() - ticket.since_s))
+        self._dispatch(ticket)
+
+    # ----------------------------------------------------------------------------------- parts
+
+    def _expire(self) -> None:
+        now_s = self._clock.now()
+        for place in self.lanes:
+            if place.item.future.done():
+                self._leave(place.item)
+            elif place.turn.drop_at_s <= now_s:
+                waited_s = now_s - place.item.since_s
+                self._refuse(place.item, DeadlinePassed(1.0, f"not sent within {waited_s:.1f} s"))
+
+    def _refuse_all(self, error: CannotAsk) -> None:
+        for place in self.lanes:
+            self._refuse(place.item, error)
+
+    def _refuse(self, ticket: Ticket, error: CannotAsk) -> None:
+        self._leave(ticket)
+        if not ticket.future.done():
+            ticket.future.set_exception(error)
+
+    def _leave(self, ticket: Ticket) -> None:
+        if ticket.place is not None:
+            self.lanes.remove(ticket.place)
+
+    def _gate_refusal(self) -> GateClosed | None:
+        shut = gates.admission(self.gate, self._now_ms()) is Admission.SHUT
+        return self.closed_error() if shut else None
+
+    def _estimate(self, lane: Lane, weight: int, drop_at_s: float) -> BudgetSpent | None:
+        """Refuse what can't be sent in time, seeing what waits before it."""
+        now = self.moment()
+        ahead = self.lanes.weight(lane)
+        earliest = earliest_ms(self.budget, Claim(weight, lane), ahead, now, self._factor())
+        if earliest is not None and self._clock.now() + (earliest - now.utc_ms) / 1000 <= drop_at_s:
+            return None
+        return self._spent(Wait(earliest), now)
+
+    def _spent(self, wait: Wait, now: Moment) -> BudgetSpent:
+        if wait.earliest_ms is None:
+            return BudgetSpent(_NEVER_RETRY_S, "it weighs more than this lane may ever spend")
+        return BudgetSpent(max(0.0, (wait.earliest_ms - now.utc_ms) / 1000), "the weight budget is spent")
+
+    def _factor(self) -> float:
+        return gates.share_factor(self.gate, self._now_ms())
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
+
+
+def _sealed(read: Read[Any], weight: int) -> Wire:
+    wire = read.seal()
+    if wire.weight > weight:
+        raise ValueError(f"{wire.path}: sealed at {wire.weight}, promised {weight}")
+    return wire
+
+
+def _shown(gate: Gate) -> tuple[object, ...]:
+    return gate.state, gate.reason, gate.until_ms

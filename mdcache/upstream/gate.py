@@ -1,0 +1,355 @@
+"""The gate: may we talk to this family at all? A table of states, pure: no clock, no I/O, no randomness.
+
+`step(gate, event, now_ms, policy)` returns the next gate; `admission(gate, now_ms)` says what a read may do.
+`now_ms` is a clock that never steps (the exchange's may be corrected): all waits are lengths of time.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import assert_never
+
+from mdcache.upstream.pauses import LONGEST_REPEAT_MS, Policy, Reason, Refused, ladder_ms, wait_ms
+
+# Theory of operation
+# ===================
+#
+#            refusal, or five failed questions in a row
+#      OPEN ──────────────────────────────────────────→ CLOSED(reason, until)
+#       ↑                                                │ ↑   ↑
+#       │ 1 + 2 + 4 … answers                 a read is  │ │   │ a refusal, or no answer
+#       │                                     sent, past │ │   │
+#       │         refusal: the next longer    `until`    ↓ │   │
+#      RAMP ───────────────────────────────────────────────┘   │
+#       ↑                                                PROBING
+#       └───────────────── the probe is answered ────────────┘
+#
+# 1. A read carries the `epoch` in which it was sent; each closure begins a new one. What comes back with an
+#    older epoch is late: it opens nothing and counts for nothing, but a late refusal still extends the wait.
+# 2. `until` only ever grows while the gate is closed. Nothing but time, or the operator, opens it; and
+#    time only makes it *due*: the read that is then sent first is the probe, and there is one.
+# 3. Pauses. 403 and rows of failures climb a ladder: `initial`, twice that, … `max`, each shortened by jitter
+#    to no less than half. 429 and 418 say how long; where they don't, the rules of DESIGN 6.4.1. A refusal
+#    in RAMP takes the next longer pause: the next rung, or at least twice the last wait.
+# 4. All that was learnt (rung, bans, 429s in a row) is forgotten after as long without a refusal as the
+#    last pause was, at least a minute, counted from the reopening.
+# 5. A family that flaps (refused again in RAMP, or in OPEN before it was forgotten: half of all answers are
+#    refusals) would still let out a read for each success. From then on each closure lasts at least until no
+#    more than `FLAP_SENDS` reads of its troubled time lie inside ten minutes.
+#
+# Every pair of state and event stands in `_TABLE`, with `_same` where it changes nothing.
+
+
+class State(StrEnum):
+    """Where the gate stands."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    PROBING = "probing"
+    RAMP = "ramp"
+
+
+class Admission(StrEnum):
+    """What a read may do now: go, wait for one in flight, go as the probe, or be refused."""
+
+    GO = "go"
+    HOLD = "hold"
+    PROBE = "probe"
+    SHUT = "shut"
+
+
+PROBE_WAIT_MS = 1_000  # what others are told while the probe is out
+HALVED_MS = 600_000  # DESIGN 6.4.1: a second 429 halves the share for 10 min
+FORGET_MS = 60_000  # DESIGN 6.4.2: the least time without refusal
+FAILURES_TO_CLOSE = 5  # DESIGN 6.4.1
+FLAP_WINDOW_MS = 600_000
+FLAP_SENDS = 13  # with the probe, a ramp of 7 and what was under way, it stays within 25: measured in its test
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The whole state of one (egress, family).
+
+    `flying`: reads sent in this epoch and unanswered. `width`, `landed`: how many may be in flight in RAMP,
+    and how many came back well since it was widened. `trouble`: when reads were sent in troubled time.
+    Events of an epoch before `forced_epoch` are ignored: the operator opened the gate after them.
+    """
+
+    state: State = State.OPEN
+    reason: Reason = Reason.NONE
+    until_ms: int = 0
+    epoch: int = 0
+    forced_epoch: int = 0
+    flying: int = 0
+    width: int = 0
+    landed: int = 0
+    level: int = 0
+    bans: int = 0
+    rates: int = 0
+    failures: int = 0
+    flaps: int = 0
+    last_pause_ms: int = 0
+    reopened_ms: int = 0
+    halved_until_ms: int = 0
+    trouble: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A read was sent; it belongs to the epoch the gate has after this step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A read of `epoch` was answered by Binance itself, whole."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A read of `epoch` ended without a verdict: 5xx, silence, a transport fault, or not Binance's body."""
+
+    epoch: int
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionFailed:
+    """A question was given up after all its tries."""
+
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedOpen:
+    """The operator opens it, whatever it knows: after a new address."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedShut:
+    """The operator closes it for `wait_ms`."""
+
+    wait_ms: int
+
+
+GateEvent = Sent | Answered | Dropped | Refused | QuestionFailed | ForcedOpen | ForcedShut
+
+
+def step(gate: Gate, event: GateEvent, now_ms: int, policy: Policy) -> Gate:
+    """The gate after `event`."""
+    return _TABLE[gate.state][type(event)](gate, event, now_ms, policy)
+
+
+def admission(gate: Gate, now_ms: int) -> Admission:
+    """What a read may do now."""
+    match gate.state:
+        case State.OPEN:
+            return Admission.GO
+        case State.RAMP:
+            return Admission.GO if gate.flying < gate.width else Admission.HOLD
+        case State.PROBING:
+            return Admission.SHUT
+        case State.CLOSED:
+            return Admission.SHUT if now_ms < gate.until_ms else Admission.PROBE
+    assert_never(gate.state)
+
+
+def reopens_in_ms(gate: Gate, now_ms: int) -> int:
+    """How long a refused read should wait; 0 where it need not."""
+    if gate.state is State.PROBING:
+        return PROBE_WAIT_MS
+    return max(0, gate.until_ms - now_ms) if gate.state is State.CLOSED else 0
+
+
+def share_factor(gate: Gate, now_ms: int) -> float:
+    """What remains of the share: half of it for ten minutes after a second 429 in a row."""
+    return 0.5 if now_ms < gate.halved_until_ms else 1.0
+
+
+# ------------------------------------------------------------------------------ what the table calls
+
+
+def _same(gate: Gate, _event: GateEvent, _now_ms: int, _policy: Policy) -> Gate:
+    return gate
+
+
+def _sent(gate: Gate, _event: GateEvent, now_ms: int, _policy: Policy) -> Gate:
+    trouble = gate.trouble if gate.state is State.OPEN else (*gate.trouble, now_ms)
+    return replace(gate, flying=gate.flying + 1, trouble=trouble)
+
+
+def _probe(gate: Gate, _event: GateEvent, now_ms: int, _policy: Policy) -> Gate:
+    if now_ms < gate.until_ms:
+        return gate
+    return replace(gate, state=State.PROBING, flying=1, trouble=(*gate.trouble, now_ms))
+
+
+def _answered(gate: Gate, event: Answered, _now_ms: int, _policy: Policy) -> Gate:
+    if event.epoch != gate.epoch:
+        return gate
+    return replace(gate, flying=gate.flying - 1, failures=0)
+
+
+def _proved(gate: Gate, event: Answered, now_ms: int, _policy: Policy) -> Gate:
+    if event.epoch != gate.epoch:
+        return gate
+    return replace(gate, state=State.RAMP, flying=0, width=1, landed=0, failures=0, until_ms=0, reopened_ms=now_ms)
+
+
+def _climbed(gate: Gate, event: Answered, _now_ms: int, policy: Policy) -> Gate:
+    if event.epoch != gate.epoch:
+        return gate
+    gate = replace(gate, flying=gate.flying - 1, landed=gate.landed + 1, failures=0)
+    if gate.landed < gate.width:
+        return gate
+    if gate.width * 2 < policy.ramp_top:
+        return replace(gate, width=gate.width * 2, landed=0)
+    return replace(gate, state=State.OPEN, reason=Reason.NONE, width=0, landed=0)
+
+
+def _dropped(gate: Gate, event: Dropped, _now_ms: int, _policy: Policy) -> Gate:
+    return replace(gate, flying=gate.flying - 1) if event.epoch == gate.epoch else gate
+
+
+def _unproved(gate: Gate, event: Dropped, now_ms: int, policy: Policy) -> Gate:
+    if event.epoch != gate.epoch:
+        return gate
+    pause_ms = ladder_ms(gate.level, event.jitter, policy)
+    return _close(replace(gate, level=gate.level + 1), gate.reason, pause_ms, now_ms)
+
+
+def _failed(gate: Gate, event: QuestionFailed, now_ms: int, policy: Policy) -> Gate:
+    gate = replace(gate, failures=gate.failures + 1)
+    if gate.failures < FAILURES_TO_CLOSE:
+        return gate
+    gate = _forget(gate, now_ms)
+    pause_ms = ladder_ms(gate.level, event.jitter, policy)
+    return _close(replace(gate, level=gate.level + 1), Reason.FAILURES, pause_ms, now_ms)
+
+
+def _refused(gate: Gate, event: Refused, now_ms: int, policy: Policy) -> Gate:
+    """A refusal while the gate lets reads through: it closes. A late one takes no further step."""
+    if event.epoch < gate.forced_epoch:
+        return gate
+    gate = _forget(gate, now_ms)
+    if event.epoch != gate.epoch:
+        return _close(gate, event.reason, _repeated_ms(gate, event, policy), now_ms)
+    pause_ms = wait_ms(event, policy, level=gate.level, bans=gate.bans)
+    if gate.state is State.RAMP:
+        pause_ms = max(pause_ms, min(2 * gate.last_pause_ms, LONGEST_REPEAT_MS[event.reason]))
+    if gate.state is not State.PROBING and gate.trouble:
+        gate = replace(gate, flaps=gate.flaps + 1)
+    return _close(_learn(gate, event, now_ms), event.reason, pause_ms, now_ms)
+
+
+def _extended(gate: Gate, event: Refused, now_ms: int, policy: Policy) -> Gate:
+    """A late refusal while it is shut already: its wait may be the longer one."""
+    if event.epoch < gate.forced_epoch or event.reason is Reason.WAF:
+        return gate
+    if event.reason is Reason.BAN and gate.bans == 0:
+        gate = replace(gate, bans=1)
+    until_ms = now_ms + _repeated_ms(gate, event, policy)
+    if until_ms <= gate.until_ms:
+        return gate
+    return replace(
+        gate, reason=event.reason, until_ms=until_ms, last_pause_ms=max(gate.last_pause_ms, until_ms - now_ms)
+    )
+
+
+def _forced_open(gate: Gate, _event: GateEvent, _now_ms: int, _policy: Policy) -> Gate:
+    return Gate(epoch=gate.epoch + 1, forced_epoch=gate.epoch + 1)
+
+
+def _forced_shut(gate: Gate, event: ForcedShut, now_ms: int, _policy: Policy) -> Gate:
+    return _close(gate, Reason.OPERATOR, event.wait_ms, now_ms)
+
+
+# ------------------------------------------------------------------------------------------- parts
+
+
+def _repeated_ms(gate: Gate, event: Refused, policy: Policy) -> int:
+    """What a late refusal asks for: as long as its closure did, not a step further."""
+    return wait_ms(event, policy, level=max(0, gate.level - 1), bans=max(0, gate.bans - 1))
+
+
+def _learn(gate: Gate, event: Refused, now_ms: int) -> Gate:
+    """Count this refusal for the next one of its kind."""
+    rates = gate.rates + 1 if event.reason is Reason.RATE else 0
+    return replace(
+        gate,
+        level=gate.level + (event.reason is Reason.WAF),
+        bans=gate.bans + (event.reason is Reason.BAN),
+        rates=rates,
+        halved_until_ms=now_ms + HALVED_MS if rates > 1 else gate.halved_until_ms,
+    )
+
+
+def _forget(gate: Gate, now_ms: int) -> Gate:
+    """Start at the first step again where it was quiet for long enough since the reopening."""
+    unproved = gate.state is State.CLOSED or gate.state is State.PROBING
+    if unproved or now_ms - gate.reopened_ms < max(FORGET_MS, gate.last_pause_ms):
+        return gate
+    return replace(gate, level=0, bans=0, rates=0, flaps=0, last_pause_ms=0, trouble=())
+
+
+def _close(gate: Gate, reason: Reason, pause_ms: int, now_ms: int) -> Gate:
+    shut = gate.state is State.CLOSED
+    stray = gate.flying if gate.state is State.OPEN else 0
+    trouble = tuple(sent_ms for sent_ms in gate.trouble if sent_ms > now_ms - FLAP_WINDOW_MS)
+    trouble = (*trouble, *(now_ms,) * stray)[-2 * FLAP_SENDS :]
+    until_ms = max(now_ms + pause_ms, gate.until_ms if shut else 0)
+    if gate.flaps and len(trouble) > FLAP_SENDS:
+        until_ms = max(until_ms, trouble[-FLAP_SENDS - 1] + FLAP_WINDOW_MS)
+    return replace(
+        gate,
+        state=State.CLOSED,
+        reason=gate.reason if shut and until_ms == gate.until_ms else reason,
+        until_ms=until_ms,
+        epoch=gate.epoch + 1,
+        flying=0,
+        width=0,
+        landed=0,
+        failures=0,
+        last_pause_ms=max(pause_ms, gate.last_pause_ms if shut else 0),
+        trouble=trouble,
+    )
+
+
+# mypy can't say "the handler of a type takes that type": the table's own test calls every pair.
+_Handler = Callable[..., Gate]
+_ALWAYS: dict[type, _Handler] = {ForcedOpen: _forced_open, ForcedShut: _forced_shut}
+_TABLE: dict[State, dict[type, _Handler]] = {
+    State.OPEN: {
+        Sent: _sent,
+        Answered: _answered,
+        Dropped: _dropped,
+        Refused: _refused,
+        QuestionFailed: _failed,
+        **_ALWAYS,
+    },
+    State.CLOSED: {
+        Sent: _probe,
+        Answered: _same,
+        Dropped: _same,
+        Refused: _extended,
+        QuestionFailed: _same,
+        **_ALWAYS,
+    },
+    State.PROBING: {
+        Sent: _same,
+        Answered: _proved,
+        Dropped: _unproved,
+        Refused: _refused,
+        QuestionFailed: _same,
+        **_ALWAYS,
+    },
+    State.RAMP: {
+        Sent: _sent,
+        Answered: _climbed,
+        Dropped: _dropped,
+        Refused: _refused,
+        QuestionFailed: _failed,
+        **_ALWAYS,
+    },
+}

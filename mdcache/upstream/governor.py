@@ -1,0 +1,214 @@
+"""The governor: every read of Binance goes through it, one for each address.
+
+A read's way: gate → budget → lane's turn → concurrency → send, and again for each attempt. The decisions
+are in `gate`, `budget` and `lanes`; `desk` holds their states for a family, `courier` does the sending,
+`retries` the trying again.
+"""
+
+import asyncio
+import functools
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from mdcache.clock import Clock
+from mdcache.errors import AskFailed, BrokenBody, CannotAsk
+from mdcache.events import BodyRejected, Events, Retried
+from mdcache.exchange.limits import UNKNOWN_LIMIT, weight_limit
+from mdcache.exchange.markets import Family, Market
+from mdcache.upstream import gate as gates
+from mdcache.upstream.clocksync import ExchangeClocks
+from mdcache.upstream.courier import Courier
+from mdcache.upstream.desk import Desk, Rules
+from mdcache.upstream.lanes import Lane, Turn
+from mdcache.upstream.pauses import Policy
+from mdcache.upstream.reads import Instant, Read, Reply, Wire
+from mdcache.upstream.rest import Rest, Transport
+from mdcache.upstream.retries import Retries
+
+__all__ = ["FamilyStatus", "Governor", "Instant", "Lane", "Limits", "Read", "Reply", "Turn", "Wire"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The settings a governor goes by, with the defaults of DESIGN 3."""
+
+    weight_share: float = 0.5
+    upstream_concurrency: int = 8
+    upstream_timeout_s: float = 5.0
+    retry_attempts: int = 4
+    backoff_initial_s: float = 1.0
+    backoff_max_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyStatus:
+    """One family, for `/v1/status` and gauges. `used`: ours in this UTC minute, of `allowed`; `address`: all."""
+
+    family: str
+    gate_state: str
+    gate_reason: str
+    reopens_in_s: float
+    used: int
+    allowed: int
+    address: int
+    limit: int
+    limit_known: bool
+    queued: Mapping[str, int]
+    in_flight: Mapping[str, int]
+    concurrency: int
+
+
+class Governor:
+    """The only way to Binance. `transport` replaces the network, for all markets or for each."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        events: Events,
+        base_urls: Mapping[Market, str],
+        limits: Limits,
+        transport: Transport = None,
+        trust_env: bool = True,
+    ) -> None:
+        self._clock = clock
+        self._events = events
+        self._limits = limits
+        self._known_limits: dict[Market, int] = {}
+        self._rests = {
+            market: Rest(
+                url,
+                timeout_s=limits.upstream_timeout_s,
+                concurrency=limits.upstream_concurrency,
+                transport=transport,
+                trust_env=trust_env,
+            )
+            for market, url in base_urls.items()
+        }
+        self.clocks = ExchangeClocks(clock=clock, events=events, ask=self.fetch)
+        self._courier = Courier(clock=clock, events=events, clocks=self.clocks, rests=self._rests)
+        policy = Policy(
+            initial_ms=int(limits.backoff_initial_s * 1000),
+            max_ms=int(limits.backoff_max_s * 1000),
+            ramp_top=limits.upstream_concurrency,
+        )
+        rules = Rules(policy, limits.weight_share, limits.upstream_concurrency)
+        self._desks = {
+            family: Desk(
+                family,
+                clock=clock,
+                rng=rng,
+                events=events,
+                utc=functools.partial(self.clocks.family_now, family),
+                rules=rules,
+                dispatch=self._courier.dispatch,
+            )
+            for family in Family
+        }
+        self._courier.desks = self._desks
+        self._retries = Retries(limits.retry_attempts, limits.backoff_initial_s, limits.backoff_max_s, clock, rng)
+
+    async def fetch(self, read: Read[_T]) -> _T:
+        """Ask Binance, when it is this read's turn, and try again where that may help.
+
+        Raises `GateClosed` at once where the family's gate is shut (also if this read's own reply shut it),
+        `BudgetSpent`, `LaneFull` or `DeadlinePassed` where it can't be sent in time, `TransportFailed`,
+        `ServerFailed` or `BrokenBody` after the last try, and `Refusal` with Binance's own words.
+        """
+        desk = self._desks[read.market.family]
+
+        async def attempt() -> _T:
+            return await self._attempt(desk, read)
+
+        def retried(reason: str) -> None:
+            self._events.emit(Retried(read.market.value, reason))
+
+        try:
+            return await self._retries.run(attempt, lambda: read.turn.drop_at_s, retried)
+        except BrokenBody:  # Binance answered: the question failed, not the family
+            raise
+        except AskFailed:
+            desk.question_failed()
+            raise
+
+    def refusal_now(self, market: Market, lane: Lane, weight: int, *, paced: bool = False) -> CannotAsk | None:
+        """The error such a read would meet now (DESIGN 6.5.6), or `None`; spends nothing.
+
+        With `paced`, also where only the pacing of refreshes (6.5.4) holds it back.
+        """
+        return self._desks[market.family].refusal_now(lane, weight, paced=paced)
+
+    def learn_limits(self, market: Market, rate_limits: object) -> None:
+        """Take over `exchangeInfo.rateLimits` (as decoded) of a market; the smallest of a family counts."""
+        self._known_limits[market] = weight_limit(market, rate_limits)
+        family = market.family
+        known = [limit for each, limit in self._known_limits.items() if each.family is family]
+        desk = self._desks[family]
+        desk.budget = replace(desk.budget, limit=min(known, default=UNKNOWN_LIMIT))
+        desk.pump()
+
+    def used_weight_header(self, market: Market) -> int | None:
+        """Usage that Binance reported in this UTC minute for the market's family; `None` if it did not."""
+        desk = self._desks[market.family]
+        return desk.budget.minute(desk.moment().number).header
+
+    def status(self) -> tuple[FamilyStatus, ...]:
+        """Each family as it stands now."""
+        return tuple(self._status(desk) for desk in self._desks.values())
+
+    def close_gate(self, family: Family, seconds: float) -> None:
+        """The operator closes a family for a while; it comes back with a probe."""
+        self._force(family, gates.ForcedShut(int(seconds * 1000)))
+
+    def open_gate(self, family: Family) -> None:
+        """The operator opens a family at once and makes it forget: after a new address."""
+        self._force(family, gates.ForcedOpen())
+
+    async def aclose(self) -> None:
+        """End everything: queues, measurements, reads under way, connections."""
+        for desk in self._desks.values():
+            desk.aclose()
+        await self.clocks.aclose()
+        await self._courier.aclose()
+        await asyncio.gather(*(rest.aclose() for rest in self._rests.values()))
+
+    # ------------------------------------------------------------------------------------ parts
+
+    async def _attempt(self, desk: Desk, read: Read[_T]) -> _T:
+        ticket = desk.submit(read)
+        try:
+            return read.accept(await ticket.future)
+        except BrokenBody as error:
+            path = ticket.wire.path if ticket.wire is not None else ""
+            self._events.emit(BodyRejected(read.market.value, path, error.reason, error.detail))
+            raise
+        finally:
+            desk.release(ticket)
+
+    def _force(self, family: Family, event: gates.ForcedOpen | gates.ForcedShut) -> None:
+        desk = self._desks[family]
+        desk.step(event)
+        desk.pump()
+
+    def _status(self, desk: Desk) -> FamilyStatus:
+        moment = desk.moment()
+        minute, now_ms = desk.budget.minute(moment.number), int(self._clock.now() * 1000)
+        return FamilyStatus(
+            family=desk.family.value,
+            gate_state=desk.gate.state.value,
+            gate_reason=desk.gate.reason.value,
+            reopens_in_s=gates.reopens_in_ms(desk.gate, now_ms) / 1000,
+            used=minute.ours,
+            allowed=int(desk.budget.allowed * gates.share_factor(desk.gate, now_ms)),
+            address=minute.address,
+            limit=desk.budget.limit,
+            limit_known=any(market.family is desk.family for market in self._known_limits),
+            queued={lane.value: desk.lanes.waiting(lane) for lane in Lane},
+            in_flight={market.value: desk.in_flight[market] for market in Market if market.family is desk.family},
+            concurrency=self._limits.upstream_concurrency,
+        )

@@ -1,0 +1,69 @@
+"""How often a question is tried, and with what pauses. The one user of tenacity.
+
+Only faults are tried again: transport faults, 5xx, and a broken body once. What the gate answers for (403,
+418, 429, 451) and Binance's own refusals never are. Time is the injected clock's: tenacity's own
+`stop_after_delay` reads the machine's.
+"""
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import tenacity
+
+from mdcache.clock import Clock
+from mdcache.errors import AskFailed, BrokenBody
+from mdcache.upstream.verdicts import may_try_again
+
+_T = TypeVar("_T")
+_PART_OF_REST = 0.25  # a pause takes at most this of the time that is left, so that tries fit before the deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """`attempts` in all; pauses of `initial_s`, twice that, … `max_s`, each shortened to no less than half."""
+
+    attempts: int
+    initial_s: float
+    max_s: float
+    clock: Clock
+    rng: random.Random
+
+    async def run(
+        self,
+        attempt: Callable[[], Awaitable[_T]],
+        deadline_s: Callable[[], float],
+        on_retry: Callable[[str], None],
+    ) -> _T:
+        """The first success of `attempt`, or its last error. No pause ends past `deadline_s()`."""
+        broken = 0
+
+        def again(error: BaseException) -> bool:
+            nonlocal broken
+            broken += isinstance(error, BrokenBody)
+            return may_try_again(error) and broken <= 1
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            rest_s = max(0.0, deadline_s() - self.clock.now())
+            doubled_s = self.initial_s * (1 << min(40, state.attempt_number - 1))
+            pause_s = min(doubled_s, self.max_s, rest_s * _PART_OF_REST)
+            return pause_s * (0.5 + 0.5 * self.rng.random())
+
+        def stop(state: tenacity.RetryCallState) -> bool:
+            late = self.clock.now() + state.upcoming_sleep >= deadline_s()
+            return late or state.attempt_number >= self.attempts
+
+        def before_sleep(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome is not None else None
+            on_retry(error.reason if isinstance(error, AskFailed) else "unknown")
+
+        retrying = tenacity.AsyncRetrying(
+            sleep=self.clock.sleep,
+            retry=tenacity.retry_if_exception(again),
+            wait=wait,
+            stop=stop,
+            before_sleep=before_sleep,
+            reraise=True,
+        )
+        return await retrying(attempt)

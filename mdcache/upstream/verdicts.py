@@ -1,0 +1,103 @@
+"""What a reply's status means: one table from statuses to verdicts. Pure."""
+
+import email.utils
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+
+from mdcache.errors import AskFailed, MdcacheError, Refusal, ServerFailed
+from mdcache.exchange.limits import banned_until_ms, whole_seconds
+from mdcache.upstream.pauses import Reason
+
+# BINANCE 3.4. Everything else is an answer, a server's failure, or Binance's own refusal of the question.
+GATE_STATUSES: dict[int, Reason] = {
+    HTTPStatus.TOO_MANY_REQUESTS: Reason.RATE,
+    HTTPStatus.IM_A_TEAPOT: Reason.BAN,
+    HTTPStatus.FORBIDDEN: Reason.WAF,
+    HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: Reason.REGION,
+}
+CAUSES = {
+    Reason.NONE: "not closed",
+    Reason.RATE: "rate limited by Binance (429)",
+    Reason.BAN: "banned by Binance (418)",
+    Reason.WAF: "blocked by Binance's firewall (403)",
+    Reason.REGION: "Binance refuses this location (451)",
+    Reason.FAILURES: "Binance fails again and again",
+    Reason.OPERATOR: "closed by the operator",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A reply's status line and headers (names in lower case), as soon as they are read."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class _BinanceError(msgspec.Struct):
+    code: int
+    msg: str
+
+
+_error = msgspec.json.Decoder(_BinanceError)
+
+
+def gate_reason(status: int) -> Reason | None:
+    """Why this status closes the gate; `None` if it does not."""
+    return GATE_STATUSES.get(status)
+
+
+def stated_wait_ms(head: Head, body: bytes, utc_ms: int) -> int | None:
+    """How long a refusal says to wait: the later of `Retry-After` and "banned until"; `None` if neither."""
+    seconds = whole_seconds(head.header("retry-after"))
+    until_ms = banned_until_ms(body)
+    waits = [seconds * 1000] if seconds is not None else []
+    waits += [until_ms - utc_ms] if until_ms is not None else []
+    return max((wait for wait in waits if wait > 0), default=None)
+
+
+def failure(head: Head, body: bytes) -> MdcacheError:
+    """The error that a status other than 200 and the gate's is."""
+    if head.status == HTTPStatus.REQUEST_TIMEOUT:  # fapi's backend time-out: U-general-info
+        return ServerFailed("backend-timeout", "408")
+    if head.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return ServerFailed("5xx", str(head.status))
+    if head.status < HTTPStatus.BAD_REQUEST:
+        return ServerFailed("status", str(head.status))
+    try:
+        told = _error.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ServerFailed("status", f"{head.status} without a reason")
+    return Refusal(head.status, told.code, told.msg)
+
+
+def may_try_again(error: BaseException) -> bool:
+    """Transport faults, 5xx and broken bodies; a status that no rule knows would come again."""
+    return isinstance(error, AskFailed) and error.reason != "status"
+
+
+def is_binance(body: bytes) -> bool:
+    """Whether a 200's body looks like Binance's at all: a JSON object or list, not somebody's HTML."""
+    return body[:1] in {b"{", b"["}
+
+
+def date_ms(head: Head) -> int | None:
+    """The reply's `Date`; `None` if it has none that can be read."""
+    value = head.header("date")
+    if value is None:
+        return None
+    try:
+        return int(email.utils.parsedate_to_datetime(value).timestamp() * 1000)
+    except ValueError:
+        return None
+
+
+def age_s(head: Head) -> int:
+    """The reply's `Age`, 0 without."""
+    return whole_seconds(head.header("age")) or 0

@@ -1,0 +1,283 @@
+"""A whole `App` over fakes, and a client that talks ASGI to it in process."""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from mdcache.cache.candles import Answer, Caller, How
+from mdcache.cache.directory import Directory
+from mdcache.cache.flights import Flights
+from mdcache.cache.library import Library
+from mdcache.candles.freshness import Wishes
+from mdcache.candles.series import Policy, Series
+from mdcache.clock import Instant
+from mdcache.events import Event, Events
+from mdcache.exchange.markets import KLINE_PATHS, Family, Market
+from mdcache.exchange.questions import Question, SeriesKey
+from mdcache.serving.app import App
+from mdcache.serving.asked import Reader
+from mdcache.serving.binance import Binance
+from mdcache.serving.ops import Ops
+from mdcache.serving.ports import Readiness
+from mdcache.serving.ready import Readies
+from mdcache.serving.status import Sources, Status
+from mdcache.upstream.governor import Governor, Limits
+
+NOW_MS = 1_790_771_371_858
+KLINES = "/api/v3/klines"
+QUERY = b"symbol=BTCUSDT&interval=1m"
+TOKEN = "let-me-in-please"
+FAR = ("192.0.2.7", 40_000)
+NEAR = ("127.0.0.1", 40_000)
+
+
+class ManualClock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def wall_ms(self) -> int:
+        return NOW_MS + int((self.seconds - 1_000.0) * 1000 + 1e-6)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+@dataclass
+class FakeClocks:
+    """Exchange time: the manual clock's wall. `trouble` is raised by `ensure`."""
+
+    clock: ManualClock
+    trouble: Exception | None = None
+    stuck: bool = False
+    ensured: list[Market] = field(default_factory=list)
+
+    def now(self, market: Market) -> Instant:
+        return Instant(self.clock.wall_ms(), 5)
+
+    async def ensure(self, market: Market) -> None:
+        self.ensured.append(market)
+        if self.stuck:
+            await asyncio.Event().wait()
+        if self.trouble is not None:
+            raise self.trouble
+
+
+@dataclass
+class FakeWeights:
+    value: int | None = 7
+
+    def used_weight_header(self, market: Market) -> int | None:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Record:
+    market: str
+    endpoint: str
+    result: str
+    client: str
+    seconds: float
+    age_s: float | None
+
+
+class FakeRecorder:
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def record(self, market: str, endpoint: str, result: str, client: str, seconds: float, age_s: float | None) -> None:
+        self.records.append(Record(market, endpoint, result, client, seconds, age_s))
+
+
+class FakeCandles:
+    """Answers with what `make` returns, or raises it."""
+
+    def __init__(self, make: Callable[[], Answer | Exception]) -> None:
+        self.make = make
+        self.asked: list[tuple[Question, Wishes, Caller]] = []
+        self.hold: asyncio.Event | None = None
+        self.called = asyncio.Event()
+
+    async def answer(self, question: Question, wishes: Wishes, caller: Caller) -> Answer:
+        self.asked.append((question, wishes, caller))
+        self.called.set()
+        if self.hold is not None:
+            await self.hold.wait()
+        made = self.make()
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+
+class FakeGates:
+    def __init__(self) -> None:
+        self.orders: list[tuple[Family, float | None]] = []
+
+    def open_gate(self, family: Family) -> None:
+        self.orders.append((family, None))
+
+    def close_gate(self, family: Family, seconds: float) -> None:
+        self.orders.append((family, seconds))
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def series(path: str = KLINES, symbol: str = "BTCUSDT", interval: str = "1m") -> Series:
+    rule = KLINE_PATHS[path]
+    return Series(SeriesKey(rule.market, rule.kind, symbol, "", interval), rule, Policy(3_000, 60_000))
+
+
+BODY = b'[[1790771340000,"1.0","1.0","1.0","1.0","1",1790771399999,"1",1,"1","1","0"]]'
+
+
+class House:
+    """The application and everything it was given."""
+
+    def __init__(
+        self,
+        *,
+        clients: Mapping[str, str] | None = None,
+        compress: str = "auto",
+        token: str | None = TOKEN,
+        memory: int = 64 << 20,
+        most: int = 4_096,
+    ) -> None:
+        self.clock = ManualClock()
+        self.clocks = FakeClocks(self.clock)
+        self.weights = FakeWeights()
+        self.recorder = FakeRecorder()
+        self.gates = FakeGates()
+        self.readiness = Readiness()
+        self.happened: list[Event] = []
+        self.series = series()
+        self.candles = FakeCandles(self.answer)
+        events = Events(self.happened.append)
+        self.library = Library(self.clock, events, Policy(3_000, 60_000), memory)
+        self.readies = Readies(self.library, self.clocks, self.clock, keys_seen=most, most=most)
+        self.governor = Governor(
+            clock=self.clock,
+            rng=random.Random(1),
+            events=events,
+            base_urls=dict.fromkeys(Market, "http://exchange.invalid"),
+            limits=Limits(),
+            transport=httpx.MockTransport(lambda _: httpx.Response(500)),
+            trust_env=False,
+        )
+        binance = Binance(
+            self.candles,
+            self.readies,
+            self.clocks,
+            self.weights,
+            self.clock,
+            self.recorder,
+            deadline_s=0.05,
+            most_waiting=most,
+        )
+        self.binance = binance
+        now = self.clocks.now(Market.SPOT)
+        status = Status(
+            Sources(
+                version="1.2.3",
+                clock=self.clock,
+                governor=self.governor,
+                library=self.library,
+                flights=Flights(self.governor, self.library, self.clock, lambda _: now, events, 10.0),
+                directory=Directory(self.governor, self.clock, events, 300.0, 60.0, 8.0),
+                readies=self.readies,
+                readiness=lambda: self.readiness,
+                settings={"MDCACHE_ADMIN_TOKEN": "(hidden)", "MDCACHE_PORT": "8700"},
+            )
+        )
+        ops = Ops(
+            status=status,
+            readiness=lambda: self.readiness,
+            exposition=lambda _: (b"# page\n", "text/plain; version=0.0.4"),
+            library=self.library,
+            readies=self.readies,
+            gates=self.gates,
+            admin_token=token,
+        )
+        self.app = App(binance, ops, Reader(clients or {}, compress), self.clock, events, self.recorder)
+
+    def answer(self, **changes: Any) -> Answer:
+        """An answer with a tail that is half a second old and has a TTL of two."""
+        as_of_ms = self.clock.wall_ms() - 500
+        settled = changes.get("settled", False)
+        made: dict[str, Any] = {
+            "body": BODY,
+            "rows": 1,
+            "as_of_ms": self.clock.wall_ms() if settled else as_of_ms,
+            "lifetime_s": 3_600.0 if settled else 2.0,
+            "stands_until_ms": self.clock.wall_ms() + 3_600_000 if settled else as_of_ms + 2_000,
+            "how": How.MISS,
+            "collapsed": False,
+            "marked": False,
+            "settled": False,
+            "immutable": False,
+            "series": self.series,
+            "versions": (self.series.settled_version, 0 if settled else self.series.tail_version),
+        }
+        return Answer(**(made | changes))
+
+    async def ask(self, path: str = KLINES, query: bytes = QUERY, **rest: Any) -> Response:
+        """Send one request and wait for its whole answer."""
+        return await ask(self.app, path, query, **rest)
+
+
+async def ask(
+    app: App,
+    path: str = KLINES,
+    query: bytes = QUERY,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    peer: tuple[str, int] | None = NEAR,
+    extensions: Mapping[str, Any] | None = None,
+) -> Response:
+    """Send one request to `app` and wait for its whole answer."""
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": query,
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()],
+        "client": peer,
+        "server": ("127.0.0.1", 8700),
+        "extensions": dict(extensions or {}),
+    }
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    start, *rest = sent
+    names = [name for name, _ in start["headers"]]
+    assert len(names) == len(set(names)), "a header twice"
+    return Response(
+        start["status"],
+        {name.decode(): value.decode("latin-1") for name, value in start["headers"]},
+        b"".join(message.get("body", b"") for message in rest),
+    )

@@ -1,0 +1,180 @@
+"""The operators' paths (DESIGN 2.4)."""
+
+import json
+
+import pytest
+
+from mdcache.exchange.markets import KLINE_PATHS, Family
+from mdcache.exchange.questions import parse
+from mdcache.serving.ports import Readiness
+from tests.serving.client import TOKEN, House
+
+ADMIN = {"authorization": f"Bearer {TOKEN}"}
+
+
+async def test_healthz() -> None:
+    reply = await House().ask("/healthz", b"")
+    assert (reply.status, reply.body) == (200, b'{"status":"ok"}')
+
+
+async def test_head_of_healthz() -> None:
+    reply = await House().ask("/healthz", b"", method="HEAD")
+    assert (reply.status, reply.headers["content-length"]) == (200, "15")
+
+
+async def test_readyz() -> None:
+    house = House()
+    house.readiness = Readiness(degraded=("gate of futures is closed",))
+    reply = await house.ask("/readyz", b"")
+    assert reply.status == 200
+    assert json.loads(reply.body) == {"ready": True, "reasons": [], "degraded": ["gate of futures is closed"]}
+    house.readiness = Readiness(reasons=("no clock",))
+    reply = await house.ask("/readyz", b"")
+    assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+    assert json.loads(reply.body)["reasons"] == ["no clock"]
+
+
+async def test_metrics() -> None:
+    reply = await House().ask("/metrics", b"")
+    assert (reply.status, reply.body) == (200, b"# page\n")
+    assert reply.headers["content-type"] == "text/plain; version=0.0.4"
+
+
+async def test_status() -> None:
+    house = House()
+    house.clock.seconds += 12.0
+    await house.ask()
+    await house.ask()
+    page = json.loads((await house.ask("/v1/status", b"")).body)
+    assert page["version"] == "1.2.3"
+    assert page["uptime_s"] == 12.0
+    assert page["ready"] is True
+    assert [family["family"] for family in page["families"]] == ["spot", "futures"]
+    assert page["families"][0]["gate_state"] == "open"
+    assert page["clocks"]["usdm"]["measured"] is False
+    assert page["symbols"]["coinm"] == {"count": 0, "age_s": None}
+    assert page["series"] == {"count": 0, "rows": 0, "voids": {"spot": 0, "usdm": 0, "coinm": 0}}
+    assert page["flights"] == 0
+    assert page["stores"]["memory"]["ready_answers"] == 1
+    assert page["stores"]["memory"]["bytes"] > 0
+    assert page["settings"] == {"MDCACHE_ADMIN_TOKEN": "(hidden)", "MDCACHE_PORT": "8700"}
+    assert TOKEN not in json.dumps(page)
+
+
+@pytest.mark.parametrize("path", ["/v1/admin/purge", "/v1/admin/gate"])
+@pytest.mark.parametrize(
+    ("token", "headers", "status"),
+    [
+        (None, ADMIN, 403),
+        ("", ADMIN, 403),
+        (TOKEN, {}, 401),
+        (TOKEN, {"authorization": "Bearer wrong"}, 401),
+        (TOKEN, {"authorization": f"Basic {TOKEN}"}, 401),
+        (TOKEN, {"authorization": TOKEN}, 401),
+        (TOKEN, {"authorization": "Bearer \xff\xfe"}, 401),
+    ],
+)
+async def test_who_may_not(path: str, token: str | None, headers: dict[str, str], status: int) -> None:
+    house = House(token=token)
+    reply = await house.ask(path, b"", method="POST", headers=headers, body=b"{}")
+    assert reply.status == status
+    assert json.loads(reply.body).keys() == {"code", "msg"}
+    assert TOKEN.encode() not in reply.body
+    assert ("www-authenticate" in reply.headers) is (status == 401)
+    assert house.gates.orders == []
+
+
+@pytest.mark.parametrize("path", ["/v1/admin/purge", "/v1/admin/gate"])
+async def test_admin_is_posted(path: str) -> None:
+    reply = await House().ask(path, b"", headers=ADMIN)
+    assert reply.status == 405
+    assert json.loads(reply.body)["code"] == -1020
+
+
+def fill(house: House) -> None:
+    for path, symbol, interval in [
+        ("/api/v3/klines", "BTCUSDT", "1m"),
+        ("/api/v3/klines", "BTCUSDT", "1h"),
+        ("/api/v3/klines", "ETHUSDT", "1m"),
+        ("/fapi/v1/klines", "BTCUSDT", "1m"),
+    ]:
+        house.library.get(parse(KLINE_PATHS[path], f"symbol={symbol}&interval={interval}", {}))
+
+
+@pytest.mark.parametrize(
+    ("body", "purged"),
+    [
+        (b"", 4),
+        (b"{}", 4),
+        (b'{"market":"spot"}', 3),
+        (b'{"market":"spot","symbol":"btcusdt"}', 2),
+        (b'{"market":"usdm","symbol":"BTCUSDT","interval":"1m"}', 1),
+        (b'{"symbol":"BTCUSDT"}', 3),
+        (b'{"symbol":"NONE"}', 0),
+    ],
+)
+async def test_purge(body: bytes, purged: int) -> None:
+    house = House()
+    fill(house)
+    for _ in range(2):
+        await house.ask()
+    before = {series.key: series.settled_version for series in house.library}
+    reply = await house.ask("/v1/admin/purge", b"", method="POST", headers=ADMIN, body=body)
+    assert (reply.status, json.loads(reply.body)) == (200, {"purged": purged})
+    assert sum(series.settled_version > before[series.key] for series in house.library) == purged
+    assert len(house.readies) == 0
+
+
+async def test_gate() -> None:
+    house = House()
+    for body in (b'{"family":"futures","action":"open"}', b'{"family":"spot","action":"close","seconds":90.5}'):
+        reply = await house.ask("/v1/admin/gate", b"", method="POST", headers=ADMIN, body=body)
+        assert reply.status == 200
+    assert house.gates.orders == [(Family.FUTURES, None), (Family.SPOT, 90.5)]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("gate", b""),
+        ("gate", b"{}"),
+        ("gate", b'{"family":"spot"}'),
+        ("gate", b'{"family":"spot","action":"close"}'),
+        ("gate", b'{"family":"spot","action":"open","seconds":5}'),
+        ("gate", b'{"family":"spot","action":"close","seconds":-5}'),
+        ("gate", b'{"family":"spot","action":"close","seconds":1e99}'),
+        ("gate", b'{"family":"coinm","action":"open"}'),
+        ("gate", b'{"family":"spot","action":"open","and":1}'),
+        ("purge", b'{"market":"binance"}'),
+        ("purge", b'{"symbol":5}'),
+        ("purge", b"[]"),
+        ("purge", b"nonsense"),
+        ("purge", b"\xff"),
+    ],
+)
+async def test_bad_orders(path: str, body: bytes) -> None:
+    house = House()
+    reply = await house.ask(f"/v1/admin/{path}", b"", method="POST", headers=ADMIN, body=body)
+    assert reply.status == 400
+    assert json.loads(reply.body).keys() == {"code", "msg"}
+    assert house.gates.orders == []
+
+
+async def test_long_orders() -> None:
+    reply = await House().ask("/v1/admin/purge", b"", method="POST", headers=ADMIN, body=b" " * 70_000)
+    assert reply.status == 413
+
+
+async def test_operators_paths_are_not_counted_as_clients() -> None:
+    house = House()
+    await house.ask("/healthz", b"")
+    await house.ask("/v1/status", b"")
+    assert house.recorder.records == []
+
+
+async def test_a_failing_page_is_a_500_without_a_traceback() -> None:
+    house = House()
+    house.readiness = None  # type: ignore[assignment]
+    reply = await house.ask("/readyz", b"")
+    assert (reply.status, json.loads(reply.body)["code"]) == (500, -1000)
+    assert type(house.happened[0]).__name__ == "Failed"

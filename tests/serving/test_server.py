@@ -1,0 +1,338 @@
+"""The server on a real socket: bounds, keep-alive, draining. Nothing sleeps: replies and ends are awaited."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from mdcache.serving import server
+from tests.serving.client import BODY, House
+
+GET = b"GET /api/v3/klines?symbol=BTCUSDT&interval=1m HTTP/1.1\r\nHost: x\r\n\r\n"
+PATIENCE_S = 10.0
+
+
+class Peer:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def reply(self, *, bodiless: bool = False) -> tuple[int, dict[str, str], bytes]:
+        async with asyncio.timeout(PATIENCE_S):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            line, *fields = head.removesuffix("\r\n\r\n").split("\r\n")
+            headers = {name.lower(): value for name, value in (field.split(": ", 1) for field in fields)}
+            length = 0 if bodiless else int(headers.get("content-length", "0"))
+            return int(line.split()[1]), headers, await self.reader.readexactly(length)
+
+    async def get(self, request: bytes = GET) -> tuple[int, dict[str, str], bytes]:
+        await self.send(request)
+        return await self.reply()
+
+    async def flood(self, data: bytes) -> None:
+        for _ in range(100_000):
+            await self.send(data)
+            await asyncio.sleep(0)
+
+    async def ended(self) -> bytes:
+        """What was still sent before the server closed the connection."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.reader.read()
+
+
+@asynccontextmanager
+async def serving(
+    house: House, *, grace_s: float = 1.0, whole_within_s: float = 10.0, keep_alive_s: int = 75
+) -> AsyncIterator[Callable[[], Awaitable[Peer]]]:
+    """A server; yields what opens a connection to it. Ends by SIGTERM, as everywhere."""
+    addresses: list[str] = []
+    up = asyncio.Event()
+
+    def on_ready(found: object) -> None:
+        assert isinstance(found, list)
+        addresses.extend(found)
+        up.set()
+
+    task = asyncio.create_task(
+        server.serve(
+            house.app, "127.0.0.1", 0, grace_s, on_ready, whole_within_s=whole_within_s, keep_alive_s=keep_alive_s
+        )
+    )
+    async with asyncio.timeout(PATIENCE_S):
+        await up.wait()
+    host, port = addresses[0].split(":")
+    peers: list[Peer] = []
+
+    async def connect() -> Peer:
+        peers.append(Peer(*await asyncio.open_connection(host, int(port))))
+        return peers[-1]
+
+    try:
+        yield connect
+    finally:
+        if not task.done():
+            os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE_S):
+            await task
+        for peer in peers:
+            peer.writer.close()
+
+
+async def test_a_connection_is_kept_and_the_lane_answers_on_it() -> None:
+    house = House()
+    async with serving(house) as connect:
+        peer = await connect()
+        for _ in range(6):
+            status, headers, body = await peer.get()
+            assert (status, body) == (200, BODY)
+            assert headers["server"] == "mdcache"
+            assert headers["date"].endswith("GMT")
+            assert "connection" not in headers
+        assert len(house.candles.asked) == 2
+        assert [record.result for record in house.recorder.records] == ["miss", "miss", *["hit"] * 4]
+        other = await connect()
+        assert (await other.get())[2] == BODY
+
+
+async def test_the_lane_really_answers() -> None:
+    house = House()
+    async with serving(house) as connect:
+        peer = await connect()
+        for _ in range(3):
+            await peer.get()
+        reader, house.app._reader = house.app._reader, None  # type: ignore[assignment]
+        status, _, body = await peer.get()
+        assert (status, body) == (200, BODY)
+        house.app._reader = reader
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 5, len(GET)])
+async def test_requests_in_pieces(pieces: int) -> None:
+    house = House()
+    async with serving(house) as connect:
+        peer = await connect()
+        size = -(-len(GET) // pieces)
+        for _ in range(4):
+            for at in range(0, len(GET), size):
+                await peer.send(GET[at : at + size])
+                await asyncio.sleep(0)
+            assert (await peer.reply())[2] == BODY
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    house = House()
+    ping = b"GET /api/v3/ping HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with serving(house) as connect:
+        peer = await connect()
+        for _ in range(3):
+            await peer.get()
+        await peer.send(GET + ping + GET + ping)
+        assert [(await peer.reply())[2] for _ in range(4)] == [BODY, b"{}", BODY, b"{}"]
+        assert (await peer.get())[2] == BODY
+
+
+async def test_a_body_on_a_get_is_drained() -> None:
+    house = House()
+    with_body = GET.replace(b"Host: x\r\n", b"Host: x\r\nContent-Length: 5\r\n")
+    async with serving(house) as connect:
+        peer = await connect()
+        for _ in range(4):
+            assert (await peer.get(with_body + b"hello"))[2] == BODY
+        await peer.send(with_body)
+        assert (await peer.reply())[2] == BODY
+        await peer.send(b"hello" + GET)
+        assert (await peer.reply())[2] == BODY
+
+
+async def test_an_endless_body_ends_the_connection() -> None:
+    house = House()
+    start = GET.replace(b"Host: x\r\n", b"Host: x\r\nTransfer-Encoding: chunked\r\n")
+    async with serving(house) as connect:
+        peer = await connect()
+        assert (await peer.get(start))[0] == 200
+        with pytest.raises(ConnectionError):
+            await peer.flood(b"8000\r\n" + b"x" * 0x8000 + b"\r\n")
+
+
+async def test_a_header_too_large() -> None:
+    house = House()
+    big = GET[:-2] + b"X-Big: " + b"y" * 70_000 + b"\r\n\r\n"
+    async with serving(house) as connect:
+        peer = await connect()
+        status, headers, body = await peer.get(big)
+        assert status == 431
+        assert headers["connection"] == "close"
+        assert json.loads(body).keys() == {"code", "msg"}
+        assert await peer.ended() == b""
+
+
+async def test_a_header_that_never_ends() -> None:
+    house = House()
+    async with serving(house) as connect:
+        peer = await connect()
+        await peer.send(GET[:-2])
+        with pytest.raises(ConnectionError):
+            await peer.flood(b"X-More: " + b"y" * 1_000 + b"\r\n")
+        assert house.candles.asked == []
+
+
+async def test_a_large_header_within_the_bound() -> None:
+    house = House()
+    async with serving(house) as connect:
+        peer = await connect()
+        assert (await peer.get(GET[:-2] + b"X-Big: " + b"y" * 60_000 + b"\r\n\r\n"))[0] == 200
+
+
+@pytest.mark.parametrize("start", [b"", b"GET /api", GET[:-2]])
+async def test_a_request_that_does_not_arrive(start: bytes) -> None:
+    async with serving(House(), whole_within_s=0.05) as connect:
+        peer = await connect()
+        await peer.send(start)
+        said = await peer.ended()
+        assert said.startswith(b"HTTP/1.1 408 ") if start else said == b""
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /api\x00/v3 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /api/v3/klines HTTP/1.1\r\nHost: x\r\nBad Header\r\n\r\n",
+        b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http:// HTTP/1.1\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /api/v3/klines HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"GET /api/v3/klines HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+)
+async def test_nonsense_is_a_clean_4xx(nonsense: bytes) -> None:
+    house = House()
+    async with serving(house) as connect:
+        peer = await connect()
+        await peer.send(nonsense)
+        status, _, body = await peer.reply()
+        assert 400 <= status < 500
+        assert json.loads(body).keys() == {"code", "msg"}
+        assert house.happened == []
+        healthy = await connect()
+        assert (await healthy.get())[0] == 200
+
+
+async def test_nonsense_behind_a_request_does_not_cut_its_answer() -> None:
+    house = House()
+    house.candles.hold = asyncio.Event()
+    async with serving(house) as connect:
+        peer = await connect()
+        await peer.send(GET)
+        await house.candles.called.wait()
+        await peer.send(b"nonsense\r\n\r\n")
+        house.candles.hold.set()
+        status, _, body = await peer.reply()
+        assert (status, body) == (200, BODY)
+        assert await peer.ended() == b""
+
+
+async def test_idle_connections_end_whoever_served_them() -> None:
+    house = House()
+    async with serving(house, keep_alive_s=0) as connect:
+        peer = await connect()
+        assert (await peer.get())[0] == 200
+        assert await peer.ended() == b""
+    house = House()
+    async with serving(house, keep_alive_s=1) as connect:
+        peer = await connect()
+        for _ in range(5):  # the last two by the lane: they set the timer anew, once
+            assert (await peer.get())[0] == 200
+        assert await peer.ended() == b""
+
+
+@pytest.mark.parametrize("wish", [b"Upgrade: websocket", b"Upgrade: h2c"])
+async def test_other_protocols_are_not_spoken(wish: bytes) -> None:
+    house = House()
+    async with serving(house) as connect:
+        peer = await connect()
+        request = GET[:-2] + b"Connection: Upgrade\r\n" + wish + b"\r\nSec-WebSocket-Key: x\r\n\r\n"
+        status, headers, body = await peer.get(request)
+        assert (status, headers["connection"], body) == (200, "close", BODY)
+        assert await peer.ended() == b""
+
+
+async def test_head_and_close() -> None:
+    house = House()
+    async with serving(house) as connect:
+        peer = await connect()
+        await peer.send(b"HEAD" + GET[3:])
+        status, headers, _ = await peer.reply(bodiless=True)
+        assert (status, headers["content-length"]) == (200, str(len(BODY)))
+        closing = GET[:-2] + b"Connection: close\r\n\r\n"
+        status, headers, _ = await peer.get(closing)
+        assert headers["connection"] == "close"
+        assert await peer.ended() == b""
+
+
+async def test_draining_answers_what_is_under_way() -> None:
+    house = House()
+    house.candles.hold = asyncio.Event()
+    async with serving(house, grace_s=5.0) as connect:
+        idle, busy = await connect(), await connect()
+        await idle.get(b"GET /api/v3/ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        await busy.send(GET)
+        await house.candles.called.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await idle.ended() == b""
+        house.candles.hold.set()
+        status, headers, body = await busy.reply()
+        assert (status, headers["connection"], body) == (200, "close", BODY)
+
+
+async def test_draining_has_an_end() -> None:
+    house = House()
+    house.candles.hold = asyncio.Event()
+    async with serving(house, grace_s=0.0) as connect:
+        busy = await connect()
+        await busy.send(GET)
+        await house.candles.called.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        status, headers, _ = await busy.reply()
+        assert (status, headers["retry-after"]) == (503, "1")
+
+
+async def test_a_port_in_use_is_told() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(server.ListenFailed, match=f"cannot listen on 127.0.0.1:{port}: .*in use"):
+            await server.serve(House().app, "127.0.0.1", port, 1.0, lambda _: None)
+
+
+async def test_a_host_that_is_none() -> None:
+    with pytest.raises(OSError, match=r"cannot listen on nowhere\.invalid:1"):
+        await server.listen("nowhere.invalid", 1)
+
+
+async def test_names_with_several_addresses_share_one_port() -> None:
+    sockets = await server.listen("localhost", 0)
+    assert len({listening.getsockname()[1] for listening in sockets}) == 1
+    for listening in sockets:
+        listening.close()
+
+
+def test_run_uses_uvloop() -> None:
+    async def which() -> str:
+        return type(asyncio.get_running_loop()).__module__
+
+    assert server.run(which()).startswith("uvloop")

@@ -1,0 +1,234 @@
+"""Log lines: one for each upstream call and for each thing an operator should know; nothing secret."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mdcache.events import (
+    BodyOdd,
+    BodyRejected,
+    ClockDoubted,
+    ClockMeasured,
+    Collapsed,
+    Event,
+    Evicted,
+    Failed,
+    GateMoved,
+    Lifecycle,
+    QueueWaited,
+    Retried,
+    Revised,
+    RowsRead,
+    SymbolsLearnt,
+    UpstreamCalled,
+)
+from mdcache.telemetry.log import Log, adopt_foreign, make_logger
+
+
+class Clock:
+    seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def wall_ms(self) -> int:
+        return 1_790_771_371_858
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError(seconds)
+
+
+class Written(io.StringIO):
+    def __init__(self, *, terminal: bool = False) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.getvalue().splitlines()]
+
+
+class Desk:
+    def __init__(self, level: str = "info") -> None:
+        self.clock = Clock()
+        self.written = Written()
+        self.log = Log(make_logger(self.clock, level, "auto", self.written), self.clock)
+
+    def tell(self, *events: Event) -> list[dict[str, Any]]:
+        for event in events:
+            self.log(event)
+        return self.written.lines()
+
+
+def called(
+    path: str = "/api/v3/klines", status: int = 200, endpoint: str = "klines", fault: str = ""
+) -> UpstreamCalled:
+    return UpstreamCalled("spot", endpoint, path, "refresh", "high", status, fault, 2, 40_000, 0.123456)
+
+
+ROWS = RowsRead("spot", "/api/v3/klines", 500, "refresh")
+
+
+def test_a_call_is_one_line() -> None:
+    desk = Desk()
+    assert desk.tell(called()) == []
+    (line,) = desk.tell(ROWS)
+    assert line == {
+        "event": "upstream",
+        "level": "info",
+        "timestamp": "2026-09-30T12:29:31.858Z",
+        "market": "spot",
+        "path": "/api/v3/klines",
+        "reason": "refresh",
+        "lane": "high",
+        "status": 200,
+        "weight": 2,
+        "seconds": 0.1235,
+        "bytes": 40_000,
+        "rows": 500,
+    }
+
+
+def test_calls_without_rows_are_told_at_once() -> None:
+    desk = Desk()
+    lines = desk.tell(
+        called("/api/v3/exchangeInfo", endpoint="exchangeInfo"),
+        called(status=429),
+        called(status=0, fault="timeout"),
+        called(fault="encoding"),
+    )
+    assert [(line["status"], line["level"], line.get("fault")) for line in lines] == [
+        (200, "info", None),
+        (429, "warning", None),
+        (0, "warning", "timeout"),
+        (200, "info", "encoding"),
+    ]
+    assert all("rows" not in line for line in lines)
+
+
+def test_rows_find_the_call_of_their_path() -> None:
+    desk = Desk()
+    lines = desk.tell(called(), called("/api/v3/uiKlines", endpoint="uiKlines"), ROWS)
+    assert [(line["path"], line["rows"]) for line in lines] == [("/api/v3/klines", 500)]
+    lines = desk.tell(RowsRead("spot", "/api/v3/uiKlines", 7, "refresh"))
+    assert lines[-1]["rows"] == 7
+
+
+def test_a_rejected_body_and_a_reply_that_shows_less_end_their_calls() -> None:
+    desk = Desk()
+    lines = desk.tell(
+        called(), BodyRejected("spot", "/api/v3/klines", "not-json", "<html>"), called(), Retried("spot", "shows-less")
+    )
+    assert [line["event"] for line in lines] == ["upstream", "rejected body", "upstream", "retry"]
+
+
+def test_a_call_that_nothing_came_of_is_told_later() -> None:
+    desk = Desk()
+    desk.tell(called())
+    desk.clock.seconds = 1.5
+    lines = desk.tell(Lifecycle("stopped", ""))
+    assert [line["event"] for line in lines] == ["upstream", "stopped"]
+    assert "rows" not in lines[0]
+
+
+def test_rows_without_a_call_say_nothing() -> None:
+    assert Desk().tell(ROWS) == []
+
+
+@pytest.mark.parametrize(
+    ("event", "level", "fields"),
+    [
+        (
+            GateMoved("spot", "closed", "429", 31.0004),
+            "warning",
+            {"event": "gate", "family": "spot", "state": "closed", "reason": "429", "reopens_in_s": 31.0},
+        ),
+        (GateMoved("spot", "open", "none", 0.0), "info", {"event": "gate", "state": "open"}),
+        (BodyRejected("usdm", "/fapi/v1/klines", "prices", "x"), "warning", {"reason": "prices", "detail": "x"}),
+        (BodyOdd("usdm", "/fapi/v1/klines", "more-columns"), "warning", {"oddity": "more-columns"}),
+        (
+            Revised("spot", "spot/klines/BTCUSDT/1m", 60_000, b"[1]", b"[2]"),
+            "warning",
+            {"series": "spot/klines/BTCUSDT/1m", "open_time_ms": 60_000, "was": "[1]", "now": "[2]"},
+        ),
+        (ClockMeasured("spot", -12.34, 20.0), "info", {"event": "clock", "offset_ms": -12.3, "error_ms": 20.0}),
+        (ClockDoubted("spot", 9_000.0), "warning", {"event": "clock doubted", "skew_ms": 9_000.0}),
+        (SymbolsLearnt("coinm", 40), "info", {"event": "symbols", "symbols": 40}),
+        (Failed("flight", "ValueError"), "error", {"event": "failed", "what": "flight", "detail": "ValueError"}),
+        (Lifecycle("listening", "127.0.0.1:8700"), "info", {"event": "listening", "detail": "127.0.0.1:8700"}),
+        (Retried("spot", "timeout"), "info", {"event": "retry", "reason": "timeout"}),
+    ],
+)
+def test_what_an_operator_should_know(event: Event, level: str, fields: dict[str, Any]) -> None:
+    (line,) = Desk().tell(event)
+    assert line["level"] == level
+    assert line.items() >= fields.items()
+
+
+@pytest.mark.parametrize("event", [Collapsed("spot"), QueueWaited("high", 0.1), Evicted("entries", 3)])
+def test_what_is_only_counted(event: Event) -> None:
+    assert Desk("debug").tell(event) == []
+
+
+def test_levels() -> None:
+    desk = Desk("warning")
+    lines = desk.tell(
+        called(), ROWS, SymbolsLearnt("spot", 1), Failed("flight", "x"), GateMoved("spot", "closed", "418", 1)
+    )
+    assert [line["event"] for line in lines] == ["failed", "gate"]
+
+
+def test_long_texts_are_cut() -> None:
+    (line,) = Desk().tell(Failed("flight", "x" * 5_000))
+    assert len(line["detail"]) == 301
+
+
+@pytest.mark.parametrize("form", ["json", "human"])
+def test_one_line_whatever_is_in_it(form: Any) -> None:
+    written, clock = Written(), Clock()
+    log = Log(make_logger(clock, "info", form, written), clock)
+    log(BodyRejected("spot", "/api/v3/klines", "not-json", 'a\nb"c\x00\x1b[2J\u2028é'))
+    assert len(written.getvalue().splitlines()) == 1
+    assert "\x1b" not in written.getvalue()
+    assert "é" in written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("form", "terminal", "human"),
+    [("auto", True, True), ("auto", False, False), ("human", False, True), ("json", True, False)],
+)
+def test_forms(form: Any, terminal: bool, human: bool) -> None:
+    written = Written(terminal=terminal)
+    clock = Clock()
+    Log(make_logger(clock, "info", form, written), clock)(SymbolsLearnt("spot", 12))
+    assert written.getvalue().startswith("{") is not human
+    assert "12" in written.getvalue()
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    logger = logging.getLogger()
+    handlers, level = logger.handlers, logger.level
+    yield logger
+    logger.handlers, logger.level = handlers, level
+
+
+def test_other_libraries_warnings_come_in_without_their_chatter(root: logging.Logger) -> None:
+    desk = Desk()
+    adopt_foreign(make_logger(desk.clock, "info", "json", desk.written))
+    logging.getLogger("httpx").info("HTTP Request: GET https://example.test/?signature=secret")
+    logging.getLogger("some").warning("beware of %s", "dogs")
+    logging.getLogger("asyncio").error("broke", exc_info=ValueError("the secret"))
+    first, second = desk.written.lines()
+    assert (
+        first.items() >= {"event": "library", "source": "some", "message": "beware of dogs", "level": "warning"}.items()
+    )
+    assert second.items() >= {"source": "asyncio", "message": "broke", "raised": "ValueError"}.items()
+    assert "secret" not in desk.written.getvalue()
+    assert root.level == logging.WARNING

@@ -1,0 +1,249 @@
+"""Metrics as DESIGN 8 documents them: names, types, labels, closed sets."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from mdcache.events import (
+    BodyOdd,
+    BodyRejected,
+    ClockDoubted,
+    ClockMeasured,
+    Collapsed,
+    Event,
+    Evicted,
+    Failed,
+    GateMoved,
+    Lifecycle,
+    QueueWaited,
+    Retried,
+    Revised,
+    RowsRead,
+    SymbolsLearnt,
+    UpstreamCalled,
+)
+from mdcache.telemetry import catalogue, labels
+from mdcache.telemetry.metrics import Gauges, Metrics
+
+# DESIGN 8, word for word, but for what belongs to tiers, streams and derivation
+DOCUMENTED_TEXT = """
+mdcache_requests_total{market,endpoint,result,client} mdcache_request_seconds{endpoint,result}
+mdcache_upstream_requests_total{market,endpoint,status} mdcache_upstream_seconds{market}
+mdcache_upstream_rows_total{market} mdcache_upstream_weight_total{market} mdcache_upstream_weight_used{family}
+mdcache_upstream_weight_limit{family} mdcache_upstream_weight_allowed{family} mdcache_gate_state{family,state}
+mdcache_gate_reopens_seconds{family} mdcache_gate_closures_total{family,reason} mdcache_retries_total{market,reason}
+mdcache_flights_in_progress mdcache_collapsed_total{market} mdcache_queue_wait_seconds{lane}
+mdcache_rejected_bodies_total{market,reason} mdcache_revisions_total{market} mdcache_holes{market} mdcache_series
+mdcache_rows mdcache_rows_bytes mdcache_evictions_total mdcache_tail_age_seconds{market}
+mdcache_clock_offset_seconds{market} mdcache_build_info{version}
+"""
+DOCUMENTED = DOCUMENTED_TEXT.split()
+CALLED = UpstreamCalled("spot", "klines", "/api/v3/klines", "rows", "normal", 200, "", 2, 40_000, 0.12)
+
+
+@dataclass
+class State:
+    family: str
+    gate_state: str = "open"
+    reopens_in_s: float = 0.0
+    used: int = 40
+    allowed: int = 3_000
+    limit: int = 6_000
+
+
+@dataclass
+class Home:
+    families: list[State] = field(default_factory=lambda: [State("spot"), State("futures", "closed", 12.5)])
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    def __post_init__(self) -> None:
+        gauges = Gauges(
+            families=lambda: self.families,
+            flights=lambda: 3,
+            holes=lambda: {"spot": 1, "usdm": 0, "coinm": 2},
+            series=lambda: 4,
+            rows=lambda: 500,
+            rows_bytes=lambda: 70_000,
+        )
+        self.metrics = Metrics(self.registry, "0.1.0", ["engine", "ai"], gauges)
+
+    def value(self, name: str, **wanted: str) -> float | None:
+        return self.registry.get_sample_value(name, wanted)
+
+    def page(self) -> str:
+        return self.metrics.exposition("text/plain")[0].decode()
+
+    def scraped(self) -> Mapping[str, Metric]:
+        return {family.name: family for family in text_string_to_metric_families(self.page())}
+
+
+def everything() -> list[Event]:
+    return [
+        CALLED,
+        RowsRead("spot", "/api/v3/klines", 500, "rows"),
+        GateMoved("spot", "closed", "429", 30.0),
+        Retried("spot", "timeout"),
+        BodyRejected("spot", "/api/v3/klines", "not-json", "<html>"),
+        BodyOdd("spot", "/api/v3/klines", "more-columns"),
+        Revised("spot", "spot/klines/BTCUSDT/1m", 1, b"[1]", b"[2]"),
+        Collapsed("spot"),
+        QueueWaited("high", 0.02),
+        Evicted("entries", 7),
+        ClockMeasured("spot", -1_500.0, 20.0),
+        ClockDoubted("spot", 5_000.0),
+        SymbolsLearnt("spot", 3_000),
+        Failed("flight", "ValueError"),
+        Lifecycle("started", ""),
+    ]
+
+
+@pytest.mark.parametrize("documented", DOCUMENTED)
+def test_what_is_documented_exists(documented: str) -> None:
+    name, _, inside = documented.rstrip("}").partition("{")
+    home = Home()
+    for event in everything():
+        home.metrics(event)
+    home.metrics.record("spot", "klines", "hit", "engine", 0.001, 0.5)
+    (metric,) = [metric for metric in catalogue.ALL if metric.full_name == name]
+    assert metric.labels == tuple(inside.split(",") if inside else ())
+    found = home.scraped()[name.removesuffix("_total")]
+    assert found.type == metric.kind
+    assert found.documentation == metric.help
+    assert found.samples
+    for sample in found.samples:
+        assert set(sample.labels) - {"le"} == set(metric.labels)
+
+
+def test_nothing_else_exists() -> None:
+    home = Home()
+    assert {metric.full_name for metric in catalogue.ALL} == {name.partition("{")[0] for name in DOCUMENTED}
+    assert set(home.scraped()) == {metric.full_name.removesuffix("_total") for metric in catalogue.ALL}
+
+
+def test_help_and_type_are_there_before_anything_happened() -> None:
+    page = Home().page()
+    for metric in catalogue.ALL:
+        assert f"# HELP {metric.full_name} {metric.help}" in page
+        assert f"# TYPE {metric.full_name} {metric.kind}" in page
+
+
+def test_events_count() -> None:
+    home = Home()
+    for _ in range(2):
+        for event in everything():
+            home.metrics(event)
+    expected: list[tuple[str, dict[str, str], float]] = [
+        ("upstream_requests_total", {"market": "spot", "endpoint": "klines", "status": "200"}, 2),
+        ("upstream_weight_total", {"market": "spot"}, 4),
+        ("upstream_rows_total", {"market": "spot"}, 1_000),
+        ("upstream_seconds_count", {"market": "spot"}, 2),
+        ("gate_closures_total", {"family": "spot", "reason": "429"}, 1),
+        ("retries_total", {"market": "spot", "reason": "timeout"}, 2),
+        ("collapsed_total", {"market": "spot"}, 2),
+        ("queue_wait_seconds_sum", {"lane": "high"}, 0.04),
+        ("rejected_bodies_total", {"market": "spot", "reason": "not-json"}, 2),
+        ("revisions_total", {"market": "spot"}, 2),
+        ("evictions_total", {}, 14),
+        ("clock_offset_seconds", {"market": "spot"}, -1.5),
+    ]
+    for name, wanted, value in expected:
+        assert home.value(f"mdcache_{name}", **wanted) == value, name
+
+
+def test_gauges_are_read_when_they_are_scraped() -> None:
+    home = Home()
+    assert home.value("mdcache_upstream_weight_used", family="spot") == 40
+    home.families[0] = State("spot", "probing", 1.0, used=41)
+    assert home.value("mdcache_upstream_weight_used", family="spot") == 41
+    assert home.value("mdcache_upstream_weight_limit", family="spot") == 6_000
+    assert home.value("mdcache_upstream_weight_allowed", family="spot") == 3_000
+    assert home.value("mdcache_gate_reopens_seconds", family="futures") == 12.5
+    assert home.value("mdcache_holes", market="coinm") == 2
+    assert home.value("mdcache_flights_in_progress") == 3
+    assert home.value("mdcache_rows_bytes") == 70_000
+    assert home.value("mdcache_build_info", version="0.1.0") == 1
+    states = {s: home.value("mdcache_gate_state", family="spot", state=s) for s in labels.GATE_STATES}
+    assert states == {"open": 0, "closed": 0, "probing": 1, "ramp": 0}
+
+
+def test_a_closure_is_counted_once_however_often_it_is_extended() -> None:
+    home = Home()
+    for state in ("closed", "closed", "probing", "closed", "probing", "ramp", "open", "closed"):
+        home.metrics(GateMoved("futures", state, "418", 1.0))
+    assert home.value("mdcache_gate_closures_total", family="futures", reason="418") == 3
+
+
+def test_requests() -> None:
+    home = Home()
+    home.metrics.record("usdm", "markPriceKlines", "hit", "engine", 0.000_02, 0.7)
+    home.metrics.record("usdm", "markPriceKlines", "hit", "engine", 0.3, None)
+    wanted = {"endpoint": "markPriceKlines", "result": "hit"}
+    assert home.value("mdcache_requests_total", market="usdm", client="engine", **wanted) == 2
+    assert home.value("mdcache_request_seconds_count", **wanted) == 2
+    assert home.value("mdcache_request_seconds_bucket", le="2.5e-05", **wanted) == 1
+    assert home.value("mdcache_request_seconds_bucket", le="+Inf", **wanted) == 2
+    assert home.value("mdcache_request_seconds_sum", **wanted) == pytest.approx(0.30002)
+    assert home.value("mdcache_tail_age_seconds_count", market="usdm") == 1
+
+
+@given(st.lists(st.tuples(*[st.text(max_size=8)] * 4, st.floats(-1, 100), st.none() | st.floats(0, 1e6)), max_size=60))
+def test_random_labels_all_become_other(requests: list[tuple[str, str, str, str, float, float | None]]) -> None:
+    home = Home()
+    for request in requests:
+        home.metrics.record(*request)
+    (family,) = [metric for metric in home.registry.collect() if metric.name == "mdcache_requests"]
+    assert sum(sample.value for sample in family.samples) == len(requests)
+    allowed = {
+        "market": {*labels.MARKETS, "other"},
+        "endpoint": {*labels.ENDPOINTS, "other"},
+        "result": {*labels.RESULTS, "other"},
+        "client": {"engine", "ai", "other"},
+    }
+    for sample in family.samples:
+        assert all(sample.labels[name] in values for name, values in allowed.items())
+
+
+@given(st.lists(st.tuples(st.text(max_size=6), st.text(max_size=6), st.integers()), max_size=40))
+def test_random_events_are_bounded_too(seen: list[tuple[str, str, int]]) -> None:
+    home = Home()
+    before = len(list(home.page().splitlines()))
+    for one, two, number in seen:
+        home.metrics(UpstreamCalled(one, two, one, two, one, number, two, 1, 1, 0.1))
+        home.metrics(GateMoved(one, "closed", two, 1.0))
+        home.metrics(Retried(one, two))
+        home.metrics(BodyRejected(one, one, two, two))
+        home.metrics(QueueWaited(one, 1.0))
+        home.metrics(ClockMeasured(one, 1.0, 1.0))
+    assert len(home.page().splitlines()) <= before + 60
+
+
+def test_a_failing_gauge_is_not_hidden() -> None:
+    home = Home()
+    home.families = None  # type: ignore[assignment]
+    with pytest.raises(TypeError):
+        home.page()
+
+
+def test_open_metrics_where_it_is_asked_for() -> None:
+    body, content_type = Home().metrics.exposition("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert body.endswith(b"# EOF\n")
+
+
+def test_every_reason_in_the_sources_is_in_the_closed_sets() -> None:
+    root = Path(labels.__file__).parents[1]
+    sources = "".join(path.read_text() for path in root.rglob("*.py") if "sim" not in path.parts)
+    body = set(re.findall(r'BrokenBody\(\s*"([^"]+)"', sources))
+    faults = set(re.findall(r'(?:TransportFailed|ServerFailed)\(\s*"([^"]+)"', sources))
+    assert body
+    assert faults
+    assert body <= set(labels.BODY_REASONS)
+    assert faults <= set(labels.FAULTS)
