@@ -6,7 +6,6 @@ Hits against nginx's `proxy_cache`, a cold answer against the same call made dir
 the longest the loop was held while pages are read. Absolute numbers drift with the machine; the ratios are the point.
 """
 
-import asyncio
 import re
 import statistics
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from bench.loop import longest_step_ms
 from bench.processes import daemon, need, nginx, sim
 
 ROUNDS = 5
@@ -26,7 +26,16 @@ INTERVALS = ("1m", "3m", "5m", "15m", "30m", "1h")
 
 def wrk(url: str) -> float:
     """Requests a second over 32 kept-alive connections."""
-    command = [need("taskset", "util-linux"), "-c", str(LOAD_CORE), need("wrk", "wrk"), "-t1", "-c32", f"-d{WRK_S}s", url]
+    command = [
+        need("taskset", "util-linux"),
+        "-c",
+        str(LOAD_CORE),
+        need("wrk", "wrk"),
+        "-t1",
+        "-c32",
+        f"-d{WRK_S}s",
+        url,
+    ]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in printed:
         sys.exit(f"errors under load:\n{printed}")
@@ -41,16 +50,16 @@ def hits(upstream: str) -> None:
     ttl = {"open_candle_ttl_s": "3600", "compress": "off"}
     with daemon(upstream, core=SERVER_CORE, **ttl) as (ours, _), nginx(upstream, core=SERVER_CORE) as theirs:
         for limit in (2, 500):
-            path = f"/api/v3/klines?symbol=BTCUSDT&interval=1M&endTime=1700000000000&limit={limit}"
-            if limit == 500:
-                path = f"/api/v3/klines?symbol=BTCUSDT&interval=1d&endTime=1700000000000&limit={limit}"
+            path = f"/api/v3/klines?symbol=BTCUSDT&interval=1d&endTime=1700000000000&limit={limit}"
             bodies = {httpx.get(base + path, trust_env=False).content for base in (ours, theirs) for _ in range(3)}
             if len(bodies) != 1:
                 sys.exit("the two servers answer differently")
             pairs = [(wrk(ours + path), wrk(theirs + path)) for _ in range(ROUNDS)]
             ratio = statistics.median(a / b for a, b in pairs)
             mine, other = (statistics.median(column) for column in zip(*pairs, strict=True))
-            print(f"hits, {limit:>3} candles   mdcache {mine:>8.0f}/s   nginx {other:>8.0f}/s   ratio {ratio:.2f} (aim 0.8)")
+            print(
+                f"hits, {limit:>3} candles   mdcache {mine:>8.0f}/s   nginx {other:>8.0f}/s   ratio {ratio:.2f} (aim 0.8)"
+            )
 
 
 def memory(upstream: str) -> None:
@@ -73,7 +82,9 @@ def memory(upstream: str) -> None:
                     query = {"symbol": symbol, "interval": interval, "limit": 1000}
                     rows += client.get("/api/v3/klines", params=query).raise_for_status().text.count("],[") + 1
             grown = resident() - before
-    print(f"memory             {rows} candles in {grown / 1e6:.1f} MB resident: {grown / rows:.0f} bytes each (aim 220)")
+    print(
+        f"memory             {rows} candles in {grown / 1e6:.1f} MB resident: {grown / rows:.0f} bytes each (aim 220)"
+    )
 
 
 def cold(upstream: str) -> None:
@@ -81,19 +92,20 @@ def cold(upstream: str) -> None:
     httpx.post(f"{upstream}/_sim/latency", json={"before_s": 0.05, "after_s": 0.05}, trust_env=False).raise_for_status()
     symbols = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT"]
     pairs = []
-    with daemon(upstream, core=SERVER_CORE) as (url, _):
-        with httpx.Client(timeout=10.0, trust_env=False) as client:
-            client.get(f"{url}/api/v3/klines?symbol=ADAUSDT&interval=1m&limit=1").raise_for_status()
-            for symbol in symbols:
-                for interval in ("1m", "15m", "4h"):
-                    path = f"/api/v3/klines?symbol={symbol}&interval={interval}&limit=500"
-                    client.get(upstream + path.replace("limit=500", "limit=1000"))  # the simulator's own first computation
-                    took = []
-                    for base in (url, upstream):
-                        began = time.perf_counter()
-                        client.get(base + path).raise_for_status()
-                        took.append(time.perf_counter() - began)
-                    pairs.append((took[0], took[1]))
+    with daemon(upstream, core=SERVER_CORE) as (url, _), httpx.Client(timeout=10.0, trust_env=False) as client:
+        client.get(f"{url}/api/v3/klines?symbol=ADAUSDT&interval=1m&limit=1").raise_for_status()
+        for symbol in symbols:
+            for interval in ("1m", "15m", "4h"):
+                path = f"/api/v3/klines?symbol={symbol}&interval={interval}&limit=500"
+                client.get(
+                    upstream + path.replace("limit=500", "limit=1000")
+                )  # the simulator's own first computation
+                took = []
+                for base in (url, upstream):
+                    began = time.perf_counter()
+                    client.get(base + path).raise_for_status()
+                    took.append(time.perf_counter() - began)
+                pairs.append((took[0], took[1]))
     httpx.post(f"{upstream}/_sim/latency", json={"before_s": 0, "after_s": 0}, trust_env=False)
     ratio = statistics.median(a / b for a, b in pairs)
     mine, direct = (statistics.median(column) * 1000 for column in zip(*pairs, strict=True))
@@ -102,9 +114,7 @@ def cold(upstream: str) -> None:
 
 def loop_held() -> None:
     """The longest single step of the loop while 20 pages a second are checked and merged."""
-    from bench.loop import longest_step_ms  # noqa: PLC0415  it makes an event loop of its own
-
-    median, worst = asyncio.run(longest_step_ms())
+    median, worst = longest_step_ms()
     print(f"loop held by page  median {median:.2f} ms   worst {worst:.2f} ms of 200 pages of 1,000 rows (aim 5)")
 
 

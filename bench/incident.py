@@ -48,7 +48,10 @@ async def consumer(url: str, symbols: list[str], offset_s: float, seconds: float
     questions = [(symbol, interval) for symbol in symbols for interval in INTERVALS]
     start = time.monotonic() + offset_s
     limits = httpx.Limits(max_connections=32)
-    async with httpx.AsyncClient(base_url=url, timeout=15.0, trust_env=False, limits=limits) as client, asyncio.TaskGroup() as group:
+    async with (
+        httpx.AsyncClient(base_url=url, timeout=15.0, trust_env=False, limits=limits) as client,
+        asyncio.TaskGroup() as group,
+    ):
 
         async def ask(symbol: str, interval: str) -> None:
             began = time.monotonic()
@@ -69,7 +72,7 @@ async def crowd(url: str, symbols: list[str], seconds: float) -> Tally:
 
 
 def upstream_facts(upstream: str, since_ms: int) -> dict[str, Any]:
-    log = [e for e in httpx.get(f"{upstream}/_sim/log", trust_env=False).json() if e["at_ms"] >= since_ms]
+    log = [e for e in httpx.get(f"{upstream}/_sim/log?limit=100000", trust_env=False).json() if e["at_ms"] >= since_ms]
     return {
         "calls": len(log),
         "weight": sum(e["weight"] for e in log if e["status"] == 200),
@@ -80,6 +83,7 @@ def upstream_facts(upstream: str, since_ms: int) -> dict[str, Any]:
 def run(url: str, upstream: str, seconds: float) -> tuple[Tally, dict[str, Any]]:
     info = httpx.get(f"{upstream}/api/v3/exchangeInfo", trust_env=False).json()
     symbols = [s["symbol"] for s in info["symbols"] if s["status"] == "TRADING" and s["symbol"].isascii()][:SYMBOLS]
+    time.sleep(60 - time.time() % 60)  # limits count whole UTC minutes: begin with one
     since_ms = int(time.time() * 1000)
     tally = asyncio.run(crowd(url, symbols, seconds))
     return tally, upstream_facts(upstream, since_ms)
@@ -101,11 +105,14 @@ def main() -> int:
     for name, (tally, facts) in results.items():
         p99 = sorted(tally.seconds)[int(len(tally.seconds) * 0.99)] * 1000
         age = f"{tally.worst_age_s:.1f} s" if name == "mdcache" else "-"
-        print(f"{name:<9} {tally.asked:>9} {tally.failed:>7} {facts['weight'] / minutes:>10.0f} {facts['calls']:>6} "
+        weight = facts["weight"] / minutes
+        print(f"{name:<9} {tally.asked:>9} {tally.failed:>7} {weight:>10.0f} {facts['calls']:>6} "
               f"{facts['refused']:>8} {tally.marked:>7} {age:>9} {p99:>7.1f}")  # fmt: skip
     tally, facts = results["mdcache"]
     wanted = tally.asked * WEIGHT
-    print(f"asked directly these questions weigh {wanted / minutes:.0f} a minute: {wanted / facts['weight']:.2f} times more")
+    print(
+        f"asked directly these questions weigh {wanted / minutes:.0f} a minute: {wanted / facts['weight']:.2f} times more"
+    )
     return 1 if tally.failed else 0
 
 

@@ -3,6 +3,7 @@
 import statistics
 import time
 
+from mdcache.candles.doubts import doubt
 from mdcache.candles.series import Policy, ReadAt, Series
 from mdcache.candles.window import Form, Window
 from mdcache.exchange.markets import KLINE_PATHS
@@ -15,7 +16,7 @@ MINUTE = 60_000
 NOW = 1_790_771_371_858
 
 
-async def longest_step_ms() -> tuple[float, float]:
+def longest_step_ms() -> tuple[float, float]:
     """Median and longest milliseconds of the step between two awaits that takes in a page."""
     exchange = Exchange(SimConfig(spot_limit=10**9), now_ms=lambda: NOW)
     rule = KLINE_PATHS["/api/v3/klines"]
@@ -29,7 +30,7 @@ async def longest_step_ms() -> tuple[float, float]:
         began = time.perf_counter()
         rows = read_page(body, Expected(series.interval, start, NOW, 1000)).rows
         read = ReadAt(NOW + page, NOW + page)
-        series.doubt(rows, window, read)
+        doubt(series, rows, window, read)
         series.merge(rows, window, read)
         took.append((time.perf_counter() - began) * 1000)
     return statistics.median(took), max(took)

@@ -9,9 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import httpx
 import uvloop
-from prometheus_client import CollectorRegistry
 
 from mdcache import __version__
 from mdcache.cache.candles import Candles
@@ -34,8 +32,9 @@ from mdcache.serving.server import serve
 from mdcache.serving.status import Sources, Status
 from mdcache.settings import Settings, effective
 from mdcache.telemetry.log import Log, adopt_foreign, make_logger
-from mdcache.telemetry.metrics import Gauges, Metrics
+from mdcache.telemetry.metrics import Gauges, Metrics, new_registry
 from mdcache.upstream.governor import Governor, Limits
+from mdcache.upstream.rest import Transport
 
 _STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; past that and this its key is free
 _OPEN = {"open", "ramp"}
@@ -65,7 +64,7 @@ def build(
     rng: random.Random,
     events: Events,
     *,
-    transport: httpx.AsyncBaseTransport | None = None,
+    transport: Transport | None = None,
 ) -> Daemon:
     """A daemon as `settings` say; a `transport` stands in for the network."""
     urls = {Market.SPOT: settings.spot_url, Market.USDM: settings.usdm_url, Market.COINM: settings.coinm_url}
@@ -105,9 +104,8 @@ def build(
     limits = CacheLimits(settings.request_deadline_s, settings.max_stale_s, ttls_s)
     candles = Candles(library, flights, directory, clocks, governor, clock, limits)
     readies = Readies(library, clocks, clock)
-    registry = CollectorRegistry()
     metrics = Metrics(
-        registry,
+        new_registry(),
         __version__,
         settings.clients,
         Gauges(
@@ -126,9 +124,7 @@ def build(
         return _readiness(governor, directory)
 
     shown = {row.name: row.value for row in effective(settings)}
-    status = Status(
-        Sources(__version__, clock, governor, library, flights, directory, readies, readiness, shown)
-    )
+    status = Status(Sources(__version__, clock, governor, library, flights, directory, readies, readiness, shown))
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     ops = Ops(status, readiness, metrics.exposition, library, readies, governor, token)
     app = App(binance, ops, Reader(settings.clients, settings.compress), clock, events, metrics)

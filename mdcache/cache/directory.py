@@ -7,6 +7,7 @@ seen stays known.
 import asyncio
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 from mdcache.cache.solo import Solo
 from mdcache.clock import Clock
@@ -63,7 +64,7 @@ class Directory:
         self._symbols = dict.fromkeys(Market, Symbols())
         self._read_at_s = dict.fromkeys(Market, float("-inf"))
         self._tried_at_s = dict.fromkeys(Market, float("-inf"))
-        self._solos = {market: Solo(lambda market=market: self._refresh(market)) for market in Market}
+        self._solos = {market: Solo(partial(self._refresh, market)) for market in Market}
         self._failed: dict[Market, tuple[float, AskFailed]] = {}
         self._behind: set[asyncio.Task[None]] = set()
 

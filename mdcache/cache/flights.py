@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mdcache.cache.library import Library
+from mdcache.candles.doubts import Doubt, doubt, trusted
 from mdcache.candles.freshness import Floor
-from mdcache.candles.series import Doubt, ReadAt, Series
+from mdcache.candles.series import ReadAt, Series
 from mdcache.candles.window import Form, Window
 from mdcache.clock import Clock, Instant
 from mdcache.errors import AskFailed, DeadlinePassed, MdcacheError
@@ -79,12 +80,12 @@ class Flight:
             micros=series.key.micros,
         )
         page = read_page(reply.body, expected)
-        rows = series.trust(page.rows, window)
+        rows = trusted(series, page.rows, window)
         oddity = page.oddity
         if len(rows) < len(page.rows):  # as if no more had been asked for: it is no sign of a beginning
             window, oddity = replace(window, limit=len(rows)), "silence"
         read = ReadAt(reply.sent.ms, reply.sent.early_ms, reply.settles)
-        return Landed(rows, window, read, series.doubt(rows, window, read), oddity)
+        return Landed(rows, window, read, doubt(series, rows, window, read), oddity)
 
     def grow(self, other: Window) -> bool:
         """Take `other` in as well, if nothing is sent yet and one call can bring both."""

@@ -1,25 +1,24 @@
 """One series: what we know of it, and the one door through which a reply's rows become knowledge.
 
-A series is blocks of settled rows with their coverage, plus the tail. `doubt` says whether a reply shows less
-than we have, `merge` takes it in. Nothing here waits, reads a clock or asks anybody.
+A series is blocks of settled rows with their coverage, plus the tail. `doubts.py` looks at a reply first, `merge`
+takes it in. Nothing here waits, reads a clock or asks anybody.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mdcache.candles.block import Block, Shelf
 from mdcache.candles.coverage import Coverage
 from mdcache.candles.tail import Tail
 from mdcache.candles.voids import Void, Voids
-from mdcache.candles.window import Form, Proof, Window, prove
-from mdcache.errors import BrokenBody
+from mdcache.candles.window import Proof, Window, prove
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import KlinePath
 from mdcache.exchange.questions import SeriesKey
 from mdcache.exchange.rows import Row
 
-LONGEST_SILENCE_MS = 3 * 86_400_000  # the longest outage known took a day and a half: 2018-02-08
 _FOREVER = 1 << 62
 _BLANKS = 16
 _MEAN_MONTH_MS = 2_629_746_000  # of the Gregorian calendar
@@ -46,12 +45,17 @@ class ReadAt:
     settles: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """A reply shows less than we have. `lagging`: as the exchange stood before our own tail was read."""
+class Known(NamedTuple):
+    """A row we have; `tail_trades` is at hand for rows of the tail only."""
 
-    what: str
-    lagging: bool
+    open_ms: int
+    raw: bytes
+    tail_trades: int | None
+
+    @property
+    def trades(self) -> int:
+        """Its trade count."""
+        return int(self.raw.split(b",")[8]) if self.tail_trades is None else self.tail_trades
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,70 +115,28 @@ class Series:
         """Nominal end of the bucket that opened at `open_ms`."""
         return self.interval.next_open(open_ms, self.zone_ms)
 
-    def newest_known(self) -> Row | int | None:
-        """The newest row of the tail; else the open time of the newest settled row the tail joins."""
-        if self.tail is None:
-            return None
-        if self.tail.rows:
-            return self.tail.rows[-1]
-        joined = self.coverage.at(self.tail.start_ms - 1)
-        return None if joined is None else self.shelf.last_open(joined[0], self.tail.start_ms)
-
-    def _newest_settled(self) -> int:
+    def newest_settled(self) -> int:
         """Open time of the newest settled row that the tail joins; -1 if there is none."""
         joined = None if self.tail is None else self.coverage.at(self.tail.start_ms - 1)
         found = None if joined is None else self.shelf.last_open(*joined)
         return -1 if found is None else found
 
-    def trust(self, rows: list[Row], window: Window) -> list[Row]:
-        """`rows` without those before a silence longer than any outage, unless the window was aimed at it.
+    def newest_known(self) -> int:
+        """Open time of the newest row of the tail, else of the newest settled one it joins; -1 if there is none."""
+        rows = self.tail.rows if self.tail is not None else ()
+        return rows[-1].open_ms if rows else self.newest_settled()
 
-        A page of the newest rows has no lower end to hold its first rows against; a silence of days in it is
-        read again by a window that ends just after it. `BrokenBody` if rows are known in that silence.
-        """
-        if window.start_ms is not None:
-            return rows
-        length_ms = self.interval.length_ms
-        longest_ms = max(LONGEST_SILENCE_MS, 3 * length_ms) + length_ms
-        for place in range(len(rows) - 1, 0, -1):
-            before, after = rows[place - 1].open_ms, rows[place].open_ms
-            if after - before > longest_ms and not (place == len(rows) - 1 and window.end_ms == after):
-                if self.shelf.first_open(before + 1, after) is not None:
-                    raise BrokenBody("window", f"nothing in {before}..{after}, where rows are known")
-                return rows[place:]
-        return rows
-
-    def doubt(self, rows: list[Row], window: Window, read: ReadAt) -> Doubt | None:
-        """How the reply shows less than we have, if it does; `BrokenBody` if it is empty where rows are known."""
-        if read.as_of_ms < self.merged_ms:
-            return None
-        full = len(rows) == window.limit
-        newest_first = window.start_ms is None or (window.form is Form.RANGE and self.rule.nearest_end)
-        lo = window.start_ms or 0
-        hi = _FOREVER if window.end_ms is None else window.end_ms + 1
-        if newest_first and rows:
-            if window.start_ms is None and not full and self.shelf.last_open(0, rows[0].open_ms) is not None:
-                return Doubt(f"short, though rows before {rows[0].open_ms} are known", lagging=False)
-            lo = rows[0].open_ms if full or window.start_ms is None else lo
-        elif full:
-            hi = rows[-1].open_ms + 1
-        shown = {row.open_ms: row for row in rows}
-        known = self._known_between(lo, hi)
-        if known and not rows:
-            raise BrokenBody("empty", f"{len(known)} rows are known there")
-        if hi == _FOREVER and rows and rows[-1].open_ms < self._newest_settled():
-            raise BrokenBody("behind", f"ends at {rows[-1].open_ms}, and later rows are settled")
-        newest = self.newest_known() if hi == _FOREVER else None
-        newest_open = newest.open_ms if isinstance(newest, Row) else newest
-        if newest_open is not None and rows and rows[-1].open_ms < newest_open:
-            return Doubt(f"lacks our newest row {newest_open}", lagging=True)
-        for open_ms, raw, trades in known:
-            row = shown.get(open_ms)
-            if row is None:
-                return Doubt(f"lacks {open_ms}", lagging=False)
-            if row.raw != raw and row.trades < (_trades(raw) if trades is None else trades):
-                return Doubt(f"fewer trades in {open_ms}", lagging=open_ms == newest_open)
-        return None
+    def known_between(self, lo: int, hi: int) -> list[Known]:
+        """What was shown as closed, and the newest row, with `lo` <= open time < `hi`."""
+        known = [Known(t, raw, None) for t, raw in self.shelf.pairs(lo, hi)]
+        tail = self.tail
+        if tail is not None:
+            known += [
+                Known(row.open_ms, row.raw, row.trades)
+                for row in tail.rows
+                if lo <= row.open_ms < hi and (row.close_ms < tail.as_of_ms or row is tail.rows[-1])
+            ]
+        return known
 
     def merge(self, rows: list[Row], window: Window, read: ReadAt) -> list[Revision]:
         """Take in the whole reply to `window`; returns what it changed of what was shown as closed."""
@@ -236,18 +198,6 @@ class Series:
             self.blanks.append((0, rows[0].open_ms - 1 if rows else end))
         if rows and self.next_open(rows[-1].open_ms) <= end:
             self.blanks.append((rows[-1].open_ms + 1, end))
-
-    def _known_between(self, lo: int, hi: int) -> list[tuple[int, bytes, int | None]]:
-        """(open time, printed row, trades if at hand) of what was shown as closed, and of the newest row."""
-        known: list[tuple[int, bytes, int | None]] = [(t, raw, None) for t, raw in self.shelf.pairs(lo, hi)]
-        tail = self.tail
-        if tail is not None:
-            known += [
-                (row.open_ms, row.raw, row.trades)
-                for row in tail.rows
-                if lo <= row.open_ms < hi and (row.close_ms < tail.as_of_ms or row is tail.rows[-1])
-            ]
-        return known
 
     def _take(self, rows: list[Row], proof: Proof, read: ReadAt) -> list[Revision]:
         tail = self.tail or Tail(0, (), -1)
@@ -365,7 +315,3 @@ class Series:
 
 def _open_ms(row: Row) -> int:
     return row.open_ms
-
-
-def _trades(raw: bytes) -> int:
-    return int(raw.split(b",")[8])

@@ -116,7 +116,8 @@ def _texts(body: bytes, columns: list[_Columns], oddity: str) -> list[bytes]:
 
 def _check_prices(columns: list[_Columns]) -> None:
     """Open, high, low, close are plain decimals, and high is not under low."""
-    opens, highs, lows, closes = ([line[place] for line in columns] for place in (1, 2, 3, 4))
+    opens, highs = [line[1] for line in columns], [line[2] for line in columns]
+    lows, closes = [line[3] for line in columns], [line[4] for line in columns]
     digits = "".join(opens + highs + lows + closes).replace(".", "").replace("-", "")
     if columns and not (digits.isascii() and digits.encode().isdigit()):  # of bytes: a tenth of the time
         raise BrokenBody("prices", "not a decimal")

@@ -49,7 +49,7 @@ class Server(uvicorn.Server):
         try:
             for number in _SIGNALS:
                 loop.add_signal_handler(number, self._stop)
-        except (RuntimeError, ValueError):  # not the main thread: whoever runs us there stops us by `stop`
+        except (RuntimeError, ValueError):  # not the main thread: whoever runs us there cancels us
             yield
             return
         try:

@@ -39,6 +39,7 @@ FAULTS = (
 )
 BODY_REASONS = (
     "behind",
+    "lacks",
     "close-time",
     "columns",
     "empty",

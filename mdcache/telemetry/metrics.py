@@ -39,6 +39,11 @@ WAIT_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0
 AGE_BOUNDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0)
 
 
+def new_registry() -> CollectorRegistry:
+    """An empty registry: nothing of the process-wide one gets into ours."""
+    return CollectorRegistry()
+
+
 class FamilyState(Protocol):
     """What is known of one family of markets (`upstream.governor.FamilyStatus`)."""
 

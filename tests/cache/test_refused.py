@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from mdcache.cache.candles import Caller
 from mdcache.candles.freshness import Wishes
 from mdcache.errors import AskFailed, BrokenBody, Busy, CannotAsk, GateClosed, NotCached, ServerFailed
 from mdcache.events import BodyOdd, BodyRejected
@@ -11,7 +12,7 @@ from mdcache.sim import Outage, SimConfig, SymbolSpec
 from mdcache.upstream.governor import Lane, Limits
 from tests.cache.test_once import ready
 from tests.world.loop import EPOCH_MS, run
-from tests.world.world import Caller, Options, World
+from tests.world.world import Options, World
 
 SPOT, USDM = "/api/v3/klines", "/fapi/v1/klines"
 TAIL = "symbol=BTCUSDT&interval=1h&limit=5"
@@ -234,8 +235,9 @@ def test_a_long_silence_that_is_real_is_read_and_believed() -> None:
         gone = Outage(now - 400 * day, now - 100 * day)
         spec = SymbolSpec("spot", "BACKUSDT", now - 900 * day, outages=(gone,))
         w = World(SimConfig(spot_limit=1_000_000, symbols=(spec,)))
-        for query in ("interval=1d&limit=1000", "interval=1h&endTime={mid}&limit=10", "interval=1d&startTime=0"):
-            query = "symbol=BACKUSDT&" + query.replace("{mid}", str(now - 200 * day))
+        middle = now - 200 * day
+        for asked in ("interval=1d&limit=1000", f"interval=1h&endTime={middle}&limit=10", "interval=1d&startTime=0"):
+            query = f"symbol=BACKUSDT&{asked}"
             before = len(w.calls())
             answer = await w.ask(SPOT, query)
             assert answer.body == w.exchange.truth(SPOT, query, at_ms=answer.as_of_ms)

@@ -1,5 +1,6 @@
 """The shelf and the coverage against the plainest thing that could be right: a dict, and a set."""
 
+import itertools
 import random
 
 from hypothesis import given
@@ -59,7 +60,7 @@ def test_coverage_is_a_set_of_moments(seed: int) -> None:
             truth -= set(range(a, b))
         ranges = list(coverage)
         assert {t for start, end in ranges for t in range(start, end)} == truth
-        assert all(end < following for (_, end), (following, _) in zip(ranges, ranges[1:], strict=False))
+        assert all(end < following for (_, end), (following, _) in itertools.pairwise(ranges))
         t = rng.randrange(70)
         at = coverage.at(t)
         assert (at is not None) == (t in truth)

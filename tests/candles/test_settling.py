@@ -2,7 +2,8 @@
 
 import pytest
 
-from mdcache.candles.series import Doubt, ReadAt, Revision, Series
+from mdcache.candles.doubts import Doubt, doubt
+from mdcache.candles.series import ReadAt, Revision, Series
 from mdcache.candles.window import Form, Window, tail_window
 from mdcache.errors import BrokenBody
 from mdcache.exchange.rows import Row
@@ -79,10 +80,10 @@ def test_a_lagging_reply_is_doubted() -> None:
     read(series, ex.read(TAIL, T + 1_000), T + 1_000)
     for at in (T + 3_000 - 4_000, T + 2_000 - 1_001):
         lagging = ex.read(TAIL, at)
-        doubt = series.doubt(lagging, TAIL, ReadAt(T + 3_000, T + 3_000))
-        assert doubt is not None
-        assert doubt.lagging
-    assert series.doubt(ex.read(TAIL, T + 3_000), TAIL, ReadAt(T + 3_000, T + 3_000)) is None
+        found = doubt(series, lagging, TAIL, ReadAt(T + 3_000, T + 3_000))
+        assert found is not None
+        assert found.lagging
+    assert doubt(series, ex.read(TAIL, T + 3_000), TAIL, ReadAt(T + 3_000, T + 3_000)) is None
 
 
 def test_fewer_trades_in_a_closed_row_are_doubted_but_are_no_lag() -> None:
@@ -90,8 +91,8 @@ def test_fewer_trades_in_a_closed_row_are_doubted_but_are_no_lag() -> None:
     read(series, ex.read(TAIL, T), T)
     ex.bumps[T - 5 * MINUTE] = (0, -3)
     at = T + 2_000
-    doubt = series.doubt(ex.read(TAIL, at), TAIL, ReadAt(at, at))
-    assert doubt == Doubt(f"fewer trades in {T - 5 * MINUTE}", lagging=False)
+    found = doubt(series, ex.read(TAIL, at), TAIL, ReadAt(at, at))
+    assert found == Doubt(f"fewer trades in {T - 5 * MINUTE}", lagging=False)
     before = series.settled_version
     (revision,) = read(series, ex.read(TAIL, at), at)  # the same again is accepted
     assert revision.open_ms == T - 5 * MINUTE
@@ -103,8 +104,8 @@ def test_a_row_that_vanished_is_doubted_then_gone() -> None:
     series, ex = make_series("/api/v3/klines"), exchange()
     read(series, ex.read(TAIL, T), T)
     ex.opens.remove(T - 7 * MINUTE)
-    doubt = series.doubt(ex.read(TAIL, T + 1), TAIL, ReadAt(T + 1, T + 1))
-    assert doubt == Doubt(f"lacks {T - 7 * MINUTE}", lagging=False)
+    found = doubt(series, ex.read(TAIL, T + 1), TAIL, ReadAt(T + 1, T + 1))
+    assert found == Doubt(f"lacks {T - 7 * MINUTE}", lagging=False)
     (revision,) = read(series, ex.read(TAIL, T + 1), T + 1)
     assert (revision.open_ms, revision.now) == (T - 7 * MINUTE, b"")
 
@@ -113,9 +114,9 @@ def test_empty_or_short_where_rows_are_known() -> None:
     series, ex = make_series("/api/v3/klines"), exchange()
     read(series, ex.read(TAIL, T), T)
     with pytest.raises(BrokenBody) as caught:
-        series.doubt([], TAIL, ReadAt(T + 1, T + 1))
+        doubt(series, [], TAIL, ReadAt(T + 1, T + 1))
     assert caught.value.reason == "empty"
-    assert series.doubt(ex.read(TAIL, T + 1)[-3:], TAIL, ReadAt(T + 1, T + 1)) is not None
+    assert doubt(series, ex.read(TAIL, T + 1)[-3:], TAIL, ReadAt(T + 1, T + 1)) is not None
 
 
 def test_a_late_reply_fills_gaps_and_nothing_else() -> None:
@@ -127,7 +128,7 @@ def test_a_late_reply_fills_gaps_and_nothing_else() -> None:
     assert (series.tail, list(series.coverage)) == (tail, coverage)
     back = Window(Form.BACK, None, T - 99 * MINUTE, 200)
     read(series, ex.read(back, T - 1), T - 1, back)
-    assert list(series.coverage)[0][0] == T - 298 * MINUTE
+    assert next(iter(series.coverage))[0] == T - 298 * MINUTE
 
 
 def test_a_hole_is_believed_for_a_tenth_of_its_age() -> None:

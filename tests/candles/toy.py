@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
+from mdcache.candles.doubts import doubt
 from mdcache.candles.freshness import Floor
 from mdcache.candles.plan import Serve, plan
 from mdcache.candles.series import Policy, ReadAt, Series
@@ -84,7 +85,7 @@ def ask(
             reads += 1
             rows = exchange.read(window, at_ms - lag_ms)
             read = ReadAt(at_ms, at_ms)
-            if series.doubt(rows, window, read) is not None:
+            if doubt(series, rows, window, read) is not None:
                 reads += 1
                 rows = exchange.read(window, at_ms)
             series.merge(rows, window, read)

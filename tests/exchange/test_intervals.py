@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from mdcache.exchange.intervals import INTERVALS
 
 
-def ms(*at: int) -> int:
-    return int(datetime(*at, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc]
+def ms(year: int, month: int, day: int, hour: int = 0) -> int:
+    return int(datetime(year, month, day, hour, tzinfo=UTC).timestamp() * 1000)
 
 
 def test_months_follow_the_calendar() -> None:

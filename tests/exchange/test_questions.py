@@ -1,5 +1,7 @@
 """Every parameter rule of BINANCE 2 and 4, as a table of requests and what becomes of them."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,7 +150,5 @@ def test_what_is_sent_means_what_was_asked(
 
 @given(query=st.text(max_size=80), path=st.sampled_from(sorted(KLINE_PATHS)))
 def test_any_text_is_a_question_or_a_refusal(query: str, path: str) -> None:
-    try:
-        parse(KLINE_PATHS[path], query, {})
-    except Refusal as refused:
-        assert refused.status == 400
+    with contextlib.suppress(Refusal):  # any other exception fails
+        assert parse(KLINE_PATHS[path], query, {}).limit > 0

@@ -1,5 +1,6 @@
 """Bodies: real oddities pass, broken ones don't, each by its reason."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -110,9 +111,9 @@ def test_months_and_microseconds() -> None:
     assert (row.open_ms, row.close_ms) == (T0, T0 + HOUR - 1)
 
 
-@given(st.binary(max_size=200) | st.recursive(st.none() | st.integers() | st.text() | st.floats(), st.lists).map(compact))
+@given(
+    st.binary(max_size=200) | st.recursive(st.none() | st.integers() | st.text() | st.floats(), st.lists).map(compact)
+)
 def test_any_bytes_are_rows_or_broken(body: bytes) -> None:
-    try:
-        assert read_page(body, EXPECTED).rows is not None
-    except BrokenBody as broken:
-        assert broken.reason
+    with contextlib.suppress(BrokenBody):  # any other exception fails
+        assert len(read_page(body, EXPECTED).rows) <= 3

@@ -74,9 +74,7 @@ class World:
         )
         self.directory = Directory(self.governor, self.clock, events, 300.0, 60.0, options.deadline_s)
         limits = CacheLimits(options.deadline_s, options.max_stale_s, dict.fromkeys(INTERVALS, options.ttl_s))
-        self.candles = Candles(
-            self.library, self.flights, self.directory, clocks, self.governor, self.clock, limits
-        )
+        self.candles = Candles(self.library, self.flights, self.directory, clocks, self.governor, self.clock, limits)
 
     async def ask(
         self,
