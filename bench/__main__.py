@@ -58,7 +58,7 @@ def hits(upstream: str) -> None:
             ratio = statistics.median(a / b for a, b in pairs)
             mine, other = (statistics.median(column) for column in zip(*pairs, strict=True))
             print(
-                f"hits, {limit:>3} candles   mdcache {mine:>8.0f}/s   nginx {other:>8.0f}/s   ratio {ratio:.2f} (aim 0.8)"
+                f"hits, {limit:>3} candles  mdcache {mine:>8.0f}/s   nginx {other:>8.0f}/s  ratio {ratio:.2f} (aim 0.8)"
             )
 
 
@@ -97,9 +97,7 @@ def cold(upstream: str) -> None:
         for symbol in symbols:
             for interval in ("1m", "15m", "4h"):
                 path = f"/api/v3/klines?symbol={symbol}&interval={interval}&limit=500"
-                client.get(
-                    upstream + path.replace("limit=500", "limit=1000")
-                )  # the simulator's own first computation
+                client.get(upstream + path.replace("limit=500", "limit=1000"))  # the simulator's own first computation
                 took = []
                 for base in (url, upstream):
                     began = time.perf_counter()

@@ -46,9 +46,7 @@ def _version(asked: bool) -> None:  # noqa: FBT001 - typer's callback
 @app.callback()
 def _options(
     *,
-    _: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     pass
 
@@ -78,9 +76,7 @@ def serve() -> None:
 
 
 @app.command()
-def check(
-    *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False
-) -> None:
+def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False) -> None:
     """Print the effective settings, secrets hidden; or everything that is wrong with them."""
     settings = _load_or_exit(as_json=as_json)
     rows = effective(settings)

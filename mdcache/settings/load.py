@@ -112,9 +112,7 @@ def _dotenv_lines(path: Path | None, problems: list[Problem]) -> list[tuple[str,
         with path.open(encoding="utf-8-sig") as stream:
             bindings = list(parse_stream(stream))
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(
-            Problem(str(path), "", ".env", f"should be a readable UTF-8 file ({type(error).__name__})")
-        )
+        problems.append(Problem(str(path), "", ".env", f"should be a readable UTF-8 file ({type(error).__name__})"))
         return []
     lines = []
     for binding in bindings:

@@ -51,6 +51,7 @@ NO_EFFECT_YET: frozenset[str] = frozenset(
         "snapshot_ttl_s",
         "snapshot_ttls",
         "replicas",
+        "egress",
         "state_dir",
         "persist",
         "disk_max_mb",
@@ -97,21 +98,15 @@ class Settings(BaseSettings):
     usdm_url: HttpUrl = Field(default="https://fapi.binance.com", description="upstream of USD-M futures")
     coinm_url: HttpUrl = Field(default="https://dapi.binance.com", description="upstream of COIN-M futures")
     spot_ws_url: WsUrl = Field(default="wss://stream.binance.com:9443", description="stream base of spot")
-    usdm_ws_url: WsUrl = Field(
-        default="wss://fstream.binance.com", description="stream base of USD-M futures"
-    )
-    coinm_ws_url: WsUrl = Field(
-        default="wss://dstream.binance.com", description="stream base of COIN-M futures"
-    )
+    usdm_ws_url: WsUrl = Field(default="wss://fstream.binance.com", description="stream base of USD-M futures")
+    coinm_ws_url: WsUrl = Field(default="wss://dstream.binance.com", description="stream base of COIN-M futures")
     streams: Annotated[Literal["auto", "off"], Lower] = Field(
         default="auto", description="feed tails from streams: auto, off"
     )
     stream_idle_s: Seconds = Field(
         default=300.0, description="seconds; unsubscribe a series nobody asked for this long"
     )
-    derive: bool = Field(
-        default=True, description="a longer open candle may come from the symbol's shortest tail"
-    )
+    derive: bool = Field(default=True, description="a longer open candle may come from the symbol's shortest tail")
     open_candle_ttl_s: Seconds = Field(default=2.0, description="seconds; how long an open candle is fresh")
     open_candle_ttls: IntervalTtls = Field(
         default_factory=no_entries, description='JSON, seconds per interval: {"1m":1,"1M":60}'
@@ -119,12 +114,8 @@ class Settings(BaseSettings):
     settle_s: Seconds = Field(
         default=3.0, description="seconds after its close; from then on two equal reads settle a row"
     )
-    confirm_s: Seconds = Field(
-        default=60.0, description="seconds after its close; from then on one read settles a row"
-    )
-    exchange_info_ttl_s: Seconds = Field(
-        default=300.0, description="seconds; how long the list of symbols is fresh"
-    )
+    confirm_s: Seconds = Field(default=60.0, description="seconds after its close; from then on one read settles a row")
+    exchange_info_ttl_s: Seconds = Field(default=300.0, description="seconds; how long the list of symbols is fresh")
     invalid_symbol_ttl_s: Seconds = Field(
         default=60.0, description="seconds; an unknown symbol refreshes an older list"
     )
@@ -132,23 +123,17 @@ class Settings(BaseSettings):
     snapshot_ttls: PathTtls = Field(
         default_factory=no_entries, description='JSON, seconds by path tail: {"ticker/24hr":5}'
     )
-    max_stale_s: Seconds = Field(
-        default=30.0, description="seconds; most age served when Binance can't be asked"
-    )
+    max_stale_s: Seconds = Field(default=30.0, description="seconds; most age served when Binance can't be asked")
     weight_share: Share = Field(
         default=0.5, description="share of the address's weight limit to use: above 0, at most 1"
     )
     egress: Word = Field(default="default", description="name of the address that gates and budgets go by")
-    replicas: Count = Field(
-        default=2, description="replicas to assume where Redis is configured and was never seen"
-    )
+    replicas: Count = Field(default=2, description="replicas to assume where Redis is configured and was never seen")
     upstream_concurrency: Count = Field(default=8, description="reads in flight at once, per market")
     upstream_timeout_s: Period = Field(default=5.0, description="seconds; longest a read may take")
     request_deadline_s: Period = Field(default=8.0, description="seconds; longest a client waits")
     retry_attempts: Count = Field(default=4, description="tries of one read, the first included")
-    backoff_initial_s: Period = Field(
-        default=1.0, description="seconds; first pause after a failure, before jitter"
-    )
+    backoff_initial_s: Period = Field(default=1.0, description="seconds; first pause after a failure, before jitter")
     backoff_max_s: Period = Field(default=300.0, description="seconds; longest such pause")
     memory_max_mb: Count = Field(default=512, description="MB; blocks, tails, bodies and snapshots together")
     state_dir: Folder = Field(
@@ -161,9 +146,7 @@ class Settings(BaseSettings):
         default=None, description="redis[s]://, redis+sentinel:// or redis+cluster://; secret"
     )
     redis_prefix: Word = Field(default="mdcache:", description="prefix of every key in Redis")
-    redis_timeout_s: Period = Field(
-        default=0.25, description="seconds; past it Redis counts as down for that call"
-    )
+    redis_timeout_s: Period = Field(default=0.25, description="seconds; past it Redis counts as down for that call")
     clients: ClientLanes = Field(
         default_factory=no_entries, description='JSON, lane by client: {"engine":"high","ai":"normal"}'
     )
@@ -171,9 +154,7 @@ class Settings(BaseSettings):
         default="refuse", description="paths that nobody knows: refuse, forward"
     )
     compress: Mode = Field(default="auto", description="gzip: auto (not for loopback peers), on, off")
-    cors_origins: Origins = Field(
-        default=(), description="origins that may read answers, separated by commas, or *"
-    )
+    cors_origins: Origins = Field(default=(), description="origins that may read answers, separated by commas, or *")
     admin_token: Token | None = Field(
         default=None, description="bearer token of /v1/admin/*; secret; nothing = all refused"
     )

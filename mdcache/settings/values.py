@@ -47,9 +47,7 @@ def _redis_url(value: SecretStr) -> SecretStr:
     schemes = ("redis", "rediss", "redis+sentinel", "redis+cluster")
     scheme, separator, rest = value.get_secret_value().partition("://")
     if scheme not in schemes or not separator or not rest.strip("/") or re.search(r"\s", rest):
-        _fail(
-            f"should be {', '.join(f'{scheme}://' for scheme in schemes[:-1])} or {schemes[-1]}:// and a host"
-        )
+        _fail(f"should be {', '.join(f'{scheme}://' for scheme in schemes[:-1])} or {schemes[-1]}:// and a host")
     return value
 
 
@@ -72,9 +70,7 @@ def _folder(value: object) -> Path:
 
 def _origins(value: object) -> tuple[str, ...]:
     listed = [item.strip() for item in value.split(",")] if isinstance(value, str) else value
-    if not isinstance(listed, list | tuple) or any(
-        not re.fullmatch(r"\*|https?://[^\s/?#@]+", o) for o in listed
-    ):
+    if not isinstance(listed, list | tuple) or any(not re.fullmatch(r"\*|https?://[^\s/?#@]+", o) for o in listed):
         _fail("should be origins such as https://desk.example:8080, separated by commas, or *")
     return tuple(listed)
 

@@ -28,18 +28,14 @@ def test_the_module_and_the_script_are_one(folder: Path) -> None:
 
 
 def test_wrong_settings_end_serve_with_2_and_no_traceback(folder: Path) -> None:
-    done = run_process(
-        sys.executable, "-m", "mdcache", "serve", folder=folder, MDCACHE_PROT="1", MDCACHE_PORT="x"
-    )
+    done = run_process(sys.executable, "-m", "mdcache", "serve", folder=folder, MDCACHE_PROT="1", MDCACHE_PORT="x")
     assert done.returncode == 2
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 2
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(98, "Address already in use"), MdcacheError("another daemon runs here")]
-)
+@pytest.mark.parametrize("error", [OSError(98, "Address already in use"), MdcacheError("another daemon runs here")])
 def test_a_failure_at_run_time_is_one_line_and_1(
     error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

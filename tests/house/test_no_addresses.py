@@ -33,9 +33,7 @@ def texts() -> Iterator[tuple[Path, str]]:
 
 def test_the_tree_is_clean() -> None:
     found = [
-        f"{path.relative_to(ROOT)}: {match.group()}"
-        for path, text in texts()
-        for match in FORBIDDEN.finditer(text)
+        f"{path.relative_to(ROOT)}: {match.group()}" for path, text in texts() for match in FORBIDDEN.finditer(text)
     ]
     assert found == []
 

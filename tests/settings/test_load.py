@@ -92,9 +92,7 @@ def test_a_month_is_not_a_minute() -> None:
     assert settings.candle_ttl_s("1h") == settings.open_candle_ttl_s == 2
 
 
-@pytest.mark.parametrize(
-    "name", ["STREAM_IDLE_S", "MAX_STALE_S", "CONFIRM_S", "BACKOFF_MAX_S", "REQUEST_DEADLINE_S"]
-)
+@pytest.mark.parametrize("name", ["STREAM_IDLE_S", "MAX_STALE_S", "CONFIRM_S", "BACKOFF_MAX_S", "REQUEST_DEADLINE_S"])
 def test_seconds_have_no_upper_limit(name: str) -> None:
     assert getattr(load({f"MDCACHE_{name}": "1e12"}, None), name.lower()) == 1e12
 

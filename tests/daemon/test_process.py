@@ -1,0 +1,75 @@
+"""The daemon as a user starts it: real processes on loopback, the simulated exchange behind it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bench.processes import daemon, sim
+
+TOKEN = "a-very-secret-token"
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[str]:
+    with sim() as url:
+        yield url
+
+
+def test_five_hundred_candles_by_a_change_of_base_url(upstream: str) -> None:
+    with daemon(upstream) as (url, process), httpx.Client(base_url=url, trust_env=False, timeout=20.0) as client:
+        first = client.get("/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=500")
+        assert (first.status_code, len(first.json())) == (200, 500)
+        assert first.headers["content-type"] == "application/json;charset=UTF-8"
+        again = client.get("/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=499")
+        assert again.headers["cache-status"].startswith("mdcache; hit")
+        log = httpx.get(f"{upstream}/_sim/log?limit=1000", trust_env=False).json()
+        assert sum(entry["path"] == "/api/v3/klines" for entry in log) == 1
+        assert client.get("/api/v3/klines?symbol=NOPE&interval=1m").json()["code"] == -1121
+        assert client.get("/readyz").json()["ready"] is True
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+def test_secrets_reach_no_status_metric_or_log(upstream: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MDCACHE_")}
+    env |= {"MDCACHE_ADMIN_TOKEN": TOKEN, "MDCACHE_PORT": "0", "MDCACHE_LOG_LEVEL": "debug"}
+    env |= {f"MDCACHE_{name}_URL": upstream.replace("http://", "http://user:hidden-word@") for name in ("SPOT", "USDM")}
+    command = [sys.executable, "-m", "mdcache", "serve"]
+    with (
+        log.open("wb") as sink,
+        subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=sink, cwd=tmp_path) as process,
+    ):
+        assert process.stderr is not None
+        line = process.stderr.readline().decode()
+        base = "http://" + json.loads(line)["detail"].split(" on ")[1].split(",")[0]
+        headers = {"authorization": f"Bearer {TOKEN}", "x-mbx-apikey": "my-api-key"}
+        with httpx.Client(base_url=base, trust_env=False, timeout=20.0, headers=headers) as client:
+            shown = client.get("/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=5").text
+            shown += client.get("/api/v3/order?symbol=BTCUSDT&signature=my-signature").text
+            shown += client.get("/v1/status").text + client.get("/metrics").text
+            assert client.post("/v1/admin/purge", json={}).status_code == 200
+        process.terminate()
+        shown += line + process.stderr.read().decode()
+        assert process.wait(10) == 0
+    shown += log.read_text()
+    for secret in (TOKEN, "hidden-word", "my-api-key", "my-signature"):
+        assert secret not in shown
+
+
+def test_a_port_in_use_is_a_clear_failure(upstream: str) -> None:
+    port = upstream.rsplit(":", 1)[1]
+    env = {**os.environ, "MDCACHE_PORT": port}
+    done = subprocess.run(
+        [sys.executable, "-m", "mdcache", "serve"], env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    assert port in done.stderr
+    assert "Traceback" not in done.stderr
