@@ -78,7 +78,7 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@echo "slow jobs, not run here: make test-long, make bench, make demo, make incident"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
-	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long -m long
+	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/candles tests/upstream -m "long or not long"
 
 # All four speak, whatever the others say.
 lint: $(READY) ## ruff (rules and format), mypy, import-linter

@@ -4,6 +4,7 @@ Nothing else sees all of them, and nothing here decides anything.
 """
 
 import asyncio
+import gc
 import random
 import sys
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ from mdcache.upstream.governor import Governor, Limits
 from mdcache.upstream.rest import Transport
 
 _STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; past that and this its key is free
+_GC_THRESHOLDS = (50_000, 20, 100)  # a page of 1,000 rows makes 13,000 short-lived objects and no cycle
 _OPEN = {"open", "ramp"}
 
 
@@ -145,6 +147,10 @@ async def _run(settings: Settings) -> None:
     if settings.ignored:
         events.emit(Lifecycle("ignored", "service links in the environment: " + ", ".join(settings.ignored)))
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _lost(events, context))
+
+    gc.collect()
+    gc.freeze()  # what was made by now stays: no collection need look at it again
+    gc.set_threshold(*_GC_THRESHOLDS)
 
     def ready(addresses: Sequence[str]) -> None:
         events.emit(Lifecycle("serving", f"mdcache {__version__} on " + ", ".join(addresses)))

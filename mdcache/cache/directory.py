@@ -13,13 +13,15 @@ from mdcache.cache.solo import Solo
 from mdcache.clock import Clock
 from mdcache.errors import AskFailed
 from mdcache.events import Events, Failed, SymbolsLearnt
-from mdcache.exchange.markets import Market
+from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.questions import Question
 from mdcache.exchange.symbols import Symbols, read_symbols
 from mdcache.exchange.weights import EXCHANGE_INFO
 from mdcache.upstream.governor import Governor, Lane, Reply, Turn, Wire
 
 _ERROR_BELIEVED_S = 5.0
+# permission sets are most of spot's list, and nothing here asks for them: rest-api.md, GET /api/v3/exchangeInfo
+_QUERY = {Family.SPOT: "showPermissionSets=false", Family.FUTURES: ""}
 MAX_BODY_BYTES = 64 << 20  # spot's is 2 to 20 MB, permission sets included
 
 
@@ -37,7 +39,7 @@ class _Reading:
         return EXCHANGE_INFO[self.market.family]
 
     def seal(self) -> Wire:
-        return Wire(f"{self.market.prefix}exchangeInfo", "", (), self.weight(), MAX_BODY_BYTES)
+        return Wire(f"{self.market.prefix}exchangeInfo", _QUERY[self.market.family], (), self.weight(), MAX_BODY_BYTES)
 
     def accept(self, reply: Reply) -> Symbols:
         return read_symbols(self.market, reply.body, reply.sent.ms, self.before)

@@ -16,7 +16,7 @@ from mdcache.candles.freshness import Floor
 from mdcache.candles.series import ReadAt, Series
 from mdcache.candles.window import Form, Window
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, DeadlinePassed, MdcacheError
+from mdcache.errors import AskFailed, DeadlinePassed, MdcacheError, Refusal
 from mdcache.events import BodyOdd, Collapsed, Events, Failed, Retried, Revised, RowsRead
 from mdcache.exchange.questions import wire_headers, wire_query
 from mdcache.exchange.rows import Expected, Row, read_page
@@ -115,7 +115,7 @@ class Flights:
         self._events = events
         self._stalled_after_s = stalled_after_s
         self._by_series: dict[Series, list[Flight]] = {}
-        self._failed: dict[tuple[Series, Form, int | None, int | None], tuple[float, AskFailed]] = {}
+        self._failed: dict[tuple[Series, Form, int | None, int | None], tuple[float, AskFailed | Refusal]] = {}
 
     def __len__(self) -> int:
         return sum(len(flights) for flights in self._by_series.values())
@@ -208,7 +208,7 @@ class Flights:
         self._library.unpin(series.key)
         self._library.merged(series)
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, AskFailed):
+        if isinstance(error, AskFailed | Refusal):
             now_s = self._clock.now()
             self._failed = {k: v for k, v in self._failed.items() if v[0] > now_s}
             self._failed[_error_key(series, flight.window)] = (now_s + _ERROR_BELIEVED_S, error)

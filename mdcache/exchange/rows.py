@@ -116,17 +116,17 @@ def _texts(body: bytes, columns: list[_Columns], oddity: str) -> list[bytes]:
 
 def _check_prices(columns: list[_Columns]) -> None:
     """Open, high, low, close are plain decimals, and high is not under low."""
-    opens, highs = [line[1] for line in columns], [line[2] for line in columns]
-    lows, closes = [line[3] for line in columns], [line[4] for line in columns]
-    digits = "".join(opens + highs + lows + closes).replace(".", "").replace("-", "")
-    if columns and not (digits.isascii() and digits.encode().isdigit()):  # of bytes: a tenth of the time
+    count = len(columns)
+    printed = [line[1] for line in columns] + [line[4] for line in columns]
+    printed += [line[2] for line in columns] + [line[3] for line in columns]
+    digits = "".join(printed).replace(".", "").replace("-", "")
+    if count and not (digits.isascii() and digits.encode().isdigit()):  # of bytes: a tenth of the time
         raise BrokenBody("prices", "not a decimal")
     try:
-        _, _ = list(map(float, opens)), list(map(float, closes))
-        fits = all(map(ge, map(float, highs), map(float, lows)))
-    except ValueError as error:
+        numbers = msgspec.convert(printed, list[float], strict=False)  # a fifth of what float() takes
+    except msgspec.ValidationError as error:
         raise BrokenBody("prices", str(error)) from error
-    if not fits:
+    if not all(map(ge, numbers[2 * count : 3 * count], numbers[3 * count :])):
         raise BrokenBody("prices", "high under low")
 
 
