@@ -18,8 +18,10 @@ from mdcache.upstream.lanes import Lane
 # of 250 ms and (trip + error). It is let through only if each of these minutes has room.
 #
 # A minute has room for a lane's read of weight w if
-#   1. ours + w + what the other lanes' floors still lack <= share x limit: never over the share, and each
-#      lane keeps its tenth;
+#   1. ours + w + what is kept for the other lanes <= share x limit: never over the share, and each lane has
+#      its tenth. Kept is what a lane's tenth still lacks, but no more than the part of the tenth that belongs
+#      to the rest of the minute: a lane nobody uses gives its tenth up bit by bit, or a fifth of the share
+#      would never be used;
 #   2. address + w <= 0.9 x limit, where address = max(ours, header + pending + unseen): `header` is the
 #      largest usage Binance reported in this minute (others on the address included), `pending` is ours and
 #      unanswered, `unseen` is ours and answered without a header that could have counted it;
@@ -195,11 +197,11 @@ def rebased(budget: Budget, believed_ms: int, now_ms: int) -> Budget:
     return replace(budget, minutes=(merged, *(replace(minute, pending=0) for minute in future)))
 
 
-def room(budget: Budget, lane: Lane, number: int, factor: float = 1.0) -> int:
-    """Weight that `lane` may still spend in a minute, pacing aside; may be negative."""
+def room(budget: Budget, lane: Lane, number: int, utc_ms: int, factor: float = 1.0) -> int:
+    """Weight that `lane` may still spend in a minute as of `utc_ms`, pacing aside; may be negative."""
     minute = budget.minute(number)
     return min(
-        _lane_allowance(budget, minute, lane, factor) - minute.ours,
+        _lane_allowance(budget, minute, lane, factor, utc_ms) - minute.ours,
         int(ADDRESS_CAP * budget.limit) - minute.address,
     )
 
@@ -208,34 +210,53 @@ def earliest_ms(budget: Budget, claim: Claim, ahead: int, now: Moment, factor: f
     """When a claim may be sent at the earliest, behind `ahead` of weight in its lane; `None`: never."""
     if _lacks_ever(budget, claim, factor):
         return None
-    short = ahead + claim.weight - max(0, room(budget, claim.lane, now.number, factor))
-    if short <= 0:
-        return now.utc_ms
-    minutes = math.ceil(short / _lane_allowance(budget, Minute(0), claim.lane, factor))
+    opens_ms = _room_from_ms(budget, now.number, claim.lane, ahead + claim.weight, now.utc_ms, factor)
+    if opens_ms is not None:
+        return opens_ms
+    short = ahead + claim.weight - max(0, room(budget, claim.lane, now.number, now.utc_ms, factor))
+    minutes = math.ceil(short / _lane_allowance(budget, Minute(0), claim.lane, factor, 0))
     return (now.number + minutes) * MINUTE_MS + now.error_ms
 
 
 # ------------------------------------------------------------------------------------------- parts
 
 
-def _lane_allowance(budget: Budget, minute: Minute, lane: Lane, factor: float) -> int:
-    """The share less what the other lanes' floors still lack."""
+def _lane_allowance(budget: Budget, minute: Minute, lane: Lane, factor: float, utc_ms: int) -> int:
+    """The share less what is kept for the other lanes at `utc_ms`."""
     allowed = int(budget.allowed * factor)
     floor = int(allowed * FLOOR_PART)
-    lacking = sum(max(0, floor - minute.lanes[other.rank]) for other in Lane if other is not lane)
-    return allowed - lacking
+    left_ms = min(MINUTE_MS, max(0, (minute.number + 1) * MINUTE_MS - utc_ms))
+    due = math.ceil(floor * left_ms / MINUTE_MS)
+    kept = sum(max(0, min(due, floor - minute.lanes[other.rank])) for other in Lane if other is not lane)
+    return allowed - kept
+
+
+def _room_from_ms(budget: Budget, number: int, lane: Lane, weight: int, utc_ms: int, factor: float) -> int | None:
+    """When in the minute there is room for `weight`, as other lanes give up their tenths; `None`: not in it."""
+    first, last = utc_ms, (number + 1) * MINUTE_MS - 1
+    if weight > room(budget, lane, number, max(first, last), factor):
+        return None
+    while first < last:
+        middle = (first + last) // 2
+        if weight <= room(budget, lane, number, middle, factor):
+            last = middle
+        else:
+            first = middle + 1
+    return first
 
 
 def _lacks_ever(budget: Budget, claim: Claim, factor: float) -> bool:
     """Whether even an empty minute would not do."""
-    return claim.weight > min(_lane_allowance(budget, Minute(0), claim.lane, factor), int(ADDRESS_CAP * budget.limit))
+    whole = _lane_allowance(budget, Minute(0), claim.lane, factor, 0)
+    return claim.weight > min(whole, int(ADDRESS_CAP * budget.limit))
 
 
 def _fits_from_ms(budget: Budget, minute: Minute, claim: Claim, now: Moment, factor: float) -> int | None:
     """`None` if the minute has room for the claim now, else when there may be some."""
     next_minute_ms = (minute.number + 1) * MINUTE_MS + now.error_ms
-    if claim.weight > room(budget, claim.lane, minute.number, factor):
-        return next_minute_ms
+    if claim.weight > room(budget, claim.lane, minute.number, now.utc_ms, factor):
+        opens_ms = _room_from_ms(budget, minute.number, claim.lane, claim.weight, now.utc_ms, factor)
+        return next_minute_ms if opens_ms is None else opens_ms
     if not claim.paced:
         return None
     cold_left = int(budget.allowed * factor) - (minute.ours - minute.paced)

@@ -54,16 +54,24 @@ def drained(budget: Budget, lane: Lane, now: Moment, *, paced: bool = False) -> 
 def test_a_denied_claim_spends_nothing_and_says_when() -> None:
     budget = Budget(limit=100, share=0.5)
     budget, _ = spend(budget, 40, at(10))
-    assert reserve(budget, Claim(5, Lane.HIGH), at(10)) == Wait(M0 + MINUTE_MS)
+    assert reserve(budget, Claim(5, Lane.HIGH), at(10)) == Wait(M0 + 36_000)  # two lanes keep 2 each of 5 by then
+    assert reserve(budget, Claim(11, Lane.HIGH), at(10)) == Wait(M0 + MINUTE_MS)
     assert budget.minute(at(10).number).ours == 40
 
 
 def test_each_lane_keeps_its_tenth() -> None:
     budget = Budget(limit=2_000, share=0.5)
-    assert [drained(budget, lane, at(5)) for lane in Lane] == [800, 800, 800]
+    assert [drained(budget, lane, at(0)) for lane in Lane] == [800, 800, 800]
     for lane in Lane:
-        budget = settle(*spend(budget, 100, at(5), lane), None, at(5))
-    assert [drained(budget, lane, at(5)) for lane in Lane] == [700, 700, 700]
+        budget = settle(*spend(budget, 100, at(0), lane), None, at(0))
+    assert [drained(budget, lane, at(0)) for lane in Lane] == [700, 700, 700]
+
+
+def test_a_tenth_nobody_uses_is_given_up_with_the_minute() -> None:
+    budget = Budget(limit=2_000, share=0.5)
+    assert [drained(budget, Lane.NORMAL, at(second)) for second in (0, 15, 30, 45, 59.7)] == [800, 850, 900, 950, 998]
+    budget = settle(*spend(budget, 80, at(0), Lane.LOW), None, at(0))
+    assert drained(budget, Lane.NORMAL, at(15)) == 1_000 - 80 - 75 - 20
 
 
 def test_what_never_fits_is_never() -> None:
@@ -74,7 +82,7 @@ def test_what_never_fits_is_never() -> None:
 def test_the_share_may_be_halved() -> None:
     budget, charge = spend(Budget(100, 0.5), 21, at(10))
     budget = settle(budget, charge, None, at(10))
-    assert reserve(budget, ONE, at(10), 0.5) == Wait(M0 + MINUTE_MS)
+    assert reserve(budget, ONE, at(10), 0.5) == Wait(M0 + 30_000)
     assert isinstance(reserve(budget, ONE, at(10)), Granted)
 
 
@@ -95,9 +103,10 @@ def test_a_send_near_the_end_is_charged_to_both_minutes() -> None:
 
 def test_both_minutes_must_have_room() -> None:
     budget, _ = spend(Budget(100, 0.5), 36, at(59.9))
-    assert reserve(budget, Claim(5, Lane.HIGH), at(60.5)) == Wait(M0 + 2 * MINUTE_MS)
+    assert reserve(budget, Claim(5, Lane.HIGH), at(60.5)) == Wait(M0 + MINUTE_MS + 12_000)
     full, charge = spend(Budget(100, 0.5), 40, at(30))
     full = settle(full, charge, None, at(30))
+    full = settle(*spend(full, 8, at(59.5)), None, at(59.5))
     assert reserve(full, ONE, at(59.8)) == Wait(M0 + MINUTE_MS)
     assert isinstance(reserve(full, ONE, at(60)), Granted)
 
@@ -105,7 +114,7 @@ def test_both_minutes_must_have_room() -> None:
 def test_headers_add_what_others_used() -> None:
     budget, charge = spend(Budget(100, 0.5), 1, at(1))
     budget = settle(budget, charge, 88, at(1.1))
-    assert room(budget, Lane.HIGH, at(2).number) == 2
+    assert room(budget, Lane.HIGH, at(2).number, at(2).utc_ms) == 2
     budget, charge = spend(budget, 2, at(2))
     assert reserve(budget, ONE, at(2)) == Wait(M0 + MINUTE_MS)
     assert isinstance(reserve(budget, ONE, at(60)), Granted)
@@ -171,7 +180,7 @@ def test_refreshes_keep_to_the_line() -> None:
     budget = Budget(limit=2_000, share=0.5)
     assert drained(budget, Lane.HIGH, at(0), paced=True) == 200
     assert drained(budget, Lane.HIGH, at(18), paced=True) == 500
-    assert drained(budget, Lane.HIGH, at(48), paced=True) == 800
+    assert drained(budget, Lane.HIGH, at(48), paced=True) == 960
     assert drained(budget, Lane.HIGH, at(0)) == 800
 
 
@@ -192,7 +201,8 @@ def test_cold_reads_leave_refreshes_less() -> None:
 def test_earliest_counts_what_waits_before() -> None:
     budget = Budget(limit=100, share=0.5)
     assert earliest_ms(budget, ONE, 39, at(10)) == at(10).utc_ms
-    assert earliest_ms(budget, ONE, 40, at(10, error_ms=7)) == M0 + MINUTE_MS + 7
+    assert earliest_ms(budget, ONE, 40, at(10, error_ms=7)) == M0 + 12_000
+    assert earliest_ms(budget, ONE, 49, at(10, error_ms=7)) == M0 + MINUTE_MS + 7
     assert earliest_ms(budget, ONE, 120, at(10)) == M0 + 3 * MINUTE_MS
 
 
