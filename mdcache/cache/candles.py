@@ -27,6 +27,8 @@ from mdcache.upstream.clocksync import ExchangeClocks
 from mdcache.upstream.governor import Governor, Lane, Turn
 
 _ROUNDS = 8  # reads that one question may lead to, one after the other
+_CLOSE_WITHIN_MS = 1_000  # a clock that is further off is no reason to wait
+_CLOSE_ERRORS = 4  # by so many the next candle has grown when a read sent by the early edge is held to the late one
 _DAY_MS = 86_400_000
 _SETTLED_S = 3_600  # lifetime told for settled rows: they are final, but a revision may come
 _IMMUTABLE_S = 31_536_000
@@ -176,7 +178,11 @@ class Candles:
                 return step, now
             if trip.wishes.only_if_cached:
                 raise NotCached
+            before = trip.series.tail
             await self._read(trip, step, now)
+            tail = trip.series.tail
+            if step.refresh and tail is not None and tail is not before and tail.as_of_ms < trip.floor.as_of_ms:
+                break  # sent after the question came, and older all the same: by its Age there is nothing newer
         raise BrokenBody("no-progress", str(trip.series.key))
 
     def _plan(self, trip: _Trip, floor: Floor, now: Instant) -> Serve | Read:
@@ -192,6 +198,8 @@ class Candles:
         crossed = step.refresh and tail is not None and tail.crossed(now.late_ms)
         if step.refresh and not trip.wishes.no_cache:
             self._prefer_stale(trip, step)
+        if crossed and await self._close_passes(trip, now):
+            return
         flights: list[Flight] = []
         for window in step.windows:
             turn = Turn(trip.caller.lane, trip.deadline_s, trip.caller.name, crossed, paced=step.refresh)
@@ -200,6 +208,19 @@ class Candles:
             trip.collapsed = trip.collapsed and shared
         for flight in flights:
             await self._flights.land(flight, trip.deadline_s)
+
+    async def _close_passes(self, trip: _Trip, now: Instant) -> bool:
+        """Wait out a close that may still be ahead, by the early edge; whether there was anything to wait for.
+
+        What is read before then may show the candle unfinished, and would have to be read again.
+        """
+        tail = trip.series.tail
+        close = tail.newest_close_ms if tail is not None else None
+        worth = _CLOSE_ERRORS * now.error_ms < trip.question.interval.length_ms
+        if close is None or now.early_ms > close or close - now.early_ms >= _CLOSE_WITHIN_MS or not worth:
+            return False
+        await self._clock.sleep((close + 1 - now.early_ms) / 1000)
+        return True
 
     def _prefer_stale(self, trip: _Trip, step: Read) -> None:
         """Where this lane can't be asked now, ages stretch before anybody waits or is refused (6.5.6)."""
@@ -234,16 +255,19 @@ class Candles:
             as_of_ms = tail.as_of_ms
             ttl_ms = trip.ttl_ms(now)
             until_ms = as_of_ms + ttl_ms
-            close = tail.newest_close_ms
-            if close is not None and close >= as_of_ms:
-                until_ms = min(until_ms, close)
+            if tail.open_until_ms is not None:
+                until_ms = min(until_ms, tail.open_until_ms)
+            if not trip.trading:  # its emptiness may be believed for a day, but not that it doesn't trade
+                listed_ms = int(self._directory.believed_s(trip.question.key.market) * 1000)
+                until_ms = min(until_ms, now.ms + listed_ms)
             lifetime_s = ttl_ms / 1000
             immutable = False
         else:
             as_of_ms = now.ms
-            until_ms = now.ms + _SETTLED_S * 1000
             immutable = _immutable(trip.question, served, series, now)
-            lifetime_s = _IMMUTABLE_S if immutable else _SETTLED_S
+            lifetime_s = _IMMUTABLE_S if immutable else _settled_s(served, series, now, trip.open_ttl_ms)
+            # settled rows are as of now whenever they are shown; an emptiness that ends sooner is not
+            until_ms = now.ms + _SETTLED_S * 1000 if lifetime_s >= _SETTLED_S else -1
         settled = not served.reaches_tail
         return Answer(
             body=served.body(),
@@ -278,6 +302,14 @@ def _immutable(question: Question, served: Serve, series: Series, now: Instant) 
     if not question.bounded or end is None or end + question.interval.length_ms + _DAY_MS > now.early_ms:
         return False
     return not series.voids.touch(served.lo_ms, served.hi_ms)
+
+
+def _settled_s(served: Serve, series: Series, now: Instant, ttl_ms: int) -> float:
+    """How long settled rows may be held: until an emptiness among them is looked at again, or can end by itself."""
+    until_ms = series.voids.believed_until_ms(served.lo_ms, served.hi_ms, ttl_ms)
+    if served.hi_ms >= served.lo_ms > now.ms:  # it all lies ahead
+        until_ms = served.lo_ms - 1
+    return _SETTLED_S if until_ms is None else min(_SETTLED_S, max(0, until_ms - now.late_ms) / 1000)
 
 
 def _check_window(series: Series, void: Void) -> Window:

@@ -78,6 +78,10 @@ class Directory:
         """Seconds since the list was read; infinite if it never was."""
         return self._clock.now() - self._read_at_s[market]
 
+    def believed_s(self, market: Market) -> float:
+        """Seconds until the list is to be read again: so long a symbol that does not trade is believed not to."""
+        return max(0.0, self._ttl_s - self.age_s(market))
+
     async def check(self, question: Question) -> None:
         """Raise Binance's refusal if the question's symbol or pair is not on its market."""
         market = question.key.market

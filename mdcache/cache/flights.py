@@ -167,7 +167,8 @@ class Flights:
             return flight.grow(window)
         tail = flight.series.tail
         close = tail.newest_close_ms if tail is not None else None
-        crossed = close is not None and flight.sent.ms <= close < self._exchange_now(flight.series).late_ms
+        # one sent now would be past that close by the early edge, and this one is not
+        crossed = close is not None and flight.sent.early_ms <= close < self._exchange_now(flight.series).early_ms
         return flight.sent.ms >= floor.as_of_ms and not crossed
 
     def _start(self, flight: Flight) -> Flight:

@@ -75,6 +75,8 @@ class _Planner:
     def oldest(self) -> Serve | Read:
         ask, series = self._ask, self._series
         end = self._end()
+        if ask.lo_ms >= end and (ask.hi_ms is None or ask.lo_ms <= ask.hi_ms):  # nothing has opened there, yet
+            return Serve((), (), reaches_tail=self._tail_ok, lo_ms=ask.lo_ms, hi_ms=ask.lo_ms)
         pieces: list[tuple[Block, int, int]] = []
         cursor, left = ask.lo_ms, ask.limit
         while left and cursor < end:
@@ -107,7 +109,7 @@ class _Planner:
         after = series.coverage.after(cursor)
         tail_start = self._tail.start_ms if self._tail is not None else None
         to_now = interval.count(cursor, self._now.late_ms) + _SLACK_BUCKETS
-        open_ended = after is None and (tail_start is None or not self._tail_ok)
+        open_ended = after is None and (tail_start is None or not self._tail_ok or self._fresh_rows_at(tail_start))
         if open_ended and to_now <= self._cap:
             return self._refresh(to_now)
         anchor = self._anchor_above(cursor)
@@ -140,6 +142,8 @@ class _Planner:
         while left and top > ask.lo_ms:
             known = series.coverage.at(top - 1)
             if known is None:
+                if tail is not None and top == tail.start_ms and self._fresh_rows_at(top):
+                    return Read((self._refresh(self._lacking(end, left + len(tail_rows))),), refresh=False)
                 reads.append(self._gap_downwards(top, left))
                 return Read(tuple(reads), refresh=False)
             found = series.shelf.newest(max(known[0], ask.lo_ms), top, left)
@@ -210,6 +214,16 @@ class _Planner:
 
     def _held(self, lo: int, hi: int, limit: int) -> int:
         return sum(j - i for _, i, j in self._series.shelf.newest(lo, hi, limit))
+
+    def _fresh_rows_at(self, tail_start: int) -> bool:
+        """Whether memory gave up rows just below the tail that are too fresh for one read to settle again.
+
+        Only a read of the newest rows can show them, as part of the tail.
+        """
+        series = self._series
+        if series.evicted.at(tail_start - 1) is None:
+            return False
+        return series.next_open(tail_start - 1) > self._now.early_ms - series.policy.confirm_ms
 
     def _refresh(self, rows: int) -> Window:
         """A tail read: the overlap at least, what joins the coverage, and `rows` where it costs one call anyway."""

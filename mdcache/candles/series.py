@@ -70,13 +70,14 @@ class Revision:
 class Series:
     """Knowledge of one series.
 
-    `settled_version` moves when something known changed (a revision, a hole filled, a purge), `tail_version`
-    when the tail was replaced: an answer built from older versions no longer stands.
+    `settled_version` moves when something known changed (a revision, a hole filled, a purge) or was given up and
+    read again, `tail_version` when the tail was replaced: an answer built from older versions no longer stands.
     """
 
     __slots__ = (
         "blanks",
         "coverage",
+        "evicted",
         "interval",
         "key",
         "merged_ms",
@@ -104,6 +105,7 @@ class Series:
         self.zone_ms = key.zone_minutes * 60_000
         self.shelf = Shelf(self.interval.length_ms, changed)
         self.coverage = Coverage()
+        self.evicted = Coverage()  # known once, given up, and not read again since
         self.voids = Voids()
         self.tail: Tail | None = None
         self.blanks: list[tuple[int, int]] = []  # inclusive spans a back read showed empty, which proves nothing
@@ -176,6 +178,7 @@ class Series:
         for block in list(self.shelf.blocks()):
             self.shelf.drop(block.index)
         self.coverage = Coverage()
+        self.evicted = Coverage()
         self.voids = Voids()
         self.tail = None
         self.blanks = []
@@ -186,6 +189,7 @@ class Series:
         """Give up block `index` and its part of the coverage."""
         start, end = self.shelf.span(index)
         self.shelf.drop(index)
+        self.evicted.add(start, end)
         self.coverage.cut(start, end)
         self.voids.clear(start, end)
 
@@ -218,12 +222,22 @@ class Series:
         self.shelf.replace(proof.lo_ms, past, rows[:settled])
         self.coverage.cut(end, past)
         self.coverage.add(proof.lo_ms, end)
+        if proof.tail:  # with the bucket below it: whatever is there, a read of the tail has nothing to add
+            self._read_again(proof.lo_ms - self.interval.length_ms, _FOREVER)
+        else:
+            self._read_again(proof.lo_ms, end)
         self._note_voids(rows, settled, proof, end, read.as_of_ms)
         if proof.tail:
             kept = {t: s for t, s in since.items() if t >= end}
-            self.tail = Tail(end, tuple(rows[settled:]), read.as_of_ms, kept)
+            self.tail = Tail(end, tuple(rows[settled:]), read.as_of_ms, kept, read.as_of_ms - read.early_ms)
             self.tail_version += 1
         return revisions
+
+    def _read_again(self, start: int, end: int) -> None:
+        """[start, end) is known again: a revision since it was given up would go unnoticed in older answers."""
+        if start < end and self.evicted.gaps(start, end) != [(start, end)]:
+            self.evicted.cut(start, end)
+            self.settled_version += 1
 
     def _fills_holes(self, rows: list[Row], held: dict[int, bytes]) -> bool:
         """Whether a row opens where we knew that none does."""
@@ -289,6 +303,7 @@ class Series:
             known_to = end if count == len(inside) else inside[count].open_ms
             self.shelf.replace(start, known_to, inside[:count])
             self.coverage.add(start, known_to)
+            self._read_again(start, known_to)
             gap = Proof(start, known_to, tail=False)
             self._note_voids(inside[:count], count, gap, known_to, read.as_of_ms)
 

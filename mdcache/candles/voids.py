@@ -1,5 +1,6 @@
 """Voids: covered spans without a row, and how long such an emptiness is believed (6.2.6)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _DAY_MS = 86_400_000
@@ -48,14 +49,25 @@ class Voids:
 
     def touch(self, lo: int, hi: int) -> bool:
         """Whether any void that may still fill touches `lo`..`hi` (inclusive)."""
-        return any(void.start_ms <= hi and void.end_ms > lo for void in self._by_start.values())
+        return any(True for _ in self._touching(lo, hi))
+
+    def believed_until_ms(self, lo: int, hi: int, ttl_ms: int) -> int | None:
+        """When the first of the voids that touch `lo`..`hi` (inclusive) is due; `None` if none does."""
+        return min((_due_ms(void, ttl_ms) for void in self._touching(lo, hi)), default=None)
 
     def due(self, lo: int, hi: int, now_ms: int, ttl_ms: int) -> list[Void]:
         """Voids that touch `lo`..`hi` (inclusive) and are not believed any more at `now_ms`."""
         return [
             void
-            for void in self._by_start.values()
-            if void.start_ms <= hi
-            and void.end_ms > lo
-            and now_ms - void.checked_ms >= believed_ms(now_ms - void.start_ms, ttl_ms)
+            for void in self._touching(lo, hi)
+            if now_ms - void.checked_ms >= believed_ms(now_ms - void.start_ms, ttl_ms)
         ]
+
+    def _touching(self, lo: int, hi: int) -> Iterator[Void]:
+        return (void for void in self._by_start.values() if void.start_ms <= hi and void.end_ms > lo)
+
+
+def _due_ms(void: Void, ttl_ms: int) -> int:
+    """When `void` is a tenth of its age past its check: a ninth of what its age was then."""
+    believed = max((void.checked_ms - void.start_ms) // (_SHARE_OF_AGE - 1), ttl_ms)
+    return void.checked_ms + min(believed, _DAY_MS)

@@ -16,6 +16,7 @@ from mdcache.exchange.markets import KlinePath, Market, Subject
 
 MAX_PARAMETERS = 32  # no question has more than 8; the rest is refused unread
 MICROSECONDS_FROM = 10**14  # spot takes either unit; 10^14 ms is the year 5138, 10^14 us is 1973
+_OPTIONAL = ("startTime", "endTime", "limit")
 _INT64_MAX = 2**63 - 1
 _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
 _SYMBOL_CHARS = re.compile(r"[\w\-.]{1,50}")
@@ -115,27 +116,26 @@ def parse(rule: KlinePath, query: str, headers: Mapping[str, str]) -> Question:
 
     `query` is the raw query string, `headers` has lower-case names (only `x-mbx-time-unit` is looked at).
     """
-    sent = _parameters(query)
     spot = rule.market is Market.SPOT
     mandatory = [rule.subject.value, *(["contractType"] if rule.contract_types else []), "interval"]
+    known = {*mandatory, *_OPTIONAL, *(["timeZone"] if spot else [])}
+    sent = _parameters(query, None if spot else known)
     for name in mandatory:
         if name not in sent:
             raise refusals.missing(name)
     subject = _subject(sent[rule.subject.value], rule.subject, spot=spot)
-    numbers = {name: _number(name, sent[name]) for name in ("startTime", "endTime", "limit") if name in sent}
-    if spot:
-        known = {*mandatory, "startTime", "endTime", "limit", "timeZone"}
-        if unknown := len(sent.keys() - known):
-            raise refusals.unread(len(sent) - unknown, len(sent))
+    numbers = {name: _number(name, sent[name]) for name in _OPTIONAL if name in sent}
+    if spot and (unknown := len(sent.keys() - known)):
+        raise refusals.unread(len(sent) - unknown, len(sent))
     interval = sent["interval"]
     if interval not in INTERVALS or (interval in SPOT_ONLY and not spot):
         raise refusals.bad_interval()
-    contract_type = sent["contractType"] if rule.contract_types else ""
-    if contract_type and contract_type not in rule.contract_types:
-        raise refusals.bad_contract_type()
     limit = _limit(numbers.get("limit", rule.default_limit), rule)
     zone = _zone_minutes(sent["timeZone"]) if spot and "timeZone" in sent else 0
     micros = spot and _wants_micros(headers.get("x-mbx-time-unit"))
+    contract_type = sent["contractType"] if rule.contract_types else ""
+    if contract_type and contract_type not in rule.contract_types:
+        raise refusals.bad_contract_type()
     start, end = numbers.get("startTime"), numbers.get("endTime")
     if spot:
         start = start if start is None or start < MICROSECONDS_FROM else -(-start // 1000)
@@ -166,12 +166,15 @@ def wire_headers(key: SeriesKey) -> tuple[tuple[str, str], ...]:
     return (("X-MBX-TIME-UNIT", "MICROSECOND"),) if key.micros else ()
 
 
-def _parameters(query: str) -> dict[str, str]:
+def _parameters(query: str, read: set[str] | None) -> dict[str, str]:
+    """All parameters, or those that are `read`: what futures don't know may be empty or said twice."""
     received = query.count("&") + 1
     if received > MAX_PARAMETERS:
         raise refusals.too_many(MAX_PARAMETERS, received)
     sent: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
+        if read is not None and name not in read:
+            continue
         if name in sent:
             raise refusals.duplicate()
         sent[name] = value

@@ -60,6 +60,30 @@ def test_the_second_of_a_close_polled_twenty_times_a_second(latency_s: float) ->
     run(main())
 
 
+def test_a_clock_that_is_ahead_takes_no_half_candle_for_a_whole_one() -> None:
+    async def main() -> None:
+        w = World(PLENTY)
+        w.exchange.control.latency(
+            before_s=0.3, path="/api/v3/time"
+        )  # so our clock is 150 ms ahead, and knows it may be
+        query = "symbol=BTCUSDT&interval=1m&limit=2"
+        await w.ask(SPOT, query)
+        w.exchange.control.latency(before_s=0.02, after_s=0.02, path=SPOT)
+        opens = await until_close(w, 1.0)
+        before = len(w.calls())
+        while w.clock.true_ms() < opens + 2_500:
+            answer = await w.ask(SPOT, query)
+            if w.clock.true_ms() >= opens:
+                assert answer.body in {
+                    w.exchange.truth(SPOT, query, at_ms=opens + after_ms) for after_ms in range(0, 2_500, 125)
+                }
+            await w.clock.sleep(0.02)
+        assert len(w.calls()) - before <= 4
+        await w.aclose()
+
+    run(main())
+
+
 @pytest.mark.parametrize("mode", ["alternate", "random"])
 @pytest.mark.parametrize("interval", ["1m", "1s"])
 def test_lagging_replicas_freeze_nothing_and_take_nothing_back(mode: str, interval: str) -> None:

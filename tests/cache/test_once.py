@@ -239,3 +239,32 @@ def test_invented_symbols_cost_one_refresh_and_no_memory() -> None:
         await w.aclose()
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("path", "symbol"), [(SPOT, "BTCUSDT"), ("/fapi/v1/klines", "BTCUSDT"), ("/dapi/v1/klines", "BTCUSD_PERP")]
+)
+@pytest.mark.parametrize("form", ["limit=5", "limit=300", "startTime={}", "startTime={}&endTime={}"])
+def test_rows_just_settled_that_memory_gave_up_are_read_with_the_tail(path: str, symbol: str, form: str) -> None:
+    async def main() -> None:
+        w = await ready(World(PLENTY), symbol, path)
+        minute = w.clock.true_ms() // 60_000 * 60_000
+        query = f"symbol={symbol}&interval=1m&" + form.format(minute - 900_000, minute + 600_000)
+        await w.ask(path, query)
+        await w.clock.sleep((minute + 60_000 - w.clock.true_ms()) / 1000)
+        for _ in range(12):  # two reads agree on the minute that ended: it is settled before a minute has passed
+            await w.ask(path, query)
+            await w.clock.sleep(1.0)
+        await w.ask(path, query)
+        (series,) = [one for one in w.library if one.key.interval == "1m"]
+        assert series.tail is not None
+        assert series.tail.start_ms == minute + 60_000
+        for block in list(series.shelf.blocks()):
+            series.evict(block.index)
+        before = len(w.calls())
+        answer = await w.ask(path, query)
+        assert answer.body == w.exchange.truth(path, query, at_ms=answer.as_of_ms)
+        assert len(w.calls()) - before == 1
+        await w.aclose()
+
+    run(main())

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx
 import pytest
 
 from mdcache.cache.candles import Caller
@@ -288,6 +289,42 @@ def test_an_empty_page_where_rows_are_known_is_broken() -> None:
         with pytest.raises(BrokenBody) as caught:
             await w.ask(SPOT, TAIL)
         assert caught.value.reason == "empty"
+        await w.aclose()
+
+    run(main())
+
+
+class _Aged(httpx.AsyncBaseTransport):
+    """An upstream whose klines come out of a cache that keeps them longer than we do."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, age_s: int) -> None:
+        self._inner = inner
+        self.age_s = age_s
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._inner.handle_async_request(request)
+        if request.url.path == SPOT:
+            response.headers["age"] = str(self.age_s)
+        return response
+
+
+def test_what_is_old_already_when_it_comes_is_marked_and_not_asked_for_over_and_over() -> None:
+    async def main() -> None:
+        w = World(PLENTY)
+        w.transport = aged = _Aged(w.transport, 0)
+        w.restart()
+        await ready(w)
+        for age_s, mark in ((1, False), (3, True), (10, True)):
+            aged.age_s = age_s
+            await w.clock.sleep(60)
+            before = len(w.calls())
+            answer = await w.ask(SPOT, TAIL)
+            assert (answer.marked, w.clock.true_ms() - answer.as_of_ms) == (mark, age_s * 1000)
+            assert len(w.calls()) - before == 1
+        aged.age_s = 40
+        await w.clock.sleep(60)
+        with pytest.raises(BrokenBody, match="no-progress"):
+            await w.ask(SPOT, TAIL)
         await w.aclose()
 
     run(main())

@@ -75,6 +75,13 @@ def test_a_bad_time_unit_is_refused_on_spot_only() -> None:
     assert not parse(KLINE_PATHS[USDM], GOOD, {"x-mbx-time-unit": "NANOSECOND"}).key.micros
 
 
+def test_futures_ignore_what_they_do_not_know() -> None:
+    for more in ("&foo=", "&foo=1&foo=2", "&timeZone=", "&contractType=&pair="):
+        assert parse(KLINE_PATHS[USDM], GOOD + more, {}) == parse(KLINE_PATHS[USDM], GOOD, {})
+        assert refusal(SPOT, GOOD + more)[0] in {-1101, -1105}
+    assert refusal("/fapi/v1/continuousKlines", "pair=BTCUSDT&interval=1m&contractType=X&limit=0")[0] == -1130
+
+
 def test_what_makes_a_series() -> None:
     def key(query: str, headers: dict[str, str] | None = None, path: str = SPOT) -> object:
         return parse(KLINE_PATHS[path], query, headers or {}).key
