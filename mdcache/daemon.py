@@ -5,10 +5,11 @@ Nothing else sees all of them, and nothing here decides anything.
 
 import asyncio
 import gc
+import os
 import random
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TextIO
 
 import uvloop
 
@@ -34,10 +35,13 @@ from mdcache.serving.status import Sources, Status
 from mdcache.settings import Settings, effective
 from mdcache.telemetry.log import Log, adopt_foreign, make_logger
 from mdcache.telemetry.metrics import Gauges, Metrics, new_registry
+from mdcache.telemetry.stream import PatientWriter
 from mdcache.upstream.governor import Governor, Limits
 from mdcache.upstream.rest import Transport
 
 _STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; past that and this its key is free
+_LAST_LINES_S = 1.0  # for the log to be written at the end, by then to whoever still reads it
+_STDERR = 2
 _GC_THRESHOLDS = (50_000, 20, 100)  # a page of 1,000 rows makes 13,000 short-lived objects and no cycle
 _OPEN = {"open", "ramp"}
 
@@ -135,12 +139,24 @@ def build(
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return. Raises `OSError` where the address can't be had."""
-    uvloop.run(_run(settings))
+    _open_standard_streams()
+    lines = PatientWriter(_STDERR)
+    try:
+        uvloop.run(_run(settings, lines.as_text()))
+    finally:
+        lines.drain(_LAST_LINES_S)
 
 
-async def _run(settings: Settings) -> None:
+def _open_standard_streams() -> None:
+    """Where one was closed by who started us, a socket would get its number, and libuv aborts at that."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(fd)
+
+
+async def _run(settings: Settings, lines: TextIO) -> None:
     clock = SystemClock()
-    logger = make_logger(clock, settings.log_level, settings.log_format, sys.stderr)
+    logger = make_logger(clock, settings.log_level, settings.log_format, lines)
     adopt_foreign(logger)
     events = Events(Log(logger, clock))
     daemon = build(settings, clock, random.Random(), events)

@@ -59,7 +59,8 @@ class Reader:
         said: dict[bytes, bytes] = {}
         for name, value in headers:
             if name in _READ:
-                said[name] = said[name] + b", " + value if name in said else value
+                whole = said[name] + b", " + value if name in said else value
+                said[name] = whole[:_LONGEST]  # what is remembered below is remembered by these bytes
         client, lane = self._lanes.get(said.get(b"x-mdcache-client", b"").strip(), ("", Lane.NORMAL))
         tags, any_tag = tags_of(said.get(b"if-none-match", b""))
         allowed = self._gzip_near if near else self._gzip_far
@@ -94,7 +95,7 @@ def wishes_of(cache_control: bytes, min_as_of: bytes) -> Wishes | None:
     max_age_s: float | None = None
     max_stale_s: float | None = None
     no_cache = only_if_cached = False
-    for directive in cache_control[:_LONGEST].decode("latin-1").split(","):
+    for directive in cache_control.decode("latin-1").split(","):
         name, equals, value = directive.strip().partition("=")
         name, value = name.rstrip().lower(), value.strip().strip('"')
         number = float(value) if equals and _DELTA.fullmatch(value) else None
@@ -120,7 +121,7 @@ def takes_gzip(accept_encoding: bytes) -> bool:
     """Whether `Accept-Encoding` names gzip (or `*`, and gzip not otherwise) with a weight above zero."""
     wanted = {"*": False, "gzip": False}
     named = False
-    for part in accept_encoding[:_LONGEST].decode("latin-1").split(","):
+    for part in accept_encoding.decode("latin-1").split(","):
         coding, *parameters = (piece.strip() for piece in part.lower().split(";"))
         coding = "gzip" if coding == "x-gzip" else coding
         if coding in wanted:
@@ -140,7 +141,7 @@ def _weight(parameters: list[str]) -> float:
 @lru_cache(_REMEMBERED)
 def tags_of(if_none_match: bytes) -> tuple[frozenset[bytes], bool]:
     """The tags an `If-None-Match` lists, compared weakly (RFC 9110, 13.1.2), and whether it is `*`."""
-    value = if_none_match[:_LONGEST].strip()
+    value = if_none_match.strip()
     return frozenset(_TAG.findall(value)), value == b"*"
 
 

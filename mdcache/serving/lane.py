@@ -13,6 +13,7 @@ from mdcache.serving.binance import Binance
 
 _MOST = 8_192  # requests known by their bytes, at most `_LONGEST` each
 _LONGEST = 2_048
+_MOST_TAGS = 8  # each may be looked for, and is an object; a client that polls sends the one it holds
 _END = b"\r\n\r\n"
 # Headers with which one message is not all there is to it: a body, a question back, another protocol, a goodbye.
 _NOT_ALONE = re.compile(rb"\r\n(?:content-length|transfer-encoding|expect|upgrade|connection)[ \t]*:", re.IGNORECASE)
@@ -31,7 +32,7 @@ class FastLane:
     def learn(self, request: bytes, asked: Asked, *, near: bool) -> None:
         """`request`, from a peer that is `near` or not, asks `asked`."""
         known = self._known[near]
-        if request not in known and learnable(request):
+        if request not in known and len(asked.tags) <= _MOST_TAGS and learnable(request):
             known[request] = asked
             if len(known) > _MOST:
                 known.popitem(last=False)

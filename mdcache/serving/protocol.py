@@ -1,12 +1,14 @@
 """One client connection: uvicorn's httptools protocol, with the fast lane before it and bounds around it.
 
 uvicorn bounds neither the bytes of a header nor the time until it is complete, and a connection on which
-nothing was ever sent stays for good. Here a message has `WHOLE_WITHIN_S` from its first byte (or from the
-connection's start) to its last, its header `MOST_HEADER_BYTES`, and its body, which nobody reads but the
-operators' paths, `MOST_BODY_BYTES`.
+nothing was ever sent, or whose client reads no answer, stays for good. Here a message has `WHOLE_WITHIN_S`
+from its first byte (or from the connection's start) to its last, its header `MOST_HEADER_BYTES`, and its body,
+which nobody reads but the operators' paths, `MOST_BODY_BYTES`; and of an answer that waits to be read, some must
+be in every `READ_WITHIN_S`.
 """
 
 import asyncio
+import sys
 from typing import Any, ClassVar
 
 from uvicorn.config import Config
@@ -21,6 +23,7 @@ from mdcache.serving.refusals import body_of
 MOST_HEADER_BYTES = 65_536
 MOST_BODY_BYTES = 65_536
 WHOLE_WITHIN_S = 10.0
+READ_WITHIN_S = 60.0
 
 
 class TooMuchHeaderError(Exception):
@@ -32,6 +35,8 @@ class Connection(HttpToolsProtocol):
 
     lane: ClassVar[FastLane]
     whole_within_s: ClassVar[float] = WHOLE_WITHIN_S
+    read_within_s: ClassVar[float] = READ_WITHIN_S
+    most_connections: ClassVar[int] = sys.maxsize
 
     def __init__(
         self,
@@ -45,24 +50,31 @@ class Connection(HttpToolsProtocol):
         self._between = True  # no message has begun that is not complete
         self._asked = False  # the application, at least once: there is a cycle
         self._in_header = False
+        self._begun = False  # a message, in this chunk
         self._header_bytes = 0  # of chunks that were all header
         self._suspect = False  # this header may be too large: it came in pieces, or in a very large one
         self._too_large = False
         self._body_bytes = 0
         self._whole: bytes | None = None
         self._late: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
         self._served = 0  # by the fast lane, since the keep-alive timer was set
         self._defaults: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client connected; it has until `WHOLE_WITHIN_S` to say something whole."""
+        """A client connected; it has until `WHOLE_WITHIN_S` to say something whole. One too many is let go."""
         super().connection_made(transport)
+        if len(self.connections) > self.most_connections:
+            transport.close()
+            return
         self._near = is_near(self.client[0] if self.client else None)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
         self._unwatch()
+        if self._unread is not None:
+            self._unread.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -74,10 +86,11 @@ class Connection(HttpToolsProtocol):
             self._whole = data
         in_header = self._in_header
         self._suspect = in_header or len(data) > MOST_HEADER_BYTES
+        self._begun = False
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if in_header and self._in_header:
+        if in_header and self._in_header and not self._begun:
             self._header_bytes += len(data)
             if self._header_bytes > MOST_HEADER_BYTES:
                 self._refuse(431, "The header is too large.")
@@ -90,7 +103,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A message's first byte."""
         self._between = False
-        self._in_header = True
+        self._in_header = self._begun = True
         self._header_bytes = self._body_bytes = 0
         super().on_message_begin()
 
@@ -126,7 +139,13 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The application answered; the keep-alive timer starts anew."""
         self._served = 0
+        self._watch_reader()
         super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """The client reads slower than it is answered."""
+        super().pause_writing()
+        self._watch_reader()
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing passed through uvicorn for a while; what the fast lane served counts as well."""
@@ -136,6 +155,7 @@ class Connection(HttpToolsProtocol):
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
             return
+        self._watch_reader()  # what is closed with something unread stays until it is read
         super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
@@ -184,6 +204,19 @@ class Connection(HttpToolsProtocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+    def _watch_reader(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        if waiting and self._unread is None:
+            self._unread = self.loop.call_later(self.read_within_s, self._look_after_reader, waiting)
+
+    def _look_after_reader(self, waiting: int) -> None:
+        """End the connection if nothing was read since `waiting` bytes waited."""
+        self._unread = None
+        if self.transport.get_write_buffer_size() == waiting:
+            self.transport.abort()
+        else:
+            self._watch_reader()
 
     def _too_late(self) -> None:
         self._late = None

@@ -17,6 +17,7 @@ from mdcache.serving.shown import Shown
 KIND = "ready"  # first part of these entries' keys in the shared memory
 _KEYS_SEEN = 16_384  # asked once; the oldest is forgotten, and counts as new when it comes again
 _MOST = 32_768  # ready answers, whatever memory allows: it bounds what small bodies cost in objects
+_LONGEST = 1_024  # bytes of a query; a longer one is mostly filler, and the keys asked once are in no account
 _SWEPT = 4  # looked at with each new one, so that none lingers for longer than a round of new ones
 _ASK_EVERY_S = 1.0  # memory ranks by seconds; an account entry for each hit would cost more than the hit
 
@@ -59,6 +60,8 @@ class Readies:
 
     def offer(self, key: Key, shown: Shown, now: Instant) -> bool:
         """Remember `shown` if its key was asked for before and it stands; returns whether it is remembered."""
+        if len(key[1]) + len(key[2]) > _LONGEST:
+            return False
         if key not in self._seen and key not in self._shown:
             self._seen[key] = None
             if len(self._seen) > self._keys_seen:

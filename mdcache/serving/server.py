@@ -4,6 +4,7 @@ import asyncio
 import math
 import signal
 import socket
+import sys
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -11,10 +12,11 @@ from typing import Any, TypeVar
 import uvicorn
 
 from mdcache.serving.app import App
-from mdcache.serving.protocol import WHOLE_WITHIN_S, Connection
+from mdcache.serving.protocol import READ_WITHIN_S, WHOLE_WITHIN_S, Connection
 
 KEEP_ALIVE_S = 75  # as nginx: pollers ask every few seconds, and a new connection costs more than an idle one
 _BACKLOG = 1_024
+_SPARE_FILES = 128  # of those a process may open: for connections to Binance, and all else that is no client
 _LAST_WORDS_S = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _T = TypeVar("_T")
@@ -71,19 +73,22 @@ async def serve(
     on_ready: Callable[[Sequence[str]], None],
     *,
     whole_within_s: float = WHOLE_WITHIN_S,
+    read_within_s: float = READ_WITHIN_S,
     keep_alive_s: int = KEEP_ALIVE_S,
 ) -> None:
     """Serve `app` until SIGTERM or SIGINT, then drain for at most `grace_s` seconds and return.
 
-    `on_ready` is told the addresses (`127.0.0.1:8700`) once connections are accepted; with port 0 it is how
-    to learn the port. A request has `whole_within_s` seconds from its first byte to its last, an
-    idle connection `keep_alive_s` to twice that. Raises `ListenFailed` where the address can't be had.
+    `on_ready` is told the addresses (`127.0.0.1:8700`) once connections are accepted; with port 0 it is how to
+    learn the port. A request has `whole_within_s` seconds from its first byte to its last, an idle connection
+    `keep_alive_s` to twice that, and one on which an answer waits unread `read_within_s`. Raises `ListenFailed`
+    where the address can't be had.
     """
 
     class Serving(Connection):
         lane = app.lane
 
-    Serving.whole_within_s = whole_within_s
+    Serving.whole_within_s, Serving.read_within_s = whole_within_s, read_within_s
+    Serving.most_connections = most_connections()
     config = uvicorn.Config(
         app,
         http=Serving,
@@ -124,11 +129,22 @@ async def listen(host: str, port: int) -> list[socket.socket]:
             listening.bind((address[0], port, *address[2:]))
             listening.setblocking(False)  # noqa: FBT003 - the socket module's own way
             port = port or listening.getsockname()[1]
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name at all, such as `.` or one of 300 letters
         for listening in sockets:
             listening.close()
-        raise ListenFailed(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "not a host's name"
+        raise ListenFailed(f"cannot listen on {host}:{port}: {reason or error}") from error
     return sockets
+
+
+def most_connections() -> int:
+    """How many clients may be connected, so that they don't use up the files this process may open."""
+    try:
+        import resource  # noqa: PLC0415 - only Unix has it
+    except ImportError:
+        return sys.maxsize
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if files == resource.RLIM_INFINITY else max(files // 2, files - _SPARE_FILES)
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:

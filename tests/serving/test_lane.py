@@ -52,6 +52,12 @@ async def test_unchanged() -> None:
     assert fast[1] == b""
 
 
+async def test_requests_with_many_tags_are_not_learnt() -> None:
+    for tags, known in ((8, True), (9, False)):
+        house = await learnt({"if-none-match": ", ".join(f'"{number}"' for number in range(tags))})
+        assert (house.app.lane.answer(REQUEST, b"", near=True) is not None) is known
+
+
 async def test_what_stands_no_more_takes_the_long_way() -> None:
     house = await learnt()
     house.series.tail_version += 1

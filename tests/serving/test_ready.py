@@ -10,7 +10,7 @@ from mdcache.clock import Instant
 from mdcache.exchange.markets import Market
 from mdcache.serving.ready import KIND, satisfies
 from mdcache.serving.shown import Shown
-from tests.serving.client import BODY, FAR, KLINES, NOW_MS, House
+from tests.serving.client import BODY, FAR, KLINES, NOW_MS, QUERY, House
 
 
 async def test_remembered_on_the_second_asking() -> None:
@@ -20,6 +20,14 @@ async def test_remembered_on_the_second_asking() -> None:
         assert (len(house.candles.asked), len(house.readies)) == (asked, ready)
     assert [record.result for record in house.recorder.records] == ["miss", "miss", "hit", "hit"]
     assert house.recorder.records[3].age_s == 0.5
+
+
+async def test_long_keys_are_not_remembered() -> None:
+    house = House()
+    for _ in range(4):
+        await house.ask(KLINES, QUERY + b"&timeZone=" + b"0" * 1_024)
+        await house.ask(KLINES, QUERY, headers={"x-mbx-time-unit": "m" * 60_000})
+    assert len(house.readies) == 0
 
 
 async def test_a_key_once_seen_is_remembered_at_once_after_it_fell() -> None:

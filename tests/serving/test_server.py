@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mdcache.serving import server
+from mdcache.serving.protocol import Connection
 from tests.serving.client import BODY, House
 
 GET = b"GET /api/v3/klines?symbol=BTCUSDT&interval=1m HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -53,7 +55,12 @@ class Peer:
 
 @asynccontextmanager
 async def serving(
-    house: House, *, grace_s: float = 1.0, whole_within_s: float = 10.0, keep_alive_s: int = 75
+    house: House,
+    *,
+    grace_s: float = 1.0,
+    whole_within_s: float = 10.0,
+    read_within_s: float = 60.0,
+    keep_alive_s: int = 75,
 ) -> AsyncIterator[Callable[[], Awaitable[Peer]]]:
     """A server; yields what opens a connection to it. Ends by SIGTERM, as everywhere."""
     addresses: list[str] = []
@@ -66,7 +73,14 @@ async def serving(
 
     task = asyncio.create_task(
         server.serve(
-            house.app, "127.0.0.1", 0, grace_s, on_ready, whole_within_s=whole_within_s, keep_alive_s=keep_alive_s
+            house.app,
+            "127.0.0.1",
+            0,
+            grace_s,
+            on_ready,
+            whole_within_s=whole_within_s,
+            read_within_s=read_within_s,
+            keep_alive_s=keep_alive_s,
         )
     )
     async with asyncio.timeout(PATIENCE_S):
@@ -187,6 +201,53 @@ async def test_a_header_that_never_ends() -> None:
         assert house.candles.asked == []
 
 
+async def test_pipelined_requests_of_many_kilobytes_are_no_large_header() -> None:
+    house = House()
+    padded = GET[:-2] + b"X-Pad: " + b"y" * 900 + b"\r\n\r\n"
+    async with serving(house) as connect:
+        peer = await connect()
+        sending = asyncio.create_task(peer.send(padded * 600))
+        for _ in range(600):
+            assert (await peer.reply())[0] == 200
+        await sending
+
+
+@pytest.mark.parametrize("end", [b"", b"Connection: close\r\n"])
+@pytest.mark.parametrize("requests", [1, 3])
+async def test_a_client_that_reads_no_answer(requests: int, end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    house, lost = House(), asyncio.Event()
+    house.candles.make = lambda: house.answer(body=b" " * 40_000_000)  # more than the kernel takes
+    end_of = Connection.connection_lost
+
+    def connection_lost(connection: Connection, exc: Exception | None) -> None:
+        end_of(connection, exc)
+        lost.set()
+
+    monkeypatch.setattr(Connection, "connection_lost", connection_lost)
+    async with serving(house, read_within_s=0.05) as connect:
+        peer = await connect()
+        transport = peer.writer.transport
+        assert isinstance(transport, asyncio.ReadTransport)
+        transport.pause_reading()
+        await peer.send((GET[:-2] + end + b"\r\n") * requests)
+        async with asyncio.timeout(PATIENCE_S):
+            await lost.wait()
+        transport.abort()
+
+
+async def test_a_client_that_reads_slowly_gets_all_of_it() -> None:
+    house = House()
+    house.candles.make = lambda: house.answer(body=b"[" + b" " * 10_000_000 + b"]")
+    async with serving(house, read_within_s=0.2) as connect:
+        peer = await connect()
+        await peer.send(GET)
+        await peer.reader.readuntil(b"\r\n\r\n")
+        async with asyncio.timeout(PATIENCE_S):
+            for _ in range(20):
+                await peer.reader.readexactly(500_000)
+                await asyncio.sleep(0.02)
+
+
 async def test_a_large_header_within_the_bound() -> None:
     house = House()
     async with serving(house) as connect:
@@ -282,6 +343,20 @@ async def test_head_and_close() -> None:
         assert await peer.ended() == b""
 
 
+async def test_one_client_too_many_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "most_connections", lambda: 2)
+    async with serving(House()) as connect:
+        first, second = await connect(), await connect()
+        assert (await first.get())[0] == (await second.get())[0] == 200
+        assert await (await connect()).ended() == b""
+        assert (await first.get())[0] == 200
+
+
+def test_some_files_are_not_for_clients() -> None:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert files // 2 <= server.most_connections() < files
+
+
 async def test_draining_answers_what_is_under_way() -> None:
     house = House()
     house.candles.hold = asyncio.Event()
@@ -321,6 +396,12 @@ async def test_a_port_in_use_is_told() -> None:
 async def test_a_host_that_is_none() -> None:
     with pytest.raises(OSError, match=r"cannot listen on nowhere\.invalid:1"):
         await server.listen("nowhere.invalid", 1)
+
+
+@pytest.mark.parametrize("host", [".", "a" * 300])
+async def test_a_host_that_can_be_none(host: str) -> None:
+    with pytest.raises(server.ListenFailed, match="cannot listen on"):
+        await server.listen(host, 0)
 
 
 async def test_names_with_several_addresses_share_one_port() -> None:
