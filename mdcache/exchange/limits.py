@@ -85,7 +85,7 @@ def _per_minute(entry: Mapping[str, object]) -> int | None:
     return max(1, limit // max(1, minutes * number))
 
 
-_USAGE = re.compile(r"x-mbx-used-weight-(\d+)([smhd])", re.IGNORECASE)
+_USAGE = re.compile(r"x-mbx-used-weight-(\d{1,4})([smhd])", re.IGNORECASE)
 _PLAIN_NUMBER = re.compile(r"\d{1,18}")
 
 

@@ -57,7 +57,6 @@ class Courier:
             outcome = error
         finally:
             if outcome is None:  # cancelled: only `aclose` does that
-                trip.cut()
                 ticket.future.cancel()
             self._events.emit(trip.event(outcome))
             desk.landed(ticket)
@@ -87,6 +86,7 @@ class _Trip:
         self._received: Instant | None = None
         self._received_s = self._sent_s
         self._date_sound = True
+        self._settled = self._told = False
         self._head: Head | None = None
         self._bytes = 0
 
@@ -94,17 +94,18 @@ class _Trip:
         """The whole reply of a 200; raises what everything else means."""
         try:
             head, body = await rest.get(self._wire, self._on_head)
-        except AskFailed:
+            self._bytes = len(body)
+            return self._judge(head, body)
+        finally:
             self.cut()
-            raise
-        self._bytes = len(body)
-        return self._judge(head, body)
 
     def cut(self) -> None:
-        """It ended without a whole reply."""
-        if self._received is None:
-            self._desk.settle(self._charge, None, None)
-        self._desk.dropped(self._ticket.epoch)
+        """Book what is not booked yet, once it is over however it ended: no gate may wait for it for ever."""
+        if not self._settled:
+            self._settle(None, None)
+        if not self._told:
+            self._told = True
+            self._desk.dropped(self._ticket.epoch)
 
     def event(self, outcome: Reply | Exception | None) -> UpstreamCalled:
         """What happened, for the sinks."""
@@ -126,19 +127,27 @@ class _Trip:
         """In the step that reads the status: close the gate if it says so, and book the usage."""
         self._head = head
         self._received, self._received_s = self._clocks.now(self._market), self._clock.now()
+        reason = verdicts.gate_reason(head.status)
+        stated_ms = verdicts.stated_wait_ms(head, b"", self._received.ms)
+        body_pending = reason is Reason.BAN and stated_ms is None
+        if reason is not None:  # before anything else of this reply is looked at: whatever it holds, it is shut
+            self._told = True
+            self._desk.refused(self._ticket.epoch, reason, stated_ms, body_pending=body_pending)
         usage = used_weight(head.headers) if usage_is_sound(self._wire.path) else None
-        self._desk.settle(self._charge, usage, self._received_s - self._sent_s)
+        self._settle(usage, self._received_s - self._sent_s)
         self._date_sound = self._clocks.notice(
             self._market, verdicts.date_ms(head), verdicts.age_s(head), self._sent_s, self._received_s
         )
-        reason = verdicts.gate_reason(head.status)
-        if reason is None:
-            return
-        stated_ms = verdicts.stated_wait_ms(head, b"", self._received.ms)
-        body_pending = reason is Reason.BAN and stated_ms is None
-        self._desk.refused(self._ticket.epoch, reason, stated_ms, body_pending=body_pending)
-        if not body_pending:
+        if reason is not None and not body_pending:
             self._desk.pump()
+
+    def _settle(self, usage: int | None, trip_s: float | None) -> None:
+        self._settled = True
+        self._desk.settle(self._charge, usage, trip_s)
+
+    def _answered(self) -> None:
+        self._told = True
+        self._desk.step(gates.Answered(self._ticket.epoch))
 
     def _judge(self, head: Head, body: bytes) -> Reply:
         if head.status == HTTPStatus.OK:
@@ -151,16 +160,16 @@ class _Trip:
             raise self._desk.closed_error()
         error = verdicts.failure(head, body)
         if isinstance(error, AskFailed):
-            self._desk.dropped(self._ticket.epoch)
+            self.cut()
         else:
-            self._desk.step(gates.Answered(self._ticket.epoch))
+            self._answered()
         raise error
 
     def _reply(self, head: Head, body: bytes) -> Reply:
         if not verdicts.is_binance(body):
-            self._desk.dropped(self._ticket.epoch)
+            self.cut()
         else:
-            self._desk.step(gates.Answered(self._ticket.epoch))
+            self._answered()
         as_of_ms = self._sent.ms - verdicts.age_s(head) * 1000
         return Reply(
             body=body,

@@ -63,7 +63,7 @@ HALVED_MS = 600_000  # DESIGN 6.4.1: a second 429 halves the share for 10 min
 FORGET_MS = 60_000  # DESIGN 6.4.2: the least time without refusal
 FAILURES_TO_CLOSE = 5  # DESIGN 6.4.1
 FLAP_WINDOW_MS = 600_000
-FLAP_SENDS = 13  # with the probe, a ramp of 7 and what was under way, it stays within 25: measured in its test
+FLAP_SENDS = 10  # with the probe, a ramp of 7 and what was under way, it stays within 25: measured in its test
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ def date_ms(head: Head) -> int | None:
         return None
     try:
         return int(email.utils.parsedate_to_datetime(value).timestamp() * 1000)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):  # a year 0, 10000 or 10**400; a zone without its date
         return None
 
 

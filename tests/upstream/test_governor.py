@@ -193,6 +193,58 @@ def test_a_refusal_closes_before_its_body_came_and_even_without_it() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Date": "Mon, 23 Nov 99999999999999999999 10:00:00 GMT"},
+        {"Date": "Mon, 23 Nov 0000 10:00:00 -2400"},
+        {"X-MBX-USED-WEIGHT-" + "9" * 5_000 + "M": "1"},
+        {"X-MBX-USED-WEIGHT-1M": "9" * 5_000},
+        {"Age": "9" * 5_000, "Retry-After": "9" * 5_000},
+    ],
+)
+@pytest.mark.parametrize("status", [200, 418])
+def test_absurd_headers_neither_hide_a_ban_nor_leave_the_gate_probing(status: int, headers: dict[str, str]) -> None:
+    def absurd() -> httpx.Response:
+        return httpx.Response(status, headers=headers, content=b"[]")
+
+    async def main() -> None:
+        world = await make(fault=first(1, lambda: refuse(403, b"<html>")))
+        await outcomes(world, 1)
+        await asyncio.sleep(2)
+        world.exchange.fault = always(absurd)
+        [outcome] = await outcomes(world, 1)
+        seen = len(world.exchange.seen)
+        if status == 200:
+            assert not isinstance(outcome, BaseException)
+            [outcome] = await outcomes(world, 1)
+            assert not isinstance(outcome, BaseException)
+        else:
+            assert isinstance(outcome, GateClosed)
+            assert all(isinstance(error, GateClosed) for error in await outcomes(world, 5))
+            assert len(world.exchange.seen) == seen
+
+    run(main())
+
+
+def test_a_fault_of_ours_after_the_head_ends_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(body: bytes) -> bool:
+        raise RuntimeError(body)
+
+    async def main() -> None:
+        world = await make(fault=first(1, lambda: refuse(403, b"<html>")))
+        await outcomes(world, 1)
+        await asyncio.sleep(2)
+        with monkeypatch.context() as patch:
+            patch.setattr("mdcache.upstream.verdicts.is_binance", broken)
+            assert [type(error) for error in await outcomes(world, 1)] == [RuntimeError]
+        await asyncio.sleep(10)
+        [reply] = await outcomes(world, 1)
+        assert not isinstance(reply, BaseException)
+
+    run(main())
+
+
 def test_a_late_200_opens_nothing() -> None:
     async def main() -> None:
         world = await make()
