@@ -135,11 +135,11 @@ class Candles:
         deadline_s = self._clock.now() + self._limits.deadline_s
         await self._prepare(question, deadline_s)
         trip = self._depart(question, wishes, caller, deadline_s)
-        self._library.pin(question.key)
+        pin = self._library.pin(question.key)
         try:
             return await self._travel(trip)
         finally:
-            self._library.unpin(question.key)
+            self._library.unpin(pin)
 
     async def _travel(self, trip: _Trip) -> Answer:
         try:

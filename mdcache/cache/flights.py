@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mdcache.cache.library import Library
+from mdcache.cache.library import Library, Pin
 from mdcache.candles.doubts import Doubt, doubt, trusted
 from mdcache.candles.freshness import Floor
 from mdcache.candles.series import ReadAt, Series
@@ -175,9 +175,9 @@ class Flights:
         series = flight.series
         flight.clock_now = lambda: (self._clock.now(), self._exchange_now(series))
         self._by_series.setdefault(series, []).append(flight)
-        self._library.pin(series.key)
+        pin = self._library.pin(series.key)
         flight.task = asyncio.get_running_loop().create_task(self._fly(flight), name=f"flight {series.key}")
-        flight.task.add_done_callback(lambda task: self._ended(flight, task))
+        flight.task.add_done_callback(lambda task: self._ended(flight, pin, task))
         return flight
 
     async def _fly(self, flight: Flight) -> None:
@@ -200,13 +200,13 @@ class Flights:
         for revision in revisions:
             self._events.emit(Revised(series.key.market, str(series.key), revision.open_ms, revision.was, revision.now))
 
-    def _ended(self, flight: Flight, task: "asyncio.Task[None]") -> None:
+    def _ended(self, flight: Flight, pin: Pin, task: "asyncio.Task[None]") -> None:
         series = flight.series
         flights = self._by_series[series]
         flights.remove(flight)
         if not flights:
             del self._by_series[series]
-        self._library.unpin(series.key)
+        self._library.unpin(pin)
         self._library.merged(series)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, AskFailed | Refusal):

@@ -1,5 +1,6 @@
 """All series of the daemon, and the memory they share with the ready answers."""
 
+import math
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,6 +31,27 @@ class _BlockKey:
     index: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pin:
+    """One user of a series, from `since_s` until it is unpinned."""
+
+    key: SeriesKey
+    since_s: float
+
+
+@dataclass(slots=True)
+class _Use:
+    """The users of a busy series, oldest first, and when its blocks were last read or shown meanwhile."""
+
+    pins: dict[Pin, None]
+    touched_s: dict[int, float]
+
+    def needs(self, index: int) -> bool:
+        """Whether a user of now may count on this block: it came, or was shown, since the oldest began."""
+        oldest = next(iter(self.pins))
+        return self.touched_s.get(index, -math.inf) >= oldest.since_s
+
+
 class Library:
     """Series by key, and the account of what they hold; the longest unasked goes when there is too much."""
 
@@ -38,7 +60,7 @@ class Library:
         self._events = events
         self._policy = policy
         self._series: dict[SeriesKey, Series] = {}
-        self._busy: dict[SeriesKey, int] = {}
+        self._busy: dict[SeriesKey, _Use] = {}
         self.memory = Memory(max_bytes, self._give_up)
         self._evictable: dict[str, Evictable] = {}
 
@@ -73,6 +95,7 @@ class Library:
         now_s = self._clock.now()
         for block, _, _ in answer.pieces:
             self.memory.ask(_BlockKey(series.key, block.index), now_s)
+            self._touch(series.key, block.index)
 
     def merged(self, series: Series) -> None:
         """`series` took in a reply: its tail may have grown, and something else may have to go."""
@@ -92,16 +115,24 @@ class Library:
         """Let `holder` share the memory under keys (kind, …)."""
         self._evictable[kind] = holder
 
-    def pin(self, key: SeriesKey) -> None:
-        """A question or a flight of this series is under way: nothing of it may be given up."""
-        self._busy[key] = self._busy.get(key, 0) + 1
+    def pin(self, key: SeriesKey) -> Pin:
+        """A question or a flight of this series is under way: nothing it reads or shows may be given up."""
+        pin = Pin(key, self._clock.now())
+        self._busy.setdefault(key, _Use({}, {})).pins[pin] = None
+        return pin
 
-    def unpin(self, key: SeriesKey) -> None:
+    def unpin(self, pin: Pin) -> None:
         """One user less."""
-        self._busy[key] -= 1
-        if not self._busy[key]:
-            del self._busy[key]
+        use = self._busy[pin.key]
+        del use.pins[pin]
+        if not use.pins:
+            del self._busy[pin.key]
             self.fit()
+
+    def _touch(self, key: SeriesKey, index: int) -> None:
+        use = self._busy.get(key)
+        if use is not None:
+            use.touched_s[index] = self._clock.now()
 
     def _changed(self, key: SeriesKey, old: Block | None, new: Block | None) -> None:
         block = new or old
@@ -112,10 +143,12 @@ class Library:
             self.memory.forget(entry)
         else:
             self.memory.hold(entry, new.nbytes)
+            self._touch(key, block.index)
 
     def _give_up(self, key: Hashable) -> bool:
         if isinstance(key, _BlockKey):
-            if key.series in self._busy:
+            use = self._busy.get(key.series)
+            if use is not None and use.needs(key.index):
                 return False
             self._series[key.series].evict(key.index)
         elif isinstance(key, SeriesKey):

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Sec
 from mdcache.exchange.intervals import INTERVALS
 
 LANES = ("high", "normal", "low")
+FOR_EVER_S = 1e12  # longer times are taken as this one, 31,000 years, which every clock and timer can add
 
 
 def _fail(right: str) -> NoReturn:
@@ -99,13 +100,21 @@ def _not_seconds(key: str, entry: object) -> str | None:
     return f"{key!r} should be seconds, 0 or more"
 
 
+def _in_reach(seconds: float) -> float:
+    return min(seconds, FOR_EVER_S)
+
+
+def _reached(found: Mapping[str, float]) -> Mapping[str, float]:
+    return MappingProxyType({key: _in_reach(seconds) for key, seconds in found.items()})
+
+
 def _interval_ttls(value: object) -> Mapping[str, float]:
     def wrong(key: str, entry: object) -> str | None:
         if key not in INTERVALS:
             return f"{key!r} is no interval: {', '.join(INTERVALS)}"
         return _not_seconds(key, entry)
 
-    return _json_map(value, wrong, '{"1m":1,"1M":60}')
+    return _reached(_json_map(value, wrong, '{"1m":1,"1M":60}'))
 
 
 def _path_ttls(value: object) -> Mapping[str, float]:
@@ -114,7 +123,7 @@ def _path_ttls(value: object) -> Mapping[str, float]:
             return f"{key!r} should be a path's tail, such as ticker/24hr"
         return _not_seconds(key, entry)
 
-    return _json_map(value, wrong, '{"ticker/24hr":5}')
+    return _reached(_json_map(value, wrong, '{"ticker/24hr":5}'))
 
 
 def _client_lanes(value: object) -> Mapping[str, str]:
@@ -126,8 +135,8 @@ def _client_lanes(value: object) -> Mapping[str, str]:
     return _json_map(value, wrong, '{"engine":"high","ai":"normal"}')
 
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Period = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_in_reach)]
+Period = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_in_reach)]
 Count = Annotated[int, Field(ge=1)]
 HttpUrl = Annotated[str, AfterValidator(_url("http", "https"))]
 WsUrl = Annotated[str, AfterValidator(_url("ws", "wss"))]

@@ -1,5 +1,7 @@
 """The exchange on a port, by the machine's own clock (uvicorn; nothing else of the package needs it)."""
 
+import socket
+
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -47,5 +49,7 @@ def uvicorn_config(config: SimConfig, host: str, port: int) -> uvicorn.Config:
 
 
 def serve(config: SimConfig, host: str, port: int) -> None:
-    """Serve until told to stop (SIGINT, SIGTERM); the address is reusable at once afterwards."""
-    uvicorn.Server(uvicorn_config(config, host, port)).run()
+    """Serve until told to stop (SIGINT, SIGTERM). Raises `OSError` where the address can't be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as taken:  # where uvicorn would exit 3, this says why
+        uvicorn.Server(uvicorn_config(config, host, port)).run(sockets=[taken])

@@ -5,8 +5,10 @@ import random
 
 import pytest
 
+from mdcache.candles.freshness import Wishes
 from mdcache.errors import DeadlinePassed, Refusal
 from mdcache.sim import SimConfig
+from mdcache.upstream.governor import Limits
 from tests.cache.questions import draw
 from tests.world.loop import run
 from tests.world.world import Options, World
@@ -266,5 +268,36 @@ def test_rows_just_settled_that_memory_gave_up_are_read_with_the_tail(path: str,
         assert answer.body == w.exchange.truth(path, query, at_ms=answer.as_of_ms)
         assert len(w.calls()) - before == 1
         await w.aclose()
+
+    run(main())
+
+
+def test_memory_is_held_while_a_series_is_never_idle() -> None:
+    """Polls that overlap pin a series for ever; its history must go all the same."""
+
+    async def main() -> None:
+        w = World(PLENTY, Options(memory_mb=2.0, limits=Limits(weight_share=0.9)))
+        await ready(w)
+        w.exchange.control.latency(before_s=0.5, after_s=0.5)
+        stop = asyncio.Event()
+        queries = [f"symbol=BTCUSDT&interval=1m&limit={n}" for n in (5, 6)]
+
+        async def poll(query: str) -> None:
+            while not stop.is_set():
+                await w.ask(SPOT, query, wishes=Wishes(no_cache=True))
+
+        polls = [asyncio.create_task(poll(queries[0]))]
+        await asyncio.sleep(0.5)
+        polls.append(asyncio.create_task(poll(queries[1])))
+        now = w.clock.true_ms()
+        held = []
+        for page in range(60):
+            start = now - 90_000 * MINUTE + page * 1_000 * MINUTE
+            answer = await w.ask(SPOT, f"symbol=BTCUSDT&interval=1m&startTime={start}&limit=1000")
+            assert answer.rows == 1_000
+            held.append(w.library.memory.held_bytes)
+        stop.set()
+        await asyncio.gather(*polls)
+        assert max(held) <= 2_500_000, max(held)
 
     run(main())

@@ -1,6 +1,7 @@
 """The real process: exit codes, which stream says what, and never a traceback."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -48,3 +49,12 @@ def test_a_failure_at_run_time_is_one_line_and_1(
         cli.main()
     assert caught.value.code == 1
     assert capsys.readouterr().err == f"mdcache: {error}\n"
+
+
+def test_a_sim_whose_port_is_taken_says_so_and_ends_with_1(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run_process(sys.executable, "-m", "mdcache", "sim", "--port", port, folder=folder)
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+    assert "Traceback" not in done.stderr

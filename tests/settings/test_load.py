@@ -95,6 +95,7 @@ def test_a_month_is_not_a_minute() -> None:
 @pytest.mark.parametrize("name", ["STREAM_IDLE_S", "MAX_STALE_S", "CONFIRM_S", "BACKOFF_MAX_S", "REQUEST_DEADLINE_S"])
 def test_seconds_have_no_upper_limit(name: str) -> None:
     assert getattr(load({f"MDCACHE_{name}": "1e12"}, None), name.lower()) == 1e12
+    assert getattr(load({f"MDCACHE_{name}": "1e308"}, None), name.lower()) == 1e12  # for ever, and no overflow
 
 
 def test_settings_are_frozen_with_their_maps() -> None:
