@@ -20,11 +20,13 @@ SIM_SEED ?= 1
 SIM_ROWS ?=
 # make demo [ROWS=folder of recorded rows]
 ROWS ?=
+# make test-clients [CLIENTS="part of a client's name …"]
+CLIENTS ?=
 
-.PHONY: help setup run run-sim test test-long lint format lock bench demo incident clean
+.PHONY: help setup run run-sim test test-long test-clients lint format lock bench demo incident clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 setup: $(READY) ## make the virtual environment (.venv) and install everything locked into it
 
@@ -75,10 +77,13 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m coverage run -m pytest
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
-	@echo "slow jobs, not run here: make test-long, make bench, make demo, make incident"
+	@echo "slow jobs, not run here: make test-long, make test-clients, make bench, make demo, make incident"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
 	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/candles tests/upstream -m "long or not long"
+
+test-clients: $(READY) ## install real client libraries (.clients) and run them; CLIENTS="ccxt freqtrade" for some
+	@$(PY) -m tests.clients $(CLIENTS)
 
 # All four speak, whatever the others say.
 lint: $(READY) ## ruff (rules and format), mypy, import-linter
@@ -113,6 +118,6 @@ lock: ## write requirements.lock and requirements-dev.lock anew, from the ranges
 	@$(UV_COMPILE) pyproject.toml --group dev --constraint requirements.lock -o requirements-dev.lock
 
 clean: ## remove everything that was made, the virtual environment too
-	@rm -rf $(VENV) .run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+	@rm -rf $(VENV) .clients .run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	  .import_linter_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,76 @@
+"""The clients of `make test-clients`: what is installed, which script speaks for each, what it is asked."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+PYTHON = "python"
+NODE = "node"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One way to use one package. `package` names its pins, `script` the file in `scripts/`."""
+
+    name: str
+    package: str
+    script: str
+    kind: Literal["python", "node"] = "python"
+    module: str | None = None
+
+
+CLIENTS = (
+    Client("python-binance", "python-binance", "python_binance_sync.py"),
+    Client("python-binance async", "python-binance", "python_binance_async.py"),
+    Client("ccxt", "ccxt", "ccxt_sync.py"),
+    Client("ccxt async", "ccxt", "ccxt_async.py"),
+    Client("binance-connector", "binance-connector", "binance_connector.py"),
+    Client("binance-futures-connector", "binance-futures-connector", "binance_futures_connector.py"),
+    Client("binance-sdk-spot", "binance-sdk-spot", "binance_sdk_spot.py"),
+    Client(
+        "binance-sdk-derivatives-trading-usds-futures",
+        "binance-sdk-derivatives-trading-usds-futures",
+        "binance_sdk_usds_futures.py",
+    ),
+    Client(
+        "binance-sdk-derivatives-trading-coin-futures",
+        "binance-sdk-derivatives-trading-coin-futures",
+        "binance_sdk_coin_futures.py",
+    ),
+    Client("freqtrade download-data", "freqtrade", "freqtrade_download.py"),
+    Client("unicorn-binance-rest-api", "unicorn-binance-rest-api", "unicorn_binance.py"),
+    Client("nautilus_trader", "nautilus_trader", "nautilus.py"),
+    Client("npm binance", "binance", "binance.mjs", "node"),
+    Client("npm binance-api-node", "binance-api-node", "binance_api_node.mjs", "node"),
+    Client("npm ccxt", "ccxt", "ccxt.mjs", "node"),
+    Client("npm @binance/connector", "@binance/connector", "connector.mjs", "node"),
+)
+
+
+def _ms(*moment: int) -> int:
+    return int(datetime(*moment, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc,arg-type]
+
+
+# Long past, several pages each; around an outage, a listing, and with ends inside a candle.
+RANGES: dict[str, dict[str, str | int]] = {
+    "spot_hours": {
+        "market": "spot", "symbol": "BTCUSDT", "interval": "1h",
+        "start": _ms(2023, 3, 1), "end": _ms(2023, 5, 14, 23),
+    },
+    "spot_minutes": {
+        "market": "spot", "symbol": "ETHUSDT", "interval": "1m",
+        "start": _ms(2024, 5, 1), "end": _ms(2024, 5, 2, 12, 34, 56) + 789,
+    },
+    "spot_days": {
+        "market": "spot", "symbol": "BTCUSDT", "interval": "1d",
+        "start": _ms(2017, 1, 1), "end": _ms(2018, 3, 1),
+    },
+    "usdm_quarter_hours": {
+        "market": "usdm", "symbol": "BNBUSDT", "interval": "15m",
+        "start": _ms(2022, 4, 10), "end": _ms(2022, 4, 28, 0, 7),
+    },
+    "coinm_hours": {
+        "market": "coinm", "symbol": "BTCUSD_PERP", "interval": "1h",
+        "start": _ms(2021, 1, 1), "end": _ms(2021, 3, 15),
+    },
+}  # fmt: skip
