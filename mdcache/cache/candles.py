@@ -7,20 +7,20 @@
 Where Binance can't be asked, or fails, an older tail may stand in, marked, inside the caller's limits.
 """
 
-import asyncio
 from dataclasses import dataclass
-from enum import StrEnum
 
+from mdcache.cache.answers import Answer, Caller, How
 from mdcache.cache.directory import Directory
 from mdcache.cache.flights import Flight, Flights
 from mdcache.cache.library import Library
+from mdcache.cache.prepare import prepared
 from mdcache.candles.freshness import Floor, Wishes, fresh_floor, stale_floor, tail_ttl_ms
 from mdcache.candles.plan import Read, Serve, plan
 from mdcache.candles.series import Series
 from mdcache.candles.voids import Void
 from mdcache.candles.window import Form, Window
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, BrokenBody, CannotAsk, DeadlinePassed, MdcacheError, NotCached
+from mdcache.errors import AskFailed, BrokenBody, CannotAsk, MdcacheError, NotCached
 from mdcache.exchange.questions import Question
 from mdcache.exchange.weights import page_limit
 from mdcache.upstream.clocksync import ExchangeClocks
@@ -34,43 +34,11 @@ _SETTLED_S = 3_600  # lifetime told for settled rows: they are final, but a revi
 _IMMUTABLE_S = 31_536_000
 
 
-class How(StrEnum):
-    """How an answer came about; the first four are RFC 9211's words for why something was forwarded."""
-
-    MISS = "uri-miss"
-    PARTIAL = "partial"
-    REFRESHED = "stale"
-    REQUESTED = "request"
-    HIT = "hit"
-
-
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: its name from the configured list (or empty), and its lane."""
+class Candlesticks(Answer):
+    """Rows of a series. `versions`: of the series when it was built; it stands while they do."""
 
-    name: str = ""
-    lane: Lane = Lane.NORMAL
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer and where it comes from.
-
-    `as_of_ms`: exchange time. `lifetime_s`: from the as-of. `stands_until_ms`: exchange time after which it may
-    not be shown again without a look at the series. `settled`: no row of it comes from the tail, so its as-of is
-    now whenever it is shown. `versions`: of the series when it was built. `marked`: past its TTL.
-    """
-
-    body: bytes
     rows: int
-    as_of_ms: int
-    lifetime_s: float
-    stands_until_ms: int
-    how: How
-    collapsed: bool
-    marked: bool
-    settled: bool
-    immutable: bool
     series: Series
     versions: tuple[int, int]
 
@@ -130,10 +98,18 @@ class Candles:
         self._clock = clock
         self._limits = limits
 
-    async def answer(self, question: Question, wishes: Wishes, caller: Caller) -> Answer:
+    async def answer(self, question: Question, wishes: Wishes, caller: Caller) -> Candlesticks:
         """The answer to `question` as fresh as `wishes` say; raises what `errors.py` tells."""
         deadline_s = self._clock.now() + self._limits.deadline_s
-        await self._prepare(question, deadline_s)
+        key = question.key
+        await prepared(
+            self._clocks,
+            self._directory,
+            key.market,
+            [(key.subject, key.by_pair)],
+            deadline_s - self._clock.now(),
+        )
+        question.check_span()
         trip = self._depart(question, wishes, caller, deadline_s)
         pin = self._library.pin(question.key)
         try:
@@ -141,7 +117,7 @@ class Candles:
         finally:
             self._library.unpin(pin)
 
-    async def _travel(self, trip: _Trip) -> Answer:
+    async def _travel(self, trip: _Trip) -> Candlesticks:
         try:
             served, now = await self._serve(trip)
         except (CannotAsk, AskFailed):
@@ -151,20 +127,12 @@ class Candles:
             return older
         return self._arrive(trip, served, now, marked=False)
 
-    async def _prepare(self, question: Question, deadline_s: float) -> None:
-        """Know the market's clock and that the symbol exists; at most until the deadline."""
-        try:
-            async with asyncio.timeout(max(0.0, deadline_s - self._clock.now())):
-                await self._clocks.ensure(question.key.market)
-                await self._directory.check(question)
-        except TimeoutError as error:
-            raise DeadlinePassed(1.0, "no answer from Binance in time") from error
-        question.check_span()
-
     def _depart(self, question: Question, wishes: Wishes, caller: Caller, deadline_s: float) -> _Trip:
         series = self._library.get(question)
         now = self._clocks.now(question.key.market)
-        trading = self._directory.symbols(question.key.market).trades(question)
+        trading = self._directory.symbols(question.key.market).trades(
+            question.key.subject, by_pair=question.key.by_pair
+        )
         open_ttl_ms = int(self._limits.open_ttls_s[question.key.interval] * 1000)
         floor = fresh_floor(wishes, tail_ttl_ms(series.tail, open_ttl_ms, now, trading=trading), now)
         floor = Floor(min(floor.as_of_ms, now.ms))  # a moment ahead of our clock can only mean now
@@ -236,7 +204,7 @@ class Candles:
         step = self._plan(trip, floor, now)
         return (step, now) if isinstance(step, Serve) else None
 
-    def _stand_in(self, trip: _Trip) -> Answer | None:
+    def _stand_in(self, trip: _Trip) -> Candlesticks | None:
         """An older answer within the caller's limits, with the mark where its tail is past its TTL."""
         found = self._plan_stale(trip)
         if found is None:
@@ -247,7 +215,7 @@ class Candles:
         trip.how = How.HIT
         return self._arrive(trip, served, now, marked=marked)
 
-    def _arrive(self, trip: _Trip, served: Serve, now: Instant, *, marked: bool) -> Answer:
+    def _arrive(self, trip: _Trip, served: Serve, now: Instant, *, marked: bool) -> Candlesticks:
         series, tail = trip.series, trip.series.tail
         self._library.served(series, served)
         self._look_again(trip, served, now)
@@ -269,7 +237,7 @@ class Candles:
             # settled rows are as of now whenever they are shown; an emptiness that ends sooner is not
             until_ms = now.ms + _SETTLED_S * 1000 if lifetime_s >= _SETTLED_S else -1
         settled = not served.reaches_tail
-        return Answer(
+        return Candlesticks(
             body=served.body(),
             rows=served.rows,
             as_of_ms=as_of_ms,

@@ -6,6 +6,7 @@ seen stays known.
 
 import asyncio
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,8 +14,9 @@ from mdcache.cache.solo import Solo
 from mdcache.clock import Clock
 from mdcache.errors import AskFailed
 from mdcache.events import Events, Failed, SymbolsLearnt
+from mdcache.exchange import refusals
+from mdcache.exchange.listing import Listing
 from mdcache.exchange.markets import Family, Market
-from mdcache.exchange.questions import Question
 from mdcache.exchange.symbols import Symbols, read_symbols
 from mdcache.exchange.weights import EXCHANGE_INFO
 from mdcache.upstream.governor import Governor, Lane, Reply, Turn, Wire
@@ -25,24 +27,39 @@ _QUERY = {Family.SPOT: "showPermissionSets=false", Family.FUTURES: ""}
 MAX_BODY_BYTES = 64 << 20  # spot's is 2 to 20 MB, permission sets included
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an `exchangeInfo` says: its names, joined with those known before, and the list itself."""
+
+    symbols: Symbols
+    listing: Listing
+    as_of_ms: int
+
+
 @dataclass(slots=True)
-class _Reading:
-    """The governor's `Read` of one `exchangeInfo`."""
+class InfoRead:
+    """The governor's `Read` of one `exchangeInfo`; `sets`: with spot's permission sets."""
 
     market: Market
     turn: Turn
     before: Symbols
+    sets: bool = False
     endpoint: str = "exchangeInfo"
     reason: str = "symbols"
 
     def weight(self) -> int:
+        """What it costs."""
         return EXCHANGE_INFO[self.market.family]
 
     def seal(self) -> Wire:
-        return Wire(f"{self.market.prefix}exchangeInfo", _QUERY[self.market.family], (), self.weight(), MAX_BODY_BYTES)
+        """The request."""
+        query = "" if self.sets else _QUERY[self.market.family]
+        return Wire(f"{self.market.prefix}exchangeInfo", query, (), self.weight(), MAX_BODY_BYTES)
 
-    def accept(self, reply: Reply) -> Symbols:
-        return read_symbols(self.market, reply.body, reply.sent.ms, self.before)
+    def accept(self, reply: Reply) -> Found:
+        """What the body says; `BrokenBody` where it is no `exchangeInfo`."""
+        symbols = read_symbols(self.market, reply.body, reply.sent.ms, self.before)
+        return Found(symbols, Listing(reply.body), reply.sent.ms)
 
 
 class Directory:
@@ -69,6 +86,7 @@ class Directory:
         self._solos = {market: Solo(partial(self._refresh, market)) for market in Market}
         self._failed: dict[Market, tuple[float, AskFailed]] = {}
         self._behind: set[asyncio.Task[None]] = set()
+        self.on_read: Callable[[InfoRead, Found], None] = lambda _read, _found: None  # who else wants each list
 
     def symbols(self, market: Market) -> Symbols:
         """What is known now."""
@@ -82,19 +100,18 @@ class Directory:
         """Seconds until the list is to be read again: so long a symbol that does not trade is believed not to."""
         return max(0.0, self._ttl_s - self.age_s(market))
 
-    async def check(self, question: Question) -> None:
-        """Raise Binance's refusal if the question's symbol or pair is not on its market."""
-        market = question.key.market
+    async def check(self, market: Market, name: str, *, by_pair: bool) -> None:
+        """Raise Binance's refusal if this symbol or pair is not on the market, and never was."""
         if self.age_s(market) == float("inf"):
             await self._ask_again(market)
         elif self.age_s(market) > self._ttl_s and self._may_try(market):
             self._refresh_behind(market)
-        if self._symbols[market].knows(question):
+        if self._symbols[market].knows(name, by_pair=by_pair):
             return
         if self.age_s(market) > self._invalid_ttl_s:
             await self._ask_again(market)
-        if not self._symbols[market].knows(question):
-            raise self._symbols[market].refusal(question)
+        if not self._symbols[market].knows(name, by_pair=by_pair):
+            raise refusals.bad_pair(market) if by_pair else refusals.bad_symbol()
 
     async def aclose(self) -> None:
         """End what is under way."""
@@ -126,11 +143,16 @@ class Directory:
         if error is not None:  # the list we have goes on serving; the next question tries again
             self._events.emit(Failed("symbols", f"{type(error).__name__}: {error}"))
 
+    async def read(self, read: InfoRead) -> None:
+        """Have a list read and learn from it; raises what asking Binance raises."""
+        market = read.market
+        found = await self._governor.fetch(read)
+        self._symbols[market] = found.symbols
+        self._read_at_s[market] = self._clock.now()
+        self._governor.learn_limits(market, found.symbols.rate_limits)
+        self._events.emit(SymbolsLearnt(market, len(found.symbols.names)))
+        self.on_read(read, found)
+
     async def _refresh(self, market: Market) -> None:
         turn = Turn(Lane.HIGH, self._clock.now() + self._deadline_s)
-        reading = _Reading(market, turn, self._symbols[market])
-        found = await self._governor.fetch(reading)
-        self._symbols[market] = found
-        self._read_at_s[market] = self._clock.now()
-        self._governor.learn_limits(market, found.rate_limits)
-        self._events.emit(SymbolsLearnt(market, len(found.names)))
+        await self.read(InfoRead(market, turn, self._symbols[market]))

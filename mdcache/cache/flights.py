@@ -127,7 +127,7 @@ class Flights:
         """
         for flight in self._by_series.get(series, []):
             if self._serves(flight, window, floor):
-                _improve(flight.turn, turn)
+                improve(flight.turn, turn)
                 self._events.emit(Collapsed(series.key.market))
                 return flight, True
         self._raise_believed(series, window)
@@ -226,7 +226,8 @@ def _error_key(series: Series, window: Window) -> tuple[Series, Form, int | None
     return series, window.form, window.start_ms, window.end_ms
 
 
-def _improve(turn: Turn, by: Turn) -> None:
+def improve(turn: Turn, by: Turn) -> None:
+    """Give a shared read the better lane and the later deadline of one more who waits for it."""
     turn.lane = min(turn.lane, by.lane, key=lambda lane: lane.rank)
     turn.drop_at_s = max(turn.drop_at_s, by.drop_at_s)
     turn.crossed = turn.crossed or by.crossed

@@ -5,25 +5,17 @@
 limit, zone, unit, then symbol, then span.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
 from mdcache.exchange import refusals
 from mdcache.exchange.intervals import INTERVALS, SPOT_ONLY, Interval
-from mdcache.exchange.markets import KlinePath, Market, Subject
+from mdcache.exchange.markets import KlinePath, Market
+from mdcache.exchange.parameters import name, number, parameters, wants_micros, zone_minutes
 
-MAX_PARAMETERS = 32  # no question has more than 8; the rest is refused unread
 MICROSECONDS_FROM = 10**14  # spot takes either unit; 10^14 ms is the year 5138, 10^14 us is 1973
 _OPTIONAL = ("startTime", "endTime", "limit")
-_INT64_MAX = 2**63 - 1
-_DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
-_SYMBOL_CHARS = re.compile(r"[\w\-.]{1,50}")
-_LOWER = re.compile(r"[a-z]")
-_ZONE = re.compile(r"([+-]?)([0-9]{1,2})(?::([0-9]{2}))?", re.ASCII)
-_HOUR_MINUTES = 60
-_ZONE_MIN, _ZONE_MAX = -12 * 60, 14 * 60  # rest-api.md: [-12:00 to +14:00] inclusive
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +111,20 @@ def parse(rule: KlinePath, query: str, headers: Mapping[str, str]) -> Question:
     spot = rule.market is Market.SPOT
     mandatory = [rule.subject.value, *(["contractType"] if rule.contract_types else []), "interval"]
     known = {*mandatory, *_OPTIONAL, *(["timeZone"] if spot else [])}
-    sent = _parameters(query, None if spot else known)
-    for name in mandatory:
-        if name not in sent:
-            raise refusals.missing(name)
-    subject = _subject(sent[rule.subject.value], rule.subject, spot=spot)
-    numbers = {name: _number(name, sent[name]) for name in _OPTIONAL if name in sent}
+    sent = parameters(query, None if spot else known)
+    for each in mandatory:
+        if each not in sent:
+            raise refusals.missing(each)
+    subject = name(sent[rule.subject.value], rule.subject.value, spot=spot)
+    numbers = {each: number(each, sent[each]) for each in _OPTIONAL if each in sent}
     if spot and (unknown := len(sent.keys() - known)):
         raise refusals.unread(len(sent) - unknown, len(sent))
     interval = sent["interval"]
     if interval not in INTERVALS or (interval in SPOT_ONLY and not spot):
         raise refusals.bad_interval()
     limit = _limit(numbers.get("limit", rule.default_limit), rule)
-    zone = _zone_minutes(sent["timeZone"]) if spot and "timeZone" in sent else 0
-    micros = spot and _wants_micros(headers.get("x-mbx-time-unit"))
+    zone = zone_minutes(sent["timeZone"]) if spot and "timeZone" in sent else 0
+    micros = spot and wants_micros(headers.get("x-mbx-time-unit"))
     contract_type = sent["contractType"] if rule.contract_types else ""
     if contract_type and contract_type not in rule.contract_types:
         raise refusals.bad_contract_type()
@@ -166,41 +158,6 @@ def wire_headers(key: SeriesKey) -> tuple[tuple[str, str], ...]:
     return (("X-MBX-TIME-UNIT", "MICROSECOND"),) if key.micros else ()
 
 
-def _parameters(query: str, read: set[str] | None) -> dict[str, str]:
-    """All parameters, or those that are `read`: what futures don't know may be empty or said twice."""
-    received = query.count("&") + 1
-    if received > MAX_PARAMETERS:
-        raise refusals.too_many(MAX_PARAMETERS, received)
-    sent: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if read is not None and name not in read:
-            continue
-        if name in sent:
-            raise refusals.duplicate()
-        sent[name] = value
-    for name, value in sent.items():
-        if not value:
-            raise refusals.empty(name)
-    return sent
-
-
-def _subject(value: str, subject: Subject, *, spot: bool) -> str:
-    legal = _SYMBOL_CHARS.fullmatch(value) is not None
-    if spot:
-        if not legal or _LOWER.search(value):
-            raise refusals.illegal(subject.value, refusals.SPOT_SYMBOL)
-        return value
-    if not legal:
-        raise refusals.illegal(subject.value, refusals.FUTURES_SYMBOL)
-    return value.upper()  # fapi takes lower case and answers in upper: measured 2026-10-07
-
-
-def _number(name: str, value: str) -> int:
-    if not _DIGITS.fullmatch(value):
-        raise refusals.illegal(name, refusals.DIGITS)
-    return min(int(value), _INT64_MAX)
-
-
 def _limit(value: int, rule: KlinePath) -> int:
     if value == 0:
         raise refusals.invalid("limit")
@@ -209,24 +166,3 @@ def _limit(value: int, rule: KlinePath) -> int:
     if rule.market is Market.SPOT:  # silently capped: tested with 1001, 1500, 5000
         return rule.max_limit
     raise refusals.invalid("limit")  # 1500 taken, 1501 refused: measured 2026
-
-
-def _zone_minutes(value: str) -> int:
-    match = _ZONE.fullmatch(value)
-    if match is None:
-        raise refusals.invalid("timeZone")
-    sign, hours, minutes = match.groups(default="0")
-    offset = int(hours) * 60 + int(minutes)
-    offset = -offset if sign == "-" else offset
-    if int(minutes) >= _HOUR_MINUTES or not _ZONE_MIN <= offset <= _ZONE_MAX:
-        raise refusals.invalid("timeZone")
-    return offset
-
-
-def _wants_micros(value: str | None) -> bool:
-    if value is None:
-        return False
-    unit = value.strip().upper()
-    if unit not in {"MICROSECOND", "MILLISECOND"}:
-        raise refusals.bad_time_unit()
-    return unit == "MICROSECOND"

@@ -80,3 +80,44 @@ def span_too_long(days: int) -> Refusal:
 def bad_time_unit() -> Refusal:
     """-1194."""
     return _bad(-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
+
+
+def one_of(names: tuple[str, ...]) -> Refusal:
+    """-1102: none of several parameters, one of which is needed."""
+    said = " or ".join(f"'{each}'" for each in names)
+    return _bad(-1102, f"Param {said} must be sent, but both were empty/null!")
+
+
+def combination() -> Refusal:
+    """-1128: parameters that exclude each other."""
+    return _bad(-1128, "Combination of optional parameters invalid.")
+
+
+def too_great(parameter: str, top: int) -> Refusal:
+    """-1102: a list or number over its most."""
+    return _bad(-1102, f"'{parameter}' contains unexpected value. Cannot be greater than {top}.")
+
+
+def repeated_symbol() -> Refusal:
+    """-1151."""
+    return _bad(-1151, "Symbol is present multiple times in the list.")
+
+
+def bad_json(parameter: str) -> Refusal:
+    """-1135: a list of symbols that is no JSON list of names."""
+    return _bad(-1135, f"JSON sent for parameter '{parameter}' is not valid")
+
+
+def bad_depth_limit(value: str) -> Refusal:
+    """-4021: futures' order books have seven sizes; the live text has neither quotes nor a full stop."""
+    return _bad(-4021, f"{value} is not valid depth limit")
+
+
+def bad_choice(parameter: str) -> Refusal:
+    """A value that is none of the parameter's choices; -1139 and -1122 are spot's for two of them."""
+    known = {
+        "type": (-1139, "Invalid ticker type."),
+        "symbolStatus": (-1122, "Invalid symbolStatus."),
+        "contractType": (-4104, "Invalid contract type"),
+    }
+    return _bad(*known[parameter]) if parameter in known else invalid(parameter)

@@ -6,10 +6,8 @@ from typing import Any
 
 import msgspec
 
-from mdcache.errors import BrokenBody, Refusal
-from mdcache.exchange import refusals
-from mdcache.exchange.markets import Market, Subject
-from mdcache.exchange.questions import Question
+from mdcache.errors import BrokenBody
+from mdcache.exchange.markets import Market
 
 
 class _Symbol(msgspec.Struct):
@@ -37,20 +35,13 @@ class Symbols:
     as_of_ms: int = 0
     rate_limits: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
 
-    def knows(self, question: Question) -> bool:
-        """Whether the question's symbol or pair is, or once was, listed."""
-        names = self.pairs if question.rule.subject is Subject.PAIR else self.names
-        return question.key.subject in names
+    def knows(self, name: str, *, by_pair: bool) -> bool:
+        """Whether this symbol or pair is, or once was, listed."""
+        return name in (self.pairs if by_pair else self.names)
 
-    def trades(self, question: Question) -> bool:
+    def trades(self, name: str, *, by_pair: bool) -> bool:
         """Whether new rows may still come: for a pair, whether any of its contracts trades."""
-        return question.rule.subject is Subject.PAIR or question.key.subject in self.trading
-
-    def refusal(self, question: Question) -> Refusal:
-        """What Binance answers when it does not know the name."""
-        if question.rule.subject is Subject.PAIR:
-            return refusals.bad_pair(question.key.market)
-        return refusals.bad_symbol()
+        return by_pair or name in self.trading
 
 
 def read_symbols(market: Market, body: bytes, as_of_ms: int, before: Symbols) -> Symbols:

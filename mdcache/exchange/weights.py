@@ -1,5 +1,6 @@
 """What a call costs, by Binance's documents (the safe side where a measurement says less)."""
 
+from mdcache.exchange.limits import RequestBucket
 from mdcache.exchange.markets import Family, KlinePath
 
 SPOT_KLINES = 2  # weight 2 whatever the limit: Binance rest-api.md, GET /api/v3/klines
@@ -30,3 +31,16 @@ def tail_limit(rule: KlinePath, rows: int) -> int:
     """`limit` for reading the newest `rows` rows: at least the overlap, else a full page of that price."""
     overlap = SPOT_OVERLAP if rule.market.family is Family.SPOT else FUTURES_OVERLAP
     return overlap if rows <= overlap else page_limit(rule, rows)
+
+
+_PART = 10  # one question that is asked all the time may spend a tenth of what is allowed: DESIGN 3, SNAPSHOT_TTLS
+
+
+def ttl_by_weight_s(weight: int, allowed: int) -> float:
+    """Seconds a question of this weight is to live, so that it spends a tenth of `allowed` weight a minute."""
+    return weight * 60 * _PART / max(1, allowed)
+
+
+def ttl_by_requests_s(bucket: RequestBucket, share: float) -> float:
+    """The same for a path whose requests are counted."""
+    return bucket.window_s * _PART / max(1.0, share * bucket.requests)

@@ -8,7 +8,7 @@ import asyncio
 import re
 from urllib.parse import unquote_to_bytes
 
-from mdcache.cache.candles import Answer, Caller, How
+from mdcache.cache.answers import Answer, Caller, How
 from mdcache.candles.freshness import Wishes
 from mdcache.clock import Clock, Instant
 from mdcache.errors import AskFailed, CannotAsk, DeadlinePassed, LaneFull, MdcacheError, Refusal

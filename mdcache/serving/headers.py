@@ -5,7 +5,7 @@ Of the four forms of an answer (identity or gzip, whole or 304) each is made onc
 
 from dataclasses import dataclass
 
-from mdcache.cache.candles import Answer, How
+from mdcache.cache.answers import Answer, How
 from mdcache.exchange.markets import Market
 
 Fields = tuple[tuple[bytes, bytes], ...]

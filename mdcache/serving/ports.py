@@ -4,7 +4,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Protocol
 
-from mdcache.cache.candles import Answer, Caller
+from mdcache.cache.answers import Answer, Caller
 from mdcache.candles.freshness import Wishes
 from mdcache.clock import Instant
 from mdcache.exchange.markets import Family, Market

@@ -3,7 +3,7 @@
 from isal import igzip
 from xxhash import xxh3_128_hexdigest
 
-from mdcache.cache.candles import Answer
+from mdcache.cache.answers import Answer
 from mdcache.clock import Instant
 from mdcache.exchange.markets import Market
 from mdcache.serving.asked import Asked

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from mdcache.clock import Clock
-from mdcache.errors import AskFailed, BrokenBody, CannotAsk
+from mdcache.errors import AskFailed, BrokenBody, BudgetSpent, CannotAsk
 from mdcache.events import BodyRejected, Events, Retried
-from mdcache.exchange.limits import UNKNOWN_LIMIT, weight_limit
+from mdcache.exchange.limits import UNKNOWN_LIMIT, RequestBucket, weight_limit
 from mdcache.exchange.markets import Family, Market
 from mdcache.upstream import gate as gates
 from mdcache.upstream.clocksync import ExchangeClocks
@@ -24,6 +24,7 @@ from mdcache.upstream.desk import Desk, Rules
 from mdcache.upstream.lanes import Lane, Turn
 from mdcache.upstream.pauses import Policy
 from mdcache.upstream.reads import Instant, Read, Reply, Wire
+from mdcache.upstream.requests import Requests
 from mdcache.upstream.rest import Rest, Transport
 from mdcache.upstream.retries import Retries
 
@@ -80,6 +81,7 @@ class Governor:
         self._events = events
         self._limits = limits
         self._known_limits: dict[Market, int] = {}
+        self._requests: dict[RequestBucket, Requests] = {}
         self._rests = {
             market: Rest(
                 url,
@@ -151,6 +153,22 @@ class Governor:
         desk = self._desks[family]
         desk.budget = replace(desk.budget, limit=min(known, default=UNKNOWN_LIMIT))
         desk.pump()
+
+    def allowed(self, market: Market) -> int:
+        """Weight a minute that is ours to spend in the market's family, but for a halved share."""
+        return self._desks[market.family].budget.allowed
+
+    @property
+    def share(self) -> float:
+        """Our part of every limit."""
+        return self._limits.weight_share
+
+    def take_request(self, bucket: RequestBucket) -> None:
+        """Count a request that is about to be sent against its path's own bucket; `BudgetSpent` if that is full."""
+        counts = self._requests.setdefault(bucket, Requests(bucket, self._limits.weight_share))
+        wait_s = counts.take(self._clock.now())
+        if wait_s:
+            raise BudgetSpent(wait_s, f"the request limit of {bucket.name} is spent")
 
     def used_weight_header(self, market: Market) -> int | None:
         """Usage that Binance reported in this UTC minute for the market's family; `None` if it did not."""

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from mdcache.cache.candles import Caller
+from mdcache.cache.answers import Caller
 from mdcache.candles.freshness import Wishes
 from mdcache.errors import AskFailed, BrokenBody, Busy, CannotAsk, GateClosed, NotCached, ServerFailed
 from mdcache.events import BodyOdd, BodyRejected

@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 
-from mdcache.cache.candles import Answer, Caller, How
+from mdcache.cache.answers import Answer, Caller, How
+from mdcache.cache.candles import Candlesticks
 from mdcache.cache.directory import Directory
 from mdcache.cache.flights import Flights
 from mdcache.cache.library import Library
@@ -230,7 +231,7 @@ class House:
             "series": self.series,
             "versions": (self.series.settled_version, 0 if settled else self.series.tail_version),
         }
-        return Answer(**(made | changes))
+        return Candlesticks(**(made | changes))
 
     async def ask(self, path: str = KLINES, query: bytes = QUERY, **rest: Any) -> Response:
         """Send one request and wait for its whole answer."""

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from mdcache.cache.candles import How
+from mdcache.cache.answers import How
 from tests.serving.client import BODY, FAR, KLINES, NEAR, NOW_MS, QUERY, House, series
 
 BIG = b"[" + b",".join([BODY[1:-1]] * 40) + b"]"

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from mdcache.cache.candles import Answer, Caller, Candles
+from mdcache.cache.answers import Caller
+from mdcache.cache.candles import Candles, Candlesticks
 from mdcache.cache.candles import Limits as CacheLimits
 from mdcache.cache.directory import Directory
 from mdcache.cache.flights import Flights
@@ -84,7 +85,7 @@ class World:
         headers: dict[str, str] | None = None,
         wishes: Wishes | None = None,
         caller: Caller | None = None,
-    ) -> Answer:
+    ) -> Candlesticks:
         """One kline question through the data path."""
         question = parse(KLINE_PATHS[path], query, headers or {})
         return await self.candles.answer(question, wishes or Wishes(), caller or Caller())
@@ -106,6 +107,6 @@ class World:
         return [event for event in self.events if want(event)]
 
 
-def rows(answer: Answer) -> list[list[object]]:
+def rows(answer: Candlesticks) -> list[list[object]]:
     found: list[list[object]] = json.loads(answer.body)
     return found

@@ -1,0 +1,234 @@
+"""The data path of every read that is no kline question: one answer for each question, fresh for its TTL.
+
+    question -> held and fresh, or an element of a held list          the answer
+             -> a fetch, joined or started, of it or of the list      kept, and answered
+
+Where Binance can't be asked, or fails, an older body may stand in, marked, inside the caller's limits.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mdcache.cache.answers import Answer, Caller, How
+from mdcache.cache.bodies import Bodies
+from mdcache.cache.directory import Directory
+from mdcache.cache.fetches import Fetch, Fetches
+from mdcache.cache.library import Library
+from mdcache.cache.prepare import prepared
+from mdcache.candles.freshness import Wishes
+from mdcache.clock import Clock, Instant
+from mdcache.errors import AskFailed, BrokenBody, CannotAsk, NotCached
+from mdcache.events import Events
+from mdcache.exchange.endpoints import Kind
+from mdcache.exchange.limits import request_bucket
+from mdcache.exchange.snapshots import Snapshot
+from mdcache.exchange.weights import ttl_by_requests_s, ttl_by_weight_s
+from mdcache.upstream.clocksync import ExchangeClocks
+from mdcache.upstream.governor import Governor, Turn
+
+_MOST_LISTS = 256  # lists whose single questions are counted
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Settings of the path, in seconds; `ttls_s`: by the path's tail. What is not in it follows from weight."""
+
+    deadline_s: float
+    max_stale_s: float
+    least_ttl_s: float
+    ttls_s: Mapping[str, float]
+    stalled_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A body, its as-of in exchange time, and how long it is fresh from then."""
+
+    body: bytes
+    as_of_ms: int
+    ttl_ms: int
+
+
+_FloorOf = Callable[[int], int]  # from a TTL to the least as-of, both in milliseconds
+
+
+class Snapshots:
+    """Answers what is no kline question."""
+
+    def __init__(
+        self,
+        library: Library,
+        directory: Directory,
+        clocks: ExchangeClocks,
+        governor: Governor,
+        clock: Clock,
+        events: Events,
+        policy: Policy,
+    ) -> None:
+        self._directory = directory
+        self._clocks = clocks
+        self._governor = governor
+        self._clock = clock
+        self._policy = policy
+        self.bodies = Bodies(library, clock)
+        self._fetches = Fetches(governor, clock, events, policy.stalled_after_s, self._keep)
+        self._singles: OrderedDict[Snapshot, dict[Snapshot, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._fetches)
+
+    def ttl_s(self, snapshot: Snapshot) -> float:
+        """How long its answer is fresh: as set for its path, or the more the dearer it is (DESIGN 3)."""
+        fixed = self._policy.ttls_s.get(snapshot.endpoint.tail)
+        if fixed is not None:
+            return fixed
+        by_weight_s = ttl_by_weight_s(snapshot.weight, self._governor.allowed(snapshot.market))
+        bucket = request_bucket(snapshot.endpoint.path)
+        by_requests_s = ttl_by_requests_s(bucket, self._governor.share) if bucket is not None else 0.0
+        return max(self._policy.least_ttl_s, by_weight_s, by_requests_s)
+
+    async def answer(self, snapshot: Snapshot, wishes: Wishes, caller: Caller) -> Answer:
+        """The answer to `snapshot` as fresh as `wishes` say; raises what `errors.py` tells."""
+        deadline_s = self._clock.now() + self._policy.deadline_s
+        names = [
+            (value, parameter.kind is Kind.PAIR)
+            for parameter in snapshot.endpoint.parameters
+            if parameter.listed and parameter.kind in {Kind.SYMBOL, Kind.PAIR, Kind.SYMBOLS}
+            for value in _names(snapshot, parameter.name)
+        ]
+        await prepared(self._clocks, self._directory, snapshot.market, names, deadline_s - self._clock.now())
+        now = self._clocks.now(snapshot.market)
+        found = await self._known(snapshot, wishes, now)
+        if found is not None:
+            return self._shown(found, How.HIT, now)
+        if wishes.only_if_cached:
+            raise NotCached
+        older = await self._older(snapshot, wishes, now)
+        if older is not None:  # where this lane can't be asked now, ages stretch before anybody waits (6.5.6)
+            refusal = self._governor.refusal_now(snapshot.market, caller.lane, snapshot.weight, paced=True)
+            if refusal is not None:
+                return self._shown(older, How.HIT, now, marked=True)
+        how = self._why(snapshot, wishes, older)
+        try:
+            shared = await self._fetch(snapshot, wishes, now, Turn(caller.lane, deadline_s, caller.name))
+        except (CannotAsk, AskFailed):
+            stand_in = await self._stand_in(snapshot, wishes)
+            if stand_in is None:
+                raise
+            return stand_in
+        arrived, now = now, self._clocks.now(snapshot.market)
+        found = await self._known(snapshot, wishes, arrived)
+        if found is not None:
+            return self._shown(found, how, now, collapsed=shared)
+        stand_in = await self._stand_in(snapshot, wishes)
+        if stand_in is None:  # what came is older than it may be: by its Age there is nothing newer
+            raise BrokenBody("no-progress", snapshot.endpoint.path)
+        return stand_in
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        await self._fetches.aclose()
+
+    async def _known(self, snapshot: Snapshot, wishes: Wishes, arrived: Instant) -> _Found | None:
+        """What is held and as fresh as it was to be when the question arrived."""
+        return await self._held(snapshot, lambda ttl_ms: _floor(wishes, wishes.allowed_ms(ttl_ms), arrived))
+
+    async def _older(self, snapshot: Snapshot, wishes: Wishes, now: Instant) -> _Found | None:
+        """What is held and may be shown, marked, where Binance can't be asked."""
+        most_ms = int(self._policy.max_stale_s * 1000)
+        return await self._held(
+            snapshot, lambda ttl_ms: _floor(wishes, wishes.stretched_ms(ttl_ms, max(most_ms, ttl_ms)), now)
+        )
+
+    async def _held(self, snapshot: Snapshot, floor_ms: _FloorOf) -> _Found | None:
+        """The newer of its own body and the list it is an element of, if as-of at least `floor_ms(its TTL)`."""
+        ttl_ms = int(self.ttl_s(snapshot) * 1000)
+        own = self.bodies.held(snapshot)
+        whole = snapshot.whole() if snapshot.named else None
+        held = self.bodies.held(whole) if whole is not None else None
+        if whole is not None and held is not None and (own is None or held.as_of_ms > own.as_of_ms):
+            part_ttl_ms = int(self.ttl_s(whole) * 1000) if held.for_parts else ttl_ms
+            if held.as_of_ms >= floor_ms(part_ttl_ms):
+                as_of_ms = held.as_of_ms
+                element = await self.bodies.element(whole, held, snapshot)
+                if element is not None:
+                    return _Found(element, as_of_ms, part_ttl_ms)
+        if own is None or own.as_of_ms < floor_ms(ttl_ms):
+            return None
+        as_of_ms = own.as_of_ms
+        body = await self.bodies.body(snapshot)
+        return None if body is None else _Found(body, as_of_ms, ttl_ms)
+
+    async def _fetch(self, snapshot: Snapshot, wishes: Wishes, arrived: Instant, turn: Turn) -> bool:
+        """Have it read, or the list it is an element of where that is cheaper; whether it was somebody else's."""
+        whole = self._cheaper(snapshot)
+        if whole is not None:
+            try:
+                return await self._land(whole, wishes, arrived, turn, "list")
+            except CannotAsk:  # the list may be too dear where a single question is not
+                if self._governor.refusal_now(snapshot.market, turn.lane, snapshot.weight) is not None:
+                    raise
+        return await self._land(snapshot, wishes, arrived, turn, "snapshot")
+
+    async def _land(self, snapshot: Snapshot, wishes: Wishes, arrived: Instant, turn: Turn, reason: str) -> bool:
+        floor_ms = _floor(wishes, wishes.allowed_ms(int(self.ttl_s(snapshot) * 1000)), arrived)
+        fetch, shared = self._fetches.join(snapshot, floor_ms, turn, reason)
+        await self._fetches.land(fetch, turn.drop_at_s)
+        return shared
+
+    async def _keep(self, fetch: Fetch, body: bytes, as_of_ms: int) -> None:
+        await self.bodies.keep(fetch.snapshot, body, as_of_ms, for_parts=fetch.reason == "list")
+
+    def _cheaper(self, snapshot: Snapshot) -> Snapshot | None:
+        """The list, where it costs no more than the single questions of this TTL together."""
+        whole = snapshot.whole() if snapshot.named else None
+        if whole is None:
+            return None
+        now_s = self._clock.now()
+        since_s = now_s - self.ttl_s(snapshot)
+        asked = {each: at_s for each, at_s in self._singles.pop(whole, {}).items() if at_s > since_s}
+        asked[snapshot] = now_s
+        self._singles[whole] = asked
+        if len(self._singles) > _MOST_LISTS:
+            self._singles.popitem(last=False)
+        return whole if sum(each.weight for each in asked) >= whole.weight else None
+
+    async def _stand_in(self, snapshot: Snapshot, wishes: Wishes) -> Answer | None:
+        """An older answer within the caller's limits, with the mark where it is past its TTL."""
+        now = self._clocks.now(snapshot.market)
+        older = await self._older(snapshot, wishes, now)
+        if older is None:
+            return None
+        return self._shown(older, How.HIT, now, marked=older.as_of_ms + older.ttl_ms < now.ms)
+
+    def _why(self, snapshot: Snapshot, wishes: Wishes, older: _Found | None) -> How:
+        if older is None and self.bodies.held(snapshot) is None:
+            return How.MISS
+        return How.REQUESTED if wishes.no_cache or wishes.min_as_of_ms is not None else How.REFRESHED
+
+    def _shown(self, found: _Found, how: How, now: Instant, *, collapsed: bool = False, marked: bool = False) -> Answer:
+        until_ms = found.as_of_ms + found.ttl_ms
+        return Answer(
+            body=found.body,
+            as_of_ms=min(found.as_of_ms, now.ms),
+            lifetime_s=found.ttl_ms / 1000,
+            stands_until_ms=-1 if marked else until_ms,
+            how=how,
+            collapsed=collapsed,
+            marked=marked,
+            settled=False,
+            immutable=False,
+        )
+
+
+def _floor(wishes: Wishes, allowed_ms: int, at: Instant) -> int:
+    """Least as-of for an age of `allowed_ms` at that moment; a moment ahead of our clock can only mean now."""
+    return min(at.ms, max(at.ms - allowed_ms, wishes.min_as_of_ms or 0))
+
+
+def _names(snapshot: Snapshot, parameter: str) -> tuple[str, ...]:
+    if parameter in {"symbol", "symbols"}:
+        return snapshot.named if snapshot.value(parameter) else ()
+    value = snapshot.value(parameter)
+    return (value,) if value else ()

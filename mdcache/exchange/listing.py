@@ -1,0 +1,185 @@
+"""`exchangeInfo` as a body that can be cut: the whole list, or the symbols a question names, as Binance answers.
+
+Source: rest-api.md, GET /api/v3/exchangeInfo. Futures ignore their query (measured 2026-09-15).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from mdcache.errors import BrokenBody
+from mdcache.exchange import refusals
+from mdcache.exchange.endpoints import Endpoint, Flat, Kind, Parameter
+from mdcache.exchange.markets import Market
+from mdcache.exchange.parameters import name, parameters
+
+_FLAGS = ("true", "false")
+_STATUSES = ("TRADING", "HALT", "BREAK")
+_DEFAULT_PERMISSIONS = frozenset({"SPOT", "MARGIN", "LEVERAGED"})  # rest-api.md: what no `permissions` means
+
+# Answered from the directory's lists, so not among the snapshots; here for the tables that show every path.
+INFO_ENDPOINTS = (
+    Endpoint(
+        Market.SPOT,
+        "/api/v3/exchangeInfo",
+        Flat(20),
+        (
+            Parameter("symbol", Kind.SYMBOL),
+            Parameter("symbols", Kind.SYMBOLS),
+            Parameter("permissions", Kind.TEXT),
+            Parameter("showPermissionSets", Kind.CHOICE, default="true", choices=_FLAGS),
+            Parameter("symbolStatus", Kind.CHOICE, choices=_STATUSES),
+        ),
+        one_of=("symbol", "symbols", "permissions"),
+    ),
+    Endpoint(Market.USDM, "/fapi/v1/exchangeInfo", Flat(1)),
+    Endpoint(Market.COINM, "/dapi/v1/exchangeInfo", Flat(1)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which symbols a question wants (empty: all), and whether with their permission sets."""
+
+    names: tuple[str, ...] = ()
+    permissions: frozenset[str] = frozenset()
+    status: str = ""
+    sets: bool = True
+
+    @property
+    def everything(self) -> bool:
+        """Nothing is left out of the list."""
+        return not (self.names or self.permissions or self.status)
+
+    @property
+    def beyond(self) -> bool:
+        """It wants symbols that the plain list leaves out: those of other permissions only."""
+        return not self.permissions <= _DEFAULT_PERMISSIONS
+
+
+class _Symbol(msgspec.Struct):
+    symbol: str
+    status: str = ""
+    permissionSets: list[list[str]] = []  # noqa: N815  Binance's name
+    permissions: list[str] = []
+
+
+_whole = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+_symbol = msgspec.json.Decoder(_Symbol)
+_words = msgspec.json.Decoder(list[str])
+
+
+class Listing:
+    """One `exchangeInfo`, cut at its clock and at its symbols. Raises `BrokenBody` where it is none."""
+
+    def __init__(self, body: bytes) -> None:
+        try:
+            parts = _whole.decode(body)
+            symbols = parts["symbols"]
+        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
+            raise BrokenBody("not-exchange-info", type(error).__name__) from error
+        self._symbols = bytes(symbols)
+        self._before, self._between, self._after = _cut([(key, bytes(raw)) for key, raw in parts.items()])
+        self._entries: list[tuple[_Symbol, msgspec.Raw]] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory, but for the index of its symbols."""
+        return len(self._symbols) + len(self._before) + len(self._between) + len(self._after)
+
+    def lists(self, names: Iterable[str]) -> bool:
+        """Whether all of these symbols are on it."""
+        return {entry.symbol for entry, _ in self._index()}.issuperset(names)
+
+    def body(self, time_ms: int, selection: Selection) -> bytes:
+        """The answer to `selection` at exchange time `time_ms`; a name that is not listed is refused."""
+        symbols = self._symbols
+        if not selection.everything:
+            chosen = [raw for entry, raw in self._index() if _wanted(entry, selection)]
+            if len(chosen) < len(selection.names):
+                raise refusals.bad_symbol()
+            symbols = b"[%b]" % b",".join(chosen)
+        return b"%b%d%b%b%b" % (self._before, time_ms, self._between, symbols, self._after)
+
+    def _index(self) -> list[tuple[_Symbol, msgspec.Raw]]:
+        """The symbols one by one; made at the first question for some of them."""
+        if self._entries is None:
+            try:
+                self._entries = [(_symbol.decode(raw), raw) for raw in _list.decode(self._symbols)]
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise BrokenBody("not-exchange-info", type(error).__name__) from error
+        return self._entries
+
+
+def select(query: str) -> Selection:
+    """What a question to spot's `exchangeInfo` wants, or the `Refusal` Binance would give."""
+    endpoint = INFO_ENDPOINTS[0]
+    known = {each.name for each in endpoint.parameters}
+    sent = parameters(query, None)
+    if unknown := len(sent.keys() - known):
+        raise refusals.unread(len(sent) - unknown, len(sent))
+    chosen = [each for each in endpoint.one_of if each in sent]
+    if len(chosen) > 1 or ("symbolStatus" in sent and chosen and chosen != ["permissions"]):
+        raise refusals.combination()
+    sets = sent.get("showPermissionSets", "true").lower()
+    if sets not in _FLAGS:
+        raise refusals.bad_choice("showPermissionSets")
+    status = sent.get("symbolStatus", "")
+    if status and status not in _STATUSES:
+        raise refusals.bad_choice("symbolStatus")
+    names = _words_of(sent["symbols"], "symbols") if "symbols" in sent else []
+    if len(set(names)) < len(names):
+        raise refusals.repeated_symbol()
+    if "symbol" in sent:
+        names = [sent["symbol"]]
+    permissions = _permissions(sent["permissions"]) if "permissions" in sent else frozenset()
+    return Selection(
+        tuple(name(each, chosen[0], spot=True) for each in names), permissions, status, sets=sets == "true"
+    )
+
+
+def _permissions(value: str) -> frozenset[str]:
+    return frozenset(_words_of(value, "permissions") if value.startswith("[") else [value])
+
+
+def _words_of(value: str, parameter: str) -> list[str]:
+    try:
+        found = _words.decode(value)
+    except (msgspec.MsgspecError, UnicodeError):
+        found = []
+    if not found:
+        raise refusals.bad_json(parameter)
+    return found
+
+
+def _wanted(entry: _Symbol, selection: Selection) -> bool:
+    if selection.names and entry.symbol not in selection.names:
+        return False
+    if selection.status and entry.status != selection.status:
+        return False
+    return not selection.permissions or _permitted(entry, selection.permissions)
+
+
+def _permitted(entry: _Symbol, permissions: frozenset[str]) -> bool:
+    return not permissions.isdisjoint(entry.permissions) or any(
+        not permissions.isdisjoint(each) for each in entry.permissionSets
+    )
+
+
+def _cut(fields: list[tuple[str, bytes]]) -> tuple[bytes, bytes, bytes]:
+    """The bytes before `serverTime`'s value, from there to the symbols' list, and after it."""
+    order = [key for key, _ in fields]
+    if "serverTime" not in order or order.index("serverTime") > order.index("symbols"):
+        raise BrokenBody("not-exchange-info", "no serverTime before the symbols")
+    pieces = [b"", b"", b""]
+    at = 0
+    for index, (key, raw) in enumerate(fields):
+        pieces[at] += b'%b"%b":' % (b"," if index else b"{", key.encode())
+        if key in {"serverTime", "symbols"}:
+            at += 1
+        else:
+            pieces[at] += raw
+    pieces[2] += b"}"
+    return pieces[0], pieces[1], pieces[2]

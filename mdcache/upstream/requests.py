@@ -1,0 +1,23 @@
+"""How many requests of a counted path may still be sent: Binance limits some by number, not by weight."""
+
+from collections import deque
+
+from mdcache.exchange.limits import RequestBucket
+
+
+class Requests:
+    """Our share of one bucket. Whether Binance's window is fixed or slides is not known: a sliding one keeps both."""
+
+    def __init__(self, bucket: RequestBucket, share: float) -> None:
+        self._window_s = bucket.window_s
+        self._most = max(1, int(bucket.requests * share))
+        self._sent_s: deque[float] = deque()
+
+    def take(self, now_s: float) -> float:
+        """Count one sent at `now_s` and return 0; or, where that would be one too many, the seconds until it fits."""
+        while self._sent_s and self._sent_s[0] <= now_s - self._window_s:
+            self._sent_s.popleft()
+        if len(self._sent_s) >= self._most:
+            return self._sent_s[0] + self._window_s - now_s
+        self._sent_s.append(now_s)
+        return 0.0
