@@ -4,9 +4,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-PYTHON = "python"
-NODE = "node"
-
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -16,7 +13,6 @@ class Client:
     package: str
     script: str
     kind: Literal["python", "node"] = "python"
-    module: str | None = None
 
 
 CLIENTS = (
@@ -24,26 +20,26 @@ CLIENTS = (
     Client("python-binance async", "python-binance", "python_binance_async.py"),
     Client("ccxt", "ccxt", "ccxt_sync.py"),
     Client("ccxt async", "ccxt", "ccxt_async.py"),
-    Client("binance-connector", "binance-connector", "binance_connector.py"),
-    Client("binance-futures-connector", "binance-futures-connector", "binance_futures_connector.py"),
-    Client("binance-sdk-spot", "binance-sdk-spot", "binance_sdk_spot.py"),
+    Client("binance-connector", "binance-connector", "spot_connector.py"),
+    Client("binance-futures-connector", "binance-futures-connector", "futures_connector.py"),
+    Client("binance-sdk-spot", "binance-sdk-spot", "spot_sdk.py"),
     Client(
         "binance-sdk-derivatives-trading-usds-futures",
         "binance-sdk-derivatives-trading-usds-futures",
-        "binance_sdk_usds_futures.py",
+        "usds_futures_sdk.py",
     ),
     Client(
         "binance-sdk-derivatives-trading-coin-futures",
         "binance-sdk-derivatives-trading-coin-futures",
-        "binance_sdk_coin_futures.py",
+        "coin_futures_sdk.py",
     ),
     Client("freqtrade download-data", "freqtrade", "freqtrade_download.py"),
     Client("unicorn-binance-rest-api", "unicorn-binance-rest-api", "unicorn_binance.py"),
     Client("nautilus_trader", "nautilus_trader", "nautilus.py"),
-    Client("npm binance", "binance", "binance.mjs", "node"),
-    Client("npm binance-api-node", "binance-api-node", "binance_api_node.mjs", "node"),
-    Client("npm ccxt", "ccxt", "ccxt.mjs", "node"),
-    Client("npm @binance/connector", "@binance/connector", "connector.mjs", "node"),
+    Client("npm binance", "binance", "npm_binance.mjs", "node"),
+    Client("npm binance-api-node", "binance-api-node", "npm_binance_api_node.mjs", "node"),
+    Client("npm ccxt", "ccxt", "npm_ccxt.mjs", "node"),
+    Client("npm @binance/connector", "@binance/connector", "npm_connector.mjs", "node"),
 )
 
 

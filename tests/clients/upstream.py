@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 import httpx
 
-_TAIL_ROWS = 10  # a tail is the open candle and what has not settled yet: a few rows
+_TAIL_ROWS = 100  # the least page there is in price: a tail read brings no more
 _MINUTE_MS = 60_000
 _SORTS = {"exchangeInfo": "listings", "time": "clock", "ping": "clock"}
 

@@ -48,7 +48,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, str | int | float | bool | None):
         return value
-    for name in ("to_dict", "model_dump"):
+    for name in ("to_dict", "model_dump"):  # pydantic, in the official packages
         if hasattr(value, name):
             return plain(getattr(value, name)())
     if hasattr(value, "__struct_fields__"):
