@@ -5,29 +5,39 @@ The control's offsets, late rows and revisions are part of the exchange's state 
 
 from collections.abc import Callable, Mapping
 
-from mdcache.sim import listing, recorded
+from mdcache.sim import listing
 from mdcache.sim.book import Book
 from mdcache.sim.config import Market, SimConfig
 from mdcache.sim.control import Control, Revision
+from mdcache.sim.listings import Listings
+from mdcache.sim.marketdata import MarketData
 from mdcache.sim.printing import in_microseconds
 from mdcache.sim.questions import Question, parse, read, time_unit
+from mdcache.sim.recorded import RecordedSeries
 from mdcache.sim.refusals import Refusal, unread
-from mdcache.sim.routes import KlineKind, Route
+from mdcache.sim.routes import Endpoint, KlineKind, Route
 from mdcache.sim.series import View
-from mdcache.sim.world import default_world
 
+PLAIN: frozenset[Endpoint] = frozenset({"ping", "time", "exchangeInfo"})  # no market data
 _BY_PAIR: frozenset[KlineKind] = frozenset({"continuousKlines", "indexPriceKlines"})
 
 
 class Answers:
     """Answers to questions on known paths."""
 
-    def __init__(self, config: SimConfig, control: Control) -> None:
+    def __init__(
+        self,
+        config: SimConfig,
+        control: Control,
+        listings: Listings,
+        recorded: Mapping[tuple[str, str], RecordedSeries],
+    ) -> None:
         self._config = config
         self._control = control
-        self._recorded = recorded.load(config.rows_dir) if config.rows_dir else {}
-        symbols = default_world() if config.symbols is None else config.symbols
-        self._book = Book(config, recorded.with_recorded(symbols, self._recorded.items()))
+        self._listings = listings
+        self._recorded = recorded
+        self._book = Book(config, listings)
+        self._market_data = MarketData(self._book)
 
     def prepare(
         self, route: Route, path: str, query: str, headers: Mapping[str, str], at_ms: int
@@ -36,6 +46,9 @@ class Answers:
         if route.kind is not None:
             question = read(route, route.kind, query, headers, lambda name: self._known(route, name, at_ms), at_ms)
             return question if isinstance(question, Refusal) else lambda: self._rows(path, question, at_ms)
+        if route.endpoint not in PLAIN:
+            body = self._market_data.answer(route, query, headers, at_ms)
+            return body if isinstance(body, Refusal) else lambda: body
         shown = at_ms + self._control.time_offset_ms
         if route.market == "spot":
             micros = time_unit(headers)
@@ -53,7 +66,7 @@ class Answers:
                 return self._info(route.market, query, at_ms, shown)
 
     def _info(self, market: Market, query: str, at_ms: int, shown: int) -> Refusal | Callable[[], bytes]:
-        specs = self._book.visible(market, at_ms)
+        specs = self._listings.visible(market, at_ms)
         if market == "spot":
             body = listing.spot_info(self._config, specs, query, at_ms, shown)
             return body if isinstance(body, Refusal) else lambda: body

@@ -9,6 +9,7 @@ from typing import Literal
 
 Market = Literal["spot", "usdm", "coinm"]
 Family = Literal["spot", "futures"]
+Bucket = Literal["funding", "statistics"]  # requests counted apart from the weight: BINANCE 3.1
 MARKETS: tuple[Market, ...] = ("spot", "usdm", "coinm")
 
 DAY_MS = 86_400_000
@@ -90,15 +91,17 @@ class SymbolSpec:
 class SimConfig:
     """One simulated exchange. `symbols=None` is the default world (`world.py`).
 
-    Limits are weight a UTC minute and address. `strikes_to_ban`: how many requests after the first 429 of a
-    minute turn it into a ban; bans last `first_ban_s`, doubling up to `longest_ban_s`.
-    `futures_weights` chooses between BINANCE 1.4's two tables. `spot_refusals_cost`: whether a spot 4xx
-    costs its weight (unverified; on futures it does, as measured).
+    Limits are weight a UTC minute and address, but for two that count requests in five minutes.
+    `strikes_to_ban`: how many requests after the first 429 of a minute turn it into a ban; bans last
+    `first_ban_s`, doubling up to `longest_ban_s`. `futures_weights` chooses between BINANCE 1.4's two tables.
+    `spot_refusals_cost`: whether a spot 4xx costs its weight (unverified; on futures it does, as measured).
     """
 
     seed: int = 1
     spot_limit: int = 6000  # since 2023-08-25: CHANGELOG.md of binance-spot-api-docs
     futures_limit: int = 2400  # fapi exchangeInfo, live 2026-09; shared by dapi since 2026-06-30
+    funding_limit: int = 500  # requests in 5 minutes, fundingRate with fundingInfo: their fapi pages
+    statistics_limit: int = 1000  # requests in 5 minutes, /futures/data/*: derivatives change log 2023-10-19
     futures_weights: Literal["documented", "measured"] = "documented"
     strikes_to_ban: int = 3
     first_ban_s: int = 120  # rest-api.md, IP Limits: bans scale from 2 minutes ...
@@ -113,3 +116,7 @@ class SimConfig:
     def limit(self, family: Family) -> int:
         """The family's weight limit a minute."""
         return self.spot_limit if family == "spot" else self.futures_limit
+
+    def requests(self, bucket: Bucket) -> int:
+        """A bucket's limit of requests in five minutes."""
+        return self.funding_limit if bucket == "funding" else self.statistics_limit

@@ -10,8 +10,9 @@ from decimal import Decimal
 from random import Random
 from typing import Literal
 
-from mdcache.sim.config import Family
+from mdcache.sim.config import Family, Market, SymbolSpec
 from mdcache.sim.faults import Fault
+from mdcache.sim.listings import Listings
 from mdcache.sim.meter import Meter
 from mdcache.sim.routes import ROUTES
 
@@ -54,8 +55,17 @@ class WeightHeader:
 class Control:
     """Levers and gauges; each method says what it changes, `reset` undoes all of it."""
 
-    def __init__(self, meter: Meter, *, seed: int, now_ms: Callable[[], int], on_reset: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        listings: Listings,
+        *,
+        seed: int,
+        now_ms: Callable[[], int],
+        on_reset: Callable[[], None],
+    ) -> None:
         self._meter = meter
+        self._listings = listings
         self._seed = seed
         self._now_ms = now_ms
         self._on_reset = on_reset
@@ -146,7 +156,7 @@ class Control:
             self._late.pop(symbol, None)
 
     def set_replicas(self, lags_ms: Sequence[int], *, mode: Literal["alternate", "random"] = "alternate") -> None:
-        """Answer kline questions from replicas so far behind, in turn or at random; `[0]` ends it."""
+        """Answer klines and other market data from replicas so far behind, in turn or at random; `[0]` ends it."""
         if not lags_ms or min(lags_ms) < 0:
             raise ValueError("lags are milliseconds, none negative, one at least")
         self._lags_ms, self._lag_mode, self._asked = tuple(lags_ms), mode, 0
@@ -164,9 +174,51 @@ class Control:
         """Let `/time` (and `serverTime` of `exchangeInfo`) be wrong by so much."""
         self.time_offset_ms = milliseconds
 
+    def list_symbol(
+        self,
+        market: Market,
+        symbol: str,
+        *,
+        listed_ms: int | None = None,
+        contract_type: str = "PERPETUAL",
+        price: str = "1",
+        price_decimals: int = 4,
+        trades_per_day: int = 50_000,
+    ) -> None:
+        """Name a new symbol from now on; it trades from `listed_ms` on (default: now; earlier: it has a past)."""
+        now_ms = self._now_ms()
+        futures = market != "spot"
+        spec = SymbolSpec(
+            market,
+            symbol,
+            now_ms if listed_ms is None else listed_ms,
+            announced_ms=now_ms,
+            pair=symbol.partition("_")[0] if futures else None,
+            contract_type=contract_type if futures else None,
+            price=price,
+            price_decimals=price_decimals,
+            quantity_decimals=0 if market == "coinm" else 1,
+            trades_per_day=trades_per_day,
+        )
+        self._listings.add(spec, now_ms)
+
+    def halt(self, market: Market, symbol: str, *, status: str | None = None) -> None:
+        """Stop trading in a symbol, which then shows `status` (default: BREAK on spot, SETTLING on futures)."""
+        shown = status or ("BREAK" if market == "spot" else "SETTLING")
+        self._listings.halt(market, symbol, self._now_ms(), status=shown)
+
+    def delist(self, market: Market, symbol: str) -> None:
+        """Take a symbol off the list."""
+        self._listings.delist(market, symbol, self._now_ms())
+
+    def relist(self, market: Market, symbol: str) -> None:
+        """Let a halted or delisted symbol trade again."""
+        self._listings.relist(market, symbol, self._now_ms())
+
     def reset(self) -> None:
         """Undo everything above and forget weights, bans and the log."""
         self._restore()
+        self._listings.reset()
         self._meter.reset()
         self._on_reset()
 
@@ -196,7 +248,7 @@ class Control:
         return None
 
     def next_lag_ms(self) -> int:
-        """How far behind the replica is that answers the next kline question."""
+        """How far behind the replica is that answers the next question about market data."""
         self._asked += 1
         if self._lag_mode == "random":
             return self._random.choice(self._lags_ms)

@@ -33,6 +33,10 @@ _ACTIONS: dict[str, Callable[..., object]] = {
     "weight_header": Control.weight_header,
     "skew_date": Control.skew_date,
     "offset_time": Control.offset_time,
+    "list": Control.list_symbol,
+    "halt": Control.halt,
+    "delist": Control.delist,
+    "relist": Control.relist,
     "reset": Control.reset,
 }
 

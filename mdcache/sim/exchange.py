@@ -6,15 +6,17 @@ transport faults are told in the reply, for the caller to act out.
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mdcache.sim.answers import Answers
+from mdcache.sim import recorded
+from mdcache.sim.answers import PLAIN, Answers
 from mdcache.sim.config import Family, Market, SimConfig, family_of
 from mdcache.sim.control import Control
 from mdcache.sim.faults import (
     EDGE_FAULTS,
     GARBAGE_GZIP,
     HTML_TYPE,
+    LISTS_FAULTS,
     NOT_A_REPLY,
     ROWS_FAULTS,
     STATUS_FAULTS,
@@ -23,11 +25,13 @@ from mdcache.sim.faults import (
     Fault,
     gzip_bomb,
     huge,
+    spoil_list,
     spoil_rows,
 )
-from mdcache.sim.meter import Meter, Verdict
+from mdcache.sim.listings import Listings
+from mdcache.sim.meter import BUCKET_MINUTES, Meter, Verdict
 from mdcache.sim.questions import parse
-from mdcache.sim.refusals import RESTRICTED, Refusal, banned, too_many, unknown_path
+from mdcache.sim.refusals import RESTRICTED, Refusal, banned, too_many
 from mdcache.sim.replies import (
     EDGE_HEADERS,
     JSON_TYPE,
@@ -37,17 +41,10 @@ from mdcache.sim.replies import (
     usage_headers,
     usual_headers,
 )
-from mdcache.sim.routes import ROUTES, Route, market_of, weight
-
-_NOT_FOUND_PAGE = b"<html><body><h2>404 Not found</h2></body></html>"  # CHANGELOG.md 2023-12-04
-_UNKNOWN_FUTURES_WEIGHT = 1
-_BUSY = {
-    "spot": Refusal(-1000, "An unknown error occurred while processing the request.", 500),
-    "futures": Refusal(-1001, "Internal error; unable to process your request. Please try again.", 500),
-}
-_UNAVAILABLE = Refusal(
-    -1008, "Server is currently overloaded with other requests. Please try again in a few minutes.", 503
-)
+from mdcache.sim.routes import ROUTES, Route, is_keyed, market_of
+from mdcache.sim.troubles import key_refusal, status_refusal, unknown
+from mdcache.sim.weights import UNKNOWN_FUTURES_WEIGHT, weight
+from mdcache.sim.world import default_world
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +70,12 @@ class Exchange:
         self._meter = Meter(self.config)
         self.log: deque[LogEntry] = deque(maxlen=self.config.log_size)
         self.counts: Counter[tuple[str, int]] = Counter()  # requests by path and status
-        self.control = Control(self._meter, seed=self.config.seed, now_ms=now_ms, on_reset=self._forget)
-        self._answers = Answers(self.config, self.control)
+        rows = recorded.load(self.config.rows_dir) if self.config.rows_dir else {}
+        symbols = default_world() if self.config.symbols is None else self.config.symbols
+        listings = Listings(recorded.with_recorded(symbols, rows.items()))
+        seed = self.config.seed
+        self.control = Control(self._meter, listings, seed=seed, now_ms=now_ms, on_reset=self._forget)
+        self._answers = Answers(self.config, self.control, listings, rows)
         self._served = 0
 
     def now_ms(self) -> int:
@@ -119,7 +120,7 @@ class Exchange:
         """The body for a question at a moment, from a replica `lag_ms` behind: no weight, fault or log."""
         route = ROUTES.get(path)
         if route is None:
-            return self._unknown("GET", path, headers or {})[1]
+            return unknown("GET", path, headers or {})[1]
         answer = self._answers.prepare(route, path, query, headers or {}, at_ms - lag_ms)
         return answer.body() if isinstance(answer, Refusal) else answer()
 
@@ -140,31 +141,34 @@ class Exchange:
         route = ROUTES.get(path) if method in {"GET", "HEAD"} else None
         answer: Refusal | Callable[[], bytes] | None = None
         if route is not None:
-            lag = self.control.next_lag_ms() if route.endpoint == "klines" else 0
+            lag = 0 if route.endpoint in PLAIN else self.control.next_lag_ms()
             answer = self._answers.prepare(route, path, query, headers, now - lag)
         cost = self._cost(family, route, query, refused=isinstance(answer, Refusal))
-        verdict = self._meter.charge(family, client, cost, now)
+        verdict = self._meter.charge(family, client, cost, now, route.bucket if route else None)
+        verdict = replace(verdict, used=_told(route, verdict.used, cost))
         if verdict.outcome != "go":
             return self._stopped(market, client, verdict, now), 0 if verdict.outcome == "banned" else cost
         if fault is not None and fault.kind in STATUS_FAULTS:
-            return self._status_fault(market, client, fault, verdict, now), cost
-        if route is None:
-            status, body, kind = self._unknown(method, path, headers)
-            return self._reply(market, status, body, now, verdict.used, kind=kind), cost
+            refusal, wait = status_refusal(fault, family, client, self.config, now)
+            return self._refused(market, refusal, now, verdict.used, wait), cost
         if isinstance(answer, Refusal):
-            return self._reply(market, answer.status, answer.body(), now, verdict.used), cost
-        body = answer() if answer is not None else b""
+            return self._refused(market, answer, now, verdict.used), cost
+        if route is None or answer is None:
+            if is_keyed(path):
+                return self._refused(market, key_refusal(headers), now, verdict.used), cost
+            status, body, kind = unknown(method, path, headers)
+            return self._reply(market, status, body, now, verdict.used, kind=kind), cost
+        body = answer()
         if fault is not None:
             return self._spoilt(fault, route, path, query, body, now, verdict.used), cost
         return self._reply(market, 200, body, now, verdict.used), cost
 
     def _cost(self, family: Family, route: Route | None, query: str, *, refused: bool) -> int:
         if route is None:
-            return 0 if family == "spot" else _UNKNOWN_FUTURES_WEIGHT
+            return 0 if family == "spot" else UNKNOWN_FUTURES_WEIGHT
         if refused and family == "spot" and not self.config.spot_refusals_cost:
             return 0
-        limit = dict(parse(query)).get("limit") if route.endpoint == "klines" else None
-        return weight(route, limit, self.config.futures_weights)
+        return weight(route, query, self.config.futures_weights)
 
     def _reply(
         self, market: Market, status: int, body: bytes, now: int, used: int | None, *, kind: str | None = None,
@@ -181,29 +185,22 @@ class Exchange:
         )
         return Reply(status, headers, body)
 
+    def _refused(
+        self, market: Market, refusal: Refusal, now: int, used: int | None, wait_s: int | None = None
+    ) -> Reply:
+        more = () if wait_s is None else (("Retry-After", str(wait_s)),)
+        return self._reply(market, refusal.status, refusal.body(), now, used, more=more)
+
     def _stopped(self, market: Market, client: str, verdict: Verdict, now: int) -> Reply:
         """The 429 or 418 of the limiter."""
         family = family_of(market)
-        if verdict.until_ms is None:
+        if verdict.until_ms is not None:
+            return self._refused(market, banned(family, client, verdict.until_ms), now, None, verdict.retry_after_s)
+        if verdict.bucket is None:
             refusal = too_many(family, client, self.config.limit(family))
         else:
-            refusal = banned(family, client, verdict.until_ms)
-        used = verdict.used if verdict.until_ms is None else None
-        return self._reply(market, refusal.status, refusal.body(), now, used, more=_retry_after(verdict.retry_after_s))
-
-    def _status_fault(self, market: Market, client: str, fault: Fault, verdict: Verdict, now: int) -> Reply:
-        family = family_of(market)
-        wait = fault.retry_after_s
-        match fault.kind:
-            case "429":
-                refusal = too_many(family, client, self.config.limit(family))
-            case "418":
-                refusal = banned(family, client, now + 1000 * (self.config.first_ban_s if wait is None else wait))
-            case "500":
-                refusal, wait = _BUSY[family], None
-            case _:
-                refusal, wait = _UNAVAILABLE, None
-        return self._reply(market, refusal.status, refusal.body(), now, verdict.used, more=_retry_after(wait))
+            refusal = too_many(family, client, self.config.requests(verdict.bucket), f"{BUCKET_MINUTES} minutes")
+        return self._refused(market, refusal, now, verdict.used, verdict.retry_after_s)
 
     def _edge(self, fault: Fault, now: int) -> Reply:
         """What is answered in front of Binance: the firewall's page, or the region's refusal."""
@@ -212,12 +209,16 @@ class Exchange:
             return Reply(451, (("Content-Type", "application/json"), date, *EDGE_HEADERS), RESTRICTED.body())
         return Reply(403, (("Content-Type", HTML_TYPE), date, *EDGE_HEADERS), WAF_PAGE)
 
-    def _spoilt(self, fault: Fault, route: Route, path: str, query: str, body: bytes, now: int, used: int) -> Reply:
+    def _spoilt(
+        self, fault: Fault, route: Route, path: str, query: str, body: bytes, now: int, used: int | None
+    ) -> Reply:
         """A good reply, spoilt in its body; transport faults leave it whole."""
         more: Headers = ()
         kind = None
         if fault.kind in ROWS_FAULTS and route.endpoint == "klines":
             body = spoil_rows(fault.kind, body, lambda: self._other_interval(path, query, now))
+        elif fault.kind in LISTS_FAULTS:
+            body = spoil_list(fault.kind, body)
         elif fault.kind == "html":
             body, kind = NOT_A_REPLY, HTML_TYPE
         elif fault.kind == "huge":
@@ -234,17 +235,19 @@ class Exchange:
         other = "1m" if asked != "1m" else "5m"
         return self.truth(path, query.replace(f"interval={asked}", f"interval={other}"), at_ms=now)
 
-    def _unknown(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes, str | None]:
-        """(status, body, content type) for a path that does not exist."""
-        if path.startswith(("/fapi/", "/dapi/", "/futures/")):
-            return 404, unknown_path(method, path).body(), None
-        accepted = next((value for name, value in headers.items() if name.lower() == "accept"), "")
-        return (404, _NOT_FOUND_PAGE, HTML_TYPE) if HTML_TYPE in accepted else (404, b"", None)
-
     def _forget(self) -> None:
         self.log.clear()
         self.counts.clear()
 
 
-def _retry_after(seconds: int | None) -> Headers:
-    return () if seconds is None else (("Retry-After", str(seconds)),)
+def _told(route: Route | None, used: int | None, cost: int) -> int | None:
+    """The usage as the header of a path tells it; where it is wrong, it knows of this request alone."""
+    match route.usage if route is not None else "shown":
+        case "absent":
+            return None
+        case "minus_one":
+            return -1
+        case "own":
+            return cost
+        case _:
+            return used

@@ -14,7 +14,7 @@ EdgeFault = Literal["403", "451"]  # answered before Binance's counters see the 
 StatusFault = Literal["429", "418", "500", "503"]
 TransportFault = Literal["timeout", "drop", "truncate"]
 BodyFault = Literal["html", "garbage_gzip", "gzip_bomb", "huge"]  # any body
-RowsFault = Literal[  # bodies that are lists of rows; others pass untouched
+RowsFault = Literal[  # lists of klines; of other lists those in LISTS_FAULTS; the rest passes untouched
     "object", "columns", "more_columns", "numbers", "nan", "crossed", "outside", "disorder", "doubled", "empty",
     "interval",
 ]  # fmt: skip
@@ -24,6 +24,7 @@ STATUS_FAULTS: frozenset[str] = frozenset(get_args(StatusFault))
 TRANSPORT_FAULTS: frozenset[str] = frozenset(get_args(TransportFault))
 BODY_FAULTS: frozenset[str] = frozenset(get_args(BodyFault))
 ROWS_FAULTS: frozenset[str] = frozenset(get_args(RowsFault))
+LISTS_FAULTS: frozenset[str] = frozenset({"object", "disorder", "doubled", "empty"})  # strike any list
 FAULT_KINDS = EDGE_FAULTS | STATUS_FAULTS | TRANSPORT_FAULTS | BODY_FAULTS | ROWS_FAULTS
 
 HTML_TYPE = "text/html"
@@ -94,6 +95,14 @@ def spoil_rows(kind: str, body: bytes, other: Callable[[], bytes]) -> bytes:
     if kind == "interval":
         return other()
     return json.dumps(_spoilt(kind, rows), separators=(",", ":")).encode()
+
+
+def spoil_list(kind: str, body: bytes) -> bytes:
+    """Any list made wrong (kinds: `LISTS_FAULTS`); anything else unchanged."""
+    found = json.loads(body)
+    if not isinstance(found, list):
+        return body
+    return json.dumps(_spoilt(kind, found), separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _spoilt(kind: str, rows: list[list[object]]) -> object:

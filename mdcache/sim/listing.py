@@ -1,19 +1,21 @@
 """`exchangeInfo` bodies of the three markets, in the shape of Binance's (BINANCE 3.5, 8)."""
 
 import json
+import re
 from collections.abc import Sequence
 
+from mdcache.sim.asking import SPOT_STATUSES, several
 from mdcache.sim.config import SimConfig, SymbolSpec
-from mdcache.sim.questions import parse, repeated
-from mdcache.sim.refusals import Refusal, illegal, unread
+from mdcache.sim.printing import compact
+from mdcache.sim.questions import SPOT_SYMBOL_TEXT, parse, repeated
+from mdcache.sim.refusals import BAD_STATUS, BAD_SYMBOL, NOT_BOTH, Refusal, illegal, invalid, unread
 from mdcache.sim.world import PERPETUAL_DELIVERY_MS, base_and_quote
 
 Json = dict[str, object]
 
 _SPOT_PARAMETERS = {"symbol", "symbols", "permissions", "showPermissionSets", "symbolStatus"}
-_SPOT_STATUSES = {"TRADING", "HALT", "BREAK"}
-_NOT_BOTH = Refusal(-1128, "Combination of optional parameters invalid.")
-_BAD_SYMBOL = Refusal(-1121, "Invalid symbol.")
+_PERMISSIONS = frozenset({"SPOT"})  # what every symbol here has
+_PERMISSION = re.compile(r"SPOT|MARGIN|LEVERAGED|TRD_GRP_[0-9]{3}")  # enums.md, Account and Symbol Permissions
 
 
 def spot_info(config: SimConfig, specs: Sequence[SymbolSpec], query: str, at_ms: int, time: int) -> bytes | Refusal:
@@ -22,7 +24,7 @@ def spot_info(config: SimConfig, specs: Sequence[SymbolSpec], query: str, at_ms:
     if isinstance(chosen, Refusal):
         return chosen
     permissions = dict(parse(query)).get("showPermissionSets", "true") != "false"
-    return _compact({
+    return compact({
         "timezone": "UTC",
         "serverTime": time,
         "rateLimits": [
@@ -55,57 +57,54 @@ def futures_info(config: SimConfig, specs: Sequence[SymbolSpec], at_ms: int, tim
             "assets": [_asset(asset) for asset in ("USDT", *assets)],
         }
     body["symbols"] = [_contract(spec, at_ms) for spec in specs]
-    return _compact(body)
+    return compact(body)
 
 
 def _chosen(specs: Sequence[SymbolSpec], query: str, at_ms: int) -> Sequence[SymbolSpec] | Refusal:
     """The symbols a spot query asks for."""
     sent = parse(query)
     values = dict(sent)
-    refusal = repeated(sent)
-    if refusal is None and not _SPOT_PARAMETERS.issuperset(values):
-        refusal = unread(sum(name in _SPOT_PARAMETERS for name in values), len(values))
-    if refusal is None and len({"symbol", "symbols", "permissions"} & values.keys()) > 1:
-        refusal = _NOT_BOTH
+    refusal = repeated(sent) or _refusal(values)
     if refusal is not None:
         return refusal
-    status = values.get("symbolStatus")
-    if status is not None:
-        if {"symbol", "symbols"} & values.keys():
-            return _NOT_BOTH
-        if status not in _SPOT_STATUSES:
-            return Refusal(-1122, "Invalid symbolStatus.")
-        return [spec for spec in specs if spec.status_at(at_ms) == status]
-    names = _names(values)
-    if names is None or isinstance(names, Refusal):
-        return specs if names is None else names
-    by_name = {spec.symbol: spec for spec in specs}
-    if len(set(names)) < len(names):
-        return Refusal(-1151, "Symbol is present multiple times in the list.")
-    if not by_name.keys() >= set(names):
-        return _BAD_SYMBOL
-    return [by_name[name] for name in names]
-
-
-def _names(values: dict[str, str]) -> list[str] | Refusal | None:
     if "symbol" in values:
-        if values["symbol"] != values["symbol"].upper():
-            return illegal("symbol", r"^[\w\-._&&[^a-z]]{1,50}$")
-        return [values["symbol"]]
-    if "symbols" not in values:
-        return None
-    bad = Refusal(-1135, "JSON sent for parameter 'symbols' is not valid")
+        return [spec for spec in specs if spec.symbol == values["symbol"]] or BAD_SYMBOL
+    if "symbols" in values:
+        return several(values["symbols"], tuple(specs))
+    if "permissions" in values:
+        permissions = _permissions(values["permissions"])
+        if permissions is None:
+            return invalid("permissions")
+        specs = specs if permissions & _PERMISSIONS else ()
+    status = values.get("symbolStatus")
+    return [spec for spec in specs if status in {None, spec.status_at(at_ms)}]
+
+
+def _refusal(values: dict[str, str]) -> Refusal | None:
+    """The refusal of parameters that are wrong whatever is listed."""
+    if not _SPOT_PARAMETERS.issuperset(values):
+        return unread(sum(name in _SPOT_PARAMETERS for name in values), len(values))
+    names = {"symbol", "symbols"} & values.keys()
+    if len(names) > 1 or (names and {"permissions", "symbolStatus"} & values.keys()):
+        return NOT_BOTH
+    if values.get("symbolStatus", "TRADING") not in SPOT_STATUSES:
+        return BAD_STATUS
+    if values.get("showPermissionSets", "true") not in {"true", "false"}:
+        return invalid("showPermissionSets")
+    symbol = values.get("symbol", "")
+    return illegal("symbol", SPOT_SYMBOL_TEXT) if symbol != symbol.upper() else None
+
+
+def _permissions(text: str) -> frozenset[str] | None:
+    """One permission, or a JSON list of them; `None` for anything else."""
+    if not text.startswith("["):
+        return frozenset({text}) if _PERMISSION.fullmatch(text) else None
     try:
-        names = json.loads(values["symbols"])
-    except ValueError:
-        return bad
-    if isinstance(names, list) and all(isinstance(name, str) for name in names):
-        return names
-    return bad
-
-
-def _compact(body: Json) -> bytes:
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    good = all(isinstance(name, str) and _PERMISSION.fullmatch(name) for name in names)
+    return frozenset(names) if good else None
 
 
 def _limit(kind: str, interval: str, number: int, limit: int) -> Json:
@@ -157,7 +156,7 @@ def _spot_symbol(spec: SymbolSpec, at_ms: int, *, permissions: bool) -> Json:
             {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": 5},
         ],
         "permissions": [],
-        "permissionSets": [["SPOT"]] if permissions else [],
+        "permissionSets": [sorted(_PERMISSIONS)] if permissions else [],
         "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
         "allowedSelfTradePreventionModes": ["NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"],
     }  # fmt: skip

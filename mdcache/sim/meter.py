@@ -1,5 +1,7 @@
 """Weight counters and bans: one account for each address and family, by fixed UTC minutes (BINANCE 3.2, 3.4).
 
+Buckets count requests besides the weight, by fixed five minutes of UTC; their bans are the futures family's.
+
 A step takes the moment and returns what became of the request. Requests over the limit still count.
 """
 
@@ -7,20 +9,25 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 
-from mdcache.sim.config import Family, SimConfig
+from mdcache.sim.config import Bucket, Family, SimConfig
 
 _MINUTE_MS = 60_000
+BUCKET_MINUTES = 5  # Get-Funding-Rate-History page; derivatives change log 2023-10-19
 _MOST_ADDRESSES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the limiter says: go on, too many (429) or banned (418); for how long, and the count shown."""
+    """What the limiter says: go on, too many (429) or banned (418); for how long, and the count shown.
+
+    `bucket` is set where a bucket was overdrawn, not the weight.
+    """
 
     outcome: Literal["go", "too_many", "banned"]
-    used: int
+    used: int | None
     retry_after_s: int | None = None
     until_ms: int | None = None
+    bucket: Bucket | None = None
 
 
 @dataclass(slots=True)
@@ -33,6 +40,13 @@ class _Account:
     tells_wait: bool = True
 
 
+@dataclass(slots=True)
+class _Count:
+    window: int = -1
+    requests: int = 0
+    strikes: int = 0
+
+
 class Meter:
     """All accounts of the exchange."""
 
@@ -40,8 +54,9 @@ class Meter:
         self._config = config
         self._accounts: OrderedDict[tuple[Family, str], _Account] = OrderedDict()
         self._everyone: dict[Family, tuple[int, bool]] = {}  # a ban on all addresses: until, tells the wait
+        self._counts: OrderedDict[tuple[Bucket, str], _Count] = OrderedDict()
 
-    def charge(self, family: Family, client: str, weight: int, at_ms: int) -> Verdict:
+    def charge(self, family: Family, client: str, weight: int, at_ms: int, bucket: Bucket | None = None) -> Verdict:
         """Count a request and say whether it may go on."""
         account = self._account(family, client, at_ms)
         until_ms, tells_wait = max((account.banned_until_ms, account.tells_wait), self._everyone.get(family, (0, True)))
@@ -49,12 +64,32 @@ class Meter:
             return _banned(account.used, until_ms, at_ms, tells_wait=tells_wait)
         account.used += weight
         if account.used <= self._config.limit(family):
-            return Verdict("go", account.used)
+            return self._counted(bucket, client, account, at_ms)
         account.strikes += 1
         if account.strikes > self._config.strikes_to_ban:
             return self._ban_for_strikes(account, at_ms)
         left_ms = _MINUTE_MS - at_ms % _MINUTE_MS
         return Verdict("too_many", account.used, retry_after_s=-(-left_ms // 1000))
+
+    def _counted(self, bucket: Bucket | None, client: str, account: _Account, at_ms: int) -> Verdict:
+        """Count a request that its weight lets go on in its bucket too."""
+        if bucket is None:
+            return Verdict("go", account.used)
+        count = self._count(bucket, client, at_ms)
+        count.requests += 1
+        if count.requests <= self._config.requests(bucket):
+            return Verdict("go", account.used)
+        count.strikes += 1
+        if count.strikes > self._config.strikes_to_ban:
+            count.strikes = 0
+            return self._ban_for_strikes(account, at_ms)
+        span_ms = BUCKET_MINUTES * _MINUTE_MS
+        left_ms = span_ms - at_ms % span_ms
+        return Verdict("too_many", account.used, retry_after_s=-(-left_ms // 1000), bucket=bucket)
+
+    def requests(self, bucket: Bucket, client: str, at_ms: int) -> int:
+        """The requests an address has made of a bucket in these five minutes."""
+        return self._count(bucket, client, at_ms).requests
 
     def used(self, family: Family, client: str, at_ms: int) -> int:
         """The weight an address has used in this UTC minute."""
@@ -83,6 +118,7 @@ class Meter:
         """Forget all counts and bans."""
         self._everyone.clear()
         self._accounts.clear()
+        self._counts.clear()
 
     def status(self, at_ms: int) -> list[dict[str, object]]:
         """Every account, for the control door."""
@@ -103,6 +139,15 @@ class Meter:
             for (family, client), account in self._accounts.items()
         ]
         return everyone + accounts
+
+    def _count(self, bucket: Bucket, client: str, at_ms: int) -> _Count:
+        window = at_ms // (BUCKET_MINUTES * _MINUTE_MS)
+        count = self._counts.get((bucket, client))
+        if count is None or count.window != window:
+            count = self._counts[bucket, client] = _Count(window)
+            if len(self._counts) > _MOST_ADDRESSES:
+                self._counts.popitem(last=False)
+        return count
 
     def _account(self, family: Family, client: str, at_ms: int) -> _Account:
         account = self._accounts.get((family, client))

@@ -92,6 +92,12 @@ def draws_needed(count: int) -> int:
     return 16 * count
 
 
+def singles(node: Node, draws: Sequence[int], *, scale: Scale) -> list[Node]:
+    """The trades of a node one by one; `draws`: three random numbers for each."""
+    number = node.trades
+    return _singles(node, draws[:number], draws[number:], scale) if number else []
+
+
 def _divide(node: Node, count: int, draws: Sequence[int], *, even: bool, scale: Scale) -> tuple[Node, ...]:
     """Many trades: each part gets a share and a piece of a random path from open to close."""
     weights = [1] * count if even else [12_000 + draw for draw in draws[:count]]
@@ -250,13 +256,18 @@ def _draw_trades(node: Node, count: int, draws: Sequence[int], *, even: bool, sc
         slots = [index * count // number for index in range(number)]
     else:
         slots = sorted(draw * count // DRAW for draw in draws[:number])
-    prices = _trade_prices(node, draws[4 * count : 8 * count])
-    sizes = _trade_sizes(node, draws[8 * count :])
-    made = _assemble(node, [1] * number, [(p, p, p, p) for p in prices], sizes, scale)
+    made = _singles(node, draws[4 * count : 8 * count], draws[8 * count :], scale)
     groups: list[list[Node]] = [[] for _ in range(count)]
     for slot, trade in zip(slots, made, strict=True):
         groups[slot].append(trade)
     return tuple(merge(group) if group else EMPTY for group in groups)
+
+
+def _singles(node: Node, ways: Sequence[int], draws: Sequence[int], scale: Scale) -> list[Node]:
+    """One node a trade; `ways` are drawn for the prices, `draws` (twice as many) for the sizes."""
+    prices = _trade_prices(node, ways)
+    sizes = _trade_sizes(node, draws)
+    return _assemble(node, [1] * node.trades, [(p, p, p, p) for p in prices], sizes, scale)
 
 
 def _trade_prices(node: Node, draws: Sequence[int]) -> list[int]:

@@ -1,9 +1,11 @@
-"""How each market prints a candle: compact JSON with its own decimals (BINANCE 2.1)."""
+"""How Binance prints: compact JSON, each market with its own decimals (BINANCE 2.1)."""
 
+import json
 from collections.abc import Callable
 
 from mdcache.sim.node import Node
 
+Json = dict[str, object]
 Printer = Callable[[int, int, Node], bytes]  # open time, close time (both ms), candle
 
 
@@ -56,3 +58,8 @@ def in_microseconds(row: bytes) -> bytes:
     fields[0] += b"000"
     fields[6] += b"999"
     return b"[" + b",".join(fields)
+
+
+def compact(body: object) -> bytes:
+    """A body of any shape as Binance writes it."""
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()

@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl
 from mdcache.sim.config import DAY_MS, Market
 from mdcache.sim.grid import FUTURES_INTERVALS, SPOT_INTERVALS, zone_ms
 from mdcache.sim.refusals import (
+    BAD_SYMBOL,
+    START_AFTER_END,
     Refusal,
     bad_pair,
     duplicate,
@@ -31,10 +33,10 @@ FUTURES_LIMIT_MAX = 1_500  # more is refused: BINANCE 2.2
 COINM_SPAN_MS = 200 * DAY_MS  # dapi Kline page: a window has 200 days at most
 MICROSECONDS_FROM = 10**14  # spot takes startTime and endTime in either unit; told apart by size (assumed)
 _FAR_FUTURE_MS = 10**15
-_NUMBER = r"^[0-9]{1,20}$"
-_SPOT_SYMBOL = re.compile(r"[\w\-.]{1,50}")
-_SPOT_SYMBOL_TEXT = r"^[\w\-._&&[^a-z]]{1,50}$"
-_FUTURES_SYMBOL_TEXT = "^[A-Z0-9-_.]{1,20}$"
+NUMBER_TEXT = r"^[0-9]{1,20}$"
+SPOT_SYMBOL = re.compile(r"[\w\-.]{1,50}")
+SPOT_SYMBOL_TEXT = r"^[\w\-._&&[^a-z]]{1,50}$"
+FUTURES_SYMBOL_TEXT = "^[A-Z0-9-_.]{1,20}$"
 _TIMES = ("startTime", "endTime", "limit")
 CONTRACT_TYPES: dict[Market, frozenset[str]] = {
     "usdm": frozenset({"PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER", "TRADIFI_PERPETUAL"}),
@@ -120,8 +122,8 @@ def read(
         return Refusal(-4104, "Invalid contract type")
     name = values[wanted[0]] if spot else values[wanted[0]].upper()
     if not known(name):
-        return bad_pair(route.market) if wanted[0] == "pair" else Refusal(-1121, "Invalid symbol.")
-    start, end = (_time(values.get(name), spot=spot, up=name == "startTime") for name in _TIMES[:2])
+        return bad_pair(route.market) if wanted[0] == "pair" else BAD_SYMBOL
+    start, end = (read_time(values.get(name), spot=spot, up=name == "startTime") for name in _TIMES[:2])
     window = _window(route.market, kind, start, end, min(limit, SPOT_LIMIT_CAP) if spot else limit, at_ms)
     if isinstance(window, Refusal):
         return window
@@ -136,11 +138,11 @@ def _mandatory(kind: KlineKind) -> tuple[str, ...]:
 
 def _characters(values: Mapping[str, str], name: str, *, spot: bool) -> Refusal | None:
     symbol = values[name]
-    if _SPOT_SYMBOL.fullmatch(symbol) is None or (spot and re.search("[a-z]", symbol)):
-        return illegal(name, _SPOT_SYMBOL_TEXT if spot else _FUTURES_SYMBOL_TEXT)
+    if SPOT_SYMBOL.fullmatch(symbol) is None or (spot and re.search("[a-z]", symbol)):
+        return illegal(name, SPOT_SYMBOL_TEXT if spot else FUTURES_SYMBOL_TEXT)
     for number in _TIMES:
         if number in values and re.fullmatch("[0-9]{1,20}", values[number]) is None:
-            return illegal(number, _NUMBER)
+            return illegal(number, NUMBER_TEXT)
     return None
 
 
@@ -149,7 +151,7 @@ def _unread(values: Mapping[str, str], accepted: set[str]) -> Refusal | None:
     return unread(read_, len(values)) if read_ < len(values) else None
 
 
-def _time(text: str | None, *, spot: bool, up: bool) -> int | None:
+def read_time(text: str | None, *, spot: bool, up: bool) -> int | None:
     """A time parameter in milliseconds; microseconds are rounded into the window."""
     if text is None:
         return None
@@ -164,7 +166,7 @@ def _window(
 ) -> Window | Refusal:
     """Which rows are meant (BINANCE 2.5): coinm counts back from the window's end, the others forward."""
     if start is not None and end is not None and start > end and market != "spot":
-        return Refusal(-1023, "Start time is greater than end time.")
+        return START_AFTER_END
     if market != "coinm" or kind == "premiumIndexKlines":
         return Window(start, end, limit, newest=start is None)
     if start is None:

@@ -34,6 +34,17 @@ def missing(name: str) -> Refusal:
     return Refusal(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 
 
+def missing_both(*names: str) -> Refusal:
+    """None of several parameters of which one must be sent."""
+    one, other = names
+    return Refusal(-1102, f"Param '{one}' or '{other}' must be sent, but both were empty/null!")
+
+
+def too_many_parameters(expected: int, received: int) -> Refusal:
+    """More values in a list than the path takes."""
+    return Refusal(-1101, f"Too many parameters; expected '{expected}' and received '{received}'.")
+
+
 def illegal(name: str, legal: str) -> Refusal:
     """Characters outside the legal range."""
     return Refusal(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")
@@ -54,8 +65,8 @@ def bad_pair(market: Market) -> Refusal:
     return Refusal(-4144, "Invalid pair") if market == "usdm" else Refusal(-4087, "Invalid pair.")
 
 
-def too_many(family: Family, client: str, limit: int) -> Refusal:
-    """429: over the weight limit."""
+def too_many(family: Family, client: str, limit: int, span: str = "minute") -> Refusal:
+    """429: over the weight limit of a minute, or over a limit of requests in a longer span."""
     if family == "spot":
         text = (
             f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE. "
@@ -63,7 +74,7 @@ def too_many(family: Family, client: str, limit: int) -> Refusal:
         )
     else:
         text = (
-            f"Too many requests; current limit of IP({client}) is {limit} requests per minute. "
+            f"Too many requests; current limit of IP({client}) is {limit} requests per {span}. "
             "Please use the websocket for live updates to avoid polling the API."
         )
     return Refusal(-1003, text, 429)
@@ -96,3 +107,9 @@ RESTRICTED = Refusal(
     "message in error.",
     451,
 )
+BAD_SYMBOL = Refusal(-1121, "Invalid symbol.")
+BAD_STATUS = Refusal(-1122, "Invalid symbolStatus.")
+NOT_BOTH = Refusal(-1128, "Combination of optional parameters invalid.")
+START_AFTER_END = Refusal(-1023, "Start time is greater than end time.")
+NO_KEY = Refusal(-2014, "API-key format invalid.", 401)
+BAD_KEY = Refusal(-2015, "Invalid API-key, IP, or permissions for action.", 401)

@@ -1,52 +1,92 @@
-"""The paths this exchange knows and what each costs (BINANCE 1.3 to 1.5)."""
+"""The paths this exchange knows (BINANCE 1.3 to 1.5) and which of them need a key."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
-from mdcache.sim.config import Market
+from mdcache.sim.config import Bucket, Market
 
-Endpoint = Literal["ping", "time", "exchangeInfo", "klines"]
 KlineKind = Literal[
     "klines", "uiKlines", "continuousKlines", "indexPriceKlines", "markPriceKlines", "premiumIndexKlines"
 ]
+Endpoint = Literal[
+    "ping", "time", "exchangeInfo", "klines",
+    "depth", "rpiDepth", "trades", "historicalTrades", "aggTrades", "avgPrice",
+    "ticker", "ticker/24hr", "ticker/tradingDay", "ticker/price", "ticker/bookTicker",
+    "executionRules", "referencePrice", "referencePrice/calculation",
+    "premiumIndex", "fundingRate", "fundingInfo", "openInterest", "indexInfo", "assetIndex", "constituents",
+    "insuranceBalance", "symbolAdlRisk", "tradingSchedule",
+    "openInterestHist", "topLongShortAccountRatio", "topLongShortPositionRatio", "globalLongShortAccountRatio",
+    "takerlongshortRatio", "takerBuySellVol", "basis", "delivery-price",
+]  # fmt: skip
+Usage = Literal["shown", "absent", "minus_one", "own"]  # what the usage header tells: BINANCE 3.3
+
 PREFIXES: dict[Market, str] = {"spot": "/api/v3/", "usdm": "/fapi/v1/", "coinm": "/dapi/v1/"}
+STATISTICS_PREFIX = "/futures/data/"
+_COMMON: tuple[Endpoint, ...] = (
+    "ping", "time", "exchangeInfo", "depth", "trades", "aggTrades", "ticker/24hr", "ticker/price", "ticker/bookTicker",
+)  # fmt: skip
+_FUTURES: tuple[Endpoint, ...] = ("premiumIndex", "fundingRate", "fundingInfo", "openInterest", "constituents")
+_ENDPOINTS: dict[Market, tuple[Endpoint, ...]] = {
+    "spot": (
+        *_COMMON, "historicalTrades", "avgPrice", "ticker", "ticker/tradingDay", "executionRules", "referencePrice",
+        "referencePrice/calculation",
+    ),
+    "usdm": (
+        *_COMMON, *_FUTURES, "rpiDepth", "indexInfo", "assetIndex", "insuranceBalance", "symbolAdlRisk",
+        "tradingSchedule",
+    ),
+    "coinm": (*_COMMON, *_FUTURES),
+}  # fmt: skip
+_STATISTICS: tuple[Endpoint, ...] = (
+    "openInterestHist", "topLongShortAccountRatio", "topLongShortPositionRatio", "globalLongShortAccountRatio",
+    "takerlongshortRatio", "takerBuySellVol", "basis", "delivery-price",
+)  # fmt: skip
+_SERVED = {*_COMMON, "klines", "historicalTrades", "avgPrice", "ticker", "ticker/tradingDay", "rpiDepth"}
+_SPOT_KINDS: tuple[KlineKind, ...] = ("klines", "uiKlines")
 _FUTURES_KINDS: tuple[KlineKind, ...] = (
     "klines", "continuousKlines", "indexPriceKlines", "markPriceKlines", "premiumIndexKlines",
 )  # fmt: skip
-_SPOT_KINDS: tuple[KlineKind, ...] = ("klines", "uiKlines")
-
-SPOT_WEIGHTS: dict[Endpoint, int] = {
-    "ping": 1,  # weight 1: Binance rest-api.md, GET /api/v3/ping
-    "time": 1,  # weight 1: Binance rest-api.md, GET /api/v3/time
-    "exchangeInfo": 20,  # weight 20: Binance rest-api.md, GET /api/v3/exchangeInfo
-    "klines": 2,  # weight 2, whatever the limit: Binance rest-api.md, GET /api/v3/klines
-}
-# (limits below, weight): Kline-Candlestick-Data pages of fapi and dapi: [1,100) [100,500) [500,1000] >1000
-DOCUMENTED_LADDER = ((100, 1), (500, 2), (1001, 5))
-# the same ladder as measured on fapi, 2026-10-07: <=100, <=500, <=1000, more
-MEASURED_LADDER = ((101, 1), (501, 2), (1001, 5))
-LADDER_TOP = 10
-ABSENT_LIMIT_WEIGHT = 5  # documented by the default of 500, and measured on fapi 2026-10-07
+# Paths that ask for a key or a signature; the heads of what rest-api.md and the fapi and dapi pages list.
+_KEYED = re.compile(
+    r"/api/v3/(account|allOrder|allOrders|allOrderList|cancelReplace|historicalBlockTrades|my[A-Z]|openOrder|order"
+    r"|rateLimit/order|sor/|userDataStream|userListenToken)"
+    r"|/[fd]api/v[1-3]/(account|adlQuantile|algo|allOrders|apiReferral|apiTradingStatus|assetTransfer|balance"
+    r"|batchOrders|commissionRate|countdownCancelAll|forceOrders|historicalTrades|income|leverage|listenKey"
+    r"|marginType|multiAssetsMargin|openAlgoOrders|openOrder|openOrders|order|pmAccountInfo|pmExchangeInfo|position"
+    r"|rateLimit|symbolConfig|trade/|userTrades)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A known path; `kind` is set for kline paths."""
+    """A known path; `kind` is set for kline paths.
+
+    `bucket`: its requests are counted apart; `usage`: what the usage header is worth there.
+    """
 
     market: Market
     endpoint: Endpoint
     kind: KlineKind | None = None
+    bucket: Bucket | None = None
+    usage: Usage = "shown"
 
 
 def _routes() -> dict[str, Route]:
     found: dict[str, Route] = {}
     for market, prefix in PREFIXES.items():
-        found[prefix + "ping"] = Route(market, "ping")
-        found[prefix + "time"] = Route(market, "time")
-        found[prefix + "exchangeInfo"] = Route(market, "exchangeInfo")
+        for endpoint in _ENDPOINTS[market]:
+            found[prefix + endpoint] = Route(market, endpoint)
         for kind in _SPOT_KINDS if market == "spot" else _FUTURES_KINDS:
             found[prefix + kind] = Route(market, "klines", kind)
-    return found
+    found["/fapi/v1/trades"] = Route("usdm", "trades", usage="minus_one")  # measured 2026-08-01
+    found["/fapi/v1/ticker/bookTicker"] = Route("usdm", "ticker/bookTicker", usage="own")
+    found["/fapi/v2/ticker/price"] = Route("usdm", "ticker/price", usage="own")
+    for endpoint in ("fundingRate", "fundingInfo"):
+        found["/fapi/v1/" + endpoint] = Route("usdm", endpoint, bucket="funding", usage="absent")
+    for endpoint in _STATISTICS:
+        found[STATISTICS_PREFIX + endpoint] = Route("usdm", endpoint, bucket="statistics", usage="absent")
+    return {path: route for path, route in found.items() if route.endpoint in _SERVED}  # the others follow
 
 
 ROUTES = _routes()
@@ -61,15 +101,6 @@ def market_of(path: str) -> Market | None:
     return "spot" if path.startswith("/api/") else None
 
 
-def weight(route: Route, limit: str | None, table: Literal["documented", "measured"]) -> int:
-    """What a request costs; `limit` is the parameter as sent, right or wrong."""
-    if route.market == "spot":
-        return SPOT_WEIGHTS[route.endpoint]
-    if route.endpoint != "klines":
-        return 1  # weight 1: Binance fapi and dapi pages of ping, time and exchangeInfo
-    if limit is None or not (limit.isascii() and limit.isdigit()):
-        return ABSENT_LIMIT_WEIGHT
-    for below, cost in DOCUMENTED_LADDER if table == "documented" else MEASURED_LADDER:
-        if int(limit) < below:
-            return cost
-    return LADDER_TOP
+def is_keyed(path: str) -> bool:
+    """Whether a path is answered only to those who have a key."""
+    return _KEYED.match(path) is not None

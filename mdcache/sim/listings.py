@@ -1,0 +1,83 @@
+"""What is listed on the exchange, as known at each moment; symbols may come and go while it runs.
+
+Every change makes a new version of a symbol from that moment on, so that questions about earlier moments
+still get the answers of then.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from mdcache.sim.config import Market, Outage, SymbolSpec
+
+_Key = tuple[Market, str]
+
+
+class Listings:
+    """All symbols of the three markets, in the order in which they were made known."""
+
+    def __init__(self, symbols: Iterable[SymbolSpec]) -> None:
+        self._given = tuple(symbols)
+        self._versions: dict[_Key, list[tuple[int, SymbolSpec]]] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every change."""
+        self._versions = {(spec.market, spec.symbol): [(0, spec)] for spec in self._given}
+
+    def known(self, market: Market, at_ms: int) -> list[SymbolSpec]:
+        """Every symbol of a market as it stood at a moment, listed or not."""
+        found = (_version(versions, at_ms) for (one, _), versions in self._versions.items() if one == market)
+        return [spec for spec in found if spec is not None]
+
+    def visible(self, market: Market, at_ms: int) -> list[SymbolSpec]:
+        """What the market's `exchangeInfo` lists at a moment."""
+        return [spec for spec in self.known(market, at_ms) if spec.visible(at_ms)]
+
+    def find(self, market: Market, symbol: str, at_ms: int) -> SymbolSpec | None:
+        """A symbol, if the market lists it at that moment."""
+        spec = _version(self._versions.get((market, symbol), []), at_ms)
+        return spec if spec is not None and spec.visible(at_ms) else None
+
+    def add(self, spec: SymbolSpec, at_ms: int) -> None:
+        """List a new symbol; raises `ValueError` if the market ever listed it."""
+        key = (spec.market, spec.symbol)
+        if key in self._versions:
+            raise ValueError(f"{spec.market} knows {spec.symbol} already")
+        self._versions[key] = [(at_ms, spec)]
+
+    def halt(self, market: Market, symbol: str, at_ms: int, *, status: str) -> None:
+        """Stop trading in a symbol."""
+        spec = self._current(market, symbol)
+        if spec.halted_ms is not None and spec.halted_ms <= at_ms:
+            raise ValueError(f"{symbol} is halted already")
+        self._change(replace(spec, halted_ms=at_ms, status=status), at_ms)
+
+    def delist(self, market: Market, symbol: str, at_ms: int) -> None:
+        """Take a symbol off the list; its trading ends too."""
+        spec = self._current(market, symbol)
+        if not spec.visible(at_ms):
+            raise ValueError(f"{symbol} is not listed")
+        halted_ms = at_ms if spec.halted_ms is None else min(spec.halted_ms, at_ms)
+        self._change(replace(spec, halted_ms=halted_ms, delisted_ms=at_ms), at_ms)
+
+    def relist(self, market: Market, symbol: str, at_ms: int) -> None:
+        """Let a halted or delisted symbol trade again; the time between stays without rows."""
+        spec = self._current(market, symbol)
+        if spec.halted_ms is None or spec.halted_ms > at_ms:
+            raise ValueError(f"{symbol} trades")
+        outages = (*spec.outages, Outage(spec.halted_ms, at_ms))
+        self._change(replace(spec, halted_ms=None, delisted_ms=None, status="TRADING", outages=outages), at_ms)
+
+    def _current(self, market: Market, symbol: str) -> SymbolSpec:
+        versions = self._versions.get((market, symbol))
+        if versions is None:
+            raise ValueError(f"{market} does not know {symbol}")
+        return versions[-1][1]
+
+    def _change(self, spec: SymbolSpec, at_ms: int) -> None:
+        self._versions[spec.market, spec.symbol].append((at_ms, spec))
+
+
+def _version(versions: list[tuple[int, SymbolSpec]], at_ms: int) -> SymbolSpec | None:
+    """The version in force at a moment."""
+    return next((spec for since, spec in reversed(versions) if since <= at_ms), None)
