@@ -18,7 +18,10 @@ from mdcache.cache.candles import Candles
 from mdcache.cache.candles import Limits as CacheLimits
 from mdcache.cache.directory import Directory
 from mdcache.cache.flights import Flights
+from mdcache.cache.info import Info
 from mdcache.cache.library import Library
+from mdcache.cache.snapshots import Policy as SnapshotPolicy
+from mdcache.cache.snapshots import Snapshots
 from mdcache.candles.series import Policy, Series
 from mdcache.clock import Clock, Instant, SystemClock
 from mdcache.events import Events, Failed, Lifecycle
@@ -27,6 +30,7 @@ from mdcache.exchange.markets import Market
 from mdcache.serving.app import App
 from mdcache.serving.asked import Reader
 from mdcache.serving.binance import Binance
+from mdcache.serving.binance import Sources as BinanceSources
 from mdcache.serving.ops import Ops
 from mdcache.serving.ports import Readiness
 from mdcache.serving.ready import Readies
@@ -54,12 +58,16 @@ class Daemon:
     governor: Governor
     library: Library
     flights: Flights
+    snapshots: Snapshots
+    info: Info
     directory: Directory
     events: Events
 
     async def aclose(self) -> None:
         """End what is under way, from the clients' side to Binance's."""
         await self.flights.aclose()
+        await self.snapshots.aclose()
+        await self.info.aclose()
         await self.directory.aclose()
         await self.governor.aclose()
 
@@ -109,6 +117,30 @@ def build(
     ttls_s = {interval: settings.candle_ttl_s(interval) for interval in INTERVALS}
     limits = CacheLimits(settings.request_deadline_s, settings.max_stale_s, ttls_s)
     candles = Candles(library, flights, directory, clocks, governor, clock, limits)
+    info = Info(
+        library,
+        directory,
+        clocks,
+        clock,
+        events,
+        settings.exchange_info_ttl_s,
+        settings.request_deadline_s,
+    )
+    snapshots = Snapshots(
+        library,
+        directory,
+        clocks,
+        governor,
+        clock,
+        events,
+        SnapshotPolicy(
+            settings.request_deadline_s,
+            settings.max_stale_s,
+            settings.snapshot_ttl_s,
+            settings.snapshot_ttls,
+            stalled_after_s,
+        ),
+    )
     readies = Readies(library, clocks, clock)
     metrics = Metrics(
         new_registry(),
@@ -116,7 +148,7 @@ def build(
         settings.clients,
         Gauges(
             families=governor.status,
-            flights=lambda: len(flights),
+            flights=lambda: len(flights) + len(snapshots),
             holes=lambda: _holes(library),
             series=lambda: len(library),
             rows=lambda: library.rows,
@@ -124,7 +156,8 @@ def build(
         ),
     )
     events.attach(metrics)
-    binance = Binance(candles, readies, clocks, governor, clock, metrics, settings.request_deadline_s)
+    sources = BinanceSources(candles, snapshots, info)
+    binance = Binance(sources, readies, clocks, governor, clock, metrics, settings.request_deadline_s)
 
     def readiness() -> Readiness:
         return _readiness(governor, directory)
@@ -133,8 +166,17 @@ def build(
     status = Status(Sources(__version__, clock, governor, library, flights, directory, readies, readiness, shown))
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     ops = Ops(status, readiness, metrics.exposition, library, readies, governor, token)
-    app = App(binance, ops, Reader(settings.clients, settings.compress), clock, events, metrics)
-    return Daemon(app, governor, library, flights, directory, events)
+    app = App(
+        binance,
+        ops,
+        Reader(settings.clients, settings.compress),
+        clock,
+        events,
+        metrics,
+        cors_origins=settings.cors_origins,
+        forward=settings.unknown_paths == "forward",
+    )
+    return Daemon(app, governor, library, flights, snapshots, info, directory, events)
 
 
 def run(settings: Settings) -> None:

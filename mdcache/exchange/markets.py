@@ -57,6 +57,11 @@ class KlinePath:
     max_span_ms: int | None = None
     nearest_end: bool = False
 
+    @property
+    def tail(self) -> str:
+        """The path without its market and version: a metrics label."""
+        return self.kind
+
 
 _200_DAYS_MS = 200 * 86_400_000  # dapi: "startTime and endTime within 200 days": C-Kline page
 _USDM_CONTRACTS = ("PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER", "TRADIFI_PERPETUAL")  # U-continuous page

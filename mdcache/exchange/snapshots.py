@@ -98,6 +98,11 @@ def parse_snapshot(path: str, query: str, time_unit: str | None) -> Snapshot:  #
     return Snapshot(endpoint, tuple(values), named, micros)
 
 
+def forwarded(endpoint: Endpoint, query: str) -> Snapshot:
+    """A question to a path that no table knows, passed on as it is but for the order of its parameters."""
+    return Snapshot(endpoint, tuple(sorted(parameters(query, None).items())))
+
+
 def _value(parameter: Parameter, value: str, *, spot: bool) -> str:
     match parameter.kind:
         case Kind.SYMBOL | Kind.PAIR:

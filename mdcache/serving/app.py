@@ -3,12 +3,17 @@
 import asyncio
 import re
 import traceback
+from collections.abc import Sequence
 from pathlib import PurePath
 from urllib.parse import unquote_to_bytes
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from mdcache.clock import Clock
 from mdcache.errors import DeadlinePassed, MdcacheError
 from mdcache.events import Events, Failed
+from mdcache.exchange.endpoints import Endpoint, Flat
 from mdcache.exchange.markets import KlinePath
 from mdcache.serving.asked import Reader, is_near
 from mdcache.serving.binance import Binance, fault
@@ -24,6 +29,11 @@ _ALLOW = (b"allow", b"GET, HEAD, OPTIONS")
 _SIGNATURE = re.compile(rb"(?:^|&)signature=", re.IGNORECASE)
 _SHOWN = 100  # characters of a path that are repeated to its sender
 _CHANGING = frozenset({"POST", "PUT", "DELETE"})
+_READING = ("GET", "HEAD", "OPTIONS")
+_PREFLIGHT_S = 600
+_EXPOSED = ("Age", "Cache-Status", "ETag", "Retry-After", "X-MBX-USED-WEIGHT-1M", "X-MDCache-As-Of")
+_PLAIN_PATH = re.compile(r"/(?:api|fapi|dapi|futures)/\w+(?:/[\w-]+)+", re.ASCII)
+_UNKNOWN_WEIGHT = 20  # DESIGN 2.1: what is reserved for a path nobody here knows
 _ENDPOINT = {Kind.TIME: "time", Kind.PING: "ping"}
 _DIRECTLY = (
     "This path, method or signature needs an API key: call Binance directly. mdcache takes no keys and forwards none."
@@ -34,7 +44,16 @@ class App:
     """ASGI 3 application of the daemon."""
 
     def __init__(
-        self, binance: Binance, ops: Ops, reader: Reader, clock: Clock, events: Events, recorder: Recorder
+        self,
+        binance: Binance,
+        ops: Ops,
+        reader: Reader,
+        clock: Clock,
+        events: Events,
+        recorder: Recorder,
+        *,
+        cors_origins: Sequence[str] = (),
+        forward: bool = False,
     ) -> None:
         self._binance = binance
         self._ops = ops
@@ -42,14 +61,31 @@ class App:
         self._clock = clock
         self._events = events
         self._recorder = recorder
+        self._forward = forward
+        self._cross = bool(cors_origins)
+        self._whole: ASGIApp = self._answer
+        if cors_origins:
+            self._whole = CORSMiddleware(
+                self._answer,
+                allow_origins=cors_origins,
+                allow_methods=_READING,
+                allow_headers=["*"],
+                expose_headers=_EXPOSED,
+                max_age=_PREFLIGHT_S,
+            )
         self.lane = FastLane(binance, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        await self._whole(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # no web sockets, and nothing to do at start and end
             return
         began_s = self._clock.now()
         found = route(scope["path"])
+        if self._forward and found.kind is Kind.UNKNOWN:
+            found = passed_on(found, scope["path"])
         if found.kind is Kind.OPS:
             await self._operate(scope, receive, send)
             return
@@ -77,17 +113,18 @@ class App:
         if scope["method"] == "OPTIONS":
             return Reply(204, (_ALLOW,), b"")
         if found.rule is not None:
-            return await self._klines(scope, found.rule, began_s)
+            return await self._read(scope, found.rule, began_s)
         return await self._local(found, began_s)
 
-    async def _klines(self, scope: Scope, rule: KlinePath, began_s: float) -> Reply:
+    async def _read(self, scope: Scope, rule: KlinePath | Endpoint, began_s: float) -> Reply:
         near = is_near(scope["client"][0] if scope.get("client") else None)
         asked = self._reader.read(rule, scope["query_string"], scope["headers"], near=near)
         ready = self._binance.ready(asked, began_s)
         if ready is None:
-            return await self._binance.klines(asked, began_s)
+            return await self._binance.read(asked, began_s)
         whole = (scope.get("extensions") or {}).get(WHOLE_REQUEST)
-        if whole is not None:
+        crosses = self._cross and any(name == b"origin" for name, _ in scope["headers"])
+        if whole is not None and not crosses:
             self.lane.learn(whole["bytes"], asked, near=near)
         return ready
 
@@ -105,7 +142,7 @@ class App:
 
     def _count(self, found: Route, result: str, began_s: float) -> None:
         market = found.market.value if found.market is not None else "other"
-        endpoint = found.rule.kind if found.rule is not None else _ENDPOINT.get(found.kind, "other")
+        endpoint = found.rule.tail if found.rule is not None else _ENDPOINT.get(found.kind, "other")
         self._recorder.record(market, endpoint, result, "", self._clock.now() - began_s, None)
 
 
@@ -116,14 +153,18 @@ def objection(found: Route, path: str, method: str, query: bytes) -> Reply | Non
     changing = found.market is not None and method in _CHANGING
     if found.kind is Kind.KEYED or changing or _signed(query):
         return refusal(403, -2015, _DIRECTLY)
-    if found.kind is Kind.LATER:
-        msg = "Public market data, but this release of mdcache serves klines, time and ping only."
-        return refusal(404, -1020, f"{msg} Call Binance directly for {path}.")
     if found.kind is Kind.UNKNOWN:
         return refusal(404, *_unknown(path, method))
     if method not in {"GET", "HEAD", "OPTIONS"}:
         return refusal(405, -1020, f"Method {method[:_SHOWN]} is not supported here.", _ALLOW)
     return None
+
+
+def passed_on(found: Route, path: str) -> Route:
+    """The route of a public read that no table knows, where such are forwarded; else as it was."""
+    if found.market is None or not _PLAIN_PATH.fullmatch(path):
+        return found
+    return Route(Kind.SNAPSHOT, found.market, Endpoint(found.market, path, Flat(_UNKNOWN_WEIGHT)))
 
 
 def where(error: BaseException) -> str:

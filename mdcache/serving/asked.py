@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mdcache.candles.freshness import Wishes
+from mdcache.exchange.endpoints import Endpoint
 from mdcache.exchange.markets import KlinePath, Market
 from mdcache.upstream.governor import Lane
 
@@ -31,7 +32,7 @@ class Asked:
     `tags` are what `If-None-Match` lists, without quotes and `W/`; `any_tag`: it is `*`.
     """
 
-    rule: KlinePath
+    rule: KlinePath | Endpoint
     key: Key
     wishes: Wishes | None = None
     client: str = ""
@@ -54,7 +55,7 @@ class Reader:
         self._gzip_far = compress != "off"
         self._gzip_near = compress == "on"
 
-    def read(self, rule: KlinePath, query: bytes, headers: Headers, *, near: bool) -> Asked:
+    def read(self, rule: KlinePath | Endpoint, query: bytes, headers: Headers, *, near: bool) -> Asked:
         """What a request for `rule.path` says; `near`: its peer is this machine."""
         said: dict[bytes, bytes] = {}
         for name, value in headers:

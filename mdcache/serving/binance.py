@@ -1,4 +1,4 @@
-"""The Binance-compatible paths: klines, `time` and `ping`.
+"""The Binance-compatible paths.
 
 A hit is a look into `Readies`, a check that the answer stands, and two messages. Everything else is parsed,
 answered by `cache/` and, the second time, remembered.
@@ -6,27 +6,41 @@ answered by `cache/` and, the second time, remembered.
 
 import asyncio
 import re
+from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from mdcache.cache.answers import Answer, Caller, How
 from mdcache.candles.freshness import Wishes
 from mdcache.clock import Clock, Instant
 from mdcache.errors import AskFailed, CannotAsk, DeadlinePassed, LaneFull, MdcacheError, Refusal
-from mdcache.exchange.markets import Market
+from mdcache.exchange.endpoints import ENDPOINTS
+from mdcache.exchange.listing import INFO_ENDPOINTS
+from mdcache.exchange.markets import KlinePath, Market
 from mdcache.exchange.questions import parse
+from mdcache.exchange.snapshots import forwarded, parse_snapshot
 from mdcache.serving.asked import Asked
 from mdcache.serving.headers import CONTENT_TYPE
-from mdcache.serving.ports import CandleSource, Clocks, Recorder, Weights
+from mdcache.serving.ports import CandleSource, Clocks, InfoSource, Recorder, SnapshotSource, Weights
 from mdcache.serving.ready import Readies
 from mdcache.serving.replies import Reply, plain, refusal_of
 from mdcache.serving.shown import Shown
 
 MOST_WAITING = 4_096  # questions in progress; each holds a task, a socket and its request
 _BUSY_S = 1.0
+_LARGE = 1 << 18  # a body this long takes over half a millisecond to compress: not on the loop
 _NO_WISHES = Wishes()
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _RESULT = {How.MISS: "miss", How.PARTIAL: "partial", How.REFRESHED: "miss", How.REQUESTED: "miss", How.HIT: "hit"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Who answers what."""
+
+    candles: CandleSource
+    snapshots: SnapshotSource
+    info: InfoSource
 
 
 class Binance:
@@ -34,7 +48,7 @@ class Binance:
 
     def __init__(
         self,
-        candles: CandleSource,
+        sources: Sources,
         readies: Readies,
         clocks: Clocks,
         weights: Weights,
@@ -44,7 +58,7 @@ class Binance:
         *,
         most_waiting: int = MOST_WAITING,
     ) -> None:
-        self._candles = candles
+        self._sources = sources
         self._readies = readies
         self._clocks = clocks
         self._weights = weights
@@ -81,7 +95,7 @@ class Binance:
         self.record_hit(asked, shown, now, began_s)
         return reply
 
-    async def klines(self, asked: Asked, began_s: float) -> Reply:
+    async def read(self, asked: Asked, began_s: float) -> Reply:
         """The reply to `asked`, whatever it takes; of `errors.py`'s tree nothing is raised."""
         try:
             shown, now = await self._ask(asked)
@@ -107,17 +121,30 @@ class Binance:
         return self._local(market, b"{}")
 
     async def _ask(self, asked: Asked) -> tuple[Shown, Instant]:
-        query = readable(asked.key[1])
-        unit = asked.key[2].decode("latin-1")
-        question = parse(asked.rule, query, {"x-mbx-time-unit": unit} if unit else {})
+        query, unit = readable(asked.key[1]), asked.key[2].decode("latin-1")
         if self.waiting >= self._most_waiting:
             raise LaneFull(_BUSY_S, "too many questions are waiting")
         self.waiting += 1
         try:
-            answer = await self._candles.answer(question, asked.wishes or _NO_WISHES, Caller(asked.client, asked.lane))
+            market, answer = await self._answer(asked, query, unit or None)
         finally:
             self.waiting -= 1
-        return Shown(answer, asked.market), self._clocks.now(asked.market)
+        shown = Shown(answer, market)
+        if asked.gzip and len(answer.body) > _LARGE:
+            await asyncio.to_thread(shown.compress)
+        return shown, self._clocks.now(market)
+
+    async def _answer(self, asked: Asked, query: str, unit: str | None) -> tuple[Market, Answer]:
+        rule, sources = asked.rule, self._sources
+        wishes, caller = asked.wishes or _NO_WISHES, Caller(asked.client, asked.lane)
+        if isinstance(rule, KlinePath):
+            question = parse(rule, query, {"x-mbx-time-unit": unit} if unit else {})
+            return rule.market, await sources.candles.answer(question, wishes, caller)
+        if rule in INFO_ENDPOINTS:
+            return rule.market, await sources.info.answer(rule.market, query, wishes, caller)
+        known = rule.path in ENDPOINTS
+        snapshot = parse_snapshot(rule.path, query, unit) if known else forwarded(rule, query)
+        return snapshot.market, await sources.snapshots.answer(snapshot, wishes, caller)
 
     def _reply(self, asked: Asked, shown: Shown, now: Instant, *, again: bool) -> Reply:
         form = shown.form(asked)
@@ -135,7 +162,7 @@ class Binance:
 
     def _record(self, asked: Asked, result: str, began_s: float, age_s: float | None) -> None:
         seconds = self._clock.now() - began_s
-        self._recorder.record(asked.market.value, asked.rule.kind, result, asked.client, seconds, age_s)
+        self._recorder.record(asked.market.value, asked.rule.tail, result, asked.client, seconds, age_s)
 
 
 def readable(query: bytes) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mdcache.exchange.endpoints import ENDPOINTS, Endpoint
+from mdcache.exchange.listing import INFO_ENDPOINTS
 from mdcache.exchange.markets import KLINE_PATHS, KlinePath, Market
 
 
@@ -13,18 +15,19 @@ class Kind(StrEnum):
     TIME = "time"
     PING = "ping"
     KEYED = "keyed"
-    LATER = "later"
+    SNAPSHOT = "snapshot"
+    INFO = "info"
     OPS = "ops"
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path's kind; its market where it has one, its rule if it is a kline path."""
+    """A path's kind; its market where it has one, its rule if it is one of Binance's public reads."""
 
     kind: Kind
     market: Market | None = None
-    rule: KlinePath | None = None
+    rule: KlinePath | Endpoint | None = None
 
 
 OPS_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/v1/status", "/v1/admin/purge", "/v1/admin/gate"})
@@ -36,28 +39,6 @@ _MARKET_OF = {
     "/fapi/": Market.USDM,
     "/dapi/": Market.COINM,
     "/futures/data/": Market.USDM,
-}
-
-# Public market data that is not klines: served from a later release on.
-_LATER = {
-    "/api/v3/": (
-        "exchangeInfo executionRules depth trades historicalTrades aggTrades avgPrice ticker/24hr "
-        "ticker/tradingDay ticker ticker/price ticker/bookTicker referencePrice referencePrice/calculation"
-    ),
-    "/fapi/v1/": (
-        "exchangeInfo depth rpiDepth trades aggTrades premiumIndex fundingRate fundingInfo ticker/24hr "
-        "ticker/price ticker/bookTicker openInterest indexInfo assetIndex constituents insuranceBalance "
-        "symbolAdlRisk tradingSchedule"
-    ),
-    "/fapi/v2/": "ticker/price",
-    "/dapi/v1/": (
-        "exchangeInfo depth trades aggTrades premiumIndex fundingRate fundingInfo ticker/24hr ticker/price "
-        "ticker/bookTicker openInterest constituents"
-    ),
-    "/futures/data/": (
-        "openInterestHist topLongShortAccountRatio topLongShortPositionRatio globalLongShortAccountRatio "
-        "takerlongshortRatio takerBuySellVol basis delivery-price"
-    ),
 }
 
 # First part of a keyed or signed path's tail, in any version (`order`, `order/test`, …), in lower case.
@@ -77,11 +58,8 @@ _ROUTES: dict[str, Route] = {
     **{path: Route(Kind.KLINES, rule.market, rule) for path, rule in KLINE_PATHS.items()},
     **{f"{market.prefix}time": Route(Kind.TIME, market) for market in Market},
     **{f"{market.prefix}ping": Route(Kind.PING, market) for market in Market},
-    **{
-        prefix + tail: Route(Kind.LATER, next(m for p, m in _MARKET_OF.items() if prefix.startswith(p)))
-        for prefix, tails in _LATER.items()
-        for tail in tails.split()
-    },
+    **{path: Route(Kind.SNAPSHOT, found[0].market, found[0]) for path, found in ENDPOINTS.items()},
+    **{found.path: Route(Kind.INFO, found.market, found) for found in INFO_ENDPOINTS},
     **{path: Route(Kind.OPS) for path in OPS_PATHS},
 }
 

@@ -9,6 +9,7 @@ from mdcache.candles.freshness import Wishes
 from mdcache.clock import Instant
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.questions import Question
+from mdcache.exchange.snapshots import Snapshot
 
 
 class Recorder(Protocol):
@@ -43,6 +44,22 @@ class CandleSource(Protocol):
     """Answers kline questions."""
 
     async def answer(self, question: Question, wishes: Wishes, caller: Caller) -> Answer:
+        """The answer; raises what `errors.py` tells."""
+        ...
+
+
+class SnapshotSource(Protocol):
+    """Answers what is no kline question."""
+
+    async def answer(self, snapshot: Snapshot, wishes: Wishes, caller: Caller) -> Answer:
+        """The answer; raises what `errors.py` tells."""
+        ...
+
+
+class InfoSource(Protocol):
+    """Answers `exchangeInfo`."""
+
+    async def answer(self, market: Market, query: str, wishes: Wishes, caller: Caller) -> Answer:
         """The answer; raises what `errors.py` tells."""
         ...
 

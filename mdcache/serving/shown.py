@@ -50,6 +50,10 @@ class Shown:
             return b""
         return self._gzip() if form.gzip else self.answer.body
 
+    def compress(self) -> None:
+        """Make the compressed body now; may be called in a thread, before anybody else has this."""
+        self._gzip()
+
     def as_of_ms(self, now: Instant) -> int:
         """Settled rows are as of now whenever they are shown; everything else has its tail's as-of."""
         return now.ms if self.answer.settled else self.answer.as_of_ms

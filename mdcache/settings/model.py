@@ -48,8 +48,6 @@ NO_EFFECT_YET: frozenset[str] = frozenset(
         "streams",
         "stream_idle_s",
         "derive",
-        "snapshot_ttl_s",
-        "snapshot_ttls",
         "replicas",
         "egress",
         "state_dir",
@@ -58,8 +56,6 @@ NO_EFFECT_YET: frozenset[str] = frozenset(
         "redis_url",
         "redis_prefix",
         "redis_timeout_s",
-        "unknown_paths",
-        "cors_origins",
     }
 )
 

@@ -16,7 +16,41 @@ KLINES = (
     "markPriceKlines",
     "premiumIndexKlines",
 )
-ENDPOINTS = (*KLINES, "time", "ping", "exchangeInfo")
+SNAPSHOTS = (  # the tails of `exchange/endpoints.py`; a test compares
+    "executionRules",
+    "depth",
+    "trades",
+    "historicalTrades",
+    "aggTrades",
+    "avgPrice",
+    "ticker/24hr",
+    "ticker/tradingDay",
+    "ticker",
+    "ticker/price",
+    "ticker/bookTicker",
+    "referencePrice",
+    "referencePrice/calculation",
+    "rpiDepth",
+    "premiumIndex",
+    "fundingRate",
+    "fundingInfo",
+    "openInterest",
+    "indexInfo",
+    "assetIndex",
+    "constituents",
+    "insuranceBalance",
+    "symbolAdlRisk",
+    "tradingSchedule",
+    "openInterestHist",
+    "topLongShortAccountRatio",
+    "topLongShortPositionRatio",
+    "globalLongShortAccountRatio",
+    "takerlongshortRatio",
+    "basis",
+    "delivery-price",
+    "takerBuySellVol",
+)
+ENDPOINTS = (*KLINES, "time", "ping", "exchangeInfo", *SNAPSHOTS)
 STATUSES = ("0", "200", "400", "401", "403", "404", "408", "418", "429", "451", "500", "502", "503", "504")
 # Of `AskFailed.reason`; a test looks for every one of them in the sources.
 FAULTS = (
@@ -46,6 +80,7 @@ BODY_REASONS = (
     "encoding",
     "interval",
     "no-progress",
+    "not-asked",
     "not-a-list",
     "not-exchange-info",
     "not-json",

@@ -16,12 +16,14 @@ from mdcache.cache.library import Library
 from mdcache.candles.freshness import Wishes
 from mdcache.candles.series import Policy, Series
 from mdcache.clock import Instant
+from mdcache.errors import NotCached
 from mdcache.events import Event, Events
 from mdcache.exchange.markets import KLINE_PATHS, Family, Market
 from mdcache.exchange.questions import Question, SeriesKey
 from mdcache.serving.app import App
 from mdcache.serving.asked import Reader
 from mdcache.serving.binance import Binance
+from mdcache.serving.binance import Sources as BinanceSources
 from mdcache.serving.ops import Ops
 from mdcache.serving.ports import Readiness
 from mdcache.serving.ready import Readies
@@ -178,7 +180,7 @@ class House:
             trust_env=False,
         )
         binance = Binance(
-            self.candles,
+            BinanceSources(self.candles, NOTHING_ELSE, NOTHING_ELSE),
             self.readies,
             self.clocks,
             self.weights,
@@ -236,6 +238,16 @@ class House:
     async def ask(self, path: str = KLINES, query: bytes = QUERY, **rest: Any) -> Response:
         """Send one request and wait for its whole answer."""
         return await ask(self.app, path, query, **rest)
+
+
+class _NothingElse:
+    """No snapshots here: `test_snapshots.py` has the real ones."""
+
+    async def answer(self, *asked: object) -> Answer:
+        raise NotCached(asked)
+
+
+NOTHING_ELSE = _NothingElse()
 
 
 async def ask(

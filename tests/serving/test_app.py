@@ -121,16 +121,6 @@ async def test_options() -> None:
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["/api/v3/depth", "/api/v3/exchangeInfo", "/fapi/v1/ticker/24hr", "/fapi/v2/ticker/price", "/dapi/v1/trades"],
-)
-async def test_other_market_data_comes_later(path: str) -> None:
-    reply = await House().ask(path, b"")
-    assert reply.status == 404
-    assert "this release" in json.loads(reply.body)["msg"]
-
-
-@pytest.mark.parametrize(
     "path", ["/", "/nothing", "/api/v3/", "/api/v3/nothing", "/fapi/v9/x", "/v1/admin/warm", "/api/v1/klines", ""]
 )
 async def test_unknown_paths(path: str) -> None:
@@ -141,7 +131,7 @@ async def test_unknown_paths(path: str) -> None:
 
 def test_no_public_path_is_taken_for_a_keyed_one() -> None:
     for path in (*KLINE_PATHS, "/api/v3/historicalTrades", "/fapi/v1/insuranceBalance", "/fapi/v1/symbolAdlRisk"):
-        assert route(path).kind in {Kind.KLINES, Kind.LATER}
+        assert route(path).kind in {Kind.KLINES, Kind.SNAPSHOT}
 
 
 @pytest.mark.parametrize("path", ["/api/v3/klines", "/api/v3/order", "/nothing"])

@@ -13,6 +13,7 @@ from mdcache.exchange.markets import Family, Market
 from mdcache.serving.app import App
 from mdcache.serving.asked import Reader
 from mdcache.serving.binance import Binance
+from mdcache.serving.binance import Sources as BinanceSources
 from mdcache.serving.ops import Ops
 from mdcache.serving.ports import Readiness
 from mdcache.serving.ready import Readies
@@ -43,7 +44,15 @@ class Whole(World):
         )
         metrics = Metrics(CollectorRegistry(), "0", ["engine"], gauges)
         readies = Readies(library, governor.clocks, self.clock)
-        binance = Binance(self.candles, readies, governor.clocks, governor, self.clock, metrics, 8.0)
+        binance = Binance(
+            BinanceSources(self.candles, self.snapshots, self.info),
+            readies,
+            governor.clocks,
+            governor,
+            self.clock,
+            metrics,
+            8.0,
+        )
         sources = Sources(
             "0", self.clock, governor, library, self.flights, self.directory, readies, Readiness, {"A": "b"}
         )

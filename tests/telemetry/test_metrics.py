@@ -30,6 +30,7 @@ from mdcache.events import (
     SymbolsLearnt,
     UpstreamCalled,
 )
+from mdcache.exchange.endpoints import ENDPOINTS
 from mdcache.telemetry import catalogue, labels
 from mdcache.telemetry.metrics import Gauges, Metrics
 
@@ -247,3 +248,7 @@ def test_every_reason_in_the_sources_is_in_the_closed_sets() -> None:
     assert faults
     assert body <= set(labels.BODY_REASONS)
     assert faults <= set(labels.FAULTS)
+
+
+def test_every_path_has_its_label() -> None:
+    assert {each.tail for found in ENDPOINTS.values() for each in found} == set(labels.SNAPSHOTS)

@@ -12,7 +12,10 @@ from mdcache.cache.candles import Candles, Candlesticks
 from mdcache.cache.candles import Limits as CacheLimits
 from mdcache.cache.directory import Directory
 from mdcache.cache.flights import Flights
+from mdcache.cache.info import Info
 from mdcache.cache.library import Library
+from mdcache.cache.snapshots import Policy as SnapshotPolicy
+from mdcache.cache.snapshots import Snapshots
 from mdcache.candles.freshness import Wishes
 from mdcache.candles.series import Policy
 from mdcache.events import Event, Events
@@ -77,6 +80,10 @@ class World:
         limits = CacheLimits(options.deadline_s, options.max_stale_s, dict.fromkeys(INTERVALS, options.ttl_s))
         self.candles = Candles(self.library, self.flights, self.directory, clocks, self.governor, self.clock, limits)
 
+        self.info = Info(self.library, self.directory, clocks, self.clock, events, 300.0, options.deadline_s)
+        policy = SnapshotPolicy(options.deadline_s, options.max_stale_s, 1.0, {}, options.limits.upstream_timeout_s + 1)
+        self.snapshots = Snapshots(self.library, self.directory, clocks, self.governor, self.clock, events, policy)
+
     async def ask(
         self,
         path: str,
@@ -92,6 +99,8 @@ class World:
 
     async def aclose(self) -> None:
         await self.flights.aclose()
+        await self.snapshots.aclose()
+        await self.info.aclose()
         await self.directory.aclose()
         await self.governor.aclose()
 
