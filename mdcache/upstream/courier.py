@@ -170,7 +170,7 @@ class _Trip:
             self.cut()
         else:
             self._answered()
-        as_of_ms = self._sent.ms - verdicts.age_s(head) * 1000
+        as_of_ms = verdicts.as_of_ms(head, self._sent.ms)
         return Reply(
             body=body,
             sent=Instant(as_of_ms, self._sent.error_ms),

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from mdcache.errors import AskFailed, MdcacheError, Refusal, ServerFailed
+from mdcache.errors import AskFailed, Busy, CannotAsk, GateClosed, MdcacheError, Refusal, ServerFailed
 from mdcache.exchange.limits import banned_until_ms, whole_seconds
 from mdcache.upstream.pauses import Reason
 
@@ -46,6 +46,8 @@ class _BinanceError(msgspec.Struct):
 
 
 _error = msgspec.json.Decoder(_BinanceError)
+_GATE_CLOSED, _BUSY = -1003, -1008
+_MOST_TEXT = 200
 
 
 def gate_reason(status: int) -> Reason | None:
@@ -64,6 +66,8 @@ def stated_wait_ms(head: Head, body: bytes, utc_ms: int) -> int | None:
 
 def failure(head: Head, body: bytes) -> MdcacheError:
     """The error that a status other than 200 and the gate's is."""
+    if head.status == HTTPStatus.SERVICE_UNAVAILABLE and (passed := _passed_on(head, body)) is not None:
+        return passed
     if head.status == HTTPStatus.REQUEST_TIMEOUT:  # fapi's backend time-out: U-general-info
         return ServerFailed("backend-timeout", "408")
     if head.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -75,6 +79,21 @@ def failure(head: Head, body: bytes) -> MdcacheError:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return ServerFailed("status", f"{head.status} without a reason")
     return Refusal(head.status, told.code, told.msg)
+
+
+def _passed_on(head: Head, body: bytes) -> CannotAsk | None:
+    """The refusal of an mdcache upstream (DESIGN 2.3) as our own; Binance's 503s name no time to come back."""
+    seconds = whole_seconds(head.header("retry-after"))
+    if seconds is None:
+        return None
+    try:
+        told = _error.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    cause = f"so says the upstream: {told.msg[:_MOST_TEXT]}"
+    if told.code == _GATE_CLOSED:
+        return GateClosed(seconds, cause)
+    return Busy(seconds, cause) if told.code == _BUSY else None
 
 
 def may_try_again(error: BaseException) -> bool:
@@ -96,6 +115,16 @@ def date_ms(head: Head) -> int | None:
         return int(email.utils.parsedate_to_datetime(value).timestamp() * 1000)
     except (ValueError, OverflowError, TypeError):  # a year 0, 10000 or 10**400; a zone without its date
         return None
+
+
+def as_of_ms(head: Head, sent_ms: int) -> int:
+    """When the reply was true: when it was asked for less its `Age`, and no later than an mdcache upstream says.
+
+    Its `Age` alone, whole seconds, would make it up to a second younger than it is.
+    """
+    told = whole_seconds(head.header("x-mdcache-as-of"))
+    aged_ms = sent_ms - age_s(head) * 1000
+    return aged_ms if told is None else min(aged_ms, told)
 
 
 def age_s(head: Head) -> int:

@@ -1,0 +1,318 @@
+"""Every public read that is no candle, over the real data path and the simulated exchange."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+import pytest
+
+from mdcache.events import BodyRejected, UpstreamCalled
+from mdcache.exchange.endpoints import ENDPOINTS, Kind
+from mdcache.exchange.markets import Family, Market
+from mdcache.sim import SimConfig
+from tests.serving.client import Response
+from tests.serving.test_whole import Whole
+from tests.world.loop import run
+from tests.world.world import Options
+
+PRICE, BOOK, DAY = "/api/v3/ticker/price", "/api/v3/ticker/bookTicker", "/api/v3/ticker/24hr"
+VALUES = {
+    Market.SPOT: {"symbol": "ETHUSDT", "symbols": '["ETHUSDT","BTCUSDT"]'},
+    Market.USDM: {"symbol": "ETHUSDT", "pair": "ETHUSDT"},
+    Market.COINM: {"symbol": "ETHUSD_PERP", "pair": "ETHUSD"},
+}
+OF_INDEX = {("/fapi/v1/assetIndex"): "BTCUSD", "/fapi/v1/indexInfo": "DEFIUSDT"}
+
+
+def questions() -> Iterator[tuple[str, str]]:
+    """Each path with the least it takes, and with one symbol where it also takes none."""
+    for path, endpoints in ENDPOINTS.items():
+        for endpoint in endpoints:
+            values = VALUES[endpoint.market]
+            least = [
+                f"{each.name}={quote(values.get(each.name) or each.choices[0])}"
+                for each in endpoint.parameters
+                if each.required
+            ]
+            if endpoint.one_needed:
+                least.append("symbol=ETHUSDT")
+            yield path, "&".join(least)
+            if any(each.kind is Kind.SYMBOL and not each.required for each in endpoint.parameters):
+                yield path, f"symbol={OF_INDEX.get(path, values['symbol'])}"
+
+
+QUESTIONS = list(dict.fromkeys(questions()))
+
+
+def world(**options: float) -> Whole:
+    return Whole(SimConfig(), Options(**options))  # type: ignore[arg-type]
+
+
+def reads(w: Whole, path: str) -> list[str]:
+    """Queries that reached the exchange on this path."""
+    return [entry.query for entry in w.exchange.log if entry.path == path]
+
+
+def price(reply: Response) -> str:
+    return str(json.loads(reply.body)["price"])
+
+
+@contextmanager
+def on_body(w: Whole, path: str, kind: str) -> Iterator[None]:
+    w.exchange.control.fault(kind, path=path)
+    yield
+    w.exchange.control.clear_faults()
+
+
+@pytest.mark.parametrize(("path", "query"), QUESTIONS)
+def test_the_same_bytes_as_binance_once_and_at_the_right_weight(path: str, query: str) -> None:
+    async def main() -> None:
+        w = world()
+        await w.get("/api/v3/klines", b"symbol=ETHUSDT&interval=1d&limit=1")
+        await w.get("/fapi/v1/klines", b"symbol=ETHUSDT&interval=1d&limit=1")
+        await w.get("/dapi/v1/klines", b"symbol=ETHUSD_PERP&interval=1d&limit=1")
+        before = {status.family: status.used for status in w.governor.status()}
+        ours = await w.get(path, query.encode())
+        theirs = await w.direct(path, query.encode())
+        assert ours.status == theirs.status_code == 200, (ours.body, theirs.content)
+        assert ours.body == theirs.content
+        assert ours.headers["content-type"] == theirs.headers["content-type"]
+        again = await w.get(path, query.encode())
+        assert again.body == ours.body
+        assert again.headers["cache-status"].startswith("mdcache; hit")
+        assert again.headers["etag"] == ours.headers["etag"]
+        assert len(reads(w, path)) == 2  # ours, and the one asked directly
+        weighed = sum(status.used - before[status.family] for status in w.governor.status())
+        counted = [entry.weight for entry in w.exchange.log if entry.path == path]
+        assert weighed >= counted[0], (weighed, counted)
+        await w.aclose()
+
+    run(main())
+
+
+def test_spellings_of_one_question_are_one_entry_and_others_are_not() -> None:
+    async def main() -> None:
+        w = world()
+        path = "/api/v3/depth"
+        same = [b"symbol=ETHUSDT&limit=500", b"limit=500&symbol=ETHUSDT", b"%73ymbol=ETH%55SDT&limit=0500"]
+        bodies = {(await w.get(path, query)).body for query in same}
+        assert len(bodies) == 1
+        assert len(reads(w, path)) == 1
+        for query in (b"symbol=ETHUSDT", b"symbol=ETHUSDT&limit=100", b"symbol=BTCUSDT&limit=500"):
+            await w.get(path, query)
+        assert len(reads(w, path)) == 3  # 100 is the default, said aloud
+        await w.get(path, b"symbol=ETHUSDT", x_mbx_apikey="None", x_mbx_time_unit="MICROSECOND")
+        assert len(reads(w, path)) == 4
+        await w.aclose()
+
+    run(main())
+
+
+def test_a_crowd_shares_one_read_and_half_of_it_may_leave() -> None:
+    async def main() -> None:
+        w = world()
+        await w.get(PRICE, b"symbol=BTCUSDT")
+        w.exchange.control.latency(before_s=0.2, after_s=0.2)
+        await asyncio.sleep(2)
+        askers = [asyncio.create_task(w.get(PRICE, b"symbol=ETHUSDT")) for _ in range(100)]
+        await asyncio.sleep(0.05)
+        for asker in askers[::2]:
+            asker.cancel()
+        replies = [reply for reply in await asyncio.gather(*askers) if reply.status == 200]  # the others: 503
+        assert len(replies) == 50
+        assert len(reads(w, PRICE)) == 2
+        assert sum("collapsed" in reply.headers["cache-status"] for reply in replies) >= 49
+        await w.aclose()
+
+    run(main())
+
+
+def test_the_dearer_the_longer_it_lives() -> None:
+    async def main() -> None:
+        w = world()
+        await w.get("/api/v3/klines", b"symbol=ETHUSDT&interval=1d&limit=1")  # the limit is known: 3,000 are ours
+        for path, query, ttl_s in (
+            (PRICE, b"symbol=ETHUSDT", 1),
+            ("/api/v3/depth", b"symbol=ETHUSDT&limit=5000", 50),
+            (DAY, b"", 16),
+            ("/api/v3/trades", b"symbol=ETHUSDT", 5),
+        ):
+            reply = await w.get(path, query)
+            assert reply.headers["cache-control"] == f"max-age={ttl_s}", path
+            await asyncio.sleep(ttl_s - 0.1)
+            assert (await w.get(path, query)).body == reply.body
+            await asyncio.sleep(0.2)
+            assert (await w.get(path, query)).headers["cache-status"].startswith("mdcache; fwd=stale")
+        await w.aclose()
+
+    run(main())
+
+
+def test_a_single_is_cut_out_of_a_fresh_list() -> None:
+    async def main() -> None:
+        w = world()
+        for path, query in ((PRICE, b""), (DAY, b""), (DAY, b"type=MINI")):
+            whole = json.loads((await w.get(path, query)).body)
+            before = len(reads(w, path))
+            more = b"&" + query if query else b""
+            single = await w.get(path, b"symbol=ETHUSDT" + more)
+            assert json.loads(single.body) == next(each for each in whole if each["symbol"] == "ETHUSDT")
+            pair = await w.get(path, b"symbols=%5B%22BTCUSDT%22,%22ETHUSDT%22%5D" + more)
+            assert pair.body == (await w.direct(path, b"symbols=%5B%22BTCUSDT%22,%22ETHUSDT%22%5D" + more)).content
+            assert len(reads(w, path)) == before + 1  # the direct one
+        await asyncio.sleep(1.5)  # past the single's own TTL, well inside the list's
+        await w.get(DAY, b"symbol=ETHUSDT")
+        assert reads(w, DAY)[-1] == "symbol=ETHUSDT"
+        await w.aclose()
+
+    run(main())
+
+
+def test_many_singles_are_read_as_the_list() -> None:
+    async def main() -> None:
+        w = world()
+        names = [each["symbol"] for each in json.loads((await w.get("/api/v3/exchangeInfo", b"")).body)["symbols"]]
+        trading = [name for name in names if (await w.direct(PRICE, f"symbol={name}".encode())).status_code == 200]
+        before = len(reads(w, PRICE))
+        for _ in range(3):
+            await asyncio.sleep(1.1)
+            for name in trading:
+                await w.get(PRICE, f"symbol={name}".encode())
+        sent = reads(w, PRICE)[before:]
+        assert sent.count("") == 3  # 4 for the list, 2 for a single: from the second on the list is as cheap
+        assert len(sent) <= 6
+        await w.aclose()
+
+    run(main())
+
+
+def test_in_a_ban_answers_are_marked_and_then_refused() -> None:
+    async def main() -> None:
+        w = world()
+        first = await w.get(PRICE, b"symbol=ETHUSDT")
+        w.governor.close_gate(Family.SPOT, 90.0)
+        assert (await w.get(PRICE, b"symbol=ETHUSDT")).headers["cache-status"].startswith("mdcache; hit; ttl=")
+        await asyncio.sleep(10)
+        marked = await w.get(PRICE, b"symbol=ETHUSDT")
+        assert (marked.status, marked.body) == (200, first.body)
+        assert marked.headers["cache-status"].endswith("; detail=stale")
+        assert marked.headers["age"] == "10"
+        strict = await w.get(PRICE, b"symbol=ETHUSDT", cache_control="max-age=5")
+        assert (strict.status, json.loads(strict.body)["code"]) == (503, -1003)
+        await asyncio.sleep(21)
+        refused = await w.get(PRICE, b"symbol=ETHUSDT")
+        assert refused.status == 503
+        assert (await w.get(PRICE, b"symbol=ETHUSDT", cache_control="max-stale=60")).status == 200
+        assert (await w.get(PRICE, b"symbol=BNBUSDT", cache_control="only-if-cached")).status == 504
+        assert len(reads(w, PRICE)) == 1
+        await w.aclose()
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["html", "truncate", "garbage_gzip", "gzip_bomb", "object", "huge"])
+def test_a_broken_body_is_neither_served_nor_kept(kind: str) -> None:
+    async def main() -> None:
+        w = world()
+        await w.get(PRICE, b"symbol=BTCUSDT")
+        with on_body(w, BOOK, kind):
+            reply = await w.get(BOOK, b"")
+            assert (reply.status, json.loads(reply.body)["code"]) == (502, -1006)
+        await asyncio.sleep(1.1)
+        assert (await w.get(BOOK, b"")).body == (await w.direct(BOOK, b"")).content
+        assert kind == "truncate" or w.count(BodyRejected) > 0
+        await w.aclose()
+
+    run(main())
+
+
+def test_counted_paths_stay_inside_their_bucket() -> None:
+    async def main() -> None:
+        w = world()
+        symbols = [
+            each["symbol"]
+            for each in json.loads((await w.get("/fapi/v1/exchangeInfo", b"")).body)["symbols"]
+            if each["status"] == "TRADING"
+        ]
+        statuses = []
+        for turn in range(400):
+            query = f"symbol={symbols[turn % len(symbols)]}&limit={1 + turn}"
+            statuses.append((await w.get("/fapi/v1/fundingRate", query.encode())).status)
+        assert statuses.count(200) == 250  # half of 500 in 5 minutes
+        assert set(statuses) == {200, 503}
+        assert len(reads(w, "/fapi/v1/fundingRate")) == 250
+        assert all(event.status == 200 for event in w.seen(lambda e: type(e) is UpstreamCalled))  # type: ignore[attr-defined]
+        await asyncio.sleep(301)
+        assert (await w.get("/fapi/v1/fundingRate", b"limit=7")).status == 200
+        await w.aclose()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "code"),
+    [
+        (PRICE, "symbol=NOPEUSDT", -1121),
+        (PRICE, "symbols=%5B%22ETHUSDT%22,%22NOPEUSDT%22%5D", -1121),
+        (PRICE, "symbol=ETHUSDT&symbols=%5B%22ETHUSDT%22%5D", -1128),
+        (PRICE, "symbols=ETHUSDT", -1135),
+        (PRICE, "symbols=%5B%22ETHUSDT%22,%22ETHUSDT%22%5D", -1151),
+        (PRICE, "symbol=ethusdt", -1100),
+        (PRICE, "symbol=", -1105),
+        (PRICE, "sumbol=ETHUSDT", -1104),
+        (PRICE, "symbol=ETHUSDT&symbol=BTCUSDT", -1101),
+        (DAY, "type=BIG", -1139),
+        (DAY, "symbolStatus=ASLEEP", -1122),
+        ("/api/v3/depth", "limit=5", -1102),
+        ("/api/v3/depth", "symbol=ETHUSDT&limit=x", -1100),
+        ("/api/v3/ticker", "", -1102),
+        ("/api/v3/ticker", "symbol=ETHUSDT&windowSize=8d", -1130),
+        ("/fapi/v1/depth", "symbol=ETHUSDT&limit=7", -4021),
+        ("/fapi/v1/depth", "symbol=ETHUSDT&limit=1001", -1130),
+        ("/fapi/v1/aggTrades", "symbol=ETHUSDT&limit=1001", -1130),
+        ("/dapi/v1/ticker/price", "symbol=ETHUSD_PERP&pair=ETHUSD", -1128),
+        ("/futures/data/basis", "pair=ETHUSDT&contractType=WEEKLY&period=5m", -4104),
+        ("/futures/data/basis", "pair=ETHUSDT&period=5m", -1102),
+        ("/api/v3/exchangeInfo", "symbol=NOPEUSDT", -1121),
+        ("/api/v3/exchangeInfo", "symbol=ETHUSDT&symbolStatus=TRADING", -1128),
+    ],
+)
+def test_wrong_questions_are_refused_here(path: str, query: str, code: int) -> None:
+    async def main() -> None:
+        w = world()
+        for warm in ("/api/v3/exchangeInfo", "/fapi/v1/exchangeInfo", "/dapi/v1/exchangeInfo"):
+            await w.get(warm, b"")
+        before = len(w.exchange.log)
+        reply = await w.get(path, query.encode())
+        assert (reply.status, json.loads(reply.body)["code"]) == (400, code)
+        assert len(w.exchange.log) == before
+        await w.aclose()
+
+    run(main())
+
+
+def test_futures_drop_what_they_do_not_know() -> None:
+    async def main() -> None:
+        w = world()
+        await w.get("/fapi/v1/ticker/price", b"symbol=ethusdt&secret=1&x=")
+        assert reads(w, "/fapi/v1/ticker/price") == ["symbol=ETHUSDT"]
+        await w.aclose()
+
+    run(main())
+
+
+def test_memory_takes_bodies_back() -> None:
+    async def main() -> None:
+        w = world(memory_mb=0.5)
+        for limit in range(100, 160):
+            assert (await w.get("/api/v3/trades", f"symbol=ETHUSDT&limit={limit}".encode())).status == 200
+        assert w.library.memory.held_bytes <= 500_000
+        await asyncio.sleep(0)
+        held = w.snapshots.bodies
+        assert len(held) < 60
+        assert len(held._cache._cache) == len(held)
+        await w.aclose()
+
+    run(main())
