@@ -18,7 +18,7 @@ HOME = Path(__file__).parents[2] / ".clients"
 SCRIPT_DEADLINE_S = 240.0
 
 # Lists of symbols outlast the job, tails do not outlast a script: so the second time shows what is never read again.
-LISTINGS_TTL_S, TAIL_TTL_S = "3600", "0.5"
+LISTINGS_TTL_S, TAIL_TTL_S = "3600", "0.2"
 
 
 @dataclass(slots=True)
@@ -32,12 +32,12 @@ class Result:
     first: dict[str, int] = field(default_factory=dict)
     second: dict[str, int] = field(default_factory=dict)
     left_out: str | None = None
-    unanswered: list[str] = field(default_factory=list)
+    not_simulated: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
-        return self.left_out is None and not self.problems and not self.unanswered
+        return self.left_out is None and not self.problems
 
 
 class ScriptFailed(Exception):
@@ -56,7 +56,7 @@ def main() -> int:
     for client in chosen:
         print(f"{client.name} …", flush=True)
         results.append(_try(client, home, direct_only=asked.direct))
-        for line in (*results[-1].problems, *results[-1].unanswered):
+        for line in results[-1].problems:
             print(f"  {line}", flush=True)
     _show(results)
     (home / "results.json").write_text(json.dumps([asdict(one) for one in results], indent=1) + "\n")
@@ -85,7 +85,8 @@ def _compare(command: list[str], result: Result, *, direct_only: bool) -> None:
         direct = _run(command, exchange)
         result.called = upstream.paths(upstream.log(exchange))
     result.answers = sum(len(section) for section in direct.values())
-    result.unanswered = compare.unanswered(direct)
+    result.problems = compare.unanswered(direct)
+    result.not_simulated = compare.beyond(direct)
     if direct_only:
         return
     with (
@@ -142,6 +143,9 @@ def _show(results: list[Result]) -> None:
     print(f"\n{len(results) - len(left_out)} of {len(results)} clients ran.")
     for one in left_out:
         print(f"Left out: {one.client}: {one.left_out}")
+    for one in results:
+        if one.not_simulated:
+            print(f"Not compared, for the simulated exchange lacks it: {one.client}: {', '.join(one.not_simulated)}")
 
 
 def _calls(called: dict[str, int]) -> str:

@@ -76,8 +76,8 @@ def _run(command: list[str], folder: Path | None = None) -> None:
     except subprocess.TimeoutExpired:
         raise LeftOut(f"installing took longer than {INSTALL_DEADLINE_S:.0f} s") from None
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
-        raise LeftOut((lines[-1] if lines else f"exit code {done.returncode}")[:300])
+        lines = [line for line in done.stderr.splitlines() if "error" in line.lower() and "log of this run" not in line]
+        raise LeftOut(" / ".join(lines[-2:])[-300:] or f"exit code {done.returncode}: {done.stderr[-300:]}")
 
 
 def _made(folder: Path, pins: Path) -> bool:

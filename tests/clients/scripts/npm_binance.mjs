@@ -35,7 +35,8 @@ for (const [market, client] of Object.entries(clients)) {
   await document.ask('settled', `${market} exchange info`, info(client));
   await document.ask('settled', `${market} ping`, () => client.testConnectivity());
   await document.ask('open', `${market} newest`, () => client.getKlines({ symbol, interval: '1h' }));
-  await document.ask('live', `${market} time`, () => client.getServerTime());
+  // MainClient asks Binance itself for the time, whatever its baseUrl: so no time synchronisation, and no question.
+  if (market !== 'spot') await document.ask('live', `${market} time`, () => client.getServerTime());
   await document.ask('live', `${market} depth`, () => client.getOrderBook({ symbol, limit: 10 }));
   await document.ask('live', `${market} trades`, () => client.getRecentTrades({ symbol, limit: 10 }));
   await document.ask('live', `${market} ticker`, () => client.get24hrChangeStatistics({ symbol }));
