@@ -70,7 +70,7 @@ class Answers:
         if market == "spot":
             body = listing.spot_info(self._config, specs, query, at_ms, shown)
             return body if isinstance(body, Refusal) else lambda: body
-        return lambda: listing.futures_info(self._config, specs, at_ms, shown)
+        return lambda: listing.futures_info(self._config, market, specs, at_ms, shown)
 
     def _known(self, route: Route, name: str, at_ms: int) -> bool:
         asks_pair = route.kind in _BY_PAIR

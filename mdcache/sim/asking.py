@@ -196,6 +196,8 @@ def _chosen(
             return _of_pair(market, visible, name)  # these take a pair by either name
         if spec is None:
             return BAD_SYMBOL
+        if endpoint == "insuranceBalance":
+            return visible  # the fund is one for many symbols
         status = values.get("symbolStatus")
         return (spec,) if status in {None, spec.status_at(at_ms)} else _WRONG_STATUS
     if name is not None:

@@ -281,10 +281,16 @@ class Control:
             ],
             "replicas_ms": list(self._lags_ms),
             "late_rows": {symbol or "*": list(late) for symbol, late in self._late.items()},
+            "changed": [
+                {"market": one.market, "symbol": one.symbol, "status": one.status_at(self._now_ms()),
+                 "listed": one.visible(self._now_ms())}
+                for one in self._listings.changed()
+            ],
             "revisions": sum(map(len, self._revisions.values())),
             "date_skew_s": self.date_skew_s,
             "time_offset_ms": self.time_offset_ms,
             "accounts": self._meter.status(self._now_ms()),
+            "buckets": self._meter.buckets(self._now_ms()),
         }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from mdcache.sim import recorded
 from mdcache.sim.answers import PLAIN, Answers
-from mdcache.sim.config import Family, Market, SimConfig, family_of
+from mdcache.sim.config import Bucket, Family, Market, SimConfig, family_of
 from mdcache.sim.control import Control
 from mdcache.sim.faults import (
     EDGE_FAULTS,
@@ -89,6 +89,10 @@ class Exchange:
     def used_weight(self, family: Family, client: str = "127.0.0.1") -> int:
         """The weight an address has used in this UTC minute."""
         return self._meter.used(family, client, self._now_ms())
+
+    def requests(self, bucket: Bucket, client: str = "127.0.0.1") -> int:
+        """The requests an address has made of a bucket in these five minutes."""
+        return self._meter.requests(bucket, client, self._now_ms())
 
     def respond(
         self, method: str, path: str, query: str, headers: Mapping[str, str], client: str = "127.0.0.1"

@@ -5,13 +5,11 @@ import re
 from collections.abc import Sequence
 
 from mdcache.sim.asking import SPOT_STATUSES, several
-from mdcache.sim.config import SimConfig, SymbolSpec
-from mdcache.sim.printing import compact
+from mdcache.sim.config import Market, SimConfig, SymbolSpec
+from mdcache.sim.printing import Json, compact
 from mdcache.sim.questions import SPOT_SYMBOL_TEXT, parse, repeated
 from mdcache.sim.refusals import BAD_STATUS, BAD_SYMBOL, NOT_BOTH, Refusal, illegal, invalid, unread
 from mdcache.sim.world import PERPETUAL_DELIVERY_MS, base_and_quote
-
-Json = dict[str, object]
 
 _SPOT_PARAMETERS = {"symbol", "symbols", "permissions", "showPermissionSets", "symbolStatus"}
 _PERMISSIONS = frozenset({"SPOT"})  # what every symbol here has
@@ -38,15 +36,14 @@ def spot_info(config: SimConfig, specs: Sequence[SymbolSpec], query: str, at_ms:
     })  # fmt: skip
 
 
-def futures_info(config: SimConfig, specs: Sequence[SymbolSpec], at_ms: int, time: int) -> bytes:
+def futures_info(config: SimConfig, market: Market, specs: Sequence[SymbolSpec], at_ms: int, time: int) -> bytes:
     """GET /fapi/v1/exchangeInfo or /dapi/v1/exchangeInfo; every parameter is ignored."""
-    coin = bool(specs) and specs[0].market == "coinm"
     limits = [
         _limit("REQUEST_WEIGHT", "MINUTE", 1, config.futures_limit),
         _limit("ORDERS", "MINUTE", 1, 1_200),
     ]
     body: Json = {"timezone": "UTC", "serverTime": time}
-    if coin:
+    if market == "coinm":
         body |= {"rateLimits": limits, "exchangeFilters": []}
     else:
         assets = sorted({asset for spec in specs for asset in base_and_quote(spec) if asset in {"BTC", "ETH", "BNB"}})

@@ -38,6 +38,11 @@ class Listings:
         spec = _version(self._versions.get((market, symbol), []), at_ms)
         return spec if spec is not None and spec.visible(at_ms) else None
 
+    def changed(self) -> list[SymbolSpec]:
+        """The symbols changed since the last `reset`, as they stand."""
+        given = set(self._given)
+        return [versions[-1][1] for versions in self._versions.values() if versions[-1][1] not in given]
+
     def add(self, spec: SymbolSpec, at_ms: int) -> None:
         """List a new symbol; raises `ValueError` if the market ever listed it."""
         key = (spec.market, spec.symbol)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from mdcache.sim import orderbook, tickers, tradelists
+from mdcache.sim import funding, orderbook, reference, rules, statistics, tickers, tradelists
 from mdcache.sim.asking import Asked, read
 from mdcache.sim.book import Book
 from mdcache.sim.config import SymbolSpec
@@ -21,11 +21,32 @@ _WHOLE: Mapping[Endpoint, Whole] = {
     "historicalTrades": tradelists.trades,
     "aggTrades": tradelists.aggregates,
     "avgPrice": tickers.average,
+    "executionRules": rules.execution_rules,
+    "referencePrice": rules.reference_price,
+    "referencePrice/calculation": rules.reference_calculation,
+    "fundingRate": funding.funding_rates,
+    "fundingInfo": funding.funding_info,
+    "openInterest": funding.open_interest,
+    "indexInfo": reference.index_info,
+    "assetIndex": reference.asset_index,
+    "constituents": reference.constituents,
+    "insuranceBalance": reference.insurance,
+    "tradingSchedule": reference.schedule,
+    "openInterestHist": statistics.rows,
+    "topLongShortAccountRatio": statistics.rows,
+    "topLongShortPositionRatio": statistics.rows,
+    "globalLongShortAccountRatio": statistics.rows,
+    "takerlongshortRatio": statistics.rows,
+    "takerBuySellVol": statistics.rows,
+    "basis": statistics.rows,
+    "delivery-price": statistics.delivery_prices,
 }
 _EACH: Mapping[Endpoint, Each] = {  # one element a symbol
     "ticker": tickers.rolling,
     "ticker/24hr": tickers.day_ticker,
     "ticker/tradingDay": tickers.trading_day,
+    "premiumIndex": funding.premium_index,
+    "symbolAdlRisk": reference.adl_risk,
     "ticker/price": lambda desk, _, spec, at_ms: orderbook.price_ticker(desk, spec, at_ms),
     "ticker/bookTicker": lambda desk, _, spec, at_ms: orderbook.book_ticker(desk, spec, at_ms),
 }

@@ -140,6 +140,15 @@ class Meter:
         ]
         return everyone + accounts
 
+    def buckets(self, at_ms: int) -> list[dict[str, object]]:
+        """Every count of these five minutes, for the control door."""
+        window = at_ms // (BUCKET_MINUTES * _MINUTE_MS)
+        return [
+            {"bucket": bucket, "client": client, "requests": count.requests, "strikes": count.strikes}
+            for (bucket, client), count in self._counts.items()
+            if count.window == window
+        ]
+
     def _count(self, bucket: Bucket, client: str, at_ms: int) -> _Count:
         window = at_ms // (BUCKET_MINUTES * _MINUTE_MS)
         count = self._counts.get((bucket, client))

@@ -42,7 +42,6 @@ _STATISTICS: tuple[Endpoint, ...] = (
     "openInterestHist", "topLongShortAccountRatio", "topLongShortPositionRatio", "globalLongShortAccountRatio",
     "takerlongshortRatio", "takerBuySellVol", "basis", "delivery-price",
 )  # fmt: skip
-_SERVED = {*_COMMON, "klines", "historicalTrades", "avgPrice", "ticker", "ticker/tradingDay", "rpiDepth"}
 _SPOT_KINDS: tuple[KlineKind, ...] = ("klines", "uiKlines")
 _FUTURES_KINDS: tuple[KlineKind, ...] = (
     "klines", "continuousKlines", "indexPriceKlines", "markPriceKlines", "premiumIndexKlines",
@@ -86,7 +85,7 @@ def _routes() -> dict[str, Route]:
         found["/fapi/v1/" + endpoint] = Route("usdm", endpoint, bucket="funding", usage="absent")
     for endpoint in _STATISTICS:
         found[STATISTICS_PREFIX + endpoint] = Route("usdm", endpoint, bucket="statistics", usage="absent")
-    return {path: route for path, route in found.items() if route.endpoint in _SERVED}  # the others follow
+    return found
 
 
 ROUTES = _routes()
