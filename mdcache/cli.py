@@ -7,7 +7,7 @@ Exit codes: 0 done; 1 it failed while running; 2 wrong settings or options.
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,6 +17,9 @@ from rich.text import Text
 from mdcache import __version__
 from mdcache.errors import MdcacheError
 from mdcache.settings import Settings, SettingsError, effective, load
+
+if TYPE_CHECKING:
+    from mdcache.cache.ttls import Line
 
 app = typer.Typer(
     name="mdcache",
@@ -75,13 +78,28 @@ def serve() -> None:
     run(settings)
 
 
+def _snapshots(settings: Settings) -> "list[tuple[Line, str]]":
+    """What is no candle: each path's weight, and how long its answers live, from the cheapest to the dearest."""
+    from mdcache.cache.ttls import Ttls, table
+
+    lines = table(Ttls(settings.snapshot_ttl_s, settings.snapshot_ttls), settings.weight_share)
+    return [(line, " to ".join(dict.fromkeys(f"{ttl:g}" for ttl in (line.least_s, line.most_s)))) for line in lines]
+
+
 @app.command()
 def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False) -> None:
     """Print the effective settings, secrets hidden; or everything that is wrong with them."""
     settings = _load_or_exit(as_json=as_json)
     rows = effective(settings)
     if as_json:
-        listed = {"settings": [row._asdict() for row in rows], "ignored": settings.ignored}
+        listed = {
+            "settings": [row._asdict() for row in rows],
+            "ignored": settings.ignored,
+            "snapshots": [
+                {"path": line.endpoint.path, "market": line.endpoint.market, "weight": line.weight, "ttl_s": ttls}
+                for line, ttls in _snapshots(settings)
+            ],
+        }
         typer.echo(json.dumps(listed, indent=2))
         return
     table = Table(box=None, pad_edge=False)
@@ -92,6 +110,14 @@ def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, f
         table.add_row(*(Text(cell) for cell in cells))
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
     console.print(table)
+    ages = Table(box=None, pad_edge=False)
+    for heading in ("snapshot", "market", "weight", "TTL in seconds"):
+        ages.add_column(heading, overflow="fold")
+    for line, ttls in _snapshots(settings):
+        cells = (line.endpoint.path, line.endpoint.market.value, line.weight, ttls)
+        ages.add_row(*(Text(cell) for cell in cells))
+    console.print()
+    console.print(ages)
     if settings.ignored:
         console.print(Text(f"ignored, Kubernetes service links: {', '.join(settings.ignored)}"))
 

@@ -22,6 +22,7 @@ from mdcache.cache.info import Info
 from mdcache.cache.library import Library
 from mdcache.cache.snapshots import Policy as SnapshotPolicy
 from mdcache.cache.snapshots import Snapshots
+from mdcache.cache.ttls import Ttls
 from mdcache.candles.series import Policy, Series
 from mdcache.clock import Clock, Instant, SystemClock
 from mdcache.events import Events, Failed, Lifecycle
@@ -136,8 +137,7 @@ def build(
         SnapshotPolicy(
             settings.request_deadline_s,
             settings.max_stale_s,
-            settings.snapshot_ttl_s,
-            settings.snapshot_ttls,
+            Ttls(settings.snapshot_ttl_s, settings.snapshot_ttls),
             stalled_after_s,
         ),
     )

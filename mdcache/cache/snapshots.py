@@ -7,7 +7,7 @@ Where Binance can't be asked, or fails, an older body may stand in, marked, insi
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mdcache.cache.answers import Answer, Caller, How
@@ -16,14 +16,13 @@ from mdcache.cache.directory import Directory
 from mdcache.cache.fetches import Fetch, Fetches
 from mdcache.cache.library import Library
 from mdcache.cache.prepare import prepared
+from mdcache.cache.ttls import Ttls
 from mdcache.candles.freshness import Wishes
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, BrokenBody, CannotAsk, NotCached
+from mdcache.errors import AskFailed, BrokenBody, BudgetSpent, CannotAsk, NotCached
 from mdcache.events import Events
 from mdcache.exchange.endpoints import Kind
-from mdcache.exchange.limits import request_bucket
 from mdcache.exchange.snapshots import Snapshot
-from mdcache.exchange.weights import ttl_by_requests_s, ttl_by_weight_s
 from mdcache.upstream.clocksync import ExchangeClocks
 from mdcache.upstream.governor import Governor, Turn
 
@@ -32,12 +31,11 @@ _MOST_LISTS = 256  # lists whose single questions are counted
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Settings of the path, in seconds; `ttls_s`: by the path's tail. What is not in it follows from weight."""
+    """Settings of the path, in seconds."""
 
     deadline_s: float
     max_stale_s: float
-    least_ttl_s: float
-    ttls_s: Mapping[str, float]
+    ttls: Ttls
     stalled_after_s: float
 
 
@@ -80,13 +78,8 @@ class Snapshots:
 
     def ttl_s(self, snapshot: Snapshot) -> float:
         """How long its answer is fresh: as set for its path, or the more the dearer it is (DESIGN 3)."""
-        fixed = self._policy.ttls_s.get(snapshot.endpoint.tail)
-        if fixed is not None:
-            return fixed
-        by_weight_s = ttl_by_weight_s(snapshot.weight, self._governor.allowed(snapshot.market))
-        bucket = request_bucket(snapshot.endpoint.path)
-        by_requests_s = ttl_by_requests_s(bucket, self._governor.share) if bucket is not None else 0.0
-        return max(self._policy.least_ttl_s, by_weight_s, by_requests_s)
+        allowed = self._governor.allowed(snapshot.market)
+        return self._policy.ttls.of(snapshot.endpoint, snapshot.weight, allowed, self._governor.share)
 
     async def answer(self, snapshot: Snapshot, wishes: Wishes, caller: Caller) -> Answer:
         """The answer to `snapshot` as fresh as `wishes` say; raises what `errors.py` tells."""
@@ -166,9 +159,8 @@ class Snapshots:
         if whole is not None:
             try:
                 return await self._land(whole, wishes, arrived, turn, "list")
-            except CannotAsk:  # the list may be too dear where a single question is not
-                if self._governor.refusal_now(snapshot.market, turn.lane, snapshot.weight) is not None:
-                    raise
+            except BudgetSpent:  # the list is too dear now; a single question may not be
+                pass
         return await self._land(snapshot, wishes, arrived, turn, "snapshot")
 
     async def _land(self, snapshot: Snapshot, wishes: Wishes, arrived: Instant, turn: Turn, reason: str) -> bool:

@@ -49,6 +49,11 @@ class Weight(Protocol):
         """Weight of a question with these parameters, `symbols` of which name how many symbols (0: all)."""
         ...
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """The least and the most it may cost."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Flat:
@@ -59,6 +64,11 @@ class Flat:
     def of(self, values: Mapping[str, str], symbols: int) -> int:  # noqa: ARG002 - the protocol's
         """`weight`."""
         return self.weight
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """`weight`, twice."""
+        return self.weight, self.weight
 
     def __str__(self) -> str:
         return str(self.weight)
@@ -76,8 +86,13 @@ class ByLimit:
         limit = int(values.get("limit", self.default))
         return next((weight for top, weight in self.steps if limit <= top), self.steps[-1][1])
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first and the last step."""
+        return self.steps[0][1], self.steps[-1][1]
+
     def __str__(self) -> str:
-        return ", ".join(f"{weight} to {top} rows" for top, weight in self.steps)
+        return ", ".join(f"{weight} up to {top} rows" for top, weight in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +108,13 @@ class BySymbols:
             return self.every
         return next((weight for top, weight in self.steps if symbols <= top), self.every)
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """One symbol, and all."""
+        return self.steps[0][1], self.every
+
     def __str__(self) -> str:
-        said = [f"{weight} to {top} symbol{'s' if top > 1 else ''}" for top, weight in self.steps]
+        said = [f"{weight} {f'up to {top} symbols' if top > 1 else 'for a symbol'}" for top, weight in self.steps]
         return ", ".join([*said, f"else {self.every}"])
 
 
@@ -108,6 +128,11 @@ class PerSymbol:
     def of(self, values: Mapping[str, str], symbols: int) -> int:  # noqa: ARG002 - the protocol's
         """The product, capped."""
         return min(self.most, self.each * symbols) if symbols else self.most
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """One symbol, and all."""
+        return self.each, self.most
 
     def __str__(self) -> str:
         return f"{self.each} a symbol, at most {self.most}"

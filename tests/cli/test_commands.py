@@ -31,12 +31,13 @@ class TestCheck:
     def test_it_shows_every_setting_and_what_has_no_effect_yet(self, run: Run) -> None:
         result = run("check", MDCACHE_PORT="9000", MDCACHE_SPOT_URL="http://127.0.0.1:8701")
         assert result.exit_code == 0
-        lines = {line.split()[0]: line for line in result.stdout.splitlines()}
+        lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
         for name in Settings.model_fields:
             assert ("no effect" in lines[f"MDCACHE_{name.upper()}"]) == (name in NO_EFFECT_YET), name
         assert lines["MDCACHE_PORT"].split()[1:3] == ["9000", "set"]
         assert lines["MDCACHE_HOST"].split()[1:3] == ["127.0.0.1", "default"]
         assert "HTTPS_PROXY" in lines
+        assert lines["/api/v3/depth"].rstrip().endswith("1 to 50")
 
     def test_json_for_machines(self, run: Run) -> None:
         result = run("check", "--json", MDCACHE_PORT="9000", MDCACHE_SERVICE_HOST="10.0.0.7")

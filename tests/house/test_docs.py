@@ -6,6 +6,7 @@ from pathlib import Path
 from mdcache.exchange.markets import KLINE_PATHS
 from mdcache.settings import NO_EFFECT_YET, Settings
 from mdcache.telemetry import catalogue
+from tests.house import paths_table
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -33,3 +34,7 @@ def test_every_kline_path_is_in_the_readme() -> None:
 def test_every_make_target_the_readme_names_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`?make ([a-z-]+)", README)) <= targets
+
+
+def test_the_table_of_paths_is_that_of_the_code() -> None:
+    assert (ROOT / "docs" / "paths.md").read_text() == paths_table.text()

@@ -16,6 +16,7 @@ from mdcache.cache.info import Info
 from mdcache.cache.library import Library
 from mdcache.cache.snapshots import Policy as SnapshotPolicy
 from mdcache.cache.snapshots import Snapshots
+from mdcache.cache.ttls import Ttls
 from mdcache.candles.freshness import Wishes
 from mdcache.candles.series import Policy
 from mdcache.events import Event, Events
@@ -81,7 +82,9 @@ class World:
         self.candles = Candles(self.library, self.flights, self.directory, clocks, self.governor, self.clock, limits)
 
         self.info = Info(self.library, self.directory, clocks, self.clock, events, 300.0, options.deadline_s)
-        policy = SnapshotPolicy(options.deadline_s, options.max_stale_s, 1.0, {}, options.limits.upstream_timeout_s + 1)
+        policy = SnapshotPolicy(
+            options.deadline_s, options.max_stale_s, Ttls(1.0, {}), options.limits.upstream_timeout_s + 1
+        )
         self.snapshots = Snapshots(self.library, self.directory, clocks, self.governor, self.clock, events, policy)
 
     async def ask(

@@ -1,0 +1,162 @@
+"""`exchangeInfo` as served: cut as Binance cuts it, kept in the background, and the truth about symbols."""
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import pytest
+
+from mdcache.exchange.markets import Family
+from mdcache.sim import SimConfig
+from tests.serving.client import Response
+from tests.serving.test_snapshots import world
+from tests.serving.test_whole import Whole
+from tests.world.loop import run
+
+SPOT, USDM, COINM = "/api/v3/exchangeInfo", "/fapi/v1/exchangeInfo", "/dapi/v1/exchangeInfo"
+_TIME = re.compile(rb'"serverTime":\d+')
+
+
+def symbols(reply: Response) -> dict[str, Any]:
+    return {each["symbol"]: each for each in json.loads(reply.body)["symbols"]}
+
+
+def reads(w: Whole) -> list[str]:
+    return [f"{entry.path}?{entry.query}" for entry in w.exchange.log if entry.path.endswith("exchangeInfo")]
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        (SPOT, ""),
+        (SPOT, "symbol=ETHUSDT"),
+        (SPOT, "symbols=%5B%22BTCUSDT%22,%22ETHUSDT%22%5D"),  # in the list's order: what another gives is unverified
+        (SPOT, "symbol=ETHUSDT&showPermissionSets=false"),
+        (SPOT, "showPermissionSets=false"),
+        (SPOT, "permissions=SPOT"),
+        (SPOT, "permissions=%5B%22MARGIN%22,%22LEVERAGED%22%5D"),
+        (SPOT, "symbolStatus=TRADING"),
+        (SPOT, "symbolStatus=HALT"),
+        (USDM, ""),
+        (USDM, "symbol=NOTHING"),
+        (COINM, ""),
+    ],
+)
+def test_as_binance_answers(path: str, query: str) -> None:
+    async def main() -> None:
+        w = world()
+        ours, theirs = await w.get(path, query.encode()), await w.direct(path, query.encode())
+        assert ours.status == theirs.status_code == 200, ours.body
+        assert _TIME.sub(b"", ours.body) == _TIME.sub(b"", theirs.content)
+        assert json.loads(ours.body)["serverTime"] == w.clock.true_ms()
+        assert ours.headers["content-type"] == theirs.headers["content-type"]
+        await w.aclose()
+
+    run(main())
+
+
+def test_one_read_serves_all_cuts_and_goes_on_behind_the_answers() -> None:
+    async def main() -> None:
+        w = world()
+        await w.get(SPOT, b"symbol=ETHUSDT")
+        before = len(reads(w))
+        for query in (b"", b"symbol=BTCUSDT", b"symbolStatus=TRADING", b"permissions=SPOT"):
+            for _ in range(20):
+                reply = await w.get(SPOT, query)
+                assert reply.status == 200
+                await asyncio.sleep(0.5)
+        assert len(reads(w)) == before
+        for _ in range(290 * 2):  # asked all the time, it is never over its 300 s, and nobody waits for it
+            await asyncio.sleep(1)
+            reply = await w.get(SPOT, b"symbol=BTCUSDT")
+            assert reply.headers["cache-status"].startswith("mdcache; hit")
+            assert int(reply.headers["age"]) < 300
+        assert len(reads(w)) - before <= 4
+        await w.aclose()
+
+    run(main())
+
+
+def test_in_a_ban_the_last_list_goes_on() -> None:
+    async def main() -> None:
+        w = world()
+        first = await w.get(SPOT, b"symbol=ETHUSDT")
+        w.governor.close_gate(Family.SPOT, 5_000)
+        await asyncio.sleep(600)
+        later = await w.get(SPOT, b"symbol=ETHUSDT")
+        assert later.status == 200
+        assert symbols(later) == symbols(first)
+        assert later.headers["cache-status"].endswith("detail=stale")
+        assert later.headers["age"] == "600"
+        assert json.loads(later.body)["serverTime"] == w.clock.true_ms()
+        assert (await w.get(SPOT, b"symbol=NOPE")).status in {400, 503}
+        await w.aclose()
+
+    run(main())
+
+
+async def kline(w: Whole, path: str, symbol: str) -> Response:
+    return await w.get(path, f"symbol={symbol}&interval=1m&limit=3".encode())
+
+
+@pytest.mark.parametrize(
+    ("path", "market", "symbol"),
+    [("/api/v3/klines", "spot", "FRESHUSDT"), ("/fapi/v1/klines", "usdm", "NEWUSDT_261225")],
+)
+def test_a_new_listing_is_served_soon_after_its_first_question(path: str, market: str, symbol: str) -> None:
+    async def main() -> None:
+        w = world()
+        known = "ETHUSDT"
+        await kline(w, path, known)
+        assert (await kline(w, path, symbol)).status == 400
+        await asyncio.sleep(61)
+        w.exchange.control.list_symbol(market, symbol)  # type: ignore[arg-type]
+        await asyncio.sleep(61)
+        before = len(reads(w))
+        replies = await asyncio.gather(*(kline(w, path, symbol) for _ in range(50)))
+        assert {reply.status for reply in replies} == {200}
+        assert len(reads(w)) == before + 1
+        ticker = path.replace("klines", "ticker/price")
+        assert (await w.get(ticker, f"symbol={symbol}".encode())).status == 200
+        info = path.replace("klines", "exchangeInfo")
+        assert symbol in symbols(await w.get(info, b"" if market == "usdm" else f"symbol={symbol}".encode()))
+        await w.aclose()
+
+    run(main())
+
+
+def test_halted_delisted_and_relisted() -> None:
+    async def main() -> None:
+        w = world()
+        path = "/api/v3/klines"
+        assert (await kline(w, path, "LTCUSDT")).status == 200
+        w.exchange.control.halt("spot", "LTCUSDT")
+        await asyncio.sleep(301)
+        assert (await kline(w, path, "LTCUSDT")).status == 200
+        await asyncio.sleep(301)
+        assert symbols(await w.get(SPOT, b"symbol=LTCUSDT"))["LTCUSDT"]["status"] != "TRADING"
+        w.exchange.control.delist("spot", "LTCUSDT")
+        await asyncio.sleep(301)
+        await kline(w, path, "ETHUSDT")
+        await asyncio.sleep(61)
+        again = await kline(w, path, "LTCUSDT")
+        assert again.status == (await w.direct(path, b"symbol=LTCUSDT&interval=1m&limit=3")).status_code or (
+            again.status == 200  # a name once seen stays known: its settled rows are still true
+        )
+        w.exchange.control.relist("spot", "LTCUSDT")
+        await asyncio.sleep(400)
+        assert (await kline(w, path, "LTCUSDT")).status == 200
+        await w.aclose()
+
+    run(main())
+
+
+def test_its_limits_set_the_budget() -> None:
+    async def main() -> None:
+        w = Whole(SimConfig(spot_limit=1_200))
+        await w.get(SPOT, b"")
+        assert [status.limit for status in w.governor.status() if status.family == "spot"] == [1_200]
+        await w.aclose()
+
+    run(main())
