@@ -52,6 +52,9 @@ def main() -> int:
     asked = parser.parse_args()
     home = asked.home.resolve()
     chosen = [one for one in CLIENTS if not asked.names or any(name in one.name for name in asked.names)]
+    if not chosen:
+        parser.error(f"no such client; there are: {', '.join(one.name for one in CLIENTS)}")
+    home.mkdir(parents=True, exist_ok=True)
     results = []
     for client in chosen:
         print(f"{client.name} …", flush=True)
@@ -124,10 +127,10 @@ def _run(command: list[str], base: str) -> compare.Document:
             )
         except subprocess.TimeoutExpired:
             raise ScriptFailed(f"no document after {SCRIPT_DEADLINE_S:.0f} s from {base}") from None
-    lines = done.stdout.splitlines()
-    if done.returncode or not lines:
-        raise ScriptFailed(f"exit code {done.returncode}: {done.stderr[-2000:]}")
-    document: compare.Document = json.loads(lines[-1])
+    try:
+        document: compare.Document = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        raise ScriptFailed(f"exit code {done.returncode}, no document: {done.stderr[-2000:]}") from None
     return document
 
 

@@ -7,11 +7,17 @@ SPOT, USDM, COINM = "BTC/USDT", "BTC/USDT:USDT", "BTC/USD:BTC"
 NAMES = {"BTCUSDT": SPOT, "ETHUSDT": "ETH/USDT", "BNBUSDT": "BNB/USDT:USDT", "BTCUSD_PERP": COINM}
 
 
+PUBLIC = ("public", "fapiPublic", "fapiPublicV2", "fapiPublicV3", "fapiData", "dapiPublic", "dapiData")
+
+
+def urls(exchange: Any, base: str) -> dict[str, str]:
+    """The addresses of the public interfaces on another host; the private ones stay with Binance."""
+    return {name: base + "/" + exchange.urls["api"][name].split("/", 3)[3] for name in PUBLIC}
+
+
 def pointed(exchange: Any, base: str) -> Any:
-    """The exchange with every address of its REST interfaces on another host."""
-    for name, url in exchange.urls["api"].items():
-        if isinstance(url, str) and url.startswith("https://"):
-            exchange.urls["api"][name] = base + "/" + url.split("/", 3)[3]
+    """The exchange, asking `base` for public data."""
+    exchange.urls["api"] |= urls(exchange, base)
     return exchange
 
 
@@ -28,6 +34,7 @@ def questions(ranges: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, str
     for price in ("mark", "index", "premiumIndex"):
         yield "settled", f"usdm {price}", "fetch_ohlcv", (USDM, "1h", start, 300, {"price": price})
         yield "settled", f"coinm {price}", "fetch_ohlcv", (COINM, "1h", start, 300, {"price": price})
+    yield "settled", "funding rates of then", "fetch_funding_rate_history", (USDM, start, 100)
     for name, symbol in {"spot": SPOT, "usdm": USDM, "coinm": COINM}.items():
         yield "open", f"{name} newest", "fetch_ohlcv", (symbol, "1h")
         yield "open", f"{name} newest 100", "fetch_ohlcv", (symbol, "4h", None, 100)
@@ -46,6 +53,8 @@ def questions(ranges: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, str
     yield "live", "funding rates", "fetch_funding_rates", ()
     yield "live", "funding rate history", "fetch_funding_rate_history", (USDM, None, 20)
     yield "live", "open interest", "fetch_open_interest", (USDM,)
+    yield "live", "open interest history", "fetch_open_interest_history", (USDM, "1h", None, 20)
+    yield "live", "long to short", "fetch_long_short_ratio_history", (USDM, "1h", None, 20)
     yield "live", "coinm ticker", "fetch_ticker", (COINM,)
     yield "live", "coinm order book", "fetch_order_book", (COINM, 20)
     yield "refused", "unknown symbol", "public_get_klines", ({"symbol": "NOPEUSDT", "interval": "1m"},)

@@ -10,4 +10,9 @@ configuration = ConfigurationRestAPI(base_path=document.base)
 client = DerivativesTradingCoinFutures(config_rest_api=configuration).rest_api
 ask(document, client, "coinm", "BTCUSD_PERP", "BTCUSD")
 document.ask("live", "mark price", lambda: client.index_price_and_mark_price(symbol="BTCUSD_PERP").data())
+document.ask(
+    "live",
+    "basis",
+    lambda: client.basis(pair="BTCUSD", contract_type="PERPETUAL", period="1h", limit=10).data(),
+)
 document.print()

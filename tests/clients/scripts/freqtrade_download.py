@@ -7,14 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import ccxt
+from ccxt_questions import urls
 from document import Document
 
 document = Document()
-URLS = {
-    name: document.base + "/" + url.split("/", 3)[3]
-    for name, url in ccxt.binance().urls["api"].items()
-    if isinstance(url, str) and url.startswith("https://")
-}
+URLS = urls(ccxt.binance(), document.base)
 CONFIG = {
     "dry_run": True,
     "stake_currency": "USDT",

@@ -54,6 +54,8 @@ for market, client in CLIENTS.items():
     document.ask("live", f"{market} prices", client.ticker_price)
     document.ask("live", f"{market} book's top", lambda: client.book_ticker(symbol))
     document.ask("live", f"{market} open interest", lambda: client.open_interest(symbol))
+    about = (pair,) if market == "usdm" else (pair, "PERPETUAL")
+    document.ask("live", f"{market} history", lambda: client.open_interest_hist(*about, "1h", limit=10))
     document.ask("refused", f"{market} unknown symbol", lambda: refused(lambda: client.klines("NOPE", "1m")))
     document.ask("refused", f"{market} unknown pair", lambda: refused(lambda: client.index_price_klines("NOPE", "1m")))
     document.ask("refused", f"{market} bad interval", lambda: refused(lambda: client.klines(symbol, "7m")))

@@ -2,10 +2,9 @@ import ccxt from 'ccxt';
 import { document } from './document.mjs';
 
 const exchange = new ccxt.binance();
-for (const [name, url] of Object.entries(exchange.urls.api)) {
-  if (typeof url === 'string' && url.startsWith('https://')) {
-    exchange.urls.api[name] = document.base + '/' + url.split('/').slice(3).join('/');
-  }
+// The private interfaces stay with Binance.
+for (const name of ['public', 'fapiPublic', 'fapiPublicV2', 'fapiPublicV3', 'fapiData', 'dapiPublic', 'dapiData']) {
+  exchange.urls.api[name] = document.base + '/' + exchange.urls.api[name].split('/').slice(3).join('/');
 }
 const names = { BTCUSDT: 'BTC/USDT', ETHUSDT: 'ETH/USDT', BNBUSDT: 'BNB/USDT:USDT', BTCUSD_PERP: 'BTC/USD:BTC' };
 

@@ -12,7 +12,7 @@ KINDS = {"spot": HistoricalKlinesType.SPOT, "usdm": HistoricalKlinesType.FUTURES
 
 
 async def main() -> None:
-    client = await AsyncClient.create()  # pings
+    client = await AsyncClient.create(api_key="a-key", api_secret="a-secret")  # pings; the key goes along everywhere
     try:
         await ask(client)
     finally:

@@ -6,6 +6,7 @@ document = Document()
 Client.API_URL = document.base + "/api"
 Client.FUTURES_URL = document.base + "/fapi"
 Client.FUTURES_COIN_URL = document.base + "/dapi"
+Client.FUTURES_DATA_URL = Client.FUTURES_COIN_DATA_URL = document.base + "/futures/data"
 client = Client()  # pings
 
 KINDS = {
@@ -90,6 +91,14 @@ document.ask("live", "usdm mark price", lambda: client.futures_mark_price(symbol
 document.ask("live", "usdm funding", lambda: client.futures_funding_rate(symbol="BTCUSDT", limit=20))
 document.ask("live", "usdm open interest", lambda: client.futures_open_interest(symbol="BTCUSDT"))
 document.ask("live", "usdm depth", lambda: client.futures_order_book(symbol="BTCUSDT", limit=20))
+statistics = {"period": "1h", "limit": 20}
+document.ask("live", "usdm history", lambda: client.futures_open_interest_hist(symbol="BTCUSDT", **statistics))
+document.ask("live", "usdm ratio", lambda: client.futures_top_longshort_account_ratio(symbol="BTCUSDT", **statistics))
+document.ask(
+    "live",
+    "coinm history",
+    lambda: client.futures_coin_open_interest_hist(pair="BTCUSD", contractType="PERPETUAL", **statistics),
+)
 document.ask("live", "coinm price", lambda: client.futures_coin_symbol_ticker(symbol="BTCUSD_PERP"))
 document.ask("live", "coinm depth", lambda: client.futures_coin_order_book(symbol="BTCUSD_PERP", limit=20))
 
