@@ -6,6 +6,7 @@ too, so that nothing old comes back. `trouble` says in one clause what is wrong,
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -18,7 +19,7 @@ from mdcache.candles.atrest import Change, Kept, Outline, Which
 from mdcache.clock import Clock
 from mdcache.events import Events, TierFailed, TierMoved, TierUsed
 from mdcache.exchange.questions import SeriesKey
-from mdcache.stores.sqlite import File, Newer, Prepared
+from mdcache.stores.sqlite import Damaged, File, Newer, Prepared
 
 TIER = "disk"
 _PATIENCE_S = 2.0  # where nothing ends for so long the disk hangs, and no answer waits for it until it moves again
@@ -26,7 +27,9 @@ _RETRY_S, _MOST_RETRY_S = 1.0, 60.0  # between writes that failed
 _LOOK_S = 0.05  # how often a flush looks whether the disk failed
 _MOST_WAITING_BYTES = 64 << 20  # of changes that can't be written as fast as they come
 _MOST_WAITING = 50_000  # series
+_DAMAGE = (Damaged, UnicodeDecodeError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InternalError)
 _BROKEN_FILE = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}  # with their extended codes: sqlite.org/rescode.html
+_PROOFS = ("write", "purge")
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
@@ -82,6 +85,8 @@ class DiskStore:
         self._stuck: asyncio.Task[Any] | None = None
         self._ended = 0
         self._refused = False
+        self._pausing = False
+        self._failed_op = ""
 
     def status(self) -> dict[str, object]:
         """Of `/v1/status`."""
@@ -153,7 +158,7 @@ class DiskStore:
 
     async def flush(self) -> None:
         """Return when nothing waits, or the disk failed."""
-        while self._writer is not None and not self.trouble:
+        while self._writer is not None and not self._pausing:
             await asyncio.wait({self._writer}, timeout=_LOOK_S)
 
     async def aclose(self, patience_s: float) -> None:
@@ -209,7 +214,9 @@ class DiskStore:
             except _Failed:
                 if self._refused:
                     break
+                self._pausing = True
                 await self._clock.sleep(pause_s)
+                self._pausing = False
                 pause_s = min(2 * pause_s, _MOST_RETRY_S)
         self._writer = None
 
@@ -273,7 +280,7 @@ class DiskStore:
         for fault in faults:
             self._events.emit(TierFailed(TIER, op, fault, lost=True))
         if error is None:
-            self._tell_success()
+            self._tell_success(op)
             return result  # type: ignore[return-value]
         self._refused = self._refused or isinstance(error, Newer)
         self._tell_failure(op, str(error) or type(error).__name__)
@@ -284,19 +291,25 @@ class DiskStore:
         result, failure = None, None
         try:
             result = call()
+            if self._file.faults and not self._file.sound():
+                self._file.set_aside()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach an answer
-            failure = error
-            name = getattr(error, "sqlite_errorname", "")
-            if any(name.startswith(broken) for broken in _BROKEN_FILE):
-                try:
-                    self._file.set_aside()
-                except OSError as worse:
-                    failure = worse
+            failure = self._broken_aside(error)
         faults, self._file.faults = self._file.faults, []
         return result, faults, failure
 
-    def _tell_success(self) -> None:
-        if self.trouble and not self._refused:
+    def _broken_aside(self, error: Exception) -> Exception:
+        name = getattr(error, "sqlite_errorname", None) or ""
+        if isinstance(error, _DAMAGE) or any(name.startswith(broken) for broken in _BROKEN_FILE):
+            try:
+                self._file.set_aside()
+            except OSError as worse:
+                return worse
+        return error
+
+    def _tell_success(self, op: str) -> None:
+        """What failed works again, or something that proves more."""
+        if self.trouble and not self._refused and op in (self._failed_op, *_PROOFS):
             self.trouble = ""
             self._events.emit(TierMoved(TIER, "ok", ""))
 
@@ -304,4 +317,4 @@ class DiskStore:
         self._events.emit(TierFailed(TIER, op, detail, lost=False))
         if not self.trouble:
             self._events.emit(TierMoved(TIER, "down", detail))
-        self.trouble = detail
+        self.trouble, self._failed_op = detail, op

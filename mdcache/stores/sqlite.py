@@ -12,8 +12,9 @@ after a loss of power the last commits may be missing (up to the last checkpoint
 import sqlite3
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -59,6 +60,10 @@ Connect = Callable[[Path], sqlite3.Connection]
 
 class Newer(Exception):
     """The file is of a later version than this release can read; it was left as it is."""
+
+
+class Damaged(Exception):
+    """The file is of our version, and not as we make it."""
 
 
 class _State(msgspec.Struct, frozen=True, array_like=True):
@@ -246,6 +251,11 @@ class File:
             self._forget(numbers)
         return len(numbers)
 
+    def sound(self) -> bool:
+        """Whether places can still be found by what they are of: asked where something else was found broken."""
+        reports = [self._db.execute(f"PRAGMA integrity_check({table})").fetchall() for table in ("series", "span")]
+        return all(report == [("ok",)] for report in reports)
+
     def close(self) -> None:
         """Let go of the file; what was committed is in it."""
         connection, self._connection = self._connection, None
@@ -354,14 +364,28 @@ class File:
         self.held_bytes = self._used_bytes()
         if self.held_bytes <= self.max_bytes:
             return
-        while self.held_bytes > self.max_bytes * _LOW_WATER:
+        while (much := self.held_bytes - self.max_bytes * _LOW_WATER) > 0:
             with self._transaction() as db:
-                oldest = db.execute("SELECT id FROM span ORDER BY asked, id LIMIT ?", (_DROPPED_AT_ONCE,)).fetchall()
-                self._drop([number for (number,) in oldest])
-                if not oldest and not db.execute("DELETE FROM series RETURNING id").fetchall():
+                gone = self._oldest(much)
+                self._drop(gone)
+                if not gone and not db.execute("DELETE FROM series RETURNING id").fetchall():
                     break
             self.held_bytes = self._used_bytes()
         self._db.execute("PRAGMA incremental_vacuum").fetchall()
+
+    def _oldest(self, nbytes: float) -> list[int]:
+        """The blocks that were asked for longest ago and take about so much, or as many as go at once."""
+        found: list[int] = []
+        for number, size in self._db.execute(
+            "SELECT id, (SELECT length(payload) FROM base WHERE base.id = span.id) FROM span ORDER BY asked, id"
+            " LIMIT ?",
+            (_DROPPED_AT_ONCE,),
+        ).fetchall():
+            found.append(number)
+            nbytes -= size or 0
+            if nbytes <= 0:
+                break
+        return found
 
     def _columns(self, key: SeriesKey) -> tuple[str | int, ...]:
         origin = self._origins[key.market]
@@ -389,10 +413,14 @@ def _make_ready(db: sqlite3.Connection, path: Path) -> None:
     (application,) = db.execute("PRAGMA application_id").fetchone()
     if version > len(MIGRATIONS):
         raise Newer(f"{path} is of version {version}, and this release knows {len(MIGRATIONS)}: left as it is")
-    if version and application != APPLICATION:
+    if (version or _schema(db)) and application != APPLICATION:
         raise Newer(f"{path} is a database of another program: left as it is")
+    if not version and application == APPLICATION:
+        raise Damaged(f"{path}: its version is gone")
     if not version:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    elif version == VERSION and _schema(db) != _schema_of_ours():
+        raise Damaged(f"{path}: its schema is not ours")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
@@ -400,6 +428,18 @@ def _make_ready(db: sqlite3.Connection, path: Path) -> None:
         db.executescript(
             f"BEGIN IMMEDIATE; {script}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number}; COMMIT;"
         )
+
+
+def _schema(db: sqlite3.Connection) -> list[object]:
+    return db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
+
+
+@cache
+def _schema_of_ours() -> list[object]:
+    with closing(sqlite3.connect(":memory:")) as db:
+        for script in MIGRATIONS:
+            db.executescript(script)
+        return _schema(db)
 
 
 def _roll_back(db: sqlite3.Connection) -> None:
