@@ -87,14 +87,22 @@ def sim(*options: str, core: int | None = None) -> Iterator[str]:
 def daemon(
     upstream: str, *, core: int | None = None, **settings: str
 ) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """The daemon in front of `upstream`; yields its URL and process."""
+    """The daemon in front of `upstream`, with a folder of its own unless told; yields its URL and process."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     names = ("SPOT_URL", "USDM_URL", "COINM_URL")
     env = {f"MDCACHE_{name}": upstream for name in names}
     env |= {"MDCACHE_PORT": str(port), "MDCACHE_EGRESS": "bench", "MDCACHE_LOG_LEVEL": "warning"}
     env |= {f"MDCACHE_{name.upper()}": value for name, value in settings.items()}
-    with running([sys.executable, "-m", "mdcache", "serve"], f"{url}/healthz", env=env, core=core) as process:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(
+            [sys.executable, "-m", "mdcache", "serve"],
+            f"{url}/healthz",
+            env={"MDCACHE_STATE_DIR": folder} | env,
+            core=core,
+        ) as process,
+    ):
         yield url, process
 
 

@@ -14,6 +14,7 @@ from typing import TextIO
 import uvloop
 
 from mdcache import __version__
+from mdcache.cache.attic import Attic, NoRest
 from mdcache.cache.candles import Candles
 from mdcache.cache.candles import Limits as CacheLimits
 from mdcache.cache.directory import Directory
@@ -25,7 +26,7 @@ from mdcache.cache.snapshots import Snapshots
 from mdcache.cache.ttls import Ttls
 from mdcache.candles.series import Policy, Series
 from mdcache.clock import Clock, Instant, SystemClock
-from mdcache.events import Events, Failed, Lifecycle
+from mdcache.events import Events, Failed, Lifecycle, TierMoved
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.serving.app import App
@@ -38,6 +39,10 @@ from mdcache.serving.ready import Readies
 from mdcache.serving.server import serve
 from mdcache.serving.status import Sources, Status
 from mdcache.settings import Settings, effective
+from mdcache.stores.disk import DiskStore, origin
+from mdcache.stores.folder import Folder, claim
+from mdcache.stores.sqlite import File
+from mdcache.stores.thread import OneThread
 from mdcache.telemetry.log import Log, adopt_foreign, make_logger
 from mdcache.telemetry.metrics import Gauges, Metrics, new_registry
 from mdcache.telemetry.stream import PatientWriter
@@ -45,6 +50,7 @@ from mdcache.upstream.governor import Governor, Limits
 from mdcache.upstream.rest import Transport
 
 _STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; past that and this its key is free
+_LAST_ROWS_S = 5.0  # for what settled last to be written
 _LAST_LINES_S = 1.0  # for the log to be written at the end, by then to whoever still reads it
 _STDERR = 2
 _GC_THRESHOLDS = (50_000, 20, 100)  # a page of 1,000 rows makes 13,000 short-lived objects and no cycle
@@ -63,12 +69,16 @@ class Daemon:
     info: Info
     directory: Directory
     events: Events
+    disk: DiskStore | None = None
 
     async def aclose(self) -> None:
-        """End what is under way, from the clients' side to Binance's."""
+        """End what is under way, from the clients' side to Binance's; what is settled is on disk then."""
         await self.flights.aclose()
         await self.snapshots.aclose()
         await self.info.aclose()
+        await self.library.rest.aclose()
+        if self.disk is not None:
+            await self.disk.aclose(_LAST_ROWS_S)
         await self.directory.aclose()
         await self.governor.aclose()
 
@@ -80,8 +90,9 @@ def build(
     events: Events,
     *,
     transport: Transport | None = None,
+    folder: Folder | None = None,
 ) -> Daemon:
-    """A daemon as `settings` say; a `transport` stands in for the network."""
+    """A daemon as `settings` say; a `transport` stands in for the network. Without a `folder` nothing rests."""
     urls = {Market.SPOT: settings.spot_url, Market.USDM: settings.usdm_url, Market.COINM: settings.coinm_url}
     governor = Governor(
         clock=clock,
@@ -100,7 +111,9 @@ def build(
     )
     clocks = governor.clocks
     policy = Policy(round(settings.settle_s * 1000), round(settings.confirm_s * 1000))
-    library = Library(clock, events, policy, round(settings.memory_max_mb * 1_000_000))
+    disk = _disk(settings, urls, clock, events, folder)
+    rest = NoRest() if disk is None else Attic(disk, clock)
+    library = Library(clock, events, policy, round(settings.memory_max_mb * 1_000_000), rest)
 
     def exchange_now(series: Series) -> Instant:
         return clocks.now(series.key.market)
@@ -160,10 +173,15 @@ def build(
     binance = Binance(sources, readies, clocks, governor, clock, metrics, settings.request_deadline_s)
 
     def readiness() -> Readiness:
-        return _readiness(governor, directory)
+        return _readiness(governor, directory, _troubles(folder, disk))
+
+    def kept() -> Mapping[str, object]:
+        if disk is not None:
+            return disk.status()
+        return {"state": "down", "detail": folder.trouble} if folder is not None and folder.trouble else {}
 
     shown = {row.name: row.value for row in effective(settings)}
-    status = Status(Sources(__version__, clock, governor, library, flights, directory, readies, readiness, shown))
+    status = Status(Sources(__version__, clock, governor, library, flights, directory, readies, readiness, shown, kept))
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     ops = Ops(status, readiness, metrics.exposition, library, readies, governor, token)
     app = App(
@@ -176,17 +194,39 @@ def build(
         cors_origins=settings.cors_origins,
         forward=settings.unknown_paths == "forward",
     )
-    return Daemon(app, governor, library, flights, snapshots, info, directory, events)
+    return Daemon(app, governor, library, flights, snapshots, info, directory, events, disk)
+
+
+def _disk(
+    settings: Settings, urls: Mapping[Market, str], clock: Clock, events: Events, folder: Folder | None
+) -> DiskStore | None:
+    """Where settled rows rest, if they may."""
+    if folder is None or folder.trouble or not settings.persist or not settings.disk_max_mb:
+        return None
+    origins = {market: origin(url) for market, url in urls.items()}
+    file = File(folder.path / "candles.db", origins, settings.disk_max_mb * 1_000_000, clock.wall_ms)
+    return DiskStore(file, OneThread("disk"), clock, events)
+
+
+def _troubles(folder: Folder | None, disk: DiskStore | None) -> tuple[str, ...]:
+    """What is wrong with the disk, for people."""
+    found = (folder.trouble if folder is not None else "", disk.trouble if disk is not None else "")
+    return tuple(f"disk: {trouble}; serving from memory" for trouble in found if trouble)
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and return. Raises `OSError` where the address can't be had."""
+    """Serve until SIGTERM or SIGINT, then drain and return.
+
+    Raises `OSError` where the address can't be had, or another daemon works in the folder.
+    """
     _open_standard_streams()
+    folder = claim(settings.state_dir)
     lines = PatientWriter(_STDERR)
     try:
-        uvloop.run(_run(settings, lines.as_text()))
+        uvloop.run(_run(settings, folder, lines.as_text()))
     finally:
         lines.drain(_LAST_LINES_S)
+        folder.release()
 
 
 def _open_standard_streams() -> None:
@@ -196,12 +236,14 @@ def _open_standard_streams() -> None:
     os.close(fd)
 
 
-async def _run(settings: Settings, lines: TextIO) -> None:
+async def _run(settings: Settings, folder: Folder, lines: TextIO) -> None:
     clock = SystemClock()
     logger = make_logger(clock, settings.log_level, settings.log_format, lines)
     adopt_foreign(logger)
     events = Events(Log(logger, clock))
-    daemon = build(settings, clock, random.Random(), events)
+    daemon = build(settings, clock, random.Random(), events, folder=folder)
+    if folder.trouble:
+        events.emit(TierMoved("disk", "down", folder.trouble))
     if settings.ignored:
         events.emit(Lifecycle("ignored", "service links in the environment: " + ", ".join(settings.ignored)))
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _lost(events, context))
@@ -234,7 +276,7 @@ def _holes(library: Library) -> dict[str, int]:
     return found
 
 
-def _readiness(governor: Governor, directory: Directory) -> Readiness:
+def _readiness(governor: Governor, directory: Directory, troubles: tuple[str, ...]) -> Readiness:
     """It can answer if any family may be asked, or could be: what was read is served in a ban too."""
     shut = [
         f"{family.family}: gate {family.gate_state} ({family.gate_reason}), reopens in {family.reopens_in_s:.0f} s"
@@ -244,4 +286,4 @@ def _readiness(governor: Governor, directory: Directory) -> Readiness:
     known = any(directory.symbols(market).names for market in Market)
     if len(shut) == len(governor.status()) and not known:
         return Readiness(reasons=tuple(shut))
-    return Readiness(degraded=tuple(shut))
+    return Readiness(degraded=(*shut, *troubles))

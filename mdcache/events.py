@@ -131,6 +131,34 @@ class SymbolsLearnt:
 
 
 @dataclass(frozen=True, slots=True)
+class TierUsed:
+    """A store did something (`op` is from a closed set), with or without success."""
+
+    tier: str
+    op: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TierFailed:
+    """A store could not do something; `lost`: it found something broken, which will be read from Binance again."""
+
+    tier: str
+    op: str
+    detail: str
+    lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TierMoved:
+    """A store went `down`, for the cause in `detail`, or is `ok` again."""
+
+    tier: str
+    state: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """Something behind an answer failed and was given up; the answer itself was not touched."""
 
@@ -160,6 +188,9 @@ Event = (
     | ClockMeasured
     | ClockDoubted
     | SymbolsLearnt
+    | TierUsed
+    | TierFailed
+    | TierMoved
     | Failed
     | Lifecycle
 )

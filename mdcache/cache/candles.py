@@ -2,11 +2,14 @@
 
     question -> prepare: clock and symbol known?
     plan -> Serve                                         the answer
+         -> Load -> blocks come back from where they rest and plan again
          -> Read -> flight (joined or started) -> merge   and plan again; each round knows more
 
 Where Binance can't be asked, or fails, an older tail may stand in, marked, inside the caller's limits.
 """
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from mdcache.cache.answers import Answer, Caller, How
@@ -15,12 +18,12 @@ from mdcache.cache.flights import Flight, Flights
 from mdcache.cache.library import Library
 from mdcache.cache.prepare import prepared
 from mdcache.candles.freshness import Floor, Wishes, fresh_floor, stale_floor, tail_ttl_ms
-from mdcache.candles.plan import Read, Serve, plan
+from mdcache.candles.plan import Load, Read, Serve, plan
 from mdcache.candles.series import Series
 from mdcache.candles.voids import Void
 from mdcache.candles.window import Form, Window
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, BrokenBody, CannotAsk, MdcacheError, NotCached
+from mdcache.errors import AskFailed, BrokenBody, CannotAsk, DeadlinePassed, MdcacheError, NotCached
 from mdcache.exchange.questions import Question
 from mdcache.exchange.weights import page_limit
 from mdcache.upstream.clocksync import ExchangeClocks
@@ -110,10 +113,12 @@ class Candles:
             deadline_s - self._clock.now(),
         )
         question.check_span()
-        trip = self._depart(question, wishes, caller, deadline_s)
         pin = self._library.pin(question.key)
         try:
-            return await self._travel(trip)
+            series = self._library.get(question)
+            if not series.opened:
+                await self._at_rest(self._library.rest.open(series), deadline_s)
+            return await self._travel(self._depart(question, series, wishes, caller, deadline_s))
         finally:
             self._library.unpin(pin)
 
@@ -121,14 +126,13 @@ class Candles:
         try:
             served, now = await self._serve(trip)
         except (CannotAsk, AskFailed):
-            older = self._stand_in(trip)
+            older = await self._stand_in(trip)
             if older is None:
                 raise
             return older
         return self._arrive(trip, served, now, marked=False)
 
-    def _depart(self, question: Question, wishes: Wishes, caller: Caller, deadline_s: float) -> _Trip:
-        series = self._library.get(question)
+    def _depart(self, question: Question, series: Series, wishes: Wishes, caller: Caller, deadline_s: float) -> _Trip:
         now = self._clocks.now(question.key.market)
         trading = self._directory.symbols(question.key.market).trades(
             question.key.subject, by_pair=question.key.by_pair
@@ -140,8 +144,7 @@ class Candles:
 
     async def _serve(self, trip: _Trip) -> tuple[Serve, Instant]:
         for _ in range(_ROUNDS):
-            now = self._clocks.now(trip.question.key.market)
-            step = self._plan(trip, trip.floor, now)
+            step, now = await self._plan(trip, lambda _: trip.floor)
             if isinstance(step, Serve):
                 return step, now
             if trip.wishes.only_if_cached:
@@ -153,11 +156,25 @@ class Candles:
                 break  # sent after the question came, and older all the same: by its Age there is nothing newer
         raise BrokenBody("no-progress", str(trip.series.key))
 
-    def _plan(self, trip: _Trip, floor: Floor, now: Instant) -> Serve | Read:
+    async def _plan(self, trip: _Trip, floor_at: Callable[[Instant], Floor]) -> tuple[Serve | Read, Instant]:
         """Plan as of the tail where it will be shown: coinm's windows hang on that moment."""
-        tail = trip.series.tail
-        as_of_ms = tail.as_of_ms if tail is not None and floor.admits(tail, now) else now.ms
-        return plan(trip.series, trip.question.ask(as_of_ms), floor, now)
+        while True:
+            now = self._clocks.now(trip.question.key.market)
+            tail, floor = trip.series.tail, floor_at(now)
+            as_of_ms = tail.as_of_ms if tail is not None and floor.admits(tail, now) else now.ms
+            step = plan(trip.series, trip.question.ask(as_of_ms), floor, now)
+            if not isinstance(step, Load):
+                return step, now
+            load = self._library.rest.load(trip.series, step.indexes)  # each time, less of it rests
+            await self._at_rest(load, trip.deadline_s)
+
+    async def _at_rest(self, work: Awaitable[None], deadline_s: float) -> None:
+        """Wait for a store; at most until the deadline."""
+        try:
+            async with asyncio.timeout(max(0.0, deadline_s - self._clock.now())):
+                await work
+        except TimeoutError as error:
+            raise DeadlinePassed(1.0, "the disk was too slow") from error
 
     async def _read(self, trip: _Trip, step: Read, now: Instant) -> None:
         series, tail = trip.series, trip.series.tail
@@ -165,7 +182,7 @@ class Candles:
             trip.how = _why(trip, step)
         crossed = step.refresh and tail is not None and tail.crossed(now.late_ms)
         if step.refresh and not trip.wishes.no_cache:
-            self._prefer_stale(trip, step)
+            await self._prefer_stale(trip, step)
         if crossed and await self._close_passes(trip, now):
             return
         flights: list[Flight] = []
@@ -190,23 +207,24 @@ class Candles:
         await self._clock.sleep((close + 1 - now.early_ms) / 1000)
         return True
 
-    def _prefer_stale(self, trip: _Trip, step: Read) -> None:
+    async def _prefer_stale(self, trip: _Trip, step: Read) -> None:
         """Where this lane can't be asked now, ages stretch before anybody waits or is refused (6.5.6)."""
         weight = sum(window.weight(trip.series.rule) for window in step.windows)
         refusal = self._governor.refusal_now(trip.question.key.market, trip.caller.lane, weight, paced=True)
-        if refusal is not None and isinstance(self._plan_stale(trip), tuple):
+        if refusal is not None and await self._plan_stale(trip) is not None:
             raise refusal
 
-    def _plan_stale(self, trip: _Trip) -> tuple[Serve, Instant] | None:
-        now = self._clocks.now(trip.question.key.market)
-        ttl_ms = trip.ttl_ms(now)
-        floor = stale_floor(trip.wishes, ttl_ms, max(int(self._limits.max_stale_s * 1000), ttl_ms), now)
-        step = self._plan(trip, floor, now)
+    async def _plan_stale(self, trip: _Trip) -> tuple[Serve, Instant] | None:
+        def floor_at(now: Instant) -> Floor:
+            ttl_ms = trip.ttl_ms(now)
+            return stale_floor(trip.wishes, ttl_ms, max(int(self._limits.max_stale_s * 1000), ttl_ms), now)
+
+        step, now = await self._plan(trip, floor_at)
         return (step, now) if isinstance(step, Serve) else None
 
-    def _stand_in(self, trip: _Trip) -> Candlesticks | None:
+    async def _stand_in(self, trip: _Trip) -> Candlesticks | None:
         """An older answer within the caller's limits, with the mark where its tail is past its TTL."""
-        found = self._plan_stale(trip)
+        found = await self._plan_stale(trip)
         if found is None:
             return None
         served, now = found
@@ -289,7 +307,8 @@ def _check_window(series: Series, void: Void) -> Window:
 def _why(trip: _Trip, step: Read) -> How:
     if step.refresh:
         return How.REQUESTED if trip.wishes.no_cache or trip.wishes.min_as_of_ms is not None else How.REFRESHED
-    return How.PARTIAL if len(trip.series.coverage) or trip.series.tail is not None else How.MISS
+    known = len(trip.series.coverage) or len(trip.series.resting)
+    return How.PARTIAL if known or trip.series.tail is not None else How.MISS
 
 
 def _reason(step: Read, *, crossed: bool) -> str:

@@ -14,10 +14,11 @@ from mdcache.cache.library import Library, Pin
 from mdcache.candles.doubts import Doubt, doubt, trusted
 from mdcache.candles.freshness import Floor
 from mdcache.candles.series import ReadAt, Series
-from mdcache.candles.window import Form, Window
+from mdcache.candles.window import Form, Window, prove
 from mdcache.clock import Clock, Instant
 from mdcache.errors import AskFailed, DeadlinePassed, MdcacheError, Refusal
 from mdcache.events import BodyOdd, Collapsed, Events, Failed, Retried, Revised, RowsRead
+from mdcache.exchange.intervals import Interval
 from mdcache.exchange.questions import wire_headers, wire_query
 from mdcache.exchange.rows import Expected, Row, read_page
 from mdcache.upstream.governor import Governor, Reply, Turn, Wire
@@ -25,6 +26,7 @@ from mdcache.upstream.governor import Governor, Reply, Turn, Wire
 MAX_BODY_BYTES = 4 << 20  # a page of 1,500 rows takes 0.3 MB
 _ERROR_BELIEVED_S = 1.0  # 6.3.3
 _LAG_PAUSES_S = (0.25, 0.5, 1.0, 2.0)  # a lagging replica has caught up with our last read after these, near enough
+_FOREVER = 1 << 62
 _FUTURE_MS = 10_000  # spot itself pulls times into ..now + 10 s: changelog 2024-12-09
 
 
@@ -182,12 +184,14 @@ class Flights:
 
     async def _fly(self, flight: Flight) -> None:
         series = flight.series
-        landed = await self._governor.fetch(flight)
+        now_ms = self._exchange_now(series).late_ms
+        await self._library.rest.bring(series, *_reach(flight.window, series.interval, now_ms))
+        landed = await self._fetch(flight)
         pauses = iter(_LAG_PAUSES_S)
         again = landed.doubt is not None
         while again and landed.doubt is not None:
             self._events.emit(Retried(series.key.market, "shows-less"))
-            landed = await self._governor.fetch(flight)
+            landed = await self._fetch(flight)
             pause = next(pauses, None) if landed.doubt is not None and landed.doubt.lagging else None
             again = pause is not None
             if pause is not None:
@@ -199,6 +203,19 @@ class Flights:
             self._events.emit(BodyOdd(series.key.market, path, landed.oddity))
         for revision in revisions:
             self._events.emit(Revised(series.key.market, str(series.key), revision.open_ms, revision.was, revision.now))
+
+    async def _fetch(self, flight: Flight) -> Landed:
+        """A reply, and at hand all that it will be merged with: rows that rest are no less known for it."""
+        landed = await self._governor.fetch(flight)
+        series = flight.series
+        proof = prove(landed.window, landed.rows, series.rule, landed.read.as_of_ms, series.policy.confirm_ms)
+        if proof is None:
+            return landed
+        length_ms = series.interval.length_ms
+        end_ms = _FOREVER if proof.tail else proof.hi_ms + length_ms
+        if await self._library.rest.bring(series, proof.lo_ms - length_ms, end_ms):
+            return replace(landed, doubt=doubt(series, landed.rows, landed.window, landed.read))
+        return landed
 
     def _ended(self, flight: Flight, pin: Pin, task: "asyncio.Task[None]") -> None:
         series = flight.series
@@ -224,6 +241,15 @@ class Flights:
 
 def _error_key(series: Series, window: Window) -> tuple[Series, Form, int | None, int | None]:
     return series, window.form, window.start_ms, window.end_ms
+
+
+def _reach(window: Window, interval: Interval, now_ms: int) -> tuple[int, int]:
+    """The span [lo, hi) that the reply to `window` can be expected to touch."""
+    span_ms = (window.limit + 1) * interval.length_ms
+    start, end = window.start_ms, window.end_ms
+    if start is not None:
+        return start - interval.length_ms, min(start + span_ms, start + span_ms if end is None else end + 1)
+    return (now_ms if end is None else end) - span_ms, _FOREVER if end is None else end + 1
 
 
 def improve(turn: Turn, by: Turn) -> None:

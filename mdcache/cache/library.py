@@ -5,6 +5,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from mdcache.cache.attic import NoRest, Rest
 from mdcache.candles.block import Block
 from mdcache.candles.plan import Serve
 from mdcache.candles.series import Policy, Series
@@ -53,14 +54,18 @@ class _Use:
 
 
 class Library:
-    """Series by key, and the account of what they hold; the longest unasked goes when there is too much."""
+    """Series by key, and the account of what they hold; the longest unasked goes when there is too much.
 
-    def __init__(self, clock: Clock, events: Events, policy: Policy, max_bytes: int) -> None:
+    `rest` tells where it goes to, and brings it back.
+    """
+
+    def __init__(self, clock: Clock, events: Events, policy: Policy, max_bytes: int, rest: Rest | None = None) -> None:
         self._clock = clock
         self._events = events
         self._policy = policy
         self._series: dict[SeriesKey, Series] = {}
         self._busy: dict[SeriesKey, _Use] = {}
+        self.rest: Rest = rest or NoRest()
         self.memory = Memory(max_bytes, self._give_up)
         self._evictable: dict[str, Evictable] = {}
 
@@ -92,6 +97,7 @@ class Library:
 
     def served(self, series: Series, answer: Serve) -> None:
         """Blocks of `series` were shown: they go last."""
+        self.rest.served(series, answer)
         now_s = self._clock.now()
         for block, _, _ in answer.pieces:
             self.memory.ask(_BlockKey(series.key, block.index), now_s)
@@ -103,6 +109,7 @@ class Library:
             tail = series.tail.rows if series.tail else ()
             nbytes = _SERIES_BYTES + sum(len(row.raw) + _ROW_OBJECT_BYTES for row in tail)
             self.memory.hold(series.key, nbytes)
+            self.rest.changed(series)
         self.fit()
 
     def fit(self) -> None:
@@ -150,11 +157,14 @@ class Library:
             use = self._busy.get(key.series)
             if use is not None and use.needs(key.index):
                 return False
-            self._series[key.series].evict(key.index)
+            series = self._series[key.series]
+            series.evict(key.index, rests=self.rest.keep(series))
         elif isinstance(key, SeriesKey):
             if key in self._busy:
                 return False
-            self._series.pop(key).forget()
+            series = self._series.pop(key)
+            self.rest.keep(series)
+            series.forget()
         elif isinstance(key, tuple):
             self._evictable[str(key[0])].give_up(key)
         return True

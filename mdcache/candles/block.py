@@ -74,17 +74,18 @@ def _spliced(old: Block, i: int, j: int, rows: Sequence[tuple[int, bytes]]) -> B
 class Shelf:
     """The blocks of one series, by aligned span; all spans are [start, end) in milliseconds.
 
-    `changed` is told of each block that came (`old` None), was replaced, or went (`new` None), so that a store
-    can keep account.
+    `changed` is told of each block that came (`old` None), was replaced, or went (`new` None), so that memory
+    can keep account. `unsaved` collects the indexes of blocks whose rows changed, for a store to keep.
     """
 
-    __slots__ = ("_blocks", "_changed", "_order", "width_ms")
+    __slots__ = ("_blocks", "_changed", "_order", "unsaved", "width_ms")
 
     def __init__(self, length_ms: int, changed: Callable[[Block | None, Block | None], None]) -> None:
         self.width_ms = length_ms * _ALIGN_ROWS
         self._blocks: dict[int, Block] = {}
         self._order: list[int] = []
         self._changed = changed
+        self.unsaved: set[int] = set()
 
     def __len__(self) -> int:
         return sum(len(block) for block in self._blocks.values())
@@ -92,6 +93,14 @@ class Shelf:
     def blocks(self) -> Iterator[Block]:
         """All blocks in rising order."""
         return (self._blocks[index] for index in self._order)
+
+    def find(self, index: int) -> Block | None:
+        """Block `index`, if there is one."""
+        return self._blocks.get(index)
+
+    def indexes(self, start: int, end: int) -> list[int]:
+        """Indexes of the blocks whose spans touch [start, end), in rising order."""
+        return self._order[self._from(start) : self._upto(end)]
 
     def span(self, index: int) -> tuple[int, int]:
         """The aligned span of block `index`."""
@@ -107,8 +116,13 @@ class Shelf:
             self._put(index, start, end, by_index.get(index, []))
 
     def drop(self, index: int) -> None:
-        """Forget block `index`."""
+        """Give block `index` up; that is no change to save."""
+        self.unsaved.discard(index)
         self._store(index, None)
+
+    def admit(self, block: Block) -> None:
+        """Take a saved block back."""
+        self._store(block.index, block)
 
     def oldest(self, start: int, end: int, limit: int) -> list[tuple[Block, int, int]]:
         """Pieces (block, i, j) of the first `limit` rows in [start, end), in rising order."""
@@ -162,12 +176,15 @@ class Shelf:
     def _put(self, index: int, start: int, end: int, rows: list[tuple[int, bytes]]) -> None:
         old = self._blocks.get(index)
         if old is None:
-            self._store(index, build(index, rows) if rows else None)
+            if rows:
+                self.unsaved.add(index)
+                self._store(index, build(index, rows))
             return
         i, j = bisect_left(old.opens, start), bisect_left(old.opens, end)
         if [(old.opens[n], old.row(n)) for n in range(i, j)] == rows:
             return
         new = _spliced(old, i, j, rows)
+        self.unsaved.add(index)
         self._store(index, new if len(new) else None)
 
     def _store(self, index: int, new: Block | None) -> None:

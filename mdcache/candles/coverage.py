@@ -60,6 +60,12 @@ class Coverage:
         self._starts[i:j] = [a for a, _ in kept]
         self._ends[i:j] = [b for _, b in kept]
 
+    def pieces(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that are known, in order."""
+        i = bisect_right(self._ends, start)
+        j = bisect_left(self._starts, end)
+        return [(max(start, a), min(end, b)) for a, b in zip(self._starts[i:j], self._ends[i:j], strict=True)]
+
     def gaps(self, start: int, end: int) -> list[tuple[int, int]]:
         """The parts of [start, end) that are not known, in order."""
         found: list[tuple[int, int]] = []

@@ -1,8 +1,9 @@
 """The plan: from a question's one form and what is known, either the answer's slices or the reads that are missing.
 
-    plan(series, ask, ...) -> Serve(pieces) | Read(windows)
+    plan(series, ask, ...) -> Serve(pieces) | Read(windows) | Load(indexes)
 
-Pure. After a read was merged the same question is planned again; each round knows more.
+Pure. After a read was merged, or blocks came back from where they rest, the same question is planned again; each
+round knows more. What rests is known: it is never read from Binance for want of it here.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from mdcache.exchange.rows import Row
 from mdcache.exchange.weights import page_limit, tail_limit
 
 _JOIN_ROWS = 10  # settled rows a tail read overlaps at least, beyond those it must bring
+_END = 1 << 62
 _SLACK_BUCKETS = 2  # a back read ends this far past what was asked, to hold a row on the other side
 
 
@@ -54,8 +56,15 @@ class Read:
     refresh: bool
 
 
-def plan(series: Series, ask: Ask, floor: Floor, now: Instant) -> Serve | Read:
-    """Answer `ask` from what `series` knows, or say what to read; `floor` tells which tail will do."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Resting blocks that the answer, or the right reads for it, need here; they rest no more when it is done."""
+
+    indexes: tuple[int, ...]
+
+
+def plan(series: Series, ask: Ask, floor: Floor, now: Instant) -> Serve | Read | Load:
+    """Answer `ask` from what `series` knows, or say what to read or load; `floor` tells which tail will do."""
     planner = _Planner(series, ask, floor, now)
     return planner.newest() if ask.newest else planner.oldest()
 
@@ -72,7 +81,7 @@ class _Planner:
 
     # -- oldest first: startTime, with or without endTime ----------------------------------------------
 
-    def oldest(self) -> Serve | Read:
+    def oldest(self) -> Serve | Read | Load:
         ask, series = self._ask, self._series
         end = self._end()
         if ask.lo_ms >= end and (ask.hi_ms is None or ask.lo_ms <= ask.hi_ms):  # nothing has opened there, yet
@@ -87,7 +96,8 @@ class _Planner:
             if known is None:
                 if cursor > self._now.late_ms:  # no candle opens in the future
                     break
-                return Read((self._gap_upwards(cursor, end, left),), refresh=False)
+                resting = self._resting_upwards(cursor, end, left)
+                return resting or Read((self._gap_upwards(cursor, end, left),), refresh=False)
             upto = min(known[1], end)
             found = series.shelf.oldest(cursor, upto, left)
             pieces += found
@@ -101,6 +111,19 @@ class _Planner:
             return Read((self._refresh(0),), refresh=True)
         rows = [row for row in tail.rows if cursor <= row.open_ms < end][:left]
         return Serve(tuple(pieces), tuple(rows), reaches_tail=True, lo_ms=self._ask.lo_ms, hi_ms=end)
+
+    def _resting_upwards(self, cursor: int, end: int, left: int) -> Load | None:
+        """What rests at `cursor` and up; or the block that a read of the gap there would reach."""
+        series = self._series
+        if series.resting.at(cursor) is not None:
+            far = min(end, cursor + left * series.interval.length_ms)
+            return Load(tuple(series.resting_indexes(cursor, max(far, cursor + 1))))
+        after = series.resting.after(cursor)
+        here = series.coverage.after(cursor)
+        if after is None or (here is not None and here[0] < after[0]):
+            return None
+        near = series.interval.count(cursor, after[0]) < self._cap
+        return Load(tuple(series.resting_indexes(after[0], after[0] + 1))) if near else None
 
     def _gap_upwards(self, cursor: int, end: int, left: int) -> Window:
         """The read for the unknown span that starts at `cursor`, going up."""
@@ -120,7 +143,7 @@ class _Planner:
 
     # -- newest first: endTime alone, nothing, or coinm's windows ---------------------------------------
 
-    def newest(self) -> Serve | Read:
+    def newest(self) -> Serve | Read | Load:
         ask, series, tail = self._ask, self._series, self._tail
         end = self._end()
         left, top = ask.limit, end
@@ -128,9 +151,10 @@ class _Planner:
         reads: list[Window] = []
         reaches = False
         if tail is None:
-            if series.coverage.at(end - 1) is None and self._near_now(end):
-                rows = min(left + self._beyond(end), self._count_to_now(ask.lo_ms) + _SLACK_BUCKETS)
-                return Read((self._refresh(min(rows, self._cap)),), refresh=False)
+            rests = series.resting.at(end - 1) is not None
+            if not rests and series.coverage.at(end - 1) is None and self._near_now(end):
+                newest = self._resting_newest()
+                return newest or Read((self._refresh(self._first_rows(end, left)),), refresh=False)
         elif end > tail.start_ms:
             reaches = True
             if not self._tail_ok:
@@ -142,6 +166,8 @@ class _Planner:
         while left and top > ask.lo_ms:
             known = series.coverage.at(top - 1)
             if known is None:
+                if series.resting.at(top - 1) is not None:
+                    return self._resting_downwards(top, left)
                 if tail is not None and top == tail.start_ms and self._fresh_rows_at(top):
                     return Read((self._refresh(self._lacking(end, left + len(tail_rows))),), refresh=False)
                 reads.append(self._gap_downwards(top, left))
@@ -154,12 +180,39 @@ class _Planner:
         lo = pieces[0][0].opens[pieces[0][1]] if pieces and not left else ask.lo_ms
         return Serve(pieces, tuple(tail_rows), reaches_tail=reaches, lo_ms=lo, hi_ms=end)
 
+    def _resting_downwards(self, top: int, left: int) -> Load:
+        series = self._series
+        far = max(self._ask.lo_ms, top - left * series.interval.length_ms)
+        return Load(tuple(series.resting_indexes(min(far, top - 1), top)))
+
+    def _resting_newest(self) -> Load | None:
+        """The newest block, where it rests and the newest page reaches it: the tail joins it."""
+        series = self._series
+        resting, here = series.resting.before(_END), series.coverage.before(_END)
+        if resting is None or (here is not None and here[1] > resting[1]):
+            return None
+        near = self._count_to_now(resting[1]) + _JOIN_ROWS <= self._cap
+        return Load(tuple(series.resting_indexes(resting[1] - 1, resting[1]))) if near else None
+
+    def _first_rows(self, end: int, left: int) -> int:
+        """Rows that the first tail read should bring: none but the overlap, where the rest is known and joins."""
+        series = self._series
+        rows = min(left + self._beyond(end), self._count_to_now(self._ask.lo_ms) + _SLACK_BUCKETS, self._cap)
+        newest = series.coverage.before(_END)
+        if newest is None or self._count_to_now(newest[1]) + _JOIN_ROWS > self._cap:
+            return rows
+        below = series.resting.at(newest[0] - 1)
+        known_from = newest[0] if below is None else below[0]
+        enough = series.interval.count(known_from, end - 1) >= left
+        return 0 if known_from <= self._ask.lo_ms or enough else rows
+
     def _gap_downwards(self, top: int, left: int) -> Window:
         """The read for the unknown span that ends before `top`, going down."""
         series, rule = self._series, self._series.rule
         interval = series.interval
-        below = series.coverage.before(top)
-        bottom = below[1] if below is not None else 0
+        bottom = max(
+            known[1] if known is not None else 0 for known in (series.coverage.before(top), series.resting.before(top))
+        )
         anchor = self._anchor_above(top - 1)
         far = None if anchor is None else interval.count(top, anchor)
         if anchor is None or far is None or far * 2 > self._cap:
@@ -207,6 +260,9 @@ class _Planner:
         known = series.coverage.at(start - 1)
         if known is not None and (known[0] <= self._ask.lo_ms or self._held(known[0], start, left) >= left):
             return 0
+        below = series.resting.at((start if known is None else known[0]) - 1)
+        if below is not None and (below[0] <= self._ask.lo_ms or series.interval.count(below[0], end - 1) >= left):
+            return 0
         if known is None and series.coverage.before(start) is None and start == 0:
             return 0
         rows = left + self._beyond(end)
@@ -228,7 +284,7 @@ class _Planner:
     def _refresh(self, rows: int) -> Window:
         """A tail read: the overlap at least, what joins the coverage, and `rows` where it costs one call anyway."""
         series = self._series
-        newest = series.coverage.before(1 << 62)
+        newest = series.coverage.before(_END)
         if newest is None and self._tail is None:  # nothing known: as many rows as the price allows
             return tail_window(page_limit(series.rule, max(rows, 1)))
         join = 0

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mdcache.candles.atrest import Change, Kept, Outline
 from mdcache.candles.block import Block, Shelf
 from mdcache.candles.coverage import Coverage
 from mdcache.candles.tail import Tail
@@ -72,6 +73,9 @@ class Series:
 
     `settled_version` moves when something known changed (a revision, a hole filled, a purge) or was given up and
     read again, `tail_version` when the tail was replaced: an answer built from older versions no longer stands.
+
+    `resting` is what is known and not here: rows in a store. The span of a block is either here or resting, never
+    both; what is about to be merged with a reply must be here (`admit`). `opened`: the store was asked.
     """
 
     __slots__ = (
@@ -81,12 +85,15 @@ class Series:
         "interval",
         "key",
         "merged_ms",
+        "opened",
         "policy",
+        "resting",
         "rule",
         "settled_version",
         "shelf",
         "tail",
         "tail_version",
+        "unsaved",
         "voids",
         "zone_ms",
     )
@@ -105,6 +112,9 @@ class Series:
         self.zone_ms = key.zone_minutes * 60_000
         self.shelf = Shelf(self.interval.length_ms, changed)
         self.coverage = Coverage()
+        self.resting = Coverage()
+        self.opened = False
+        self.unsaved = False
         self.evicted = Coverage()  # known once, given up, and not read again since
         self.voids = Voids()
         self.tail: Tail | None = None
@@ -157,6 +167,80 @@ class Series:
             return []
         return self._take(rows, proof, read)
 
+    # ------------------------------------------------------------------------------------- at rest
+
+    def open(self, outline: Outline) -> None:
+        """Take up what rests, before anything else is known."""
+        for start, end in outline.bare:
+            self.coverage.add(start, end)
+        for spans in outline.blocks.values():
+            for start, end in spans:
+                self.resting.add(start, end)
+        for void in outline.voids:
+            self.voids.note(void)
+        self.opened = True
+
+    def resting_indexes(self, start: int, end: int) -> list[int]:
+        """Indexes of the resting blocks whose known parts touch [start, end), in rising order."""
+        width = self.shelf.width_ms
+        found: dict[int, None] = {}
+        for a, b in self.resting.pieces(start, end):
+            found.update(dict.fromkeys(range(a // width, (b - 1) // width + 1)))
+        return list(found)
+
+    def admit(self, index: int, kept: Kept | None) -> None:
+        """A resting block is here from now on; what was thought to rest and is not in it is unknown, there too."""
+        start, end = self.shelf.span(index)
+        expected = self.resting.pieces(start, end)
+        if not expected:
+            return
+        self.resting.cut(start, end)
+        if kept is not None:
+            self.shelf.admit(kept.block)
+            for a, b in kept.known:
+                self.coverage.add(a, b)
+        for a, b in expected:
+            for lost_from, lost_to in self.coverage.gaps(a, b):
+                self.evicted.add(lost_from, lost_to)
+                self.voids.clear(lost_from, lost_to)
+                self.shelf.unsaved.add(index)
+
+    def take_change(self) -> Change | None:
+        """What changed since it was last taken, for a store to keep; `None` if nothing did."""
+        if not self.unsaved and not self.shelf.unsaved:
+            return None
+        indexes, self.shelf.unsaved, self.unsaved = sorted(self.shelf.unsaved), set(), False
+        return Change(self._bare(), tuple(self.voids), {index: self._kept(index) for index in indexes})
+
+    def _kept(self, index: int) -> Kept | None:
+        block = self.shelf.find(index)
+        return None if block is None else Kept(block, tuple(self.coverage.pieces(*self.shelf.span(index))))
+
+    def _bare(self) -> tuple[tuple[int, int], ...]:
+        """What is known outside of all blocks' spans."""
+        bare: list[tuple[int, int]] = []
+        for start, end in self.coverage:
+            cursor = start
+            for index in self.shelf.indexes(start, end):
+                lo, hi = self.shelf.span(index)
+                if cursor < lo:
+                    bare.append((cursor, lo))
+                cursor = hi
+            if cursor < end:
+                bare.append((cursor, end))
+        return tuple(bare)
+
+    def _note_change(self, start: int, end: int, before: tuple[object, object]) -> None:
+        """Have saved what changed in [start, end) besides rows: what is known there, and which emptiness may fill."""
+        if self._shape(start, end) != before:
+            self.unsaved = True
+            self.shelf.unsaved.update(self.shelf.indexes(start, end))
+
+    def _shape(self, start: int, end: int) -> tuple[object, object]:
+        return self.coverage.pieces(start, end), self.voids.shape()
+
+    # ------------------------------------------------------------------------------------ queries
+
     def holes(self) -> int:
         """Covered buckets without a row, between rows."""
         found = 0
@@ -174,10 +258,13 @@ class Series:
         return any(lo <= t <= hi for lo, hi in self.blanks)
 
     def forget(self) -> None:
-        """Know nothing any more (a purge)."""
+        """Know nothing any more (a purge); what rests is the store's to forget."""
         for block in list(self.shelf.blocks()):
             self.shelf.drop(block.index)
+        self.shelf.unsaved.clear()
+        self.unsaved = False
         self.coverage = Coverage()
+        self.resting = Coverage()
         self.evicted = Coverage()
         self.voids = Voids()
         self.tail = None
@@ -185,13 +272,17 @@ class Series:
         self.settled_version += 1
         self.tail_version += 1
 
-    def evict(self, index: int) -> None:
-        """Give up block `index` and its part of the coverage."""
+    def evict(self, index: int, *, rests: bool = False) -> None:
+        """Give up block `index` and its part of the coverage; `rests`: it was saved, and may come back."""
         start, end = self.shelf.span(index)
+        if rests:
+            for a, b in self.coverage.pieces(start, end):
+                self.resting.add(a, b)
+        else:
+            self.evicted.add(start, end)
+            self.voids.clear(start, end)
         self.shelf.drop(index)
-        self.evicted.add(start, end)
         self.coverage.cut(start, end)
-        self.voids.clear(start, end)
 
     def _note_blanks(self, rows: list[Row], window: Window, read: ReadAt) -> None:
         if window.start_ms is not None:
@@ -219,6 +310,7 @@ class Series:
         else:
             end = proof.hi_ms
         past = _FOREVER if proof.tail else proof.hi_ms
+        shape = self._shape(proof.lo_ms, past)
         self.shelf.replace(proof.lo_ms, past, rows[:settled])
         self.coverage.cut(end, past)
         self.coverage.add(proof.lo_ms, end)
@@ -227,6 +319,7 @@ class Series:
         else:
             self._read_again(proof.lo_ms, end)
         self._note_voids(rows, settled, proof, end, read.as_of_ms)
+        self._note_change(proof.lo_ms, past, shape)
         if proof.tail:
             kept = {t: s for t, s in since.items() if t >= end}
             self.tail = Tail(end, tuple(rows[settled:]), read.as_of_ms, kept, read.as_of_ms - read.early_ms)
@@ -301,11 +394,13 @@ class Series:
             inside = [row for row in rows if start <= row.open_ms < end]
             count = self._settled_count(inside, {}, {}, read)
             known_to = end if count == len(inside) else inside[count].open_ms
+            shape = self._shape(start, known_to)
             self.shelf.replace(start, known_to, inside[:count])
             self.coverage.add(start, known_to)
             self._read_again(start, known_to)
             gap = Proof(start, known_to, tail=False)
             self._note_voids(inside[:count], count, gap, known_to, read.as_of_ms)
+            self._note_change(start, known_to, shape)
 
     def _note_voids(self, rows: list[Row], settled: int, proof: Proof, end: int, as_of_ms: int) -> None:
         """Remember the emptiness in [proof.lo_ms, end), where `rows[:settled]` are all there is."""

@@ -37,6 +37,9 @@ class Voids:
     def __len__(self) -> int:
         return len(self._by_start)
 
+    def __iter__(self) -> Iterator[Void]:
+        return iter(self._by_start.values())
+
     def note(self, void: Void) -> None:
         """Remember `void`, unless it is a hole so old that it is believed for ever."""
         if not (void.hole and void.checked_ms - void.start_ms > _FOR_EVER_AFTER_MS):
@@ -46,6 +49,10 @@ class Voids:
         """Forget voids that start in [start, end)."""
         if self._by_start:
             self._by_start = {t: void for t, void in self._by_start.items() if not start <= t < end}
+
+    def shape(self) -> set[tuple[int, int, bool]]:
+        """Which spans are empty and may still fill, whenever they were last read."""
+        return {(void.start_ms, void.end_ms, void.hole) for void in self._by_start.values()}
 
     def touch(self, lo: int, hi: int) -> bool:
         """Whether any void that may still fill touches `lo`..`hi` (inclusive)."""

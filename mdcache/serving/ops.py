@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mdcache.cache.library import Library
+from mdcache.candles.atrest import Which
 from mdcache.exchange.markets import Family, Market
 from mdcache.serving.ports import Gates, Readiness
 from mdcache.serving.ready import Readies
@@ -103,7 +104,7 @@ class Ops:
     async def _purge(self, request: Request) -> Response:
         self._admit(request)
         order = _decode(await _body(request), Purge)
-        return _json({"purged": purge(self._library, self._readies, order)})
+        return _json({"purged": await purge(self._library, self._readies, order)})
 
     async def _gate(self, request: Request) -> Response:
         self._admit(request)
@@ -125,21 +126,19 @@ class Ops:
             raise HTTPException(401, "The admin token is missing or wrong.", {"www-authenticate": "Bearer"})
 
 
-def purge(library: Library, readies: Readies, order: Purge) -> int:
-    """Make the matching series forget what they know, and the ready answers with them; how many series it were."""
-    subject = order.symbol.upper() if order.symbol is not None else None
-    matching = [
-        series
-        for series in library
-        if order.market in (None, series.key.market)
-        and subject in (None, series.key.subject)
-        and order.interval in (None, series.key.interval)
-    ]
+async def purge(library: Library, readies: Readies, order: Purge) -> int:
+    """Make the matching series forget what they know, and the ready answers with them; how many series it were.
+
+    What rests of them is forgotten when this returns; those in memory forget in the same step in which it is called.
+    """
+    which = Which(order.market, order.symbol.upper() if order.symbol is not None else None, order.interval)
+    matching = [series for series in library if which.takes(series.key)]
     for series in matching:
         series.forget()
         library.merged(series)
     readies.clear()  # those of other series are made again in no time
-    return len(matching)
+    rested = await library.rest.purge(which)
+    return max(len(matching), rested)
 
 
 async def _body(request: Request) -> bytes:

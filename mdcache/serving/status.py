@@ -18,7 +18,10 @@ from mdcache.upstream.governor import Governor
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the state is read from. `settings` must already be fit to be shown to anybody."""
+    """Where the state is read from. `settings` must already be fit to be shown to anybody.
+
+    `disk`: what the disk store says of itself; nothing where there is none.
+    """
 
     version: str
     clock: Clock
@@ -29,6 +32,7 @@ class Sources:
     readies: Readies
     readiness: Callable[[], Readiness]
     settings: Mapping[str, str]
+    disk: Callable[[], Mapping[str, object]] = dict
 
 
 class Status:
@@ -64,7 +68,8 @@ class Status:
                         "bytes": memory.held_bytes,
                         "max_bytes": memory.max_bytes,
                         "ready_answers": len(sources.readies),
-                    }
+                    },
+                    "disk": sources.disk(),
                 },
                 "settings": sources.settings,
             }

@@ -39,7 +39,7 @@ PREFIX = "MDCACHE_"
 HIDDEN = "(hidden)"
 
 # Accepted and validated from the first day, but nothing reads them in this release: streams, derivation,
-# snapshots, Redis and state on disk come later. `check` says so beside each.
+# snapshots and Redis come later. `check` says so beside each.
 NO_EFFECT_YET: frozenset[str] = frozenset(
     {
         "spot_ws_url",
@@ -50,9 +50,6 @@ NO_EFFECT_YET: frozenset[str] = frozenset(
         "derive",
         "replicas",
         "egress",
-        "state_dir",
-        "persist",
-        "disk_max_mb",
         "redis_url",
         "redis_prefix",
         "redis_timeout_s",

@@ -59,6 +59,8 @@ ROWS = _gauge("rows", "", "Rows held.")
 ROWS_BYTES = _gauge("rows_bytes", "", "Bytes held: blocks, tails, ready and compressed answers.")
 EVICTIONS = _counter("evictions", "", "Entries that memory gave up to stay inside its bound.")
 TAIL_AGE = _histogram("tail_age_seconds", "market", "Age of the tails that were served.")
+TIER_SECONDS = _histogram("tier_seconds", "tier op", "Time a store took for one thing it did, waiting included.")
+TIER_ERRORS = _counter("tier_errors", "tier", "Things a store could not do, or found broken.")
 CLOCK_OFFSET = _gauge("clock_offset_seconds", "market", "Exchange time less this machine's.")
 BUILD_INFO = _gauge("build_info", "version", "1, for the version that runs.")
 
@@ -87,6 +89,8 @@ ALL: tuple[Metric, ...] = (
     ROWS_BYTES,
     EVICTIONS,
     TAIL_AGE,
+    TIER_SECONDS,
+    TIER_ERRORS,
     CLOCK_OFFSET,
     BUILD_INFO,
 )

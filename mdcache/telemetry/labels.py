@@ -93,6 +93,9 @@ BODY_REASONS = (
     "window",
 )
 
+TIERS = ("disk",)
+OPS = ("open", "load", "encode", "write", "purge", "gate", "symbols")
+
 market = Choice(MARKETS)
 family = Choice(FAMILIES)
 gate_reason = Choice(GATE_REASONS)
@@ -102,3 +105,5 @@ endpoint = Choice(ENDPOINTS)
 status = Choice(STATUSES)
 retry_reason = Choice((*FAULTS, *BODY_REASONS))
 body_reason = Choice(BODY_REASONS)
+tier = Choice(TIERS)
+op = Choice(OPS)

@@ -27,6 +27,8 @@ from mdcache.events import (
     Revised,
     RowsRead,
     SymbolsLearnt,
+    TierFailed,
+    TierMoved,
     UpstreamCalled,
 )
 
@@ -136,6 +138,8 @@ class Log:
 
     def _other(self, event: Event) -> None:
         match event:
+            case TierFailed() | TierMoved():
+                self._tier(event)
             case GateMoved():
                 say = self._logger.warning if event.state == "closed" else self._logger.info
                 reopens = _if("reopens_in_s", round(event.reopens_in_s, 3))
@@ -145,11 +149,8 @@ class Log:
             case Revised():
                 was, now = _short(event.was.decode("latin-1")), _short(event.now.decode("latin-1"))
                 self._logger.warning("revision", series=event.series, open_time_ms=event.open_time_ms, was=was, now=now)
-            case ClockMeasured():
-                measured = {"offset_ms": round(event.offset_ms, 1), "error_ms": round(event.error_ms, 1)}
-                self._logger.info("clock", market=event.market, **measured)
-            case ClockDoubted():
-                self._logger.warning("clock doubted", market=event.market, skew_ms=round(event.skew_ms, 1))
+            case ClockMeasured() | ClockDoubted():
+                self._clocks(event)
             case SymbolsLearnt():
                 self._logger.info("symbols", market=event.market, symbols=event.symbols)
             case Failed():
@@ -158,6 +159,21 @@ class Log:
                 self._logger.info(event.what, **_if("detail", event.detail))
             case _:
                 return  # only counted: one line for each would be one for each request
+
+    def _clocks(self, event: ClockMeasured | ClockDoubted) -> None:
+        if isinstance(event, ClockDoubted):
+            self._logger.warning("clock doubted", market=event.market, skew_ms=round(event.skew_ms, 1))
+            return
+        measured = {"offset_ms": round(event.offset_ms, 1), "error_ms": round(event.error_ms, 1)}
+        self._logger.info("clock", market=event.market, **measured)
+
+    def _tier(self, event: TierFailed | TierMoved) -> None:
+        """A fault that only repeats is counted: the store went down, and a line said so."""
+        if isinstance(event, TierMoved):
+            say = self._logger.error if event.state == "down" else self._logger.info
+            say("store", tier=event.tier, state=event.state, **_if("detail", _short(event.detail)))
+        elif event.lost:
+            self._logger.warning("lost", tier=event.tier, detail=_short(event.detail))
 
     def _called(self, event: UpstreamCalled) -> None:
         if event.status == _OK and not event.fault and event.endpoint.lower().endswith("klines"):

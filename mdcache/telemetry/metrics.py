@@ -23,6 +23,8 @@ from mdcache.events import (
     Retried,
     Revised,
     RowsRead,
+    TierFailed,
+    TierUsed,
     UpstreamCalled,
 )
 from mdcache.telemetry import catalogue, labels
@@ -36,6 +38,7 @@ REQUEST_BOUNDS = (
 )  # fmt: skip
 UPSTREAM_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 WAIT_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+TIER_BOUNDS = (0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 AGE_BOUNDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0)
 
 
@@ -116,6 +119,7 @@ class Metrics:
         self._request_seconds = Histogram(REQUEST_BOUNDS)
         self._tail_ages = Histogram(AGE_BOUNDS)
         self._upstream_seconds = Histogram(UPSTREAM_BOUNDS)
+        self._tier_seconds = Histogram(TIER_BOUNDS)
         self._queue_waits = Histogram(WAIT_BOUNDS)
         self._counters = {metric.name: Counter() for metric in catalogue.ALL if metric.kind == "counter"}
         self._counters[catalogue.EVICTIONS.name].add((), 0)
@@ -135,6 +139,8 @@ class Metrics:
             QueueWaited: lambda e: self._queue_waits.observe((labels.lane(e.lane),), e.seconds),
             Evicted: lambda e: self._add(catalogue.EVICTIONS, count=e.count),
             ClockMeasured: self._clock,
+            TierUsed: lambda e: self._tier_seconds.observe((labels.tier(e.tier), labels.op(e.op)), e.seconds),
+            TierFailed: lambda e: self._add(catalogue.TIER_ERRORS, labels.tier(e.tier)),
         }
         registry.register(self)
 
@@ -172,6 +178,7 @@ class Metrics:
         yield _histogram(catalogue.UPSTREAM_SECONDS, self._upstream_seconds)
         yield _histogram(catalogue.QUEUE_WAIT, self._queue_waits)
         yield _histogram(catalogue.TAIL_AGE, self._tail_ages)
+        yield _histogram(catalogue.TIER_SECONDS, self._tier_seconds)
         yield from self._collect_families()
         yield _gauge(catalogue.HOLES, {(labels.market(m),): n for m, n in self._gauges.holes().items()})
         for metric, read in (

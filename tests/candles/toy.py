@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from mdcache.candles.doubts import doubt
 from mdcache.candles.freshness import Floor
-from mdcache.candles.plan import Serve, plan
+from mdcache.candles.plan import Read, Serve, plan
 from mdcache.candles.series import Policy, ReadAt, Series
 from mdcache.candles.window import Form, Window
 from mdcache.clock import Instant
@@ -81,6 +81,7 @@ def ask(
         if isinstance(step, Serve):
             served_as_of = series.tail.as_of_ms if step.reaches_tail and series.tail else at_ms
             return step.body(), served_as_of, reads
+        assert isinstance(step, Read), "nothing rests here"
         for window in step.windows:
             reads += 1
             rows = exchange.read(window, at_ms - lag_ms)

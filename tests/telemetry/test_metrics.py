@@ -28,13 +28,16 @@ from mdcache.events import (
     Revised,
     RowsRead,
     SymbolsLearnt,
+    TierFailed,
+    TierMoved,
+    TierUsed,
     UpstreamCalled,
 )
 from mdcache.exchange.endpoints import ENDPOINTS
 from mdcache.telemetry import catalogue, labels
 from mdcache.telemetry.metrics import Gauges, Metrics
 
-# DESIGN 8, word for word, but for what belongs to tiers, streams and derivation
+# DESIGN 8, word for word, but for what belongs to streams and derivation
 DOCUMENTED_TEXT = """
 mdcache_requests_total{market,endpoint,result,client} mdcache_request_seconds{endpoint,result}
 mdcache_upstream_requests_total{market,endpoint,status} mdcache_upstream_seconds{market}
@@ -44,7 +47,8 @@ mdcache_gate_reopens_seconds{family} mdcache_gate_closures_total{family,reason} 
 mdcache_flights_in_progress mdcache_collapsed_total{market} mdcache_queue_wait_seconds{lane}
 mdcache_rejected_bodies_total{market,reason} mdcache_revisions_total{market} mdcache_holes{market} mdcache_series
 mdcache_rows mdcache_rows_bytes mdcache_evictions_total mdcache_tail_age_seconds{market}
-mdcache_clock_offset_seconds{market} mdcache_build_info{version}
+mdcache_tier_seconds{tier,op} mdcache_tier_errors_total{tier} mdcache_clock_offset_seconds{market}
+mdcache_build_info{version}
 """
 DOCUMENTED = DOCUMENTED_TEXT.split()
 CALLED = UpstreamCalled("spot", "klines", "/api/v3/klines", "rows", "normal", 200, "", 2, 40_000, 0.12)
@@ -101,6 +105,9 @@ def everything() -> list[Event]:
         ClockMeasured("spot", -1_500.0, 20.0),
         ClockDoubted("spot", 5_000.0),
         SymbolsLearnt("spot", 3_000),
+        TierUsed("disk", "load", 0.004),
+        TierFailed("disk", "write", "disk I/O error", lost=False),
+        TierMoved("disk", "down", "disk I/O error"),
         Failed("flight", "ValueError"),
         Lifecycle("started", ""),
     ]

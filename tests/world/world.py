@@ -1,13 +1,18 @@
 """The whole daemon but its sockets, and the exchange behind it, in one process and in the fake clock's time."""
 
+import asyncio
 import json
 import random
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import httpx
 
 from mdcache.cache.answers import Caller
+from mdcache.cache.attic import Attic, NoRest, Rest
 from mdcache.cache.candles import Candles, Candlesticks
 from mdcache.cache.candles import Limits as CacheLimits
 from mdcache.cache.directory import Directory
@@ -24,6 +29,8 @@ from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import KLINE_PATHS, Market
 from mdcache.exchange.questions import parse
 from mdcache.sim import Exchange, SimConfig
+from mdcache.stores.disk import DiskStore
+from mdcache.stores.sqlite import Connect, File, connect
 from mdcache.upstream.governor import Governor, Limits
 from tests.world.loop import FakeClock
 from tests.world.network import SimTransport
@@ -39,12 +46,35 @@ class Options:
     memory_mb: float = 512.0
     limits: Limits = field(default_factory=Limits)
     wall_step_ms: int = 0
+    origin: str = "http://exchange.test"
+    disk_bytes: int = 1 << 30
+
+
+class Inline(Executor):
+    """Jobs run at once, in the caller's own thread: a loop in virtual time can't wait for another."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - as an executor does
+            future.set_exception(error)
+        return future
 
 
 class World:
-    """`exchange` and a daemon before it; `restart` makes a new daemon that knows nothing."""
+    """`exchange` and a daemon before it; `restart` makes a new daemon that knows what is in `folder`, if anything."""
 
-    def __init__(self, config: SimConfig | None = None, options: Options | None = None) -> None:
+    def __init__(
+        self,
+        config: SimConfig | None = None,
+        options: Options | None = None,
+        folder: Path | None = None,
+        connect: Connect = connect,
+    ) -> None:
+        self.folder = folder
+        self.connect = connect
+        self.disk: DiskStore | None = None
         self.clock = FakeClock()
         self.options = options or Options()
         self.clock.step_ms = self.options.wall_step_ms
@@ -68,7 +98,14 @@ class World:
             trust_env=False,
         )
         clocks = self.governor.clocks
-        self.library = Library(self.clock, events, Policy(3_000, 60_000), int(options.memory_mb * 1_000_000))
+        rest: Rest = NoRest()
+        if self.folder is not None:
+            origins = dict.fromkeys(Market, options.origin)
+            self.file = File(self.folder / "candles.db", origins, options.disk_bytes, self.clock.wall_ms, self.connect)
+            self.disk = DiskStore(self.file, Inline(), self.clock, events)
+            rest = Attic(self.disk, self.clock)
+        memory_bytes = int(options.memory_mb * 1_000_000)
+        self.library = Library(self.clock, events, Policy(3_000, 60_000), memory_bytes, rest)
         self.flights = Flights(
             self.governor,
             self.library,
@@ -101,11 +138,23 @@ class World:
         return await self.candles.answer(question, wishes or Wishes(), caller or Caller())
 
     async def aclose(self) -> None:
+        """An orderly end."""
         await self.flights.aclose()
         await self.snapshots.aclose()
         await self.info.aclose()
+        await self.library.rest.aclose()
+        if self.disk is not None:
+            await self.disk.aclose(5.0)
         await self.directory.aclose()
         await self.governor.aclose()
+
+    async def kill(self) -> None:
+        """The process is gone: what was not written by now never is."""
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.sleep(0)
+        if self.disk is not None:
+            self.file.close()
 
     def calls(self, since: int = 0, ending: str = "lines") -> list[str]:
         """Kline requests that reached the exchange, as path?query, without the first `since` of them."""

@@ -1,0 +1,201 @@
+"""Settled rows outlive the process: after a restart no byte differs, and nothing settled is asked for again."""
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mdcache.exchange.markets import KLINE_PATHS
+from mdcache.exchange.questions import parse
+from mdcache.sim import SimConfig
+from mdcache.upstream.governor import Limits
+from tests.cache.questions import draw
+from tests.cache.test_oracle import STEPS_S, truths
+from tests.world.loop import run
+from tests.world.world import Options, World
+
+SPOT = "/api/v3/klines"
+PLENTY = SimConfig(spot_limit=1_000_000, futures_limit=1_000_000)
+MINUTE, DAY = 60_000, 86_400_000
+BIG = [(SPOT, "BTCUSDT", 1000), ("/fapi/v1/klines", "BTCUSDT", 1500), ("/dapi/v1/klines", "BTCUSD_PERP", 1500)]
+
+
+def world(folder: Path, **options: object) -> World:
+    return World(PLENTY, Options(limits=Limits(weight_share=0.9), **options), folder)  # type: ignore[arg-type]
+
+
+async def again(w: World, *, orderly: bool) -> None:
+    """A new process; with a second for the old one's last changes where it is killed."""
+    if orderly:
+        await w.aclose()
+    else:
+        await w.clock.sleep(1.0)
+        await w.kill()
+    w.restart()
+
+
+@pytest.mark.parametrize("orderly", [True, False])
+@pytest.mark.parametrize(("path", "symbol", "page"), BIG)
+def test_a_restart_costs_the_tail_alone(tmp_path: Path, path: str, symbol: str, page: int, orderly: bool) -> None:
+    async def main() -> None:
+        w = world(tmp_path)
+        query = f"symbol={symbol}&interval=1m&limit=500"
+        now = w.clock.true_ms()
+        old = f"symbol={symbol}&interval=1m&startTime={now - 9 * DAY}&endTime={now - 8 * DAY}&limit={page}"
+        await w.ask(path, query)
+        before = await w.ask(path, old)
+        await again(w, orderly=orderly)
+        since = len(w.calls())
+        answer = await w.ask(path, query)
+        assert answer.body == w.exchange.truth(path, query, at_ms=answer.as_of_ms)
+        (call,) = w.calls(since)
+        assert "startTime" not in call
+        assert "endTime" not in call
+        assert (await w.ask(path, old)).body == before.body
+        assert len(w.calls(since)) == 1
+        await w.aclose()
+
+    run(main())
+
+
+def test_futures_rows_that_rest_make_the_first_tail_cheap(tmp_path: Path) -> None:
+    async def main() -> None:
+        w = world(tmp_path)
+        query = "symbol=BTCUSDT&interval=1m&limit=1500"
+        await w.ask("/fapi/v1/klines", query)
+        await again(w, orderly=True)
+        since = len(w.calls())
+        answer = await w.ask("/fapi/v1/klines", query)
+        assert answer.rows == 1500
+        assert [int(call.split("limit=")[1]) for call in w.calls(since)] == [99]
+        await w.aclose()
+
+    run(main())
+
+
+def test_what_memory_gave_up_comes_back_from_the_disk(tmp_path: Path) -> None:
+    async def main() -> None:
+        w = world(tmp_path, memory_mb=1.0)
+        now = w.clock.true_ms()
+        pages = [f"symbol=BTCUSDT&interval=1m&startTime={now - n * 1000 * MINUTE}&limit=1000" for n in range(30, 2, -1)]
+        first = [(await w.ask(SPOT, page)).body for page in pages]
+        assert w.library.memory.held_bytes <= 1_000_000
+        since = len(w.calls())
+        assert [(await w.ask(SPOT, page)).body for page in pages] == first
+        assert w.calls(since) == []
+        await w.aclose()
+
+    run(main())
+
+
+def test_a_purge_forgets_what_rests(tmp_path: Path) -> None:
+    async def main() -> None:
+        from mdcache.candles.atrest import Which
+
+        w = world(tmp_path)
+        now = w.clock.true_ms()
+        queries = [f"symbol={s}&interval=1h&startTime={now - 90 * DAY}&limit=10" for s in ("BTCUSDT", "ETHUSDT")]
+        for query in queries:
+            await w.ask(SPOT, query)
+        await again(w, orderly=True)
+        assert await w.library.rest.purge(Which(subject="ETHUSDT")) == 1
+        await again(w, orderly=False)
+        since = len(w.calls())
+        for query in queries:
+            await w.ask(SPOT, query)
+        assert [call.split("symbol=")[1][:7] for call in w.calls(since)] == ["ETHUSDT"]
+        await w.aclose()
+
+    run(main())
+
+
+def test_rows_of_another_upstream_are_not_served(tmp_path: Path) -> None:
+    async def main() -> None:
+        w = world(tmp_path)
+        query = f"symbol=BTCUSDT&interval=1h&startTime={w.clock.true_ms() - 90 * DAY}&limit=10"
+        await w.ask(SPOT, query)
+        w.options.origin = "http://testnet.test"
+        await again(w, orderly=True)
+        since = len(w.calls())
+        await w.ask(SPOT, query)
+        assert len(w.calls(since)) == 1
+        w.options.origin = "http://exchange.test"
+        await again(w, orderly=True)
+        since = len(w.calls())
+        await w.ask(SPOT, query)
+        assert w.calls(since) == []
+        await w.aclose()
+
+    run(main())
+
+
+def test_a_revision_replaces_what_rests(tmp_path: Path) -> None:
+    async def main() -> None:
+        w = world(tmp_path)
+        query = "symbol=BTCUSDT&interval=1m&limit=100"
+        first = await w.ask(SPOT, query)
+        await w.clock.sleep(5.0)
+        opened = (w.clock.true_ms() // MINUTE - 5) * MINUTE
+        w.exchange.control.revise(SPOT, "BTCUSDT", "1m", opened, volume="1.5", trades=2)
+        second = await w.ask(SPOT, query)
+        assert second.body != first.body
+        await again(w, orderly=False)
+        span = f"symbol=BTCUSDT&interval=1m&startTime={opened}&endTime={opened}"
+        since = len(w.calls())
+        answer = await w.ask(SPOT, span)
+        assert answer.body == w.exchange.truth(SPOT, span, at_ms=answer.as_of_ms)
+        assert w.calls(since) == []
+        await w.aclose()
+
+    run(main())
+
+
+async def history(folder: Path, seed: int, steps: int) -> None:
+    """The oracle of test_oracle.py, with processes that end in every way and a disk that stays."""
+    rng = random.Random(seed)
+    w = world(
+        folder,
+        ttl_s=rng.choice([0.5, 2.0, 10.0]),
+        memory_mb=rng.choice([0.3, 0.5, 512.0]),
+        disk_bytes=rng.choice([300_000, 1 << 30, 1 << 30]),
+    )
+    lags_ms = rng.choice([[0], [0, 4_000], [0, 1_500]])
+    w.exchange.control.set_replicas(lags_ms, mode=rng.choice(["alternate", "random"]))
+    paths = rng.sample(sorted(KLINE_PATHS), 2)
+    shown: dict[object, int] = {}
+    asked = draw(rng, w.clock.true_ms(), paths=paths)
+    for _ in range(steps):
+        if rng.random() < 0.7:
+            asked = draw(rng, w.clock.true_ms(), paths=paths, limit=rng.choice([60, 1000]))
+        answer = await w.ask(asked.path, asked.query, headers=dict(asked.headers))
+        assert answer.body in truths(w, asked, answer.as_of_ms, lags_ms), (asked, answer.as_of_ms, lags_ms)
+        if not answer.settled:
+            key = parse(KLINE_PATHS[asked.path], asked.query, dict(asked.headers)).key
+            assert answer.as_of_ms >= shown.get(key, 0)
+            shown[key] = answer.as_of_ms
+        await w.clock.sleep(rng.choice(STEPS_S))
+        dice = rng.random()
+        if dice < 0.3:
+            await again(w, orderly=dice < 0.1)
+            shown.clear()
+            if answer.settled and w.options.disk_bytes > 1_000_000:
+                before = len(w.calls())
+                once_more = await w.ask(asked.path, asked.query, headers=dict(asked.headers))
+                assert once_more.body in truths(w, asked, once_more.as_of_ms, lags_ms)
+                if once_more.settled and not any(True for s in w.library for _ in s.voids):
+                    assert len(w.calls()) == before, (asked, w.calls(before))
+        elif dice < 0.35:
+            await w.kill()  # in the middle of whatever it does
+            w.restart()
+            shown.clear()
+    assert w.disk is not None
+    assert not w.disk.trouble
+    await w.aclose()
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=60)
+def test_any_history_with_a_disk(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    run(history(tmp_path_factory.mktemp("disk"), seed, 14))
