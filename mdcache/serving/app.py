@@ -115,7 +115,7 @@ class App:
             return Reply(204, (_ALLOW,), b"")
         if found.rule is not None:
             return await self._read(scope, found.rule, began_s)
-        return await self._local(found, began_s)
+        return await self._local(scope, found, began_s)
 
     async def _read(self, scope: Scope, rule: KlinePath | Endpoint, began_s: float) -> Reply:
         near = is_near(scope["client"][0] if scope.get("client") else None)
@@ -129,12 +129,17 @@ class App:
             self.lane.learn(whole["bytes"], asked, near=near)
         return ready
 
-    async def _local(self, found: Route, began_s: float) -> Reply:
+    async def _local(self, scope: Scope, found: Route, began_s: float) -> Reply:
         if found.market is None:
             return refusal(*UNKNOWN, _unknown("?", "GET"))
         try:
-            timed = found.kind is Kind.TIME
-            reply = await self._binance.time(found.market) if timed else self._binance.ping(found.market)
+            query = scope["query_string"]
+            if found.kind is Kind.TIME:
+                unit = next((value for name, value in scope["headers"] if name == b"x-mbx-time-unit"), None)
+                told = None if unit is None else unit.decode("latin-1")
+                reply = await self._binance.time(found.market, query, told)
+            else:
+                reply = self._binance.ping(found.market, query)
         except MdcacheError as error:
             self._count(found, fault(error), began_s)
             return refusal_of(error)

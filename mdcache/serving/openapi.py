@@ -122,12 +122,13 @@ def _rules(endpoint: Endpoint) -> str:
 def _local(market: Market, kind: Kind) -> Json:
     timed = kind is Kind.TIME
     body = ref("schemas", "Time") if timed else {"type": "object", "maxProperties": 0}
-    refused = {"403", "414", *({"502", "503"} if timed else ())}
+    refused = {"403", "414", *({"502", "503"} if timed else ()), *({"400"} if market is Market.SPOT else ())}
     answer = {"description": "As Binance answers.", "headers": schemas.LOCAL, **_body(market, body)}
     return {
         "tags": [MARKETS[market]],
         "summary": f"{MARKETS[market]} {kind.value}",
         "description": "Answered here, from the exchange-synchronised clock." if timed else "Answered here.",
+        **({"parameters": [ref("parameters", "TimeUnit")]} if timed and market is Market.SPOT else {}),
         "responses": {"200": answer} | {each: _shared(each) for each in sorted(refused)},
     }
 
