@@ -183,7 +183,7 @@ def build(
     shown = {row.name: row.value for row in effective(settings)}
     status = Status(Sources(__version__, clock, governor, library, flights, directory, readies, readiness, shown, kept))
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
-    ops = Ops(status, readiness, metrics.exposition, library, readies, governor, token)
+    ops = Ops(status, readiness, metrics.exposition, library, readies, snapshots.bodies, governor, token)
     app = App(
         binance,
         ops,

@@ -48,8 +48,8 @@ class Page:
     oddity: str = ""
 
 
-_Columns = tuple[int, str, str, str, str, str, int, str, int, str, str, str]
-_strict = msgspec.json.Decoder(list[_Columns])
+Columns = tuple[int, str, str, str, str, str, int, str, int, str, str, str]
+_strict = msgspec.json.Decoder(list[Columns])
 _loose = msgspec.json.Decoder(list[list[Any]])
 _anything = msgspec.json.Decoder(Any)
 _LENGTHS = sorted(interval.length_ms for interval in INTERVALS.values() if not interval.months)
@@ -68,7 +68,7 @@ def read_page(body: bytes, expected: Expected) -> Page:
     return Page(rows, oddity)
 
 
-def _decode(body: bytes) -> tuple[list[_Columns], str]:
+def _decode(body: bytes) -> tuple[list[Columns], str]:
     try:
         return _strict.decode(body), ""
     except msgspec.ValidationError as error:
@@ -77,7 +77,7 @@ def _decode(body: bytes) -> tuple[list[_Columns], str]:
         raise BrokenBody("not-json", str(error)) from error
 
 
-def _decode_loosely(body: bytes, complaint: str) -> tuple[list[_Columns], str]:
+def _decode_loosely(body: bytes, complaint: str) -> tuple[list[Columns], str]:
     """Rows with more columns than we know are taken, with an alarm; anything else is broken."""
     try:
         lines = _loose.decode(body)
@@ -88,7 +88,7 @@ def _decode_loosely(body: bytes, complaint: str) -> tuple[list[_Columns], str]:
     if any(len(line) < COLUMNS for line in lines):
         raise BrokenBody("columns", complaint)
     try:
-        return msgspec.convert([line[:COLUMNS] for line in lines], list[_Columns]), "more-columns"
+        return msgspec.convert([line[:COLUMNS] for line in lines], list[Columns]), "more-columns"
     except msgspec.ValidationError as error:
         raise BrokenBody("types", str(error)) from error
 
@@ -100,7 +100,7 @@ def _shape(body: bytes) -> str:
         return "not-json"
 
 
-def _texts(body: bytes, columns: list[_Columns], oddity: str) -> list[bytes]:
+def _texts(body: bytes, columns: list[Columns], oddity: str) -> list[bytes]:
     """Each row's own bytes; printed again (compact, the same strings) where they can't be cut out."""
     if not columns:
         return []
@@ -114,7 +114,7 @@ def _texts(body: bytes, columns: list[_Columns], oddity: str) -> list[bytes]:
     return [msgspec.json.encode(line) for line in columns]
 
 
-def _check_prices(columns: list[_Columns]) -> None:
+def _check_prices(columns: list[Columns]) -> None:
     """Open, high, low, close are plain decimals, and high is not under low."""
     count = len(columns)
     printed = [line[1] for line in columns] + [line[4] for line in columns]

@@ -21,6 +21,7 @@ from mdcache.serving.lane import FastLane
 from mdcache.serving.ops import Ops
 from mdcache.serving.paths import Kind, Route, route
 from mdcache.serving.ports import Recorder
+from mdcache.serving.refusals import DIRECTLY, LONG, METHOD, UNKNOWN
 from mdcache.serving.replies import Receive, Reply, Scope, Send, refusal, refusal_of
 
 MAX_QUERY_BYTES = 8_192
@@ -35,7 +36,7 @@ _EXPOSED = ("Age", "Cache-Status", "ETag", "Retry-After", "X-MBX-USED-WEIGHT-1M"
 _PLAIN_PATH = re.compile(r"/(?:api|fapi|dapi|futures)/\w+(?:/[\w-]+)+", re.ASCII)
 _UNKNOWN_WEIGHT = 20  # DESIGN 2.1: what is reserved for a path nobody here knows
 _ENDPOINT = {Kind.TIME: "time", Kind.PING: "ping"}
-_DIRECTLY = (
+_CALL_DIRECTLY = (
     "This path, method or signature needs an API key: call Binance directly. mdcache takes no keys and forwards none."
 )
 
@@ -114,7 +115,7 @@ class App:
             return Reply(204, (_ALLOW,), b"")
         if found.rule is not None:
             return await self._read(scope, found.rule, began_s)
-        return await self._local(found, began_s)
+        return await self._local(scope, found, began_s)
 
     async def _read(self, scope: Scope, rule: KlinePath | Endpoint, began_s: float) -> Reply:
         near = is_near(scope["client"][0] if scope.get("client") else None)
@@ -128,12 +129,17 @@ class App:
             self.lane.learn(whole["bytes"], asked, near=near)
         return ready
 
-    async def _local(self, found: Route, began_s: float) -> Reply:
+    async def _local(self, scope: Scope, found: Route, began_s: float) -> Reply:
         if found.market is None:
-            return refusal(404, *_unknown("?", "GET"))
+            return refusal(*UNKNOWN, _unknown("?", "GET"))
         try:
-            timed = found.kind is Kind.TIME
-            reply = await self._binance.time(found.market) if timed else self._binance.ping(found.market)
+            query = scope["query_string"]
+            if found.kind is Kind.TIME:
+                unit = next((value for name, value in scope["headers"] if name == b"x-mbx-time-unit"), None)
+                told = None if unit is None else unit.decode("latin-1")
+                reply = await self._binance.time(found.market, query, told)
+            else:
+                reply = self._binance.ping(found.market, query)
         except MdcacheError as error:
             self._count(found, fault(error), began_s)
             return refusal_of(error)
@@ -149,14 +155,14 @@ class App:
 def objection(found: Route, path: str, method: str, query: bytes) -> Reply | None:
     """The refusal of what is never looked into any further; `None` if there is nothing against it."""
     if len(query) > MAX_QUERY_BYTES:
-        return refusal(414, -1100, f"The query is longer than {MAX_QUERY_BYTES} bytes.")
+        return refusal(*LONG, f"The query is longer than {MAX_QUERY_BYTES} bytes.")
     changing = found.market is not None and method in _CHANGING
     if found.kind is Kind.KEYED or changing or _signed(query):
-        return refusal(403, -2015, _DIRECTLY)
+        return refusal(*DIRECTLY, _CALL_DIRECTLY)
     if found.kind is Kind.UNKNOWN:
-        return refusal(404, *_unknown(path, method))
+        return refusal(*UNKNOWN, _unknown(path, method))
     if method not in {"GET", "HEAD", "OPTIONS"}:
-        return refusal(405, -1020, f"Method {method[:_SHOWN]} is not supported here.", _ALLOW)
+        return refusal(*METHOD, f"Method {method[:_SHOWN]} is not supported here.", _ALLOW)
     return None
 
 
@@ -180,5 +186,5 @@ def _signed(query: bytes) -> bool:
     return _SIGNATURE.search(query) is not None or _SIGNATURE.search(unquote_to_bytes(query)) is not None
 
 
-def _unknown(path: str, method: str) -> tuple[int, str]:
-    return -5000, f"Path {path[:_SHOWN]}, Method {method[:_SHOWN]} is invalid"  # as fapi says it
+def _unknown(path: str, method: str) -> str:
+    return f"Path {path[:_SHOWN]}, Method {method[:_SHOWN]} is invalid"  # as fapi says it

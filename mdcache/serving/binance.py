@@ -13,9 +13,11 @@ from mdcache.cache.answers import Answer, Caller, How
 from mdcache.candles.freshness import Wishes
 from mdcache.clock import Clock, Instant
 from mdcache.errors import AskFailed, CannotAsk, DeadlinePassed, LaneFull, MdcacheError, Refusal
+from mdcache.exchange import refusals
 from mdcache.exchange.endpoints import ENDPOINTS
 from mdcache.exchange.listing import INFO_ENDPOINTS
 from mdcache.exchange.markets import KlinePath, Market
+from mdcache.exchange.parameters import parameters, wants_micros
 from mdcache.exchange.questions import parse
 from mdcache.exchange.snapshots import forwarded, parse_snapshot
 from mdcache.serving.asked import Asked
@@ -107,17 +109,20 @@ class Binance:
         self._record(asked, _result(shown.answer), began_s, _tail_age_s(shown.answer, now))
         return reply
 
-    async def time(self, market: Market) -> Reply:
+    async def time(self, market: Market, query: bytes, unit: str | None) -> Reply:
         """`time` from the exchange-synchronised clock; raises what `errors.py` tells."""
+        micros = market is Market.SPOT and _plain(query) and wants_micros(unit)
         try:
             async with asyncio.timeout(self._deadline_s):
                 await self._clocks.ensure(market)
         except TimeoutError as error:
             raise DeadlinePassed(_BUSY_S, "no answer from Binance in time") from error
-        return self._local(market, b'{"serverTime":%d}' % self._clocks.now(market).ms)
+        return self._local(market, b'{"serverTime":%d}' % (self._clocks.now(market).ms * (1000 if micros else 1)))
 
-    def ping(self, market: Market) -> Reply:
-        """`ping`: this daemon answers."""
+    def ping(self, market: Market, query: bytes) -> Reply:
+        """`ping`: this daemon answers; raises Binance's refusal of parameters."""
+        if market is Market.SPOT:
+            _plain(query)
         return self._local(market, b"{}")
 
     async def _ask(self, asked: Asked) -> tuple[Shown, Instant]:
@@ -176,6 +181,14 @@ def readable(query: bytes) -> str:
     if _BAD_PERCENT.search(query) or _CONTROL.search(raw):
         raise _illegal()
     return text
+
+
+def _plain(query: bytes) -> bool:
+    """True: nothing was asked along; spot refuses what it does not read."""
+    sent = parameters(readable(query), None)
+    if sent:
+        raise refusals.unread(0, len(sent))
+    return True
 
 
 def fault(error: MdcacheError) -> str:

@@ -1,11 +1,11 @@
-"""The operators' paths: health, readiness, metrics, status, and what the admin token opens. Starlette lives here.
+"""The operators' paths: health, readiness, metrics, status, documentation, and what the admin token opens.
 
-Errors have Binance's form here too, so that one client reads them all.
+Starlette lives here and in `docs.py`. Errors have Binance's form here too, so that one client reads them all.
 """
 
 import hmac
 from collections.abc import Callable
-from typing import Annotated, Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -16,33 +16,18 @@ from starlette.routing import Route
 
 from mdcache.cache.library import Library
 from mdcache.candles.atrest import Which
-from mdcache.exchange.markets import Family, Market
-from mdcache.serving.ports import Gates, Readiness
+from mdcache.serving import docs
+from mdcache.serving.openapi import document
+from mdcache.serving.orders import GateOrder, Purge
+from mdcache.serving.ports import Forgetful, Gates, Readiness
 from mdcache.serving.ready import Readies
-from mdcache.serving.refusals import body_of, told
+from mdcache.serving.refusals import OPS_CODES, body_of, told
 from mdcache.serving.replies import Receive, Scope, Send
 from mdcache.serving.status import Status
 
 _MOST_BYTES = 65_536
 _JSON = "application/json"
 _T = TypeVar("_T")
-_CODES = {401: -2014, 403: -2015, 404: -5000, 405: -1020, 413: -1100}
-
-
-class Purge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which series to forget: all that match what is given."""
-
-    market: Market | None = None
-    symbol: str | None = None
-    interval: str | None = None
-
-
-class GateOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to do with a family's gate; `seconds` only for closing it."""
-
-    family: Family
-    action: Literal["open", "close"]
-    seconds: Annotated[float, msgspec.Meta(gt=0, le=31_536_000)] | None = None
 
 
 class Ops:
@@ -58,6 +43,7 @@ class Ops:
         exposition: Callable[[str], tuple[bytes, str]],
         library: Library,
         readies: Readies,
+        bodies: Forgetful,
         gates: Gates,
         admin_token: str | None,
     ) -> None:
@@ -66,6 +52,7 @@ class Ops:
         self._exposition = exposition
         self._library = library
         self._readies = readies
+        self._bodies = bodies
         self._gates = gates
         self._token = admin_token.encode() if admin_token else None
         self._app = Starlette(
@@ -76,6 +63,7 @@ class Ops:
                 Route("/v1/status", self._state),
                 Route("/v1/admin/purge", self._purge, methods=["POST"]),
                 Route("/v1/admin/gate", self._gate, methods=["POST"]),
+                *docs.routes(document()),
             ],
             exception_handlers={HTTPException: _explain, Exception: _unforeseen},
         )
@@ -104,6 +92,8 @@ class Ops:
     async def _purge(self, request: Request) -> Response:
         self._admit(request)
         order = _decode(await _body(request), Purge)
+        if order.symbol is None and order.interval is None:
+            await self._bodies.clear()
         return _json({"purged": await purge(self._library, self._readies, order)})
 
     async def _gate(self, request: Request) -> Response:
@@ -168,7 +158,7 @@ def _sent(body: bytes, status: int = 200, headers: dict[str, str] | None = None)
 async def _explain(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    body = body_of(_CODES.get(error.status_code, -1102), str(error.detail))
+    body = body_of(OPS_CODES.get(error.status_code, OPS_CODES[400]), str(error.detail))
     return _sent(body, error.status_code, dict(error.headers or {}))
 
 

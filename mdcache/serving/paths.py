@@ -30,7 +30,20 @@ class Route:
     rule: KlinePath | Endpoint | None = None
 
 
-OPS_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/v1/status", "/v1/admin/purge", "/v1/admin/gate"})
+DOCS_FILES = ("docs.js", "favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js")  # what the page of /docs loads
+OPS_PATHS = frozenset(
+    {
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/v1/status",
+        "/v1/admin/purge",
+        "/v1/admin/gate",
+        "/openapi.json",
+        "/docs",
+        *(f"/docs/{name}" for name in DOCS_FILES),
+    }
+)
 
 _MARKET_OF = {
     "/api/": Market.SPOT,
@@ -54,19 +67,19 @@ _KEYED = frozenset(_KEYED_HEADS.split())
 _KEYED_PATHS = frozenset({"/fapi/v1/historicaltrades", "/dapi/v1/historicaltrades"})  # keyless: 401 -2014, live
 _KEYED_PREFIXES = ("/sapi/", "/wapi/", "/papi/", "/eapi/")
 
-_ROUTES: dict[str, Route] = {
+ROUTES: dict[str, Route] = {
     **{path: Route(Kind.KLINES, rule.market, rule) for path, rule in KLINE_PATHS.items()},
     **{f"{market.prefix}time": Route(Kind.TIME, market) for market in Market},
     **{f"{market.prefix}ping": Route(Kind.PING, market) for market in Market},
     **{path: Route(Kind.SNAPSHOT, found[0].market, found[0]) for path, found in ENDPOINTS.items()},
     **{found.path: Route(Kind.INFO, found.market, found) for found in INFO_ENDPOINTS},
-    **{path: Route(Kind.OPS) for path in OPS_PATHS},
+    **{path: Route(Kind.OPS) for path in sorted(OPS_PATHS)},
 }
 
 
 def route(path: str) -> Route:
     """What `path` (decoded) is; never raises."""
-    found = _ROUTES.get(path)
+    found = ROUTES.get(path)
     if found is not None:
         return found
     lower = path.lower()

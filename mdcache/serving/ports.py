@@ -113,6 +113,14 @@ class Readiness:
     degraded: tuple[str, ...] = ()
 
 
+class Forgetful(Protocol):
+    """What is no series and can be purged (`cache.bodies.Bodies`)."""
+
+    async def clear(self) -> int:
+        """Forget all of it; returns how much it was."""
+        ...
+
+
 class Gates(Protocol):
     """The operator's hand on the gates (`upstream.governor.Governor`)."""
 

@@ -71,6 +71,14 @@ TABLE: dict[type[MdcacheError], Shape] = {
     BrokenBody: _FAILED,
     NotCached: Shape(504, -1007, lambda _: "Not cached, and only-if-cached was asked for."),
 }
+
+# What is refused before it is a question: status and code.
+LONG = (414, -1100)
+DIRECTLY = (403, -2015)  # keyed paths, signatures, methods that change something
+UNKNOWN = (404, -5000)  # as fapi says it
+METHOD = (405, -1020)
+OPS_CODES = {400: -1102, 401: -2014, 403: -2015, 404: -5000, 405: -1020, 413: -1100}  # the operators' paths
+
 UNFORESEEN = Shape(500, -1000, lambda _: "An unknown error occurred while processing the request.")
 
 

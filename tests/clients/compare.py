@@ -1,13 +1,11 @@
 """What two runs of one client must have in common, as a list of what they have not."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 Section = dict[str, dict[str, Any]]
 Document = dict[str, Section]
 
-_UNKNOWN_PATH = re.compile(r"Path /[fd]api/\S+, Method GET is invalid")
 _UNALIGNED_ROWS = 2  # at most so many candles begin while a client runs
 
 
@@ -16,7 +14,7 @@ def problems(direct: Document, through: Document, run: str) -> list[str]:
     found = []
     for section, name, expected in _answers(direct):
         got = through[section].get(name, {"failed": "never asked"})
-        difference = None if not_simulated(expected) else _differs(section, expected, got)
+        difference = _differs(section, expected, got)
         if difference is not None:
             found.append(f"{run}: {section} / {name}: {difference}")
     return found
@@ -27,18 +25,8 @@ def unanswered(direct: Document) -> list[str]:
     return [
         f"without the daemon: {section} / {name}: {answer.get('failed', 'was not refused')}"[:300]
         for section, name, answer in _answers(direct)
-        if ("failed" in answer) != (section == "refused") and not not_simulated(answer)
+        if ("failed" in answer) != (section == "refused")
     ]
-
-
-def beyond(direct: Document) -> list[str]:
-    """Questions about paths that the simulated exchange has not: nothing was learned from them."""
-    return [name for _, name, answer in _answers(direct) if not_simulated(answer)]
-
-
-def not_simulated(answer: dict[str, Any]) -> bool:
-    """Whether a futures path was unknown to the simulated exchange."""
-    return _UNKNOWN_PATH.search(answer.get("failed", "")) is not None
 
 
 def _answers(document: Document) -> Iterator[tuple[str, str, dict[str, Any]]]:

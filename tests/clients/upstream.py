@@ -25,13 +25,14 @@ class Read:
         """`candles` that may have settled, a `tail`, `listings`, the `clock`, or else `live` data."""
         last = self.path.rsplit("/", 1)[-1]
         if last.lower().endswith("klines"):
-            return "tail" if self._reaches_now() else "candles"
+            return "tail" if self._newest() else "candles"
         return _SORTS.get(last, "live")
 
-    def _reaches_now(self) -> bool:
+    def _newest(self) -> bool:
+        """The newest few rows, with no start: how a tail is read."""
         asked = {name: int(values[0]) for name, values in parse_qs(self.query).items() if values[0].isdecimal()}
         to_now = asked.get("endTime", self.at_ms) >= self.at_ms - _MINUTE_MS
-        return to_now and asked.get("limit", 500) <= _TAIL_ROWS
+        return to_now and "startTime" not in asked and asked.get("limit", 500) <= _TAIL_ROWS
 
 
 def log(sim: str) -> list[Read]:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from mdcache.exchange.markets import KLINE_PATHS
+from mdcache.serving.paths import DOCS_FILES, OPS_PATHS
 from mdcache.settings import NO_EFFECT_YET, Settings
 from mdcache.telemetry import catalogue
 from tests.house import paths_table
@@ -38,3 +39,8 @@ def test_every_make_target_the_readme_names_exists() -> None:
 
 def test_the_table_of_paths_is_that_of_the_code() -> None:
     assert (ROOT / "docs" / "paths.md").read_text() == paths_table.text()
+
+
+def test_every_operators_path_is_in_the_readme() -> None:
+    table = README.split("## Operations")[1].split("\n### ")[0]
+    assert set(re.findall(r"(?:GET|POST) (/[\w/.]+)", table)) == OPS_PATHS - {f"/docs/{name}" for name in DOCS_FILES}

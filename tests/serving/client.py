@@ -210,6 +210,7 @@ class House:
             exposition=lambda _: (b"# page\n", "text/plain; version=0.0.4"),
             library=self.library,
             readies=self.readies,
+            bodies=NOTHING_ELSE,
             gates=self.gates,
             admin_token=token,
         )
@@ -245,6 +246,9 @@ class _NothingElse:
 
     async def answer(self, *asked: object) -> Answer:
         raise NotCached(asked)
+
+    async def clear(self) -> int:
+        return 0
 
 
 NOTHING_ELSE = _NothingElse()

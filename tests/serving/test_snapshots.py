@@ -12,8 +12,8 @@ from mdcache.events import BodyRejected, UpstreamCalled
 from mdcache.exchange.endpoints import ENDPOINTS, Kind
 from mdcache.exchange.markets import Family, Market
 from mdcache.sim import SimConfig
-from tests.serving.client import Response
-from tests.serving.test_whole import Whole
+from tests.serving.client import Response, ask
+from tests.serving.test_whole import TOKEN, Whole
 from tests.world.loop import run
 from tests.world.world import Options
 
@@ -313,6 +313,20 @@ def test_memory_takes_bodies_back() -> None:
         held = w.snapshots.bodies
         assert len(held) < 60
         assert len(held._cache._cache) == len(held)
+        await w.aclose()
+
+    run(main())
+
+
+def test_a_purge_forgets_them_too() -> None:
+    async def main() -> None:
+        w = world()
+        await w.get(DAY, b"")
+        order = {"authorization": f"Bearer {TOKEN}"}
+        reply = await ask(w.app, "/v1/admin/purge", b"", method="POST", headers=order, body=b"{}")
+        assert reply.status == 200
+        assert len(w.snapshots.bodies) == 0
+        assert (await w.get(DAY, b"")).headers["cache-status"].startswith("mdcache; fwd=uri-miss")
         await w.aclose()
 
     run(main())

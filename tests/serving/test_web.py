@@ -207,3 +207,25 @@ def test_every_path_belongs_to_one_market_or_both_futures() -> None:
             [Market.COINM],
             [Market.USDM, Market.COINM],
         ), path
+
+
+def test_time_and_ping_take_what_binance_takes() -> None:
+    async def main() -> None:
+        w = world()
+        for path in ("/api/v3/time", "/api/v3/ping", "/fapi/v1/time", "/dapi/v1/ping"):
+            for query, headers in (
+                (b"", {}),
+                (b"x=1", {}),
+                (b"", {"x_mbx_time_unit": "MICROSECOND"}),
+                (b"", {"x_mbx_time_unit": "FORTNIGHT"}),
+            ):
+                ours = await w.get(path, query, **headers)
+                named = {name.replace("_", "-"): value for name, value in headers.items()}
+                async with httpx.AsyncClient(transport=w.transport, base_url="http://exchange.test") as client:
+                    theirs = await client.get(f"{path}?{query.decode()}", headers=named)
+                if (path, "FORTNIGHT" in headers.values()) == ("/api/v3/ping", True):
+                    continue  # it has no time in it: what the exchange says of a bad unit there is unverified
+                assert (ours.status, ours.body) == (theirs.status_code, theirs.content), (path, query, headers)
+        await w.aclose()
+
+    run(main())

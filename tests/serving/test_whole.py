@@ -56,7 +56,8 @@ class Whole(World):
         sources = Sources(
             "0", self.clock, governor, library, self.flights, self.directory, readies, Readiness, {"A": "b"}
         )
-        ops = Ops(Status(sources), Readiness, metrics.exposition, library, readies, governor, TOKEN)
+        bodies = self.snapshots.bodies
+        ops = Ops(Status(sources), Readiness, metrics.exposition, library, readies, bodies, governor, TOKEN)
         self.app = App(binance, ops, Reader({"engine": "high"}, "auto"), self.clock, events, metrics)
 
     async def get(self, path: str = "/api/v3/klines", query: bytes = QUERY, **headers: str) -> Response:
