@@ -8,10 +8,11 @@ import asyncio
 import copy
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from mdcache.cache.solo import Solo
 from mdcache.clock import Clock
-from mdcache.errors import AskFailed
+from mdcache.errors import AskFailed, BrokenBody
 from mdcache.events import Events, Failed, SymbolsLearnt
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.questions import Question
@@ -25,6 +26,18 @@ _QUERY = {Family.SPOT: "showPermissionSets=false", Family.FUTURES: ""}
 MAX_BODY_BYTES = 64 << 20  # spot's is 2 to 20 MB, permission sets included
 
 
+class Bodies(Protocol):
+    """Where the last body of each market rests; it never raises for a fault of its own."""
+
+    async def load(self, market: Market) -> tuple[bytes, int] | None:
+        """The body, and the exchange's time it was read at (ms); `None` if there is none."""
+        ...
+
+    def keep(self, market: Market, body: bytes, as_of_ms: int) -> None:
+        """Have this body rest, behind the answers."""
+        ...
+
+
 @dataclass(slots=True)
 class _Reading:
     """The governor's `Read` of one `exchangeInfo`."""
@@ -34,6 +47,7 @@ class _Reading:
     before: Symbols
     endpoint: str = "exchangeInfo"
     reason: str = "symbols"
+    body: bytes = b""
 
     def weight(self) -> int:
         return EXCHANGE_INFO[self.market.family]
@@ -42,6 +56,7 @@ class _Reading:
         return Wire(f"{self.market.prefix}exchangeInfo", _QUERY[self.market.family], (), self.weight(), MAX_BODY_BYTES)
 
     def accept(self, reply: Reply) -> Symbols:
+        self.body = reply.body
         return read_symbols(self.market, reply.body, reply.sent.ms, self.before)
 
 
@@ -56,7 +71,10 @@ class Directory:
         ttl_s: float,
         invalid_ttl_s: float,
         deadline_s: float,
+        bodies: Bodies | None = None,
     ) -> None:
+        self._bodies = bodies
+        self._recalls = {market: Solo(partial(self._recall, market)) for market in Market}
         self._governor = governor
         self._clock = clock
         self._events = events
@@ -68,6 +86,7 @@ class Directory:
         self._tried_at_s = dict.fromkeys(Market, float("-inf"))
         self._solos = {market: Solo(partial(self._refresh, market)) for market in Market}
         self._failed: dict[Market, tuple[float, AskFailed]] = {}
+        self._unrecalled = set(Market)
         self._behind: set[asyncio.Task[None]] = set()
 
     def symbols(self, market: Market) -> Symbols:
@@ -85,6 +104,8 @@ class Directory:
     async def check(self, question: Question) -> None:
         """Raise Binance's refusal if the question's symbol or pair is not on its market."""
         market = question.key.market
+        if self._bodies is not None and market in self._unrecalled:
+            await self._recalls[market].run()
         if self.age_s(market) == float("inf"):
             await self._ask_again(market)
         elif self.age_s(market) > self._ttl_s and self._may_try(market):
@@ -98,7 +119,7 @@ class Directory:
 
     async def aclose(self) -> None:
         """End what is under way."""
-        await asyncio.gather(*(solo.aclose() for solo in self._solos.values()))
+        await asyncio.gather(*(solo.aclose() for solo in [*self._solos.values(), *self._recalls.values()]))
 
     async def _ask_again(self, market: Market) -> None:
         """Read the list; a failure is believed for a few seconds, or invented names would cost a read each."""
@@ -126,6 +147,22 @@ class Directory:
         if error is not None:  # the list we have goes on serving; the next question tries again
             self._events.emit(Failed("symbols", f"{type(error).__name__}: {error}"))
 
+    async def _recall(self, market: Market) -> None:
+        """Begin with the list that rests; it is old enough for an unknown name to ask for another."""
+        found = await self._bodies.load(market) if self._bodies is not None else None
+        self._unrecalled.discard(market)
+        if found is None or self.age_s(market) < float("inf"):
+            return
+        body, as_of_ms = found
+        try:
+            self._symbols[market] = read_symbols(market, body, as_of_ms, self._symbols[market])
+        except BrokenBody as error:
+            self._events.emit(Failed("symbols", str(error)))
+            return
+        age_s = (self._governor.clocks.now(market).ms - as_of_ms) / 1000
+        self._read_at_s[market] = self._clock.now() - max(age_s, self._invalid_ttl_s + 1.0)
+        self._governor.learn_limits(market, self._symbols[market].rate_limits)
+
     async def _refresh(self, market: Market) -> None:
         turn = Turn(Lane.HIGH, self._clock.now() + self._deadline_s)
         reading = _Reading(market, turn, self._symbols[market])
@@ -133,4 +170,6 @@ class Directory:
         self._symbols[market] = found
         self._read_at_s[market] = self._clock.now()
         self._governor.learn_limits(market, found.rate_limits)
+        if self._bodies is not None:
+            self._bodies.keep(market, reading.body, found.as_of_ms)
         self._events.emit(SymbolsLearnt(market, len(found.names)))

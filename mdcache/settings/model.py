@@ -51,7 +51,6 @@ NO_EFFECT_YET: frozenset[str] = frozenset(
         "snapshot_ttl_s",
         "snapshot_ttls",
         "replicas",
-        "egress",
         "redis_url",
         "redis_prefix",
         "redis_timeout_s",
