@@ -8,6 +8,7 @@ tail that slept through a night must not look two seconds old.
 import asyncio
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has it; elsewhere the next best
@@ -29,6 +30,14 @@ class Instant:
     def late_ms(self) -> int:
         """The latest it may be: expiry is judged by it."""
         return self.ms + self.error_ms
+
+
+def boot_id() -> str:
+    """Which boot of this machine `SystemClock.now` counts from; empty where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 class Clock(Protocol):

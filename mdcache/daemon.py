@@ -25,8 +25,8 @@ from mdcache.cache.snapshots import Policy as SnapshotPolicy
 from mdcache.cache.snapshots import Snapshots
 from mdcache.cache.ttls import Ttls
 from mdcache.candles.series import Policy, Series
-from mdcache.clock import Clock, Instant, SystemClock
-from mdcache.events import Events, Failed, Lifecycle, TierMoved
+from mdcache.clock import Clock, Instant, SystemClock, boot_id
+from mdcache.events import Events, Failed, Lifecycle
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.serving.app import App
@@ -39,10 +39,9 @@ from mdcache.serving.ready import Readies
 from mdcache.serving.server import serve
 from mdcache.serving.status import Sources, Status
 from mdcache.settings import Settings, effective
-from mdcache.stores.disk import DiskStore, origin
+from mdcache.stores.disk import origin
 from mdcache.stores.folder import Folder, claim
-from mdcache.stores.sqlite import File
-from mdcache.stores.thread import OneThread
+from mdcache.stores.state import Plan, State, open_state
 from mdcache.telemetry.log import Log, adopt_foreign, make_logger
 from mdcache.telemetry.metrics import Gauges, Metrics, new_registry
 from mdcache.telemetry.stream import PatientWriter
@@ -50,7 +49,6 @@ from mdcache.upstream.governor import Governor, Limits
 from mdcache.upstream.rest import Transport
 
 _STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; past that and this its key is free
-_LAST_ROWS_S = 5.0  # for what settled last to be written
 _LAST_LINES_S = 1.0  # for the log to be written at the end, by then to whoever still reads it
 _STDERR = 2
 _GC_THRESHOLDS = (50_000, 20, 100)  # a page of 1,000 rows makes 13,000 short-lived objects and no cycle
@@ -69,18 +67,17 @@ class Daemon:
     info: Info
     directory: Directory
     events: Events
-    disk: DiskStore | None = None
+    state: State
 
     async def aclose(self) -> None:
-        """End what is under way, from the clients' side to Binance's; what is settled is on disk then."""
+        """End what is under way, from the clients' side to Binance's; what should rest is on disk then."""
         await self.flights.aclose()
         await self.snapshots.aclose()
         await self.info.aclose()
         await self.library.rest.aclose()
-        if self.disk is not None:
-            await self.disk.aclose(_LAST_ROWS_S)
         await self.directory.aclose()
         await self.governor.aclose()
+        await self.state.aclose()
 
 
 def build(
@@ -111,8 +108,8 @@ def build(
     )
     clocks = governor.clocks
     policy = Policy(round(settings.settle_s * 1000), round(settings.confirm_s * 1000))
-    disk = _disk(settings, urls, clock, events, folder)
-    rest = NoRest() if disk is None else Attic(disk, clock)
+    state = _state(settings, folder, urls, governor, clock, events)
+    rest = NoRest() if state.disk is None else Attic(state.disk, clock)
     library = Library(clock, events, policy, round(settings.memory_max_mb * 1_000_000), rest)
 
     def exchange_now(series: Series) -> Instant:
@@ -127,6 +124,7 @@ def build(
         settings.exchange_info_ttl_s,
         settings.invalid_symbol_ttl_s,
         settings.request_deadline_s,
+        state.bodies,
     )
     ttls_s = {interval: settings.candle_ttl_s(interval) for interval in INTERVALS}
     limits = CacheLimits(settings.request_deadline_s, settings.max_stale_s, ttls_s)
@@ -169,19 +167,18 @@ def build(
         ),
     )
     events.attach(metrics)
+    for event in state.found:
+        events.emit(event)
     sources = BinanceSources(candles, snapshots, info)
     binance = Binance(sources, readies, clocks, governor, clock, metrics, settings.request_deadline_s)
 
     def readiness() -> Readiness:
-        return _readiness(governor, directory, _troubles(folder, disk))
-
-    def kept() -> Mapping[str, object]:
-        if disk is not None:
-            return disk.status()
-        return {"state": "down", "detail": folder.trouble} if folder is not None and folder.trouble else {}
+        return _readiness(governor, directory, state.troubles)
 
     shown = {row.name: row.value for row in effective(settings)}
-    status = Status(Sources(__version__, clock, governor, library, flights, directory, readies, readiness, shown, kept))
+    status = Status(
+        Sources(__version__, clock, governor, library, flights, directory, readies, readiness, shown, state.status)
+    )
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     ops = Ops(status, readiness, metrics.exposition, library, readies, snapshots.bodies, governor, token)
     app = App(
@@ -194,24 +191,27 @@ def build(
         cors_origins=settings.cors_origins,
         forward=settings.unknown_paths == "forward",
     )
-    return Daemon(app, governor, library, flights, snapshots, info, directory, events, disk)
+    return Daemon(app, governor, library, flights, snapshots, info, directory, events, state)
 
 
-def _disk(
-    settings: Settings, urls: Mapping[Market, str], clock: Clock, events: Events, folder: Folder | None
-) -> DiskStore | None:
-    """Where settled rows rest, if they may."""
-    if folder is None or folder.trouble or not settings.persist or not settings.disk_max_mb:
-        return None
-    origins = {market: origin(url) for market, url in urls.items()}
-    file = File(folder.path / "candles.db", origins, settings.disk_max_mb * 1_000_000, clock.wall_ms)
-    return DiskStore(file, OneThread("disk"), clock, events)
-
-
-def _troubles(folder: Folder | None, disk: DiskStore | None) -> tuple[str, ...]:
-    """What is wrong with the disk, for people."""
-    found = (folder.trouble if folder is not None else "", disk.trouble if disk is not None else "")
-    return tuple(f"disk: {trouble}; serving from memory" for trouble in found if trouble)
+def _state(
+    settings: Settings,
+    folder: Folder | None,
+    urls: Mapping[Market, str],
+    governor: Governor,
+    clock: Clock,
+    events: Events,
+) -> State:
+    """What outlives this process; the governor goes by what the last one was told from here on."""
+    if folder is None:
+        return State()
+    plan = Plan(
+        egress=settings.egress,
+        origins={market: origin(url) for market, url in urls.items()},
+        rows_bytes=settings.disk_max_mb * 1_000_000 if settings.persist else 0,
+        boot=boot_id(),
+    )
+    return open_state(folder, plan, governor, clock, events)
 
 
 def run(settings: Settings) -> None:
@@ -242,8 +242,6 @@ async def _run(settings: Settings, folder: Folder, lines: TextIO) -> None:
     adopt_foreign(logger)
     events = Events(Log(logger, clock))
     daemon = build(settings, clock, random.Random(), events, folder=folder)
-    if folder.trouble:
-        events.emit(TierMoved("disk", "down", folder.trouble))
     if settings.ignored:
         events.emit(Lifecycle("ignored", "service links in the environment: " + ", ".join(settings.ignored)))
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _lost(events, context))

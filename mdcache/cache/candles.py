@@ -23,7 +23,8 @@ from mdcache.candles.series import Series
 from mdcache.candles.voids import Void
 from mdcache.candles.window import Form, Window
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, BrokenBody, CannotAsk, DeadlinePassed, MdcacheError, NotCached
+from mdcache.errors import AskFailed, BrokenBody, CannotAsk, DeadlinePassed, GateClosed, MdcacheError, NotCached
+from mdcache.exchange.markets import Market
 from mdcache.exchange.questions import Question
 from mdcache.exchange.weights import page_limit
 from mdcache.upstream.clocksync import ExchangeClocks
@@ -74,6 +75,7 @@ class _Trip:
     deadline_s: float
     how: How = How.HIT
     collapsed: bool = True
+    barred: GateClosed | None = None
 
     def ttl_ms(self, now: Instant) -> int:
         """How long the tail that is there now is fresh."""
@@ -105,7 +107,7 @@ class Candles:
         """The answer to `question` as fresh as `wishes` say; raises what `errors.py` tells."""
         deadline_s = self._clock.now() + self._limits.deadline_s
         key = question.key
-        await prepared(
+        barred = await prepared(
             self._clocks,
             self._directory,
             key.market,
@@ -118,7 +120,9 @@ class Candles:
             series = self._library.get(question)
             if not series.opened:
                 await self._at_rest(self._library.rest.open(series), deadline_s)
-            return await self._travel(self._depart(question, series, wishes, caller, deadline_s))
+            trip = self._depart(question, series, wishes, caller, deadline_s)
+            trip.barred = barred
+            return await self._travel(trip)
         finally:
             self._library.unpin(pin)
 
@@ -146,9 +150,13 @@ class Candles:
         for _ in range(_ROUNDS):
             step, now = await self._plan(trip, lambda _: trip.floor)
             if isinstance(step, Serve):
+                if trip.barred is not None and not _timeless(trip.question, step, now):
+                    raise trip.barred
                 return step, now
             if trip.wishes.only_if_cached:
                 raise NotCached
+            if trip.barred is not None:
+                raise trip.barred
             before = trip.series.tail
             await self._read(trip, step, now)
             tail = trip.series.tail
@@ -224,6 +232,8 @@ class Candles:
 
     async def _stand_in(self, trip: _Trip) -> Candlesticks | None:
         """An older answer within the caller's limits, with the mark where its tail is past its TTL."""
+        if trip.barred is not None:  # there is no tail, and no clock to tell an age by
+            return None
         found = await self._plan_stale(trip)
         if found is None:
             return None
@@ -249,7 +259,7 @@ class Candles:
             lifetime_s = ttl_ms / 1000
             immutable = False
         else:
-            as_of_ms = now.ms
+            as_of_ms = now.ms if trip.barred is None else now.early_ms
             immutable = _immutable(trip.question, served, series, now)
             lifetime_s = _IMMUTABLE_S if immutable else _settled_s(served, series, now, trip.open_ttl_ms)
             # settled rows are as of now whenever they are shown; an emptiness that ends sooner is not
@@ -273,6 +283,8 @@ class Candles:
     def _look_again(self, trip: _Trip, served: Serve, now: Instant) -> None:
         """Emptiness that is believed no more is read again behind the answer; the second answer after shows it."""
         series = trip.series
+        if trip.barred is not None:
+            return
         for void in series.voids.due(served.lo_ms, served.hi_ms, now.ms, trip.open_ttl_ms):
             window = _check_window(series, void)
             turn = Turn(Lane.NORMAL, self._clock.now() + self._limits.deadline_s)
@@ -280,6 +292,13 @@ class Candles:
                 self._flights.join(series, window, Floor(0), turn, "check")
             except MdcacheError:
                 return  # the same read failed less than a second ago; somebody will ask again
+
+
+def _timeless(question: Question, served: Serve, now: Instant) -> bool:
+    """Whether an answer is the same whatever time it is now: it ends in the past, or is full from its start."""
+    if question.end_ms is not None and question.end_ms < now.early_ms:
+        return not served.reaches_tail
+    return question.start_ms is not None and not question.rule.nearest_end and served.rows == question.limit
 
 
 def _immutable(question: Question, served: Serve, series: Series, now: Instant) -> bool:

@@ -9,10 +9,11 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from mdcache.cache.solo import Solo
 from mdcache.clock import Clock
-from mdcache.errors import AskFailed
+from mdcache.errors import AskFailed, BrokenBody
 from mdcache.events import Events, Failed, SymbolsLearnt
 from mdcache.exchange import refusals
 from mdcache.exchange.listing import Listing
@@ -34,6 +35,19 @@ class Found:
     symbols: Symbols
     listing: Listing
     as_of_ms: int
+    body: bytes
+
+
+class Bodies(Protocol):
+    """Where each market's last bodies rest, with spot's permission sets and without; faults of its own never raise."""
+
+    async def load(self, market: Market, *, sets: bool) -> tuple[bytes, int] | None:
+        """The body, and the exchange's time it was read at (ms); `None` if there is none."""
+        ...
+
+    def keep(self, market: Market, body: bytes, as_of_ms: int, *, sets: bool) -> None:
+        """Have this body rest, behind the answers."""
+        ...
 
 
 @dataclass(slots=True)
@@ -58,8 +72,7 @@ class InfoRead:
 
     def accept(self, reply: Reply) -> Found:
         """What the body says; `BrokenBody` where it is no `exchangeInfo`."""
-        symbols = read_symbols(self.market, reply.body, reply.sent.ms, self.before)
-        return Found(symbols, Listing(reply.body), reply.sent.ms)
+        return _found(self.market, reply.body, reply.sent.ms, self.before)
 
 
 class Directory:
@@ -73,7 +86,10 @@ class Directory:
         ttl_s: float,
         invalid_ttl_s: float,
         deadline_s: float,
+        bodies: Bodies | None = None,
     ) -> None:
+        self._bodies = bodies
+        self._recalls = {market: Solo(partial(self._recall, market)) for market in Market}
         self._governor = governor
         self._clock = clock
         self._events = events
@@ -85,6 +101,7 @@ class Directory:
         self._tried_at_s = dict.fromkeys(Market, float("-inf"))
         self._solos = {market: Solo(partial(self._refresh, market)) for market in Market}
         self._failed: dict[Market, tuple[float, AskFailed]] = {}
+        self._unrecalled = set(Market)
         self._behind: set[asyncio.Task[None]] = set()
         self.on_read: Callable[[InfoRead, Found], None] = lambda _read, _found: None  # who else wants each list
 
@@ -102,6 +119,7 @@ class Directory:
 
     async def check(self, market: Market, name: str, *, by_pair: bool) -> None:
         """Raise Binance's refusal if this symbol or pair is not on the market, and never was."""
+        await self.recalled(market)
         if self.age_s(market) == float("inf"):
             await self._ask_again(market)
         elif self.age_s(market) > self._ttl_s and self._may_try(market):
@@ -115,7 +133,7 @@ class Directory:
 
     async def aclose(self) -> None:
         """End what is under way."""
-        await asyncio.gather(*(solo.aclose() for solo in self._solos.values()))
+        await asyncio.gather(*(solo.aclose() for solo in [*self._solos.values(), *self._recalls.values()]))
 
     async def _ask_again(self, market: Market) -> None:
         """Read the list; a failure is believed for a few seconds, or invented names would cost a read each."""
@@ -151,8 +169,40 @@ class Directory:
         self._read_at_s[market] = self._clock.now()
         self._governor.learn_limits(market, found.symbols.rate_limits)
         self._events.emit(SymbolsLearnt(market, len(found.symbols.names)))
+        if self._bodies is not None:
+            self._bodies.keep(market, found.body, found.as_of_ms, sets=read.sets)
         self.on_read(read, found)
+
+    async def recalled(self, market: Market) -> None:
+        """Return when what rests of the market's lists is known."""
+        if self._bodies is not None and market in self._unrecalled:
+            await self._recalls[market].run()
+
+    async def _recall(self, market: Market) -> None:
+        """Begin with the lists that rest; they are old enough for an unknown name to ask for another."""
+        for sets in (False, True) if market is Market.SPOT else (False,):
+            found = await self._bodies.load(market, sets=sets) if self._bodies is not None else None
+            if found is not None:
+                self._take_up(market, *found, sets=sets)
+        self._unrecalled.discard(market)
+
+    def _take_up(self, market: Market, body: bytes, as_of_ms: int, *, sets: bool) -> None:
+        try:
+            found = _found(market, body, as_of_ms, self._symbols[market])
+        except BrokenBody as error:
+            self._events.emit(Failed("symbols", str(error)))
+            return
+        if as_of_ms > self._symbols[market].as_of_ms:
+            self._symbols[market] = found.symbols
+            age_s = (self._governor.clocks.now(market).ms - as_of_ms) / 1000
+            self._read_at_s[market] = self._clock.now() - max(age_s, self._invalid_ttl_s + 1.0)
+            self._governor.learn_limits(market, found.symbols.rate_limits)
+        self.on_read(InfoRead(market, Turn(Lane.LOW, 0.0), found.symbols, sets=sets), found)
 
     async def _refresh(self, market: Market) -> None:
         turn = Turn(Lane.HIGH, self._clock.now() + self._deadline_s)
         await self.read(InfoRead(market, turn, self._symbols[market]))
+
+
+def _found(market: Market, body: bytes, as_of_ms: int, before: Symbols) -> Found:
+    return Found(read_symbols(market, body, as_of_ms, before), Listing(body), as_of_ms, body)

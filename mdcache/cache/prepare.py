@@ -4,22 +4,30 @@ import asyncio
 from collections.abc import Iterable
 
 from mdcache.cache.directory import Directory
-from mdcache.errors import DeadlinePassed
+from mdcache.errors import DeadlinePassed, GateClosed
 from mdcache.exchange.markets import Market
 from mdcache.upstream.clocksync import ExchangeClocks
 
 
 async def prepared(
     clocks: ExchangeClocks, directory: Directory, market: Market, names: Iterable[tuple[str, bool]], within_s: float
-) -> None:
+) -> GateClosed | None:
     """Measure the clock if it never was, and check that each (name, is a pair) is listed; at most `within_s`.
 
-    Raises Binance's refusal of a name it does not know, `DeadlinePassed`, and what asking Binance raises.
+    Returns why the clock can't be known, where a shut gate is the reason: what is settled may be shown all the same,
+    and nothing may be read by that clock. Raises Binance's refusal of a name it does not know, `DeadlinePassed`, and
+    what asking Binance raises.
     """
+    barred = None
     try:
         async with asyncio.timeout(max(0.0, within_s)):
-            await clocks.ensure(market)
+            try:
+                await clocks.ensure(market)
+            except GateClosed as error:
+                barred = error
+            await directory.recalled(market)
             for name, by_pair in names:
                 await directory.check(market, name, by_pair=by_pair)
     except TimeoutError as error:
         raise DeadlinePassed(1.0, "no answer from Binance in time") from error
+    return barred

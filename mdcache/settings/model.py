@@ -49,7 +49,6 @@ NO_EFFECT_YET: frozenset[str] = frozenset(
         "stream_idle_s",
         "derive",
         "replicas",
-        "egress",
         "redis_url",
         "redis_prefix",
         "redis_timeout_s",

@@ -431,7 +431,10 @@ def _make_ready(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _schema(db: sqlite3.Connection) -> list[object]:
-    return db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
+    columns = ", ".join(
+        f"CAST({column} AS BLOB)" for column in ("type", "name", "tbl_name", "sql")
+    )  # damage is no UTF-8
+    return db.execute(f"SELECT {columns} FROM sqlite_master ORDER BY name").fetchall()  # noqa: S608
 
 
 @cache

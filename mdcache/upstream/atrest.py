@@ -4,18 +4,91 @@ Moments are UTC milliseconds at rest, and milliseconds of a clock that never ste
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, dataclass, fields, replace
 
-from mdcache.upstream.budget import Budget, Minute
+from mdcache.upstream.budget import MINUTE_MS, Budget, Minute
 from mdcache.upstream.gate import Gate, State
 from mdcache.upstream.lanes import Lane
-from mdcache.upstream.pauses import BAN_MARGIN_MS, Reason
+from mdcache.upstream.pauses import BAN_CAP_MS, BAN_MARGIN_MS, Reason
 
 _MOMENTS = ("until_ms", "reopened_ms", "halved_until_ms")
 _COUNTS = tuple(
     field.name for field in fields(Gate) if field.name not in {"state", "reason", "flying", "trouble", *_MOMENTS}
 )
+_LONGEST_MS = BAN_CAP_MS + 2 * MINUTE_MS  # the longest ban, with a clock's error at its refusal and at its writing
 _MINUTE_COUNTS = ("number", "paced", "unseen", "unseen_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A moment by both of the machine's clocks: `now_ms` counts since the boot that is named, `wall_ms` may step."""
+
+    boot: str
+    now_ms: int
+    wall_ms: int
+
+
+def elapsed_ms(then: Stamp, now: Stamp) -> int:
+    """Time from `then` to `now`, by the clock that never steps where it is still the same one.
+
+    After a boot only the wall is left; where that was set back meanwhile, no time passed: waits are longer for it.
+    """
+    if then.boot and then.boot == now.boot and now.now_ms >= then.now_ms:
+        return now.now_ms - then.now_ms
+    return max(0, now.wall_ms - then.wall_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """A family's gate and budget at rest: when they were written, and what the exchange's time was then."""
+
+    stamp: Stamp
+    utc_ms: int
+    error_ms: int
+    gate: Mapping[str, object]
+    budget: Mapping[str, object]
+
+
+def resting_to_mapping(resting: Resting) -> dict[str, object]:
+    """As plain values."""
+    return asdict(resting)
+
+
+def resting_from_mapping(plain: object) -> Resting:
+    """What `resting_to_mapping` gave; `KeyError`, `ValueError` or `TypeError` for what it can't have given."""
+    found = _mapping(plain)
+    stamp = _mapping(found["stamp"])
+    return Resting(
+        Stamp(str(stamp["boot"]), _whole(stamp["now_ms"]), _whole(stamp["wall_ms"])),
+        _whole(found["utc_ms"]),
+        _whole(found["error_ms"]),
+        _mapping(found["gate"]),
+        _mapping(found["budget"]),
+    )
+
+
+def revive(resting: Resting, now: Stamp, utc_ms: int, budget: Budget) -> tuple[Gate, Budget]:
+    """Gate and budget as they stand at `now`, which our unmeasured clock takes for `utc_ms` of exchange time.
+
+    No gate stays closed for longer than the longest ban: what says otherwise is damaged. What was spent in minutes
+    that have ended is of no use. Raises what `gate_from_mapping` raises.
+    """
+    utc_then_ms = resting.utc_ms + elapsed_ms(resting.stamp, now)
+    gate = gate_from_mapping(resting.gate, now.now_ms, utc_then_ms, min(MINUTE_MS, max(0, resting.error_ms)))
+    gate = replace(gate, until_ms=min(gate.until_ms, now.now_ms + _LONGEST_MS))
+    spent = budget_from_mapping(resting.budget, budget.limit, budget.share)
+    shift = utc_ms // MINUTE_MS - utc_then_ms // MINUTE_MS
+    minutes = tuple(
+        replace(minute, number=minute.number + shift)
+        for minute in spent.minutes
+        if minute.number * MINUTE_MS + MINUTE_MS > utc_then_ms
+    )
+    return gate, replace(budget, minutes=minutes)
+
+
+def doubted_gate(now_ms: int) -> Gate:
+    """Where nobody can read any more how the gate stood: closed and due, so that it proves itself."""
+    return Gate(state=State.CLOSED, reason=Reason.FAILURES, until_ms=now_ms)
 
 
 def gate_to_mapping(gate: Gate, now_ms: int, utc_ms: int) -> dict[str, object]:
@@ -66,15 +139,20 @@ def budget_from_mapping(plain: Mapping[str, object], limit: int, share: float) -
 
 
 def _minute(plain: object) -> Minute:
-    if not isinstance(plain, Mapping):
-        raise TypeError(f"{plain!r} is no minute")
-    counts = {name: _whole(plain[name]) for name in _MINUTE_COUNTS}
-    counts["unseen"] += _whole(plain["pending"])
-    lanes = tuple(map(_whole, _list(plain["lanes"])))
+    found = _mapping(plain)
+    counts = {name: _whole(found[name]) for name in _MINUTE_COUNTS}
+    counts["unseen"] += _whole(found["pending"])
+    lanes = tuple(map(_whole, _list(found["lanes"])))
     if len(lanes) != len(Lane):
         raise ValueError(f"{lanes} is not one count for each lane")
-    header = plain["header"]
+    header = found["header"]
     return Minute(lanes=lanes, header=None if header is None else _whole(header), **counts)
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{value!r} is no mapping")
+    return value
 
 
 def _list(value: object) -> list[object]:

@@ -9,7 +9,7 @@ import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from mdcache.clock import Clock
@@ -19,6 +19,15 @@ from mdcache.exchange.limits import UNKNOWN_LIMIT
 from mdcache.exchange.markets import Family, Market
 from mdcache.upstream import gate as gates
 from mdcache.upstream.alarm import Alarm
+from mdcache.upstream.atrest import (
+    Resting,
+    Stamp,
+    budget_to_mapping,
+    doubted_gate,
+    elapsed_ms,
+    gate_to_mapping,
+    revive,
+)
 from mdcache.upstream.budget import (
     MINUTE_MS,
     Budget,
@@ -94,6 +103,37 @@ class Desk:
         self._trip_ms = 0
         self._believed: tuple[float, int] | None = None
         self._alarm = Alarm(clock, self.pump)
+        self._changed: Callable[[bool], None] = lambda _moved: None
+        self._revived: tuple[Gate, Resting] | None = None
+
+    # -------------------------------------------------------------------------------- at rest
+
+    def watch(self, changed: Callable[[bool], None]) -> None:
+        """Have `changed` called in each step that changes what should rest: with True where the gate moved."""
+        self._changed = changed
+
+    def at_rest(self, boot: str) -> Resting:
+        """Gate and budget as they should rest."""
+        utc, now = self._utc(), self._stamp(boot)
+        gate = gate_to_mapping(self.gate, now.now_ms, utc.ms)
+        resting = Resting(now, utc.ms, min(utc.error_ms, MINUTE_MS), gate, budget_to_mapping(self.budget))
+        if self._revived is not None and self.gate is self._revived[0]:  # else each start would add to its wait
+            was = self._revived[1]
+            past_ms = was.utc_ms + elapsed_ms(was.stamp, now)
+            resting = replace(resting, utc_ms=past_ms, error_ms=was.error_ms, gate=was.gate)
+        return resting
+
+    def revive(self, resting: Resting | None, boot: str) -> None:
+        """Take up what rested, before the first read; `None`: it did, and nobody can read it.
+
+        Raises `KeyError`, `ValueError` or `TypeError` for what `at_rest` can't have given.
+        """
+        now = self._stamp(boot)
+        if resting is None:
+            self.gate = doubted_gate(now.now_ms)
+            return
+        self.gate, self.budget = revive(resting, now, self._utc().ms, self.budget)
+        self._revived = self.gate, resting
 
     # --------------------------------------------------------------------------------- asking
 
@@ -136,6 +176,7 @@ class Desk:
         if _shown(self.gate) != _shown(before):
             reopens_s = gates.reopens_in_ms(self.gate, now_ms) / 1000
             self._events.emit(GateMoved(self.family.value, self.gate.state.value, self.gate.reason.value, reopens_s))
+            self._changed(True)  # noqa: FBT003 - it has no other parameter
 
     def refused(self, epoch: int, reason: Reason, stated_ms: int | None, *, body_pending: bool = False) -> None:
         """A reply closes the gate, or extends its closure, in this step."""
@@ -165,6 +206,7 @@ class Desk:
     def settle(self, charge: Charge, header: int | None, trip_s: float | None) -> None:
         """A read's head came after `trip_s`, with this usage header; or it ended without one."""
         self.budget = settle(self.budget, charge, header, self.moment())
+        self._changed(False)  # noqa: FBT003
         if trip_s is not None:
             self._trips_ms.append(math.ceil(trip_s * 1000))
             self._trip_ms = sorted(self._trips_ms)[len(self._trips_ms) * 99 // 100]
@@ -257,6 +299,7 @@ class Desk:
             ticket.future.set_exception(error)
             return
         self.budget = granted.budget
+        self._changed(False)  # noqa: FBT003
         self.step(gates.Sent())
         ticket.wire, ticket.charge, ticket.epoch = wire, granted.charge, self.gate.epoch
         self.in_flight[ticket.read.market] += 1
@@ -310,6 +353,9 @@ class Desk:
 
     def _now_ms(self) -> int:
         return int(self._clock.now() * 1000)
+
+    def _stamp(self, boot: str) -> Stamp:
+        return Stamp(boot, self._now_ms(), self._clock.wall_ms())
 
 
 def _sealed(read: Read[Any], weight: int) -> Wire:

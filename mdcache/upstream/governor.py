@@ -8,7 +8,7 @@ are in `gate`, `budget` and `lanes`; `desk` holds their states for a family, `co
 import asyncio
 import functools
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from mdcache.events import BodyRejected, Events, Retried
 from mdcache.exchange.limits import UNKNOWN_LIMIT, RequestBucket, weight_limit
 from mdcache.exchange.markets import Family, Market
 from mdcache.upstream import gate as gates
+from mdcache.upstream.atrest import resting_from_mapping, resting_to_mapping
 from mdcache.upstream.clocksync import ExchangeClocks
 from mdcache.upstream.courier import Courier
 from mdcache.upstream.desk import Desk, Rules
@@ -186,6 +187,31 @@ class Governor:
     def open_gate(self, family: Family) -> None:
         """The operator opens a family at once and makes it forget: after a new address."""
         self._force(family, gates.ForcedOpen())
+
+    def watch(self, changed: Callable[[bool], None]) -> None:
+        """Have `changed` called in each step that changes what should rest: with True where a gate moved."""
+        for desk in self._desks.values():
+            desk.watch(changed)
+
+    def at_rest(self, boot: str) -> dict[str, object]:
+        """Gates and budgets as they should rest, by family; `boot` names what the clock counts from."""
+        return {family.value: resting_to_mapping(desk.at_rest(boot)) for family, desk in self._desks.items()}
+
+    def revive(self, plain: Mapping[str, object] | None, boot: str) -> bool:
+        """Take up what `at_rest` gave, before the first read; `None`: something did rest, and can't be read.
+
+        Returns whether all could be read. A family that could not proves itself before it is asked; one that is
+        not in it starts open.
+        """
+        sound = plain is not None
+        for family, desk in self._desks.items():
+            try:
+                if plain is None or family.value in plain:
+                    desk.revive(None if plain is None else resting_from_mapping(plain[family.value]), boot)
+            except (KeyError, ValueError, TypeError, OverflowError):
+                desk.revive(None, boot)
+                sound = False
+        return sound
 
     async def aclose(self) -> None:
         """End everything: queues, measurements, reads under way, connections."""

@@ -190,8 +190,7 @@ async def history(folder: Path, seed: int, steps: int) -> None:
             await w.kill()  # in the middle of whatever it does
             w.restart()
             shown.clear()
-    assert w.disk is not None
-    assert not w.disk.trouble
+    assert not w.state.troubles
     await w.aclose()
 
 

@@ -379,8 +379,8 @@ def test_torn_pages_never_show_a_wrong_row(tmp_path_factory: pytest.TempPathFact
             await home.save(KEY, change(kept(7, 3)))
             await home.clock.sleep(5.0)
             anew = (await home.store.blocks(KEY, [7])).get(7)
-            if home.store.trouble.endswith("left as it is"):  # the bytes that tell whose it is
-                return
+            if home.store.trouble.endswith(("left as it is", "unsupported file format")):  # the bytes that tell whose
+                return  # it is, and of which SQLite
         assert not home.store.trouble
         assert same(anew, kept(7, 3))
         await home.close()

@@ -29,8 +29,9 @@ from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import KLINE_PATHS, Market
 from mdcache.exchange.questions import parse
 from mdcache.sim import Exchange, SimConfig
-from mdcache.stores.disk import DiskStore
-from mdcache.stores.sqlite import Connect, File, connect
+from mdcache.stores.folder import Folder
+from mdcache.stores.sqlite import Connect, connect
+from mdcache.stores.state import Plan, State, open_state
 from mdcache.upstream.governor import Governor, Limits
 from tests.world.loop import FakeClock
 from tests.world.network import SimTransport
@@ -48,6 +49,8 @@ class Options:
     wall_step_ms: int = 0
     origin: str = "http://exchange.test"
     disk_bytes: int = 1 << 30
+    boot: str = "first"
+    egress: str = "default"
 
 
 class Inline(Executor):
@@ -74,7 +77,6 @@ class World:
     ) -> None:
         self.folder = folder
         self.connect = connect
-        self.disk: DiskStore | None = None
         self.clock = FakeClock()
         self.options = options or Options()
         self.clock.step_ms = self.options.wall_step_ms
@@ -98,12 +100,12 @@ class World:
             trust_env=False,
         )
         clocks = self.governor.clocks
-        rest: Rest = NoRest()
+        self.state = State()
         if self.folder is not None:
             origins = dict.fromkeys(Market, options.origin)
-            self.file = File(self.folder / "candles.db", origins, options.disk_bytes, self.clock.wall_ms, self.connect)
-            self.disk = DiskStore(self.file, Inline(), self.clock, events)
-            rest = Attic(self.disk, self.clock)
+            plan = Plan(options.egress, origins, options.disk_bytes, options.boot, lambda _: Inline(), self.connect)
+            self.state = open_state(Folder(self.folder), plan, self.governor, self.clock, events)
+        rest: Rest = NoRest() if self.state.disk is None else Attic(self.state.disk, self.clock)
         memory_bytes = int(options.memory_mb * 1_000_000)
         self.library = Library(self.clock, events, Policy(3_000, 60_000), memory_bytes, rest)
         self.flights = Flights(
@@ -114,7 +116,9 @@ class World:
             events,
             stalled_after_s=options.limits.upstream_timeout_s + 1,
         )
-        self.directory = Directory(self.governor, self.clock, events, 300.0, 60.0, options.deadline_s)
+        self.directory = Directory(
+            self.governor, self.clock, events, 300.0, 60.0, options.deadline_s, self.state.bodies
+        )
         limits = CacheLimits(options.deadline_s, options.max_stale_s, dict.fromkeys(INTERVALS, options.ttl_s))
         self.candles = Candles(self.library, self.flights, self.directory, clocks, self.governor, self.clock, limits)
 
@@ -143,18 +147,17 @@ class World:
         await self.snapshots.aclose()
         await self.info.aclose()
         await self.library.rest.aclose()
-        if self.disk is not None:
-            await self.disk.aclose(5.0)
         await self.directory.aclose()
         await self.governor.aclose()
+        await self.state.aclose()
 
     async def kill(self) -> None:
         """The process is gone: what was not written by now never is."""
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
         await asyncio.sleep(0)
-        if self.disk is not None:
-            self.file.close()
+        if self.state.disk is not None:
+            self.state.disk._file.close()
 
     def calls(self, since: int = 0, ending: str = "lines") -> list[str]:
         """Kline requests that reached the exchange, as path?query, without the first `since` of them."""
