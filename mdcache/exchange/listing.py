@@ -3,6 +3,7 @@
 Source: rest-api.md, GET /api/v3/exchangeInfo. Futures ignore their query (measured 2026-09-15).
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from mdcache.exchange.parameters import name, parameters
 
 _FLAGS = ("true", "false")
 _STATUSES = ("TRADING", "HALT", "BREAK")
+_PERMISSION = re.compile(r"[A-Z0-9_]{1,50}")  # enums.md, Account and Symbol Permissions
 _DEFAULT_PERMISSIONS = frozenset({"SPOT", "MARGIN", "LEVERAGED"})  # rest-api.md: what no `permissions` means
 
 # Answered from the directory's lists, so not among the snapshots; here for the tables that show every path.
@@ -51,6 +53,11 @@ class Selection:
     def everything(self) -> bool:
         """Nothing is left out of the list."""
         return not (self.names or self.permissions or self.status)
+
+    @property
+    def bare(self) -> bool:
+        """It is by permission, and shows none: of the list with permission sets, without them."""
+        return bool(self.permissions) and not self.sets
 
     @property
     def beyond(self) -> bool:
@@ -97,10 +104,11 @@ class Listing:
         """The answer to `selection` at exchange time `time_ms`; a name that is not listed is refused."""
         symbols = self._symbols
         if not selection.everything:
-            chosen = [raw for entry, raw in self._index() if _wanted(entry, selection)]
-            if len(chosen) < len(selection.names):
+            names = frozenset(selection.names)
+            chosen = [raw for entry, raw in self._index() if _wanted(entry, names, selection)]
+            if len(chosen) < len(names):
                 raise refusals.bad_symbol()
-            symbols = b"[%b]" % b",".join(chosen)
+            symbols = b"[%b]" % b",".join(map(_bare, chosen) if selection.bare else chosen)
         return b"%b%d%b%b%b" % (self._before, time_ms, self._between, symbols, self._after)
 
     def _index(self) -> list[tuple[_Symbol, msgspec.Raw]]:
@@ -141,7 +149,10 @@ def select(query: str) -> Selection:
 
 
 def _permissions(value: str) -> frozenset[str]:
-    return frozenset(_words_of(value, "permissions") if value.startswith("[") else [value])
+    found = frozenset(_words_of(value, "permissions") if value.startswith("[") else [value])
+    if not all(_PERMISSION.fullmatch(each) for each in found):
+        raise refusals.invalid("permissions")
+    return found
 
 
 def _words_of(value: str, parameter: str) -> list[str]:
@@ -154,12 +165,19 @@ def _words_of(value: str, parameter: str) -> list[str]:
     return found
 
 
-def _wanted(entry: _Symbol, selection: Selection) -> bool:
-    if selection.names and entry.symbol not in selection.names:
+def _wanted(entry: _Symbol, names: frozenset[str], selection: Selection) -> bool:
+    if names and entry.symbol not in names:
         return False
     if selection.status and entry.status != selection.status:
         return False
     return not selection.permissions or _permitted(entry, selection.permissions)
+
+
+def _bare(raw: msgspec.Raw) -> bytes:
+    """A symbol as Binance prints it where permission sets are not to be shown: the list of them is empty."""
+    fields = _whole.decode(raw)
+    shown = {key: b"[]" if key == "permissionSets" else bytes(value) for key, value in fields.items()}
+    return b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), value) for key, value in shown.items())
 
 
 def _permitted(entry: _Symbol, permissions: frozenset[str]) -> bool:
