@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from mdcache.errors import BrokenBody
+from mdcache.exchange.listing import Listing, select
 from mdcache.exchange.markets import Family
 from mdcache.sim import SimConfig
 from tests.serving.client import Response
@@ -228,3 +230,16 @@ def test_a_list_that_fails_is_not_asked_for_all_the_time(kind: str, most: int) -
         await w.aclose()
 
     run(main())
+
+
+def test_the_index_of_symbols_keeps_each_set_of_permissions_once() -> None:
+    symbols = [{"symbol": f"S{n}", "permissionSets": [["SPOT", "TRD_GRP_004"]]} for n in range(50)]
+    body = json.dumps({"serverTime": 1, "symbols": symbols})
+    listing = Listing(body.encode())
+    assert json.loads(listing.body(2, select("permissions=TRD_GRP_004"))) == {**json.loads(body), "serverTime": 2}
+    bare = json.loads(listing.body(2, select("permissions=SPOT&showPermissionSets=false")))["symbols"]
+    assert [each["permissionSets"] for each in bare] == [[]] * 50
+    assert len(listing._sets) == 1
+    broken = Listing(body.replace('"TRD_GRP_004"', "4", 1).encode())
+    with pytest.raises(BrokenBody):
+        broken.body(2, select("symbol=S1"))
