@@ -5,7 +5,7 @@ aiocache neither bounds itself nor is asked to expire anything: its own expiry w
 
 import asyncio
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import msgspec
@@ -33,13 +33,26 @@ class Held:
     """What is known of a body.
 
     `as_of_ms`: exchange time. `for_parts`: a list that was read because so many asked for elements of it. `parts`:
-    its elements by symbol, once anybody asked for one.
+    its elements by symbol, once anybody asked for one. `cut`: the questions that were answered by some, and
+    `spared` what they would have cost; no more of them than pay for the list.
     """
 
     as_of_ms: int
     for_parts: bool
     nbytes: int
     parts: dict[str, bytes] | None = None
+    cut: set[Snapshot] = field(default_factory=set)
+    spared: int = 0
+
+    def lacks(self, snapshot: Snapshot) -> bool:
+        """Whether it is known not to have all that `snapshot` asks for."""
+        return self.parts is not None and not self.parts.keys() >= set(snapshot.named)
+
+    def answered(self, snapshot: Snapshot, price: int) -> None:
+        """It answered `snapshot` by an element; the list itself costs `price`."""
+        if self.spared < price and snapshot not in self.cut:
+            self.cut.add(snapshot)
+            self.spared += snapshot.weight
 
 
 class Bodies:
@@ -49,7 +62,8 @@ class Bodies:
         self._library = library
         self._clock = clock
         self._held: dict[Snapshot, Held] = {}
-        self._cache = SimpleMemoryCache(namespace=KIND)
+        # without a time-out nothing of it suspends, so that what is known of a body and the body change in one step
+        self._cache = SimpleMemoryCache(namespace=KIND, timeout=None)
         self._dropping: set[asyncio.Task[object]] = set()
         library.adopt(KIND, self)
 
@@ -62,6 +76,13 @@ class Bodies:
         if held is not None:
             self._library.memory.ask((KIND, snapshot), self._clock.now())
         return held
+
+    def newest_ms(self, snapshot: Snapshot, whole: Snapshot | None) -> int:
+        """As-of of the newest that could answer `snapshot`: its own body, or the list it is an element of."""
+        own = self._held.get(snapshot)
+        held = self._held.get(whole) if whole is not None else None
+        newest_ms = own.as_of_ms if own is not None else 0
+        return newest_ms if held is None or held.lacks(snapshot) else max(newest_ms, held.as_of_ms)
 
     async def body(self, snapshot: Snapshot) -> bytes | None:
         """Its bytes; `None` if memory gave them up meanwhile."""
@@ -77,12 +98,15 @@ class Bodies:
             held.nbytes += len(body) + _PART_OVERHEAD * len(held.parts)
             self._library.memory.hold((KIND, whole), held.nbytes)
             self._library.fit()
-        wanted = set(snapshot.named)
-        found = [raw for symbol, raw in held.parts.items() if symbol in wanted] if len(wanted) > 1 else []
-        if len(wanted) == 1:
-            found = [held.parts[symbol] for symbol in wanted if symbol in held.parts]
-        if len(found) < len(wanted):
+        if held.lacks(snapshot):
             return None
+        wanted = set(snapshot.named)
+        found = (
+            [raw for symbol, raw in held.parts.items() if symbol in wanted]
+            if len(wanted) > 1
+            else [held.parts[symbol] for symbol in wanted]
+        )
+        held.answered(snapshot, whole.weight)
         listed = snapshot.endpoint.parts_in_list or bool(snapshot.value("symbols"))
         return b"[%b]" % b",".join(found) if listed else found[0]
 

@@ -24,7 +24,6 @@ from mdcache.candles.voids import Void
 from mdcache.candles.window import Form, Window
 from mdcache.clock import Clock, Instant
 from mdcache.errors import AskFailed, BrokenBody, CannotAsk, DeadlinePassed, GateClosed, MdcacheError, NotCached
-from mdcache.exchange.markets import Market
 from mdcache.exchange.questions import Question
 from mdcache.exchange.weights import page_limit
 from mdcache.upstream.clocksync import ExchangeClocks

@@ -5,6 +5,7 @@ A fetch owns its task; who waits shields it. It queues with the best lane and th
 
 import asyncio
 import copy
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -26,7 +27,10 @@ _json = msgspec.json.Decoder(msgspec.Raw)
 
 
 class Fetch:
-    """The governor's `Read` of one snapshot, and what those who share it know of it."""
+    """The governor's `Read` of one snapshot, and what those who share it know of it.
+
+    `for_parts`: it is a list, and somebody wants an element of it. `brought`: body and as-of, once it landed.
+    """
 
     def __init__(self, snapshot: Snapshot, turn: Turn, reason: str, governor: Governor, clock: Clock) -> None:
         self.snapshot = snapshot
@@ -37,6 +41,8 @@ class Fetch:
         self.sent: Instant | None = None
         self.sealed_at_s = 0.0
         self.task: asyncio.Task[None] | None = None
+        self.for_parts = False
+        self.brought: tuple[bytes, int] | None = None
         self._governor = governor
         self._clock = clock
 
@@ -76,7 +82,7 @@ class Fetches:
         self._stalled_after_s = stalled_after_s
         self._keep = keep
         self._flying: dict[Snapshot, Fetch] = {}
-        self._failed: dict[Snapshot, tuple[float, AskFailed | Refusal]] = {}
+        self._failed: OrderedDict[Snapshot, tuple[float, AskFailed | Refusal]] = OrderedDict()  # oldest first
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -130,8 +136,8 @@ class Fetches:
         return fetch.sent.ms >= floor_ms and self._clock.now() - fetch.sealed_at_s <= self._stalled_after_s
 
     async def _run(self, fetch: Fetch) -> None:
-        body, as_of_ms = await self._governor.fetch(fetch)
-        await self._keep(fetch, body, as_of_ms)
+        fetch.brought = await self._governor.fetch(fetch)
+        await self._keep(fetch, *fetch.brought)
 
     def _ended(self, fetch: Fetch, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
@@ -140,9 +146,11 @@ class Fetches:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, AskFailed | Refusal):
             now_s = self._clock.now()
-            if len(self._failed) >= _MOST_FAILED:
-                self._failed = {k: v for k, v in self._failed.items() if v[0] > now_s}
-            self._failed[fetch.snapshot] = (now_s + _ERROR_BELIEVED_S, error)
+            while self._failed and (len(self._failed) >= _MOST_FAILED or next(iter(self._failed.values()))[0] <= now_s):
+                self._failed.popitem(last=False)
+            self._failed.pop(fetch.snapshot, None)
+            # a copy has no traceback, whose frames hold the reply
+            self._failed[fetch.snapshot] = (now_s + _ERROR_BELIEVED_S, copy.copy(error))
         elif error is not None and not isinstance(error, MdcacheError):
             self._events.emit(Failed("fetch", f"{type(error).__name__}: {error}"))
 
@@ -192,7 +200,10 @@ def _check_list(snapshot: Snapshot, body: bytes) -> None:
     if snapshot.value("symbol") and not snapshot.endpoint.parts_in_list:
         raise BrokenBody("types", f"{snapshot.endpoint.path}: a list for one symbol")
     symbols = {part.symbol for part in _parts.decode(body)}
-    if snapshot.named and symbols != set(snapshot.named):
+    asked = set(snapshot.named)
+    if snapshot.value("symbolStatus"):  # leaves out those of another status
+        asked &= symbols
+    if snapshot.named and symbols != asked:
         raise BrokenBody("not-asked", f"{snapshot.endpoint.path} of other symbols")
     if not snapshot.named and not snapshot.value("pair") and not symbols and not snapshot.value("symbolStatus"):
         raise BrokenBody("empty", snapshot.endpoint.path)

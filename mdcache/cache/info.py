@@ -6,18 +6,22 @@ one goes on serving, marked.
 """
 
 import asyncio
+import contextlib
+import copy
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 from mdcache.cache.answers import Answer, Caller, How
 from mdcache.cache.directory import Directory, Found, InfoRead
+from mdcache.cache.flights import improve
 from mdcache.cache.library import Library
 from mdcache.cache.prepare import prepared
-from mdcache.cache.solo import Solo
+from mdcache.cache.snapshots import Newest, floor_ms
 from mdcache.candles.freshness import Wishes
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, CannotAsk, DeadlinePassed, NotCached
+from mdcache.errors import AskFailed, BrokenBody, CannotAsk, DeadlinePassed, MdcacheError, NotCached, Refusal
 from mdcache.events import Events, Failed
 from mdcache.exchange.listing import Listing, Selection, select
 from mdcache.exchange.markets import Market
@@ -26,6 +30,8 @@ from mdcache.upstream.governor import Lane, Turn
 
 KIND = "info"  # first part of these entries' keys in the shared memory
 _EARLY = 0.9  # of its TTL: from then on a question has the list read again behind its answer
+_ERROR_BELIEVED_S = 5.0
+_ANY_AGE_MS = 10**15
 _SHOWN_MS = 1_000  # a body holds the exchange's time: so long it may be shown again
 
 _Which = tuple[Market, bool]  # with permission sets?
@@ -35,6 +41,13 @@ _Which = tuple[Market, bool]  # with permission sets?
 class _Held:
     listing: Listing
     as_of_ms: int
+
+
+@dataclass(slots=True)
+class _Read(InfoRead):
+    """A read of ours; `brought`: the list, kept for as long as somebody waits for it, whatever memory says."""
+
+    brought: _Held | None = None
 
 
 class Info:
@@ -58,8 +71,8 @@ class Info:
         self._ttl_ms = int(ttl_s * 1000)
         self._deadline_s = deadline_s
         self._held: dict[_Which, _Held] = {}
-        self._solos: dict[_Which, Solo] = {}
-        self._behind: set[asyncio.Task[None]] = set()
+        self._reads: dict[_Which, tuple[Turn, asyncio.Task[_Held]]] = {}
+        self._failed: dict[_Which, tuple[float, MdcacheError]] = {}
         library.adopt(KIND, self)
         directory.on_read = self.learn
 
@@ -71,32 +84,46 @@ class Info:
         names = [(each, False) for each in selection.names]
         await prepared(self._clocks, self._directory, market, names, self._deadline_s)
         now = self._clocks.now(market)
-        floor_ms = min(now.ms, max(now.ms - wishes.allowed_ms(self._ttl_ms), wishes.min_as_of_ms or 0))
+        least_ms = floor_ms(wishes, wishes.allowed_ms(self._ttl_ms), now)
         held, how = self._held.get(which), How.HIT
-        if held is not None and self._lacks(held, selection):
+        if held is not None and self._lacks(market, held, selection):
             held = None  # the directory knows a name that this form was read before
-        if held is None or held.as_of_ms < floor_ms:
+        if held is None or held.as_of_ms < least_ms:
             if wishes.only_if_cached:
                 raise NotCached
             how = How.MISS if held is None else How.REFRESHED
-            held, how = await self._refreshed(which, held, how, caller.lane, deadline_s)
+            try:
+                held = await self._refreshed(which, least_ms, Turn(caller.lane, deadline_s, caller.name))
+            except (CannotAsk, AskFailed, Refusal):  # no refusal of a list is one of this question
+                now = self._clocks.now(market)
+                if held is None or held.as_of_ms < floor_ms(
+                    wishes, wishes.stretched_ms(self._ttl_ms, _ANY_AGE_MS), now
+                ):
+                    raise
+                how = How.HIT
             now = self._clocks.now(market)
+            self._library.fit()
         elif now.ms - held.as_of_ms > self._ttl_ms * _EARLY:
             self._refresh_behind(which)
         self._library.memory.ask((KIND, which), self._clock.now())
-        return self._shown(held, selection, how, now)
+        return self._shown(which, held, selection, how, now)
 
     async def aclose(self) -> None:
         """End what is under way."""
-        await asyncio.gather(*(solo.aclose() for solo in self._solos.values()))
+        tasks = [task for _, task in self._reads.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def learn(self, read: InfoRead, found: Found) -> None:
         """Hold a list that was read, by whomever."""
         which = (read.market, read.sets)
-        before = self._held.get(which)
-        if before is not None and before.as_of_ms > found.as_of_ms:
+        held, before = _Held(found.listing, found.as_of_ms), self._held.get(which)
+        if isinstance(read, _Read):
+            read.brought = held
+        if before is not None and before.as_of_ms > held.as_of_ms:
             return
-        held = self._held[which] = _Held(found.listing, found.as_of_ms)
+        self._held[which] = held
         self._library.memory.hold((KIND, which), held.listing.nbytes)
         self._library.fit()
 
@@ -105,52 +132,75 @@ class Info:
         _, which = cast("tuple[str, _Which]", key)
         self._held.pop(which, None)
 
-    async def _refreshed(
-        self, which: _Which, held: _Held | None, how: How, lane: Lane, deadline_s: float
-    ) -> tuple[_Held, How]:
-        """The list, read again; or the last one, where Binance can't be asked."""
-        try:
-            async with asyncio.timeout(max(0.0, deadline_s - self._clock.now())):
-                await self._solo(which, lane).run()
-            return self._held[which], how
-        except TimeoutError:
-            if held is None:
-                raise DeadlinePassed(1.0, "no answer from Binance in time") from None
-        except (CannotAsk, AskFailed):
-            if held is None:
-                raise
-        return held, How.HIT
+    async def _refreshed(self, which: _Which, least_ms: int, turn: Turn) -> _Held:
+        """The list as of `least_ms` or later, read again; raises what asking Binance raises."""
+        held = await self._shared(which, turn)
+        if held.as_of_ms < least_ms:  # it was sent before this question came; the next one is not
+            held = await self._shared(which, turn)
+        if held.as_of_ms < least_ms:
+            raise BrokenBody("no-progress", "exchangeInfo")
+        return held
 
-    def _lacks(self, held: _Held, selection: Selection) -> bool:
-        return bool(selection.names) and not held.listing.lists(selection.names)
+    async def _shared(self, which: _Which, turn: Turn) -> _Held:
+        task = self._read(which, turn)
+        await asyncio.wait({task}, timeout=max(0.0, turn.drop_at_s - self._clock.now()))
+        if not task.done():
+            raise DeadlinePassed(1.0, "no answer from Binance in time")
+        if task.cancelled():
+            raise DeadlinePassed(1.0, "shutting down")
+        error = task.exception()
+        if error is not None:
+            raise copy.copy(error)
+        return task.result()
 
-    def _solo(self, which: _Which, lane: Lane = Lane.NORMAL) -> Solo:
-        if which not in self._solos:
-            self._solos[which] = Solo(lambda: self._read(which, lane))
-        return self._solos[which]
+    def _lacks(self, market: Market, held: _Held, selection: Selection) -> bool:
+        known = self._directory.symbols(market)
+        return known.as_of_ms > held.as_of_ms and not held.listing.lists(selection.names)
 
     def _refresh_behind(self, which: _Which) -> None:
-        if self._behind:
-            return
-        task = asyncio.get_running_loop().create_task(self._solo(which).run())
-        self._behind.add(task)
-        task.add_done_callback(self._ended)
+        with contextlib.suppress(MdcacheError):  # it failed a moment ago; the list we have goes on serving
+            self._read(which, Turn(Lane.NORMAL, self._clock.now() + self._deadline_s))
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._behind.discard(task)
+    def _read(self, which: _Which, turn: Turn) -> "asyncio.Task[_Held]":
+        """The read that is under way, or a new one; raises the error that one met a few seconds ago."""
+        under_way = self._reads.get(which)
+        if under_way is not None:
+            improve(under_way[0], turn)
+            return under_way[1]
+        believed = self._failed.get(which)
+        if believed is not None and self._clock.now() < believed[0]:
+            raise copy.copy(believed[1])
+        mine = replace(turn)
+        task = asyncio.get_running_loop().create_task(self._fetch(which, mine))
+        self._reads[which] = mine, task
+        task.add_done_callback(partial(self._ended, which))
+        return task
+
+    async def _fetch(self, which: _Which, turn: Turn) -> _Held:
+        market, sets = which
+        read = _Read(market, turn, self._directory.symbols(market), sets=sets)
+        await self._directory.read(read)
+        if read.brought is None:
+            raise BrokenBody("not-exchange-info", "nobody was told of it")
+        return read.brought
+
+    def _ended(self, which: _Which, task: "asyncio.Task[_Held]") -> None:
+        del self._reads[which]
+        self._failed.pop(which, None)
         error = None if task.cancelled() else task.exception()
-        if error is not None:  # the list we have goes on serving; the next question tries again
+        if isinstance(error, AskFailed | Refusal):
+            self._failed[which] = self._clock.now() + _ERROR_BELIEVED_S, copy.copy(error)
+        if error is not None and not isinstance(error, CannotAsk):  # a shut gate tells of itself
             self._events.emit(Failed("symbols", f"{type(error).__name__}: {error}"))
 
-    async def _read(self, which: _Which, lane: Lane) -> None:
-        market, sets = which
-        turn = Turn(lane, self._clock.now() + self._deadline_s)
-        await self._directory.read(InfoRead(market, turn, self._directory.symbols(market), sets=sets))
+    def _newest_ms(self, which: _Which) -> int:
+        held = self._held.get(which)
+        return 0 if held is None else held.as_of_ms
 
-    def _shown(self, held: _Held, selection: Selection, how: How, now: Instant) -> Answer:
+    def _shown(self, which: _Which, held: _Held, selection: Selection, how: How, now: Instant) -> Answer:
         until_ms = held.as_of_ms + self._ttl_ms
         marked = until_ms < now.ms
-        return Answer(
+        return Newest(
             body=held.listing.body(now.ms, selection),
             as_of_ms=min(held.as_of_ms, now.ms),
             lifetime_s=self._ttl_ms / 1000,
@@ -160,4 +210,5 @@ class Info:
             marked=marked,
             settled=False,
             immutable=False,
+            newest_ms=partial(self._newest_ms, which),
         )

@@ -30,7 +30,7 @@ class Parameter:
     """One parameter. `default` is what its absence means; `top` the largest number, or the most symbols.
 
     `choices`: all that is taken, for a limit too. `listed`: its name stands in the market's `exchangeInfo`, or the
-    question is refused.
+    question is refused. `folded`: saying the default aloud asks the same as leaving it out.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Parameter:
     top: int = 0
     choices: tuple[str, ...] = ()
     listed: bool = True
+    folded: bool = True
 
 
 class Weight(Protocol):
@@ -97,14 +98,18 @@ class ByLimit:
 
 @dataclass(frozen=True, slots=True)
 class BySymbols:
-    """By how many symbols are named: (up to, weight) steps, and `every` for more, or for all by naming none."""
+    """By how many symbols are named: (up to, weight) steps, and `every` for more, or for all by naming none.
+
+    `listed`: a list of symbols costs as much as all, be it a list of one.
+    """
 
     steps: tuple[tuple[int, int], ...]
     every: int
+    listed: bool = False
 
-    def of(self, values: Mapping[str, str], symbols: int) -> int:  # noqa: ARG002 - the protocol's
+    def of(self, values: Mapping[str, str], symbols: int) -> int:
         """The first step that the count fits."""
-        if not symbols:
+        if not symbols or (self.listed and "symbols" in values):
             return self.every
         return next((weight for top, weight in self.steps if symbols <= top), self.every)
 
@@ -154,6 +159,9 @@ class Endpoint:
     one_needed: bool = False
     parts: bool = False
     parts_in_list: bool = False
+
+    def __hash__(self) -> int:  # each look for an answer takes it, and the tables below are long
+        return hash(self.path)
 
     @property
     def tail(self) -> str:
@@ -209,7 +217,9 @@ _SPOT_SET = ("symbol", "symbols")
 
 def _spot(tail: str, weight: Weight, *parameters: Parameter, parts: bool = False, needed: bool = False) -> Endpoint:
     names = {each.name for each in parameters}
-    one_of = _SPOT_SET if names.issuperset(_SPOT_SET) else ()
+    one_of: tuple[str, ...] = _SPOT_SET if names.issuperset(_SPOT_SET) else ()
+    if tail == "executionRules":  # rest-api.md: "No combination of multiple parameters is allowed"
+        one_of = (*_SPOT_SET, "symbolStatus")
     return Endpoint(Market.SPOT, f"/api/v3/{tail}", weight, parameters, one_of, needed, parts)
 
 
@@ -231,31 +241,38 @@ def _one_or_all(one: int, every: int) -> BySymbols:
     return BySymbols(((1, one),), every)
 
 
+_ONE_OR_MORE = BySymbols(((1, 2),), 4, listed=True)  # rest-api.md: symbol 2, symbols "Any" 4
+# "Default 100", and "the most recent 200 records" where no time is sent: U-Get-Funding-Rate-History
+_FUNDING_LIMIT = Parameter("limit", Kind.LIMIT, default="100", top=1000, folded=False)
 _FUTURES_DEPTH = ByLimit(((50, 2), (100, 5), (500, 10), (1000, 20)), 500)
 _RATIOS = ("topLongShortAccountRatio", "topLongShortPositionRatio", "globalLongShortAccountRatio")
 
 _ALL = (
     # ------------------------------------------------------------------------------------------------ spot
     _spot("executionRules", PerSymbol(2, 40), _SYMBOL, _SYMBOLS, _STATUS),
-    _spot("depth", ByLimit(((100, 5), (500, 25), (1000, 50), (5000, 250)), 100), _THE_SYMBOL, _limit(100, 5000)),
+    _spot(
+        "depth",
+        ByLimit(((100, 5), (500, 25), (1000, 50), (5000, 250)), 100),
+        *(_THE_SYMBOL, _limit(100, 5000), _STATUS),
+    ),
     _spot("trades", Flat(25), _THE_SYMBOL, _limit(500, 1000)),
     _spot("historicalTrades", Flat(25), _THE_SYMBOL, _limit(500, 1000), _FROM_ID),
     _spot("aggTrades", Flat(4), _THE_SYMBOL, _FROM_ID, _START, _END, _limit(500, 1000)),
     _spot("avgPrice", Flat(2), _THE_SYMBOL),
     _spot("ticker/24hr", BySymbols(((20, 2), (100, 40)), 80), _SYMBOL, _SYMBOLS, _TYPE, _STATUS, parts=True),
-    _spot("ticker/tradingDay", PerSymbol(4, 200), _SYMBOL, _HUNDRED, _ZONE, _TYPE, needed=True),
-    _spot("ticker", PerSymbol(4, 200), _SYMBOL, _HUNDRED, _WINDOW, _TYPE, needed=True),
-    _spot("ticker/price", _one_or_all(2, 4), _SYMBOL, _SYMBOLS, _STATUS, parts=True),
-    _spot("ticker/bookTicker", _one_or_all(2, 4), _SYMBOL, _SYMBOLS, _STATUS, parts=True),
+    _spot("ticker/tradingDay", PerSymbol(4, 200), _SYMBOL, _HUNDRED, _ZONE, _TYPE, _STATUS, needed=True),
+    _spot("ticker", PerSymbol(4, 200), _SYMBOL, _HUNDRED, _WINDOW, _TYPE, _STATUS, needed=True),
+    _spot("ticker/price", _ONE_OR_MORE, _SYMBOL, _SYMBOLS, _STATUS, parts=True),
+    _spot("ticker/bookTicker", _ONE_OR_MORE, _SYMBOL, _SYMBOLS, _STATUS, parts=True),
     _spot("referencePrice", Flat(2), _THE_SYMBOL),
-    _spot("referencePrice/calculation", Flat(2), _THE_SYMBOL),
+    _spot("referencePrice/calculation", Flat(2), _THE_SYMBOL, _STATUS),
     # ------------------------------------------------------------------------------------------------ USD-M
     _usdm("depth", _FUTURES_DEPTH, _THE_SYMBOL, _limit(500, 1000, _DEPTHS)),
     _usdm("rpiDepth", Flat(20), _THE_SYMBOL, _limit(1000, 1000, ("1000",))),
     _usdm("trades", Flat(5), _THE_SYMBOL, _limit(500, 1000)),
     _usdm("aggTrades", Flat(20), _THE_SYMBOL, _FROM_ID, _START, _END, _limit(500, 1000)),
     _usdm("premiumIndex", _one_or_all(1, 10), _SYMBOL, parts=True),
-    _usdm("fundingRate", Flat(0), _SYMBOL, _START, _END, _limit(100, 1000)),
+    _usdm("fundingRate", Flat(0), _SYMBOL, _START, _END, _FUNDING_LIMIT),
     _usdm("fundingInfo", Flat(0)),
     _usdm("ticker/24hr", _one_or_all(1, 40), _SYMBOL, parts=True),
     _usdm("ticker/price", _one_or_all(1, 2), _SYMBOL, parts=True),

@@ -3,6 +3,7 @@
 Source: rest-api.md, GET /api/v3/exchangeInfo. Futures ignore their query (measured 2026-09-15).
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from mdcache.exchange.parameters import name, parameters
 
 _FLAGS = ("true", "false")
 _STATUSES = ("TRADING", "HALT", "BREAK")
+_PERMISSION = re.compile(r"[A-Z0-9_]{1,50}")  # enums.md, Account and Symbol Permissions
 _DEFAULT_PERMISSIONS = frozenset({"SPOT", "MARGIN", "LEVERAGED"})  # rest-api.md: what no `permissions` means
 
 # Answered from the directory's lists, so not among the snapshots; here for the tables that show every path.
@@ -53,6 +55,11 @@ class Selection:
         return not (self.names or self.permissions or self.status)
 
     @property
+    def bare(self) -> bool:
+        """It is by permission, and shows none: of the list with permission sets, without them."""
+        return bool(self.permissions) and not self.sets
+
+    @property
     def beyond(self) -> bool:
         """It wants symbols that the plain list leaves out: those of other permissions only."""
         return not self.permissions <= _DEFAULT_PERMISSIONS
@@ -61,7 +68,7 @@ class Selection:
 class _Symbol(msgspec.Struct):
     symbol: str
     status: str = ""
-    permissionSets: list[list[str]] = []  # noqa: N815  Binance's name
+    permissionSets: msgspec.Raw = msgspec.Raw(b"[]")  # noqa: N815  Binance's name; 150 words, of nearly all the same
     permissions: list[str] = []
 
 
@@ -69,6 +76,7 @@ _whole = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _symbol = msgspec.json.Decoder(_Symbol)
 _words = msgspec.json.Decoder(list[str])
+_sets = msgspec.json.Decoder(list[list[str]])
 
 
 class Listing:
@@ -83,6 +91,7 @@ class Listing:
         self._symbols = bytes(symbols)
         self._before, self._between, self._after = _cut([(key, bytes(raw)) for key, raw in parts.items()])
         self._entries: list[tuple[_Symbol, msgspec.Raw]] | None = None
+        self._sets: dict[bytes, frozenset[str]] = {}
 
     @property
     def nbytes(self) -> int:
@@ -97,20 +106,38 @@ class Listing:
         """The answer to `selection` at exchange time `time_ms`; a name that is not listed is refused."""
         symbols = self._symbols
         if not selection.everything:
-            chosen = [raw for entry, raw in self._index() if _wanted(entry, selection)]
-            if len(chosen) < len(selection.names):
+            names = frozenset(selection.names)
+            chosen = [raw for entry, raw in self._index() if self._wanted(entry, names, selection)]
+            if len(chosen) < len(names):
                 raise refusals.bad_symbol()
-            symbols = b"[%b]" % b",".join(chosen)
+            symbols = b"[%b]" % b",".join(map(_bare, chosen) if selection.bare else chosen)
         return b"%b%d%b%b%b" % (self._before, time_ms, self._between, symbols, self._after)
 
     def _index(self) -> list[tuple[_Symbol, msgspec.Raw]]:
         """The symbols one by one; made at the first question for some of them."""
         if self._entries is None:
             try:
-                self._entries = [(_symbol.decode(raw), raw) for raw in _list.decode(self._symbols)]
+                entries = [(_symbol.decode(raw), raw) for raw in _list.decode(self._symbols)]
+                for entry, _ in entries:
+                    self._permissions(bytes(entry.permissionSets))
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise BrokenBody("not-exchange-info", type(error).__name__) from error
+            self._entries = entries
         return self._entries
+
+    def _wanted(self, entry: _Symbol, names: frozenset[str], selection: Selection) -> bool:
+        if names and entry.symbol not in names:
+            return False
+        if selection.status and entry.status != selection.status:
+            return False
+        if not selection.permissions or not selection.permissions.isdisjoint(entry.permissions):
+            return True
+        return not selection.permissions.isdisjoint(self._permissions(bytes(entry.permissionSets)))
+
+    def _permissions(self, sets: bytes) -> frozenset[str]:
+        if sets not in self._sets:
+            self._sets[sets] = frozenset(word for each in _sets.decode(sets) for word in each)
+        return self._sets[sets]
 
 
 def select(query: str) -> Selection:
@@ -141,7 +168,10 @@ def select(query: str) -> Selection:
 
 
 def _permissions(value: str) -> frozenset[str]:
-    return frozenset(_words_of(value, "permissions") if value.startswith("[") else [value])
+    found = frozenset(_words_of(value, "permissions") if value.startswith("[") else [value])
+    if not all(_PERMISSION.fullmatch(each) for each in found):
+        raise refusals.invalid("permissions")
+    return found
 
 
 def _words_of(value: str, parameter: str) -> list[str]:
@@ -154,18 +184,11 @@ def _words_of(value: str, parameter: str) -> list[str]:
     return found
 
 
-def _wanted(entry: _Symbol, selection: Selection) -> bool:
-    if selection.names and entry.symbol not in selection.names:
-        return False
-    if selection.status and entry.status != selection.status:
-        return False
-    return not selection.permissions or _permitted(entry, selection.permissions)
-
-
-def _permitted(entry: _Symbol, permissions: frozenset[str]) -> bool:
-    return not permissions.isdisjoint(entry.permissions) or any(
-        not permissions.isdisjoint(each) for each in entry.permissionSets
-    )
+def _bare(raw: msgspec.Raw) -> bytes:
+    """A symbol as Binance prints it where permission sets are not to be shown: the list of them is empty."""
+    fields = _whole.decode(raw)
+    shown = {key: b"[]" if key == "permissionSets" else bytes(value) for key, value in fields.items()}
+    return b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), value) for key, value in shown.items())
 
 
 def _cut(fields: list[tuple[str, bytes]]) -> tuple[bytes, bytes, bytes]:

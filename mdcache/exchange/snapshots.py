@@ -40,7 +40,7 @@ class Snapshot:
     @property
     def query(self) -> str:
         """The query string that asks Binance."""
-        return "&".join(f"{each}={quote(value, safe='')}" for each, value in self.values)
+        return "&".join(f"{quote(each, safe='')}={quote(value, safe='')}" for each, value in self.values)
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -78,8 +78,6 @@ def parse_snapshot(path: str, query: str, time_unit: str | None) -> Snapshot:  #
         raise refusals.combination()
     if endpoint.one_needed and not chosen:
         raise refusals.one_of(endpoint.one_of)
-    if chosen and "symbolStatus" in sent and chosen == ["symbols"]:
-        raise refusals.combination()
     named: tuple[str, ...] = ()
     values: list[tuple[str, str]] = []
     for each in endpoint.parameters:
@@ -92,7 +90,7 @@ def parse_snapshot(path: str, query: str, time_unit: str | None) -> Snapshot:  #
         value = _value(each, sent[each.name], spot=spot)
         if each.kind is Kind.SYMBOL:
             named = (value,)
-        if value != each.default:
+        if value != each.default or not each.folded:
             values.append((each.name, value))
     micros = spot and wants_micros(time_unit)
     return Snapshot(endpoint, tuple(values), named, micros)

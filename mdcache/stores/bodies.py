@@ -47,7 +47,7 @@ class Bodies:
         self._keeping: set[asyncio.Task[None]] = set()
 
     async def load(self, market: Market, *, sets: bool) -> tuple[bytes, int] | None:
-        """The market's last body (`sets`: with permission sets) and the exchange's time it was read at, in milliseconds; `None` if there is none."""
+        """The market's last body (`sets`: with permission sets) and the exchange's time of its read, in ms."""
         return await self._run(partial(_read, self._path(market, sets=sets), self._origins[market]))
 
     def keep(self, market: Market, body: bytes, as_of_ms: int, *, sets: bool) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from mdcache.errors import BrokenBody
+from mdcache.exchange.listing import Listing, select
 from mdcache.exchange.markets import Family
 from mdcache.sim import SimConfig
 from tests.serving.client import Response
@@ -35,6 +37,7 @@ def reads(w: Whole) -> list[str]:
         (SPOT, "symbol=ETHUSDT&showPermissionSets=false"),
         (SPOT, "showPermissionSets=false"),
         (SPOT, "permissions=SPOT"),
+        (SPOT, "permissions=SPOT&showPermissionSets=false"),
         (SPOT, "permissions=%5B%22MARGIN%22,%22LEVERAGED%22%5D"),
         (SPOT, "symbolStatus=TRADING"),
         (SPOT, "symbolStatus=HALT"),
@@ -160,3 +163,83 @@ def test_its_limits_set_the_budget() -> None:
         await w.aclose()
 
     run(main())
+
+
+def test_in_a_ban_it_is_never_older_than_allowed() -> None:
+    async def main() -> None:
+        w = world()
+        await w.get(SPOT, b"symbol=ETHUSDT")
+        w.governor.close_gate(Family.SPOT, 5_000)
+        await asyncio.sleep(100)
+        before = str(w.clock.true_ms() - 50_000)
+        for headers in ({"cache_control": "max-age=5"}, {"cache_control": "no-cache"}, {"x_mdcache_min_as_of": before}):
+            reply = await w.get(SPOT, b"symbol=ETHUSDT", **headers)
+            assert (reply.status, json.loads(reply.body)["code"]) == (503, -1003), headers
+        assert (await w.get(SPOT, b"symbol=ETHUSDT", cache_control="max-age=200")).status == 200
+        await w.aclose()
+
+    run(main())
+
+
+def test_a_read_under_way_may_be_too_old_to_join() -> None:
+    async def main() -> None:
+        w = world()
+        await w.get(SPOT, b"symbol=ETHUSDT")
+        await asyncio.sleep(50)
+        w.exchange.control.latency(after_s=2.0)
+        first = asyncio.create_task(w.get(SPOT, b"symbol=ETHUSDT", cache_control="no-cache"))
+        await asyncio.sleep(1.5)
+        least = w.clock.true_ms()
+        reply = await w.get(SPOT, b"symbol=BTCUSDT", x_mdcache_min_as_of=str(least))
+        assert int(reply.headers["x-mdcache-as-of"]) >= least
+        assert (await first).status == 200
+        await w.aclose()
+
+    run(main())
+
+
+def test_a_delisted_name_costs_one_read_at_most() -> None:
+    async def main() -> None:
+        w = world()
+        await w.get("/api/v3/ticker/price", b"symbol=LTCUSDT")
+        w.exchange.control.delist("spot", "LTCUSDT")
+        await w.get(SPOT, b"symbol=ETHUSDT")
+        before = len(reads(w))
+        for _ in range(20):
+            reply = await w.get(SPOT, b"symbol=LTCUSDT")
+            assert (reply.status, json.loads(reply.body)["code"]) == (400, -1121)
+            await asyncio.sleep(0.5)
+        assert len(reads(w)) <= before + 1
+        await w.aclose()
+
+    run(main())
+
+
+@pytest.mark.parametrize(("kind", "most"), [("html", 30), ("500", 60)])
+def test_a_list_that_fails_is_not_asked_for_all_the_time(kind: str, most: int) -> None:
+    async def main() -> None:
+        w = world()
+        await w.get(SPOT, b"symbol=ETHUSDT")
+        await asyncio.sleep(280)
+        before = len(reads(w))
+        w.exchange.control.fault(kind, path=SPOT)
+        for _ in range(500):
+            assert (await w.get(SPOT, b"symbol=ETHUSDT")).status == 200
+            await asyncio.sleep(0.1)
+        assert len(reads(w)) - before <= most
+        await w.aclose()
+
+    run(main())
+
+
+def test_the_index_of_symbols_keeps_each_set_of_permissions_once() -> None:
+    symbols = [{"symbol": f"S{n}", "permissionSets": [["SPOT", "TRD_GRP_004"]]} for n in range(50)]
+    body = json.dumps({"serverTime": 1, "symbols": symbols})
+    listing = Listing(body.encode())
+    assert json.loads(listing.body(2, select("permissions=TRD_GRP_004"))) == {**json.loads(body), "serverTime": 2}
+    bare = json.loads(listing.body(2, select("permissions=SPOT&showPermissionSets=false")))["symbols"]
+    assert [each["permissionSets"] for each in bare] == [[]] * 50
+    assert len(listing._sets) == 1
+    broken = Listing(body.replace('"TRD_GRP_004"', "4", 1).encode())
+    with pytest.raises(BrokenBody):
+        broken.body(2, select("symbol=S1"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
@@ -9,8 +10,9 @@ from urllib.parse import quote
 import pytest
 
 from mdcache.events import BodyRejected, UpstreamCalled
-from mdcache.exchange.endpoints import ENDPOINTS, Kind
+from mdcache.exchange.endpoints import ENDPOINTS, Endpoint, Flat, Kind
 from mdcache.exchange.markets import Family, Market
+from mdcache.exchange.snapshots import forwarded, parse_snapshot
 from mdcache.sim import SimConfig
 from tests.serving.client import Response, ask
 from tests.serving.test_whole import TOKEN, Whole
@@ -277,6 +279,8 @@ def test_counted_paths_stay_inside_their_bucket() -> None:
         ("/futures/data/basis", "pair=ETHUSDT&period=5m", -1102),
         ("/api/v3/exchangeInfo", "symbol=NOPEUSDT", -1121),
         ("/api/v3/exchangeInfo", "symbol=ETHUSDT&symbolStatus=TRADING", -1128),
+        ("/api/v3/exchangeInfo", "permissions=spot", -1130),
+        ("/api/v3/executionRules", "symbol=ETHUSDT&symbolStatus=TRADING", -1128),
     ],
 )
 def test_wrong_questions_are_refused_here(path: str, query: str, code: int) -> None:
@@ -327,6 +331,230 @@ def test_a_purge_forgets_them_too() -> None:
         assert reply.status == 200
         assert len(w.snapshots.bodies) == 0
         assert (await w.get(DAY, b"")).headers["cache-status"].startswith("mdcache; fwd=uri-miss")
+        await w.aclose()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/api/v3/depth", "symbol=ETHUSDT&symbolStatus=TRADING"),
+        ("/api/v3/ticker", "symbol=ETHUSDT&symbolStatus=TRADING"),
+        ("/api/v3/ticker/tradingDay", "symbols=%5B%22ETHUSDT%22%5D&symbolStatus=HALT"),
+        (DAY, "symbols=%5B%22BTCUSDT%22,%22ETHUSDT%22%5D&symbolStatus=TRADING"),
+        (DAY, "symbols=%5B%22BTCUSDT%22,%22ETHUSDT%22%5D&symbolStatus=HALT"),
+        (DAY, "symbol=ETHUSDT&symbolStatus=HALT"),
+    ],
+)
+def test_by_status_as_binance(path: str, query: str) -> None:
+    async def main() -> None:
+        w = world()
+        for _ in range(2):
+            ours, theirs = await w.get(path, query.encode()), await w.direct(path, query.encode())
+            assert (ours.status, ours.body) == (theirs.status_code, theirs.content)
+            await w.get(path, b"symbolStatus=HALT")
+        await w.aclose()
+
+    run(main())
+
+
+@pytest.mark.parametrize("path", [PRICE, BOOK])
+def test_a_list_of_one_symbol_is_weighed_as_a_list(path: str) -> None:
+    assert parse_snapshot(path, "symbol=ETHUSDT", None).weight == 2
+    assert parse_snapshot(path, "symbols=%5B%22ETHUSDT%22%5D", None).weight == 4
+    assert parse_snapshot(DAY, "symbols=%5B%22ETHUSDT%22%5D", None).weight == 2
+
+
+def test_a_limit_that_is_no_default_is_sent() -> None:
+    async def main() -> None:
+        w = world()
+        path = "/fapi/v1/fundingRate"  # left out, it may be 200: by the page
+        for query in (b"symbol=ETHUSDT", b"symbol=ETHUSDT&limit=100"):
+            await w.get(path, query)
+        assert reads(w, path) == ["symbol=ETHUSDT", "symbol=ETHUSDT&limit=100"]
+        await w.aclose()
+
+    run(main())
+
+
+def test_names_of_forwarded_parameters_stay_names() -> None:
+    sent = forwarded(Endpoint(Market.SPOT, "/api/v3/news", Flat(20)), "a%26b%23=1&c=2")
+    assert sent.query == "a%26b%23=1&c=2"
+    assert str(sent) != str(forwarded(sent.endpoint, "a=0&b%23=1&c=2"))
+
+
+def test_what_a_list_lacks_is_asked_for_alone() -> None:
+    async def main() -> None:
+        w = world()
+        await w.get(PRICE, b"symbol=BTCUSDT")
+        for symbol in ("LTCUSDT", "BNBUSDT"):
+            w.exchange.control.delist("spot", symbol)
+        await asyncio.sleep(2)
+        before = len(reads(w, PRICE))
+        for _ in range(5):
+            for symbol in ("LTCUSDT", "BNBUSDT"):
+                reply = await w.get(PRICE, f"symbol={symbol}".encode())
+                assert (reply.status, json.loads(reply.body)["code"]) == (400, -1121)
+            await asyncio.sleep(2)
+        assert reads(w, PRICE)[before:].count("") == 1
+        await w.aclose()
+
+    run(main())
+
+
+def test_a_list_that_pays_is_read_once_in_its_time() -> None:
+    async def main() -> None:
+        w = world()
+        w.exchange.control.latency(before_s=0.02, after_s=0.02)
+        names = sorted(each["symbol"] for each in json.loads((await w.get(PRICE, b"")).body))
+        pairs = [f"symbols=%5B%22{a}%22,%22{b}%22%5D".encode() for a in names for b in names if a < b][:60]
+        before = len(reads(w, DAY))
+        for turn in range(100):  # 50 s, of which the list lives 16
+            await asyncio.gather(*(w.get(DAY, query) for query in pairs))
+            if turn % 2:
+                await w.get(DAY, b"")
+            await asyncio.sleep(0.4)
+        sent = reads(w, DAY)[before:]
+        assert sent.count("") <= 4
+        assert len(sent) <= 45
+        await w.aclose()
+
+    run(main())
+
+
+def test_an_element_waits_for_the_list_that_is_under_way() -> None:
+    async def main() -> None:
+        w = world()
+        names = sorted(each["symbol"] for each in json.loads((await w.get(PRICE, b"")).body))
+        pairs = [f"symbols=%5B%22{a}%22,%22{b}%22%5D&type=MINI".encode() for a in names for b in names if a < b][:60]
+        w.exchange.control.latency(after_s=3.0, path=DAY)
+        asker = asyncio.create_task(w.get(DAY, b"type=MINI"))
+        await asyncio.sleep(2.0)
+        replies = await asyncio.gather(*(w.get(DAY, query) for query in pairs))
+        assert {reply.status for reply in replies} == {200}
+        assert not [reply for reply in replies if "stale" in reply.headers["cache-status"].split("detail=")[1:]]
+        assert (await asker).status == 200
+        assert reads(w, DAY).count("type=MINI") == 1
+        await w.aclose()
+
+    run(main())
+
+
+def test_no_other_way_of_asking_is_older() -> None:
+    async def main() -> None:
+        w = world()
+        ways = [b"symbol=ETHUSDT", b"%73ymbol=ETHUSDT"]
+        for _ in range(3):
+            for way in ways:
+                await w.get(PRICE, way)
+        await asyncio.sleep(0.4)
+        await w.get(PRICE, b"")
+        listed = {(await w.get(PRICE, way)).headers["x-mdcache-as-of"] for way in ways}
+        assert listed == {(await w.get(PRICE, b"")).headers["x-mdcache-as-of"]}
+        await asyncio.sleep(0.2)
+        fresh = await w.get(PRICE, ways[1], cache_control="no-cache")
+        assert (await w.get(PRICE, ways[0])).headers["x-mdcache-as-of"] == fresh.headers["x-mdcache-as-of"]
+        await w.aclose()
+
+    run(main())
+
+
+def test_a_body_too_large_for_memory_is_answered_all_the_same() -> None:
+    async def main() -> None:
+        w = world(memory_mb=0.01)
+        for path in (DAY, "/api/v3/exchangeInfo"):
+            assert (await w.get(path, b"")).status == 200
+        await w.aclose()
+
+    run(main())
+
+
+def test_a_failure_is_remembered_without_its_reply() -> None:
+    async def main() -> None:
+        w = world()
+        await w.get(PRICE, b"symbol=BTCUSDT")
+        with on_body(w, BOOK, "object"):
+            assert (await w.get(BOOK, b"")).status == 502
+        failed = w.snapshots._fetches._failed
+        assert [error.__traceback__ for _, error in failed.values()] == [None]
+        for index in range(20):
+            await w.get("/fapi/v1/constituents", f"symbol=NOTHING{index}".encode())
+            await asyncio.sleep(0.5)
+        assert len(failed) <= 3
+        await w.aclose()
+
+    run(main())
+
+
+def in_step(w: Whole) -> None:
+    """What is known of bodies, the bodies, and the account of them."""
+    memory, held = w.library.memory, w.snapshots.bodies._held
+    entries = [key for rank in (memory._probation, memory._protected) for key in rank if isinstance(key, tuple)]
+    assert {key[1] for key in entries if key[0] == "snapshot"} == set(held)
+    assert len(w.snapshots.bodies._cache._cache) == len(held)
+
+
+async def mixture(w: Whole) -> list[tuple[str, str]]:
+    """Questions that share answers: lists, elements, spellings."""
+    for path in ("/fapi/v1/ticker/price", "/dapi/v1/ticker/price"):
+        await w.get(path, b"")
+    names = [each["symbol"] for each in json.loads((await w.get(PRICE, b"")).body)]
+    queries = ["", "symbols=" + quote(json.dumps(names[:2], separators=(",", ":")))]
+    queries += [f"{key}={name}" for key in ("symbol", "%73ymbol") for name in names[:5]]
+    asked = [(path, query) for path in (PRICE, BOOK, DAY) for query in queries]
+    asked += [("/fapi/v1/premiumIndex", query) for query in ("", "symbol=ETHUSDT", "symbol=BTCUSDT")]
+    return asked + [("/dapi/v1/premiumIndex", query) for query in ("", "symbol=ETHUSD_PERP", "pair=BTCUSD")]
+
+
+@pytest.mark.parametrize(("seed", "memory_mb"), [(1, 512.0), (2, 512.0), (3, 0.2)])
+def test_nothing_is_untrue_too_old_or_back_in_time(seed: int, memory_mb: float) -> None:
+    async def main() -> None:
+        rng = random.Random(seed)
+        w = world(memory_mb=memory_mb)
+        asked = await mixture(w)
+        newest: dict[tuple[str, str], int] = {}
+        wishes = ["", "", "", "no-cache", "max-age=0", "max-age=3", "only-if-cached"]
+        pauses_s = (0.0, 0.02, 0.3)
+
+        async def one() -> None:
+            path, query = rng.choice(asked)
+            wish, key = rng.choice(wishes), (path, query.replace("%73", "s"))
+            began_ms, seen = w.clock.true_ms(), newest.get(key, 0)
+            reply = await w.get(path, query.encode(), **({"cache_control": wish} if wish else {}))
+            assert reply.status in {200, 503, 504}
+            if reply.status != 200:
+                return
+            as_of = int(reply.headers["x-mdcache-as-of"])
+            moments = [as_of + int(pause_s * 1000) + near for pause_s in pauses_s for near in (0, 1, 2)]
+            assert reply.body in [w.exchange.truth(path, query, at_ms=at_ms) for at_ms in moments]
+            assert as_of >= seen or memory_mb < 100
+            newest[key] = max(newest.get(key, 0), as_of)
+            allowed_s = {"no-cache": 0, "max-age=0": 0, "max-age=3": 3}.get(wish, 40)
+            if not reply.headers["cache-status"].endswith("detail=stale"):
+                lifetime_s = int(reply.headers["cache-control"].removeprefix("max-age=")) + 1
+                allowed_s = min(allowed_s, lifetime_s)
+            assert began_ms - as_of <= allowed_s * 1000 + 5
+
+        tasks: list[asyncio.Task[None]] = []
+        left: set[asyncio.Task[None]] = set()
+        for turn in range(900):
+            if turn % 300 == 0:
+                w.exchange.control.latency(before_s=rng.choice(pauses_s), after_s=rng.choice(pauses_s))
+            if turn == 450:
+                w.governor.close_gate(Family.SPOT, 15.0)
+            tasks.append(asyncio.create_task(one()))
+            if rng.random() < 0.05:
+                left.add(leaving := rng.choice(tasks))
+                leaving.cancel()
+            await asyncio.sleep(rng.choice([0, 0, 0.01, 0.05, 0.2]))
+        for task in tasks:
+            await asyncio.wait({task})
+            assert task in left or task.exception() is None
+        await asyncio.sleep(30)
+        assert len(w.snapshots) == 0
+        in_step(w)
+        assert {event.status for event in w.events if isinstance(event, UpstreamCalled)} == {200}
         await w.aclose()
 
     run(main())
