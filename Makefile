@@ -18,10 +18,12 @@ SIM ?=
 SIM_PORT ?= 8701
 SIM_SEED ?= 1
 SIM_ROWS ?=
+# make test-kill [KILLS=100]
+KILLS ?= 100
 # make demo [ROWS=folder of recorded rows]
 ROWS ?=
 
-.PHONY: help setup run run-sim test test-long lint format lock bench demo incident clean
+.PHONY: help setup run run-sim test test-long test-kill lint format lock bench demo incident clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -44,7 +46,7 @@ $(READY): $(LOCKED) pyproject.toml
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
-run: $(READY) ## serve, in memory, with no other server; SIM=1: with a simulated exchange beside it
+run: $(READY) ## serve, with no other server; SIM=1: with a simulated exchange beside it
 ifeq ($(SIM),)
 	@exec $(VENV)/bin/mdcache serve
 else
@@ -75,12 +77,15 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m coverage run -m pytest
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
-	@echo "slow jobs, not run here: make test-long, make bench, make demo, make incident"
+	@echo "slow jobs, not run here: make test-long, make test-kill, make bench, make demo, make incident"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
 	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/candles tests/upstream -m "long or not long"
 
 # All four speak, whatever the others say.
+test-kill: $(READY) ## kill -9 the daemon under load, 100 times; KILLS=10 for fewer
+	@$(PY) -m bench.kill $(KILLS)
+
 lint: $(READY) ## ruff (rules and format), mypy, import-linter
 	@failed=0; \
 	$(PY) -m ruff check || failed=1; \
