@@ -18,12 +18,14 @@ SIM ?=
 SIM_PORT ?= 8701
 SIM_SEED ?= 1
 SIM_ROWS ?=
+# make test-kill [KILLS=100]
+KILLS ?= 100
 # make demo [ROWS=folder of recorded rows]
 ROWS ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
 
-.PHONY: help setup run run-sim test test-long test-clients lint format lock bench demo incident clean
+.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -46,7 +48,7 @@ $(READY): $(LOCKED) pyproject.toml
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
-run: $(READY) ## serve, in memory, with no other server; SIM=1: with a simulated exchange beside it
+run: $(READY) ## serve, with no other server; SIM=1: with a simulated exchange beside it
 ifeq ($(SIM),)
 	@exec $(VENV)/bin/mdcache serve
 else
@@ -77,13 +79,16 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m coverage run -m pytest
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
-	@echo "slow jobs, not run here: make test-long, make test-clients, make bench, make demo, make incident"
+	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make bench, make demo, make incident"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
 	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/candles tests/upstream -m "long or not long"
 
 test-clients: $(READY) ## install real client libraries (.clients) and run them; CLIENTS="ccxt freqtrade" for some
 	@$(PY) -m tests.clients $(CLIENTS)
+
+test-kill: $(READY) ## kill -9 the daemon under load, 100 times; KILLS=10 for fewer
+	@$(PY) -m bench.kill $(KILLS)
 
 # All four speak, whatever the others say.
 lint: $(READY) ## ruff (rules and format), mypy, import-linter

@@ -41,7 +41,7 @@ def read(path: Path) -> dict[str, dict[str, object]]:
     """The families at rest, by egress; empty if there is no file. Raises `Unknowable`."""
     try:
         raw = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise Unknowable(f"{path}: {error.strerror or error}") from error
