@@ -23,7 +23,7 @@ from mdcache.candles.freshness import Wishes
 from mdcache.clock import Clock, Instant
 from mdcache.errors import AskFailed, BrokenBody, CannotAsk, DeadlinePassed, MdcacheError, NotCached, Refusal
 from mdcache.events import Events, Failed
-from mdcache.exchange.listing import Listing, Selection, select
+from mdcache.exchange.listing import Listing, Selection
 from mdcache.exchange.markets import Market
 from mdcache.upstream.clocksync import ExchangeClocks
 from mdcache.upstream.governor import Lane, Turn
@@ -76,9 +76,8 @@ class Info:
         library.adopt(KIND, self)
         directory.on_read = self.learn
 
-    async def answer(self, market: Market, query: str, wishes: Wishes, caller: Caller) -> Answer:
-        """The answer to `query` as fresh as `wishes` say; raises what `errors.py` tells."""
-        selection = select(query) if market is Market.SPOT else Selection(sets=False)
+    async def answer(self, market: Market, selection: Selection, wishes: Wishes, caller: Caller) -> Answer:
+        """The answer to `selection` as fresh as `wishes` say; raises what `errors.py` tells."""
         which = (market, selection.sets or bool(selection.permissions))
         deadline_s = self._clock.now() + self._deadline_s
         names = [(each, False) for each in selection.names]

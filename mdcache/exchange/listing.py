@@ -13,7 +13,7 @@ from mdcache.errors import BrokenBody
 from mdcache.exchange import refusals
 from mdcache.exchange.endpoints import Endpoint, Flat, Kind, Parameter
 from mdcache.exchange.markets import Market
-from mdcache.exchange.parameters import name, parameters
+from mdcache.exchange.parameters import name, parameters, wants_micros
 
 _FLAGS = ("true", "false")
 _STATUSES = ("TRADING", "HALT", "BREAK")
@@ -42,12 +42,13 @@ INFO_ENDPOINTS = (
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which symbols a question wants (empty: all), and whether with their permission sets."""
+    """Which symbols a question wants (empty: all), whether with their permission sets, and its time in microseconds."""
 
     names: tuple[str, ...] = ()
     permissions: frozenset[str] = frozenset()
     status: str = ""
     sets: bool = True
+    micros: bool = False
 
     @property
     def everything(self) -> bool:
@@ -104,14 +105,14 @@ class Listing:
 
     def body(self, time_ms: int, selection: Selection) -> bytes:
         """The answer to `selection` at exchange time `time_ms`; a name that is not listed is refused."""
-        symbols = self._symbols
+        symbols, time = self._symbols, time_ms * 1000 if selection.micros else time_ms
         if not selection.everything:
             names = frozenset(selection.names)
             chosen = [raw for entry, raw in self._index() if self._wanted(entry, names, selection)]
             if len(chosen) < len(names):
                 raise refusals.bad_symbol()
             symbols = b"[%b]" % b",".join(map(_bare, chosen) if selection.bare else chosen)
-        return b"%b%d%b%b%b" % (self._before, time_ms, self._between, symbols, self._after)
+        return b"%b%d%b%b%b" % (self._before, time, self._between, symbols, self._after)
 
     def _index(self) -> list[tuple[_Symbol, msgspec.Raw]]:
         """The symbols one by one; made at the first question for some of them."""
@@ -140,7 +141,7 @@ class Listing:
         return self._sets[sets]
 
 
-def select(query: str) -> Selection:
+def select(query: str, time_unit: str | None) -> Selection:
     """What a question to spot's `exchangeInfo` wants, or the `Refusal` Binance would give."""
     endpoint = INFO_ENDPOINTS[0]
     known = {each.name for each in endpoint.parameters}
@@ -162,9 +163,8 @@ def select(query: str) -> Selection:
     if "symbol" in sent:
         names = [sent["symbol"]]
     permissions = _permissions(sent["permissions"]) if "permissions" in sent else frozenset()
-    return Selection(
-        tuple(name(each, chosen[0], spot=True) for each in names), permissions, status, sets=sets == "true"
-    )
+    listed = tuple(name(each, chosen[0], spot=True) for each in names)
+    return Selection(listed, permissions, status, sets == "true", wants_micros(time_unit))
 
 
 def _permissions(value: str) -> frozenset[str]:

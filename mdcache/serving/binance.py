@@ -15,7 +15,7 @@ from mdcache.clock import Clock, Instant
 from mdcache.errors import AskFailed, CannotAsk, DeadlinePassed, LaneFull, MdcacheError, Refusal
 from mdcache.exchange import refusals
 from mdcache.exchange.endpoints import ENDPOINTS
-from mdcache.exchange.listing import INFO_ENDPOINTS
+from mdcache.exchange.listing import INFO_ENDPOINTS, Selection, select
 from mdcache.exchange.markets import KlinePath, Market
 from mdcache.exchange.parameters import parameters, wants_micros
 from mdcache.exchange.questions import parse
@@ -146,7 +146,9 @@ class Binance:
             question = parse(rule, query, {"x-mbx-time-unit": unit} if unit else {})
             return rule.market, await sources.candles.answer(question, wishes, caller)
         if rule in INFO_ENDPOINTS:
-            return rule.market, await sources.info.answer(rule.market, query, wishes, caller)
+            selection = select(query, unit) if rule.market is Market.SPOT else Selection(sets=False)
+            if not selection.beyond:
+                return rule.market, await sources.info.answer(rule.market, selection, wishes, caller)
         known = rule.path in ENDPOINTS
         snapshot = parse_snapshot(rule.path, query, unit) if known else forwarded(rule, query)
         return snapshot.market, await sources.snapshots.answer(snapshot, wishes, caller)

@@ -106,7 +106,7 @@ def _snapshot(endpoints: tuple[Endpoint, ...], *, info: bool) -> Json:
         "tags": [_FUTURES_DATA if first.path.startswith("/futures/") else MARKETS[first.market]],
         "summary": " and ".join(MARKETS[each.market] for each in endpoints) + f" {first.tail}",
         "description": " ".join(said),
-        "parameters": [*query, *_request_headers(first.market, timed=not info)],
+        "parameters": [*query, *_request_headers(first.market)],
         "responses": _answers(first.market, "ExchangeInfo" if info else "Snapshot"),
     }
 
@@ -147,8 +147,8 @@ def _shared(status: str) -> Json:
     return ref("responses", f"Status{status}")
 
 
-def _request_headers(market: Market, *, timed: bool = True) -> list[Json]:
-    units = ["TimeUnit"] if timed and market is Market.SPOT else []
+def _request_headers(market: Market) -> list[Json]:
+    units = ["TimeUnit"] if market is Market.SPOT else []
     return [ref("parameters", name) for name in (*schemas.REQUEST_HEADERS, *units)]
 
 

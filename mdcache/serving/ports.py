@@ -7,6 +7,7 @@ from typing import Protocol
 from mdcache.cache.answers import Answer, Caller
 from mdcache.candles.freshness import Wishes
 from mdcache.clock import Instant
+from mdcache.exchange.listing import Selection
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.questions import Question
 from mdcache.exchange.snapshots import Snapshot
@@ -59,7 +60,7 @@ class SnapshotSource(Protocol):
 class InfoSource(Protocol):
     """Answers `exchangeInfo`."""
 
-    async def answer(self, market: Market, query: str, wishes: Wishes, caller: Caller) -> Answer:
+    async def answer(self, market: Market, selection: Selection, wishes: Wishes, caller: Caller) -> Answer:
         """The answer; raises what `errors.py` tells."""
         ...
 

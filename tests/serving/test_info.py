@@ -236,10 +236,38 @@ def test_the_index_of_symbols_keeps_each_set_of_permissions_once() -> None:
     symbols = [{"symbol": f"S{n}", "permissionSets": [["SPOT", "TRD_GRP_004"]]} for n in range(50)]
     body = json.dumps({"serverTime": 1, "symbols": symbols})
     listing = Listing(body.encode())
-    assert json.loads(listing.body(2, select("permissions=TRD_GRP_004"))) == {**json.loads(body), "serverTime": 2}
-    bare = json.loads(listing.body(2, select("permissions=SPOT&showPermissionSets=false")))["symbols"]
+    assert json.loads(listing.body(2, select("permissions=TRD_GRP_004", None))) == {**json.loads(body), "serverTime": 2}
+    bare = json.loads(listing.body(2, select("permissions=SPOT&showPermissionSets=false", None)))["symbols"]
     assert [each["permissionSets"] for each in bare] == [[]] * 50
     assert len(listing._sets) == 1
     broken = Listing(body.replace('"TRD_GRP_004"', "4", 1).encode())
     with pytest.raises(BrokenBody):
-        broken.body(2, select("symbol=S1"))
+        broken.body(2, select("symbol=S1", None))
+
+
+def test_permissions_beyond_the_plain_list_are_asked_of_binance() -> None:
+    async def main() -> None:
+        w = world()
+        query = b"permissions=%5B%22TRD_GRP_003%22%5D"
+        reply = await w.get(SPOT, query)
+        assert reply.status == 200
+        for _ in range(5):
+            assert (await w.get(SPOT, query)).body == reply.body
+        theirs = await w.direct(SPOT, query)
+        assert _TIME.sub(b"", reply.body) == _TIME.sub(b"", theirs.content)
+        assert sum("TRD_GRP_003" in read for read in reads(w)) == 2  # ours, and the one asked directly
+        await w.aclose()
+
+    run(main())
+
+
+def test_its_time_in_microseconds() -> None:
+    async def main() -> None:
+        w = world()
+        reply = await w.get(SPOT, b"symbol=ETHUSDT", x_mbx_time_unit="microsecond")
+        assert json.loads(reply.body)["serverTime"] == w.clock.true_ms() * 1000
+        refused = await w.get(SPOT, b"symbol=ETHUSDT", x_mbx_time_unit="hour")
+        assert (refused.status, json.loads(refused.body)["code"]) == (400, -1194)
+        await w.aclose()
+
+    run(main())
