@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -268,6 +269,27 @@ def test_its_time_in_microseconds() -> None:
         assert json.loads(reply.body)["serverTime"] == w.clock.true_ms() * 1000
         refused = await w.get(SPOT, b"symbol=ETHUSDT", x_mbx_time_unit="hour")
         assert (refused.status, json.loads(refused.body)["code"]) == (400, -1194)
+        await w.aclose()
+
+    run(main())
+
+
+@pytest.mark.parametrize(("path", "query"), [(SPOT, b""), (SPOT, b"symbol=ETHUSDT"), (USDM, b""), (COINM, b"")])
+def test_a_start_inside_a_ban_has_the_last_list(tmp_path: Path, path: str, query: bytes) -> None:
+    async def main() -> None:
+        w = Whole(folder=tmp_path)
+        first = await w.get(path, query)
+        w.exchange.control.ban(family="spot" if path == SPOT else "futures", seconds=600)
+        other = "/api/v3/ticker/price" if path == SPOT else "/fapi/v1/ticker/price"
+        assert (await w.get(other, b"")).status == 503
+        await w.aclose()
+        w.restart()
+        sent = len(w.exchange.log)
+        again = await w.get(path, query)
+        assert again.status == 200
+        assert symbols(again) == symbols(first)
+        assert (await w.get(other, b"")).status == 503
+        assert len(w.exchange.log) == sent
         await w.aclose()
 
     run(main())
