@@ -25,7 +25,7 @@ ROWS ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
 
-.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident clean
+.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident restart clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -79,7 +79,7 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m coverage run -m pytest
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
-	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make bench, make demo, make incident"
+	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make bench, make demo, make incident, make restart"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
 	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/candles tests/upstream -m "long or not long"
@@ -111,6 +111,9 @@ demo: $(READY) ## the demonstration; ROWS=folder of recorded rows
 
 incident: $(READY) ## replay the incident, with and without mdcache
 	@$(PY) -m bench.incident
+
+restart: $(READY) ## what a restart costs under the incident's load, with and without what rests on disk
+	@$(PY) -m bench.restart
 
 # Resolves the ranges of pyproject.toml for every platform and Python >= 3.11. uv lives in a folder of
 # its own; the header and the index's address stay out, so that the files are the same wherever made.
