@@ -1,16 +1,18 @@
 """The command line: reads options, hands over, and says what went wrong on stderr, without a traceback.
 
 Only this module uses typer and rich. What a command does lives elsewhere and is imported when it runs.
-Exit codes: 0 done; 1 it failed while running; 2 wrong settings or options.
+Exit codes: 0 done; 1 it failed while running; 2 wrong settings or options; 130 ended by Ctrl-C.
 """
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +22,7 @@ from mdcache.settings import Settings, SettingsError, effective, load
 
 if TYPE_CHECKING:
     from mdcache.cache.ttls import Line
+    from mdcache.stores.survey import Survey
 
 app = typer.Typer(
     name="mdcache",
@@ -120,6 +123,66 @@ def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, f
     console.print(ages)
     if settings.ignored:
         console.print(Text(f"ignored, Kubernetes service links: {', '.join(settings.ignored)}"))
+
+
+@app.command()
+def inspect(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Decode every block and check its rows.")] = False,
+) -> None:
+    """Show what rests in MDCACHE_STATE_DIR, beside a running daemon too; 1 if checksums fail."""
+    settings = _load_or_exit(as_json=as_json)
+    from mdcache.stores.survey import NoSurvey, survey
+
+    errors = Console(stderr=True)
+    try:
+        with Bar(console=errors, transient=True, disable=not verify or not errors.is_terminal) as bar:
+            task = bar.add_task("checking")
+            found = survey(
+                settings.state_dir,
+                verify=verify,
+                watch=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    except NoSurvey as error:
+        typer.echo(f"mdcache: {error}", err=True)
+        raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps(_plain_survey(found), indent=2))
+    else:
+        _show_survey(found)
+    raise typer.Exit(1 if found.failed else 0)
+
+
+def _sums(found: "Survey") -> dict[str, int]:
+    names = ("blocks", "rows", "nbytes", "holes", "voids", "failed")
+    return {name: sum(getattr(each, name) for each in found.series) for name in names}
+
+
+def _plain_survey(found: "Survey") -> dict[str, object]:
+    return asdict(found) | {"path": str(found.path), "totals": {"series": len(found.series)} | _sums(found)}
+
+
+def _show_survey(found: "Survey") -> None:
+    table = Table(box=None, pad_edge=False, show_footer=True)
+    sums = _sums(found)
+    table.add_column("series", f"{len(found.series):,}", overflow="fold")
+    table.add_column("upstream", overflow="fold")
+    for heading, name in (("rows", "rows"), ("bytes", "nbytes"), ("holes", "holes"), ("voids", "voids")):
+        table.add_column(heading, f"{sums[name]:,}", justify="right")
+    table.add_column("failed", f"{sums['failed']:,}", justify="right")
+    for each in found.series:
+        extra = (f"{each.zone_minutes:+d}min" if each.zone_minutes else "", "us" if each.micros else "")
+        name = "/".join(filter(None, (each.market, each.kind, each.subject, each.contract_type, each.interval, *extra)))
+        numbers = (each.rows, each.nbytes, each.holes, each.voids, each.failed)
+        table.add_row(Text(name), Text(each.origin), *(f"{number:,}" for number in numbers))
+    console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    console.print(table)
+    checked = "every block was decoded and checked" if found.verified else "rows unchecked; --verify checks them"
+    console.print(Text(f"{found.path}: {found.file_bytes:,} bytes, log {found.log_bytes:,}; {checked}"))
+    for each in found.series:
+        for fault in each.faults:
+            console.print(Text(f"failed: {each.market}/{each.kind}/{each.subject}/{each.interval}: {fault}"))
 
 
 @app.command()
