@@ -24,6 +24,7 @@ from mdcache.cache.library import Library
 from mdcache.cache.snapshots import Policy as SnapshotPolicy
 from mdcache.cache.snapshots import Snapshots
 from mdcache.cache.ttls import Ttls
+from mdcache.cache.warming import Warming
 from mdcache.candles.series import Policy, Series
 from mdcache.clock import Clock, Instant, SystemClock, boot_id
 from mdcache.events import Events, Failed, Lifecycle
@@ -33,7 +34,7 @@ from mdcache.serving.app import App
 from mdcache.serving.asked import Reader
 from mdcache.serving.binance import Binance
 from mdcache.serving.binance import Sources as BinanceSources
-from mdcache.serving.ops import Ops
+from mdcache.serving.ops import Hands, Ops
 from mdcache.serving.ports import Readiness
 from mdcache.serving.ready import Readies
 from mdcache.serving.server import serve
@@ -68,9 +69,11 @@ class Daemon:
     directory: Directory
     events: Events
     state: State
+    warming: Warming
 
     async def aclose(self) -> None:
         """End what is under way, from the clients' side to Binance's; what should rest is on disk then."""
+        await self.warming.aclose()
         await self.flights.aclose()
         await self.snapshots.aclose()
         await self.info.aclose()
@@ -129,6 +132,7 @@ def build(
     ttls_s = {interval: settings.candle_ttl_s(interval) for interval in INTERVALS}
     limits = CacheLimits(settings.request_deadline_s, settings.max_stale_s, ttls_s)
     candles = Candles(library, flights, directory, clocks, governor, clock, limits)
+    warming = Warming(candles, clock, events)
     info = Info(
         library,
         directory,
@@ -180,7 +184,9 @@ def build(
         Sources(__version__, clock, governor, library, flights, directory, readies, readiness, shown, state.status)
     )
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
-    ops = Ops(status, readiness, metrics.exposition, library, readies, snapshots.bodies, governor, token)
+    ops = Ops(
+        status, readiness, metrics.exposition, Hands(library, readies, snapshots.bodies, governor, warming), token
+    )
     app = App(
         binance,
         ops,
@@ -191,7 +197,7 @@ def build(
         cors_origins=settings.cors_origins,
         forward=settings.unknown_paths == "forward",
     )
-    return Daemon(app, governor, library, flights, snapshots, info, directory, events, state)
+    return Daemon(app, governor, library, flights, snapshots, info, directory, events, state, warming)
 
 
 def _state(

@@ -58,8 +58,14 @@ def _item(path: str, found: Route) -> Json:
         case Kind.KLINES | Kind.SNAPSHOT | Kind.INFO | Kind.TIME | Kind.PING:
             return {"get": {"operationId": path.strip("/").replace("/", "_"), **_read(path, found)}}
         case Kind.OPS:
+            name = path.strip("/").replace("/", "_")
+            if path == "/v1/admin/warm":
+                return {
+                    method: {"operationId": f"{name}_{method}", "tags": [_OPERATIONS], **operation}
+                    for method, operation in _warming()
+                }
             method, operation = _operation(path)
-            return {method: {"operationId": path.strip("/").replace("/", "_"), "tags": [_OPERATIONS], **operation}}
+            return {method: {"operationId": name, "tags": [_OPERATIONS], **operation}}
         case Kind.KEYED | Kind.UNKNOWN:
             raise ValueError(f"{path} is not served")
         case _:
@@ -211,11 +217,26 @@ def _kept(summary: str, name: str, schema: Json) -> Json:
     }
 
 
+def _warming() -> list[tuple[str, Json]]:
+    """The methods and operations of the path that takes three."""
+    told = ref("schemas", "Progress")
+    start = _order("Read whole spans of series in the low lane; one job at a time.", "WarmOrder", told)
+    start["responses"]["409"] = schemas.ops_error(409)
+    return [
+        ("post", start),
+        ("get", _admin("How far the job is, or the last one was.", told)),
+        ("delete", _admin("Cancel the job; asked for again it goes on where it stopped.", told)),
+    ]
+
+
 def _order(summary: str, order: str, done: Json) -> Json:
+    made = _admin(summary, done)
+    made["responses"] |= {str(status): schemas.ops_error(status) for status in (400, 413)}
+    return made | {"requestBody": content(ref("schemas", order))}
+
+
+def _admin(summary: str, done: Json) -> Json:
     made = _page(summary, content(done))
-    made["responses"] |= {str(status): schemas.ops_error(status) for status in (400, 401, 403, 413)}
+    made["responses"] |= {str(status): schemas.ops_error(status) for status in (401, 403)}
     made["responses"]["401"]["headers"] = schemas.PASSING | {"WWW-Authenticate": {"schema": {"const": "Bearer"}}}
-    return made | {
-        "security": [{"adminToken": []}],
-        "requestBody": content(ref("schemas", order)),
-    }
+    return made | {"security": [{"adminToken": []}]}

@@ -5,6 +5,7 @@ Starlette lives here and in `docs.py`. Errors have Binance's form here too, so t
 
 import hmac
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -15,10 +16,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mdcache.cache.library import Library
+from mdcache.cache.warming import Warming
 from mdcache.candles.atrest import Which
 from mdcache.serving import docs
 from mdcache.serving.openapi import document
-from mdcache.serving.orders import GateOrder, Purge
+from mdcache.serving.orders import GateOrder, Purge, WarmOrder
 from mdcache.serving.ports import Forgetful, Gates, Readiness
 from mdcache.serving.ready import Readies
 from mdcache.serving.refusals import OPS_CODES, body_of, told
@@ -28,6 +30,17 @@ from mdcache.serving.status import Status
 _MOST_BYTES = 65_536
 _JSON = "application/json"
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What the orders of the admin token act on."""
+
+    library: Library
+    readies: Readies
+    bodies: Forgetful
+    gates: Gates
+    warming: Warming
 
 
 class Ops:
@@ -41,19 +54,13 @@ class Ops:
         status: Status,
         readiness: Callable[[], Readiness],
         exposition: Callable[[str], tuple[bytes, str]],
-        library: Library,
-        readies: Readies,
-        bodies: Forgetful,
-        gates: Gates,
+        hands: Hands,
         admin_token: str | None,
     ) -> None:
         self._status = status
         self._readiness = readiness
         self._exposition = exposition
-        self._library = library
-        self._readies = readies
-        self._bodies = bodies
-        self._gates = gates
+        self._hands = hands
         self._token = admin_token.encode() if admin_token else None
         self._app = Starlette(
             routes=[
@@ -63,6 +70,7 @@ class Ops:
                 Route("/v1/status", self._state),
                 Route("/v1/admin/purge", self._purge, methods=["POST"]),
                 Route("/v1/admin/gate", self._gate, methods=["POST"]),
+                Route("/v1/admin/warm", self._warm, methods=["GET", "POST", "DELETE"]),
                 *docs.routes(document()),
             ],
             exception_handlers={HTTPException: _explain, Exception: _unforeseen},
@@ -93,8 +101,8 @@ class Ops:
         self._admit(request)
         order = _decode(await _body(request), Purge)
         if order.symbol is None and order.interval is None:
-            await self._bodies.clear()
-        return _json({"purged": await purge(self._library, self._readies, order)})
+            await self._hands.bodies.clear()
+        return _json({"purged": await purge(self._hands.library, self._hands.readies, order)})
 
     async def _gate(self, request: Request) -> Response:
         self._admit(request)
@@ -102,10 +110,22 @@ class Ops:
         if (order.action == "close") != (order.seconds is not None):
             raise HTTPException(400, '"seconds" belongs to "close", and only there.')
         if order.seconds is None:
-            self._gates.open_gate(order.family)
+            self._hands.gates.open_gate(order.family)
         else:
-            self._gates.close_gate(order.family, order.seconds)
+            self._hands.gates.close_gate(order.family, order.seconds)
         return _json({"family": order.family.value, "action": order.action})
+
+    async def _warm(self, request: Request) -> Response:
+        self._admit(request)
+        if request.method == "DELETE":
+            await self._hands.warming.cancel()
+        elif request.method == "POST":
+            asked = _decode(await _body(request), WarmOrder)
+            if asked.until_ms is not None and asked.until_ms < asked.since_ms:
+                raise HTTPException(400, '"until_ms" lies before "since_ms".')
+            if not self._hands.warming.start(asked.order()):
+                raise HTTPException(409, "A job is under way: DELETE it, or wait for its end.")
+        return _json(self._hands.warming.progress())
 
     def _admit(self, request: Request) -> None:
         if self._token is None:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from mdcache.cache.warming import Order
 from mdcache.exchange.markets import Family, Market
 
 
@@ -21,3 +22,21 @@ class GateOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     family: Family
     action: Literal["open", "close"]
     seconds: Annotated[float, msgspec.Meta(gt=0, le=31_536_000)] | None = None
+
+
+_Names = Annotated[list[Annotated[str, msgspec.Meta(min_length=1, max_length=50)]], msgspec.Meta(min_length=1)]
+_Moment = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]  # 9999-12-31, in milliseconds
+
+
+class WarmOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which series to read whole, by open time; up to now without `until_ms`."""
+
+    market: Market
+    symbols: _Names
+    intervals: _Names
+    since_ms: _Moment
+    until_ms: _Moment | None = None
+
+    def order(self) -> Order:
+        """As the job takes it."""
+        return Order(self.market, tuple(self.symbols), tuple(self.intervals), self.since_ms, self.until_ms)

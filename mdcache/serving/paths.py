@@ -39,6 +39,7 @@ OPS_PATHS = frozenset(
         "/v1/status",
         "/v1/admin/purge",
         "/v1/admin/gate",
+        "/v1/admin/warm",
         "/openapi.json",
         "/docs",
         *(f"/docs/{name}" for name in DOCS_FILES),

@@ -77,7 +77,7 @@ LONG = (414, -1100)
 DIRECTLY = (403, -2015)  # keyed paths, signatures, methods that change something
 UNKNOWN = (404, -5000)  # as fapi says it
 METHOD = (405, -1020)
-OPS_CODES = {400: -1102, 401: -2014, 403: -2015, 404: -5000, 405: -1020, 413: -1100}  # the operators' paths
+OPS_CODES = {400: -1102, 401: -2014, 403: -2015, 404: -5000, 405: -1020, 409: -1015, 413: -1100}  # the operators' paths
 
 UNFORESEEN = Shape(500, -1000, lambda _: "An unknown error occurred while processing the request.")
 

@@ -11,12 +11,13 @@ from typing import Any, assert_never
 import msgspec
 
 from mdcache.cache.answers import How
+from mdcache.cache.warming import Progress
 from mdcache.errors import MdcacheError
 from mdcache.exchange.endpoints import Endpoint, Kind, Parameter
 from mdcache.exchange.intervals import INTERVALS, SPOT_ONLY
 from mdcache.exchange.markets import KlinePath, Market, Subject
 from mdcache.exchange.rows import Columns
-from mdcache.serving.orders import GateOrder, Purge
+from mdcache.serving.orders import GateOrder, Purge, WarmOrder
 from mdcache.serving.refusals import DIRECTLY, LONG, OPS_CODES, TABLE
 
 Json = dict[str, Any]
@@ -246,7 +247,9 @@ def _row() -> Json:
     }
 
 
-_, _orders = msgspec.json.schema_components([Purge, GateOrder], ref_template="#/components/schemas/{name}")
+_, _orders = msgspec.json.schema_components(
+    [Purge, GateOrder, WarmOrder, Progress], ref_template="#/components/schemas/{name}"
+)
 _STRINGS = {"type": "array", "items": {"type": "string"}}
 SCHEMAS: Json = {
     "Error": {

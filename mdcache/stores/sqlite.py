@@ -93,7 +93,7 @@ class Prepared:
     young: bytes
 
 
-_PLACE = "id, known, base_rows, base_bytes, base_digest, young_rows, young_digest"
+PLACE = "id, known, base_rows, base_bytes, base_digest, young_rows, young_digest"
 _state = msgspec.json.Decoder(_State)
 
 
@@ -133,21 +133,21 @@ class File:
         if found is None:
             return Outline()
         number, state, checksum = found
-        if not isinstance(state, bytes) or checksum != _sum(self._identity(key), state):
+        if not isinstance(state, bytes) or checksum != checksum_of(self._identity(key), state):
             self.faults.append(f"{key}: its outline fails the checksum")
             self._forget([number])
             return Outline()
-        read = _state.decode(state)
+        bare, voids = read_state(state)
         blocks: dict[int, tuple[Span, ...]] = {}
         for index, checksum, *place in self._db.execute(
-            f"SELECT idx, sum, {_PLACE} FROM span WHERE series = ?",  # noqa: S608 - our own column names, here and below
+            f"SELECT idx, sum, {PLACE} FROM span WHERE series = ?",  # noqa: S608 - our own column names, here and below
             (number,),
         ).fetchall():
             if self._sound(key, index, Place(*place), checksum):
-                blocks[index] = _unpacked(place[1])
+                blocks[index] = spans_of(place[1])
             else:
                 self._broken(key, index, place[0], "its place fails the checksum")
-        return Outline(tuple(read.bare), tuple(Void(*void) for void in read.voids), blocks)
+        return Outline(bare, voids, blocks)
 
     def blocks(self, key: SeriesKey, indexes: Iterable[int]) -> dict[int, Kept]:
         """Those of the blocks that are there and whole; the others are dropped."""
@@ -166,24 +166,11 @@ class File:
     def _kept(self, key: SeriesKey, index: int, place: Place, checksum: int) -> Kept:
         if not self._sound(key, index, place, checksum):
             raise Unreadable("its place fails the checksum")
-        return Kept(self._read(index, place), _unpacked(place.known))
+        return Kept(self._read(index, place), spans_of(place.known))
 
     def _read(self, index: int, place: Place) -> Block:
-        base = decode(index, self._payload("base", place.id))
-        if (len(base), len(base.text), digest(base.opens, base.text)) != (
-            place.base_rows,
-            place.base_bytes,
-            place.base_digest,
-        ):
-            raise Unreadable("its rows fail the checksum")
-        if not place.young_rows:
-            return base
-        young = decode(index, self._payload("young", place.id))
-        if (len(young), digest(young.opens, young.text)) != (place.young_rows, place.young_digest):
-            raise Unreadable("its young rows fail the checksum")
-        ends = base.ends[:]
-        ends.extend([end + len(base.text) + 1 for end in young.ends])
-        return Block(index, base.opens + young.opens, ends, base.text + b"," + young.text)
+        young = self._payload("young", place.id) if place.young_rows else b""
+        return assembled(index, place, self._payload("base", place.id), young)
 
     # ---------------------------------------------------------------------------------- writing
 
@@ -211,7 +198,7 @@ class File:
                 "INSERT INTO series (origin, market, kind, subject, contract_type, interval, zone_minutes, micros,"
                 " state, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET state = excluded.state, sum = excluded.sum RETURNING id",
-                (*self._columns(key), state, _sum(self._identity(key), state)),
+                (*self._columns(key), state, checksum_of(self._identity(key), state)),
             ).fetchone()
             for index, kept in change.blocks.items():
                 if kept is None:
@@ -315,7 +302,7 @@ class File:
         return found
 
     def _place(self, series: int, index: int) -> tuple[Place, int] | None:
-        query = f"SELECT {_PLACE}, sum FROM span WHERE series = ? AND idx = ?"  # noqa: S608
+        query = f"SELECT {PLACE}, sum FROM span WHERE series = ? AND idx = ?"  # noqa: S608
         row = self._db.execute(query, (series, index)).fetchone()
         return None if row is None else (Place(*row[:-1]), row[-1])
 
@@ -393,22 +380,17 @@ class File:
         return (origin, *named, key.zone_minutes, int(key.micros))
 
     def _identity(self, key: SeriesKey) -> bytes:
-        return msgspec.json.encode(self._columns(key))
+        return identity(self._columns(key))
 
     def _sound(self, key: SeriesKey, index: int, place: Place, checksum: int) -> bool:
-        """Whether a line is as it was written; in a damaged file it may hold anything."""
-        try:
-            return checksum == self._place_sum(key, index, place)
-        except (TypeError, struct.error):
-            return False
+        return sound(self._identity(key), index, place, checksum)
 
     def _place_sum(self, key: SeriesKey, index: int, place: Place) -> int:
-        numbers = struct.pack("<6q", index, *astuple(place)[2:])
-        return _sum(self._identity(key), numbers + place.known)
+        return _place_sum(self._identity(key), index, place)
 
 
-def _make_ready(db: sqlite3.Connection, path: Path) -> None:
-    """Set the connection up, and bring the file to this release's version; `Newer` where it is past it."""
+def version_of(db: sqlite3.Connection, path: Path) -> int:
+    """The file's version, 0 of an empty one; `Newer` where it is past this release's, `Damaged` if it is not ours."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()
     if version > len(MIGRATIONS):
@@ -417,10 +399,16 @@ def _make_ready(db: sqlite3.Connection, path: Path) -> None:
         raise Newer(f"{path} is a database of another program: left as it is")
     if not version and application == APPLICATION:
         raise Damaged(f"{path}: its version is gone")
+    if version == VERSION and _schema(db) != _schema_of_ours():
+        raise Damaged(f"{path}: its schema is not ours")
+    return int(version)
+
+
+def _make_ready(db: sqlite3.Connection, path: Path) -> None:
+    """Set the connection up, and bring the file to this release's version; raises what `version_of` does."""
+    version = version_of(db, path)
     if not version:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    elif version == VERSION and _schema(db) != _schema_of_ours():
-        raise Damaged(f"{path}: its schema is not ours")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
@@ -471,11 +459,56 @@ def _packed(spans: Iterable[Span]) -> bytes:
     return b"".join(struct.pack("<2q", *span) for span in spans)
 
 
-def _unpacked(spans: bytes) -> tuple[Span, ...]:
-    return tuple(struct.iter_unpack("<2q", spans))
+def spans_of(known: bytes) -> tuple[Span, ...]:
+    """A place's `known`, unpacked."""
+    return tuple(struct.iter_unpack("<2q", known))
 
 
-def _sum(identity: bytes, rest: bytes) -> int:
+def identity(columns: tuple[str | int, ...]) -> bytes:
+    """Of a series, out of its columns from `origin` to `micros`: part of each checksum, so that none fits another."""
+    return msgspec.json.encode(columns)
+
+
+def checksum_of(identity: bytes, rest: bytes) -> int:
+    """64 bits, as a signed number."""
     whole = xxhash.xxh3_64(identity)
     whole.update(rest)
     return whole.intdigest() - (1 << 63)
+
+
+def read_state(state: bytes) -> tuple[tuple[Span, ...], tuple[Void, ...]]:
+    """A series' bare spans and its voids."""
+    read = _state.decode(state)
+    return tuple(read.bare), tuple(Void(*void) for void in read.voids)
+
+
+def sound(identity: bytes, index: int, place: Place, checksum: int) -> bool:
+    """Whether a line is as it was written; in a damaged file it may hold anything."""
+    try:
+        return checksum == _place_sum(identity, index, place)
+    except (TypeError, struct.error):
+        return False
+
+
+def _place_sum(identity: bytes, index: int, place: Place) -> int:
+    numbers = struct.pack("<6q", index, *astuple(place)[2:])
+    return checksum_of(identity, numbers + place.known)
+
+
+def assembled(index: int, place: Place, base_payload: bytes, young_payload: bytes) -> Block:
+    """The block that rests in these payloads; `Unreadable` where they are not those that `place` tells of."""
+    base = decode(index, base_payload)
+    if (len(base), len(base.text), digest(base.opens, base.text)) != (
+        place.base_rows,
+        place.base_bytes,
+        place.base_digest,
+    ):
+        raise Unreadable("its rows fail the checksum")
+    if not place.young_rows:
+        return base
+    young = decode(index, young_payload)
+    if (len(young), digest(young.opens, young.text)) != (place.young_rows, place.young_digest):
+        raise Unreadable("its young rows fail the checksum")
+    ends = base.ends[:]
+    ends.extend([end + len(base.text) + 1 for end in young.ends])
+    return Block(index, base.opens + young.opens, ends, base.text + b"," + young.text)

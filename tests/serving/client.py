@@ -13,6 +13,7 @@ from mdcache.cache.candles import Candlesticks
 from mdcache.cache.directory import Directory
 from mdcache.cache.flights import Flights
 from mdcache.cache.library import Library
+from mdcache.cache.warming import Warming
 from mdcache.candles.freshness import Wishes
 from mdcache.candles.series import Policy, Series
 from mdcache.clock import Instant
@@ -24,7 +25,7 @@ from mdcache.serving.app import App
 from mdcache.serving.asked import Reader
 from mdcache.serving.binance import Binance
 from mdcache.serving.binance import Sources as BinanceSources
-from mdcache.serving.ops import Ops
+from mdcache.serving.ops import Hands, Ops
 from mdcache.serving.ports import Readiness
 from mdcache.serving.ready import Readies
 from mdcache.serving.status import Sources, Status
@@ -103,18 +104,18 @@ class FakeRecorder:
 class FakeCandles:
     """Answers with what `make` returns, or raises it."""
 
-    def __init__(self, make: Callable[[], Answer | Exception]) -> None:
+    def __init__(self, make: Callable[[], Any]) -> None:
         self.make = make
         self.asked: list[tuple[Question, Wishes, Caller]] = []
         self.hold: asyncio.Event | None = None
         self.called = asyncio.Event()
 
-    async def answer(self, question: Question, wishes: Wishes, caller: Caller) -> Answer:
+    async def answer(self, question: Question, wishes: Wishes, caller: Caller) -> Candlesticks:
         self.asked.append((question, wishes, caller))
         self.called.set()
         if self.hold is not None:
             await self.hold.wait()
-        made = self.make()
+        made: Candlesticks | Exception = self.make()
         if isinstance(made, Exception):
             raise made
         return made
@@ -204,14 +205,12 @@ class House:
                 settings={"MDCACHE_ADMIN_TOKEN": "(hidden)", "MDCACHE_PORT": "8700"},
             )
         )
+        self.warming = Warming(self.candles, self.clock, events)
         ops = Ops(
             status=status,
             readiness=lambda: self.readiness,
             exposition=lambda _: (b"# page\n", "text/plain; version=0.0.4"),
-            library=self.library,
-            readies=self.readies,
-            bodies=NOTHING_ELSE,
-            gates=self.gates,
+            hands=Hands(self.library, self.readies, NOTHING_ELSE, self.gates, self.warming),
             admin_token=token,
         )
         self.app = App(binance, ops, Reader(clients or {}, compress), self.clock, events, self.recorder)

@@ -1,5 +1,6 @@
 """The operators' paths (DESIGN 2.4)."""
 
+import asyncio
 import json
 
 import pytest
@@ -61,7 +62,7 @@ async def test_status() -> None:
     assert TOKEN not in json.dumps(page)
 
 
-@pytest.mark.parametrize("path", ["/v1/admin/purge", "/v1/admin/gate"])
+@pytest.mark.parametrize("path", ["/v1/admin/purge", "/v1/admin/gate", "/v1/admin/warm"])
 @pytest.mark.parametrize(
     ("token", "headers", "status"),
     [
@@ -145,6 +146,10 @@ async def test_gate() -> None:
         ("gate", b'{"family":"spot","action":"close","seconds":1e99}'),
         ("gate", b'{"family":"coinm","action":"open"}'),
         ("gate", b'{"family":"spot","action":"open","and":1}'),
+        ("warm", b"{}"),
+        ("warm", b'{"market":"spot","symbols":[],"intervals":["1m"],"since_ms":0}'),
+        ("warm", b'{"market":"spot","symbols":["BTCUSDT"],"intervals":["1m"],"since_ms":-1}'),
+        ("warm", b'{"market":"spot","symbols":["BTCUSDT"],"intervals":["1m"],"since_ms":2,"until_ms":1}'),
         ("purge", b'{"market":"binance"}'),
         ("purge", b'{"symbol":5}'),
         ("purge", b"[]"),
@@ -158,6 +163,37 @@ async def test_bad_orders(path: str, body: bytes) -> None:
     assert reply.status == 400
     assert json.loads(reply.body).keys() == {"code", "msg"}
     assert house.gates.orders == []
+
+
+WARM = b'{"market":"spot","symbols":["BTCUSDT"],"intervals":["1m","1h"],"since_ms":1700000000000}'
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_warming_is_for_admins_in_every_method(method: str) -> None:
+    reply = await House().ask("/v1/admin/warm", b"", method=method)
+    assert reply.status == 401
+
+
+async def test_warm() -> None:
+    house = House()
+
+    async def ask(method: str, body: bytes = b"") -> tuple[int, dict[str, object]]:
+        reply = await house.ask("/v1/admin/warm", b"", method=method, headers=ADMIN, body=body)
+        return reply.status, json.loads(reply.body)
+
+    assert (await ask("GET"))[1]["state"] == "idle"
+    status, told = await ask("POST", WARM)
+    assert (status, told["state"], told["series_done"], told["series_total"]) == (200, "running", 0, 2)
+    status, refused = await ask("POST", WARM)
+    assert (status, refused["code"]) == (409, -1015)
+    status, told = await ask("DELETE")
+    assert (status, told["state"]) == (200, "cancelled")
+    assert (await ask("POST", WARM))[0] == 200
+    for _ in range(100):
+        await asyncio.sleep(0)
+    status, told = await ask("GET")
+    assert (told["state"], told["series_done"], told["rows"], told["errors"]) == ("done", 2, 2, {})
+    assert house.candles.asked[-1][2].lane == "low"
 
 
 async def test_long_orders() -> None:

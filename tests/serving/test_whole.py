@@ -8,13 +8,14 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from mdcache.cache.warming import Warming
 from mdcache.events import Events
 from mdcache.exchange.markets import Family, Market
 from mdcache.serving.app import App
 from mdcache.serving.asked import Reader
 from mdcache.serving.binance import Binance
 from mdcache.serving.binance import Sources as BinanceSources
-from mdcache.serving.ops import Ops
+from mdcache.serving.ops import Hands, Ops
 from mdcache.serving.ports import Readiness
 from mdcache.serving.ready import Readies
 from mdcache.serving.status import Sources, Status, voids
@@ -57,7 +58,10 @@ class Whole(World):
             "0", self.clock, governor, library, self.flights, self.directory, readies, Readiness, {"A": "b"}
         )
         bodies = self.snapshots.bodies
-        ops = Ops(Status(sources), Readiness, metrics.exposition, library, readies, bodies, governor, TOKEN)
+        warming = Warming(self.candles, self.clock, events)
+        ops = Ops(
+            Status(sources), Readiness, metrics.exposition, Hands(library, readies, bodies, governor, warming), TOKEN
+        )
         self.app = App(binance, ops, Reader({"engine": "high"}, "auto"), self.clock, events, metrics)
 
     async def get(self, path: str = "/api/v3/klines", query: bytes = QUERY, **headers: str) -> Response:

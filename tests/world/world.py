@@ -22,6 +22,7 @@ from mdcache.cache.library import Library
 from mdcache.cache.snapshots import Policy as SnapshotPolicy
 from mdcache.cache.snapshots import Snapshots
 from mdcache.cache.ttls import Ttls
+from mdcache.cache.warming import Warming
 from mdcache.candles.freshness import Wishes
 from mdcache.candles.series import Policy
 from mdcache.events import Event, Events
@@ -122,6 +123,7 @@ class World:
         limits = CacheLimits(options.deadline_s, options.max_stale_s, dict.fromkeys(INTERVALS, options.ttl_s))
         self.candles = Candles(self.library, self.flights, self.directory, clocks, self.governor, self.clock, limits)
 
+        self.warming = Warming(self.candles, self.clock, events)
         self.info = Info(self.library, self.directory, clocks, self.clock, events, 300.0, options.deadline_s)
         policy = SnapshotPolicy(
             options.deadline_s, options.max_stale_s, Ttls(1.0, {}), options.limits.upstream_timeout_s + 1
@@ -143,6 +145,7 @@ class World:
 
     async def aclose(self) -> None:
         """An orderly end."""
+        await self.warming.aclose()
         await self.flights.aclose()
         await self.snapshots.aclose()
         await self.info.aclose()

@@ -1,0 +1,208 @@
+"""What rests in the file of settled rows, looked at without a lock and without writing a byte.
+
+Where the file has a log beside it a daemon works there, or was killed: the log is read too, by its own rules (what
+is committed later is seen or not, never half of it). Without one the file is read as it lies, and once more if a
+daemon came meanwhile. A block is one statement, so that none is missed by half between two.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdcache.candles.voids import Void
+from mdcache.exchange.intervals import INTERVALS
+from mdcache.stores.codec import Unreadable
+from mdcache.stores.sqlite import (
+    PLACE,
+    Damaged,
+    Newer,
+    Place,
+    assembled,
+    checksum_of,
+    identity,
+    read_state,
+    sound,
+    spans_of,
+    version_of,
+)
+
+NAME = "candles.db"
+_OFF_GRID = {"3d", "1w", "1M"}  # their buckets do not open on multiples of their length
+_MOST_FAULTS = 20  # told in words, of one series; all are counted
+_MINUTE_MS = 60_000
+_COLUMNS = "origin, market, kind, subject, contract_type, interval, zone_minutes, micros"
+_BLOCKS = f"""
+    SELECT idx, sum, {PLACE}, ifnull(length(base.payload), 0) + ifnull(length(young.payload), 0)
+    FROM span LEFT JOIN base USING (id) LEFT JOIN young USING (id) WHERE series = ?
+"""  # noqa: S608 - our own column names, here and below
+_BLOCK = f"""
+    SELECT idx, sum, {PLACE}, CAST(base.payload AS BLOB), CAST(young.payload AS BLOB)
+    FROM span LEFT JOIN base USING (id) LEFT JOIN young USING (id) WHERE id = ?
+"""  # noqa: S608
+
+
+class NoSurvey(OSError):
+    """There is nothing to look at, or it can't be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One series at rest. `nbytes`: of its rows, encoded. `holes`: buckets without a row among known rows.
+
+    `voids`: spans of emptiness that may still fill. `failed`: checksums, some of them told in `faults`.
+    """
+
+    origin: str
+    market: str
+    kind: str
+    subject: str
+    contract_type: str
+    interval: str
+    zone_minutes: int
+    micros: bool
+    blocks: int
+    rows: int
+    nbytes: int
+    holes: int
+    voids: int
+    failed: int
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The whole file: its bytes and its log's, and its series, largest first. `verified`: every block was decoded."""
+
+    path: Path
+    version: int
+    file_bytes: int
+    log_bytes: int
+    verified: bool
+    series: tuple[Shelf, ...]
+
+    @property
+    def failed(self) -> int:
+        """Checksums that fail."""
+        return sum(each.failed for each in self.series)
+
+
+def survey(folder: Path, *, verify: bool, watch: Callable[[int, int], None] = lambda _done, _all: None) -> Survey:
+    """What rests in the `folder`; with `verify` every block is decoded and checked.
+
+    `watch` is told how many series are done, of how many. Raises `NoSurvey` where there is no file, or none that this
+    release can read.
+    """
+    path = folder / NAME
+    log = path.with_name(path.name + "-wal")
+    if not path.is_file():
+        raise NoSurvey(f"nothing rests in {folder}: there is no {NAME}")
+    try:
+        while True:
+            lone = not log.exists()
+            with closing(_opened(path, lone=lone)) as db:
+                version = version_of(db, path)
+                series = tuple(_shelves(db, verify=verify, watch=watch)) if version else ()
+            if not (lone and log.exists()):  # else a daemon came, and what was read may be of two moments
+                break
+    except (Newer, Damaged) as error:
+        raise NoSurvey(str(error)) from None
+    except sqlite3.Error as error:
+        raise NoSurvey(f"{path} can't be read: {error}") from None
+    largest_first = tuple(sorted(series, key=lambda each: (-each.nbytes, each.subject, each.interval)))
+    log_bytes = log.stat().st_size if log.exists() else 0
+    return Survey(path, version, path.stat().st_size, log_bytes, verify, largest_first)
+
+
+def _opened(path: Path, *, lone: bool) -> sqlite3.Connection:
+    """A connection that can't write: sqlite.org/uri.html, and sqlite.org/wal.html#readonly for the shared memory."""
+    how = "immutable=1" if lone else "readonly_shm=1"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&{how}", uri=True, isolation_level=None)
+
+
+def _shelves(db: sqlite3.Connection, *, verify: bool, watch: Callable[[int, int], None]) -> Iterator[Shelf]:
+    found = db.execute(f"SELECT id, state, sum, {_COLUMNS} FROM series").fetchall()  # noqa: S608
+    for done, (number, state, checksum, *columns) in enumerate(found):
+        watch(done, len(found))
+        yield _shelf(db, number, state, checksum, tuple(columns), verify=verify)
+    watch(len(found), len(found))
+
+
+def _shelf(
+    db: sqlite3.Connection,
+    number: int,
+    state: object,
+    checksum: object,
+    columns: tuple[str | int, ...],
+    *,
+    verify: bool,
+) -> Shelf:
+    who = identity(columns)
+    faults: list[str] = []
+    voids: tuple[Void, ...] = ()
+    if isinstance(state, bytes) and checksum == checksum_of(who, state):
+        _, voids = read_state(state)
+    else:
+        faults.append("its outline fails the checksum")
+    blocks = rows = nbytes = holes = 0
+    for index, place_sum, *fields, size in db.execute(_BLOCKS, (number,)).fetchall():
+        place = Place(*fields)
+        blocks += 1
+        nbytes += size
+        fault = None if sound(who, index, place, place_sum) else "its place fails the checksum"
+        if fault is None:
+            here = place.base_rows + place.young_rows
+            rows += here
+            holes += _lacking(place, here, voids, str(columns[5]), int(columns[6]))
+            fault = _fault(db, who, place.id) if verify else None
+        if fault is not None:
+            faults.append(f"block {index}: {fault}")
+    named = dict(zip(_COLUMNS.split(", "), columns, strict=True)) | {"micros": bool(columns[7])}
+    return Shelf(
+        **named,  # type: ignore[arg-type]
+        blocks=blocks,
+        rows=rows,
+        nbytes=nbytes,
+        holes=holes,
+        voids=len(voids),
+        failed=len(faults),
+        faults=tuple(faults[:_MOST_FAULTS]),
+    )
+
+
+def _fault(db: sqlite3.Connection, who: bytes, number: int) -> str | None:
+    """What is wrong with a block as it lies there now; nothing if it is gone, for that is no fault."""
+    row = db.execute(_BLOCK, (number,)).fetchone()
+    if row is None:
+        return None
+    index, checksum, *fields, base, young = row
+    place = Place(*fields)
+    if not sound(who, index, place, checksum):
+        return None  # another series' now: its number was free, and was given again
+    if not isinstance(base, bytes) or (place.young_rows and not isinstance(young, bytes)):
+        return "its rows are gone"
+    try:
+        assembled(index, place, base, young or b"")
+    except Unreadable as error:
+        return str(error)
+    return None
+
+
+def _lacking(place: Place, rows: int, voids: tuple[Void, ...], interval: str, zone_minutes: int) -> int:
+    """Buckets of what a block knows that have no row, but for emptiness outside of all rows."""
+    rule = INTERVALS.get(interval)
+    if rule is None:
+        return 0
+    length, shift = rule.length_ms, zone_minutes * _MINUTE_MS
+
+    def buckets(start_ms: int, end_ms: int) -> int:
+        if interval in _OFF_GRID:
+            return max(0, end_ms - start_ms) // length
+        return max(0, (end_ms - 1 + shift) // length - (start_ms - 1 + shift) // length)
+
+    found = -rows
+    for start, end in spans_of(place.known):
+        found += buckets(start, end)
+        found -= sum(buckets(max(start, v.start_ms), min(end, v.end_ms)) for v in voids if not v.hole)
+    return max(0, found)

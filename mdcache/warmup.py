@@ -1,0 +1,123 @@
+"""`mdcache warm`: has a running daemon read whole spans of series, or does it itself where none answers.
+
+The daemon's folder decides who may: the daemon that works there, or this process with the folder's lock.
+"""
+
+import asyncio
+import http.client
+import json
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+
+import msgspec
+
+from mdcache.cache.warming import UNDER_WAY, Order, Progress
+from mdcache.clock import SystemClock
+from mdcache.daemon import build
+from mdcache.errors import MdcacheError
+from mdcache.events import Events
+from mdcache.settings import Settings
+from mdcache.stores.folder import claim
+
+_PATH = "/v1/admin/warm"
+_LOOK_S = 0.25  # how often the progress is looked at
+_TIMEOUT_S = 10.0
+_OK = 200
+_ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - where it listens, to where to ask
+
+Show = Callable[[Progress], None]
+
+
+class _NobodyThere(Exception):
+    """No daemon listens there."""
+
+
+async def warm(settings: Settings, order: Order, show: Show) -> Progress:
+    """Do what `order` says, telling `show` how far it is; returns where it ended. Cancelled, it cancels the job.
+
+    Raises `MdcacheError` where the daemon refuses or stops answering, or nothing can be kept; `FolderTaken` where
+    another daemon has the folder, and answers elsewhere.
+    """
+    try:
+        return await _through_daemon(settings, order, show)
+    except _NobodyThere:
+        return await _by_itself(settings, order, show)
+
+
+async def _through_daemon(settings: Settings, order: Order, show: Show) -> Progress:
+    clock = SystemClock()
+    found = await asyncio.to_thread(_call, settings, "POST", order)
+    try:
+        while True:
+            show(found)
+            if found.state not in UNDER_WAY:
+                return found
+            await clock.sleep(_LOOK_S)
+            found = await asyncio.to_thread(_call, settings, "GET")
+    except asyncio.CancelledError:
+        with suppress(MdcacheError, _NobodyThere):
+            show(_call(settings, "DELETE"))
+        raise
+    except _NobodyThere:
+        raise MdcacheError("the daemon is gone; asked again, the job goes on where it stopped") from None
+
+
+def _call(settings: Settings, method: str, order: Order | None = None) -> Progress:
+    """Ask the daemon; raises `_NobodyThere`, and `MdcacheError` with its words where it refuses."""
+    host = _ANY_HOST.get(settings.host, settings.host)
+    token = settings.admin_token.get_secret_value() if settings.admin_token else ""
+    connection = http.client.HTTPConnection(host, settings.port, timeout=_TIMEOUT_S)
+    try:
+        body = None if order is None else json.dumps(asdict(order))
+        connection.request(method, _PATH, body, {"authorization": f"Bearer {token}"})
+        reply = connection.getresponse()
+        status, content = reply.status, reply.read()
+    except ConnectionRefusedError:
+        raise _NobodyThere from None
+    except (OSError, http.client.HTTPException) as error:
+        raise MdcacheError(f"{host}:{settings.port}: {type(error).__name__} {error}") from None
+    finally:
+        connection.close()
+    if status == _OK:
+        with suppress(msgspec.MsgspecError):
+            return msgspec.json.decode(content, type=Progress)
+    raise MdcacheError(f"{host}:{settings.port} answered {status}: {_words(content)}")
+
+
+def _words(content: bytes) -> str:
+    try:
+        return str(json.loads(content)["msg"])
+    except (ValueError, KeyError, TypeError):
+        return "no mdcache, or one of another release"
+
+
+async def _by_itself(settings: Settings, order: Order, show: Show) -> Progress:
+    if not settings.persist or not settings.disk_max_mb:
+        raise MdcacheError("nothing may rest (MDCACHE_PERSIST, MDCACHE_DISK_MAX_MB), and no daemon answers")
+    folder = claim(settings.state_dir)
+    try:
+        if folder.trouble:
+            raise MdcacheError(folder.trouble)
+        clock = SystemClock()
+        daemon = build(settings, clock, random.Random(), Events(), folder=folder)
+        try:
+            daemon.warming.start(order)
+            while (found := daemon.warming.progress()).state in UNDER_WAY:
+                show(found)
+                await clock.sleep(_LOOK_S)
+                _stop_at(daemon.state.troubles)
+        finally:
+            await daemon.aclose()
+            show(daemon.warming.progress())
+        _stop_at(daemon.state.troubles)
+        return found
+    finally:
+        folder.release()
+
+
+def _stop_at(troubles: tuple[str, ...]) -> None:
+    """What is read into memory alone is gone with this process."""
+    if troubles:
+        raise MdcacheError("; ".join(troubles).removesuffix("; serving from memory"))

@@ -1,0 +1,126 @@
+"""`mdcache warm` through a running daemon, and by itself: real processes, the simulated exchange behind them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bench.processes import daemon, free_port, sim
+from tests.cli.conftest import Run
+
+TOKEN = "let-me-in-please"
+SPAN = ("--market", "spot", "--symbols", "btcusdt", "--intervals", "1m,1h", "--since", "2024-01-01")
+DAYS = (*SPAN, "--until", "2024-01-03T23:59")
+ROWS = 3 * (24 * 60 + 24)
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[str]:
+    with sim() as url:
+        yield url
+
+
+def settings(upstream: str, folder: Path, url: str | None = None, **more: str) -> dict[str, str]:
+    port = str(free_port()) if url is None else url.rsplit(":", 1)[1]
+    names = {f"MDCACHE_{market}_URL": upstream for market in ("SPOT", "USDM", "COINM")}
+    own = {"MDCACHE_STATE_DIR": str(folder), "MDCACHE_PORT": port, "MDCACHE_EGRESS": "bench"}
+    return names | own | {"MDCACHE_ADMIN_TOKEN": TOKEN} | more
+
+
+def kline_calls(upstream: str) -> int:
+    log = httpx.get(f"{upstream}/_sim/log?limit=1000", trust_env=False).json()
+    return sum(entry["path"] == "/api/v3/klines" for entry in log)
+
+
+def test_by_itself_and_again_at_no_cost(run: Run, upstream: str, tmp_path: Path) -> None:
+    environ = settings(upstream, tmp_path / "state")
+    first = run("warm", *DAYS, "--json", **environ)
+    assert first.exit_code == 0, first.output
+    told = json.loads(first.stdout)
+    assert (told["state"], told["rows"], told["series_done"], told["errors"]) == ("done", ROWS, 2, {})
+    assert told["weight"] > 0
+    before = kline_calls(upstream)
+    again = json.loads(run("warm", *DAYS, "--json", **environ).stdout)
+    assert (again["rows"], again["weight"]) == (ROWS, 0)
+    assert kline_calls(upstream) == before
+    found = json.loads(run("inspect", "--json", "--verify", **environ).stdout)
+    assert found["totals"]["rows"] >= ROWS
+    assert found["totals"]["failed"] == 0
+
+
+def test_through_a_running_daemon(run: Run, upstream: str, tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    with daemon(upstream, state_dir=str(folder), admin_token=TOKEN) as (url, _):
+        done = run("warm", *DAYS, **settings(upstream, folder, url))
+        assert done.exit_code == 0, done.output
+        assert done.stdout.startswith(f"done: 2 of 2 series, {ROWS:,} rows, weight ")
+        bad = run("warm", *DAYS, **settings(upstream, folder, url, MDCACHE_ADMIN_TOKEN="wrong"))
+        assert (bad.exit_code, bad.stdout) == (1, "")
+        assert "answered 401: The admin token is missing or wrong." in bad.stderr
+        elsewhere = run("warm", *DAYS, **settings(upstream, folder))
+        assert elsewhere.exit_code == 1
+        assert "another daemon works in" in elsewhere.stderr
+    assert json.loads(run("inspect", "--json", **settings(upstream, folder)).stdout)["totals"]["rows"] >= ROWS
+
+
+def test_a_refusal_is_told_and_is_1(run: Run, upstream: str, tmp_path: Path) -> None:
+    asked = ["NOPE,BTCUSDT" if each == "btcusdt" else each for each in DAYS]
+    result = run("warm", *asked, **settings(upstream, tmp_path / "state"))
+    assert result.exit_code == 1
+    assert f"done: 4 of 4 series, {ROWS:,} rows" in result.stdout
+    assert "spot/NOPE/1m: -1121 Invalid symbol." in result.stderr
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_ctrl_c_is_130_and_asking_again_goes_on(run: Run, upstream: str, tmp_path: Path, through: bool) -> None:
+    folder = tmp_path / "state"
+    with daemon(upstream, state_dir=str(tmp_path / ("state" if through else "other")), admin_token=TOKEN) as (url, _):
+        environ = settings(upstream, folder, url if through else None)
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MDCACHE_")}
+        command = [sys.executable, "-m", "mdcache", "warm", *SPAN, "--json"]
+        before = kline_calls(upstream)
+        with subprocess.Popen(
+            command, env=clean | environ, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            while kline_calls(upstream) < before + 3:
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            said, errors = process.communicate(timeout=30)
+        assert process.returncode == 130, errors
+        assert "Traceback" not in errors
+        assert "goes on where it stopped" in errors
+        told = json.loads(said)
+        assert told["state"] == "cancelled"
+        before = kline_calls(upstream)
+        again = json.loads(run("warm", *DAYS, "--json", **environ).stdout)
+        assert again["rows"] == ROWS
+        assert again["weight"] <= 8  # hours, and what minutes were not there yet
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"--market": "moon"},
+        {"--since": "yesterday"},
+        {"--until": "2023-01-01"},
+        {"--symbols": ","},
+        {"--intervals": ""},
+    ],
+)
+def test_wrong_options_are_2(run: Run, changes: dict[str, str]) -> None:
+    given = dict(zip(DAYS[::2], DAYS[1::2], strict=True)) | changes
+    assert run("warm", *(part for pair in given.items() for part in pair)).exit_code == 2
+
+
+def test_where_nothing_may_rest_it_says_so(run: Run, folder: Path) -> None:
+    result = run(
+        "warm", *DAYS, MDCACHE_PERSIST="false", MDCACHE_PORT=str(free_port()), MDCACHE_STATE_DIR=str(folder / "state")
+    )
+    assert result.exit_code == 1
+    assert "nothing may rest" in result.stderr
