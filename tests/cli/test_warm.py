@@ -83,7 +83,9 @@ def test_ctrl_c_is_130_and_asking_again_goes_on(run: Run, upstream: str, tmp_pat
     with daemon(upstream, state_dir=str(tmp_path / ("state" if through else "other")), admin_token=TOKEN) as (url, _):
         environ = settings(upstream, folder, url if through else None)
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MDCACHE_")}
-        command = [sys.executable, "-m", "mdcache", "warm", *SPAN, "--json"]
+        # a shell's background jobs, and their children, are born with SIGINT ignored
+        listening = ["env", "--default-signal=INT"]
+        command = [*listening, sys.executable, "-m", "mdcache", "warm", *SPAN, "--json"]
         before = kline_calls(upstream)
         with subprocess.Popen(
             command, env=clean | environ, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
