@@ -14,19 +14,8 @@ from pathlib import Path
 from mdcache.candles.voids import Void
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.stores.codec import Unreadable
-from mdcache.stores.sqlite import (
-    PLACE,
-    Damaged,
-    Newer,
-    Place,
-    assembled,
-    checksum_of,
-    identity,
-    read_state,
-    sound,
-    spans_of,
-    version_of,
-)
+from mdcache.stores.places import PLACE, Place, assembled, checksum_of, identity, read_state, sound, spans_of
+from mdcache.stores.schema import Damaged, Newer, version_of
 
 NAME = "candles.db"
 _OFF_GRID = {"3d", "1w", "1M"}  # their buckets do not open on multiples of their length

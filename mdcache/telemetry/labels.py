@@ -94,7 +94,7 @@ BODY_REASONS = (
 )
 
 TIERS = ("disk",)
-OPS = ("open", "load", "encode", "write", "purge", "gate", "symbols")
+OPS = ("open", "load", "write", "pack", "purge", "gate", "symbols")
 
 market = Choice(MARKETS)
 family = Choice(FAMILIES)
