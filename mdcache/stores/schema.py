@@ -80,7 +80,7 @@ def _schema(db: sqlite3.Connection) -> list[object]:
     columns = ", ".join(
         f"CAST({column} AS BLOB)" for column in ("type", "name", "tbl_name", "sql")
     )  # damage is no UTF-8
-    return db.execute(f"SELECT {columns} FROM sqlite_master ORDER BY name").fetchall()  # noqa: S608
+    return db.execute(f"SELECT {columns} FROM sqlite_master ORDER BY name").fetchall()
 
 
 @cache

@@ -103,7 +103,7 @@ class File:
         bare, voids = read_state(state)
         blocks: dict[int, tuple[Span, ...]] = {}
         for index, checksum, *place in self._db.execute(
-            f"SELECT idx, sum, {PLACE} FROM span WHERE series = ?",  # noqa: S608 - our own column names, here and below
+            f"SELECT idx, sum, {PLACE} FROM span WHERE series = ?",
             (number,),
         ).fetchall():
             if self._sound(key, index, Place(*place), checksum):
@@ -220,7 +220,7 @@ class File:
         origins = sorted(set(self._origins.values()))
         marks = ", ".join("?" * len(origins))
         with self._transaction() as db:
-            query = f"SELECT id FROM series WHERE origin IN ({marks}){where}"  # noqa: S608
+            query = f"SELECT id FROM series WHERE origin IN ({marks}){where}"
             numbers = [number for (number,) in db.execute(query, (*origins, *given.values()))]
             self._forget(numbers)
         return len(numbers)
@@ -290,12 +290,12 @@ class File:
         return found
 
     def _place(self, series: int, index: int) -> tuple[Place, int] | None:
-        query = f"SELECT {PLACE}, sum FROM span WHERE series = ? AND idx = ?"  # noqa: S608
+        query = f"SELECT {PLACE}, sum FROM span WHERE series = ? AND idx = ?"
         row = self._db.execute(query, (series, index)).fetchone()
         return None if row is None else (Place(*row[:-1]), row[-1])
 
     def _payload(self, table: str, number: int) -> bytes:
-        row = self._db.execute(f"SELECT payload FROM {table} WHERE id = ?", (number,)).fetchone()  # noqa: S608
+        row = self._db.execute(f"SELECT payload FROM {table} WHERE id = ?", (number,)).fetchone()
         if row is None or not isinstance(row[0], bytes):
             raise Unreadable("its rows are gone")
         return row[0]
@@ -335,7 +335,7 @@ class File:
     def _drop(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             for table in ("base", "young", "span"):
-                self._db.execute(f"DELETE FROM {table} WHERE id = ?", (number,))  # noqa: S608
+                self._db.execute(f"DELETE FROM {table} WHERE id = ?", (number,))
 
     def _forget(self, series: Iterable[int]) -> None:
         with self._transaction() as db:
