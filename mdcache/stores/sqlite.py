@@ -204,6 +204,7 @@ class File:
             if len(packed_payload) < len(payload):
                 with self._transaction() as db:
                     db.execute("UPDATE base SET payload = ? WHERE id = ?", (packed_payload, number))
+                self.held_bytes = self._used_bytes()
 
     def forget(self, key: SeriesKey) -> None:
         """Nothing of this series rests any more."""

@@ -168,6 +168,7 @@ async def test_what_is_written_quickly_is_packed_when_nothing_waits(tmp_path: Pa
     thread.free()
     await home.clock.sleep(1.0)
     assert not home.file.loose
+    assert home.file.held_bytes == home.file._used_bytes()
     ((form, packed_bytes),) = home.file._db.execute(query).fetchall()
     assert form == COLUMNS
     assert packed_bytes < 0.8 * loose_bytes
