@@ -43,8 +43,9 @@ from mdcache.settings import Settings, effective
 from mdcache.stores.disk import origin
 from mdcache.stores.folder import Folder, claim
 from mdcache.stores.state import Plan, State, open_state
+from mdcache.telemetry.gauges import Gauges
 from mdcache.telemetry.log import Log, adopt_foreign, make_logger
-from mdcache.telemetry.metrics import Gauges, Metrics, new_registry
+from mdcache.telemetry.metrics import Metrics, new_registry
 from mdcache.telemetry.stream import PatientWriter
 from mdcache.upstream.governor import Governor, Limits
 from mdcache.upstream.rest import Transport
@@ -168,6 +169,8 @@ def build(
             series=lambda: len(library),
             rows=lambda: library.rows,
             rows_bytes=lambda: library.memory.held_bytes,
+            memory_max_bytes=lambda: library.memory.max_bytes,
+            tiers=lambda: {} if state.folder is None else {"disk": not state.troubles},
         ),
     )
     events.attach(metrics)

@@ -93,6 +93,9 @@ BODY_REASONS = (
     "window",
 )
 
+# Of the reads, and of what `Failed` says was given up; tests look for every one of them in the sources.
+REASONS = ("rows", "refresh", "close", "check", "snapshot", "list", "symbols", "clock")
+FAILURES = ("clock", "fetch", "flight", "loop", "request", "symbols", "warming")
 TIERS = ("disk",)
 OPS = ("open", "load", "write", "pack", "purge", "gate", "symbols")
 
@@ -103,6 +106,8 @@ lane = Choice(LANES)
 result = Choice(RESULTS)
 endpoint = Choice(ENDPOINTS)
 status = Choice(STATUSES)
+reason = Choice(REASONS)
+failure = Choice(FAILURES)
 retry_reason = Choice((*FAULTS, *BODY_REASONS))
 body_reason = Choice(BODY_REASONS)
 tier = Choice(TIERS)
