@@ -49,7 +49,9 @@ _FROM_ZERO: tuple[tuple[Metric, *tuple[Sequence[str], ...]], ...] = (
     (catalogue.EVICTIONS,),
     (catalogue.GATE_CLOSURES, labels.FAMILIES, labels.GATE_REASONS),
     (catalogue.REJECTED, labels.MARKETS, labels.BODY_REASONS),
+    (catalogue.RETRIES, labels.MARKETS, labels.FAULTS + labels.BODY_REASONS),
     (catalogue.ODD_BODIES, labels.MARKETS),
+    (catalogue.COLLAPSED, labels.MARKETS),
     (catalogue.REVISIONS, labels.MARKETS),
     (catalogue.CLOCK_DOUBTS, labels.MARKETS),
     (catalogue.FAILURES, labels.FAILURES),
@@ -95,6 +97,7 @@ class Metrics:
         for metric, *sets in _FROM_ZERO:
             for values in product(*sets):
                 self._counters[metric.name].add(values, 0)
+        self._called: set[tuple[str, str]] = set()
         self._gate_states: dict[str, str] = {}
         self._clocks_s: dict[str, tuple[float, float]] = {}
         # mypy can't say "the handler of a type takes that type": the test sends one of each
@@ -189,9 +192,12 @@ class Metrics:
         self._counters[metric.name].add(values, count)
 
     def _upstream(self, event: UpstreamCalled) -> None:
-        market = labels.market(event.market)
-        status = labels.status(str(event.status))
-        self._add(catalogue.UPSTREAM_REQUESTS, market, labels.endpoint(event.endpoint), status)
+        market, endpoint = labels.market(event.market), labels.endpoint(event.endpoint)
+        if (market, endpoint) not in self._called:
+            self._called.add((market, endpoint))
+            for status in labels.STATUSES:
+                self._add(catalogue.UPSTREAM_REQUESTS, market, endpoint, status, count=0)
+        self._add(catalogue.UPSTREAM_REQUESTS, market, endpoint, labels.status(str(event.status)))
         self._add(catalogue.UPSTREAM_WEIGHT, market, count=event.weight)
         purpose = market, labels.reason(event.reason), labels.lane(event.lane)
         self._add(catalogue.REQUESTS_BY_REASON, *purpose)

@@ -235,7 +235,11 @@ def test_what_rules_look_for_is_there_from_zero() -> None:
         ("clock_doubts_total", {"market": "spot"}),
         ("failures_total", {"what": "request"}),
         ("evictions_total", {}),
+        ("collapsed_total", {"market": "spot"}),
+        ("retries_total", {"market": "spot", "reason": "timeout"}),
+        ("upstream_requests_total", {"market": "spot", "endpoint": "klines", "status": "403"}),
     ]
+    home.metrics(CALLED)
     for name, wanted in zeros:
         assert home.value(f"mdcache_{name}", **wanted) == 0, name
 
@@ -305,9 +309,13 @@ def test_a_failing_gauge_is_not_hidden() -> None:
 
 
 def test_open_metrics_where_it_is_asked_for() -> None:
-    body, content_type = Home().metrics.exposition("application/openmetrics-text; version=1.0.0")
+    home = Home()
+    for event in everything():
+        home.metrics(event)
+    body, content_type = home.metrics.exposition("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
+    assert b" # {" not in body  # no exemplars
 
 
 def test_every_reason_in_the_sources_is_in_the_closed_sets() -> None:
