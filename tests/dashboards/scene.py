@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,8 @@ def plain(expression: str) -> str:
 class Prometheus:
     """The HTTP API of a running Prometheus."""
 
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, trust_env=False, timeout=10.0)
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
 
     def _get(self, path: str, **parameters: str) -> Any:
         reply = self._client.get(f"/api/v1/{path}", params=parameters)
@@ -93,6 +94,18 @@ class Prometheus:
         return states
 
 
+class Door:
+    """The control door of the simulated exchange."""
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+
+    def bring_on(self, action: str, **arguments: object) -> None:
+        """Pull one lever."""
+        reply = httpx.post(f"{self._upstream}/_sim/{action}", json=arguments, trust_env=False, timeout=10.0)
+        reply.raise_for_status()
+
+
 @contextlib.contextmanager
 def prometheus(target: str, folder: Path) -> Iterator[Prometheus]:
     """Prometheus with our configuration and rules, but once a second, and a target on another port."""
@@ -108,8 +121,11 @@ def prometheus(target: str, folder: Path) -> Iterator[Prometheus]:
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={address}",
     ]
-    with running(command, f"http://{address}/-/ready"):
-        yield Prometheus(f"http://{address}")
+    with (
+        running(command, f"http://{address}/-/ready"),
+        httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=10.0) as client,
+    ):
+        yield Prometheus(client)
 
 
 @contextlib.contextmanager
@@ -126,20 +142,20 @@ def load(url: str, symbols: list[str]) -> Iterator[None]:
 
     async def crowd() -> None:
         spread_s = EVERY_S / CONSUMERS
-        tasks = [asyncio.create_task(consumer(url, symbols, n * spread_s, 600.0, Tally())) for n in range(CONSUMERS)]
-        tasks.append(asyncio.create_task(others()))
-        await asyncio.to_thread(stop.wait)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.TaskGroup() as group:
+            asking = [consumer(url, symbols, n * spread_s, 600.0, Tally()) for n in range(CONSUMERS)]
+            tasks = [group.create_task(each) for each in (*asking, others())]
+            await asyncio.to_thread(stop.wait)
+            for task in tasks:
+                task.cancel()
 
-    thread = threading.Thread(target=lambda: asyncio.run(crowd()))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(asyncio.run, crowd())
+        try:
+            yield
+        finally:
+            stop.set()
+            ended.result()
 
 
 def play(folder: Path) -> Scene:
@@ -147,59 +163,59 @@ def play(folder: Path) -> Scene:
     scene = Scene()
     own = {"weight_share": "0.8", "max_stale_s": "6", "clients": '{"others":"low"}'}
     with sim() as upstream, daemon(upstream, core=None, **own) as (url, process):
-        door = httpx.Client(base_url=upstream, trust_env=False, timeout=10.0)
-
-        def bring_on(action: str, **arguments: object) -> None:
-            door.post(f"/_sim/{action}", json=arguments).raise_for_status()
-
-        listed = door.get("/api/v3/exchangeInfo").json()["symbols"]
+        listed = httpx.get(f"{upstream}/api/v3/exchangeInfo", trust_env=False).json()["symbols"]
         symbols = [s["symbol"] for s in listed if s["status"] == "TRADING" and s["symbol"].isascii()][:20]
-        with prometheus(url.removeprefix("http://"), folder) as source, load(url, symbols):
-            for board in BOARDS:
-                for variable in board.variables:
-                    _until(lambda v=variable: _choices(source, scene, v.label, v.selector), DATA_DEADLINE_S)  # type: ignore[misc]
-            steady = [query for query in queries() if query.needs is None]
-            _until(lambda: _all_shown(source, steady, scene.quiet), DATA_DEADLINE_S)
-            for query in queries():
-                if query.needs is not None:
-                    scene.quiet[query] = source.most(query.expr)
-
-            _spoil(bring_on, symbols[0])
-            troubled = [query for query in queries() if query.needs not in {None, Fault.BAN}]
-            _until(lambda: _all_above_0(source, troubled, scene.troubled), FAULT_DEADLINE_S)
-            bring_on("skew_date", seconds=0.0)
-            bring_on("clear_faults")
-
-            bring_on("ban", family="spot", seconds=120.0)
-            banned = [query for query in queries() if query.needs is Fault.BAN]
-            _until(lambda: _all_above_0(source, banned, scene.troubled), FAULT_DEADLINE_S)
-            _until(lambda: {*FIRING, *PENDING} <= source.alerts().keys(), FAULT_DEADLINE_S)
-            scene.alerts = source.alerts()
-            scene.page = httpx.get(f"{url}/metrics", trust_env=False).text
-            accept = {"accept": "application/openmetrics-text; version=1.0.0"}
-            scene.open_metrics = httpx.get(f"{url}/metrics", headers=accept, trust_env=False).text
-
+        with prometheus(url.removeprefix("http://"), folder) as source:
+            with load(url, symbols):
+                _watch(scene, source)
+                _bring_on_faults(scene, source, Door(upstream), symbols[0])
+                scene.page = httpx.get(f"{url}/metrics", trust_env=False).text
+                accept = {"accept": "application/openmetrics-text; version=1.0.0"}
+                scene.open_metrics = httpx.get(f"{url}/metrics", headers=accept, trust_env=False).text
             process.terminate()
             _until(lambda: "MdcacheDown" in source.alerts(), FAULT_DEADLINE_S)
-            scene.alerts |= {name: state for name, state in source.alerts().items() if name == "MdcacheDown"}
+            scene.alerts["MdcacheDown"] = source.alerts().get("MdcacheDown", "")
     return scene
 
 
-def _spoil(bring_on: Callable[..., None], symbol: str) -> None:
+def _watch(scene: Scene, source: Prometheus) -> None:
+    """Nothing is wrong: fill `quiet` and `values`."""
+    steady = [query for query in queries() if query.needs is None]
+    variables = [variable for board in BOARDS for variable in board.variables]
+
+    def seen() -> bool:
+        for variable in variables:
+            scene.values[variable.selector + variable.label] = source.choices(variable.label, variable.selector)
+        return _all_shown(source, steady, scene.quiet) and all(scene.values.values())
+
+    _until(seen, DATA_DEADLINE_S)
+    scene.quiet |= {query: source.most(query.expr) for query in queries() if query.needs}
+
+
+def _bring_on_faults(scene: Scene, source: Prometheus, door: Door, symbol: str) -> None:
+    """First what spoils data, then a ban: fill `troubled` and `alerts`."""
+    _spoil(door, symbol)
+    wanted = [query for query in queries() if query.needs not in {None, Fault.BAN}]
+    _until(lambda: _all_above_0(source, wanted, scene.troubled), FAULT_DEADLINE_S)
+    door.bring_on("skew_date", seconds=0.0)
+    door.bring_on("clear_faults")
+    door.bring_on("ban", family="spot", seconds=120.0)
+    banned = [query for query in queries() if query.needs is Fault.BAN]
+    _until(lambda: _all_above_0(source, banned, scene.troubled), FAULT_DEADLINE_S)
+    _until(lambda: {*FIRING, *PENDING} <= source.alerts().keys(), FAULT_DEADLINE_S)
+    scene.alerts = source.alerts()
+
+
+def _spoil(door: Door, symbol: str) -> None:
     """Every fault but the ban, at once: each strikes another path or question."""
     klines = "/api/v3/klines"
-    bring_on("fault", kind="403", path="/fapi/v1/klines", count=1)
-    bring_on("fault", kind="500", path=klines, contains="interval=5m", count=2)
-    bring_on("fault", kind="crossed", path=klines, contains="interval=15m", count=2)
-    bring_on("fault", kind="more_columns", path=klines, contains="interval=1h", count=2)
-    bring_on("skew_date", seconds=30.0)
+    door.bring_on("fault", kind="403", path="/fapi/v1/klines", count=1)
+    door.bring_on("fault", kind="500", path=klines, contains="interval=5m", count=2)
+    door.bring_on("fault", kind="crossed", path=klines, contains="interval=15m", count=2)
+    door.bring_on("fault", kind="more_columns", path=klines, contains="interval=1h", count=2)
+    door.bring_on("skew_date", seconds=30.0)
     closed_ms = (int(time.time() * 1000) // MINUTE_MS - 5) * MINUTE_MS
-    bring_on("revise", path=klines, name=symbol, interval="1m", open_ms=closed_ms, volume="1", trades=1)
-
-
-def _choices(source: Prometheus, scene: Scene, label: str, selector: str) -> bool:
-    scene.values[selector + label] = source.choices(label, selector)
-    return bool(scene.values[selector + label])
+    door.bring_on("revise", path=klines, name=symbol, interval="1m", open_ms=closed_ms, volume="1", trades=1)
 
 
 def _all_shown(source: Prometheus, wanted: list[Query], found: dict[Query, float | None]) -> bool:
