@@ -1,12 +1,11 @@
 """A real Prometheus that scrapes a daemon under the incident's load, and the faults that are brought on meanwhile."""
 
-import asyncio
 import contextlib
 import math
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import httpx
 import yaml
 
-from bench.incident import CONSUMERS, EVERY_S, Tally, consumer
 from bench.processes import daemon, free_port, running, sim
 from grafana import BOARDS
 from grafana.model import Fault, Query
@@ -25,13 +23,6 @@ CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yaml"
 MINUTE_MS = 60_000
 DATA_DEADLINE_S = 40.0
 FAULT_DEADLINE_S = 25.0
-OTHERS = (  # other markets and endpoints, once a second
-    "/fapi/v1/klines?symbol=BTCUSDT&interval=1m&limit=99",
-    "/fapi/v1/markPriceKlines?symbol=BTCUSDT&interval=5m&limit=99",
-    "/dapi/v1/klines?symbol=BTCUSD_PERP&interval=1m&limit=99",
-    "/api/v3/ticker/24hr?symbol=BTCUSDT",
-    "/fapi/v1/exchangeInfo",
-)
 FIRING = ("MdcacheBanned", "MdcacheForbidden", "MdcacheBodiesRejected", "MdcacheBodiesOdd", "MdcacheRevisions")
 PENDING = ("MdcacheTailsStale", "MdcacheErrors")  # these wait for two minutes, as their unit tests show
 INSTEAD = {"$__rate_interval": "5s", "$job": ".*", "$instance": ".*", "$market": ".*", "$endpoint": ".*", "$lane": ".*"}
@@ -130,32 +121,14 @@ def prometheus(target: str, folder: Path) -> Iterator[Prometheus]:
 
 @contextlib.contextmanager
 def load(url: str, symbols: list[str]) -> Iterator[None]:
-    """The incident's consumers, and one more that asks other paths, until the end of the block."""
-    stop = threading.Event()
-
-    async def others() -> None:
-        async with httpx.AsyncClient(base_url=url, timeout=15.0, trust_env=False) as client:
-            while True:
-                for path in OTHERS:
-                    await client.get(path, headers={"x-mdcache-client": "others"})
-                await asyncio.sleep(1.0)
-
-    async def crowd() -> None:
-        spread_s = EVERY_S / CONSUMERS
-        async with asyncio.TaskGroup() as group:
-            asking = [consumer(url, symbols, n * spread_s, 600.0, Tally()) for n in range(CONSUMERS)]
-            tasks = [group.create_task(each) for each in (*asking, others())]
-            await asyncio.to_thread(stop.wait)
-            for task in tasks:
-                task.cancel()
-
-    with ThreadPoolExecutor(1) as pool:
-        ended = pool.submit(asyncio.run, crowd())
+    """The incident's consumers, and one more that asks other paths, in a process of their own until the block's end."""
+    command = [sys.executable, "-m", "tests.dashboards.load", url, *symbols]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield
+            assert process.poll() is None, process.stderr and process.stderr.read()
         finally:
-            stop.set()
-            ended.result()
+            process.kill()
 
 
 def play(folder: Path) -> Scene:
