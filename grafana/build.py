@@ -14,6 +14,7 @@ from grafana_foundation_sdk.models.common import DataSourceRef
 from grafana.model import Board, Kind, Panel, Query, Variable
 
 _SOURCE = DataSourceRef("prometheus", "${datasource}")
+_DASHED = {"fill": "dash", "dash": [10, 10]}
 _Builder = timeseries.Panel | stat.Panel | statetimeline.Panel
 
 
@@ -89,6 +90,8 @@ def _panel(panel: Panel) -> _Builder:
         built = built.max(panel.most)
     for place, query in enumerate(panel.queries):
         built = built.with_target(_target(query, chr(ord("A") + place), instant=panel.kind is Kind.NUMBER))
+        if query.bound:
+            built = built.override_by_name(query.legend, [models.DynamicConfigValue("custom.lineStyle", _DASHED)])
     return built
 
 
@@ -112,8 +115,6 @@ def _number(panel: Panel) -> stat.Panel:
         .graph_mode(common_models.BigValueGraphMode.NONE)
         .text_mode(common_models.BigValueTextMode.VALUE_AND_NAME)
     )
-    if not panel.steps:
-        return built
     steps = [models.Threshold(value=step.value, color=step.color) for step in panel.steps]
     return built.thresholds(dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps))
 

@@ -236,7 +236,7 @@ MEMORY = Section(
             "bytes",
             (
                 Query(f"sum({metric('rows_bytes')})", "held"),
-                Query(f"sum({metric('memory_max_bytes')})", "most that may be held"),
+                Query(f"sum({metric('memory_max_bytes')})", "most that may be held", bound=True),
                 Query(f"sum(process_resident_memory_bytes{_CHOSEN})", "resident"),
             ),
         ),

@@ -31,11 +31,15 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One expression; `legend` may name labels as `{{label}}`. `needs`: without that fault it shows nothing or 0."""
+    """One expression; `legend` may name labels as `{{label}}`. `needs`: without that fault it shows nothing or 0.
+
+    `bound`: it is what the others must stay below, and drawn dashed.
+    """
 
     expr: str
     legend: str
     needs: Fault | None = None
+    bound: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Panel:
     kind: Kind = Kind.LINES
     width: int = 8
     height: int = 8
-    steps: tuple[Step, ...] = ()
+    steps: tuple[Step, ...] = (Step(None, "text"),)
     states: tuple[State, ...] = ()
     least: float | None = 0
     most: float | None = None

@@ -30,8 +30,8 @@ def _weight(family: str) -> Panel:
         (
             Query(f"sum({metric('upstream_weight_used', one)})", "used by mdcache"),
             Query(f"max({metric('upstream_weight_address', one)})", "used by the address"),
-            Query(f"sum({metric('upstream_weight_allowed', one)})", "allowed to mdcache"),
-            Query(f"max({metric('upstream_weight_limit', one)})", "limit of the address"),
+            Query(f"sum({metric('upstream_weight_allowed', one)})", "allowed to mdcache", bound=True),
+            Query(f"max({metric('upstream_weight_limit', one)})", "limit of the address", bound=True),
         ),
         width=12,
     )
