@@ -34,6 +34,7 @@ from mdcache.serving.app import App
 from mdcache.serving.asked import Reader
 from mdcache.serving.binance import Binance
 from mdcache.serving.binance import Sources as BinanceSources
+from mdcache.serving.history import History
 from mdcache.serving.ops import Hands, Ops
 from mdcache.serving.ports import Readiness
 from mdcache.serving.ready import Readies
@@ -174,6 +175,8 @@ def build(
         ),
     )
     events.attach(metrics)
+    history = History(clock, lambda family: clocks.family_now(family).ms)
+    events.attach(history)
     for event in state.found:
         events.emit(event)
     sources = BinanceSources(candles, snapshots, info)
@@ -184,7 +187,20 @@ def build(
 
     shown = {row.name: row.value for row in effective(settings)}
     status = Status(
-        Sources(__version__, clock, governor, library, flights, directory, readies, readiness, shown, state.status)
+        Sources(
+            version=__version__,
+            clock=clock,
+            governor=governor,
+            library=library,
+            flights=flights,
+            directory=directory,
+            readies=readies,
+            readiness=readiness,
+            settings=shown,
+            history=history,
+            requests=metrics.results,
+            disk=state.status,
+        )
     )
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     ops = Ops(

@@ -1,6 +1,6 @@
-"""`/openapi.json` and `/docs`: documentation that asks nothing of any network but this daemon.
+"""The pages: `/`, `/openapi.json` and `/docs`; they ask nothing of any network but this daemon.
 
-The page's program is Swagger UI, out of the files of an installed package; nothing of that package is imported.
+The program of `/docs` is Swagger UI, out of the files of an installed package; nothing of that package is imported.
 What can be asked for is a closed list: no path of a request ever becomes a path of a file.
 """
 
@@ -15,7 +15,7 @@ from starlette.routing import Route
 from xxhash import xxh3_128_hexdigest
 
 from mdcache.serving.asked import tags_of
-from mdcache.serving.paths import DOCS_FILES
+from mdcache.serving.paths import DOCS_FILES, PAGE_FILES
 
 _PACKAGE, _FOLDER = "swagger-ui-py", "swagger_ui/static"
 _TYPES = {
@@ -24,6 +24,7 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".json": "application/json",
     ".png": "image/png",
+    ".svg": "image/svg+xml",
 }
 HEADERS = {  # of every one of these answers
     "cache-control": "no-cache",  # may be kept, and is asked about each time
@@ -37,8 +38,10 @@ HEADERS = {  # of every one of these answers
 
 
 def routes(document: bytes) -> list[Route]:
-    """The routes of `document`, of the page that shows it, and of the page's files."""
+    """The routes of the status page, of `document`, of the page that shows it, and of the pages' files."""
     return [
+        Route("/", _page("status.html", _own("status.html"))),
+        *(Route(f"/page/{name}", _page(name, _own(name))) for name in PAGE_FILES),
         Route("/openapi.json", _page("openapi.json", document)),
         Route("/docs", _page("docs.html", _own("docs.html"))),
         *(Route(f"/docs/{name}", _page(name, _file(name))) for name in DOCS_FILES),

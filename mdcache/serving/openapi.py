@@ -58,7 +58,7 @@ def _item(path: str, found: Route) -> Json:
         case Kind.KLINES | Kind.SNAPSHOT | Kind.INFO | Kind.TIME | Kind.PING:
             return {"get": {"operationId": path.strip("/").replace("/", "_"), **_read(path, found)}}
         case Kind.OPS:
-            name = path.strip("/").replace("/", "_")
+            name = path.strip("/").replace("/", "_") or "page"
             if path == "/v1/admin/warm":
                 return {
                     method: {"operationId": f"{name}_{method}", "tags": [_OPERATIONS], **operation}
@@ -180,8 +180,10 @@ def _operation(path: str) -> tuple[str, Json]:
             text = {"schema": {"type": "string"}}
             both = {"text/plain": text, "application/openmetrics-text": text}
             return "get", _page("Prometheus metrics.", {"content": both})
+        case "/":
+            return "get", _kept("The status page.", "status.html", {"type": "string"})
         case "/v1/status":
-            return "get", _page("Gates, budgets, series, flights, memory, clocks.", content({"type": "object"}))
+            return "get", _status()
         case "/v1/admin/purge":
             purged = {"type": "object", "required": ["purged"], "properties": {"purged": {"type": "integer"}}}
             return "post", _order("Forget series: all, or those that match.", "Purge", purged)
@@ -191,10 +193,24 @@ def _operation(path: str) -> tuple[str, Json]:
             return "get", _kept("This document.", "openapi.json", {"type": "object"})
         case "/docs":
             return "get", _kept("This document as an interactive page.", "docs.html", {"type": "string"})
-        case _ if path.startswith("/docs/"):
-            return "get", _kept("A file of the interactive page.", path, {})
+        case _ if path.startswith(("/docs/", "/page/")):
+            return "get", _kept("A file of a page.", path, {})
         case _:
             raise ValueError(f"{path} is served, and described nowhere")
+
+
+def _status() -> Json:
+    made = _page("Gates, budgets, series, flights, stores, clocks; the last minutes.", content({"type": "object"}))
+    made["parameters"] = [
+        {
+            "name": "series",
+            "in": "query",
+            "description": "1: with every series in `series.list`.",
+            "schema": {"type": "string", "enum": ["0", "1"], "default": "0"},
+        }
+    ]
+    made["responses"]["400"] = schemas.ops_error(400)
+    return made
 
 
 def _page(summary: str, body: Json) -> Json:

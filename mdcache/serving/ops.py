@@ -94,8 +94,14 @@ class Ops:
         body, content_type = self._exposition(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
 
-    async def _state(self, _: Request) -> Response:
-        return _sent(self._status.json())
+    async def _state(self, request: Request) -> Response:
+        match request.query_params.get("series", "0"):
+            case "0":
+                return _sent(self._status.json())
+            case "1":
+                return _sent(await self._status.listing())
+            case _:
+                raise HTTPException(400, '"series" is 0 or 1.')
 
     async def _purge(self, request: Request) -> Response:
         self._admit(request)

@@ -31,8 +31,11 @@ class Route:
 
 
 DOCS_FILES = ("docs.js", "favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js")  # what the page of /docs loads
+PAGE_FILES = ("icon.svg", "status.css", "status.js")  # what the page of / loads
 OPS_PATHS = frozenset(
     {
+        "/",
+        *(f"/page/{name}" for name in PAGE_FILES),
         "/healthz",
         "/readyz",
         "/metrics",

@@ -1,4 +1,7 @@
-"""`/v1/status`: the daemon's state as one JSON object. It names no client, no question and no secret."""
+"""`/v1/status`: the daemon's state as one JSON object, which the page at `/` and `mdcache status` show.
+
+It names no client, no question and no secret.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,6 +14,8 @@ from mdcache.cache.flights import Flights
 from mdcache.cache.library import Library
 from mdcache.clock import Clock
 from mdcache.exchange.markets import Market
+from mdcache.serving.history import History
+from mdcache.serving.listed import Line, lines
 from mdcache.serving.ports import Readiness
 from mdcache.serving.ready import Readies
 from mdcache.upstream.governor import Governor
@@ -20,6 +25,7 @@ from mdcache.upstream.governor import Governor
 class Sources:
     """Where the state is read from. `settings` must already be fit to be shown to anybody.
 
+    `history` must be a sink of the daemon's events. `requests`: clients' requests so far, by result.
     `disk`: what the disk store says of itself; nothing where there is none.
     """
 
@@ -32,6 +38,8 @@ class Sources:
     readies: Readies
     readiness: Callable[[], Readiness]
     settings: Mapping[str, str]
+    history: History
+    requests: Callable[[], Mapping[str, int]]
     disk: Callable[[], Mapping[str, object]] = dict
 
 
@@ -42,8 +50,13 @@ class Status:
         self._sources = sources
         self._began_s = sources.clock.now()
 
-    def json(self) -> bytes:
-        """The whole page."""
+    async def listing(self) -> bytes:
+        """The state, and every series in it."""
+        clocks = self._sources.governor.clocks
+        return self.json(await lines(self._sources.library, self._sources.clock, clocks.now))
+
+    def json(self, listed: list[Line] | None = None) -> bytes:
+        """The state; with `listed` the series, too."""
         sources = self._sources
         readiness = sources.readiness()
         memory = sources.library.memory
@@ -55,12 +68,17 @@ class Status:
                 "reasons": readiness.reasons,
                 "degraded": readiness.degraded,
                 "families": sources.governor.status(),
+                "weights": sources.history.weights(),
+                "calls": sources.history.calls(),
+                "requests": sources.requests(),
+                "events": sources.history.notes(),
                 "clocks": {market.value: self._clock(market) for market in Market},
                 "symbols": {market.value: self._symbols(market) for market in Market},
                 "series": {
                     "count": len(sources.library),
                     "rows": sources.library.rows,
                     "voids": voids(sources.library),
+                    **({} if listed is None else {"list": listed}),
                 },
                 "flights": len(sources.flights),
                 "stores": {

@@ -132,6 +132,13 @@ class Metrics:
         if age_s is not None:
             known.ages.observe(age_s)
 
+    def results(self) -> dict[str, int]:
+        """Requests of clients so far, by how they were answered."""
+        found = dict.fromkeys(labels.RESULTS, 0)
+        for (_, _, result, _), requests in self._requests.items():
+            found[result] = found.get(result, 0) + requests.count
+        return found
+
     def __call__(self, event: Event) -> None:
         """Count `event`; those without a line in the table are for the log."""
         handler = self._on.get(type(event))

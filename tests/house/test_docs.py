@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from mdcache.exchange.markets import KLINE_PATHS
-from mdcache.serving.paths import DOCS_FILES, OPS_PATHS
+from mdcache.serving.paths import DOCS_FILES, OPS_PATHS, PAGE_FILES
 from mdcache.settings import NO_EFFECT_YET, Settings
 from mdcache.telemetry import catalogue
 from tests.house import metrics_table, paths_table
@@ -47,4 +47,5 @@ def test_the_table_of_metrics_is_that_of_the_code() -> None:
 
 def test_every_operators_path_is_in_the_readme() -> None:
     table = README.split("## Operations")[1].split("\n### ")[0]
-    assert set(re.findall(r"(?:GET|POST) (/[\w/.]+)", table)) == OPS_PATHS - {f"/docs/{name}" for name in DOCS_FILES}
+    files = {f"/docs/{name}" for name in DOCS_FILES} | {f"/page/{name}" for name in PAGE_FILES}
+    assert set(re.findall(r"(?:GET|POST) (/[\w/.]*)", table)) == OPS_PATHS - files

@@ -25,6 +25,7 @@ from mdcache.serving.app import App
 from mdcache.serving.asked import Reader
 from mdcache.serving.binance import Binance
 from mdcache.serving.binance import Sources as BinanceSources
+from mdcache.serving.history import History
 from mdcache.serving.ops import Hands, Ops
 from mdcache.serving.ports import Readiness
 from mdcache.serving.ready import Readies
@@ -168,7 +169,10 @@ class House:
         self.happened: list[Event] = []
         self.series = series()
         self.candles = FakeCandles(self.answer)
-        events = Events(self.happened.append)
+        self.history = History(self.clock, lambda _: self.clock.wall_ms())
+        self.results: dict[str, int] = {}
+        events = Events(self.happened.append, self.history)
+        self.events = events
         self.library = Library(self.clock, events, Policy(3_000, 60_000), memory)
         self.readies = Readies(self.library, self.clocks, self.clock, keys_seen=most, most=most)
         self.governor = Governor(
@@ -203,6 +207,8 @@ class House:
                 readies=self.readies,
                 readiness=lambda: self.readiness,
                 settings={"MDCACHE_ADMIN_TOKEN": "(hidden)", "MDCACHE_PORT": "8700"},
+                history=self.history,
+                requests=lambda: self.results,
             )
         )
         self.warming = Warming(self.candles, self.clock, events)

@@ -56,6 +56,9 @@ async def test_status() -> None:
     assert page["symbols"]["coinm"] == {"count": 0, "age_s": None}
     assert page["series"] == {"count": 0, "rows": 0, "voids": {"spot": 0, "usdm": 0, "coinm": 0}}
     assert page["flights"] == 0
+    assert page["calls"] == page["requests"] == {}
+    assert page["events"] == []
+    assert len(page["weights"]["futures"]["by_second"]) == 300
     assert page["stores"]["memory"]["ready_answers"] == 1
     assert page["stores"]["memory"]["bytes"] > 0
     assert page["settings"] == {"MDCACHE_ADMIN_TOKEN": "(hidden)", "MDCACHE_PORT": "8700"}

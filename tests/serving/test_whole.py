@@ -9,12 +9,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from mdcache.cache.warming import Warming
-from mdcache.events import Events
 from mdcache.exchange.markets import Family, Market
 from mdcache.serving.app import App
 from mdcache.serving.asked import Reader
 from mdcache.serving.binance import Binance
 from mdcache.serving.binance import Sources as BinanceSources
+from mdcache.serving.history import History
 from mdcache.serving.ops import Hands, Ops
 from mdcache.serving.ports import Readiness
 from mdcache.serving.ready import Readies
@@ -35,7 +35,7 @@ class Whole(World):
     def restart(self) -> None:
         super().restart()
         governor, library = self.governor, self.library
-        events = Events(self.events.append)
+        events = self.bus
         gauges = Gauges(
             governor.status,
             lambda: len(self.flights),
@@ -57,8 +57,20 @@ class Whole(World):
             metrics,
             8.0,
         )
+        history = History(self.clock, lambda family: governor.clocks.family_now(family).ms)
+        events.attach(history)
         sources = Sources(
-            "0", self.clock, governor, library, self.flights, self.directory, readies, Readiness, {"A": "b"}
+            version="0",
+            clock=self.clock,
+            governor=governor,
+            library=library,
+            flights=self.flights,
+            directory=self.directory,
+            readies=readies,
+            readiness=Readiness,
+            settings={"A": "b"},
+            history=history,
+            requests=metrics.results,
         )
         bodies = self.snapshots.bodies
         warming = Warming(self.candles, self.clock, events)
@@ -186,6 +198,54 @@ async def test_status_and_metrics(w: Whole) -> None:
     assert status["series"]["count"] == 1
     assert status["symbols"]["spot"]["count"] > 0
     assert status["clocks"]["spot"]["measured"] is True
+    assert status["requests"] == {
+        "hit": 2,
+        "miss": 1,
+        "partial": 0,
+        "collapsed": 0,
+        "stale": 0,
+        "refused": 0,
+        "error": 0,
+    }
+    assert status["calls"]["rows"]["minute"] == {"calls": 1, "failed": 0, "weight": 2}
+    assert status["calls"].keys() == {"rows", "symbols", "clock"}
+    spent = sum(entry.weight for entry in w.exchange.log)
+    assert sum(status["weights"]["spot"]["by_second"]) == spent == status["families"][0]["used"]
+
+
+@whole
+async def test_a_ban_stands_in_the_status(w: Whole) -> None:
+    await w.get()
+    w.exchange.control.ban("spot", 90)
+    await w.clock.sleep(3)
+    await w.get()
+    status = json.loads((await w.get("/v1/status", b"")).body)
+    note = next(note for note in status["events"] if note["kind"] == "gate")
+    assert (note["level"], note["where"]) == ("warning", "spot")
+    assert note["what"].startswith("closed: 418, for 8")
+    assert status["calls"]["refresh"]["total"]["failed"] == 1
+
+
+@whole
+async def test_the_series_of_the_status(w: Whole) -> None:
+    await w.get()
+    await w.get("/fapi/v1/continuousKlines", b"pair=BTCUSDT&contractType=PERPETUAL&interval=1h&limit=20")
+    await w.clock.sleep(1)
+    assert "list" not in json.loads((await w.get("/v1/status", b"")).body)["series"]
+    listed = json.loads((await w.get("/v1/status", b"series=1")).body)["series"]["list"]
+    assert [(line["market"], line["symbol"], line["interval"], line["rows"]) for line in listed] == [
+        ("spot", "ETHUSDT", "1m", 1000),
+        ("usdm", "BTCUSDT", "1h", 99),
+    ]
+    assert listed[1]["contract_type"] == "PERPETUAL"
+    assert all(line["source"] == "rest" and 1.0 <= line["age_s"] < 3.0 for line in listed)
+    assert (await w.get("/v1/status", b"series=all")).status == 400
+
+
+@whole
+async def test_metrics(w: Whole) -> None:
+    for _ in range(3):
+        await w.get(x_mdcache_client="engine")
     page = (await w.get("/metrics", b"")).body.decode()
     assert 'mdcache_requests_total{client="engine",endpoint="klines",market="spot",result="hit"} 2.0' in page
     assert 'mdcache_gate_state{family="spot",state="open"} 1.0' in page

@@ -90,7 +90,7 @@ class World:
     def restart(self) -> None:
         """A new process: nothing of the old one's memory is left."""
         options = self.options
-        events = Events(self.events.append)
+        self.bus = events = Events(self.events.append)
         self.governor = Governor(
             clock=self.clock,
             rng=random.Random(7),

@@ -1,0 +1,335 @@
+// The status page. It polls /v1/status and shows it; whatever comes is set as text, never as markup.
+const POLL_MS = 2000, SERIES_MS = 10000, LATELY_MS = 60000, SPARE_ROWS = 12;
+const $ = (id) => document.getElementById(id);
+const count = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
+const part = new Intl.NumberFormat("en-GB", { style: "percent", maximumFractionDigits: 1 });
+
+// ------------------------------------------------------------------------------------------------ elements
+
+function element(tag, text, className) {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+/** A row whose first cell heads it; numbers stand to the right, and `wide` ones may wrap. */
+function row(cells, wide = -1) {
+  const made = document.createElement("tr");
+  cells.forEach((cell, place) => {
+    const number = typeof cell === "number";
+    const text = cell === null || cell === undefined ? "–" : number ? count.format(cell) : String(cell);
+    const td = element(place ? "td" : "th", text, number ? "number" : place === wide ? "wide" : "");
+    if (!place) td.scope = "row";
+    made.append(td);
+  });
+  return made;
+}
+
+/** Puts rows into a table's body, where they are others than before. */
+function fill(body, cells, wide) {
+  const key = JSON.stringify(cells);
+  if (body.dataset.key === key) return;
+  body.dataset.key = key;
+  const none = element("td", "none");
+  none.colSpan = body.parentElement.tHead.rows[0].cells.length;
+  body.replaceChildren(...(cells.length ? cells.map((each) => row(each, wide)) : [element("tr")]));
+  if (!cells.length) body.firstElementChild.append(none);
+}
+
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+// --------------------------------------------------------------------------------------------------- words
+
+function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds), pad = (n) => String(n).padStart(2, "0");
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)}:${pad(whole % 60)} min`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)}:${pad(Math.floor((whole % 3600) / 60))} h`;
+  return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
+}
+
+function bytes(number) {
+  return number < 1e6 ? `${count.format(number / 1e3)} kB` : `${count.format(number / 1e6)} MB`;
+}
+
+function moment(ms) {
+  const made = new Date(ms);
+  return Number.isNaN(made.getTime()) ? String(ms) : made.toISOString().replace("T", " ").slice(0, 19);
+}
+
+// ------------------------------------------------------------------------------------------------ families
+
+const cards = new Map();
+
+function card(name) {
+  if (!cards.has(name)) {
+    const made = $("family").content.cloneNode(true).firstElementChild;
+    const find = (selector) => made.querySelector(selector);
+    find("h3").textContent = name;
+    find(".bar").setAttribute("aria-label", `Weight used this minute, ${name}`);
+    cards.set(name, { made, find, opensAt: 0, state: "", reason: "" });
+    $("families").append(made);
+  }
+  return cards.get(name);
+}
+
+function showFamily(family, weights) {
+  const shown = card(family.family), { find } = shown;
+  const { used, allowed, limit, address } = family;
+  shown.opensAt = performance.now() + family.reopens_in_s * 1000;
+  [shown.state, shown.reason] = [family.gate_state, family.gate_reason];
+  showGate(shown);
+  const known = family.limit_known ? "" : ", as long as Binance has told none";
+  setText(find(".used"), `${count.format(used)} of ${count.format(allowed)} allowed this minute; `
+    + `address ${count.format(address)} of ${count.format(limit)}${known}`);
+  const bar = find(".bar");
+  bar.setAttribute("aria-valuemax", String(limit));
+  bar.setAttribute("aria-valuenow", String(used));
+  bar.setAttribute("aria-valuetext", `${used} of ${allowed} allowed, limit ${limit}`);
+  find(".fill").style.width = `${Math.min(100, 100 * used / limit)}%`;
+  find(".mark").style.left = `calc(${Math.min(100, 100 * allowed / limit)}% - 3px)`;
+  const sum = (counts) => Object.values(counts).reduce((all, each) => all + each, 0);
+  setText(find(".queue"), `${sum(family.in_flight)} reads in flight, ${sum(family.queued)} queued`);
+  if (weights) draw(find, weights, allowed, family.family);
+}
+
+function showGate({ find, state, reason, opensAt }) {
+  const left = Math.max(0, (opensAt - performance.now()) / 1000);
+  const gate = find(".gate");
+  const words = {
+    open: "open", ramp: `coming back after ${reason}`, probing: `one probe is out, after ${reason}`,
+    closed: `closed by ${reason}, a probe may go ` + (left > 0 ? `in ${duration(Math.ceil(left))}` : "now"),
+  };
+  setText(gate, `Gate ${words[state] ?? state}`);
+  gate.className = `gate ${{ open: "good", closed: "bad" }[state] ?? "warning"}`;
+}
+
+/** The running total of each UTC minute, as Binance counts it, over the seconds that are kept. */
+function draw(find, { newest_s, by_second }, allowed, name) {
+  const first = newest_s - by_second.length + 1, totals = [], ends = [], peaks = [];
+  let total = 0;
+  by_second.forEach((weight, place) => {
+    if ((first + place) % 60 === 0) { ends.push(place); peaks.push(total); total = 0; }
+    totals.push(total += weight);
+  });
+  const top = 1.1 * Math.max(allowed, ...totals, 1);
+  const x = (place) => (300 * place / by_second.length).toFixed(2), y = (value) => (80 - 80 * value / top).toFixed(2);
+  let line = `M0 ${y(totals[0] ?? 0)}`;
+  totals.forEach((value, place) => { line += `H${x(place)}V${y(value)}`; });
+  line += "H300";
+  find(".line").setAttribute("d", line);
+  find(".area").setAttribute("d", `${line}V80H0Z`);
+  find(".limit").setAttribute("d", `M0 ${y(allowed)}H300`);
+  find(".minutes").setAttribute("d", ends.map((place) => `M${x(place)} 0V80`).join(""));
+  setText(find(".top"), `dashed: ${count.format(allowed)} allowed a minute`);
+  find(".chart").setAttribute("aria-label", `Weight of ${name} in the last whole minutes: ${peaks.slice(1).join(", ") || "none"}; `
+    + `in this one ${total}`);
+}
+
+// ------------------------------------------------------------------------------------------------ the rest
+
+let samples = [];
+
+/** What clients asked since about a minute ago, out of what was polled: [by result, seconds]. */
+function lately(requests) {
+  const now = performance.now(), sum = (counts) => Object.values(counts).reduce((all, each) => all + each, 0);
+  if (samples.length && sum(samples.at(-1)[1]) > sum(requests)) samples = []; // it was restarted
+  samples.push([now, requests]);
+  while (samples.length > 2 && now - samples[1][0] >= LATELY_MS) samples.shift();
+  const [since, before] = samples[0];
+  const made = Object.fromEntries(Object.entries(requests).map(([name, all]) => [name, all - (before[name] ?? 0)]));
+  return [made, (now - since) / 1000];
+}
+
+function ratio(results) {
+  const all = Object.entries(results).reduce((total, [name, each]) => total + (name === "refused" ? 0 : each), 0);
+  return all ? part.format(((results.hit ?? 0) + (results.stale ?? 0)) / all) : "–";
+}
+
+function showFigures(status) {
+  const [recent, seconds] = lately(status.requests);
+  const asked = Object.values(recent).reduce((all, each) => all + each, 0);
+  const calls = Object.values(status.calls).reduce((all, each) => all + each.minute.calls, 0);
+  const figures = [
+    ["Hit ratio, lately", ratio(recent)], ["Hit ratio, since the start", ratio(status.requests)],
+    ["Requests a minute", seconds > 1 ? count.format(60 * asked / seconds) : "–"],
+    ["Calls to Binance, last minute", count.format(calls)],
+    ["Reads under way", count.format(status.flights)], ["Series", count.format(status.series.count)],
+    ["Rows in memory", count.format(status.series.rows)], ["Memory", bytes(status.stores.memory?.bytes ?? 0)],
+    ["Running for", duration(status.uptime_s)],
+  ];
+  const list = $("figures");
+  if (list.children.length !== figures.length) {
+    list.replaceChildren(...figures.map(([name]) => {
+      const pair = element("div");
+      pair.append(element("dt", name), element("dd"));
+      return pair;
+    }));
+  }
+  figures.forEach(([, value], place) => setText(list.children[place].lastElementChild, value));
+  setText($("lately"), seconds > 1 ? `Last ${Math.round(seconds)} s` : "Lately");
+  fill($("requests"), Object.entries(status.requests).map(([name, all]) => [name, recent[name], all]));
+}
+
+function show(status) {
+  setText($("version"), status.version);
+  const troubles = [...status.reasons, ...status.degraded], degraded = status.degraded.length > 0;
+  health(!status.ready ? "not ready" : degraded ? "ready, but degraded" : "ready", !status.ready ? "bad" : degraded ? "warning" : "good");
+  if ($("troubles").dataset.key !== troubles.join("\n")) {
+    $("troubles").dataset.key = troubles.join("\n");
+    $("troubles").replaceChildren(...troubles.map((each) => element("li", each)));
+    $("troubles").hidden = !troubles.length;
+  }
+  for (const family of status.families) showFamily(family, status.weights[family.family]);
+  showFigures(status);
+  fill($("calls"), Object.entries(status.calls).map(([reason, { minute, total }]) =>
+    [reason, minute.calls, minute.weight, minute.failed, total.calls]));
+  fill($("events"), status.events.map((each) => [moment(each.at_ms), each.kind, each.where, each.what, each.count]), 3);
+  fill($("clocks"), Object.entries(status.clocks).map(([market, clock]) => [
+    market, clock.offset_ms ?? "not measured", clock.error_ms, status.symbols[market]?.count,
+    duration(status.symbols[market]?.age_s)]));
+  fill($("stores"), Object.entries(status.stores).flatMap(([store, facts]) => flat(facts).map(([name, value]) =>
+    [store, name, String(value)])), 2);
+  fill($("settings"), Object.entries(status.settings), 1);
+}
+
+/** The facts of a store, whatever they are: [name, value] with dots for what lies deeper. */
+function flat(facts, before = "") {
+  return Object.entries(facts).flatMap(([name, value]) => value !== null && typeof value === "object"
+    ? flat(value, `${before}${name}.`) : [[before + name, typeof value === "number" ? count.format(value) : value ?? "–"]]);
+}
+
+function health(text, className) {
+  setText($("health"), text); // a live region: it speaks when this changes
+  $("health").className = className;
+}
+
+// ------------------------------------------------------------------------------------------------ the series
+
+const UNIT_S = { s: 1, m: 60, h: 3600, d: 86400, w: 604800, M: 2629746 };
+const COLUMNS = [ // heading, what is shown, what it is sorted by
+  ["Symbol", (each) => each.symbol + (each.contract_type ? ` ${each.contract_type}` : "")],
+  ["Market", (each) => each.market],
+  ["Interval", interval, (each) => parseInt(each.interval, 10) * (UNIT_S[each.interval.slice(-1)] ?? 0)],
+  ["Kind", (each) => each.kind],
+  ["Rows", (each) => each.rows],
+  ["Age", (each) => duration(each.age_s), (each) => each.age_s ?? Infinity],
+  ["Source", (each) => each.source ?? (each.resting ? "at rest" : "–")],
+  ["Holes", (each) => each.holes],
+];
+const table = { all: [], shown: [], column: 0, down: false, first: -1, rowPx: 0 };
+
+function interval(each) {
+  const zone = each.zone_minutes, sign = zone < 0 ? "−" : "+";
+  return each.interval + (each.micros ? ", µs" : "")
+    + (zone ? ` ${sign}${Math.floor(Math.abs(zone) / 60)}:${String(Math.abs(zone) % 60).padStart(2, "0")}` : "");
+}
+
+function showSeries(list) {
+  table.all = list.map((each) => ({ ...each, words: [each.symbol, each.contract_type, each.market, each.interval, each.kind,
+    each.source ?? ""].map((word) => word.toLowerCase()) }));
+  arrange();
+}
+
+/** Filters and sorts; a word must begin a cell, or be part of the symbol. */
+function arrange() {
+  const wanted = $("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const fits = (each) => wanted.every((want) => each.words[0].includes(want) || each.words.some((word) => word.startsWith(want)));
+  const [, view, by = view] = COLUMNS[table.column], sign = table.down ? -1 : 1;
+  table.shown = table.all.filter(fits);
+  const keyed = table.shown.map((each) => [by(each), each]);
+  keyed.sort(([a, one], [b, other]) => (a < b ? -sign : a > b ? sign : one.symbol < other.symbol ? -1 : one.symbol > other.symbol ? 1 : 0));
+  table.shown = keyed.map(([, each]) => each);
+  setText($("shown"), `${count.format(table.shown.length)} of ${count.format(table.all.length)}`);
+  $("series").setAttribute("aria-rowcount", String(table.shown.length + 1));
+  [...$("headings").children].forEach((heading, place) => heading.setAttribute("aria-sort",
+    place !== table.column ? "none" : table.down ? "descending" : "ascending"));
+  table.first = -1;
+  scrolled();
+}
+
+/** Renders the rows in sight and a few more; the others are the height of two empty rows. */
+function scrolled() {
+  const frame = $("window"), body = $("series").tBodies[0];
+  const rowPx = table.rowPx || 30, fit = Math.ceil(frame.clientHeight / rowPx) + 2 * SPARE_ROWS;
+  const most = Math.max(0, table.shown.length - fit);
+  const first = Math.min(most, Math.max(0, Math.floor(frame.scrollTop / rowPx) - SPARE_ROWS));
+  if (table.first >= 0 && Math.abs(first - table.first) < SPARE_ROWS / 2 && first !== 0 && first !== most) return;
+  table.first = first;
+  const rows = table.shown.slice(first, first + fit).map((each, place) => {
+    const made = row(COLUMNS.map(([, view]) => view(each)));
+    made.setAttribute("aria-rowindex", String(first + place + 2));
+    return made;
+  });
+  body.replaceChildren(spacer(first * rowPx), ...rows, spacer(Math.max(0, table.shown.length - first - fit) * rowPx));
+  if (rows.length && !table.rowPx) table.rowPx = rows[0].getBoundingClientRect().height;
+}
+
+function spacer(heightPx) {
+  const made = element("tr", undefined, "spacer"), cell = element("td");
+  made.setAttribute("aria-hidden", "true");
+  cell.colSpan = COLUMNS.length;
+  cell.style.height = `${heightPx}px`;
+  made.append(cell);
+  return made;
+}
+
+function head() {
+  COLUMNS.forEach(([name], place) => {
+    const heading = element("th", undefined, ["Rows", "Holes"].includes(name) ? "number" : ""), button = element("button", name);
+    heading.scope = "col";
+    button.type = "button";
+    button.addEventListener("click", () => {
+      table.down = table.column === place && !table.down;
+      table.column = place;
+      $("window").scrollTop = 0;
+      arrange();
+    });
+    heading.append(button);
+    $("headings").append(heading);
+  });
+}
+
+// ------------------------------------------------------------------------------------------------- polling
+
+let paused = false, seriesAt = -Infinity, answeredAt = null;
+
+async function poll() {
+  if (!paused && !document.hidden) {
+    const whole = performance.now() - seriesAt >= SERIES_MS;
+    try {
+      const reply = await fetch(whole ? "v1/status?series=1" : "v1/status", { signal: AbortSignal.timeout(10000) });
+      if (!reply.ok) throw new Error(`status ${reply.status}`);
+      const status = await reply.json();
+      show(status);
+      if (whole) {
+        showSeries(status.series.list);
+        seriesAt = performance.now();
+      }
+      answeredAt = new Date();
+      setText($("updated"), `as of ${answeredAt.toISOString().slice(11, 19)} UTC`);
+      document.documentElement.dataset.shown = "yes";
+    } catch (error) {
+      health(`no answer from the daemon${answeredAt ? ` since ${answeredAt.toISOString().slice(11, 19)} UTC` : ""}`, "bad");
+      console.warn("status:", error.message);
+    }
+  }
+  setTimeout(poll, POLL_MS);
+}
+
+$("pause").addEventListener("click", () => {
+  paused = !paused;
+  $("pause").setAttribute("aria-pressed", String(paused));
+});
+$("filter").addEventListener("input", () => { $("window").scrollTop = 0; arrange(); });
+let drawn = 0;
+$("window").addEventListener("scroll", () => { cancelAnimationFrame(drawn); drawn = requestAnimationFrame(scrolled); }, { passive: true });
+window.addEventListener("resize", () => { table.rowPx = 0; table.first = -1; scrolled(); });
+setInterval(() => { if (!paused) cards.forEach(showGate); }, 1000);
+head();
+poll();
