@@ -122,8 +122,8 @@ class History:
 
     def notes(self) -> list[Note]:
         """What happened, the newest first."""
-        found = [note for notes in self._notes.values() for note in notes]
-        return sorted(found, key=lambda note: note.at_ms, reverse=True)
+        found = [note for notes in self._notes.values() for note in reversed(notes)]
+        return sorted(found, key=lambda note: -note.at_ms)
 
     # ------------------------------------------------------------------------------------ parts
 

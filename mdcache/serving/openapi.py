@@ -161,6 +161,13 @@ def _request_headers(market: Market) -> list[Json]:
 # ------------------------------------------------------------------------------------------- operators' paths
 
 
+_PAGES = {
+    "/": ("The status page.", "status.html", {"type": "string"}),
+    "/docs": ("This document as an interactive page.", "docs.html", {"type": "string"}),
+    "/openapi.json": ("This document.", "openapi.json", {"type": "object"}),
+}
+
+
 def _operation(path: str) -> tuple[str, Json]:
     """The method and the operation of one of the operators' paths."""
     match path:
@@ -180,8 +187,6 @@ def _operation(path: str) -> tuple[str, Json]:
             text = {"schema": {"type": "string"}}
             both = {"text/plain": text, "application/openmetrics-text": text}
             return "get", _page("Prometheus metrics.", {"content": both})
-        case "/":
-            return "get", _kept("The status page.", "status.html", {"type": "string"})
         case "/v1/status":
             return "get", _status()
         case "/v1/admin/purge":
@@ -189,10 +194,8 @@ def _operation(path: str) -> tuple[str, Json]:
             return "post", _order("Forget series: all, or those that match.", "Purge", purged)
         case "/v1/admin/gate":
             return "post", _order("Open a family's gate, or close it for some time.", "GateOrder", {"type": "object"})
-        case "/openapi.json":
-            return "get", _kept("This document.", "openapi.json", {"type": "object"})
-        case "/docs":
-            return "get", _kept("This document as an interactive page.", "docs.html", {"type": "string"})
+        case "/" | "/docs" | "/openapi.json":
+            return "get", _kept(*_PAGES[path])
         case _ if path.startswith(("/docs/", "/page/")):
             return "get", _kept("A file of a page.", path, {})
         case _:

@@ -1,7 +1,7 @@
 // The status page. It polls /v1/status and shows it; whatever comes is set as text, never as markup.
 const POLL_MS = 2000, SERIES_MS = 10000, LATELY_MS = 60000, SPARE_ROWS = 12;
 const $ = (id) => document.getElementById(id);
-const count = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
+const count = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0, signDisplay: "negative" });
 const part = new Intl.NumberFormat("en-GB", { style: "percent", maximumFractionDigits: 1 });
 
 // ------------------------------------------------------------------------------------------------ elements
@@ -13,28 +13,29 @@ function element(tag, text, className) {
   return made;
 }
 
-/** A row whose first cell heads it; numbers stand to the right, and `wide` ones may wrap. */
-function row(cells, wide = -1) {
+/** A row whose first cell heads it; its cells are classed as the headings above them are. */
+function row(cells, headings) {
   const made = document.createElement("tr");
   cells.forEach((cell, place) => {
-    const number = typeof cell === "number";
-    const text = cell === null || cell === undefined ? "–" : number ? count.format(cell) : String(cell);
-    const td = element(place ? "td" : "th", text, number ? "number" : place === wide ? "wide" : "");
+    const text = typeof cell === "number" ? count.format(cell) : String(cell ?? "–");
+    const td = element(place ? "td" : "th", text, headings[place].className);
     if (!place) td.scope = "row";
     made.append(td);
   });
   return made;
 }
 
+const filled = new Map();
+
 /** Puts rows into a table's body, where they are others than before. */
-function fill(body, cells, wide) {
+function fill(body, cells) {
   const key = JSON.stringify(cells);
-  if (body.dataset.key === key) return;
-  body.dataset.key = key;
-  const none = element("td", "none");
-  none.colSpan = body.parentElement.tHead.rows[0].cells.length;
-  body.replaceChildren(...(cells.length ? cells.map((each) => row(each, wide)) : [element("tr")]));
-  if (!cells.length) body.firstElementChild.append(none);
+  if (filled.get(body) === key) return;
+  filled.set(body, key);
+  const headings = body.parentElement.tHead.rows[0].cells, none = element("tr"), nothing = element("td", "none");
+  nothing.colSpan = headings.length;
+  none.append(nothing);
+  body.replaceChildren(...(cells.length ? cells.map((each) => row(each, headings)) : [none]));
 }
 
 function setText(node, text) {
@@ -57,9 +58,10 @@ function bytes(number) {
   return number < 1e6 ? `${count.format(number / 1e3)} kB` : `${count.format(number / 1e6)} MB`;
 }
 
+/** The time of day of the last 24 hours, else the date, too. */
 function moment(ms) {
-  const made = new Date(ms);
-  return Number.isNaN(made.getTime()) ? String(ms) : made.toISOString().replace("T", " ").slice(0, 19);
+  const words = new Date(ms).toISOString().replace("T", " ").slice(0, 19);
+  return Math.abs(Date.now() - ms) < 86400000 ? words.slice(11) : words;
 }
 
 // ------------------------------------------------------------------------------------------------ families
@@ -84,7 +86,7 @@ function showFamily(family, weights) {
   shown.opensAt = performance.now() + family.reopens_in_s * 1000;
   [shown.state, shown.reason] = [family.gate_state, family.gate_reason];
   showGate(shown);
-  const known = family.limit_known ? "" : ", as long as Binance has told none";
+  const known = family.limit_known ? "" : ", assumed until Binance tells";
   setText(find(".used"), `${count.format(used)} of ${count.format(allowed)} allowed this minute; `
     + `address ${count.format(address)} of ${count.format(limit)}${known}`);
   const bar = find(".bar");
@@ -180,22 +182,19 @@ function show(status) {
   setText($("version"), status.version);
   const troubles = [...status.reasons, ...status.degraded], degraded = status.degraded.length > 0;
   health(!status.ready ? "not ready" : degraded ? "ready, but degraded" : "ready", !status.ready ? "bad" : degraded ? "warning" : "good");
-  if ($("troubles").dataset.key !== troubles.join("\n")) {
-    $("troubles").dataset.key = troubles.join("\n");
-    $("troubles").replaceChildren(...troubles.map((each) => element("li", each)));
-    $("troubles").hidden = !troubles.length;
-  }
+  $("troubles").replaceChildren(...troubles.map((each) => element("li", each)));
+  $("troubles").hidden = !troubles.length;
   for (const family of status.families) showFamily(family, status.weights[family.family]);
   showFigures(status);
   fill($("calls"), Object.entries(status.calls).map(([reason, { minute, total }]) =>
     [reason, minute.calls, minute.weight, minute.failed, total.calls]));
-  fill($("events"), status.events.map((each) => [moment(each.at_ms), each.kind, each.where, each.what, each.count]), 3);
+  fill($("events"), status.events.map((each) => [moment(each.at_ms), each.where, each.what, each.kind, each.count]));
   fill($("clocks"), Object.entries(status.clocks).map(([market, clock]) => [
     market, clock.offset_ms ?? "not measured", clock.error_ms, status.symbols[market]?.count,
     duration(status.symbols[market]?.age_s)]));
   fill($("stores"), Object.entries(status.stores).flatMap(([store, facts]) => flat(facts).map(([name, value]) =>
-    [store, name, String(value)])), 2);
-  fill($("settings"), Object.entries(status.settings), 1);
+    [store, name, String(value)])));
+  fill($("settings"), Object.entries(status.settings));
 }
 
 /** The facts of a store, whatever they are: [name, value] with dots for what lies deeper. */
@@ -255,14 +254,14 @@ function arrange() {
 
 /** Renders the rows in sight and a few more; the others are the height of two empty rows. */
 function scrolled() {
-  const frame = $("window"), body = $("series").tBodies[0];
+  const frame = $("window"), body = $("series").tBodies[0], headings = $("headings").cells;
   const rowPx = table.rowPx || 30, fit = Math.ceil(frame.clientHeight / rowPx) + 2 * SPARE_ROWS;
   const most = Math.max(0, table.shown.length - fit);
   const first = Math.min(most, Math.max(0, Math.floor(frame.scrollTop / rowPx) - SPARE_ROWS));
   if (table.first >= 0 && Math.abs(first - table.first) < SPARE_ROWS / 2 && first !== 0 && first !== most) return;
   table.first = first;
   const rows = table.shown.slice(first, first + fit).map((each, place) => {
-    const made = row(COLUMNS.map(([, view]) => view(each)));
+    const made = row(COLUMNS.map(([, view]) => view(each)), headings);
     made.setAttribute("aria-rowindex", String(first + place + 2));
     return made;
   });
@@ -281,7 +280,8 @@ function spacer(heightPx) {
 
 function head() {
   COLUMNS.forEach(([name], place) => {
-    const heading = element("th", undefined, ["Rows", "Holes"].includes(name) ? "number" : ""), button = element("button", name);
+    const heading = element("th", undefined, ["Rows", "Age", "Holes"].includes(name) ? "number" : "");
+    const button = element("button", name);
     heading.scope = "col";
     button.type = "button";
     button.addEventListener("click", () => {
@@ -313,7 +313,6 @@ async function poll() {
       }
       answeredAt = new Date();
       setText($("updated"), `as of ${answeredAt.toISOString().slice(11, 19)} UTC`);
-      document.documentElement.dataset.shown = "yes";
     } catch (error) {
       health(`no answer from the daemon${answeredAt ? ` since ${answeredAt.toISOString().slice(11, 19)} UTC` : ""}`, "bad");
       console.warn("status:", error.message);

@@ -1,0 +1,281 @@
+"""The status page in a real browser: what it shows, that nothing of it runs, and that everybody can read it.
+
+Pictures of what the tests saw are left in `.run/pictures`.
+"""
+
+import contextlib
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from bench.processes import daemon, sim
+from mdcache.candles.series import ReadAt, Series
+from mdcache.candles.window import tail_window
+from mdcache.events import BodyRejected, GateMoved, UpstreamCalled
+from mdcache.exchange.intervals import INTERVALS
+from mdcache.exchange.markets import KLINE_PATHS, Family
+from mdcache.exchange.questions import SeriesKey
+from mdcache.exchange.rows import Expected, read_page
+from mdcache.serving.paths import PAGE_FILES
+from mdcache.serving.ports import Readiness
+from tests.browser import Browser, browser
+from tests.serving.client import BODY, KLINES, NOW_MS, House
+
+ACCESSIBLE = (Path(__file__).parent / "accessible.js").read_text()
+HOSTILE = '<img src=x onerror="document.title=1">'
+RULE = KLINE_PATHS[KLINES]
+ROWS = read_page(BODY, Expected(INTERVALS["1m"], 0, NOW_MS, 500)).rows
+SERIES = "#series tbody"
+
+
+async def test_the_page_loads_its_own_files_only() -> None:
+    house = House()
+    reply = await house.ask("/", b"")
+    page = reply.body.decode()
+    assert set(re.findall(r'(?:src|href)="(page/[^"]*)"', page)) == {f"page/{name}" for name in PAGE_FILES}
+    assert page.count("<script") == page.count("></script>")  # nothing inline
+    assert "style=" not in page
+    assert "unsafe" not in reply.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self';" in reply.headers["content-security-policy"]
+    again = await house.ask("/", b"", headers={"if-none-match": reply.headers["etag"]})
+    assert (again.status, again.body) == (304, b"")
+
+
+async def test_the_script_sets_text_never_markup() -> None:
+    script = (await House().ask("/page/status.js", b"")).body.decode()
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(", script)
+    assert "http" not in re.sub(r"https?://www\.w3\.org", "", script)
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def served(house: House) -> Iterator[str]:
+    """The house's application on a port, by a thread of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(house.app, lifespan="off", log_level="error", ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def fill(house: House, number: int) -> None:
+    """`number` series of a row each, as old as they are many seconds from the last."""
+    intervals = ["1m", "1h", "4h", "1d", "1M"]
+    for place in range(number):
+        add(house, f"C{place // 5:04}USDT", intervals[place % 5], age_ms=1_000 * (number - place))
+
+
+def add(house: House, symbol: str, interval: str = "1m", age_ms: int = 500) -> Series:
+    made = Series(SeriesKey(RULE.market, RULE.kind, symbol, "", interval), RULE, house.series.policy)
+    made.merge(ROWS, tail_window(500), ReadAt(NOW_MS - age_ms, NOW_MS - age_ms))
+    house.library._series[made.key] = made
+    return made
+
+
+def busy(house: House) -> None:
+    """Something to see in every part of the page."""
+    for second in range(150):
+        house.clock.seconds = 1_000.0 - 150 + second
+        reason = ("refresh", "refresh", "close", "rows")[second % 4]
+        house.events.emit(UpstreamCalled("spot", "klines", KLINES, reason, "normal", 200, "", 40, 9, 0.1))
+    house.events.emit(GateMoved("futures", "closed", "403", 1.6))
+    house.events.emit(GateMoved("futures", "open", "403", 0.0))
+    house.events.emit(BodyRejected("usdm", "/fapi/v1/klines", "prices", ""))
+    house.clock.seconds = 1_000.0
+    house.results.update({"hit": 9_000, "miss": 30, "collapsed": 12, "refused": 4, "stale": 0})
+
+
+def opened(window: Browser, url: str) -> None:
+    window.open(url)
+    window.until(lambda: window.text("#updated").startswith("as of"))
+
+
+def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
+    house = House()
+    busy(house)
+    fill(house, 30)
+    house.results.update({"error": 1})
+    with served(house) as url:
+        for name, dark, width, phone in (
+            ("light", False, 1200, False),
+            ("dark", True, 1200, False),
+            ("phone", False, 390, True),
+            ("phone-dark", True, 390, True),
+            ("narrow", False, 320, True),
+        ):
+            window.look(dark=dark, width=width, phone=phone)
+            opened(window, url)
+            window.picture(f"status-{name}")
+            assert window.run(ACCESSIBLE) == [], name
+        assert window.complaints() == []
+    assert window.text("#health") == "ready"
+    assert window.text("#version") == "1.2.3"
+    assert window.cells("#calls")[0] == ["refresh", "30", "1,200", "0", "76"]
+    assert ["hit", "0", "9,000"] in window.cells("#requests")
+    assert [cells[1:] for cells in window.cells("#events")] == [
+        ["futures", "open", "gate", "1"],
+        ["futures", "closed: 403, for 2 s", "gate", "1"],
+        ["usdm", "/fapi/v1/klines: prices", "rejected", "1"],
+    ]
+    assert "99.5%" in window.text("#figures")
+    assert ["MDCACHE_ADMIN_TOKEN", "(hidden)"] in window.run(
+        "return [...document.querySelectorAll('#settings tr')].map((tr) => [...tr.cells].map((c) => c.textContent))"
+    )
+
+
+def test_everything_has_a_name_as_the_browser_computes_it(window: Browser) -> None:
+    house = House()
+    fill(house, 3)
+    with served(house) as url:
+        window.look()
+        opened(window, url)
+        nodes = window.cdp("Accessibility.getFullAXTree")["nodes"]
+    found = [
+        (node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node.get("ignored")
+    ]
+    nameless = [
+        role for role, name in found if not name and role in {"button", "link", "searchbox", "table", "region", "meter"}
+    ]
+    assert nameless == []
+    roles = {role for role, _ in found}
+    assert {"banner", "main", "contentinfo", "navigation", "status", "meter", "columnheader", "rowheader"} <= roles
+    assert ("button", "Pause") in found
+    assert ("meter", "Weight used this minute, spot") in found
+
+
+def test_five_thousand_series(window: Browser) -> None:
+    house = House()
+    fill(house, 5_000)
+    with served(house) as url:
+        window.look()
+        opened(window, url)
+        assert window.until(lambda: window.text("#shown")) == "5,000 of 5,000"
+        first = window.cells(SERIES)
+        assert len(first) < 80  # what is in sight, and a few more
+        assert first[0] == ["C0000USDT", "spot", "1m", "klines", "1", "1:23 h", "rest", "0"]
+        window.run("document.querySelector('#window').scrollTop = 1e9")
+        window.until(lambda: window.cells(SERIES)[-1][0] == "C0999USDT")
+        assert window.run("return document.querySelector('#series').ariaRowCount") == "5001"
+        indexes = window.run(
+            "return [...document.querySelectorAll('#series tbody tr:not(.spacer)')]"
+            ".map((tr) => Number(tr.ariaRowIndex))"
+        )
+        assert indexes == list(range(5_001 - len(indexes) + 1, 5_002))
+        tall = window.run("return document.querySelector('#window').scrollHeight")
+        window.run("document.querySelector('#window').scrollTop = 75000")
+        window.until(lambda: window.cells(SERIES)[0][0] not in {"C0000USDT", first[-1][0], "C0990USDT"})
+        assert abs(window.run("return document.querySelector('#window').scrollHeight") - tall) < 2
+        in_sight = window.run(
+            "const frame = document.querySelector('#window'); frame.scrollIntoView();"
+            "const box = frame.getBoundingClientRect();"
+            "return document.elementFromPoint(box.x + 30, box.y + 200).tagName"
+        )
+        assert in_sight == "TH"  # rows are there, not the height that stands for others
+        window.picture("status-5000")
+        window.click("#headings th:nth-child(6) button")  # age
+        assert [cells[5] for cells in window.cells(SERIES)[:3]] == ["1.0 s", "2.0 s", "3.0 s"]
+        window.click("#headings th:nth-child(6) button")
+        assert window.cells(SERIES)[0][0] == "C0000USDT"
+        assert window.run("return [...document.querySelectorAll('#headings th')].map((th) => th.ariaSort)") == [
+            *["none"] * 5,
+            "descending",
+            *["none"] * 2,
+        ]
+        window.click("#headings th:nth-child(3) button")  # by how long they are, not by their names
+        window.click("#headings th:nth-child(3) button")
+        assert {cells[2] for cells in window.cells(SERIES)} == {"1M"}
+        window.type("#filter", "c012 4h")
+        assert window.until(lambda: window.text("#shown") == "10 of 5,000")
+        assert [cells[0] for cells in window.cells(SERIES)] == [f"C012{n}USDT" for n in range(10)]
+        window.picture("status-5000-filtered")
+        window.type("#filter", "nothing like it")
+        assert window.until(lambda: window.text("#shown") == "0 of 5,000")
+        assert window.complaints() == []
+
+
+def test_whatever_it_is_told_is_text(window: Browser) -> None:
+    house = House()
+    add(house, HOSTILE)
+    house.events.emit(BodyRejected("spot", HOSTILE, "</script><script>document.title=2</script>", ""))
+    house.events.emit(UpstreamCalled("spot", "klines", KLINES, HOSTILE, "normal", 200, "", 2, 9, 0.1))
+    house.results[HOSTILE] = 3
+    house.readiness = Readiness(degraded=(f"disk: {HOSTILE}",))
+    with served(house) as url:
+        window.look()
+        opened(window, url)
+        assert window.cells(SERIES)[0][0] == HOSTILE
+        assert window.cells("#events")[0][2].startswith(HOSTILE)
+        assert window.cells("#calls")[0][0] == HOSTILE
+        assert window.cells("#requests")[-1][0] == HOSTILE
+        assert window.text("#troubles") == f"disk: {HOSTILE}"
+        assert window.text("#health") == "ready, but degraded"
+        assert window.run("return [document.title, document.querySelectorAll('main img, main script').length]") == [
+            "mdcache",
+            0,
+        ]
+        assert window.complaints() == []
+
+
+def test_it_pauses_and_says_when_the_daemon_is_gone(window: Browser) -> None:
+    house = House()
+    with served(house) as url:
+        window.look()
+        opened(window, url)
+        window.click("#pause")
+        assert window.run("return document.querySelector('#pause').ariaPressed") == "true"
+        house.readiness = Readiness(reasons=("no clock",))
+        stood = window.text("#updated")
+        window.click("#pause")
+        window.until(lambda: window.text("#health") == "not ready")
+        assert window.text("#updated") != stood
+        assert window.text("#troubles") == "no clock"
+    window.until(lambda: window.text("#health").startswith("no answer from the daemon since"))
+    window.picture("status-gone")
+    assert window.complaints() != []
+
+
+def test_a_ban_as_the_simulated_exchange_speaks_it(window: Browser) -> None:
+    with sim() as upstream, daemon(upstream) as (url, _), httpx.Client(base_url=url, trust_env=False) as client:
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            client.get(f"/api/v3/klines?symbol={symbol}&interval=1m&limit=500").raise_for_status()
+        client.get("/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=99").raise_for_status()
+        httpx.post(f"{upstream}/_sim/ban", json={"family": "spot", "seconds": 95}, trust_env=False)
+        client.get("/api/v3/klines?symbol=BTCUSDT&interval=5m&limit=500")
+        window.look(dark=True)
+        opened(window, url)
+        told = window.until(
+            lambda: re.search(r"closed by 418, a probe may go in (1:\d\d min)", window.text("#families"))
+        )
+        window.until(lambda: told.group() not in window.text("#families"))  # it counts down
+        assert window.text("#health") == "ready, but degraded"
+        assert {cells[0] for cells in window.cells(SERIES)} == {"BTCUSDT", "ETHUSDT"}
+        assert any(cells[1] == "spot" and cells[2].startswith("closed: 418") for cells in window.cells("#events"))
+        assert window.run(ACCESSIBLE) == []
+        window.picture("status-banned")
+        assert window.complaints() == []
+        assert json.loads(client.get("/v1/status").content)["families"][0]["gate_reason"] == "418"
+
+
+def test_the_operators_hand_on_the_gate_shows(window: Browser) -> None:
+    house = House()
+    house.governor.close_gate(Family.FUTURES, 3_700.0)
+    with served(house) as url:
+        window.look()
+        opened(window, url)
+        assert "closed by operator, a probe may go in 1:01 h" in window.text("#families")
