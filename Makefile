@@ -126,7 +126,7 @@ UV_COMPILE = .run/lock/bin/uv pip compile --quiet --no-config --upgrade --univer
 lock: ## write requirements.lock and requirements-dev.lock anew, from the ranges in pyproject.toml
 	@test -x .run/lock/bin/uv || { $(PYTHON) -m venv .run/lock && .run/lock/bin/pip install -qq uv==$(UV_VERSION); }
 	@$(UV_COMPILE) pyproject.toml -o requirements.lock
-	@$(UV_COMPILE) pyproject.toml --group dev --constraint requirements.lock -o requirements-dev.lock
+	@$(UV_COMPILE) pyproject.toml --extra replay --group dev --constraint requirements.lock -o requirements-dev.lock
 
 clean: ## remove everything that was made, the virtual environment too
 	@rm -rf $(VENV) .clients .run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis \

@@ -1,26 +1,18 @@
-"""Real processes on free loopback ports: the simulated exchange, the daemon, nginx; all gone at the end."""
+"""Those of `mdcache.replay.processes` pinned to a core, and nginx; what a machine lacks is installed."""
 
 import contextlib
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+from mdcache.replay import processes
+from mdcache.replay.processes import free_port, running
 
-START_DEADLINE_S = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+__all__ = ["daemon", "free_port", "need", "nginx", "running", "sim"]
 
 
 def need(program: str, package: str) -> str:
@@ -38,72 +30,21 @@ def need(program: str, package: str) -> str:
 
 
 @contextlib.contextmanager
-def running(
-    command: list[str], url: str, *, env: Mapping[str, str] | None = None, core: int | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    """`command`, once `url` answers with anything at all."""
-    pinned = [need("taskset", "util-linux"), "-c", str(core), *command] if core is not None else command
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MDCACHE_")}
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb+") as log:
-        process = subprocess.Popen(
-            pinned, env=clean | dict(env or {}), stdout=log, stderr=log, cwd=folder, start_new_session=True
-        )
-        try:
-            _wait(process, url, log)
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-
-
-def _wait(process: "subprocess.Popen[bytes]", url: str, log: object) -> None:
-    deadline = time.monotonic() + START_DEADLINE_S
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            httpx.get(url, timeout=2.0, trust_env=False)
-            return
-        if process.poll() is not None or time.monotonic() > deadline:
-            log.seek(0)  # type: ignore[attr-defined]
-            sys.exit(f"{process.args!r} did not start:\n{log.read().decode(errors='replace')}")  # type: ignore[attr-defined]
-        time.sleep(0.05)
-
-
-@contextlib.contextmanager
 def sim(*options: str, core: int | None = None) -> Iterator[str]:
-    """The simulated exchange; yields its URL."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mdcache", "sim", "--port", str(port), *options]
-    with running(command, f"{url}/_sim/", core=core):
+    """The simulated exchange, on one core if told; yields its URL."""
+    with processes.sim(*options, before=_pinned(core)) as url:
         yield url
 
 
 @contextlib.contextmanager
-def daemon(
-    upstream: str, *, core: int | None = None, **settings: str
-) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """The daemon in front of `upstream`, with a folder of its own unless told; yields its URL and process."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    names = ("SPOT_URL", "USDM_URL", "COINM_URL")
-    env = {f"MDCACHE_{name}": upstream for name in names}
-    env |= {"MDCACHE_PORT": str(port), "MDCACHE_EGRESS": "bench", "MDCACHE_LOG_LEVEL": "warning"}
-    env |= {f"MDCACHE_{name.upper()}": value for name, value in settings.items()}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running(
-            [sys.executable, "-m", "mdcache", "serve"],
-            f"{url}/healthz",
-            env={"MDCACHE_STATE_DIR": folder} | env,
-            core=core,
-        ) as process,
-    ):
-        yield url, process
+def daemon(upstream: str, *, core: int | None = None, **settings: str) -> Iterator[tuple[str, processes.Process]]:
+    """The daemon in front of `upstream`, on one core if told; yields its URL and process."""
+    with processes.daemon(upstream, before=_pinned(core), **settings) as found:
+        yield found
+
+
+def _pinned(core: int | None) -> list[str]:
+    return [need("taskset", "util-linux"), "-c", str(core)] if core is not None else []
 
 
 @contextlib.contextmanager
@@ -134,5 +75,5 @@ http {{
 """
         )
         url = f"http://127.0.0.1:{port}"
-        with running([program, "-c", str(config), "-p", folder], f"{url}/api/v3/ping", core=core):
+        with running([*_pinned(core), program, "-c", str(config), "-p", folder], f"{url}/api/v3/ping"):
             yield url

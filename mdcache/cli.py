@@ -1,13 +1,15 @@
 """The command line: reads options, hands over, and says what went wrong on stderr, without a traceback.
 
-Only this module uses typer and rich. What a command does lives elsewhere and is imported when it runs.
-Exit codes: 0 done; 1 it failed while running; 2 wrong settings or options; 130 ended by Ctrl-C.
+Only this module and `terminal` use typer and rich. What a command does lives elsewhere and is imported when it runs.
+Exit codes: 0 done; 1 it failed while running; 2 wrong settings or options; 130 ended by Ctrl-C; those
+of `status` stand there.
 """
 
 import asyncio
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
@@ -28,7 +29,7 @@ from mdcache.settings import Settings, SettingsError, effective, load
 if TYPE_CHECKING:
     from mdcache.cache.ttls import Line
     from mdcache.cache.warming import Progress
-    from mdcache.stores.survey import Survey
+    from mdcache.replay.run import Replay
 
 app = typer.Typer(
     name="mdcache",
@@ -38,6 +39,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they print local variables, and so secrets
 )
 _WIDE = 200  # columns where stdout is no terminal: a pipe has no width to wrap at
+
+
+def _stdout() -> Console:
+    return Console(width=None if sys.stdout.isatty() else _WIDE)
 
 
 def main() -> None:
@@ -117,7 +122,7 @@ def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, f
     for row in rows:
         cells = (row.name, row.value, "default" if row.default else "set", row.note)
         table.add_row(*(Text(cell) for cell in cells))
-    console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    console = _stdout()
     console.print(table)
     ages = Table(box=None, pad_edge=False)
     for heading in ("snapshot", "market", "weight", "TTL in seconds"):
@@ -140,6 +145,7 @@ def inspect(
     """Show what rests in MDCACHE_STATE_DIR, beside a running daemon too; 1 if checksums fail."""
     settings = _load_or_exit(as_json=as_json)
     from mdcache.stores.survey import NoSurvey, survey
+    from mdcache.terminal.survey import plain, show
 
     errors = Console(stderr=True)
     try:
@@ -154,41 +160,10 @@ def inspect(
         typer.echo(f"mdcache: {error}", err=True)
         raise typer.Exit(1) from None
     if as_json:
-        typer.echo(json.dumps(_plain_survey(found), indent=2))
+        typer.echo(json.dumps(plain(found), indent=2))
     else:
-        _show_survey(found)
+        show(found, _stdout())
     raise typer.Exit(1 if found.failed else 0)
-
-
-def _sums(found: "Survey") -> dict[str, int]:
-    names = ("blocks", "rows", "nbytes", "holes", "voids", "failed")
-    return {name: sum(getattr(each, name) for each in found.series) for name in names}
-
-
-def _plain_survey(found: "Survey") -> dict[str, object]:
-    return asdict(found) | {"path": str(found.path), "totals": {"series": len(found.series)} | _sums(found)}
-
-
-def _show_survey(found: "Survey") -> None:
-    table = Table(box=None, pad_edge=False, show_footer=True)
-    sums = _sums(found)
-    table.add_column("series", f"{len(found.series):,}", overflow="fold")
-    table.add_column("upstream", overflow="fold")
-    for heading, name in (("rows", "rows"), ("bytes", "nbytes"), ("holes", "holes"), ("voids", "voids")):
-        table.add_column(heading, f"{sums[name]:,}", justify="right")
-    table.add_column("failed", f"{sums['failed']:,}", justify="right")
-    for each in found.series:
-        extra = (f"{each.zone_minutes:+d}min" if each.zone_minutes else "", "us" if each.micros else "")
-        name = "/".join(filter(None, (each.market, each.kind, each.subject, each.contract_type, each.interval, *extra)))
-        numbers = (each.rows, each.nbytes, each.holes, each.voids, each.failed)
-        table.add_row(Text(name), Text(each.origin), *(f"{number:,}" for number in numbers))
-    console = Console(width=None if sys.stdout.isatty() else _WIDE)
-    console.print(table)
-    checked = "every block was decoded and checked" if found.verified else "rows unchecked; --verify checks them"
-    console.print(Text(f"{found.path}: {found.file_bytes:,} bytes, log {found.log_bytes:,}; {checked}"))
-    for each in found.series:
-        for fault in each.faults:
-            console.print(Text(f"failed: {each.market}/{each.kind}/{each.subject}/{each.interval}: {fault}"))
 
 
 def _moment(text: str) -> int:
@@ -219,6 +194,7 @@ def warm(
     """Read whole spans of series before anybody asks, in the low lane; what is known costs nothing."""
     settings = _load_or_exit(as_json=as_json)
     from mdcache.cache.warming import Order, State
+    from mdcache.terminal.warm import bars, shown_in, tell
     from mdcache.warmup import warm as run_warm
 
     since_ms, until_ms = _moment(since), None if until is None else _moment(until)
@@ -227,51 +203,19 @@ def warm(
         raise typer.BadParameter("at least one symbol and one interval, and an end that is not before the start")
     last: list[Progress] = []
     errors = Console(stderr=True)
-    columns = (
-        BarColumn(),
-        TextColumn("{task.percentage:.0f} %"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
     try:
-        with Bar(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
-            asyncio.run(run_warm(settings, order, _shown_in(bar, last)))
+        with bars(errors) as bar:
+            asyncio.run(run_warm(settings, order, shown_in(bar, last)))
     except KeyboardInterrupt:
-        _tell_warm(last, as_json=as_json)
+        tell(last, as_json=as_json)
         typer.echo("mdcache: cancelled; asked again it goes on where it stopped", err=True)
         raise typer.Exit(130) from None
     except (MdcacheError, OSError) as error:
         typer.echo(f"mdcache: {error}", err=True)
         raise typer.Exit(1) from None
-    _tell_warm(last, as_json=as_json)
+    tell(last, as_json=as_json)
     if last[-1].state is not State.DONE or last[-1].errors:
         raise typer.Exit(1)
-
-
-def _shown_in(bar: Bar, last: "list[Progress]") -> "Callable[[Progress], None]":
-    """Shows each progress in the bar; the newest is `last`'s only one."""
-    task = bar.add_task("")
-
-    def show(found: "Progress") -> None:
-        last[:] = [found]
-        said = f"{found.series_done}/{found.series_total} series, {found.rows:,} rows, weight {found.weight:,}"
-        said += f"; waiting: {found.detail}" if found.detail else ""
-        bar.update(task, completed=found.pages, total=(found.pages + found.pages_left) or 1, description=said)
-
-    return show
-
-
-def _tell_warm(last: "list[Progress]", *, as_json: bool) -> None:
-    for found in last:
-        if as_json:
-            typer.echo(json.dumps(asdict(found), indent=2))
-            return
-        typer.echo(
-            f"{found.state}: {found.series_done} of {found.series_total} series, {found.rows:,} rows,"
-            f" weight {found.weight:,}, {found.seconds:.1f} s" + (f"; {found.detail}" if found.detail else "")
-        )
-        for series, message in found.errors.items():
-            typer.echo(f"mdcache: {series}: {message}", err=True)
 
 
 @app.command()
@@ -282,12 +226,85 @@ def sim(
     rows: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder of recorded rows to play.")
     ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Spot's weight limit a minute.")] = 6000,
+    clock_offset: Annotated[float, typer.Option(help="Seconds its clock is ahead of this machine's.")] = 0.0,
 ) -> None:
     """Run a Binance that lives on this machine, with real limits and bans."""
     from mdcache.sim.config import SimConfig
     from mdcache.sim.server import serve as serve_sim
 
-    serve_sim(SimConfig(seed=seed, rows_dir=rows), host, port)
+    serve_sim(SimConfig(seed=seed, rows_dir=rows, spot_limit=limit), host, port, clock_offset)
+
+
+@app.command()
+def status(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the daemon told, for machines.")] = False,
+    series: Annotated[bool, typer.Option("--series", help="List every series, too.")] = False,
+    live: Annotated[bool, typer.Option("--watch", help="Show it anew, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks of --watch.")] = 2.0,
+) -> None:
+    """Show how the daemon at HOST:PORT is; 0 ready, 1 degraded, 3 not ready, 4 nobody answers."""
+    settings = _load_or_exit(as_json=as_json)
+    from mdcache.clock import SystemClock
+    from mdcache.local import NobodyThere, address
+    from mdcache.terminal.status import Health, decode, read, view, watch
+
+    if live:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(watch(settings, _stdout(), SystemClock(), every))
+        raise typer.Exit(130)
+    try:
+        content = read(settings, series=series)
+        found = decode(content)
+    except (MdcacheError, NobodyThere) as error:
+        typer.echo(f"mdcache: {error}", err=True)
+        raise typer.Exit(Health.UNREACHABLE) from None
+    if as_json:
+        typer.echo(json.dumps(json.loads(content), indent=2))
+    else:
+        _stdout().print(view(found, address(settings)))
+    raise typer.Exit(found.health)
+
+
+@app.command()
+def replay(
+    *,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long it lasts; limits count whole minutes.")] = 60.0,
+    symbols: Annotated[int, typer.Option(min=1, help="Symbols, each in six intervals.")] = 20,
+    consumers: Annotated[int, typer.Option(min=1, help="Consumers that ask for all of them every 5 s.")] = 3,
+    limit: Annotated[int, typer.Option(min=1, help="The exchange's weight limit a minute.")] = 6000,
+    share: Annotated[float, typer.Option(min=0.01, max=1.0, help="Part of it that mdcache may use.")] = 0.8,
+    picture: Annotated[Path, typer.Option(help="Where to draw it: PICTURE.svg and PICTURE.png.")] = Path("replay"),
+    no_picture: Annotated[bool, typer.Option("--no-picture", help="Draw none.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+) -> None:
+    """Play the incident against a simulated exchange, without and with mdcache; 1 if mdcache was refused anything."""
+    from mdcache.replay.consumers import Load
+    from mdcache.replay.run import Plan, play
+    from mdcache.terminal.replay import bars, summary, table
+
+    draw = None if no_picture else _artist()
+    plan = Plan(Load(seconds, symbols, consumers), limit, share)
+    with bars(plan, Console(stderr=True)) as watch:
+        found = play(plan, watch)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+    else:
+        _stdout().print(table(found), Text(summary(found)), sep="\n")
+    if draw is not None:
+        for path in draw(found, picture):
+            typer.echo(f"mdcache: wrote {path}", err=True)
+    raise typer.Exit(0 if found.held else 1)
+
+
+def _artist() -> "Callable[[Replay, Path], tuple[Path, Path]]":
+    try:
+        from mdcache.replay.picture import draw
+    except ModuleNotFoundError:
+        typer.echo("mdcache: the picture needs matplotlib: pip install 'mdcache[replay]', or --no-picture", err=True)
+        raise typer.Exit(2) from None
+    return draw
 
 
 @app.command()

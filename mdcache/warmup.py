@@ -4,7 +4,6 @@ The daemon's folder decides who may: the daemon that works there, or this proces
 """
 
 import asyncio
-import http.client
 import json
 import random
 from collections.abc import Callable
@@ -18,20 +17,15 @@ from mdcache.clock import SystemClock
 from mdcache.daemon import build
 from mdcache.errors import MdcacheError
 from mdcache.events import Events
+from mdcache.local import NobodyThere, address, call
 from mdcache.settings import Settings
 from mdcache.stores.folder import claim
 
 _PATH = "/v1/admin/warm"
 _LOOK_S = 0.25  # how often the progress is looked at
-_TIMEOUT_S = 10.0
 _OK = 200
-_ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - where it listens, to where to ask
 
 Show = Callable[[Progress], None]
-
-
-class _NobodyThere(Exception):
-    """No daemon listens there."""
 
 
 async def warm(settings: Settings, order: Order, show: Show) -> Progress:
@@ -42,7 +36,7 @@ async def warm(settings: Settings, order: Order, show: Show) -> Progress:
     """
     try:
         return await _through_daemon(settings, order, show)
-    except _NobodyThere:
+    except NobodyThere:
         return await _by_itself(settings, order, show)
 
 
@@ -57,33 +51,20 @@ async def _through_daemon(settings: Settings, order: Order, show: Show) -> Progr
             await clock.sleep(_LOOK_S)
             found = await asyncio.to_thread(_call, settings, "GET")
     except asyncio.CancelledError:
-        with suppress(MdcacheError, _NobodyThere):
+        with suppress(MdcacheError, NobodyThere):
             show(_call(settings, "DELETE"))
         raise
-    except _NobodyThere:
+    except NobodyThere:
         raise MdcacheError("the daemon is gone; asked again, the job goes on where it stopped") from None
 
 
 def _call(settings: Settings, method: str, order: Order | None = None) -> Progress:
-    """Ask the daemon; raises `_NobodyThere`, and `MdcacheError` with its words where it refuses."""
-    host = _ANY_HOST.get(settings.host, settings.host)
-    token = settings.admin_token.get_secret_value() if settings.admin_token else ""
-    connection = http.client.HTTPConnection(host, settings.port, timeout=_TIMEOUT_S)
-    try:
-        body = None if order is None else json.dumps(asdict(order))
-        connection.request(method, _PATH, body, {"authorization": f"Bearer {token}"})
-        reply = connection.getresponse()
-        status, content = reply.status, reply.read()
-    except ConnectionRefusedError:
-        raise _NobodyThere from None
-    except (OSError, http.client.HTTPException) as error:
-        raise MdcacheError(f"{host}:{settings.port}: {type(error).__name__} {error}") from None
-    finally:
-        connection.close()
+    """Ask the daemon; raises `NobodyThere`, and `MdcacheError` with its words where it refuses."""
+    status, content = call(settings, method, _PATH, None if order is None else json.dumps(asdict(order)))
     if status == _OK:
         with suppress(msgspec.MsgspecError):
             return msgspec.json.decode(content, type=Progress)
-    raise MdcacheError(f"{host}:{settings.port} answered {status}: {_words(content)}")
+    raise MdcacheError(f"{address(settings)} answered {status}: {_words(content)}")
 
 
 def _words(content: bytes) -> str:

@@ -1,0 +1,146 @@
+"""The consumers of the incident: each asks for 500 candles of every symbol and interval every five seconds."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import httpx
+
+from mdcache.clock import Clock
+
+INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d")
+WEIGHT = 2  # of one spot kline call: Binance rest-api.md, GET /api/v3/klines
+_LIMIT = "500"
+_TIMEOUT_S = 15.0
+_CONNECTIONS = 32
+_OK = 200
+NO_ANSWER = 0
+
+Watch = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Who asks for what: `consumers` programs, each for all symbols and intervals, every `every_s`, for `seconds`."""
+
+    seconds: float = 60.0
+    symbols: int = 20
+    consumers: int = 3
+    every_s: float = 5.0
+
+    @property
+    def turns(self) -> int:
+        """How often each consumer asks for everything."""
+        return max(1, int(self.seconds / self.every_s))
+
+    @property
+    def questions(self) -> int:
+        """All questions of all consumers."""
+        return self.turns * self.consumers * self.symbols * len(INTERVALS)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the consumers got.
+
+    `statuses`: answers by status, `NO_ANSWER` among them. `marked`: past their TTL, and said so. `worst_age_s`: of
+    the candles a consumer went on with after an answer; a refusal leaves it with those it had. `seconds`: to each
+    answer. `answered` and `refused` count by whole second of the run.
+    """
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    marked: int = 0
+    worst_age_s: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+    answered: Counter[int] = field(default_factory=Counter)
+    refused: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def asked(self) -> int:
+        """Questions that have ended."""
+        return self.statuses.total()
+
+    @property
+    def failed(self) -> int:
+        """Questions that ended without candles."""
+        return self.asked - self.statuses[_OK]
+
+
+class Crowd:
+    """All consumers against one address. `offset_ms`: how far the exchange's clock is ahead of this machine's."""
+
+    def __init__(
+        self,
+        url: str,
+        symbols: Sequence[str],
+        load: Load,
+        clock: Clock,
+        *,
+        offset_ms: int = 0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.tally = Tally()
+        self._url = url
+        self._questions = [(symbol, interval) for symbol in symbols for interval in INTERVALS]
+        self._load = load
+        self._clock = clock
+        self._offset_ms = offset_ms
+        self._transport = transport
+        self._held_s: dict[tuple[int, str, str], float] = {}  # as-of of the candles a consumer holds
+        self._start_s = 0.0
+
+    async def run(self, start_s: float, watch: Watch = lambda _asked, _failed: None) -> Tally:
+        """Ask everything, the first question at `start_s`; tells `watch` how many have ended, and failed."""
+        self._start_s = start_s
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._load.consumers):
+                group.create_task(self._consumer(number, watch))
+        return self.tally
+
+    async def _consumer(self, number: int, watch: Watch) -> None:
+        """One program: all its questions, spread evenly over each turn; each program begins at another place."""
+        first = number * len(self._questions) // self._load.consumers
+        questions = self._questions[first:] + self._questions[:first]
+        limits = httpx.Limits(max_connections=_CONNECTIONS)
+        async with (
+            httpx.AsyncClient(
+                base_url=self._url, timeout=_TIMEOUT_S, trust_env=False, limits=limits, transport=self._transport
+            ) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            for turn in range(self._load.turns):
+                for place, (symbol, interval) in enumerate(questions):
+                    at_s = self._start_s + (turn + place / len(questions)) * self._load.every_s
+                    await self._clock.sleep(at_s - self._clock.now())
+                    group.create_task(self._ask(client, number, symbol, interval, watch))
+
+    async def _ask(self, client: httpx.AsyncClient, number: int, symbol: str, interval: str, watch: Watch) -> None:
+        began_s = self._clock.now()
+        held = (number, symbol, interval)
+        self._held_s.setdefault(held, began_s)
+        query = {"symbol": symbol, "interval": interval, "limit": _LIMIT}
+        try:
+            response = await client.get("/api/v3/klines", params=query)
+            status = response.status_code
+        except httpx.TransportError:
+            response, status = None, NO_ANSWER
+        ended_s = self._clock.now()
+        tally = self.tally
+        tally.statuses[status] += 1
+        tally.seconds.append(ended_s - began_s)
+        counted = tally.answered if status == _OK else tally.refused
+        counted[int(began_s - self._start_s)] += 1
+        if response is not None and status == _OK:
+            tally.marked += "detail=stale" in response.headers.get("cache-status", "")
+            self._held_s[held] = self._as_of_s(response, began_s)
+        tally.worst_age_s = max(tally.worst_age_s, ended_s - self._held_s[held])
+        watch(tally.asked, tally.failed)
+
+    def _as_of_s(self, response: httpx.Response, began_s: float) -> float:
+        """When, by our clock, what it shows was true: the exchange's own answers are true when they are asked for."""
+        as_of = response.headers.get("x-mdcache-as-of")
+        if as_of is None:
+            return began_s
+        age_ms = self._clock.wall_ms() + self._offset_ms - int(as_of)
+        return self._clock.now() - max(0, age_ms) / 1000

@@ -1,0 +1,98 @@
+"""The picture of a replay, as SVG and PNG. Only this module uses matplotlib, which only the extra `replay` brings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mdcache.replay.run import Replay, Side
+
+_DIRECT, _MDCACHE, _LIMIT = "#c2410c", "#1d4ed8", "#111827"  # told apart without colours by their labels, too
+_SOFT = "#4b5563"
+_SLOT_S = 5
+_SIZE_INCHES = (9.0, 6.0)
+_DPI = 160
+
+
+def draw(replay: Replay, stem: Path) -> tuple[Path, Path]:
+    """Write the picture beside each other as `stem`.svg and .png; returns their paths. Raises `OSError`."""
+    paths = (stem.with_name(stem.name + ".svg"), stem.with_name(stem.name + ".png"))
+    with mpl.rc_context(
+        {
+            "font.family": "sans-serif",
+            "font.size": 11,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlelocation": "left",
+            "axes.titlesize": 11,
+            "axes.titleweight": "bold",
+            "svg.hashsalt": "mdcache",  # the same run draws the same bytes
+        }
+    ):
+        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        load = replay.plan.load
+        questions = load.questions // load.turns
+        figure.suptitle(
+            f"The incident: {questions} questions for 500 candles every {load.every_s:g} s, with and without mdcache",
+            x=0.01,
+            ha="left",
+            fontsize=12,
+            fontweight="bold",
+        )
+        _draw_weight(above, replay)
+        _draw_answers(below, replay)
+        figure.savefig(paths[0], metadata={"Date": None})
+        figure.savefig(paths[1], dpi=_DPI)
+    return paths
+
+
+def _draw_weight(axes: Axes, replay: Replay) -> None:
+    direct, mdcache, limit = replay.direct, replay.mdcache, replay.plan.limit
+    axes.set_title("Weight used in the exchange's minute")
+    axes.axhline(limit, color=_LIMIT, linestyle="--", linewidth=1.2)
+    axes.annotate(f"limit {limit:,}", (0, limit), (2, 4), textcoords="offset points", color=_LIMIT)
+    ours = int(replay.plan.share * limit)
+    axes.axhline(ours, color=_MDCACHE, linestyle=":", linewidth=1.2)
+    axes.annotate(f"mdcache may use {ours:,}", (0, ours), (2, 4), textcoords="offset points", color=_MDCACHE)
+    for side, colour, name in ((direct, _DIRECT, "without mdcache"), (mdcache, _MDCACHE, "with mdcache")):
+        axes.plot(range(len(side.used) + 1), (0, *side.used), color=colour, linewidth=2.4, label=name)
+    if direct.banned_at_s is not None:
+        axes.axvspan(direct.banned_at_s, len(direct.used), color=_DIRECT, alpha=0.12, linewidth=0)
+        axes.annotate(
+            f"429, then 418:\nbanned after {direct.banned_at_s:.0f} s",
+            (direct.banned_at_s, limit / 4),
+            (6, 0),
+            textcoords="offset points",
+            color=_DIRECT,
+        )
+    axes.set_ylim(0, 1.15 * max(limit, *direct.used, *mdcache.used))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0.6), frameon=False)
+    axes.grid(axis="y", color="#e5e7eb")
+
+
+def _draw_answers(axes: Axes, replay: Replay) -> None:
+    axes.set_title(f"Questions answered with candles, of those asked in {_SLOT_S} s")
+    for side, colour in ((replay.direct, _DIRECT), (replay.mdcache, _MDCACHE)):
+        slots, shares = _shares(side)
+        axes.plot(slots, shares, color=colour, linewidth=2.4, drawstyle="steps-mid", marker="o", markersize=4)
+    axes.set_ylim(-5, 112)
+    axes.yaxis.set_major_formatter("{x:.0f} %")
+    axes.set_xlabel("seconds of the run", color=_SOFT)
+    axes.set_xlim(0, len(replay.direct.used))
+    axes.grid(axis="y", color="#e5e7eb")
+
+
+def _shares(side: Side) -> tuple[Sequence[float], Sequence[float]]:
+    """The middles of the slots in which something was asked, and the percentage of it that was answered."""
+    middles, shares = [], []
+    for start in range(0, len(side.answered), _SLOT_S):
+        answered = sum(side.answered[start : start + _SLOT_S])
+        asked = answered + sum(side.refusals[start : start + _SLOT_S])
+        if asked:
+            middles.append(start + _SLOT_S / 2)
+            shares.append(100 * answered / asked)
+    return middles, shares

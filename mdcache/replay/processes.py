@@ -1,0 +1,100 @@
+"""Real processes on free loopback ports: the simulated exchange and the daemon, both gone at the end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import httpx
+
+from mdcache.clock import Clock, SystemClock
+from mdcache.errors import MdcacheError
+
+START_DEADLINE_S = 30.0
+_LOOK_S = 0.05
+_END_S = 10.0
+
+Process = subprocess.Popen[bytes]
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(command: Sequence[str], url: str, env: Mapping[str, str] | None = None) -> Iterator[Process]:
+    """`command`, once `url` answers with anything at all; killed with its children at the end.
+
+    Its environment has no settings of mdcache's but `env`. Raises `MdcacheError` with its output where it ends, or
+    does not answer in time.
+    """
+    clean = {name: value for name, value in os.environ.items() if not name.upper().startswith("MDCACHE_")}
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb+") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own command lines
+            command,
+            env=clean | {"NO_PROXY": "127.0.0.1"} | dict(env or {}),
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            start_new_session=True,
+        )
+        try:
+            _wait(process, url, log, SystemClock())
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _wait(process: Process, url: str, log: BinaryIO, clock: Clock) -> None:
+    deadline_s = clock.now() + START_DEADLINE_S
+    while clock.now() < deadline_s:
+        with suppress(httpx.TransportError):
+            httpx.get(url, timeout=2.0, trust_env=False)
+            return
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_LOOK_S)
+            break
+    log.seek(0)
+    raise MdcacheError(f"{process.args!r} did not start:\n{log.read().decode(errors='replace')}")
+
+
+@contextmanager
+def sim(*options: str, before: Sequence[str] = ()) -> Iterator[str]:
+    """The simulated exchange, with these options of its command; yields its URL. `before` comes before the command."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [*before, sys.executable, "-m", "mdcache", "sim", "--port", str(port), *options]
+    with running(command, f"{url}/_sim/"):
+        yield url
+
+
+@contextmanager
+def daemon(upstream: str, *, before: Sequence[str] = (), **settings: str) -> Iterator[tuple[str, Process]]:
+    """The daemon in front of `upstream`, with a folder of its own unless told; yields its URL and process."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    names = ("SPOT_URL", "USDM_URL", "COINM_URL")
+    env = {f"MDCACHE_{name}": upstream for name in names}
+    env |= {"MDCACHE_PORT": str(port), "MDCACHE_EGRESS": "bench", "MDCACHE_LOG_LEVEL": "warning"}
+    env |= {f"MDCACHE_{name.upper()}": value for name, value in settings.items()}
+    command = [*before, sys.executable, "-m", "mdcache", "serve"]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(command, f"{url}/healthz", {"MDCACHE_STATE_DIR": folder} | env) as process,
+    ):
+        yield url, process

@@ -1,0 +1,193 @@
+"""The replay: two simulated exchanges side by side, the one asked directly, the other through a daemon."""
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import httpx
+
+from mdcache.clock import SystemClock
+from mdcache.replay.consumers import INTERVALS, WEIGHT, Crowd, Load, Tally
+from mdcache.replay.processes import daemon, sim
+
+LIMIT = 6_000  # spot's weight limit a minute since 2023-08-25: CHANGELOG.md of binance-spot-api-docs
+MINUTE_S = 60
+_START_S = 4.0  # for two exchanges and a daemon to start …
+_COLD_S = 0.08  # … and for their first candles of a series to be computed, which Binance has at hand
+_INSIDE_S = 0.1  # past the turn of the minute, so that rounding leaves the first question in it
+_CLIENT = "127.0.0.1"  # the address that the consumers have, and the daemon
+_LOOKING = {"x-sim-client": "replay"}  # what we look at is charged to another address
+_BANNED = 418
+_REFUSED = frozenset({403, _BANNED, 429})
+_TIMEOUT_S = 30.0
+
+Watch = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is played. `limit`: the exchange's weight limit a minute; `share`: what the daemon may use of it."""
+
+    load: Load = field(default_factory=Load)
+    limit: int = LIMIT
+    share: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What came of one side.
+
+    From the consumers: `asked`, `failed` (no candles), `marked`, `worst_age_s` and `p99_ms`. From the exchange's own
+    log: `calls`, `weight`, `refused` (403, 418, 429), `bans`, `banned_at_s` (seconds into the run, or `None`). By
+    second of the run: `used` (weight in the exchange's minute so far), `answered` and `refusals`.
+    """
+
+    name: str
+    asked: int
+    failed: int
+    marked: int
+    worst_age_s: float
+    p99_ms: float
+    calls: int
+    weight: int
+    refused: int
+    bans: int
+    banned_at_s: float | None
+    used: tuple[int, ...]
+    answered: tuple[int, ...]
+    refusals: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Both sides of a plan."""
+
+    plan: Plan
+    direct: Side
+    mdcache: Side
+
+    @property
+    def wanted(self) -> int:
+        """What the questions weigh a minute if every one of them is a call."""
+        return round(self.mdcache.asked * WEIGHT * MINUTE_S / self.plan.load.seconds)
+
+    @property
+    def held(self) -> bool:
+        """Whether mdcache answered every question, and was neither refused nor banned."""
+        return not (self.mdcache.failed or self.mdcache.refused or self.mdcache.bans)
+
+
+def play(plan: Plan, watch: Watch) -> Replay:
+    """Run both sides at once, from the beginning of a minute of the exchange's.
+
+    `watch` is told the side, and how many of its questions have ended and failed. Raises `MdcacheError` where a
+    process does not start.
+    """
+    clock = SystemClock()
+    soon_s = _START_S + _COLD_S * plan.load.symbols * len(INTERVALS)
+    start_s = clock.now() + soon_s
+    offset_s = _to_next_minute_s(clock.wall_ms() / 1000 + soon_s - _INSIDE_S)
+    options = ("--limit", str(plan.limit), "--clock-offset", str(offset_s))
+    with ExitStack() as stack:
+        exchanges = [stack.enter_context(sim(*options)) for _ in range(2)]
+        url, _ = stack.enter_context(daemon(exchanges[1], weight_share=str(plan.share)))
+        symbols = _symbols(exchanges[0], plan.load.symbols)
+        crowds = [
+            Crowd(address, symbols, plan.load, clock, offset_ms=round(offset_s * 1000))
+            for address in (exchanges[0], url)
+        ]
+        asyncio.run(_compute(exchanges, symbols))
+        start_s = max(start_s, clock.now())
+        start_ms = round(clock.wall_ms() + (start_s - clock.now() + offset_s) * 1000)
+        asyncio.run(_both(crowds, start_s, watch))
+        sides = [
+            side(name, crowd.tally, _log(exchange), _bans(exchange), start_ms, plan.load)
+            for name, crowd, exchange in zip(("direct", "mdcache"), crowds, exchanges, strict=True)
+        ]
+    return Replay(plan, *sides)
+
+
+async def _both(crowds: Sequence[Crowd], start_s: float, watch: Watch) -> None:
+    direct, mdcache = crowds
+    await asyncio.gather(
+        direct.run(start_s, lambda ended, failed: watch("direct", ended, failed)),
+        mdcache.run(start_s, lambda ended, failed: watch("mdcache", ended, failed)),
+    )
+
+
+async def _compute(exchanges: Sequence[str], symbols: Sequence[str]) -> None:
+    """Have each exchange compute the rows that will be asked for."""
+
+    async def one(exchange: str) -> None:
+        async with httpx.AsyncClient(
+            base_url=exchange, headers=_LOOKING, timeout=_TIMEOUT_S, trust_env=False
+        ) as client:
+            for symbol, interval in product(symbols, INTERVALS):
+                await client.get("/api/v3/klines", params={"symbol": symbol, "interval": interval, "limit": "1000"})
+
+    await asyncio.gather(*map(one, exchanges))
+
+
+def _to_next_minute_s(at_s: float) -> float:
+    """The shortest step of a clock, either way, that makes `at_s` the beginning of a minute."""
+    past_s = at_s % MINUTE_S
+    return -past_s if past_s <= MINUTE_S / 2 else MINUTE_S - past_s
+
+
+def side(name: str, tally: Tally, log: Sequence[dict[str, Any]], bans: int, start_ms: int, load: Load) -> Side:
+    """What the consumers' tally and the exchange's log (entries of `/_sim/log`) come to."""
+    seconds = math.ceil(load.seconds)
+    log = [each for each in log if each["client"] == _CLIENT and 0 <= each["at_ms"] - start_ms < 1000 * seconds]
+    banned = next((entry["at_ms"] for entry in log if entry["status"] == _BANNED), None)
+    return Side(
+        name=name,
+        asked=tally.asked,
+        failed=tally.failed,
+        marked=tally.marked,
+        worst_age_s=round(tally.worst_age_s, 3),
+        p99_ms=round(1000 * sorted(tally.seconds)[int(len(tally.seconds) * 0.99)], 1) if tally.seconds else 0.0,
+        calls=len(log),
+        weight=sum(entry["weight"] for entry in log),
+        refused=sum(entry["status"] in _REFUSED for entry in log),
+        bans=bans,
+        banned_at_s=None if banned is None else round((banned - start_ms) / 1000, 1),
+        used=_used(log, start_ms, seconds),
+        answered=tuple(tally.answered[second] for second in range(seconds)),
+        refusals=tuple(tally.refused[second] for second in range(seconds)),
+    )
+
+
+def _used(log: Sequence[dict[str, Any]], start_ms: int, seconds: int) -> tuple[int, ...]:
+    """Weight of the address in its UTC minute at the end of each second of the run, as the exchange counts it."""
+    spent = [0] * seconds
+    for entry in log:
+        spent[(entry["at_ms"] - start_ms) // 1000] += entry["weight"]
+    used, total = [], 0
+    for second, weight in enumerate(spent):
+        if (start_ms // 1000 + second) % MINUTE_S == 0:
+            total = 0
+        total += weight
+        used.append(total)
+    return tuple(used)
+
+
+def _symbols(exchange: str, number: int) -> list[str]:
+    info = httpx.get(f"{exchange}/api/v3/exchangeInfo", headers=_LOOKING, timeout=_TIMEOUT_S, trust_env=False).json()
+    names = [each["symbol"] for each in info["symbols"] if each["status"] == "TRADING" and each["symbol"].isascii()]
+    return names[:number]
+
+
+def _log(exchange: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = httpx.get(
+        f"{exchange}/_sim/log?limit=1000000", timeout=_TIMEOUT_S, trust_env=False
+    ).json()
+    return found
+
+
+def _bans(exchange: str) -> int:
+    accounts = httpx.get(f"{exchange}/_sim/status", timeout=_TIMEOUT_S, trust_env=False).json()["accounts"]
+    return sum(account["bans"] for account in accounts if account["client"] == _CLIENT)
