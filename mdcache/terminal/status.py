@@ -97,7 +97,7 @@ def decode(content: bytes) -> State:
 
 async def watch(settings: Settings, console: Console, clock: Clock, every_s: float) -> None:
     """Show it anew every so many seconds, until interrupted; a daemon that does not answer is shown as that."""
-    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+    with Live(console=console, screen=console.is_terminal, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             live.update(await asyncio.to_thread(_now, settings), refresh=True)
             await clock.sleep(every_s)

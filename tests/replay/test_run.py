@@ -1,0 +1,138 @@
+"""What a replay comes to; and a short one with real processes, whose direct side is really banned."""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mdcache.errors import MdcacheError
+from mdcache.replay import run
+from mdcache.replay.consumers import Load, Tally
+from mdcache.replay.processes import free_port, running
+from mdcache.replay.run import Plan, Replay, side
+from tests.cli.conftest import Run
+
+pytest_plugins = ["tests.cli.conftest"]
+START_MS = 1_790_771_380_100  # a tenth of a second into the 40th of a minute
+
+
+def entry(at_s: float, status: int = 200, weight: int = 2, client: str = "127.0.0.1") -> dict[str, Any]:
+    return {"at_ms": START_MS + round(at_s * 1000), "status": status, "weight": weight, "client": client}
+
+
+def test_the_exchanges_log_in_sum() -> None:
+    log = [
+        *(entry(at) for at in (-3.0, 0.0, 0.9, 2.5)),
+        entry(1.0, client="replay"),
+        entry(2.6, status=429),
+        entry(3.0, status=418, weight=0),
+        entry(3.5, status=418, weight=0),
+        entry(5.0, weight=50),
+    ]
+    tally = Tally(
+        Counter({200: 3, 429: 1, 418: 2}), 1, 2.34567, [0.1, 0.2, 0.9], Counter({0: 2, 2: 1}), Counter({3: 3})
+    )
+    found = side("direct", tally, log, 1, START_MS, Load(seconds=5))
+    assert (found.calls, found.weight, found.refused, found.bans, found.banned_at_s) == (6, 8, 3, 1, 3.0)
+    assert found.used == (4, 4, 8, 8, 8)
+    assert (found.answered, found.refusals) == ((2, 0, 1, 0, 0), (0, 0, 0, 3, 0))
+    assert (found.asked, found.failed, found.marked, found.worst_age_s, found.p99_ms) == (6, 3, 1, 2.346, 900.0)
+
+
+def test_weight_is_counted_by_the_exchanges_minutes() -> None:
+    log = [entry(second + 0.5) for second in range(30)]
+    found = side("direct", Tally(), log, 0, START_MS, Load(seconds=30))
+    assert found.used[:20] == tuple(range(2, 42, 2))
+    assert found.used[20:] == tuple(range(2, 22, 2))
+
+
+@pytest.mark.parametrize(("at_s", "step_s"), [(0.0, 0.0), (61.0, -1.0), (90.0, -30.0), (91.0, 29.0), (179.5, 0.5)])
+def test_a_clock_is_stepped_the_shortest_way_to_a_minute(at_s: float, step_s: float) -> None:
+    assert run._to_next_minute_s(at_s) == step_s
+
+
+def test_a_process_that_ends_says_why() -> None:
+    command = ["sh", "-c", "echo no such luck >&2; exit 3"]
+    with pytest.raises(MdcacheError, match="no such luck"), running(command, f"http://127.0.0.1:{free_port()}/"):
+        pass
+
+
+def test_a_short_one(run: Run, tmp_path: Path) -> None:
+    """Two symbols against a limit of 110: both sides begin alike, and one of them is banned."""
+    load = ("--seconds", "10", "--symbols", "2", "--limit", "110")
+    done = run("replay", "--json", *load, "--picture", str(tmp_path / "p"))
+    told = json.loads(done.stdout)
+    assert done.exit_code == 0, told
+    direct, mdcache = told["direct"], told["mdcache"]
+    assert direct["asked"] == mdcache["asked"] == told["plan"]["load"]["consumers"] * 2 * 12
+    assert (direct["bans"], mdcache["bans"]) == (1, 0)
+    assert direct["refused"] == direct["failed"] > 5
+    assert (mdcache["refused"], mdcache["failed"]) == (0, 0)
+    assert max(direct["used"]) > 110 >= max(mdcache["used"])
+    assert 0 < direct["banned_at_s"] < 10
+    assert mdcache["worst_age_s"] < 10
+    assert (tmp_path / "p.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    assert "wrote" in done.stderr
+
+
+def test_without_the_extra_it_says_so_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mdcache.replay.picture", None)
+    done = run("replay")
+    assert done.exit_code == 2
+    assert "pip install 'mdcache[replay]'" in done.stderr
+    assert "--no-picture" in done.stderr
+
+
+def made(**changes: Any) -> Replay:
+    """A replay of ten seconds with round numbers."""
+    log = [entry(second, 200 if second < 6 else 418, 100 if second < 6 else 0) for second in range(10)]
+    tally = Tally(Counter({200: 6, 418: 4}), 0, 4.0, [0.01] * 10, Counter(range(6)), Counter(range(6, 10)))
+    direct = side("direct", tally, log, 1, START_MS, Load(seconds=10))
+    calm = Tally(Counter({200: 10}), 2, 1.5, [0.02] * 10, Counter(range(10)), Counter())
+    mdcache = side("mdcache", calm, [entry(0.5, weight=5)], 0, START_MS, Load(seconds=10))
+    return Replay(Plan(Load(seconds=10), limit=600), **({"direct": direct, "mdcache": mdcache} | changes))
+
+
+def test_whether_it_held() -> None:
+    found = made()
+    assert found.held
+    assert found.wanted == 120
+    assert not made(mdcache=found.direct).held
+
+
+def test_what_the_terminal_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from mdcache.terminal.replay import bars, summary, table
+
+    console = Console(width=100)
+    console.print(table(made()))
+    shown = capsys.readouterr().out
+    for words in ("weight a minute", "3,600", "30", "1, after 6 s", "4.0 s", "without mdcache"):
+        assert words in shown
+    assert "4.0 times less" in summary(made())
+    with bars(Plan(), Console(force_terminal=True, width=100)) as watch:
+        watch("direct", 4_320, 1_320)
+        watch("mdcache", 2_160, 0)
+    shown = capsys.readouterr().out
+    assert "1,320 refused" in shown
+    assert "2160/4320" in shown
+
+
+def test_the_same_run_draws_the_same_bytes(tmp_path: Path) -> None:
+    from mdcache.replay.picture import draw
+
+    first, again = draw(made(), tmp_path / "a"), draw(made(), tmp_path / "b")
+    assert first[0].read_bytes() == again[0].read_bytes()
+    assert first[1].read_bytes() == again[1].read_bytes()
+
+
+def test_a_run_without_a_ban_can_be_drawn(tmp_path: Path) -> None:
+    from mdcache.replay.picture import draw
+
+    svg, png = draw(made(direct=made().mdcache), tmp_path / "v1.2")
+    assert (svg.name, png.name) == ("v1.2.svg", "v1.2.png")

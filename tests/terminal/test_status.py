@@ -1,0 +1,217 @@
+"""`mdcache status`: what it shows of what the daemon tells, and how it ends."""
+
+import asyncio
+import io
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import httpx
+import pytest
+from rich.console import Console
+
+from bench.processes import daemon, free_port, sim
+from mdcache.errors import MdcacheError
+from mdcache.events import BodyRejected, GateMoved, UpstreamCalled
+from mdcache.exchange.markets import Family
+from mdcache.serving.ports import Readiness
+from mdcache.settings import Settings
+from mdcache.terminal.status import Health, clean, decode, duration, spark, view, watch
+from tests.cli.conftest import Run
+from tests.serving.client import House
+
+pytest_plugins = ["tests.cli.conftest"]
+HOSTILE = "[red]BTC\x1b]0;title\x07USDT[/red]"
+
+
+async def told(house: House, query: bytes = b"") -> bytes:
+    return (await house.ask("/v1/status", query)).body
+
+
+def shown(content: bytes, width: int = 160) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width, force_terminal=False).print(view(decode(content), "127.0.0.1:8700"))
+    return out.getvalue()
+
+
+async def test_all_of_it() -> None:
+    house = House()
+    house.results.update({"hit": 900, "miss": 50, "stale": 50, "refused": 7})
+    house.events.emit(UpstreamCalled("spot", "klines", "/p", "refresh", "normal", 200, "", 40, 9, 0.1))
+    house.events.emit(BodyRejected("usdm", "/fapi/v1/klines", "prices", ""))
+    house.governor.close_gate(Family.FUTURES, 92.0)
+    house.readiness = Readiness(degraded=("futures: gate closed (operator)",))
+    house.clock.seconds += 3
+    page = shown(await told(house))
+    assert "mdcache 1.2.3 at 127.0.0.1:8700: ready, but degraded, up for 3.0 s" in page
+    for words in (
+        "futures: gate closed (operator)",
+        "closed (operator), 1:29 min",
+        "0 / 600",
+        "1,200 ?",
+        "hit ratio 95.0% (hit 900, miss 50, stale 50, refused 7)",
+        "0 series, 0 rows in memory, 0 reads under way",
+        "max_bytes 67,108,864",
+        "/fapi/v1/klines: prices",
+    ):
+        assert words in page
+    assert re.search(r"refresh +1 +40 +0 +1\n", page)
+    assert re.search(r"disk +none *\n", page)
+
+
+async def test_series_are_listed_where_asked_for() -> None:
+    house = House()
+    await house.ask()
+    made = house.series
+    house.library._series[made.key] = made
+    assert "BTCUSDT" not in shown(await told(house))
+    assert re.search(r"BTCUSDT +spot +1m +klines +0 +– +– +0\n", shown(await told(house, b"series=1")))
+
+
+async def test_nothing_of_it_is_obeyed_by_the_terminal() -> None:
+    house = House()
+    house.events.emit(GateMoved(HOSTILE, "open", "", 0.0))
+    house.results[HOSTILE] = 4
+    house.readiness = Readiness(reasons=(HOSTILE,))
+    page = shown(await told(house))
+    assert "\x1b" not in page
+    assert "\x07" not in page
+    assert page.count("[red]BTC�]0;title�USDT[/red]") == 3
+    assert "not ready" in page
+    assert clean("a\nb\r\u202e") == "a�b��"
+
+
+@pytest.mark.parametrize(
+    ("readiness", "health"),
+    [
+        (Readiness(), Health.READY),
+        (Readiness(degraded=("disk",)), Health.DEGRADED),
+        (Readiness(reasons=("no clock",), degraded=("disk",)), Health.NOT_READY),
+    ],
+)
+async def test_health(readiness: Readiness, health: Health) -> None:
+    house = House()
+    house.readiness = readiness
+    assert decode(await told(house)).health is health
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b'{"series":{}}', b'{"series":5}', b"<html>", b"\xff"])
+def test_what_is_no_status_is_an_error(content: bytes) -> None:
+    with pytest.raises(MdcacheError, match="no status of this release"):
+        decode(content)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.04, "0.0 s"), (9.94, "9.9 s"), (59, "59 s"), (61, "1:01 min"), (3_660, "1:01 h"), (90_000, "1 d 1 h")],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_spark() -> None:
+    assert spark([0] * 60) == " " * 12
+    assert spark([1] * 60) == "█" * 12
+    assert spark([0] * 55 + [80, 0, 0, 0, 0]) == " " * 11 + "█"
+    assert spark([1, 0, 0, 0, 0, 800]) == "▁█"
+
+
+@contextmanager
+def answering(status: int, content: bytes) -> Iterator[int]:
+    """A server that says this to everybody; yields its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_nobody_there_is_4(run: Run) -> None:
+    port = free_port()
+    done = run("status", MDCACHE_PORT=str(port))
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert done.stderr == f"mdcache: nobody listens on 127.0.0.1:{port}\n"
+
+
+@pytest.mark.parametrize(("status", "content"), [(404, b"{}"), (200, b"<html>")])
+def test_somebody_else_there_is_4(run: Run, status: int, content: bytes) -> None:
+    with answering(status, content) as port:
+        done = run("status", "--json", MDCACHE_PORT=str(port))
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert "of this release" in done.stderr or "another release" in done.stderr
+
+
+def test_wrong_settings_are_2(run: Run) -> None:
+    assert run("status", MDCACHE_PORT="x").exit_code == 2
+
+
+async def test_not_ready_is_3(run: Run) -> None:
+    house = House()
+    house.readiness = Readiness(reasons=("no clock",))
+    with answering(200, await told(house)) as port:
+        done = await asyncio.to_thread(run, "status", MDCACHE_PORT=str(port))
+    assert done.exit_code == 3
+    assert "no clock" in done.stdout
+
+
+def test_a_daemon_that_is_ready_then_banned(run: Run) -> None:
+    with sim() as upstream, daemon(upstream) as (url, _):
+        port = url.rpartition(":")[2]
+        httpx.get(f"{url}/api/v3/klines?symbol=BTCUSDT&interval=1m", trust_env=False).raise_for_status()
+        done = run("status", "--series", MDCACHE_PORT=port)
+        assert done.exit_code == 0, done.output
+        assert "BTCUSDT" in done.stdout
+        httpx.post(f"{upstream}/_sim/ban", json={"family": "spot", "seconds": 60}, trust_env=False)
+        httpx.get(f"{url}/api/v3/klines?symbol=BTCUSDT&interval=5m", trust_env=False)
+        done = run("status", "--json", MDCACHE_PORT=port)
+        assert done.exit_code == 1
+        assert json.loads(done.stdout)["families"][0]["gate_reason"] == "418"
+        assert "closed (418)" in run("status", MDCACHE_PORT=port).stdout
+
+
+class Looks:
+    """A clock that lets `watch` look so often, and then ends it as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def now(self) -> float:
+        return 0.0
+
+    def wall_ms(self) -> int:
+        return 0
+
+    async def sleep(self, seconds: float) -> None:
+        assert seconds == 2.0
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def test_watching_outlives_the_daemon() -> None:
+    content = asyncio.run(told(House()))
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True)
+    with answering(200, content) as port, pytest.raises(KeyboardInterrupt):
+        asyncio.run(watch(Settings(port=port), console, Looks(2), 2.0))
+    assert out.getvalue().count("1.2.3 at") == 2
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(watch(Settings(port=port), console, Looks(1), 2.0))
+    assert f"nobody listens on 127.0.0.1:{port}" in out.getvalue()
