@@ -25,7 +25,7 @@ ROWS ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
 
-.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident restart dashboards clean
+.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident picture restart dashboards clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -111,6 +111,10 @@ demo: $(READY) ## the demonstration; ROWS=folder of recorded rows
 
 incident: $(READY) ## replay the incident, with and without mdcache
 	@$(PY) -m bench.incident
+
+picture: $(READY) ## play the incident and draw the README's picture of it (75 s)
+	@mkdir -p docs/pictures
+	@$(VENV)/bin/mdcache replay --picture docs/pictures/replay
 
 restart: $(READY) ## what a restart costs under the incident's load, with and without what rests on disk
 	@$(PY) -m bench.restart

@@ -227,13 +227,12 @@ def sim(
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder of recorded rows to play.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Spot's weight limit a minute.")] = 6000,
-    clock_offset: Annotated[float, typer.Option(help="Seconds its clock is ahead of this machine's.")] = 0.0,
 ) -> None:
     """Run a Binance that lives on this machine, with real limits and bans."""
     from mdcache.sim.config import SimConfig
     from mdcache.sim.server import serve as serve_sim
 
-    serve_sim(SimConfig(seed=seed, rows_dir=rows, spot_limit=limit), host, port, clock_offset)
+    serve_sim(SimConfig(seed=seed, rows_dir=rows, spot_limit=limit), host, port)
 
 
 @app.command()

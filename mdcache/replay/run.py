@@ -16,9 +16,8 @@ from mdcache.replay.processes import daemon, sim
 
 LIMIT = 6_000  # spot's weight limit a minute since 2023-08-25: CHANGELOG.md of binance-spot-api-docs
 MINUTE_S = 60
-_START_S = 4.0  # for two exchanges and a daemon to start …
-_COLD_S = 0.08  # … and for their first candles of a series to be computed, which Binance has at hand
-_INSIDE_S = 0.1  # past the turn of the minute, so that rounding leaves the first question in it
+_SOON_S = 0.5  # when the consumers begin; the exchanges' minute begins a little before, so that rounding does no harm
+_INSIDE_S = 0.1
 _CLIENT = "127.0.0.1"  # the address that the consumers have, and the daemon
 _LOOKING = {"x-sim-client": "replay"}  # what we look at is charged to another address
 _BANNED = 418
@@ -88,21 +87,17 @@ def play(plan: Plan, watch: Watch) -> Replay:
     process does not start.
     """
     clock = SystemClock()
-    soon_s = _START_S + _COLD_S * plan.load.symbols * len(INTERVALS)
-    start_s = clock.now() + soon_s
-    offset_s = _to_next_minute_s(clock.wall_ms() / 1000 + soon_s - _INSIDE_S)
-    options = ("--limit", str(plan.limit), "--clock-offset", str(offset_s))
     with ExitStack() as stack:
-        exchanges = [stack.enter_context(sim(*options)) for _ in range(2)]
-        url, _ = stack.enter_context(daemon(exchanges[1], weight_share=str(plan.share)))
+        exchanges = [stack.enter_context(sim("--limit", str(plan.limit))) for _ in range(2)]
         symbols = _symbols(exchanges[0], plan.load.symbols)
-        crowds = [
-            Crowd(address, symbols, plan.load, clock, offset_ms=round(offset_s * 1000))
-            for address in (exchanges[0], url)
-        ]
         asyncio.run(_compute(exchanges, symbols))
-        start_s = max(start_s, clock.now())
-        start_ms = round(clock.wall_ms() + (start_s - clock.now() + offset_s) * 1000)
+        url, _ = stack.enter_context(daemon(exchanges[1], weight_share=str(plan.share)))
+        step_s = _to_next_minute_s(clock.wall_ms() / 1000 + _SOON_S - _INSIDE_S)
+        for exchange in exchanges:  # the daemon has asked nothing yet: it measures the clock when it does
+            _step_clock(exchange, step_s)
+        start_s, offset_ms = clock.now() + _SOON_S, round(step_s * 1000)
+        start_ms = clock.wall_ms() + round(_SOON_S * 1000) + offset_ms
+        crowds = [Crowd(each, symbols, plan.load, clock, offset_ms=offset_ms) for each in (exchanges[0], url)]
         asyncio.run(_both(crowds, start_s, watch))
         sides = [
             side(name, crowd.tally, _log(exchange), _bans(exchange), start_ms, plan.load)
@@ -120,7 +115,7 @@ async def _both(crowds: Sequence[Crowd], start_s: float, watch: Watch) -> None:
 
 
 async def _compute(exchanges: Sequence[str], symbols: Sequence[str]) -> None:
-    """Have each exchange compute the rows that will be asked for."""
+    """Have each exchange compute the rows that will be asked for, which Binance has at hand."""
 
     async def one(exchange: str) -> None:
         async with httpx.AsyncClient(
@@ -133,9 +128,8 @@ async def _compute(exchanges: Sequence[str], symbols: Sequence[str]) -> None:
 
 
 def _to_next_minute_s(at_s: float) -> float:
-    """The shortest step of a clock, either way, that makes `at_s` the beginning of a minute."""
-    past_s = at_s % MINUTE_S
-    return -past_s if past_s <= MINUTE_S / 2 else MINUTE_S - past_s
+    """How far ahead a clock must be put for `at_s` to be the beginning of a minute."""
+    return -at_s % MINUTE_S
 
 
 def side(name: str, tally: Tally, log: Sequence[dict[str, Any]], bans: int, start_ms: int, load: Load) -> Side:
@@ -173,6 +167,12 @@ def _used(log: Sequence[dict[str, Any]], start_ms: int, seconds: int) -> tuple[i
         total += weight
         used.append(total)
     return tuple(used)
+
+
+def _step_clock(exchange: str, seconds: float) -> None:
+    httpx.post(
+        f"{exchange}/_sim/step_clock", json={"seconds": seconds}, timeout=_TIMEOUT_S, trust_env=False
+    ).raise_for_status()
 
 
 def _symbols(exchange: str, number: int) -> list[str]:

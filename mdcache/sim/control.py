@@ -83,6 +83,7 @@ class Control:
         self._weight_headers: dict[str, WeightHeader] = {}
         self.date_skew_s = 0.0
         self.time_offset_ms = 0
+        self.clock_step_ms = 0
 
     # ------------------------------------------------------------------------------------- levers
 
@@ -173,6 +174,10 @@ class Control:
     def offset_time(self, milliseconds: int) -> None:
         """Let `/time` (and `serverTime` of `exchangeInfo`) be wrong by so much."""
         self.time_offset_ms = milliseconds
+
+    def step_clock(self, seconds: float) -> None:
+        """Put the exchange's whole clock so far ahead of its machine's: minutes, candles and dates follow it."""
+        self.clock_step_ms = round(seconds * 1000)
 
     def list_symbol(
         self,

@@ -33,6 +33,7 @@ _ACTIONS: dict[str, Callable[..., object]] = {
     "weight_header": Control.weight_header,
     "skew_date": Control.skew_date,
     "offset_time": Control.offset_time,
+    "step_clock": Control.step_clock,
     "list": Control.list_symbol,
     "halt": Control.halt,
     "delist": Control.delist,

@@ -66,7 +66,7 @@ class Exchange:
 
     def __init__(self, config: SimConfig | None = None, *, now_ms: Callable[[], int]) -> None:
         self.config = config or SimConfig()
-        self._now_ms = now_ms
+        self._machine_ms = now_ms
         self._meter = Meter(self.config)
         self.log: deque[LogEntry] = deque(maxlen=self.config.log_size)
         self.counts: Counter[tuple[str, int]] = Counter()  # requests by path and status
@@ -74,13 +74,13 @@ class Exchange:
         symbols = default_world() if self.config.symbols is None else self.config.symbols
         listings = Listings(recorded.with_recorded(symbols, rows.items()))
         seed = self.config.seed
-        self.control = Control(self._meter, listings, seed=seed, now_ms=now_ms, on_reset=self._forget)
+        self.control = Control(self._meter, listings, seed=seed, now_ms=self.now_ms, on_reset=self._forget)
         self._answers = Answers(self.config, self.control, listings, rows)
         self._served = 0
 
     def now_ms(self) -> int:
         """The exchange's clock."""
-        return self._now_ms()
+        return self._machine_ms() + self.control.clock_step_ms
 
     def delay_before(self, path: str) -> float:
         """How long (seconds) to wait before calling `respond` for this path; 0 unless latency is set."""
@@ -88,11 +88,11 @@ class Exchange:
 
     def used_weight(self, family: Family, client: str = "127.0.0.1") -> int:
         """The weight an address has used in this UTC minute."""
-        return self._meter.used(family, client, self._now_ms())
+        return self._meter.used(family, client, self.now_ms())
 
     def requests(self, bucket: Bucket, client: str = "127.0.0.1") -> int:
         """The requests an address has made of a bucket in these five minutes."""
-        return self._meter.requests(bucket, client, self._now_ms())
+        return self._meter.requests(bucket, client, self.now_ms())
 
     def respond(
         self, method: str, path: str, query: str, headers: Mapping[str, str], client: str = "127.0.0.1"
@@ -102,7 +102,7 @@ class Exchange:
         The caller waits `delay_before(path)` before and `Reply.delay_after_s` after, and acts out
         `Reply.fault`.
         """
-        now = self._now_ms()
+        now = self.now_ms()
         market = market_of(path)
         fault = self.control.strike(path, query)
         if fault is not None and fault.kind in EDGE_FAULTS:
@@ -141,7 +141,7 @@ class Exchange:
         fault: Fault | None,
     ) -> tuple[Reply, int]:
         """Charge a request and answer it; returns the weight too."""
-        now, family = self._now_ms(), family_of(market)
+        now, family = self.now_ms(), family_of(market)
         route = ROUTES.get(path) if method in {"GET", "HEAD"} else None
         answer: Refusal | Callable[[], bytes] | None = None
         if route is not None:

@@ -27,10 +27,10 @@ class AbortingProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
-def uvicorn_config(config: SimConfig, host: str, port: int, clock_offset_s: float = 0.0) -> uvicorn.Config:
+def uvicorn_config(config: SimConfig, host: str, port: int) -> uvicorn.Config:
     """How `serve` runs the exchange; uvicorn takes uvloop where it is installed."""
-    clock, offset_ms = SystemClock(), round(clock_offset_s * 1000)
-    app = SimApp(Exchange(config, now_ms=lambda: clock.wall_ms() + offset_ms), clock.sleep)
+    clock = SystemClock()
+    app = SimApp(Exchange(config, now_ms=clock.wall_ms), clock.sleep)
     return uvicorn.Config(
         app,
         host=host,
@@ -48,11 +48,8 @@ def uvicorn_config(config: SimConfig, host: str, port: int, clock_offset_s: floa
     )
 
 
-def serve(config: SimConfig, host: str, port: int, clock_offset_s: float = 0.0) -> None:
-    """Serve until told to stop (SIGINT, SIGTERM), by a clock that is so far ahead of the machine's.
-
-    Raises `OSError` where the address can't be had.
-    """
+def serve(config: SimConfig, host: str, port: int) -> None:
+    """Serve until told to stop (SIGINT, SIGTERM). Raises `OSError` where the address can't be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family) as taken:  # where uvicorn would exit 3, this says why
-        uvicorn.Server(uvicorn_config(config, host, port, clock_offset_s)).run(sockets=[taken])
+        uvicorn.Server(uvicorn_config(config, host, port)).run(sockets=[taken])

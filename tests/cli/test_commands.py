@@ -130,12 +130,11 @@ def test_sim_hands_its_options_over(run: Run, folder: Path, monkeypatch: pytest.
         "::1",
         "--limit",
         "90",
-        "--clock-offset=-1.5",
     )
     assert run("sim", *told).exit_code == 0
     (first, *where), (second, *elsewhere) = served
-    assert (first.seed, first.rows_dir, first.spot_limit, where) == (1, None, 6_000, ["127.0.0.1", 8701, 0.0])
-    assert (second.seed, second.rows_dir, second.spot_limit, elsewhere) == (7, folder, 90, ["::1", 9, -1.5])
+    assert (first.seed, first.rows_dir, first.spot_limit, where) == (1, None, 6_000, ["127.0.0.1", 8701])
+    assert (second.seed, second.rows_dir, second.spot_limit, elsewhere) == (7, folder, 90, ["::1", 9])
 
 
 def test_a_folder_of_rows_that_is_not_there_is_refused(run: Run, folder: Path) -> None:

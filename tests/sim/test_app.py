@@ -115,6 +115,7 @@ async def test_the_control_door(wired: Wired) -> None:
             ("weight_header", {"offset": 3, "family": "spot"}),
             ("skew_date", {"seconds": 2}),
             ("offset_time", {"milliseconds": 100}),
+            ("step_clock", {"seconds": 0.5}),
             ("spend", {"family": "spot", "weight": 100}),
             ("ban", {"family": "futures", "seconds": 60, "retry_after": False}),
             (

@@ -175,3 +175,13 @@ def test_lying_headers(sim: Sim) -> None:
     assert json.loads(sim.get("/api/v3/time").body) == {"serverTime": sim.now - 250}
     sim.control.reset()
     assert json.loads(sim.get("/api/v3/time").body) == {"serverTime": sim.now}
+
+
+def test_a_stepped_clock_is_the_whole_exchanges(sim: Sim) -> None:
+    sim.get("/api/v3/ping")
+    assert sim.exchange.used_weight("spot") == 1
+    sim.control.step_clock(60)
+    assert json.loads(sim.get("/api/v3/time").body) == {"serverTime": sim.now + 60_000}
+    assert header(sim.get("/api/v3/ping"), "x-mbx-used-weight") == "2"  # in another minute
+    sim.control.reset()
+    assert sim.exchange.now_ms() == sim.now

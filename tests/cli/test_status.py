@@ -24,7 +24,6 @@ from mdcache.terminal.status import Health, clean, decode, duration, spark, view
 from tests.cli.conftest import Run
 from tests.serving.client import House
 
-pytest_plugins = ["tests.cli.conftest"]
 HOSTILE = "[red]BTC\x1b]0;title\x07USDT[/red]"
 
 
