@@ -5,7 +5,7 @@ import sys
 
 import httpx
 
-from bench.incident import CONSUMERS, EVERY_S, Tally, consumer
+from bench import incident
 
 LONGEST_S = 600.0
 OTHERS = (  # other markets and endpoints, once a second
@@ -26,9 +26,7 @@ async def others(url: str) -> None:
 
 
 async def crowd(url: str, symbols: list[str]) -> None:
-    spread_s = EVERY_S / CONSUMERS
-    asking = (consumer(url, symbols, n * spread_s, LONGEST_S, Tally()) for n in range(CONSUMERS))
-    await asyncio.gather(others(url), *asking)
+    await asyncio.gather(others(url), incident.crowd(url, symbols, LONGEST_S))
 
 
 if __name__ == "__main__":

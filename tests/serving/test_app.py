@@ -121,7 +121,18 @@ async def test_options() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nothing", "/api/v3/", "/api/v3/nothing", "/fapi/v9/x", "/v1/admin/nothing", "/api/v1/klines", ""]
+    "path",
+    [
+        "/page",
+        "/page/status.html",
+        "/nothing",
+        "/api/v3/",
+        "/api/v3/nothing",
+        "/fapi/v9/x",
+        "/v1/admin/nothing",
+        "/api/v1/klines",
+        "",
+    ],
 )
 async def test_unknown_paths(path: str) -> None:
     reply = await House().ask(path, b"")
