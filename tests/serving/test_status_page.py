@@ -246,6 +246,7 @@ def test_it_pauses_and_says_when_the_daemon_is_gone(window: Browser) -> None:
         assert window.text("#updated") != stood
         assert window.text("#troubles") == "no clock"
     window.until(lambda: window.text("#health").startswith("no answer from the daemon since"))
+    assert "Gate when last heard of: open" in window.text("#families")
     window.picture("status-gone")
     assert window.complaints() != []
 

@@ -67,6 +67,7 @@ function moment(ms) {
 // ------------------------------------------------------------------------------------------------ families
 
 const cards = new Map();
+let unheard = false; // the daemon does not answer: what is shown is what it said last
 
 function card(name) {
   if (!cards.has(name)) {
@@ -107,8 +108,8 @@ function showGate({ find, state, reason, opensAt }) {
     open: "open", ramp: `coming back after ${reason}`, probing: `one probe is out, after ${reason}`,
     closed: `closed by ${reason}, a probe may go ` + (left > 0 ? `in ${duration(Math.ceil(left))}` : "now"),
   };
-  setText(gate, `Gate ${words[state] ?? state}`);
-  gate.className = `gate ${{ open: "good", closed: "bad" }[state] ?? "warning"}`;
+  setText(gate, `Gate ${unheard ? "when last heard of: " : ""}${words[state] ?? state}`);
+  gate.className = `gate ${unheard ? "warning" : { open: "good", closed: "bad" }[state] ?? "warning"}`;
 }
 
 /** The running total of each UTC minute, as Binance counts it, over the seconds that are kept. */
@@ -306,6 +307,7 @@ async function poll() {
       const reply = await fetch(whole ? "v1/status?series=1" : "v1/status", { signal: AbortSignal.timeout(10000) });
       if (!reply.ok) throw new Error(`status ${reply.status}`);
       const status = await reply.json();
+      unheard = false;
       show(status);
       if (whole) {
         showSeries(status.series.list);
@@ -314,6 +316,8 @@ async function poll() {
       answeredAt = new Date();
       setText($("updated"), `as of ${answeredAt.toISOString().slice(11, 19)} UTC`);
     } catch (error) {
+      unheard = true;
+      cards.forEach(showGate);
       health(`no answer from the daemon${answeredAt ? ` since ${answeredAt.toISOString().slice(11, 19)} UTC` : ""}`, "bad");
       console.warn("status:", error.message);
     }
