@@ -138,7 +138,7 @@ tails grow older, marked, up to `MAX_STALE_S`. Measured in the simulation at 1.2
 | Option | Default | Meaning |
 |---|---|---|
 | `--market` | `spot` | `spot`, `usdm`, `coinm` |
-| `--consumers`, `--every` | 0, 5 | programs that ask for all of it, and seconds between their rounds; 0: somebody always asks |
+| `--consumers`, `--every` | 0, 5 | programs that ask for all of it, and seconds between rounds; 0: somebody always asks |
 | `--rows` | 500 | rows of each question, which the first fill pays for |
 | `--json` | | for machines |
 
@@ -183,8 +183,9 @@ def _row(name: str) -> str:
     else:
         value = shown(field.get_default(call_default_factory=True))
         default = f"`{value}`" if value else "none"
+    meaning = (field.description or "").replace("*", r"\*")
     later = "; *no effect in this release*" if name in NO_EFFECT_YET else ""
-    return f"| `{PREFIX}{name.upper()}` | {default} | {field.description}{later} |"
+    return f"| `{PREFIX}{name.upper()}` | {default} | {meaning}{later} |"
 
 
 def _table() -> str:

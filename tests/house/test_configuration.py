@@ -16,4 +16,4 @@ def test_the_page_is_that_of_the_code() -> None:
 
 def test_every_setting_stands_in_one_group() -> None:
     named = Counter(name for group in configuration.GROUPS for name in group.names)
-    assert named == Counter(Settings.model_fields)
+    assert named == Counter(list(Settings.model_fields))
