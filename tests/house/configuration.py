@@ -138,7 +138,7 @@ tails grow older, marked, up to `MAX_STALE_S`. Measured in the simulation at 1.2
 | Option | Default | Meaning |
 |---|---|---|
 | `--market` | `spot` | `spot`, `usdm`, `coinm` |
-| `--consumers`, `--every` | 0, 5 | programs that ask for all of it, and seconds between rounds; 0: somebody always asks |
+| `--consumers`, `--every` | 0, 5 | programs that ask for all of it, and seconds between rounds; 0: always asked |
 | `--rows` | 500 | rows of each question, which the first fill pays for |
 | `--json` | | for machines |
 
