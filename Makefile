@@ -25,7 +25,7 @@ ROWS ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
 
-.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident restart dashboards clean
+.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident restart dashboards docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -114,6 +114,11 @@ incident: $(READY) ## replay the incident, with and without mdcache
 
 restart: $(READY) ## what a restart costs under the incident's load, with and without what rests on disk
 	@$(PY) -m bench.restart
+
+docs: $(READY) ## build the documentation's site into .run/site, its drawings anew if graphviz is here
+	@if command -v dot >/dev/null; then for each in docs/diagrams/*.dot; do dot -Tsvg $$each -o $${each%.dot}.svg; done; fi
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --config-file docs/site/mkdocs.yml
+	@echo "open .run/site/index.html"
 
 dashboards: $(READY) ## write grafana/dashboards anew from grafana/*.py
 	@$(PY) -m grafana

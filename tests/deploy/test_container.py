@@ -13,7 +13,6 @@ from mdcache.settings import load
 from tests.deploy.conftest import DEPLOY, ROOT, call, debian, ours
 
 DOCKERFILE = (DEPLOY / "docker" / "Dockerfile").read_text()
-NOT_YET_HERE = {"./prometheus", "../grafana/provisioning", "../grafana/dashboards"}  # come with the dashboards
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 
 
@@ -106,7 +105,27 @@ def test_what_compose_mounts_from_the_tree_is_named_as_it_lies_there() -> None:
             source = volume.split(":")[0]
             if source.startswith("."):
                 folder = (DEPLOY / source).resolve()
-                assert folder.exists() or source in NOT_YET_HERE, f"{name} mounts {source}"
+                assert folder.exists(), f"{name} mounts {source}"
+
+
+def test_prometheus_has_the_job_and_the_rules_it_has_without_compose() -> None:
+    here = yaml.safe_load((DEPLOY / "compose.prometheus.yaml").read_text())
+    there = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())
+    assert here["global"] == there["global"]
+    assert [each["job_name"] for each in here["scrape_configs"]] == [
+        each["job_name"] for each in there["scrape_configs"]
+    ]
+    assert here["rule_files"] == [f"/etc/prometheus/rules/{name}" for name in there["rule_files"]]
+
+
+def test_grafana_finds_its_dashboards_and_prometheus() -> None:
+    grafana = COMPOSE["services"]["grafana"]
+    provisioning = ROOT / "grafana" / "provisioning"
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "mdcache.yaml").read_text())["providers"]
+    assert f"../grafana/dashboards:{provider['options']['path']}:ro" in grafana["volumes"]
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text())["datasources"]
+    assert source["url"] == "$PROMETHEUS_URL"
+    assert grafana["environment"]["PROMETHEUS_URL"] == "http://prometheus:9090"
 
 
 def test_yamllint() -> None:

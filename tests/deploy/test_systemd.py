@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from tests.deploy.conftest import DEPLOY, call, debian
+from mdcache.settings import load
+from tests.deploy.conftest import DEPLOY, ROOT, call, debian
 
 UNIT = DEPLOY / "systemd" / "mdcache.service"
 MOST_EXPOSED = 15  # tenths; systemd calls everything under 2.0 "OK"
@@ -22,6 +23,13 @@ def test_systemd_reads_the_unit_without_complaint(tmp_path: Path) -> None:
     unit.write_text(UNIT.read_text().replace("/opt/mdcache/bin/mdcache serve", "/bin/true"))  # it must be there
     done = call(program, "verify", "--man=no", unit)
     assert (done.returncode, [line for line in done.stderr.splitlines() if "mdcache" in line]) == (0, [])
+
+
+def test_with_the_example_for_settings_it_keeps_its_state_where_it_may_write() -> None:
+    (home,) = re.findall(r"^Environment=XDG_STATE_HOME=(.*)$", UNIT.read_text(), re.MULTILINE)
+    (folder,) = re.findall(r"^StateDirectory=(.*)$", UNIT.read_text(), re.MULTILINE)
+    state = home.replace("%S", "/var/lib")  # systemd.unit(5): %S of a system service
+    assert load({"XDG_STATE_HOME": state, "HOME": "/"}, ROOT / ".env.example").state_dir == Path(state) / folder
 
 
 def test_wrong_settings_are_no_reason_to_start_again() -> None:

@@ -3,6 +3,7 @@
 Written anew by `python -m tests.house.configuration > docs/configuration.md`.
 """
 
+import re
 import sys
 from dataclasses import dataclass
 
@@ -183,7 +184,7 @@ def _row(name: str) -> str:
     else:
         value = shown(field.get_default(call_default_factory=True))
         default = f"`{value}`" if value else "none"
-    meaning = (field.description or "").replace("*", r"\*")
+    meaning = re.sub(r"(\{.*\})", r"`\1`", (field.description or "").replace("*", r"\*"))
     later = "; *no effect in this release*" if name in NO_EFFECT_YET else ""
     return f"| `{PREFIX}{name.upper()}` | {default} | {meaning}{later} |"
 
