@@ -117,7 +117,7 @@ restart: $(READY) ## what a restart costs under the incident's load, with and wi
 
 docs: $(READY) ## build the documentation's site into .run/site, its drawings anew if graphviz is here
 	@if command -v dot >/dev/null; then for each in docs/diagrams/*.dot; do dot -Tsvg $$each -o $${each%.dot}.svg; done; fi
-	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --config-file docs/site/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --config-file docs/site/mkdocs.yml 2>&1 | { grep -v INFO || true; }
 	@echo "open .run/site/index.html"
 
 dashboards: $(READY) ## write grafana/dashboards anew from grafana/*.py

@@ -16,20 +16,34 @@ DOCS = ROOT / "docs"
 DRAWINGS = sorted((DOCS / "diagrams").glob("*.dot"))
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
+def build(docs: Path, folder: Path) -> "subprocess.CompletedProcess[str]":
     mkdocs = Path(sys.executable).parent / "mkdocs"
-    done = subprocess.run(
-        [mkdocs, "build", "--quiet", "--strict", "-f", DOCS / "site" / "mkdocs.yml", "-d", folder],
+    return subprocess.run(  # not `--quiet`, which keeps warnings from being counted
+        [mkdocs, "build", "--strict", "-f", docs / "site" / "mkdocs.yml", "-d", folder],
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
         check=False,
         timeout=110,
     )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    done = build(DOCS, folder)
     assert done.returncode == 0, done.stderr + done.stdout
     return folder
+
+
+@pytest.mark.parametrize("wrong", ["[x](none.md)", "[x](faq.md#none)", "![x](none.svg)", None])
+def test_a_link_that_leads_nowhere_and_a_page_out_of_the_menu_stop_the_build(tmp_path: Path, wrong: str | None) -> None:
+    docs = tmp_path / "docs"
+    shutil.copytree(DOCS, docs)
+    shutil.copy(ROOT / "README.md", tmp_path)
+    page = docs / ("faq.md" if wrong else "forgotten.md")
+    page.write_text((page.read_text() if wrong else "# Forgotten") + f"\n{wrong or ''}\n")
+    assert build(docs, tmp_path / "site").returncode != 0
 
 
 def test_every_page_is_there(site: Path) -> None:
