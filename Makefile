@@ -25,7 +25,7 @@ ROWS ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
 
-.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident picture restart dashboards clean
+.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident picture restart dashboards docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -118,6 +118,11 @@ picture: $(READY) ## play the incident and draw the README's picture of it (75 s
 
 restart: $(READY) ## what a restart costs under the incident's load, with and without what rests on disk
 	@$(PY) -m bench.restart
+
+docs: $(READY) ## build the documentation's site into .run/site, its drawings anew if graphviz is here
+	@if command -v dot >/dev/null; then for each in docs/diagrams/*.dot; do dot -Tsvg $$each -o $${each%.dot}.svg; done; fi
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --config-file docs/site/mkdocs.yml 2>&1 | { grep -v INFO || true; }
+	@echo "open .run/site/index.html"
 
 dashboards: $(READY) ## write grafana/dashboards anew from grafana/*.py
 	@$(PY) -m grafana

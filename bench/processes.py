@@ -48,8 +48,11 @@ def _pinned(core: int | None) -> list[str]:
 
 
 @contextlib.contextmanager
-def nginx(upstream: str, *, core: int | None = None) -> Iterator[str]:
-    """nginx with `proxy_cache` in front of `upstream`, one worker, as anybody would configure it; yields its URL."""
+def nginx(upstream: str, *, core: int | None = None, valid: str = "1h") -> Iterator[str]:
+    """nginx with `proxy_cache` in front of `upstream`, one worker, as anybody would configure it; yields its URL.
+
+    `valid`: how long it keeps a 200, as nginx writes times.
+    """
     program = need("nginx", "nginx-light")
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +70,7 @@ http {{
   server {{
     listen 127.0.0.1:{port};
     location / {{
-      proxy_pass {upstream}; proxy_cache candles; proxy_cache_valid 200 1h; proxy_cache_lock on;
+      proxy_pass {upstream}; proxy_cache candles; proxy_cache_valid 200 {valid}; proxy_cache_lock on;
       proxy_ignore_headers Cache-Control Expires Set-Cookie Vary; add_header X-Cache $upstream_cache_status;
     }}
   }}

@@ -101,9 +101,19 @@ def _snapshots(settings: Settings) -> "list[tuple[Line, str]]":
 
 
 @app.command()
-def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False) -> None:
-    """Print the effective settings, secrets hidden; or everything that is wrong with them."""
+def check(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+    plan: Annotated[str | None, typer.Option(help="What 20x6 or 20x1m,5m (symbols x intervals) would cost.")] = None,
+    market: Annotated[Market, typer.Option(help="For --plan: where they are traded.")] = Market.SPOT,
+    consumers: Annotated[int, typer.Option(min=0, help="For --plan: programs that ask; 0: all the time.")] = 0,
+    every: Annotated[float, typer.Option(min=0.1, help="For --plan: seconds between one's rounds.")] = 5.0,
+    limit: Annotated[int, typer.Option("--rows", help="For --plan: rows of each question.")] = 500,
+) -> None:
+    """Print the effective settings, secrets hidden; or everything that is wrong with them; or a plan, 1 if too dear."""
     settings = _load_or_exit(as_json=as_json)
+    if plan is not None:
+        _check_plan(settings, plan, market, (consumers, every, limit), as_json=as_json)
     rows = effective(settings)
     if as_json:
         listed = {
@@ -134,6 +144,32 @@ def check(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, f
     console.print(ages)
     if settings.ignored:
         console.print(Text(f"ignored, Kubernetes service links: {', '.join(settings.ignored)}"))
+
+
+def _check_plan(
+    settings: Settings, text: str, market: Market, asked: tuple[int, float, int], *, as_json: bool
+) -> NoReturn:
+    from mdcache import planning
+    from mdcache.exchange.intervals import INTERVALS
+
+    terms = planning.Terms(
+        {name: settings.candle_ttl_s(name) for name in INTERVALS},
+        settings.weight_share,
+        max(settings.exchange_info_ttl_s, settings.invalid_symbol_ttl_s),
+    )
+    consumers, every_s, rows = asked
+    try:
+        found = planning.plan(
+            planning.demand(text, market, consumers=consumers, every_s=every_s, rows=rows),
+            terms,
+        )
+    except planning.NoPlan as error:
+        raise typer.BadParameter(str(error), param_hint="--plan") from None
+    told = (
+        json.dumps(asdict(found) | {"weight": found.weight}, indent=2) if as_json else "\n".join(planning.lines(found))
+    )
+    typer.echo(told)
+    raise typer.Exit(0 if found.fits else 1)
 
 
 @app.command()

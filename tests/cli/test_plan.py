@@ -1,0 +1,53 @@
+"""`mdcache check --plan`: what it prints, and its exit codes."""
+
+import json
+
+import pytest
+
+from tests.cli.conftest import Run
+
+INCIDENT = ("check", "--plan", "20x6", "--consumers", "3")
+
+
+def test_the_incident_does_not_fit_and_what_would_is_said(run: Run) -> None:
+    result = run(*INCIDENT)
+    assert result.exit_code == 1
+    for said in ("4,320.0", "3,000.0", "8,640.0", "MDCACHE_OPEN_CANDLE_TTL_S=", "MDCACHE_WEIGHT_SHARE=0.73"):
+        assert said in result.stdout
+
+
+def test_what_it_advises_fits(run: Run) -> None:
+    share = run(*INCIDENT, MDCACHE_WEIGHT_SHARE="0.73")
+    assert share.exit_code == 0
+    assert "It fits" in share.stdout
+    assert "at worst they cost 7,204" in share.stdout
+    told = json.loads(run(*INCIDENT, "--json").stdout)
+    assert run(*INCIDENT, MDCACHE_OPEN_CANDLE_TTL_S=str(told["least_ttl_s"])).exit_code == 0
+    slower = {name: told["slower_ttl_s"] for name in told["demand"]["intervals"] if name != "1m"}
+    assert run(*INCIDENT, MDCACHE_OPEN_CANDLE_TTLS=json.dumps(slower)).exit_code == 0
+
+
+def test_json_for_machines(run: Run) -> None:
+    result = run("check", "--plan", "1x1m", "--market", "usdm", "--rows", "99", "--json")
+    told = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert told["demand"]["market"] == "usdm"
+    assert told["weight"] == pytest.approx(30 + 2 / 5)
+    assert told["fill_weight"] == 1 + 1 + 3
+
+
+@pytest.mark.parametrize("plan", ["20", "1x7m", "20x99", "x"])
+def test_a_plan_that_is_none_is_refused(run: Run, plan: str) -> None:
+    result = run("check", "--plan", plan)
+    assert result.exit_code == 2
+    assert "--plan" in result.output
+
+
+def test_wrong_settings_come_first(run: Run) -> None:
+    assert run(*INCIDENT, MDCACHE_WEIGHT_SHARE="2").exit_code == 2
+
+
+def test_where_no_ttl_and_no_share_would_do_it_says_so(run: Run) -> None:
+    result = run("check", "--plan", "2000x1s")
+    assert result.exit_code == 1
+    assert "No TTL and no share would." in result.stdout

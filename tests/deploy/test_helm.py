@@ -1,0 +1,174 @@
+"""The chart, by Helm itself; what it renders, by Kubernetes' own schemas; its settings, by the daemon's loader."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+import mdcache
+from mdcache.settings import Settings, load
+from tests.deploy.conftest import DEPLOY, Tool
+
+CHART = DEPLOY / "helm" / "mdcache"
+VERSIONS = ("1.25", "1.31", "1.37")
+EVERYTHING = {
+    "replicas": 3,
+    "redis": {"enabled": True, "peers": [{"podSelector": {"matchLabels": {"app": "redis"}}}]},
+    "secrets": {"adminToken": "admin-secret", "redisUrl": "redis://:redis-secret@redis:6379/0"},
+    "egressByNode": True,
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "persistence": {"storageClass": "fast"},
+    "networkPolicy": {"monitoring": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
+    "imagePullSecrets": [{"name": "registry"}],
+    "podAnnotations": {"a": "b"},
+    "podLabels": {"team": "data"},
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+    "affinity": {"podAntiAffinity": {}},
+    "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+    ],
+    "settings": {
+        "OPEN_CANDLE_TTLS": {"1h": 10, "1M": 60.5},
+        "CLIENTS": {"engine": "high"},
+        "DISK_MAX_MB": 4_096_000,
+        "WEIGHT_SHARE": 0.4,
+        "PERSIST": False,
+        "SPOT_URL": "http://sim:8701",
+    },
+}
+
+
+def render(helm: Tool, folder: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
+    file = folder / "values.json"
+    file.write_text(json.dumps(values))
+    done = helm("template", "desk", CHART, "--namespace", "data", "--values", file)
+    assert done.returncode == 0, done.stderr
+    return [found for found in yaml.safe_load_all(done.stdout) if found]
+
+
+def refusal(helm: Tool, folder: Path, values: dict[str, Any]) -> str:
+    file = folder / "values.json"
+    file.write_text(json.dumps(values))
+    done = helm("template", "desk", CHART, "--values", file)
+    assert done.returncode != 0
+    return done.stderr
+
+
+def one(found: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (manifest,) = (each for each in found if each["kind"] == kind)
+    return manifest
+
+
+def test_helm_lint(helm: Tool) -> None:
+    done = helm("lint", "--strict", CHART)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_chart_is_of_this_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["appVersion"] == chart["version"] == mdcache.__version__
+
+
+@pytest.mark.parametrize("values", [{}, EVERYTHING, {"persistence": {"enabled": False}}], ids=["default", "all", "ram"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubernetes_would_take_it(helm: Tool, tmp_path: Path, values: dict[str, Any], version: str) -> None:
+    found = render(helm, tmp_path, values)
+    assert {each["kind"] for each in found} >= {"StatefulSet", "Service", "ConfigMap", "NetworkPolicy"}
+    for manifest in found:
+        if manifest["kind"] != "ServiceMonitor":  # not Kubernetes' own
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_settings_it_makes_are_taken_by_the_daemon(helm: Tool, tmp_path: Path) -> None:
+    found = render(helm, tmp_path, EVERYTHING)
+    secret = {name: base64.b64decode(text).decode() for name, text in one(found, "Secret")["data"].items()}
+    environ: dict[str, str] = dict(one(found, "ConfigMap")["data"])
+    for entry in one(found, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]["env"]:
+        source = entry["valueFrom"]
+        environ[entry["name"]] = secret[source["secretKeyRef"]["key"]] if "secretKeyRef" in source else "node-7"
+    settings = load(environ, None)
+    assert settings.candle_ttl_s("1M") == 60.5
+    assert (settings.disk_max_mb, settings.weight_share, settings.persist) == (4_096_000, 0.4, False)
+    assert (settings.egress, settings.replicas, settings.host) == ("node-7", 3, "0.0.0.0")
+    assert settings.admin_token is not None
+    assert settings.redis_url is not None
+    assert "secret" not in json.dumps([one(found, kind) for kind in ("ConfigMap", "StatefulSet")]).replace(
+        "secretKeyRef", ""
+    ).replace("checksum/secret", "")
+
+
+def test_the_pod_is_locked_down(helm: Tool, tmp_path: Path) -> None:
+    pod = one(render(helm, tmp_path, {}), "StatefulSet")["spec"]["template"]["spec"]
+    assert pod["enableServiceLinks"] is False
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+
+
+def test_a_replica_has_a_volume_of_its_own_or_none(helm: Tool, tmp_path: Path) -> None:
+    kept = one(render(helm, tmp_path, {}), "StatefulSet")["spec"]
+    assert kept["volumeClaimTemplates"][0]["spec"]["accessModes"] == ["ReadWriteOnce"]
+    assert "volumes" not in kept["template"]["spec"]
+    lost = one(render(helm, tmp_path, {"persistence": {"enabled": False}}), "StatefulSet")["spec"]
+    assert "volumeClaimTemplates" not in lost
+    assert lost["template"]["spec"]["volumes"] == [{"name": "state", "emptyDir": {}}]
+
+
+def test_a_changed_setting_restarts_the_pods(helm: Tool, tmp_path: Path) -> None:
+    def checksum(values: dict[str, Any]) -> str:
+        found = one(render(helm, tmp_path, values), "StatefulSet")
+        return str(found["spec"]["template"]["metadata"]["annotations"]["checksum/config"])
+
+    assert checksum({}) != checksum({"settings": {"WEIGHT_SHARE": 0.4}})
+
+
+def test_prometheus_scrapes_each_pod_once_under_the_name_the_alerts_look_for(helm: Tool, tmp_path: Path) -> None:
+    found = render(helm, tmp_path, EVERYTHING)
+    (endpoint,) = one(found, "ServiceMonitor")["spec"]["endpoints"]
+    scraped = [
+        service["metadata"]["name"]
+        for service in found
+        if service["kind"] == "Service" and any(port["name"] == endpoint["port"] for port in service["spec"]["ports"])
+    ]
+    assert scraped == ["desk-mdcache"]
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "mdcache"}]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"replicas": 2}, "redis.enabled"),
+        ({"redis": {"enabled": True}}, "secrets.redisUrl"),
+        ({"settings": {"WEIGHT_SHRE": 0.4}}, "WEIGHT_SHRE"),
+        ({"settings": {"ADMIN_TOKEN": "x"}}, "ADMIN_TOKEN"),
+        ({"replica": 1}, "replica"),
+        ({"service": {"port": 0}}, "port"),
+        ({"secrets": {"redisUrl": "http://x"}}, "redisUrl"),
+    ],
+)
+def test_wrong_values_are_refused(helm: Tool, tmp_path: Path, values: dict[str, Any], said: str) -> None:
+    assert said in refusal(helm, tmp_path, values)
+
+
+def test_every_setting_may_be_given_but_those_the_chart_sets() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    named = schema["properties"]["settings"]["propertyNames"]["enum"]
+    chart_sets = {"HOST", "PORT", "STATE_DIR", "REDIS_URL", "ADMIN_TOKEN"}
+    assert named == [name.upper() for name in Settings.model_fields if name.upper() not in chart_sets]
+
+
+def test_every_value_stands_in_the_schema_and_the_other_way_round() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert values.keys() == schema["properties"].keys() - {"global"}

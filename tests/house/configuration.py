@@ -1,0 +1,215 @@
+"""docs/configuration.md, made from the settings class and the plan.
+
+Written anew by `python -m tests.house.configuration > docs/configuration.md`.
+"""
+
+import re
+import sys
+from dataclasses import dataclass
+
+from mdcache.exchange.intervals import INTERVALS
+from mdcache.exchange.limits import DEFAULT_LIMIT
+from mdcache.exchange.markets import Market
+from mdcache.planning import USUAL, Demand, Plan, Terms, lines, plan
+from mdcache.settings import NO_EFFECT_YET, Settings
+from mdcache.settings.model import PREFIX, shown
+
+TTLS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+SERIES = (10, 50, 120, 300, 1_000)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Settings that one decides on together. `advice` stands below their table."""
+
+    title: str
+    names: tuple[str, ...]
+    advice: str = ""
+
+
+GROUPS = (
+    Group(
+        "Where it listens",
+        ("host", "port", "cors_origins", "compress", "admin_token"),
+        "Loopback is the default. To serve other hosts set `MDCACHE_HOST=0.0.0.0` and put TLS in front where the "
+        "network is not yours alone ([Deploying](deploy.md#nginx)). The admin's paths answer 403 until there is a "
+        "token.",
+    ),
+    Group(
+        "Where Binance is",
+        ("spot_url", "usdm_url", "coinm_url", "spot_ws_url", "usdm_ws_url", "coinm_ws_url", "unknown_paths"),
+        "Another mdcache is a fine upstream. What rests on disk is kept by these URLs: rows of a test network never "
+        "mix with real ones. `HTTPS_PROXY` is honoured.",
+    ),
+    Group(
+        "How fresh candles are",
+        (
+            "open_candle_ttl_s",
+            "open_candle_ttls",
+            "settle_s",
+            "confirm_s",
+            "streams",
+            "stream_idle_s",
+            "derive",
+            "max_stale_s",
+        ),
+        "What a TTL costs stands [below](#what-ttls-cost). `MAX_STALE_S` matters only while Binance can't be asked: "
+        "an answer past its TTL is marked `detail=stale`, and past this age refused with 503. Whatever these say, an "
+        "answer with the open candle never outlives that candle's close.",
+    ),
+    Group(
+        "How fresh everything else is",
+        ("exchange_info_ttl_s", "invalid_symbol_ttl_s", "snapshot_ttl_s", "snapshot_ttls"),
+        "A snapshot's default TTL is the larger of `SNAPSHOT_TTL_S` and weight × 60 / (a tenth of the minute's "
+        "allowance): one question that is asked all the time may spend a tenth of what is allowed. "
+        "[Paths, weights and ages](paths.md) has every path's; `mdcache check` prints them under your settings.",
+    ),
+    Group(
+        "How much may be spent",
+        ("weight_share", "egress", "replicas", "upstream_concurrency", "clients"),
+        "`WEIGHT_SHARE` is a share of the *address's* limit; leave the rest to whatever else calls Binance from "
+        "there, orders above all. More than nine tenths of the limit are never used. `CLIENTS` gives names lanes: "
+        '`{"engine":"high","ai":"normal","backtest":"low"}`; each lane keeps a tenth. Change `EGRESS` when the daemon '
+        "moves to another address: a ban belongs to the old one.",
+    ),
+    Group(
+        "How long things may take",
+        (
+            "request_deadline_s",
+            "upstream_timeout_s",
+            "retry_attempts",
+            "backoff_initial_s",
+            "backoff_max_s",
+            "shutdown_grace_s",
+        ),
+        "Most libraries give up after 10 s: keep `REQUEST_DEADLINE_S` under that, so that they see a 503 with "
+        "`Retry-After` instead of silence.",
+    ),
+    Group(
+        "What it may keep",
+        ("memory_max_mb", "state_dir", "persist", "disk_max_mb", "redis_url", "redis_prefix", "redis_timeout_s"),
+        "One daemon at a time works in a `STATE_DIR`; [State on disk](disk.md) says what is in it, and how many bytes "
+        "a candle takes. What memory holds is `mdcache_rows_bytes`.",
+    ),
+    Group("What it says", ("log_level", "log_format")),
+)
+
+HEAD = """\
+# Configuration
+
+Every setting is an environment variable with the prefix `MDCACHE_`, or a line of a `.env` file in the working folder
+(the environment wins). Names ending in `_S` are decimal seconds, those in `_MB` whole megabytes. A misspelt name or a
+bad value ends `serve` and `check` with exit code 2; both name all that is wrong at once, and what would be right.
+
+```console
+$ mdcache check                # what is in effect, secrets hidden
+$ mdcache check --plan 20x6    # what 20 symbols × 6 intervals would cost, and whether that fits
+```
+
+This page is made from the settings class: it can't be out of date.
+"""
+
+ADVICE = """\
+## What TTLs cost
+
+A series whose open candle somebody always asks for is read once per TTL, however many ask. A read of the tail weighs
+2 on spot and 1 on futures, whatever `limit` the consumers use; settled rows cost nothing. Weight a minute, in **bold**
+where it is more than the default share of the limit ({spot:,} on spot, {futures:,} on futures, where usdm and coinm
+share one limit):
+
+{table}
+
+Three things lower it, in this order:
+
+1. **Older candles where nobody minds.** A daily candle that is 30 s old is as good as new to most programs:
+   `MDCACHE_OPEN_CANDLE_TTLS={{"15m":5,"1h":10,"4h":15,"1d":30}}`. A caller that does mind sends
+   `Cache-Control: max-age=2`, and only its own questions cost more.
+2. **A TTL that fits the consumers' rhythm.** Three programs that ask every 5 s ask for a series every 1.7 s: with a TTL
+   of 2 s every second question reads, with 3.4 s every third. `--consumers 3` takes that into account.
+3. **A larger share**, where the address has nothing else to do.
+
+If the demand does not fit, nothing breaks: each minute's weight is spent before the minute ends, and until the next one
+tails grow older, marked, up to `MAX_STALE_S`. Measured in the simulation at 1.2 times what was allowed: up to 13.5 s,
+13 % of the answers marked; at 2.4 times: up to 30 s, 56 % marked.
+
+## The calculator
+
+`--plan` takes symbols × intervals: a number (the first of {usual}) or names, `20x1m,5m,1h`.
+
+| Option | Default | Meaning |
+|---|---|---|
+| `--market` | `spot` | `spot`, `usdm`, `coinm` |
+| `--consumers`, `--every` | 0, 5 | programs that ask for all of it, and seconds between rounds; 0: always asked |
+| `--rows` | 500 | rows of each question, which the first fill pays for |
+| `--json` | | for machines |
+
+It exits with 1 if the plan does not fit. The incident that mdcache was built for, at default settings:
+
+```console
+$ mdcache check --plan 20x6 --consumers 3
+{incident}
+```
+
+It counts polling. Snapshots, histories (`mdcache warm`), retries and re-reads come on top. In the tests its figures
+are compared with what the simulated exchange charged in ten minutes of polling: they agree within 2 %.
+"""
+
+
+def text() -> str:
+    """The whole page."""
+    parts = [HEAD, *(_group(group) for group in GROUPS)]
+    table = _table()
+    default = Settings.model_fields["weight_share"].default
+    allowed = {market: int(DEFAULT_LIMIT[market.family] * default) for market in (Market.SPOT, Market.USDM)}
+    incident = "\n".join(lines(_plan(Demand(Market.SPOT, 20, USUAL[:6], consumers=3), 2.0)))
+    usual = ", ".join(f"`{name}`" for name in USUAL)
+    parts.append(
+        ADVICE.format(
+            table=table, spot=allowed[Market.SPOT], futures=allowed[Market.USDM], incident=incident, usual=usual
+        )
+    )
+    return "\n".join(parts)
+
+
+def _group(group: Group) -> str:
+    head = [f"## {group.title}", "", "| Name | Default | Meaning |", "|---|---|---|"]
+    body = [_row(name) for name in group.names]
+    return "\n".join([*head, *body, *(["", group.advice] if group.advice else []), ""])
+
+
+def _row(name: str) -> str:
+    field = Settings.model_fields[name]
+    if name == "state_dir":
+        default = "the platform's"
+    else:
+        value = shown(field.get_default(call_default_factory=True))
+        default = f"`{value}`" if value else "none"
+    meaning = re.sub(r"(\{.*\})", r"`\1`", (field.description or "").replace("*", r"\*"))
+    later = "; *no effect in this release*" if name in NO_EFFECT_YET else ""
+    return f"| `{PREFIX}{name.upper()}` | {default} | {meaning}{later} |"
+
+
+def _table() -> str:
+    head = "| TTL | " + " | ".join(f"{n:,} series" for n in SERIES) + " |"
+    found = []
+    for market, label in ((Market.SPOT, "spot"), (Market.USDM, "futures")):
+        for ttl_s in TTLS_S:
+            plans = [_plan(Demand(market, n, ("1h",)), ttl_s) for n in SERIES]
+            found.append(f"| {label}, {ttl_s:g} s | " + " | ".join(_weight(each) for each in plans) + " |")
+    return "\n".join([head, "|---|" + "---|" * len(SERIES), *found])
+
+
+def _weight(found: Plan) -> str:
+    return f"{found.tails:,.0f}" if found.fits else f"**{found.tails:,.0f}**"
+
+
+def _plan(asked: Demand, ttl_s: float) -> Plan:
+    fields = Settings.model_fields
+    terms = Terms(
+        dict.fromkeys(INTERVALS, ttl_s), fields["weight_share"].default, fields["exchange_info_ttl_s"].default
+    )
+    return plan(asked, terms)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())

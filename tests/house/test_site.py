@@ -1,0 +1,94 @@
+"""The documentation as a site: it builds without a warning, loads nothing from elsewhere, and its drawings are true."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.processes import need
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+DRAWINGS = sorted((DOCS / "diagrams").glob("*.dot"))
+
+
+def build(docs: Path, folder: Path) -> "subprocess.CompletedProcess[str]":
+    mkdocs = Path(sys.executable).parent / "mkdocs"
+    return subprocess.run(  # not `--quiet`, which keeps warnings from being counted
+        [mkdocs, "build", "--strict", "-f", docs / "site" / "mkdocs.yml", "-d", folder],
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    done = build(DOCS, folder)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return folder
+
+
+@pytest.mark.parametrize("wrong", ["[x](none.md)", "[x](faq.md#none)", "![x](none.svg)", None])
+def test_a_link_that_leads_nowhere_and_a_page_out_of_the_menu_stop_the_build(tmp_path: Path, wrong: str | None) -> None:
+    docs = tmp_path / "docs"
+    shutil.copytree(DOCS, docs)
+    shutil.copy(ROOT / "README.md", tmp_path)
+    page = docs / ("faq.md" if wrong else "forgotten.md")
+    page.write_text((page.read_text() if wrong else "# Forgotten") + f"\n{wrong or ''}\n")
+    assert build(docs, tmp_path / "site").returncode != 0
+
+
+def test_every_page_is_there(site: Path) -> None:
+    assert {page.stem for page in DOCS.glob("*.md")} <= {page.stem for page in site.glob("*.html")}
+
+
+def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
+    for page in site.glob("*.html"):
+        html = page.read_text()
+        loaded = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?([^\"' >]+)", html)
+        assert loaded
+        assert [url for url in loaded if "//" in url] == [], page.name
+        assert not re.search(r"@import|fonts\.g", html), page.name
+    for sheet in site.rglob("*.css"):
+        urls = re.findall(r"url\([\"']?([^)\"']+)", sheet.read_text())
+        assert [url for url in urls if "//" in url and not url.startswith("data:")] == [], sheet.name
+
+
+def test_the_readmes_sections_are_in_it(site: Path) -> None:
+    page = (site / "clients.html").read_text()
+    assert "<!-- README" not in page
+    assert "nautilus_trader" in page
+    assert "Cache-Status" in page
+
+
+def test_links_out_of_docs_are_plain_text(site: Path) -> None:
+    for page in site.glob("*.html"):
+        assert not re.search(r'href="\.\./', page.read_text()), page.name
+
+
+def words(svg: str) -> list[str]:
+    """What is written in a drawing; where it stands depends on the fonts of the machine that drew it."""
+    return sorted(re.findall(r"<text[^>]*>([^<]*)</text>", svg))
+
+
+@pytest.mark.parametrize("source", DRAWINGS, ids=lambda path: str(path.stem))
+def test_a_drawing_is_that_of_its_source(source: Path) -> None:
+    dot = shutil.which("dot") or need("dot", "graphviz")
+    drawn = subprocess.run([dot, "-Tsvg", source], capture_output=True, text=True, check=True, timeout=30).stdout
+    kept = source.with_suffix(".svg").read_text()
+    assert words(kept) == words(drawn), "draw it anew: make docs"
+    assert len(words(kept)) > 3
+
+
+def test_every_drawing_has_a_text_for_those_who_do_not_see_it() -> None:
+    shown = [found for page in DOCS.glob("*.md") for found in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", page.read_text())]
+    assert {Path(target).stem for _, target in shown} >= {source.stem for source in DRAWINGS}
+    assert all(len(text) > 40 for text, target in shown if target.endswith(".svg"))
