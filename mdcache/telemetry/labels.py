@@ -93,8 +93,8 @@ BODY_REASONS = (
     "window",
 )
 
-TIERS = ("disk",)
-OPS = ("open", "load", "encode", "write", "purge", "gate", "symbols")
+TIERS = ("disk", "redis")
+OPS = ("open", "load", "encode", "write", "purge", "gate", "symbols", "budget", "goodbye", "subscribe", "close")
 
 market = Choice(MARKETS)
 family = Choice(FAMILIES)
