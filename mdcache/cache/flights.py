@@ -10,10 +10,10 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mdcache.cache.commons import Lease
 from mdcache.cache.library import Library, Pin
 from mdcache.cache.sharing import Alone, Sharing
 from mdcache.cache.wanted import reach
+from mdcache.candles.commons import Lease
 from mdcache.candles.doubts import Doubt, doubt, trusted
 from mdcache.candles.freshness import Floor
 from mdcache.candles.series import ReadAt, Series

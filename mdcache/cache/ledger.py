@@ -4,8 +4,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mdcache.cache.commons import Found, Gift, Have, Lease
 from mdcache.candles.atrest import Span
+from mdcache.candles.commons import Found, Gift, Have, Lease
 from mdcache.candles.series import Series
 from mdcache.candles.share import Shared, offer
 from mdcache.exchange.questions import SeriesKey

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from mdcache.cache.commons import Lease
 from mdcache.candles.atrest import Which
+from mdcache.candles.commons import Lease
 from mdcache.candles.series import Series
 from mdcache.candles.window import Window
 from mdcache.upstream.governor import Turn

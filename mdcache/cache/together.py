@@ -12,12 +12,12 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from mdcache.cache.commons import LEASE_RENEWED_S, Commons, CommonsDown, Found, Hold, Lease, Need
 from mdcache.cache.ledger import Ledgers
 from mdcache.cache.library import Library
 from mdcache.cache.sharing import Shareable
 from mdcache.cache.wanted import lease_name, reached_indexes, wanted
 from mdcache.candles.atrest import Which
+from mdcache.candles.commons import LEASE_RENEWED_S, Commons, CommonsDown, Found, Hold, Lease, Need
 from mdcache.candles.series import Series
 from mdcache.candles.share import Shared, adopt
 from mdcache.candles.window import Form, Window

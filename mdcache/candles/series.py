@@ -316,9 +316,7 @@ class Series:
         while len(self.revised) > _MOST_REVISED:
             del self.revised[next(iter(self.revised))]
 
-    def _take(
-        self, rows: list[Row], proof: Proof, read: ReadAt, shown: Mapping[int, int] = _NOTHING
-    ) -> list[Revision]:
+    def _take(self, rows: list[Row], proof: Proof, read: ReadAt, shown: Mapping[int, int] = _NOTHING) -> list[Revision]:
         """`shown`: what others know of since when rows are shown unchanged, as in `Tail.since_ms`."""
         tail = self.tail or Tail(0, (), -1)
         held = dict(self.shelf.pairs(proof.lo_ms, _FOREVER if proof.tail else proof.hi_ms))

@@ -5,8 +5,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from mdcache.cache.commons import ERROR_TOLD_S, LEASE_S, CommonsDown, Found, Gift, Have, Hold, Lease, Need
 from mdcache.candles.atrest import Span, Which
+from mdcache.candles.commons import ERROR_TOLD_S, LEASE_S, CommonsDown, Found, Gift, Have, Hold, Lease, Need
 from mdcache.candles.share import Shared, SharedBlock
 from mdcache.candles.tail import Tail
 from mdcache.candles.voids import Void
@@ -123,9 +123,9 @@ class FakeCommons:
     def _leased(self, key: SeriesKey, need: Need, found: Found) -> Found:
         held = self.server.held.get(key)
         tail = held.tail[1] if held and held.tail else None
-        if need.floor_ms is not None and tail is not None and tail.as_of_ms >= need.floor_ms:
-            if not tail.crossed(need.now_ms):
-                return found
+        new = need.floor_ms is not None and tail is not None and tail.as_of_ms >= need.floor_ms
+        if new and tail is not None and not tail.crossed(need.now_ms):
+            return found
         name, now = (key, need.lease.name), self.server.clock.now()
         until, rank, token = self.server.leases.get(name, (0.0, 0, ""))
         if until > now and token.startswith("!"):

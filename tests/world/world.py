@@ -15,7 +15,6 @@ from mdcache.cache.answers import Caller
 from mdcache.cache.attic import Attic, NoRest, Rest
 from mdcache.cache.candles import Candles, Candlesticks
 from mdcache.cache.candles import Limits as CacheLimits
-from mdcache.cache.commons import Commons
 from mdcache.cache.directory import Directory
 from mdcache.cache.flights import Flights
 from mdcache.cache.info import Info
@@ -27,6 +26,7 @@ from mdcache.cache.together import Together
 from mdcache.cache.ttls import Ttls
 from mdcache.cache.warming import Warming
 from mdcache.candles.atrest import Which
+from mdcache.candles.commons import Commons
 from mdcache.candles.freshness import Wishes
 from mdcache.candles.series import Policy
 from mdcache.events import Event, Events
@@ -88,10 +88,10 @@ class World:
         self.folder = folder
         self.connect = connect
         self.commons = commons
-        self.clock = FakeClock() if beside is None else beside.clock
+        self.clock: FakeClock = FakeClock() if beside is None else beside.clock
         self.options = options or Options()
         self.clock.step_ms = self.options.wall_step_ms
-        self.exchange = Exchange(config, now_ms=self.clock.true_ms) if beside is None else beside.exchange
+        self.exchange: Exchange = Exchange(config, now_ms=self.clock.true_ms) if beside is None else beside.exchange
         self.transport: httpx.AsyncBaseTransport = SimTransport(self.exchange, self.clock)
         self.events: list[Event] = []
         self.off_ms = [0]  # how far the exchange's own time may be from an as-of

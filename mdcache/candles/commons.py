@@ -73,8 +73,10 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is there and new to the asker. `marks`: of each block asked for that is there at all, its mark and the
-    spans that are known in it, whether or not its rows could be read; `lost`: those whose rows could not.
+    """What is there and new to the asker.
+
+    `marks`: of each block asked for that is there at all, its mark and the spans that are known in it, whether or not
+    its rows could be read; `lost`: those whose rows could not.
 
     `revised`: indexes of blocks in which rows changed since the asker was last told. `purge` names the last purge.
     """
