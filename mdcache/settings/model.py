@@ -49,9 +49,6 @@ NO_EFFECT_YET: frozenset[str] = frozenset(
         "stream_idle_s",
         "derive",
         "replicas",
-        "redis_url",
-        "redis_prefix",
-        "redis_timeout_s",
     }
 )
 
