@@ -22,10 +22,12 @@ SIM_ROWS ?=
 KILLS ?= 100
 # make demo [ROWS=folder of recorded rows]
 ROWS ?=
+# make run-replicas [ONCE=1]
+ONCE ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
 
-.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident picture restart dashboards docs clean
+.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident picture restart dashboards docs run-replicas clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -126,6 +128,9 @@ docs: $(READY) ## build the documentation's site into .run/site, its drawings an
 
 dashboards: $(READY) ## write grafana/dashboards anew from grafana/*.py
 	@$(PY) -m grafana
+
+run-replicas: $(READY) ## three replicas, Redis and HAProxy before a simulated exchange; ONCE=1: show it, and end
+	@exec $(PY) -m bench.stack $(if $(ONCE),--once)
 
 # Resolves the ranges of pyproject.toml for every platform and Python >= 3.11. uv lives in a folder of
 # its own; the header and the index's address stay out, so that the files are the same wherever made.
