@@ -28,6 +28,8 @@ from mdcache.upstream.gate import Gate, State
 #    beginning and melts to nothing at its end, taken at h + 3 s. So the rations are not wasted: they are free at last.
 # 4. The ledger lets a read through only if   all that was spent + its weight + what it keeps for each replica <= A:
 #    for one it heard in this minute the ration at the earlier of now and h + 3 s, for one it did not its whole part.
+#    What all spent and all that is kept never exceeds A: one that comes back having spent alone, where there is no
+#    room for a new ration of it, goes on by what it had; it shares again when there is room, or in the next minute.
 #    A replica's own clock says both h's, so it is never left with less than it counts on, however clocks differ.
 # 5. A message that was sent and not answered may have been taken in, or may yet be: the replica goes by the stricter
 #    of both. Spending is told as a sum, and only grows, so that nothing counts twice and late messages do no harm.

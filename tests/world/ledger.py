@@ -62,7 +62,7 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
     rows = []
     for tally in tallies:
         minute = state["minutes"].setdefault(str(tally["minute"]), {"extra": 0, "rows": {}})
-        row = minute["rows"].setdefault(me, {"lanes": [0, 0, 0], "done": 0, "heard": 0})
+        row = minute["rows"].setdefault(me, {"lanes": [0, 0, 0], "done": 0, "heard": 0, "base": 0})
         if sum(row["lanes"]) < tally["confirmed"]:
             state["born"] = now
         row["lanes"] = [max(pair) for pair in zip(row["lanes"], tally["lanes"], strict=True)]
@@ -73,24 +73,31 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
     peers = state["peers"]
     peer = peers.get(me)
     others = {name: other for name, other in peers.items() if name != me}
-    count = 1 + sum(not other.get("gone") for other in others.values())
-    if peer is None or peer.get("gone"):
-        peer = {"heard": 0, "part": 0, "next": 0, "changes": 0}
-    if now >= state["born"] + ABSENT:
+    young = now < state["born"] + ABSENT
+    if not young:
         state["expect"] = 0
     elif me not in peers:
         state["expect"] = max(state["expect"], ask.peers)
-    first = state["born"] // MINUTE
-    replicas = max(count, state["expect"])
-    if now < state["born"] + FORGOT or now // MINUTE <= first:
-        replicas = max(replicas, ask.assumed)
-    even, phantoms = WHOLE // replicas, max(0, state["expect"] - count)
+    if peer is None or peer.get("gone"):
+        peer = {"heard": 0, "part": 0, "next": 0, "changes": 0, "known": ask.peers > 0 or not young}
     if now >= peer["heard"]:
         peer |= {"part": ask.part, "next": ask.next_part, "changes": ask.changes, "heard": now}
+    living = [peer, *(other for other in others.values() if not other.get("gone"))]
+    phantoms = max(0, state["expect"] - sum(other["known"] for other in living))
+    replicas = seen = len(living) + phantoms
+    first = state["born"] // MINUTE
+    if state["expect"] == 0 and (now < state["born"] + FORGOT or now // MINUTE <= first):
+        replicas = max(replicas, ask.assumed)
+    even = WHOLE // replicas
+
+    def unclaimed(minute: int) -> int:
+        knowing = [other for other in (peer, *others.values()) if other["known"]]
+        return max(0, WHOLE - sum(part_in(other, minute) for other in knowing)) if phantoms else 0
+
     last = tallies[-1]["minute"]
     part, following = peer["part"], peer["next"]
     if last < peer["changes"]:
-        now_free = next_free = WHOLE - phantoms * even
+        now_free, next_free = WHOLE - unclaimed(last), WHOLE - unclaimed(peer["changes"])
         for other in others.values():
             now_free -= part_in(other, last)
             later = other["changes"] > peer["changes"]
@@ -101,26 +108,28 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
     peers[me] = peer
 
     newest = ask.version == state["version"]
-    late = all(tally["minute"] > first for tally in tallies)
-    sharing = ask.commits and now >= state["born"] + FORGOT and late
+    sharing = ask.commits and not _forgot(state, ask)
     sums = []
-    for tally, row in zip(tallies, rows, strict=True):
+    for tally in tallies:
         number, minute = tally["minute"], state["minutes"][str(tally["minute"])]
-        if sharing:
-            row["heard"] = max(row["heard"], now)
         lanes = [sum(column) for column in zip(*(each["lanes"] for each in minute["rows"].values()), strict=True)]
-        kept = phantoms * math.ceil(even * ask.allowed / WHOLE)
+        kept = math.ceil(unclaimed(number) * ask.allowed / WHOLE)
         for name, other in peers.items():
             if other.get("gone"):
                 continue
-            its, share = minute["rows"].get(name), part_in(other, number)
-            if its and its["heard"] > 0:
-                kept += math.ceil(ration(share, ask.allowed, number, min(now, its["heard"] + FROZEN)))
+            its = minute["rows"].get(name, {"lanes": [0], "heard": 0})
+            share, had = part_in(other, number), sum(its["lanes"])
+            if name == me and sharing:
+                may = had + math.ceil(ration(share, ask.allowed, number, now))
+            elif its["heard"] > 0:
+                may = its["base"] + math.ceil(ration(share, ask.allowed, number, min(now, its["heard"] + FROZEN)))
             else:
-                kept += max(0, math.ceil(share * ask.allowed / WHOLE) - (sum(its["lanes"]) if its else 0))
+                may = math.ceil(share * ask.allowed / WHOLE)
+            kept += max(0, may - had)
         done = sum(each["done"] for each in minute["rows"].values())
         sums.append({"minute": number, "lanes": lanes, "done": done, "kept": kept, "extra": minute["extra"]})
 
+    sharing = sharing and all(sum(found["lanes"]) + found["kept"] <= ask.allowed for found in sums)
     verdicts = []
     for weight, rank in ask.claims:
         said = _verdict(sums, ask, weight, rank) if sharing and newest else Verdict.SOON
@@ -132,13 +141,20 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
     written = newest and ask.gate is not None and all(said is Verdict.GRANTED for said in verdicts)
     if written:
         state["gate"], state["version"] = ask.gate, state["version"] + 1
+    if sharing:
+        for row in rows:
+            row |= {"heard": max(row["heard"], now), "base": sum(row["lanes"])}
     told = tuple(
         Told(found["minute"], sum(found["lanes"]), found["done"], sum(row["lanes"]), row["heard"])
         for found, row in zip(sums, rows, strict=True)
     )
     gate = None if newest else state["gate"]
-    seen = max(count, state["expect"])
     return state, Answer(sharing, tuple(verdicts), part, following, seen, told, state["version"], gate, written)
+
+
+def _forgot(state: State, ask: Ask) -> bool:
+    born = state["born"]
+    return ask.now_ms < born + FORGOT or any(tally.minute <= born // MINUTE for tally in ask.tallies)
 
 
 def _verdict(sums: list[State], ask: Ask, weight: int, rank: int) -> Verdict:

@@ -82,7 +82,7 @@ for i, tally in ipairs(ask.tallies) do
   local key = string.format('%d', tally.minute)
   local minute = state.minutes[key] or {extra = 0, rows = {}}
   state.minutes[key] = minute
-  local row = minute.rows[me] or {lanes = {0, 0, 0}, done = 0, heard = 0}
+  local row = minute.rows[me] or {lanes = {0, 0, 0}, done = 0, heard = 0, base = 0}
   minute.rows[me] = row
   if spent(row) < tally.confirmed then state.born = now end
   for lane = 1, 3 do row.lanes[lane] = math.max(row.lanes[lane], tally.lanes[lane]) end
@@ -94,38 +94,49 @@ end
 -- Parts.
 local young = now < state.born + ABSENT
 local peer = state.peers[me]
-local count = peer and 0 or 1
-for _, other in pairs(state.peers) do
-  if not other.gone then count = count + 1 end
-end
-if not peer or peer.gone then
-  if peer then count = count + 1 end
-  peer = {heard = 0, part = 0, next = 0, changes = 0}
-end
+local returns = ask.peers > 0
 if not young then
   state.expect = 0
 elseif not state.peers[me] then
   state.expect = math.max(state.expect, ask.peers)
 end
+if not peer or peer.gone then peer = {heard = 0, part = 0, next = 0, changes = 0, known = returns or not young} end
+if now >= peer.heard then
+  peer.part, peer.next, peer.changes, peer.heard = ask.part, ask.next_part, ask.changes, now
+end
+local others, count, known = {}, 1, peer.known and 1 or 0
+for name, other in pairs(state.peers) do
+  if name ~= me then
+    others[name] = other
+    if not other.gone then
+      count, known = count + 1, known + (other.known and 1 or 0)
+    end
+  end
+end
+local phantoms = math.max(0, state.expect - known)
 local first_minute = math.floor(state.born / MINUTE)
-local replicas = math.max(count, state.expect)
-if now < state.born + FORGOT or math.floor(now / MINUTE) <= first_minute then
+local replicas = count + phantoms
+if state.expect == 0 and (now < state.born + FORGOT or math.floor(now / MINUTE) <= first_minute) then
   replicas = math.max(replicas, ask.assumed)
 end
 local even = math.floor(WHOLE / replicas)
-local phantoms = math.max(0, state.expect - count)
-if now >= peer.heard then
-  peer.part, peer.next, peer.changes, peer.heard = ask.part, ask.next_part, ask.changes, now
+
+-- Those that are still expected have no more than what the others of their time leave of the whole.
+local function unclaimed(n)
+  if phantoms == 0 then return 0 end
+  local left = WHOLE - (peer.known and part_in(peer, n) or 0)
+  for _, other in pairs(others) do
+    if other.known then left = left - part_in(other, n) end
+  end
+  return math.max(0, left)
 end
 local last = ask.tallies[#ask.tallies].minute
 local reply_part, reply_next = peer.part, peer.next
 if last < peer.changes then
-  local free_now, free_next = WHOLE - phantoms * even, WHOLE - phantoms * even
-  for name, other in pairs(state.peers) do
-    if name ~= me then
-      free_now = free_now - part_in(other, last)
-      free_next = free_next - (other.changes > peer.changes and math.max(other.part, other.next) or other.next)
-    end
+  local free_now, free_next = WHOLE - unclaimed(last), WHOLE - unclaimed(peer.changes)
+  for _, other in pairs(others) do
+    free_now = free_now - part_in(other, last)
+    free_next = free_next - (other.changes > peer.changes and math.max(other.part, other.next) or other.next)
   end
   peer.part = math.max(peer.part, math.min(even, free_now))
   reply_part = peer.part
@@ -144,24 +155,30 @@ end
 local sums = {}
 for i, tally in ipairs(ask.tallies) do
   local minute = state.minutes[string.format('%d', tally.minute)]
-  if sharing then rows[i].heard = math.max(rows[i].heard, now) end
   local sum = {minute = tally.minute, lanes = {0, 0, 0}, total = 0, done = 0, kept = 0, extra = minute.extra}
   for _, row in pairs(minute.rows) do
     for lane = 1, 3 do sum.lanes[lane] = sum.lanes[lane] + row.lanes[lane] end
     sum.total, sum.done = sum.total + spent(row), sum.done + row.done
   end
   for name, other in pairs(state.peers) do
-    local row, part = minute.rows[name], part_in(other, tally.minute)
-    if row and row.heard > 0 then
-      if not other.gone then
-        sum.kept = sum.kept + math.ceil(ration(part, ask.allowed, tally.minute, math.min(now, row.heard + FROZEN)))
-      end
-    elseif not other.gone then
-      sum.kept = sum.kept + math.max(0, math.ceil(part * ask.allowed / WHOLE) - (row and spent(row) or 0))
+    local row = minute.rows[name] or {lanes = {0, 0, 0}, heard = 0}
+    local part, may = part_in(other, tally.minute), 0
+    if name == me and sharing then
+      may = spent(row) + math.ceil(ration(part, ask.allowed, tally.minute, now))
+    elseif row.heard > 0 then
+      may = row.base + math.ceil(ration(part, ask.allowed, tally.minute, math.min(now, row.heard + FROZEN)))
+    else
+      may = math.ceil(part * ask.allowed / WHOLE)
     end
+    if not other.gone then sum.kept = sum.kept + math.max(0, may - spent(row)) end
   end
-  sum.kept = sum.kept + phantoms * math.ceil(even * ask.allowed / WHOLE)
+  sum.kept = sum.kept + math.ceil(unclaimed(tally.minute) * ask.allowed / WHOLE)
   sums[i] = sum
+end
+
+-- One that comes back having spent alone gets no new ration where the whole has no room for it.
+for _, sum in ipairs(sums) do
+  if sum.total + sum.kept > ask.allowed then sharing = false end
 end
 
 local function verdict(weight, rank)
@@ -201,6 +218,10 @@ local written = newest and ask.gate ~= nil
 for _, said in ipairs(verdicts) do written = written and said == 0 end
 if written then state.gate, state.version = ask.gate, state.version + 1 end
 
+if sharing then
+  for _, row in ipairs(rows) do row.heard, row.base = math.max(row.heard, now), spent(row) end
+end
+
 redis.call('SET', KEYS[1], cjson.encode(state), 'PX', ARGV[4])
 local told = {}
 for i, sum in ipairs(sums) do
@@ -208,7 +229,7 @@ for i, sum in ipairs(sums) do
 end
 local answer = {
   sharing = sharing, verdicts = verdicts, part = reply_part, next_part = reply_next,
-  peers = math.max(count, state.expect), told = told, version = state.version, written = written,
+  peers = count + phantoms, told = told, version = state.version, written = written,
 }
 if not newest then answer.gate = state.gate end
 return cjson.encode(answer)
