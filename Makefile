@@ -25,7 +25,7 @@ ROWS ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
 
-.PHONY: help setup debian run run-sim test test-long test-kill test-clients lint format lock bench demo incident restart clean
+.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident restart dashboards clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -47,16 +47,6 @@ $(LOCKED): requirements-dev.lock
 $(READY): $(LOCKED) pyproject.toml
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
-
-# What the tests need that is no Python package: Debian's names, installed where we may, else said.
-DEBIAN_TOOLS := redis-server redis-sentinel
-debian:
-	@missing=(); for tool in $(DEBIAN_TOOLS); do command -v $$tool >/dev/null || missing+=($$tool); done; \
-	if [ $${#missing[@]} = 0 ]; then exit 0; fi; \
-	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
-	  echo "the tests need $${missing[*]}; on Debian: apt-get install $${missing[*]}" >&2; exit 1; fi; \
-	echo "installing $${missing[*]} …"; \
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$${missing[@]}" >/dev/null
 
 run: $(READY) ## serve, with no other server; SIM=1: with a simulated exchange beside it
 ifeq ($(SIM),)
@@ -84,7 +74,7 @@ run-sim: $(READY)
 	  $(VENV)/bin/mdcache serve & daemon=$$!; \
 	wait -n $$sim $$daemon
 
-test: $(READY) debian ## run the whole suite, with the coverage floor
+test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m coverage erase
 	@$(PY) -m coverage run -m pytest
 	@$(PY) -m coverage combine --quiet
@@ -124,6 +114,9 @@ incident: $(READY) ## replay the incident, with and without mdcache
 
 restart: $(READY) ## what a restart costs under the incident's load, with and without what rests on disk
 	@$(PY) -m bench.restart
+
+dashboards: $(READY) ## write grafana/dashboards anew from grafana/*.py
+	@$(PY) -m grafana
 
 # Resolves the ranges of pyproject.toml for every platform and Python >= 3.11. uv lives in a folder of
 # its own; the header and the index's address stay out, so that the files are the same wherever made.

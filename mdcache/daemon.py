@@ -46,10 +46,11 @@ from mdcache.stores.disk import origin
 from mdcache.stores.folder import Folder, claim
 from mdcache.stores.redis.opened import Opened, Where, open_redis
 from mdcache.stores.state import Plan, State, open_state
+from mdcache.telemetry.gauges import Gauges
 from mdcache.telemetry.log import Log, adopt_foreign, make_logger
-from mdcache.telemetry.metrics import Gauges, Metrics, new_registry
+from mdcache.telemetry.metrics import Metrics, new_registry
 from mdcache.telemetry.stream import PatientWriter
-from mdcache.upstream.governor import Governor, Limits
+from mdcache.upstream.governor import Governor, Limits, Shared
 from mdcache.upstream.rest import Transport
 
 _STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; past that and this its key is free
@@ -79,6 +80,7 @@ class Daemon:
         """Join the other replicas, if there is a Redis to meet them in."""
         if self.redis is not None:
             await self.redis.start()
+        await self.governor.start()
 
     async def aclose(self) -> None:
         """End what is under way, from the clients' side to Binance's; what should rest is on disk then."""
@@ -105,6 +107,7 @@ def build(
 ) -> Daemon:
     """A daemon as `settings` say; a `transport` stands in for the network. Without a `folder` nothing rests."""
     urls = {Market.SPOT: settings.spot_url, Market.USDM: settings.usdm_url, Market.COINM: settings.coinm_url}
+    redis = _redis(settings, urls, clock, rng, events)
     governor = Governor(
         clock=clock,
         rng=rng,
@@ -119,6 +122,7 @@ def build(
             backoff_max_s=settings.backoff_max_s,
         ),
         transport=transport,
+        shared=None if redis is None else Shared(redis.ledger, settings.replicas),
     )
     clocks = governor.clocks
     policy = Policy(round(settings.settle_s * 1000), round(settings.confirm_s * 1000))
@@ -129,7 +133,6 @@ def build(
     def exchange_now(series: Series) -> Instant:
         return clocks.now(series.key.market)
 
-    redis = _redis(settings, urls, clock, events)
     together = None if redis is None else Together(redis.commons, library, clock, exchange_now, events)
     sharing: Sharing = together or Alone()
     stalled_after_s = settings.upstream_timeout_s + _STALL_SPARE_S
@@ -182,6 +185,8 @@ def build(
             series=lambda: len(library),
             rows=lambda: library.rows,
             rows_bytes=lambda: library.memory.held_bytes,
+            memory_max_bytes=lambda: library.memory.max_bytes,
+            tiers=lambda: {} if state.folder is None else {"disk": not state.troubles},
         ),
     )
     events.attach(metrics)
@@ -194,8 +199,13 @@ def build(
         return _readiness(governor, directory, (*state.troubles, *(redis.troubles if redis is not None else ())))
 
     shown = {row.name: row.value for row in effective(settings)}
+
+    def redis_status() -> Mapping[str, object]:
+        return {} if redis is None else redis.link.status() | {"families": governor.sharing()}
+
+    stores = state.status, redis_status
     status = Status(
-        Sources(__version__, clock, governor, library, flights, directory, readies, readiness, shown, state.status)
+        Sources(__version__, clock, governor, library, flights, directory, readies, readiness, shown, *stores)
     )
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     hands = Hands(library, readies, snapshots.bodies, governor, warming, sharing)
@@ -215,11 +225,15 @@ def build(
     return Daemon(app, governor, library, flights, snapshots, info, directory, events, state, warming, redis)
 
 
-def _redis(settings: Settings, urls: Mapping[Market, str], clock: Clock, events: Events) -> Opened | None:
+def _redis(
+    settings: Settings, urls: Mapping[Market, str], clock: Clock, rng: random.Random, events: Events
+) -> Opened | None:
     if settings.redis_url is None:
         return None
-    where = Where(settings.redis_url.get_secret_value(), settings.redis_prefix, settings.redis_timeout_s)
-    return open_redis(where, {market: origin(url) for market, url in urls.items()}, clock, events)
+    where = Where(
+        settings.redis_url.get_secret_value(), settings.redis_prefix, settings.redis_timeout_s, settings.egress
+    )
+    return open_redis(where, {market: origin(url) for market, url in urls.items()}, clock, rng, events)
 
 
 def _state(

@@ -30,7 +30,7 @@ class Rest(Protocol):
         ...
 
     async def bring(self, series: Series, start_ms: int, end_ms: int) -> bool:
-        """Return when nothing in [start_ms, end_ms) rests any more; whether anything did."""
+        """Return when no block whose span touches [start_ms, end_ms) rests any more; whether any did."""
         ...
 
     def changed(self, series: Series) -> None:
@@ -120,9 +120,9 @@ class Attic:
             self.changed(series)  # what could not be read must not come back one day
 
     async def bring(self, series: Series, start_ms: int, end_ms: int) -> bool:
-        """Return when nothing in [start_ms, end_ms) rests any more; whether anything did."""
+        """Return when no block whose span touches [start_ms, end_ms) rests any more; whether any did."""
         brought = False
-        while indexes := series.resting_indexes(start_ms, end_ms):  # memory may give one up while another is loaded
+        while indexes := series.resting_around(start_ms, end_ms):  # memory may give one up while another is loaded
             await self.load(series, indexes)
             brought = True
         return brought

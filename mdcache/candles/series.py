@@ -193,6 +193,14 @@ class Series:
             found.update(dict.fromkeys(range(a // width, (b - 1) // width + 1)))
         return list(found)
 
+    def resting_around(self, start: int, end: int) -> list[int]:
+        """Indexes of the resting blocks whose spans touch [start, end): to be here before rows are merged there.
+
+        A block is saved whole: one that was made anew beside a resting one would take its place.
+        """
+        width = self.shelf.width_ms
+        return self.resting_indexes(start // width * width, -(-end // width) * width)
+
     def admit(self, index: int, kept: Kept | None) -> None:
         """A resting block is here from now on; what was thought to rest and is not in it is unknown, there too."""
         start, end = self.shelf.span(index)

@@ -20,7 +20,7 @@ from mdcache.upstream.governor import Governor
 class Sources:
     """Where the state is read from. `settings` must already be fit to be shown to anybody.
 
-    `disk`: what the disk store says of itself; nothing where there is none.
+    `disk`, `redis`: what these stores say of themselves; nothing where there is none.
     """
 
     version: str
@@ -33,6 +33,7 @@ class Sources:
     readiness: Callable[[], Readiness]
     settings: Mapping[str, str]
     disk: Callable[[], Mapping[str, object]] = dict
+    redis: Callable[[], Mapping[str, object]] = dict
 
 
 class Status:
@@ -70,6 +71,7 @@ class Status:
                         "ready_answers": len(sources.readies),
                     },
                     "disk": sources.disk(),
+                    "redis": sources.redis(),
                 },
                 "settings": sources.settings,
             }

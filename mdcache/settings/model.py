@@ -48,7 +48,6 @@ NO_EFFECT_YET: frozenset[str] = frozenset(
         "streams",
         "stream_idle_s",
         "derive",
-        "replicas",
     }
 )
 

@@ -76,22 +76,22 @@ _RATIOS: tuple[Endpoint, ...] = (
 )  # fmt: skip
 _OF_SYMBOL = Form(("symbol", "period"), _TIMES, limit=30, most=500)
 _OF_CONTRACTS = Form(("pair", "contractType", "period"), _TIMES, limit=30, most=500)
-_USDM_STATISTICS: dict[Endpoint, Form] = {
-    **dict.fromkeys(_RATIOS, _OF_SYMBOL),
-    "openInterestHist": _OF_SYMBOL,
+_STATISTICS: dict[Endpoint, Form] = {
     "takerlongshortRatio": _OF_SYMBOL,
     "takerBuySellVol": _OF_CONTRACTS,
     "basis": _OF_CONTRACTS,
     "delivery-price": Form(("pair",)),
 }
+_USDM_STATISTICS: dict[Endpoint, Form] = {
+    **_STATISTICS,
+    **dict.fromkeys(_RATIOS, _OF_SYMBOL),
+    "openInterestHist": _OF_SYMBOL,
+}
 _COINM_STATISTICS: dict[Endpoint, Form] = {
+    **_STATISTICS,
     # the page of topLongShortAccountRatio says `symbol`, its answer and the SDK `pair`: either does
     **dict.fromkeys(_RATIOS, Form(("period",), _TIMES, one_of=_PAIRS, must=True, limit=30, most=500)),
     "openInterestHist": _OF_CONTRACTS,
-    "takerlongshortRatio": _OF_SYMBOL,
-    "takerBuySellVol": _OF_CONTRACTS,
-    "basis": _OF_CONTRACTS,
-    "delivery-price": Form(("pair",)),
 }
 FORMS: Mapping[Market, Mapping[Endpoint, Form]] = {
     "spot": _SPOT,

@@ -1,6 +1,6 @@
 """The disk store: settled rows in one SQLite file, written behind by one thread.
 
-Changes wait here, in memory, by series, and are written one series at a time; what waits is seen by who reads. A
+Changes wait here, in memory, by series, and are written some series at a time; what waits is seen by who reads. A
 fault never raises: what can't be read was never there, and what can't be written waits, or is forgotten on the disk
 too, so that nothing old comes back. `trouble` says in one clause what is wrong, as long as it is.
 """
@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,11 +20,13 @@ from mdcache.candles.atrest import Change, Kept, Outline, Which
 from mdcache.clock import Clock
 from mdcache.events import Events, TierFailed, TierMoved, TierUsed
 from mdcache.exchange.questions import SeriesKey
-from mdcache.stores.sqlite import Damaged, File, Newer, Prepared
+from mdcache.stores.schema import Damaged, Newer
+from mdcache.stores.sqlite import File, Work
 
 TIER = "disk"
 _PATIENCE_S = 2.0  # where nothing ends for so long the disk hangs, and no answer waits for it until it moves again
 _RETRY_S, _MOST_RETRY_S = 1.0, 60.0  # between writes that failed
+_AT_ONCE = 64  # series handed to the thread; it writes as many of them as a slice of time allows
 _LOOK_S = 0.05  # how often a flush looks whether the disk failed
 _MOST_WAITING_BYTES = 64 << 20  # of changes that can't be written as fast as they come
 _MOST_WAITING = 50_000  # series
@@ -80,12 +83,13 @@ class DiskStore:
         self._waiting: dict[SeriesKey, _Waiting] = {}
         self._waiting_bytes = 0
         self._purges: list[Which] = []
-        self._writing: tuple[SeriesKey, _Waiting] | None = None
+        self._writing: dict[SeriesKey, _Waiting] = {}
         self._writer: asyncio.Task[None] | None = None
         self._stuck: asyncio.Task[Any] | None = None
         self._ended = 0
         self._refused = False
         self._pausing = False
+        self._at_once = _AT_ONCE
         self._failed_op = ""
 
     def status(self) -> dict[str, object]:
@@ -147,8 +151,9 @@ class DiskStore:
         """Forget the series that match; returns how many rested, when they are gone, or will be before others come."""
         for key in [key for key in self._waiting if which.takes(key)]:
             self._waiting_bytes -= self._waiting.pop(key).nbytes
-        if self._writing is not None and which.takes(self._writing[0]):
-            self._writing[1].take(_Waiting(anew=True))
+        for key, entry in self._writing.items():
+            if which.takes(key):
+                entry.take(_Waiting(anew=True))
         try:
             return await self._run("purge", self._file.purge, which)
         except _Failed:
@@ -158,7 +163,7 @@ class DiskStore:
 
     async def flush(self) -> None:
         """Return when nothing waits, or the disk failed."""
-        while self._writer is not None and not self._pausing:
+        while (self._waiting or self._writing or self._purges) and self._writer is not None and not self._pausing:
             await asyncio.wait({self._writer}, timeout=_LOOK_S)
 
     async def aclose(self, patience_s: float) -> None:
@@ -180,10 +185,9 @@ class DiskStore:
     def _waits(self, key: SeriesKey) -> _Waiting:
         """All that is to be written of a series, what is being written included."""
         whole = _Waiting()
-        if self._writing is not None and self._writing[0] == key:
-            whole.take(self._writing[1])
-        if key in self._waiting:
-            whole.take(self._waiting[key])
+        for entries in (self._writing, self._waiting):
+            if key in entries:
+                whole.take(entries[key])
         return whole
 
     def _put(self, key: SeriesKey, more: _Waiting) -> None:
@@ -199,6 +203,7 @@ class DiskStore:
             oldest = next(key for key, each in self._waiting.items() if each.nbytes)
             self._waiting_bytes -= self._waiting.pop(oldest).nbytes
             self._waiting[oldest] = _Waiting(anew=True)
+            self._events.emit(TierFailed(TIER, "write", f"{oldest}: too much waits to be written", lost=True))
         self._wake()
 
     def _wake(self) -> None:
@@ -207,52 +212,48 @@ class DiskStore:
 
     async def _write_all(self) -> None:
         pause_s = _RETRY_S
-        while self._waiting or self._purges:
+        while self._waiting or self._purges or self._file.loose:
             try:
                 await self._write_next()
-                pause_s = _RETRY_S
+                pause_s, self._at_once = _RETRY_S, _AT_ONCE
             except _Failed:
                 if self._refused:
                     break
                 self._pausing = True
                 await self._clock.sleep(pause_s)
                 self._pausing = False
-                pause_s = min(2 * pause_s, _MOST_RETRY_S)
+                pause_s, self._at_once = min(2 * pause_s, _MOST_RETRY_S), 1  # one that can't be written holds up none
         self._writer = None
 
     async def _write_next(self) -> None:
         while self._purges:
             await self._run("purge", self._file.purge, self._purges[0])
             del self._purges[0]
-        if not self._waiting:
+        keys = list(islice(self._waiting, self._at_once))
+        self._writing = {key: self._waiting.pop(key) for key in keys}
+        self._waiting_bytes -= sum(entry.nbytes for entry in self._writing.values())
+        works = [Work(key, each.anew, each.change, sorted(each.touched)) for key, each in self._writing.items()]
+        if not works:
+            await self._run("pack", self._file.pack)
             return
-        key = next(iter(self._waiting))
-        entry = self._waiting.pop(key)
-        self._waiting_bytes -= entry.nbytes
-        self._writing = key, entry
+        done = 0
         try:
-            await self._write(key, entry)
-            self._writing = None
-        except BaseException:
-            self._writing = None
-            entry.take(self._waiting.get(key, _Waiting()))
-            self._waiting_bytes += entry.nbytes - (self._waiting[key].nbytes if key in self._waiting else 0)
-            self._waiting[key] = entry
-            raise
+            done = await self._run("write", self._file.write, works)
+        finally:
+            self._put_back(keys[done:], first=done > 0)
 
-    async def _write(self, key: SeriesKey, entry: _Waiting) -> None:
-        anew, change, touched = entry.anew, entry.change, sorted(entry.touched)
-        if anew:
-            await self._run("write", self._file.forget, key)
-        if change is not None:
-            prepared: dict[int, Prepared | None] = {}
-            for index, kept in change.blocks.items():
-                if kept is not None:  # one at a time: a read need not wait for all of them
-                    prepared[index] = await self._run("encode", self._file.prepare, key, index, kept)
-            if entry.change is change:  # else it was purged meanwhile
-                await self._run("write", self._file.commit, key, change, prepared)
-        if touched:
-            await self._run("write", self._file.touch, key, touched)
+    def _put_back(self, keys: Iterable[SeriesKey], *, first: bool) -> None:
+        """These were not written: they wait again, before or behind the others."""
+        writing, self._writing = self._writing, {}
+        back: dict[SeriesKey, _Waiting] = {}
+        for key in keys:
+            entry = writing[key]
+            later = self._waiting.pop(key, _Waiting())
+            self._waiting_bytes -= later.nbytes
+            entry.take(later)
+            self._waiting_bytes += entry.nbytes
+            back[key] = entry
+        self._waiting = back | self._waiting if first else self._waiting | back
 
     async def _read(self, op: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """A call that an answer waits for: as long as the disk does something, and not at all while it hangs."""

@@ -2,90 +2,61 @@
 
     series   (origin, key) → its bare spans and voids, with a checksum
     span     a block's place: which parts of its span are known, how many rows, the checksums of all that
-    base     the block's rows, encoded; written anew when rows changed or many were added
+    base     the block's rows; written anew when rows changed or many were added, and packed when there is time
     young    the rows that were added since: a row that settles each minute does not rewrite a thousand
 
-One change of a series is one transaction. `synchronous` is NORMAL: after kill -9 all that was committed is there;
-after a loss of power the last commits may be missing (up to the last checkpoint), never parts of one.
+One change of a series is in one transaction, often with others. `synchronous` is NORMAL: after kill -9 all that was
+committed is there; after a loss of power the last commits may be missing (up to the last checkpoint), never parts
+of one.
 """
 
 import sqlite3
-import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
-from functools import cache
 from pathlib import Path
-
-import msgspec
-import xxhash
 
 from mdcache.candles.atrest import Change, Kept, Outline, Span, Which
 from mdcache.candles.block import Block
-from mdcache.candles.voids import Void
+from mdcache.clock import Clock
 from mdcache.exchange.markets import Market
 from mdcache.exchange.questions import SeriesKey
 from mdcache.stores.codec import Unreadable, decode, digest, encode
-
-VERSION = 1
-APPLICATION = 0x6D646361  # "mdca": tells this file from others in `PRAGMA application_id`
-YOUNG_ROWS = 64  # more of them, and the base is written anew: 1.5 to 4 kB a minute for a series of minutes
-_DROPPED_AT_ONCE = 64  # blocks that a full disk gives up before it is looked at again
-_LOW_WATER = 0.95  # of the bound, so that not every commit has to give something up
-_WAL_BYTES = 16 << 20  # the log is cut back to it after a checkpoint
-
-# What turns a file of version n into one of n + 1, beginning with version 1's own making.
-MIGRATIONS: tuple[str, ...] = (
-    """
-    CREATE TABLE series (
-        id INTEGER PRIMARY KEY, origin TEXT NOT NULL, market TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
-        contract_type TEXT NOT NULL, interval TEXT NOT NULL, zone_minutes INTEGER NOT NULL, micros INTEGER NOT NULL,
-        state BLOB NOT NULL, sum INTEGER NOT NULL,
-        UNIQUE (origin, market, kind, subject, contract_type, interval, zone_minutes, micros)
-    );
-    CREATE TABLE span (
-        id INTEGER PRIMARY KEY, series INTEGER NOT NULL, idx INTEGER NOT NULL, known BLOB NOT NULL,
-        base_rows INTEGER NOT NULL, base_bytes INTEGER NOT NULL, base_digest INTEGER NOT NULL,
-        young_rows INTEGER NOT NULL, young_digest INTEGER NOT NULL, sum INTEGER NOT NULL, asked INTEGER NOT NULL,
-        UNIQUE (series, idx)
-    );
-    CREATE INDEX span_asked ON span (asked);
-    CREATE TABLE base (id INTEGER PRIMARY KEY, payload BLOB NOT NULL);
-    CREATE TABLE young (id INTEGER PRIMARY KEY, payload BLOB NOT NULL);
-    """,
+from mdcache.stores.places import (
+    PLACE,
+    Place,
+    after,
+    assembled,
+    checksum_of,
+    continues,
+    identity,
+    packed,
+    place_sum,
+    read_state,
+    sound,
+    spans_of,
+    state_of,
 )
+from mdcache.stores.schema import Connect, connect, make_ready
 
-Connect = Callable[[Path], sqlite3.Connection]
-
-
-class Newer(Exception):
-    """The file is of a later version than this release can read; it was left as it is."""
-
-
-class Damaged(Exception):
-    """The file is of our version, and not as we make it."""
-
-
-class _State(msgspec.Struct, frozen=True, array_like=True):
-    bare: list[Span]
-    voids: list[tuple[int, int, int, bool]]
+_SLICE_S = 0.03  # of writing in one go: who reads waits no longer, but for a series that takes longer by itself
+_DROPPED_AT_ONCE = 64  # blocks that a full disk gives up before it is looked at again
+_MOST_LOOSE = 100_000  # blocks
+_LOW_WATER = 0.95  # of the bound, so that not every commit has to give something up
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A block's line in `span`. What its checksum covers, but for the identity of series and block."""
+class Work:
+    """What is to be written of one series; `anew`: and what is there now goes first. `touched`: were asked for."""
 
-    id: int
-    known: bytes
-    base_rows: int
-    base_bytes: int
-    base_digest: int
-    young_rows: int
-    young_digest: int
+    key: SeriesKey
+    anew: bool
+    change: Change | None
+    touched: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class _Prepared:
     """A block as it will be written; `base` is `None` where the one that is there still holds."""
 
     place: Place
@@ -93,19 +64,10 @@ class Prepared:
     young: bytes
 
 
-PLACE = "id, known, base_rows, base_bytes, base_digest, young_rows, young_digest"
-_state = msgspec.json.Decoder(_State)
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection that any one thread at a time may use, and that begins no transaction by itself."""
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-
-
 class File:
     """The file at `path`; each market's series are kept, and found, under its `origins`.
 
-    `wall_ms` tells when something was asked for. `faults` collects what was found broken, and was given up.
+    `faults` collects what was found broken, and was given up.
     """
 
     def __init__(
@@ -113,7 +75,7 @@ class File:
         path: Path,
         origins: Mapping[Market, str],
         max_bytes: int,
-        wall_ms: Callable[[], int],
+        clock: Clock,
         connect: Connect = connect,
     ) -> None:
         self.path = path
@@ -121,9 +83,10 @@ class File:
         self._origins = origins
         self.max_bytes = max_bytes
         self.held_bytes = 0  # as of the last commit; may be looked at from any thread
-        self._wall_ms = wall_ms
+        self._clock = clock
         self._connect = connect
         self._connection: sqlite3.Connection | None = None
+        self._loose: dict[int, None] = {}
 
     # ---------------------------------------------------------------------------------- reading
 
@@ -140,7 +103,7 @@ class File:
         bare, voids = read_state(state)
         blocks: dict[int, tuple[Span, ...]] = {}
         for index, checksum, *place in self._db.execute(
-            f"SELECT idx, sum, {PLACE} FROM span WHERE series = ?",  # noqa: S608 - our own column names, here and below
+            f"SELECT idx, sum, {PLACE} FROM span WHERE series = ?",
             (number,),
         ).fetchall():
             if self._sound(key, index, Place(*place), checksum):
@@ -174,49 +137,74 @@ class File:
 
     # ---------------------------------------------------------------------------------- writing
 
-    def prepare(self, key: SeriesKey, index: int, kept: Kept) -> Prepared | None:
-        """What is to be written for a block; `None` if it is there just so. The longest part, and no transaction."""
-        found = self._find(key)
-        row = self._place(found[0], index) if found is not None else None
-        block, known = kept.block, _packed(kept.known)
+    def write(self, works: Sequence[Work]) -> int:
+        """Write the first of `works`, as many as a slice of time allows; returns how many, and they are committed."""
+        began_s, done = self._clock.now(), 0
+        with self._transaction():
+            for work in works:
+                self._write(work)
+                done += 1
+                if self._clock.now() - began_s >= _SLICE_S:
+                    break
+        self._shrink()
+        return done
+
+    def _write(self, work: Work) -> None:
+        if work.anew:
+            self.forget(work.key)
+        if work.change is not None:
+            series = self._put_series(work.key, work.change)
+            for index, kept in work.change.blocks.items():
+                row = self._place(series, index)
+                if kept is not None:
+                    self._put(work.key, series, index, self._prepare(work.key, index, kept, row))
+                elif row is not None:
+                    self._drop([row[0].id])
+        if work.touched:
+            self._touch(work.key, work.touched)
+
+    def _prepare(self, key: SeriesKey, index: int, kept: Kept, row: tuple[Place, int] | None) -> _Prepared | None:
+        """What is to be written for a block; `None` if it is there just so."""
+        block, known = kept.block, packed(kept.known)
         old = row[0] if row is not None and self._sound(key, index, *row) else None
-        if old is None or not _continues(block, old):
+        if old is None or not continues(block, old):
             whole = (len(block), len(block.text), digest(block.opens, block.text))
-            return Prepared(Place(0 if row is None else row[0].id, known, *whole, 0, 0), encode(block), b"")
-        added = _after(block, old.base_rows)
+            return _Prepared(
+                Place(0 if row is None else row[0].id, known, *whole, 0, 0), encode(block, quick=True), b""
+            )
+        added = after(block, old.base_rows)
         young_digest = digest(added.opens, added.text) if len(added) else 0
         place = Place(old.id, known, old.base_rows, old.base_bytes, old.base_digest, len(added), young_digest)
         if place == old:
             return None
-        return Prepared(place, None, encode(added, young=True) if len(added) else b"")
+        return _Prepared(place, None, encode(added, quick=True) if len(added) else b"")
 
-    def commit(self, key: SeriesKey, change: Change, prepared: Mapping[int, Prepared | None]) -> None:
-        """Write one change of a series, whole."""
-        state = msgspec.json.encode(_State(list(change.bare), [astuple(void) for void in change.voids]))
-        with self._transaction() as db:
-            row = db.execute(
-                "INSERT INTO series (origin, market, kind, subject, contract_type, interval, zone_minutes, micros,"
-                " state, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET state = excluded.state, sum = excluded.sum RETURNING id",
-                (*self._columns(key), state, checksum_of(self._identity(key), state)),
-            ).fetchone()
-            for index, kept in change.blocks.items():
-                if kept is None:
-                    self._drop([place[0].id] if (place := self._place(row[0], index)) is not None else [])
-                elif (block := prepared[index]) is not None:
-                    self._put(key, row[0], index, block)
-        self._shrink()
-
-    def touch(self, key: SeriesKey, indexes: Iterable[int]) -> None:
-        """These blocks were asked for."""
+    def _touch(self, key: SeriesKey, indexes: Iterable[int]) -> None:
         found = self._find(key)
         if found is not None:
-            asked = self._wall_ms()
-            with self._transaction() as db:
-                db.executemany(
-                    "UPDATE span SET asked = ? WHERE series = ? AND idx = ?",
-                    [(asked, found[0], index) for index in indexes],
-                )
+            asked = self._clock.wall_ms()
+            self._db.executemany(
+                "UPDATE span SET asked = ? WHERE series = ? AND idx = ?",
+                [(asked, found[0], index) for index in indexes],
+            )
+
+    @property
+    def loose(self) -> bool:
+        """Whether `pack` has something to do; may be asked from any thread."""
+        return bool(self._loose)
+
+    def pack(self) -> None:
+        """Write one block's rows smaller. What this process wrote is packed; what it did not get to stays as it is."""
+        if not self._loose:
+            return
+        number, _ = self._loose.popitem()
+        with suppress(Unreadable):  # gone, or broken: who asks for it will find that out
+            payload = self._payload("base", number)
+            packed_payload = encode(decode(0, payload))
+            if len(packed_payload) < len(payload):
+                with self._transaction() as db:
+                    db.execute("UPDATE base SET payload = ? WHERE id = ?", (packed_payload, number))
+                self.held_bytes = self._used_bytes()
 
     def forget(self, key: SeriesKey) -> None:
         """Nothing of this series rests any more."""
@@ -233,7 +221,7 @@ class File:
         origins = sorted(set(self._origins.values()))
         marks = ", ".join("?" * len(origins))
         with self._transaction() as db:
-            query = f"SELECT id FROM series WHERE origin IN ({marks}){where}"  # noqa: S608
+            query = f"SELECT id FROM series WHERE origin IN ({marks}){where}"
             numbers = [number for (number,) in db.execute(query, (*origins, *given.values()))]
             self._forget(numbers)
         return len(numbers)
@@ -246,6 +234,7 @@ class File:
     def close(self) -> None:
         """Let go of the file; what was committed is in it."""
         connection, self._connection = self._connection, None
+        self._loose.clear()
         if connection is not None:
             connection.close()
 
@@ -270,7 +259,7 @@ class File:
         if self._connection is None:
             opened = self._connect(self.path)
             try:
-                _make_ready(opened, self.path)
+                make_ready(opened, self.path)
             except BaseException:
                 opened.close()
                 raise
@@ -302,19 +291,31 @@ class File:
         return found
 
     def _place(self, series: int, index: int) -> tuple[Place, int] | None:
-        query = f"SELECT {PLACE}, sum FROM span WHERE series = ? AND idx = ?"  # noqa: S608
+        query = f"SELECT {PLACE}, sum FROM span WHERE series = ? AND idx = ?"
         row = self._db.execute(query, (series, index)).fetchone()
         return None if row is None else (Place(*row[:-1]), row[-1])
 
     def _payload(self, table: str, number: int) -> bytes:
-        row = self._db.execute(f"SELECT payload FROM {table} WHERE id = ?", (number,)).fetchone()  # noqa: S608
+        row = self._db.execute(f"SELECT payload FROM {table} WHERE id = ?", (number,)).fetchone()
         if row is None or not isinstance(row[0], bytes):
             raise Unreadable("its rows are gone")
         return row[0]
 
-    def _put(self, key: SeriesKey, series: int, index: int, block: Prepared) -> None:
+    def _put_series(self, key: SeriesKey, change: Change) -> int:
+        state = state_of(change)
+        (number,) = self._db.execute(
+            "INSERT INTO series (origin, market, kind, subject, contract_type, interval, zone_minutes, micros,"
+            " state, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET state = excluded.state, sum = excluded.sum RETURNING id",
+            (*self._columns(key), state, checksum_of(self._identity(key), state)),
+        ).fetchone()
+        return int(number)
+
+    def _put(self, key: SeriesKey, series: int, index: int, block: _Prepared | None) -> None:
+        if block is None:
+            return
         place = block.place
-        columns = (*astuple(place)[1:], self._place_sum(key, index, place), self._wall_ms())
+        columns = (*astuple(place)[1:], place_sum(self._identity(key), index, place), self._clock.wall_ms())
         (number,) = self._db.execute(
             "INSERT INTO span (series, idx, known, base_rows, base_bytes, base_digest, young_rows, young_digest, sum,"
             " asked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET known = excluded.known,"
@@ -325,6 +326,8 @@ class File:
         ).fetchone()
         if block.base is not None:
             self._db.execute("REPLACE INTO base (id, payload) VALUES (?, ?)", (number, block.base))
+            if len(self._loose) < _MOST_LOOSE:
+                self._loose[number] = None
         if block.young:
             self._db.execute("REPLACE INTO young (id, payload) VALUES (?, ?)", (number, block.young))
         else:
@@ -333,7 +336,7 @@ class File:
     def _drop(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             for table in ("base", "young", "span"):
-                self._db.execute(f"DELETE FROM {table} WHERE id = ?", (number,))  # noqa: S608
+                self._db.execute(f"DELETE FROM {table} WHERE id = ?", (number,))
 
     def _forget(self, series: Iterable[int]) -> None:
         with self._transaction() as db:
@@ -385,130 +388,7 @@ class File:
     def _sound(self, key: SeriesKey, index: int, place: Place, checksum: int) -> bool:
         return sound(self._identity(key), index, place, checksum)
 
-    def _place_sum(self, key: SeriesKey, index: int, place: Place) -> int:
-        return _place_sum(self._identity(key), index, place)
-
-
-def version_of(db: sqlite3.Connection, path: Path) -> int:
-    """The file's version, 0 of an empty one; `Newer` where it is past this release's, `Damaged` if it is not ours."""
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    if version > len(MIGRATIONS):
-        raise Newer(f"{path} is of version {version}, and this release knows {len(MIGRATIONS)}: left as it is")
-    if (version or _schema(db)) and application != APPLICATION:
-        raise Newer(f"{path} is a database of another program: left as it is")
-    if not version and application == APPLICATION:
-        raise Damaged(f"{path}: its version is gone")
-    if version == VERSION and _schema(db) != _schema_of_ours():
-        raise Damaged(f"{path}: its schema is not ours")
-    return int(version)
-
-
-def _make_ready(db: sqlite3.Connection, path: Path) -> None:
-    """Set the connection up, and bring the file to this release's version; raises what `version_of` does."""
-    version = version_of(db, path)
-    if not version:
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
-    for number, script in enumerate(MIGRATIONS[version:], version + 1):
-        db.executescript(
-            f"BEGIN IMMEDIATE; {script}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number}; COMMIT;"
-        )
-
-
-def _schema(db: sqlite3.Connection) -> list[object]:
-    columns = ", ".join(
-        f"CAST({column} AS BLOB)" for column in ("type", "name", "tbl_name", "sql")
-    )  # damage is no UTF-8
-    return db.execute(f"SELECT {columns} FROM sqlite_master ORDER BY name").fetchall()  # noqa: S608
-
-
-@cache
-def _schema_of_ours() -> list[object]:
-    with closing(sqlite3.connect(":memory:")) as db:
-        for script in MIGRATIONS:
-            db.executescript(script)
-        return _schema(db)
-
 
 def _roll_back(db: sqlite3.Connection) -> None:
     if db.in_transaction:  # SQLite rolls back by itself where it can't go on
         db.execute("ROLLBACK")
-
-
-def _continues(block: Block, place: Place) -> bool:
-    """Whether the block begins with just the rows that rest as its base, and has few others."""
-    rows, nbytes = place.base_rows, place.base_bytes
-    if not rows <= len(block) <= rows + YOUNG_ROWS or block.ends[rows - 1] != nbytes:
-        return False
-    return digest(block.opens[:rows], block.text[:nbytes]) == place.base_digest
-
-
-def _after(block: Block, rows: int) -> Block:
-    """The block without its first rows."""
-    start = block.ends[rows - 1] + 1
-    ends = block.ends[rows:]
-    for n in range(len(ends)):
-        ends[n] -= start
-    return Block(block.index, block.opens[rows:], ends, block.text[start:])
-
-
-def _packed(spans: Iterable[Span]) -> bytes:
-    return b"".join(struct.pack("<2q", *span) for span in spans)
-
-
-def spans_of(known: bytes) -> tuple[Span, ...]:
-    """A place's `known`, unpacked."""
-    return tuple(struct.iter_unpack("<2q", known))
-
-
-def identity(columns: tuple[str | int, ...]) -> bytes:
-    """Of a series, out of its columns from `origin` to `micros`: part of each checksum, so that none fits another."""
-    return msgspec.json.encode(columns)
-
-
-def checksum_of(identity: bytes, rest: bytes) -> int:
-    """64 bits, as a signed number."""
-    whole = xxhash.xxh3_64(identity)
-    whole.update(rest)
-    return whole.intdigest() - (1 << 63)
-
-
-def read_state(state: bytes) -> tuple[tuple[Span, ...], tuple[Void, ...]]:
-    """A series' bare spans and its voids."""
-    read = _state.decode(state)
-    return tuple(read.bare), tuple(Void(*void) for void in read.voids)
-
-
-def sound(identity: bytes, index: int, place: Place, checksum: int) -> bool:
-    """Whether a line is as it was written; in a damaged file it may hold anything."""
-    try:
-        return checksum == _place_sum(identity, index, place)
-    except (TypeError, struct.error):
-        return False
-
-
-def _place_sum(identity: bytes, index: int, place: Place) -> int:
-    numbers = struct.pack("<6q", index, *astuple(place)[2:])
-    return checksum_of(identity, numbers + place.known)
-
-
-def assembled(index: int, place: Place, base_payload: bytes, young_payload: bytes) -> Block:
-    """The block that rests in these payloads; `Unreadable` where they are not those that `place` tells of."""
-    base = decode(index, base_payload)
-    if (len(base), len(base.text), digest(base.opens, base.text)) != (
-        place.base_rows,
-        place.base_bytes,
-        place.base_digest,
-    ):
-        raise Unreadable("its rows fail the checksum")
-    if not place.young_rows:
-        return base
-    young = decode(index, young_payload)
-    if (len(young), digest(young.opens, young.text)) != (place.young_rows, place.young_digest):
-        raise Unreadable("its young rows fail the checksum")
-    ends = base.ends[:]
-    ends.extend([end + len(base.text) + 1 for end in young.ends])
-    return Block(index, base.opens + young.opens, ends, base.text + b"," + young.text)

@@ -16,7 +16,8 @@ from mdcache.stores.bodies import Bodies
 from mdcache.stores.disk import DiskStore
 from mdcache.stores.folder import Folder
 from mdcache.stores.gatefile import GateFile, Unknowable
-from mdcache.stores.sqlite import Connect, File, connect
+from mdcache.stores.schema import Connect, connect
+from mdcache.stores.sqlite import File
 from mdcache.stores.thread import OneThread
 
 _LAST_ROWS_S = 5.0  # for what settled last to be written, at the end
@@ -113,7 +114,7 @@ def open_state(folder: Folder, plan: Plan, governor: Gates, clock: Clock, events
         governor.watch(gates.changed)
     disk = None
     if plan.rows_bytes:
-        file = File(folder.path / "candles.db", plan.origins, plan.rows_bytes, clock.wall_ms, plan.connect)
+        file = File(folder.path / "candles.db", plan.origins, plan.rows_bytes, clock, plan.connect)
         disk = DiskStore(file, plan.thread("rows"), clock, events)
     bodies = Bodies(folder.path, plan.origins, plan.thread("symbols"), clock, events)
     return State(folder, disk, gates, bodies, tuple(found))

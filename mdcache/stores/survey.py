@@ -14,19 +14,8 @@ from pathlib import Path
 from mdcache.candles.voids import Void
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.stores.codec import Unreadable
-from mdcache.stores.sqlite import (
-    PLACE,
-    Damaged,
-    Newer,
-    Place,
-    assembled,
-    checksum_of,
-    identity,
-    read_state,
-    sound,
-    spans_of,
-    version_of,
-)
+from mdcache.stores.places import PLACE, Place, assembled, checksum_of, identity, read_state, sound, spans_of
+from mdcache.stores.schema import Damaged, Newer, version_of
 
 NAME = "candles.db"
 _OFF_GRID = {"3d", "1w", "1M"}  # their buckets do not open on multiples of their length
@@ -36,11 +25,11 @@ _COLUMNS = "origin, market, kind, subject, contract_type, interval, zone_minutes
 _BLOCKS = f"""
     SELECT idx, sum, {PLACE}, ifnull(length(base.payload), 0) + ifnull(length(young.payload), 0)
     FROM span LEFT JOIN base USING (id) LEFT JOIN young USING (id) WHERE series = ?
-"""  # noqa: S608 - our own column names, here and below
+"""
 _BLOCK = f"""
     SELECT idx, sum, {PLACE}, CAST(base.payload AS BLOB), CAST(young.payload AS BLOB)
     FROM span LEFT JOIN base USING (id) LEFT JOIN young USING (id) WHERE id = ?
-"""  # noqa: S608
+"""
 
 
 class NoSurvey(OSError):
@@ -122,7 +111,7 @@ def _opened(path: Path, *, lone: bool) -> sqlite3.Connection:
 
 
 def _shelves(db: sqlite3.Connection, *, verify: bool, watch: Callable[[int, int], None]) -> Iterator[Shelf]:
-    found = db.execute(f"SELECT id, state, sum, {_COLUMNS} FROM series").fetchall()  # noqa: S608
+    found = db.execute(f"SELECT id, state, sum, {_COLUMNS} FROM series").fetchall()
     for done, (number, state, checksum, *columns) in enumerate(found):
         watch(done, len(found))
         yield _shelf(db, number, state, checksum, tuple(columns), verify=verify)

@@ -41,10 +41,20 @@ UPSTREAM_REQUESTS = _counter(
 UPSTREAM_SECONDS = _histogram("upstream_seconds", "market", "Time to Binance's whole reply.")
 UPSTREAM_ROWS = _counter("upstream_rows", "market", "Rows read from Binance that passed every check.")
 UPSTREAM_WEIGHT = _counter("upstream_weight", "market", "Weight of the requests to Binance, as documented.")
+REQUESTS_BY_REASON = _counter(
+    "upstream_requests_by_reason", "market reason lane", "Requests to Binance, by what they were for and their lane."
+)
+WEIGHT_BY_REASON = _counter(
+    "upstream_weight_by_reason", "market reason lane", "Weight of the requests to Binance, by what they were for."
+)
 WEIGHT_USED = _gauge("upstream_weight_used", "family", "Weight this daemon used in this UTC minute.")
+WEIGHT_ADDRESS = _gauge(
+    "upstream_weight_address", "family", "Weight the whole address used in this UTC minute, as far as Binance told."
+)
 WEIGHT_LIMIT = _gauge("upstream_weight_limit", "family", "Weight the address may use in a minute.")
 WEIGHT_ALLOWED = _gauge("upstream_weight_allowed", "family", "Weight this daemon may use in a minute.")
 GATE_STATE = _gauge("gate_state", "family state", "1 for the state the family's gate is in, 0 for the others.")
+GATE_REASON = _gauge("gate_reason", "family reason", "1 for why the family's gate is shut, 0 for other reasons.")
 GATE_REOPENS = _gauge("gate_reopens_seconds", "family", "Time until a closed gate may be probed; 0 if not closed.")
 GATE_CLOSURES = _counter("gate_closures", "family reason", "Closures of a family's gate.")
 RETRIES = _counter("retries", "market reason", "Reads that were tried again.")
@@ -52,16 +62,22 @@ FLIGHTS = _gauge("flights_in_progress", "", "Reads that are queued or under way.
 COLLAPSED = _counter("collapsed", "market", "Questions that joined somebody else's read.")
 QUEUE_WAIT = _histogram("queue_wait_seconds", "lane", "Time a read waited in its lane before it was sent.")
 REJECTED = _counter("rejected_bodies", "market reason", "Replies with status 200 that were not what was asked for.")
+ODD_BODIES = _counter("odd_bodies", "market", "Replies that were taken but look unlike those we know: more columns.")
 REVISIONS = _counter("revisions", "market", "Closed rows that Binance changed after they were shown.")
 HOLES = _gauge("holes", "market", "Buckets without a row inside what is known.")
 SERIES = _gauge("series", "", "Series held.")
 ROWS = _gauge("rows", "", "Rows held.")
 ROWS_BYTES = _gauge("rows_bytes", "", "Bytes held: blocks, tails, ready and compressed answers.")
+MEMORY_MAX = _gauge("memory_max_bytes", "", "Most bytes that may be held: MEMORY_MAX_MB.")
 EVICTIONS = _counter("evictions", "", "Entries that memory gave up to stay inside its bound.")
 TAIL_AGE = _histogram("tail_age_seconds", "market", "Age of the tails that were served.")
 TIER_SECONDS = _histogram("tier_seconds", "tier op", "Time a store took for one thing it did, waiting included.")
 TIER_ERRORS = _counter("tier_errors", "tier", "Things a store could not do, or found broken.")
+TIER_UP = _gauge("tier_up", "tier", "1 while a store that is in use works, 0 while the daemon does without it.")
 CLOCK_OFFSET = _gauge("clock_offset_seconds", "market", "Exchange time less this machine's.")
+CLOCK_ERROR = _gauge("clock_error_seconds", "market", "How wrong the exchange's clock may be: half the trip.")
+CLOCK_DOUBTS = _counter("clock_doubts", "market", "Replies whose date was off: the clock was measured again.")
+FAILURES = _counter("failures", "what", "Things behind an answer that failed and were given up.")
 BUILD_INFO = _gauge("build_info", "version", "1, for the version that runs.")
 
 ALL: tuple[Metric, ...] = (
@@ -71,10 +87,14 @@ ALL: tuple[Metric, ...] = (
     UPSTREAM_SECONDS,
     UPSTREAM_ROWS,
     UPSTREAM_WEIGHT,
+    REQUESTS_BY_REASON,
+    WEIGHT_BY_REASON,
     WEIGHT_USED,
+    WEIGHT_ADDRESS,
     WEIGHT_LIMIT,
     WEIGHT_ALLOWED,
     GATE_STATE,
+    GATE_REASON,
     GATE_REOPENS,
     GATE_CLOSURES,
     RETRIES,
@@ -82,15 +102,21 @@ ALL: tuple[Metric, ...] = (
     COLLAPSED,
     QUEUE_WAIT,
     REJECTED,
+    ODD_BODIES,
     REVISIONS,
     HOLES,
     SERIES,
     ROWS,
     ROWS_BYTES,
+    MEMORY_MAX,
     EVICTIONS,
     TAIL_AGE,
     TIER_SECONDS,
     TIER_ERRORS,
+    TIER_UP,
     CLOCK_OFFSET,
+    CLOCK_ERROR,
+    CLOCK_DOUBTS,
+    FAILURES,
     BUILD_INFO,
 )

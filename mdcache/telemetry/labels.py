@@ -63,6 +63,7 @@ FAULTS = (
     "protocol",
     "proxy",
     "read",
+    "replica",
     "shows-less",
     "status",
     "timeout",
@@ -93,8 +94,14 @@ BODY_REASONS = (
     "window",
 )
 
+# Of the reads, and of what `Failed` says was given up; tests look for every one of them in the sources.
+REASONS = ("rows", "refresh", "close", "check", "snapshot", "list", "symbols", "clock")
+FAILURES = ("clock", "fetch", "flight", "loop", "request", "sharing", "subscription", "symbols", "warming")
 TIERS = ("disk", "redis")
-OPS = ("open", "load", "encode", "write", "purge", "gate", "symbols", "budget", "goodbye", "subscribe", "close")
+OPS = (
+    *("open", "load", "write", "pack", "purge", "gate", "symbols"),
+    *("budget", "goodbye", "take", "give", "renew", "release", "scan", "purges", "subscribe", "close"),
+)
 
 market = Choice(MARKETS)
 family = Choice(FAMILIES)
@@ -103,6 +110,8 @@ lane = Choice(LANES)
 result = Choice(RESULTS)
 endpoint = Choice(ENDPOINTS)
 status = Choice(STATUSES)
+reason = Choice(REASONS)
+failure = Choice(FAILURES)
 retry_reason = Choice((*FAULTS, *BODY_REASONS))
 body_reason = Choice(BODY_REASONS)
 tier = Choice(TIERS)

@@ -3,21 +3,23 @@
 prometheus_client sees the numbers only when somebody scrapes. Its registry is injected.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 
 from mdcache.events import (
+    BodyOdd,
     BodyRejected,
+    ClockDoubted,
     ClockMeasured,
     Collapsed,
     Event,
     Evicted,
+    Failed,
     GateMoved,
     QueueWaited,
     Retried,
@@ -29,6 +31,7 @@ from mdcache.events import (
 )
 from mdcache.telemetry import catalogue, labels
 from mdcache.telemetry.catalogue import PREFIX, Metric
+from mdcache.telemetry.gauges import FamilyState, Gauges
 from mdcache.telemetry.numbers import Cell, Choice, Counter, Histogram
 
 # microseconds of a hit, seconds of a client that waited its deadline out
@@ -40,57 +43,26 @@ UPSTREAM_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 
 WAIT_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 TIER_BOUNDS = (0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 AGE_BOUNDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0)
+_SHUT = ("closed", "probing")
+# These are there with 0 before the first one: Prometheus sees no increase in a count that appears with 1.
+_FROM_ZERO: tuple[tuple[Metric, *tuple[Sequence[str], ...]], ...] = (
+    (catalogue.EVICTIONS,),
+    (catalogue.GATE_CLOSURES, labels.FAMILIES, labels.GATE_REASONS),
+    (catalogue.REJECTED, labels.MARKETS, labels.BODY_REASONS),
+    (catalogue.RETRIES, labels.MARKETS, labels.FAULTS + labels.BODY_REASONS),
+    (catalogue.ODD_BODIES, labels.MARKETS),
+    (catalogue.COLLAPSED, labels.MARKETS),
+    (catalogue.REVISIONS, labels.MARKETS),
+    (catalogue.CLOCK_DOUBTS, labels.MARKETS),
+    (catalogue.FAILURES, labels.FAILURES),
+)
 
 
 def new_registry() -> CollectorRegistry:
-    """An empty registry: nothing of the process-wide one gets into ours."""
-    return CollectorRegistry()
-
-
-class FamilyState(Protocol):
-    """What is known of one family of markets (`upstream.governor.FamilyStatus`)."""
-
-    @property
-    def family(self) -> str:
-        """`spot` or `futures`."""
-        ...
-
-    @property
-    def gate_state(self) -> str:
-        """`open`, `closed`, `probing` or `ramp`."""
-        ...
-
-    @property
-    def reopens_in_s(self) -> float:
-        """0 where the gate is not closed."""
-        ...
-
-    @property
-    def used(self) -> int:
-        """Our weight in this UTC minute."""
-        ...
-
-    @property
-    def allowed(self) -> int:
-        """The most of it."""
-        ...
-
-    @property
-    def limit(self) -> int:
-        """The address's limit."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Gauges:
-    """What is read at each scrape; `holes` by market."""
-
-    families: Callable[[], Iterable[FamilyState]]
-    flights: Callable[[], int]
-    holes: Callable[[], Mapping[str, int]]
-    series: Callable[[], int]
-    rows: Callable[[], int]
-    rows_bytes: Callable[[], int]
+    """A registry of our own, with this process's memory, CPU time and files (where the system tells them)."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
 
 
 class _Requests:
@@ -122,9 +94,12 @@ class Metrics:
         self._tier_seconds = Histogram(TIER_BOUNDS)
         self._queue_waits = Histogram(WAIT_BOUNDS)
         self._counters = {metric.name: Counter() for metric in catalogue.ALL if metric.kind == "counter"}
-        self._counters[catalogue.EVICTIONS.name].add((), 0)
+        for metric, *sets in _FROM_ZERO:
+            for values in product(*sets):
+                self._counters[metric.name].add(values, 0)
+        self._called: set[tuple[str, str]] = set()
         self._gate_states: dict[str, str] = {}
-        self._clock_offsets_s: dict[str, float] = {}
+        self._clocks_s: dict[str, tuple[float, float]] = {}
         # mypy can't say "the handler of a type takes that type": the test sends one of each
         self._on: dict[type, Callable[..., None]] = {
             UpstreamCalled: self._upstream,
@@ -134,13 +109,16 @@ class Metrics:
             BodyRejected: lambda e: self._add(
                 catalogue.REJECTED, labels.market(e.market), labels.body_reason(e.reason)
             ),
+            BodyOdd: lambda e: self._add(catalogue.ODD_BODIES, labels.market(e.market)),
             Revised: lambda e: self._add(catalogue.REVISIONS, labels.market(e.market)),
             Collapsed: lambda e: self._add(catalogue.COLLAPSED, labels.market(e.market)),
             QueueWaited: lambda e: self._queue_waits.observe((labels.lane(e.lane),), e.seconds),
             Evicted: lambda e: self._add(catalogue.EVICTIONS, count=e.count),
             ClockMeasured: self._clock,
+            ClockDoubted: lambda e: self._add(catalogue.CLOCK_DOUBTS, labels.market(e.market)),
             TierUsed: lambda e: self._tier_seconds.observe((labels.tier(e.tier), labels.op(e.op)), e.seconds),
             TierFailed: lambda e: self._add(catalogue.TIER_ERRORS, labels.tier(e.tier)),
+            Failed: lambda e: self._add(catalogue.FAILURES, labels.failure(e.what)),
         }
         registry.register(self)
 
@@ -171,6 +149,9 @@ class Metrics:
 
     def collect(self) -> Iterator[Family]:
         """All metrics as they are now."""
+        tiers = self._gauges.tiers()
+        for tier in tiers:
+            self._add(catalogue.TIER_ERRORS, labels.tier(tier), count=0)
         yield from self._collect_requests()
         for metric in catalogue.ALL:
             if metric.kind == "counter" and metric is not catalogue.REQUESTS:
@@ -186,9 +167,12 @@ class Metrics:
             (catalogue.SERIES, self._gauges.series),
             (catalogue.ROWS, self._gauges.rows),
             (catalogue.ROWS_BYTES, self._gauges.rows_bytes),
+            (catalogue.MEMORY_MAX, self._gauges.memory_max_bytes),
         ):
             yield _gauge(metric, {(): read()})
-        yield _gauge(catalogue.CLOCK_OFFSET, {(m,): offset for m, offset in self._clock_offsets_s.items()})
+        yield _gauge(catalogue.TIER_UP, {(labels.tier(tier),): int(works) for tier, works in tiers.items()})
+        yield _gauge(catalogue.CLOCK_OFFSET, {(m,): offset for m, (offset, _) in self._clocks_s.items()})
+        yield _gauge(catalogue.CLOCK_ERROR, {(m,): error for m, (_, error) in self._clocks_s.items()})
         yield _gauge(catalogue.BUILD_INFO, {(self._version,): 1})
 
     # ------------------------------------------------------------------------------------ parts
@@ -208,14 +192,20 @@ class Metrics:
         self._counters[metric.name].add(values, count)
 
     def _upstream(self, event: UpstreamCalled) -> None:
-        market = labels.market(event.market)
-        status = labels.status(str(event.status))
-        self._add(catalogue.UPSTREAM_REQUESTS, market, labels.endpoint(event.endpoint), status)
+        market, endpoint = labels.market(event.market), labels.endpoint(event.endpoint)
+        if (market, endpoint) not in self._called:
+            self._called.add((market, endpoint))
+            for status in labels.STATUSES:
+                self._add(catalogue.UPSTREAM_REQUESTS, market, endpoint, status, count=0)
+        self._add(catalogue.UPSTREAM_REQUESTS, market, endpoint, labels.status(str(event.status)))
         self._add(catalogue.UPSTREAM_WEIGHT, market, count=event.weight)
+        purpose = market, labels.reason(event.reason), labels.lane(event.lane)
+        self._add(catalogue.REQUESTS_BY_REASON, *purpose)
+        self._add(catalogue.WEIGHT_BY_REASON, *purpose, count=event.weight)
         self._upstream_seconds.observe((market,), event.seconds)
 
     def _clock(self, event: ClockMeasured) -> None:
-        self._clock_offsets_s[labels.market(event.market)] = event.offset_ms / 1000
+        self._clocks_s[labels.market(event.market)] = event.offset_ms / 1000, event.error_ms / 1000
 
     def _gate(self, event: GateMoved) -> None:
         family = labels.family(event.family)
@@ -234,12 +224,21 @@ class Metrics:
     def _collect_families(self) -> Iterator[Family]:
         families = list(self._gauges.families())
         yield _gauge(catalogue.WEIGHT_USED, {(state.family,): state.used for state in families})
+        yield _gauge(catalogue.WEIGHT_ADDRESS, {(state.family,): state.address for state in families})
         yield _gauge(catalogue.WEIGHT_LIMIT, {(state.family,): state.limit for state in families})
         yield _gauge(catalogue.WEIGHT_ALLOWED, {(state.family,): state.allowed for state in families})
         yield _gauge(catalogue.GATE_REOPENS, {(state.family,): state.reopens_in_s for state in families})
         states: dict[tuple[str, ...], float] = {}
         states |= {(f.family, name): int(f.gate_state == name) for f in families for name in labels.GATE_STATES}
         yield _gauge(catalogue.GATE_STATE, states)
+        reasons: dict[tuple[str, ...], float] = {}
+        reasons |= {(f.family, why): int(_shut_by(f) == why) for f in families for why in labels.GATE_REASONS}
+        yield _gauge(catalogue.GATE_REASON, reasons)
+
+
+def _shut_by(family: FamilyState) -> str:
+    """Why the family is not asked now; empty where it is."""
+    return family.gate_reason if family.gate_state in _SHUT else ""
 
 
 def _counts(metric: Metric, counter: Counter) -> Family:

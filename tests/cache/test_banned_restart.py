@@ -66,24 +66,18 @@ def test_nothing_is_asked_until_the_end_then_one_probe(tmp_path: Path, boot: str
     run(main())
 
 
-def test_a_clock_that_was_set_back_only_lengthens_the_wait(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("slept_s", "step_ms", "boot"),
+    [
+        pytest.param(300.0, -3_600_000, "second", id="a clock that was set back only lengthens the wait"),
+        pytest.param(0.0, 3 * DAY, "first", id="a step of the wall is nothing where the machine did not boot"),
+    ],
+)
+def test_a_wall_that_moves_shortens_nothing(tmp_path: Path, slept_s: float, step_ms: int, boot: str) -> None:
     async def main() -> None:
         w = await banned(tmp_path)
-        await w.clock.sleep(300.0)
-        w.clock.step_ms, w.options.boot = -3_600_000, "second"
-        w.restart()
-        await quiet(w, 590.0)
-        await w.clock.sleep(30.0)
-        assert (await w.ask(SPOT, TAIL)).rows == 5
-        await w.aclose()
-
-    run(main())
-
-
-def test_a_step_of_the_wall_is_nothing_where_the_machine_did_not_boot(tmp_path: Path) -> None:
-    async def main() -> None:
-        w = await banned(tmp_path)
-        w.clock.step_ms = 3 * DAY
+        await w.clock.sleep(slept_s)
+        w.clock.step_ms, w.options.boot = step_ms, boot
         w.restart()
         await quiet(w, 590.0)
         await w.clock.sleep(30.0)

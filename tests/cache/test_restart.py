@@ -198,3 +198,29 @@ async def history(folder: Path, seed: int, steps: int) -> None:
 @settings(max_examples=60)
 def test_any_history_with_a_disk(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     run(history(tmp_path_factory.mktemp("disk"), seed, 14))
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=40, deadline=None)
+def test_parts_of_one_block_that_were_read_apart_all_rest(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    """Short ranges with gaps between them, each perhaps read by another process, or by one that had to make room."""
+
+    async def main() -> None:
+        rng = random.Random(seed)
+        w = world(tmp_path_factory.mktemp("state"), memory_mb=rng.choice([0.01, 512.0]))
+        end = (w.clock.true_ms() - DAY) // MINUTE * MINUTE
+        shown: list[str] = []
+        for _ in range(8):
+            start, count = end - rng.randrange(2_000) * MINUTE, rng.choice([1, 1, 3, 40])
+            shown.append(f"symbol=BTCUSDT&interval=1m&startTime={start}&endTime={start + (count - 1) * MINUTE}")
+            await w.ask(SPOT, shown[-1])
+            if rng.random() < 0.4:
+                await again(w, orderly=rng.random() < 0.5)
+        await again(w, orderly=False)
+        since = len(w.calls())
+        for query in shown:
+            assert (await w.ask(SPOT, query)).body == w.exchange.truth(SPOT, query, at_ms=w.clock.true_ms())
+        assert w.calls(since) == []
+        await w.aclose()
+
+    run(main())

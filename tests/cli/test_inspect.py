@@ -11,7 +11,7 @@ import pytest
 
 from bench.processes import daemon, sim
 from mdcache.sim import SimConfig
-from mdcache.stores.sqlite import APPLICATION
+from mdcache.stores.schema import APPLICATION
 from tests.cli.conftest import Run
 from tests.world.loop import run as run_world
 from tests.world.world import World

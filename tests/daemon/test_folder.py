@@ -59,6 +59,7 @@ def test_settled_rows_outlive_the_process(upstream: str, tmp_path: Path, orderly
         assert get(f"{url}/v1/status").json()["stores"]["disk"]["state"] == "ok"
         metrics = get(f"{url}/metrics").text
         assert 'mdcache_tier_seconds_count{op="load",tier="disk"} 1.0' in metrics
+        assert 'mdcache_tier_up{tier="disk"} 1.0' in metrics
 
 
 def test_a_folder_that_can_not_be_written_is_told_and_done_without(upstream: str, tmp_path: Path) -> None:
@@ -71,6 +72,7 @@ def test_a_folder_that_can_not_be_written_is_told_and_done_without(upstream: str
         (degraded,) = ready.json()["degraded"]
         assert degraded.startswith("disk: ")
         assert get(f"{url}/v1/status").json()["stores"]["disk"]["state"] == "down"
+        assert 'mdcache_tier_up{tier="disk"} 0.0' in get(f"{url}/metrics").text
 
 
 def test_a_newer_file_is_told_and_left_alone(upstream: str, tmp_path: Path) -> None:

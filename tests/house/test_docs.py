@@ -7,7 +7,7 @@ from mdcache.exchange.markets import KLINE_PATHS
 from mdcache.serving.paths import DOCS_FILES, OPS_PATHS
 from mdcache.settings import NO_EFFECT_YET, Settings
 from mdcache.telemetry import catalogue
-from tests.house import paths_table
+from tests.house import metrics_table, paths_table
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -39,6 +39,10 @@ def test_every_make_target_the_readme_names_exists() -> None:
 
 def test_the_table_of_paths_is_that_of_the_code() -> None:
     assert (ROOT / "docs" / "paths.md").read_text() == paths_table.text()
+
+
+def test_the_table_of_metrics_is_that_of_the_code() -> None:
+    assert (ROOT / "docs" / "metrics.md").read_text() == metrics_table.text()
 
 
 def test_every_operators_path_is_in_the_readme() -> None:

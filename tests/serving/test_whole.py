@@ -19,7 +19,8 @@ from mdcache.serving.ops import Hands, Ops
 from mdcache.serving.ports import Readiness
 from mdcache.serving.ready import Readies
 from mdcache.serving.status import Sources, Status, voids
-from mdcache.telemetry.metrics import Gauges, Metrics
+from mdcache.telemetry.gauges import Gauges
+from mdcache.telemetry.metrics import Metrics
 from tests.serving.client import Response, ask
 from tests.world.loop import run
 from tests.world.world import World
@@ -42,6 +43,8 @@ class Whole(World):
             lambda: len(library),
             lambda: library.rows,
             lambda: library.memory.held_bytes,
+            lambda: library.memory.max_bytes,
+            dict,
         )
         metrics = Metrics(CollectorRegistry(), "0", ["engine"], gauges)
         readies = Readies(library, governor.clocks, self.clock)

@@ -35,9 +35,9 @@ def test_recorded_rows_take_few_bytes(folder: Path) -> None:
     assert same(decode(7, payload), block)
     assert payload[:1] == COLUMNS
     assert len(payload) / len(block) <= 42, "those of a month have six digits more than those of an hour"
-    young = encode(block, young=True)
-    assert young[:1] == TEXT
-    assert same(decode(7, young), block)
+    quick = encode(block, quick=True)
+    assert quick[:1] == TEXT
+    assert same(decode(7, quick), block)
 
 
 def test_hours_take_thirty_bytes() -> None:
@@ -66,19 +66,19 @@ def tables(draw: st.DrawFn) -> list[bytes]:
     return rows
 
 
-@given(rows=tables(), young=st.booleans(), micros=st.booleans())
-def test_any_rows_come_back(rows: list[bytes], young: bool, micros: bool) -> None:
+@given(rows=tables(), quick=st.booleans(), micros=st.booleans())
+def test_any_rows_come_back(rows: list[bytes], quick: bool, micros: bool) -> None:
     if micros:
         rows = [b"[%d000" % json.loads(row)[0] + row[row.index(b",") :] for row in rows]
     block = block_of(rows, 1_000 if micros else 1)
-    assert same(decode(7, encode(block, young=young)), block)
+    assert same(decode(7, encode(block, quick=quick)), block)
 
 
-@given(seed=st.integers(0, 2**32), young=st.booleans())
-def test_damage_is_noticed(seed: int, young: bool) -> None:
+@given(seed=st.integers(0, 2**32), quick=st.booleans())
+def test_damage_is_noticed(seed: int, quick: bool) -> None:
     rng = random.Random(seed)
     block = block_of(recorded(ROWS / "BTCUSDT" / "1h"))
-    damaged = bytearray(encode(block, young=young))
+    damaged = bytearray(encode(block, quick=quick))
     for _ in range(rng.randrange(1, 4)):
         damaged[rng.randrange(len(damaged))] ^= rng.randrange(1, 256)
     if rng.random() < 0.3:

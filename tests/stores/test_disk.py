@@ -4,6 +4,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from mdcache.candles.voids import Void
 from mdcache.events import Event, Events, TierFailed, TierMoved
 from mdcache.exchange.markets import Market
 from mdcache.exchange.questions import SeriesKey
+from mdcache.stores.codec import COLUMNS, TEXT
 from mdcache.stores.disk import DiskStore, origin
-from mdcache.stores.sqlite import MIGRATIONS, VERSION, YOUNG_ROWS, Connect, File, connect
+from mdcache.stores.places import YOUNG_ROWS
+from mdcache.stores.schema import MIGRATIONS, VERSION, Connect, connect
+from mdcache.stores.sqlite import File
 from tests.world.loop import FakeClock, run
 from tests.world.world import Inline
 
@@ -50,7 +54,7 @@ class Home:
         self.events: list[Event] = []
         origins = dict.fromkeys(Market, origin(url))
         self.path = folder / "candles.db"
-        self.file = File(self.path, origins, int(mb * 1_000_000), self.clock.wall_ms, connect)
+        self.file = File(self.path, origins, int(mb * 1_000_000), self.clock, connect)
         self.store = DiskStore(self.file, Inline(), self.clock, Events(self.events.append))
 
     async def save(self, key: SeriesKey, *changes: Change) -> None:
@@ -138,6 +142,41 @@ async def test_rows_that_are_added_do_not_rewrite_the_block(tmp_path: Path) -> N
     assert same((await home.store.blocks(KEY, [3]))[3], kept(3, 310, close="2.50"))
     await home.save(KEY, change(kept(3, 309, close="2.50")))
     assert same((await home.store.blocks(KEY, [3]))[3], kept(3, 309, close="2.50"))
+    await home.close()
+
+
+@story
+async def test_what_is_written_quickly_is_packed_when_nothing_waits(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    thread = Held()
+    home.store._thread = thread
+    saved = {index: kept(index, 1000) for index in range(4)}
+    for key in (KEY, OTHER):
+        home.store.save(key, change(*saved.values()))
+    await asyncio.sleep(0)
+    thread.go_on(1)
+    await home.store.flush()
+    query = "SELECT DISTINCT substr(payload, 1, 1), sum(length(payload)) FROM base GROUP BY 1"
+    ((form, loose_bytes),) = home.file._db.execute(query).fetchall()
+    assert form == TEXT
+    home.store.save(KEY, change(kept(3, 7)))  # and is not waited for by what comes meanwhile
+    await asyncio.sleep(0)
+    assert thread.names() == ["pack"]
+    thread.go_on(1)
+    await asyncio.sleep(0.01)
+    assert thread.names() == ["write"]
+    thread.free()
+    await home.clock.sleep(1.0)
+    assert not home.file.loose
+    assert home.file.held_bytes == home.file._used_bytes()
+    ((form, packed_bytes),) = home.file._db.execute(query).fetchall()
+    assert form == COLUMNS
+    assert packed_bytes < 0.8 * loose_bytes
+    await home.close()
+    home = Home(tmp_path)
+    found = await home.store.blocks(OTHER, saved)
+    assert all(same(found[index], saved[index]) for index in saved)
+    assert same((await home.store.blocks(KEY, [3]))[3], kept(3, 7))
     await home.close()
 
 
@@ -461,6 +500,32 @@ def test_the_version_is_that_of_the_last_migration() -> None:
     assert len(MIGRATIONS) == VERSION
 
 
+class Held(Inline):
+    """A thread whose jobs wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.queue: list[tuple[Any, Any]] | None = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        if self.queue is None:
+            return super().submit(fn, *args, **kwargs)
+        future: Future[Any] = Future()
+        self.queue.append((future, fn))
+        return future
+
+    def names(self) -> list[str]:
+        return [job.args[0].func.__name__ for _, job in self.queue or []]
+
+    def go_on(self, count: int) -> None:
+        for _ in range(count):
+            future, job = (self.queue or []).pop(0)
+            future.set_result(job())
+
+    def free(self) -> None:
+        self.go_on(len(self.queue or []))
+        self.queue = None
+
+
 class Hanging(Inline):
     """A disk that answers nothing while `hangs`."""
 
@@ -471,8 +536,6 @@ class Hanging(Inline):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         if not self.hangs:
             return super().submit(fn, *args, **kwargs)
-        from concurrent.futures import Future
-
         future: Future[Any] = Future()
         self.queue.append((future, lambda: fn(*args, **kwargs)))
         return future

@@ -35,7 +35,8 @@ from mdcache.events import (
 )
 from mdcache.exchange.endpoints import ENDPOINTS
 from mdcache.telemetry import catalogue, labels
-from mdcache.telemetry.metrics import Gauges, Metrics
+from mdcache.telemetry.gauges import Gauges
+from mdcache.telemetry.metrics import Metrics, new_registry
 
 # DESIGN 8, word for word, but for what belongs to streams and derivation
 DOCUMENTED_TEXT = """
@@ -50,7 +51,15 @@ mdcache_rows mdcache_rows_bytes mdcache_evictions_total mdcache_tail_age_seconds
 mdcache_tier_seconds{tier,op} mdcache_tier_errors_total{tier} mdcache_clock_offset_seconds{market}
 mdcache_build_info{version}
 """
-DOCUMENTED = DOCUMENTED_TEXT.split()
+# and what the rules and dashboards need beside it
+MORE = """
+mdcache_upstream_requests_by_reason_total{market,reason,lane}
+mdcache_upstream_weight_by_reason_total{market,reason,lane}
+mdcache_upstream_weight_address{family} mdcache_gate_reason{family,reason} mdcache_odd_bodies_total{market}
+mdcache_memory_max_bytes mdcache_tier_up{tier} mdcache_clock_error_seconds{market} mdcache_clock_doubts_total{market}
+mdcache_failures_total{what}
+"""
+DOCUMENTED = (DOCUMENTED_TEXT + MORE).split()
 CALLED = UpstreamCalled("spot", "klines", "/api/v3/klines", "rows", "normal", 200, "", 2, 40_000, 0.12)
 
 
@@ -58,15 +67,18 @@ CALLED = UpstreamCalled("spot", "klines", "/api/v3/klines", "rows", "normal", 20
 class State:
     family: str
     gate_state: str = "open"
+    gate_reason: str = "none"
     reopens_in_s: float = 0.0
     used: int = 40
     allowed: int = 3_000
+    address: int = 65
     limit: int = 6_000
 
 
 @dataclass
 class Home:
-    families: list[State] = field(default_factory=lambda: [State("spot"), State("futures", "closed", 12.5)])
+    families: list[State] = field(default_factory=lambda: [State("spot"), State("futures", "closed", "418", 12.5)])
+    tiers: dict[str, bool] = field(default_factory=lambda: {"disk": True})
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def __post_init__(self) -> None:
@@ -77,6 +89,8 @@ class Home:
             series=lambda: 4,
             rows=lambda: 500,
             rows_bytes=lambda: 70_000,
+            memory_max_bytes=lambda: 512_000_000,
+            tiers=lambda: self.tiers,
         )
         self.metrics = Metrics(self.registry, "0.1.0", ["engine", "ai"], gauges)
 
@@ -161,6 +175,12 @@ def test_events_count() -> None:
         ("revisions_total", {"market": "spot"}, 2),
         ("evictions_total", {}, 14),
         ("clock_offset_seconds", {"market": "spot"}, -1.5),
+        ("clock_error_seconds", {"market": "spot"}, 0.02),
+        ("clock_doubts_total", {"market": "spot"}, 2),
+        ("odd_bodies_total", {"market": "spot"}, 2),
+        ("failures_total", {"what": "flight"}, 2),
+        ("upstream_requests_by_reason_total", {"market": "spot", "reason": "rows", "lane": "normal"}, 2),
+        ("upstream_weight_by_reason_total", {"market": "spot", "reason": "rows", "lane": "normal"}, 4),
     ]
     for name, wanted, value in expected:
         assert home.value(f"mdcache_{name}", **wanted) == value, name
@@ -169,7 +189,7 @@ def test_events_count() -> None:
 def test_gauges_are_read_when_they_are_scraped() -> None:
     home = Home()
     assert home.value("mdcache_upstream_weight_used", family="spot") == 40
-    home.families[0] = State("spot", "probing", 1.0, used=41)
+    home.families[0] = State("spot", "probing", "429", 1.0, used=41)
     assert home.value("mdcache_upstream_weight_used", family="spot") == 41
     assert home.value("mdcache_upstream_weight_limit", family="spot") == 6_000
     assert home.value("mdcache_upstream_weight_allowed", family="spot") == 3_000
@@ -180,6 +200,54 @@ def test_gauges_are_read_when_they_are_scraped() -> None:
     assert home.value("mdcache_build_info", version="0.1.0") == 1
     states = {s: home.value("mdcache_gate_state", family="spot", state=s) for s in labels.GATE_STATES}
     assert states == {"open": 0, "closed": 0, "probing": 1, "ramp": 0}
+
+
+def test_the_reason_shows_while_the_family_is_not_asked() -> None:
+    home = Home()
+    shown: dict[str, list[float | None]] = {}
+    for state in ("closed", "probing", "ramp", "open"):
+        home.families = [State("spot", state, "403")]
+        shown[state] = [home.value("mdcache_gate_reason", family="spot", reason=why) for why in ("403", "418")]
+    assert shown == {"closed": [1, 0], "probing": [1, 0], "ramp": [0, 0], "open": [0, 0]}
+
+
+def test_a_store_that_is_not_in_use_is_not_shown() -> None:
+    home = Home()
+    assert home.value("mdcache_tier_up", tier="disk") == 1
+    assert home.value("mdcache_tier_errors_total", tier="disk") == 0
+    home.tiers = {"disk": False}
+    assert home.value("mdcache_tier_up", tier="disk") == 0
+    other = Home(tiers={})
+    assert (other.value("mdcache_tier_up", tier="disk"), other.value("mdcache_tier_errors_total", tier="disk")) == (
+        None,
+        None,
+    )
+
+
+def test_what_rules_look_for_is_there_from_zero() -> None:
+    """`increase()` sees nothing in a series whose first sample is 1."""
+    home = Home()
+    zeros: list[tuple[str, dict[str, str]]] = [
+        ("rejected_bodies_total", {"market": "usdm", "reason": "not-json"}),
+        ("gate_closures_total", {"family": "futures", "reason": "403"}),
+        ("revisions_total", {"market": "coinm"}),
+        ("odd_bodies_total", {"market": "spot"}),
+        ("clock_doubts_total", {"market": "spot"}),
+        ("failures_total", {"what": "request"}),
+        ("evictions_total", {}),
+        ("collapsed_total", {"market": "spot"}),
+        ("retries_total", {"market": "spot", "reason": "timeout"}),
+        ("upstream_requests_total", {"market": "spot", "endpoint": "klines", "status": "403"}),
+    ]
+    home.metrics(CALLED)
+    for name, wanted in zeros:
+        assert home.value(f"mdcache_{name}", **wanted) == 0, name
+
+
+def test_the_registry_tells_what_the_process_takes() -> None:
+    value = new_registry().get_sample_value("process_resident_memory_bytes")
+    assert value is not None
+    assert value > 1_000_000
 
 
 def test_a_closure_is_counted_once_however_often_it_is_extended() -> None:
@@ -241,18 +309,27 @@ def test_a_failing_gauge_is_not_hidden() -> None:
 
 
 def test_open_metrics_where_it_is_asked_for() -> None:
-    body, content_type = Home().metrics.exposition("application/openmetrics-text; version=1.0.0")
+    home = Home()
+    for event in everything():
+        home.metrics(event)
+    body, content_type = home.metrics.exposition("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
+    assert b" # {" not in body  # no exemplars
 
 
 def test_every_reason_in_the_sources_is_in_the_closed_sets() -> None:
     root = Path(labels.__file__).parents[1]
     sources = "".join(path.read_text() for path in root.rglob("*.py") if "sim" not in path.parts)
+    elsewhere = sources.replace(Path(labels.__file__).read_text(), "")
     body = set(re.findall(r'BrokenBody\(\s*"([^"]+)"', sources))
     faults = set(re.findall(r'(?:TransportFailed|ServerFailed)\(\s*"([^"]+)"', sources))
     assert body
     assert faults
+    given_up = set(re.findall(r'[( ]Failed\("(\w+)"', sources))
+    assert set(re.findall(r'reason: str = "(\w+)"', sources)) <= set(labels.REASONS)
+    assert all(f'"{reason}"' in elsewhere for reason in labels.REASONS)
+    assert given_up == set(labels.FAILURES)
     assert body <= set(labels.BODY_REASONS)
     assert faults <= set(labels.FAULTS)
 

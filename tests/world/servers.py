@@ -15,6 +15,8 @@ from typing import Any
 
 import redis
 
+from bench.processes import need
+
 PATIENCE_S = 60.0  # on a machine with other work
 
 
@@ -54,8 +56,7 @@ class Server:
     """One redis-server, or one that speaks as it (`redis-sentinel`), in a folder of its own."""
 
     def __init__(self, *options: str, port: int | None = None, program: str = "redis-server", config: str = "") -> None:
-        found = shutil.which(program)
-        assert found, f"{program} is needed: make debian"
+        found = need(program, program)
         self.port = port or free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="mdcache-redis-"))
         self._program = found

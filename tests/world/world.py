@@ -35,7 +35,7 @@ from mdcache.exchange.markets import KLINE_PATHS, Market
 from mdcache.exchange.questions import parse
 from mdcache.sim import Exchange, SimConfig
 from mdcache.stores.folder import Folder
-from mdcache.stores.sqlite import Connect, connect
+from mdcache.stores.schema import Connect, connect
 from mdcache.stores.state import Plan, State, open_state
 from mdcache.upstream.governor import Governor, Limits
 from tests.world.loop import FakeClock

@@ -169,7 +169,7 @@ def write_block(
         first, rows, checksum = block.opens[0], len(block), now
     card = msgspec.msgpack.encode(_Card(spans, dict(revised), len(block), now, first, rows, checksum))
     rest = card + _sum(at, block.index, head[STAMP:], card)
-    return Written(head, rest, base, encode(young, young=True) if young is not None and len(young) else b"")
+    return Written(head, rest, base, encode(young, quick=True) if young is not None and len(young) else b"")
 
 
 def known_by(at: Place, index: int, card: bytes) -> tuple[tuple[Span, ...], dict[int, int]]:

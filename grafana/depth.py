@@ -1,0 +1,319 @@
+"""The board for the second look: by market, endpoint and lane; stores, trouble, memory, clocks."""
+
+from grafana.model import Board, Fault, Kind, Panel, Query, Section, Step, Variable
+from grafana.shared import CLOSURES, DAEMON, INSTANCE, JOB, RATE, grown, metric, quantile, rate
+
+_MARKET = 'market=~"$market"'
+_ENDPOINT = 'endpoint=~"$endpoint"'
+_LANE = 'lane=~"$lane"'
+_CHOSEN = f"{{{DAEMON}}}"
+
+CLIENTS = Section(
+    "Clients",
+    (
+        Panel(
+            "Answers a second, by market",
+            "",
+            "reqps",
+            (Query(rate("requests_total", "market", _MARKET, _ENDPOINT), "{{market}}"),),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Answers a second, by endpoint",
+            "",
+            "reqps",
+            (Query(rate("requests_total", "endpoint", _MARKET, _ENDPOINT), "{{endpoint}}"),),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Answers a second, by client",
+            "Names from CLIENTS; everybody else is other.",
+            "reqps",
+            (Query(rate("requests_total", "client", _MARKET, _ENDPOINT), "{{client}}"),),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Latency by endpoint, p99",
+            "",
+            "s",
+            (Query(quantile(0.99, "request_seconds", "endpoint", _ENDPOINT), "{{endpoint}}"),),
+        ),
+        Panel(
+            "Latency by result, p99",
+            "",
+            "s",
+            (Query(quantile(0.99, "request_seconds", "result", _ENDPOINT), "{{result}}"),),
+        ),
+        Panel(
+            "Questions that joined a read, a second",
+            "Each of them would have been a call of its own.",
+            "reqps",
+            (Query(rate("collapsed_total", "market", _MARKET), "{{market}}"),),
+            Kind.STACKED,
+        ),
+    ),
+)
+CALLS = Section(
+    "Binance",
+    (
+        Panel(
+            "Calls a second, by market and endpoint",
+            "",
+            "reqps",
+            (Query(rate("upstream_requests_total", "market, endpoint", _MARKET), "{{market}} {{endpoint}}"),),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Calls a second, by lane and reason",
+            "",
+            "reqps",
+            (Query(rate("upstream_requests_by_reason_total", "lane, reason", _MARKET, _LANE), "{{lane}}: {{reason}}"),),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Weight a minute, by market",
+            "",
+            "short",
+            (Query("60 * " + rate("upstream_weight_total", "market", _MARKET), "{{market}}"),),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Time to Binance's reply",
+            "",
+            "s",
+            (
+                Query(quantile(0.5, "upstream_seconds", "market", _MARKET), "{{market}} p50"),
+                Query(quantile(0.99, "upstream_seconds", "market", _MARKET), "{{market}} p99"),
+            ),
+        ),
+        Panel(
+            "Wait in the lane, p99",
+            "From the question's read to its sending: budget, turn and concurrency.",
+            "s",
+            (Query(quantile(0.99, "queue_wait_seconds", "lane", _LANE), "{{lane}}"),),
+        ),
+        Panel(
+            "Reads queued or under way",
+            "",
+            "short",
+            (Query(f"sum({metric('flights_in_progress')})", "reads"),),
+        ),
+        Panel(
+            "Rows read a second",
+            "Of replies that passed every check.",
+            "short",
+            (Query(rate("upstream_rows_total", "market", _MARKET), "{{market}}"),),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Calls that Binance refused or failed, a second",
+            "By status; 0: no reply came.",
+            "reqps",
+            (
+                Query(
+                    rate("upstream_requests_total", "market, status", _MARKET, 'status!="200"') + " > 0",
+                    "{{market}} {{status}}",
+                    Fault.FORBIDDEN,
+                ),
+            ),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Closures of gates",
+            "",
+            "short",
+            (Query(grown("gate_closures_total", "family, reason") + " > 0", "{{family}} {{reason}}", Fault.FORBIDDEN),),
+            Kind.STACKED,
+        ),
+    ),
+)
+TROUBLE = Section(
+    "What was wrong with the data",
+    (
+        Panel(
+            "Retries",
+            "Reads that were tried again; shows-less: a replica lags.",
+            "short",
+            (
+                Query(
+                    grown("retries_total", "market, reason", _MARKET) + " > 0",
+                    "{{market}} {{reason}}",
+                    Fault.SERVER_ERROR,
+                ),
+            ),
+            Kind.STACKED,
+            width=6,
+        ),
+        Panel(
+            "Rejected bodies",
+            "Status 200, and not what was asked for: never stored.",
+            "short",
+            (
+                Query(
+                    grown("rejected_bodies_total", "market, reason", _MARKET) + " > 0",
+                    "{{market}} {{reason}}",
+                    Fault.BROKEN_BODY,
+                ),
+            ),
+            Kind.STACKED,
+            width=6,
+        ),
+        Panel(
+            "Odd bodies",
+            "Taken, with more columns than are known.",
+            "short",
+            (Query(grown("odd_bodies_total", "market", _MARKET), "{{market}}", Fault.MORE_COLUMNS),),
+            Kind.STACKED,
+            width=6,
+        ),
+        Panel(
+            "Revisions",
+            "Closed candles that Binance changed after they were shown.",
+            "short",
+            (Query(grown("revisions_total", "market", _MARKET), "{{market}}", Fault.REVISION),),
+            Kind.STACKED,
+            width=6,
+        ),
+        Panel(
+            "Holes",
+            "Buckets without a row between rows: halts and outages of the exchange.",
+            "short",
+            (Query(f"sum by (market) ({metric('holes', _MARKET)})", "{{market}}"),),
+            width=12,
+        ),
+        Panel(
+            "Failures",
+            "Things that failed behind an answer; the log says more.",
+            "short",
+            (Query(grown("failures_total", "what"), "{{what}}"),),
+            Kind.STACKED,
+            width=12,
+        ),
+    ),
+)
+STORES = Section(
+    "Stores",
+    (
+        Panel(
+            "Works",
+            "0: the daemon does without it.",
+            "short",
+            (Query(f"min by (tier) ({metric('tier_up')})", "{{tier}}"),),
+            Kind.NUMBER,
+            width=4,
+            steps=(Step(None, "red"), Step(1, "green")),
+        ),
+        Panel(
+            "Time of an operation, p99",
+            "Waiting for the store's thread included.",
+            "s",
+            (Query(quantile(0.99, "tier_seconds", "tier, op"), "{{tier}} {{op}}"),),
+            width=7,
+        ),
+        Panel(
+            "Operations a second",
+            "",
+            "ops",
+            (Query(rate("tier_seconds_count", "tier, op"), "{{tier}} {{op}}"),),
+            Kind.STACKED,
+            width=7,
+        ),
+        Panel(
+            "Errors",
+            "What a store could not do, or found broken.",
+            "short",
+            (Query(grown("tier_errors_total", "tier"), "{{tier}}"),),
+            width=6,
+        ),
+    ),
+)
+MEMORY = Section(
+    "Memory and process",
+    (
+        Panel(
+            "Bytes held",
+            "Held: candles and ready answers. Resident: the whole process.",
+            "bytes",
+            (
+                Query(f"sum({metric('rows_bytes')})", "held"),
+                Query(f"sum({metric('memory_max_bytes')})", "most that may be held", bound=True),
+                Query(f"sum(process_resident_memory_bytes{_CHOSEN})", "resident"),
+            ),
+        ),
+        Panel("Series", "", "short", (Query(f"sum({metric('series')})", "series"),), width=4),
+        Panel("Rows", "", "short", (Query(f"sum({metric('rows')})", "rows"),), width=4),
+        Panel(
+            "Given up", "Entries that memory gave up.", "short", (Query(grown("evictions_total"), "entries"),), width=4
+        ),
+        Panel(
+            "CPU",
+            "Cores; one daemon uses one and a little.",
+            "short",
+            (Query(f"sum(rate(process_cpu_seconds_total{_CHOSEN}{RATE}))", "cores"),),
+            width=4,
+        ),
+        Panel(
+            "Open files",
+            "Of those the process may have.",
+            "percentunit",
+            (Query(f"max(process_open_fds{_CHOSEN} / process_max_fds{_CHOSEN})", "open"),),
+            width=6,
+        ),
+        Panel(
+            "Up since",
+            "Age of the process.",
+            "s",
+            (Query(f"time() - min(process_start_time_seconds{_CHOSEN})", "age"),),
+            Kind.NUMBER,
+            width=6,
+        ),
+        Panel(
+            "Version",
+            "",
+            "short",
+            (Query(f"count by (version) ({metric('build_info')})", "{{version}}"),),
+            Kind.NUMBER,
+            width=12,
+        ),
+    ),
+)
+CLOCKS = Section(
+    "Clocks",
+    (
+        Panel(
+            "Offset",
+            "Binance's time less this machine's, by market.",
+            "s",
+            (Query(f"max by (market) ({metric('clock_offset_seconds', _MARKET)})", "{{market}}"),),
+            least=None,
+        ),
+        Panel(
+            "Error",
+            "How wrong that may be: half the trip.",
+            "s",
+            (Query(f"max by (market) ({metric('clock_error_seconds', _MARKET)})", "{{market}}"),),
+        ),
+        Panel(
+            "Doubts",
+            "Replies whose date was off; nothing settles until the clock is measured again.",
+            "short",
+            (Query(grown("clock_doubts_total", "market", _MARKET), "{{market}}", Fault.WRONG_DATE),),
+            Kind.STACKED,
+        ),
+    ),
+)
+
+BOARD = Board(
+    "mdcache-depth",
+    "mdcache / in depth",
+    "By market, endpoint and lane; stores, retries, revisions, holes, memory and clocks.",
+    (
+        JOB,
+        INSTANCE,
+        Variable("market", "market", f"mdcache_revisions_total{_CHOSEN}"),
+        Variable("endpoint", "endpoint", f"mdcache_requests_total{_CHOSEN}"),
+        Variable("lane", "lane", f"mdcache_upstream_requests_by_reason_total{_CHOSEN}"),
+    ),
+    CLOSURES,
+    (CLIENTS, CALLS, TROUBLE, STORES, MEMORY, CLOCKS),
+)

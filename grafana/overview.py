@@ -1,0 +1,241 @@
+"""The board to look at first: what Binance costs, whether it may be asked, how old and how quick answers are."""
+
+from grafana.model import Board, Fault, Kind, Panel, Query, Section, State, Step
+from grafana.shared import CLOSURES, DAEMON, INSTANCE, JOB, metric, quantile, rate
+
+_PER_MINUTE = "60 * "
+_SAME = "on (job, instance, family)"
+
+
+def _state(name: str) -> str:
+    return metric("gate_state", f'state="{name}"')
+
+
+def _part(results: str) -> str:
+    """The part of all answers with one of these results."""
+    one = f'result=~"{results}"'
+    return f"{rate('requests_total', '', one)} / {rate('requests_total')}"
+
+
+_GATE = f"max by (family) ({_state('ramp')} + {_SAME} 2 * {_state('probing')} + {_SAME} 3 * {_state('closed')})"
+
+
+def _weight(family: str) -> Panel:
+    one = f'family="{family}"'
+    return Panel(
+        f"Weight, {family}",
+        "Weight of this UTC minute, which begins anew with each. The address's may be more than ours: others spend "
+        "behind it. mdcache stays below what is allowed, and sends nothing that takes the address past 90 %.",
+        "short",
+        (
+            Query(f"sum({metric('upstream_weight_used', one)})", "used by mdcache"),
+            Query(f"max({metric('upstream_weight_address', one)})", "used by the address"),
+            Query(f"sum({metric('upstream_weight_allowed', one)})", "allowed to mdcache", bound=True),
+            Query(f"max({metric('upstream_weight_limit', one)})", "limit of the address", bound=True),
+        ),
+        width=12,
+    )
+
+
+NOW = Section(
+    "Now",
+    (
+        Panel(
+            "Daemons up",
+            "How many answer Prometheus.",
+            "short",
+            (Query(f"sum(up{{{DAEMON}}})", "up"),),
+            Kind.NUMBER,
+            width=3,
+            height=4,
+            steps=(Step(None, "red"), Step(1, "green")),
+        ),
+        Panel(
+            "Share spent",
+            "The most of its weight that mdcache spent within the last two minutes, of what it is allowed.",
+            "percentunit",
+            (
+                Query(
+                    f"max by (family) (max_over_time({metric('upstream_weight_used')}[2m])"
+                    f" / {metric('upstream_weight_allowed')})",
+                    "{{family}}",
+                ),
+            ),
+            Kind.NUMBER,
+            width=6,
+            height=4,
+            steps=(Step(None, "green"), Step(0.8, "orange"), Step(0.95, "red")),
+        ),
+        Panel(
+            "Hit ratio",
+            "Answers that cost Binance nothing: known already, or brought by somebody else's read.",
+            "percentunit",
+            (Query(_part("hit|collapsed"), "hits"),),
+            Kind.NUMBER,
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Age of tails, p99",
+            "How old the open candle is in the answers that show one.",
+            "s",
+            (Query(quantile(0.99, "tail_age_seconds"), "p99"),),
+            Kind.NUMBER,
+            width=4,
+            height=4,
+            steps=(Step(None, "green"), Step(5, "orange"), Step(30, "red")),
+        ),
+        Panel(
+            "Latency, p99",
+            "Of all answers, those that wait for Binance among them.",
+            "s",
+            (Query(quantile(0.99, "request_seconds"), "p99"),),
+            Kind.NUMBER,
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Alerts",
+            "Alerts of mdcache that fire; the runbook has a section for each.",
+            "short",
+            (
+                Query(
+                    'count by (alertname) (ALERTS{alertname=~"Mdcache.+",alertstate="firing"})',
+                    "{{alertname}}",
+                    Fault.BAN,
+                ),
+            ),
+            Kind.NUMBER,
+            width=3,
+            height=4,
+            steps=(Step(None, "green"), Step(1, "red")),
+        ),
+    ),
+)
+GATES = Section(
+    "May Binance be asked?",
+    (
+        Panel(
+            "Gates",
+            "Closed: Binance refused us, and is not asked. Probing: one read is out. Ramp: a few at a time. Open: all.",
+            "short",
+            (Query(_GATE, "{{family}}"),),
+            Kind.STATES,
+            width=12,
+            height=5,
+            states=(
+                State(0, "open", "green"),
+                State(1, "ramp", "blue"),
+                State(2, "probing", "yellow"),
+                State(3, "closed", "red"),
+            ),
+        ),
+        Panel(
+            "Reopens in",
+            "Time until a closed gate may be probed.",
+            "s",
+            (Query(f"max by (family) ({metric('gate_reopens_seconds')})", "{{family}}"),),
+            width=6,
+            height=5,
+        ),
+        Panel(
+            "Shut because of",
+            "Why a family is not asked; nothing while all gates are open.",
+            "short",
+            (Query(f"max by (family, reason) ({metric('gate_reason')} == 1)", "{{family}}: {{reason}}", Fault.BAN),),
+            width=6,
+            height=5,
+        ),
+    ),
+)
+COST = Section(
+    "What Binance costs",
+    (
+        _weight("spot"),
+        _weight("futures"),
+        Panel(
+            "Calls a minute, by reason",
+            "rows: not known before. refresh: the open candle was older than its TTL. close: a candle closed. check: "
+            "an emptiness looked at again. snapshot, list: no candles. symbols, clock: the daemon's own.",
+            "short",
+            (Query(_PER_MINUTE + rate("upstream_requests_by_reason_total", "reason"), "{{reason}}"),),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Weight a minute, by reason",
+            "What those calls cost.",
+            "short",
+            (Query(_PER_MINUTE + rate("upstream_weight_by_reason_total", "reason"), "{{reason}}"),),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Calls a minute, by status",
+            "0: no reply came.",
+            "short",
+            (Query(_PER_MINUTE + rate("upstream_requests_total", "status") + " > 0", "{{status}}"),),
+            Kind.STACKED,
+        ),
+    ),
+)
+ANSWERS = Section(
+    "What clients get",
+    (
+        Panel(
+            "Answers a second, by result",
+            "hit, miss, partial (some was known), collapsed (shared a read), stale (marked), refused (a wrong "
+            "question), error.",
+            "reqps",
+            (Query(rate("requests_total", "result"), "{{result}}"),),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Hits, marked answers and errors",
+            "Parts of all answers. Marked: older than their TTL, because Binance can't be asked.",
+            "percentunit",
+            (
+                Query(_part("hit|collapsed"), "hits"),
+                Query(_part("stale"), "marked", Fault.BAN),
+                Query(_part("error"), "errors", Fault.BAN),
+            ),
+            most=1,
+        ),
+        Panel(
+            "Age of tails",
+            "How old the open candle is in the answers that show one.",
+            "s",
+            (
+                Query(quantile(0.5, "tail_age_seconds", "market"), "{{market}} p50"),
+                Query(quantile(0.99, "tail_age_seconds", "market"), "{{market}} p99"),
+            ),
+        ),
+        Panel(
+            "Latency of hits",
+            "Inside the daemon.",
+            "s",
+            (
+                Query(quantile(0.5, "request_seconds", "", 'result="hit"'), "p50"),
+                Query(quantile(0.99, "request_seconds", "", 'result="hit"'), "p99"),
+            ),
+            width=12,
+        ),
+        Panel(
+            "Latency of what waits for Binance",
+            "Inside the daemon: queue, Binance, checks and all.",
+            "s",
+            (
+                Query(quantile(0.5, "request_seconds", "", 'result=~"miss|partial|collapsed"'), "p50"),
+                Query(quantile(0.99, "request_seconds", "", 'result=~"miss|partial|collapsed"'), "p99"),
+            ),
+            width=12,
+        ),
+    ),
+)
+
+BOARD = Board(
+    "mdcache-overview",
+    "mdcache / overview",
+    "What is fetched, why, what it costs, how near the limit is, and how old the answers are.",
+    (JOB, INSTANCE),
+    CLOSURES,
+    (NOW, GATES, COST, ANSWERS),
+)

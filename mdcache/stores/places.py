@@ -1,0 +1,123 @@
+"""What the file's lines say, and the checksums that prove it. Pure.
+
+A block rests as its base and its young rows; its line in `span`, the place, tells of both.
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+
+import msgspec
+import xxhash
+
+from mdcache.candles.atrest import Change, Span
+from mdcache.candles.block import Block
+from mdcache.candles.voids import Void
+from mdcache.stores.codec import Unreadable, decode, digest
+
+YOUNG_ROWS = 64  # more of them, and the base is written anew: 1.5 to 4 kB a minute for a series of minutes
+PLACE = "id, known, base_rows, base_bytes, base_digest, young_rows, young_digest"
+
+
+class _State(msgspec.Struct, frozen=True, array_like=True):
+    bare: list[Span]
+    voids: list[tuple[int, int, int, bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A block's line in `span`. What its checksum covers, but for the identity of series and block."""
+
+    id: int
+    known: bytes
+    base_rows: int
+    base_bytes: int
+    base_digest: int
+    young_rows: int
+    young_digest: int
+
+
+_state = msgspec.json.Decoder(_State)
+
+
+def continues(block: Block, place: Place) -> bool:
+    """Whether the block begins with just the rows that rest as its base, and has few others."""
+    rows, nbytes = place.base_rows, place.base_bytes
+    if not rows <= len(block) <= rows + YOUNG_ROWS or block.ends[rows - 1] != nbytes:
+        return False
+    return digest(block.opens[:rows], block.text[:nbytes]) == place.base_digest
+
+
+def after(block: Block, rows: int) -> Block:
+    """The block without its first rows."""
+    start = block.ends[rows - 1] + 1
+    ends = block.ends[rows:]
+    for n in range(len(ends)):
+        ends[n] -= start
+    return Block(block.index, block.opens[rows:], ends, block.text[start:])
+
+
+def packed(spans: Iterable[Span]) -> bytes:
+    """A place's `known`."""
+    return b"".join(struct.pack("<2q", *span) for span in spans)
+
+
+def spans_of(known: bytes) -> tuple[Span, ...]:
+    """A place's `known`, unpacked."""
+    return tuple(struct.iter_unpack("<2q", known))
+
+
+def identity(columns: tuple[str | int, ...]) -> bytes:
+    """Of a series, out of its columns from `origin` to `micros`: part of each checksum, so that none fits another."""
+    return msgspec.json.encode(columns)
+
+
+def checksum_of(identity: bytes, rest: bytes) -> int:
+    """64 bits, as a signed number."""
+    whole = xxhash.xxh3_64(identity)
+    whole.update(rest)
+    return whole.intdigest() - (1 << 63)
+
+
+def state_of(change: Change) -> bytes:
+    """A series' bare spans and its voids, as they rest."""
+    return msgspec.json.encode(_State(list(change.bare), [astuple(void) for void in change.voids]))
+
+
+def read_state(state: bytes) -> tuple[tuple[Span, ...], tuple[Void, ...]]:
+    """A series' bare spans and its voids."""
+    read = _state.decode(state)
+    return tuple(read.bare), tuple(Void(*void) for void in read.voids)
+
+
+def sound(identity: bytes, index: int, place: Place, checksum: int) -> bool:
+    """Whether a line is as it was written; in a damaged file it may hold anything."""
+    try:
+        return checksum == place_sum(identity, index, place)
+    except (TypeError, struct.error):
+        return False
+
+
+def place_sum(identity: bytes, index: int, place: Place) -> int:
+    """The checksum of a line."""
+    numbers = struct.pack("<6q", index, *astuple(place)[2:])
+    return checksum_of(identity, numbers + place.known)
+
+
+def assembled(index: int, place: Place, base_payload: bytes, young_payload: bytes) -> Block:
+    """The block that rests in these payloads; `Unreadable` where they are not those that `place` tells of."""
+    base = decode(index, base_payload)
+    if (len(base), len(base.text), digest(base.opens, base.text)) != (
+        place.base_rows,
+        place.base_bytes,
+        place.base_digest,
+    ):
+        raise Unreadable("its rows fail the checksum")
+    if not place.young_rows:
+        return base
+    young = decode(index, young_payload)
+    if (len(young), digest(young.opens, young.text)) != (place.young_rows, place.young_digest):
+        raise Unreadable("its young rows fail the checksum")
+    ends = base.ends[:]
+    ends.extend([end + len(base.text) + 1 for end in young.ends])
+    return Block(index, base.opens + young.opens, ends, base.text + b"," + young.text)

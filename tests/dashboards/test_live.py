@@ -1,0 +1,83 @@
+"""Every query of the dashboards, and the alerts that the simulated exchange can bring on, in a real Prometheus."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from grafana import BOARDS
+from grafana.model import Fault, Query
+from mdcache.telemetry import catalogue
+from tests.dashboards.scene import FIRING, PENDING, Scene, play, queries
+from tests.telemetry.programs import INSTALL_TIMEOUT_S, promtool
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return play(tmp_path_factory.mktemp("prometheus"))
+
+
+@pytest.mark.parametrize("query", [query for query in queries() if query.needs is None], ids=lambda query: query.expr)
+def test_a_query_shows_something_under_load(scene: Scene, query: Query) -> None:
+    assert scene.quiet[query] is not None
+
+
+@pytest.mark.parametrize("query", [query for query in queries() if query.needs], ids=lambda query: query.expr)
+def test_a_query_that_needs_a_fault_shows_it_and_was_silent_before(scene: Scene, query: Query) -> None:
+    assert not scene.quiet[query]
+    assert scene.troubled[query]
+
+
+def test_every_fault_is_needed_by_some_query() -> None:
+    assert {query.needs for query in queries()} == {None, *Fault}
+
+
+def test_every_variable_has_choices(scene: Scene) -> None:
+    for board in BOARDS:
+        for variable in board.variables:
+            assert scene.values[variable.selector + variable.label], variable.name
+            assert "other" not in scene.values[variable.selector + variable.label], variable.name
+
+
+@pytest.mark.parametrize(
+    ("alert", "state"),
+    [*((alert, "firing") for alert in FIRING), *((alert, "pending") for alert in (*PENDING, "MdcacheDown"))],
+)
+def test_an_alert_fires_for_real(scene: Scene, alert: str, state: str) -> None:
+    assert scene.alerts.get(alert) == state
+
+
+@pytest.mark.parametrize("alert", ["MdcacheNoTraffic", "MdcacheStoreDown", "MdcacheClockOffset", "MdcacheFailures"])
+def test_an_alert_stays_silent_for_real(scene: Scene, alert: str) -> None:
+    assert alert not in scene.alerts
+
+
+def test_promtool_finds_nothing_wrong_with_what_the_daemon_exports(scene: Scene) -> None:
+    done = promtool("check", "metrics", page=scene.page)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_daemon_exports_what_is_documented_and_nothing_else(scene: Scene) -> None:
+    documented = set(re.findall(r"^\| `(\w+)[`{]", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE))
+    exported = set(re.findall(r"^# TYPE (\w+) ", scene.page, re.MULTILINE))
+    assert exported == documented
+
+
+def test_every_metric_has_a_sample_after_all_that(scene: Scene) -> None:
+    for metric in catalogue.ALL:
+        name = metric.full_name + ("_count" if metric.kind == "histogram" else "")
+        assert re.search(rf"^{name}[ {{]", scene.page, re.MULTILINE), name
+
+
+def test_no_reason_or_endpoint_is_unforeseen(scene: Scene) -> None:
+    assert not re.findall(
+        r'^.*(?:reason|endpoint|market|family|lane|tier|op|what)="other".*$', scene.page, re.MULTILINE
+    )
+
+
+def test_open_metrics_on_request_without_exemplars(scene: Scene) -> None:
+    assert scene.open_metrics.endswith("# EOF\n")
+    assert " # {" not in scene.open_metrics

@@ -1,0 +1,78 @@
+"""docs/metrics.md, made from the catalogue: `python -m tests.house.metrics_table > docs/metrics.md`."""
+
+import sys
+
+from mdcache.telemetry import catalogue, labels, metrics
+
+HEAD = """\
+# Metrics
+
+`GET /metrics`, in Prometheus' text format, or OpenMetrics where the scraper asks for it; no exemplars. Units are
+base units, all label values come from closed sets (what is unforeseen counts as `other`), and no label names a
+symbol or an interval: how many series there are does not depend on what is asked for. Gauges are read when somebody
+scrapes. Counts that rules watch for a first event are there with 0 from the start.
+
+| Name | Type | Meaning |
+|---|---|---|
+"""
+PROCESS = (
+    ("process_resident_memory_bytes", "gauge"),
+    ("process_virtual_memory_bytes", "gauge"),
+    ("process_cpu_seconds_total", "counter"),
+    ("process_start_time_seconds", "gauge"),
+    ("process_open_fds", "gauge"),
+    ("process_max_fds", "gauge"),
+)
+VALUES = {
+    "market": labels.MARKETS,
+    "family": labels.FAMILIES,
+    "endpoint": labels.ENDPOINTS,
+    "result": labels.RESULTS,
+    "status": labels.STATUSES,
+    "lane": labels.LANES,
+    "state": labels.GATE_STATES,
+    "tier": labels.TIERS,
+    "op": labels.OPS,
+    "what": labels.FAILURES,
+    "reason of a request": labels.REASONS,
+    "reason of a gate": labels.GATE_REASONS,
+    "reason of a rejected body": labels.BODY_REASONS,
+    "reason of a retry": (*labels.FAULTS, "or that of a rejected body"),
+}
+BOUNDS = {
+    catalogue.REQUEST_SECONDS: metrics.REQUEST_BOUNDS,
+    catalogue.UPSTREAM_SECONDS: metrics.UPSTREAM_BOUNDS,
+    catalogue.QUEUE_WAIT: metrics.WAIT_BOUNDS,
+    catalogue.TAIL_AGE: metrics.AGE_BOUNDS,
+    catalogue.TIER_SECONDS: metrics.TIER_BOUNDS,
+}
+LATER = """
+## Not there yet
+
+`mdcache_stream_connections`, `mdcache_stream_topics`, `mdcache_stream_frames_total`, `mdcache_stream_connects_total`
+and `mdcache_derived_total` come with streams and derivation. Nothing of them is exported before: a constant 0 would
+look like a broken stream.
+"""
+
+
+def text() -> str:
+    """The whole page."""
+    lines = [HEAD]
+    for metric in catalogue.ALL:
+        inside = "{" + ",".join(metric.labels) + "}" if metric.labels else ""
+        lines.append(f"| `{metric.full_name}{inside}` | {metric.kind} | {metric.help.removesuffix('.')} |\n")
+    lines.append("\nAnd of the process itself, where the system tells it:\n\n| Name | Type |\n|---|---|\n")
+    lines += [f"| `{name}` | {kind} |\n" for name, kind in PROCESS]
+    lines.append("\n## Label values\n\n| Label | Values |\n|---|---|\n")
+    lines += [f"| {label} | {', '.join(f'`{value}`' for value in values)} |\n" for label, values in VALUES.items()]
+    lines.append("| client | the names of `CLIENTS` |\n")
+    lines.append("\n## Buckets\n\nUpper ends, in seconds.\n\n| Histogram | Buckets |\n|---|---|\n")
+    lines += [
+        f"| `{metric.full_name}` | {', '.join(f'{b:g}' for b in bounds)} |\n" for metric, bounds in BOUNDS.items()
+    ]
+    lines.append(LATER)
+    return "".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())
