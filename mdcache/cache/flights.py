@@ -200,7 +200,7 @@ class Flights:
     async def _fly(self, flight: Flight) -> None:
         series = flight.series
         now_ms = self._exchange_now(series).late_ms
-        await self._library.rest.bring(series, *reach(flight.window, series.interval, now_ms))
+        await self._library.rest.bring(series, *reach(series, flight.window, now_ms))
         flight.spared = await self.sharing.spares(flight)
         if not flight.spared:
             await self._read(flight)

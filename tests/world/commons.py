@@ -55,6 +55,18 @@ class Server:
         self.held.clear()
         self.leases.clear()
 
+    def lose(self, rng: random.Random) -> None:
+        """Out of memory: any part of any series is given up."""
+        for held in self.held.values():
+            for index in list(held.blocks):
+                if rng.random() < 0.5:
+                    del held.blocks[index]
+            if rng.random() < 0.3:
+                held.tail = None
+        for key in list(self.held):
+            if rng.random() < 0.2:
+                del self.held[key]
+
     async def trip(self) -> None:
         self.trips += 1
         if not self.up:
@@ -70,12 +82,12 @@ class Server:
 
 
 class FakeCommons:
-    """One replica's way to the server; `cut` where it alone is cut off."""
+    """One replica's way to the server; `cut` where it alone is cut off, `stalled_s`: so much later it gives."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.cut = False
-        self.dead = False
+        self.stalled_s = 0.0
 
     def hear(self, told: Callable[[SeriesKey], None], purged: Callable[[Which, bytes], None]) -> None:
         self.server.hearers.append(_Heard(told, purged))
@@ -137,6 +149,8 @@ class FakeCommons:
         return replace(found, hold=Hold.MINE)
 
     async def give(self, key: SeriesKey, gift: Gift) -> Found:
+        if self.stalled_s:
+            await asyncio.sleep(self.stalled_s)
         await self._reach()
         held = self.server.held.get(key)
         have = gift.have
