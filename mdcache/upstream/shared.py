@@ -28,8 +28,8 @@ from mdcache.upstream.gate import Gate, State
 #    beginning and melts to nothing at its end, taken at h + 3 s. So the rations are not wasted: they are free at last.
 # 4. The ledger lets a read through only if   all that was spent + its weight + what it keeps for each replica <= A:
 #    for one it heard in this minute the ration at the earlier of now and h + 3 s, for one it did not its whole part.
-#    What all spent and all that is kept never exceeds A: one that comes back having spent alone, where there is no
-#    room for a new ration of it, goes on by what it had; it shares again when there is room, or in the next minute.
+#    What all spent and all that is kept never exceeds A: one that comes back having spent alone may find no room for a
+#    new ration. It goes on by what it had, unless it agrees to have none until there is room.
 #    A replica's own clock says both h's, so it is never left with less than it counts on, however clocks differ.
 # 5. A message that was sent and not answered may have been taken in, or may yet be: the replica goes by the stricter
 #    of both. Spending is told as a sum, and only grows, so that nothing counts twice and late messages do no harm.
@@ -81,7 +81,7 @@ class Ask:
     Its part is `part` before the minute `changes`, `next_part` from there on. `peers`: replicas last seen; `assumed`:
     how many there are in the settings.
     `gate`: what to write if the version is still `version`. `commits`: whether the ledger may count on the ration from
-    now on; a replica that does not know whether it will be answered only tells.
+    now on; a replica that does not know whether it will be answered only tells. `modest`: it would do without a ration.
     """
 
     now_ms: int
@@ -98,6 +98,7 @@ class Ask:
     version: int = 0
     gate: str | None = None
     commits: bool = True
+    modest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,8 @@ class Told:
 class Answer:
     """`sharing`: whether claims may be granted at all now.
 
-    `gate` is `None` where the caller has the newest, and empty where there is none.
+    `gate` is `None` where the caller has the newest, and empty where there is none. `crowded`: there is no room for a
+    ration of the caller, which it has to agree to.
     """
 
     sharing: bool
@@ -130,6 +132,7 @@ class Answer:
     version: int
     gate: str | None
     written: bool
+    crowded: bool
 
 
 class LedgerDown(Exception):
@@ -202,6 +205,7 @@ def asked(standing: Standing, ask: Ask) -> Standing:
     caps = dict(standing.caps)
     for tally in ask.tallies:
         left = ration(standing.part_in(tally.minute), ask.allowed, tally.minute, ask.now_ms + FROZEN_MS)
+        left = 0 if ask.modest else left
         caps[tally.minute] = min(standing.cap(tally.minute, ask.allowed), sum(tally.lanes) + int(left))
     return replace(standing, caps=caps)
 
@@ -216,7 +220,7 @@ def answered(before: Standing, ask: Ask, answer: Answer) -> Standing:
         confirmed[told.minute] = max(told.own, confirmed.get(told.minute, 0))
         if answer.sharing:
             left = ration(after.part_in(told.minute), ask.allowed, told.minute, told.heard_ms + FROZEN_MS)
-            caps[told.minute] = told.own + int(left)
+            caps[told.minute] = told.own + (0 if answer.crowded else int(left))
     return replace(after, caps=caps, confirmed=confirmed)
 
 

@@ -239,13 +239,15 @@ class Sharing:
         async with self._turn:
             if not self._answers:  # this one commits to nothing
                 await self._exchange((), self._host.gate)
-            await self._exchange((), self._host.gate)
+            answer = await self._exchange((), self._host.gate)
+            if answer.crowded and not answer.sharing:
+                await self._exchange((), self._host.gate, modest=True)
 
-    async def _exchange(self, claims: tuple[tuple[int, int], ...], after: Gate) -> Answer:
+    async def _exchange(self, claims: tuple[tuple[int, int], ...], after: Gate, *, modest: bool = False) -> Answer:
         """One message and its answer, and what follows from it; who calls holds the turn. Raises `LedgerDown`."""
         gate, events = self._host.gate, len(self._pending)
         writes = self._dirty or _told(after) != _told(gate)
-        ask = self._ask(claims, after if writes else None)
+        ask = replace(self._ask(claims, after if writes else None), modest=modest)
         before, self._standing = self._standing, shared.asked(self._standing, ask)
         try:
             answer = await self._ledger.ask(ask)

@@ -10,8 +10,6 @@ from tests.upstream.replicas import Fleet, Replica
 from tests.upstream.world import refuse
 from tests.world.loop import run
 
-SKEWS = [(0, 0), (-2_500, 2_000)]
-
 
 async def two(fleet: Fleet, skews: tuple[int, int] = (0, 0)) -> tuple[Replica, Replica]:
     one, other = await fleet.replica(skews[0]), await fleet.replica(skews[1])
@@ -23,15 +21,14 @@ async def close(*replicas: Replica) -> None:
         await replica.aclose()
 
 
-@pytest.mark.parametrize("skews", SKEWS)
-@pytest.mark.parametrize("rates", [(0.3, 0.3), (0.2, 3.0)])
+@pytest.mark.parametrize(("skews", "rates"), [((0, 0), (0.3, 0.3)), ((-2_500, 2_000), (0.3, 3.0))])
 def test_two_replicas_use_one_budget_and_most_of_it(skews: tuple[int, int], rates: tuple[float, float]) -> None:
     async def main() -> None:
         fleet = Fleet(share=100)
         pair = await two(fleet, skews)
         for replica, rate in zip(pair, rates, strict=True):
             replica.load(rate)
-        await fleet.minutes(6)
+        await fleet.minutes(4.5)
         await close(*pair)
         spent = list(fleet.spent().values())
         assert max(spent) <= 100, spent
@@ -46,9 +43,7 @@ def test_two_replicas_use_one_budget_and_most_of_it(skews: tuple[int, int], rate
     [
         (1, "both", (0, 0)),
         (20, "one", (0, 0)),
-        (45, "answers", (0, 0)),
         (58, "answers", (1_500, -1_500)),
-        (58, "both", (-1_500, 1_500)),
         (30, "one", (1_500, -1_500)),
     ],
 )
@@ -56,13 +51,13 @@ def test_the_minute_the_ledger_is_lost_in(at_s: int, loses: str, skews: tuple[in
     async def main() -> None:
         fleet = Fleet(share=100)
         pair = await two(fleet, skews)
+        await fleet.minutes(2)
         pair[0].load(0.3)
-        await fleet.minutes(3)
         await fleet.second(at_s)
         for replica in pair if loses == "both" else pair[:1]:
             replica.cut(lose_answers=loses == "answers")
         pair[1].load(0.3)  # until now it spent nothing
-        await fleet.minutes(3)
+        await fleet.minutes(2)
         assert pair[0].mode() == "divided"
         spent = fleet.spent()
         assert max(spent.values()) <= 100, spent
@@ -71,7 +66,7 @@ def test_the_minute_the_ledger_is_lost_in(at_s: int, loses: str, skews: tuple[in
             replica.mend()
         await fleet.clock.sleep(5.0)
         assert [replica.mode() for replica in pair] == ["shared", "shared"]
-        await fleet.minutes(2)
+        await fleet.minutes(1)
         await close(*pair)
         assert max(fleet.spent().values()) <= 100, fleet.spent()
 
@@ -97,9 +92,9 @@ def test_a_ledger_that_forgot_is_not_believed_until_the_next_minute(at_s: int) -
     async def main() -> None:
         fleet = Fleet(share=100)
         three = [await fleet.replica() for _ in range(3)]
-        for replica, rate in zip(three, (0.1, 0.5, 2.0), strict=True):
+        for replica, rate in zip(three, (0.3, 0.5, 2.0), strict=True):
             replica.load(rate)
-        await fleet.minutes(4)
+        await fleet.minutes(2)
         for empty in (True, False):
             await fleet.second(at_s)
             fleet.shelf.restart(empty=empty)

@@ -62,7 +62,7 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
     rows = []
     for tally in tallies:
         minute = state["minutes"].setdefault(str(tally["minute"]), {"extra": 0, "rows": {}})
-        row = minute["rows"].setdefault(me, {"lanes": [0, 0, 0], "done": 0, "heard": 0, "base": 0})
+        row = minute["rows"].setdefault(me, {"lanes": [0, 0, 0], "done": 0, "heard": 0, "base": 0, "modest": False})
         if sum(row["lanes"]) < tally["confirmed"]:
             state["born"] = now
         row["lanes"] = [max(pair) for pair in zip(row["lanes"], tally["lanes"], strict=True)]
@@ -113,23 +113,35 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
     for tally in tallies:
         number, minute = tally["minute"], state["minutes"][str(tally["minute"])]
         lanes = [sum(column) for column in zip(*(each["lanes"] for each in minute["rows"].values()), strict=True)]
+        mine = 0
         kept = math.ceil(unclaimed(number) * ask.allowed / WHOLE)
         for name, other in peers.items():
             if other.get("gone"):
                 continue
-            its = minute["rows"].get(name, {"lanes": [0], "heard": 0})
+            its = minute["rows"].get(name, {"lanes": [0], "heard": 0, "modest": False})
             share, had = part_in(other, number), sum(its["lanes"])
             if name == me and sharing:
                 may = had + math.ceil(ration(share, ask.allowed, number, now))
+            elif its["heard"] > 0 and its["modest"]:
+                may = its["base"]
             elif its["heard"] > 0:
                 may = its["base"] + math.ceil(ration(share, ask.allowed, number, min(now, its["heard"] + FROZEN)))
             else:
                 may = math.ceil(share * ask.allowed / WHOLE)
             kept += max(0, may - had)
+            if name == me:
+                mine = max(0, may - had)
         done = sum(each["done"] for each in minute["rows"].values())
-        sums.append({"minute": number, "lanes": lanes, "done": done, "kept": kept, "extra": minute["extra"]})
+        sums.append(
+            {"minute": number, "lanes": lanes, "done": done, "kept": kept, "mine": mine, "extra": minute["extra"]}
+        )
 
-    sharing = sharing and all(sum(found["lanes"]) + found["kept"] <= ask.allowed for found in sums)
+    crowded = sharing and any(sum(found["lanes"]) + found["kept"] > ask.allowed for found in sums)
+    if crowded:
+        sharing = ask.modest or any(row["modest"] for row in rows)
+        for found in sums:
+            found["kept"] -= found["mine"]
+            sharing = sharing and sum(found["lanes"]) + found["kept"] <= ask.allowed
     verdicts = []
     for weight, rank in ask.claims:
         said = _verdict(sums, ask, weight, rank) if sharing and newest else Verdict.SOON
@@ -143,13 +155,15 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
         state["gate"], state["version"] = ask.gate, state["version"] + 1
     if sharing:
         for row in rows:
-            row |= {"heard": max(row["heard"], now), "base": sum(row["lanes"])}
+            row |= {"heard": max(row["heard"], now), "base": sum(row["lanes"]), "modest": crowded}
     told = tuple(
         Told(found["minute"], sum(found["lanes"]), found["done"], sum(row["lanes"]), row["heard"])
         for found, row in zip(sums, rows, strict=True)
     )
     gate = None if newest else state["gate"]
-    return state, Answer(sharing, tuple(verdicts), part, following, seen, told, state["version"], gate, written)
+    return state, Answer(
+        sharing, tuple(verdicts), part, following, seen, told, state["version"], gate, written, crowded
+    )
 
 
 def _forgot(state: State, ask: Ask) -> bool:

@@ -82,7 +82,7 @@ for i, tally in ipairs(ask.tallies) do
   local key = string.format('%d', tally.minute)
   local minute = state.minutes[key] or {extra = 0, rows = {}}
   state.minutes[key] = minute
-  local row = minute.rows[me] or {lanes = {0, 0, 0}, done = 0, heard = 0, base = 0}
+  local row = minute.rows[me] or {lanes = {0, 0, 0}, done = 0, heard = 0, base = 0, modest = false}
   minute.rows[me] = row
   if spent(row) < tally.confirmed then state.born = now end
   for lane = 1, 3 do row.lanes[lane] = math.max(row.lanes[lane], tally.lanes[lane]) end
@@ -165,20 +165,32 @@ for i, tally in ipairs(ask.tallies) do
     local part, may = part_in(other, tally.minute), 0
     if name == me and sharing then
       may = spent(row) + math.ceil(ration(part, ask.allowed, tally.minute, now))
+    elseif row.heard > 0 and row.modest then
+      may = row.base
     elseif row.heard > 0 then
       may = row.base + math.ceil(ration(part, ask.allowed, tally.minute, math.min(now, row.heard + FROZEN)))
     else
       may = math.ceil(part * ask.allowed / WHOLE)
     end
     if not other.gone then sum.kept = sum.kept + math.max(0, may - spent(row)) end
+    if name == me then sum.mine = math.max(0, may - spent(row)) end
   end
   sum.kept = sum.kept + math.ceil(unclaimed(tally.minute) * ask.allowed / WHOLE)
   sums[i] = sum
 end
 
--- One that comes back having spent alone gets no new ration where the whole has no room for it.
-for _, sum in ipairs(sums) do
-  if sum.total + sum.kept > ask.allowed then sharing = false end
+-- One that comes back having spent alone may find no room for a new ration: it must agree to have none.
+local crowded, agreed = false, ask.modest
+for i, sum in ipairs(sums) do
+  crowded = crowded or (sharing and sum.total + sum.kept > ask.allowed)
+  agreed = agreed or rows[i].modest
+end
+if crowded then
+  for _, sum in ipairs(sums) do
+    sum.kept = sum.kept - sum.mine
+    if sum.total + sum.kept > ask.allowed then agreed = false end
+  end
+  sharing = agreed
 end
 
 local function verdict(weight, rank)
@@ -219,7 +231,7 @@ for _, said in ipairs(verdicts) do written = written and said == 0 end
 if written then state.gate, state.version = ask.gate, state.version + 1 end
 
 if sharing then
-  for _, row in ipairs(rows) do row.heard, row.base = math.max(row.heard, now), spent(row) end
+  for _, row in ipairs(rows) do row.heard, row.base, row.modest = math.max(row.heard, now), spent(row), crowded end
 end
 
 redis.call('SET', KEYS[1], cjson.encode(state), 'PX', ARGV[4])
@@ -230,6 +242,7 @@ end
 local answer = {
   sharing = sharing, verdicts = verdicts, part = reply_part, next_part = reply_next,
   peers = count + phantoms, told = told, version = state.version, written = written,
+  crowded = crowded,
 }
 if not newest then answer.gate = state.gate end
 return cjson.encode(answer)

@@ -31,6 +31,7 @@ class _Answer(msgspec.Struct):
     peers: int
     version: int
     written: bool
+    crowded: bool
     told: list[_Told]
     verdicts: list[int] | dict[str, int]  # Lua has one empty table for both
     gate: str | None = None
@@ -99,4 +100,5 @@ def _answer(found: _Answer, claims: int) -> Answer:
         version=found.version,
         gate=found.gate,
         written=found.written,
+        crowded=found.crowded,
     )

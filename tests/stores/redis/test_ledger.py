@@ -57,7 +57,7 @@ moves = st.lists(
         st.integers(-3_000, 3_000),  # this replica's clock
         st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), max_size=3),
         st.integers(0, 30),  # spent alone
-        st.sampled_from(["", "edge", "gate", "bye", "extra", "lost", "hello"]),
+        st.sampled_from(["", "edge", "gate", "bye", "extra", "lost", "hello", "modest"]),
     ),
     min_size=1,
     max_size=30,
@@ -107,6 +107,7 @@ async def same(link: Link, steps: list[tuple[str, int, int, list[tuple[int, int]
             peers=peers,
             version=version,
             commits=kind != "hello",
+            modest=kind == "modest",
             gate=f"{name}{now_ms}" if kind == "gate" else None,
         )
         got = await real.ask(ask)
