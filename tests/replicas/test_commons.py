@@ -1,6 +1,7 @@
 """One contract over the commons of the tests and the one in a real Redis (a single server, and a cluster)."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,7 +11,7 @@ import pytest
 
 from mdcache.candles.atrest import Kept, Which
 from mdcache.candles.block import build
-from mdcache.candles.commons import Commons, Found, Gift, Have, Hold, Lease, Need
+from mdcache.candles.commons import Commons, CommonsDown, Found, Gift, Have, Hold, Lease, Need
 from mdcache.candles.share import Shared, SharedBlock
 from mdcache.candles.tail import Tail
 from mdcache.candles.voids import Void
@@ -34,10 +35,11 @@ INDEX = 29_000
 
 
 def raw(open_ms: int, price: float = 100.0, trades: int = 30) -> bytes:
-    text = (
-        f'[{open_ms},"{price:.2f}","{price + 2:.2f}","{price - 2:.2f}","{price + 1:.2f}","12.50000",{open_ms + 59_999}'
-    )
-    return (text + f',"1251.30000",{trades},"6.10000","611.20000","0"]').encode()
+    rng = random.Random(open_ms)  # with as many digits as real rows: they don't compress to nothing
+    prices = ",".join(f'"{price + rng.uniform(low, high):.2f}"' for low, high in ((0, 1), (2, 3), (-3, -2), (0, 1)))
+    volume, part = rng.uniform(1, 90), rng.random()
+    amounts = f'"{volume:.5f}",{open_ms + 59_999},"{volume * price:.7f}",{trades}'
+    return f'[{open_ms},{prices},{amounts},"{volume * part:.5f}","{volume * part * price:.7f}","0"]'.encode()
 
 
 def block(first: int = 0, last: int = 500, *, index: int = INDEX, **odd: int) -> SharedBlock:
@@ -359,3 +361,40 @@ async def test_a_candle_takes_few_bytes(single: Server) -> None:
     client = single.client()
     used = sum(client.memory_usage(key, samples=0) for key in client.keys("*}*"))
     assert used / 500 <= 60
+
+
+async def test_a_full_redis_takes_nothing_and_breaks_nothing() -> None:
+    with running() as server:
+        async with redis_commons(server.url) as a:
+            found = await given(a, Found(), Shared(tail(1_000), blocks={INDEX: block(0, 400)}))
+            client = server.client()
+            client.config_set("maxmemory", "1mb")  # less than it uses already
+            with pytest.raises(CommonsDown):
+                await given(a, found, Shared(tail(2_000), blocks={INDEX: block(0, 401)}))
+            client.config_set("maxmemory", "0")
+            await until(lambda: a._link.up, 10)
+            again = await look(a, INDEX)
+            assert len(again.shared.blocks[INDEX].kept.block) == 400
+            assert again.shared.tail == tail(1_000)
+
+
+async def test_what_a_small_redis_evicts_is_missing_and_never_wrong() -> None:
+    with running("--maxmemory-policy", "allkeys-random") as server:
+        async with redis_commons(server.url) as a:
+            server.client().config_set("maxmemory", server.client().info()["used_memory"] + 1_500_000)
+            texts: dict[SeriesKey, tuple[bytes, bytes]] = {}
+            for n in range(300):
+                key = SeriesKey(Market.SPOT, "klines", f"S{n}USDT", "", "1m")
+                seen, last = await look(a, INDEX, key=key), 400
+                for last in (400, 403):
+                    seen = await given(a, seen, Shared(tail(1_000 + last), blocks={INDEX: block(n, last)}), key=key)
+                    if not seen.given:  # a part was evicted in between
+                        seen = await look(a, INDEX, key=key)
+                texts[key] = block(n, 400).kept.block.text, block(n, 403).kept.block.text
+            whole = 0
+            for key, right in texts.items():
+                found = (await look(a, INDEX, key=key)).shared.blocks.get(INDEX)
+                assert found is None or found.kept.block.text in right
+                whole += found is not None
+            assert 0 < whole < 300
+            assert server.client().info()["evicted_keys"] > 0

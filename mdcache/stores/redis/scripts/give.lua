@@ -47,9 +47,7 @@ for n = 0, count - 1 do
 end
 
 local epoch, revisions = head[1] or ARGV[2], tonumber(head[2] or '0') or 0
-if not head[1] then
-  redis.call('HSET', KEYS[1], 'e', epoch)
-end
+redis.call('HSET', KEYS[1], 'e', epoch) -- the first write: a Redis that is full refuses it, and so all of them
 for n = 0, count - 1 do
   local at = 12 + 7 * n
   local revision = struct.pack('>d', 0)
