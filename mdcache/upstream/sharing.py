@@ -176,8 +176,8 @@ class Sharing:
             return Claimed((Verdict.GRANTED,) * len(claims), after)
 
     def wait_ms(self, verdict: Verdict, now: Moment) -> int:
-        """When to ask again, in exchange time."""
-        next_ms = (now.number + 1) * MINUTE_MS + now.error_ms
+        """When to ask again, in exchange time: at the latest when the first minute that counted is certainly over."""
+        next_ms = (now.minutes[0] + 1) * MINUTE_MS + now.error_ms
         return next_ms if verdict is Verdict.NEXT_MINUTE else min(next_ms, now.utc_ms + _SOON_MS)
 
     def done_in(self, minute: int) -> int | None:

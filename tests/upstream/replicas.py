@@ -6,6 +6,8 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import httpx
+
 from mdcache.errors import MdcacheError
 from mdcache.events import Event, Events
 from mdcache.exchange.markets import Family
@@ -90,6 +92,7 @@ class Fleet:
         self.assumed = assumed
         self.limits = Limits(weight_share=share / limit, backoff_initial_s=1.0, backoff_max_s=60.0)
         self.names = 0
+        self.transport: httpx.AsyncBaseTransport = self.exchange
 
     async def replica(self, skew_ms: int = 0, *, redis: bool = True) -> Replica:
         """A new one; its idea of the exchange's time is wrong by `skew_ms`, and it knows by how much it may be."""
@@ -102,7 +105,7 @@ class Fleet:
             events=Events(events.append),
             base_urls=BASE_URLS,
             limits=self.limits,
-            transport=self.exchange,
+            transport=self.transport,
             shared=Shared(ledgers.__getitem__, self.assumed),
         )
         for desk in governor._desks.values():
