@@ -22,10 +22,12 @@ SIM_ROWS ?=
 KILLS ?= 100
 # make demo [ROWS=folder of recorded rows]
 ROWS ?=
+# make run-replicas [ONCE=1]
+ONCE ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
 
-.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident picture restart dashboards docs clean
+.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident picture replicas restart dashboards docs run-replicas clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -79,7 +81,7 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m coverage run -m pytest
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
-	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make bench, make demo, make incident, make restart"
+	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make bench, make demo, make incident, make restart, make replicas"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
 	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/candles tests/upstream -m "long or not long"
@@ -116,6 +118,9 @@ picture: $(READY) ## play the incident and draw the README's picture of it (75 s
 	@mkdir -p docs/pictures
 	@$(VENV)/bin/mdcache replay --picture docs/pictures/replay
 
+replicas: $(READY) ## three replicas and one Redis: what they ask for, and what sharing costs
+	@$(PY) -m bench.replicas
+
 restart: $(READY) ## what a restart costs under the incident's load, with and without what rests on disk
 	@$(PY) -m bench.restart
 
@@ -126,6 +131,9 @@ docs: $(READY) ## build the documentation's site into .run/site, its drawings an
 
 dashboards: $(READY) ## write grafana/dashboards anew from grafana/*.py
 	@$(PY) -m grafana
+
+run-replicas: $(READY) ## three replicas, Redis and HAProxy before a simulated exchange; ONCE=1: show it, and end
+	@exec $(PY) -m bench.stack $(if $(ONCE),--once)
 
 # Resolves the ranges of pyproject.toml for every platform and Python >= 3.11. uv lives in a folder of
 # its own; the header and the index's address stay out, so that the files are the same wherever made.

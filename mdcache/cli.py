@@ -24,7 +24,7 @@ from rich.text import Text
 from mdcache import __version__
 from mdcache.errors import MdcacheError
 from mdcache.exchange.markets import Market
-from mdcache.settings import Settings, SettingsError, effective, load
+from mdcache.settings import HIDDEN, Problem, Settings, SettingsError, effective, load
 
 if TYPE_CHECKING:
     from mdcache.cache.ttls import Line
@@ -70,9 +70,23 @@ def _options(
 
 def _load_or_exit(*, as_json: bool = False) -> Settings:
     try:
-        return load()
+        settings = load()
+        _check_redis(settings)
+        return settings
     except SettingsError as error:
         _refuse(error, as_json=as_json)
+
+
+def _check_redis(settings: Settings) -> None:
+    """What the URL's own form can't say: who takes it apart says what is wrong with it."""
+    if settings.redis_url is None:
+        return
+    from mdcache.stores.redis.address import parse
+
+    try:
+        parse(settings.redis_url.get_secret_value())
+    except ValueError as error:
+        raise SettingsError([Problem("MDCACHE_REDIS_URL", HIDDEN, "environment or .env", str(error))]) from None
 
 
 def _refuse(error: SettingsError, *, as_json: bool) -> NoReturn:

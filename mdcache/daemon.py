@@ -21,8 +21,10 @@ from mdcache.cache.directory import Directory
 from mdcache.cache.flights import Flights
 from mdcache.cache.info import Info
 from mdcache.cache.library import Library
+from mdcache.cache.sharing import Alone, Sharing
 from mdcache.cache.snapshots import Policy as SnapshotPolicy
 from mdcache.cache.snapshots import Snapshots
+from mdcache.cache.together import Together
 from mdcache.cache.ttls import Ttls
 from mdcache.cache.warming import Warming
 from mdcache.candles.series import Policy, Series
@@ -43,12 +45,13 @@ from mdcache.serving.status import Sources, Status
 from mdcache.settings import Settings, effective
 from mdcache.stores.disk import origin
 from mdcache.stores.folder import Folder, claim
+from mdcache.stores.redis.opened import Opened, Where, open_redis
 from mdcache.stores.state import Plan, State, open_state
 from mdcache.telemetry.gauges import Gauges
 from mdcache.telemetry.log import Log, adopt_foreign, make_logger
 from mdcache.telemetry.metrics import Metrics, new_registry
 from mdcache.telemetry.stream import PatientWriter
-from mdcache.upstream.governor import Governor, Limits
+from mdcache.upstream.governor import Governor, Limits, Shared
 from mdcache.upstream.rest import Transport
 
 _STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; past that and this its key is free
@@ -72,6 +75,13 @@ class Daemon:
     events: Events
     state: State
     warming: Warming
+    redis: Opened | None
+
+    async def start(self) -> None:
+        """Join the other replicas, if there is a Redis to meet them in."""
+        if self.redis is not None:
+            await self.redis.start()
+        await self.governor.start()
 
     async def aclose(self) -> None:
         """End what is under way, from the clients' side to Binance's; what should rest is on disk then."""
@@ -82,6 +92,8 @@ class Daemon:
         await self.library.rest.aclose()
         await self.directory.aclose()
         await self.governor.aclose()
+        if self.redis is not None:
+            await self.redis.aclose()
         await self.state.aclose()
 
 
@@ -96,6 +108,7 @@ def build(
 ) -> Daemon:
     """A daemon as `settings` say; a `transport` stands in for the network. Without a `folder` nothing rests."""
     urls = {Market.SPOT: settings.spot_url, Market.USDM: settings.usdm_url, Market.COINM: settings.coinm_url}
+    redis = _redis(settings, urls, clock, rng, events)
     governor = Governor(
         clock=clock,
         rng=rng,
@@ -110,6 +123,7 @@ def build(
             backoff_max_s=settings.backoff_max_s,
         ),
         transport=transport,
+        shared=None if redis is None else Shared(redis.ledger, settings.replicas),
     )
     clocks = governor.clocks
     policy = Policy(round(settings.settle_s * 1000), round(settings.confirm_s * 1000))
@@ -120,8 +134,10 @@ def build(
     def exchange_now(series: Series) -> Instant:
         return clocks.now(series.key.market)
 
+    together = None if redis is None else Together(redis.commons, library, clock, exchange_now, events)
+    sharing: Sharing = together or Alone()
     stalled_after_s = settings.upstream_timeout_s + _STALL_SPARE_S
-    flights = Flights(governor, library, clock, exchange_now, events, stalled_after_s)
+    flights = Flights(governor, library, clock, exchange_now, events, stalled_after_s, sharing)
     directory = Directory(
         governor,
         clock,
@@ -183,9 +199,13 @@ def build(
     binance = Binance(sources, readies, clocks, governor, clock, metrics, settings.request_deadline_s)
 
     def readiness() -> Readiness:
-        return _readiness(governor, directory, state.troubles)
+        return _readiness(governor, directory, (*state.troubles, *(redis.troubles if redis is not None else ())))
 
     shown = {row.name: row.value for row in effective(settings)}
+
+    def redis_status() -> Mapping[str, object]:
+        return {} if redis is None else redis.link.status() | {"families": governor.sharing()}
+
     status = Status(
         Sources(
             version=__version__,
@@ -200,12 +220,14 @@ def build(
             history=history,
             requests=metrics.results,
             disk=state.status,
+            redis=redis_status,
         )
     )
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
-    ops = Ops(
-        status, readiness, metrics.exposition, Hands(library, readies, snapshots.bodies, governor, warming), token
-    )
+    hands = Hands(library, readies, snapshots.bodies, governor, warming, sharing)
+    if together is not None:
+        together.forget = hands.forget
+    ops = Ops(status, readiness, metrics.exposition, hands, token)
     app = App(
         binance,
         ops,
@@ -216,7 +238,18 @@ def build(
         cors_origins=settings.cors_origins,
         forward=settings.unknown_paths == "forward",
     )
-    return Daemon(app, governor, library, flights, snapshots, info, directory, events, state, warming)
+    return Daemon(app, governor, library, flights, snapshots, info, directory, events, state, warming, redis)
+
+
+def _redis(
+    settings: Settings, urls: Mapping[Market, str], clock: Clock, rng: random.Random, events: Events
+) -> Opened | None:
+    if settings.redis_url is None:
+        return None
+    where = Where(
+        settings.redis_url.get_secret_value(), settings.redis_prefix, settings.redis_timeout_s, settings.egress
+    )
+    return open_redis(where, {market: origin(url) for market, url in urls.items()}, clock, rng, events)
 
 
 def _state(
@@ -279,6 +312,7 @@ async def _run(settings: Settings, folder: Folder, lines: TextIO) -> None:
         events.emit(Lifecycle("serving", f"mdcache {__version__} on " + ", ".join(addresses)))
 
     try:
+        await daemon.start()
         await serve(daemon.app, settings.host, settings.port, settings.shutdown_grace_s, ready)
     finally:
         await daemon.aclose()

@@ -114,6 +114,8 @@ class Candles:
             deadline_s - self._clock.now(),
         )
         question.check_span()
+        if ahead_ms := wishes.ahead_ms(self._clocks.now(key.market)):
+            await self._clock.sleep(ahead_ms / 1000)
         pin = self._library.pin(question.key)
         try:
             series = self._library.get(question)
@@ -184,12 +186,13 @@ class Candles:
             raise DeadlinePassed(1.0, "the disk was too slow") from error
 
     async def _read(self, trip: _Trip, step: Read, now: Instant) -> None:
-        series, tail = trip.series, trip.series.tail
+        series, tail, how = trip.series, trip.series.tail, trip.how
         if trip.how is How.HIT:
             trip.how = _why(trip, step)
         crossed = step.refresh and tail is not None and tail.crossed(now.late_ms)
-        if step.refresh and not trip.wishes.no_cache:
-            await self._prefer_stale(trip, step)
+        if step.refresh and not trip.wishes.no_cache and await self._prefer_stale(trip, step):
+            trip.how = how
+            return
         if crossed and await self._close_passes(trip, now):
             return
         flights: list[Flight] = []
@@ -200,6 +203,8 @@ class Candles:
             trip.collapsed = trip.collapsed and shared
         for flight in flights:
             await self._flights.land(flight, trip.deadline_s)
+        if all(flight.spared and not flight.waited for flight in flights):  # it was known, only not here
+            trip.how = how
 
     async def _close_passes(self, trip: _Trip, now: Instant) -> bool:
         """Wait out a close that may still be ahead, by the early edge; whether there was anything to wait for.
@@ -214,12 +219,20 @@ class Candles:
         await self._clock.sleep((close + 1 - now.early_ms) / 1000)
         return True
 
-    async def _prefer_stale(self, trip: _Trip, step: Read) -> None:
-        """Where this lane can't be asked now, ages stretch before anybody waits or is refused (6.5.6)."""
+    async def _prefer_stale(self, trip: _Trip, step: Read) -> bool:
+        """Where this lane can't be asked now, ages stretch before anybody waits or is refused (6.5.6).
+
+        Another replica may have asked: whether it did, and there is something to plan by again.
+        """
         weight = sum(window.weight(trip.series.rule) for window in step.windows)
         refusal = self._governor.refusal_now(trip.question.key.market, trip.caller.lane, weight, paced=True)
-        if refusal is not None and await self._plan_stale(trip) is not None:
+        if refusal is None:
+            return False
+        if await self._flights.sharing.look(trip.series, step.windows[0]):
+            return True
+        if await self._plan_stale(trip) is not None:
             raise refusal
+        return False
 
     async def _plan_stale(self, trip: _Trip) -> tuple[Serve, Instant] | None:
         def floor_at(now: Instant) -> Floor:

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mdcache.cache.library import Library, Pin
+from mdcache.cache.sharing import Alone, Sharing
+from mdcache.cache.wanted import reach
+from mdcache.candles.commons import Lease
 from mdcache.candles.doubts import Doubt, doubt, trusted
 from mdcache.candles.freshness import Floor
 from mdcache.candles.series import ReadAt, Series
@@ -18,7 +21,6 @@ from mdcache.candles.window import Form, Window, prove
 from mdcache.clock import Clock, Instant
 from mdcache.errors import AskFailed, DeadlinePassed, MdcacheError, Refusal
 from mdcache.events import BodyOdd, Collapsed, Events, Failed, Retried, Revised, RowsRead
-from mdcache.exchange.intervals import Interval
 from mdcache.exchange.questions import wire_headers, wire_query
 from mdcache.exchange.rows import Expected, Row, read_page
 from mdcache.upstream.governor import Governor, Reply, Turn, Wire
@@ -42,9 +44,12 @@ class Landed:
 
 
 class Flight:
-    """One read of one series, as the governor sees it (its `Read`), and as those who share it do."""
+    """One read of one series, as the governor sees it (its `Read`), and as those who share it do.
 
-    def __init__(self, series: Series, window: Window, turn: Turn, reason: str) -> None:
+    `spared`: other replicas knew what it was to bring, and nothing was sent; the rest is as in `sharing.Shareable`.
+    """
+
+    def __init__(self, series: Series, window: Window, turn: Turn, reason: str, floor_ms: int = 0) -> None:
         self.series = series
         self.window = window
         self.turn = turn
@@ -56,6 +61,12 @@ class Flight:
         self.sealed_at_s = 0.0
         self.task: asyncio.Task[None] | None = None
         self.clock_now: Callable[[], tuple[float, Instant]] = lambda: (0.0, Instant(0, 0))
+        self.floor_ms = floor_ms
+        self.spared = False
+        self.waited = False
+        self.trusted = False
+        self.brought: tuple[int, ...] | None = None
+        self.lease: Lease | None = None
 
     def weight(self) -> int:
         """What it would cost if it were sent now."""
@@ -109,7 +120,9 @@ class Flights:
         exchange_now: Callable[[Series], Instant],
         events: Events,
         stalled_after_s: float,
+        sharing: Sharing | None = None,
     ) -> None:
+        self.sharing: Sharing = sharing or Alone()
         self._governor = governor
         self._library = library
         self._clock = clock
@@ -130,10 +143,11 @@ class Flights:
         for flight in self._by_series.get(series, []):
             if self._serves(flight, window, floor):
                 improve(flight.turn, turn)
+                flight.floor_ms = max(flight.floor_ms, floor.as_of_ms)
                 self._events.emit(Collapsed(series.key.market))
                 return flight, True
         self._raise_believed(series, window)
-        return self._start(Flight(series, window, turn, reason)), False
+        return self._start(Flight(series, window, turn, reason, floor.as_of_ms)), False
 
     async def land(self, flight: Flight, deadline_s: float) -> None:
         """Wait until `flight` has landed, or raise its error, or `DeadlinePassed` at `deadline_s`."""
@@ -155,6 +169,7 @@ class Flights:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.sharing.aclose()
 
     def _serves(self, flight: Flight, window: Window, floor: Floor) -> bool:
         if flight.task is None or flight.task.done():
@@ -185,7 +200,13 @@ class Flights:
     async def _fly(self, flight: Flight) -> None:
         series = flight.series
         now_ms = self._exchange_now(series).late_ms
-        await self._library.rest.bring(series, *_reach(flight.window, series.interval, now_ms))
+        await self._library.rest.bring(series, *reach(series, flight.window, now_ms))
+        flight.spared = await self.sharing.spares(flight)
+        if not flight.spared:
+            await self._read(flight)
+
+    async def _read(self, flight: Flight) -> None:
+        series = flight.series
         landed = await self._fetch(flight)
         pauses = iter(_LAG_PAUSES_S)
         again = landed.doubt is not None
@@ -197,6 +218,7 @@ class Flights:
             if pause is not None:
                 await self._clock.sleep(pause)
         revisions = series.merge(landed.rows, landed.window, landed.read)
+        flight.brought, flight.trusted = tuple(row.open_ms for row in landed.rows), landed.read.settles
         path = series.rule.path
         self._events.emit(RowsRead(series.key.market, path, len(landed.rows), flight.reason))
         if landed.oddity:
@@ -226,6 +248,7 @@ class Flights:
         self._library.unpin(pin)
         self._library.merged(series)
         error = None if task.cancelled() else task.exception()
+        self.sharing.landed(flight, error)
         if isinstance(error, AskFailed | Refusal):
             now_s = self._clock.now()
             self._failed = {k: v for k, v in self._failed.items() if v[0] > now_s}
@@ -241,15 +264,6 @@ class Flights:
 
 def _error_key(series: Series, window: Window) -> tuple[Series, Form, int | None, int | None]:
     return series, window.form, window.start_ms, window.end_ms
-
-
-def _reach(window: Window, interval: Interval, now_ms: int) -> tuple[int, int]:
-    """The span [lo, hi) that the reply to `window` can be expected to touch."""
-    span_ms = (window.limit + 1) * interval.length_ms
-    start, end = window.start_ms, window.end_ms
-    if start is not None:
-        return start - interval.length_ms, min(start + span_ms, start + span_ms if end is None else end + 1)
-    return (now_ms if end is None else end) - span_ms, _FOREVER if end is None else end + 1
 
 
 def improve(turn: Turn, by: Turn) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mdcache.cache.attic import NoRest, Rest
+from mdcache.candles.atrest import Which
 from mdcache.candles.block import Block
 from mdcache.candles.plan import Serve
 from mdcache.candles.series import Policy, Series
@@ -90,6 +91,14 @@ class Library:
             self.memory.hold(key, _SERIES_BYTES)
         self.memory.ask(key, self._clock.now())
         return series
+
+    def forget(self, which: Which) -> int:
+        """Know nothing any more of the series that match, in this step; returns how many there were."""
+        matching = [series for series in self._series.values() if which.takes(series.key)]
+        for series in matching:
+            series.forget()
+            self.merged(series)
+        return len(matching)
 
     def find(self, key: SeriesKey) -> Series | None:
         """The series, if there is one."""

@@ -6,6 +6,8 @@ from mdcache.candles.tail import Tail
 from mdcache.candles.voids import believed_ms
 from mdcache.clock import Instant
 
+_AHEAD_WITHIN_MS = 1_000  # a clock that saw a moment so far ahead of ours may be another replica's
+
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
@@ -16,6 +18,11 @@ class Wishes:
     no_cache: bool = False
     only_if_cached: bool = False
     min_as_of_ms: int | None = None
+
+    def ahead_ms(self, now: Instant) -> int:
+        """How long until our clock is where the caller saw another replica's; 0 where it is, or that can't be."""
+        ahead_ms = (self.min_as_of_ms or 0) - now.ms
+        return ahead_ms if 0 < ahead_ms <= _AHEAD_WITHIN_MS else 0
 
     def allowed_ms(self, ttl_ms: int) -> int:
         """The most age at which an answer needs no refresh."""

@@ -5,8 +5,9 @@ takes it in. Nothing here waits, reads a clock or asks anybody.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from mdcache.candles.atrest import Change, Kept, Outline
@@ -22,6 +23,8 @@ from mdcache.exchange.rows import Row
 
 _FOREVER = 1 << 62
 _BLANKS = 16
+_MOST_REVISED = 256
+_NOTHING: Mapping[int, int] = MappingProxyType({})
 _MEAN_MONTH_MS = 2_629_746_000  # of the Gregorian calendar
 _MONTH_SLACK_MS = 4 * 86_400_000  # 28 days are the least a month has, 31 the most; one more for good measure
 
@@ -88,6 +91,7 @@ class Series:
         "opened",
         "policy",
         "resting",
+        "revised",
         "rule",
         "settled_version",
         "shelf",
@@ -120,6 +124,7 @@ class Series:
         self.tail: Tail | None = None
         self.blanks: list[tuple[int, int]] = []  # inclusive spans a back read showed empty, which proves nothing
         self.merged_ms = -1  # as-of of the newest reply taken in
+        self.revised: dict[int, int] = {}  # by open time, newest finds last: as-of of the read that found it changed
         self.settled_version = 0
         self.tail_version = 0
 
@@ -218,13 +223,14 @@ class Series:
         if not self.unsaved and not self.shelf.unsaved:
             return None
         indexes, self.shelf.unsaved, self.unsaved = sorted(self.shelf.unsaved), set(), False
-        return Change(self._bare(), tuple(self.voids), {index: self._kept(index) for index in indexes})
+        return Change(self.bare(), tuple(self.voids), {index: self.kept(index) for index in indexes})
 
-    def _kept(self, index: int) -> Kept | None:
+    def kept(self, index: int) -> Kept | None:
+        """Block `index` with what is known of its span; `None` where it is not here."""
         block = self.shelf.find(index)
         return None if block is None else Kept(block, tuple(self.coverage.pieces(*self.shelf.span(index))))
 
-    def _bare(self) -> tuple[tuple[int, int], ...]:
+    def bare(self) -> tuple[tuple[int, int], ...]:
         """What is known outside of all blocks' spans."""
         bare: list[tuple[int, int]] = []
         for start, end in self.coverage:
@@ -277,6 +283,7 @@ class Series:
         self.voids = Voids()
         self.tail = None
         self.blanks = []
+        self.revised = {}
         self.settled_version += 1
         self.tail_version += 1
 
@@ -302,13 +309,32 @@ class Series:
         if rows and self.next_open(rows[-1].open_ms) <= end:
             self.blanks.append((rows[-1].open_ms + 1, end))
 
-    def _take(self, rows: list[Row], proof: Proof, read: ReadAt) -> list[Revision]:
+    def take_tail(self, tail: Tail) -> list[Revision]:
+        """Take in a tail that somebody else read, as if it were a reply; `share.py` tells when it may come in."""
+        self.merged_ms = max(self.merged_ms, tail.as_of_ms)
+        proof = Proof(tail.start_ms, tail.start_ms, tail=True)
+        read = ReadAt(tail.as_of_ms, tail.as_of_ms - tail.error_ms)
+        return self._take(list(tail.rows), proof, read, tail.since_ms)
+
+    def note_revised(self, opens: Iterable[int], as_of_ms: int) -> None:
+        """These settled rows were found changed, or where none was known, by a read as of `as_of_ms`."""
+        for open_ms in opens:
+            self.revised.pop(open_ms, None)
+            self.revised[open_ms] = as_of_ms
+        while len(self.revised) > _MOST_REVISED:
+            del self.revised[next(iter(self.revised))]
+
+    def _take(self, rows: list[Row], proof: Proof, read: ReadAt, shown: Mapping[int, int] = _NOTHING) -> list[Revision]:
+        """`shown`: what others know of since when rows are shown unchanged, as in `Tail.since_ms`."""
         tail = self.tail or Tail(0, (), -1)
         held = dict(self.shelf.pairs(proof.lo_ms, _FOREVER if proof.tail else proof.hi_ms))
         before = {row.open_ms: row for row in tail.rows}
         since = self._since(rows, before, tail.since_ms, read) if proof.tail else {}
+        since |= {t: min(since.get(t, ms), ms) for t, ms in shown.items()}
         revisions = self._revisions(rows, held, tail, proof)
-        if revisions or self._fills_holes(rows, held):
+        fills = self._in_holes(rows, held)
+        self.note_revised([*(revision.open_ms for revision in revisions), *fills], read.as_of_ms)
+        if revisions or fills:
             self.settled_version += 1
         settled = self._settled_count(rows, held, since, read)
         if settled < len(rows):
@@ -323,9 +349,9 @@ class Series:
         self.coverage.cut(end, past)
         self.coverage.add(proof.lo_ms, end)
         if proof.tail:  # with the bucket below it: whatever is there, a read of the tail has nothing to add
-            self._read_again(proof.lo_ms - self.interval.length_ms, _FOREVER)
+            self.read_again(proof.lo_ms - self.interval.length_ms, _FOREVER)
         else:
-            self._read_again(proof.lo_ms, end)
+            self.read_again(proof.lo_ms, end)
         self._note_voids(rows, settled, proof, end, read.as_of_ms)
         self._note_change(proof.lo_ms, past, shape)
         if proof.tail:
@@ -334,19 +360,19 @@ class Series:
             self.tail_version += 1
         return revisions
 
-    def _read_again(self, start: int, end: int) -> None:
+    def read_again(self, start: int, end: int) -> None:
         """[start, end) is known again: a revision since it was given up would go unnoticed in older answers."""
         if start < end and self.evicted.gaps(start, end) != [(start, end)]:
             self.evicted.cut(start, end)
             self.settled_version += 1
 
-    def _fills_holes(self, rows: list[Row], held: dict[int, bytes]) -> bool:
-        """Whether a row opens where we knew that none does."""
+    def _in_holes(self, rows: list[Row], held: dict[int, bytes]) -> list[int]:
+        """Open times of rows where we knew that there is none."""
         if not rows or self.coverage.gaps(rows[0].open_ms, rows[-1].open_ms + 1) == [
             (rows[0].open_ms, rows[-1].open_ms + 1)
         ]:
-            return False
-        return any(row.open_ms not in held and self.coverage.at(row.open_ms) for row in rows)
+            return []
+        return [row.open_ms for row in rows if row.open_ms not in held and self.coverage.at(row.open_ms)]
 
     def _settled_count(self, rows: list[Row], held: dict[int, bytes], since: dict[int, int], read: ReadAt) -> int:
         """How many of the first rows are settled: they were, or they count as final by this read."""
@@ -405,7 +431,7 @@ class Series:
             shape = self._shape(start, known_to)
             self.shelf.replace(start, known_to, inside[:count])
             self.coverage.add(start, known_to)
-            self._read_again(start, known_to)
+            self.read_again(start, known_to)
             gap = Proof(start, known_to, tail=False)
             self._note_voids(inside[:count], count, gap, known_to, read.as_of_ms)
             self._note_change(start, known_to, shape)

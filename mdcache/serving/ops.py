@@ -5,7 +5,7 @@ Starlette lives here and in `docs.py`. Errors have Binance's form here too, so t
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mdcache.cache.library import Library
+from mdcache.cache.sharing import Alone, Sharing
 from mdcache.cache.warming import Warming
 from mdcache.candles.atrest import Which
 from mdcache.serving import docs
@@ -41,6 +42,18 @@ class Hands:
     bodies: Forgetful
     gates: Gates
     warming: Warming
+    sharing: Sharing = field(default_factory=Alone)
+
+    async def forget(self, which: Which) -> int:
+        """Make this daemon forget the matching series, on its disk too; how many they were.
+
+        Those in memory forget in the step in which this is called, and so do the answers that are ready.
+        """
+        matching = self.library.forget(which)
+        self.readies.clear()  # those of other series are made again in no time
+        if which.subject is None and which.interval is None:
+            await self.bodies.clear()
+        return max(matching, await self.library.rest.purge(which))
 
 
 class Ops:
@@ -106,9 +119,10 @@ class Ops:
     async def _purge(self, request: Request) -> Response:
         self._admit(request)
         order = _decode(await _body(request), Purge)
-        if order.symbol is None and order.interval is None:
-            await self._hands.bodies.clear()
-        return _json({"purged": await purge(self._hands.library, self._hands.readies, order)})
+        which = Which(order.market, order.symbol.upper() if order.symbol is not None else None, order.interval)
+        purged = await self._hands.forget(which)
+        await self._hands.sharing.purge(which)
+        return _json({"purged": purged})
 
     async def _gate(self, request: Request) -> Response:
         self._admit(request)
@@ -140,21 +154,6 @@ class Ops:
         right = hmac.compare_digest(token.strip().encode("latin-1", "replace"), self._token)
         if scheme.lower() != "bearer" or not right:
             raise HTTPException(401, "The admin token is missing or wrong.", {"www-authenticate": "Bearer"})
-
-
-async def purge(library: Library, readies: Readies, order: Purge) -> int:
-    """Make the matching series forget what they know, and the ready answers with them; how many series it were.
-
-    What rests of them is forgotten when this returns; those in memory forget in the same step in which it is called.
-    """
-    which = Which(order.market, order.symbol.upper() if order.symbol is not None else None, order.interval)
-    matching = [series for series in library if which.takes(series.key)]
-    for series in matching:
-        series.forget()
-        library.merged(series)
-    readies.clear()  # those of other series are made again in no time
-    rested = await library.rest.purge(which)
-    return max(len(matching), rested)
 
 
 async def _body(request: Request) -> bytes:

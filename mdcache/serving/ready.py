@@ -108,7 +108,7 @@ class Readies:
 
 def satisfies(shown: Shown, wishes: Wishes, now: Instant) -> bool:
     """Whether what stands is also as fresh as the caller wants; what may be older is his wish, not ours."""
-    if wishes.no_cache:
+    if wishes.no_cache or wishes.ahead_ms(now):
         return False
     if shown.answer.settled:
         return True  # its as-of is now

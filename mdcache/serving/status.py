@@ -26,7 +26,7 @@ class Sources:
     """Where the state is read from. `settings` must already be fit to be shown to anybody.
 
     `history` must be a sink of the daemon's events. `requests`: clients' requests so far, by result.
-    `disk`: what the disk store says of itself; nothing where there is none.
+    `disk`, `redis`: what these stores say of themselves; nothing where there is none.
     """
 
     version: str
@@ -41,6 +41,7 @@ class Sources:
     history: History
     requests: Callable[[], Mapping[str, int]]
     disk: Callable[[], Mapping[str, object]] = dict
+    redis: Callable[[], Mapping[str, object]] = dict
 
 
 class Status:
@@ -88,6 +89,7 @@ class Status:
                         "ready_answers": len(sources.readies),
                     },
                     "disk": sources.disk(),
+                    "redis": sources.redis(),
                 },
                 "settings": sources.settings,
             }

@@ -48,10 +48,6 @@ NO_EFFECT_YET: frozenset[str] = frozenset(
         "streams",
         "stream_idle_s",
         "derive",
-        "replicas",
-        "redis_url",
-        "redis_prefix",
-        "redis_timeout_s",
     }
 )
 

@@ -63,6 +63,7 @@ FAULTS = (
     "protocol",
     "proxy",
     "read",
+    "replica",
     "shows-less",
     "status",
     "timeout",
@@ -95,9 +96,12 @@ BODY_REASONS = (
 
 # Of the reads, and of what `Failed` says was given up; tests look for every one of them in the sources.
 REASONS = ("rows", "refresh", "close", "check", "snapshot", "list", "symbols", "clock")
-FAILURES = ("clock", "fetch", "flight", "loop", "request", "symbols", "warming")
-TIERS = ("disk",)
-OPS = ("open", "load", "write", "pack", "purge", "gate", "symbols")
+FAILURES = ("clock", "fetch", "flight", "loop", "request", "sharing", "subscription", "symbols", "warming")
+TIERS = ("disk", "redis")
+OPS = (
+    *("open", "load", "write", "pack", "purge", "gate", "symbols"),
+    *("budget", "goodbye", "take", "give", "renew", "release", "scan", "purges", "subscribe", "close"),
+)
 
 market = Choice(MARKETS)
 family = Choice(FAMILIES)

@@ -143,7 +143,7 @@ class _Trip:
 
     def _settle(self, usage: int | None, trip_s: float | None) -> None:
         self._settled = True
-        self._desk.settle(self._charge, usage, trip_s)
+        self._desk.settle(self._ticket, self._charge, usage, trip_s)
 
     def _answered(self) -> None:
         self._told = True

@@ -41,10 +41,12 @@ from mdcache.upstream.budget import (
     reserve,
     settle,
 )
-from mdcache.upstream.gate import Admission, Gate, GateEvent
+from mdcache.upstream.gate import Admission, Gate, GateEvent, State
 from mdcache.upstream.lanes import Lane, Lanes, Place
 from mdcache.upstream.pauses import Policy, Reason, Refused
 from mdcache.upstream.reads import Instant, Read, Reply, Wire
+from mdcache.upstream.shared import LedgerDown, Verdict
+from mdcache.upstream.sharing import Claimed, Sharing
 from mdcache.upstream.verdicts import CAUSES
 
 _CLOCK_STEP_MS = 250  # a correction larger than this moves what was spent along; EDGE_MS covers the rest
@@ -63,7 +65,10 @@ class Rules:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A read at the desk, from the queue to its outcome. What is `None` is set when it is granted."""
+    """A read at the desk, from the queue to its outcome. What is `None` is set when it is granted.
+
+    `done`: weight that all replicas had an answer to by then, in the minute it was sent in.
+    """
 
     read: Read[Any]
     future: asyncio.Future[Reply]
@@ -72,6 +77,7 @@ class Ticket:
     wire: Wire | None = None
     charge: Charge | None = None
     epoch: int = 0
+    done: int | None = None
 
 
 class Desk:
@@ -105,6 +111,10 @@ class Desk:
         self._alarm = Alarm(clock, self.pump)
         self._changed: Callable[[bool], None] = lambda _moved: None
         self._revived: tuple[Gate, Resting] | None = None
+        self.sharing: Sharing | None = None  # set where there are other replicas
+        self._asked: list[tuple[Place[Ticket], int]] = []
+        self._asking: asyncio.Task[None] | None = None
+        self._shared_wait_ms: dict[Lane, int] = {}
 
     # -------------------------------------------------------------------------------- at rest
 
@@ -161,7 +171,7 @@ class Desk:
         if (refusal := self._gate_refusal()) is not None:
             return refusal
         now = self.moment()
-        match reserve(self.budget, Claim(weight, lane, paced), now, self._factor()):
+        match self._reserve(self.budget, Claim(weight, lane, paced), now):
             case Wait(for_answer=False) as wait:
                 return self._spent(wait, now)
             case Wait() | Granted():
@@ -173,10 +183,15 @@ class Desk:
         """Move the gate, and tell if it moved."""
         before, now_ms = self.gate, self._now_ms()
         self.gate = gates.step(before, event, now_ms, self._rules.policy)
-        if _shown(self.gate) != _shown(before):
-            reopens_s = gates.reopens_in_ms(self.gate, now_ms) / 1000
-            self._events.emit(GateMoved(self.family.value, self.gate.state.value, self.gate.reason.value, reopens_s))
-            self._changed(True)  # noqa: FBT003 - it has no other parameter
+        self._tell(before)
+        if self.sharing is not None:
+            self.sharing.stepped(event, before)
+
+    def adopt(self, gate: Gate) -> None:
+        """Go by a gate that other replicas moved, from now on."""
+        before, self.gate = self.gate, gate
+        self._tell(before)
+        self._alarm.set(self._clock.now())  # not in this step: whoever reads the answer is not done yet
 
     def refused(self, epoch: int, reason: Reason, stated_ms: int | None, *, body_pending: bool = False) -> None:
         """A reply closes the gate, or extends its closure, in this step."""
@@ -203,9 +218,12 @@ class Desk:
         self.step(gates.QuestionFailed(self._rng.random()))
         self.pump()
 
-    def settle(self, charge: Charge, header: int | None, trip_s: float | None) -> None:
+    def settle(self, ticket: Ticket, charge: Charge, header: int | None, trip_s: float | None) -> None:
         """A read's head came after `trip_s`, with this usage header; or it ended without one."""
         self.budget = settle(self.budget, charge, header, self.moment())
+        counted = self.budget.minute(charge.sent.number).header
+        if self.sharing is not None and ticket.done is not None and header is not None and counted is not None:
+            self.sharing.reported(charge.sent.number, min(header, counted), ticket.done)
         self._changed(False)  # noqa: FBT003
         if trip_s is not None:
             self._trips_ms.append(math.ceil(trip_s * 1000))
@@ -234,6 +252,11 @@ class Desk:
     def aclose(self) -> None:
         """Refuse all that wait, and wake no more."""
         self._refuse_all(DeadlinePassed(1.0, "the daemon stops"))
+        for place, _ in self._asked:
+            if not place.item.future.done():
+                place.item.future.set_exception(DeadlinePassed(1.0, "the daemon stops"))
+        if self._asking is not None:
+            self._asking.cancel()
         self._alarm.set(math.inf)
 
     # -------------------------------------------------------------------------------- the pump
@@ -247,6 +270,7 @@ class Desk:
         self.lanes.refile()
         wake_s = math.inf
         blocked: set[tuple[Lane, tuple[Market, bool]]] = set()
+        tentative = _Tentative(self.budget, Counter(self.in_flight))
         while True:
             admission = gates.admission(self.gate, self._now_ms())
             match admission:
@@ -256,25 +280,40 @@ class Desk:
                 case Admission.HOLD:
                     break
                 case Admission.GO | Admission.PROBE:
-                    place = self.lanes.next(blocked)
+                    place = self.lanes.next(blocked) if self._asking is None else None
                 case _:
                     assert_never(admission)
-            if place is None:
+            if place is None or (self._asked and self.gate.state is not State.OPEN):
                 break
-            if self.in_flight[place.market] >= self._rules.concurrency:
+            if tentative.in_flight[place.market] >= self._rules.concurrency:
                 blocked |= {(lane, (place.market, paced)) for lane in Lane for paced in (True, False)}
                 continue
-            wake_s = min(wake_s, self._try(place, blocked))
+            wake_s = min(wake_s, self._try(place, blocked, tentative))
+        if self._asked and self._asking is None and self.sharing is not None:
+            self._asking = asyncio.create_task(self._ask(self.sharing), name=f"claim of {self.family.value}")
         self._alarm.set(min([wake_s, *(place.turn.drop_at_s for place in self.lanes)]))
 
-    def _try(self, place: Place[Ticket], blocked: set[tuple[Lane, tuple[Market, bool]]]) -> float:
-        """Grant the next read, or block its class; returns when it may fit, by our clock."""
+    def _try(
+        self, place: Place[Ticket], blocked: set[tuple[Lane, tuple[Market, bool]]], tentative: "_Tentative"
+    ) -> float:
+        """Grant the next read, or ask for it, or block its class; returns when it may fit, by our clock."""
         ticket, now = place.item, self.moment()
         claim = Claim(ticket.read.weight(), place.lane, place.turn.paced)
-        decision = reserve(self.budget, claim, now, self._factor())
+        decision = self._reserve(tentative.budget, claim, now)
+        if (wait_ms := self._shared_wait_ms.get(place.lane, 0)) > now.utc_ms and isinstance(decision, Granted):
+            decision = Wait(wait_ms)
         match decision:
+            case Granted() if self.sharing is not None and self.sharing.asks:
+                self.lanes.serve(place)
+                self._asked.append((place, claim.weight))
+                tentative.budget = decision.budget
+                tentative.in_flight[place.market] += 1
+                return math.inf
             case Granted():
+                self.lanes.serve(place)
                 self._grant(place, decision)
+                tentative.budget = self.budget
+                tentative.in_flight[place.market] = self.in_flight[place.market]
                 return math.inf
             case Wait(earliest_ms=None):
                 self._refuse(ticket, self._spent(decision, now))
@@ -289,10 +328,9 @@ class Desk:
             case _:
                 raise AssertionError(decision)
 
-    def _grant(self, place: Place[Ticket], granted: Granted) -> None:
-        """Spend, seal and dispatch, in one step."""
+    def _grant(self, place: Place[Ticket], granted: Granted, after: Gate | None = None) -> None:
+        """Spend, seal and dispatch, in one step; `after`: the gate once it is sent, where others know it already."""
         ticket = place.item
-        self.lanes.serve(place)
         try:
             wire = _sealed(ticket.read, granted.charge.weight)
         except Exception as error:  # noqa: BLE001 - a read's own fault goes to who waits for it, unsent
@@ -300,13 +338,69 @@ class Desk:
             return
         self.budget = granted.budget
         self._changed(False)  # noqa: FBT003
-        self.step(gates.Sent())
+        if after is None or after.state is State.OPEN:
+            self.step(gates.Sent())
+        else:
+            before, self.gate = self.gate, after
+            self._tell(before)
         ticket.wire, ticket.charge, ticket.epoch = wire, granted.charge, self.gate.epoch
         self.in_flight[ticket.read.market] += 1
         self._events.emit(QueueWaited(place.lane.value, self._clock.now() - ticket.since_s))
         self._dispatch(ticket)
 
+    # -------------------------------------------------------------------------- with other replicas
+
+    async def _ask(self, sharing: Sharing) -> None:
+        """Ask for what was picked, then grant it or put it back; without the ledger our own part decides."""
+        asked, gate, minutes = self._asked, self.gate, self.moment().minutes
+        claims = tuple((weight, place.lane.rank) for place, weight in asked)
+        try:
+            claimed = await sharing.claim(claims)
+        except LedgerDown:
+            claimed = Claimed((Verdict.SOON,) * len(asked), gate)
+        finally:
+            self._asked, self._asking = [], None
+        now = self.moment()
+        for (place, weight), verdict in zip(asked, claimed.verdicts, strict=True):
+            if place.item.future.done():
+                continue
+            if verdict is Verdict.GRANTED and self._finish(place, weight, minutes, now, claimed.after):
+                continue
+            if verdict is not Verdict.GRANTED and claimed.told:
+                self._shared_wait_ms[place.lane] = sharing.wait_ms(verdict, now)
+            self.lanes.restore(place)
+        self.pump()
+
+    def _finish(self, place: Place[Ticket], weight: int, minutes: range, now: Moment, after: Gate) -> bool:
+        """Grant what was asked for, if all is still as it was then."""
+        if place.item.read.weight() > weight or not set(now.minutes) <= set(minutes):
+            return False
+        claim = Claim(weight, place.lane, place.turn.paced)
+        decision = self._reserve(self.budget, claim, now)
+        if not isinstance(decision, Granted):
+            return False
+        if self.sharing is not None:
+            place.item.done = self.sharing.done_in(now.number)
+        self._grant(place, decision, after)
+        return True
+
     # ----------------------------------------------------------------------------------- parts
+
+    def _reserve(self, budget: Budget, claim: Claim, now: Moment) -> Granted | Wait:
+        """The first check, by our own count; alone we have our part of the share."""
+        if self.sharing is None or self.sharing.shares:
+            return reserve(budget, claim, now, self._factor())
+        decision = reserve(budget, claim, now, self.sharing.factor(now))
+        if isinstance(decision, Wait) and decision.earliest_ms is None:
+            return Wait(_next_minute_ms(now))
+        return decision
+
+    def _tell(self, before: Gate) -> None:
+        """Say where the gate moved to, and have it rest."""
+        if _shown(self.gate) != _shown(before):
+            reopens_s = gates.reopens_in_ms(self.gate, self._now_ms()) / 1000
+            self._events.emit(GateMoved(self.family.value, self.gate.state.value, self.gate.reason.value, reopens_s))
+            self._changed(True)  # noqa: FBT003 - it has no other parameter
 
     def _expire(self) -> None:
         now_s = self._clock.now()
@@ -338,7 +432,13 @@ class Desk:
         """Refuse what can't be sent in time, seeing what waits before it."""
         now = self.moment()
         ahead = self.lanes.weight(lane)
-        earliest = earliest_ms(self.budget, Claim(weight, lane), ahead, now, self._factor())
+        claim = Claim(weight, lane)
+        if self.sharing is None or self.sharing.shares:
+            earliest = earliest_ms(self.budget, claim, ahead, now, self._factor())
+        else:
+            earliest = earliest_ms(self.budget, claim, ahead, now, self.sharing.factor(now)) or _next_minute_ms(now)
+        if earliest is not None:
+            earliest = max(earliest, self._shared_wait_ms.get(lane, 0))
         if earliest is not None and self._clock.now() + (earliest - now.utc_ms) / 1000 <= drop_at_s:
             return None
         return self._spent(Wait(earliest), now)
@@ -356,6 +456,18 @@ class Desk:
 
     def _stamp(self, boot: str) -> Stamp:
         return Stamp(boot, self._now_ms(), self._clock.wall_ms())
+
+
+@dataclass(slots=True)
+class _Tentative:
+    """Budget and reads in flight as they will be once what is picked is sent."""
+
+    budget: Budget
+    in_flight: Counter[Market]
+
+
+def _next_minute_ms(now: Moment) -> int:
+    return (now.number + 1) * MINUTE_MS + now.error_ms
 
 
 def _sealed(read: Read[Any], weight: int) -> Wire:

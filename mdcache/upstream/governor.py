@@ -28,10 +28,13 @@ from mdcache.upstream.reads import Instant, Read, Reply, Wire
 from mdcache.upstream.requests import Requests
 from mdcache.upstream.rest import Rest, Transport
 from mdcache.upstream.retries import Retries
+from mdcache.upstream.shared import Ledger
+from mdcache.upstream.sharing import Sharing, SharingStatus, Terms
 
 __all__ = ["FamilyStatus", "Governor", "Instant", "Lane", "Limits", "Read", "Reply", "Turn", "Wire"]
 
 _T = TypeVar("_T")
+_LEASE_SPARE_S = 5.0  # a probe not heard of for longer than a read may take and this is given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,19 @@ class FamilyStatus:
     concurrency: int
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Where other replicas are met: each family's ledger, and how many replicas there are while it was never seen."""
+
+    ledger: Callable[[Family], Ledger]
+    replicas: int
+
+
 class Governor:
-    """The only way to Binance. `transport` replaces the network, for all markets or for each."""
+    """The only way to Binance. `transport` replaces the network, for all markets or for each.
+
+    With `shared`, one budget and one gate for all who share them.
+    """
 
     def __init__(
         self,
@@ -77,6 +91,7 @@ class Governor:
         limits: Limits,
         transport: Transport = None,
         trust_env: bool = True,
+        shared: Shared | None = None,
     ) -> None:
         self._clock = clock
         self._events = events
@@ -114,7 +129,16 @@ class Governor:
             for family in Family
         }
         self._courier.desks = self._desks
+        if shared is not None:
+            lease_ms = round((limits.upstream_timeout_s + _LEASE_SPARE_S) * 1000)
+            for family, desk in self._desks.items():
+                terms = Terms(shared.replicas, lease_ms, rules.policy)
+                desk.sharing = Sharing(shared.ledger(family), desk, terms, clock, rng)
         self._retries = Retries(limits.retry_attempts, limits.backoff_initial_s, limits.backoff_max_s, clock, rng)
+
+    async def start(self) -> None:
+        """Before the first read: meet the other replicas, if there are any."""
+        await asyncio.gather(*(desk.sharing.start() for desk in self._desks.values() if desk.sharing is not None))
 
     async def fetch(self, read: Read[_T]) -> _T:
         """Ask Binance, when it is this read's turn, and try again where that may help.
@@ -180,6 +204,10 @@ class Governor:
         """Each family as it stands now."""
         return tuple(self._status(desk) for desk in self._desks.values())
 
+    def sharing(self) -> dict[str, SharingStatus]:
+        """How each family shares with other replicas; empty where there are none."""
+        return {family.value: desk.sharing.status() for family, desk in self._desks.items() if desk.sharing is not None}
+
     def close_gate(self, family: Family, seconds: float) -> None:
         """The operator closes a family for a while; it comes back with a probe."""
         self._force(family, gates.ForcedShut(int(seconds * 1000)))
@@ -219,6 +247,7 @@ class Governor:
             desk.aclose()
         await self.clocks.aclose()
         await self._courier.aclose()
+        await asyncio.gather(*(desk.sharing.aclose() for desk in self._desks.values() if desk.sharing is not None))
         await asyncio.gather(*(rest.aclose() for rest in self._rests.values()))
 
     # ------------------------------------------------------------------------------------ parts

@@ -161,6 +161,12 @@ class Lanes(Generic[_T]):
             if lane is not place.lane and queue.waiting:
                 queue.passed += 1
 
+    def restore(self, place: Place[_T]) -> None:
+        """`place` was served and could not be sent: it waits again, where it was."""
+        place.gone = False
+        self._places[place] = None
+        self._push(place)
+
     # ------------------------------------------------------------------------------------- parts
 
     def _file(self, place: Place[_T]) -> None:
@@ -168,6 +174,10 @@ class Lanes(Generic[_T]):
         client = place.turn.client
         place.tag = max(queue.served_tag, queue.tags.get(client, 0)) + 1
         queue.tags[client] = place.tag
+        self._push(place)
+
+    def _push(self, place: Place[_T]) -> None:
+        queue = self._queues[place.lane]
         queue.waiting += 1
         queue.weight += place.weight
         heap = queue.heaps.setdefault(place.group, [])

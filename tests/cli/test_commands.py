@@ -84,6 +84,13 @@ class TestCheck:
         assert result.exit_code == 2
         assert SECRET not in result.output
 
+    @pytest.mark.parametrize("rest", ["redis/0?foo=1", "redis,other", "redis:0"])
+    def test_a_redis_url_that_can_not_be_taken_apart(self, run: Run, rest: str) -> None:
+        result = run("check", MDCACHE_REDIS_URL=f"redis://:{SECRET}@{rest}")
+        assert result.exit_code == 2
+        assert "MDCACHE_REDIS_URL" in result.output
+        assert SECRET not in result.output
+
     def test_problems_as_json(self, run: Run) -> None:
         result = run("check", "--json", MDCACHE_PORT="x", MDCACHE_REPLICAS="0")
         assert result.exit_code == 2

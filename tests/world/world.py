@@ -19,10 +19,14 @@ from mdcache.cache.directory import Directory
 from mdcache.cache.flights import Flights
 from mdcache.cache.info import Info
 from mdcache.cache.library import Library
+from mdcache.cache.sharing import Alone, Sharing
 from mdcache.cache.snapshots import Policy as SnapshotPolicy
 from mdcache.cache.snapshots import Snapshots
+from mdcache.cache.together import Together
 from mdcache.cache.ttls import Ttls
 from mdcache.cache.warming import Warming
+from mdcache.candles.atrest import Which
+from mdcache.candles.commons import Commons
 from mdcache.candles.freshness import Wishes
 from mdcache.candles.series import Policy
 from mdcache.events import Event, Events
@@ -67,7 +71,10 @@ class Inline(Executor):
 
 
 class World:
-    """`exchange` and a daemon before it; `restart` makes a new daemon that knows what is in `folder`, if anything."""
+    """`exchange` and a daemon before it; `restart` makes a new daemon that knows what is in `folder`, if anything.
+
+    Replicas live `beside` the first one, before its exchange and in its time, and meet in `commons`.
+    """
 
     def __init__(
         self,
@@ -75,13 +82,16 @@ class World:
         options: Options | None = None,
         folder: Path | None = None,
         connect: Connect = connect,
+        beside: "World | None" = None,
+        commons: Commons | None = None,
     ) -> None:
         self.folder = folder
         self.connect = connect
-        self.clock = FakeClock()
+        self.commons = commons
+        self.clock: FakeClock = FakeClock() if beside is None else beside.clock
         self.options = options or Options()
         self.clock.step_ms = self.options.wall_step_ms
-        self.exchange = Exchange(config, now_ms=self.clock.true_ms)
+        self.exchange: Exchange = Exchange(config, now_ms=self.clock.true_ms) if beside is None else beside.exchange
         self.transport: httpx.AsyncBaseTransport = SimTransport(self.exchange, self.clock)
         self.events: list[Event] = []
         self.off_ms = [0]  # how far the exchange's own time may be from an as-of
@@ -116,6 +126,7 @@ class World:
             lambda series: clocks.now(series.key.market),
             events,
             stalled_after_s=options.limits.upstream_timeout_s + 1,
+            sharing=self._sharing(events),
         )
         self.directory = Directory(
             self.governor, self.clock, events, 300.0, 60.0, options.deadline_s, self.state.bodies
@@ -129,6 +140,21 @@ class World:
             options.deadline_s, options.max_stale_s, Ttls(1.0, {}), options.limits.upstream_timeout_s + 1
         )
         self.snapshots = Snapshots(self.library, self.directory, clocks, self.governor, self.clock, events, policy)
+
+    def _sharing(self, events: Events) -> Sharing:
+        if self.commons is None:
+            return Alone()
+        clocks = self.governor.clocks
+        together = Together(
+            self.commons, self.library, self.clock, lambda series: clocks.now(series.key.market), events
+        )
+        together.forget = self.forget
+        return together
+
+    async def forget(self, which: Which) -> None:
+        """What a purge does to this process."""
+        self.library.forget(which)
+        await self.library.rest.purge(which)
 
     async def ask(
         self,

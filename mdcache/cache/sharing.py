@@ -1,0 +1,75 @@
+"""Sharing: what the data path asks of the other replicas, and the replica that has none."""
+
+from typing import Protocol
+
+from mdcache.candles.atrest import Which
+from mdcache.candles.commons import Lease
+from mdcache.candles.series import Series
+from mdcache.candles.window import Window
+from mdcache.upstream.governor import Turn
+
+
+class Shareable(Protocol):
+    """A flight, as the replicas see it.
+
+    `floor_ms`: least as-of that will do. `brought`: open times of the rows that its reply told of, once it landed.
+    `trusted`: that reply's time may be told to others. `waited`: for another replica's read.
+    """
+
+    series: Series
+    window: Window
+    turn: Turn
+    floor_ms: int
+    brought: tuple[int, ...] | None
+    trusted: bool
+    waited: bool
+    lease: Lease | None
+
+
+class Sharing(Protocol):
+    """The other replicas."""
+
+    async def spares(self, flight: Shareable) -> bool:
+        """Take what they know of the series; whether nothing is left to read from Binance.
+
+        If something is, this replica may be the one to read it for all; else another reads, and this returns when
+        that landed. Raises the error that it met.
+        """
+        ...
+
+    def landed(self, flight: Shareable, error: BaseException | None) -> None:
+        """The flight ended: tell the others, behind the answer."""
+        ...
+
+    async def look(self, series: Series, window: Window) -> bool:
+        """Take what they know, to answer without reading; whether that was news."""
+        ...
+
+    async def purge(self, which: Which) -> None:
+        """Have all forget the series that match; this replica did."""
+        ...
+
+    async def aclose(self) -> None:
+        """Tell what is not told yet."""
+        ...
+
+
+class Alone:
+    """There are no other replicas."""
+
+    async def spares(self, flight: Shareable) -> bool:  # noqa: ARG002 - the port's form
+        """Nobody else knows."""
+        return False
+
+    def landed(self, flight: Shareable, error: BaseException | None) -> None:
+        """Nobody waits."""
+
+    async def look(self, series: Series, window: Window) -> bool:  # noqa: ARG002
+        """Nobody knows."""
+        return False
+
+    async def purge(self, which: Which) -> None:
+        """Nobody else has anything."""
+
+    async def aclose(self) -> None:
+        """Nothing to tell."""

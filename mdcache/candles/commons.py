@@ -1,0 +1,142 @@
+"""The commons: what the replicas of one daemon know together, as the data path sees it. A port; Redis is behind it.
+
+One exchange (`take`) tells what is there that is newer than what the asker has, and leases a read to one of those
+who need it, in one round trip. `give` puts there what a read brought: whole, or not at all where somebody else
+gave in the meantime (`Found.given` is false then, and `Found` tells what is there now).
+
+Marks are opaque: the commons hands them out with what it gives, and knows by them what the asker has.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from mdcache.candles.atrest import Span, Which
+from mdcache.candles.block import Block
+from mdcache.candles.share import Shared
+from mdcache.exchange.questions import SeriesKey
+
+LEASE_S = 3.0  # 6.3.4
+LEASE_RENEWED_S = 1.0
+ERROR_TOLD_S = 1.0  # 6.3.3
+
+
+class CommonsDown(Exception):
+    """It can't be had now; everything works without it."""
+
+
+class Hold(StrEnum):
+    """Who may read, after an exchange."""
+
+    NOBODY = "nobody"  # no lease was asked for, or the tail that is there will do
+    MINE = "mine"
+    THEIRS = "theirs"
+    FAILED = "failed"  # who had it met an error less than a second ago
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to read one class of windows of a series. `token`: who holds it; a lower `rank` takes it over."""
+
+    name: str
+    token: str
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Have:
+    """What the asker has of what is there, by the marks it was given; an empty mark means nothing.
+
+    `blocks`: the blocks it is about to need, each with its mark and our own form of it, for what differs is often
+    only its end. `revisions`: how many it has been told of in this `epoch`.
+    """
+
+    epoch: bytes = b""
+    revisions: int = 0
+    tail: bytes = b""
+    emptiness: bytes = b""
+    blocks: Mapping[int, tuple[bytes, Block | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a reader wants: a tail as of `floor_ms` that no close has passed by `now_ms`, else `lease` to read one.
+
+    `floor_ms` is `None` where no tail will do instead of the read.
+    """
+
+    lease: Lease
+    floor_ms: int | None
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is there and new to the asker.
+
+    `marks`: of each block asked for that is there at all, its mark and the spans that are known in it, whether or not
+    its rows could be read; `lost`: those whose rows could not.
+
+    `revised`: indexes of blocks in which rows changed since the asker was last told. `purge` names the last purge.
+    """
+
+    epoch: bytes = b""
+    revisions: int = 0
+    purge: bytes = b""
+    shared: Shared = field(default_factory=Shared)
+    tail: bytes = b""
+    tail_as_of_ms: int = -1
+    emptiness: bytes = b""
+    marks: Mapping[int, tuple[bytes, tuple[Span, ...]]] = field(default_factory=dict)
+    lost: frozenset[int] = frozenset()
+    revised: tuple[int, ...] = ()
+    hold: Hold = Hold.NOBODY
+    error: str = ""
+    given: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gift:
+    """What a read brought, against what was there when we last looked (`have`).
+
+    `shared.tail` is `None` where it is no newer than what is there; `told`: blocks in which rows were revised.
+    `lease` ends with it.
+    """
+
+    have: Have
+    shared: Shared
+    told: frozenset[int]
+    lease: Lease | None
+
+
+class Commons(Protocol):
+    """What replicas share. All calls but `hear` raise `CommonsDown`."""
+
+    async def take(self, key: SeriesKey, have: Have, need: Need | None) -> Found:
+        """What is there, and whether to read."""
+        ...
+
+    async def give(self, key: SeriesKey, gift: Gift) -> Found:
+        """Put it there; what is found then, if somebody was quicker."""
+        ...
+
+    async def renew(self, key: SeriesKey, lease: Lease) -> bool:
+        """Hold on to it for another `LEASE_S`; whether it was still ours."""
+        ...
+
+    async def release(self, key: SeriesKey, lease: Lease, error: str) -> None:
+        """Let go of it; an `error` is told to the others for a second."""
+        ...
+
+    async def purge(self, which: Which, name: bytes) -> None:
+        """Forget the series that match, and tell everybody."""
+        ...
+
+    async def purge_series(self, key: SeriesKey, name: bytes) -> None:
+        """Forget one series, unless the purge of that name did."""
+        ...
+
+    def hear(self, told: Callable[[SeriesKey], None], purged: Callable[[Which, bytes], None]) -> None:
+        """Have `told` called soon after a lease that somebody waits for ended, `purged` after anybody's purge."""
+        ...

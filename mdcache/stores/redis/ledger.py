@@ -1,0 +1,104 @@
+"""A family's ledger in Redis (`upstream/shared.py` has the theory): one key, changed by one script in one step."""
+
+import hashlib
+from dataclasses import asdict
+from importlib.resources import files
+
+import msgspec
+from redis.exceptions import NoScriptError
+
+from mdcache.stores.redis.address import Client
+from mdcache.stores.redis.link import Link, RedisDown
+from mdcache.upstream.shared import Answer, Ask, LedgerDown, Told, Verdict
+
+_LIFE_MS = 4 * 86_400_000  # longer than the longest ban, for those that start into it
+_SCRIPT = files("mdcache.stores.redis").joinpath("ledger.lua").read_text(encoding="utf-8")
+_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()  # EVALSHA's name for it
+
+
+class _Told(msgspec.Struct):
+    minute: int
+    total: int
+    done: int
+    own: int
+    heard: int
+
+
+class _Answer(msgspec.Struct):
+    sharing: bool
+    part: int
+    next_part: int
+    peers: int
+    version: int
+    written: bool
+    crowded: bool
+    told: list[_Told]
+    verdicts: list[int] | dict[str, int]  # Lua has one empty table for both
+    gate: str | None = None
+
+
+class RedisLedger:
+    """The ledger of one egress and family, for one replica."""
+
+    def __init__(self, link: Link, egress: str, family: str, replica: str) -> None:
+        self._link = link
+        self._key = f"{link.prefix}ledger:{{{egress}:{family}}}"
+        self._replica = replica
+
+    @property
+    def up(self) -> bool:
+        """Whether Redis is likely to answer."""
+        return self._link.up
+
+    async def ask(self, ask: Ask) -> Answer:
+        """Tell and claim; raises `LedgerDown`."""
+        plain = asdict(ask)
+        if ask.gate is None:
+            del plain["gate"]
+        raw = await self._run("budget", msgspec.json.encode(plain), ask.now_ms)
+        try:
+            return _answer(msgspec.json.decode(raw, type=_Answer), len(ask.claims))
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise LedgerDown(f"the ledger's answer can't be read: {error}") from error
+
+    async def goodbye(self, now_ms: int) -> None:
+        """Give up the part; where Redis does not answer, it is kept for ten minutes."""
+        try:
+            await self._run("goodbye", b"", now_ms)
+        except LedgerDown:
+            return  # the link told
+
+    async def _run(self, op: str, message: bytes, now_ms: int) -> bytes:
+        arguments = (1, self._key, self._replica, message, now_ms, _LIFE_MS)
+
+        async def work(client: Client) -> object:
+            try:
+                return await client.evalsha(_SHA, *arguments)
+            except NoScriptError:  # the whole script, which Redis keeps for the next EVALSHA
+                return await client.eval(_SCRIPT, *arguments)
+
+        try:
+            raw = await self._link.call(op, work)
+        except RedisDown as error:
+            raise LedgerDown(str(error)) from error
+        if not isinstance(raw, bytes):
+            raise LedgerDown("the ledger's answer is no text")
+        return raw
+
+
+def _answer(found: _Answer, claims: int) -> Answer:
+    verdicts = tuple(Verdict(said) for said in found.verdicts) if isinstance(found.verdicts, list) else ()
+    if len(verdicts) != claims:
+        raise ValueError(f"{len(verdicts)} verdicts on {claims} claims")
+    return Answer(
+        sharing=found.sharing,
+        verdicts=verdicts,
+        part=found.part,
+        next_part=found.next_part,
+        peers=found.peers,
+        told=tuple(Told(told.minute, told.total, told.done, told.own, told.heard) for told in found.told),
+        version=found.version,
+        gate=found.gate,
+        written=found.written,
+        crowded=found.crowded,
+    )

@@ -1,0 +1,68 @@
+"""Redis as one daemon uses it: the link, and what lives on it."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mdcache.clock import Clock
+from mdcache.events import Events
+from mdcache.exchange.markets import Family, Market
+from mdcache.stores.redis.address import connect, parse
+from mdcache.stores.redis.commons import RedisCommons
+from mdcache.stores.redis.ledger import RedisLedger
+from mdcache.stores.redis.link import Link
+from mdcache.stores.thread import OneThread
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The settings: a URL, what begins every key, seconds after which a call has failed, and the address's name."""
+
+    url: str
+    prefix: str
+    timeout_s: float
+    egress: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The parts."""
+
+    link: Link
+    commons: RedisCommons
+    egress: str
+    replica: str
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What is wrong with it, for people."""
+        return () if self.link.up else (f"redis: {self.link.trouble}; serving without, and the budget is divided",)
+
+    def ledger(self, family: Family) -> RedisLedger:
+        """Where all replicas on this egress keep a family's budget and gate."""
+        return RedisLedger(self.link, self.egress, family.value, self.replica)
+
+    async def start(self) -> None:
+        """Connect, for little more than a second at most, and listen."""
+        self.commons.start()
+        await self.link.start()
+
+    async def aclose(self) -> None:
+        """Let go of it."""
+        await self.commons.aclose()
+        await self.link.aclose()
+
+
+def open_redis(where: Where, origins: Mapping[Market, str], clock: Clock, rng: random.Random, events: Events) -> Opened:
+    """Nothing is connected before `start`. `origins`: each market's upstream, by which what is kept is told apart."""
+    address = parse(where.url)
+    link = Link(
+        lambda: connect(address, where.timeout_s),
+        prefix=where.prefix,
+        timeout_s=where.timeout_s,
+        clock=clock,
+        events=events,
+        form=address.form.value,
+    )
+    replica = f"{rng.getrandbits(64):016x}"  # a new one each time: what the last process spent stays its own
+    return Opened(link, RedisCommons(link, origins, OneThread("redis"), clock, events), where.egress, replica)

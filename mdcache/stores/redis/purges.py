@@ -1,0 +1,154 @@
+"""Purges through Redis: each series keeps word of its last one, and a short list names them all.
+
+Who looks at a series learns from its own word; who has series that Redis has not learns from the list, which is
+looked at on each message and every other second.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from mdcache.candles.atrest import Which
+from mdcache.clock import Clock
+from mdcache.exchange.markets import Market
+from mdcache.stores.redis import form
+from mdcache.stores.redis.address import Client
+from mdcache.stores.redis.link import Link, RedisDown
+from mdcache.stores.redis.news import News
+from mdcache.stores.redis.scripts import load
+
+_LOOK_EACH_S = 2.0
+_MOST = 64  # names in the list
+_LIST_S = 86_400.0
+_WORD_S = 3 * 86_400.0  # as long as rows are kept
+_PAGE = 1_000
+_AT_ONCE = 16
+
+
+class _Entry(msgspec.Struct, frozen=True, array_like=True):
+    name: bytes
+    market: Market | None
+    subject: str | None
+    interval: str | None
+
+
+class Purges:
+    """Purges of all replicas under one prefix."""
+
+    def __init__(self, link: Link, news: News, clock: Clock) -> None:
+        self._link = link
+        self._news = news
+        self._clock = clock
+        self._key = f"{link.prefix}purges"
+        self._script = load("purge")
+        self._heard: Callable[[Which, bytes], None] = lambda _which, _name: None
+        self._seen: set[bytes] | None = None
+        self._again = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+
+    def hear(self, purged: Callable[[Which, bytes], None]) -> None:
+        """Have `purged` called for each purge, one's own included."""
+        self._heard = purged
+        self._news.hear_purges(self._again.set)
+
+    def start(self) -> None:
+        """Look from now on."""
+        self._looking = asyncio.get_running_loop().create_task(self._look_for_ever(), name="purges in redis")
+
+    async def aclose(self) -> None:
+        """Look no more."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
+    async def purge(self, which: Which, name: bytes, origins: Mapping[Market, str]) -> None:
+        """Forget all series of these upstreams that match; raises `RedisDown` where not all could be."""
+        entry = msgspec.json.encode(_Entry(name, which.market, which.subject, which.interval))
+        await self._link.call("purge", lambda client: self._note(client, entry))
+        places = {form.place_of(origin): market for market, origin in origins.items()}
+        async for head in self._heads():
+            series = form.of_head(self._link.prefix, head)
+            if series is not None and series.where in places and which.takes(series.key):
+                await self.purge_series(series.tag, name)
+
+    async def purge_series(self, tag: str, name: bytes) -> None:
+        """Forget one series and leave word of it, unless that purge did already."""
+        keys = [f"{tag}h", f"{tag}t"]
+        args: list[bytes | str | int] = [name, secrets.token_bytes(form.STAMP), round(_WORD_S * 1000), tag]
+        await self._link.call("purge", lambda client: self._script.run(client, keys, args))
+
+    async def _note(self, client: Client, entry: bytes) -> None:
+        await client.lpush(self._key, entry)
+        await client.ltrim(self._key, 0, _MOST - 1)
+        await client.pexpire(self._key, round(_LIST_S * 1000))
+        await client.publish(self._news.channel, self._news.purged)
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            with suppress(RedisDown):  # the link told; what is in the list by then is told when it is back
+                self._tell(await self._link.call("purges", self._entries))
+            self._again.clear()
+            waiting = asyncio.ensure_future(self._again.wait())
+            sleeping = asyncio.ensure_future(self._clock.sleep(_LOOK_EACH_S))
+            await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            sleeping.cancel()
+
+    async def _entries(self, client: Client) -> list[bytes]:
+        found: list[bytes] = await client.lrange(self._key, 0, _MOST - 1)
+        return found
+
+    def _tell(self, entries: list[bytes]) -> None:
+        """Those that are new since the last look; the first look only learns their names."""
+        seen = set(entries)
+        if self._seen is not None:
+            for raw in reversed(entries):
+                if raw not in self._seen and (entry := _entry(raw)) is not None:
+                    self._heard(Which(entry.market, entry.subject, entry.interval), entry.name)
+        self._seen = seen
+
+    async def _heads(self) -> AsyncIterator[bytes]:
+        """The series' keys under our prefix, page by page: no call takes long, however much Redis holds."""
+        pattern = form.heads_pattern(self._link.prefix)
+        for node in await self._link.call("scan", _nodes):
+            cursor = 0
+            while True:
+                page = _Page(node, cursor, pattern)
+                cursor, keys = await self._link.call("scan", page.read)
+                for key in keys:
+                    yield key
+                if not cursor:
+                    break
+
+
+class _Page:
+    """One SCAN; on a cluster, of one node."""
+
+    def __init__(self, node: Any, cursor: int, pattern: bytes) -> None:  # noqa: ANN401 - redis-py's own
+        self._node = node
+        self._cursor = cursor
+        self._pattern = pattern
+
+    async def read(self, client: Client) -> tuple[int, list[bytes]]:
+        """The next cursor (0 at the end), and keys."""
+        if self._node is None:
+            cursor, keys = await client.scan(self._cursor, match=self._pattern, count=_PAGE)
+            return int(cursor), keys
+        cursors, keys = await client.scan(self._cursor, match=self._pattern, count=_PAGE, target_nodes=self._node)
+        return int(next(iter(cursors.values()))), keys
+
+
+async def _nodes(client: Client) -> list[Any]:
+    """A cluster's masters; one `None` where there is one server."""
+    return list(client.get_primaries()) if hasattr(client, "get_primaries") else [None]
+
+
+def _entry(raw: bytes) -> _Entry | None:
+    try:
+        return msgspec.json.decode(raw, type=_Entry)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,87 @@
+-- Put what a read brought there, whole, if what is there is what the giver saw; else nothing.
+-- KEYS  head, tail, lease, waiting, then base and young of each block given
+-- ARGV  1 epoch seen ('' where there was nothing)  2 an epoch to begin with  3 lease's value ('' for none)
+--       4 channel  5 message  6 life of the tail (ms)  7 life of rows (ms)
+--       8 tail ('' for none given)  9 tail's stamp seen  10 emptiness ('' for none given)  11 its stamp seen
+--       then of each block: index, stamp seen, '1' where rows in it were revised, card's beginning (16 bytes), card's
+--       rest, base ('=' to keep the one that is there), young ('' for none)
+-- Returns  'moved', or 'given', the epoch, revisions, purge
+local function stamp_of(value)
+  return value and string.sub(value, 1, 8) or ''
+end
+
+local head = redis.pcall('HMGET', KEYS[1], 'e', 'r', 'p', 'b')
+if head.err then
+  redis.call('DEL', KEYS[1])
+  head = {false, false, false, false}
+end
+if (head[1] or '') ~= ARGV[1] then
+  return {'moved'}
+end
+if ARGV[8] ~= '' then
+  local tail = redis.pcall('GET', KEYS[2])
+  if type(tail) == 'table' then
+    redis.call('DEL', KEYS[2])
+    tail = false
+  end
+  if stamp_of(tail) ~= ARGV[9] then
+    if tail and #tail >= 16 then
+      return {'moved'}
+    elseif tail then
+      redis.call('DEL', KEYS[2])
+    end
+  end
+end
+if ARGV[10] ~= '' and stamp_of(head[4]) ~= ARGV[11] then
+  return {'moved'}
+end
+local cards = {}
+local count = (#KEYS - 4) / 2
+for n = 0, count - 1 do
+  local at = 12 + 7 * n
+  local card = redis.call('HGET', KEYS[1], 'k' .. ARGV[at])
+  if stamp_of(card) ~= ARGV[at + 1] or (ARGV[at + 5] == '=' and redis.call('EXISTS', KEYS[5 + 2 * n]) == 0) then
+    return {'moved'}
+  end
+  cards[n] = card
+end
+
+local epoch, revisions = head[1] or ARGV[2], tonumber(head[2] or '0') or 0
+redis.call('HSET', KEYS[1], 'e', epoch) -- the first write: a Redis that is full refuses it, and so all of them
+for n = 0, count - 1 do
+  local at = 12 + 7 * n
+  local revision = struct.pack('>d', 0)
+  if cards[n] and #cards[n] >= 24 then
+    revision = string.sub(cards[n], 17, 24)
+  end
+  if ARGV[at + 2] == '1' then
+    revisions = revisions + 1
+    revision = struct.pack('>d', revisions)
+    redis.call('HSET', KEYS[1], 'r', string.format('%.0f', revisions))
+  end
+  if ARGV[at + 5] ~= '=' then
+    redis.call('SET', KEYS[5 + 2 * n], ARGV[at + 5], 'PX', ARGV[7])
+  else
+    redis.call('PEXPIRE', KEYS[5 + 2 * n], ARGV[7])
+  end
+  if ARGV[at + 6] ~= '' then
+    redis.call('SET', KEYS[6 + 2 * n], ARGV[at + 6], 'PX', ARGV[7])
+  else
+    redis.call('DEL', KEYS[6 + 2 * n])
+  end
+  redis.call('HSET', KEYS[1], 'k' .. ARGV[at], ARGV[at + 3] .. revision .. ARGV[at + 4])
+end
+if ARGV[10] ~= '' then
+  redis.call('HSET', KEYS[1], 'b', ARGV[10])
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[7])
+if ARGV[8] ~= '' then
+  redis.call('SET', KEYS[2], ARGV[8], 'PX', ARGV[6])
+end
+if ARGV[3] ~= '' and redis.call('GET', KEYS[3]) == ARGV[3] then
+  redis.call('DEL', KEYS[3])
+end
+if redis.call('DEL', KEYS[4]) == 1 then
+  redis.call('PUBLISH', ARGV[4], ARGV[5])
+end
+return {'given', epoch, tostring(revisions), head[3] or ''}

@@ -1,0 +1,104 @@
+-- What is there of one series that the asker lacks, and a lease for it, in one step.
+-- KEYS  head, tail, lease, waiting, then base and young of each block asked for
+-- ARGV  1 epoch seen  2 revisions seen  3 tail's stamp seen  4 floor (ms, '' where no tail will do)  5 now (ms)
+--       6 token of the lease ('' for none)  7 its rank  8 its life (ms)  9 life of rows (ms)
+--       then of each block: index, stamp seen, base's stamp seen
+-- Returns  epoch, revisions, purge, tail ('=' where it was seen), emptiness, hold, error, indexes of revised blocks,
+--          and of each block: card ('' for none, '=' where it was seen), base ('=' where it was seen), young
+-- A key of another type than ours is nobody's: it goes.
+local function get(key)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'table' then
+    redis.call('DEL', key)
+    return false
+  end
+  return value
+end
+
+local function freshen(key)
+  local life = tonumber(ARGV[9])
+  local left = redis.call('PTTL', key)
+  if left >= -1 and left < life / 2 then
+    redis.call('PEXPIRE', key, life)
+  end
+end
+
+local head = redis.pcall('HMGET', KEYS[1], 'e', 'r', 'p', 'b')
+if head.err then
+  redis.call('DEL', KEYS[1])
+  head = {false, false, false, false}
+end
+local epoch, revisions = head[1] or '', tonumber(head[2] or '0') or 0
+if epoch ~= '' then
+  freshen(KEYS[1])
+end
+
+local known = 0
+if epoch == ARGV[1] then
+  known = tonumber(ARGV[2])
+end
+local revised = {}
+if revisions > known then
+  local all = redis.call('HGETALL', KEYS[1])
+  for n = 1, #all, 2 do
+    local index, card = string.match(all[n], '^k(%d+)$'), all[n + 1]
+    if index and #card >= 24 and struct.unpack('>d', string.sub(card, 17, 24)) > known then
+      revised[#revised + 1] = index
+    end
+  end
+end
+
+local blocks = {}
+for n = 0, (#KEYS - 4) / 2 - 1 do
+  local index, stamp, base_stamp = ARGV[10 + 3 * n], ARGV[11 + 3 * n], ARGV[12 + 3 * n]
+  local base_key, young_key = KEYS[5 + 2 * n], KEYS[6 + 2 * n]
+  local card = epoch ~= '' and redis.call('HGET', KEYS[1], 'k' .. index) or ''
+  local base, young = '', ''
+  if card ~= '' then
+    local there = redis.call('EXISTS', base_key) == 1
+    if there then
+      freshen(base_key)
+      freshen(young_key)
+    end
+    if there and string.sub(card, 1, 8) == stamp then
+      card = '='
+    else
+      if there and base_stamp ~= '' and string.sub(card, 9, 16) == base_stamp then
+        base = '='
+      else
+        base = get(base_key) or ''
+      end
+      young = get(young_key) or ''
+    end
+  end
+  blocks[#blocks + 1] = {card, base, young}
+end
+
+local tail = get(KEYS[2]) or ''
+local enough = false
+if #tail >= 24 and ARGV[4] ~= '' then
+  local as_of, open_until = struct.unpack('>dd', string.sub(tail, 9, 24))
+  enough = as_of >= tonumber(ARGV[4]) and (open_until < 0 or open_until >= tonumber(ARGV[5]))
+end
+if tail ~= '' and string.sub(tail, 1, 8) == ARGV[3] then
+  tail = '='
+end
+
+local hold, failure = 'nobody', ''
+if ARGV[6] ~= '' and not enough then
+  local mine = ARGV[7] .. ' ' .. ARGV[6]
+  local held = get(KEYS[3])
+  if held and string.sub(held, 1, 1) == '!' then
+    hold, failure = 'failed', string.sub(held, 2)
+  elseif held and held ~= mine and (tonumber(string.match(held, '^(%d+) ')) or 0) <= tonumber(ARGV[7]) then
+    hold = 'theirs'
+    redis.pcall('SET', KEYS[4], '1', 'PX', ARGV[8])
+  else
+    local set = redis.pcall('SET', KEYS[3], mine, 'PX', ARGV[8])
+    if not set.err then
+      hold = 'mine'
+    end
+  end
+end
+
+return {epoch, tostring(revisions), head[3] or '', tail, head[4] or '', hold, failure, revised, blocks}

@@ -1,0 +1,168 @@
+"""Any history of three replicas, against the exchange's own truth.
+
+Replicas are killed, stopped in the middle and started again; Redis is lost, emptied, slow and deaf; clocks differ.
+No byte is ever wrong; for a caller who says what it saw, time never runs back, whichever replica answers; and what one
+replica was told, another one that can reach Redis does not ask Binance for.
+"""
+
+import random
+from typing import Any
+
+import httpx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mdcache.cache.answers import How
+from mdcache.candles.atrest import Which
+from mdcache.candles.freshness import Wishes
+from mdcache.exchange.markets import KLINE_PATHS
+from mdcache.exchange.questions import SeriesKey, parse
+from mdcache.sim import SimConfig
+from mdcache.upstream.governor import Limits
+from tests.cache.questions import Asked, draw
+from tests.cache.test_oracle import STEPS_S
+from tests.world.commons import FakeCommons, Server
+from tests.world.loop import run
+from tests.world.network import SimTransport
+from tests.world.world import Options, World
+
+PLENTY = SimConfig(spot_limit=1_000_000, futures_limit=1_000_000)
+GIVEN_S = 0.1  # 6.8.3
+
+
+class Late(SimTransport):
+    """Its replies take longer on the way back: whoever measures the exchange's clock by them is behind by half."""
+
+    back_s = 0.0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        reply = await super().handle_async_request(request)
+        await self._clock.sleep(self.back_s)
+        return reply
+
+
+class Fleet:
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.worlds: list[World] = []
+        self.behind_ms = rng.choice([[0, 0, 0], [0, 25, 100], [100, 0, 0]])
+        self.lags_ms = rng.choice([[0], [0], [0, 1_500]])
+        options = Options(
+            ttl_s=rng.choice([0.5, 2.0, 10.0]),
+            memory_mb=rng.choice([0.5, 512.0, 512.0]),
+            limits=Limits(weight_share=0.9),
+        )
+        for n, behind_ms in enumerate(self.behind_ms):
+            world = World(PLENTY, options, beside=self.worlds[0] if n else None)
+            if not n:
+                self.server = Server(world.clock)
+            late = Late(world.exchange, world.clock)
+            late.back_s = behind_ms / 500
+            world.transport = late
+            self.worlds.append(world)
+            self.start(world)
+        self.exchange.control.set_replicas(self.lags_ms, mode="alternate")
+        self.off_ms = sorted({0, *(ms + off for ms in self.behind_ms if ms for off in (-1, 0, 1))})
+
+    @property
+    def exchange(self) -> Any:
+        return self.worlds[0].exchange
+
+    def start(self, world: World) -> None:
+        """A new process; what is left of an old one can't reach the others any more."""
+        if isinstance(world.commons, FakeCommons):
+            world.commons.cut = True
+        world.commons = FakeCommons(self.server)
+        world.restart()
+
+    def truths(self, asked: Asked, as_of_ms: int) -> list[bytes]:
+        headers = dict(asked.headers)
+        return [
+            self.exchange.truth(asked.path, asked.query, headers, at_ms=as_of_ms + off, lag_ms=lag)
+            for off in self.off_ms
+            for lag in self.lags_ms
+        ]
+
+    def trouble(self) -> None:
+        """One thing goes wrong, or is right again."""
+        server, rng = self.server, self.rng
+        match rng.choice(["kill", "stall", "down", "up", "up", "empty", "deaf", "slow", "lose", "nothing"]):
+            case "kill":
+                self.start(rng.choice(self.worlds))
+            case "stall":
+                self.commons_of(rng.choice(self.worlds)).stalled_s = rng.choice([0.0, 0.0, 1.5, 5.0])
+            case "down":
+                server.up = False
+            case "up":
+                server.up, server.deaf, server.slow_s = True, False, 0.001
+            case "empty":
+                server.empty()
+            case "deaf":
+                server.deaf = True
+            case "slow":
+                server.slow_s = 0.05
+            case "lose":
+                server.lose(rng)
+
+    def commons_of(self, world: World) -> FakeCommons:
+        assert isinstance(world.commons, FakeCommons)
+        return world.commons
+
+    @property
+    def healthy(self) -> bool:
+        sound = self.server.up and not any(self.commons_of(world).stalled_s for world in self.worlds)
+        return sound and self.lags_ms == [0] and self.worlds[0].options.memory_mb > 1
+
+
+async def history(seed: int, steps: int) -> None:
+    rng = random.Random(seed)
+    fleet = Fleet(rng)
+    paths = rng.sample(sorted(KLINE_PATHS), 2)
+    saw: dict[SeriesKey, int] = {}
+    asked = draw(rng, fleet.worlds[0].clock.true_ms(), paths=paths)
+    for _ in range(steps):
+        if rng.random() < 0.5:
+            asked = draw(rng, fleet.worlds[0].clock.true_ms(), paths=paths)
+        world = rng.choice(fleet.worlds)
+        key = parse(KLINE_PATHS[asked.path], asked.query, dict(asked.headers)).key
+        wishes = Wishes(min_as_of_ms=saw.get(key))
+        answer = await world.ask(asked.path, asked.query, headers=dict(asked.headers), wishes=wishes)
+        assert answer.body in fleet.truths(asked, answer.as_of_ms), (asked, answer.as_of_ms)
+        assert answer.as_of_ms >= saw.get(key, 0), asked
+        saw[key] = answer.as_of_ms
+        if fleet.healthy:
+            await world.clock.sleep(GIVEN_S)
+            await _cost_nothing(fleet, asked, whole=answer.settled and answer.how is How.MISS)
+        if rng.random() < 0.3:
+            fleet.trouble()
+        if rng.random() < 0.03:
+            which = Which(subject=key.subject)
+            await world.forget(which)
+            await world.flights.sharing.purge(which)
+        await world.clock.sleep(rng.choice(STEPS_S))
+    for world in fleet.worlds:
+        await world.aclose()
+
+
+async def _cost_nothing(fleet: Fleet, asked: Asked, *, whole: bool) -> None:
+    """What was just answered is asked of another replica: if all was read for it, the other asks nobody else."""
+    other = fleet.rng.choice(fleet.worlds)
+    await other.ask("/api/v3/klines", "symbol=ETHUSDT&interval=1d&limit=1&startTime=0&endTime=1")  # knows the symbols
+    before = len(other.calls())
+    again = await other.ask(asked.path, asked.query, headers=dict(asked.headers))
+    assert again.body in fleet.truths(asked, again.as_of_ms)
+    key = parse(KLINE_PATHS[asked.path], asked.query, dict(asked.headers)).key
+    series = other.library.find(key)
+    assert series is not None
+    if whole and not len(series.voids):  # emptiness is looked at again behind an answer
+        name, interval = f"={key.subject}&", f"interval={key.interval}&"
+        calls = [
+            call for call in other.calls(before) if call.startswith(asked.path) and name in call and interval in call
+        ]
+        assert calls == [], asked
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_any_history_of_three_replicas(seed: int) -> None:
+    run(history(seed, 14))

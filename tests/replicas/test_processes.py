@@ -1,0 +1,157 @@
+"""Three daemons, one Redis, one exchange: real processes, killed and stopped in the middle of a read."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from bench.processes import daemon, sim
+from tests.world.servers import Server, running
+
+TOKEN = "a-very-secret-token"
+PATH = "/api/v3/klines"
+MINUTE = 60_000
+LEASE_S = 3.0
+
+
+@dataclass
+class Fleet:
+    exchange: str
+    redis: Server
+    urls: list[str]
+    pids: list[int]
+
+    def calls(self) -> list[str]:
+        log = httpx.get(f"{self.exchange}/_sim/log?limit=100000", trust_env=False).json()
+        return [f"{entry['path']}?{entry['query']}" for entry in log if entry["path"].lower().endswith("klines")]
+
+    def act(self, action: str, **body: object) -> None:
+        assert httpx.post(f"{self.exchange}/_sim/{action}", json=body, trust_env=False).status_code == 200
+
+    def get(self, replica: int, query: str, **headers: str) -> httpx.Response:
+        return httpx.get(f"{self.urls[replica]}{PATH}?{query}", headers=headers, timeout=20.0, trust_env=False)
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Fleet]:
+    with ExitStack() as stack:
+        redis = stack.enter_context(running())
+        exchange = stack.enter_context(sim())
+        settings: dict[str, Any] = {"redis_url": redis.url, "admin_token": TOKEN, "replicas": "3"}
+        made = [stack.enter_context(daemon(exchange, **settings)) for _ in range(3)]
+        found = Fleet(exchange, redis, [url for url, _ in made], [process.pid for _, process in made])
+        for n in range(3):  # symbols known, clocks measured
+            assert found.get(n, "symbol=ETHUSDT&interval=1d&limit=1&startTime=0&endTime=1").status_code == 200
+        yield found
+
+
+async def at_once(fleet: Fleet, queries: list[str]) -> list[list[httpx.Response]]:
+    """Each query, of all replicas at the same time."""
+    async with Clients(fleet.urls) as clients:
+        return [
+            list(found)
+            for found in await asyncio.gather(
+                *(asyncio.gather(*(client.get(f"{PATH}?{query}") for client in clients)) for query in queries)
+            )
+        ]
+
+
+class Clients:
+    def __init__(self, urls: list[str]) -> None:
+        self._clients = [httpx.AsyncClient(base_url=url, timeout=20.0, trust_env=False) for url in urls]
+
+    async def __aenter__(self) -> list[httpx.AsyncClient]:
+        return self._clients
+
+    async def __aexit__(self, *_: object) -> None:
+        for client in self._clients:
+            await client.aclose()
+
+
+async def test_twenty_cold_series_asked_of_all_three_at_once(fleet: Fleet) -> None:
+    intervals = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h")
+    queries = [f"symbol={symbol}&interval={i}&limit=500" for symbol in ("BTCUSDT", "SOLUSDT") for i in intervals]
+    before = len(fleet.calls())
+    answers = await at_once(fleet, queries)
+    assert len(fleet.calls()) - before <= 22
+    assert {answer.status_code for found in answers for answer in found} == {200}
+    for found in answers:
+        by_moment = {answer.headers["x-mdcache-as-of"]: answer for answer in found}
+        for answer in found:  # the same as-of means the same bytes and the same tag, wherever it came from
+            same = by_moment[answer.headers["x-mdcache-as-of"]]
+            assert (answer.content, answer.headers["etag"]) == (same.content, same.headers["etag"])
+
+
+def test_settled_rows_have_one_etag_everywhere_and_are_read_once(fleet: Fleet) -> None:
+    now = int(time.time() * 1000) // MINUTE * MINUTE
+    query = f"symbol=BNBUSDT&interval=1m&startTime={now - 900 * MINUTE}&endTime={now - 500 * MINUTE}"
+    before = len(fleet.calls())
+    first = fleet.get(0, query)
+    time.sleep(0.2)
+    for n in (1, 2):
+        found = fleet.get(n, query)
+        assert (found.content, found.headers["etag"]) == (first.content, first.headers["etag"])
+        assert fleet.get(n, query, **{"if-none-match": first.headers["etag"]}).status_code == 304
+    assert len(fleet.calls()) - before == 1
+
+
+def test_time_never_runs_back_through_a_balancer(fleet: Fleet) -> None:
+    saw = 0
+    for n in range(60):
+        found = fleet.get(n % 3, "symbol=BTCUSDT&interval=1m&limit=5", **{"x-mdcache-min-as-of": str(saw)})
+        as_of = int(found.headers["x-mdcache-as-of"])
+        assert as_of >= saw
+        saw = as_of
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+async def test_who_reads_for_all_is_stopped_or_killed_in_the_middle(fleet: Fleet, how: signal.Signals) -> None:
+    """The last replica reads; the others get their answer when its lease has run out, and what it has is no harm."""
+    symbol = "XRPUSDT" if how is signal.SIGSTOP else "ADAUSDT"
+    query = f"symbol={symbol}&interval=5m&limit=500"
+    fleet.act("latency", before_s=1.0, path=PATH)
+    async with Clients(fleet.urls) as clients:
+        doomed = asyncio.ensure_future(clients[2].get(f"{PATH}?{query}"))
+        await asyncio.sleep(0.4)
+        os.kill(fleet.pids[2], how)
+        fleet.act("latency", path=PATH)
+        began = time.monotonic()
+        found = await asyncio.gather(*(client.get(f"{PATH}?{query}") for client in clients[:2]))
+        waited_s = time.monotonic() - began
+        if how is signal.SIGSTOP:
+            os.kill(fleet.pids[2], signal.SIGCONT)
+            late = await doomed
+            assert late.status_code == 200
+        else:
+            with pytest.raises(httpx.TransportError):
+                await doomed
+    assert [(answer.status_code, len(answer.json())) for answer in found] == [(200, 500)] * 2
+    assert waited_s < LEASE_S + 2.0
+    assert sum(symbol in call for call in fleet.calls()) <= 2 + (how is signal.SIGSTOP)
+    settled = query + f"&endTime={int(time.time() * 1000) - 3_600_000}"
+    assert fleet.get(0, settled).content == fleet.get(1, settled).content
+
+
+def test_a_purge_reaches_the_others(fleet: Fleet) -> None:
+    now = int(time.time() * 1000) // MINUTE * MINUTE
+    query = f"symbol=DOGEUSDT&interval=1m&startTime={now - 700 * MINUTE}&endTime={now - 500 * MINUTE}"
+    for n in (0, 1):
+        assert fleet.get(n, query).status_code == 200
+    before = len(fleet.calls())
+    order = {"symbol": "DOGEUSDT"}
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    reply = httpx.post(f"{fleet.urls[0]}/v1/admin/purge", json=order, headers=headers, trust_env=False)
+    assert reply.json() == {"purged": 1}
+    time.sleep(0.5)
+    assert fleet.get(1, query).status_code == 200
+    assert len(fleet.calls()) - before == 1
+    assert fleet.get(0, query).status_code == 200
+    assert len(fleet.calls()) - before == 1

@@ -1,0 +1,169 @@
+"""The script and its twin in Python say the same to the same messages; and what the script does with rubbish."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mdcache.clock import SystemClock
+from mdcache.events import Events
+from mdcache.stores.redis.address import connect, parse
+from mdcache.stores.redis.ledger import RedisLedger
+from mdcache.stores.redis.link import Link
+from mdcache.upstream.shared import Ask, Tally, Verdict
+from tests.world.ledger import FakeLedger, Shelf
+from tests.world.servers import Server, running
+
+START_MS = 1_793_795_371_858
+MINUTE_MS = 60_000
+WHOLE = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+async def link(server: Server) -> AsyncIterator[Link]:
+    server.client().flushall()
+    link = Link(
+        lambda: connect(parse(server.url), 1.0),
+        prefix="t:",
+        timeout_s=5.0,
+        clock=SystemClock(),
+        events=Events(),
+    )
+    await link.start()
+    yield link
+    await link.aclose()
+
+
+def message(now_ms: int, **more: object) -> Ask:
+    minute = now_ms // MINUTE_MS
+    plain = Ask(now_ms, 50, 100, 1_000, 0, 0, minute + 1, 0, 2, (Tally(minute, (0, 0, 0)),))
+    return dataclasses.replace(plain, **more)  # type: ignore[arg-type] # names of its fields
+
+
+moves = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.sampled_from([0, 1, 400, 1_000, 9_000, 31_000, 700_000]),  # time that passes
+        st.integers(-3_000, 3_000),  # this replica's clock
+        st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), max_size=3),
+        st.integers(0, 30),  # spent alone
+        st.sampled_from(["", "edge", "gate", "bye", "extra", "lost", "hello", "modest"]),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+async def delete(client: Any) -> None:
+    await client.delete("t:v1:ledger:{e:spot}")
+
+
+async def info(client: Any) -> Any:
+    return await client.info("server")
+
+
+async def same(link: Link, steps: list[tuple[str, int, int, list[tuple[int, int]], int, str]]) -> None:
+    await link.call("budget", delete)
+    run = (await link.call("budget", info))["run_id"]
+    shelf = Shelf()
+    shelf.run = run
+    now_ms, spent = START_MS, dict.fromkeys("abc", 0)
+    beliefs = dict.fromkeys("abc", (0, 0, 0, 0, 0))  # part, next, changes, peers, version
+    for name, passes, skew, claims, alone, kind in steps:
+        now_ms += passes
+        at_ms = now_ms + skew
+        minute = at_ms // MINUTE_MS
+        real, twin = RedisLedger(link, "e", "spot", name), FakeLedger(shelf, "spot", name)
+        if kind == "bye" and shelf.states:
+            await real.goodbye(at_ms)
+            await twin.goodbye(at_ms)
+            continue
+        spent[name] += alone
+        tally = Tally(
+            minute,
+            (spent[name], 0, alone),
+            done=spent[name] // 2,
+            confirmed=900 if kind == "lost" else 0,
+            extra=600 if kind == "extra" else 0,
+        )
+        tallies = (tally, dataclasses.replace(tally, minute=minute + 1)) if kind == "edge" else (tally,)
+        part, following, _, peers, version = beliefs[name]
+        ask = message(
+            at_ms,
+            claims=tuple(claims),
+            tallies=tallies,
+            part=part,
+            next_part=following,
+            peers=peers,
+            version=version,
+            commits=kind != "hello",
+            modest=kind == "modest",
+            gate=f"{name}{now_ms}" if kind == "gate" else None,
+        )
+        got = await real.ask(ask)
+        assert got == twin.ask_now(ask)
+        beliefs[name] = (got.part, got.next_part, 0, got.peers, got.version)
+
+
+def test_script_and_twin_agree(server: Server) -> None:
+    with asyncio.Runner() as runner:
+        link = Link(
+            lambda: connect(parse(server.url), 1.0), prefix="t:", timeout_s=5.0, clock=SystemClock(), events=Events()
+        )
+        runner.run(link.start())
+
+        @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+        @given(steps=moves)
+        def agree(steps: list[tuple[str, int, int, list[tuple[int, int]], int, str]]) -> None:
+            runner.run(same(link, steps))
+
+        agree()
+        runner.run(link.aclose())
+
+
+async def test_rubbish_under_our_key_is_replaced(link: Link, server: Server) -> None:
+    ledger = RedisLedger(link, "e", "spot", "me")
+    for rubbish in (b"\x00\xffrubbish", b'{"peers":1}', b"[]", None):
+        client = server.client()
+        client.delete("t:v1:ledger:{e:spot}")
+        if rubbish is None:
+            client.lpush("t:v1:ledger:{e:spot}", "x")
+        else:
+            client.set("t:v1:ledger:{e:spot}", rubbish)
+        answer = await ledger.ask(message(START_MS, claims=((1, 0),)))
+        assert not answer.sharing  # nobody knows what was spent
+        assert answer.verdicts == (Verdict.SOON,)
+
+
+async def test_it_is_shared_in_the_minute_after_it_was_new_and_no_sooner(link: Link) -> None:
+    ledger = RedisLedger(link, "e", "spot", "me")
+    first = await ledger.ask(message(START_MS))
+    later = await ledger.ask(message(START_MS + 20_000, version=first.version))
+    assert not later.sharing
+    ask = message(START_MS + 60_000, claims=((30, 0), (500, 0)), version=first.version, part=WHOLE, next_part=WHOLE)
+    answer = await ledger.ask(ask)
+    assert answer.sharing
+    assert answer.verdicts == (Verdict.GRANTED, Verdict.NEXT_MINUTE)
+    assert answer.told[0].own == 30
+
+
+async def test_a_key_lives_for_days_and_goes_in_the_end(link: Link, server: Server) -> None:
+    await RedisLedger(link, "e", "spot", "me").ask(message(START_MS))
+    assert 3 * 86_400_000 < server.client().pttl("t:v1:ledger:{e:spot}") <= 4 * 86_400_000
+
+
+async def test_a_flush_of_the_scripts_is_not_felt(link: Link, server: Server) -> None:
+    ledger = RedisLedger(link, "e", "spot", "me")
+    await ledger.ask(message(START_MS))
+    server.client().script_flush()
+    assert (await ledger.ask(message(START_MS + 1))).peers == 1

@@ -1,0 +1,128 @@
+"""Several replicas before one exchange, in one process and in virtual time; their ledger may fail in any way."""
+
+import asyncio
+import random
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import httpx
+
+from mdcache.errors import MdcacheError
+from mdcache.events import Event, Events
+from mdcache.exchange.markets import Family
+from mdcache.upstream.governor import Governor, Limits, Shared
+from mdcache.upstream.reads import Instant
+from tests.upstream.world import BASE_URLS, Exchange, ask
+from tests.world.ledger import FakeLedger, Shelf
+from tests.world.loop import FakeClock
+
+TRIP_S = 0.05
+
+
+@dataclass
+class Replica:
+    """One process: killed, nothing of it goes on."""
+
+    name: str
+    governor: Governor
+    ledgers: dict[Family, FakeLedger]
+    events: list[Event]
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def gate(self) -> str:
+        return self.governor.status()[0].gate_state
+
+    def mode(self) -> str:
+        return self.governor.sharing()["spot"].mode
+
+    def cut(self, *, lose_answers: bool = False) -> None:
+        for ledger in self.ledgers.values():
+            ledger.up, ledger.lose_answers = lose_answers, lose_answers
+
+    def mend(self) -> None:
+        for ledger in self.ledgers.values():
+            ledger.up, ledger.lose_answers = True, False
+
+    def load(self, every_s: float, cost: int = 5) -> None:
+        """Ask for reads all the time."""
+        self.tasks.add(asyncio.create_task(self._load(every_s, cost)))
+
+    async def read(self, cost: int = 5, within_s: float = 2.0) -> str:
+        try:
+            await self.governor.fetch(ask(within_s=within_s, cost=cost))
+        except MdcacheError as error:
+            self.outcomes[type(error).__name__] += 1
+            return type(error).__name__
+        self.outcomes["ok"] += 1
+        return "ok"
+
+    async def _load(self, every_s: float, cost: int) -> None:
+        while True:
+            self.tasks.add(task := asyncio.create_task(self._one(cost)))
+            task.add_done_callback(self.tasks.discard)
+            await asyncio.sleep(every_s)
+
+    async def _one(self, cost: int) -> None:
+        await self.read(cost)
+
+    async def kill(self) -> None:
+        """Without goodbye."""
+        for ledger in self.ledgers.values():
+            ledger.up = False
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        for task in tuple(self.tasks):
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        with suppress(asyncio.CancelledError):
+            await self.governor.aclose()
+
+
+class Fleet:
+    """`share` of weight in a minute for all of them together; `exchange` counts what reached it."""
+
+    def __init__(self, share: int = 100, limit: int = 1_200, assumed: int = 2) -> None:
+        self.clock = FakeClock()
+        self.shelf = Shelf()
+        self.exchange = Exchange(self.clock, trip_s=TRIP_S, limit=limit)
+        self.share = share
+        self.assumed = assumed
+        self.limits = Limits(weight_share=share / limit, backoff_initial_s=1.0, backoff_max_s=60.0)
+        self.names = 0
+        self.transport: httpx.AsyncBaseTransport = self.exchange
+
+    async def replica(self, skew_ms: int = 0, *, redis: bool = True) -> Replica:
+        """A new one; its idea of the exchange's time is wrong by `skew_ms`, and it knows by how much it may be."""
+        self.names += 1
+        name, events = f"r{self.names}", list[Event]()
+        ledgers = {family: FakeLedger(self.shelf, family.value, name) for family in Family}
+        governor = Governor(
+            clock=self.clock,
+            rng=random.Random(self.names),
+            events=Events(events.append),
+            base_urls=BASE_URLS,
+            limits=self.limits,
+            transport=self.transport,
+            shared=Shared(ledgers.__getitem__, self.assumed),
+        )
+        for desk in governor._desks.values():
+            desk._utc = lambda: Instant(self.clock.true_ms() + skew_ms, abs(skew_ms) + 1)
+        replica = Replica(name, governor, ledgers, events)
+        if not redis:
+            replica.cut()
+        await governor.start()
+        return replica
+
+    def spent(self) -> dict[int, int]:
+        """What reached the exchange in each of its minutes."""
+        return {minute: weight for (family, minute), weight in sorted(self.exchange.spent.items()) if family == "spot"}
+
+    async def minutes(self, count: float) -> None:
+        await self.clock.sleep(60.0 * count)
+
+    async def second(self, number: float) -> None:
+        """Go on to a second of the exchange's minute."""
+        await self.clock.sleep((number * 1000 - self.exchange.now_ms()) % 60_000 / 1000)

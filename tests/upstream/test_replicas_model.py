@@ -1,0 +1,164 @@
+"""Three replicas, bans, kills and a ledger that fails in every way: never over the share, never into a known ban.
+
+Every order of three steps is gone through; hypothesis makes longer ways. All in virtual time.
+"""
+
+import asyncio
+import itertools
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.upstream.replicas import Fleet, Replica
+from tests.upstream.world import Exchange, refuse
+from tests.world.loop import run
+
+BAN_S = 10
+TOLD_S = 0.2  # a ban is met, written, and read by who asks next
+SHARE = 100
+GATES = ("ban 0", "ban 1", "cut 0", "mend 0", "forget", "restart 2", "pass 15")
+
+
+@dataclass
+class Judge:
+    """Knows which replica was told what, and what it did then."""
+
+    fleet: Fleet
+    banned_until_s: float = 0.0
+    met_s: dict[str, float] = field(default_factory=dict)
+    told_s: float = float("inf")
+    wrongs: list[str] = field(default_factory=list)
+
+    def fault(self, replica: "Judged") -> httpx.Response | None:
+        now_s = self.fleet.clock.now()
+        if now_s >= self.banned_until_s:
+            return None
+        name = replica.name
+        told = replica.hears() and self.told_s + TOLD_S < now_s
+        if self.met_s.get(name, now_s) < now_s - TOLD_S or told:
+            self.wrongs.append(f"{name} asked in a ban, {self.banned_until_s - now_s:.2f} s before its end")
+        self.met_s.setdefault(name, now_s)
+        if replica.hears():
+            self.told_s = min(self.told_s, now_s)
+        return refuse(418, retry_after=str(round(self.banned_until_s - now_s + 1)))
+
+    def ban(self) -> None:
+        now_s = self.fleet.clock.now()
+        if now_s >= self.banned_until_s:
+            self.met_s.clear()
+            self.told_s = float("inf")
+            self.banned_until_s = now_s + BAN_S
+
+
+@dataclass
+class Judged(httpx.AsyncBaseTransport):
+    """A replica's own way to the exchange: whose request it is stands nowhere in it."""
+
+    name: str
+    judge: Judge
+    exchange: Exchange
+    replica: Replica | None = None
+    heard_from_s: float = 0.0
+
+    def hears(self) -> bool:
+        """Whether it has been in touch with the ledger for long enough."""
+        up = self.replica is not None and all(ledger.up for ledger in self.replica.ledgers.values())
+        return up and self.judge.fleet.clock.now() - self.heard_from_s > 3.0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.exchange.fault = lambda *_: self.judge.fault(self)
+        try:
+            return await self.exchange.handle_async_request(request)
+        finally:
+            self.exchange.fault = None
+
+
+class Play:
+    """The fleet and its judge; `do` takes one step."""
+
+    def __init__(self) -> None:
+        self.fleet = Fleet(share=SHARE)
+        self.judge = Judge(self.fleet)
+        self.exchange = self.fleet.exchange
+        self.ways: list[Judged] = []
+        self.replicas: list[Replica] = []
+        self.kept: dict[str, str] = {}
+
+    async def join(self, at: int) -> None:
+        way = Judged(f"replica {at}.{self.fleet.names}", self.judge, self.exchange)
+        self.fleet.transport = way
+        replica = await self.fleet.replica()
+        way.replica, way.heard_from_s = replica, self.fleet.clock.now()
+        self.ways[at:at], self.replicas[at:at] = [way], [replica]
+
+    async def do(self, name: str) -> None:
+        verb, _, what = name.partition(" ")
+        number = int(what or 0)
+        match verb:
+            case "ban":
+                self.judge.ban()
+                await self.replicas[number].read(cost=1, within_s=1.0)
+            case "cut" | "lose":
+                self.replicas[number].cut(lose_answers=verb == "lose")
+            case "mend":
+                self.replicas[number].mend()
+                self.ways[number].heard_from_s = self.fleet.clock.now()
+            case "forget" | "fail":
+                self.fleet.shelf.restart(empty=verb == "forget")
+                self.fleet.shelf.states.update(self.kept if verb == "fail" else {})
+                self.judge.told_s = self.fleet.clock.now() + 3.0  # each has to tell it again
+            case "restart":
+                await self.replicas.pop(number).kill()
+                self.ways.pop(number)
+                await self.join(number)
+            case "pass":
+                self.kept = dict(self.fleet.shelf.states)
+                await self.fleet.clock.sleep(number)
+        await asyncio.gather(*(replica.read(cost=1, within_s=0.5) for replica in self.replicas))
+
+    def check(self) -> None:
+        assert not self.judge.wrongs, self.judge.wrongs
+        assert max(self.fleet.spent().values(), default=0) <= SHARE, self.fleet.spent()
+
+
+async def play(steps: tuple[str, ...], *, loads: bool = False) -> None:
+    stage = Play()
+    for at in range(3):
+        await stage.join(at)
+    await stage.fleet.clock.sleep(70.0)
+    if loads:
+        for replica in stage.replicas:
+            replica.load(1.0)
+    for name in steps:
+        await stage.do(name)
+        stage.check()
+        await stage.fleet.clock.sleep(0.5)
+    for replica in stage.replicas:
+        replica.mend()
+    await stage.fleet.clock.sleep(BAN_S * 4)
+    stage.check()
+    for replica in stage.replicas:
+        await replica.aclose()
+
+
+@pytest.mark.parametrize("first", GATES)
+def test_every_order_of_three_steps(first: str) -> None:
+    for rest in itertools.product(GATES, repeat=2):
+        run(play((first, *rest)))
+
+
+some = st.sampled_from(
+    [
+        *("ban 0", "ban 1", "ban 2", "cut 0", "cut 1", "lose 1", "lose 2", "mend 0", "mend 1", "mend 2"),
+        *("forget", "fail", "restart 0", "restart 2", "pass 1", "pass 5", "pass 15", "pass 37"),
+    ]
+)
+
+
+@settings(max_examples=12)
+@given(steps=st.lists(some, min_size=3, max_size=10))
+def test_kills_and_faults_in_any_order(steps: list[str]) -> None:
+    run(play(tuple(steps), loads=True))

@@ -1,0 +1,305 @@
+"""One budget and one gate for several replicas: with the ledger, without it, and while it comes and goes."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from mdcache.exchange.markets import Family
+from tests.upstream.replicas import Fleet, Replica
+from tests.upstream.world import refuse
+from tests.world.loop import run
+
+
+async def two(fleet: Fleet, skews: tuple[int, int] = (0, 0)) -> tuple[Replica, Replica]:
+    one, other = await fleet.replica(skews[0]), await fleet.replica(skews[1])
+    return one, other
+
+
+async def close(*replicas: Replica) -> None:
+    for replica in replicas:
+        await replica.aclose()
+
+
+@pytest.mark.parametrize(("skews", "rates"), [((0, 0), (0.3, 0.3)), ((-2_500, 2_000), (0.3, 3.0))])
+def test_two_replicas_use_one_budget_and_most_of_it(skews: tuple[int, int], rates: tuple[float, float]) -> None:
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        pair = await two(fleet, skews)
+        for replica, rate in zip(pair, rates, strict=True):
+            replica.load(rate)
+        await fleet.minutes(4.5)
+        await close(*pair)
+        spent = list(fleet.spent().values())
+        assert max(spent) <= 100, spent
+        assert min(spent[2:-1]) >= 60, spent
+        assert all(replica.mode() == "divided" or replica.outcomes["ok"] for replica in pair)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("at_s", "loses", "skews"),
+    [
+        (1, "both", (0, 0)),
+        (20, "one", (0, 0)),
+        (58, "answers", (1_500, -1_500)),
+        (30, "one", (1_500, -1_500)),
+    ],
+)
+def test_the_minute_the_ledger_is_lost_in(at_s: int, loses: str, skews: tuple[int, int]) -> None:
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        pair = await two(fleet, skews)
+        await fleet.minutes(2)
+        pair[0].load(0.3)
+        await fleet.second(at_s)
+        for replica in pair if loses == "both" else pair[:1]:
+            replica.cut(lose_answers=loses == "answers")
+        pair[1].load(0.3)  # until now it spent nothing
+        await fleet.minutes(2)
+        assert pair[0].mode() == "divided"
+        spent = fleet.spent()
+        assert max(spent.values()) <= 100, spent
+        assert min(list(spent.values())[-2:-1]) >= 60, spent
+        for replica in pair:
+            replica.mend()
+        await fleet.clock.sleep(5.0)
+        assert [replica.mode() for replica in pair] == ["shared", "shared"]
+        await fleet.minutes(1)
+        await close(*pair)
+        assert max(fleet.spent().values()) <= 100, fleet.spent()
+
+    run(main())
+
+
+def test_each_goes_on_at_once_when_the_ledger_is_lost() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=1_000, limit=6_000)
+        pair = await two(fleet)
+        await fleet.minutes(2)
+        await fleet.second(10)
+        for replica in pair:
+            replica.cut()
+            assert await replica.read(within_s=0.2) == "ok"
+        await close(*pair)
+
+    run(main())
+
+
+@pytest.mark.parametrize("at_s", [5, 57])
+def test_a_ledger_that_forgot_is_not_believed_until_the_next_minute(at_s: int) -> None:
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        three = [await fleet.replica() for _ in range(3)]
+        for replica, rate in zip(three, (0.3, 0.5, 2.0), strict=True):
+            replica.load(rate)
+        await fleet.minutes(2)
+        for empty in (True, False):
+            await fleet.second(at_s)
+            fleet.shelf.restart(empty=empty)
+            await fleet.clock.sleep(2.1)
+            assert {replica.mode() for replica in three} == {"divided"}
+            await fleet.second(0 if at_s < 45 else 8)
+            await fleet.clock.sleep(5.0)
+            assert {replica.mode() for replica in three} == {"shared"}
+            await fleet.minutes(1)
+        await close(*three)
+        assert max(fleet.spent().values()) <= 100, fleet.spent()
+
+    run(main())
+
+
+def test_one_that_never_saw_it_assumes_how_many_there_are() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=100, assumed=4)
+        replica = await fleet.replica(redis=False)
+        replica.load(0.3)
+        await fleet.minutes(3)
+        await close(replica)
+        assert 20 <= max(fleet.spent().values()) <= 25  # by reads of 5
+
+    run(main())
+
+
+def test_parts_come_and_go_with_replicas() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        parts = []
+
+        def part(replica: Replica) -> float:
+            return round(replica.governor.sharing()["spot"].part, 2)
+
+        first = await fleet.replica()
+        await fleet.minutes(2)
+        parts.append(part(first))
+        second, third = await fleet.replica(), await fleet.replica()
+        await fleet.minutes(2)
+        parts.append(part(first))
+        await third.aclose()  # says goodbye
+        await fleet.minutes(2)
+        parts.append(part(first))
+        await second.kill()  # does not
+        await fleet.minutes(9)
+        parts.append(part(first))
+        await fleet.minutes(3)
+        parts.append(part(first))
+        await first.aclose()
+        assert parts == [1.0, 0.33, 0.5, 0.5, 1.0]
+
+    run(main())
+
+
+def test_all_away_for_longer_than_ten_minutes_are_still_who_they_were() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        pair = await two(fleet)
+        await fleet.minutes(2)
+        for replica in pair:
+            replica.cut()
+        await fleet.minutes(15)
+        pair[0].mend()
+        pair[0].load(0.3)
+        pair[1].load(0.3)  # still without it
+        await fleet.minutes(3)
+        await close(*pair)
+        assert max(fleet.spent().values()) <= 100, fleet.spent()
+
+    run(main())
+
+
+def test_what_others_on_the_address_use_is_seen_by_all() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=600, limit=1_200)
+        fleet.exchange.foreign = 900
+        pair = await two(fleet)
+        await fleet.minutes(1.2)
+        for replica in pair:
+            replica.load(0.3)
+        await fleet.minutes(4)
+        await close(*pair)
+        assert max(fleet.spent().values()) <= 0.9 * 1_200 - 900 + 20, fleet.spent()
+
+    run(main())
+
+
+# ------------------------------------------------------------------------------------------ the gate
+
+
+def test_a_ban_seen_by_one_is_obeyed_by_all_before_their_next_request() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=600)
+        three = [await fleet.replica() for _ in range(3)]
+        await fleet.minutes(2)
+        fleet.exchange.fault = lambda *_: refuse(418, retry_after="60")
+        assert await three[0].read() == "GateClosed"
+        seen = len(fleet.exchange.seen)
+        await fleet.clock.sleep(0.01)
+        assert [await replica.read() for replica in three] == ["GateClosed"] * 3
+        assert len(fleet.exchange.seen) == seen
+        assert [replica.gate() for replica in three] == ["closed"] * 3
+        await close(*three)
+
+    run(main())
+
+
+def test_one_probe_and_one_ramp_for_all() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=600)
+        three = [await fleet.replica() for _ in range(3)]
+        await fleet.minutes(2)
+        fleet.exchange.trip_s = 0.5
+        fleet.exchange.fault = lambda *_: refuse(418, retry_after="20")
+        assert await three[0].read() == "GateClosed"
+        fleet.exchange.most_flying = 0
+        seen = len(fleet.exchange.seen)
+        for replica in three:
+            replica.load(0.05, cost=1)
+        await fleet.clock.sleep(60.0)
+        assert fleet.exchange.most_flying == 1  # probes, one after the other
+        assert len(fleet.exchange.seen) - seen <= 3
+        fleet.exchange.fault = None
+        most = []
+        while [replica.gate() for replica in three] != ["open"] * 3:
+            await fleet.clock.sleep(0.01)
+            if all(replica.gate() != "open" for replica in three):
+                most.append(fleet.exchange.flying)
+        assert max(most) <= 4
+        assert all(each - before <= 2 for before, each in itertools.pairwise(most))
+        await close(*three)
+
+    run(main())
+
+
+def test_a_replica_that_dies_with_the_probe_frees_it_by_time() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=600)
+        pair = await two(fleet)
+        await fleet.minutes(2)
+        fleet.exchange.fault = lambda *_: refuse(418, retry_after="5")
+        assert await pair[0].read() == "GateClosed"
+        await fleet.clock.sleep(12.0)
+        fleet.exchange.fault = None
+        fleet.exchange.trip_s = 600.0
+        probe = asyncio.create_task(pair[0].read(within_s=5.0))
+        await fleet.clock.sleep(1.5)
+        assert pair[1].gate() == "probing"
+        assert await pair[1].read() == "GateClosed"
+        probe.cancel()
+        await pair[0].kill()
+        fleet.exchange.trip_s = 0.05
+        await fleet.clock.sleep(15.0)
+        assert await pair[1].read() == "ok"
+        await pair[1].aclose()
+
+    run(main())
+
+
+def test_the_operators_word_reaches_all() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=600)
+        pair = await two(fleet)
+        await fleet.minutes(2)
+        pair[0].governor.close_gate(Family.SPOT, 3_600)
+        await fleet.clock.sleep(1.5)
+        assert [replica.gate() for replica in pair] == ["closed", "closed"]
+        pair[1].governor.open_gate(Family.SPOT)
+        await fleet.clock.sleep(1.5)
+        assert [replica.gate() for replica in pair] == ["open", "open"]
+        await close(*pair)
+
+    run(main())
+
+
+def test_a_newcomer_reads_the_gate_before_its_first_request() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=600)
+        first = await fleet.replica()
+        first.governor.close_gate(Family.SPOT, 100)
+        await fleet.clock.sleep(1.5)
+        second = await fleet.replica()
+        assert second.gate() == "closed"
+        assert await second.read() == "GateClosed"
+        assert not fleet.exchange.seen
+        await close(first, second)
+
+    run(main())
+
+
+def test_a_gate_that_closed_without_the_ledger_closes_for_all_when_it_is_back() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=600)
+        pair = await two(fleet)
+        await fleet.minutes(2)
+        pair[0].cut()
+        fleet.exchange.fault = lambda *_: refuse(418, retry_after="600")
+        assert await pair[0].read() == "GateClosed"
+        await fleet.clock.sleep(30.0)
+        assert pair[1].gate() == "open"  # it can't know
+        fleet.shelf.restart(empty=True)
+        pair[0].mend()
+        await fleet.clock.sleep(5.0)
+        assert [replica.gate() for replica in pair] == ["closed", "closed"]
+        await close(*pair)
+
+    run(main())

@@ -1,0 +1,235 @@
+"""The ledger's script once more, in Python: for tests in virtual time, and to be compared with the script itself."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from mdcache.upstream.shared import Answer, Ask, LedgerDown, Told, Verdict
+
+WHOLE, RATION, MINUTE = 1_000_000, 0.3, 60_000
+FROZEN, FORGOT, ABSENT, GAP, FLOOR = 3_000, 10_000, 600_000, 10_000, 0.1
+MOST_MINUTES = 12
+
+State = dict[str, Any]
+
+
+def fresh(run: str, now: int) -> State:
+    counts = {"born": now, "beat": now, "since": now, "expect": 0, "version": now}
+    return {"run": run, **counts, "gate": "", "peers": {}, "minutes": {}}
+
+
+def ration(part: int, allowed: int, minute: int, at: int) -> float:
+    left = min(MINUTE, max(0, (minute + 1) * MINUTE - at))
+    return part * allowed * RATION * left / MINUTE / WHOLE
+
+
+def part_in(peer: State, minute: int) -> int:
+    return int(peer["part"] if minute < peer["changes"] else peer["next"])
+
+
+def _forget(state: State, me: str, now: int, error: int) -> None:
+    if now - state["beat"] > GAP:
+        state["since"] = now
+    state["beat"] = max(state["beat"], now)
+    for name, peer in list(state["peers"].items()):
+        gone = peer["changes"] * MINUTE + MINUTE
+        last = gone if peer.get("gone") else max(peer["heard"], state["since"]) + ABSENT
+        if name != me and now - last > error:
+            del state["peers"][name]
+    while len(state["minutes"]) > MOST_MINUTES:
+        del state["minutes"][max(state["minutes"], key=lambda n: abs(int(n) - now / MINUTE))]
+
+
+def goodbye(state: State, me: str, now: int) -> None:
+    _forget(state, me, now, MINUTE)
+    peer = state["peers"].get(me)
+    if peer is not None and not peer.get("gone"):
+        if now < state["born"] + ABSENT:
+            state["expect"] = max(0, state["expect"] - 1)
+        peer["part"] = max(peer["part"], peer["next"])
+        peer |= {"next": 0, "gone": True, "changes": max(peer["changes"], now // MINUTE + 1)}
+
+
+def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answer]:  # noqa: C901, PLR0912, PLR0915 - as the script
+    now, tallies = ask.now_ms, [asdict(tally) for tally in ask.tallies]
+    if state is None:
+        state = fresh(run, now)
+    elif state["run"] != run:
+        state |= {"run": run, "born": now}
+    _forget(state, me, now, ask.error_ms)
+    rows = []
+    for tally in tallies:
+        minute = state["minutes"].setdefault(str(tally["minute"]), {"extra": 0, "rows": {}})
+        row = minute["rows"].setdefault(me, {"lanes": [0, 0, 0], "done": 0, "heard": 0, "base": 0, "modest": False})
+        if sum(row["lanes"]) < tally["confirmed"]:
+            state["born"] = now
+        row["lanes"] = [max(pair) for pair in zip(row["lanes"], tally["lanes"], strict=True)]
+        row["done"] = max(row["done"], tally["done"])
+        minute["extra"] = max(minute["extra"], tally["extra"])
+        rows.append(row)
+
+    peers = state["peers"]
+    peer = peers.get(me)
+    others = {name: other for name, other in peers.items() if name != me}
+    young = now < state["born"] + ABSENT
+    if not young:
+        state["expect"] = 0
+    elif me not in peers:
+        state["expect"] = max(state["expect"], ask.peers)
+    if peer is None or peer.get("gone"):
+        peer = {"heard": 0, "part": 0, "next": 0, "changes": 0, "known": ask.peers > 0 or not young}
+    if now >= peer["heard"]:
+        peer |= {"part": ask.part, "next": ask.next_part, "changes": ask.changes, "heard": now}
+    living = [peer, *(other for other in others.values() if not other.get("gone"))]
+    phantoms = max(0, state["expect"] - sum(other["known"] for other in living))
+    replicas = seen = len(living) + phantoms
+    first = state["born"] // MINUTE
+    if state["expect"] == 0 and (now < state["born"] + FORGOT or now // MINUTE <= first):
+        replicas = max(replicas, ask.assumed)
+    even = WHOLE // replicas
+
+    def unclaimed(minute: int) -> int:
+        knowing = [other for other in (peer, *others.values()) if other["known"]]
+        return max(0, WHOLE - sum(part_in(other, minute) for other in knowing)) if phantoms else 0
+
+    last = tallies[-1]["minute"]
+    part, following = peer["part"], peer["next"]
+    if last < peer["changes"]:
+        now_free, next_free = WHOLE - unclaimed(last), WHOLE - unclaimed(peer["changes"])
+        for other in others.values():
+            now_free -= part_in(other, last)
+            later = other["changes"] > peer["changes"]
+            next_free -= max(other["part"], other["next"]) if later else other["next"]
+        part = peer["part"] = max(peer["part"], min(even, now_free))
+        following = max(0, min(even, next_free))
+        peer["next"] = max(peer["next"], following)
+    peers[me] = peer
+
+    newest = ask.version == state["version"]
+    sharing = ask.commits and not _forgot(state, ask)
+    sums = []
+    for tally in tallies:
+        number, minute = tally["minute"], state["minutes"][str(tally["minute"])]
+        lanes = [sum(column) for column in zip(*(each["lanes"] for each in minute["rows"].values()), strict=True)]
+        mine = 0
+        kept = math.ceil(unclaimed(number) * ask.allowed / WHOLE)
+        for name, other in peers.items():
+            if other.get("gone"):
+                continue
+            its = minute["rows"].get(name, {"lanes": [0], "heard": 0, "modest": False})
+            share, had = part_in(other, number), sum(its["lanes"])
+            if name == me and sharing:
+                may = had + math.ceil(ration(share, ask.allowed, number, now))
+            elif its["heard"] > 0 and its["modest"]:
+                may = its["base"]
+            elif its["heard"] > 0:
+                may = its["base"] + math.ceil(ration(share, ask.allowed, number, min(now, its["heard"] + FROZEN)))
+            else:
+                may = math.ceil(share * ask.allowed / WHOLE)
+            kept += max(0, may - had)
+            if name == me:
+                mine = max(0, may - had)
+        done = sum(each["done"] for each in minute["rows"].values())
+        sums.append(
+            {"minute": number, "lanes": lanes, "done": done, "kept": kept, "mine": mine, "extra": minute["extra"]}
+        )
+
+    crowded = sharing and any(sum(found["lanes"]) + found["kept"] > ask.allowed for found in sums)
+    if crowded:
+        sharing = ask.modest or any(row["modest"] for row in rows)
+        for found in sums:
+            found["kept"] -= found["mine"]
+            sharing = sharing and sum(found["lanes"]) + found["kept"] <= ask.allowed
+    verdicts = []
+    for weight, rank in ask.claims:
+        said = _verdict(sums, ask, weight, rank) if sharing and newest else Verdict.SOON
+        if said is Verdict.GRANTED:
+            for row, found in zip(rows, sums, strict=True):
+                row["lanes"][rank] += weight
+                found["lanes"][rank] += weight
+        verdicts.append(said)
+    written = newest and ask.gate is not None and all(said is Verdict.GRANTED for said in verdicts)
+    if written:
+        state["gate"], state["version"] = ask.gate, state["version"] + 1
+    if sharing:
+        for row in rows:
+            row |= {"heard": max(row["heard"], now), "base": sum(row["lanes"]), "modest": crowded}
+    told = tuple(
+        Told(found["minute"], sum(found["lanes"]), found["done"], sum(row["lanes"]), row["heard"])
+        for found, row in zip(sums, rows, strict=True)
+    )
+    gate = None if newest else state["gate"]
+    return state, Answer(
+        sharing, tuple(verdicts), part, following, seen, told, state["version"], gate, written, crowded
+    )
+
+
+def _forgot(state: State, ask: Ask) -> bool:
+    born = state["born"]
+    return ask.now_ms < born + FORGOT or any(tally.minute <= born // MINUTE for tally in ask.tallies)
+
+
+def _verdict(sums: list[State], ask: Ask, weight: int, rank: int) -> Verdict:
+    worst, floor = Verdict.GRANTED, int(ask.allowed * FLOOR)
+    for found in sums:
+        after = sum(found["lanes"]) + weight
+        left = min(MINUTE, max(0, (found["minute"] + 1) * MINUTE - ask.now_ms))
+        due = math.ceil(floor * left / MINUTE)
+        lanes = sum(max(0, min(due, floor - had)) for at, had in enumerate(found["lanes"]) if at != rank)
+        if after > ask.allowed or after + found["extra"] > ask.address_cap:
+            worst = Verdict.NEXT_MINUTE
+        elif after + max(found["kept"], lanes) > ask.allowed:
+            worst = max(worst, Verdict.SOON)
+    return worst
+
+
+class Shelf:
+    """Where ledgers rest: one server's memory, which can be lost; `run` names the server's life."""
+
+    def __init__(self) -> None:
+        self.run = "1"
+        self.states: dict[str, str] = {}
+        self.asks = 0
+
+    def restart(self, *, empty: bool) -> None:
+        self.run = str(int(self.run) + 1)
+        if empty:
+            self.states.clear()
+
+
+class FakeLedger:
+    """A replica's view of a shelf. `trouble` may raise, and may let the message through first (`after`)."""
+
+    def __init__(self, shelf: Shelf, family: str, replica: str) -> None:
+        self.shelf = shelf
+        self.replica = replica
+        self.up = True
+        self.wait: Callable[[], Any] | None = None
+        self.lose_answers = False
+        self._family = family
+
+    async def ask(self, ask: Ask) -> Answer:
+        if self.wait is not None:
+            await self.wait()
+        if not self.up:
+            raise LedgerDown("made up")
+        answer = self.ask_now(ask)
+        if self.lose_answers:
+            raise LedgerDown("the answer was lost")
+        return answer
+
+    def ask_now(self, ask: Ask) -> Answer:
+        self.shelf.asks += 1
+        raw = self.shelf.states.get(self._family)
+        state, answer = step(json.loads(raw) if raw else None, self.shelf.run, self.replica, ask)
+        self.shelf.states[self._family] = json.dumps(state)
+        return answer
+
+    async def goodbye(self, now_ms: int) -> None:
+        raw = self.shelf.states.get(self._family)
+        if self.up and raw:
+            state = json.loads(raw)
+            goodbye(state, self.replica, now_ms)
+            self.shelf.states[self._family] = json.dumps(state)
