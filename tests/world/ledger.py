@@ -29,6 +29,14 @@ def part_in(peer: State, minute: int) -> int:
     return int(peer["part"] if minute < peer["changes"] else peer["next"])
 
 
+def bound(pick: Callable[[int, int], int], peer: State, start: int, upto: int | None = None) -> int:
+    if peer["changes"] <= start:
+        return int(peer["next"])
+    if upto is not None and upto < peer["changes"]:
+        return int(peer["part"])
+    return pick(peer["part"], peer["next"])
+
+
 def _forget(state: State, me: str, now: int, error: int) -> None:
     if now - state["beat"] > GAP:
         state["since"] = now
@@ -90,21 +98,17 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
         replicas = max(replicas, ask.assumed)
     even = WHOLE // replicas
 
-    def unclaimed(minute: int) -> int:
+    def unclaimed(start: int, upto: int | None = None) -> int:
         knowing = [other for other in (peer, *others.values()) if other["known"]]
-        return max(0, WHOLE - sum(part_in(other, minute) for other in knowing)) if phantoms else 0
+        return max(0, WHOLE - sum(bound(min, other, start, upto) for other in knowing)) if phantoms else 0
 
-    last = tallies[-1]["minute"]
-    part, following = peer["part"], peer["next"]
-    if last < peer["changes"]:
-        now_free, next_free = WHOLE - unclaimed(last), WHOLE - unclaimed(peer["changes"])
-        for other in others.values():
-            now_free -= part_in(other, last)
-            later = other["changes"] > peer["changes"]
-            next_free -= max(other["part"], other["next"]) if later else other["next"]
-        part = peer["part"] = max(peer["part"], min(even, now_free))
-        following = max(0, min(even, next_free))
-        peer["next"] = max(peer["next"], following)
+    def free(start: int, upto: int | None = None) -> int:
+        return WHOLE - unclaimed(start, upto) - sum(bound(max, other, start, upto) for other in others.values())
+
+    changes = peer["changes"]
+    part = peer["part"] = max(peer["part"], min(even, free(min(tallies[0]["minute"], changes - 1), changes - 1)))
+    following = max(0, min(even, free(changes)))
+    peer["next"] = max(peer["next"], following)
     peers[me] = peer
 
     newest = ask.version == state["version"]
@@ -114,7 +118,7 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
         number, minute = tally["minute"], state["minutes"][str(tally["minute"])]
         lanes = [sum(column) for column in zip(*(each["lanes"] for each in minute["rows"].values()), strict=True)]
         mine = 0
-        kept = math.ceil(unclaimed(number) * ask.allowed / WHOLE)
+        kept = math.ceil(unclaimed(number, number) * ask.allowed / WHOLE)
         for name, other in peers.items():
             if other.get("gone"):
                 continue

@@ -33,6 +33,13 @@ end
 local function spent(row) return row.lanes[1] + row.lanes[2] + row.lanes[3] end
 local function part_in(peer, n) return n < peer.changes and peer.part or peer.next end
 
+-- The bound of a part in the minutes from..upto; without `upto` in all from there on.
+local function bound(pick, peer, from, upto)
+  if peer.changes <= from then return peer.next end
+  if upto and upto < peer.changes then return peer.part end
+  return pick(peer.part, peer.next)
+end
+
 local function ration(part, allowed, n, at)
   local left = math.min(MINUTE, math.max(0, (n + 1) * MINUTE - at))
   return part * allowed * RATION * left / MINUTE / WHOLE
@@ -122,27 +129,23 @@ end
 local even = math.floor(WHOLE / replicas)
 
 -- Those that are still expected have no more than what the others of their time leave of the whole.
-local function unclaimed(n)
+local function unclaimed(from, upto)
   if phantoms == 0 then return 0 end
-  local left = WHOLE - (peer.known and part_in(peer, n) or 0)
+  local left = WHOLE - (peer.known and bound(math.min, peer, from, upto) or 0)
   for _, other in pairs(others) do
-    if other.known then left = left - part_in(other, n) end
+    if other.known then left = left - bound(math.min, other, from, upto) end
   end
   return math.max(0, left)
 end
-local last = ask.tallies[#ask.tallies].minute
-local reply_part, reply_next = peer.part, peer.next
-if last < peer.changes then
-  local free_now, free_next = WHOLE - unclaimed(last), WHOLE - unclaimed(peer.changes)
-  for _, other in pairs(others) do
-    free_now = free_now - part_in(other, last)
-    free_next = free_next - (other.changes > peer.changes and math.max(other.part, other.next) or other.next)
-  end
-  peer.part = math.max(peer.part, math.min(even, free_now))
-  reply_part = peer.part
-  reply_next = math.max(0, math.min(even, free_next))
-  peer.next = math.max(peer.next, reply_next)
+local function free(from, upto)
+  local left = WHOLE - unclaimed(from, upto)
+  for _, other in pairs(others) do left = left - bound(math.max, other, from, upto) end
+  return left
 end
+local first = math.min(ask.tallies[1].minute, peer.changes - 1)
+peer.part = math.max(peer.part, math.min(even, free(first, peer.changes - 1)))
+local reply_part, reply_next = peer.part, math.max(0, math.min(even, free(peer.changes)))
+peer.next = math.max(peer.next, reply_next)
 if state.peers[me] or count <= MOST_PEERS then state.peers[me] = peer end
 
 local newest = ask.version == state.version
@@ -175,7 +178,7 @@ for i, tally in ipairs(ask.tallies) do
     if not other.gone then sum.kept = sum.kept + math.max(0, may - spent(row)) end
     if name == me then sum.mine = math.max(0, may - spent(row)) end
   end
-  sum.kept = sum.kept + math.ceil(unclaimed(tally.minute) * ask.allowed / WHOLE)
+  sum.kept = sum.kept + math.ceil(unclaimed(tally.minute, tally.minute) * ask.allowed / WHOLE)
   sums[i] = sum
 end
 
