@@ -187,7 +187,10 @@ def build(
             rows=lambda: library.rows,
             rows_bytes=lambda: library.memory.held_bytes,
             memory_max_bytes=lambda: library.memory.max_bytes,
-            tiers=lambda: {} if state.folder is None else {"disk": not state.troubles},
+            tiers=lambda: (
+                ({} if state.folder is None else {"disk": not state.troubles})
+                | ({} if redis is None else {"redis": redis.link.up})
+            ),
         ),
     )
     events.attach(metrics)
