@@ -41,7 +41,11 @@ from mdcache.upstream.gate import Gate, State
 # The gate is one value with a version. Who changes it writes it with the version it had read; a write that comes too
 # late changes nothing, brings the newer value, and is tried again on top of it. A read is let through only by who has
 # the newest. The probe, and each read of a ramp, is such a write: two can't both be the one. A probe or ramp whose
-# reads are not heard of for longer than they can take is given up for whoever died with them.
+# reads are not heard of for longer than they can take is given up for whoever died with them. While nobody shares, the
+# gate is shared all the same.
+#
+# A replica that has not read Binance's limit yet goes by the one that others told: with the least there may be it would
+# find no room beside them, not even for the read that tells it.
 
 WHOLE = 1_000_000  # a part is counted in millionths of the share
 RATION = 0.3
@@ -79,7 +83,7 @@ class Ask:
     """One message to the ledger. `claims`: (weight, lane's rank) of reads for all of `tallies`' minutes.
 
     Its part is `part` before the minute `changes`, `next_part` from there on. `peers`: replicas last seen; `assumed`:
-    how many there are in the settings.
+    how many there are in the settings. `limit`: Binance's, 0 where it was not read.
     `gate`: what to write if the version is still `version`. `commits`: whether the ledger may count on the ration from
     now on; a replica that does not know whether it will be answered only tells. `modest`: it would do without a ration.
     """
@@ -93,6 +97,7 @@ class Ask:
     changes: int
     peers: int
     assumed: int
+    limit: int
     tallies: tuple[Tally, ...]
     claims: tuple[tuple[int, int], ...] = ()
     version: int = 0
@@ -120,7 +125,7 @@ class Answer:
     """`sharing`: whether claims may be granted at all now.
 
     `gate` is `None` where the caller has the newest, and empty where there is none. `crowded`: there is no room for a
-    ration of the caller, which it has to agree to.
+    ration of the caller, which it has to agree to. `limit`: Binance's, as one of them told it last; 0 where none did.
     """
 
     sharing: bool
@@ -133,6 +138,7 @@ class Answer:
     gate: str | None
     written: bool
     crowded: bool
+    limit: int
 
 
 class LedgerDown(Exception):

@@ -5,7 +5,8 @@ import itertools
 
 import pytest
 
-from mdcache.exchange.markets import Family
+from mdcache.exchange.limits import UNKNOWN_LIMIT
+from mdcache.exchange.markets import Family, Market
 from tests.upstream.replicas import Fleet, Replica
 from tests.upstream.world import refuse
 from tests.world.loop import run
@@ -106,6 +107,43 @@ def test_a_ledger_that_forgot_is_not_believed_until_the_next_minute(at_s: int) -
             await fleet.minutes(1)
         await close(*three)
         assert max(fleet.spent().values()) <= 100, fleet.spent()
+
+    run(main())
+
+
+def test_one_that_does_not_know_the_limit_goes_by_what_others_read() -> None:
+    """By the least limit there may be, what the first one spent is more than all may."""
+
+    async def main() -> None:
+        fleet = Fleet(share=300, limit=6_000)
+        first = await fleet.replica()
+        stated = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6_000}
+        first.governor.learn_limits(Market.SPOT, [stated])
+        first.load(1.0)
+        await fleet.minutes(2)
+        await fleet.second(30)
+        second = await fleet.replica()
+        assert first.governor.status()[0].used > second.governor.share * UNKNOWN_LIMIT
+        assert await second.read(cost=20) == "ok"
+        await close(first, second)
+
+    run(main())
+
+
+def test_a_probe_is_let_through_while_nobody_shares() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        three = [await fleet.replica() for _ in range(3)]
+        await fleet.minutes(2)
+        fleet.exchange.fault = lambda *_: refuse(418, retry_after="8")
+        assert await three[0].read(cost=1) == "GateClosed"
+        await fleet.second(5)
+        fleet.exchange.fault = None
+        fleet.shelf.restart(empty=True)
+        await fleet.clock.sleep(15.0)
+        assert {replica.mode() for replica in three} == {"divided"}
+        assert await three[1].read(cost=1) == "ok"
+        await close(*three)
 
     run(main())
 

@@ -17,7 +17,7 @@ State = dict[str, Any]
 
 def fresh(run: str, now: int) -> State:
     counts = {"born": now, "beat": now, "since": now, "expect": 0, "version": now}
-    return {"run": run, **counts, "gate": "", "peers": {}, "minutes": {}}
+    return {"run": run, **counts, "gate": "", "limit": 0, "peers": {}, "minutes": {}}
 
 
 def ration(part: int, allowed: int, minute: int, at: int) -> float:
@@ -67,6 +67,7 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
     elif state["run"] != run:
         state |= {"run": run, "born": now}
     _forget(state, me, now, ask.error_ms)
+    state["limit"] = ask.limit or state["limit"]
     rows = []
     for tally in tallies:
         minute = state["minutes"].setdefault(str(tally["minute"]), {"extra": 0, "rows": {}})
@@ -154,7 +155,8 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
                 row["lanes"][rank] += weight
                 found["lanes"][rank] += weight
         verdicts.append(said)
-    written = newest and ask.gate is not None and all(said is Verdict.GRANTED for said in verdicts)
+    granted = all(said is Verdict.GRANTED for said in verdicts)
+    written = newest and ask.gate is not None and (granted or not sharing)
     if written:
         state["gate"], state["version"] = ask.gate, state["version"] + 1
     if sharing:
@@ -166,7 +168,17 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
     )
     gate = None if newest else state["gate"]
     return state, Answer(
-        sharing, tuple(verdicts), part, following, seen, told, state["version"], gate, written, crowded
+        sharing=sharing,
+        verdicts=tuple(verdicts),
+        part=part,
+        next_part=following,
+        peers=seen,
+        told=told,
+        version=state["version"],
+        gate=gate,
+        written=written,
+        crowded=crowded,
+        limit=state["limit"],
     )
 
 

@@ -12,7 +12,7 @@ local function server()
 end
 
 local function fresh(run)
-  return {run = run, born = now, beat = now, since = now, expect = 0, version = now, gate = '', peers = {}, minutes = {}}
+  return {run = run, born = now, beat = now, since = now, expect = 0, version = now, gate = '', limit = 0, peers = {}, minutes = {}}
 end
 
 -- Whatever else rests under our key is nothing of ours.
@@ -21,7 +21,8 @@ local function read(run)
   if not got or type(text) ~= 'string' then return fresh(run) end
   local ok, found = pcall(cjson.decode, text)
   if not ok or type(found) ~= 'table' or type(found.peers) ~= 'table' or type(found.minutes) ~= 'table'
-    or type(found.version) ~= 'number' or type(found.born) ~= 'number' or type(found.gate) ~= 'string' then
+    or type(found.version) ~= 'number' or type(found.born) ~= 'number' or type(found.gate) ~= 'string'
+    or type(found.limit) ~= 'number' then
     return fresh(run)
   end
   if found.run ~= run then
@@ -82,6 +83,7 @@ end
 
 local ask = cjson.decode(ARGV[2])
 forget_the_gone(state, ask.error_ms)
+if ask.limit > 0 then state.limit = ask.limit end
 
 -- What the caller knows of itself; a message that comes late lowers nothing.
 local rows = {}
@@ -228,9 +230,10 @@ for i, claim in ipairs(ask.claims) do
   verdicts[i] = said
 end
 
--- The gate: only who has the newest may write it, and as part of a claim only if that is granted.
+-- The gate: only who has the newest may write it, and as part of a claim only if that is granted, or the caller's own
+-- part decides.
 local written = newest and ask.gate ~= nil
-for _, said in ipairs(verdicts) do written = written and said == 0 end
+for _, said in ipairs(verdicts) do written = written and (said == 0 or not sharing) end
 if written then state.gate, state.version = ask.gate, state.version + 1 end
 
 if sharing then
@@ -245,7 +248,7 @@ end
 local answer = {
   sharing = sharing, verdicts = verdicts, part = reply_part, next_part = reply_next,
   peers = count + phantoms, told = told, version = state.version, written = written,
-  crowded = crowded,
+  crowded = crowded, limit = state.limit,
 }
 if not newest then answer.gate = state.gate end
 return cjson.encode(answer)

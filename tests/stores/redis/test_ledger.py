@@ -46,7 +46,7 @@ async def link(server: Server) -> AsyncIterator[Link]:
 
 def message(now_ms: int, **more: object) -> Ask:
     minute = now_ms // MINUTE_MS
-    plain = Ask(now_ms, 50, 100, 1_000, 0, 0, minute + 1, 0, 2, (Tally(minute, (0, 0, 0)),))
+    plain = Ask(now_ms, 50, 100, 1_000, 0, 0, minute + 1, 0, 2, 0, (Tally(minute, (0, 0, 0)),))
     return dataclasses.replace(plain, **more)  # type: ignore[arg-type] # names of its fields
 
 
@@ -57,7 +57,7 @@ moves = st.lists(
         st.integers(-3_000, 3_000),  # this replica's clock
         st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), max_size=3),
         st.integers(0, 30),  # spent alone
-        st.sampled_from(["", "edge", "gate", "bye", "extra", "lost", "hello", "modest"]),
+        st.sampled_from(["", "edge", "gate", "bye", "extra", "lost", "hello", "modest", "limit"]),
     ),
     min_size=1,
     max_size=30,
@@ -108,6 +108,7 @@ async def same(link: Link, steps: list[tuple[str, int, int, list[tuple[int, int]
             version=version,
             commits=kind != "hello",
             modest=kind == "modest",
+            limit=6_000 if kind == "limit" else 0,
             gate=f"{name}{now_ms}" if kind == "gate" else None,
         )
         got = await real.ask(ask)
