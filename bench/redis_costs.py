@@ -236,6 +236,7 @@ class Peer:
             changes=minute + 1,
             peers=told.peers if told else 0,
             assumed=3,
+            limit=6_000,
             tallies=(Tally(minute, (0, self._spent, 0), self._spent, 0),),
             claims=claims,
             version=told.version if told else 0,
