@@ -9,7 +9,7 @@ import asyncio
 import functools
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from mdcache.clock import Clock

@@ -22,7 +22,8 @@ from mdcache.upstream.gate import Gate, State
 #
 # 1. Each replica has a *part* of the share. Parts change at minutes' edges only, and for each minute the parts that
 #    replicas may believe in never add up to more than the whole: one that grows gets only what others have said they
-#    gave up. A replica that says goodbye gives its part up; one that vanished keeps it for ten minutes.
+#    gave up. A replica that says goodbye gives its part up; one that vanished keeps it for ten minutes. A hundredth is
+#    nobody's: it lets who comes, and can't tell yet which minute it is, read the exchange's clock.
 # 2. In a minute in which it told the ledger nothing, a replica may spend its part of A.
 # 3. In a minute in which it did, at h, having spent s: s and its *ration*, which is 0.3 of its part at the minute's
 #    beginning and melts to nothing at its end, taken at h + 3 s. So the rations are not wasted: they are free at last.
@@ -33,7 +34,8 @@ from mdcache.upstream.gate import Gate, State
 #    A replica's own clock says both h's, so it is never left with less than it counts on, however clocks differ.
 # 5. A message that was sent and not answered may have been taken in, or may yet be: the replica goes by the stricter
 #    of both. Spending is told as a sum, and only grows, so that nothing counts twice and late messages do no harm.
-#    After a message without an answer the next ones commit to nothing, until one is answered.
+#    After a message without an answer the next ones commit to nothing, until one is answered. Nor do those of a replica
+#    that has a part and can't tell yet which minute it is: it goes by its part, which is kept for it.
 # 6. A ledger that is new, comes from another server, or holds less of a replica than it once confirmed has forgotten:
 #    nobody shares until the next minute, and ten seconds at least, so that all have told it again what they spent and
 #    what parts they have. For ten minutes it believes in as many replicas as any of them had last seen.

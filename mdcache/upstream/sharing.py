@@ -22,6 +22,7 @@ _PEERS_A_BEAT = 50  # with more, each beats less often
 _SOON_MS = 500
 _MOST_TRIES = 8  # to write a gate that others write too; the next beat goes on
 _MOST_PENDING = 100
+_MOST_MINUTES = 2  # with more, its clock is not measured yet, and the first of them may be over: no ration to go on by
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +310,7 @@ class Sharing:
             claims=claims,
             version=self._version,
             gate=None if gate is None else self._encode(gate, now),
-            commits=self._answers,
+            commits=self._answers and (len(minutes) <= _MOST_MINUTES or not any(map(standing.part_in, minutes))),
         )
 
     async def _beat_for_ever(self) -> None:

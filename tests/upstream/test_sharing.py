@@ -130,6 +130,36 @@ def test_one_that_does_not_know_the_limit_goes_by_what_others_read() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_one_whose_clock_is_not_measured_yet_can_measure_it(cut: bool) -> None:
+    """Whether it is one of the first, and the ledger is lost then or not, or joins others."""
+
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        pair = [await fleet.replica(unmeasured=True) for _ in range(2)]
+        await fleet.clock.sleep(40.0)
+        for replica in pair if cut else ():
+            replica.cut()
+        await fleet.clock.sleep(2.0)
+        assert [await replica.read(cost=1) for replica in pair] == ["ok", "ok"]
+        for replica in pair:
+            replica.mend()
+            replica.load(1.0, cost=2)
+        await fleet.minutes(2)
+        await fleet.second(30)
+        third = await fleet.replica(unmeasured=True)
+        assert await third.read(cost=1) == "ok"
+        await fleet.clock.sleep(4.0)  # the others give up what is its part from the next minute on
+        for replica in (*pair, third):
+            replica.cut()
+        await fleet.minutes(2.1)  # it was heard in the minute to come as well, before it could tell them apart
+        assert await third.read(cost=1) == "ok"
+        await close(*pair, third)
+        assert max(fleet.spent().values()) <= 100, fleet.spent()
+
+    run(main())
+
+
 def test_a_probe_is_let_through_while_nobody_shares() -> None:
     async def main() -> None:
         fleet = Fleet(share=100)
@@ -183,7 +213,7 @@ def test_parts_come_and_go_with_replicas() -> None:
         await fleet.minutes(3)
         parts.append(part(first))
         await first.aclose()
-        assert parts == [1.0, 0.33, 0.5, 0.5, 1.0]
+        assert parts == [0.99, 0.33, 0.49, 0.49, 0.99]
 
     run(main())
 

@@ -1,7 +1,7 @@
 -- One step of a family's ledger; `upstream/shared.py` has its theory. KEYS[1]: the ledger, a JSON text.
 -- ARGV: the replica's name, its message as JSON (or '' for goodbye), its moment, life of the key in milliseconds.
 
-local WHOLE, RATION, MINUTE = 1000000, 0.3, 60000
+local WHOLE, PARTS, RATION, MINUTE = 1000000, 990000, 0.3, 60000
 local FROZEN, FORGOT, ABSENT, GAP, FLOOR = 3000, 10000, 600000, 10000, 0.1
 local MOST_MINUTES, MOST_PEERS = 12, 4096
 local me, now = ARGV[1], tonumber(ARGV[3])
@@ -128,19 +128,19 @@ local replicas = count + phantoms
 if state.expect == 0 and (now < state.born + FORGOT or math.floor(now / MINUTE) <= first_minute) then
   replicas = math.max(replicas, ask.assumed)
 end
-local even = math.floor(WHOLE / replicas)
+local even = math.floor(PARTS / replicas)
 
 -- Those that are still expected have no more than what the others of their time leave of the whole.
 local function unclaimed(from, upto)
   if phantoms == 0 then return 0 end
-  local left = WHOLE - (peer.known and bound(math.min, peer, from, upto) or 0)
+  local left = PARTS - (peer.known and bound(math.min, peer, from, upto) or 0)
   for _, other in pairs(others) do
     if other.known then left = left - bound(math.min, other, from, upto) end
   end
   return math.max(0, left)
 end
 local function free(from, upto)
-  local left = WHOLE - unclaimed(from, upto)
+  local left = PARTS - unclaimed(from, upto)
   for _, other in pairs(others) do left = left - bound(math.max, other, from, upto) end
   return left
 end
@@ -175,12 +175,12 @@ for i, tally in ipairs(ask.tallies) do
     elseif row.heard > 0 then
       may = row.base + math.ceil(ration(part, ask.allowed, tally.minute, math.min(now, row.heard + FROZEN)))
     else
-      may = math.ceil(part * ask.allowed / WHOLE)
+      may = math.floor(part * ask.allowed / WHOLE)
     end
     if not other.gone then sum.kept = sum.kept + math.max(0, may - spent(row)) end
     if name == me then sum.mine = math.max(0, may - spent(row)) end
   end
-  sum.kept = sum.kept + math.ceil(unclaimed(tally.minute, tally.minute) * ask.allowed / WHOLE)
+  sum.kept = sum.kept + math.floor(unclaimed(tally.minute, tally.minute) * ask.allowed / WHOLE)
   sums[i] = sum
 end
 
@@ -200,7 +200,8 @@ end
 
 local function verdict(weight, rank)
   local worst = 0
-  local floor = math.floor(ask.allowed * FLOOR)
+  local floor, newcomers = math.floor(ask.allowed * FLOOR), 0
+  if #ask.tallies < 3 then newcomers = math.floor((WHOLE - PARTS) * ask.allowed / WHOLE) end
   for _, sum in ipairs(sums) do
     local after = sum.total + weight
     local left = math.min(MINUTE, math.max(0, (sum.minute + 1) * MINUTE - now))
@@ -210,7 +211,7 @@ local function verdict(weight, rank)
     end
     if after > ask.allowed or after + sum.extra > ask.address_cap then
       worst = 2
-    elseif after + math.max(sum.kept, lanes) > ask.allowed then
+    elseif after + newcomers + math.max(sum.kept, lanes) > ask.allowed then
       worst = math.max(worst, 1)
     end
   end
