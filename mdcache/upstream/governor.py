@@ -69,10 +69,14 @@ class FamilyStatus:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Where other replicas are met: each family's ledger, and how many replicas there are while it was never seen."""
+    """Where other replicas are met: each family's ledger, and how many replicas there are while it was never seen.
+
+    `instead`: names of those that ran in this one's place before.
+    """
 
     ledger: Callable[[Family], Ledger]
     replicas: int
+    instead: tuple[str, ...] = ()
 
 
 class Governor:
@@ -132,7 +136,7 @@ class Governor:
         if shared is not None:
             lease_ms = round((limits.upstream_timeout_s + _LEASE_SPARE_S) * 1000)
             for family, desk in self._desks.items():
-                terms = Terms(shared.replicas, lease_ms, rules.policy)
+                terms = Terms(shared.replicas, shared.instead, lease_ms, rules.policy)
                 desk.sharing = Sharing(shared.ledger(family), desk, terms, clock, rng)
         self._retries = Retries(limits.retry_attempts, limits.backoff_initial_s, limits.backoff_max_s, clock, rng)
 

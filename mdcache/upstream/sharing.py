@@ -27,9 +27,13 @@ _MOST_MINUTES = 2  # with more, its clock is not measured yet, and the first of 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """`assumed`: replicas there are where the ledger was never seen; `lease_ms`: longest that a sent read may take."""
+    """`assumed`: replicas there are where the ledger was never seen; `lease_ms`: longest that a sent read may take.
+
+    `instead`: names of those that ran in this one's place before.
+    """
 
     assumed: int
+    instead: tuple[str, ...]
     lease_ms: int
     policy: Policy
 
@@ -102,6 +106,7 @@ class Sharing:
         self._pending: list[tuple[GateEvent, int]] = []
         self._dirty = False
         self._lease_until_ms = 0
+        self._instead = terms.instead  # until it is told
         self._extra: dict[int, int] = {}
         self._turn = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
@@ -270,7 +275,7 @@ class Sharing:
             raise
         self._standing = shared.answered(before, ask, answer)
         self._last, self._last_s, self._sharing = answer, self._clock.now(), answer.sharing
-        self._version, self._answers = answer.version, True
+        self._version, self._answers, self._instead = answer.version, True, ()
         if answer.limit:
             self._host.hear_limit(answer.limit)
         if answer.gate is not None:
@@ -310,6 +315,7 @@ class Sharing:
             claims=claims,
             version=self._version,
             gate=None if gate is None else self._encode(gate, now),
+            instead=self._instead,
             commits=self._answers and (len(minutes) <= _MOST_MINUTES or not any(map(standing.part_in, minutes))),
         )
 

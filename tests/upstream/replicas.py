@@ -96,10 +96,12 @@ class Fleet:
         self.names = 0
         self.transport: httpx.AsyncBaseTransport = self.exchange
 
-    async def replica(self, skew_ms: int = 0, *, redis: bool = True, unmeasured: bool = False) -> Replica:
+    async def replica(
+        self, skew_ms: int = 0, *, redis: bool = True, unmeasured: bool = False, instead: str = ""
+    ) -> Replica:
         """A new one; its idea of the exchange's time is wrong by `skew_ms`, and it knows by how much it may be.
 
-        `unmeasured`: it may be a minute, until it read anything.
+        `unmeasured`: it may be a minute, until it read anything. `instead`: whose place it takes.
         """
         self.names += 1
         name, events = f"r{self.names}", list[Event]()
@@ -111,7 +113,7 @@ class Fleet:
             base_urls=BASE_URLS,
             limits=self.limits,
             transport=self.transport,
-            shared=Shared(ledgers.__getitem__, self.assumed),
+            shared=Shared(ledgers.__getitem__, self.assumed, (instead,) if instead else ()),
         )
         for desk in governor._desks.values():
             desk._utc = lambda: Instant(self.clock.true_ms() + skew_ms, replica.error_ms)

@@ -218,6 +218,35 @@ def test_parts_come_and_go_with_replicas() -> None:
     run(main())
 
 
+def test_all_killed_and_started_again_in_their_places_have_the_whole_from_the_next_minute_on() -> None:
+    """Else what the dead could spend would be kept for them for ten minutes."""
+
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        first = await two(fleet)
+        await fleet.minutes(2)
+        for replica in first:
+            replica.load(0.5)
+        await fleet.second(20)
+        for replica in first:
+            await replica.kill()
+        second = [await fleet.replica(instead=dead.name) for dead in first]
+        for replica in second:
+            replica.load(0.3)
+        await fleet.minutes(2.7)
+        spent = list(fleet.spent().values())
+        assert max(spent) <= 100, spent
+        assert min(spent[-2:-1]) >= 60, spent
+        assert [round(replica.governor.sharing()["spot"].part, 2) for replica in second] == [0.49, 0.49]
+        for replica in second:
+            replica.cut()
+        await fleet.minutes(2)
+        assert max(fleet.spent().values()) <= 100, fleet.spent()
+        await close(*second)
+
+    run(main())
+
+
 def test_all_away_for_longer_than_ten_minutes_are_still_who_they_were() -> None:
     async def main() -> None:
         fleet = Fleet(share=100)

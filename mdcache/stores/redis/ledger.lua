@@ -68,14 +68,19 @@ local function forget_the_gone(state, err)
   end
 end
 
-local function goodbye(state)
-  forget_the_gone(state, MINUTE)
-  local peer = state.peers[me]
+-- It is no more: its part is free from the next minute on.
+local function leave(state, name, at)
+  local peer = state.peers[name]
   if peer and not peer.gone then
     peer.part = math.max(peer.part, peer.next)
     if now < state.born + ABSENT then state.expect = math.max(0, state.expect - 1) end
-    peer.next, peer.gone, peer.changes = 0, true, math.max(peer.changes, math.floor(now / MINUTE) + 1)
+    peer.next, peer.gone, peer.changes = 0, true, math.max(peer.changes, math.floor(at / MINUTE) + 1)
   end
+end
+
+local function goodbye(state)
+  forget_the_gone(state, MINUTE)
+  leave(state, me, now)
   redis.call('SET', KEYS[1], cjson.encode(state), 'PX', ARGV[4])
   return ''
 end
@@ -84,6 +89,7 @@ local function serve(state)
   local ask = cjson.decode(ARGV[2])
   forget_the_gone(state, ask.error_ms)
   if ask.limit > 0 then state.limit = ask.limit end
+  for _, name in ipairs(ask.instead) do leave(state, name, now + ask.error_ms) end
 
   -- What the caller knows of itself; a message that comes late lowers nothing.
   local rows = {}
@@ -177,7 +183,7 @@ local function serve(state)
       else
         may = math.floor(part * ask.allowed / WHOLE)
       end
-      if not other.gone then sum.kept = sum.kept + math.max(0, may - spent(row)) end
+      sum.kept = sum.kept + math.max(0, may - spent(row))
       if name == me then sum.mine = math.max(0, may - spent(row)) end
     end
     sum.kept = sum.kept + math.floor(unclaimed(tally.minute, tally.minute) * ask.allowed / WHOLE)

@@ -58,7 +58,7 @@ moves = st.lists(
         st.integers(-3_000, 3_000),  # this replica's clock
         st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), max_size=3),
         st.integers(0, 30),  # spent alone
-        st.sampled_from(["", "edge", "gate", "bye", "extra", "lost", "hello", "modest", "limit"]),
+        st.sampled_from(["", "edge", "gate", "bye", "extra", "lost", "hello", "modest", "limit", "instead"]),
     ),
     min_size=1,
     max_size=30,
@@ -109,6 +109,7 @@ async def same(link: Link, steps: list[tuple[str, int, int, list[tuple[int, int]
             version=version,
             commits=kind != "hello",
             modest=kind == "modest",
+            instead=("b", "nobody") if kind == "instead" and name != "b" else (),
             limit=6_000 if kind == "limit" else 0,
             gate=f"{name}{now_ms}" if kind == "gate" else None,
         )
