@@ -134,7 +134,9 @@ def build(
     def exchange_now(series: Series) -> Instant:
         return clocks.now(series.key.market)
 
-    together = None if redis is None else Together(redis.commons, library, clock, exchange_now, events)
+    together = (
+        None if redis is None else Together(redis.commons, library, clock, exchange_now, events, governor.refusal_now)
+    )
     sharing: Sharing = together or Alone()
     stalled_after_s = settings.upstream_timeout_s + _STALL_SPARE_S
     flights = Flights(governor, library, clock, exchange_now, events, stalled_after_s, sharing)

@@ -22,9 +22,20 @@ from mdcache.candles.series import Series
 from mdcache.candles.share import Shared, adopt
 from mdcache.candles.window import Form, Window
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, BrokenBody, MdcacheError, Refusal, ServerFailed, TransportFailed
+from mdcache.errors import (
+    AskFailed,
+    BrokenBody,
+    CannotAsk,
+    GateClosed,
+    MdcacheError,
+    Refusal,
+    ServerFailed,
+    TransportFailed,
+)
 from mdcache.events import Events, Failed, Revised
+from mdcache.exchange.markets import Market
 from mdcache.exchange.questions import SeriesKey
+from mdcache.upstream.governor import Lane
 
 _POLL_S = 0.25  # a message that was lost costs this much more
 _LOOK_EACH_S = 0.25
@@ -35,6 +46,8 @@ _AHEAD_MS = 2_000  # a tail from further in the future is nobody's
 _LAST_GIFTS_S = 1.0
 _PURGE_AGAIN_S = 1.0
 _MOST_PURGES = 256
+RefusalNow = Callable[[Market, Lane, int], CannotAsk | None]  # a governor's
+
 _FAILURES: dict[str, type[AskFailed]] = {kind.__name__: kind for kind in (TransportFailed, ServerFailed, BrokenBody)}
 
 
@@ -48,6 +61,7 @@ class Together:
         clock: Clock,
         exchange_now: Callable[[Series], Instant],
         events: Events,
+        refusal_now: RefusalNow,
     ) -> None:
         self.forget: Callable[[Which], Awaitable[object]] = _forget_nothing
         self._commons = commons
@@ -55,6 +69,7 @@ class Together:
         self._clock = clock
         self._now = exchange_now
         self._events = events
+        self._refusal_now = refusal_now
         self._ledgers = Ledgers()
         self._told: WeakValueDictionary[SeriesKey, asyncio.Event] = WeakValueDictionary()  # held by who waits
         self._renewing: dict[Lease, asyncio.Task[None]] = {}
@@ -90,30 +105,37 @@ class Together:
 
     async def _spares(self, flight: Shareable) -> bool:
         series = flight.series
-        lease = Lease(lease_name(series, flight.window), secrets.token_hex(8), flight.turn.lane.rank)
+        name, token = lease_name(series, flight.window), secrets.token_hex(8)
         goal = wanted(series, flight.window, self._now(series).late_ms)
         while True:
             told = self._told.setdefault(series.key, asyncio.Event())
             now_ms = self._now(series).late_ms
             floor_ms = flight.floor_ms if flight.window.form is Form.TAIL else None
             indexes = reached_indexes(series, flight.window, now_ms)[:_MOST_INDEXES]
-            found = await self._exchange(series, indexes, Need(lease, floor_ms, now_ms))
+            lease = Lease(name, token, flight.turn.lane.rank)
+            need = Need(lease, floor_ms, now_ms, takes=not self._hopeless(flight))
+            flight.lease = lease if need.takes else None  # it ends with the flight, also where the reply was lost
+            found = await self._exchange(series, indexes, need)
             mine = found.hold is Hold.MINE
+            flight.lease = lease if mine else None
             if goal.spared(series, flight.floor_ms, self._now(series)):
-                if mine:
-                    self._start(self._release(series.key, lease, ""))
                 return True
-            if found.hold is Hold.FAILED:
-                raise _restored(found.error)
+            if found.hold is Hold.FAILED and (error := _restored(found.error, flight.window)) is not None:
+                raise error
             left_s = flight.turn.drop_at_s - self._clock.now()
             if found.hold is not Hold.THEIRS or left_s <= 0:
                 break
             flight.waited = True
             await self._wait(told, min(left_s, _POLL_S))
         if mine:
-            flight.lease = lease
             self._renewing[lease] = asyncio.get_running_loop().create_task(self._renew(series.key, lease))
         return False
+
+    def _hopeless(self, flight: Shareable) -> bool:
+        """Whether it would be refused: a lease would only be passed from one replica to the next, by all of them."""
+        refusal = self._refusal_now(flight.series.key.market, flight.turn.lane, flight.weight())
+        left_s = flight.turn.drop_at_s - self._clock.now()
+        return isinstance(refusal, GateClosed) or (refusal is not None and refusal.retry_after_s > left_s)
 
     async def _wait(self, told: asyncio.Event, seconds: float) -> None:
         try:
@@ -167,7 +189,7 @@ class Together:
         if error is None and flight.brought is not None:
             self._start(self._give(flight))
         elif lease is not None:
-            self._start(self._release(key, lease, _told(error)))
+            self._start(self._release(key, lease, _told(error, flight)))
 
     async def _give(self, flight: Shareable) -> None:
         series, lease = flight.series, flight.lease
@@ -204,13 +226,13 @@ class Together:
         return [index for index in sorted({*around, *brought}) if series.shelf.find(index) is not None]
 
     async def _renew(self, key: SeriesKey, lease: Lease) -> None:
-        try:
-            while True:
-                await self._clock.sleep(LEASE_RENEWED_S)
-                if not await self._commons.renew(key, lease):
-                    return
-        except CommonsDown:
-            return
+        held = True
+        while held:
+            await self._clock.sleep(LEASE_RENEWED_S)
+            try:
+                held = await self._commons.renew(key, lease)
+            except CommonsDown:
+                continue  # it lasts for longer than that
 
     async def _release(self, key: SeriesKey, lease: Lease, error: str) -> None:
         try:
@@ -310,20 +332,31 @@ def _holds(series: Series, index: int) -> bool:
     return bool(series.coverage.pieces(*span) or series.resting.pieces(*span))
 
 
-def _told(error: BaseException | None) -> str:
-    """What the others are told of an error: those that speak of Binance's answer to this very read; else nothing."""
+def _told(error: BaseException | None, flight: Shareable) -> str:
+    """What the others are told of an error: those that speak of Binance's answer to this very read; else nothing.
+
+    What failed on the way may be this replica's own trouble: it is told where another one failed before it.
+    """
+    edges = flight.window.start_ms, flight.window.end_ms
     if isinstance(error, Refusal):
-        return msgspec.json.encode(["Refusal", error.status, error.code, error.msg]).decode()
-    if type(error).__name__ in _FAILURES and isinstance(error, AskFailed):
-        return msgspec.json.encode([type(error).__name__, error.reason, error.detail]).decode()
-    return ""
+        return msgspec.json.encode([edges, "Refusal", error.status, error.code, error.msg]).decode()
+    own = isinstance(error, TransportFailed) and not flight.waited
+    if own or not isinstance(error, AskFailed) or type(error).__name__ not in _FAILURES:
+        return ""
+    return msgspec.json.encode([edges, type(error).__name__, error.reason, error.detail]).decode()
 
 
-def _restored(text: str) -> MdcacheError:
-    """The error another replica met."""
-    match msgspec.json.decode(text):
-        case ["Refusal", int(status), int(code), str(msg)]:
+def _restored(text: str, window: Window) -> MdcacheError | None:
+    """The error another replica met in reading this window; `None` if it was another window's."""
+    try:
+        told = msgspec.json.decode(text)
+    except msgspec.MsgspecError:
+        return None
+    match told:
+        case [[start, end], *_] if (start, end) != (window.start_ms, window.end_ms):
+            return None
+        case [_, "Refusal", int(status), int(code), str(msg)]:
             return Refusal(status, code, msg)
-        case [str(kind), str(reason), str(detail)] if kind in _FAILURES:
+        case [_, str(kind), str(reason), str(detail)] if kind in _FAILURES:
             return _FAILURES[kind](reason, detail)
-    return TransportFailed("replica", "another replica's read failed")
+    return None

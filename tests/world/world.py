@@ -146,7 +146,12 @@ class World:
             return Alone()
         clocks = self.governor.clocks
         together = Together(
-            self.commons, self.library, self.clock, lambda series: clocks.now(series.key.market), events
+            self.commons,
+            self.library,
+            self.clock,
+            lambda series: clocks.now(series.key.market),
+            events,
+            self.governor.refusal_now,
         )
         together.forget = self.forget
         return together

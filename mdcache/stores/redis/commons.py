@@ -91,7 +91,7 @@ class RedisCommons:
             args += ["", 0, "", 0]
         else:
             args += ["" if need.floor_ms is None else need.floor_ms, need.now_ms, need.lease.token, need.lease.rank]
-        args += [_ms(LEASE_S), _ms(ROWS_S)]
+        args += [_ms(LEASE_S), _ms(ROWS_S), "1" if need is not None and need.takes else ""]
         for index, (mark, mine) in have.blocks.items():
             keys += [at.key(f"b{index}"), at.key(f"y{index}")]
             args += [index, mark[: form.STAMP], mark[form.STAMP : 2 * form.STAMP] if mine is not None else b""]
@@ -227,7 +227,7 @@ def _read(at: Place, have: Have, reply: list[Any], faults: list[str]) -> Found:
     shared = Shared(tail, bare, voids, blocks)
     return Found(
         epoch,
-        int(revisions),
+        int(revisions) if revisions.isdigit() else 0,
         purge,
         shared,
         tail_mark,

@@ -17,6 +17,7 @@ from mdcache.clock import Clock
 from mdcache.exchange.markets import Market
 from mdcache.stores.redis import form
 from mdcache.stores.redis.address import Client
+from mdcache.stores.redis.ending import end
 from mdcache.stores.redis.link import Link, RedisDown
 from mdcache.stores.redis.news import News
 from mdcache.stores.redis.scripts import load
@@ -62,8 +63,7 @@ class Purges:
     async def aclose(self) -> None:
         """Look no more."""
         if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+            await end(self._looking)
 
     async def purge(self, which: Which, name: bytes, origins: Mapping[Market, str]) -> None:
         """Forget all series of these upstreams that match; raises `RedisDown` where not all could be."""
@@ -94,9 +94,11 @@ class Purges:
             self._again.clear()
             waiting = asyncio.ensure_future(self._again.wait())
             sleeping = asyncio.ensure_future(self._clock.sleep(_LOOK_EACH_S))
-            await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            sleeping.cancel()
+            try:
+                await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+                sleeping.cancel()
 
     async def _entries(self, client: Client) -> list[bytes]:
         found: list[bytes] = await client.lrange(self._key, 0, _MOST - 1)

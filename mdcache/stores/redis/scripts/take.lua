@@ -2,10 +2,11 @@
 -- KEYS  head, tail, lease, waiting, then base and young of each block asked for
 -- ARGV  1 epoch seen  2 revisions seen  3 tail's stamp seen  4 floor (ms, '' where no tail will do)  5 now (ms)
 --       6 token of the lease ('' for none)  7 its rank  8 its life (ms)  9 life of rows (ms)
+--       10 '' where it is not to be taken, but only looked at
 --       then of each block: index, stamp seen, base's stamp seen
 -- Returns  epoch, revisions, purge, tail ('=' where it was seen), emptiness, hold, error, indexes of revised blocks,
 --          and of each block: card ('' for none, '=' where it was seen), base ('=' where it was seen), young
--- A key of another type than ours is nobody's: it goes.
+-- A key of another type than ours is nobody's: it goes. So does a lease that is no lease, or has no end.
 local function get(key)
   local value = redis.pcall('GET', key)
   if type(value) == 'table' then
@@ -21,6 +22,13 @@ local function freshen(key)
   if left >= -1 and left < life / 2 then
     redis.call('PEXPIRE', key, life)
   end
+end
+
+local function lease()
+  local value = get(KEYS[3])
+  local left = redis.call('PTTL', KEYS[3])
+  local ours = value and (string.match(value, '^!') or string.match(value, '^%d+ %x+$'))
+  return ours and left >= 0 and left <= tonumber(ARGV[8]) and value
 end
 
 local head = redis.pcall('HMGET', KEYS[1], 'e', 'r', 'p', 'b')
@@ -50,7 +58,7 @@ end
 
 local blocks = {}
 for n = 0, (#KEYS - 4) / 2 - 1 do
-  local index, stamp, base_stamp = ARGV[10 + 3 * n], ARGV[11 + 3 * n], ARGV[12 + 3 * n]
+  local index, stamp, base_stamp = ARGV[11 + 3 * n], ARGV[12 + 3 * n], ARGV[13 + 3 * n]
   local base_key, young_key = KEYS[5 + 2 * n], KEYS[6 + 2 * n]
   local card = epoch ~= '' and redis.call('HGET', KEYS[1], 'k' .. index) or ''
   local base, young = '', ''
@@ -87,13 +95,13 @@ end
 local hold, failure = 'nobody', ''
 if ARGV[6] ~= '' and not enough then
   local mine = ARGV[7] .. ' ' .. ARGV[6]
-  local held = get(KEYS[3])
+  local held = lease()
   if held and string.sub(held, 1, 1) == '!' then
     hold, failure = 'failed', string.sub(held, 2)
-  elseif held and held ~= mine and (tonumber(string.match(held, '^(%d+) ')) or 0) <= tonumber(ARGV[7]) then
+  elseif held and held ~= mine and tonumber(string.match(held, '^(%d+) ')) <= tonumber(ARGV[7]) then
     hold = 'theirs'
     redis.pcall('SET', KEYS[4], '1', 'PX', ARGV[8])
-  else
+  elseif ARGV[10] ~= '' then
     local set = redis.pcall('SET', KEYS[3], mine, 'PX', ARGV[8])
     if not set.err then
       hold = 'mine'
