@@ -34,6 +34,7 @@ from mdcache.upstream.sharing import Sharing, SharingStatus, Terms
 __all__ = ["FamilyStatus", "Governor", "Instant", "Lane", "Limits", "Read", "Reply", "Turn", "Wire"]
 
 _T = TypeVar("_T")
+_MARKET_OF = {market.family: market for market in reversed(Market)}  # the first of each family's
 _LEASE_SPARE_S = 5.0  # a probe not heard of for longer than a read may take and this is given up
 
 
@@ -127,6 +128,7 @@ class Governor:
                 rng=rng,
                 events=events,
                 utc=functools.partial(self.clocks.family_now, family),
+                measure=functools.partial(self.clocks.measure_behind, _MARKET_OF[family]),
                 rules=rules,
                 dispatch=self._courier.dispatch,
             )
@@ -191,9 +193,13 @@ class Governor:
         return self._limits.weight_share
 
     def take_request(self, bucket: RequestBucket) -> None:
-        """Count a request that is about to be sent against its path's own bucket; `BudgetSpent` if that is full."""
+        """Count a request that is about to be sent against its path's own bucket; `BudgetSpent` if that is full.
+
+        Replicas do not tell each other of these: each has its part.
+        """
         counts = self._requests.setdefault(bucket, Requests(bucket, self._limits.weight_share))
-        wait_s = counts.take(self._clock.now())
+        replicas = [desk.sharing.replicas for desk in self._desks.values() if desk.sharing is not None]
+        wait_s = counts.take(self._clock.now(), max(replicas, default=1))
         if wait_s:
             raise BudgetSpent(wait_s, f"the request limit of {bucket.name} is spent")
 

@@ -53,6 +53,10 @@ class Host(Protocol):
         """Go by this gate from now on."""
         ...
 
+    def measure(self) -> None:
+        """Learn the exchange's time, behind."""
+        ...
+
     def hear_limit(self, limit: int) -> None:
         """Go by Binance's limit as others read it, until it is read here."""
         ...
@@ -136,7 +140,7 @@ class Sharing:
         told = self._last.told if self._last is not None and self.shares else ()
         return SharingStatus(
             mode="shared" if self.shares else "divided",
-            replicas=self._standing.peers,
+            replicas=self.replicas,
             part=self._standing.part_in(number) / WHOLE,
             total=next((each.total for each in told if each.minute == number), None),
         )
@@ -190,6 +194,11 @@ class Sharing:
         """When to ask again, in exchange time: at the latest when the first minute that counted is certainly over."""
         next_ms = (now.minutes[0] + 1) * MINUTE_MS + now.error_ms
         return next_ms if verdict is Verdict.NEXT_MINUTE else min(next_ms, now.utc_ms + _SOON_MS)
+
+    @property
+    def replicas(self) -> int:
+        """How many there are, as far as it is known."""
+        return self._standing.peers or self._terms.assumed
 
     def done_in(self, minute: int) -> int | None:
         """Weight that was answered in `minute` to anybody, when the ledger last spoke; `None`: unknown."""
@@ -276,6 +285,8 @@ class Sharing:
         self._standing = shared.answered(before, ask, answer)
         self._last, self._last_s, self._sharing = answer, self._clock.now(), answer.sharing
         self._version, self._answers, self._instead = answer.version, True, ()
+        if len(ask.tallies) > _MOST_MINUTES and any(told.total > told.own for told in answer.told):
+            self._host.measure()  # the others are in need of what is kept for this one
         if answer.limit:
             self._host.hear_limit(answer.limit)
         if answer.gate is not None:

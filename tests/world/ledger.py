@@ -10,7 +10,7 @@ from mdcache.upstream.shared import Answer, Ask, LedgerDown, Told, Verdict
 
 WHOLE, PARTS, RATION, MINUTE = 1_000_000, 990_000, 0.3, 60_000
 FROZEN, FORGOT, ABSENT, GAP, FLOOR = 3_000, 10_000, 600_000, 10_000, 0.1
-MOST_MINUTES = 12
+MINUTES, MOST_MINUTES, SURE = 4, 12, 10_000
 
 State = dict[str, Any]
 
@@ -46,7 +46,7 @@ def _forget(state: State, me: str, now: int, error: int) -> None:
         last = gone if peer.get("gone") else max(peer["heard"], state["since"]) + ABSENT
         if name != me and now - last > error:
             del state["peers"][name]
-    while len(state["minutes"]) > MOST_MINUTES:
+    while len(state["minutes"]) > (MINUTES if error <= SURE else MOST_MINUTES):
         del state["minutes"][max(state["minutes"], key=lambda n: abs(int(n) - now / MINUTE))]
 
 

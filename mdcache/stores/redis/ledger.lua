@@ -1,9 +1,9 @@
--- One step of a family's ledger; `upstream/shared.py` has its theory. KEYS[1]: the ledger, a JSON text.
+-- One step of a family's ledger; `upstream/shared.py` has its theory. KEYS[1]: the ledger, in MessagePack.
 -- ARGV: the replica's name, its message as JSON (or '' for goodbye), its moment, life of the key in milliseconds.
 
 local WHOLE, PARTS, RATION, MINUTE = 1000000, 990000, 0.3, 60000
 local FROZEN, FORGOT, ABSENT, GAP, FLOOR = 3000, 10000, 600000, 10000, 0.1
-local MOST_MINUTES, MOST_PEERS, DAY = 12, 4096, 86400000
+local MINUTES, MOST_MINUTES, MOST_PEERS, SURE, DAY = 4, 12, 4096, 10000, 86400000
 local me, now = ARGV[1], tonumber(ARGV[3])
 
 local function server()
@@ -19,7 +19,7 @@ end
 local function read(run)
   local got, text = pcall(redis.call, 'GET', KEYS[1])
   if not got or type(text) ~= 'string' then return fresh(run) end
-  local ok, found = pcall(cjson.decode, text)
+  local ok, found = pcall(cmsgpack.unpack, text)
   if not ok or type(found) ~= 'table' or type(found.version) ~= 'number' or type(found.gate) ~= 'string'
     or type(found.limit) ~= 'number' or type(found.expect) ~= 'number' then
     return fresh(run)
@@ -55,9 +55,9 @@ local function forget_the_gone(state, err)
     local last = peer.gone and peer.changes * MINUTE + MINUTE or math.max(peer.heard, state.since) + ABSENT
     if name ~= me and now - last > err then state.peers[name] = nil end
   end
-  local count = 0
+  local count, most = 0, err <= SURE and MINUTES or MOST_MINUTES -- who is not sure of the time takes none away
   for _ in pairs(state.minutes) do count = count + 1 end
-  while count > MOST_MINUTES do
+  while count > most do
     local worst, far = nil, -1
     for n in pairs(state.minutes) do
       local distance = math.abs(tonumber(n) - now / MINUTE)
@@ -81,7 +81,7 @@ end
 local function goodbye(state)
   forget_the_gone(state, MINUTE)
   leave(state, me, now)
-  redis.call('SET', KEYS[1], cjson.encode(state), 'PX', ARGV[4])
+  redis.call('SET', KEYS[1], cmsgpack.pack(state), 'PX', ARGV[4])
   return ''
 end
 
@@ -247,7 +247,7 @@ local function serve(state)
     for _, row in ipairs(rows) do row.heard, row.base, row.modest = math.max(row.heard, now), spent(row), crowded end
   end
 
-  redis.call('SET', KEYS[1], cjson.encode(state), 'PX', ARGV[4])
+  redis.call('SET', KEYS[1], cmsgpack.pack(state), 'PX', ARGV[4])
   local told = {}
   for i, sum in ipairs(sums) do
     told[i] = {minute = sum.minute, total = sum.total, done = sum.done, own = spent(rows[i]), heard = rows[i].heard}

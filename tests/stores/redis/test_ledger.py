@@ -2,10 +2,10 @@
 
 import asyncio
 import dataclasses
-import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -153,9 +153,9 @@ async def test_rubbish_under_our_key_is_replaced(link: Link, server: Server) -> 
     ledger, client = RedisLedger(link, "e", "spot", "me"), server.client()
     key = "t:v1:ledger:{e:spot}"
     await ledger.ask(message(START_MS))
-    sound = json.loads(client.get(key))
-    forged = [json.dumps(sound | part) for part in FORGED]
-    for rubbish in (b"\x00\xffrubbish", b'{"peers":1}', b"[]", b"NaN", *forged, None):
+    sound = msgspec.msgpack.decode(client.get(key))
+    forged = [msgspec.msgpack.encode(sound | part) for part in FORGED]
+    for rubbish in (b"\x00\xffrubbish", b'{"peers":1}', b"[]", b"\x80", b"\x90", *forged, None):
         client.delete(key)
         if rubbish is None:
             client.lpush(key, "x")
