@@ -9,6 +9,7 @@ from mdcache.events import Events
 from mdcache.exchange.markets import Family, Market
 from mdcache.stores.redis.address import connect, parse
 from mdcache.stores.redis.commons import RedisCommons
+from mdcache.stores.redis.copies import RedisCopies
 from mdcache.stores.redis.ledger import RedisLedger
 from mdcache.stores.redis.link import Link
 from mdcache.stores.thread import OneThread
@@ -30,6 +31,7 @@ class Opened:
 
     link: Link
     commons: RedisCommons
+    copies: RedisCopies
     egress: str
     replica: str
 
@@ -50,6 +52,7 @@ class Opened:
     async def aclose(self) -> None:
         """Let go of it."""
         await self.commons.aclose()
+        await self.copies.aclose()
         await self.link.aclose()
 
 
@@ -65,4 +68,6 @@ def open_redis(where: Where, origins: Mapping[Market, str], clock: Clock, rng: r
         form=address.form.value,
     )
     replica = f"{rng.getrandbits(64):016x}"  # a new one each time: what the last process spent stays its own
-    return Opened(link, RedisCommons(link, origins, OneThread("redis"), clock, events), where.egress, replica)
+    commons = RedisCommons(link, origins, OneThread("redis"), clock, events)
+    copies = RedisCopies(link, commons.news, origins, OneThread("copies in redis"), events)
+    return Opened(link, commons, copies, where.egress, replica)
