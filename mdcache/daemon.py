@@ -17,6 +17,8 @@ from mdcache import __version__
 from mdcache.cache.attic import Attic, NoRest
 from mdcache.cache.candles import Candles
 from mdcache.cache.candles import Limits as CacheLimits
+from mdcache.cache.copies import Copies
+from mdcache.cache.copying import Copying, Single
 from mdcache.cache.directory import Directory
 from mdcache.cache.flights import Flights
 from mdcache.cache.info import Info
@@ -76,6 +78,7 @@ class Daemon:
     state: State
     warming: Warming
     redis: Opened | None
+    copying: Copying
 
     async def start(self) -> None:
         """Join the other replicas, if there is a Redis to meet them in."""
@@ -91,6 +94,7 @@ class Daemon:
         await self.info.aclose()
         await self.library.rest.aclose()
         await self.directory.aclose()
+        await self.copying.aclose()
         await self.governor.aclose()
         if self.redis is not None:
             await self.redis.aclose()
@@ -138,6 +142,9 @@ def build(
         None if redis is None else Together(redis.commons, library, clock, exchange_now, events, governor.refusal_now)
     )
     sharing: Sharing = together or Alone()
+    copying: Copying = (
+        Single() if redis is None else Copies(redis.copies, clock, clocks.now, events, governor.refusal_now)
+    )
     stalled_after_s = settings.upstream_timeout_s + _STALL_SPARE_S
     flights = Flights(governor, library, clock, exchange_now, events, stalled_after_s, sharing)
     directory = Directory(
@@ -148,6 +155,7 @@ def build(
         settings.invalid_symbol_ttl_s,
         settings.request_deadline_s,
         state.bodies,
+        copying,
     )
     ttls_s = {interval: settings.candle_ttl_s(interval) for interval in INTERVALS}
     limits = CacheLimits(settings.request_deadline_s, settings.max_stale_s, ttls_s)
@@ -175,6 +183,7 @@ def build(
             Ttls(settings.snapshot_ttl_s, settings.snapshot_ttls),
             stalled_after_s,
         ),
+        copying,
     )
     readies = Readies(library, clocks, clock)
     metrics = Metrics(
@@ -226,7 +235,7 @@ def build(
         )
     )
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
-    hands = Hands(library, readies, snapshots.bodies, governor, warming, sharing)
+    hands = Hands(library, readies, snapshots.bodies, governor, warming, sharing, copying)
     if together is not None:
         together.forget = hands.forget
     ops = Ops(status, readiness, metrics.exposition, hands, token)
@@ -240,7 +249,7 @@ def build(
         cors_origins=settings.cors_origins,
         forward=settings.unknown_paths == "forward",
     )
-    return Daemon(app, governor, library, flights, snapshots, info, directory, events, state, warming, redis)
+    return Daemon(app, governor, library, flights, snapshots, info, directory, events, state, warming, redis, copying)
 
 
 def _tiers(state: State, redis: Opened | None) -> dict[str, bool]:

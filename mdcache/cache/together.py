@@ -10,11 +10,10 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from weakref import WeakValueDictionary
 
-import msgspec
-
 from mdcache.cache.ledger import Ledgers
 from mdcache.cache.library import Library
 from mdcache.cache.sharing import Shareable
+from mdcache.cache.tidings import Edges, restored, told
 from mdcache.cache.wanted import lease_name, reached_indexes, wanted
 from mdcache.candles.atrest import Which
 from mdcache.candles.commons import LEASE_RENEWED_S, Commons, CommonsDown, Found, Hold, Lease, Need
@@ -22,16 +21,7 @@ from mdcache.candles.series import Series
 from mdcache.candles.share import Shared, adopt
 from mdcache.candles.window import Form, Window
 from mdcache.clock import Clock, Instant
-from mdcache.errors import (
-    AskFailed,
-    BrokenBody,
-    CannotAsk,
-    GateClosed,
-    MdcacheError,
-    Refusal,
-    ServerFailed,
-    TransportFailed,
-)
+from mdcache.errors import CannotAsk, GateClosed
 from mdcache.events import Events, Failed, Revised
 from mdcache.exchange.markets import Market
 from mdcache.exchange.questions import SeriesKey
@@ -47,8 +37,6 @@ _LAST_GIFTS_S = 1.0
 _PURGE_AGAIN_S = 1.0
 _MOST_PURGES = 256
 RefusalNow = Callable[[Market, Lane, int], CannotAsk | None]  # a governor's
-
-_FAILURES: dict[str, type[AskFailed]] = {kind.__name__: kind for kind in (TransportFailed, ServerFailed, BrokenBody)}
 
 
 class Together:
@@ -108,7 +96,7 @@ class Together:
         name, token = lease_name(series, flight.window), secrets.token_hex(8)
         goal = wanted(series, flight.window, self._now(series).late_ms)
         while True:
-            told = self._told.setdefault(series.key, asyncio.Event())
+            news = self._told.setdefault(series.key, asyncio.Event())
             now_ms = self._now(series).late_ms
             floor_ms = flight.floor_ms if flight.window.form is Form.TAIL else None
             indexes = reached_indexes(series, flight.window, now_ms)[:_MOST_INDEXES]
@@ -120,13 +108,13 @@ class Together:
             flight.lease = lease if mine else None
             if goal.spared(series, flight.floor_ms, self._now(series)):
                 return True
-            if found.hold is Hold.FAILED and (error := _restored(found.error, flight.window)) is not None:
+            if found.hold is Hold.FAILED and (error := restored(found.error, _edges(flight))) is not None:
                 raise error
             left_s = flight.turn.drop_at_s - self._clock.now()
             if found.hold is not Hold.THEIRS or left_s <= 0:
                 break
             flight.waited = True
-            await self._wait(told, min(left_s, _POLL_S))
+            await self._wait(news, min(left_s, _POLL_S))
         if mine:
             self._renewing[lease] = asyncio.get_running_loop().create_task(self._renew(series.key, lease))
         return False
@@ -137,10 +125,10 @@ class Together:
         left_s = flight.turn.drop_at_s - self._clock.now()
         return isinstance(refusal, GateClosed) or (refusal is not None and refusal.retry_after_s > left_s)
 
-    async def _wait(self, told: asyncio.Event, seconds: float) -> None:
+    async def _wait(self, news: asyncio.Event, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await told.wait()
+                await news.wait()
         except TimeoutError:
             return  # the poll behind the message
 
@@ -189,7 +177,7 @@ class Together:
         if error is None and flight.brought is not None:
             self._start(self._give(flight))
         elif lease is not None:
-            self._start(self._release(key, lease, _told(error, flight)))
+            self._start(self._release(key, lease, told(error, _edges(flight), waited=flight.waited)))
 
     async def _give(self, flight: Shareable) -> None:
         series, lease = flight.series, flight.lease
@@ -297,9 +285,9 @@ class Together:
     # ------------------------------------------------------------------------------------ parts
 
     def _hear(self, key: SeriesKey) -> None:
-        told = self._told.pop(key, None)
-        if told is not None:
-            told.set()
+        news = self._told.pop(key, None)
+        if news is not None:
+            news.set()
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -332,31 +320,5 @@ def _holds(series: Series, index: int) -> bool:
     return bool(series.coverage.pieces(*span) or series.resting.pieces(*span))
 
 
-def _told(error: BaseException | None, flight: Shareable) -> str:
-    """What the others are told of an error: those that speak of Binance's answer to this very read; else nothing.
-
-    What failed on the way may be this replica's own trouble: it is told where another one failed before it.
-    """
-    edges = flight.window.start_ms, flight.window.end_ms
-    if isinstance(error, Refusal):
-        return msgspec.json.encode([edges, "Refusal", error.status, error.code, error.msg]).decode()
-    own = isinstance(error, TransportFailed) and not flight.waited
-    if own or not isinstance(error, AskFailed) or type(error).__name__ not in _FAILURES:
-        return ""
-    return msgspec.json.encode([edges, type(error).__name__, error.reason, error.detail]).decode()
-
-
-def _restored(text: str, window: Window) -> MdcacheError | None:
-    """The error another replica met in reading this window; `None` if it was another window's."""
-    try:
-        told = msgspec.json.decode(text)
-    except msgspec.MsgspecError:
-        return None
-    match told:
-        case [[start, end], *_] if (start, end) != (window.start_ms, window.end_ms):
-            return None
-        case [_, "Refusal", int(status), int(code), str(msg)]:
-            return Refusal(status, code, msg)
-        case [_, str(kind), str(reason), str(detail)] if kind in _FAILURES:
-            return _FAILURES[kind](reason, detail)
-    return None
+def _edges(flight: Shareable) -> Edges:
+    return flight.window.start_ms, flight.window.end_ms

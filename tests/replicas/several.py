@@ -6,6 +6,7 @@ from typing import Any
 from mdcache.sim import SimConfig
 from mdcache.upstream.governor import Limits
 from tests.world.commons import FakeCommons, Server
+from tests.world.copies import FakeCopies, Held
 from tests.world.world import Options, World
 
 SPOT = "/api/v3/klines"
@@ -19,11 +20,18 @@ class Replicas(list[World]):
     """The first is the one whose clock and exchange all share."""
 
     server: Server
+    held: Held
 
     def commons(self, n: int) -> FakeCommons:
         """The `n`th one's way to the server."""
         found = self[n].commons
         assert isinstance(found, FakeCommons)
+        return found
+
+    def copies(self, n: int) -> FakeCopies:
+        """The same for copies."""
+        found = self[n].copies
+        assert isinstance(found, FakeCopies)
         return found
 
 
@@ -34,8 +42,9 @@ async def replicas(count: int = 3, *, ready: bool = True, **options: Any) -> Rep
         first = made[0] if made else None
         world = World(PLENTY, Options(limits=Limits(weight_share=0.9), **options), beside=first)
         if n == 0:
-            made.server = Server(world.clock)
+            made.server, made.held = Server(world.clock), Held()
         world.commons = FakeCommons(made.server)
+        world.copies = FakeCopies(made.server, made.held)
         world.restart()
         made.append(world)
     if ready:

@@ -103,7 +103,12 @@ def place_of(origin: str) -> str:
 
 def heads_pattern(prefix: str) -> bytes:
     """What `SCAN` finds the heads of all series by."""
-    return _GLOB.sub(r"\\\g<0>", prefix).encode() + b"{*}h"
+    return glob_of(prefix) + b"{*}h"
+
+
+def glob_of(text: str) -> bytes:
+    """A pattern that matches just this text."""
+    return _GLOB.sub(r"\\\g<0>", text).encode()
 
 
 @dataclass(frozen=True, slots=True)

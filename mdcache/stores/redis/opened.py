@@ -11,6 +11,7 @@ from mdcache.stores.folder import Folder
 from mdcache.stores.redis import names
 from mdcache.stores.redis.address import connect, parse
 from mdcache.stores.redis.commons import RedisCommons
+from mdcache.stores.redis.copies import RedisCopies
 from mdcache.stores.redis.ledger import RedisLedger
 from mdcache.stores.redis.link import Link
 from mdcache.stores.thread import OneThread
@@ -36,6 +37,7 @@ class Opened:
 
     link: Link
     commons: RedisCommons
+    copies: RedisCopies
     egress: str
     replica: str
     instead: tuple[str, ...]
@@ -57,6 +59,7 @@ class Opened:
     async def aclose(self) -> None:
         """Let go of it."""
         await self.commons.aclose()
+        await self.copies.aclose()
         await self.link.aclose()
 
 
@@ -73,4 +76,5 @@ def open_redis(where: Where, origins: Mapping[Market, str], clock: Clock, rng: r
     )
     replica = f"{rng.getrandbits(64):016x}"  # a new one each time: what the last process spent stays its own
     commons = RedisCommons(link, origins, OneThread("redis"), clock, events)
-    return Opened(link, commons, where.egress, replica, names.signed(where.folder, replica))
+    copies = RedisCopies(link, commons.news, origins, OneThread("copies in redis"), events)
+    return Opened(link, commons, copies, where.egress, replica, names.signed(where.folder, replica))
