@@ -17,6 +17,8 @@ from mdcache import __version__
 from mdcache.cache.attic import Attic, NoRest
 from mdcache.cache.candles import Candles
 from mdcache.cache.candles import Limits as CacheLimits
+from mdcache.cache.copies import Copies
+from mdcache.cache.copying import Copying, Single
 from mdcache.cache.directory import Directory
 from mdcache.cache.flights import Flights
 from mdcache.cache.info import Info
@@ -76,6 +78,7 @@ class Daemon:
     state: State
     warming: Warming
     redis: Opened | None
+    copying: Copying
 
     async def start(self) -> None:
         """Join the other replicas, if there is a Redis to meet them in."""
@@ -91,6 +94,7 @@ class Daemon:
         await self.info.aclose()
         await self.library.rest.aclose()
         await self.directory.aclose()
+        await self.copying.aclose()
         await self.governor.aclose()
         if self.redis is not None:
             await self.redis.aclose()
@@ -108,7 +112,7 @@ def build(
 ) -> Daemon:
     """A daemon as `settings` say; a `transport` stands in for the network. Without a `folder` nothing rests."""
     urls = {Market.SPOT: settings.spot_url, Market.USDM: settings.usdm_url, Market.COINM: settings.coinm_url}
-    redis = _redis(settings, urls, clock, rng, events)
+    redis = _redis(settings, folder, urls, clock, rng, events)
     governor = Governor(
         clock=clock,
         rng=rng,
@@ -123,7 +127,7 @@ def build(
             backoff_max_s=settings.backoff_max_s,
         ),
         transport=transport,
-        shared=None if redis is None else Shared(redis.ledger, settings.replicas),
+        shared=None if redis is None else Shared(redis.ledger, settings.replicas, redis.instead),
     )
     clocks = governor.clocks
     policy = Policy(round(settings.settle_s * 1000), round(settings.confirm_s * 1000))
@@ -134,8 +138,13 @@ def build(
     def exchange_now(series: Series) -> Instant:
         return clocks.now(series.key.market)
 
-    together = None if redis is None else Together(redis.commons, library, clock, exchange_now, events)
+    together = (
+        None if redis is None else Together(redis.commons, library, clock, exchange_now, events, governor.refusal_now)
+    )
     sharing: Sharing = together or Alone()
+    copying: Copying = (
+        Single() if redis is None else Copies(redis.copies, clock, clocks.now, events, governor.refusal_now)
+    )
     stalled_after_s = settings.upstream_timeout_s + _STALL_SPARE_S
     flights = Flights(governor, library, clock, exchange_now, events, stalled_after_s, sharing)
     directory = Directory(
@@ -146,6 +155,7 @@ def build(
         settings.invalid_symbol_ttl_s,
         settings.request_deadline_s,
         state.bodies,
+        copying,
     )
     ttls_s = {interval: settings.candle_ttl_s(interval) for interval in INTERVALS}
     limits = CacheLimits(settings.request_deadline_s, settings.max_stale_s, ttls_s)
@@ -173,6 +183,7 @@ def build(
             Ttls(settings.snapshot_ttl_s, settings.snapshot_ttls),
             stalled_after_s,
         ),
+        copying,
     )
     readies = Readies(library, clocks, clock)
     metrics = Metrics(
@@ -224,7 +235,7 @@ def build(
         )
     )
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
-    hands = Hands(library, readies, snapshots.bodies, governor, warming, sharing)
+    hands = Hands(library, readies, snapshots.bodies, governor, warming, sharing, copying)
     if together is not None:
         together.forget = hands.forget
     ops = Ops(status, readiness, metrics.exposition, hands, token)
@@ -238,7 +249,7 @@ def build(
         cors_origins=settings.cors_origins,
         forward=settings.unknown_paths == "forward",
     )
-    return Daemon(app, governor, library, flights, snapshots, info, directory, events, state, warming, redis)
+    return Daemon(app, governor, library, flights, snapshots, info, directory, events, state, warming, redis, copying)
 
 
 def _tiers(state: State, redis: Opened | None) -> dict[str, bool]:
@@ -248,12 +259,17 @@ def _tiers(state: State, redis: Opened | None) -> dict[str, bool]:
 
 
 def _redis(
-    settings: Settings, urls: Mapping[Market, str], clock: Clock, rng: random.Random, events: Events
+    settings: Settings,
+    folder: Folder | None,
+    urls: Mapping[Market, str],
+    clock: Clock,
+    rng: random.Random,
+    events: Events,
 ) -> Opened | None:
     if settings.redis_url is None:
         return None
     where = Where(
-        settings.redis_url.get_secret_value(), settings.redis_prefix, settings.redis_timeout_s, settings.egress
+        settings.redis_url.get_secret_value(), settings.redis_prefix, settings.redis_timeout_s, settings.egress, folder
     )
     return open_redis(where, {market: origin(url) for market, url in urls.items()}, clock, rng, events)
 

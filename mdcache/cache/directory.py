@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from mdcache.cache.copying import Copying, Single
 from mdcache.cache.solo import Solo
+from mdcache.candles.commons import Lease
 from mdcache.clock import Clock
-from mdcache.errors import AskFailed, BrokenBody
+from mdcache.errors import AskFailed, BrokenBody, CannotAsk
 from mdcache.events import Events, Failed, SymbolsLearnt
 from mdcache.exchange import refusals
 from mdcache.exchange.listing import Listing
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.symbols import Symbols, read_symbols
 from mdcache.exchange.weights import EXCHANGE_INFO
+from mdcache.upstream.copies import Copy
 from mdcache.upstream.governor import Governor, Lane, Reply, Turn, Wire
 
 _ERROR_BELIEVED_S = 5.0
+_COPY_S = 86_400.0  # an old list serves where none can be read
 # permission sets are most of spot's list, and nothing here asks for them: rest-api.md, GET /api/v3/exchangeInfo
 _QUERY = {Family.SPOT: "showPermissionSets=false", Family.FUTURES: ""}
 MAX_BODY_BYTES = 64 << 20  # spot's is 2 to 20 MB, permission sets included
@@ -60,6 +64,21 @@ class InfoRead:
     sets: bool = False
     endpoint: str = "exchangeInfo"
     reason: str = "symbols"
+    floor_ms: int = 0
+    held_ms: int = -1
+    life_s: float = _COPY_S
+    waited: bool = False
+    lease: Lease | None = None
+    learn: Callable[[Found], None] = lambda _: None
+
+    @property
+    def name(self) -> str:
+        """The question in its one form; the rest is as in `copying.Copied`."""
+        return f"exchangeInfo{'+sets' if self.sets else ''}"
+
+    async def adopt(self, copy: Copy) -> None:
+        """Learn from what another replica read; `BrokenBody` where it is no `exchangeInfo`."""
+        self.learn(_found(self.market, copy.body, copy.as_of_ms, self.before))
 
     def weight(self) -> int:
         """What it costs."""
@@ -87,7 +106,9 @@ class Directory:
         invalid_ttl_s: float,
         deadline_s: float,
         bodies: Bodies | None = None,
+        copying: Copying | None = None,
     ) -> None:
+        self._copying = copying or Single()
         self._bodies = bodies
         self._recalls = {market: Solo(partial(self._recall, market)) for market in Market}
         self._governor = governor
@@ -121,7 +142,7 @@ class Directory:
         """Raise Binance's refusal if this symbol or pair is not on the market, and never was."""
         await self.recalled(market)
         if self.age_s(market) == float("inf"):
-            await self._ask_again(market)
+            await self._ask_first(market)
         elif self.age_s(market) > self._ttl_s and self._may_try(market):
             self._refresh_behind(market)
         if self._symbols[market].knows(name, by_pair=by_pair):
@@ -134,6 +155,14 @@ class Directory:
     async def aclose(self) -> None:
         """End what is under way."""
         await asyncio.gather(*(solo.aclose() for solo in [*self._solos.values(), *self._recalls.values()]))
+
+    async def _ask_first(self, market: Market) -> None:
+        """Read the list; one that another replica read long ago will do where that fails."""
+        try:
+            await self._ask_again(market)
+        except (CannotAsk, AskFailed):
+            if self.age_s(market) == float("inf"):
+                raise
 
     async def _ask_again(self, market: Market) -> None:
         """Read the list; a failure is believed for a few seconds, or invented names would cost a read each."""
@@ -163,19 +192,37 @@ class Directory:
 
     async def read(self, read: InfoRead) -> None:
         """Have a list read and learn from it; raises what asking Binance raises."""
+        read.learn = partial(self._learn, read)
+        brought: Copy | None = None
+        error: BaseException | None = None
+        try:
+            if not await self._copying.spares(read):
+                found = await self._governor.fetch(read)
+                self._learn(read, found)
+                brought = Copy(found.body, found.as_of_ms)
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            self._copying.landed(read, brought, error)
+
+    def _learn(self, read: InfoRead, found: Found) -> None:
         market = read.market
-        found = await self._governor.fetch(read)
-        self._symbols[market] = found.symbols
-        self._read_at_s[market] = self._clock.now()
-        self._governor.learn_limits(market, found.symbols.rate_limits)
-        self._events.emit(SymbolsLearnt(market, len(found.symbols.names)))
+        if found.as_of_ms >= self._symbols[market].as_of_ms:
+            self._symbols[market] = found.symbols
+            self._read_at_s[market] = self._clock.now() - self._past_s(market, found.as_of_ms)
+            self._governor.learn_limits(market, found.symbols.rate_limits)
+            self._events.emit(SymbolsLearnt(market, len(found.symbols.names)))
         if self._bodies is not None:
             self._bodies.keep(market, found.body, found.as_of_ms, sets=read.sets)
         self.on_read(read, found)
 
+    def _past_s(self, market: Market, as_of_ms: int) -> float:
+        return max(0.0, (self._governor.clocks.now(market).ms - as_of_ms) / 1000)
+
     async def recalled(self, market: Market) -> None:
-        """Return when what rests of the market's lists is known."""
-        if self._bodies is not None and market in self._unrecalled:
+        """Return when what rests of the market's lists is known, and what another replica knows."""
+        if market in self._unrecalled:
             await self._recalls[market].run()
 
     async def _recall(self, market: Market) -> None:
@@ -184,6 +231,9 @@ class Directory:
             found = await self._bodies.load(market, sets=sets) if self._bodies is not None else None
             if found is not None:
                 self._take_up(market, *found, sets=sets)
+        read = InfoRead(market, Turn(Lane.LOW, 0.0), self._symbols[market])
+        read.learn = partial(self._begin_with, read)
+        await self._copying.look(read)
         self._unrecalled.discard(market)
 
     def _take_up(self, market: Market, body: bytes, as_of_ms: int, *, sets: bool) -> None:
@@ -192,16 +242,23 @@ class Directory:
         except BrokenBody as error:
             self._events.emit(Failed("symbols", str(error)))
             return
-        if as_of_ms > self._symbols[market].as_of_ms:
+        self._begin_with(InfoRead(market, Turn(Lane.LOW, 0.0), found.symbols, sets=sets), found)
+
+    def _begin_with(self, read: InfoRead, found: Found) -> None:
+        market = read.market
+        if found.as_of_ms > self._symbols[market].as_of_ms:
             self._symbols[market] = found.symbols
-            age_s = (self._governor.clocks.now(market).ms - as_of_ms) / 1000
-            self._read_at_s[market] = self._clock.now() - max(age_s, self._invalid_ttl_s + 1.0)
+            age_s = max(self._past_s(market, found.as_of_ms), self._invalid_ttl_s + 1.0)
+            self._read_at_s[market] = self._clock.now() - age_s
             self._governor.learn_limits(market, found.symbols.rate_limits)
-        self.on_read(InfoRead(market, Turn(Lane.LOW, 0.0), found.symbols, sets=sets), found)
+        self.on_read(read, found)
 
     async def _refresh(self, market: Market) -> None:
         turn = Turn(Lane.HIGH, self._clock.now() + self._deadline_s)
-        await self.read(InfoRead(market, turn, self._symbols[market]))
+        old = self.age_s(market) > self._ttl_s  # else somebody asked for a name that it lacks
+        floor_ms = self._governor.clocks.now(market).ms - int((self._ttl_s if old else self._invalid_ttl_s) * 1000)
+        held_ms = self._symbols[market].as_of_ms
+        await self.read(InfoRead(market, turn, self._symbols[market], floor_ms=floor_ms, held_ms=held_ms))
 
 
 def _found(market: Market, body: bytes, as_of_ms: int, before: Symbols) -> Found:

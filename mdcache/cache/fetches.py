@@ -6,18 +6,21 @@ A fetch owns its task; who waits shields it. It queues with the best lane and th
 import asyncio
 import copy
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import msgspec
 
+from mdcache.cache.copying import Copying
 from mdcache.cache.flights import improve
+from mdcache.candles.commons import Lease
 from mdcache.clock import Clock, Instant
 from mdcache.errors import AskFailed, BrokenBody, DeadlinePassed, MdcacheError, Refusal
 from mdcache.events import Collapsed, Events, Failed
 from mdcache.exchange.limits import request_bucket
 from mdcache.exchange.markets import Market
 from mdcache.exchange.snapshots import Snapshot
-from mdcache.upstream.governor import Governor, Reply, Turn, Wire
+from mdcache.upstream.copies import Copy
+from mdcache.upstream.governor import Governor, Lane, Reply, Turn, Wire
 
 MAX_BODY_BYTES = 16 << 20  # the longest list, spot's ticker/24hr, takes 2 MB
 _ERROR_BELIEVED_S = 1.0  # 6.3.3
@@ -26,13 +29,39 @@ _MOST_FAILED = 4_096
 _json = msgspec.json.Decoder(msgspec.Raw)
 
 
+class Shelf(Protocol):
+    """Where bodies are kept here."""
+
+    def held_ms(self, snapshot: Snapshot) -> int:
+        """As-of of the body that is held; -1 for none."""
+        ...
+
+    def life_s(self, snapshot: Snapshot) -> float:
+        """How long a body may be shown at all."""
+        ...
+
+    async def keep(self, fetch: "Fetch", body: bytes, as_of_ms: int) -> None:
+        """Keep what it brought, also where nobody waits any more."""
+        ...
+
+
 class Fetch:
     """The governor's `Read` of one snapshot, and what those who share it know of it.
 
     `for_parts`: it is a list, and somebody wants an element of it. `brought`: body and as-of, once it landed.
+    `spared`: another replica had read it, and nothing was sent; the rest is as in `copying.Copied`.
     """
 
-    def __init__(self, snapshot: Snapshot, turn: Turn, reason: str, governor: Governor, clock: Clock) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        turn: Turn,
+        reason: str,
+        governor: Governor,
+        clock: Clock,
+        shelf: Shelf,
+        floor_ms: int,
+    ) -> None:
         self.snapshot = snapshot
         self.turn = turn
         self.reason = reason
@@ -43,8 +72,30 @@ class Fetch:
         self.task: asyncio.Task[None] | None = None
         self.for_parts = False
         self.brought: tuple[bytes, int] | None = None
+        self.floor_ms = floor_ms
+        self.held_ms = shelf.held_ms(snapshot)
+        self.life_s = shelf.life_s(snapshot)
+        self.spared = False
+        self.waited = False
+        self.lease: Lease | None = None
         self._governor = governor
         self._clock = clock
+        self._shelf = shelf
+
+    @property
+    def name(self) -> str:
+        """The question in its one form."""
+        return str(self.snapshot)
+
+    async def adopt(self, copy: Copy) -> None:
+        """Keep what another replica read, if it is what was asked for."""
+        check(self.snapshot, copy.body)
+        await self.keep(copy.body, copy.as_of_ms)
+
+    async def keep(self, body: bytes, as_of_ms: int) -> None:
+        """Have it kept, and shown to who waits."""
+        self.brought = body, as_of_ms
+        await self._shelf.keep(self, body, as_of_ms)
 
     def weight(self) -> int:
         """What it costs."""
@@ -66,7 +117,7 @@ class Fetch:
 
 
 class Fetches:
-    """All that are under way; `keep(fetch, body, as_of_ms)` takes what they bring, also where nobody waits any more."""
+    """All that are under way; `shelf` keeps what they bring."""
 
     def __init__(
         self,
@@ -74,13 +125,15 @@ class Fetches:
         clock: Clock,
         events: Events,
         stalled_after_s: float,
-        keep: Callable[[Fetch, bytes, int], Awaitable[None]],
+        shelf: Shelf,
+        copying: Copying,
     ) -> None:
         self._governor = governor
         self._clock = clock
         self._events = events
         self._stalled_after_s = stalled_after_s
-        self._keep = keep
+        self._shelf = shelf
+        self._copying = copying
         self._flying: dict[Snapshot, Fetch] = {}
         self._failed: OrderedDict[Snapshot, tuple[float, AskFailed | Refusal]] = OrderedDict()  # oldest first
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,17 +149,25 @@ class Fetches:
         fetch = self._flying.get(snapshot)
         if fetch is not None and self._serves(fetch, floor_ms):
             improve(fetch.turn, turn)
+            fetch.floor_ms = max(fetch.floor_ms, floor_ms)
             self._events.emit(Collapsed(snapshot.market))
             return fetch, True
         believed = self._failed.get(snapshot)
         if believed is not None and self._clock.now() < believed[0]:
             raise copy.copy(believed[1])
-        fetch = Fetch(snapshot, turn, reason, self._governor, self._clock)
+        fetch = self._new(snapshot, turn, reason, floor_ms)
         self._flying[snapshot] = fetch
         fetch.task = asyncio.get_running_loop().create_task(self._run(fetch), name=f"fetch {snapshot.endpoint.path}")
         self._tasks.add(fetch.task)
         fetch.task.add_done_callback(lambda task: self._ended(fetch, task))
         return fetch, False
+
+    async def look(self, snapshot: Snapshot) -> bool:
+        """Keep what another replica may have read; whether it had."""
+        return await self._copying.look(self._new(snapshot, Turn(Lane.NORMAL, 0.0), "look", 0))
+
+    def _new(self, snapshot: Snapshot, turn: Turn, reason: str, floor_ms: int) -> Fetch:
+        return Fetch(snapshot, turn, reason, self._governor, self._clock, self._shelf, floor_ms)
 
     async def land(self, fetch: Fetch, deadline_s: float) -> None:
         """Wait until it has landed, or raise its error, or `DeadlinePassed` at `deadline_s`."""
@@ -136,14 +197,17 @@ class Fetches:
         return fetch.sent.ms >= floor_ms and self._clock.now() - fetch.sealed_at_s <= self._stalled_after_s
 
     async def _run(self, fetch: Fetch) -> None:
-        fetch.brought = await self._governor.fetch(fetch)
-        await self._keep(fetch, *fetch.brought)
+        fetch.spared = await self._copying.spares(fetch)
+        if not fetch.spared:
+            await fetch.keep(*await self._governor.fetch(fetch))
 
     def _ended(self, fetch: Fetch, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if self._flying.get(fetch.snapshot) is fetch:
             del self._flying[fetch.snapshot]
         error = None if task.cancelled() else task.exception()
+        landed = not (fetch.spared or task.cancelled() or error is not None or fetch.brought is None)
+        self._copying.landed(fetch, Copy(*fetch.brought) if landed and fetch.brought is not None else None, error)
         if isinstance(error, AskFailed | Refusal):
             now_s = self._clock.now()
             while self._failed and (len(self._failed) >= _MOST_FAILED or next(iter(self._failed.values()))[0] <= now_s):

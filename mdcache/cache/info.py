@@ -71,7 +71,7 @@ class Info:
         self._ttl_ms = int(ttl_s * 1000)
         self._deadline_s = deadline_s
         self._held: dict[_Which, _Held] = {}
-        self._reads: dict[_Which, tuple[Turn, asyncio.Task[_Held]]] = {}
+        self._reads: dict[_Which, tuple[_Read, asyncio.Task[_Held]]] = {}
         self._failed: dict[_Which, tuple[float, MdcacheError]] = {}
         library.adopt(KIND, self)
         directory.on_read = self.learn
@@ -82,6 +82,8 @@ class Info:
         deadline_s = self._clock.now() + self._deadline_s
         names = [(each, False) for each in selection.names]
         await prepared(self._clocks, self._directory, market, names, self._deadline_s)
+        if ahead_ms := wishes.ahead_ms(self._clocks.now(market)):
+            await self._clock.sleep(ahead_ms / 1000)
         now = self._clocks.now(market)
         least_ms = floor_ms(wishes, wishes.allowed_ms(self._ttl_ms), now)
         held, how = self._held.get(which), How.HIT
@@ -103,7 +105,7 @@ class Info:
             now = self._clocks.now(market)
             self._library.fit()
         elif now.ms - held.as_of_ms > self._ttl_ms * _EARLY:
-            self._refresh_behind(which)
+            self._refresh_behind(which, now.ms - int(self._ttl_ms * _EARLY))
         self._library.memory.ask((KIND, which), self._clock.now())
         return self._shown(which, held, selection, how, now)
 
@@ -133,15 +135,15 @@ class Info:
 
     async def _refreshed(self, which: _Which, least_ms: int, turn: Turn) -> _Held:
         """The list as of `least_ms` or later, read again; raises what asking Binance raises."""
-        held = await self._shared(which, turn)
+        held = await self._shared(which, least_ms, turn)
         if held.as_of_ms < least_ms:  # it was sent before this question came; the next one is not
-            held = await self._shared(which, turn)
+            held = await self._shared(which, least_ms, turn)
         if held.as_of_ms < least_ms:
             raise BrokenBody("no-progress", "exchangeInfo")
         return held
 
-    async def _shared(self, which: _Which, turn: Turn) -> _Held:
-        task = self._read(which, turn)
+    async def _shared(self, which: _Which, least_ms: int, turn: Turn) -> _Held:
+        task = self._read(which, least_ms, turn)
         await asyncio.wait({task}, timeout=max(0.0, turn.drop_at_s - self._clock.now()))
         if not task.done():
             raise DeadlinePassed(1.0, "no answer from Binance in time")
@@ -156,28 +158,28 @@ class Info:
         known = self._directory.symbols(market)
         return known.as_of_ms > held.as_of_ms and not held.listing.lists(selection.names)
 
-    def _refresh_behind(self, which: _Which) -> None:
+    def _refresh_behind(self, which: _Which, least_ms: int) -> None:
         with contextlib.suppress(MdcacheError):  # it failed a moment ago; the list we have goes on serving
-            self._read(which, Turn(Lane.NORMAL, self._clock.now() + self._deadline_s))
+            self._read(which, least_ms, Turn(Lane.NORMAL, self._clock.now() + self._deadline_s))
 
-    def _read(self, which: _Which, turn: Turn) -> "asyncio.Task[_Held]":
+    def _read(self, which: _Which, least_ms: int, turn: Turn) -> "asyncio.Task[_Held]":
         """The read that is under way, or a new one; raises the error that one met a few seconds ago."""
         under_way = self._reads.get(which)
         if under_way is not None:
-            improve(under_way[0], turn)
+            improve(under_way[0].turn, turn)
+            under_way[0].floor_ms = max(under_way[0].floor_ms, least_ms)
             return under_way[1]
         believed = self._failed.get(which)
         if believed is not None and self._clock.now() < believed[0]:
             raise copy.copy(believed[1])
-        mine = replace(turn)
-        task = asyncio.get_running_loop().create_task(self._fetch(which, mine))
-        self._reads[which] = mine, task
+        market, sets = which
+        read = _Read(market, replace(turn), self._directory.symbols(market), sets=sets, floor_ms=least_ms)
+        task = asyncio.get_running_loop().create_task(self._fetch(read))
+        self._reads[which] = read, task
         task.add_done_callback(partial(self._ended, which))
         return task
 
-    async def _fetch(self, which: _Which, turn: Turn) -> _Held:
-        market, sets = which
-        read = _Read(market, turn, self._directory.symbols(market), sets=sets)
+    async def _fetch(self, read: _Read) -> _Held:
         await self._directory.read(read)
         if read.brought is None:
             raise BrokenBody("not-exchange-info", "nobody was told of it")

@@ -12,6 +12,7 @@ from mdcache.exchange.questions import SeriesKey
 
 _FOREVER = 1 << 62
 _MOST_SERIES = 50_000
+_MOST_CARDS = 256  # of a series: a page touches three blocks; who scans the past meets each of them once
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ class Ledger:
             block = found.shared.blocks.get(index)
             revised = block.revised if block is not None else before.revised if before is not None else {}
             self.cards[index] = Card(mark[0], () if index in found.lost else mark[1], revised)
+        while len(self.cards) > _MOST_CARDS:
+            del self.cards[next(iter(self.cards))]
 
     def gave(self, gift: Gift, found: Found) -> None:
         """Note that what we gave is there now."""

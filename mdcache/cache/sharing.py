@@ -25,6 +25,10 @@ class Shareable(Protocol):
     waited: bool
     lease: Lease | None
 
+    def weight(self) -> int:
+        """What it would cost if it were sent now."""
+        ...
+
 
 class Sharing(Protocol):
     """The other replicas."""

@@ -13,6 +13,7 @@ from functools import partial
 
 from mdcache.cache.answers import Answer, Caller, How
 from mdcache.cache.bodies import Bodies
+from mdcache.cache.copying import Copying, Single
 from mdcache.cache.directory import Directory
 from mdcache.cache.fetches import Fetch, Fetches
 from mdcache.cache.library import Library
@@ -79,6 +80,7 @@ class Snapshots:
         clock: Clock,
         events: Events,
         policy: Policy,
+        copying: Copying | None = None,
     ) -> None:
         self._directory = directory
         self._clocks = clocks
@@ -86,7 +88,7 @@ class Snapshots:
         self._clock = clock
         self._policy = policy
         self.bodies = Bodies(library, clock)
-        self._fetches = Fetches(governor, clock, events, policy.stalled_after_s, self._keep)
+        self._fetches = Fetches(governor, clock, events, policy.stalled_after_s, self, copying or Single())
         self._singles: OrderedDict[Snapshot, dict[Snapshot, float]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -107,6 +109,8 @@ class Snapshots:
             for value in _names(snapshot, parameter.name)
         ]
         await prepared(self._clocks, self._directory, snapshot.market, names, deadline_s - self._clock.now())
+        if ahead_ms := wishes.ahead_ms(self._clocks.now(snapshot.market)):
+            await self._clock.sleep(ahead_ms / 1000)
         now = self._clocks.now(snapshot.market)
         found = await self._known(snapshot, wishes, now)
         if found is not None:
@@ -114,10 +118,9 @@ class Snapshots:
         if wishes.only_if_cached:
             raise NotCached
         older = await self._older(snapshot, wishes, now)
-        if older is not None:  # where this lane can't be asked now, ages stretch before anybody waits (6.5.6)
-            refusal = self._governor.refusal_now(snapshot.market, caller.lane, snapshot.weight, paced=True)
-            if refusal is not None:
-                return self._aged(snapshot, older, now)
+        refusal = self._governor.refusal_now(snapshot.market, caller.lane, snapshot.weight, paced=True)
+        if older is not None and refusal is not None:
+            return await self._stretched(snapshot, wishes, now, older)
         how = self._why(snapshot, wishes, older)
         try:
             fetch, shared = await self._fetch(snapshot, wishes, now, Turn(caller.lane, deadline_s, caller.name))
@@ -129,7 +132,8 @@ class Snapshots:
         arrived, now = now, self._clocks.now(snapshot.market)
         found = await self._known(snapshot, wishes, arrived) or self._brought(fetch, snapshot, wishes, arrived)
         if found is not None:
-            return self._shown(snapshot, found, how, now, collapsed=shared)
+            known = fetch.spared and not fetch.waited  # only not here
+            return self._shown(snapshot, found, How.HIT if known else how, now, collapsed=shared or fetch.waited)
         stand_in = await self._stand_in(snapshot, wishes)
         if stand_in is None:  # what came is older than it may be: by its Age there is nothing newer
             raise BrokenBody("no-progress", snapshot.endpoint.path)
@@ -138,6 +142,15 @@ class Snapshots:
     async def aclose(self) -> None:
         """End what is under way."""
         await self._fetches.aclose()
+
+    async def _stretched(self, snapshot: Snapshot, wishes: Wishes, arrived: Instant, older: _Found) -> Answer:
+        """Where this lane can't be asked now, ages stretch before anybody waits (6.5.6); another replica may have."""
+        if await self._fetches.look(snapshot):
+            found = await self._known(snapshot, wishes, arrived)
+            if found is not None:
+                return self._shown(snapshot, found, How.HIT, arrived)
+            older = await self._older(snapshot, wishes, arrived) or older
+        return self._aged(snapshot, older, arrived)
 
     async def _known(self, snapshot: Snapshot, wishes: Wishes, arrived: Instant) -> _Found | None:
         """What is held and as fresh as it was to be when the question arrived."""
@@ -200,7 +213,17 @@ class Snapshots:
         await self._fetches.land(fetch, turn.drop_at_s)
         return fetch, shared
 
-    async def _keep(self, fetch: Fetch, body: bytes, as_of_ms: int) -> None:
+    def held_ms(self, snapshot: Snapshot) -> int:
+        """As-of of its body here; -1 for none."""
+        held = self.bodies.held(snapshot)
+        return -1 if held is None else held.as_of_ms
+
+    def life_s(self, snapshot: Snapshot) -> float:
+        """How long it may be shown at all, marked where it is past its TTL."""
+        return max(self.ttl_s(snapshot), self._policy.max_stale_s)
+
+    async def keep(self, fetch: Fetch, body: bytes, as_of_ms: int) -> None:
+        """Keep what it brought."""
         for_parts = fetch.for_parts or self._pays(fetch.snapshot, 0)
         await self.bodies.keep(fetch.snapshot, body, as_of_ms, for_parts=for_parts)
 

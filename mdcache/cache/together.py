@@ -10,11 +10,10 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from weakref import WeakValueDictionary
 
-import msgspec
-
 from mdcache.cache.ledger import Ledgers
 from mdcache.cache.library import Library
 from mdcache.cache.sharing import Shareable
+from mdcache.cache.tidings import Edges, restored, told
 from mdcache.cache.wanted import lease_name, reached_indexes, wanted
 from mdcache.candles.atrest import Which
 from mdcache.candles.commons import LEASE_RENEWED_S, Commons, CommonsDown, Found, Hold, Lease, Need
@@ -22,9 +21,11 @@ from mdcache.candles.series import Series
 from mdcache.candles.share import Shared, adopt
 from mdcache.candles.window import Form, Window
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, BrokenBody, MdcacheError, Refusal, ServerFailed, TransportFailed
+from mdcache.errors import CannotAsk, GateClosed
 from mdcache.events import Events, Failed, Revised
+from mdcache.exchange.markets import Market
 from mdcache.exchange.questions import SeriesKey
+from mdcache.upstream.governor import Lane
 
 _POLL_S = 0.25  # a message that was lost costs this much more
 _LOOK_EACH_S = 0.25
@@ -35,7 +36,7 @@ _AHEAD_MS = 2_000  # a tail from further in the future is nobody's
 _LAST_GIFTS_S = 1.0
 _PURGE_AGAIN_S = 1.0
 _MOST_PURGES = 256
-_FAILURES: dict[str, type[AskFailed]] = {kind.__name__: kind for kind in (TransportFailed, ServerFailed, BrokenBody)}
+RefusalNow = Callable[[Market, Lane, int], CannotAsk | None]  # a governor's
 
 
 class Together:
@@ -48,6 +49,7 @@ class Together:
         clock: Clock,
         exchange_now: Callable[[Series], Instant],
         events: Events,
+        refusal_now: RefusalNow,
     ) -> None:
         self.forget: Callable[[Which], Awaitable[object]] = _forget_nothing
         self._commons = commons
@@ -55,6 +57,7 @@ class Together:
         self._clock = clock
         self._now = exchange_now
         self._events = events
+        self._refusal_now = refusal_now
         self._ledgers = Ledgers()
         self._told: WeakValueDictionary[SeriesKey, asyncio.Event] = WeakValueDictionary()  # held by who waits
         self._renewing: dict[Lease, asyncio.Task[None]] = {}
@@ -90,35 +93,42 @@ class Together:
 
     async def _spares(self, flight: Shareable) -> bool:
         series = flight.series
-        lease = Lease(lease_name(series, flight.window), secrets.token_hex(8), flight.turn.lane.rank)
+        name, token = lease_name(series, flight.window), secrets.token_hex(8)
         goal = wanted(series, flight.window, self._now(series).late_ms)
         while True:
-            told = self._told.setdefault(series.key, asyncio.Event())
+            news = self._told.setdefault(series.key, asyncio.Event())
             now_ms = self._now(series).late_ms
             floor_ms = flight.floor_ms if flight.window.form is Form.TAIL else None
             indexes = reached_indexes(series, flight.window, now_ms)[:_MOST_INDEXES]
-            found = await self._exchange(series, indexes, Need(lease, floor_ms, now_ms))
+            lease = Lease(name, token, flight.turn.lane.rank)
+            need = Need(lease, floor_ms, now_ms, takes=not self._hopeless(flight))
+            flight.lease = lease if need.takes else None  # it ends with the flight, also where the reply was lost
+            found = await self._exchange(series, indexes, need)
             mine = found.hold is Hold.MINE
+            flight.lease = lease if mine else None
             if goal.spared(series, flight.floor_ms, self._now(series)):
-                if mine:
-                    self._start(self._release(series.key, lease, ""))
                 return True
-            if found.hold is Hold.FAILED:
-                raise _restored(found.error)
+            if found.hold is Hold.FAILED and (error := restored(found.error, _edges(flight))) is not None:
+                raise error
             left_s = flight.turn.drop_at_s - self._clock.now()
             if found.hold is not Hold.THEIRS or left_s <= 0:
                 break
             flight.waited = True
-            await self._wait(told, min(left_s, _POLL_S))
+            await self._wait(news, min(left_s, _POLL_S))
         if mine:
-            flight.lease = lease
             self._renewing[lease] = asyncio.get_running_loop().create_task(self._renew(series.key, lease))
         return False
 
-    async def _wait(self, told: asyncio.Event, seconds: float) -> None:
+    def _hopeless(self, flight: Shareable) -> bool:
+        """Whether it would be refused: a lease would only be passed from one replica to the next, by all of them."""
+        refusal = self._refusal_now(flight.series.key.market, flight.turn.lane, flight.weight())
+        left_s = flight.turn.drop_at_s - self._clock.now()
+        return isinstance(refusal, GateClosed) or (refusal is not None and refusal.retry_after_s > left_s)
+
+    async def _wait(self, news: asyncio.Event, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await told.wait()
+                await news.wait()
         except TimeoutError:
             return  # the poll behind the message
 
@@ -167,7 +177,7 @@ class Together:
         if error is None and flight.brought is not None:
             self._start(self._give(flight))
         elif lease is not None:
-            self._start(self._release(key, lease, _told(error)))
+            self._start(self._release(key, lease, told(error, _edges(flight), waited=flight.waited)))
 
     async def _give(self, flight: Shareable) -> None:
         series, lease = flight.series, flight.lease
@@ -204,13 +214,13 @@ class Together:
         return [index for index in sorted({*around, *brought}) if series.shelf.find(index) is not None]
 
     async def _renew(self, key: SeriesKey, lease: Lease) -> None:
-        try:
-            while True:
-                await self._clock.sleep(LEASE_RENEWED_S)
-                if not await self._commons.renew(key, lease):
-                    return
-        except CommonsDown:
-            return
+        held = True
+        while held:
+            await self._clock.sleep(LEASE_RENEWED_S)
+            try:
+                held = await self._commons.renew(key, lease)
+            except CommonsDown:
+                continue  # it lasts for longer than that
 
     async def _release(self, key: SeriesKey, lease: Lease, error: str) -> None:
         try:
@@ -275,9 +285,9 @@ class Together:
     # ------------------------------------------------------------------------------------ parts
 
     def _hear(self, key: SeriesKey) -> None:
-        told = self._told.pop(key, None)
-        if told is not None:
-            told.set()
+        news = self._told.pop(key, None)
+        if news is not None:
+            news.set()
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -310,20 +320,5 @@ def _holds(series: Series, index: int) -> bool:
     return bool(series.coverage.pieces(*span) or series.resting.pieces(*span))
 
 
-def _told(error: BaseException | None) -> str:
-    """What the others are told of an error: those that speak of Binance's answer to this very read; else nothing."""
-    if isinstance(error, Refusal):
-        return msgspec.json.encode(["Refusal", error.status, error.code, error.msg]).decode()
-    if type(error).__name__ in _FAILURES and isinstance(error, AskFailed):
-        return msgspec.json.encode([type(error).__name__, error.reason, error.detail]).decode()
-    return ""
-
-
-def _restored(text: str) -> MdcacheError:
-    """The error another replica met."""
-    match msgspec.json.decode(text):
-        case ["Refusal", int(status), int(code), str(msg)]:
-            return Refusal(status, code, msg)
-        case [str(kind), str(reason), str(detail)] if kind in _FAILURES:
-            return _FAILURES[kind](reason, detail)
-    return TransportFailed("replica", "another replica's read failed")
+def _edges(flight: Shareable) -> Edges:
+    return flight.window.start_ms, flight.window.end_ms

@@ -29,7 +29,7 @@ class CommonsDown(Exception):
 class Hold(StrEnum):
     """Who may read, after an exchange."""
 
-    NOBODY = "nobody"  # no lease was asked for, or the tail that is there will do
+    NOBODY = "nobody"  # no lease was to be taken, or the tail that is there will do
     MINE = "mine"
     THEIRS = "theirs"
     FAILED = "failed"  # who had it met an error less than a second ago
@@ -63,12 +63,13 @@ class Have:
 class Need:
     """What a reader wants: a tail as of `floor_ms` that no close has passed by `now_ms`, else `lease` to read one.
 
-    `floor_ms` is `None` where no tail will do instead of the read.
+    `floor_ms` is `None` where no tail will do instead of the read. Without `takes` it only asks whether another reads.
     """
 
     lease: Lease
     floor_ms: int | None
     now_ms: int
+    takes: bool = True
 
 
 @dataclass(frozen=True, slots=True)

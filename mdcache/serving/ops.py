@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mdcache.cache.copying import Copying, Single
 from mdcache.cache.library import Library
 from mdcache.cache.sharing import Alone, Sharing
 from mdcache.cache.warming import Warming
@@ -43,6 +44,7 @@ class Hands:
     gates: Gates
     warming: Warming
     sharing: Sharing = field(default_factory=Alone)
+    copying: Copying = field(default_factory=Single)
 
     async def forget(self, which: Which) -> int:
         """Make this daemon forget the matching series, on its disk too; how many they were.
@@ -122,6 +124,8 @@ class Ops:
         which = Which(order.market, order.symbol.upper() if order.symbol is not None else None, order.interval)
         purged = await self._hands.forget(which)
         await self._hands.sharing.purge(which)
+        if which.subject is None and which.interval is None:
+            await self._hands.copying.purge()
         return _json({"purged": purged})
 
     async def _gate(self, request: Request) -> Response:

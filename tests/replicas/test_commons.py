@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -221,6 +222,16 @@ async def test_one_reads_and_the_others_are_told_when_it_landed(open_commons: Op
     assert (await b.take(KEY, Have(), newer)).hold is Hold.MINE
 
 
+async def test_who_would_be_refused_learns_who_reads_and_takes_no_lease(open_commons: Open) -> None:
+    a, b = await open_commons(), await open_commons()
+    shy, bold = Need(Lease("tail", "aa", 0), 500, 600, takes=False), Need(Lease("tail", "bb", 1), 500, 600)
+    assert (await a.take(KEY, Have(), shy)).hold is Hold.NOBODY
+    assert (await b.take(KEY, Have(), bold)).hold is Hold.MINE
+    assert (await a.take(KEY, Have(), replace(shy, lease=Lease("tail", "aa", 1)))).hold is Hold.THEIRS
+    await b.release(KEY, bold.lease, "")
+    assert (await a.take(KEY, Have(), shy)).hold is Hold.NOBODY
+
+
 async def test_a_tail_whose_close_has_passed_is_read_again(open_commons: Open) -> None:
     a = await open_commons()
     open_tail = tail(INDEX * WIDTH + 500 * 60_000 + 30_000)
@@ -398,6 +409,49 @@ async def test_every_key_runs_out_one_day(single: Server) -> None:
     lives = {key: client.pttl(key) for key in client.keys("mdcache:*")}
     assert all(0 < life <= 3 * 86_400_000 for life in lives.values()), lives
     assert all(life <= 600_000 for key, life in lives.items() if key.endswith(b"}t"))
+
+
+@pytest.mark.parametrize(
+    ("value", "life_ms"),
+    [("1 abcdef", None), ("1 abcdef", 60_000), ("!an error", None), ("!an error", 60_000), ("rubbish", 2_000), ("", 9)],
+)
+async def test_what_is_no_lease_holds_nobody_up(single: Server, value: str, life_ms: int | None) -> None:
+    await filled(single)
+    client = single.client()
+    (head,) = [key for key in keys_of(single) if key.endswith(b"}h")]
+    client.set(head[:-1] + b"ltail", value, px=life_ms)
+    async with redis_commons(single.url) as a:
+        assert (await a.take(KEY, Have(), Need(Lease("tail", "aa", 1), 9_000, 0))).hold is Hold.MINE
+    assert 0 < client.pttl(head[:-1] + b"ltail") <= 3_000
+
+
+async def test_cards_of_rows_that_ran_out_go(single: Server) -> None:
+    found = await filled(single)
+    client = single.client()
+    (head,) = [key for key in keys_of(single) if key.endswith(b"}h")]
+    async with redis_commons(single.url) as a:
+        found = await look(a, INDEX + 1)
+        found = await given(a, found, Shared(blocks={INDEX + 1: block(index=INDEX + 1)}))
+        client.delete(head[:-1] + b"b%d" % INDEX)
+        later = await look(a, INDEX + 2, seen=found)
+        assert (await given(a, later, Shared(blocks={INDEX + 2: block(index=INDEX + 2)}))).given
+        assert client.hexists(head, f"k{INDEX}")  # not each time
+        client.hset(head, "g", int(client.time()[0]) - 2 * 86_400)
+        later = await look(a, INDEX + 3, seen=found)
+        assert (await given(a, later, Shared(blocks={INDEX + 3: block(index=INDEX + 3)}))).given
+        assert not client.hexists(head, f"k{INDEX}")
+        whole = await look(a, INDEX, INDEX + 1, INDEX + 2, INDEX + 3)
+        assert set(whole.shared.blocks) == {INDEX + 1, INDEX + 2, INDEX + 3}
+        assert (await given(a, whole, Shared(blocks={INDEX: block()}))).given
+        assert set((await look(a, INDEX)).shared.blocks) == {INDEX}
+
+
+async def test_one_that_ends_as_soon_as_it_began_ends(single: Server) -> None:
+    """redis-py loses a cancellation that comes while it connects."""
+    async with asyncio.timeout(30):
+        for _ in range(20):
+            async with redis_commons(single.url) as a:
+                await look(a, INDEX)
 
 
 async def test_a_candle_takes_few_bytes(single: Server) -> None:

@@ -28,15 +28,20 @@ class Fleet:
     urls: list[str]
     pids: list[int]
 
-    def calls(self) -> list[str]:
+    def calls(self, ending: str = "klines") -> list[str]:
         log = httpx.get(f"{self.exchange}/_sim/log?limit=100000", trust_env=False).json()
-        return [f"{entry['path']}?{entry['query']}" for entry in log if entry["path"].lower().endswith("klines")]
+        return [f"{entry['path']}?{entry['query']}" for entry in log if entry["path"].lower().endswith(ending)]
 
     def act(self, action: str, **body: object) -> None:
         assert httpx.post(f"{self.exchange}/_sim/{action}", json=body, trust_env=False).status_code == 200
 
-    def get(self, replica: int, query: str, **headers: str) -> httpx.Response:
-        return httpx.get(f"{self.urls[replica]}{PATH}?{query}", headers=headers, timeout=20.0, trust_env=False)
+    def get(self, replica: int, query: str, path: str = PATH, **headers: str) -> httpx.Response:
+        return httpx.get(f"{self.urls[replica]}{path}?{query}", headers=headers, timeout=20.0, trust_env=False)
+
+    def purge(self, replica: int, **order: str) -> None:
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        url = f"{self.urls[replica]}/v1/admin/purge"
+        assert httpx.post(url, json=order, headers=headers, trust_env=False).status_code == 200
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,23 @@ class Clients:
     async def __aexit__(self, *_: object) -> None:
         for client in self._clients:
             await client.aclose()
+
+
+def test_symbols_and_snapshots_are_read_once_for_all(fleet: Fleet) -> None:
+    assert len(fleet.calls("exchangeinfo")) == 1
+    tickers, answers = "/api/v3/ticker/24hr", []
+    for n in range(3):  # lives for 16 s: its weight is 80
+        answers.append(fleet.get(n, "", tickers))
+        time.sleep(0.2)
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({(answer.content, answer.headers["etag"], answer.headers["x-mdcache-as-of"]) for answer in answers}) == 1
+    assert len(fleet.calls(tickers)) == 1
+    with fleet.redis.client() as client:
+        assert len(client.keys("mdcache:*}c")) == 2
+        fleet.purge(1)
+        assert client.keys("mdcache:*}c") == []
+    time.sleep(0.5)
+    assert fleet.get(0, "", tickers).headers["x-mdcache-as-of"] > answers[0].headers["x-mdcache-as-of"]
 
 
 async def test_twenty_cold_series_asked_of_all_three_at_once(fleet: Fleet) -> None:
@@ -155,3 +177,10 @@ def test_a_purge_reaches_the_others(fleet: Fleet) -> None:
     assert len(fleet.calls()) - before == 1
     assert fleet.get(0, query).status_code == 200
     assert len(fleet.calls()) - before == 1
+
+
+def test_every_key_that_is_left_runs_out(fleet: Fleet) -> None:
+    with fleet.redis.client() as client:
+        lives = {key: client.pttl(key) for key in client.keys("mdcache:*")}
+    assert len(lives) > 50
+    assert [key for key, life in lives.items() if life == -1] == []

@@ -9,40 +9,8 @@ from mdcache.candles.freshness import Wishes
 from mdcache.errors import MdcacheError
 from mdcache.events import Revised
 from mdcache.exchange.markets import Family
-from mdcache.sim import SimConfig
-from mdcache.upstream.governor import Limits
-from tests.world.commons import FakeCommons, Server
+from tests.replicas.several import MINUTE, QUERY, SPOT, end, replicas
 from tests.world.loop import run
-from tests.world.world import Options, World
-
-SPOT = "/api/v3/klines"
-PLENTY = SimConfig(spot_limit=1_000_000, futures_limit=1_000_000)
-MINUTE = 60_000
-QUERY = "symbol=BTCUSDT&interval=1m&limit=500"
-
-
-class Replicas(list[World]):
-    server: Server
-
-
-async def replicas(count: int = 3, *, ready: bool = True, **options: object) -> Replicas:
-    made = Replicas()
-    for n in range(count):
-        first = made[0] if made else None
-        world = World(PLENTY, Options(limits=Limits(weight_share=0.9), **options), beside=first)  # type: ignore[arg-type]
-        if n == 0:
-            made.server = Server(world.clock)
-        world.commons = FakeCommons(made.server)
-        world.restart()
-        made.append(world)
-    if ready:  # clocks measured and symbols known: what remains are kline calls
-        await asyncio.gather(*(w.ask(SPOT, "symbol=ETHUSDT&interval=1d&limit=1&startTime=0&endTime=1") for w in made))
-    return made
-
-
-async def end(worlds: Replicas) -> None:
-    for world in worlds:
-        await world.aclose()
 
 
 @pytest.mark.parametrize("latency_s", [0.0, 0.2, 4.0])
@@ -214,7 +182,7 @@ def test_the_holder_s_death_frees_the_read_by_time() -> None:
         a.exchange.control.latency(before_s=2.0, after_s=2.0)
         asking = asyncio.create_task(a.ask(SPOT, QUERY))
         await a.clock.sleep(0.5)
-        made[0].commons.cut = True  # type: ignore[union-attr]  # stopped: it renews nothing and gives nothing
+        made.commons(0).cut = True  # stopped: it renews nothing and gives nothing
         a.exchange.control.latency(before_s=0.0, after_s=0.0)
         began = a.clock.now()
         answer = await b.ask(SPOT, QUERY)

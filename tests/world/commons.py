@@ -82,12 +82,16 @@ class Server:
 
 
 class FakeCommons:
-    """One replica's way to the server; `cut` where it alone is cut off, `stalled_s`: so much later it gives."""
+    """One replica's way to the server.
+
+    `cut` where it alone is cut off, `stalled_s`: so much later it gives, `lost`: so many replies don't arrive.
+    """
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.cut = False
         self.stalled_s = 0.0
+        self.lost = 0
 
     def hear(self, told: Callable[[SeriesKey], None], purged: Callable[[Which, bytes], None]) -> None:
         self.server.hearers.append(_Heard(told, purged))
@@ -102,8 +106,14 @@ class FakeCommons:
         found = self._found(key, have)
         if need is not None:
             found = self._leased(key, need, found)
-        await asyncio.sleep(self.server.slow_s)
+        await self._reply()
         return found
+
+    async def _reply(self) -> None:
+        await asyncio.sleep(self.server.slow_s)
+        if self.lost:
+            self.lost -= 1
+            raise CommonsDown
 
     def _found(self, key: SeriesKey, have: Have) -> Found:
         held = self.server.held.get(key)
@@ -145,6 +155,8 @@ class FakeCommons:
         if until > now and token != need.lease.token and rank <= need.lease.rank:
             self.server.waiting.add(key)
             return replace(found, hold=Hold.THEIRS)
+        if not need.takes:
+            return found
         self.server.leases[name] = (now + LEASE_S, need.lease.rank, need.lease.token)
         return replace(found, hold=Hold.MINE)
 
@@ -200,6 +212,9 @@ class FakeCommons:
     async def renew(self, key: SeriesKey, lease: Lease) -> bool:
         await self._reach()
         until, rank, token = self.server.leases.get((key, lease.name), (0.0, 0, ""))
+        if self.lost:  # the request itself, here
+            self.lost -= 1
+            raise CommonsDown
         mine = token == lease.token and until > self.server.clock.now()
         if mine:
             self.server.leases[key, lease.name] = (self.server.clock.now() + LEASE_S, rank, token)

@@ -15,6 +15,8 @@ from mdcache.cache.answers import Caller
 from mdcache.cache.attic import Attic, NoRest, Rest
 from mdcache.cache.candles import Candles, Candlesticks
 from mdcache.cache.candles import Limits as CacheLimits
+from mdcache.cache.copies import Copies
+from mdcache.cache.copying import Copying, Single
 from mdcache.cache.directory import Directory
 from mdcache.cache.flights import Flights
 from mdcache.cache.info import Info
@@ -37,6 +39,7 @@ from mdcache.sim import Exchange, SimConfig
 from mdcache.stores.folder import Folder
 from mdcache.stores.schema import Connect, connect
 from mdcache.stores.state import Plan, State, open_state
+from mdcache.upstream.copies import CopyStore
 from mdcache.upstream.governor import Governor, Limits
 from tests.world.loop import FakeClock
 from tests.world.network import SimTransport
@@ -88,6 +91,7 @@ class World:
         self.folder = folder
         self.connect = connect
         self.commons = commons
+        self.copies: CopyStore | None = None
         self.clock: FakeClock = FakeClock() if beside is None else beside.clock
         self.options = options or Options()
         self.clock.step_ms = self.options.wall_step_ms
@@ -128,8 +132,11 @@ class World:
             stalled_after_s=options.limits.upstream_timeout_s + 1,
             sharing=self._sharing(events),
         )
+        self.copying: Copying = Single()
+        if self.copies is not None:
+            self.copying = Copies(self.copies, self.clock, clocks.now, events, self.governor.refusal_now)
         self.directory = Directory(
-            self.governor, self.clock, events, 300.0, 60.0, options.deadline_s, self.state.bodies
+            self.governor, self.clock, events, 300.0, 60.0, options.deadline_s, self.state.bodies, self.copying
         )
         limits = CacheLimits(options.deadline_s, options.max_stale_s, dict.fromkeys(INTERVALS, options.ttl_s))
         self.candles = Candles(self.library, self.flights, self.directory, clocks, self.governor, self.clock, limits)
@@ -139,14 +146,21 @@ class World:
         policy = SnapshotPolicy(
             options.deadline_s, options.max_stale_s, Ttls(1.0, {}), options.limits.upstream_timeout_s + 1
         )
-        self.snapshots = Snapshots(self.library, self.directory, clocks, self.governor, self.clock, events, policy)
+        self.snapshots = Snapshots(
+            self.library, self.directory, clocks, self.governor, self.clock, events, policy, self.copying
+        )
 
     def _sharing(self, events: Events) -> Sharing:
         if self.commons is None:
             return Alone()
         clocks = self.governor.clocks
         together = Together(
-            self.commons, self.library, self.clock, lambda series: clocks.now(series.key.market), events
+            self.commons,
+            self.library,
+            self.clock,
+            lambda series: clocks.now(series.key.market),
+            events,
+            self.governor.refusal_now,
         )
         together.forget = self.forget
         return together
@@ -177,6 +191,7 @@ class World:
         await self.info.aclose()
         await self.library.rest.aclose()
         await self.directory.aclose()
+        await self.copying.aclose()
         await self.governor.aclose()
         await self.state.aclose()
 

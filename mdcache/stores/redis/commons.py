@@ -45,13 +45,13 @@ class RedisCommons:
         self._origins = origins
         self._thread = thread
         self._events = events
-        self._news = News(link)
-        self._purges = Purges(link, self._news, clock)
+        self.news = News(link)
+        self._purges = Purges(link, self.news, clock)
         self._take, self._give, self._renew, self._release = map(load, ("take", "give", "renew", "release"))
 
     def start(self) -> None:
         """Listen to the others from now on."""
-        self._news.start()
+        self.news.start()
         self._purges.start()
 
     async def aclose(self) -> None:
@@ -61,7 +61,7 @@ class RedisCommons:
 
     def hear(self, told: Callable[[SeriesKey], None], purged: Callable[[Which, bytes], None]) -> None:
         """Have them called for what others tell."""
-        self._news.hear(told)
+        self.news.hear(told)
         self._purges.hear(purged)
 
     # ------------------------------------------------------------------------------------ taking
@@ -91,7 +91,7 @@ class RedisCommons:
             args += ["", 0, "", 0]
         else:
             args += ["" if need.floor_ms is None else need.floor_ms, need.now_ms, need.lease.token, need.lease.rank]
-        args += [_ms(LEASE_S), _ms(ROWS_S)]
+        args += [_ms(LEASE_S), _ms(ROWS_S), "1" if need is not None and need.takes else ""]
         for index, (mark, mine) in have.blocks.items():
             keys += [at.key(f"b{index}"), at.key(f"y{index}")]
             args += [index, mark[: form.STAMP], mark[form.STAMP : 2 * form.STAMP] if mine is not None else b""]
@@ -114,7 +114,7 @@ class RedisCommons:
         lease = gift.lease
         keys = [at.key("h"), at.key("t"), at.key(f"l{lease.name}" if lease else "l"), at.key("w")]
         args: list[bytes | str | int] = [have.epoch, _stamp(), _value(lease)]
-        args += [self._news.channel, self._news.told(key), _ms(TAIL_S), _ms(ROWS_S)]
+        args += [self.news.channel, self.news.told(key), _ms(TAIL_S), _ms(ROWS_S)]
         args += [tail, have.tail[: form.STAMP], emptiness, have.emptiness]
         for index, written in blocks.items():
             keys += [at.key(f"b{index}"), at.key(f"y{index}")]
@@ -163,7 +163,7 @@ class RedisCommons:
         """At once, with the error told for a second."""
         at = self._place(key)
         args: list[bytes | str | int] = [_value(lease), error, _ms(ERROR_TOLD_S)]
-        args += [self._news.channel, self._news.told(key)]
+        args += [self.news.channel, self.news.told(key)]
         await self._run("release", self._release, [at.key(f"l{lease.name}"), at.key("w")], args)
 
     # ------------------------------------------------------------------------------------ purging
@@ -227,7 +227,7 @@ def _read(at: Place, have: Have, reply: list[Any], faults: list[str]) -> Found:
     shared = Shared(tail, bare, voids, blocks)
     return Found(
         epoch,
-        int(revisions),
+        int(revisions) if revisions.isdigit() else 0,
         purge,
         shared,
         tail_mark,

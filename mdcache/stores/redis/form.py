@@ -1,6 +1,7 @@
 """How a series looks in Redis: its keys, and its parts as bytes with a checksum, and back. Pure.
 
-    {…}h    hash: e epoch, r revisions so far, p name of the last purge, b emptiness, k<index> a block's card
+    {…}h    hash: e epoch, r revisions so far, p name of the last purge, b emptiness, k<index> a block's card, g when
+            cards without rows were last looked for (Unix seconds)
     {…}t    tail
     {…}b<index>, {…}y<index>    a block's rows: the base, written anew when rows changed or many were added, and the
                                 young, which were added since
@@ -102,7 +103,12 @@ def place_of(origin: str) -> str:
 
 def heads_pattern(prefix: str) -> bytes:
     """What `SCAN` finds the heads of all series by."""
-    return _GLOB.sub(r"\\\g<0>", prefix).encode() + b"{*}h"
+    return glob_of(prefix) + b"{*}h"
+
+
+def glob_of(text: str) -> bytes:
+    """A pattern that matches just this text."""
+    return _GLOB.sub(r"\\\g<0>", text).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from mdcache.clock import Clock
 from mdcache.events import Events, Failed, TierFailed, TierMoved, TierUsed
 from mdcache.stores.redis import address
 from mdcache.stores.redis.address import Client
+from mdcache.stores.redis.ending import end
 
 # Theory of operation
 # ===================
@@ -132,10 +133,7 @@ class Link:
         """End the probe, the subscriptions and the connections."""
         self._up = False
         self.trouble = "the daemon stops"
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks)
         if self._client is not None:
             await self._close(address.close(self._client))
 
@@ -262,11 +260,10 @@ class Link:
             try:
                 await asyncio.wait({listener, waiter}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                listener.cancel()
-                waiter.cancel()
-                ended, _ = await asyncio.gather(listener, waiter, return_exceptions=True)
-            if isinstance(ended, Exception):  # of who hears: it must not end the hearing
-                self._events.emit(Failed("subscription", f"{channel}: {type(ended).__name__}: {ended}"))
+                await end(listener, waiter)
+            error = None if listener.cancelled() else listener.exception()
+            if error is not None:  # of who hears: it must not end the hearing
+                self._events.emit(Failed("subscription", f"{channel}: {type(error).__name__}: {error}"))
             await self._clock.sleep(_PROBE_EACH_S)
 
     async def _listen(self, channel: str, heard: Callable[[bytes], None], subscribed: Callable[[], None]) -> None:

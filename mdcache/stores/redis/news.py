@@ -8,6 +8,7 @@ from mdcache.exchange.questions import SeriesKey
 from mdcache.stores.redis.link import Link
 
 _PURGED = b"!"
+_COPIED = b"~"  # and the topic
 
 
 class News:
@@ -18,6 +19,7 @@ class News:
         self._link = link
         self._told: Callable[[SeriesKey], None] = lambda _: None
         self._purged: Callable[[], None] = lambda: None
+        self._copied: Callable[[str], None] = lambda _: None
 
     def hear(self, told: Callable[[SeriesKey], None]) -> None:
         """Have `told` called where a read that somebody waited for has ended."""
@@ -27,6 +29,10 @@ class News:
         """Have `purged` called where there was a purge, or one may have been missed."""
         self._purged = purged
 
+    def hear_copies(self, copied: Callable[[str], None]) -> None:
+        """Have `copied` called with the topic of a copy whose read, that somebody waited for, has ended."""
+        self._copied = copied
+
     def start(self) -> None:
         """Listen from now on."""
         self._link.subscribe(self.channel, self._hear, self._perhaps_purged)
@@ -34,6 +40,10 @@ class News:
     def told(self, key: SeriesKey) -> bytes:
         """The message about a series."""
         return msgspec.json.encode(key)
+
+    def copied(self, topic: str) -> bytes:
+        """The message about a copy."""
+        return _COPIED + topic.encode()
 
     @property
     def purged(self) -> bytes:
@@ -47,6 +57,9 @@ class News:
     def _hear(self, message: bytes) -> None:
         if message == _PURGED:
             self._purged()
+            return
+        if message.startswith(_COPIED):
+            self._copied(message[len(_COPIED) :].decode(errors="replace"))
             return
         try:
             key = msgspec.json.decode(message, type=SeriesKey)

@@ -6,9 +6,8 @@ looked at on each message and every other second.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
@@ -17,16 +16,16 @@ from mdcache.clock import Clock
 from mdcache.exchange.markets import Market
 from mdcache.stores.redis import form
 from mdcache.stores.redis.address import Client
+from mdcache.stores.redis.ending import end
 from mdcache.stores.redis.link import Link, RedisDown
 from mdcache.stores.redis.news import News
+from mdcache.stores.redis.scan import keys_like
 from mdcache.stores.redis.scripts import load
 
 _LOOK_EACH_S = 2.0
 _MOST = 64  # names in the list
 _LIST_S = 86_400.0
 _WORD_S = 3 * 86_400.0  # as long as rows are kept
-_PAGE = 1_000
-_AT_ONCE = 16
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -62,15 +61,14 @@ class Purges:
     async def aclose(self) -> None:
         """Look no more."""
         if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+            await end(self._looking)
 
     async def purge(self, which: Which, name: bytes, origins: Mapping[Market, str]) -> None:
         """Forget all series of these upstreams that match; raises `RedisDown` where not all could be."""
         entry = msgspec.json.encode(_Entry(name, which.market, which.subject, which.interval))
         await self._link.call("purge", lambda client: self._note(client, entry))
         places = {form.place_of(origin): market for market, origin in origins.items()}
-        async for head in self._heads():
+        async for head in keys_like(self._link, form.heads_pattern(self._link.prefix)):
             series = form.of_head(self._link.prefix, head)
             if series is not None and series.where in places and which.takes(series.key):
                 await self.purge_series(series.tag, name)
@@ -94,9 +92,11 @@ class Purges:
             self._again.clear()
             waiting = asyncio.ensure_future(self._again.wait())
             sleeping = asyncio.ensure_future(self._clock.sleep(_LOOK_EACH_S))
-            await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            sleeping.cancel()
+            try:
+                await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+                sleeping.cancel()
 
     async def _entries(self, client: Client) -> list[bytes]:
         found: list[bytes] = await client.lrange(self._key, 0, _MOST - 1)
@@ -110,41 +110,6 @@ class Purges:
                 if raw not in self._seen and (entry := _entry(raw)) is not None:
                     self._heard(Which(entry.market, entry.subject, entry.interval), entry.name)
         self._seen = seen
-
-    async def _heads(self) -> AsyncIterator[bytes]:
-        """The series' keys under our prefix, page by page: no call takes long, however much Redis holds."""
-        pattern = form.heads_pattern(self._link.prefix)
-        for node in await self._link.call("scan", _nodes):
-            cursor = 0
-            while True:
-                page = _Page(node, cursor, pattern)
-                cursor, keys = await self._link.call("scan", page.read)
-                for key in keys:
-                    yield key
-                if not cursor:
-                    break
-
-
-class _Page:
-    """One SCAN; on a cluster, of one node."""
-
-    def __init__(self, node: Any, cursor: int, pattern: bytes) -> None:  # noqa: ANN401 - redis-py's own
-        self._node = node
-        self._cursor = cursor
-        self._pattern = pattern
-
-    async def read(self, client: Client) -> tuple[int, list[bytes]]:
-        """The next cursor (0 at the end), and keys."""
-        if self._node is None:
-            cursor, keys = await client.scan(self._cursor, match=self._pattern, count=_PAGE)
-            return int(cursor), keys
-        cursors, keys = await client.scan(self._cursor, match=self._pattern, count=_PAGE, target_nodes=self._node)
-        return int(next(iter(cursors.values()))), keys
-
-
-async def _nodes(client: Client) -> list[Any]:
-    """A cluster's masters; one `None` where there is one server."""
-    return list(client.get_primaries()) if hasattr(client, "get_primaries") else [None]
 
 
 def _entry(raw: bytes) -> _Entry | None:

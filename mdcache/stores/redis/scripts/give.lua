@@ -10,10 +10,26 @@ local function stamp_of(value)
   return value and string.sub(value, 1, 8) or ''
 end
 
-local head = redis.pcall('HMGET', KEYS[1], 'e', 'r', 'p', 'b')
+-- Cards of rows that ran out go, every half of a row's life; the blocks' keys are of the head's own hash tag.
+local function drop_cards_without_rows(last)
+  local now = tonumber(redis.call('TIME')[1])
+  if last and math.abs(now - last) < tonumber(ARGV[7]) / 2000 then
+    return
+  end
+  local tag = string.sub(KEYS[1], 1, -2)
+  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    local index = string.match(field, '^k(%d+)$')
+    if index and redis.call('EXISTS', tag .. 'b' .. index) == 0 then
+      redis.call('HDEL', KEYS[1], field)
+    end
+  end
+  redis.call('HSET', KEYS[1], 'g', now)
+end
+
+local head = redis.pcall('HMGET', KEYS[1], 'e', 'r', 'p', 'b', 'g')
 if head.err or not string.match(head[2] or '0', '^%d+$') or #(head[2] or '') > 15 then -- not ours
   redis.call('DEL', KEYS[1])
-  head = {false, false, false, false}
+  head = {false, false, false, false, false}
 end
 if (head[1] or '') ~= ARGV[1] then
   return {'moved'}
@@ -74,6 +90,7 @@ end
 if ARGV[10] ~= '' then
   redis.call('HSET', KEYS[1], 'b', ARGV[10])
 end
+drop_cards_without_rows(tonumber(head[5] or ''))
 redis.call('PEXPIRE', KEYS[1], ARGV[7])
 if ARGV[8] ~= '' then
   redis.call('SET', KEYS[2], ARGV[8], 'PX', ARGV[6])

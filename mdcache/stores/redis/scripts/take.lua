@@ -2,10 +2,11 @@
 -- KEYS  head, tail, lease, waiting, then base and young of each block asked for
 -- ARGV  1 epoch seen  2 revisions seen  3 tail's stamp seen  4 floor (ms, '' where no tail will do)  5 now (ms)
 --       6 token of the lease ('' for none)  7 its rank  8 its life (ms)  9 life of rows (ms)
+--       10 '' where it is not to be taken, but only looked at
 --       then of each block: index, stamp seen, base's stamp seen
 -- Returns  epoch, revisions, purge, tail ('=' where it was seen), emptiness, hold, error, indexes of revised blocks,
 --          and of each block: card ('' for none, '=' where it was seen), base ('=' where it was seen), young
--- A key of another type than ours is nobody's: it goes.
+-- A key of another type than ours is nobody's: it goes. So does a lease that is no lease, or has no end.
 local function get(key)
   local value = redis.pcall('GET', key)
   if type(value) == 'table' then
@@ -60,7 +61,7 @@ end
 
 local blocks = {}
 for n = 0, (#KEYS - 4) / 2 - 1 do
-  local index, stamp, base_stamp = ARGV[10 + 3 * n], ARGV[11 + 3 * n], ARGV[12 + 3 * n]
+  local index, stamp, base_stamp = ARGV[11 + 3 * n], ARGV[12 + 3 * n], ARGV[13 + 3 * n]
   local base_key, young_key = KEYS[5 + 2 * n], KEYS[6 + 2 * n]
   local card = epoch ~= '' and redis.call('HGET', KEYS[1], 'k' .. index) or ''
   local base, young = '', ''
@@ -103,7 +104,7 @@ if ARGV[6] ~= '' and not enough then
   elseif held and held ~= mine and tonumber(string.match(held, '^(%d+) ')) <= tonumber(ARGV[7]) then
     hold = 'theirs'
     redis.pcall('SET', KEYS[4], '1', 'PX', ARGV[8])
-  else
+  elseif ARGV[10] ~= '' then
     local set = redis.pcall('SET', KEYS[3], mine, 'PX', ARGV[8])
     if not set.err then
       hold = 'mine'
