@@ -108,7 +108,7 @@ def test_redis_goes_and_comes_and_a_replica_is_killed_meanwhile(fleet: Fleet) ->
         if second < 30.0:
             fleet.daemons[0].start()
         fleet.redis.start()
-    eventually(fleet.shared, SHARED_WITHIN_S)
+    into_minute(0.5)
     into_minute(59.9)
     fleet.never_over_the_share()
 

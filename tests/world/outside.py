@@ -57,7 +57,7 @@ class Exchange:
 
 
 class Questions:
-    """About klines of spot: nobody asked them before, and each answer is held against the exchange's own."""
+    """About spot: nobody asked them before, and each answer is held against the exchange's own."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -69,20 +69,21 @@ class Questions:
         series, end = f"symbol={symbol}&interval={interval}", int(time.time() * 1000) - 400 * _DAY_MS
         return f"{series}&limit=500", f"{series}&startTime={end - 30 * _DAY_MS}&endTime={end}&limit=400"
 
-    def ask(self, daemon: Daemon, query: str, within_s: float) -> bytes:
+    def ask(self, daemon: Daemon, query: str, within_s: float, path: str = KLINES) -> bytes:
         """A right answer, in time."""
         began_s = time.monotonic()
-        reply = daemon.get(f"{KLINES}?{query}")
+        reply = daemon.get(f"{path}?{query}")
         took_s = time.monotonic() - began_s
         assert reply.status_code == 200, reply.text
         assert took_s < within_s, f"{took_s:.2f} s for {query}"
-        self._right(reply.content, query, int(reply.headers["x-mdcache-as-of"]))
+        self._right(reply.content, path, query, int(reply.headers["x-mdcache-as-of"]))
         return reply.content
 
-    def _right(self, body: bytes, query: str, as_of_ms: int) -> None:
+    def _right(self, body: bytes, path: str, query: str, as_of_ms: int) -> None:
         """Byte for byte, but for a candle that was open: it moves within a millisecond."""
-        truth = self._exchange.truth(KLINES, query, as_of_ms)
+        truth = self._exchange.truth(path, query, as_of_ms)
         if body != truth:
+            assert path == KLINES
             rows, told = json.loads(body), json.loads(truth)
             closed = as_of_ms - _OPEN_MS
             assert [row[0] for row in rows] == [row[0] for row in told]
