@@ -38,17 +38,16 @@ def test_metrics_and_readiness_tell_whether_redis_works() -> None:
 
 def test_a_killed_daemon_is_known_to_be_gone_once_it_is_started_again_in_its_folder(tmp_path: Path) -> None:
     with running() as server, sim() as upstream:
-        settings = {"redis_url": server.url, "state_dir": str(tmp_path)}
 
         def peers() -> list[dict[str, object]]:
             packed = server.client().get("mdcache:v1:ledger:{bench:spot}")
             return list(msgspec.msgpack.decode(packed)["peers"].values()) if packed else []
 
-        with daemon(upstream, **settings) as (_, process):
+        with daemon(upstream, redis_url=server.url, state_dir=str(tmp_path)) as (_, process):
             eventually(lambda: len(peers()) == 1)
             process.kill()
         assert [peer.get("gone") for peer in peers()] == [None]
-        with daemon(upstream, **settings):
+        with daemon(upstream, redis_url=server.url, state_dir=str(tmp_path)):
             eventually(lambda: sorted(str(peer.get("gone")) for peer in peers()) == ["None", "True"])
 
 
