@@ -27,7 +27,7 @@ ONCE ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
 
-.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident picture replicas restart dashboards docs run-replicas clean
+.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident picture replicas redis-costs restart dashboards docs run-replicas clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -117,6 +117,9 @@ incident: $(READY) ## replay the incident, with and without mdcache
 picture: $(READY) ## play the incident and draw the README's picture of it (75 s)
 	@mkdir -p docs/pictures
 	@$(VENV)/bin/mdcache replay --picture docs/pictures/replay
+
+redis-costs: $(READY) ## what each thing that replicas ask of Redis costs it (deploy/SCALING.md)
+	@$(PY) -m bench.redis_costs
 
 replicas: $(READY) ## three replicas and one Redis: what they ask for, and what sharing costs
 	@$(PY) -m bench.replicas

@@ -5,6 +5,7 @@ from grafana.shared import CLOSURES, DAEMON, INSTANCE, JOB, metric, quantile, ra
 
 _PER_MINUTE = "60 * "
 _SAME = "on (job, instance, family)"
+_REDIS = metric("tier_up", 'tier="redis"')
 
 
 def _state(name: str) -> str:
@@ -20,6 +21,27 @@ def _part(results: str) -> str:
 _GATE = f"max by (family) ({_state('ramp')} + {_SAME} 2 * {_state('probing')} + {_SAME} 3 * {_state('closed')})"
 
 
+def _together(how: str, name: str, *one: str) -> str:
+    """Of replicas: daemons with a Redis spend one share together."""
+    return f"{how} by (job, family) ({metric(name, *one)} and on (job, instance) {_REDIS})"
+
+
+def _alone(name: str, *one: str) -> str:
+    """Of each daemon without a Redis: it has a share of its own."""
+    return f"({metric(name, *one)} unless on (job, instance) {_REDIS})"
+
+
+def _allowed(one: str) -> str:
+    return f"sum({_alone('upstream_weight_allowed', one)} or {_together('max', 'upstream_weight_allowed', one)})"
+
+
+def _share_spent() -> str:
+    used, allowed = "upstream_weight_used", "upstream_weight_allowed"
+    alone = f"{_alone(used)} / {metric(allowed)}"
+    together = f"{_together('sum', used)} / {_together('max', allowed)}"
+    return f"max by (family) (max_over_time(({alone} or {together})[2m:15s]))"
+
+
 def _weight(family: str) -> Panel:
     one = f'family="{family}"'
     return Panel(
@@ -30,7 +52,7 @@ def _weight(family: str) -> Panel:
         (
             Query(f"sum({metric('upstream_weight_used', one)})", "used by mdcache"),
             Query(f"max({metric('upstream_weight_address', one)})", "used by the address"),
-            Query(f"sum({metric('upstream_weight_allowed', one)})", "allowed to mdcache", bound=True),
+            Query(_allowed(one), "allowed to mdcache", bound=True),
             Query(f"max({metric('upstream_weight_limit', one)})", "limit of the address", bound=True),
         ),
         width=12,
@@ -54,13 +76,7 @@ NOW = Section(
             "Share spent",
             "The most of its weight that mdcache spent within the last two minutes, of what it is allowed.",
             "percentunit",
-            (
-                Query(
-                    f"max by (family) (max_over_time({metric('upstream_weight_used')}[2m])"
-                    f" / {metric('upstream_weight_allowed')})",
-                    "{{family}}",
-                ),
-            ),
+            (Query(_share_spent(), "{{family}}"),),
             Kind.NUMBER,
             width=6,
             height=4,

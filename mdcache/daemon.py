@@ -198,7 +198,7 @@ def build(
             rows=lambda: library.rows,
             rows_bytes=lambda: library.memory.held_bytes,
             memory_max_bytes=lambda: library.memory.max_bytes,
-            tiers=lambda: {} if state.folder is None else {"disk": not state.troubles},
+            tiers=lambda: _tiers(state, redis),
         ),
     )
     events.attach(metrics)
@@ -250,6 +250,12 @@ def build(
         forward=settings.unknown_paths == "forward",
     )
     return Daemon(app, governor, library, flights, snapshots, info, directory, events, state, warming, redis, copying)
+
+
+def _tiers(state: State, redis: Opened | None) -> dict[str, bool]:
+    """Whether each store in use works."""
+    disk = {} if state.folder is None else {"disk": not state.troubles}
+    return disk if redis is None else disk | {"redis": redis.link.up}
 
 
 def _redis(

@@ -51,6 +51,7 @@ from mdcache.upstream.verdicts import CAUSES
 
 _CLOCK_STEP_MS = 250  # a correction larger than this moves what was spent along; EDGE_MS covers the rest
 _TRIPS = 128
+_UNTOLD, _AGAIN_MS = 3, 100  # a gate that many write: after so many claims in vain, a pause before each
 _NEVER_RETRY_S = 60.0  # a read dearer than the whole share: the next minute may have another limit
 
 
@@ -97,6 +98,7 @@ class Desk:
         self.family = family
         self.gate = Gate()
         self.budget = Budget(limit=UNKNOWN_LIMIT, share=rules.share)
+        self.limit_read = False
         self.lanes: Lanes[Ticket] = Lanes()
         self.in_flight: Counter[Market] = Counter()
         self._clock = clock
@@ -114,6 +116,7 @@ class Desk:
         self.sharing: Sharing | None = None  # set where there are other replicas
         self._asked: list[tuple[Place[Ticket], int]] = []
         self._asking: asyncio.Task[None] | None = None
+        self._untold = 0  # claims in a row that nobody looked at
         self._shared_wait_ms: dict[Lane, int] = {}
 
     # -------------------------------------------------------------------------------- at rest
@@ -186,6 +189,17 @@ class Desk:
         self._tell(before)
         if self.sharing is not None:
             self.sharing.stepped(event, before)
+
+    def learn_limit(self, limit: int) -> None:
+        """Go by what Binance states as its limit, in weight a minute."""
+        self.budget, self.limit_read = replace(self.budget, limit=limit), True
+        self.pump()
+
+    def hear_limit(self, limit: int) -> None:
+        """Go by the limit that another replica read, until it is read here."""
+        if not self.limit_read and limit != self.budget.limit:
+            self.budget = replace(self.budget, limit=limit)
+            self._alarm.set(self._clock.now())
 
     def adopt(self, gate: Gate) -> None:
         """Go by a gate that other replicas moved, from now on."""
@@ -360,15 +374,20 @@ class Desk:
             claimed = Claimed((Verdict.SOON,) * len(asked), gate)
         finally:
             self._asked, self._asking = [], None
-        now = self.moment()
+        now, written = self.moment(), claimed.after.state is not State.OPEN
+        self._untold = 0 if claimed.told else self._untold + 1
         for (place, weight), verdict in zip(asked, claimed.verdicts, strict=True):
-            if place.item.future.done():
+            gone = place.item.future.done()
+            if verdict is Verdict.GRANTED and not gone and self._finish(place, weight, minutes, now, claimed.after):
                 continue
-            if verdict is Verdict.GRANTED and self._finish(place, weight, minutes, now, claimed.after):
-                continue
+            if verdict is Verdict.GRANTED and written:
+                sharing.unsent()
             if verdict is not Verdict.GRANTED and claimed.told:
                 self._shared_wait_ms[place.lane] = sharing.wait_ms(verdict, now)
-            self.lanes.restore(place)
+            elif self._untold > _UNTOLD:
+                self._shared_wait_ms[place.lane] = now.utc_ms + _AGAIN_MS
+            if not gone:
+                self.lanes.restore(place)
         self.pump()
 
     def _finish(self, place: Place[Ticket], weight: int, minutes: range, now: Moment, after: Gate) -> bool:

@@ -9,7 +9,7 @@ import asyncio
 import functools
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from mdcache.clock import Clock
@@ -175,9 +175,7 @@ class Governor:
         self._known_limits[market] = weight_limit(market, rate_limits)
         family = market.family
         known = [limit for each, limit in self._known_limits.items() if each.family is family]
-        desk = self._desks[family]
-        desk.budget = replace(desk.budget, limit=min(known, default=UNKNOWN_LIMIT))
-        desk.pump()
+        self._desks[family].learn_limit(min(known, default=UNKNOWN_LIMIT))
 
     def allowed(self, market: Market) -> int:
         """Weight a minute that is ours to spend in the market's family, but for a halved share."""

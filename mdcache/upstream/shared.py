@@ -22,7 +22,8 @@ from mdcache.upstream.gate import Gate, State
 #
 # 1. Each replica has a *part* of the share. Parts change at minutes' edges only, and for each minute the parts that
 #    replicas may believe in never add up to more than the whole: one that grows gets only what others have said they
-#    gave up. A replica that says goodbye gives its part up; one that vanished keeps it for ten minutes.
+#    gave up. A replica that says goodbye gives its part up; one that vanished keeps it for ten minutes. A hundredth is
+#    nobody's: it lets who comes, and can't tell yet which minute it is, read the exchange's clock.
 # 2. In a minute in which it told the ledger nothing, a replica may spend its part of A.
 # 3. In a minute in which it did, at h, having spent s: s and its *ration*, which is 0.3 of its part at the minute's
 #    beginning and melts to nothing at its end, taken at h + 3 s. So the rations are not wasted: they are free at last.
@@ -33,7 +34,8 @@ from mdcache.upstream.gate import Gate, State
 #    A replica's own clock says both h's, so it is never left with less than it counts on, however clocks differ.
 # 5. A message that was sent and not answered may have been taken in, or may yet be: the replica goes by the stricter
 #    of both. Spending is told as a sum, and only grows, so that nothing counts twice and late messages do no harm.
-#    After a message without an answer the next ones commit to nothing, until one is answered.
+#    After a message without an answer the next ones commit to nothing, until one is answered. Nor do those of a replica
+#    that has a part and can't tell yet which minute it is: it goes by its part, which is kept for it.
 # 6. A ledger that is new, comes from another server, or holds less of a replica than it once confirmed has forgotten:
 #    nobody shares until the next minute, and ten seconds at least, so that all have told it again what they spent and
 #    what parts they have. For ten minutes it believes in as many replicas as any of them had last seen.
@@ -41,7 +43,11 @@ from mdcache.upstream.gate import Gate, State
 # The gate is one value with a version. Who changes it writes it with the version it had read; a write that comes too
 # late changes nothing, brings the newer value, and is tried again on top of it. A read is let through only by who has
 # the newest. The probe, and each read of a ramp, is such a write: two can't both be the one. A probe or ramp whose
-# reads are not heard of for longer than they can take is given up for whoever died with them.
+# reads are not heard of for longer than they can take is given up for whoever died with them. While nobody shares, the
+# gate is shared all the same.
+#
+# A replica that has not read Binance's limit yet goes by the one that others told: with the least there may be it would
+# find no room beside them, not even for the read that tells it.
 
 WHOLE = 1_000_000  # a part is counted in millionths of the share
 RATION = 0.3
@@ -79,7 +85,7 @@ class Ask:
     """One message to the ledger. `claims`: (weight, lane's rank) of reads for all of `tallies`' minutes.
 
     Its part is `part` before the minute `changes`, `next_part` from there on. `peers`: replicas last seen; `assumed`:
-    how many there are in the settings.
+    how many there are in the settings. `limit`: Binance's, 0 where it was not read.
     `gate`: what to write if the version is still `version`. `commits`: whether the ledger may count on the ration from
     now on; a replica that does not know whether it will be answered only tells. `modest`: it would do without a ration.
     """
@@ -93,6 +99,7 @@ class Ask:
     changes: int
     peers: int
     assumed: int
+    limit: int
     tallies: tuple[Tally, ...]
     claims: tuple[tuple[int, int], ...] = ()
     version: int = 0
@@ -120,7 +127,7 @@ class Answer:
     """`sharing`: whether claims may be granted at all now.
 
     `gate` is `None` where the caller has the newest, and empty where there is none. `crowded`: there is no room for a
-    ration of the caller, which it has to agree to.
+    ration of the caller, which it has to agree to. `limit`: Binance's, as one of them told it last; 0 where none did.
     """
 
     sharing: bool
@@ -133,6 +140,7 @@ class Answer:
     gate: str | None
     written: bool
     crowded: bool
+    limit: int
 
 
 class LedgerDown(Exception):

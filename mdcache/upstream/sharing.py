@@ -22,6 +22,7 @@ _PEERS_A_BEAT = 50  # with more, each beats less often
 _SOON_MS = 500
 _MOST_TRIES = 8  # to write a gate that others write too; the next beat goes on
 _MOST_PENDING = 100
+_MOST_MINUTES = 2  # with more, its clock is not measured yet, and the first of them may be over: no ration to go on by
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Host(Protocol):
 
     gate: Gate
     budget: Budget
+    limit_read: bool
 
     def moment(self) -> Moment:
         """Now, by the exchange's clock."""
@@ -45,6 +47,10 @@ class Host(Protocol):
 
     def adopt(self, gate: Gate) -> None:
         """Go by this gate from now on."""
+        ...
+
+    def hear_limit(self, limit: int) -> None:
+        """Go by Binance's limit as others read it, until it is read here."""
         ...
 
     def step(self, event: GateEvent) -> None:
@@ -200,6 +206,14 @@ class Sharing:
         self._lease_until_ms = self._now_ms() + self._terms.lease_ms
         if self._ledger.up and len(self._pending) < _MOST_PENDING:
             self._pending.append((event, self._now_ms()))
+        self._write_soon()
+
+    def unsent(self) -> None:
+        """A probe or a read of a ramp was written and then not sent: the gate is as it is here."""
+        self._dirty = True
+        self._write_soon()
+
+    def _write_soon(self) -> None:
         if self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._write(), name="writer of the shared gate")
 
@@ -257,6 +271,8 @@ class Sharing:
         self._standing = shared.answered(before, ask, answer)
         self._last, self._last_s, self._sharing = answer, self._clock.now(), answer.sharing
         self._version, self._answers = answer.version, True
+        if answer.limit:
+            self._host.hear_limit(answer.limit)
         if answer.gate is not None:
             self._adopt(answer.gate)
         elif answer.written:
@@ -280,6 +296,7 @@ class Sharing:
             changes=standing.changes,
             peers=standing.peers,
             assumed=self._terms.assumed,
+            limit=self._host.budget.limit if self._host.limit_read else 0,
             tallies=tuple(
                 Tally(
                     minute=count.number,
@@ -293,7 +310,7 @@ class Sharing:
             claims=claims,
             version=self._version,
             gate=None if gate is None else self._encode(gate, now),
-            commits=self._answers,
+            commits=self._answers and (len(minutes) <= _MOST_MINUTES or not any(map(standing.part_in, minutes))),
         )
 
     async def _beat_for_ever(self) -> None:

@@ -75,7 +75,7 @@ def test_the_health_check_asks_the_daemon(tmp_path: Any) -> None:
     assert call(ours("python"), "-c", code, MDCACHE_PORT=str(free_port())).returncode != 0
 
 
-@pytest.mark.parametrize("profile", [(), ("--profile", "sim")])
+@pytest.mark.parametrize("profile", [(), ("--profile", "sim"), ("--profile", "replicas")])
 def test_compose_understands_the_file(profile: tuple[str, ...]) -> None:
     program = debian("docker-compose", "docker-compose")
     done = call(program, "-f", "deploy/compose.yaml", *profile, "config", "--quiet")
@@ -97,6 +97,25 @@ def test_the_settings_of_the_compose_file_are_settings() -> None:
     settings = load(plain | {"HOME": "/home/someone"}, None)
     assert settings.redis_url is not None
     assert settings.spot_url == "https://api.binance.com"
+
+
+def test_the_replicas_of_the_compose_file_are_as_many_as_they_are_told_and_each_has_a_folder() -> None:
+    services = COMPOSE["services"]
+    replicas = {name: service for name, service in services.items() if name.split("-")[0] == "mdcache"}
+    balanced = {value for name, value in services["haproxy"]["environment"].items() if name.startswith("REPLICA_")}
+    assert balanced == {f"{name}:8700" for name in replicas}
+    assert len({service["volumes"][0] for service in replicas.values()}) == len(replicas)
+    told = services["mdcache"]["environment"]["MDCACHE_REPLICAS"]
+    assert told == f"${{MDCACHE_REPLICAS:-{len(replicas)}}}"
+    (scraped,) = yaml.safe_load((DEPLOY / "compose.prometheus.yaml").read_text())["scrape_configs"]
+    assert set(scraped["dns_sd_configs"][0]["names"]) == set(replicas)
+
+
+def test_redis_of_the_compose_file_is_a_cache() -> None:
+    command = " ".join(COMPOSE["services"]["redis"]["command"])
+    assert "--maxmemory-policy allkeys-lru" in command
+    assert "--maxmemory " in command
+    assert COMPOSE["services"]["mdcache"]["depends_on"]["redis"]["condition"] == "service_healthy"
 
 
 def test_what_compose_mounts_from_the_tree_is_named_as_it_lies_there() -> None:

@@ -28,6 +28,7 @@ class Replica:
     governor: Governor
     ledgers: dict[Family, FakeLedger]
     events: list[Event]
+    error_ms: int
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -56,6 +57,7 @@ class Replica:
             self.outcomes[type(error).__name__] += 1
             return type(error).__name__
         self.outcomes["ok"] += 1
+        self.error_ms = min(self.error_ms, 3_000)
         return "ok"
 
     async def _load(self, every_s: float, cost: int) -> None:
@@ -94,8 +96,11 @@ class Fleet:
         self.names = 0
         self.transport: httpx.AsyncBaseTransport = self.exchange
 
-    async def replica(self, skew_ms: int = 0, *, redis: bool = True) -> Replica:
-        """A new one; its idea of the exchange's time is wrong by `skew_ms`, and it knows by how much it may be."""
+    async def replica(self, skew_ms: int = 0, *, redis: bool = True, unmeasured: bool = False) -> Replica:
+        """A new one; its idea of the exchange's time is wrong by `skew_ms`, and it knows by how much it may be.
+
+        `unmeasured`: it may be a minute, until it read anything.
+        """
         self.names += 1
         name, events = f"r{self.names}", list[Event]()
         ledgers = {family: FakeLedger(self.shelf, family.value, name) for family in Family}
@@ -109,8 +114,8 @@ class Fleet:
             shared=Shared(ledgers.__getitem__, self.assumed),
         )
         for desk in governor._desks.values():
-            desk._utc = lambda: Instant(self.clock.true_ms() + skew_ms, abs(skew_ms) + 1)
-        replica = Replica(name, governor, ledgers, events)
+            desk._utc = lambda: Instant(self.clock.true_ms() + skew_ms, replica.error_ms)
+        replica = Replica(name, governor, ledgers, events, 60_000 if unmeasured else abs(skew_ms) + 1)
         if not redis:
             replica.cut()
         await governor.start()

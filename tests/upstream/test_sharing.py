@@ -5,7 +5,8 @@ import itertools
 
 import pytest
 
-from mdcache.exchange.markets import Family
+from mdcache.exchange.limits import UNKNOWN_LIMIT
+from mdcache.exchange.markets import Family, Market
 from tests.upstream.replicas import Fleet, Replica
 from tests.upstream.world import refuse
 from tests.world.loop import run
@@ -110,6 +111,73 @@ def test_a_ledger_that_forgot_is_not_believed_until_the_next_minute(at_s: int) -
     run(main())
 
 
+def test_one_that_does_not_know_the_limit_goes_by_what_others_read() -> None:
+    """By the least limit there may be, what the first one spent is more than all may."""
+
+    async def main() -> None:
+        fleet = Fleet(share=300, limit=6_000)
+        first = await fleet.replica()
+        stated = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6_000}
+        first.governor.learn_limits(Market.SPOT, [stated])
+        first.load(1.0)
+        await fleet.minutes(2)
+        await fleet.second(30)
+        second = await fleet.replica()
+        assert first.governor.status()[0].used > second.governor.share * UNKNOWN_LIMIT
+        assert await second.read(cost=20) == "ok"
+        await close(first, second)
+
+    run(main())
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_one_whose_clock_is_not_measured_yet_can_measure_it(cut: bool) -> None:
+    """Whether it is one of the first, and the ledger is lost then or not, or joins others."""
+
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        pair = [await fleet.replica(unmeasured=True) for _ in range(2)]
+        await fleet.clock.sleep(40.0)
+        for replica in pair if cut else ():
+            replica.cut()
+        await fleet.clock.sleep(2.0)
+        assert [await replica.read(cost=1) for replica in pair] == ["ok", "ok"]
+        for replica in pair:
+            replica.mend()
+            replica.load(1.0, cost=2)
+        await fleet.minutes(2)
+        await fleet.second(30)
+        third = await fleet.replica(unmeasured=True)
+        assert await third.read(cost=1) == "ok"
+        await fleet.clock.sleep(4.0)  # the others give up what is its part from the next minute on
+        for replica in (*pair, third):
+            replica.cut()
+        await fleet.minutes(2.1)  # it was heard in the minute to come as well, before it could tell them apart
+        assert await third.read(cost=1) == "ok"
+        await close(*pair, third)
+        assert max(fleet.spent().values()) <= 100, fleet.spent()
+
+    run(main())
+
+
+def test_a_probe_is_let_through_while_nobody_shares() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        three = [await fleet.replica() for _ in range(3)]
+        await fleet.minutes(2)
+        fleet.exchange.fault = lambda *_: refuse(418, retry_after="8")
+        assert await three[0].read(cost=1) == "GateClosed"
+        await fleet.second(5)
+        fleet.exchange.fault = None
+        fleet.shelf.restart(empty=True)
+        await fleet.clock.sleep(15.0)
+        assert {replica.mode() for replica in three} == {"divided"}
+        assert await three[1].read(cost=1) == "ok"
+        await close(*three)
+
+    run(main())
+
+
 def test_one_that_never_saw_it_assumes_how_many_there_are() -> None:
     async def main() -> None:
         fleet = Fleet(share=100, assumed=4)
@@ -145,7 +213,7 @@ def test_parts_come_and_go_with_replicas() -> None:
         await fleet.minutes(3)
         parts.append(part(first))
         await first.aclose()
-        assert parts == [1.0, 0.33, 0.5, 0.5, 1.0]
+        assert parts == [0.99, 0.33, 0.49, 0.49, 0.99]
 
     run(main())
 

@@ -79,7 +79,7 @@ def message(world: World, index: int, one: One, claims: tuple[tuple[int, int], .
         Tally(minute, one.lanes(minute), one.used(minute), standing.confirmed.get(minute, 0)) for minute in minutes
     )
     parts = standing.part, standing.next_part, standing.changes, standing.peers
-    ask = Ask(now, 2_000, ALLOWED, 10_000, *parts, len(NAMES), tallies, claims, commits=one.trusts)
+    ask = Ask(now, 2_000, ALLOWED, 10_000, *parts, len(NAMES), 0, tallies, claims, commits=one.trusts)
     return replace(one, standing=standing), ask
 
 
@@ -170,6 +170,7 @@ def quiet(parts: int = len(NAMES), *, born_ms: int = -600_001) -> World:
         "expect": 0,
         "version": 1,
         "gate": "",
+        "limit": 0,
         "peers": peers,
         "minutes": {},
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from mdcache.upstream.shared import Answer, Ask, LedgerDown, Told, Verdict
 
-WHOLE, RATION, MINUTE = 1_000_000, 0.3, 60_000
+WHOLE, PARTS, RATION, MINUTE = 1_000_000, 990_000, 0.3, 60_000
 FROZEN, FORGOT, ABSENT, GAP, FLOOR = 3_000, 10_000, 600_000, 10_000, 0.1
 MOST_MINUTES = 12
 
@@ -17,7 +17,7 @@ State = dict[str, Any]
 
 def fresh(run: str, now: int) -> State:
     counts = {"born": now, "beat": now, "since": now, "expect": 0, "version": now}
-    return {"run": run, **counts, "gate": "", "peers": {}, "minutes": {}}
+    return {"run": run, **counts, "gate": "", "limit": 0, "peers": {}, "minutes": {}}
 
 
 def ration(part: int, allowed: int, minute: int, at: int) -> float:
@@ -67,6 +67,7 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
     elif state["run"] != run:
         state |= {"run": run, "born": now}
     _forget(state, me, now, ask.error_ms)
+    state["limit"] = ask.limit or state["limit"]
     rows = []
     for tally in tallies:
         minute = state["minutes"].setdefault(str(tally["minute"]), {"extra": 0, "rows": {}})
@@ -96,14 +97,14 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
     first = state["born"] // MINUTE
     if state["expect"] == 0 and (now < state["born"] + FORGOT or now // MINUTE <= first):
         replicas = max(replicas, ask.assumed)
-    even = WHOLE // replicas
+    even = PARTS // replicas
 
     def unclaimed(start: int, upto: int | None = None) -> int:
         knowing = [other for other in (peer, *others.values()) if other["known"]]
-        return max(0, WHOLE - sum(bound(min, other, start, upto) for other in knowing)) if phantoms else 0
+        return max(0, PARTS - sum(bound(min, other, start, upto) for other in knowing)) if phantoms else 0
 
     def free(start: int, upto: int | None = None) -> int:
-        return WHOLE - unclaimed(start, upto) - sum(bound(max, other, start, upto) for other in others.values())
+        return PARTS - unclaimed(start, upto) - sum(bound(max, other, start, upto) for other in others.values())
 
     changes = peer["changes"]
     part = peer["part"] = max(peer["part"], min(even, free(min(tallies[0]["minute"], changes - 1), changes - 1)))
@@ -118,7 +119,7 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
         number, minute = tally["minute"], state["minutes"][str(tally["minute"])]
         lanes = [sum(column) for column in zip(*(each["lanes"] for each in minute["rows"].values()), strict=True)]
         mine = 0
-        kept = math.ceil(unclaimed(number, number) * ask.allowed / WHOLE)
+        kept = unclaimed(number, number) * ask.allowed // WHOLE
         for name, other in peers.items():
             if other.get("gone"):
                 continue
@@ -131,7 +132,7 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
             elif its["heard"] > 0:
                 may = its["base"] + math.ceil(ration(share, ask.allowed, number, min(now, its["heard"] + FROZEN)))
             else:
-                may = math.ceil(share * ask.allowed / WHOLE)
+                may = share * ask.allowed // WHOLE
             kept += max(0, may - had)
             if name == me:
                 mine = max(0, may - had)
@@ -154,7 +155,8 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
                 row["lanes"][rank] += weight
                 found["lanes"][rank] += weight
         verdicts.append(said)
-    written = newest and ask.gate is not None and all(said is Verdict.GRANTED for said in verdicts)
+    granted = all(said is Verdict.GRANTED for said in verdicts)
+    written = newest and ask.gate is not None and (granted or not sharing)
     if written:
         state["gate"], state["version"] = ask.gate, state["version"] + 1
     if sharing:
@@ -166,7 +168,17 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
     )
     gate = None if newest else state["gate"]
     return state, Answer(
-        sharing, tuple(verdicts), part, following, seen, told, state["version"], gate, written, crowded
+        sharing=sharing,
+        verdicts=tuple(verdicts),
+        part=part,
+        next_part=following,
+        peers=seen,
+        told=told,
+        version=state["version"],
+        gate=gate,
+        written=written,
+        crowded=crowded,
+        limit=state["limit"],
     )
 
 
@@ -177,6 +189,7 @@ def _forgot(state: State, ask: Ask) -> bool:
 
 def _verdict(sums: list[State], ask: Ask, weight: int, rank: int) -> Verdict:
     worst, floor = Verdict.GRANTED, int(ask.allowed * FLOOR)
+    newcomers = (WHOLE - PARTS) * ask.allowed // WHOLE if len(ask.tallies) < 3 else 0
     for found in sums:
         after = sum(found["lanes"]) + weight
         left = min(MINUTE, max(0, (found["minute"] + 1) * MINUTE - ask.now_ms))
@@ -184,7 +197,7 @@ def _verdict(sums: list[State], ask: Ask, weight: int, rank: int) -> Verdict:
         lanes = sum(max(0, min(due, floor - had)) for at, had in enumerate(found["lanes"]) if at != rank)
         if after > ask.allowed or after + found["extra"] > ask.address_cap:
             worst = Verdict.NEXT_MINUTE
-        elif after + max(found["kept"], lanes) > ask.allowed:
+        elif after + newcomers + max(found["kept"], lanes) > ask.allowed:
             worst = max(worst, Verdict.SOON)
     return worst
 

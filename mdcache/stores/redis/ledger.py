@@ -32,6 +32,7 @@ class _Answer(msgspec.Struct):
     version: int
     written: bool
     crowded: bool
+    limit: int
     told: list[_Told]
     verdicts: list[int] | dict[str, int]  # Lua has one empty table for both
     gate: str | None = None
@@ -101,4 +102,5 @@ def _answer(found: _Answer, claims: int) -> Answer:
         gate=found.gate,
         written=found.written,
         crowded=found.crowded,
+        limit=found.limit,
     )

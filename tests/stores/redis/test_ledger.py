@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -46,7 +47,7 @@ async def link(server: Server) -> AsyncIterator[Link]:
 
 def message(now_ms: int, **more: object) -> Ask:
     minute = now_ms // MINUTE_MS
-    plain = Ask(now_ms, 50, 100, 1_000, 0, 0, minute + 1, 0, 2, (Tally(minute, (0, 0, 0)),))
+    plain = Ask(now_ms, 50, 100, 1_000, 0, 0, minute + 1, 0, 2, 0, (Tally(minute, (0, 0, 0)),))
     return dataclasses.replace(plain, **more)  # type: ignore[arg-type] # names of its fields
 
 
@@ -57,7 +58,7 @@ moves = st.lists(
         st.integers(-3_000, 3_000),  # this replica's clock
         st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), max_size=3),
         st.integers(0, 30),  # spent alone
-        st.sampled_from(["", "edge", "gate", "bye", "extra", "lost", "hello", "modest"]),
+        st.sampled_from(["", "edge", "gate", "bye", "extra", "lost", "hello", "modest", "limit"]),
     ),
     min_size=1,
     max_size=30,
@@ -108,6 +109,7 @@ async def same(link: Link, steps: list[tuple[str, int, int, list[tuple[int, int]
             version=version,
             commits=kind != "hello",
             modest=kind == "modest",
+            limit=6_000 if kind == "limit" else 0,
             gate=f"{name}{now_ms}" if kind == "gate" else None,
         )
         got = await real.ask(ask)
@@ -131,18 +133,38 @@ def test_script_and_twin_agree(server: Server) -> None:
         runner.run(link.aclose())
 
 
+FORGED: list[dict[str, object]] = [
+    {"peers": {"a": 1}},
+    {"peers": 7},
+    {"peers": {"a": {"heard": "x"}}},
+    {"minutes": {str(START_MS // MINUTE_MS): 1}},
+    {"minutes": {str(START_MS // MINUTE_MS): {"extra": 0, "rows": {"other": {}}}}},
+    {"minutes": {"not a number": {"extra": 0, "rows": {}}} | {str(n): {"extra": 0, "rows": {}} for n in range(20)}},
+    {"beat": None},
+    {"expect": []},
+    {"born": 9e15},
+    {"since": 9e15},
+    {"peers": {"a": {"heard": 9e15, "part": 1_000_000, "next": 1_000_000, "changes": 0, "known": True}}},
+]
+
+
 async def test_rubbish_under_our_key_is_replaced(link: Link, server: Server) -> None:
-    ledger = RedisLedger(link, "e", "spot", "me")
-    for rubbish in (b"\x00\xffrubbish", b'{"peers":1}', b"[]", None):
-        client = server.client()
-        client.delete("t:v1:ledger:{e:spot}")
+    ledger, client = RedisLedger(link, "e", "spot", "me"), server.client()
+    key = "t:v1:ledger:{e:spot}"
+    await ledger.ask(message(START_MS))
+    sound = json.loads(client.get(key))
+    forged = [json.dumps(sound | part) for part in FORGED]
+    for rubbish in (b"\x00\xffrubbish", b'{"peers":1}', b"[]", b"NaN", *forged, None):
+        client.delete(key)
         if rubbish is None:
-            client.lpush("t:v1:ledger:{e:spot}", "x")
+            client.lpush(key, "x")
         else:
-            client.set("t:v1:ledger:{e:spot}", rubbish)
+            client.set(key, rubbish)
         answer = await ledger.ask(message(START_MS, claims=((1, 0),)))
-        assert not answer.sharing  # nobody knows what was spent
+        assert not answer.sharing, rubbish  # nobody knows what was spent
         assert answer.verdicts == (Verdict.SOON,)
+        later = await ledger.ask(message(START_MS + 60_000, version=answer.version, claims=((1, 0),)))
+        assert later.sharing, rubbish
 
 
 async def test_it_is_shared_in_the_minute_after_it_was_new_and_no_sooner(link: Link) -> None:

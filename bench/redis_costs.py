@@ -1,0 +1,300 @@
+"""What each thing that replicas ask of Redis costs Redis itself: `make redis-costs`; deploy/SCALING.md goes by it.
+
+    python -m bench.redis_costs [--peers 3,30,300,1000]
+
+A real redis-server, asked by the daemon's own code, one thing at a time. CPU is what the server says it used (parsing,
+the script, and writing the reply), so that other work on the machine and the asker's own time do not count.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mdcache.candles.atrest import Kept
+from mdcache.candles.block import build
+from mdcache.candles.commons import Gift, Have, Lease, Need
+from mdcache.candles.share import Shared, SharedBlock
+from mdcache.candles.tail import Tail
+from mdcache.clock import SystemClock
+from mdcache.events import Events
+from mdcache.exchange.markets import Market
+from mdcache.exchange.questions import SeriesKey
+from mdcache.exchange.rows import Row
+from mdcache.stores.redis.address import connect, parse
+from mdcache.stores.redis.commons import RedisCommons
+from mdcache.stores.redis.ledger import RedisLedger
+from mdcache.stores.redis.link import Link
+from mdcache.upstream.shared import Answer, Ask, Tally
+from tests.world.servers import Server, running
+
+TIMES = 2_000
+PEERS = (3, 30, 300, 1_000)
+KEY = SeriesKey(Market.SPOT, "klines", "BTCUSDT", "", "1m")
+ORIGINS = dict.fromkeys(Market, "https://exchange.test")
+MINUTE_MS = 60_000
+INDEX = 29_000
+START_MS = INDEX * 1_000 * MINUTE_MS
+ROWS = 500
+MINUTES_KEPT = 12  # by ledger.lua
+ALLOWED, ADDRESS_CAP = 3_000, 5_400
+TIMEOUT_S = 60.0  # of a measured call: the daemon's own is shorter
+
+Work = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one thing: the server's CPU in microseconds, and bytes to and from it."""
+
+    cpu_us: float
+    sent: float
+    received: float
+
+
+@dataclass
+class Meter:
+    """Reads the server's own counts before and after."""
+
+    client: Any
+    idle_us_a_s: float = 0.0
+
+    def _seen(self) -> tuple[float, int, int, float]:
+        cpu, stats = self.client.info("cpu"), self.client.info("stats")
+        used_us = (cpu["used_cpu_user"] + cpu["used_cpu_sys"]) * 1e6
+        return used_us, stats["total_net_input_bytes"], stats["total_net_output_bytes"], time.monotonic()
+
+    async def idle(self, seconds: float = 2.0) -> None:
+        """What the server uses while nobody asks it anything."""
+        before = self._seen()
+        await asyncio.sleep(seconds)
+        self.idle_us_a_s = (self._seen()[0] - before[0]) / seconds
+
+    async def cost(self, work: Work, times: int = TIMES) -> Cost:
+        for _ in range(times // 20 + 1):  # the script is known, the connection made
+            await work()
+        before = self._seen()
+        for _ in range(times):
+            await work()
+        after = self._seen()
+        used_us = after[0] - before[0] - self.idle_us_a_s * (after[3] - before[3])
+        return Cost(used_us / times, (after[1] - before[1]) / times, (after[2] - before[2]) / times)
+
+
+def tell(name: str, cost: Cost) -> None:
+    print(
+        f"{name:<40} {cost.cpu_us:>9.0f} µs {1e6 / cost.cpu_us:>8.0f}/s"
+        f" {cost.sent / 1e3:>7.1f} kB in {cost.received / 1e3:>7.1f} kB out"
+    )
+
+
+@asynccontextmanager
+async def linked(server: Server) -> AsyncIterator[Link]:
+    link = Link(
+        lambda: connect(parse(server.url), TIMEOUT_S),
+        prefix="mdcache:",
+        timeout_s=TIMEOUT_S,
+        clock=SystemClock(),
+        events=Events(),
+    )
+    await link.start()
+    try:
+        yield link
+    finally:
+        await link.aclose()
+
+
+# ------------------------------------------------------------------------------------------------ rows
+
+
+def printed(open_ms: int) -> bytes:
+    """A row with as many digits as Binance prints."""
+    rng = random.Random(open_ms)
+    prices = ",".join(f'"{60_000 + rng.uniform(low, high):.8f}"' for low, high in ((0, 9), (9, 20), (-20, 0), (0, 9)))
+    volume, part = rng.uniform(1, 90), rng.random()
+    amounts = f'"{volume:.8f}",{open_ms + 59_999},"{volume * 60_000:.8f}",{rng.randrange(100, 9_000)}'
+    return f'[{open_ms},{prices},{amounts},"{volume * part:.8f}","{volume * part * 60_000:.8f}","0"]'.encode()
+
+
+def settled() -> SharedBlock:
+    rows = [(START_MS + n * MINUTE_MS, printed(START_MS + n * MINUTE_MS)) for n in range(ROWS)]
+    return SharedBlock(Kept(build(INDEX, rows), ((START_MS, rows[-1][0] + 1),)))
+
+
+def tail(as_of_ms: int) -> Tail:
+    first = START_MS + ROWS * MINUTE_MS
+    rows = tuple(Row(at, at + 59_999, 300, printed(at)) for at in (first, first + MINUTE_MS))
+    return Tail(first, rows, as_of_ms)
+
+
+async def rows(server: Server, meter: Meter) -> None:
+    """What a question costs that a replica can't answer from memory."""
+    async with linked(server) as link:
+        commons = RedisCommons(link, ORIGINS, ThreadPoolExecutor(1), SystemClock(), Events())
+        block, now_ms = settled(), START_MS + (ROWS + 1) * MINUTE_MS
+        nothing = Have(blocks={INDEX: (b"", None)})
+        found = await commons.give(KEY, Gift(nothing, Shared(tail(now_ms), blocks={INDEX: block}), frozenset(), None))
+        have = Have(
+            found.epoch,
+            found.revisions,
+            found.tail,
+            found.emptiness,
+            {INDEX: (found.marks[INDEX][0], block.kept.block)},
+        )
+        lease = Lease("tail", "0123456789abcdef", 1)
+        need = Need(lease, now_ms + 1, now_ms)
+
+        async def give_tail() -> None:
+            nonlocal have, now_ms
+            now_ms += 1
+            told = await commons.give(KEY, Gift(have, Shared(tail(now_ms), blocks={INDEX: block}), frozenset(), None))
+            assert told.given
+            have = replace(have, tail=told.tail)
+
+        async def give_rows() -> None:
+            nonlocal have, now_ms
+            await link.call("scan", lambda client: client.flushdb())
+            now_ms += 1
+            assert (
+                await commons.give(KEY, Gift(nothing, Shared(tail(now_ms), blocks={INDEX: block}), frozenset(), None))
+            ).given
+
+        async def flush() -> None:
+            await link.call("scan", lambda client: client.flushdb())
+
+        tell("take: nothing is new (a poll, a look)", await meter.cost(lambda: commons.take(KEY, have, None)))
+        tell("take: nothing is new, and a lease", await meter.cost(lambda: commons.take(KEY, have, need)))
+        tell("renew a lease", await meter.cost(lambda: commons.renew(KEY, lease)))
+        tell(
+            "release a lease that is not ours",
+            await meter.cost(lambda: commons.release(KEY, Lease("tail", "0", 1), "")),
+        )
+        seen = replace(have, tail=b"")
+        tell("take: a new tail", await meter.cost(lambda: commons.take(KEY, seen, None)))
+        tell(f"take: a new tail and {ROWS} rows", await meter.cost(lambda: commons.take(KEY, nothing, None)))
+        tell("give: a tail, the rows are there", await meter.cost(give_tail))
+        emptied, given = await meter.cost(flush), await meter.cost(give_rows)
+        given = Cost(*(a - b for a, b in zip(_plain(given), _plain(emptied), strict=True)))
+        tell(f"give: a tail and {ROWS} rows", given)
+        tell("list of purges, empty", await meter.cost(lambda: link.call("purges", _purges(link))))
+
+
+def _plain(cost: Cost) -> tuple[float, float, float]:
+    return cost.cpu_us, cost.sent, cost.received
+
+
+def _purges(link: Link) -> Callable[[Any], Awaitable[object]]:
+    return lambda client: client.lrange(f"{link.prefix}purges", 0, 63)
+
+
+# ------------------------------------------------------------------------------------------------ news
+
+
+async def news(server: Server, meter: Meter, listeners: int) -> None:
+    """One message on the channel that all replicas listen to."""
+    address = parse(server.url)
+    async with AsyncExitStack() as stack:
+        teller = await stack.enter_async_context(connect(address, TIMEOUT_S))
+        heard = []
+        for _ in range(listeners):
+            client = await stack.enter_async_context(connect(address, TIMEOUT_S))
+            pubsub = client.pubsub()
+            stack.push_async_callback(pubsub.aclose)
+            await pubsub.subscribe("mdcache:v1:news")
+            heard.append(pubsub)
+        message = b'{"market":"spot","kind":"klines","symbol":"BTCUSDT","contract":"","interval":"1m"}'
+        cost = await meter.cost(lambda: teller.publish("mdcache:v1:news", message), 100)
+        tell(f"a message to {listeners} replicas", cost)
+
+
+# ------------------------------------------------------------------------------------------------ ledger
+
+
+class Peer:
+    """A replica as the ledger knows it: its standing is what it was last told."""
+
+    def __init__(self, link: Link, name: int) -> None:
+        self._ledger = RedisLedger(link, "bench", "spot", f"{name:016x}")
+        self._told: Answer | None = None
+        self._spent = 0
+
+    async def ask(self, now_ms: int, claims: tuple[tuple[int, int], ...] = ()) -> Answer:
+        minute, told = now_ms // MINUTE_MS, self._told
+        ask = Ask(
+            now_ms=now_ms,
+            error_ms=50,
+            allowed=ALLOWED,
+            address_cap=ADDRESS_CAP,
+            part=told.part if told else 0,
+            next_part=told.next_part if told else 0,
+            changes=minute + 1,
+            peers=told.peers if told else 0,
+            assumed=3,
+            limit=6_000,
+            tallies=(Tally(minute, (0, self._spent, 0), self._spent, 0),),
+            claims=claims,
+            version=told.version if told else 0,
+        )
+        self._told = await self._ledger.ask(ask)
+        return self._told
+
+
+async def filled(link: Link, client: Any, peers: int, now_ms: int) -> list[Peer]:
+    """All peers have spoken in this minute, and in as many before it as the ledger keeps."""
+    made = [Peer(link, name) for name in range(peers)]
+    for peer in made:
+        await peer.ask(now_ms)
+    (key,) = client.keys("mdcache:v1:ledger:*")
+    state = json.loads(client.get(key))
+    ((number, rows),) = state["minutes"].items()
+    state["minutes"] = {str(int(number) - n): rows for n in range(MINUTES_KEPT)}
+    client.set(key, json.dumps(state, separators=(",", ":")), px=600_000)
+    return made
+
+
+async def ledger(server: Server, meter: Meter, peers: int) -> None:
+    """One message to a ledger with so many replicas."""
+    client = server.client()
+    client.flushdb()
+    now_ms = START_MS
+    async with linked(server) as link:
+        made = await filled(link, client, peers, now_ms)
+        turn = 0
+
+        async def beat() -> None:
+            nonlocal turn
+            turn += 1
+            await made[turn % peers].ask(now_ms + turn // 10)
+
+        cost = await meter.cost(beat, max(50, 6_000 // peers))
+        (key,) = client.keys("mdcache:v1:ledger:*")
+        tell(f"ledger of {peers} replicas ({client.strlen(key) / 1e3:.0f} kB)", cost)
+    client.flushdb()
+
+
+async def measure(counts: list[int]) -> None:
+    with running() as server:
+        meter = Meter(server.client())
+        await meter.idle()
+        print(f"{'':<40} {'CPU of one':>12} {'one core':>10}")
+        await rows(server, meter)
+        for count in counts:
+            await news(server, meter, count)
+        for count in counts:
+            await ledger(server, meter, count)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What replicas cost Redis.")
+    parser.add_argument("--peers", default=",".join(map(str, PEERS)), help="how many replicas, separated by commas")
+    asyncio.run(measure([int(count) for count in parser.parse_args().peers.split(",")]))
+
+
+if __name__ == "__main__":
+    main()

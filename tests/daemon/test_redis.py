@@ -1,0 +1,58 @@
+"""What a daemon says of a Redis that comes and goes, where operators look, and what docs/replicas.md says to set up."""
+
+import re
+from pathlib import Path
+
+import httpx
+
+from bench.processes import daemon, sim
+from mdcache.stores.redis.address import Form, parse
+from tests.world.servers import eventually, running
+
+PAGE = (Path(__file__).parents[2] / "docs" / "replicas.md").read_text()
+
+SETTLED = "/api/v3/klines?symbol=BTCUSDT&interval=1h&startTime=1700000000000&endTime=1701000000000"
+
+
+def test_metrics_and_readiness_tell_whether_redis_works() -> None:
+    with running() as server, sim() as upstream, daemon(upstream, redis_url=server.url) as (url, _):
+
+        def told(works: int) -> bool:
+            page = httpx.get(f"{url}/metrics", trust_env=False).text
+            return f'mdcache_tier_up{{tier="redis"}} {works}.0' in page and 'mdcache_tier_up{tier="disk"} 1.0' in page
+
+        def answered() -> int:
+            return httpx.get(url + SETTLED, timeout=20.0, trust_env=False).status_code
+
+        assert (told(1), answered()) == (True, 200)
+        server.stop()
+        eventually(lambda: told(0))
+        assert answered() == 200
+        ready = httpx.get(f"{url}/readyz", trust_env=False)
+        (degraded,) = ready.json()["degraded"]
+        assert (ready.status_code, degraded.partition(":")[0]) == (200, "redis")
+        server.start()
+        eventually(lambda: told(1))
+
+
+def test_the_user_that_the_docs_describe_may_do_all_that_a_daemon_does() -> None:
+    (rule,) = re.findall(r"^ACL SETUSER .*$", PAGE, re.MULTILINE)
+    with running() as server, sim() as upstream:
+        client = server.client()
+        client.execute_command(*rule.split())
+        url = f"redis://mdcache:password@127.0.0.1:{server.port}"
+        with daemon(upstream, redis_url=url, admin_token="sesame") as (at, _):
+            assert httpx.get(at + SETTLED, timeout=20.0, trust_env=False).status_code == 200
+            eventually(lambda: any(key.endswith(b"h") for key in client.keys("mdcache:*")))
+            bearer = {"authorization": "Bearer sesame"}
+            purge = httpx.post(f"{at}/v1/admin/purge", json={}, headers=bearer, timeout=20.0, trust_env=False)
+            assert purge.status_code == 200
+            redis = httpx.get(f"{at}/v1/status", trust_env=False).json()["stores"]["redis"]
+            assert (redis["state"], redis["failures"]) == ("ok", 0)
+            assert set(redis["families"]["spot"]) == {"mode", "replicas", "part", "total"}  # as the page says
+        assert client.execute_command("ACL", "LOG") == []
+
+
+def test_the_addresses_in_the_docs_can_be_read() -> None:
+    found = re.findall(r"`(redis[s+]?\S*://\S+)`", PAGE)
+    assert {parse(url).form for url in found} == set(Form)
