@@ -8,7 +8,6 @@ the script, and writing the reply), so that other work on the machine and the as
 
 import argparse
 import asyncio
-import json
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from mdcache.candles.atrest import Kept
 from mdcache.candles.block import build
@@ -42,7 +43,7 @@ MINUTE_MS = 60_000
 INDEX = 29_000
 START_MS = INDEX * 1_000 * MINUTE_MS
 ROWS = 500
-MINUTES_KEPT = 12  # by ledger.lua
+MINUTES_KEPT = 4  # `MINUTES` of ledger.lua
 ALLOWED, ADDRESS_CAP = 3_000, 5_400
 TIMEOUT_S = 60.0  # of a measured call: the daemon's own is shorter
 
@@ -251,10 +252,10 @@ async def filled(link: Link, client: Any, peers: int, now_ms: int) -> list[Peer]
     for peer in made:
         await peer.ask(now_ms)
     (key,) = client.keys("mdcache:v1:ledger:*")
-    state = json.loads(client.get(key))
+    state = msgspec.msgpack.decode(client.get(key))
     ((number, rows),) = state["minutes"].items()
     state["minutes"] = {str(int(number) - n): rows for n in range(MINUTES_KEPT)}
-    client.set(key, json.dumps(state, separators=(",", ":")), px=600_000)
+    client.set(key, msgspec.msgpack.encode(state), px=600_000)
     return made
 
 

@@ -124,6 +124,8 @@ def wait_until_shared(parts: Stack) -> None:
     say("", "Redis is empty, so nobody knows what was spent in this minute: until the next one each replica has")
     say("", "a part of the budget. Waiting for it …\n")
     deadline = time.monotonic() + SHARED_WITHIN_S
+    for url in parts.replicas:  # each measures the exchange's clock: until then it does not know which minute it is
+        httpx.get(f"{url}/api/v3/time", timeout=15, trust_env=False)
     for url in parts.replicas:
         while _sharing(url) != "shared":
             if time.monotonic() > deadline:

@@ -180,7 +180,9 @@ def _check_plan(
     except planning.NoPlan as error:
         raise typer.BadParameter(str(error), param_hint="--plan") from None
     told = (
-        json.dumps(asdict(found) | {"weight": found.weight}, indent=2) if as_json else "\n".join(planning.lines(found))
+        json.dumps(asdict(found) | {"weight": found.weight, "redis_bytes": found.redis_bytes}, indent=2)
+        if as_json
+        else "\n".join(planning.lines(found))
     )
     typer.echo(told)
     raise typer.Exit(0 if found.fits else 1)

@@ -112,7 +112,7 @@ def build(
 ) -> Daemon:
     """A daemon as `settings` say; a `transport` stands in for the network. Without a `folder` nothing rests."""
     urls = {Market.SPOT: settings.spot_url, Market.USDM: settings.usdm_url, Market.COINM: settings.coinm_url}
-    redis = _redis(settings, urls, clock, rng, events)
+    redis = _redis(settings, folder, urls, clock, rng, events)
     governor = Governor(
         clock=clock,
         rng=rng,
@@ -127,7 +127,7 @@ def build(
             backoff_max_s=settings.backoff_max_s,
         ),
         transport=transport,
-        shared=None if redis is None else Shared(redis.ledger, settings.replicas),
+        shared=None if redis is None else Shared(redis.ledger, settings.replicas, redis.instead),
     )
     clocks = governor.clocks
     policy = Policy(round(settings.settle_s * 1000), round(settings.confirm_s * 1000))
@@ -259,12 +259,17 @@ def _tiers(state: State, redis: Opened | None) -> dict[str, bool]:
 
 
 def _redis(
-    settings: Settings, urls: Mapping[Market, str], clock: Clock, rng: random.Random, events: Events
+    settings: Settings,
+    folder: Folder | None,
+    urls: Mapping[Market, str],
+    clock: Clock,
+    rng: random.Random,
+    events: Events,
 ) -> Opened | None:
     if settings.redis_url is None:
         return None
     where = Where(
-        settings.redis_url.get_secret_value(), settings.redis_prefix, settings.redis_timeout_s, settings.egress
+        settings.redis_url.get_secret_value(), settings.redis_prefix, settings.redis_timeout_s, settings.egress, folder
     )
     return open_redis(where, {market: origin(url) for market, url in urls.items()}, clock, rng, events)
 

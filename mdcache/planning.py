@@ -21,6 +21,7 @@ from mdcache.upstream.clocksync import AGAIN_S, FIRST_READS
 USUAL = ("1m", "5m", "15m", "1h", "4h", "1d", "30m", "2h", "3m", "12h", "6h", "8h", "1w", "3d", "1M")
 
 _LONGEST_TTL_S = 3_600.0  # a longer one is no advice
+_REDIS_ROW_BYTES = 54  # the most measured, keys and tail included: docs/replicas.md
 _STEP_S = 0.1  # advice on TTLs is rounded up to this
 _MINUTE_S = 60.0
 
@@ -97,6 +98,11 @@ class Plan:
     def weight(self) -> float:
         """All of it, a minute."""
         return self.tails + self.closes + self.upkeep
+
+    @property
+    def redis_bytes(self) -> int:
+        """Memory of Redis for these rows, where replicas share one."""
+        return self.demand.series * self.demand.rows * _REDIS_ROW_BYTES
 
 
 def demand(text: str, market: Market, *, consumers: int = 0, every_s: float = 5.0, rows: int = 500) -> Demand:
@@ -262,6 +268,7 @@ def lines(found: Plan) -> list[str]:
         _line("may be used", found.usable) + f"   of {found.limit:,}, if Binance's limit is what it was in autumn 2026",
         *direct,
         f"once, to fill: {found.fill_weight:,} in {found.fill_calls:,} pages, {_minutes(found)}",
+        f"in Redis, where replicas share one: {found.redis_bytes / 1e6:,.1f} MB",
         "",
         *_verdict(found),
     ]

@@ -140,10 +140,16 @@ class ExchangeClocks:
         known = self._markets[market]
         if known.offset_ms is not None:
             if known.doubted or self._clock.now() - known.measured_s >= AGAIN_S:
-                self._measure_behind(market)
+                self.measure_behind(market)
             return
         task = known.task or self._start(market)
         await asyncio.shield(task)
+
+    def measure_behind(self, market: Market) -> None:
+        """Measure the market's clock without waiting for it; not while that is under way, or failed a moment ago."""
+        known = self._markets[market]
+        if known.task is None and self._clock.now() >= known.not_before_s:
+            self._start(market)
 
     def notice(self, market: Market, date_ms: int | None, age_s: int, sent_s: float, received_s: float) -> bool:
         """Hold a reply's `Date` against the clock; `False` if it is off: the reply may settle nothing.
@@ -164,7 +170,7 @@ class ExchangeClocks:
         if not known.doubted and self._clock.now() >= known.not_before_s:
             known.doubted = True
             self._events.emit(ClockDoubted(market.value, skew_ms))
-            self._measure_behind(market)
+            self.measure_behind(market)
         return False
 
     async def aclose(self) -> None:
@@ -179,11 +185,6 @@ class ExchangeClocks:
     def _raw(self, known: _MarketClock) -> Instant:
         offset_ms = self._wall_offset_ms if known.offset_ms is None else known.offset_ms
         return Instant(math.floor(self._clock.now() * 1000 + offset_ms), known.error_ms)
-
-    def _measure_behind(self, market: Market) -> None:
-        known = self._markets[market]
-        if known.task is None and self._clock.now() >= known.not_before_s:
-            self._start(market)
 
     def _report(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

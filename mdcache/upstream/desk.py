@@ -82,7 +82,10 @@ class Ticket:
 
 
 class Desk:
-    """One family's admission. `utc` tells the exchange's time, unclamped; `dispatch` sends a granted read."""
+    """One family's admission. `utc` tells the exchange's time, unclamped; `dispatch` sends a granted read.
+
+    `measure` has the exchange's time learnt, behind.
+    """
 
     def __init__(
         self,
@@ -92,6 +95,7 @@ class Desk:
         rng: random.Random,
         events: Events,
         utc: Callable[[], Instant],
+        measure: Callable[[], None],
         rules: Rules,
         dispatch: Callable[[Ticket], None],
     ) -> None:
@@ -105,6 +109,7 @@ class Desk:
         self._rng = rng
         self._events = events
         self._utc = utc
+        self.measure = measure
         self._rules = rules
         self._dispatch = dispatch
         self._trips_ms: deque[int] = deque(maxlen=_TRIPS)

@@ -34,6 +34,7 @@ from mdcache.upstream.sharing import Sharing, SharingStatus, Terms
 __all__ = ["FamilyStatus", "Governor", "Instant", "Lane", "Limits", "Read", "Reply", "Turn", "Wire"]
 
 _T = TypeVar("_T")
+_MARKET_OF = {market.family: market for market in reversed(Market)}  # the first of each family's
 _LEASE_SPARE_S = 5.0  # a probe not heard of for longer than a read may take and this is given up
 
 
@@ -69,10 +70,14 @@ class FamilyStatus:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Where other replicas are met: each family's ledger, and how many replicas there are while it was never seen."""
+    """Where other replicas are met: each family's ledger, and how many replicas there are while it was never seen.
+
+    `instead`: names of those that ran in this one's place before.
+    """
 
     ledger: Callable[[Family], Ledger]
     replicas: int
+    instead: tuple[str, ...] = ()
 
 
 class Governor:
@@ -123,6 +128,7 @@ class Governor:
                 rng=rng,
                 events=events,
                 utc=functools.partial(self.clocks.family_now, family),
+                measure=functools.partial(self.clocks.measure_behind, _MARKET_OF[family]),
                 rules=rules,
                 dispatch=self._courier.dispatch,
             )
@@ -132,7 +138,7 @@ class Governor:
         if shared is not None:
             lease_ms = round((limits.upstream_timeout_s + _LEASE_SPARE_S) * 1000)
             for family, desk in self._desks.items():
-                terms = Terms(shared.replicas, lease_ms, rules.policy)
+                terms = Terms(shared.replicas, shared.instead, lease_ms, rules.policy)
                 desk.sharing = Sharing(shared.ledger(family), desk, terms, clock, rng)
         self._retries = Retries(limits.retry_attempts, limits.backoff_initial_s, limits.backoff_max_s, clock, rng)
 
@@ -187,9 +193,13 @@ class Governor:
         return self._limits.weight_share
 
     def take_request(self, bucket: RequestBucket) -> None:
-        """Count a request that is about to be sent against its path's own bucket; `BudgetSpent` if that is full."""
+        """Count a request that is about to be sent against its path's own bucket; `BudgetSpent` if that is full.
+
+        Replicas do not tell each other of these: each has its part.
+        """
         counts = self._requests.setdefault(bucket, Requests(bucket, self._limits.weight_share))
-        wait_s = counts.take(self._clock.now())
+        replicas = [desk.sharing.replicas for desk in self._desks.values() if desk.sharing is not None]
+        wait_s = counts.take(self._clock.now(), max(replicas, default=1))
         if wait_s:
             raise BudgetSpent(wait_s, f"the request limit of {bucket.name} is spent")
 

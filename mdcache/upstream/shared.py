@@ -22,8 +22,9 @@ from mdcache.upstream.gate import Gate, State
 #
 # 1. Each replica has a *part* of the share. Parts change at minutes' edges only, and for each minute the parts that
 #    replicas may believe in never add up to more than the whole: one that grows gets only what others have said they
-#    gave up. A replica that says goodbye gives its part up; one that vanished keeps it for ten minutes. A hundredth is
-#    nobody's: it lets who comes, and can't tell yet which minute it is, read the exchange's clock.
+#    gave up. A replica that says goodbye gives its part up; one that vanished keeps it for ten minutes, or until one
+#    that was started in its place tells. A hundredth is nobody's: it lets who comes, and can't tell yet which minute it
+#    is, read the exchange's clock.
 # 2. In a minute in which it told the ledger nothing, a replica may spend its part of A.
 # 3. In a minute in which it did, at h, having spent s: s and its *ration*, which is 0.3 of its part at the minute's
 #    beginning and melts to nothing at its end, taken at h + 3 s. So the rations are not wasted: they are free at last.
@@ -86,6 +87,7 @@ class Ask:
 
     Its part is `part` before the minute `changes`, `next_part` from there on. `peers`: replicas last seen; `assumed`:
     how many there are in the settings. `limit`: Binance's, 0 where it was not read.
+    `instead`: replicas that certainly are no more; this one runs in their place.
     `gate`: what to write if the version is still `version`. `commits`: whether the ledger may count on the ration from
     now on; a replica that does not know whether it will be answered only tells. `modest`: it would do without a ration.
     """
@@ -106,6 +108,7 @@ class Ask:
     gate: str | None = None
     commits: bool = True
     modest: bool = False
+    instead: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

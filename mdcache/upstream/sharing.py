@@ -27,9 +27,13 @@ _MOST_MINUTES = 2  # with more, its clock is not measured yet, and the first of 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """`assumed`: replicas there are where the ledger was never seen; `lease_ms`: longest that a sent read may take."""
+    """`assumed`: replicas there are where the ledger was never seen; `lease_ms`: longest that a sent read may take.
+
+    `instead`: names of those that ran in this one's place before.
+    """
 
     assumed: int
+    instead: tuple[str, ...]
     lease_ms: int
     policy: Policy
 
@@ -47,6 +51,10 @@ class Host(Protocol):
 
     def adopt(self, gate: Gate) -> None:
         """Go by this gate from now on."""
+        ...
+
+    def measure(self) -> None:
+        """Learn the exchange's time, behind."""
         ...
 
     def hear_limit(self, limit: int) -> None:
@@ -102,6 +110,7 @@ class Sharing:
         self._pending: list[tuple[GateEvent, int]] = []
         self._dirty = False
         self._lease_until_ms = 0
+        self._instead = terms.instead  # until it is told
         self._extra: dict[int, int] = {}
         self._turn = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
@@ -131,7 +140,7 @@ class Sharing:
         told = self._last.told if self._last is not None and self.shares else ()
         return SharingStatus(
             mode="shared" if self.shares else "divided",
-            replicas=self._standing.peers,
+            replicas=self.replicas,
             part=self._standing.part_in(number) / WHOLE,
             total=next((each.total for each in told if each.minute == number), None),
         )
@@ -185,6 +194,11 @@ class Sharing:
         """When to ask again, in exchange time: at the latest when the first minute that counted is certainly over."""
         next_ms = (now.minutes[0] + 1) * MINUTE_MS + now.error_ms
         return next_ms if verdict is Verdict.NEXT_MINUTE else min(next_ms, now.utc_ms + _SOON_MS)
+
+    @property
+    def replicas(self) -> int:
+        """How many there are, as far as it is known."""
+        return self._standing.peers or self._terms.assumed
 
     def done_in(self, minute: int) -> int | None:
         """Weight that was answered in `minute` to anybody, when the ledger last spoke; `None`: unknown."""
@@ -270,7 +284,9 @@ class Sharing:
             raise
         self._standing = shared.answered(before, ask, answer)
         self._last, self._last_s, self._sharing = answer, self._clock.now(), answer.sharing
-        self._version, self._answers = answer.version, True
+        self._version, self._answers, self._instead = answer.version, True, ()
+        if len(ask.tallies) > _MOST_MINUTES and any(told.total > told.own for told in answer.told):
+            self._host.measure()  # the others are in need of what is kept for this one
         if answer.limit:
             self._host.hear_limit(answer.limit)
         if answer.gate is not None:
@@ -310,6 +326,7 @@ class Sharing:
             claims=claims,
             version=self._version,
             gate=None if gate is None else self._encode(gate, now),
+            instead=self._instead,
             commits=self._answers and (len(minutes) <= _MOST_MINUTES or not any(map(standing.part_in, minutes))),
         )
 

@@ -34,6 +34,11 @@ def test_json_for_machines(run: Run) -> None:
     assert told["demand"]["market"] == "usdm"
     assert told["weight"] == pytest.approx(30 + 2 / 5)
     assert told["fill_weight"] == 1 + 1 + 3
+    assert told["redis_bytes"] == 99 * 54
+
+
+def test_what_replicas_would_keep_in_redis(run: Run) -> None:
+    assert "in Redis, where replicas share one: 3.2 MB" in run(*INCIDENT).stdout  # 120 series of 500 rows
 
 
 @pytest.mark.parametrize("plan", ["20", "1x7m", "20x99", "x"])

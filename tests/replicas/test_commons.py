@@ -339,6 +339,52 @@ def _spoilt(value: bytes, how: str) -> bytes:
     return value[:-3] + bytes([value[-3] ^ 1]) + value[-2:]
 
 
+@pytest.mark.parametrize("life_ms", [None, 1_000, 60_000])
+@pytest.mark.parametrize("value", ["rubbish", "", "7", "1 aa", "!what went wrong"])
+async def test_what_is_no_lease_keeps_nobody_waiting(single: Server, value: str, life_ms: int | None) -> None:
+    """Nor one that nobody would end: a lease of ours, and its error, runs out within seconds."""
+    single.client().flushall()
+    ours = value in {"1 aa", "!what went wrong"} and life_ms == 1_000
+    async with redis_commons(single.url) as a:
+        lease = Lease("tail", "bb", 1)
+        await a.take(KEY, Have(), Need(lease, 0, 0))
+        (key,) = single.client().keys("*}l*")
+        single.client().set(key, value, px=life_ms)
+        assert ((await a.take(KEY, Have(), Need(lease, 0, 0))).hold is Hold.MINE) == (not ours)
+
+
+async def test_a_lease_of_another_type_breaks_nothing(single: Server) -> None:
+    single.client().flushall()
+    async with redis_commons(single.url) as a:
+        lease = Lease("tail", "bb", 1)
+        await a.take(KEY, Have(), Need(lease, 0, 0))
+        (key,) = single.client().keys("*}l*")
+        single.client().delete(key)
+        single.client().sadd(key, "somebody's")
+        assert not await a.renew(KEY, lease)
+        assert (await given(a, Found(), Shared(tail(1_000)), lease=lease)).given
+        await a.release(KEY, lease, "")
+        assert (await a.take(KEY, Have(), Need(lease, 9_000, 0))).hold is Hold.MINE
+
+
+@pytest.mark.parametrize("revisions", ["1e300", "-1", "0.5", "nan", "inf", "0x10", "many", "9" * 20])
+async def test_a_head_that_counts_revisions_as_we_do_not_is_none_of_ours(single: Server, revisions: str) -> None:
+    await filled(single)
+    (head,) = single.client().keys("*}h")
+    single.client().hset(head, "r", revisions)
+    async with redis_commons(single.url) as a:
+        found = await look(a, INDEX)
+        assert (found.epoch, found.revisions, dict(found.shared.blocks)) == (b"", 0, {})
+        single.client().hset(head, "r", revisions)
+        assert (await given(a, found, Shared(blocks={INDEX: block(0, 410)}))).given
+        found = await look(a, INDEX)
+        assert len(found.shared.blocks[INDEX].kept.block) == 410
+        changed = SharedBlock(block(0, 410, n7=99).kept, {INDEX * WIDTH + 7 * 60_000: 77})
+        assert (await given(a, found, Shared(blocks={INDEX: changed}), frozenset({INDEX}))).given
+        after = await a.take(KEY, Have(found.epoch, found.revisions), None)
+        assert after.revised == (INDEX,)
+
+
 async def test_rows_of_another_upstream_or_prefix_are_not_there(single: Server) -> None:
     await filled(single)
     async with redis_commons(single.url, prefix="another:") as other:

@@ -18,6 +18,7 @@ from tests.world.ledger import FakeLedger, Shelf
 from tests.world.loop import FakeClock
 
 TRIP_S = 0.05
+SURE_MS = 3_000
 
 
 @dataclass
@@ -57,8 +58,13 @@ class Replica:
             self.outcomes[type(error).__name__] += 1
             return type(error).__name__
         self.outcomes["ok"] += 1
-        self.error_ms = min(self.error_ms, 3_000)
+        self.error_ms = min(self.error_ms, SURE_MS)
         return "ok"
+
+    def measure(self) -> None:
+        """Read the time, behind."""
+        if self.error_ms > SURE_MS:
+            self.tasks.add(asyncio.create_task(self._one(1)))
 
     async def _load(self, every_s: float, cost: int) -> None:
         while True:
@@ -96,10 +102,12 @@ class Fleet:
         self.names = 0
         self.transport: httpx.AsyncBaseTransport = self.exchange
 
-    async def replica(self, skew_ms: int = 0, *, redis: bool = True, unmeasured: bool = False) -> Replica:
+    async def replica(
+        self, skew_ms: int = 0, *, redis: bool = True, unmeasured: bool = False, instead: str = ""
+    ) -> Replica:
         """A new one; its idea of the exchange's time is wrong by `skew_ms`, and it knows by how much it may be.
 
-        `unmeasured`: it may be a minute, until it read anything.
+        `unmeasured`: it may be a minute, until it read anything. `instead`: whose place it takes.
         """
         self.names += 1
         name, events = f"r{self.names}", list[Event]()
@@ -111,11 +119,13 @@ class Fleet:
             base_urls=BASE_URLS,
             limits=self.limits,
             transport=self.transport,
-            shared=Shared(ledgers.__getitem__, self.assumed),
+            shared=Shared(ledgers.__getitem__, self.assumed, (instead,) if instead else ()),
         )
         for desk in governor._desks.values():
             desk._utc = lambda: Instant(self.clock.true_ms() + skew_ms, replica.error_ms)
         replica = Replica(name, governor, ledgers, events, 60_000 if unmeasured else abs(skew_ms) + 1)
+        for desk in governor._desks.values():
+            desk.measure = replica.measure
         if not redis:
             replica.cut()
         await governor.start()

@@ -147,15 +147,33 @@ def test_one_whose_clock_is_not_measured_yet_can_measure_it(cut: bool) -> None:
             replica.load(1.0, cost=2)
         await fleet.minutes(2)
         await fleet.second(30)
-        third = await fleet.replica(unmeasured=True)
-        assert await third.read(cost=1) == "ok"
+        third = await fleet.replica(unmeasured=True)  # and measures it: others are asking
         await fleet.clock.sleep(4.0)  # the others give up what is its part from the next minute on
         for replica in (*pair, third):
             replica.cut()
+        assert third.outcomes["ok"]
         await fleet.minutes(2.1)  # it was heard in the minute to come as well, before it could tell them apart
         assert await third.read(cost=1) == "ok"
         await close(*pair, third)
         assert max(fleet.spent().values()) <= 100, fleet.spent()
+
+    run(main())
+
+
+def test_one_that_nobody_asks_keeps_nothing_from_the_others() -> None:
+    """As soon as they need it, it measures its clock and is one that shares."""
+
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        three = [await fleet.replica(unmeasured=True) for _ in range(3)]
+        await fleet.minutes(1.5)
+        assert not fleet.exchange.seen
+        three[0].load(0.3)
+        await fleet.minutes(3.5)
+        await close(*three)
+        spent = list(fleet.spent().values())
+        assert max(spent) <= 100, spent
+        assert min(spent[1:-1]) >= 60, spent
 
     run(main())
 
@@ -214,6 +232,35 @@ def test_parts_come_and_go_with_replicas() -> None:
         parts.append(part(first))
         await first.aclose()
         assert parts == [0.99, 0.33, 0.49, 0.49, 0.99]
+
+    run(main())
+
+
+def test_all_killed_and_started_again_in_their_places_have_the_whole_from_the_next_minute_on() -> None:
+    """Else what the dead could spend would be kept for them for ten minutes."""
+
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        first = await two(fleet)
+        await fleet.minutes(2)
+        for replica in first:
+            replica.load(0.5)
+        await fleet.second(20)
+        for replica in first:
+            await replica.kill()
+        second = [await fleet.replica(instead=dead.name) for dead in first]
+        for replica in second:
+            replica.load(0.3)
+        await fleet.minutes(2.7)
+        spent = list(fleet.spent().values())
+        assert max(spent) <= 100, spent
+        assert min(spent[-2:-1]) >= 60, spent
+        assert [round(replica.governor.sharing()["spot"].part, 2) for replica in second] == [0.49, 0.49]
+        for replica in second:
+            replica.cut()
+        await fleet.minutes(2)
+        assert max(fleet.spent().values()) <= 100, fleet.spent()
+        await close(*second)
 
     run(main())
 

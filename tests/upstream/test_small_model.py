@@ -26,18 +26,26 @@ SKEW_MS = {"a": 0, "b": -1_500, "c": 900}
 
 @dataclass(frozen=True)
 class One:
-    """A replica: what it may do, what it spent in each minute, and whether the ledger answered it last."""
+    """A replica: what it may do, what it spent in each minute, and whether the ledger answered it last.
 
+    `name` is another once it was killed and started again, and `before` is what it spent under the first.
+    """
+
+    name: str
     standing: Standing
     spent: tuple[tuple[int, tuple[int, ...]], ...] = ()
     trusts: bool = False
     late: Ask | None = None  # a message that is still on its way to the ledger
+    before: tuple[tuple[int, int], ...] = ()
 
     def lanes(self, minute: int) -> tuple[int, ...]:
         return dict(self.spent).get(minute, (0, 0, 0))
 
     def used(self, minute: int) -> int:
         return sum(self.lanes(minute))
+
+    def all_used(self, minute: int) -> int:
+        return self.used(minute) + dict(self.before).get(minute, 0)
 
     def spend(self, minutes: tuple[int, ...], weight: int, rank: int = 0) -> "One":
         spent = dict(self.spent)
@@ -58,7 +66,7 @@ class World:
 
     def key(self) -> object:
         ones = [(one.standing.part, one.standing.next_part, one.standing.changes, one.spent) for one in self.replicas]
-        more = [(sorted(one.standing.caps.items()), one.trusts, one.late) for one in self.replicas]
+        more = [(sorted(one.standing.caps.items()), one.trusts, one.late, one.before) for one in self.replicas]
         return self.at, self.ledger, self.older, self.run, tuple(map(repr, (*ones, *more)))
 
 
@@ -80,12 +88,13 @@ def message(world: World, index: int, one: One, claims: tuple[tuple[int, int], .
     )
     parts = standing.part, standing.next_part, standing.changes, standing.peers
     ask = Ask(now, 2_000, ALLOWED, 10_000, *parts, len(NAMES), 0, tallies, claims, commits=one.trusts)
+    ask = replace(ask, instead=(NAMES[index],) if one.name != NAMES[index] else ())
     return replace(one, standing=standing), ask
 
 
 def executed(world: World, index: int, ask: Ask) -> tuple[World, Answer]:
     state = json.loads(world.ledger) if world.ledger else None
-    after, answer = step(state, str(world.run), NAMES[index], ask)
+    after, answer = step(state, str(world.run), world.replicas[index].name, ask)
     return replace(world, ledger=json.dumps(after, sort_keys=True)), answer
 
 
@@ -137,17 +146,26 @@ def cut(world: World, index: int, *, silent: bool = False) -> World:
     return put(world, index, spend_alone(one, minutes_of(now_ms(world, NAMES[index]))))
 
 
+def killed(world: World, index: int) -> World:
+    """It spends all that it may alone, dies without a word, and another one is started in its place."""
+    one = spend_alone(world.replicas[index], minutes_of(now_ms(world, NAMES[index])))
+    before = tuple((minute, one.used(minute)) for minute, _ in one.spent)
+    return put(world, index, One(one.name + "'", alone(0), before=before))
+
+
 def moves(world: World) -> Iterator[tuple[str, World]]:
     for index, one in enumerate(world.replicas):
+        if one.name in NAMES and one.trusts:
+            yield f"{one.name} is killed and started again", killed(world, index)
         if not one.standing.peers and not world.ledger:
             continue  # who knows nobody and finds nobody goes by REPLICAS: the operator's word, not a rule of ours
-        yield f"{NAMES[index]} claims", claim(world, index)
-        yield f"{NAMES[index]} claims, and hears nothing", claim(world, index, answer_lost=True)
-        yield f"{NAMES[index]} is cut off", cut(world, index, silent=True)
-        yield f"{NAMES[index]} is cut off with a message on its way", cut(world, index)
+        yield f"{one.name} claims", claim(world, index)
+        yield f"{one.name} claims, and hears nothing", claim(world, index, answer_lost=True)
+        yield f"{one.name} is cut off", cut(world, index, silent=True)
+        yield f"{one.name} is cut off with a message on its way", cut(world, index)
         if one.late is not None:
             arrived, _ = executed(world, index, one.late)
-            yield f"{NAMES[index]}'s message arrives late", put(arrived, index, replace(one, late=None))
+            yield f"{one.name}'s message arrives late", put(arrived, index, replace(one, late=None))
     if world.at + 1 < len(TICKS_MS):
         yield "time passes", replace(world, at=world.at + 1, older=world.ledger)
     yield "the ledger is empty", replace(world, ledger="", older="", run=world.run + 1)
@@ -175,13 +193,13 @@ def quiet(parts: int = len(NAMES), *, born_ms: int = -600_001) -> World:
         "minutes": {},
     }
     ledger = json.dumps(state, sort_keys=True)
-    members = [One(standing if name in peers else alone(0), trusts=name in peers) for name in NAMES]
+    members = [One(name, standing if name in peers else alone(0), trusts=name in peers) for name in NAMES]
     return World(0, ledger, ledger, 1, tuple(members))
 
 
 def over(world: World) -> bool:
-    minutes = {minute for one in world.replicas for minute, _ in one.spent}
-    return any(sum(one.used(minute) for one in world.replicas) > ALLOWED for minute in minutes)
+    minutes = {minute for one in world.replicas for minute, _ in (*one.spent, *one.before)}
+    return any(sum(one.all_used(minute) for one in world.replicas) > ALLOWED for minute in minutes)
 
 
 def explored(start: World, depth: int) -> tuple[int, int]:
@@ -197,7 +215,7 @@ def explored(start: World, depth: int) -> tuple[int, int]:
                 if after.key() not in seen:
                     seen.add(after.key())
                     further.append((after, (*way, name)))
-                    used = [sum(one.used(FIRST + ahead) for one in after.replicas) for ahead in (0, 1)]
+                    used = [sum(one.all_used(FIRST + ahead) for one in after.replicas) for ahead in (0, 1)]
                     most = max(most, *used)
         edge = further
     return len(seen), most
@@ -238,6 +256,7 @@ def test_no_order_of_three_steps_spends_more_than_the_share(start: str) -> None:
         ("part_in", lambda _peer, _minute: 0, "nothing spent"),
         ("FROZEN", 60_000, "all were heard long ago"),
         ("_forgot", lambda _state, _ask: False, "one spent most"),
+        ("_leave", lambda state, name, _now, _at: state["peers"].pop(name, None), "nothing spent"),
     ],
 )
 def test_the_model_finds_what_a_broken_rule_does(

@@ -30,7 +30,7 @@ class Daemon:
         names = ("SPOT_URL", "USDM_URL", "COINM_URL")
         self._env = {f"MDCACHE_{name}": exchange for name in names}
         self._env |= {"MDCACHE_PORT": str(self.port), "MDCACHE_STATE_DIR": f"{self._folder.name}/state"}
-        self._env |= {"MDCACHE_LOG_LEVEL": "info", "MDCACHE_EGRESS": "tests"}
+        self._env |= {"MDCACHE_LOG_LEVEL": "info", "MDCACHE_EGRESS": "tests", "MDCACHE_SHUTDOWN_GRACE_S": "1"}
         self._env |= {f"MDCACHE_{name.upper()}": value for name, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
         self._client = httpx.Client(base_url=self.url, timeout=20.0, trust_env=False)
@@ -70,7 +70,7 @@ class Daemon:
             self._process = None
 
     def close(self) -> None:
-        """In order, with what it leaves."""
+        """In order; with it goes what it kept."""
         if self._process is not None:
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGTERM)
@@ -167,53 +167,14 @@ class SlowWire:
         """End all connections."""
         self._ends.set()
         for thread in self._threads:
-            thread.join(PATIENCE_S)
+            if thread.is_alive():
+                thread.join(PATIENCE_S)
         for each in (self._door, *self._open):
             each.close()
 
 
-class Exchange:
-    """The simulated exchange's own view: what is true, and what it was asked."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._client = httpx.Client(base_url=url, timeout=20.0, trust_env=False)
-
-    def truth(self, path: str, query: str, at_ms: int | None = None) -> bytes:
-        """The body of an answer at that moment."""
-        asked = {"path": path, "query": query} | ({} if at_ms is None else {"at_ms": str(at_ms)})
-        reply = self._client.get("/_sim/truth", params=asked)
-        assert reply.status_code == 200
-        return reply.content
-
-    def log(self) -> list[dict[str, Any]]:
-        """All that it was asked, as it answered and charged it."""
-        found: list[dict[str, Any]] = self._client.get("/_sim/log?limit=100000").json()
-        return found
-
-    def calls(self, path: str) -> int:
-        """Requests for a path that began so."""
-        return sum(entry["path"] == path for entry in self.log())
-
-    def act(self, action: str, **body: object) -> None:
-        """One of its levers."""
-        assert self._client.post(f"/_sim/{action}", json=body).status_code == 200
-
-    def spent(self, family: str) -> dict[int, int]:
-        """Weight in each UTC minute, as it counted it."""
-        found: dict[int, int] = {}
-        for entry in self.log():
-            if entry["family"] == family:
-                minute = int(entry["at_ms"]) // 60_000
-                found[minute] = found.get(minute, 0) + int(entry["weight"])
-        return found
-
-    def close(self) -> None:
-        self._client.close()
-
-
 class Flood:
-    """A thread for each daemon that asks what nobody asked before, for as long as it is open.
+    """A thread for each daemon that asks what nobody asked before, from its start until it is closed.
 
     `page`: the path and query of a question, whose `{start}` is filled in.
     """
@@ -228,6 +189,8 @@ class Flood:
         self._lock = threading.Lock()
         self._ends = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(each,), daemon=True) for each in daemons]
+
+    def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
@@ -244,4 +207,5 @@ class Flood:
     def close(self) -> None:
         self._ends.set()
         for thread in self._threads:
-            thread.join(PATIENCE_S)
+            if thread.is_alive():
+                thread.join(PATIENCE_S)

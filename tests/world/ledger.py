@@ -10,7 +10,7 @@ from mdcache.upstream.shared import Answer, Ask, LedgerDown, Told, Verdict
 
 WHOLE, PARTS, RATION, MINUTE = 1_000_000, 990_000, 0.3, 60_000
 FROZEN, FORGOT, ABSENT, GAP, FLOOR = 3_000, 10_000, 600_000, 10_000, 0.1
-MOST_MINUTES = 12
+MINUTES, MOST_MINUTES, SURE = 4, 12, 10_000
 
 State = dict[str, Any]
 
@@ -46,18 +46,22 @@ def _forget(state: State, me: str, now: int, error: int) -> None:
         last = gone if peer.get("gone") else max(peer["heard"], state["since"]) + ABSENT
         if name != me and now - last > error:
             del state["peers"][name]
-    while len(state["minutes"]) > MOST_MINUTES:
+    while len(state["minutes"]) > (MINUTES if error <= SURE else MOST_MINUTES):
         del state["minutes"][max(state["minutes"], key=lambda n: abs(int(n) - now / MINUTE))]
 
 
 def goodbye(state: State, me: str, now: int) -> None:
     _forget(state, me, now, MINUTE)
-    peer = state["peers"].get(me)
+    _leave(state, me, now, now)
+
+
+def _leave(state: State, name: str, now: int, at: int) -> None:
+    peer = state["peers"].get(name)
     if peer is not None and not peer.get("gone"):
         if now < state["born"] + ABSENT:
             state["expect"] = max(0, state["expect"] - 1)
         peer["part"] = max(peer["part"], peer["next"])
-        peer |= {"next": 0, "gone": True, "changes": max(peer["changes"], now // MINUTE + 1)}
+        peer |= {"next": 0, "gone": True, "changes": max(peer["changes"], at // MINUTE + 1)}
 
 
 def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answer]:  # noqa: C901, PLR0912, PLR0915 - as the script
@@ -68,6 +72,8 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
         state |= {"run": run, "born": now}
     _forget(state, me, now, ask.error_ms)
     state["limit"] = ask.limit or state["limit"]
+    for name in ask.instead:
+        _leave(state, name, now, now + ask.error_ms)
     rows = []
     for tally in tallies:
         minute = state["minutes"].setdefault(str(tally["minute"]), {"extra": 0, "rows": {}})
@@ -121,8 +127,6 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
         mine = 0
         kept = unclaimed(number, number) * ask.allowed // WHOLE
         for name, other in peers.items():
-            if other.get("gone"):
-                continue
             its = minute["rows"].get(name, {"lanes": [0], "heard": 0, "modest": False})
             share, had = part_in(other, number), sum(its["lanes"])
             if name == me and sharing:

@@ -122,9 +122,17 @@ def running(*options: str, **more: str) -> Iterator[Server]:
 
 
 @contextmanager
-def cluster(masters: int = 3) -> Iterator[list[Server]]:
-    """A small cluster whose every slot is served."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "yes")
+def cluster(masters: int = 3, *, whole: bool = True) -> Iterator[list[Server]]:
+    """A small cluster whose every slot is served; `whole`: it serves none while one slot has no owner."""
+    coverage = "yes" if whole else "no"
+    options = (
+        "--cluster-enabled",
+        "yes",
+        "--cluster-node-timeout",
+        "2000",
+        "--cluster-require-full-coverage",
+        coverage,
+    )
     with ExitStack() as stack:
         servers = [stack.enter_context(running(*options)) for _ in range(masters)]
         step = 16_384 // masters + 1

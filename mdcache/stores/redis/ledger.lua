@@ -1,9 +1,9 @@
--- One step of a family's ledger; `upstream/shared.py` has its theory. KEYS[1]: the ledger, a JSON text.
+-- One step of a family's ledger; `upstream/shared.py` has its theory. KEYS[1]: the ledger, in MessagePack.
 -- ARGV: the replica's name, its message as JSON (or '' for goodbye), its moment, life of the key in milliseconds.
 
 local WHOLE, PARTS, RATION, MINUTE = 1000000, 990000, 0.3, 60000
 local FROZEN, FORGOT, ABSENT, GAP, FLOOR = 3000, 10000, 600000, 10000, 0.1
-local MOST_MINUTES, MOST_PEERS, DAY = 12, 4096, 86400000
+local MINUTES, MOST_MINUTES, MOST_PEERS, SURE, DAY = 4, 12, 4096, 10000, 86400000
 local me, now = ARGV[1], tonumber(ARGV[3])
 
 local function server()
@@ -19,7 +19,7 @@ end
 local function read(run)
   local got, text = pcall(redis.call, 'GET', KEYS[1])
   if not got or type(text) ~= 'string' then return fresh(run) end
-  local ok, found = pcall(cjson.decode, text)
+  local ok, found = pcall(cmsgpack.unpack, text)
   if not ok or type(found) ~= 'table' or type(found.version) ~= 'number' or type(found.gate) ~= 'string'
     or type(found.limit) ~= 'number' or type(found.expect) ~= 'number' then
     return fresh(run)
@@ -55,9 +55,9 @@ local function forget_the_gone(state, err)
     local last = peer.gone and peer.changes * MINUTE + MINUTE or math.max(peer.heard, state.since) + ABSENT
     if name ~= me and now - last > err then state.peers[name] = nil end
   end
-  local count = 0
+  local count, most = 0, err <= SURE and MINUTES or MOST_MINUTES -- who is not sure of the time takes none away
   for _ in pairs(state.minutes) do count = count + 1 end
-  while count > MOST_MINUTES do
+  while count > most do
     local worst, far = nil, -1
     for n in pairs(state.minutes) do
       local distance = math.abs(tonumber(n) - now / MINUTE)
@@ -68,15 +68,20 @@ local function forget_the_gone(state, err)
   end
 end
 
-local function goodbye(state)
-  forget_the_gone(state, MINUTE)
-  local peer = state.peers[me]
+-- It is no more: its part is free from the next minute on.
+local function leave(state, name, at)
+  local peer = state.peers[name]
   if peer and not peer.gone then
     peer.part = math.max(peer.part, peer.next)
     if now < state.born + ABSENT then state.expect = math.max(0, state.expect - 1) end
-    peer.next, peer.gone, peer.changes = 0, true, math.max(peer.changes, math.floor(now / MINUTE) + 1)
+    peer.next, peer.gone, peer.changes = 0, true, math.max(peer.changes, math.floor(at / MINUTE) + 1)
   end
-  redis.call('SET', KEYS[1], cjson.encode(state), 'PX', ARGV[4])
+end
+
+local function goodbye(state)
+  forget_the_gone(state, MINUTE)
+  leave(state, me, now)
+  redis.call('SET', KEYS[1], cmsgpack.pack(state), 'PX', ARGV[4])
   return ''
 end
 
@@ -84,6 +89,7 @@ local function serve(state)
   local ask = cjson.decode(ARGV[2])
   forget_the_gone(state, ask.error_ms)
   if ask.limit > 0 then state.limit = ask.limit end
+  for _, name in ipairs(ask.instead) do leave(state, name, now + ask.error_ms) end
 
   -- What the caller knows of itself; a message that comes late lowers nothing.
   local rows = {}
@@ -177,7 +183,7 @@ local function serve(state)
       else
         may = math.floor(part * ask.allowed / WHOLE)
       end
-      if not other.gone then sum.kept = sum.kept + math.max(0, may - spent(row)) end
+      sum.kept = sum.kept + math.max(0, may - spent(row))
       if name == me then sum.mine = math.max(0, may - spent(row)) end
     end
     sum.kept = sum.kept + math.floor(unclaimed(tally.minute, tally.minute) * ask.allowed / WHOLE)
@@ -241,7 +247,7 @@ local function serve(state)
     for _, row in ipairs(rows) do row.heard, row.base, row.modest = math.max(row.heard, now), spent(row), crowded end
   end
 
-  redis.call('SET', KEYS[1], cjson.encode(state), 'PX', ARGV[4])
+  redis.call('SET', KEYS[1], cmsgpack.pack(state), 'PX', ARGV[4])
   local told = {}
   for i, sum in ipairs(sums) do
     told[i] = {minute = sum.minute, total = sum.total, done = sum.done, own = spent(rows[i]), heard = rows[i].heard}

@@ -6,7 +6,8 @@ have failed all fail at once, until a background probe finds that Redis writes a
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
 from redis import exceptions as foreign
@@ -149,7 +150,8 @@ class Link:
         try:
             async with asyncio.timeout(self._timeout_s), self._slots:
                 waiting = False
-                result = await work(client)
+                with _uvloop_understood():
+                    result = await work(client)
         except TimeoutError:
             if waiting:  # for others of ours, which will tell on their own
                 raise RedisDown("too many calls at once") from None
@@ -230,10 +232,11 @@ class Link:
         """Probe once; closes the circuit after enough in a row, of which `proofs` were before. Returns how many."""
         client, key = self._client, f"{self.prefix}probe"
         try:
-            async with asyncio.timeout(_CONNECT_S):
-                await client.ping()
-            async with asyncio.timeout(self._timeout_s):
-                await client.set(key, b"1", px=60_000)
+            with _uvloop_understood():
+                async with asyncio.timeout(_CONNECT_S):
+                    await client.ping()
+                async with asyncio.timeout(self._timeout_s):
+                    await client.set(key, b"1", px=60_000)
         except (foreign.RedisError, foreign.RedisClusterException, OSError) as error:  # TimeoutError is an OSError
             self.trouble = f"{type(error).__name__}: {error}"[:_LONGEST] if str(error) else "no answer"
             return 0
@@ -268,18 +271,19 @@ class Link:
         pubsub = self._client.pubsub()
         silent = 0
         try:
-            await pubsub.subscribe(channel)
-            while silent < _ROW:
-                message = await pubsub.get_message(timeout=_RECENT_S / _ROW)
-                if message is None:
-                    silent += 1
-                    await pubsub.ping()
-                    continue
-                silent = 0
-                if message["type"] == "subscribe":
-                    subscribed()
-                elif message["type"] == "message":
-                    heard(bytes(message["data"]))
+            with _uvloop_understood():
+                await pubsub.subscribe(channel)
+                while silent < _ROW:
+                    message = await pubsub.get_message(timeout=_RECENT_S / _ROW)
+                    if message is None:
+                        silent += 1
+                        await pubsub.ping()
+                        continue
+                    silent = 0
+                    if message["type"] == "subscribe":
+                        subscribed()
+                    elif message["type"] == "message":
+                        heard(bytes(message["data"]))
         except (foreign.RedisError, foreign.RedisClusterException, OSError) as error:
             self._tell("subscribe", f"{type(error).__name__}: {error}"[:_LONGEST])
         finally:
@@ -289,10 +293,22 @@ class Link:
         """What can't be ended in order is left to the system."""
         try:
             async with asyncio.timeout(_CONNECT_S):
-                await closing
+                with _uvloop_understood():
+                    await closing
         except (foreign.RedisError, foreign.RedisClusterException, OSError) as error:
             self._tell("close", f"{type(error).__name__}: {error}"[:_LONGEST])
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+@contextmanager
+def _uvloop_understood() -> Iterator[None]:
+    """A connection that is closed already: uvloop raises a bare `RuntimeError` for it, asyncio an `OSError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "the handler is closed" not in str(error):
+            raise
+        raise ConnectionResetError("the connection was closed already") from error

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from mdcache.clock import Clock
 from mdcache.events import Events
 from mdcache.exchange.markets import Family, Market
+from mdcache.stores.folder import Folder
+from mdcache.stores.redis import names
 from mdcache.stores.redis.address import connect, parse
 from mdcache.stores.redis.commons import RedisCommons
 from mdcache.stores.redis.copies import RedisCopies
@@ -17,23 +19,28 @@ from mdcache.stores.thread import OneThread
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The settings: a URL, what begins every key, seconds after which a call has failed, and the address's name."""
+    """The settings: a URL, what begins every key, seconds after which a call has failed, and the address's name.
+
+    `folder`: the daemon's own, where it has one.
+    """
 
     url: str
     prefix: str
     timeout_s: float
     egress: str
+    folder: Folder | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The parts."""
+    """The parts. `replica`: this process's name among others; `instead`: those before it in this folder."""
 
     link: Link
     commons: RedisCommons
     copies: RedisCopies
     egress: str
     replica: str
+    instead: tuple[str, ...]
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -70,4 +77,4 @@ def open_redis(where: Where, origins: Mapping[Market, str], clock: Clock, rng: r
     replica = f"{rng.getrandbits(64):016x}"  # a new one each time: what the last process spent stays its own
     commons = RedisCommons(link, origins, OneThread("redis"), clock, events)
     copies = RedisCopies(link, commons.news, origins, OneThread("copies in redis"), events)
-    return Opened(link, commons, copies, where.egress, replica)
+    return Opened(link, commons, copies, where.egress, replica, names.signed(where.folder, replica))

@@ -2,10 +2,10 @@
 
 import asyncio
 import dataclasses
-import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -58,7 +58,7 @@ moves = st.lists(
         st.integers(-3_000, 3_000),  # this replica's clock
         st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), max_size=3),
         st.integers(0, 30),  # spent alone
-        st.sampled_from(["", "edge", "gate", "bye", "extra", "lost", "hello", "modest", "limit"]),
+        st.sampled_from(["", "edge", "gate", "bye", "extra", "lost", "hello", "modest", "limit", "instead"]),
     ),
     min_size=1,
     max_size=30,
@@ -109,6 +109,7 @@ async def same(link: Link, steps: list[tuple[str, int, int, list[tuple[int, int]
             version=version,
             commits=kind != "hello",
             modest=kind == "modest",
+            instead=("b", "nobody") if kind == "instead" and name != "b" else (),
             limit=6_000 if kind == "limit" else 0,
             gate=f"{name}{now_ms}" if kind == "gate" else None,
         )
@@ -152,9 +153,9 @@ async def test_rubbish_under_our_key_is_replaced(link: Link, server: Server) -> 
     ledger, client = RedisLedger(link, "e", "spot", "me"), server.client()
     key = "t:v1:ledger:{e:spot}"
     await ledger.ask(message(START_MS))
-    sound = json.loads(client.get(key))
-    forged = [json.dumps(sound | part) for part in FORGED]
-    for rubbish in (b"\x00\xffrubbish", b'{"peers":1}', b"[]", b"NaN", *forged, None):
+    sound = msgspec.msgpack.decode(client.get(key))
+    forged = [msgspec.msgpack.encode(sound | part) for part in FORGED]
+    for rubbish in (b"\x00\xffrubbish", b'{"peers":1}', b"[]", b"\x80", b"\x90", *forged, None):
         client.delete(key)
         if rubbish is None:
             client.lpush(key, "x")

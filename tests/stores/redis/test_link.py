@@ -200,6 +200,22 @@ async def test_a_cancelled_call_leaves_the_next_its_own_answer(server: Server) -
             assert await link.call("load", get("b")) == b"2"
 
 
+async def test_a_connection_that_uvloop_closed_already_is_one_that_broke(server: Server) -> None:
+    """Its own word for it is no `OSError`; another `RuntimeError` is a fault of ours, and no news of Redis."""
+
+    async def work(client: Any) -> None:
+        words[:] = words[1:]
+        raise RuntimeError(words[0])
+
+    async with link_to(server.url) as link:
+        words = ["", "unable to perform operation on <TCPTransport closed=True>; the handler is closed", "else"]
+        with pytest.raises(RedisDown, match="closed already"):
+            await link.call("take", work)
+        with pytest.raises(RuntimeError, match="else"):
+            await link.call("take", work)
+        await write(link)
+
+
 async def test_a_subscription_survives_a_restart(server: Server) -> None:
     got: list[bytes] = []
     stands: list[bool] = []

@@ -27,7 +27,7 @@ local function drop_cards_without_rows(last)
 end
 
 local head = redis.pcall('HMGET', KEYS[1], 'e', 'r', 'p', 'b', 'g')
-if head.err then
+if head.err or not string.match(head[2] or '0', '^%d+$') or #(head[2] or '') > 15 then -- not ours
   redis.call('DEL', KEYS[1])
   head = {false, false, false, false, false}
 end
@@ -62,7 +62,7 @@ for n = 0, count - 1 do
   cards[n] = card
 end
 
-local epoch, revisions = head[1] or ARGV[2], tonumber(head[2] or '0') or 0
+local epoch, revisions = head[1] or ARGV[2], tonumber(head[2] or '0')
 redis.call('HSET', KEYS[1], 'e', epoch) -- the first write: a Redis that is full refuses it, and so all of them
 for n = 0, count - 1 do
   local at = 12 + 7 * n
@@ -95,7 +95,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[7])
 if ARGV[8] ~= '' then
   redis.call('SET', KEYS[2], ARGV[8], 'PX', ARGV[6])
 end
-if ARGV[3] ~= '' and redis.call('GET', KEYS[3]) == ARGV[3] then
+if ARGV[3] ~= '' and redis.pcall('GET', KEYS[3]) == ARGV[3] then
   redis.call('DEL', KEYS[3])
 end
 if redis.call('DEL', KEYS[4]) == 1 then

@@ -1,5 +1,5 @@
 -- KEYS  lease, waiting   ARGV  the lease's value, error ('' for none), how long it is told (ms), channel, message
-if redis.call('GET', KEYS[1]) == ARGV[1] then
+if redis.pcall('GET', KEYS[1]) == ARGV[1] then
   if ARGV[2] ~= '' then
     redis.call('SET', KEYS[1], '!' .. ARGV[2], 'PX', ARGV[3])
   else

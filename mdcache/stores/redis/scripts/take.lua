@@ -16,6 +16,16 @@ local function get(key)
   return value
 end
 
+-- A lease, or the error of one: it runs out, and has our form. Else nobody would ever end it.
+local function lease(key, life)
+  local value = get(key)
+  local left = redis.call('PTTL', key)
+  if value and left >= 0 and left <= life and (string.match(value, '^%d+ %x+$') or string.sub(value, 1, 1) == '!') then
+    return value
+  end
+  return false
+end
+
 local function freshen(key)
   local life = tonumber(ARGV[9])
   local left = redis.call('PTTL', key)
@@ -24,19 +34,12 @@ local function freshen(key)
   end
 end
 
-local function lease()
-  local value = get(KEYS[3])
-  local left = redis.call('PTTL', KEYS[3])
-  local ours = value and (string.match(value, '^!') or string.match(value, '^%d+ %x+$'))
-  return ours and left >= 0 and left <= tonumber(ARGV[8]) and value
-end
-
 local head = redis.pcall('HMGET', KEYS[1], 'e', 'r', 'p', 'b')
-if head.err then
+if head.err or not string.match(head[2] or '0', '^%d+$') or #(head[2] or '') > 15 then -- not ours
   redis.call('DEL', KEYS[1])
   head = {false, false, false, false}
 end
-local epoch, revisions = head[1] or '', tonumber(head[2] or '0') or 0
+local epoch, revisions = head[1] or '', tonumber(head[2] or '0')
 if epoch ~= '' then
   freshen(KEYS[1])
 end
@@ -95,7 +98,7 @@ end
 local hold, failure = 'nobody', ''
 if ARGV[6] ~= '' and not enough then
   local mine = ARGV[7] .. ' ' .. ARGV[6]
-  local held = lease()
+  local held = lease(KEYS[3], tonumber(ARGV[8]))
   if held and string.sub(held, 1, 1) == '!' then
     hold, failure = 'failed', string.sub(held, 2)
   elseif held and held ~= mine and tonumber(string.match(held, '^(%d+) ')) <= tonumber(ARGV[7]) then

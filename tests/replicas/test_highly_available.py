@@ -1,0 +1,159 @@
+"""Sentinel and Cluster end to end: real daemons on a Redis whose masters change, die and come back."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+import pytest
+
+from bench.processes import sim
+from tests.world.daemons import Daemon
+from tests.world.outside import KLINES, Exchange, Questions
+from tests.world.servers import PATIENCE_S, Server, cluster, eventually, sentinels
+
+IN_TIME_S = 1.5 + 4.0  # the machine has other work
+BACK_S = 5.0 + 4.0
+TIMEOUT_S = "0.5"
+
+
+@dataclass
+class Pair:
+    """Two daemons on one Redis of several servers."""
+
+    servers: list[Server]
+    exchange: Exchange
+    daemons: list[Daemon]
+    questions: Questions
+
+    def each_answers(self, times: int = 1) -> None:
+        """What is cold, rightly and in time."""
+        for _ in range(times):
+            for daemon in self.daemons:
+                for query in self.questions.cold():
+                    assert self.questions.ask(daemon, query, IN_TIME_S)
+                assert daemon.get("/readyz").status_code == 200
+
+    def back(self, within_s: float) -> None:
+        """The circuit is closed on both."""
+        end_s = time.monotonic() + within_s
+        for daemon in self.daemons:
+            eventually(daemon.up, max(0.1, end_s - time.monotonic()))
+            assert daemon.get("/readyz").json()["degraded"] == []
+
+    def share(self) -> None:
+        """What one reads, the other need not."""
+        one, other = self.daemons
+        _, settled = self.questions.cold()
+        body = self.questions.ask(one, settled, IN_TIME_S)
+        time.sleep(0.3)  # DESIGN 6.8.3: within 100 ms
+        before = self.exchange.calls(KLINES)
+        assert self.questions.ask(other, settled, IN_TIME_S) == body
+        assert self.exchange.calls(KLINES) == before
+
+
+def pair_on(stack: ExitStack, url: str, servers: list[Server]) -> Pair:
+    exchange = stack.enter_context(closing(Exchange(stack.enter_context(sim()))))
+    settings = {"redis_url": url, "redis_timeout_s": TIMEOUT_S}
+    daemons = [stack.enter_context(closing(Daemon(exchange.url, **settings))) for _ in range(2)]
+    for daemon in daemons:
+        daemon.start(wait=False)
+    for daemon in daemons:
+        daemon.awaited()
+        eventually(daemon.up)
+        assert daemon.get(f"{KLINES}?symbol=ETHUSDT&interval=1M&limit=2").status_code == 200
+    return Pair(servers, exchange, daemons, Questions(exchange))
+
+
+def test_a_sentinel_trio_whose_master_is_killed_and_then_moved_on_request() -> None:
+    with sentinels() as ((master, replica), trio), ExitStack() as stack:
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in trio)
+        pair = pair_on(stack, f"redis+sentinel://{hosts}/main", [master, replica])
+        assert {daemon.redis()["form"] for daemon in pair.daemons} == {"sentinel"}
+        pair.share()
+
+        master.stop()
+        pair.each_answers()
+        assert not any(daemon.up() for daemon in pair.daemons)
+        assert all(daemon.modes() == {"divided"} for daemon in pair.daemons)
+        eventually(lambda: leads(replica))
+        pair.back(BACK_S)
+        pair.share()
+
+        master.start()
+        with master.client() as client:
+            client.replicaof("127.0.0.1", replica.port)
+        eventually(lambda: follows(master, trio))
+        with trio[0].client() as client:
+            assert client.execute_command("SENTINEL", "FAILOVER", "main")
+        pair.each_answers()
+        eventually(lambda: leads(master))
+        replica.stop()  # which nobody told yet that it leads no more
+        pair.each_answers()
+        pair.back(BACK_S)
+        pair.share()
+        for daemon in pair.daemons:
+            assert daemon.moves() == ["ok", "down", "ok", "down", "ok"]
+
+
+def leads(server: Server) -> bool:
+    with server.client() as client:
+        return bool(client.info("replication")["role"] == "master")
+
+
+def follows(server: Server, trio: list[Server]) -> bool:
+    """All Sentinels know it as a replica that may take over."""
+    found = []
+    for each in trio:
+        with each.client() as client:
+            found += [one for one in client.sentinel_slaves("main") if int(one["port"]) == server.port]
+    return (
+        len(found) == len(trio)
+        and all(one["flags"] == {"slave"} or one["flags"] == "slave" for one in found)
+        and all(one["master-link-status"] == "ok" for one in found)
+    )
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["whole or not at all", "what there is"])
+def on_cluster(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    with cluster(whole=request.param) as servers, ExitStack() as stack:
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+        yield pair_on(stack, f"redis+cluster://{hosts}", servers)
+
+
+def test_a_cluster_is_used_in_all_its_parts(on_cluster: Pair) -> None:
+    on_cluster.back(BACK_S)
+    on_cluster.each_answers(3)
+    on_cluster.share()
+    for server in on_cluster.servers:
+        with server.client() as client:
+            assert client.dbsize()
+
+
+@pytest.mark.parametrize(("which", "how"), [(2, "killed"), (0, "frozen")])
+def test_a_cluster_loses_a_master(on_cluster: Pair, which: int, how: str) -> None:
+    """The probe's slot is with the first, most of what is asked for with the others."""
+    on_cluster.back(BACK_S)
+    failures = [daemon.redis()["failures"] for daemon in on_cluster.daemons]
+    victim = on_cluster.servers[which]
+    victim.stop() if how == "killed" else victim.freeze()
+    end_s = time.monotonic() + 20.0
+    while any(
+        daemon.redis()["failures"] == before for daemon, before in zip(on_cluster.daemons, failures, strict=True)
+    ):
+        assert time.monotonic() < end_s
+        on_cluster.each_answers()
+    on_cluster.each_answers()
+    victim.start() if how == "killed" else victim.thaw()
+    eventually(lambda: all(whole(server) for server in on_cluster.servers), PATIENCE_S)
+    on_cluster.back(BACK_S)
+    on_cluster.share()
+    for daemon, before in zip(on_cluster.daemons, failures, strict=True):
+        assert daemon.redis()["failures"] - before < 60
+
+
+def whole(server: Server) -> bool:
+    """It knows that every slot is served."""
+    with server.client() as client:
+        found = str(client.execute_command("CLUSTER", "INFO"))
+        return "cluster_state:ok" in found or "'cluster_state': 'ok'" in found

@@ -1,0 +1,31 @@
+"""Who ran in a folder before: told only by who has the folder, and only what is a name."""
+
+from pathlib import Path
+
+import pytest
+
+from mdcache.stores.folder import Folder, claim
+from mdcache.stores.redis.names import FILE, signed
+
+NAMES = [f"{n:016x}" for n in range(20)]
+
+
+def test_each_hears_of_the_last_eight_before_it(tmp_path: Path) -> None:
+    folder = claim(tmp_path)
+    heard = [signed(folder, name) for name in NAMES]
+    assert heard[0] == ()
+    assert heard[3] == tuple(NAMES[:3])
+    assert heard[-1] == tuple(NAMES[11:19])
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\n", b"../..\n" + NAMES[0].encode() + b"\n", b""])
+def test_rubbish_is_no_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE).write_bytes(content)
+    assert set(signed(claim(tmp_path), NAMES[1])) <= {NAMES[0]}
+
+
+def test_without_a_folder_that_is_ours_nobody_is_gone(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(NAMES[0])
+    assert signed(None, NAMES[1]) == ()
+    assert signed(Folder(tmp_path, trouble="no locks here"), NAMES[1]) == ()
+    assert (tmp_path / FILE).read_text() == NAMES[0]
