@@ -289,7 +289,9 @@ class Sharing:
             raise
         self._standing = shared.answered(before, ask, answer)
         self._last, self._last_s, self._sharing = answer, self._clock.now(), answer.sharing
-        self._version, self._answers, self._instead = answer.version, True, ()
+        self._version, self._answers = answer.version, True
+        if ask.instead:
+            self._instead = ()
         if self._last_s > self._met_s + _KNOWN_S:
             self._terms.met()
         self._met_s = min(self._met_s, self._last_s)
@@ -308,6 +310,7 @@ class Sharing:
     def _ask(self, claims: tuple[tuple[int, int], ...], gate: Gate | None) -> Ask:
         now = self._host.moment()
         minutes = now.minutes
+        sure = len(minutes) <= _MOST_MINUTES
         self._standing = standing = shared.rolled(self._standing, minutes[0])
         counts = [self._host.budget.minute(number) for number in minutes]
         return Ask(
@@ -334,8 +337,8 @@ class Sharing:
             claims=claims,
             version=self._version,
             gate=None if gate is None else self._encode(gate, now),
-            instead=self._instead,
-            commits=self._answers and (len(minutes) <= _MOST_MINUTES or not any(map(standing.part_in, minutes))),
+            instead=self._instead if sure else (),  # else what the dead had would be free a minute later
+            commits=self._answers and (sure or not all(map(standing.part_in, minutes))),
         )
 
     async def _beat_for_ever(self) -> None:

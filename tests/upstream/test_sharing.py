@@ -297,6 +297,31 @@ def test_the_ledger_is_lost_again_and_again_and_each_time_another_one_is_killed(
     run(main())
 
 
+def test_all_killed_and_started_again_know_the_time_at_once_and_have_the_whole_from_the_next_minute_on() -> None:
+    """As it is in a daemon: until its clock is measured it can't tell which of three minutes it is."""
+
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        first = await two(fleet)
+        await fleet.minutes(2)
+        for replica in first:
+            replica.load(0.5)
+        await fleet.second(20)
+        for replica in first:
+            await replica.kill()
+        second = [await fleet.replica(unmeasured=True, instead=dead) for dead in first]
+        for replica in second:
+            replica.load(0.3, 1)
+        await fleet.minutes(1.7)
+        assert [replica.error_ms < 60_000 for replica in second] == [True, True]
+        spent = list(fleet.spent().values())
+        assert max(spent) <= 100, spent
+        assert spent[-2] >= 60, spent
+        await close(*second)
+
+    run(main())
+
+
 def test_all_away_for_longer_than_ten_minutes_are_still_who_they_were() -> None:
     async def main() -> None:
         fleet = Fleet(share=100)

@@ -54,6 +54,7 @@ class Opened:
         """Connect, for little more than a second at most, and listen."""
         self.commons.start()
         await self.link.start()
+        await self.commons.catch_up()
 
     async def aclose(self) -> None:
         """Let go of it."""
@@ -74,6 +75,6 @@ def open_redis(where: Where, origins: Mapping[Market, str], clock: Clock, rng: r
         form=address.form.value,
     )
     name = f"{rng.getrandbits(64):016x}"  # a new one each time: what the last process spent stays its own
-    commons = RedisCommons(link, origins, OneThread("redis"), clock, events)
+    commons = RedisCommons(link, origins, OneThread("redis"), clock, events, where.folder)
     copies = RedisCopies(link, commons.news, origins, OneThread("copies in redis"), events)
     return Opened(link, commons, copies, where.egress, Names(where.folder, name))
