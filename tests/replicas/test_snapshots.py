@@ -79,7 +79,7 @@ def test_the_list_is_read_once_in_its_time_whoever_is_asked() -> None:
             for world in made:
                 await world.ask(SPOT, QUERY)
                 await info(world)
-                await world.clock.sleep(5.0)
+                await world.clock.sleep(15.0)
         assert reads(made, INFO) - before <= 3_000 / (0.9 * 300) + 1
         await end(made)
 
@@ -258,7 +258,8 @@ def test_whatever_is_wrong_with_it_answers_are_right(how: str) -> None:
         a.exchange.control.latency(before_s=0.1)
         began = a.clock.now()
         found = await of_all(made, path)
-        assert all(isinstance(answer, Answer) and b"1.0}" not in answer.body for answer in found), found
+        wrong = (b"{}", b'{"symbol":"ETHUSDT","price":"1.0"}')
+        assert all(isinstance(answer, Answer) and answer.body not in wrong for answer in found), found
         assert a.clock.now() - began < 0.6
         assert reads(made, path) <= 3
         await end(made)
@@ -266,38 +267,43 @@ def test_whatever_is_wrong_with_it_answers_are_right(how: str) -> None:
     run(main())
 
 
+def trouble(made: Replicas, rng: random.Random) -> None:
+    """One thing goes wrong, or is right again."""
+    server, n = made.server, rng.randrange(3)
+    match rng.choice(["kill", "cut", "lost", "down", "up", "up", "empty", "deaf", "slow", "nothing"]):
+        case "kill":
+            made.copies(n).cut = True
+            made[n].copies = FakeCopies(server, made.held)
+            made[n].restart()
+        case "cut":
+            made.copies(n).cut = rng.random() < 0.5
+        case "lost":
+            made.copies(n).lost = 1
+        case "down":
+            server.up = False
+        case "up":
+            server.up, server.deaf, server.slow_s = True, False, 0.001
+        case "empty":
+            made.held.copies.clear()
+            made.held.leases.clear()
+        case "deaf":
+            server.deaf = True
+        case "slow":
+            server.slow_s = 0.05
+
+
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_any_history_of_three_replicas(seed: int) -> None:
     """No answer is too old, two of one moment are the same, and time never runs back for a caller who says so."""
 
     async def main() -> None:
         rng = random.Random(seed)
         made = await replicas()
-        server, saw = made.server, dict.fromkeys((DEPTH, PRICE), 0)
+        saw = dict.fromkeys((DEPTH, PRICE), 0)
         bodies: dict[tuple[str, int], bytes] = {}
         for _ in range(40):
-            match rng.choice(["kill", "cut", "lost", "down", "up", "up", "empty", "deaf", "slow", "nothing"]):
-                case "kill":
-                    n = rng.randrange(3)
-                    made.copies(n).cut = True
-                    made[n].copies = FakeCopies(server, made.held)
-                    made[n].restart()
-                case "cut":
-                    made.copies(rng.randrange(3)).cut = rng.random() < 0.5
-                case "lost":
-                    made.copies(rng.randrange(3)).lost = 1
-                case "down":
-                    server.up = False
-                case "up":
-                    server.up, server.deaf, server.slow_s = True, False, 0.001
-                case "empty":
-                    made.held.copies.clear()
-                    made.held.leases.clear()
-                case "deaf":
-                    server.deaf = True
-                case "slow":
-                    server.slow_s = 0.05
+            trouble(made, rng)
             path, world = rng.choice((DEPTH, PRICE)), rng.choice(made)
             arrived_ms = world.clock.true_ms()
             answer = await snapshot(world, path, BTC, Wishes(min_as_of_ms=saw[path]))
