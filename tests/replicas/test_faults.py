@@ -4,6 +4,7 @@ All the while the daemons are asked more of the futures than their budget has, s
 budget that is fought for; the last test looks at what the exchange counted of it in each UTC minute.
 """
 
+import json
 import random
 import re
 import signal
@@ -11,11 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from bench.processes import sim
 from tests.world.daemons import Daemon, Flood, SlowWire
@@ -178,7 +180,7 @@ def test_all_go_on_without_it(fleet: Fleet, fault: Callable[[Server], AbstractCo
 
 
 def test_the_first_start_without_it(fleet: Fleet) -> None:
-    """Not there, frozen, locked: they serve by the settings' word for how many there are, and find it when it comes."""
+    """Not there, frozen, locked, lost before the first question: they serve by what they know of how many they are."""
     with ExitStack() as stack:
         absent = Server(port=free_port())
         stack.callback(absent.close)
@@ -186,32 +188,38 @@ def test_the_first_start_without_it(fleet: Fleet) -> None:
         cold.freeze()
         stack.callback(cold.thaw)
         shut = stack.enter_context(running("--requirepass", "right"))
-        urls = {absent: absent.url, cold: cold.url, shut: shut.url.replace("//", "//:hidden-word@")}
+        lost = stack.enter_context(running())
+        urls = [absent.url, cold.url, shut.url.replace("//", "//:hidden-word@"), lost.url]
         settings = {"weight_share": "0.1", "replicas": "4", "redis_timeout_s": str(TIMEOUT_S)}
         made = [
             stack.enter_context(closing(Daemon(fleet.exchange.url, redis_url=url, egress=f"own-{n}", **settings)))
-            for n, url in enumerate(urls.values())
+            for n, url in enumerate(urls)
         ]
         for daemon in made:
             daemon.start(wait=False)
+        made[3].awaited()
+        eventually(made[3].up)
+        lost.stop()
         for daemon in made:
             daemon.awaited()
             for query in fleet.questions.cold():
                 assert fleet.questions.ask(daemon, query, IN_TIME_S)
-            assert not daemon.up()
+            eventually(lambda daemon=daemon: not daemon.up(), IN_TIME_S)  # type: ignore[misc]
             assert daemon.get("/readyz").status_code == 200
             (trouble,) = daemon.get("/readyz").json()["degraded"]
             assert trouble.startswith("redis: ")
             families = daemon.redis()["families"]
-            assert {(one["mode"], one["part"]) for one in families.values()} == {("divided", 0.25)}
+            assert all(one["mode"] == "divided" and 0.24 < one["part"] <= 0.25 for one in families.values()), families
         assert "hidden-word" not in made[2].get("/v1/status").text + str(made[2].lines())
         absent.start()
+        lost.start()
         cold.thaw()
         with shut.client("right") as client:
             client.config_set("requirepass", "hidden-word")
         for daemon in made:
             eventually(daemon.up, BACK_S + SLACK_S)
-            assert daemon.moves() == ["down", "ok"]
+            assert daemon.moves()[-2:] == ["down", "ok"]
+            assert len(daemon.moves()) == (3 if daemon is made[3] else 2)
             assert daemon.get("/readyz").json()["degraded"] == []
 
 
@@ -330,7 +338,36 @@ def numbers(client: Any, key: str) -> None:
             client.set(key, "17")
 
 
-@pytest.mark.parametrize("rubbish", [noise, numbers, other_types, torn])
+def forged(client: Any, key: str) -> None:
+    """Of the right form, and wrong inside; where that takes more than JSON, as good as noise."""
+    if kind(key) != "ledger":
+        numbers(client, key)
+        return
+    minute = str(int(time.time() // 60))
+    far = 9e15
+    plain = {"born": 0, "beat": 0, "since": 0, "expect": 0, "version": 1, "gate": "", "peers": {}, "minutes": {}}
+    wrong: list[dict[str, object]] = [
+        {"peers": {"a": 1}},
+        {"peers": {"a": {}}},
+        {"minutes": {minute: 5}},
+        {"minutes": {minute: {"extra": 0, "rows": {"a": {}}}}},
+        {"minutes": {"none": {"extra": 0, "rows": {}}}},
+        {"born": far, "beat": far, "since": far},
+        {"version": far},
+        {"gate": "closed"},
+    ]
+    client.set(key, json.dumps(plain | random.choice(wrong)))
+
+
+def believed(fleet: Fleet) -> bool:
+    """Both ledgers are ours again, and all three are in them."""
+    with fleet.redis.client() as client, suppress(ValueError, TypeError, KeyError, ResponseError):
+        found = [json.loads(client.get(key)) for key in keys(fleet.redis) if kind(key) == "ledger"]
+        return len(found) == 2 and all(len(each["peers"]) >= 3 for each in found)
+    return False
+
+
+@pytest.mark.parametrize("rubbish", [noise, numbers, other_types, torn, forged])
 def test_others_write_under_our_keys(fleet: Fleet, rubbish: Callable[[Any, str], object]) -> None:
     for daemon in fleet.daemons:
         eventually(daemon.up)
@@ -350,6 +387,7 @@ def test_others_write_under_our_keys(fleet: Fleet, rubbish: Callable[[Any, str],
             assert purged.status_code == 200
         assert vandal.met == set(KINDS)
     fleet.exchange.act("latency", path=KLINES)
+    eventually(lambda: believed(fleet))
     for daemon, moved in zip(fleet.daemons, moves, strict=True):
         assert daemon.moves()[moved:] == []  # what is written in it says nothing of the server
         assert daemon.get("/readyz").json()["degraded"] == []
@@ -360,6 +398,7 @@ def test_others_write_under_our_keys(fleet: Fleet, rubbish: Callable[[Any, str],
 
 
 def test_a_replica_is_killed_and_another_stopped(fleet: Fleet) -> None:
+    """The one that comes back may not ask yet: Redis forgot a moment ago, and its part is its predecessor's."""
     one, killed, stopped = fleet.daemons
     for daemon in fleet.daemons:
         eventually(daemon.up)
