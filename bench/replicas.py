@@ -6,9 +6,10 @@ Real processes: the simulated exchange, redis-server, three daemons. Prints the 
 """
 
 import asyncio
+import re
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
@@ -19,22 +20,17 @@ from bench.processes import daemon, need, sim
 from tests.world.servers import Server, running
 
 _PATH = "/api/v3/klines"
+_TICKERS = "/api/v3/ticker/24hr"
 _INTERVALS = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h")
 _SYMBOLS = ("BTCUSDT", "SOLUSDT")
 _HITS = 3_000
+_COLD = 9  # questions
 _WARM_UP = "symbol=ETHUSDT&interval=1d&limit=1&startTime=0&endTime=1"
 
 
-def kline_calls(exchange: str) -> int:
+def calls(exchange: str, ending: str = "klines") -> int:
     log = httpx.get(f"{exchange}/_sim/log?limit=100000", trust_env=False).json()
-    return sum(entry["path"].lower().endswith("klines") for entry in log)
-
-
-def seen(client: Any) -> tuple[int, int, int]:
-    """Scripts run, and bytes in and out, so far."""
-    stats, info = client.info("commandstats"), client.info("stats")
-    scripts = stats.get("cmdstat_evalsha", {}).get("calls", 0)
-    return scripts, info["total_net_input_bytes"], info["total_net_output_bytes"]
+    return sum(entry["path"].lower().endswith(ending) for entry in log)
 
 
 async def all_at_once(urls: Sequence[str], queries: Sequence[str]) -> list[httpx.Response]:
@@ -48,36 +44,66 @@ async def all_at_once(urls: Sequence[str], queries: Sequence[str]) -> list[httpx
 
 def cold(exchange: str, urls: Sequence[str]) -> None:
     queries = [f"symbol={symbol}&interval={i}&limit=500" for symbol in _SYMBOLS for i in _INTERVALS]
-    before, began = kline_calls(exchange), time.monotonic()
+    before, began = calls(exchange), time.monotonic()
     answers = asyncio.run(all_at_once(urls, queries))
     assert {answer.status_code for answer in answers} == {200}
     took_ms = (time.monotonic() - began) * 1000
-    print(f"20 cold series asked of three replicas at once: {kline_calls(exchange) - before} kline calls")
+    print(f"20 cold series asked of three replicas at once: {calls(exchange) - before} kline calls")
     print(f"  all 60 answers after {took_ms:.0f} ms")
 
 
+def snapshots(exchange: str, urls: Sequence[str], server: Server) -> None:
+    """The symbols were read when the replicas began; a list of tickers is asked of all three."""
+    print(f"exchangeInfo read for three replicas: {calls(exchange, 'exchangeinfo')} calls")
+    answers = []
+    for url in urls:
+        answers.append(httpx.get(f"{url}{_TICKERS}", trust_env=False))
+        time.sleep(0.2)
+    assert {answer.status_code for answer in answers} == {200}
+    print(f"ticker/24hr asked of three: {calls(exchange, _TICKERS)} calls, {len(answers[0].content) / 1000:.0f} kB")
+    client: Any = server.client()
+    for key in client.keys("*}c"):
+        print(f"  a copy in Redis: {client.strlen(key) / 1000:.1f} kB")
+
+
 def one_cold_answer(urls: Sequence[str], server: Server) -> None:
-    """The first replica reads and gives, the second takes: one question each, and nothing else but heartbeats."""
-    query = "symbol=BNBUSDT&interval=1m&limit=500"
+    """The first replica reads and gives, the second takes; medians, less what the ledgers send meanwhile."""
     client = server.client()
-    for who, url in (("read and given", urls[0]), ("taken from another replica", urls[1])):
-        idle = _during(client, lambda: time.sleep(0.5))
+    found: dict[str, list[tuple[float, ...]]] = {"read and given": [], "taken from another replica": []}
+    for n in range(_COLD):
+        query = f"symbol=BNBUSDT&interval=1m&limit=500&endTime={1_760_000_000_000 + n * 90_000_000}"
+        for (_, samples), url in zip(found.items(), urls, strict=False):
+            idle = _during(client, url, lambda: time.sleep(0.4))
+            busy = _during(client, url, lambda url=url, query=query: _ask(url, query))  # type: ignore[misc]
+            samples.append(tuple(a - b for a, b in zip(busy, idle, strict=True)))
+    for who, samples in found.items():
+        trips, sent, received = (statistics.median(each) for each in zip(*samples, strict=True))
+        kilobytes = f"{sent / 1000:.1f} kB in, {received / 1000:.1f} kB out"
+        print(f"a cold answer of 500 rows, {who}: {trips:.0f} round trips, {kilobytes}")
 
-        def ask(url: str = url) -> None:
-            assert httpx.get(f"{url}{_PATH}?{query}", trust_env=False).status_code == 200
-            time.sleep(0.5)
 
-        trips, sent, received = (a - b for a, b in zip(_during(client, ask), idle, strict=True))
-        print(
-            f"a cold answer of 500 rows, {who}: {trips} scripts, {sent / 1000:.1f} kB in, {received / 1000:.1f} kB out"
-        )
+def _ask(url: str, query: str) -> None:
+    assert httpx.get(f"{url}{_PATH}?{query}", trust_env=False).status_code == 200
+    time.sleep(0.4)
 
 
-def _during(client: Any, work: Any) -> tuple[int, int, int]:
-    before = seen(client)
+def _during(client: Any, url: str, work: Callable[[], None]) -> tuple[int, int, int]:
+    """Round trips of this replica for rows, and all bytes that Redis was sent and sent."""
+    before = _trips(url), *_bytes(client)
     work()
-    after = seen(client)
+    after = _trips(url), *_bytes(client)
     return after[0] - before[0], after[1] - before[1], after[2] - before[2]
+
+
+def _trips(url: str) -> int:
+    page = httpx.get(f"{url}/metrics", trust_env=False).text
+    found = re.findall(r'mdcache_tier_seconds_count\{op="(?:take|give|renew|release)",tier="redis"\} (\S+)', page)
+    return sum(int(float(count)) for count in found)
+
+
+def _bytes(client: Any) -> tuple[int, int]:
+    info = client.info("stats")
+    return info["total_net_input_bytes"], info["total_net_output_bytes"]
 
 
 def memory(server: Server) -> None:
@@ -122,6 +148,10 @@ def _stamp(client: redis.Redis) -> object:
     return [client.hgetall(key) for key in found]
 
 
+def _warm_up(url: str) -> None:
+    assert httpx.get(f"{url}{_PATH}?{_WARM_UP}", timeout=20.0, trust_env=False).status_code == 200
+
+
 def main() -> None:
     need("redis-server", "redis-server")
     with ExitStack() as stack:
@@ -129,9 +159,11 @@ def main() -> None:
         exchange = stack.enter_context(sim())
         settings: dict[str, Any] = {"redis_url": server.url, "replicas": "3"}
         urls = [stack.enter_context(daemon(exchange, **settings))[0] for _ in range(3)]
+        for url in urls:
+            _warm_up(url)
+        snapshots(exchange, urls, server)
         alone = stack.enter_context(daemon(exchange))[0]
-        for url in (*urls, alone):
-            assert httpx.get(f"{url}{_PATH}?{_WARM_UP}", timeout=20.0, trust_env=False).status_code == 200
+        _warm_up(alone)
         cold(exchange, urls)
         one_cold_answer(urls, server)
         taken_fast(urls, server)

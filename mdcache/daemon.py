@@ -127,7 +127,7 @@ def build(
             backoff_max_s=settings.backoff_max_s,
         ),
         transport=transport,
-        shared=None if redis is None else Shared(redis.ledger, settings.replicas, redis.instead),
+        shared=None if redis is None else Shared(redis.ledger, settings.replicas, redis.names.before, redis.names.sign),
     )
     clocks = governor.clocks
     policy = Policy(round(settings.settle_s * 1000), round(settings.confirm_s * 1000))

@@ -6,6 +6,7 @@ holds the lease and reads while the others wait. What a read brought is given be
 
 import asyncio
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from weakref import WeakValueDictionary
 
@@ -21,6 +22,8 @@ from mdcache.upstream.governor import Lane
 
 _POLL_S = 0.25  # a message that was lost costs this much more
 _AHEAD_MS = 2_000  # a copy from further in the future is nobody's
+_LOOK_EACH_S = 0.25
+_MOST_LOOKS = 4_096
 _LAST_GIFTS_S = 1.0
 _PURGE_AGAIN_S = 1.0
 _LEASE = "read"  # of each copy there is one
@@ -42,6 +45,7 @@ class Copies:
         self._now = exchange_now
         self._events = events
         self._refusal_now = refusal_now
+        self._looked: OrderedDict[str, float] = OrderedDict()  # oldest first
         self._told: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()  # held by who waits
         self._renewing: dict[Lease, asyncio.Task[None]] = {}
         self._behind: set[asyncio.Task[None]] = set()
@@ -55,13 +59,26 @@ class Copies:
             return False
 
     async def look(self, read: Copied) -> bool:
-        """Take what is there; whether it was news."""
+        """Take what is there, unless that was done a moment ago; whether it was news."""
         before_ms = read.held_ms
+        if not self._may_look(self._store.topic(read.market, read.name)):
+            return False
         try:
             await self._take_in(read, await self._store.take(read.market, read.name, read.held_ms, None))
         except CommonsDown:
             return False
         return read.held_ms > before_ms
+
+    def _may_look(self, topic: str) -> bool:
+        """While Binance can't be asked, each answer would look."""
+        now_s = self._clock.now()
+        if now_s - self._looked.get(topic, float("-inf")) < _LOOK_EACH_S:
+            return False
+        self._looked.pop(topic, None)
+        self._looked[topic] = now_s
+        if len(self._looked) > _MOST_LOOKS:
+            self._looked.popitem(last=False)
+        return True
 
     async def _spares(self, read: Copied) -> bool:
         token = secrets.token_hex(8)

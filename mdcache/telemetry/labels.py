@@ -96,7 +96,7 @@ BODY_REASONS = (
 
 # Of the reads, and of what `Failed` says was given up; tests look for every one of them in the sources.
 REASONS = ("rows", "refresh", "close", "check", "snapshot", "list", "symbols", "clock")
-FAILURES = ("clock", "fetch", "flight", "loop", "request", "sharing", "subscription", "symbols", "warming")
+FAILURES = ("clock", "copy", "fetch", "flight", "loop", "request", "sharing", "subscription", "symbols", "warming")
 TIERS = ("disk", "redis")
 OPS = (
     *("open", "load", "write", "pack", "purge", "gate", "symbols"),

@@ -72,12 +72,14 @@ class FamilyStatus:
 class Shared:
     """Where other replicas are met: each family's ledger, and how many replicas there are while it was never seen.
 
-    `instead`: names of those that ran in this one's place before.
+    `instead`: names of those that ran in this one's place before; `met`: called when others know of this one, if not
+    only once.
     """
 
     ledger: Callable[[Family], Ledger]
     replicas: int
     instead: tuple[str, ...] = ()
+    met: Callable[[], None] = lambda: None
 
 
 class Governor:
@@ -138,7 +140,7 @@ class Governor:
         if shared is not None:
             lease_ms = round((limits.upstream_timeout_s + _LEASE_SPARE_S) * 1000)
             for family, desk in self._desks.items():
-                terms = Terms(shared.replicas, shared.instead, lease_ms, rules.policy)
+                terms = Terms(shared.replicas, shared.instead, shared.met, lease_ms, rules.policy)
                 desk.sharing = Sharing(shared.ledger(family), desk, terms, clock, rng)
         self._retries = Retries(limits.retry_attempts, limits.backoff_initial_s, limits.backoff_max_s, clock, rng)
 

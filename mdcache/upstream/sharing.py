@@ -5,7 +5,9 @@ The rules are in `shared`; this holds their state for one family, keeps the beat
 
 import asyncio
 import json
+import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -22,6 +24,7 @@ _PEERS_A_BEAT = 50  # with more, each beats less often
 _SOON_MS = 500
 _MOST_TRIES = 8  # to write a gate that others write too; the next beat goes on
 _MOST_PENDING = 100
+_KNOWN_S = 3.0  # after so long in touch, all others have counted this one
 _MOST_MINUTES = 2  # with more, its clock is not measured yet, and the first of them may be over: no ration to go on by
 
 
@@ -29,11 +32,12 @@ _MOST_MINUTES = 2  # with more, its clock is not measured yet, and the first of 
 class Terms:
     """`assumed`: replicas there are where the ledger was never seen; `lease_ms`: longest that a sent read may take.
 
-    `instead`: names of those that ran in this one's place before.
+    `instead`: names of those that ran in this one's place before; `met`: to be called when others know of this one.
     """
 
     assumed: int
     instead: tuple[str, ...]
+    met: Callable[[], None]
     lease_ms: int
     policy: Policy
 
@@ -111,6 +115,7 @@ class Sharing:
         self._dirty = False
         self._lease_until_ms = 0
         self._instead = terms.instead  # until it is told
+        self._met_s = math.inf
         self._extra: dict[int, int] = {}
         self._turn = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
@@ -284,7 +289,12 @@ class Sharing:
             raise
         self._standing = shared.answered(before, ask, answer)
         self._last, self._last_s, self._sharing = answer, self._clock.now(), answer.sharing
-        self._version, self._answers, self._instead = answer.version, True, ()
+        self._version, self._answers = answer.version, True
+        if ask.instead:
+            self._instead = ()
+        if self._last_s > self._met_s + _KNOWN_S:
+            self._terms.met()
+        self._met_s = min(self._met_s, self._last_s)
         if len(ask.tallies) > _MOST_MINUTES and any(told.total > told.own for told in answer.told):
             self._host.measure()  # the others are in need of what is kept for this one
         if answer.limit:
@@ -300,6 +310,7 @@ class Sharing:
     def _ask(self, claims: tuple[tuple[int, int], ...], gate: Gate | None) -> Ask:
         now = self._host.moment()
         minutes = now.minutes
+        sure = len(minutes) <= _MOST_MINUTES
         self._standing = standing = shared.rolled(self._standing, minutes[0])
         counts = [self._host.budget.minute(number) for number in minutes]
         return Ask(
@@ -326,8 +337,8 @@ class Sharing:
             claims=claims,
             version=self._version,
             gate=None if gate is None else self._encode(gate, now),
-            instead=self._instead,
-            commits=self._answers and (len(minutes) <= _MOST_MINUTES or not any(map(standing.part_in, minutes))),
+            instead=self._instead if sure else (),  # else what the dead had would be free a minute later
+            commits=self._answers and (sure or not all(map(standing.part_in, minutes))),
         )
 
     async def _beat_for_ever(self) -> None:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import httpx
+import msgspec
 
 from bench.processes import daemon, sim
 from mdcache.stores.redis.address import Form, parse
@@ -33,6 +34,21 @@ def test_metrics_and_readiness_tell_whether_redis_works() -> None:
         assert (ready.status_code, degraded.partition(":")[0]) == (200, "redis")
         server.start()
         eventually(lambda: told(1))
+
+
+def test_a_killed_daemon_is_known_to_be_gone_once_it_is_started_again_in_its_folder(tmp_path: Path) -> None:
+    with running() as server, sim() as upstream:
+
+        def peers() -> list[dict[str, object]]:
+            packed = server.client().get("mdcache:v1:ledger:{bench:spot}")
+            return list(msgspec.msgpack.decode(packed)["peers"].values()) if packed else []
+
+        with daemon(upstream, redis_url=server.url, state_dir=str(tmp_path)) as (_, process):
+            eventually((tmp_path / "replicas").exists)
+            process.kill()
+        assert ["gone" in peer for peer in peers()] == [False]
+        with daemon(upstream, redis_url=server.url, state_dir=str(tmp_path)):
+            eventually(lambda: sorted("gone" in peer for peer in peers()) == [False, True])
 
 
 def test_the_user_that_the_docs_describe_may_do_all_that_a_daemon_does() -> None:

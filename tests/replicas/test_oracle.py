@@ -163,6 +163,6 @@ async def _cost_nothing(fleet: Fleet, asked: Asked, *, whole: bool) -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_history_of_three_replicas(seed: int) -> None:
     run(history(seed, 14))

@@ -103,11 +103,11 @@ class Fleet:
         self.transport: httpx.AsyncBaseTransport = self.exchange
 
     async def replica(
-        self, skew_ms: int = 0, *, redis: bool = True, unmeasured: bool = False, instead: str = ""
+        self, skew_ms: int = 0, *, redis: bool = True, unmeasured: bool = False, instead: Replica | None = None
     ) -> Replica:
         """A new one; its idea of the exchange's time is wrong by `skew_ms`, and it knows by how much it may be.
 
-        `unmeasured`: it may be a minute, until it read anything. `instead`: whose place it takes.
+        `unmeasured`: it may be a minute, until it read anything. `instead`: whose place and folder it takes.
         """
         self.names += 1
         name, events = f"r{self.names}", list[Event]()
@@ -119,8 +119,10 @@ class Fleet:
             base_urls=BASE_URLS,
             limits=self.limits,
             transport=self.transport,
-            shared=Shared(ledgers.__getitem__, self.assumed, (instead,) if instead else ()),
+            shared=Shared(ledgers.__getitem__, self.assumed, () if instead is None else (instead.name,)),
         )
+        if instead is not None:
+            governor.revive(instead.governor.at_rest("boot"), "boot")
         for desk in governor._desks.values():
             desk._utc = lambda: Instant(self.clock.true_ms() + skew_ms, replica.error_ms)
         replica = Replica(name, governor, ledgers, events, 60_000 if unmeasured else abs(skew_ms) + 1)

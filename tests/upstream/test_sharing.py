@@ -248,7 +248,7 @@ def test_all_killed_and_started_again_in_their_places_have_the_whole_from_the_ne
         await fleet.second(20)
         for replica in first:
             await replica.kill()
-        second = [await fleet.replica(instead=dead.name) for dead in first]
+        second = [await fleet.replica(instead=dead) for dead in first]
         for replica in second:
             replica.load(0.3)
         await fleet.minutes(2.7)
@@ -260,6 +260,63 @@ def test_all_killed_and_started_again_in_their_places_have_the_whole_from_the_ne
             replica.cut()
         await fleet.minutes(2)
         assert max(fleet.spent().values()) <= 100, fleet.spent()
+        await close(*second)
+
+    run(main())
+
+
+def test_the_ledger_is_lost_again_and_again_and_each_time_another_one_is_killed() -> None:
+    """Each death is told by who takes the place: nobody waits for those that never come back."""
+
+    async def main() -> None:
+        fleet = Fleet(share=100, assumed=3)
+        three = [await fleet.replica() for _ in range(3)]
+        await fleet.minutes(2)
+        for replica in three:
+            replica.load(1.0)
+        for turn in range(3):
+            for replica in three:
+                replica.cut()
+            fleet.shelf.restart(empty=True)
+            await fleet.clock.sleep(4.0)
+            dead = three.pop(0)
+            await dead.kill()
+            three.append(await fleet.replica(redis=False, instead=dead))
+            three[-1].load(1.0)
+            await fleet.clock.sleep(4.0 + turn)
+            for replica in three:
+                replica.mend()
+            await fleet.clock.sleep(25.0)
+        await fleet.minutes(3)
+        spent = list(fleet.spent().values())
+        assert max(spent) <= 100, spent
+        assert min(spent[-3:-1]) >= 60, spent
+        assert sum(replica.governor.sharing()["spot"].part for replica in three) > 0.9
+        await close(*three)
+
+    run(main())
+
+
+def test_all_killed_and_started_again_know_the_time_at_once_and_have_the_whole_from_the_next_minute_on() -> None:
+    """As it is in a daemon: until its clock is measured it can't tell which of three minutes it is."""
+
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        first = await two(fleet)
+        await fleet.minutes(2)
+        for replica in first:
+            replica.load(0.5)
+        await fleet.second(20)
+        for replica in first:
+            await replica.kill()
+        second = [await fleet.replica(unmeasured=True, instead=dead) for dead in first]
+        for replica in second:
+            replica.load(0.3, 1)
+        await fleet.minutes(1.7)
+        assert [replica.error_ms < 60_000 for replica in second] == [True, True]
+        spent = list(fleet.spent().values())
+        assert max(spent) <= 100, spent
+        assert spent[-2] >= 60, spent
         await close(*second)
 
     run(main())

@@ -37,13 +37,19 @@ def bound(pick: Callable[[int, int], int], peer: State, start: int, upto: int | 
     return pick(peer["part"], peer["next"])
 
 
+def accounted(state: State, peer: State) -> bool:
+    return bool(peer["known"] and (not peer.get("gone") or peer["gone"] >= state["born"]))
+
+
 def _forget(state: State, me: str, now: int, error: int) -> None:
     if now - state["beat"] > GAP:
         state["since"] = now
     state["beat"] = max(state["beat"], now)
     for name, peer in list(state["peers"].items()):
-        gone = peer["changes"] * MINUTE + MINUTE
-        last = gone if peer.get("gone") else max(peer["heard"], state["since"]) + ABSENT
+        last = max(peer["heard"], state["since"]) + ABSENT
+        if peer.get("gone"):
+            young = state["born"] + ABSENT if accounted(state, peer) else 0
+            last = max(peer["changes"] * MINUTE + MINUTE, young)
         if name != me and now - last > error:
             del state["peers"][name]
     while len(state["minutes"]) > (MINUTES if error <= SURE else MOST_MINUTES):
@@ -57,11 +63,15 @@ def goodbye(state: State, me: str, now: int) -> None:
 
 def _leave(state: State, name: str, now: int, at: int) -> None:
     peer = state["peers"].get(name)
+    if peer is None and now < state["born"] + ABSENT:
+        peer = {"heard": now, "part": PARTS, "next": 0, "changes": 0, "known": True}
+        for other in state["peers"].values():
+            if other["known"]:
+                peer["part"] = max(0, peer["part"] - bound(min, other, now // MINUTE, at // MINUTE))
+        state["peers"][name] = peer
     if peer is not None and not peer.get("gone"):
-        if now < state["born"] + ABSENT:
-            state["expect"] = max(0, state["expect"] - 1)
         peer["part"] = max(peer["part"], peer["next"])
-        peer |= {"next": 0, "gone": True, "changes": max(peer["changes"], at // MINUTE + 1)}
+        peer |= {"next": 0, "gone": now, "changes": max(peer["changes"], at // MINUTE + 1)}
 
 
 def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answer]:  # noqa: C901, PLR0912, PLR0915 - as the script
@@ -98,7 +108,7 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
     if now >= peer["heard"]:
         peer |= {"part": ask.part, "next": ask.next_part, "changes": ask.changes, "heard": now}
     living = [peer, *(other for other in others.values() if not other.get("gone"))]
-    phantoms = max(0, state["expect"] - sum(other["known"] for other in living))
+    phantoms = max(0, state["expect"] - sum(accounted(state, other) for other in (peer, *others.values())))
     replicas = seen = len(living) + phantoms
     first = state["born"] // MINUTE
     if state["expect"] == 0 and (now < state["born"] + FORGOT or now // MINUTE <= first):

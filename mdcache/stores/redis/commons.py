@@ -20,6 +20,7 @@ from mdcache.events import Events, TierFailed
 from mdcache.exchange.markets import Market
 from mdcache.exchange.questions import SeriesKey
 from mdcache.stores.codec import Unreadable
+from mdcache.stores.folder import Folder
 from mdcache.stores.redis import form
 from mdcache.stores.redis.form import Place, Written
 from mdcache.stores.redis.link import TIER, Link, RedisDown
@@ -39,20 +40,30 @@ class RedisCommons:
     """The port of `candles/commons.py` over a link. Rows are packed and unpacked in `thread`."""
 
     def __init__(
-        self, link: Link, origins: Mapping[Market, str], thread: Executor, clock: Clock, events: Events
+        self,
+        link: Link,
+        origins: Mapping[Market, str],
+        thread: Executor,
+        clock: Clock,
+        events: Events,
+        folder: Folder | None = None,
     ) -> None:
         self._link = link
         self._origins = origins
         self._thread = thread
         self._events = events
         self.news = News(link)
-        self._purges = Purges(link, self.news, clock)
+        self._purges = Purges(link, self.news, clock, folder)
         self._take, self._give, self._renew, self._release = map(load, ("take", "give", "renew", "release"))
 
     def start(self) -> None:
         """Listen to the others from now on."""
         self.news.start()
         self._purges.start()
+
+    async def catch_up(self) -> None:
+        """Hear of what was purged while this replica was away."""
+        await self._purges.look()
 
     async def aclose(self) -> None:
         """Listen no more; the link is its maker's to end."""

@@ -27,7 +27,7 @@ from mdcache.stores.redis.scan import keys_like
 from mdcache.stores.redis.scripts import Script, load
 from mdcache.upstream.copies import MOST_BYTES, Copy, CopyFound, CopyNeed
 
-_MOST_PACKED = 8 << 20  # bytes; spot's exchangeInfo, 20 MB, takes a tenth of it
+_MOST_PACKED = 4 << 20  # bytes, to be had within a time-out; spot's exchangeInfo, 20 MB, takes a third of it
 _LEVEL = 1  # 20 MB in a quarter of a second to a twelfth
 _SMALL = 16 << 10  # so many are unpacked without a thread
 _AHEAD_MS = 60_000

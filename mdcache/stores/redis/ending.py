@@ -1,9 +1,23 @@
-"""The end of tasks that talk to Redis: redis-py loses a cancellation that comes while it connects."""
+"""Cancellations that redis-py loses: one that comes while it connects is swallowed, and the work goes on."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 _AGAIN_S = 0.1
+
+
+@contextmanager
+def cancellable() -> Iterator[None]:
+    """Whatever comes of what is inside, a cancellation that came meanwhile is raised at its end."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    try:
+        yield
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 async def end(*tasks: "asyncio.Task[Any]") -> None:

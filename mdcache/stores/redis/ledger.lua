@@ -48,11 +48,15 @@ local function ration(part, allowed, n, at)
   return part * allowed * RATION * left / MINUTE / WHOLE
 end
 
+-- One of those that were there before this ledger: it is here, or somebody told that it is no more.
+local function accounted(state, peer) return peer.known and (not peer.gone or peer.gone >= state.born) end
+
 local function forget_the_gone(state, err)
   if now - state.beat > GAP then state.since = now end
   state.beat = math.max(state.beat, now)
   for name, peer in pairs(state.peers) do
-    local last = peer.gone and peer.changes * MINUTE + MINUTE or math.max(peer.heard, state.since) + ABSENT
+    local last = math.max(peer.heard, state.since) + ABSENT
+    if peer.gone then last = math.max(peer.changes * MINUTE + MINUTE, accounted(state, peer) and state.born + ABSENT or 0) end
     if name ~= me and now - last > err then state.peers[name] = nil end
   end
   local count, most = 0, err <= SURE and MINUTES or MOST_MINUTES -- who is not sure of the time takes none away
@@ -68,13 +72,22 @@ local function forget_the_gone(state, err)
   end
 end
 
--- It is no more: its part is free from the next minute on.
+-- It is no more: its part is free from the next minute on. One that a young ledger never met was there before it, with
+-- a part that nobody else of that time tells to have.
 local function leave(state, name, at)
   local peer = state.peers[name]
+  if not peer and now < state.born + ABSENT then
+    peer = {heard = now, part = PARTS, next = 0, changes = 0, known = true}
+    for _, other in pairs(state.peers) do
+      if other.known then
+        peer.part = math.max(0, peer.part - bound(math.min, other, math.floor(now / MINUTE), math.floor(at / MINUTE)))
+      end
+    end
+    state.peers[name] = peer
+  end
   if peer and not peer.gone then
     peer.part = math.max(peer.part, peer.next)
-    if now < state.born + ABSENT then state.expect = math.max(0, state.expect - 1) end
-    peer.next, peer.gone, peer.changes = 0, true, math.max(peer.changes, math.floor(at / MINUTE) + 1)
+    peer.next, peer.gone, peer.changes = 0, now, math.max(peer.changes, math.floor(at / MINUTE) + 1)
   end
 end
 
@@ -119,13 +132,12 @@ local function serve(state)
   if now >= peer.heard then
     peer.part, peer.next, peer.changes, peer.heard = ask.part, ask.next_part, ask.changes, now
   end
-  local others, count, known = {}, 1, peer.known and 1 or 0
+  local others, count, known = {}, 1, accounted(state, peer) and 1 or 0
   for name, other in pairs(state.peers) do
     if name ~= me then
       others[name] = other
-      if not other.gone then
-        count, known = count + 1, known + (other.known and 1 or 0)
-      end
+      count = count + (other.gone and 0 or 1)
+      known = known + (accounted(state, other) and 1 or 0)
     end
   end
   local phantoms = math.max(0, state.expect - known)

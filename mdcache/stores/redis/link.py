@@ -16,7 +16,7 @@ from mdcache.clock import Clock
 from mdcache.events import Events, Failed, TierFailed, TierMoved, TierUsed
 from mdcache.stores.redis import address
 from mdcache.stores.redis.address import Client
-from mdcache.stores.redis.ending import end
+from mdcache.stores.redis.ending import cancellable, end
 
 # Theory of operation
 # ===================
@@ -148,10 +148,11 @@ class Link:
         client, began_s, waiting = self._client, self._clock.now(), True
         self._round_trips += 1
         try:
-            async with asyncio.timeout(self._timeout_s), self._slots:
-                waiting = False
-                with _uvloop_understood():
-                    result = await work(client)
+            with cancellable():
+                async with asyncio.timeout(self._timeout_s), self._slots:
+                    waiting = False
+                    with _uvloop_understood():
+                        result = await work(client)
         except TimeoutError:
             if waiting:  # for others of ours, which will tell on their own
                 raise RedisDown("too many calls at once") from None

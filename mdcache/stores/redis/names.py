@@ -10,20 +10,26 @@ _MOST = 8  # the last of them; more deaths than that while Redis was never there
 _NAME = re.compile(r"[0-9a-f]{16}")
 
 
-def signed(folder: Folder | None, name: str) -> tuple[str, ...]:
-    """Those before `name`, which is written down after them; none where nothing can be written.
+class Names:
+    """This process's name, and those `before` it; none where nothing can be written."""
 
-    Whoever was not written down could not be told of when it is gone, which costs its part for ten minutes.
-    """
-    if folder is None or folder.lock < 0:
-        return ()
-    path = folder.path / FILE
-    before = _read(path)
-    try:
-        replace_file(path, "\n".join((*before, name)[-_MOST:]).encode())
-    except OSError:
-        return before  # the stores in this folder tell of their trouble
-    return before
+    def __init__(self, folder: Folder | None, own: str) -> None:
+        self.own = own
+        self._path = folder.path / FILE if folder is not None and folder.lock >= 0 else None
+        self.before = _read(self._path) if self._path is not None else ()
+
+    def sign(self) -> None:
+        """Write it down after them, once: others know it now.
+
+        Where that fails nobody can tell of this one when it is gone, which costs its part for ten minutes.
+        """
+        path, self._path = self._path, None
+        if path is None:
+            return
+        try:
+            replace_file(path, "\n".join((*self.before, self.own)[-_MOST:]).encode())
+        except OSError:
+            return  # the stores in this folder tell of their trouble
 
 
 def _read(path: Path) -> tuple[str, ...]:

@@ -8,12 +8,12 @@ from mdcache.clock import Clock
 from mdcache.events import Events
 from mdcache.exchange.markets import Family, Market
 from mdcache.stores.folder import Folder
-from mdcache.stores.redis import names
 from mdcache.stores.redis.address import connect, parse
 from mdcache.stores.redis.commons import RedisCommons
 from mdcache.stores.redis.copies import RedisCopies
 from mdcache.stores.redis.ledger import RedisLedger
 from mdcache.stores.redis.link import Link
+from mdcache.stores.redis.names import Names
 from mdcache.stores.thread import OneThread
 
 
@@ -33,14 +33,13 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The parts. `replica`: this process's name among others; `instead`: those before it in this folder."""
+    """The parts."""
 
     link: Link
     commons: RedisCommons
     copies: RedisCopies
     egress: str
-    replica: str
-    instead: tuple[str, ...]
+    names: Names
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -49,12 +48,13 @@ class Opened:
 
     def ledger(self, family: Family) -> RedisLedger:
         """Where all replicas on this egress keep a family's budget and gate."""
-        return RedisLedger(self.link, self.egress, family.value, self.replica)
+        return RedisLedger(self.link, self.egress, family.value, self.names.own)
 
     async def start(self) -> None:
         """Connect, for little more than a second at most, and listen."""
         self.commons.start()
         await self.link.start()
+        await self.commons.catch_up()
 
     async def aclose(self) -> None:
         """Let go of it."""
@@ -74,7 +74,7 @@ def open_redis(where: Where, origins: Mapping[Market, str], clock: Clock, rng: r
         events=events,
         form=address.form.value,
     )
-    replica = f"{rng.getrandbits(64):016x}"  # a new one each time: what the last process spent stays its own
-    commons = RedisCommons(link, origins, OneThread("redis"), clock, events)
+    name = f"{rng.getrandbits(64):016x}"  # a new one each time: what the last process spent stays its own
+    commons = RedisCommons(link, origins, OneThread("redis"), clock, events, where.folder)
     copies = RedisCopies(link, commons.news, origins, OneThread("copies in redis"), events)
-    return Opened(link, commons, copies, where.egress, replica, names.signed(where.folder, replica))
+    return Opened(link, commons, copies, where.egress, Names(where.folder, name))

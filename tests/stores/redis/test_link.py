@@ -200,6 +200,27 @@ async def test_a_cancelled_call_leaves_the_next_its_own_answer(server: Server) -
             assert await link.call("load", get("b")) == b"2"
 
 
+async def test_a_call_that_is_cancelled_while_it_connects_ends(server: Server) -> None:
+    """redis-py goes on as if nothing had been said."""
+
+    async def work(client: Any) -> object:
+        await client.connection_pool.disconnect()
+        return await client.get("a")
+
+    async with link_to(server.url) as link:
+        cut = 0
+        for turns in [*range(12)] * 5:
+            task = asyncio.create_task(link.call("load", work))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            was_done = task.done()
+            task.cancel()
+            await asyncio.wait({task})
+            assert task.cancelled() or was_done
+            cut += not was_done
+        assert cut > 30
+
+
 async def test_a_connection_that_uvloop_closed_already_is_one_that_broke(server: Server) -> None:
     """Its own word for it is no `OSError`; another `RuntimeError` is a fault of ours, and no news of Redis."""
 
