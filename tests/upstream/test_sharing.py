@@ -290,6 +290,56 @@ def test_all_killed_and_started_again_know_the_time_at_once_and_have_the_whole_f
     run(main())
 
 
+def test_replicas_started_again_one_after_the_other_share_from_the_next_minute_on() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=100, assumed=3)
+        old = [await fleet.replica() for _ in range(3)]
+        await fleet.minutes(2)
+        for replica in old:
+            replica.load(0.5)
+        await fleet.second(20)
+        new = []
+        for replica in old:
+            await replica.aclose()
+            new.append(await fleet.replica(unmeasured=True, instead=replica.name))
+            new[-1].load(0.3, 3)  # a clock takes three to five reads
+            await fleet.clock.sleep(5.0)
+        await fleet.second(59)
+        await fleet.minutes(1)
+        assert [replica.mode() for replica in new] == ["shared"] * 3
+        spent = list(fleet.spent().values())
+        assert max(spent) <= 100, spent
+        assert spent[-1] >= 60, spent
+        await close(*new)
+
+    run(main())
+
+
+def test_the_time_of_a_wall_that_is_hours_off_is_nobodys() -> None:
+    """Of a replica that was never asked, and was the first there."""
+
+    async def main() -> None:
+        for skew_ms in (3_600_000, -3_600_000):
+            fleet = Fleet(share=100, assumed=3)
+            odd = await fleet.replica(skew_ms, unmeasured=True)
+            odd.error_ms = 60_000
+            pair = await two(fleet)
+            await fleet.minutes(2)
+            for replica in pair:
+                replica.load(0.5)
+            await fleet.minutes(13)
+            assert [replica.mode() for replica in pair] == ["shared"] * 2
+            assert min(list(fleet.spent().values())[1:-1]) >= 60, fleet.spent()
+            for replica in (*pair, odd):
+                replica.cut()
+            odd.load(0.3, 1)
+            await fleet.minutes(3)
+            assert max(fleet.spent().values()) <= 100, fleet.spent()
+            await close(*pair, odd)
+
+    run(main())
+
+
 def test_all_away_for_longer_than_ten_minutes_are_still_who_they_were() -> None:
     async def main() -> None:
         fleet = Fleet(share=100)
