@@ -45,7 +45,7 @@ from mdcache.upstream.gate import Admission, Gate, GateEvent, State
 from mdcache.upstream.lanes import Lane, Lanes, Place
 from mdcache.upstream.pauses import Policy, Reason, Refused
 from mdcache.upstream.reads import Instant, Read, Reply, Wire
-from mdcache.upstream.shared import LedgerDown, Verdict
+from mdcache.upstream.shared import SURE_MS, LedgerDown, Verdict
 from mdcache.upstream.sharing import Claimed, Sharing
 from mdcache.upstream.verdicts import CAUSES
 
@@ -270,7 +270,7 @@ class Desk:
     def moment(self) -> Moment:
         """Now, for the budget; carries what was spent along if the exchange's clock was corrected."""
         now_s, utc = self._clock.now(), self._utc()
-        if self._told is not None and self._told[1].error_ms < utc.error_ms:
+        if self._told is not None and utc.error_ms > SURE_MS:
             since_s, told = self._told
             since_ms = int((now_s - since_s) * 1000)
             utc = Instant(told.ms + since_ms, told.error_ms + since_ms // _DRIFT)

@@ -59,6 +59,7 @@ FROZEN_MS = 3_000  # a ration melts no further for one not heard of for this lon
 FORGOT_MS = 10_000  # least time after a ledger forgot before it is shared again
 ABSENT_MS = 600_000  # DESIGN 6.8.3: a replica that vanished keeps its part for 10 min
 _FAR = 4  # minutes: no change is further ahead than that
+SURE_MS = 10_000  # one that may be further off than this does not know the time, and goes by the others'
 SKEW_MS = 5_000  # two replicas' idea of one moment may differ by this
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from mdcache.exchange.limits import UNKNOWN_LIMIT
 from mdcache.exchange.markets import Family, Market
+from mdcache.upstream.reads import Instant
 from tests.upstream.replicas import Fleet, Replica
 from tests.upstream.world import refuse
 from tests.world.loop import run
@@ -491,5 +492,22 @@ def test_a_gate_that_closed_without_the_ledger_closes_for_all_when_it_is_back() 
         await fleet.clock.sleep(5.0)
         assert [replica.gate() for replica in pair] == ["closed", "closed"]
         await close(*pair)
+
+    run(main())
+
+
+def test_who_measured_the_time_goes_by_that_and_not_by_what_it_was_told_before() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        first = await fleet.replica()
+        await fleet.minutes(1)
+        second = await fleet.replica(unmeasured=True)
+        desk = second.governor._desks[Family.SPOT]
+        await fleet.clock.sleep(5.0)
+        assert desk.moment().error_ms < 1_000  # as the first one knows it
+        second.error_ms = 2_000  # a slow way to the exchange, but its own
+        desk._utc = lambda: Instant(fleet.clock.true_ms() + 30_000, second.error_ms)
+        assert desk.moment().utc_ms == fleet.clock.true_ms() + 30_000
+        await close(first, second)
 
     run(main())
