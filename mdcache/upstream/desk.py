@@ -45,10 +45,12 @@ from mdcache.upstream.gate import Admission, Gate, GateEvent, State
 from mdcache.upstream.lanes import Lane, Lanes, Place
 from mdcache.upstream.pauses import Policy, Reason, Refused
 from mdcache.upstream.reads import Instant, Read, Reply, Wire
-from mdcache.upstream.shared import LedgerDown, Verdict
+from mdcache.upstream.shared import SURE_MS, LedgerDown, Verdict
 from mdcache.upstream.sharing import Claimed, Sharing
 from mdcache.upstream.verdicts import CAUSES
 
+_DRIFT = 10_000  # a machine's clock may be off by one in so many, and that clock is not measured again
+_TOLD_ERROR_MS = 50  # two servers' clocks drift apart by less in the second between two beats
 _CLOCK_STEP_MS = 250  # a correction larger than this moves what was spent along; EDGE_MS covers the rest
 _TRIPS = 128
 _UNTOLD, _AGAIN_MS = 3, 100  # a gate that many write: after so many claims in vain, a pause before each
@@ -115,6 +117,7 @@ class Desk:
         self._trips_ms: deque[int] = deque(maxlen=_TRIPS)
         self._trip_ms = 0
         self._believed: tuple[float, int] | None = None
+        self._told: tuple[float, Instant] | None = None
         self._alarm = Alarm(clock, self.pump)
         self._changed: Callable[[bool], None] = lambda _moved: None
         self._revived: tuple[Gate, Resting] | None = None
@@ -200,6 +203,12 @@ class Desk:
         self.budget, self.limit_read = replace(self.budget, limit=limit), True
         self.pump()
 
+    def hear_time(self, time_ms: int, error_ms: int, sent_s: float) -> None:
+        """Go by the time that another replica measured, for gate and budget, until it is measured here."""
+        now_s = self._clock.now()
+        trip_ms = math.ceil((now_s - sent_s) * 1000)
+        self._told = now_s, Instant(time_ms + trip_ms // 2, error_ms + trip_ms + _TOLD_ERROR_MS)
+
     def hear_limit(self, limit: int) -> None:
         """Go by the limit that another replica read, until it is read here."""
         if not self.limit_read and limit != self.budget.limit:
@@ -261,6 +270,10 @@ class Desk:
     def moment(self) -> Moment:
         """Now, for the budget; carries what was spent along if the exchange's clock was corrected."""
         now_s, utc = self._clock.now(), self._utc()
+        if self._told is not None and utc.error_ms > SURE_MS:
+            since_s, told = self._told
+            since_ms = int((now_s - since_s) * 1000)
+            utc = Instant(told.ms + since_ms, told.error_ms + since_ms // _DRIFT)
         if self._believed is not None:
             believed_ms = self._believed[1] + int((now_s - self._believed[0]) * 1000)
             if abs(utc.ms - believed_ms) > _CLOCK_STEP_MS:

@@ -47,6 +47,9 @@ from mdcache.upstream.gate import Gate, State
 # reads are not heard of for longer than they can take is given up for whoever died with them. While nobody shares, the
 # gate is shared all the same.
 #
+# A replica that has not measured the exchange's clock goes by the time that others told, corrected by the time that
+# passed on the ledger's own clock: else it had to keep out of three minutes, and would find no room to measure it.
+#
 # A replica that has not read Binance's limit yet goes by the one that others told: with the least there may be it would
 # find no room beside them, not even for the read that tells it.
 
@@ -55,6 +58,8 @@ RATION = 0.3
 FROZEN_MS = 3_000  # a ration melts no further for one not heard of for this long
 FORGOT_MS = 10_000  # least time after a ledger forgot before it is shared again
 ABSENT_MS = 600_000  # DESIGN 6.8.3: a replica that vanished keeps its part for 10 min
+_FAR = 4  # minutes: no change is further ahead than that
+SURE_MS = 10_000  # one that may be further off than this does not know the time, and goes by the others'
 SKEW_MS = 5_000  # two replicas' idea of one moment may differ by this
 
 
@@ -131,6 +136,7 @@ class Answer:
 
     `gate` is `None` where the caller has the newest, and empty where there is none. `crowded`: there is no room for a
     ration of the caller, which it has to agree to. `limit`: Binance's, as one of them told it last; 0 where none did.
+    `time_ms`, `error_ms`: the exchange's time by who last was sure of it, for one that is not; 0 where none was.
     """
 
     sharing: bool
@@ -144,6 +150,8 @@ class Answer:
     written: bool
     crowded: bool
     limit: int
+    time_ms: int = 0
+    error_ms: int = 0
 
 
 class LedgerDown(Exception):
@@ -204,6 +212,9 @@ def alone(part: int) -> Standing:
 
 def rolled(standing: Standing, minute: int) -> Standing:
     """The same, its next change right after `minute`, the first that it may still spend in."""
+    if standing.changes > minute + _FAR:  # its clock was put right
+        least = min(standing.part, standing.next_part)
+        return replace(standing, part=least, next_part=least, changes=minute + 1)
     if minute < standing.changes:
         return standing
     return replace(standing, part=standing.next_part, changes=minute + 1)

@@ -61,6 +61,10 @@ class Host(Protocol):
         """Learn the exchange's time, behind."""
         ...
 
+    def hear_time(self, time_ms: int, error_ms: int, sent_s: float) -> None:
+        """Go by the exchange's time as others know it, until it is measured here; the question left at `sent_s`."""
+        ...
+
     def hear_limit(self, limit: int) -> None:
         """Go by Binance's limit as others read it, until it is read here."""
         ...
@@ -282,6 +286,7 @@ class Sharing:
         writes = self._dirty or _told(after) != _told(gate)
         ask = replace(self._ask(claims, after if writes else None), modest=modest)
         before, self._standing = self._standing, shared.asked(self._standing, ask)
+        sent_s = self._clock.now()
         try:
             answer = await self._ledger.ask(ask)
         except LedgerDown:
@@ -290,11 +295,13 @@ class Sharing:
         self._standing = shared.answered(before, ask, answer)
         self._last, self._last_s, self._sharing = answer, self._clock.now(), answer.sharing
         self._version, self._answers = answer.version, True
-        if ask.instead:
+        if len(ask.tallies) <= _MOST_MINUTES:
             self._instead = ()
         if self._last_s > self._met_s + _KNOWN_S:
             self._terms.met()
         self._met_s = min(self._met_s, self._last_s)
+        if answer.time_ms:
+            self._host.hear_time(answer.time_ms, answer.error_ms, sent_s)
         if len(ask.tallies) > _MOST_MINUTES and any(told.total > told.own for told in answer.told):
             self._host.measure()  # the others are in need of what is kept for this one
         if answer.limit:
@@ -337,7 +344,7 @@ class Sharing:
             claims=claims,
             version=self._version,
             gate=None if gate is None else self._encode(gate, now),
-            instead=self._instead if sure else (),  # else what the dead had would be free a minute later
+            instead=self._instead,  # told again once it is sure of the time: what they had is free a minute earlier
             commits=self._answers and (sure or not all(map(standing.part_in, minutes))),
         )
 

@@ -18,6 +18,7 @@ from tests.world.ledger import FakeLedger, Shelf
 from tests.world.loop import FakeClock
 
 TRIP_S = 0.05
+SERVER_AHEAD_MS = 7_200_000  # of the ledger's own clock
 SURE_MS = 3_000
 
 
@@ -95,6 +96,7 @@ class Fleet:
     def __init__(self, share: int = 100, limit: int = 1_200, assumed: int = 2) -> None:
         self.clock = FakeClock()
         self.shelf = Shelf()
+        self.shelf.clock = lambda: self.clock.true_ms() + SERVER_AHEAD_MS
         self.exchange = Exchange(self.clock, trip_s=TRIP_S, limit=limit)
         self.share = share
         self.assumed = assumed

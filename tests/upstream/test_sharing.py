@@ -7,6 +7,7 @@ import pytest
 
 from mdcache.exchange.limits import UNKNOWN_LIMIT
 from mdcache.exchange.markets import Family, Market
+from mdcache.upstream.reads import Instant
 from tests.upstream.replicas import Fleet, Replica
 from tests.upstream.world import refuse
 from tests.world.loop import run
@@ -322,6 +323,56 @@ def test_all_killed_and_started_again_know_the_time_at_once_and_have_the_whole_f
     run(main())
 
 
+def test_replicas_started_again_one_after_the_other_share_from_the_next_minute_on() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=100, assumed=3)
+        old = [await fleet.replica() for _ in range(3)]
+        await fleet.minutes(2)
+        for replica in old:
+            replica.load(0.5)
+        await fleet.second(20)
+        new = []
+        for replica in old:
+            await replica.aclose()
+            new.append(await fleet.replica(unmeasured=True, instead=replica))
+            new[-1].load(0.3, 3)  # a clock takes three to five reads
+            await fleet.clock.sleep(5.0)
+        await fleet.second(59)
+        await fleet.minutes(1)
+        assert [replica.mode() for replica in new] == ["shared"] * 3
+        spent = list(fleet.spent().values())
+        assert max(spent) <= 100, spent
+        assert spent[-1] >= 60, spent
+        await close(*new)
+
+    run(main())
+
+
+def test_the_time_of_a_wall_that_is_hours_off_is_nobodys() -> None:
+    """Of a replica that was never asked, and was the first there."""
+
+    async def main() -> None:
+        for skew_ms in (3_600_000, -3_600_000):
+            fleet = Fleet(share=100, assumed=3)
+            odd = await fleet.replica(skew_ms, unmeasured=True)
+            odd.error_ms = 60_000
+            pair = await two(fleet)
+            await fleet.minutes(2)
+            for replica in pair:
+                replica.load(0.5)
+            await fleet.minutes(13)
+            assert [replica.mode() for replica in pair] == ["shared"] * 2
+            assert min(list(fleet.spent().values())[1:-1]) >= 60, fleet.spent()
+            for replica in (*pair, odd):
+                replica.cut()
+            odd.load(0.3, 1)
+            await fleet.minutes(3)
+            assert max(fleet.spent().values()) <= 100, fleet.spent()
+            await close(*pair, odd)
+
+    run(main())
+
+
 def test_all_away_for_longer_than_ten_minutes_are_still_who_they_were() -> None:
     async def main() -> None:
         fleet = Fleet(share=100)
@@ -473,5 +524,22 @@ def test_a_gate_that_closed_without_the_ledger_closes_for_all_when_it_is_back() 
         await fleet.clock.sleep(5.0)
         assert [replica.gate() for replica in pair] == ["closed", "closed"]
         await close(*pair)
+
+    run(main())
+
+
+def test_who_measured_the_time_goes_by_that_and_not_by_what_it_was_told_before() -> None:
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        first = await fleet.replica()
+        await fleet.minutes(1)
+        second = await fleet.replica(unmeasured=True)
+        desk = second.governor._desks[Family.SPOT]
+        await fleet.clock.sleep(5.0)
+        assert desk.moment().error_ms < 1_000  # as the first one knows it
+        second.error_ms = 2_000  # a slow way to the exchange, but its own
+        desk._utc = lambda: Instant(fleet.clock.true_ms() + 30_000, second.error_ms)
+        assert desk.moment().utc_ms == fleet.clock.true_ms() + 30_000
+        await close(first, second)
 
     run(main())

@@ -182,6 +182,8 @@ def quiet(parts: int = len(NAMES), *, born_ms: int = -600_001) -> World:
     }
     state: dict[str, Any] = {
         "run": "1",
+        "ahead": 0,
+        "error": -1,
         "born": START_MS + born_ms,
         "beat": START_MS - 1_000,
         "since": START_MS + born_ms,

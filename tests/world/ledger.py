@@ -16,7 +16,7 @@ State = dict[str, Any]
 
 
 def fresh(run: str, now: int) -> State:
-    counts = {"born": now, "beat": now, "since": now, "expect": 0, "version": now}
+    counts = {"born": now, "beat": now, "since": now, "expect": 0, "version": now, "ahead": 0, "error": -1}
     return {"run": run, **counts, "gate": "", "limit": 0, "peers": {}, "minutes": {}}
 
 
@@ -69,17 +69,37 @@ def _leave(state: State, name: str, now: int, at: int) -> None:
             if other["known"]:
                 peer["part"] = max(0, peer["part"] - bound(min, other, now // MINUTE, at // MINUTE))
         state["peers"][name] = peer
-    if peer is not None and not peer.get("gone"):
+    if peer is not None and peer.get("gone"):
+        peer["changes"] = min(peer["changes"], at // MINUTE + 1)
+    elif peer is not None:
         peer["part"] = max(peer["part"], peer["next"])
         peer |= {"next": 0, "gone": now, "changes": max(peer["changes"], at // MINUTE + 1)}
 
 
-def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answer]:  # noqa: C901, PLR0912, PLR0915 - as the script
+def _put_right(state: State, now: int, error: int, server_ms: int | None) -> int:
+    if error > SURE:
+        return 0 if server_ms is None or state["error"] < 0 else server_ms + int(state["ahead"])
+    if server_ms is not None:
+        state |= {"ahead": now - server_ms, "error": error}
+    if state["born"] > now + SURE:
+        state["born"] = now
+    if state["beat"] > now + SURE:
+        state |= {"beat": now, "since": now}
+    for peer in state["peers"].values():
+        peer["heard"] = min(peer["heard"], now + SURE)
+    return 0
+
+
+def step(  # noqa: C901, PLR0912, PLR0915 - as the script
+    state: State | None, run: str, me: str, ask: Ask, server_ms: int | None = None
+) -> tuple[State, Answer]:
+    """`server_ms`: the server's own clock, where it has one."""
     now, tallies = ask.now_ms, [asdict(tally) for tally in ask.tallies]
     if state is None:
         state = fresh(run, now)
     elif state["run"] != run:
-        state |= {"run": run, "born": now}
+        state |= {"run": run, "born": now, "error": -1}
+    time_ms = _put_right(state, now, ask.error_ms, server_ms)
     _forget(state, me, now, ask.error_ms)
     state["limit"] = ask.limit or state["limit"]
     for name in ask.instead:
@@ -193,6 +213,8 @@ def step(state: State | None, run: str, me: str, ask: Ask) -> tuple[State, Answe
         written=written,
         crowded=crowded,
         limit=state["limit"],
+        time_ms=time_ms,
+        error_ms=max(0, state["error"]),
     )
 
 
@@ -223,6 +245,10 @@ class Shelf:
         self.run = "1"
         self.states: dict[str, str] = {}
         self.asks = 0
+        self.clock: Callable[[], int] | None = None
+
+    def now_ms(self) -> int | None:
+        return None if self.clock is None else self.clock()
 
     def restart(self, *, empty: bool) -> None:
         self.run = str(int(self.run) + 1)
@@ -254,7 +280,7 @@ class FakeLedger:
     def ask_now(self, ask: Ask) -> Answer:
         self.shelf.asks += 1
         raw = self.shelf.states.get(self._family)
-        state, answer = step(json.loads(raw) if raw else None, self.shelf.run, self.replica, ask)
+        state, answer = step(json.loads(raw) if raw else None, self.shelf.run, self.replica, ask, self.shelf.now_ms())
         self.shelf.states[self._family] = json.dumps(state)
         return answer
 

@@ -55,7 +55,7 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """Take a URL apart; `ValueError` says what is wrong with it, and quotes nothing of it but names of options."""
+    """Take a URL apart; `ValueError` says what is wrong with it, and quotes nothing of it."""
     scheme, _, rest = url.partition("://")
     forms = {"redis": Form.SINGLE, "rediss": Form.SINGLE}
     forms |= {"redis+sentinel": Form.SENTINEL, "redis+cluster": Form.CLUSTER}
@@ -133,8 +133,9 @@ async def close(client: Client) -> None:
 
 def _options(query: str) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
-    if unknown := sorted(options.keys() - _OPTIONS):
-        raise ValueError(f"no such option: {', '.join(unknown)}; there are {', '.join(sorted(_OPTIONS))}")
+    if options.keys() - _OPTIONS:  # not told which: it may be the end of a password with a `?` in it
+        known = ", ".join(sorted(_OPTIONS))
+        raise ValueError(f"after ? may stand only {known}; in a password, ? is written %3F")
     return options
 
 

@@ -12,7 +12,7 @@ local function server()
 end
 
 local function fresh(run)
-  return {run = run, born = now, beat = now, since = now, expect = 0, version = now, gate = '', limit = 0, peers = {}, minutes = {}}
+  return {run = run, born = now, beat = now, since = now, expect = 0, version = now, gate = '', limit = 0, ahead = 0, error = -1, peers = {}, minutes = {}}
 end
 
 -- Whatever else rests under our key is nothing of ours, and nor is what says to come from after tomorrow.
@@ -21,16 +21,29 @@ local function read(run)
   if not got or type(text) ~= 'string' then return fresh(run) end
   local ok, found = pcall(cmsgpack.unpack, text)
   if not ok or type(found) ~= 'table' or type(found.version) ~= 'number' or type(found.gate) ~= 'string'
-    or type(found.limit) ~= 'number' or type(found.expect) ~= 'number' then
+    or type(found.limit) ~= 'number' or type(found.expect) ~= 'number' or type(found.ahead) ~= 'number'
+    or type(found.error) ~= 'number' then
     return fresh(run)
   end
   local last = math.max(found.born, found.beat, found.since)
   for _, peer in pairs(found.peers) do last = math.max(last, peer.heard) end
   if not (last < now + DAY) then return fresh(run) end
   if found.run ~= run then
-    found.run, found.born = run, now
+    found.run, found.born, found.error = run, now, -1
   end
   return found
+end
+
+-- One that is sure of the time puts right what others thought, and says how far this server's clock is from it.
+local function put_right(state, err)
+  local own = redis.call('TIME')
+  local server_ms = own[1] * 1000 + math.floor(own[2] / 1000)
+  if err > SURE then return state.error >= 0 and server_ms + state.ahead or 0 end
+  state.ahead, state.error = now - server_ms, err
+  if state.born > now + SURE then state.born = now end
+  if state.beat > now + SURE then state.beat, state.since = now, now end
+  for _, peer in pairs(state.peers) do peer.heard = math.min(peer.heard, now + SURE) end
+  return 0
 end
 
 local function spent(row) return row.lanes[1] + row.lanes[2] + row.lanes[3] end
@@ -85,7 +98,9 @@ local function leave(state, name, at)
     end
     state.peers[name] = peer
   end
-  if peer and not peer.gone then
+  if peer and peer.gone then
+    peer.changes = math.min(peer.changes, math.floor(at / MINUTE) + 1)
+  elseif peer then
     peer.part = math.max(peer.part, peer.next)
     peer.next, peer.gone, peer.changes = 0, now, math.max(peer.changes, math.floor(at / MINUTE) + 1)
   end
@@ -100,6 +115,7 @@ end
 
 local function serve(state)
   local ask = cjson.decode(ARGV[2])
+  local time = put_right(state, ask.error_ms)
   forget_the_gone(state, ask.error_ms)
   if ask.limit > 0 then state.limit = ask.limit end
   for _, name in ipairs(ask.instead) do leave(state, name, now + ask.error_ms) end
@@ -267,7 +283,7 @@ local function serve(state)
   local answer = {
     sharing = sharing, verdicts = verdicts, part = reply_part, next_part = reply_next,
     peers = count + phantoms, told = told, version = state.version, written = written,
-    crowded = crowded, limit = state.limit,
+    crowded = crowded, limit = state.limit, time = time, error = math.max(0, state.error),
   }
   if not newest then answer.gate = state.gate end
   return cjson.encode(answer)

@@ -33,6 +33,8 @@ class _Answer(msgspec.Struct):
     written: bool
     crowded: bool
     limit: int
+    time: int
+    error: int
     told: list[_Told]
     verdicts: list[int] | dict[str, int]  # Lua has one empty table for both
     gate: str | None = None
@@ -103,4 +105,6 @@ def _answer(found: _Answer, claims: int) -> Answer:
         written=found.written,
         crowded=found.crowded,
         limit=found.limit,
+        time_ms=found.time,
+        error_ms=found.error,
     )

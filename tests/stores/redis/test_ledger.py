@@ -58,7 +58,7 @@ moves = st.lists(
         st.integers(-3_000, 3_000),  # this replica's clock
         st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), max_size=3),
         st.integers(0, 30),  # spent alone
-        st.sampled_from(["", "edge", "gate", "bye", "extra", "lost", "hello", "modest", "limit", "instead"]),
+        st.sampled_from(["", "edge", "gate", "bye", "extra", "lost", "hello", "modest", "limit", "instead", "unsure"]),
     ),
     min_size=1,
     max_size=30,
@@ -77,7 +77,7 @@ async def same(link: Link, steps: list[tuple[str, int, int, list[tuple[int, int]
     await link.call("budget", delete)
     run = (await link.call("budget", info))["run_id"]
     shelf = Shelf()
-    shelf.run = run
+    shelf.run, shelf.clock = run, lambda: START_MS
     now_ms, spent = START_MS, dict.fromkeys("abc", 0)
     beliefs = dict.fromkeys("abc", (0, 0, 0, 0, 0))  # part, next, changes, peers, version
     for name, passes, skew, claims, alone, kind in steps:
@@ -109,12 +109,15 @@ async def same(link: Link, steps: list[tuple[str, int, int, list[tuple[int, int]
             version=version,
             commits=kind != "hello",
             modest=kind == "modest",
+            error_ms=60_000 if kind == "unsure" else 50,
             instead=("b", "nobody") if kind == "instead" and name != "b" else (),
             limit=6_000 if kind == "limit" else 0,
             gate=f"{name}{now_ms}" if kind == "gate" else None,
         )
         got = await real.ask(ask)
-        assert got == twin.ask_now(ask)
+        told = twin.ask_now(ask)
+        assert dataclasses.replace(got, time_ms=0) == dataclasses.replace(told, time_ms=0)
+        assert (got.time_ms > 0) == (told.time_ms > 0)  # that server's clock is the real one
         beliefs[name] = (got.part, got.next_part, 0, got.peers, got.version)
 
 
@@ -190,3 +193,14 @@ async def test_a_flush_of_the_scripts_is_not_felt(link: Link, server: Server) ->
     await ledger.ask(message(START_MS))
     server.client().script_flush()
     assert (await ledger.ask(message(START_MS + 1))).peers == 1
+
+
+async def test_who_is_not_sure_of_the_time_hears_it_from_who_is(link: Link) -> None:
+    sure, unsure = RedisLedger(link, "e", "spot", "a"), RedisLedger(link, "e", "spot", "b")
+    asked = message(START_MS + 3_600_000, error_ms=60_000)
+    assert (await unsure.ask(asked)).time_ms == 0
+    assert (await sure.ask(message(START_MS))).time_ms == 0
+    answer = await unsure.ask(asked)
+    assert START_MS <= answer.time_ms < START_MS + 5_000
+    assert answer.error_ms == 50
+    assert (await sure.ask(message(START_MS + 70_000))).sharing  # what the other took for the beginning lay far ahead
