@@ -31,6 +31,8 @@ class Replica:
     ledgers: dict[Family, FakeLedger]
     events: list[Event]
     error_ms: int
+    skew_ms: int
+    measured: bool
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -59,7 +61,8 @@ class Replica:
             self.outcomes[type(error).__name__] += 1
             return type(error).__name__
         self.outcomes["ok"] += 1
-        self.error_ms = min(self.error_ms, SURE_MS)
+        if not self.measured:
+            self.error_ms, self.skew_ms, self.measured = SURE_MS, 0, True
         return "ok"
 
     def measure(self) -> None:
@@ -126,8 +129,9 @@ class Fleet:
         if instead is not None:
             governor.revive(instead.governor.at_rest("boot"), "boot")
         for desk in governor._desks.values():
-            desk._utc = lambda: Instant(self.clock.true_ms() + skew_ms, replica.error_ms)
-        replica = Replica(name, governor, ledgers, events, 60_000 if unmeasured else abs(skew_ms) + 1)
+            desk._utc = lambda: Instant(self.clock.true_ms() + replica.skew_ms, replica.error_ms)
+        error_ms = 60_000 if unmeasured else abs(skew_ms) + 1
+        replica = Replica(name, governor, ledgers, events, error_ms, skew_ms, measured=not unmeasured)
         for desk in governor._desks.values():
             desk.measure = replica.measure
         if not redis:

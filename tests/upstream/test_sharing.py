@@ -355,7 +355,6 @@ def test_the_time_of_a_wall_that_is_hours_off_is_nobodys() -> None:
         for skew_ms in (3_600_000, -3_600_000):
             fleet = Fleet(share=100, assumed=3)
             odd = await fleet.replica(skew_ms, unmeasured=True)
-            odd.error_ms = 60_000
             pair = await two(fleet)
             await fleet.minutes(2)
             for replica in pair:
