@@ -50,6 +50,9 @@ from mdcache.upstream.gate import Gate, State
 # A replica that has not measured the exchange's clock goes by the time that others told, corrected by the time that
 # passed on the ledger's own clock: else it had to keep out of three minutes, and would find no room to measure it.
 #
+# One that was started again has on its disk what was spent before, and so has the ledger, under the other's name: it
+# tells only what is more than that, or it would count twice.
+#
 # A replica that has not read Binance's limit yet goes by the one that others told: with the least there may be it would
 # find no room beside them, not even for the read that tells it.
 
@@ -120,7 +123,8 @@ class Ask:
 class Told:
     """What the ledger holds of a minute: all that was spent, of it answered, and of it the caller's own.
 
-    `heard_ms`: the latest moment at which the caller says to have spoken of it.
+    `heard_ms`: the latest moment at which the caller says to have spoken of it. `before`: by lane, what those spent in
+    whose place the caller runs.
     """
 
     minute: int
@@ -128,6 +132,7 @@ class Told:
     done: int
     own: int
     heard_ms: int
+    before: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Protocol
 from mdcache.clock import Clock
 from mdcache.upstream import shared
 from mdcache.upstream.atrest import gate_from_mapping, gate_to_mapping
-from mdcache.upstream.budget import ADDRESS_CAP, MINUTE_MS, Budget, Moment
+from mdcache.upstream.budget import ADDRESS_CAP, MINUTE_MS, Budget, Minute, Moment
 from mdcache.upstream.gate import Dropped, Gate, GateEvent, Sent, State, share_factor, step
 from mdcache.upstream.pauses import Policy
 from mdcache.upstream.shared import WHOLE, Answer, Ask, Ledger, LedgerDown, Tally, Verdict
@@ -118,7 +118,9 @@ class Sharing:
         self._pending: list[tuple[GateEvent, int]] = []
         self._dirty = False
         self._lease_until_ms = 0
-        self._instead = terms.instead  # until it is told
+        self._instead = terms.instead  # until it is told, and what they spent is of no minute that counts any more
+        self._revived: dict[int, tuple[int, ...]] = {}  # what they spent, by our disk
+        self._before: dict[int, tuple[int, ...]] = {}  # and by the ledger
         self._met_s = math.inf
         self._extra: dict[int, int] = {}
         self._turn = asyncio.Lock()
@@ -158,6 +160,8 @@ class Sharing:
 
     async def start(self) -> None:
         """Before the first read: take up the shared gate, and tell that we are here."""
+        if self._instead:
+            self._revived = {count.number: count.lanes for count in self._host.budget.minutes if count.ours}
         try:
             await self._say()
             await self._write()
@@ -295,7 +299,8 @@ class Sharing:
         self._standing = shared.answered(before, ask, answer)
         self._last, self._last_s, self._sharing = answer, self._clock.now(), answer.sharing
         self._version, self._answers = answer.version, True
-        if len(ask.tallies) <= _MOST_MINUTES:
+        self._before = {told.minute: told.before for told in answer.told}
+        if len(ask.tallies) <= _MOST_MINUTES and all(minute < ask.tallies[0].minute for minute in self._revived):
             self._instead = ()
         if self._last_s > self._met_s + _KNOWN_S:
             self._terms.met()
@@ -319,7 +324,7 @@ class Sharing:
         minutes = now.minutes
         sure = len(minutes) <= _MOST_MINUTES
         self._standing = standing = shared.rolled(self._standing, minutes[0])
-        counts = [self._host.budget.minute(number) for number in minutes]
+        counts = [self._told_of(self._host.budget.minute(number)) for number in minutes]
         return Ask(
             now_ms=now.utc_ms,
             error_ms=now.error_ms,
@@ -347,6 +352,19 @@ class Sharing:
             instead=self._instead,  # told again once it is sure of the time: what they had is free a minute earlier
             commits=self._answers and (sure or not all(map(standing.part_in, minutes))),
         )
+
+    def _told_of(self, count: Minute) -> Minute:
+        """What the ledger is told of a minute: all but what it has of those before us."""
+        revived = self._revived.get(count.number)
+        if revived is None:
+            return count
+        if any(has < was for has, was in zip(count.lanes, revived, strict=True)):  # the clock was put right
+            del self._revived[count.number]
+            return count
+        unknown = (0, 0, 0) if self._answers else revived  # who commits to nothing may tell too little once
+        before = self._before.get(count.number, unknown)
+        known = [min(was, has) for was, has in zip(revived, before, strict=True)]
+        return replace(count, lanes=tuple(has - less for has, less in zip(count.lanes, known, strict=True)))
 
     async def _beat_for_ever(self) -> None:
         while True:

@@ -266,6 +266,37 @@ def test_all_killed_and_started_again_in_their_places_have_the_whole_from_the_ne
     run(main())
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_what_was_spent_before_a_restart_counts_once(known: bool) -> None:
+    """The ledger has it under the old name, and the disk of the new one has it too; or only the disk has it."""
+
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        pair = await two(fleet)
+        await fleet.minutes(2)
+        await fleet.second(5)
+        for _ in range(6):
+            assert [await replica.read() for replica in pair] == ["ok", "ok"]
+        await pair[0].kill()
+        if not known:
+            fleet.shelf.restart(empty=True)
+        third = await fleet.replica(instead=pair[0])
+        assert third.governor.status()[0].used == 30
+        await fleet.clock.sleep(1.5)
+        spent = fleet.spent()
+        assert await third.read() == ("ok" if known else "BudgetSpent")
+        for replica in (third, pair[1]):
+            replica.load(0.2)
+        await fleet.second(59.9)
+        assert max(fleet.spent().values()) <= 100, fleet.spent()
+        if known:
+            assert third.mode() == "shared"
+            assert max(fleet.spent().values()) > max(spent.values()) + 15
+        await close(third, pair[1])
+
+    run(main())
+
+
 def test_the_ledger_is_lost_again_and_again_and_each_time_another_one_is_killed() -> None:
     """Each death is told by who takes the place: nobody waits for those that never come back."""
 

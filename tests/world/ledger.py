@@ -197,7 +197,14 @@ def step(  # noqa: C901, PLR0912, PLR0915 - as the script
         for row in rows:
             row |= {"heard": max(row["heard"], now), "base": sum(row["lanes"]), "modest": crowded}
     told = tuple(
-        Told(found["minute"], sum(found["lanes"]), found["done"], sum(row["lanes"]), row["heard"])
+        Told(
+            found["minute"],
+            sum(found["lanes"]),
+            found["done"],
+            sum(row["lanes"]),
+            row["heard"],
+            _before(state, found["minute"], ask.instead),
+        )
         for found, row in zip(sums, rows, strict=True)
     )
     gate = None if newest else state["gate"]
@@ -221,6 +228,11 @@ def step(  # noqa: C901, PLR0912, PLR0915 - as the script
 def _forgot(state: State, ask: Ask) -> bool:
     born = state["born"]
     return ask.now_ms < born + FORGOT or any(tally.minute <= born // MINUTE for tally in ask.tallies)
+
+
+def _before(state: State, minute: int, instead: tuple[str, ...]) -> tuple[int, ...]:
+    rows = state["minutes"][str(minute)]["rows"]
+    return tuple(sum(rows[name]["lanes"][lane] for name in instead if name in rows) for lane in range(3))
 
 
 def _verdict(sums: list[State], ask: Ask, weight: int, rank: int) -> Verdict:

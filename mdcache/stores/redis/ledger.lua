@@ -278,7 +278,15 @@ local function serve(state)
   redis.call('SET', KEYS[1], cmsgpack.pack(state), 'PX', ARGV[4])
   local told = {}
   for i, sum in ipairs(sums) do
-    told[i] = {minute = sum.minute, total = sum.total, done = sum.done, own = spent(rows[i]), heard = rows[i].heard}
+    local before, minute = {0, 0, 0}, state.minutes[string.format('%d', sum.minute)]
+    for _, name in ipairs(ask.instead) do
+      local row = minute.rows[name]
+      for lane = 1, 3 do before[lane] = before[lane] + (row and row.lanes[lane] or 0) end
+    end
+    told[i] = {
+      minute = sum.minute, total = sum.total, done = sum.done, own = spent(rows[i]), heard = rows[i].heard,
+      before = before,
+    }
   end
   local answer = {
     sharing = sharing, verdicts = verdicts, part = reply_part, next_part = reply_next,

@@ -22,6 +22,7 @@ class _Told(msgspec.Struct):
     done: int
     own: int
     heard: int
+    before: tuple[int, int, int]
 
 
 class _Answer(msgspec.Struct):
@@ -99,7 +100,7 @@ def _answer(found: _Answer, claims: int) -> Answer:
         part=found.part,
         next_part=found.next_part,
         peers=found.peers,
-        told=tuple(Told(told.minute, told.total, told.done, told.own, told.heard) for told in found.told),
+        told=tuple(Told(told.minute, told.total, told.done, told.own, told.heard, told.before) for told in found.told),
         version=found.version,
         gate=found.gate,
         written=found.written,
