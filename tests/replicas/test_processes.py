@@ -49,7 +49,12 @@ def fleet() -> Iterator[Fleet]:
     with ExitStack() as stack:
         redis = stack.enter_context(running())
         exchange = stack.enter_context(sim())
-        settings: dict[str, Any] = {"redis_url": redis.url, "admin_token": TOKEN, "replicas": "3"}
+        settings: dict[str, Any] = {
+            "redis_url": redis.url,
+            "admin_token": TOKEN,
+            "replicas": "3",
+            "redis_timeout_s": "2",
+        }
         made = [stack.enter_context(daemon(exchange, **settings)) for _ in range(3)]
         found = Fleet(exchange, redis, [url for url, _ in made], [process.pid for _, process in made])
         for n in range(3):  # symbols known, clocks measured
