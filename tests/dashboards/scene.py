@@ -161,8 +161,13 @@ def _watch(scene: Scene, source: Prometheus) -> None:
             scene.values[variable.selector + variable.label] = source.choices(variable.label, variable.selector)
         return _all_shown(source, steady, scene.quiet) and all(scene.values.values())
 
+    def silent() -> bool:
+        spoken = {query: source.most(query.expr) for query in queries() if query.needs}
+        scene.quiet |= spoken
+        return not any(spoken.values())
+
     _until(seen, DATA_DEADLINE_S)
-    scene.quiet |= {query: source.most(query.expr) for query in queries() if query.needs}
+    _until(silent, DATA_DEADLINE_S)  # what the first, cold seconds of a busy machine did is over by then
 
 
 def _bring_on_faults(scene: Scene, source: Prometheus, door: Door, symbol: str) -> None:
