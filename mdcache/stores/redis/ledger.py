@@ -1,19 +1,14 @@
 """A family's ledger in Redis (`upstream/shared.py` has the theory): one key, changed by one script in one step."""
 
-import hashlib
 from dataclasses import asdict
-from importlib.resources import files
 
 import msgspec
-from redis.exceptions import NoScriptError
 
-from mdcache.stores.redis.address import Client
 from mdcache.stores.redis.link import Link, RedisDown
+from mdcache.stores.redis.scripts import load
 from mdcache.upstream.shared import Answer, Ask, LedgerDown, Told, Verdict
 
 _LIFE_MS = 4 * 86_400_000  # longer than the longest ban, for those that start into it
-_SCRIPT = files("mdcache.stores.redis").joinpath("ledger.lua").read_text(encoding="utf-8")
-_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()  # EVALSHA's name for it
 
 
 class _Told(msgspec.Struct):
@@ -48,6 +43,7 @@ class RedisLedger:
         self._link = link
         self._key = f"{link.prefix}ledger:{{{egress}:{family}}}"
         self._replica = replica
+        self._step = load("ledger")
 
     @property
     def up(self) -> bool:
@@ -73,16 +69,9 @@ class RedisLedger:
             return  # the link told
 
     async def _run(self, op: str, message: bytes, now_ms: int) -> bytes:
-        arguments = (1, self._key, self._replica, message, now_ms, _LIFE_MS)
-
-        async def work(client: Client) -> object:
-            try:
-                return await client.evalsha(_SHA, *arguments)
-            except NoScriptError:  # the whole script, which Redis keeps for the next EVALSHA
-                return await client.eval(_SCRIPT, *arguments)
-
+        args: list[bytes | str | int] = [self._replica, message, now_ms, _LIFE_MS]
         try:
-            raw = await self._link.call(op, work)
+            raw = await self._link.call(op, lambda client: self._step.run(client, [self._key], args))
         except RedisDown as error:
             raise LedgerDown(str(error)) from error
         if not isinstance(raw, bytes):

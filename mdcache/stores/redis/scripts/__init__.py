@@ -1,4 +1,4 @@
-"""What Redis runs in one step: Lua, one file a step; nothing of it waits, and all its keys are of one series."""
+"""What Redis runs in one step: Lua, one file a step; nothing of it waits, and all its keys have one hash tag."""
 
 from dataclasses import dataclass
 from hashlib import sha1
