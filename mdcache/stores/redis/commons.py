@@ -54,7 +54,8 @@ class RedisCommons:
         self._events = events
         self.news = News(link)
         self._purges = Purges(link, self.news, clock, folder)
-        self._take, self._give, self._renew, self._release = map(load, ("take", "give", "renew", "release"))
+        self._take = load("leases", "take")
+        self._give, self._renew, self._release = map(load, ("give", "renew", "release"))
 
     def start(self) -> None:
         """Listen to the others from now on."""

@@ -43,7 +43,8 @@ class RedisCopies:
         self._origins = origins
         self._thread = thread
         self._events = events
-        self._copy, self._keep, self._renew, self._release = map(load, ("copy", "keep", "renew", "release"))
+        self._copy = load("leases", "copy")
+        self._keep, self._renew, self._release = map(load, ("keep", "renew", "release"))
 
     def topic(self, market: Market, name: str) -> str:
         """The hash tag of its keys."""

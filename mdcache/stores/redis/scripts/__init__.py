@@ -25,7 +25,7 @@ class Script:
             return await client.eval(self.source, len(keys), *keys, *args)
 
 
-def load(name: str) -> Script:
-    """The script of that name."""
-    source = files(__package__).joinpath(f"{name}.lua").read_bytes()
+def load(*names: str) -> Script:
+    """The script that these files are, one after the other."""
+    source = b"".join(files(__package__).joinpath(f"{name}.lua").read_bytes() for name in names)
     return Script(source, sha1(source, usedforsecurity=False).hexdigest())  # what EVALSHA goes by

@@ -3,23 +3,7 @@
 -- ARGV  1 as-of held (ms)  2 floor (ms)  3 token of the lease ('' for none)  4 its rank  5 its life (ms)
 --       6 '' where it is not to be taken, but only looked at
 -- Returns  copy ('' where it is not newer), hold, error
--- A copy begins with its as-of. What is of another type, and a lease that is no lease or has no end, is nobody's.
-local function get(key)
-  local value = redis.pcall('GET', key)
-  if type(value) == 'table' then
-    redis.call('DEL', key)
-    return false
-  end
-  return value
-end
-
-local function lease()
-  local value = get(KEYS[2])
-  local left = redis.call('PTTL', KEYS[2])
-  local ours = value and (string.match(value, '^!') or string.match(value, '^%d+ %x+$'))
-  return ours and left >= 0 and left <= tonumber(ARGV[5]) and value
-end
-
+-- A copy begins with its as-of.
 local as_of, copy = -1, ''
 local head = redis.pcall('GETRANGE', KEYS[1], 0, 7)
 if type(head) == 'table' then
@@ -31,20 +15,8 @@ elseif #head == 8 then
   end
 end
 
-local hold, failure = 'nobody', ''
+local held, failure = 'nobody', ''
 if ARGV[3] ~= '' and not (as_of >= tonumber(ARGV[2])) then
-  local mine = ARGV[4] .. ' ' .. ARGV[3]
-  local held = lease()
-  if held and string.sub(held, 1, 1) == '!' then
-    hold, failure = 'failed', string.sub(held, 2)
-  elseif held and held ~= mine and tonumber(string.match(held, '^(%d+) ')) <= tonumber(ARGV[4]) then
-    hold = 'theirs'
-    redis.pcall('SET', KEYS[3], '1', 'PX', ARGV[5])
-  elseif ARGV[6] ~= '' then
-    local set = redis.pcall('SET', KEYS[2], mine, 'PX', ARGV[5])
-    if not set.err then
-      hold = 'mine'
-    end
-  end
+  held, failure = hold(KEYS[2], KEYS[3], ARGV[4], ARGV[3], ARGV[5], ARGV[6] ~= '')
 end
-return {copy, hold, failure}
+return {copy, held, failure}

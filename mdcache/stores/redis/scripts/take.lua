@@ -6,26 +6,6 @@
 --       then of each block: index, stamp seen, base's stamp seen
 -- Returns  epoch, revisions, purge, tail ('=' where it was seen), emptiness, hold, error, indexes of revised blocks,
 --          and of each block: card ('' for none, '=' where it was seen), base ('=' where it was seen), young
--- A key of another type than ours is nobody's: it goes. So does a lease that is no lease, or has no end.
-local function get(key)
-  local value = redis.pcall('GET', key)
-  if type(value) == 'table' then
-    redis.call('DEL', key)
-    return false
-  end
-  return value
-end
-
--- A lease, or the error of one: it runs out, and has our form. Else nobody would ever end it.
-local function lease(key, life)
-  local value = get(key)
-  local left = redis.call('PTTL', key)
-  if value and left >= 0 and left <= life and (string.match(value, '^%d+ %x+$') or string.sub(value, 1, 1) == '!') then
-    return value
-  end
-  return false
-end
-
 local function freshen(key)
   local life = tonumber(ARGV[9])
   local left = redis.call('PTTL', key)
@@ -95,21 +75,9 @@ if tail ~= '' and string.sub(tail, 1, 8) == ARGV[3] then
   tail = '='
 end
 
-local hold, failure = 'nobody', ''
+local held, failure = 'nobody', ''
 if ARGV[6] ~= '' and not enough then
-  local mine = ARGV[7] .. ' ' .. ARGV[6]
-  local held = lease(KEYS[3], tonumber(ARGV[8]))
-  if held and string.sub(held, 1, 1) == '!' then
-    hold, failure = 'failed', string.sub(held, 2)
-  elseif held and held ~= mine and tonumber(string.match(held, '^(%d+) ')) <= tonumber(ARGV[7]) then
-    hold = 'theirs'
-    redis.pcall('SET', KEYS[4], '1', 'PX', ARGV[8])
-  elseif ARGV[10] ~= '' then
-    local set = redis.pcall('SET', KEYS[3], mine, 'PX', ARGV[8])
-    if not set.err then
-      hold = 'mine'
-    end
-  end
+  held, failure = hold(KEYS[3], KEYS[4], ARGV[7], ARGV[6], ARGV[8], ARGV[10] ~= '')
 end
 
-return {epoch, tostring(revisions), head[3] or '', tail, head[4] or '', hold, failure, revised, blocks}
+return {epoch, tostring(revisions), head[3] or '', tail, head[4] or '', held, failure, revised, blocks}
