@@ -1,4 +1,7 @@
-"""Nothing of the machine's own environment reaches a test, and hypothesis has a profile for each job."""
+"""Nothing of the machine's own environment reaches a test, and hypothesis has a profile for each job.
+
+The default one draws the same examples each time: what a run says depends on the tree alone. The long one draws anew.
+"""
 
 import atexit
 import os
@@ -15,6 +18,7 @@ os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="mdcache-tests-")  # daem
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 _slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
-settings.register_profile("default", deadline=None, suppress_health_check=_slow, print_blob=True)
-settings.register_profile("long", parent=settings.get_profile("default"), max_examples=2_000)
+_every = settings(deadline=None, suppress_health_check=_slow, print_blob=True)
+settings.register_profile("default", parent=_every, derandomize=True)
+settings.register_profile("long", parent=_every, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

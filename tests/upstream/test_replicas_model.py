@@ -65,8 +65,9 @@ class Judged(httpx.AsyncBaseTransport):
 
     def hears(self) -> bool:
         """Whether it has been in touch with the ledger for long enough."""
-        up = self.replica is not None and all(ledger.up for ledger in self.replica.ledgers.values())
-        return up and self.judge.fleet.clock.now() - self.heard_from_s > 3.0
+        ledgers = [] if self.replica is None else self.replica.ledgers.values()
+        up = all(ledger.up and not ledger.lose_answers for ledger in ledgers)
+        return bool(ledgers) and up and self.judge.fleet.clock.now() - self.heard_from_s > 3.0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.exchange.fault = lambda *_: self.judge.fault(self)
