@@ -22,6 +22,7 @@ from mdcache.upstream.shared import WHOLE, Answer, Ask, Ledger, LedgerDown, Tall
 _BEAT_S = 1.0
 _PEERS_A_BEAT = 50  # with more, each beats less often
 _SOON_MS = 500
+_ALONE_AFTER = 2  # messages without an answer: one may be lost, or this process have stood still
 _MOST_TRIES = 8  # to write a gate that others write too; the next beat goes on
 _MOST_PENDING = 100
 _KNOWN_S = 3.0  # after so long in touch, all others have counted this one
@@ -114,6 +115,7 @@ class Sharing:
         self._last_s = 0.0
         self._sharing = False
         self._answers = False
+        self._unanswered = _ALONE_AFTER  # messages in a row
         self._version = 0
         self._pending: list[tuple[GateEvent, int]] = []
         self._dirty = False
@@ -132,12 +134,12 @@ class Sharing:
     @property
     def asks(self) -> bool:
         """Whether a read has to be asked for: the ledger is there."""
-        return self._ledger.up and self._answers
+        return self._ledger.up and self._unanswered < _ALONE_AFTER
 
     @property
     def shares(self) -> bool:
         """Whether the ledger lets reads through; else this replica goes by its own part."""
-        return self.asks and self._sharing
+        return self.asks and self._answers and self._sharing
 
     def factor(self, now: Moment) -> float:
         """What remains of the share for this replica alone, in every minute that a read sent now may fall into."""
@@ -192,7 +194,10 @@ class Sharing:
             if _told(gate) != _told(before):
                 return unasked
             if not self._answers:
-                raise LedgerDown("it did not answer the last time")
+                if not self.asks:
+                    raise LedgerDown("it did not answer the last times")
+                await self._exchange((), gate)  # the others may know of a ban by now
+                return replace(unasked, after=self._host.gate)
             sent = Sent() if gate.state is not State.OPEN else None
             after = step(gate, sent, self._now_ms(), self._terms.policy) if sent is not None else gate
             answer = await self._exchange(claims, after)
@@ -295,10 +300,11 @@ class Sharing:
             answer = await self._ledger.ask(ask)
         except LedgerDown:
             self._answers = self._sharing = False
+            self._unanswered += 1
             raise
         self._standing = shared.answered(before, ask, answer)
         self._last, self._last_s, self._sharing = answer, self._clock.now(), answer.sharing
-        self._version, self._answers = answer.version, True
+        self._version, self._answers, self._unanswered = answer.version, True, 0
         self._before = {told.minute: told.before for told in answer.told}
         if len(ask.tallies) <= _MOST_MINUTES and all(minute < ask.tallies[0].minute for minute in self._revived):
             self._instead = ()
