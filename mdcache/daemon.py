@@ -237,7 +237,7 @@ def build(
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     hands = Hands(library, readies, snapshots.bodies, governor, warming, sharing, copying)
     if together is not None:
-        together.forget = hands.forget
+        together.purging.forget = hands.forget
     ops = Ops(status, readiness, metrics.exposition, hands, token)
     app = App(
         binance,

@@ -162,7 +162,7 @@ class World:
             events,
             self.governor.refusal_now,
         )
-        together.forget = self.forget
+        together.purging.forget = self.forget
         return together
 
     async def forget(self, which: Which) -> None:
