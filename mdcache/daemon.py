@@ -29,7 +29,8 @@ from mdcache.cache.snapshots import Snapshots
 from mdcache.cache.together import Together
 from mdcache.cache.ttls import Ttls
 from mdcache.cache.warming import Warming
-from mdcache.candles.series import Policy, Series
+from mdcache.candles.series import Series
+from mdcache.candles.settling import Policy
 from mdcache.clock import Clock, Instant, SystemClock, boot_id
 from mdcache.events import Events, Failed, Lifecycle
 from mdcache.exchange.intervals import INTERVALS

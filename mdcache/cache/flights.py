@@ -16,7 +16,9 @@ from mdcache.cache.wanted import reach
 from mdcache.candles.commons import Lease
 from mdcache.candles.doubts import Doubt, doubt, trusted
 from mdcache.candles.freshness import Floor
-from mdcache.candles.series import ReadAt, Series
+from mdcache.candles.merge import merge
+from mdcache.candles.series import Series
+from mdcache.candles.settling import ReadAt
 from mdcache.candles.window import Form, Window, prove
 from mdcache.clock import Clock, Instant
 from mdcache.errors import AskFailed, DeadlinePassed, MdcacheError, Refusal
@@ -217,7 +219,7 @@ class Flights:
             again = pause is not None
             if pause is not None:
                 await self._clock.sleep(pause)
-        revisions = series.merge(landed.rows, landed.window, landed.read)
+        revisions = merge(series, landed.rows, landed.window, landed.read)
         flight.brought, flight.trusted = tuple(row.open_ms for row in landed.rows), landed.read.settles
         path = series.rule.path
         self._events.emit(RowsRead(series.key.market, path, len(landed.rows), flight.reason))
