@@ -5,7 +5,9 @@ import statistics
 import time
 
 from mdcache.candles.doubts import doubt
-from mdcache.candles.series import Policy, ReadAt, Series
+from mdcache.candles.merge import merge
+from mdcache.candles.series import Series
+from mdcache.candles.settling import Policy, ReadAt
 from mdcache.candles.window import Form, Window
 from mdcache.exchange.markets import KLINE_PATHS
 from mdcache.exchange.questions import SeriesKey
@@ -36,6 +38,6 @@ def longest_step_ms() -> tuple[float, float]:
         began = time.perf_counter()
         rows = read_page(body, Expected(series.interval, start, NOW, 1000)).rows
         doubt(series, rows, window, read)
-        series.merge(rows, window, read)
+        merge(series, rows, window, read)
         took.append((time.perf_counter() - began) * 1000)
     return statistics.median(took), max(took)

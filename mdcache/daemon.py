@@ -29,7 +29,8 @@ from mdcache.cache.snapshots import Snapshots
 from mdcache.cache.together import Together
 from mdcache.cache.ttls import Ttls
 from mdcache.cache.warming import Warming
-from mdcache.candles.series import Policy, Series
+from mdcache.candles.series import Series
+from mdcache.candles.settling import Policy
 from mdcache.clock import Clock, Instant, SystemClock, boot_id
 from mdcache.events import Events, Failed, Lifecycle
 from mdcache.exchange.intervals import INTERVALS
@@ -237,7 +238,7 @@ def build(
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     hands = Hands(library, readies, snapshots.bodies, governor, warming, sharing, copying)
     if together is not None:
-        together.forget = hands.forget
+        together.purging.forget = hands.forget
     ops = Ops(status, readiness, metrics.exposition, hands, token)
     app = App(
         binance,

@@ -122,7 +122,7 @@ class Attic:
     async def bring(self, series: Series, start_ms: int, end_ms: int) -> bool:
         """Return when no block whose span touches [start_ms, end_ms) rests any more; whether any did."""
         brought = False
-        while indexes := series.resting_around(start_ms, end_ms):  # memory may give one up while another is loaded
+        while indexes := series.resting.around(start_ms, end_ms):  # memory may give one up while another is loaded
             await self.load(series, indexes)
             brought = True
         return brought

@@ -2,34 +2,22 @@
 
 from typing import Protocol
 
-from mdcache.candles.commons import Lease
-from mdcache.exchange.markets import Market
+from mdcache.cache.leases import Leasable
 from mdcache.upstream.copies import Copy
-from mdcache.upstream.governor import Turn
 
 
-class Copied(Protocol):
+class Copied(Leasable, Protocol):
     """A read, as the replicas see it.
 
-    `floor_ms`: least as-of that will do; `held_ms`: as-of of what is here, -1 for nothing; `life_s`: how long a copy
-    is of use; `waited`: for another replica's read.
+    `held_ms`: as-of of what is here, -1 for nothing; `life_s`: how long a copy is of use.
     """
 
-    market: Market
-    turn: Turn
-    floor_ms: int
     held_ms: int
     life_s: float
-    waited: bool
-    lease: Lease | None
 
     @property
     def name(self) -> str:
         """What it reads, the same on every replica."""
-        ...
-
-    def weight(self) -> int:
-        """What it costs."""
         ...
 
     async def adopt(self, copy: Copy) -> None:

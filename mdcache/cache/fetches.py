@@ -12,9 +12,10 @@ import msgspec
 
 from mdcache.cache.copying import Copying
 from mdcache.cache.flights import improve
+from mdcache.cache.landing import landed
 from mdcache.candles.commons import Lease
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, BrokenBody, DeadlinePassed, MdcacheError, Refusal
+from mdcache.errors import AskFailed, BrokenBody, MdcacheError, Refusal
 from mdcache.events import Collapsed, Events, Failed
 from mdcache.exchange.limits import request_bucket
 from mdcache.exchange.markets import Market
@@ -171,16 +172,8 @@ class Fetches:
 
     async def land(self, fetch: Fetch, deadline_s: float) -> None:
         """Wait until it has landed, or raise its error, or `DeadlinePassed` at `deadline_s`."""
-        if fetch.task is None:
-            return
-        await asyncio.wait({fetch.task}, timeout=max(0.0, deadline_s - self._clock.now()))
-        if not fetch.task.done():
-            raise DeadlinePassed(1.0, "no answer from Binance in time")
-        if fetch.task.cancelled():
-            raise DeadlinePassed(1.0, "shutting down")
-        error = fetch.task.exception()
-        if error is not None:
-            raise copy.copy(error)
+        if fetch.task is not None:
+            await landed(fetch.task, deadline_s - self._clock.now())
 
     async def aclose(self) -> None:
         """End what is under way."""

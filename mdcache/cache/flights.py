@@ -10,16 +10,19 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from mdcache.cache.landing import landed
 from mdcache.cache.library import Library, Pin
 from mdcache.cache.sharing import Alone, Sharing
 from mdcache.cache.wanted import reach
 from mdcache.candles.commons import Lease
 from mdcache.candles.doubts import Doubt, doubt, trusted
 from mdcache.candles.freshness import Floor
-from mdcache.candles.series import ReadAt, Series
+from mdcache.candles.merge import merge
+from mdcache.candles.series import Series
+from mdcache.candles.settling import ReadAt
 from mdcache.candles.window import Form, Window, prove
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, DeadlinePassed, MdcacheError, Refusal
+from mdcache.errors import AskFailed, MdcacheError, Refusal
 from mdcache.events import BodyOdd, Collapsed, Events, Failed, Retried, Revised, RowsRead
 from mdcache.exchange.questions import wire_headers, wire_query
 from mdcache.exchange.rows import Expected, Row, read_page
@@ -151,17 +154,8 @@ class Flights:
 
     async def land(self, flight: Flight, deadline_s: float) -> None:
         """Wait until `flight` has landed, or raise its error, or `DeadlinePassed` at `deadline_s`."""
-        task = flight.task
-        if task is None:
-            return
-        await asyncio.wait({task}, timeout=max(0.0, deadline_s - self._clock.now()))
-        if not task.done():
-            raise DeadlinePassed(1.0, "no answer from Binance in time")
-        if task.cancelled():
-            raise DeadlinePassed(1.0, "shutting down")
-        error = task.exception()
-        if error is not None:
-            raise copy.copy(error)
+        if flight.task is not None:
+            await landed(flight.task, deadline_s - self._clock.now())
 
     async def aclose(self) -> None:
         """End what is in the air."""
@@ -207,37 +201,37 @@ class Flights:
 
     async def _read(self, flight: Flight) -> None:
         series = flight.series
-        landed = await self._fetch(flight)
+        page = await self._fetch(flight)
         pauses = iter(_LAG_PAUSES_S)
-        again = landed.doubt is not None
-        while again and landed.doubt is not None:
+        again = page.doubt is not None
+        while again and page.doubt is not None:
             self._events.emit(Retried(series.key.market, "shows-less"))
-            landed = await self._fetch(flight)
-            pause = next(pauses, None) if landed.doubt is not None and landed.doubt.lagging else None
+            page = await self._fetch(flight)
+            pause = next(pauses, None) if page.doubt is not None and page.doubt.lagging else None
             again = pause is not None
             if pause is not None:
                 await self._clock.sleep(pause)
-        revisions = series.merge(landed.rows, landed.window, landed.read)
-        flight.brought, flight.trusted = tuple(row.open_ms for row in landed.rows), landed.read.settles
+        revisions = merge(series, page.rows, page.window, page.read)
+        flight.brought, flight.trusted = tuple(row.open_ms for row in page.rows), page.read.settles
         path = series.rule.path
-        self._events.emit(RowsRead(series.key.market, path, len(landed.rows), flight.reason))
-        if landed.oddity:
-            self._events.emit(BodyOdd(series.key.market, path, landed.oddity))
+        self._events.emit(RowsRead(series.key.market, path, len(page.rows), flight.reason))
+        if page.oddity:
+            self._events.emit(BodyOdd(series.key.market, path, page.oddity))
         for revision in revisions:
             self._events.emit(Revised(series.key.market, str(series.key), revision.open_ms, revision.was, revision.now))
 
     async def _fetch(self, flight: Flight) -> Landed:
         """A reply, and at hand all that it will be merged with: rows that rest are no less known for it."""
-        landed = await self._governor.fetch(flight)
+        page = await self._governor.fetch(flight)
         series = flight.series
-        proof = prove(landed.window, landed.rows, series.rule, landed.read.as_of_ms, series.policy.confirm_ms)
+        proof = prove(page.window, page.rows, series.rule, page.read.as_of_ms, series.policy.confirm_ms)
         if proof is None:
-            return landed
+            return page
         length_ms = series.interval.length_ms
         end_ms = _FOREVER if proof.tail else proof.hi_ms + length_ms
         if await self._library.rest.bring(series, proof.lo_ms - length_ms, end_ms):
-            return replace(landed, doubt=doubt(series, landed.rows, landed.window, landed.read))
-        return landed
+            return replace(page, doubt=doubt(series, page.rows, page.window, page.read))
+        return page
 
     def _ended(self, flight: Flight, pin: Pin, task: "asyncio.Task[None]") -> None:
         series = flight.series

@@ -16,12 +16,13 @@ from typing import cast
 from mdcache.cache.answers import Answer, Caller, How
 from mdcache.cache.directory import Directory, Found, InfoRead
 from mdcache.cache.flights import improve
+from mdcache.cache.landing import landed
 from mdcache.cache.library import Library
 from mdcache.cache.prepare import prepared
 from mdcache.cache.snapshots import Newest, floor_ms
 from mdcache.candles.freshness import Wishes
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, BrokenBody, CannotAsk, DeadlinePassed, MdcacheError, NotCached, Refusal
+from mdcache.errors import AskFailed, BrokenBody, CannotAsk, MdcacheError, NotCached, Refusal
 from mdcache.events import Events, Failed
 from mdcache.exchange.listing import Listing, Selection
 from mdcache.exchange.markets import Market
@@ -143,16 +144,7 @@ class Info:
         return held
 
     async def _shared(self, which: _Which, least_ms: int, turn: Turn) -> _Held:
-        task = self._read(which, least_ms, turn)
-        await asyncio.wait({task}, timeout=max(0.0, turn.drop_at_s - self._clock.now()))
-        if not task.done():
-            raise DeadlinePassed(1.0, "no answer from Binance in time")
-        if task.cancelled():
-            raise DeadlinePassed(1.0, "shutting down")
-        error = task.exception()
-        if error is not None:
-            raise copy.copy(error)
-        return task.result()
+        return await landed(self._read(which, least_ms, turn), turn.drop_at_s - self._clock.now())
 
     def _lacks(self, market: Market, held: _Held, selection: Selection) -> bool:
         known = self._directory.symbols(market)

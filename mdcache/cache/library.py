@@ -9,7 +9,8 @@ from mdcache.cache.attic import NoRest, Rest
 from mdcache.candles.atrest import Which
 from mdcache.candles.block import Block
 from mdcache.candles.plan import Serve
-from mdcache.candles.series import Policy, Series
+from mdcache.candles.series import Series
+from mdcache.candles.settling import Policy
 from mdcache.clock import Clock
 from mdcache.events import Events, Evicted
 from mdcache.exchange.questions import Question, SeriesKey

@@ -2,32 +2,23 @@
 
 from typing import Protocol
 
+from mdcache.cache.leases import Leasable
 from mdcache.candles.atrest import Which
-from mdcache.candles.commons import Lease
 from mdcache.candles.series import Series
 from mdcache.candles.window import Window
-from mdcache.upstream.governor import Turn
 
 
-class Shareable(Protocol):
+class Shareable(Leasable, Protocol):
     """A flight, as the replicas see it.
 
-    `floor_ms`: least as-of that will do. `brought`: open times of the rows that its reply told of, once it landed.
-    `trusted`: that reply's time may be told to others. `waited`: for another replica's read.
+    `brought`: open times of the rows that its reply told of, once it landed. `trusted`: that reply's time may be told
+    to others.
     """
 
     series: Series
     window: Window
-    turn: Turn
-    floor_ms: int
     brought: tuple[int, ...] | None
     trusted: bool
-    waited: bool
-    lease: Lease | None
-
-    def weight(self) -> int:
-        """What it would cost if it were sent now."""
-        ...
 
 
 class Sharing(Protocol):

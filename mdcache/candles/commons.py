@@ -20,6 +20,8 @@ from mdcache.exchange.questions import SeriesKey
 LEASE_S = 3.0  # 6.3.4
 LEASE_RENEWED_S = 1.0
 ERROR_TOLD_S = 1.0  # 6.3.3
+LOOK_EACH_S = 0.25  # where Binance can't be asked: each answer would look
+AHEAD_MS = 2_000  # what is as of further in the future is nobody's
 
 
 class CommonsDown(Exception):

@@ -6,7 +6,8 @@ less than we have; asked again at once, the same again is accepted, unless it lo
 
 from dataclasses import dataclass
 
-from mdcache.candles.series import Known, ReadAt, Series
+from mdcache.candles.series import Known, Series
+from mdcache.candles.settling import ReadAt
 from mdcache.candles.window import Form, Window
 from mdcache.errors import BrokenBody
 from mdcache.exchange.rows import Row

@@ -117,13 +117,13 @@ class _Planner:
         series = self._series
         if series.resting.at(cursor) is not None:
             far = min(end, cursor + left * series.interval.length_ms)
-            return Load(tuple(series.resting_indexes(cursor, max(far, cursor + 1))))
+            return Load(tuple(series.resting.indexes(cursor, max(far, cursor + 1))))
         after = series.resting.after(cursor)
         here = series.coverage.after(cursor)
         if after is None or (here is not None and here[0] < after[0]):
             return None
         near = series.interval.count(cursor, after[0]) < self._cap
-        return Load(tuple(series.resting_indexes(after[0], after[0] + 1))) if near else None
+        return Load(tuple(series.resting.indexes(after[0], after[0] + 1))) if near else None
 
     def _gap_upwards(self, cursor: int, end: int, left: int) -> Window:
         """The read for the unknown span that starts at `cursor`, going up."""
@@ -183,7 +183,7 @@ class _Planner:
     def _resting_downwards(self, top: int, left: int) -> Load:
         series = self._series
         far = max(self._ask.lo_ms, top - left * series.interval.length_ms)
-        return Load(tuple(series.resting_indexes(min(far, top - 1), top)))
+        return Load(tuple(series.resting.indexes(min(far, top - 1), top)))
 
     def _resting_newest(self) -> Load | None:
         """The newest block, where it rests and the newest page reaches it: the tail joins it."""
@@ -192,7 +192,7 @@ class _Planner:
         if resting is None or (here is not None and here[1] > resting[1]):
             return None
         near = self._count_to_now(resting[1]) + _JOIN_ROWS <= self._cap
-        return Load(tuple(series.resting_indexes(resting[1] - 1, resting[1]))) if near else None
+        return Load(tuple(series.resting.indexes(resting[1] - 1, resting[1]))) if near else None
 
     def _first_rows(self, end: int, left: int) -> int:
         """Rows that the first tail read should bring: none but the overlap, where the rest is known and joins."""

@@ -1,52 +1,25 @@
-"""One series: what we know of it, and the one door through which a reply's rows become knowledge.
+"""One series: what we know of it. Blocks of settled rows with their coverage, plus the tail.
 
-A series is blocks of settled rows with their coverage, plus the tail. `doubts.py` looks at a reply first, `merge`
-takes it in. Nothing here waits, reads a clock or asks anybody.
+`merge.py` takes in replies, `share.py` what other replicas know; `plan.py` tells what is missing.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from mdcache.candles.atrest import Change, Kept, Outline
 from mdcache.candles.block import Block, Shelf
 from mdcache.candles.coverage import Coverage
+from mdcache.candles.resting import Resting
+from mdcache.candles.settling import Policy, Settling
 from mdcache.candles.tail import Tail
-from mdcache.candles.voids import Void, Voids
-from mdcache.candles.window import Proof, Window, prove
+from mdcache.candles.voids import Voids
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import KlinePath
 from mdcache.exchange.questions import SeriesKey
-from mdcache.exchange.rows import Row
 
 _FOREVER = 1 << 62
-_BLANKS = 16
 _MOST_REVISED = 256
-_NOTHING: Mapping[int, int] = MappingProxyType({})
 _MEAN_MONTH_MS = 2_629_746_000  # of the Gregorian calendar
-_MONTH_SLACK_MS = 4 * 86_400_000  # 28 days are the least a month has, 31 the most; one more for good measure
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """When a closed row counts as final (6.2.2), in milliseconds."""
-
-    settle_ms: int
-    confirm_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReadAt:
-    """When a reply was sent for: `as_of_ms` in exchange time, `early_ms` its earliest possible value.
-
-    `settles`: whether the exchange's clock is trusted enough for rows to settle by it.
-    """
-
-    as_of_ms: int
-    early_ms: int
-    settles: bool = True
 
 
 class Known(NamedTuple):
@@ -60,15 +33,6 @@ class Known(NamedTuple):
     def trades(self) -> int:
         """Its trade count."""
         return int(self.raw.split(b",")[8]) if self.tail_trades is None else self.tail_trades
-
-
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """A row shown as closed that Binance prints differently now; `now` is empty where it is gone."""
-
-    open_ms: int
-    was: bytes
-    now: bytes
 
 
 class Series:
@@ -94,6 +58,7 @@ class Series:
         "revised",
         "rule",
         "settled_version",
+        "settling",
         "shelf",
         "tail",
         "tail_version",
@@ -114,9 +79,10 @@ class Series:
         self.policy = policy
         self.interval = INTERVALS[key.interval]
         self.zone_ms = key.zone_minutes * 60_000
+        self.settling = Settling(policy, self.interval, self.zone_ms)
         self.shelf = Shelf(self.interval.length_ms, changed)
         self.coverage = Coverage()
-        self.resting = Coverage()
+        self.resting = Resting(self.shelf.width_ms)
         self.opened = False
         self.unsaved = False
         self.evicted = Coverage()  # known once, given up, and not read again since
@@ -155,23 +121,6 @@ class Series:
             ]
         return known
 
-    def merge(self, rows: list[Row], window: Window, read: ReadAt) -> list[Revision]:
-        """Take in the whole reply to `window`; returns what it changed of what was shown as closed."""
-        proof = prove(window, rows, self.rule, read.as_of_ms, self.policy.confirm_ms)
-        self._note_blanks(rows, window, read)
-        if proof is None:
-            return []
-        if read.as_of_ms < self.merged_ms:
-            self._fill(rows, proof, read)
-            return []
-        self.merged_ms = read.as_of_ms
-        if not proof.tail and self.tail is not None and proof.hi_ms > self.tail.start_ms:
-            proof = Proof(proof.lo_ms, self.tail.start_ms, tail=False)
-        rows = [row for row in rows if row.open_ms >= proof.lo_ms and (proof.tail or row.open_ms < proof.hi_ms)]
-        if proof.lo_ms >= proof.hi_ms and not proof.tail:
-            return []
-        return self._take(rows, proof, read)
-
     # ------------------------------------------------------------------------------------- at rest
 
     def open(self, outline: Outline) -> None:
@@ -184,22 +133,6 @@ class Series:
         for void in outline.voids:
             self.voids.note(void)
         self.opened = True
-
-    def resting_indexes(self, start: int, end: int) -> list[int]:
-        """Indexes of the resting blocks whose known parts touch [start, end), in rising order."""
-        width = self.shelf.width_ms
-        found: dict[int, None] = {}
-        for a, b in self.resting.pieces(start, end):
-            found.update(dict.fromkeys(range(a // width, (b - 1) // width + 1)))
-        return list(found)
-
-    def resting_around(self, start: int, end: int) -> list[int]:
-        """Indexes of the resting blocks whose spans touch [start, end): to be here before rows are merged there.
-
-        A block is saved whole: one that was made anew beside a resting one would take its place.
-        """
-        width = self.shelf.width_ms
-        return self.resting_indexes(start // width * width, -(-end // width) * width)
 
     def admit(self, index: int, kept: Kept | None) -> None:
         """A resting block is here from now on; what was thought to rest and is not in it is unknown, there too."""
@@ -244,15 +177,6 @@ class Series:
                 bare.append((cursor, end))
         return tuple(bare)
 
-    def _note_change(self, start: int, end: int, before: tuple[object, object]) -> None:
-        """Have saved what changed in [start, end) besides rows: what is known there, and which emptiness may fill."""
-        if self._shape(start, end) != before:
-            self.unsaved = True
-            self.shelf.unsaved.update(self.shelf.indexes(start, end))
-
-    def _shape(self, start: int, end: int) -> tuple[object, object]:
-        return self.coverage.pieces(start, end), self.voids.shape()
-
     # ------------------------------------------------------------------------------------ queries
 
     def holes(self) -> int:
@@ -278,7 +202,7 @@ class Series:
         self.shelf.unsaved.clear()
         self.unsaved = False
         self.coverage = Coverage()
-        self.resting = Coverage()
+        self.resting = Resting(self.shelf.width_ms)
         self.evicted = Coverage()
         self.voids = Voids()
         self.tail = None
@@ -299,23 +223,6 @@ class Series:
         self.shelf.drop(index)
         self.coverage.cut(start, end)
 
-    def _note_blanks(self, rows: list[Row], window: Window, read: ReadAt) -> None:
-        if window.start_ms is not None:
-            return
-        end = read.as_of_ms if window.end_ms is None else window.end_ms
-        self.blanks = [(lo, hi) for lo, hi in self.blanks if self.coverage.gaps(lo, hi + 1)][-_BLANKS:]
-        if len(rows) < window.limit:
-            self.blanks.append((0, rows[0].open_ms - 1 if rows else end))
-        if rows and self.next_open(rows[-1].open_ms) <= end:
-            self.blanks.append((rows[-1].open_ms + 1, end))
-
-    def take_tail(self, tail: Tail) -> list[Revision]:
-        """Take in a tail that somebody else read, as if it were a reply; `share.py` tells when it may come in."""
-        self.merged_ms = max(self.merged_ms, tail.as_of_ms)
-        proof = Proof(tail.start_ms, tail.start_ms, tail=True)
-        read = ReadAt(tail.as_of_ms, tail.as_of_ms - tail.error_ms)
-        return self._take(list(tail.rows), proof, read, tail.since_ms)
-
     def note_revised(self, opens: Iterable[int], as_of_ms: int) -> None:
         """These settled rows were found changed, or where none was known, by a read as of `as_of_ms`."""
         for open_ms in opens:
@@ -324,138 +231,8 @@ class Series:
         while len(self.revised) > _MOST_REVISED:
             del self.revised[next(iter(self.revised))]
 
-    def _take(self, rows: list[Row], proof: Proof, read: ReadAt, shown: Mapping[int, int] = _NOTHING) -> list[Revision]:
-        """`shown`: what others know of since when rows are shown unchanged, as in `Tail.since_ms`."""
-        tail = self.tail or Tail(0, (), -1)
-        held = dict(self.shelf.pairs(proof.lo_ms, _FOREVER if proof.tail else proof.hi_ms))
-        before = {row.open_ms: row for row in tail.rows}
-        since = self._since(rows, before, tail.since_ms, read) if proof.tail else {}
-        since |= {t: min(since.get(t, ms), ms) for t, ms in shown.items()}
-        revisions = self._revisions(rows, held, tail, proof)
-        fills = self._in_holes(rows, held)
-        self.note_revised([*(revision.open_ms for revision in revisions), *fills], read.as_of_ms)
-        if revisions or fills:
-            self.settled_version += 1
-        settled = self._settled_count(rows, held, since, read)
-        if settled < len(rows):
-            end = rows[settled].open_ms
-        elif proof.tail:
-            end = rows[-1].open_ms + 1 if rows else proof.lo_ms
-        else:
-            end = proof.hi_ms
-        past = _FOREVER if proof.tail else proof.hi_ms
-        shape = self._shape(proof.lo_ms, past)
-        self.shelf.replace(proof.lo_ms, past, rows[:settled])
-        self.coverage.cut(end, past)
-        self.coverage.add(proof.lo_ms, end)
-        if proof.tail:  # with the bucket below it: whatever is there, a read of the tail has nothing to add
-            self.read_again(proof.lo_ms - self.interval.length_ms, _FOREVER)
-        else:
-            self.read_again(proof.lo_ms, end)
-        self._note_voids(rows, settled, proof, end, read.as_of_ms)
-        self._note_change(proof.lo_ms, past, shape)
-        if proof.tail:
-            kept = {t: s for t, s in since.items() if t >= end}
-            self.tail = Tail(end, tuple(rows[settled:]), read.as_of_ms, kept, read.as_of_ms - read.early_ms)
-            self.tail_version += 1
-        return revisions
-
     def read_again(self, start: int, end: int) -> None:
         """[start, end) is known again: a revision since it was given up would go unnoticed in older answers."""
         if start < end and self.evicted.gaps(start, end) != [(start, end)]:
             self.evicted.cut(start, end)
             self.settled_version += 1
-
-    def _in_holes(self, rows: list[Row], held: dict[int, bytes]) -> list[int]:
-        """Open times of rows where we knew that there is none."""
-        if not rows or self.coverage.gaps(rows[0].open_ms, rows[-1].open_ms + 1) == [
-            (rows[0].open_ms, rows[-1].open_ms + 1)
-        ]:
-            return []
-        return [row.open_ms for row in rows if row.open_ms not in held and self.coverage.at(row.open_ms)]
-
-    def _settled_count(self, rows: list[Row], held: dict[int, bytes], since: dict[int, int], read: ReadAt) -> int:
-        """How many of the first rows are settled: they were, or they count as final by this read."""
-        slack_ms = _MONTH_SLACK_MS if self.interval.months else 0
-        surely_ms = read.early_ms - self.policy.confirm_ms - self.interval.length_ms - slack_ms
-        sure = bisect_left(rows, surely_ms, key=_open_ms) if read.settles else 0
-        for position in range(sure, len(rows)):
-            row = rows[position]
-            if held.get(row.open_ms) == row.raw:
-                continue
-            newer = position + 1 < len(rows)
-            if not self._final(row, since.get(row.open_ms), read, newer=newer):
-                return position
-        return len(rows)
-
-    def _final(self, row: Row, since_ms: int | None, read: ReadAt, *, newer: bool) -> bool:
-        """Rule 6.2.2. A cut close time may be that of a pause inside the bucket: its nominal end counts."""
-        if not read.settles:
-            return False
-        age = read.early_ms - max(row.close_ms, self.next_open(row.open_ms) - 1)
-        if age >= self.policy.confirm_ms:
-            return True
-        agreed = since_ms is not None and read.as_of_ms - since_ms >= self.policy.settle_ms
-        return newer and agreed and age >= self.policy.settle_ms
-
-    def _since(self, rows: list[Row], before: dict[int, Row], since: dict[int, int], read: ReadAt) -> dict[int, int]:
-        """For rows shown `settle_ms` after their end: as-of of the first read that showed them just so."""
-        found: dict[int, int] = {}
-        for row in reversed(rows):
-            age = read.early_ms - max(row.close_ms, self.next_open(row.open_ms) - 1)
-            if age >= self.policy.confirm_ms:
-                break
-            if age >= self.policy.settle_ms:
-                same = row.open_ms in before and before[row.open_ms].raw == row.raw
-                found[row.open_ms] = since.get(row.open_ms, read.as_of_ms) if same else read.as_of_ms
-        return found
-
-    def _revisions(self, rows: list[Row], held: dict[int, bytes], tail: Tail, proof: Proof) -> list[Revision]:
-        was = dict(held)
-        was |= {row.open_ms: row.raw for row in tail.rows if row.open_ms in tail.since_ms}
-        shown = {row.open_ms: row.raw for row in rows}
-        past = _FOREVER if proof.tail else proof.hi_ms
-        return [
-            Revision(open_ms, raw, shown.get(open_ms, b""))
-            for open_ms, raw in was.items()
-            if proof.lo_ms <= open_ms < past and shown.get(open_ms) != raw
-        ]
-
-    def _fill(self, rows: list[Row], proof: Proof, read: ReadAt) -> None:
-        """A reply older than what was merged since: it fills gaps with rows that are surely final, no more."""
-        hi = proof.hi_ms if self.tail is None else min(proof.hi_ms, self.tail.start_ms)
-        for start, end in self.coverage.gaps(proof.lo_ms, hi):
-            inside = [row for row in rows if start <= row.open_ms < end]
-            count = self._settled_count(inside, {}, {}, read)
-            known_to = end if count == len(inside) else inside[count].open_ms
-            shape = self._shape(start, known_to)
-            self.shelf.replace(start, known_to, inside[:count])
-            self.coverage.add(start, known_to)
-            self.read_again(start, known_to)
-            gap = Proof(start, known_to, tail=False)
-            self._note_voids(inside[:count], count, gap, known_to, read.as_of_ms)
-            self._note_change(start, known_to, shape)
-
-    def _note_voids(self, rows: list[Row], settled: int, proof: Proof, end: int, as_of_ms: int) -> None:
-        """Remember the emptiness in [proof.lo_ms, end), where `rows[:settled]` are all there is."""
-        self.voids.clear(proof.lo_ms, _FOREVER if proof.tail else proof.hi_ms)
-        around = self.coverage.at(proof.lo_ms)
-        if around is None:
-            return
-        left = self.shelf.last_open(around[0], proof.lo_ms)
-        right = rows[settled].open_ms if settled < len(rows) else self.shelf.first_open(end, around[1])
-        opens = [row.open_ms for row in rows[:settled]]
-        previous = left
-        for open_ms in [*opens, *([] if right is None else [right])]:
-            start = proof.lo_ms if previous is None else self.next_open(previous)
-            if start < open_ms and (previous is not None or open_ms - start >= self.interval.length_ms):
-                self.voids.note(Void(start, open_ms, as_of_ms, hole=previous is not None))
-            previous = open_ms
-        if right is None and not proof.tail:
-            start = proof.lo_ms if previous is None else self.next_open(previous)
-            if start < end:
-                self.voids.note(Void(start, end, as_of_ms, hole=False))
-
-
-def _open_ms(row: Row) -> int:
-    return row.open_ms

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from mdcache.candles.atrest import Kept, Span
 from mdcache.candles.block import Block
-from mdcache.candles.series import Revision, Series
+from mdcache.candles.merge import Revision, take_tail
+from mdcache.candles.series import Series
 from mdcache.candles.tail import Tail
 from mdcache.candles.voids import Void
 from mdcache.exchange.rows import Row
@@ -57,7 +58,7 @@ def adopt(series: Series, shared: Shared) -> list[Revision]:
     revisions: list[Revision] = []
     before = series.tail
     if shared.tail is not None and _takes(series, shared.tail):
-        revisions += series.take_tail(shared.tail)
+        revisions += take_tail(series, shared.tail)
     for index, block in sorted(shared.blocks.items()):
         revisions += _adopt_block(series, index, block)
     _adopt_emptiness(series, shared)

@@ -10,28 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdcache.exchange.markets import KLINE_PATHS
-from mdcache.exchange.questions import parse
-from mdcache.sim import SimConfig
 from mdcache.upstream.governor import Limits
-from tests.cache.questions import Asked, draw
+from tests.cache.oracle import PLENTY, STEPS_S, Oracle
+from tests.cache.questions import draw
 from tests.world.loop import run
 from tests.world.world import Options, World
-
-PLENTY = SimConfig(spot_limit=1_000_000, futures_limit=1_000_000)
-STEPS_S = [0.0, 0.001, 0.3, 1.0, 2.1, 5.0, 61.0, 3_600.0, 100_000.0]
 
 
 def world(ttl_s: float = 2.0, memory_mb: float = 512.0) -> World:
     return World(PLENTY, Options(ttl_s=ttl_s, memory_mb=memory_mb, limits=Limits(weight_share=0.9)))
-
-
-def truths(w: World, asked: Asked, as_of_ms: int, lags_ms: list[int]) -> list[bytes]:
-    headers = dict(asked.headers)
-    return [
-        w.exchange.truth(asked.path, asked.query, headers, at_ms=as_of_ms + off, lag_ms=lag)
-        for off in w.off_ms
-        for lag in lags_ms
-    ]
 
 
 async def history(seed: int, steps: int) -> None:
@@ -39,31 +26,28 @@ async def history(seed: int, steps: int) -> None:
     w = world(rng.choice([0.5, 2.0, 10.0]), rng.choice([0.5, 512.0]))
     lags_ms = rng.choice([[0], [0, 4_000], [0, 1_500]])
     w.exchange.control.set_replicas(lags_ms, mode=rng.choice(["alternate", "random"]))
+    off_ms = [0]
     if rng.random() < 0.5:  # a trip of 50 ms, all of it on the way back: our clock of the exchange is 25 ms behind
         w.exchange.control.latency(after_s=0.05)
-        w.off_ms = [0, 24, 25, 26]
+        off_ms = [0, 24, 25, 26]
     paths = rng.sample(sorted(KLINE_PATHS), 2)
-    shown: dict[object, int] = {}
+    oracle = Oracle(w.exchange, lags_ms, off_ms)
     asked = draw(rng, w.clock.true_ms(), paths=paths)
     for _ in range(steps):
         if rng.random() < 0.7:
             asked = draw(rng, w.clock.true_ms(), paths=paths)
-        answer = await w.ask(asked.path, asked.query, headers=dict(asked.headers))
-        assert answer.body in truths(w, asked, answer.as_of_ms, lags_ms), (asked, answer.as_of_ms, lags_ms)
+        answer = await oracle.ask(w, asked)
         if not answer.settled:
-            key = parse(KLINE_PATHS[asked.path], asked.query, dict(asked.headers)).key
-            assert answer.as_of_ms >= shown.get(key, 0)
-            shown[key] = answer.as_of_ms
+            oracle.goes_on(asked, answer)
         before = len(w.calls())
-        again = await w.ask(asked.path, asked.query, headers=dict(asked.headers))
+        await oracle.ask(w, asked)
         if w.options.memory_mb > 1:
             assert len(w.calls()) == before, (asked, w.calls(before))
-        assert again.body in truths(w, asked, again.as_of_ms, lags_ms)
         await w.clock.sleep(rng.choice(STEPS_S))
         if rng.random() < 0.05:
             await w.aclose()
             w.restart()
-            shown.clear()
+            oracle.shown.clear()
     await w.aclose()
 
 

@@ -8,16 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdcache.exchange.markets import KLINE_PATHS
-from mdcache.exchange.questions import parse
-from mdcache.sim import SimConfig
 from mdcache.upstream.governor import Limits
+from tests.cache.oracle import PLENTY, STEPS_S, Oracle
 from tests.cache.questions import draw
-from tests.cache.test_oracle import STEPS_S, truths
 from tests.world.loop import run
 from tests.world.world import Options, World
 
 SPOT = "/api/v3/klines"
-PLENTY = SimConfig(spot_limit=1_000_000, futures_limit=1_000_000)
 MINUTE, DAY = 60_000, 86_400_000
 BIG = [(SPOT, "BTCUSDT", 1000), ("/fapi/v1/klines", "BTCUSDT", 1500), ("/dapi/v1/klines", "BTCUSD_PERP", 1500)]
 
@@ -164,32 +161,28 @@ async def history(folder: Path, seed: int, steps: int) -> None:
     lags_ms = rng.choice([[0], [0, 4_000], [0, 1_500]])
     w.exchange.control.set_replicas(lags_ms, mode=rng.choice(["alternate", "random"]))
     paths = rng.sample(sorted(KLINE_PATHS), 2)
-    shown: dict[object, int] = {}
+    oracle = Oracle(w.exchange, lags_ms)
     asked = draw(rng, w.clock.true_ms(), paths=paths)
     for _ in range(steps):
         if rng.random() < 0.7:
             asked = draw(rng, w.clock.true_ms(), paths=paths, limit=rng.choice([60, 1000]))
-        answer = await w.ask(asked.path, asked.query, headers=dict(asked.headers))
-        assert answer.body in truths(w, asked, answer.as_of_ms, lags_ms), (asked, answer.as_of_ms, lags_ms)
+        answer = await oracle.ask(w, asked)
         if not answer.settled:
-            key = parse(KLINE_PATHS[asked.path], asked.query, dict(asked.headers)).key
-            assert answer.as_of_ms >= shown.get(key, 0)
-            shown[key] = answer.as_of_ms
+            oracle.goes_on(asked, answer)
         await w.clock.sleep(rng.choice(STEPS_S))
         dice = rng.random()
         if dice < 0.3:
             await again(w, orderly=dice < 0.1)
-            shown.clear()
+            oracle.shown.clear()
             if answer.settled and w.options.disk_bytes > 1_000_000:
                 before = len(w.calls())
-                once_more = await w.ask(asked.path, asked.query, headers=dict(asked.headers))
-                assert once_more.body in truths(w, asked, once_more.as_of_ms, lags_ms)
+                once_more = await oracle.ask(w, asked)
                 if once_more.settled and not any(True for s in w.library for _ in s.voids):
                     assert len(w.calls()) == before, (asked, w.calls(before))
         elif dice < 0.35:
             await w.kill()  # in the middle of whatever it does
             w.restart()
-            shown.clear()
+            oracle.shown.clear()
     assert not w.state.troubles
     await w.aclose()
 

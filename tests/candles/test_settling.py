@@ -3,7 +3,9 @@
 import pytest
 
 from mdcache.candles.doubts import Doubt, doubt
-from mdcache.candles.series import ReadAt, Revision, Series
+from mdcache.candles.merge import Revision, merge
+from mdcache.candles.series import Series
+from mdcache.candles.settling import ReadAt
 from mdcache.candles.window import Form, Window, tail_window
 from mdcache.errors import BrokenBody
 from mdcache.exchange.rows import Row
@@ -18,7 +20,7 @@ def exchange(minutes: int = 20) -> ToyExchange:
 
 
 def read(series: Series, rows: list[Row], at: int, window: Window = TAIL, *, settles: bool = True) -> list[Revision]:
-    return series.merge(rows, window, ReadAt(at, at, settles))
+    return merge(series, rows, window, ReadAt(at, at, settles))
 
 
 def covered_to(series: Series) -> int:

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 from mdcache.candles.doubts import doubt
 from mdcache.candles.freshness import Floor
+from mdcache.candles.merge import merge
 from mdcache.candles.plan import Read, Serve, plan
-from mdcache.candles.series import Policy, ReadAt, Series
+from mdcache.candles.series import Series
+from mdcache.candles.settling import Policy, ReadAt
 from mdcache.candles.window import Form, Window
 from mdcache.clock import Instant
 from mdcache.exchange.markets import KLINE_PATHS
@@ -89,7 +91,7 @@ def ask(
             if doubt(series, rows, window, read) is not None:
                 reads += 1
                 rows = exchange.read(window, at_ms)
-            series.merge(rows, window, read)
+            merge(series, rows, window, read)
     raise AssertionError((question, series.tail, list(series.coverage), exchange.calls[-8:]))
 
 

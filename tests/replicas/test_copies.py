@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -10,19 +10,16 @@ from typing import Any
 import pytest
 
 from mdcache.candles.commons import CommonsDown, Hold, Lease
-from mdcache.clock import SystemClock
 from mdcache.events import Event, Events, TierFailed
 from mdcache.exchange.markets import Market
 from mdcache.stores.redis import copies as redis_copies
-from mdcache.stores.redis.address import connect, parse
 from mdcache.stores.redis.copies import RedisCopies
-from mdcache.stores.redis.link import Link
 from mdcache.stores.redis.news import News
 from mdcache.upstream.copies import MOST_BYTES, Copy, CopyNeed, CopyStore
-from tests.replicas.test_commons import ORIGINS, Clock
+from tests.replicas.giving import ORIGINS, Clock, link_to
 from tests.world.commons import Server as FakeServer
 from tests.world.copies import FakeCopies, Held
-from tests.world.servers import Server, cluster, running, until
+from tests.world.servers import Server, running, until
 
 SPOT, NAME, OTHER = Market.SPOT, "/api/v3/depth?symbol=BTCUSDT", '/api/v3/ticker/price?symbols=["币安人生USDT"]#us'
 AS_OF = 1_793_795_371_858
@@ -30,8 +27,8 @@ AS_OF = 1_793_795_371_858
 
 @asynccontextmanager
 async def opened(url: str, events: list[Event] | None = None, prefix: str = "mdcache:") -> AsyncIterator[RedisCopies]:
-    address, told = parse(url), Events((events if events is not None else []).append)
-    link = Link(lambda: connect(address, 1.0), prefix=prefix, timeout_s=2.0, clock=SystemClock(), events=told)
+    told = Events((events if events is not None else []).append)
+    link = link_to(url, told, prefix)
     news = News(link)
     found = RedisCopies(link, news, ORIGINS, ThreadPoolExecutor(1), told)
     news.start()
@@ -43,42 +40,21 @@ async def opened(url: str, events: list[Event] | None = None, prefix: str = "mdc
         await link.aclose()
 
 
-@pytest.fixture(scope="module")
-def single() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def three() -> Iterator[list[Server]]:
-    with cluster() as servers:
-        yield servers
-
-
 Open = Callable[[], Any]
 
 
-@pytest.fixture(params=["fake", "redis", "cluster"])
-async def open_copies(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
+@pytest.fixture
+async def open_copies(redis_url: str | None) -> AsyncIterator[Open]:
     """Makes one replica's store after the other, before one empty server."""
+    server, held = FakeServer(Clock()), Held()  # type: ignore[arg-type] # only its `now`
     async with AsyncExitStack() as stack:
-        if request.param == "fake":
-            server, held = FakeServer(Clock()), Held()  # type: ignore[arg-type] # only its `now`
 
-            async def fake() -> CopyStore:
+        async def made() -> CopyStore:
+            if redis_url is None:
                 return FakeCopies(server, held)
+            return await stack.enter_async_context(opened(redis_url))
 
-            yield fake
-            return
-        servers = [request.getfixturevalue("single")] if request.param == "redis" else request.getfixturevalue("three")
-        for each in servers:
-            each.client().flushall()
-        scheme = "redis" if request.param == "redis" else "redis+cluster"
-
-        async def real() -> CopyStore:
-            return await stack.enter_async_context(opened(f"{scheme}://127.0.0.1:{servers[0].port}"))
-
-        yield real
+        yield made
 
 
 def body(nbytes: int) -> bytes:

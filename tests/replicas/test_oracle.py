@@ -6,7 +6,6 @@ replica was told, another one that can reach Redis does not ask Binance for.
 """
 
 import random
-from typing import Any
 
 import httpx
 from hypothesis import given, settings
@@ -16,17 +15,14 @@ from mdcache.cache.answers import How
 from mdcache.candles.atrest import Which
 from mdcache.candles.freshness import Wishes
 from mdcache.exchange.markets import KLINE_PATHS
-from mdcache.exchange.questions import SeriesKey, parse
-from mdcache.sim import SimConfig
 from mdcache.upstream.governor import Limits
+from tests.cache.oracle import PLENTY, STEPS_S, Oracle, key_of
 from tests.cache.questions import Asked, draw
-from tests.cache.test_oracle import STEPS_S
 from tests.world.commons import FakeCommons, Server
 from tests.world.loop import run
 from tests.world.network import SimTransport
 from tests.world.world import Options, World
 
-PLENTY = SimConfig(spot_limit=1_000_000, futures_limit=1_000_000)
 GIVEN_S = 0.1  # 6.8.3
 
 
@@ -61,12 +57,10 @@ class Fleet:
             world.transport = late
             self.worlds.append(world)
             self.start(world)
-        self.exchange.control.set_replicas(self.lags_ms, mode="alternate")
-        self.off_ms = sorted({0, *(ms + off for ms in self.behind_ms if ms for off in (-1, 0, 1))})
-
-    @property
-    def exchange(self) -> Any:
-        return self.worlds[0].exchange
+        exchange = self.worlds[0].exchange
+        exchange.control.set_replicas(self.lags_ms, mode="alternate")
+        off_ms = sorted({0, *(ms + off for ms in self.behind_ms if ms for off in (-1, 0, 1))})
+        self.oracle = Oracle(exchange, self.lags_ms, off_ms)
 
     def start(self, world: World) -> None:
         """A new process; what is left of an old one can't reach the others any more."""
@@ -74,14 +68,6 @@ class Fleet:
             world.commons.cut = True
         world.commons = FakeCommons(self.server)
         world.restart()
-
-    def truths(self, asked: Asked, as_of_ms: int) -> list[bytes]:
-        headers = dict(asked.headers)
-        return [
-            self.exchange.truth(asked.path, asked.query, headers, at_ms=as_of_ms + off, lag_ms=lag)
-            for off in self.off_ms
-            for lag in self.lags_ms
-        ]
 
     def trouble(self) -> None:
         """One thing goes wrong, or is right again."""
@@ -118,18 +104,14 @@ async def history(seed: int, steps: int) -> None:
     rng = random.Random(seed)
     fleet = Fleet(rng)
     paths = rng.sample(sorted(KLINE_PATHS), 2)
-    saw: dict[SeriesKey, int] = {}
     asked = draw(rng, fleet.worlds[0].clock.true_ms(), paths=paths)
     for _ in range(steps):
         if rng.random() < 0.5:
             asked = draw(rng, fleet.worlds[0].clock.true_ms(), paths=paths)
         world = rng.choice(fleet.worlds)
-        key = parse(KLINE_PATHS[asked.path], asked.query, dict(asked.headers)).key
-        wishes = Wishes(min_as_of_ms=saw.get(key))
-        answer = await world.ask(asked.path, asked.query, headers=dict(asked.headers), wishes=wishes)
-        assert answer.body in fleet.truths(asked, answer.as_of_ms), (asked, answer.as_of_ms)
-        assert answer.as_of_ms >= saw.get(key, 0), asked
-        saw[key] = answer.as_of_ms
+        key = key_of(asked)
+        answer = await fleet.oracle.ask(world, asked, Wishes(min_as_of_ms=fleet.oracle.shown.get(key)))
+        fleet.oracle.goes_on(asked, answer)
         if fleet.healthy:
             await world.clock.sleep(GIVEN_S)
             await _cost_nothing(fleet, asked, whole=answer.settled and answer.how is How.MISS)
@@ -149,9 +131,8 @@ async def _cost_nothing(fleet: Fleet, asked: Asked, *, whole: bool) -> None:
     other = fleet.rng.choice(fleet.worlds)
     await other.ask("/api/v3/klines", "symbol=ETHUSDT&interval=1d&limit=1&startTime=0&endTime=1")  # knows the symbols
     before = len(other.calls())
-    again = await other.ask(asked.path, asked.query, headers=dict(asked.headers))
-    assert again.body in fleet.truths(asked, again.as_of_ms)
-    key = parse(KLINE_PATHS[asked.path], asked.query, dict(asked.headers)).key
+    await fleet.oracle.ask(other, asked)
+    key = key_of(asked)
     series = other.library.find(key)
     assert series is not None
     if whole and not len(series.voids):  # emptiness is looked at again behind an answer

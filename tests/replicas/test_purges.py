@@ -16,10 +16,9 @@ from mdcache.clock import SystemClock
 from mdcache.events import Events
 from mdcache.exchange.markets import Market
 from mdcache.stores.folder import Folder, claim
-from mdcache.stores.redis.address import connect, parse
 from mdcache.stores.redis.commons import RedisCommons
 from mdcache.stores.redis.followed import FILE, MOST
-from mdcache.stores.redis.link import Link
+from tests.replicas.giving import ORIGINS, link_to
 from tests.world.servers import Server, eventually, running, until
 
 SOL, ETH = Which(Market.SPOT, "SOLUSDT"), Which(Market.SPOT, "ETHUSDT")
@@ -30,11 +29,9 @@ Heard = list[tuple[Which, bytes]]
 @asynccontextmanager
 async def replica(server: Server, heard: Heard, folder: Folder | None = None) -> AsyncIterator[RedisCommons]:
     """One that has just started."""
-    address, clock, told = parse(server.url), SystemClock(), Events()
-    link = Link(lambda: connect(address, 1.0), prefix="mdcache:", timeout_s=2.0, clock=clock, events=told)
-    commons = RedisCommons(
-        link, dict.fromkeys(Market, "https://exchange.test"), ThreadPoolExecutor(1), clock, told, folder
-    )
+    told = Events()
+    link = link_to(server.url, told)
+    commons = RedisCommons(link, ORIGINS, ThreadPoolExecutor(1), SystemClock(), told, folder)
     commons.hear(lambda _key: None, lambda which, name: heard.append((which, name)))
     commons.start()
     await link.start()

@@ -15,7 +15,8 @@ from mdcache.cache.flights import Flights
 from mdcache.cache.library import Library
 from mdcache.cache.warming import Warming
 from mdcache.candles.freshness import Wishes
-from mdcache.candles.series import Policy, Series
+from mdcache.candles.series import Series
+from mdcache.candles.settling import Policy
 from mdcache.clock import Instant
 from mdcache.errors import NotCached
 from mdcache.events import Event, Events

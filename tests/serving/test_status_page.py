@@ -16,7 +16,9 @@ import pytest
 import uvicorn
 
 from bench.processes import daemon, sim
-from mdcache.candles.series import ReadAt, Series
+from mdcache.candles.merge import merge
+from mdcache.candles.series import Series
+from mdcache.candles.settling import ReadAt
 from mdcache.candles.window import tail_window
 from mdcache.events import BodyRejected, GateMoved, UpstreamCalled
 from mdcache.exchange.intervals import INTERVALS
@@ -83,7 +85,7 @@ def fill(house: House, number: int) -> None:
 
 def add(house: House, symbol: str, interval: str = "1m", age_ms: int = 500) -> Series:
     made = Series(SeriesKey(RULE.market, RULE.kind, symbol, "", interval), RULE, house.series.policy)
-    made.merge(ROWS, tail_window(500), ReadAt(NOW_MS - age_ms, NOW_MS - age_ms))
+    merge(made, ROWS, tail_window(500), ReadAt(NOW_MS - age_ms, NOW_MS - age_ms))
     house.library._series[made.key] = made
     return made
 

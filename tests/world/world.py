@@ -30,7 +30,7 @@ from mdcache.cache.warming import Warming
 from mdcache.candles.atrest import Which
 from mdcache.candles.commons import Commons
 from mdcache.candles.freshness import Wishes
-from mdcache.candles.series import Policy
+from mdcache.candles.settling import Policy
 from mdcache.events import Event, Events
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import KLINE_PATHS, Market
@@ -162,7 +162,7 @@ class World:
             events,
             self.governor.refusal_now,
         )
-        together.forget = self.forget
+        together.purging.forget = self.forget
         return together
 
     async def forget(self, which: Which) -> None:

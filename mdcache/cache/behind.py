@@ -1,0 +1,55 @@
+"""Work behind the answer: nobody waits for it, and it is given a moment at the end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+
+from mdcache.candles.commons import CommonsDown
+from mdcache.clock import Clock
+from mdcache.events import Events, Failed
+
+_LAST_S = 1.0
+_AGAIN_S = 1.0
+
+
+class Behind:
+    """Holds the tasks. Where the commons are down, work is given up quietly; any other error is told as `Failed`."""
+
+    def __init__(self, clock: Clock, events: Events) -> None:
+        self._clock = clock
+        self._events = events
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[object, object, None]) -> None:
+        """Have `work` done."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def insist(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Make `call` now; where the commons are down, behind the answer, once a second until they are not."""
+        try:
+            await call()
+        except CommonsDown:
+            self.start(self._again(call))
+
+    async def aclose(self) -> None:
+        """Wait for what is under way, for at most a second; what is not done by then is not done."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=_LAST_S)
+        late = tuple(self._tasks)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    async def _again(self, call: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._clock.sleep(_AGAIN_S)
+            with suppress(CommonsDown):
+                return await call()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, CommonsDown):
+            self._events.emit(Failed("sharing", f"{type(error).__name__}: {error}"))

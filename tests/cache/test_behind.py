@@ -1,0 +1,102 @@
+"""Work behind the answer: nobody waits for it, and nothing of it is lost without a word but what nobody needs."""
+
+import asyncio
+
+import pytest
+
+from mdcache.cache.behind import Behind
+from mdcache.candles.commons import CommonsDown
+from mdcache.events import Event, Events, Failed
+from tests.world.loop import FakeClock, run
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.events: list[Event] = []
+        self.behind = Behind(self.clock, Events(self.events.append))
+        self.done_s: list[float] = []
+        self._began_s = self.clock.now()
+
+    @property
+    def passed_s(self) -> float:
+        return round(self.clock.now() - self._began_s, 6)
+
+    async def work(self, seconds: float, error: Exception | None = None) -> None:
+        await self.clock.sleep(seconds)
+        if error is not None:
+            raise error
+        self.done_s.append(self.passed_s)
+
+
+def test_nobody_waits_for_it() -> None:
+    async def main() -> None:
+        scene = Scene()
+        scene.behind.start(scene.work(0.5))
+        assert scene.done_s == []
+        await scene.clock.sleep(1.0)
+        assert scene.done_s == [0.5]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(CommonsDown(), []), (ValueError("odd"), [Failed("sharing", "ValueError: odd")])]
+)
+def test_an_error_is_told_unless_the_commons_are_down(error: Exception, told: list[Event]) -> None:
+    async def main() -> None:
+        scene = Scene()
+        scene.behind.start(scene.work(0.1, error))
+        await scene.clock.sleep(1.0)
+        assert scene.events == told
+
+    run(main())
+
+
+def test_the_end_waits_a_second_for_what_is_under_way() -> None:
+    async def main() -> None:
+        scene = Scene()
+        for seconds in (0.4, 0.9, 30.0):
+            scene.behind.start(scene.work(seconds))
+        await scene.behind.aclose()
+        assert (scene.done_s, scene.passed_s) == ([0.4, 0.9], 1.0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        await scene.behind.aclose()
+        assert scene.passed_s == 1.0
+        assert scene.events == []
+
+    run(main())
+
+
+@pytest.mark.parametrize("down", [0, 1, 3])
+def test_what_is_insisted_on_is_tried_each_second(down: int) -> None:
+    async def main() -> None:
+        scene = Scene()
+        tries_s: list[float] = []
+
+        async def call() -> None:
+            tries_s.append(scene.passed_s)
+            if len(tries_s) <= down:
+                raise CommonsDown
+
+        await scene.behind.insist(call)
+        assert tries_s == [0.0]
+        await scene.clock.sleep(10.0)
+        assert tries_s == [float(n) for n in range(down + 1)]
+        assert scene.events == []
+
+    run(main())
+
+
+def test_an_error_of_its_own_ends_the_insisting() -> None:
+    async def main() -> None:
+        scene = Scene()
+
+        async def call() -> None:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await scene.behind.insist(call)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main())

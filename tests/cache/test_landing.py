@@ -1,0 +1,53 @@
+"""Each who shares a read waits for itself: who leaves takes nothing from the others."""
+
+import asyncio
+
+import pytest
+
+from mdcache.cache.landing import landed
+from mdcache.errors import BrokenBody, DeadlinePassed
+from tests.world.loop import FakeClock, run
+
+
+async def brings(clock: FakeClock, after_s: float, error: Exception | None = None) -> str:
+    await clock.sleep(after_s)
+    if error is not None:
+        raise error
+    return "rows"
+
+
+def test_who_leaves_takes_nothing_from_who_waits() -> None:
+    async def main() -> None:
+        clock = FakeClock()
+        task = asyncio.create_task(brings(clock, 2.0))
+        gone, stays = (asyncio.create_task(landed(task, 3.0)) for _ in range(2))
+        with pytest.raises(DeadlinePassed):
+            await landed(task, 1.0)
+        gone.cancel()
+        assert await stays == "rows"
+        assert await landed(task, -1.0) == "rows"  # it is there
+
+    run(main())
+
+
+def test_each_gets_the_error_as_its_own() -> None:
+    async def main() -> None:
+        error = BrokenBody("empty", "")
+        task = asyncio.create_task(brings(FakeClock(), 1.0, error))
+        met = list(await asyncio.gather(*(landed(task, 3.0) for _ in range(2)), return_exceptions=True))
+        assert [type(each) for each in met] == [BrokenBody, BrokenBody]
+        assert len({id(each) for each in (*met, error)}) == 3
+
+    run(main())
+
+
+def test_the_end_of_the_process_is_no_answer() -> None:
+    async def main() -> None:
+        task = asyncio.create_task(brings(FakeClock(), 9.0))
+        waiter = asyncio.create_task(landed(task, 30.0))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(DeadlinePassed, match="shutting down"):
+            await waiter
+
+    run(main())

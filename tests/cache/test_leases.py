@@ -1,0 +1,234 @@
+"""One replica reads for all: the lease held, renewed, waited for and given up; with no series and no store."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from mdcache.cache.leases import POLL_S, Leases, Sight
+from mdcache.candles.commons import LEASE_RENEWED_S, CommonsDown, Hold, Lease
+from mdcache.errors import BrokenBody, BudgetSpent, CannotAsk, GateClosed
+from mdcache.exchange.markets import Market
+from mdcache.upstream.governor import Lane, Turn
+from tests.world.loop import FakeClock, run
+
+MINE, THEIRS, NOBODY = (Sight(spared=False, hold=hold, error=None) for hold in (Hold.MINE, Hold.THEIRS, Hold.NOBODY))
+SPARED = Sight(spared=True, hold=Hold.NOBODY, error=None)
+DOWN = CommonsDown()
+
+
+@dataclass
+class Read:
+    turn: Turn
+    market: Market = Market.SPOT
+    floor_ms: int = 0
+    waited: bool = False
+    lease: Lease | None = None
+
+    def weight(self) -> int:
+        return 2
+
+
+@dataclass
+class Scene:
+    """One read among others: `sights` is what its looks find, the last of them for ever."""
+
+    sights: list[Sight | CommonsDown]
+    refusal: CannotAsk | None = None
+    held: list[bool | CommonsDown] = field(default_factory=list)  # what renewals bring; then `True`
+    deadline_s: float = 8.0
+    looked: list[tuple[float, Lease, bool]] = field(default_factory=list)
+    renewed_s: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.clock = FakeClock()
+        self.began_s = self.clock.now()
+        self.leases: Leases[str] = Leases(self.clock, lambda _market, _lane, _weight: self.refusal)
+        self.read = Read(Turn(Lane.NORMAL, self.began_s + self.deadline_s))
+
+    async def spares(self) -> bool:
+        return await self.leases.spares(self.read, "topic", "name", self.look, self.renew)
+
+    async def look(self, lease: Lease, *, takes: bool) -> Sight:
+        self.looked.append((self.passed_s, lease, takes))
+        sight = self.sights[min(len(self.looked), len(self.sights)) - 1]
+        if isinstance(sight, CommonsDown):
+            raise sight
+        return sight
+
+    async def renew(self, lease: Lease) -> bool:
+        assert lease == self.read.lease
+        self.renewed_s.append(self.passed_s)
+        held = self.held.pop(0) if self.held else True
+        if isinstance(held, CommonsDown):
+            raise held
+        return held
+
+    @property
+    def passed_s(self) -> float:
+        return round(self.clock.now() - self.began_s, 6)
+
+
+@pytest.mark.parametrize("sight", [SPARED, Sight(spared=True, hold=Hold.THEIRS, error=None)])
+def test_what_is_there_spares_the_read(sight: Sight) -> None:
+    async def main() -> None:
+        scene = Scene([sight])
+        assert await scene.spares()
+        assert (len(scene.looked), scene.read.lease, scene.read.waited) == (1, None, False)
+
+    run(main())
+
+
+def test_the_lease_is_renewed_until_the_read_ended() -> None:
+    async def main() -> None:
+        scene = Scene([MINE], held=[True, DOWN, True])
+        assert not await scene.spares()
+        ((_, lease, takes),) = scene.looked
+        assert (scene.read.lease, takes, lease.name, lease.rank) == (lease, True, "name", Lane.NORMAL.rank)
+        await scene.clock.sleep(4.5 * LEASE_RENEWED_S)
+        assert scene.renewed_s == [n * LEASE_RENEWED_S for n in (1, 2, 3, 4)]
+        scene.leases.ended(scene.read)
+        await scene.clock.sleep(5.0)
+        assert len(scene.renewed_s) == 4
+
+    run(main())
+
+
+def test_a_lease_that_was_lost_is_not_renewed() -> None:
+    async def main() -> None:
+        scene = Scene([MINE], held=[True, False])
+        await scene.spares()
+        await scene.clock.sleep(10.0)
+        assert len(scene.renewed_s) == 2
+        scene.leases.ended(scene.read)
+
+    run(main())
+
+
+def test_none_is_renewed_after_the_end() -> None:
+    async def main() -> None:
+        scene = Scene([MINE])
+        await scene.spares()
+        await scene.leases.aclose()
+        await scene.clock.sleep(10.0)
+        assert scene.renewed_s == []
+
+    run(main())
+
+
+def test_who_waits_looks_again_when_told_and_now_and_then() -> None:
+    async def main() -> None:
+        scene = Scene([THEIRS, THEIRS, THEIRS, SPARED])
+        waiter = asyncio.create_task(scene.spares())
+        await scene.clock.sleep(1.4 * POLL_S)
+        scene.leases.hear("another topic")
+        await scene.clock.sleep(0.0)
+        scene.leases.hear("topic")
+        assert await waiter
+        assert [at for at, _, _ in scene.looked] == [0.0, POLL_S, 1.4 * POLL_S, 2.4 * POLL_S]
+        assert len({lease for _, lease, _ in scene.looked}) == 1
+        assert (scene.read.waited, scene.read.lease) == (True, None)
+
+    run(main())
+
+
+def test_who_waits_takes_over_what_is_free() -> None:
+    async def main() -> None:
+        scene = Scene([THEIRS, MINE])
+        assert not await scene.spares()
+        assert scene.read.waited
+        assert scene.read.lease is not None
+        scene.leases.ended(scene.read)
+
+    run(main())
+
+
+def test_nobody_waits_past_its_deadline() -> None:
+    async def main() -> None:
+        scene = Scene([THEIRS], deadline_s=0.3)
+        assert not await scene.spares()
+        assert [at for at, _, _ in scene.looked] == [0.0, 0.25, 0.3]
+        assert scene.read.lease is None
+
+    run(main())
+
+
+def test_the_error_of_who_read_is_ours() -> None:
+    async def main() -> None:
+        error = BrokenBody("empty", "")
+        scene = Scene([THEIRS, Sight(spared=False, hold=Hold.FAILED, error=error)])
+        with pytest.raises(BrokenBody) as caught:
+            await scene.spares()
+        assert caught.value is error
+        assert scene.read.lease is None
+
+    run(main())
+
+
+def test_an_error_of_another_read_is_not() -> None:
+    async def main() -> None:
+        scene = Scene([Sight(spared=False, hold=Hold.FAILED, error=None)])
+        assert not await scene.spares()
+        assert scene.read.lease is None
+
+    run(main())
+
+
+def test_a_lease_whose_reply_was_lost_is_ended_all_the_same() -> None:
+    async def main() -> None:
+        scene = Scene([DOWN])
+        assert not await scene.spares()
+        ((_, lease, _),) = scene.looked
+        assert scene.read.lease == lease
+        scene.leases.ended(scene.read)
+        await scene.clock.sleep(5.0)
+        assert scene.renewed_s == []
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("refusal", "takes"),
+    [
+        (GateClosed(0.1, "banned (418)"), False),
+        (BudgetSpent(8.1, "spent"), False),
+        (BudgetSpent(7.9, "spent"), True),
+        (None, True),
+    ],
+)
+def test_who_would_be_refused_takes_no_lease(refusal: CannotAsk | None, takes: bool) -> None:
+    async def main() -> None:
+        scene = Scene([NOBODY], refusal)
+        assert not await scene.spares()
+        assert [each for _, _, each in scene.looked] == [takes]
+        assert scene.read.lease is None
+
+    run(main())
+
+
+def test_a_better_lane_is_told_at_the_next_look() -> None:
+    async def main() -> None:
+        scene = Scene([THEIRS, THEIRS, SPARED])
+        waiter = asyncio.create_task(scene.spares())
+        await scene.clock.sleep(0.1)
+        scene.read.turn.lane = Lane.HIGH
+        assert await waiter
+        first, second, _ = (lease for _, lease, _ in scene.looked)
+        assert (first.rank, second.rank) == (Lane.NORMAL.rank, Lane.HIGH.rank)
+        assert first.token == second.token
+
+    run(main())
+
+
+def test_who_leaves_leaves_nothing_behind() -> None:
+    async def main() -> None:
+        scene = Scene([THEIRS])
+        waiter = asyncio.create_task(scene.spares())
+        await scene.clock.sleep(0.1)
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        scene.leases.hear("topic")
+
+    run(main())

@@ -1,0 +1,141 @@
+"""The disk store where the disk fails, is full or hangs: truth is kept, or nothing is."""
+
+import asyncio
+import random
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mdcache.candles.atrest import Kept, Outline
+from mdcache.candles.block import build
+from mdcache.events import TierFailed, TierMoved
+from mdcache.stores.schema import connect
+from tests.stores.home import KEY, OTHER, WIDTH, Fault, Hanging, Home, change, kept, row, same, story
+from tests.world.loop import run
+
+
+@pytest.mark.parametrize("message", ["database or disk is full", "disk I/O error", "attempt to write a readonly"])
+@given(after=st.integers(0, 12), times=st.sampled_from([1, 2, 5, 1000]), seed=st.integers(0, 2**32))
+@settings(max_examples=40)
+def test_a_fault_anywhere_loses_no_truth(
+    tmp_path_factory: pytest.TempPathFactory, message: str, after: int, times: int, seed: int
+) -> None:
+    """Whatever fails and whenever: what comes back is what was saved last, or nothing."""
+
+    async def main() -> None:
+        rng = random.Random(seed)
+        fault = Fault(message)
+        home = Home(tmp_path_factory.mktemp("disk"), fault.connect)
+        last: dict[int, Kept] = {}
+        for step in range(8):
+            if step == 3:
+                fault.strike(after, times)
+            block = kept(rng.randrange(3), rng.randrange(1, 90), close=rng.choice(["2.00", "2.50"]))
+            last[block.block.index] = block
+            home.store.save(KEY, change(block))
+            await home.clock.sleep(rng.choice([0.0, 0.5, 3.0]))
+            if rng.random() < 0.4:
+                for index, found in (await home.store.blocks(KEY, [0, 1, 2])).items():
+                    assert same(found, last[index])
+            if rng.random() < 0.1 and not home.store.trouble:
+                await home.store.outline(KEY)
+        if fault.times:
+            assert home.store.trouble == message
+            assert [event.state for event in home.of(TierMoved)][-1] == "down"
+        fault.strike(0, 0)
+        await home.clock.sleep(130.0)
+        assert not home.store.trouble
+        assert home.store.status()["waiting_series"] == 0
+        for index, found in (await home.store.blocks(KEY, [0, 1, 2])).items():
+            assert same(found, last[index])
+        failures = len(home.of(TierFailed))
+        assert len(home.of(TierMoved)) <= 2 * failures
+        await home.close()
+
+    run(main())
+
+
+@story
+async def test_a_series_that_could_not_be_opened_is_forgotten(tmp_path: Path) -> None:
+    fault = Fault("disk I/O error")
+    home = Home(tmp_path, fault.connect)
+    await home.save(KEY, change(kept(3, 4), kept(4, 4)))
+    fault.strike(0, 1)
+    assert await home.store.outline(KEY) == Outline()
+    await home.save(KEY, change(kept(4, 2), bare=()))
+    await home.close()
+    home = Home(tmp_path)
+    outline = await home.store.outline(KEY)
+    assert (outline.bare, outline.blocks) == ((), {4: kept(4, 2).known})
+    await home.close()
+
+
+@story
+async def test_a_full_disk_is_told_and_got_over(tmp_path: Path) -> None:
+    """SQLite's own words where the file may not grow."""
+
+    def small(path: Path) -> sqlite3.Connection:
+        opened = connect(path)
+        opened.execute("PRAGMA max_page_count = 30")
+        return opened
+
+    home = Home(tmp_path, small)
+    for index in range(20):
+        home.store.save(
+            KEY,
+            change(Kept(build(index, [row(n, volume=f"{n * 7919 % 9973 / 7:.8f}") for n in range(1000)]), ((0, 1),))),
+        )
+    await home.clock.sleep(100.0)
+    assert "full" in home.store.trouble
+    assert home.store.status()["state"] == "down"
+    home.file._db.execute("PRAGMA max_page_count = 100000")
+    await home.clock.sleep(100.0)
+    assert not home.store.trouble
+    assert [event.state for event in home.of(TierMoved)] == ["down", "ok"]
+    assert len((await home.store.outline(KEY)).blocks) == 20
+    await home.close()
+
+
+@story
+async def test_more_than_may_wait_is_forgotten_on_the_disk_too(tmp_path: Path) -> None:
+    fault = Fault("disk I/O error")
+    home = Home(tmp_path, fault.connect)
+    await home.save(KEY, change(kept(3, 4)))
+    await home.save(OTHER, change(kept(3, 4)))
+    fault.strike(0, 10_000)
+    text = b"[" + b"7" * 6_000_000 + b"]"
+    home.store.save(KEY, change(kept(3, 5)))
+    for index in range(20):
+        home.store.save(
+            OTHER, change(Kept(build(index, [(index * WIDTH, text)]), ((index * WIDTH, index * WIDTH + 1),)))
+        )
+    assert int(str(home.store.status()["waiting_bytes"])) <= 64 << 20
+    fault.strike(0, 0)
+    await home.clock.sleep(130.0)
+    assert (await home.store.outline(KEY)).blocks.keys() <= {3}
+    found = await home.store.blocks(KEY, [3])
+    assert all(same(each, kept(3, 5)) for each in found.values())
+    await home.close()
+
+
+@story
+async def test_a_disk_that_hangs_holds_up_one_answer_for_two_seconds(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    await home.save(KEY, change(kept(3, 4)))
+    thread = Hanging()
+    home.store._thread = thread
+    thread.hangs = True
+    began = home.clock.now()
+    assert await home.store.blocks(KEY, [3]) == {}
+    assert 1.9 < home.clock.now() - began < 2.1
+    assert await home.store.blocks(KEY, [3]) == {}
+    assert home.clock.now() - began < 2.1
+    assert home.store.trouble
+    thread.go_on()
+    await asyncio.sleep(0.01)
+    assert not home.store.trouble
+    assert (await home.store.blocks(KEY, [3])).keys() == {3}
+    await home.close()
