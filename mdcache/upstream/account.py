@@ -54,7 +54,8 @@ class Account:
 
         Returns what its minute holds of that header: less, or `None`, where it may not be believed.
         """
-        self.budget = settle(self.budget, charge, header, self.moment())
+        now = self.moment()  # first: it may move what was spent
+        self.budget = settle(self.budget, charge, header, now)
         counted = self.budget.minute(charge.sent.number).header
         self._changed()
         return None if header is None or counted is None else min(header, counted)

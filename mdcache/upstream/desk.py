@@ -159,6 +159,7 @@ class Desk:
         """
         self._expire()
         self.lanes.refile()
+        self.account.moment()  # it may move what was spent, and does not again in this step
         wake_s = math.inf
         blocked: set[tuple[Lane, Class]] = set()
         tentative = _Tentative(self.account.budget, Counter(self.in_flight))
