@@ -17,6 +17,7 @@ from mdcache.events import Events, Failed, TierFailed, TierMoved, TierUsed
 from mdcache.stores.redis import address
 from mdcache.stores.redis.address import Client
 from mdcache.stores.redis.ending import cancellable, end
+from mdcache.stores.redis.scripts import load
 
 # Theory of operation
 # ===================
@@ -24,8 +25,10 @@ from mdcache.stores.redis.ending import cancellable, end
 # The circuit opens
 #   - at once, where the answer speaks of the server's state: locked, full, read-only, loading, a cluster that is down;
 #   - after two time-outs or broken connections in a row, or three within ten seconds.
+# A time-out that took far longer than it may was this process's own: it was stopped, and Redis was not.
 # While it is open nobody waits: `call` raises. A task probes each second: connect (which may take longer: a cluster is
-# looked up, a Sentinel asked), then write a key within the time-out of a call. One success closes the circuit; where
+# looked up, a Sentinel asked), then write a key by a script, within the time-out of a call, as the calls do: who may
+# not, or can't, would else be let in again and again. One success closes the circuit; where
 # it had opened again soon after the last time, three in a row do, so that a slow Redis is not let in each second.
 # What is refused for what it is (a wrong type under our key) says nothing about the server: it only fails.
 #
@@ -39,6 +42,8 @@ _PROBE_EACH_S = 1.0
 _CONNECT_S = 1.0
 _FLAPPED_S = 10.0
 _PROOFS_AFTER_FLAP = 3
+_PROOF_LIFE_MS = 60_000
+_STOOD_STILL_S = 1.0  # over the time-out
 _MOST_AT_ONCE = 64
 _LONGEST = 200  # characters of a detail
 
@@ -54,7 +59,11 @@ _STATES = (
     foreign.OutOfMemoryError,
     foreign.ReadOnlyError,
 )
-_STATE_WORDS = ("NOAUTH", "WRONGPASS", "OOM ", "READONLY", "LOADING", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "BUSY ")
+_IN_A_SCRIPT = "THE USER EXECUTING THE SCRIPT CAN'T RUN"  # as NOPERM
+_STATE_WORDS = (
+    *("NOAUTH", "WRONGPASS", "OOM ", "READONLY", "LOADING", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "BUSY "),
+    _IN_A_SCRIPT,
+)
 
 _T = TypeVar("_T")
 
@@ -94,6 +103,7 @@ class Link:
         self._recent: deque[float] = deque(maxlen=_MOST_RECENT)
         self._closed_s = -_FLAPPED_S
         self._proofs_wanted = 1
+        self._proof = load("proof")
         self._round_trips = 0
         self._failures = 0
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
@@ -156,7 +166,9 @@ class Link:
         except TimeoutError:
             if waiting:  # for others of ours, which will tell on their own
                 raise RedisDown("too many calls at once") from None
-            self._failed(client, op, f"no answer within {self._timeout_s:g} s", fatal=False)
+            self._late(client, op, f"no answer within {self._timeout_s:g} s", began_s)
+        except foreign.TimeoutError as error:
+            self._late(client, op, _text(error), began_s)
         except (foreign.RedisError, foreign.RedisClusterException, OSError) as error:
             self._judge(client, op, error)
         finally:
@@ -177,8 +189,14 @@ class Link:
 
     # -------------------------------------------------------------------------------- the circuit
 
+    def _late(self, client: Client, op: str, detail: str, began_s: float) -> NoReturn:
+        if self._clock.now() - began_s > self._timeout_s + _STOOD_STILL_S:
+            self._tell(op, detail)
+            raise RedisDown("this process stood still")
+        self._failed(client, op, detail, fatal=False)
+
     def _judge(self, client: Client, op: str, error: Exception) -> NoReturn:
-        text = f"{type(error).__name__}: {error}"[:_LONGEST]
+        text = _text(error)
         words = str(error).upper()
         if isinstance(error, _STATES) or words.startswith(_STATE_WORDS):
             self._failed(client, op, text, fatal=True)
@@ -237,9 +255,9 @@ class Link:
                 async with asyncio.timeout(_CONNECT_S):
                     await client.ping()
                 async with asyncio.timeout(self._timeout_s):
-                    await client.set(key, b"1", px=60_000)
+                    await self._proof.run(client, [key], [_PROOF_LIFE_MS])
         except (foreign.RedisError, foreign.RedisClusterException, OSError) as error:  # TimeoutError is an OSError
-            self.trouble = f"{type(error).__name__}: {error}"[:_LONGEST] if str(error) else "no answer"
+            self.trouble = _text(error) if str(error) else "no answer"
             return 0
         if proofs + 1 >= self._proofs_wanted:
             self._closed_s = self._clock.now()
@@ -286,7 +304,7 @@ class Link:
                     elif message["type"] == "message":
                         heard(bytes(message["data"]))
         except (foreign.RedisError, foreign.RedisClusterException, OSError) as error:
-            self._tell("subscribe", f"{type(error).__name__}: {error}"[:_LONGEST])
+            self._tell("subscribe", _text(error))
         finally:
             await self._close(pubsub.aclose())
 
@@ -297,11 +315,15 @@ class Link:
                 with _uvloop_understood():
                     await closing
         except (foreign.RedisError, foreign.RedisClusterException, OSError) as error:
-            self._tell("close", f"{type(error).__name__}: {error}"[:_LONGEST])
+            self._tell("close", _text(error))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:_LONGEST]
 
 
 @contextmanager
