@@ -12,14 +12,15 @@ from mdcache.errors import AskFailed, BrokenBody, MdcacheError
 from mdcache.events import Events, UpstreamCalled
 from mdcache.exchange.limits import usage_is_sound, used_weight
 from mdcache.exchange.markets import Family, Market
-from mdcache.upstream import gate as gates
 from mdcache.upstream import verdicts
 from mdcache.upstream.budget import Charge
 from mdcache.upstream.clocksync import ExchangeClocks
-from mdcache.upstream.desk import Desk, Ticket
+from mdcache.upstream.desk import Desk
+from mdcache.upstream.gateevents import Answered
 from mdcache.upstream.pauses import Reason
 from mdcache.upstream.reads import Instant, Reply, Wire
 from mdcache.upstream.rest import Rest
+from mdcache.upstream.tickets import Ticket
 from mdcache.upstream.verdicts import Head
 
 
@@ -105,7 +106,7 @@ class _Trip:
             self._settle(None, None)
         if not self._told:
             self._told = True
-            self._desk.dropped(self._ticket.epoch)
+            self._desk.gatekeeper.dropped(self._ticket.epoch)
 
     def event(self, outcome: Reply | Exception | None) -> UpstreamCalled:
         """What happened, for the sinks."""
@@ -132,7 +133,7 @@ class _Trip:
         body_pending = reason is Reason.BAN and stated_ms is None
         if reason is not None:  # before anything else of this reply is looked at: whatever it holds, it is shut
             self._told = True
-            self._desk.refused(self._ticket.epoch, reason, stated_ms, body_pending=body_pending)
+            self._desk.gatekeeper.refused(self._ticket.epoch, reason, stated_ms, body_pending=body_pending)
         usage = used_weight(head.headers) if usage_is_sound(self._wire.path) else None
         self._settle(usage, self._received_s - self._sent_s)
         self._date_sound = self._clocks.notice(
@@ -147,7 +148,7 @@ class _Trip:
 
     def _answered(self) -> None:
         self._told = True
-        self._desk.step(gates.Answered(self._ticket.epoch))
+        self._desk.gatekeeper.step(Answered(self._ticket.epoch))
 
     def _judge(self, head: Head, body: bytes) -> Reply:
         if head.status == HTTPStatus.OK:
@@ -156,8 +157,8 @@ class _Trip:
             if reason is Reason.BAN:  # its body may name a later end than its Retry-After
                 utc_ms = self._clocks.now(self._market).ms
                 stated_ms = verdicts.stated_wait_ms(head, body, utc_ms)
-                self._desk.refused(self._ticket.epoch, reason, stated_ms)
-            raise self._desk.closed_error()
+                self._desk.gatekeeper.refused(self._ticket.epoch, reason, stated_ms)
+            raise self._desk.gatekeeper.closed_error()
         error = verdicts.failure(head, body)
         if isinstance(error, AskFailed):
             self.cut()

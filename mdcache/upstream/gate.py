@@ -9,6 +9,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
+from mdcache.upstream.gateevents import (
+    Answered,
+    Dropped,
+    ForcedOpen,
+    ForcedShut,
+    GateEvent,
+    QuestionFailed,
+    Sent,
+)
 from mdcache.upstream.pauses import LONGEST_REPEAT_MS, Policy, Reason, Refused, ladder_ms, wait_ms
 
 # Theory of operation
@@ -92,48 +101,6 @@ class Gate:
     reopened_ms: int = 0
     halved_until_ms: int = 0
     trouble: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A read was sent; it belongs to the epoch the gate has after this step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A read of `epoch` was answered by Binance itself, whole."""
-
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A read of `epoch` ended without a verdict: 5xx, silence, a transport fault, or not Binance's body."""
-
-    epoch: int
-    jitter: float
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionFailed:
-    """A question was given up after all its tries."""
-
-    jitter: float
-
-
-@dataclass(frozen=True, slots=True)
-class ForcedOpen:
-    """The operator opens it, whatever it knows: after a new address."""
-
-
-@dataclass(frozen=True, slots=True)
-class ForcedShut:
-    """The operator closes it for `wait_ms`."""
-
-    wait_ms: int
-
-
-GateEvent = Sent | Answered | Dropped | Refused | QuestionFailed | ForcedOpen | ForcedShut
 
 
 def step(gate: Gate, event: GateEvent, now_ms: int, policy: Policy) -> Gate:

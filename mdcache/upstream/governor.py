@@ -1,8 +1,8 @@
 """The governor: every read of Binance goes through it, one for each address.
 
 A read's way: gate → budget → lane's turn → concurrency → send, and again for each attempt. The decisions
-are in `gate`, `budget` and `lanes`; `desk` holds their states for a family, `courier` does the sending,
-`retries` the trying again.
+are in `gate`, `budget` and `lanes`; `gatekeeper`, `account` and `desk` hold where each family stands, `courier` does
+the sending, `retries` the trying again.
 """
 
 import asyncio
@@ -17,24 +17,22 @@ from mdcache.errors import AskFailed, BrokenBody, BudgetSpent, CannotAsk
 from mdcache.events import BodyRejected, Events, Retried
 from mdcache.exchange.limits import UNKNOWN_LIMIT, RequestBucket, weight_limit
 from mdcache.exchange.markets import Family, Market
-from mdcache.upstream import gate as gates
 from mdcache.upstream.atrest import resting_from_mapping, resting_to_mapping
 from mdcache.upstream.clocksync import ExchangeClocks
 from mdcache.upstream.courier import Courier
 from mdcache.upstream.desk import Desk, Rules
+from mdcache.upstream.gateevents import ForcedOpen, ForcedShut
 from mdcache.upstream.lanes import Lane, Turn
 from mdcache.upstream.pauses import Policy
 from mdcache.upstream.reads import Instant, Read, Reply, Wire
 from mdcache.upstream.requests import Requests
 from mdcache.upstream.rest import Rest, Transport
 from mdcache.upstream.retries import Retries
-from mdcache.upstream.shared import Ledger
-from mdcache.upstream.sharing import Sharing, SharingStatus, Terms
+from mdcache.upstream.sharing import Shared, SharingStatus
 
-__all__ = ["FamilyStatus", "Governor", "Instant", "Lane", "Limits", "Read", "Reply", "Turn", "Wire"]
+__all__ = ["FamilyStatus", "Governor", "Instant", "Lane", "Limits", "Read", "Reply", "Shared", "Turn", "Wire"]
 
 _T = TypeVar("_T")
-_MARKET_OF = {market.family: market for market in reversed(Market)}  # the first of each family's
 _LEASE_SPARE_S = 5.0  # a probe not heard of for longer than a read may take and this is given up
 
 
@@ -66,20 +64,6 @@ class FamilyStatus:
     queued: Mapping[str, int]
     in_flight: Mapping[str, int]
     concurrency: int
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """Where other replicas are met: each family's ledger, and how many replicas there are while it was never seen.
-
-    `instead`: names of those that ran in this one's place before; `met`: called when others know of this one, if not
-    only once.
-    """
-
-    ledger: Callable[[Family], Ledger]
-    replicas: int
-    instead: tuple[str, ...] = ()
-    met: Callable[[], None] = lambda: None
 
 
 class Governor:
@@ -122,26 +106,22 @@ class Governor:
             max_ms=int(limits.backoff_max_s * 1000),
             ramp_top=limits.upstream_concurrency,
         )
-        rules = Rules(policy, limits.weight_share, limits.upstream_concurrency)
+        lease_ms = round((limits.upstream_timeout_s + _LEASE_SPARE_S) * 1000)
+        rules = Rules(policy, limits.weight_share, limits.upstream_concurrency, lease_ms)
         self._desks = {
             family: Desk(
                 family,
                 clock=clock,
                 rng=rng,
                 events=events,
-                utc=functools.partial(self.clocks.family_now, family),
-                measure=functools.partial(self.clocks.measure_behind, _MARKET_OF[family]),
+                clocks=self.clocks,
                 rules=rules,
                 dispatch=self._courier.dispatch,
+                among=shared,
             )
             for family in Family
         }
         self._courier.desks = self._desks
-        if shared is not None:
-            lease_ms = round((limits.upstream_timeout_s + _LEASE_SPARE_S) * 1000)
-            for family, desk in self._desks.items():
-                terms = Terms(shared.replicas, shared.instead, shared.met, lease_ms, rules.policy)
-                desk.sharing = Sharing(shared.ledger(family), desk, terms, clock, rng)
         self._retries = Retries(limits.retry_attempts, limits.backoff_initial_s, limits.backoff_max_s, clock, rng)
 
     async def start(self) -> None:
@@ -168,7 +148,8 @@ class Governor:
         except BrokenBody:  # Binance answered: the question failed, not the family
             raise
         except AskFailed:
-            desk.question_failed()
+            desk.gatekeeper.question_failed()
+            desk.pump()
             raise
 
     def refusal_now(self, market: Market, lane: Lane, weight: int, *, paced: bool = False) -> CannotAsk | None:
@@ -183,11 +164,12 @@ class Governor:
         self._known_limits[market] = weight_limit(market, rate_limits)
         family = market.family
         known = [limit for each, limit in self._known_limits.items() if each.family is family]
-        self._desks[family].learn_limit(min(known, default=UNKNOWN_LIMIT))
+        self._desks[family].account.learn_limit(min(known, default=UNKNOWN_LIMIT))
+        self._desks[family].pump()
 
     def allowed(self, market: Market) -> int:
         """Weight a minute that is ours to spend in the market's family, but for a halved share."""
-        return self._desks[market.family].budget.allowed
+        return self._desks[market.family].account.budget.allowed
 
     @property
     def share(self) -> float:
@@ -207,8 +189,7 @@ class Governor:
 
     def used_weight_header(self, market: Market) -> int | None:
         """Usage that Binance reported in this UTC minute for the market's family; `None` if it did not."""
-        desk = self._desks[market.family]
-        return desk.budget.minute(desk.moment().number).header
+        return self._desks[market.family].account.this_minute().header
 
     def status(self) -> tuple[FamilyStatus, ...]:
         """Each family as it stands now."""
@@ -220,20 +201,21 @@ class Governor:
 
     def close_gate(self, family: Family, seconds: float) -> None:
         """The operator closes a family for a while; it comes back with a probe."""
-        self._force(family, gates.ForcedShut(int(seconds * 1000)))
+        self._force(family, ForcedShut(int(seconds * 1000)))
 
     def open_gate(self, family: Family) -> None:
         """The operator opens a family at once and makes it forget: after a new address."""
-        self._force(family, gates.ForcedOpen())
+        self._force(family, ForcedOpen())
 
     def watch(self, changed: Callable[[bool], None]) -> None:
         """Have `changed` called in each step that changes what should rest: with True where a gate moved."""
         for desk in self._desks.values():
-            desk.watch(changed)
+            desk.account.watch(functools.partial(changed, False))  # noqa: FBT003 - it has no other parameter
+            desk.gatekeeper.watch(functools.partial(changed, True))  # noqa: FBT003
 
     def at_rest(self, boot: str) -> dict[str, object]:
         """Gates and budgets as they should rest, by family; `boot` names what the clock counts from."""
-        return {family.value: resting_to_mapping(desk.at_rest(boot)) for family, desk in self._desks.items()}
+        return {family.value: resting_to_mapping(desk.checkpoint.at_rest(boot)) for family, desk in self._desks.items()}
 
     def revive(self, plain: Mapping[str, object] | None, boot: str) -> bool:
         """Take up what `at_rest` gave, before the first read; `None`: something did rest, and can't be read.
@@ -245,9 +227,9 @@ class Governor:
         for family, desk in self._desks.items():
             try:
                 if plain is None or family.value in plain:
-                    desk.revive(None if plain is None else resting_from_mapping(plain[family.value]), boot)
+                    desk.checkpoint.revive(None if plain is None else resting_from_mapping(plain[family.value]), boot)
             except (KeyError, ValueError, TypeError, OverflowError):
-                desk.revive(None, boot)
+                desk.checkpoint.revive(None, boot)
                 sound = False
         return sound
 
@@ -273,23 +255,23 @@ class Governor:
         finally:
             desk.release(ticket)
 
-    def _force(self, family: Family, event: gates.ForcedOpen | gates.ForcedShut) -> None:
+    def _force(self, family: Family, event: ForcedOpen | ForcedShut) -> None:
         desk = self._desks[family]
-        desk.step(event)
+        desk.gatekeeper.step(event)
         desk.pump()
 
     def _status(self, desk: Desk) -> FamilyStatus:
-        moment = desk.moment()
-        minute, now_ms = desk.budget.minute(moment.number), int(self._clock.now() * 1000)
+        account, keeper = desk.account, desk.gatekeeper
+        minute = account.this_minute()
         return FamilyStatus(
             family=desk.family.value,
-            gate_state=desk.gate.state.value,
-            gate_reason=desk.gate.reason.value,
-            reopens_in_s=gates.reopens_in_ms(desk.gate, now_ms) / 1000,
+            gate_state=keeper.gate.state.value,
+            gate_reason=keeper.gate.reason.value,
+            reopens_in_s=keeper.reopens_in_s(),
             used=minute.ours,
-            allowed=int(desk.budget.allowed * gates.share_factor(desk.gate, now_ms)),
+            allowed=int(account.budget.allowed * keeper.share_factor()),
             address=minute.address,
-            limit=desk.budget.limit,
+            limit=account.budget.limit,
             limit_known=any(market.family is desk.family for market in self._known_limits),
             queued={lane.value: desk.lanes.waiting(lane) for lane in Lane},
             in_flight={market.value: desk.in_flight[market] for market in Market if market.family is desk.family},

@@ -10,7 +10,6 @@ from enum import IntEnum
 from typing import Protocol
 
 from mdcache.upstream.budget import MINUTE_MS
-from mdcache.upstream.gate import Gate, State
 
 # Theory of operation
 # ===================
@@ -63,7 +62,7 @@ FORGOT_MS = 10_000  # least time after a ledger forgot before it is shared again
 ABSENT_MS = 600_000  # DESIGN 6.8.3: a replica that vanished keeps its part for 10 min
 _FAR = 4  # minutes: no change is further ahead than that
 SURE_MS = 10_000  # one that may be further off than this does not know the time, and goes by the others'
-SKEW_MS = 5_000  # two replicas' idea of one moment may differ by this
+MOST_MINUTES = 2  # with more, its clock is not measured yet, and the first of them may be over: no ration to go on by
 
 
 class Verdict(IntEnum):
@@ -117,6 +116,11 @@ class Ask:
     commits: bool = True
     modest: bool = False
     instead: tuple[str, ...] = ()
+
+    @property
+    def sure(self) -> bool:
+        """Whether the caller can tell which minute it is."""
+        return len(self.tallies) <= MOST_MINUTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,35 +253,3 @@ def answered(before: Standing, ask: Ask, answer: Answer) -> Standing:
             left = ration(after.part_in(told.minute), ask.allowed, told.minute, told.heard_ms + FROZEN_MS)
             caps[told.minute] = told.own + (0 if answer.crowded else int(left))
     return replace(after, caps=caps, confirmed=confirmed)
-
-
-def merge(local: Gate, shared: Gate, now_ms: int) -> Gate:
-    """One gate of two views of it: the one that knows more closures, and no wait of either is cut short.
-
-    Only the operator's word opens a gate whose wait is not over; times in `shared` are already by our clock.
-    """
-    if shared.forced_epoch > local.epoch:
-        return shared
-    if local.forced_epoch > shared.epoch:
-        return local
-    base, other = (shared, local) if shared.epoch >= local.epoch else (local, shared)
-    until_ms = base.until_ms if base.state is State.CLOSED else now_ms
-    if other.state is State.CLOSED and other.until_ms > until_ms + SKEW_MS:
-        return replace(
-            base,
-            state=State.CLOSED,
-            reason=other.reason,
-            until_ms=other.until_ms,
-            epoch=max(base.epoch, other.epoch) + 1,
-            flying=0,
-            width=0,
-            landed=0,
-            failures=0,
-            level=max(base.level, other.level),
-            bans=max(base.bans, other.bans),
-            last_pause_ms=max(base.last_pause_ms, other.last_pause_ms),
-            halved_until_ms=max(base.halved_until_ms, other.halved_until_ms),
-        )
-    if base is shared and base.state is State.OPEN is local.state and base.epoch == local.epoch:
-        return replace(base, flying=local.flying, failures=local.failures)
-    return base

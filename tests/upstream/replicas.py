@@ -10,7 +10,7 @@ import httpx
 
 from mdcache.errors import MdcacheError
 from mdcache.events import Event, Events
-from mdcache.exchange.markets import Family
+from mdcache.exchange.markets import Family, Market
 from mdcache.upstream.governor import Governor, Limits, Shared
 from mdcache.upstream.reads import Instant
 from tests.upstream.world import BASE_URLS, Exchange, ask
@@ -42,6 +42,10 @@ class Replica:
     def mode(self) -> str:
         return self.governor.sharing()["spot"].mode
 
+    def believes(self, _family: Family, clock: FakeClock) -> Instant:
+        """The exchange's time as it knows it, whatever was measured."""
+        return Instant(clock.true_ms() + self.skew_ms, self.error_ms)
+
     def cut(self, *, lose_answers: bool = False) -> None:
         for ledger in self.ledgers.values():
             ledger.up, ledger.lose_answers = lose_answers, lose_answers
@@ -65,7 +69,7 @@ class Replica:
             self.error_ms, self.skew_ms, self.measured = SURE_MS, 0, True
         return "ok"
 
-    def measure(self) -> None:
+    def measure(self, market: Market) -> None:
         """Read the time, behind."""
         if self.error_ms > SURE_MS:
             self.tasks.add(asyncio.create_task(self._one(1)))
@@ -128,12 +132,11 @@ class Fleet:
         )
         if instead is not None:
             governor.revive(instead.governor.at_rest("boot"), "boot")
-        for desk in governor._desks.values():
-            desk._utc = lambda: Instant(self.clock.true_ms() + replica.skew_ms, replica.error_ms)
         error_ms = 60_000 if unmeasured else abs(skew_ms) + 1
         replica = Replica(name, governor, ledgers, events, error_ms, skew_ms, measured=not unmeasured)
-        for desk in governor._desks.values():
-            desk.measure = replica.measure
+        clocks = governor.clocks
+        clocks.family_now = lambda family: replica.believes(family, self.clock)  # type: ignore[method-assign]
+        clocks.measure_behind = replica.measure  # type: ignore[method-assign]
         if not redis:
             replica.cut()
         await governor.start()

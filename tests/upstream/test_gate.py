@@ -9,22 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from mdcache.upstream import gate as gates
-from mdcache.upstream.gate import (
-    Admission,
-    Answered,
-    Dropped,
-    ForcedOpen,
-    ForcedShut,
-    Gate,
-    GateEvent,
-    QuestionFailed,
-    Sent,
-    State,
-    admission,
-    reopens_in_ms,
-    share_factor,
-    step,
-)
+from mdcache.upstream.gate import Admission, Gate, State, admission, reopens_in_ms, share_factor, step
+from mdcache.upstream.gateevents import Answered, Dropped, ForcedOpen, ForcedShut, GateEvent, QuestionFailed, Sent
 from mdcache.upstream.pauses import BODY_WAIT_MS, Policy, Reason, Refused, ladder_ms
 
 POLICY = Policy(initial_ms=1_000, max_ms=300_000, ramp_top=8)

@@ -7,7 +7,6 @@ import pytest
 
 from mdcache.exchange.limits import UNKNOWN_LIMIT
 from mdcache.exchange.markets import Family, Market
-from mdcache.upstream.reads import Instant
 from tests.upstream.replicas import Fleet, Replica
 from tests.upstream.world import refuse
 from tests.world.loop import run
@@ -564,12 +563,11 @@ def test_who_measured_the_time_goes_by_that_and_not_by_what_it_was_told_before()
         first = await fleet.replica()
         await fleet.minutes(1)
         second = await fleet.replica(unmeasured=True)
-        desk = second.governor._desks[Family.SPOT]
+        account = second.governor._desks[Family.SPOT].account
         await fleet.clock.sleep(5.0)
-        assert desk.moment().error_ms < 1_000  # as the first one knows it
-        second.error_ms = 2_000  # a slow way to the exchange, but its own
-        desk._utc = lambda: Instant(fleet.clock.true_ms() + 30_000, second.error_ms)
-        assert desk.moment().utc_ms == fleet.clock.true_ms() + 30_000
+        assert account.moment().error_ms < 1_000  # as the first one knows it
+        second.error_ms, second.skew_ms = 2_000, 30_000  # a slow way to the exchange, but its own
+        assert account.moment().utc_ms == fleet.clock.true_ms() + 30_000
         await close(first, second)
 
     run(main())

@@ -1,0 +1,217 @@
+"""What a desk is made of, each part by itself: clock, account, shared gate, predecessors."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from mdcache.events import Events
+from mdcache.exchange.markets import Family, Market
+from mdcache.upstream.account import Account
+from mdcache.upstream.budget import Budget, Claim, Granted, Minute, reserve
+from mdcache.upstream.clocksync import ExchangeClocks, Sample, TimeRead
+from mdcache.upstream.familyclock import FamilyClock
+from mdcache.upstream.gate import Gate, State
+from mdcache.upstream.gateevents import ForcedShut, GateEvent
+from mdcache.upstream.gatekeeper import Gatekeeper
+from mdcache.upstream.lanes import Lane
+from mdcache.upstream.pauses import Policy, Reason
+from mdcache.upstream.predecessors import Predecessors
+from mdcache.upstream.shared import Answer, Ask, Tally, Told
+from mdcache.upstream.sharedgate import Draft, SharedGate, merge
+from tests.world.loop import FakeClock, run
+
+LEASE_MS = 10_000
+
+
+class Parts:
+    """The parts of a family, its clock ahead of the machine's by `ahead_ms` once it is measured."""
+
+    def __init__(self, ahead_ms: float = 0.0) -> None:
+        self.clock = FakeClock()
+        self.ahead_ms = ahead_ms
+        events = Events(lambda _event: None)
+        self.clocks = ExchangeClocks(clock=self.clock, events=events, ask=self._sample)
+        self.time = FamilyClock(Family.SPOT, self.clocks, self.clock)
+        self.account = Account(self.time, self.clock, 0.5)
+        policy = Policy(initial_ms=1_000, max_ms=60_000, ramp_top=8)
+        self.keeper = Gatekeeper(
+            Family.SPOT, policy=policy, time=self.time, clock=self.clock, rng=random.Random(1), events=events
+        )
+        self.gate = SharedGate(self.keeper, self.clock, LEASE_MS)
+        self.keeper.tell_steps(self._stepped)
+
+    def _stepped(self, event: GateEvent, before: Gate) -> None:
+        self.gate.stepped(event, before, keep=True)
+
+    async def _sample(self, _read: TimeRead) -> Sample:
+        return Sample(self.clock.true_ms() + self.ahead_ms - self.clock.now() * 1000, 0.05, 0)
+
+    def draft(self) -> Draft:
+        return self.gate.draft(self.keeper.gate, self.account.moment())
+
+    def answered(self, draft: Draft, answer: Answer) -> bool:
+        return self.gate.answered(draft, answer, self.account.moment())
+
+
+def answer(gate: str | None = None, *, written: bool = False, told: tuple[Told, ...] = ()) -> Answer:
+    return Answer(
+        sharing=True,
+        verdicts=(),
+        part=0,
+        next_part=0,
+        peers=2,
+        told=told,
+        version=7,
+        gate=gate,
+        written=written,
+        crowded=False,
+        limit=0,
+    )
+
+
+# ------------------------------------------------------------------------------------- clock and account
+
+
+def test_a_time_that_was_told_counts_until_it_is_measured_here() -> None:
+    async def main() -> None:
+        parts = Parts(ahead_ms=5_000)
+        assert parts.time.now().error_ms == 60_000
+        parts.time.hear(parts.clock.true_ms() + 5_000, 20, parts.clock.now())
+        told = parts.time.now()
+        assert (told.utc_ms, told.error_ms) == (parts.clock.true_ms() + 5_000, 70)
+        await parts.clock.sleep(100.0)
+        assert parts.time.now().error_ms == 80  # 10 ms of drift
+        assert parts.time.measured().error_ms == 60_000
+        parts.ahead_ms = 9_000
+        await parts.clocks.ensure(Market.SPOT)
+        assert parts.time.now().utc_ms == pytest.approx(parts.clock.true_ms() + 9_000, abs=1)
+
+    run(main())
+
+
+def spend(account: Account, weight: int) -> Granted:
+    now = account.moment()
+    decision = reserve(account.budget, Claim(weight, Lane.HIGH), now)
+    assert isinstance(decision, Granted)
+    account.spend(decision)
+    return decision
+
+
+def test_what_was_spent_moves_with_a_clock_that_is_put_right() -> None:
+    async def main() -> None:
+        parts = Parts(ahead_ms=600_000)
+        parts.time.hear(parts.clock.true_ms(), 20, parts.clock.now())
+        charge = spend(parts.account, 10).charge
+        await parts.clocks.ensure(Market.SPOT)
+        parts.account.settle(charge, None)
+        assert parts.account.this_minute().ours == 10
+
+    run(main())
+
+
+def test_a_limit_that_was_told_counts_until_it_is_read_here() -> None:
+    async def main() -> None:
+        account = Parts().account
+        assert account.hear_limit(6_000)
+        assert not account.hear_limit(6_000)
+        account.learn_limit(2_400)
+        assert not account.hear_limit(6_000)
+        assert account.budget.limit == 2_400
+
+    run(main())
+
+
+# ------------------------------------------------------------------------------------------ the shared gate
+
+
+def test_a_closed_gate_is_read_by_another_as_it_was_written() -> None:
+    async def main() -> None:
+        one, other = Parts(), Parts()
+        assert one.draft().text is None
+        one.keeper.step(ForcedShut(60_000))
+        draft = one.draft()
+        assert draft.text is not None
+        assert not one.answered(draft, answer(written=True))
+        assert (one.gate.unwritten, one.draft().text, one.draft().version) == (False, None, 7)
+        other.time.hear(other.clock.true_ms(), 20, other.clock.now())
+        assert other.answered(other.draft(), answer(draft.text))
+        assert other.keeper.gate.state is State.CLOSED
+        assert other.keeper.gate.until_ms >= one.keeper.gate.until_ms
+        assert not other.gate.unwritten
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "{}", '{"state":"open"}', '{"state":"ajar","flying":0,"lease_ms":0}']
+)
+def test_what_no_replica_wrote_is_written_over(text: str) -> None:
+    async def main() -> None:
+        parts = Parts()
+        assert not parts.answered(parts.draft(), answer(text))
+        assert parts.gate.unwritten
+        assert parts.keeper.gate == Gate()
+
+    run(main())
+
+
+def test_reads_of_the_dead_are_given_up_after_their_lease() -> None:
+    async def main() -> None:
+        parts = Parts()
+        parts.keeper.step(ForcedShut(0))
+        parts.keeper.adopt(parts.gate.sending())
+        assert parts.gate.unwritten  # by the operator's word
+        epoch = parts.keeper.gate.epoch
+        await parts.clock.sleep(LEASE_MS / 1000)
+        assert not parts.gate.give_up_the_dead()
+        await parts.clock.sleep(0.01)
+        assert parts.gate.give_up_the_dead()
+        assert (parts.keeper.gate.state, parts.keeper.gate.epoch) == (State.CLOSED, epoch + 1)
+
+    run(main())
+
+
+def test_no_wait_is_cut_short_but_by_the_operator() -> None:
+    ours = Gate(state=State.CLOSED, reason=Reason.BAN, until_ms=90_000, epoch=3)
+    theirs = Gate(epoch=4)
+    merged = merge(ours, theirs, 0)
+    assert (merged.state, merged.until_ms, merged.epoch) == (State.CLOSED, 90_000, 5)
+    assert merge(theirs, ours, 0) == merged
+    opened = replace(theirs, forced_epoch=4)
+    assert merge(ours, opened, 0) == opened == merge(opened, ours, 0)
+
+
+def test_an_open_gates_counts_are_each_replicas_own() -> None:
+    ours = Gate(flying=3, failures=2)
+    assert merge(ours, Gate(rates=1), 0) == Gate(flying=3, failures=2, rates=1)
+
+
+# ------------------------------------------------------------------------------------------ predecessors
+
+
+def ask(*minutes: int) -> Ask:
+    tallies = tuple(Tally(minute, (0, 0, 0)) for minute in minutes)
+    return Ask(0, 0, 100, 1_000, 0, 0, 0, 2, 2, 0, tallies)
+
+
+def test_what_those_before_spent_is_told_once() -> None:
+    before = Predecessors(("old",))
+    before.spent(Budget(1_200, 0.5, (Minute(5, lanes=(10, 20, 0)),)))
+    count = Minute(5, lanes=(12, 25, 1))
+    assert before.untold(count, trusts=False).lanes == (2, 5, 1)  # rather too little, where nobody counts on it
+    assert before.untold(count, trusts=True).lanes == (12, 25, 1)
+    before.answered(ask(5), answer(told=(Told(5, 40, 0, 0, 0, (10, 15, 0)),)))
+    assert before.untold(count, trusts=True).lanes == (2, 10, 1)
+    assert before.untold(Minute(6, lanes=(1, 0, 0)), trusts=True).lanes == (1, 0, 0)
+    assert before.untold(Minute(5, lanes=(1, 0, 0)), trusts=True).lanes == (1, 0, 0)  # the clock was put right
+
+
+def test_those_before_are_told_of_until_the_time_is_sure_and_their_minutes_are_past() -> None:
+    before = Predecessors(("old",))
+    before.spent(Budget(1_200, 0.5, (Minute(5, lanes=(10, 0, 0)),)))
+    before.answered(ask(5, 6), answer())
+    before.answered(ask(6, 7, 8), answer())
+    assert len(before.names) == 1
+    before.answered(ask(6, 7), answer())
+    assert not before.names
