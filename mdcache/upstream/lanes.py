@@ -154,6 +154,9 @@ class Lanes(Generic[_T]):
     def serve(self, place: Place[_T]) -> None:
         """`place` is sent: take it out; the other lanes that wait were passed over once more."""
         served = self._queues[place.lane]
+        heap = served.heaps[place.group]
+        if heap[0][3] is place:  # left behind, it would be valid again once the place is restored
+            heapq.heappop(heap)
         served.served_tag = max(served.served_tag, place.tag)
         served.passed = 0
         self.remove(place)
@@ -162,7 +165,7 @@ class Lanes(Generic[_T]):
                 queue.passed += 1
 
     def restore(self, place: Place[_T]) -> None:
-        """`place` was served and could not be sent: it waits again, where it was."""
+        """`place` was served and could not be sent: it waits again, behind those whose tag is the same."""
         place.gone = False
         self._places[place] = None
         self._push(place)

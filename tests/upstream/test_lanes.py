@@ -108,3 +108,16 @@ def test_what_left_does_not_pile_up_behind_a_blocked_head() -> None:
         lanes.remove(fill(lanes, ("gone", turn()))[0])
     assert len(lanes._queues[Lane.NORMAL].heaps[SPOT, False]) < 100
     assert [place.item for place in lanes] == ["head"]
+
+
+def test_what_is_restored_waits_behind_its_equals_and_is_filed_once() -> None:
+    lanes: Lanes[str] = Lanes()
+    fill(lanes, ("a", turn(client="a")), ("b", turn(client="b")))
+    for expected in ("a", "b") * 100:
+        place = lanes.next(set())
+        assert place is not None
+        assert place.item == expected
+        lanes.serve(place)
+        lanes.restore(place)
+    assert len(lanes._queues[Lane.NORMAL].heaps[SPOT, False]) == 2
+    assert drain(lanes) == ["a", "b"]
