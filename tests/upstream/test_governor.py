@@ -23,7 +23,7 @@ from mdcache.errors import (
 from mdcache.events import BodyRejected, GateMoved, QueueWaited, Retried, UpstreamCalled
 from mdcache.exchange.markets import Family, Market
 from mdcache.upstream import lanes
-from mdcache.upstream.governor import Lane, Limits
+from mdcache.upstream.governor import Instant, Lane, Limits
 from tests.upstream.world import Answer, Exchange, Pieces, World, always, ask, make, refuse, zipped
 from tests.world.loop import run
 
@@ -672,5 +672,29 @@ def test_an_unmeasured_clock_spends_from_every_minute_it_might_be() -> None:
         await world.governor.clocks.ensure(Market.SPOT)
         [spot, _] = world.governor.status()
         assert spot.used >= 8
+
+    run(main())
+
+
+def test_a_clock_that_is_put_right_makes_no_room_for_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was spent moves along before the queue is looked at, whoever has it looked at."""
+
+    async def main() -> None:
+        world = await make()
+        limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 1_200}]
+        world.governor.learn_limits(Market.SPOT, limits)
+        await world.governor.fetch(ask(cost=400))
+        waiting = asyncio.create_task(world.governor.fetch(ask(cost=250)))
+        await world.clock.sleep(0.1)
+        used = world.governor.status()[0].used
+        monkeypatch.setattr(
+            world.governor.clocks, "family_now", lambda _family: Instant(world.clock.true_ms() + 600_000, 20)
+        )
+        world.governor.learn_limits(Market.SPOT, limits)
+        await world.clock.sleep(1.0)
+        assert [seen.weight for seen in world.exchange.klines] == [400]
+        assert world.governor.status()[0].used >= used
+        await waiting
+        assert [seen.weight for seen in world.exchange.klines] == [400, 250]
 
     run(main())

@@ -65,9 +65,11 @@ class Judged(httpx.AsyncBaseTransport):
 
     def hears(self) -> bool:
         """Whether it has been in touch with the ledger for long enough."""
+        return self.in_touch() and self.judge.fleet.clock.now() - self.heard_from_s > 3.0
+
+    def in_touch(self) -> bool:
         ledgers = [] if self.replica is None else self.replica.ledgers.values()
-        up = all(ledger.up and not ledger.lose_answers for ledger in ledgers)
-        return bool(ledgers) and up and self.judge.fleet.clock.now() - self.heard_from_s > 3.0
+        return bool(ledgers) and all(ledger.up and not ledger.lose_answers for ledger in ledgers)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.exchange.fault = lambda *_: self.judge.fault(self)
@@ -105,12 +107,11 @@ class Play:
             case "cut" | "lose":
                 self.replicas[number].cut(lose_answers=verb == "lose")
             case "mend":
-                self.replicas[number].mend()
-                self.ways[number].heard_from_s = self.fleet.clock.now()
+                self.mend(number)
             case "forget" | "fail":
                 self.fleet.shelf.restart(empty=verb == "forget")
                 self.fleet.shelf.states.update(self.kept if verb == "fail" else {})
-                self.judge.told_s = self.fleet.clock.now() + 3.0  # each has to tell it again
+                self.judge.told_s = max(self.judge.told_s, self.fleet.clock.now() + 3.0)  # who told it has to again
             case "restart":
                 await self.replicas.pop(number).kill()
                 self.ways.pop(number)
@@ -119,6 +120,11 @@ class Play:
                 self.kept = dict(self.fleet.shelf.states)
                 await self.fleet.clock.sleep(number)
         await asyncio.gather(*(replica.read(cost=1, within_s=0.5) for replica in self.replicas))
+
+    def mend(self, number: int) -> None:
+        if not self.ways[number].in_touch():
+            self.replicas[number].mend()
+            self.ways[number].heard_from_s = self.fleet.clock.now()
 
     def check(self) -> None:
         assert not self.judge.wrongs, self.judge.wrongs
@@ -137,8 +143,8 @@ async def play(steps: tuple[str, ...], *, loads: bool = False) -> None:
         await stage.do(name)
         stage.check()
         await stage.fleet.clock.sleep(0.5)
-    for replica in stage.replicas:
-        replica.mend()
+    for number in range(len(stage.replicas)):
+        stage.mend(number)
     await stage.fleet.clock.sleep(BAN_S * 4)
     stage.check()
     for replica in stage.replicas:
