@@ -35,6 +35,8 @@ IN_TIME_S = SLOWEST_S + SLACK_S
 FAILURES = 30  # of calls, most that a circuit lets happen before it opens and while it is probed
 FUTURES_ALLOWED = 1_200  # half of 2,400 weight
 TOKEN = "a-very-secret-token"
+LATE = ("no answer within", "TimeoutError: ")  # how a circuit is opened by time-outs
+MOST_STALLS = 3  # in a row: that was no machine with other work
 
 
 @dataclass
@@ -264,9 +266,21 @@ def believed(fleet: Fleet) -> bool:
 
 @pytest.mark.parametrize("rubbish", [noise, numbers, other_types, torn, forged])
 def test_others_write_under_our_keys(fleet: Fleet, rubbish: Callable[[Any, str], object]) -> None:
+    """What is written in it says nothing of the server. A machine that stalls does: then it is done once more."""
+    for _ in range(MOST_STALLS):
+        falls = written_over(fleet, rubbish)
+        assert all(fall.startswith(LATE) for fall in falls), falls
+        if not falls:
+            break
+    assert not falls
+    fleet.share_again()
+
+
+def written_over(fleet: Fleet, rubbish: Callable[[Any, str], object]) -> list[str]:
+    """Ask and purge while it is; returns why any of the daemons took Redis for down."""
     for daemon in fleet.daemons:
         eventually(daemon.up)
-    moves = [len(daemon.moves()) for daemon in fleet.daemons]
+    before = [len(daemon.lines("store")) for daemon in fleet.daemons]
     reader, *others = fleet.daemons
     order = {"symbol": "TRXUSDT"}
     headers = {"authorization": f"Bearer {TOKEN}"}
@@ -288,10 +302,15 @@ def test_others_write_under_our_keys(fleet: Fleet, rubbish: Callable[[Any, str],
     for path in (KLINES, TRADES):
         fleet.exchange.act("latency", path=path)
     eventually(lambda: believed(fleet))
-    for daemon, moved in zip(fleet.daemons, moves, strict=True):
-        assert daemon.moves()[moved:] == []  # what is written in it says nothing of the server
+    for daemon in fleet.daemons:
+        eventually(daemon.up)
         assert daemon.get("/readyz").json()["degraded"] == []
-    fleet.share_again()
+    return [
+        line["detail"]
+        for daemon, seen in zip(fleet.daemons, before, strict=True)
+        for line in daemon.lines("store")[seen:]
+        if (line["tier"], line["state"]) == ("redis", "down")
+    ]
 
 
 # -------------------------------------------------------------------------------------- replicas die
