@@ -1,57 +1,23 @@
-"""What a desk is made of, each part by itself: clock, account, shared gate, predecessors."""
+"""What a desk is made of, each part by itself: clock, account, gatekeeper, checkpoint, shared gate, predecessors."""
 
-import random
 from dataclasses import replace
 
 import pytest
 
-from mdcache.events import Events
-from mdcache.exchange.markets import Family, Market
+from mdcache.errors import GateClosed
+from mdcache.events import GateMoved
+from mdcache.exchange.markets import Market
 from mdcache.upstream.account import Account
 from mdcache.upstream.budget import Budget, Claim, Granted, Minute, reserve
-from mdcache.upstream.clocksync import ExchangeClocks, Sample, TimeRead
-from mdcache.upstream.familyclock import FamilyClock
 from mdcache.upstream.gate import Gate, State
-from mdcache.upstream.gateevents import ForcedShut, GateEvent
-from mdcache.upstream.gatekeeper import Gatekeeper
+from mdcache.upstream.gateevents import ForcedShut, GateEvent, Sent
 from mdcache.upstream.lanes import Lane
-from mdcache.upstream.pauses import Policy, Reason
+from mdcache.upstream.pauses import Reason
 from mdcache.upstream.predecessors import Predecessors
 from mdcache.upstream.shared import Answer, Ask, Tally, Told
-from mdcache.upstream.sharedgate import Draft, SharedGate, merge
-from tests.world.loop import FakeClock, run
-
-LEASE_MS = 10_000
-
-
-class Parts:
-    """The parts of a family, its clock ahead of the machine's by `ahead_ms` once it is measured."""
-
-    def __init__(self, ahead_ms: float = 0.0) -> None:
-        self.clock = FakeClock()
-        self.ahead_ms = ahead_ms
-        events = Events(lambda _event: None)
-        self.clocks = ExchangeClocks(clock=self.clock, events=events, ask=self._sample)
-        self.time = FamilyClock(Family.SPOT, self.clocks, self.clock)
-        self.account = Account(self.time, self.clock, 0.5)
-        policy = Policy(initial_ms=1_000, max_ms=60_000, ramp_top=8)
-        self.keeper = Gatekeeper(
-            Family.SPOT, policy=policy, time=self.time, clock=self.clock, rng=random.Random(1), events=events
-        )
-        self.gate = SharedGate(self.keeper, self.clock, LEASE_MS)
-        self.keeper.tell_steps(self._stepped)
-
-    def _stepped(self, event: GateEvent, before: Gate) -> None:
-        self.gate.stepped(event, before, keep=True)
-
-    async def _sample(self, _read: TimeRead) -> Sample:
-        return Sample(self.clock.true_ms() + self.ahead_ms - self.clock.now() * 1000, 0.05, 0)
-
-    def draft(self) -> Draft:
-        return self.gate.draft(self.keeper.gate, self.account.moment())
-
-    def answered(self, draft: Draft, answer: Answer) -> bool:
-        return self.gate.answered(draft, answer, self.account.moment())
+from mdcache.upstream.sharedgate import merge
+from tests.upstream.parts import LEASE_MS, Parts
+from tests.world.loop import run
 
 
 def answer(gate: str | None = None, *, written: bool = False, told: tuple[Told, ...] = ()) -> Answer:
@@ -118,6 +84,76 @@ def test_a_limit_that_was_told_counts_until_it_is_read_here() -> None:
         account.learn_limit(2_400)
         assert not account.hear_limit(6_000)
         assert account.budget.limit == 2_400
+
+    run(main())
+
+
+# ------------------------------------------------------------------------------ gatekeeper and checkpoint
+
+
+def test_others_hear_of_our_own_steps_and_the_disk_of_every_move() -> None:
+    async def main() -> None:
+        parts = Parts()
+        steps: list[tuple[GateEvent, State]] = []
+        moves: list[State] = []
+        parts.keeper.tell_steps(lambda event, before: steps.append((event, before.state)))
+        parts.keeper.watch(lambda: moves.append(parts.keeper.gate.state))
+        parts.keeper.step(Sent())  # a count: no move
+        assert (steps, moves, parts.events) == ([(Sent(), State.OPEN)], [], [])
+        assert parts.keeper.refusal() is None
+        parts.keeper.step(ForcedShut(60_000))
+        parts.keeper.adopt(Gate(epoch=9))
+        assert steps[1:] == [(ForcedShut(60_000), State.OPEN)]
+        assert moves == [State.CLOSED, State.OPEN]
+        told = [(each.state, each.reopens_in_s) for each in parts.events if isinstance(each, GateMoved)]
+        assert told == [("closed", 60.0), ("open", 0.0)]
+
+    run(main())
+
+
+def test_a_shut_gate_says_for_how_long_until_it_is_due() -> None:
+    async def main() -> None:
+        parts = Parts()
+        parts.keeper.step(ForcedShut(60_000))
+        await parts.clock.sleep(20.0)
+        refusal = parts.keeper.refusal()
+        assert isinstance(refusal, GateClosed)
+        assert refusal.retry_after_s == pytest.approx(40.0, abs=0.01)
+        await parts.clock.sleep(40.01)
+        assert parts.keeper.refusal() is None  # the probe may go
+
+    run(main())
+
+
+def test_a_wait_does_not_grow_by_being_written_down_again() -> None:
+    async def main() -> None:
+        was = Parts()
+        was.keeper.step(ForcedShut(60_000))
+        resting = was.checkpoint.at_rest("boot")
+        waits = []
+        for _ in range(3):
+            parts = Parts()
+            parts.checkpoint.revive(resting, "boot")
+            waits.append(parts.keeper.gate.until_ms)
+            await parts.clock.sleep(5.0)
+            resting = parts.checkpoint.at_rest("boot")
+        assert waits[0] > was.keeper.gate.until_ms
+        assert waits == [waits[0]] * 3
+        parts.keeper.step(ForcedShut(90_000))  # its own from now on
+        assert parts.checkpoint.at_rest("boot").gate != resting.gate
+
+    run(main())
+
+
+def test_where_nobody_can_read_what_rested_the_gate_proves_itself() -> None:
+    async def main() -> None:
+        parts = Parts()
+        parts.checkpoint.revive(None, "boot")
+        assert parts.keeper.gate.state is State.CLOSED
+        assert parts.keeper.refusal() is None
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            parts.checkpoint.revive(replace(parts.checkpoint.at_rest("boot"), gate={}), "boot")
+        assert parts.keeper.gate.state is State.CLOSED
 
     run(main())
 
