@@ -225,19 +225,19 @@ class Desk:
         """Grant what the ledger let through, if there still is room by our own count."""
         claim = Claim(pick.weight, pick.place.lane, pick.place.turn.paced)
         decision = self._reserve(self.account.budget, claim, now)
-        if not isinstance(decision, Granted):
-            return False
-        self._grant(pick.place, decision, after)
-        return True
+        return isinstance(decision, Granted) and self._grant(pick.place, decision, after)
 
-    def _grant(self, place: Place[Ticket], granted: Granted, after: Gate | None = None) -> None:
-        """Spend, seal and dispatch, in one step; `after`: the gate once it is sent, where others know it already."""
+    def _grant(self, place: Place[Ticket], granted: Granted, after: Gate | None = None) -> bool:
+        """Spend, seal and dispatch, in one step; returns whether it could be sealed.
+
+        `after`: the gate once it is sent, where others know it already.
+        """
         ticket = place.item
         try:
             wire = _sealed(ticket.read, granted.charge.weight)
         except Exception as error:  # noqa: BLE001 - a read's own fault goes to who waits for it, unsent
             ticket.future.set_exception(error)
-            return
+            return False
         self.account.spend(granted)
         if after is None or after.state is State.OPEN:
             self.gatekeeper.step(Sent())
@@ -247,6 +247,7 @@ class Desk:
         self.in_flight[ticket.read.market] += 1
         self._events.emit(QueueWaited(place.lane.value, self._clock.now() - ticket.since_s))
         self._dispatch(ticket)
+        return True
 
     # ------------------------------------------------------------------------------- what is left to spend
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import itertools
+from dataclasses import dataclass
 
 import pytest
 
 from mdcache.exchange.limits import UNKNOWN_LIMIT
 from mdcache.exchange.markets import Family, Market
+from mdcache.upstream.reads import Wire
 from tests.upstream.replicas import Fleet, Replica
-from tests.upstream.world import refuse
+from tests.upstream.world import Ask, refuse
 from tests.world.loop import run
 
 
@@ -569,5 +571,28 @@ def test_who_measured_the_time_goes_by_that_and_not_by_what_it_was_told_before()
         second.error_ms, second.skew_ms = 2_000, 30_000  # a slow way to the exchange, but its own
         assert account.moment().utc_ms == fleet.clock.true_ms() + 30_000
         await close(first, second)
+
+    run(main())
+
+
+def test_a_probe_that_could_not_be_sealed_does_not_keep_the_others_waiting() -> None:
+    """It was written that it is under way, and it never left."""
+
+    @dataclass
+    class Broken(Ask):
+        def seal(self) -> Wire:
+            raise ValueError("made up")
+
+    async def main() -> None:
+        fleet = Fleet(share=100)
+        one, other = await two(fleet)
+        await fleet.minutes(2)
+        one.governor.close_gate(Family.SPOT, 1)
+        await fleet.clock.sleep(1.5)
+        with pytest.raises(ValueError, match="made up"):
+            await one.governor.fetch(Broken())
+        await fleet.clock.sleep(1.5)  # a beat
+        assert await other.read() == "ok"
+        await close(one, other)
 
     run(main())
