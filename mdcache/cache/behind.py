@@ -1,6 +1,7 @@
 """Work behind the answer: nobody waits for it, and it is given a moment at the end."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 
@@ -9,7 +10,7 @@ from mdcache.clock import Clock
 from mdcache.events import Events, Failed
 
 _LAST_S = 1.0
-_AGAIN_S = 1.0
+_AGAIN_S = 0.5
 
 
 class Behind:
@@ -26,12 +27,15 @@ class Behind:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    async def insist(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Make `call` now; where the commons are down, behind the answer, once a second until they are not."""
+    async def insist(self, call: Callable[[], Awaitable[None]], for_s: float = math.inf) -> None:
+        """Make `call` now; where the commons are down, behind the answer, each half a second until they are not.
+
+        `for_s`: after which it is of no use any more.
+        """
         try:
             await call()
         except CommonsDown:
-            self.start(self._again(call))
+            self.start(self._again(call, self._clock.now() + for_s))
 
     async def aclose(self) -> None:
         """Wait for what is under way, for at most a second; what is not done by then is not done."""
@@ -42,11 +46,12 @@ class Behind:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
-    async def _again(self, call: Callable[[], Awaitable[None]]) -> None:
-        while True:
+    async def _again(self, call: Callable[[], Awaitable[None]], until_s: float) -> None:
+        while self._clock.now() < until_s:
             await self._clock.sleep(_AGAIN_S)
             with suppress(CommonsDown):
-                return await call()
+                await call()
+                return
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)

@@ -40,7 +40,7 @@ class Copies:
         self._events = events
         self._looked: OrderedDict[str, float] = OrderedDict()  # oldest first
         self._behind = Behind(clock, events)
-        self._leases: Leases[str] = Leases(clock, refusal_now)
+        self._leases: Leases[str] = Leases(clock, self._behind, refusal_now)
         store.hear(self._leases.hear)
 
     async def spares(self, read: Copied) -> bool:
@@ -61,12 +61,11 @@ class Copies:
 
     def landed(self, read: Copied, brought: Copy | None, error: BaseException | None) -> None:
         """Give what it brought, or tell the error, behind the answer."""
-        self._leases.ended(read)
+        gift = None
         if error is None and brought is not None:
-            self._behind.start(self._store.give(read.market, read.name, brought, read.life_s, read.lease))
-        elif read.lease is not None:
-            text = told(error, WHOLE, waited=read.waited)
-            self._behind.start(self._store.release(read.market, read.name, read.lease, text))
+            gift = self._store.give(read.market, read.name, brought, read.life_s, read.lease)
+        text = told(error, WHOLE, waited=read.waited)
+        self._leases.end(read, gift, partial(self._store.release, read.market, read.name), text)
 
     async def purge(self) -> None:
         """Have all forgotten; tried again behind, where that can't be done now."""

@@ -6,12 +6,14 @@ read, rows or a copy, and where leases are kept is for those who use this.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-from mdcache.candles.commons import LEASE_RENEWED_S, CommonsDown, Hold, Lease
+from mdcache.cache.behind import Behind
+from mdcache.candles.commons import LEASE_RENEWED_S, LEASE_S, CommonsDown, Hold, Lease
 from mdcache.clock import Clock
 from mdcache.errors import CannotAsk, GateClosed, MdcacheError
 from mdcache.exchange.markets import Market
@@ -56,14 +58,16 @@ class Look(Protocol):
 
 
 Renew = Callable[[Lease], Awaitable[bool]]  # holds on to it; whether it was still ours; raises `CommonsDown`
+Release = Callable[[Lease, str], Coroutine[object, object, None]]  # ends it, with the error met; raises `CommonsDown`
 _Topic = TypeVar("_Topic", bound=Hashable)  # what the others' messages tell a read's end by
 
 
 class Leases(Generic[_Topic]):
     """Those that this replica holds, and those it waits for."""
 
-    def __init__(self, clock: Clock, refusal_now: RefusalNow) -> None:
+    def __init__(self, clock: Clock, behind: Behind, refusal_now: RefusalNow) -> None:
         self._clock = clock
+        self._behind = behind
         self._refusal_now = refusal_now
         self._told: WeakValueDictionary[_Topic, asyncio.Event] = WeakValueDictionary()  # held by who waits
         self._renewing: dict[Lease, asyncio.Task[None]] = {}
@@ -71,7 +75,7 @@ class Leases(Generic[_Topic]):
     async def spares(self, read: Leasable, topic: _Topic, name: str, look: Look, renew: Renew) -> bool:
         """Look until there is enough or nobody else reads; whether nothing is left to read.
 
-        If something is, `read` is this replica's to do, with its lease renewed until `ended`. Raises the error that
+        If something is, `read` is this replica's to do, with its lease renewed until its `end`. Raises the error that
         another replica's read met.
         """
         try:
@@ -106,11 +110,25 @@ class Leases(Generic[_Topic]):
         if news is not None:
             news.set()
 
-    def ended(self, read: Leasable) -> None:
-        """`read` landed: hold on to its lease no more."""
+    def end(self, read: Leasable, gift: Coroutine[object, object, None] | None, release: Release, error: str) -> None:
+        """`read` landed: hold on to its lease no more, and tell the others, behind the answer.
+
+        `gift` gives what it brought and ends the lease; `None` where it brought nothing but `error`.
+        """
         renewing = self._renewing.pop(read.lease, None) if read.lease is not None else None
         if renewing is not None:
             renewing.cancel()
+        if gift is not None:
+            self._behind.start(self._tell(gift, read.lease, release))
+        elif read.lease is not None:
+            self._behind.start(self._tell(release(read.lease, error), read.lease, release))
+
+    async def _tell(self, work: Coroutine[object, object, None], lease: Lease | None, release: Release) -> None:
+        try:
+            await work
+        except CommonsDown:
+            if lease is not None:  # else nobody could read until it ran out
+                await self._behind.insist(partial(release, lease, ""), for_s=LEASE_S)
 
     async def aclose(self) -> None:
         """Hold on to nothing."""

@@ -50,7 +50,7 @@ class Together:
         self._events = events
         self._ledgers = Ledgers()
         self._behind = Behind(clock, events)
-        self._leases: Leases[SeriesKey] = Leases(clock, refusal_now)
+        self._leases: Leases[SeriesKey] = Leases(clock, self._behind, refusal_now)
         self.purging = Purging(commons, self._ledgers, self._behind)
         self._slots = asyncio.Semaphore(_GIVEN_AT_ONCE)
         commons.hear(self._leases.hear, self.purging.hear)
@@ -125,12 +125,9 @@ class Together:
 
     def landed(self, flight: Shareable, error: BaseException | None) -> None:
         """Give what it brought, or tell the error, behind the answer."""
-        self._leases.ended(flight)
-        if error is None and flight.brought is not None:
-            self._behind.start(self._give(flight))
-        elif flight.lease is not None:
-            text = told(error, _edges(flight), waited=flight.waited)
-            self._behind.start(self._commons.release(flight.series.key, flight.lease, text))
+        gift = self._give(flight) if error is None and flight.brought is not None else None
+        text = told(error, _edges(flight), waited=flight.waited)
+        self._leases.end(flight, gift, partial(self._commons.release, flight.series.key), text)
 
     async def _give(self, flight: Shareable) -> None:
         series, lease = flight.series, flight.lease

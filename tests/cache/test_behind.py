@@ -69,7 +69,7 @@ def test_the_end_waits_a_second_for_what_is_under_way() -> None:
 
 
 @pytest.mark.parametrize("down", [0, 1, 3])
-def test_what_is_insisted_on_is_tried_each_second(down: int) -> None:
+def test_what_is_insisted_on_is_tried_each_half_second(down: int) -> None:
     async def main() -> None:
         scene = Scene()
         tries_s: list[float] = []
@@ -82,8 +82,25 @@ def test_what_is_insisted_on_is_tried_each_second(down: int) -> None:
         await scene.behind.insist(call)
         assert tries_s == [0.0]
         await scene.clock.sleep(10.0)
-        assert tries_s == [float(n) for n in range(down + 1)]
+        assert tries_s == [n / 2 for n in range(down + 1)]
         assert scene.events == []
+
+    run(main())
+
+
+def test_what_is_of_no_use_any_more_is_not_insisted_on() -> None:
+    async def main() -> None:
+        scene = Scene()
+        tries_s: list[float] = []
+
+        async def call() -> None:
+            tries_s.append(scene.passed_s)
+            raise CommonsDown
+
+        await scene.behind.insist(call, for_s=1.2)
+        await scene.clock.sleep(10.0)
+        assert tries_s == [0.0, 0.5, 1.0, 1.5]
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(main())
 

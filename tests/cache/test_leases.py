@@ -1,13 +1,16 @@
 """One replica reads for all: the lease held, renewed, waited for and given up; with no series and no store."""
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 
 import pytest
 
+from mdcache.cache.behind import Behind
 from mdcache.cache.leases import POLL_S, Leases, Sight
 from mdcache.candles.commons import LEASE_RENEWED_S, CommonsDown, Hold, Lease
 from mdcache.errors import BrokenBody, BudgetSpent, CannotAsk, GateClosed
+from mdcache.events import Event, Events
 from mdcache.exchange.markets import Market
 from mdcache.upstream.governor import Lane, Turn
 from tests.world.loop import FakeClock, run
@@ -39,11 +42,15 @@ class Scene:
     deadline_s: float = 8.0
     looked: list[tuple[float, Lease, bool]] = field(default_factory=list)
     renewed_s: list[float] = field(default_factory=list)
+    down: int = 0  # releases that fail
+    released: list[tuple[float, Lease, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.clock = FakeClock()
         self.began_s = self.clock.now()
-        self.leases: Leases[str] = Leases(self.clock, lambda _market, _lane, _weight: self.refusal)
+        self.events: list[Event] = []
+        behind = Behind(self.clock, Events(self.events.append))
+        self.leases: Leases[str] = Leases(self.clock, behind, lambda _market, _lane, _weight: self.refusal)
         self.read = Read(Turn(Lane.NORMAL, self.began_s + self.deadline_s))
 
     async def spares(self) -> bool:
@@ -63,6 +70,14 @@ class Scene:
         if isinstance(held, CommonsDown):
             raise held
         return held
+
+    async def release(self, lease: Lease, error: str) -> None:
+        self.released.append((self.passed_s, lease, error))
+        if len(self.released) <= self.down:
+            raise DOWN
+
+    def end(self, gift: Coroutine[object, object, None] | None = None, error: str = "") -> None:
+        self.leases.end(self.read, gift, self.release, error)
 
     @property
     def passed_s(self) -> float:
@@ -87,9 +102,42 @@ def test_the_lease_is_renewed_until_the_read_ended() -> None:
         assert (scene.read.lease, takes, lease.name, lease.rank) == (lease, True, "name", Lane.NORMAL.rank)
         await scene.clock.sleep(4.5 * LEASE_RENEWED_S)
         assert scene.renewed_s == [n * LEASE_RENEWED_S for n in (1, 2, 3, 4)]
-        scene.leases.ended(scene.read)
+        scene.end()
         await scene.clock.sleep(5.0)
         assert len(scene.renewed_s) == 4
+
+    run(main())
+
+
+@pytest.mark.parametrize("down", [0, 1, 2, 99])
+def test_the_end_is_told_as_soon_as_the_commons_are_there_while_anybody_waits_for_it(down: int) -> None:
+    async def main() -> None:
+        scene = Scene([MINE], down=down)
+        await scene.spares()
+        lease = scene.read.lease
+        assert lease is not None
+        scene.end(error="what it met")
+        await scene.clock.sleep(10.0)
+        first, *again = scene.released
+        assert first == (0.0, lease, "what it met")
+        assert again == [(at, lease, "") for at in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)[:down]]
+        assert scene.events == []
+
+    run(main())
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_a_gift_that_did_not_arrive_ends_its_lease_all_the_same(mine: bool) -> None:
+    async def main() -> None:
+        scene = Scene([MINE if mine else NOBODY])
+        await scene.spares()
+
+        async def gift() -> None:
+            raise DOWN
+
+        scene.end(gift())
+        await scene.clock.sleep(1.0)
+        assert scene.released == ([(0.0, scene.read.lease, "")] if mine else [])
 
     run(main())
 
@@ -100,7 +148,7 @@ def test_a_lease_that_was_lost_is_not_renewed() -> None:
         await scene.spares()
         await scene.clock.sleep(10.0)
         assert len(scene.renewed_s) == 2
-        scene.leases.ended(scene.read)
+        scene.end()
 
     run(main())
 
@@ -138,7 +186,7 @@ def test_who_waits_takes_over_what_is_free() -> None:
         assert not await scene.spares()
         assert scene.read.waited
         assert scene.read.lease is not None
-        scene.leases.ended(scene.read)
+        scene.end()
 
     run(main())
 
@@ -180,7 +228,7 @@ def test_a_lease_whose_reply_was_lost_is_ended_all_the_same() -> None:
         assert not await scene.spares()
         ((_, lease, _),) = scene.looked
         assert scene.read.lease == lease
-        scene.leases.ended(scene.read)
+        scene.end()
         await scene.clock.sleep(5.0)
         assert scene.renewed_s == []
 

@@ -188,13 +188,13 @@ async def history(folder: Path, seed: int, steps: int) -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=60)
+@settings(max_examples=24)
 def test_any_history_with_a_disk(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     run(history(tmp_path_factory.mktemp("disk"), seed, 14))
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_parts_of_one_block_that_were_read_apart_all_rest(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     """Short ranges with gaps between them, each perhaps read by another process, or by one that had to make room."""
 

@@ -62,6 +62,28 @@ def test_a_lease_whose_reply_was_lost_ends_with_the_read() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("fault", [None, "crossed"])
+def test_a_holder_that_could_not_tell_its_end_tells_it_as_soon_as_it_can(fault: str | None) -> None:
+    async def main() -> None:
+        a, b, _ = made = await replicas()
+        a.exchange.control.latency(before_s=0.5)
+        if fault is not None:
+            a.exchange.control.fault(fault, path=SPOT)
+        first = asyncio.create_task(timed(a))
+        await a.clock.sleep(0.2)
+        made.commons(0).cut = True
+        await first
+        await a.clock.sleep(0.1)
+        made.commons(0).cut = False
+        seconds, found = await timed(b)
+        assert isinstance(found, Exception) is (fault is not None)
+        own_s = 0.5 if fault is None else 0.5 + 1.0 + 0.5
+        assert seconds < 0.5 + own_s + 0.1
+        await end(made)
+
+    run(main())
+
+
 def test_a_renewal_that_is_lost_does_not_end_a_lease() -> None:
     async def main() -> None:
         a, b, _ = made = await replicas()

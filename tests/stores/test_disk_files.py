@@ -16,7 +16,7 @@ from tests.world.loop import run
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_torn_pages_never_show_a_wrong_row(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     """Bytes of the file change, pages are swapped or cut off: what is given is what was saved, or nothing is."""
 
