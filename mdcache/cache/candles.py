@@ -159,9 +159,9 @@ class Candles:
             if trip.barred is not None:
                 raise trip.barred
             before = trip.series.tail
-            await self._read(trip, step, now)
-            tail = trip.series.tail
-            if step.refresh and tail is not None and tail is not before and tail.as_of_ms < trip.floor.as_of_ms:
+            asked = await self._read(trip, step, now)
+            tail = trip.series.tail if asked and step.refresh else None
+            if tail is not None and tail is not before and tail.as_of_ms < trip.floor.as_of_ms:
                 break  # sent after the question came, and older all the same: by its Age there is nothing newer
         raise BrokenBody("no-progress", str(trip.series.key))
 
@@ -185,16 +185,17 @@ class Candles:
         except TimeoutError as error:
             raise DeadlinePassed(1.0, "the disk was too slow") from error
 
-    async def _read(self, trip: _Trip, step: Read, now: Instant) -> None:
+    async def _read(self, trip: _Trip, step: Read, now: Instant) -> bool:
+        """Whether it was asked for; else there is another moment, or what another replica knew, to plan by."""
         series, tail, how = trip.series, trip.series.tail, trip.how
         if trip.how is How.HIT:
             trip.how = _why(trip, step)
         crossed = step.refresh and tail is not None and tail.crossed(now.late_ms)
         if step.refresh and not trip.wishes.no_cache and await self._prefer_stale(trip, step):
             trip.how = how
-            return
+            return False
         if crossed and await self._close_passes(trip, now):
-            return
+            return False
         flights: list[Flight] = []
         for window in step.windows:
             turn = Turn(trip.caller.lane, trip.deadline_s, trip.caller.name, crossed, paced=step.refresh)
@@ -205,6 +206,7 @@ class Candles:
             await self._flights.land(flight, trip.deadline_s)
         if all(flight.spared and not flight.waited for flight in flights):  # it was known, only not here
             trip.how = how
+        return True
 
     async def _close_passes(self, trip: _Trip, now: Instant) -> bool:
         """Wait out a close that may still be ahead, by the early edge; whether there was anything to wait for.

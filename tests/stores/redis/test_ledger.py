@@ -195,6 +195,21 @@ async def test_a_flush_of_the_scripts_is_not_felt(link: Link, server: Server) ->
     assert (await ledger.ask(message(START_MS + 1))).peers == 1
 
 
+@pytest.mark.parametrize("days", [-3, 3])
+async def test_a_wall_that_is_days_off_takes_nothing_from_the_others(link: Link, days: int) -> None:
+    """It would forget a ban for all, and what was spent, until its machine has measured the time: not while banned."""
+    sure, unsure = RedisLedger(link, "e", "spot", "a"), RedisLedger(link, "e", "spot", "b")
+    first = await sure.ask(message(START_MS))
+    told = await sure.ask(message(START_MS, version=first.version, gate="shut"))
+    assert told.written
+    for beat in range(1, 4):
+        odd = await unsure.ask(message(START_MS + days * 86_400_000 + beat * 1_000, error_ms=3_600_000))
+        assert odd.gate == "shut"
+        answer = await sure.ask(message(START_MS + beat * 1_000, version=told.version))
+        assert (answer.version, answer.gate) == (told.version, None)
+    assert (await sure.ask(message(START_MS + 70_000, version=told.version))).sharing
+
+
 async def test_who_is_not_sure_of_the_time_hears_it_from_who_is(link: Link) -> None:
     sure, unsure = RedisLedger(link, "e", "spot", "a"), RedisLedger(link, "e", "spot", "b")
     asked = message(START_MS + 3_600_000, error_ms=60_000)
