@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mdcache.errors import CannotAsk
 from mdcache.upstream.account import Account
-from mdcache.upstream.budget import Moment
+from mdcache.upstream.budget import MINUTE_MS, Moment
 from mdcache.upstream.gate import Gate, State
 from mdcache.upstream.gatekeeper import Gatekeeper
 from mdcache.upstream.lanes import Lane, Place
@@ -68,7 +68,9 @@ class Claims:
 
     def paused_until_ms(self, lane: Lane) -> int:
         """Exchange time before which the lane need not ask again; 0 where it may."""
-        return self._pauses_ms.get(lane, 0)
+        until_ms, now = self._pauses_ms.get(lane, 0), self._account.moment()
+        longest_ms = MINUTE_MS + now.error_ms  # more than that is of a clock that was put right since
+        return until_ms if until_ms - now.utc_ms <= longest_ms else 0
 
     def pick(self, place: Place[Ticket], weight: int) -> None:
         """Ask for this one too, in the next message."""
