@@ -42,7 +42,8 @@ from mdcache.upstream.budget import MINUTE_MS
 #
 # The gate is one value with a version. Who changes it writes it with the version it had read; a write that comes too
 # late changes nothing, brings the newer value, and is tried again on top of it. A read is let through only by who has
-# the newest. The probe, and each read of a ramp, is such a write: two can't both be the one. A probe or ramp whose
+# the newest. A ledger that is new lets nobody send for a little more than a beat: all tell it first what they know of
+# the gate. The probe, and each read of a ramp, is such a write: two can't both be the one. A probe or ramp whose
 # reads are not heard of for longer than they can take is given up for whoever died with them. While nobody shares, the
 # gate is shared all the same.
 #
@@ -146,6 +147,7 @@ class Answer:
     `gate` is `None` where the caller has the newest, and empty where there is none. `crowded`: there is no room for a
     ration of the caller, which it has to agree to. `limit`: Binance's, as one of them told it last; 0 where none did.
     `time_ms`, `error_ms`: the exchange's time by who last was sure of it, for one that is not; 0 where none was.
+    `quiet`: it is new, and others may not have told it yet that the gate is shut: nothing may be sent.
     """
 
     sharing: bool
@@ -161,6 +163,7 @@ class Answer:
     limit: int
     time_ms: int = 0
     error_ms: int = 0
+    quiet: bool = False
 
 
 class LedgerDown(Exception):

@@ -179,7 +179,8 @@ class Sharing:
             after = self._gate.sending()
             answer = await self._exchange(claims, after)
             now = self._gatekeeper.gate
-            if heard(now) != heard(gate) or (gate.state is not State.OPEN and not answer.written):
+            unwritten = gate.state is not State.OPEN and not answer.written
+            if heard(now) != heard(gate) or unwritten or answer.quiet:
                 return Claimed(soon, now)
             if answer.sharing:
                 return Claimed(answer.verdicts, after, told=True)
@@ -313,12 +314,15 @@ class Sharing:
                 self._last = None
                 self._gate.cut_off()
                 continue
-            if self._gate.unwritten or self._clock.now() - self._last_s >= beat_s / 2:
+            shut = self._gatekeeper.gate.state is not State.OPEN  # a ledger that forgot must hear of it soon
+            if self._gate.unwritten or shut or self._clock.now() - self._last_s >= beat_s / 2:
                 was = self.shares
                 try:
                     await self._say()
                 except LedgerDown:
                     continue
+                if self._gate.unwritten:  # the ledger knew less
+                    self._write_soon()
                 if self.shares is not was:
                     self._pump()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from mdcache.upstream.shared import Answer, Ask, LedgerDown, Told, Verdict
 
+QUIET = 1_100
 WHOLE, PARTS, RATION, MINUTE = 1_000_000, 990_000, 0.3, 60_000
 FROZEN, FORGOT, ABSENT, GAP, FLOOR = 3_000, 10_000, 600_000, 10_000, 0.1
 MINUTES, MOST_MINUTES, SURE = 4, 12, 10_000
@@ -15,9 +16,9 @@ MINUTES, MOST_MINUTES, SURE = 4, 12, 10_000
 State = dict[str, Any]
 
 
-def fresh(run: str, now: int) -> State:
+def fresh(run: str, now: int, server_ms: int = 0) -> State:
     counts = {"born": now, "beat": now, "since": now, "expect": 0, "version": now, "ahead": 0, "error": -1}
-    return {"run": run, **counts, "gate": "", "limit": 0, "peers": {}, "minutes": {}}
+    return {"quiet": server_ms + QUIET, "run": run, **counts, "gate": "", "limit": 0, "peers": {}, "minutes": {}}
 
 
 def ration(part: int, allowed: int, minute: int, at: int) -> float:
@@ -96,7 +97,7 @@ def step(  # noqa: C901, PLR0912, PLR0915 - as the script
     """`server_ms`: the server's own clock, where it has one."""
     now, tallies = ask.now_ms, [asdict(tally) for tally in ask.tallies]
     if state is None:
-        state = fresh(run, now)
+        state = fresh(run, now, server_ms or 0)
     elif state["run"] != run:
         state |= {"run": run, "born": now, "error": -1}
     time_ms = _put_right(state, now, ask.error_ms, server_ms)
@@ -190,7 +191,8 @@ def step(  # noqa: C901, PLR0912, PLR0915 - as the script
                 found["lanes"][rank] += weight
         verdicts.append(said)
     granted = all(said is Verdict.GRANTED for said in verdicts)
-    written = newest and ask.gate is not None and (granted or not sharing)
+    quiet = server_ms is not None and 0 < state.get("quiet", 0) - server_ms <= QUIET
+    written = newest and ask.gate is not None and (granted or not sharing) and not (quiet and ask.claims)
     if written:
         state["gate"], state["version"] = ask.gate, state["version"] + 1
     if sharing:
@@ -222,6 +224,7 @@ def step(  # noqa: C901, PLR0912, PLR0915 - as the script
         limit=state["limit"],
         time_ms=time_ms,
         error_ms=max(0, state["error"]),
+        quiet=quiet,
     )
 
 

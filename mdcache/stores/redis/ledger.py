@@ -34,6 +34,7 @@ class _Answer(msgspec.Struct):
     told: list[_Told]
     verdicts: list[int] | dict[str, int]  # Lua has one empty table for both
     gate: str | None = None
+    quiet: bool = False
 
 
 class RedisLedger:
@@ -97,4 +98,5 @@ def _answer(found: _Answer, claims: int) -> Answer:
         limit=found.limit,
         time_ms=found.time,
         error_ms=found.error,
+        quiet=found.quiet,
     )

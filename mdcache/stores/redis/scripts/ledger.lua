@@ -3,7 +3,7 @@
 
 local WHOLE, PARTS, RATION, MINUTE = 1000000, 990000, 0.3, 60000
 local FROZEN, FORGOT, ABSENT, GAP, FLOOR = 3000, 10000, 600000, 10000, 0.1
-local MINUTES, MOST_MINUTES, MOST_PEERS, SURE, DAY = 4, 12, 4096, 10000, 86400000
+local MINUTES, MOST_MINUTES, MOST_PEERS, SURE, DAY, QUIET = 4, 12, 4096, 10000, 86400000, 1100
 local me, now = ARGV[1], tonumber(ARGV[3])
 
 local function server()
@@ -11,8 +11,13 @@ local function server()
   return ok and string.match(info, 'run_id:(%x+)') or ''
 end
 
+local function server_ms()
+  local own = redis.call('TIME')
+  return own[1] * 1000 + math.floor(own[2] / 1000)
+end
+
 local function fresh(run)
-  return {run = run, born = now, beat = now, since = now, expect = 0, version = now, gate = '', limit = 0, ahead = 0, error = -1, peers = {}, minutes = {}}
+  return {quiet = server_ms() + QUIET, run = run, born = now, beat = now, since = now, expect = 0, version = now, gate = '', limit = 0, ahead = 0, error = -1, peers = {}, minutes = {}}
 end
 
 -- Whatever else rests under our key is nothing of ours, and nor is what says to come from after tomorrow: by the word of
@@ -37,10 +42,9 @@ end
 
 -- One that is sure of the time puts right what others thought, and says how far this server's clock is from it.
 local function put_right(state, err)
-  local own = redis.call('TIME')
-  local server_ms = own[1] * 1000 + math.floor(own[2] / 1000)
-  if err > SURE then return state.error >= 0 and server_ms + state.ahead or 0 end
-  state.ahead, state.error = now - server_ms, err
+  local own_ms = server_ms()
+  if err > SURE then return state.error >= 0 and own_ms + state.ahead or 0 end
+  state.ahead, state.error = now - own_ms, err
   if state.born > now + SURE then state.born = now end
   if state.beat > now + SURE then state.beat, state.since = now, now end
   for _, peer in pairs(state.peers) do peer.heard = math.min(peer.heard, now + SURE) end
@@ -269,8 +273,10 @@ local function serve(state)
   end
 
   -- The gate: only who has the newest may write it, and as part of a claim only if that is granted, or the caller's own
-  -- part decides.
-  local written = newest and ask.gate ~= nil
+  -- part decides. A new ledger is quiet until all have told it what they know of the gate.
+  local own_ms, quiet_ms = server_ms(), state.quiet or 0
+  local quiet = own_ms < quiet_ms and own_ms >= quiet_ms - QUIET
+  local written = newest and ask.gate ~= nil and not (quiet and #ask.claims > 0)
   for _, said in ipairs(verdicts) do written = written and (said == 0 or not sharing) end
   if written then state.gate, state.version = ask.gate, state.version + 1 end
 
@@ -294,7 +300,7 @@ local function serve(state)
   local answer = {
     sharing = sharing, verdicts = verdicts, part = reply_part, next_part = reply_next,
     peers = count + phantoms, told = told, version = state.version, written = written,
-    crowded = crowded, limit = state.limit, time = time, error = math.max(0, state.error),
+    crowded = crowded, quiet = quiet, limit = state.limit, time = time, error = math.max(0, state.error),
   }
   if not newest then answer.gate = state.gate end
   return cjson.encode(answer)
