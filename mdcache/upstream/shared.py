@@ -98,6 +98,7 @@ class Ask:
     `instead`: replicas that certainly are no more; this one runs in their place.
     `gate`: what to write if the version is still `version`. `commits`: whether the ledger may count on the ration from
     now on; a replica that does not know whether it will be answered only tells. `modest`: it would do without a ration.
+    `patient`: it will not send by this while the ledger is new, and no read is to be written into its gate for it.
     """
 
     now_ms: int
@@ -116,6 +117,7 @@ class Ask:
     gate: str | None = None
     commits: bool = True
     modest: bool = False
+    patient: bool = True
     instead: tuple[str, ...] = ()
 
     @property
@@ -147,7 +149,7 @@ class Answer:
     `gate` is `None` where the caller has the newest, and empty where there is none. `crowded`: there is no room for a
     ration of the caller, which it has to agree to. `limit`: Binance's, as one of them told it last; 0 where none did.
     `time_ms`, `error_ms`: the exchange's time by who last was sure of it, for one that is not; 0 where none was.
-    `quiet`: it is new, and others may not have told it yet that the gate is shut: nothing may be sent.
+    `quiet`: it is new, and others may not have told it yet that the gate is shut.
     """
 
     sharing: bool

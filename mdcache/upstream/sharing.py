@@ -24,6 +24,7 @@ _BEAT_S = 1.0
 _PEERS_A_BEAT = 50  # with more, each beats less often
 _SOON_MS = 500
 _ALONE_AFTER = 2  # messages without an answer: one may be lost, or this process have stood still
+_PATIENCE_S = 1.3  # with a ledger that is new again and again; a little more than it is new for
 _MOST_TRIES = 8  # to write a gate that others write too; the next beat goes on
 _KNOWN_S = 3.0  # after so long in touch, all others have counted this one
 
@@ -96,6 +97,7 @@ class Sharing:
         self._last: Answer | None = None  # to the last message; `None`: there was none
         self._last_s = 0.0
         self._unanswered = _ALONE_AFTER  # messages in a row
+        self._quiet_since_s: float | None = None
         self._met_s = math.inf
         self._extra: dict[int, int] = {}
         self._turn = asyncio.Lock()
@@ -180,7 +182,7 @@ class Sharing:
             answer = await self._exchange(claims, after)
             now = self._gatekeeper.gate
             unwritten = gate.state is not State.OPEN and not answer.written
-            if heard(now) != heard(gate) or unwritten or answer.quiet:
+            if heard(now) != heard(gate) or unwritten or (answer.quiet and self._patient):
                 return Claimed(soon, now)
             if answer.sharing:
                 return Claimed(answer.verdicts, after, told=True)
@@ -253,6 +255,10 @@ class Sharing:
             raise
         self._standing = shared.answered(before, ask, answer)
         self._last, self._last_s, self._unanswered = answer, self._clock.now(), 0
+        if not answer.quiet:
+            self._quiet_since_s = None
+        elif self._quiet_since_s is None:
+            self._quiet_since_s = self._last_s
         self._predecessors.answered(ask, answer)
         if self._last_s > self._met_s + _KNOWN_S:
             self._among.met()
@@ -301,6 +307,7 @@ class Sharing:
             gate=draft.text,
             commits=trusts and (sure or not all(map(standing.part_in, minutes))),
             modest=modest,
+            patient=self._patient,
             instead=self._predecessors.names,
         )
 
@@ -332,6 +339,10 @@ class Sharing:
         """What the ledger holds of a minute, where it is shared."""
         told = self._last.told if self._last is not None and self.shares else ()
         return next((each for each in told if each.minute == minute), None)
+
+    @property
+    def _patient(self) -> bool:
+        return self._quiet_since_s is None or self._clock.now() - self._quiet_since_s < _PATIENCE_S
 
     def _allowed(self) -> int:
         return int(self._account.budget.allowed * self._gatekeeper.share_factor())

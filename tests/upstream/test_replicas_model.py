@@ -111,7 +111,8 @@ class Play:
             case "forget" | "fail":
                 self.fleet.shelf.restart(empty=verb == "forget")
                 self.fleet.shelf.states.update(self.kept if verb == "fail" else {})
-                self.judge.told_s = max(self.judge.told_s, self.fleet.clock.now() + 3.0)  # who told it has to again
+                if verb == "fail":  # who told it has to again
+                    self.judge.told_s = max(self.judge.told_s, self.fleet.clock.now() + 3.0)
             case "restart":
                 await self.replicas.pop(number).kill()
                 self.ways.pop(number)

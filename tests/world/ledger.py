@@ -192,7 +192,9 @@ def step(  # noqa: C901, PLR0912, PLR0915 - as the script
         verdicts.append(said)
     granted = all(said is Verdict.GRANTED for said in verdicts)
     quiet = server_ms is not None and 0 < state.get("quiet", 0) - server_ms <= QUIET
-    written = newest and ask.gate is not None and (granted or not sharing) and not (quiet and ask.claims)
+    written = (
+        newest and ask.gate is not None and (granted or not sharing) and not (quiet and ask.patient and ask.claims)
+    )
     if written:
         state["gate"], state["version"] = ask.gate, state["version"] + 1
     if sharing:

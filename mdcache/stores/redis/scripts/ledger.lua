@@ -276,7 +276,7 @@ local function serve(state)
   -- part decides. A new ledger is quiet until all have told it what they know of the gate.
   local own_ms, quiet_ms = server_ms(), state.quiet or 0
   local quiet = own_ms < quiet_ms and own_ms >= quiet_ms - QUIET
-  local written = newest and ask.gate ~= nil and not (quiet and #ask.claims > 0)
+  local written = newest and ask.gate ~= nil and not (quiet and ask.patient and #ask.claims > 0)
   for _, said in ipairs(verdicts) do written = written and (said == 0 or not sharing) end
   if written then state.gate, state.version = ask.gate, state.version + 1 end
 

@@ -1,5 +1,7 @@
 """A ledger that forgot in a ban: whoever comes next must not take its emptiness for an open gate."""
 
+import asyncio
+
 import pytest
 
 from tests.upstream.replicas import Fleet
@@ -28,5 +30,36 @@ def test_a_ledger_that_forgot_a_ban_lets_nobody_into_it(after_s: float, *, new: 
         assert len(fleet.exchange.seen) == seen
         for replica in {one.name: one, other.name: other, third.name: third}.values():
             await replica.aclose()
+
+    run(main())
+
+
+@pytest.mark.parametrize("banned", [False, True])
+def test_a_ledger_that_forgets_all_the_time_holds_nobody_up_for_long(banned: bool) -> None:
+    async def main() -> None:
+        fleet = Fleet(share=600)
+        one = await fleet.replica()
+        await fleet.minutes(2)
+        if banned:
+            fleet.exchange.fault = lambda *_: refuse(418, retry_after="1")
+            assert await one.read() == "GateClosed"
+            fleet.exchange.fault = None
+
+        async def forget() -> None:
+            while True:
+                fleet.shelf.restart(empty=True)
+                await fleet.clock.sleep(0.03)
+
+        forgetting = asyncio.create_task(forget())
+        if banned:
+            await fleet.clock.sleep(60.0)
+        began_s = fleet.clock.now()
+        assert await one.read() == "ok"
+        assert fleet.clock.now() - began_s < 1.5
+        began_s = fleet.clock.now()
+        assert await one.read() == "ok"
+        assert fleet.clock.now() - began_s < 0.2
+        forgetting.cancel()
+        await one.aclose()
 
     run(main())
