@@ -7,7 +7,10 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 
+import pytest
+from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
 for _name in list(os.environ):
@@ -22,3 +25,13 @@ _every = settings(deadline=None, suppress_health_check=_slow, print_blob=True)
 settings.register_profile("default", parent=_every, derandomize=True)
 settings.register_profile("long", parent=_every, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(autouse=True)
+def _untraced(request: pytest.FixtureRequest) -> Iterator[None]:
+    tracing = Coverage.current() if request.node.get_closest_marker("untraced") else None
+    if tracing is not None:
+        tracing.stop()
+    yield
+    if tracing is not None:
+        tracing.start()

@@ -171,6 +171,7 @@ def test_the_only_client_leaving_wastes_nothing_that_was_sent() -> None:
     run(main())
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("seed", range(4))
 def test_pools_survive_clients_that_leave_at_any_moment(seed: int) -> None:
     async def main() -> None:

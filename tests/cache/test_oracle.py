@@ -6,6 +6,7 @@ answer's as-of; asked again at once, it costs nothing; and no tail's as-of ever 
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +52,7 @@ async def history(seed: int, steps: int) -> None:
     await w.aclose()
 
 
+@pytest.mark.untraced
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=60)
 def test_any_history(seed: int) -> None:

@@ -126,6 +126,7 @@ def test_a_429_is_waited_out() -> None:
     run(main())
 
 
+@pytest.mark.untraced
 def test_tenfold_demand_stays_in_the_share_and_uses_it() -> None:
     async def main() -> None:
         config = SimConfig(spot_limit=600)

@@ -187,12 +187,14 @@ async def history(folder: Path, seed: int, steps: int) -> None:
     await w.aclose()
 
 
+@pytest.mark.untraced
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=24)
 def test_any_history_with_a_disk(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     run(history(tmp_path_factory.mktemp("disk"), seed, 14))
 
 
+@pytest.mark.untraced
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=20, deadline=None)
 def test_parts_of_one_block_that_were_read_apart_all_rest(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:

@@ -196,6 +196,7 @@ def predicted(asked: Demand, ttl_s: float) -> Plan:
     ],
     ids=str,
 )
+@pytest.mark.untraced
 def test_the_exchange_charges_what_was_planned(asked: Demand, ttl_s: float) -> None:
     async def main() -> None:
         options = Options(ttl_s=ttl_s)

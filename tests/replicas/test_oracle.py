@@ -8,6 +8,7 @@ replica was told, another one that can reach Redis does not ask Binance for.
 import random
 
 import httpx
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -143,6 +144,7 @@ async def _cost_nothing(fleet: Fleet, asked: Asked, *, whole: bool) -> None:
         assert calls == [], asked
 
 
+@pytest.mark.untraced
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=40, deadline=None)
 def test_any_history_of_three_replicas(seed: int) -> None:

@@ -230,6 +230,7 @@ def test_a_broken_body_is_neither_served_nor_kept(kind: str) -> None:
     run(main())
 
 
+@pytest.mark.untraced
 def test_counted_paths_stay_inside_their_bucket() -> None:
     async def main() -> None:
         w = world()
@@ -507,6 +508,7 @@ async def mixture(w: Whole) -> list[tuple[str, str]]:
     return asked + [("/dapi/v1/premiumIndex", query) for query in ("", "symbol=ETHUSD_PERP", "pair=BTCUSD")]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(("seed", "memory_mb"), [(1, 512.0), (2, 512.0), (3, 0.2)])
 def test_nothing_is_untrue_too_old_or_back_in_time(seed: int, memory_mb: float) -> None:
     async def main() -> None:

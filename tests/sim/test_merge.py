@@ -34,6 +34,7 @@ def test_a_minute_is_the_merge_of_its_seconds(sim: Sim, at: int, symbol: str, se
     interval=st.sampled_from(INTERVALS[1:]),
     zone=st.sampled_from(ZONES),
 )
+@pytest.mark.untraced
 def test_longer_candles_are_the_merge_of_minutes(sim: Sim, at: int, symbol: str, interval: str, zone: str) -> None:
     sim.now = at
     zone_query = f"&timeZone={zone.replace('+', '%2B')}"

@@ -17,6 +17,7 @@ from tests.stores.home import KEY, OTHER, WIDTH, Fault, Hanging, Home, change, k
 from tests.world.loop import run
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("message", ["database or disk is full", "disk I/O error", "attempt to write a readonly"])
 @given(after=st.integers(0, 12), times=st.sampled_from([1, 2, 5, 1000]), seed=st.integers(0, 2**32))
 @settings(max_examples=40)

@@ -15,6 +15,7 @@ from tests.stores.home import KEY, OTHER, Home, change, kept, same, story
 from tests.world.loop import run
 
 
+@pytest.mark.untraced
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=60)
 def test_torn_pages_never_show_a_wrong_row(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:

@@ -230,6 +230,7 @@ LIMIT, SHARE = 600, 0.5
     foreign=st.sampled_from([0, 300, 500]),
     weights=st.sampled_from([(1,), (2,), (1, 2, 5, 10), (20, 1)]),
 )
+@pytest.mark.untraced
 def test_no_minute_of_the_exchange_ever_sees_too_much(
     seed: int, error_ms: int, trip_ms: int, lie: str, foreign: int, weights: tuple[int, ...]
 ) -> None:

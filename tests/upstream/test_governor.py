@@ -265,6 +265,7 @@ def test_a_late_200_opens_nothing() -> None:
     run(main())
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("every_s", [0.2, 2.0])
 def test_half_of_all_answers_403_for_ten_minutes(seed: int, every_s: float) -> None:
@@ -331,6 +332,7 @@ def test_the_operator_closes_and_opens() -> None:
 # -------------------------------------------------------------------------------------------- budget
 
 
+@pytest.mark.untraced
 def test_tenfold_demand_stays_within_the_share_and_serves_all_lanes() -> None:
     async def main() -> None:
         world = await make(skew_ms=1_234)

@@ -152,6 +152,7 @@ async def play(steps: tuple[str, ...], *, loads: bool = False) -> None:
         await replica.aclose()
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("first", GATES)
 def test_every_order_of_three_steps(first: str) -> None:
     for rest in itertools.product(GATES, repeat=2):
@@ -166,6 +167,7 @@ some = st.sampled_from(
 )
 
 
+@pytest.mark.untraced
 @settings(max_examples=12)
 @given(steps=st.lists(some, min_size=3, max_size=10))
 def test_kills_and_faults_in_any_order(steps: list[str]) -> None:
