@@ -6,11 +6,12 @@ import pytest
 
 from mdcache.candles.atrest import Which
 from mdcache.candles.freshness import Wishes
-from mdcache.errors import MdcacheError
+from mdcache.errors import GateClosed, MdcacheError
 from mdcache.events import Revised
 from mdcache.exchange.markets import Family
 from tests.replicas.several import MINUTE, QUERY, SPOT, end, replicas
 from tests.world.loop import run
+from tests.world.world import World
 
 
 @pytest.mark.parametrize("latency_s", [0.0, 0.2, 4.0])
@@ -251,17 +252,35 @@ def test_time_never_runs_back_for_a_caller_who_says_what_it_saw() -> None:
     run(main())
 
 
+async def shut_out(a: World, b: World) -> int:
+    """`b` may not ask, and has an older tail than `a`, whose as-of it is."""
+    await b.ask(SPOT, QUERY)
+    await a.clock.sleep(2.5)
+    first = await a.ask(SPOT, QUERY)
+    b.governor.close_gate(Family.SPOT, 60.0)
+    return first.as_of_ms
+
+
 def test_a_closed_gate_is_no_reason_to_show_less_than_another_replica_knows() -> None:
     async def main() -> None:
         a, b, _ = made = await replicas()
-        await b.ask(SPOT, QUERY)
-        await a.clock.sleep(2.5)
-        first = await a.ask(SPOT, QUERY)
-        b.governor.close_gate(Family.SPOT, 60.0)
+        known_ms = await shut_out(a, b)
         await a.clock.sleep(1.0)
-        second = await b.ask(SPOT, QUERY, wishes=Wishes(min_as_of_ms=first.as_of_ms))
-        assert second.as_of_ms >= first.as_of_ms
+        second = await b.ask(SPOT, QUERY, wishes=Wishes(min_as_of_ms=known_ms))
+        assert second.as_of_ms >= known_ms
         assert not second.marked
+        await end(made)
+
+    run(main())
+
+
+def test_who_may_not_ask_and_hears_of_less_than_is_wanted_says_that_the_gate_is_closed() -> None:
+    async def main() -> None:
+        a, b, _ = made = await replicas()
+        known_ms = await shut_out(a, b)
+        await a.clock.sleep(1.5)
+        with pytest.raises(GateClosed):  # who told the caller of that moment could not give its rows
+            await b.ask(SPOT, QUERY, wishes=Wishes(min_as_of_ms=known_ms + 1_000))
         await end(made)
 
     run(main())
