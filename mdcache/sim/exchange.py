@@ -8,11 +8,24 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from mdcache.sim import recorded
-from mdcache.sim.answers import PLAIN, Answers
+from mdcache.sim.api.answers import PLAIN, Answers
+from mdcache.sim.api.edge_replies import key_refusal, status_refusal, unknown
+from mdcache.sim.api.kline_query import parse
+from mdcache.sim.api.refusals import RESTRICTED, ApiRefusal, banned, too_many
+from mdcache.sim.api.replies import (
+    EDGE_HEADERS,
+    JSON_TYPE,
+    ExchangeReply,
+    Headers,
+    date_header,
+    usage_headers,
+    usual_headers,
+)
+from mdcache.sim.api.routes import ROUTES, ApiRoute, is_keyed, market_of
+from mdcache.sim.api.weights import UNKNOWN_FUTURES_WEIGHT, weight
 from mdcache.sim.config import Bucket, Family, Market, SimConfig, family_of
-from mdcache.sim.control import Control
-from mdcache.sim.faults import (
+from mdcache.sim.control.actions import Control
+from mdcache.sim.control.faults import (
     EDGE_FAULTS,
     GARBAGE_GZIP,
     HTML_TYPE,
@@ -28,23 +41,10 @@ from mdcache.sim.faults import (
     spoil_list,
     spoil_rows,
 )
+from mdcache.sim.control.meter import BUCKET_MINUTES, LimitDecision, Meter
+from mdcache.sim.default_symbols import default_symbols
 from mdcache.sim.listings import Listings
-from mdcache.sim.meter import BUCKET_MINUTES, Meter, Verdict
-from mdcache.sim.questions import parse
-from mdcache.sim.refusals import RESTRICTED, Refusal, banned, too_many
-from mdcache.sim.replies import (
-    EDGE_HEADERS,
-    JSON_TYPE,
-    Headers,
-    Reply,
-    date_header,
-    usage_headers,
-    usual_headers,
-)
-from mdcache.sim.routes import ROUTES, Route, is_keyed, market_of
-from mdcache.sim.troubles import key_refusal, status_refusal, unknown
-from mdcache.sim.weights import UNKNOWN_FUTURES_WEIGHT, weight
-from mdcache.sim.world import default_world
+from mdcache.sim.prices import recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Exchange:
         self.log: deque[LogEntry] = deque(maxlen=self.config.log_size)
         self.counts: Counter[tuple[str, int]] = Counter()  # requests by path and status
         rows = recorded.load(self.config.rows_dir) if self.config.rows_dir else {}
-        symbols = default_world() if self.config.symbols is None else self.config.symbols
+        symbols = default_symbols() if self.config.symbols is None else self.config.symbols
         listings = Listings(recorded.with_recorded(symbols, rows.items()))
         seed = self.config.seed
         self.control = Control(self._meter, listings, seed=seed, now_ms=self.now_ms, on_reset=self._forget)
@@ -96,11 +96,11 @@ class Exchange:
 
     def respond(
         self, method: str, path: str, query: str, headers: Mapping[str, str], client: str = "127.0.0.1"
-    ) -> Reply:
+    ) -> ExchangeReply:
         """Answer one request as of now; `query` is the raw query string without its question mark.
 
-        The caller waits `delay_before(path)` before and `Reply.delay_after_s` after, and acts out
-        `Reply.fault`.
+        The caller waits `delay_before(path)` before and `ExchangeReply.delay_after_s` after, and acts out
+        `ExchangeReply.fault`.
         """
         now = self.now_ms()
         market = market_of(path)
@@ -108,7 +108,7 @@ class Exchange:
         if fault is not None and fault.kind in EDGE_FAULTS:
             reply, cost = self._edge(fault, now), 0
         elif market is None:
-            reply, cost = Reply(404, (date_header(now, self.control.date_skew_s),), b""), 0
+            reply, cost = ExchangeReply(404, (date_header(now, self.control.date_skew_s),), b""), 0
         else:
             reply, cost = self._counted(market, method, path, query, headers, client, fault)
         family = family_of(market or "spot")
@@ -116,7 +116,7 @@ class Exchange:
         self.counts[path, reply.status] += 1
         before, after = self.control.delays(path)
         broken = fault.kind if fault is not None and fault.kind in TRANSPORT_FAULTS else None
-        return Reply(reply.status, reply.headers, reply.body, before, after, broken)
+        return ExchangeReply(reply.status, reply.headers, reply.body, before, after, broken)
 
     def truth(
         self, path: str, query: str, headers: Mapping[str, str] | None = None, *, at_ms: int, lag_ms: int = 0
@@ -126,7 +126,7 @@ class Exchange:
         if route is None:
             return unknown("GET", path, headers or {})[1]
         answer = self._answers.prepare(route, path, query, headers or {}, at_ms - lag_ms)
-        return answer.body() if isinstance(answer, Refusal) else answer()
+        return answer.body() if isinstance(answer, ApiRefusal) else answer()
 
     # ----------------------------------------------------------------------------------- replies
 
@@ -139,15 +139,15 @@ class Exchange:
         headers: Mapping[str, str],
         client: str,
         fault: Fault | None,
-    ) -> tuple[Reply, int]:
+    ) -> tuple[ExchangeReply, int]:
         """Charge a request and answer it; returns the weight too."""
         now, family = self.now_ms(), family_of(market)
         route = ROUTES.get(path) if method in {"GET", "HEAD"} else None
-        answer: Refusal | Callable[[], bytes] | None = None
+        answer: ApiRefusal | Callable[[], bytes] | None = None
         if route is not None:
             lag = 0 if route.endpoint in PLAIN else self.control.next_lag_ms()
             answer = self._answers.prepare(route, path, query, headers, now - lag)
-        cost = self._cost(family, route, query, refused=isinstance(answer, Refusal))
+        cost = self._cost(family, route, query, refused=isinstance(answer, ApiRefusal))
         verdict = self._meter.charge(family, client, cost, now, route.bucket if route else None)
         verdict = replace(verdict, used=_told(route, verdict.used, cost))
         if verdict.outcome != "go":
@@ -155,7 +155,7 @@ class Exchange:
         if fault is not None and fault.kind in STATUS_FAULTS:
             refusal, wait = status_refusal(fault, family, client, self.config, now)
             return self._refused(market, refusal, now, verdict.used, wait), cost
-        if isinstance(answer, Refusal):
+        if isinstance(answer, ApiRefusal):
             return self._refused(market, answer, now, verdict.used), cost
         if route is None or answer is None:
             if is_keyed(path):
@@ -167,7 +167,7 @@ class Exchange:
             return self._spoilt(fault, route, path, query, body, now, verdict.used), cost
         return self._reply(market, 200, body, now, verdict.used), cost
 
-    def _cost(self, family: Family, route: Route | None, query: str, *, refused: bool) -> int:
+    def _cost(self, family: Family, route: ApiRoute | None, query: str, *, refused: bool) -> int:
         if route is None:
             return 0 if family == "spot" else UNKNOWN_FUTURES_WEIGHT
         if refused and family == "spot" and not self.config.spot_refusals_cost:
@@ -177,7 +177,7 @@ class Exchange:
     def _reply(
         self, market: Market, status: int, body: bytes, now: int, used: int | None, *, kind: str | None = None,
         more: Headers = (),
-    ) -> Reply:  # fmt: skip
+    ) -> ExchangeReply:  # fmt: skip
         shown = None if used is None else self.control.shown_weight(family_of(market), used)
         self._served += 1
         headers = (
@@ -187,15 +187,15 @@ class Exchange:
             *more,
             *usual_headers(market, f"{self.config.seed:08x}-0000-4000-8000-{self._served:012x}"),
         )
-        return Reply(status, headers, body)
+        return ExchangeReply(status, headers, body)
 
     def _refused(
-        self, market: Market, refusal: Refusal, now: int, used: int | None, wait_s: int | None = None
-    ) -> Reply:
+        self, market: Market, refusal: ApiRefusal, now: int, used: int | None, wait_s: int | None = None
+    ) -> ExchangeReply:
         more = () if wait_s is None else (("Retry-After", str(wait_s)),)
         return self._reply(market, refusal.status, refusal.body(), now, used, more=more)
 
-    def _stopped(self, market: Market, client: str, verdict: Verdict, now: int) -> Reply:
+    def _stopped(self, market: Market, client: str, verdict: LimitDecision, now: int) -> ExchangeReply:
         """The 429 or 418 of the limiter."""
         family = family_of(market)
         if verdict.until_ms is not None:
@@ -206,16 +206,16 @@ class Exchange:
             refusal = too_many(family, client, self.config.requests(verdict.bucket), f"{BUCKET_MINUTES} minutes")
         return self._refused(market, refusal, now, verdict.used, verdict.retry_after_s)
 
-    def _edge(self, fault: Fault, now: int) -> Reply:
+    def _edge(self, fault: Fault, now: int) -> ExchangeReply:
         """What is answered in front of Binance: the firewall's page, or the region's refusal."""
         date = date_header(now, self.control.date_skew_s)
         if fault.kind == "451":
-            return Reply(451, (("Content-Type", "application/json"), date, *EDGE_HEADERS), RESTRICTED.body())
-        return Reply(403, (("Content-Type", HTML_TYPE), date, *EDGE_HEADERS), WAF_PAGE)
+            return ExchangeReply(451, (("Content-Type", "application/json"), date, *EDGE_HEADERS), RESTRICTED.body())
+        return ExchangeReply(403, (("Content-Type", HTML_TYPE), date, *EDGE_HEADERS), WAF_PAGE)
 
     def _spoilt(
-        self, fault: Fault, route: Route, path: str, query: str, body: bytes, now: int, used: int | None
-    ) -> Reply:
+        self, fault: Fault, route: ApiRoute, path: str, query: str, body: bytes, now: int, used: int | None
+    ) -> ExchangeReply:
         """A good reply, spoilt in its body; transport faults leave it whole."""
         more: Headers = ()
         kind = None
@@ -244,7 +244,7 @@ class Exchange:
         self.counts.clear()
 
 
-def _told(route: Route | None, used: int | None, cost: int) -> int | None:
+def _told(route: ApiRoute | None, used: int | None, cost: int) -> int | None:
     """The usage as the header of a path tells it; where it is wrong, it knows of this request alone."""
     match route.usage if route is not None else "shown":
         case "absent":

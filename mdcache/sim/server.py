@@ -6,7 +6,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mdcache.clock import SystemClock
-from mdcache.sim.app import ABORT, SimApp
+from mdcache.sim.asgi import ABORT, SimApp
 from mdcache.sim.config import SimConfig
 from mdcache.sim.exchange import Exchange
 

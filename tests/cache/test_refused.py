@@ -186,7 +186,7 @@ FAULTS = {
 
 
 def test_the_simulator_knows_these_faults() -> None:
-    from mdcache.sim.faults import FAULT_KINDS
+    from mdcache.sim import FAULT_KINDS
 
     assert set(FAULTS) | {"403", "429"} <= set(FAULT_KINDS), sorted(FAULT_KINDS)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from mdcache.sim import Exchange, Outage, Reply, SimConfig, SymbolSpec
+from mdcache.sim import Exchange, ExchangeReply, Outage, SimConfig, SymbolSpec
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 T0 = 1_700_006_400_000  # 2023-11-15 00:00 UTC, a Wednesday
@@ -39,7 +39,7 @@ class Sim:
         self.exchange = Exchange(self.config, now_ms=lambda: self.now)
         self.control = self.exchange.control
 
-    def get(self, path: str, query: str = "", client: str = "127.0.0.1", **headers: str) -> Reply:
+    def get(self, path: str, query: str = "", client: str = "127.0.0.1", **headers: str) -> ExchangeReply:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.exchange.respond("GET", path, query, named, client)
 
@@ -98,5 +98,5 @@ def content(row: list[Any]) -> list[Any]:
     return [*row[1:6], *row[7:11]]
 
 
-def header(reply: Reply, name: str) -> str | None:
+def header(reply: ExchangeReply, name: str) -> str | None:
     return next((value for key, value in reply.headers if key.lower() == name), None)

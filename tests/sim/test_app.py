@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from mdcache.sim import SimConfig
-from mdcache.sim.app import ConnectionBroken, SimApp
+from mdcache.sim.asgi import ConnectionBroken, SimApp
 from mdcache.sim.server import uvicorn_config
 from tests.sim.helpers import WORLD, Sim
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from mdcache.sim import Outage, SimConfig, SymbolSpec
-from mdcache.sim.grid import zone_ms
+from mdcache.sim.prices.grid import zone_ms
 from tests.sim.helpers import DAY, FILLED, GAP, HALTED, HOUR, LISTED, MINUTE, RECENT, SECOND, T0, Sim
 
 

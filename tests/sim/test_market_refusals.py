@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from mdcache.sim.app import SimApp
+from mdcache.sim.asgi import SimApp
 from tests.sim.helpers import DAY, HOUR, T0, Sim, header
 from tests.sim.test_tickers import answer
 

@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdcache.sim.node import DRAW, EMPTY, Node, Scale, draws_needed, merge, share, split
+from mdcache.sim.prices.node import DRAW, EMPTY, Node, Scale, draws_needed, merge, share, split
 
 
 @st.composite

@@ -1,0 +1,79 @@
+"""Replies and their headers, as captured from Binance (BINANCE 3.3, 5)."""
+
+from dataclasses import dataclass
+from email.utils import formatdate
+
+from mdcache.sim.config import Market
+
+Headers = tuple[tuple[str, str], ...]
+
+JSON_TYPE: dict[Market, str] = {
+    "spot": "application/json;charset=UTF-8",
+    "usdm": "application/json",
+    "coinm": "application/json",
+}
+_SPOT_HEADERS: Headers = (
+    ("Server", "nginx"),
+    ("Strict-Transport-Security", "max-age=31536000; includeSubdomains"),
+    ("X-Frame-Options", "SAMEORIGIN"),
+    ("X-Xss-Protection", "1; mode=block"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "default-src 'self'"),
+    ("X-Content-Security-Policy", "default-src 'self'"),
+    ("X-WebKit-CSP", "default-src 'self'"),
+    ("Cache-Control", "no-cache, no-store, must-revalidate"),
+    ("Pragma", "no-cache"),
+    ("Expires", "0"),
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS"),
+    ("X-Cache", "Miss from cloudfront"),
+    ("Via", "1.1 51a1.cloudfront.net (CloudFront)"),
+    ("X-Amz-Cf-Pop", "YTO50-P2"),
+)
+_FUTURES_HEADERS: Headers = (
+    ("Server", "nginx"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Response-Time", "0ms"),
+    ("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS"),
+)
+EDGE_HEADERS: Headers = (
+    ("Server", "CloudFront"),
+    ("X-Cache", "Error from cloudfront"),
+    ("Via", "1.1 51a1.cloudfront.net (CloudFront)"),
+    ("X-Amz-Cf-Pop", "YTO50-P2"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeReply:
+    """What goes back. Without `Content-Length`: whoever sends it adds that.
+
+    `delay_before_s` is what the exchange was set to wait before it looked; whoever honours it asked
+    `Exchange.delay_before` earlier, so here it only informs. `delay_after_s` is still to be waited.
+    `fault`: "timeout" (never answer), "drop" (close without a byte), "truncate" (close in the middle).
+    """
+
+    status: int
+    headers: Headers
+    body: bytes
+    delay_before_s: float = 0.0
+    delay_after_s: float = 0.0
+    fault: str | None = None
+
+
+def date_header(at_ms: int, skew_s: float) -> tuple[str, str]:
+    """`Date`, by a clock that is wrong by `skew_s`."""
+    return ("Date", formatdate(at_ms / 1000 + skew_s, usegmt=True))
+
+
+def usage_headers(market: Market, shown: int | None) -> Headers:
+    """The used weight of this minute: two headers on spot, one on futures; none if `shown` is `None`."""
+    if shown is None:
+        return ()
+    now = ("x-mbx-used-weight-1m", str(shown))
+    return (("x-mbx-used-weight", str(shown)), now) if market == "spot" else (now,)
+
+
+def usual_headers(market: Market, request_id: str) -> Headers:
+    """What every reply of a market carries besides date, type and usage."""
+    return (("x-mbx-uuid", request_id), *_SPOT_HEADERS) if market == "spot" else _FUTURES_HEADERS

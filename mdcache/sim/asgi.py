@@ -1,0 +1,118 @@
+"""The exchange as an ASGI application: waits, gzip and broken transports, nothing about candles.
+
+A connection can only be broken with the server's help: `server.py` puts an `abort` into the scope. Without
+one (in-process transports) a broken connection is the exception `ConnectionBroken`, raised to the client.
+"""
+
+import gzip
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from mdcache.sim.api.replies import ExchangeReply
+from mdcache.sim.control import control_api
+from mdcache.sim.exchange import Exchange
+
+Message = MutableMapping[str, Any]  # as ASGI defines it
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+ABORT = "mdcache.sim.abort"  # scope["extensions"][ABORT]["abort"]() closes the connection at once
+CLIENT_HEADER = "x-sim-client"  # plays another client address
+_GZIP_SIZES = range(1_024, 16_000_000)  # smaller: does not pay; larger: would stop the loop
+_CHUNK = 1 << 18
+
+
+class ConnectionBroken(ConnectionError):
+    """The simulated exchange closed the connection before its reply was whole."""
+
+
+class SimApp:
+    """ASGI 3 application over one `Exchange`; `sleep(seconds)` acts out its latencies."""
+
+    def __init__(self, exchange: Exchange, sleep: Callable[[float], Awaitable[object]]) -> None:
+        self._exchange = exchange
+        self._sleep = sleep
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        query = scope["query_string"].decode("latin-1")
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if path.startswith(control_api.PREFIX):
+            reply = control_api.answer(self._exchange, method, path, query, await _body(receive))
+            await _send(reply, send)
+            return
+        before = self._exchange.delay_before(path)
+        if before > 0:
+            await self._sleep(before)
+        peer = scope.get("client") or ("127.0.0.1", 0)
+        reply = self._exchange.respond(method, path, query, headers, headers.get(CLIENT_HEADER, peer[0]))
+        if reply.delay_after_s > 0:
+            await self._sleep(reply.delay_after_s)
+        if reply.fault == "timeout":
+            await _body(receive)
+            await receive()  # returns when the client has gone
+            return
+        if reply.fault == "drop":
+            _break(scope)
+            return
+        reply = _compressed(reply, headers.get("accept-encoding", ""))
+        await _send(reply, send, cut=reply.fault == "truncate")
+        if reply.fault == "truncate":
+            _break(scope)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _body(receive: Receive) -> bytes:
+    pieces = []
+    while True:
+        message = await receive()
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+def _compressed(reply: ExchangeReply, accepted: str) -> ExchangeReply:
+    """The reply gzipped where that was asked for, pays, and was not done already."""
+    coded = any(name == "Content-Encoding" for name, _ in reply.headers)
+    if coded or "gzip" not in accepted or len(reply.body) not in _GZIP_SIZES:
+        return reply
+    headers = (*reply.headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
+    return ExchangeReply(reply.status, headers, gzip.compress(reply.body, 1, mtime=0), fault=reply.fault)
+
+
+async def _send(reply: ExchangeReply, send: Send, *, cut: bool = False) -> None:
+    """Send a reply, in chunks; `cut`: only half of what its length promises."""
+    length = len(reply.body)
+    headers = [(name.encode(), value.encode()) for name, value in reply.headers]
+    headers.append((b"Content-Length", str(length).encode()))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    end = length // 2 if cut else length
+    for start in range(0, end, _CHUNK):
+        piece = reply.body[start : min(end, start + _CHUNK)]
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    if not cut:
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _break(scope: Scope) -> None:
+    """Close the connection under the client."""
+    extension = (scope.get("extensions") or {}).get(ABORT)
+    if extension is None:
+        raise ConnectionBroken("the simulated exchange closed the connection")
+    extension["abort"]()

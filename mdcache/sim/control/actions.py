@@ -1,0 +1,304 @@
+"""Everything a test or a demonstration can do to the exchange while it runs.
+
+State that `exchange.py` reads at each request. Durations end in `_s` (seconds) or `_ms`; moments in `_ms` are
+exchange time since the Unix epoch.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from random import Random
+from typing import Literal
+
+from mdcache.sim.api.routes import ROUTES
+from mdcache.sim.config import Family, Market, SymbolSpec
+from mdcache.sim.control.faults import Fault
+from mdcache.sim.control.meter import Meter
+from mdcache.sim.listings import Listings
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Waits around processing, in seconds, for paths that start with `path`."""
+
+    before_s: float = 0.0
+    after_s: float = 0.0
+    jitter_s: float = 0.0
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RowRevision:
+    """A closed row that changes at `from_ms`: volume (a decimal string) and trades are added."""
+
+    from_ms: int
+    volume: Decimal
+    trades: int
+
+    def apply(self, row: bytes) -> bytes:
+        """The row as it stands after the revision."""
+        fields = row[1:-1].split(b",")
+        volume = fields[5].decode().strip('"')
+        fields[5] = f'"{Decimal(volume) + self.volume:f}"'.encode()
+        fields[8] = str(int(fields[8]) + self.trades).encode()
+        return b"[" + b",".join(fields) + b"]"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightHeader:
+    """How the usage header lies: left out, or off by `offset`."""
+
+    offset: int = 0
+    absent: bool = False
+
+
+class Control:
+    """Levers and gauges; each method says what it changes, `reset` undoes all of it."""
+
+    def __init__(
+        self,
+        meter: Meter,
+        listings: Listings,
+        *,
+        seed: int,
+        now_ms: Callable[[], int],
+        on_reset: Callable[[], None],
+    ) -> None:
+        self._meter = meter
+        self._listings = listings
+        self._seed = seed
+        self._now_ms = now_ms
+        self._on_reset = on_reset
+        self._restore()
+
+    def _restore(self) -> None:
+        self._random = Random(self._seed)
+        self._latencies: list[Latency] = []
+        self._faults: list[Fault] = []
+        self._revisions: dict[tuple[str, str, str], dict[int, RowRevision]] = {}
+        self._late: dict[str | None, tuple[int, int]] = {}
+        self._lags_ms: tuple[int, ...] = (0,)
+        self._lag_mode: Literal["alternate", "random"] = "alternate"
+        self._asked = 0
+        self._weight_headers: dict[str, WeightHeader] = {}
+        self.date_skew_s = 0.0
+        self.time_offset_ms = 0
+        self.clock_step_ms = 0
+
+    # ------------------------------------------------------------------------------------- levers
+
+    def latency(self, *, before_s: float = 0.0, after_s: float = 0.0, jitter_s: float = 0.0, path: str = "") -> None:
+        """Wait before and after processing; `jitter_s` adds 0 to that much, on each side that waits.
+
+        Replaces what was set for the same path prefix; the longest matching prefix counts.
+        """
+        self._latencies = [one for one in self._latencies if one.path != path]
+        self._latencies.append(Latency(before_s, after_s, jitter_s, path))
+        self._latencies.sort(key=lambda one: -len(one.path))
+
+    def fault(
+        self,
+        kind: str,
+        *,
+        count: int | None = None,
+        probability: float = 1.0,
+        path: str = "",
+        contains: str = "",
+        retry_after_s: int | None = None,
+        size: int = 200_000_000,
+    ) -> Fault:
+        """Arm a fault (kinds: `faults.FAULT_KINDS`); of several that match, the one armed first strikes."""
+        armed = Fault(kind, count, probability, path, contains, retry_after_s, size)
+        self._faults.append(armed)
+        return armed
+
+    def clear_faults(self) -> None:
+        """Disarm all faults."""
+        self._faults.clear()
+
+    def ban(self, family: Family, seconds: float, *, client: str | None = None, retry_after: bool = True) -> None:
+        """Answer 418 from now on for so long, to one address or to all."""
+        self._meter.ban(family, client, seconds, self._now_ms(), tells_wait=retry_after)
+
+    def unban(self) -> None:
+        """Lift all bans."""
+        self._meter.unban()
+
+    def spend(self, family: Family, weight: int, *, client: str = "127.0.0.1") -> None:
+        """Weight used by somebody else behind the same address, now."""
+        self._meter.spend(family, client, weight, self._now_ms())
+
+    def revise(
+        self,
+        path: str,
+        name: str,
+        interval: str,
+        open_ms: int,
+        *,
+        from_ms: int | None = None,
+        volume: str = "0",
+        trades: int = 0,
+    ) -> None:
+        """Change one row of a series (kline path, symbol or pair, interval) from a moment on (default: now)."""
+        if path not in ROUTES or ROUTES[path].kind is None:
+            raise ValueError(f"not a kline path: {path!r}")
+        since = self._now_ms() if from_ms is None else from_ms
+        key = (_plain(path), name, interval)
+        self._revisions.setdefault(key, {})[open_ms] = RowRevision(since, Decimal(volume), trades)
+
+    def late_rows(self, delay_s: float, *, short_s: float = 2.0, symbol: str | None = None) -> None:
+        """Show a row's final state only `delay_s` after its close; before, as it stood `short_s` before it.
+
+        For one symbol or pair, or for all; 0 ends it.
+        """
+        if delay_s:
+            self._late[symbol] = (round(delay_s * 1000), round(short_s * 1000))
+        else:
+            self._late.pop(symbol, None)
+
+    def set_replicas(self, lags_ms: Sequence[int], *, mode: Literal["alternate", "random"] = "alternate") -> None:
+        """Answer klines and other market data from replicas so far behind, in turn or at random; `[0]` ends it."""
+        if not lags_ms or min(lags_ms) < 0:
+            raise ValueError("lags are milliseconds, none negative, one at least")
+        self._lags_ms, self._lag_mode, self._asked = tuple(lags_ms), mode, 0
+
+    def weight_header(self, *, offset: int = 0, absent: bool = False, family: Family | None = None) -> None:
+        """Let the usage headers lie, for one family or both; no arguments: tell the truth."""
+        for one in ("spot", "futures") if family is None else (family,):
+            self._weight_headers[one] = WeightHeader(offset, absent)
+
+    def skew_date(self, seconds: float) -> None:
+        """Let the `Date` header be wrong by so much."""
+        self.date_skew_s = seconds
+
+    def offset_time(self, milliseconds: int) -> None:
+        """Let `/time` (and `serverTime` of `exchangeInfo`) be wrong by so much."""
+        self.time_offset_ms = milliseconds
+
+    def step_clock(self, seconds: float) -> None:
+        """Put the exchange's whole clock so far ahead of its machine's: minutes, candles and dates follow it."""
+        self.clock_step_ms = round(seconds * 1000)
+
+    def list_symbol(
+        self,
+        market: Market,
+        symbol: str,
+        *,
+        listed_ms: int | None = None,
+        contract_type: str = "PERPETUAL",
+        price: str = "1",
+        price_decimals: int = 4,
+        trades_per_day: int = 50_000,
+    ) -> None:
+        """Name a new symbol from now on; it trades from `listed_ms` on (default: now; earlier: it has a past)."""
+        now_ms = self._now_ms()
+        futures = market != "spot"
+        spec = SymbolSpec(
+            market,
+            symbol,
+            now_ms if listed_ms is None else listed_ms,
+            announced_ms=now_ms,
+            pair=symbol.partition("_")[0] if futures else None,
+            contract_type=contract_type if futures else None,
+            price=price,
+            price_decimals=price_decimals,
+            quantity_decimals=0 if market == "coinm" else 1,
+            trades_per_day=trades_per_day,
+        )
+        self._listings.add(spec, now_ms)
+
+    def halt(self, market: Market, symbol: str, *, status: str | None = None) -> None:
+        """Stop trading in a symbol, which then shows `status` (default: BREAK on spot, SETTLING on futures)."""
+        shown = status or ("BREAK" if market == "spot" else "SETTLING")
+        self._listings.halt(market, symbol, self._now_ms(), status=shown)
+
+    def delist(self, market: Market, symbol: str) -> None:
+        """Take a symbol off the list."""
+        self._listings.delist(market, symbol, self._now_ms())
+
+    def relist(self, market: Market, symbol: str) -> None:
+        """Let a halted or delisted symbol trade again."""
+        self._listings.relist(market, symbol, self._now_ms())
+
+    def reset(self) -> None:
+        """Undo everything above and forget weights, bans and the log."""
+        self._restore()
+        self._listings.reset()
+        self._meter.reset()
+        self._on_reset()
+
+    # ------------------------------------------------------------------- what the exchange asks
+
+    def delays(self, path: str) -> tuple[float, float]:
+        """The waits before and after processing a request, drawn anew."""
+        for one in self._latencies:
+            if path.startswith(one.path):
+                return self._jittered(one.before_s, one), self._jittered(one.after_s, one)
+        return 0.0, 0.0
+
+    def _jittered(self, seconds: float, latency: Latency) -> float:
+        return seconds + self._random.uniform(0, latency.jitter_s) if seconds else 0.0
+
+    def strike(self, path: str, query: str) -> Fault | None:
+        """The fault that strikes a request, if one does; it is used up."""
+        for index, armed in enumerate(self._faults):
+            if not armed.matches(path, query) or self._random.random() >= armed.probability:
+                continue
+            if armed.count is not None:
+                if armed.count <= 1:
+                    del self._faults[index]
+                else:
+                    self._faults[index] = replace(armed, count=armed.count - 1)
+            return armed
+        return None
+
+    def next_lag_ms(self) -> int:
+        """How far behind the replica is that answers the next question about market data."""
+        self._asked += 1
+        if self._lag_mode == "random":
+            return self._random.choice(self._lags_ms)
+        return self._lags_ms[(self._asked - 1) % len(self._lags_ms)]
+
+    def revisions(self, path: str, name: str, interval: str) -> Mapping[int, RowRevision]:
+        """A series' revisions by open time."""
+        return self._revisions.get((_plain(path), name, interval), {})
+
+    def late(self, name: str) -> tuple[int, int]:
+        """(delay, how much is missing until then) of a symbol's final rows, in ms."""
+        return self._late.get(name) or self._late.get(None) or (0, 0)
+
+    def shown_weight(self, family: Family, used: int) -> int | None:
+        """The used weight as the header tells it."""
+        lie = self._weight_headers.get(family, WeightHeader())
+        return None if lie.absent else used + lie.offset
+
+    def status(self) -> dict[str, object]:
+        """Everything that is set, in JSON's types."""
+        return {
+            "latencies": [
+                {"path": one.path, "before_s": one.before_s, "after_s": one.after_s, "jitter_s": one.jitter_s}
+                for one in self._latencies
+            ],
+            "faults": [
+                {"kind": one.kind, "count": one.count, "probability": one.probability, "path": one.path,
+                 "contains": one.contains}
+                for one in self._faults
+            ],
+            "replicas_ms": list(self._lags_ms),
+            "late_rows": {symbol or "*": list(late) for symbol, late in self._late.items()},
+            "changed": [
+                {"market": one.market, "symbol": one.symbol, "status": one.status_at(self._now_ms()),
+                 "listed": one.visible(self._now_ms())}
+                for one in self._listings.changed()
+            ],
+            "revisions": sum(map(len, self._revisions.values())),
+            "date_skew_s": self.date_skew_s,
+            "time_offset_ms": self.time_offset_ms,
+            "accounts": self._meter.status(self._now_ms()),
+            "buckets": self._meter.buckets(self._now_ms()),
+        }  # fmt: skip
+
+
+def _plain(path: str) -> str:
+    """Both spot kline paths print the same rows."""
+    return path.replace("/uiKlines", "/klines")

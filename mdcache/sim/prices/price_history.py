@@ -1,0 +1,277 @@
+"""The whole trading history of one instrument, drawn from a seed and asked for by stretches of time.
+
+A history is a tree: days are drawn one by one round a chart of daily prices, then divided (`node.split`) into
+hours, minutes, seconds and quarter seconds. What happens in a quarter second ("tick") happens at its first
+millisecond. Any stretch of ticks is the merge of about a hundred nodes. Outages, halts and printing are not
+known here: a history goes on for ever.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b, shake_128
+from struct import unpack
+from typing import Literal
+
+from mdcache.sim.prices.node import (
+    DRAW,
+    EMPTY,
+    HIGH_FROM,
+    LOW_FROM,
+    RATE_BITS,
+    Node,
+    Scale,
+    draws_needed,
+    merge,
+    singles,
+    split,
+)
+
+Kind = Literal["trades", "index", "mark", "premium"]
+
+TICK_MS = 250
+RADIX = (24, 60, 60, 4)  # hours of a day, minutes, seconds, ticks
+SPANS = (345_600, 14_400, 240, 4, 1)  # ticks in a day, hour, minute, second, tick
+TICKS_A_DAY = SPANS[0]
+CHART_START_DAY = 17_167  # 2017-01-01, half a year before the first listing
+CHART_UNIT = 10**8
+SAMPLES_A_DAY = {"index": 86_400, "mark": 86_400, "premium": 17_280}  # 60 and 12 a minute: BINANCE 2.1
+
+
+def first_tick(ms: int) -> int:
+    """The first tick at or after a moment, as a number."""
+    return -(-ms // TICK_MS)
+
+
+class Chart:
+    """Daily prices in 10^-8 of the quote unit: a seeded walk that is pulled back to where it began."""
+
+    def __init__(self, seed: int, name: str, start: int) -> None:
+        self._key = blake2b(f"{seed}|chart|{name}".encode(), digest_size=16).digest()
+        self._start = start
+        self._prices = [start]
+
+    def price(self, day: int) -> int:
+        """The price at a day's beginning (days since the Unix epoch)."""
+        wanted = max(0, day - CHART_START_DAY)
+        while len(self._prices) <= wanted:
+            last = self._prices[-1]
+            draw = unpack("<2H", shake_128(self._key + len(self._prices).to_bytes(4, "little")).digest(4))
+            change = (draw[0] + draw[1] - DRAW) * 60_000 // DRAW  # up to 6 % a day, mostly less
+            moved = last + last * change // 1_000_000 + (self._start - last) // 256
+            self._prices.append(max(self._start // 50, moved, 1))
+        return self._prices[wanted]
+
+
+class SplitCache:
+    """Divided nodes of all tapes, the least recently used dropped first."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: OrderedDict[tuple[bytes, int, int], tuple[Node, ...]] = OrderedDict()
+
+    def get(self, key: tuple[bytes, int, int], make: Callable[[], tuple[Node, ...]]) -> tuple[Node, ...]:
+        """The parts kept under `key`, made now if there are none."""
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._kept[key] = make()
+            if len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(key)
+        return kept
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySpec:
+    """What a history's integers mean and how busy it is.
+
+    Prices are in 10^-price_decimals; volumes in 10^-quantity_decimals; turnover in 10^-quote_decimals.
+    `contract_size` is set where volume counts contracts of so many dollars and turnover is volume over price.
+    `notional` is what an average trade is worth in the quote unit.
+    """
+
+    identity: str
+    kind: Kind
+    price_decimals: int
+    quantity_decimals: int
+    quote_decimals: int
+    trades_per_day: int
+    notional: int = 2_000
+    contract_size: int | None = None
+
+
+class PriceHistory:
+    """Candles of any stretch of ticks, for one instrument."""
+
+    def __init__(self, seed: int, spec: HistorySpec, chart: Chart, cache: SplitCache) -> None:
+        self._spec = spec
+        self._chart = chart
+        self._cache = cache
+        self._key = blake2b(f"{seed}|{spec.identity}|{spec.kind}".encode(), digest_size=16).digest()
+        self._even = spec.kind != "trades"
+        self._scale = _scale(spec)
+
+    def between(self, begin: int, end: int) -> Node:
+        """The merge of the ticks [begin, end)."""
+        return self.merged(((begin, end),))
+
+    def merged(self, stretches: Iterable[tuple[int, int]]) -> Node:
+        """The merge of several stretches of ticks [begin, end), in order."""
+        found: list[Node] = []
+        for begin, end in stretches:
+            if begin < end:
+                self._cover(begin, end, found)
+        return merge(found)
+
+    def _cover(self, begin: int, end: int, found: list[Node]) -> None:
+        """Add the fewest nodes that make up [begin, end)."""
+        for day in range(begin // TICKS_A_DAY, (end - 1) // TICKS_A_DAY + 1):
+            start = day * TICKS_A_DAY
+            if begin <= start and start + TICKS_A_DAY <= end:
+                found.append(self._day(day))
+            else:
+                self._collect(0, day, begin, end, found)
+
+    def last_close(self, begin: int, end: int) -> int | None:
+        """The close of the last trade in the ticks [begin, end), if there is one."""
+        for day in range((end - 1) // TICKS_A_DAY, begin // TICKS_A_DAY - 1, -1):
+            node = self.between(max(begin, day * TICKS_A_DAY), min(end, (day + 1) * TICKS_A_DAY))
+            if node.trades:
+                return node.close
+        return None
+
+    def first_trade(self, begin: int, end: int) -> int | None:
+        """The tick of the first trade in [begin, end), if there is one."""
+        low, high = begin, end
+        for span in SPANS:
+            for start in range(low // span * span, high, span):
+                part = max(low, start), min(high, start + span)
+                if self.between(*part).trades:
+                    low, high = part
+                    break
+            else:
+                return None
+        return low
+
+    def trades_on(self, day: int) -> int:
+        """How many trades a whole day has."""
+        return self._trades(self._draws(9, day, 8))
+
+    def ticks(self, begin: int, end: int, *, newest: bool = False) -> Iterator[tuple[int, Node]]:
+        """The ticks of [begin, end) that have trades, in order, or the newest first."""
+        days = range(begin // TICKS_A_DAY, (end - 1) // TICKS_A_DAY + 1)
+        for day in reversed(days) if newest else days:
+            yield from self._live(0, day, (begin, end), newest=newest)
+
+    def tick_of(self, day: int, number: int) -> int:
+        """The tick of a day's trade by its number in that day (from 0; the day has more trades than that)."""
+        index = day
+        for level, radix in enumerate(RADIX):
+            for place, part in enumerate(self._parts(level, index)):
+                if number < part.trades:
+                    index = index * radix + place
+                    break
+                number -= part.trades
+        return index
+
+    def singles(self, tick: int, node: Node) -> list[Node]:
+        """The trades of a tick one by one."""
+        return singles(node, self._draws(8, tick, 3 * node.trades), scale=self._scale)
+
+    def _live(self, level: int, index: int, bounds: tuple[int, int], *, newest: bool) -> Iterator[tuple[int, Node]]:
+        """The ticks with trades of one node inside bounds."""
+        parts = self._parts(level, index)
+        span, base = SPANS[level + 1], index * RADIX[level]
+        places = range(len(parts))
+        for place in reversed(places) if newest else places:
+            start = (base + place) * span
+            if start >= bounds[1] or start + span <= bounds[0] or not parts[place].trades:
+                continue
+            if span == 1:
+                yield start, parts[place]
+            else:
+                yield from self._live(level + 1, base + place, bounds, newest=newest)
+
+    def _trades(self, draws: tuple[int, ...]) -> int:
+        """The number of trades (or samples) of the day with these draws."""
+        spec = self._spec
+        return SAMPLES_A_DAY.get(spec.kind) or spec.trades_per_day * (DRAW // 2 + draws[2]) // DRAW
+
+    def _collect(self, level: int, index: int, begin: int, end: int, found: list[Node]) -> None:
+        """Add the fewest nodes that make up [begin, end) inside one node."""
+        parts = self._parts(level, index)
+        span, radix = SPANS[level + 1], RADIX[level]
+        base = index * radix
+        first, cut_first = divmod(max(begin - base * span, 0), span)
+        last, cut_last = divmod(min(end - base * span, radix * span), span)
+        if cut_first:
+            if parts[first].trades:
+                self._collect(level + 1, base + first, begin, end, found)
+            first += 1
+            if first > last:
+                return
+        found.extend(parts[first:last])
+        if cut_last and parts[last].trades:
+            self._collect(level + 1, base + last, begin, end, found)
+
+    def _parts(self, level: int, index: int) -> tuple[Node, ...]:
+        return self._cache.get((self._key, level, index), lambda: self._divide(level, index))
+
+    def _divide(self, level: int, index: int) -> tuple[Node, ...]:
+        whole = self._day(index) if level == 0 else self._part(level, index)
+        count = RADIX[level]
+        draws = self._draws(level, index, draws_needed(count))
+        return split(whole, count, draws, even=self._even, scale=self._scale)
+
+    def _part(self, level: int, index: int) -> Node:
+        parent, place = divmod(index, RADIX[level - 1])
+        return self._parts(level - 1, parent)[place]
+
+    def _draws(self, level: int, index: int, count: int) -> tuple[int, ...]:
+        data = shake_128(self._key + bytes((level,)) + index.to_bytes(6, "little")).digest(2 * count)
+        return unpack(f"<{count}H", data)
+
+    def _day(self, day: int) -> Node:
+        draws = self._draws(9, day, 8)
+        if self._spec.kind == "premium":
+            start, end = (draws[0] - DRAW // 2) * 2, (draws[1] - DRAW // 2) * 2  # within 0.00065
+            room = DRAW
+        else:
+            start, end = self._price(day), self._price(day + 1)
+            start += start * (draws[0] - DRAW // 2) // (DRAW * 1000)  # a gap of at most 0.05 %
+            room = max(start, end) // 40
+        trades = self._trades(draws)
+        if not trades:
+            return EMPTY
+        if trades == 1:
+            end = start
+        top = max(start, end) + (room * draws[3] // DRAW if trades >= HIGH_FROM else 0)
+        bottom = min(start, end) - (room * draws[4] // DRAW if trades >= LOW_FROM else 0)
+        if self._even:
+            return Node(trades, start, top, bottom, end, 0, 0, 0, 0)
+        return self._with_volume(trades, (start, top, max(1, bottom), end), draws[5:])
+
+    def _price(self, day: int) -> int:
+        unit: int = 10**self._spec.price_decimals
+        return max(2, self._chart.price(day) * unit // CHART_UNIT)
+
+    def _with_volume(self, trades: int, prices: tuple[int, int, int, int], draws: tuple[int, ...]) -> Node:
+        spec, middle = self._spec, sum(prices)
+        if spec.contract_size is None:
+            mean = 4 * spec.notional * 10 ** (spec.quantity_decimals + spec.price_decimals) // middle
+        else:
+            mean = spec.notional // spec.contract_size
+        volume = trades + trades * mean * (DRAW // 4 + draws[0]) // DRAW
+        taker = volume * (26_000 + draws[1] % 13_000) // DRAW  # 40 to 60 %
+        maker = volume - taker
+        rate = self._scale.rate(middle)
+        return Node(trades, *prices, taker, maker, taker * rate >> RATE_BITS, maker * rate >> RATE_BITS)
+
+
+def _scale(spec: HistorySpec) -> Scale:
+    """What a unit of the history's volume is worth in units of its turnover."""
+    shift = spec.quote_decimals - spec.quantity_decimals
+    if spec.contract_size is None:
+        return Scale(10 ** (shift - spec.price_decimals), inverse=False)
+    return Scale(spec.contract_size * 10 ** (shift + spec.price_decimals), inverse=True)

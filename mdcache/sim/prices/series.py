@@ -1,0 +1,207 @@
+"""Rows of one instrument at one interval, as printed at a moment.
+
+The only place where history, trading sessions and grid meet. A row exists for every bucket in which the
+instrument traded for at least a millisecond, from its first trade on; without trades it repeats the previous
+close. Closed rows are kept printed.
+"""
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from mdcache.sim.config import DAY_MS, Outage
+from mdcache.sim.prices.grid import Grid
+from mdcache.sim.prices.node import Node
+from mdcache.sim.prices.price_history import TICK_MS, PriceHistory, first_tick
+from mdcache.sim.prices.printing import Printer
+from mdcache.sim.prices.sessions import Stretch, cut_close_ms, joined, sessions, unfilled
+
+_FIRST_TRADE_WITHIN = 400 * DAY_MS // TICK_MS
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """The moment for which rows are printed, and how late final states appear (ms; 0: at once)."""
+
+    at_ms: int
+    late_ms: int = 0
+    short_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RowWindow:
+    """Which rows are wanted: open times in [start_ms, end_ms], at most `limit`, the newest or the oldest."""
+
+    start_ms: int | None
+    end_ms: int | None
+    limit: int
+    newest: bool
+
+
+class RowCache:
+    """Printed closed rows of all series, at most about `size`; series unused for longest go first."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._count = 0
+        self._series: OrderedDict[object, dict[int, bytes]] = OrderedDict()
+
+    def rows(self, key: object) -> dict[int, bytes]:
+        """The rows kept for a series, by bucket number; the caller adds to it and then calls `added`."""
+        rows = self._series.setdefault(key, {})
+        self._series.move_to_end(key)
+        return rows
+
+    def added(self, count: int) -> None:
+        """Count new rows and make room."""
+        self._count += count
+        while self._count > self._size and self._series:
+            self._count -= len(self._series.popitem(last=False)[1])
+
+
+class Instrument:
+    """A history with its listing, its halt, its outages and its way of printing."""
+
+    def __init__(
+        self,
+        history: PriceHistory,
+        printer: Printer,
+        *,
+        listed_ms: int,
+        halted_ms: int | None,
+        outages: Sequence[Outage],
+    ) -> None:
+        self.history = history
+        self.printer = printer
+        self.listed_ms = listed_ms
+        self._halted_ms = halted_ms
+        self._outages = tuple(outages)
+        self._first_ms: int | None = None
+        self._looked = False
+
+    def state(self, at_ms: int) -> tuple[Outage, ...]:
+        """What distinguishes histories of different moments: the outages not filled in."""
+        return unfilled(self._outages, at_ms)
+
+    def closed(self, at_ms: int) -> list[Stretch]:
+        """The outages begun and not filled in by that moment."""
+        return joined(one for one in self.state(at_ms) if one.start_ms <= at_ms)
+
+    def sessions(self, at_ms: int, closed: Sequence[Stretch]) -> list[Stretch]:
+        """When it traded, up to and with `at_ms`."""
+        end_ms = at_ms + 1 if self._halted_ms is None else min(at_ms + 1, self._halted_ms)
+        if end_ms <= self.listed_ms:
+            return []
+        first_ms = self._first_trade_ms()
+        return [] if first_ms is None else sessions(first_ms, end_ms, closed)
+
+    def _first_trade_ms(self) -> int | None:
+        """When trading really began; `None` if it never does."""
+        if not self._looked:
+            begin = first_tick(self.listed_ms)
+            found = self.history.first_trade(begin, begin + _FIRST_TRADE_WITHIN)
+            self._first_ms = None if found is None else found * TICK_MS
+            self._looked = True
+        return self._first_ms
+
+    def traded(self, open_ms: int, end_ms: int, open_for: Sequence[Stretch]) -> Node:
+        """The candle of [open_ms, end_ms); prices of the last trade before it if there was none."""
+        parts = []
+        place = max(0, bisect_right(open_for, (open_ms,)) - 1)
+        for begin, end in islice(open_for, place, None):
+            if begin >= end_ms:
+                break
+            parts.append((max(begin, open_ms), min(end, end_ms)))
+        return self.history.merged([(first_tick(begin), first_tick(end)) for begin, end in parts])
+
+    def close_before(self, open_ms: int, open_for: Sequence[Stretch]) -> int:
+        """The last trade's price before a moment; the very first trade's if all before it fell out."""
+        for begin, end in reversed(open_for):
+            first, last = first_tick(begin), first_tick(min(end, open_ms))
+            if first < last:
+                price = self.history.last_close(first, last)
+                if price is not None:
+                    return price
+        first_ms = self._first_trade_ms()
+        begin = first_tick(open_ms if first_ms is None else first_ms)
+        return self.history.between(begin, begin + 1).open
+
+
+class PrintedSeries:
+    """One instrument at one interval in one time zone."""
+
+    def __init__(self, instrument: Instrument, grid: Grid, cache: RowCache) -> None:
+        self._instrument = instrument
+        self._grid = grid
+        self._cache = cache
+
+    def rows(self, window: RowWindow, view: AsOf) -> list[bytes]:
+        """The printed rows of the window at the view's moment, oldest first."""
+        closed = self._instrument.closed(view.at_ms)
+        open_for = self._instrument.sessions(view.at_ms, closed)
+        kept = self._cache.rows((self, self._instrument.state(view.at_ms)))
+        before = len(kept)
+        open_from = self._grid.index(view.at_ms - view.late_ms)  # the first bucket that may still change
+        found: list[bytes] = []
+        previous: int | None = None  # the last close, where it was just computed
+        for index in self._buckets(window, open_for):
+            row = kept.get(index) if index < open_from else None
+            if row is None:
+                row, previous = self._print(index, view, open_for, closed, previous)
+                if index < open_from:
+                    kept[index] = row
+            else:
+                previous = None
+            found.append(row)
+        self._cache.added(len(kept) - before)
+        return found
+
+    def _print(
+        self,
+        index: int,
+        view: AsOf,
+        open_for: Sequence[Stretch],
+        closed: Sequence[Stretch],
+        previous: int | None,
+    ) -> tuple[bytes, int]:
+        """A bucket's row and its close price."""
+        open_ms = self._grid.open_ms(index)
+        close_ms = self._grid.open_ms(index + 1) - 1
+        end_ms = min(close_ms, view.at_ms) + 1
+        if view.late_ms and view.at_ms <= close_ms + view.late_ms:
+            end_ms = min(end_ms, max(open_ms + 1, close_ms + 1 - view.short_ms))
+        node = self._instrument.traded(open_ms, end_ms, open_for)
+        if not node.trades:
+            price = self._instrument.close_before(open_ms, open_for) if previous is None else previous
+            node = Node(0, price, price, price, price, 0, 0, 0, 0)
+        printed_close = cut_close_ms(open_ms, close_ms, closed, view.at_ms)
+        return self._instrument.printer(open_ms, printed_close, node), node.close
+
+    def _buckets(self, window: RowWindow, open_for: Sequence[Stretch]) -> list[int]:
+        """The numbers of the buckets asked for, in order."""
+        if not open_for:
+            return []
+        grid = self._grid
+        first = grid.index(open_for[0][0])
+        last = grid.index(open_for[-1][1] - 1)
+        if window.start_ms is not None:
+            if window.start_ms > open_for[-1][1]:
+                return []
+            first = max(first, grid.index(window.start_ms - 1) + 1)
+        if window.end_ms is not None:
+            if window.end_ms < grid.open_ms(first):
+                return []
+            last = min(last, grid.index(min(window.end_ms, open_for[-1][1])))
+        ranges: list[range] = []
+        for begin, end in open_for:
+            low = max(first, grid.index(begin))
+            high = min(last, grid.index(end - 1))
+            if low <= high:
+                ranges.append(range(low, high + 1))
+                first = high + 1
+        if not window.newest:
+            return list(islice(chain.from_iterable(ranges), window.limit))
+        newest = list(islice(chain.from_iterable(reversed(one) for one in reversed(ranges)), window.limit))
+        return newest[::-1]
