@@ -118,7 +118,7 @@ picture: $(READY) ## play the incident and draw the README's picture of it (75 s
 	@mkdir -p docs/pictures
 	@$(VENV)/bin/mdcache replay --picture docs/pictures/replay
 
-redis-costs: $(READY) ## what each thing that replicas ask of Redis costs it (deploy/SCALING.md)
+redis-costs: $(READY) ## what each thing that replicas ask of Redis costs it (docs/scaling.md)
 	@$(PY) -m bench.redis_costs
 
 replicas: $(READY) ## three replicas and one Redis: what they ask for, and what sharing costs

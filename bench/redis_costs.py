@@ -1,4 +1,4 @@
-"""What each thing that replicas ask of Redis costs Redis itself: `make redis-costs`; deploy/SCALING.md goes by it.
+"""What each thing that replicas ask of Redis costs Redis itself: `make redis-costs`; docs/scaling.md goes by it.
 
     python -m bench.redis_costs [--peers 3,30,300,1000]
 

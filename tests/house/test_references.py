@@ -1,0 +1,57 @@
+"""What code and documents cite can be followed: anchors of the design and of the Binance facts, and CI's entry."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CITED = ("docs/design.md", "docs/binance.md")
+FOLDERS = ("mdcache", "tests", "bench", "docs", "deploy", "grafana", "tools", ".github")
+KINDS = {".py", ".lua", ".md", ".toml", ".yaml", ".yml", ".cfg", ".conf", ".dot"}
+CITATION = re.compile(r"\b(docs/(?:design|binance)\.md)#([\w-]+)")
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    files = [*ROOT.glob("*.*"), *(path for name in FOLDERS for path in (ROOT / name).rglob("*"))]
+    for path in files:
+        if path.suffix in KINDS and path.is_file():
+            yield path.relative_to(ROOT), path.read_text(encoding="utf-8")
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors of a page: its headings as GitHub and MkDocs make them, and those that are written out."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    made = {re.sub(r"[^\w -]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+    return made | set(re.findall(r'<a id="([\w-]+)">', text))
+
+
+@pytest.mark.parametrize("page", CITED)
+def test_every_cited_anchor_exists(page: str) -> None:
+    known = anchors(page)
+    lost = [
+        f"{path}: {page}#{slug}"
+        for path, text in texts()
+        for cited, slug in CITATION.findall(text)
+        if cited == page and slug not in known
+    ]
+    assert lost == []
+
+
+@pytest.mark.parametrize("page", CITED)
+def test_no_anchor_stands_twice(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    assert len(titles) == len({title.lower() for title in titles})
+
+
+def test_the_hosted_workflow_calls_what_anybody_can_call() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    assert ".ci/run" in [step.get("run") for step in job["steps"]]
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    classified = re.findall(r"Programming Language :: Python :: (3\.\d+)", project)
+    assert job["strategy"]["matrix"]["python"] == classified
