@@ -10,8 +10,9 @@ from mdcache.errors import GateClosed, Refusal
 from mdcache.events import TierFailed
 from mdcache.sim import SimConfig
 from mdcache.upstream.governor import Limits
-from tests.world.loop import run
 from tests.world.world import Options, World
+
+pytestmark = pytest.mark.virtual
 
 SPOT = "/api/v3/klines"
 TAIL = "symbol=BTCUSDT&interval=1m&limit=5"
@@ -46,24 +47,21 @@ async def quiet(w: World, seconds: float, step_s: float = 7.0) -> None:
 
 
 @pytest.mark.parametrize("boot", ["first", "second"])
-def test_nothing_is_asked_until_the_end_then_one_probe(tmp_path: Path, boot: str) -> None:
-    async def main() -> None:
-        w = await banned(tmp_path)
-        w.options.boot = boot
-        w.restart()
-        await quiet(w, 595.0)
-        await w.clock.sleep(15.0)
-        before = requests(w)
-        w.exchange.control.latency(before_s=1.0)
-        asking = [asyncio.create_task(w.ask(SPOT, f"symbol={s}USDT&interval=1m")) for s in ("BTC", "ETH", "SOL")]
-        await asyncio.sleep(1.5)
-        assert requests(w) == before + 1
-        await asyncio.gather(*asking, return_exceptions=True)
-        await w.clock.sleep(10.0)
-        assert (await w.ask(SPOT, TAIL)).rows == 5
-        await w.aclose()
-
-    run(main())
+async def test_nothing_is_asked_until_the_end_then_one_probe(tmp_path: Path, boot: str) -> None:
+    w = await banned(tmp_path)
+    w.options.boot = boot
+    w.restart()
+    await quiet(w, 595.0)
+    await w.clock.sleep(15.0)
+    before = requests(w)
+    w.exchange.control.latency(before_s=1.0)
+    asking = [asyncio.create_task(w.ask(SPOT, f"symbol={s}USDT&interval=1m")) for s in ("BTC", "ETH", "SOL")]
+    await asyncio.sleep(1.5)
+    assert requests(w) == before + 1
+    await asyncio.gather(*asking, return_exceptions=True)
+    await w.clock.sleep(10.0)
+    assert (await w.ask(SPOT, TAIL)).rows == 5
+    await w.aclose()
 
 
 @pytest.mark.parametrize(
@@ -73,142 +71,119 @@ def test_nothing_is_asked_until_the_end_then_one_probe(tmp_path: Path, boot: str
         pytest.param(0.0, 3 * DAY, "first", id="a step of the wall is nothing where the machine did not boot"),
     ],
 )
-def test_a_wall_that_moves_shortens_nothing(tmp_path: Path, slept_s: float, step_ms: int, boot: str) -> None:
-    async def main() -> None:
-        w = await banned(tmp_path)
-        await w.clock.sleep(slept_s)
-        w.clock.step_ms, w.options.boot = step_ms, boot
+async def test_a_wall_that_moves_shortens_nothing(tmp_path: Path, slept_s: float, step_ms: int, boot: str) -> None:
+    w = await banned(tmp_path)
+    await w.clock.sleep(slept_s)
+    w.clock.step_ms, w.options.boot = step_ms, boot
+    w.restart()
+    await quiet(w, 590.0)
+    await w.clock.sleep(30.0)
+    assert (await w.ask(SPOT, TAIL)).rows == 5
+    await w.aclose()
+
+
+async def test_restarts_one_after_the_other_do_not_lengthen_it(tmp_path: Path) -> None:
+    w = await banned(tmp_path, 120.0)
+    for _ in range(20):
         w.restart()
-        await quiet(w, 590.0)
-        await w.clock.sleep(30.0)
-        assert (await w.ask(SPOT, TAIL)).rows == 5
-        await w.aclose()
-
-    run(main())
-
-
-def test_restarts_one_after_the_other_do_not_lengthen_it(tmp_path: Path) -> None:
-    async def main() -> None:
-        w = await banned(tmp_path, 120.0)
-        for _ in range(20):
-            w.restart()
-            with pytest.raises(GateClosed):
-                await w.ask(SPOT, TAIL)
-            await w.clock.sleep(5.0)
-            await w.kill()
-        w.restart()
-        await w.clock.sleep(30.0)
-        assert (await w.ask(SPOT, TAIL)).rows == 5
-        await w.aclose()
-
-    run(main())
+        with pytest.raises(GateClosed):
+            await w.ask(SPOT, TAIL)
+        await w.clock.sleep(5.0)
+        await w.kill()
+    w.restart()
+    await w.clock.sleep(30.0)
+    assert (await w.ask(SPOT, TAIL)).rows == 5
+    await w.aclose()
 
 
-def test_it_goes_by_egress(tmp_path: Path) -> None:
-    async def main() -> None:
-        w = await banned(tmp_path)
-        w.exchange.control.unban()
-        w.options.egress = "another"
-        w.restart()
-        assert (await w.ask(SPOT, TAIL)).rows == 5
-        await w.aclose()
-        w.options.egress = "default"
-        w.restart()
-        await quiet(w, 100.0)
-        await w.aclose()
-
-    run(main())
+async def test_it_goes_by_egress(tmp_path: Path) -> None:
+    w = await banned(tmp_path)
+    w.exchange.control.unban()
+    w.options.egress = "another"
+    w.restart()
+    assert (await w.ask(SPOT, TAIL)).rows == 5
+    await w.aclose()
+    w.options.egress = "default"
+    w.restart()
+    await quiet(w, 100.0)
+    await w.aclose()
 
 
 @pytest.mark.parametrize("step_ms", [0, -3_600_000, 3_600_000])
-def test_symbols_and_settled_rows_are_known_inside_a_ban(tmp_path: Path, step_ms: int) -> None:
-    async def main() -> None:
-        w = World(SimConfig(), Options(), tmp_path)
-        now = w.clock.true_ms()
-        old = f"symbol=BTCUSDT&interval=1h&startTime={now - 30 * DAY}&endTime={now - 20 * DAY}"
-        before = await w.ask(SPOT, old)
-        w.exchange.control.ban("spot", 600.0)
+async def test_symbols_and_settled_rows_are_known_inside_a_ban(tmp_path: Path, step_ms: int) -> None:
+    w = World(SimConfig(), Options(), tmp_path)
+    now = w.clock.true_ms()
+    old = f"symbol=BTCUSDT&interval=1h&startTime={now - 30 * DAY}&endTime={now - 20 * DAY}"
+    before = await w.ask(SPOT, old)
+    w.exchange.control.ban("spot", 600.0)
+    with pytest.raises(GateClosed):
+        await w.ask(SPOT, TAIL)
+    await w.clock.sleep(1.0)
+    await w.kill()
+    w.clock.step_ms = step_ms
+    w.restart()
+    asked = requests(w)
+    answer = await w.ask(SPOT, old)
+    assert answer.body == before.body
+    assert answer.as_of_ms <= w.clock.wall_ms()
+    with pytest.raises(Refusal):
+        await w.ask("/fapi/v1/klines", "symbol=NOPE&interval=1m")
+    assert not [entry for entry in list(w.exchange.log)[asked:] if entry.path.startswith("/api")]
+    for query in (
+        TAIL,
+        "symbol=BTCUSDT&interval=1h",
+        f"symbol=BTCUSDT&interval=1h&startTime={now - 25 * DAY}&limit=1000",
+    ):
         with pytest.raises(GateClosed):
-            await w.ask(SPOT, TAIL)
-        await w.clock.sleep(1.0)
-        await w.kill()
-        w.clock.step_ms = step_ms
-        w.restart()
-        asked = requests(w)
-        answer = await w.ask(SPOT, old)
-        assert answer.body == before.body
-        assert answer.as_of_ms <= w.clock.wall_ms()
-        with pytest.raises(Refusal):
-            await w.ask("/fapi/v1/klines", "symbol=NOPE&interval=1m")
-        assert not [entry for entry in list(w.exchange.log)[asked:] if entry.path.startswith("/api")]
-        for query in (
-            TAIL,
-            "symbol=BTCUSDT&interval=1h",
-            f"symbol=BTCUSDT&interval=1h&startTime={now - 25 * DAY}&limit=1000",
-        ):
-            with pytest.raises(GateClosed):
-                await w.ask(SPOT, query)
-        with pytest.raises(GateClosed):
-            await w.ask(SPOT, "symbol=NOPE&interval=1m")  # it may be new: only Binance knows
-        await w.aclose()
-
-    run(main())
+            await w.ask(SPOT, query)
+    with pytest.raises(GateClosed):
+        await w.ask(SPOT, "symbol=NOPE&interval=1m")  # it may be new: only Binance knows
+    await w.aclose()
 
 
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b'{"version":1,"egress":{"default":{"spot":{}}}}', b'{"version":1,"egress":{"default":7}}'],
 )
-def test_where_nobody_can_tell_a_probe_goes_first(tmp_path: Path, content: bytes) -> None:
-    async def main() -> None:
-        (tmp_path / "gates.json").write_bytes(content)
-        w = World(SimConfig(), Options(), tmp_path)
-        assert [type(event) for event in w.state.found] == [TierFailed]
-        w.exchange.control.latency(before_s=1.0)
-        asking = [asyncio.create_task(w.ask(SPOT, f"symbol={s}USDT&interval=1m")) for s in ("BTC", "ETH", "SOL")]
-        await asyncio.sleep(1.5)
-        assert requests(w) == 1
-        await asyncio.gather(*asking, return_exceptions=True)
-        await w.clock.sleep(10.0)
-        assert (await w.ask(SPOT, TAIL)).rows == 5
-        await w.aclose()
-        assert (
-            json.loads((tmp_path / "gates.json").read_bytes())["egress"]["default"]["spot"]["gate"]["state"] == "open"
-        )
-
-    run(main())
+async def test_where_nobody_can_tell_a_probe_goes_first(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "gates.json").write_bytes(content)
+    w = World(SimConfig(), Options(), tmp_path)
+    assert [type(event) for event in w.state.found] == [TierFailed]
+    w.exchange.control.latency(before_s=1.0)
+    asking = [asyncio.create_task(w.ask(SPOT, f"symbol={s}USDT&interval=1m")) for s in ("BTC", "ETH", "SOL")]
+    await asyncio.sleep(1.5)
+    assert requests(w) == 1
+    await asyncio.gather(*asking, return_exceptions=True)
+    await w.clock.sleep(10.0)
+    assert (await w.ask(SPOT, TAIL)).rows == 5
+    await w.aclose()
+    assert json.loads((tmp_path / "gates.json").read_bytes())["egress"]["default"]["spot"]["gate"]["state"] == "open"
 
 
-def test_a_newer_file_is_left_as_it_is(tmp_path: Path) -> None:
-    async def main() -> None:
-        content = b'{"version":2,"anything":1}'
-        (tmp_path / "gates.json").write_bytes(content)
-        w = World(SimConfig(), Options(), tmp_path)
-        await w.ask(SPOT, TAIL)
-        await w.clock.sleep(5.0)
-        await w.aclose()
-        assert (tmp_path / "gates.json").read_bytes() == content
-
-    run(main())
+async def test_a_newer_file_is_left_as_it_is(tmp_path: Path) -> None:
+    content = b'{"version":2,"anything":1}'
+    (tmp_path / "gates.json").write_bytes(content)
+    w = World(SimConfig(), Options(), tmp_path)
+    await w.ask(SPOT, TAIL)
+    await w.clock.sleep(5.0)
+    await w.aclose()
+    assert (tmp_path / "gates.json").read_bytes() == content
 
 
-def test_what_this_minute_has_spent_is_remembered(tmp_path: Path) -> None:
-    async def main() -> None:
-        w = World(SimConfig(), Options(limits=Limits(weight_share=0.5)), tmp_path)
-        await w.ask(SPOT, TAIL)
-        for n in range(40):
-            await w.ask(SPOT, f"symbol=BTCUSDT&interval=1m&startTime={1_700_000_000_000 + n * 60_000_000}&limit=9")
-        used = next(family.used for family in w.governor.status() if family.family == "spot")
-        assert used > 80
-        await w.clock.sleep(1.5)
-        await w.kill()
-        w.restart()
-        assert next(family.used for family in w.governor.status() if family.family == "spot") == used
-        await w.clock.sleep(60.0)
-        await w.kill()
-        w.restart()
-        left = next(family.used for family in w.governor.status() if family.family == "spot")
-        assert left <= 3, "reads of the time, by a clock that might have been a minute off"
-        await w.aclose()
-
-    run(main())
+async def test_what_this_minute_has_spent_is_remembered(tmp_path: Path) -> None:
+    w = World(SimConfig(), Options(limits=Limits(weight_share=0.5)), tmp_path)
+    await w.ask(SPOT, TAIL)
+    for n in range(40):
+        await w.ask(SPOT, f"symbol=BTCUSDT&interval=1m&startTime={1_700_000_000_000 + n * 60_000_000}&limit=9")
+    used = next(family.used for family in w.governor.status() if family.family == "spot")
+    assert used > 80
+    await w.clock.sleep(1.5)
+    await w.kill()
+    w.restart()
+    assert next(family.used for family in w.governor.status() if family.family == "spot") == used
+    await w.clock.sleep(60.0)
+    await w.kill()
+    w.restart()
+    left = next(family.used for family in w.governor.status() if family.family == "spot")
+    assert left <= 3, "reads of the time, by a clock that might have been a minute off"
+    await w.aclose()

@@ -7,7 +7,9 @@ import pytest
 from mdcache.cache.behind import Behind
 from mdcache.candles.commons import CommonsDown
 from mdcache.events import Event, Events, Failed
-from tests.world.loop import FakeClock, run
+from tests.world.loop import FakeClock
+
+pytestmark = pytest.mark.virtual
 
 
 class Scene:
@@ -29,91 +31,73 @@ class Scene:
         self.done_s.append(self.passed_s)
 
 
-def test_nobody_waits_for_it() -> None:
-    async def main() -> None:
-        scene = Scene()
-        scene.behind.start(scene.work(0.5))
-        assert scene.done_s == []
-        await scene.clock.sleep(1.0)
-        assert scene.done_s == [0.5]
-
-    run(main())
+async def test_nobody_waits_for_it() -> None:
+    scene = Scene()
+    scene.behind.start(scene.work(0.5))
+    assert scene.done_s == []
+    await scene.clock.sleep(1.0)
+    assert scene.done_s == [0.5]
 
 
 @pytest.mark.parametrize(
     ("error", "told"), [(CommonsDown(), []), (ValueError("odd"), [Failed("sharing", "ValueError: odd")])]
 )
-def test_an_error_is_told_unless_the_commons_are_down(error: Exception, told: list[Event]) -> None:
-    async def main() -> None:
-        scene = Scene()
-        scene.behind.start(scene.work(0.1, error))
-        await scene.clock.sleep(1.0)
-        assert scene.events == told
-
-    run(main())
+async def test_an_error_is_told_unless_the_commons_are_down(error: Exception, told: list[Event]) -> None:
+    scene = Scene()
+    scene.behind.start(scene.work(0.1, error))
+    await scene.clock.sleep(1.0)
+    assert scene.events == told
 
 
-def test_the_end_waits_a_second_for_what_is_under_way() -> None:
-    async def main() -> None:
-        scene = Scene()
-        for seconds in (0.4, 0.9, 30.0):
-            scene.behind.start(scene.work(seconds))
-        await scene.behind.aclose()
-        assert (scene.done_s, scene.passed_s) == ([0.4, 0.9], 1.0)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        await scene.behind.aclose()
-        assert scene.passed_s == 1.0
-        assert scene.events == []
-
-    run(main())
+async def test_the_end_waits_a_second_for_what_is_under_way() -> None:
+    scene = Scene()
+    for seconds in (0.4, 0.9, 30.0):
+        scene.behind.start(scene.work(seconds))
+    await scene.behind.aclose()
+    assert (scene.done_s, scene.passed_s) == ([0.4, 0.9], 1.0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await scene.behind.aclose()
+    assert scene.passed_s == 1.0
+    assert scene.events == []
 
 
 @pytest.mark.parametrize("down", [0, 1, 3])
-def test_what_is_insisted_on_is_tried_each_half_second(down: int) -> None:
-    async def main() -> None:
-        scene = Scene()
-        tries_s: list[float] = []
+async def test_what_is_insisted_on_is_tried_each_half_second(down: int) -> None:
+    scene = Scene()
+    tries_s: list[float] = []
 
-        async def call() -> None:
-            tries_s.append(scene.passed_s)
-            if len(tries_s) <= down:
-                raise CommonsDown
-
-        await scene.behind.insist(call)
-        assert tries_s == [0.0]
-        await scene.clock.sleep(10.0)
-        assert tries_s == [n / 2 for n in range(down + 1)]
-        assert scene.events == []
-
-    run(main())
-
-
-def test_what_is_of_no_use_any_more_is_not_insisted_on() -> None:
-    async def main() -> None:
-        scene = Scene()
-        tries_s: list[float] = []
-
-        async def call() -> None:
-            tries_s.append(scene.passed_s)
+    async def call() -> None:
+        tries_s.append(scene.passed_s)
+        if len(tries_s) <= down:
             raise CommonsDown
 
-        await scene.behind.insist(call, for_s=1.2)
-        await scene.clock.sleep(10.0)
-        assert tries_s == [0.0, 0.5, 1.0, 1.5]
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+    await scene.behind.insist(call)
+    assert tries_s == [0.0]
+    await scene.clock.sleep(10.0)
+    assert tries_s == [n / 2 for n in range(down + 1)]
+    assert scene.events == []
 
-    run(main())
+
+async def test_what_is_of_no_use_any_more_is_not_insisted_on() -> None:
+    scene = Scene()
+    tries_s: list[float] = []
+
+    async def call() -> None:
+        tries_s.append(scene.passed_s)
+        raise CommonsDown
+
+    await scene.behind.insist(call, for_s=1.2)
+    await scene.clock.sleep(10.0)
+    assert tries_s == [0.0, 0.5, 1.0, 1.5]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-def test_an_error_of_its_own_ends_the_insisting() -> None:
-    async def main() -> None:
-        scene = Scene()
+async def test_an_error_of_its_own_ends_the_insisting() -> None:
+    scene = Scene()
 
-        async def call() -> None:
-            raise ZeroDivisionError
+    async def call() -> None:
+        raise ZeroDivisionError
 
-        with pytest.raises(ZeroDivisionError):
-            await scene.behind.insist(call)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    run(main())
+    with pytest.raises(ZeroDivisionError):
+        await scene.behind.insist(call)
+    assert asyncio.all_tasks() == {asyncio.current_task()}

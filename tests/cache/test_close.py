@@ -8,8 +8,9 @@ import pytest
 from mdcache.events import Revised
 from mdcache.sim import SimConfig
 from tests.cache.test_once import ready
-from tests.world.loop import run
 from tests.world.world import Options, World, rows
+
+pytestmark = pytest.mark.virtual
 
 SPOT = "/api/v3/klines"
 PLENTY = SimConfig(spot_limit=10_000_000, futures_limit=1_000_000)
@@ -27,192 +28,166 @@ async def until_close(w: World, before_s: float, length_ms: int = MINUTE) -> int
 
 
 @pytest.mark.parametrize("latency_s", [0.0, 0.12])
-def test_the_second_of_a_close_polled_twenty_times_a_second(latency_s: float) -> None:
-    async def main() -> None:
-        w = await ready(World(PLENTY))
-        half = latency_s / 2
-        w.exchange.control.latency(before_s=half, after_s=half)
-        query = "symbol=BTCUSDT&interval=1m&limit=5"
-        await w.ask(SPOT, query)
-        opens = await until_close(w, 1.0)
-        final: dict[str, int] = {}
-        slack_ms = range(round(latency_s * 1000) + 2)
+async def test_the_second_of_a_close_polled_twenty_times_a_second(latency_s: float) -> None:
+    w = await ready(World(PLENTY))
+    half = latency_s / 2
+    w.exchange.control.latency(before_s=half, after_s=half)
+    query = "symbol=BTCUSDT&interval=1m&limit=5"
+    await w.ask(SPOT, query)
+    opens = await until_close(w, 1.0)
+    final: dict[str, int] = {}
+    slack_ms = range(round(latency_s * 1000) + 2)
 
-        async def client(offset_s: float) -> None:
-            await w.clock.sleep(offset_s)
-            for _ in range(100):
-                answer = await w.ask(SPOT, query)
-                now = w.clock.true_ms()
-                bodies = {w.exchange.truth(SPOT, query, at_ms=answer.as_of_ms + off) for off in slack_ms}
-                assert answer.body in bodies
-                newest = rows(answer)[-1]
-                assert now <= int(str(newest[6])) + 1 + 2 or answer.as_of_ms > int(str(newest[6])), "past its close"
-                if answer.as_of_ms >= opens and any(row[0] == opens - MINUTE for row in rows(answer)):
-                    final.setdefault("shown", now)  # as of after the close: whole
-                await w.clock.sleep(0.05)
-
-        before = len(w.calls())
-        await asyncio.gather(*(client(n * 0.013) for n in range(4)))
-        assert final["shown"] - opens <= 2_000
-        assert len(w.calls()) - before <= 6  # five seconds at a TTL of two, and the close
-        await w.aclose()
-
-    run(main())
-
-
-def test_a_clock_that_is_ahead_takes_no_half_candle_for_a_whole_one() -> None:
-    async def main() -> None:
-        w = World(PLENTY)
-        w.exchange.control.latency(
-            before_s=0.3, path="/api/v3/time"
-        )  # so our clock is 150 ms ahead, and knows it may be
-        query = "symbol=BTCUSDT&interval=1m&limit=2"
-        await w.ask(SPOT, query)
-        w.exchange.control.latency(before_s=0.02, after_s=0.02, path=SPOT)
-        opens = await until_close(w, 1.0)
-        before = len(w.calls())
-        while w.clock.true_ms() < opens + 2_500:
+    async def client(offset_s: float) -> None:
+        await w.clock.sleep(offset_s)
+        for _ in range(100):
             answer = await w.ask(SPOT, query)
-            if w.clock.true_ms() >= opens:
-                assert answer.body in {
-                    w.exchange.truth(SPOT, query, at_ms=opens + after_ms) for after_ms in range(0, 2_500, 125)
-                }
-            await w.clock.sleep(0.02)
-        assert len(w.calls()) - before <= 4
-        await w.aclose()
+            now = w.clock.true_ms()
+            bodies = {w.exchange.truth(SPOT, query, at_ms=answer.as_of_ms + off) for off in slack_ms}
+            assert answer.body in bodies
+            newest = rows(answer)[-1]
+            assert now <= int(str(newest[6])) + 1 + 2 or answer.as_of_ms > int(str(newest[6])), "past its close"
+            if answer.as_of_ms >= opens and any(row[0] == opens - MINUTE for row in rows(answer)):
+                final.setdefault("shown", now)  # as of after the close: whole
+            await w.clock.sleep(0.05)
 
-    run(main())
+    before = len(w.calls())
+    await asyncio.gather(*(client(n * 0.013) for n in range(4)))
+    assert final["shown"] - opens <= 2_000
+    assert len(w.calls()) - before <= 6  # five seconds at a TTL of two, and the close
+    await w.aclose()
+
+
+async def test_a_clock_that_is_ahead_takes_no_half_candle_for_a_whole_one() -> None:
+    w = World(PLENTY)
+    w.exchange.control.latency(before_s=0.3, path="/api/v3/time")  # so our clock is 150 ms ahead, and knows it may be
+    query = "symbol=BTCUSDT&interval=1m&limit=2"
+    await w.ask(SPOT, query)
+    w.exchange.control.latency(before_s=0.02, after_s=0.02, path=SPOT)
+    opens = await until_close(w, 1.0)
+    before = len(w.calls())
+    while w.clock.true_ms() < opens + 2_500:
+        answer = await w.ask(SPOT, query)
+        if w.clock.true_ms() >= opens:
+            assert answer.body in {
+                w.exchange.truth(SPOT, query, at_ms=opens + after_ms) for after_ms in range(0, 2_500, 125)
+            }
+        await w.clock.sleep(0.02)
+    assert len(w.calls()) - before <= 4
+    await w.aclose()
 
 
 @pytest.mark.parametrize("mode", ["alternate", "random"])
 @pytest.mark.parametrize("interval", ["1m", "1s"])
-def test_lagging_replicas_freeze_nothing_and_take_nothing_back(mode: str, interval: str) -> None:
-    async def main() -> None:
-        w = await ready(World(PLENTY, Options(ttl_s=1.0)))
-        w.exchange.control.set_replicas([0, 4_000], mode=mode)  # type: ignore[arg-type]
-        queries = [f"symbol={symbol}&interval={interval}&limit=40" for symbol in ("BTCUSDT", "SOLUSDT")]
-        newest = dict.fromkeys(queries, (0, 0))
-        as_of = dict.fromkeys(queries, 0)
-        for _ in range(250):
-            for query in queries:
-                answer = await w.ask(SPOT, query)
-                last = rows(answer)[-1]
-                shown = (int(str(last[0])), int(str(last[8])))
-                assert shown >= newest[query], "a shown candle disappeared, or shrank"
-                assert answer.as_of_ms >= as_of[query]
-                newest[query], as_of[query] = shown, answer.as_of_ms
-            for series in w.library:
-                for block in series.shelf.blocks():
-                    for n, open_ms in enumerate(block.opens[-5:], len(block.opens[-5:]) * -1):
-                        final = w.exchange.truth(
-                            SPOT,
-                            f"symbol={series.key.subject}&interval={interval}&startTime={open_ms}&limit=1",
-                            at_ms=w.clock.true_ms() + 10 * MINUTE,
-                        )
-                        if series.key.interval == interval:
-                            assert final == b"[" + block.row(len(block) + n) + b"]", "frozen unfinished"
-            await w.clock.sleep(0.7)
-        await w.aclose()
-
-    run(main())
-
-
-def test_a_late_final_row_is_a_revision() -> None:
-    async def main() -> None:
-        w = await ready(World(PLENTY))
-        w.exchange.control.late_rows(20.0, short_s=3.0)
-        query = "symbol=BTCUSDT&interval=1m&limit=4"
-        opens = await until_close(w, 1.0)
-        while w.clock.true_ms() < opens + 40_000:
+async def test_lagging_replicas_freeze_nothing_and_take_nothing_back(mode: str, interval: str) -> None:
+    w = await ready(World(PLENTY, Options(ttl_s=1.0)))
+    w.exchange.control.set_replicas([0, 4_000], mode=mode)  # type: ignore[arg-type]
+    queries = [f"symbol={symbol}&interval={interval}&limit=40" for symbol in ("BTCUSDT", "SOLUSDT")]
+    newest = dict.fromkeys(queries, (0, 0))
+    as_of = dict.fromkeys(queries, 0)
+    for _ in range(250):
+        for query in queries:
             answer = await w.ask(SPOT, query)
-            assert answer.body == w.exchange.truth(SPOT, query, at_ms=answer.as_of_ms)
-            await w.clock.sleep(0.5)
-        revised = [event for event in w.events if isinstance(event, Revised)]
-        assert {event.open_time_ms for event in revised} >= {opens - MINUTE}
-        assert json.loads(revised[-1].now)[8] > json.loads(revised[-1].was)[8]
-        await w.aclose()
+            last = rows(answer)[-1]
+            shown = (int(str(last[0])), int(str(last[8])))
+            assert shown >= newest[query], "a shown candle disappeared, or shrank"
+            assert answer.as_of_ms >= as_of[query]
+            newest[query], as_of[query] = shown, answer.as_of_ms
+        for series in w.library:
+            for block in series.shelf.blocks():
+                for n, open_ms in enumerate(block.opens[-5:], len(block.opens[-5:]) * -1):
+                    final = w.exchange.truth(
+                        SPOT,
+                        f"symbol={series.key.subject}&interval={interval}&startTime={open_ms}&limit=1",
+                        at_ms=w.clock.true_ms() + 10 * MINUTE,
+                    )
+                    if series.key.interval == interval:
+                        assert final == b"[" + block.row(len(block) + n) + b"]", "frozen unfinished"
+        await w.clock.sleep(0.7)
+    await w.aclose()
 
-    run(main())
+
+async def test_a_late_final_row_is_a_revision() -> None:
+    w = await ready(World(PLENTY))
+    w.exchange.control.late_rows(20.0, short_s=3.0)
+    query = "symbol=BTCUSDT&interval=1m&limit=4"
+    opens = await until_close(w, 1.0)
+    while w.clock.true_ms() < opens + 40_000:
+        answer = await w.ask(SPOT, query)
+        assert answer.body == w.exchange.truth(SPOT, query, at_ms=answer.as_of_ms)
+        await w.clock.sleep(0.5)
+    revised = [event for event in w.events if isinstance(event, Revised)]
+    assert {event.open_time_ms for event in revised} >= {opens - MINUTE}
+    assert json.loads(revised[-1].now)[8] > json.loads(revised[-1].was)[8]
+    await w.aclose()
 
 
 @pytest.mark.parametrize("trades", [5, -5])
-def test_a_revision_is_noticed_counted_and_shown(trades: int) -> None:
-    async def main() -> None:
-        w = await ready(World(PLENTY))
-        query = "symbol=BTCUSDT&interval=1h&limit=30"
-        first = await w.ask(SPOT, query)
-        target = int(str(rows(first)[-20][0]))
-        w.exchange.control.revise(SPOT, "BTCUSDT", "1h", target, trades=trades)
-        await w.clock.sleep(2.5)
-        before = len(w.calls())
-        second = await w.ask(SPOT, query)
-        assert second.body == w.exchange.truth(SPOT, query, at_ms=second.as_of_ms) != first.body
-        assert len(w.calls()) - before == (1 if trades > 0 else 2)  # fewer trades are asked again, once
-        assert [event.open_time_ms for event in w.events if isinstance(event, Revised)] == [target]
-        assert not first.stands(w.governor.clocks.now(first.series.key.market))
-        await w.aclose()
-
-    run(main())
+async def test_a_revision_is_noticed_counted_and_shown(trades: int) -> None:
+    w = await ready(World(PLENTY))
+    query = "symbol=BTCUSDT&interval=1h&limit=30"
+    first = await w.ask(SPOT, query)
+    target = int(str(rows(first)[-20][0]))
+    w.exchange.control.revise(SPOT, "BTCUSDT", "1h", target, trades=trades)
+    await w.clock.sleep(2.5)
+    before = len(w.calls())
+    second = await w.ask(SPOT, query)
+    assert second.body == w.exchange.truth(SPOT, query, at_ms=second.as_of_ms) != first.body
+    assert len(w.calls()) - before == (1 if trades > 0 else 2)  # fewer trades are asked again, once
+    assert [event.open_time_ms for event in w.events if isinstance(event, Revised)] == [target]
+    assert not first.stands(w.governor.clocks.now(first.series.key.market))
+    await w.aclose()
 
 
-def test_time_goes_by_the_exchange_whatever_the_machine_believes() -> None:
-    async def main() -> None:
-        w = await ready(World(PLENTY, Options(wall_step_ms=-3_600_000)))
-        query = "symbol=BTCUSDT&interval=1m&limit=5"
-        for step_ms in (0, 10_000_000, -20_000_000):
-            w.clock.step_ms += step_ms
-            answer = await w.ask(SPOT, query)
-            assert abs(answer.as_of_ms - w.clock.true_ms()) <= 3
-            assert answer.body == w.exchange.truth(SPOT, query, at_ms=answer.as_of_ms)
-            await w.clock.sleep(70)
-        assert {len(series.tail.rows) for series in w.library if series.tail and series.key.interval == "1m"} <= {1, 2}
-        await w.aclose()
-
-    run(main())
+async def test_time_goes_by_the_exchange_whatever_the_machine_believes() -> None:
+    w = await ready(World(PLENTY, Options(wall_step_ms=-3_600_000)))
+    query = "symbol=BTCUSDT&interval=1m&limit=5"
+    for step_ms in (0, 10_000_000, -20_000_000):
+        w.clock.step_ms += step_ms
+        answer = await w.ask(SPOT, query)
+        assert abs(answer.as_of_ms - w.clock.true_ms()) <= 3
+        assert answer.body == w.exchange.truth(SPOT, query, at_ms=answer.as_of_ms)
+        await w.clock.sleep(70)
+    assert {len(series.tail.rows) for series in w.library if series.tail and series.key.interval == "1m"} <= {1, 2}
+    await w.aclose()
 
 
-def test_a_doubted_clock_settles_nothing() -> None:
-    async def main() -> None:
-        w = await ready(World(PLENTY))
-        w.exchange.control.skew_date(60)
-        w.exchange.control.fault("timeout", path="/api/v3/time")
-        answer = await w.ask(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
-        assert answer.rows == 5
-        (series,) = [one for one in w.library if one.key.interval == "1m"]
-        assert not len(series.shelf)
-        await w.aclose()
-
-    run(main())
+async def test_a_doubted_clock_settles_nothing() -> None:
+    w = await ready(World(PLENTY))
+    w.exchange.control.skew_date(60)
+    w.exchange.control.fault("timeout", path="/api/v3/time")
+    answer = await w.ask(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
+    assert answer.rows == 5
+    (series,) = [one for one in w.library if one.key.interval == "1m"]
+    assert not len(series.shelf)
+    await w.aclose()
 
 
-def test_the_incident_costs_half_and_fails_nobody() -> None:
-    async def main() -> None:
-        options = Options()
-        options.limits = type(options.limits)(weight_share=0.9)
-        w = await ready(World(SimConfig(), options))
-        symbols = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
-        questions = [(s, i) for s in symbols for i in ("1m", "5m", "15m", "1h", "4h", "1d")]
-        for symbol, interval in questions:  # the first pages are another matter
-            await w.ask(SPOT, f"symbol={symbol}&interval={interval}&limit=500")
-        await w.clock.sleep(5)
-        before, asked = len(w.calls()), 0
+async def test_the_incident_costs_half_and_fails_nobody() -> None:
+    options = Options()
+    options.limits = type(options.limits)(weight_share=0.9)
+    w = await ready(World(SimConfig(), options))
+    symbols = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
+    questions = [(s, i) for s in symbols for i in ("1m", "5m", "15m", "1h", "4h", "1d")]
+    for symbol, interval in questions:  # the first pages are another matter
+        await w.ask(SPOT, f"symbol={symbol}&interval={interval}&limit=500")
+    await w.clock.sleep(5)
+    before, asked = len(w.calls()), 0
 
-        async def consumer(offset_s: float) -> None:
-            nonlocal asked
-            start = w.clock.now() + offset_s
-            for turn in range(12):
-                for place, (symbol, interval) in enumerate(questions):
-                    await w.clock.sleep(start + (turn + place / len(questions)) * 5 - w.clock.now())
-                    answer = await w.ask(SPOT, f"symbol={symbol}&interval={interval}&limit=500")
-                    asked += 1
-                    assert answer.rows == 500
-                    assert not answer.marked
-                    assert w.clock.true_ms() - answer.as_of_ms <= 2_000
+    async def consumer(offset_s: float) -> None:
+        nonlocal asked
+        start = w.clock.now() + offset_s
+        for turn in range(12):
+            for place, (symbol, interval) in enumerate(questions):
+                await w.clock.sleep(start + (turn + place / len(questions)) * 5 - w.clock.now())
+                answer = await w.ask(SPOT, f"symbol={symbol}&interval={interval}&limit=500")
+                asked += 1
+                assert answer.rows == 500
+                assert not answer.marked
+                assert w.clock.true_ms() - answer.as_of_ms <= 2_000
 
-        await asyncio.gather(*(consumer(n * 5 / 3) for n in range(3)))
-        calls = len(w.calls()) - before
-        assert asked == 12 * 3 * len(questions)
-        assert asked / calls >= 2.0 * 0.97  # a close may bring a read forward
-        await w.aclose()
-
-    run(main())
+    await asyncio.gather(*(consumer(n * 5 / 3) for n in range(3)))
+    calls = len(w.calls()) - before
+    assert asked == 12 * 3 * len(questions)
+    assert asked / calls >= 2.0 * 0.97  # a close may bring a read forward
+    await w.aclose()

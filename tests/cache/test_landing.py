@@ -6,7 +6,9 @@ import pytest
 
 from mdcache.cache.landing import landed
 from mdcache.errors import BrokenBody, DeadlinePassed
-from tests.world.loop import FakeClock, run
+from tests.world.loop import FakeClock
+
+pytestmark = pytest.mark.virtual
 
 
 async def brings(clock: FakeClock, after_s: float, error: Exception | None = None) -> str:
@@ -16,38 +18,29 @@ async def brings(clock: FakeClock, after_s: float, error: Exception | None = Non
     return "rows"
 
 
-def test_who_leaves_takes_nothing_from_who_waits() -> None:
-    async def main() -> None:
-        clock = FakeClock()
-        task = asyncio.create_task(brings(clock, 2.0))
-        gone, stays = (asyncio.create_task(landed(task, 3.0)) for _ in range(2))
-        with pytest.raises(DeadlinePassed):
-            await landed(task, 1.0)
-        gone.cancel()
-        assert await stays == "rows"
-        assert await landed(task, -1.0) == "rows"  # it is there
-
-    run(main())
+async def test_who_leaves_takes_nothing_from_who_waits() -> None:
+    clock = FakeClock()
+    task = asyncio.create_task(brings(clock, 2.0))
+    gone, stays = (asyncio.create_task(landed(task, 3.0)) for _ in range(2))
+    with pytest.raises(DeadlinePassed):
+        await landed(task, 1.0)
+    gone.cancel()
+    assert await stays == "rows"
+    assert await landed(task, -1.0) == "rows"  # it is there
 
 
-def test_each_gets_the_error_as_its_own() -> None:
-    async def main() -> None:
-        error = BrokenBody("empty", "")
-        task = asyncio.create_task(brings(FakeClock(), 1.0, error))
-        met = list(await asyncio.gather(*(landed(task, 3.0) for _ in range(2)), return_exceptions=True))
-        assert [type(each) for each in met] == [BrokenBody, BrokenBody]
-        assert len({id(each) for each in (*met, error)}) == 3
-
-    run(main())
+async def test_each_gets_the_error_as_its_own() -> None:
+    error = BrokenBody("empty", "")
+    task = asyncio.create_task(brings(FakeClock(), 1.0, error))
+    met = list(await asyncio.gather(*(landed(task, 3.0) for _ in range(2)), return_exceptions=True))
+    assert [type(each) for each in met] == [BrokenBody, BrokenBody]
+    assert len({id(each) for each in (*met, error)}) == 3
 
 
-def test_the_end_of_the_process_is_no_answer() -> None:
-    async def main() -> None:
-        task = asyncio.create_task(brings(FakeClock(), 9.0))
-        waiter = asyncio.create_task(landed(task, 30.0))
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(DeadlinePassed, match="shutting down"):
-            await waiter
-
-    run(main())
+async def test_the_end_of_the_process_is_no_answer() -> None:
+    task = asyncio.create_task(brings(FakeClock(), 9.0))
+    waiter = asyncio.create_task(landed(task, 30.0))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(DeadlinePassed, match="shutting down"):
+        await waiter

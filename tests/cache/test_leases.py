@@ -13,7 +13,9 @@ from mdcache.errors import BrokenBody, BudgetSpent, CannotAsk, GateClosed
 from mdcache.events import Event, Events
 from mdcache.exchange.markets import Market
 from mdcache.upstream.governor import Lane, Turn
-from tests.world.loop import FakeClock, run
+from tests.world.loop import FakeClock
+
+pytestmark = pytest.mark.virtual
 
 MINE, THEIRS, NOBODY = (Sight(spared=False, hold=hold, error=None) for hold in (Hold.MINE, Hold.THEIRS, Hold.NOBODY))
 SPARED = Sight(spared=True, hold=Hold.NOBODY, error=None)
@@ -85,154 +87,118 @@ class Scene:
 
 
 @pytest.mark.parametrize("sight", [SPARED, Sight(spared=True, hold=Hold.THEIRS, error=None)])
-def test_what_is_there_spares_the_read(sight: Sight) -> None:
-    async def main() -> None:
-        scene = Scene([sight])
-        assert await scene.spares()
-        assert (len(scene.looked), scene.read.lease, scene.read.waited) == (1, None, False)
-
-    run(main())
+async def test_what_is_there_spares_the_read(sight: Sight) -> None:
+    scene = Scene([sight])
+    assert await scene.spares()
+    assert (len(scene.looked), scene.read.lease, scene.read.waited) == (1, None, False)
 
 
-def test_the_lease_is_renewed_until_the_read_ended() -> None:
-    async def main() -> None:
-        scene = Scene([MINE], held=[True, DOWN, True])
-        assert not await scene.spares()
-        ((_, lease, takes),) = scene.looked
-        assert (scene.read.lease, takes, lease.name, lease.rank) == (lease, True, "name", Lane.NORMAL.rank)
-        await scene.clock.sleep(4.5 * LEASE_RENEWED_S)
-        assert scene.renewed_s == [n * LEASE_RENEWED_S for n in (1, 2, 3, 4)]
-        scene.end()
-        await scene.clock.sleep(5.0)
-        assert len(scene.renewed_s) == 4
-
-    run(main())
+async def test_the_lease_is_renewed_until_the_read_ended() -> None:
+    scene = Scene([MINE], held=[True, DOWN, True])
+    assert not await scene.spares()
+    ((_, lease, takes),) = scene.looked
+    assert (scene.read.lease, takes, lease.name, lease.rank) == (lease, True, "name", Lane.NORMAL.rank)
+    await scene.clock.sleep(4.5 * LEASE_RENEWED_S)
+    assert scene.renewed_s == [n * LEASE_RENEWED_S for n in (1, 2, 3, 4)]
+    scene.end()
+    await scene.clock.sleep(5.0)
+    assert len(scene.renewed_s) == 4
 
 
 @pytest.mark.parametrize("down", [0, 1, 2, 99])
-def test_the_end_is_told_as_soon_as_the_commons_are_there_while_anybody_waits_for_it(down: int) -> None:
-    async def main() -> None:
-        scene = Scene([MINE], down=down)
-        await scene.spares()
-        lease = scene.read.lease
-        assert lease is not None
-        scene.end(error="what it met")
-        await scene.clock.sleep(10.0)
-        first, *again = scene.released
-        assert first == (0.0, lease, "what it met")
-        assert again == [(at, lease, "") for at in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)[:down]]
-        assert scene.events == []
-
-    run(main())
+async def test_the_end_is_told_as_soon_as_the_commons_are_there_while_anybody_waits_for_it(down: int) -> None:
+    scene = Scene([MINE], down=down)
+    await scene.spares()
+    lease = scene.read.lease
+    assert lease is not None
+    scene.end(error="what it met")
+    await scene.clock.sleep(10.0)
+    first, *again = scene.released
+    assert first == (0.0, lease, "what it met")
+    assert again == [(at, lease, "") for at in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)[:down]]
+    assert scene.events == []
 
 
 @pytest.mark.parametrize("mine", [True, False])
-def test_a_gift_that_did_not_arrive_ends_its_lease_all_the_same(mine: bool) -> None:
-    async def main() -> None:
-        scene = Scene([MINE if mine else NOBODY])
+async def test_a_gift_that_did_not_arrive_ends_its_lease_all_the_same(mine: bool) -> None:
+    scene = Scene([MINE if mine else NOBODY])
+    await scene.spares()
+
+    async def gift() -> None:
+        raise DOWN
+
+    scene.end(gift())
+    await scene.clock.sleep(1.0)
+    assert scene.released == ([(0.0, scene.read.lease, "")] if mine else [])
+
+
+async def test_a_lease_that_was_lost_is_not_renewed() -> None:
+    scene = Scene([MINE], held=[True, False])
+    await scene.spares()
+    await scene.clock.sleep(10.0)
+    assert len(scene.renewed_s) == 2
+    scene.end()
+
+
+async def test_none_is_renewed_after_the_end() -> None:
+    scene = Scene([MINE])
+    await scene.spares()
+    await scene.leases.aclose()
+    await scene.clock.sleep(10.0)
+    assert scene.renewed_s == []
+
+
+async def test_who_waits_looks_again_when_told_and_now_and_then() -> None:
+    scene = Scene([THEIRS, THEIRS, THEIRS, SPARED])
+    waiter = asyncio.create_task(scene.spares())
+    await scene.clock.sleep(1.4 * POLL_S)
+    scene.leases.hear("another topic")
+    await scene.clock.sleep(0.0)
+    scene.leases.hear("topic")
+    assert await waiter
+    assert [at for at, _, _ in scene.looked] == [0.0, POLL_S, 1.4 * POLL_S, 2.4 * POLL_S]
+    assert len({lease for _, lease, _ in scene.looked}) == 1
+    assert (scene.read.waited, scene.read.lease) == (True, None)
+
+
+async def test_who_waits_takes_over_what_is_free() -> None:
+    scene = Scene([THEIRS, MINE])
+    assert not await scene.spares()
+    assert scene.read.waited
+    assert scene.read.lease is not None
+    scene.end()
+
+
+async def test_nobody_waits_past_its_deadline() -> None:
+    scene = Scene([THEIRS], deadline_s=0.3)
+    assert not await scene.spares()
+    assert [at for at, _, _ in scene.looked] == [0.0, 0.25, 0.3]
+    assert scene.read.lease is None
+
+
+async def test_the_error_of_who_read_is_ours() -> None:
+    error = BrokenBody("empty", "")
+    scene = Scene([THEIRS, Sight(spared=False, hold=Hold.FAILED, error=error)])
+    with pytest.raises(BrokenBody) as caught:
         await scene.spares()
-
-        async def gift() -> None:
-            raise DOWN
-
-        scene.end(gift())
-        await scene.clock.sleep(1.0)
-        assert scene.released == ([(0.0, scene.read.lease, "")] if mine else [])
-
-    run(main())
+    assert caught.value is error
+    assert scene.read.lease is None
 
 
-def test_a_lease_that_was_lost_is_not_renewed() -> None:
-    async def main() -> None:
-        scene = Scene([MINE], held=[True, False])
-        await scene.spares()
-        await scene.clock.sleep(10.0)
-        assert len(scene.renewed_s) == 2
-        scene.end()
-
-    run(main())
+async def test_an_error_of_another_read_is_not() -> None:
+    scene = Scene([Sight(spared=False, hold=Hold.FAILED, error=None)])
+    assert not await scene.spares()
+    assert scene.read.lease is None
 
 
-def test_none_is_renewed_after_the_end() -> None:
-    async def main() -> None:
-        scene = Scene([MINE])
-        await scene.spares()
-        await scene.leases.aclose()
-        await scene.clock.sleep(10.0)
-        assert scene.renewed_s == []
-
-    run(main())
-
-
-def test_who_waits_looks_again_when_told_and_now_and_then() -> None:
-    async def main() -> None:
-        scene = Scene([THEIRS, THEIRS, THEIRS, SPARED])
-        waiter = asyncio.create_task(scene.spares())
-        await scene.clock.sleep(1.4 * POLL_S)
-        scene.leases.hear("another topic")
-        await scene.clock.sleep(0.0)
-        scene.leases.hear("topic")
-        assert await waiter
-        assert [at for at, _, _ in scene.looked] == [0.0, POLL_S, 1.4 * POLL_S, 2.4 * POLL_S]
-        assert len({lease for _, lease, _ in scene.looked}) == 1
-        assert (scene.read.waited, scene.read.lease) == (True, None)
-
-    run(main())
-
-
-def test_who_waits_takes_over_what_is_free() -> None:
-    async def main() -> None:
-        scene = Scene([THEIRS, MINE])
-        assert not await scene.spares()
-        assert scene.read.waited
-        assert scene.read.lease is not None
-        scene.end()
-
-    run(main())
-
-
-def test_nobody_waits_past_its_deadline() -> None:
-    async def main() -> None:
-        scene = Scene([THEIRS], deadline_s=0.3)
-        assert not await scene.spares()
-        assert [at for at, _, _ in scene.looked] == [0.0, 0.25, 0.3]
-        assert scene.read.lease is None
-
-    run(main())
-
-
-def test_the_error_of_who_read_is_ours() -> None:
-    async def main() -> None:
-        error = BrokenBody("empty", "")
-        scene = Scene([THEIRS, Sight(spared=False, hold=Hold.FAILED, error=error)])
-        with pytest.raises(BrokenBody) as caught:
-            await scene.spares()
-        assert caught.value is error
-        assert scene.read.lease is None
-
-    run(main())
-
-
-def test_an_error_of_another_read_is_not() -> None:
-    async def main() -> None:
-        scene = Scene([Sight(spared=False, hold=Hold.FAILED, error=None)])
-        assert not await scene.spares()
-        assert scene.read.lease is None
-
-    run(main())
-
-
-def test_a_lease_whose_reply_was_lost_is_ended_all_the_same() -> None:
-    async def main() -> None:
-        scene = Scene([DOWN])
-        assert not await scene.spares()
-        ((_, lease, _),) = scene.looked
-        assert scene.read.lease == lease
-        scene.end()
-        await scene.clock.sleep(5.0)
-        assert scene.renewed_s == []
-
-    run(main())
+async def test_a_lease_whose_reply_was_lost_is_ended_all_the_same() -> None:
+    scene = Scene([DOWN])
+    assert not await scene.spares()
+    ((_, lease, _),) = scene.looked
+    assert scene.read.lease == lease
+    scene.end()
+    await scene.clock.sleep(5.0)
+    assert scene.renewed_s == []
 
 
 @pytest.mark.parametrize(
@@ -244,39 +210,30 @@ def test_a_lease_whose_reply_was_lost_is_ended_all_the_same() -> None:
         (None, True),
     ],
 )
-def test_who_would_be_refused_takes_no_lease(refusal: CannotAsk | None, takes: bool) -> None:
-    async def main() -> None:
-        scene = Scene([NOBODY], refusal)
-        assert not await scene.spares()
-        assert [each for _, _, each in scene.looked] == [takes]
-        assert scene.read.lease is None
-
-    run(main())
+async def test_who_would_be_refused_takes_no_lease(refusal: CannotAsk | None, takes: bool) -> None:
+    scene = Scene([NOBODY], refusal)
+    assert not await scene.spares()
+    assert [each for _, _, each in scene.looked] == [takes]
+    assert scene.read.lease is None
 
 
-def test_a_better_lane_is_told_at_the_next_look() -> None:
-    async def main() -> None:
-        scene = Scene([THEIRS, THEIRS, SPARED])
-        waiter = asyncio.create_task(scene.spares())
-        await scene.clock.sleep(0.1)
-        scene.read.turn.lane = Lane.HIGH
-        assert await waiter
-        first, second, _ = (lease for _, lease, _ in scene.looked)
-        assert (first.rank, second.rank) == (Lane.NORMAL.rank, Lane.HIGH.rank)
-        assert first.token == second.token
-
-    run(main())
+async def test_a_better_lane_is_told_at_the_next_look() -> None:
+    scene = Scene([THEIRS, THEIRS, SPARED])
+    waiter = asyncio.create_task(scene.spares())
+    await scene.clock.sleep(0.1)
+    scene.read.turn.lane = Lane.HIGH
+    assert await waiter
+    first, second, _ = (lease for _, lease, _ in scene.looked)
+    assert (first.rank, second.rank) == (Lane.NORMAL.rank, Lane.HIGH.rank)
+    assert first.token == second.token
 
 
-def test_who_leaves_leaves_nothing_behind() -> None:
-    async def main() -> None:
-        scene = Scene([THEIRS])
-        waiter = asyncio.create_task(scene.spares())
-        await scene.clock.sleep(0.1)
-        waiter.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiter
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        scene.leases.hear("topic")
-
-    run(main())
+async def test_who_leaves_leaves_nothing_behind() -> None:
+    scene = Scene([THEIRS])
+    waiter = asyncio.create_task(scene.spares())
+    await scene.clock.sleep(0.1)
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    scene.leases.hear("topic")

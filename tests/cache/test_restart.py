@@ -14,6 +14,8 @@ from tests.cache.questions import draw
 from tests.world.loop import run
 from tests.world.world import Options, World
 
+pytestmark = pytest.mark.virtual
+
 SPOT = "/api/v3/klines"
 MINUTE, DAY = 60_000, 86_400_000
 BIG = [(SPOT, "BTCUSDT", 1000), ("/fapi/v1/klines", "BTCUSDT", 1500), ("/dapi/v1/klines", "BTCUSD_PERP", 1500)]
@@ -35,118 +37,100 @@ async def again(w: World, *, orderly: bool) -> None:
 
 @pytest.mark.parametrize("orderly", [True, False])
 @pytest.mark.parametrize(("path", "symbol", "page"), BIG)
-def test_a_restart_costs_the_tail_alone(tmp_path: Path, path: str, symbol: str, page: int, orderly: bool) -> None:
-    async def main() -> None:
-        w = world(tmp_path)
-        query = f"symbol={symbol}&interval=1m&limit=500"
-        now = w.clock.true_ms()
-        old = f"symbol={symbol}&interval=1m&startTime={now - 9 * DAY}&endTime={now - 8 * DAY}&limit={page}"
-        await w.ask(path, query)
-        before = await w.ask(path, old)
-        await again(w, orderly=orderly)
-        since = len(w.calls())
-        answer = await w.ask(path, query)
-        assert answer.body == w.exchange.truth(path, query, at_ms=answer.as_of_ms)
-        (call,) = w.calls(since)
-        assert "startTime" not in call
-        assert "endTime" not in call
-        assert (await w.ask(path, old)).body == before.body
-        assert len(w.calls(since)) == 1
-        await w.aclose()
-
-    run(main())
+async def test_a_restart_costs_the_tail_alone(tmp_path: Path, path: str, symbol: str, page: int, orderly: bool) -> None:
+    w = world(tmp_path)
+    query = f"symbol={symbol}&interval=1m&limit=500"
+    now = w.clock.true_ms()
+    old = f"symbol={symbol}&interval=1m&startTime={now - 9 * DAY}&endTime={now - 8 * DAY}&limit={page}"
+    await w.ask(path, query)
+    before = await w.ask(path, old)
+    await again(w, orderly=orderly)
+    since = len(w.calls())
+    answer = await w.ask(path, query)
+    assert answer.body == w.exchange.truth(path, query, at_ms=answer.as_of_ms)
+    (call,) = w.calls(since)
+    assert "startTime" not in call
+    assert "endTime" not in call
+    assert (await w.ask(path, old)).body == before.body
+    assert len(w.calls(since)) == 1
+    await w.aclose()
 
 
-def test_futures_rows_that_rest_make_the_first_tail_cheap(tmp_path: Path) -> None:
-    async def main() -> None:
-        w = world(tmp_path)
-        query = "symbol=BTCUSDT&interval=1m&limit=1500"
-        await w.ask("/fapi/v1/klines", query)
-        await again(w, orderly=True)
-        since = len(w.calls())
-        answer = await w.ask("/fapi/v1/klines", query)
-        assert answer.rows == 1500
-        assert [int(call.split("limit=")[1]) for call in w.calls(since)] == [99]
-        await w.aclose()
-
-    run(main())
+async def test_futures_rows_that_rest_make_the_first_tail_cheap(tmp_path: Path) -> None:
+    w = world(tmp_path)
+    query = "symbol=BTCUSDT&interval=1m&limit=1500"
+    await w.ask("/fapi/v1/klines", query)
+    await again(w, orderly=True)
+    since = len(w.calls())
+    answer = await w.ask("/fapi/v1/klines", query)
+    assert answer.rows == 1500
+    assert [int(call.split("limit=")[1]) for call in w.calls(since)] == [99]
+    await w.aclose()
 
 
-def test_what_memory_gave_up_comes_back_from_the_disk(tmp_path: Path) -> None:
-    async def main() -> None:
-        w = world(tmp_path, memory_mb=1.0)
-        now = w.clock.true_ms()
-        pages = [f"symbol=BTCUSDT&interval=1m&startTime={now - n * 1000 * MINUTE}&limit=1000" for n in range(30, 2, -1)]
-        first = [(await w.ask(SPOT, page)).body for page in pages]
-        assert w.library.memory.held_bytes <= 1_000_000
-        since = len(w.calls())
-        assert [(await w.ask(SPOT, page)).body for page in pages] == first
-        assert w.calls(since) == []
-        await w.aclose()
-
-    run(main())
+async def test_what_memory_gave_up_comes_back_from_the_disk(tmp_path: Path) -> None:
+    w = world(tmp_path, memory_mb=1.0)
+    now = w.clock.true_ms()
+    pages = [f"symbol=BTCUSDT&interval=1m&startTime={now - n * 1000 * MINUTE}&limit=1000" for n in range(30, 2, -1)]
+    first = [(await w.ask(SPOT, page)).body for page in pages]
+    assert w.library.memory.held_bytes <= 1_000_000
+    since = len(w.calls())
+    assert [(await w.ask(SPOT, page)).body for page in pages] == first
+    assert w.calls(since) == []
+    await w.aclose()
 
 
-def test_a_purge_forgets_what_rests(tmp_path: Path) -> None:
-    async def main() -> None:
-        from mdcache.candles.atrest import Which
+async def test_a_purge_forgets_what_rests(tmp_path: Path) -> None:
+    from mdcache.candles.atrest import Which
 
-        w = world(tmp_path)
-        now = w.clock.true_ms()
-        queries = [f"symbol={s}&interval=1h&startTime={now - 90 * DAY}&limit=10" for s in ("BTCUSDT", "ETHUSDT")]
-        for query in queries:
-            await w.ask(SPOT, query)
-        await again(w, orderly=True)
-        assert await w.library.rest.purge(Which(subject="ETHUSDT")) == 1
-        await again(w, orderly=False)
-        since = len(w.calls())
-        for query in queries:
-            await w.ask(SPOT, query)
-        assert [call.split("symbol=")[1][:7] for call in w.calls(since)] == ["ETHUSDT"]
-        await w.aclose()
-
-    run(main())
-
-
-def test_rows_of_another_upstream_are_not_served(tmp_path: Path) -> None:
-    async def main() -> None:
-        w = world(tmp_path)
-        query = f"symbol=BTCUSDT&interval=1h&startTime={w.clock.true_ms() - 90 * DAY}&limit=10"
+    w = world(tmp_path)
+    now = w.clock.true_ms()
+    queries = [f"symbol={s}&interval=1h&startTime={now - 90 * DAY}&limit=10" for s in ("BTCUSDT", "ETHUSDT")]
+    for query in queries:
         await w.ask(SPOT, query)
-        w.options.origin = "http://testnet.test"
-        await again(w, orderly=True)
-        since = len(w.calls())
+    await again(w, orderly=True)
+    assert await w.library.rest.purge(Which(subject="ETHUSDT")) == 1
+    await again(w, orderly=False)
+    since = len(w.calls())
+    for query in queries:
         await w.ask(SPOT, query)
-        assert len(w.calls(since)) == 1
-        w.options.origin = "http://exchange.test"
-        await again(w, orderly=True)
-        since = len(w.calls())
-        await w.ask(SPOT, query)
-        assert w.calls(since) == []
-        await w.aclose()
-
-    run(main())
+    assert [call.split("symbol=")[1][:7] for call in w.calls(since)] == ["ETHUSDT"]
+    await w.aclose()
 
 
-def test_a_revision_replaces_what_rests(tmp_path: Path) -> None:
-    async def main() -> None:
-        w = world(tmp_path)
-        query = "symbol=BTCUSDT&interval=1m&limit=100"
-        first = await w.ask(SPOT, query)
-        await w.clock.sleep(5.0)
-        opened = (w.clock.true_ms() // MINUTE - 5) * MINUTE
-        w.exchange.control.revise(SPOT, "BTCUSDT", "1m", opened, volume="1.5", trades=2)
-        second = await w.ask(SPOT, query)
-        assert second.body != first.body
-        await again(w, orderly=False)
-        span = f"symbol=BTCUSDT&interval=1m&startTime={opened}&endTime={opened}"
-        since = len(w.calls())
-        answer = await w.ask(SPOT, span)
-        assert answer.body == w.exchange.truth(SPOT, span, at_ms=answer.as_of_ms)
-        assert w.calls(since) == []
-        await w.aclose()
+async def test_rows_of_another_upstream_are_not_served(tmp_path: Path) -> None:
+    w = world(tmp_path)
+    query = f"symbol=BTCUSDT&interval=1h&startTime={w.clock.true_ms() - 90 * DAY}&limit=10"
+    await w.ask(SPOT, query)
+    w.options.origin = "http://testnet.test"
+    await again(w, orderly=True)
+    since = len(w.calls())
+    await w.ask(SPOT, query)
+    assert len(w.calls(since)) == 1
+    w.options.origin = "http://exchange.test"
+    await again(w, orderly=True)
+    since = len(w.calls())
+    await w.ask(SPOT, query)
+    assert w.calls(since) == []
+    await w.aclose()
 
-    run(main())
+
+async def test_a_revision_replaces_what_rests(tmp_path: Path) -> None:
+    w = world(tmp_path)
+    query = "symbol=BTCUSDT&interval=1m&limit=100"
+    first = await w.ask(SPOT, query)
+    await w.clock.sleep(5.0)
+    opened = (w.clock.true_ms() // MINUTE - 5) * MINUTE
+    w.exchange.control.revise(SPOT, "BTCUSDT", "1m", opened, volume="1.5", trades=2)
+    second = await w.ask(SPOT, query)
+    assert second.body != first.body
+    await again(w, orderly=False)
+    span = f"symbol=BTCUSDT&interval=1m&startTime={opened}&endTime={opened}"
+    since = len(w.calls())
+    answer = await w.ask(SPOT, span)
+    assert answer.body == w.exchange.truth(SPOT, span, at_ms=answer.as_of_ms)
+    assert w.calls(since) == []
+    await w.aclose()
 
 
 async def history(folder: Path, seed: int, steps: int) -> None:

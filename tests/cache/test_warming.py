@@ -9,8 +9,9 @@ from mdcache.cache.warming import UNDER_WAY, Order, Progress, State
 from mdcache.exchange.markets import Family, Market
 from mdcache.sim import SimConfig
 from mdcache.upstream.governor import Limits
-from tests.world.loop import run
 from tests.world.world import Options, World
+
+pytestmark = pytest.mark.virtual
 
 PLENTY = SimConfig(spot_limit=1_000_000, futures_limit=1_000_000)
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -47,160 +48,133 @@ def assert_no_call_twice(w: World) -> None:
 
 
 @pytest.mark.parametrize("market", list(Market))
-def test_after_a_restart_the_span_costs_nothing(tmp_path: Path, market: Market) -> None:
-    async def main() -> None:
-        w = world(tmp_path)
-        asked = order(w, market=market)
-        assert w.warming.start(asked)
-        first = await done(w)
-        assert (first.state, first.series_done, first.series_total, first.errors) == (State.DONE, 2, 2, {})
-        assert first.rows == 3 * (24 * 60 + 24)
-        assert first.pages_left == 0
-        assert 0 < first.weight == sum(e.weight for e in w.exchange.log if e.path.endswith("klines"))
-        assert_no_call_twice(w)
-        await w.aclose()
-        w.restart()
-        since = len(w.calls())
-        assert w.warming.start(asked)
-        again = await done(w)
-        assert w.calls(since) == []
-        assert (again.state, again.rows, again.weight) == (State.DONE, first.rows, 0)
-        await w.aclose()
-
-    run(main())
+async def test_after_a_restart_the_span_costs_nothing(tmp_path: Path, market: Market) -> None:
+    w = world(tmp_path)
+    asked = order(w, market=market)
+    assert w.warming.start(asked)
+    first = await done(w)
+    assert (first.state, first.series_done, first.series_total, first.errors) == (State.DONE, 2, 2, {})
+    assert first.rows == 3 * (24 * 60 + 24)
+    assert first.pages_left == 0
+    assert 0 < first.weight == sum(e.weight for e in w.exchange.log if e.path.endswith("klines"))
+    assert_no_call_twice(w)
+    await w.aclose()
+    w.restart()
+    since = len(w.calls())
+    assert w.warming.start(asked)
+    again = await done(w)
+    assert w.calls(since) == []
+    assert (again.state, again.rows, again.weight) == (State.DONE, first.rows, 0)
+    await w.aclose()
 
 
-def test_only_one_job_at_a_time() -> None:
-    async def main() -> None:
-        w = world(None)
-        assert w.warming.progress() == Progress()
-        assert w.warming.start(order(w))
-        assert not w.warming.start(order(w))
-        assert (await done(w)).state is State.DONE
-        assert w.warming.start(order(w))
-        await w.aclose()
-        assert w.warming.progress().state is State.CANCELLED
-
-    run(main())
+async def test_only_one_job_at_a_time() -> None:
+    w = world(None)
+    assert w.warming.progress() == Progress()
+    assert w.warming.start(order(w))
+    assert not w.warming.start(order(w))
+    assert (await done(w)).state is State.DONE
+    assert w.warming.start(order(w))
+    await w.aclose()
+    assert w.warming.progress().state is State.CANCELLED
 
 
-def test_a_ban_in_the_middle_is_waited_out(tmp_path: Path) -> None:
-    async def main() -> None:
-        w = world(tmp_path)
-        w.warming.start(order(w))
-        await until(w, lambda each: each.pages >= 2)
-        w.exchange.control.ban("spot", 300)
-        waits = await until(w, lambda each: each.state is State.WAITING)
-        assert "418" in waits.detail
-        before = len(w.calls())
-        await w.clock.sleep(200)
-        assert w.warming.progress().state is State.WAITING
-        assert len(w.calls()) == before
-        end = await done(w)
-        assert (end.state, end.rows, end.errors, end.detail) == (State.DONE, 3 * (24 * 60 + 24), {}, "")
-        assert end.seconds > 300
-        await w.aclose()
-
-    run(main())
+async def test_a_ban_in_the_middle_is_waited_out(tmp_path: Path) -> None:
+    w = world(tmp_path)
+    w.warming.start(order(w))
+    await until(w, lambda each: each.pages >= 2)
+    w.exchange.control.ban("spot", 300)
+    waits = await until(w, lambda each: each.state is State.WAITING)
+    assert "418" in waits.detail
+    before = len(w.calls())
+    await w.clock.sleep(200)
+    assert w.warming.progress().state is State.WAITING
+    assert len(w.calls()) == before
+    end = await done(w)
+    assert (end.state, end.rows, end.errors, end.detail) == (State.DONE, 3 * (24 * 60 + 24), {}, "")
+    assert end.seconds > 300
+    await w.aclose()
 
 
-def test_a_gate_shut_by_hand_is_waited_out() -> None:
-    async def main() -> None:
-        w = world(None)
-        w.warming.start(order(w))
-        await until(w, lambda each: each.pages >= 2)
-        w.governor.close_gate(Family.SPOT, 7_200)
-        await until(w, lambda each: each.state is State.WAITING)
-        w.governor.open_gate(Family.SPOT)
-        assert (await until(w, lambda each: each.state is State.DONE, 120)).rows == 3 * (24 * 60 + 24)
-        await w.aclose()
-
-    run(main())
+async def test_a_gate_shut_by_hand_is_waited_out() -> None:
+    w = world(None)
+    w.warming.start(order(w))
+    await until(w, lambda each: each.pages >= 2)
+    w.governor.close_gate(Family.SPOT, 7_200)
+    await until(w, lambda each: each.state is State.WAITING)
+    w.governor.open_gate(Family.SPOT)
+    assert (await until(w, lambda each: each.state is State.DONE, 120)).rows == 3 * (24 * 60 + 24)
+    await w.aclose()
 
 
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("pages", [0, 1, 4])
-def test_cancelled_and_resumed_no_page_is_read_twice(tmp_path: Path, pages: int, restart: bool) -> None:
-    async def main() -> None:
-        w = world(tmp_path)
-        asked = order(w)
-        w.warming.start(asked)
-        await until(w, lambda each: each.pages >= pages)
-        await w.warming.cancel()
-        assert w.warming.progress().state is State.CANCELLED
-        if restart:
-            await w.aclose()
-            w.restart()
-        assert w.warming.start(asked)
-        assert (await done(w)).rows == 3 * (24 * 60 + 24)
-        if not (restart and pages == 0):
-            assert_no_call_twice(w)
+async def test_cancelled_and_resumed_no_page_is_read_twice(tmp_path: Path, pages: int, restart: bool) -> None:
+    w = world(tmp_path)
+    asked = order(w)
+    w.warming.start(asked)
+    await until(w, lambda each: each.pages >= pages)
+    await w.warming.cancel()
+    assert w.warming.progress().state is State.CANCELLED
+    if restart:
         await w.aclose()
-
-    run(main())
-
-
-def test_the_budget_is_kept() -> None:
-    async def main() -> None:
-        w = World(SimConfig(spot_limit=60), Options(limits=Limits(weight_share=0.5)))
-        w.warming.start(order(w, days=12))
-        end = await done(w)
-        assert (end.state, end.errors, end.rows) == (State.DONE, {}, 12 * (24 * 60 + 24))
-        assert end.seconds > 60
-        assert all(entry.status == 200 for entry in w.exchange.log)
-        await w.aclose()
-
-    run(main())
+        w.restart()
+    assert w.warming.start(asked)
+    assert (await done(w)).rows == 3 * (24 * 60 + 24)
+    if not (restart and pages == 0):
+        assert_no_call_twice(w)
+    await w.aclose()
 
 
-def test_a_refusal_ends_its_series_alone() -> None:
-    async def main() -> None:
-        w = world(None)
-        w.warming.start(order(w, symbols=("NOPE", "BTC USDT&x=1", "BTCUSDT"), intervals=("1h", "7m")))
-        end = await done(w)
-        assert (end.state, end.series_done, end.series_total, end.rows) == (State.DONE, 6, 6, 3 * 24)
-        assert sorted(end.errors) == [
-            "spot/BTC USDT&x=1/1h",
-            "spot/BTC USDT&x=1/7m",
-            "spot/BTCUSDT/7m",
-            "spot/NOPE/1h",
-            "spot/NOPE/7m",
-        ]
-        assert "-1121" in end.errors["spot/NOPE/1h"]
-        assert "-1120" in end.errors["spot/BTCUSDT/7m"]
-        await w.aclose()
+async def test_the_budget_is_kept() -> None:
+    w = World(SimConfig(spot_limit=60), Options(limits=Limits(weight_share=0.5)))
+    w.warming.start(order(w, days=12))
+    end = await done(w)
+    assert (end.state, end.errors, end.rows) == (State.DONE, {}, 12 * (24 * 60 + 24))
+    assert end.seconds > 60
+    assert all(entry.status == 200 for entry in w.exchange.log)
+    await w.aclose()
 
-    run(main())
+
+async def test_a_refusal_ends_its_series_alone() -> None:
+    w = world(None)
+    w.warming.start(order(w, symbols=("NOPE", "BTC USDT&x=1", "BTCUSDT"), intervals=("1h", "7m")))
+    end = await done(w)
+    assert (end.state, end.series_done, end.series_total, end.rows) == (State.DONE, 6, 6, 3 * 24)
+    assert sorted(end.errors) == [
+        "spot/BTC USDT&x=1/1h",
+        "spot/BTC USDT&x=1/7m",
+        "spot/BTCUSDT/7m",
+        "spot/NOPE/1h",
+        "spot/NOPE/7m",
+    ]
+    assert "-1121" in end.errors["spot/NOPE/1h"]
+    assert "-1120" in end.errors["spot/BTCUSDT/7m"]
+    await w.aclose()
 
 
 @pytest.mark.parametrize("market", list(Market))
-def test_what_lies_before_the_listing_costs_next_to_nothing(market: Market) -> None:
-    async def main() -> None:
-        w = world(None)
-        now = w.clock.true_ms()
-        w.warming.start(order(w, market=market, since_ms=0, until_ms=now - 30 * DAY, intervals=("1d",)))
-        end = await done(w)
-        assert (end.state, end.errors) == (State.DONE, {})
-        assert end.rows > 0
-        path = f"{market.prefix}klines"
-        symbol = "BTCUSD_PERP" if market is Market.COINM else "BTCUSDT"
-        assert len(w.calls()) < 150, (path, symbol, len(w.calls()))
-        await w.aclose()
-
-    run(main())
+async def test_what_lies_before_the_listing_costs_next_to_nothing(market: Market) -> None:
+    w = world(None)
+    now = w.clock.true_ms()
+    w.warming.start(order(w, market=market, since_ms=0, until_ms=now - 30 * DAY, intervals=("1d",)))
+    end = await done(w)
+    assert (end.state, end.errors) == (State.DONE, {})
+    assert end.rows > 0
+    path = f"{market.prefix}klines"
+    symbol = "BTCUSD_PERP" if market is Market.COINM else "BTCUSDT"
+    assert len(w.calls()) < 150, (path, symbol, len(w.calls()))
+    await w.aclose()
 
 
-def test_an_unforeseen_failure_is_told() -> None:
-    async def main() -> None:
-        w = world(None)
+async def test_an_unforeseen_failure_is_told() -> None:
+    w = world(None)
 
-        async def answer(*_: object) -> None:
-            raise RuntimeError("odd")
+    async def answer(*_: object) -> None:
+        raise RuntimeError("odd")
 
-        w.warming._source = type("Broken", (), {"answer": staticmethod(answer)})()
-        w.warming.start(order(w))
-        end = await done(w)
-        assert (end.state, end.detail) == (State.FAILED, "RuntimeError")
-        await w.aclose()
-
-    run(main())
+    w.warming._source = type("Broken", (), {"answer": staticmethod(answer)})()
+    w.warming.start(order(w))
+    end = await done(w)
+    assert (end.state, end.detail) == (State.FAILED, "RuntimeError")
+    await w.aclose()

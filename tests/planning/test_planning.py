@@ -11,8 +11,9 @@ from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.planning import USUAL, Demand, NoPlan, Plan, Terms, demand, plan, reads_a_minute
 from mdcache.sim import SimConfig
-from tests.world.loop import run
 from tests.world.world import Options, World
+
+pytestmark = pytest.mark.virtual
 
 TTL_S = 2.0
 TERMS = Terms(dict.fromkeys(INTERVALS, TTL_S), 0.5, 300.0)
@@ -197,15 +198,12 @@ def predicted(asked: Demand, ttl_s: float) -> Plan:
     ids=str,
 )
 @pytest.mark.untraced
-def test_the_exchange_charges_what_was_planned(asked: Demand, ttl_s: float) -> None:
-    async def main() -> None:
-        options = Options(ttl_s=ttl_s)
-        options.limits = replace(options.limits, weight_share=0.9)
-        w = World(SimConfig(), options)
-        fill, weight = await charged(w, asked, minutes=10)
-        found = predicted(asked, ttl_s)
-        assert fill == found.fill_weight
-        assert weight == pytest.approx(found.weight, rel=0.02)
-        await w.aclose()
-
-    run(main())
+async def test_the_exchange_charges_what_was_planned(asked: Demand, ttl_s: float) -> None:
+    options = Options(ttl_s=ttl_s)
+    options.limits = replace(options.limits, weight_share=0.9)
+    w = World(SimConfig(), options)
+    fill, weight = await charged(w, asked, minutes=10)
+    found = predicted(asked, ttl_s)
+    assert fill == found.fill_weight
+    assert weight == pytest.approx(found.weight, rel=0.02)
+    await w.aclose()

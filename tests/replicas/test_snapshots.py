@@ -20,6 +20,8 @@ from tests.world.copies import FakeCopies
 from tests.world.loop import run
 from tests.world.world import World
 
+pytestmark = pytest.mark.virtual
+
 INFO, DEPTH, PRICE = "/api/v3/exchangeInfo", "/api/v3/depth", "/api/v3/ticker/price"
 BTC = "symbol=BTCUSDT"
 
@@ -42,229 +44,193 @@ async def of_all(made: Replicas, *args: Any) -> list[Answer | BaseException]:
 
 
 @pytest.mark.parametrize("latency_s", [0.0, 0.3])
-def test_symbols_are_read_once_by_replicas_that_start_together(latency_s: float) -> None:
-    async def main() -> None:
-        made = await replicas(ready=False)
-        made[0].exchange.control.latency(before_s=latency_s)
-        answers = await asyncio.gather(*(world.ask(SPOT, QUERY) for world in made))
-        assert len({answer.body for answer in answers}) == 1
-        assert reads(made, INFO) == 1
-        await end(made)
-
-    run(main())
+async def test_symbols_are_read_once_by_replicas_that_start_together(latency_s: float) -> None:
+    made = await replicas(ready=False)
+    made[0].exchange.control.latency(before_s=latency_s)
+    answers = await asyncio.gather(*(world.ask(SPOT, QUERY) for world in made))
+    assert len({answer.body for answer in answers}) == 1
+    assert reads(made, INFO) == 1
+    await end(made)
 
 
-def test_one_that_starts_later_knows_the_symbols_from_another_and_also_in_a_ban() -> None:
-    async def main() -> None:
-        a, b, _ = made = await replicas()
-        await a.ask(SPOT, QUERY)
-        await a.clock.sleep(2 * 3_600)
-        b.restart()
-        await b.governor.clocks.ensure(Market.SPOT)
-        b.governor.close_gate(Family.SPOT, 60.0)
-        answer = await info(b)
-        assert (answer.marked, b"BTCUSDT" in answer.body) == (True, True)
-        with pytest.raises(GateClosed):  # its symbol is known: what it lacks are rows
-            await b.ask(SPOT, "symbol=BTCUSDT&interval=3d&limit=5")
-        await end(made)
-
-    run(main())
+async def test_one_that_starts_later_knows_the_symbols_from_another_and_also_in_a_ban() -> None:
+    a, b, _ = made = await replicas()
+    await a.ask(SPOT, QUERY)
+    await a.clock.sleep(2 * 3_600)
+    b.restart()
+    await b.governor.clocks.ensure(Market.SPOT)
+    b.governor.close_gate(Family.SPOT, 60.0)
+    answer = await info(b)
+    assert (answer.marked, b"BTCUSDT" in answer.body) == (True, True)
+    with pytest.raises(GateClosed):  # its symbol is known: what it lacks are rows
+        await b.ask(SPOT, "symbol=BTCUSDT&interval=3d&limit=5")
+    await end(made)
 
 
-def test_the_list_is_read_once_in_its_time_whoever_is_asked() -> None:
-    async def main() -> None:
-        made = await replicas()
-        before, began = reads(made, INFO), made[0].clock.now()
-        while made[0].clock.now() - began < 3_000:
-            for world in made:
-                await world.ask(SPOT, QUERY)
-                await info(world)
-                await world.clock.sleep(15.0)
-        assert reads(made, INFO) - before <= 3_000 / (0.9 * 300) + 1
-        await end(made)
-
-    run(main())
+async def test_the_list_is_read_once_in_its_time_whoever_is_asked() -> None:
+    made = await replicas()
+    before, began = reads(made, INFO), made[0].clock.now()
+    while made[0].clock.now() - began < 3_000:
+        for world in made:
+            await world.ask(SPOT, QUERY)
+            await info(world)
+            await world.clock.sleep(15.0)
+    assert reads(made, INFO) - before <= 3_000 / (0.9 * 300) + 1
+    await end(made)
 
 
-def test_a_symbol_listed_since_is_known_to_one_that_asks_again() -> None:
-    async def main() -> None:
-        a, b, _ = made = await replicas()
-        await a.clock.sleep(120.0)
-        a.exchange.control.list_symbol("spot", "BRANDNEWUSDT")
-        before = reads(made, INFO)
-        for world in (a, b):
-            assert (await world.ask(SPOT, "symbol=BRANDNEWUSDT&interval=1m")).body == b"[]"
-            with pytest.raises(Refusal):
-                await world.ask(SPOT, "symbol=NOSUCHUSDT&interval=1m")
-        assert reads(made, INFO) - before == 1
-        await end(made)
-
-    run(main())
+async def test_a_symbol_listed_since_is_known_to_one_that_asks_again() -> None:
+    a, b, _ = made = await replicas()
+    await a.clock.sleep(120.0)
+    a.exchange.control.list_symbol("spot", "BRANDNEWUSDT")
+    before = reads(made, INFO)
+    for world in (a, b):
+        assert (await world.ask(SPOT, "symbol=BRANDNEWUSDT&interval=1m")).body == b"[]"
+        with pytest.raises(Refusal):
+            await world.ask(SPOT, "symbol=NOSUCHUSDT&interval=1m")
+    assert reads(made, INFO) - before == 1
+    await end(made)
 
 
-def test_permission_sets_are_read_once_too() -> None:
-    async def main() -> None:
-        made = await replicas()
-        before = reads(made, INFO)
-        answers = await asyncio.gather(*(info(world, Selection(("BTCUSDT",), sets=True)) for world in made))
-        assert reads(made, INFO) - before == 1
-        assert all(b"permissionSets" in answer.body for answer in answers)
-        await end(made)
-
-    run(main())
+async def test_permission_sets_are_read_once_too() -> None:
+    made = await replicas()
+    before = reads(made, INFO)
+    answers = await asyncio.gather(*(info(world, Selection(("BTCUSDT",), sets=True)) for world in made))
+    assert reads(made, INFO) - before == 1
+    assert all(b"permissionSets" in answer.body for answer in answers)
+    await end(made)
 
 
 @pytest.mark.parametrize("latency_s", [0.0, 0.3])
-def test_a_snapshot_is_read_once_for_three(latency_s: float) -> None:
-    async def main() -> None:
-        made = await replicas()
-        made[0].exchange.control.latency(before_s=latency_s)
-        answers = await of_all(made)
-        assert reads(made, DEPTH) == 1
-        assert len({(answer.body, answer.as_of_ms) for answer in answers if isinstance(answer, Answer)}) == 1
-        await end(made)
-
-    run(main())
+async def test_a_snapshot_is_read_once_for_three(latency_s: float) -> None:
+    made = await replicas()
+    made[0].exchange.control.latency(before_s=latency_s)
+    answers = await of_all(made)
+    assert reads(made, DEPTH) == 1
+    assert len({(answer.body, answer.as_of_ms) for answer in answers if isinstance(answer, Answer)}) == 1
+    await end(made)
 
 
-def test_one_takes_what_another_read_and_its_hits_ask_nobody() -> None:
-    async def main() -> None:
-        a, b, _ = made = await replicas()
-        first = await snapshot(a)
-        await a.clock.sleep(0.1)
-        trips = made.server.trips
-        second = await snapshot(b)
-        assert (second.body, second.as_of_ms, second.how) == (first.body, first.as_of_ms, How.HIT)
-        assert made.server.trips - trips == 1
-        again = await snapshot(b)
-        assert again.body == first.body
-        assert made.server.trips - trips == 1
-        await end(made)
-
-    run(main())
+async def test_one_takes_what_another_read_and_its_hits_ask_nobody() -> None:
+    a, b, _ = made = await replicas()
+    first = await snapshot(a)
+    await a.clock.sleep(0.1)
+    trips = made.server.trips
+    second = await snapshot(b)
+    assert (second.body, second.as_of_ms, second.how) == (first.body, first.as_of_ms, How.HIT)
+    assert made.server.trips - trips == 1
+    again = await snapshot(b)
+    assert again.body == first.body
+    assert made.server.trips - trips == 1
+    await end(made)
 
 
-def test_it_is_as_fresh_as_was_asked_for() -> None:
-    async def main() -> None:
-        a, b, c = made = await replicas(max_stale_s=30.0)
-        first = await snapshot(a)
-        await a.clock.sleep(0.5)
-        assert (await snapshot(b, DEPTH, BTC, Wishes(no_cache=True))).as_of_ms > first.as_of_ms
-        assert reads(made, DEPTH) == 2
-        await a.clock.sleep(0.2)
-        second = await snapshot(c, DEPTH, BTC, Wishes(max_age_s=0.3))
-        assert reads(made, DEPTH) == 2  # the other's is of 0.2 s ago
-        await a.clock.sleep(0.2)
-        third = await snapshot(a, DEPTH, BTC, Wishes(min_as_of_ms=second.as_of_ms))
-        assert third.as_of_ms >= second.as_of_ms
-        assert reads(made, DEPTH) == 2
-        ahead_ms = a.governor.clocks.now(Market.SPOT).ms + 700
-        fourth = await snapshot(a, DEPTH, BTC, Wishes(min_as_of_ms=ahead_ms))
-        assert fourth.as_of_ms >= ahead_ms
-        await end(made)
-
-    run(main())
+async def test_it_is_as_fresh_as_was_asked_for() -> None:
+    a, b, c = made = await replicas(max_stale_s=30.0)
+    first = await snapshot(a)
+    await a.clock.sleep(0.5)
+    assert (await snapshot(b, DEPTH, BTC, Wishes(no_cache=True))).as_of_ms > first.as_of_ms
+    assert reads(made, DEPTH) == 2
+    await a.clock.sleep(0.2)
+    second = await snapshot(c, DEPTH, BTC, Wishes(max_age_s=0.3))
+    assert reads(made, DEPTH) == 2  # the other's is of 0.2 s ago
+    await a.clock.sleep(0.2)
+    third = await snapshot(a, DEPTH, BTC, Wishes(min_as_of_ms=second.as_of_ms))
+    assert third.as_of_ms >= second.as_of_ms
+    assert reads(made, DEPTH) == 2
+    ahead_ms = a.governor.clocks.now(Market.SPOT).ms + 700
+    fourth = await snapshot(a, DEPTH, BTC, Wishes(min_as_of_ms=ahead_ms))
+    assert fourth.as_of_ms >= ahead_ms
+    await end(made)
 
 
-def test_time_never_runs_back_for_a_caller_who_says_what_it_saw() -> None:
-    async def main() -> None:
-        made = await replicas()
-        saw = 0
-        for n in range(60):
-            answer = await snapshot(made[n % 3], PRICE, BTC, Wishes(min_as_of_ms=saw))
-            assert answer.as_of_ms >= saw
-            saw = answer.as_of_ms
-            await made[0].clock.sleep(0.3)
-        assert reads(made, PRICE) <= 20
-        await end(made)
-
-    run(main())
+async def test_time_never_runs_back_for_a_caller_who_says_what_it_saw() -> None:
+    made = await replicas()
+    saw = 0
+    for n in range(60):
+        answer = await snapshot(made[n % 3], PRICE, BTC, Wishes(min_as_of_ms=saw))
+        assert answer.as_of_ms >= saw
+        saw = answer.as_of_ms
+        await made[0].clock.sleep(0.3)
+    assert reads(made, PRICE) <= 20
+    await end(made)
 
 
-def test_a_ban_shows_what_another_read_marked_or_not() -> None:
-    async def main() -> None:
-        a, b, c = made = await replicas()
-        await snapshot(b)
-        await a.clock.sleep(3.0)
-        newer = await snapshot(a)
-        await a.clock.sleep(0.1)
-        for world in (b, c):
-            world.governor.close_gate(Family.SPOT, 60.0)
-        trips = made.server.trips
-        for _ in range(20):
-            assert (await snapshot(b)).as_of_ms == newer.as_of_ms
-        assert made.server.trips - trips == 1
-        await a.clock.sleep(5.0)
-        trips = made.server.trips
-        for _ in range(20):
-            assert (await snapshot(b)).marked
-        assert made.server.trips - trips == 1  # not one for each answer
-        cold = await snapshot(c)
-        assert (cold.as_of_ms, cold.marked) == (newer.as_of_ms, True)
-        await a.clock.sleep(40.0)
-        with pytest.raises(CannotAsk):
-            await snapshot(c)
-        await end(made)
-
-    run(main())
+async def test_a_ban_shows_what_another_read_marked_or_not() -> None:
+    a, b, c = made = await replicas()
+    await snapshot(b)
+    await a.clock.sleep(3.0)
+    newer = await snapshot(a)
+    await a.clock.sleep(0.1)
+    for world in (b, c):
+        world.governor.close_gate(Family.SPOT, 60.0)
+    trips = made.server.trips
+    for _ in range(20):
+        assert (await snapshot(b)).as_of_ms == newer.as_of_ms
+    assert made.server.trips - trips == 1
+    await a.clock.sleep(5.0)
+    trips = made.server.trips
+    for _ in range(20):
+        assert (await snapshot(b)).marked
+    assert made.server.trips - trips == 1  # not one for each answer
+    cold = await snapshot(c)
+    assert (cold.as_of_ms, cold.marked) == (newer.as_of_ms, True)
+    await a.clock.sleep(40.0)
+    with pytest.raises(CannotAsk):
+        await snapshot(c)
+    await end(made)
 
 
-def test_an_error_is_told_and_a_dead_reader_is_replaced() -> None:
-    async def main() -> None:
-        a, b, _ = made = await replicas()
-        a.exchange.control.latency(before_s=0.1)
-        a.exchange.control.fault("html", path=DEPTH)
-        found = await of_all(made)
-        assert all(isinstance(error, BrokenBody) for error in found)
-        assert reads(made, DEPTH) == 2  # a broken body is asked for once more
-        a.exchange.control.clear_faults()
-        await a.clock.sleep(2.0)
-        a.exchange.control.latency(before_s=2.0)
-        asking = asyncio.create_task(snapshot(a))
-        await a.clock.sleep(0.2)
-        made.copies(0).cut = True
-        a.exchange.control.latency()
-        began = a.clock.now()
-        assert (await snapshot(b)).how is not How.HIT
-        assert a.clock.now() - began < 3.3
-        await asking
-        await end(made)
-
-    run(main())
+async def test_an_error_is_told_and_a_dead_reader_is_replaced() -> None:
+    a, b, _ = made = await replicas()
+    a.exchange.control.latency(before_s=0.1)
+    a.exchange.control.fault("html", path=DEPTH)
+    found = await of_all(made)
+    assert all(isinstance(error, BrokenBody) for error in found)
+    assert reads(made, DEPTH) == 2  # a broken body is asked for once more
+    a.exchange.control.clear_faults()
+    await a.clock.sleep(2.0)
+    a.exchange.control.latency(before_s=2.0)
+    asking = asyncio.create_task(snapshot(a))
+    await a.clock.sleep(0.2)
+    made.copies(0).cut = True
+    a.exchange.control.latency()
+    began = a.clock.now()
+    assert (await snapshot(b)).how is not How.HIT
+    assert a.clock.now() - began < 3.3
+    await asking
+    await end(made)
 
 
 @pytest.mark.parametrize("how", ["gone", "lost", "deaf", "rubbish", "of another symbol", "from the future"])
-def test_whatever_is_wrong_with_it_answers_are_right(how: str) -> None:
-    async def main() -> None:
-        made = await replicas()
-        a = made[0]
-        topic = made.copies(0).topic(Market.SPOT, f"{DEPTH}?{BTC}")
-        now_ms = a.clock.true_ms()
-        match how:
-            case "gone":
-                made.server.up = False
-            case "lost":
-                made.copies(0).lost = made.copies(1).lost = 1
-            case "deaf":
-                made.server.deaf = True
-            case "rubbish":
-                made.held.copies[topic] = (a.clock.now() + 30.0, Copy(b"rubbish", now_ms))
-            case "of another symbol":
-                topic = made.copies(0).topic(Market.SPOT, f"{PRICE}?{BTC}")
-                made.held.copies[topic] = (a.clock.now() + 30.0, Copy(b'{"symbol":"ETHUSDT","price":"1.0"}', now_ms))
-            case _:
-                made.held.copies[topic] = (a.clock.now() + 30.0, Copy(b"{}", now_ms + 90_000))
-        path = PRICE if how == "of another symbol" else DEPTH
-        a.exchange.control.latency(before_s=0.1)
-        began = a.clock.now()
-        found = await of_all(made, path)
-        wrong = (b"{}", b'{"symbol":"ETHUSDT","price":"1.0"}')
-        assert all(isinstance(answer, Answer) and answer.body not in wrong for answer in found), found
-        assert a.clock.now() - began < 0.6
-        assert reads(made, path) <= 3
-        await end(made)
-
-    run(main())
+async def test_whatever_is_wrong_with_it_answers_are_right(how: str) -> None:
+    made = await replicas()
+    a = made[0]
+    topic = made.copies(0).topic(Market.SPOT, f"{DEPTH}?{BTC}")
+    now_ms = a.clock.true_ms()
+    match how:
+        case "gone":
+            made.server.up = False
+        case "lost":
+            made.copies(0).lost = made.copies(1).lost = 1
+        case "deaf":
+            made.server.deaf = True
+        case "rubbish":
+            made.held.copies[topic] = (a.clock.now() + 30.0, Copy(b"rubbish", now_ms))
+        case "of another symbol":
+            topic = made.copies(0).topic(Market.SPOT, f"{PRICE}?{BTC}")
+            made.held.copies[topic] = (a.clock.now() + 30.0, Copy(b'{"symbol":"ETHUSDT","price":"1.0"}', now_ms))
+        case _:
+            made.held.copies[topic] = (a.clock.now() + 30.0, Copy(b"{}", now_ms + 90_000))
+    path = PRICE if how == "of another symbol" else DEPTH
+    a.exchange.control.latency(before_s=0.1)
+    began = a.clock.now()
+    found = await of_all(made, path)
+    wrong = (b"{}", b'{"symbol":"ETHUSDT","price":"1.0"}')
+    assert all(isinstance(answer, Answer) and answer.body not in wrong for answer in found), found
+    assert a.clock.now() - began < 0.6
+    assert reads(made, path) <= 3
+    await end(made)
 
 
 def trouble(made: Replicas, rng: random.Random) -> None:
@@ -317,17 +283,14 @@ def test_any_history_of_three_replicas(seed: int) -> None:
     run(main())
 
 
-def test_a_purge_of_everything_forgets_copies() -> None:
-    async def main() -> None:
-        a, b, _ = made = await replicas()
-        await snapshot(a)
-        await a.clock.sleep(0.1)
-        made.server.up = False
-        await a.copying.purge()
-        made.server.up = True
-        await a.clock.sleep(1.5)
-        assert made.held.copies == {}
-        await b.ask(SPOT, QUERY)
-        await end(made)
-
-    run(main())
+async def test_a_purge_of_everything_forgets_copies() -> None:
+    a, b, _ = made = await replicas()
+    await snapshot(a)
+    await a.clock.sleep(0.1)
+    made.server.up = False
+    await a.copying.purge()
+    made.server.up = True
+    await a.clock.sleep(1.5)
+    assert made.held.copies == {}
+    await b.ask(SPOT, QUERY)
+    await end(made)

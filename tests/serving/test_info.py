@@ -15,7 +15,8 @@ from mdcache.sim import SimConfig
 from tests.serving.client import Response
 from tests.serving.test_snapshots import world
 from tests.serving.test_whole import Whole
-from tests.world.loop import run
+
+pytestmark = pytest.mark.virtual
 
 SPOT, USDM, COINM = "/api/v3/exchangeInfo", "/fapi/v1/exchangeInfo", "/dapi/v1/exchangeInfo"
 _TIME = re.compile(rb'"serverTime":\d+')
@@ -47,57 +48,48 @@ def reads(w: Whole) -> list[str]:
         (COINM, ""),
     ],
 )
-def test_as_binance_answers(path: str, query: str) -> None:
-    async def main() -> None:
-        w = world()
-        ours, theirs = await w.get(path, query.encode()), await w.direct(path, query.encode())
-        assert ours.status == theirs.status_code == 200, ours.body
-        assert _TIME.sub(b"", ours.body) == _TIME.sub(b"", theirs.content)
-        assert json.loads(ours.body)["serverTime"] == w.clock.true_ms()
-        assert ours.headers["content-type"] == theirs.headers["content-type"]
-        await w.aclose()
-
-    run(main())
+async def test_as_binance_answers(path: str, query: str) -> None:
+    w = world()
+    ours, theirs = await w.get(path, query.encode()), await w.direct(path, query.encode())
+    assert ours.status == theirs.status_code == 200, ours.body
+    assert _TIME.sub(b"", ours.body) == _TIME.sub(b"", theirs.content)
+    assert json.loads(ours.body)["serverTime"] == w.clock.true_ms()
+    assert ours.headers["content-type"] == theirs.headers["content-type"]
+    await w.aclose()
 
 
-def test_one_read_serves_all_cuts_and_goes_on_behind_the_answers() -> None:
-    async def main() -> None:
-        w = world()
-        await w.get(SPOT, b"symbol=ETHUSDT")
-        before = len(reads(w))
-        for query in (b"", b"symbol=BTCUSDT", b"symbolStatus=TRADING", b"permissions=SPOT"):
-            for _ in range(20):
-                reply = await w.get(SPOT, query)
-                assert reply.status == 200
-                await asyncio.sleep(0.5)
-        assert len(reads(w)) == before
-        for _ in range(290 * 2):  # asked all the time, it is never over its 300 s, and nobody waits for it
-            await asyncio.sleep(1)
-            reply = await w.get(SPOT, b"symbol=BTCUSDT")
-            assert reply.headers["cache-status"].startswith("mdcache; hit")
-            assert int(reply.headers["age"]) < 300
-        assert len(reads(w)) - before <= 4
-        await w.aclose()
-
-    run(main())
+async def test_one_read_serves_all_cuts_and_goes_on_behind_the_answers() -> None:
+    w = world()
+    await w.get(SPOT, b"symbol=ETHUSDT")
+    before = len(reads(w))
+    for query in (b"", b"symbol=BTCUSDT", b"symbolStatus=TRADING", b"permissions=SPOT"):
+        for _ in range(20):
+            reply = await w.get(SPOT, query)
+            assert reply.status == 200
+            await asyncio.sleep(0.5)
+    assert len(reads(w)) == before
+    for _ in range(290 * 2):  # asked all the time, it is never over its 300 s, and nobody waits for it
+        await asyncio.sleep(1)
+        reply = await w.get(SPOT, b"symbol=BTCUSDT")
+        assert reply.headers["cache-status"].startswith("mdcache; hit")
+        assert int(reply.headers["age"]) < 300
+    assert len(reads(w)) - before <= 4
+    await w.aclose()
 
 
-def test_in_a_ban_the_last_list_goes_on() -> None:
-    async def main() -> None:
-        w = world()
-        first = await w.get(SPOT, b"symbol=ETHUSDT")
-        w.governor.close_gate(Family.SPOT, 5_000)
-        await asyncio.sleep(600)
-        later = await w.get(SPOT, b"symbol=ETHUSDT")
-        assert later.status == 200
-        assert symbols(later) == symbols(first)
-        assert later.headers["cache-status"].endswith("detail=stale")
-        assert later.headers["age"] == "600"
-        assert json.loads(later.body)["serverTime"] == w.clock.true_ms()
-        assert (await w.get(SPOT, b"symbol=NOPE")).status in {400, 503}
-        await w.aclose()
-
-    run(main())
+async def test_in_a_ban_the_last_list_goes_on() -> None:
+    w = world()
+    first = await w.get(SPOT, b"symbol=ETHUSDT")
+    w.governor.close_gate(Family.SPOT, 5_000)
+    await asyncio.sleep(600)
+    later = await w.get(SPOT, b"symbol=ETHUSDT")
+    assert later.status == 200
+    assert symbols(later) == symbols(first)
+    assert later.headers["cache-status"].endswith("detail=stale")
+    assert later.headers["age"] == "600"
+    assert json.loads(later.body)["serverTime"] == w.clock.true_ms()
+    assert (await w.get(SPOT, b"symbol=NOPE")).status in {400, 503}
+    await w.aclose()
 
 
 async def kline(w: Whole, path: str, symbol: str) -> Response:
@@ -108,129 +100,108 @@ async def kline(w: Whole, path: str, symbol: str) -> Response:
     ("path", "market", "symbol"),
     [("/api/v3/klines", "spot", "FRESHUSDT"), ("/fapi/v1/klines", "usdm", "NEWUSDT_261225")],
 )
-def test_a_new_listing_is_served_soon_after_its_first_question(path: str, market: str, symbol: str) -> None:
-    async def main() -> None:
-        w = world()
-        known = "ETHUSDT"
-        await kline(w, path, known)
-        assert (await kline(w, path, symbol)).status == 400
-        await asyncio.sleep(61)
-        w.exchange.control.list_symbol(market, symbol)  # type: ignore[arg-type]
-        await asyncio.sleep(61)
-        before = len(reads(w))
-        replies = await asyncio.gather(*(kline(w, path, symbol) for _ in range(50)))
-        assert {reply.status for reply in replies} == {200}
-        assert len(reads(w)) == before + 1
-        ticker = path.replace("klines", "ticker/price")
-        assert (await w.get(ticker, f"symbol={symbol}".encode())).status == 200
-        info = path.replace("klines", "exchangeInfo")
-        assert symbol in symbols(await w.get(info, b"" if market == "usdm" else f"symbol={symbol}".encode()))
-        await w.aclose()
-
-    run(main())
+async def test_a_new_listing_is_served_soon_after_its_first_question(path: str, market: str, symbol: str) -> None:
+    w = world()
+    known = "ETHUSDT"
+    await kline(w, path, known)
+    assert (await kline(w, path, symbol)).status == 400
+    await asyncio.sleep(61)
+    w.exchange.control.list_symbol(market, symbol)  # type: ignore[arg-type]
+    await asyncio.sleep(61)
+    before = len(reads(w))
+    replies = await asyncio.gather(*(kline(w, path, symbol) for _ in range(50)))
+    assert {reply.status for reply in replies} == {200}
+    assert len(reads(w)) == before + 1
+    ticker = path.replace("klines", "ticker/price")
+    assert (await w.get(ticker, f"symbol={symbol}".encode())).status == 200
+    info = path.replace("klines", "exchangeInfo")
+    assert symbol in symbols(await w.get(info, b"" if market == "usdm" else f"symbol={symbol}".encode()))
+    await w.aclose()
 
 
-def test_halted_delisted_and_relisted() -> None:
-    async def main() -> None:
-        w = world()
-        path = "/api/v3/klines"
-        assert (await kline(w, path, "LTCUSDT")).status == 200
-        w.exchange.control.halt("spot", "LTCUSDT")
-        await asyncio.sleep(301)
-        assert (await kline(w, path, "LTCUSDT")).status == 200
-        await asyncio.sleep(301)
-        assert symbols(await w.get(SPOT, b"symbol=LTCUSDT"))["LTCUSDT"]["status"] != "TRADING"
-        w.exchange.control.delist("spot", "LTCUSDT")
-        await asyncio.sleep(301)
-        await kline(w, path, "ETHUSDT")
-        await asyncio.sleep(61)
-        again = await kline(w, path, "LTCUSDT")
-        assert again.status == (await w.direct(path, b"symbol=LTCUSDT&interval=1m&limit=3")).status_code or (
-            again.status == 200  # a name once seen stays known: its settled rows are still true
-        )
-        w.exchange.control.relist("spot", "LTCUSDT")
-        await asyncio.sleep(400)
-        assert (await kline(w, path, "LTCUSDT")).status == 200
-        await w.aclose()
-
-    run(main())
+async def test_halted_delisted_and_relisted() -> None:
+    w = world()
+    path = "/api/v3/klines"
+    assert (await kline(w, path, "LTCUSDT")).status == 200
+    w.exchange.control.halt("spot", "LTCUSDT")
+    await asyncio.sleep(301)
+    assert (await kline(w, path, "LTCUSDT")).status == 200
+    await asyncio.sleep(301)
+    assert symbols(await w.get(SPOT, b"symbol=LTCUSDT"))["LTCUSDT"]["status"] != "TRADING"
+    w.exchange.control.delist("spot", "LTCUSDT")
+    await asyncio.sleep(301)
+    await kline(w, path, "ETHUSDT")
+    await asyncio.sleep(61)
+    again = await kline(w, path, "LTCUSDT")
+    assert again.status == (await w.direct(path, b"symbol=LTCUSDT&interval=1m&limit=3")).status_code or (
+        again.status == 200  # a name once seen stays known: its settled rows are still true
+    )
+    w.exchange.control.relist("spot", "LTCUSDT")
+    await asyncio.sleep(400)
+    assert (await kline(w, path, "LTCUSDT")).status == 200
+    await w.aclose()
 
 
-def test_its_limits_set_the_budget() -> None:
-    async def main() -> None:
-        w = Whole(SimConfig(spot_limit=1_200))
-        await w.get(SPOT, b"")
-        assert [status.limit for status in w.governor.status() if status.family == "spot"] == [1_200]
-        await w.aclose()
-
-    run(main())
+async def test_its_limits_set_the_budget() -> None:
+    w = Whole(SimConfig(spot_limit=1_200))
+    await w.get(SPOT, b"")
+    assert [status.limit for status in w.governor.status() if status.family == "spot"] == [1_200]
+    await w.aclose()
 
 
-def test_in_a_ban_it_is_never_older_than_allowed() -> None:
-    async def main() -> None:
-        w = world()
-        await w.get(SPOT, b"symbol=ETHUSDT")
-        w.governor.close_gate(Family.SPOT, 5_000)
-        await asyncio.sleep(100)
-        before = str(w.clock.true_ms() - 50_000)
-        for headers in ({"cache_control": "max-age=5"}, {"cache_control": "no-cache"}, {"x_mdcache_min_as_of": before}):
-            reply = await w.get(SPOT, b"symbol=ETHUSDT", **headers)
-            assert (reply.status, json.loads(reply.body)["code"]) == (503, -1003), headers
-        assert (await w.get(SPOT, b"symbol=ETHUSDT", cache_control="max-age=200")).status == 200
-        await w.aclose()
-
-    run(main())
+async def test_in_a_ban_it_is_never_older_than_allowed() -> None:
+    w = world()
+    await w.get(SPOT, b"symbol=ETHUSDT")
+    w.governor.close_gate(Family.SPOT, 5_000)
+    await asyncio.sleep(100)
+    before = str(w.clock.true_ms() - 50_000)
+    for headers in ({"cache_control": "max-age=5"}, {"cache_control": "no-cache"}, {"x_mdcache_min_as_of": before}):
+        reply = await w.get(SPOT, b"symbol=ETHUSDT", **headers)
+        assert (reply.status, json.loads(reply.body)["code"]) == (503, -1003), headers
+    assert (await w.get(SPOT, b"symbol=ETHUSDT", cache_control="max-age=200")).status == 200
+    await w.aclose()
 
 
-def test_a_read_under_way_may_be_too_old_to_join() -> None:
-    async def main() -> None:
-        w = world()
-        await w.get(SPOT, b"symbol=ETHUSDT")
-        await asyncio.sleep(50)
-        w.exchange.control.latency(after_s=2.0)
-        first = asyncio.create_task(w.get(SPOT, b"symbol=ETHUSDT", cache_control="no-cache"))
-        await asyncio.sleep(1.5)
-        least = w.clock.true_ms()
-        reply = await w.get(SPOT, b"symbol=BTCUSDT", x_mdcache_min_as_of=str(least))
-        assert int(reply.headers["x-mdcache-as-of"]) >= least
-        assert (await first).status == 200
-        await w.aclose()
-
-    run(main())
+async def test_a_read_under_way_may_be_too_old_to_join() -> None:
+    w = world()
+    await w.get(SPOT, b"symbol=ETHUSDT")
+    await asyncio.sleep(50)
+    w.exchange.control.latency(after_s=2.0)
+    first = asyncio.create_task(w.get(SPOT, b"symbol=ETHUSDT", cache_control="no-cache"))
+    await asyncio.sleep(1.5)
+    least = w.clock.true_ms()
+    reply = await w.get(SPOT, b"symbol=BTCUSDT", x_mdcache_min_as_of=str(least))
+    assert int(reply.headers["x-mdcache-as-of"]) >= least
+    assert (await first).status == 200
+    await w.aclose()
 
 
-def test_a_delisted_name_costs_one_read_at_most() -> None:
-    async def main() -> None:
-        w = world()
-        await w.get("/api/v3/ticker/price", b"symbol=LTCUSDT")
-        w.exchange.control.delist("spot", "LTCUSDT")
-        await w.get(SPOT, b"symbol=ETHUSDT")
-        before = len(reads(w))
-        for _ in range(20):
-            reply = await w.get(SPOT, b"symbol=LTCUSDT")
-            assert (reply.status, json.loads(reply.body)["code"]) == (400, -1121)
-            await asyncio.sleep(0.5)
-        assert len(reads(w)) <= before + 1
-        await w.aclose()
-
-    run(main())
+async def test_a_delisted_name_costs_one_read_at_most() -> None:
+    w = world()
+    await w.get("/api/v3/ticker/price", b"symbol=LTCUSDT")
+    w.exchange.control.delist("spot", "LTCUSDT")
+    await w.get(SPOT, b"symbol=ETHUSDT")
+    before = len(reads(w))
+    for _ in range(20):
+        reply = await w.get(SPOT, b"symbol=LTCUSDT")
+        assert (reply.status, json.loads(reply.body)["code"]) == (400, -1121)
+        await asyncio.sleep(0.5)
+    assert len(reads(w)) <= before + 1
+    await w.aclose()
 
 
 @pytest.mark.parametrize(("kind", "most"), [("html", 30), ("500", 60)])
-def test_a_list_that_fails_is_not_asked_for_all_the_time(kind: str, most: int) -> None:
-    async def main() -> None:
-        w = world()
-        await w.get(SPOT, b"symbol=ETHUSDT")
-        await asyncio.sleep(280)
-        before = len(reads(w))
-        w.exchange.control.fault(kind, path=SPOT)
-        for _ in range(500):
-            assert (await w.get(SPOT, b"symbol=ETHUSDT")).status == 200
-            await asyncio.sleep(0.1)
-        assert len(reads(w)) - before <= most
-        await w.aclose()
-
-    run(main())
+async def test_a_list_that_fails_is_not_asked_for_all_the_time(kind: str, most: int) -> None:
+    w = world()
+    await w.get(SPOT, b"symbol=ETHUSDT")
+    await asyncio.sleep(280)
+    before = len(reads(w))
+    w.exchange.control.fault(kind, path=SPOT)
+    for _ in range(500):
+        assert (await w.get(SPOT, b"symbol=ETHUSDT")).status == 200
+        await asyncio.sleep(0.1)
+    assert len(reads(w)) - before <= most
+    await w.aclose()
 
 
 def test_the_index_of_symbols_keeps_each_set_of_permissions_once() -> None:
@@ -246,50 +217,41 @@ def test_the_index_of_symbols_keeps_each_set_of_permissions_once() -> None:
         broken.body(2, select("symbol=S1", None))
 
 
-def test_permissions_beyond_the_plain_list_are_asked_of_binance() -> None:
-    async def main() -> None:
-        w = world()
-        query = b"permissions=%5B%22TRD_GRP_003%22%5D"
-        reply = await w.get(SPOT, query)
-        assert reply.status == 200
-        for _ in range(5):
-            assert (await w.get(SPOT, query)).body == reply.body
-        theirs = await w.direct(SPOT, query)
-        assert _TIME.sub(b"", reply.body) == _TIME.sub(b"", theirs.content)
-        assert sum("TRD_GRP_003" in read for read in reads(w)) == 2  # ours, and the one asked directly
-        await w.aclose()
-
-    run(main())
+async def test_permissions_beyond_the_plain_list_are_asked_of_binance() -> None:
+    w = world()
+    query = b"permissions=%5B%22TRD_GRP_003%22%5D"
+    reply = await w.get(SPOT, query)
+    assert reply.status == 200
+    for _ in range(5):
+        assert (await w.get(SPOT, query)).body == reply.body
+    theirs = await w.direct(SPOT, query)
+    assert _TIME.sub(b"", reply.body) == _TIME.sub(b"", theirs.content)
+    assert sum("TRD_GRP_003" in read for read in reads(w)) == 2  # ours, and the one asked directly
+    await w.aclose()
 
 
-def test_its_time_in_microseconds() -> None:
-    async def main() -> None:
-        w = world()
-        reply = await w.get(SPOT, b"symbol=ETHUSDT", x_mbx_time_unit="microsecond")
-        assert json.loads(reply.body)["serverTime"] == w.clock.true_ms() * 1000
-        refused = await w.get(SPOT, b"symbol=ETHUSDT", x_mbx_time_unit="hour")
-        assert (refused.status, json.loads(refused.body)["code"]) == (400, -1194)
-        await w.aclose()
-
-    run(main())
+async def test_its_time_in_microseconds() -> None:
+    w = world()
+    reply = await w.get(SPOT, b"symbol=ETHUSDT", x_mbx_time_unit="microsecond")
+    assert json.loads(reply.body)["serverTime"] == w.clock.true_ms() * 1000
+    refused = await w.get(SPOT, b"symbol=ETHUSDT", x_mbx_time_unit="hour")
+    assert (refused.status, json.loads(refused.body)["code"]) == (400, -1194)
+    await w.aclose()
 
 
 @pytest.mark.parametrize(("path", "query"), [(SPOT, b""), (SPOT, b"symbol=ETHUSDT"), (USDM, b""), (COINM, b"")])
-def test_a_start_inside_a_ban_has_the_last_list(tmp_path: Path, path: str, query: bytes) -> None:
-    async def main() -> None:
-        w = Whole(folder=tmp_path)
-        first = await w.get(path, query)
-        w.exchange.control.ban(family="spot" if path == SPOT else "futures", seconds=600)
-        other = "/api/v3/ticker/price" if path == SPOT else "/fapi/v1/ticker/price"
-        assert (await w.get(other, b"")).status == 503
-        await w.aclose()
-        w.restart()
-        sent = len(w.exchange.log)
-        again = await w.get(path, query)
-        assert again.status == 200
-        assert symbols(again) == symbols(first)
-        assert (await w.get(other, b"")).status == 503
-        assert len(w.exchange.log) == sent
-        await w.aclose()
-
-    run(main())
+async def test_a_start_inside_a_ban_has_the_last_list(tmp_path: Path, path: str, query: bytes) -> None:
+    w = Whole(folder=tmp_path)
+    first = await w.get(path, query)
+    w.exchange.control.ban(family="spot" if path == SPOT else "futures", seconds=600)
+    other = "/api/v3/ticker/price" if path == SPOT else "/fapi/v1/ticker/price"
+    assert (await w.get(other, b"")).status == 503
+    await w.aclose()
+    w.restart()
+    sent = len(w.exchange.log)
+    again = await w.get(path, query)
+    assert again.status == 200
+    assert symbols(again) == symbols(first)
+    assert (await w.get(other, b"")).status == 503
+    assert len(w.exchange.log) == sent
+    await w.aclose()

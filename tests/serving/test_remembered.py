@@ -1,10 +1,14 @@
 """Remembered answers over the real data path: none outlives what it was true of (6.1.2, 6.2.4, 6.2.6)."""
 
+import pytest
+
 from mdcache.sim import SimConfig
 from mdcache.sim.config import Outage, SymbolSpec
 from tests.serving.client import Response
 from tests.serving.test_whole import Whole
-from tests.world.loop import EPOCH_MS, run
+from tests.world.loop import EPOCH_MS
+
+pytestmark = pytest.mark.virtual
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -22,78 +26,64 @@ async def polled(w: Whole, query: bytes, *, every_s: float, until_ms: int) -> Re
     return reply
 
 
-def test_a_candle_that_has_yet_to_open_is_shown_when_it_has() -> None:
-    async def main() -> None:
-        w = Whole()
-        await w.get()
-        for end in (b"", b"&endTime=%d" % (BASE + HOUR)):
-            opens = w.clock.true_ms() // MINUTE * MINUTE + MINUTE
-            query = b"symbol=ETHUSDT&interval=1m&startTime=%d" % opens + end
-            before = await polled(w, query, every_s=0.7, until_ms=opens - 3_000)
-            assert before.body == b"[]"
-            lifetime_s = int(before.headers["cache-control"].removeprefix("max-age="))
-            assert w.clock.true_ms() + (lifetime_s - int(before.headers["age"])) * 1000 <= opens
-            after = await polled(w, query, every_s=0.7, until_ms=opens + 100)
-            as_of_ms = int(after.headers["x-mdcache-as-of"])
-            assert after.body == w.exchange.truth(PATH, query.decode(), at_ms=as_of_ms) != b"[]"
-        calls = len(w.calls())
-        assert (await w.get(query=b"symbol=ETHUSDT&interval=1m&startTime=%d" % (BASE + 9_000 * HOUR))).body == b"[]"
-        assert len(w.calls()) == calls
-        await w.aclose()
-
-    run(main())
-
-
-def test_a_new_listing_is_seen_as_soon_as_the_symbols_are_read_again() -> None:
-    async def main() -> None:
-        listed = BASE + 20 * MINUTE
-        w = Whole(SimConfig(symbols=(SymbolSpec("spot", "LISTUSDT", listed, announced_ms=EPOCH_MS - 10**8),)))
-        query = b"symbol=LISTUSDT&interval=1m&limit=5"
-        before = await polled(w, query, every_s=5, until_ms=listed - 6_000)
+async def test_a_candle_that_has_yet_to_open_is_shown_when_it_has() -> None:
+    w = Whole()
+    await w.get()
+    for end in (b"", b"&endTime=%d" % (BASE + HOUR)):
+        opens = w.clock.true_ms() // MINUTE * MINUTE + MINUTE
+        query = b"symbol=ETHUSDT&interval=1m&startTime=%d" % opens + end
+        before = await polled(w, query, every_s=0.7, until_ms=opens - 3_000)
         assert before.body == b"[]"
-        assert len(w.calls()) == 1  # that nothing is there is believed all the while
-        after = await polled(w, query, every_s=5, until_ms=listed + 310_000)
-        assert (
-            after.body == w.exchange.truth(PATH, query.decode(), at_ms=int(after.headers["x-mdcache-as-of"])) != b"[]"
-        )
-        await w.aclose()
-
-    run(main())
-
-
-def test_a_hole_is_looked_at_again_however_often_its_answer_is_asked_for() -> None:
-    async def main() -> None:
-        filled = BASE + 2 * MINUTE
-        outage = Outage(BASE - 20 * MINUTE, BASE - 15 * MINUTE, filled)
-        w = Whole(SimConfig(symbols=(SymbolSpec("spot", "BTCUSDT", EPOCH_MS - 10**10, outages=(outage,)),)))
-        query = b"symbol=BTCUSDT&interval=1m&startTime=%d&endTime=%d" % (BASE - 30 * MINUTE, BASE - 5 * MINUTE)
-        truth = w.exchange.truth(PATH, query.decode(), at_ms=filled + 1)
-        before = await polled(w, query, every_s=5, until_ms=filled - 6_000)
-        assert before.body != truth
-        after = await polled(w, query, every_s=5, until_ms=filled + 150_000)  # a tenth of its 22 minutes, and two more
-        assert after.body == truth
-        await w.aclose()
-
-    run(main())
+        lifetime_s = int(before.headers["cache-control"].removeprefix("max-age="))
+        assert w.clock.true_ms() + (lifetime_s - int(before.headers["age"])) * 1000 <= opens
+        after = await polled(w, query, every_s=0.7, until_ms=opens + 100)
+        as_of_ms = int(after.headers["x-mdcache-as-of"])
+        assert after.body == w.exchange.truth(PATH, query.decode(), at_ms=as_of_ms) != b"[]"
+    calls = len(w.calls())
+    assert (await w.get(query=b"symbol=ETHUSDT&interval=1m&startTime=%d" % (BASE + 9_000 * HOUR))).body == b"[]"
+    assert len(w.calls()) == calls
+    await w.aclose()
 
 
-def test_what_was_given_up_and_read_again_is_the_same_in_every_answer() -> None:
-    async def main() -> None:
-        w = Whole()
-        first = BASE // HOUR * HOUR - 500 * HOUR
-        wide = b"symbol=BTCUSDT&interval=1h&startTime=%d&endTime=%d" % (first, first + 9 * HOUR)
-        narrow = b"symbol=BTCUSDT&interval=1h&startTime=%d&endTime=%d" % (first + 5 * HOUR, first + 9 * HOUR)
-        for _ in range(3):
-            await w.get(query=wide)
-        (series,) = w.library
-        w.exchange.control.revise(PATH, "BTCUSDT", "1h", first + 7 * HOUR, trades=7)
-        for block in list(series.shelf.blocks()):
-            series.evict(block.index)
-        calls = len(w.calls())
-        assert (await w.get(query=wide)).headers["cache-status"].startswith("mdcache; hit")
-        assert len(w.calls()) == calls  # it stands as long as nobody knows better
-        for query in (narrow, wide):
-            assert (await w.get(query=query)).body == w.exchange.truth(PATH, query.decode(), at_ms=w.clock.true_ms())
-        await w.aclose()
+async def test_a_new_listing_is_seen_as_soon_as_the_symbols_are_read_again() -> None:
+    listed = BASE + 20 * MINUTE
+    w = Whole(SimConfig(symbols=(SymbolSpec("spot", "LISTUSDT", listed, announced_ms=EPOCH_MS - 10**8),)))
+    query = b"symbol=LISTUSDT&interval=1m&limit=5"
+    before = await polled(w, query, every_s=5, until_ms=listed - 6_000)
+    assert before.body == b"[]"
+    assert len(w.calls()) == 1  # that nothing is there is believed all the while
+    after = await polled(w, query, every_s=5, until_ms=listed + 310_000)
+    assert after.body == w.exchange.truth(PATH, query.decode(), at_ms=int(after.headers["x-mdcache-as-of"])) != b"[]"
+    await w.aclose()
 
-    run(main())
+
+async def test_a_hole_is_looked_at_again_however_often_its_answer_is_asked_for() -> None:
+    filled = BASE + 2 * MINUTE
+    outage = Outage(BASE - 20 * MINUTE, BASE - 15 * MINUTE, filled)
+    w = Whole(SimConfig(symbols=(SymbolSpec("spot", "BTCUSDT", EPOCH_MS - 10**10, outages=(outage,)),)))
+    query = b"symbol=BTCUSDT&interval=1m&startTime=%d&endTime=%d" % (BASE - 30 * MINUTE, BASE - 5 * MINUTE)
+    truth = w.exchange.truth(PATH, query.decode(), at_ms=filled + 1)
+    before = await polled(w, query, every_s=5, until_ms=filled - 6_000)
+    assert before.body != truth
+    after = await polled(w, query, every_s=5, until_ms=filled + 150_000)  # a tenth of its 22 minutes, and two more
+    assert after.body == truth
+    await w.aclose()
+
+
+async def test_what_was_given_up_and_read_again_is_the_same_in_every_answer() -> None:
+    w = Whole()
+    first = BASE // HOUR * HOUR - 500 * HOUR
+    wide = b"symbol=BTCUSDT&interval=1h&startTime=%d&endTime=%d" % (first, first + 9 * HOUR)
+    narrow = b"symbol=BTCUSDT&interval=1h&startTime=%d&endTime=%d" % (first + 5 * HOUR, first + 9 * HOUR)
+    for _ in range(3):
+        await w.get(query=wide)
+    (series,) = w.library
+    w.exchange.control.revise(PATH, "BTCUSDT", "1h", first + 7 * HOUR, trades=7)
+    for block in list(series.shelf.blocks()):
+        series.evict(block.index)
+    calls = len(w.calls())
+    assert (await w.get(query=wide)).headers["cache-status"].startswith("mdcache; hit")
+    assert len(w.calls()) == calls  # it stands as long as nobody knows better
+    for query in (narrow, wide):
+        assert (await w.get(query=query)).body == w.exchange.truth(PATH, query.decode(), at_ms=w.clock.true_ms())
+    await w.aclose()

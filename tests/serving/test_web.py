@@ -17,7 +17,6 @@ from mdcache.upstream.rest import Rest
 from tests.serving.client import House, ask
 from tests.serving.test_snapshots import PRICE, reads, world
 from tests.serving.test_whole import Whole
-from tests.world.loop import run
 
 DESK = "https://desk.example"
 
@@ -31,29 +30,27 @@ def crossing(w: Whole, *origins: str, forward: bool = False) -> App:
     )  # fmt: skip
 
 
-def test_a_page_of_a_listed_origin_may_read_and_no_other() -> None:
-    async def main() -> None:
-        w = world()
-        app = crossing(w, DESK)
-        for origin, allowed in ((DESK, True), ("https://evil.example", False)):
-            headers = {"origin": origin}
-            for _ in range(3):
-                reply = await ask(app, PRICE, b"symbol=ETHUSDT", headers=headers)
-                assert reply.status == 200
-                assert ("access-control-allow-origin" in reply.headers) is allowed
-                if allowed:
-                    assert reply.headers["access-control-allow-origin"] == DESK
-                    assert "X-MDCache-As-Of" in reply.headers["access-control-expose-headers"]
-            asks = headers | {"access-control-request-method": "GET", "access-control-request-headers": "x-mbx-apikey"}
-            preflight = await ask(app, PRICE, b"symbol=ETHUSDT", method="OPTIONS", headers=asks)
-            assert (preflight.status == 200) is allowed
-        refused = await ask(app, "/api/v3/order", b"", headers={"origin": DESK})
-        assert refused.status == 403
-        assert refused.headers["access-control-allow-origin"] == DESK  # or the page could not read why
-        assert "access-control-allow-origin" not in (await ask(app, PRICE, b"symbol=ETHUSDT")).headers
-        await w.aclose()
-
-    run(main())
+@pytest.mark.virtual
+async def test_a_page_of_a_listed_origin_may_read_and_no_other() -> None:
+    w = world()
+    app = crossing(w, DESK)
+    for origin, allowed in ((DESK, True), ("https://evil.example", False)):
+        headers = {"origin": origin}
+        for _ in range(3):
+            reply = await ask(app, PRICE, b"symbol=ETHUSDT", headers=headers)
+            assert reply.status == 200
+            assert ("access-control-allow-origin" in reply.headers) is allowed
+            if allowed:
+                assert reply.headers["access-control-allow-origin"] == DESK
+                assert "X-MDCache-As-Of" in reply.headers["access-control-expose-headers"]
+        asks = headers | {"access-control-request-method": "GET", "access-control-request-headers": "x-mbx-apikey"}
+        preflight = await ask(app, PRICE, b"symbol=ETHUSDT", method="OPTIONS", headers=asks)
+        assert (preflight.status == 200) is allowed
+    refused = await ask(app, "/api/v3/order", b"", headers={"origin": DESK})
+    assert refused.status == 403
+    assert refused.headers["access-control-allow-origin"] == DESK  # or the page could not read why
+    assert "access-control-allow-origin" not in (await ask(app, PRICE, b"symbol=ETHUSDT")).headers
+    await w.aclose()
 
 
 @pytest.mark.parametrize("path", [PRICE, "/api/v3/klines", "/fapi/v1/exchangeInfo", "/api/v3/time"])
@@ -62,6 +59,7 @@ async def test_options_without_a_browser(path: str) -> None:
     assert (reply.status, reply.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
 
 
+@pytest.mark.virtual
 @pytest.mark.parametrize(
     ("accepts", "coding"),
     [
@@ -69,44 +67,39 @@ async def test_options_without_a_browser(path: str) -> None:
         ("gzip, compress, deflate, br", "gzip"), ("deflate", None), ("br", None), ("identity", None), ("*", "gzip"),
     ],
 )  # fmt: skip
-def test_codings(accepts: str | None, coding: str | None) -> None:
-    async def main() -> None:
-        w = world()
-        path = "/api/v3/exchangeInfo"
-        headers = {"content-type": "application/json"} | ({"accept-encoding": accepts} if accepts is not None else {})
-        reply = await ask(w.app, path, b"", headers=headers, peer=("203.0.113.9", 4711))
+async def test_codings(accepts: str | None, coding: str | None) -> None:
+    w = world()
+    path = "/api/v3/exchangeInfo"
+    headers = {"content-type": "application/json"} | ({"accept-encoding": accepts} if accepts is not None else {})
+    reply = await ask(w.app, path, b"", headers=headers, peer=("203.0.113.9", 4711))
+    assert reply.status == 200
+    assert reply.headers.get("content-encoding") == coding
+    body = gzip.decompress(reply.body) if coding else reply.body
+    assert json.loads(body)["symbols"]
+    await w.aclose()
+
+
+@pytest.mark.virtual
+async def test_a_key_on_a_public_path_is_nobodys_business() -> None:
+    w = world()
+    seen: list[httpx.Headers] = []
+    inner = w.transport
+
+    class Watching(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            seen.append(request.headers)
+            return await inner.handle_async_request(request)
+
+    w.transport = Watching()
+    w.restart()
+    for key in ("None", "", "SECRETKEY" * 5):
+        reply = await w.get(PRICE, b"symbol=ETHUSDT", x_mbx_apikey=key)
         assert reply.status == 200
-        assert reply.headers.get("content-encoding") == coding
-        body = gzip.decompress(reply.body) if coding else reply.body
-        assert json.loads(body)["symbols"]
-        await w.aclose()
-
-    run(main())
-
-
-def test_a_key_on_a_public_path_is_nobodys_business() -> None:
-    async def main() -> None:
-        w = world()
-        seen: list[httpx.Headers] = []
-        inner = w.transport
-
-        class Watching(httpx.AsyncBaseTransport):
-            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-                seen.append(request.headers)
-                return await inner.handle_async_request(request)
-
-        w.transport = Watching()
-        w.restart()
-        for key in ("None", "", "SECRETKEY" * 5):
-            reply = await w.get(PRICE, b"symbol=ETHUSDT", x_mbx_apikey=key)
-            assert reply.status == 200
-            assert (await w.get("/api/v3/klines", b"symbol=ETHUSDT&interval=1m", x_mbx_apikey=key)).status == 200
-        assert len(reads(w, PRICE)) == 1
-        assert all("x-mbx-apikey" not in headers for headers in seen)
-        assert all("SECRETKEY" not in str(event) for event in w.events)
-        await w.aclose()
-
-    run(main())
+        assert (await w.get("/api/v3/klines", b"symbol=ETHUSDT&interval=1m", x_mbx_apikey=key)).status == 200
+    assert len(reads(w, PRICE)) == 1
+    assert all("x-mbx-apikey" not in headers for headers in seen)
+    assert all("SECRETKEY" not in str(event) for event in w.events)
+    await w.aclose()
 
 
 BAD = [
@@ -125,20 +118,18 @@ BAD = [
 ]
 
 
+@pytest.mark.virtual
 @pytest.mark.parametrize("path", [PRICE, "/api/v3/exchangeInfo", "/api/v3/klines"])
 @pytest.mark.parametrize(("query", "statuses"), BAD)
-def test_bad_input_is_a_clean_refusal_at_once(path: str, query: bytes, statuses: set[int]) -> None:
-    async def main() -> None:
-        w = world()
-        await w.get("/api/v3/exchangeInfo", b"")
-        before = len(w.exchange.log)
-        reply = await w.get(path, query)
-        assert reply.status in statuses
-        assert json.loads(reply.body).keys() == {"code", "msg"}
-        assert len(w.exchange.log) == before
-        await w.aclose()
-
-    run(main())
+async def test_bad_input_is_a_clean_refusal_at_once(path: str, query: bytes, statuses: set[int]) -> None:
+    w = world()
+    await w.get("/api/v3/exchangeInfo", b"")
+    before = len(w.exchange.log)
+    reply = await w.get(path, query)
+    assert reply.status in statuses
+    assert json.loads(reply.body).keys() == {"code", "msg"}
+    assert len(w.exchange.log) == before
+    await w.aclose()
 
 
 @pytest.mark.parametrize("path", ["/api/v3/ticker%2Fprice", "/api/v3//ticker/price", "/api/v3/ticker/price/"])
@@ -146,31 +137,27 @@ async def test_other_spellings_of_a_path_are_other_paths(path: str) -> None:
     assert (await House().ask(path, b"symbol=ETHUSDT")).status == 404
 
 
-def test_a_body_on_a_get_is_not_read() -> None:
-    async def main() -> None:
-        w = world()
-        reply = await ask(w.app, PRICE, b"symbol=ETHUSDT", body=b'{"symbol":"BTCUSDT"}' * 1_000)
-        assert (reply.status, json.loads(reply.body)["symbol"]) == (200, "ETHUSDT")
-        await w.aclose()
-
-    run(main())
+@pytest.mark.virtual
+async def test_a_body_on_a_get_is_not_read() -> None:
+    w = world()
+    reply = await ask(w.app, PRICE, b"symbol=ETHUSDT", body=b'{"symbol":"BTCUSDT"}' * 1_000)
+    assert (reply.status, json.loads(reply.body)["symbol"]) == (200, "ETHUSDT")
+    await w.aclose()
 
 
-def test_unknown_paths_are_forwarded_where_that_is_set() -> None:
-    async def main() -> None:
-        w = world()
-        app = crossing(w, forward=True)
-        reply = await ask(app, "/api/v3/brandNew", b"b=2&a=1")
-        assert reply.status == 404 or json.loads(reply.body)["code"] == -1006  # what the exchange says of it
-        assert reads(w, "/api/v3/brandNew")[:1] == ["a=1&b=2"]
-        used = next(status.used for status in w.governor.status() if status.family == "spot")
-        assert used >= 20
-        for path in ("/nothing/at/all", "/api/v3/../x", "/sapi/v1/account", "/api/v3/order"):
-            assert (await ask(app, path, b"")).status in {403, 404}
-        assert len(reads(w, "/nothing/at/all")) == 0
-        await w.aclose()
-
-    run(main())
+@pytest.mark.virtual
+async def test_unknown_paths_are_forwarded_where_that_is_set() -> None:
+    w = world()
+    app = crossing(w, forward=True)
+    reply = await ask(app, "/api/v3/brandNew", b"b=2&a=1")
+    assert reply.status == 404 or json.loads(reply.body)["code"] == -1006  # what the exchange says of it
+    assert reads(w, "/api/v3/brandNew")[:1] == ["a=1&b=2"]
+    used = next(status.used for status in w.governor.status() if status.family == "spot")
+    assert used >= 20
+    for path in ("/nothing/at/all", "/api/v3/../x", "/sapi/v1/account", "/api/v3/order"):
+        assert (await ask(app, path, b"")).status in {403, 404}
+    assert len(reads(w, "/nothing/at/all")) == 0
+    await w.aclose()
 
 
 async def test_a_proxy_named_in_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,23 +196,21 @@ def test_every_path_belongs_to_one_market_or_both_futures() -> None:
         ), path
 
 
-def test_time_and_ping_take_what_binance_takes() -> None:
-    async def main() -> None:
-        w = world()
-        for path in ("/api/v3/time", "/api/v3/ping", "/fapi/v1/time", "/dapi/v1/ping"):
-            for query, headers in (
-                (b"", {}),
-                (b"x=1", {}),
-                (b"", {"x_mbx_time_unit": "MICROSECOND"}),
-                (b"", {"x_mbx_time_unit": "FORTNIGHT"}),
-            ):
-                ours = await w.get(path, query, **headers)
-                named = {name.replace("_", "-"): value for name, value in headers.items()}
-                async with httpx.AsyncClient(transport=w.transport, base_url="http://exchange.test") as client:
-                    theirs = await client.get(f"{path}?{query.decode()}", headers=named)
-                if (path, "FORTNIGHT" in headers.values()) == ("/api/v3/ping", True):
-                    continue  # it has no time in it: what the exchange says of a bad unit there is unverified
-                assert (ours.status, ours.body) == (theirs.status_code, theirs.content), (path, query, headers)
-        await w.aclose()
-
-    run(main())
+@pytest.mark.virtual
+async def test_time_and_ping_take_what_binance_takes() -> None:
+    w = world()
+    for path in ("/api/v3/time", "/api/v3/ping", "/fapi/v1/time", "/dapi/v1/ping"):
+        for query, headers in (
+            (b"", {}),
+            (b"x=1", {}),
+            (b"", {"x_mbx_time_unit": "MICROSECOND"}),
+            (b"", {"x_mbx_time_unit": "FORTNIGHT"}),
+        ):
+            ours = await w.get(path, query, **headers)
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            async with httpx.AsyncClient(transport=w.transport, base_url="http://exchange.test") as client:
+                theirs = await client.get(f"{path}?{query.decode()}", headers=named)
+            if (path, "FORTNIGHT" in headers.values()) == ("/api/v3/ping", True):
+                continue  # it has no time in it: what the exchange says of a bad unit there is unverified
+            assert (ours.status, ours.body) == (theirs.status_code, theirs.content), (path, query, headers)
+    await w.aclose()

@@ -1,7 +1,7 @@
 """The application over the real data path and the simulated exchange: DESIGN 2 from the outside."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
@@ -22,8 +22,9 @@ from mdcache.serving.status import Sources, Status, voids
 from mdcache.telemetry.gauges import Gauges
 from mdcache.telemetry.metrics import Metrics
 from tests.serving.client import Response, ask
-from tests.world.loop import run
 from tests.world.world import World
+
+pytestmark = pytest.mark.virtual
 
 QUERY = b"symbol=ETHUSDT&interval=1m&limit=500"
 TOKEN = "whole-token"
@@ -87,18 +88,6 @@ class Whole(World):
             return await client.get(f"{path}?{query.decode()}")
 
 
-def whole(test: Callable[[Whole], Awaitable[None]]) -> Callable[[], None]:
-    async def main() -> None:
-        async with opened() as w:
-            await test(w)
-
-    def runner() -> None:
-        run(main())
-
-    runner.__name__ = test.__name__
-    return runner
-
-
 @asynccontextmanager
 async def opened() -> AsyncIterator[Whole]:
     w = Whole()
@@ -108,7 +97,12 @@ async def opened() -> AsyncIterator[Whole]:
         await w.aclose()
 
 
-@whole
+@pytest.fixture(name="w")
+async def one() -> AsyncIterator[Whole]:
+    async with opened() as w:
+        yield w
+
+
 async def test_the_same_bytes_as_binance(w: Whole) -> None:
     for path in ("/api/v3/klines", "/fapi/v1/klines"):
         ours = await w.get(path, b"symbol=ETHUSDT&interval=1h&limit=200&endTime=1790000000000")
@@ -118,7 +112,6 @@ async def test_the_same_bytes_as_binance(w: Whole) -> None:
         assert ours.headers["content-type"] == theirs.headers["content-type"]
 
 
-@whole
 async def test_once_is_enough_within_the_ttl(w: Whole) -> None:
     first = await w.get()
     before = len(w.calls())
@@ -135,7 +128,6 @@ async def test_once_is_enough_within_the_ttl(w: Whole) -> None:
     assert refreshed.headers["cache-status"].startswith("mdcache; fwd=stale; ")
 
 
-@whole
 async def test_a_closed_gate_is_told_with_when_to_return(w: Whole) -> None:
     await w.get()
     w.governor.close_gate(Family.SPOT, 90.0)
@@ -160,7 +152,6 @@ async def test_a_closed_gate_is_told_with_when_to_return(w: Whole) -> None:
     assert (await w.get()).status == 200
 
 
-@whole
 async def test_wrong_questions_cost_nothing(w: Whole) -> None:
     await w.get()
     before = len(w.calls())
@@ -170,14 +161,12 @@ async def test_wrong_questions_cost_nothing(w: Whole) -> None:
     assert len(w.calls()) == before
 
 
-@whole
 async def test_time_is_the_exchanges(w: Whole) -> None:
     body = json.loads((await w.get("/fapi/v1/time", b"")).body)
     assert abs(body["serverTime"] - w.clock.true_ms()) < 50
     assert w.governor.clocks.measured(Market.USDM)
 
 
-@whole
 async def test_a_purge_makes_it_ask_again(w: Whole) -> None:
     for _ in range(3):
         await w.get()
@@ -190,7 +179,6 @@ async def test_a_purge_makes_it_ask_again(w: Whole) -> None:
     assert len(w.calls()) == before + 1
 
 
-@whole
 async def test_status_and_metrics(w: Whole) -> None:
     for _ in range(3):
         await w.get(x_mdcache_client="engine")
@@ -213,7 +201,6 @@ async def test_status_and_metrics(w: Whole) -> None:
     assert sum(status["weights"]["spot"]["by_second"]) == spent == status["families"][0]["used"]
 
 
-@whole
 async def test_a_ban_stands_in_the_status(w: Whole) -> None:
     await w.get()
     w.exchange.control.ban("spot", 90)
@@ -226,7 +213,6 @@ async def test_a_ban_stands_in_the_status(w: Whole) -> None:
     assert status["calls"]["refresh"]["total"]["failed"] == 1
 
 
-@whole
 async def test_the_series_of_the_status(w: Whole) -> None:
     await w.get()
     await w.get("/fapi/v1/continuousKlines", b"pair=BTCUSDT&contractType=PERPETUAL&interval=1h&limit=20")
@@ -242,7 +228,6 @@ async def test_the_series_of_the_status(w: Whole) -> None:
     assert (await w.get("/v1/status", b"series=all")).status == 400
 
 
-@whole
 async def test_metrics(w: Whole) -> None:
     for _ in range(3):
         await w.get(x_mdcache_client="engine")
@@ -252,12 +237,9 @@ async def test_metrics(w: Whole) -> None:
 
 
 @pytest.mark.parametrize("header", ["gzip", "gzip, deflate, br"])
-def test_far_clients_get_gzip(header: str) -> None:
-    async def main() -> None:
-        async with opened() as w:
-            for _ in range(3):
-                reply = await ask(w.app, query=QUERY, headers={"accept-encoding": header}, peer=("192.0.2.1", 5))
-                assert reply.headers["content-encoding"] == "gzip"
-                assert len(reply.body) < 30_000
-
-    run(main())
+async def test_far_clients_get_gzip(header: str) -> None:
+    async with opened() as w:
+        for _ in range(3):
+            reply = await ask(w.app, query=QUERY, headers={"accept-encoding": header}, peer=("192.0.2.1", 5))
+            assert reply.headers["content-encoding"] == "gzip"
+            assert len(reply.body) < 30_000

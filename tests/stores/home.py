@@ -1,7 +1,7 @@
 """A disk store on a folder, what is saved in it, and disks that fail, wait and hang."""
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from mdcache.exchange.questions import SeriesKey
 from mdcache.stores.disk import DiskStore, origin
 from mdcache.stores.schema import Connect, connect
 from mdcache.stores.sqlite import File
-from tests.world.loop import FakeClock, run
+from tests.world.loop import FakeClock
 from tests.world.world import Inline
 
 KEY = SeriesKey(Market.SPOT, "klines", "BTCUSDT", "", "1m")
@@ -68,19 +68,6 @@ def same(one: Kept | None, other: Kept) -> bool:
         other.block.ends,
         other.known,
     )
-
-
-def story(body: Callable[[Path], Awaitable[None]]) -> Callable[[Path], None]:
-    """A test that runs in a world's time."""
-
-    def test(tmp_path: Path) -> None:
-        async def main() -> None:
-            await body(tmp_path)
-
-        run(main())
-
-    test.__name__ = body.__name__
-    return test
 
 
 class Faulty:

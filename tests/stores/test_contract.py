@@ -11,8 +11,9 @@ import pytest
 
 from mdcache.candles.atrest import Which
 from tests.replicas.several import MINUTE, PLENTY, SPOT, replicas
-from tests.world.loop import run
 from tests.world.world import World
+
+pytestmark = pytest.mark.virtual
 
 LATER_S = 0.1  # what was read is in Redis by then
 
@@ -84,93 +85,75 @@ def span(world: World, first: int, last: int, symbol: str = "BTCUSDT", interval:
 
 
 @everywhere
-def test_settled_rows_are_read_once(make: Make, tmp_path: Path) -> None:
-    async def main() -> None:
-        place = await make(tmp_path)
-        query = span(place.world, 3_000, 2_100)
+async def test_settled_rows_are_read_once(make: Make, tmp_path: Path) -> None:
+    place = await make(tmp_path)
+    query = span(place.world, 3_000, 2_100)
+    await place.world.ask(SPOT, query)
+    await place.costs_nothing(query)
+    await place.costs_nothing(span(place.world, 2_900, 2_800))
+    await place.end()
+
+
+@everywhere
+async def test_a_span_grows_at_both_ends(make: Make, tmp_path: Path) -> None:
+    place = await make(tmp_path)
+    for first, last in ((3_000, 2_900), (3_300, 2_950), (2_950, 2_500)):
+        await place.world.ask(SPOT, span(place.world, first, last))
+    await place.costs_nothing(span(place.world, 3_300, 2_500))
+    await place.end()
+
+
+@everywhere
+async def test_a_hole_and_the_time_before_the_listing_are_known(make: Make, tmp_path: Path) -> None:
+    place = await make(tmp_path)
+    listing = "symbol=SOLUSDT&interval=1d&startTime=0&limit=1"
+    outage = f"symbol=BTCUSDT&interval=1h&startTime={1518048000000}&endTime={1518220800000}&limit=100"
+    for query in (listing, outage):
         await place.world.ask(SPOT, query)
+    for query in (listing, outage):
         await place.costs_nothing(query)
-        await place.costs_nothing(span(place.world, 2_900, 2_800))
-        await place.end()
-
-    run(main())
+    await place.end()
 
 
 @everywhere
-def test_a_span_grows_at_both_ends(make: Make, tmp_path: Path) -> None:
-    async def main() -> None:
-        place = await make(tmp_path)
-        for first, last in ((3_000, 2_900), (3_300, 2_950), (2_950, 2_500)):
-            await place.world.ask(SPOT, span(place.world, first, last))
-        await place.costs_nothing(span(place.world, 3_300, 2_500))
-        await place.end()
-
-    run(main())
-
-
-@everywhere
-def test_a_hole_and_the_time_before_the_listing_are_known(make: Make, tmp_path: Path) -> None:
-    async def main() -> None:
-        place = await make(tmp_path)
-        listing = "symbol=SOLUSDT&interval=1d&startTime=0&limit=1"
-        outage = f"symbol=BTCUSDT&interval=1h&startTime={1518048000000}&endTime={1518220800000}&limit=100"
-        for query in (listing, outage):
-            await place.world.ask(SPOT, query)
-        for query in (listing, outage):
-            await place.costs_nothing(query)
-        await place.end()
-
-    run(main())
+async def test_a_row_that_was_found_changed_stays_so(make: Make, tmp_path: Path) -> None:
+    place = await make(tmp_path)
+    world = place.world
+    latest = "symbol=BTCUSDT&interval=1m&limit=500"
+    await world.ask(SPOT, latest)
+    opened = (world.clock.true_ms() // MINUTE - 30) * MINUTE
+    world.exchange.control.revise(SPOT, "BTCUSDT", "1m", opened, volume="1.5", trades=2)
+    await world.clock.sleep(3.0)
+    await world.ask(SPOT, latest)  # the tail's read overlaps it
+    await place.costs_nothing(f"symbol=BTCUSDT&interval=1m&startTime={opened - MINUTE}&endTime={opened + MINUTE}")
+    await place.end()
 
 
 @everywhere
-def test_a_row_that_was_found_changed_stays_so(make: Make, tmp_path: Path) -> None:
-    async def main() -> None:
-        place = await make(tmp_path)
-        world = place.world
-        latest = "symbol=BTCUSDT&interval=1m&limit=500"
-        await world.ask(SPOT, latest)
-        opened = (world.clock.true_ms() // MINUTE - 30) * MINUTE
-        world.exchange.control.revise(SPOT, "BTCUSDT", "1m", opened, volume="1.5", trades=2)
-        await world.clock.sleep(3.0)
-        await world.ask(SPOT, latest)  # the tail's read overlaps it
-        await place.costs_nothing(f"symbol=BTCUSDT&interval=1m&startTime={opened - MINUTE}&endTime={opened + MINUTE}")
-        await place.end()
-
-    run(main())
+async def test_series_are_kept_apart(make: Make, tmp_path: Path) -> None:
+    place = await make(tmp_path)
+    queries = [span(place.world, 3_000, 2_900, symbol, "3m") for symbol in ("BTCUSDT", "ETHUSDT")]
+    queries += [query + "&timeZone=8" for query in queries]
+    for path in (SPOT, "/api/v3/uiKlines"):
+        for query in queries:
+            await place.world.ask(path, query)
+    for path in (SPOT, "/api/v3/uiKlines"):
+        for query in queries:
+            await place.costs_nothing(query, path)
+    await place.end()
 
 
 @everywhere
-def test_series_are_kept_apart(make: Make, tmp_path: Path) -> None:
-    async def main() -> None:
-        place = await make(tmp_path)
-        queries = [span(place.world, 3_000, 2_900, symbol, "3m") for symbol in ("BTCUSDT", "ETHUSDT")]
-        queries += [query + "&timeZone=8" for query in queries]
-        for path in (SPOT, "/api/v3/uiKlines"):
-            for query in queries:
-                await place.world.ask(path, query)
-        for path in (SPOT, "/api/v3/uiKlines"):
-            for query in queries:
-                await place.costs_nothing(query, path)
-        await place.end()
-
-    run(main())
-
-
-@everywhere
-def test_what_was_purged_is_read_anew_and_nothing_else(make: Make, tmp_path: Path) -> None:
-    async def main() -> None:
-        place = await make(tmp_path)
-        gone, stays = span(place.world, 3_000, 2_900), span(place.world, 3_000, 2_900, "ETHUSDT")
-        for query in (gone, stays):
-            await place.world.ask(SPOT, query)
-        await place.purge(Which(subject="BTCUSDT"))
-        await place.costs_nothing(stays)
-        knows = await place.again()
-        before = len(knows.calls())
-        await knows.ask(SPOT, gone)
-        assert len(knows.calls(before)) == 1
-        await place.costs_nothing(gone)
-        await place.end()
-
-    run(main())
+async def test_what_was_purged_is_read_anew_and_nothing_else(make: Make, tmp_path: Path) -> None:
+    place = await make(tmp_path)
+    gone, stays = span(place.world, 3_000, 2_900), span(place.world, 3_000, 2_900, "ETHUSDT")
+    for query in (gone, stays):
+        await place.world.ask(SPOT, query)
+    await place.purge(Which(subject="BTCUSDT"))
+    await place.costs_nothing(stays)
+    knows = await place.again()
+    before = len(knows.calls())
+    await knows.ask(SPOT, gone)
+    assert len(knows.calls(before)) == 1
+    await place.costs_nothing(gone)
+    await place.end()

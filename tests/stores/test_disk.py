@@ -13,11 +13,11 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.questions import SeriesKey
 from mdcache.stores.codec import COLUMNS, TEXT
 from mdcache.stores.places import YOUNG_ROWS
-from tests.stores.home import KEY, OTHER, WIDTH, Held, Home, change, kept, row, same, story
-from tests.world.loop import run
+from tests.stores.home import KEY, OTHER, WIDTH, Held, Home, change, kept, row, same
+
+pytestmark = pytest.mark.virtual
 
 
-@story
 async def test_what_is_saved_is_there_after_a_restart(tmp_path: Path) -> None:
     home = Home(tmp_path)
     first, second = kept(3, 100), kept(4, 7)
@@ -35,7 +35,6 @@ async def test_what_is_saved_is_there_after_a_restart(tmp_path: Path) -> None:
     await home.close()
 
 
-@story
 async def test_what_waits_is_seen_by_who_reads(tmp_path: Path) -> None:
     home = Home(tmp_path)
     old, new = kept(3, 10), kept(3, 11)
@@ -51,7 +50,6 @@ async def test_what_waits_is_seen_by_who_reads(tmp_path: Path) -> None:
     await home.close()
 
 
-@story
 async def test_rows_that_are_added_do_not_rewrite_the_block(tmp_path: Path) -> None:
     home = Home(tmp_path)
     bases = set()
@@ -68,7 +66,6 @@ async def test_rows_that_are_added_do_not_rewrite_the_block(tmp_path: Path) -> N
     await home.close()
 
 
-@story
 async def test_what_is_written_quickly_is_packed_when_nothing_waits(tmp_path: Path) -> None:
     home = Home(tmp_path)
     thread = Held()
@@ -112,25 +109,21 @@ async def test_what_is_written_quickly_is_packed_when_nothing_waits(tmp_path: Pa
         (Which(subject="NONE"), {KEY, OTHER}),
     ],
 )
-def test_purge(tmp_path: Path, which: Which, left: set[SeriesKey]) -> None:
-    async def main() -> None:
-        home = Home(tmp_path)
-        for key in (KEY, OTHER):
-            await home.save(key, change(kept(3, 4)))
-            home.store.save(key, change(kept(4, 4)))
-        assert await home.store.purge(which) == 2 - len(left)
-        await home.close()
-        home = Home(tmp_path)
-        for key in (KEY, OTHER):
-            outline = await home.store.outline(key)
-            assert set(outline.blocks) == ({3, 4} if key in left else set())
-            assert bool(outline.bare) == (key in left)
-        await home.close()
-
-    run(main())
+async def test_purge(tmp_path: Path, which: Which, left: set[SeriesKey]) -> None:
+    home = Home(tmp_path)
+    for key in (KEY, OTHER):
+        await home.save(key, change(kept(3, 4)))
+        home.store.save(key, change(kept(4, 4)))
+    assert await home.store.purge(which) == 2 - len(left)
+    await home.close()
+    home = Home(tmp_path)
+    for key in (KEY, OTHER):
+        outline = await home.store.outline(key)
+        assert set(outline.blocks) == ({3, 4} if key in left else set())
+        assert bool(outline.bare) == (key in left)
+    await home.close()
 
 
-@story
 async def test_each_upstream_has_its_own(tmp_path: Path) -> None:
     home = Home(tmp_path, url="https://user:word@API.binance.com/")
     await home.save(KEY, change(kept(3, 4)))
@@ -145,7 +138,6 @@ async def test_each_upstream_has_its_own(tmp_path: Path) -> None:
     await home.close()
 
 
-@story
 async def test_what_was_asked_for_longest_ago_goes_when_there_is_too_much(tmp_path: Path) -> None:
     home = Home(tmp_path, mb=0.2)
     for index in range(60):

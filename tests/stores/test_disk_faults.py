@@ -13,8 +13,10 @@ from mdcache.candles.atrest import Kept, Outline
 from mdcache.candles.block import build
 from mdcache.events import TierFailed, TierMoved
 from mdcache.stores.schema import connect
-from tests.stores.home import KEY, OTHER, WIDTH, Fault, Hanging, Home, change, kept, row, same, story
+from tests.stores.home import KEY, OTHER, WIDTH, Fault, Hanging, Home, change, kept, row, same
 from tests.world.loop import run
+
+pytestmark = pytest.mark.virtual
 
 
 @pytest.mark.untraced
@@ -59,7 +61,6 @@ def test_a_fault_anywhere_loses_no_truth(
     run(main())
 
 
-@story
 async def test_a_series_that_could_not_be_opened_is_forgotten(tmp_path: Path) -> None:
     fault = Fault("disk I/O error")
     home = Home(tmp_path, fault.connect)
@@ -74,7 +75,6 @@ async def test_a_series_that_could_not_be_opened_is_forgotten(tmp_path: Path) ->
     await home.close()
 
 
-@story
 async def test_a_full_disk_is_told_and_got_over(tmp_path: Path) -> None:
     """SQLite's own words where the file may not grow."""
 
@@ -100,7 +100,6 @@ async def test_a_full_disk_is_told_and_got_over(tmp_path: Path) -> None:
     await home.close()
 
 
-@story
 async def test_more_than_may_wait_is_forgotten_on_the_disk_too(tmp_path: Path) -> None:
     fault = Fault("disk I/O error")
     home = Home(tmp_path, fault.connect)
@@ -122,7 +121,6 @@ async def test_more_than_may_wait_is_forgotten_on_the_disk_too(tmp_path: Path) -
     await home.close()
 
 
-@story
 async def test_a_disk_that_hangs_holds_up_one_answer_for_two_seconds(tmp_path: Path) -> None:
     home = Home(tmp_path)
     await home.save(KEY, change(kept(3, 4)))

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from mdcache.candles.atrest import Outline, Which
 from mdcache.events import TierFailed, TierMoved
 from mdcache.stores.schema import MIGRATIONS, VERSION
-from tests.stores.home import KEY, OTHER, Home, change, kept, same, story
+from tests.stores.home import KEY, OTHER, Home, change, kept, same
 from tests.world.loop import run
+
+pytestmark = pytest.mark.virtual
 
 
 @pytest.mark.untraced
@@ -76,23 +78,19 @@ def damage(path: Path, rng: random.Random) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all", b"x" * 100_000])
-def test_a_file_that_is_none_is_set_aside(tmp_path: Path, content: bytes) -> None:
-    async def main() -> None:
-        (tmp_path / "candles.db").write_bytes(content)
-        home = Home(tmp_path)
-        assert await home.store.outline(KEY) == Outline()
-        await home.save(KEY, change(kept(3, 4)))
-        await home.clock.sleep(3.0)
-        assert (await home.store.blocks(KEY, [3])).keys() == {3}
-        assert not home.store.trouble
-        if content:
-            assert (tmp_path / "candles.db.broken").read_bytes() == content
-        await home.close()
-
-    run(main())
+async def test_a_file_that_is_none_is_set_aside(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "candles.db").write_bytes(content)
+    home = Home(tmp_path)
+    assert await home.store.outline(KEY) == Outline()
+    await home.save(KEY, change(kept(3, 4)))
+    await home.clock.sleep(3.0)
+    assert (await home.store.blocks(KEY, [3])).keys() == {3}
+    assert not home.store.trouble
+    if content:
+        assert (tmp_path / "candles.db.broken").read_bytes() == content
+    await home.close()
 
 
-@story
 async def test_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     home = Home(tmp_path)
     await home.save(KEY, change(kept(3, 4)))
@@ -110,7 +108,6 @@ async def test_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None
     assert home.path.read_bytes() == before
 
 
-@story
 async def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "candles.db") as foreign:
         foreign.execute("CREATE TABLE theirs (x)")

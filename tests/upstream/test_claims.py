@@ -17,7 +17,8 @@ from mdcache.upstream.sharing import Claimed, Sharing
 from mdcache.upstream.tickets import Ticket
 from tests.upstream.parts import Parts
 from tests.upstream.world import Ask
-from tests.world.loop import run
+
+pytestmark = pytest.mark.virtual
 
 OPEN, PROBING = Gate(), Gate(state=State.PROBING)
 
@@ -96,97 +97,79 @@ class Desk:
 GRANTED = Claimed((Verdict.GRANTED,), OPEN, told=True)
 
 
-def test_what_is_let_through_is_sent_and_knows_what_was_answered_by_then() -> None:
-    async def main() -> None:
-        desk = Desk()
-        tickets = [desk.pick(), desk.pick()]
-        await desk.told(GRANTED)
-        assert (desk.sent, desk.back, desk.answers) == (tickets, [], 1)
-        assert [ticket.done for ticket in tickets] == [33, 33]
-
-    run(main())
+async def test_what_is_let_through_is_sent_and_knows_what_was_answered_by_then() -> None:
+    desk = Desk()
+    tickets = [desk.pick(), desk.pick()]
+    await desk.told(GRANTED)
+    assert (desk.sent, desk.back, desk.answers) == (tickets, [], 1)
+    assert [ticket.done for ticket in tickets] == [33, 33]
 
 
 @pytest.mark.parametrize("change", ["the minute ended", "it weighs more", "no room is left", "nobody waits"])
 @pytest.mark.parametrize("after", [OPEN, PROBING])
-def test_what_was_let_through_and_is_no_longer_as_it_was_is_not_sent(change: str, after: Gate) -> None:
+async def test_what_was_let_through_and_is_no_longer_as_it_was_is_not_sent(change: str, after: Gate) -> None:
     """And a probe that was written for it is taken back."""
 
-    async def main() -> None:
-        desk = Desk()
-        ticket = desk.pick()
-        match change:
-            case "the minute ended":
-                desk.ledger.late_s = 60.0
-            case "it weighs more":
-                cast("Ask", ticket.read).cost += 1
-            case "no room is left":
-                desk.room = False
-            case _:
-                ticket.future.cancel()
-        await desk.told(Claimed((Verdict.GRANTED,), after, told=True))
-        waits = [] if ticket.future.cancelled() else [ticket]
-        assert (desk.sent, desk.back, desk.answers) == ([], waits, 1)
-        assert desk.ledger.taken_back == (after is PROBING)
-        assert ticket.done is None
-        assert not desk.claims.paused_until_ms(Lane.NORMAL)
-
-    run(main())
+    desk = Desk()
+    ticket = desk.pick()
+    match change:
+        case "the minute ended":
+            desk.ledger.late_s = 60.0
+        case "it weighs more":
+            cast("Ask", ticket.read).cost += 1
+        case "no room is left":
+            desk.room = False
+        case _:
+            ticket.future.cancel()
+    await desk.told(Claimed((Verdict.GRANTED,), after, told=True))
+    waits = [] if ticket.future.cancelled() else [ticket]
+    assert (desk.sent, desk.back, desk.answers) == ([], waits, 1)
+    assert desk.ledger.taken_back == (after is PROBING)
+    assert ticket.done is None
+    assert not desk.claims.paused_until_ms(Lane.NORMAL)
 
 
-def test_who_is_not_let_through_waits_as_long_as_the_ledger_says() -> None:
-    async def main() -> None:
-        desk = Desk()
-        ticket = desk.pick()
-        await desk.told(Claimed((Verdict.SOON,), PROBING, told=True))
-        assert (desk.sent, desk.back, desk.ledger.taken_back) == ([], [ticket], 0)
-        assert desk.claims.paused_until_ms(Lane.NORMAL) > desk.parts.account.moment().utc_ms
-        assert desk.claims.paused_until_ms(Lane.HIGH) == 0
-
-    run(main())
+async def test_who_is_not_let_through_waits_as_long_as_the_ledger_says() -> None:
+    desk = Desk()
+    ticket = desk.pick()
+    await desk.told(Claimed((Verdict.SOON,), PROBING, told=True))
+    assert (desk.sent, desk.back, desk.ledger.taken_back) == ([], [ticket], 0)
+    assert desk.claims.paused_until_ms(Lane.NORMAL) > desk.parts.account.moment().utc_ms
+    assert desk.claims.paused_until_ms(Lane.HIGH) == 0
 
 
 @pytest.mark.parametrize("says", [None, Claimed((Verdict.SOON,), OPEN)])
-def test_after_four_claims_in_vain_there_is_a_pause_before_each(says: Claimed | None) -> None:
-    async def main() -> None:
-        desk = Desk()
-        for count in range(1, 6):
-            desk.pick()
-            await desk.told(says)
-            paused = desk.claims.paused_until_ms(Lane.NORMAL) > desk.parts.account.moment().utc_ms
-            assert paused is (count > 3), count
-        assert len(desk.back) == desk.answers == 5
-        desk.pick()
-        await desk.told(GRANTED)  # looked at: it begins anew
-        await desk.parts.clock.sleep(1.0)
+async def test_after_four_claims_in_vain_there_is_a_pause_before_each(says: Claimed | None) -> None:
+    desk = Desk()
+    for count in range(1, 6):
         desk.pick()
         await desk.told(says)
-        assert desk.claims.paused_until_ms(Lane.NORMAL) < desk.parts.account.moment().utc_ms
-
-    run(main())
-
-
-def test_a_closed_gate_lets_one_be_picked_at_a_time() -> None:
-    async def main() -> None:
-        desk = Desk()
-        desk.pick()
-        assert not desk.claims.full
-        desk.parts.keeper.gate = PROBING
-        assert desk.claims.full
-
-    run(main())
+        paused = desk.claims.paused_until_ms(Lane.NORMAL) > desk.parts.account.moment().utc_ms
+        assert paused is (count > 3), count
+    assert len(desk.back) == desk.answers == 5
+    desk.pick()
+    await desk.told(GRANTED)  # looked at: it begins anew
+    await desk.parts.clock.sleep(1.0)
+    desk.pick()
+    await desk.told(says)
+    assert desk.claims.paused_until_ms(Lane.NORMAL) < desk.parts.account.moment().utc_ms
 
 
-def test_closing_refuses_all_that_were_picked_and_asks_no_more() -> None:
-    async def main() -> None:
-        desk = Desk()
-        asked = desk.pick()
-        desk.ledger.says = GRANTED
-        desk.claims.ask()
-        await desk.parts.clock.sleep(0.01)
-        desk.claims.close(DeadlinePassed(1.0, "the daemon stops"))
-        await desk.parts.clock.sleep(1.0)
-        assert isinstance(asked.future.exception(), DeadlinePassed)
-        assert (desk.sent, desk.back, desk.answers) == ([], [], 0)
+async def test_a_closed_gate_lets_one_be_picked_at_a_time() -> None:
+    desk = Desk()
+    desk.pick()
+    assert not desk.claims.full
+    desk.parts.keeper.gate = PROBING
+    assert desk.claims.full
 
-    run(main())
+
+async def test_closing_refuses_all_that_were_picked_and_asks_no_more() -> None:
+    desk = Desk()
+    asked = desk.pick()
+    desk.ledger.says = GRANTED
+    desk.claims.ask()
+    await desk.parts.clock.sleep(0.01)
+    desk.claims.close(DeadlinePassed(1.0, "the daemon stops"))
+    await desk.parts.clock.sleep(1.0)
+    assert isinstance(asked.future.exception(), DeadlinePassed)
+    assert (desk.sent, desk.back, desk.answers) == ([], [], 0)

@@ -6,60 +6,55 @@ import pytest
 
 from tests.upstream.replicas import Fleet
 from tests.upstream.world import refuse
-from tests.world.loop import run
+
+pytestmark = pytest.mark.virtual
 
 
 @pytest.mark.parametrize("new", [False, True], ids=["one that had not heard", "a newcomer"])
 @pytest.mark.parametrize("after_s", [0.0, 0.3, 0.6, 0.9])
-def test_a_ledger_that_forgot_a_ban_lets_nobody_into_it(after_s: float, *, new: bool) -> None:
-    async def main() -> None:
-        fleet = Fleet(share=600)
-        one, other = await fleet.replica(), await fleet.replica()
-        await fleet.minutes(2)
-        await fleet.clock.sleep(after_s)
-        if new:
-            await fleet.clock.sleep(0.1)
-        fleet.exchange.fault = lambda *_: refuse(418, retry_after="60")
-        assert await one.read() == "GateClosed"
-        if new:
-            await fleet.clock.sleep(5.0)
-        fleet.shelf.restart(empty=True)
-        seen = len(fleet.exchange.seen)
-        third = await fleet.replica() if new else other
-        assert await third.read() == "GateClosed"
-        assert len(fleet.exchange.seen) == seen
-        for replica in {one.name: one, other.name: other, third.name: third}.values():
-            await replica.aclose()
-
-    run(main())
+async def test_a_ledger_that_forgot_a_ban_lets_nobody_into_it(after_s: float, *, new: bool) -> None:
+    fleet = Fleet(share=600)
+    one, other = await fleet.replica(), await fleet.replica()
+    await fleet.minutes(2)
+    await fleet.clock.sleep(after_s)
+    if new:
+        await fleet.clock.sleep(0.1)
+    fleet.exchange.fault = lambda *_: refuse(418, retry_after="60")
+    assert await one.read() == "GateClosed"
+    if new:
+        await fleet.clock.sleep(5.0)
+    fleet.shelf.restart(empty=True)
+    seen = len(fleet.exchange.seen)
+    third = await fleet.replica() if new else other
+    assert await third.read() == "GateClosed"
+    assert len(fleet.exchange.seen) == seen
+    for replica in {one.name: one, other.name: other, third.name: third}.values():
+        await replica.aclose()
 
 
 @pytest.mark.parametrize("banned", [False, True])
-def test_a_ledger_that_forgets_all_the_time_holds_nobody_up_for_long(banned: bool) -> None:
-    async def main() -> None:
-        fleet = Fleet(share=600)
-        one = await fleet.replica()
-        await fleet.minutes(2)
-        if banned:
-            fleet.exchange.fault = lambda *_: refuse(418, retry_after="1")
-            assert await one.read() == "GateClosed"
-            fleet.exchange.fault = None
+async def test_a_ledger_that_forgets_all_the_time_holds_nobody_up_for_long(banned: bool) -> None:
+    fleet = Fleet(share=600)
+    one = await fleet.replica()
+    await fleet.minutes(2)
+    if banned:
+        fleet.exchange.fault = lambda *_: refuse(418, retry_after="1")
+        assert await one.read() == "GateClosed"
+        fleet.exchange.fault = None
 
-        async def forget() -> None:
-            while True:
-                fleet.shelf.restart(empty=True)
-                await fleet.clock.sleep(0.03)
+    async def forget() -> None:
+        while True:
+            fleet.shelf.restart(empty=True)
+            await fleet.clock.sleep(0.03)
 
-        forgetting = asyncio.create_task(forget())
-        if banned:
-            await fleet.clock.sleep(60.0)
-        began_s = fleet.clock.now()
-        assert await one.read() == "ok"
-        assert fleet.clock.now() - began_s < 1.5
-        began_s = fleet.clock.now()
-        assert await one.read() == "ok"
-        assert fleet.clock.now() - began_s < 0.2
-        forgetting.cancel()
-        await one.aclose()
-
-    run(main())
+    forgetting = asyncio.create_task(forget())
+    if banned:
+        await fleet.clock.sleep(60.0)
+    began_s = fleet.clock.now()
+    assert await one.read() == "ok"
+    assert fleet.clock.now() - began_s < 1.5
+    began_s = fleet.clock.now()
+    assert await one.read() == "ok"
+    assert fleet.clock.now() - began_s < 0.2
+    forgetting.cancel()
+    await one.aclose()

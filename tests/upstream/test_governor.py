@@ -25,7 +25,8 @@ from mdcache.exchange.markets import Family, Market
 from mdcache.upstream import lanes
 from mdcache.upstream.governor import Instant, Lane, Limits
 from tests.upstream.world import Answer, Exchange, Pieces, World, always, ask, make, refuse, zipped
-from tests.world.loop import run
+
+pytestmark = pytest.mark.virtual
 
 BANNED = b'{"code":-1003,"msg":"Way too many requests; IP(1.2.3.4) banned until %d."}'
 
@@ -48,101 +49,89 @@ async def outcomes(world: World, count: int, **more: object) -> list[object]:
 # ------------------------------------------------------------------------------------------ an answer
 
 
-def test_an_answer_and_what_is_told_of_it() -> None:
-    async def main() -> None:
-        world = await make(trip_s=0.1, fault=always(lambda: zipped(b'[[1,"2"]]')))
-        before = world.exchange.now_ms()
-        reply = await world.governor.fetch(ask(Lane.HIGH, cost=2, market=Market.USDM))
-        assert reply.body == b'[[1,"2"]]'
-        assert abs(reply.sent.ms - before) <= reply.sent.error_ms
-        assert reply.received.ms - reply.sent.ms == 100
-        assert reply.settles
-        assert reply.rtt_s == pytest.approx(0.1)
-        [called] = world.of(UpstreamCalled)
-        assert (called.market, called.endpoint, called.reason, called.lane) == ("usdm", "klines", "test", "high")
-        assert (called.path, called.status, called.fault, called.weight) == ("/fapi/v1/klines", 200, "", 2)
-        assert (called.body_bytes, called.seconds) == (9, pytest.approx(0.1))
-        assert [event.lane for event in world.of(QueueWaited)] == ["high"]
-        assert world.exchange.seen[0].path == "/base/fapi/v1/klines"
-        assert world.governor.used_weight_header(Market.COINM) == world.governor.used_weight_header(Market.USDM) == 8
-        assert world.governor.used_weight_header(Market.SPOT) is None  # its only reads were of an unmeasured clock
-        await asyncio.sleep(60)
-        assert world.governor.used_weight_header(Market.USDM) is None
-
-    run(main())
+async def test_an_answer_and_what_is_told_of_it() -> None:
+    world = await make(trip_s=0.1, fault=always(lambda: zipped(b'[[1,"2"]]')))
+    before = world.exchange.now_ms()
+    reply = await world.governor.fetch(ask(Lane.HIGH, cost=2, market=Market.USDM))
+    assert reply.body == b'[[1,"2"]]'
+    assert abs(reply.sent.ms - before) <= reply.sent.error_ms
+    assert reply.received.ms - reply.sent.ms == 100
+    assert reply.settles
+    assert reply.rtt_s == pytest.approx(0.1)
+    [called] = world.of(UpstreamCalled)
+    assert (called.market, called.endpoint, called.reason, called.lane) == ("usdm", "klines", "test", "high")
+    assert (called.path, called.status, called.fault, called.weight) == ("/fapi/v1/klines", 200, "", 2)
+    assert (called.body_bytes, called.seconds) == (9, pytest.approx(0.1))
+    assert [event.lane for event in world.of(QueueWaited)] == ["high"]
+    assert world.exchange.seen[0].path == "/base/fapi/v1/klines"
+    assert world.governor.used_weight_header(Market.COINM) == world.governor.used_weight_header(Market.USDM) == 8
+    assert world.governor.used_weight_header(Market.SPOT) is None  # its only reads were of an unmeasured clock
+    await asyncio.sleep(60)
+    assert world.governor.used_weight_header(Market.USDM) is None
 
 
-def test_binance_refuses_the_question() -> None:
-    async def main() -> None:
-        world = await make(fault=always(lambda: refuse(400, b'{"code":-1121,"msg":"Invalid symbol."}')))
-        for _ in range(7):
-            with pytest.raises(Refusal) as caught:
-                await world.governor.fetch(ask())
-            assert (caught.value.status, caught.value.code, caught.value.msg) == (400, -1121, "Invalid symbol.")
-        assert len(world.exchange.seen) == 7
-        assert world.gate() == "open"
-
-    run(main())
+async def test_binance_refuses_the_question() -> None:
+    world = await make(fault=always(lambda: refuse(400, b'{"code":-1121,"msg":"Invalid symbol."}')))
+    for _ in range(7):
+        with pytest.raises(Refusal) as caught:
+            await world.governor.fetch(ask())
+        assert (caught.value.status, caught.value.code, caught.value.msg) == (400, -1121, "Invalid symbol.")
+    assert len(world.exchange.seen) == 7
+    assert world.gate() == "open"
 
 
 # ---------------------------------------------------------------------------------------------- gate
 
 
 @pytest.mark.parametrize("market", list(Market))
-def test_a_ban_stops_all_then_one_probe_then_a_ramp(market: Market) -> None:
-    async def main() -> None:
-        world = await make(trip_s=0.2)
-        until = world.exchange.now_ms() + 180_000
-        world.exchange.fault = first(1, lambda: refuse(418, BANNED % until))
-        results = await outcomes(world, 50, market=market)
-        refused = [each for each in results if isinstance(each, GateClosed)]
-        assert len(refused) + sum(not isinstance(each, Exception) for each in results) == 50
-        assert len(world.exchange.seen) <= 8
-        assert len(refused) >= 42
-        assert any(each.retry_after_s == pytest.approx(182, abs=1) for each in refused)
-        assert "418" in refused[-1].cause
-        world.exchange.seen.clear()
-        while world.exchange.now_ms() < until + 1_000:
-            late = await outcomes(world, 2, market=market)
-            assert all(isinstance(each, GateClosed) for each in late)
-            await asyncio.sleep(5)
-        assert world.exchange.seen == []
-        await asyncio.sleep(4)
-        probe = asyncio.create_task(outcomes(world, 50, market=market))
-        await asyncio.sleep(0.19)
-        assert len(world.exchange.seen) == 1
-        assert world.gate(market.family) == "probing"
-        assert sum(isinstance(each, GateClosed) for each in await probe) == 49
-        world.exchange.most_flying = 0
-        ramp = asyncio.create_task(outcomes(world, 50, market=market))
-        counts = []
-        for _ in range(5):
-            await asyncio.sleep(0.199)
-            counts.append(world.exchange.flying)
-        await ramp
-        assert counts[:4] == [1, 2, 4, 8]
-        assert world.gate(market.family) == "open"
-        moves = [event.state for event in world.of(GateMoved)]
-        assert [state for state, last in zip(moves, ["", *moves], strict=False) if state != last] == [
-            "closed", "probing", "ramp", "open",
-        ]  # fmt: skip
-
-    run(main())
+async def test_a_ban_stops_all_then_one_probe_then_a_ramp(market: Market) -> None:
+    world = await make(trip_s=0.2)
+    until = world.exchange.now_ms() + 180_000
+    world.exchange.fault = first(1, lambda: refuse(418, BANNED % until))
+    results = await outcomes(world, 50, market=market)
+    refused = [each for each in results if isinstance(each, GateClosed)]
+    assert len(refused) + sum(not isinstance(each, Exception) for each in results) == 50
+    assert len(world.exchange.seen) <= 8
+    assert len(refused) >= 42
+    assert any(each.retry_after_s == pytest.approx(182, abs=1) for each in refused)
+    assert "418" in refused[-1].cause
+    world.exchange.seen.clear()
+    while world.exchange.now_ms() < until + 1_000:
+        late = await outcomes(world, 2, market=market)
+        assert all(isinstance(each, GateClosed) for each in late)
+        await asyncio.sleep(5)
+    assert world.exchange.seen == []
+    await asyncio.sleep(4)
+    probe = asyncio.create_task(outcomes(world, 50, market=market))
+    await asyncio.sleep(0.19)
+    assert len(world.exchange.seen) == 1
+    assert world.gate(market.family) == "probing"
+    assert sum(isinstance(each, GateClosed) for each in await probe) == 49
+    world.exchange.most_flying = 0
+    ramp = asyncio.create_task(outcomes(world, 50, market=market))
+    counts = []
+    for _ in range(5):
+        await asyncio.sleep(0.199)
+        counts.append(world.exchange.flying)
+    await ramp
+    assert counts[:4] == [1, 2, 4, 8]
+    assert world.gate(market.family) == "open"
+    moves = [event.state for event in world.of(GateMoved)]
+    assert [state for state, last in zip(moves, ["", *moves], strict=False) if state != last] == [
+        "closed", "probing", "ramp", "open",
+    ]  # fmt: skip
 
 
-def test_the_other_family_goes_on() -> None:
-    async def main() -> None:
-        world = await make(fault=first(1, lambda: refuse(429, b"{}", retry_after="30")))
-        with pytest.raises(GateClosed) as caught:
-            await world.governor.fetch(ask(market=Market.COINM))
-        assert caught.value.retry_after_s == pytest.approx(31, abs=0.2)
-        with pytest.raises(GateClosed):
-            await world.governor.fetch(ask(market=Market.USDM))
-        await world.governor.fetch(ask(market=Market.SPOT))
-        assert world.governor.refusal_now(Market.SPOT, Lane.HIGH, 2) is None
-        assert isinstance(world.governor.refusal_now(Market.USDM, Lane.HIGH, 2), GateClosed)
-
-    run(main())
+async def test_the_other_family_goes_on() -> None:
+    world = await make(fault=first(1, lambda: refuse(429, b"{}", retry_after="30")))
+    with pytest.raises(GateClosed) as caught:
+        await world.governor.fetch(ask(market=Market.COINM))
+    assert caught.value.retry_after_s == pytest.approx(31, abs=0.2)
+    with pytest.raises(GateClosed):
+        await world.governor.fetch(ask(market=Market.USDM))
+    await world.governor.fetch(ask(market=Market.SPOT))
+    assert world.governor.refusal_now(Market.SPOT, Lane.HIGH, 2) is None
+    assert isinstance(world.governor.refusal_now(Market.USDM, Lane.HIGH, 2), GateClosed)
 
 
 @pytest.mark.parametrize(
@@ -161,36 +150,32 @@ def test_the_other_family_goes_on() -> None:
         (451, {}, b'{"code":0,"msg":"restricted"}', 3_600),
     ],
 )
-def test_how_long_each_refusal_closes(status: int, headers: dict[str, str], body: bytes, wait_s: int | None) -> None:
-    async def main() -> None:
-        world = await make(fault=first(1, lambda: httpx.Response(status, headers=headers, content=body)))
-        with pytest.raises(GateClosed) as caught:
-            await world.governor.fetch(ask(within_s=8))
-        assert str(status) in caught.value.cause
-        expected = wait_s if wait_s is not None else 61 - world.exchange.now_ms() % 60_000 / 1000
-        low = 0.5 * expected if status == 403 else expected
-        assert low - 0.2 <= caught.value.retry_after_s <= expected + 0.2
-        assert len(world.exchange.seen) == 1
-        assert world.of(Retried) == []
+async def test_how_long_each_refusal_closes(
+    status: int, headers: dict[str, str], body: bytes, wait_s: int | None
+) -> None:
+    world = await make(fault=first(1, lambda: httpx.Response(status, headers=headers, content=body)))
+    with pytest.raises(GateClosed) as caught:
+        await world.governor.fetch(ask(within_s=8))
+    assert str(status) in caught.value.cause
+    expected = wait_s if wait_s is not None else 61 - world.exchange.now_ms() % 60_000 / 1000
+    low = 0.5 * expected if status == 403 else expected
+    assert low - 0.2 <= caught.value.retry_after_s <= expected + 0.2
+    assert len(world.exchange.seen) == 1
+    assert world.of(Retried) == []
 
-    run(main())
 
-
-def test_a_refusal_closes_before_its_body_came_and_even_without_it() -> None:
-    async def main() -> None:
-        world = await make()
-        stream = Pieces([b"<html>"] * 100, 1.0)
-        world.exchange.fault = first(1, lambda: httpx.Response(418, stream=stream))
-        asking = asyncio.create_task(world.governor.fetch(ask()))
-        await asyncio.sleep(0.06)
-        assert world.gate() == "closed"
-        with pytest.raises(GateClosed):
-            await world.governor.fetch(ask())
-        with pytest.raises(GateClosed) as caught:
-            await asking
-        assert caught.value.retry_after_s == pytest.approx(120, abs=0.1)
-
-    run(main())
+async def test_a_refusal_closes_before_its_body_came_and_even_without_it() -> None:
+    world = await make()
+    stream = Pieces([b"<html>"] * 100, 1.0)
+    world.exchange.fault = first(1, lambda: httpx.Response(418, stream=stream))
+    asking = asyncio.create_task(world.governor.fetch(ask()))
+    await asyncio.sleep(0.06)
+    assert world.gate() == "closed"
+    with pytest.raises(GateClosed):
+        await world.governor.fetch(ask())
+    with pytest.raises(GateClosed) as caught:
+        await asking
+    assert caught.value.retry_after_s == pytest.approx(120, abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -204,499 +189,414 @@ def test_a_refusal_closes_before_its_body_came_and_even_without_it() -> None:
     ],
 )
 @pytest.mark.parametrize("status", [200, 418])
-def test_absurd_headers_neither_hide_a_ban_nor_leave_the_gate_probing(status: int, headers: dict[str, str]) -> None:
+async def test_absurd_headers_neither_hide_a_ban_nor_leave_the_gate_probing(
+    status: int, headers: dict[str, str]
+) -> None:
     def absurd() -> httpx.Response:
         return httpx.Response(status, headers=headers, content=b"[]")
 
-    async def main() -> None:
-        world = await make(fault=first(1, lambda: refuse(403, b"<html>")))
-        await outcomes(world, 1)
-        await asyncio.sleep(2)
-        world.exchange.fault = always(absurd)
+    world = await make(fault=first(1, lambda: refuse(403, b"<html>")))
+    await outcomes(world, 1)
+    await asyncio.sleep(2)
+    world.exchange.fault = always(absurd)
+    [outcome] = await outcomes(world, 1)
+    seen = len(world.exchange.seen)
+    if status == 200:
+        assert not isinstance(outcome, BaseException)
         [outcome] = await outcomes(world, 1)
-        seen = len(world.exchange.seen)
-        if status == 200:
-            assert not isinstance(outcome, BaseException)
-            [outcome] = await outcomes(world, 1)
-            assert not isinstance(outcome, BaseException)
-        else:
-            assert isinstance(outcome, GateClosed)
-            assert all(isinstance(error, GateClosed) for error in await outcomes(world, 5))
-            assert len(world.exchange.seen) == seen
-
-    run(main())
+        assert not isinstance(outcome, BaseException)
+    else:
+        assert isinstance(outcome, GateClosed)
+        assert all(isinstance(error, GateClosed) for error in await outcomes(world, 5))
+        assert len(world.exchange.seen) == seen
 
 
-def test_a_fault_of_ours_after_the_head_ends_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fault_of_ours_after_the_head_ends_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(body: bytes) -> bool:
         raise RuntimeError(body)
 
-    async def main() -> None:
-        world = await make(fault=first(1, lambda: refuse(403, b"<html>")))
-        await outcomes(world, 1)
-        await asyncio.sleep(2)
-        with monkeypatch.context() as patch:
-            patch.setattr("mdcache.upstream.verdicts.is_binance", broken)
-            assert [type(error) for error in await outcomes(world, 1)] == [RuntimeError]
-        await asyncio.sleep(10)
-        [reply] = await outcomes(world, 1)
-        assert not isinstance(reply, BaseException)
-
-    run(main())
+    world = await make(fault=first(1, lambda: refuse(403, b"<html>")))
+    await outcomes(world, 1)
+    await asyncio.sleep(2)
+    with monkeypatch.context() as patch:
+        patch.setattr("mdcache.upstream.verdicts.is_binance", broken)
+        assert [type(error) for error in await outcomes(world, 1)] == [RuntimeError]
+    await asyncio.sleep(10)
+    [reply] = await outcomes(world, 1)
+    assert not isinstance(reply, BaseException)
 
 
-def test_a_late_200_opens_nothing() -> None:
-    async def main() -> None:
-        world = await make()
-        calls = iter([5.0, 0.0])
+async def test_a_late_200_opens_nothing() -> None:
+    world = await make()
+    calls = iter([5.0, 0.0])
 
-        def answer(exchange: Exchange, request: httpx.Request) -> httpx.Response:
-            pause = next(calls)
-            return httpx.Response(200, stream=Pieces([b"[]"], 3.0)) if pause else refuse(429, retry_after="60")
+    def answer(exchange: Exchange, request: httpx.Request) -> httpx.Response:
+        pause = next(calls)
+        return httpx.Response(200, stream=Pieces([b"[]"], 3.0)) if pause else refuse(429, retry_after="60")
 
-        world.exchange.fault = answer
-        slow = asyncio.create_task(world.governor.fetch(ask()))
-        await asyncio.sleep(0.01)
-        with pytest.raises(GateClosed):
-            await world.governor.fetch(ask())
-        assert (await slow).body == b"[]"
-        assert world.gate() == "closed"
-
-    run(main())
+    world.exchange.fault = answer
+    slow = asyncio.create_task(world.governor.fetch(ask()))
+    await asyncio.sleep(0.01)
+    with pytest.raises(GateClosed):
+        await world.governor.fetch(ask())
+    assert (await slow).body == b"[]"
+    assert world.gate() == "closed"
 
 
 @pytest.mark.untraced
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("every_s", [0.2, 2.0])
-def test_half_of_all_answers_403_for_ten_minutes(seed: int, every_s: float) -> None:
-    async def main() -> None:
-        world = await make(seed=seed, trip_s=0.05)
-        rng = random.Random(seed)
-        world.exchange.fault = lambda *_: refuse(403) if rng.random() < 0.5 else None
-        tasks = []
-        for _ in range(int(600 / every_s)):
-            tasks.append(asyncio.create_task(world.governor.fetch(ask(within_s=8))))
-            await asyncio.sleep(every_s)
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert len(world.exchange.seen) <= 25
-
-    run(main())
+async def test_half_of_all_answers_403_for_ten_minutes(seed: int, every_s: float) -> None:
+    world = await make(seed=seed, trip_s=0.05)
+    rng = random.Random(seed)
+    world.exchange.fault = lambda *_: refuse(403) if rng.random() < 0.5 else None
+    tasks = []
+    for _ in range(int(600 / every_s)):
+        tasks.append(asyncio.create_task(world.governor.fetch(ask(within_s=8))))
+        await asyncio.sleep(every_s)
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(world.exchange.seen) <= 25
 
 
-def test_five_failed_questions_in_a_row_close_the_family() -> None:
-    async def main() -> None:
-        world = await make(fault=always(lambda: refuse(502)), limits=Limits(retry_attempts=1))
-        for _ in range(5):
-            assert world.gate() == "open"
-            with pytest.raises(ServerFailed):
-                await world.governor.fetch(ask())
-        assert world.gate() == "closed"
-        with pytest.raises(GateClosed) as caught:
+async def test_five_failed_questions_in_a_row_close_the_family() -> None:
+    world = await make(fault=always(lambda: refuse(502)), limits=Limits(retry_attempts=1))
+    for _ in range(5):
+        assert world.gate() == "open"
+        with pytest.raises(ServerFailed):
             await world.governor.fetch(ask())
-        assert "fails" in caught.value.cause
-        world.exchange.fault = None
-        await asyncio.sleep(1.1)
+    assert world.gate() == "closed"
+    with pytest.raises(GateClosed) as caught:
         await world.governor.fetch(ask())
-        assert world.gate() == "ramp"
-
-    run(main())
-
-
-def test_a_probe_that_gets_no_answer_does_not_leave_the_gate_probing() -> None:
-    async def main() -> None:
-        world = await make(fault=first(1, lambda: refuse(429, retry_after="5")))
-        with pytest.raises(GateClosed):
-            await world.governor.fetch(ask())
-        await asyncio.sleep(7)
-        world.exchange.fault = always(lambda: refuse(200, b"<html>who are you?</html>"))
-        with pytest.raises((GateClosed, ValueError)):
-            await world.governor.fetch(ask())
-        assert world.gate() == "closed"
-
-    run(main())
+    assert "fails" in caught.value.cause
+    world.exchange.fault = None
+    await asyncio.sleep(1.1)
+    await world.governor.fetch(ask())
+    assert world.gate() == "ramp"
 
 
-def test_the_operator_closes_and_opens() -> None:
-    async def main() -> None:
-        world = await make()
-        world.governor.close_gate(Family.SPOT, 60)
-        with pytest.raises(GateClosed) as caught:
-            await world.governor.fetch(ask())
-        assert caught.value.retry_after_s == pytest.approx(60)
-        world.governor.open_gate(Family.SPOT)
+async def test_a_probe_that_gets_no_answer_does_not_leave_the_gate_probing() -> None:
+    world = await make(fault=first(1, lambda: refuse(429, retry_after="5")))
+    with pytest.raises(GateClosed):
         await world.governor.fetch(ask())
+    await asyncio.sleep(7)
+    world.exchange.fault = always(lambda: refuse(200, b"<html>who are you?</html>"))
+    with pytest.raises((GateClosed, ValueError)):
+        await world.governor.fetch(ask())
+    assert world.gate() == "closed"
 
-    run(main())
+
+async def test_the_operator_closes_and_opens() -> None:
+    world = await make()
+    world.governor.close_gate(Family.SPOT, 60)
+    with pytest.raises(GateClosed) as caught:
+        await world.governor.fetch(ask())
+    assert caught.value.retry_after_s == pytest.approx(60)
+    world.governor.open_gate(Family.SPOT)
+    await world.governor.fetch(ask())
 
 
 # -------------------------------------------------------------------------------------------- budget
 
 
 @pytest.mark.untraced
-def test_tenfold_demand_stays_within_the_share_and_serves_all_lanes() -> None:
-    async def main() -> None:
-        world = await make(skew_ms=1_234)
-        world.governor.learn_limits(
-            Market.SPOT,
-            [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 600}],
-        )
-        done = dict.fromkeys(Lane, 0)
+async def test_tenfold_demand_stays_within_the_share_and_serves_all_lanes() -> None:
+    world = await make(skew_ms=1_234)
+    world.governor.learn_limits(
+        Market.SPOT,
+        [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 600}],
+    )
+    done = dict.fromkeys(Lane, 0)
 
-        async def one(lane: Lane) -> None:
-            try:
-                await world.governor.fetch(ask(lane, within_s=8, cost=2))
-            except CannotAsk:
-                return
-            done[lane] += 1
+    async def one(lane: Lane) -> None:
+        try:
+            await world.governor.fetch(ask(lane, within_s=8, cost=2))
+        except CannotAsk:
+            return
+        done[lane] += 1
 
-        tasks = []
-        for _ in range(3_000):
-            tasks += [asyncio.create_task(one(lane)) for lane in Lane]
-            await asyncio.sleep(0.06)
-        await asyncio.gather(*tasks)
-        minutes = sorted(minute for family, minute in world.exchange.spent if family == "spot")
-        for minute in minutes:
-            assert world.exchange.spent["spot", minute] <= 300
-        for minute in minutes[1:-1]:
-            assert world.exchange.spent["spot", minute] >= 180
-        assert done[Lane.HIGH] > done[Lane.NORMAL] > 0
-        assert done[Lane.LOW] > 40
-
-    run(main())
+    tasks = []
+    for _ in range(3_000):
+        tasks += [asyncio.create_task(one(lane)) for lane in Lane]
+        await asyncio.sleep(0.06)
+    await asyncio.gather(*tasks)
+    minutes = sorted(minute for family, minute in world.exchange.spent if family == "spot")
+    for minute in minutes:
+        assert world.exchange.spent["spot", minute] <= 300
+    for minute in minutes[1:-1]:
+        assert world.exchange.spent["spot", minute] >= 180
+    assert done[Lane.HIGH] > done[Lane.NORMAL] > 0
+    assert done[Lane.LOW] > 40
 
 
-def test_what_others_spend_on_the_address_counts() -> None:
-    async def main() -> None:
-        world = await make(foreign=1_070)
-        await asyncio.sleep(60)
-        await world.governor.fetch(ask())
-        results = await outcomes(world, 30, within_s=1)
-        assert sum(isinstance(each, BudgetSpent) for each in results) > 15
-        [spot, _] = world.governor.status()
-        assert spot.address <= 1_080
-
-    run(main())
+async def test_what_others_spend_on_the_address_counts() -> None:
+    world = await make(foreign=1_070)
+    await asyncio.sleep(60)
+    await world.governor.fetch(ask())
+    results = await outcomes(world, 30, within_s=1)
+    assert sum(isinstance(each, BudgetSpent) for each in results) > 15
+    [spot, _] = world.governor.status()
+    assert spot.address <= 1_080
 
 
-def test_a_spent_budget_is_refused_at_once_with_the_time_it_takes() -> None:
-    async def main() -> None:
-        world = await make()
-        world.governor.learn_limits(
-            Market.USDM,
-            [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 40}],
-        )
-        results = await outcomes(world, 30, within_s=8, market=Market.USDM)
-        spent = [each for each in results if isinstance(each, BudgetSpent)]
-        assert len(world.exchange.seen) <= 16
-        assert len(spent) >= 14
-        left_s = 60 - world.exchange.now_ms() % 60_000 / 1000
-        assert spent[0].retry_after_s == pytest.approx(left_s, abs=2)
-        refusal = world.governor.refusal_now(Market.COINM, Lane.NORMAL, 1)
-        assert isinstance(refusal, BudgetSpent)
-        began = world.clock.now()
-        await world.governor.fetch(ask(within_s=100, market=Market.USDM))
-        assert world.clock.now() - began == pytest.approx(left_s, abs=2)
-        with pytest.raises(BudgetSpent) as caught:
-            await world.governor.fetch(ask(market=Market.USDM, cost=99))
-        assert caught.value.retry_after_s == 60
-
-    run(main())
+async def test_a_spent_budget_is_refused_at_once_with_the_time_it_takes() -> None:
+    world = await make()
+    world.governor.learn_limits(
+        Market.USDM,
+        [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 40}],
+    )
+    results = await outcomes(world, 30, within_s=8, market=Market.USDM)
+    spent = [each for each in results if isinstance(each, BudgetSpent)]
+    assert len(world.exchange.seen) <= 16
+    assert len(spent) >= 14
+    left_s = 60 - world.exchange.now_ms() % 60_000 / 1000
+    assert spent[0].retry_after_s == pytest.approx(left_s, abs=2)
+    refusal = world.governor.refusal_now(Market.COINM, Lane.NORMAL, 1)
+    assert isinstance(refusal, BudgetSpent)
+    began = world.clock.now()
+    await world.governor.fetch(ask(within_s=100, market=Market.USDM))
+    assert world.clock.now() - began == pytest.approx(left_s, abs=2)
+    with pytest.raises(BudgetSpent) as caught:
+        await world.governor.fetch(ask(market=Market.USDM, cost=99))
+    assert caught.value.retry_after_s == 60
 
 
-def test_the_smallest_limit_of_a_family_counts() -> None:
-    async def main() -> None:
-        world = await make()
-        assert [each.limit for each in world.governor.status()] == [1_200, 1_200]
-        world.governor.learn_limits(Market.USDM, [])
-        world.governor.learn_limits(Market.SPOT, None)
-        [spot, futures] = world.governor.status()
-        assert (spot.limit, futures.limit, futures.allowed) == (6_000, 2_400, 1_200)
-        entry = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 1_000}
-        world.governor.learn_limits(Market.COINM, [entry])
-        assert world.governor.status()[1].limit == 1_000
-
-    run(main())
+async def test_the_smallest_limit_of_a_family_counts() -> None:
+    world = await make()
+    assert [each.limit for each in world.governor.status()] == [1_200, 1_200]
+    world.governor.learn_limits(Market.USDM, [])
+    world.governor.learn_limits(Market.SPOT, None)
+    [spot, futures] = world.governor.status()
+    assert (spot.limit, futures.limit, futures.allowed) == (6_000, 2_400, 1_200)
+    entry = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 1_000}
+    world.governor.learn_limits(Market.COINM, [entry])
+    assert world.governor.status()[1].limit == 1_000
 
 
-def test_paced_refreshes_wait_where_cold_reads_go() -> None:
-    async def main() -> None:
-        world = await make(trip_s=0.01)
-        await asyncio.sleep(60 - world.exchange.now_ms() % 60_000 / 1000 + 0.1)
-        tasks = [asyncio.create_task(world.governor.fetch(ask(paced=True, cost=2))) for _ in range(100)]
-        await asyncio.sleep(1)
-        assert 60 <= sum(task.done() for task in tasks) < 70
-        assert world.governor.refusal_now(Market.SPOT, Lane.NORMAL, 2) is None
-        assert isinstance(world.governor.refusal_now(Market.SPOT, Lane.NORMAL, 2, paced=True), BudgetSpent)
-        await asyncio.gather(*(world.governor.fetch(ask(cost=2, within_s=1)) for _ in range(20)))
-        await asyncio.gather(*tasks)
-
-    run(main())
+async def test_paced_refreshes_wait_where_cold_reads_go() -> None:
+    world = await make(trip_s=0.01)
+    await asyncio.sleep(60 - world.exchange.now_ms() % 60_000 / 1000 + 0.1)
+    tasks = [asyncio.create_task(world.governor.fetch(ask(paced=True, cost=2))) for _ in range(100)]
+    await asyncio.sleep(1)
+    assert 60 <= sum(task.done() for task in tasks) < 70
+    assert world.governor.refusal_now(Market.SPOT, Lane.NORMAL, 2) is None
+    assert isinstance(world.governor.refusal_now(Market.SPOT, Lane.NORMAL, 2, paced=True), BudgetSpent)
+    await asyncio.gather(*(world.governor.fetch(ask(cost=2, within_s=1)) for _ in range(20)))
+    await asyncio.gather(*tasks)
 
 
 # ------------------------------------------------------------------------------------ queue and lanes
 
 
-def test_no_more_in_flight_than_the_concurrency_of_a_market() -> None:
-    async def main() -> None:
-        world = await make(limits=Limits(upstream_concurrency=3))
-        await outcomes(world, 40)
-        assert world.exchange.most_flying == 3
-
-    run(main())
+async def test_no_more_in_flight_than_the_concurrency_of_a_market() -> None:
+    world = await make(limits=Limits(upstream_concurrency=3))
+    await outcomes(world, 40)
+    assert world.exchange.most_flying == 3
 
 
-def test_a_full_market_does_not_block_its_sibling() -> None:
-    async def main() -> None:
-        world = await make(trip_s=1.0, limits=Limits(upstream_concurrency=1))
-        usdm = [asyncio.create_task(world.governor.fetch(ask(Lane.HIGH, market=Market.USDM))) for _ in range(3)]
-        await asyncio.sleep(0.5)
-        began = world.clock.now()
-        await world.governor.fetch(ask(Lane.LOW, market=Market.COINM))
-        assert world.clock.now() - began == pytest.approx(1.0)
-        await asyncio.gather(*usdm)
-
-    run(main())
+async def test_a_full_market_does_not_block_its_sibling() -> None:
+    world = await make(trip_s=1.0, limits=Limits(upstream_concurrency=1))
+    usdm = [asyncio.create_task(world.governor.fetch(ask(Lane.HIGH, market=Market.USDM))) for _ in range(3)]
+    await asyncio.sleep(0.5)
+    began = world.clock.now()
+    await world.governor.fetch(ask(Lane.LOW, market=Market.COINM))
+    assert world.clock.now() - began == pytest.approx(1.0)
+    await asyncio.gather(*usdm)
 
 
-def test_a_read_is_dropped_at_its_last_deadline_and_a_later_one_saves_it() -> None:
-    async def main() -> None:
-        world = await make(trip_s=4.0, limits=Limits(upstream_concurrency=1))
-        running = asyncio.create_task(world.governor.fetch(ask()))
-        doomed, saved, raised = ask(within_s=2), ask(within_s=2), ask(Lane.LOW)
-        waiting = [asyncio.create_task(world.governor.fetch(each)) for each in (doomed, saved, raised)]
-        await asyncio.sleep(1)
-        saved.turn.drop_at_s = math.inf
-        raised.turn.lane = Lane.HIGH
-        await asyncio.sleep(1.01)
-        assert waiting[0].done()
-        assert isinstance(waiting[0].exception(), DeadlinePassed)
-        assert doomed.sealed == 0
-        await running
-        await asyncio.sleep(0.01)
-        assert (raised.sealed, saved.sealed) == (1, 0)
-        await asyncio.gather(*waiting[1:])
-
-    run(main())
+async def test_a_read_is_dropped_at_its_last_deadline_and_a_later_one_saves_it() -> None:
+    world = await make(trip_s=4.0, limits=Limits(upstream_concurrency=1))
+    running = asyncio.create_task(world.governor.fetch(ask()))
+    doomed, saved, raised = ask(within_s=2), ask(within_s=2), ask(Lane.LOW)
+    waiting = [asyncio.create_task(world.governor.fetch(each)) for each in (doomed, saved, raised)]
+    await asyncio.sleep(1)
+    saved.turn.drop_at_s = math.inf
+    raised.turn.lane = Lane.HIGH
+    await asyncio.sleep(1.01)
+    assert waiting[0].done()
+    assert isinstance(waiting[0].exception(), DeadlinePassed)
+    assert doomed.sealed == 0
+    await running
+    await asyncio.sleep(0.01)
+    assert (raised.sealed, saved.sealed) == (1, 0)
+    await asyncio.gather(*waiting[1:])
 
 
-def test_a_lane_is_bounded() -> None:
-    async def main() -> None:
-        world = await make(trip_s=100.0, limits=Limits(upstream_concurrency=1), synced=False)
-        desk = world.governor._desks[Family.SPOT]
-        desk.lanes = lanes.Lanes(most_waiting=5)
-        tasks = [asyncio.create_task(world.governor.fetch(ask())) for _ in range(7)]
-        await asyncio.sleep(0.1)
-        assert [isinstance(task.exception(), LaneFull) for task in tasks if task.done()] == [True]
-        assert world.governor.status()[0].queued["normal"] == 5
-        await world.governor.aclose()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    run(main())
+async def test_a_lane_is_bounded() -> None:
+    world = await make(trip_s=100.0, limits=Limits(upstream_concurrency=1), synced=False)
+    desk = world.governor._desks[Family.SPOT]
+    desk.lanes = lanes.Lanes(most_waiting=5)
+    tasks = [asyncio.create_task(world.governor.fetch(ask())) for _ in range(7)]
+    await asyncio.sleep(0.1)
+    assert [isinstance(task.exception(), LaneFull) for task in tasks if task.done()] == [True]
+    assert world.governor.status()[0].queued["normal"] == 5
+    await world.governor.aclose()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def test_a_read_that_seals_dearer_than_it_promised_is_not_sent() -> None:
-    async def main() -> None:
-        world = await make()
-        read = ask()
-        read.weight = lambda: 0  # type: ignore[method-assign]
-        with pytest.raises(ValueError, match="promised 0"):
-            await world.governor.fetch(read)
-        assert world.exchange.seen == []
-
-    run(main())
+async def test_a_read_that_seals_dearer_than_it_promised_is_not_sent() -> None:
+    world = await make()
+    read = ask()
+    read.weight = lambda: 0  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="promised 0"):
+        await world.governor.fetch(read)
+    assert world.exchange.seen == []
 
 
 # ------------------------------------------------------------------------------------------- retries
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
-def test_server_failures_are_tried_again_within_the_deadline(status: int) -> None:
-    async def main() -> None:
-        world = await make(fault=first(3, lambda: refuse(status)))
-        began = world.clock.now()
-        assert (await world.governor.fetch(ask(within_s=8))).body
-        assert world.clock.now() - began < 8
-        assert len(world.exchange.seen) == 4
-        assert len(world.of(Retried)) == 3
-        assert len(world.of(UpstreamCalled)) == 4
-        assert [event.weight for event in world.of(UpstreamCalled)] == [1] * 4
-
-    run(main())
+async def test_server_failures_are_tried_again_within_the_deadline(status: int) -> None:
+    world = await make(fault=first(3, lambda: refuse(status)))
+    began = world.clock.now()
+    assert (await world.governor.fetch(ask(within_s=8))).body
+    assert world.clock.now() - began < 8
+    assert len(world.exchange.seen) == 4
+    assert len(world.of(Retried)) == 3
+    assert len(world.of(UpstreamCalled)) == 4
+    assert [event.weight for event in world.of(UpstreamCalled)] == [1] * 4
 
 
 @pytest.mark.parametrize("within_s", [0.3, 2.0, 8.0, math.inf])
-def test_the_last_failure_is_told_before_the_deadline(within_s: float) -> None:
-    async def main() -> None:
-        world = await make(fault=always(lambda: refuse(503)))
-        began = world.clock.now()
-        with pytest.raises(ServerFailed) as caught:
-            await world.governor.fetch(ask(within_s=within_s))
-        assert caught.value.reason == "5xx"
-        assert world.clock.now() - began <= min(within_s, 8) + 0.05
-        assert 1 <= len(world.exchange.seen) <= 4
-
-    run(main())
+async def test_the_last_failure_is_told_before_the_deadline(within_s: float) -> None:
+    world = await make(fault=always(lambda: refuse(503)))
+    began = world.clock.now()
+    with pytest.raises(ServerFailed) as caught:
+        await world.governor.fetch(ask(within_s=within_s))
+    assert caught.value.reason == "5xx"
+    assert world.clock.now() - began <= min(within_s, 8) + 0.05
+    assert 1 <= len(world.exchange.seen) <= 4
 
 
 @pytest.mark.parametrize("fault", [httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError])
-def test_faults_are_tried_again_by_respx(fault: type[httpx.TransportError]) -> None:
-    async def main() -> None:
-        world = await make()
-        with respx.mock(base_url="https://spot.test") as router:
-            route = router.get("/api/v3/klines").mock(side_effect=[fault, httpx.Response(200, json=[])])
-            session = world.governor._rests[Market.SPOT]._session
-            session.client._transport = httpx.MockTransport(router.async_handler)
-            assert (await world.governor.fetch(ask(within_s=8))).body == b"[]"
-            assert route.call_count == 2
-        [called, _] = world.of(UpstreamCalled)
-        assert (called.status, bool(called.fault)) == (0, True)
-
-    run(main())
+async def test_faults_are_tried_again_by_respx(fault: type[httpx.TransportError]) -> None:
+    world = await make()
+    with respx.mock(base_url="https://spot.test") as router:
+        route = router.get("/api/v3/klines").mock(side_effect=[fault, httpx.Response(200, json=[])])
+        session = world.governor._rests[Market.SPOT]._session
+        session.client._transport = httpx.MockTransport(router.async_handler)
+        assert (await world.governor.fetch(ask(within_s=8))).body == b"[]"
+        assert route.call_count == 2
+    [called, _] = world.of(UpstreamCalled)
+    assert (called.status, bool(called.fault)) == (0, True)
 
 
-def test_a_broken_body_is_asked_for_once_more() -> None:
-    async def main() -> None:
-        world = await make()
-        assert (await world.governor.fetch(ask(broken=1))).body
-        with pytest.raises(BrokenBody):
-            await world.governor.fetch(ask(broken=9))
-        assert len(world.exchange.seen) == 4
-        rejected = world.of(BodyRejected)
-        assert [(event.path, event.reason) for event in rejected] == [("/api/v3/klines", "columns")] * 3
-        assert world.gate() == "open"
-
-    run(main())
+async def test_a_broken_body_is_asked_for_once_more() -> None:
+    world = await make()
+    assert (await world.governor.fetch(ask(broken=1))).body
+    with pytest.raises(BrokenBody):
+        await world.governor.fetch(ask(broken=9))
+    assert len(world.exchange.seen) == 4
+    rejected = world.of(BodyRejected)
+    assert [(event.path, event.reason) for event in rejected] == [("/api/v3/klines", "columns")] * 3
+    assert world.gate() == "open"
 
 
-def test_a_body_over_its_bound_is_a_broken_body() -> None:
-    async def main() -> None:
-        world = await make(fault=always(lambda: zipped(b"[" + b" " * 5_000_000 + b"]")))
-        with pytest.raises(BrokenBody) as caught:
-            await world.governor.fetch(ask())
-        assert caught.value.reason == "too-large"
-        assert len(world.exchange.seen) == len(world.of(BodyRejected)) == 2
-        assert world.governor.status()[0].in_flight == {"spot": 0}
-
-    run(main())
+async def test_a_body_over_its_bound_is_a_broken_body() -> None:
+    world = await make(fault=always(lambda: zipped(b"[" + b" " * 5_000_000 + b"]")))
+    with pytest.raises(BrokenBody) as caught:
+        await world.governor.fetch(ask())
+    assert caught.value.reason == "too-large"
+    assert len(world.exchange.seen) == len(world.of(BodyRejected)) == 2
+    assert world.governor.status()[0].in_flight == {"spot": 0}
 
 
 @pytest.mark.parametrize("status", [302, 404, 410])
-def test_a_status_no_rule_knows_is_not_tried_again(status: int) -> None:
-    async def main() -> None:
-        world = await make(fault=always(lambda: refuse(status, b"what?")))
-        with pytest.raises(ServerFailed) as caught:
-            await world.governor.fetch(ask())
-        assert caught.value.reason == "status"
-        assert len(world.exchange.seen) == 1
-
-    run(main())
-
-
-def test_silence_ends_by_the_time_out_and_frees_its_place() -> None:
-    async def main() -> None:
-        limits = Limits(upstream_concurrency=1, upstream_timeout_s=2, retry_attempts=1)
-        world = await make(limits=limits)
-        world.exchange.trip_s = 100.0
-        with pytest.raises(TransportFailed) as caught:
-            await world.governor.fetch(ask())
-        assert caught.value.reason == "timeout"
-        world.exchange.trip_s = 0.05
+async def test_a_status_no_rule_knows_is_not_tried_again(status: int) -> None:
+    world = await make(fault=always(lambda: refuse(status, b"what?")))
+    with pytest.raises(ServerFailed) as caught:
         await world.governor.fetch(ask())
+    assert caught.value.reason == "status"
+    assert len(world.exchange.seen) == 1
 
-    run(main())
+
+async def test_silence_ends_by_the_time_out_and_frees_its_place() -> None:
+    limits = Limits(upstream_concurrency=1, upstream_timeout_s=2, retry_attempts=1)
+    world = await make(limits=limits)
+    world.exchange.trip_s = 100.0
+    with pytest.raises(TransportFailed) as caught:
+        await world.governor.fetch(ask())
+    assert caught.value.reason == "timeout"
+    world.exchange.trip_s = 0.05
+    await world.governor.fetch(ask())
 
 
 # -------------------------------------------------------------------------------------- cancellation
 
 
 @pytest.mark.parametrize("turns", range(14))
-def test_cancelling_at_any_turn_of_the_loop_leaks_nothing(turns: int) -> None:
-    async def main() -> None:
-        world = await make(trip_s=0.0, limits=Limits(upstream_concurrency=2))
-        for _ in range(10):
-            task = asyncio.create_task(world.governor.fetch(ask()))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        await asyncio.sleep(1)
-        [spot, _] = world.governor.status()
-        assert spot.in_flight == {"spot": 0}
-        assert spot.queued == {"high": 0, "normal": 0, "low": 0}
-        assert len(world.of(UpstreamCalled)) == len(world.exchange.seen)
-        assert spot.used == 3 + len(world.exchange.seen)
-        await outcomes(world, 5)
-
-    run(main())
+async def test_cancelling_at_any_turn_of_the_loop_leaks_nothing(turns: int) -> None:
+    world = await make(trip_s=0.0, limits=Limits(upstream_concurrency=2))
+    for _ in range(10):
+        task = asyncio.create_task(world.governor.fetch(ask()))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await asyncio.sleep(1)
+    [spot, _] = world.governor.status()
+    assert spot.in_flight == {"spot": 0}
+    assert spot.queued == {"high": 0, "normal": 0, "low": 0}
+    assert len(world.of(UpstreamCalled)) == len(world.exchange.seen)
+    assert spot.used == 3 + len(world.exchange.seen)
+    await outcomes(world, 5)
 
 
-def test_leaving_the_queue_frees_the_place_and_leaving_a_sent_read_ends_it_well() -> None:
-    async def main() -> None:
-        world = await make(trip_s=2.0, limits=Limits(upstream_concurrency=1))
-        sent, queued = (asyncio.create_task(world.governor.fetch(ask())) for _ in range(2))
-        await asyncio.sleep(0.1)
-        queued.cancel()
-        sent.cancel()
-        await asyncio.gather(sent, queued, return_exceptions=True)
-        [spot, _] = world.governor.status()
-        assert (spot.queued["normal"], spot.in_flight["spot"]) == (0, 1)
-        await asyncio.sleep(2)
-        [called] = world.of(UpstreamCalled)
-        assert (called.status, called.fault) == (200, "")
-        assert world.governor.status()[0].in_flight["spot"] == 0
-        assert len(world.exchange.seen) == 1
-
-    run(main())
+async def test_leaving_the_queue_frees_the_place_and_leaving_a_sent_read_ends_it_well() -> None:
+    world = await make(trip_s=2.0, limits=Limits(upstream_concurrency=1))
+    sent, queued = (asyncio.create_task(world.governor.fetch(ask())) for _ in range(2))
+    await asyncio.sleep(0.1)
+    queued.cancel()
+    sent.cancel()
+    await asyncio.gather(sent, queued, return_exceptions=True)
+    [spot, _] = world.governor.status()
+    assert (spot.queued["normal"], spot.in_flight["spot"]) == (0, 1)
+    await asyncio.sleep(2)
+    [called] = world.of(UpstreamCalled)
+    assert (called.status, called.fault) == (200, "")
+    assert world.governor.status()[0].in_flight["spot"] == 0
+    assert len(world.exchange.seen) == 1
 
 
-def test_closing_ends_everything() -> None:
-    async def main() -> None:
-        world = await make(trip_s=3.0, limits=Limits(upstream_concurrency=1))
-        tasks = [asyncio.create_task(world.governor.fetch(ask())) for _ in range(3)]
-        await asyncio.sleep(0.1)
-        await world.governor.aclose()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert isinstance(results[0], asyncio.CancelledError)
-        assert all(isinstance(each, DeadlinePassed) for each in results[1:])
-        assert len(asyncio.all_tasks()) == 1
-
-    run(main())
+async def test_closing_ends_everything() -> None:
+    world = await make(trip_s=3.0, limits=Limits(upstream_concurrency=1))
+    tasks = [asyncio.create_task(world.governor.fetch(ask())) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    await world.governor.aclose()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError)
+    assert all(isinstance(each, DeadlinePassed) for each in results[1:])
+    assert len(asyncio.all_tasks()) == 1
 
 
 # --------------------------------------------------------------------------------------------- clocks
 
 
-def test_an_unmeasured_clock_spends_from_every_minute_it_might_be() -> None:
-    async def main() -> None:
-        world = await make(synced=False, skew_ms=3_600_000)
-        await world.governor.fetch(ask(cost=7))
-        assert not (await world.governor.fetch(ask())).settles
-        await world.governor.clocks.ensure(Market.SPOT)
-        [spot, _] = world.governor.status()
-        assert spot.used >= 8
-
-    run(main())
+async def test_an_unmeasured_clock_spends_from_every_minute_it_might_be() -> None:
+    world = await make(synced=False, skew_ms=3_600_000)
+    await world.governor.fetch(ask(cost=7))
+    assert not (await world.governor.fetch(ask())).settles
+    await world.governor.clocks.ensure(Market.SPOT)
+    [spot, _] = world.governor.status()
+    assert spot.used >= 8
 
 
-def test_a_clock_that_is_put_right_makes_no_room_for_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_clock_that_is_put_right_makes_no_room_for_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was spent moves along before the queue is looked at, whoever has it looked at."""
 
-    async def main() -> None:
-        world = await make()
-        limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 1_200}]
-        world.governor.learn_limits(Market.SPOT, limits)
-        await world.governor.fetch(ask(cost=400))
-        waiting = asyncio.create_task(world.governor.fetch(ask(cost=250)))
-        await world.clock.sleep(0.1)
-        used = world.governor.status()[0].used
-        monkeypatch.setattr(
-            world.governor.clocks, "family_now", lambda _family: Instant(world.clock.true_ms() + 600_000, 20)
-        )
-        world.governor.learn_limits(Market.SPOT, limits)
-        await world.clock.sleep(1.0)
-        assert [seen.weight for seen in world.exchange.klines] == [400]
-        assert world.governor.status()[0].used >= used
-        await waiting
-        assert [seen.weight for seen in world.exchange.klines] == [400, 250]
-
-    run(main())
+    world = await make()
+    limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 1_200}]
+    world.governor.learn_limits(Market.SPOT, limits)
+    await world.governor.fetch(ask(cost=400))
+    waiting = asyncio.create_task(world.governor.fetch(ask(cost=250)))
+    await world.clock.sleep(0.1)
+    used = world.governor.status()[0].used
+    monkeypatch.setattr(
+        world.governor.clocks, "family_now", lambda _family: Instant(world.clock.true_ms() + 600_000, 20)
+    )
+    world.governor.learn_limits(Market.SPOT, limits)
+    await world.clock.sleep(1.0)
+    assert [seen.weight for seen in world.exchange.klines] == [400]
+    assert world.governor.status()[0].used >= used
+    await waiting
+    assert [seen.weight for seen in world.exchange.klines] == [400, 250]

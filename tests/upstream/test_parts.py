@@ -17,7 +17,8 @@ from mdcache.upstream.predecessors import Predecessors
 from mdcache.upstream.shared import Answer, Ask, Tally, Told
 from mdcache.upstream.sharedgate import merge
 from tests.upstream.parts import LEASE_MS, Parts
-from tests.world.loop import run
+
+pytestmark = pytest.mark.virtual
 
 
 def answer(gate: str | None = None, *, written: bool = False, told: tuple[Told, ...] = ()) -> Answer:
@@ -39,21 +40,18 @@ def answer(gate: str | None = None, *, written: bool = False, told: tuple[Told, 
 # ------------------------------------------------------------------------------------- clock and account
 
 
-def test_a_time_that_was_told_counts_until_it_is_measured_here() -> None:
-    async def main() -> None:
-        parts = Parts(ahead_ms=5_000)
-        assert parts.time.now().error_ms == 60_000
-        parts.time.hear(parts.clock.true_ms() + 5_000, 20, parts.clock.now())
-        told = parts.time.now()
-        assert (told.utc_ms, told.error_ms) == (parts.clock.true_ms() + 5_000, 70)
-        await parts.clock.sleep(100.0)
-        assert parts.time.now().error_ms == 80  # 10 ms of drift
-        assert parts.time.measured().error_ms == 60_000
-        parts.ahead_ms = 9_000
-        await parts.clocks.ensure(Market.SPOT)
-        assert parts.time.now().utc_ms == pytest.approx(parts.clock.true_ms() + 9_000, abs=1)
-
-    run(main())
+async def test_a_time_that_was_told_counts_until_it_is_measured_here() -> None:
+    parts = Parts(ahead_ms=5_000)
+    assert parts.time.now().error_ms == 60_000
+    parts.time.hear(parts.clock.true_ms() + 5_000, 20, parts.clock.now())
+    told = parts.time.now()
+    assert (told.utc_ms, told.error_ms) == (parts.clock.true_ms() + 5_000, 70)
+    await parts.clock.sleep(100.0)
+    assert parts.time.now().error_ms == 80  # 10 ms of drift
+    assert parts.time.measured().error_ms == 60_000
+    parts.ahead_ms = 9_000
+    await parts.clocks.ensure(Market.SPOT)
+    assert parts.time.now().utc_ms == pytest.approx(parts.clock.true_ms() + 9_000, abs=1)
 
 
 def spend(account: Account, weight: int) -> Granted:
@@ -64,150 +62,123 @@ def spend(account: Account, weight: int) -> Granted:
     return decision
 
 
-def test_what_was_spent_moves_with_a_clock_that_is_put_right() -> None:
-    async def main() -> None:
-        parts = Parts(ahead_ms=600_000)
-        parts.time.hear(parts.clock.true_ms(), 20, parts.clock.now())
-        charge = spend(parts.account, 10).charge
-        await parts.clocks.ensure(Market.SPOT)
-        parts.account.settle(charge, None)
-        assert parts.account.this_minute().ours == 10
-
-    run(main())
+async def test_what_was_spent_moves_with_a_clock_that_is_put_right() -> None:
+    parts = Parts(ahead_ms=600_000)
+    parts.time.hear(parts.clock.true_ms(), 20, parts.clock.now())
+    charge = spend(parts.account, 10).charge
+    await parts.clocks.ensure(Market.SPOT)
+    parts.account.settle(charge, None)
+    assert parts.account.this_minute().ours == 10
 
 
-def test_a_limit_that_was_told_counts_until_it_is_read_here() -> None:
-    async def main() -> None:
-        account = Parts().account
-        assert account.hear_limit(6_000)
-        assert not account.hear_limit(6_000)
-        account.learn_limit(2_400)
-        assert not account.hear_limit(6_000)
-        assert account.budget.limit == 2_400
-
-    run(main())
+async def test_a_limit_that_was_told_counts_until_it_is_read_here() -> None:
+    account = Parts().account
+    assert account.hear_limit(6_000)
+    assert not account.hear_limit(6_000)
+    account.learn_limit(2_400)
+    assert not account.hear_limit(6_000)
+    assert account.budget.limit == 2_400
 
 
 # ------------------------------------------------------------------------------ gatekeeper and checkpoint
 
 
-def test_others_hear_of_our_own_steps_and_the_disk_of_every_move() -> None:
-    async def main() -> None:
+async def test_others_hear_of_our_own_steps_and_the_disk_of_every_move() -> None:
+    parts = Parts()
+    steps: list[tuple[GateEvent, State]] = []
+    moves: list[State] = []
+    parts.keeper.tell_steps(lambda event, before: steps.append((event, before.state)))
+    parts.keeper.watch(lambda: moves.append(parts.keeper.gate.state))
+    parts.keeper.step(Sent())  # a count: no move
+    assert (steps, moves, parts.events) == ([(Sent(), State.OPEN)], [], [])
+    assert parts.keeper.refusal() is None
+    parts.keeper.step(ForcedShut(60_000))
+    parts.keeper.adopt(Gate(epoch=9))
+    assert steps[1:] == [(ForcedShut(60_000), State.OPEN)]
+    assert moves == [State.CLOSED, State.OPEN]
+    told = [(each.state, each.reopens_in_s) for each in parts.events if isinstance(each, GateMoved)]
+    assert told == [("closed", 60.0), ("open", 0.0)]
+
+
+async def test_a_shut_gate_says_for_how_long_until_it_is_due() -> None:
+    parts = Parts()
+    parts.keeper.step(ForcedShut(60_000))
+    await parts.clock.sleep(20.0)
+    refusal = parts.keeper.refusal()
+    assert isinstance(refusal, GateClosed)
+    assert refusal.retry_after_s == pytest.approx(40.0, abs=0.01)
+    await parts.clock.sleep(40.01)
+    assert parts.keeper.refusal() is None  # the probe may go
+
+
+async def test_a_wait_does_not_grow_by_being_written_down_again() -> None:
+    was = Parts()
+    was.keeper.step(ForcedShut(60_000))
+    resting = was.checkpoint.at_rest("boot")
+    waits = []
+    for _ in range(3):
         parts = Parts()
-        steps: list[tuple[GateEvent, State]] = []
-        moves: list[State] = []
-        parts.keeper.tell_steps(lambda event, before: steps.append((event, before.state)))
-        parts.keeper.watch(lambda: moves.append(parts.keeper.gate.state))
-        parts.keeper.step(Sent())  # a count: no move
-        assert (steps, moves, parts.events) == ([(Sent(), State.OPEN)], [], [])
-        assert parts.keeper.refusal() is None
-        parts.keeper.step(ForcedShut(60_000))
-        parts.keeper.adopt(Gate(epoch=9))
-        assert steps[1:] == [(ForcedShut(60_000), State.OPEN)]
-        assert moves == [State.CLOSED, State.OPEN]
-        told = [(each.state, each.reopens_in_s) for each in parts.events if isinstance(each, GateMoved)]
-        assert told == [("closed", 60.0), ("open", 0.0)]
-
-    run(main())
+        parts.checkpoint.revive(resting, "boot")
+        waits.append(parts.keeper.gate.until_ms)
+        await parts.clock.sleep(5.0)
+        resting = parts.checkpoint.at_rest("boot")
+    assert waits[0] > was.keeper.gate.until_ms
+    assert waits == [waits[0]] * 3
+    last = Parts()
+    last.checkpoint.revive(resting, "boot")
+    last.keeper.step(ForcedShut(90_000))  # its own from now on
+    assert last.checkpoint.at_rest("boot").gate != resting.gate
 
 
-def test_a_shut_gate_says_for_how_long_until_it_is_due() -> None:
-    async def main() -> None:
-        parts = Parts()
-        parts.keeper.step(ForcedShut(60_000))
-        await parts.clock.sleep(20.0)
-        refusal = parts.keeper.refusal()
-        assert isinstance(refusal, GateClosed)
-        assert refusal.retry_after_s == pytest.approx(40.0, abs=0.01)
-        await parts.clock.sleep(40.01)
-        assert parts.keeper.refusal() is None  # the probe may go
-
-    run(main())
-
-
-def test_a_wait_does_not_grow_by_being_written_down_again() -> None:
-    async def main() -> None:
-        was = Parts()
-        was.keeper.step(ForcedShut(60_000))
-        resting = was.checkpoint.at_rest("boot")
-        waits = []
-        for _ in range(3):
-            parts = Parts()
-            parts.checkpoint.revive(resting, "boot")
-            waits.append(parts.keeper.gate.until_ms)
-            await parts.clock.sleep(5.0)
-            resting = parts.checkpoint.at_rest("boot")
-        assert waits[0] > was.keeper.gate.until_ms
-        assert waits == [waits[0]] * 3
-        last = Parts()
-        last.checkpoint.revive(resting, "boot")
-        last.keeper.step(ForcedShut(90_000))  # its own from now on
-        assert last.checkpoint.at_rest("boot").gate != resting.gate
-
-    run(main())
-
-
-def test_where_nobody_can_read_what_rested_the_gate_proves_itself() -> None:
-    async def main() -> None:
-        parts = Parts()
-        parts.checkpoint.revive(None, "boot")
-        assert parts.keeper.gate.state is State.CLOSED
-        assert parts.keeper.refusal() is None
-        with pytest.raises((KeyError, TypeError, ValueError)):
-            parts.checkpoint.revive(replace(parts.checkpoint.at_rest("boot"), gate={}), "boot")
-        assert parts.keeper.gate.state is State.CLOSED
-
-    run(main())
+async def test_where_nobody_can_read_what_rested_the_gate_proves_itself() -> None:
+    parts = Parts()
+    parts.checkpoint.revive(None, "boot")
+    assert parts.keeper.gate.state is State.CLOSED
+    assert parts.keeper.refusal() is None
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        parts.checkpoint.revive(replace(parts.checkpoint.at_rest("boot"), gate={}), "boot")
+    assert parts.keeper.gate.state is State.CLOSED
 
 
 # ------------------------------------------------------------------------------------------ the shared gate
 
 
-def test_a_closed_gate_is_read_by_another_as_it_was_written() -> None:
-    async def main() -> None:
-        one, other = Parts(), Parts()
-        assert one.draft().text is None
-        one.keeper.step(ForcedShut(60_000))
-        draft = one.draft()
-        assert draft.text is not None
-        assert not one.answered(draft, answer(written=True))
-        assert (one.gate.unwritten, one.draft().text, one.draft().version) == (False, None, 7)
-        other.time.hear(other.clock.true_ms(), 20, other.clock.now())
-        assert other.answered(other.draft(), answer(draft.text))
-        assert other.keeper.gate.state is State.CLOSED
-        assert other.keeper.gate.until_ms >= one.keeper.gate.until_ms
-        assert not other.gate.unwritten
-
-    run(main())
+async def test_a_closed_gate_is_read_by_another_as_it_was_written() -> None:
+    one, other = Parts(), Parts()
+    assert one.draft().text is None
+    one.keeper.step(ForcedShut(60_000))
+    draft = one.draft()
+    assert draft.text is not None
+    assert not one.answered(draft, answer(written=True))
+    assert (one.gate.unwritten, one.draft().text, one.draft().version) == (False, None, 7)
+    other.time.hear(other.clock.true_ms(), 20, other.clock.now())
+    assert other.answered(other.draft(), answer(draft.text))
+    assert other.keeper.gate.state is State.CLOSED
+    assert other.keeper.gate.until_ms >= one.keeper.gate.until_ms
+    assert not other.gate.unwritten
 
 
 @pytest.mark.parametrize(
     "text", ["", "null", "[]", "{}", '{"state":"open"}', '{"state":"ajar","flying":0,"lease_ms":0}']
 )
-def test_what_no_replica_wrote_is_written_over(text: str) -> None:
-    async def main() -> None:
-        parts = Parts()
-        assert not parts.answered(parts.draft(), answer(text))
-        assert parts.gate.unwritten
-        assert parts.keeper.gate == Gate()
-
-    run(main())
+async def test_what_no_replica_wrote_is_written_over(text: str) -> None:
+    parts = Parts()
+    assert not parts.answered(parts.draft(), answer(text))
+    assert parts.gate.unwritten
+    assert parts.keeper.gate == Gate()
 
 
-def test_reads_of_the_dead_are_given_up_after_their_lease() -> None:
-    async def main() -> None:
-        parts = Parts()
-        parts.keeper.step(ForcedShut(0))
-        parts.keeper.adopt(parts.gate.sending())
-        assert parts.gate.unwritten  # by the operator's word
-        epoch = parts.keeper.gate.epoch
-        await parts.clock.sleep(LEASE_MS / 1000)
-        assert not parts.gate.give_up_the_dead()
-        await parts.clock.sleep(0.01)
-        assert parts.gate.give_up_the_dead()
-        assert (parts.keeper.gate.state, parts.keeper.gate.epoch) == (State.CLOSED, epoch + 1)
-
-    run(main())
+async def test_reads_of_the_dead_are_given_up_after_their_lease() -> None:
+    parts = Parts()
+    parts.keeper.step(ForcedShut(0))
+    parts.keeper.adopt(parts.gate.sending())
+    assert parts.gate.unwritten  # by the operator's word
+    epoch = parts.keeper.gate.epoch
+    await parts.clock.sleep(LEASE_MS / 1000)
+    assert not parts.gate.give_up_the_dead()
+    await parts.clock.sleep(0.01)
+    assert parts.gate.give_up_the_dead()
+    assert (parts.keeper.gate.state, parts.keeper.gate.epoch) == (State.CLOSED, epoch + 1)
 
 
 def test_no_wait_is_cut_short_but_by_the_operator() -> None:

@@ -2,30 +2,30 @@
 
 import dataclasses
 
+import pytest
+
 from mdcache.exchange.markets import Family
 from mdcache.upstream.shared import Answer, Ask, Verdict
 from tests.upstream.replicas import Fleet
-from tests.world.loop import run
+
+pytestmark = pytest.mark.virtual
 
 
-def test_a_clock_that_is_put_right_leaves_no_lane_paused_for_hours() -> None:
-    async def main() -> None:
-        fleet = Fleet(share=100)
-        one = await fleet.replica(10_800_000)
-        await fleet.clock.sleep(70.0)
-        ledger = one.ledgers[Family.SPOT]
-        sound = ledger.ask_now
+async def test_a_clock_that_is_put_right_leaves_no_lane_paused_for_hours() -> None:
+    fleet = Fleet(share=100)
+    one = await fleet.replica(10_800_000)
+    await fleet.clock.sleep(70.0)
+    ledger = one.ledgers[Family.SPOT]
+    sound = ledger.ask_now
 
-        def refuses(ask: Ask) -> Answer:
-            answer = sound(dataclasses.replace(ask, claims=()))
-            return dataclasses.replace(answer, sharing=True, verdicts=(Verdict.SOON,) * len(ask.claims))
+    def refuses(ask: Ask) -> Answer:
+        answer = sound(dataclasses.replace(ask, claims=()))
+        return dataclasses.replace(answer, sharing=True, verdicts=(Verdict.SOON,) * len(ask.claims))
 
-        ledger.ask_now = refuses  # type: ignore[method-assign]
-        assert await one.read(within_s=0.3) != "ok"
-        ledger.ask_now = sound  # type: ignore[method-assign]
-        one.skew_ms, one.error_ms = 0, 1
-        await fleet.clock.sleep(90.0)
-        assert await one.read() == "ok"
-        await one.aclose()
-
-    run(main())
+    ledger.ask_now = refuses  # type: ignore[method-assign]
+    assert await one.read(within_s=0.3) != "ok"
+    ledger.ask_now = sound  # type: ignore[method-assign]
+    one.skew_ms, one.error_ms = 0, 1
+    await fleet.clock.sleep(90.0)
+    assert await one.read() == "ok"
+    await one.aclose()

@@ -18,6 +18,8 @@ from mdcache.upstream.verdicts import Head
 from tests.upstream.world import Pieces
 from tests.world.loop import run
 
+pytestmark = pytest.mark.virtual
+
 MEGA = 1_000_000
 WIRE = Wire("/api/v3/klines", "symbol=BTCUSDT&limit=5", (("X-MBX-TIME-UNIT", "MICROSECOND"),), 2, MEGA)
 
@@ -132,15 +134,12 @@ def test_a_bomb_is_inflated_no_further_than_asked() -> None:
     assert stream.given <= 20_000
 
 
-def test_the_head_is_told_before_the_body() -> None:
-    async def main() -> None:
-        heads: list[tuple[Head, int]] = []
-        handler, stream = streamed(418, [b"a", b"b"], 0.1, retry_after="9")
-        head, body = await rest(handler).get(WIRE, lambda head: heads.append((head, stream.given)))
-        assert heads == [(head, 0)]
-        assert (head.status, head.header("retry-after"), body) == (418, "9", b"ab")
-
-    run(main())
+async def test_the_head_is_told_before_the_body() -> None:
+    heads: list[tuple[Head, int]] = []
+    handler, stream = streamed(418, [b"a", b"b"], 0.1, retry_after="9")
+    head, body = await rest(handler).get(WIRE, lambda head: heads.append((head, stream.given)))
+    assert heads == [(head, 0)]
+    assert (head.status, head.header("retry-after"), body) == (418, "9", b"ab")
 
 
 @pytest.mark.parametrize("pieces", [[b"x" * 70_000], [b"slow"] * 99])
@@ -150,24 +149,21 @@ def test_a_refusal_is_a_refusal_whatever_its_body(pieces: list[bytes]) -> None:
     assert (head.status, body) == (403, b"")
 
 
-def test_all_of_it_takes_no_longer_than_the_time_out() -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        for pieces in ([b"x"] * 99, []):
-            stream = Pieces(pieces, 0.9)
+async def test_all_of_it_takes_no_longer_than_the_time_out() -> None:
+    loop = asyncio.get_running_loop()
+    for pieces in ([b"x"] * 99, []):
+        stream = Pieces(pieces, 0.9)
 
-            async def handler(request: httpx.Request, stream: Pieces = stream) -> httpx.Response:
-                if not stream.pieces:
-                    await asyncio.sleep(99)
-                return httpx.Response(200, stream=stream)
+        async def handler(request: httpx.Request, stream: Pieces = stream) -> httpx.Response:
+            if not stream.pieces:
+                await asyncio.sleep(99)
+            return httpx.Response(200, stream=stream)
 
-            began = loop.time()
-            with pytest.raises(TransportFailed) as caught:
-                await rest(handler, timeout_s=3).get(WIRE, ignored)
-            assert caught.value.reason == "timeout"
-            assert loop.time() - began == pytest.approx(3)
-
-    run(main())
+        began = loop.time()
+        with pytest.raises(TransportFailed) as caught:
+            await rest(handler, timeout_s=3).get(WIRE, ignored)
+        assert caught.value.reason == "timeout"
+        assert loop.time() - began == pytest.approx(3)
 
 
 def test_redirects_are_not_followed() -> None:
@@ -253,28 +249,25 @@ class Line(httpcore.AsyncNetworkStream):
 
 
 @pytest.mark.parametrize("turns", range(16))
-def test_the_pool_survives_cancellation_at_every_await(turns: int) -> None:
-    async def main() -> None:
-        wires = Wires()
+async def test_the_pool_survives_cancellation_at_every_await(turns: int) -> None:
+    wires = Wires()
 
-        def pool() -> httpx.AsyncHTTPTransport:
-            transport = httpx.AsyncHTTPTransport()
-            transport._pool = httpcore.AsyncConnectionPool(network_backend=wires, max_connections=6)
-            return transport
+    def pool() -> httpx.AsyncHTTPTransport:
+        transport = httpx.AsyncHTTPTransport()
+        transport._pool = httpcore.AsyncConnectionPool(network_backend=wires, max_connections=6)
+        return transport
 
-        client = Rest("http://up.test", timeout_s=5, concurrency=2, transport=pool)
-        cancelled = 0
-        for _ in range(20):  # many more than the pool has connections
-            task = asyncio.create_task(client.get(WIRE, ignored))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            task.cancel()
-            done = await asyncio.gather(task, return_exceptions=True)
-            cancelled += isinstance(done[0], asyncio.CancelledError)
-        assert cancelled == 20 or turns > 4
-        replies = await asyncio.gather(*(client.get(WIRE, ignored) for _ in range(2)))
-        assert [(head.status, body) for head, body in replies] == [(200, b"[1,]")] * 2
-        await client.aclose()
-        assert wires.open == 0
-
-    run(main())
+    client = Rest("http://up.test", timeout_s=5, concurrency=2, transport=pool)
+    cancelled = 0
+    for _ in range(20):  # many more than the pool has connections
+        task = asyncio.create_task(client.get(WIRE, ignored))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        done = await asyncio.gather(task, return_exceptions=True)
+        cancelled += isinstance(done[0], asyncio.CancelledError)
+    assert cancelled == 20 or turns > 4
+    replies = await asyncio.gather(*(client.get(WIRE, ignored) for _ in range(2)))
+    assert [(head.status, body) for head, body in replies] == [(200, b"[1,]")] * 2
+    await client.aclose()
+    assert wires.open == 0

@@ -1,5 +1,7 @@
 """A loop whose time jumps: when nothing is left to do now, the next timer's moment is now.
 
+Tests marked `virtual` run on it (`tests/conftest.py`); `run` is for the examples of hypothesis, a loop each.
+
 `asyncio.sleep`, `call_later`, `asyncio.timeout` and everything built on them run in that time, so an hour of
 polling takes as long as its computations. Real I/O must not be used in it.
 """
@@ -47,6 +49,8 @@ class FakeClock:
 
     def __init__(self, wall_ms: int = EPOCH_MS) -> None:
         self._loop = asyncio.get_running_loop()
+        if not isinstance(self._loop, VirtualLoop):
+            raise TypeError("no virtual time on this loop: mark the test `virtual`")
         self._origin = self._loop.time()
         self._start_ms = wall_ms
         self.step_ms = 0
