@@ -1,8 +1,11 @@
-"""What is public stands in the README, and what the README names exists."""
+"""What is public is documented, and what the documents name exists."""
 
 import re
 from pathlib import Path
 
+import typer.main
+
+from mdcache.cli import app
 from mdcache.exchange.markets import KLINE_PATHS
 from mdcache.serving.paths import DOCS_FILES, OPS_PATHS, PAGE_FILES
 from mdcache.settings import NO_EFFECT_YET, Settings
@@ -11,41 +14,59 @@ from tests.house import metrics_table, paths_table
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PAGES = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
+NAMED = README
 
 
-def test_every_setting_with_an_effect_is_in_the_readme() -> None:
-    table = README.split("## Settings")[1].split("\n## ")[0]
-    named = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", table)) - {"HTTPS_PROXY", "MDCACHE_"}
+def section(text: str, title: str) -> str:
+    """What stands under `## title`."""
+    return text.split(f"\n## {title}\n")[1].split("\n## ", maxsplit=1)[0]
+
+
+def test_every_setting_with_an_effect_is_documented() -> None:
     fields = {name.upper() for name in Settings.model_fields}
-    assert named <= fields
-    assert fields - named <= {name.upper() for name in NO_EFFECT_YET}
+    listed = set(re.findall(r"^\| `MDCACHE_([A-Z0-9_]+)`", PAGES["configuration.md"], re.MULTILINE))
+    assert listed == fields
+    usual = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", section(README, "Settings"))) - {"MDCACHE_"}
+    assert usual <= fields - {name.upper() for name in NO_EFFECT_YET}
 
 
-def test_every_metric_is_in_the_readme() -> None:
-    named = set(re.findall(r"`(mdcache_[a-z_]+)", README))
-    shown = {metric.name + ("_total" if metric.kind == "counter" else "") for metric in catalogue.ALL}
-    assert named == {f"mdcache_{name}" for name in shown}
+def test_every_metric_is_documented_and_no_other_is_named() -> None:
+    suffixes = {"counter": "_total", "gauge": "", "histogram": ""}
+    known = {f"mdcache_{metric.name}{suffixes[metric.kind]}" for metric in catalogue.ALL}
+    listed = set(re.findall(r"^\| `(mdcache_[a-z_]+)", PAGES["metrics.md"].split("## ")[0], re.MULTILINE))
+    assert listed == known
+    others = {name: text for name, text in PAGES.items() if name != "metrics.md"} | {"README.md": README}
+    for name, text in others.items():
+        assert set(re.findall(r"`(mdcache_[a-z_]+)", text)) <= known, name
 
 
 def test_every_kline_path_is_in_the_readme() -> None:
     for rule in KLINE_PATHS.values():
         assert rule.kind in README
+        assert rule.kind in PAGES["clients.md"]
 
 
-def test_every_make_target_the_readme_names_exists() -> None:
+def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`?make ([a-z-]+)", README)) <= targets
+    assert set(re.findall(r"(?:`|\$ )make ([a-z-]+)", NAMED)) <= targets
 
 
 def test_the_table_of_paths_is_that_of_the_code() -> None:
-    assert (ROOT / "docs" / "paths.md").read_text() == paths_table.text()
+    assert PAGES["paths.md"] == paths_table.text()
 
 
 def test_the_table_of_metrics_is_that_of_the_code() -> None:
-    assert (ROOT / "docs" / "metrics.md").read_text() == metrics_table.text()
+    assert PAGES["metrics.md"] == metrics_table.text()
 
 
-def test_every_operators_path_is_in_the_readme() -> None:
-    table = README.split("## Operations")[1].split("\n### ")[0]
+def test_every_operators_path_is_documented() -> None:
     files = {f"/docs/{name}" for name in DOCS_FILES} | {f"/page/{name}" for name in PAGE_FILES}
+    table = section(PAGES["operating.md"], "Paths")
     assert set(re.findall(r"(?:GET|POST) (/[\w/.]*)", table)) == OPS_PATHS - files
+
+
+def test_every_command_is_documented() -> None:
+    group = typer.main.get_group(app)
+    table = section(PAGES["operating.md"], "Commands")
+    assert set(re.findall(r"^\| `mdcache (\w+)", table, re.MULTILINE)) == set(group.commands)

@@ -40,7 +40,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_link_that_leads_nowhere_and_a_page_out_of_the_menu_stop_the_build(tmp_path: Path, wrong: str | None) -> None:
     docs = tmp_path / "docs"
     shutil.copytree(DOCS, docs)
-    shutil.copy(ROOT / "README.md", tmp_path)
     page = docs / ("faq.md" if wrong else "forgotten.md")
     page.write_text((page.read_text() if wrong else "# Forgotten") + f"\n{wrong or ''}\n")
     assert build(docs, tmp_path / "site").returncode != 0
@@ -60,13 +59,6 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     for sheet in site.rglob("*.css"):
         urls = re.findall(r"url\([\"']?([^)\"']+)", sheet.read_text())
         assert [url for url in urls if "//" in url and not url.startswith("data:")] == [], sheet.name
-
-
-def test_the_readmes_sections_are_in_it(site: Path) -> None:
-    page = (site / "clients.html").read_text()
-    assert "<!-- README" not in page
-    assert "nautilus_trader" in page
-    assert "Cache-Status" in page
 
 
 def test_links_out_of_docs_are_plain_text(site: Path) -> None:
