@@ -9,6 +9,8 @@ from mdcache.cli import app
 from mdcache.exchange.markets import KLINE_PATHS
 from mdcache.serving.paths import DOCS_FILES, OPS_PATHS, PAGE_FILES
 from mdcache.settings import NO_EFFECT_YET, Settings
+from mdcache.sim.control import control_api
+from mdcache.sim.control.faults import FAULT_KINDS
 from mdcache.telemetry import catalogue
 from tests.house import metrics_table, paths_table
 
@@ -70,3 +72,11 @@ def test_every_command_is_documented() -> None:
     group = typer.main.get_group(app)
     table = section(PAGES["operating.md"], "Commands")
     assert set(re.findall(r"^\| `mdcache (\w+)", table, re.MULTILINE)) == set(group.commands)
+
+
+def test_every_action_and_fault_of_the_simulated_exchange_is_documented() -> None:
+    page = PAGES["sim.md"]
+    actions = page.split("| `POST /_sim/…` |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` ", actions, re.MULTILINE)) == set(control_api._ACTIONS)
+    kinds = re.findall(r"^\| (`.*?) \| ", section(page, "Faults"), re.MULTILINE)
+    assert {kind for row in kinds for kind in re.findall(r"`(\w+)`", row)} == FAULT_KINDS
