@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from mdcache.sim.api.answers import PLAIN, Answers
 from mdcache.sim.api.edge_replies import key_refusal, status_refusal, unknown
-from mdcache.sim.api.kline_query import parse
+from mdcache.sim.api.query import parse
 from mdcache.sim.api.refusals import RESTRICTED, ApiRefusal, banned, too_many
 from mdcache.sim.api.replies import (
     EDGE_HEADERS,
@@ -219,7 +219,7 @@ class Exchange:
         """A good reply, spoilt in its body; transport faults leave it whole."""
         more: Headers = ()
         kind = None
-        if fault.kind in ROWS_FAULTS and route.endpoint == "klines":
+        if fault.kind in ROWS_FAULTS and route.is_klines:
             body = spoil_rows(fault.kind, body, lambda: self._other_interval(path, query, now))
         elif fault.kind in LISTS_FAULTS:
             body = spoil_list(fault.kind, body)

@@ -1,14 +1,10 @@
 """Market-data questions that Binance refuses, faults on their paths, and symbols that come and go."""
 
 import json
-from typing import Any
 
-import httpx
 import pytest
 
-from mdcache.sim.asgi import SimApp
-from tests.sim.helpers import DAY, HOUR, T0, Sim, header
-from tests.sim.test_tickers import answer
+from tests.sim.helpers import DAY, T0, Sim, header
 
 MISSING = "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed."
 NEEDS_SYMBOL = (
@@ -77,6 +73,8 @@ def test_futures_ignore_what_they_do_not_know(sim: Sim, path: str) -> None:
         ("depth", "symbol=BTCUSDT&limit=abc", -1100), ("trades", "symbol=BTCUSDT&limit=-1", -1100),
         ("historicalTrades", "symbol=BTCUSDT&fromId=x", -1100), ("aggTrades", "symbol=BTCUSDT&startTime=", -1105),
         ("aggTrades", "symbol=BTCUSDT&fromId=1&startTime=1", -1128), ("executionRules", "symbol=A&symbols=[]", -1128),
+        ("executionRules", "symbol=BTCUSDT&symbolStatus=TRADING", -1128),
+        ("referencePrice/calculation", "symbol=OLDUSDT", -2043),
         ("ticker", "symbols=" + json.dumps([f"S{number}" for number in range(101)]), -1101),
     ],
 )  # fmt: skip
@@ -105,21 +103,49 @@ def test_texts(sim: Sim) -> None:
         ("/dapi/v1/ticker/24hr", "symbol=BTCUSD_PERP&pair=BTCUSD", -1128),
         ("/dapi/v1/ticker/price", "pair=NOPE", -4087),
         ("/fapi/v1/fundingRate", "startTime=2&endTime=1", -1023),
+        ("/fapi/v1/aggTrades", "symbol=BTCUSDT&startTime=2&endTime=1", -1023),
+        ("/fapi/v1/aggTrades", f"symbol=BTCUSDT&startTime={T0 - 2 * DAY}", -4166),
+        ("/fapi/v1/depth", "symbol=BTCUSDT&limit=7", -4021), ("/fapi/v1/rpiDepth", "symbol=BTCUSDT&limit=500", -4021),
+        ("/fapi/v1/indexInfo", "symbol=BTCUSDT", -1121), ("/fapi/v1/assetIndex", "symbol=BTCUSDT", -1121),
     ],
 )  # fmt: skip
 def test_futures_refusals(sim: Sim, path: str, query: str, code: int) -> None:
     assert sim.error(path, query)[:2] == (400, code)
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "code"),
+    [
+        ("openInterestHist", "period=5m", -1102),
+        ("openInterestHist", "symbol=BTCUSDT", -1102),
+        ("openInterestHist", "symbol=BTCUSDT&period=3m", -1130),
+        ("openInterestHist", "symbol=BTCUSDT&period=5m&limit=501", -1130),
+        ("openInterestHist", "symbol=BTCUSDT&period=5m&limit=x", -1100),
+        ("openInterestHist", "symbol=NOPEUSDT&period=5m", -1121),
+        ("openInterestHist", "pair=BTCUSD&period=5m", -1102),
+        ("openInterestHist", "pair=BTCUSD&contractType=WEEKLY&period=5m", -1130),
+        ("basis", "pair=BTCUSDT&contractType=ALL&period=5m", -1130),
+        ("basis", "symbol=BTCUSDT&period=5m", -1102),
+        ("globalLongShortAccountRatio", "pair=BTCUSD&symbol=BTCUSD&period=5m", -1128),
+        ("takerlongshortRatio", f"symbol=BTCUSDT&period=5m&startTime={T0 - 30 * DAY}", -1130),
+        ("delivery-price", "", -1102),
+        ("delivery-price", "pair=NOPE", -4144),
+        ("delivery-price", "pair=NOPEUSD", -4087),
+    ],
+)
+def test_statistics_refused(sim: Sim, path: str, query: str, code: int) -> None:
+    assert sim.error("/futures/data/" + path, query)[:2] == (400, code)
+
+
 def test_spot_limits_are_cut(sim: Sim) -> None:
     for path in ("trades", "historicalTrades", "aggTrades"):
-        assert len(answer(sim, "/api/v3/" + path, "symbol=BTCUSDT&limit=5000")) == 1000
-        assert len(answer(sim, "/api/v3/" + path, "symbol=BTCUSDT")) == 500
+        assert len(sim.answer("/api/v3/" + path, "symbol=BTCUSDT&limit=5000")) == 1000
+        assert len(sim.answer("/api/v3/" + path, "symbol=BTCUSDT")) == 500
 
 
 def test_exchange_info_by_permissions(sim: Sim) -> None:
     def names(query: str) -> list[str]:
-        return [one["symbol"] for one in answer(sim, "/api/v3/exchangeInfo", query)["symbols"]]
+        return [one["symbol"] for one in sim.answer("/api/v3/exchangeInfo", query)["symbols"]]
 
     assert names("permissions=SPOT") == names("") == names('permissions=["MARGIN","SPOT"]')
     assert names("permissions=%5B%22SPOT%22%5D&symbolStatus=BREAK") == ["OLDUSDT"]
@@ -169,99 +195,3 @@ def test_replicas_lag(sim: Sim) -> None:
     fresh, late = sim.get(path).body, sim.get(path).body
     assert fresh == sim.exchange.truth(path, "", at_ms=sim.now)
     assert late == sim.exchange.truth(path, "", at_ms=sim.now, lag_ms=4_000) != fresh
-
-
-def listed(sim: Sim, market: str = "spot") -> dict[str, str]:
-    path = {"spot": "/api/v3/", "usdm": "/fapi/v1/", "coinm": "/dapi/v1/"}[market]
-    symbols = answer(sim, path + "exchangeInfo")["symbols"]
-    return {one["symbol"]: one.get("status") or one["contractStatus"] for one in symbols}
-
-
-def test_a_symbol_is_listed_while_it_runs(sim: Sim) -> None:
-    assert sim.error("/api/v3/klines", "symbol=MINTUSDT&interval=1m")[1] == -1121
-    born = sim.now
-    sim.control.list_symbol("spot", "MINTUSDT", price="3.5")
-    assert listed(sim)["MINTUSDT"] == "TRADING"
-    sim.now += HOUR
-    rows = sim.rows("symbol=MINTUSDT&interval=1m")
-    assert 50 < len(rows) <= 61
-    assert rows[0][0] > born - 60_000
-    assert answer(sim, "/api/v3/historicalTrades", "symbol=MINTUSDT&fromId=0&limit=1")[0]["time"] >= born
-    assert answer(sim, "/api/v3/ticker/price")[-1]["symbol"] == "MINTUSDT"
-    assert b'"code":-1121' in sim.exchange.truth("/api/v3/klines", "symbol=MINTUSDT&interval=1m", at_ms=born - 1)
-    with pytest.raises(ValueError, match="knows MINTUSDT already"):
-        sim.control.list_symbol("spot", "MINTUSDT")
-    sim.control.reset()
-    assert "MINTUSDT" not in listed(sim)
-
-
-def test_announced_and_backdated_listings(sim: Sim) -> None:
-    sim.control.list_symbol("usdm", "SOONUSDT", listed_ms=sim.now + HOUR)
-    sim.control.list_symbol("coinm", "OLDUSD_PERP", listed_ms=T0 - 100 * DAY, price="40")
-    assert listed(sim, "usdm")["SOONUSDT"] == "PENDING_TRADING"
-    assert sim.rows("symbol=SOONUSDT&interval=1m", "/fapi/v1/klines") == []
-    assert len(sim.rows("pair=OLDUSD&contractType=PERPETUAL&interval=1d", "/dapi/v1/continuousKlines")) == 101
-    assert answer(sim, "/dapi/v1/ticker/price", "pair=OLDUSD")[0]["symbol"] == "OLDUSD_PERP"
-    sim.now += HOUR
-    assert listed(sim, "usdm")["SOONUSDT"] == "TRADING"
-
-
-def test_halted_delisted_and_relisted(sim: Sim) -> None:
-    query = "symbol=QUIETUSDT&interval=1h&limit=100"
-    before = sim.rows(query)
-    sim.now += 1
-    sim.control.halt("spot", "QUIETUSDT")
-    halted_ms = sim.now
-    assert listed(sim)["QUIETUSDT"] == "BREAK"
-    sim.now += 5 * HOUR
-    assert sim.rows(query)[-1][0] == before[-1][0]
-    sim.control.delist("spot", "QUIETUSDT")
-    delisted_ms = sim.now
-    assert "QUIETUSDT" not in listed(sim)
-    assert sim.error("/api/v3/ticker/price", "symbol=QUIETUSDT")[1] == -1121
-    sim.now += 5 * HOUR
-    sim.control.relist("spot", "QUIETUSDT")
-    assert listed(sim)["QUIETUSDT"] == "TRADING"
-    sim.now += 5 * HOUR
-    rows = sim.rows(query)
-    opens = [row[0] for row in rows]
-    assert rows[-7] == sim.rows(f"symbol=QUIETUSDT&interval=1h&endTime={halted_ms}&limit=1")[0]
-    assert opens[-6] - opens[-7] == 10 * HOUR
-    assert rows[-8] == before[-2]
-    gone = sim.exchange.truth("/api/v3/klines", query, at_ms=delisted_ms + 1)
-    assert b"-1121" in gone
-    assert json.loads(sim.exchange.truth("/api/v3/klines", query, at_ms=halted_ms - 1)) == before
-
-
-def test_what_cannot_be_changed(sim: Sim) -> None:
-    with pytest.raises(ValueError, match="does not know NOPE"):
-        sim.control.halt("spot", "NOPE")
-    with pytest.raises(ValueError, match="OLDUSDT is halted"):
-        sim.control.halt("spot", "OLDUSDT")
-    with pytest.raises(ValueError, match="BTCUSDT trades"):
-        sim.control.relist("spot", "BTCUSDT")
-    with pytest.raises(ValueError, match="GONEUSDT is not listed"):
-        sim.control.delist("spot", "GONEUSDT")
-
-
-async def test_the_door_lists_and_delists(sim: Sim) -> None:
-    async def sleep(_: float) -> None:
-        return None
-
-    transport = httpx.ASGITransport(SimApp(sim.exchange, sleep))
-    async with httpx.AsyncClient(transport=transport, base_url="http://sim") as client:
-
-        async def act(action: str, **arguments: Any) -> int:
-            return (await client.post(f"/_sim/{action}", json=arguments)).status_code
-
-        assert await act("list", market="usdm", symbol="MINTUSDT", price="2") == 200
-        assert await act("list", market="usdm", symbol="MINTUSDT") == 400
-        assert await act("list", market="margin", symbol="X") == 400
-        assert await act("halt", market="usdm", symbol="MINTUSDT", status="SETTLING") == 200
-        assert listed(sim, "usdm")["MINTUSDT"] == "SETTLING"
-        assert await act("relist", market="usdm", symbol="MINTUSDT") == 200
-        assert await act("delist", market="usdm", symbol="MINTUSDT") == 200
-        assert "MINTUSDT" not in listed(sim, "usdm")
-        assert await act("delist", market="usdm", symbol="NOPE") == 400
-        body = (await client.get("/_sim/status")).json()
-        assert {one["symbol"] for one in body["changed"]} == {"MINTUSDT"}

@@ -1,29 +1,34 @@
-"""What the exchange prints for a question at a moment: no weights, no faults, no log.
+"""What the exchange prints for a query at a moment: no weights, no faults, no log.
 
 The control's offsets, late rows and revisions are part of the exchange's state and do count here.
 """
 
 from collections.abc import Callable, Mapping
 
-from mdcache.sim.api import exchange_info
-from mdcache.sim.api.kline_query import KlineQuery, parse, read, time_unit
+from mdcache.sim.api.exchange_info import exchange_info
 from mdcache.sim.api.market_data import MarketData
-from mdcache.sim.api.refusals import ApiRefusal, unread
-from mdcache.sim.api.routes import ApiRoute, Endpoint, KlineKind
-from mdcache.sim.config import Market, SimConfig
+from mdcache.sim.api.query import COINM_SPAN_MS, Query, read
+from mdcache.sim.api.refusals import ApiRefusal
+from mdcache.sim.api.routes import ApiRoute, Endpoint
+from mdcache.sim.config import SimConfig
 from mdcache.sim.control.actions import Control, RowRevision
 from mdcache.sim.listings import Listings
 from mdcache.sim.prices.instruments import Instruments
+from mdcache.sim.prices.price_history import HistoryKind
 from mdcache.sim.prices.printing import in_microseconds
 from mdcache.sim.prices.recorded import RecordedSeries
-from mdcache.sim.prices.series import AsOf
+from mdcache.sim.prices.series import AsOf, RowWindow
 
 PLAIN: frozenset[Endpoint] = frozenset({"ping", "time", "exchangeInfo"})  # no market data
-_BY_PAIR: frozenset[KlineKind] = frozenset({"continuousKlines", "indexPriceKlines"})
+_KINDS: Mapping[Endpoint, HistoryKind] = {
+    "indexPriceKlines": "index",
+    "markPriceKlines": "mark",
+    "premiumIndexKlines": "premium",
+}
 
 
 class Answers:
-    """Answers to questions on known paths."""
+    """Answers to queries on known paths."""
 
     def __init__(
         self,
@@ -36,66 +41,65 @@ class Answers:
         self._control = control
         self._listings = listings
         self._recorded = recorded
-        self._instruments = Instruments(config, listings)
+        self._instruments = Instruments(config)
         self._market_data = MarketData(self._instruments)
 
     def prepare(
         self, route: ApiRoute, path: str, query: str, headers: Mapping[str, str], at_ms: int
     ) -> ApiRefusal | Callable[[], bytes]:
-        """The refusal of a question, or a way to compute its answer as of `at_ms`."""
-        if route.kind is not None:
-            question = read(route, route.kind, query, headers, lambda name: self._known(route, name, at_ms), at_ms)
-            return question if isinstance(question, ApiRefusal) else lambda: self._rows(path, question, at_ms)
-        if route.endpoint not in PLAIN:
-            body = self._market_data.answer(route, query, headers, at_ms)
-            return body if isinstance(body, ApiRefusal) else lambda: body
-        shown = at_ms + self._control.time_offset_ms
-        if route.market == "spot":
-            micros = time_unit(headers)
-            if isinstance(micros, ApiRefusal):
-                return micros
-            shown = shown * 1000 if micros else shown
-            if route.endpoint != "exchangeInfo" and (sent := len(parse(query))):
-                return unread(0, sent)
-        match route.endpoint:
+        """Return the refusal of a query, or a way to compute its answer as of `at_ms`."""
+        found = read(route, query, headers, self._listings, at_ms)
+        return found if isinstance(found, ApiRefusal) else lambda: self._answer(route, path, found, at_ms)
+
+    def _answer(self, route: ApiRoute, path: str, query: Query, at_ms: int) -> bytes:
+        if route.is_klines:
+            return self._rows(path, query, at_ms)
+        shown = query.time(at_ms + self._control.time_offset_ms)
+        match query.endpoint:
             case "ping":
-                return lambda: b"{}"
+                return b"{}"
             case "time":
-                return lambda: b'{"serverTime":%d}' % shown
+                return b'{"serverTime":%d}' % shown
+            case "exchangeInfo":
+                return exchange_info(self._config, query, at_ms, shown)
             case _:
-                return self._info(route.market, query, at_ms, shown)
+                return self._market_data.answer(query, at_ms)
 
-    def _info(self, market: Market, query: str, at_ms: int, shown: int) -> ApiRefusal | Callable[[], bytes]:
-        specs = self._listings.visible(market, at_ms)
-        if market == "spot":
-            body = exchange_info.spot_info(self._config, specs, query, at_ms, shown)
-            return body if isinstance(body, ApiRefusal) else lambda: body
-        return lambda: exchange_info.futures_info(self._config, market, specs, at_ms, shown)
-
-    def _known(self, route: ApiRoute, name: str, at_ms: int) -> bool:
-        asks_pair = route.kind in _BY_PAIR
-        return self._instruments.knows(route.market, name, at_ms, pair=asks_pair)
-
-    def _rows(self, path: str, question: KlineQuery, at_ms: int) -> bytes:
-        """The list of rows for a question."""
-        files = None
-        if question.market == "spot" and question.offset_ms == 0:
-            files = self._recorded.get((question.name, question.interval))
-        if files is not None:
-            printed = files.rows(question.window, at_ms)
-        else:
-            series = self._instruments.series(question, at_ms)
-            late_ms, short_ms = self._control.late(question.name)
-            printed = [] if series is None else series.rows(question.window, AsOf(at_ms, late_ms, short_ms))
-        revisions = self._control.revisions(path, question.name, question.interval)
+    def _rows(self, path: str, query: Query, at_ms: int) -> bytes:
+        """Return the list of rows for a query."""
+        interval, window = query.values["interval"], _window(query, at_ms)
+        files = self._recorded.get((query.name, interval))
+        if files is not None and query.market == "spot" and query.offset_ms == 0:
+            printed = files.rows(window, at_ms)
+        elif query.specs:
+            spec = min(query.specs, key=lambda one: one.listed_ms)
+            kind = _KINDS.get(query.endpoint, "trades")
+            series = self._instruments.series(spec, kind, interval, query.offset_ms)
+            printed = series.rows(window, AsOf(at_ms, *self._control.late(query.name)))
+        else:  # a pair without such a contract
+            printed = []
+        revisions = self._control.revisions(path, query.name, interval)
         if revisions:
             printed = [_revised(row, revisions, at_ms) for row in printed]
-        if question.micros:
+        if query.micros:
             printed = [in_microseconds(row) for row in printed]
         return b"[" + b",".join(printed) + b"]"
 
 
+def _window(query: Query, at_ms: int) -> RowWindow:
+    """Return which rows are meant (docs/binance.md#time-bounds): coinm counts back from the window's end."""
+    start_ms, end_ms = query.start_ms, query.end_ms
+    if query.market != "coinm" or query.endpoint == "premiumIndexKlines":
+        return RowWindow(start_ms, end_ms, query.limit, newest=start_ms is None)
+    if start_ms is None:
+        end_ms = at_ms if end_ms is None else end_ms
+        start_ms = end_ms - COINM_SPAN_MS
+    elif end_ms is None:
+        end_ms = min(start_ms + COINM_SPAN_MS, at_ms)
+    return RowWindow(start_ms, end_ms, query.limit, newest=True)
+
+
 def _revised(row: bytes, revisions: Mapping[int, RowRevision], at_ms: int) -> bytes:
-    """A row as revised by that moment, or as it is."""
+    """Return a row as revised by that moment, or as it is."""
     revision = revisions.get(int(row[1 : row.index(b",")]))
     return row if revision is None or at_ms < revision.from_ms else revision.apply(row)

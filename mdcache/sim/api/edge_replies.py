@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from mdcache.sim.api.refusals import BAD_KEY, NO_KEY, ApiRefusal, banned, too_many, unknown_path
+from mdcache.sim.api.refusals import BAD_KEY, NO_KEY, UNKNOWN_PATH, ApiRefusal, banned, too_many
 from mdcache.sim.config import Family, SimConfig
 from mdcache.sim.control.faults import HTML_TYPE, Fault
 
@@ -43,6 +43,6 @@ def key_refusal(headers: Mapping[str, str]) -> ApiRefusal:
 def unknown(method: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes, str | None]:
     """(status, body, content type) for a path that does not exist."""
     if path.startswith(("/fapi/", "/dapi/", "/futures/")):
-        return 404, unknown_path(method, path).body(), None
+        return 404, UNKNOWN_PATH.about(path, method).body(), None
     accepted = next((value for name, value in headers.items() if name.lower() == "accept"), "")
     return (404, _NOT_FOUND_PAGE, HTML_TYPE) if HTML_TYPE in accepted else (404, b"", None)

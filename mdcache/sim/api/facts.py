@@ -1,69 +1,246 @@
-"""What can be said of a symbol at a moment: its last trade, its best prices, its index, its luck.
+"""What the placeholders of templates stand for: facts about one symbol at one moment.
 
-Everything follows from the symbol's own tapes and from draws keyed by seed, symbol and time.
+Prices and volumes are those of the symbol's candles. All else is drawn, keyed by seed, symbol and a bucket of
+time, so that the same question always has the same answer and answers change as time goes on.
 """
 
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from hashlib import shake_128
 from struct import unpack
 
-from mdcache.sim.api.trades import Trade
-from mdcache.sim.config import SymbolSpec
+from mdcache.sim.api.query import Query
+from mdcache.sim.config import DAY_MS, SymbolSpec
+from mdcache.sim.default_symbols import base_and_quote
 from mdcache.sim.prices.instruments import Instruments
 from mdcache.sim.prices.node import DRAW, Node
-from mdcache.sim.prices.price_history import TICK_MS, Kind
+from mdcache.sim.prices.price_history import TICK_MS, HistoryKind
+from mdcache.sim.prices.printing import SAMPLE_DECIMALS, decimals
+
+FUNDING_MS = 8 * 3_600_000  # fundingIntervalHours: 8, Get-Funding-Rate-Info page
+_MINUTE_MS, _FIVE_MINUTES_MS, _HALF_HOUR_MS = 60_000, 300_000, 1_800_000
+_USUAL_RATE = 10_000  # a funding rate of 0.0001 in 10^-8
+_FIRST_UPDATE = 1_027_024
+_RISKS = ("low", "low", "medium", "high")
+_NO_PRICES = Node(0, 0, 0, 0, 0, 0, 0, 0, 0)
+_THREE, _FOUR, _EIGHT = decimals(3, 3), decimals(4, 4), decimals(8, 8)
 
 Level = tuple[int, int]  # price, quantity
-Sides = tuple[list[Level], list[Level]]  # bids, asks
+
+
+def draws(seed: int, count: int, *about: object) -> tuple[int, ...]:
+    """Return random numbers in [0, DRAW) that are always the same for the same things."""
+    key = "|".join(map(str, (seed, *about)))
+    return unpack(f"<{count}H", shake_128(key.encode()).digest(2 * count))
+
+
+def trade_step_ms(spec: SymbolSpec) -> int:
+    """Return the time from one trade to the next in lists of trades; 0 if there are none."""
+    return max(1, DAY_MS // spec.trades_per_day) if spec.trades_per_day else 0
+
+
+def is_perpetual(spec: SymbolSpec) -> bool:
+    """Tell whether a contract pays funding."""
+    return spec.contract_type in {None, "PERPETUAL"}
 
 
 class Facts:
-    """Facts about symbols, computed anew at each question."""
+    """A symbol at a moment; `candle` is that of the stretch [begin_ms, end_ms). A mapping for templates."""
 
-    def __init__(self, instruments: Instruments) -> None:
-        self.instruments = instruments
-        self.units = instruments.units
-        self.trades = instruments.trades
+    def __init__(
+        self, instruments: Instruments, query: Query, spec: SymbolSpec, at_ms: int, begin_ms: int, end_ms: int
+    ) -> None:
+        self._instruments = instruments
+        self.query, self.spec, self.at_ms = query, spec, at_ms
+        self.begin_ms, self.end_ms = begin_ms, end_ms
+        self.units = instruments.units(spec)
+        self.base, self.quote = base_and_quote(spec)
+        self.perpetual = is_perpetual(spec)
 
-    def draws(self, count: int, *about: object) -> tuple[int, ...]:
-        """Random numbers in [0, DRAW) that always are the same for the same things."""
-        key = "|".join(map(str, (self.instruments.seed, *about)))
-        return unpack(f"<{count}H", shake_128(key.encode()).digest(2 * count))
+    def __getitem__(self, name: str) -> object:
+        """Return what a placeholder stands for."""
+        return _PLACEHOLDERS[name](self)
 
-    def last(self, spec: SymbolSpec, at_ms: int) -> Trade | None:
-        """The last trade, if there was one."""
-        return self.instruments.trades(spec).last(at_ms)
+    @cached_property
+    def last(self) -> int:
+        """The price of the last trade; 0 before the first."""
+        return self.sample("trades")
 
-    def traded(self, spec: SymbolSpec, start_ms: int, end_ms: int, at_ms: int) -> Node:
-        """The candle of [start_ms, end_ms), as known at a moment."""
-        instrument = self.instruments.instrument(spec, "trades")
-        return instrument.traded(start_ms, min(end_ms, at_ms + 1), instrument.sessions(at_ms, instrument.closed(at_ms)))
+    @cached_property
+    def candle(self) -> Node:
+        """What was traded in the stretch; the last price where nothing was."""
+        traded = self._instruments.instrument(self.spec, "trades").candle(self.begin_ms, self.end_ms, self.at_ms)
+        price = self.last
+        return traded if traded.trades else _NO_PRICES._replace(open=price, high=price, low=price, close=price)
 
-    def sample(self, spec: SymbolSpec, kind: Kind, at_ms: int) -> int:
-        """An index's or mark price's last sample; 0 where there was none yet."""
-        instrument = self.instruments.instrument(spec, kind)
-        open_for = instrument.sessions(at_ms, instrument.closed(at_ms))
-        return instrument.close_before(at_ms + 1, open_for) if open_for else 0
+    @cached_property
+    def index(self) -> int:
+        """The index price in 10^-8."""
+        return self.sample("index")
 
-    def sides(self, spec: SymbolSpec, at_ms: int, levels: int) -> Sides:
-        """The best bids and asks round the last trade, the best first; none while it does not trade."""
-        last = self.last(spec, at_ms)
-        if last is None or spec.status_at(at_ms) != "TRADING":
-            return [], []
-        tick = at_ms // TICK_MS
-        price = last.node.close
-        best_bid = price if last.buyer_maker else price - 1
-        mean = 2 * (last.node.taker + last.node.maker)
-        bids, asks = (self.draws(2 * levels, spec.market, spec.symbol, side, tick) for side in ("bids", "asks"))
-        return _side(best_bid, -1, mean, bids), _side(best_bid + 1, 1, mean, asks)
+    @cached_property
+    def interest(self) -> int:
+        """The open interest in the units in which quantities count."""
+        held = self.spec.trades_per_day * self.units.trade_size(self.last)
+        return held * (3 * DRAW + self.draw("interest", _FIVE_MINUTES_MS)) // (4 * DRAW)
+
+    @property
+    def future(self) -> int:
+        """The last price in 10^-8."""
+        unit: int = 10 ** (SAMPLE_DECIMALS - self.units.price_places)
+        return self.last * unit
+
+    @property
+    def last_trade_ms(self) -> int:
+        """When a symbol last traded, as far as tickers show it; 0 before it ever did."""
+        end_ms = self.at_ms if self.spec.halted_ms is None else min(self.at_ms, self.spec.halted_ms)
+        return end_ms // TICK_MS * TICK_MS if self.last else 0
+
+    @property
+    def last_id(self) -> int:
+        """The number of the last trade of the stretch; -1 if it has none."""
+        traded = self.candle.trades
+        return (min(self.end_ms, self.at_ms) - self.spec.listed_ms) // trade_step_ms(self.spec) if traded else -1
+
+    @property
+    def long(self) -> int:
+        """The share of long positions in 10^-4: 35 to 65 %."""
+        return 3_500 + 3_000 * self.draw(self.query.endpoint, _FIVE_MINUTES_MS) // DRAW
+
+    def sample(self, kind: HistoryKind) -> int:
+        """Return the last price of a kind; 0 where there was none yet."""
+        return self._instruments.instrument(self.spec, kind).price(self.at_ms)
+
+    def draw(self, what: str, step_ms: int) -> int:
+        """Return a random number in [0, DRAW) that changes every `step_ms`."""
+        bucket = self.at_ms // step_ms
+        return draws(self._instruments.seed, 1, self.spec.market, self.spec.symbol, what, bucket)[0]
+
+    def levels(self, side: str, count: int) -> list[Level]:
+        """Return one side of the order book, the best first; nothing while the symbol does not trade."""
+        if not self.last or self.spec.status_at(self.at_ms) != "TRADING":
+            return []
+        step = 1 if side == "asks" else -1
+        price = self.last - self.draw("spread", TICK_MS) % 2 + (side == "asks")
+        size = 2 * self.units.trade_size(self.last)
+        tick = self.at_ms // TICK_MS
+        drawn = draws(self._instruments.seed, 2 * count, self.spec.market, self.spec.symbol, side, tick)
+        found: list[Level] = []
+        for gap, part in zip(drawn[::2], drawn[1::2], strict=True):
+            if price < 1:
+                break
+            found.append((price, 1 + size * part // DRAW))
+            price += step * (1 + 4 * gap * gap // (DRAW * DRAW))
+        return found
+
+    def printed_levels(self, side: str) -> str:
+        """Return one side of the order book as it is printed."""
+        price, quantity = self.units.price, self.units.quantity
+        rows = (f'["{price(one)}","{quantity(size)}"]' for one, size in self.levels(side, self.query.limit))
+        return f"[{','.join(rows)}]"
+
+    def best(self, side: str) -> Level:
+        """Return the best price of a side and its quantity; zeros for none."""
+        return next(iter(self.levels(side, 1)), (0, 0))
 
 
-def _side(best: int, step: int, mean: int, draws: tuple[int, ...]) -> list[Level]:
-    """One side of the book, from its best price on; no price below one unit."""
-    found: list[Level] = []
-    price = best
-    for gap, size in zip(draws[::2], draws[1::2], strict=True):
-        if price < 1:
-            break
-        found.append((price, 1 + mean * size // DRAW))
-        price += step * (1 + gap * gap // (DRAW * DRAW // 4))
-    return found
+def _percent(facts: Facts) -> str:
+    candle = facts.candle
+    return _THREE(100_000 * (candle.close - candle.open) // candle.open if candle.open else 0)
+
+
+def _close_time(facts: Facts) -> int:
+    if facts.query.endpoint == "ticker/tradingDay":
+        return facts.query.time(facts.end_ms) - 1
+    return facts.query.time(facts.at_ms)
+
+
+def _reference(facts: Facts) -> str:
+    """Print a reference price: null while nobody may trade."""
+    return f'"{facts["last"]}"' if facts.spec.status_at(facts.at_ms) == "TRADING" else "null"
+
+
+def _no_funding(facts: Facts) -> str:
+    return "" if facts.spec.market == "coinm" else "0.00000000"
+
+
+def _funding_rate(facts: Facts) -> str:
+    return _EIGHT(_USUAL_RATE + facts.draw("funding", FUNDING_MS) // 2 - DRAW // 4)
+
+
+def _interest_value(facts: Facts) -> str:
+    """Print what the open interest is worth in dollars, or in the base asset on coinm."""
+    return _EIGHT(facts.units.worth(facts.last, facts.interest) * 10**8 // 10**facts.units.turnover_places)
+
+
+def _bucket(step_ms: int) -> Callable[[Facts], object]:
+    return lambda facts: facts.query.time(facts.at_ms // step_ms * step_ms)
+
+
+_PLACEHOLDERS: Mapping[str, Callable[[Facts], object]] = {
+    "symbol": lambda facts: facts.spec.symbol,
+    "pair": lambda facts: facts.spec.pair,
+    "name": lambda facts: facts.query.name,
+    "base": lambda facts: facts.base,
+    "quote": lambda facts: facts.quote,
+    "type": lambda facts: facts.spec.contract_type,
+    "contract_type": lambda facts: facts.query.values.get("contractType"),
+    # moments
+    "now": lambda facts: facts.at_ms,
+    "tick": _bucket(TICK_MS),
+    "half_hour": _bucket(_HALF_HOUR_MS),
+    "today": _bucket(DAY_MS),
+    "tomorrow": lambda facts: facts.at_ms // DAY_MS * DAY_MS + DAY_MS,
+    "last_time": lambda facts: facts.query.time(facts.last_trade_ms),
+    "open_time": lambda facts: facts.query.time(facts.begin_ms),
+    "close_time": _close_time,
+    "next_funding": lambda facts: facts.at_ms // FUNDING_MS * FUNDING_MS + FUNDING_MS if facts.perpetual else 0,
+    # prices and volumes
+    "last": lambda facts: facts.units.price(facts.last),
+    "reference": _reference,
+    "last_size": lambda facts: facts.units.quantity(facts.units.trade_size(facts.last) if facts.last else 0),
+    "open": lambda facts: facts.units.price(facts.candle.open),
+    "high": lambda facts: facts.units.price(facts.candle.high),
+    "low": lambda facts: facts.units.price(facts.candle.low),
+    "change": lambda facts: facts.units.price(facts.candle.close - facts.candle.open),
+    "percent": _percent,
+    "mean": lambda facts: facts.units.mean(facts.candle),
+    "mean_or_last": lambda facts: facts.units.mean(facts.candle) if facts.candle.trades else facts["last"],
+    "volume": lambda facts: facts.units.quantity(facts.candle.taker + facts.candle.maker),
+    "turnover": lambda facts: facts.units.turnover(facts.candle.taker_quote + facts.candle.maker_quote),
+    "first_id": lambda facts: max(-1, facts.last_id - facts.candle.trades + 1) if facts.candle.trades else -1,
+    "last_id": lambda facts: facts.last_id,
+    "count": lambda facts: facts.candle.trades,
+    # order books
+    "update_id": lambda facts: _FIRST_UPDATE + max(0, facts.at_ms - facts.spec.listed_ms) // TICK_MS,
+    "bids": lambda facts: facts.printed_levels("bids"),
+    "asks": lambda facts: facts.printed_levels("asks"),
+    "bid": lambda facts: facts.units.price(facts.best("bids")[0]),
+    "bid_size": lambda facts: facts.units.quantity(facts.best("bids")[1]),
+    "ask": lambda facts: facts.units.price(facts.best("asks")[0]),
+    "ask_size": lambda facts: facts.units.quantity(facts.best("asks")[1]),
+    # futures
+    "mark": lambda facts: _EIGHT(facts.sample("mark")),
+    "index": lambda facts: _EIGHT(facts.index),
+    "index_below": lambda facts: _EIGHT(facts.index * 9 // 10),
+    "index_above": lambda facts: _EIGHT(facts.index * 11 // 10),
+    "index_number": lambda facts: repr(round(facts.index / 10**SAMPLE_DECIMALS, facts.spec.price_decimals)),
+    "funding_rate": lambda facts: _funding_rate(facts) if facts.perpetual else _no_funding(facts),
+    "interest_rate": lambda facts: "0.00010000" if facts.perpetual else _no_funding(facts),
+    "risk": lambda facts: _RISKS[facts.draw("risk", _HALF_HOUR_MS) * len(_RISKS) // DRAW],
+    "fund": lambda facts: _EIGHT(facts.draw("fund", DAY_MS) * 10**12),
+    "interest": lambda facts: facts.units.quantity(facts.interest),
+    "interest_sum": lambda facts: _EIGHT(facts.interest * 10 ** (8 - facts.units.quantity_places)),
+    "interest_value": _interest_value,
+    "supply": lambda facts: _EIGHT(20 * facts.interest * 10 ** (8 - facts.units.quantity_places)),
+    "long": lambda facts: _FOUR(facts.long),
+    "short": lambda facts: _FOUR(10_000 - facts.long),
+    "long_to_short": lambda facts: _FOUR(10_000 * facts.long // (10_000 - facts.long)),
+    "buys": lambda facts: facts.units.quantity(facts.candle.taker),
+    "sales": lambda facts: facts.units.quantity(facts.candle.maker),
+    "buys_value": lambda facts: facts.units.turnover(facts.candle.taker_quote),
+    "sales_value": lambda facts: facts.units.turnover(facts.candle.maker_quote),
+    "buys_to_sales": lambda facts: _FOUR(10_000 * facts.candle.taker // max(1, facts.candle.maker)),
+    "basis": lambda facts: _EIGHT(facts.future - facts.index),
+    "basis_rate": lambda facts: _FOUR(10_000 * (facts.future - facts.index) // max(1, facts.index)),
+}

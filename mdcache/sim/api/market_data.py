@@ -1,73 +1,133 @@
-"""The answers to market-data questions other than klines: which path is answered by what."""
+"""The answers to queries about market data that is no candle: templates, filled for symbols and moments."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 
-from mdcache.sim.api import funding, order_book, reference, rules, statistics, tickers, trade_lists
-from mdcache.sim.api.facts import Facts
-from mdcache.sim.api.query import DataQuery, read
-from mdcache.sim.api.refusals import ApiRefusal
-from mdcache.sim.api.routes import ApiRoute, Endpoint
-from mdcache.sim.config import SymbolSpec
+from mdcache.sim.api.facts import FUNDING_MS, Facts, draws, is_perpetual, trade_step_ms
+from mdcache.sim.api.query import STATISTICS_SPAN_MS, Query
+from mdcache.sim.api.templates import MINI, TEMPLATES, BodyTemplate
+from mdcache.sim.config import DAY_MS, SymbolSpec
+from mdcache.sim.prices.grid import LENGTHS_MS
 from mdcache.sim.prices.instruments import Instruments
-from mdcache.sim.prices.printing import Json, compact
+from mdcache.sim.prices.node import DRAW
 
-Whole = Callable[[Facts, DataQuery, int], "Json | list[Json] | ApiRefusal"]
-Each = Callable[[Facts, DataQuery, SymbolSpec, int], Json]
-
-_WHOLE: Mapping[Endpoint, Whole] = {
-    "depth": order_book.depth,
-    "rpiDepth": order_book.depth,
-    "trades": trade_lists.trades,
-    "historicalTrades": trade_lists.trades,
-    "aggTrades": trade_lists.aggregates,
-    "avgPrice": tickers.average,
-    "executionRules": rules.execution_rules,
-    "referencePrice": rules.reference_price,
-    "referencePrice/calculation": rules.reference_calculation,
-    "fundingRate": funding.funding_rates,
-    "fundingInfo": funding.funding_info,
-    "openInterest": funding.open_interest,
-    "indexInfo": reference.index_info,
-    "assetIndex": reference.asset_index,
-    "constituents": reference.constituents,
-    "insuranceBalance": reference.insurance,
-    "tradingSchedule": reference.schedule,
-    "openInterestHist": statistics.rows,
-    "topLongShortAccountRatio": statistics.rows,
-    "topLongShortPositionRatio": statistics.rows,
-    "globalLongShortAccountRatio": statistics.rows,
-    "takerlongshortRatio": statistics.rows,
-    "takerBuySellVol": statistics.rows,
-    "basis": statistics.rows,
-    "delivery-price": statistics.delivery_prices,
-}
-_EACH: Mapping[Endpoint, Each] = {  # one element a symbol
-    "ticker": tickers.rolling,
-    "ticker/24hr": tickers.day_ticker,
-    "ticker/tradingDay": tickers.trading_day,
-    "premiumIndex": funding.premium_index,
-    "symbolAdlRisk": reference.adl_risk,
-    "ticker/price": lambda facts, _, spec, at_ms: order_book.price_ticker(facts, spec, at_ms),
-    "ticker/bookTicker": lambda facts, _, spec, at_ms: order_book.book_ticker(facts, spec, at_ms),
-}
+_MINUTE_MS = 60_000
+_AVERAGE_MS = 5 * _MINUTE_MS  # rest-api.md, GET /api/v3/avgPrice
+_UNITS_MS = {"m": _MINUTE_MS, "h": 60 * _MINUTE_MS, "d": DAY_MS}
+_QUARTER_MS = 91 * DAY_MS
+_DELIVERY_MS = 1_790_323_200_000  # 2026-09-25 08:00, the end of a quarter
 
 
 class MarketData:
-    """Reads market-data questions and answers them, as of a moment."""
+    """Fills the templates of market data."""
 
     def __init__(self, instruments: Instruments) -> None:
-        self._listings = instruments.listings
-        self._facts = Facts(instruments)
+        self._instruments = instruments
 
-    def answer(self, route: ApiRoute, query: str, headers: Mapping[str, str], at_ms: int) -> bytes | ApiRefusal:
-        """The body, or the refusal."""
-        asked = read(route, query, headers, self._listings, at_ms)
-        if isinstance(asked, ApiRefusal):
-            return asked
-        whole = _WHOLE.get(route.endpoint)
-        if whole is not None:
-            body = whole(self._facts, asked, at_ms)
-            return body if isinstance(body, ApiRefusal) else compact(body)
-        each = _EACH[route.endpoint]
-        found = [each(self._facts, asked, spec, at_ms) for spec in asked.specs]
-        return compact(found[0] if asked.single and asked.market != "coinm" else found)
+    def answer(self, query: Query, at_ms: int) -> bytes:
+        """Return the body as of a moment (milliseconds since the Unix epoch)."""
+        template = MINI if query.values.get("type") == "MINI" else TEMPLATES[query.market][query.endpoint]
+        match template.shape:
+            case "rows":
+                parts = self._rows(query, template, at_ms)
+            case "trades":
+                parts = self._trades(query, template, at_ms)
+            case shape:
+                specs = query.specs[:1] if shape == "one" else _listed(query, at_ms)
+                parts = [self._filled(query, template, spec, at_ms, *_stretch(query, spec, at_ms)) for spec in specs]
+        text = ",".join(parts)
+        if query.endpoint == "executionRules":
+            text = f'{{"symbolRules":[{text}]}}'
+        elif template.shape in {"rows", "trades"} or (
+            template.shape == "each" and (not query.single or query.market == "coinm")
+        ):
+            text = f"[{text}]"
+        return text.encode()
+
+    def _filled(
+        self, query: Query, template: BodyTemplate, spec: SymbolSpec, at_ms: int, begin_ms: int, end_ms: int
+    ) -> str:
+        return template.filled.substitute(Facts(self._instruments, query, spec, at_ms, begin_ms, end_ms))  # type: ignore[arg-type]  # only __getitem__ is needed
+
+    def _rows(self, query: Query, template: BodyTemplate, at_ms: int) -> list[str]:
+        """Fill a row for each moment of a window: the newest, or the oldest from a start on."""
+        specs, step_ms, phase_ms, oldest_ms = query.specs[:1], 0, 0, at_ms - STATISTICS_SPAN_MS
+        if query.endpoint == "fundingRate":
+            specs, step_ms, oldest_ms = tuple(filter(is_perpetual, query.specs)), FUNDING_MS, 0
+        elif query.endpoint == "delivery-price":
+            specs = tuple(sorted(query.specs, key=lambda spec: spec.listed_ms)[:1])
+            step_ms, phase_ms, oldest_ms = _QUARTER_MS, _DELIVERY_MS, 0
+        else:
+            step_ms = LENGTHS_MS[query.values["period"]]
+        listed_ms = min((spec.listed_ms for spec in specs), default=at_ms + 1)
+        begin_ms = max(listed_ms, oldest_ms, query.start_ms or 0)
+        end_ms = at_ms if query.end_ms is None else min(query.end_ms, at_ms)
+        moments: Sequence[int] = range(begin_ms + (phase_ms - begin_ms) % step_ms, end_ms + 1, step_ms)
+        order = -1 if query.start_ms is None else 1
+        rows = ((spec, moment) for moment in moments[::order] for spec in specs[::order] if _live(spec, moment))
+        found = list(islice(rows, query.limit or None))
+        if query.endpoint != "delivery-price":  # whose newest row is the first
+            found = found[::order]
+        return [self._filled(query, template, spec, moment, moment - step_ms, moment) for spec, moment in found]
+
+    def _trades(self, query: Query, template: BodyTemplate, at_ms: int) -> list[str]:
+        """Fill the trades from a number or a start on, or the newest; each has the time its number implies."""
+        (spec,) = query.specs
+        step_ms = trade_step_ms(spec)
+        from_id = query.values.get("fromId")
+        start_ms, end_ms = (query.start_ms, query.end_ms) if from_id is None else (None, None)
+        ranges: list[range] = []
+        for begin_ms, stop_ms in self._instruments.instrument(spec, "trades").sessions(at_ms) if step_ms else ():
+            low_ms = max(begin_ms, start_ms or 0) - spec.listed_ms
+            high_ms = min(stop_ms, stop_ms if end_ms is None else end_ms + 1) - spec.listed_ms
+            ranges.append(range(max(int(from_id or 0), -(-low_ms // step_ms)), -(-high_ms // step_ms)))
+        if from_id is None and start_ms is None:
+            newest = chain.from_iterable(numbers[::-1] for numbers in reversed(ranges))
+            numbers: Iterable[int] = list(islice(newest, query.limit))[::-1]
+        else:
+            numbers = islice(chain.from_iterable(ranges), query.limit)
+        return [self._trade(query, template, spec, number) for number in numbers]
+
+    def _trade(self, query: Query, template: BodyTemplate, spec: SymbolSpec, number: int) -> str:
+        """Fill one trade, priced within the candle of its minute."""
+        time_ms = spec.listed_ms + number * trade_step_ms(spec)
+        candle = self._instruments.instrument(spec, "trades").candle_around(time_ms)
+        where, size, maker = draws(self._instruments.seed, 3, spec.market, spec.symbol, "trade", number)
+        units = self._instruments.units(spec)
+        price = candle.low + (candle.high - candle.low) * where // DRAW
+        quantity = 1 + 2 * units.trade_size(price) * size // DRAW
+        return template.filled.substitute(
+            id=number,
+            price=units.price(price),
+            size=units.quantity(quantity),
+            worth=units.turnover(units.worth(price, quantity)),
+            time=query.time(time_ms),
+            maker="true" if maker % 2 else "false",
+        )
+
+
+def _stretch(query: Query, spec: SymbolSpec, at_ms: int) -> tuple[int, int]:
+    """Return the stretch [begin, end) of trading that an answer is about."""
+    match query.endpoint:
+        case "ticker":
+            size = query.values.get("windowSize", "1d")
+            return (at_ms - int(size[:-1]) * _UNITS_MS[size[-1]]) // _MINUTE_MS * _MINUTE_MS, at_ms + 1
+        case "ticker/tradingDay":
+            begin_ms = (at_ms + query.offset_ms) // DAY_MS * DAY_MS - query.offset_ms
+            return begin_ms, begin_ms + DAY_MS
+        case "avgPrice":
+            return at_ms - _AVERAGE_MS, at_ms + 1
+        case _:  # the last 24 hours; on futures they begin with a whole minute
+            begin_ms = at_ms - DAY_MS
+            return begin_ms if spec.market == "spot" else begin_ms // _MINUTE_MS * _MINUTE_MS, at_ms + 1
+
+
+def _listed(query: Query, at_ms: int) -> Sequence[SymbolSpec]:
+    """Return the symbols that have an element in a list."""
+    if query.endpoint != "fundingInfo":
+        return query.specs
+    return [spec for spec in query.specs if is_perpetual(spec) and spec.listed_ms <= at_ms]
+
+
+def _live(spec: SymbolSpec, ms: int) -> bool:
+    return spec.listed_ms <= ms and (spec.halted_ms is None or ms <= spec.halted_ms)

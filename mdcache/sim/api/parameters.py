@@ -1,4 +1,4 @@
-"""Which parameters each market-data path takes besides the klines' (BINANCE 1.3 to 1.5)."""
+"""The parameters that each path takes (rest-api.md and the pages of fapi and dapi)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from mdcache.sim.config import Market
 class EndpointParameters:
     """The parameters of a path: those it needs, those it may have, and its limit's default and maximum.
 
-    `one_of`: these exclude each other; `must`: one of them has to be sent.
+    `one_of`: these exclude each other; `one_needed`: one of them has to be sent.
     """
 
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
-    must: bool = False
+    one_needed: bool = False
     limit: int = 0
     most: int = 0
 
@@ -27,74 +27,93 @@ class EndpointParameters:
         return (*self.required, *self.optional, *self.one_of, *(("limit",) if self.most else ()))
 
 
+FUTURES_DEPTHS = (5, 10, 20, 50, 100, 500, 1000)  # Order-Book pages of fapi and dapi
+_P = EndpointParameters
 _SYMBOL = ("symbol",)
 _SYMBOLS = ("symbol", "symbols")
 _PAIRS = ("symbol", "pair")
 _TIMES = ("startTime", "endTime")
-_SPOT: dict[Endpoint, EndpointParameters] = {  # rest-api.md
-    "depth": EndpointParameters(_SYMBOL, ("symbolStatus",), limit=100, most=5_000),
-    "trades": EndpointParameters(_SYMBOL, limit=500, most=1_000),
-    "historicalTrades": EndpointParameters(_SYMBOL, ("fromId",), limit=500, most=1_000),
-    "aggTrades": EndpointParameters(_SYMBOL, ("fromId", *_TIMES), limit=500, most=1_000),
-    "avgPrice": EndpointParameters(_SYMBOL),
-    "ticker/24hr": EndpointParameters(optional=("type", "symbolStatus"), one_of=_SYMBOLS),
-    "ticker/tradingDay": EndpointParameters(optional=("timeZone", "type", "symbolStatus"), one_of=_SYMBOLS, must=True),
-    "ticker": EndpointParameters(optional=("windowSize", "type", "symbolStatus"), one_of=_SYMBOLS, must=True),
-    "ticker/price": EndpointParameters(optional=("symbolStatus",), one_of=_SYMBOLS),
-    "ticker/bookTicker": EndpointParameters(optional=("symbolStatus",), one_of=_SYMBOLS),
-    "executionRules": EndpointParameters(one_of=(*_SYMBOLS, "symbolStatus")),
-    "referencePrice": EndpointParameters(_SYMBOL),
-    "referencePrice/calculation": EndpointParameters(_SYMBOL, ("symbolStatus",)),
+_CANDLES = ("symbol", "interval")
+_TRADES = _P(_SYMBOL, limit=500, most=1_000)
+_AGGREGATES = _P(_SYMBOL, ("fromId", *_TIMES), limit=500, most=1_000)
+_SPOT_KLINES = _P(_CANDLES, (*_TIMES, "timeZone"), limit=500, most=1_000)
+_FUTURES_KLINES = _P(_CANDLES, _TIMES, limit=500, most=1_500)
+_SPOT: dict[Endpoint, EndpointParameters] = {
+    "ping": _P(),
+    "time": _P(),
+    "exchangeInfo": _P(optional=("permissions", "showPermissionSets", "symbolStatus"), one_of=_SYMBOLS),
+    "klines": _SPOT_KLINES,
+    "uiKlines": _SPOT_KLINES,
+    "depth": _P(_SYMBOL, ("symbolStatus",), limit=100, most=5_000),
+    "trades": _TRADES,
+    "historicalTrades": _P(_SYMBOL, ("fromId",), limit=500, most=1_000),
+    "aggTrades": _AGGREGATES,
+    "avgPrice": _P(_SYMBOL),
+    "ticker/24hr": _P(optional=("type", "symbolStatus"), one_of=_SYMBOLS),
+    "ticker/tradingDay": _P(optional=("timeZone", "type", "symbolStatus"), one_of=_SYMBOLS, one_needed=True),
+    "ticker": _P(optional=("windowSize", "type", "symbolStatus"), one_of=_SYMBOLS, one_needed=True),
+    "ticker/price": _P(optional=("symbolStatus",), one_of=_SYMBOLS),
+    "ticker/bookTicker": _P(optional=("symbolStatus",), one_of=_SYMBOLS),
+    "executionRules": _P(one_of=(*_SYMBOLS, "symbolStatus")),
+    "referencePrice": _P(_SYMBOL),
+    "referencePrice/calculation": _P(_SYMBOL, ("symbolStatus",)),
 }
-_FUTURES: dict[Endpoint, EndpointParameters] = {  # the pages of fapi and dapi
-    "depth": EndpointParameters(_SYMBOL, limit=500, most=1_000),
-    "trades": EndpointParameters(_SYMBOL, limit=500, most=1_000),
-    "aggTrades": EndpointParameters(_SYMBOL, ("fromId", *_TIMES), limit=500, most=1_000),
-    "fundingInfo": EndpointParameters(),
-    "openInterest": EndpointParameters(_SYMBOL),
-    "constituents": EndpointParameters(_SYMBOL),
-}
-_BY_SYMBOL: tuple[Endpoint, ...] = (
-    "premiumIndex", "ticker/24hr", "ticker/price", "ticker/bookTicker", "indexInfo", "assetIndex",
-    "insuranceBalance", "symbolAdlRisk",
-)  # fmt: skip
-_BY_PAIR: tuple[Endpoint, ...] = ("premiumIndex", "ticker/24hr", "ticker/price", "ticker/bookTicker")
-_USDM: dict[Endpoint, EndpointParameters] = {
-    **_FUTURES,
-    **dict.fromkeys(_BY_SYMBOL, EndpointParameters(optional=_SYMBOL)),
-    "rpiDepth": EndpointParameters(_SYMBOL, limit=1_000, most=1_000),
-    "fundingRate": EndpointParameters(optional=("symbol", *_TIMES), limit=100, most=1_000),
-    "tradingSchedule": EndpointParameters(),
-}
-_COINM: dict[Endpoint, EndpointParameters] = {
-    **_FUTURES,
-    **dict.fromkeys(_BY_PAIR, EndpointParameters(one_of=_PAIRS)),
-    "fundingRate": EndpointParameters(_SYMBOL, _TIMES, limit=100, most=1_000),
-}
-_RATIOS: tuple[Endpoint, ...] = (
-    "topLongShortAccountRatio", "topLongShortPositionRatio", "globalLongShortAccountRatio",
-)  # fmt: skip
-_OF_SYMBOL = EndpointParameters(("symbol", "period"), _TIMES, limit=30, most=500)
-_OF_CONTRACTS = EndpointParameters(("pair", "contractType", "period"), _TIMES, limit=30, most=500)
-_STATISTICS: dict[Endpoint, EndpointParameters] = {
+_BY_SYMBOL = _P(optional=_SYMBOL)
+_OF_SYMBOL = _P(("symbol", "period"), _TIMES, limit=30, most=500)
+_OF_CONTRACTS = _P(("pair", "contractType", "period"), _TIMES, limit=30, most=500)
+_FUTURES: dict[Endpoint, EndpointParameters] = {
+    "ping": _P(),
+    "time": _P(),
+    "exchangeInfo": _P(),
+    "klines": _FUTURES_KLINES,
+    "continuousKlines": _P(("pair", "contractType", "interval"), _TIMES, limit=500, most=1_500),
+    "indexPriceKlines": _P(("pair", "interval"), _TIMES, limit=500, most=1_500),
+    "markPriceKlines": _FUTURES_KLINES,
+    "premiumIndexKlines": _FUTURES_KLINES,
+    "depth": _P(_SYMBOL, limit=500, most=1_000),
+    "trades": _TRADES,
+    "aggTrades": _AGGREGATES,
+    "fundingInfo": _P(),
+    "openInterest": _P(_SYMBOL),
+    "constituents": _P(_SYMBOL),
     "takerlongshortRatio": _OF_SYMBOL,
     "takerBuySellVol": _OF_CONTRACTS,
     "basis": _OF_CONTRACTS,
-    "delivery-price": EndpointParameters(("pair",)),
+    "delivery-price": _P(("pair",)),
 }
-_USDM_STATISTICS: dict[Endpoint, EndpointParameters] = {
-    **_STATISTICS,
-    **dict.fromkeys(_RATIOS, _OF_SYMBOL),
+_USDM: dict[Endpoint, EndpointParameters] = {
+    "premiumIndex": _BY_SYMBOL,
+    "ticker/24hr": _BY_SYMBOL,
+    "ticker/price": _BY_SYMBOL,
+    "ticker/bookTicker": _BY_SYMBOL,
+    "indexInfo": _BY_SYMBOL,
+    "assetIndex": _BY_SYMBOL,
+    "insuranceBalance": _BY_SYMBOL,
+    "symbolAdlRisk": _BY_SYMBOL,
+    "rpiDepth": _P(_SYMBOL, limit=1_000, most=1_000),
+    "fundingRate": _P(optional=("symbol", *_TIMES), limit=100, most=1_000),
+    "tradingSchedule": _P(),
     "openInterestHist": _OF_SYMBOL,
+    "topLongShortAccountRatio": _OF_SYMBOL,
+    "topLongShortPositionRatio": _OF_SYMBOL,
+    "globalLongShortAccountRatio": _OF_SYMBOL,
 }
-_COINM_STATISTICS: dict[Endpoint, EndpointParameters] = {
-    **_STATISTICS,
-    # the page of topLongShortAccountRatio says `symbol`, its answer and the SDK `pair`: either does
-    **dict.fromkeys(_RATIOS, EndpointParameters(("period",), _TIMES, one_of=_PAIRS, must=True, limit=30, most=500)),
+_BY_PAIR = _P(one_of=_PAIRS)
+# the page of topLongShortAccountRatio says `symbol`, its answer and the SDK `pair`: either does
+_RATIO = _P(("period",), _TIMES, one_of=_PAIRS, one_needed=True, limit=30, most=500)
+_COINM: dict[Endpoint, EndpointParameters] = {
+    "premiumIndex": _BY_PAIR,
+    "ticker/24hr": _BY_PAIR,
+    "ticker/price": _BY_PAIR,
+    "ticker/bookTicker": _BY_PAIR,
+    "fundingRate": _P(_SYMBOL, _TIMES, limit=100, most=1_000),
     "openInterestHist": _OF_CONTRACTS,
+    "topLongShortAccountRatio": _RATIO,
+    "topLongShortPositionRatio": _RATIO,
+    "globalLongShortAccountRatio": _RATIO,
 }
 PARAMETERS: Mapping[Market, Mapping[Endpoint, EndpointParameters]] = {
     "spot": _SPOT,
-    "usdm": _USDM | _USDM_STATISTICS,
-    "coinm": _COINM | _COINM_STATISTICS,
+    "usdm": _FUTURES | _USDM,
+    "coinm": _FUTURES | _COINM,
 }

@@ -1,237 +1,315 @@
-"""A market-data query as Binance reads it: either what is asked or the refusal it gets (BINANCE 1.2, 4).
+"""A query as Binance reads it: either what is asked for or the refusal (docs/binance.md#query-rules, #errors).
 
-Pure: no prices and no clock but the `at_ms` it is handed. The order of checks is that of `questions.py`.
-Spot counts unknown parameters against the asker and cuts a limit that is too high; futures ignore the ones
-and refuse the other.
+Pure: no prices, no weights, no clock but the `at_ms` it is given. Where Binance's order of checks is unknown, it
+is: duplicates, empty values, missing ones, characters, unknown parameters (spot), values, limit, time unit,
+contract type, symbols, window. Spot refuses unknown parameters and cuts a limit that is too high; futures ignore
+the former and refuse the latter.
 """
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
-from mdcache.sim.api.kline_query import (
-    FUTURES_SYMBOL_TEXT,
-    NUMBER_TEXT,
-    SPOT_SYMBOL,
-    SPOT_SYMBOL_TEXT,
-    parse,
-    read_time,
-    repeated,
-    time_unit,
-)
-from mdcache.sim.api.parameters import PARAMETERS, EndpointParameters
-from mdcache.sim.api.refusals import (
-    BAD_STATUS,
-    BAD_SYMBOL,
-    NOT_BOTH,
-    START_AFTER_END,
-    ApiRefusal,
-    bad_pair,
-    illegal,
-    invalid,
-    missing,
-    missing_both,
-    too_many_parameters,
-    unread,
-)
-from mdcache.sim.api.routes import ApiRoute, Endpoint
-from mdcache.sim.api.weights import coin_name
-from mdcache.sim.config import Market, SymbolSpec
+from mdcache.sim.api import refusals
+from mdcache.sim.api.parameters import FUTURES_DEPTHS, PARAMETERS, EndpointParameters
+from mdcache.sim.api.refusals import ApiRefusal
+from mdcache.sim.api.routes import KLINES, STATISTICS, ApiRoute, Endpoint
+from mdcache.sim.config import DAY_MS, Market, SymbolSpec
+from mdcache.sim.default_symbols import base_and_quote
 from mdcache.sim.listings import Listings
-from mdcache.sim.prices.grid import zone_ms
+from mdcache.sim.prices.grid import FUTURES_INTERVALS, SPOT_INTERVALS, zone_ms
 
+COMPOSITE = "DEFIUSDT"  # the one composite index; not a symbol that trades here
+MICROSECONDS_FROM = 10**14  # spot takes startTime and endTime in either unit; told apart by size (assumed)
+COINM_SPAN_MS = 200 * DAY_MS  # dapi Kline page: a window has 200 days at most
+PERIODS = frozenset({"5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d"})  # the pages of /futures/data
 MOST_SYMBOLS = 100  # rest-api.md, GET /api/v3/ticker and /api/v3/ticker/tradingDay
-SPOT_STATUSES = frozenset({"TRADING", "HALT", "BREAK"})
+RPI_LEVELS = 1_000  # Order-Book-RPI page of fapi: no other limit
+STATISTICS_SPAN_MS = 30 * DAY_MS
+_AGGREGATES_SPAN_MS = 2 * DAY_MS  # fapi aggTrades, live 2026-10-07
+_FAR_FUTURE_MS = 10**15
 _NUMBERS = ("limit", "startTime", "endTime", "fromId")
 _NUMBER = re.compile("[0-9]{1,20}")
-_WINDOW = re.compile(r"([1-9]|[1-5][0-9])m|([1-9]|1[0-9]|2[0-3])h|[1-7]d")  # rest-api.md, GET /api/v3/ticker
-_WRONG_STATUS = ApiRefusal(-1220, "The symbol's status does not match the requested symbolStatus.")
-_BAD_LIST = ApiRefusal(-1135, "JSON sent for parameter 'symbols' is not valid")
-_FREE_NAMES: frozenset[tuple[Market, Endpoint]] = frozenset(  # their `symbol` is no symbol of the market
-    {("usdm", "assetIndex"), ("usdm", "indexInfo"), ("coinm", "constituents")}
-)
+_NUMBER_TEXT = r"^[0-9]{1,20}$"
+_SYMBOL = re.compile(r"[\w\-.]{1,50}")
+_SPOT_SYMBOL_TEXT = r"^[\w\-._&&[^a-z]]{1,50}$"
+_FUTURES_SYMBOL_TEXT = "^[A-Z0-9-_.]{1,20}$"
+_WINDOW_SIZE = re.compile(r"([1-9]|[1-5][0-9])m|([1-9]|1[0-9]|2[0-3])h|[1-7]d")  # rest-api.md, GET /api/v3/ticker
+_PERMISSION = re.compile(r"SPOT|MARGIN|LEVERAGED|TRD_GRP_[0-9]{3}")  # enums.md, Account and Symbol Permissions
+_CONTRACTS = frozenset({"PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER"})
+_KLINE_CONTRACTS: dict[Market, frozenset[str]] = {"usdm": _CONTRACTS | {"TRADIFI_PERPETUAL"}, "coinm": _CONTRACTS}
+_COIN_NAME = re.compile(r"[^_]*USD(_.*)?")  # BTCUSD, BTCUSD_PERP
+_TIME_UNITS = {"MICROSECOND": True, "MILLISECOND": False}
+_CHOICES: Mapping[str, tuple[Callable[[str], object], ApiRefusal]] = {  # spot: which values a parameter may have
+    "type": ({"FULL", "MINI"}.__contains__, refusals.BAD_TICKER_TYPE),
+    "symbolStatus": ({"TRADING", "HALT", "BREAK"}.__contains__, refusals.BAD_STATUS),
+    "timeZone": (lambda text: zone_ms(text) is not None, refusals.INVALID.about("timeZone")),
+    "windowSize": (_WINDOW_SIZE.fullmatch, refusals.INVALID.about("windowSize")),
+    "showPermissionSets": ({"true", "false"}.__contains__, refusals.INVALID.about("showPermissionSets")),
+    "permissions": (lambda text: permissions(text) is not None, refusals.INVALID.about("permissions")),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class DataQuery:
-    """A query that Binance would answer. `specs`: the symbols meant; `single`: asked by one symbol's name.
+class Query:
+    """A query that Binance would answer.
 
-    `name` is the symbol or pair as sent; `micros`: times are printed in microseconds (spot).
+    `specs` are the symbols meant, `single` tells whether one was named by `symbol`, `name` is that symbol or the
+    pair. `micros`: times are printed in microseconds (spot). `values` are the parameters as sent.
     """
 
     market: Market
     endpoint: Endpoint
     specs: tuple[SymbolSpec, ...]
+    name: str
     single: bool
-    name: str | None
     limit: int
-    start_ms: int | None = None
-    end_ms: int | None = None
-    from_id: int | None = None
-    contract_type: str = ""
-    period: str = ""
-    window_size: str = "1d"
-    offset_ms: int = 0
-    mini: bool = False
-    micros: bool = False
+    start_ms: int | None
+    end_ms: int | None
+    offset_ms: int
+    micros: bool
+    values: Mapping[str, str]
 
     def time(self, ms: int) -> int:
-        """A moment in the unit asked for."""
+        """Return a moment in the unit asked for."""
         return ms * 1000 if self.micros else ms
 
 
-def read(
-    route: ApiRoute, query: str, headers: Mapping[str, str], listings: Listings, at_ms: int
-) -> DataQuery | ApiRefusal:
-    """Read a market-data query as of a moment."""
+def parse(query: str) -> list[tuple[str, str]]:
+    """Return the parameters of a query string in order, empty ones too."""
+    return parse_qsl(query, keep_blank_values=True, errors="replace")
+
+
+def is_coin_name(values: Mapping[str, str]) -> bool:
+    """Tell whether a query on `/futures/data/` is coinm's, by the form of its pair or symbol."""
+    name = values.get("pair") or values.get("symbol") or ""
+    return _COIN_NAME.fullmatch(name.upper()) is not None
+
+
+def read(route: ApiRoute, query: str, headers: Mapping[str, str], listings: Listings, at_ms: int) -> Query | ApiRefusal:
+    """Read a query as of a moment.
+
+    Args:
+        route: The path's.
+        query: The raw query string.
+        headers: Those of the request; only `X-MBX-TIME-UNIT` counts.
+        listings: The symbols that are known.
+        at_ms: The moment, in milliseconds since the Unix epoch.
+
+    Returns:
+        What is asked for, or how Binance refuses it.
+    """
     sent = parse(query)
-    market: Market = route.market
-    if route.bucket == "statistics" and coin_name(dict(sent)):
-        market = "coinm"
+    market: Market = "coinm" if route.endpoint in STATISTICS and is_coin_name(dict(sent)) else route.market
     spot = market == "spot"
-    form = PARAMETERS[market][route.endpoint]
-    parameters = sent if spot else [one for one in sent if one[0] in form.accepted]
+    takes = PARAMETERS[market][route.endpoint]
+    parameters = sent if spot else [one for one in sent if one[0] in takes.accepted]
     values = dict(parameters)
-    refusal = repeated(parameters) or _sent(form, values) or _characters(values, spot=spot)
-    if refusal is None and spot:
-        refusal = _spot_values(form, values)
+    micros = _micros(headers) if spot else False
+    limit = int(values["limit"]) if _NUMBER.fullmatch(values.get("limit", "")) else takes.limit
+    refusal = (
+        _repeated(parameters)
+        or _absent(takes, values)
+        or _characters(values, spot=spot)
+        or (_spot_values(route.endpoint, takes, values) if spot else None)
+        or _interval(values, spot=spot)
+        or (
+            refusals.INVALID.about("limit") if takes.most and (not limit or (not spot and limit > takes.most)) else None
+        )
+        or (micros if isinstance(micros, ApiRefusal) else None)
+        or _contract(market, route.endpoint, values)
+    )
     if refusal is not None:
         return refusal
-    limit = _limit(form, values, spot=spot)
-    micros = time_unit(headers) if spot else False
-    chosen = _chosen(market, route.endpoint, values, listings, at_ms)
-    start, end = (read_time(values.get(name), spot=spot, up=name == "startTime") for name in ("startTime", "endTime"))
-    if isinstance(limit, ApiRefusal):
-        return limit
-    if isinstance(micros, ApiRefusal):
-        return micros
-    if isinstance(chosen, ApiRefusal):
-        return chosen
-    if not spot and start is not None and end is not None and start > end:
-        return START_AFTER_END
-    return DataQuery(
+    specs = _chosen(market, route.endpoint, values, tuple(listings.visible(market, at_ms)), at_ms)
+    if isinstance(specs, ApiRefusal):
+        return specs
+    found = Query(
         market,
         route.endpoint,
-        chosen,
-        single="symbol" in values,
+        specs,
         name=_name(values, spot=spot),
-        limit=limit,
-        start_ms=start,
-        end_ms=end,
-        from_id=int(values["fromId"]) if "fromId" in values else None,
-        contract_type=values.get("contractType", ""),
-        period=values.get("period", ""),
-        window_size=values.get("windowSize", "1d"),
+        single="symbol" in values,
+        limit=min(limit, takes.most),
+        start_ms=_time(values.get("startTime"), spot=spot, up=True),
+        end_ms=_time(values.get("endTime"), spot=spot, up=False),
         offset_ms=zone_ms(values.get("timeZone", "0")) or 0,
-        mini=values.get("type") == "MINI",
-        micros=micros,
+        micros=bool(micros),
+        values=values,
     )
+    return _window(found, at_ms) or found
 
 
-def _name(values: Mapping[str, str], *, spot: bool) -> str | None:
-    """The symbol or pair, in the market's own spelling."""
-    sent = values.get("symbol") or values.get("pair")
-    return sent if spot or sent is None else sent.upper()
+def _micros(headers: Mapping[str, str]) -> bool | ApiRefusal:
+    """Tell whether `X-MBX-TIME-UNIT` asks for microseconds (spot)."""
+    sent = next((value for name, value in headers.items() if name.lower() == "x-mbx-time-unit"), "MILLISECOND")
+    return _TIME_UNITS.get(sent.upper(), refusals.BAD_TIME_UNIT)
 
 
-def _sent(form: EndpointParameters, values: Mapping[str, str]) -> ApiRefusal | None:
-    """Whether all is there that must be, and nothing that excludes another."""
-    for name in form.required:
+def _repeated(parameters: list[tuple[str, str]]) -> ApiRefusal | None:
+    """Refuse a name that occurs twice, or an empty value."""
+    names = [name for name, _ in parameters]
+    if len(set(names)) < len(names):
+        return refusals.DUPLICATE
+    return next((refusals.EMPTY.about(name) for name, value in parameters if not value), None)
+
+
+def _absent(takes: EndpointParameters, values: Mapping[str, str]) -> ApiRefusal | None:
+    """Refuse a query without what must be there, or with what excludes another."""
+    for name in takes.required:
         if name not in values:
-            return missing(name)
-    sent = [name for name in form.one_of if name in values]
+            return refusals.MISSING.about(name)
+    sent = [name for name in takes.one_of if name in values]
     if len(sent) > 1:
-        return NOT_BOTH
-    return missing_both(*form.one_of) if form.must and not sent else None
+        return refusals.NOT_BOTH
+    return refusals.MISSING_BOTH.about(*takes.one_of) if takes.one_needed and not sent else None
 
 
 def _characters(values: Mapping[str, str], *, spot: bool) -> ApiRefusal | None:
     for name in ("symbol", "pair"):
-        if name in values and (
-            SPOT_SYMBOL.fullmatch(values[name]) is None or (spot and re.search("[a-z]", values[name]))
-        ):
-            return illegal(name, SPOT_SYMBOL_TEXT if spot else FUTURES_SYMBOL_TEXT)
+        if name in values and (_SYMBOL.fullmatch(values[name]) is None or (spot and re.search("[a-z]", values[name]))):
+            return refusals.ILLEGAL.about(name, _SPOT_SYMBOL_TEXT if spot else _FUTURES_SYMBOL_TEXT)
     for name in _NUMBERS:
         if name in values and _NUMBER.fullmatch(values[name]) is None:
-            return illegal(name, NUMBER_TEXT)
+            return refusals.ILLEGAL.about(name, _NUMBER_TEXT)
     return None
 
 
-def _spot_values(form: EndpointParameters, values: Mapping[str, str]) -> ApiRefusal | None:
-    """Parameters that only spot has; unknown ones first."""
-    read_ = sum(name in form.accepted for name in values)
-    if read_ < len(values):
-        return unread(read_, len(values))
-    if values.get("type", "FULL") not in {"FULL", "MINI"}:
-        return ApiRefusal(-1139, "Invalid ticker type.")
-    if values.get("symbolStatus", "TRADING") not in SPOT_STATUSES:
-        return BAD_STATUS
-    if zone_ms(values.get("timeZone", "0")) is None:
-        return invalid("timeZone")
-    if _WINDOW.fullmatch(values.get("windowSize", "1d")) is None:
-        return invalid("windowSize")
-    if "fromId" in values and ("startTime" in values or "endTime" in values):
-        return NOT_BOTH
-    return None
+def _spot_values(endpoint: Endpoint, takes: EndpointParameters, values: Mapping[str, str]) -> ApiRefusal | None:
+    """Refuse unknown parameters, and values and combinations that only spot has."""
+    known = sum(name in takes.accepted for name in values)
+    if known < len(values):
+        return refusals.UNREAD.about(known, len(values))
+    for name, (accepts, refusal) in _CHOICES.items():
+        if name in values and not accepts(values[name]):
+            return refusal
+    by_name = endpoint == "exchangeInfo" and {"symbol", "symbols"} & values.keys()
+    if by_name and {"permissions", "symbolStatus"} & values.keys():
+        return refusals.NOT_BOTH
+    return refusals.NOT_BOTH if "fromId" in values and {"startTime", "endTime"} & values.keys() else None
 
 
-def _limit(form: EndpointParameters, values: Mapping[str, str], *, spot: bool) -> int | ApiRefusal:
-    """The limit that counts: spot cuts it silently, futures refuse it."""
-    limit = int(values.get("limit", form.limit))
-    if form.most and (limit == 0 or (not spot and limit > form.most)):
-        return invalid("limit")
-    return min(limit, form.most)
+def permissions(text: str) -> frozenset[str] | None:
+    """Read one permission, or a JSON list of them; `None` for anything else."""
+    names = _json_list(text) if text.startswith("[") else [text]
+    good = names is not None and all(_PERMISSION.fullmatch(name) for name in names)
+    return frozenset(names) if names is not None and good else None
+
+
+def _interval(values: Mapping[str, str], *, spot: bool) -> ApiRefusal | None:
+    known = SPOT_INTERVALS if spot else FUTURES_INTERVALS
+    return refusals.BAD_INTERVAL if values.get("interval", "1m") not in known else None
+
+
+def _contract(market: Market, endpoint: Endpoint, values: Mapping[str, str]) -> ApiRefusal | None:
+    """Refuse periods and types of contracts that do not exist."""
+    if values.get("period", "5m") not in PERIODS:
+        return refusals.INVALID.about("period")
+    contract = values.get("contractType", "PERPETUAL")
+    if endpoint == "continuousKlines":
+        return None if contract in _KLINE_CONTRACTS[market] else refusals.BAD_CONTRACT
+    takes_all = market == "coinm" and endpoint in {"openInterestHist", "takerBuySellVol"}
+    return (
+        None if contract in _CONTRACTS or (takes_all and contract == "ALL") else refusals.INVALID.about("contractType")
+    )
+
+
+def _name(values: Mapping[str, str], *, spot: bool) -> str:
+    """Return the symbol or pair in the market's own spelling, or nothing."""
+    sent = values.get("symbol") or values.get("pair") or ""
+    return sent if spot else sent.upper()
+
+
+def _time(text: str | None, *, spot: bool, up: bool) -> int | None:
+    """Return a time parameter in milliseconds; microseconds are rounded into the window."""
+    if text is None:
+        return None
+    value = int(text)
+    if spot and value >= MICROSECONDS_FROM:
+        value = -(-value // 1000) if up else value // 1000
+    return min(value, _FAR_FUTURE_MS)
 
 
 def _chosen(
-    market: Market, endpoint: Endpoint, values: Mapping[str, str], listings: Listings, at_ms: int
+    market: Market, endpoint: Endpoint, values: Mapping[str, str], visible: tuple[SymbolSpec, ...], at_ms: int
 ) -> tuple[SymbolSpec, ...] | ApiRefusal:
-    """The symbols meant: one by its name, some, those of a pair, or all."""
-    visible = tuple(listings.visible(market, at_ms))
+    """Return the symbols meant: one by its name, some, those of a pair, or all."""
     name = _name(values, spot=market == "spot")
-    if (market, endpoint) in _FREE_NAMES:
-        return visible
-    if "symbol" in values and name is not None:
-        spec = listings.find(market, name, at_ms)
-        if spec is None and market == "coinm" and endpoint.endswith("Ratio"):
-            return _of_pair(market, visible, name)  # these take a pair by either name
-        if spec is None:
-            return BAD_SYMBOL
-        if endpoint == "insuranceBalance":
-            return visible  # the fund is one for many symbols
-        status = values.get("symbolStatus")
-        return (spec,) if status in {None, spec.status_at(at_ms)} else _WRONG_STATUS
-    if name is not None:
-        return _of_pair(market, visible, name)
-    if "symbols" in values:
-        some = several(values["symbols"], visible, most=MOST_SYMBOLS if PARAMETERS[market][endpoint].must else None)
-        if isinstance(some, ApiRefusal):
-            return some
-        visible = some
-    wanted = values.get("symbolStatus")
-    return tuple(spec for spec in visible if wanted in {None, spec.status_at(at_ms)})
+    specs: tuple[SymbolSpec, ...] | ApiRefusal = visible
+    if name:
+        specs = tuple(spec for spec in visible if name in _names(market, endpoint, spec, by_symbol="symbol" in values))
+        if not specs:
+            return refusals.BAD_SYMBOL if "symbol" in values else refusals.bad_pair(market)
+    elif "symbols" in values:
+        specs = _several(values["symbols"], visible, most=MOST_SYMBOLS if endpoint != "exchangeInfo" else None)
+    if isinstance(specs, ApiRefusal):
+        return specs
+    if endpoint == "assetIndex":  # one contract of each asset
+        specs = tuple(spec for spec in specs if spec.symbol == spec.pair)
+    contract, status = values.get("contractType", "ALL"), values.get("symbolStatus")
+    if contract != "ALL":
+        specs = tuple(spec for spec in specs if spec.contract_type == contract)
+    chosen = tuple(spec for spec in specs if status in {None, spec.status_at(at_ms)})
+    return refusals.WRONG_STATUS if specs and not chosen and "symbol" in values else chosen
 
 
-def _of_pair(market: Market, visible: tuple[SymbolSpec, ...], pair: str) -> tuple[SymbolSpec, ...] | ApiRefusal:
-    return tuple(spec for spec in visible if spec.pair == pair) or bad_pair(market)
+def _names(market: Market, endpoint: Endpoint, spec: SymbolSpec, *, by_symbol: bool) -> set[str | None]:
+    """Return the names by which a path knows a symbol."""
+    if not by_symbol:
+        return {spec.pair}
+    if endpoint == "indexInfo":
+        return {COMPOSITE}
+    if endpoint == "assetIndex":
+        return {base_and_quote(spec)[0] + "USD"}
+    either = market == "coinm" and (endpoint == "constituents" or endpoint.endswith("Ratio"))
+    return {spec.symbol, spec.pair} if either else {spec.symbol}
 
 
-def several(
-    text: str, visible: tuple[SymbolSpec, ...], *, most: int | None = None
-) -> tuple[SymbolSpec, ...] | ApiRefusal:
-    """The symbols of a `symbols` parameter, a JSON list of names, in its order."""
+def _json_list(text: str) -> list[str] | None:
     try:
         names = json.loads(text)
     except (ValueError, RecursionError):
-        return _BAD_LIST
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return _BAD_LIST
+        return None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+
+
+def _several(
+    text: str, visible: tuple[SymbolSpec, ...], *, most: int | None = None
+) -> tuple[SymbolSpec, ...] | ApiRefusal:
+    """Return the symbols of a `symbols` parameter, a JSON list of names, in its order."""
+    names = _json_list(text)
+    if names is None:
+        return refusals.BAD_LIST
     if most is not None and len(names) > most:
-        return too_many_parameters(most, len(names))
+        return refusals.TOO_MANY.about(most, len(names))
     if len(set(names)) < len(names):
-        return ApiRefusal(-1151, "Symbol is present multiple times in the list.")
+        return refusals.REPEATED_SYMBOL
     by_name = {spec.symbol: spec for spec in visible}
-    if not by_name.keys() >= set(names):
-        return BAD_SYMBOL
-    return tuple(by_name[name] for name in names)
+    return tuple(by_name[name] for name in names) if by_name.keys() >= set(names) else refusals.BAD_SYMBOL
+
+
+def _window(query: Query, at_ms: int) -> ApiRefusal | None:
+    """Refuse windows, depths and reference prices that are not to be had."""
+    start_ms, endpoint = query.start_ms, query.endpoint
+    if endpoint.startswith("referencePrice"):
+        (spec,) = query.specs
+        halted = endpoint.endswith("calculation") and spec.status_at(at_ms) != "TRADING"
+        return refusals.NO_REFERENCE_PRICE if halted or at_ms < spec.listed_ms else None
+    if query.market == "spot":
+        return None
+    if endpoint in {"depth", "rpiDepth"}:
+        levels = {RPI_LEVELS} if endpoint == "rpiDepth" else FUTURES_DEPTHS
+        return None if query.limit in levels else refusals.INVALID_DEPTH.about(query.limit)
+    if start_ms is None:
+        return None
+    if query.end_ms is not None and start_ms > query.end_ms:
+        return refusals.START_AFTER_END
+    capped = query.market == "coinm" and endpoint in KLINES and endpoint != "premiumIndexKlines"
+    if capped and query.end_ms is not None and query.end_ms - start_ms > COINM_SPAN_MS:
+        return refusals.TOO_LONG
+    if endpoint == "aggTrades" and start_ms < at_ms - _AGGREGATES_SPAN_MS:
+        return refusals.TOO_OLD
+    old = endpoint in STATISTICS and start_ms < at_ms - STATISTICS_SPAN_MS
+    return ApiRefusal(-1130, "parameter 'startTime' is invalid.") if old else None

@@ -1,11 +1,13 @@
-"""What each request costs (BINANCE 1.3 to 1.5), from its path and its query as sent, right or wrong."""
+"""The weight of each request, from its path and its query as sent, right or wrong.
+
+For sources see docs/binance.md#spot-endpoints, #usdm-endpoints and #coinm-endpoints.
+"""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Literal
 
-from mdcache.sim.api.kline_query import parse
+from mdcache.sim.api.query import is_coin_name, parse
 from mdcache.sim.api.routes import ApiRoute, Endpoint
 
 Table = Literal["documented", "measured"]
@@ -20,13 +22,14 @@ ABSENT_LIMIT_WEIGHT = 5  # documented by the default of 500, and measured on fap
 
 SPOT_DEPTH: Ladder = ((101, 5), (501, 25), (1001, 50))  # rest-api.md, GET /api/v3/depth
 SPOT_DEPTH_TOP = 250
-FUTURES_DEPTH = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}  # Order-Instruments pages of fapi and dapi
+FUTURES_DEPTH = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}  # Order-Book pages of fapi and dapi
 DEPTH_REFUSED = 1  # limit=7 cost 1 on fapi, measured 2026-10-07; so did no limit at all
-SPOT_WEIGHTS: Mapping[Endpoint, int] = {  # rest-api.md, where the weight does not depend on the question
+SPOT_WEIGHTS: Mapping[Endpoint, int] = {  # rest-api.md, where the weight does not depend on the query
     "ping": 1,
     "time": 1,
     "exchangeInfo": 20,
     "klines": 2,
+    "uiKlines": 2,
     "trades": 25,
     "historicalTrades": 25,
     "aggTrades": 4,
@@ -55,20 +58,19 @@ MEASURED_WEIGHTS: Mapping[Endpoint, tuple[int, int]] = {  # fapi, 2026-08-01, wh
 UNKNOWN_FUTURES_WEIGHT = 1  # of a path that does not exist or needs a key (assumed)
 _MANY = 101  # symbols from which ticker/24hr costs as much as all
 _SOME = 21
-_COIN_NAME = re.compile(r"[^_]*USD(_.*)?")  # BTCUSD, BTCUSD_PERP
 
 
 def weight(route: ApiRoute, query: str, table: Table) -> int:
-    """What a request costs; `table` chooses between what is documented and what was measured on futures."""
+    """Return the weight of a request; `table` chooses between the documented and the measured one on futures."""
     values = dict(parse(query))
     if route.market == "spot":
         return _spot(route.endpoint, values)
     if route.bucket == "statistics":
-        return int(coin_name(values))  # 1 on coinm, 0 on usdm: Open-Interest-Statistics pages
+        return int(is_coin_name(values))  # 1 on coinm, 0 on usdm: Open-Interest-Statistics pages
     if route.bucket == "funding":
         return 0  # Get-Funding-Rate-Info page; its bucket counts instead
     limit = values.get("limit")
-    if route.endpoint == "klines":
+    if route.is_klines:
         return _klines(limit, table)
     if route.endpoint == "depth":
         return _futures_depth(limit, table)
@@ -78,12 +80,6 @@ def weight(route: ApiRoute, query: str, table: Table) -> int:
     elif table == "measured":
         found = MEASURED_WEIGHTS.get(route.endpoint, found)
     return found[0] if values.get("symbol") else found[1]
-
-
-def coin_name(values: Mapping[str, str]) -> bool:
-    """Whether a question on `/futures/data/` is coinm's, by the form of its pair or symbol."""
-    name = values.get("pair") or values.get("symbol") or ""
-    return _COIN_NAME.fullmatch(name.upper()) is not None
 
 
 def _number(text: str | None) -> int | None:
@@ -128,7 +124,7 @@ def _spot(endpoint: Endpoint, values: Mapping[str, str]) -> int:
 
 
 def _count(symbols: str | None) -> int:
-    """How many symbols a JSON list names; 0 for none and for nonsense."""
+    """Count the symbols in a JSON list; 0 for none and for nonsense."""
     try:
         names = json.loads(symbols or "[]")
     except (ValueError, RecursionError):

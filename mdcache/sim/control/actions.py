@@ -140,7 +140,7 @@ class Control:
         trades: int = 0,
     ) -> None:
         """Change one row of a series (kline path, symbol or pair, interval) from a moment on (default: now)."""
-        if path not in ROUTES or ROUTES[path].kind is None:
+        if path not in ROUTES or not ROUTES[path].is_klines:
             raise ValueError(f"not a kline path: {path!r}")
         since = self._now_ms() if from_ms is None else from_ms
         key = (_plain(path), name, interval)

@@ -92,12 +92,6 @@ def draws_needed(count: int) -> int:
     return 16 * count
 
 
-def singles(node: Node, draws: Sequence[int], *, scale: Scale) -> list[Node]:
-    """The trades of a node one by one; `draws`: three random numbers for each."""
-    number = node.trades
-    return _singles(node, draws[:number], draws[number:], scale) if number else []
-
-
 def _divide(node: Node, count: int, draws: Sequence[int], *, even: bool, scale: Scale) -> tuple[Node, ...]:
     """Many trades: each part gets a share and a piece of a random path from open to close."""
     weights = [1] * count if even else [12_000 + draw for draw in draws[:count]]

@@ -7,7 +7,7 @@ known here: a history goes on for ever.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b, shake_128
 from struct import unpack
@@ -23,11 +23,10 @@ from mdcache.sim.prices.node import (
     Scale,
     draws_needed,
     merge,
-    singles,
     split,
 )
 
-Kind = Literal["trades", "index", "mark", "premium"]
+HistoryKind = Literal["trades", "index", "mark", "premium"]
 
 TICK_MS = 250
 RADIX = (24, 60, 60, 4)  # hours of a day, minutes, seconds, ticks
@@ -92,7 +91,7 @@ class HistorySpec:
     """
 
     identity: str
-    kind: Kind
+    kind: HistoryKind
     price_decimals: int
     quantity_decimals: int
     quote_decimals: int
@@ -153,45 +152,6 @@ class PriceHistory:
             else:
                 return None
         return low
-
-    def trades_on(self, day: int) -> int:
-        """How many trades a whole day has."""
-        return self._trades(self._draws(9, day, 8))
-
-    def ticks(self, begin: int, end: int, *, newest: bool = False) -> Iterator[tuple[int, Node]]:
-        """The ticks of [begin, end) that have trades, in order, or the newest first."""
-        days = range(begin // TICKS_A_DAY, (end - 1) // TICKS_A_DAY + 1)
-        for day in reversed(days) if newest else days:
-            yield from self._live(0, day, (begin, end), newest=newest)
-
-    def tick_of(self, day: int, number: int) -> int:
-        """The tick of a day's trade by its number in that day (from 0; the day has more trades than that)."""
-        index = day
-        for level, radix in enumerate(RADIX):
-            for place, part in enumerate(self._parts(level, index)):
-                if number < part.trades:
-                    index = index * radix + place
-                    break
-                number -= part.trades
-        return index
-
-    def singles(self, tick: int, node: Node) -> list[Node]:
-        """The trades of a tick one by one."""
-        return singles(node, self._draws(8, tick, 3 * node.trades), scale=self._scale)
-
-    def _live(self, level: int, index: int, bounds: tuple[int, int], *, newest: bool) -> Iterator[tuple[int, Node]]:
-        """The ticks with trades of one node inside bounds."""
-        parts = self._parts(level, index)
-        span, base = SPANS[level + 1], index * RADIX[level]
-        places = range(len(parts))
-        for place in reversed(places) if newest else places:
-            start = (base + place) * span
-            if start >= bounds[1] or start + span <= bounds[0] or not parts[place].trades:
-                continue
-            if span == 1:
-                yield start, parts[place]
-            else:
-                yield from self._live(level + 1, base + place, bounds, newest=newest)
 
     def _trades(self, draws: tuple[int, ...]) -> int:
         """The number of trades (or samples) of the day with these draws."""

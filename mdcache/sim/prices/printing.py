@@ -1,16 +1,20 @@
-"""How Binance prints: compact JSON, each market with its own decimals (BINANCE 2.1)."""
+"""How Binance prints: compact JSON, each market with its own decimals (docs/binance.md#kline-row)."""
 
 import json
 from collections.abc import Callable
 
+from mdcache.sim.config import SPOT_DECIMALS, SymbolSpec
+from mdcache.sim.default_symbols import base_and_quote
 from mdcache.sim.prices.node import Node
 
 Json = dict[str, object]
 Printer = Callable[[int, int, Node], bytes]  # open time, close time (both ms), candle
+COIN_DECIMALS = 8  # coinm prints turnover in the base asset with 8: Kline page of dapi
+SAMPLE_DECIMALS = 8  # live fapi index rows, 2026-09-15, and the premium page's sample
 
 
 def decimals(places: int, printed: int) -> Callable[[int], str]:
-    """A printer of integers in 10^-places with `printed` (at least `places`) digits after the point."""
+    """Return a printer of integers in 10^-places with `printed` (at least `places`) digits after the point."""
     padding = "0" * (printed - places)
     unit = 10**places
 
@@ -26,7 +30,7 @@ def decimals(places: int, printed: int) -> Callable[[int], str]:
 
 
 def trade_rows(price: Callable[[int], str], volume: Callable[[int], str], quote: Callable[[int], str]) -> Printer:
-    """Rows of traded candles."""
+    """Return a printer of traded candles."""
 
     def row(open_ms: int, close_ms: int, node: Node) -> bytes:
         trades, open_, high, low, close, taker, maker, taker_quote, maker_quote = node
@@ -40,7 +44,7 @@ def trade_rows(price: Callable[[int], str], volume: Callable[[int], str], quote:
 
 
 def sample_rows(price: Callable[[int], str]) -> Printer:
-    """Rows of index, mark and premium candles: no volume, and the number of samples for trades."""
+    """Return a printer of index, mark and premium candles: no volume, and the number of samples for trades."""
 
     def row(open_ms: int, close_ms: int, node: Node) -> bytes:
         samples, open_, high, low, close, *_ = node
@@ -53,7 +57,7 @@ def sample_rows(price: Callable[[int], str]) -> Printer:
 
 
 def in_microseconds(row: bytes) -> bytes:
-    """The same row with times in microseconds: the open's first, the close's last of its millisecond."""
+    """Return the same row with times in microseconds: the open's first, the close's last of its millisecond."""
     fields = row[1:].split(b",")
     fields[0] += b"000"
     fields[6] += b"999"
@@ -61,5 +65,52 @@ def in_microseconds(row: bytes) -> bytes:
 
 
 def compact(body: object) -> bytes:
-    """A body of any shape as Binance writes it."""
+    """Print a body of any shape as Binance writes it."""
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class Units:
+    """A symbol's places (what integers count) and its printers of prices, quantities and turnovers."""
+
+    def __init__(self, spec: SymbolSpec) -> None:
+        self.price_places, self.quantity_places = spec.price_decimals, spec.quantity_decimals
+        self.contract_size = spec.contract_size if spec.market == "coinm" else None
+        self.notional = 2_000 if "USD" in base_and_quote(spec)[1] else 1  # of an average trade, in the quote unit
+        self.price_printed = spec.printed_decimals or spec.price_decimals
+        quantity_printed = spec.quantity_decimals
+        if spec.market == "spot":
+            self.price_printed = quantity_printed = self.turnover_places = SPOT_DECIMALS
+        elif spec.market == "usdm":
+            self.turnover_places = self.price_printed + quantity_printed
+        else:
+            self.turnover_places = COIN_DECIMALS
+        self.price = decimals(self.price_places, self.price_printed)
+        self.quantity = decimals(self.quantity_places, quantity_printed)
+        self.turnover = decimals(self.turnover_places, self.turnover_places)
+        self._mean = decimals(self.price_printed, self.price_printed)
+
+    def trade_size(self, price: int) -> int:
+        """Return the quantity of an average trade."""
+        if self.contract_size is not None:
+            return self.notional // self.contract_size
+        unit: int = 10 ** (self.quantity_places + self.price_places)
+        return self.notional * unit // max(1, price)
+
+    def worth(self, price: int, quantity: int) -> int:
+        """Return the turnover of a quantity at a price."""
+        if self.contract_size is not None:
+            unit: int = 10 ** (self.turnover_places + self.price_places)
+            return quantity * self.contract_size * unit // max(1, price)
+        unit = 10 ** (self.turnover_places - self.quantity_places - self.price_places)
+        return quantity * price * unit
+
+    def mean(self, node: Node) -> str:
+        """Print the average price of a candle, turnover over volume; zero where nothing was traded."""
+        volume, turnover = node.taker + node.maker, node.taker_quote + node.maker_quote
+        if not volume or not turnover:
+            return self._mean(0)
+        unit: int = 10 ** (self.turnover_places + self.price_printed)
+        if self.contract_size is not None:
+            return self._mean(volume * self.contract_size * unit // turnover)
+        scale: int = 10 ** (2 * self.turnover_places - self.quantity_places)
+        return self._mean(turnover * unit // (volume * scale))

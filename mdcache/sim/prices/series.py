@@ -13,8 +13,8 @@ from itertools import chain, islice
 
 from mdcache.sim.config import DAY_MS, Outage
 from mdcache.sim.prices.grid import Grid
-from mdcache.sim.prices.node import Node
-from mdcache.sim.prices.price_history import TICK_MS, PriceHistory, first_tick
+from mdcache.sim.prices.node import EMPTY, Node
+from mdcache.sim.prices.price_history import SPANS, TICK_MS, PriceHistory, first_tick
 from mdcache.sim.prices.printing import Printer
 from mdcache.sim.prices.sessions import Stretch, cut_close_ms, joined, sessions, unfilled
 
@@ -89,13 +89,13 @@ class Instrument:
         """The outages begun and not filled in by that moment."""
         return joined(one for one in self.state(at_ms) if one.start_ms <= at_ms)
 
-    def sessions(self, at_ms: int, closed: Sequence[Stretch]) -> list[Stretch]:
-        """When it traded, up to and with `at_ms`."""
+    def sessions(self, at_ms: int) -> list[Stretch]:
+        """Return when it traded, up to and with `at_ms`."""
         end_ms = at_ms + 1 if self._halted_ms is None else min(at_ms + 1, self._halted_ms)
         if end_ms <= self.listed_ms:
             return []
         first_ms = self._first_trade_ms()
-        return [] if first_ms is None else sessions(first_ms, end_ms, closed)
+        return [] if first_ms is None else sessions(first_ms, end_ms, self.closed(at_ms))
 
     def _first_trade_ms(self) -> int | None:
         """When trading really began; `None` if it never does."""
@@ -105,6 +105,25 @@ class Instrument:
             self._first_ms = None if found is None else found * TICK_MS
             self._looked = True
         return self._first_ms
+
+    def candle(self, begin_ms: int, end_ms: int, at_ms: int) -> Node:
+        """Return what was traded in [begin_ms, end_ms), as known at a moment."""
+        return self.traded(begin_ms, min(end_ms, at_ms + 1), self.sessions(at_ms))
+
+    def candle_around(self, ms: int) -> Node:
+        """Return the whole minute of a moment; its hour or day where nothing was traded in that."""
+        node = EMPTY
+        for span in SPANS[2::-1]:
+            begin = ms // TICK_MS // span * span
+            node = self.history.between(begin, begin + span)
+            if node.trades:
+                break
+        return node
+
+    def price(self, at_ms: int) -> int:
+        """Return the last trade's price at a moment; 0 before the first."""
+        open_for = self.sessions(at_ms)
+        return self.close_before(at_ms + 1, open_for) if open_for else 0
 
     def traded(self, open_ms: int, end_ms: int, open_for: Sequence[Stretch]) -> Node:
         """The candle of [open_ms, end_ms); prices of the last trade before it if there was none."""
@@ -140,7 +159,7 @@ class PrintedSeries:
     def rows(self, window: RowWindow, view: AsOf) -> list[bytes]:
         """The printed rows of the window at the view's moment, oldest first."""
         closed = self._instrument.closed(view.at_ms)
-        open_for = self._instrument.sessions(view.at_ms, closed)
+        open_for = self._instrument.sessions(view.at_ms)
         kept = self._cache.rows((self, self._instrument.state(view.at_ms)))
         before = len(kept)
         open_from = self._grid.index(view.at_ms - view.late_ms)  # the first bucket that may still change
