@@ -1,7 +1,7 @@
 """The simulated exchange: one request in, one reply out, at the moment its clock shows.
 
 Decides and counts; it never sleeps, reads no clock but the one it was given and opens no socket. Waits and
-transport faults are told in the reply, for the caller to act out.
+transport faults are stated in the reply, for the caller to act out.
 """
 
 from collections import Counter, deque
@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from mdcache.sim.api.answers import PLAIN, Answers
-from mdcache.sim.api.edge_replies import key_refusal, status_refusal, unknown
+from mdcache.sim.api.edge_replies import edge_reply, key_refusal, status_refusal, unknown
 from mdcache.sim.api.query import parse
-from mdcache.sim.api.refusals import RESTRICTED, ApiRefusal, banned, too_many
+from mdcache.sim.api.refusals import ApiRefusal, banned, too_many
 from mdcache.sim.api.replies import (
-    EDGE_HEADERS,
     JSON_TYPE,
     ExchangeReply,
     Headers,
@@ -25,22 +24,7 @@ from mdcache.sim.api.routes import ROUTES, ApiRoute, is_keyed, market_of
 from mdcache.sim.api.weights import UNKNOWN_FUTURES_WEIGHT, weight
 from mdcache.sim.config import Bucket, Family, Market, SimConfig, family_of
 from mdcache.sim.control.actions import Control
-from mdcache.sim.control.faults import (
-    EDGE_FAULTS,
-    GARBAGE_GZIP,
-    HTML_TYPE,
-    LISTS_FAULTS,
-    NOT_A_REPLY,
-    ROWS_FAULTS,
-    STATUS_FAULTS,
-    TRANSPORT_FAULTS,
-    WAF_PAGE,
-    Fault,
-    gzip_bomb,
-    huge,
-    spoil_list,
-    spoil_rows,
-)
+from mdcache.sim.control.faults import EDGE_FAULTS, STATUS_FAULTS, TRANSPORT_FAULTS, Fault, spoil
 from mdcache.sim.control.meter import BUCKET_MINUTES, LimitDecision, Meter
 from mdcache.sim.default_symbols import default_symbols
 from mdcache.sim.listings import Listings
@@ -62,7 +46,7 @@ class LogEntry:
 
 
 class Exchange:
-    """Spot, usdm and coinm on one door; `control` holds the levers, `log` what was asked."""
+    """Spot, usdm and coinm behind one address; `control` changes their behaviour, `log` holds the requests."""
 
     def __init__(self, config: SimConfig | None = None, *, now_ms: Callable[[], int]) -> None:
         self.config = config or SimConfig()
@@ -79,49 +63,55 @@ class Exchange:
         self._served = 0
 
     def now_ms(self) -> int:
-        """The exchange's clock."""
+        """Return the exchange's time."""
         return self._machine_ms() + self.control.clock_step_ms
 
     def delay_before(self, path: str) -> float:
-        """How long (seconds) to wait before calling `respond` for this path; 0 unless latency is set."""
+        """Return how long (seconds) to wait before calling `respond` for this path; 0 unless latency is set."""
         return self.control.delays(path)[0]
 
     def used_weight(self, family: Family, client: str = "127.0.0.1") -> int:
-        """The weight an address has used in this UTC minute."""
+        """Return the weight an address has used in this UTC minute."""
         return self._meter.used(family, client, self.now_ms())
 
     def requests(self, bucket: Bucket, client: str = "127.0.0.1") -> int:
-        """The requests an address has made of a bucket in these five minutes."""
+        """Return the requests an address has made of a bucket in these five minutes."""
         return self._meter.requests(bucket, client, self.now_ms())
 
     def respond(
         self, method: str, path: str, query: str, headers: Mapping[str, str], client: str = "127.0.0.1"
     ) -> ExchangeReply:
-        """Answer one request as of now; `query` is the raw query string without its question mark.
+        """Answer one request as of now.
 
         The caller waits `delay_before(path)` before and `ExchangeReply.delay_after_s` after, and acts out
         `ExchangeReply.fault`.
+
+        Args:
+            method: The request's.
+            path: The request's.
+            query: The raw query string without its question mark.
+            headers: The request's.
+            client: The address that is charged.
         """
         now = self.now_ms()
         market = market_of(path)
-        fault = self.control.strike(path, query)
+        fault = self.control.next_fault(path, query)
         if fault is not None and fault.kind in EDGE_FAULTS:
-            reply, cost = self._edge(fault, now), 0
+            reply, cost = edge_reply(fault, date_header(now, self.control.date_skew_s)), 0
         elif market is None:
             reply, cost = ExchangeReply(404, (date_header(now, self.control.date_skew_s),), b""), 0
         else:
             reply, cost = self._counted(market, method, path, query, headers, client, fault)
-        family = family_of(market or "spot")
-        self.log.append(LogEntry(now, client, method, path, query, reply.status, cost, family))
+        self.log.append(LogEntry(now, client, method, path, query, reply.status, cost, family_of(market or "spot")))
         self.counts[path, reply.status] += 1
         before, after = self.control.delays(path)
         broken = fault.kind if fault is not None and fault.kind in TRANSPORT_FAULTS else None
-        return ExchangeReply(reply.status, reply.headers, reply.body, before, after, broken)
+        return replace(reply, delay_before_s=before, delay_after_s=after, fault=broken)
 
     def truth(
         self, path: str, query: str, headers: Mapping[str, str] | None = None, *, at_ms: int, lag_ms: int = 0
     ) -> bytes:
-        """The body for a question at a moment, from a replica `lag_ms` behind: no weight, fault or log."""
+        """Return the body for a query at a moment, from a replica `lag_ms` behind: no weight, fault or log."""
         route = ROUTES.get(path)
         if route is None:
             return unknown("GET", path, headers or {})[1]
@@ -140,7 +130,7 @@ class Exchange:
         client: str,
         fault: Fault | None,
     ) -> tuple[ExchangeReply, int]:
-        """Charge a request and answer it; returns the weight too."""
+        """Charge a request and answer it; return the weight too."""
         now, family = self.now_ms(), family_of(market)
         route = ROUTES.get(path) if method in {"GET", "HEAD"} else None
         answer: ApiRefusal | Callable[[], bytes] | None = None
@@ -148,24 +138,25 @@ class Exchange:
             lag = 0 if route.endpoint in PLAIN else self.control.next_lag_ms()
             answer = self._answers.prepare(route, path, query, headers, now - lag)
         cost = self._cost(family, route, query, refused=isinstance(answer, ApiRefusal))
-        verdict = self._meter.charge(family, client, cost, now, route.bucket if route else None)
-        verdict = replace(verdict, used=_told(route, verdict.used, cost))
-        if verdict.outcome != "go":
-            return self._stopped(market, client, verdict, now), 0 if verdict.outcome == "banned" else cost
+        decision = self._meter.charge(family, client, cost, now, route.bucket if route else None)
+        used = _shown_usage(route, decision.used, cost)
+        if decision.outcome != "go":
+            return self._stopped(market, client, decision, now, used), 0 if decision.outcome == "banned" else cost
         if fault is not None and fault.kind in STATUS_FAULTS:
-            refusal, wait = status_refusal(fault, family, client, self.config, now)
-            return self._refused(market, refusal, now, verdict.used, wait), cost
+            refusal, wait_s = status_refusal(fault, family, client, self.config, now)
+            return self._refused(market, refusal, now, used, wait_s), cost
         if isinstance(answer, ApiRefusal):
-            return self._refused(market, answer, now, verdict.used), cost
+            return self._refused(market, answer, now, used), cost
         if route is None or answer is None:
             if is_keyed(path):
-                return self._refused(market, key_refusal(headers), now, verdict.used), cost
+                return self._refused(market, key_refusal(headers), now, used), cost
             status, body, kind = unknown(method, path, headers)
-            return self._reply(market, status, body, now, verdict.used, kind=kind), cost
-        body = answer()
-        if fault is not None:
-            return self._spoilt(fault, route, path, query, body, now, verdict.used), cost
-        return self._reply(market, 200, body, now, verdict.used), cost
+            return self._reply(market, status, body, now, used, kind=kind), cost
+        if fault is None:
+            return self._reply(market, 200, answer(), now, used), cost
+        other = (lambda: self._other_interval(path, query, now)) if route.is_klines else None
+        body, kind, more = spoil(fault, answer(), other)
+        return self._reply(market, 200, body, now, used, kind=kind, more=more), cost
 
     def _cost(self, family: Family, route: ApiRoute | None, query: str, *, refused: bool) -> int:
         if route is None:
@@ -195,57 +186,32 @@ class Exchange:
         more = () if wait_s is None else (("Retry-After", str(wait_s)),)
         return self._reply(market, refusal.status, refusal.body(), now, used, more=more)
 
-    def _stopped(self, market: Market, client: str, verdict: LimitDecision, now: int) -> ExchangeReply:
-        """The 429 or 418 of the limiter."""
+    def _stopped(
+        self, market: Market, client: str, decision: LimitDecision, now: int, used: int | None
+    ) -> ExchangeReply:
+        """Return the 429 or 418 of the limiter."""
         family = family_of(market)
-        if verdict.until_ms is not None:
-            return self._refused(market, banned(family, client, verdict.until_ms), now, None, verdict.retry_after_s)
-        if verdict.bucket is None:
+        if decision.until_ms is not None:
+            refusal, used = banned(family, client, decision.until_ms), None
+        elif decision.bucket is None:
             refusal = too_many(family, client, self.config.limit(family))
         else:
-            refusal = too_many(family, client, self.config.requests(verdict.bucket), f"{BUCKET_MINUTES} minutes")
-        return self._refused(market, refusal, now, verdict.used, verdict.retry_after_s)
-
-    def _edge(self, fault: Fault, now: int) -> ExchangeReply:
-        """What is answered in front of Binance: the firewall's page, or the region's refusal."""
-        date = date_header(now, self.control.date_skew_s)
-        if fault.kind == "451":
-            return ExchangeReply(451, (("Content-Type", "application/json"), date, *EDGE_HEADERS), RESTRICTED.body())
-        return ExchangeReply(403, (("Content-Type", HTML_TYPE), date, *EDGE_HEADERS), WAF_PAGE)
-
-    def _spoilt(
-        self, fault: Fault, route: ApiRoute, path: str, query: str, body: bytes, now: int, used: int | None
-    ) -> ExchangeReply:
-        """A good reply, spoilt in its body; transport faults leave it whole."""
-        more: Headers = ()
-        kind = None
-        if fault.kind in ROWS_FAULTS and route.is_klines:
-            body = spoil_rows(fault.kind, body, lambda: self._other_interval(path, query, now))
-        elif fault.kind in LISTS_FAULTS:
-            body = spoil_list(fault.kind, body)
-        elif fault.kind == "html":
-            body, kind = NOT_A_REPLY, HTML_TYPE
-        elif fault.kind == "huge":
-            body = huge(fault.size)
-        elif fault.kind == "gzip_bomb":
-            body, more = gzip_bomb(fault.size), (("Content-Encoding", "gzip"),)
-        elif fault.kind == "garbage_gzip":
-            body, more = GARBAGE_GZIP, (("Content-Encoding", "gzip"),)
-        return self._reply(route.market, 200, body, now, used, kind=kind, more=more)
+            refusal = too_many(family, client, self.config.requests(decision.bucket), f"{BUCKET_MINUTES} minutes")
+        return self._refused(market, refusal, now, used, decision.retry_after_s)
 
     def _other_interval(self, path: str, query: str, now: int) -> bytes:
-        """The answer to the same question about another interval."""
-        asked = dict(parse(query)).get("interval")
-        other = "1m" if asked != "1m" else "5m"
-        return self.truth(path, query.replace(f"interval={asked}", f"interval={other}"), at_ms=now)
+        """Return the answer to the same query about another interval."""
+        sent = dict(parse(query)).get("interval")
+        other = "1m" if sent != "1m" else "5m"
+        return self.truth(path, query.replace(f"interval={sent}", f"interval={other}"), at_ms=now)
 
     def _forget(self) -> None:
         self.log.clear()
         self.counts.clear()
 
 
-def _told(route: ApiRoute | None, used: int | None, cost: int) -> int | None:
-    """The usage as the header of a path tells it; where it is wrong, it knows of this request alone."""
+def _shown_usage(route: ApiRoute | None, used: int, cost: int) -> int | None:
+    """Return the usage as the header of a path states it; on some paths it covers this request alone."""
     match route.usage if route is not None else "shown":
         case "absent":
             return None

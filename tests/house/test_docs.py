@@ -77,6 +77,6 @@ def test_every_command_is_documented() -> None:
 def test_every_action_and_fault_of_the_simulated_exchange_is_documented() -> None:
     page = PAGES["sim.md"]
     actions = page.split("| `POST /_sim/…` |")[1].split("\n\n")[0]
-    assert set(re.findall(r"^\| `(\w+)` ", actions, re.MULTILINE)) == set(control_api._ACTIONS)
+    assert set(re.findall(r"^\| `(\w+)` ", actions, re.MULTILINE)) == set(control_api.ACTIONS)
     kinds = re.findall(r"^\| (`.*?) \| ", section(page, "Faults"), re.MULTILINE)
     assert {kind for row in kinds for kind in re.findall(r"`(\w+)`", row)} == FAULT_KINDS

@@ -1,11 +1,11 @@
-"""Everything a test or a demonstration can do to the exchange while it runs.
+"""Everything that can be done to the exchange while it runs (docs/sim.md).
 
 State that `exchange.py` reads at each request. Durations end in `_s` (seconds) or `_ms`; moments in `_ms` are
 exchange time since the Unix epoch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from random import Random
 from typing import Literal
@@ -36,7 +36,7 @@ class RowRevision:
     trades: int
 
     def apply(self, row: bytes) -> bytes:
-        """The row as it stands after the revision."""
+        """Return the row as it stands after the revision."""
         fields = row[1:-1].split(b",")
         volume = fields[5].decode().strip('"')
         fields[5] = f'"{Decimal(volume) + self.volume:f}"'.encode()
@@ -46,14 +46,14 @@ class RowRevision:
 
 @dataclass(frozen=True, slots=True)
 class WeightHeader:
-    """How the usage header lies: left out, or off by `offset`."""
+    """How the usage header is falsified: left out, or off by `offset`."""
 
     offset: int = 0
     absent: bool = False
 
 
 class Control:
-    """Levers and gauges; each method says what it changes, `reset` undoes all of it."""
+    """What was set. Each action says what it changes; `reset` undoes all of them."""
 
     def __init__(
         self,
@@ -79,13 +79,13 @@ class Control:
         self._late: dict[str | None, tuple[int, int]] = {}
         self._lags_ms: tuple[int, ...] = (0,)
         self._lag_mode: Literal["alternate", "random"] = "alternate"
-        self._asked = 0
+        self._reads = 0
         self._weight_headers: dict[str, WeightHeader] = {}
         self.date_skew_s = 0.0
         self.time_offset_ms = 0
         self.clock_step_ms = 0
 
-    # ------------------------------------------------------------------------------------- levers
+    # ------------------------------------------------------------------------------------- actions
 
     def latency(self, *, before_s: float = 0.0, after_s: float = 0.0, jitter_s: float = 0.0, path: str = "") -> None:
         """Wait before and after processing; `jitter_s` adds 0 to that much, on each side that waits.
@@ -107,7 +107,7 @@ class Control:
         retry_after_s: int | None = None,
         size: int = 200_000_000,
     ) -> Fault:
-        """Arm a fault (kinds: `faults.FAULT_KINDS`); of several that match, the one armed first strikes."""
+        """Arm a fault (kinds: `faults.FAULT_KINDS`); of several that match, the one armed first counts."""
         armed = Fault(kind, count, probability, path, contains, retry_after_s, size)
         self._faults.append(armed)
         return armed
@@ -117,15 +117,15 @@ class Control:
         self._faults.clear()
 
     def ban(self, family: Family, seconds: float, *, client: str | None = None, retry_after: bool = True) -> None:
-        """Answer 418 from now on for so long, to one address or to all."""
-        self._meter.ban(family, client, seconds, self._now_ms(), tells_wait=retry_after)
+        """Answer 418 for some seconds from now, to one address or to all; `retry_after`: say how long."""
+        self._meter.ban(family, client, seconds, self._now_ms(), retry_after=retry_after)
 
     def unban(self) -> None:
         """Lift all bans."""
         self._meter.unban()
 
     def spend(self, family: Family, weight: int, *, client: str = "127.0.0.1") -> None:
-        """Weight used by somebody else behind the same address, now."""
+        """Use up weight now, as somebody else behind the same address would."""
         self._meter.spend(family, client, weight, self._now_ms())
 
     def revise(
@@ -139,7 +139,7 @@ class Control:
         volume: str = "0",
         trades: int = 0,
     ) -> None:
-        """Change one row of a series (kline path, symbol or pair, interval) from a moment on (default: now)."""
+        """Add to the volume and trades of one row of a series from a moment on (default: now)."""
         if path not in ROUTES or not ROUTES[path].is_klines:
             raise ValueError(f"not a kline path: {path!r}")
         since = self._now_ms() if from_ms is None else from_ms
@@ -157,26 +157,26 @@ class Control:
             self._late.pop(symbol, None)
 
     def set_replicas(self, lags_ms: Sequence[int], *, mode: Literal["alternate", "random"] = "alternate") -> None:
-        """Answer klines and other market data from replicas so far behind, in turn or at random; `[0]` ends it."""
+        """Answer market data from replicas that lag behind, in turn or at random; `[0]` ends it."""
         if not lags_ms or min(lags_ms) < 0:
             raise ValueError("lags are milliseconds, none negative, one at least")
-        self._lags_ms, self._lag_mode, self._asked = tuple(lags_ms), mode, 0
+        self._lags_ms, self._lag_mode, self._reads = tuple(lags_ms), mode, 0
 
     def weight_header(self, *, offset: int = 0, absent: bool = False, family: Family | None = None) -> None:
-        """Let the usage headers lie, for one family or both; no arguments: tell the truth."""
+        """Falsify the usage headers of one family or both; without arguments, stop that."""
         for one in ("spot", "futures") if family is None else (family,):
             self._weight_headers[one] = WeightHeader(offset, absent)
 
     def skew_date(self, seconds: float) -> None:
-        """Let the `Date` header be wrong by so much."""
+        """Put the `Date` header ahead."""
         self.date_skew_s = seconds
 
     def offset_time(self, milliseconds: int) -> None:
-        """Let `/time` (and `serverTime` of `exchangeInfo`) be wrong by so much."""
+        """Put `/time` (and `serverTime` of `exchangeInfo`) ahead."""
         self.time_offset_ms = milliseconds
 
     def step_clock(self, seconds: float) -> None:
-        """Put the exchange's whole clock so far ahead of its machine's: minutes, candles and dates follow it."""
+        """Put the exchange's whole clock ahead of its machine's: minutes, candles and dates follow it."""
         self.clock_step_ms = round(seconds * 1000)
 
     def list_symbol(
@@ -190,7 +190,7 @@ class Control:
         price_decimals: int = 4,
         trades_per_day: int = 50_000,
     ) -> None:
-        """Name a new symbol from now on; it trades from `listed_ms` on (default: now; earlier: it has a past)."""
+        """List a new symbol from now on; it trades from `listed_ms` on (default: now; earlier: it has a past)."""
         now_ms = self._now_ms()
         futures = market != "spot"
         spec = SymbolSpec(
@@ -227,10 +227,10 @@ class Control:
         self._meter.reset()
         self._on_reset()
 
-    # ------------------------------------------------------------------- what the exchange asks
+    # ----------------------------------------------------------------- read by the exchange
 
     def delays(self, path: str) -> tuple[float, float]:
-        """The waits before and after processing a request, drawn anew."""
+        """Return the waits before and after processing a request, drawn anew."""
         for one in self._latencies:
             if path.startswith(one.path):
                 return self._jittered(one.before_s, one), self._jittered(one.after_s, one)
@@ -239,8 +239,8 @@ class Control:
     def _jittered(self, seconds: float, latency: Latency) -> float:
         return seconds + self._random.uniform(0, latency.jitter_s) if seconds else 0.0
 
-    def strike(self, path: str, query: str) -> Fault | None:
-        """The fault that strikes a request, if one does; it is used up."""
+    def next_fault(self, path: str, query: str) -> Fault | None:
+        """Return the fault of a request, if it has one, and use it up."""
         for index, armed in enumerate(self._faults):
             if not armed.matches(path, query) or self._random.random() >= armed.probability:
                 continue
@@ -253,37 +253,30 @@ class Control:
         return None
 
     def next_lag_ms(self) -> int:
-        """How far behind the replica is that answers the next question about market data."""
-        self._asked += 1
+        """Return how far behind the replica is that answers the next query about market data."""
+        self._reads += 1
         if self._lag_mode == "random":
             return self._random.choice(self._lags_ms)
-        return self._lags_ms[(self._asked - 1) % len(self._lags_ms)]
+        return self._lags_ms[(self._reads - 1) % len(self._lags_ms)]
 
     def revisions(self, path: str, name: str, interval: str) -> Mapping[int, RowRevision]:
-        """A series' revisions by open time."""
+        """Return a series' revisions by open time."""
         return self._revisions.get((_plain(path), name, interval), {})
 
     def late(self, name: str) -> tuple[int, int]:
-        """(delay, how much is missing until then) of a symbol's final rows, in ms."""
+        """Return (delay, how much is missing until then) of a symbol's final rows, in ms."""
         return self._late.get(name) or self._late.get(None) or (0, 0)
 
     def shown_weight(self, family: Family, used: int) -> int | None:
-        """The used weight as the header tells it."""
-        lie = self._weight_headers.get(family, WeightHeader())
-        return None if lie.absent else used + lie.offset
+        """Return the used weight as the header states it."""
+        header = self._weight_headers.get(family, WeightHeader())
+        return None if header.absent else used + header.offset
 
     def status(self) -> dict[str, object]:
-        """Everything that is set, in JSON's types."""
+        """Return everything that is set, in JSON's types."""
         return {
-            "latencies": [
-                {"path": one.path, "before_s": one.before_s, "after_s": one.after_s, "jitter_s": one.jitter_s}
-                for one in self._latencies
-            ],
-            "faults": [
-                {"kind": one.kind, "count": one.count, "probability": one.probability, "path": one.path,
-                 "contains": one.contains}
-                for one in self._faults
-            ],
+            "latencies": [asdict(one) for one in self._latencies],
+            "faults": [asdict(one) for one in self._faults],
             "replicas_ms": list(self._lags_ms),
             "late_rows": {symbol or "*": list(late) for symbol, late in self._late.items()},
             "changed": [
@@ -294,11 +287,10 @@ class Control:
             "revisions": sum(map(len, self._revisions.values())),
             "date_skew_s": self.date_skew_s,
             "time_offset_ms": self.time_offset_ms,
-            "accounts": self._meter.status(self._now_ms()),
-            "buckets": self._meter.buckets(self._now_ms()),
+            **self._meter.status(self._now_ms()),
         }  # fmt: skip
 
 
 def _plain(path: str) -> str:
-    """Both spot kline paths print the same rows."""
+    """Return the path whose rows are the same: both spot kline paths print the same ones."""
     return path.replace("/uiKlines", "/klines")

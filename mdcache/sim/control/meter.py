@@ -1,8 +1,8 @@
-"""Weight counters and bans: one account for each address and family, by fixed UTC minutes (BINANCE 3.2, 3.4).
+"""Weight counters and bans of each address and family (docs/binance.md#minute, #refusals).
 
-Buckets count requests besides the weight, by fixed five minutes of UTC; their bans are the futures family's.
-
-A step takes the moment and returns what became of the request. Requests over the limit still count.
+Weight is counted by fixed UTC minutes. Buckets count requests besides the weight, by fixed five minutes of UTC;
+their bans are the futures family's. A step takes the moment and returns what became of the request; requests over
+the limit still count.
 """
 
 from collections import OrderedDict
@@ -11,174 +11,167 @@ from typing import Literal
 
 from mdcache.sim.config import Bucket, Family, SimConfig
 
-_MINUTE_MS = 60_000
 BUCKET_MINUTES = 5  # Get-Funding-Rate-History page; derivatives change log 2023-10-19
-_MOST_ADDRESSES = 10_000
+_MINUTE_MS = 60_000
+_SPANS_MS: dict[str, int] = {
+    "spot": _MINUTE_MS,
+    "futures": _MINUTE_MS,
+    "funding": BUCKET_MINUTES * _MINUTE_MS,
+    "statistics": BUCKET_MINUTES * _MINUTE_MS,
+}
+_MOST_COUNTS = 20_000  # addresses are whatever clients say they are
 
 
 @dataclass(frozen=True, slots=True)
 class LimitDecision:
-    """What the limiter says: go on, too many (429) or banned (418); for how long, and the count shown.
+    """What the limiter decides: go on, too many (429) or banned (418); for how long, and the weight to show.
 
     `bucket` is set where a bucket was overdrawn, not the weight.
     """
 
     outcome: Literal["go", "too_many", "banned"]
-    used: int | None
+    used: int
     retry_after_s: int | None = None
     until_ms: int | None = None
     bucket: Bucket | None = None
 
 
 @dataclass(slots=True)
-class _Account:
-    minute: int = -1
+class _Count:
+    """Weight or requests of one window of time, and how often it was overdrawn."""
+
+    window: int
     used: int = 0
     strikes: int = 0
-    bans: int = 0
-    banned_until_ms: int = 0
-    tells_wait: bool = True
 
 
 @dataclass(slots=True)
-class _Count:
-    window: int = -1
-    requests: int = 0
-    strikes: int = 0
+class _Ban:
+    """The ban in force (or the last one) of an address, and how many it had."""
+
+    until_ms: int = 0
+    retry_after: bool = True
+    bans: int = 0
 
 
 class Meter:
-    """All accounts of the exchange."""
+    """All counts and bans of the exchange."""
 
     def __init__(self, config: SimConfig) -> None:
         self._config = config
-        self._accounts: OrderedDict[tuple[Family, str], _Account] = OrderedDict()
-        self._everyone: dict[Family, tuple[int, bool]] = {}  # a ban on all addresses: until, tells the wait
-        self._counts: OrderedDict[tuple[Bucket, str], _Count] = OrderedDict()
+        self._counts: OrderedDict[tuple[Family | Bucket, str], _Count] = OrderedDict()
+        self._bans: OrderedDict[tuple[Family, str], _Ban] = OrderedDict()
+        self._everyone: dict[Family, _Ban] = {}
 
     def charge(
         self, family: Family, client: str, weight: int, at_ms: int, bucket: Bucket | None = None
     ) -> LimitDecision:
-        """Count a request and say whether it may go on."""
-        account = self._account(family, client, at_ms)
-        until_ms, tells_wait = max((account.banned_until_ms, account.tells_wait), self._everyone.get(family, (0, True)))
-        if at_ms < until_ms:
-            return _banned(account.used, until_ms, at_ms, tells_wait=tells_wait)
-        account.used += weight
-        if account.used <= self._config.limit(family):
-            return self._counted(bucket, client, account, at_ms)
-        account.strikes += 1
-        if account.strikes > self._config.strikes_to_ban:
-            return self._ban_for_strikes(account, at_ms)
-        left_ms = _MINUTE_MS - at_ms % _MINUTE_MS
-        return LimitDecision("too_many", account.used, retry_after_s=-(-left_ms // 1000))
+        """Count a request and decide whether it may go on.
 
-    def _counted(self, bucket: Bucket | None, client: str, account: _Account, at_ms: int) -> LimitDecision:
-        """Count a request that its weight lets go on in its bucket too."""
-        if bucket is None:
-            return LimitDecision("go", account.used)
-        count = self._count(bucket, client, at_ms)
-        count.requests += 1
-        if count.requests <= self._config.requests(bucket):
-            return LimitDecision("go", account.used)
-        count.strikes += 1
-        if count.strikes > self._config.strikes_to_ban:
+        Args:
+            family: The counter to charge.
+            client: The address.
+            weight: What the request costs.
+            at_ms: The moment, in milliseconds since the Unix epoch.
+            bucket: The bucket in which the request counts besides, if any.
+        """
+        shown = self._count(family, client, at_ms)
+        ban = max(self._ban(family, client), self._everyone.get(family, _Ban()), key=lambda one: one.until_ms)
+        if at_ms >= ban.until_ms:
+            shown.used += weight
+            count, over = shown, shown.used > self._config.limit(family)
+            overdrawn: Bucket | None = None
+            if not over and bucket is not None:
+                count = self._count(bucket, client, at_ms)
+                count.used += 1
+                over, overdrawn = count.used > self._config.requests(bucket), bucket
+            if not over:
+                return LimitDecision("go", shown.used)
+            count.strikes += 1
+            if count.strikes <= self._config.strikes_to_ban:
+                span_ms = _SPANS_MS[overdrawn or family]
+                return LimitDecision("too_many", shown.used, _seconds(span_ms - at_ms % span_ms), bucket=overdrawn)
             count.strikes = 0
-            return self._ban_for_strikes(account, at_ms)
-        span_ms = BUCKET_MINUTES * _MINUTE_MS
-        left_ms = span_ms - at_ms % span_ms
-        return LimitDecision("too_many", account.used, retry_after_s=-(-left_ms // 1000), bucket=bucket)
+            ban = self._ban(family, client)
+            seconds = min(self._config.first_ban_s * 2**ban.bans, self._config.longest_ban_s)
+            ban.until_ms, ban.retry_after, ban.bans = at_ms + seconds * 1000, True, ban.bans + 1
+        wait_s = _seconds(ban.until_ms - at_ms) if ban.retry_after else None
+        return LimitDecision("banned", shown.used, wait_s, ban.until_ms)
 
     def requests(self, bucket: Bucket, client: str, at_ms: int) -> int:
-        """The requests an address has made of a bucket in these five minutes."""
-        return self._count(bucket, client, at_ms).requests
+        """Return the requests an address has made of a bucket in these five minutes."""
+        return self._count(bucket, client, at_ms).used
 
     def used(self, family: Family, client: str, at_ms: int) -> int:
-        """The weight an address has used in this UTC minute."""
-        return self._account(family, client, at_ms).used
+        """Return the weight an address has used in this UTC minute."""
+        return self._count(family, client, at_ms).used
 
     def spend(self, family: Family, client: str, weight: int, at_ms: int) -> None:
-        """Weight that somebody else behind the same address used."""
-        self._account(family, client, at_ms).used += weight
+        """Add weight that somebody else behind the same address used."""
+        self._count(family, client, at_ms).used += weight
 
-    def ban(self, family: Family, client: str | None, seconds: float, at_ms: int, *, tells_wait: bool = True) -> None:
+    def ban(self, family: Family, client: str | None, seconds: float, at_ms: int, *, retry_after: bool = True) -> None:
         """Ban an address (`None`: every address) for some seconds from now."""
-        until_ms = at_ms + round(seconds * 1000)
-        if client is None:
-            self._everyone[family] = (until_ms, tells_wait)
-        else:
-            account = self._account(family, client, at_ms)
-            account.banned_until_ms, account.tells_wait = until_ms, tells_wait
+        ban = self._everyone.setdefault(family, _Ban()) if client is None else self._ban(family, client)
+        ban.until_ms, ban.retry_after = at_ms + round(seconds * 1000), retry_after
 
     def unban(self) -> None:
         """Lift every ban and forget how many there were."""
         self._everyone.clear()
-        for account in self._accounts.values():
-            account.banned_until_ms = account.bans = account.strikes = 0
+        self._bans.clear()
+        for count in self._counts.values():
+            count.strikes = 0
 
     def reset(self) -> None:
         """Forget all counts and bans."""
         self._everyone.clear()
-        self._accounts.clear()
+        self._bans.clear()
         self._counts.clear()
 
-    def status(self, at_ms: int) -> list[dict[str, object]]:
-        """Every account, for the control door."""
-        everyone: list[dict[str, object]] = [
-            {"family": family, "client": "*", "banned_until_ms": until_ms}
-            for family, (until_ms, _) in self._everyone.items()
-            if at_ms < until_ms
-        ]
+    def status(self, at_ms: int) -> dict[str, list[dict[str, object]]]:
+        """Return every account and every bucket's count, in JSON's types."""
         accounts: list[dict[str, object]] = [
-            {
-                "family": family,
-                "client": client,
-                "used": account.used if account.minute == at_ms // _MINUTE_MS else 0,
-                "strikes": account.strikes,
-                "bans": account.bans,
-                "banned_until_ms": account.banned_until_ms,
-            }
-            for (family, client), account in self._accounts.items()
+            {"family": family, "client": "*", "banned_until_ms": ban.until_ms}
+            for family, ban in self._everyone.items()
+            if at_ms < ban.until_ms
         ]
-        return everyone + accounts
+        buckets: list[dict[str, object]] = []
+        for (counted, client), count in self._counts.items():
+            current = count.window == at_ms // _SPANS_MS[counted]
+            if counted in {"funding", "statistics"}:
+                row = {"bucket": counted, "client": client, "requests": count.used, "strikes": count.strikes}
+                buckets += [row] if current else []
+                continue
+            ban = self._bans.get((counted, client), _Ban())  # type: ignore[arg-type]  # it is a family
+            accounts.append(
+                {
+                    "family": counted,
+                    "client": client,
+                    "used": count.used if current else 0,
+                    "strikes": count.strikes,
+                    "bans": ban.bans,
+                    "banned_until_ms": ban.until_ms,
+                }
+            )
+        return {"accounts": accounts, "buckets": buckets}
 
-    def buckets(self, at_ms: int) -> list[dict[str, object]]:
-        """Every count of these five minutes, for the control door."""
-        window = at_ms // (BUCKET_MINUTES * _MINUTE_MS)
-        return [
-            {"bucket": bucket, "client": client, "requests": count.requests, "strikes": count.strikes}
-            for (bucket, client), count in self._counts.items()
-            if count.window == window
-        ]
-
-    def _count(self, bucket: Bucket, client: str, at_ms: int) -> _Count:
-        window = at_ms // (BUCKET_MINUTES * _MINUTE_MS)
-        count = self._counts.get((bucket, client))
+    def _count(self, counted: Family | Bucket, client: str, at_ms: int) -> _Count:
+        window = at_ms // _SPANS_MS[counted]
+        count = self._counts.get((counted, client))
         if count is None or count.window != window:
-            count = self._counts[bucket, client] = _Count(window)
-            if len(self._counts) > _MOST_ADDRESSES:
+            count = self._counts[counted, client] = _Count(window)
+            if len(self._counts) > _MOST_COUNTS:
                 self._counts.popitem(last=False)
         return count
 
-    def _account(self, family: Family, client: str, at_ms: int) -> _Account:
-        account = self._accounts.get((family, client))
-        if account is None:
-            account = self._accounts[family, client] = _Account()
-            if len(self._accounts) > _MOST_ADDRESSES:
-                self._accounts.popitem(last=False)
-        minute = at_ms // _MINUTE_MS
-        if account.minute != minute:
-            account.minute, account.used, account.strikes = minute, 0, 0
-        return account
-
-    def _ban_for_strikes(self, account: _Account, at_ms: int) -> LimitDecision:
-        seconds = min(self._config.first_ban_s * 2**account.bans, self._config.longest_ban_s)
-        account.bans += 1
-        account.strikes = 0
-        account.banned_until_ms, account.tells_wait = at_ms + seconds * 1000, True
-        return _banned(account.used, account.banned_until_ms, at_ms, tells_wait=True)
+    def _ban(self, family: Family, client: str) -> _Ban:
+        ban = self._bans.get((family, client))
+        if ban is None:
+            ban = self._bans[family, client] = _Ban()
+            if len(self._bans) > _MOST_COUNTS:
+                self._bans.popitem(last=False)
+        return ban
 
 
-def _banned(used: int, until_ms: int, at_ms: int, *, tells_wait: bool) -> LimitDecision:
-    wait_s = -(-(until_ms - at_ms) // 1000)
-    return LimitDecision("banned", used, wait_s if tells_wait else None, until_ms)
+def _seconds(ms: int) -> int:
+    return -(-ms // 1000)
