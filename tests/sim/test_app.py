@@ -1,4 +1,4 @@
-"""The exchange as an application, its control door, and once on a real socket."""
+"""The exchange as an application, and once on a real socket."""
 
 import contextlib
 import json
@@ -102,70 +102,6 @@ async def test_other_protocols(wired: Wired) -> None:
     await wired.app({"type": "lifespan"}, receive, send)
     await wired.app({"type": "websocket"}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete", "websocket.close"]
-
-
-async def test_the_control_door(wired: Wired) -> None:
-    async with wired.client() as client:
-        for action, arguments in (
-            ("latency", {"before_s": 0.5, "jitter_s": 0}),
-            ("fault", {"kind": "500", "count": 1, "path": "/api/v3/klines", "retry_after_s": None}),
-            ("replicas", {"lags_s": [0, 4]}),
-            ("replicas", {"lags_ms": [0, 2500], "mode": "random"}),
-            ("late_rows", {"delay_s": 5}),
-            ("weight_header", {"offset": 3, "family": "spot"}),
-            ("skew_date", {"seconds": 2}),
-            ("offset_time", {"milliseconds": 100}),
-            ("step_clock", {"seconds": 0.5}),
-            ("spend", {"family": "spot", "weight": 100}),
-            ("ban", {"family": "futures", "seconds": 60, "retry_after": False}),
-            (
-                "revise",
-                {"path": "/api/v3/klines", "name": "BTCUSDT", "interval": "1m", "open_ms": 0, "trades": 1},
-            ),
-        ):
-            reply = await client.post(f"/_sim/{action}", json=arguments)
-            assert (reply.status_code, reply.json()) == (200, {"ok": True}), action
-        status = (await client.get("/_sim/status")).json()
-        assert status["replicas_ms"] == [0, 2500]
-        assert status["faults"][0]["kind"] == "500"
-        assert status["revisions"] == 1
-        assert status["accounts"][0]["family"] == "futures"
-        assert (await client.get("/fapi/v1/ping")).status_code == 418
-        assert (await client.get(QUERY)).status_code == 500
-        assert wired.sim.exchange.used_weight("spot") == 102
-        assert [entry["status"] for entry in (await client.get("/_sim/log")).json()] == [418, 500]
-        assert [entry["status"] for entry in (await client.get("/_sim/log?limit=1")).json()] == [500]
-        asked = {"path": PATH, "query": QUESTION, "at_ms": str(wired.sim.now - 60_000), "lag_ms": "2000"}
-        truth = await client.get("/_sim/truth", params=asked)
-        assert truth.content == wired.sim.exchange.truth(PATH, QUESTION, at_ms=wired.sim.now - 62_000)
-        assert (await client.get("/_sim/truth?path=/api/v3/ping")).content == b"{}"
-        assert (await client.get("/_sim/truth?at_ms=x")).status_code == 400
-        assert (await client.post("/_sim/unban")).json() == {"ok": True}
-        assert (await client.post("/_sim/clear_faults")).json() == {"ok": True}
-        assert (await client.post("/_sim/reset")).json() == {"ok": True}
-        assert (await client.get("/_sim/status")).json()["requests"] == []
-
-
-@pytest.mark.parametrize(
-    ("action", "body"),
-    [
-        ("fault", '{"kind":"teapot"}'),
-        ("fault", "{}"),
-        ("fault", "[]"),
-        ("fault", "{"),
-        ("fault", '{"kind":"500","colour":1}'),
-        ("latency", '{"before_s":"long"}'),
-        ("ban", '{"family":"margin","seconds":1}'),
-        ("replicas", '{"lags_s":"x"}'),
-        ("revise", '{"path":"/api/v3/klines","name":"X","interval":"1m","open_ms":0,"volume":"x"}'),
-    ],
-)
-async def test_the_door_refuses_nonsense(wired: Wired, action: str, body: str) -> None:
-    async with wired.client() as client:
-        reply = await client.post(f"/_sim/{action}", content=body)
-        assert reply.status_code == 400
-        assert reply.json()["error"]
-        assert (await client.get(f"/_sim/{action}")).status_code == 404
 
 
 @pytest.fixture
