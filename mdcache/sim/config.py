@@ -93,8 +93,7 @@ class SimConfig:
 
     Limits are weight a UTC minute and address, but for two that count requests in five minutes.
     `strikes_to_ban`: how many requests after the first 429 of a minute turn it into a ban; bans last
-    `first_ban_s`, doubling up to `longest_ban_s`. `futures_weights` chooses between BINANCE 1.4's two tables.
-    `spot_refusals_cost`: whether a spot 4xx costs its weight (unverified; on futures it does, as measured).
+    `first_ban_s`, doubling up to `longest_ban_s`.
     """
 
     seed: int = 1
@@ -102,11 +101,9 @@ class SimConfig:
     futures_limit: int = 2400  # fapi exchangeInfo, live 2026-09; shared by dapi since 2026-06-30
     funding_limit: int = 500  # requests in 5 minutes, fundingRate with fundingInfo: their fapi pages
     statistics_limit: int = 1000  # requests in 5 minutes, /futures/data/*: derivatives change log 2023-10-19
-    futures_weights: Literal["documented", "measured"] = "documented"
     strikes_to_ban: int = 3
     first_ban_s: int = 120  # rest-api.md, IP Limits: bans scale from 2 minutes ...
     longest_ban_s: int = 259_200  # ... to 3 days
-    spot_refusals_cost: bool = False
     rows_dir: Path | None = None
     symbols: tuple[SymbolSpec, ...] | None = None
     log_size: int = 100_000

@@ -161,9 +161,8 @@ class Exchange:
     def _cost(self, family: Family, route: ApiRoute | None, query: str, *, refused: bool) -> int:
         if route is None:
             return 0 if family == "spot" else UNKNOWN_FUTURES_WEIGHT
-        if refused and family == "spot" and not self.config.spot_refusals_cost:
-            return 0
-        return weight(route, query, self.config.futures_weights)
+        free = refused and family == "spot"  # unverified; on futures refusals cost, as measured
+        return 0 if free else weight(route, query)
 
     def _reply(
         self, market: Market, status: int, body: bytes, now: int, used: int | None, *, kind: str | None = None,

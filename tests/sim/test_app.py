@@ -90,20 +90,6 @@ async def test_never_answering_ends_with_the_client(wired: Wired) -> None:
     assert (sent, messages) == ([], [])
 
 
-async def test_other_protocols(wired: Wired) -> None:
-    sent: list[str] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "lifespan.startup"}
-
-    async def send(message: Any) -> None:
-        sent.append(message["type"])
-
-    await wired.app({"type": "lifespan"}, receive, send)
-    await wired.app({"type": "websocket"}, receive, send)
-    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete", "websocket.close"]
-
-
 @pytest.fixture
 def port() -> Iterator[int]:
     """A real server on a free port, stopped at the end."""

@@ -17,17 +17,22 @@ def sim() -> Sim:
 
 
 @pytest.mark.parametrize(
-    ("table", "limit", "weight"),
+    ("limit", "weight"),
     [
-        ("documented", "1", 1), ("documented", "99", 1), ("documented", "100", 2), ("documented", "499", 2),
-        ("documented", "500", 5), ("documented", "1000", 5), ("documented", "1001", 10), ("documented", "1500", 10),
-        ("documented", "1501", 10), ("documented", "abc", 5), ("documented", "", 5), ("measured", "100", 1),
-        ("measured", "101", 2), ("measured", "500", 2), ("measured", "501", 5), ("measured", "", 5),
+        ("1", 1),
+        ("99", 1),
+        ("100", 2),
+        ("499", 2),
+        ("500", 5),
+        ("1000", 5),
+        ("1001", 10),
+        ("1501", 10),
+        ("abc", 5),
+        ("", 5),
     ],
-)  # fmt: skip
-def test_futures_weights(table: str, limit: str, weight: int) -> None:
-    config = SimConfig(symbols=WORLD, futures_weights="measured" if table == "measured" else "documented")
-    sim = Sim(config=config)
+)
+def test_futures_weights(limit: str, weight: int) -> None:
+    sim = Sim()
     for path, name in ((USDM, "BTCUSDT"), ("/dapi/v1/klines", "BTCUSD_PERP")):
         before = sim.exchange.used_weight("futures")
         sim.get(path, f"symbol={name}&interval=1h" + (f"&limit={limit}" if limit else ""))
@@ -60,9 +65,6 @@ def test_refusals_cost_on_futures_only() -> None:
     sim.get("/fapi/v1/nope")
     sim.get("/api/v3/klines", "symbol=NOPE&interval=1m")
     assert (sim.exchange.used_weight("futures"), sim.exchange.used_weight("spot")) == (2, 0)
-    dear = Sim(config=SimConfig(symbols=WORLD, spot_refusals_cost=True))
-    dear.get("/api/v3/klines", "symbol=NOPE&interval=1m")
-    assert dear.exchange.used_weight("spot") == 2
 
 
 def test_the_counter_is_the_utc_minute_of_an_address(sim: Sim) -> None:

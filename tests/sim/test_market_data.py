@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mdcache.sim import SimConfig
-from mdcache.sim.api.routes import KLINES, ROUTES
+from mdcache.sim.api.routes import ROUTES
 from tests.sim.helpers import DAY, GAP, HOUR, LISTED, MINUTE, T0, Sim, merged
 
 SPOT, USDM, COINM, STATISTICS = "/api/v3/", "/fapi/v1/", "/dapi/v1/", "/futures/data/"
@@ -43,10 +43,8 @@ def least(path: str) -> str:
     return f"symbol={'BTCUSD_PERP' if route.market == 'coinm' else 'BTCUSDT'}"
 
 
-PLAIN = {*KLINES, "ping", "time", "exchangeInfo"}
-MARKET_DATA = [
-    path for path, route in ROUTES.items() if route.endpoint not in {*KLINES, "ping", "time", "exchangeInfo"}
-]
+PLAIN = {"ping", "time", "exchangeInfo"}
+MARKET_DATA = [path for path, route in ROUTES.items() if route.endpoint not in PLAIN and not route.is_klines]
 
 
 @pytest.mark.parametrize("path", MARKET_DATA)

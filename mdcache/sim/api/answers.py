@@ -9,7 +9,7 @@ from mdcache.sim.api.exchange_info import exchange_info
 from mdcache.sim.api.market_data import MarketData
 from mdcache.sim.api.query import COINM_SPAN_MS, Query, read
 from mdcache.sim.api.refusals import ApiRefusal
-from mdcache.sim.api.routes import ApiRoute, Endpoint
+from mdcache.sim.api.routes import ApiRoute
 from mdcache.sim.config import SimConfig
 from mdcache.sim.control.actions import Control, RowRevision
 from mdcache.sim.listings import Listings
@@ -19,8 +19,8 @@ from mdcache.sim.prices.printing import in_microseconds
 from mdcache.sim.prices.recorded import RecordedSeries
 from mdcache.sim.prices.series import AsOf, RowWindow
 
-PLAIN: frozenset[Endpoint] = frozenset({"ping", "time", "exchangeInfo"})  # no market data
-_KINDS: Mapping[Endpoint, HistoryKind] = {
+PLAIN: frozenset[str] = frozenset({"ping", "time", "exchangeInfo"})  # no market data
+_KINDS: Mapping[str, HistoryKind] = {
     "indexPriceKlines": "index",
     "markPriceKlines": "mark",
     "premiumIndexKlines": "premium",

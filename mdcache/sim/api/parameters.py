@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mdcache.sim.api.routes import Endpoint
 from mdcache.sim.config import Market
 
 
@@ -11,7 +10,8 @@ from mdcache.sim.config import Market
 class EndpointParameters:
     """The parameters of a path: those it needs, those it may have, and its limit's default and maximum.
 
-    `one_of`: these exclude each other; `one_needed`: one of them has to be sent.
+    `one_of`: these exclude each other; `one_needed`: one of them has to be sent. `statistics`: the path is one of
+    `/futures/data/`.
     """
 
     required: tuple[str, ...] = ()
@@ -20,6 +20,7 @@ class EndpointParameters:
     one_needed: bool = False
     limit: int = 0
     most: int = 0
+    statistics: bool = False
 
     @property
     def accepted(self) -> tuple[str, ...]:
@@ -38,7 +39,7 @@ _TRADES = _P(_SYMBOL, limit=500, most=1_000)
 _AGGREGATES = _P(_SYMBOL, ("fromId", *_TIMES), limit=500, most=1_000)
 _SPOT_KLINES = _P(_CANDLES, (*_TIMES, "timeZone"), limit=500, most=1_000)
 _FUTURES_KLINES = _P(_CANDLES, _TIMES, limit=500, most=1_500)
-_SPOT: dict[Endpoint, EndpointParameters] = {
+_SPOT: dict[str, EndpointParameters] = {
     "ping": _P(),
     "time": _P(),
     "exchangeInfo": _P(optional=("permissions", "showPermissionSets", "symbolStatus"), one_of=_SYMBOLS),
@@ -59,9 +60,9 @@ _SPOT: dict[Endpoint, EndpointParameters] = {
     "referencePrice/calculation": _P(_SYMBOL, ("symbolStatus",)),
 }
 _BY_SYMBOL = _P(optional=_SYMBOL)
-_OF_SYMBOL = _P(("symbol", "period"), _TIMES, limit=30, most=500)
-_OF_CONTRACTS = _P(("pair", "contractType", "period"), _TIMES, limit=30, most=500)
-_FUTURES: dict[Endpoint, EndpointParameters] = {
+_OF_SYMBOL = _P(("symbol", "period"), _TIMES, limit=30, most=500, statistics=True)
+_OF_CONTRACTS = _P(("pair", "contractType", "period"), _TIMES, limit=30, most=500, statistics=True)
+_FUTURES: dict[str, EndpointParameters] = {
     "ping": _P(),
     "time": _P(),
     "exchangeInfo": _P(),
@@ -79,9 +80,9 @@ _FUTURES: dict[Endpoint, EndpointParameters] = {
     "takerlongshortRatio": _OF_SYMBOL,
     "takerBuySellVol": _OF_CONTRACTS,
     "basis": _OF_CONTRACTS,
-    "delivery-price": _P(("pair",)),
+    "delivery-price": _P(("pair",), statistics=True),
 }
-_USDM: dict[Endpoint, EndpointParameters] = {
+_USDM: dict[str, EndpointParameters] = {
     "premiumIndex": _BY_SYMBOL,
     "ticker/24hr": _BY_SYMBOL,
     "ticker/price": _BY_SYMBOL,
@@ -100,8 +101,8 @@ _USDM: dict[Endpoint, EndpointParameters] = {
 }
 _BY_PAIR = _P(one_of=_PAIRS)
 # the page of topLongShortAccountRatio says `symbol`, its answer and the SDK `pair`: either does
-_RATIO = _P(("period",), _TIMES, one_of=_PAIRS, one_needed=True, limit=30, most=500)
-_COINM: dict[Endpoint, EndpointParameters] = {
+_RATIO = _P(("period",), _TIMES, one_of=_PAIRS, one_needed=True, limit=30, most=500, statistics=True)
+_COINM: dict[str, EndpointParameters] = {
     "premiumIndex": _BY_PAIR,
     "ticker/24hr": _BY_PAIR,
     "ticker/price": _BY_PAIR,
@@ -112,7 +113,7 @@ _COINM: dict[Endpoint, EndpointParameters] = {
     "topLongShortPositionRatio": _RATIO,
     "globalLongShortAccountRatio": _RATIO,
 }
-PARAMETERS: Mapping[Market, Mapping[Endpoint, EndpointParameters]] = {
+PARAMETERS: Mapping[Market, Mapping[str, EndpointParameters]] = {
     "spot": _SPOT,
     "usdm": _FUTURES | _USDM,
     "coinm": _FUTURES | _COINM,

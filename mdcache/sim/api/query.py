@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from mdcache.sim.api import refusals
 from mdcache.sim.api.parameters import FUTURES_DEPTHS, PARAMETERS, EndpointParameters
 from mdcache.sim.api.refusals import ApiRefusal
-from mdcache.sim.api.routes import KLINES, STATISTICS, ApiRoute, Endpoint
+from mdcache.sim.api.routes import ApiRoute
 from mdcache.sim.config import DAY_MS, Market, SymbolSpec
 from mdcache.sim.default_symbols import base_and_quote
 from mdcache.sim.listings import Listings
@@ -61,7 +61,7 @@ class Query:
     """
 
     market: Market
-    endpoint: Endpoint
+    route: ApiRoute
     specs: tuple[SymbolSpec, ...]
     name: str
     single: bool
@@ -71,6 +71,11 @@ class Query:
     offset_ms: int
     micros: bool
     values: Mapping[str, str]
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint's name."""
+        return self.route.endpoint
 
     def time(self, ms: int) -> int:
         """Return a moment in the unit asked for."""
@@ -102,7 +107,7 @@ def read(route: ApiRoute, query: str, headers: Mapping[str, str], listings: List
         What is asked for, or how Binance refuses it.
     """
     sent = parse(query)
-    market: Market = "coinm" if route.endpoint in STATISTICS and is_coin_name(dict(sent)) else route.market
+    market: Market = "coinm" if route.is_statistics and is_coin_name(dict(sent)) else route.market
     spot = market == "spot"
     takes = PARAMETERS[market][route.endpoint]
     parameters = sent if spot else [one for one in sent if one[0] in takes.accepted]
@@ -128,7 +133,7 @@ def read(route: ApiRoute, query: str, headers: Mapping[str, str], listings: List
         return specs
     found = Query(
         market,
-        route.endpoint,
+        route,
         specs,
         name=_name(values, spot=spot),
         single="symbol" in values,
@@ -177,7 +182,7 @@ def _characters(values: Mapping[str, str], *, spot: bool) -> ApiRefusal | None:
     return None
 
 
-def _spot_values(endpoint: Endpoint, takes: EndpointParameters, values: Mapping[str, str]) -> ApiRefusal | None:
+def _spot_values(endpoint: str, takes: EndpointParameters, values: Mapping[str, str]) -> ApiRefusal | None:
     """Refuse unknown parameters, and values and combinations that only spot has."""
     known = sum(name in takes.accepted for name in values)
     if known < len(values):
@@ -203,7 +208,7 @@ def _interval(values: Mapping[str, str], *, spot: bool) -> ApiRefusal | None:
     return refusals.BAD_INTERVAL if values.get("interval", "1m") not in known else None
 
 
-def _contract(market: Market, endpoint: Endpoint, values: Mapping[str, str]) -> ApiRefusal | None:
+def _contract(market: Market, endpoint: str, values: Mapping[str, str]) -> ApiRefusal | None:
     """Refuse periods and types of contracts that do not exist."""
     if values.get("period", "5m") not in PERIODS:
         return refusals.INVALID.about("period")
@@ -233,7 +238,7 @@ def _time(text: str | None, *, spot: bool, up: bool) -> int | None:
 
 
 def _chosen(
-    market: Market, endpoint: Endpoint, values: Mapping[str, str], visible: tuple[SymbolSpec, ...], at_ms: int
+    market: Market, endpoint: str, values: Mapping[str, str], visible: tuple[SymbolSpec, ...], at_ms: int
 ) -> tuple[SymbolSpec, ...] | ApiRefusal:
     """Return the symbols meant: one by its name, some, those of a pair, or all."""
     name = _name(values, spot=market == "spot")
@@ -255,7 +260,7 @@ def _chosen(
     return refusals.WRONG_STATUS if specs and not chosen and "symbol" in values else chosen
 
 
-def _names(market: Market, endpoint: Endpoint, spec: SymbolSpec, *, by_symbol: bool) -> set[str | None]:
+def _names(market: Market, endpoint: str, spec: SymbolSpec, *, by_symbol: bool) -> set[str | None]:
     """Return the names by which a path knows a symbol."""
     if not by_symbol:
         return {spec.pair}
@@ -306,10 +311,10 @@ def _window(query: Query, at_ms: int) -> ApiRefusal | None:
         return None
     if query.end_ms is not None and start_ms > query.end_ms:
         return refusals.START_AFTER_END
-    capped = query.market == "coinm" and endpoint in KLINES and endpoint != "premiumIndexKlines"
+    capped = query.market == "coinm" and query.route.is_klines and endpoint != "premiumIndexKlines"
     if capped and query.end_ms is not None and query.end_ms - start_ms > COINM_SPAN_MS:
         return refusals.TOO_LONG
     if endpoint == "aggTrades" and start_ms < at_ms - _AGGREGATES_SPAN_MS:
         return refusals.TOO_OLD
-    old = endpoint in STATISTICS and start_ms < at_ms - STATISTICS_SPAN_MS
+    old = query.route.is_statistics and start_ms < at_ms - STATISTICS_SPAN_MS
     return ApiRefusal(-1130, "parameter 'startTime' is invalid.") if old else None

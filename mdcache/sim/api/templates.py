@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from string import Template
 from typing import Literal
 
-from mdcache.sim.api.routes import Endpoint
 from mdcache.sim.config import Market
 
 
@@ -73,7 +72,7 @@ _COINM_RATIO = _rows('{"pair":"$pair",' + _RATIO_OF % ("Account", "Account"))
 _INTEREST_SUMS = '"sumOpenInterest":"$interest_sum","sumOpenInterestValue":"$interest_value",'
 _SCHEDULE = '{"sessions":[{"startTime":$today,"endTime":$tomorrow,"type":"REGULAR"}]}'
 
-_SPOT: dict[Endpoint, BodyTemplate] = {
+_SPOT: dict[str, BodyTemplate] = {
     "depth": _one('{"lastUpdateId":$update_id,"bids":$bids,"asks":$asks}'),
     "trades": _SPOT_TRADES,
     "historicalTrades": _SPOT_TRADES,
@@ -96,7 +95,7 @@ _SPOT: dict[Endpoint, BodyTemplate] = {
         '{"symbol":"$symbol","calculationType":"ARITHMETIC_MEAN","bucketCount":10,"bucketWidthMs":1000}'
     ),
 }  # fmt: skip
-_FUTURES: dict[Endpoint, BodyTemplate] = {
+_FUTURES: dict[str, BodyTemplate] = {
     "aggTrades": BodyTemplate("trades", _AGGREGATE + "}"),
     "fundingInfo": _FUNDING_INFO,
     "takerlongshortRatio": _rows(
@@ -112,7 +111,7 @@ _FUTURES: dict[Endpoint, BodyTemplate] = {
     ),
     "delivery-price": _rows('{"deliveryTime":$now,"deliveryPrice":$index_number}'),
 }
-_USDM: dict[Endpoint, BodyTemplate] = {
+_USDM: dict[str, BodyTemplate] = {
     "depth": _USDM_BOOK,
     "rpiDepth": _USDM_BOOK,
     "trades": BodyTemplate("trades", _TRADE + ',"isRPITrade":false}'),
@@ -147,7 +146,7 @@ _USDM: dict[Endpoint, BodyTemplate] = {
     "topLongShortPositionRatio": _USDM_RATIO,
     "globalLongShortAccountRatio": _USDM_RATIO,
 }
-_COINM: dict[Endpoint, BodyTemplate] = {
+_COINM: dict[str, BodyTemplate] = {
     "depth": _one('{"lastUpdateId":$update_id,"symbol":"$symbol","pair":"$pair",' + _BOOK),
     "trades": BodyTemplate("trades", _TRADE.replace("quoteQty", "baseQty") + "}"),
     "ticker/24hr": _each('{"symbol":"$symbol","pair":"$pair",' + _FUTURES_DAY.replace("quoteV", "baseV")),
@@ -169,7 +168,7 @@ _COINM: dict[Endpoint, BodyTemplate] = {
     "globalLongShortAccountRatio": _COINM_RATIO,
 }
 MINI = _each('{"symbol":"$symbol",' + _PRICES + _LAST + _SUMS)  # spot's tickers with type=MINI
-TEMPLATES: Mapping[Market, Mapping[Endpoint, BodyTemplate]] = {
+TEMPLATES: Mapping[Market, Mapping[str, BodyTemplate]] = {
     "spot": _SPOT,
     "usdm": _FUTURES | _USDM,
     "coinm": _FUTURES | _COINM,

@@ -44,14 +44,6 @@ class RowRevision:
         return b"[" + b",".join(fields) + b"]"
 
 
-@dataclass(frozen=True, slots=True)
-class WeightHeader:
-    """How the usage header is falsified: left out, or off by `offset`."""
-
-    offset: int = 0
-    absent: bool = False
-
-
 class Control:
     """What was set. Each action says what it changes; `reset` undoes all of them."""
 
@@ -80,7 +72,7 @@ class Control:
         self._lags_ms: tuple[int, ...] = (0,)
         self._lag_mode: Literal["alternate", "random"] = "alternate"
         self._reads = 0
-        self._weight_headers: dict[str, WeightHeader] = {}
+        self._weight_headers: dict[Family, tuple[int, bool]] = {}  # offset, absent
         self.date_skew_s = 0.0
         self.time_offset_ms = 0
         self.clock_step_ms = 0
@@ -164,8 +156,8 @@ class Control:
 
     def weight_header(self, *, offset: int = 0, absent: bool = False, family: Family | None = None) -> None:
         """Falsify the usage headers of one family or both; without arguments, stop that."""
-        for one in ("spot", "futures") if family is None else (family,):
-            self._weight_headers[one] = WeightHeader(offset, absent)
+        families: tuple[Family, ...] = ("spot", "futures") if family is None else (family,)
+        self._weight_headers |= dict.fromkeys(families, (offset, absent))
 
     def skew_date(self, seconds: float) -> None:
         """Put the `Date` header ahead."""
@@ -269,8 +261,8 @@ class Control:
 
     def shown_weight(self, family: Family, used: int) -> int | None:
         """Return the used weight as the header states it."""
-        header = self._weight_headers.get(family, WeightHeader())
-        return None if header.absent else used + header.offset
+        offset, absent = self._weight_headers.get(family, (0, False))
+        return None if absent else used + offset
 
     def status(self) -> dict[str, object]:
         """Return everything that is set, in JSON's types."""

@@ -13,19 +13,9 @@ _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
 LENGTHS_MS = {
     "1s": 1_000,
-    "1m": _MINUTE_MS,
-    "3m": 3 * _MINUTE_MS,
-    "5m": 5 * _MINUTE_MS,
-    "15m": 15 * _MINUTE_MS,
-    "30m": 30 * _MINUTE_MS,
-    "1h": _HOUR_MS,
-    "2h": 2 * _HOUR_MS,
-    "4h": 4 * _HOUR_MS,
-    "6h": 6 * _HOUR_MS,
-    "8h": 8 * _HOUR_MS,
-    "12h": 12 * _HOUR_MS,
-    "1d": DAY_MS,
-    "3d": 3 * DAY_MS,
+    **{f"{count}m": count * _MINUTE_MS for count in (1, 3, 5, 15, 30)},
+    **{f"{count}h": count * _HOUR_MS for count in (1, 2, 4, 6, 8, 12)},
+    **{f"{count}d": count * DAY_MS for count in (1, 3)},
     "1w": 7 * DAY_MS,
 }
 SPOT_INTERVALS = frozenset({*LENGTHS_MS, "1M"})

@@ -4,11 +4,12 @@ Builds histories, instruments and series when they are first asked for; no HTTP,
 """
 
 from decimal import Decimal
+from functools import lru_cache
 
 from mdcache.sim.config import SimConfig, SymbolSpec
 from mdcache.sim.default_symbols import base_and_quote
 from mdcache.sim.prices.grid import grid
-from mdcache.sim.prices.price_history import CHART_UNIT, Chart, HistoryKind, HistorySpec, PriceHistory, SplitCache
+from mdcache.sim.prices.price_history import CHART_UNIT, Chart, HistoryKind, HistorySpec, PriceHistory
 from mdcache.sim.prices.printing import SAMPLE_DECIMALS, Units, decimals, sample_rows, trade_rows
 from mdcache.sim.prices.series import Instrument, PrintedSeries, RowCache
 
@@ -18,7 +19,7 @@ class Instruments:
 
     def __init__(self, config: SimConfig) -> None:
         self.seed = config.seed
-        self._splits = SplitCache(config.cached_splits)
+        self._divided = lru_cache(config.cached_splits)(PriceHistory.divide)
         self._rows = RowCache(config.cached_rows)
         self._charts: dict[tuple[str, str], Chart] = {}
         self._histories: dict[tuple[str, HistoryKind], PriceHistory] = {}
@@ -65,7 +66,7 @@ class Instruments:
         found = self._histories.get((identity, kind))
         if found is None:
             history_spec = _history_spec(spec, identity, kind, self.units(spec))
-            found = PriceHistory(self.seed, history_spec, self._chart(spec), self._splits)
+            found = PriceHistory(self.seed, history_spec, self._chart(spec), self._divided)
             self._histories[identity, kind] = found
         return found
 

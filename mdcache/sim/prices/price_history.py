@@ -6,7 +6,6 @@ millisecond. Any stretch of ticks is the merge of about a hundred nodes. Outages
 known here: a history goes on for ever.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b, shake_128
@@ -27,6 +26,7 @@ from mdcache.sim.prices.node import (
 )
 
 HistoryKind = Literal["trades", "index", "mark", "premium"]
+Divided = Callable[["PriceHistory", int, int], tuple[Node, ...]]  # `PriceHistory.divide`, cached
 
 TICK_MS = 250
 RADIX = (24, 60, 60, 4)  # hours of a day, minutes, seconds, ticks
@@ -62,25 +62,6 @@ class Chart:
         return self._prices[wanted]
 
 
-class SplitCache:
-    """Divided nodes of all tapes, the least recently used dropped first."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._kept: OrderedDict[tuple[bytes, int, int], tuple[Node, ...]] = OrderedDict()
-
-    def get(self, key: tuple[bytes, int, int], make: Callable[[], tuple[Node, ...]]) -> tuple[Node, ...]:
-        """The parts kept under `key`, made now if there are none."""
-        kept = self._kept.get(key)
-        if kept is None:
-            kept = self._kept[key] = make()
-            if len(self._kept) > self._size:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(key)
-        return kept
-
-
 @dataclass(frozen=True, slots=True)
 class HistorySpec:
     """What a history's integers mean and how busy it is.
@@ -103,10 +84,10 @@ class HistorySpec:
 class PriceHistory:
     """Candles of any stretch of ticks, for one instrument."""
 
-    def __init__(self, seed: int, spec: HistorySpec, chart: Chart, cache: SplitCache) -> None:
+    def __init__(self, seed: int, spec: HistorySpec, chart: Chart, divided: Divided) -> None:
         self._spec = spec
         self._chart = chart
-        self._cache = cache
+        self._divided = divided
         self._key = blake2b(f"{seed}|{spec.identity}|{spec.kind}".encode(), digest_size=16).digest()
         self._even = spec.kind != "trades"
         self._scale = _scale(spec)
@@ -176,9 +157,10 @@ class PriceHistory:
             self._collect(level + 1, base + last, begin, end, found)
 
     def _parts(self, level: int, index: int) -> tuple[Node, ...]:
-        return self._cache.get((self._key, level, index), lambda: self._divide(level, index))
+        return self._divided(self, level, index)
 
-    def _divide(self, level: int, index: int) -> tuple[Node, ...]:
+    def divide(self, level: int, index: int) -> tuple[Node, ...]:
+        """Divide a day (level 0), hour, minute or second by its number since the epoch."""
         whole = self._day(index) if level == 0 else self._part(level, index)
         count = RADIX[level]
         draws = self._draws(level, index, draws_needed(count))

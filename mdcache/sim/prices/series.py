@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice
 
 from mdcache.sim.config import DAY_MS, Outage
@@ -78,8 +79,6 @@ class Instrument:
         self.listed_ms = listed_ms
         self._halted_ms = halted_ms
         self._outages = tuple(outages)
-        self._first_ms: int | None = None
-        self._looked = False
 
     def state(self, at_ms: int) -> tuple[Outage, ...]:
         """What distinguishes histories of different moments: the outages not filled in."""
@@ -94,17 +93,15 @@ class Instrument:
         end_ms = at_ms + 1 if self._halted_ms is None else min(at_ms + 1, self._halted_ms)
         if end_ms <= self.listed_ms:
             return []
-        first_ms = self._first_trade_ms()
+        first_ms = self._first_ms
         return [] if first_ms is None else sessions(first_ms, end_ms, self.closed(at_ms))
 
-    def _first_trade_ms(self) -> int | None:
+    @cached_property
+    def _first_ms(self) -> int | None:
         """When trading really began; `None` if it never does."""
-        if not self._looked:
-            begin = first_tick(self.listed_ms)
-            found = self.history.first_trade(begin, begin + _FIRST_TRADE_WITHIN)
-            self._first_ms = None if found is None else found * TICK_MS
-            self._looked = True
-        return self._first_ms
+        begin = first_tick(self.listed_ms)
+        found = self.history.first_trade(begin, begin + _FIRST_TRADE_WITHIN)
+        return None if found is None else found * TICK_MS
 
     def candle(self, begin_ms: int, end_ms: int, at_ms: int) -> Node:
         """Return what was traded in [begin_ms, end_ms), as known at a moment."""
@@ -143,8 +140,7 @@ class Instrument:
                 price = self.history.last_close(first, last)
                 if price is not None:
                     return price
-        first_ms = self._first_trade_ms()
-        begin = first_tick(open_ms if first_ms is None else first_ms)
+        begin = first_tick(open_ms if self._first_ms is None else self._first_ms)
         return self.history.between(begin, begin + 1).open
 
 
