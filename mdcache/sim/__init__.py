@@ -1,6 +1,6 @@
 """A Binance that lives on this machine: rows, refusals, limits, bans and faults, all from a seed and a clock.
 
-Written from `BINANCE.md` alone. It shares no code with the rest of mdcache, so that "equal to the simulator"
+Written from docs/binance.md alone. It shares no code with the rest of mdcache, so that "equal to the simulator"
 means more than that one mind agreed with itself; of mdcache only the clock may be imported, by `server.py`.
 """
 

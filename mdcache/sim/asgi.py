@@ -73,7 +73,7 @@ async def _body(receive: Receive) -> bytes:
 
 
 def _compressed(reply: ExchangeReply, accepted: str) -> ExchangeReply:
-    """The reply gzipped where that was asked for, pays, and was not done already."""
+    """Gzip the reply where that is accepted, pays, and was not done already."""
     coded = any(name == "Content-Encoding" for name, _ in reply.headers)
     if coded or "gzip" not in accepted or len(reply.body) not in _GZIP_SIZES:
         return reply
@@ -96,7 +96,7 @@ async def _send(reply: ExchangeReply, send: Send, *, cut: bool = False) -> None:
 
 
 def _break(scope: Scope) -> None:
-    """Close the connection under the client."""
+    """Close the connection without a word to the client."""
     extension = (scope.get("extensions") or {}).get(ABORT)
     if extension is None:
         raise ConnectionBroken("the simulated exchange closed the connection")

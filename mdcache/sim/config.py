@@ -9,7 +9,7 @@ from typing import Literal
 
 Market = Literal["spot", "usdm", "coinm"]
 Family = Literal["spot", "futures"]
-Bucket = Literal["funding", "statistics"]  # requests counted apart from the weight: BINANCE 3.1
+Bucket = Literal["funding", "statistics"]  # requests counted apart from the weight: docs/binance.md#rate-limits
 MARKETS: tuple[Market, ...] = ("spot", "usdm", "coinm")
 
 DAY_MS = 86_400_000
@@ -17,7 +17,7 @@ SPOT_DECIMALS = 8  # spot pads every number to 8: rest-api.md samples
 
 
 def family_of(market: Market) -> Family:
-    """Which weight counter a market draws on: usdm and coinm share one (BINANCE 3.1)."""
+    """Return the weight counter of a market: usdm and coinm share one (docs/binance.md#rate-limits)."""
     return "spot" if market == "spot" else "futures"
 
 
@@ -70,12 +70,12 @@ class SymbolSpec:
             raise ValueError(f"{self.symbol}: fewer decimals printed than the price has")
 
     def visible(self, at_ms: int) -> bool:
-        """Whether `exchangeInfo` names it at that moment."""
+        """Tell whether `exchangeInfo` names it at that moment."""
         since = self.listed_ms if self.announced_ms is None else self.announced_ms
         return since <= at_ms and (self.delisted_ms is None or at_ms < self.delisted_ms)
 
     def status_at(self, at_ms: int) -> str:
-        """The status `exchangeInfo` shows at that moment."""
+        """Return the status `exchangeInfo` shows at that moment."""
         if at_ms < self.listed_ms and self.status == "TRADING":
             return "BREAK" if self.market == "spot" else "PENDING_TRADING"
         if self.halted_ms is None:
@@ -89,7 +89,7 @@ class SymbolSpec:
 
 @dataclass(frozen=True, slots=True)
 class SimConfig:
-    """One simulated exchange. `symbols=None` is the default world (`world.py`).
+    """One simulated exchange. `symbols=None` stands for those of `default_symbols.py`.
 
     Limits are weight a UTC minute and address, but for two that count requests in five minutes.
     `strikes_to_ban`: how many requests after the first 429 of a minute turn it into a ban; bans last
@@ -111,9 +111,9 @@ class SimConfig:
     cached_splits: int = 4_096
 
     def limit(self, family: Family) -> int:
-        """The family's weight limit a minute."""
+        """Return the family's weight limit a minute."""
         return self.spot_limit if family == "spot" else self.futures_limit
 
     def requests(self, bucket: Bucket) -> int:
-        """A bucket's limit of requests in five minutes."""
+        """Return a bucket's limit of requests in five minutes."""
         return self.funding_limit if bucket == "funding" else self.statistics_limit

@@ -1,4 +1,4 @@
-"""The default world: what is listed on the simulated exchange if nobody says otherwise.
+"""The default symbols: what is listed on the simulated exchange unless it is given others.
 
 Facts in the shape of Binance's, round numbers otherwise. History of the majors goes back to 2017; "recent"
 means relative to 2026-11-01.
@@ -81,7 +81,7 @@ _USDM = (
 
 
 def base_and_quote(spec: SymbolSpec) -> tuple[str, str]:
-    """The assets of a symbol: as given, else read from the pair's or symbol's ending."""
+    """Return the assets of a symbol: as given, else read from the pair's or symbol's ending."""
     if spec.base is not None:
         return spec.base, spec.quote or ""
     name = spec.pair or spec.symbol
@@ -90,7 +90,7 @@ def base_and_quote(spec: SymbolSpec) -> tuple[str, str]:
 
 
 def default_symbols() -> tuple[SymbolSpec, ...]:
-    """Every symbol of the default exchange."""
+    """Return every symbol of the default exchange."""
     return (*_spot(), *_usdm(), *_coinm())
 
 
@@ -150,7 +150,7 @@ def _coinm() -> list[SymbolSpec]:
 
 
 def _quarterlies(perpetual: SymbolSpec) -> list[SymbolSpec]:
-    """The quarter that ended last, the one that runs in November 2026, and the next."""
+    """Return the quarter that ended last, the one that runs in November 2026, and the next."""
     pair = perpetual.pair or perpetual.symbol
     terms = (
         ("260925", "CURRENT_QUARTER", _ms(2026, 3, 27, 8), _ms(2026, 9, 25, 8)),

@@ -13,7 +13,7 @@ _Key = tuple[Market, str]
 
 
 class Listings:
-    """All symbols of the three markets, in the order in which they were made known."""
+    """All symbols of the three markets, in the order in which they were added."""
 
     def __init__(self, symbols: Iterable[SymbolSpec]) -> None:
         self._given = tuple(symbols)
@@ -25,21 +25,21 @@ class Listings:
         self._versions = {(spec.market, spec.symbol): [(0, spec)] for spec in self._given}
 
     def known(self, market: Market, at_ms: int) -> list[SymbolSpec]:
-        """Every symbol of a market as it stood at a moment, listed or not."""
+        """Return every symbol of a market as it stood at a moment, listed or not."""
         found = (_version(versions, at_ms) for (one, _), versions in self._versions.items() if one == market)
         return [spec for spec in found if spec is not None]
 
     def visible(self, market: Market, at_ms: int) -> list[SymbolSpec]:
-        """What the market's `exchangeInfo` lists at a moment."""
+        """Return what the market's `exchangeInfo` lists at a moment."""
         return [spec for spec in self.known(market, at_ms) if spec.visible(at_ms)]
 
     def find(self, market: Market, symbol: str, at_ms: int) -> SymbolSpec | None:
-        """A symbol, if the market lists it at that moment."""
+        """Return a symbol, if the market lists it at that moment."""
         spec = _version(self._versions.get((market, symbol), []), at_ms)
         return spec if spec is not None and spec.visible(at_ms) else None
 
     def changed(self) -> list[SymbolSpec]:
-        """The symbols changed since the last `reset`, as they stand."""
+        """Return the symbols changed since the last `reset`, as they stand."""
         given = set(self._given)
         return [versions[-1][1] for versions in self._versions.values() if versions[-1][1] not in given]
 
@@ -84,5 +84,5 @@ class Listings:
 
 
 def _version(versions: list[tuple[int, SymbolSpec]], at_ms: int) -> SymbolSpec | None:
-    """The version in force at a moment."""
+    """Return the version in force at a moment."""
     return next((spec for since, spec in reversed(versions) if since <= at_ms), None)

@@ -18,7 +18,7 @@ class AbortingProtocol(HttpToolsProtocol):
     """Lets the application close its connection without an answer."""
 
     def on_message_begin(self) -> None:
-        """Begin a request: its scope gets a way to abort."""
+        """Begin a request, with a way to abort it in its scope."""
         super().on_message_begin()
         self.scope["extensions"] = {ABORT: {"abort": self._abort}}
 
@@ -28,7 +28,7 @@ class AbortingProtocol(HttpToolsProtocol):
 
 
 def uvicorn_config(config: SimConfig, host: str, port: int) -> uvicorn.Config:
-    """How `serve` runs the exchange; uvicorn takes uvloop where it is installed."""
+    """Return how `serve` runs the exchange; uvicorn takes uvloop where it is installed."""
     clock = SystemClock()
     app = SimApp(Exchange(config, now_ms=clock.wall_ms), clock.sleep)
     return uvicorn.Config(

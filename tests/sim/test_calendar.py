@@ -206,7 +206,7 @@ def test_the_default_world_has_binance_s_calendar() -> None:
     sim = Sim(now=1_793_600_000_000, config=SimConfig())
     names = ("BTC", "ETH", "BNB", "ADA", "SOL", "DOT")
     phases = [sim.rows(f"symbol={name}USDT&interval=3d&limit=1")[0][0] // DAY % 3 for name in names]
-    assert phases == [1, 1, 1, 1, 2, 0]  # BINANCE 11.4
+    assert phases == [1, 1, 1, 1, 2, 0]  # docs/binance.md#three-day-phase
     first = sim.rows("symbol=BTCUSDT&interval=1w&startTime=0&limit=1")[0][0]
     assert first == 1_502_668_800_000  # 2017-08-14
     cut = sim.rows("symbol=BTCUSDT&interval=2h&startTime=1518048000000&limit=2")

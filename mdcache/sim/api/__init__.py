@@ -1,1 +1,1 @@
-"""What is asked and what is answered: paths, parameters, weights, refusals, bodies and headers."""
+"""Requests and replies: paths, parameters, weights, refusals, bodies and headers."""

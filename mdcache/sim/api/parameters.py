@@ -1,4 +1,4 @@
-"""The parameters that each path takes (rest-api.md and the pages of fapi and dapi)."""
+"""The parameters that each path takes (docs/binance.md#query-rules, rest-api.md and the pages of fapi and dapi)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class EndpointParameters:
 
     @property
     def accepted(self) -> tuple[str, ...]:
-        """Every parameter the path reads."""
+        """Every parameter that the path reads."""
         return (*self.required, *self.optional, *self.one_of, *(("limit",) if self.most else ()))
 
 

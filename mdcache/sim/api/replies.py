@@ -1,4 +1,4 @@
-"""Replies and their headers, as captured from Binance (BINANCE 3.3, 5)."""
+"""Replies and their headers, as captured from Binance (docs/binance.md#usage-headers, #response-headers)."""
 
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -46,7 +46,7 @@ EDGE_HEADERS: Headers = (
 
 @dataclass(frozen=True, slots=True)
 class ExchangeReply:
-    """What goes back. Without `Content-Length`: whoever sends it adds that.
+    """What goes back. Without `Content-Length`: the sender adds that.
 
     `delay_before_s` is what the exchange was set to wait before it looked; whoever honours it asked
     `Exchange.delay_before` earlier, so here it only informs. `delay_after_s` is still to be waited.
@@ -62,12 +62,12 @@ class ExchangeReply:
 
 
 def date_header(at_ms: int, skew_s: float) -> tuple[str, str]:
-    """`Date`, by a clock that is wrong by `skew_s`."""
+    """Return `Date`, by a clock that is ahead by `skew_s`."""
     return ("Date", formatdate(at_ms / 1000 + skew_s, usegmt=True))
 
 
 def usage_headers(market: Market, shown: int | None) -> Headers:
-    """The used weight of this minute: two headers on spot, one on futures; none if `shown` is `None`."""
+    """Return the used weight of this minute: two headers on spot, one on futures; none if `shown` is `None`."""
     if shown is None:
         return ()
     now = ("x-mbx-used-weight-1m", str(shown))
@@ -75,5 +75,5 @@ def usage_headers(market: Market, shown: int | None) -> Headers:
 
 
 def usual_headers(market: Market, request_id: str) -> Headers:
-    """What every reply of a market carries besides date, type and usage."""
+    """Return what every reply of a market carries besides date, type and usage."""
     return (("x-mbx-uuid", request_id), *_SPOT_HEADERS) if market == "spot" else _FUTURES_HEADERS

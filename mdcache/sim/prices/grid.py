@@ -1,6 +1,6 @@
 """Where buckets begin: intervals, time zones, Mondays, calendar months and the phase of `3d`.
 
-Pure arithmetic on milliseconds since the Unix epoch (BINANCE 2.3, 2.4, 2.6).
+Pure arithmetic on milliseconds since the Unix epoch (docs/binance.md#intervals, #alignment, #time-zone).
 """
 
 import re
@@ -19,7 +19,7 @@ LENGTHS_MS = {
     "1w": 7 * DAY_MS,
 }
 SPOT_INTERVALS = frozenset({*LENGTHS_MS, "1M"})
-FUTURES_INTERVALS = SPOT_INTERVALS - {"1s"}  # measured four times in 2026: BINANCE 2.3
+FUTURES_INTERVALS = SPOT_INTERVALS - {"1s"}  # measured four times in 2026: docs/binance.md#intervals
 _MONDAY_MS = 4 * DAY_MS  # 1970-01-05
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _MINUTES_AN_HOUR = 60
@@ -40,7 +40,7 @@ class Grid:
     offset_ms: int
 
     def index(self, ms: int) -> int:
-        """The bucket in which a moment lies."""
+        """Return the bucket in which a moment lies."""
         local = ms + self.offset_ms
         if self.length_ms is not None:
             return (local - self.anchor_ms) // self.length_ms
@@ -48,7 +48,7 @@ class Grid:
         return day.year * 12 + day.month - 1
 
     def open_ms(self, index: int) -> int:
-        """A bucket's first millisecond."""
+        """Return a bucket's first millisecond."""
         if self.length_ms is not None:
             return self.anchor_ms + index * self.length_ms - self.offset_ms
         year, month = divmod(index, 12)
@@ -56,7 +56,7 @@ class Grid:
 
 
 def grid(interval: str, *, offset_ms: int = 0, listed_ms: int = 0) -> Grid:
-    """The grid of an interval; only `3d` depends on the listing: it counts from the listing's local day."""
+    """Return the grid of an interval; only `3d` depends on the listing: it counts from the listing's local day."""
     if interval == "1M":
         return Grid(None, 0, offset_ms)
     anchor = 0
@@ -68,7 +68,7 @@ def grid(interval: str, *, offset_ms: int = 0, listed_ms: int = 0) -> Grid:
 
 
 def zone_ms(text: str) -> int | None:
-    """A `timeZone` parameter as milliseconds east of UTC; `None` if Binance would not take it."""
+    """Return a `timeZone` parameter as milliseconds east of UTC; `None` if Binance would refuse it."""
     match = _ZONE.fullmatch(text)
     if match is None:
         return None

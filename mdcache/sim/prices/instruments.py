@@ -45,13 +45,7 @@ class Instruments:
                 printer = trade_rows(units.price, units.quantity, units.turnover)
             else:
                 printer = sample_rows(decimals(SAMPLE_DECIMALS, SAMPLE_DECIMALS))
-            found = self._instruments[spec, kind] = Instrument(
-                self._history(spec, kind),
-                printer,
-                listed_ms=spec.listed_ms,
-                halted_ms=spec.halted_ms,
-                outages=spec.outages,
-            )
+            found = self._instruments[spec, kind] = Instrument(self._history(spec, kind), printer, spec)
         return found
 
     def units(self, spec: SymbolSpec) -> Units:

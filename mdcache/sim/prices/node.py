@@ -43,14 +43,14 @@ class Scale(NamedTuple):
     inverse: bool
 
     def rate(self, prices: int) -> int:
-        """Turnover of a unit of volume in 2^-RATE_BITS, at a quarter of the sum of four prices."""
+        """Return the turnover of a unit of volume in 2^-RATE_BITS, at a quarter of the sum of four prices."""
         if self.inverse:
             return (4 * self.factor << RATE_BITS) // prices
         return prices * self.factor << RATE_BITS - 2
 
 
 def merge(parts: Iterable[Node]) -> Node:
-    """The candle of consecutive stretches; those without trades lend nothing."""
+    """Return the candle of consecutive stretches; those without trades do not count."""
     live = [part for part in parts if part[0]]
     if len(live) <= 1:
         return live[0] if live else EMPTY
@@ -88,12 +88,12 @@ def split(node: Node, count: int, draws: Sequence[int], *, even: bool, scale: Sc
 
 
 def draws_needed(count: int) -> int:
-    """How many draws one division into `count` parts may use."""
+    """Return how many draws one division into `count` parts may use."""
     return 16 * count
 
 
 def _divide(node: Node, count: int, draws: Sequence[int], *, even: bool, scale: Scale) -> tuple[Node, ...]:
-    """Many trades: each part gets a share and a piece of a random path from open to close."""
+    """Divide many trades: each part gets a share and a piece of a random path from open to close."""
     weights = [1] * count if even else [12_000 + draw for draw in draws[:count]]
     numbers = share(node.trades, weights)
     active = [index for index, number in enumerate(numbers) if number]
@@ -110,7 +110,7 @@ Prices = tuple[int, int, int, int]
 
 
 def _path(node: Node, trades: Sequence[int], draws: Sequence[int]) -> list[Prices]:
-    """(open, high, low, close) of each part: a bridge from open to close inside [low, high]."""
+    """Return (open, high, low, close) of each part: a bridge from open to close inside [low, high]."""
     count = len(trades)
     _, start, top, bottom, end, *_ = node
     span = top - bottom
@@ -144,7 +144,7 @@ def _path(node: Node, trades: Sequence[int], draws: Sequence[int]) -> list[Price
 
 
 def _bridge(node: Node, count: int, draws: Sequence[int]) -> list[int]:
-    """A random walk from open to close whose mean is the node's middle price, where its average trade was."""
+    """Return a random walk from open to close whose mean is the node's middle price, where its average trade was."""
     _, start, top, bottom, end, *_ = node
     steps = list(accumulate(draw - DRAW // 2 for draw in draws[:count]))
     walk = [step - steps[-1] * (index + 1) // count for index, step in enumerate(steps)]
@@ -159,7 +159,7 @@ def _bridge(node: Node, count: int, draws: Sequence[int]) -> list[int]:
 
 
 def _volumes(node: Node, trades: Sequence[int], draws: Sequence[int]) -> list[tuple[int, int]]:
-    """(taker, maker) volume of each part: at least one unit a trade, taker's part varying."""
+    """Return the (taker, maker) volume of each part: at least one unit a trade, taker's part varying."""
     total = node.taker + node.maker
     if not total:
         return [(0, 0)] * len(trades)
@@ -199,7 +199,7 @@ def _assemble(
 
 
 def _spare(taker: Sequence[int], maker: Sequence[int], trades: Sequence[int]) -> list[int]:
-    """Volume that parts can give without having less than a unit a trade."""
+    """Return the volume that parts can give away without having less than a unit a trade."""
     return [one + other - number for one, other, number in zip(taker, maker, trades, strict=True)]
 
 
@@ -244,7 +244,7 @@ def _turnover(
 
 
 def _draw_trades(node: Node, count: int, draws: Sequence[int], *, even: bool, scale: Scale) -> tuple[Node, ...]:
-    """Few trades: place each, then merge those that fall into one part."""
+    """Divide few trades: place each, then merge those that fall into one part."""
     number = node.trades
     if even:
         slots = [index * count // number for index in range(number)]
@@ -258,14 +258,14 @@ def _draw_trades(node: Node, count: int, draws: Sequence[int], *, even: bool, sc
 
 
 def _singles(node: Node, ways: Sequence[int], draws: Sequence[int], scale: Scale) -> list[Node]:
-    """One node a trade; `ways` are drawn for the prices, `draws` (twice as many) for the sizes."""
+    """Return one node a trade; `ways` are drawn for the prices, `draws` (twice as many) for the sizes."""
     prices = _trade_prices(node, ways)
     sizes = _trade_sizes(node, draws)
     return _assemble(node, [1] * node.trades, [(p, p, p, p) for p in prices], sizes, scale)
 
 
 def _trade_prices(node: Node, draws: Sequence[int]) -> list[int]:
-    """One price a trade: open first, close last, high and low between unless they are one of these."""
+    """Return one price a trade: open first, close last, high and low between unless they are one of these."""
     number, start, top, bottom, end, *_ = node
     if number == 1:
         return [start]
@@ -282,7 +282,7 @@ def _trade_prices(node: Node, draws: Sequence[int]) -> list[int]:
 
 
 def _trade_sizes(node: Node, draws: Sequence[int]) -> list[tuple[int, int]]:
-    """(taker, maker) size of each trade, at least one unit; all but one trade are wholly one or the other."""
+    """Return the (taker, maker) size of each trade, at least one unit; all but one are wholly one or the other."""
     number, total = node.trades, node.taker + node.maker
     if not total:
         return [(0, 0)] * number

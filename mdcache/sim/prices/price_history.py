@@ -1,4 +1,4 @@
-"""The whole trading history of one instrument, drawn from a seed and asked for by stretches of time.
+"""The whole trading history of one instrument, drawn from a seed and read by stretches of time.
 
 A history is a tree: days are drawn one by one round a chart of daily prices, then divided (`node.split`) into
 hours, minutes, seconds and quarter seconds. What happens in a quarter second ("tick") happens at its first
@@ -34,11 +34,11 @@ SPANS = (345_600, 14_400, 240, 4, 1)  # ticks in a day, hour, minute, second, ti
 TICKS_A_DAY = SPANS[0]
 CHART_START_DAY = 17_167  # 2017-01-01, half a year before the first listing
 CHART_UNIT = 10**8
-SAMPLES_A_DAY = {"index": 86_400, "mark": 86_400, "premium": 17_280}  # 60 and 12 a minute: BINANCE 2.1
+SAMPLES_A_DAY = {"index": 86_400, "mark": 86_400, "premium": 17_280}  # 60 and 12 a minute: docs/binance.md#kline-row
 
 
 def first_tick(ms: int) -> int:
-    """The first tick at or after a moment, as a number."""
+    """Return the number of the first tick at or after a moment."""
     return -(-ms // TICK_MS)
 
 
@@ -51,7 +51,7 @@ class Chart:
         self._prices = [start]
 
     def price(self, day: int) -> int:
-        """The price at a day's beginning (days since the Unix epoch)."""
+        """Return the price at a day's beginning (days since the Unix epoch)."""
         wanted = max(0, day - CHART_START_DAY)
         while len(self._prices) <= wanted:
             last = self._prices[-1]
@@ -93,11 +93,11 @@ class PriceHistory:
         self._scale = _scale(spec)
 
     def between(self, begin: int, end: int) -> Node:
-        """The merge of the ticks [begin, end)."""
+        """Return the merge of the ticks [begin, end)."""
         return self.merged(((begin, end),))
 
     def merged(self, stretches: Iterable[tuple[int, int]]) -> Node:
-        """The merge of several stretches of ticks [begin, end), in order."""
+        """Return the merge of several stretches of ticks [begin, end), in order."""
         found: list[Node] = []
         for begin, end in stretches:
             if begin < end:
@@ -114,7 +114,7 @@ class PriceHistory:
                 self._collect(0, day, begin, end, found)
 
     def last_close(self, begin: int, end: int) -> int | None:
-        """The close of the last trade in the ticks [begin, end), if there is one."""
+        """Return the close of the last trade in the ticks [begin, end), if there is one."""
         for day in range((end - 1) // TICKS_A_DAY, begin // TICKS_A_DAY - 1, -1):
             node = self.between(max(begin, day * TICKS_A_DAY), min(end, (day + 1) * TICKS_A_DAY))
             if node.trades:
@@ -122,7 +122,7 @@ class PriceHistory:
         return None
 
     def first_trade(self, begin: int, end: int) -> int | None:
-        """The tick of the first trade in [begin, end), if there is one."""
+        """Return the tick of the first trade in [begin, end), if there is one."""
         low, high = begin, end
         for span in SPANS:
             for start in range(low // span * span, high, span):
@@ -135,7 +135,7 @@ class PriceHistory:
         return low
 
     def _trades(self, draws: tuple[int, ...]) -> int:
-        """The number of trades (or samples) of the day with these draws."""
+        """Return the number of trades (or samples) of the day with these draws."""
         spec = self._spec
         return SAMPLES_A_DAY.get(spec.kind) or spec.trades_per_day * (DRAW // 2 + draws[2]) // DRAW
 
@@ -212,7 +212,7 @@ class PriceHistory:
 
 
 def _scale(spec: HistorySpec) -> Scale:
-    """What a unit of the history's volume is worth in units of its turnover."""
+    """Return what a unit of the history's volume is worth in units of its turnover."""
     shift = spec.quote_decimals - spec.quantity_decimals
     if spec.contract_size is None:
         return Scale(10 ** (shift - spec.price_decimals), inverse=False)

@@ -22,7 +22,7 @@ class RecordedSeries:
     printed: tuple[bytes, ...]
 
     def rows(self, window: RowWindow, at_ms: int) -> list[bytes]:
-        """The rows of the window, as far as they had opened by `at_ms`."""
+        """Return the rows of the window, as far as they had opened by `at_ms`."""
         end_ms = at_ms if window.end_ms is None else min(window.end_ms, at_ms)
         first = 0 if window.start_ms is None else bisect_left(self.opens_ms, window.start_ms)
         last = max(first, bisect_right(self.opens_ms, end_ms))
@@ -34,7 +34,7 @@ class RecordedSeries:
 
 
 def load(folder: Path) -> dict[tuple[str, str], RecordedSeries]:
-    """All series of a folder by (symbol, interval); rows met twice count once, the later file's."""
+    """Read all series of a folder by (symbol, interval); rows found twice count once, the later file's."""
     found: dict[tuple[str, str], RecordedSeries] = {}
     for place in sorted(folder.glob("*/*")):
         files = sorted(place.glob("*.json"))
@@ -50,7 +50,7 @@ def load(folder: Path) -> dict[tuple[str, str], RecordedSeries]:
 def with_recorded(
     symbols: Iterable[SymbolSpec], recorded: Iterable[tuple[tuple[str, str], RecordedSeries]]
 ) -> tuple[SymbolSpec, ...]:
-    """The symbols, those that have recordings trading and known since their first row, even if only there."""
+    """Return the symbols; those with recordings trade, and are known since their first row, listed or not."""
     first: dict[str, int] = {}
     for (name, _), series in recorded:
         if series.opens_ms:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
 
-from mdcache.sim.config import DAY_MS, Outage
+from mdcache.sim.config import DAY_MS, Outage, SymbolSpec
 from mdcache.sim.prices.grid import Grid
 from mdcache.sim.prices.node import EMPTY, Node
 from mdcache.sim.prices.price_history import SPANS, TICK_MS, PriceHistory, first_tick
@@ -33,7 +33,7 @@ class AsOf:
 
 @dataclass(frozen=True, slots=True)
 class RowWindow:
-    """Which rows are wanted: open times in [start_ms, end_ms], at most `limit`, the newest or the oldest."""
+    """Which rows are asked for: open times in [start_ms, end_ms], at most `limit`, the newest or the oldest."""
 
     start_ms: int | None
     end_ms: int | None
@@ -50,7 +50,7 @@ class RowCache:
         self._series: OrderedDict[object, dict[int, bytes]] = OrderedDict()
 
     def rows(self, key: object) -> dict[int, bytes]:
-        """The rows kept for a series, by bucket number; the caller adds to it and then calls `added`."""
+        """Return the rows kept for a series, by bucket number; the caller adds to it and then calls `added`."""
         rows = self._series.setdefault(key, {})
         self._series.move_to_end(key)
         return rows
@@ -65,41 +65,31 @@ class RowCache:
 class Instrument:
     """A history with its listing, its halt, its outages and its way of printing."""
 
-    def __init__(
-        self,
-        history: PriceHistory,
-        printer: Printer,
-        *,
-        listed_ms: int,
-        halted_ms: int | None,
-        outages: Sequence[Outage],
-    ) -> None:
+    def __init__(self, history: PriceHistory, printer: Printer, spec: SymbolSpec) -> None:
         self.history = history
         self.printer = printer
-        self.listed_ms = listed_ms
-        self._halted_ms = halted_ms
-        self._outages = tuple(outages)
+        self._spec = spec
 
     def state(self, at_ms: int) -> tuple[Outage, ...]:
-        """What distinguishes histories of different moments: the outages not filled in."""
-        return unfilled(self._outages, at_ms)
+        """Return what distinguishes the rows of different moments: the outages not filled in."""
+        return unfilled(self._spec.outages, at_ms)
 
-    def closed(self, at_ms: int) -> list[Stretch]:
-        """The outages begun and not filled in by that moment."""
+    def closures(self, at_ms: int) -> list[Stretch]:
+        """Return the outages begun and not filled in by that moment."""
         return joined(one for one in self.state(at_ms) if one.start_ms <= at_ms)
 
     def sessions(self, at_ms: int) -> list[Stretch]:
         """Return when it traded, up to and with `at_ms`."""
-        end_ms = at_ms + 1 if self._halted_ms is None else min(at_ms + 1, self._halted_ms)
-        if end_ms <= self.listed_ms:
+        spec = self._spec
+        end_ms = at_ms + 1 if spec.halted_ms is None else min(at_ms + 1, spec.halted_ms)
+        if end_ms <= spec.listed_ms or self._first_ms is None:
             return []
-        first_ms = self._first_ms
-        return [] if first_ms is None else sessions(first_ms, end_ms, self.closed(at_ms))
+        return sessions(self._first_ms, end_ms, self.closures(at_ms))
 
     @cached_property
     def _first_ms(self) -> int | None:
         """When trading really began; `None` if it never does."""
-        begin = first_tick(self.listed_ms)
+        begin = first_tick(self._spec.listed_ms)
         found = self.history.first_trade(begin, begin + _FIRST_TRADE_WITHIN)
         return None if found is None else found * TICK_MS
 
@@ -119,22 +109,22 @@ class Instrument:
 
     def price(self, at_ms: int) -> int:
         """Return the last trade's price at a moment; 0 before the first."""
-        open_for = self.sessions(at_ms)
-        return self.close_before(at_ms + 1, open_for) if open_for else 0
+        traded_in = self.sessions(at_ms)
+        return self.close_before(at_ms + 1, traded_in) if traded_in else 0
 
-    def traded(self, open_ms: int, end_ms: int, open_for: Sequence[Stretch]) -> Node:
-        """The candle of [open_ms, end_ms); prices of the last trade before it if there was none."""
+    def traded(self, open_ms: int, end_ms: int, traded_in: Sequence[Stretch]) -> Node:
+        """Return what was traded in [open_ms, end_ms) during the sessions."""
         parts = []
-        place = max(0, bisect_right(open_for, (open_ms,)) - 1)
-        for begin, end in islice(open_for, place, None):
+        place = max(0, bisect_right(traded_in, (open_ms,)) - 1)
+        for begin, end in islice(traded_in, place, None):
             if begin >= end_ms:
                 break
             parts.append((max(begin, open_ms), min(end, end_ms)))
         return self.history.merged([(first_tick(begin), first_tick(end)) for begin, end in parts])
 
-    def close_before(self, open_ms: int, open_for: Sequence[Stretch]) -> int:
-        """The last trade's price before a moment; the very first trade's if all before it fell out."""
-        for begin, end in reversed(open_for):
+    def close_before(self, open_ms: int, traded_in: Sequence[Stretch]) -> int:
+        """Return the last trade's price before a moment; the very first trade's if there was none."""
+        for begin, end in reversed(traded_in):
             first, last = first_tick(begin), first_tick(min(end, open_ms))
             if first < last:
                 price = self.history.last_close(first, last)
@@ -152,19 +142,19 @@ class PrintedSeries:
         self._grid = grid
         self._cache = cache
 
-    def rows(self, window: RowWindow, view: AsOf) -> list[bytes]:
-        """The printed rows of the window at the view's moment, oldest first."""
-        closed = self._instrument.closed(view.at_ms)
-        open_for = self._instrument.sessions(view.at_ms)
-        kept = self._cache.rows((self, self._instrument.state(view.at_ms)))
+    def rows(self, window: RowWindow, as_of: AsOf) -> list[bytes]:
+        """Return the printed rows of the window, oldest first."""
+        closures = self._instrument.closures(as_of.at_ms)
+        traded_in = self._instrument.sessions(as_of.at_ms)
+        kept = self._cache.rows((self, self._instrument.state(as_of.at_ms)))
         before = len(kept)
-        open_from = self._grid.index(view.at_ms - view.late_ms)  # the first bucket that may still change
+        open_from = self._grid.index(as_of.at_ms - as_of.late_ms)  # the first bucket that may still change
         found: list[bytes] = []
         previous: int | None = None  # the last close, where it was just computed
-        for index in self._buckets(window, open_for):
+        for index in self._buckets(window, traded_in):
             row = kept.get(index) if index < open_from else None
             if row is None:
-                row, previous = self._print(index, view, open_for, closed, previous)
+                row, previous = self._print(index, as_of, traded_in, closures, previous)
                 if index < open_from:
                     kept[index] = row
             else:
@@ -176,41 +166,41 @@ class PrintedSeries:
     def _print(
         self,
         index: int,
-        view: AsOf,
-        open_for: Sequence[Stretch],
-        closed: Sequence[Stretch],
+        as_of: AsOf,
+        traded_in: Sequence[Stretch],
+        closures: Sequence[Stretch],
         previous: int | None,
     ) -> tuple[bytes, int]:
-        """A bucket's row and its close price."""
+        """Return a bucket's row and its close price."""
         open_ms = self._grid.open_ms(index)
         close_ms = self._grid.open_ms(index + 1) - 1
-        end_ms = min(close_ms, view.at_ms) + 1
-        if view.late_ms and view.at_ms <= close_ms + view.late_ms:
-            end_ms = min(end_ms, max(open_ms + 1, close_ms + 1 - view.short_ms))
-        node = self._instrument.traded(open_ms, end_ms, open_for)
+        end_ms = min(close_ms, as_of.at_ms) + 1
+        if as_of.late_ms and as_of.at_ms <= close_ms + as_of.late_ms:
+            end_ms = min(end_ms, max(open_ms + 1, close_ms + 1 - as_of.short_ms))
+        node = self._instrument.traded(open_ms, end_ms, traded_in)
         if not node.trades:
-            price = self._instrument.close_before(open_ms, open_for) if previous is None else previous
+            price = self._instrument.close_before(open_ms, traded_in) if previous is None else previous
             node = Node(0, price, price, price, price, 0, 0, 0, 0)
-        printed_close = cut_close_ms(open_ms, close_ms, closed, view.at_ms)
+        printed_close = cut_close_ms(open_ms, close_ms, closures, as_of.at_ms)
         return self._instrument.printer(open_ms, printed_close, node), node.close
 
-    def _buckets(self, window: RowWindow, open_for: Sequence[Stretch]) -> list[int]:
-        """The numbers of the buckets asked for, in order."""
-        if not open_for:
+    def _buckets(self, window: RowWindow, traded_in: Sequence[Stretch]) -> list[int]:
+        """Return the numbers of the buckets asked for, in order."""
+        if not traded_in:
             return []
         grid = self._grid
-        first = grid.index(open_for[0][0])
-        last = grid.index(open_for[-1][1] - 1)
+        first = grid.index(traded_in[0][0])
+        last = grid.index(traded_in[-1][1] - 1)
         if window.start_ms is not None:
-            if window.start_ms > open_for[-1][1]:
+            if window.start_ms > traded_in[-1][1]:
                 return []
             first = max(first, grid.index(window.start_ms - 1) + 1)
         if window.end_ms is not None:
             if window.end_ms < grid.open_ms(first):
                 return []
-            last = min(last, grid.index(min(window.end_ms, open_for[-1][1])))
+            last = min(last, grid.index(min(window.end_ms, traded_in[-1][1])))
         ranges: list[range] = []
-        for begin, end in open_for:
+        for begin, end in traded_in:
             low = max(first, grid.index(begin))
             high = min(last, grid.index(end - 1))
             if low <= high:

@@ -11,12 +11,12 @@ Stretch = tuple[int, int]
 
 
 def unfilled(outages: Iterable[Outage], at_ms: int) -> tuple[Outage, ...]:
-    """The outages whose rows have not been filled in by `at_ms`."""
+    """Return the outages whose rows have not been filled in by `at_ms`."""
     return tuple(one for one in outages if one.filled_ms is None or at_ms < one.filled_ms)
 
 
 def joined(outages: Iterable[Outage]) -> list[Stretch]:
-    """Outages in order, those that touch made one."""
+    """Return outages in order, those that touch made one."""
     stretches: list[Stretch] = []
     for start, end in sorted((one.start_ms, one.end_ms) for one in outages if one.start_ms < one.end_ms):
         if stretches and start <= stretches[-1][1]:
@@ -26,11 +26,11 @@ def joined(outages: Iterable[Outage]) -> list[Stretch]:
     return stretches
 
 
-def sessions(first_ms: int, end_ms: int, closed: Sequence[Stretch]) -> list[Stretch]:
-    """[first_ms, end_ms) without the closed stretches (in order, disjoint)."""
+def sessions(first_ms: int, end_ms: int, closures: Sequence[Stretch]) -> list[Stretch]:
+    """Return [first_ms, end_ms) without the closed stretches (in order, disjoint)."""
     found: list[Stretch] = []
     begin = first_ms
-    for start, end in closed:
+    for start, end in closures:
         if start >= end_ms:
             break
         if begin < start:
@@ -41,12 +41,13 @@ def sessions(first_ms: int, end_ms: int, closed: Sequence[Stretch]) -> list[Stre
     return found
 
 
-def cut_close_ms(open_ms: int, close_ms: int, closed: Iterable[Stretch], at_ms: int) -> int:
-    """The close time printed for [open_ms, close_ms]: cut if all of its rest lies in one outage.
+def cut_close_ms(open_ms: int, close_ms: int, closures: Iterable[Stretch], at_ms: int) -> int:
+    """Return the close time printed for [open_ms, close_ms]: cut if all of its rest lies in one outage.
 
-    The cut close is the last millisecond before the halt (BINANCE 11.2), shown as soon as the halt begins.
+    The cut close is the last millisecond before the halt, shown as soon as the halt begins
+    (docs/binance.md#cut-close-times).
     """
-    for start, end in closed:
+    for start, end in closures:
         if open_ms < start <= min(close_ms, at_ms) and end > close_ms:
             return start - 1
     return close_ms
