@@ -24,7 +24,7 @@ _CHUNK = 1 << 18
 
 
 class ConnectionBroken(ConnectionError):
-    """The simulated exchange closed the connection before its reply was whole."""
+    """The simulated exchange closed the connection before its reply was complete."""
 
 
 class SimApp:

@@ -12,11 +12,6 @@ from mdcache.sim.prices.grid import zone_ms
 from tests.sim.helpers import DAY, FILLED, GAP, HALTED, HOUR, LISTED, MINUTE, RECENT, SECOND, T0, Sim
 
 
-@pytest.fixture
-def sim() -> Sim:
-    return Sim()
-
-
 def test_the_first_row_keeps_its_calendar_open(sim: Sim) -> None:
     firsts = {
         interval: sim.rows(f"symbol=BTCUSDT&interval={interval}&startTime=0&limit=1")[0][0]

@@ -1,4 +1,4 @@
-"""The control API does what it is told, refuses nonsense, and is documented."""
+"""The control API carries out actions, refuses nonsense, and is documented."""
 
 import json
 import re
@@ -14,11 +14,6 @@ from tests.sim.helpers import Sim
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sim.md").read_text()
 PATH, QUERY = "/api/v3/klines", "symbol=BTCUSDT&interval=1m&limit=100"
-
-
-@pytest.fixture
-def sim() -> Sim:
-    return Sim()
 
 
 def look(sim: Sim, name: str, query: str = "") -> Any:

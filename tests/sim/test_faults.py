@@ -1,4 +1,4 @@
-"""Each lever of the control does what it says, and no more."""
+"""Each action of the control does what it says, and no more."""
 
 import gzip
 import json
@@ -14,12 +14,7 @@ KLINES = "/api/v3/klines"
 QUERY = "symbol=BTCUSDT&interval=1m&limit=5"
 
 
-@pytest.fixture
-def sim() -> Sim:
-    return Sim()
-
-
-def struck(sim: Sim, kind: str, **options: object) -> tuple[list[list[object]], object]:
+def spoilt(sim: Sim, kind: str, **options: object) -> tuple[list[list[object]], object]:
     """The honest rows, and what a fault of that kind makes of them."""
     honest = sim.rows(QUERY)
     sim.control.fault(kind, count=1, **options)  # type: ignore[arg-type]  # options of one kind or another
@@ -65,7 +60,7 @@ def test_the_edge_answers_before_anything_is_counted(sim: Sim) -> None:
     assert [entry.status for entry in sim.exchange.log] == [403, 451]
 
 
-def test_transport_faults_are_told_to_the_caller(sim: Sim) -> None:
+def test_transport_faults_are_stated_in_the_reply(sim: Sim) -> None:
     for kind in ("timeout", "drop", "truncate"):
         sim.control.fault(kind, count=1)
         reply = sim.get(KLINES, QUERY)
@@ -75,31 +70,31 @@ def test_transport_faults_are_told_to_the_caller(sim: Sim) -> None:
 
 
 def test_spoilt_rows(sim: Sim) -> None:
-    honest, body = struck(sim, "object")
+    honest, body = spoilt(sim, "object")
     assert isinstance(body, dict)
     assert body["data"] == honest
-    honest, body = struck(sim, "columns")
+    honest, body = spoilt(sim, "columns")
     assert body == [row[:11] for row in honest]
-    honest, body = struck(sim, "more_columns")
+    honest, body = spoilt(sim, "more_columns")
     assert body == [[*row, "0"] for row in honest]
-    honest, body = struck(sim, "disorder")
+    honest, body = spoilt(sim, "disorder")
     assert body == honest[::-1]
-    honest, body = struck(sim, "doubled")
+    honest, body = spoilt(sim, "doubled")
     assert body == [honest[0], *honest]
-    honest, body = struck(sim, "empty")
+    honest, body = spoilt(sim, "empty")
     assert body == []
-    honest, body = struck(sim, "interval")
+    honest, body = spoilt(sim, "interval")
     assert body == sim.rows(QUERY.replace("1m", "5m"))
-    honest, body = struck(sim, "numbers")
+    honest, body = spoilt(sim, "numbers")
     assert isinstance(body, list)
     assert body[0][1] == float(str(honest[0][1]))
-    honest, body = struck(sim, "nan")
+    honest, body = spoilt(sim, "nan")
     assert isinstance(body, list)
     assert {row[4] for row in body} == {"NaN"}
-    honest, body = struck(sim, "crossed")
+    honest, body = spoilt(sim, "crossed")
     assert isinstance(body, list)
     assert all(Decimal(row[2]) < Decimal(row[3]) for row in body)
-    honest, body = struck(sim, "outside")
+    honest, body = spoilt(sim, "outside")
     assert isinstance(body, list)
     assert body[0][0] < honest[0][0] - 10**9  # type: ignore[operator]  # rows are lists of anything
     assert body[1:] == honest[1:]

@@ -127,7 +127,7 @@ def test_bans_end_at_three_days(sim: Sim) -> None:
     assert longest == 3 * 86_400
 
 
-def test_waiting_as_told_is_never_banned(sim: Sim) -> None:
+def test_waiting_as_long_as_stated_is_never_banned(sim: Sim) -> None:
     for _ in range(20):
         sim.control.spend("spot", 20)
         reply = sim.get("/api/v3/ping")
@@ -149,7 +149,7 @@ def test_bans_from_the_control(sim: Sim) -> None:
     assert (reply.status, header(reply, "retry-after")) == (418, None)
 
 
-def test_the_log_tells_what_was_charged(sim: Sim) -> None:
+def test_the_log_has_what_was_charged(sim: Sim) -> None:
     sim.get("/api/v3/klines", KLINES)
     sim.get(USDM, "symbol=NOPE&interval=1m", client="10.0.0.2")
     first, second = sim.exchange.log
@@ -163,7 +163,7 @@ def test_the_log_tells_what_was_charged(sim: Sim) -> None:
     assert sim.exchange.used_weight("spot") == 0
 
 
-def test_lying_headers(sim: Sim) -> None:
+def test_falsified_headers(sim: Sim) -> None:
     sim.control.weight_header(offset=5, family="spot")
     assert header(sim.get("/api/v3/ping"), "x-mbx-used-weight-1m") == "6"
     assert header(sim.get("/fapi/v1/ping"), "x-mbx-used-weight-1m") == "1"

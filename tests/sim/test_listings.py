@@ -10,11 +10,6 @@ from mdcache.sim.asgi import SimApp
 from tests.sim.helpers import DAY, HOUR, T0, Sim
 
 
-@pytest.fixture
-def sim() -> Sim:
-    return Sim()
-
-
 def listed(sim: Sim, market: str = "spot") -> dict[str, str]:
     path = {"spot": "/api/v3/", "usdm": "/fapi/v1/", "coinm": "/dapi/v1/"}[market]
     symbols = sim.answer(path + "exchangeInfo")["symbols"]

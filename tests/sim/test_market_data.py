@@ -22,11 +22,6 @@ OF_SYMBOL = "symbol=BTCUSDT&period=1h"
 RATIO = "longShortRatio longAccount shortAccount timestamp"
 
 
-@pytest.fixture
-def sim() -> Sim:
-    return Sim()
-
-
 def one(answer: Any) -> dict[str, Any]:
     """The answer, or the first of several."""
     found: dict[str, Any] = answer[0] if isinstance(answer, list) else answer

@@ -1,4 +1,4 @@
-"""What market-data questions cost, what their headers tell, and the buckets beside the weight."""
+"""What queries about market data cost, what their headers state, and the buckets beside the weight."""
 
 import json
 

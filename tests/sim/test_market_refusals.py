@@ -1,4 +1,4 @@
-"""Market-data questions that Binance refuses, faults on their paths, and symbols that come and go."""
+"""Queries about market data that Binance refuses, and faults on their paths."""
 
 import json
 
@@ -20,11 +20,6 @@ MAY_HAVE_SYMBOL = (
     "/dapi/v1/premiumIndex", "/dapi/v1/ticker/24hr", "/dapi/v1/ticker/price", "/dapi/v1/ticker/bookTicker",
 )  # fmt: skip
 FUTURES_ONLY = ("/fapi/v1/fundingInfo", "/fapi/v1/tradingSchedule", "/fapi/v1/indexInfo", "/fapi/v1/assetIndex")
-
-
-@pytest.fixture
-def sim() -> Sim:
-    return Sim()
 
 
 @pytest.mark.parametrize("path", NEEDS_SYMBOL)

@@ -17,11 +17,6 @@ MISSING = "Mandatory parameter '{}' was not sent, was empty/null, or malformed."
 PAIRS = "/fapi/v1/continuousKlines"
 
 
-@pytest.fixture
-def sim() -> Sim:
-    return Sim()
-
-
 @pytest.mark.parametrize("path", [SPOT, USDM, COINM])
 @pytest.mark.parametrize(
     ("more", "code", "message"),

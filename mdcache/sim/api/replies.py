@@ -48,8 +48,8 @@ EDGE_HEADERS: Headers = (
 class ExchangeReply:
     """What goes back. Without `Content-Length`: the sender adds that.
 
-    `delay_before_s` is what the exchange was set to wait before it looked; whoever honours it asked
-    `Exchange.delay_before` earlier, so here it only informs. `delay_after_s` is still to be waited.
+    `delay_before_s` is how long the exchange was set to wait before processing: over when there is a reply (see
+    `Exchange.delay_before`), so here it only informs. `delay_after_s` is still to be waited.
     `fault`: "timeout" (never answer), "drop" (close without a byte), "truncate" (close in the middle).
     """
 
