@@ -37,7 +37,7 @@ class SymbolSpec:
     Trading lasts from `listed_ms` to `halted_ms` (exclusive; `None`: it goes on). `exchangeInfo` names the
     symbol from `announced_ms` (default: `listed_ms`) until `delisted_ms`; outside that it is unknown.
     `status` is shown from the halt on (or always, if it never halts and has begun).
-    `price` is what it cost on 2017-01-01 and hovers about since; symbols with one `chart` move together.
+    `price` is what it cost on 2017-01-01 and hovers about since; symbols of one asset move together.
     `printed_decimals` pads futures prices (spot pads all to 8); `contract_size` is coinm's, in US dollars.
     """
 
@@ -51,8 +51,6 @@ class SymbolSpec:
     delivery_ms: int | None = None
     announced_ms: int | None = None
     delisted_ms: int | None = None
-    base: str | None = None
-    quote: str | None = None
     trades_per_day: int = 50_000
     outages: tuple[Outage, ...] = ()
     price: str = "100"
@@ -60,7 +58,6 @@ class SymbolSpec:
     printed_decimals: int | None = None
     quantity_decimals: int = 3
     contract_size: int = 10
-    chart: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse decimals that could not be printed exactly."""

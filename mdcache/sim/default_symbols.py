@@ -81,12 +81,10 @@ _USDM = (
 
 
 def base_and_quote(spec: SymbolSpec) -> tuple[str, str]:
-    """Return the assets of a symbol: as given, else read from the pair's or symbol's ending."""
-    if spec.base is not None:
-        return spec.base, spec.quote or ""
+    """Return the assets of a symbol, read from the pair's or symbol's ending."""
     name = spec.pair or spec.symbol
     quote = next((one for one in _QUOTES if name.endswith(one) and name != one), "")
-    return name.removesuffix(quote), spec.quote or quote
+    return name.removesuffix(quote), quote
 
 
 def default_symbols() -> tuple[SymbolSpec, ...]:

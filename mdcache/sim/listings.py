@@ -33,11 +33,6 @@ class Listings:
         """Return what the market's `exchangeInfo` lists at a moment."""
         return [spec for spec in self.known(market, at_ms) if spec.visible(at_ms)]
 
-    def find(self, market: Market, symbol: str, at_ms: int) -> SymbolSpec | None:
-        """Return a symbol, if the market lists it at that moment."""
-        spec = _version(self._versions.get((market, symbol), []), at_ms)
-        return spec if spec is not None and spec.visible(at_ms) else None
-
     def changed(self) -> list[SymbolSpec]:
         """Return the symbols changed since the last `reset`, as they stand."""
         given = set(self._given)

@@ -7,7 +7,6 @@ known here: a history goes on for ever.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from hashlib import blake2b, shake_128
 from struct import unpack
 from typing import Literal
@@ -24,6 +23,7 @@ from mdcache.sim.prices.node import (
     merge,
     split,
 )
+from mdcache.sim.prices.printing import SAMPLE_DECIMALS, Units
 
 HistoryKind = Literal["trades", "index", "mark", "premium"]
 Divided = Callable[["PriceHistory", int, int], tuple[Node, ...]]  # `PriceHistory.divide`, cached
@@ -62,35 +62,22 @@ class Chart:
         return self._prices[wanted]
 
 
-@dataclass(frozen=True, slots=True)
-class HistorySpec:
-    """What a history's integers mean and how busy it is.
-
-    Prices are in 10^-price_decimals; volumes in 10^-quantity_decimals; turnover in 10^-quote_decimals.
-    `contract_size` is set where volume counts contracts of so many dollars and turnover is volume over price.
-    `notional` is what an average trade is worth in the quote unit.
-    """
-
-    identity: str
-    kind: HistoryKind
-    price_decimals: int
-    quantity_decimals: int
-    quote_decimals: int
-    trades_per_day: int
-    notional: int = 2_000
-    contract_size: int | None = None
-
-
 class PriceHistory:
     """Candles of any stretch of ticks, for one instrument."""
 
-    def __init__(self, seed: int, spec: HistorySpec, chart: Chart, divided: Divided) -> None:
-        self._spec = spec
+    def __init__(
+        self, seed: int, identity: str, kind: HistoryKind, units: Units, trades_per_day: int, chart: Chart,
+        divided: Divided,
+    ) -> None:  # fmt: skip
+        self._kind: HistoryKind = kind
+        self._units = units
+        self._trades_per_day = trades_per_day
         self._chart = chart
         self._divided = divided
-        self._key = blake2b(f"{seed}|{spec.identity}|{spec.kind}".encode(), digest_size=16).digest()
-        self._even = spec.kind != "trades"
-        self._scale = _scale(spec)
+        self._key = blake2b(f"{seed}|{identity}|{kind}".encode(), digest_size=16).digest()
+        self._even = kind != "trades"
+        self._price_unit: int = 10 ** (SAMPLE_DECIMALS if self._even else units.price_places)
+        self._scale = Scale(1, inverse=False) if self._even else _scale(units)
 
     def between(self, begin: int, end: int) -> Node:
         """Return the merge of the ticks [begin, end)."""
@@ -136,8 +123,7 @@ class PriceHistory:
 
     def _trades(self, draws: tuple[int, ...]) -> int:
         """Return the number of trades (or samples) of the day with these draws."""
-        spec = self._spec
-        return SAMPLES_A_DAY.get(spec.kind) or spec.trades_per_day * (DRAW // 2 + draws[2]) // DRAW
+        return SAMPLES_A_DAY.get(self._kind) or self._trades_per_day * (DRAW // 2 + draws[2]) // DRAW
 
     def _collect(self, level: int, index: int, begin: int, end: int, found: list[Node]) -> None:
         """Add the fewest nodes that make up [begin, end) inside one node."""
@@ -176,7 +162,7 @@ class PriceHistory:
 
     def _day(self, day: int) -> Node:
         draws = self._draws(9, day, 8)
-        if self._spec.kind == "premium":
+        if self._kind == "premium":
             start, end = (draws[0] - DRAW // 2) * 2, (draws[1] - DRAW // 2) * 2  # within 0.00065
             room = DRAW
         else:
@@ -195,15 +181,11 @@ class PriceHistory:
         return self._with_volume(trades, (start, top, max(1, bottom), end), draws[5:])
 
     def _price(self, day: int) -> int:
-        unit: int = 10**self._spec.price_decimals
-        return max(2, self._chart.price(day) * unit // CHART_UNIT)
+        return max(2, self._chart.price(day) * self._price_unit // CHART_UNIT)
 
     def _with_volume(self, trades: int, prices: tuple[int, int, int, int], draws: tuple[int, ...]) -> Node:
-        spec, middle = self._spec, sum(prices)
-        if spec.contract_size is None:
-            mean = 4 * spec.notional * 10 ** (spec.quantity_decimals + spec.price_decimals) // middle
-        else:
-            mean = spec.notional // spec.contract_size
+        middle = sum(prices)
+        mean = self._units.trade_size(*prices)
         volume = trades + trades * mean * (DRAW // 4 + draws[0]) // DRAW
         taker = volume * (26_000 + draws[1] % 13_000) // DRAW  # 40 to 60 %
         maker = volume - taker
@@ -211,9 +193,9 @@ class PriceHistory:
         return Node(trades, *prices, taker, maker, taker * rate >> RATE_BITS, maker * rate >> RATE_BITS)
 
 
-def _scale(spec: HistorySpec) -> Scale:
-    """Return what a unit of the history's volume is worth in units of its turnover."""
-    shift = spec.quote_decimals - spec.quantity_decimals
-    if spec.contract_size is None:
-        return Scale(10 ** (shift - spec.price_decimals), inverse=False)
-    return Scale(spec.contract_size * 10 ** (shift + spec.price_decimals), inverse=True)
+def _scale(units: Units) -> Scale:
+    """Return what a unit of volume is worth in units of turnover."""
+    shift = units.turnover_places - units.quantity_places
+    if units.contract_size is None:
+        return Scale(10 ** (shift - units.price_places), inverse=False)
+    return Scale(units.contract_size * 10 ** (shift + units.price_places), inverse=True)

@@ -1,13 +1,11 @@
 """How Binance prints: compact JSON, each market with its own decimals (docs/binance.md#kline-row)."""
 
-import json
 from collections.abc import Callable
 
 from mdcache.sim.config import SPOT_DECIMALS, SymbolSpec
 from mdcache.sim.default_symbols import base_and_quote
 from mdcache.sim.prices.node import Node
 
-Json = dict[str, object]
 Printer = Callable[[int, int, Node], bytes]  # open time, close time (both ms), candle
 COIN_DECIMALS = 8  # coinm prints turnover in the base asset with 8: Kline page of dapi
 SAMPLE_DECIMALS = 8  # live fapi index rows, 2026-09-15, and the premium page's sample
@@ -64,11 +62,6 @@ def in_microseconds(row: bytes) -> bytes:
     return b"[" + b",".join(fields)
 
 
-def compact(body: object) -> bytes:
-    """Print a body of any shape as Binance writes it."""
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
-
-
 class Units:
     """A symbol's places (what integers count) and its printers of prices, quantities and turnovers."""
 
@@ -89,12 +82,12 @@ class Units:
         self.turnover = decimals(self.turnover_places, self.turnover_places)
         self._mean = decimals(self.price_printed, self.price_printed)
 
-    def trade_size(self, price: int) -> int:
-        """Return the quantity of an average trade."""
+    def trade_size(self, *prices: int) -> int:
+        """Return the quantity of an average trade at the mean of some prices."""
         if self.contract_size is not None:
             return self.notional // self.contract_size
         unit: int = 10 ** (self.quantity_places + self.price_places)
-        return self.notional * unit // max(1, price)
+        return len(prices) * self.notional * unit // max(1, sum(prices))
 
     def worth(self, price: int, quantity: int) -> int:
         """Return the turnover of a quantity at a price."""
