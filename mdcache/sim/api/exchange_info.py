@@ -2,7 +2,8 @@
 
 from string import Template
 
-from mdcache.sim.api.query import Query, permissions
+from mdcache.sim.api.query import Query
+from mdcache.sim.api.symbol_choice import permissions
 from mdcache.sim.config import SimConfig, SymbolSpec
 from mdcache.sim.default_symbols import PERPETUAL_DELIVERY_MS, base_and_quote
 

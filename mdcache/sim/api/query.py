@@ -6,7 +6,6 @@ contract type, symbols, window. Spot refuses unknown parameters and cuts a limit
 the former and refuse the latter.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,16 +15,14 @@ from mdcache.sim.api import refusals
 from mdcache.sim.api.parameters import FUTURES_DEPTHS, PARAMETERS, EndpointParameters
 from mdcache.sim.api.refusals import ApiRefusal
 from mdcache.sim.api.routes import ApiRoute
+from mdcache.sim.api.symbol_choice import chosen, name_of, permissions
 from mdcache.sim.config import DAY_MS, Market, SymbolSpec
-from mdcache.sim.default_symbols import base_and_quote
 from mdcache.sim.listings import Listings
 from mdcache.sim.prices.grid import FUTURES_INTERVALS, SPOT_INTERVALS, zone_ms
 
-COMPOSITE = "DEFIUSDT"  # the one composite index; not a symbol that trades here
 MICROSECONDS_FROM = 10**14  # spot takes startTime and endTime in either unit; told apart by size (assumed)
 COINM_SPAN_MS = 200 * DAY_MS  # dapi Kline page: a window has 200 days at most
 PERIODS = frozenset({"5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d"})  # the pages of /futures/data
-MOST_SYMBOLS = 100  # rest-api.md, GET /api/v3/ticker and /api/v3/ticker/tradingDay
 RPI_LEVELS = 1_000  # Order-Book-RPI page of fapi: no other limit
 STATISTICS_SPAN_MS = 30 * DAY_MS
 _AGGREGATES_SPAN_MS = 2 * DAY_MS  # fapi aggTrades, live 2026-10-07
@@ -37,7 +34,6 @@ _SYMBOL = re.compile(r"[\w\-.]{1,50}")
 _SPOT_SYMBOL_TEXT = r"^[\w\-._&&[^a-z]]{1,50}$"
 _FUTURES_SYMBOL_TEXT = "^[A-Z0-9-_.]{1,20}$"
 _WINDOW_SIZE = re.compile(r"([1-9]|[1-5][0-9])m|([1-9]|1[0-9]|2[0-3])h|[1-7]d")  # rest-api.md, GET /api/v3/ticker
-_PERMISSION = re.compile(r"SPOT|MARGIN|LEVERAGED|TRD_GRP_[0-9]{3}")  # enums.md, Account and Symbol Permissions
 _CONTRACTS = frozenset({"PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER"})
 _KLINE_CONTRACTS: dict[Market, frozenset[str]] = {"usdm": _CONTRACTS | {"TRADIFI_PERPETUAL"}, "coinm": _CONTRACTS}
 _COIN_NAME = re.compile(r"[^_]*USD(_.*)?")  # BTCUSD, BTCUSD_PERP
@@ -128,14 +124,14 @@ def read(route: ApiRoute, query: str, headers: Mapping[str, str], listings: List
     )
     if refusal is not None:
         return refusal
-    specs = _chosen(market, route.endpoint, values, tuple(listings.visible(market, at_ms)), at_ms)
+    specs = chosen(market, route.endpoint, values, tuple(listings.visible(market, at_ms)), at_ms)
     if isinstance(specs, ApiRefusal):
         return specs
     found = Query(
         market,
         route,
         specs,
-        name=_name(values, spot=spot),
+        name=name_of(values, spot=spot),
         single="symbol" in values,
         limit=min(limit, takes.most),
         start_ms=_time(values.get("startTime"), spot=spot, up=True),
@@ -196,13 +192,6 @@ def _spot_values(endpoint: str, takes: EndpointParameters, values: Mapping[str, 
     return refusals.NOT_BOTH if "fromId" in values and {"startTime", "endTime"} & values.keys() else None
 
 
-def permissions(text: str) -> frozenset[str] | None:
-    """Read one permission, or a JSON list of them; `None` for anything else."""
-    names = _json_list(text) if text.startswith("[") else [text]
-    good = names is not None and all(_PERMISSION.fullmatch(name) for name in names)
-    return frozenset(names) if names is not None and good else None
-
-
 def _interval(values: Mapping[str, str], *, spot: bool) -> ApiRefusal | None:
     known = SPOT_INTERVALS if spot else FUTURES_INTERVALS
     return refusals.BAD_INTERVAL if values.get("interval", "1m") not in known else None
@@ -221,12 +210,6 @@ def _contract(market: Market, endpoint: str, values: Mapping[str, str]) -> ApiRe
     )
 
 
-def _name(values: Mapping[str, str], *, spot: bool) -> str:
-    """Return the symbol or pair in the market's own spelling, or nothing."""
-    sent = values.get("symbol") or values.get("pair") or ""
-    return sent if spot else sent.upper()
-
-
 def _time(text: str | None, *, spot: bool, up: bool) -> int | None:
     """Return a time parameter in milliseconds; microseconds are rounded into the window."""
     if text is None:
@@ -235,64 +218,6 @@ def _time(text: str | None, *, spot: bool, up: bool) -> int | None:
     if spot and value >= MICROSECONDS_FROM:
         value = -(-value // 1000) if up else value // 1000
     return min(value, _FAR_FUTURE_MS)
-
-
-def _chosen(
-    market: Market, endpoint: str, values: Mapping[str, str], visible: tuple[SymbolSpec, ...], at_ms: int
-) -> tuple[SymbolSpec, ...] | ApiRefusal:
-    """Return the symbols meant: one by its name, some, those of a pair, or all."""
-    name = _name(values, spot=market == "spot")
-    specs: tuple[SymbolSpec, ...] | ApiRefusal = visible
-    if name:
-        specs = tuple(spec for spec in visible if name in _names(market, endpoint, spec, by_symbol="symbol" in values))
-        if not specs:
-            return refusals.BAD_SYMBOL if "symbol" in values else refusals.bad_pair(market)
-    elif "symbols" in values:
-        specs = _several(values["symbols"], visible, most=MOST_SYMBOLS if endpoint != "exchangeInfo" else None)
-    if isinstance(specs, ApiRefusal):
-        return specs
-    if endpoint == "assetIndex":  # one contract of each asset
-        specs = tuple(spec for spec in specs if spec.symbol == spec.pair)
-    contract, status = values.get("contractType", "ALL"), values.get("symbolStatus")
-    if contract != "ALL":
-        specs = tuple(spec for spec in specs if spec.contract_type == contract)
-    chosen = tuple(spec for spec in specs if status in {None, spec.status_at(at_ms)})
-    return refusals.WRONG_STATUS if specs and not chosen and "symbol" in values else chosen
-
-
-def _names(market: Market, endpoint: str, spec: SymbolSpec, *, by_symbol: bool) -> set[str | None]:
-    """Return the names by which a path knows a symbol."""
-    if not by_symbol:
-        return {spec.pair}
-    if endpoint == "indexInfo":
-        return {COMPOSITE}
-    if endpoint == "assetIndex":
-        return {base_and_quote(spec)[0] + "USD"}
-    either = market == "coinm" and (endpoint == "constituents" or endpoint.endswith("Ratio"))
-    return {spec.symbol, spec.pair} if either else {spec.symbol}
-
-
-def _json_list(text: str) -> list[str] | None:
-    try:
-        names = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
-
-
-def _several(
-    text: str, visible: tuple[SymbolSpec, ...], *, most: int | None = None
-) -> tuple[SymbolSpec, ...] | ApiRefusal:
-    """Return the symbols of a `symbols` parameter, a JSON list of names, in its order."""
-    names = _json_list(text)
-    if names is None:
-        return refusals.BAD_LIST
-    if most is not None and len(names) > most:
-        return refusals.TOO_MANY.about(most, len(names))
-    if len(set(names)) < len(names):
-        return refusals.REPEATED_SYMBOL
-    by_name = {spec.symbol: spec for spec in visible}
-    return tuple(by_name[name] for name in names) if by_name.keys() >= set(names) else refusals.BAD_SYMBOL
 
 
 def _window(query: Query, at_ms: int) -> ApiRefusal | None:
