@@ -4,14 +4,14 @@ import gc
 import statistics
 import time
 
-from mdcache.candles.doubts import doubt
 from mdcache.candles.merge import merge
+from mdcache.candles.plausibility import find_suspicion
 from mdcache.candles.series import Series
-from mdcache.candles.settling import Policy, ReadAt
-from mdcache.candles.window import Form, Window
-from mdcache.exchange.markets import KLINE_PATHS
-from mdcache.exchange.questions import SeriesKey
-from mdcache.exchange.rows import Expected, read_page
+from mdcache.candles.settling import ReadTime, SettlePolicy
+from mdcache.candles.window import Window, WindowKind
+from mdcache.exchange.klines import SeriesKey
+from mdcache.exchange.markets import KLINE_ENDPOINTS
+from mdcache.exchange.rows import ExpectedRows, read_page
 from mdcache.sim import Exchange, SimConfig
 
 PAGES = 200
@@ -22,9 +22,9 @@ NOW = 1_790_771_371_858
 def longest_step_ms() -> tuple[float, float]:
     """Median and longest milliseconds of the step between two awaits that takes in a page."""
     exchange = Exchange(SimConfig(spot_limit=10**9), now_ms=lambda: NOW)
-    rule = KLINE_PATHS["/api/v3/klines"]
+    rule = KLINE_ENDPOINTS["/api/v3/klines"]
     key = SeriesKey(rule.market, rule.kind, "BTCUSDT", "", "1m")
-    series = Series(key, rule, Policy(3_000, 60_000))
+    series = Series(key, rule, SettlePolicy(3_000, 60_000))
     starts = [NOW - (page + 2) * 1000 * MINUTE for page in range(PAGES)]
     query = "symbol=BTCUSDT&interval=1m&limit=1000&startTime="
     bodies = [exchange.truth(rule.path, f"{query}{start}", at_ms=NOW) for start in starts]
@@ -34,10 +34,10 @@ def longest_step_ms() -> tuple[float, float]:
     gc.set_threshold(50_000, 20, 100)  # as the daemon sets it
     took = []
     for page, (start, body) in enumerate(zip(starts, bodies, strict=True)):
-        window, read = Window(Form.FORWARD, start, None, 1000), ReadAt(NOW + page, NOW + page)
+        window, read = Window(WindowKind.FORWARD, start, None, 1000), ReadTime(NOW + page, NOW + page)
         began = time.perf_counter()
-        rows = read_page(body, Expected(series.interval, start, NOW, 1000)).rows
-        doubt(series, rows, window, read)
+        rows = read_page(body, ExpectedRows(series.interval, start, NOW, 1000)).rows
+        find_suspicion(series, rows, window, read)
         merge(series, rows, window, read)
         took.append((time.perf_counter() - began) * 1000)
     return statistics.median(took), max(took)

@@ -41,7 +41,9 @@ def trading(upstream: str) -> list[str]:
     return named[: incident.SYMBOLS]
 
 
-def minute(url: str, upstream: str, symbols: list[str], *, banned: bool) -> tuple[incident.Tally, list[int], int]:
+def minute(
+    url: str, upstream: str, symbols: list[str], *, banned: bool
+) -> tuple[incident.ConsumerTally, list[int], int]:
     """What the consumers saw in a minute; the status of each kline call that arrived; the weight it cost."""
     if banned:  # at once: the caches are warm
         ban = {"family": "spot", "seconds": BAN_S}

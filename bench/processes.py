@@ -32,14 +32,14 @@ def need(program: str, package: str) -> str:
 @contextlib.contextmanager
 def sim(*options: str, core: int | None = None) -> Iterator[str]:
     """The simulated exchange, on one core if told; yields its URL."""
-    with processes.sim(*options, before=_pinned(core)) as url:
+    with processes.sim(*options, prefix=_pinned(core)) as url:
         yield url
 
 
 @contextlib.contextmanager
 def daemon(upstream: str, *, core: int | None = None, **settings: str) -> Iterator[tuple[str, processes.Process]]:
     """The daemon in front of `upstream`, on one core if told; yields its URL and process."""
-    with processes.daemon(upstream, before=_pinned(core), **settings) as found:
+    with processes.daemon(upstream, prefix=_pinned(core), **settings) as found:
         yield found
 
 

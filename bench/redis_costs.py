@@ -18,22 +18,22 @@ from typing import Any
 
 import msgspec
 
-from mdcache.candles.atrest import Kept
-from mdcache.candles.block import build
-from mdcache.candles.commons import Gift, Have, Lease, Need
-from mdcache.candles.share import Shared, SharedBlock
+from mdcache.candles.block import build_block
+from mdcache.candles.persistence import StoredBlock
+from mdcache.candles.replication import SeriesState, SharedBlock
+from mdcache.candles.shared_rows import KnownVersions, Lease, LeaseRequest, Push
 from mdcache.candles.tail import Tail
 from mdcache.clock import SystemClock
 from mdcache.events import Events
+from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
-from mdcache.exchange.questions import SeriesKey
 from mdcache.exchange.rows import Row
-from mdcache.stores.redis.address import connect, parse
-from mdcache.stores.redis.commons import RedisCommons
-from mdcache.stores.redis.ledger import RedisLedger
-from mdcache.stores.redis.link import Link
-from mdcache.upstream.shared import Answer, Ask, Tally
-from tests.world.servers import Server, running
+from mdcache.stores.redis.budget import RedisLedger
+from mdcache.stores.redis.client import RedisClient
+from mdcache.stores.redis.rows import RedisRowStore
+from mdcache.stores.redis.url import connect, parse_url
+from mdcache.upstream.replicas.protocol import Answer, Ask, Tally
+from tests.support.redis_servers import RedisServer, running_redis
 
 TIMES = 2_000
 PEERS = (3, 30, 300, 1_000)
@@ -96,9 +96,9 @@ def tell(name: str, cost: Cost) -> None:
 
 
 @asynccontextmanager
-async def linked(server: Server) -> AsyncIterator[Link]:
-    link = Link(
-        lambda: connect(parse(server.url), TIMEOUT_S),
+async def linked(server: RedisServer) -> AsyncIterator[RedisClient]:
+    link = RedisClient(
+        lambda: connect(parse_url(server.url), TIMEOUT_S),
         prefix="mdcache:",
         timeout_s=TIMEOUT_S,
         clock=SystemClock(),
@@ -125,7 +125,7 @@ def printed(open_ms: int) -> bytes:
 
 def settled() -> SharedBlock:
     rows = [(START_MS + n * MINUTE_MS, printed(START_MS + n * MINUTE_MS)) for n in range(ROWS)]
-    return SharedBlock(Kept(build(INDEX, rows), ((START_MS, rows[-1][0] + 1),)))
+    return SharedBlock(StoredBlock(build_block(INDEX, rows), ((START_MS, rows[-1][0] + 1),)))
 
 
 def tail(as_of_ms: int) -> Tail:
@@ -134,51 +134,57 @@ def tail(as_of_ms: int) -> Tail:
     return Tail(first, rows, as_of_ms)
 
 
-async def rows(server: Server, meter: Meter) -> None:
+async def rows(server: RedisServer, meter: Meter) -> None:
     """What a question costs that a replica can't answer from memory."""
     async with linked(server) as link:
-        commons = RedisCommons(link, ORIGINS, ThreadPoolExecutor(1), SystemClock(), Events())
+        commons = RedisRowStore(link, ORIGINS, ThreadPoolExecutor(1), SystemClock(), Events())
         block, now_ms = settled(), START_MS + (ROWS + 1) * MINUTE_MS
-        nothing = Have(blocks={INDEX: (b"", None)})
-        found = await commons.give(KEY, Gift(nothing, Shared(tail(now_ms), blocks={INDEX: block}), frozenset(), None))
-        have = Have(
+        nothing = KnownVersions(blocks={INDEX: (b"", None)})
+        found = await commons.push(
+            KEY, Push(nothing, SeriesState(tail(now_ms), blocks={INDEX: block}), frozenset(), None)
+        )
+        have = KnownVersions(
             found.epoch,
             found.revisions,
-            found.tail,
-            found.emptiness,
-            {INDEX: (found.marks[INDEX][0], block.kept.block)},
+            found.tail_version,
+            found.empty_ranges_version,
+            {INDEX: (found.block_versions[INDEX][0], block.stored.block)},
         )
         lease = Lease("tail", "0123456789abcdef", 1)
-        need = Need(lease, now_ms + 1, now_ms)
+        need = LeaseRequest(lease, now_ms + 1, now_ms)
 
         async def give_tail() -> None:
             nonlocal have, now_ms
             now_ms += 1
-            told = await commons.give(KEY, Gift(have, Shared(tail(now_ms), blocks={INDEX: block}), frozenset(), None))
-            assert told.given
-            have = replace(have, tail=told.tail)
+            told = await commons.push(
+                KEY, Push(have, SeriesState(tail(now_ms), blocks={INDEX: block}), frozenset(), None)
+            )
+            assert told.pushed
+            have = replace(have, tail_version=told.tail_version)
 
         async def give_rows() -> None:
             nonlocal have, now_ms
             await link.call("scan", lambda client: client.flushdb())
             now_ms += 1
             assert (
-                await commons.give(KEY, Gift(nothing, Shared(tail(now_ms), blocks={INDEX: block}), frozenset(), None))
-            ).given
+                await commons.push(
+                    KEY, Push(nothing, SeriesState(tail(now_ms), blocks={INDEX: block}), frozenset(), None)
+                )
+            ).pushed
 
         async def flush() -> None:
             await link.call("scan", lambda client: client.flushdb())
 
-        tell("take: nothing is new (a poll, a look)", await meter.cost(lambda: commons.take(KEY, have, None)))
-        tell("take: nothing is new, and a lease", await meter.cost(lambda: commons.take(KEY, have, need)))
+        tell("take: nothing is new (a poll, a look)", await meter.cost(lambda: commons.pull(KEY, have, None)))
+        tell("take: nothing is new, and a lease", await meter.cost(lambda: commons.pull(KEY, have, need)))
         tell("renew a lease", await meter.cost(lambda: commons.renew(KEY, lease)))
         tell(
             "release a lease that is not ours",
             await meter.cost(lambda: commons.release(KEY, Lease("tail", "0", 1), "")),
         )
-        seen = replace(have, tail=b"")
-        tell("take: a new tail", await meter.cost(lambda: commons.take(KEY, seen, None)))
-        tell(f"take: a new tail and {ROWS} rows", await meter.cost(lambda: commons.take(KEY, nothing, None)))
+        seen = replace(have, tail_version=b"")
+        tell("take: a new tail", await meter.cost(lambda: commons.pull(KEY, seen, None)))
+        tell(f"take: a new tail and {ROWS} rows", await meter.cost(lambda: commons.pull(KEY, nothing, None)))
         tell("give: a tail, the rows are there", await meter.cost(give_tail))
         emptied, given = await meter.cost(flush), await meter.cost(give_rows)
         given = Cost(*(a - b for a, b in zip(_plain(given), _plain(emptied), strict=True)))
@@ -190,16 +196,16 @@ def _plain(cost: Cost) -> tuple[float, float, float]:
     return cost.cpu_us, cost.sent, cost.received
 
 
-def _purges(link: Link) -> Callable[[Any], Awaitable[object]]:
+def _purges(link: RedisClient) -> Callable[[Any], Awaitable[object]]:
     return lambda client: client.lrange(f"{link.prefix}purges", 0, 63)
 
 
 # ------------------------------------------------------------------------------------------------ news
 
 
-async def news(server: Server, meter: Meter, listeners: int) -> None:
+async def news(server: RedisServer, meter: Meter, listeners: int) -> None:
     """One message on the channel that all replicas listen to."""
-    address = parse(server.url)
+    address = parse_url(server.url)
     async with AsyncExitStack() as stack:
         teller = await stack.enter_async_context(connect(address, TIMEOUT_S))
         heard = []
@@ -220,7 +226,7 @@ async def news(server: Server, meter: Meter, listeners: int) -> None:
 class Peer:
     """A replica as the ledger knows it: its standing is what it was last told."""
 
-    def __init__(self, link: Link, name: int) -> None:
+    def __init__(self, link: RedisClient, name: int) -> None:
         self._ledger = RedisLedger(link, "bench", "spot", f"{name:016x}")
         self._told: Answer | None = None
         self._spent = 0
@@ -246,7 +252,7 @@ class Peer:
         return self._told
 
 
-async def filled(link: Link, client: Any, peers: int, now_ms: int) -> list[Peer]:
+async def filled(link: RedisClient, client: Any, peers: int, now_ms: int) -> list[Peer]:
     """All peers have spoken in this minute, and in as many before it as the ledger keeps."""
     made = [Peer(link, name) for name in range(peers)]
     for peer in made:
@@ -259,7 +265,7 @@ async def filled(link: Link, client: Any, peers: int, now_ms: int) -> list[Peer]
     return made
 
 
-async def ledger(server: Server, meter: Meter, peers: int) -> None:
+async def ledger(server: RedisServer, meter: Meter, peers: int) -> None:
     """One message to a ledger with so many replicas."""
     client = server.client()
     client.flushdb()
@@ -280,7 +286,7 @@ async def ledger(server: Server, meter: Meter, peers: int) -> None:
 
 
 async def measure(counts: list[int]) -> None:
-    with running() as server:
+    with running_redis() as server:
         meter = Meter(server.client())
         await meter.idle()
         print(f"{'':<40} {'CPU of one':>12} {'one core':>10}")

@@ -17,7 +17,7 @@ import httpx
 import redis
 
 from bench.processes import daemon, need, sim
-from tests.world.servers import Server, running
+from tests.support.redis_servers import RedisServer, running_redis
 
 _PATH = "/api/v3/klines"
 _TICKERS = "/api/v3/ticker/24hr"
@@ -52,7 +52,7 @@ def cold(exchange: str, urls: Sequence[str]) -> None:
     print(f"  all 60 answers after {took_ms:.0f} ms")
 
 
-def snapshots(exchange: str, urls: Sequence[str], server: Server) -> None:
+def snapshots(exchange: str, urls: Sequence[str], server: RedisServer) -> None:
     """The symbols were read when the replicas began; a list of tickers is asked of all three."""
     print(f"exchangeInfo read for three replicas: {calls(exchange, 'exchangeinfo')} calls")
     answers = []
@@ -66,7 +66,7 @@ def snapshots(exchange: str, urls: Sequence[str], server: Server) -> None:
         print(f"  a copy in Redis: {client.strlen(key) / 1000:.1f} kB")
 
 
-def one_cold_answer(urls: Sequence[str], server: Server) -> None:
+def one_cold_answer(urls: Sequence[str], server: RedisServer) -> None:
     """The first replica reads and gives, the second takes; medians, less what the ledgers send meanwhile."""
     client = server.client()
     found: dict[str, list[tuple[float, ...]]] = {"read and given": [], "taken from another replica": []}
@@ -106,7 +106,7 @@ def _bytes(client: Any) -> tuple[int, int]:
     return info["total_net_input_bytes"], info["total_net_output_bytes"]
 
 
-def memory(server: Server) -> None:
+def memory(server: RedisServer) -> None:
     client = server.client()
     for interval in ("1m", "1h"):
         for symbol in _SYMBOLS:
@@ -128,7 +128,7 @@ def hits(url: str, what: str) -> None:
     print(f"a hit, {what}: median {statistics.median(times) * 1e6:.0f} µs over HTTP, client included")
 
 
-def taken_fast(urls: Sequence[str], server: Server) -> None:
+def taken_fast(urls: Sequence[str], server: RedisServer) -> None:
     """How soon after the answer another replica can have it."""
     client: Any = server.client()
     delays = []
@@ -155,7 +155,7 @@ def _warm_up(url: str) -> None:
 def main() -> None:
     need("redis-server", "redis-server")
     with ExitStack() as stack:
-        server = stack.enter_context(running())
+        server = stack.enter_context(running_redis())
         exchange = stack.enter_context(sim())
         settings: dict[str, Any] = {"redis_url": server.url, "replicas": "3"}
         urls = [stack.enter_context(daemon(exchange, **settings))[0] for _ in range(3)]

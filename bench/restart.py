@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 
 import httpx
 
-from bench.incident import INTERVALS, SYMBOLS, Tally, crowd
+from bench.incident import INTERVALS, SYMBOLS, ConsumerTally, crowd
 from bench.processes import daemon, sim
 
 _SHARE = "0.9"
@@ -27,7 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=20.0)
     seconds = parser.parse_args().seconds
-    rows: list[tuple[str, Tally, Counter[str], int]] = []
+    rows: list[tuple[str, ConsumerTally, Counter[str], int]] = []
     with sim() as upstream, tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as empty:
         info = httpx.get(f"{upstream}/api/v3/exchangeInfo", trust_env=False).json()
         symbols = [s["symbol"] for s in info["symbols"] if s["status"] == "TRADING" and s["symbol"].isascii()][:SYMBOLS]

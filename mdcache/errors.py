@@ -1,16 +1,16 @@
-"""The one tree of errors: it knows causes, never HTTP statuses (`serving/refusals.py` has the one table).
+"""The one tree of errors: it knows causes, never HTTP statuses (`serving/errors.py` has the one table).
 
     MdcacheError
-     ├─ CannotAsk              Binance can't be asked now: an older answer may stand in
+     ├─ UpstreamUnavailable    Binance can't be asked now: an older answer may stand in
      │   ├─ GateClosed         the family's gate is shut (429, 418, 403, 451, or a row of failures)
      │   └─ Busy               nothing wrong, but no room
      │       ├─ BudgetSpent    this lane has no weight left that comes in time
      │       ├─ LaneFull       too many are waiting already
      │       └─ DeadlinePassed the caller's time ran out in the queue
-     ├─ AskFailed              Binance was asked, and nothing usable came
+     ├─ UpstreamFailed         Binance was asked, and nothing usable came
      │   ├─ TransportFailed    no reply: connect, read or protocol fault, time-out
      │   ├─ ServerFailed       a 5xx, or a status that no rule knows
-     │   └─ BrokenBody         a 200 whose body is not what was asked for
+     │   └─ InvalidBody        a 200 whose body is not what was asked for
      ├─ NotCached              `only-if-cached`, and it is not
      └─ Refusal                the question is wrong: what Binance itself would answer
 
@@ -25,7 +25,7 @@ class MdcacheError(Exception):
 
 
 @dataclass(eq=False)
-class CannotAsk(MdcacheError):
+class UpstreamUnavailable(MdcacheError):
     """Binance can't be asked now.
 
     `retry_after_s`: seconds until asking again makes sense (may be fractional, at least 0).
@@ -39,11 +39,11 @@ class CannotAsk(MdcacheError):
         return self.cause
 
 
-class GateClosed(CannotAsk):
+class GateClosed(UpstreamUnavailable):
     """The gate of the family is shut, and what opens it lies `retry_after_s` ahead."""
 
 
-class Busy(CannotAsk):
+class Busy(UpstreamUnavailable):
     """Nothing is wrong, but there is no room for this read in time."""
 
 
@@ -60,7 +60,7 @@ class DeadlinePassed(Busy):
 
 
 @dataclass(eq=False)
-class AskFailed(MdcacheError):
+class UpstreamFailed(MdcacheError):
     """Binance was asked and nothing usable came back; `reason` is from a closed set (a metrics label)."""
 
     reason: str
@@ -70,15 +70,15 @@ class AskFailed(MdcacheError):
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
-class TransportFailed(AskFailed):
+class TransportFailed(UpstreamFailed):
     """No complete reply came: connect, read, protocol fault or time-out."""
 
 
-class ServerFailed(AskFailed):
+class ServerFailed(UpstreamFailed):
     """Binance answered 5xx (after the retries), or with a status no rule knows."""
 
 
-class BrokenBody(AskFailed):
+class InvalidBody(UpstreamFailed):
     """Status 200, and a body that is not what was asked for; `reason` says what is wrong with it."""
 
 

@@ -35,7 +35,7 @@ class RowsRead:
 
 
 @dataclass(frozen=True, slots=True)
-class GateMoved:
+class GateChanged:
     """A family's gate changed its state; `reopens_in_s` is 0 where it is not closed."""
 
     family: str
@@ -63,7 +63,7 @@ class BodyRejected:
 
 
 @dataclass(frozen=True, slots=True)
-class BodyOdd:
+class OddBody:
     """A reply was accepted, but an operator should look at it (such as more than 12 columns)."""
 
     market: str
@@ -72,7 +72,7 @@ class BodyOdd:
 
 
 @dataclass(frozen=True, slots=True)
-class Revised:
+class RowRevised:
     """Binance changed a row that had been shown as closed."""
 
     market: str
@@ -83,7 +83,7 @@ class Revised:
 
 
 @dataclass(frozen=True, slots=True)
-class Collapsed:
+class RequestCollapsed:
     """A question was answered by somebody else's flight."""
 
     market: str
@@ -98,10 +98,10 @@ class QueueWaited:
 
 
 @dataclass(frozen=True, slots=True)
-class Evicted:
+class MemoryEvicted:
     """Memory gave up blocks or whole answers to stay inside its bound."""
 
-    what: str
+    kind: str
     count: int
 
 
@@ -115,7 +115,7 @@ class ClockMeasured:
 
 
 @dataclass(frozen=True, slots=True)
-class ClockDoubted:
+class ClockSuspect:
     """A reply's `Date` was off by more than it may be: nothing settles until the clock is measured again."""
 
     market: str
@@ -123,7 +123,7 @@ class ClockDoubted:
 
 
 @dataclass(frozen=True, slots=True)
-class SymbolsLearnt:
+class SymbolsLoaded:
     """A market's `exchangeInfo` was read."""
 
     market: str
@@ -150,7 +150,7 @@ class TierFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class TierMoved:
+class TierStateChanged:
     """A store went `down`, for the cause in `detail`, or is `ok` again."""
 
     tier: str
@@ -159,40 +159,40 @@ class TierMoved:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class BackgroundTaskFailed:
     """Something behind an answer failed and was given up; the answer itself was not touched."""
 
-    what: str
+    task: str
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
-class Lifecycle:
+class DaemonLifecycle:
     """The daemon started, drains or stopped; `detail` is for people."""
 
-    what: str
+    stage: str
     detail: str
 
 
 Event = (
     UpstreamCalled
     | RowsRead
-    | GateMoved
+    | GateChanged
     | Retried
     | BodyRejected
-    | BodyOdd
-    | Revised
-    | Collapsed
+    | OddBody
+    | RowRevised
+    | RequestCollapsed
     | QueueWaited
-    | Evicted
+    | MemoryEvicted
     | ClockMeasured
-    | ClockDoubted
-    | SymbolsLearnt
+    | ClockSuspect
+    | SymbolsLoaded
     | TierUsed
     | TierFailed
-    | TierMoved
-    | Failed
-    | Lifecycle
+    | TierStateChanged
+    | BackgroundTaskFailed
+    | DaemonLifecycle
 )
 
 Sink = Callable[[Event], None]

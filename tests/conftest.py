@@ -14,7 +14,7 @@ import pytest
 from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
-from tests.world.loop import VirtualLoop
+from tests.support.virtual_time import VirtualLoop
 
 for _name in list(os.environ):
     if _name.upper().startswith("MDCACHE_") or _name.upper().endswith("_PROXY"):

@@ -7,7 +7,7 @@ from mdcache.clock import Instant
 from mdcache.upstream.governor import Lane
 
 
-class How(StrEnum):
+class CacheStatus(StrEnum):
     """How an answer came about; the first four are RFC 9211's words for why something was forwarded."""
 
     MISS = "uri-miss"
@@ -37,13 +37,13 @@ class Answer:
     body: bytes
     as_of_ms: int
     lifetime_s: float
-    stands_until_ms: int
-    how: How
+    valid_until_ms: int
+    cache_status: CacheStatus
     collapsed: bool
-    marked: bool
+    stale: bool
     settled: bool
     immutable: bool
 
-    def stands(self, now: Instant) -> bool:
+    def is_valid(self, now: Instant) -> bool:
         """Whether it may be shown again as it is."""
-        return now.late_ms <= self.stands_until_ms
+        return now.late_ms <= self.valid_until_ms

@@ -12,47 +12,55 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from mdcache.cache.answers import Answer, Caller, How
-from mdcache.cache.directory import Directory
+from mdcache.cache.answers import Answer, CacheStatus, Caller
 from mdcache.cache.flights import Flight, Flights
-from mdcache.cache.library import Library
-from mdcache.cache.prepare import prepared
-from mdcache.candles.freshness import Floor, Wishes, fresh_floor, stale_floor, tail_ttl_ms
-from mdcache.candles.plan import Load, Read, Serve, plan
+from mdcache.cache.preconditions import check_preconditions
+from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.symbols import SymbolTable
+from mdcache.candles.empty_ranges import EmptyRange
+from mdcache.candles.freshness import FreshnessDirectives, TailFloor, fresh_floor, stale_floor, tail_ttl_ms
+from mdcache.candles.plan import LoadBlocks, ReadWindows, Serve, plan
 from mdcache.candles.series import Series
-from mdcache.candles.voids import Void
-from mdcache.candles.window import Form, Window
+from mdcache.candles.window import Window, WindowKind
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, BrokenBody, CannotAsk, DeadlinePassed, GateClosed, MdcacheError, NotCached
-from mdcache.exchange.questions import Question
+from mdcache.errors import (
+    DeadlinePassed,
+    GateClosed,
+    InvalidBody,
+    MdcacheError,
+    NotCached,
+    UpstreamFailed,
+    UpstreamUnavailable,
+)
+from mdcache.exchange.klines import KlineQuestion
 from mdcache.exchange.weights import page_limit
-from mdcache.upstream.clocksync import ExchangeClocks
-from mdcache.upstream.governor import Governor, Lane, Turn
+from mdcache.upstream.exchange_clock import ExchangeClocks
+from mdcache.upstream.governor import Governor, Lane, Priority
 
-_ROUNDS = 8  # reads that one question may lead to, one after the other
-_CLOSE_WITHIN_MS = 1_000  # a clock that is further off is no reason to wait
-_CLOSE_ERRORS = 4  # by so many the next candle has grown when a read sent by the early edge is held to the late one
+_MAX_ROUNDS = 8  # reads that one question may lead to, one after the other
+_MAX_CLOSE_WAIT_MS = 1_000  # a clock that is further off is no reason to wait
+_MAX_CLOCK_ERRORS = 4  # by so many the next candle has grown when a read sent by the early edge is held to the late one
 _DAY_MS = 86_400_000
-_SETTLED_S = 3_600  # lifetime told for settled rows: they are final, but a revision may come
-_IMMUTABLE_S = 31_536_000
+_SETTLED_LIFETIME_S = 3_600  # lifetime told for settled rows: they are final, but a revision may come
+_IMMUTABLE_LIFETIME_S = 31_536_000
 
 
 @dataclass(frozen=True, slots=True)
-class Candlesticks(Answer):
+class KlineAnswer(Answer):
     """Rows of a series. `versions`: of the series when it was built; it stands while they do."""
 
     rows: int
     series: Series
     versions: tuple[int, int]
 
-    def stands(self, now: Instant) -> bool:
+    def is_valid(self, now: Instant) -> bool:
         """Whether it may be shown again as it is."""
         versions = (self.series.settled_version, 0 if self.settled else self.series.tail_version)
-        return now.late_ms <= self.stands_until_ms and versions == self.versions
+        return now.late_ms <= self.valid_until_ms and versions == self.versions
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CandleLimits:
     """Settings the data path works by, in seconds."""
 
     deadline_s: float
@@ -61,20 +69,20 @@ class Limits:
 
 
 @dataclass(slots=True)
-class _Trip:
+class _Request:
     """What one question has been through so far."""
 
-    question: Question
-    wishes: Wishes
+    question: KlineQuestion
+    directives: FreshnessDirectives
     caller: Caller
     series: Series
     open_ttl_ms: int
     trading: bool
-    floor: Floor
+    floor: TailFloor
     deadline_s: float
-    how: How = How.HIT
+    cache_status: CacheStatus = CacheStatus.HIT
     collapsed: bool = True
-    barred: GateClosed | None = None
+    gate_closed: GateClosed | None = None
 
     def ttl_ms(self, now: Instant) -> int:
         """How long the tail that is there now is fresh."""
@@ -86,98 +94,105 @@ class Candles:
 
     def __init__(
         self,
-        library: Library,
+        registry: SeriesRegistry,
         flights: Flights,
-        directory: Directory,
+        symbols: SymbolTable,
         clocks: ExchangeClocks,
         governor: Governor,
         clock: Clock,
-        limits: Limits,
+        limits: CandleLimits,
     ) -> None:
-        self._library = library
+        self._registry = registry
         self._flights = flights
-        self._directory = directory
+        self._symbols = symbols
         self._clocks = clocks
         self._governor = governor
         self._clock = clock
         self._limits = limits
 
-    async def answer(self, question: Question, wishes: Wishes, caller: Caller) -> Candlesticks:
+    async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> KlineAnswer:
         """The answer to `question` as fresh as `wishes` say; raises what `errors.py` tells."""
         deadline_s = self._clock.now() + self._limits.deadline_s
         key = question.key
-        barred = await prepared(
+        barred = await check_preconditions(
             self._clocks,
-            self._directory,
+            self._symbols,
             key.market,
             [(key.subject, key.by_pair)],
             deadline_s - self._clock.now(),
         )
         question.check_span()
-        if ahead_ms := wishes.ahead_ms(self._clocks.now(key.market)):
+        if ahead_ms := directives.wait_ms(self._clocks.now(key.market)):
             await self._clock.sleep(ahead_ms / 1000)
-        pin = self._library.pin(question.key)
+        pin = self._registry.pin(question.key)
         try:
-            series = self._library.get(question)
-            if not series.opened:
-                await self._at_rest(self._library.rest.open(series), deadline_s)
-            trip = self._depart(question, series, wishes, caller, deadline_s)
-            trip.barred = barred
-            return await self._travel(trip)
+            series = self._registry.get_or_create(question)
+            if not series.outline_loaded:
+                await self._wait_for_store(self._registry.persistence.load_outline(series), deadline_s)
+            trip = self._begin(question, series, directives, caller, deadline_s)
+            trip.gate_closed = barred
+            return await self._run(trip)
         finally:
-            self._library.unpin(pin)
+            self._registry.unpin(pin)
 
-    async def _travel(self, trip: _Trip) -> Candlesticks:
+    async def _run(self, request: _Request) -> KlineAnswer:
         try:
-            served, now = await self._serve(trip)
-        except (CannotAsk, AskFailed):
-            older = await self._stand_in(trip)
+            served, now = await self._serve(request)
+        except (UpstreamUnavailable, UpstreamFailed):
+            older = await self._answer_stale(request)
             if older is None:
                 raise
             return older
-        return self._arrive(trip, served, now, marked=False)
+        return self._finish(request, served, now, stale=False)
 
-    def _depart(self, question: Question, series: Series, wishes: Wishes, caller: Caller, deadline_s: float) -> _Trip:
+    def _begin(
+        self,
+        question: KlineQuestion,
+        series: Series,
+        directives: FreshnessDirectives,
+        caller: Caller,
+        deadline_s: float,
+    ) -> _Request:
         now = self._clocks.now(question.key.market)
-        trading = self._directory.symbols(question.key.market).trades(
-            question.key.subject, by_pair=question.key.by_pair
-        )
+        trading = self._symbols.symbols(question.key.market).trades(question.key.subject, by_pair=question.key.by_pair)
         open_ttl_ms = int(self._limits.open_ttls_s[question.key.interval] * 1000)
-        floor = fresh_floor(wishes, tail_ttl_ms(series.tail, open_ttl_ms, now, trading=trading), now)
-        floor = Floor(min(floor.as_of_ms, now.ms))  # a moment ahead of our clock can only mean now
-        return _Trip(question, wishes, caller, series, open_ttl_ms, trading, floor, deadline_s)
+        floor = fresh_floor(directives, tail_ttl_ms(series.tail, open_ttl_ms, now, trading=trading), now)
+        floor = TailFloor(min(floor.as_of_ms, now.ms))  # a moment ahead of our clock can only mean now
+        return _Request(question, directives, caller, series, open_ttl_ms, trading, floor, deadline_s)
 
-    async def _serve(self, trip: _Trip) -> tuple[Serve, Instant]:
-        for _ in range(_ROUNDS):
-            step, now = await self._plan(trip, lambda _: trip.floor)
+    async def _serve(self, request: _Request) -> tuple[Serve, Instant]:
+        for _ in range(_MAX_ROUNDS):
+            step, now = await self._plan(request, lambda _: request.floor)
             if isinstance(step, Serve):
-                if trip.barred is not None and not _timeless(trip.question, step, now):
-                    raise trip.barred
+                if request.gate_closed is not None and not _independent_of_now(request.question, step, now):
+                    raise request.gate_closed
                 return step, now
-            if trip.wishes.only_if_cached:
+            if request.directives.only_if_cached:
                 raise NotCached
-            if trip.barred is not None:
-                raise trip.barred
-            before = trip.series.tail
-            asked = await self._read(trip, step, now)
-            tail = trip.series.tail if asked and step.refresh else None
-            if tail is not None and tail is not before and tail.as_of_ms < trip.floor.as_of_ms:
+            if request.gate_closed is not None:
+                raise request.gate_closed
+            before = request.series.tail
+            asked = await self._read_missing(request, step, now)
+            tail = request.series.tail if asked and step.refresh else None
+            if tail is not None and tail is not before and tail.as_of_ms < request.floor.as_of_ms:
                 break  # sent after the question came, and older all the same: by its Age there is nothing newer
-        raise BrokenBody("no-progress", str(trip.series.key))
+        raise InvalidBody("no-progress", str(request.series.key))
 
-    async def _plan(self, trip: _Trip, floor_at: Callable[[Instant], Floor]) -> tuple[Serve | Read, Instant]:
+    async def _plan(
+        self, request: _Request, floor_at: Callable[[Instant], TailFloor]
+    ) -> tuple[Serve | ReadWindows, Instant]:
         """Plan as of the tail where it will be shown: coinm's windows hang on that moment."""
         while True:
-            now = self._clocks.now(trip.question.key.market)
-            tail, floor = trip.series.tail, floor_at(now)
+            now = self._clocks.now(request.question.key.market)
+            tail, floor = request.series.tail, floor_at(now)
             as_of_ms = tail.as_of_ms if tail is not None and floor.admits(tail, now) else now.ms
-            step = plan(trip.series, trip.question.ask(as_of_ms), floor, now)
-            if not isinstance(step, Load):
+            step = plan(request.series, request.question.row_query(as_of_ms), floor, now)
+            if not isinstance(step, LoadBlocks):
                 return step, now
-            load = self._library.rest.load(trip.series, step.indexes)  # each time, less of it rests
-            await self._at_rest(load, trip.deadline_s)
+            load = self._registry.persistence.load_blocks(request.series, step.indexes)  # each time, less of it rests
+            await self._wait_for_store(load, request.deadline_s)
 
-    async def _at_rest(self, work: Awaitable[None], deadline_s: float) -> None:
+    async def _wait_for_store(self, work: Awaitable[None], deadline_s: float) -> None:
         """Wait for a store; at most until the deadline."""
         try:
             async with asyncio.timeout(max(0.0, deadline_s - self._clock.now())):
@@ -185,166 +200,178 @@ class Candles:
         except TimeoutError as error:
             raise DeadlinePassed(1.0, "the disk was too slow") from error
 
-    async def _read(self, trip: _Trip, step: Read, now: Instant) -> bool:
+    async def _read_missing(self, request: _Request, step: ReadWindows, now: Instant) -> bool:
         """Whether it was asked for; else there is another moment, or what another replica knew, to plan by."""
-        series, tail, how = trip.series, trip.series.tail, trip.how
-        if trip.how is How.HIT:
-            trip.how = _why(trip, step)
-        crossed = step.refresh and tail is not None and tail.crossed(now.late_ms)
-        if step.refresh and not trip.wishes.no_cache and await self._prefer_stale(trip, step):
-            trip.how = how
+        series, tail, how = request.series, request.series.tail, request.cache_status
+        if request.cache_status is CacheStatus.HIT:
+            request.cache_status = _cache_status(request, step)
+        crossed = step.refresh and tail is not None and tail.close_passed(now.late_ms)
+        if step.refresh and not request.directives.no_cache and await self._prefer_stale_answer(request, step):
+            request.cache_status = how
             return False
-        if crossed and await self._close_passes(trip, now):
+        if crossed and await self._wait_for_close(request, now):
             return False
         flights: list[Flight] = []
         for window in step.windows:
-            turn = Turn(trip.caller.lane, trip.deadline_s, trip.caller.name, crossed, paced=step.refresh)
-            flight, shared = self._flights.join(series, window, trip.floor, turn, _reason(step, crossed=crossed))
+            turn = Priority(request.caller.lane, request.deadline_s, request.caller.name, crossed, paced=step.refresh)
+            flight, shared = self._flights.join(
+                series, window, request.floor, turn, _reason(step, close_passed=crossed)
+            )
             flights.append(flight)
-            trip.collapsed = trip.collapsed and shared
+            request.collapsed = request.collapsed and shared
         for flight in flights:
-            await self._flights.land(flight, trip.deadline_s)
-        if all(flight.spared and not flight.waited for flight in flights):  # it was known, only not here
-            trip.how = how
+            await self._flights.wait(flight, request.deadline_s)
+        if all(
+            flight.satisfied_by_peers and not flight.waited_for_peer for flight in flights
+        ):  # it was known, only not here
+            request.cache_status = how
         return True
 
-    async def _close_passes(self, trip: _Trip, now: Instant) -> bool:
+    async def _wait_for_close(self, request: _Request, now: Instant) -> bool:
         """Wait out a close that may still be ahead, by the early edge; whether there was anything to wait for.
 
         What is read before then may show the candle unfinished, and would have to be read again.
         """
-        tail = trip.series.tail
+        tail = request.series.tail
         close = tail.newest_close_ms if tail is not None else None
-        worth = _CLOSE_ERRORS * now.error_ms < trip.question.interval.length_ms
-        if close is None or now.early_ms > close or close - now.early_ms >= _CLOSE_WITHIN_MS or not worth:
+        worth = _MAX_CLOCK_ERRORS * now.error_ms < request.question.interval.length_ms
+        if close is None or now.early_ms > close or close - now.early_ms >= _MAX_CLOSE_WAIT_MS or not worth:
             return False
         await self._clock.sleep((close + 1 - now.early_ms) / 1000)
         return True
 
-    async def _prefer_stale(self, trip: _Trip, step: Read) -> bool:
-        """Where this lane can't be asked now, ages stretch before anybody waits or is refused (6.5.6).
+    async def _prefer_stale_answer(self, request: _Request, step: ReadWindows) -> bool:
+        """Where this lane can't be asked now, ages stretch before anybody waits or is refused.
+
+        Rule: docs/design.md#cannot-ask.
 
         Another replica may have asked: whether it did, and there is something to plan by again.
         """
-        weight = sum(window.weight(trip.series.rule) for window in step.windows)
-        refusal = self._governor.refusal_now(trip.question.key.market, trip.caller.lane, weight, paced=True)
+        weight = sum(window.weight(request.series.endpoint) for window in step.windows)
+        refusal = self._governor.refusal_now(request.question.key.market, request.caller.lane, weight, paced=True)
         if refusal is None:
             return False
-        if await self._flights.sharing.look(trip.series, step.windows[0]):
+        if await self._flights.sharing.pull(request.series, step.windows[0]):
             return True
-        if await self._plan_stale(trip) is not None:
+        if await self._plan_stale(request) is not None:
             raise refusal
         return False
 
-    async def _plan_stale(self, trip: _Trip) -> tuple[Serve, Instant] | None:
-        def floor_at(now: Instant) -> Floor:
-            ttl_ms = trip.ttl_ms(now)
-            return stale_floor(trip.wishes, ttl_ms, max(int(self._limits.max_stale_s * 1000), ttl_ms), now)
+    async def _plan_stale(self, request: _Request) -> tuple[Serve, Instant] | None:
+        def floor_at(now: Instant) -> TailFloor:
+            ttl_ms = request.ttl_ms(now)
+            return stale_floor(request.directives, ttl_ms, max(int(self._limits.max_stale_s * 1000), ttl_ms), now)
 
-        step, now = await self._plan(trip, floor_at)
+        step, now = await self._plan(request, floor_at)
         return (step, now) if isinstance(step, Serve) else None
 
-    async def _stand_in(self, trip: _Trip) -> Candlesticks | None:
+    async def _answer_stale(self, request: _Request) -> KlineAnswer | None:
         """An older answer within the caller's limits, with the mark where its tail is past its TTL."""
-        if trip.barred is not None:  # there is no tail, and no clock to tell an age by
+        if request.gate_closed is not None:  # there is no tail, and no clock to tell an age by
             return None
-        found = await self._plan_stale(trip)
+        found = await self._plan_stale(request)
         if found is None:
             return None
         served, now = found
-        tail = trip.series.tail
-        marked = served.reaches_tail and tail is not None and not trip.floor.admits(tail, now)
-        trip.how = How.HIT
-        return self._arrive(trip, served, now, marked=marked)
+        tail = request.series.tail
+        marked = served.reaches_tail and tail is not None and not request.floor.admits(tail, now)
+        request.cache_status = CacheStatus.HIT
+        return self._finish(request, served, now, stale=marked)
 
-    def _arrive(self, trip: _Trip, served: Serve, now: Instant, *, marked: bool) -> Candlesticks:
-        series, tail = trip.series, trip.series.tail
-        self._library.served(series, served)
-        self._look_again(trip, served, now)
+    def _finish(self, request: _Request, served: Serve, now: Instant, *, stale: bool) -> KlineAnswer:
+        series, tail = request.series, request.series.tail
+        self._registry.touch(series, served)
+        self._recheck_empty_ranges(request, served, now)
         if served.reaches_tail and tail is not None:
             as_of_ms = tail.as_of_ms
-            ttl_ms = trip.ttl_ms(now)
+            ttl_ms = request.ttl_ms(now)
             until_ms = as_of_ms + ttl_ms
             if tail.open_until_ms is not None:
                 until_ms = min(until_ms, tail.open_until_ms)
-            if not trip.trading:  # its emptiness may be believed for a day, but not that it doesn't trade
-                listed_ms = int(self._directory.believed_s(trip.question.key.market) * 1000)
+            if not request.trading:  # its emptiness may be believed for a day, but not that it doesn't trade
+                listed_ms = int(self._symbols.fresh_for_s(request.question.key.market) * 1000)
                 until_ms = min(until_ms, now.ms + listed_ms)
             lifetime_s = ttl_ms / 1000
             immutable = False
         else:
-            as_of_ms = now.ms if trip.barred is None else now.early_ms
-            immutable = _immutable(trip.question, served, series, now)
-            lifetime_s = _IMMUTABLE_S if immutable else _settled_s(served, series, now, trip.open_ttl_ms)
+            as_of_ms = now.ms if request.gate_closed is None else now.early_ms
+            immutable = _immutable(request.question, served, series, now)
+            lifetime_s = (
+                _IMMUTABLE_LIFETIME_S if immutable else _settled_lifetime_s(served, series, now, request.open_ttl_ms)
+            )
             # settled rows are as of now whenever they are shown; an emptiness that ends sooner is not
-            until_ms = now.ms + _SETTLED_S * 1000 if lifetime_s >= _SETTLED_S else -1
+            until_ms = now.ms + _SETTLED_LIFETIME_S * 1000 if lifetime_s >= _SETTLED_LIFETIME_S else -1
         settled = not served.reaches_tail
-        return Candlesticks(
+        return KlineAnswer(
             body=served.body(),
             rows=served.rows,
             as_of_ms=as_of_ms,
             lifetime_s=lifetime_s,
-            stands_until_ms=-1 if marked else until_ms,
-            how=trip.how,
-            collapsed=trip.collapsed and trip.how is not How.HIT,
-            marked=marked,
+            valid_until_ms=-1 if stale else until_ms,
+            cache_status=request.cache_status,
+            collapsed=request.collapsed and request.cache_status is not CacheStatus.HIT,
+            stale=stale,
             settled=settled,
             immutable=immutable,
             series=series,
             versions=(series.settled_version, 0 if settled else series.tail_version),
         )
 
-    def _look_again(self, trip: _Trip, served: Serve, now: Instant) -> None:
+    def _recheck_empty_ranges(self, request: _Request, served: Serve, now: Instant) -> None:
         """Emptiness that is believed no more is read again behind the answer; the second answer after shows it."""
-        series = trip.series
-        if trip.barred is not None:
+        series = request.series
+        if request.gate_closed is not None:
             return
-        for void in series.voids.due(served.lo_ms, served.hi_ms, now.ms, trip.open_ttl_ms):
-            window = _check_window(series, void)
-            turn = Turn(Lane.NORMAL, self._clock.now() + self._limits.deadline_s)
+        for void in series.empty_ranges.due(served.lo_ms, served.hi_ms, now.ms, request.open_ttl_ms):
+            window = _recheck_window(series, void)
+            turn = Priority(Lane.NORMAL, self._clock.now() + self._limits.deadline_s)
             try:
-                self._flights.join(series, window, Floor(0), turn, "check")
+                self._flights.join(series, window, TailFloor(0), turn, "check")
             except MdcacheError:
                 return  # the same read failed less than a second ago; somebody will ask again
 
 
-def _timeless(question: Question, served: Serve, now: Instant) -> bool:
+def _independent_of_now(question: KlineQuestion, served: Serve, now: Instant) -> bool:
     """Whether an answer is the same whatever time it is now: it ends in the past, or is full from its start."""
     if question.end_ms is not None and question.end_ms < now.early_ms:
         return not served.reaches_tail
-    return question.start_ms is not None and not question.rule.nearest_end and served.rows == question.limit
+    return question.start_ms is not None and not question.endpoint.nearest_end and served.rows == question.limit
 
 
-def _immutable(question: Question, served: Serve, series: Series, now: Instant) -> bool:
+def _immutable(question: KlineQuestion, served: Serve, series: Series, now: Instant) -> bool:
     """Both ends are given, all rows are settled and over a day old, and no emptiness among them may still fill."""
     end = question.end_ms
     if not question.bounded or end is None or end + question.interval.length_ms + _DAY_MS > now.early_ms:
         return False
-    return not series.voids.touch(served.lo_ms, served.hi_ms)
+    return not series.empty_ranges.touches(served.lo_ms, served.hi_ms)
 
 
-def _settled_s(served: Serve, series: Series, now: Instant, ttl_ms: int) -> float:
+def _settled_lifetime_s(served: Serve, series: Series, now: Instant, ttl_ms: int) -> float:
     """How long settled rows may be held: until an emptiness among them is looked at again, or can end by itself."""
-    until_ms = series.voids.believed_until_ms(served.lo_ms, served.hi_ms, ttl_ms)
+    until_ms = series.empty_ranges.trusted_until_ms(served.lo_ms, served.hi_ms, ttl_ms)
     if served.hi_ms >= served.lo_ms > now.ms:  # it all lies ahead
         until_ms = served.lo_ms - 1
-    return _SETTLED_S if until_ms is None else min(_SETTLED_S, max(0, until_ms - now.late_ms) / 1000)
+    return _SETTLED_LIFETIME_S if until_ms is None else min(_SETTLED_LIFETIME_S, max(0, until_ms - now.late_ms) / 1000)
 
 
-def _check_window(series: Series, void: Void) -> Window:
-    rows = series.interval.count(void.start_ms, void.end_ms) + 1
-    limit = page_limit(series.rule, rows) if rows <= series.rule.max_limit else page_limit(series.rule, 1)
-    return Window(Form.RANGE, void.start_ms, void.end_ms, limit)
+def _recheck_window(series: Series, empty_range: EmptyRange) -> Window:
+    rows = series.interval.count(empty_range.start_ms, empty_range.end_ms) + 1
+    limit = page_limit(series.endpoint, rows) if rows <= series.endpoint.max_limit else page_limit(series.endpoint, 1)
+    return Window(WindowKind.RANGE, empty_range.start_ms, empty_range.end_ms, limit)
 
 
-def _why(trip: _Trip, step: Read) -> How:
+def _cache_status(request: _Request, step: ReadWindows) -> CacheStatus:
     if step.refresh:
-        return How.REQUESTED if trip.wishes.no_cache or trip.wishes.min_as_of_ms is not None else How.REFRESHED
-    known = len(trip.series.coverage) or len(trip.series.resting)
-    return How.PARTIAL if known or trip.series.tail is not None else How.MISS
+        return (
+            CacheStatus.REQUESTED
+            if request.directives.no_cache or request.directives.min_as_of_ms is not None
+            else CacheStatus.REFRESHED
+        )
+    known = len(request.series.coverage) or len(request.series.stored)
+    return CacheStatus.PARTIAL if known or request.series.tail is not None else CacheStatus.MISS
 
 
-def _reason(step: Read, *, crossed: bool) -> str:
-    if crossed:
+def _reason(step: ReadWindows, *, close_passed: bool) -> str:
+    if close_passed:
         return "close"
     return "refresh" if step.refresh else "rows"

@@ -1,4 +1,4 @@
-"""Flights: reads in the air, each shared by all who wait for what it brings (6.3).
+"""Flights: reads in the air, each shared by all who wait for what it brings (docs/design.md#flights).
 
 A flight owns its task. Who waits for it shields it: a leaving client cancels nothing. It queues with the best
 lane and the latest deadline of its waiters, its window grows until it is sent, and what it brings is merged
@@ -10,39 +10,39 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mdcache.cache.landing import landed
-from mdcache.cache.library import Library, Pin
-from mdcache.cache.sharing import Alone, Sharing
-from mdcache.cache.wanted import reach
-from mdcache.candles.commons import Lease
-from mdcache.candles.doubts import Doubt, doubt, trusted
-from mdcache.candles.freshness import Floor
+from mdcache.cache.replicas.read_goal import reach
+from mdcache.cache.replicas.row_ports import NoRowSharing, RowSharing
+from mdcache.cache.series_registry import Pin, SeriesRegistry
+from mdcache.cache.shared_task import landed
+from mdcache.candles.freshness import TailFloor
 from mdcache.candles.merge import merge
+from mdcache.candles.plausibility import Suspicion, cut_at_silence, find_suspicion
 from mdcache.candles.series import Series
-from mdcache.candles.settling import ReadAt
-from mdcache.candles.window import Form, Window, prove
+from mdcache.candles.settling import ReadTime
+from mdcache.candles.shared_rows import Lease
+from mdcache.candles.window import Window, WindowKind, prove
 from mdcache.clock import Clock, Instant
-from mdcache.errors import AskFailed, MdcacheError, Refusal
-from mdcache.events import BodyOdd, Collapsed, Events, Failed, Retried, Revised, RowsRead
-from mdcache.exchange.questions import wire_headers, wire_query
-from mdcache.exchange.rows import Expected, Row, read_page
-from mdcache.upstream.governor import Governor, Reply, Turn, Wire
+from mdcache.errors import MdcacheError, Refusal, UpstreamFailed
+from mdcache.events import BackgroundTaskFailed, Events, OddBody, RequestCollapsed, Retried, RowRevised, RowsRead
+from mdcache.exchange.klines import request_headers, request_query
+from mdcache.exchange.rows import ExpectedRows, Row, read_page
+from mdcache.upstream.governor import Governor, Priority, UpstreamReply, UpstreamRequest
 
 MAX_BODY_BYTES = 4 << 20  # a page of 1,500 rows takes 0.3 MB
-_ERROR_BELIEVED_S = 1.0  # 6.3.3
+_ERROR_MEMO_S = 1.0  # docs/design.md#shared-errors
 _LAG_PAUSES_S = (0.25, 0.5, 1.0, 2.0)  # a lagging replica has caught up with our last read after these, near enough
 _FOREVER = 1 << 62
-_FUTURE_MS = 10_000  # spot itself pulls times into ..now + 10 s: changelog 2024-12-09
+_MAX_AHEAD_MS = 10_000  # spot itself pulls times into ..now + 10 s: docs/binance.md#time-bounds
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class CheckedPage:
     """A reply that passed every check, and what it lacks of what we have."""
 
     rows: list[Row]
     window: Window
-    read: ReadAt
-    doubt: Doubt | None
+    read: ReadTime
+    suspicion: Suspicion | None
     oddity: str
 
 
@@ -52,42 +52,42 @@ class Flight:
     `spared`: other replicas knew what it was to bring, and nothing was sent; the rest is as in `sharing.Shareable`.
     """
 
-    def __init__(self, series: Series, window: Window, turn: Turn, reason: str, floor_ms: int = 0) -> None:
+    def __init__(self, series: Series, window: Window, priority: Priority, reason: str, min_as_of_ms: int = 0) -> None:
         self.series = series
         self.window = window
-        self.turn = turn
+        self.priority = priority
         self.reason = reason
         self.market = series.key.market
         self.endpoint = series.key.kind
-        self.sealed = False
+        self.frozen = False
         self.sent: Instant | None = None
-        self.sealed_at_s = 0.0
+        self.frozen_at_s = 0.0
         self.task: asyncio.Task[None] | None = None
         self.clock_now: Callable[[], tuple[float, Instant]] = lambda: (0.0, Instant(0, 0))
-        self.floor_ms = floor_ms
-        self.spared = False
-        self.waited = False
-        self.trusted = False
-        self.brought: tuple[int, ...] | None = None
+        self.min_as_of_ms = min_as_of_ms
+        self.satisfied_by_peers = False
+        self.waited_for_peer = False
+        self.as_of_publishable = False
+        self.open_times_ms: tuple[int, ...] | None = None
         self.lease: Lease | None = None
 
     def weight(self) -> int:
         """What it would cost if it were sent now."""
-        return self.window.weight(self.series.rule)
+        return self.window.weight(self.series.endpoint)
 
-    def seal(self) -> Wire:
+    def build_request(self) -> UpstreamRequest:
         """The request's bytes; from here on the window does not grow."""
-        self.sealed = True
-        self.sealed_at_s, self.sent = self.clock_now()
+        self.frozen = True
+        self.frozen_at_s, self.sent = self.clock_now()
         window, key = self.window, self.series.key
-        query = wire_query(key, window.start_ms, window.end_ms, window.limit)
-        return Wire(self.series.rule.path, query, wire_headers(key), self.weight(), MAX_BODY_BYTES)
+        query = request_query(key, window.start_ms, window.end_ms, window.limit)
+        return UpstreamRequest(self.series.endpoint.path, query, request_headers(key), self.weight(), MAX_BODY_BYTES)
 
-    def accept(self, reply: Reply) -> Landed:
-        """The rows of the reply; `BrokenBody` where it is not an answer to this window."""
+    def accept(self, reply: UpstreamReply) -> CheckedPage:
+        """The rows of the reply; `InvalidBody` where it is not an answer to this window."""
         window, series = self.window, self.series
-        latest = reply.received.late_ms + _FUTURE_MS
-        expected = Expected(
+        latest = reply.received.late_ms + _MAX_AHEAD_MS
+        expected = ExpectedRows(
             series.interval,
             lo_ms=window.start_ms or 0,
             hi_ms=latest if window.end_ms is None else min(window.end_ms, latest),
@@ -96,16 +96,16 @@ class Flight:
             micros=series.key.micros,
         )
         page = read_page(reply.body, expected)
-        rows = trusted(series, page.rows, window)
+        rows = cut_at_silence(series, page.rows, window)
         oddity = page.oddity
         if len(rows) < len(page.rows):  # as if no more had been asked for: it is no sign of a beginning
             window, oddity = replace(window, limit=len(rows)), "silence"
-        read = ReadAt(reply.sent.ms, reply.sent.early_ms, reply.settles)
-        return Landed(rows, window, read, doubt(series, rows, window, read), oddity)
+        read = ReadTime(reply.sent.ms, reply.sent.early_ms, reply.may_settle)
+        return CheckedPage(rows, window, read, find_suspicion(series, rows, window, read), oddity)
 
     def grow(self, other: Window) -> bool:
         """Take `other` in as well, if nothing is sent yet and one call can bring both."""
-        grown = None if self.sealed else _union(self.window, other, self.series)
+        grown = None if self.frozen else _union(self.window, other, self.series)
         if grown is None:
             return False
         self.window = grown
@@ -118,41 +118,45 @@ class Flights:
     def __init__(
         self,
         governor: Governor,
-        library: Library,
+        registry: SeriesRegistry,
         clock: Clock,
         exchange_now: Callable[[Series], Instant],
         events: Events,
         stalled_after_s: float,
-        sharing: Sharing | None = None,
+        sharing: RowSharing | None = None,
     ) -> None:
-        self.sharing: Sharing = sharing or Alone()
+        self.sharing: RowSharing = sharing or NoRowSharing()
         self._governor = governor
-        self._library = library
+        self._registry = registry
         self._clock = clock
         self._exchange_now = exchange_now
         self._events = events
         self._stalled_after_s = stalled_after_s
         self._by_series: dict[Series, list[Flight]] = {}
-        self._failed: dict[tuple[Series, Form, int | None, int | None], tuple[float, AskFailed | Refusal]] = {}
+        self._recent_errors: dict[
+            tuple[Series, WindowKind, int | None, int | None], tuple[float, UpstreamFailed | Refusal]
+        ] = {}
 
     def __len__(self) -> int:
         return sum(len(flights) for flights in self._by_series.values())
 
-    def join(self, series: Series, window: Window, floor: Floor, turn: Turn, reason: str) -> tuple[Flight, bool]:
+    def join(
+        self, series: Series, window: Window, floor: TailFloor, priority: Priority, reason: str
+    ) -> tuple[Flight, bool]:
         """A flight that will bring (a part of) `window`, and whether it is somebody else's; starts one if none is.
 
         Raises the error that this very window met less than a second ago.
         """
         for flight in self._by_series.get(series, []):
-            if self._serves(flight, window, floor):
-                improve(flight.turn, turn)
-                flight.floor_ms = max(flight.floor_ms, floor.as_of_ms)
-                self._events.emit(Collapsed(series.key.market))
+            if self._satisfies(flight, window, floor):
+                improve_priority(flight.priority, priority)
+                flight.min_as_of_ms = max(flight.min_as_of_ms, floor.as_of_ms)
+                self._events.emit(RequestCollapsed(series.key.market))
                 return flight, True
-        self._raise_believed(series, window)
-        return self._start(Flight(series, window, turn, reason, floor.as_of_ms)), False
+        self._raise_recent_error(series, window)
+        return self._start(Flight(series, window, priority, reason, floor.as_of_ms)), False
 
-    async def land(self, flight: Flight, deadline_s: float) -> None:
+    async def wait(self, flight: Flight, deadline_s: float) -> None:
         """Wait until `flight` has landed, or raise its error, or `DeadlinePassed` at `deadline_s`."""
         if flight.task is not None:
             await landed(flight.task, deadline_s - self._clock.now())
@@ -165,14 +169,14 @@ class Flights:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.sharing.aclose()
 
-    def _serves(self, flight: Flight, window: Window, floor: Floor) -> bool:
+    def _satisfies(self, flight: Flight, window: Window, floor: TailFloor) -> bool:
         if flight.task is None or flight.task.done():
             return False
-        if flight.sealed and self._clock.now() - flight.sealed_at_s > self._stalled_after_s:
+        if flight.frozen and self._clock.now() - flight.frozen_at_s > self._stalled_after_s:
             return False
-        if window.form is not Form.TAIL:
-            return _brings(flight.window, window, flight.series) or flight.grow(window)
-        if flight.window.form is not Form.TAIL:
+        if window.kind is not WindowKind.TAIL:
+            return _will_bring(flight.window, window, flight.series) or flight.grow(window)
+        if flight.window.kind is not WindowKind.TAIL:
             return False
         if flight.sent is None:
             return flight.grow(window)
@@ -186,116 +190,118 @@ class Flights:
         series = flight.series
         flight.clock_now = lambda: (self._clock.now(), self._exchange_now(series))
         self._by_series.setdefault(series, []).append(flight)
-        pin = self._library.pin(series.key)
-        flight.task = asyncio.get_running_loop().create_task(self._fly(flight), name=f"flight {series.key}")
-        flight.task.add_done_callback(lambda task: self._ended(flight, pin, task))
+        pin = self._registry.pin(series.key)
+        flight.task = asyncio.get_running_loop().create_task(self._run(flight), name=f"flight {series.key}")
+        flight.task.add_done_callback(lambda task: self._finished(flight, pin, task))
         return flight
 
-    async def _fly(self, flight: Flight) -> None:
+    async def _run(self, flight: Flight) -> None:
         series = flight.series
         now_ms = self._exchange_now(series).late_ms
-        await self._library.rest.bring(series, *reach(series, flight.window, now_ms))
-        flight.spared = await self.sharing.spares(flight)
-        if not flight.spared:
-            await self._read(flight)
+        await self._registry.persistence.load_range(series, *reach(series, flight.window, now_ms))
+        flight.satisfied_by_peers = await self.sharing.satisfied_by_peers(flight)
+        if not flight.satisfied_by_peers:
+            await self._read_and_merge(flight)
 
-    async def _read(self, flight: Flight) -> None:
+    async def _read_and_merge(self, flight: Flight) -> None:
         series = flight.series
         page = await self._fetch(flight)
         pauses = iter(_LAG_PAUSES_S)
-        again = page.doubt is not None
-        while again and page.doubt is not None:
+        again = page.suspicion is not None
+        while again and page.suspicion is not None:
             self._events.emit(Retried(series.key.market, "shows-less"))
             page = await self._fetch(flight)
-            pause = next(pauses, None) if page.doubt is not None and page.doubt.lagging else None
+            pause = next(pauses, None) if page.suspicion is not None and page.suspicion.lagging else None
             again = pause is not None
             if pause is not None:
                 await self._clock.sleep(pause)
         revisions = merge(series, page.rows, page.window, page.read)
-        flight.brought, flight.trusted = tuple(row.open_ms for row in page.rows), page.read.settles
-        path = series.rule.path
+        flight.open_times_ms, flight.as_of_publishable = tuple(row.open_ms for row in page.rows), page.read.may_settle
+        path = series.endpoint.path
         self._events.emit(RowsRead(series.key.market, path, len(page.rows), flight.reason))
         if page.oddity:
-            self._events.emit(BodyOdd(series.key.market, path, page.oddity))
+            self._events.emit(OddBody(series.key.market, path, page.oddity))
         for revision in revisions:
-            self._events.emit(Revised(series.key.market, str(series.key), revision.open_ms, revision.was, revision.now))
+            self._events.emit(
+                RowRevised(series.key.market, str(series.key), revision.open_ms, revision.was, revision.now)
+            )
 
-    async def _fetch(self, flight: Flight) -> Landed:
+    async def _fetch(self, flight: Flight) -> CheckedPage:
         """A reply, and at hand all that it will be merged with: rows that rest are no less known for it."""
         page = await self._governor.fetch(flight)
         series = flight.series
-        proof = prove(page.window, page.rows, series.rule, page.read.as_of_ms, series.policy.confirm_ms)
+        proof = prove(page.window, page.rows, series.endpoint, page.read.as_of_ms, series.policy.confirm_ms)
         if proof is None:
             return page
         length_ms = series.interval.length_ms
-        end_ms = _FOREVER if proof.tail else proof.hi_ms + length_ms
-        if await self._library.rest.bring(series, proof.lo_ms - length_ms, end_ms):
-            return replace(page, doubt=doubt(series, page.rows, page.window, page.read))
+        end_ms = _FOREVER if proof.open_ended else proof.hi_ms + length_ms
+        if await self._registry.persistence.load_range(series, proof.lo_ms - length_ms, end_ms):
+            return replace(page, suspicion=find_suspicion(series, page.rows, page.window, page.read))
         return page
 
-    def _ended(self, flight: Flight, pin: Pin, task: "asyncio.Task[None]") -> None:
+    def _finished(self, flight: Flight, pin: Pin, task: "asyncio.Task[None]") -> None:
         series = flight.series
         flights = self._by_series[series]
         flights.remove(flight)
         if not flights:
             del self._by_series[series]
-        self._library.unpin(pin)
-        self._library.merged(series)
+        self._registry.unpin(pin)
+        self._registry.note_merged(series)
         error = None if task.cancelled() else task.exception()
-        self.sharing.landed(flight, error)
-        if isinstance(error, AskFailed | Refusal):
+        self.sharing.finished(flight, error)
+        if isinstance(error, UpstreamFailed | Refusal):
             now_s = self._clock.now()
-            self._failed = {k: v for k, v in self._failed.items() if v[0] > now_s}
-            self._failed[_error_key(series, flight.window)] = (now_s + _ERROR_BELIEVED_S, error)
+            self._recent_errors = {k: v for k, v in self._recent_errors.items() if v[0] > now_s}
+            self._recent_errors[_error_key(series, flight.window)] = (now_s + _ERROR_MEMO_S, error)
         elif error is not None and not isinstance(error, MdcacheError):
-            self._events.emit(Failed("flight", f"{type(error).__name__}: {error}"))
+            self._events.emit(BackgroundTaskFailed("flight", f"{type(error).__name__}: {error}"))
 
-    def _raise_believed(self, series: Series, window: Window) -> None:
-        believed = self._failed.get(_error_key(series, window))
+    def _raise_recent_error(self, series: Series, window: Window) -> None:
+        believed = self._recent_errors.get(_error_key(series, window))
         if believed is not None and self._clock.now() < believed[0]:
             raise copy.copy(believed[1])
 
 
-def _error_key(series: Series, window: Window) -> tuple[Series, Form, int | None, int | None]:
-    return series, window.form, window.start_ms, window.end_ms
+def _error_key(series: Series, window: Window) -> tuple[Series, WindowKind, int | None, int | None]:
+    return series, window.kind, window.start_ms, window.end_ms
 
 
-def improve(turn: Turn, by: Turn) -> None:
+def improve_priority(priority: Priority, by: Priority) -> None:
     """Give a shared read the better lane and the later deadline of one more who waits for it."""
-    turn.lane = min(turn.lane, by.lane, key=lambda lane: lane.rank)
-    turn.drop_at_s = max(turn.drop_at_s, by.drop_at_s)
-    turn.crossed = turn.crossed or by.crossed
-    turn.paced = turn.paced and by.paced
+    priority.lane = min(priority.lane, by.lane, key=lambda lane: lane.rank)
+    priority.deadline_s = max(priority.deadline_s, by.deadline_s)
+    priority.close_passed = priority.close_passed or by.close_passed
+    priority.paced = priority.paced and by.paced
 
 
-def _brings(flying: Window, wanted: Window, series: Series) -> bool:
+def _will_bring(flying: Window, wanted: Window, series: Series) -> bool:
     """Whether the reply to `flying` will bring the end of `wanted` from which its reader goes on."""
     span = flying.limit * series.interval.length_ms
-    at = wanted.end_ms if wanted.start_ms is None or series.rule.nearest_end else wanted.start_ms
+    at = wanted.end_ms if wanted.start_ms is None or series.endpoint.nearest_end else wanted.start_ms
     if at is None:
         return False
     start, end = flying.start_ms, flying.end_ms
-    if flying.form is Form.TAIL:
+    if flying.kind is WindowKind.TAIL:
         return False  # it lands soon, and the plan after it knows better
-    if flying.form is Form.BACK or (flying.form is Form.RANGE and series.rule.nearest_end):
+    if flying.kind is WindowKind.BACKWARD or (flying.kind is WindowKind.RANGE and series.endpoint.nearest_end):
         return end is not None and max(end - span, start or 0) < at <= end
     return start is not None and start <= at < start + span and (end is None or at <= end)
 
 
 def _union(mine: Window, other: Window, series: Series) -> Window | None:
     """One window that asks for both, if they are of one form, near enough, and fit a page."""
-    if mine.form is not other.form:
+    if mine.kind is not other.kind:
         return None
     limit = max(mine.limit, other.limit)
-    if mine.form is Form.TAIL:
-        return Window(Form.TAIL, None, None, limit)
-    length, cap = series.interval.length_ms, series.rule.max_limit
-    if mine.form is Form.FORWARD and mine.start_ms is not None and other.start_ms is not None:
+    if mine.kind is WindowKind.TAIL:
+        return Window(WindowKind.TAIL, None, None, limit)
+    length, cap = series.interval.length_ms, series.endpoint.max_limit
+    if mine.kind is WindowKind.FORWARD and mine.start_ms is not None and other.start_ms is not None:
         start = min(mine.start_ms, other.start_ms)
         rows = (max(mine.start_ms + mine.limit * length, other.start_ms + other.limit * length) - start) // length
-        return Window(Form.FORWARD, start, None, min(cap, rows)) if rows <= cap + cap // 2 else None
-    if mine.form is Form.BACK and mine.end_ms is not None and other.end_ms is not None:
+        return Window(WindowKind.FORWARD, start, None, min(cap, rows)) if rows <= cap + cap // 2 else None
+    if mine.kind is WindowKind.BACKWARD and mine.end_ms is not None and other.end_ms is not None:
         end = max(mine.end_ms, other.end_ms)
         rows = (end - min(mine.end_ms - mine.limit * length, other.end_ms - other.limit * length)) // length
-        return Window(Form.BACK, None, end, min(cap, rows)) if rows <= cap + cap // 2 else None
+        return Window(WindowKind.BACKWARD, None, end, min(cap, rows)) if rows <= cap + cap // 2 else None
     return None

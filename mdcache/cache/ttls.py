@@ -1,47 +1,47 @@
-"""How long snapshots are fresh: as set, or the longer the dearer they are (DESIGN 3, SNAPSHOT_TTLS)."""
+"""How long snapshots are fresh: as set, or the longer the dearer they are (docs/design.md#settings, SNAPSHOT_TTLS)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mdcache.exchange.endpoints import ENDPOINTS, Endpoint
-from mdcache.exchange.limits import DEFAULT_LIMIT, request_bucket
+from mdcache.exchange.rate_limits import DEFAULT_LIMIT, request_bucket
 from mdcache.exchange.weights import ttl_by_requests_s, ttl_by_weight_s
 
 
 @dataclass(frozen=True, slots=True)
-class Ttls:
+class SnapshotTtls:
     """The settings: the least TTL, and by path tail, both in seconds."""
 
-    least_s: float
+    min_s: float
     by_tail_s: Mapping[str, float]
 
-    def of(self, endpoint: Endpoint, weight: int, allowed: int, share: float) -> float:
+    def ttl_s(self, endpoint: Endpoint, weight: int, allowed: int, share: float) -> float:
         """Seconds a question of this weight lives, where `allowed` weight a minute and `share` of a limit are ours."""
-        fixed = self.by_tail_s.get(endpoint.tail)
+        fixed = self.by_tail_s.get(endpoint.short_path)
         if fixed is not None:
             return fixed
         bucket = request_bucket(endpoint.path)
         by_requests_s = ttl_by_requests_s(bucket, share) if bucket is not None else 0.0
-        return max(self.least_s, ttl_by_weight_s(weight, allowed), by_requests_s)
+        return max(self.min_s, ttl_by_weight_s(weight, allowed), by_requests_s)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class EndpointTtls:
     """One endpoint: what it weighs, in words, and the TTL in seconds of its cheapest and dearest question."""
 
     endpoint: Endpoint
     weight: str
-    least_s: float
-    most_s: float
+    min_s: float
+    max_s: float
 
 
-def table(ttls: Ttls, share: float) -> list[Line]:
+def ttl_table(ttls: SnapshotTtls, share: float) -> list[EndpointTtls]:
     """Every snapshot with its TTLs at this share of the limits that Binance is known to have."""
     found = []
     for endpoint in (each for listed in ENDPOINTS.values() for each in listed):
         allowed = int(DEFAULT_LIMIT[endpoint.market.family] * share)
-        least_s, most_s = (ttls.of(endpoint, weight, allowed, share) for weight in endpoint.weight.span)
+        least_s, most_s = (ttls.ttl_s(endpoint, weight, allowed, share) for weight in endpoint.weight.bounds)
         bucket = request_bucket(endpoint.path)
         counted = f", {bucket.requests} requests in {bucket.window_s // 60} min" if bucket is not None else ""
-        found.append(Line(endpoint, f"{endpoint.weight}{counted}", least_s, most_s))
+        found.append(EndpointTtls(endpoint, f"{endpoint.weight}{counted}", least_s, most_s))
     return found

@@ -6,23 +6,23 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from mdcache.candles.atrest import Change, Kept, Outline
-from mdcache.candles.block import Block, Shelf
-from mdcache.candles.coverage import Coverage
-from mdcache.candles.resting import Resting
-from mdcache.candles.settling import Policy, Settling
+from mdcache.candles.block import Block, SeriesBlocks
+from mdcache.candles.empty_ranges import EmptyRanges
+from mdcache.candles.persistence import SeriesChange, SeriesOutline, StoredBlock
+from mdcache.candles.ranges import RangeSet
+from mdcache.candles.settling import SettlePolicy, Settling
+from mdcache.candles.stored_ranges import StoredRanges
 from mdcache.candles.tail import Tail
-from mdcache.candles.voids import Voids
 from mdcache.exchange.intervals import INTERVALS
-from mdcache.exchange.markets import KlinePath
-from mdcache.exchange.questions import SeriesKey
+from mdcache.exchange.klines import SeriesKey
+from mdcache.exchange.markets import KlineEndpoint
 
 _FOREVER = 1 << 62
 _MOST_REVISED = 256
 _MEAN_MONTH_MS = 2_629_746_000  # of the Gregorian calendar
 
 
-class Known(NamedTuple):
+class KnownRow(NamedTuple):
     """A row we have; `tail_trades` is at hand for rows of the tail only."""
 
     open_ms: int
@@ -46,51 +46,55 @@ class Series:
     """
 
     __slots__ = (
-        "blanks",
+        "blocks",
         "coverage",
+        "empty_ranges",
+        "endpoint",
         "evicted",
         "interval",
         "key",
-        "merged_ms",
-        "opened",
+        "merged_as_of_ms",
+        "outline_loaded",
         "policy",
-        "resting",
-        "revised",
-        "rule",
+        "revised_as_of",
         "settled_version",
         "settling",
-        "shelf",
+        "stored",
         "tail",
         "tail_version",
+        "unproven_empty",
         "unsaved",
-        "voids",
         "zone_ms",
     )
 
     def __init__(
         self,
         key: SeriesKey,
-        rule: KlinePath,
-        policy: Policy,
-        changed: Callable[[Block | None, Block | None], None] = lambda _old, _new: None,
+        endpoint: KlineEndpoint,
+        policy: SettlePolicy,
+        on_change: Callable[[Block | None, Block | None], None] = lambda _old, _new: None,
     ) -> None:
         self.key = key
-        self.rule = rule
+        self.endpoint = endpoint
         self.policy = policy
         self.interval = INTERVALS[key.interval]
         self.zone_ms = key.zone_minutes * 60_000
         self.settling = Settling(policy, self.interval, self.zone_ms)
-        self.shelf = Shelf(self.interval.length_ms, changed)
-        self.coverage = Coverage()
-        self.resting = Resting(self.shelf.width_ms)
-        self.opened = False
+        self.blocks = SeriesBlocks(self.interval.length_ms, on_change)
+        self.coverage = RangeSet()
+        self.stored = StoredRanges(self.blocks.width_ms)
+        self.outline_loaded = False
         self.unsaved = False
-        self.evicted = Coverage()  # known once, given up, and not read again since
-        self.voids = Voids()
+        self.evicted = RangeSet()  # known once, given up, and not read again since
+        self.empty_ranges = EmptyRanges()
         self.tail: Tail | None = None
-        self.blanks: list[tuple[int, int]] = []  # inclusive spans a back read showed empty, which proves nothing
-        self.merged_ms = -1  # as-of of the newest reply taken in
-        self.revised: dict[int, int] = {}  # by open time, newest finds last: as-of of the read that found it changed
+        self.unproven_empty: list[
+            tuple[int, int]
+        ] = []  # inclusive spans a back read showed empty, which proves nothing
+        self.merged_as_of_ms = -1  # as-of of the newest reply taken in
+        self.revised_as_of: dict[
+            int, int
+        ] = {}  # by open time, newest finds last: as-of of the read that found it changed
         self.settled_version = 0
         self.tail_version = 0
 
@@ -101,7 +105,7 @@ class Series:
     def newest_settled(self) -> int:
         """Open time of the newest settled row that the tail joins; -1 if there is none."""
         joined = None if self.tail is None else self.coverage.at(self.tail.start_ms - 1)
-        found = None if joined is None else self.shelf.last_open(*joined)
+        found = None if joined is None else self.blocks.last_open(*joined)
         return -1 if found is None else found
 
     def newest_known(self) -> int:
@@ -109,13 +113,13 @@ class Series:
         rows = self.tail.rows if self.tail is not None else ()
         return rows[-1].open_ms if rows else self.newest_settled()
 
-    def known_between(self, lo: int, hi: int) -> list[Known]:
+    def known_between(self, lo: int, hi: int) -> list[KnownRow]:
         """What was shown as closed, and the newest row, with `lo` <= open time < `hi`."""
-        known = [Known(t, raw, None) for t, raw in self.shelf.pairs(lo, hi)]
+        known = [KnownRow(t, raw, None) for t, raw in self.blocks.printed_rows(lo, hi)]
         tail = self.tail
         if tail is not None:
             known += [
-                Known(row.open_ms, row.raw, row.trades)
+                KnownRow(row.open_ms, row.raw, row.trades)
                 for row in tail.rows
                 if lo <= row.open_ms < hi and (row.close_ms < tail.as_of_ms or row is tail.rows[-1])
             ]
@@ -123,53 +127,59 @@ class Series:
 
     # ------------------------------------------------------------------------------------- at rest
 
-    def open(self, outline: Outline) -> None:
+    def load_outline(self, outline: SeriesOutline) -> None:
         """Take up what rests, before anything else is known."""
-        for start, end in outline.bare:
+        for start, end in outline.outside_blocks:
             self.coverage.add(start, end)
         for spans in outline.blocks.values():
             for start, end in spans:
-                self.resting.add(start, end)
-        for void in outline.voids:
-            self.voids.note(void)
-        self.opened = True
+                self.stored.add(start, end)
+        for void in outline.empty_ranges:
+            self.empty_ranges.add(void)
+        self.outline_loaded = True
 
-    def admit(self, index: int, kept: Kept | None) -> None:
+    def restore_block(self, index: int, stored_block: StoredBlock | None) -> None:
         """A resting block is here from now on; what was thought to rest and is not in it is unknown, there too."""
-        start, end = self.shelf.span(index)
-        expected = self.resting.pieces(start, end)
+        start, end = self.blocks.span(index)
+        expected = self.stored.intersection(start, end)
         if not expected:
             return
-        self.resting.cut(start, end)
-        if kept is not None:
-            self.shelf.admit(kept.block)
-            for a, b in kept.known:
+        self.stored.remove(start, end)
+        if stored_block is not None:
+            self.blocks.restore(stored_block.block)
+            for a, b in stored_block.coverage:
                 self.coverage.add(a, b)
         for a, b in expected:
             for lost_from, lost_to in self.coverage.gaps(a, b):
                 self.evicted.add(lost_from, lost_to)
-                self.voids.clear(lost_from, lost_to)
-                self.shelf.unsaved.add(index)
+                self.empty_ranges.clear(lost_from, lost_to)
+                self.blocks.unsaved.add(index)
 
-    def take_change(self) -> Change | None:
+    def pop_change(self) -> SeriesChange | None:
         """What changed since it was last taken, for a store to keep; `None` if nothing did."""
-        if not self.unsaved and not self.shelf.unsaved:
+        if not self.unsaved and not self.blocks.unsaved:
             return None
-        indexes, self.shelf.unsaved, self.unsaved = sorted(self.shelf.unsaved), set(), False
-        return Change(self.bare(), tuple(self.voids), {index: self.kept(index) for index in indexes})
+        indexes, self.blocks.unsaved, self.unsaved = sorted(self.blocks.unsaved), set(), False
+        return SeriesChange(
+            self.outside_blocks(),
+            tuple(self.empty_ranges),
+            {index: self.block_with_coverage(index) for index in indexes},
+        )
 
-    def kept(self, index: int) -> Kept | None:
+    def block_with_coverage(self, index: int) -> StoredBlock | None:
         """Block `index` with what is known of its span; `None` where it is not here."""
-        block = self.shelf.find(index)
-        return None if block is None else Kept(block, tuple(self.coverage.pieces(*self.shelf.span(index))))
+        block = self.blocks.find(index)
+        return (
+            None if block is None else StoredBlock(block, tuple(self.coverage.intersection(*self.blocks.span(index))))
+        )
 
-    def bare(self) -> tuple[tuple[int, int], ...]:
+    def outside_blocks(self) -> tuple[tuple[int, int], ...]:
         """What is known outside of all blocks' spans."""
         bare: list[tuple[int, int]] = []
         for start, end in self.coverage:
             cursor = start
-            for index in self.shelf.indexes(start, end):
-                lo, hi = self.shelf.span(index)
+            for index in self.blocks.indexes(start, end):
+                lo, hi = self.blocks.span(index)
                 if cursor < lo:
                     bare.append((cursor, lo))
                 cursor = hi
@@ -183,56 +193,56 @@ class Series:
         """Covered buckets without a row, between rows."""
         found = 0
         for start, end in self.coverage:
-            pieces = self.shelf.oldest(start, end, _FOREVER)
+            pieces = self.blocks.oldest(start, end, _FOREVER)
             if not pieces:
                 continue
-            first, last = pieces[0][0].opens[pieces[0][1]], pieces[-1][0].opens[pieces[-1][2] - 1]
+            first, last = pieces[0][0].open_times[pieces[0][1]], pieces[-1][0].open_times[pieces[-1][2] - 1]
             length = _MEAN_MONTH_MS if self.interval.months else self.interval.length_ms
             found += max(0, round((last - first) / length) + 1 - sum(j - i for _, i, j in pieces))
         return found
 
-    def blank_at(self, t: int) -> bool:
+    def shown_empty_at(self, t: int) -> bool:
         """Whether a back read has shown nothing at `t`: asking it again would teach nothing."""
-        return any(lo <= t <= hi for lo, hi in self.blanks)
+        return any(lo <= t <= hi for lo, hi in self.unproven_empty)
 
     def forget(self) -> None:
         """Know nothing any more (a purge); what rests is the store's to forget."""
-        for block in list(self.shelf.blocks()):
-            self.shelf.drop(block.index)
-        self.shelf.unsaved.clear()
+        for block in list(self.blocks.in_order()):
+            self.blocks.drop(block.index)
+        self.blocks.unsaved.clear()
         self.unsaved = False
-        self.coverage = Coverage()
-        self.resting = Resting(self.shelf.width_ms)
-        self.evicted = Coverage()
-        self.voids = Voids()
+        self.coverage = RangeSet()
+        self.stored = StoredRanges(self.blocks.width_ms)
+        self.evicted = RangeSet()
+        self.empty_ranges = EmptyRanges()
         self.tail = None
-        self.blanks = []
-        self.revised = {}
+        self.unproven_empty = []
+        self.revised_as_of = {}
         self.settled_version += 1
         self.tail_version += 1
 
-    def evict(self, index: int, *, rests: bool = False) -> None:
+    def evict(self, index: int, *, stored: bool = False) -> None:
         """Give up block `index` and its part of the coverage; `rests`: it was saved, and may come back."""
-        start, end = self.shelf.span(index)
-        if rests:
-            for a, b in self.coverage.pieces(start, end):
-                self.resting.add(a, b)
+        start, end = self.blocks.span(index)
+        if stored:
+            for a, b in self.coverage.intersection(start, end):
+                self.stored.add(a, b)
         else:
             self.evicted.add(start, end)
-            self.voids.clear(start, end)
-        self.shelf.drop(index)
-        self.coverage.cut(start, end)
+            self.empty_ranges.clear(start, end)
+        self.blocks.drop(index)
+        self.coverage.remove(start, end)
 
     def note_revised(self, opens: Iterable[int], as_of_ms: int) -> None:
         """These settled rows were found changed, or where none was known, by a read as of `as_of_ms`."""
         for open_ms in opens:
-            self.revised.pop(open_ms, None)
-            self.revised[open_ms] = as_of_ms
-        while len(self.revised) > _MOST_REVISED:
-            del self.revised[next(iter(self.revised))]
+            self.revised_as_of.pop(open_ms, None)
+            self.revised_as_of[open_ms] = as_of_ms
+        while len(self.revised_as_of) > _MOST_REVISED:
+            del self.revised_as_of[next(iter(self.revised_as_of))]
 
-    def read_again(self, start: int, end: int) -> None:
+    def note_read_again(self, start: int, end: int) -> None:
         """[start, end) is known again: a revision since it was given up would go unnoticed in older answers."""
         if start < end and self.evicted.gaps(start, end) != [(start, end)]:
-            self.evicted.cut(start, end)
+            self.evicted.remove(start, end)
             self.settled_version += 1

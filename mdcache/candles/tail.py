@@ -10,7 +10,8 @@ class Tail:
     """Everything with open time >= `start_ms` as Binance showed it at `as_of_ms` (exchange time, rising order).
 
     `since_ms` tells, for rows shown unchanged since they counted as shown after their close, the as-of of the
-    first such read: by open time. It is what two agreeing reads are judged by (6.2.2). `as_of_ms` may be late by
+    first such read: by open time. It is what two agreeing reads are judged by (docs/design.md#settling). `as_of_ms`
+    may be late by
     `error_ms`: a row that closed within it may not have been whole yet.
     """
 
@@ -31,7 +32,7 @@ class Tail:
         close = self.newest_close_ms
         return close if close is not None and self.as_of_ms - self.error_ms <= close else None
 
-    def crossed(self, now_ms: int) -> bool:
+    def close_passed(self, now_ms: int) -> bool:
         """Whether its newest row was open when read and has closed since: half a candle for a whole one."""
         close = self.open_until_ms
         return close is not None and close < now_ms

@@ -1,18 +1,18 @@
-"""Windows: what one read asks Binance for, and what its reply proves (6.2.5)."""
+"""Windows: what one read asks Binance for, and what its reply proves (docs/design.md#windows)."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mdcache.exchange.markets import KlinePath
+from mdcache.exchange.markets import KlineEndpoint
 from mdcache.exchange.rows import Row
 from mdcache.exchange.weights import klines_weight
 
 
-class Form(StrEnum):
+class WindowKind(StrEnum):
     """Which ends a window sets."""
 
     TAIL = "tail"  # neither: the newest rows
-    BACK = "back"  # endTime alone
+    BACKWARD = "back"  # endTime alone
     FORWARD = "forward"  # startTime alone
     RANGE = "range"  # both
 
@@ -21,14 +21,14 @@ class Form(StrEnum):
 class Window:
     """One read: rows with `start_ms` <= open time <= `end_ms`, `limit` of them at most."""
 
-    form: Form
+    kind: WindowKind
     start_ms: int | None
     end_ms: int | None
     limit: int
 
-    def weight(self, rule: KlinePath) -> int:
+    def weight(self, endpoint: KlineEndpoint) -> int:
         """Documented weight of the call."""
-        return klines_weight(rule, self.limit)
+        return klines_weight(endpoint, self.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,15 @@ class Proof:
 
     lo_ms: int
     hi_ms: int
-    tail: bool
+    open_ended: bool
 
 
 def tail_window(limit: int) -> Window:
     """The newest `limit` rows."""
-    return Window(Form.TAIL, None, None, limit)
+    return Window(WindowKind.TAIL, None, None, limit)
 
 
-def prove(window: Window, rows: list[Row], rule: KlinePath, as_of_ms: int, confirm_ms: int) -> Proof | None:
+def prove(window: Window, rows: list[Row], endpoint: KlineEndpoint, as_of_ms: int, confirm_ms: int) -> Proof | None:
     """What `rows`, the whole reply to `window` as of `as_of_ms`, prove; `None` if nothing.
 
     A proof never reaches past the newest row of the same reply, but where Binance answers a window by its
@@ -59,15 +59,15 @@ def prove(window: Window, rows: list[Row], rule: KlinePath, as_of_ms: int, confi
     past_last = rows[-1].open_ms + 1 if rows else None
     short = len(rows) < window.limit
     start, end = window.start_ms, window.end_ms
-    if window.form is Form.TAIL:
-        reach = 0 if rule.max_span_ms is None else max(0, as_of_ms - rule.max_span_ms)
+    if window.kind is WindowKind.TAIL:
+        reach = 0 if endpoint.max_span_ms is None else max(0, as_of_ms - endpoint.max_span_ms)
         since = reach if first is None else first
-        return Proof(since, since if past_last is None else past_last, tail=True)
-    if window.form is Form.FORWARD and start is not None and short:
-        return Proof(start, start if past_last is None else past_last, tail=True)
-    if window.form is Form.RANGE and rule.nearest_end and short and start is not None and end is not None:
+        return Proof(since, since if past_last is None else past_last, open_ended=True)
+    if window.kind is WindowKind.FORWARD and start is not None and short:
+        return Proof(start, start if past_last is None else past_last, open_ended=True)
+    if window.kind is WindowKind.RANGE and endpoint.nearest_end and short and start is not None and end is not None:
         if end < as_of_ms - confirm_ms:
-            return Proof(start, end + 1, tail=False)
-    elif window.form is Form.BACK or (window.form is Form.RANGE and rule.nearest_end):
+            return Proof(start, end + 1, open_ended=False)
+    elif window.kind is WindowKind.BACKWARD or (window.kind is WindowKind.RANGE and endpoint.nearest_end):
         start = first
-    return None if past_last is None or start is None else Proof(start, past_last, tail=False)
+    return None if past_last is None or start is None else Proof(start, past_last, open_ended=False)

@@ -8,7 +8,7 @@ class Family(StrEnum):
     """Markets that share one weight counter at Binance, hence one gate and one budget."""
 
     SPOT = "spot"
-    FUTURES = "futures"  # fapi and dapi share it since 2026-06-30: CM-UM integration notice
+    FUTURES = "futures"  # fapi and dapi share it since 2026-06-30: docs/binance.md#shared-weight
 
 
 class Market(StrEnum):
@@ -40,7 +40,7 @@ class Subject(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class KlinePath:
+class KlineEndpoint:
     """One kline path of one market and the rules that differ between them.
 
     `max_span_ms`: longest window between both ends, `None` where Binance states no limit.
@@ -58,33 +58,38 @@ class KlinePath:
     nearest_end: bool = False
 
     @property
-    def tail(self) -> str:
+    def short_path(self) -> str:
         """The path without its market and version: a metrics label."""
         return self.kind
 
 
-_200_DAYS_MS = 200 * 86_400_000  # dapi: "startTime and endTime within 200 days": C-Kline page
-_USDM_CONTRACTS = ("PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER", "TRADIFI_PERPETUAL")  # U-continuous page
-_COINM_CONTRACTS = ("PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER")  # C-continuous page
+_200_DAYS_MS = 200 * 86_400_000  # dapi: "startTime and endTime within 200 days": docs/binance.md#time-bounds
+_USDM_CONTRACTS = (
+    "PERPETUAL",
+    "CURRENT_QUARTER",
+    "NEXT_QUARTER",
+    "TRADIFI_PERPETUAL",
+)  # docs/binance.md#kline-parameters
+_COINM_CONTRACTS = ("PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER")  # docs/binance.md#kline-parameters
 
 
-def _spot(kind: str) -> KlinePath:
+def _spot(kind: str) -> KlineEndpoint:
     # limit 500, at most 1000: Binance rest-api.md, GET /api/v3/klines
-    return KlinePath(Market.SPOT, f"/api/v3/{kind}", kind, Subject.SYMBOL, max_limit=1000)
+    return KlineEndpoint(Market.SPOT, f"/api/v3/{kind}", kind, Subject.SYMBOL, max_limit=1000)
 
 
-def _usdm(kind: str, subject: Subject, contracts: tuple[str, ...] = ()) -> KlinePath:
-    return KlinePath(Market.USDM, f"/fapi/v1/{kind}", kind, subject, contracts)
+def _usdm(kind: str, subject: Subject, contracts: tuple[str, ...] = ()) -> KlineEndpoint:
+    return KlineEndpoint(Market.USDM, f"/fapi/v1/{kind}", kind, subject, contracts)
 
 
-def _coinm(kind: str, subject: Subject, contracts: tuple[str, ...] = ()) -> KlinePath:
+def _coinm(kind: str, subject: Subject, contracts: tuple[str, ...] = ()) -> KlineEndpoint:
     path = f"/dapi/v1/{kind}"
-    if kind == "premiumIndexKlines":  # its page has only the fapi-style note: C-Premium-Index
-        return KlinePath(Market.COINM, path, kind, subject, contracts)
-    return KlinePath(Market.COINM, path, kind, subject, contracts, max_span_ms=_200_DAYS_MS, nearest_end=True)
+    if kind == "premiumIndexKlines":  # its page has only the fapi-style note: docs/binance.md#time-bounds
+        return KlineEndpoint(Market.COINM, path, kind, subject, contracts)
+    return KlineEndpoint(Market.COINM, path, kind, subject, contracts, max_span_ms=_200_DAYS_MS, nearest_end=True)
 
 
-KLINE_PATHS: dict[str, KlinePath] = {
+KLINE_ENDPOINTS: dict[str, KlineEndpoint] = {
     entry.path: entry
     for entry in (
         _spot("klines"),

@@ -15,14 +15,14 @@ _HOUR_MINUTES = 60
 _ZONE_MIN, _ZONE_MAX = -12 * 60, 14 * 60  # rest-api.md: [-12:00 to +14:00] inclusive
 
 
-def parameters(query: str, read: set[str] | None) -> dict[str, str]:
+def read_parameters(query: str, known: set[str] | None) -> dict[str, str]:
     """All parameters of a raw query, or those that are `read`: what futures don't know may be empty or said twice."""
     received = query.count("&") + 1
     if received > MAX_PARAMETERS:
         raise refusals.too_many(MAX_PARAMETERS, received)
     sent: dict[str, str] = {}
     for each, value in parse_qsl(query, keep_blank_values=True):
-        if read is not None and each not in read:
+        if known is not None and each not in known:
             continue
         if each in sent:
             raise refusals.duplicate()
@@ -33,22 +33,22 @@ def parameters(query: str, read: set[str] | None) -> dict[str, str]:
     return sent
 
 
-def name(value: str, parameter: str, *, spot: bool) -> str:
+def symbol_name(value: str, parameter: str, *, spot: bool) -> str:
     """A symbol or pair, in upper case; its characters are checked, not whether it exists."""
     legal = _SYMBOL_CHARS.fullmatch(value) is not None
     if spot:
         if not legal or _LOWER.search(value):
-            raise refusals.illegal(parameter, refusals.SPOT_SYMBOL)
+            raise refusals.illegal_characters(parameter, refusals.SPOT_SYMBOL)
         return value
     if not legal:
-        raise refusals.illegal(parameter, refusals.FUTURES_SYMBOL)
+        raise refusals.illegal_characters(parameter, refusals.FUTURES_SYMBOL)
     return value.upper()  # fapi takes lower case and answers in upper: measured 2026-10-07
 
 
-def number(parameter: str, value: str) -> int:
+def whole_number(parameter: str, value: str) -> int:
     """A whole number of up to 20 digits; what no int64 holds is the largest of them."""
     if not _DIGITS.fullmatch(value):
-        raise refusals.illegal(parameter, refusals.DIGITS)
+        raise refusals.illegal_characters(parameter, refusals.DIGITS)
     return min(int(value), _INT64_MAX)
 
 

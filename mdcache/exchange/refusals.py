@@ -8,109 +8,109 @@ SPOT_SYMBOL = r"^[\w\-._&&[^a-z]]{1,50}$"  # live since 2025-12; a Java characte
 FUTURES_SYMBOL = "^[A-Z0-9-_.]{1,20}$"
 
 
-def _bad(code: int, msg: str) -> Refusal:
+def _bad_request(code: int, msg: str) -> Refusal:
     return Refusal(400, code, msg)
 
 
-def illegal(parameter: str, legal: str) -> Refusal:
+def illegal_characters(parameter: str, legal: str) -> Refusal:
     """-1100: characters outside the legal range."""
-    return _bad(-1100, f"Illegal characters found in parameter '{parameter}'; legal range is '{legal}'.")
+    return _bad_request(-1100, f"Illegal characters found in parameter '{parameter}'; legal range is '{legal}'.")
 
 
 def too_many(expected: int, received: int) -> Refusal:
     """-1101: more parameters than any question has."""
-    return _bad(-1101, f"Too many parameters; expected '{expected}' and received '{received}'.")
+    return _bad_request(-1101, f"Too many parameters; expected '{expected}' and received '{received}'.")
 
 
 def duplicate() -> Refusal:
     """-1101: the same parameter twice."""
-    return _bad(-1101, "Duplicate values for a parameter detected.")
+    return _bad_request(-1101, "Duplicate values for a parameter detected.")
 
 
 def missing(parameter: str) -> Refusal:
     """-1102: a mandatory parameter was not sent."""
-    return _bad(-1102, f"Mandatory parameter '{parameter}' was not sent, was empty/null, or malformed.")
+    return _bad_request(-1102, f"Mandatory parameter '{parameter}' was not sent, was empty/null, or malformed.")
 
 
-def unread(read: int, sent: int) -> Refusal:
+def unknown_parameters(read: int, sent: int) -> Refusal:
     """-1104: spot refuses parameters it does not know."""
-    return _bad(-1104, f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{sent}'.")
+    return _bad_request(-1104, f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{sent}'.")
 
 
 def empty(parameter: str) -> Refusal:
     """-1105: present, but empty."""
-    return _bad(-1105, f"Parameter '{parameter}' was empty.")
+    return _bad_request(-1105, f"Parameter '{parameter}' was empty.")
 
 
 def bad_interval() -> Refusal:
     """-1120."""
-    return _bad(-1120, "Invalid interval.")
+    return _bad_request(-1120, "Invalid interval.")
 
 
 def bad_symbol() -> Refusal:
     """-1121: not in the market's `exchangeInfo`."""
-    return _bad(-1121, "Invalid symbol.")
+    return _bad_request(-1121, "Invalid symbol.")
 
 
 def bad_pair(market: Market) -> Refusal:
     """-4144 on usdm, -4087 on coinm: the two number their errors differently."""
-    return _bad(-4087, "Invalid pair.") if market is Market.COINM else _bad(-4144, "Invalid pair")
+    return _bad_request(-4087, "Invalid pair.") if market is Market.COINM else _bad_request(-4144, "Invalid pair")
 
 
 def bad_contract_type() -> Refusal:
     """-4104."""
-    return _bad(-4104, "Invalid contract type")
+    return _bad_request(-4104, "Invalid contract type")
 
 
 def invalid(parameter: str) -> Refusal:
     """-1130: the value is of the right form, and not allowed."""
-    return _bad(-1130, f"Data sent for parameter '{parameter}' is not valid.")
+    return _bad_request(-1130, f"Data sent for parameter '{parameter}' is not valid.")
 
 
 def start_after_end() -> Refusal:
     """-1023: futures only; spot answers an empty list."""
-    return _bad(-1023, "Start time is greater than end time.")
+    return _bad_request(-1023, "Start time is greater than end time.")
 
 
 def span_too_long(days: int) -> Refusal:
     """-4088: coinm's longest window."""
-    return _bad(-4088, f"Invalid time interval; Maximum time interval is {days} days.")
+    return _bad_request(-4088, f"Invalid time interval; Maximum time interval is {days} days.")
 
 
 def bad_time_unit() -> Refusal:
     """-1194."""
-    return _bad(-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
+    return _bad_request(-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
 
 
 def one_of(names: tuple[str, ...]) -> Refusal:
     """-1102: none of several parameters, one of which is needed."""
     said = " or ".join(f"'{each}'" for each in names)
-    return _bad(-1102, f"Param {said} must be sent, but both were empty/null!")
+    return _bad_request(-1102, f"Param {said} must be sent, but both were empty/null!")
 
 
 def combination() -> Refusal:
     """-1128: parameters that exclude each other."""
-    return _bad(-1128, "Combination of optional parameters invalid.")
+    return _bad_request(-1128, "Combination of optional parameters invalid.")
 
 
-def too_great(parameter: str, top: int) -> Refusal:
+def too_great(parameter: str, maximum: int) -> Refusal:
     """-1102: a list or number over its most."""
-    return _bad(-1102, f"'{parameter}' contains unexpected value. Cannot be greater than {top}.")
+    return _bad_request(-1102, f"'{parameter}' contains unexpected value. Cannot be greater than {maximum}.")
 
 
 def repeated_symbol() -> Refusal:
     """-1151."""
-    return _bad(-1151, "Symbol is present multiple times in the list.")
+    return _bad_request(-1151, "Symbol is present multiple times in the list.")
 
 
 def bad_json(parameter: str) -> Refusal:
     """-1135: a list of symbols that is no JSON list of names."""
-    return _bad(-1135, f"JSON sent for parameter '{parameter}' is not valid")
+    return _bad_request(-1135, f"JSON sent for parameter '{parameter}' is not valid")
 
 
 def bad_depth_limit(value: str) -> Refusal:
     """-4021: futures' order books have seven sizes; the live text has neither quotes nor a full stop."""
-    return _bad(-4021, f"{value} is not valid depth limit")
+    return _bad_request(-4021, f"{value} is not valid depth limit")
 
 
 def bad_choice(parameter: str) -> Refusal:
@@ -120,4 +120,4 @@ def bad_choice(parameter: str) -> Refusal:
         "symbolStatus": (-1122, "Invalid symbolStatus."),
         "contractType": (-4104, "Invalid contract type"),
     }
-    return _bad(*known[parameter]) if parameter in known else invalid(parameter)
+    return _bad_request(*known[parameter]) if parameter in known else invalid(parameter)

@@ -1,4 +1,6 @@
-"""Rows as Binance printed them, and the checks a body must pass before a row of it is believed (6.7).
+"""Rows as Binance printed them, and the checks a body must pass before a row of it is believed.
+
+Rule: docs/design.md#body-checks.
 
 No stricter than real rows are: cut close times (even equal to the open time), no trades and open times off
 the grid are all real.
@@ -10,10 +12,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mdcache.errors import BrokenBody
+from mdcache.errors import InvalidBody
 from mdcache.exchange.intervals import INTERVALS, Interval
 
-COLUMNS = 12  # rest-api.md, U-/C-Kline pages: exactly 12 in every market
+COLUMNS = 12  # rest-api.md, docs/binance.md#kline-row: exactly 12 in every market
 
 
 class Row(NamedTuple):
@@ -26,7 +28,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedRows:
     """What was asked, which the rows must fit: open times in `lo_ms`..`hi_ms`, at most `limit` of them.
 
     `zone_ms` moves the calendar's months; `micros`: times are printed in microseconds.
@@ -49,58 +51,58 @@ class Page:
 
 
 Columns = tuple[int, str, str, str, str, str, int, str, int, str, str, str]
-_strict = msgspec.json.Decoder(list[Columns])
-_loose = msgspec.json.Decoder(list[list[Any]])
-_anything = msgspec.json.Decoder(Any)
+_strict_decoder = msgspec.json.Decoder(list[Columns])
+_loose_decoder = msgspec.json.Decoder(list[list[Any]])
+_any_decoder = msgspec.json.Decoder(Any)
 _LENGTHS = sorted(interval.length_ms for interval in INTERVALS.values() if not interval.months)
 
 
-def read_page(body: bytes, expected: Expected) -> Page:
-    """The rows of a kline body, or `BrokenBody` with the reason: a word from a closed set."""
+def read_page(body: bytes, expected: ExpectedRows) -> Page:
+    """The rows of a kline body, or `InvalidBody` with the reason: a word from a closed set."""
     columns, oddity = _decode(body)
     _check_prices(columns)
     scale = 1000 if expected.micros else 1
-    texts = _texts(body, columns, oddity)
+    texts = _row_texts(body, columns, oddity)
     rows = [Row(line[0] // scale, line[6] // scale, line[8], text) for line, text in zip(columns, texts, strict=True)]
     _check_times(rows, expected)
     if len(rows) > expected.limit:
-        raise BrokenBody("too-many-rows", f"{len(rows)} for a limit of {expected.limit}")
+        raise InvalidBody("too-many-rows", f"{len(rows)} for a limit of {expected.limit}")
     return Page(rows, oddity)
 
 
 def _decode(body: bytes) -> tuple[list[Columns], str]:
     try:
-        return _strict.decode(body), ""
+        return _strict_decoder.decode(body), ""
     except msgspec.ValidationError as error:
         return _decode_loosely(body, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BrokenBody("not-json", str(error)) from error
+        raise InvalidBody("not-json", str(error)) from error
 
 
 def _decode_loosely(body: bytes, complaint: str) -> tuple[list[Columns], str]:
     """Rows with more columns than we know are taken, with an alarm; anything else is broken."""
     try:
-        lines = _loose.decode(body)
+        lines = _loose_decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise BrokenBody(_shape(body), complaint) from error
+        raise InvalidBody(_reject_reason(body), complaint) from error
     except msgspec.DecodeError as error:
-        raise BrokenBody("not-json", str(error)) from error
+        raise InvalidBody("not-json", str(error)) from error
     if any(len(line) < COLUMNS for line in lines):
-        raise BrokenBody("columns", complaint)
+        raise InvalidBody("columns", complaint)
     try:
         return msgspec.convert([line[:COLUMNS] for line in lines], list[Columns]), "more-columns"
     except msgspec.ValidationError as error:
-        raise BrokenBody("types", str(error)) from error
+        raise InvalidBody("types", str(error)) from error
 
 
-def _shape(body: bytes) -> str:
+def _reject_reason(body: bytes) -> str:
     try:
-        return "not-rows" if isinstance(_anything.decode(body), list) else "not-a-list"
+        return "not-rows" if isinstance(_any_decoder.decode(body), list) else "not-a-list"
     except msgspec.DecodeError:
         return "not-json"
 
 
-def _texts(body: bytes, columns: list[Columns], oddity: str) -> list[bytes]:
+def _row_texts(body: bytes, columns: list[Columns], oddity: str) -> list[bytes]:
     """Each row's own bytes; printed again (compact, the same strings) where they can't be cut out."""
     if not columns:
         return []
@@ -110,7 +112,7 @@ def _texts(body: bytes, columns: list[Columns], oddity: str) -> list[bytes]:
         if len(cut) == len(columns):
             return [b"[" + text + b"]" for text in cut]
     if oddity:
-        return [msgspec.json.encode(line) for line in _loose.decode(body)]
+        return [msgspec.json.encode(line) for line in _loose_decoder.decode(body)]
     return [msgspec.json.encode(line) for line in columns]
 
 
@@ -121,31 +123,31 @@ def _check_prices(columns: list[Columns]) -> None:
     printed += [line[2] for line in columns] + [line[3] for line in columns]
     digits = "".join(printed).replace(".", "").replace("-", "")
     if count and not (digits.isascii() and digits.encode().isdigit()):  # of bytes: a tenth of the time
-        raise BrokenBody("prices", "not a decimal")
+        raise InvalidBody("prices", "not a decimal")
     try:
         numbers = msgspec.convert(printed, list[float], strict=False)  # a fifth of what float() takes
     except msgspec.ValidationError as error:
-        raise BrokenBody("prices", str(error)) from error
+        raise InvalidBody("prices", str(error)) from error
     if not all(map(ge, numbers[2 * count : 3 * count], numbers[3 * count :])):
-        raise BrokenBody("prices", "high under low")
+        raise InvalidBody("prices", "high under low")
 
 
-def _check_times(rows: list[Row], expected: Expected) -> None:
+def _check_times(rows: list[Row], expected: ExpectedRows) -> None:
     previous = -1
     length = expected.interval.length_ms
     too_short = 0
     for row in rows:
         if row.open_ms <= previous:
-            raise BrokenBody("order", f"{row.open_ms} after {previous}")
+            raise InvalidBody("order", f"{row.open_ms} after {previous}")
         if row.close_ms < row.open_ms or row.trades < 0:
-            raise BrokenBody("close-time", f"{row.close_ms} for {row.open_ms}")
+            raise InvalidBody("close-time", f"{row.close_ms} for {row.open_ms}")
         span = row.close_ms - row.open_ms + 1
         if span > length and span > expected.interval.next_open(row.open_ms, expected.zone_ms) - row.open_ms:
-            raise BrokenBody("interval", f"a row of {span} ms for {expected.interval.name}")
+            raise InvalidBody("interval", f"a row of {span} ms for {expected.interval.name}")
         if span < length and span in _LENGTHS:
             too_short += 1
         previous = row.open_ms
     if too_short * 2 > len(rows):
-        raise BrokenBody("interval", f"{too_short} of {len(rows)} rows are of a shorter one")
+        raise InvalidBody("interval", f"{too_short} of {len(rows)} rows are of a shorter one")
     if rows and (rows[0].open_ms < expected.lo_ms or rows[-1].open_ms > expected.hi_ms):
-        raise BrokenBody("window", f"{rows[0].open_ms}..{rows[-1].open_ms}")
+        raise InvalidBody("window", f"{rows[0].open_ms}..{rows[-1].open_ms}")

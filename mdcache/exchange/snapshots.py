@@ -1,6 +1,6 @@
 """A question that is no kline question: what the bytes of a request mean, or the refusal Binance would give.
 
-Two requests that mean the same are one `Snapshot`: order, spelling and percent-encoding of parameters are gone,
+Two requests that mean the same are one `SnapshotQuestion`: order, spelling and percent-encoding of parameters are gone,
 and so are defaults that were said aloud.
 """
 
@@ -10,21 +10,21 @@ from urllib.parse import parse_qsl, quote
 import msgspec
 
 from mdcache.exchange import refusals
-from mdcache.exchange.endpoints import Endpoint, Kind, Parameter, endpoint_for
+from mdcache.exchange.endpoints import Endpoint, Parameter, ParameterKind, endpoint_for
 from mdcache.exchange.markets import Market
-from mdcache.exchange.parameters import name, number, parameters, wants_micros, zone_minutes
+from mdcache.exchange.parameters import read_parameters, symbol_name, wants_micros, whole_number, zone_minutes
 
-_MOST_SYMBOLS = 5_000  # more than any market lists
-_names = msgspec.json.Decoder(list[str])
+_MAX_SYMBOLS = 5_000  # more than any market lists
+_names_decoder = msgspec.json.Decoder(list[str])
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class SnapshotQuestion:
     """A question in its one form. `values` are in the endpoint's order; `named` are the symbols among them."""
 
     endpoint: Endpoint
     values: tuple[tuple[str, str], ...]
-    named: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()
     micros: bool = False
 
     @property
@@ -35,7 +35,7 @@ class Snapshot:
     @property
     def weight(self) -> int:
         """What it costs, by Binance's documents."""
-        return self.endpoint.weight.of(dict(self.values), len(self.named))
+        return self.endpoint.weight.weigh(dict(self.values), len(self.symbols))
 
     @property
     def query(self) -> str:
@@ -51,84 +51,84 @@ class Snapshot:
         """What was said for this parameter; empty where nothing was."""
         return next((value for each, value in self.values if each == parameter), "")
 
-    def whole(self) -> "Snapshot | None":
+    def list_question(self) -> "SnapshotQuestion | None":
         """The question for the list of which this one's answer is a part; `None` if there is none, or it is it."""
-        if not self.endpoint.parts or (not self.named and not self.value("pair")):
+        if not self.endpoint.lists_elements or (not self.symbols and not self.value("pair")):
             return None
         rest = tuple(pair for pair in self.values if pair[0] not in {"symbol", "symbols", "pair"})
-        return Snapshot(self.endpoint, rest, (), self.micros)
+        return SnapshotQuestion(self.endpoint, rest, (), self.micros)
 
     def __str__(self) -> str:
         return f"{self.endpoint.path}?{self.query}" + ("#us" if self.micros else "")
 
 
-def parse_snapshot(path: str, query: str, time_unit: str | None) -> Snapshot:  # noqa: C901 - one check after another
+def parse_snapshot(path: str, query: str, time_unit: str | None) -> SnapshotQuestion:  # noqa: C901 - one check after another
     """What this request to `path` asks, or the `Refusal` Binance would give; `time_unit`: the header, if sent."""
     endpoint = endpoint_for(path, dict(parse_qsl(query[:1_000])))
     spot = endpoint.market is Market.SPOT
     known = {each.name for each in endpoint.parameters}
-    sent = parameters(query, None if spot else known)
+    sent = read_parameters(query, None if spot else known)
     if spot and (unknown := len(sent.keys() - known)):
-        raise refusals.unread(len(sent) - unknown, len(sent))
+        raise refusals.unknown_parameters(len(sent) - unknown, len(sent))
     for each in endpoint.parameters:
         if each.required and each.name not in sent:
             raise refusals.missing(each.name)
-    chosen = [each for each in endpoint.one_of if each in sent]
+    chosen = [each for each in endpoint.exclusive if each in sent]
     if len(chosen) > 1:
         raise refusals.combination()
-    if endpoint.one_needed and not chosen:
-        raise refusals.one_of(endpoint.one_of)
+    if endpoint.one_required and not chosen:
+        raise refusals.one_of(endpoint.exclusive)
     named: tuple[str, ...] = ()
     values: list[tuple[str, str]] = []
     for each in endpoint.parameters:
         if each.name not in sent:
             continue
-        if each.kind is Kind.SYMBOLS:
+        if each.kind is ParameterKind.SYMBOLS:
             named = _symbols(each, sent[each.name])
             values.append((each.name, msgspec.json.encode(named).decode()))
             continue
         value = _value(each, sent[each.name], spot=spot)
-        if each.kind is Kind.SYMBOL:
+        if each.kind is ParameterKind.SYMBOL:
             named = (value,)
-        if value != each.default or not each.folded:
+        if value != each.default or not each.omits_default:
             values.append((each.name, value))
     micros = spot and wants_micros(time_unit)
-    return Snapshot(endpoint, tuple(values), named, micros)
+    return SnapshotQuestion(endpoint, tuple(values), named, micros)
 
 
-def forwarded(endpoint: Endpoint, query: str) -> Snapshot:
+def parse_forwarded(endpoint: Endpoint, query: str) -> SnapshotQuestion:
     """A question to a path that no table knows, passed on as it is but for the order of its parameters."""
-    return Snapshot(endpoint, tuple(sorted(parameters(query, None).items())))
+    return SnapshotQuestion(endpoint, tuple(sorted(read_parameters(query, None).items())))
 
 
 def _value(parameter: Parameter, value: str, *, spot: bool) -> str:
     match parameter.kind:
-        case Kind.SYMBOL | Kind.PAIR:
-            return name(value, parameter.name, spot=spot)
-        case Kind.NUMBER:
-            return str(number(parameter.name, value))
-        case Kind.LIMIT:
+        case ParameterKind.SYMBOL | ParameterKind.PAIR:
+            return symbol_name(value, parameter.name, spot=spot)
+        case ParameterKind.NUMBER:
+            return str(whole_number(parameter.name, value))
+        case ParameterKind.LIMIT:
             return _limit(parameter, value, spot=spot)
-        case Kind.ZONE:
+        case ParameterKind.ZONE:
             minutes = zone_minutes(value)
             hours, rest = divmod(abs(minutes), 60)
             return f"{'-' if minutes < 0 else ''}{hours}" + (f":{rest:02d}" if rest else "")
-        case Kind.CHOICE:
+        case ParameterKind.CHOICE:
             if value not in parameter.choices:
                 raise refusals.bad_choice(parameter.name)
             return value
-        case Kind.TEXT | Kind.SYMBOLS:
+        case ParameterKind.TEXT | ParameterKind.SYMBOLS:
             return value
 
 
 def _limit(parameter: Parameter, value: str, *, spot: bool) -> str:
-    limit = number(parameter.name, value)
+    limit = whole_number(parameter.name, value)
     if limit == 0:
         raise refusals.invalid(parameter.name)
-    if limit > parameter.top:
+    if limit > parameter.maximum:
         if not spot:  # -1130 over 1000 for depth and aggTrades: measured 2026
             raise refusals.invalid(parameter.name)
-        limit = parameter.top  # truncated: rest-api.md says so of depth
+        limit = parameter.maximum  # truncated: rest-api.md says so of depth
     if parameter.choices and str(limit) not in parameter.choices:
         raise refusals.bad_depth_limit(value)
     return str(limit)
@@ -136,13 +136,13 @@ def _limit(parameter: Parameter, value: str, *, spot: bool) -> str:
 
 def _symbols(parameter: Parameter, value: str) -> tuple[str, ...]:
     try:
-        found = _names.decode(value)
+        found = _names_decoder.decode(value)
     except (msgspec.MsgspecError, UnicodeError):
         raise refusals.bad_json(parameter.name) from None
     if not found:
         raise refusals.bad_json(parameter.name)
-    if len(found) > (parameter.top or _MOST_SYMBOLS):
-        raise refusals.too_great(parameter.name, parameter.top or _MOST_SYMBOLS)
+    if len(found) > (parameter.maximum or _MAX_SYMBOLS):
+        raise refusals.too_great(parameter.name, parameter.maximum or _MAX_SYMBOLS)
     if len(set(found)) < len(found):
         raise refusals.repeated_symbol()
-    return tuple(name(each, parameter.name, spot=True) for each in found)
+    return tuple(symbol_name(each, parameter.name, spot=True) for each in found)

@@ -6,27 +6,27 @@ from typing import Any
 
 import msgspec
 
-from mdcache.errors import BrokenBody
+from mdcache.errors import InvalidBody
 from mdcache.exchange.markets import Market
 
 
-class _Symbol(msgspec.Struct):
+class _SymbolEntry(msgspec.Struct):
     symbol: str
     status: str | None = None
     contractStatus: str | None = None  # noqa: N815  coinm's name for it
     pair: str | None = None
 
 
-class _Info(msgspec.Struct):
-    symbols: list[_Symbol]
+class _ExchangeInfoSymbols(msgspec.Struct):
+    symbols: list[_SymbolEntry]
     rateLimits: list[dict[str, Any]] = []  # noqa: N815  Binance's name
 
 
-_decoder = msgspec.json.Decoder(_Info)
+_decoder = msgspec.json.Decoder(_ExchangeInfoSymbols)
 
 
 @dataclass(frozen=True, slots=True)
-class Symbols:
+class MarketSymbols:
     """Names of one market. `trading` of them are traded now; `as_of_ms` is exchange time of the read."""
 
     names: frozenset[str] = frozenset()
@@ -44,15 +44,15 @@ class Symbols:
         return by_pair or name in self.trading
 
 
-def read_symbols(market: Market, body: bytes, as_of_ms: int, before: Symbols) -> Symbols:
-    """The names of an `exchangeInfo` body, joined with those known `before`; `BrokenBody` if it is none."""
+def read_symbols(market: Market, body: bytes, as_of_ms: int, before: MarketSymbols) -> MarketSymbols:
+    """The names of an `exchangeInfo` body, joined with those known `before`; `InvalidBody` if it is none."""
     try:
         info = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BrokenBody("not-exchange-info", str(error)) from error
+        raise InvalidBody("not-exchange-info", str(error)) from error
     if not info.symbols:
-        raise BrokenBody("not-exchange-info", f"no symbols on {market}")
-    return Symbols(
+        raise InvalidBody("not-exchange-info", f"no symbols on {market}")
+    return MarketSymbols(
         names=before.names | {entry.symbol for entry in info.symbols},
         pairs=before.pairs | {entry.pair for entry in info.symbols if entry.pair},
         trading=frozenset(

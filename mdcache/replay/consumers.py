@@ -17,11 +17,11 @@ _CONNECTIONS = 32
 _OK = 200
 NO_ANSWER = 0
 
-Watch = Callable[[int, int], None]
+OnAnswers = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class ReplayLoad:
     """Who asks for what: `consumers` programs, each for all symbols and intervals, every `every_s`, for `seconds`."""
 
     seconds: float = 60.0
@@ -30,18 +30,18 @@ class Load:
     every_s: float = 5.0
 
     @property
-    def turns(self) -> int:
+    def rounds(self) -> int:
         """How often each consumer asks for everything."""
         return max(1, int(self.seconds / self.every_s))
 
     @property
     def questions(self) -> int:
         """All questions of all consumers."""
-        return self.turns * self.consumers * self.symbols * len(INTERVALS)
+        return self.rounds * self.consumers * self.symbols * len(INTERVALS)
 
 
 @dataclass(slots=True)
-class Tally:
+class ConsumerTally:
     """What the consumers got.
 
     `statuses`: answers by status, `NO_ANSWER` among them. `marked`: past their TTL, and said so. `worst_age_s`: of
@@ -67,20 +67,20 @@ class Tally:
         return self.asked - self.statuses[_OK]
 
 
-class Crowd:
+class Consumers:
     """All consumers against one address. `offset_ms`: how far the exchange's clock is ahead of this machine's."""
 
     def __init__(
         self,
         url: str,
         symbols: Sequence[str],
-        load: Load,
+        load: ReplayLoad,
         clock: Clock,
         *,
         offset_ms: int = 0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.tally = Tally()
+        self.tally = ConsumerTally()
         self._url = url
         self._questions = [(symbol, interval) for symbol in symbols for interval in INTERVALS]
         self._load = load
@@ -90,15 +90,15 @@ class Crowd:
         self._held_s: dict[tuple[int, str, str], float] = {}  # as-of of the candles a consumer holds
         self._start_s = 0.0
 
-    async def run(self, start_s: float, watch: Watch = lambda _asked, _failed: None) -> Tally:
+    async def run(self, start_s: float, on_answers: OnAnswers = lambda _asked, _failed: None) -> ConsumerTally:
         """Ask everything, the first question at `start_s`; tells `watch` how many have ended, and failed."""
         self._start_s = start_s
         async with asyncio.TaskGroup() as group:
             for number in range(self._load.consumers):
-                group.create_task(self._consumer(number, watch))
+                group.create_task(self._consumer(number, on_answers))
         return self.tally
 
-    async def _consumer(self, number: int, watch: Watch) -> None:
+    async def _consumer(self, number: int, watch: OnAnswers) -> None:
         """One program: all its questions, spread evenly over each turn; each program begins at another place."""
         first = number * len(self._questions) // self._load.consumers
         questions = self._questions[first:] + self._questions[:first]
@@ -109,13 +109,13 @@ class Crowd:
             ) as client,
             asyncio.TaskGroup() as group,
         ):
-            for turn in range(self._load.turns):
+            for turn in range(self._load.rounds):
                 for place, (symbol, interval) in enumerate(questions):
                     at_s = self._start_s + (turn + place / len(questions)) * self._load.every_s
                     await self._clock.sleep(at_s - self._clock.now())
                     group.create_task(self._ask(client, number, symbol, interval, watch))
 
-    async def _ask(self, client: httpx.AsyncClient, number: int, symbol: str, interval: str, watch: Watch) -> None:
+    async def _ask(self, client: httpx.AsyncClient, number: int, symbol: str, interval: str, watch: OnAnswers) -> None:
         began_s = self._clock.now()
         held = (number, symbol, interval)
         self._held_s.setdefault(held, began_s)

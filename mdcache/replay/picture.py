@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mdcache.replay.run import Replay, Side
+from mdcache.replay.run import ReplayResult, SideResult
 
 _DIRECT, _MDCACHE, _LIMIT = "#c2410c", "#1d4ed8", "#111827"  # told apart without colours by their labels, too
 _SOFT = "#4b5563"
@@ -16,7 +16,7 @@ _SIZE_INCHES = (9.0, 6.0)
 _DPI = 160
 
 
-def draw(replay: Replay, stem: Path) -> tuple[Path, Path]:
+def draw(replay: ReplayResult, stem: Path) -> tuple[Path, Path]:
     """Write the picture beside each other as `stem`.svg and .png; returns their paths. Raises `OSError`."""
     paths = (stem.with_name(stem.name + ".svg"), stem.with_name(stem.name + ".png"))
     with mpl.rc_context(
@@ -34,7 +34,7 @@ def draw(replay: Replay, stem: Path) -> tuple[Path, Path]:
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         load = replay.plan.load
-        questions = load.questions // load.turns
+        questions = load.questions // load.rounds
         figure.suptitle(
             f"The incident: {questions} questions for 500 candles every {load.every_s:g} s, with and without mdcache",
             x=0.01,
@@ -49,7 +49,7 @@ def draw(replay: Replay, stem: Path) -> tuple[Path, Path]:
     return paths
 
 
-def _draw_weight(axes: Axes, replay: Replay) -> None:
+def _draw_weight(axes: Axes, replay: ReplayResult) -> None:
     direct, mdcache, limit = replay.direct, replay.mdcache, replay.plan.limit
     axes.set_title("Weight used in the exchange's minute")
     axes.axhline(limit, color=_LIMIT, linestyle="--", linewidth=1.2)
@@ -74,7 +74,7 @@ def _draw_weight(axes: Axes, replay: Replay) -> None:
     axes.grid(axis="y", color="#e5e7eb")
 
 
-def _draw_answers(axes: Axes, replay: Replay) -> None:
+def _draw_answers(axes: Axes, replay: ReplayResult) -> None:
     axes.set_title(f"Questions answered with candles, of those asked in {_SLOT_S} s")
     for side, colour in ((replay.direct, _DIRECT), (replay.mdcache, _MDCACHE)):
         slots, shares = _shares(side)
@@ -86,7 +86,7 @@ def _draw_answers(axes: Axes, replay: Replay) -> None:
     axes.grid(axis="y", color="#e5e7eb")
 
 
-def _shares(side: Side) -> tuple[Sequence[float], Sequence[float]]:
+def _shares(side: SideResult) -> tuple[Sequence[float], Sequence[float]]:
     """The middles of the slots in which something was asked, and the percentage of it that was answered."""
     middles, shares = [], []
     for start in range(0, len(side.answered), _SLOT_S):

@@ -17,8 +17,8 @@ from mdcache.clock import Clock, SystemClock
 from mdcache.errors import MdcacheError
 
 START_DEADLINE_S = 30.0
-_LOOK_S = 0.05
-_END_S = 10.0
+_POLL_S = 0.05
+_STOP_TIMEOUT_S = 10.0
 
 Process = subprocess.Popen[bytes]
 
@@ -54,7 +54,7 @@ def running(command: Sequence[str], url: str, env: Mapping[str, str] | None = No
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             try:
-                process.wait(_END_S)
+                process.wait(_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -67,24 +67,24 @@ def _wait(process: Process, url: str, log: BinaryIO, clock: Clock) -> None:
             httpx.get(url, timeout=2.0, trust_env=False)
             return
         with suppress(subprocess.TimeoutExpired):
-            process.wait(_LOOK_S)
+            process.wait(_POLL_S)
             break
     log.seek(0)
     raise MdcacheError(f"{process.args!r} did not start:\n{log.read().decode(errors='replace')}")
 
 
 @contextmanager
-def sim(*options: str, before: Sequence[str] = ()) -> Iterator[str]:
+def sim(*options: str, prefix: Sequence[str] = ()) -> Iterator[str]:
     """The simulated exchange, with these options of its command; yields its URL. `before` comes before the command."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [*before, sys.executable, "-m", "mdcache", "sim", "--port", str(port), *options]
+    command = [*prefix, sys.executable, "-m", "mdcache", "sim", "--port", str(port), *options]
     with running(command, f"{url}/_sim/"):
         yield url
 
 
 @contextmanager
-def daemon(upstream: str, *, before: Sequence[str] = (), **settings: str) -> Iterator[tuple[str, Process]]:
+def daemon(upstream: str, *, prefix: Sequence[str] = (), **settings: str) -> Iterator[tuple[str, Process]]:
     """The daemon in front of `upstream`, with a folder of its own unless told; yields its URL and process."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -92,7 +92,7 @@ def daemon(upstream: str, *, before: Sequence[str] = (), **settings: str) -> Ite
     env = {f"MDCACHE_{name}": upstream for name in names}
     env |= {"MDCACHE_PORT": str(port), "MDCACHE_EGRESS": "bench", "MDCACHE_LOG_LEVEL": "warning"}
     env |= {f"MDCACHE_{name.upper()}": value for name, value in settings.items()}
-    command = [*before, sys.executable, "-m", "mdcache", "serve"]
+    command = [*prefix, sys.executable, "-m", "mdcache", "serve"]
     with (
         tempfile.TemporaryDirectory() as folder,
         running(command, f"{url}/healthz", {"MDCACHE_STATE_DIR": folder} | env) as process,

@@ -11,33 +11,35 @@ from typing import Any
 import httpx
 
 from mdcache.clock import SystemClock
-from mdcache.replay.consumers import INTERVALS, WEIGHT, Crowd, Load, Tally
+from mdcache.replay.consumers import INTERVALS, WEIGHT, Consumers, ConsumerTally, ReplayLoad
 from mdcache.replay.processes import daemon, sim
 
 LIMIT = 6_000  # spot's weight limit a minute since 2023-08-25: CHANGELOG.md of binance-spot-api-docs
 MINUTE_S = 60
-_SOON_S = 0.5  # when the consumers begin; the exchanges' minute begins a little before, so that rounding does no harm
-_INSIDE_S = 0.1
+_START_DELAY_S = (
+    0.5  # when the consumers begin; the exchanges' minute begins a little before, so that rounding does no harm
+)
+_MARGIN_S = 0.1
 _CLIENT = "127.0.0.1"  # the address that the consumers have, and the daemon
-_LOOKING = {"x-sim-client": "replay"}  # what we look at is charged to another address
+_OBSERVER = {"x-sim-client": "replay"}  # what we look at is charged to another address
 _BANNED = 418
 _REFUSED = frozenset({403, _BANNED, 429})
 _TIMEOUT_S = 30.0
 
-Watch = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReplayPlan:
     """What is played. `limit`: the exchange's weight limit a minute; `share`: what the daemon may use of it."""
 
-    load: Load = field(default_factory=Load)
+    load: ReplayLoad = field(default_factory=ReplayLoad)
     limit: int = LIMIT
     share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class SideResult:
     """What came of one side.
 
     From the consumers: `asked`, `failed` (no candles), `marked`, `worst_age_s` and `p99_ms`. From the exchange's own
@@ -62,25 +64,25 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class ReplayResult:
     """Both sides of a plan."""
 
-    plan: Plan
-    direct: Side
-    mdcache: Side
+    plan: ReplayPlan
+    direct: SideResult
+    mdcache: SideResult
 
     @property
-    def wanted(self) -> int:
+    def uncached_weight(self) -> int:
         """What the questions weigh a minute if every one of them is a call."""
         return round(self.mdcache.asked * WEIGHT * MINUTE_S / self.plan.load.seconds)
 
     @property
-    def held(self) -> bool:
+    def passed(self) -> bool:
         """Whether mdcache answered every question, and was neither refused nor banned."""
         return not (self.mdcache.failed or self.mdcache.refused or self.mdcache.bans)
 
 
-def play(plan: Plan, watch: Watch) -> Replay:
+def play(plan: ReplayPlan, on_progress: OnProgress) -> ReplayResult:
     """Run both sides at once, from the beginning of a minute of the exchange's.
 
     `watch` is told the side, and how many of its questions have ended and failed. Raises `MdcacheError` where a
@@ -90,23 +92,23 @@ def play(plan: Plan, watch: Watch) -> Replay:
     with ExitStack() as stack:
         exchanges = [stack.enter_context(sim("--limit", str(plan.limit))) for _ in range(2)]
         symbols = _symbols(exchanges[0], plan.load.symbols)
-        asyncio.run(_compute(exchanges, symbols))
+        asyncio.run(_warm_exchanges(exchanges, symbols))
         url, _ = stack.enter_context(daemon(exchanges[1], weight_share=str(plan.share)))
-        step_s = _to_next_minute_s(clock.wall_ms() / 1000 + _SOON_S - _INSIDE_S)
+        step_s = _to_next_minute_s(clock.wall_ms() / 1000 + _START_DELAY_S - _MARGIN_S)
         for exchange in exchanges:  # the daemon has asked nothing yet: it measures the clock when it does
             _step_clock(exchange, step_s)
-        start_s, offset_ms = clock.now() + _SOON_S, round(step_s * 1000)
-        start_ms = clock.wall_ms() + round(_SOON_S * 1000) + offset_ms
-        crowds = [Crowd(each, symbols, plan.load, clock, offset_ms=offset_ms) for each in (exchanges[0], url)]
-        asyncio.run(_both(crowds, start_s, watch))
+        start_s, offset_ms = clock.now() + _START_DELAY_S, round(step_s * 1000)
+        start_ms = clock.wall_ms() + round(_START_DELAY_S * 1000) + offset_ms
+        crowds = [Consumers(each, symbols, plan.load, clock, offset_ms=offset_ms) for each in (exchanges[0], url)]
+        asyncio.run(_run_both(crowds, start_s, on_progress))
         sides = [
-            side(name, crowd.tally, _log(exchange), _bans(exchange), start_ms, plan.load)
+            side_result(name, crowd.tally, _log(exchange), _bans(exchange), start_ms, plan.load)
             for name, crowd, exchange in zip(("direct", "mdcache"), crowds, exchanges, strict=True)
         ]
-    return Replay(plan, *sides)
+    return ReplayResult(plan, *sides)
 
 
-async def _both(crowds: Sequence[Crowd], start_s: float, watch: Watch) -> None:
+async def _run_both(crowds: Sequence[Consumers], start_s: float, watch: OnProgress) -> None:
     direct, mdcache = crowds
     await asyncio.gather(
         direct.run(start_s, lambda ended, failed: watch("direct", ended, failed)),
@@ -114,12 +116,12 @@ async def _both(crowds: Sequence[Crowd], start_s: float, watch: Watch) -> None:
     )
 
 
-async def _compute(exchanges: Sequence[str], symbols: Sequence[str]) -> None:
+async def _warm_exchanges(exchanges: Sequence[str], symbols: Sequence[str]) -> None:
     """Have each exchange compute the rows that will be asked for, which Binance has at hand."""
 
     async def one(exchange: str) -> None:
         async with httpx.AsyncClient(
-            base_url=exchange, headers=_LOOKING, timeout=_TIMEOUT_S, trust_env=False
+            base_url=exchange, headers=_OBSERVER, timeout=_TIMEOUT_S, trust_env=False
         ) as client:
             for symbol, interval in product(symbols, INTERVALS):
                 await client.get("/api/v3/klines", params={"symbol": symbol, "interval": interval, "limit": "1000"})
@@ -132,12 +134,14 @@ def _to_next_minute_s(at_s: float) -> float:
     return -at_s % MINUTE_S
 
 
-def side(name: str, tally: Tally, log: Sequence[dict[str, Any]], bans: int, start_ms: int, load: Load) -> Side:
+def side_result(
+    name: str, tally: ConsumerTally, log: Sequence[dict[str, Any]], bans: int, start_ms: int, load: ReplayLoad
+) -> SideResult:
     """What the consumers' tally and the exchange's log (entries of `/_sim/log`) come to."""
     seconds = math.ceil(load.seconds)
     log = [each for each in log if each["client"] == _CLIENT and 0 <= each["at_ms"] - start_ms < 1000 * seconds]
     banned = next((entry["at_ms"] for entry in log if entry["status"] == _BANNED), None)
-    return Side(
+    return SideResult(
         name=name,
         asked=tally.asked,
         failed=tally.failed,
@@ -149,13 +153,13 @@ def side(name: str, tally: Tally, log: Sequence[dict[str, Any]], bans: int, star
         refused=sum(entry["status"] in _REFUSED for entry in log),
         bans=bans,
         banned_at_s=None if banned is None else round((banned - start_ms) / 1000, 1),
-        used=_used(log, start_ms, seconds),
+        used=_used_by_second(log, start_ms, seconds),
         answered=tuple(tally.answered[second] for second in range(seconds)),
         refusals=tuple(tally.refused[second] for second in range(seconds)),
     )
 
 
-def _used(log: Sequence[dict[str, Any]], start_ms: int, seconds: int) -> tuple[int, ...]:
+def _used_by_second(log: Sequence[dict[str, Any]], start_ms: int, seconds: int) -> tuple[int, ...]:
     """Weight of the address in its UTC minute at the end of each second of the run, as the exchange counts it."""
     spent = [0] * seconds
     for entry in log:
@@ -176,7 +180,7 @@ def _step_clock(exchange: str, seconds: float) -> None:
 
 
 def _symbols(exchange: str, number: int) -> list[str]:
-    info = httpx.get(f"{exchange}/api/v3/exchangeInfo", headers=_LOOKING, timeout=_TIMEOUT_S, trust_env=False).json()
+    info = httpx.get(f"{exchange}/api/v3/exchangeInfo", headers=_OBSERVER, timeout=_TIMEOUT_S, trust_env=False).json()
     names = [each["symbol"] for each in info["symbols"] if each["status"] == "TRADING" and each["symbol"].isascii()]
     return names[:number]
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mdcache.cache.answers import Answer, Caller
-from mdcache.candles.freshness import Wishes
+from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.clock import Instant
-from mdcache.exchange.listing import Selection
+from mdcache.exchange.exchange_info import SymbolSelection
+from mdcache.exchange.klines import KlineQuestion
 from mdcache.exchange.markets import Family, Market
-from mdcache.exchange.questions import Question
-from mdcache.exchange.snapshots import Snapshot
+from mdcache.exchange.snapshots import SnapshotQuestion
 
 
 class Recorder(Protocol):
@@ -33,7 +33,7 @@ class Clocks(Protocol):
         ...
 
 
-class Weights(Protocol):
+class UsedWeights(Protocol):
     """Knows what Binance said about usage."""
 
     def used_weight_header(self, market: Market) -> int | None:
@@ -44,7 +44,7 @@ class Weights(Protocol):
 class CandleSource(Protocol):
     """Answers kline questions."""
 
-    async def answer(self, question: Question, wishes: Wishes, caller: Caller) -> Answer:
+    async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> Answer:
         """The answer; raises what `errors.py` tells."""
         ...
 
@@ -52,39 +52,41 @@ class CandleSource(Protocol):
 class SnapshotSource(Protocol):
     """Answers what is no kline question."""
 
-    async def answer(self, snapshot: Snapshot, wishes: Wishes, caller: Caller) -> Answer:
+    async def answer(self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, caller: Caller) -> Answer:
         """The answer; raises what `errors.py` tells."""
         ...
 
 
-class InfoSource(Protocol):
+class ExchangeInfoSource(Protocol):
     """Answers `exchangeInfo`."""
 
-    async def answer(self, market: Market, selection: Selection, wishes: Wishes, caller: Caller) -> Answer:
+    async def answer(
+        self, market: Market, selection: SymbolSelection, directives: FreshnessDirectives, caller: Caller
+    ) -> Answer:
         """The answer; raises what `errors.py` tells."""
         ...
 
 
-class Account(Protocol):
+class ByteAccount(Protocol):
     """Bytes held under keys (`stores.memory.Memory`)."""
 
-    def hold(self, key: Hashable, nbytes: int) -> None:
+    def set_size(self, key: Hashable, nbytes: int) -> None:
         """`key` takes `nbytes` from now on."""
         ...
 
-    def ask(self, key: Hashable, now_s: float) -> None:
+    def touch(self, key: Hashable, now_s: float) -> None:
         """`key` was asked for."""
         ...
 
-    def forget(self, key: Hashable) -> None:
+    def remove(self, key: Hashable) -> None:
         """`key` is held no more."""
         ...
 
 
-class Evictable(Protocol):
+class ReadyEvictable(Protocol):
     """Something whose bytes count in the shared memory."""
 
-    def give_up(self, key: Hashable) -> None:
+    def evict(self, key: Hashable) -> None:
         """Drop what it holds under `key`."""
         ...
 
@@ -93,15 +95,15 @@ class SharedMemory(Protocol):
     """The memory that ready answers share with the series (`cache.library.Library`)."""
 
     @property
-    def memory(self) -> Account:
+    def memory(self) -> ByteAccount:
         """The account."""
         ...
 
-    def adopt(self, kind: str, holder: Evictable) -> None:
+    def register_evictable(self, kind: str, holder: ReadyEvictable) -> None:
         """Let `holder` share it under keys (kind, …)."""
         ...
 
-    def fit(self) -> None:
+    def enforce_limit(self) -> None:
         """Give up what was asked for longest ago until the bound holds."""
         ...
 
@@ -114,7 +116,7 @@ class Readiness:
     degraded: tuple[str, ...] = ()
 
 
-class Forgetful(Protocol):
+class Clearable(Protocol):
     """What is no series and can be purged (`cache.bodies.Bodies`)."""
 
     async def clear(self) -> int:
@@ -122,7 +124,7 @@ class Forgetful(Protocol):
         ...
 
 
-class Gates(Protocol):
+class GateControl(Protocol):
     """The operator's hand on the gates (`upstream.governor.Governor`)."""
 
     def open_gate(self, family: Family) -> None:

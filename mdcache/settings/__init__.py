@@ -6,6 +6,6 @@ what `check` prints.
 """
 
 from mdcache.settings.load import Problem, SettingsError, load
-from mdcache.settings.model import HIDDEN, NO_EFFECT_YET, Effective, Settings, effective
+from mdcache.settings.model import HIDDEN, NO_EFFECT_YET, EffectiveSetting, Settings, effective
 
-__all__ = ["HIDDEN", "NO_EFFECT_YET", "Effective", "Problem", "Settings", "SettingsError", "effective", "load"]
+__all__ = ["HIDDEN", "NO_EFFECT_YET", "EffectiveSetting", "Problem", "Settings", "SettingsError", "effective", "load"]

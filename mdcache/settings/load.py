@@ -14,7 +14,7 @@ from pathlib import Path
 from dotenv.parser import parse_stream
 from pydantic import SecretStr, ValidationError
 
-from mdcache.settings.model import HIDDEN, PREFIX, Seen, Settings, default_state_dir
+from mdcache.settings.model import HIDDEN, PREFIX, LoadContext, Settings, default_state_dir
 
 ENVIRONMENT = "environment"
 
@@ -29,7 +29,7 @@ _SECRET_WORD = re.compile(r"TOK|SECR|PASS|PW|KEY|AUTH|CRED|ADM|SIGN|PRIV|REDIS|U
 _USERINFO = re.compile(r"@|%40", re.IGNORECASE)
 _SHOWN_CHARACTERS = 100
 # Where pydantic's own words (by type of error) would not tell an operator what to write.
-_RIGHT = {
+_EXPECTED = {
     "bool_parsing": "should be true or false",
     "int_parsing": "should be a whole number",
     "int_from_float": "should be a whole number",
@@ -87,20 +87,20 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".
 
     given = {name: value for name, (value, _) in raw.items() if value or name not in _EMPTY_IS_DEFAULT}
     proxy = environ.get("https_proxy") or environ.get("HTTPS_PROXY")  # urllib's order, and so httpx's
-    seen = Seen(frozenset(given), tuple(sorted(ignored)), SecretStr(proxy) if proxy else None)
+    seen = LoadContext(frozenset(given), tuple(sorted(ignored)), SecretStr(proxy) if proxy else None)
     try:
         settings = Settings.model_validate({"state_dir": default_state_dir(environ)} | given)
     except ValidationError as error:
         for fault in error.errors(include_url=False, include_context=False, include_input=False):
             name = str(fault["loc"][0])
             value, source = raw[name]
-            right = _RIGHT.get(fault["type"]) or re.sub("^(Value error,|Input) ", "", fault["msg"])
-            problems.append(Problem(PREFIX + name.upper(), _shown_raw(name, value), source, right))
+            right = _EXPECTED.get(fault["type"]) or re.sub("^(Value error,|Input) ", "", fault["msg"])
+            problems.append(Problem(PREFIX + name.upper(), _display_raw(name, value), source, right))
         settings = None
     # Raised outside the handler: pydantic's error, which knows the values, must not travel along.
     if problems or settings is None:
         raise SettingsError(problems)
-    settings._seen = seen  # noqa: SLF001 - the class's own maker
+    settings._context = seen  # noqa: SLF001 - the class's own maker
     return settings
 
 
@@ -132,10 +132,10 @@ def _unknown(name: str, value: str, source: str, known: Collection[str]) -> Prob
     near = forgotten_unit + difflib.get_close_matches(bare, known, n=3, cutoff=0.5)
     secret = _SECRET_WORD.search(bare) or any(match.lower() in _SECRETS for match in near)
     right = f"no such setting; did you mean {PREFIX}{near[0]}?" if near else "no such setting"
-    return Problem(name, HIDDEN if secret else _shown_raw("", value), source, right)
+    return Problem(name, HIDDEN if secret else _display_raw("", value), source, right)
 
 
-def _shown_raw(field: str, value: str) -> str:
+def _display_raw(field: str, value: str) -> str:
     """What a message may show of a value as it was written."""
     if field in _SECRETS or _USERINFO.search(value):
         return HIDDEN

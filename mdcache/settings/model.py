@@ -16,8 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from mdcache.settings.values import (
     ClientLanes,
-    Count,
-    Folder,
+    FolderPath,
     HttpUrl,
     IntervalTtls,
     LogLevel,
@@ -25,14 +24,15 @@ from mdcache.settings.values import (
     Mode,
     Origins,
     PathTtls,
-    Period,
+    PositiveInt,
+    PositiveSeconds,
     RedisUrl,
     Seconds,
     Share,
     Token,
     Word,
     WsUrl,
-    no_entries,
+    empty_map,
 )
 
 PREFIX = "MDCACHE_"
@@ -65,7 +65,7 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LoadContext:
     """What `load` saw besides the settings themselves."""
 
     given: frozenset[str] = frozenset()
@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     derive: bool = Field(default=True, description="a longer open candle may come from the symbol's shortest tail")
     open_candle_ttl_s: Seconds = Field(default=2.0, description="seconds; how long an open candle is fresh")
     open_candle_ttls: IntervalTtls = Field(
-        default_factory=no_entries, description='JSON, seconds per interval: {"1m":1,"1M":60}'
+        default_factory=empty_map, description='JSON, seconds per interval: {"1m":1,"1M":60}'
     )
     settle_s: Seconds = Field(
         default=3.0, description="seconds after its close; from then on two equal reads settle a row"
@@ -109,22 +109,26 @@ class Settings(BaseSettings):
     )
     snapshot_ttl_s: Seconds = Field(default=1.0, description="seconds; least TTL of snapshots")
     snapshot_ttls: PathTtls = Field(
-        default_factory=no_entries, description='JSON, seconds by path tail: {"ticker/24hr":5}'
+        default_factory=empty_map, description='JSON, seconds by path tail: {"ticker/24hr":5}'
     )
     max_stale_s: Seconds = Field(default=30.0, description="seconds; most age served when Binance can't be asked")
     weight_share: Share = Field(
         default=0.5, description="share of the address's weight limit to use: above 0, at most 1"
     )
     egress: Word = Field(default="default", description="name of the address that gates and budgets go by")
-    replicas: Count = Field(default=2, description="replicas to assume where Redis is configured and was never seen")
-    upstream_concurrency: Count = Field(default=8, description="reads in flight at once, per market")
-    upstream_timeout_s: Period = Field(default=5.0, description="seconds; longest a read may take")
-    request_deadline_s: Period = Field(default=8.0, description="seconds; longest a client waits")
-    retry_attempts: Count = Field(default=4, description="tries of one read, the first included")
-    backoff_initial_s: Period = Field(default=1.0, description="seconds; first pause after a failure, before jitter")
-    backoff_max_s: Period = Field(default=300.0, description="seconds; longest such pause")
-    memory_max_mb: Count = Field(default=512, description="MB; blocks, tails, bodies and snapshots together")
-    state_dir: Folder = Field(
+    replicas: PositiveInt = Field(
+        default=2, description="replicas to assume where Redis is configured and was never seen"
+    )
+    upstream_concurrency: PositiveInt = Field(default=8, description="reads in flight at once, per market")
+    upstream_timeout_s: PositiveSeconds = Field(default=5.0, description="seconds; longest a read may take")
+    request_deadline_s: PositiveSeconds = Field(default=8.0, description="seconds; longest a client waits")
+    retry_attempts: PositiveInt = Field(default=4, description="tries of one read, the first included")
+    backoff_initial_s: PositiveSeconds = Field(
+        default=1.0, description="seconds; first pause after a failure, before jitter"
+    )
+    backoff_max_s: PositiveSeconds = Field(default=300.0, description="seconds; longest such pause")
+    memory_max_mb: PositiveInt = Field(default=512, description="MB; blocks, tails, bodies and snapshots together")
+    state_dir: FolderPath = Field(
         default_factory=lambda: default_state_dir(os.environ),
         description="folder of gate state, symbols and settled rows; nothing = the platform's",
     )
@@ -134,9 +138,11 @@ class Settings(BaseSettings):
         default=None, description="redis[s]://, redis+sentinel:// or redis+cluster://; secret"
     )
     redis_prefix: Word = Field(default="mdcache:", description="prefix of every key in Redis")
-    redis_timeout_s: Period = Field(default=0.25, description="seconds; past it Redis counts as down for that call")
+    redis_timeout_s: PositiveSeconds = Field(
+        default=0.25, description="seconds; past it Redis counts as down for that call"
+    )
     clients: ClientLanes = Field(
-        default_factory=no_entries, description='JSON, lane by client: {"engine":"high","ai":"normal"}'
+        default_factory=empty_map, description='JSON, lane by client: {"engine":"high","ai":"normal"}'
     )
     unknown_paths: Annotated[Literal["refuse", "forward"], Lower] = Field(
         default="refuse", description="paths that nobody knows: refuse, forward"
@@ -152,7 +158,7 @@ class Settings(BaseSettings):
     )
     shutdown_grace_s: Seconds = Field(default=10.0, description="seconds; time to drain at shutdown")
 
-    _seen: Seen = Seen()
+    _context: LoadContext = LoadContext()
 
     @classmethod
     def settings_customise_sources(
@@ -169,17 +175,17 @@ class Settings(BaseSettings):
     @property
     def given(self) -> frozenset[str]:
         """Names of the fields that the environment or `.env` set."""
-        return self._seen.given
+        return self._context.given
 
     @property
     def ignored(self) -> tuple[str, ...]:
         """Names of Kubernetes' service-link variables that were left aside, sorted."""
-        return self._seen.ignored
+        return self._context.ignored
 
     @property
     def https_proxy(self) -> SecretStr | None:
         """`HTTPS_PROXY` (either case) of the environment that was loaded; may hold a password."""
-        return self._seen.https_proxy
+        return self._context.https_proxy
 
     def candle_ttl_s(self, interval: str) -> float:
         """Seconds for which the open candle of `interval` is fresh."""
@@ -187,10 +193,10 @@ class Settings(BaseSettings):
 
     def __repr_args__(self) -> Iterator[tuple[str, str]]:
         """Secrets stay hidden in `repr` and `str` too."""
-        return ((name, shown(getattr(self, name))) for name in type(self).model_fields)
+        return ((name, display(getattr(self, name))) for name in type(self).model_fields)
 
 
-class Effective(NamedTuple):
+class EffectiveSetting(NamedTuple):
     """One line of `check`: variable, value as it may be shown, whether left to its default, a note."""
 
     name: str
@@ -199,7 +205,7 @@ class Effective(NamedTuple):
     note: str
 
 
-def shown(value: object) -> str:
+def display(value: object) -> str:
     """`value` as it would be written in the environment; a secret, or a URL's userinfo, hidden."""
     match value:
         case None:
@@ -217,12 +223,12 @@ def shown(value: object) -> str:
     return re.sub(r"//.*@", f"//{HIDDEN}@", str(value))
 
 
-def effective(settings: Settings) -> list[Effective]:
+def effective(settings: Settings) -> list[EffectiveSetting]:
     """Every setting in the order of the README's table, then `HTTPS_PROXY`, fit to be shown to anybody."""
     rows = [
-        Effective(
+        EffectiveSetting(
             PREFIX + name.upper(),
-            shown(getattr(settings, name)),
+            display(getattr(settings, name)),
             name not in settings.given,
             "no effect in this release" if name in NO_EFFECT_YET else "",
         )
@@ -230,4 +236,4 @@ def effective(settings: Settings) -> list[Effective]:
     ]
     proxy = settings.https_proxy
     text = re.sub(r"^(\w+://)?.*@", rf"\1{HIDDEN}@", proxy.get_secret_value()) if proxy else ""
-    return [*rows, Effective("HTTPS_PROXY", text, proxy is None, "honoured for REST and streams")]
+    return [*rows, EffectiveSetting("HTTPS_PROXY", text, proxy is None, "honoured for REST and streams")]

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Sec
 from mdcache.exchange.intervals import INTERVALS
 
 LANES = ("high", "normal", "low")
-FOR_EVER_S = 1e12  # longer times are taken as this one, 31,000 years, which every clock and timer can add
+MAX_SECONDS = 1e12  # longer times are taken as this one, 31,000 years, which every clock and timer can add
 
 
 def _fail(right: str) -> NoReturn:
@@ -100,12 +100,12 @@ def _not_seconds(key: str, entry: object) -> str | None:
     return f"{key!r} should be seconds, 0 or more"
 
 
-def _in_reach(seconds: float) -> float:
-    return min(seconds, FOR_EVER_S)
+def _capped(seconds: float) -> float:
+    return min(seconds, MAX_SECONDS)
 
 
-def _reached(found: Mapping[str, float]) -> Mapping[str, float]:
-    return MappingProxyType({key: _in_reach(seconds) for key, seconds in found.items()})
+def _capped_values(found: Mapping[str, float]) -> Mapping[str, float]:
+    return MappingProxyType({key: _capped(seconds) for key, seconds in found.items()})
 
 
 def _interval_ttls(value: object) -> Mapping[str, float]:
@@ -114,7 +114,7 @@ def _interval_ttls(value: object) -> Mapping[str, float]:
             return f"{key!r} is no interval: {', '.join(INTERVALS)}"
         return _not_seconds(key, entry)
 
-    return _reached(_json_map(value, wrong, '{"1m":1,"1M":60}'))
+    return _capped_values(_json_map(value, wrong, '{"1m":1,"1M":60}'))
 
 
 def _path_ttls(value: object) -> Mapping[str, float]:
@@ -123,7 +123,7 @@ def _path_ttls(value: object) -> Mapping[str, float]:
             return f"{key!r} should be a path's tail, such as ticker/24hr"
         return _not_seconds(key, entry)
 
-    return _reached(_json_map(value, wrong, '{"ticker/24hr":5}'))
+    return _capped_values(_json_map(value, wrong, '{"ticker/24hr":5}'))
 
 
 def _client_lanes(value: object) -> Mapping[str, str]:
@@ -135,9 +135,9 @@ def _client_lanes(value: object) -> Mapping[str, str]:
     return _json_map(value, wrong, '{"engine":"high","ai":"normal"}')
 
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_in_reach)]
-Period = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_in_reach)]
-Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_capped)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_capped)]
+PositiveInt = Annotated[int, Field(ge=1)]
 HttpUrl = Annotated[str, AfterValidator(_url("http", "https"))]
 WsUrl = Annotated[str, AfterValidator(_url("ws", "wss"))]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -145,7 +145,7 @@ Word = Annotated[str, AfterValidator(_word)]
 IntervalTtls = Annotated[Mapping[str, float], PlainValidator(_interval_ttls)]
 PathTtls = Annotated[Mapping[str, float], PlainValidator(_path_ttls)]
 ClientLanes = Annotated[Mapping[str, str], PlainValidator(_client_lanes)]
-Folder = Annotated[Path, PlainValidator(_folder)]
+FolderPath = Annotated[Path, PlainValidator(_folder)]
 Origins = Annotated[tuple[str, ...], PlainValidator(_origins)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
@@ -154,6 +154,6 @@ LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], L
 Mode = Annotated[Literal["auto", "on", "off"], Lower]
 
 
-def no_entries() -> Mapping[str, Any]:
+def empty_map() -> Mapping[str, Any]:
     """The default of the maps: a fresh one each time, since pydantic would try to copy a shared one."""
     return MappingProxyType({})

@@ -1,4 +1,7 @@
-"""Every metric by name: its type, its labels, its meaning (DESIGN 8). Names of a later release join then."""
+"""Every metric by name: its type, its labels, its meaning. Names of a later release join then.
+
+Rule: docs/design.md#metrics.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -50,7 +50,7 @@ class FamilyState(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Gauges:
+class GaugeSources:
     """What is read at each scrape; `holes` by market; `tiers`: whether each store in use works."""
 
     families: Callable[[], Iterable[FamilyState]]

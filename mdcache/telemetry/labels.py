@@ -1,6 +1,6 @@
 """The closed sets that label values come from. Their words are those of the modules that emit the events."""
 
-from mdcache.telemetry.numbers import Choice
+from mdcache.telemetry.counters import ClosedSet
 
 MARKETS = ("spot", "usdm", "coinm")
 FAMILIES = ("spot", "futures")
@@ -52,7 +52,7 @@ SNAPSHOTS = (  # the tails of `exchange/endpoints.py`; a test compares
 )
 ENDPOINTS = (*KLINES, "time", "ping", "exchangeInfo", *SNAPSHOTS)
 STATUSES = ("0", "200", "400", "401", "403", "404", "408", "418", "429", "451", "500", "502", "503", "504")
-# Of `AskFailed.reason`; a test looks for every one of them in the sources.
+# Of `UpstreamFailed.reason`; a test looks for every one of them in the sources.
 FAULTS = (
     "5xx",
     "backend-timeout",
@@ -94,7 +94,7 @@ BODY_REASONS = (
     "window",
 )
 
-# Of the reads, and of what `Failed` says was given up; tests look for every one of them in the sources.
+# Of the reads, and of what `BackgroundTaskFailed` says was given up; tests look for every one of them in the sources.
 REASONS = ("rows", "refresh", "close", "check", "snapshot", "list", "symbols", "clock")
 FAILURES = ("clock", "copy", "fetch", "flight", "loop", "request", "sharing", "subscription", "symbols", "warming")
 TIERS = ("disk", "redis")
@@ -103,16 +103,16 @@ OPS = (
     *("budget", "goodbye", "take", "give", "renew", "release", "scan", "purges", "subscribe", "close"),
 )
 
-market = Choice(MARKETS)
-family = Choice(FAMILIES)
-gate_reason = Choice(GATE_REASONS)
-lane = Choice(LANES)
-result = Choice(RESULTS)
-endpoint = Choice(ENDPOINTS)
-status = Choice(STATUSES)
-reason = Choice(REASONS)
-failure = Choice(FAILURES)
-retry_reason = Choice((*FAULTS, *BODY_REASONS))
-body_reason = Choice(BODY_REASONS)
-tier = Choice(TIERS)
-op = Choice(OPS)
+market = ClosedSet(MARKETS)
+family = ClosedSet(FAMILIES)
+gate_reason = ClosedSet(GATE_REASONS)
+lane = ClosedSet(LANES)
+result = ClosedSet(RESULTS)
+endpoint = ClosedSet(ENDPOINTS)
+status = ClosedSet(STATUSES)
+reason = ClosedSet(REASONS)
+failure = ClosedSet(FAILURES)
+retry_reason = ClosedSet((*FAULTS, *BODY_REASONS))
+body_reason = ClosedSet(BODY_REASONS)
+tier = ClosedSet(TIERS)
+op = ClosedSet(OPS)

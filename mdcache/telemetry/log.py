@@ -15,24 +15,24 @@ import structlog
 
 from mdcache.clock import Clock
 from mdcache.events import (
-    BodyOdd,
+    BackgroundTaskFailed,
     BodyRejected,
-    ClockDoubted,
     ClockMeasured,
+    ClockSuspect,
+    DaemonLifecycle,
     Event,
-    Failed,
-    GateMoved,
-    Lifecycle,
+    GateChanged,
+    OddBody,
     Retried,
-    Revised,
+    RowRevised,
     RowsRead,
-    SymbolsLearnt,
+    SymbolsLoaded,
     TierFailed,
-    TierMoved,
+    TierStateChanged,
     UpstreamCalled,
 )
 
-_NUMBERS = {
+_LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
     "warning": logging.WARNING,
@@ -41,7 +41,7 @@ _NUMBERS = {
 }
 _OK = 200
 _ROWS_WITHIN_S = 1.0  # a reply is parsed in the next turn of the loop; whatever takes longer has no rows
-_LONGEST = 300  # characters of any one text: a reply's bytes may be quoted in a detail
+_MAX_TEXT = 300  # characters of any one text: a reply's bytes may be quoted in a detail
 
 
 class Logger(Protocol):
@@ -81,22 +81,22 @@ def make_logger(clock: Clock, level: str, form: Literal["auto", "human", "json"]
     logger: Logger = structlog.wrap_logger(
         structlog.PrintLogger(stream),
         processors=[structlog.processors.add_log_level, stamp, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(_NUMBERS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,
     )
     return logger
 
 
-def adopt_foreign(logger: Logger) -> logging.Handler:
+def adopt_library_logs(logger: Logger) -> logging.Handler:
     """Let warnings of other libraries into this log, too; returns the handler, to be removed in tests."""
-    handler = _Foreign(logger)
+    handler = _LibraryHandler(logger)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)  # httpx tells every URL, query and all, at INFO
     return handler
 
 
-class _Foreign(logging.Handler):
+class _LibraryHandler(logging.Handler):
     def __init__(self, logger: Logger) -> None:
         super().__init__(logging.WARNING)
         self._logger = logger
@@ -104,12 +104,12 @@ class _Foreign(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """One line: the message, and what was raised by its name only."""
         raised = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
-        fields = {"source": record.name, "message": _short(record.getMessage()), **_if("raised", raised)}
+        fields = {"source": record.name, "message": _one_line(record.getMessage()), **_unless_empty("raised", raised)}
         say = self._logger.error if record.levelno >= logging.ERROR else self._logger.warning
         say("library", **fields)
 
 
-class Log:
+class LogSink:
     """The sink that writes lines."""
 
     def __init__(self, logger: Logger, clock: Clock) -> None:
@@ -128,7 +128,7 @@ class Log:
             case BodyRejected():
                 self._tell(self._take(event.market, event.path), None)
                 fields = {"market": event.market, "path": event.path, "reason": event.reason}
-                self._logger.warning("rejected body", **fields, detail=_short(event.detail))
+                self._logger.warning("rejected body", **fields, detail=_one_line(event.detail))
             case Retried():
                 if event.reason == "shows-less":  # the reply before it is not used
                     self._tell(self._take(event.market, None), None)
@@ -138,42 +138,42 @@ class Log:
 
     def _other(self, event: Event) -> None:
         match event:
-            case TierFailed() | TierMoved():
+            case TierFailed() | TierStateChanged():
                 self._tier(event)
-            case GateMoved():
+            case GateChanged():
                 say = self._logger.warning if event.state == "closed" else self._logger.info
-                reopens = _if("reopens_in_s", round(event.reopens_in_s, 3))
+                reopens = _unless_empty("reopens_in_s", round(event.reopens_in_s, 3))
                 say("gate", family=event.family, state=event.state, reason=event.reason, **reopens)
-            case BodyOdd():
+            case OddBody():
                 self._logger.warning("odd body", market=event.market, path=event.path, oddity=event.oddity)
-            case Revised():
-                was, now = _short(event.was.decode("latin-1")), _short(event.now.decode("latin-1"))
+            case RowRevised():
+                was, now = _one_line(event.was.decode("latin-1")), _one_line(event.now.decode("latin-1"))
                 self._logger.warning("revision", series=event.series, open_time_ms=event.open_time_ms, was=was, now=now)
-            case ClockMeasured() | ClockDoubted():
+            case ClockMeasured() | ClockSuspect():
                 self._clocks(event)
-            case SymbolsLearnt():
+            case SymbolsLoaded():
                 self._logger.info("symbols", market=event.market, symbols=event.symbols)
-            case Failed():
-                self._logger.error("failed", what=event.what, detail=_short(event.detail))
-            case Lifecycle():
-                self._logger.info(event.what, **_if("detail", event.detail))
+            case BackgroundTaskFailed():
+                self._logger.error("failed", what=event.task, detail=_one_line(event.detail))
+            case DaemonLifecycle():
+                self._logger.info(event.stage, **_unless_empty("detail", event.detail))
             case _:
                 return  # only counted: one line for each would be one for each request
 
-    def _clocks(self, event: ClockMeasured | ClockDoubted) -> None:
-        if isinstance(event, ClockDoubted):
+    def _clocks(self, event: ClockMeasured | ClockSuspect) -> None:
+        if isinstance(event, ClockSuspect):
             self._logger.warning("clock doubted", market=event.market, skew_ms=round(event.skew_ms, 1))
             return
         measured = {"offset_ms": round(event.offset_ms, 1), "error_ms": round(event.error_ms, 1)}
         self._logger.info("clock", market=event.market, **measured)
 
-    def _tier(self, event: TierFailed | TierMoved) -> None:
+    def _tier(self, event: TierFailed | TierStateChanged) -> None:
         """A fault that only repeats is counted: the store went down, and a line said so."""
-        if isinstance(event, TierMoved):
+        if isinstance(event, TierStateChanged):
             say = self._logger.error if event.state == "down" else self._logger.info
-            say("store", tier=event.tier, state=event.state, **_if("detail", _short(event.detail)))
+            say("store", tier=event.tier, state=event.state, **_unless_empty("detail", _one_line(event.detail)))
         elif event.lost:
-            self._logger.warning("lost", tier=event.tier, detail=_short(event.detail))
+            self._logger.warning("lost", tier=event.tier, detail=_one_line(event.detail))
 
     def _called(self, event: UpstreamCalled) -> None:
         if event.status == _OK and not event.fault and event.endpoint.lower().endswith("klines"):
@@ -209,17 +209,17 @@ class Log:
             seconds=round(call.seconds, 4),
             bytes=call.body_bytes,
             **({} if rows is None else {"rows": rows}),
-            **_if("fault", call.fault),
+            **_unless_empty("fault", call.fault),
         )
 
 
-def _if(name: str, value: float | str) -> dict[str, object]:
+def _unless_empty(name: str, value: float | str) -> dict[str, object]:
     return {name: value} if value else {}
 
 
-def _short(text: str) -> str:
+def _one_line(text: str) -> str:
     """One line's worth of `text`; what could move a terminal's cursor is spelled out."""
-    cut = text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+    cut = text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
     return cut if cut.isprintable() else repr(cut)[1:-1]
 
 

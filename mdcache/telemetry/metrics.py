@@ -12,18 +12,18 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 
 from mdcache.events import (
-    BodyOdd,
+    BackgroundTaskFailed,
     BodyRejected,
-    ClockDoubted,
     ClockMeasured,
-    Collapsed,
+    ClockSuspect,
     Event,
-    Evicted,
-    Failed,
-    GateMoved,
+    GateChanged,
+    MemoryEvicted,
+    OddBody,
     QueueWaited,
+    RequestCollapsed,
     Retried,
-    Revised,
+    RowRevised,
     RowsRead,
     TierFailed,
     TierUsed,
@@ -31,8 +31,8 @@ from mdcache.events import (
 )
 from mdcache.telemetry import catalogue, labels
 from mdcache.telemetry.catalogue import PREFIX, Metric
-from mdcache.telemetry.gauges import FamilyState, Gauges
-from mdcache.telemetry.numbers import Cell, Choice, Counter, Histogram
+from mdcache.telemetry.counters import Cell, ClosedSet, Counter, Histogram
+from mdcache.telemetry.gauges import FamilyState, GaugeSources
 
 # microseconds of a hit, seconds of a client that waited its deadline out
 REQUEST_BOUNDS = (
@@ -43,7 +43,7 @@ UPSTREAM_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 
 WAIT_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 TIER_BOUNDS = (0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 AGE_BOUNDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0)
-_SHUT = ("closed", "probing")
+_SHUT_STATES = ("closed", "probing")
 # These are there with 0 before the first one: Prometheus sees no increase in a count that appears with 1.
 _FROM_ZERO: tuple[tuple[Metric, *tuple[Sequence[str], ...]], ...] = (
     (catalogue.EVICTIONS,),
@@ -65,7 +65,7 @@ def new_registry() -> CollectorRegistry:
     return registry
 
 
-class _Requests:
+class _RequestCell:
     """Requests of one market, endpoint, result and client, with the histograms they count in."""
 
     __slots__ = ("ages", "count", "seconds")
@@ -82,12 +82,12 @@ class Metrics:
     `clients` are the configured names; a request of anybody else counts as `other`.
     """
 
-    def __init__(self, registry: CollectorRegistry, version: str, clients: Iterable[str], gauges: Gauges) -> None:
+    def __init__(self, registry: CollectorRegistry, version: str, clients: Iterable[str], gauges: GaugeSources) -> None:
         self._registry = registry
         self._version = version
-        self._client = Choice(clients)
+        self._client = ClosedSet(clients)
         self._gauges = gauges
-        self._requests: dict[tuple[str, str, str, str], _Requests] = {}
+        self._requests: dict[tuple[str, str, str, str], _RequestCell] = {}
         self._request_seconds = Histogram(REQUEST_BOUNDS)
         self._tail_ages = Histogram(AGE_BOUNDS)
         self._upstream_seconds = Histogram(UPSTREAM_BOUNDS)
@@ -97,28 +97,28 @@ class Metrics:
         for metric, *sets in _FROM_ZERO:
             for values in product(*sets):
                 self._counters[metric.name].add(values, 0)
-        self._called: set[tuple[str, str]] = set()
+        self._called_endpoints: set[tuple[str, str]] = set()
         self._gate_states: dict[str, str] = {}
         self._clocks_s: dict[str, tuple[float, float]] = {}
         # mypy can't say "the handler of a type takes that type": the test sends one of each
-        self._on: dict[type, Callable[..., None]] = {
+        self._handlers: dict[type, Callable[..., None]] = {
             UpstreamCalled: self._upstream,
             RowsRead: lambda e: self._add(catalogue.UPSTREAM_ROWS, labels.market(e.market), count=e.rows),
-            GateMoved: self._gate,
+            GateChanged: self._gate,
             Retried: lambda e: self._add(catalogue.RETRIES, labels.market(e.market), labels.retry_reason(e.reason)),
             BodyRejected: lambda e: self._add(
                 catalogue.REJECTED, labels.market(e.market), labels.body_reason(e.reason)
             ),
-            BodyOdd: lambda e: self._add(catalogue.ODD_BODIES, labels.market(e.market)),
-            Revised: lambda e: self._add(catalogue.REVISIONS, labels.market(e.market)),
-            Collapsed: lambda e: self._add(catalogue.COLLAPSED, labels.market(e.market)),
+            OddBody: lambda e: self._add(catalogue.ODD_BODIES, labels.market(e.market)),
+            RowRevised: lambda e: self._add(catalogue.REVISIONS, labels.market(e.market)),
+            RequestCollapsed: lambda e: self._add(catalogue.COLLAPSED, labels.market(e.market)),
             QueueWaited: lambda e: self._queue_waits.observe((labels.lane(e.lane),), e.seconds),
-            Evicted: lambda e: self._add(catalogue.EVICTIONS, count=e.count),
+            MemoryEvicted: lambda e: self._add(catalogue.EVICTIONS, count=e.count),
             ClockMeasured: self._clock,
-            ClockDoubted: lambda e: self._add(catalogue.CLOCK_DOUBTS, labels.market(e.market)),
+            ClockSuspect: lambda e: self._add(catalogue.CLOCK_DOUBTS, labels.market(e.market)),
             TierUsed: lambda e: self._tier_seconds.observe((labels.tier(e.tier), labels.op(e.op)), e.seconds),
             TierFailed: lambda e: self._add(catalogue.TIER_ERRORS, labels.tier(e.tier)),
-            Failed: lambda e: self._add(catalogue.FAILURES, labels.failure(e.what)),
+            BackgroundTaskFailed: lambda e: self._add(catalogue.FAILURES, labels.failure(e.task)),
         }
         registry.register(self)
 
@@ -126,7 +126,7 @@ class Metrics:
         """One request was answered in `seconds`; `age_s` is that of the tail it showed."""
         known = self._requests.get((market, endpoint, result, client))
         if known is None:
-            known = self._first(market, endpoint, result, client)
+            known = self._new_cell(market, endpoint, result, client)
         known.count += 1
         known.seconds.observe(seconds)
         if age_s is not None:
@@ -141,11 +141,11 @@ class Metrics:
 
     def __call__(self, event: Event) -> None:
         """Count `event`; those without a line in the table are for the log."""
-        handler = self._on.get(type(event))
+        handler = self._handlers.get(type(event))
         if handler is not None:
             handler(event)
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
+    def page(self, accept: str) -> tuple[bytes, str]:
         """The page that a scraper with this `Accept` header gets, and its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
@@ -184,7 +184,7 @@ class Metrics:
 
     # ------------------------------------------------------------------------------------ parts
 
-    def _first(self, market: str, endpoint: str, result: str, client: str) -> _Requests:
+    def _new_cell(self, market: str, endpoint: str, result: str, client: str) -> _RequestCell:
         """The cell of a combination not met before, or of `other` where a value is from no closed set."""
         market, endpoint = labels.market(market), labels.endpoint(endpoint)
         result, client = labels.result(result), self._client(client)
@@ -192,7 +192,7 @@ class Metrics:
         known = self._requests.get(key)
         if known is None:
             seconds = self._request_seconds.cell((endpoint, result))
-            known = self._requests[key] = _Requests(seconds, self._tail_ages.cell((market,)))
+            known = self._requests[key] = _RequestCell(seconds, self._tail_ages.cell((market,)))
         return known
 
     def _add(self, metric: Metric, *values: str, count: int = 1) -> None:
@@ -200,8 +200,8 @@ class Metrics:
 
     def _upstream(self, event: UpstreamCalled) -> None:
         market, endpoint = labels.market(event.market), labels.endpoint(event.endpoint)
-        if (market, endpoint) not in self._called:
-            self._called.add((market, endpoint))
+        if (market, endpoint) not in self._called_endpoints:
+            self._called_endpoints.add((market, endpoint))
             for status in labels.STATUSES:
                 self._add(catalogue.UPSTREAM_REQUESTS, market, endpoint, status, count=0)
         self._add(catalogue.UPSTREAM_REQUESTS, market, endpoint, labels.status(str(event.status)))
@@ -214,7 +214,7 @@ class Metrics:
     def _clock(self, event: ClockMeasured) -> None:
         self._clocks_s[labels.market(event.market)] = event.offset_ms / 1000, event.error_ms / 1000
 
-    def _gate(self, event: GateMoved) -> None:
+    def _gate(self, event: GateChanged) -> None:
         family = labels.family(event.family)
         if event.state == "closed" and self._gate_states.get(family) != "closed":  # else it was extended
             self._add(catalogue.GATE_CLOSURES, family, labels.gate_reason(event.reason))
@@ -239,13 +239,13 @@ class Metrics:
         states |= {(f.family, name): int(f.gate_state == name) for f in families for name in labels.GATE_STATES}
         yield _gauge(catalogue.GATE_STATE, states)
         reasons: dict[tuple[str, ...], float] = {}
-        reasons |= {(f.family, why): int(_shut_by(f) == why) for f in families for why in labels.GATE_REASONS}
+        reasons |= {(f.family, why): int(_shut_reason(f) == why) for f in families for why in labels.GATE_REASONS}
         yield _gauge(catalogue.GATE_REASON, reasons)
 
 
-def _shut_by(family: FamilyState) -> str:
+def _shut_reason(family: FamilyState) -> str:
     """Why the family is not asked now; empty where it is."""
-    return family.gate_reason if family.gate_state in _SHUT else ""
+    return family.gate_reason if family.gate_state in _SHUT_STATES else ""
 
 
 def _counts(metric: Metric, counter: Counter) -> Family:

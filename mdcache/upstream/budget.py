@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
-from mdcache.upstream.lanes import Lane
+from mdcache.upstream.queue import Lane
 
 # Theory of operation
 # ===================
@@ -32,11 +32,11 @@ from mdcache.upstream.lanes import Lane
 # A header can only add: one below our own count changes nothing, an absurd one blocks its own minute.
 
 MINUTE_MS = 60_000
-EDGE_MS = 250  # DESIGN 6.5.2
-ADDRESS_CAP = 0.9  # DESIGN 6.5.3
-BLIND_PART = 0.05  # DESIGN 6.5.3: in flight before a minute's first header
-FLOOR_PART = 0.1  # DESIGN 6.5.5
-PACE_LEAD_S = 12  # DESIGN 6.5.4
+EDGE_MS = 250  # docs/design.md#reservation
+ADDRESS_CAP = 0.9  # docs/design.md#usage-headers
+BLIND_PART = 0.05  # docs/design.md#usage-headers: in flight before a minute's first header
+FLOOR_PART = 0.1  # docs/design.md#lanes
+PACE_LEAD_S = 12  # docs/design.md#pacing
 _KEPT_MINUTES = 6  # an unmeasured clock may be wrong by one either way
 
 
@@ -91,7 +91,7 @@ class Moment:
 
     utc_ms: int
     error_ms: int
-    trip_ms: int
+    round_trip_ms: int
 
     @property
     def number(self) -> int:
@@ -101,7 +101,7 @@ class Moment:
     @property
     def minutes(self) -> range:
         """Every minute that a read sent now may arrive in."""
-        last_ms = self.utc_ms + max(EDGE_MS, self.trip_ms + self.error_ms)
+        last_ms = self.utc_ms + max(EDGE_MS, self.round_trip_ms + self.error_ms)
         return range((self.utc_ms - self.error_ms) // MINUTE_MS, last_ms // MINUTE_MS + 1)
 
 
@@ -115,12 +115,12 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Charge:
+class Reservation:
     """What was reserved for a read, kept until its answer."""
 
     weight: int
     minutes: range
-    sent: Moment
+    sent_at: Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Granted:
     """The read may be sent now; `budget` is the next state."""
 
     budget: Budget
-    charge: Charge
+    reservation: Reservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class Wait:
 
 def reserve(budget: Budget, claim: Claim, now: Moment, factor: float = 1.0) -> Granted | Wait:
     """Spend `claim` in every minute it may fall into, or say when it may fit. `factor` shrinks the share."""
-    if _lacks_ever(budget, claim, factor):
+    if _never_fits(budget, claim, factor):
         return Wait(None)
     blocked = [
         earliest_ms
@@ -158,37 +158,42 @@ def reserve(budget: Budget, claim: Claim, now: Moment, factor: float = 1.0) -> G
         return Wait(now.utc_ms, for_answer=True)
     spent = budget
     for number in now.minutes:
-        spent = _put(spent, _spend(spent.minute(number), claim))
-    return Granted(replace(spent, in_flight=spent.in_flight + claim.weight), Charge(claim.weight, now.minutes, now))
+        spent = _with_minute(spent, _with_spent(spent.minute(number), claim))
+    return Granted(
+        replace(spent, in_flight=spent.in_flight + claim.weight), Reservation(claim.weight, now.minutes, now)
+    )
 
 
-def settle(budget: Budget, charge: Charge, header: int | None, now: Moment) -> Budget:
+def settle(budget: Budget, reservation: Reservation, header: int | None, now: Moment) -> Budget:
     """Book the end of a read: `header` is the usage its reply reported, `None` if none that may be believed.
 
     It counts only if send and receipt certainly lie in one minute.
     """
     number = now.number
-    spans = {(charge.sent.utc_ms - charge.sent.error_ms) // MINUTE_MS, (now.utc_ms + now.error_ms) // MINUTE_MS}
+    spans = {
+        (reservation.sent_at.utc_ms - reservation.sent_at.error_ms) // MINUTE_MS,
+        (now.utc_ms + now.error_ms) // MINUTE_MS,
+    }
     counts = header is not None and spans == {number}
-    for charged in charge.minutes:
+    for charged in reservation.minutes:
         minute = budget.minute(charged)
-        if minute.pending < charge.weight:  # given up by `rebased`
+        if minute.pending < reservation.weight:  # given up by `rebased`
             continue
-        minute = replace(minute, pending=minute.pending - charge.weight)
+        minute = replace(minute, pending=minute.pending - reservation.weight)
         if not (counts and charged == number):
-            minute = replace(minute, unseen=minute.unseen + charge.weight, unseen_ms=now.utc_ms)
-        budget = _put(budget, minute)
+            minute = replace(minute, unseen=minute.unseen + reservation.weight, unseen_ms=now.utc_ms)
+        budget = _with_minute(budget, minute)
     if counts and header is not None:
-        budget = _put(budget, _report(budget.minute(number), header, charge))
-    return replace(budget, in_flight=max(0, budget.in_flight - charge.weight))
+        budget = _with_minute(budget, _with_usage(budget.minute(number), header, reservation))
+    return replace(budget, in_flight=max(0, budget.in_flight - reservation.weight))
 
 
-def rebased(budget: Budget, believed_ms: int, now_ms: int) -> Budget:
+def rebase(budget: Budget, expected_ms: int, now_ms: int) -> Budget:
     """The exchange's clock turned out to be `now_ms` where `believed_ms` was thought.
 
     All that was spent up to then counts as spent now: too much rather than too little.
     """
-    was, now = believed_ms // MINUTE_MS, now_ms // MINUTE_MS
+    was, now = expected_ms // MINUTE_MS, now_ms // MINUTE_MS
     past = [minute for minute in budget.minutes if minute.number <= was]
     future = [replace(minute, number=minute.number - was + now) for minute in budget.minutes if minute.number > was]
     lanes = tuple(map(sum, zip(*(minute.lanes for minute in past), strict=True))) or (0,) * len(Lane)
@@ -208,7 +213,7 @@ def room(budget: Budget, lane: Lane, number: int, utc_ms: int, factor: float = 1
 
 def earliest_ms(budget: Budget, claim: Claim, ahead: int, now: Moment, factor: float = 1.0) -> int | None:
     """When a claim may be sent at the earliest, behind `ahead` of weight in its lane; `None`: never."""
-    if _lacks_ever(budget, claim, factor):
+    if _never_fits(budget, claim, factor):
         return None
     opens_ms = _room_from_ms(budget, now.number, claim.lane, ahead + claim.weight, now.utc_ms, factor)
     if opens_ms is not None:
@@ -245,7 +250,7 @@ def _room_from_ms(budget: Budget, number: int, lane: Lane, weight: int, utc_ms: 
     return first
 
 
-def _lacks_ever(budget: Budget, claim: Claim, factor: float) -> bool:
+def _never_fits(budget: Budget, claim: Claim, factor: float) -> bool:
     """Whether even an empty minute would not do."""
     whole = _lane_allowance(budget, Minute(0), claim.lane, factor, 0)
     return claim.weight > min(whole, int(ADDRESS_CAP * budget.limit))
@@ -270,7 +275,7 @@ def _fits_from_ms(budget: Budget, minute: Minute, claim: Claim, now: Moment, fac
     return min(next_minute_ms, start_ms + int(due_s * 1000) + 1)
 
 
-def _spend(minute: Minute, claim: Claim) -> Minute:
+def _with_spent(minute: Minute, claim: Claim) -> Minute:
     lanes = tuple(
         spent + (claim.weight if lane is claim.lane else 0) for lane, spent in zip(Lane, minute.lanes, strict=True)
     )
@@ -278,12 +283,12 @@ def _spend(minute: Minute, claim: Claim) -> Minute:
     return replace(minute, lanes=lanes, paced=paced, pending=minute.pending + claim.weight)
 
 
-def _report(minute: Minute, header: int, charge: Charge) -> Minute:
+def _with_usage(minute: Minute, header: int, reservation: Reservation) -> Minute:
     """A header counts all that was answered before its own read was sent."""
-    seen = charge.sent.utc_ms >= minute.unseen_ms
+    seen = reservation.sent_at.utc_ms >= minute.unseen_ms
     return replace(minute, header=max(header, minute.header or 0), unseen=0 if seen else minute.unseen)
 
 
-def _put(budget: Budget, minute: Minute) -> Budget:
+def _with_minute(budget: Budget, minute: Minute) -> Budget:
     others = [kept for kept in budget.minutes if kept.number != minute.number]
     return replace(budget, minutes=tuple(sorted([*others, minute], key=attrgetter("number"))[-_KEPT_MINUTES:]))

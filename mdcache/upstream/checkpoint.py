@@ -3,53 +3,55 @@
 from dataclasses import replace
 
 from mdcache.clock import Clock
-from mdcache.upstream.account import Account
-from mdcache.upstream.atrest import (
-    Resting,
-    Stamp,
+from mdcache.upstream.budget import MINUTE_MS
+from mdcache.upstream.budget_keeper import BudgetKeeper
+from mdcache.upstream.gate import Gate
+from mdcache.upstream.gate_keeper import GateKeeper
+from mdcache.upstream.saved_state import (
+    ClockStamp,
+    SavedState,
     budget_to_mapping,
-    doubted_gate,
     elapsed_ms,
     gate_to_mapping,
-    revive,
+    restore,
+    unproven_gate,
 )
-from mdcache.upstream.budget import MINUTE_MS
-from mdcache.upstream.gate import Gate
-from mdcache.upstream.gatekeeper import Gatekeeper
 
 
 class Checkpoint:
     """What of one family should rest. `boot` names what the clock that never steps counts from."""
 
-    def __init__(self, gatekeeper: Gatekeeper, account: Account, clock: Clock) -> None:
-        self._gatekeeper = gatekeeper
-        self._account = account
+    def __init__(self, gate_keeper: GateKeeper, budget_keeper: BudgetKeeper, clock: Clock) -> None:
+        self._gate_keeper = gate_keeper
+        self._budget_keeper = budget_keeper
         self._clock = clock
-        self._revived: tuple[Gate, Resting] | None = None
+        self._restored: tuple[Gate, SavedState] | None = None
 
-    def at_rest(self, boot: str) -> Resting:
+    def save(self, boot: str) -> SavedState:
         """Gate and budget as they should rest."""
-        gate, now, utc = self._gatekeeper.gate, self._stamp(boot), self._account.time.measured()
+        gate, now, utc = self._gate_keeper.gate, self._stamp(boot), self._budget_keeper.family_clock.measured()
         plain = gate_to_mapping(gate, now.now_ms, utc.ms)
-        resting = Resting(now, utc.ms, min(utc.error_ms, MINUTE_MS), plain, budget_to_mapping(self._account.budget))
-        if self._revived is not None and gate is self._revived[0]:  # else each start would add to its wait
-            was = self._revived[1]
+        resting = SavedState(
+            now, utc.ms, min(utc.error_ms, MINUTE_MS), plain, budget_to_mapping(self._budget_keeper.budget)
+        )
+        if self._restored is not None and gate is self._restored[0]:  # else each start would add to its wait
+            was = self._restored[1]
             past_ms = was.utc_ms + elapsed_ms(was.stamp, now)
             resting = replace(resting, utc_ms=past_ms, error_ms=was.error_ms, gate=was.gate)
         return resting
 
-    def revive(self, resting: Resting | None, boot: str) -> None:
+    def restore(self, saved: SavedState | None, boot: str) -> None:
         """Take up what rested, before the first read; `None`: it did, and nobody can read it.
 
         Raises `KeyError`, `ValueError` or `TypeError` for what `at_rest` can't have given.
         """
         now = self._stamp(boot)
-        if resting is None:
-            self._gatekeeper.gate = doubted_gate(now.now_ms)
+        if saved is None:
+            self._gate_keeper.gate = unproven_gate(now.now_ms)
             return
-        utc_ms = self._account.time.measured().ms
-        gate, self._account.budget = revive(resting, now, utc_ms, self._account.budget)
-        self._gatekeeper.gate, self._revived = gate, (gate, resting)
+        utc_ms = self._budget_keeper.family_clock.measured().ms
+        gate, self._budget_keeper.budget = restore(saved, now, utc_ms, self._budget_keeper.budget)
+        self._gate_keeper.gate, self._restored = gate, (gate, saved)
 
-    def _stamp(self, boot: str) -> Stamp:
-        return Stamp(boot, int(self._clock.now() * 1000), self._clock.wall_ms())
+    def _stamp(self, boot: str) -> ClockStamp:
+        return ClockStamp(boot, int(self._clock.now() * 1000), self._clock.wall_ms())

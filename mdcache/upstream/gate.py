@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
-from mdcache.upstream.gateevents import (
+from mdcache.upstream.backoff import LONGEST_REPEAT_MS, BackoffPolicy, ClosureReason, Refused, ladder_ms, wait_ms
+from mdcache.upstream.gate_events import (
     Answered,
     Dropped,
     ForcedOpen,
@@ -18,7 +19,6 @@ from mdcache.upstream.gateevents import (
     QuestionFailed,
     Sent,
 )
-from mdcache.upstream.pauses import LONGEST_REPEAT_MS, Policy, Reason, Refused, ladder_ms, wait_ms
 
 # Theory of operation
 # ===================
@@ -38,7 +38,7 @@ from mdcache.upstream.pauses import LONGEST_REPEAT_MS, Policy, Reason, Refused, 
 # 2. `until` only ever grows while the gate is closed. Nothing but time, or the operator, opens it; and
 #    time only makes it *due*: the read that is then sent first is the probe, and there is one.
 # 3. Pauses. 403 and rows of failures climb a ladder: `initial`, twice that, … `max`, each shortened by jitter
-#    to no less than half. 429 and 418 say how long; where they don't, the rules of DESIGN 6.4.1. A refusal
+#    to no less than half. 429 and 418 say how long; where they don't, the rules of docs/design.md#backoff. A refusal
 #    in RAMP takes the next longer pause: the next rung, or at least twice the last wait.
 # 4. All that was learnt (rung, bans, 429s in a row) is forgotten after as long without a refusal as the
 #    last pause was, at least a minute, counted from the reopening.
@@ -49,7 +49,7 @@ from mdcache.upstream.pauses import LONGEST_REPEAT_MS, Policy, Reason, Refused, 
 # Every pair of state and event stands in `_TABLE`, with `_same` where it changes nothing.
 
 
-class State(StrEnum):
+class GateState(StrEnum):
     """Where the gate stands."""
 
     OPEN = "open"
@@ -58,7 +58,7 @@ class State(StrEnum):
     RAMP = "ramp"
 
 
-class Admission(StrEnum):
+class GateDecision(StrEnum):
     """What a read may do now: go, wait for one in flight, go as the probe, or be refused."""
 
     GO = "go"
@@ -68,9 +68,9 @@ class Admission(StrEnum):
 
 
 PROBE_WAIT_MS = 1_000  # what others are told while the probe is out
-HALVED_MS = 600_000  # DESIGN 6.4.1: a second 429 halves the share for 10 min
-FORGET_MS = 60_000  # DESIGN 6.4.2: the least time without refusal
-FAILURES_TO_CLOSE = 5  # DESIGN 6.4.1
+HALVED_MS = 600_000  # docs/design.md#backoff: a second 429 halves the share for 10 min
+FORGET_MS = 60_000  # docs/design.md#probing: the least time without refusal
+FAILURES_TO_CLOSE = 5  # docs/design.md#backoff
 FLAP_WINDOW_MS = 600_000
 FLAP_SENDS = 10  # with the probe, a ramp of 7 and what was under way, it stays within 25: measured in its test
 
@@ -84,8 +84,8 @@ class Gate:
     Events of an epoch before `forced_epoch` are ignored: the operator opened the gate after them.
     """
 
-    state: State = State.OPEN
-    reason: Reason = Reason.NONE
+    state: GateState = GateState.OPEN
+    reason: ClosureReason = ClosureReason.NONE
     until_ms: int = 0
     epoch: int = 0
     forced_epoch: int = 0
@@ -103,30 +103,30 @@ class Gate:
     trouble: tuple[int, ...] = ()
 
 
-def step(gate: Gate, event: GateEvent, now_ms: int, policy: Policy) -> Gate:
+def step(gate: Gate, event: GateEvent, now_ms: int, policy: BackoffPolicy) -> Gate:
     """The gate after `event`."""
     return _TABLE[gate.state][type(event)](gate, event, now_ms, policy)
 
 
-def admission(gate: Gate, now_ms: int) -> Admission:
+def decide(gate: Gate, now_ms: int) -> GateDecision:
     """What a read may do now."""
     match gate.state:
-        case State.OPEN:
-            return Admission.GO
-        case State.RAMP:
-            return Admission.GO if gate.flying < gate.width else Admission.HOLD
-        case State.PROBING:
-            return Admission.SHUT
-        case State.CLOSED:
-            return Admission.SHUT if now_ms < gate.until_ms else Admission.PROBE
+        case GateState.OPEN:
+            return GateDecision.GO
+        case GateState.RAMP:
+            return GateDecision.GO if gate.flying < gate.width else GateDecision.HOLD
+        case GateState.PROBING:
+            return GateDecision.SHUT
+        case GateState.CLOSED:
+            return GateDecision.SHUT if now_ms < gate.until_ms else GateDecision.PROBE
     assert_never(gate.state)
 
 
 def reopens_in_ms(gate: Gate, now_ms: int) -> int:
     """How long a refused read should wait; 0 where it need not."""
-    if gate.state is State.PROBING:
+    if gate.state is GateState.PROBING:
         return PROBE_WAIT_MS
-    return max(0, gate.until_ms - now_ms) if gate.state is State.CLOSED else 0
+    return max(0, gate.until_ms - now_ms) if gate.state is GateState.CLOSED else 0
 
 
 def share_factor(gate: Gate, now_ms: int) -> float:
@@ -137,34 +137,34 @@ def share_factor(gate: Gate, now_ms: int) -> float:
 # ------------------------------------------------------------------------------ what the table calls
 
 
-def _same(gate: Gate, _event: GateEvent, _now_ms: int, _policy: Policy) -> Gate:
+def _same(gate: Gate, _event: GateEvent, _now_ms: int, _policy: BackoffPolicy) -> Gate:
     return gate
 
 
-def _sent(gate: Gate, _event: GateEvent, now_ms: int, _policy: Policy) -> Gate:
-    trouble = gate.trouble if gate.state is State.OPEN else (*gate.trouble, now_ms)
+def _sent(gate: Gate, _event: GateEvent, now_ms: int, _policy: BackoffPolicy) -> Gate:
+    trouble = gate.trouble if gate.state is GateState.OPEN else (*gate.trouble, now_ms)
     return replace(gate, flying=gate.flying + 1, trouble=trouble)
 
 
-def _probe(gate: Gate, _event: GateEvent, now_ms: int, _policy: Policy) -> Gate:
+def _probe(gate: Gate, _event: GateEvent, now_ms: int, _policy: BackoffPolicy) -> Gate:
     if now_ms < gate.until_ms:
         return gate
-    return replace(gate, state=State.PROBING, flying=1, trouble=(*gate.trouble, now_ms))
+    return replace(gate, state=GateState.PROBING, flying=1, trouble=(*gate.trouble, now_ms))
 
 
-def _answered(gate: Gate, event: Answered, _now_ms: int, _policy: Policy) -> Gate:
+def _answered(gate: Gate, event: Answered, _now_ms: int, _policy: BackoffPolicy) -> Gate:
     if event.epoch != gate.epoch:
         return gate
     return replace(gate, flying=gate.flying - 1, failures=0)
 
 
-def _proved(gate: Gate, event: Answered, now_ms: int, _policy: Policy) -> Gate:
+def _proved(gate: Gate, event: Answered, now_ms: int, _policy: BackoffPolicy) -> Gate:
     if event.epoch != gate.epoch:
         return gate
-    return replace(gate, state=State.RAMP, flying=0, width=1, landed=0, failures=0, until_ms=0, reopened_ms=now_ms)
+    return replace(gate, state=GateState.RAMP, flying=0, width=1, landed=0, failures=0, until_ms=0, reopened_ms=now_ms)
 
 
-def _climbed(gate: Gate, event: Answered, _now_ms: int, policy: Policy) -> Gate:
+def _climbed(gate: Gate, event: Answered, _now_ms: int, policy: BackoffPolicy) -> Gate:
     if event.epoch != gate.epoch:
         return gate
     gate = replace(gate, flying=gate.flying - 1, landed=gate.landed + 1, failures=0)
@@ -172,30 +172,30 @@ def _climbed(gate: Gate, event: Answered, _now_ms: int, policy: Policy) -> Gate:
         return gate
     if gate.width * 2 < policy.ramp_top:
         return replace(gate, width=gate.width * 2, landed=0)
-    return replace(gate, state=State.OPEN, reason=Reason.NONE, width=0, landed=0)
+    return replace(gate, state=GateState.OPEN, reason=ClosureReason.NONE, width=0, landed=0)
 
 
-def _dropped(gate: Gate, event: Dropped, _now_ms: int, _policy: Policy) -> Gate:
+def _dropped(gate: Gate, event: Dropped, _now_ms: int, _policy: BackoffPolicy) -> Gate:
     return replace(gate, flying=gate.flying - 1) if event.epoch == gate.epoch else gate
 
 
-def _unproved(gate: Gate, event: Dropped, now_ms: int, policy: Policy) -> Gate:
+def _unproved(gate: Gate, event: Dropped, now_ms: int, policy: BackoffPolicy) -> Gate:
     if event.epoch != gate.epoch:
         return gate
     pause_ms = ladder_ms(gate.level, event.jitter, policy)
     return _close(replace(gate, level=gate.level + 1), gate.reason, pause_ms, now_ms)
 
 
-def _failed(gate: Gate, event: QuestionFailed, now_ms: int, policy: Policy) -> Gate:
+def _failed(gate: Gate, event: QuestionFailed, now_ms: int, policy: BackoffPolicy) -> Gate:
     gate = replace(gate, failures=gate.failures + 1)
     if gate.failures < FAILURES_TO_CLOSE:
         return gate
     gate = _forget(gate, now_ms)
     pause_ms = ladder_ms(gate.level, event.jitter, policy)
-    return _close(replace(gate, level=gate.level + 1), Reason.FAILURES, pause_ms, now_ms)
+    return _close(replace(gate, level=gate.level + 1), ClosureReason.FAILURES, pause_ms, now_ms)
 
 
-def _refused(gate: Gate, event: Refused, now_ms: int, policy: Policy) -> Gate:
+def _refused(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> Gate:
     """A refusal while the gate lets reads through: it closes. A late one takes no further step."""
     if event.epoch < gate.forced_epoch:
         return gate
@@ -203,18 +203,18 @@ def _refused(gate: Gate, event: Refused, now_ms: int, policy: Policy) -> Gate:
     if event.epoch != gate.epoch:
         return _close(gate, event.reason, _repeated_ms(gate, event, policy), now_ms)
     pause_ms = wait_ms(event, policy, level=gate.level, bans=gate.bans)
-    if gate.state is State.RAMP:
+    if gate.state is GateState.RAMP:
         pause_ms = max(pause_ms, min(2 * gate.last_pause_ms, LONGEST_REPEAT_MS[event.reason]))
-    if gate.state is not State.PROBING and gate.trouble:
+    if gate.state is not GateState.PROBING and gate.trouble:
         gate = replace(gate, flaps=gate.flaps + 1)
     return _close(_learn(gate, event, now_ms), event.reason, pause_ms, now_ms)
 
 
-def _extended(gate: Gate, event: Refused, now_ms: int, policy: Policy) -> Gate:
+def _extended(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> Gate:
     """A late refusal while it is shut already: its wait may be the longer one."""
-    if event.epoch < gate.forced_epoch or event.reason is Reason.WAF:
+    if event.epoch < gate.forced_epoch or event.reason is ClosureReason.WAF:
         return gate
-    if event.reason is Reason.BAN and gate.bans == 0:
+    if event.reason is ClosureReason.BAN and gate.bans == 0:
         gate = replace(gate, bans=1)
     until_ms = now_ms + _repeated_ms(gate, event, policy)
     if until_ms <= gate.until_ms:
@@ -224,29 +224,29 @@ def _extended(gate: Gate, event: Refused, now_ms: int, policy: Policy) -> Gate:
     )
 
 
-def _forced_open(gate: Gate, _event: GateEvent, _now_ms: int, _policy: Policy) -> Gate:
+def _forced_open(gate: Gate, _event: GateEvent, _now_ms: int, _policy: BackoffPolicy) -> Gate:
     return Gate(epoch=gate.epoch + 1, forced_epoch=gate.epoch + 1)
 
 
-def _forced_shut(gate: Gate, event: ForcedShut, now_ms: int, _policy: Policy) -> Gate:
-    return _close(gate, Reason.OPERATOR, event.wait_ms, now_ms)
+def _forced_shut(gate: Gate, event: ForcedShut, now_ms: int, _policy: BackoffPolicy) -> Gate:
+    return _close(gate, ClosureReason.OPERATOR, event.wait_ms, now_ms)
 
 
 # ------------------------------------------------------------------------------------------- parts
 
 
-def _repeated_ms(gate: Gate, event: Refused, policy: Policy) -> int:
+def _repeated_ms(gate: Gate, event: Refused, policy: BackoffPolicy) -> int:
     """What a late refusal asks for: as long as its closure did, not a step further."""
     return wait_ms(event, policy, level=max(0, gate.level - 1), bans=max(0, gate.bans - 1))
 
 
 def _learn(gate: Gate, event: Refused, now_ms: int) -> Gate:
     """Count this refusal for the next one of its kind."""
-    rates = gate.rates + 1 if event.reason is Reason.RATE else 0
+    rates = gate.rates + 1 if event.reason is ClosureReason.RATE else 0
     return replace(
         gate,
-        level=gate.level + (event.reason is Reason.WAF),
-        bans=gate.bans + (event.reason is Reason.BAN),
+        level=gate.level + (event.reason is ClosureReason.WAF),
+        bans=gate.bans + (event.reason is ClosureReason.BAN),
         rates=rates,
         halved_until_ms=now_ms + HALVED_MS if rates > 1 else gate.halved_until_ms,
     )
@@ -254,15 +254,15 @@ def _learn(gate: Gate, event: Refused, now_ms: int) -> Gate:
 
 def _forget(gate: Gate, now_ms: int) -> Gate:
     """Start at the first step again where it was quiet for long enough since the reopening."""
-    unproved = gate.state is State.CLOSED or gate.state is State.PROBING
+    unproved = gate.state is GateState.CLOSED or gate.state is GateState.PROBING
     if unproved or now_ms - gate.reopened_ms < max(FORGET_MS, gate.last_pause_ms):
         return gate
     return replace(gate, level=0, bans=0, rates=0, flaps=0, last_pause_ms=0, trouble=())
 
 
-def _close(gate: Gate, reason: Reason, pause_ms: int, now_ms: int) -> Gate:
-    shut = gate.state is State.CLOSED
-    stray = gate.flying if gate.state is State.OPEN else 0
+def _close(gate: Gate, reason: ClosureReason, pause_ms: int, now_ms: int) -> Gate:
+    shut = gate.state is GateState.CLOSED
+    stray = gate.flying if gate.state is GateState.OPEN else 0
     trouble = tuple(sent_ms for sent_ms in gate.trouble if sent_ms > now_ms - FLAP_WINDOW_MS)
     trouble = (*trouble, *(now_ms,) * stray)[-2 * FLAP_SENDS :]
     until_ms = max(now_ms + pause_ms, gate.until_ms if shut else 0)
@@ -270,7 +270,7 @@ def _close(gate: Gate, reason: Reason, pause_ms: int, now_ms: int) -> Gate:
         until_ms = max(until_ms, trouble[-FLAP_SENDS - 1] + FLAP_WINDOW_MS)
     return replace(
         gate,
-        state=State.CLOSED,
+        state=GateState.CLOSED,
         reason=gate.reason if shut and until_ms == gate.until_ms else reason,
         until_ms=until_ms,
         epoch=gate.epoch + 1,
@@ -286,8 +286,8 @@ def _close(gate: Gate, reason: Reason, pause_ms: int, now_ms: int) -> Gate:
 # mypy can't say "the handler of a type takes that type": the table's own test calls every pair.
 _Handler = Callable[..., Gate]
 _ALWAYS: dict[type, _Handler] = {ForcedOpen: _forced_open, ForcedShut: _forced_shut}
-_TABLE: dict[State, dict[type, _Handler]] = {
-    State.OPEN: {
+_TABLE: dict[GateState, dict[type, _Handler]] = {
+    GateState.OPEN: {
         Sent: _sent,
         Answered: _answered,
         Dropped: _dropped,
@@ -295,7 +295,7 @@ _TABLE: dict[State, dict[type, _Handler]] = {
         QuestionFailed: _failed,
         **_ALWAYS,
     },
-    State.CLOSED: {
+    GateState.CLOSED: {
         Sent: _probe,
         Answered: _same,
         Dropped: _same,
@@ -303,7 +303,7 @@ _TABLE: dict[State, dict[type, _Handler]] = {
         QuestionFailed: _same,
         **_ALWAYS,
     },
-    State.PROBING: {
+    GateState.PROBING: {
         Sent: _same,
         Answered: _proved,
         Dropped: _unproved,
@@ -311,7 +311,7 @@ _TABLE: dict[State, dict[type, _Handler]] = {
         QuestionFailed: _same,
         **_ALWAYS,
     },
-    State.RAMP: {
+    GateState.RAMP: {
         Sent: _sent,
         Answered: _climbed,
         Dropped: _dropped,

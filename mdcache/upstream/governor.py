@@ -13,32 +13,43 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mdcache.clock import Clock
-from mdcache.errors import AskFailed, BrokenBody, BudgetSpent, CannotAsk
+from mdcache.errors import BudgetSpent, InvalidBody, UpstreamFailed, UpstreamUnavailable
 from mdcache.events import BodyRejected, Events, Retried
-from mdcache.exchange.limits import UNKNOWN_LIMIT, RequestBucket, weight_limit
 from mdcache.exchange.markets import Family, Market
-from mdcache.upstream.atrest import resting_from_mapping, resting_to_mapping
-from mdcache.upstream.clocksync import ExchangeClocks
-from mdcache.upstream.courier import Courier
-from mdcache.upstream.desk import Desk, Rules
-from mdcache.upstream.gateevents import ForcedOpen, ForcedShut
-from mdcache.upstream.lanes import Lane, Turn
-from mdcache.upstream.pauses import Policy
-from mdcache.upstream.reads import Instant, Read, Reply, Wire
-from mdcache.upstream.requests import Requests
-from mdcache.upstream.rest import Rest, Transport
+from mdcache.exchange.rate_limits import INITIAL_LIMIT, RequestBucket, weight_limit
+from mdcache.upstream.backoff import BackoffPolicy
+from mdcache.upstream.exchange_clock import ExchangeClocks
+from mdcache.upstream.gate_events import ForcedOpen, ForcedShut
+from mdcache.upstream.http_client import MarketClient, Transport
+from mdcache.upstream.models import Fetchable, Instant, UpstreamReply, UpstreamRequest
+from mdcache.upstream.queue import Lane, Priority
+from mdcache.upstream.replicas.shared_budget import Shared, SharingStatus
+from mdcache.upstream.request_quota import RequestQuota
 from mdcache.upstream.retries import Retries
-from mdcache.upstream.sharing import Shared, SharingStatus
+from mdcache.upstream.saved_state import saved_from_mapping, saved_to_mapping
+from mdcache.upstream.scheduler import FamilyScheduler, SchedulerSettings
+from mdcache.upstream.sender import Sender
 
-__all__ = ["FamilyStatus", "Governor", "Instant", "Lane", "Limits", "Read", "Reply", "Shared", "Turn", "Wire"]
+__all__ = [
+    "FamilyStatus",
+    "Fetchable",
+    "Governor",
+    "GovernorSettings",
+    "Instant",
+    "Lane",
+    "Priority",
+    "Shared",
+    "UpstreamReply",
+    "UpstreamRequest",
+]
 
 _T = TypeVar("_T")
 _LEASE_SPARE_S = 5.0  # a probe not heard of for longer than a read may take and this is given up
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """The settings a governor goes by, with the defaults of DESIGN 3."""
+class GovernorSettings:
+    """The settings a governor goes by, with the defaults of docs/design.md#settings."""
 
     weight_share: float = 0.5
     upstream_concurrency: int = 8
@@ -79,63 +90,63 @@ class Governor:
         rng: random.Random,
         events: Events,
         base_urls: Mapping[Market, str],
-        limits: Limits,
+        settings: GovernorSettings,
         transport: Transport = None,
         trust_env: bool = True,
         shared: Shared | None = None,
     ) -> None:
         self._clock = clock
         self._events = events
-        self._limits = limits
+        self._settings = settings
         self._known_limits: dict[Market, int] = {}
-        self._requests: dict[RequestBucket, Requests] = {}
-        self._rests = {
-            market: Rest(
+        self._request_quotas: dict[RequestBucket, RequestQuota] = {}
+        self._clients = {
+            market: MarketClient(
                 url,
-                timeout_s=limits.upstream_timeout_s,
-                concurrency=limits.upstream_concurrency,
+                timeout_s=settings.upstream_timeout_s,
+                concurrency=settings.upstream_concurrency,
                 transport=transport,
                 trust_env=trust_env,
             )
             for market, url in base_urls.items()
         }
-        self.clocks = ExchangeClocks(clock=clock, events=events, ask=self.fetch)
-        self._courier = Courier(clock=clock, events=events, clocks=self.clocks, rests=self._rests)
-        policy = Policy(
-            initial_ms=int(limits.backoff_initial_s * 1000),
-            max_ms=int(limits.backoff_max_s * 1000),
-            ramp_top=limits.upstream_concurrency,
+        self.clocks = ExchangeClocks(clock=clock, events=events, fetch=self.fetch)
+        self._sender = Sender(clock=clock, events=events, clocks=self.clocks, clients=self._clients)
+        policy = BackoffPolicy(
+            initial_ms=int(settings.backoff_initial_s * 1000),
+            max_ms=int(settings.backoff_max_s * 1000),
+            ramp_top=settings.upstream_concurrency,
         )
-        lease_ms = round((limits.upstream_timeout_s + _LEASE_SPARE_S) * 1000)
-        rules = Rules(policy, limits.weight_share, limits.upstream_concurrency, lease_ms)
-        self._desks = {
-            family: Desk(
+        lease_ms = round((settings.upstream_timeout_s + _LEASE_SPARE_S) * 1000)
+        rules = SchedulerSettings(policy, settings.weight_share, settings.upstream_concurrency, lease_ms)
+        self._schedulers = {
+            family: FamilyScheduler(
                 family,
                 clock=clock,
                 rng=rng,
                 events=events,
                 clocks=self.clocks,
-                rules=rules,
-                dispatch=self._courier.dispatch,
+                settings=rules,
+                send=self._sender.send,
                 among=shared,
             )
             for family in Family
         }
-        self._courier.desks = self._desks
-        self._retries = Retries(limits.retry_attempts, limits.backoff_initial_s, limits.backoff_max_s, clock, rng)
+        self._sender.schedulers = self._schedulers
+        self._retries = Retries(settings.retry_attempts, settings.backoff_initial_s, settings.backoff_max_s, clock, rng)
 
     async def start(self) -> None:
         """Before the first read: meet the other replicas, if there are any."""
-        await asyncio.gather(*(desk.sharing.start() for desk in self._desks.values() if desk.sharing is not None))
+        await asyncio.gather(*(desk.sharing.start() for desk in self._schedulers.values() if desk.sharing is not None))
 
-    async def fetch(self, read: Read[_T]) -> _T:
+    async def fetch(self, read: Fetchable[_T]) -> _T:
         """Ask Binance, when it is this read's turn, and try again where that may help.
 
         Raises `GateClosed` at once where the family's gate is shut (also if this read's own reply shut it),
         `BudgetSpent`, `LaneFull` or `DeadlinePassed` where it can't be sent in time, `TransportFailed`,
-        `ServerFailed` or `BrokenBody` after the last try, and `Refusal` with Binance's own words.
+        `ServerFailed` or `InvalidBody` after the last try, and `Refusal` with Binance's own words.
         """
-        desk = self._desks[read.market.family]
+        desk = self._schedulers[read.market.family]
 
         async def attempt() -> _T:
             return await self._attempt(desk, read)
@@ -144,60 +155,64 @@ class Governor:
             self._events.emit(Retried(read.market.value, reason))
 
         try:
-            return await self._retries.run(attempt, lambda: read.turn.drop_at_s, retried)
-        except BrokenBody:  # Binance answered: the question failed, not the family
+            return await self._retries.run(attempt, lambda: read.priority.deadline_s, retried)
+        except InvalidBody:  # Binance answered: the question failed, not the family
             raise
-        except AskFailed:
-            desk.gatekeeper.question_failed()
+        except UpstreamFailed:
+            desk.gate_keeper.record_failure()
             desk.pump()
             raise
 
-    def refusal_now(self, market: Market, lane: Lane, weight: int, *, paced: bool = False) -> CannotAsk | None:
-        """The error such a read would meet now (DESIGN 6.5.6), or `None`; spends nothing.
+    def refusal_now(
+        self, market: Market, lane: Lane, weight: int, *, paced: bool = False
+    ) -> UpstreamUnavailable | None:
+        """The error such a read would meet now (docs/design.md#cannot-ask), or `None`; spends nothing.
 
-        With `paced`, also where only the pacing of refreshes (6.5.4) holds it back.
+        With `paced`, also where only the pacing of refreshes (docs/design.md#pacing) holds it back.
         """
-        return self._desks[market.family].refusal_now(lane, weight, paced=paced)
+        return self._schedulers[market.family].refusal_now(lane, weight, paced=paced)
 
-    def learn_limits(self, market: Market, rate_limits: object) -> None:
+    def set_limits(self, market: Market, rate_limits: object) -> None:
         """Take over `exchangeInfo.rateLimits` (as decoded) of a market; the smallest of a family counts."""
         self._known_limits[market] = weight_limit(market, rate_limits)
         family = market.family
         known = [limit for each, limit in self._known_limits.items() if each.family is family]
-        self._desks[family].account.learn_limit(min(known, default=UNKNOWN_LIMIT))
-        self._desks[family].pump()
+        self._schedulers[family].budget_keeper.set_limit(min(known, default=INITIAL_LIMIT))
+        self._schedulers[family].pump()
 
     def allowed(self, market: Market) -> int:
         """Weight a minute that is ours to spend in the market's family, but for a halved share."""
-        return self._desks[market.family].account.budget.allowed
+        return self._schedulers[market.family].budget_keeper.budget.allowed
 
     @property
     def share(self) -> float:
         """Our part of every limit."""
-        return self._limits.weight_share
+        return self._settings.weight_share
 
-    def take_request(self, bucket: RequestBucket) -> None:
+    def count_request(self, bucket: RequestBucket) -> None:
         """Count a request that is about to be sent against its path's own bucket; `BudgetSpent` if that is full.
 
         Replicas do not tell each other of these: each has its part.
         """
-        counts = self._requests.setdefault(bucket, Requests(bucket, self._limits.weight_share))
-        replicas = [desk.sharing.replicas for desk in self._desks.values() if desk.sharing is not None]
+        counts = self._request_quotas.setdefault(bucket, RequestQuota(bucket, self._settings.weight_share))
+        replicas = [desk.sharing.replicas for desk in self._schedulers.values() if desk.sharing is not None]
         wait_s = counts.take(self._clock.now(), max(replicas, default=1))
         if wait_s:
             raise BudgetSpent(wait_s, f"the request limit of {bucket.name} is spent")
 
     def used_weight_header(self, market: Market) -> int | None:
         """Usage that Binance reported in this UTC minute for the market's family; `None` if it did not."""
-        return self._desks[market.family].account.this_minute().header
+        return self._schedulers[market.family].budget_keeper.this_minute().header
 
     def status(self) -> tuple[FamilyStatus, ...]:
         """Each family as it stands now."""
-        return tuple(self._status(desk) for desk in self._desks.values())
+        return tuple(self._status(desk) for desk in self._schedulers.values())
 
     def sharing(self) -> dict[str, SharingStatus]:
         """How each family shares with other replicas; empty where there are none."""
-        return {family.value: desk.sharing.status() for family, desk in self._desks.items() if desk.sharing is not None}
+        return {
+            family.value: desk.sharing.status() for family, desk in self._schedulers.items() if desk.sharing is not None
+        }
 
     def close_gate(self, family: Family, seconds: float) -> None:
         """The operator closes a family for a while; it comes back with a probe."""
@@ -207,64 +222,64 @@ class Governor:
         """The operator opens a family at once and makes it forget: after a new address."""
         self._force(family, ForcedOpen())
 
-    def watch(self, changed: Callable[[bool], None]) -> None:
+    def watch(self, on_change: Callable[[bool], None]) -> None:
         """Have `changed` called in each step that changes what should rest: with True where a gate moved."""
-        for desk in self._desks.values():
-            desk.account.watch(functools.partial(changed, False))  # noqa: FBT003 - it has no other parameter
-            desk.gatekeeper.watch(functools.partial(changed, True))  # noqa: FBT003
+        for desk in self._schedulers.values():
+            desk.budget_keeper.watch(functools.partial(on_change, False))  # noqa: FBT003 - it has no other parameter
+            desk.gate_keeper.watch(functools.partial(on_change, True))  # noqa: FBT003
 
-    def at_rest(self, boot: str) -> dict[str, object]:
+    def saved_state(self, boot: str) -> dict[str, object]:
         """Gates and budgets as they should rest, by family; `boot` names what the clock counts from."""
-        return {family.value: resting_to_mapping(desk.checkpoint.at_rest(boot)) for family, desk in self._desks.items()}
+        return {family.value: saved_to_mapping(desk.checkpoint.save(boot)) for family, desk in self._schedulers.items()}
 
-    def revive(self, plain: Mapping[str, object] | None, boot: str) -> bool:
+    def restore(self, plain: Mapping[str, object] | None, boot: str) -> bool:
         """Take up what `at_rest` gave, before the first read; `None`: something did rest, and can't be read.
 
         Returns whether all could be read. A family that could not proves itself before it is asked; one that is
         not in it starts open.
         """
         sound = plain is not None
-        for family, desk in self._desks.items():
+        for family, desk in self._schedulers.items():
             try:
                 if plain is None or family.value in plain:
-                    desk.checkpoint.revive(None if plain is None else resting_from_mapping(plain[family.value]), boot)
+                    desk.checkpoint.restore(None if plain is None else saved_from_mapping(plain[family.value]), boot)
             except (KeyError, ValueError, TypeError, OverflowError):
-                desk.checkpoint.revive(None, boot)
+                desk.checkpoint.restore(None, boot)
                 sound = False
         return sound
 
     async def aclose(self) -> None:
         """End everything: queues, measurements, reads under way, connections."""
-        for desk in self._desks.values():
+        for desk in self._schedulers.values():
             desk.aclose()
         await self.clocks.aclose()
-        await self._courier.aclose()
-        await asyncio.gather(*(desk.sharing.aclose() for desk in self._desks.values() if desk.sharing is not None))
-        await asyncio.gather(*(rest.aclose() for rest in self._rests.values()))
+        await self._sender.aclose()
+        await asyncio.gather(*(desk.sharing.aclose() for desk in self._schedulers.values() if desk.sharing is not None))
+        await asyncio.gather(*(rest.aclose() for rest in self._clients.values()))
 
     # ------------------------------------------------------------------------------------ parts
 
-    async def _attempt(self, desk: Desk, read: Read[_T]) -> _T:
-        ticket = desk.submit(read)
+    async def _attempt(self, scheduler: FamilyScheduler, read: Fetchable[_T]) -> _T:
+        ticket = scheduler.submit(read)
         try:
             return read.accept(await ticket.future)
-        except BrokenBody as error:
-            path = ticket.wire.path if ticket.wire is not None else ""
+        except InvalidBody as error:
+            path = ticket.request.path if ticket.request is not None else ""
             self._events.emit(BodyRejected(read.market.value, path, error.reason, error.detail))
             raise
         finally:
-            desk.release(ticket)
+            scheduler.abandon(ticket)
 
     def _force(self, family: Family, event: ForcedOpen | ForcedShut) -> None:
-        desk = self._desks[family]
-        desk.gatekeeper.step(event)
+        desk = self._schedulers[family]
+        desk.gate_keeper.step(event)
         desk.pump()
 
-    def _status(self, desk: Desk) -> FamilyStatus:
-        account, keeper = desk.account, desk.gatekeeper
+    def _status(self, scheduler: FamilyScheduler) -> FamilyStatus:
+        account, keeper = scheduler.budget_keeper, scheduler.gate_keeper
         minute = account.this_minute()
         return FamilyStatus(
-            family=desk.family.value,
+            family=scheduler.family.value,
             gate_state=keeper.gate.state.value,
             gate_reason=keeper.gate.reason.value,
             reopens_in_s=keeper.reopens_in_s(),
@@ -272,8 +287,10 @@ class Governor:
             allowed=int(account.budget.allowed * keeper.share_factor()),
             address=minute.address,
             limit=account.budget.limit,
-            limit_known=any(market.family is desk.family for market in self._known_limits),
-            queued={lane.value: desk.lanes.waiting(lane) for lane in Lane},
-            in_flight={market.value: desk.in_flight[market] for market in Market if market.family is desk.family},
-            concurrency=self._limits.upstream_concurrency,
+            limit_known=any(market.family is scheduler.family for market in self._known_limits),
+            queued={lane.value: scheduler.queue.waiting(lane) for lane in Lane},
+            in_flight={
+                market.value: scheduler.in_flight[market] for market in Market if market.family is scheduler.family
+            },
+            concurrency=self._settings.upstream_concurrency,
         )

@@ -13,11 +13,11 @@ from typing import TypeVar
 import tenacity
 
 from mdcache.clock import Clock
-from mdcache.errors import AskFailed, BrokenBody
-from mdcache.upstream.verdicts import may_try_again
+from mdcache.errors import InvalidBody, UpstreamFailed
+from mdcache.upstream.reply_status import may_try_again
 
 _T = TypeVar("_T")
-_PART_OF_REST = 0.25  # a pause takes at most this of the time that is left, so that tries fit before the deadline
+_PART_OF_REMAINING = 0.25  # a pause takes at most this of the time that is left, so that tries fit before the deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,13 @@ class Retries:
 
         def again(error: BaseException) -> bool:
             nonlocal broken
-            broken += isinstance(error, BrokenBody)
+            broken += isinstance(error, InvalidBody)
             return may_try_again(error) and broken <= 1
 
         def wait(state: tenacity.RetryCallState) -> float:
             rest_s = max(0.0, deadline_s() - self.clock.now())
             doubled_s = self.initial_s * (1 << min(40, state.attempt_number - 1))
-            pause_s = min(doubled_s, self.max_s, rest_s * _PART_OF_REST)
+            pause_s = min(doubled_s, self.max_s, rest_s * _PART_OF_REMAINING)
             return pause_s * (0.5 + 0.5 * self.rng.random())
 
         def stop(state: tenacity.RetryCallState) -> bool:
@@ -56,7 +56,7 @@ class Retries:
 
         def before_sleep(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome is not None else None
-            on_retry(error.reason if isinstance(error, AskFailed) else "unknown")
+            on_retry(error.reason if isinstance(error, UpstreamFailed) else "unknown")
 
         retrying = tenacity.AsyncRetrying(
             sleep=self.clock.sleep,

@@ -9,8 +9,8 @@ import pytest
 from mdcache.errors import GateClosed, Refusal
 from mdcache.events import TierFailed
 from mdcache.sim import SimConfig
-from mdcache.upstream.governor import Limits
-from tests.world.world import Options, World
+from mdcache.upstream.governor import GovernorSettings
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
 
 pytestmark = pytest.mark.virtual
 
@@ -19,13 +19,13 @@ TAIL = "symbol=BTCUSDT&interval=1m&limit=5"
 DAY = 86_400_000
 
 
-def requests(w: World) -> int:
+def requests(w: VirtualDaemon) -> int:
     return len(w.exchange.log)
 
 
-async def banned(folder: Path, seconds: float = 600.0) -> World:
+async def banned(folder: Path, seconds: float = 600.0) -> VirtualDaemon:
     """A world that met a ban just now, and whose process was killed in the second after."""
-    w = World(SimConfig(), Options(), folder)
+    w = VirtualDaemon(SimConfig(), DaemonOptions(), folder)
     await w.ask(SPOT, TAIL)
     await w.clock.sleep(5.0)
     w.exchange.control.ban("spot", seconds)
@@ -36,7 +36,7 @@ async def banned(folder: Path, seconds: float = 600.0) -> World:
     return w
 
 
-async def quiet(w: World, seconds: float, step_s: float = 7.0) -> None:
+async def quiet(w: VirtualDaemon, seconds: float, step_s: float = 7.0) -> None:
     """Asked all the time, it asks Binance nothing for so long."""
     before, end = requests(w), w.clock.now() + seconds
     while w.clock.now() < end:
@@ -111,7 +111,7 @@ async def test_it_goes_by_egress(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step_ms", [0, -3_600_000, 3_600_000])
 async def test_symbols_and_settled_rows_are_known_inside_a_ban(tmp_path: Path, step_ms: int) -> None:
-    w = World(SimConfig(), Options(), tmp_path)
+    w = VirtualDaemon(SimConfig(), DaemonOptions(), tmp_path)
     now = w.clock.true_ms()
     old = f"symbol=BTCUSDT&interval=1h&startTime={now - 30 * DAY}&endTime={now - 20 * DAY}"
     before = await w.ask(SPOT, old)
@@ -147,8 +147,8 @@ async def test_symbols_and_settled_rows_are_known_inside_a_ban(tmp_path: Path, s
 )
 async def test_where_nobody_can_tell_a_probe_goes_first(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "gates.json").write_bytes(content)
-    w = World(SimConfig(), Options(), tmp_path)
-    assert [type(event) for event in w.state.found] == [TierFailed]
+    w = VirtualDaemon(SimConfig(), DaemonOptions(), tmp_path)
+    assert [type(event) for event in w.state.startup_events] == [TierFailed]
     w.exchange.control.latency(before_s=1.0)
     asking = [asyncio.create_task(w.ask(SPOT, f"symbol={s}USDT&interval=1m")) for s in ("BTC", "ETH", "SOL")]
     await asyncio.sleep(1.5)
@@ -163,7 +163,7 @@ async def test_where_nobody_can_tell_a_probe_goes_first(tmp_path: Path, content:
 async def test_a_newer_file_is_left_as_it_is(tmp_path: Path) -> None:
     content = b'{"version":2,"anything":1}'
     (tmp_path / "gates.json").write_bytes(content)
-    w = World(SimConfig(), Options(), tmp_path)
+    w = VirtualDaemon(SimConfig(), DaemonOptions(), tmp_path)
     await w.ask(SPOT, TAIL)
     await w.clock.sleep(5.0)
     await w.aclose()
@@ -171,7 +171,7 @@ async def test_a_newer_file_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 async def test_what_this_minute_has_spent_is_remembered(tmp_path: Path) -> None:
-    w = World(SimConfig(), Options(limits=Limits(weight_share=0.5)), tmp_path)
+    w = VirtualDaemon(SimConfig(), DaemonOptions(limits=GovernorSettings(weight_share=0.5)), tmp_path)
     await w.ask(SPOT, TAIL)
     for n in range(40):
         await w.ask(SPOT, f"symbol=BTCUSDT&interval=1m&startTime={1_700_000_000_000 + n * 60_000_000}&limit=9")

@@ -1,14 +1,17 @@
-"""The second of a close, replicas that lag, rows that come late and rows that change (6.1.3, 6.2.2 to 6.2.4)."""
+"""The second of a close, replicas that lag, rows that come late and rows that change.
+
+Rule: docs/design.md#freshness, #settling to docs/design.md#revisions.
+"""
 
 import asyncio
 import json
 
 import pytest
 
-from mdcache.events import Revised
+from mdcache.events import RowRevised
 from mdcache.sim import SimConfig
 from tests.cache.test_once import ready
-from tests.world.world import Options, World, rows
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, rows
 
 pytestmark = pytest.mark.virtual
 
@@ -17,7 +20,7 @@ PLENTY = SimConfig(spot_limit=10_000_000, futures_limit=1_000_000)
 MINUTE = 60_000
 
 
-async def until_close(w: World, before_s: float, length_ms: int = MINUTE) -> int:
+async def until_close(w: VirtualDaemon, before_s: float, length_ms: int = MINUTE) -> int:
     """Sleep until `before_s` before a close; returns the moment the next candle opens."""
     now = w.clock.true_ms()
     opens = now - now % length_ms + length_ms
@@ -29,7 +32,7 @@ async def until_close(w: World, before_s: float, length_ms: int = MINUTE) -> int
 
 @pytest.mark.parametrize("latency_s", [0.0, 0.12])
 async def test_the_second_of_a_close_polled_twenty_times_a_second(latency_s: float) -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     half = latency_s / 2
     w.exchange.control.latency(before_s=half, after_s=half)
     query = "symbol=BTCUSDT&interval=1m&limit=5"
@@ -59,7 +62,7 @@ async def test_the_second_of_a_close_polled_twenty_times_a_second(latency_s: flo
 
 
 async def test_a_clock_that_is_ahead_takes_no_half_candle_for_a_whole_one() -> None:
-    w = World(PLENTY)
+    w = VirtualDaemon(PLENTY)
     w.exchange.control.latency(before_s=0.3, path="/api/v3/time")  # so our clock is 150 ms ahead, and knows it may be
     query = "symbol=BTCUSDT&interval=1m&limit=2"
     await w.ask(SPOT, query)
@@ -80,7 +83,7 @@ async def test_a_clock_that_is_ahead_takes_no_half_candle_for_a_whole_one() -> N
 @pytest.mark.parametrize("mode", ["alternate", "random"])
 @pytest.mark.parametrize("interval", ["1m", "1s"])
 async def test_lagging_replicas_freeze_nothing_and_take_nothing_back(mode: str, interval: str) -> None:
-    w = await ready(World(PLENTY, Options(ttl_s=1.0)))
+    w = await ready(VirtualDaemon(PLENTY, DaemonOptions(ttl_s=1.0)))
     w.exchange.control.set_replicas([0, 4_000], mode=mode)  # type: ignore[arg-type]
     queries = [f"symbol={symbol}&interval={interval}&limit=40" for symbol in ("BTCUSDT", "SOLUSDT")]
     newest = dict.fromkeys(queries, (0, 0))
@@ -94,8 +97,8 @@ async def test_lagging_replicas_freeze_nothing_and_take_nothing_back(mode: str, 
             assert answer.as_of_ms >= as_of[query]
             newest[query], as_of[query] = shown, answer.as_of_ms
         for series in w.library:
-            for block in series.shelf.blocks():
-                for n, open_ms in enumerate(block.opens[-5:], len(block.opens[-5:]) * -1):
+            for block in series.blocks.in_order():
+                for n, open_ms in enumerate(block.open_times[-5:], len(block.open_times[-5:]) * -1):
                     final = w.exchange.truth(
                         SPOT,
                         f"symbol={series.key.subject}&interval={interval}&startTime={open_ms}&limit=1",
@@ -108,7 +111,7 @@ async def test_lagging_replicas_freeze_nothing_and_take_nothing_back(mode: str, 
 
 
 async def test_a_late_final_row_is_a_revision() -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     w.exchange.control.late_rows(20.0, short_s=3.0)
     query = "symbol=BTCUSDT&interval=1m&limit=4"
     opens = await until_close(w, 1.0)
@@ -116,7 +119,7 @@ async def test_a_late_final_row_is_a_revision() -> None:
         answer = await w.ask(SPOT, query)
         assert answer.body == w.exchange.truth(SPOT, query, at_ms=answer.as_of_ms)
         await w.clock.sleep(0.5)
-    revised = [event for event in w.events if isinstance(event, Revised)]
+    revised = [event for event in w.events if isinstance(event, RowRevised)]
     assert {event.open_time_ms for event in revised} >= {opens - MINUTE}
     assert json.loads(revised[-1].now)[8] > json.loads(revised[-1].was)[8]
     await w.aclose()
@@ -124,7 +127,7 @@ async def test_a_late_final_row_is_a_revision() -> None:
 
 @pytest.mark.parametrize("trades", [5, -5])
 async def test_a_revision_is_noticed_counted_and_shown(trades: int) -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     query = "symbol=BTCUSDT&interval=1h&limit=30"
     first = await w.ask(SPOT, query)
     target = int(str(rows(first)[-20][0]))
@@ -134,13 +137,13 @@ async def test_a_revision_is_noticed_counted_and_shown(trades: int) -> None:
     second = await w.ask(SPOT, query)
     assert second.body == w.exchange.truth(SPOT, query, at_ms=second.as_of_ms) != first.body
     assert len(w.calls()) - before == (1 if trades > 0 else 2)  # fewer trades are asked again, once
-    assert [event.open_time_ms for event in w.events if isinstance(event, Revised)] == [target]
-    assert not first.stands(w.governor.clocks.now(first.series.key.market))
+    assert [event.open_time_ms for event in w.events if isinstance(event, RowRevised)] == [target]
+    assert not first.is_valid(w.governor.clocks.now(first.series.key.market))
     await w.aclose()
 
 
 async def test_time_goes_by_the_exchange_whatever_the_machine_believes() -> None:
-    w = await ready(World(PLENTY, Options(wall_step_ms=-3_600_000)))
+    w = await ready(VirtualDaemon(PLENTY, DaemonOptions(wall_step_ms=-3_600_000)))
     query = "symbol=BTCUSDT&interval=1m&limit=5"
     for step_ms in (0, 10_000_000, -20_000_000):
         w.clock.step_ms += step_ms
@@ -153,20 +156,20 @@ async def test_time_goes_by_the_exchange_whatever_the_machine_believes() -> None
 
 
 async def test_a_doubted_clock_settles_nothing() -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     w.exchange.control.skew_date(60)
     w.exchange.control.fault("timeout", path="/api/v3/time")
     answer = await w.ask(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
     assert answer.rows == 5
     (series,) = [one for one in w.library if one.key.interval == "1m"]
-    assert not len(series.shelf)
+    assert not len(series.blocks)
     await w.aclose()
 
 
 async def test_the_incident_costs_half_and_fails_nobody() -> None:
-    options = Options()
+    options = DaemonOptions()
     options.limits = type(options.limits)(weight_share=0.9)
-    w = await ready(World(SimConfig(), options))
+    w = await ready(VirtualDaemon(SimConfig(), options))
     symbols = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
     questions = [(s, i) for s in symbols for i in ("1m", "5m", "15m", "1h", "4h", "1d")]
     for symbol, interval in questions:  # the first pages are another matter
@@ -183,7 +186,7 @@ async def test_the_incident_costs_half_and_fails_nobody() -> None:
                 answer = await w.ask(SPOT, f"symbol={symbol}&interval={interval}&limit=500")
                 asked += 1
                 assert answer.rows == 500
-                assert not answer.marked
+                assert not answer.stale
                 assert w.clock.true_ms() - answer.as_of_ms <= 2_000
 
     await asyncio.gather(*(consumer(n * 5 / 3) for n in range(3)))

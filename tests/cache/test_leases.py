@@ -6,28 +6,31 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mdcache.cache.behind import Behind
-from mdcache.cache.leases import POLL_S, Leases, Sight
-from mdcache.candles.commons import LEASE_RENEWED_S, CommonsDown, Hold, Lease
-from mdcache.errors import BrokenBody, BudgetSpent, CannotAsk, GateClosed
+from mdcache.cache.replicas.background import BackgroundTasks
+from mdcache.cache.replicas.leases import POLL_S, Leases, PullOutcome
+from mdcache.candles.shared_rows import LEASE_RENEWED_S, Lease, LeaseState, SharedStoreDown
+from mdcache.errors import BudgetSpent, GateClosed, InvalidBody, UpstreamUnavailable
 from mdcache.events import Event, Events
 from mdcache.exchange.markets import Market
-from mdcache.upstream.governor import Lane, Turn
-from tests.world.loop import FakeClock
+from mdcache.upstream.governor import Lane, Priority
+from tests.support.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.virtual
 
-MINE, THEIRS, NOBODY = (Sight(spared=False, hold=hold, error=None) for hold in (Hold.MINE, Hold.THEIRS, Hold.NOBODY))
-SPARED = Sight(spared=True, hold=Hold.NOBODY, error=None)
-DOWN = CommonsDown()
+MINE, THEIRS, NOBODY = (
+    PullOutcome(satisfied=False, hold=hold, error=None)
+    for hold in (LeaseState.MINE, LeaseState.THEIRS, LeaseState.NONE)
+)
+SPARED = PullOutcome(satisfied=True, hold=LeaseState.NONE, error=None)
+DOWN = SharedStoreDown()
 
 
 @dataclass
 class Read:
-    turn: Turn
+    priority: Priority
     market: Market = Market.SPOT
-    floor_ms: int = 0
-    waited: bool = False
+    min_as_of_ms: int = 0
+    waited_for_peer: bool = False
     lease: Lease | None = None
 
     def weight(self) -> int:
@@ -38,9 +41,9 @@ class Read:
 class Scene:
     """One read among others: `sights` is what its looks find, the last of them for ever."""
 
-    sights: list[Sight | CommonsDown]
-    refusal: CannotAsk | None = None
-    held: list[bool | CommonsDown] = field(default_factory=list)  # what renewals bring; then `True`
+    sights: list[PullOutcome | SharedStoreDown]
+    refusal: UpstreamUnavailable | None = None
+    held: list[bool | SharedStoreDown] = field(default_factory=list)  # what renewals bring; then `True`
     deadline_s: float = 8.0
     looked: list[tuple[float, Lease, bool]] = field(default_factory=list)
     renewed_s: list[float] = field(default_factory=list)
@@ -48,20 +51,20 @@ class Scene:
     released: list[tuple[float, Lease, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.clock = FakeClock()
+        self.clock = VirtualClock()
         self.began_s = self.clock.now()
         self.events: list[Event] = []
-        behind = Behind(self.clock, Events(self.events.append))
+        behind = BackgroundTasks(self.clock, Events(self.events.append))
         self.leases: Leases[str] = Leases(self.clock, behind, lambda _market, _lane, _weight: self.refusal)
-        self.read = Read(Turn(Lane.NORMAL, self.began_s + self.deadline_s))
+        self.read = Read(Priority(Lane.NORMAL, self.began_s + self.deadline_s))
 
     async def spares(self) -> bool:
-        return await self.leases.spares(self.read, "topic", "name", self.look, self.renew)
+        return await self.leases.satisfied_by_peers(self.read, "topic", "name", self.look, self.renew)
 
-    async def look(self, lease: Lease, *, takes: bool) -> Sight:
-        self.looked.append((self.passed_s, lease, takes))
+    async def look(self, lease: Lease, *, take_lease: bool) -> PullOutcome:
+        self.looked.append((self.passed_s, lease, take_lease))
         sight = self.sights[min(len(self.looked), len(self.sights)) - 1]
-        if isinstance(sight, CommonsDown):
+        if isinstance(sight, SharedStoreDown):
             raise sight
         return sight
 
@@ -69,7 +72,7 @@ class Scene:
         assert lease == self.read.lease
         self.renewed_s.append(self.passed_s)
         held = self.held.pop(0) if self.held else True
-        if isinstance(held, CommonsDown):
+        if isinstance(held, SharedStoreDown):
             raise held
         return held
 
@@ -79,18 +82,18 @@ class Scene:
             raise DOWN
 
     def end(self, gift: Coroutine[object, object, None] | None = None, error: str = "") -> None:
-        self.leases.end(self.read, gift, self.release, error)
+        self.leases.finish(self.read, gift, self.release, error)
 
     @property
     def passed_s(self) -> float:
         return round(self.clock.now() - self.began_s, 6)
 
 
-@pytest.mark.parametrize("sight", [SPARED, Sight(spared=True, hold=Hold.THEIRS, error=None)])
-async def test_what_is_there_spares_the_read(sight: Sight) -> None:
+@pytest.mark.parametrize("sight", [SPARED, PullOutcome(satisfied=True, hold=LeaseState.THEIRS, error=None)])
+async def test_what_is_there_spares_the_read(sight: PullOutcome) -> None:
     scene = Scene([sight])
     assert await scene.spares()
-    assert (len(scene.looked), scene.read.lease, scene.read.waited) == (1, None, False)
+    assert (len(scene.looked), scene.read.lease, scene.read.waited_for_peer) == (1, None, False)
 
 
 async def test_the_lease_is_renewed_until_the_read_ended() -> None:
@@ -152,19 +155,19 @@ async def test_who_waits_looks_again_when_told_and_now_and_then() -> None:
     scene = Scene([THEIRS, THEIRS, THEIRS, SPARED])
     waiter = asyncio.create_task(scene.spares())
     await scene.clock.sleep(1.4 * POLL_S)
-    scene.leases.hear("another topic")
+    scene.leases.on_released("another topic")
     await scene.clock.sleep(0.0)
-    scene.leases.hear("topic")
+    scene.leases.on_released("topic")
     assert await waiter
     assert [at for at, _, _ in scene.looked] == [0.0, POLL_S, 1.4 * POLL_S, 2.4 * POLL_S]
     assert len({lease for _, lease, _ in scene.looked}) == 1
-    assert (scene.read.waited, scene.read.lease) == (True, None)
+    assert (scene.read.waited_for_peer, scene.read.lease) == (True, None)
 
 
 async def test_who_waits_takes_over_what_is_free() -> None:
     scene = Scene([THEIRS, MINE])
     assert not await scene.spares()
-    assert scene.read.waited
+    assert scene.read.waited_for_peer
     assert scene.read.lease is not None
     scene.end()
 
@@ -177,16 +180,16 @@ async def test_nobody_waits_past_its_deadline() -> None:
 
 
 async def test_the_error_of_who_read_is_ours() -> None:
-    error = BrokenBody("empty", "")
-    scene = Scene([THEIRS, Sight(spared=False, hold=Hold.FAILED, error=error)])
-    with pytest.raises(BrokenBody) as caught:
+    error = InvalidBody("empty", "")
+    scene = Scene([THEIRS, PullOutcome(satisfied=False, hold=LeaseState.FAILED, error=error)])
+    with pytest.raises(InvalidBody) as caught:
         await scene.spares()
     assert caught.value is error
     assert scene.read.lease is None
 
 
 async def test_an_error_of_another_read_is_not() -> None:
-    scene = Scene([Sight(spared=False, hold=Hold.FAILED, error=None)])
+    scene = Scene([PullOutcome(satisfied=False, hold=LeaseState.FAILED, error=None)])
     assert not await scene.spares()
     assert scene.read.lease is None
 
@@ -210,7 +213,7 @@ async def test_a_lease_whose_reply_was_lost_is_ended_all_the_same() -> None:
         (None, True),
     ],
 )
-async def test_who_would_be_refused_takes_no_lease(refusal: CannotAsk | None, takes: bool) -> None:
+async def test_who_would_be_refused_takes_no_lease(refusal: UpstreamUnavailable | None, takes: bool) -> None:
     scene = Scene([NOBODY], refusal)
     assert not await scene.spares()
     assert [each for _, _, each in scene.looked] == [takes]
@@ -221,11 +224,11 @@ async def test_a_better_lane_is_told_at_the_next_look() -> None:
     scene = Scene([THEIRS, THEIRS, SPARED])
     waiter = asyncio.create_task(scene.spares())
     await scene.clock.sleep(0.1)
-    scene.read.turn.lane = Lane.HIGH
+    scene.read.priority.lane = Lane.HIGH
     assert await waiter
     first, second, _ = (lease for _, lease, _ in scene.looked)
     assert (first.rank, second.rank) == (Lane.NORMAL.rank, Lane.HIGH.rank)
-    assert first.token == second.token
+    assert first.holder == second.holder
 
 
 async def test_who_leaves_leaves_nothing_behind() -> None:
@@ -236,4 +239,4 @@ async def test_who_leaves_leaves_nothing_behind() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiter
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    scene.leases.hear("topic")
+    scene.leases.on_released("topic")

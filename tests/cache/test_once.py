@@ -1,16 +1,19 @@
-"""Each fact once: what is known is not asked for again, by nobody, in no form (DESIGN 1.1, 6.2.5, 6.3)."""
+"""Each fact once: what is known is not asked for again, by nobody, in no form.
+
+Rule: docs/design.md#purpose, #windows, #flights.
+"""
 
 import asyncio
 import random
 
 import pytest
 
-from mdcache.candles.freshness import Wishes
+from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.errors import DeadlinePassed, Refusal
 from mdcache.sim import SimConfig
-from mdcache.upstream.governor import Limits
-from tests.cache.questions import draw
-from tests.world.world import Options, World
+from mdcache.upstream.governor import GovernorSettings
+from tests.support.random_klines import draw
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
 
 pytestmark = pytest.mark.virtual
 
@@ -19,7 +22,7 @@ PLENTY = SimConfig(spot_limit=1_000_000, futures_limit=1_000_000)
 MINUTE, DAY = 60_000, 86_400_000
 
 
-async def ready(w: World, symbol: str = "ETHUSDT", path: str = SPOT) -> World:
+async def ready(w: VirtualDaemon, symbol: str = "ETHUSDT", path: str = SPOT) -> VirtualDaemon:
     """Clock measured and symbols known: what remains are kline calls."""
     await w.ask(path, f"symbol={symbol}&interval=1d&limit=1&startTime=0&endTime=1")
     return w
@@ -51,7 +54,7 @@ def form(template: str, now_ms: int) -> str:
 )
 @pytest.mark.parametrize("latency_s", [0.0, 0.2])
 async def test_a_crowd_of_330_in_eleven_forms_costs_two_calls(path: str, symbol: str, latency_s: float) -> None:
-    w = World(PLENTY)
+    w = VirtualDaemon(PLENTY)
     await ready(w, "ETHUSD_PERP" if "dapi" in path else "ETHUSDT", path)
     w.exchange.control.latency(before_s=latency_s / 2, after_s=latency_s / 2)
     before, now = len(w.calls()), w.clock.true_ms()
@@ -59,15 +62,15 @@ async def test_a_crowd_of_330_in_eleven_forms_costs_two_calls(path: str, symbol:
     random.Random(5).shuffle(queries)
     answers = await asyncio.gather(*(w.ask(path, query) for query in queries))
     assert len(w.calls()) - before <= 2, w.calls(before)
-    w.off_ms = [0, *range(90, 111)]
+    w.as_of_error_ms = [0, *range(90, 111)]
     for query, answer in zip(queries[:40], answers, strict=False):
-        assert answer.body in [w.exchange.truth(path, query, at_ms=answer.as_of_ms + off) for off in w.off_ms]
+        assert answer.body in [w.exchange.truth(path, query, at_ms=answer.as_of_ms + off) for off in w.as_of_error_ms]
     await w.aclose()
 
 
 @pytest.mark.parametrize("interval", ["1s", "1m", "1h", "1d", "3d", "1w", "1M"])
 async def test_a_listing_probe_and_a_halted_symbol_cost_three_calls_at_most(interval: str) -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     for query in (
         f"symbol=BTCUSDT&interval={interval}&startTime=0&limit=1",
         f"symbol=BCCUSDT&interval={interval}&limit=500",
@@ -84,7 +87,7 @@ async def test_a_listing_probe_and_a_halted_symbol_cost_three_calls_at_most(inte
 
 
 async def test_nothing_is_asked_twice_at_the_far_end_or_in_a_hole() -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     outage = 1_518_049_694_788  # BTCUSDT, 2018-02-08
     queries = [
         f"symbol=BTCUSDT&interval=1h&startTime={outage + 3_600_000}&endTime={outage + 4 * 3_600_000}",
@@ -109,7 +112,7 @@ async def test_nothing_is_asked_twice_at_the_far_end_or_in_a_hole() -> None:
 
 @pytest.mark.parametrize("path", [SPOT, "/fapi/v1/klines"])
 async def test_a_half_known_range_costs_one_call(path: str) -> None:
-    w = await ready(World(PLENTY), path=path)
+    w = await ready(VirtualDaemon(PLENTY), path=path)
     t = 1_700_000_000_000 - 1_700_000_000_000 % MINUTE
     await w.ask(path, f"symbol=BTCUSDT&interval=1m&startTime={t}&endTime={t + 399 * MINUTE}&limit=400")
     await w.ask(path, f"symbol=BTCUSDT&interval=1m&startTime={t + 2000 * MINUTE}&endTime={t + 2100 * MINUTE}&limit=101")
@@ -122,7 +125,7 @@ async def test_a_half_known_range_costs_one_call(path: str) -> None:
 
 
 async def test_two_hundred_clients_half_of_them_leaving_cost_one_call() -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     w.exchange.control.latency(before_s=0.1, after_s=0.1)
     before = len(w.calls())
     tasks = [asyncio.create_task(w.ask(SPOT, "symbol=BTCUSDT&interval=5m&limit=500")) for _ in range(200)]
@@ -140,7 +143,7 @@ async def test_two_hundred_clients_half_of_them_leaving_cost_one_call() -> None:
 
 
 async def test_the_only_client_leaving_wastes_nothing_that_was_sent() -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     w.exchange.control.latency(after_s=0.3)
     task = asyncio.create_task(w.ask(SPOT, "symbol=BTCUSDT&interval=5m&limit=500"))
     await w.clock.sleep(0.1)
@@ -156,7 +159,7 @@ async def test_the_only_client_leaving_wastes_nothing_that_was_sent() -> None:
 @pytest.mark.parametrize("seed", range(4))
 async def test_pools_survive_clients_that_leave_at_any_moment(seed: int) -> None:
     rng = random.Random(seed)
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     w.exchange.control.latency(before_s=0.02, after_s=0.02, jitter_s=0.05)
     tasks = []
     for _ in range(80):
@@ -176,7 +179,7 @@ async def test_pools_survive_clients_that_leave_at_any_moment(seed: int) -> None
 
 
 async def test_a_stalled_flight_frees_its_key_and_ends_by_itself() -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     w.exchange.control.fault("timeout", count=1, path=SPOT)
     query = "symbol=BTCUSDT&interval=5m&limit=500"
     first = asyncio.create_task(w.ask(SPOT, query))
@@ -187,7 +190,7 @@ async def test_a_stalled_flight_frees_its_key_and_ends_by_itself() -> None:
 
 
 async def test_a_client_waits_no_longer_than_its_deadline() -> None:
-    w = await ready(World(PLENTY, Options(deadline_s=3.0)))
+    w = await ready(VirtualDaemon(PLENTY, DaemonOptions(deadline_s=3.0)))
     w.exchange.control.fault("timeout", path=SPOT)
     began = w.clock.now()
     with pytest.raises(DeadlinePassed):
@@ -197,7 +200,7 @@ async def test_a_client_waits_no_longer_than_its_deadline() -> None:
 
 
 async def test_invented_symbols_cost_one_refresh_and_no_memory() -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     await w.clock.sleep(61)
     before, series = len(w.exchange.log), len(w.library)
 
@@ -218,7 +221,7 @@ async def test_invented_symbols_cost_one_refresh_and_no_memory() -> None:
 )
 @pytest.mark.parametrize("form", ["limit=5", "limit=300", "startTime={}", "startTime={}&endTime={}"])
 async def test_rows_just_settled_that_memory_gave_up_are_read_with_the_tail(path: str, symbol: str, form: str) -> None:
-    w = await ready(World(PLENTY), symbol, path)
+    w = await ready(VirtualDaemon(PLENTY), symbol, path)
     minute = w.clock.true_ms() // 60_000 * 60_000
     query = f"symbol={symbol}&interval=1m&" + form.format(minute - 900_000, minute + 600_000)
     await w.ask(path, query)
@@ -230,7 +233,7 @@ async def test_rows_just_settled_that_memory_gave_up_are_read_with_the_tail(path
     (series,) = [one for one in w.library if one.key.interval == "1m"]
     assert series.tail is not None
     assert series.tail.start_ms == minute + 60_000
-    for block in list(series.shelf.blocks()):
+    for block in list(series.blocks.in_order()):
         series.evict(block.index)
     before = len(w.calls())
     answer = await w.ask(path, query)
@@ -242,7 +245,7 @@ async def test_rows_just_settled_that_memory_gave_up_are_read_with_the_tail(path
 async def test_memory_is_held_while_a_series_is_never_idle() -> None:
     """Polls that overlap pin a series for ever; its history must go all the same."""
 
-    w = World(PLENTY, Options(memory_mb=2.0, limits=Limits(weight_share=0.9)))
+    w = VirtualDaemon(PLENTY, DaemonOptions(memory_mb=2.0, limits=GovernorSettings(weight_share=0.9)))
     await ready(w)
     w.exchange.control.latency(before_s=0.5, after_s=0.5)
     stop = asyncio.Event()
@@ -250,7 +253,7 @@ async def test_memory_is_held_while_a_series_is_never_idle() -> None:
 
     async def poll(query: str) -> None:
         while not stop.is_set():
-            await w.ask(SPOT, query, wishes=Wishes(no_cache=True))
+            await w.ask(SPOT, query, wishes=FreshnessDirectives(no_cache=True))
 
     polls = [asyncio.create_task(poll(queries[0]))]
     await asyncio.sleep(0.5)

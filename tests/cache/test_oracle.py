@@ -10,16 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdcache.exchange.markets import KLINE_PATHS
-from mdcache.upstream.governor import Limits
-from tests.cache.oracle import PLENTY, STEPS_S, Oracle
-from tests.cache.questions import draw
-from tests.world.loop import run
-from tests.world.world import Options, World
+from mdcache.exchange.markets import KLINE_ENDPOINTS
+from mdcache.upstream.governor import GovernorSettings
+from tests.support.kline_oracle import PLENTY, STEPS_S, KlineOracle
+from tests.support.random_klines import draw
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
+from tests.support.virtual_time import run
 
 
-def world(ttl_s: float = 2.0, memory_mb: float = 512.0) -> World:
-    return World(PLENTY, Options(ttl_s=ttl_s, memory_mb=memory_mb, limits=Limits(weight_share=0.9)))
+def world(ttl_s: float = 2.0, memory_mb: float = 512.0) -> VirtualDaemon:
+    return VirtualDaemon(
+        PLENTY, DaemonOptions(ttl_s=ttl_s, memory_mb=memory_mb, limits=GovernorSettings(weight_share=0.9))
+    )
 
 
 async def history(seed: int, steps: int) -> None:
@@ -31,8 +33,8 @@ async def history(seed: int, steps: int) -> None:
     if rng.random() < 0.5:  # a trip of 50 ms, all of it on the way back: our clock of the exchange is 25 ms behind
         w.exchange.control.latency(after_s=0.05)
         off_ms = [0, 24, 25, 26]
-    paths = rng.sample(sorted(KLINE_PATHS), 2)
-    oracle = Oracle(w.exchange, lags_ms, off_ms)
+    paths = rng.sample(sorted(KLINE_ENDPOINTS), 2)
+    oracle = KlineOracle(w.exchange, lags_ms, off_ms)
     asked = draw(rng, w.clock.true_ms(), paths=paths)
     for _ in range(steps):
         if rng.random() < 0.7:

@@ -7,15 +7,15 @@ import pytest
 
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.sim import SimConfig
-from tests.world.loop import run
-from tests.world.world import World, rows
+from tests.support.virtual_daemon import VirtualDaemon, rows
+from tests.support.virtual_time import run
 
 SPOT = "/api/v3/klines"
 ROWS = Path(__file__).parent.parent / "fixtures" / "rows"
 SERIES = sorted(str(path.relative_to(ROWS)) for path in ROWS.glob("*/*") if path.is_dir())
 
 
-async def paged(w: World, symbol: str, interval: str, last_ms: int, page: int) -> list[list[object]]:
+async def paged(w: VirtualDaemon, symbol: str, interval: str, last_ms: int, page: int) -> list[list[object]]:
     head = f"symbol={symbol}&interval={interval}"
     probe = await w.ask(SPOT, f"{head}&startTime=0&limit=1&endTime={last_ms}")
     start, found = int(str(rows(probe)[0][0])), []
@@ -34,7 +34,7 @@ def test_history_equals_the_files_and_costs_nothing_again(series: str, page: int
     recorded = [row for file in sorted((ROWS / series).glob("*.json")) for row in json.loads(file.read_text())]
 
     async def main() -> None:
-        w = World(SimConfig(rows_dir=ROWS, spot_limit=100_000))
+        w = VirtualDaemon(SimConfig(rows_dir=ROWS, spot_limit=100_000))
         last_ms = recorded[-1][0]
         assert await paged(w, symbol, interval, last_ms, page) == recorded
         before = len(w.calls())

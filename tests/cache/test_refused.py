@@ -6,14 +6,14 @@ import httpx
 import pytest
 
 from mdcache.cache.answers import Caller
-from mdcache.candles.freshness import Wishes
-from mdcache.errors import AskFailed, BrokenBody, Busy, CannotAsk, GateClosed, NotCached, ServerFailed
-from mdcache.events import BodyOdd, BodyRejected
+from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.errors import Busy, GateClosed, InvalidBody, NotCached, ServerFailed, UpstreamFailed, UpstreamUnavailable
+from mdcache.events import BodyRejected, OddBody
 from mdcache.sim import Outage, SimConfig, SymbolSpec
-from mdcache.upstream.governor import Lane, Limits
+from mdcache.upstream.governor import GovernorSettings, Lane
 from tests.cache.test_once import ready
-from tests.world.loop import EPOCH_MS
-from tests.world.world import Options, World
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
+from tests.support.virtual_time import EPOCH_MS
 
 pytestmark = pytest.mark.virtual
 
@@ -23,19 +23,19 @@ OLD = "symbol=BTCUSDT&interval=1h&startTime=1700000000000&limit=100"
 PLENTY = SimConfig(spot_limit=1_000_000, futures_limit=1_000_000)
 
 
-def sent_since(w: World, ms: int) -> list[int]:
+def sent_since(w: VirtualDaemon, ms: int) -> list[int]:
     return [entry.status for entry in w.exchange.log if entry.at_ms >= ms and entry.path.startswith("/api")]
 
 
 async def test_a_ban_is_obeyed_to_its_end_then_one_probe_then_a_ramp() -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     await w.ask(SPOT, TAIL)
     await w.ask(SPOT, OLD)
     await w.clock.sleep(3)
     w.exchange.control.ban("spot", 100)
     banned_at = w.clock.now()
     marked = await w.ask(SPOT, TAIL)  # it meets the refusal, and its tail is young enough
-    assert (marked.marked, marked.as_of_ms < w.clock.true_ms() - 2_000) == (True, True)
+    assert (marked.stale, marked.as_of_ms < w.clock.true_ms() - 2_000) == (True, True)
     since = w.clock.true_ms() + 1
     with pytest.raises(GateClosed) as caught:
         await w.ask(SPOT, "symbol=ETHUSDT&interval=1h&limit=5")
@@ -67,7 +67,7 @@ SYMBOLS = ["ETHUSDT", "BNBUSDT", "LTCUSDT", "ADAUSDT", "XRPUSDT", "EOSUSDT", "TR
 
 
 async def test_a_marked_tail_never_outlives_its_close_unless_the_caller_says_so() -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     query = "symbol=BTCUSDT&interval=1m&limit=2"
     now = w.clock.true_ms()
     await w.clock.sleep((60_000 - now % 60_000) / 1000 - 5)  # five seconds before a close
@@ -75,25 +75,25 @@ async def test_a_marked_tail_never_outlives_its_close_unless_the_caller_says_so(
     w.exchange.control.ban("spot", 100)
     await w.clock.sleep(4)
     older = await w.ask(SPOT, query)
-    assert (older.marked, older.body) == (True, first.body)
+    assert (older.stale, older.body) == (True, first.body)
     await w.clock.sleep(1.5)
     with pytest.raises(GateClosed):
         await w.ask(SPOT, query)
-    willing = await w.ask(SPOT, query, wishes=Wishes(max_stale_s=60))
-    assert (willing.marked, willing.body) == (True, first.body)
-    with pytest.raises(CannotAsk):
-        await w.ask(SPOT, query, wishes=Wishes(max_stale_s=60, min_as_of_ms=first.as_of_ms + 1))
+    willing = await w.ask(SPOT, query, wishes=FreshnessDirectives(max_stale_s=60))
+    assert (willing.stale, willing.body) == (True, first.body)
+    with pytest.raises(UpstreamUnavailable):
+        await w.ask(SPOT, query, wishes=FreshnessDirectives(max_stale_s=60, min_as_of_ms=first.as_of_ms + 1))
     await w.aclose()
 
 
 async def test_firewall_pages_bring_growing_pauses() -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     w.exchange.control.fault("403", probability=0.5, path="/api")
     since, end = w.clock.true_ms(), w.clock.now() + 600
     while w.clock.now() < end:
         try:
             await w.ask(SPOT, TAIL)
-        except CannotAsk as refused:
+        except UpstreamUnavailable as refused:
             assert refused.retry_after_s >= 0  # noqa: PT017 - it may also answer
         await w.clock.sleep(0.25)
     assert 5 <= len(sent_since(w, since)) <= 25
@@ -101,7 +101,7 @@ async def test_firewall_pages_bring_growing_pauses() -> None:
 
 
 async def test_a_429_is_waited_out() -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     w.exchange.control.fault("429", count=1, path="/api", retry_after_s=20)
     with pytest.raises(GateClosed):
         await w.ask(SPOT, TAIL)
@@ -119,7 +119,7 @@ async def test_a_429_is_waited_out() -> None:
 @pytest.mark.untraced
 async def test_tenfold_demand_stays_in_the_share_and_uses_it() -> None:
     config = SimConfig(spot_limit=600)
-    w = await ready(World(config, Options(limits=Limits(weight_share=0.5))))
+    w = await ready(VirtualDaemon(config, DaemonOptions(limits=GovernorSettings(weight_share=0.5))))
     w.exchange.control.latency(before_s=0.02, after_s=0.02)
     await w.clock.sleep(60 - w.clock.true_ms() / 1000 % 60)
     start, asked, served = w.clock.true_ms(), 0, {Lane.HIGH: 0, Lane.LOW: 0}
@@ -129,7 +129,7 @@ async def test_tenfold_demand_stays_in_the_share_and_uses_it() -> None:
             answer = await w.ask(SPOT, f"symbol={symbol}&interval={interval}&limit=10", caller=Caller("c", lane))
         except Busy:
             return
-        served[lane] += not answer.marked
+        served[lane] += not answer.stale
 
     tasks = []
     while w.clock.true_ms() - start < 180_000:  # 9 x 5 series twice a second: 180 weight a second of 5
@@ -180,19 +180,19 @@ def test_the_simulator_knows_these_faults() -> None:
 
 @pytest.mark.parametrize("kind", sorted(FAULTS))
 async def test_broken_bodies_are_neither_served_nor_stored(kind: str) -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     first = await w.ask(SPOT, TAIL)
     other = "symbol=ETHUSDT&interval=1h&startTime=1700000000000&endTime=1700100000000"
     await w.clock.sleep(2.5)
     w.exchange.control.fault(kind, path=SPOT, size=20_000_000)
     older = await w.ask(SPOT, TAIL)
-    assert (older.marked, older.body) == (True, first.body)
+    assert (older.stale, older.body) == (True, first.body)
     if kind != "empty":  # for rows nobody has seen, an empty list may be the truth
-        with pytest.raises(AskFailed):
+        with pytest.raises(UpstreamFailed):
             await w.ask(SPOT, other)
     w.exchange.control.clear_faults()
     await w.clock.sleep(1.5 if kind != "truncate" else 60)
-    assert (await w.ask(SPOT, TAIL)).marked is False
+    assert (await w.ask(SPOT, TAIL)).stale is False
     healed = await w.ask(SPOT, other)
     assert healed.body == w.exchange.truth(SPOT, other, at_ms=healed.as_of_ms)
     reasons = {event.reason for event in w.events if isinstance(event, BodyRejected)}
@@ -202,12 +202,12 @@ async def test_broken_bodies_are_neither_served_nor_stored(kind: str) -> None:
 
 
 async def test_a_stray_row_from_long_ago_is_left_out_of_a_first_page() -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     w.exchange.control.fault("outside", path=SPOT)
     answer = await w.ask(SPOT, "symbol=BTCUSDT&interval=1h&limit=1000")
     assert answer.body == w.exchange.truth(SPOT, "symbol=BTCUSDT&interval=1h&limit=1000", at_ms=answer.as_of_ms)
     assert all(series.coverage.at(w.clock.true_ms() - 900 * 86_400_000) is None for series in w.library)
-    assert {event.oddity for event in w.events if isinstance(event, BodyOdd)} == {"silence"}
+    assert {event.oddity for event in w.events if isinstance(event, OddBody)} == {"silence"}
     await w.aclose()
 
 
@@ -216,7 +216,7 @@ async def test_a_long_silence_that_is_real_is_read_and_believed() -> None:
     now = EPOCH_MS
     gone = Outage(now - 400 * day, now - 100 * day)
     spec = SymbolSpec("spot", "BACKUSDT", now - 900 * day, outages=(gone,))
-    w = World(SimConfig(spot_limit=1_000_000, symbols=(spec,)))
+    w = VirtualDaemon(SimConfig(spot_limit=1_000_000, symbols=(spec,)))
     middle = now - 200 * day
     for asked in ("interval=1d&limit=1000", f"interval=1h&endTime={middle}&limit=10", "interval=1d&startTime=0"):
         query = f"symbol=BACKUSDT&{asked}"
@@ -228,7 +228,7 @@ async def test_a_long_silence_that_is_real_is_read_and_believed() -> None:
 
 
 async def test_an_error_is_believed_for_a_second_by_that_window_only() -> None:
-    w = await ready(World(PLENTY, Options(limits=Limits(retry_attempts=1))))
+    w = await ready(VirtualDaemon(PLENTY, DaemonOptions(limits=GovernorSettings(retry_attempts=1))))
     w.exchange.control.fault("500", path=SPOT, count=1)
     with pytest.raises(ServerFailed):
         await w.ask(SPOT, TAIL)
@@ -243,22 +243,22 @@ async def test_an_error_is_believed_for_a_second_by_that_window_only() -> None:
 
 
 async def test_only_if_cached_reads_nothing() -> None:
-    w = await ready(World(PLENTY))
+    w = await ready(VirtualDaemon(PLENTY))
     before = len(w.calls())
     with pytest.raises(NotCached):
-        await w.ask(SPOT, TAIL, wishes=Wishes(only_if_cached=True))
+        await w.ask(SPOT, TAIL, wishes=FreshnessDirectives(only_if_cached=True))
     assert len(w.calls()) == before
     await w.ask(SPOT, TAIL)
-    assert (await w.ask(SPOT, TAIL, wishes=Wishes(only_if_cached=True))).rows == 5
+    assert (await w.ask(SPOT, TAIL, wishes=FreshnessDirectives(only_if_cached=True))).rows == 5
     await w.aclose()
 
 
 async def test_an_empty_page_where_rows_are_known_is_broken() -> None:
-    w = await ready(World(PLENTY, Options(max_stale_s=1)))
+    w = await ready(VirtualDaemon(PLENTY, DaemonOptions(max_stale_s=1)))
     await w.ask(SPOT, TAIL)
     await w.clock.sleep(5)
     w.exchange.control.fault("empty", path=SPOT)
-    with pytest.raises(BrokenBody) as caught:
+    with pytest.raises(InvalidBody) as caught:
         await w.ask(SPOT, TAIL)
     assert caught.value.reason == "empty"
     await w.aclose()
@@ -279,7 +279,7 @@ class _Aged(httpx.AsyncBaseTransport):
 
 
 async def test_what_is_old_already_when_it_comes_is_marked_and_not_asked_for_over_and_over() -> None:
-    w = World(PLENTY)
+    w = VirtualDaemon(PLENTY)
     w.transport = aged = _Aged(w.transport, 0)
     w.restart()
     await ready(w)
@@ -288,10 +288,10 @@ async def test_what_is_old_already_when_it_comes_is_marked_and_not_asked_for_ove
         await w.clock.sleep(60)
         before = len(w.calls())
         answer = await w.ask(SPOT, TAIL)
-        assert (answer.marked, w.clock.true_ms() - answer.as_of_ms) == (mark, age_s * 1000)
+        assert (answer.stale, w.clock.true_ms() - answer.as_of_ms) == (mark, age_s * 1000)
         assert len(w.calls()) - before == 1
     aged.age_s = 40
     await w.clock.sleep(60)
-    with pytest.raises(BrokenBody, match="no-progress"):
+    with pytest.raises(InvalidBody, match="no-progress"):
         await w.ask(SPOT, TAIL)
     await w.aclose()

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdcache.exchange.markets import KLINE_PATHS
-from mdcache.upstream.governor import Limits
-from tests.cache.oracle import PLENTY, STEPS_S, Oracle
-from tests.cache.questions import draw
-from tests.world.loop import run
-from tests.world.world import Options, World
+from mdcache.exchange.markets import KLINE_ENDPOINTS
+from mdcache.upstream.governor import GovernorSettings
+from tests.support.kline_oracle import PLENTY, STEPS_S, KlineOracle
+from tests.support.random_klines import draw
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
+from tests.support.virtual_time import run
 
 pytestmark = pytest.mark.virtual
 
@@ -21,11 +21,11 @@ MINUTE, DAY = 60_000, 86_400_000
 BIG = [(SPOT, "BTCUSDT", 1000), ("/fapi/v1/klines", "BTCUSDT", 1500), ("/dapi/v1/klines", "BTCUSD_PERP", 1500)]
 
 
-def world(folder: Path, **options: object) -> World:
-    return World(PLENTY, Options(limits=Limits(weight_share=0.9), **options), folder)  # type: ignore[arg-type]
+def world(folder: Path, **options: object) -> VirtualDaemon:
+    return VirtualDaemon(PLENTY, DaemonOptions(limits=GovernorSettings(weight_share=0.9), **options), folder)  # type: ignore[arg-type]
 
 
-async def again(w: World, *, orderly: bool) -> None:
+async def again(w: VirtualDaemon, *, orderly: bool) -> None:
     """A new process; with a second for the old one's last changes where it is killed."""
     if orderly:
         await w.aclose()
@@ -81,7 +81,7 @@ async def test_what_memory_gave_up_comes_back_from_the_disk(tmp_path: Path) -> N
 
 
 async def test_a_purge_forgets_what_rests(tmp_path: Path) -> None:
-    from mdcache.candles.atrest import Which
+    from mdcache.candles.persistence import SeriesFilter
 
     w = world(tmp_path)
     now = w.clock.true_ms()
@@ -89,7 +89,7 @@ async def test_a_purge_forgets_what_rests(tmp_path: Path) -> None:
     for query in queries:
         await w.ask(SPOT, query)
     await again(w, orderly=True)
-    assert await w.library.rest.purge(Which(subject="ETHUSDT")) == 1
+    assert await w.library.persistence.purge(SeriesFilter(subject="ETHUSDT")) == 1
     await again(w, orderly=False)
     since = len(w.calls())
     for query in queries:
@@ -144,8 +144,8 @@ async def history(folder: Path, seed: int, steps: int) -> None:
     )
     lags_ms = rng.choice([[0], [0, 4_000], [0, 1_500]])
     w.exchange.control.set_replicas(lags_ms, mode=rng.choice(["alternate", "random"]))
-    paths = rng.sample(sorted(KLINE_PATHS), 2)
-    oracle = Oracle(w.exchange, lags_ms)
+    paths = rng.sample(sorted(KLINE_ENDPOINTS), 2)
+    oracle = KlineOracle(w.exchange, lags_ms)
     asked = draw(rng, w.clock.true_ms(), paths=paths)
     for _ in range(steps):
         if rng.random() < 0.7:
@@ -161,7 +161,7 @@ async def history(folder: Path, seed: int, steps: int) -> None:
             if answer.settled and w.options.disk_bytes > 1_000_000:
                 before = len(w.calls())
                 once_more = await oracle.ask(w, asked)
-                if once_more.settled and not any(True for s in w.library for _ in s.voids):
+                if once_more.settled and not any(True for s in w.library for _ in s.empty_ranges):
                     assert len(w.calls()) == before, (asked, w.calls(before))
         elif dice < 0.35:
             await w.kill()  # in the middle of whatever it does

@@ -6,8 +6,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdcache.candles.block import BLOCK_ROWS, Block, Shelf
-from mdcache.candles.coverage import Coverage
+from mdcache.candles.block import BLOCK_ROWS, Block, SeriesBlocks
+from mdcache.candles.ranges import RangeSet
 from mdcache.exchange.rows import Row
 
 
@@ -24,7 +24,7 @@ def test_shelf_is_a_sorted_dict(seed: int) -> None:
         nonlocal held
         held += (len(new) if new else 0) - (len(old) if old else 0)
 
-    shelf = Shelf(10, changed)
+    shelf = SeriesBlocks(10, changed)
     truth: dict[int, bytes] = {}
     for step in range(30):
         start = rng.randrange(0, 50_000)
@@ -33,7 +33,7 @@ def test_shelf_is_a_sorted_dict(seed: int) -> None:
         shelf.replace(start, end, fresh)
         truth = {t: raw for t, raw in truth.items() if not start <= t < end}
         truth |= {one.open_ms: one.raw for one in fresh}
-        assert shelf.pairs(0, 1 << 60) == sorted(truth.items())
+        assert shelf.printed_rows(0, 1 << 60) == sorted(truth.items())
         lo, hi, limit = rng.randrange(60_000), rng.randrange(60_000), rng.randrange(1, 60)
         inside = [(t, raw) for t, raw in sorted(truth.items()) if lo <= t < hi]
         for pieces, expected in (
@@ -42,13 +42,13 @@ def test_shelf_is_a_sorted_dict(seed: int) -> None:
         ):
             assert b",".join(b.piece(i, j) for b, i, j in pieces) == b",".join(raw for _, raw in expected)
         assert held == len(truth) == len(shelf)
-    assert all(len(block) <= BLOCK_ROWS for block in Shelf(10, changed).blocks())
+    assert all(len(block) <= BLOCK_ROWS for block in SeriesBlocks(10, changed).in_order())
 
 
 @given(seed=st.integers(0, 2**32))
 def test_coverage_is_a_set_of_moments(seed: int) -> None:
     rng = random.Random(seed)
-    coverage = Coverage()
+    coverage = RangeSet()
     truth: set[int] = set()
     for _ in range(30):
         a, b = rng.randrange(60), rng.randrange(60)
@@ -56,7 +56,7 @@ def test_coverage_is_a_set_of_moments(seed: int) -> None:
             coverage.add(a, b)
             truth |= set(range(a, b))
         else:
-            coverage.cut(a, b)
+            coverage.remove(a, b)
             truth -= set(range(a, b))
         ranges = list(coverage)
         assert {t for start, end in ranges for t in range(start, end)} == truth

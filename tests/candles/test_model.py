@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdcache.candles.window import Form
-from mdcache.exchange.markets import KLINE_PATHS
-from mdcache.exchange.questions import Question
-from tests.candles.toy import MINUTE, ToyExchange, ask, body, make_series, random_opens
+from mdcache.candles.window import WindowKind
+from mdcache.exchange.klines import KlineQuestion
+from mdcache.exchange.markets import KLINE_ENDPOINTS
+from tests.support.toy_exchange import MINUTE, ToyExchange, ask, body, make_series, random_opens
 
 NOW = 1_790_771_371_858
 SPAN = 6_000 * MINUTE
 PATHS = ["/api/v3/klines", "/fapi/v1/klines", "/dapi/v1/klines"]
 
 
-def random_question(rng: random.Random, path: str, now: int, first: int) -> Question:
-    rule = KLINE_PATHS[path]
+def random_question(rng: random.Random, path: str, now: int, first: int) -> KlineQuestion:
+    rule = KLINE_ENDPOINTS[path]
 
     def moment() -> int:
         dice = rng.random()
@@ -37,7 +37,7 @@ def random_question(rng: random.Random, path: str, now: int, first: int) -> Ques
         start, end = min(start, end), max(start, end)
         end = min(end, start + 200 * 86_400_000) if rule.max_span_ms else end
     limit = rng.choice([1, 2, 3, 99, 100, 499, 500, 501, 999, rule.max_limit, rng.randrange(1, rule.max_limit)])
-    return Question(make_series(path).key, rule, start, end, limit)
+    return KlineQuestion(make_series(path).key, rule, start, end, limit)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -79,5 +79,5 @@ def test_the_same_question_again_reads_no_more_than_the_tail(path: str, seed: in
         assert ask(series, exchange, NOW, question)[2] == 0
         exchange.calls.clear()
         ask(series, exchange, NOW + 3_000, question)
-        assert all(call.form is Form.TAIL for call in exchange.calls)
+        assert all(call.kind is WindowKind.TAIL for call in exchange.calls)
         assert len(exchange.calls) <= 1

@@ -1,15 +1,18 @@
-"""When a closed row counts as final (6.2.2), what a worse reply does (6.2.3), and what a revision is (6.2.4)."""
+"""When a closed row counts as final, what a worse reply does, and what a revision is.
+
+Rules: docs/design.md#settling, #tail-replacement, #revisions.
+"""
 
 import pytest
 
-from mdcache.candles.doubts import Doubt, doubt
 from mdcache.candles.merge import Revision, merge
+from mdcache.candles.plausibility import Suspicion, find_suspicion
 from mdcache.candles.series import Series
-from mdcache.candles.settling import ReadAt
-from mdcache.candles.window import Form, Window, tail_window
-from mdcache.errors import BrokenBody
+from mdcache.candles.settling import ReadTime
+from mdcache.candles.window import Window, WindowKind, tail_window
+from mdcache.errors import InvalidBody
 from mdcache.exchange.rows import Row
-from tests.candles.toy import MINUTE, ToyExchange, make_series
+from tests.support.toy_exchange import MINUTE, ToyExchange, make_series
 
 T = 1_790_771_400_000  # a whole minute
 TAIL = tail_window(100)
@@ -20,7 +23,7 @@ def exchange(minutes: int = 20) -> ToyExchange:
 
 
 def read(series: Series, rows: list[Row], at: int, window: Window = TAIL, *, settles: bool = True) -> list[Revision]:
-    return merge(series, rows, window, ReadAt(at, at, settles))
+    return merge(series, rows, window, ReadTime(at, at, settles))
 
 
 def covered_to(series: Series) -> int:
@@ -82,10 +85,10 @@ def test_a_lagging_reply_is_doubted() -> None:
     read(series, ex.read(TAIL, T + 1_000), T + 1_000)
     for at in (T + 3_000 - 4_000, T + 2_000 - 1_001):
         lagging = ex.read(TAIL, at)
-        found = doubt(series, lagging, TAIL, ReadAt(T + 3_000, T + 3_000))
+        found = find_suspicion(series, lagging, TAIL, ReadTime(T + 3_000, T + 3_000))
         assert found is not None
         assert found.lagging
-    assert doubt(series, ex.read(TAIL, T + 3_000), TAIL, ReadAt(T + 3_000, T + 3_000)) is None
+    assert find_suspicion(series, ex.read(TAIL, T + 3_000), TAIL, ReadTime(T + 3_000, T + 3_000)) is None
 
 
 def test_fewer_trades_in_a_closed_row_are_doubted_but_are_no_lag() -> None:
@@ -93,21 +96,23 @@ def test_fewer_trades_in_a_closed_row_are_doubted_but_are_no_lag() -> None:
     read(series, ex.read(TAIL, T), T)
     ex.bumps[T - 5 * MINUTE] = (0, -3)
     at = T + 2_000
-    found = doubt(series, ex.read(TAIL, at), TAIL, ReadAt(at, at))
-    assert found == Doubt(f"fewer trades in {T - 5 * MINUTE}", lagging=False)
+    found = find_suspicion(series, ex.read(TAIL, at), TAIL, ReadTime(at, at))
+    assert found == Suspicion(f"fewer trades in {T - 5 * MINUTE}", lagging=False)
     before = series.settled_version
     (revision,) = read(series, ex.read(TAIL, at), at)  # the same again is accepted
     assert revision.open_ms == T - 5 * MINUTE
     assert series.settled_version > before
-    assert series.shelf.pairs(T - 5 * MINUTE, T - 4 * MINUTE) == [(T - 5 * MINUTE, ex.row(T - 5 * MINUTE, at).raw)]
+    assert series.blocks.printed_rows(T - 5 * MINUTE, T - 4 * MINUTE) == [
+        (T - 5 * MINUTE, ex.row(T - 5 * MINUTE, at).raw)
+    ]
 
 
 def test_a_row_that_vanished_is_doubted_then_gone() -> None:
     series, ex = make_series("/api/v3/klines"), exchange()
     read(series, ex.read(TAIL, T), T)
     ex.opens.remove(T - 7 * MINUTE)
-    found = doubt(series, ex.read(TAIL, T + 1), TAIL, ReadAt(T + 1, T + 1))
-    assert found == Doubt(f"lacks {T - 7 * MINUTE}", lagging=False)
+    found = find_suspicion(series, ex.read(TAIL, T + 1), TAIL, ReadTime(T + 1, T + 1))
+    assert found == Suspicion(f"lacks {T - 7 * MINUTE}", lagging=False)
     (revision,) = read(series, ex.read(TAIL, T + 1), T + 1)
     assert (revision.open_ms, revision.now) == (T - 7 * MINUTE, b"")
 
@@ -115,10 +120,10 @@ def test_a_row_that_vanished_is_doubted_then_gone() -> None:
 def test_empty_or_short_where_rows_are_known() -> None:
     series, ex = make_series("/api/v3/klines"), exchange()
     read(series, ex.read(TAIL, T), T)
-    with pytest.raises(BrokenBody) as caught:
-        doubt(series, [], TAIL, ReadAt(T + 1, T + 1))
+    with pytest.raises(InvalidBody) as caught:
+        find_suspicion(series, [], TAIL, ReadTime(T + 1, T + 1))
     assert caught.value.reason == "empty"
-    assert doubt(series, ex.read(TAIL, T + 1)[-3:], TAIL, ReadAt(T + 1, T + 1)) is not None
+    assert find_suspicion(series, ex.read(TAIL, T + 1)[-3:], TAIL, ReadTime(T + 1, T + 1)) is not None
 
 
 def test_a_late_reply_fills_gaps_and_nothing_else() -> None:
@@ -128,7 +133,7 @@ def test_a_late_reply_fills_gaps_and_nothing_else() -> None:
     tail, coverage = series.tail, list(series.coverage)
     assert read(series, old, T) == []
     assert (series.tail, list(series.coverage)) == (tail, coverage)
-    back = Window(Form.BACK, None, T - 99 * MINUTE, 200)
+    back = Window(WindowKind.BACKWARD, None, T - 99 * MINUTE, 200)
     read(series, ex.read(back, T - 1), T - 1, back)
     assert next(iter(series.coverage))[0] == T - 298 * MINUTE
 
@@ -138,13 +143,13 @@ def test_a_hole_is_believed_for_a_tenth_of_its_age() -> None:
     missing = T - 10 * MINUTE
     ex.opens.remove(missing)
     read(series, ex.read(TAIL, T), T)
-    assert series.voids.due(missing, missing, T + 59_000, 2_000) == []
-    (void,) = series.voids.due(missing, missing, T + 70_000, 2_000)
+    assert series.empty_ranges.due(missing, missing, T + 59_000, 2_000) == []
+    (void,) = series.empty_ranges.due(missing, missing, T + 70_000, 2_000)
     assert (void.start_ms, void.end_ms, void.hole) == (missing, missing + MINUTE, True)
     ex.opens = sorted([*ex.opens, missing])
     before = series.settled_version
-    window = Window(Form.RANGE, void.start_ms, void.end_ms, 100)
+    window = Window(WindowKind.RANGE, void.start_ms, void.end_ms, 100)
     read(series, ex.read(window, T + 70_000), T + 70_000, window)
     assert series.settled_version > before
-    assert not len(series.voids)
-    assert series.shelf.first_open(missing, missing + 1) == missing
+    assert not len(series.empty_ranges)
+    assert series.blocks.first_open(missing, missing + 1) == missing

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from mdcache.cli import app
+from mdcache.cli.app import app
 
 Run = Callable[..., Result]
 

@@ -11,10 +11,10 @@ import pytest
 
 from bench.processes import daemon, sim
 from mdcache.sim import SimConfig
-from mdcache.stores.schema import APPLICATION
+from mdcache.stores.disk.schema import APPLICATION
 from tests.cli.conftest import Run
-from tests.world.loop import run as run_world
-from tests.world.world import World
+from tests.support.virtual_daemon import VirtualDaemon
+from tests.support.virtual_time import run as run_world
 
 MINUTE, HOUR = 60_000, 3_600_000
 
@@ -23,7 +23,7 @@ def fill(folder: Path, *, orderly: bool = True) -> None:
     """3,000 minutes and 1,000 hours of BTCUSDT, of which all but the newest are long settled."""
 
     async def main() -> None:
-        w = World(SimConfig(spot_limit=1_000_000), folder=folder)
+        w = VirtualDaemon(SimConfig(spot_limit=1_000_000), folder=folder)
         now = w.clock.true_ms()
         for interval, length, rows in (
             ("1m", MINUTE, 1000),

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mdcache import cli
+from mdcache.cli import app
 from mdcache.errors import MdcacheError
 
 
@@ -43,10 +43,10 @@ def test_a_failure_at_run_time_is_one_line_and_1(
     def fail(_: object) -> None:
         raise error
 
-    monkeypatch.setitem(sys.modules, "mdcache.daemon", SimpleNamespace(run=fail))
+    monkeypatch.setitem(sys.modules, "mdcache.daemon.build", SimpleNamespace(run=fail))
     monkeypatch.setattr(sys, "argv", ["mdcache", "serve"])
     with pytest.raises(SystemExit) as caught:
-        cli.main()
+        app.main()
     assert caught.value.code == 1
     assert capsys.readouterr().err == f"mdcache: {error}\n"
 

@@ -15,30 +15,30 @@ import pytest
 from rich.console import Console
 
 from bench.processes import daemon, free_port, sim
+from mdcache.cli.status import Health, decode_status, duration, printable, render, sparkline, watch_status
 from mdcache.errors import MdcacheError
-from mdcache.events import BodyRejected, GateMoved, UpstreamCalled
+from mdcache.events import BodyRejected, GateChanged, UpstreamCalled
 from mdcache.exchange.markets import Family
 from mdcache.serving.ports import Readiness
 from mdcache.settings import Settings
-from mdcache.terminal.status import Health, clean, decode, duration, spark, view, watch
 from tests.cli.conftest import Run
-from tests.serving.client import House
+from tests.support.asgi_client import ServingHarness
 
 HOSTILE = "[red]BTC\x1b]0;title\x07USDT[/red]"
 
 
-async def told(house: House, query: bytes = b"") -> bytes:
+async def told(house: ServingHarness, query: bytes = b"") -> bytes:
     return (await house.ask("/v1/status", query)).body
 
 
 def shown(content: bytes, width: int = 160) -> str:
     out = io.StringIO()
-    Console(file=out, width=width, force_terminal=False).print(view(decode(content), "127.0.0.1:8700"))
+    Console(file=out, width=width, force_terminal=False).print(render(decode_status(content), "127.0.0.1:8700"))
     return out.getvalue()
 
 
 async def test_all_of_it() -> None:
-    house = House()
+    house = ServingHarness()
     house.results.update({"hit": 900, "miss": 50, "stale": 50, "refused": 7})
     house.events.emit(UpstreamCalled("spot", "klines", "/p", "refresh", "normal", 200, "", 40, 9, 0.1))
     house.events.emit(BodyRejected("usdm", "/fapi/v1/klines", "prices", ""))
@@ -63,7 +63,7 @@ async def test_all_of_it() -> None:
 
 
 async def test_series_are_listed_where_asked_for() -> None:
-    house = House()
+    house = ServingHarness()
     await house.ask()
     made = house.series
     house.library._series[made.key] = made
@@ -72,8 +72,8 @@ async def test_series_are_listed_where_asked_for() -> None:
 
 
 async def test_nothing_of_it_is_obeyed_by_the_terminal() -> None:
-    house = House()
-    house.events.emit(GateMoved(HOSTILE, "open", "", 0.0))
+    house = ServingHarness()
+    house.events.emit(GateChanged(HOSTILE, "open", "", 0.0))
     house.results[HOSTILE] = 4
     house.readiness = Readiness(reasons=(HOSTILE,))
     page = shown(await told(house))
@@ -81,7 +81,7 @@ async def test_nothing_of_it_is_obeyed_by_the_terminal() -> None:
     assert "\x07" not in page
     assert page.count("[red]BTC�]0;title�USDT[/red]") == 3
     assert "not ready" in page
-    assert clean("a\nb\r\u202e") == "a�b��"
+    assert printable("a\nb\r\u202e") == "a�b��"
 
 
 @pytest.mark.parametrize(
@@ -93,15 +93,15 @@ async def test_nothing_of_it_is_obeyed_by_the_terminal() -> None:
     ],
 )
 async def test_health(readiness: Readiness, health: Health) -> None:
-    house = House()
+    house = ServingHarness()
     house.readiness = readiness
-    assert decode(await told(house)).health is health
+    assert decode_status(await told(house)).health is health
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b'{"series":{}}', b'{"series":5}', b"<html>", b"\xff"])
 def test_what_is_no_status_is_an_error(content: bytes) -> None:
     with pytest.raises(MdcacheError, match="no status of this release"):
-        decode(content)
+        decode_status(content)
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,10 @@ def test_durations(seconds: float, words: str) -> None:
 
 
 def test_spark() -> None:
-    assert spark([0] * 60) == " " * 12
-    assert spark([1] * 60) == "█" * 12
-    assert spark([0] * 55 + [80, 0, 0, 0, 0]) == " " * 11 + "█"
-    assert spark([1, 0, 0, 0, 0, 800]) == "▁█"
+    assert sparkline([0] * 60) == " " * 12
+    assert sparkline([1] * 60) == "█" * 12
+    assert sparkline([0] * 55 + [80, 0, 0, 0, 0]) == " " * 11 + "█"
+    assert sparkline([1, 0, 0, 0, 0, 800]) == "▁█"
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def test_wrong_settings_are_2(run: Run) -> None:
 
 
 async def test_not_ready_is_3(run: Run) -> None:
-    house = House()
+    house = ServingHarness()
     house.readiness = Readiness(reasons=("no clock",))
     with answering(200, await told(house)) as port:
         done = await asyncio.to_thread(run, "status", MDCACHE_PORT=str(port))
@@ -205,12 +205,12 @@ class Looks:
 
 
 def test_watching_outlives_the_daemon() -> None:
-    content = asyncio.run(told(House()))
+    content = asyncio.run(told(ServingHarness()))
     out = io.StringIO()
     console = Console(file=out, width=120, force_terminal=True)
     with answering(200, content) as port, pytest.raises(KeyboardInterrupt):
-        asyncio.run(watch(Settings(port=port), console, Looks(2), 2.0))
+        asyncio.run(watch_status(Settings(port=port), console, Looks(2), 2.0))
     assert out.getvalue().count("1.2.3 at") == 2
     with pytest.raises(KeyboardInterrupt):
-        asyncio.run(watch(Settings(port=port), console, Looks(1), 2.0))
+        asyncio.run(watch_status(Settings(port=port), console, Looks(1), 2.0))
     assert f"nobody listens on 127.0.0.1:{port}" in out.getvalue()

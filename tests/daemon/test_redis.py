@@ -7,8 +7,8 @@ import httpx
 import msgspec
 
 from bench.processes import daemon, sim
-from mdcache.stores.redis.address import Form, parse
-from tests.world.servers import eventually, running
+from mdcache.stores.redis.url import Topology, parse_url
+from tests.support.redis_servers import eventually, running_redis
 
 PAGE = (Path(__file__).parents[2] / "docs" / "replicas.md").read_text()
 
@@ -16,7 +16,7 @@ SETTLED = "/api/v3/klines?symbol=BTCUSDT&interval=1h&startTime=1700000000000&end
 
 
 def test_metrics_and_readiness_tell_whether_redis_works() -> None:
-    with running() as server, sim() as upstream, daemon(upstream, redis_url=server.url) as (url, _):
+    with running_redis() as server, sim() as upstream, daemon(upstream, redis_url=server.url) as (url, _):
 
         def told(works: int) -> bool:
             page = httpx.get(f"{url}/metrics", trust_env=False).text
@@ -37,7 +37,7 @@ def test_metrics_and_readiness_tell_whether_redis_works() -> None:
 
 
 def test_a_killed_daemon_is_known_to_be_gone_once_it_is_started_again_in_its_folder(tmp_path: Path) -> None:
-    with running() as server, sim() as upstream:
+    with running_redis() as server, sim() as upstream:
 
         def peers() -> list[dict[str, object]]:
             packed = server.client().get("mdcache:v1:ledger:{bench:spot}")
@@ -53,7 +53,7 @@ def test_a_killed_daemon_is_known_to_be_gone_once_it_is_started_again_in_its_fol
 
 def test_the_user_that_the_docs_describe_may_do_all_that_a_daemon_does() -> None:
     (rule,) = re.findall(r"^ACL SETUSER .*$", PAGE, re.MULTILINE)
-    with running() as server, sim() as upstream:
+    with running_redis() as server, sim() as upstream:
         client = server.client()
         client.execute_command(*rule.split())
         url = f"redis://mdcache:password@127.0.0.1:{server.port}"
@@ -71,4 +71,4 @@ def test_the_user_that_the_docs_describe_may_do_all_that_a_daemon_does() -> None
 
 def test_the_addresses_in_the_docs_can_be_read() -> None:
     found = re.findall(r"`(redis[s+]?\S*://\S+)`", PAGE)
-    assert {parse(url).form for url in found} == set(Form)
+    assert {parse_url(url).topology for url in found} == set(Topology)

@@ -16,7 +16,7 @@ import yaml
 from bench.processes import daemon, free_port, running, sim
 from grafana import BOARDS
 from grafana.model import Fault, Query
-from tests.telemetry.programs import program
+from tests.support.programs import program
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yaml"

@@ -9,7 +9,7 @@ from grafana import BOARDS
 from grafana.model import Fault, Query
 from mdcache.telemetry import catalogue
 from tests.dashboards.scene import FIRING, PENDING, Scene, play, queries
-from tests.telemetry.programs import INSTALL_TIMEOUT_S, promtool
+from tests.support.programs import INSTALL_TIMEOUT_S, promtool
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S)

@@ -10,7 +10,7 @@ import pytest
 
 from bench.processes import daemon, free_port, running, sim
 from tests.deploy.conftest import DEPLOY, call, debian
-from tests.world.servers import eventually
+from tests.support.redis_servers import eventually
 
 CONFIG = DEPLOY / "haproxy" / "haproxy.cfg"
 ASKED = 12

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdcache.errors import BrokenBody
+from mdcache.errors import InvalidBody
 from mdcache.exchange.intervals import INTERVALS
-from mdcache.exchange.rows import Expected, read_page
+from mdcache.exchange.rows import ExpectedRows, read_page
 
 T0 = 1_518_048_000_000  # 2018-02-08T00:00Z
 HOUR = 3_600_000
@@ -28,11 +28,11 @@ def compact(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-EXPECTED = Expected(INTERVALS["1h"], lo_ms=T0, hi_ms=T0 + 100 * HOUR, limit=3)
+EXPECTED = ExpectedRows(INTERVALS["1h"], lo_ms=T0, hi_ms=T0 + 100 * HOUR, limit=3)
 
 
 def reason(body: bytes) -> str:
-    with pytest.raises(BrokenBody) as caught:
+    with pytest.raises(InvalidBody) as caught:
         read_page(body, EXPECTED)
     return caught.value.reason
 
@@ -102,11 +102,11 @@ def test_broken_bodies(body: bytes, why: str) -> None:
 def test_months_and_microseconds() -> None:
     march = 1_519_862_400_000
     april = march + 31 * 86_400_000
-    month = Expected(INTERVALS["1M"], lo_ms=0, hi_ms=2 * april, limit=3)
+    month = ExpectedRows(INTERVALS["1M"], lo_ms=0, hi_ms=2 * april, limit=3)
     assert len(read_page(compact([line(march, april - 1)]), month).rows) == 1
-    with pytest.raises(BrokenBody):
+    with pytest.raises(InvalidBody):
         read_page(compact([line(march, april)]), month)
-    micros = Expected(INTERVALS["1h"], lo_ms=T0, hi_ms=T0, limit=1, micros=True)
+    micros = ExpectedRows(INTERVALS["1h"], lo_ms=T0, hi_ms=T0, limit=1, micros=True)
     row = read_page(compact([line(T0 * 1000, (T0 + HOUR) * 1000 - 1)]), micros).rows[0]
     assert (row.open_ms, row.close_ms) == (T0, T0 + HOUR - 1)
 
@@ -115,5 +115,5 @@ def test_months_and_microseconds() -> None:
     st.binary(max_size=200) | st.recursive(st.none() | st.integers() | st.text() | st.floats(), st.lists).map(compact)
 )
 def test_any_bytes_are_rows_or_broken(body: bytes) -> None:
-    with contextlib.suppress(BrokenBody):  # any other exception fails
+    with contextlib.suppress(InvalidBody):  # any other exception fails
         assert len(read_page(body, EXPECTED).rows) <= 3

@@ -7,12 +7,12 @@ import re
 import sys
 from dataclasses import dataclass
 
+from mdcache.capacity import COMMON_INTERVALS, CapacityPlan, Demand, PlanTerms, describe, plan
 from mdcache.exchange.intervals import INTERVALS
-from mdcache.exchange.limits import DEFAULT_LIMIT
 from mdcache.exchange.markets import Market
-from mdcache.planning import USUAL, Demand, Plan, Terms, lines, plan
+from mdcache.exchange.rate_limits import DEFAULT_LIMIT
 from mdcache.settings import NO_EFFECT_YET, Settings
-from mdcache.settings.model import PREFIX, shown
+from mdcache.settings.model import PREFIX, display
 
 TTLS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 SERIES = (10, 50, 120, 300, 1_000)
@@ -161,8 +161,8 @@ def text() -> str:
     table = _table()
     default = Settings.model_fields["weight_share"].default
     allowed = {market: int(DEFAULT_LIMIT[market.family] * default) for market in (Market.SPOT, Market.USDM)}
-    incident = "\n".join(lines(_plan(Demand(Market.SPOT, 20, USUAL[:6], consumers=3), 2.0)))
-    usual = ", ".join(f"`{name}`" for name in USUAL)
+    incident = "\n".join(describe(_plan(Demand(Market.SPOT, 20, COMMON_INTERVALS[:6], consumers=3), 2.0)))
+    usual = ", ".join(f"`{name}`" for name in COMMON_INTERVALS)
     parts.append(
         ADVICE.format(
             table=table, spot=allowed[Market.SPOT], futures=allowed[Market.USDM], incident=incident, usual=usual
@@ -182,7 +182,7 @@ def _row(name: str) -> str:
     if name == "state_dir":
         default = "the platform's"
     else:
-        value = shown(field.get_default(call_default_factory=True))
+        value = display(field.get_default(call_default_factory=True))
         default = f"`{value}`" if value else "none"
     meaning = re.sub(r"(\{.*\})", r"`\1`", (field.description or "").replace("*", r"\*"))
     later = "; *no effect in this release*" if name in NO_EFFECT_YET else ""
@@ -199,13 +199,13 @@ def _table() -> str:
     return "\n".join([head, "|---|" + "---|" * len(SERIES), *found])
 
 
-def _weight(found: Plan) -> str:
+def _weight(found: CapacityPlan) -> str:
     return f"{found.tails:,.0f}" if found.fits else f"**{found.tails:,.0f}**"
 
 
-def _plan(asked: Demand, ttl_s: float) -> Plan:
+def _plan(asked: Demand, ttl_s: float) -> CapacityPlan:
     fields = Settings.model_fields
-    terms = Terms(
+    terms = PlanTerms(
         dict.fromkeys(INTERVALS, ttl_s), fields["weight_share"].default, fields["exchange_info_ttl_s"].default
     )
     return plan(asked, terms)

@@ -2,10 +2,10 @@
 
 import sys
 
-from mdcache.cache.ttls import Ttls, table
+from mdcache.cache.ttls import SnapshotTtls, ttl_table
 from mdcache.exchange.endpoints import Endpoint
-from mdcache.exchange.listing import INFO_ENDPOINTS
-from mdcache.exchange.markets import KLINE_PATHS, Family
+from mdcache.exchange.exchange_info import EXCHANGE_INFO_ENDPOINTS
+from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
 
 SHARE = 0.5
 HEAD = """\
@@ -27,18 +27,18 @@ within their age that the list costs no more, the list is read instead, and serv
 def text() -> str:
     """The whole page."""
     lines = [HEAD]
-    for path, rule in KLINE_PATHS.items():
+    for path, rule in KLINE_ENDPOINTS.items():
         subject = f"`{rule.subject.value}`" + (", `contractType`" if rule.contract_types else "")
         zone = ", `timeZone`" if rule.market.family is Family.SPOT else ""
         weight = "2" if rule.market.family is Family.SPOT else "1, 2, 5, 10 by rows"
         parameters = f"{subject}, `interval`, `startTime`, `endTime`, `limit`{zone}"
         ages = "settled rows for ever, the open candle `OPEN_CANDLE_TTL_S`"
         lines.append(f"| `{path}` | {rule.market.value} | {parameters} | {weight} | {ages} |\n")
-    for endpoint in INFO_ENDPOINTS:
+    for endpoint in EXCHANGE_INFO_ENDPOINTS:
         row = f"| `{endpoint.path}` | {endpoint.market.value} | {_parameters(endpoint)} | {endpoint.weight} "
         lines.append(f"{row}| `EXCHANGE_INFO_TTL_S` |\n")
-    for line in table(Ttls(1.0, {}), SHARE):
-        ages = " to ".join(dict.fromkeys(f"{ttl:g}" for ttl in (line.least_s, line.most_s)))
+    for line in ttl_table(SnapshotTtls(1.0, {}), SHARE):
+        ages = " to ".join(dict.fromkeys(f"{ttl:g}" for ttl in (line.min_s, line.max_s)))
         row = f"| `{line.endpoint.path}` | {line.endpoint.market.value} | {_parameters(line.endpoint)} "
         lines.append(f"{row}| {line.weight} | {ages} s |\n")
     lines.append("| `time`, `ping` | all | | none: answered here | |\n")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import typer.main
 
-from mdcache.cli import app
-from mdcache.exchange.markets import KLINE_PATHS
-from mdcache.serving.paths import DOCS_FILES, OPS_PATHS, PAGE_FILES
+from mdcache.cli.app import app
+from mdcache.exchange.markets import KLINE_ENDPOINTS
+from mdcache.serving.routes import DOCS_FILES, OPS_PATHS, PAGE_FILES
 from mdcache.settings import NO_EFFECT_YET, Settings
 from mdcache.sim.control import control_api
 from mdcache.sim.control.faults import FAULT_KINDS
@@ -44,7 +44,7 @@ def test_every_metric_is_documented_and_no_other_is_named() -> None:
 
 
 def test_every_kline_path_is_in_the_readme() -> None:
-    for rule in KLINE_PATHS.values():
+    for rule in KLINE_ENDPOINTS.values():
         assert rule.kind in README
         assert rule.kind in PAGES["clients.md"]
 

@@ -73,7 +73,7 @@ def test_a_tree_without_git_builds_a_whole_package(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as built:
         packed = {name for name in built.namelist() if name.startswith("mdcache/")}
         (entry_points,) = (name for name in built.namelist() if name.endswith("entry_points.txt"))
-        assert b"mdcache = mdcache.cli:main" in built.read(entry_points)
+        assert b"mdcache = mdcache.cli.app:main" in built.read(entry_points)
     written = {str(path.relative_to(tree)) for path in (tree / "mdcache").rglob("*") if path.is_file()}
     assert packed == written
     assert "mdcache/py.typed" in packed

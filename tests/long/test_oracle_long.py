@@ -4,7 +4,7 @@ import pytest
 
 from tests.cache import test_restart
 from tests.cache.test_oracle import history
-from tests.world.loop import run
+from tests.support.virtual_time import run
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 

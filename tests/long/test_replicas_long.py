@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pytest
 
 from bench.processes import sim
-from tests.world.daemons import Daemon, Flood
-from tests.world.outside import Exchange
-from tests.world.servers import Server, eventually, running
+from tests.support.daemon_process import ColdLoad, DaemonProcess
+from tests.support.redis_servers import RedisServer, eventually, running_redis
+from tests.support.sim_client import SimClient
 
 SHARE = "0.05"
 ALLOWED = {"spot": 300, "futures": 120}  # of 6,000 and 2,400 weight a minute
@@ -25,13 +25,13 @@ PAGES = {
 
 
 @dataclass
-class Fleet:
-    exchange: Exchange
-    redis: Server
-    daemons: list[Daemon]
+class LongRunningReplicas:
+    exchange: SimClient
+    redis: RedisServer
+    daemons: list[DaemonProcess]
 
     def shared(self) -> bool:
-        return all(daemon.up() and daemon.modes() == {"shared"} for daemon in self.daemons)
+        return all(daemon.redis_is_up() and daemon.budget_modes() == {"shared"} for daemon in self.daemons)
 
     def never_over_the_share(self) -> None:
         """In no minute; in the fullest, most of it was used."""
@@ -42,23 +42,23 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet() -> Iterator[Fleet]:
+def fleet() -> Iterator[LongRunningReplicas]:
     with ExitStack() as stack:
-        redis = stack.enter_context(running())
-        exchange = stack.enter_context(closing(Exchange(stack.enter_context(sim()))))
+        redis = stack.enter_context(running_redis())
+        exchange = stack.enter_context(closing(SimClient(stack.enter_context(sim()))))
         settings = {"redis_url": redis.url, "replicas": "3", "weight_share": SHARE}
-        daemons = [Daemon(exchange.url, **settings) for _ in range(3)]
+        daemons = [DaemonProcess(exchange.url, **settings) for _ in range(3)]
         floods = [
-            stack.enter_context(closing(Flood(daemons, page, step_ms=1_500 * 60_000, pause_s=0.2)))
+            stack.enter_context(closing(ColdLoad(daemons, page, step_ms=1_500 * 60_000, pause_s=0.2)))
             for page in PAGES.values()
         ]
         for daemon in daemons:
             stack.enter_context(closing(daemon)).start(wait=False)
         for daemon in daemons:
-            daemon.awaited()
+            daemon.wait_until_ready()
         for flood in floods:
             flood.start()
-        yield Fleet(exchange, redis, daemons)
+        yield LongRunningReplicas(exchange, redis, daemons)
 
 
 def into_minute(second: float) -> None:
@@ -68,7 +68,7 @@ def into_minute(second: float) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_replicas_are_killed_stopped_and_banned(fleet: Fleet) -> None:
+def test_replicas_are_killed_stopped_and_banned(fleet: LongRunningReplicas) -> None:
     """One is killed and comes back, one is stopped over a minute's edge, and over a ban that the others meet."""
     one, killed, stopped = fleet.daemons
     eventually(fleet.shared, SHARED_WITHIN_S)
@@ -96,7 +96,7 @@ def test_replicas_are_killed_stopped_and_banned(fleet: Fleet) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_redis_goes_and_comes_and_a_replica_is_killed_meanwhile(fleet: Fleet) -> None:
+def test_redis_goes_and_comes_and_a_replica_is_killed_meanwhile(fleet: LongRunningReplicas) -> None:
     """Three times, at other seconds of the minute; it comes back empty, and finds one with another name."""
     eventually(fleet.shared, SHARED_WITHIN_S)
     for second in (20.0, 45.0, 57.0):
@@ -113,6 +113,6 @@ def test_redis_goes_and_comes_and_a_replica_is_killed_meanwhile(fleet: Fleet) ->
     fleet.never_over_the_share()
 
 
-def refusals(exchange: Exchange) -> list[int]:
+def refusals(exchange: SimClient) -> list[int]:
     """When the exchange refused, in milliseconds."""
     return [int(entry["at_ms"]) for entry in exchange.log() if entry["status"] == TEAPOT]

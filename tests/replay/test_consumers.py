@@ -7,19 +7,19 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from mdcache.replay.consumers import INTERVALS, NO_ANSWER, Crowd, Load, Tally
-from tests.world.loop import FakeClock, run
+from mdcache.replay.consumers import INTERVALS, NO_ANSWER, Consumers, ConsumerTally, ReplayLoad
+from tests.support.virtual_time import VirtualClock, run
 
 SYMBOLS = ["AUSDT", "BUSDT"]
-Answer = Callable[[FakeClock, httpx.Request], httpx.Response]
+Answer = Callable[[VirtualClock, httpx.Request], httpx.Response]
 
 
-def played(answer: Answer, load: Load, offset_ms: int = 0) -> tuple[Tally, list[tuple[float, str, str]]]:
+def played(answer: Answer, load: ReplayLoad, offset_ms: int = 0) -> tuple[ConsumerTally, list[tuple[float, str, str]]]:
     """The tally, and (second, symbol, interval) of every question."""
     asked: list[tuple[float, str, str]] = []
 
-    async def main() -> Tally:
-        clock = FakeClock()
+    async def main() -> ConsumerTally:
+        clock = VirtualClock()
         start_s = clock.now() + 3
 
         async def handle(request: httpx.Request) -> httpx.Response:
@@ -29,18 +29,18 @@ def played(answer: Answer, load: Load, offset_ms: int = 0) -> tuple[Tally, list[
             return answer(clock, request)
 
         transport = httpx.MockTransport(handle)
-        crowd = Crowd("http://exchange.test", SYMBOLS, load, clock, offset_ms=offset_ms, transport=transport)
+        crowd = Consumers("http://exchange.test", SYMBOLS, load, clock, offset_ms=offset_ms, transport=transport)
         return await crowd.run(start_s)
 
     return run(main()), asked
 
 
-def fine(_clock: FakeClock, _request: httpx.Request) -> httpx.Response:
+def fine(_clock: VirtualClock, _request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, json=[])
 
 
 def test_everybody_asks_for_everything_every_five_seconds_and_evenly() -> None:
-    load = Load(seconds=20, symbols=2, consumers=3)
+    load = ReplayLoad(seconds=20, symbols=2, consumers=3)
     tally, asked = played(fine, load)
     assert tally.asked == len(asked) == load.questions == 4 * 3 * 2 * len(INTERVALS)
     questions = Counter((symbol, interval) for _, symbol, interval in asked)
@@ -52,10 +52,10 @@ def test_everybody_asks_for_everything_every_five_seconds_and_evenly() -> None:
 
 
 def test_a_refusal_leaves_the_consumer_with_what_it_had() -> None:
-    def banned_after_ten_seconds(clock: FakeClock, _: httpx.Request) -> httpx.Response:
+    def banned_after_ten_seconds(clock: VirtualClock, _: httpx.Request) -> httpx.Response:
         return httpx.Response(200 if clock.now() < 1_013 else 418)
 
-    tally, _ = played(banned_after_ten_seconds, Load(seconds=30, symbols=2, consumers=1))
+    tally, _ = played(banned_after_ten_seconds, ReplayLoad(seconds=30, symbols=2, consumers=1))
     assert tally.statuses == {200: 24, 418: 48}
     assert (tally.asked, tally.failed) == (72, 48)
     assert 20.0 <= tally.worst_age_s <= 20.3
@@ -64,26 +64,26 @@ def test_a_refusal_leaves_the_consumer_with_what_it_had() -> None:
 
 
 def test_a_consumer_that_never_had_any_is_as_old_as_its_first_question() -> None:
-    tally, _ = played(lambda *_: httpx.Response(503), Load(seconds=10, symbols=2, consumers=1))
+    tally, _ = played(lambda *_: httpx.Response(503), ReplayLoad(seconds=10, symbols=2, consumers=1))
     assert tally.worst_age_s == pytest.approx(5.1, abs=0.01)
 
 
 def test_the_age_is_what_the_answer_says_by_the_exchanges_clock() -> None:
-    def old(clock: FakeClock, _: httpx.Request) -> httpx.Response:
+    def old(clock: VirtualClock, _: httpx.Request) -> httpx.Response:
         as_of = clock.wall_ms() + 20_000 - 4_000
         return httpx.Response(
             200, headers={"x-mdcache-as-of": str(as_of), "cache-status": "mdcache; hit; ttl=-2; detail=stale"}
         )
 
-    tally, _ = played(old, Load(seconds=5, symbols=2, consumers=1), offset_ms=20_000)
+    tally, _ = played(old, ReplayLoad(seconds=5, symbols=2, consumers=1), offset_ms=20_000)
     assert tally.worst_age_s == pytest.approx(4.0, abs=0.002)
     assert tally.marked == tally.asked == 12
 
 
 def test_no_answer_is_a_failure_like_any_other() -> None:
-    def broken(_clock: FakeClock, request: httpx.Request) -> httpx.Response:
+    def broken(_clock: VirtualClock, request: httpx.Request) -> httpx.Response:
         raise httpx.ReadTimeout("too late", request=request)
 
-    tally, _ = played(broken, Load(seconds=5, symbols=2, consumers=1))
+    tally, _ = played(broken, ReplayLoad(seconds=5, symbols=2, consumers=1))
     assert tally.statuses == {NO_ANSWER: 12}
     assert tally.failed == 12

@@ -10,9 +10,9 @@ import pytest
 
 from mdcache.errors import MdcacheError
 from mdcache.replay import run
-from mdcache.replay.consumers import Load, Tally
+from mdcache.replay.consumers import ConsumerTally, ReplayLoad
 from mdcache.replay.processes import free_port, running
-from mdcache.replay.run import Plan, Replay, side
+from mdcache.replay.run import ReplayPlan, ReplayResult, side_result
 from tests.cli.conftest import Run
 
 START_MS = 1_790_771_380_100  # a tenth of a second into the 40th of a minute
@@ -31,10 +31,10 @@ def test_the_exchanges_log_in_sum() -> None:
         entry(3.5, status=418, weight=0),
         entry(5.0, weight=50),
     ]
-    tally = Tally(
+    tally = ConsumerTally(
         Counter({200: 3, 429: 1, 418: 2}), 1, 2.34567, [0.1, 0.2, 0.9], Counter({0: 2, 2: 1}), Counter({3: 3})
     )
-    found = side("direct", tally, log, 1, START_MS, Load(seconds=5))
+    found = side_result("direct", tally, log, 1, START_MS, ReplayLoad(seconds=5))
     assert (found.calls, found.weight, found.refused, found.bans, found.banned_at_s) == (6, 8, 3, 1, 3.0)
     assert found.used == (4, 4, 8, 8, 8)
     assert (found.answered, found.refusals) == ((2, 0, 1, 0, 0), (0, 0, 0, 3, 0))
@@ -43,7 +43,7 @@ def test_the_exchanges_log_in_sum() -> None:
 
 def test_weight_is_counted_by_the_exchanges_minutes() -> None:
     log = [entry(second + 0.5) for second in range(30)]
-    found = side("direct", Tally(), log, 0, START_MS, Load(seconds=30))
+    found = side_result("direct", ConsumerTally(), log, 0, START_MS, ReplayLoad(seconds=30))
     assert found.used[:20] == tuple(range(2, 42, 2))
     assert found.used[20:] == tuple(range(2, 22, 2))
 
@@ -86,27 +86,29 @@ def test_without_the_extra_it_says_so_at_once(run: Run, monkeypatch: pytest.Monk
     assert "--no-picture" in done.stderr
 
 
-def made(**changes: Any) -> Replay:
+def made(**changes: Any) -> ReplayResult:
     """A replay of ten seconds with round numbers."""
     log = [entry(second, 200 if second < 6 else 418, 100 if second < 6 else 0) for second in range(10)]
-    tally = Tally(Counter({200: 6, 418: 4}), 0, 4.0, [0.01] * 10, Counter(range(6)), Counter(range(6, 10)))
-    direct = side("direct", tally, log, 1, START_MS, Load(seconds=10))
-    calm = Tally(Counter({200: 10}), 2, 1.5, [0.02] * 10, Counter(range(10)), Counter())
-    mdcache = side("mdcache", calm, [entry(0.5, weight=5)], 0, START_MS, Load(seconds=10))
-    return Replay(Plan(Load(seconds=10), limit=600), **({"direct": direct, "mdcache": mdcache} | changes))
+    tally = ConsumerTally(Counter({200: 6, 418: 4}), 0, 4.0, [0.01] * 10, Counter(range(6)), Counter(range(6, 10)))
+    direct = side_result("direct", tally, log, 1, START_MS, ReplayLoad(seconds=10))
+    calm = ConsumerTally(Counter({200: 10}), 2, 1.5, [0.02] * 10, Counter(range(10)), Counter())
+    mdcache = side_result("mdcache", calm, [entry(0.5, weight=5)], 0, START_MS, ReplayLoad(seconds=10))
+    return ReplayResult(
+        ReplayPlan(ReplayLoad(seconds=10), limit=600), **({"direct": direct, "mdcache": mdcache} | changes)
+    )
 
 
 def test_whether_it_held() -> None:
     found = made()
-    assert found.held
-    assert found.wanted == 120
-    assert not made(mdcache=found.direct).held
+    assert found.passed
+    assert found.uncached_weight == 120
+    assert not made(mdcache=found.direct).passed
 
 
 def test_what_the_terminal_shows(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
-    from mdcache.terminal.replay import bars, summary, table
+    from mdcache.cli.replay import progress_bars, summary, table
 
     console = Console(width=100)
     console.print(table(made()))
@@ -114,7 +116,7 @@ def test_what_the_terminal_shows(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ("weight a minute", "3,600", "30", "1, after 6 s", "4.0 s", "without mdcache"):
         assert words in shown
     assert "4.0 times less" in summary(made())
-    with bars(Plan(), Console(force_terminal=True, width=100)) as watch:
+    with progress_bars(ReplayPlan(), Console(force_terminal=True, width=100)) as watch:
         watch("direct", 4_320, 1_320)
         watch("mdcache", 2_160, 0)
     shown = capsys.readouterr().out

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.world.servers import Server, cluster, running
+from tests.support.redis_servers import RedisServer, redis_cluster, running_redis
 
 
 @pytest.fixture(scope="module")
-def single() -> Iterator[Server]:
-    with running() as server:
+def single() -> Iterator[RedisServer]:
+    with running_redis() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def three() -> Iterator[list[Server]]:
-    with cluster() as servers:
+def three() -> Iterator[list[RedisServer]]:
+    with redis_cluster() as servers:
         yield servers
 
 

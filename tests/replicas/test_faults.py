@@ -19,10 +19,10 @@ import pytest
 from redis.exceptions import ResponseError
 
 from bench.processes import sim
-from tests.replicas.rubbish import KINDS, Vandal, forged, keys, kind, noise, numbers, other_types, torn
-from tests.world.daemons import Daemon, Flood, SlowWire
-from tests.world.outside import KLINES, Exchange, Questions
-from tests.world.servers import Server, eventually, free_port, running
+from tests.support.daemon_process import ColdLoad, DaemonProcess, SlowProxy
+from tests.support.redis_corruption import KINDS, Corrupter, forged, keys, kind, noise, numbers, other_types, torn
+from tests.support.redis_servers import RedisServer, eventually, free_port, running_redis
+from tests.support.sim_client import KLINES, FreshQuestions, SimClient
 
 TRADES = "/api/v3/aggTrades"
 MINUTE = 60_000
@@ -41,14 +41,14 @@ MOST_STALLS = 3  # in a row: that was no machine with other work
 
 
 @dataclass
-class Fleet:
+class FaultyReplicas:
     """Three daemons on one Redis; the third by a wire that can be slow."""
 
-    exchange: Exchange
-    redis: Server
-    wire: SlowWire
-    daemons: list[Daemon]
-    questions: Questions
+    exchange: SimClient
+    redis: RedisServer
+    wire: SlowProxy
+    daemons: list[DaemonProcess]
+    questions: FreshQuestions
 
     def each_answers(self) -> None:
         """All do, what is cold and what is not."""
@@ -71,32 +71,32 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet() -> Iterator[Fleet]:
+def fleet() -> Iterator[FaultyReplicas]:
     with ExitStack() as stack:
-        redis = stack.enter_context(running())
-        wire = stack.enter_context(closing(SlowWire(redis.port)))
-        exchange = stack.enter_context(closing(Exchange(stack.enter_context(sim()))))
+        redis = stack.enter_context(running_redis())
+        wire = stack.enter_context(closing(SlowProxy(redis.port)))
+        exchange = stack.enter_context(closing(SimClient(stack.enter_context(sim()))))
         settings = {"admin_token": TOKEN, "replicas": "3", "redis_timeout_s": str(TIMEOUT_S)}
         urls = (redis.url, redis.url, f"redis://127.0.0.1:{wire.port}")
-        daemons = [Daemon(exchange.url, redis_url=url, **settings) for url in urls]
+        daemons = [DaemonProcess(exchange.url, redis_url=url, **settings) for url in urls]
         page = "/fapi/v1/klines?symbol=BTCUSDT&interval=1m&startTime={start}&limit=1500"
-        flood = stack.enter_context(closing(Flood(daemons, page, step_ms=1_500 * MINUTE, pause_s=0.3)))
+        flood = stack.enter_context(closing(ColdLoad(daemons, page, step_ms=1_500 * MINUTE, pause_s=0.3)))
         for daemon in daemons:  # they end before the flood: none of its questions is waited for
             stack.enter_context(closing(daemon)).start(wait=False)
         for daemon in daemons:
-            daemon.awaited()
-            eventually(daemon.up)
+            daemon.wait_until_ready()
+            eventually(daemon.redis_is_up)
             for market in ("api/v3", "fapi/v1"):  # clocks measured, symbols known
                 assert daemon.get(f"/{market}/klines?symbol=ETHUSDT&interval=1d&limit=2").status_code == 200
         flood.start()
-        yield Fleet(exchange, redis, wire, daemons, Questions(exchange))
+        yield FaultyReplicas(exchange, redis, wire, daemons, FreshQuestions(exchange))
 
 
 # ---------------------------------------------------------------------------------- it can't be used
 
 
 @contextmanager
-def gone(redis: Server) -> Iterator[None]:
+def gone(redis: RedisServer) -> Iterator[None]:
     """Killed; what comes back is empty."""
     redis.stop()
     yield
@@ -104,17 +104,17 @@ def gone(redis: Server) -> Iterator[None]:
 
 
 @contextmanager
-def frozen(redis: Server) -> Iterator[None]:
+def frozen(redis: RedisServer) -> Iterator[None]:
     """It accepts, and never answers."""
     redis.freeze()
     try:
         yield
     finally:
-        redis.thaw()
+        redis.resume()
 
 
 @contextmanager
-def full(redis: Server) -> Iterator[None]:
+def full(redis: RedisServer) -> Iterator[None]:
     """Nothing more can be written."""
     with redis.client() as client:
         client.config_set("maxmemory-policy", "noeviction")
@@ -124,7 +124,7 @@ def full(redis: Server) -> Iterator[None]:
 
 
 @contextmanager
-def read_only(redis: Server) -> Iterator[None]:
+def read_only(redis: RedisServer) -> Iterator[None]:
     """It became somebody's replica."""
     with redis.client() as client:
         client.replicaof("127.0.0.1", free_port())
@@ -133,7 +133,7 @@ def read_only(redis: Server) -> Iterator[None]:
 
 
 @contextmanager
-def locked(redis: Server) -> Iterator[None]:
+def locked(redis: RedisServer) -> Iterator[None]:
     """It asks for a password that nobody was told; connections that it let in before are ended."""
     with redis.client() as client:
         client.config_set("requirepass", "another-hidden-word")
@@ -144,18 +144,20 @@ def locked(redis: Server) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("fault", [gone, frozen, full, read_only, locked])
-def test_all_go_on_without_it(fleet: Fleet, fault: Callable[[Server], AbstractContextManager[None]]) -> None:
+def test_all_go_on_without_it(
+    fleet: FaultyReplicas, fault: Callable[[RedisServer], AbstractContextManager[None]]
+) -> None:
     for daemon in fleet.daemons:
-        eventually(daemon.up)
-    moves = [len(daemon.moves()) for daemon in fleet.daemons]
+        eventually(daemon.redis_is_up)
+    moves = [len(daemon.redis_states()) for daemon in fleet.daemons]
     failures = [daemon.redis()["failures"] for daemon in fleet.daemons]
     lines_before = [len(daemon.lines()) for daemon in fleet.daemons]
     with fault(fleet.redis):
         fleet.each_answers()
         for daemon in fleet.daemons:
-            eventually(lambda daemon=daemon: not daemon.up(), IN_TIME_S)  # type: ignore[misc]
+            eventually(lambda daemon=daemon: not daemon.redis_is_up(), IN_TIME_S)  # type: ignore[misc]
         for daemon in fleet.daemons:
-            assert daemon.modes() == {"divided"}
+            assert daemon.budget_modes() == {"divided"}
             ready = daemon.get("/readyz")
             assert ready.status_code == 200
             assert any(text.startswith("redis: ") for text in ready.json()["degraded"]), ready.text
@@ -164,12 +166,12 @@ def test_all_go_on_without_it(fleet: Fleet, fault: Callable[[Server], AbstractCo
         fleet.each_answers()
     ended_s = time.monotonic()
     for daemon in fleet.daemons:
-        eventually(daemon.up, max(0.1, ended_s + BACK_S + SLACK_S - time.monotonic()))
+        eventually(daemon.redis_is_up, max(0.1, ended_s + BACK_S + SLACK_S - time.monotonic()))
         assert daemon.get("/readyz").json()["degraded"] == []
         assert daemon.metric('mdcache_tier_up{tier="redis"}') == 1
     fleet.share_again()
     for daemon, moved, failed, logged in zip(fleet.daemons, moves, failures, lines_before, strict=True):
-        eventually(lambda daemon=daemon, moved=moved: daemon.moves()[moved:] == ["down", "ok"])  # type: ignore[misc]
+        eventually(lambda daemon=daemon, moved=moved: daemon.redis_states()[moved:] == ["down", "ok"])  # type: ignore[misc]
         lines = [line for line in daemon.lines()[logged:] if line["level"] != "info"]
         assert [line["event"] for line in lines if line["event"] != "clock doubted"] == ["store"]
         assert 0 < daemon.redis()["failures"] - failed < FAILURES
@@ -177,32 +179,34 @@ def test_all_go_on_without_it(fleet: Fleet, fault: Callable[[Server], AbstractCo
         assert "hidden-word" not in str(daemon.lines())
 
 
-def test_the_first_start_without_it(fleet: Fleet) -> None:
+def test_the_first_start_without_it(fleet: FaultyReplicas) -> None:
     """Not there, frozen, locked, lost before the first question: they serve by what they know of how many they are."""
     with ExitStack() as stack:
-        absent = Server(port=free_port())
+        absent = RedisServer(port=free_port())
         stack.callback(absent.close)
-        cold = stack.enter_context(running())
+        cold = stack.enter_context(running_redis())
         cold.freeze()
-        stack.callback(cold.thaw)
-        shut = stack.enter_context(running("--requirepass", "right"))
-        lost = stack.enter_context(running())
+        stack.callback(cold.resume)
+        shut = stack.enter_context(running_redis("--requirepass", "right"))
+        lost = stack.enter_context(running_redis())
         urls = [absent.url, cold.url, shut.url.replace("//", "//:hidden-word@"), lost.url]
         settings = {"weight_share": "0.1", "replicas": "4", "redis_timeout_s": str(TIMEOUT_S)}
         made = [
-            stack.enter_context(closing(Daemon(fleet.exchange.url, redis_url=url, egress=f"own-{n}", **settings)))
+            stack.enter_context(
+                closing(DaemonProcess(fleet.exchange.url, redis_url=url, egress=f"own-{n}", **settings))
+            )
             for n, url in enumerate(urls)
         ]
         for daemon in made:
             daemon.start(wait=False)
-        made[3].awaited()
-        eventually(made[3].up)
+        made[3].wait_until_ready()
+        eventually(made[3].redis_is_up)
         lost.stop()
         for daemon in made:
-            daemon.awaited()
+            daemon.wait_until_ready()
             for query in fleet.questions.cold():
                 assert fleet.questions.ask(daemon, query, IN_TIME_S)
-            eventually(lambda daemon=daemon: not daemon.up(), IN_TIME_S)  # type: ignore[misc]
+            eventually(lambda daemon=daemon: not daemon.redis_is_up(), IN_TIME_S)  # type: ignore[misc]
             assert daemon.get("/readyz").status_code == 200
             (trouble,) = daemon.get("/readyz").json()["degraded"]
             assert trouble.startswith("redis: ")
@@ -211,24 +215,24 @@ def test_the_first_start_without_it(fleet: Fleet) -> None:
         assert "hidden-word" not in made[2].get("/v1/status").text + str(made[2].lines())
         absent.start()
         lost.start()
-        cold.thaw()
+        cold.resume()
         with shut.client("right") as client:
             client.config_set("requirepass", "hidden-word")
         for daemon in made:
-            eventually(daemon.up, BACK_S + SLACK_S)
-            eventually(lambda daemon=daemon: daemon.moves()[-2:] == ["down", "ok"])  # type: ignore[misc]
-            assert len(daemon.moves()) == (3 if daemon is made[3] else 2)
+            eventually(daemon.redis_is_up, BACK_S + SLACK_S)
+            eventually(lambda daemon=daemon: daemon.redis_states()[-2:] == ["down", "ok"])  # type: ignore[misc]
+            assert len(daemon.redis_states()) == (3 if daemon is made[3] else 2)
             assert daemon.get("/readyz").json()["degraded"] == []
 
 
 # ----------------------------------------------------------------------------------- it can hardly be used
 
 
-def test_one_whose_wire_is_slow_goes_on_and_the_others_do_not_mind(fleet: Fleet) -> None:
+def test_one_whose_wire_is_slow_goes_on_and_the_others_do_not_mind(fleet: FaultyReplicas) -> None:
     *others, slow = fleet.daemons
     for daemon in fleet.daemons:
-        eventually(daemon.up)
-    moves = [len(daemon.moves()) for daemon in fleet.daemons]
+        eventually(daemon.redis_is_up)
+    moves = [len(daemon.redis_states()) for daemon in fleet.daemons]
     fleet.wire.delay_s = TIMEOUT_S / 5  # late, but in time
     failures = slow.redis()["failures"]
     for query in fleet.questions.cold():
@@ -236,12 +240,12 @@ def test_one_whose_wire_is_slow_goes_on_and_the_others_do_not_mind(fleet: Fleet)
     assert slow.redis()["failures"] == failures
     fleet.wire.delay_s = 2 * TIMEOUT_S
     fleet.each_answers()
-    eventually(lambda: not slow.up(), IN_TIME_S)
-    assert slow.modes() == {"divided"}
+    eventually(lambda: not slow.redis_is_up(), IN_TIME_S)
+    assert slow.budget_modes() == {"divided"}
     fleet.each_answers()
     fleet.wire.delay_s = 0.0
-    eventually(slow.up, BACK_S + SLACK_S)
-    assert [daemon.moves()[moved:] for daemon, moved in zip(fleet.daemons, moves, strict=True)] == [
+    eventually(slow.redis_is_up, BACK_S + SLACK_S)
+    assert [daemon.redis_states()[moved:] for daemon, moved in zip(fleet.daemons, moves, strict=True)] == [
         *([] for _ in others),
         ["down", "ok"],
     ]
@@ -250,14 +254,14 @@ def test_one_whose_wire_is_slow_goes_on_and_the_others_do_not_mind(fleet: Fleet)
 # ------------------------------------------------------------------------------------- others write in it
 
 
-def copied(fleet: Fleet) -> "partial[bytes]":
+def copied(fleet: FaultyReplicas) -> "partial[bytes]":
     """Asks about trades of a minute long past, which is no series: the answer is shared as a copy."""
     start = int(time.time() * 1000) - random.randrange(10**10)
     query = f"symbol=BTCUSDT&startTime={start}&endTime={start + 1_000}"
     return partial(fleet.questions.ask, query=query, path=TRADES)
 
 
-def believed(fleet: Fleet) -> bool:
+def believed(fleet: FaultyReplicas) -> bool:
     """Both ledgers are ours again, and all three are in them."""
     with fleet.redis.client() as client, suppress(msgspec.MsgspecError, TypeError, KeyError, ResponseError):
         found = [msgspec.msgpack.decode(client.get(key)) for key in keys(fleet.redis) if kind(key) == "ledger"]
@@ -266,7 +270,7 @@ def believed(fleet: Fleet) -> bool:
 
 
 @pytest.mark.parametrize("rubbish", [noise, numbers, other_types, torn, forged])
-def test_others_write_under_our_keys(fleet: Fleet, rubbish: Callable[[Any, str], object]) -> None:
+def test_others_write_under_our_keys(fleet: FaultyReplicas, rubbish: Callable[[Any, str], object]) -> None:
     """What is written in it says nothing of the server. A machine that stalls does: then it is done once more."""
     for left in reversed(range(MOST_STALLS)):
         falls = written_over(fleet, rubbish)
@@ -277,17 +281,17 @@ def test_others_write_under_our_keys(fleet: Fleet, rubbish: Callable[[Any, str],
     fleet.share_again()
 
 
-def written_over(fleet: Fleet, rubbish: Callable[[Any, str], object]) -> list[str]:
+def written_over(fleet: FaultyReplicas, rubbish: Callable[[Any, str], object]) -> list[str]:
     """Ask and purge while it is; returns why any of the daemons took Redis for down."""
     for daemon in fleet.daemons:
-        eventually(daemon.up)
+        eventually(daemon.redis_is_up)
     before = [len(daemon.lines("store")) for daemon in fleet.daemons]
     reader, *others = fleet.daemons
     order = {"symbol": "TRXUSDT"}
     headers = {"authorization": f"Bearer {TOKEN}"}
     for path in (KLINES, TRADES):
         fleet.exchange.act("latency", before_s=0.2, path=path)  # so that leases are met, and who waits for them
-    with closing(Vandal(fleet.redis, rubbish)) as vandal:
+    with closing(Corrupter(fleet.redis, rubbish)) as vandal:
         for round_ in range(1, MOST_ROUNDS + 1):
             asks = [*(partial(fleet.questions.ask, query=query) for query in fleet.questions.cold()), copied(fleet)]
             for ask in asks:
@@ -299,14 +303,14 @@ def written_over(fleet: Fleet, rubbish: Callable[[Any, str], object]) -> list[st
                 list(pool.map(partial(copied(fleet), within_s=IN_TIME_S), fleet.daemons))
             purged = reader.post("/v1/admin/purge", order, headers)
             assert purged.status_code == 200
-            if round_ >= ROUNDS and vandal.met == set(KINDS):
+            if round_ >= ROUNDS and vandal.kinds_found == set(KINDS):
                 break
-        assert vandal.met == set(KINDS)
+        assert vandal.kinds_found == set(KINDS)
     for path in (KLINES, TRADES):
         fleet.exchange.act("latency", path=path)
     eventually(lambda: believed(fleet))
     for daemon in fleet.daemons:
-        eventually(daemon.up)
+        eventually(daemon.redis_is_up)
         assert daemon.get("/readyz").json()["degraded"] == []
     return [
         line["detail"]
@@ -319,11 +323,11 @@ def written_over(fleet: Fleet, rubbish: Callable[[Any, str], object]) -> list[st
 # -------------------------------------------------------------------------------------- replicas die
 
 
-def test_a_replica_is_killed_and_another_stopped(fleet: Fleet) -> None:
+def test_a_replica_is_killed_and_another_stopped(fleet: FaultyReplicas) -> None:
     """What the one that comes back may ask is not looked at: Redis forgot a moment ago what each may spend."""
     one, killed, stopped = fleet.daemons
     for daemon in fleet.daemons:
-        eventually(daemon.up)
+        eventually(daemon.redis_is_up)
     settled = [fleet.questions.cold()[1] for _ in range(2)]
     for query in settled:
         fleet.questions.ask(killed, query, IN_TIME_S)
@@ -333,24 +337,24 @@ def test_a_replica_is_killed_and_another_stopped(fleet: Fleet) -> None:
         fleet.questions.ask(one, query, IN_TIME_S + LEASE_S)
     killed.start(wait=False)
     stopped.signal(signal.SIGCONT)
-    killed.awaited()
+    killed.wait_until_ready()
     for daemon in fleet.daemons:
-        eventually(daemon.up)
+        eventually(daemon.redis_is_up)
         assert daemon.get("/readyz").json()["degraded"] == []
     for query in settled:
         fleet.questions.ask(stopped, query, IN_TIME_S)
 
 
-def shares(daemon: Daemon) -> bool:
+def shares(daemon: DaemonProcess) -> bool:
     """It may spend what the others leave; else it may have no part of the budget until the next minute."""
     return bool(daemon.redis()["families"]["spot"]["mode"] == "shared")
 
 
-def test_a_ban_that_one_met_is_obeyed_by_all(fleet: Fleet) -> None:
+def test_a_ban_that_one_met_is_obeyed_by_all(fleet: FaultyReplicas) -> None:
     """Also by one that was stopped when the others heard of it."""
     *others, stopped = fleet.daemons
     for daemon in fleet.daemons:
-        eventually(daemon.up)
+        eventually(daemon.redis_is_up)
     eventually(lambda: all(shares(daemon) for daemon in fleet.daemons), 75.0)  # one is new
     stopped.signal(signal.SIGSTOP)
     fleet.exchange.act("ban", family="spot", seconds=20)
@@ -368,7 +372,7 @@ def test_a_ban_that_one_met_is_obeyed_by_all(fleet: Fleet) -> None:
 # ------------------------------------------------------------------------------------------ all of it
 
 
-def test_no_minute_of_it_all_was_over_the_share(fleet: Fleet) -> None:
+def test_no_minute_of_it_all_was_over_the_share(fleet: FaultyReplicas) -> None:
     spent = fleet.exchange.spent("futures")
     assert max(spent.values()) <= FUTURES_ALLOWED, spent
     assert max(spent.values()) > FUTURES_ALLOWED / 4, spent  # it was fought for

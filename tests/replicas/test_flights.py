@@ -6,17 +6,17 @@ import httpx
 import pytest
 
 from mdcache.cache.answers import Caller
-from mdcache.errors import BrokenBody, DeadlinePassed, GateClosed, MdcacheError
-from mdcache.exchange.markets import KLINE_PATHS, Family
-from mdcache.exchange.questions import parse
+from mdcache.errors import DeadlinePassed, GateClosed, InvalidBody, MdcacheError
+from mdcache.exchange.klines import parse_klines
+from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
 from mdcache.upstream.governor import Lane
-from tests.replicas.several import MINUTE, QUERY, SPOT, end, replicas
-from tests.world.network import SimTransport
-from tests.world.world import World
+from tests.support.sim_transport import SimTransport
+from tests.support.virtual_daemon import VirtualDaemon
+from tests.support.virtual_replicas import MINUTE, QUERY, SPOT, close_all, virtual_replicas
 
 pytestmark = pytest.mark.virtual
 
-KEY = parse(KLINE_PATHS[SPOT], QUERY, {}).key
+KEY = parse_klines(KLINE_ENDPOINTS[SPOT], QUERY, {}).key
 
 
 class Unplugged(httpx.AsyncBaseTransport):
@@ -29,14 +29,14 @@ class Unplugged(httpx.AsyncBaseTransport):
         raise httpx.ConnectError("no route to host", request=request)
 
 
-def unplug(world: World) -> Unplugged:
+def unplug(world: VirtualDaemon) -> Unplugged:
     gone = Unplugged()
     assert isinstance(world.transport, SimTransport)
     world.transport._carry = gone.handle_async_request  # type: ignore[method-assign]
     return gone
 
 
-async def timed(world: World, query: str = QUERY, caller: Caller | None = None) -> tuple[float, object]:
+async def timed(world: VirtualDaemon, query: str = QUERY, caller: Caller | None = None) -> tuple[float, object]:
     """Seconds it took, and the answer or the error."""
     began = world.clock.now()
     try:
@@ -47,22 +47,22 @@ async def timed(world: World, query: str = QUERY, caller: Caller | None = None) 
 
 
 async def test_a_lease_whose_reply_was_lost_ends_with_the_read() -> None:
-    a, b, _ = made = await replicas()
+    a, b, _ = made = await virtual_replicas()
     a.exchange.control.latency(before_s=0.5)
     a.exchange.control.fault("crossed", path=SPOT)
     made.commons(0).lost = 1
     first = asyncio.create_task(timed(a))
     await a.clock.sleep(0.1)
     seconds, found = await timed(b)
-    assert isinstance(found, BrokenBody)
+    assert isinstance(found, InvalidBody)
     assert seconds < 0.5 + 1.0 + 0.5 + 0.1  # as long as its own read would have taken, or shorter
-    assert isinstance((await first)[1], BrokenBody)
-    await end(made)
+    assert isinstance((await first)[1], InvalidBody)
+    await close_all(made)
 
 
 @pytest.mark.parametrize("fault", [None, "crossed"])
 async def test_a_holder_that_could_not_tell_its_end_tells_it_as_soon_as_it_can(fault: str | None) -> None:
-    a, b, _ = made = await replicas()
+    a, b, _ = made = await virtual_replicas()
     a.exchange.control.latency(before_s=0.5)
     if fault is not None:
         a.exchange.control.fault(fault, path=SPOT)
@@ -76,11 +76,11 @@ async def test_a_holder_that_could_not_tell_its_end_tells_it_as_soon_as_it_can(f
     assert isinstance(found, Exception) is (fault is not None)
     own_s = 0.5 if fault is None else 0.5 + 1.0 + 0.5
     assert seconds < 0.5 + own_s + 0.1
-    await end(made)
+    await close_all(made)
 
 
 async def test_a_renewal_that_is_lost_does_not_end_a_lease() -> None:
-    a, b, _ = made = await replicas()
+    a, b, _ = made = await virtual_replicas()
     a.exchange.control.latency(before_s=2.0, after_s=2.2)
     before = len(a.calls())
     first = asyncio.create_task(timed(a))
@@ -91,11 +91,11 @@ async def test_a_renewal_that_is_lost_does_not_end_a_lease() -> None:
     seconds, _ = await second
     assert seconds < 4.2
     assert len(a.calls(before)) == 1
-    await end(made)
+    await close_all(made)
 
 
 async def test_one_that_shuts_down_in_the_middle_lets_go_at_once() -> None:
-    a, b, _ = made = await replicas()
+    a, b, _ = made = await virtual_replicas()
     a.exchange.control.latency(before_s=1.0)
     asking = asyncio.create_task(timed(a))
     await a.clock.sleep(0.5)
@@ -111,7 +111,7 @@ async def test_one_that_shuts_down_in_the_middle_lets_go_at_once() -> None:
 
 
 async def test_a_holder_that_can_reach_nobody_does_not_speak_for_the_others() -> None:
-    a, b, c = made = await replicas()
+    a, b, c = made = await virtual_replicas()
     gone = unplug(a)
     before = len(a.calls())
     first = asyncio.create_task(timed(a))
@@ -121,21 +121,21 @@ async def test_a_holder_that_can_reach_nobody_does_not_speak_for_the_others() ->
     assert gone.sent > 0
     assert all(not isinstance(found, Exception) for _, found in others), others
     assert len(a.calls(before)) == 1
-    await end(made)
+    await close_all(made)
 
 
 async def test_where_nobody_can_reach_binance_two_try_and_all_are_told_in_time() -> None:
-    made = await replicas(6)
+    made = await virtual_replicas(6)
     gone = [unplug(world) for world in made]
     found = await asyncio.gather(*(timed(world) for world in made))
     assert all(isinstance(error, MdcacheError) for _, error in found)
     assert max(seconds for seconds, _ in found) <= 8.01
     assert sum(each.sent > 0 for each in gone) <= 2
-    await end(made)
+    await close_all(made)
 
 
 async def test_an_error_in_reading_one_window_is_not_that_of_another() -> None:
-    a, b, _ = made = await replicas()
+    a, b, _ = made = await virtual_replicas()
     start = (a.clock.true_ms() // MINUTE - 900) * MINUTE
     start -= start % (1_000 * MINUTE) - 400 * MINUTE  # both begin in one block's span
     first, second = (
@@ -143,26 +143,26 @@ async def test_an_error_in_reading_one_window_is_not_that_of_another() -> None:
         for n in (0, 100)
     )
     a.exchange.control.fault("crossed", path=SPOT, contains=f"startTime={start}&")
-    assert isinstance((await timed(a, first))[1], BrokenBody)
-    assert isinstance((await timed(b, first))[1], BrokenBody)
+    assert isinstance((await timed(a, first))[1], InvalidBody)
+    assert isinstance((await timed(b, first))[1], InvalidBody)
     assert not isinstance((await timed(b, second))[1], Exception)
-    await end(made)
+    await close_all(made)
 
 
 @pytest.mark.parametrize(
     "text", ["", "rubbish", "[]", '[[null,null],"Refusal",1]', '[[null,null],"ValueError","a","b"]']
 )
 async def test_what_is_no_error_of_ours_is_not_raised(text: str) -> None:
-    a, b, _ = made = await replicas()
+    a, b, _ = made = await virtual_replicas()
     made.server.leases[KEY, "tail"] = (a.clock.now() + 1.0, 0, "!" + text)
     seconds, found = await timed(b)
     assert not isinstance(found, Exception)
     assert seconds < 0.1
-    await end(made)
+    await close_all(made)
 
 
 async def test_a_shut_gate_refuses_a_crowd_in_two_looks_each() -> None:
-    made = await replicas(20)
+    made = await virtual_replicas(20)
     for world in made:
         world.governor.close_gate(Family.SPOT, 60.0)
     trips = made.server.trips
@@ -170,11 +170,11 @@ async def test_a_shut_gate_refuses_a_crowd_in_two_looks_each() -> None:
     assert all(isinstance(error, GateClosed) for _, error in found)
     assert max(seconds for seconds, _ in found) < 0.05
     assert made.server.trips - trips <= 2 * len(made)
-    await end(made)
+    await close_all(made)
 
 
 async def test_one_that_may_not_read_waits_for_one_that_does() -> None:
-    a, b, _ = made = await replicas()
+    a, b, _ = made = await virtual_replicas()
     a.exchange.control.latency(before_s=0.5)
     first = asyncio.create_task(timed(a))
     await a.clock.sleep(0.1)
@@ -182,14 +182,14 @@ async def test_one_that_may_not_read_waits_for_one_that_does() -> None:
     _, found = await timed(b)
     assert not isinstance(found, Exception)
     await first
-    await end(made)
+    await close_all(made)
 
 
 async def test_a_waiter_of_a_better_lane_makes_the_whole_flight_better() -> None:
     """One waits for another replica's lease of its own lane; a high caller joins it, and the lease is taken over."""
 
-    a, b, _ = made = await replicas()
-    made.server.deaf = True
+    a, b, _ = made = await virtual_replicas()
+    made.server.drops_messages = True
     made.server.leases[KEY, "tail"] = (a.clock.now() + 60.0, Lane.NORMAL.rank, "somebody who is stuck")
     low = asyncio.create_task(timed(b))
     await a.clock.sleep(0.6)
@@ -197,4 +197,4 @@ async def test_a_waiter_of_a_better_lane_makes_the_whole_flight_better() -> None
     assert not isinstance(found, Exception)
     assert seconds < 0.3
     await low
-    await end(made)
+    await close_all(made)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from bench.processes import sim
-from tests.world.daemons import Daemon
-from tests.world.outside import KLINES, Exchange, Questions
-from tests.world.servers import PATIENCE_S, Server, cluster, eventually, sentinels
+from tests.support.daemon_process import DaemonProcess
+from tests.support.redis_servers import PATIENCE_S, RedisServer, eventually, redis_cluster, redis_sentinels
+from tests.support.sim_client import KLINES, FreshQuestions, SimClient
 
 IN_TIME_S = 1.5 + 4.0  # the machine has other work
 BACK_S = 5.0 + 4.0
@@ -21,10 +21,10 @@ TIMEOUT_S = "0.5"
 class Pair:
     """Two daemons on one Redis of several servers."""
 
-    servers: list[Server]
-    exchange: Exchange
-    daemons: list[Daemon]
-    questions: Questions
+    servers: list[RedisServer]
+    exchange: SimClient
+    daemons: list[DaemonProcess]
+    questions: FreshQuestions
 
     def each_answers(self, times: int = 1) -> None:
         """What is cold, rightly and in time."""
@@ -38,7 +38,7 @@ class Pair:
         """The circuit is closed on both."""
         end_s = time.monotonic() + within_s
         for daemon in self.daemons:
-            eventually(daemon.up, max(0.1, end_s - time.monotonic()))
+            eventually(daemon.redis_is_up, max(0.1, end_s - time.monotonic()))
             assert daemon.get("/readyz").json()["degraded"] == []
 
     def share(self) -> None:
@@ -46,27 +46,27 @@ class Pair:
         one, other = self.daemons
         _, settled = self.questions.cold()
         body = self.questions.ask(one, settled, IN_TIME_S)
-        time.sleep(0.3)  # DESIGN 6.8.3: within 100 ms
+        time.sleep(0.3)  # docs/design.md#replicas: within 100 ms
         before = self.exchange.calls(KLINES)
         assert self.questions.ask(other, settled, IN_TIME_S) == body
         assert self.exchange.calls(KLINES) == before
 
 
-def pair_on(stack: ExitStack, url: str, servers: list[Server]) -> Pair:
-    exchange = stack.enter_context(closing(Exchange(stack.enter_context(sim()))))
+def pair_on(stack: ExitStack, url: str, servers: list[RedisServer]) -> Pair:
+    exchange = stack.enter_context(closing(SimClient(stack.enter_context(sim()))))
     settings = {"redis_url": url, "redis_timeout_s": TIMEOUT_S}
-    daemons = [stack.enter_context(closing(Daemon(exchange.url, **settings))) for _ in range(2)]
+    daemons = [stack.enter_context(closing(DaemonProcess(exchange.url, **settings))) for _ in range(2)]
     for daemon in daemons:
         daemon.start(wait=False)
     for daemon in daemons:
-        daemon.awaited()
-        eventually(daemon.up)
+        daemon.wait_until_ready()
+        eventually(daemon.redis_is_up)
         assert daemon.get(f"{KLINES}?symbol=ETHUSDT&interval=1M&limit=2").status_code == 200
-    return Pair(servers, exchange, daemons, Questions(exchange))
+    return Pair(servers, exchange, daemons, FreshQuestions(exchange))
 
 
 def test_a_sentinel_trio_whose_master_is_killed_and_then_moved_on_request() -> None:
-    with sentinels() as ((master, replica), trio), ExitStack() as stack:
+    with redis_sentinels() as ((master, replica), trio), ExitStack() as stack:
         hosts = ",".join(f"127.0.0.1:{server.port}" for server in trio)
         pair = pair_on(stack, f"redis+sentinel://{hosts}/main", [master, replica])
         assert {daemon.redis()["form"] for daemon in pair.daemons} == {"sentinel"}
@@ -74,8 +74,8 @@ def test_a_sentinel_trio_whose_master_is_killed_and_then_moved_on_request() -> N
 
         master.stop()
         pair.each_answers()
-        assert not any(daemon.up() for daemon in pair.daemons)
-        assert all(daemon.modes() == {"divided"} for daemon in pair.daemons)
+        assert not any(daemon.redis_is_up() for daemon in pair.daemons)
+        assert all(daemon.budget_modes() == {"divided"} for daemon in pair.daemons)
         eventually(lambda: leads(replica))
         pair.back(BACK_S)
         pair.share()
@@ -93,16 +93,16 @@ def test_a_sentinel_trio_whose_master_is_killed_and_then_moved_on_request() -> N
         pair.back(BACK_S)
         pair.share()
         for daemon in pair.daemons:
-            moves = daemon.moves()  # a failover in order may cost no more than one call
+            moves = daemon.redis_states()  # a failover in order may cost no more than one call
             assert moves in (["ok", "down", "ok"], ["ok", "down", "ok", "down", "ok"])
 
 
-def leads(server: Server) -> bool:
+def leads(server: RedisServer) -> bool:
     with server.client() as client:
         return bool(client.info("replication")["role"] == "master")
 
 
-def follows(server: Server, trio: list[Server]) -> bool:
+def follows(server: RedisServer, trio: list[RedisServer]) -> bool:
     """All Sentinels know it as a replica that may take over."""
     found = []
     for each in trio:
@@ -117,7 +117,7 @@ def follows(server: Server, trio: list[Server]) -> bool:
 
 @pytest.fixture(scope="module", params=[True, False], ids=["whole or not at all", "what there is"])
 def on_cluster(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    with cluster(whole=request.param) as servers, ExitStack() as stack:
+    with redis_cluster(whole=request.param) as servers, ExitStack() as stack:
         hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
         yield pair_on(stack, f"redis+cluster://{hosts}", servers)
 
@@ -145,7 +145,7 @@ def test_a_cluster_loses_a_master(on_cluster: Pair, which: int, how: str) -> Non
         assert time.monotonic() < end_s
         on_cluster.each_answers()
     on_cluster.each_answers()
-    victim.start() if how == "killed" else victim.thaw()
+    victim.start() if how == "killed" else victim.resume()
     eventually(lambda: all(whole(server) for server in on_cluster.servers), PATIENCE_S)
     on_cluster.back(BACK_S)
     on_cluster.share()
@@ -153,7 +153,7 @@ def test_a_cluster_loses_a_master(on_cluster: Pair, which: int, how: str) -> Non
         assert daemon.redis()["failures"] - before < 60
 
 
-def whole(server: Server) -> bool:
+def whole(server: RedisServer) -> bool:
     """It knows that every slot is served."""
     with server.client() as client:
         found = str(client.execute_command("CLUSTER", "INFO"))

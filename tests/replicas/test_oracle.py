@@ -12,19 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdcache.cache.answers import How
-from mdcache.candles.atrest import Which
-from mdcache.candles.freshness import Wishes
-from mdcache.exchange.markets import KLINE_PATHS
-from mdcache.upstream.governor import Limits
-from tests.cache.oracle import PLENTY, STEPS_S, Oracle, key_of
-from tests.cache.questions import Asked, draw
-from tests.world.commons import FakeCommons, Server
-from tests.world.loop import run
-from tests.world.network import SimTransport
-from tests.world.world import Options, World
+from mdcache.cache.answers import CacheStatus
+from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.candles.persistence import SeriesFilter
+from mdcache.exchange.markets import KLINE_ENDPOINTS
+from mdcache.upstream.governor import GovernorSettings
+from tests.support.kline_oracle import PLENTY, STEPS_S, KlineOracle, key_of
+from tests.support.memory_shared_rows import MemoryServer, MemorySharedRows
+from tests.support.random_klines import RandomQuestion, draw
+from tests.support.sim_transport import SimTransport
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
+from tests.support.virtual_time import run
 
-GIVEN_S = 0.1  # 6.8.3
+GIVEN_S = 0.1  # docs/design.md#replicas
 
 
 class Late(SimTransport):
@@ -38,21 +38,21 @@ class Late(SimTransport):
         return reply
 
 
-class Fleet:
+class RandomReplicas:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
-        self.worlds: list[World] = []
+        self.worlds: list[VirtualDaemon] = []
         self.behind_ms = rng.choice([[0, 0, 0], [0, 25, 100], [100, 0, 0]])
         self.lags_ms = rng.choice([[0], [0], [0, 1_500]])
-        options = Options(
+        options = DaemonOptions(
             ttl_s=rng.choice([0.5, 2.0, 10.0]),
             memory_mb=rng.choice([0.5, 512.0, 512.0]),
-            limits=Limits(weight_share=0.9),
+            limits=GovernorSettings(weight_share=0.9),
         )
         for n, behind_ms in enumerate(self.behind_ms):
-            world = World(PLENTY, options, beside=self.worlds[0] if n else None)
+            world = VirtualDaemon(PLENTY, options, beside=self.worlds[0] if n else None)
             if not n:
-                self.server = Server(world.clock)
+                self.server = MemoryServer(world.clock)
             late = Late(world.exchange, world.clock)
             late.back_s = behind_ms / 500
             world.transport = late
@@ -61,13 +61,13 @@ class Fleet:
         exchange = self.worlds[0].exchange
         exchange.control.set_replicas(self.lags_ms, mode="alternate")
         off_ms = sorted({0, *(ms + off for ms in self.behind_ms if ms for off in (-1, 0, 1))})
-        self.oracle = Oracle(exchange, self.lags_ms, off_ms)
+        self.oracle = KlineOracle(exchange, self.lags_ms, off_ms)
 
-    def start(self, world: World) -> None:
+    def start(self, world: VirtualDaemon) -> None:
         """A new process; what is left of an old one can't reach the others any more."""
-        if isinstance(world.commons, FakeCommons):
+        if isinstance(world.commons, MemorySharedRows):
             world.commons.cut = True
-        world.commons = FakeCommons(self.server)
+        world.commons = MemorySharedRows(self.server)
         world.restart()
 
     def trouble(self) -> None:
@@ -81,18 +81,18 @@ class Fleet:
             case "down":
                 server.up = False
             case "up":
-                server.up, server.deaf, server.slow_s = True, False, 0.001
+                server.up, server.drops_messages, server.slow_s = True, False, 0.001
             case "empty":
                 server.empty()
             case "deaf":
-                server.deaf = True
+                server.drops_messages = True
             case "slow":
                 server.slow_s = 0.05
             case "lose":
                 server.lose(rng)
 
-    def commons_of(self, world: World) -> FakeCommons:
-        assert isinstance(world.commons, FakeCommons)
+    def commons_of(self, world: VirtualDaemon) -> MemorySharedRows:
+        assert isinstance(world.commons, MemorySharedRows)
         return world.commons
 
     @property
@@ -103,23 +103,23 @@ class Fleet:
 
 async def history(seed: int, steps: int) -> None:
     rng = random.Random(seed)
-    fleet = Fleet(rng)
-    paths = rng.sample(sorted(KLINE_PATHS), 2)
+    fleet = RandomReplicas(rng)
+    paths = rng.sample(sorted(KLINE_ENDPOINTS), 2)
     asked = draw(rng, fleet.worlds[0].clock.true_ms(), paths=paths)
     for _ in range(steps):
         if rng.random() < 0.5:
             asked = draw(rng, fleet.worlds[0].clock.true_ms(), paths=paths)
         world = rng.choice(fleet.worlds)
         key = key_of(asked)
-        answer = await fleet.oracle.ask(world, asked, Wishes(min_as_of_ms=fleet.oracle.shown.get(key)))
+        answer = await fleet.oracle.ask(world, asked, FreshnessDirectives(min_as_of_ms=fleet.oracle.shown.get(key)))
         fleet.oracle.goes_on(asked, answer)
         if fleet.healthy:
             await world.clock.sleep(GIVEN_S)
-            await _cost_nothing(fleet, asked, whole=answer.settled and answer.how is How.MISS)
+            await _cost_nothing(fleet, asked, whole=answer.settled and answer.cache_status is CacheStatus.MISS)
         if rng.random() < 0.3:
             fleet.trouble()
         if rng.random() < 0.03:
-            which = Which(subject=key.subject)
+            which = SeriesFilter(subject=key.subject)
             await world.forget(which)
             await world.flights.sharing.purge(which)
         await world.clock.sleep(rng.choice(STEPS_S))
@@ -127,7 +127,7 @@ async def history(seed: int, steps: int) -> None:
         await world.aclose()
 
 
-async def _cost_nothing(fleet: Fleet, asked: Asked, *, whole: bool) -> None:
+async def _cost_nothing(fleet: RandomReplicas, asked: RandomQuestion, *, whole: bool) -> None:
     """What was just answered is asked of another replica: if all was read for it, the other asks nobody else."""
     other = fleet.rng.choice(fleet.worlds)
     await other.ask("/api/v3/klines", "symbol=ETHUSDT&interval=1d&limit=1&startTime=0&endTime=1")  # knows the symbols
@@ -136,7 +136,7 @@ async def _cost_nothing(fleet: Fleet, asked: Asked, *, whole: bool) -> None:
     key = key_of(asked)
     series = other.library.find(key)
     assert series is not None
-    if whole and not len(series.voids):  # emptiness is looked at again behind an answer
+    if whole and not len(series.empty_ranges):  # emptiness is looked at again behind an answer
         name, interval = f"={key.subject}&", f"interval={key.interval}&"
         calls = [
             call for call in other.calls(before) if call.startswith(asked.path) and name in call and interval in call

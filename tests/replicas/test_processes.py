@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from bench.processes import daemon, sim
-from tests.world.servers import Server, running
+from tests.support.redis_servers import RedisServer, running_redis
 
 TOKEN = "a-very-secret-token"
 PATH = "/api/v3/klines"
@@ -22,9 +22,9 @@ LEASE_S = 3.0
 
 
 @dataclass
-class Fleet:
+class ReplicaProcesses:
     exchange: str
-    redis: Server
+    redis: RedisServer
     urls: list[str]
     pids: list[int]
 
@@ -45,9 +45,9 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet() -> Iterator[Fleet]:
+def fleet() -> Iterator[ReplicaProcesses]:
     with ExitStack() as stack:
-        redis = stack.enter_context(running())
+        redis = stack.enter_context(running_redis())
         exchange = stack.enter_context(sim())
         settings: dict[str, Any] = {
             "redis_url": redis.url,
@@ -56,13 +56,13 @@ def fleet() -> Iterator[Fleet]:
             "redis_timeout_s": "2",
         }
         made = [stack.enter_context(daemon(exchange, **settings)) for _ in range(3)]
-        found = Fleet(exchange, redis, [url for url, _ in made], [process.pid for _, process in made])
+        found = ReplicaProcesses(exchange, redis, [url for url, _ in made], [process.pid for _, process in made])
         for n in range(3):  # symbols known, clocks measured
             assert found.get(n, "symbol=ETHUSDT&interval=1d&limit=1&startTime=0&endTime=1").status_code == 200
         yield found
 
 
-async def at_once(fleet: Fleet, queries: list[str]) -> list[list[httpx.Response]]:
+async def at_once(fleet: ReplicaProcesses, queries: list[str]) -> list[list[httpx.Response]]:
     """Each query, of all replicas at the same time."""
     async with Clients(fleet.urls) as clients:
         return [
@@ -85,7 +85,7 @@ class Clients:
             await client.aclose()
 
 
-def test_symbols_and_snapshots_are_read_once_for_all(fleet: Fleet) -> None:
+def test_symbols_and_snapshots_are_read_once_for_all(fleet: ReplicaProcesses) -> None:
     assert len(fleet.calls("exchangeinfo")) == 1
     tickers, answers = "/api/v3/ticker/24hr", []
     for n in range(3):  # lives for 16 s: its weight is 80
@@ -102,7 +102,7 @@ def test_symbols_and_snapshots_are_read_once_for_all(fleet: Fleet) -> None:
     assert fleet.get(0, "", tickers).headers["x-mdcache-as-of"] > answers[0].headers["x-mdcache-as-of"]
 
 
-async def test_twenty_cold_series_asked_of_all_three_at_once(fleet: Fleet) -> None:
+async def test_twenty_cold_series_asked_of_all_three_at_once(fleet: ReplicaProcesses) -> None:
     intervals = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h")
     queries = [f"symbol={symbol}&interval={i}&limit=500" for symbol in ("BTCUSDT", "SOLUSDT") for i in intervals]
     before = len(fleet.calls())
@@ -116,7 +116,7 @@ async def test_twenty_cold_series_asked_of_all_three_at_once(fleet: Fleet) -> No
             assert (answer.content, answer.headers["etag"]) == (same.content, same.headers["etag"])
 
 
-def test_settled_rows_have_one_etag_everywhere_and_are_read_once(fleet: Fleet) -> None:
+def test_settled_rows_have_one_etag_everywhere_and_are_read_once(fleet: ReplicaProcesses) -> None:
     now = int(time.time() * 1000) // MINUTE * MINUTE
     query = f"symbol=BNBUSDT&interval=1m&startTime={now - 900 * MINUTE}&endTime={now - 500 * MINUTE}"
     before = len(fleet.calls())
@@ -129,7 +129,7 @@ def test_settled_rows_have_one_etag_everywhere_and_are_read_once(fleet: Fleet) -
     assert len(fleet.calls()) - before == 1
 
 
-def test_time_never_runs_back_through_a_balancer(fleet: Fleet) -> None:
+def test_time_never_runs_back_through_a_balancer(fleet: ReplicaProcesses) -> None:
     saw = 0
     for n in range(60):
         found = fleet.get(n % 3, "symbol=BTCUSDT&interval=1m&limit=5", **{"x-mdcache-min-as-of": str(saw)})
@@ -140,7 +140,9 @@ def test_time_never_runs_back_through_a_balancer(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
-async def test_who_reads_for_all_is_stopped_or_killed_in_the_middle(fleet: Fleet, how: signal.Signals) -> None:
+async def test_who_reads_for_all_is_stopped_or_killed_in_the_middle(
+    fleet: ReplicaProcesses, how: signal.Signals
+) -> None:
     """The last replica reads; the others get their answer when its lease has run out, and what it has is no harm."""
     symbol = "XRPUSDT" if how is signal.SIGSTOP else "ADAUSDT"
     query = f"symbol={symbol}&interval=5m&limit=500"
@@ -167,7 +169,7 @@ async def test_who_reads_for_all_is_stopped_or_killed_in_the_middle(fleet: Fleet
     assert fleet.get(0, settled).content == fleet.get(1, settled).content
 
 
-def test_a_purge_reaches_the_others(fleet: Fleet) -> None:
+def test_a_purge_reaches_the_others(fleet: ReplicaProcesses) -> None:
     now = int(time.time() * 1000) // MINUTE * MINUTE
     query = f"symbol=DOGEUSDT&interval=1m&startTime={now - 700 * MINUTE}&endTime={now - 500 * MINUTE}"
     for n in (0, 1):
@@ -184,7 +186,7 @@ def test_a_purge_reaches_the_others(fleet: Fleet) -> None:
     assert len(fleet.calls()) - before == 1
 
 
-def test_every_key_that_is_left_runs_out(fleet: Fleet) -> None:
+def test_every_key_that_is_left_runs_out(fleet: ReplicaProcesses) -> None:
     with fleet.redis.client() as client:
         lives = {key: client.pttl(key) for key in client.keys("mdcache:*")}
     assert len(lives) > 50

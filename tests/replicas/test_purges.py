@@ -11,31 +11,31 @@ import httpx
 import pytest
 
 from bench.processes import daemon, sim
-from mdcache.candles.atrest import Which
+from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import SystemClock
 from mdcache.events import Events
 from mdcache.exchange.markets import Market
-from mdcache.stores.folder import Folder, claim
-from mdcache.stores.redis.commons import RedisCommons
-from mdcache.stores.redis.followed import FILE, MOST
-from tests.replicas.giving import ORIGINS, link_to
-from tests.world.servers import Server, eventually, running, until
+from mdcache.stores.disk.state_dir import StateDir, open_state_dir
+from mdcache.stores.redis.last_purge import FILE, MAX_ENTRIES
+from mdcache.stores.redis.rows import RedisRowStore
+from tests.support.redis_row_store import ORIGINS, client_for
+from tests.support.redis_servers import RedisServer, eventually, running_redis, until
 
-SOL, ETH = Which(Market.SPOT, "SOLUSDT"), Which(Market.SPOT, "ETHUSDT")
+SOL, ETH = SeriesFilter(Market.SPOT, "SOLUSDT"), SeriesFilter(Market.SPOT, "ETHUSDT")
 TOKEN = "a-very-secret-token"
-Heard = list[tuple[Which, bytes]]
+Heard = list[tuple[SeriesFilter, bytes]]
 
 
 @asynccontextmanager
-async def replica(server: Server, heard: Heard, folder: Folder | None = None) -> AsyncIterator[RedisCommons]:
+async def replica(server: RedisServer, heard: Heard, folder: StateDir | None = None) -> AsyncIterator[RedisRowStore]:
     """One that has just started."""
     told = Events()
-    link = link_to(server.url, told)
-    commons = RedisCommons(link, ORIGINS, ThreadPoolExecutor(1), SystemClock(), told, folder)
-    commons.hear(lambda _key: None, lambda which, name: heard.append((which, name)))
+    link = client_for(server.url, told)
+    commons = RedisRowStore(link, ORIGINS, ThreadPoolExecutor(1), SystemClock(), told, folder)
+    commons.subscribe(lambda _key: None, lambda which, name: heard.append((which, name)))
     commons.start()
     await link.start()
-    await commons.catch_up()
+    await commons.apply_missed_purges()
     try:
         yield commons
     finally:
@@ -44,10 +44,10 @@ async def replica(server: Server, heard: Heard, folder: Folder | None = None) ->
 
 
 async def test_who_was_away_hears_of_it_at_its_start_and_once(tmp_path: Path) -> None:
-    with running() as server:
+    with running_redis() as server:
         async with replica(server, []) as other:
             await other.purge(SOL, b"purge 1!")
-            folder, first, second = claim(tmp_path), [], []  # type: Folder, Heard, Heard
+            folder, first, second = open_state_dir(tmp_path), [], []  # type: StateDir, Heard, Heard
             async with replica(server, first, folder):
                 assert first == [(SOL, b"purge 1!")]
                 await until((tmp_path / FILE).exists, 10)
@@ -59,7 +59,7 @@ async def test_who_was_away_hears_of_it_at_its_start_and_once(tmp_path: Path) ->
 
 async def test_who_did_not_find_redis_at_its_start_hears_of_what_came_meanwhile() -> None:
     heard: Heard = []
-    server = Server()
+    server = RedisServer()
     async with AsyncExitStack() as stack:
         stack.callback(server.close)
         await stack.enter_async_context(replica(server, heard))
@@ -70,25 +70,25 @@ async def test_who_did_not_find_redis_at_its_start_hears_of_what_came_meanwhile(
 
 
 async def test_who_missed_more_than_the_list_holds_forgets_all(tmp_path: Path) -> None:
-    with running() as server:
+    with running_redis() as server:
         async with replica(server, []) as other:
-            folder, heard = claim(tmp_path), []  # type: Folder, Heard
+            folder, heard = open_state_dir(tmp_path), []  # type: StateDir, Heard
             await other.purge(SOL, b"purge 1!")
             async with replica(server, [], folder):
                 await until((tmp_path / FILE).exists, 10)
-            await asyncio.gather(*(other.purge(ETH, b"purge%3d" % n) for n in range(MOST)))
+            await asyncio.gather(*(other.purge(ETH, b"purge%3d" % n) for n in range(MAX_ENTRIES)))
             async with replica(server, heard, folder):
-                assert heard[0][0] == Which()
+                assert heard[0][0] == SeriesFilter()
             folder.release()
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"\xc0"])
 async def test_what_cannot_be_read_in_the_folder_is_followed_again(tmp_path: Path, content: bytes) -> None:
-    with running() as server:
+    with running_redis() as server:
         async with replica(server, []) as other:
             await other.purge(SOL, b"purge 1!")
         (tmp_path / FILE).write_bytes(content)
-        folder, heard = claim(tmp_path), []  # type: Folder, Heard
+        folder, heard = open_state_dir(tmp_path), []  # type: StateDir, Heard
         async with replica(server, heard, folder):
             assert heard == [(SOL, b"purge 1!")]
         folder.release()
@@ -102,7 +102,7 @@ def test_rows_on_the_disk_of_a_replica_that_was_down_do_not_come_back(tmp_path: 
         return sum(entry["path"].endswith("klines") for entry in log)
 
     with ExitStack() as stack:
-        redis, exchange = stack.enter_context(running()), stack.enter_context(sim())
+        redis, exchange = stack.enter_context(running_redis()), stack.enter_context(sim())
         settings: dict[str, Any] = {"redis_url": redis.url, "admin_token": TOKEN, "replicas": "4"}
         here = stack.enter_context(daemon(exchange, **settings))[0]
         for _ in range(2):

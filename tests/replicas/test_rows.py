@@ -4,20 +4,20 @@ import asyncio
 
 import pytest
 
-from mdcache.candles.atrest import Which
-from mdcache.candles.freshness import Wishes
+from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.candles.persistence import SeriesFilter
 from mdcache.errors import GateClosed, MdcacheError
-from mdcache.events import Revised
+from mdcache.events import RowRevised
 from mdcache.exchange.markets import Family
-from tests.replicas.several import MINUTE, QUERY, SPOT, end, replicas
-from tests.world.world import World
+from tests.support.virtual_daemon import VirtualDaemon
+from tests.support.virtual_replicas import MINUTE, QUERY, SPOT, close_all, virtual_replicas
 
 pytestmark = pytest.mark.virtual
 
 
 @pytest.mark.parametrize("latency_s", [0.0, 0.2, 4.0])
 async def test_twenty_cold_series_asked_of_three_replicas_at_once_cost_one_call_each(latency_s: float) -> None:
-    made = await replicas()
+    made = await virtual_replicas()
     a = made[0]
     a.exchange.control.latency(before_s=latency_s / 2, after_s=latency_s / 2)
     before = len(a.calls())
@@ -30,11 +30,11 @@ async def test_twenty_cold_series_asked_of_three_replicas_at_once_cost_one_call_
     assert len(a.calls(before)) == 20
     for n in range(20):
         assert len({answer.body for answer in answers[3 * n : 3 * n + 3]}) == 1
-    await end(made)
+    await close_all(made)
 
 
 async def test_a_replica_takes_what_another_read_with_its_as_of() -> None:
-    a, b, _ = made = await replicas()
+    a, b, _ = made = await virtual_replicas()
     first = await a.ask(SPOT, QUERY)
     await a.clock.sleep(1.0)
     before, trips = len(a.calls()), made.server.trips
@@ -42,15 +42,15 @@ async def test_a_replica_takes_what_another_read_with_its_as_of() -> None:
     assert a.calls(before) == []
     assert made.server.trips - trips == 1
     assert (second.body, second.as_of_ms) == (first.body, first.as_of_ms)
-    assert second.how == "hit"
+    assert second.cache_status == "hit"
     again = await b.ask(SPOT, QUERY)
     assert made.server.trips - trips == 1  # a hit asks nobody
     assert again.body == first.body
-    await end(made)
+    await close_all(made)
 
 
 async def test_a_tail_is_read_once_a_ttl_whoever_is_asked() -> None:
-    made = await replicas()
+    made = await virtual_replicas()
     a = made[0]
     for w in made:
         await w.ask(SPOT, QUERY)
@@ -64,11 +64,11 @@ async def test_a_tail_is_read_once_a_ttl_whoever_is_asked() -> None:
             shown = max(shown, answer.as_of_ms)
             await a.clock.sleep(0.1)
     assert len(a.calls(before)) <= 300 / 2 + 6
-    await end(made)
+    await close_all(made)
 
 
 async def test_settled_rows_are_given_and_taken_and_never_read_twice() -> None:
-    a, b, c = made = await replicas()
+    a, b, c = made = await virtual_replicas()
     now = a.clock.true_ms()
     page = f"symbol=BTCUSDT&interval=1m&startTime={now - 9_000 * MINUTE}&endTime={now - 5_500 * MINUTE}&limit=1000"
     later = page.replace(str(now - 9_000 * MINUTE), str(now - 8_000 * MINUTE))
@@ -78,11 +78,11 @@ async def test_settled_rows_are_given_and_taken_and_never_read_twice() -> None:
     for w in (b, c):
         assert [(await w.ask(SPOT, query)).body for query in (page, later)] == first
     assert a.calls(before) == []
-    await end(made)
+    await close_all(made)
 
 
 async def test_a_revision_seen_by_one_replaces_the_row_on_all_at_their_next_tail_exchange() -> None:
-    a, b, c = made = await replicas()
+    a, b, c = made = await virtual_replicas()
     for w in made:
         await w.ask(SPOT, QUERY)
     opened = (a.clock.true_ms() // MINUTE - 5) * MINUTE
@@ -91,17 +91,17 @@ async def test_a_revision_seen_by_one_replaces_the_row_on_all_at_their_next_tail
     new = await a.ask(SPOT, QUERY)
     await a.clock.sleep(0.1)
     before = len(a.calls())
-    made.server.deaf = True
+    made.server.drops_messages = True
     for w in (b, c):
         answer = await w.ask(SPOT, QUERY)
         assert answer.body == new.body
-        assert w.count(Revised) == 1
+        assert w.event_count(RowRevised) == 1
     assert a.calls(before) == []
-    await end(made)
+    await close_all(made)
 
 
 async def test_a_revision_reaches_who_asks_for_the_tail_only_long_after_its_block_left_it() -> None:
-    a, b, _ = made = await replicas()
+    a, b, _ = made = await virtual_replicas()
     opened = (a.clock.true_ms() // MINUTE - 5) * MINUTE
     span = f"symbol=BTCUSDT&interval=1m&startTime={opened - 5 * MINUTE}&endTime={opened}"
     for w in (a, b):
@@ -110,25 +110,25 @@ async def test_a_revision_reaches_who_asks_for_the_tail_only_long_after_its_bloc
     a.exchange.control.revise(SPOT, "BTCUSDT", "1m", opened, volume="1.5", trades=2)
     await a.clock.sleep(3.0)
     await a.ask(SPOT, QUERY)
-    assert (a.count(Revised), b.count(Revised)) == (1, 0)
+    assert (a.event_count(RowRevised), b.event_count(RowRevised)) == (1, 0)
     await a.clock.sleep(2_100 * 60.0)  # b reads nothing that reaches the row
     await b.ask(SPOT, QUERY)
     before = len(a.calls())
     new = await b.ask(SPOT, span)
-    assert b.count(Revised) == 1
+    assert b.event_count(RowRevised) == 1
     assert new.body == (await a.ask(SPOT, span)).body != old.body
     assert a.calls(before) == []
-    await end(made)
+    await close_all(made)
 
 
 async def test_a_purge_reaches_all_with_and_without_messages() -> None:
     for deaf in (False, True):
-        a, b, c = made = await replicas()
+        a, b, c = made = await virtual_replicas()
         for w in made:
             await w.ask(SPOT, QUERY)
-        made.server.deaf = deaf
-        await a.forget(Which(subject="BTCUSDT"))
-        await a.flights.sharing.purge(Which(subject="BTCUSDT"))
+        made.server.drops_messages = deaf
+        await a.forget(SeriesFilter(subject="BTCUSDT"))
+        await a.flights.sharing.purge(SeriesFilter(subject="BTCUSDT"))
         await a.clock.sleep(0.1)
         before = len(a.calls())
         if not deaf:
@@ -138,24 +138,24 @@ async def test_a_purge_reaches_all_with_and_without_messages() -> None:
             await w.ask(SPOT, QUERY)
             await w.clock.sleep(0.01)
         assert len(a.calls(before)) == 1, a.calls(before)
-        assert all(s.merged_ms > 0 for w in (b, c) for s in w.library if s.key.subject == "BTCUSDT")
-        await end(made)
+        assert all(s.merged_as_of_ms > 0 for w in (b, c) for s in w.library if s.key.subject == "BTCUSDT")
+        await close_all(made)
 
 
 async def test_a_lost_message_costs_a_quarter_of_a_second() -> None:
-    made = await replicas()
+    made = await virtual_replicas()
     a = made[0]
     a.exchange.control.latency(before_s=0.5, after_s=0.5)
-    made.server.deaf = True
+    made.server.drops_messages = True
     began, before = a.clock.now(), len(a.calls())
     await asyncio.gather(*(w.ask(SPOT, QUERY) for w in made))
     assert len(a.calls(before)) == 1
     assert a.clock.now() - began <= 1.0 + 0.27
-    await end(made)
+    await close_all(made)
 
 
 async def test_the_holder_s_death_frees_the_read_by_time() -> None:
-    a, b, _ = made = await replicas()
+    a, b, _ = made = await virtual_replicas()
     a.exchange.control.latency(before_s=2.0, after_s=2.0)
     asking = asyncio.create_task(a.ask(SPOT, QUERY))
     await a.clock.sleep(0.5)
@@ -166,11 +166,11 @@ async def test_the_holder_s_death_frees_the_read_by_time() -> None:
     assert answer.rows == 500
     assert 2.0 <= a.clock.now() - began <= 3.3
     await asking
-    await end(made)
+    await close_all(made)
 
 
 async def test_an_error_of_the_holder_is_told_so_that_nobody_tries_in_turn() -> None:
-    made = await replicas()
+    made = await virtual_replicas()
     a = made[0]
     a.exchange.control.latency(before_s=0.1)
     a.exchange.control.fault("crossed", path=SPOT)
@@ -179,12 +179,12 @@ async def test_an_error_of_the_holder_is_told_so_that_nobody_tries_in_turn() -> 
     assert all(isinstance(result, MdcacheError) for result in results), results
     assert len({str(result) for result in results}) == 1
     assert len(a.calls(before)) == 2  # a broken body is asked for once more
-    await end(made)
+    await close_all(made)
 
 
 @pytest.mark.parametrize("how", ["gone", "back empty"])
 async def test_without_it_all_works_as_alone_and_at_once(how: str) -> None:
-    made = await replicas()
+    made = await virtual_replicas()
     for w in made:
         await w.ask(SPOT, QUERY)
     made.server.up = False
@@ -203,21 +203,21 @@ async def test_without_it_all_works_as_alone_and_at_once(how: str) -> None:
             await w.ask(SPOT, QUERY)
             await w.clock.sleep(0.1)
         assert len(made[0].calls(before)) == 1
-    await end(made)
+    await close_all(made)
 
 
 async def test_time_never_runs_back_for_a_caller_who_says_what_it_saw() -> None:
-    made = await replicas()
+    made = await virtual_replicas()
     saw = 0
     for n in range(60):
-        answer = await made[n % 3].ask(SPOT, QUERY, wishes=Wishes(min_as_of_ms=saw))
+        answer = await made[n % 3].ask(SPOT, QUERY, wishes=FreshnessDirectives(min_as_of_ms=saw))
         assert answer.as_of_ms >= saw
         saw = answer.as_of_ms
         await made[0].clock.sleep(0.3)
-    await end(made)
+    await close_all(made)
 
 
-async def shut_out(a: World, b: World) -> int:
+async def shut_out(a: VirtualDaemon, b: VirtualDaemon) -> int:
     """`b` may not ask, and has an older tail than `a`, whose as-of it is."""
     await b.ask(SPOT, QUERY)
     await a.clock.sleep(2.5)
@@ -227,19 +227,19 @@ async def shut_out(a: World, b: World) -> int:
 
 
 async def test_a_closed_gate_is_no_reason_to_show_less_than_another_replica_knows() -> None:
-    a, b, _ = made = await replicas()
+    a, b, _ = made = await virtual_replicas()
     known_ms = await shut_out(a, b)
     await a.clock.sleep(1.0)
-    second = await b.ask(SPOT, QUERY, wishes=Wishes(min_as_of_ms=known_ms))
+    second = await b.ask(SPOT, QUERY, wishes=FreshnessDirectives(min_as_of_ms=known_ms))
     assert second.as_of_ms >= known_ms
-    assert not second.marked
-    await end(made)
+    assert not second.stale
+    await close_all(made)
 
 
 async def test_who_may_not_ask_and_hears_of_less_than_is_wanted_says_that_the_gate_is_closed() -> None:
-    a, b, _ = made = await replicas()
+    a, b, _ = made = await virtual_replicas()
     known_ms = await shut_out(a, b)
     await a.clock.sleep(1.5)
     with pytest.raises(GateClosed):  # who told the caller of that moment could not give its rows
-        await b.ask(SPOT, QUERY, wishes=Wishes(min_as_of_ms=known_ms + 1_000))
-    await end(made)
+        await b.ask(SPOT, QUERY, wishes=FreshnessDirectives(min_as_of_ms=known_ms + 1_000))
+    await close_all(made)

@@ -7,27 +7,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdcache.candles.freshness import Wishes
+from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.errors import GateClosed
-from mdcache.events import Failed
-from mdcache.exchange.markets import KLINE_PATHS, Market
-from mdcache.serving.paths import Kind, route
+from mdcache.events import BackgroundTaskFailed
+from mdcache.exchange.markets import KLINE_ENDPOINTS, Market
+from mdcache.serving.routes import PathKind, route
 from mdcache.upstream.governor import Lane
-from tests.serving.client import NOW_MS, QUERY, House
+from tests.support.asgi_client import NOW_MS, QUERY, ServingHarness
 
 PREFIXES = {"spot": "/api/v3/", "usdm": "/fapi/v1/", "coinm": "/dapi/v1/"}
 
 
-@pytest.mark.parametrize("path", sorted(KLINE_PATHS))
+@pytest.mark.parametrize("path", sorted(KLINE_ENDPOINTS))
 async def test_all_kline_paths_are_served(path: str) -> None:
-    house = House()
-    rule = KLINE_PATHS[path]
+    house = ServingHarness()
+    rule = KLINE_ENDPOINTS[path]
     contract = b"&contractType=PERPETUAL" if rule.contract_types else b""
     reply = await house.ask(path, b"%b=BTCUSDT&interval=1m%b" % (rule.subject.value.encode(), contract))
     assert reply.status == 200
     question, wishes, caller = house.candles.asked[0]
-    assert question.rule is rule
-    assert wishes == Wishes()
+    assert question.endpoint is rule
+    assert wishes == FreshnessDirectives()
     assert (caller.name, caller.lane) == ("", Lane.NORMAL)
     record = house.recorder.records[0]
     assert (record.market, record.endpoint, record.result) == (rule.market.value, rule.kind, "miss")
@@ -35,7 +35,7 @@ async def test_all_kline_paths_are_served(path: str) -> None:
 
 @pytest.mark.parametrize(("market", "prefix"), PREFIXES.items())
 async def test_time_and_ping_are_answered_here(market: str, prefix: str) -> None:
-    house = House()
+    house = ServingHarness()
     time = await house.ask(f"{prefix}time", b"")
     assert (time.status, time.body) == (200, b'{"serverTime":%d}' % NOW_MS)
     assert house.clocks.ensured == [Market(market)]
@@ -50,7 +50,7 @@ async def test_time_and_ping_are_answered_here(market: str, prefix: str) -> None
 
 
 async def test_time_that_nobody_knows() -> None:
-    house = House()
+    house = ServingHarness()
     house.clocks.trouble = GateClosed(3.0, "banned (418)")
     reply = await house.ask("/api/v3/time", b"")
     assert (reply.status, reply.headers["retry-after"]) == (503, "3")
@@ -58,7 +58,7 @@ async def test_time_that_nobody_knows() -> None:
 
 
 async def test_time_that_does_not_come() -> None:
-    house = House()
+    house = ServingHarness()
     house.clocks.stuck = True
     assert (await house.ask("/fapi/v1/time", b"")).status == 503
 
@@ -77,13 +77,13 @@ KEYED = [
 
 @pytest.mark.parametrize("path", KEYED)
 async def test_keyed_paths_are_refused(path: str) -> None:
-    house = House()
+    house = ServingHarness()
     reply = await house.ask(path, b"symbol=BTCUSDT&timestamp=1")
     assert reply.status == 403
     body = json.loads(reply.body)
     assert body["code"] == -2015
     assert "call Binance directly" in body["msg"]
-    assert house.happened == []
+    assert house.event_log == []
     assert house.recorder.records[0].result == "refused"
     assert house.recorder.records[0].endpoint == "other"
 
@@ -93,30 +93,30 @@ async def test_keyed_paths_are_refused(path: str) -> None:
     "query", [b"symbol=BTCUSDT&interval=1m&signature=abc", b"signature=", b"a=b&%73ignature=abc", b"SIGNATURE=1"]
 )
 async def test_signatures_are_refused(path: str, query: bytes) -> None:
-    house = House()
+    house = ServingHarness()
     reply = await house.ask(path, query)
     assert (reply.status, json.loads(reply.body)["code"]) == (403, -2015)
     assert b"abc" not in reply.body
     assert house.candles.asked == []
-    assert house.happened == []
+    assert house.event_log == []
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 @pytest.mark.parametrize("path", ["/api/v3/klines", "/api/v3/order", "/fapi/v1/nothing", "/api/v3/time"])
 async def test_changing_methods_are_refused_on_binance_paths(method: str, path: str) -> None:
-    assert (await House().ask(path, method=method)).status == 403
+    assert (await ServingHarness().ask(path, method=method)).status == 403
 
 
 @pytest.mark.parametrize("method", ["PATCH", "TRACE", "BREW"])
 async def test_other_methods(method: str) -> None:
-    reply = await House().ask(method=method)
+    reply = await ServingHarness().ask(method=method)
     assert reply.status == 405
     assert reply.headers["allow"] == "GET, HEAD, OPTIONS"
     assert json.loads(reply.body)["code"] == -1020
 
 
 async def test_options() -> None:
-    reply = await House().ask(method="OPTIONS")
+    reply = await ServingHarness().ask(method="OPTIONS")
     assert (reply.status, reply.headers["allow"], reply.body) == (204, "GET, HEAD, OPTIONS", b"")
 
 
@@ -135,19 +135,19 @@ async def test_options() -> None:
     ],
 )
 async def test_unknown_paths(path: str) -> None:
-    reply = await House().ask(path, b"")
+    reply = await ServingHarness().ask(path, b"")
     assert reply.status == 404
     assert json.loads(reply.body)["code"] == -5000
 
 
 def test_no_public_path_is_taken_for_a_keyed_one() -> None:
-    for path in (*KLINE_PATHS, "/api/v3/historicalTrades", "/fapi/v1/insuranceBalance", "/fapi/v1/symbolAdlRisk"):
-        assert route(path).kind in {Kind.KLINES, Kind.SNAPSHOT}
+    for path in (*KLINE_ENDPOINTS, "/api/v3/historicalTrades", "/fapi/v1/insuranceBalance", "/fapi/v1/symbolAdlRisk"):
+        assert route(path).kind in {PathKind.KLINES, PathKind.SNAPSHOT}
 
 
 @pytest.mark.parametrize("path", ["/api/v3/klines", "/api/v3/order", "/nothing"])
 async def test_a_long_query(path: str) -> None:
-    house = House()
+    house = ServingHarness()
     reply = await house.ask(path, QUERY + b"&x=" + b"y" * 8_192)
     assert reply.status == 414
     assert json.loads(reply.body).keys() == {"code", "msg"}
@@ -158,21 +158,21 @@ async def test_a_long_query(path: str) -> None:
     "bad", [b"%00", b"%0d%0a", b"%", b"%zz", b"%e", b"%ff", b"\xff", b"\x00", b"%C3%28", b"%7f", b"%1b"]
 )
 async def test_bytes_that_mean_nothing(bad: bytes) -> None:
-    house = House()
+    house = ServingHarness()
     reply = await house.ask(query=b"symbol=BTC" + bad + b"&interval=1m")
     assert (reply.status, json.loads(reply.body)["code"]) == (400, -1100)
     assert house.candles.asked == []
 
 
 async def test_utf8_symbols_are_questions() -> None:
-    house = House()
+    house = ServingHarness()
     for query in ("symbol=币安人生USDT&interval=1m".encode(), b"symbol=%E5%B8%81&interval=1m"):
         assert (await house.ask("/fapi/v1/klines", query)).status == 200
 
 
-@given(path=st.sampled_from(sorted(KLINE_PATHS)), query=st.binary(max_size=120), value=st.binary(max_size=40))
+@given(path=st.sampled_from(sorted(KLINE_ENDPOINTS)), query=st.binary(max_size=120), value=st.binary(max_size=40))
 def test_no_input_is_ever_a_5xx(path: str, query: bytes, value: bytes) -> None:
-    house = House()
+    house = ServingHarness()
     text = value.decode("latin-1")
     headers = {
         "cache-control": text,
@@ -184,39 +184,39 @@ def test_no_input_is_ever_a_5xx(path: str, query: bytes, value: bytes) -> None:
     }
     reply = asyncio.run(house.ask(path, query, headers=headers))
     assert reply.status < 500
-    assert house.happened == []
+    assert house.event_log == []
 
 
 @given(path=st.text(max_size=60), method=st.sampled_from(["GET", "HEAD", "POST", "PATCH"]))
 def test_no_path_is_ever_a_5xx(path: str, method: str) -> None:
-    reply = asyncio.run(House().ask(f"/{path}", b"", method=method))
+    reply = asyncio.run(ServingHarness().ask(f"/{path}", b"", method=method))
     assert reply.status < 500
 
 
 async def test_the_unforeseen() -> None:
-    house = House()
+    house = ServingHarness()
     house.candles.make = lambda: ZeroDivisionError("with a secret")
     reply = await house.ask()
     assert (reply.status, json.loads(reply.body)["code"]) == (500, -1000)
     assert b"secret" not in reply.body
-    (event,) = house.happened
-    assert isinstance(event, Failed)
-    assert event.what == "request"
-    assert event.detail.startswith("ZeroDivisionError at client.py:")
+    (event,) = house.event_log
+    assert isinstance(event, BackgroundTaskFailed)
+    assert event.task == "request"
+    assert event.detail.startswith("ZeroDivisionError at asgi_client.py:")
     assert house.recorder.records[0].result == "error"
 
 
 async def test_wishes_and_client_reach_the_cache() -> None:
-    house = House(clients={"engine": "high"})
+    house = ServingHarness(clients={"engine": "high"})
     await house.ask(headers={"cache-control": "max-age=1", "x-mdcache-client": "engine"})
     _, wishes, caller = house.candles.asked[0]
-    assert wishes == Wishes(max_age_s=1)
+    assert wishes == FreshnessDirectives(max_age_s=1)
     assert (caller.name, caller.lane) == ("engine", Lane.HIGH)
     assert house.recorder.records[0].client == "engine"
 
 
 async def test_waiting_questions_are_bounded() -> None:
-    house = House(most=3)
+    house = ServingHarness(most=3)
     house.candles.hold = asyncio.Event()
     tasks = [asyncio.create_task(house.ask()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -229,7 +229,7 @@ async def test_waiting_questions_are_bounded() -> None:
 
 
 async def test_a_request_cut_short_by_the_shutdown_is_told_so() -> None:
-    house = House()
+    house = ServingHarness()
     house.candles.hold = asyncio.Event()
     task = asyncio.create_task(house.ask())
     await asyncio.sleep(0)
@@ -240,10 +240,10 @@ async def test_a_request_cut_short_by_the_shutdown_is_told_so() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "result"),
-    [({"collapsed": True}, "collapsed"), ({"marked": True, "stands_until_ms": -1}, "stale"), ({}, "miss")],
+    [({"collapsed": True}, "collapsed"), ({"stale": True, "valid_until_ms": -1}, "stale"), ({}, "miss")],
 )
 async def test_results(changes: dict[str, object], result: str) -> None:
-    house = House()
+    house = ServingHarness()
     house.candles.make = lambda: house.answer(**changes)
     await house.ask()
     assert house.recorder.records[0].result == result

@@ -8,7 +8,7 @@ import pytest
 
 from mdcache.events import UpstreamCalled
 from mdcache.exchange.markets import Family
-from tests.serving.test_whole import QUERY, Whole
+from tests.serving.test_whole import QUERY, ServedDaemon
 
 pytestmark = pytest.mark.virtual
 
@@ -16,9 +16,9 @@ KLINES, PRICE = "/api/v3/klines", "/api/v3/ticker/price"
 SYMBOL = b"symbol=ETHUSDT"
 
 
-def chained(near: Whole) -> Whole:
+def chained(near: ServedDaemon) -> ServedDaemon:
     """A second daemon whose exchange is the first."""
-    far = Whole()
+    far = ServedDaemon()
     far.exchange = near.exchange
     far.transport = httpx.ASGITransport(near.app)
     far.restart()
@@ -27,7 +27,7 @@ def chained(near: Whole) -> Whole:
 
 @pytest.mark.parametrize(("path", "query"), [(KLINES, QUERY), (PRICE, SYMBOL)])
 async def test_an_answer_is_never_younger_than_it_is(path: str, query: bytes) -> None:
-    near = Whole()
+    near = ServedDaemon()
     far = chained(near)
     for pause_s in (0.0, 0.3, 0.9, 1.3, 1.9, 0.7, 2.6, 0.99, 0.01):
         first = await near.get(path, query)
@@ -47,14 +47,14 @@ async def test_an_answer_is_never_younger_than_it_is(path: str, query: bytes) ->
 
 @pytest.mark.parametrize(("path", "query"), [(KLINES, QUERY), (PRICE, SYMBOL)])
 async def test_a_closed_gate_passes_through_at_once(path: str, query: bytes) -> None:
-    near = Whole()
+    near = ServedDaemon()
     far = chained(near)
     await far.get("/api/v3/ticker/price", b"symbol=BTCUSDT")
     near.governor.close_gate(Family.SPOT, 90.0)
     reply = await far.get(path, query)
     assert (reply.status, json.loads(reply.body)["code"]) == (503, -1003)
     assert 85 < int(reply.headers["retry-after"]) <= 90
-    refused = far.seen(lambda event: isinstance(event, UpstreamCalled) and event.status == 503)
+    refused = far.matching_events(lambda event: isinstance(event, UpstreamCalled) and event.status == 503)
     assert len(refused) == 1  # told when to come back: not tried again
     assert all(status.gate_state == "open" for status in far.governor.status())
     await far.aclose()
@@ -63,7 +63,7 @@ async def test_a_closed_gate_passes_through_at_once(path: str, query: bytes) -> 
 
 @pytest.mark.parametrize(("path", "query"), [(KLINES, QUERY), (PRICE, SYMBOL)])
 async def test_marked_answers_stay_marked(path: str, query: bytes) -> None:
-    near = Whole()
+    near = ServedDaemon()
     far = chained(near)
     await near.get(path, query)
     near.governor.close_gate(Family.SPOT, 90.0)
@@ -79,7 +79,7 @@ async def test_marked_answers_stay_marked(path: str, query: bytes) -> None:
 
 
 async def test_the_whole_history_costs_the_exchange_once() -> None:
-    near = Whole()
+    near = ServedDaemon()
     far, other = chained(near), chained(near)
     query = b"symbol=ETHUSDT&interval=1h&limit=500&endTime=1780000000000"
     bodies = {(await daemon.get(KLINES, query)).body for daemon in (far, other, near, far)}

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from bench.processes import daemon, need, sim
-from mdcache.serving.openapi import document
-from mdcache.serving.paths import DOCS_FILES
-from tests.serving.client import House
+from mdcache.serving.ops.openapi import document
+from mdcache.serving.routes import DOCS_FILES
+from tests.support.asgi_client import ServingHarness
 
 
 async def test_the_page_loads_its_own_files_only() -> None:
-    page = (await House().ask("/docs", b"")).body.decode()
+    page = (await ServingHarness().ask("/docs", b"")).body.decode()
     loaded = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert {f"docs/{name}" for name in DOCS_FILES} == set(loaded)
     assert page.count("<script") == page.count("></script>")  # nothing inline
@@ -33,17 +33,17 @@ async def test_the_page_loads_its_own_files_only() -> None:
     ],
 )
 async def test_files(name: str, content_type: str) -> None:
-    reply = await House().ask(f"/docs/{name}", b"")
+    reply = await ServingHarness().ask(f"/docs/{name}", b"")
     assert (reply.status, reply.headers["content-type"]) == (200, content_type)
     assert reply.headers["x-content-type-options"] == "nosniff"
     assert "default-src 'none'; script-src 'self'; style-src 'self';" in reply.headers["content-security-policy"]
     assert "unsafe" not in reply.headers["content-security-policy"]
-    again = await House().ask(f"/docs/{name}", b"", headers={"if-none-match": reply.headers["etag"]})
+    again = await ServingHarness().ask(f"/docs/{name}", b"", headers={"if-none-match": reply.headers["etag"]})
     assert (again.status, again.body) == (304, b"")
 
 
 async def test_the_style_sheet_loads_nothing() -> None:
-    css = (await House().ask("/docs/swagger-ui.css", b"")).body.decode()
+    css = (await ServingHarness().ask("/docs/swagger-ui.css", b"")).body.decode()
     assert "@import" not in css
     assert all(url.startswith("data:") for url in re.findall(r"url\([\"']?([^)]{0,20})", css))
 
@@ -64,7 +64,7 @@ async def test_the_style_sheet_loads_nothing() -> None:
     ],
 )
 async def test_there_is_no_other_file(path: str) -> None:
-    assert (await House().ask(path, b"")).status == 404
+    assert (await ServingHarness().ask(path, b"")).status == 404
 
 
 @pytest.fixture(scope="module")

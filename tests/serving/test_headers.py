@@ -1,17 +1,17 @@
-"""The headers of DESIGN 2.2 on answers."""
+"""The headers of docs/design.md#headers on answers."""
 
 import gzip
 
 import pytest
 
-from mdcache.cache.answers import How
-from tests.serving.client import BODY, FAR, KLINES, NEAR, NOW_MS, QUERY, House, series
+from mdcache.cache.answers import CacheStatus
+from tests.support.asgi_client import BODY, KLINES, LOOPBACK_PEER, NOW_MS, QUERY, REMOTE_PEER, ServingHarness, series
 
 BIG = b"[" + b",".join([BODY[1:-1]] * 40) + b"]"
 
 
 async def test_a_first_answer_tells_where_it_comes_from() -> None:
-    house = House()
+    house = ServingHarness()
     reply = await house.ask()
     assert reply.status == 200
     assert reply.body == BODY
@@ -30,24 +30,29 @@ async def test_a_first_answer_tells_where_it_comes_from() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"how": How.PARTIAL}, "mdcache; fwd=partial; fwd-status=200; stored; ttl=2"),
-        ({"how": How.REFRESHED}, "mdcache; fwd=stale; fwd-status=200; stored; ttl=2"),
-        ({"how": How.REQUESTED}, "mdcache; fwd=request; fwd-status=200; stored; ttl=2"),
-        ({"how": How.MISS, "collapsed": True}, "mdcache; fwd=uri-miss; fwd-status=200; stored; collapsed; ttl=2"),
-        ({"how": How.HIT}, "mdcache; hit; ttl=2"),
-        ({"how": How.HIT, "settled": True}, "mdcache; hit; ttl=3600"),
+        ({"cache_status": CacheStatus.PARTIAL}, "mdcache; fwd=partial; fwd-status=200; stored; ttl=2"),
+        ({"cache_status": CacheStatus.REFRESHED}, "mdcache; fwd=stale; fwd-status=200; stored; ttl=2"),
+        ({"cache_status": CacheStatus.REQUESTED}, "mdcache; fwd=request; fwd-status=200; stored; ttl=2"),
+        (
+            {"cache_status": CacheStatus.MISS, "collapsed": True},
+            "mdcache; fwd=uri-miss; fwd-status=200; stored; collapsed; ttl=2",
+        ),
+        ({"cache_status": CacheStatus.HIT}, "mdcache; hit; ttl=2"),
+        ({"cache_status": CacheStatus.HIT, "settled": True}, "mdcache; hit; ttl=3600"),
     ],
 )
 async def test_cache_status(changes: dict[str, object], expected: str) -> None:
-    house = House()
+    house = ServingHarness()
     house.candles.make = lambda: house.answer(**changes)
     assert (await house.ask()).headers["cache-status"] == expected
 
 
 @pytest.mark.parametrize(("age_ms", "ttl"), [(2_100, -1), (5_000, -3), (29_900, -27), (1_000, -1)])
 async def test_the_mark(age_ms: int, ttl: int) -> None:
-    house = House()
-    house.candles.make = lambda: house.answer(how=How.HIT, marked=True, as_of_ms=NOW_MS - age_ms, stands_until_ms=-1)
+    house = ServingHarness()
+    house.candles.make = lambda: house.answer(
+        cache_status=CacheStatus.HIT, stale=True, as_of_ms=NOW_MS - age_ms, valid_until_ms=-1
+    )
     reply = await house.ask()
     assert reply.status == 200
     assert reply.headers["cache-status"] == f"mdcache; hit; ttl={ttl}; detail=stale"
@@ -56,8 +61,8 @@ async def test_the_mark(age_ms: int, ttl: int) -> None:
 
 
 async def test_a_marked_answer_is_never_remembered() -> None:
-    house = House()
-    house.candles.make = lambda: house.answer(how=How.HIT, marked=True, stands_until_ms=-1)
+    house = ServingHarness()
+    house.candles.make = lambda: house.answer(cache_status=CacheStatus.HIT, stale=True, valid_until_ms=-1)
     for _ in range(4):
         await house.ask()
     assert len(house.readies) == 0
@@ -65,33 +70,33 @@ async def test_a_marked_answer_is_never_remembered() -> None:
 
 
 async def test_age_is_never_negative() -> None:
-    house = House()
-    house.candles.make = lambda: house.answer(as_of_ms=NOW_MS + 400, stands_until_ms=NOW_MS + 2_400)
+    house = ServingHarness()
+    house.candles.make = lambda: house.answer(as_of_ms=NOW_MS + 400, valid_until_ms=NOW_MS + 2_400)
     assert (await house.ask()).headers["age"] == "0"
 
 
 async def test_no_lifetime_passes_a_close() -> None:
-    house = House()
-    house.candles.make = lambda: house.answer(lifetime_s=60.0, as_of_ms=NOW_MS, stands_until_ms=NOW_MS + 4_200)
+    house = ServingHarness()
+    house.candles.make = lambda: house.answer(lifetime_s=60.0, as_of_ms=NOW_MS, valid_until_ms=NOW_MS + 4_200)
     reply = await house.ask()
     assert reply.headers["cache-control"] == "max-age=4"
     assert reply.headers["cache-status"].endswith("ttl=4")
 
 
 async def test_immutable() -> None:
-    house = House()
+    house = ServingHarness()
     house.candles.make = lambda: house.answer(settled=True, immutable=True, lifetime_s=31_536_000.0)
     assert (await house.ask()).headers["cache-control"] == "max-age=31536000, immutable"
 
 
 async def test_usage_is_left_out_where_there_is_none() -> None:
-    house = House()
+    house = ServingHarness()
     house.weights.value = None
     assert "x-mbx-used-weight-1m" not in (await house.ask()).headers
 
 
 async def test_usage_belongs_to_its_minute() -> None:
-    house = House()
+    house = ServingHarness()
     house.candles.make = lambda: house.answer(settled=True)
     for _ in range(3):
         await house.ask()
@@ -106,7 +111,7 @@ async def test_usage_belongs_to_its_minute() -> None:
 
 
 async def test_futures_content_type() -> None:
-    house = House()
+    house = ServingHarness()
     other = series("/fapi/v1/klines")
     house.candles.make = lambda: house.answer(series=other, versions=(0, 0))
     reply = await house.ask("/fapi/v1/klines")
@@ -116,20 +121,20 @@ async def test_futures_content_type() -> None:
 @pytest.mark.parametrize(
     ("compress", "peer", "accept", "coded"),
     [
-        ("auto", FAR, "gzip, deflate, br", True),
-        ("auto", NEAR, "gzip, deflate, br", False),
+        ("auto", REMOTE_PEER, "gzip, deflate, br", True),
+        ("auto", LOOPBACK_PEER, "gzip, deflate, br", False),
         ("auto", ("::1", 1), "gzip", False),
         ("auto", ("::ffff:127.0.0.1", 1), "gzip", False),
         ("auto", None, "gzip", False),
-        ("on", NEAR, "gzip, deflate", True),
-        ("off", FAR, "gzip", False),
-        ("on", NEAR, "identity", False),
-        ("on", NEAR, "gzip;q=0", False),
-        ("on", NEAR, None, False),
+        ("on", LOOPBACK_PEER, "gzip, deflate", True),
+        ("off", REMOTE_PEER, "gzip", False),
+        ("on", LOOPBACK_PEER, "identity", False),
+        ("on", LOOPBACK_PEER, "gzip;q=0", False),
+        ("on", LOOPBACK_PEER, None, False),
     ],
 )
 async def test_gzip(compress: str, peer: tuple[str, int] | None, accept: str | None, coded: bool) -> None:
-    house = House(compress=compress)
+    house = ServingHarness(compress=compress)
     house.candles.make = lambda: house.answer(body=BIG)
     headers = {} if accept is None else {"accept-encoding": accept}
     reply = await house.ask(headers=headers, peer=peer)
@@ -141,12 +146,12 @@ async def test_gzip(compress: str, peer: tuple[str, int] | None, accept: str | N
 
 
 async def test_small_bodies_are_not_compressed() -> None:
-    house = House(compress="on")
+    house = ServingHarness(compress="on")
     assert "content-encoding" not in (await house.ask(headers={"accept-encoding": "gzip"})).headers
 
 
 async def test_etags_come_from_content_alone() -> None:
-    first, second = House(), House()
+    first, second = ServingHarness(), ServingHarness()
     tag = (await first.ask()).headers["etag"]
     second.clock.seconds += 17.0
     second.series.settled_version = 4
@@ -158,7 +163,7 @@ async def test_etags_come_from_content_alone() -> None:
 @pytest.mark.parametrize("form", ["{tag}", "W/{tag}", '"other", {tag}', '{tag},W/"x"', "*"])
 @pytest.mark.parametrize("times", [1, 3])
 async def test_unchanged(form: str, times: int) -> None:
-    house = House()
+    house = ServingHarness()
     tag = (await house.ask()).headers["etag"]
     for _ in range(times - 1):
         await house.ask()
@@ -173,7 +178,7 @@ async def test_unchanged(form: str, times: int) -> None:
 
 
 async def test_either_tag_matches() -> None:
-    house = House(compress="on")
+    house = ServingHarness(compress="on")
     house.candles.make = lambda: house.answer(body=BIG)
     plain = (await house.ask()).headers["etag"]
     coded = (await house.ask(headers={"accept-encoding": "gzip"})).headers["etag"]
@@ -187,11 +192,11 @@ async def test_either_tag_matches() -> None:
 
 @pytest.mark.parametrize("value", ['"nope"', "nope", "", "W/", '"', '""'])
 async def test_other_tags_do_not_match(value: str) -> None:
-    assert (await House().ask(headers={"if-none-match": value})).status == 200
+    assert (await ServingHarness().ask(headers={"if-none-match": value})).status == 200
 
 
 async def test_head_has_the_headers_of_get() -> None:
-    house = House()
+    house = ServingHarness()
     get = await house.ask()
     head = await house.ask(method="HEAD")
     assert head.status == 200
@@ -201,7 +206,7 @@ async def test_head_has_the_headers_of_get() -> None:
 
 
 async def test_every_kline_answer_has_all_headers_when_ready_too() -> None:
-    house = House()
+    house = ServingHarness()
     first = await house.ask(KLINES, QUERY)
     await house.ask(KLINES, QUERY)
     ready = await house.ask(KLINES, QUERY)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from mdcache.errors import BrokenBody
-from mdcache.exchange.listing import Listing, select
+from mdcache.errors import InvalidBody
+from mdcache.exchange.exchange_info import ExchangeInfoDocument, parse_selection
 from mdcache.exchange.markets import Family
 from mdcache.sim import SimConfig
-from tests.serving.client import Response
 from tests.serving.test_snapshots import world
-from tests.serving.test_whole import Whole
+from tests.serving.test_whole import ServedDaemon
+from tests.support.asgi_client import Response
 
 pytestmark = pytest.mark.virtual
 
@@ -26,7 +26,7 @@ def symbols(reply: Response) -> dict[str, Any]:
     return {each["symbol"]: each for each in json.loads(reply.body)["symbols"]}
 
 
-def reads(w: Whole) -> list[str]:
+def reads(w: ServedDaemon) -> list[str]:
     return [f"{entry.path}?{entry.query}" for entry in w.exchange.log if entry.path.endswith("exchangeInfo")]
 
 
@@ -92,7 +92,7 @@ async def test_in_a_ban_the_last_list_goes_on() -> None:
     await w.aclose()
 
 
-async def kline(w: Whole, path: str, symbol: str) -> Response:
+async def kline(w: ServedDaemon, path: str, symbol: str) -> Response:
     return await w.get(path, f"symbol={symbol}&interval=1m&limit=3".encode())
 
 
@@ -143,7 +143,7 @@ async def test_halted_delisted_and_relisted() -> None:
 
 
 async def test_its_limits_set_the_budget() -> None:
-    w = Whole(SimConfig(spot_limit=1_200))
+    w = ServedDaemon(SimConfig(spot_limit=1_200))
     await w.get(SPOT, b"")
     assert [status.limit for status in w.governor.status() if status.family == "spot"] == [1_200]
     await w.aclose()
@@ -207,14 +207,17 @@ async def test_a_list_that_fails_is_not_asked_for_all_the_time(kind: str, most: 
 def test_the_index_of_symbols_keeps_each_set_of_permissions_once() -> None:
     symbols = [{"symbol": f"S{n}", "permissionSets": [["SPOT", "TRD_GRP_004"]]} for n in range(50)]
     body = json.dumps({"serverTime": 1, "symbols": symbols})
-    listing = Listing(body.encode())
-    assert json.loads(listing.body(2, select("permissions=TRD_GRP_004", None))) == {**json.loads(body), "serverTime": 2}
-    bare = json.loads(listing.body(2, select("permissions=SPOT&showPermissionSets=false", None)))["symbols"]
+    listing = ExchangeInfoDocument(body.encode())
+    assert json.loads(listing.body(2, parse_selection("permissions=TRD_GRP_004", None))) == {
+        **json.loads(body),
+        "serverTime": 2,
+    }
+    bare = json.loads(listing.body(2, parse_selection("permissions=SPOT&showPermissionSets=false", None)))["symbols"]
     assert [each["permissionSets"] for each in bare] == [[]] * 50
-    assert len(listing._sets) == 1
-    broken = Listing(body.replace('"TRD_GRP_004"', "4", 1).encode())
-    with pytest.raises(BrokenBody):
-        broken.body(2, select("symbol=S1", None))
+    assert len(listing._permissions_by_sets) == 1
+    broken = ExchangeInfoDocument(body.replace('"TRD_GRP_004"', "4", 1).encode())
+    with pytest.raises(InvalidBody):
+        broken.body(2, parse_selection("symbol=S1", None))
 
 
 async def test_permissions_beyond_the_plain_list_are_asked_of_binance() -> None:
@@ -241,7 +244,7 @@ async def test_its_time_in_microseconds() -> None:
 
 @pytest.mark.parametrize(("path", "query"), [(SPOT, b""), (SPOT, b"symbol=ETHUSDT"), (USDM, b""), (COINM, b"")])
 async def test_a_start_inside_a_ban_has_the_last_list(tmp_path: Path, path: str, query: bytes) -> None:
-    w = Whole(folder=tmp_path)
+    w = ServedDaemon(folder=tmp_path)
     first = await w.get(path, query)
     w.exchange.control.ban(family="spot" if path == SPOT else "futures", seconds=600)
     other = "/api/v3/ticker/price" if path == SPOT else "/fapi/v1/ticker/price"

@@ -11,13 +11,14 @@ import pytest
 from openapi_spec_validator import validate
 
 from mdcache.exchange.endpoints import ENDPOINTS
-from mdcache.exchange.listing import INFO_ENDPOINTS
-from mdcache.exchange.markets import KLINE_PATHS
-from mdcache.serving import app, openapi
-from mdcache.serving.paths import OPS_PATHS, ROUTES, Kind, route
-from mdcache.serving.refusals import TABLE
-from mdcache.serving.schemas import RESPONSE_HEADERS
-from tests.serving.client import House
+from mdcache.exchange.exchange_info import EXCHANGE_INFO_ENDPOINTS
+from mdcache.exchange.markets import KLINE_ENDPOINTS
+from mdcache.serving import app
+from mdcache.serving.errors import TABLE
+from mdcache.serving.ops import openapi
+from mdcache.serving.ops.schemas import RESPONSE_HEADERS
+from mdcache.serving.routes import OPS_PATHS, ROUTES, PathKind, route
+from tests.support.asgi_client import ServingHarness
 
 DOCUMENT: dict[str, Any] = json.loads(openapi.document())
 PATHS: dict[str, Any] = DOCUMENT["paths"]
@@ -38,19 +39,19 @@ def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
 
 
 def test_every_served_path_is_described_and_every_described_one_served() -> None:
-    tables = {*KLINE_PATHS, *ENDPOINTS, *OPS_PATHS, *(each.path for each in INFO_ENDPOINTS)}
-    local = {path for path, found in ROUTES.items() if found.kind in {Kind.TIME, Kind.PING}}
+    tables = {*KLINE_ENDPOINTS, *ENDPOINTS, *OPS_PATHS, *(each.path for each in EXCHANGE_INFO_ENDPOINTS)}
+    local = {path for path, found in ROUTES.items() if found.kind in {PathKind.TIME, PathKind.PING}}
     assert PATHS.keys() == tables | local == ROUTES.keys()
-    assert all(route(path).kind is not Kind.UNKNOWN for path in PATHS)
+    assert all(route(path).kind is not PathKind.UNKNOWN for path in PATHS)
 
 
 @pytest.mark.parametrize("path", sorted(OPS_PATHS))
 async def test_the_operators_paths_take_the_method_they_are_described_with(path: str) -> None:
     for method in PATHS[path]:
-        reply = await House(token=None).ask(path, b"", method=method.upper())
+        reply = await ServingHarness(token=None).ask(path, b"", method=method.upper())
         assert str(reply.status) in PATHS[path][method]["responses"]
     for other in {"get", "post", "delete", "put"} - PATHS[path].keys():
-        assert (await House(token=None).ask(path, b"", method=other.upper())).status == 405
+        assert (await ServingHarness(token=None).ask(path, b"", method=other.upper())).status == 405
 
 
 def test_a_path_without_a_description_is_an_error() -> None:
@@ -59,7 +60,11 @@ def test_a_path_without_a_description_is_an_error() -> None:
 
 
 def test_it_is_the_same_in_every_process() -> None:
-    command = [sys.executable, "-c", "from mdcache.serving.openapi import document; print(document().decode(), end='')"]
+    command = [
+        sys.executable,
+        "-c",
+        "from mdcache.serving.ops.openapi import document; print(document().decode(), end='')",
+    ]
     made = {subprocess.check_output(command, env={**os.environ, "PYTHONHASHSEED": seed}) for seed in ("1", "2")}
     assert made == {openapi.document()}
 
@@ -113,7 +118,7 @@ def test_every_header_that_web_pages_may_read_is_described() -> None:
 
 
 async def test_it_is_served_with_a_tag() -> None:
-    house = House()
+    house = ServingHarness()
     reply = await house.ask("/openapi.json", b"")
     assert (reply.status, reply.body, reply.headers["content-type"]) == (200, openapi.document(), "application/json")
     again = await house.ask("/openapi.json", b"", headers={"if-none-match": reply.headers["etag"]})

@@ -1,30 +1,30 @@
-"""The operators' paths (DESIGN 2.4)."""
+"""The operators' paths (docs/design.md#operations)."""
 
 import asyncio
 import json
 
 import pytest
 
-from mdcache.exchange.markets import KLINE_PATHS, Family
-from mdcache.exchange.questions import parse
+from mdcache.exchange.klines import parse_klines
+from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
 from mdcache.serving.ports import Readiness
-from tests.serving.client import TOKEN, House
+from tests.support.asgi_client import TOKEN, ServingHarness
 
 ADMIN = {"authorization": f"Bearer {TOKEN}"}
 
 
 async def test_healthz() -> None:
-    reply = await House().ask("/healthz", b"")
+    reply = await ServingHarness().ask("/healthz", b"")
     assert (reply.status, reply.body) == (200, b'{"status":"ok"}')
 
 
 async def test_head_of_healthz() -> None:
-    reply = await House().ask("/healthz", b"", method="HEAD")
+    reply = await ServingHarness().ask("/healthz", b"", method="HEAD")
     assert (reply.status, reply.headers["content-length"]) == (200, "15")
 
 
 async def test_readyz() -> None:
-    house = House()
+    house = ServingHarness()
     house.readiness = Readiness(degraded=("gate of futures is closed",))
     reply = await house.ask("/readyz", b"")
     assert reply.status == 200
@@ -36,13 +36,13 @@ async def test_readyz() -> None:
 
 
 async def test_metrics() -> None:
-    reply = await House().ask("/metrics", b"")
+    reply = await ServingHarness().ask("/metrics", b"")
     assert (reply.status, reply.body) == (200, b"# page\n")
     assert reply.headers["content-type"] == "text/plain; version=0.0.4"
 
 
 async def test_status() -> None:
-    house = House()
+    house = ServingHarness()
     house.clock.seconds += 12.0
     await house.ask()
     await house.ask()
@@ -79,7 +79,7 @@ async def test_status() -> None:
     ],
 )
 async def test_who_may_not(path: str, token: str | None, headers: dict[str, str], status: int) -> None:
-    house = House(token=token)
+    house = ServingHarness(token=token)
     reply = await house.ask(path, b"", method="POST", headers=headers, body=b"{}")
     assert reply.status == status
     assert json.loads(reply.body).keys() == {"code", "msg"}
@@ -90,19 +90,19 @@ async def test_who_may_not(path: str, token: str | None, headers: dict[str, str]
 
 @pytest.mark.parametrize("path", ["/v1/admin/purge", "/v1/admin/gate"])
 async def test_admin_is_posted(path: str) -> None:
-    reply = await House().ask(path, b"", headers=ADMIN)
+    reply = await ServingHarness().ask(path, b"", headers=ADMIN)
     assert reply.status == 405
     assert json.loads(reply.body)["code"] == -1020
 
 
-def fill(house: House) -> None:
+def fill(house: ServingHarness) -> None:
     for path, symbol, interval in [
         ("/api/v3/klines", "BTCUSDT", "1m"),
         ("/api/v3/klines", "BTCUSDT", "1h"),
         ("/api/v3/klines", "ETHUSDT", "1m"),
         ("/fapi/v1/klines", "BTCUSDT", "1m"),
     ]:
-        house.library.get(parse(KLINE_PATHS[path], f"symbol={symbol}&interval={interval}", {}))
+        house.library.get_or_create(parse_klines(KLINE_ENDPOINTS[path], f"symbol={symbol}&interval={interval}", {}))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def fill(house: House) -> None:
     ],
 )
 async def test_purge(body: bytes, purged: int) -> None:
-    house = House()
+    house = ServingHarness()
     fill(house)
     for _ in range(2):
         await house.ask()
@@ -130,7 +130,7 @@ async def test_purge(body: bytes, purged: int) -> None:
 
 
 async def test_gate() -> None:
-    house = House()
+    house = ServingHarness()
     for body in (b'{"family":"futures","action":"open"}', b'{"family":"spot","action":"close","seconds":90.5}'):
         reply = await house.ask("/v1/admin/gate", b"", method="POST", headers=ADMIN, body=body)
         assert reply.status == 200
@@ -161,7 +161,7 @@ async def test_gate() -> None:
     ],
 )
 async def test_bad_orders(path: str, body: bytes) -> None:
-    house = House()
+    house = ServingHarness()
     reply = await house.ask(f"/v1/admin/{path}", b"", method="POST", headers=ADMIN, body=body)
     assert reply.status == 400
     assert json.loads(reply.body).keys() == {"code", "msg"}
@@ -173,12 +173,12 @@ WARM = b'{"market":"spot","symbols":["BTCUSDT"],"intervals":["1m","1h"],"since_m
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 async def test_warming_is_for_admins_in_every_method(method: str) -> None:
-    reply = await House().ask("/v1/admin/warm", b"", method=method)
+    reply = await ServingHarness().ask("/v1/admin/warm", b"", method=method)
     assert reply.status == 401
 
 
 async def test_warm() -> None:
-    house = House()
+    house = ServingHarness()
 
     async def ask(method: str, body: bytes = b"") -> tuple[int, dict[str, object]]:
         reply = await house.ask("/v1/admin/warm", b"", method=method, headers=ADMIN, body=body)
@@ -200,20 +200,20 @@ async def test_warm() -> None:
 
 
 async def test_long_orders() -> None:
-    reply = await House().ask("/v1/admin/purge", b"", method="POST", headers=ADMIN, body=b" " * 70_000)
+    reply = await ServingHarness().ask("/v1/admin/purge", b"", method="POST", headers=ADMIN, body=b" " * 70_000)
     assert reply.status == 413
 
 
 async def test_operators_paths_are_not_counted_as_clients() -> None:
-    house = House()
+    house = ServingHarness()
     await house.ask("/healthz", b"")
     await house.ask("/v1/status", b"")
     assert house.recorder.records == []
 
 
 async def test_a_failing_page_is_a_500_without_a_traceback() -> None:
-    house = House()
+    house = ServingHarness()
     house.readiness = None  # type: ignore[assignment]
     reply = await house.ask("/readyz", b"")
     assert (reply.status, json.loads(reply.body)["code"]) == (500, -1000)
-    assert type(house.happened[0]).__name__ == "Failed"
+    assert type(house.event_log[0]).__name__ == "BackgroundTaskFailed"

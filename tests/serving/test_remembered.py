@@ -1,12 +1,15 @@
-"""Remembered answers over the real data path: none outlives what it was true of (6.1.2, 6.2.4, 6.2.6)."""
+"""Remembered answers over the real data path: none outlives what it was true of.
+
+Rule: docs/design.md#as-of, #revisions, #holes.
+"""
 
 import pytest
 
 from mdcache.sim import SimConfig
 from mdcache.sim.config import Outage, SymbolSpec
-from tests.serving.client import Response
-from tests.serving.test_whole import Whole
-from tests.world.loop import EPOCH_MS
+from tests.serving.test_whole import ServedDaemon
+from tests.support.asgi_client import Response
+from tests.support.virtual_time import EPOCH_MS
 
 pytestmark = pytest.mark.virtual
 
@@ -16,7 +19,7 @@ PATH = "/api/v3/klines"
 BASE = EPOCH_MS // MINUTE * MINUTE
 
 
-async def polled(w: Whole, query: bytes, *, every_s: float, until_ms: int) -> Response:
+async def polled(w: ServedDaemon, query: bytes, *, every_s: float, until_ms: int) -> Response:
     """The last of the answers to `query`, asked for all the time."""
     reply = await w.get(PATH, query)
     while w.clock.true_ms() < until_ms:
@@ -27,7 +30,7 @@ async def polled(w: Whole, query: bytes, *, every_s: float, until_ms: int) -> Re
 
 
 async def test_a_candle_that_has_yet_to_open_is_shown_when_it_has() -> None:
-    w = Whole()
+    w = ServedDaemon()
     await w.get()
     for end in (b"", b"&endTime=%d" % (BASE + HOUR)):
         opens = w.clock.true_ms() // MINUTE * MINUTE + MINUTE
@@ -47,7 +50,7 @@ async def test_a_candle_that_has_yet_to_open_is_shown_when_it_has() -> None:
 
 async def test_a_new_listing_is_seen_as_soon_as_the_symbols_are_read_again() -> None:
     listed = BASE + 20 * MINUTE
-    w = Whole(SimConfig(symbols=(SymbolSpec("spot", "LISTUSDT", listed, announced_ms=EPOCH_MS - 10**8),)))
+    w = ServedDaemon(SimConfig(symbols=(SymbolSpec("spot", "LISTUSDT", listed, announced_ms=EPOCH_MS - 10**8),)))
     query = b"symbol=LISTUSDT&interval=1m&limit=5"
     before = await polled(w, query, every_s=5, until_ms=listed - 6_000)
     assert before.body == b"[]"
@@ -60,7 +63,7 @@ async def test_a_new_listing_is_seen_as_soon_as_the_symbols_are_read_again() -> 
 async def test_a_hole_is_looked_at_again_however_often_its_answer_is_asked_for() -> None:
     filled = BASE + 2 * MINUTE
     outage = Outage(BASE - 20 * MINUTE, BASE - 15 * MINUTE, filled)
-    w = Whole(SimConfig(symbols=(SymbolSpec("spot", "BTCUSDT", EPOCH_MS - 10**10, outages=(outage,)),)))
+    w = ServedDaemon(SimConfig(symbols=(SymbolSpec("spot", "BTCUSDT", EPOCH_MS - 10**10, outages=(outage,)),)))
     query = b"symbol=BTCUSDT&interval=1m&startTime=%d&endTime=%d" % (BASE - 30 * MINUTE, BASE - 5 * MINUTE)
     truth = w.exchange.truth(PATH, query.decode(), at_ms=filled + 1)
     before = await polled(w, query, every_s=5, until_ms=filled - 6_000)
@@ -71,7 +74,7 @@ async def test_a_hole_is_looked_at_again_however_often_its_answer_is_asked_for()
 
 
 async def test_what_was_given_up_and_read_again_is_the_same_in_every_answer() -> None:
-    w = Whole()
+    w = ServedDaemon()
     first = BASE // HOUR * HOUR - 500 * HOUR
     wide = b"symbol=BTCUSDT&interval=1h&startTime=%d&endTime=%d" % (first, first + 9 * HOUR)
     narrow = b"symbol=BTCUSDT&interval=1h&startTime=%d&endTime=%d" % (first + 5 * HOUR, first + 9 * HOUR)
@@ -79,7 +82,7 @@ async def test_what_was_given_up_and_read_again_is_the_same_in_every_answer() ->
         await w.get(query=wide)
     (series,) = w.library
     w.exchange.control.revise(PATH, "BTCUSDT", "1h", first + 7 * HOUR, trades=7)
-    for block in list(series.shelf.blocks()):
+    for block in list(series.blocks.in_order()):
         series.evict(block.index)
     calls = len(w.calls())
     assert (await w.get(query=wide)).headers["cache-status"].startswith("mdcache; hit")

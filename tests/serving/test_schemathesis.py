@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, settings
 from schemathesis import checks
 
 from bench.processes import daemon, free_port, running
-from mdcache.serving.openapi import document
+from mdcache.serving.ops.openapi import document
 
 EXAMPLES = 10
 RICH_SIM = """

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from mdcache.serving import server
-from mdcache.serving.protocol import Connection
-from tests.serving.client import BODY, House
+from mdcache.serving.http import server
+from mdcache.serving.http.connection import ClientConnection
+from tests.support.asgi_client import BODY, ServingHarness
 
 GET = b"GET /api/v3/klines?symbol=BTCUSDT&interval=1m HTTP/1.1\r\nHost: x\r\n\r\n"
 PATIENCE_S = 10.0
@@ -55,7 +55,7 @@ class Peer:
 
 @asynccontextmanager
 async def serving(
-    house: House,
+    house: ServingHarness,
     *,
     grace_s: float = 1.0,
     whole_within_s: float = 10.0,
@@ -78,8 +78,8 @@ async def serving(
             0,
             grace_s,
             on_ready,
-            whole_within_s=whole_within_s,
-            read_within_s=read_within_s,
+            message_timeout_s=whole_within_s,
+            client_read_timeout_s=read_within_s,
             keep_alive_s=keep_alive_s,
         )
     )
@@ -104,7 +104,7 @@ async def serving(
 
 
 async def test_a_connection_is_kept_and_the_lane_answers_on_it() -> None:
-    house = House()
+    house = ServingHarness()
     async with serving(house) as connect:
         peer = await connect()
         for _ in range(6):
@@ -120,20 +120,20 @@ async def test_a_connection_is_kept_and_the_lane_answers_on_it() -> None:
 
 
 async def test_the_lane_really_answers() -> None:
-    house = House()
+    house = ServingHarness()
     async with serving(house) as connect:
         peer = await connect()
         for _ in range(3):
             await peer.get()
-        reader, house.app._reader = house.app._reader, None  # type: ignore[assignment]
+        reader, house.app._parser = house.app._parser, None  # type: ignore[assignment]
         status, _, body = await peer.get()
         assert (status, body) == (200, BODY)
-        house.app._reader = reader
+        house.app._parser = reader
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 5, len(GET)])
 async def test_requests_in_pieces(pieces: int) -> None:
-    house = House()
+    house = ServingHarness()
     async with serving(house) as connect:
         peer = await connect()
         size = -(-len(GET) // pieces)
@@ -145,7 +145,7 @@ async def test_requests_in_pieces(pieces: int) -> None:
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
-    house = House()
+    house = ServingHarness()
     ping = b"GET /api/v3/ping HTTP/1.1\r\nHost: x\r\n\r\n"
     async with serving(house) as connect:
         peer = await connect()
@@ -157,7 +157,7 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
 
 
 async def test_a_body_on_a_get_is_drained() -> None:
-    house = House()
+    house = ServingHarness()
     with_body = GET.replace(b"Host: x\r\n", b"Host: x\r\nContent-Length: 5\r\n")
     async with serving(house) as connect:
         peer = await connect()
@@ -170,7 +170,7 @@ async def test_a_body_on_a_get_is_drained() -> None:
 
 
 async def test_an_endless_body_ends_the_connection() -> None:
-    house = House()
+    house = ServingHarness()
     start = GET.replace(b"Host: x\r\n", b"Host: x\r\nTransfer-Encoding: chunked\r\n")
     async with serving(house) as connect:
         peer = await connect()
@@ -180,7 +180,7 @@ async def test_an_endless_body_ends_the_connection() -> None:
 
 
 async def test_a_header_too_large() -> None:
-    house = House()
+    house = ServingHarness()
     big = GET[:-2] + b"X-Big: " + b"y" * 70_000 + b"\r\n\r\n"
     async with serving(house) as connect:
         peer = await connect()
@@ -192,7 +192,7 @@ async def test_a_header_too_large() -> None:
 
 
 async def test_a_header_that_never_ends() -> None:
-    house = House()
+    house = ServingHarness()
     async with serving(house) as connect:
         peer = await connect()
         await peer.send(GET[:-2])
@@ -202,7 +202,7 @@ async def test_a_header_that_never_ends() -> None:
 
 
 async def test_pipelined_requests_of_many_kilobytes_are_no_large_header() -> None:
-    house = House()
+    house = ServingHarness()
     padded = GET[:-2] + b"X-Pad: " + b"y" * 900 + b"\r\n\r\n"
     async with serving(house) as connect:
         peer = await connect()
@@ -215,15 +215,15 @@ async def test_pipelined_requests_of_many_kilobytes_are_no_large_header() -> Non
 @pytest.mark.parametrize("end", [b"", b"Connection: close\r\n"])
 @pytest.mark.parametrize("requests", [1, 3])
 async def test_a_client_that_reads_no_answer(requests: int, end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    house, lost = House(), asyncio.Event()
+    house, lost = ServingHarness(), asyncio.Event()
     house.candles.make = lambda: house.answer(body=b" " * 40_000_000)  # more than the kernel takes
-    end_of = Connection.connection_lost
+    end_of = ClientConnection.connection_lost
 
-    def connection_lost(connection: Connection, exc: Exception | None) -> None:
+    def connection_lost(connection: ClientConnection, exc: Exception | None) -> None:
         end_of(connection, exc)
         lost.set()
 
-    monkeypatch.setattr(Connection, "connection_lost", connection_lost)
+    monkeypatch.setattr(ClientConnection, "connection_lost", connection_lost)
     async with serving(house, read_within_s=0.05) as connect:
         peer = await connect()
         transport = peer.writer.transport
@@ -236,7 +236,7 @@ async def test_a_client_that_reads_no_answer(requests: int, end: bytes, monkeypa
 
 
 async def test_a_client_that_reads_slowly_gets_all_of_it() -> None:
-    house = House()
+    house = ServingHarness()
     house.candles.make = lambda: house.answer(body=b"[" + b" " * 10_000_000 + b"]")
     async with serving(house, read_within_s=0.2) as connect:
         peer = await connect()
@@ -249,7 +249,7 @@ async def test_a_client_that_reads_slowly_gets_all_of_it() -> None:
 
 
 async def test_a_large_header_within_the_bound() -> None:
-    house = House()
+    house = ServingHarness()
     async with serving(house) as connect:
         peer = await connect()
         assert (await peer.get(GET[:-2] + b"X-Big: " + b"y" * 60_000 + b"\r\n\r\n"))[0] == 200
@@ -257,7 +257,7 @@ async def test_a_large_header_within_the_bound() -> None:
 
 @pytest.mark.parametrize("start", [b"", b"GET /api", GET[:-2]])
 async def test_a_request_that_does_not_arrive(start: bytes) -> None:
-    async with serving(House(), whole_within_s=0.05) as connect:
+    async with serving(ServingHarness(), whole_within_s=0.05) as connect:
         peer = await connect()
         await peer.send(start)
         said = await peer.ended()
@@ -280,20 +280,20 @@ async def test_a_request_that_does_not_arrive(start: bytes) -> None:
     ],
 )
 async def test_nonsense_is_a_clean_4xx(nonsense: bytes) -> None:
-    house = House()
+    house = ServingHarness()
     async with serving(house) as connect:
         peer = await connect()
         await peer.send(nonsense)
         status, _, body = await peer.reply()
         assert 400 <= status < 500
         assert json.loads(body).keys() == {"code", "msg"}
-        assert house.happened == []
+        assert house.event_log == []
         healthy = await connect()
         assert (await healthy.get())[0] == 200
 
 
 async def test_nonsense_behind_a_request_does_not_cut_its_answer() -> None:
-    house = House()
+    house = ServingHarness()
     house.candles.hold = asyncio.Event()
     async with serving(house) as connect:
         peer = await connect()
@@ -306,12 +306,12 @@ async def test_nonsense_behind_a_request_does_not_cut_its_answer() -> None:
 
 
 async def test_idle_connections_end_whoever_served_them() -> None:
-    house = House()
+    house = ServingHarness()
     async with serving(house, keep_alive_s=0) as connect:
         peer = await connect()
         assert (await peer.get())[0] == 200
         assert await peer.ended() == b""
-    house = House()
+    house = ServingHarness()
     async with serving(house, keep_alive_s=1) as connect:
         peer = await connect()
         for _ in range(5):  # the last two by the lane: they set the timer anew, once
@@ -321,7 +321,7 @@ async def test_idle_connections_end_whoever_served_them() -> None:
 
 @pytest.mark.parametrize("wish", [b"Upgrade: websocket", b"Upgrade: h2c"])
 async def test_other_protocols_are_not_spoken(wish: bytes) -> None:
-    house = House()
+    house = ServingHarness()
     async with serving(house) as connect:
         peer = await connect()
         request = GET[:-2] + b"Connection: Upgrade\r\n" + wish + b"\r\nSec-WebSocket-Key: x\r\n\r\n"
@@ -331,7 +331,7 @@ async def test_other_protocols_are_not_spoken(wish: bytes) -> None:
 
 
 async def test_head_and_close() -> None:
-    house = House()
+    house = ServingHarness()
     async with serving(house) as connect:
         peer = await connect()
         await peer.send(b"HEAD" + GET[3:])
@@ -344,8 +344,8 @@ async def test_head_and_close() -> None:
 
 
 async def test_one_client_too_many_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "most_connections", lambda: 2)
-    async with serving(House()) as connect:
+    monkeypatch.setattr(server, "max_connections", lambda: 2)
+    async with serving(ServingHarness()) as connect:
         first, second = await connect(), await connect()
         assert (await first.get())[0] == (await second.get())[0] == 200
         assert await (await connect()).ended() == b""
@@ -354,11 +354,11 @@ async def test_one_client_too_many_is_let_go(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_some_files_are_not_for_clients() -> None:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert files // 2 <= server.most_connections() < files
+    assert files // 2 <= server.max_connections() < files
 
 
 async def test_draining_answers_what_is_under_way() -> None:
-    house = House()
+    house = ServingHarness()
     house.candles.hold = asyncio.Event()
     async with serving(house, grace_s=5.0) as connect:
         idle, busy = await connect(), await connect()
@@ -373,7 +373,7 @@ async def test_draining_answers_what_is_under_way() -> None:
 
 
 async def test_draining_has_an_end() -> None:
-    house = House()
+    house = ServingHarness()
     house.candles.hold = asyncio.Event()
     async with serving(house, grace_s=0.0) as connect:
         busy = await connect()
@@ -390,7 +390,7 @@ async def test_a_port_in_use_is_told() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(server.ListenFailed, match=f"cannot listen on 127.0.0.1:{port}: .*in use"):
-            await server.serve(House().app, "127.0.0.1", port, 1.0, lambda _: None)
+            await server.serve(ServingHarness().app, "127.0.0.1", port, 1.0, lambda _: None)
 
 
 async def test_a_host_that_is_none() -> None:

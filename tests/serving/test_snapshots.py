@@ -10,13 +10,13 @@ from urllib.parse import quote
 import pytest
 
 from mdcache.events import BodyRejected, UpstreamCalled
-from mdcache.exchange.endpoints import ENDPOINTS, Endpoint, Flat, Kind
+from mdcache.exchange.endpoints import ENDPOINTS, Endpoint, FlatWeight, ParameterKind
 from mdcache.exchange.markets import Family, Market
-from mdcache.exchange.snapshots import forwarded, parse_snapshot
+from mdcache.exchange.snapshots import parse_forwarded, parse_snapshot
 from mdcache.sim import SimConfig
-from tests.serving.client import Response, ask
-from tests.serving.test_whole import TOKEN, Whole
-from tests.world.world import Options
+from tests.serving.test_whole import TOKEN, ServedDaemon
+from tests.support.asgi_client import Response, ask
+from tests.support.virtual_daemon import DaemonOptions
 
 pytestmark = pytest.mark.virtual
 
@@ -39,21 +39,21 @@ def questions() -> Iterator[tuple[str, str]]:
                 for each in endpoint.parameters
                 if each.required
             ]
-            if endpoint.one_needed:
+            if endpoint.one_required:
                 least.append("symbol=ETHUSDT")
             yield path, "&".join(least)
-            if any(each.kind is Kind.SYMBOL and not each.required for each in endpoint.parameters):
+            if any(each.kind is ParameterKind.SYMBOL and not each.required for each in endpoint.parameters):
                 yield path, f"symbol={OF_INDEX.get(path, values['symbol'])}"
 
 
 QUESTIONS = list(dict.fromkeys(questions()))
 
 
-def world(**options: float) -> Whole:
-    return Whole(SimConfig(), Options(**options))  # type: ignore[arg-type]
+def world(**options: float) -> ServedDaemon:
+    return ServedDaemon(SimConfig(), DaemonOptions(**options))  # type: ignore[arg-type]
 
 
-def reads(w: Whole, path: str) -> list[str]:
+def reads(w: ServedDaemon, path: str) -> list[str]:
     """Queries that reached the exchange on this path."""
     return [entry.query for entry in w.exchange.log if entry.path == path]
 
@@ -63,7 +63,7 @@ def price(reply: Response) -> str:
 
 
 @contextmanager
-def on_body(w: Whole, path: str, kind: str) -> Iterator[None]:
+def on_body(w: ServedDaemon, path: str, kind: str) -> Iterator[None]:
     w.exchange.control.fault(kind, path=path)
     yield
     w.exchange.control.clear_faults()
@@ -203,7 +203,7 @@ async def test_a_broken_body_is_neither_served_nor_kept(kind: str) -> None:
         assert (reply.status, json.loads(reply.body)["code"]) == (502, -1006)
     await asyncio.sleep(1.1)
     assert (await w.get(BOOK, b"")).body == (await w.direct(BOOK, b"")).content
-    assert kind == "truncate" or w.count(BodyRejected) > 0
+    assert kind == "truncate" or w.event_count(BodyRejected) > 0
     await w.aclose()
 
 
@@ -336,9 +336,9 @@ async def test_a_limit_that_is_no_default_is_sent() -> None:
 
 
 def test_names_of_forwarded_parameters_stay_names() -> None:
-    sent = forwarded(Endpoint(Market.SPOT, "/api/v3/news", Flat(20)), "a%26b%23=1&c=2")
+    sent = parse_forwarded(Endpoint(Market.SPOT, "/api/v3/news", FlatWeight(20)), "a%26b%23=1&c=2")
     assert sent.query == "a%26b%23=1&c=2"
-    assert str(sent) != str(forwarded(sent.endpoint, "a=0&b%23=1&c=2"))
+    assert str(sent) != str(parse_forwarded(sent.endpoint, "a=0&b%23=1&c=2"))
 
 
 async def test_what_a_list_lacks_is_asked_for_alone() -> None:
@@ -417,7 +417,7 @@ async def test_a_failure_is_remembered_without_its_reply() -> None:
     await w.get(PRICE, b"symbol=BTCUSDT")
     with on_body(w, BOOK, "object"):
         assert (await w.get(BOOK, b"")).status == 502
-    failed = w.snapshots._fetches._failed
+    failed = w.snapshots._reads._recent_errors
     assert [error.__traceback__ for _, error in failed.values()] == [None]
     for index in range(20):
         await w.get("/fapi/v1/constituents", f"symbol=NOTHING{index}".encode())
@@ -426,7 +426,7 @@ async def test_a_failure_is_remembered_without_its_reply() -> None:
     await w.aclose()
 
 
-def in_step(w: Whole) -> None:
+def in_step(w: ServedDaemon) -> None:
     """What is known of bodies, the bodies, and the account of them."""
     memory, held = w.library.memory, w.snapshots.bodies._held
     entries = [key for rank in (memory._probation, memory._protected) for key in rank if isinstance(key, tuple)]
@@ -434,7 +434,7 @@ def in_step(w: Whole) -> None:
     assert len(w.snapshots.bodies._cache._cache) == len(held)
 
 
-async def mixture(w: Whole) -> list[tuple[str, str]]:
+async def mixture(w: ServedDaemon) -> list[tuple[str, str]]:
     """Questions that share answers: lists, elements, spellings."""
     for path in ("/fapi/v1/ticker/price", "/dapi/v1/ticker/price"):
         await w.get(path, b"")

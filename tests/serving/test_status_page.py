@@ -18,27 +18,27 @@ import uvicorn
 from bench.processes import daemon, sim
 from mdcache.candles.merge import merge
 from mdcache.candles.series import Series
-from mdcache.candles.settling import ReadAt
+from mdcache.candles.settling import ReadTime
 from mdcache.candles.window import tail_window
-from mdcache.events import BodyRejected, GateMoved, UpstreamCalled
+from mdcache.events import BodyRejected, GateChanged, UpstreamCalled
 from mdcache.exchange.intervals import INTERVALS
-from mdcache.exchange.markets import KLINE_PATHS, Family
-from mdcache.exchange.questions import SeriesKey
-from mdcache.exchange.rows import Expected, read_page
-from mdcache.serving.paths import PAGE_FILES
+from mdcache.exchange.klines import SeriesKey
+from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
+from mdcache.exchange.rows import ExpectedRows, read_page
 from mdcache.serving.ports import Readiness
-from tests.browser import Browser, browser
-from tests.serving.client import BODY, KLINES, NOW_MS, House
+from mdcache.serving.routes import PAGE_FILES
+from tests.support.asgi_client import BODY, KLINES, NOW_MS, ServingHarness
+from tests.support.browser import Browser, browser
 
 ACCESSIBLE = (Path(__file__).parent / "accessible.js").read_text()
 HOSTILE = '<img src=x onerror="document.title=1">'
-RULE = KLINE_PATHS[KLINES]
-ROWS = read_page(BODY, Expected(INTERVALS["1m"], 0, NOW_MS, 500)).rows
+RULE = KLINE_ENDPOINTS[KLINES]
+ROWS = read_page(BODY, ExpectedRows(INTERVALS["1m"], 0, NOW_MS, 500)).rows
 SERIES = "#series tbody"
 
 
 async def test_the_page_loads_its_own_files_only() -> None:
-    house = House()
+    house = ServingHarness()
     reply = await house.ask("/", b"")
     page = reply.body.decode()
     assert set(re.findall(r'(?:src|href)="(page/[^"]*)"', page)) == {f"page/{name}" for name in PAGE_FILES}
@@ -51,7 +51,7 @@ async def test_the_page_loads_its_own_files_only() -> None:
 
 
 async def test_the_script_sets_text_never_markup() -> None:
-    script = (await House().ask("/page/status.js", b"")).body.decode()
+    script = (await ServingHarness().ask("/page/status.js", b"")).body.decode()
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(", script)
     assert "http" not in re.sub(r"https?://www\.w3\.org", "", script)
 
@@ -63,7 +63,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @contextlib.contextmanager
-def served(house: House) -> Iterator[str]:
+def served(house: ServingHarness) -> Iterator[str]:
     """The house's application on a port, by a thread of its own."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(house.app, lifespan="off", log_level="error", ws="none"))
@@ -76,28 +76,28 @@ def served(house: House) -> Iterator[str]:
             thread.join()
 
 
-def fill(house: House, number: int) -> None:
+def fill(house: ServingHarness, number: int) -> None:
     """`number` series of a row each, as old as they are many seconds from the last."""
     intervals = ["1m", "1h", "4h", "1d", "1M"]
     for place in range(number):
         add(house, f"C{place // 5:04}USDT", intervals[place % 5], age_ms=1_000 * (number - place))
 
 
-def add(house: House, symbol: str, interval: str = "1m", age_ms: int = 500) -> Series:
+def add(house: ServingHarness, symbol: str, interval: str = "1m", age_ms: int = 500) -> Series:
     made = Series(SeriesKey(RULE.market, RULE.kind, symbol, "", interval), RULE, house.series.policy)
-    merge(made, ROWS, tail_window(500), ReadAt(NOW_MS - age_ms, NOW_MS - age_ms))
+    merge(made, ROWS, tail_window(500), ReadTime(NOW_MS - age_ms, NOW_MS - age_ms))
     house.library._series[made.key] = made
     return made
 
 
-def busy(house: House) -> None:
+def busy(house: ServingHarness) -> None:
     """Something to see in every part of the page."""
     for second in range(150):
         house.clock.seconds = 1_000.0 - 150 + second
         reason = ("refresh", "refresh", "close", "rows")[second % 4]
         house.events.emit(UpstreamCalled("spot", "klines", KLINES, reason, "normal", 200, "", 40, 9, 0.1))
-    house.events.emit(GateMoved("futures", "closed", "403", 1.6))
-    house.events.emit(GateMoved("futures", "open", "403", 0.0))
+    house.events.emit(GateChanged("futures", "closed", "403", 1.6))
+    house.events.emit(GateChanged("futures", "open", "403", 0.0))
     house.events.emit(BodyRejected("usdm", "/fapi/v1/klines", "prices", ""))
     house.clock.seconds = 1_000.0
     house.results.update({"hit": 9_000, "miss": 30, "collapsed": 12, "refused": 4, "stale": 0})
@@ -111,7 +111,7 @@ def opened(window: Browser, url: str) -> None:
 
 
 def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
-    house = House()
+    house = ServingHarness()
     busy(house)
     fill(house, 30)
     house.results.update({"error": 1})
@@ -144,7 +144,7 @@ def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
 
 
 def test_everything_has_a_name_as_the_browser_computes_it(window: Browser) -> None:
-    house = House()
+    house = ServingHarness()
     fill(house, 3)
     with served(house) as url:
         window.look()
@@ -164,7 +164,7 @@ def test_everything_has_a_name_as_the_browser_computes_it(window: Browser) -> No
 
 
 def test_five_thousand_series(window: Browser) -> None:
-    house = House()
+    house = ServingHarness()
     fill(house, 5_000)
     with served(house) as url:
         window.look()
@@ -214,7 +214,7 @@ def test_five_thousand_series(window: Browser) -> None:
 
 
 def test_whatever_it_is_told_is_text(window: Browser) -> None:
-    house = House()
+    house = ServingHarness()
     add(house, HOSTILE)
     house.events.emit(BodyRejected("spot", HOSTILE, "</script><script>document.title=2</script>", ""))
     house.events.emit(UpstreamCalled("spot", "klines", KLINES, HOSTILE, "normal", 200, "", 2, 9, 0.1))
@@ -237,7 +237,7 @@ def test_whatever_it_is_told_is_text(window: Browser) -> None:
 
 
 def test_it_pauses_and_says_when_the_daemon_is_gone(window: Browser) -> None:
-    house = House()
+    house = ServingHarness()
     with served(house) as url:
         window.look()
         opened(window, url)
@@ -278,7 +278,7 @@ def test_a_ban_as_the_simulated_exchange_speaks_it(window: Browser) -> None:
 
 
 def test_the_operators_hand_on_the_gate_shows(window: Browser) -> None:
-    house = House()
+    house = ServingHarness()
     house.governor.close_gate(Family.FUTURES, 3_700.0)
     with served(house) as url:
         window.look()

@@ -8,24 +8,24 @@ import httpx
 import pytest
 
 from mdcache.exchange.endpoints import ENDPOINTS
-from mdcache.exchange.markets import KLINE_PATHS, Market
+from mdcache.exchange.markets import KLINE_ENDPOINTS, Market
 from mdcache.serving.app import App
-from mdcache.serving.asked import Reader
+from mdcache.serving.binance.request import RequestParser
 from mdcache.settings import load
-from mdcache.upstream.reads import Wire
-from mdcache.upstream.rest import Rest
-from tests.serving.client import House, ask
+from mdcache.upstream.http_client import MarketClient
+from mdcache.upstream.models import UpstreamRequest
 from tests.serving.test_snapshots import PRICE, reads, world
-from tests.serving.test_whole import Whole
+from tests.serving.test_whole import ServedDaemon
+from tests.support.asgi_client import ServingHarness, ask
 
 DESK = "https://desk.example"
 
 
-def crossing(w: Whole, *origins: str, forward: bool = False) -> App:
+def crossing(w: ServedDaemon, *origins: str, forward: bool = False) -> App:
     """The world's application with other settings."""
     app = w.app
     return App(
-        app._binance, app._ops, Reader({}, "auto"), w.clock, app._events, app._recorder,
+        app._handler, app._ops, RequestParser({}, "auto"), w.clock, app._events, app._recorder,
         cors_origins=origins, forward=forward,
     )  # fmt: skip
 
@@ -55,7 +55,7 @@ async def test_a_page_of_a_listed_origin_may_read_and_no_other() -> None:
 
 @pytest.mark.parametrize("path", [PRICE, "/api/v3/klines", "/fapi/v1/exchangeInfo", "/api/v3/time"])
 async def test_options_without_a_browser(path: str) -> None:
-    reply = await House().ask(path, b"", method="OPTIONS")
+    reply = await ServingHarness().ask(path, b"", method="OPTIONS")
     assert (reply.status, reply.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
 
 
@@ -134,7 +134,7 @@ async def test_bad_input_is_a_clean_refusal_at_once(path: str, query: bytes, sta
 
 @pytest.mark.parametrize("path", ["/api/v3/ticker%2Fprice", "/api/v3//ticker/price", "/api/v3/ticker/price/"])
 async def test_other_spellings_of_a_path_are_other_paths(path: str) -> None:
-    assert (await House().ask(path, b"symbol=ETHUSDT")).status == 404
+    assert (await ServingHarness().ask(path, b"symbol=ETHUSDT")).status == 404
 
 
 @pytest.mark.virtual
@@ -177,16 +177,16 @@ async def test_a_proxy_named_in_the_environment_is_used(monkeypatch: pytest.Monk
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:secret@127.0.0.1:{port}")
     settings = load({"HTTPS_PROXY": f"http://user:secret@127.0.0.1:{port}"}, None)
     assert settings.https_proxy is not None
-    rest = Rest("https://exchange.invalid", timeout_s=2.0, concurrency=1)
+    rest = MarketClient("https://exchange.invalid", timeout_s=2.0, concurrency=1)
     with pytest.raises(Exception, match="proxy"):
-        await rest.get(Wire("/api/v3/time", "", (), 1, 1_000), lambda _head: None)
+        await rest.get(UpstreamRequest("/api/v3/time", "", (), 1, 1_000), lambda _head: None)
     assert lines == [b"CONNECT exchange.invalid:443 HTTP/1.1\r\n"]
     await rest.aclose()
     proxy.close()
 
 
 def test_every_path_belongs_to_one_market_or_both_futures() -> None:
-    assert not KLINE_PATHS.keys() & ENDPOINTS.keys()
+    assert not KLINE_ENDPOINTS.keys() & ENDPOINTS.keys()
     for path, found in ENDPOINTS.items():
         assert [each.market for each in found] in (
             [Market.SPOT],

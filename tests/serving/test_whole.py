@@ -1,4 +1,4 @@
-"""The application over the real data path and the simulated exchange: DESIGN 2 from the outside."""
+"""The application over the real data path and the simulated exchange: docs/design.md#clients from the outside."""
 
 import json
 from collections.abc import AsyncIterator
@@ -8,21 +8,21 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from mdcache.cache.warming import Warming
+from mdcache.cache.warmup import Warmup
 from mdcache.exchange.markets import Family, Market
 from mdcache.serving.app import App
-from mdcache.serving.asked import Reader
-from mdcache.serving.binance import Binance
-from mdcache.serving.binance import Sources as BinanceSources
-from mdcache.serving.history import History
-from mdcache.serving.ops import Hands, Ops
+from mdcache.serving.binance.handler import AnswerSources as BinanceSources
+from mdcache.serving.binance.handler import BinanceHandler
+from mdcache.serving.binance.ready_answers import ReadyAnswers
+from mdcache.serving.binance.request import RequestParser
+from mdcache.serving.ops.activity import Activity
+from mdcache.serving.ops.operations import CommandTargets, OpsApp
+from mdcache.serving.ops.status import Status, StatusSources, count_empty_ranges
 from mdcache.serving.ports import Readiness
-from mdcache.serving.ready import Readies
-from mdcache.serving.status import Sources, Status, voids
-from mdcache.telemetry.gauges import Gauges
+from mdcache.telemetry.gauges import GaugeSources
 from mdcache.telemetry.metrics import Metrics
-from tests.serving.client import Response, ask
-from tests.world.world import World
+from tests.support.asgi_client import Response, ask
+from tests.support.virtual_daemon import VirtualDaemon
 
 pytestmark = pytest.mark.virtual
 
@@ -30,17 +30,17 @@ QUERY = b"symbol=ETHUSDT&interval=1m&limit=500"
 TOKEN = "whole-token"
 
 
-class Whole(World):
+class ServedDaemon(VirtualDaemon):
     """A world with the application in front."""
 
     def restart(self) -> None:
         super().restart()
         governor, library = self.governor, self.library
         events = self.bus
-        gauges = Gauges(
+        gauges = GaugeSources(
             governor.status,
             lambda: len(self.flights),
-            lambda: voids(library),
+            lambda: count_empty_ranges(library),
             lambda: len(library),
             lambda: library.rows,
             lambda: library.memory.held_bytes,
@@ -48,8 +48,8 @@ class Whole(World):
             dict,
         )
         metrics = Metrics(CollectorRegistry(), "0", ["engine"], gauges)
-        readies = Readies(library, governor.clocks, self.clock)
-        binance = Binance(
+        readies = ReadyAnswers(library, governor.clocks, self.clock)
+        binance = BinanceHandler(
             BinanceSources(self.candles, self.snapshots, self.info),
             readies,
             governor.clocks,
@@ -58,27 +58,27 @@ class Whole(World):
             metrics,
             8.0,
         )
-        history = History(self.clock, lambda family: governor.clocks.family_now(family).ms)
+        history = Activity(self.clock, lambda family: governor.clocks.family_now(family).ms)
         events.attach(history)
-        sources = Sources(
+        sources = StatusSources(
             version="0",
             clock=self.clock,
             governor=governor,
-            library=library,
+            registry=library,
             flights=self.flights,
-            directory=self.directory,
-            readies=readies,
+            symbols=self.directory,
+            ready_answers=readies,
             readiness=Readiness,
             settings={"A": "b"},
-            history=history,
+            activity=history,
             requests=metrics.results,
         )
         bodies = self.snapshots.bodies
-        warming = Warming(self.candles, self.clock, events)
-        ops = Ops(
-            Status(sources), Readiness, metrics.exposition, Hands(library, readies, bodies, governor, warming), TOKEN
+        warming = Warmup(self.candles, self.clock, events)
+        ops = OpsApp(
+            Status(sources), Readiness, metrics.page, CommandTargets(library, readies, bodies, governor, warming), TOKEN
         )
-        self.app = App(binance, ops, Reader({"engine": "high"}, "auto"), self.clock, events, metrics)
+        self.app = App(binance, ops, RequestParser({"engine": "high"}, "auto"), self.clock, events, metrics)
 
     async def get(self, path: str = "/api/v3/klines", query: bytes = QUERY, **headers: str) -> Response:
         return await ask(self.app, path, query, headers={n.replace("_", "-"): v for n, v in headers.items()})
@@ -89,8 +89,8 @@ class Whole(World):
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[Whole]:
-    w = Whole()
+async def served_daemon() -> AsyncIterator[ServedDaemon]:
+    w = ServedDaemon()
     try:
         yield w
     finally:
@@ -98,12 +98,12 @@ async def opened() -> AsyncIterator[Whole]:
 
 
 @pytest.fixture(name="w")
-async def one() -> AsyncIterator[Whole]:
-    async with opened() as w:
+async def one() -> AsyncIterator[ServedDaemon]:
+    async with served_daemon() as w:
         yield w
 
 
-async def test_the_same_bytes_as_binance(w: Whole) -> None:
+async def test_the_same_bytes_as_binance(w: ServedDaemon) -> None:
     for path in ("/api/v3/klines", "/fapi/v1/klines"):
         ours = await w.get(path, b"symbol=ETHUSDT&interval=1h&limit=200&endTime=1790000000000")
         theirs = await w.direct(path, b"symbol=ETHUSDT&interval=1h&limit=200&endTime=1790000000000")
@@ -112,7 +112,7 @@ async def test_the_same_bytes_as_binance(w: Whole) -> None:
         assert ours.headers["content-type"] == theirs.headers["content-type"]
 
 
-async def test_once_is_enough_within_the_ttl(w: Whole) -> None:
+async def test_once_is_enough_within_the_ttl(w: ServedDaemon) -> None:
     first = await w.get()
     before = len(w.calls())
     replies = [await w.get() for _ in range(20)]
@@ -128,7 +128,7 @@ async def test_once_is_enough_within_the_ttl(w: Whole) -> None:
     assert refreshed.headers["cache-status"].startswith("mdcache; fwd=stale; ")
 
 
-async def test_a_closed_gate_is_told_with_when_to_return(w: Whole) -> None:
+async def test_a_closed_gate_is_told_with_when_to_return(w: ServedDaemon) -> None:
     await w.get()
     w.governor.close_gate(Family.SPOT, 90.0)
     await w.clock.sleep(3.0)
@@ -152,7 +152,7 @@ async def test_a_closed_gate_is_told_with_when_to_return(w: Whole) -> None:
     assert (await w.get()).status == 200
 
 
-async def test_wrong_questions_cost_nothing(w: Whole) -> None:
+async def test_wrong_questions_cost_nothing(w: ServedDaemon) -> None:
     await w.get()
     before = len(w.calls())
     for query, code in [(b"symbol=NOPEUSDT&interval=1m", -1121), (b"symbol=ETHUSDT&interval=7m", -1120)]:
@@ -161,13 +161,13 @@ async def test_wrong_questions_cost_nothing(w: Whole) -> None:
     assert len(w.calls()) == before
 
 
-async def test_time_is_the_exchanges(w: Whole) -> None:
+async def test_time_is_the_exchanges(w: ServedDaemon) -> None:
     body = json.loads((await w.get("/fapi/v1/time", b"")).body)
     assert abs(body["serverTime"] - w.clock.true_ms()) < 50
     assert w.governor.clocks.measured(Market.USDM)
 
 
-async def test_a_purge_makes_it_ask_again(w: Whole) -> None:
+async def test_a_purge_makes_it_ask_again(w: ServedDaemon) -> None:
     for _ in range(3):
         await w.get()
     before = len(w.calls())
@@ -179,7 +179,7 @@ async def test_a_purge_makes_it_ask_again(w: Whole) -> None:
     assert len(w.calls()) == before + 1
 
 
-async def test_status_and_metrics(w: Whole) -> None:
+async def test_status_and_metrics(w: ServedDaemon) -> None:
     for _ in range(3):
         await w.get(x_mdcache_client="engine")
     status = json.loads((await w.get("/v1/status", b"")).body)
@@ -201,7 +201,7 @@ async def test_status_and_metrics(w: Whole) -> None:
     assert sum(status["weights"]["spot"]["by_second"]) == spent == status["families"][0]["used"]
 
 
-async def test_a_ban_stands_in_the_status(w: Whole) -> None:
+async def test_a_ban_stands_in_the_status(w: ServedDaemon) -> None:
     await w.get()
     w.exchange.control.ban("spot", 90)
     await w.clock.sleep(3)
@@ -213,7 +213,7 @@ async def test_a_ban_stands_in_the_status(w: Whole) -> None:
     assert status["calls"]["refresh"]["total"]["failed"] == 1
 
 
-async def test_the_series_of_the_status(w: Whole) -> None:
+async def test_the_series_of_the_status(w: ServedDaemon) -> None:
     await w.get()
     await w.get("/fapi/v1/continuousKlines", b"pair=BTCUSDT&contractType=PERPETUAL&interval=1h&limit=20")
     await w.clock.sleep(1)
@@ -228,7 +228,7 @@ async def test_the_series_of_the_status(w: Whole) -> None:
     assert (await w.get("/v1/status", b"series=all")).status == 400
 
 
-async def test_metrics(w: Whole) -> None:
+async def test_metrics(w: ServedDaemon) -> None:
     for _ in range(3):
         await w.get(x_mdcache_client="engine")
     page = (await w.get("/metrics", b"")).body.decode()
@@ -238,7 +238,7 @@ async def test_metrics(w: Whole) -> None:
 
 @pytest.mark.parametrize("header", ["gzip", "gzip, deflate, br"])
 async def test_far_clients_get_gzip(header: str) -> None:
-    async with opened() as w:
+    async with served_daemon() as w:
         for _ in range(3):
             reply = await ask(w.app, query=QUERY, headers={"accept-encoding": header}, peer=("192.0.2.1", 5))
             assert reply.headers["content-encoding"] == "gzip"

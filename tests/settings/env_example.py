@@ -3,7 +3,7 @@
 import sys
 
 from mdcache.settings import NO_EFFECT_YET, Settings
-from mdcache.settings.model import PREFIX, shown
+from mdcache.settings.model import PREFIX, display
 
 HEAD = """\
 # Every setting with its default. Copy to .env and change what you need; the environment wins over .env.
@@ -14,7 +14,7 @@ HEAD = """\
 def render() -> str:
     lines = [HEAD]
     for name, field in Settings.model_fields.items():
-        default = "" if name == "state_dir" else shown(field.get_default(call_default_factory=True))
+        default = "" if name == "state_dir" else display(field.get_default(call_default_factory=True))
         later = " (no effect in this release)" if name in NO_EFFECT_YET else ""
         lines.append(f"# {field.description}{later}\n{PREFIX}{name.upper()}={default}\n")
     return "\n".join(lines)

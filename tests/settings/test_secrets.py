@@ -4,7 +4,7 @@ import traceback
 
 import pytest
 
-from mdcache.settings import Effective, SettingsError, effective, load
+from mdcache.settings import EffectiveSetting, SettingsError, effective, load
 
 SECRET = "hunter2"  # in every value below
 
@@ -38,7 +38,7 @@ GOOD = {
 }
 
 
-def shown(environ: dict[str, str]) -> dict[str, Effective]:
+def shown(environ: dict[str, str]) -> dict[str, EffectiveSetting]:
     return {row.name: row for row in effective(load(environ, None))}
 
 
@@ -92,7 +92,7 @@ def test_the_settings_themselves_have_it() -> None:
 
 def test_effective_values_tell_defaults_and_what_has_no_effect_yet() -> None:
     rows = shown({"MDCACHE_PORT": "9000", "MDCACHE_OPEN_CANDLE_TTLS": '{"1m": 1, "1M": 60}'})
-    assert rows["MDCACHE_PORT"] == Effective("MDCACHE_PORT", "9000", default=False, note="")
+    assert rows["MDCACHE_PORT"] == EffectiveSetting("MDCACHE_PORT", "9000", default=False, note="")
     assert rows["MDCACHE_OPEN_CANDLE_TTLS"].value == '{"1m":1,"1M":60}'
     assert rows["MDCACHE_HOST"].default
     assert rows["MDCACHE_DERIVE"].value == "true"

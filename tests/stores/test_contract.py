@@ -9,19 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from mdcache.candles.atrest import Which
-from tests.replicas.several import MINUTE, PLENTY, SPOT, replicas
-from tests.world.world import World
+from mdcache.candles.persistence import SeriesFilter
+from tests.support.virtual_daemon import VirtualDaemon
+from tests.support.virtual_replicas import MINUTE, PLENTY, SPOT, virtual_replicas
 
 pytestmark = pytest.mark.virtual
 
 LATER_S = 0.1  # what was read is in Redis by then
 
 
-class Place:
+class StorePlace:
     """`world` reads; `again()` is who should know what it read."""
 
-    def __init__(self, world: World, again: Callable[[], Awaitable[World]], others: tuple[World, ...] = ()) -> None:
+    def __init__(
+        self,
+        world: VirtualDaemon,
+        again: Callable[[], Awaitable[VirtualDaemon]],
+        others: tuple[VirtualDaemon, ...] = (),
+    ) -> None:
         self.world = world
         self.again = again
         self._others = others
@@ -30,7 +35,7 @@ class Place:
         for world in (self.world, *self._others):
             await world.aclose()
 
-    async def purge(self, which: Which) -> None:
+    async def purge(self, which: SeriesFilter) -> None:
         await self.world.forget(which)
         await self.world.flights.sharing.purge(which)
 
@@ -43,41 +48,41 @@ class Place:
         assert knows.calls(before) == []
 
 
-async def memory(_: Path) -> Place:
-    world = World(PLENTY)
+async def memory(_: Path) -> StorePlace:
+    world = VirtualDaemon(PLENTY)
 
-    async def again() -> World:
+    async def again() -> VirtualDaemon:
         return world
 
-    return Place(world, again)
+    return StorePlace(world, again)
 
 
-async def disk(folder: Path) -> Place:
-    world = World(PLENTY, folder=folder)
+async def disk(folder: Path) -> StorePlace:
+    world = VirtualDaemon(PLENTY, folder=folder)
 
-    async def again() -> World:
+    async def again() -> VirtualDaemon:
         await world.aclose()
         world.restart()
         return world
 
-    return Place(world, again)
+    return StorePlace(world, again)
 
 
-async def redis(_: Path) -> Place:
-    made = await replicas(2)
+async def redis(_: Path) -> StorePlace:
+    made = await virtual_replicas(2)
 
-    async def again() -> World:
+    async def again() -> VirtualDaemon:
         await made[0].clock.sleep(LATER_S)
         return made[1]
 
-    return Place(made[0], again, (made[1],))
+    return StorePlace(made[0], again, (made[1],))
 
 
-Make = Callable[[Path], Awaitable[Place]]
+Make = Callable[[Path], Awaitable[StorePlace]]
 everywhere = pytest.mark.parametrize("make", [memory, disk, redis])
 
 
-def span(world: World, first: int, last: int, symbol: str = "BTCUSDT", interval: str = "1m") -> str:
+def span(world: VirtualDaemon, first: int, last: int, symbol: str = "BTCUSDT", interval: str = "1m") -> str:
     """Minutes ago, the older first."""
     now = world.clock.true_ms() // MINUTE * MINUTE
     times = f"startTime={now - first * MINUTE}&endTime={now - last * MINUTE}&limit=1000"
@@ -149,7 +154,7 @@ async def test_what_was_purged_is_read_anew_and_nothing_else(make: Make, tmp_pat
     gone, stays = span(place.world, 3_000, 2_900), span(place.world, 3_000, 2_900, "ETHUSDT")
     for query in (gone, stays):
         await place.world.ask(SPOT, query)
-    await place.purge(Which(subject="BTCUSDT"))
+    await place.purge(SeriesFilter(subject="BTCUSDT"))
     await place.costs_nothing(stays)
     knows = await place.again()
     before = len(knows.calls())

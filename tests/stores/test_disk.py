@@ -6,27 +6,39 @@ from pathlib import Path
 
 import pytest
 
-from mdcache.candles.atrest import Kept, Outline, Which
-from mdcache.candles.block import build
-from mdcache.candles.voids import Void
+from mdcache.candles.block import build_block
+from mdcache.candles.empty_ranges import EmptyRange
+from mdcache.candles.persistence import SeriesFilter, SeriesOutline, StoredBlock
+from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
-from mdcache.exchange.questions import SeriesKey
-from mdcache.stores.codec import COLUMNS, TEXT
-from mdcache.stores.places import YOUNG_ROWS
-from tests.stores.home import KEY, OTHER, WIDTH, Held, Home, change, kept, row, same
+from mdcache.stores.block_codec import COLUMNS, TEXT
+from mdcache.stores.disk.row_records import MAX_APPENDED_ROWS
+from tests.support.disk_row_store import (
+    KEY,
+    OTHER,
+    WIDTH,
+    HeldExecutor,
+    OpenRowStore,
+    row,
+    same,
+    series_change,
+    stored_block,
+)
 
 pytestmark = pytest.mark.virtual
 
 
 async def test_what_is_saved_is_there_after_a_restart(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    first, second = kept(3, 100), kept(4, 7)
-    await home.save(KEY, change(first, second))
-    await home.save(OTHER, change(kept(9, 5)))
+    home = OpenRowStore(tmp_path)
+    first, second = stored_block(3, 100), stored_block(4, 7)
+    await home.save(KEY, series_change(first, second))
+    await home.save(OTHER, series_change(stored_block(9, 5)))
     await home.close()
-    home = Home(tmp_path)
+    home = OpenRowStore(tmp_path)
     outline = await home.store.outline(KEY)
-    assert outline == Outline(((0, 10),), (Void(5, 10, 1_000, hole=True),), {3: first.known, 4: second.known})
+    assert outline == SeriesOutline(
+        ((0, 10),), (EmptyRange(5, 10, 1_000, hole=True),), {3: first.coverage, 4: second.coverage}
+    )
     found = await home.store.blocks(KEY, [3, 4, 5])
     assert found.keys() == {3, 4}
     assert same(found[3], first)
@@ -36,50 +48,50 @@ async def test_what_is_saved_is_there_after_a_restart(tmp_path: Path) -> None:
 
 
 async def test_what_waits_is_seen_by_who_reads(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    old, new = kept(3, 10), kept(3, 11)
-    await home.save(KEY, change(old, kept(4, 2)))
-    home.store.save(KEY, change(new, gone=[4], bare=[(7, 9)]))
+    home = OpenRowStore(tmp_path)
+    old, new = stored_block(3, 10), stored_block(3, 11)
+    await home.save(KEY, series_change(old, stored_block(4, 2)))
+    home.store.save(KEY, series_change(new, gone=[4], bare=[(7, 9)]))
     outline = await home.store.outline(KEY)
-    assert (outline.bare, outline.blocks) == (((7, 9),), {3: new.known})
+    assert (outline.outside_blocks, outline.blocks) == (((7, 9),), {3: new.coverage})
     assert same((await home.store.blocks(KEY, [3]))[3], new)
     assert await home.store.blocks(KEY, [4]) == {}
     await home.close()
-    home = Home(tmp_path)
-    assert (await home.store.outline(KEY)).blocks == {3: new.known}
+    home = OpenRowStore(tmp_path)
+    assert (await home.store.outline(KEY)).blocks == {3: new.coverage}
     await home.close()
 
 
 async def test_rows_that_are_added_do_not_rewrite_the_block(tmp_path: Path) -> None:
-    home = Home(tmp_path)
+    home = OpenRowStore(tmp_path)
     bases = set()
-    for count in range(300, 300 + 2 * YOUNG_ROWS):
-        await home.save(KEY, change(kept(3, count)))
-        assert same((await home.store.blocks(KEY, [3]))[3], kept(3, count))
+    for count in range(300, 300 + 2 * MAX_APPENDED_ROWS):
+        await home.save(KEY, series_change(stored_block(3, count)))
+        assert same((await home.store.blocks(KEY, [3]))[3], stored_block(3, count))
         ((base,),) = home.file._db.execute("SELECT base_rows FROM span").fetchall()
         bases.add(base)
-    assert bases == {300, 300 + YOUNG_ROWS + 1}
-    await home.save(KEY, change(kept(3, 310, close="2.50")))
-    assert same((await home.store.blocks(KEY, [3]))[3], kept(3, 310, close="2.50"))
-    await home.save(KEY, change(kept(3, 309, close="2.50")))
-    assert same((await home.store.blocks(KEY, [3]))[3], kept(3, 309, close="2.50"))
+    assert bases == {300, 300 + MAX_APPENDED_ROWS + 1}
+    await home.save(KEY, series_change(stored_block(3, 310, close="2.50")))
+    assert same((await home.store.blocks(KEY, [3]))[3], stored_block(3, 310, close="2.50"))
+    await home.save(KEY, series_change(stored_block(3, 309, close="2.50")))
+    assert same((await home.store.blocks(KEY, [3]))[3], stored_block(3, 309, close="2.50"))
     await home.close()
 
 
 async def test_what_is_written_quickly_is_packed_when_nothing_waits(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    thread = Held()
+    home = OpenRowStore(tmp_path)
+    thread = HeldExecutor()
     home.store._thread = thread
-    saved = {index: kept(index, 1000) for index in range(4)}
+    saved = {index: stored_block(index, 1000) for index in range(4)}
     for key in (KEY, OTHER):
-        home.store.save(key, change(*saved.values()))
+        home.store.save(key, series_change(*saved.values()))
     await asyncio.sleep(0)
     thread.go_on(1)
     await home.store.flush()
     query = "SELECT DISTINCT substr(payload, 1, 1), sum(length(payload)) FROM base GROUP BY 1"
     ((form, loose_bytes),) = home.file._db.execute(query).fetchall()
     assert form == TEXT
-    home.store.save(KEY, change(kept(3, 7)))  # and is not waited for by what comes meanwhile
+    home.store.save(KEY, series_change(stored_block(3, 7)))  # and is not waited for by what comes meanwhile
     await asyncio.sleep(0)
     assert thread.names() == ["pack"]
     thread.go_on(1)
@@ -93,58 +105,58 @@ async def test_what_is_written_quickly_is_packed_when_nothing_waits(tmp_path: Pa
     assert form == COLUMNS
     assert packed_bytes < 0.8 * loose_bytes
     await home.close()
-    home = Home(tmp_path)
+    home = OpenRowStore(tmp_path)
     found = await home.store.blocks(OTHER, saved)
     assert all(same(found[index], saved[index]) for index in saved)
-    assert same((await home.store.blocks(KEY, [3]))[3], kept(3, 7))
+    assert same((await home.store.blocks(KEY, [3]))[3], stored_block(3, 7))
     await home.close()
 
 
 @pytest.mark.parametrize(
     ("which", "left"),
     [
-        (Which(), set()),
-        (Which(market=Market.SPOT), {OTHER}),
-        (Which(subject="BTCUSDT", interval="3d"), {KEY}),
-        (Which(subject="NONE"), {KEY, OTHER}),
+        (SeriesFilter(), set()),
+        (SeriesFilter(market=Market.SPOT), {OTHER}),
+        (SeriesFilter(subject="BTCUSDT", interval="3d"), {KEY}),
+        (SeriesFilter(subject="NONE"), {KEY, OTHER}),
     ],
 )
-async def test_purge(tmp_path: Path, which: Which, left: set[SeriesKey]) -> None:
-    home = Home(tmp_path)
+async def test_purge(tmp_path: Path, which: SeriesFilter, left: set[SeriesKey]) -> None:
+    home = OpenRowStore(tmp_path)
     for key in (KEY, OTHER):
-        await home.save(key, change(kept(3, 4)))
-        home.store.save(key, change(kept(4, 4)))
+        await home.save(key, series_change(stored_block(3, 4)))
+        home.store.save(key, series_change(stored_block(4, 4)))
     assert await home.store.purge(which) == 2 - len(left)
     await home.close()
-    home = Home(tmp_path)
+    home = OpenRowStore(tmp_path)
     for key in (KEY, OTHER):
         outline = await home.store.outline(key)
         assert set(outline.blocks) == ({3, 4} if key in left else set())
-        assert bool(outline.bare) == (key in left)
+        assert bool(outline.outside_blocks) == (key in left)
     await home.close()
 
 
 async def test_each_upstream_has_its_own(tmp_path: Path) -> None:
-    home = Home(tmp_path, url="https://user:word@API.binance.com/")
-    await home.save(KEY, change(kept(3, 4)))
+    home = OpenRowStore(tmp_path, url="https://user:word@API.binance.com/")
+    await home.save(KEY, series_change(stored_block(3, 4)))
     await home.close()
     assert b"word" not in (tmp_path / "candles.db").read_bytes()
-    home = Home(tmp_path, url="https://testnet.binance.vision")
-    assert await home.store.outline(KEY) == Outline()
-    assert await home.store.purge(Which()) == 0
+    home = OpenRowStore(tmp_path, url="https://testnet.binance.vision")
+    assert await home.store.outline(KEY) == SeriesOutline()
+    assert await home.store.purge(SeriesFilter()) == 0
     await home.close()
-    home = Home(tmp_path, url="https://api.binance.com")
+    home = OpenRowStore(tmp_path, url="https://api.binance.com")
     assert (await home.store.outline(KEY)).blocks.keys() == {3}
     await home.close()
 
 
 async def test_what_was_asked_for_longest_ago_goes_when_there_is_too_much(tmp_path: Path) -> None:
-    home = Home(tmp_path, mb=0.2)
+    home = OpenRowStore(tmp_path, mb=0.2)
     for index in range(60):
         rng = random.Random(index)
         opens = [index * WIDTH + 60_000 * n for n in range(1000)]
         rows = [row(t, volume=f"{rng.random():.8f}") for t in opens]
-        await home.save(KEY, change(Kept(build(index, rows), ((opens[0], opens[-1] + 1),))))
+        await home.save(KEY, series_change(StoredBlock(build_block(index, rows), ((opens[0], opens[-1] + 1),))))
         home.store.touch(KEY, [0, 1])
         await home.clock.sleep(1.0)
         await home.store.flush()

@@ -9,12 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdcache.candles.atrest import Kept, Outline
-from mdcache.candles.block import build
-from mdcache.events import TierFailed, TierMoved
-from mdcache.stores.schema import connect
-from tests.stores.home import KEY, OTHER, WIDTH, Fault, Hanging, Home, change, kept, row, same
-from tests.world.loop import run
+from mdcache.candles.block import build_block
+from mdcache.candles.persistence import SeriesOutline, StoredBlock
+from mdcache.events import TierFailed, TierStateChanged
+from mdcache.stores.disk.schema import connect
+from tests.support.disk_row_store import (
+    KEY,
+    OTHER,
+    WIDTH,
+    HangingExecutor,
+    OpenRowStore,
+    SqliteFault,
+    row,
+    same,
+    series_change,
+    stored_block,
+)
+from tests.support.virtual_time import run
 
 pytestmark = pytest.mark.virtual
 
@@ -30,15 +41,15 @@ def test_a_fault_anywhere_loses_no_truth(
 
     async def main() -> None:
         rng = random.Random(seed)
-        fault = Fault(message)
-        home = Home(tmp_path_factory.mktemp("disk"), fault.connect)
-        last: dict[int, Kept] = {}
+        fault = SqliteFault(message)
+        home = OpenRowStore(tmp_path_factory.mktemp("disk"), fault.connect)
+        last: dict[int, StoredBlock] = {}
         for step in range(8):
             if step == 3:
                 fault.strike(after, times)
-            block = kept(rng.randrange(3), rng.randrange(1, 90), close=rng.choice(["2.00", "2.50"]))
+            block = stored_block(rng.randrange(3), rng.randrange(1, 90), close=rng.choice(["2.00", "2.50"]))
             last[block.block.index] = block
-            home.store.save(KEY, change(block))
+            home.store.save(KEY, series_change(block))
             await home.clock.sleep(rng.choice([0.0, 0.5, 3.0]))
             if rng.random() < 0.4:
                 for index, found in (await home.store.blocks(KEY, [0, 1, 2])).items():
@@ -47,31 +58,31 @@ def test_a_fault_anywhere_loses_no_truth(
                 await home.store.outline(KEY)
         if fault.times:
             assert home.store.trouble == message
-            assert [event.state for event in home.of(TierMoved)][-1] == "down"
+            assert [event.state for event in home.events_of(TierStateChanged)][-1] == "down"
         fault.strike(0, 0)
         await home.clock.sleep(130.0)
         assert not home.store.trouble
         assert home.store.status()["waiting_series"] == 0
         for index, found in (await home.store.blocks(KEY, [0, 1, 2])).items():
             assert same(found, last[index])
-        failures = len(home.of(TierFailed))
-        assert len(home.of(TierMoved)) <= 2 * failures
+        failures = len(home.events_of(TierFailed))
+        assert len(home.events_of(TierStateChanged)) <= 2 * failures
         await home.close()
 
     run(main())
 
 
 async def test_a_series_that_could_not_be_opened_is_forgotten(tmp_path: Path) -> None:
-    fault = Fault("disk I/O error")
-    home = Home(tmp_path, fault.connect)
-    await home.save(KEY, change(kept(3, 4), kept(4, 4)))
+    fault = SqliteFault("disk I/O error")
+    home = OpenRowStore(tmp_path, fault.connect)
+    await home.save(KEY, series_change(stored_block(3, 4), stored_block(4, 4)))
     fault.strike(0, 1)
-    assert await home.store.outline(KEY) == Outline()
-    await home.save(KEY, change(kept(4, 2), bare=()))
+    assert await home.store.outline(KEY) == SeriesOutline()
+    await home.save(KEY, series_change(stored_block(4, 2), bare=()))
     await home.close()
-    home = Home(tmp_path)
+    home = OpenRowStore(tmp_path)
     outline = await home.store.outline(KEY)
-    assert (outline.bare, outline.blocks) == ((), {4: kept(4, 2).known})
+    assert (outline.outside_blocks, outline.blocks) == ((), {4: stored_block(4, 2).coverage})
     await home.close()
 
 
@@ -83,11 +94,15 @@ async def test_a_full_disk_is_told_and_got_over(tmp_path: Path) -> None:
         opened.execute("PRAGMA max_page_count = 30")
         return opened
 
-    home = Home(tmp_path, small)
+    home = OpenRowStore(tmp_path, small)
     for index in range(20):
         home.store.save(
             KEY,
-            change(Kept(build(index, [row(n, volume=f"{n * 7919 % 9973 / 7:.8f}") for n in range(1000)]), ((0, 1),))),
+            series_change(
+                StoredBlock(
+                    build_block(index, [row(n, volume=f"{n * 7919 % 9973 / 7:.8f}") for n in range(1000)]), ((0, 1),)
+                )
+            ),
         )
     await home.clock.sleep(100.0)
     assert "full" in home.store.trouble
@@ -95,36 +110,39 @@ async def test_a_full_disk_is_told_and_got_over(tmp_path: Path) -> None:
     home.file._db.execute("PRAGMA max_page_count = 100000")
     await home.clock.sleep(100.0)
     assert not home.store.trouble
-    assert [event.state for event in home.of(TierMoved)] == ["down", "ok"]
+    assert [event.state for event in home.events_of(TierStateChanged)] == ["down", "ok"]
     assert len((await home.store.outline(KEY)).blocks) == 20
     await home.close()
 
 
 async def test_more_than_may_wait_is_forgotten_on_the_disk_too(tmp_path: Path) -> None:
-    fault = Fault("disk I/O error")
-    home = Home(tmp_path, fault.connect)
-    await home.save(KEY, change(kept(3, 4)))
-    await home.save(OTHER, change(kept(3, 4)))
+    fault = SqliteFault("disk I/O error")
+    home = OpenRowStore(tmp_path, fault.connect)
+    await home.save(KEY, series_change(stored_block(3, 4)))
+    await home.save(OTHER, series_change(stored_block(3, 4)))
     fault.strike(0, 10_000)
     text = b"[" + b"7" * 6_000_000 + b"]"
-    home.store.save(KEY, change(kept(3, 5)))
+    home.store.save(KEY, series_change(stored_block(3, 5)))
     for index in range(20):
         home.store.save(
-            OTHER, change(Kept(build(index, [(index * WIDTH, text)]), ((index * WIDTH, index * WIDTH + 1),)))
+            OTHER,
+            series_change(
+                StoredBlock(build_block(index, [(index * WIDTH, text)]), ((index * WIDTH, index * WIDTH + 1),))
+            ),
         )
     assert int(str(home.store.status()["waiting_bytes"])) <= 64 << 20
     fault.strike(0, 0)
     await home.clock.sleep(130.0)
     assert (await home.store.outline(KEY)).blocks.keys() <= {3}
     found = await home.store.blocks(KEY, [3])
-    assert all(same(each, kept(3, 5)) for each in found.values())
+    assert all(same(each, stored_block(3, 5)) for each in found.values())
     await home.close()
 
 
 async def test_a_disk_that_hangs_holds_up_one_answer_for_two_seconds(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    await home.save(KEY, change(kept(3, 4)))
-    thread = Hanging()
+    home = OpenRowStore(tmp_path)
+    await home.save(KEY, series_change(stored_block(3, 4)))
+    thread = HangingExecutor()
     home.store._thread = thread
     thread.hangs = True
     began = home.clock.now()

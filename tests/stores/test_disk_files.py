@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdcache.candles.atrest import Outline, Which
-from mdcache.events import TierFailed, TierMoved
-from mdcache.stores.schema import MIGRATIONS, VERSION
-from tests.stores.home import KEY, OTHER, Home, change, kept, same
-from tests.world.loop import run
+from mdcache.candles.persistence import SeriesFilter, SeriesOutline
+from mdcache.events import TierFailed, TierStateChanged
+from mdcache.stores.disk.schema import MIGRATIONS, VERSION
+from tests.support.disk_row_store import KEY, OTHER, OpenRowStore, same, series_change, stored_block
+from tests.support.virtual_time import run
 
 pytestmark = pytest.mark.virtual
 
@@ -26,30 +26,30 @@ def test_torn_pages_never_show_a_wrong_row(tmp_path_factory: pytest.TempPathFact
     async def main() -> None:
         rng = random.Random(seed)
         folder = tmp_path_factory.mktemp("disk")
-        home = Home(folder)
-        saved = {index: kept(index, rng.randrange(1, 400)) for index in range(6)}
-        await home.save(KEY, change(*saved.values()))
-        await home.save(OTHER, change(*(kept(index, 5, close="2.50") for index in range(6))))
+        home = OpenRowStore(folder)
+        saved = {index: stored_block(index, rng.randrange(1, 400)) for index in range(6)}
+        await home.save(KEY, series_change(*saved.values()))
+        await home.save(OTHER, series_change(*(stored_block(index, 5, close="2.50") for index in range(6))))
         await home.close()
         damage(home.path, rng)
-        home = Home(folder)
+        home = OpenRowStore(folder)
         outline = await home.store.outline(KEY)
-        assert set(outline.bare) <= {(0, 10)}
+        assert set(outline.outside_blocks) <= {(0, 10)}
         for index, known in outline.blocks.items():
-            assert known == saved[index].known
+            assert known == saved[index].coverage
         for index, found in (await home.store.blocks(KEY, range(6))).items():
             assert same(found, saved[index])
         lost = set(saved) - set(await home.store.blocks(KEY, range(6)))
-        assert not lost or home.of(TierFailed) or not outline.blocks or lost.isdisjoint(outline.blocks)
+        assert not lost or home.events_of(TierFailed) or not outline.blocks or lost.isdisjoint(outline.blocks)
         anew = None
         for _ in range(4):  # whatever it was, it goes on; each damage that is met costs what rests, once
-            await home.save(KEY, change(kept(7, 3)))
+            await home.save(KEY, series_change(stored_block(7, 3)))
             await home.clock.sleep(5.0)
             anew = (await home.store.blocks(KEY, [7])).get(7)
             if home.store.trouble.endswith(("left as it is", "unsupported file format")):  # the bytes that tell whose
                 return  # it is, and of which SQLite
         assert not home.store.trouble
-        assert same(anew, kept(7, 3))
+        assert same(anew, stored_block(7, 3))
         await home.close()
 
     run(main())
@@ -80,9 +80,9 @@ def damage(path: Path, rng: random.Random) -> None:
 @pytest.mark.parametrize("content", [b"", b"no database at all", b"x" * 100_000])
 async def test_a_file_that_is_none_is_set_aside(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "candles.db").write_bytes(content)
-    home = Home(tmp_path)
-    assert await home.store.outline(KEY) == Outline()
-    await home.save(KEY, change(kept(3, 4)))
+    home = OpenRowStore(tmp_path)
+    assert await home.store.outline(KEY) == SeriesOutline()
+    await home.save(KEY, series_change(stored_block(3, 4)))
     await home.clock.sleep(3.0)
     assert (await home.store.blocks(KEY, [3])).keys() == {3}
     assert not home.store.trouble
@@ -92,18 +92,18 @@ async def test_a_file_that_is_none_is_set_aside(tmp_path: Path, content: bytes) 
 
 
 async def test_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    await home.save(KEY, change(kept(3, 4)))
+    home = OpenRowStore(tmp_path)
+    await home.save(KEY, series_change(stored_block(3, 4)))
     home.file._db.execute(f"PRAGMA user_version = {VERSION + 1}")
     await home.close()
     before = home.path.read_bytes()
-    home = Home(tmp_path)
-    assert await home.store.outline(KEY) == Outline()
-    await home.save(KEY, change(kept(3, 9)))
+    home = OpenRowStore(tmp_path)
+    assert await home.store.outline(KEY) == SeriesOutline()
+    await home.save(KEY, series_change(stored_block(3, 9)))
     await home.clock.sleep(100.0)
-    assert await home.store.purge(Which()) == 0
+    assert await home.store.purge(SeriesFilter()) == 0
     assert f"version {VERSION + 1}" in home.store.trouble
-    assert len(home.of(TierMoved)) == 1
+    assert len(home.events_of(TierStateChanged)) == 1
     await home.close()
     assert home.path.read_bytes() == before
 
@@ -113,8 +113,8 @@ async def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
         foreign.execute("CREATE TABLE theirs (x)")
         foreign.execute("PRAGMA user_version = 1")
     foreign.close()
-    home = Home(tmp_path)
-    assert await home.store.outline(KEY) == Outline()
+    home = OpenRowStore(tmp_path)
+    assert await home.store.outline(KEY) == SeriesOutline()
     assert "another program" in home.store.trouble
     await home.close()
 

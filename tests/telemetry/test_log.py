@@ -9,27 +9,27 @@ from typing import Any
 import pytest
 
 from mdcache.events import (
-    BodyOdd,
+    BackgroundTaskFailed,
     BodyRejected,
-    ClockDoubted,
     ClockMeasured,
-    Collapsed,
+    ClockSuspect,
+    DaemonLifecycle,
     Event,
-    Evicted,
-    Failed,
-    GateMoved,
-    Lifecycle,
+    GateChanged,
+    MemoryEvicted,
+    OddBody,
     QueueWaited,
+    RequestCollapsed,
     Retried,
-    Revised,
+    RowRevised,
     RowsRead,
-    SymbolsLearnt,
+    SymbolsLoaded,
     UpstreamCalled,
 )
-from mdcache.telemetry.log import Log, adopt_foreign, make_logger
+from mdcache.telemetry.log import LogSink, adopt_library_logs, make_logger
 
 
-class Clock:
+class SteppedClock:
     seconds = 0.0
 
     def now(self) -> float:
@@ -56,9 +56,9 @@ class Written(io.StringIO):
 
 class Desk:
     def __init__(self, level: str = "info") -> None:
-        self.clock = Clock()
+        self.clock = SteppedClock()
         self.written = Written()
-        self.log = Log(make_logger(self.clock, level, "auto", self.written), self.clock)
+        self.log = LogSink(make_logger(self.clock, level, "auto", self.written), self.clock)
 
     def tell(self, *events: Event) -> list[dict[str, Any]]:
         for event in events:
@@ -132,7 +132,7 @@ def test_a_call_that_nothing_came_of_is_told_later() -> None:
     desk = Desk()
     desk.tell(called())
     desk.clock.seconds = 1.5
-    lines = desk.tell(Lifecycle("stopped", ""))
+    lines = desk.tell(DaemonLifecycle("stopped", ""))
     assert [line["event"] for line in lines] == ["upstream", "stopped"]
     assert "rows" not in lines[0]
 
@@ -145,23 +145,27 @@ def test_rows_without_a_call_say_nothing() -> None:
     ("event", "level", "fields"),
     [
         (
-            GateMoved("spot", "closed", "429", 31.0004),
+            GateChanged("spot", "closed", "429", 31.0004),
             "warning",
             {"event": "gate", "family": "spot", "state": "closed", "reason": "429", "reopens_in_s": 31.0},
         ),
-        (GateMoved("spot", "open", "none", 0.0), "info", {"event": "gate", "state": "open"}),
+        (GateChanged("spot", "open", "none", 0.0), "info", {"event": "gate", "state": "open"}),
         (BodyRejected("usdm", "/fapi/v1/klines", "prices", "x"), "warning", {"reason": "prices", "detail": "x"}),
-        (BodyOdd("usdm", "/fapi/v1/klines", "more-columns"), "warning", {"oddity": "more-columns"}),
+        (OddBody("usdm", "/fapi/v1/klines", "more-columns"), "warning", {"oddity": "more-columns"}),
         (
-            Revised("spot", "spot/klines/BTCUSDT/1m", 60_000, b"[1]", b"[2]"),
+            RowRevised("spot", "spot/klines/BTCUSDT/1m", 60_000, b"[1]", b"[2]"),
             "warning",
             {"series": "spot/klines/BTCUSDT/1m", "open_time_ms": 60_000, "was": "[1]", "now": "[2]"},
         ),
         (ClockMeasured("spot", -12.34, 20.0), "info", {"event": "clock", "offset_ms": -12.3, "error_ms": 20.0}),
-        (ClockDoubted("spot", 9_000.0), "warning", {"event": "clock doubted", "skew_ms": 9_000.0}),
-        (SymbolsLearnt("coinm", 40), "info", {"event": "symbols", "symbols": 40}),
-        (Failed("flight", "ValueError"), "error", {"event": "failed", "what": "flight", "detail": "ValueError"}),
-        (Lifecycle("listening", "127.0.0.1:8700"), "info", {"event": "listening", "detail": "127.0.0.1:8700"}),
+        (ClockSuspect("spot", 9_000.0), "warning", {"event": "clock doubted", "skew_ms": 9_000.0}),
+        (SymbolsLoaded("coinm", 40), "info", {"event": "symbols", "symbols": 40}),
+        (
+            BackgroundTaskFailed("flight", "ValueError"),
+            "error",
+            {"event": "failed", "what": "flight", "detail": "ValueError"},
+        ),
+        (DaemonLifecycle("listening", "127.0.0.1:8700"), "info", {"event": "listening", "detail": "127.0.0.1:8700"}),
         (Retried("spot", "timeout"), "info", {"event": "retry", "reason": "timeout"}),
     ],
 )
@@ -171,7 +175,7 @@ def test_what_an_operator_should_know(event: Event, level: str, fields: dict[str
     assert line.items() >= fields.items()
 
 
-@pytest.mark.parametrize("event", [Collapsed("spot"), QueueWaited("high", 0.1), Evicted("entries", 3)])
+@pytest.mark.parametrize("event", [RequestCollapsed("spot"), QueueWaited("high", 0.1), MemoryEvicted("entries", 3)])
 def test_what_is_only_counted(event: Event) -> None:
     assert Desk("debug").tell(event) == []
 
@@ -179,20 +183,24 @@ def test_what_is_only_counted(event: Event) -> None:
 def test_levels() -> None:
     desk = Desk("warning")
     lines = desk.tell(
-        called(), ROWS, SymbolsLearnt("spot", 1), Failed("flight", "x"), GateMoved("spot", "closed", "418", 1)
+        called(),
+        ROWS,
+        SymbolsLoaded("spot", 1),
+        BackgroundTaskFailed("flight", "x"),
+        GateChanged("spot", "closed", "418", 1),
     )
     assert [line["event"] for line in lines] == ["failed", "gate"]
 
 
 def test_long_texts_are_cut() -> None:
-    (line,) = Desk().tell(Failed("flight", "x" * 5_000))
+    (line,) = Desk().tell(BackgroundTaskFailed("flight", "x" * 5_000))
     assert len(line["detail"]) == 301
 
 
 @pytest.mark.parametrize("form", ["json", "human"])
 def test_one_line_whatever_is_in_it(form: Any) -> None:
-    written, clock = Written(), Clock()
-    log = Log(make_logger(clock, "info", form, written), clock)
+    written, clock = Written(), SteppedClock()
+    log = LogSink(make_logger(clock, "info", form, written), clock)
     log(BodyRejected("spot", "/api/v3/klines", "not-json", 'a\nb"c\x00\x1b[2J\u2028é'))
     assert len(written.getvalue().splitlines()) == 1
     assert "\x1b" not in written.getvalue()
@@ -205,8 +213,8 @@ def test_one_line_whatever_is_in_it(form: Any) -> None:
 )
 def test_forms(form: Any, terminal: bool, human: bool) -> None:
     written = Written(terminal=terminal)
-    clock = Clock()
-    Log(make_logger(clock, "info", form, written), clock)(SymbolsLearnt("spot", 12))
+    clock = SteppedClock()
+    LogSink(make_logger(clock, "info", form, written), clock)(SymbolsLoaded("spot", 12))
     assert written.getvalue().startswith("{") is not human
     assert "12" in written.getvalue()
 
@@ -221,7 +229,7 @@ def root() -> Iterator[logging.Logger]:
 
 def test_other_libraries_warnings_come_in_without_their_chatter(root: logging.Logger) -> None:
     desk = Desk()
-    adopt_foreign(make_logger(desk.clock, "info", "json", desk.written))
+    adopt_library_logs(make_logger(desk.clock, "info", "json", desk.written))
     logging.getLogger("httpx").info("HTTP Request: GET https://example.test/?signature=secret")
     logging.getLogger("some").warning("beware of %s", "dogs")
     logging.getLogger("asyncio").error("broke", exc_info=ValueError("the secret"))

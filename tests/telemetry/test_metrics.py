@@ -1,4 +1,4 @@
-"""Metrics as DESIGN 8 documents them: names, types, labels, closed sets."""
+"""Metrics as docs/design.md#metrics documents them: names, types, labels, closed sets."""
 
 import re
 from collections.abc import Mapping
@@ -13,32 +13,32 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from mdcache.events import (
-    BodyOdd,
+    BackgroundTaskFailed,
     BodyRejected,
-    ClockDoubted,
     ClockMeasured,
-    Collapsed,
+    ClockSuspect,
+    DaemonLifecycle,
     Event,
-    Evicted,
-    Failed,
-    GateMoved,
-    Lifecycle,
+    GateChanged,
+    MemoryEvicted,
+    OddBody,
     QueueWaited,
+    RequestCollapsed,
     Retried,
-    Revised,
+    RowRevised,
     RowsRead,
-    SymbolsLearnt,
+    SymbolsLoaded,
     TierFailed,
-    TierMoved,
+    TierStateChanged,
     TierUsed,
     UpstreamCalled,
 )
 from mdcache.exchange.endpoints import ENDPOINTS
 from mdcache.telemetry import catalogue, labels
-from mdcache.telemetry.gauges import Gauges
+from mdcache.telemetry.gauges import GaugeSources
 from mdcache.telemetry.metrics import Metrics, new_registry
 
-# DESIGN 8, word for word, but for what belongs to streams and derivation
+# docs/design.md#metrics, word for word, but for what belongs to streams and derivation
 DOCUMENTED_TEXT = """
 mdcache_requests_total{market,endpoint,result,client} mdcache_request_seconds{endpoint,result}
 mdcache_upstream_requests_total{market,endpoint,status} mdcache_upstream_seconds{market}
@@ -82,7 +82,7 @@ class Home:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def __post_init__(self) -> None:
-        gauges = Gauges(
+        gauges = GaugeSources(
             families=lambda: self.families,
             flights=lambda: 3,
             holes=lambda: {"spot": 1, "usdm": 0, "coinm": 2},
@@ -98,7 +98,7 @@ class Home:
         return self.registry.get_sample_value(name, wanted)
 
     def page(self) -> str:
-        return self.metrics.exposition("text/plain")[0].decode()
+        return self.metrics.page("text/plain")[0].decode()
 
     def scraped(self) -> Mapping[str, Metric]:
         return {family.name: family for family in text_string_to_metric_families(self.page())}
@@ -108,22 +108,22 @@ def everything() -> list[Event]:
     return [
         CALLED,
         RowsRead("spot", "/api/v3/klines", 500, "rows"),
-        GateMoved("spot", "closed", "429", 30.0),
+        GateChanged("spot", "closed", "429", 30.0),
         Retried("spot", "timeout"),
         BodyRejected("spot", "/api/v3/klines", "not-json", "<html>"),
-        BodyOdd("spot", "/api/v3/klines", "more-columns"),
-        Revised("spot", "spot/klines/BTCUSDT/1m", 1, b"[1]", b"[2]"),
-        Collapsed("spot"),
+        OddBody("spot", "/api/v3/klines", "more-columns"),
+        RowRevised("spot", "spot/klines/BTCUSDT/1m", 1, b"[1]", b"[2]"),
+        RequestCollapsed("spot"),
         QueueWaited("high", 0.02),
-        Evicted("entries", 7),
+        MemoryEvicted("entries", 7),
         ClockMeasured("spot", -1_500.0, 20.0),
-        ClockDoubted("spot", 5_000.0),
-        SymbolsLearnt("spot", 3_000),
+        ClockSuspect("spot", 5_000.0),
+        SymbolsLoaded("spot", 3_000),
         TierUsed("disk", "load", 0.004),
         TierFailed("disk", "write", "disk I/O error", lost=False),
-        TierMoved("disk", "down", "disk I/O error"),
-        Failed("flight", "ValueError"),
-        Lifecycle("started", ""),
+        TierStateChanged("disk", "down", "disk I/O error"),
+        BackgroundTaskFailed("flight", "ValueError"),
+        DaemonLifecycle("started", ""),
     ]
 
 
@@ -253,7 +253,7 @@ def test_the_registry_tells_what_the_process_takes() -> None:
 def test_a_closure_is_counted_once_however_often_it_is_extended() -> None:
     home = Home()
     for state in ("closed", "closed", "probing", "closed", "probing", "ramp", "open", "closed"):
-        home.metrics(GateMoved("futures", state, "418", 1.0))
+        home.metrics(GateChanged("futures", state, "418", 1.0))
     assert home.value("mdcache_gate_closures_total", family="futures", reason="418") == 3
 
 
@@ -297,7 +297,7 @@ def test_random_events_are_bounded_too(seen: list[tuple[str, str, int]]) -> None
     before = len(list(home.page().splitlines()))
     for one, two, number in seen:
         home.metrics(UpstreamCalled(one, two, one, two, one, number, two, 1, 1, 0.1))
-        home.metrics(GateMoved(one, "closed", two, 1.0))
+        home.metrics(GateChanged(one, "closed", two, 1.0))
         home.metrics(Retried(one, two))
         home.metrics(BodyRejected(one, one, two, two))
         home.metrics(QueueWaited(one, 1.0))
@@ -316,7 +316,7 @@ def test_open_metrics_where_it_is_asked_for() -> None:
     home = Home()
     for event in everything():
         home.metrics(event)
-    body, content_type = home.metrics.exposition("application/openmetrics-text; version=1.0.0")
+    body, content_type = home.metrics.page("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
     assert b" # {" not in body  # no exemplars
@@ -339,4 +339,4 @@ def test_every_reason_in_the_sources_is_in_the_closed_sets() -> None:
 
 
 def test_every_path_has_its_label() -> None:
-    assert {each.tail for found in ENDPOINTS.values() for each in found} == set(labels.SNAPSHOTS)
+    assert {each.short_path for found in ENDPOINTS.values() for each in found} == set(labels.SNAPSHOTS)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mdcache.telemetry import catalogue
-from tests.telemetry.programs import INSTALL_TIMEOUT_S, promtool
+from tests.support.programs import INSTALL_TIMEOUT_S, promtool
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus"

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from mdcache.upstream.budget import (
     MINUTE_MS,
     Budget,
-    Charge,
     Claim,
     Granted,
     Moment,
+    Reservation,
     Wait,
     earliest_ms,
-    rebased,
+    rebase,
     reserve,
     room,
     settle,
 )
-from mdcache.upstream.lanes import Lane
+from mdcache.upstream.queue import Lane
 
 M0 = 29_846_000 * MINUTE_MS  # the start of some minute
 ONE = Claim(1, Lane.HIGH)
@@ -37,16 +37,16 @@ def granted(decision: Granted | Wait) -> Granted:
     return decision
 
 
-def spend(budget: Budget, weight: int, now: Moment, lane: Lane = Lane.HIGH, **more: bool) -> tuple[Budget, Charge]:
+def spend(budget: Budget, weight: int, now: Moment, lane: Lane = Lane.HIGH, **more: bool) -> tuple[Budget, Reservation]:
     done = granted(reserve(budget, Claim(weight, lane, **more), now))
-    return done.budget, done.charge
+    return done.budget, done.reservation
 
 
 def drained(budget: Budget, lane: Lane, now: Moment, *, paced: bool = False) -> int:
     """Weight that a lane can spend in steps of 1, each answered before the next."""
     total = 0
     while isinstance(step := reserve(budget, Claim(1, lane, paced), now), Granted):
-        budget = settle(step.budget, step.charge, None, now)
+        budget = settle(step.budget, step.reservation, None, now)
         total += 1
     return total
 
@@ -209,11 +209,11 @@ def test_earliest_counts_what_waits_before() -> None:
 def test_a_corrected_clock_carries_everything_along() -> None:
     budget, _ = spend(Budget(1000, 0.5), 7, at(59.5))
     budget, _ = spend(budget, 5, at(61))
-    moved = rebased(budget, at(61).utc_ms, at(3_000).utc_ms)
+    moved = rebase(budget, at(61).utc_ms, at(3_000).utc_ms)
     assert moved.minute(at(3_000).number).ours == 12
     assert moved.minute(at(3_000).number).address == 12
     edge, charge = spend(Budget(1000, 0.5), 7, at(59.9))
-    moved = rebased(edge, at(59.9).utc_ms, at(599.9).utc_ms)
+    moved = rebase(edge, at(59.9).utc_ms, at(599.9).utc_ms)
     assert [moved.minute(at(s).number).ours for s in (599.9, 600)] == [7, 7]
     assert settle(moved, charge, 7, at(600.1)).in_flight == 0
 
@@ -241,8 +241,8 @@ def test_no_minute_of_the_exchange_ever_sees_too_much(
     ours: dict[int, int] = {}
     total: dict[int, int] = {}
     by_lane = dict.fromkeys(Lane, 0)
-    flying: list[tuple[int, Charge, int | None]] = []
-    arrivals: list[tuple[int, int, Charge]] = []
+    flying: list[tuple[int, Reservation, int | None]] = []
+    arrivals: list[tuple[int, int, Reservation]] = []
     for now_ms in range(M0 + 20_000, M0 + 150_000, 50):
         believed = Moment(now_ms + skew_ms, error_ms, trip_ms)
         minute = now_ms // MINUTE_MS
@@ -275,7 +275,7 @@ def test_no_minute_of_the_exchange_ever_sees_too_much(
             budget = decision.budget
             by_lane[lane] += claim.weight
             there_ms = now_ms + rng.randint(0, trip_ms)
-            arrivals.append((there_ms, now_ms + trip_ms, decision.charge))
+            arrivals.append((there_ms, now_ms + trip_ms, decision.reservation))
     assert max(ours.values()) <= LIMIT * SHARE
     if lie == "honest":
         assert max(total.values()) <= 0.9 * LIMIT

@@ -9,24 +9,24 @@ import pytest
 from mdcache.errors import DeadlinePassed
 from mdcache.exchange.markets import Market
 from mdcache.upstream.budget import Moment
-from mdcache.upstream.claims import Claims, Pick
-from mdcache.upstream.gate import Gate, State
-from mdcache.upstream.lanes import Lane, Lanes, Place, Turn
-from mdcache.upstream.shared import LedgerDown, Verdict
-from mdcache.upstream.sharing import Claimed, Sharing
-from mdcache.upstream.tickets import Ticket
-from tests.upstream.parts import Parts
-from tests.upstream.world import Ask
+from mdcache.upstream.gate import Gate, GateState
+from mdcache.upstream.queue import Lane, Priority, QueueEntry, ReadQueue
+from mdcache.upstream.queued_read import QueuedRead
+from mdcache.upstream.replicas.claims import Claims, Pick
+from mdcache.upstream.replicas.protocol import LedgerDown, Verdict
+from mdcache.upstream.replicas.shared_budget import Claimed, Sharing
+from tests.support.fake_exchange import FakeRead
+from tests.support.family_parts import FamilyParts
 
 pytestmark = pytest.mark.virtual
 
-OPEN, PROBING = Gate(), Gate(state=State.PROBING)
+OPEN, PROBING = Gate(), Gate(state=GateState.PROBING)
 
 
 class Ledger:
     """Of a `Sharing`, what claims need: it says `says` to each, after `late_s`."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: FamilyParts) -> None:
         self.asks = True
         self.says: Claimed | None = None
         self.late_s = 0.1
@@ -53,12 +53,12 @@ class Desk:
     """Picks for them, and notes what they do."""
 
     def __init__(self) -> None:
-        self.parts = Parts()
+        self.parts = FamilyParts()
         self.parts.time.hear(self.parts.clock.true_ms(), 20, self.parts.clock.now())
         self.ledger = Ledger(self.parts)
-        self.lanes: Lanes[Ticket] = Lanes()
-        self.sent: list[Ticket] = []
-        self.back: list[Ticket] = []
+        self.lanes: ReadQueue[QueuedRead] = ReadQueue()
+        self.sent: list[QueuedRead] = []
+        self.back: list[QueuedRead] = []
         self.answers = 0
         self.room = True
         self.claims = Claims(
@@ -78,10 +78,10 @@ class Desk:
     def _done(self) -> None:
         self.answers += 1
 
-    def pick(self, weight: int = 5) -> Ticket:
-        ticket = Ticket(Ask(cost=weight), asyncio.get_running_loop().create_future(), self.parts.clock.now())
-        place: Place[Ticket] = self.lanes.add(ticket, Market.SPOT, Turn(Lane.NORMAL, math.inf), weight)
-        self.lanes.serve(place)
+    def pick(self, weight: int = 5) -> QueuedRead:
+        ticket = QueuedRead(FakeRead(cost=weight), asyncio.get_running_loop().create_future(), self.parts.clock.now())
+        place: QueueEntry[QueuedRead] = self.lanes.add(ticket, Market.SPOT, Priority(Lane.NORMAL, math.inf), weight)
+        self.lanes.take(place)
         self.claims.pick(place, weight)
         return ticket
 
@@ -116,7 +116,7 @@ async def test_what_was_let_through_and_is_no_longer_as_it_was_is_not_sent(chang
         case "the minute ended":
             desk.ledger.late_s = 60.0
         case "it weighs more":
-            cast("Ask", ticket.read).cost += 1
+            cast("FakeRead", ticket.read).cost += 1
         case "no room is left":
             desk.room = False
         case _:

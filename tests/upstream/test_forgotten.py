@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.upstream.replicas import Fleet
-from tests.upstream.world import refuse
+from tests.support.fake_exchange import refuse
+from tests.support.governor_replicas import GovernorReplicas
 
 pytestmark = pytest.mark.virtual
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.virtual
 @pytest.mark.parametrize("new", [False, True], ids=["one that had not heard", "a newcomer"])
 @pytest.mark.parametrize("after_s", [0.0, 0.3, 0.6, 0.9])
 async def test_a_ledger_that_forgot_a_ban_lets_nobody_into_it(after_s: float, *, new: bool) -> None:
-    fleet = Fleet(share=600)
+    fleet = GovernorReplicas(share=600)
     one, other = await fleet.replica(), await fleet.replica()
     await fleet.minutes(2)
     await fleet.clock.sleep(after_s)
@@ -23,7 +23,7 @@ async def test_a_ledger_that_forgot_a_ban_lets_nobody_into_it(after_s: float, *,
     assert await one.read() == "GateClosed"
     if new:
         await fleet.clock.sleep(5.0)
-    fleet.shelf.restart(empty=True)
+    fleet.server.restart(empty=True)
     seen = len(fleet.exchange.seen)
     third = await fleet.replica() if new else other
     assert await third.read() == "GateClosed"
@@ -34,7 +34,7 @@ async def test_a_ledger_that_forgot_a_ban_lets_nobody_into_it(after_s: float, *,
 
 @pytest.mark.parametrize("banned", [False, True])
 async def test_a_ledger_that_forgets_all_the_time_holds_nobody_up_for_long(banned: bool) -> None:
-    fleet = Fleet(share=600)
+    fleet = GovernorReplicas(share=600)
     one = await fleet.replica()
     await fleet.minutes(2)
     if banned:
@@ -44,7 +44,7 @@ async def test_a_ledger_that_forgets_all_the_time_holds_nobody_up_for_long(banne
 
     async def forget() -> None:
         while True:
-            fleet.shelf.restart(empty=True)
+            fleet.server.restart(empty=True)
             await fleet.clock.sleep(0.03)
 
     forgetting = asyncio.create_task(forget())

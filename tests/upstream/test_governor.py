@@ -10,21 +10,31 @@ import pytest
 import respx
 
 from mdcache.errors import (
-    BrokenBody,
     BudgetSpent,
-    CannotAsk,
     DeadlinePassed,
     GateClosed,
+    InvalidBody,
     LaneFull,
     Refusal,
     ServerFailed,
     TransportFailed,
+    UpstreamUnavailable,
 )
-from mdcache.events import BodyRejected, GateMoved, QueueWaited, Retried, UpstreamCalled
+from mdcache.events import BodyRejected, GateChanged, QueueWaited, Retried, UpstreamCalled
 from mdcache.exchange.markets import Family, Market
-from mdcache.upstream import lanes
-from mdcache.upstream.governor import Instant, Lane, Limits
-from tests.upstream.world import Answer, Exchange, Pieces, World, always, ask, make, refuse, zipped
+from mdcache.upstream import queue
+from mdcache.upstream.governor import GovernorSettings, Instant, Lane
+from tests.support.fake_exchange import (
+    Answer,
+    FakeExchange,
+    GovernedExchange,
+    Pieces,
+    always,
+    fake_read,
+    governed,
+    refuse,
+    zipped,
+)
 
 pytestmark = pytest.mark.virtual
 
@@ -34,15 +44,15 @@ BANNED = b'{"code":-1003,"msg":"Way too many requests; IP(1.2.3.4) banned until 
 def first(count: int, make_response: Callable[[], httpx.Response]) -> Answer:
     left = [count]
 
-    def answer(exchange: Exchange, request: httpx.Request) -> httpx.Response | None:
+    def answer(exchange: FakeExchange, request: httpx.Request) -> httpx.Response | None:
         left[0] -= 1
         return make_response() if left[0] >= 0 else None
 
     return answer
 
 
-async def outcomes(world: World, count: int, **more: object) -> list[object]:
-    reads = (world.governor.fetch(ask(**more)) for _ in range(count))  # type: ignore[arg-type]
+async def outcomes(world: GovernedExchange, count: int, **more: object) -> list[object]:
+    reads = (world.governor.fetch(fake_read(**more)) for _ in range(count))  # type: ignore[arg-type]
     return await asyncio.gather(*reads, return_exceptions=True)
 
 
@@ -50,19 +60,19 @@ async def outcomes(world: World, count: int, **more: object) -> list[object]:
 
 
 async def test_an_answer_and_what_is_told_of_it() -> None:
-    world = await make(trip_s=0.1, fault=always(lambda: zipped(b'[[1,"2"]]')))
+    world = await governed(trip_s=0.1, fault=always(lambda: zipped(b'[[1,"2"]]')))
     before = world.exchange.now_ms()
-    reply = await world.governor.fetch(ask(Lane.HIGH, cost=2, market=Market.USDM))
+    reply = await world.governor.fetch(fake_read(Lane.HIGH, cost=2, market=Market.USDM))
     assert reply.body == b'[[1,"2"]]'
     assert abs(reply.sent.ms - before) <= reply.sent.error_ms
     assert reply.received.ms - reply.sent.ms == 100
-    assert reply.settles
-    assert reply.rtt_s == pytest.approx(0.1)
-    [called] = world.of(UpstreamCalled)
+    assert reply.may_settle
+    assert reply.round_trip_s == pytest.approx(0.1)
+    [called] = world.events_of(UpstreamCalled)
     assert (called.market, called.endpoint, called.reason, called.lane) == ("usdm", "klines", "test", "high")
     assert (called.path, called.status, called.fault, called.weight) == ("/fapi/v1/klines", 200, "", 2)
     assert (called.body_bytes, called.seconds) == (9, pytest.approx(0.1))
-    assert [event.lane for event in world.of(QueueWaited)] == ["high"]
+    assert [event.lane for event in world.events_of(QueueWaited)] == ["high"]
     assert world.exchange.seen[0].path == "/base/fapi/v1/klines"
     assert world.governor.used_weight_header(Market.COINM) == world.governor.used_weight_header(Market.USDM) == 8
     assert world.governor.used_weight_header(Market.SPOT) is None  # its only reads were of an unmeasured clock
@@ -71,10 +81,10 @@ async def test_an_answer_and_what_is_told_of_it() -> None:
 
 
 async def test_binance_refuses_the_question() -> None:
-    world = await make(fault=always(lambda: refuse(400, b'{"code":-1121,"msg":"Invalid symbol."}')))
+    world = await governed(fault=always(lambda: refuse(400, b'{"code":-1121,"msg":"Invalid symbol."}')))
     for _ in range(7):
         with pytest.raises(Refusal) as caught:
-            await world.governor.fetch(ask())
+            await world.governor.fetch(fake_read())
         assert (caught.value.status, caught.value.code, caught.value.msg) == (400, -1121, "Invalid symbol.")
     assert len(world.exchange.seen) == 7
     assert world.gate() == "open"
@@ -85,7 +95,7 @@ async def test_binance_refuses_the_question() -> None:
 
 @pytest.mark.parametrize("market", list(Market))
 async def test_a_ban_stops_all_then_one_probe_then_a_ramp(market: Market) -> None:
-    world = await make(trip_s=0.2)
+    world = await governed(trip_s=0.2)
     until = world.exchange.now_ms() + 180_000
     world.exchange.fault = first(1, lambda: refuse(418, BANNED % until))
     results = await outcomes(world, 50, market=market)
@@ -116,20 +126,20 @@ async def test_a_ban_stops_all_then_one_probe_then_a_ramp(market: Market) -> Non
     await ramp
     assert counts[:4] == [1, 2, 4, 8]
     assert world.gate(market.family) == "open"
-    moves = [event.state for event in world.of(GateMoved)]
+    moves = [event.state for event in world.events_of(GateChanged)]
     assert [state for state, last in zip(moves, ["", *moves], strict=False) if state != last] == [
         "closed", "probing", "ramp", "open",
     ]  # fmt: skip
 
 
 async def test_the_other_family_goes_on() -> None:
-    world = await make(fault=first(1, lambda: refuse(429, b"{}", retry_after="30")))
+    world = await governed(fault=first(1, lambda: refuse(429, b"{}", retry_after="30")))
     with pytest.raises(GateClosed) as caught:
-        await world.governor.fetch(ask(market=Market.COINM))
+        await world.governor.fetch(fake_read(market=Market.COINM))
     assert caught.value.retry_after_s == pytest.approx(31, abs=0.2)
     with pytest.raises(GateClosed):
-        await world.governor.fetch(ask(market=Market.USDM))
-    await world.governor.fetch(ask(market=Market.SPOT))
+        await world.governor.fetch(fake_read(market=Market.USDM))
+    await world.governor.fetch(fake_read(market=Market.SPOT))
     assert world.governor.refusal_now(Market.SPOT, Lane.HIGH, 2) is None
     assert isinstance(world.governor.refusal_now(Market.USDM, Lane.HIGH, 2), GateClosed)
 
@@ -153,26 +163,26 @@ async def test_the_other_family_goes_on() -> None:
 async def test_how_long_each_refusal_closes(
     status: int, headers: dict[str, str], body: bytes, wait_s: int | None
 ) -> None:
-    world = await make(fault=first(1, lambda: httpx.Response(status, headers=headers, content=body)))
+    world = await governed(fault=first(1, lambda: httpx.Response(status, headers=headers, content=body)))
     with pytest.raises(GateClosed) as caught:
-        await world.governor.fetch(ask(within_s=8))
+        await world.governor.fetch(fake_read(within_s=8))
     assert str(status) in caught.value.cause
     expected = wait_s if wait_s is not None else 61 - world.exchange.now_ms() % 60_000 / 1000
     low = 0.5 * expected if status == 403 else expected
     assert low - 0.2 <= caught.value.retry_after_s <= expected + 0.2
     assert len(world.exchange.seen) == 1
-    assert world.of(Retried) == []
+    assert world.events_of(Retried) == []
 
 
 async def test_a_refusal_closes_before_its_body_came_and_even_without_it() -> None:
-    world = await make()
+    world = await governed()
     stream = Pieces([b"<html>"] * 100, 1.0)
     world.exchange.fault = first(1, lambda: httpx.Response(418, stream=stream))
-    asking = asyncio.create_task(world.governor.fetch(ask()))
+    asking = asyncio.create_task(world.governor.fetch(fake_read()))
     await asyncio.sleep(0.06)
     assert world.gate() == "closed"
     with pytest.raises(GateClosed):
-        await world.governor.fetch(ask())
+        await world.governor.fetch(fake_read())
     with pytest.raises(GateClosed) as caught:
         await asking
     assert caught.value.retry_after_s == pytest.approx(120, abs=0.1)
@@ -195,7 +205,7 @@ async def test_absurd_headers_neither_hide_a_ban_nor_leave_the_gate_probing(
     def absurd() -> httpx.Response:
         return httpx.Response(status, headers=headers, content=b"[]")
 
-    world = await make(fault=first(1, lambda: refuse(403, b"<html>")))
+    world = await governed(fault=first(1, lambda: refuse(403, b"<html>")))
     await outcomes(world, 1)
     await asyncio.sleep(2)
     world.exchange.fault = always(absurd)
@@ -215,11 +225,11 @@ async def test_a_fault_of_ours_after_the_head_ends_the_probe(monkeypatch: pytest
     def broken(body: bytes) -> bool:
         raise RuntimeError(body)
 
-    world = await make(fault=first(1, lambda: refuse(403, b"<html>")))
+    world = await governed(fault=first(1, lambda: refuse(403, b"<html>")))
     await outcomes(world, 1)
     await asyncio.sleep(2)
     with monkeypatch.context() as patch:
-        patch.setattr("mdcache.upstream.verdicts.is_binance", broken)
+        patch.setattr("mdcache.upstream.reply_status.looks_like_binance", broken)
         assert [type(error) for error in await outcomes(world, 1)] == [RuntimeError]
     await asyncio.sleep(10)
     [reply] = await outcomes(world, 1)
@@ -227,18 +237,18 @@ async def test_a_fault_of_ours_after_the_head_ends_the_probe(monkeypatch: pytest
 
 
 async def test_a_late_200_opens_nothing() -> None:
-    world = await make()
+    world = await governed()
     calls = iter([5.0, 0.0])
 
-    def answer(exchange: Exchange, request: httpx.Request) -> httpx.Response:
+    def answer(exchange: FakeExchange, request: httpx.Request) -> httpx.Response:
         pause = next(calls)
         return httpx.Response(200, stream=Pieces([b"[]"], 3.0)) if pause else refuse(429, retry_after="60")
 
     world.exchange.fault = answer
-    slow = asyncio.create_task(world.governor.fetch(ask()))
+    slow = asyncio.create_task(world.governor.fetch(fake_read()))
     await asyncio.sleep(0.01)
     with pytest.raises(GateClosed):
-        await world.governor.fetch(ask())
+        await world.governor.fetch(fake_read())
     assert (await slow).body == b"[]"
     assert world.gate() == "closed"
 
@@ -247,52 +257,52 @@ async def test_a_late_200_opens_nothing() -> None:
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("every_s", [0.2, 2.0])
 async def test_half_of_all_answers_403_for_ten_minutes(seed: int, every_s: float) -> None:
-    world = await make(seed=seed, trip_s=0.05)
+    world = await governed(seed=seed, trip_s=0.05)
     rng = random.Random(seed)
     world.exchange.fault = lambda *_: refuse(403) if rng.random() < 0.5 else None
     tasks = []
     for _ in range(int(600 / every_s)):
-        tasks.append(asyncio.create_task(world.governor.fetch(ask(within_s=8))))
+        tasks.append(asyncio.create_task(world.governor.fetch(fake_read(within_s=8))))
         await asyncio.sleep(every_s)
     await asyncio.gather(*tasks, return_exceptions=True)
     assert len(world.exchange.seen) <= 25
 
 
 async def test_five_failed_questions_in_a_row_close_the_family() -> None:
-    world = await make(fault=always(lambda: refuse(502)), limits=Limits(retry_attempts=1))
+    world = await governed(fault=always(lambda: refuse(502)), limits=GovernorSettings(retry_attempts=1))
     for _ in range(5):
         assert world.gate() == "open"
         with pytest.raises(ServerFailed):
-            await world.governor.fetch(ask())
+            await world.governor.fetch(fake_read())
     assert world.gate() == "closed"
     with pytest.raises(GateClosed) as caught:
-        await world.governor.fetch(ask())
+        await world.governor.fetch(fake_read())
     assert "fails" in caught.value.cause
     world.exchange.fault = None
     await asyncio.sleep(1.1)
-    await world.governor.fetch(ask())
+    await world.governor.fetch(fake_read())
     assert world.gate() == "ramp"
 
 
 async def test_a_probe_that_gets_no_answer_does_not_leave_the_gate_probing() -> None:
-    world = await make(fault=first(1, lambda: refuse(429, retry_after="5")))
+    world = await governed(fault=first(1, lambda: refuse(429, retry_after="5")))
     with pytest.raises(GateClosed):
-        await world.governor.fetch(ask())
+        await world.governor.fetch(fake_read())
     await asyncio.sleep(7)
     world.exchange.fault = always(lambda: refuse(200, b"<html>who are you?</html>"))
     with pytest.raises((GateClosed, ValueError)):
-        await world.governor.fetch(ask())
+        await world.governor.fetch(fake_read())
     assert world.gate() == "closed"
 
 
 async def test_the_operator_closes_and_opens() -> None:
-    world = await make()
+    world = await governed()
     world.governor.close_gate(Family.SPOT, 60)
     with pytest.raises(GateClosed) as caught:
-        await world.governor.fetch(ask())
+        await world.governor.fetch(fake_read())
     assert caught.value.retry_after_s == pytest.approx(60)
     world.governor.open_gate(Family.SPOT)
-    await world.governor.fetch(ask())
+    await world.governor.fetch(fake_read())
 
 
 # -------------------------------------------------------------------------------------------- budget
@@ -300,8 +310,8 @@ async def test_the_operator_closes_and_opens() -> None:
 
 @pytest.mark.untraced
 async def test_tenfold_demand_stays_within_the_share_and_serves_all_lanes() -> None:
-    world = await make(skew_ms=1_234)
-    world.governor.learn_limits(
+    world = await governed(skew_ms=1_234)
+    world.governor.set_limits(
         Market.SPOT,
         [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 600}],
     )
@@ -309,8 +319,8 @@ async def test_tenfold_demand_stays_within_the_share_and_serves_all_lanes() -> N
 
     async def one(lane: Lane) -> None:
         try:
-            await world.governor.fetch(ask(lane, within_s=8, cost=2))
-        except CannotAsk:
+            await world.governor.fetch(fake_read(lane, within_s=8, cost=2))
+        except UpstreamUnavailable:
             return
         done[lane] += 1
 
@@ -329,9 +339,9 @@ async def test_tenfold_demand_stays_within_the_share_and_serves_all_lanes() -> N
 
 
 async def test_what_others_spend_on_the_address_counts() -> None:
-    world = await make(foreign=1_070)
+    world = await governed(foreign=1_070)
     await asyncio.sleep(60)
-    await world.governor.fetch(ask())
+    await world.governor.fetch(fake_read())
     results = await outcomes(world, 30, within_s=1)
     assert sum(isinstance(each, BudgetSpent) for each in results) > 15
     [spot, _] = world.governor.status()
@@ -339,8 +349,8 @@ async def test_what_others_spend_on_the_address_counts() -> None:
 
 
 async def test_a_spent_budget_is_refused_at_once_with_the_time_it_takes() -> None:
-    world = await make()
-    world.governor.learn_limits(
+    world = await governed()
+    world.governor.set_limits(
         Market.USDM,
         [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 40}],
     )
@@ -353,34 +363,34 @@ async def test_a_spent_budget_is_refused_at_once_with_the_time_it_takes() -> Non
     refusal = world.governor.refusal_now(Market.COINM, Lane.NORMAL, 1)
     assert isinstance(refusal, BudgetSpent)
     began = world.clock.now()
-    await world.governor.fetch(ask(within_s=100, market=Market.USDM))
+    await world.governor.fetch(fake_read(within_s=100, market=Market.USDM))
     assert world.clock.now() - began == pytest.approx(left_s, abs=2)
     with pytest.raises(BudgetSpent) as caught:
-        await world.governor.fetch(ask(market=Market.USDM, cost=99))
+        await world.governor.fetch(fake_read(market=Market.USDM, cost=99))
     assert caught.value.retry_after_s == 60
 
 
 async def test_the_smallest_limit_of_a_family_counts() -> None:
-    world = await make()
+    world = await governed()
     assert [each.limit for each in world.governor.status()] == [1_200, 1_200]
-    world.governor.learn_limits(Market.USDM, [])
-    world.governor.learn_limits(Market.SPOT, None)
+    world.governor.set_limits(Market.USDM, [])
+    world.governor.set_limits(Market.SPOT, None)
     [spot, futures] = world.governor.status()
     assert (spot.limit, futures.limit, futures.allowed) == (6_000, 2_400, 1_200)
     entry = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 1_000}
-    world.governor.learn_limits(Market.COINM, [entry])
+    world.governor.set_limits(Market.COINM, [entry])
     assert world.governor.status()[1].limit == 1_000
 
 
 async def test_paced_refreshes_wait_where_cold_reads_go() -> None:
-    world = await make(trip_s=0.01)
+    world = await governed(trip_s=0.01)
     await asyncio.sleep(60 - world.exchange.now_ms() % 60_000 / 1000 + 0.1)
-    tasks = [asyncio.create_task(world.governor.fetch(ask(paced=True, cost=2))) for _ in range(100)]
+    tasks = [asyncio.create_task(world.governor.fetch(fake_read(paced=True, cost=2))) for _ in range(100)]
     await asyncio.sleep(1)
     assert 60 <= sum(task.done() for task in tasks) < 70
     assert world.governor.refusal_now(Market.SPOT, Lane.NORMAL, 2) is None
     assert isinstance(world.governor.refusal_now(Market.SPOT, Lane.NORMAL, 2, paced=True), BudgetSpent)
-    await asyncio.gather(*(world.governor.fetch(ask(cost=2, within_s=1)) for _ in range(20)))
+    await asyncio.gather(*(world.governor.fetch(fake_read(cost=2, within_s=1)) for _ in range(20)))
     await asyncio.gather(*tasks)
 
 
@@ -388,29 +398,29 @@ async def test_paced_refreshes_wait_where_cold_reads_go() -> None:
 
 
 async def test_no_more_in_flight_than_the_concurrency_of_a_market() -> None:
-    world = await make(limits=Limits(upstream_concurrency=3))
+    world = await governed(limits=GovernorSettings(upstream_concurrency=3))
     await outcomes(world, 40)
     assert world.exchange.most_flying == 3
 
 
 async def test_a_full_market_does_not_block_its_sibling() -> None:
-    world = await make(trip_s=1.0, limits=Limits(upstream_concurrency=1))
-    usdm = [asyncio.create_task(world.governor.fetch(ask(Lane.HIGH, market=Market.USDM))) for _ in range(3)]
+    world = await governed(trip_s=1.0, limits=GovernorSettings(upstream_concurrency=1))
+    usdm = [asyncio.create_task(world.governor.fetch(fake_read(Lane.HIGH, market=Market.USDM))) for _ in range(3)]
     await asyncio.sleep(0.5)
     began = world.clock.now()
-    await world.governor.fetch(ask(Lane.LOW, market=Market.COINM))
+    await world.governor.fetch(fake_read(Lane.LOW, market=Market.COINM))
     assert world.clock.now() - began == pytest.approx(1.0)
     await asyncio.gather(*usdm)
 
 
 async def test_a_read_is_dropped_at_its_last_deadline_and_a_later_one_saves_it() -> None:
-    world = await make(trip_s=4.0, limits=Limits(upstream_concurrency=1))
-    running = asyncio.create_task(world.governor.fetch(ask()))
-    doomed, saved, raised = ask(within_s=2), ask(within_s=2), ask(Lane.LOW)
+    world = await governed(trip_s=4.0, limits=GovernorSettings(upstream_concurrency=1))
+    running = asyncio.create_task(world.governor.fetch(fake_read()))
+    doomed, saved, raised = fake_read(within_s=2), fake_read(within_s=2), fake_read(Lane.LOW)
     waiting = [asyncio.create_task(world.governor.fetch(each)) for each in (doomed, saved, raised)]
     await asyncio.sleep(1)
-    saved.turn.drop_at_s = math.inf
-    raised.turn.lane = Lane.HIGH
+    saved.priority.deadline_s = math.inf
+    raised.priority.lane = Lane.HIGH
     await asyncio.sleep(1.01)
     assert waiting[0].done()
     assert isinstance(waiting[0].exception(), DeadlinePassed)
@@ -422,10 +432,10 @@ async def test_a_read_is_dropped_at_its_last_deadline_and_a_later_one_saves_it()
 
 
 async def test_a_lane_is_bounded() -> None:
-    world = await make(trip_s=100.0, limits=Limits(upstream_concurrency=1), synced=False)
-    desk = world.governor._desks[Family.SPOT]
-    desk.lanes = lanes.Lanes(most_waiting=5)
-    tasks = [asyncio.create_task(world.governor.fetch(ask())) for _ in range(7)]
+    world = await governed(trip_s=100.0, limits=GovernorSettings(upstream_concurrency=1), synced=False)
+    desk = world.governor._schedulers[Family.SPOT]
+    desk.queue = queue.ReadQueue(max_waiting=5)
+    tasks = [asyncio.create_task(world.governor.fetch(fake_read())) for _ in range(7)]
     await asyncio.sleep(0.1)
     assert [isinstance(task.exception(), LaneFull) for task in tasks if task.done()] == [True]
     assert world.governor.status()[0].queued["normal"] == 5
@@ -434,8 +444,8 @@ async def test_a_lane_is_bounded() -> None:
 
 
 async def test_a_read_that_seals_dearer_than_it_promised_is_not_sent() -> None:
-    world = await make()
-    read = ask()
+    world = await governed()
+    read = fake_read()
     read.weight = lambda: 0  # type: ignore[method-assign]
     with pytest.raises(ValueError, match="promised 0"):
         await world.governor.fetch(read)
@@ -447,22 +457,22 @@ async def test_a_read_that_seals_dearer_than_it_promised_is_not_sent() -> None:
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
 async def test_server_failures_are_tried_again_within_the_deadline(status: int) -> None:
-    world = await make(fault=first(3, lambda: refuse(status)))
+    world = await governed(fault=first(3, lambda: refuse(status)))
     began = world.clock.now()
-    assert (await world.governor.fetch(ask(within_s=8))).body
+    assert (await world.governor.fetch(fake_read(within_s=8))).body
     assert world.clock.now() - began < 8
     assert len(world.exchange.seen) == 4
-    assert len(world.of(Retried)) == 3
-    assert len(world.of(UpstreamCalled)) == 4
-    assert [event.weight for event in world.of(UpstreamCalled)] == [1] * 4
+    assert len(world.events_of(Retried)) == 3
+    assert len(world.events_of(UpstreamCalled)) == 4
+    assert [event.weight for event in world.events_of(UpstreamCalled)] == [1] * 4
 
 
 @pytest.mark.parametrize("within_s", [0.3, 2.0, 8.0, math.inf])
 async def test_the_last_failure_is_told_before_the_deadline(within_s: float) -> None:
-    world = await make(fault=always(lambda: refuse(503)))
+    world = await governed(fault=always(lambda: refuse(503)))
     began = world.clock.now()
     with pytest.raises(ServerFailed) as caught:
-        await world.governor.fetch(ask(within_s=within_s))
+        await world.governor.fetch(fake_read(within_s=within_s))
     assert caught.value.reason == "5xx"
     assert world.clock.now() - began <= min(within_s, 8) + 0.05
     assert 1 <= len(world.exchange.seen) <= 4
@@ -470,55 +480,55 @@ async def test_the_last_failure_is_told_before_the_deadline(within_s: float) -> 
 
 @pytest.mark.parametrize("fault", [httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError])
 async def test_faults_are_tried_again_by_respx(fault: type[httpx.TransportError]) -> None:
-    world = await make()
+    world = await governed()
     with respx.mock(base_url="https://spot.test") as router:
         route = router.get("/api/v3/klines").mock(side_effect=[fault, httpx.Response(200, json=[])])
-        session = world.governor._rests[Market.SPOT]._session
+        session = world.governor._clients[Market.SPOT]._session
         session.client._transport = httpx.MockTransport(router.async_handler)
-        assert (await world.governor.fetch(ask(within_s=8))).body == b"[]"
+        assert (await world.governor.fetch(fake_read(within_s=8))).body == b"[]"
         assert route.call_count == 2
-    [called, _] = world.of(UpstreamCalled)
+    [called, _] = world.events_of(UpstreamCalled)
     assert (called.status, bool(called.fault)) == (0, True)
 
 
 async def test_a_broken_body_is_asked_for_once_more() -> None:
-    world = await make()
-    assert (await world.governor.fetch(ask(broken=1))).body
-    with pytest.raises(BrokenBody):
-        await world.governor.fetch(ask(broken=9))
+    world = await governed()
+    assert (await world.governor.fetch(fake_read(broken=1))).body
+    with pytest.raises(InvalidBody):
+        await world.governor.fetch(fake_read(broken=9))
     assert len(world.exchange.seen) == 4
-    rejected = world.of(BodyRejected)
+    rejected = world.events_of(BodyRejected)
     assert [(event.path, event.reason) for event in rejected] == [("/api/v3/klines", "columns")] * 3
     assert world.gate() == "open"
 
 
 async def test_a_body_over_its_bound_is_a_broken_body() -> None:
-    world = await make(fault=always(lambda: zipped(b"[" + b" " * 5_000_000 + b"]")))
-    with pytest.raises(BrokenBody) as caught:
-        await world.governor.fetch(ask())
+    world = await governed(fault=always(lambda: zipped(b"[" + b" " * 5_000_000 + b"]")))
+    with pytest.raises(InvalidBody) as caught:
+        await world.governor.fetch(fake_read())
     assert caught.value.reason == "too-large"
-    assert len(world.exchange.seen) == len(world.of(BodyRejected)) == 2
+    assert len(world.exchange.seen) == len(world.events_of(BodyRejected)) == 2
     assert world.governor.status()[0].in_flight == {"spot": 0}
 
 
 @pytest.mark.parametrize("status", [302, 404, 410])
 async def test_a_status_no_rule_knows_is_not_tried_again(status: int) -> None:
-    world = await make(fault=always(lambda: refuse(status, b"what?")))
+    world = await governed(fault=always(lambda: refuse(status, b"what?")))
     with pytest.raises(ServerFailed) as caught:
-        await world.governor.fetch(ask())
+        await world.governor.fetch(fake_read())
     assert caught.value.reason == "status"
     assert len(world.exchange.seen) == 1
 
 
 async def test_silence_ends_by_the_time_out_and_frees_its_place() -> None:
-    limits = Limits(upstream_concurrency=1, upstream_timeout_s=2, retry_attempts=1)
-    world = await make(limits=limits)
+    limits = GovernorSettings(upstream_concurrency=1, upstream_timeout_s=2, retry_attempts=1)
+    world = await governed(limits=limits)
     world.exchange.trip_s = 100.0
     with pytest.raises(TransportFailed) as caught:
-        await world.governor.fetch(ask())
+        await world.governor.fetch(fake_read())
     assert caught.value.reason == "timeout"
     world.exchange.trip_s = 0.05
-    await world.governor.fetch(ask())
+    await world.governor.fetch(fake_read())
 
 
 # -------------------------------------------------------------------------------------- cancellation
@@ -526,9 +536,9 @@ async def test_silence_ends_by_the_time_out_and_frees_its_place() -> None:
 
 @pytest.mark.parametrize("turns", range(14))
 async def test_cancelling_at_any_turn_of_the_loop_leaks_nothing(turns: int) -> None:
-    world = await make(trip_s=0.0, limits=Limits(upstream_concurrency=2))
+    world = await governed(trip_s=0.0, limits=GovernorSettings(upstream_concurrency=2))
     for _ in range(10):
-        task = asyncio.create_task(world.governor.fetch(ask()))
+        task = asyncio.create_task(world.governor.fetch(fake_read()))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
@@ -537,14 +547,14 @@ async def test_cancelling_at_any_turn_of_the_loop_leaks_nothing(turns: int) -> N
     [spot, _] = world.governor.status()
     assert spot.in_flight == {"spot": 0}
     assert spot.queued == {"high": 0, "normal": 0, "low": 0}
-    assert len(world.of(UpstreamCalled)) == len(world.exchange.seen)
+    assert len(world.events_of(UpstreamCalled)) == len(world.exchange.seen)
     assert spot.used == 3 + len(world.exchange.seen)
     await outcomes(world, 5)
 
 
 async def test_leaving_the_queue_frees_the_place_and_leaving_a_sent_read_ends_it_well() -> None:
-    world = await make(trip_s=2.0, limits=Limits(upstream_concurrency=1))
-    sent, queued = (asyncio.create_task(world.governor.fetch(ask())) for _ in range(2))
+    world = await governed(trip_s=2.0, limits=GovernorSettings(upstream_concurrency=1))
+    sent, queued = (asyncio.create_task(world.governor.fetch(fake_read())) for _ in range(2))
     await asyncio.sleep(0.1)
     queued.cancel()
     sent.cancel()
@@ -552,15 +562,15 @@ async def test_leaving_the_queue_frees_the_place_and_leaving_a_sent_read_ends_it
     [spot, _] = world.governor.status()
     assert (spot.queued["normal"], spot.in_flight["spot"]) == (0, 1)
     await asyncio.sleep(2)
-    [called] = world.of(UpstreamCalled)
+    [called] = world.events_of(UpstreamCalled)
     assert (called.status, called.fault) == (200, "")
     assert world.governor.status()[0].in_flight["spot"] == 0
     assert len(world.exchange.seen) == 1
 
 
 async def test_closing_ends_everything() -> None:
-    world = await make(trip_s=3.0, limits=Limits(upstream_concurrency=1))
-    tasks = [asyncio.create_task(world.governor.fetch(ask())) for _ in range(3)]
+    world = await governed(trip_s=3.0, limits=GovernorSettings(upstream_concurrency=1))
+    tasks = [asyncio.create_task(world.governor.fetch(fake_read())) for _ in range(3)]
     await asyncio.sleep(0.1)
     await world.governor.aclose()
     results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -573,9 +583,9 @@ async def test_closing_ends_everything() -> None:
 
 
 async def test_an_unmeasured_clock_spends_from_every_minute_it_might_be() -> None:
-    world = await make(synced=False, skew_ms=3_600_000)
-    await world.governor.fetch(ask(cost=7))
-    assert not (await world.governor.fetch(ask())).settles
+    world = await governed(synced=False, skew_ms=3_600_000)
+    await world.governor.fetch(fake_read(cost=7))
+    assert not (await world.governor.fetch(fake_read())).may_settle
     await world.governor.clocks.ensure(Market.SPOT)
     [spot, _] = world.governor.status()
     assert spot.used >= 8
@@ -584,17 +594,17 @@ async def test_an_unmeasured_clock_spends_from_every_minute_it_might_be() -> Non
 async def test_a_clock_that_is_put_right_makes_no_room_for_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was spent moves along before the queue is looked at, whoever has it looked at."""
 
-    world = await make()
+    world = await governed()
     limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 1_200}]
-    world.governor.learn_limits(Market.SPOT, limits)
-    await world.governor.fetch(ask(cost=400))
-    waiting = asyncio.create_task(world.governor.fetch(ask(cost=250)))
+    world.governor.set_limits(Market.SPOT, limits)
+    await world.governor.fetch(fake_read(cost=400))
+    waiting = asyncio.create_task(world.governor.fetch(fake_read(cost=250)))
     await world.clock.sleep(0.1)
     used = world.governor.status()[0].used
     monkeypatch.setattr(
         world.governor.clocks, "family_now", lambda _family: Instant(world.clock.true_ms() + 600_000, 20)
     )
-    world.governor.learn_limits(Market.SPOT, limits)
+    world.governor.set_limits(Market.SPOT, limits)
     await world.clock.sleep(1.0)
     assert [seen.weight for seen in world.exchange.klines] == [400]
     assert world.governor.status()[0].used >= used

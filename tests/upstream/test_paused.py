@@ -5,17 +5,17 @@ import dataclasses
 import pytest
 
 from mdcache.exchange.markets import Family
-from mdcache.upstream.shared import Answer, Ask, Verdict
-from tests.upstream.replicas import Fleet
+from mdcache.upstream.replicas.protocol import Answer, Ask, Verdict
+from tests.support.governor_replicas import GovernorReplicas
 
 pytestmark = pytest.mark.virtual
 
 
 async def test_a_clock_that_is_put_right_leaves_no_lane_paused_for_hours() -> None:
-    fleet = Fleet(share=100)
+    fleet = GovernorReplicas(share=100)
     one = await fleet.replica(10_800_000)
     await fleet.clock.sleep(70.0)
-    ledger = one.ledgers[Family.SPOT]
+    ledger = one.budgets[Family.SPOT]
     sound = ledger.ask_now
 
     def refuses(ask: Ask) -> Answer:

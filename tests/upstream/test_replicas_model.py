@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.upstream.replicas import Fleet, Replica
-from tests.upstream.world import Exchange, refuse
-from tests.world.loop import run
+from tests.support.fake_exchange import FakeExchange, refuse
+from tests.support.governor_replicas import GovernorReplica, GovernorReplicas
+from tests.support.virtual_time import run
 
 BAN_S = 10
 TOLD_S = 0.2  # a ban is met, written, and read by who asks next
@@ -26,7 +26,7 @@ GATES = ("ban 0", "ban 1", "cut 0", "mend 0", "forget", "restart 2", "pass 15")
 class Judge:
     """Knows which replica was told what, and what it did then."""
 
-    fleet: Fleet
+    fleet: GovernorReplicas
     banned_until_s: float = 0.0
     met_s: dict[str, float] = field(default_factory=dict)
     told_s: float = float("inf")
@@ -59,8 +59,8 @@ class Judged(httpx.AsyncBaseTransport):
 
     name: str
     judge: Judge
-    exchange: Exchange
-    replica: Replica | None = None
+    exchange: FakeExchange
+    replica: GovernorReplica | None = None
     heard_from_s: float = 0.0
 
     def hears(self) -> bool:
@@ -68,7 +68,7 @@ class Judged(httpx.AsyncBaseTransport):
         return self.in_touch() and self.judge.fleet.clock.now() - self.heard_from_s > 3.0
 
     def in_touch(self) -> bool:
-        ledgers = [] if self.replica is None else self.replica.ledgers.values()
+        ledgers = [] if self.replica is None else self.replica.budgets.values()
         return bool(ledgers) and all(ledger.up and not ledger.lose_answers for ledger in ledgers)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -83,11 +83,11 @@ class Play:
     """The fleet and its judge; `do` takes one step."""
 
     def __init__(self) -> None:
-        self.fleet = Fleet(share=SHARE)
+        self.fleet = GovernorReplicas(share=SHARE)
         self.judge = Judge(self.fleet)
         self.exchange = self.fleet.exchange
         self.ways: list[Judged] = []
-        self.replicas: list[Replica] = []
+        self.replicas: list[GovernorReplica] = []
         self.kept: dict[str, str] = {}
 
     async def join(self, at: int) -> None:
@@ -105,12 +105,12 @@ class Play:
                 self.judge.ban()
                 await self.replicas[number].read(cost=1, within_s=1.0)
             case "cut" | "lose":
-                self.replicas[number].cut(lose_answers=verb == "lose")
+                self.replicas[number].disconnect(lose_answers=verb == "lose")
             case "mend":
                 self.mend(number)
             case "forget" | "fail":
-                self.fleet.shelf.restart(empty=verb == "forget")
-                self.fleet.shelf.states.update(self.kept if verb == "fail" else {})
+                self.fleet.server.restart(empty=verb == "forget")
+                self.fleet.server.states.update(self.kept if verb == "fail" else {})
                 if verb == "fail":  # who told it has to again
                     self.judge.told_s = max(self.judge.told_s, self.fleet.clock.now() + 3.0)
             case "restart":
@@ -118,13 +118,13 @@ class Play:
                 self.ways.pop(number)
                 await self.join(number)
             case "pass":
-                self.kept = dict(self.fleet.shelf.states)
+                self.kept = dict(self.fleet.server.states)
                 await self.fleet.clock.sleep(number)
         await asyncio.gather(*(replica.read(cost=1, within_s=0.5) for replica in self.replicas))
 
     def mend(self, number: int) -> None:
         if not self.ways[number].in_touch():
-            self.replicas[number].mend()
+            self.replicas[number].reconnect()
             self.ways[number].heard_from_s = self.fleet.clock.now()
 
     def check(self) -> None:

@@ -10,9 +10,20 @@ from typing import Any
 
 import pytest
 
-from mdcache.upstream.shared import WHOLE, Answer, Ask, Standing, Tally, Verdict, alone, answered, asked, rolled
-from tests.world import ledger
-from tests.world.ledger import step
+from mdcache.upstream.replicas.protocol import (
+    WHOLE,
+    Answer,
+    Ask,
+    Standing,
+    Tally,
+    Verdict,
+    alone,
+    answered,
+    asked,
+    rolled,
+)
+from tests.support import memory_shared_budget
+from tests.support.memory_shared_budget import step
 
 ALLOWED = 90
 FIRST = 29_900_000  # a minute
@@ -55,7 +66,7 @@ class One:
 
 
 @dataclass(frozen=True)
-class World:
+class ModelState:
     """`ledger` is its JSON; `older`: as a server that takes over late would have it."""
 
     at: int
@@ -70,7 +81,7 @@ class World:
         return self.at, self.ledger, self.older, self.run, tuple(map(repr, (*ones, *more)))
 
 
-def now_ms(world: World, name: str) -> int:
+def now_ms(world: ModelState, name: str) -> int:
     return START_MS + TICKS_MS[world.at] + SKEW_MS[name]
 
 
@@ -79,7 +90,7 @@ def minutes_of(now: int) -> tuple[int, ...]:
     return tuple(range((now - 2_000) // 60_000, (now + 2_000) // 60_000 + 1))
 
 
-def message(world: World, index: int, one: One, claims: tuple[tuple[int, int], ...]) -> tuple[One, Ask]:
+def message(world: ModelState, index: int, one: One, claims: tuple[tuple[int, int], ...]) -> tuple[One, Ask]:
     now = now_ms(world, NAMES[index])
     minutes = minutes_of(now)
     standing = rolled(one.standing, minutes[0])
@@ -92,17 +103,17 @@ def message(world: World, index: int, one: One, claims: tuple[tuple[int, int], .
     return replace(one, standing=standing), ask
 
 
-def executed(world: World, index: int, ask: Ask) -> tuple[World, Answer]:
+def executed(world: ModelState, index: int, ask: Ask) -> tuple[ModelState, Answer]:
     state = json.loads(world.ledger) if world.ledger else None
     after, answer = step(state, str(world.run), world.replicas[index].name, ask)
     return replace(world, ledger=json.dumps(after, sort_keys=True)), answer
 
 
-def put(world: World, index: int, one: One) -> World:
+def put(world: ModelState, index: int, one: One) -> ModelState:
     return replace(world, replicas=(*world.replicas[:index], one, *world.replicas[index + 1 :]))
 
 
-def claim(world: World, index: int, *, answer_lost: bool = False, asking: Claims = CLAIMS) -> World:
+def claim(world: ModelState, index: int, *, answer_lost: bool = False, asking: Claims = CLAIMS) -> ModelState:
     """Ask for one read; before that only tell, where the last message had no answer."""
     one, modest = world.replicas[index], False
     first: tuple[Claims, ...] = () if one.trusts else ((), ())
@@ -125,7 +136,7 @@ def claim(world: World, index: int, *, answer_lost: bool = False, asking: Claims
     return put(world, index, one)
 
 
-def _version(world: World) -> int:
+def _version(world: ModelState) -> int:
     return int(json.loads(world.ledger)["version"]) if world.ledger else 0
 
 
@@ -134,7 +145,7 @@ def spend_alone(one: One, minutes: tuple[int, ...]) -> One:
     return one.spend(minutes, room) if room > 0 else one
 
 
-def cut(world: World, index: int, *, silent: bool = False) -> World:
+def cut(world: ModelState, index: int, *, silent: bool = False) -> ModelState:
     """It sends nothing any more, or its message does not arrive yet; then it spends all that it may alone."""
     one = world.replicas[index]
     if silent:
@@ -146,14 +157,14 @@ def cut(world: World, index: int, *, silent: bool = False) -> World:
     return put(world, index, spend_alone(one, minutes_of(now_ms(world, NAMES[index]))))
 
 
-def killed(world: World, index: int) -> World:
+def killed(world: ModelState, index: int) -> ModelState:
     """It spends all that it may alone, dies without a word, and another one is started in its place."""
     one = spend_alone(world.replicas[index], minutes_of(now_ms(world, NAMES[index])))
     before = tuple((minute, one.used(minute)) for minute, _ in one.spent)
     return put(world, index, One(one.name + "'", alone(0), before=before))
 
 
-def moves(world: World) -> Iterator[tuple[str, World]]:
+def moves(world: ModelState) -> Iterator[tuple[str, ModelState]]:
     for index, one in enumerate(world.replicas):
         if one.name in NAMES and one.trusts:
             yield f"{one.name} is killed and started again", killed(world, index)
@@ -172,7 +183,7 @@ def moves(world: World) -> Iterator[tuple[str, World]]:
     yield "an older ledger takes over", replace(world, ledger=world.older, run=world.run + 1)
 
 
-def quiet(parts: int = len(NAMES), *, born_ms: int = -600_001) -> World:
+def quiet(parts: int = len(NAMES), *, born_ms: int = -600_001) -> ModelState:
     """Three replicas that shared for long, each with its third, and spent nothing lately."""
     part = WHOLE // parts
     standing = Standing(part, part, FIRST, parts)
@@ -194,23 +205,23 @@ def quiet(parts: int = len(NAMES), *, born_ms: int = -600_001) -> World:
         "peers": peers,
         "minutes": {},
     }
-    ledger = json.dumps(state, sort_keys=True)
+    memory_shared_budget = json.dumps(state, sort_keys=True)
     members = [One(name, standing if name in peers else alone(0), trusts=name in peers) for name in NAMES]
-    return World(0, ledger, ledger, 1, tuple(members))
+    return ModelState(0, memory_shared_budget, memory_shared_budget, 1, tuple(members))
 
 
-def over(world: World) -> bool:
+def over(world: ModelState) -> bool:
     minutes = {minute for one in world.replicas for minute, _ in (*one.spent, *one.before)}
     return any(sum(one.all_used(minute) for one in world.replicas) > ALLOWED for minute in minutes)
 
 
-def explored(start: World, depth: int) -> tuple[int, int]:
+def explored(start: ModelState, depth: int) -> tuple[int, int]:
     """(states, most spent in a minute); fails with the way to a state over the share."""
     seen: set[object] = {start.key()}
-    edge: list[tuple[World, tuple[str, ...]]] = [(start, ())]
+    edge: list[tuple[ModelState, tuple[str, ...]]] = [(start, ())]
     most = 0
     for _ in range(depth):
-        further: list[tuple[World, tuple[str, ...]]] = []
+        further: list[tuple[ModelState, tuple[str, ...]]] = []
         for world, way in edge:
             for name, after in moves(world):
                 assert not over(after), [(*way, name), [one.spent for one in after.replicas]]
@@ -223,7 +234,7 @@ def explored(start: World, depth: int) -> tuple[int, int]:
     return len(seen), most
 
 
-def after(world: World, *names: str) -> World:
+def after(world: ModelState, *names: str) -> ModelState:
     """`world`, once these claimed in this order; those in capitals only told."""
     for name in names:
         world = claim(world, NAMES.index(name.lower()), asking=() if name.isupper() else CLAIMS)
@@ -264,7 +275,7 @@ def test_no_order_of_three_steps_spends_more_than_the_share(start: str) -> None:
 def test_the_model_finds_what_a_broken_rule_does(
     name: str, value: object, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, name, value)
+    monkeypatch.setattr(memory_shared_budget, name, value)
     with pytest.raises(AssertionError, match=r"is cut off|claims"):
         explored(STARTS[start], 4)
 

@@ -5,18 +5,18 @@ import asyncio
 import pytest
 
 from mdcache.exchange.markets import Family
-from mdcache.upstream.shared import LedgerDown
-from tests.upstream.replicas import Fleet
-from tests.upstream.world import refuse
+from mdcache.upstream.replicas.protocol import LedgerDown
+from tests.support.fake_exchange import refuse
+from tests.support.governor_replicas import GovernorReplicas
 
 pytestmark = pytest.mark.virtual
 
 
 async def test_one_that_stood_still_hears_of_a_ban_before_it_sends() -> None:
-    fleet = Fleet(share=600)
+    fleet = GovernorReplicas(share=600)
     one, stopped = [await fleet.replica() for _ in range(2)]
     await fleet.minutes(2)
-    ledger = stopped.ledgers[Family.SPOT]
+    ledger = stopped.budgets[Family.SPOT]
 
     async def stand_still() -> None:
         ledger.wait = None

@@ -3,19 +3,19 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from mdcache.stores.redis.address import Client
-from mdcache.stores.redis.link import Link
+from mdcache.stores.redis.client import RedisClient
+from mdcache.stores.redis.url import ForeignClient
 
 _PAGE = 1_000
 
 
-async def keys_like(link: Link, pattern: bytes) -> AsyncIterator[bytes]:
+async def scan_keys(client: RedisClient, pattern: bytes) -> AsyncIterator[bytes]:
     """All keys that match, on every node of a cluster; raises `RedisDown`."""
-    for node in await link.call("scan", _nodes):
+    for node in await client.call("scan", _nodes):
         cursor = 0
         while True:
             page = _Page(node, cursor, pattern)
-            cursor, keys = await link.call("scan", page.read)
+            cursor, keys = await client.call("scan", page.read)
             for key in keys:
                 yield key
             if not cursor:
@@ -30,7 +30,7 @@ class _Page:
         self._cursor = cursor
         self._pattern = pattern
 
-    async def read(self, client: Client) -> tuple[int, list[bytes]]:
+    async def read(self, client: ForeignClient) -> tuple[int, list[bytes]]:
         """The next cursor (0 at the end), and keys."""
         if self._node is None:
             cursor, keys = await client.scan(self._cursor, match=self._pattern, count=_PAGE)
@@ -39,6 +39,6 @@ class _Page:
         return int(next(iter(cursors.values()))), keys
 
 
-async def _nodes(client: Client) -> list[Any]:
+async def _nodes(client: ForeignClient) -> list[Any]:
     """A cluster's masters; one `None` where there is one server."""
     return list(client.get_primaries()) if hasattr(client, "get_primaries") else [None]

@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from mdcache.stores.redis.address import Client
+from mdcache.stores.redis.url import ForeignClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Script:
     source: bytes
     digest: str
 
-    async def run(self, client: Client, keys: list[str], args: list[bytes | str | int]) -> Any:  # noqa: ANN401 - as Lua
+    async def run(self, client: ForeignClient, keys: list[str], args: list[bytes | str | int]) -> Any:  # noqa: ANN401 - as Lua
         """What it returns."""
         try:
             return await client.evalsha(self.digest, len(keys), *keys, *args)

@@ -1,4 +1,4 @@
--- One step of a family's ledger; `upstream/shared.py` has its theory. KEYS[1]: the ledger, in MessagePack.
+-- One step of a family's ledger; `upstream/replicas/protocol.py` has its theory. KEYS[1]: the ledger, in MessagePack.
 -- ARGV: the replica's name, its message as JSON (or '' for goodbye), its moment, life of the key in milliseconds.
 
 local WHOLE, PARTS, RATION, MINUTE = 1000000, 990000, 0.3, 60000

@@ -1,0 +1,60 @@
+"""Work behind the answer: nobody waits for it, and it is given a moment at the end."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+
+from mdcache.candles.shared_rows import SharedStoreDown
+from mdcache.clock import Clock
+from mdcache.events import BackgroundTaskFailed, Events
+
+_CLOSE_TIMEOUT_S = 1.0
+_RETRY_S = 0.5
+
+
+class BackgroundTasks:
+    """Hold the tasks. Where the shared store is down, give up quietly; emit other errors as `BackgroundTaskFailed`."""
+
+    def __init__(self, clock: Clock, events: Events) -> None:
+        self._clock = clock
+        self._events = events
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[object, object, None]) -> None:
+        """Have `work` done."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def run_with_retry(self, call: Callable[[], Awaitable[None]], for_s: float = math.inf) -> None:
+        """Make `call` now; where the commons are down, behind the answer, each half a second until they are not.
+
+        `for_s`: after which it is of no use any more.
+        """
+        try:
+            await call()
+        except SharedStoreDown:
+            self.start(self._retry(call, self._clock.now() + for_s))
+
+    async def aclose(self) -> None:
+        """Wait for what is under way, for at most a second; what is not done by then is not done."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=_CLOSE_TIMEOUT_S)
+        late = tuple(self._tasks)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    async def _retry(self, call: Callable[[], Awaitable[None]], until_s: float) -> None:
+        while self._clock.now() < until_s:
+            await self._clock.sleep(_RETRY_S)
+            with suppress(SharedStoreDown):
+                await call()
+                return
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, SharedStoreDown):
+            self._events.emit(BackgroundTaskFailed("sharing", f"{type(error).__name__}: {error}"))

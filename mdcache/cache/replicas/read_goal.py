@@ -1,0 +1,97 @@
+"""What a flight is for, and whether what other replicas know spares it. Pure."""
+
+from dataclasses import dataclass
+
+from mdcache.candles.empty_ranges import EmptyRange
+from mdcache.candles.persistence import Span
+from mdcache.candles.ranges import RangeSet
+from mdcache.candles.series import Series
+from mdcache.candles.window import Window, WindowKind
+from mdcache.clock import Instant
+
+_FOREVER = 1 << 62
+
+
+def reach(series: Series, window: Window, now_ms: int) -> Span:
+    """The span [lo, hi) that the reply to `window` can be expected to touch."""
+    length_ms = series.interval.length_ms
+    span_ms = (window.limit + 1) * length_ms
+    start, end = window.start_ms, window.end_ms
+    if start is None:
+        return (now_ms if end is None else end) - span_ms, _FOREVER if end is None else end + 1
+    if end is None:
+        return start - length_ms, start + span_ms
+    if series.endpoint.nearest_end:
+        return max(start - length_ms, end - span_ms), end + 1
+    return start - length_ms, min(start + span_ms, end + 1)
+
+
+def reached_block_indexes(series: Series, window: Window, now_ms: int) -> list[int]:
+    """Indexes of the blocks in whose spans that lies."""
+    lo, hi = reach(series, window, now_ms)
+    width = series.blocks.width_ms
+    last = min(hi, now_ms + series.interval.length_ms)
+    return list(range(max(0, lo) // width, max(0, last - 1, lo) // width + 1))
+
+
+def lease_name(series: Series, window: Window) -> str:
+    """The class of windows that one replica reads for all: of one form, with its edge in one block's span."""
+    if window.kind is WindowKind.TAIL:
+        return window.kind.value
+    at = window.end_ms if window.start_ms is None or series.endpoint.nearest_end else window.start_ms
+    return f"{window.kind.value}{(at or 0) // series.blocks.width_ms}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadGoal:
+    """What was missing when a flight was about to be sent: a tail, an edge that is not known, or emptiness to check.
+
+    `edge`: the span at whose knowledge the reader goes on; a proof that goes down begins at the reply's newest row, up
+    to a bucket below the window's end.
+    `before`: what was known of a series without a tail; whatever comes in may be all that the question needs.
+    """
+
+    window: Window
+    edge: Span | None
+    empty_ranges: frozenset[EmptyRange]
+    known_before: tuple[Span, ...] | None = None
+
+    def met(self, series: Series, min_as_of_ms: int, now: Instant) -> bool:
+        """Whether that is there by now."""
+        if self.known_before is not None and _knows_more(series, self.known_before):
+            return True
+        if self.window.kind is WindowKind.TAIL:
+            tail = series.tail
+            return tail is not None and tail.as_of_ms >= min_as_of_ms and not tail.close_passed(now.late_ms)
+        if self.edge is not None:
+            tail_start_ms = series.tail.start_ms if series.tail is not None else _FOREVER
+            return bool(series.coverage.intersection(*self.edge)) or self.edge[0] >= tail_start_ms
+        return bool(self.empty_ranges) and self.empty_ranges.isdisjoint(series.empty_ranges)
+
+
+def read_goal(series: Series, window: Window, now_ms: int) -> ReadGoal:
+    """What `window` is to bring."""
+    if window.kind is WindowKind.TAIL:
+        return ReadGoal(window, None, frozenset(), tuple(series.coverage) if series.tail is None else None)
+    lo, hi = reach(series, window, now_ms)
+    if window.start_ms is not None:
+        lo = max(lo, window.start_ms)
+    tail_start_ms = series.tail.start_ms if series.tail is not None else _FOREVER
+    length_ms = series.interval.length_ms
+    gaps = series.coverage.gaps(max(0, lo), min(hi, tail_start_ms, now_ms + 1))
+    downwards = window.start_ms is None or series.endpoint.nearest_end
+    if downwards:
+        gaps = [(start, end) for start, end in gaps if end - start >= length_ms]
+    if not gaps:
+        voids = frozenset(v for v in series.empty_ranges if v.start_ms < hi and v.end_ms > lo)
+        return ReadGoal(window, None, voids)
+    start, end = gaps[-1] if downwards else gaps[0]
+    return ReadGoal(window, (max(start, end - length_ms), end) if downwards else (start, start + 1), frozenset())
+
+
+def _knows_more(series: Series, before: tuple[Span, ...]) -> bool:
+    """Whether anything is known that was not."""
+    old = RangeSet()
+    for lo, hi in before:
+        old.add(lo, hi)
+    return series.tail is not None or any(old.gaps(lo, hi) for lo, hi in series.coverage)

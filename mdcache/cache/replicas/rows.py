@@ -1,0 +1,194 @@
+"""Together: replicas that read for each other (docs/design.md#leases). What they know meets in the commons.
+
+Before a read from Binance, one exchange: what is there that is newer than ours comes in, and if that is not enough,
+one replica holds the lease and reads while the others wait for what it gives. What a read brought is given behind
+the answer. Whatever two replicas give at once is merged by what they know and as of when.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from mdcache.cache.replicas.background import BackgroundTasks
+from mdcache.cache.replicas.error_messages import WindowBounds, decode_error, encode_error
+from mdcache.cache.replicas.leases import Leases, PullOutcome, RefusalNow
+from mdcache.cache.replicas.peer_versions import SeenVersionsBySeries
+from mdcache.cache.replicas.purges import ReplicaPurges
+from mdcache.cache.replicas.read_goal import ReadGoal, lease_name, reached_block_indexes, read_goal
+from mdcache.cache.replicas.row_ports import RowRead
+from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.candles.persistence import SeriesFilter
+from mdcache.candles.replication import SeriesState, apply_state
+from mdcache.candles.series import Series
+from mdcache.candles.shared_rows import (
+    MAX_AHEAD_MS,
+    PULL_INTERVAL_S,
+    Lease,
+    LeaseRequest,
+    PullResult,
+    SharedRowStore,
+    SharedStoreDown,
+)
+from mdcache.candles.window import Window, WindowKind
+from mdcache.clock import Clock, Instant
+from mdcache.events import Events, RowRevised
+from mdcache.exchange.klines import SeriesKey
+
+_PUSH_TRIES = 4
+_MAX_PUSHES = 16
+_MAX_BLOCKS = 8  # blocks in one exchange
+
+
+class SharedRows:
+    """This replica among others."""
+
+    def __init__(
+        self,
+        store: SharedRowStore,
+        registry: SeriesRegistry,
+        clock: Clock,
+        exchange_now: Callable[[Series], Instant],
+        events: Events,
+        refusal_now: RefusalNow,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+        self._now = exchange_now
+        self._events = events
+        self._seen = SeenVersionsBySeries()
+        self._background = BackgroundTasks(clock, events)
+        self._leases: Leases[SeriesKey] = Leases(clock, self._background, refusal_now)
+        self.purges = ReplicaPurges(store, self._seen, self._background)
+        self._push_slots = asyncio.Semaphore(_MAX_PUSHES)
+        store.subscribe(self._leases.on_released, self.purges.on_purge)
+
+    # ------------------------------------------------------------------------------------ reading
+
+    async def satisfied_by_peers(self, flight: RowRead) -> bool:
+        """Take what is there; wait where another reads; whether nothing is left to read."""
+        series = flight.series
+        goal = read_goal(series, flight.window, self._now(series).late_ms)
+        look, renew = partial(self._pull_or_lease, goal, flight), partial(self._store.renew, series.key)
+        return await self._leases.satisfied_by_peers(flight, series.key, lease_name(series, flight.window), look, renew)
+
+    async def pull(self, series: Series, window: Window) -> bool:
+        """Take what is there, unless that was done a moment ago; whether the tail is another now."""
+        ledger = self._seen.of(series.key)
+        if self._clock.now() - ledger.pulled_s < PULL_INTERVAL_S:
+            return False
+        before = series.tail
+        pin = self._registry.pin(series.key)
+        try:
+            await self._pull_blocks(series, reached_block_indexes(series, window, self._now(series).late_ms), None)
+        except SharedStoreDown:
+            return False
+        finally:
+            self._registry.unpin(pin)
+        return series.tail is not before
+
+    async def _pull_or_lease(self, goal: ReadGoal, flight: RowRead, lease: Lease, *, take_lease: bool) -> PullOutcome:
+        series, now_ms = flight.series, self._now(flight.series).late_ms
+        floor_ms = flight.min_as_of_ms if flight.window.kind is WindowKind.TAIL else None
+        indexes = reached_block_indexes(series, flight.window, now_ms)[:_MAX_BLOCKS]
+        found = await self._pull_blocks(series, indexes, LeaseRequest(lease, floor_ms, now_ms, take_lease))
+        spared = goal.met(series, flight.min_as_of_ms, self._now(series))
+        return PullOutcome(spared, found.lease_state, decode_error(found.error, _bounds(flight)))
+
+    async def _pull_blocks(self, series: Series, indexes: Sequence[int], request: LeaseRequest | None) -> PullResult:
+        """One look, and what it tells taken in; blocks in which rows were revised are looked at as well."""
+        ledger = self._seen.of(series.key)
+        while True:
+            purges = self.purges.generation
+            for index in indexes:
+                await self._registry.persistence.load_range(series, *series.blocks.span(index))
+            found = await self._store.pull(series.key, ledger.known_versions(series, indexes), request)
+            if found.last_purge and found.last_purge != ledger.last_purge:
+                await self.purges.apply_missed(series, found.last_purge)
+            elif self.purges.generation == purges:
+                break
+            ledger = self._seen.of(series.key)
+        await self._apply(series, found, indexes)
+        others = [index for index in found.revised_blocks if index not in indexes and _holds_block(series, index)]
+        for at in range(0, len(others), _MAX_BLOCKS):
+            some = others[at : at + _MAX_BLOCKS]
+            await self._apply(
+                series, await self._store.pull(series.key, ledger.known_versions(series, some), None), some
+            )
+        ledger.revisions = found.revisions
+        ledger.pulled_s = self._clock.now()
+        return found
+
+    async def _apply(self, series: Series, found: PullResult, indexes: Sequence[int]) -> None:
+        for index in found.state.blocks:  # memory may have given some of it up in the meantime
+            await self._registry.persistence.load_range(series, *series.blocks.span(index))
+        shared, now = found.state, self._now(series)
+        if shared.tail is not None and shared.tail.as_of_ms > now.late_ms + MAX_AHEAD_MS:
+            shared = SeriesState(None, shared.outside_blocks, shared.empty_ranges, shared.blocks)
+        for revision in apply_state(series, shared):
+            key = series.key
+            self._events.emit(RowRevised(key.market, str(key), revision.open_ms, revision.was, revision.now))
+        self._seen.of(series.key).record_pull(found, indexes)
+        self._registry.note_merged(series)
+
+    # ------------------------------------------------------------------------------------ giving
+
+    def finished(self, flight: RowRead, error: BaseException | None) -> None:
+        """Give what it brought, or tell the error, behind the answer."""
+        gift = self._push(flight) if error is None and flight.open_times_ms is not None else None
+        text = encode_error(error, _bounds(flight), waited_for_peer=flight.waited_for_peer)
+        self._leases.finish(flight, gift, partial(self._store.release, flight.series.key), text)
+
+    async def _push(self, flight: RowRead) -> None:
+        series, lease = flight.series, flight.lease
+        pin = self._registry.pin(series.key)
+        try:
+            async with self._push_slots:
+                for _ in range(_PUSH_TRIES):
+                    if await self._try_push(flight):
+                        return
+                    indexes = self._push_indexes(flight)
+                    for at in range(0, len(indexes), _MAX_BLOCKS):
+                        await self._pull_blocks(series, indexes[at : at + _MAX_BLOCKS], None)
+            if lease is not None:
+                await self._store.release(series.key, lease, "")
+        finally:
+            self._registry.unpin(pin)
+
+    async def _try_push(self, flight: RowRead) -> bool:
+        series, ledger = flight.series, self._seen.of(flight.series.key)
+        gift = ledger.build_push(
+            series, self._push_indexes(flight), flight.lease, as_of_publishable=flight.as_of_publishable
+        )
+        found = await self._store.push(series.key, gift)
+        if found.pushed:
+            ledger.record_push(gift, found)
+        return found.pushed
+
+    def _push_indexes(self, flight: RowRead) -> list[int]:
+        """Blocks that it told of, and those around its window that are here: others may lack them."""
+        series = flight.series
+        width = series.blocks.width_ms
+        around = reached_block_indexes(series, flight.window, self._now(series).late_ms)
+        brought = {open_ms // width for open_ms in flight.open_times_ms or ()}
+        return [index for index in sorted({*around, *brought}) if series.blocks.find(index) is not None]
+
+    # ------------------------------------------------------------------------------------ the end
+
+    async def purge(self, series_filter: SeriesFilter) -> None:
+        """Have all forget; tried again behind, where the commons can't be had now."""
+        await self.purges.purge(series_filter)
+
+    async def aclose(self) -> None:
+        """Give what is being given, for at most a second."""
+        await self._background.aclose()
+        await self._leases.aclose()
+
+
+def _holds_block(series: Series, index: int) -> bool:
+    span = series.blocks.span(index)
+    return bool(series.coverage.intersection(*span) or series.stored.intersection(*span))
+
+
+def _bounds(flight: RowRead) -> WindowBounds:
+    return flight.window.start_ms, flight.window.end_ms

@@ -1,0 +1,146 @@
+"""Bodies of snapshots at rest: aiocache holds the bytes; what they weigh and what goes first is the account's.
+
+aiocache neither bounds itself nor is asked to expire anything: its own expiry would arm a timer for each key.
+"""
+
+import asyncio
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import cast
+
+import msgspec
+from aiocache import SimpleMemoryCache
+
+from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.clock import Clock
+from mdcache.exchange.snapshots import SnapshotQuestion
+
+KIND = "snapshot"  # first part of these entries' keys in the shared memory
+_OVERHEAD = 1_000  # bytes around a body: key, entry, aiocache's own
+_ELEMENT_OVERHEAD = 250  # bytes of one element in a list's index, beside its own
+
+
+class _Named(msgspec.Struct):
+    symbol: str = ""
+
+
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_named = msgspec.json.Decoder(_Named)
+
+
+@dataclass(slots=True)
+class HeldBody:
+    """What is known of a body.
+
+    `as_of_ms`: exchange time. `for_parts`: a list that was read because so many asked for elements of it. `parts`:
+    its elements by symbol, once anybody asked for one. `cut`: the questions that were answered by some, and
+    `spared` what they would have cost; no more of them than pay for the list.
+    """
+
+    as_of_ms: int
+    for_elements: bool
+    nbytes: int
+    elements: dict[str, bytes] | None = None
+    questions: set[SnapshotQuestion] = field(default_factory=set)
+    saved_weight: int = 0
+
+    def lacks(self, snapshot: SnapshotQuestion) -> bool:
+        """Whether it is known not to have all that `snapshot` asks for."""
+        return self.elements is not None and not self.elements.keys() >= set(snapshot.symbols)
+
+    def count(self, snapshot: SnapshotQuestion, max_weight: int) -> None:
+        """It answered `snapshot` by an element; the list itself costs `price`."""
+        if self.saved_weight < max_weight and snapshot not in self.questions:
+            self.questions.add(snapshot)
+            self.saved_weight += snapshot.weight
+
+
+class SnapshotBodies:
+    """The bodies by question; they are adopted by the memory they are given."""
+
+    def __init__(self, registry: SeriesRegistry, clock: Clock) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._held: dict[SnapshotQuestion, HeldBody] = {}
+        # without a time-out nothing of it suspends, so that what is known of a body and the body change in one step
+        self._cache = SimpleMemoryCache(namespace=KIND, timeout=None)
+        self._dropping: set[asyncio.Task[object]] = set()
+        registry.register_evictable(KIND, self)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def held(self, snapshot: SnapshotQuestion) -> HeldBody | None:
+        """What is known of its body; it counts as asked for."""
+        held = self._held.get(snapshot)
+        if held is not None:
+            self._registry.memory.touch((KIND, snapshot), self._clock.now())
+        return held
+
+    def newest_as_of_ms(self, snapshot: SnapshotQuestion, list_question: SnapshotQuestion | None) -> int:
+        """As-of of the newest that could answer `snapshot`: its own body, or the list it is an element of."""
+        own = self._held.get(snapshot)
+        held = self._held.get(list_question) if list_question is not None else None
+        newest_ms = own.as_of_ms if own is not None else 0
+        return newest_ms if held is None or held.lacks(snapshot) else max(newest_ms, held.as_of_ms)
+
+    async def body(self, snapshot: SnapshotQuestion) -> bytes | None:
+        """Its bytes; `None` if memory gave them up meanwhile."""
+        return cast("bytes | None", await self._cache.get(str(snapshot)))
+
+    async def element(
+        self, list_question: SnapshotQuestion, held: HeldBody, snapshot: SnapshotQuestion
+    ) -> bytes | None:
+        """The answer to `snapshot` cut out of the list held for `whole`; `None` where the list lacks a symbol."""
+        if held.elements is None:
+            body = await self.body(list_question)
+            if body is None:
+                return None
+            held.elements = {_named.decode(raw).symbol: bytes(raw) for raw in _raws.decode(body)}
+            held.nbytes += len(body) + _ELEMENT_OVERHEAD * len(held.elements)
+            self._registry.memory.set_size((KIND, list_question), held.nbytes)
+            self._registry.enforce_limit()
+        if held.lacks(snapshot):
+            return None
+        wanted = set(snapshot.symbols)
+        found = (
+            [raw for symbol, raw in held.elements.items() if symbol in wanted]
+            if len(wanted) > 1
+            else [held.elements[symbol] for symbol in wanted]
+        )
+        held.count(snapshot, list_question.weight)
+        listed = snapshot.endpoint.single_as_list or bool(snapshot.value("symbols"))
+        return b"[%b]" % b",".join(found) if listed else found[0]
+
+    async def keep(self, snapshot: SnapshotQuestion, body: bytes, as_of_ms: int, *, for_elements: bool) -> None:
+        """Keep a body; never in the place of a newer one."""
+        before = self._held.get(snapshot)
+        if before is not None and before.as_of_ms > as_of_ms:
+            return
+        await self._cache.set(str(snapshot), body, ttl=None)
+        held = HeldBody(as_of_ms, for_elements, len(body) + _OVERHEAD)
+        self._held[snapshot] = held
+        self._registry.memory.set_size((KIND, snapshot), held.nbytes)
+        self._registry.memory.touch((KIND, snapshot), self._clock.now())
+        self._registry.enforce_limit()
+
+    def evict(self, key: Hashable) -> None:
+        """Memory wants these bytes back; it forgets the key by itself."""
+        _, snapshot = cast("tuple[str, SnapshotQuestion]", key)
+        self._held.pop(snapshot, None)
+        task = asyncio.get_running_loop().create_task(self._drop(snapshot))
+        self._dropping.add(task)
+        task.add_done_callback(self._dropping.discard)
+
+    async def clear(self) -> int:
+        """Forget all of them (a purge); returns how many there were."""
+        gone = list(self._held)
+        for snapshot in gone:
+            del self._held[snapshot]
+            self._registry.memory.remove((KIND, snapshot))
+            await self._cache.delete(str(snapshot))
+        return len(gone)
+
+    async def _drop(self, snapshot: SnapshotQuestion) -> None:
+        if snapshot not in self._held:  # it may have come back meanwhile
+            await self._cache.delete(str(snapshot))

@@ -1,0 +1,252 @@
+"""Warming up: whole spans of series, read through the data path before anybody asks.
+
+One job at a time, and one question at a time in it, in the low lane, oldest first. What is known costs nothing, so a
+job that was cancelled, or whose process ended, goes on where it stopped when it is asked for again. Where Binance
+can't be asked the job waits; what else goes wrong ends the series, and the job goes on with the next.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+from urllib.parse import quote
+
+from mdcache.cache.answers import Caller
+from mdcache.cache.candles import KlineAnswer
+from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.clock import Clock
+from mdcache.errors import MdcacheError, UpstreamUnavailable
+from mdcache.events import BackgroundTaskFailed, Event, Events, UpstreamCalled
+from mdcache.exchange.intervals import INTERVALS
+from mdcache.exchange.klines import KlineQuestion, parse_klines
+from mdcache.exchange.markets import KLINE_ENDPOINTS, KlineEndpoint, Market
+from mdcache.upstream.governor import Lane
+
+_MIN_WAIT_S, _MAX_WAIT_S = 0.25, 60.0  # a gate may be opened by hand, and a budget grow
+_WARMUP_CALLER = Caller(lane=Lane.LOW)
+
+
+class WarmupState(StrEnum):
+    """Of the job; `IDLE`: there was none yet."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    WAITING = "waiting"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+ACTIVE_STATES = frozenset({WarmupState.RUNNING, WarmupState.WAITING})
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupRequest:
+    """What to read: klines of each symbol in each interval, with open times from `since_ms` to `until_ms`.
+
+    `until_ms` is `None` for up to now; both are inclusive.
+    """
+
+    market: Market
+    symbols: tuple[str, ...]
+    intervals: tuple[str, ...]
+    since_ms: int
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupProgress:
+    """Of the job that runs, or of the last one.
+
+    `detail`: what it waits for, or why it failed. `weight`: of the low lane's reads of this kind since it began.
+    `pages`: that were answered, from disk and memory too; `pages_left`: at most, for a series may begin late.
+    `errors`: by series, what ended it.
+    """
+
+    state: WarmupState = WarmupState.IDLE
+    detail: str = ""
+    series_done: int = 0
+    series_total: int = 0
+    rows: int = 0
+    weight: int = 0
+    pages: int = 0
+    pages_left: int = 0
+    seconds: float = 0.0
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+
+class KlineSource(Protocol):
+    """The data path (`cache.candles.Candles`)."""
+
+    async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> KlineAnswer:
+        """The answer; raises what `errors.py` tells."""
+        ...
+
+
+@dataclass(slots=True)
+class _WarmupJob:
+    """What is left, and what came of the rest; `left`: by series, the pages still to read, the first under way."""
+
+    endpoint: KlineEndpoint
+    since_ms: int
+    until_ms: int
+    total: int
+    began_s: float
+    left: dict[tuple[str, str], int]
+    state: WarmupState = WarmupState.RUNNING
+    detail: str = ""
+    rows: int = 0
+    weight: int = 0
+    pages: int = 0
+    ended_s: float | None = None
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def step_ms(self, interval: str) -> int:
+        """The longest span whose rows fit one page."""
+        step = self.endpoint.max_limit * INTERVALS[interval].length_ms
+        return step if self.endpoint.max_span_ms is None else min(step, self.endpoint.max_span_ms)
+
+    def pages_from(self, at_ms: int, interval: str) -> int:
+        """How many pages there are to the end, at most."""
+        return -(-max(0, self.until_ms + 1 - at_ms) // self.step_ms(interval)) if interval in INTERVALS else 0
+
+
+class Warmup:
+    """The job, if any; `events` tell what its reads weigh."""
+
+    def __init__(self, source: KlineSource, clock: Clock, events: Events) -> None:
+        self._source = source
+        self._clock = clock
+        self._events = events
+        self._job: _WarmupJob | None = None
+        self._task: asyncio.Task[None] | None = None
+        events.attach(self._add_weight)
+
+    def start(self, request: WarmupRequest) -> bool:
+        """Begin; False, and nothing happens, where a job is under way."""
+        if self._task is not None:
+            return False
+        until_ms = self._clock.wall_ms() if request.until_ms is None else request.until_ms
+        rule = KLINE_ENDPOINTS[f"{request.market.prefix}klines"]
+        names = {(symbol, interval): 0 for symbol in request.symbols for interval in request.intervals}
+        job = _WarmupJob(rule, request.since_ms, until_ms, len(names), self._clock.now(), names)
+        names.update({name: job.pages_from(request.since_ms, name[1]) for name in names})
+        self._job = job
+        self._task = asyncio.get_running_loop().create_task(self._run(job), name="warming")
+        self._task.add_done_callback(lambda task: self._ended(job, task))
+        return True
+
+    def progress(self) -> WarmupProgress:
+        """How far it is."""
+        job = self._job
+        if job is None:
+            return WarmupProgress()
+        return WarmupProgress(
+            state=job.state,
+            detail=job.detail,
+            series_done=job.total - len(job.left),
+            series_total=job.total,
+            rows=job.rows,
+            weight=job.weight,
+            pages=job.pages,
+            pages_left=sum(job.left.values()),
+            seconds=(self._clock.now() if job.ended_s is None else job.ended_s) - job.began_s,
+            errors=dict(job.errors),
+        )
+
+    async def cancel(self) -> None:
+        """Return when no job runs; what it has sent is still taken in."""
+        task = self._task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def aclose(self) -> None:
+        """End the job."""
+        await self.cancel()
+
+    # ------------------------------------------------------------------------------------ parts
+
+    def _add_weight(self, event: Event) -> None:
+        job = self._job
+        if (
+            isinstance(event, UpstreamCalled)
+            and job is not None
+            and job.ended_s is None
+            and (event.lane, event.path) == (_WARMUP_CALLER.lane.value, job.endpoint.path)
+        ):
+            job.weight += event.weight
+
+    async def _run(self, job: _WarmupJob) -> None:
+        while job.left:
+            symbol, interval = next(iter(job.left))
+            try:
+                await self._read_series(job, symbol, interval)
+            except MdcacheError as error:
+                job.errors[f"{job.endpoint.market}/{symbol}/{interval}"] = str(error)
+            del job.left[symbol, interval]
+
+    def _ended(self, job: _WarmupJob, task: "asyncio.Task[None]") -> None:
+        """Also where the task was cancelled before its first step."""
+        self._task = None
+        job.ended_s, job.state, job.detail = self._clock.now(), WarmupState.DONE, ""
+        if task.cancelled():
+            job.state = WarmupState.CANCELLED
+        elif (error := task.exception()) is not None:
+            job.state, job.detail = WarmupState.FAILED, type(error).__name__
+            self._events.emit(BackgroundTaskFailed("warming", f"{type(error).__name__}: {error}"))
+
+    async def _read_series(self, job: _WarmupJob, symbol: str, interval: str) -> None:
+        """Read one series, page by page."""
+        rule, at_ms, seen = job.endpoint, job.since_ms, False
+        while at_ms <= job.until_ms:
+            end_ms = job.until_ms  # a page of the oldest rows leaps over what lies before the first
+            if rule.nearest_end and interval in INTERVALS:
+                end_ms = min(end_ms, at_ms + job.step_ms(interval) - 1)
+            answer = await self._ask(job, symbol, interval, at_ms, end_ms, rule.max_limit)
+            job.pages += 1
+            job.rows += answer.rows
+            if not rule.nearest_end:
+                if answer.rows < rule.max_limit:
+                    return
+                at_ms = _last_open_ms(answer.body) + 1
+            else:
+                at_ms = end_ms + 1
+                if not answer.rows and not seen:
+                    at_ms = await self._find_first_row(job, symbol, interval, at_ms)
+                seen = True
+            job.left[symbol, interval] = job.pages_from(at_ms, interval)
+
+    async def _find_first_row(self, job: _WarmupJob, symbol: str, interval: str, at_ms: int) -> int:
+        """Where pages of the newest rows leap over nothing: a moment less than a page before the first row."""
+        width_ms, step_ms = job.endpoint.max_span_ms or 0, job.step_ms(interval)
+        while at_ms <= job.until_ms and width_ms > step_ms:
+            end_ms = min(job.until_ms, at_ms + width_ms - 1)
+            if (await self._ask(job, symbol, interval, at_ms, end_ms, 1)).rows:
+                width_ms //= 2
+            else:
+                at_ms = end_ms + 1
+        return at_ms
+
+    async def _ask(
+        self, job: _WarmupJob, symbol: str, interval: str, start_ms: int, end_ms: int, limit: int
+    ) -> KlineAnswer:
+        """One page, however long Binance can't be asked; raises what else goes wrong."""
+        query = f"symbol={quote(symbol)}&interval={quote(interval)}&startTime={start_ms}&endTime={end_ms}&limit={limit}"
+        question = parse_klines(job.endpoint, query, {})
+        while True:
+            try:
+                answer = await self._source.answer(question, FreshnessDirectives(), _WARMUP_CALLER)
+            except UpstreamUnavailable as error:
+                job.state, job.detail = WarmupState.WAITING, error.cause
+                await self._clock.sleep(min(max(error.retry_after_s, _MIN_WAIT_S), _MAX_WAIT_S))
+            else:
+                job.state, job.detail = WarmupState.RUNNING, ""
+                return answer
+
+
+def _last_open_ms(body: bytes) -> int:
+    """The open time of the last row; a row holds no other list."""
+    start = body.rindex(b"[") + 1
+    return int(body[start : body.index(b",", start)])

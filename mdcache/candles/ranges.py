@@ -1,0 +1,81 @@
+"""Coverage: the ranges of open time about which we know everything, disjoint, half-open, in milliseconds."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+
+
+class RangeSet:
+    """A set of disjoint ranges [start, end); touching ranges are one."""
+
+    __slots__ = ("_ends", "_starts")
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(zip(self._starts, self._ends, strict=True))
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def at(self, t: int) -> tuple[int, int] | None:
+        """The range that holds `t`."""
+        i = bisect_right(self._starts, t) - 1
+        return (self._starts[i], self._ends[i]) if i >= 0 and t < self._ends[i] else None
+
+    def after(self, t: int) -> tuple[int, int] | None:
+        """The first range that starts after `t`."""
+        i = bisect_right(self._starts, t)
+        return (self._starts[i], self._ends[i]) if i < len(self._starts) else None
+
+    def before(self, t: int) -> tuple[int, int] | None:
+        """The last range that ends at or before `t`."""
+        i = bisect_right(self._ends, t) - 1
+        return (self._starts[i], self._ends[i]) if i >= 0 else None
+
+    def add(self, start: int, end: int) -> None:
+        """Know [start, end) from now on."""
+        if start >= end:
+            return
+        i = bisect_left(self._ends, start)
+        j = bisect_right(self._starts, end)
+        if i < j:
+            start = min(start, self._starts[i])
+            end = max(end, self._ends[j - 1])
+        self._starts[i:j] = [start]
+        self._ends[i:j] = [end]
+
+    def remove(self, start: int, end: int) -> None:
+        """Know nothing of [start, end) any more."""
+        if start >= end:
+            return
+        i = bisect_right(self._ends, start)
+        j = bisect_left(self._starts, end)
+        if i >= j:
+            return
+        left, right = self._starts[i], self._ends[j - 1]
+        kept = [(left, start)] if left < start else []
+        kept += [(end, right)] if right > end else []
+        self._starts[i:j] = [a for a, _ in kept]
+        self._ends[i:j] = [b for _, b in kept]
+
+    def intersection(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that are known, in order."""
+        i = bisect_right(self._ends, start)
+        j = bisect_left(self._starts, end)
+        return [(max(start, a), min(end, b)) for a, b in zip(self._starts[i:j], self._ends[i:j], strict=True)]
+
+    def gaps(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that are not known, in order."""
+        found: list[tuple[int, int]] = []
+        cursor = start
+        i = bisect_right(self._ends, start)
+        while cursor < end and i < len(self._starts) and self._starts[i] < end:
+            if self._starts[i] > cursor:
+                found.append((cursor, self._starts[i]))
+            cursor = self._ends[i]
+            i += 1
+        if cursor < end:
+            found.append((cursor, end))
+        return found

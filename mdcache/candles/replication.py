@@ -1,0 +1,209 @@
+"""What replicas know together: how a series takes in what another replica knows of it, and what it offers. Pure.
+
+Both know settled rows, voids and a tail. What only one knows comes in; where both know, a row that was found
+revised later wins. A tail comes in if it is newer and shows no less than ours (docs/design.md#tail-replacement);
+settled rows never
+overlap it. So it does not matter who takes from whom, or in which order.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mdcache.candles.block import Block
+from mdcache.candles.empty_ranges import EmptyRange
+from mdcache.candles.merge import Revision, merge_tail
+from mdcache.candles.persistence import Span, StoredBlock
+from mdcache.candles.series import Series
+from mdcache.candles.tail import Tail
+from mdcache.exchange.rows import Row
+
+_FOREVER = 1 << 62
+_TRADES_COLUMN = 8  # column of a row: docs/binance.md#kline-row
+
+
+@dataclass(frozen=True, slots=True)
+class SharedBlock:
+    """A block with what is known of its span; `revised`: by open time, as-of of the read that found a row changed."""
+
+    stored: StoredBlock
+    revised_as_of: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesState:
+    """A part of what is known of a series. `bare` and `voids` as in `SeriesOutline`."""
+
+    tail: Tail | None = None
+    outside_blocks: tuple[Span, ...] = ()
+    empty_ranges: tuple[EmptyRange, ...] = ()
+    blocks: Mapping[int, SharedBlock] = field(default_factory=dict)
+
+
+def export_state(series: Series, indexes: Iterable[int]) -> SeriesState:
+    """The tail and those of the blocks that are here, for others to take."""
+    blocks: dict[int, SharedBlock] = {}
+    for index in indexes:
+        kept = series.block_with_coverage(index)
+        if kept is not None and kept.coverage:
+            lo, hi = series.blocks.span(index)
+            blocks[index] = SharedBlock(kept, {t: ms for t, ms in series.revised_as_of.items() if lo <= t < hi})
+    return SeriesState(series.tail, series.outside_blocks(), tuple(series.empty_ranges), blocks)
+
+
+def apply_state(series: Series, state: SeriesState) -> list[Revision]:
+    """Take in what `shared` tells; returns what it changed of what was shown as closed.
+
+    The blocks' spans must not rest: what is known of them must be here.
+    """
+    revisions: list[Revision] = []
+    before = series.tail
+    if state.tail is not None and _accepts_tail(series, state.tail):
+        revisions += merge_tail(series, state.tail)
+    for index, block in sorted(state.blocks.items()):
+        revisions += _apply_block(series, index, block)
+    _apply_empty_ranges(series, state)
+    if before is not None and series.tail is not None:  # shown by us before, settled by others, and not here
+        for lo, hi in series.coverage.gaps(before.start_ms, series.tail.start_ms):
+            series.evicted.add(lo, hi)
+    if revisions:
+        series.settled_version += 1
+    return revisions
+
+
+def _accepts_tail(series: Series, tail: Tail) -> bool:
+    """Whether `tail` may replace ours: newer than all it would replace, and showing no less."""
+    mine = series.tail
+    if mine is not None and tail.as_of_ms <= mine.as_of_ms:
+        return False
+    if tail.as_of_ms < series.merged_as_of_ms and series.coverage.intersection(tail.start_ms, _FOREVER):
+        return False
+    shown = {row.open_ms: row for row in tail.rows}
+    newest = series.newest_known()
+    if newest >= tail.start_ms and (not tail.rows or tail.rows[-1].open_ms < newest):
+        return False
+    for known in series.known_between(tail.start_ms, _FOREVER):
+        row = shown.get(known.open_ms)
+        if row is None or (row.raw != known.raw and row.trades < known.trades):
+            return False
+    return True
+
+
+def _apply_block(series: Series, index: int, shared: SharedBlock) -> list[Revision]:
+    block, known = shared.stored.block, shared.stored.coverage
+    limit = series.tail.start_ms if series.tail is not None else _FOREVER
+    start, end = series.blocks.span(index)
+    if not series.coverage.intersection(start, end) and all(hi <= limit for _, hi in known):
+        series.blocks.restore(block)
+        for lo, hi in known:
+            series.coverage.add(lo, hi)
+            series.note_read_again(lo, hi)
+        series.blocks.unsaved.add(index)
+        _note_revised(series, shared)
+        return []
+    revisions: list[Revision] = []
+    for lo, hi in known:
+        below = min(hi, limit)
+        both = series.coverage.intersection(lo, below)
+        for gap_lo, gap_hi in series.coverage.gaps(lo, below):
+            series.blocks.replace(gap_lo, gap_hi, _rows(block, gap_lo, gap_hi))
+            series.coverage.add(gap_lo, gap_hi)
+            series.note_read_again(gap_lo, gap_hi)
+            series.blocks.unsaved.add(index)
+        for span in both:
+            revisions += _resolve_differences(series, *span, shared)
+        if lo <= limit < hi:
+            _settle_as_others_did(series, block, hi)
+    _note_revised(series, shared)
+    return revisions
+
+
+def _note_revised(series: Series, shared: SharedBlock) -> None:
+    """Rows that we have as `found` does were found changed when it says."""
+    theirs = shared.stored.block
+    mine = series.blocks.find(theirs.index)
+    for open_ms, as_of_ms in shared.revised_as_of.items():
+        if series.revised_as_of.get(open_ms, 0) < as_of_ms and _row_at(mine, open_ms) == _row_at(theirs, open_ms):
+            series.note_revised([open_ms], as_of_ms)
+
+
+def _row_at(block: Block | None, open_ms: int) -> bytes:
+    """The row that opens then, as printed; empty where none does."""
+    if block is None:
+        return b""
+    place = bisect_left(block.open_times, open_ms)
+    found = place < len(block) and block.open_times[place] == open_ms
+    return block.row(place) if found else b""
+
+
+def _resolve_differences(series: Series, lo: int, hi: int, shared: SharedBlock) -> list[Revision]:
+    """Both know [lo, hi): of each row that differs the one that was found changed later stays."""
+    mine = dict(series.blocks.printed_rows(lo, hi))
+    theirs = {row.open_ms: row.raw for row in _rows(shared.stored.block, lo, hi)}
+    if mine == theirs:
+        return []
+    revisions: list[Revision] = []
+    for open_ms in sorted({*mine, *theirs}):
+        was, now = mine.get(open_ms, b""), theirs.get(open_ms, b"")
+        told_ms = shared.revised_as_of.get(open_ms, 0)
+        if was != now and _precedence(now, told_ms) > _precedence(was, series.revised_as_of.get(open_ms, 0)):
+            revisions.append(Revision(open_ms, was, now))
+            series.note_revised([open_ms], told_ms)
+    if revisions:
+        final = mine | {revision.open_ms: revision.now for revision in revisions}
+        rows = [Row(t, t, 0, raw) for t, raw in sorted(final.items()) if raw]
+        series.empty_ranges.clear(lo, hi)
+        series.blocks.replace(lo, hi, rows)
+    return revisions
+
+
+def _precedence(raw: bytes, revised_ms: int) -> tuple[int, int, bytes]:
+    """What decides between two forms of one row; the same on every replica, whoever asks first."""
+    return revised_ms, int(raw.split(b",")[_TRADES_COLUMN]) if raw else -1, raw
+
+
+def _settle_as_others_did(series: Series, block: Block, hi: int) -> None:
+    """Rows at the beginning of our tail that others have settled just so are settled here too.
+
+    Rule: docs/design.md#settling.
+    """
+    tail = series.tail
+    if tail is None:
+        return
+    start, newest = tail.start_ms, len(tail.rows) - 1  # the newest stays, so that the tail has a row to show
+    theirs = _rows(block, start, hi)
+    count = 0
+    while count < min(len(theirs), newest) and theirs[count].raw == tail.rows[count].raw:
+        count += 1
+    if not count:
+        return
+    end = tail.rows[count].open_ms if count < len(theirs) else min(hi, tail.rows[count].open_ms)
+    if any(theirs[n].open_ms < end for n in range(count, len(theirs))):
+        return
+    series.blocks.replace(start, end, tail.rows[:count])
+    series.coverage.add(start, end)
+    since = {t: ms for t, ms in tail.since_ms.items() if t >= end}
+    series.tail = Tail(end, tail.rows[count:], tail.as_of_ms, since, tail.error_ms)
+    series.tail_version += 1
+
+
+def _apply_empty_ranges(series: Series, state: SeriesState) -> None:
+    limit = series.tail.start_ms if series.tail is not None else _FOREVER
+    for lo, hi in state.outside_blocks:
+        for gap_lo, gap_hi in series.coverage.gaps(lo, min(hi, limit)) if lo < limit else ():
+            series.coverage.add(gap_lo, gap_hi)
+            series.note_read_again(gap_lo, gap_hi)
+            series.unsaved = True
+    mine = {void.start_ms: void for void in series.empty_ranges}
+    for void in state.empty_ranges:
+        known = mine.get(void.start_ms)
+        newer = known is None or known.checked_ms < void.checked_ms
+        covered = series.coverage.at(void.start_ms) is not None
+        if newer and covered and series.blocks.first_open(void.start_ms, void.end_ms) is None:
+            series.empty_ranges.add(void)
+            series.unsaved = True
+
+
+def _rows(block: Block, lo: int, hi: int) -> list[Row]:
+    """The block's rows in [lo, hi), as a shelf takes them: it looks at open times and printed rows only."""
+    return [Row(t, t, 0, block.row(n)) for n, t in enumerate(block.open_times) if lo <= t < hi]

@@ -1,0 +1,38 @@
+"""The daemon on this machine, as the settings speak of it: one call, for the commands that ask it something."""
+
+import http.client
+
+from mdcache.errors import MdcacheError
+from mdcache.settings import Settings
+
+_ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - where it listens, to where to ask
+TIMEOUT_S = 10.0
+
+
+class DaemonNotRunning(ConnectionError):
+    """No daemon listens there."""
+
+
+def address(settings: Settings) -> str:
+    """Where it is asked, as HOST:PORT."""
+    return f"{_ANY_HOST.get(settings.host, settings.host)}:{settings.port}"
+
+
+def request(settings: Settings, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
+    """Status and body of its answer, with the admin's token sent along where there is one.
+
+    Raises `DaemonNotRunning`, or `MdcacheError` where the connection fails in another way.
+    """
+    host = _ANY_HOST.get(settings.host, settings.host)
+    token = settings.admin_token.get_secret_value() if settings.admin_token else ""
+    connection = http.client.HTTPConnection(host, settings.port, timeout=TIMEOUT_S)
+    try:
+        connection.request(method, path, body, {"authorization": f"Bearer {token}"} if token else {})
+        reply = connection.getresponse()
+        return reply.status, reply.read()
+    except ConnectionRefusedError:
+        raise DaemonNotRunning(f"nobody listens on {address(settings)}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise MdcacheError(f"{address(settings)}: {type(error).__name__} {error}") from None
+    finally:
+        connection.close()

@@ -1,0 +1,104 @@
+"""`mdcache warm`: has a running daemon read whole spans of series, or does it itself where none answers.
+
+The daemon's folder decides who may: the daemon that works there, or this process with the folder's lock.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+
+import msgspec
+
+from mdcache.cache.warmup import ACTIVE_STATES, WarmupProgress, WarmupRequest
+from mdcache.cli.daemon_client import DaemonNotRunning, address, request
+from mdcache.clock import SystemClock
+from mdcache.daemon.build import build
+from mdcache.errors import MdcacheError
+from mdcache.events import Events
+from mdcache.settings import Settings
+from mdcache.stores.disk.state_dir import open_state_dir
+
+_PATH = "/v1/admin/warm"
+_POLL_S = 0.25  # how often the progress is looked at
+_OK = 200
+
+OnProgress = Callable[[WarmupProgress], None]
+
+
+async def run_warm_job(settings: Settings, job: WarmupRequest, on_progress: OnProgress) -> WarmupProgress:
+    """Do what `order` says, telling `show` how far it is; returns where it ended. Cancelled, it cancels the job.
+
+    Raises `MdcacheError` where the daemon refuses or stops answering, or nothing can be kept; `StateDirLocked` where
+    another daemon has the folder, and answers elsewhere.
+    """
+    try:
+        return await _through_daemon(settings, job, on_progress)
+    except DaemonNotRunning:
+        return await _in_this_process(settings, job, on_progress)
+
+
+async def _through_daemon(settings: Settings, order: WarmupRequest, show: OnProgress) -> WarmupProgress:
+    clock = SystemClock()
+    found = await asyncio.to_thread(_ask_daemon, settings, "POST", order)
+    try:
+        while True:
+            show(found)
+            if found.state not in ACTIVE_STATES:
+                return found
+            await clock.sleep(_POLL_S)
+            found = await asyncio.to_thread(_ask_daemon, settings, "GET")
+    except asyncio.CancelledError:
+        with suppress(MdcacheError, DaemonNotRunning):
+            show(_ask_daemon(settings, "DELETE"))
+        raise
+    except DaemonNotRunning:
+        raise MdcacheError("the daemon is gone; asked again, the job goes on where it stopped") from None
+
+
+def _ask_daemon(settings: Settings, method: str, order: WarmupRequest | None = None) -> WarmupProgress:
+    """Ask the daemon; raises `DaemonNotRunning`, and `MdcacheError` with its words where it refuses."""
+    status, content = request(settings, method, _PATH, None if order is None else json.dumps(asdict(order)))
+    if status == _OK:
+        with suppress(msgspec.MsgspecError):
+            return msgspec.json.decode(content, type=WarmupProgress)
+    raise MdcacheError(f"{address(settings)} answered {status}: {_error_message(content)}")
+
+
+def _error_message(content: bytes) -> str:
+    try:
+        return str(json.loads(content)["msg"])
+    except (ValueError, KeyError, TypeError):
+        return "no mdcache, or one of another release"
+
+
+async def _in_this_process(settings: Settings, order: WarmupRequest, show: OnProgress) -> WarmupProgress:
+    if not settings.persist or not settings.disk_max_mb:
+        raise MdcacheError("nothing may rest (MDCACHE_PERSIST, MDCACHE_DISK_MAX_MB), and no daemon answers")
+    folder = open_state_dir(settings.state_dir)
+    try:
+        if folder.trouble:
+            raise MdcacheError(folder.trouble)
+        clock = SystemClock()
+        daemon = build(settings, clock, random.Random(), Events(), folder=folder)
+        try:
+            daemon.warmup.start(order)
+            while (found := daemon.warmup.progress()).state in ACTIVE_STATES:
+                show(found)
+                await clock.sleep(_POLL_S)
+                _raise_on_troubles(daemon.state.troubles)
+        finally:
+            await daemon.aclose()
+            show(daemon.warmup.progress())
+        _raise_on_troubles(daemon.state.troubles)
+        return found
+    finally:
+        folder.release()
+
+
+def _raise_on_troubles(troubles: tuple[str, ...]) -> None:
+    """What is read into memory alone is gone with this process."""
+    if troubles:
+        raise MdcacheError("; ".join(troubles).removesuffix("; serving from memory"))

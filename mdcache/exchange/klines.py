@@ -1,0 +1,169 @@
+"""A kline question: what the bytes of a request mean, or the refusal Binance would give.
+
+`parse` takes path, raw query and headers and returns a `KlineQuestion`; whether the symbol exists is asked of
+`symbols.py`. Order of the checks: docs/binance.md#errors, #unverified leave it open; it is parameters, characters,
+interval,
+limit, zone, unit, then symbol, then span.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from mdcache.exchange import refusals
+from mdcache.exchange.intervals import INTERVALS, SPOT_ONLY, Interval
+from mdcache.exchange.markets import KlineEndpoint, Market
+from mdcache.exchange.parameters import read_parameters, symbol_name, wants_micros, whole_number, zone_minutes
+
+MICROSECONDS_FROM = 10**14  # spot takes either unit; 10^14 ms is the year 5138, 10^14 us is 1973
+_OPTIONAL = ("startTime", "endTime", "limit")
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesKey:
+    """What makes two rows of one open time the same fact.
+
+    `kind` is the path's tail (`klines`, `uiKlines`, …), `subject` a symbol or pair in upper case,
+    `zone_minutes` the offset that moves the buckets, `micros` whether times are printed in microseconds.
+    """
+
+    market: Market
+    kind: str
+    subject: str
+    contract_type: str
+    interval: str
+    zone_minutes: int = 0
+    micros: bool = False
+
+    @property
+    def by_pair(self) -> bool:
+        """Its subject is a pair, not a symbol."""
+        return self.kind in {"continuousKlines", "indexPriceKlines"}
+
+    def __str__(self) -> str:
+        parts = [self.market.value, self.kind, self.subject, self.contract_type, self.interval]
+        parts += [f"{self.zone_minutes:+d}min" if self.zone_minutes else "", "us" if self.micros else ""]
+        return "/".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class RowQuery:
+    """A question in one form: rows with `lo_ms` <= open time <= `hi_ms` (`None`: no end), at most `limit`.
+
+    `newest`: more rows than `limit` keep the newest of them, else the oldest.
+    """
+
+    lo_ms: int
+    hi_ms: int | None
+    limit: int
+    newest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KlineQuestion:
+    """A kline question that Binance would take, but for its symbol and its span (`check_span`)."""
+
+    key: SeriesKey
+    endpoint: KlineEndpoint
+    start_ms: int | None
+    end_ms: int | None
+    limit: int
+
+    @property
+    def interval(self) -> Interval:
+        """The interval's arithmetic."""
+        return INTERVALS[self.key.interval]
+
+    @property
+    def bounded(self) -> bool:
+        """Both ends are given."""
+        return self.start_ms is not None and self.end_ms is not None
+
+    def check_span(self) -> None:
+        """Raise the refusal of a span Binance does not take."""
+        if self.endpoint.market is Market.SPOT or self.start_ms is None or self.end_ms is None:
+            return
+        if self.start_ms > self.end_ms:
+            raise refusals.start_after_end()
+        span = self.endpoint.max_span_ms
+        if span is not None and self.end_ms - self.start_ms > span:
+            raise refusals.span_too_long(span // 86_400_000)
+
+    def row_query(self, now_ms: int) -> RowQuery:
+        """The question in one form at exchange time `now_ms` (only coinm's windows depend on it)."""
+        span = self.endpoint.max_span_ms
+        if span is None:
+            if self.start_ms is None:
+                return RowQuery(0, self.end_ms, self.limit, newest=True)
+            return RowQuery(self.start_ms, self.end_ms, self.limit, newest=self.endpoint.nearest_end)
+        start, end = self.start_ms, self.end_ms
+        if start is None:
+            start = (now_ms if end is None else end) - span
+        elif end is None and start + span < now_ms:
+            end = start + span
+        return RowQuery(max(0, start), end, self.limit, newest=self.endpoint.nearest_end)
+
+
+def parse_klines(endpoint: KlineEndpoint, query: str, headers: Mapping[str, str]) -> KlineQuestion:
+    """What this request to `rule.path` asks, or the `Refusal` Binance would give.
+
+    `query` is the raw query string, `headers` has lower-case names (only `x-mbx-time-unit` is looked at).
+    """
+    spot = endpoint.market is Market.SPOT
+    mandatory = [endpoint.subject.value, *(["contractType"] if endpoint.contract_types else []), "interval"]
+    known = {*mandatory, *_OPTIONAL, *(["timeZone"] if spot else [])}
+    sent = read_parameters(query, None if spot else known)
+    for each in mandatory:
+        if each not in sent:
+            raise refusals.missing(each)
+    subject = symbol_name(sent[endpoint.subject.value], endpoint.subject.value, spot=spot)
+    numbers = {each: whole_number(each, sent[each]) for each in _OPTIONAL if each in sent}
+    if spot and (unknown := len(sent.keys() - known)):
+        raise refusals.unknown_parameters(len(sent) - unknown, len(sent))
+    interval = sent["interval"]
+    if interval not in INTERVALS or (interval in SPOT_ONLY and not spot):
+        raise refusals.bad_interval()
+    limit = _limit(numbers.get("limit", endpoint.default_limit), endpoint)
+    zone = zone_minutes(sent["timeZone"]) if spot and "timeZone" in sent else 0
+    micros = spot and wants_micros(headers.get("x-mbx-time-unit"))
+    contract_type = sent["contractType"] if endpoint.contract_types else ""
+    if contract_type and contract_type not in endpoint.contract_types:
+        raise refusals.bad_contract_type()
+    start, end = numbers.get("startTime"), numbers.get("endTime")
+    if spot:
+        start = start if start is None or start < MICROSECONDS_FROM else -(-start // 1000)
+        end = end if end is None or end < MICROSECONDS_FROM else end // 1000
+    key = SeriesKey(endpoint.market, endpoint.kind, subject, contract_type, interval, zone, micros)
+    return KlineQuestion(key, endpoint, start, end, limit)
+
+
+def request_query(key: SeriesKey, start_ms: int | None, end_ms: int | None, limit: int) -> str:
+    """The query string that asks Binance for rows of this series, in milliseconds."""
+    parts = [f"{'pair' if key.by_pair else 'symbol'}={quote(key.subject)}"]
+    if key.contract_type:
+        parts.append(f"contractType={key.contract_type}")
+    parts.append(f"interval={key.interval}")
+    if start_ms is not None:
+        parts.append(f"startTime={start_ms}")
+    if end_ms is not None:
+        parts.append(f"endTime={end_ms}")
+    if key.zone_minutes:
+        hours, minutes = divmod(abs(key.zone_minutes), 60)
+        parts.append(f"timeZone={'-' if key.zone_minutes < 0 else ''}{hours}:{minutes:02d}")
+    parts.append(f"limit={limit}")
+    return "&".join(parts)
+
+
+def request_headers(key: SeriesKey) -> tuple[tuple[str, str], ...]:
+    """Headers that belong to the series' identity."""
+    return (("X-MBX-TIME-UNIT", "MICROSECOND"),) if key.micros else ()
+
+
+def _limit(value: int, endpoint: KlineEndpoint) -> int:
+    if value == 0:
+        raise refusals.invalid("limit")
+    if value <= endpoint.max_limit:
+        return value
+    if endpoint.market is Market.SPOT:  # silently capped: tested with 1001, 1500, 5000
+        return endpoint.max_limit
+    raise refusals.invalid("limit")  # 1500 taken, 1501 refused: measured 2026

@@ -1,0 +1,122 @@
+"""What Binance says about limits: in `exchangeInfo`, in reply headers, and in the bodies of its refusals.
+
+Parsers and tables only; what follows from them is decided in `upstream/`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mdcache.exchange.markets import Family, Market
+
+INITIAL_LIMIT = 1_200  # weight a minute before exchangeInfo was read: the least any host states
+# A market whose exchangeInfo states no limit: docs/binance.md#rate-limits (6000 since 2023-08-25; fapi and dapi share
+# 2400)
+DEFAULT_LIMIT = {Family.SPOT: 6_000, Family.FUTURES: 2_400}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBucket:
+    """A limit on the number of requests, apart from the weight: `requests` in each `window_s`."""
+
+    name: str
+    requests: int
+    window_s: int
+
+
+FUNDING = RequestBucket("funding", 500, 300)  # docs/binance.md#request-limits: 500/5min/IP, both paths together
+FUTURES_DATA = RequestBucket("futures-data", 1_000, 300)  # docs/binance.md#request-limits: 1000/5min/IP
+
+REQUEST_BUCKETS = {
+    "/fapi/v1/fundingRate": FUNDING,
+    "/fapi/v1/fundingInfo": FUNDING,
+}
+_FUTURES_DATA_PREFIX = "/futures/data/"
+
+# Routes whose usage header is absent, "-1" or documented as wrong: docs/binance.md#usage-headers.
+UNRELIABLE_USAGE_PATHS = frozenset(
+    {
+        "/fapi/v1/fundingRate",
+        "/fapi/v1/fundingInfo",
+        "/fapi/v1/ticker/bookTicker",
+        "/fapi/v1/trades",
+        "/fapi/v2/ticker/price",
+    }
+)
+
+
+def request_bucket(path: str) -> RequestBucket | None:
+    """The bucket that counts calls of `path`, if it is not only weighed."""
+    return FUTURES_DATA if path.startswith(_FUTURES_DATA_PREFIX) else REQUEST_BUCKETS.get(path)
+
+
+def usage_is_reliable(path: str) -> bool:
+    """Whether the usage header on replies of `path` may be believed."""
+    return path not in UNRELIABLE_USAGE_PATHS and not path.startswith(_FUTURES_DATA_PREFIX)
+
+
+def weight_limit(market: Market, rate_limits: object) -> int:
+    """Weight a minute out of `exchangeInfo.rateLimits` as decoded; the market's known one if it states none.
+
+    Of several REQUEST_WEIGHT limits the tightest: a longer window is spread evenly, a shorter one is taken
+    for a whole minute's.
+    """
+    stated = [limit for entry in _entries(rate_limits) if (limit := _per_minute(entry)) is not None]
+    return min(stated, default=DEFAULT_LIMIT[market.family])
+
+
+def _entries(rate_limits: object) -> Iterable[Mapping[str, object]]:
+    if not isinstance(rate_limits, list | tuple):
+        return ()
+    return [entry for entry in rate_limits if isinstance(entry, Mapping)]
+
+
+_MINUTES = {"SECOND": 0, "MINUTE": 1, "HOUR": 60, "DAY": 1_440}
+
+
+def _per_minute(entry: Mapping[str, object]) -> int | None:
+    interval, number, limit = entry.get("interval"), entry.get("intervalNum"), entry.get("limit")
+    if entry.get("rateLimitType") != "REQUEST_WEIGHT" or not isinstance(interval, str):
+        return None
+    if not isinstance(number, int) or not isinstance(limit, int) or number < 1 or limit < 1:
+        return None
+    minutes = _MINUTES.get(interval)
+    if minutes is None:
+        return None
+    return max(1, limit // max(1, minutes * number))
+
+
+_USAGE = re.compile(r"x-mbx-used-weight-(\d{1,4})([smhd])", re.IGNORECASE)
+_PLAIN_NUMBER = re.compile(r"\d{1,18}")
+
+
+def used_weight(headers: Iterable[tuple[str, str]]) -> int | None:
+    """Weight used in this minute by the whole address, as a reply's headers say; `None` if they don't.
+
+    The legacy header without a window is not read: spot sends both, and they are equal. "-1" and other
+    things that are no count are left out.
+    """
+    counts = [
+        int(value)
+        for name, value in headers
+        if (window := _USAGE.fullmatch(name)) is not None
+        and (int(window[1]), window[2].lower()) == (1, "m")
+        and _PLAIN_NUMBER.fullmatch(value.strip())
+    ]
+    return max(counts, default=None)
+
+
+def whole_seconds(value: str | None) -> int | None:
+    """`Retry-After` or `Age` as whole seconds; `None` for its absence, a date, a sign or anything else."""
+    if value is None or not _PLAIN_NUMBER.fullmatch(value.strip()):
+        return None
+    return int(value)
+
+
+_BANNED_UNTIL = re.compile(rb"banned until (\d{13})(?!\d)")
+
+
+def banned_until_ms(body: bytes) -> int | None:
+    """The epoch in the text of a 418, such as `IP(1.2.3.4) banned until 1783855317204.`, if it has one."""
+    found = _BANNED_UNTIL.search(body)
+    return int(found[1]) if found else None

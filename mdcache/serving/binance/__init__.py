@@ -1,0 +1,1 @@
+"""The paths that answer as Binance does: requests read, answers found or fetched, headers written."""

@@ -1,0 +1,226 @@
+"""The Binance-compatible paths.
+
+A hit is a look into `ReadyAnswers`, a check that the answer stands, and two messages. Everything else is parsed,
+answered by `cache/` and, the second time, remembered.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from mdcache.cache.answers import Answer, CacheStatus, Caller
+from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.clock import Clock, Instant
+from mdcache.errors import DeadlinePassed, LaneFull, MdcacheError, Refusal, UpstreamFailed, UpstreamUnavailable
+from mdcache.exchange import refusals
+from mdcache.exchange.endpoints import ENDPOINTS
+from mdcache.exchange.exchange_info import EXCHANGE_INFO_ENDPOINTS, SymbolSelection, parse_selection
+from mdcache.exchange.klines import parse_klines
+from mdcache.exchange.markets import KlineEndpoint, Market
+from mdcache.exchange.parameters import read_parameters, wants_micros
+from mdcache.exchange.snapshots import parse_forwarded, parse_snapshot
+from mdcache.serving.binance.headers import CONTENT_TYPE
+from mdcache.serving.binance.ready_answers import ReadyAnswers
+from mdcache.serving.binance.representation import Representation
+from mdcache.serving.binance.request import ClientRequest
+from mdcache.serving.ports import CandleSource, Clocks, ExchangeInfoSource, Recorder, SnapshotSource, UsedWeights
+from mdcache.serving.responses import HttpResponse, failure_response, uncached_response
+
+MAX_WAITING = 4_096  # questions in progress; each holds a task, a socket and its request
+_BUSY_RETRY_S = 1.0
+_COMPRESS_IN_THREAD_BYTES = 1 << 18  # a body this long takes over half a millisecond to compress: not on the loop
+_NO_DIRECTIVES = FreshnessDirectives()
+_BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_RESULTS = {
+    CacheStatus.MISS: "miss",
+    CacheStatus.PARTIAL: "partial",
+    CacheStatus.REFRESHED: "miss",
+    CacheStatus.REQUESTED: "miss",
+    CacheStatus.HIT: "hit",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSources:
+    """Who answers what."""
+
+    candles: CandleSource
+    snapshots: SnapshotSource
+    exchange_info: ExchangeInfoSource
+
+
+class BinanceHandler:
+    """Answers what Binance would answer."""
+
+    def __init__(
+        self,
+        sources: AnswerSources,
+        ready_answers: ReadyAnswers,
+        clocks: Clocks,
+        weights: UsedWeights,
+        clock: Clock,
+        recorder: Recorder,
+        deadline_s: float,
+        *,
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
+        self._sources = sources
+        self._ready_answers = ready_answers
+        self._clocks = clocks
+        self._weights = weights
+        self._clock = clock
+        self._recorder = recorder
+        self._deadline_s = deadline_s
+        self._max_waiting = max_waiting
+        self._used_weights: dict[Market, tuple[int, int | None]] = dict.fromkeys(Market, (-1, None))
+        self.waiting = 0
+
+    def find_ready(self, request: ClientRequest, began_s: float) -> tuple[Representation, Instant] | None:
+        """The ready answer to `asked`, if one stands and is as fresh as it wants."""
+        return self._ready_answers.find(request.key, request.directives, began_s)
+
+    def used_weight(self, market: Market, now: Instant) -> int | None:
+        """For `X-MBX-USED-WEIGHT-1M`: what Binance had reported by this tenth of a second of its minute."""
+        tenth = now.ms // 100  # minutes end where tenths do: it is never the last minute's
+        known = self._used_weights[market]
+        if known[0] != tenth:
+            known = self._used_weights[market] = (tenth, self._weights.used_weight_header(market))
+        return known[1]
+
+    def record_hit(self, request: ClientRequest, representation: Representation, now: Instant, began_s: float) -> None:
+        """Count a ready answer that was sent."""
+        self._record(request, "hit", began_s, _tail_age_s(representation.answer, now))
+
+    def ready_response(self, request: ClientRequest, began_s: float) -> HttpResponse | None:
+        """The reply to `asked` if it needs nothing but sending."""
+        found = self.find_ready(request, began_s)
+        if found is None:
+            return None
+        shown, now = found
+        reply = self._response(request, shown, now, from_memory=True)
+        self.record_hit(request, shown, now, began_s)
+        return reply
+
+    async def respond(self, request: ClientRequest, began_s: float) -> HttpResponse:
+        """The reply to `asked`, whatever it takes; of `errors.py`'s tree nothing is raised."""
+        try:
+            shown, now = await self._fetch(request)
+        except MdcacheError as error:
+            self._record(request, error_result(error), began_s, None)
+            return failure_response(error, *self._used_weight_fields(request.market))
+        reply = self._response(request, shown, now, from_memory=False)
+        self._ready_answers.offer(request.key, shown, now)
+        self._record(request, _result(shown.answer), began_s, _tail_age_s(shown.answer, now))
+        return reply
+
+    async def time(self, market: Market, query: bytes, unit: str | None) -> HttpResponse:
+        """`time` from the exchange-synchronised clock; raises what `errors.py` tells."""
+        micros = market is Market.SPOT and _refuse_parameters(query) and wants_micros(unit)
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await self._clocks.ensure(market)
+        except TimeoutError as error:
+            raise DeadlinePassed(_BUSY_RETRY_S, "no answer from Binance in time") from error
+        return self._local_response(
+            market, b'{"serverTime":%d}' % (self._clocks.now(market).ms * (1000 if micros else 1))
+        )
+
+    def ping(self, market: Market, query: bytes) -> HttpResponse:
+        """`ping`: this daemon answers; raises Binance's refusal of parameters."""
+        if market is Market.SPOT:
+            _refuse_parameters(query)
+        return self._local_response(market, b"{}")
+
+    async def _fetch(self, request: ClientRequest) -> tuple[Representation, Instant]:
+        query, unit = decode_query(request.key[1]), request.key[2].decode("latin-1")
+        if self.waiting >= self._max_waiting:
+            raise LaneFull(_BUSY_RETRY_S, "too many questions are waiting")
+        self.waiting += 1
+        try:
+            market, answer = await self._dispatch(request, query, unit or None)
+        finally:
+            self.waiting -= 1
+        shown = Representation(answer, market)
+        if request.gzip and len(answer.body) > _COMPRESS_IN_THREAD_BYTES:
+            await asyncio.to_thread(shown.compress)
+        return shown, self._clocks.now(market)
+
+    async def _dispatch(self, request: ClientRequest, query: str, unit: str | None) -> tuple[Market, Answer]:
+        rule, sources = request.rule, self._sources
+        wishes, caller = request.directives or _NO_DIRECTIVES, Caller(request.client, request.lane)
+        if isinstance(rule, KlineEndpoint):
+            question = parse_klines(rule, query, {"x-mbx-time-unit": unit} if unit else {})
+            return rule.market, await sources.candles.answer(question, wishes, caller)
+        if rule in EXCHANGE_INFO_ENDPOINTS:
+            selection = (
+                parse_selection(query, unit) if rule.market is Market.SPOT else SymbolSelection(permission_sets=False)
+            )
+            if not selection.exceeds_default:
+                return rule.market, await sources.exchange_info.answer(rule.market, selection, wishes, caller)
+        known = rule.path in ENDPOINTS
+        snapshot = parse_snapshot(rule.path, query, unit) if known else parse_forwarded(rule, query)
+        return snapshot.market, await sources.snapshots.answer(snapshot, wishes, caller)
+
+    def _response(
+        self, request: ClientRequest, representation: Representation, now: Instant, *, from_memory: bool
+    ) -> HttpResponse:
+        form = representation.variant(request)
+        used = (
+            self.used_weight(request.market, now) if from_memory else self._weights.used_weight_header(request.market)
+        )
+        pairs, _ = representation.fields(form, now, used, from_memory=from_memory)
+        as_of = (b"x-mdcache-as-of", b"%d" % representation.as_of_ms(now))
+        return HttpResponse(304 if form.not_modified else 200, (as_of, *pairs), representation.body(form))
+
+    def _local_response(self, market: Market, body: bytes) -> HttpResponse:
+        return uncached_response(200, body, *self._used_weight_fields(market), content_type=CONTENT_TYPE[market])
+
+    def _used_weight_fields(self, market: Market) -> tuple[tuple[bytes, bytes], ...]:
+        used = self._weights.used_weight_header(market)
+        return () if used is None else ((b"x-mbx-used-weight-1m", b"%d" % used),)
+
+    def _record(self, request: ClientRequest, result: str, began_s: float, age_s: float | None) -> None:
+        seconds = self._clock.now() - began_s
+        self._recorder.record(request.market.value, request.rule.short_path, result, request.client, seconds, age_s)
+
+
+def decode_query(query: bytes) -> str:
+    """The raw query as text, if every byte of it can be meant; else the refusal Binance gives for such bytes."""
+    raw = unquote_to_bytes(query)
+    try:
+        raw.decode()
+        text = query.decode()
+    except UnicodeDecodeError:
+        raise _illegal_characters() from None
+    if _BAD_PERCENT.search(query) or _CONTROL.search(raw):
+        raise _illegal_characters()
+    return text
+
+
+def _refuse_parameters(query: bytes) -> bool:
+    """True: nothing was asked along; spot refuses what it does not read."""
+    sent = read_parameters(decode_query(query), None)
+    if sent:
+        raise refusals.unknown_parameters(0, len(sent))
+    return True
+
+
+def error_result(error: MdcacheError) -> str:
+    """Whose fault it is, as a metrics label: `error` where Binance or the gate is in the way, else `refused`."""
+    return "error" if isinstance(error, UpstreamUnavailable | UpstreamFailed) else "refused"
+
+
+def _illegal_characters() -> Refusal:
+    return Refusal(400, -1100, "Illegal characters found in a parameter.")  # errors.md, the form without names
+
+
+def _result(answer: Answer) -> str:
+    if answer.stale:
+        return "stale"
+    return "collapsed" if answer.collapsed else _RESULTS[answer.cache_status]
+
+
+def _tail_age_s(answer: Answer, now: Instant) -> float | None:
+    return None if answer.settled else max(0, now.ms - answer.as_of_ms) / 1000

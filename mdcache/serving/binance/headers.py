@@ -1,0 +1,74 @@
+"""The response side of docs/design.md#headers: an answer's headers, but for its as-of, which is put in when it is sent.
+
+Of the four forms of an answer (identity or gzip, whole or 304) each is made once a second at most.
+"""
+
+from dataclasses import dataclass
+
+from mdcache.cache.answers import Answer, CacheStatus
+from mdcache.exchange.markets import Market
+
+HeaderFields = tuple[tuple[bytes, bytes], ...]
+
+CONTENT_TYPE = {  # as captured: docs/binance.md#response-headers
+    Market.SPOT: b"application/json;charset=UTF-8",
+    Market.USDM: b"application/json",
+    Market.COINM: b"application/json",
+}
+_VARY = (b"vary", b"Accept-Encoding")
+GZIP_SUFFIX = b"-gzip"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One form an answer may be sent in: `length` of its body, `tag` with the coding's suffix, no quotes.
+
+    `index` is its place among the four.
+    """
+
+    index: int
+    content_type: bytes
+    length: int
+    tag: bytes
+    gzip: bool
+    not_modified: bool
+
+
+def freshness_lifetime_s(answer: Answer) -> int:
+    """Whole seconds from the as-of for which the answer may be held: its TTL, or less where a close comes first."""
+    if answer.settled or answer.stale:
+        return int(answer.lifetime_s)
+    return max(0, min(int(answer.lifetime_s * 1000), answer.valid_until_ms - answer.as_of_ms) // 1000)
+
+
+def answer_fields(
+    answer: Answer, variant: Variant, age_s: int, used_weight: int | None, *, from_memory: bool
+) -> HeaderFields:
+    """All header fields but `X-MDCache-As-Of`; `again`: it is shown again, so it is a hit however it came."""
+    lifetime = freshness_lifetime_s(answer)
+    made = [
+        (b"cache-status", _cache_status(answer, lifetime - age_s, from_memory=from_memory)),
+        (b"age", b"%d" % age_s),
+        (b"cache-control", b"max-age=%d%b" % (lifetime, b", immutable" if answer.immutable else b"")),
+        (b"etag", b'"%b"' % variant.tag),
+        _VARY,
+    ]
+    if used_weight is not None:
+        made.append((b"x-mbx-used-weight-1m", b"%d" % used_weight))
+    if not variant.not_modified:
+        if variant.gzip:
+            made.append((b"content-encoding", b"gzip"))
+        made.append((b"content-type", variant.content_type))
+        made.append((b"content-length", b"%d" % variant.length))
+    return tuple(made)
+
+
+def _cache_status(answer: Answer, ttl_s: int, *, from_memory: bool) -> bytes:
+    """RFC 9211: `hit`, or why it was forwarded; or the mark of an answer past its TTL."""
+    if answer.stale:
+        return b"mdcache; hit; ttl=%d; detail=stale" % min(-1, ttl_s)
+    if from_memory or answer.cache_status is CacheStatus.HIT:
+        return b"mdcache; hit; ttl=%d" % ttl_s
+    collapsed = b"; collapsed" if answer.collapsed else b""
+    how = answer.cache_status.value.encode()
+    return b"mdcache; fwd=%b; fwd-status=200; stored%b; ttl=%d" % (how, collapsed, ttl_s)

@@ -1,0 +1,126 @@
+"""Ready answers: what was answered twice is remembered whole, by (path, raw query, time unit), while it stands.
+
+Their bytes count in the memory they share with the series. How often a key must be asked for is a matter of
+the keys alone: a question with a new `startTime` each time would only push out what is asked again.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import cast
+
+from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.clock import Clock, Instant
+from mdcache.serving.binance.representation import Representation
+from mdcache.serving.binance.request import RequestKey
+from mdcache.serving.ports import Clocks, SharedMemory
+
+MEMORY_KIND = "ready"  # first part of these entries' keys in the shared memory
+_KEYS_SEEN = 16_384  # asked once; the oldest is forgotten, and counts as new when it comes again
+_MAX_ANSWERS = 32_768  # ready answers, whatever memory allows: it bounds what small bodies cost in objects
+_MAX_QUERY_BYTES = 1_024  # bytes of a query; a longer one is mostly filler, and the keys asked once are in no account
+_SWEEP_COUNT = 4  # looked at with each new one, so that none lingers for longer than a round of new ones
+_TOUCH_EVERY_S = 1.0  # memory ranks by seconds; an account entry for each hit would cost more than the hit
+
+
+class ReadyAnswers:
+    """The ready answers of the daemon; they are adopted by the memory they are given."""
+
+    def __init__(
+        self,
+        shared: SharedMemory,
+        clocks: Clocks,
+        clock: Clock,
+        *,
+        keys_seen: int = _KEYS_SEEN,
+        max_answers: int = _MAX_ANSWERS,
+    ) -> None:
+        self._shared = shared
+        self._account = shared.memory
+        self._clocks = clocks
+        self._clock = clock
+        self._keys_seen = keys_seen
+        self._max_answers = max_answers
+        self._representations: OrderedDict[RequestKey, Representation] = OrderedDict()
+        self._seen: OrderedDict[RequestKey, None] = OrderedDict()
+        shared.register_evictable(MEMORY_KIND, self)
+
+    def __len__(self) -> int:
+        return len(self._representations)
+
+    def find(
+        self, key: RequestKey, directives: FreshnessDirectives | None, now_s: float
+    ) -> tuple[Representation, Instant] | None:
+        """The ready answer under `key`, with the moment it was found to stand for and to satisfy `wishes`."""
+        shown = self._representations.get(key)
+        if shown is None:
+            return None
+        now = self._clocks.now(shown.market)
+        if not shown.answer.is_valid(now):
+            self._drop(key)
+            return None
+        if directives is not None and not satisfies(shown, directives, now):
+            return None
+        if now_s - shown.used_at_s > _TOUCH_EVERY_S:
+            shown.used_at_s = now_s
+            self._account.set_size((MEMORY_KIND, key), shown.nbytes)  # it may have been compressed meanwhile
+            self._account.touch((MEMORY_KIND, key), now_s)
+        return shown, now
+
+    def offer(self, key: RequestKey, representation: Representation, now: Instant) -> bool:
+        """Remember `shown` if its key was asked for before and it stands; returns whether it is remembered."""
+        if len(key[1]) + len(key[2]) > _MAX_QUERY_BYTES:
+            return False
+        if key not in self._seen and key not in self._representations:
+            self._seen[key] = None
+            if len(self._seen) > self._keys_seen:
+                self._seen.popitem(last=False)
+            return False
+        if key in self._seen:
+            self._seen.move_to_end(key)
+        if not representation.answer.is_valid(now):
+            return False
+        self._representations[key] = representation
+        self._representations.move_to_end(key)
+        self._account.set_size((MEMORY_KIND, key), representation.nbytes)
+        self._account.touch((MEMORY_KIND, key), self._clock.now())
+        self._sweep()
+        self._shared.enforce_limit()
+        return True
+
+    def evict(self, key: Hashable) -> None:
+        """Memory wants these bytes back; it forgets the key by itself."""
+        _, mine = cast("tuple[str, RequestKey]", key)
+        self._representations.pop(mine, None)
+
+    def clear(self) -> int:
+        """Forget all of them (a purge); returns how many there were."""
+        count = len(self._representations)
+        for key in list(self._representations):
+            self._drop(key)
+        return count
+
+    def _drop(self, key: RequestKey) -> None:
+        del self._representations[key]
+        self._account.remove((MEMORY_KIND, key))
+
+    def _sweep(self) -> None:
+        while len(self._representations) > self._max_answers:
+            self._drop(next(iter(self._representations)))
+        for _ in range(min(_SWEEP_COUNT, len(self._representations))):
+            key, shown = next(iter(self._representations.items()))
+            if shown.answer.is_valid(self._clocks.now(shown.market)):
+                self._representations.move_to_end(key)
+            else:
+                self._drop(key)
+
+
+def satisfies(representation: Representation, directives: FreshnessDirectives, now: Instant) -> bool:
+    """Whether what stands is also as fresh as the caller wants; what may be older is his wish, not ours."""
+    if directives.no_cache or directives.wait_ms(now):
+        return False
+    if representation.answer.settled:
+        return True  # its as-of is now
+    as_of_ms = representation.answer.as_of_ms
+    if directives.max_age_s is not None and now.ms - as_of_ms > directives.max_age_s * 1000:
+        return False
+    return directives.min_as_of_ms is None or as_of_ms >= min(directives.min_as_of_ms, now.ms)

@@ -1,0 +1,91 @@
+"""One answer in a form that can be sent again and again: tag, compressed body, and headers made once a second."""
+
+from isal import igzip
+from xxhash import xxh3_128_hexdigest
+
+from mdcache.cache.answers import Answer
+from mdcache.clock import Instant
+from mdcache.exchange.markets import Market
+from mdcache.serving.binance.headers import CONTENT_TYPE, GZIP_SUFFIX, HeaderFields, Variant, answer_fields
+from mdcache.serving.binance.request import ClientRequest
+
+_COMPRESS_FROM = 1_024  # below it a body fits one packet with its headers anyway
+_LEVEL = 1  # 0.15 ms for 500 rows; level 2 gains 3 % for twice that
+_VARIANTS = 4  # identity or gzip, whole or unchanged
+_OVERHEAD_BYTES = 1_200  # bytes of the object, its key and its headers, measured with tracemalloc
+
+
+class Representation:
+    """An answer that may be shown more than once, while it stands."""
+
+    __slots__ = ("_fields", "_gzipped", "_variants", "answer", "market", "tag", "used_at_s")
+
+    def __init__(self, answer: Answer, market: Market) -> None:
+        self.answer = answer
+        self.market = market
+        self.tag = xxh3_128_hexdigest(answer.body).encode()
+        self.used_at_s = float("-inf")
+        self._gzipped: bytes | None = None
+        self._variants: list[Variant | None] = [None] * _VARIANTS
+        self._fields: list[tuple[int, int | None, HeaderFields, bytes] | None] = [None] * _VARIANTS
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes: bodies, and what is around them."""
+        return len(self.answer.body) + len(self._gzipped or b"") + _OVERHEAD_BYTES
+
+    def variant(self, request: ClientRequest) -> Variant:
+        """The form `asked` gets: gzip where it is asked for and worth it, unchanged where its tag matches."""
+        gzip = request.gzip and len(self.answer.body) > _COMPRESS_FROM
+        own, other = (True, False) if gzip else (False, True)
+        if request.any_tag or (request.tags and self._tag(gzip=own) in request.tags):
+            return self._variant(own, not_modified=True)
+        if request.tags and self._tag(gzip=other) in request.tags:
+            return self._variant(other, not_modified=True)  # the tag of what the client holds, not of what it asks for
+        return self._variant(own, not_modified=False)
+
+    def body(self, variant: Variant) -> bytes:
+        """The bytes of `form`; compressed at the first asking."""
+        if variant.not_modified:
+            return b""
+        return self._gzip() if variant.gzip else self.answer.body
+
+    def compress(self) -> None:
+        """Make the compressed body now; may be called in a thread, before anybody else has this."""
+        self._gzip()
+
+    def as_of_ms(self, now: Instant) -> int:
+        """Settled rows are as of now whenever they are shown; everything else has its tail's as-of."""
+        return now.ms if self.answer.settled else self.answer.as_of_ms
+
+    def fields(
+        self, variant: Variant, now: Instant, used_weight: int | None, *, from_memory: bool
+    ) -> tuple[HeaderFields, bytes]:
+        """Headers but for the as-of, as pairs and as bytes; made anew when age or usage changed."""
+        age_s = 0 if self.answer.settled else max(0, now.ms - self.answer.as_of_ms) // 1000
+        if not from_memory:
+            return answer_fields(self.answer, variant, age_s, used_weight, from_memory=False), b""
+        made = self._fields[variant.index]
+        if made is None or made[0] != age_s or made[1] != used_weight:
+            pairs = answer_fields(self.answer, variant, age_s, used_weight, from_memory=True)
+            raw = b"".join(b"%b: %b\r\n" % pair for pair in pairs)
+            made = self._fields[variant.index] = (age_s, used_weight, pairs, raw)
+        return made[2], made[3]
+
+    def _variant(self, gzip: bool, *, not_modified: bool) -> Variant:  # noqa: FBT001 - a coding, as everywhere here
+        index = 2 * gzip + not_modified
+        form = self._variants[index]
+        if form is None:
+            length = 0 if not_modified else len(self._gzip() if gzip else self.answer.body)
+            form = Variant(index, CONTENT_TYPE[self.market], length, self._tag(gzip=gzip), gzip, not_modified)
+            self._variants[index] = form
+        return form
+
+    def _tag(self, *, gzip: bool) -> bytes:
+        return self.tag + GZIP_SUFFIX if gzip else self.tag
+
+    def _gzip(self) -> bytes:
+        if self._gzipped is None:
+            # no time in its header: the same content has the same bytes on every replica
+            self._gzipped = igzip.compress(self.answer.body, _LEVEL, mtime=0)
+        return self._gzipped

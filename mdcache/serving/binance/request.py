@@ -1,0 +1,154 @@
+"""The request side of docs/design.md#headers: what a client's headers say, as values. Malformed ones count as unsaid.
+
+Header values repeat endlessly, so what is parsed from one is remembered for the most recent few hundred.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.exchange.endpoints import Endpoint
+from mdcache.exchange.markets import KlineEndpoint, Market
+from mdcache.upstream.governor import Lane
+
+RequestKey = tuple[str, bytes, bytes]  # path, raw query, time unit: what decides the rows of an answer
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+_PARSE_CACHE_SIZE = 512
+_MAX_HEADER_BYTES = 4_096  # bytes of one header that is looked into
+_DELTA_SECONDS = re.compile(r"\d{1,10}", re.ASCII)  # ten digits of seconds are three centuries
+_MILLISECONDS = re.compile(rb"\d{1,16}")
+_ETAG = re.compile(rb'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_QVALUE = re.compile(r"[01](?:\.\d{0,3})?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRequest:
+    """What one request says, besides its question.
+
+    `wishes` is `None` where nothing is said about age. `gzip`: the client takes it, and may have it here.
+    `tags` are what `If-None-Match` lists, without quotes and `W/`; `any_tag`: it is `*`.
+    """
+
+    rule: KlineEndpoint | Endpoint
+    key: RequestKey
+    directives: FreshnessDirectives | None = None
+    client: str = ""
+    lane: Lane = Lane.NORMAL
+    gzip: bool = False
+    tags: frozenset[bytes] = frozenset()
+    any_tag: bool = False
+
+    @property
+    def market(self) -> Market:
+        """The market of the path."""
+        return self.rule.market
+
+
+class RequestParser:
+    """Reads requests' headers: knows the configured clients and whether this daemon compresses."""
+
+    def __init__(self, clients: Mapping[str, str], compress: str) -> None:
+        self._lanes = {name.encode(): (name, Lane(lane)) for name, lane in clients.items()}
+        self._gzip_remote = compress != "off"
+        self._gzip_loopback = compress == "on"
+
+    def parse(
+        self, rule: KlineEndpoint | Endpoint, query: bytes, headers: RawHeaders, *, loopback: bool
+    ) -> ClientRequest:
+        """What a request for `rule.path` says; `near`: its peer is this machine."""
+        said: dict[bytes, bytes] = {}
+        for name, value in headers:
+            if name in _KNOWN_HEADERS:
+                whole = said[name] + b", " + value if name in said else value
+                said[name] = whole[:_MAX_HEADER_BYTES]  # what is remembered below is remembered by these bytes
+        client, lane = self._lanes.get(said.get(b"x-mdcache-client", b"").strip(), ("", Lane.NORMAL))
+        tags, any_tag = parse_if_none_match(said.get(b"if-none-match", b""))
+        allowed = self._gzip_loopback if loopback else self._gzip_remote
+        unit = said.get(b"x-mbx-time-unit", b"") if rule.market is Market.SPOT else b""
+        return ClientRequest(
+            rule=rule,
+            key=(rule.path, query, unit),
+            directives=parse_directives(said.get(b"cache-control", b""), said.get(b"x-mdcache-min-as-of", b"")),
+            client=client,
+            lane=lane,
+            gzip=allowed and accepts_gzip(said.get(b"accept-encoding", b"")),
+            tags=tags,
+            any_tag=any_tag,
+        )
+
+
+_KNOWN_HEADERS = frozenset(
+    {
+        b"accept-encoding",
+        b"cache-control",
+        b"if-none-match",
+        b"x-mbx-time-unit",
+        b"x-mdcache-client",
+        b"x-mdcache-min-as-of",
+    }
+)
+
+
+@lru_cache(_PARSE_CACHE_SIZE)
+def parse_directives(cache_control: bytes, min_as_of: bytes) -> FreshnessDirectives | None:
+    """The caller's wishes out of `Cache-Control` and `X-MDCache-Min-As-Of`; `None` if they say nothing."""
+    max_age_s: float | None = None
+    max_stale_s: float | None = None
+    no_cache = only_if_cached = False
+    for directive in cache_control.decode("latin-1").split(","):
+        name, equals, value = directive.strip().partition("=")
+        name, value = name.rstrip().lower(), value.strip().strip('"')
+        number = float(value) if equals and _DELTA_SECONDS.fullmatch(value) else None
+        if name == "max-age" and number is not None:
+            max_age_s = number if max_age_s is None else min(max_age_s, number)
+        elif name == "max-stale" and (number is not None or not equals):
+            max_stale_s = _ANY_STALE_S if number is None else number
+        elif name == "no-cache":
+            no_cache = True
+        elif name == "only-if-cached":
+            only_if_cached = True
+    since = min_as_of.strip()
+    min_as_of_ms = int(since) if _MILLISECONDS.fullmatch(since) else None
+    wishes = FreshnessDirectives(max_age_s, max_stale_s, no_cache, only_if_cached, min_as_of_ms)
+    return None if wishes == FreshnessDirectives() else wishes
+
+
+_ANY_STALE_S = 1e9  # max-stale without a number: any age is fine (RFC 9111, 5.2.1.2)
+
+
+@lru_cache(_PARSE_CACHE_SIZE)
+def accepts_gzip(accept_encoding: bytes) -> bool:
+    """Whether `Accept-Encoding` names gzip (or `*`, and gzip not otherwise) with a weight above zero."""
+    wanted = {"*": False, "gzip": False}
+    named = False
+    for part in accept_encoding.decode("latin-1").split(","):
+        coding, *parameters = (piece.strip() for piece in part.lower().split(";"))
+        coding = "gzip" if coding == "x-gzip" else coding
+        if coding in wanted:
+            named = named or coding == "gzip"
+            wanted[coding] = _qvalue(parameters) > 0
+    return wanted["gzip"] if named else wanted["*"]
+
+
+def _qvalue(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            return float(value) if _QVALUE.fullmatch(value.strip()) else 0.0
+    return 1.0
+
+
+@lru_cache(_PARSE_CACHE_SIZE)
+def parse_if_none_match(if_none_match: bytes) -> tuple[frozenset[bytes], bool]:
+    """The tags an `If-None-Match` lists, compared weakly (RFC 9110, 13.1.2), and whether it is `*`."""
+    value = if_none_match.strip()
+    return frozenset(_ETAG.findall(value)), value == b"*"
+
+
+@lru_cache(_PARSE_CACHE_SIZE)
+def is_loopback(host: str | None) -> bool:
+    """Whether a peer is this machine: a loopback address, or no address at all (a socket in the file system)."""
+    return host is None or host == "::1" or host.removeprefix("::ffff:").startswith("127.")

@@ -1,0 +1,107 @@
+"""The one table from what went wrong to what a client sees. Never 429 or 418, never a traceback.
+
+Rule: docs/design.md#errors.
+
+`TABLE` has a line for every class of `errors.py` that can be raised; a test proves it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from mdcache.errors import (
+    BudgetSpent,
+    Busy,
+    DeadlinePassed,
+    GateClosed,
+    InvalidBody,
+    LaneFull,
+    MdcacheError,
+    NotCached,
+    Refusal,
+    ServerFailed,
+    TransportFailed,
+    UpstreamFailed,
+    UpstreamUnavailable,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorShape:
+    """How one cause looks: HTTP status, Binance's code, the text for people, and whether to say when to return."""
+
+    status: int
+    code: int
+    text: Callable[[MdcacheError], str]
+    retry_after: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorResponse:
+    """What a client is told: status, JSON body, and whole seconds for `Retry-After` where it is due."""
+
+    status: int
+    body: bytes
+    retry_after_s: int | None = None
+
+
+def _because(start: str) -> Callable[[MdcacheError], str]:
+    return lambda error: f"{start}: {cause}." if (cause := _cause(error)) else f"{start}."
+
+
+def _cause(error: MdcacheError) -> str:
+    """One clause; of a failure its reason only: the detail may quote what is for the log, not for clients."""
+    return error.reason if isinstance(error, UpstreamFailed) else str(error)
+
+
+_UNAVAILABLE = ErrorShape(503, -1003, _because("Binance is not being asked now"), retry_after=True)
+_BUSY = ErrorShape(503, -1008, _because("No room to ask Binance in time"), retry_after=True)
+_FAILED = ErrorShape(502, -1006, _because("Binance was asked and gave no usable answer"))
+
+TABLE: dict[type[MdcacheError], ErrorShape] = {
+    GateClosed: _UNAVAILABLE,
+    UpstreamUnavailable: _UNAVAILABLE,
+    Busy: _BUSY,
+    BudgetSpent: _BUSY,
+    LaneFull: _BUSY,
+    DeadlinePassed: _BUSY,
+    UpstreamFailed: _FAILED,
+    TransportFailed: _FAILED,
+    ServerFailed: _FAILED,
+    InvalidBody: _FAILED,
+    NotCached: ErrorShape(504, -1007, lambda _: "Not cached, and only-if-cached was asked for."),
+}
+
+# What is refused before it is a question: status and code.
+QUERY_TOO_LONG = (414, -1100)
+NEEDS_KEY = (403, -2015)  # keyed paths, signatures, methods that change something
+UNKNOWN_PATH = (404, -5000)  # as fapi says it
+METHOD_NOT_ALLOWED = (405, -1020)
+OPS_CODES = {400: -1102, 401: -2014, 403: -2015, 404: -5000, 405: -1020, 409: -1015, 413: -1100}  # the operators' paths
+
+UNEXPECTED = ErrorShape(500, -1000, lambda _: "An unknown error occurred while processing the request.")
+
+
+def error_response(error: Exception) -> ErrorResponse:
+    """What a client is told about `error`; anything outside the tree is -1000, and says no more than that."""
+    if isinstance(error, Refusal):
+        return ErrorResponse(error.status, error_body(error.code, error.msg))
+    if not isinstance(error, MdcacheError):
+        error = MdcacheError()
+    shape = next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), UNEXPECTED)
+    retry_after_s = None
+    if shape.retry_after and isinstance(error, UpstreamUnavailable):
+        retry_after_s = retry_after_seconds(error.retry_after_s)
+    return ErrorResponse(shape.status, error_body(shape.code, shape.text(error)), retry_after_s)
+
+
+def retry_after_seconds(seconds: float) -> int:
+    """For `Retry-After`: rounded up, at least 1; no later than a year for what has no end."""
+    return math.ceil(min(max(seconds, 1.0), 31_536_000.0))
+
+
+def error_body(code: int, msg: str) -> bytes:
+    """Binance's form of an error."""
+    return msgspec.json.encode({"code": code, "msg": msg})

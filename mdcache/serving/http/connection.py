@@ -1,0 +1,242 @@
+"""One client connection: uvicorn's httptools protocol, with the fast lane before it and bounds around it.
+
+uvicorn bounds neither the bytes of a header nor the time until it is complete, and a connection on which
+nothing was ever sent, or whose client reads no answer, stays for good. Here a message has `WHOLE_WITHIN_S`
+from its first byte (or from the connection's start) to its last, its header `MOST_HEADER_BYTES`, and its body,
+which nobody reads but the operators' paths, `MOST_BODY_BYTES`; and of an answer that waits to be read, some must
+be in every `READ_WITHIN_S`.
+"""
+
+import asyncio
+import sys
+from typing import Any, ClassVar
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from mdcache.serving.app import RAW_REQUEST_EXTENSION
+from mdcache.serving.binance.request import is_loopback
+from mdcache.serving.errors import error_body
+from mdcache.serving.http.fast_lane import FastLane, is_single_get
+
+MAX_HEADER_BYTES = 65_536
+MAX_BODY_BYTES = 65_536
+MESSAGE_TIMEOUT_S = 10.0
+CLIENT_READ_TIMEOUT_S = 60.0
+
+
+class HeaderTooLargeError(Exception):
+    """A header of more bytes than are read."""
+
+
+class ClientConnection(HttpToolsProtocol):
+    """One connection; `lane` is set by the server's own subclass."""
+
+    fast_lane: ClassVar[FastLane]
+    message_timeout_s: ClassVar[float] = MESSAGE_TIMEOUT_S
+    client_read_timeout_s: ClassVar[float] = CLIENT_READ_TIMEOUT_S
+    max_connections: ClassVar[int] = sys.maxsize
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._loopback = False
+        self._between_messages = True  # no message has begun that is not complete
+        self._app_called = False  # the application, at least once: there is a cycle
+        self._in_header = False
+        self._began_in_chunk = False  # a message, in this chunk
+        self._header_bytes = 0  # of chunks that were all header
+        self._header_suspect = False  # this header may be too large: it came in pieces, or in a very large one
+        self._header_too_large = False
+        self._body_bytes = 0
+        self._raw_request: bytes | None = None
+        self._message_timer: asyncio.TimerHandle | None = None
+        self._reader_timer: asyncio.TimerHandle | None = None
+        self._fast_lane_served = 0  # by the fast lane, since the keep-alive timer was set
+        self._default_fields_cache: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client connected; it has until `WHOLE_WITHIN_S` to say something whole. One too many is let go."""
+        super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            transport.close()
+            return
+        self._loopback = is_loopback(self.client[0] if self.client else None)
+        self._start_message_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self._stop_message_timer()
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: known ones are answered here, others go through the parser."""
+        self._raw_request = None
+        if self._between_messages and is_single_get(data) and self._idle() and not self.flow.write_paused:
+            if self._serve_from_fast_lane(data):
+                return
+            self._raw_request = data
+        in_header = self._in_header
+        self._header_suspect = in_header or len(data) > MAX_HEADER_BYTES
+        self._began_in_chunk = False
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if in_header and self._in_header and not self._began_in_chunk:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self._refuse(431, "The header is too large.")
+                return
+        if self._between_messages:
+            self._stop_message_timer()
+        elif self._message_timer is None:
+            self._start_message_timer()
+
+    def on_message_begin(self) -> None:
+        """A message's first byte."""
+        self._between_messages = False
+        self._in_header = self._began_in_chunk = True
+        self._header_bytes = self._body_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Its header is whole: hand it to the application."""
+        self._in_header = False
+        if self._header_suspect and _size(self.url, self.headers) > MAX_HEADER_BYTES:
+            self._header_too_large = True
+            raise HeaderTooLargeError
+        if self._raw_request is not None:
+            self.scope["extensions"] = {RAW_REQUEST_EXTENSION: {"bytes": self._raw_request}}
+        super().on_headers_complete()
+        self._app_called = True
+        if self.parser.should_upgrade():  # to what we don't speak: answered as plain HTTP, and that is all
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of its body."""
+        self._body_bytes += len(body)
+        if self._body_bytes <= MAX_BODY_BYTES:
+            super().on_body(body)
+        elif self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Its last byte."""
+        self._between_messages = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The application answered; the keep-alive timer starts anew."""
+        self._fast_lane_served = 0
+        self._start_reader_timer()
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """The client reads slower than it is answered."""
+        super().pause_writing()
+        self._start_reader_timer()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing passed through uvicorn for a while; what the fast lane served counts as well."""
+        if self._fast_lane_served and not self.transport.is_closing():
+            self._fast_lane_served = 0
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+            return
+        self._start_reader_timer()  # what is closed with something unread stays until it is read
+        super().timeout_keep_alive_handler()
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser does not take, in Binance's form."""
+        if not self._idle():  # an answer is on its way: it must not be cut in two, nor be followed by another
+            self.cycle.keep_alive = False
+        elif self._header_too_large:
+            self._refuse(431, "The header is too large.")
+        else:
+            self._refuse(400, msg)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """A client's wish for another protocol is none of the operator's business."""
+
+    # ------------------------------------------------------------------------------------ parts
+
+    def _idle(self) -> bool:
+        """No answer is on its way."""
+        return not self._app_called or (self.cycle.response_complete and not self.pipeline)
+
+    def _serve_from_fast_lane(self, data: bytes) -> bool:
+        reply = self.fast_lane.answer(data, self._default_fields(), loopback=self._loopback)
+        if reply is None or self.transport.is_closing():
+            return False
+        if self._message_timer is not None:
+            self._stop_message_timer()
+        if self.timeout_keep_alive_task is None:  # the first request of this connection
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        self._fast_lane_served += 1
+        self.transport.writelines(reply)
+        return True
+
+    def _default_fields(self) -> bytes:
+        """`Date` and `Server` as bytes; uvicorn replaces their list once a second."""
+        current = self.server_state.default_headers
+        if self._default_fields_cache[0] is not current:
+            self._default_fields_cache = current, b"".join(b"%b: %b\r\n" % pair for pair in current)
+        return self._default_fields_cache[1]
+
+    def _start_message_timer(self) -> None:
+        self._message_timer = self.loop.call_later(self.message_timeout_s, self._on_message_timeout)
+
+    def _stop_message_timer(self) -> None:
+        if self._message_timer is not None:
+            self._message_timer.cancel()
+            self._message_timer = None
+
+    def _start_reader_timer(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        if waiting and self._reader_timer is None:
+            self._reader_timer = self.loop.call_later(self.client_read_timeout_s, self._check_reader, waiting)
+
+    def _check_reader(self, waiting: int) -> None:
+        """End the connection if nothing was read since `waiting` bytes waited."""
+        self._reader_timer = None
+        if self.transport.get_write_buffer_size() == waiting:
+            self.transport.abort()
+        else:
+            self._start_reader_timer()
+
+    def _on_message_timeout(self) -> None:
+        self._message_timer = None
+        if self.transport.is_closing():
+            return
+        if self._in_header:
+            self._refuse(408, "The request did not arrive in time.")
+        elif self._idle():
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
+
+    def _refuse(self, status: int, msg: str) -> None:
+        """Say so if no answer is on its way, and end the connection."""
+        if self._idle():
+            body = error_body(-1100, msg)
+            head = b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            self.transport.writelines((head % (STATUS_LINE[status], self._default_fields(), len(body)), body))
+        self.transport.close()
+
+
+def _size(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
+    return len(url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in headers)

@@ -1,0 +1,166 @@
+"""The HTTP server: how uvicorn is set up and run, on sockets bound here, and how it drains."""
+
+import asyncio
+import math
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import uvicorn
+
+from mdcache.serving.app import App
+from mdcache.serving.http.connection import CLIENT_READ_TIMEOUT_S, MESSAGE_TIMEOUT_S, ClientConnection
+
+KEEP_ALIVE_S = 75  # as nginx: pollers ask every few seconds, and a new connection costs more than an idle one
+_BACKLOG = 1_024
+_RESERVED_FILES = 128  # of those a process may open: for connections to Binance, and all else that is no client
+_LAST_RESPONSES_S = 1.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_T = TypeVar("_T")
+
+
+class ListenFailed(OSError):
+    """The address can't be listened on; the message says which and why."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which says when it is ready, and ends quietly at a signal instead of passing it on."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[Sequence[str]], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections, then say so."""
+        await super().startup(sockets)
+        self._on_ready([_address(listening) for listening in sockets or []])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain; those that were cut short still get to say so to their clients."""
+        await super().shutdown(sockets)
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=_LAST_RESPONSES_S)
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """SIGTERM and SIGINT drain; a second one ends at once."""
+        loop = asyncio.get_running_loop()
+        try:
+            for number in _SIGNALS:
+                loop.add_signal_handler(number, self._stop)
+        except (RuntimeError, ValueError):  # not the main thread: whoever runs us there cancels us
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _stop(self) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+async def serve(
+    app: App,
+    host: str,
+    port: int,
+    grace_s: float,
+    on_ready: Callable[[Sequence[str]], None],
+    *,
+    message_timeout_s: float = MESSAGE_TIMEOUT_S,
+    client_read_timeout_s: float = CLIENT_READ_TIMEOUT_S,
+    keep_alive_s: int = KEEP_ALIVE_S,
+) -> None:
+    """Serve `app` until SIGTERM or SIGINT, then drain for at most `grace_s` seconds and return.
+
+    `on_ready` is told the addresses (`127.0.0.1:8700`) once connections are accepted; with port 0 it is how to
+    learn the port. A request has `whole_within_s` seconds from its first byte to its last, an idle connection
+    `keep_alive_s` to twice that, and one on which an answer waits unread `read_within_s`. Raises `ListenFailed`
+    where the address can't be had.
+    """
+
+    class Serving(ClientConnection):
+        fast_lane = app.fast_lane
+
+    Serving.message_timeout_s, Serving.client_read_timeout_s = message_timeout_s, client_read_timeout_s
+    Serving.max_connections = max_connections()
+    config = uvicorn.Config(
+        app,
+        http=Serving,
+        loop="none",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="error",  # bad requests are their senders' business
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        headers=[("server", "mdcache")],
+        timeout_keep_alive=keep_alive_s,
+        timeout_graceful_shutdown=math.ceil(grace_s),
+        backlog=_BACKLOG,
+    )
+    sockets = await listen(host, port)
+    try:
+        await Server(config, on_ready).serve(sockets=sockets)
+    finally:
+        for listening in sockets:
+            listening.close()
+
+
+async def listen(host: str, port: int) -> list[socket.socket]:
+    """Sockets that are bound to every address of `host`; with port 0 all on the one port the system chose."""
+    loop = asyncio.get_running_loop()
+    sockets: list[socket.socket] = []
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            listening = socket.socket(family, kind, protocol)
+            sockets.append(listening)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listening.bind((address[0], port, *address[2:]))
+            listening.setblocking(False)  # noqa: FBT003 - the socket module's own way
+            port = port or listening.getsockname()[1]
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name at all, such as `.` or one of 300 letters
+        for listening in sockets:
+            listening.close()
+        reason = error.strerror if isinstance(error, OSError) else "not a host's name"
+        raise ListenFailed(f"cannot listen on {host}:{port}: {reason or error}") from error
+    return sockets
+
+
+def max_connections() -> int:
+    """How many clients may be connected, so that they don't use up the files this process may open."""
+    try:
+        import resource  # noqa: PLC0415 - only Unix has it
+    except ImportError:
+        return sys.maxsize
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if files == resource.RLIM_INFINITY else max(files // 2, files - _RESERVED_FILES)
+
+
+def run(main: Coroutine[Any, Any, _T]) -> _T:
+    """Run `main` on uvloop, or on the platform's own loop where there is no uvloop."""
+    with asyncio.Runner(loop_factory=_new_loop()) as runner:
+        return runner.run(main)
+
+
+def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - it has no Windows build
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,1 @@
+"""The paths for operators: health, metrics, status, commands and pages."""

@@ -1,0 +1,42 @@
+"""What the admin token may order: the bodies of `/v1/admin/…`. Shapes only."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from mdcache.cache.warmup import WarmupRequest
+from mdcache.exchange.markets import Family, Market
+
+
+class PurgeCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which series to forget: all that match what is given."""
+
+    market: Market | None = None
+    symbol: str | None = None
+    interval: str | None = None
+
+
+class GateCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to do with a family's gate; `seconds` only for closing it."""
+
+    family: Family
+    action: Literal["open", "close"]
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=31_536_000)] | None = None
+
+
+_Names = Annotated[list[Annotated[str, msgspec.Meta(min_length=1, max_length=50)]], msgspec.Meta(min_length=1)]
+_Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]  # 9999-12-31, in milliseconds
+
+
+class WarmupCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which series to read whole, by open time; up to now without `until_ms`."""
+
+    market: Market
+    symbols: _Names
+    intervals: _Names
+    since_ms: _Milliseconds
+    until_ms: _Milliseconds | None = None
+
+    def request(self) -> WarmupRequest:
+        """As the job takes it."""
+        return WarmupRequest(self.market, tuple(self.symbols), tuple(self.intervals), self.since_ms, self.until_ms)

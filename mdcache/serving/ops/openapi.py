@@ -1,0 +1,263 @@
+"""The OpenAPI document: every path that `paths.py` routes, described out of the tables that serve it.
+
+Built once. Nothing is listed here a second time: a path without a description fails when the document is made.
+"""
+
+from functools import cache
+from typing import assert_never
+
+import msgspec
+
+from mdcache import __version__
+from mdcache.exchange.endpoints import ENDPOINTS, Endpoint
+from mdcache.exchange.markets import KlineEndpoint, Market
+from mdcache.serving.binance.headers import CONTENT_TYPE
+from mdcache.serving.ops import pages, schemas
+from mdcache.serving.ops.schemas import MARKETS, Json, content, ref
+from mdcache.serving.routes import ROUTES, PathKind, Route
+
+_ABOUT = """
+Binance's public market data, cached. Change a base URL and nothing else: bodies are byte for byte what Binance
+would have sent at the answer's as-of. Every GET may be a HEAD. Keyed or signed paths are refused (403, -2015), other
+paths are unknown (404, -5000), other methods not supported (405, -1020).
+"""
+_OPERATIONS, _FUTURES_DATA = "operations", "futures-data"
+_TAGS = [*MARKETS.values(), _FUTURES_DATA, _OPERATIONS]
+
+
+@cache
+def document() -> bytes:
+    """The whole document as JSON."""
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {
+                "title": "mdcache",
+                "version": __version__,
+                "description": " ".join(_ABOUT.split()),
+                "license": {"name": "MIT", "identifier": "MIT"},
+            },
+            "tags": [{"name": name} for name in _TAGS],
+            "paths": {path: _item(path, found) for path, found in ROUTES.items()},
+            "components": {
+                "schemas": schemas.SCHEMAS,
+                "headers": schemas.RESPONSE_HEADERS,
+                "parameters": schemas.REQUEST_HEADERS | {"TimeUnit": schemas.TIME_UNIT},
+                "responses": {f"Status{status}": made for status, made in _SHARED.items()},
+                "securitySchemes": {"adminToken": {"type": "http", "scheme": "bearer"}},
+            },
+        }
+    )
+
+
+_SHARED = schemas.REFUSALS | schemas.FAILURES
+
+
+def _item(path: str, found: Route) -> Json:
+    match found.kind:
+        case PathKind.KLINES | PathKind.SNAPSHOT | PathKind.EXCHANGE_INFO | PathKind.TIME | PathKind.PING:
+            return {"get": {"operationId": path.strip("/").replace("/", "_"), **_read(path, found)}}
+        case PathKind.OPS:
+            name = path.strip("/").replace("/", "_") or "page"
+            if path == "/v1/admin/warm":
+                return {
+                    method: {"operationId": f"{name}_{method}", "tags": [_OPERATIONS], **operation}
+                    for method, operation in _warmup()
+                }
+            method, operation = _operation(path)
+            return {method: {"operationId": name, "tags": [_OPERATIONS], **operation}}
+        case PathKind.KEYED | PathKind.UNKNOWN:
+            raise ValueError(f"{path} is not served")
+        case _:
+            assert_never(found.kind)
+
+
+# ----------------------------------------------------------------------------------- Binance-compatible paths
+
+
+def _read(path: str, found: Route) -> Json:
+    if isinstance(found.rule, KlineEndpoint):
+        return _klines(found.rule)
+    if isinstance(found.rule, Endpoint):
+        return _snapshot(ENDPOINTS.get(path, (found.rule,)), info=found.kind is PathKind.EXCHANGE_INFO)
+    if found.market is None:
+        raise ValueError(f"{path} has no market")
+    return _local(found.market, found.kind)
+
+
+def _klines(rule: KlineEndpoint) -> Json:
+    nearest = "newest" if rule.nearest_end else "oldest"
+    return {
+        "tags": [MARKETS[rule.market]],
+        "summary": f"{MARKETS[rule.market]} {rule.kind}",
+        "description": f"Candles. A range with more than `limit` rows keeps the {nearest} of them."
+        + (f" Ends lie at most {rule.max_span_ms // 86_400_000} days apart." if rule.max_span_ms else ""),
+        "parameters": [
+            *schemas.query_parameters(rule.market, schemas.kline_parameters(rule)),
+            *_request_headers(rule.market),
+        ],
+        "responses": _answers(rule.market, "Rows"),
+    }
+
+
+def _snapshot(endpoints: tuple[Endpoint, ...], *, info: bool) -> Json:
+    first, *others = endpoints
+    said = [f"{MARKETS[each.market]}: {_rules(each)}" for each in endpoints]
+    if others:
+        query = schemas.shared_parameters(endpoints)
+        said.append("With `symbol` it is USD-M's. A `pair` is COIN-M's where USD-M takes none, else if it ends in USD.")
+    else:
+        query = schemas.query_parameters(first.market, first.parameters)
+    return {
+        "tags": [_FUTURES_DATA if first.path.startswith("/futures/") else MARKETS[first.market]],
+        "summary": " and ".join(MARKETS[each.market] for each in endpoints) + f" {first.short_path}",
+        "description": " ".join(said),
+        "parameters": [*query, *_request_headers(first.market)],
+        "responses": _answers(first.market, "ExchangeInfo" if info else "Snapshot"),
+    }
+
+
+def _rules(endpoint: Endpoint) -> str:
+    said = f"weight {endpoint.weight}."
+    if endpoint.exclusive:
+        names = ", ".join(f"`{name}`" for name in endpoint.exclusive)
+        said += f" {'Exactly' if endpoint.one_required else 'At most'} one of {names}."
+    return said
+
+
+def _local(market: Market, kind: PathKind) -> Json:
+    timed = kind is PathKind.TIME
+    body = ref("schemas", "Time") if timed else {"type": "object", "maxProperties": 0}
+    refused = {"403", "414", *({"502", "503"} if timed else ()), *({"400"} if market is Market.SPOT else ())}
+    answer = {"description": "As Binance answers.", "headers": schemas.LOCAL, **_body(market, body)}
+    return {
+        "tags": [MARKETS[market]],
+        "summary": f"{MARKETS[market]} {kind.value}",
+        "description": "Answered here, from the exchange-synchronised clock." if timed else "Answered here.",
+        **({"parameters": [ref("parameters", "TimeUnit")]} if timed and market is Market.SPOT else {}),
+        "responses": {"200": answer} | {each: _shared(each) for each in sorted(refused)},
+    }
+
+
+def _answers(market: Market, schema: str) -> Json:
+    body = _body(market, ref("schemas", schema))
+    answer = {"description": "As Binance answers.", "headers": schemas.ENCODED, **body}
+    return {"200": answer} | {status: _shared(status) for status in _SHARED}
+
+
+def _body(market: Market, schema: Json) -> Json:
+    return content(schema, CONTENT_TYPE[market].decode())
+
+
+def _shared(status: str) -> Json:
+    return ref("responses", f"Status{status}")
+
+
+def _request_headers(market: Market) -> list[Json]:
+    units = ["TimeUnit"] if market is Market.SPOT else []
+    return [ref("parameters", name) for name in (*schemas.REQUEST_HEADERS, *units)]
+
+
+# ------------------------------------------------------------------------------------------- operators' paths
+
+
+_PAGES = {
+    "/": ("The status page.", "status.html", {"type": "string"}),
+    "/docs": ("This document as an interactive page.", "docs.html", {"type": "string"}),
+    "/openapi.json": ("This document.", "openapi.json", {"type": "object"}),
+}
+
+
+def _operation(path: str) -> tuple[str, Json]:
+    """The method and the operation of one of the operators' paths."""
+    match path:
+        case "/healthz":
+            status = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
+            return "get", _page("The process lives.", content(status))
+        case "/readyz":
+            made = _page("It can answer; what is degraded.", content(ref("schemas", "Readiness")))
+            late = {"Retry-After": ref("headers", "Retry-After")}
+            made["responses"]["503"] = {
+                "description": "It can't: the reasons.",
+                "headers": schemas.UNCACHED | late,
+                **content(ref("schemas", "Readiness")),
+            }
+            return "get", made
+        case "/metrics":
+            text = {"schema": {"type": "string"}}
+            both = {"text/plain": text, "application/openmetrics-text": text}
+            return "get", _page("Prometheus metrics.", {"content": both})
+        case "/v1/status":
+            return "get", _status()
+        case "/v1/admin/purge":
+            purged = {"type": "object", "required": ["purged"], "properties": {"purged": {"type": "integer"}}}
+            return "post", _command("Forget series: all, or those that match.", "PurgeCommand", purged)
+        case "/v1/admin/gate":
+            return "post", _command(
+                "Open a family's gate, or close it for some time.", "GateCommand", {"type": "object"}
+            )
+        case "/" | "/docs" | "/openapi.json":
+            return "get", _static_page(*_PAGES[path])
+        case _ if path.startswith(("/docs/", "/page/")):
+            return "get", _static_page("A file of a page.", path, {})
+        case _:
+            raise ValueError(f"{path} is served, and described nowhere")
+
+
+def _status() -> Json:
+    made = _page("Gates, budgets, series, flights, stores, clocks; the last minutes.", content({"type": "object"}))
+    made["parameters"] = [
+        {
+            "name": "series",
+            "in": "query",
+            "description": "1: with every series in `series.list`.",
+            "schema": {"type": "string", "enum": ["0", "1"], "default": "0"},
+        }
+    ]
+    made["responses"]["400"] = schemas.ops_error(400)
+    return made
+
+
+def _page(summary: str, body: Json) -> Json:
+    return {
+        "summary": summary,
+        "responses": {"200": {"description": summary, "headers": schemas.UNCACHED, **body}},
+    }
+
+
+def _static_page(summary: str, name: str, schema: Json) -> Json:
+    always = {field: {"required": True, "schema": {"const": value}} for field, value in pages.PAGE_HEADERS.items()}
+    headers = always | {"ETag": ref("headers", "ETag")}
+    return {
+        "summary": summary,
+        "parameters": [ref("parameters", "IfNoneMatch")],
+        "responses": {
+            "200": {"description": summary, "headers": headers, **content(schema, pages.content_type(name))},
+            "304": {"description": "What the client holds stands.", "headers": headers},
+        },
+    }
+
+
+def _warmup() -> list[tuple[str, Json]]:
+    """The methods and operations of the path that takes three."""
+    told = ref("schemas", "WarmupProgress")
+    start = _command("Read whole spans of series in the low lane; one job at a time.", "WarmupCommand", told)
+    start["responses"]["409"] = schemas.ops_error(409)
+    return [
+        ("post", start),
+        ("get", _admin("How far the job is, or the last one was.", told)),
+        ("delete", _admin("Cancel the job; asked for again it goes on where it stopped.", told)),
+    ]
+
+
+def _command(summary: str, command: str, done: Json) -> Json:
+    made = _admin(summary, done)
+    made["responses"] |= {str(status): schemas.ops_error(status) for status in (400, 413)}
+    return made | {"requestBody": content(ref("schemas", command))}
+
+
+def _admin(summary: str, done: Json) -> Json:
+    made = _page(summary, content(done))
+    made["responses"] |= {str(status): schemas.ops_error(status) for status in (401, 403)}
+    made["responses"]["401"]["headers"] = schemas.UNCACHED | {"WWW-Authenticate": {"schema": {"const": "Bearer"}}}
+    return made | {"security": [{"adminToken": []}]}

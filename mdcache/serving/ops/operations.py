@@ -1,0 +1,197 @@
+"""The operators' paths: health, readiness, metrics, status, documentation, and what the admin token opens.
+
+Starlette lives here and in `docs.py`. Errors have Binance's form here too, so that one client reads them all.
+"""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from mdcache.cache.replicas.body_ports import BodySharing, NoBodySharing
+from mdcache.cache.replicas.row_ports import NoRowSharing, RowSharing
+from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.warmup import Warmup
+from mdcache.candles.persistence import SeriesFilter
+from mdcache.serving.binance.ready_answers import ReadyAnswers
+from mdcache.serving.errors import OPS_CODES, error_body, error_response
+from mdcache.serving.ops import pages
+from mdcache.serving.ops.commands import GateCommand, PurgeCommand, WarmupCommand
+from mdcache.serving.ops.openapi import document
+from mdcache.serving.ops.status import Status
+from mdcache.serving.ports import Clearable, GateControl, Readiness
+from mdcache.serving.responses import Receive, Scope, Send
+
+_MAX_BODY_BYTES = 65_536
+_JSON = "application/json"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class CommandTargets:
+    """What the orders of the admin token act on."""
+
+    registry: SeriesRegistry
+    ready_answers: ReadyAnswers
+    bodies: Clearable
+    gates: GateControl
+    warmup: Warmup
+    row_sharing: RowSharing = field(default_factory=NoRowSharing)
+    body_sharing: BodySharing = field(default_factory=NoBodySharing)
+
+    async def purge(self, series_filter: SeriesFilter) -> int:
+        """Make this daemon forget the matching series, on its disk too; how many they were.
+
+        Those in memory forget in the step in which this is called, and so do the answers that are ready.
+        """
+        matching = self.registry.forget(series_filter)
+        self.ready_answers.clear()  # those of other series are made again in no time
+        if series_filter.subject is None and series_filter.interval is None:
+            await self.bodies.clear()
+        return max(matching, await self.registry.persistence.purge(series_filter))
+
+
+class OpsApp:
+    """ASGI application of the operators' paths.
+
+    `exposition` makes the metrics page for an `Accept` header: body and content type.
+    """
+
+    def __init__(
+        self,
+        status: Status,
+        readiness: Callable[[], Readiness],
+        metrics_page: Callable[[str], tuple[bytes, str]],
+        targets: CommandTargets,
+        admin_token: str | None,
+    ) -> None:
+        self._status = status
+        self._readiness = readiness
+        self._metrics_page = metrics_page
+        self._targets = targets
+        self._token = admin_token.encode() if admin_token else None
+        self._app = Starlette(
+            routes=[
+                Route("/healthz", self._healthz),
+                Route("/readyz", self._readyz),
+                Route("/metrics", self._metrics),
+                Route("/v1/status", self._status_json),
+                Route("/v1/admin/purge", self._purge, methods=["POST"]),
+                Route("/v1/admin/gate", self._gate, methods=["POST"]),
+                Route("/v1/admin/warm", self._warm, methods=["GET", "POST", "DELETE"]),
+                *pages.page_routes(document()),
+            ],
+            exception_handlers={HTTPException: _http_error, Exception: _unexpected_error},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; what is raised was answered with a 500 already."""
+        await self._app(scope, receive, send)
+
+    async def _healthz(self, _: Request) -> Response:
+        return _json_ok({"status": "ok"})
+
+    async def _readyz(self, _: Request) -> Response:
+        found = self._readiness()
+        body = {"ready": not found.reasons, "reasons": found.reasons, "degraded": found.degraded}
+        if found.reasons:
+            return _json_response(msgspec.json.encode(body), 503, {"retry-after": "1"})
+        return _json_ok(body)
+
+    async def _metrics(self, request: Request) -> Response:
+        body, content_type = self._metrics_page(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
+
+    async def _status_json(self, request: Request) -> Response:
+        match request.query_params.get("series", "0"):
+            case "0":
+                return _json_response(self._status.json())
+            case "1":
+                return _json_response(await self._status.with_series())
+            case _:
+                raise HTTPException(400, '"series" is 0 or 1.')
+
+    async def _purge(self, request: Request) -> Response:
+        self._authorize(request)
+        order = _decode(await _body(request), PurgeCommand)
+        which = SeriesFilter(order.market, order.symbol.upper() if order.symbol is not None else None, order.interval)
+        purged = await self._targets.purge(which)
+        await self._targets.row_sharing.purge(which)
+        if which.subject is None and which.interval is None:
+            await self._targets.body_sharing.purge()
+        return _json_ok({"purged": purged})
+
+    async def _gate(self, request: Request) -> Response:
+        self._authorize(request)
+        order = _decode(await _body(request), GateCommand)
+        if (order.action == "close") != (order.seconds is not None):
+            raise HTTPException(400, '"seconds" belongs to "close", and only there.')
+        if order.seconds is None:
+            self._targets.gates.open_gate(order.family)
+        else:
+            self._targets.gates.close_gate(order.family, order.seconds)
+        return _json_ok({"family": order.family.value, "action": order.action})
+
+    async def _warm(self, request: Request) -> Response:
+        self._authorize(request)
+        if request.method == "DELETE":
+            await self._targets.warmup.cancel()
+        elif request.method == "POST":
+            asked = _decode(await _body(request), WarmupCommand)
+            if asked.until_ms is not None and asked.until_ms < asked.since_ms:
+                raise HTTPException(400, '"until_ms" lies before "since_ms".')
+            if not self._targets.warmup.start(asked.request()):
+                raise HTTPException(409, "A job is under way: DELETE it, or wait for its end.")
+        return _json_ok(self._targets.warmup.progress())
+
+    def _authorize(self, request: Request) -> None:
+        if self._token is None:
+            raise HTTPException(403, "No admin token is configured: administration is off.")
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        right = hmac.compare_digest(token.strip().encode("latin-1", "replace"), self._token)
+        if scheme.lower() != "bearer" or not right:
+            raise HTTPException(401, "The admin token is missing or wrong.", {"www-authenticate": "Bearer"})
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_BODY_BYTES:
+            raise HTTPException(413, f"The body is longer than {_MAX_BODY_BYTES} bytes.")
+    return body
+
+
+def _decode(body: bytes, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise HTTPException(400, str(error)) from error
+
+
+def _json_ok(content: object) -> Response:
+    return _json_response(msgspec.json.encode(content))
+
+
+def _json_response(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status, {"content-type": _JSON, "cache-control": "no-store", **(headers or {})})
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    body = error_body(OPS_CODES.get(error.status_code, OPS_CODES[400]), str(error.detail))
+    return _json_response(body, error.status_code, dict(error.headers or {}))
+
+
+async def _unexpected_error(_: Request, error: Exception) -> Response:
+    """Starlette sends this and raises the error again, for whoever keeps the log."""
+    answer = error_response(error)
+    return _json_response(answer.body, answer.status)

@@ -1,0 +1,80 @@
+"""The pages: `/`, `/openapi.json` and `/docs`; they ask nothing of any network but this daemon.
+
+The program of `/docs` is Swagger UI, out of the files of an installed package; nothing of that package is imported.
+What can be asked for is a closed list: no path of a request ever becomes a path of a file.
+"""
+
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from importlib.metadata import distribution
+from pathlib import Path, PurePath
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from xxhash import xxh3_128_hexdigest
+
+from mdcache.serving.binance.request import parse_if_none_match
+from mdcache.serving.routes import DOCS_FILES, PAGE_FILES
+
+_PACKAGE, _FOLDER = "swagger-ui-py", "swagger_ui/static"
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
+PAGE_HEADERS = {  # of every one of these answers
+    "cache-control": "no-cache",  # may be kept, and is asked about each time
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+def page_routes(document: bytes) -> list[Route]:
+    """The routes of the status page, of `document`, of the page that shows it, and of the pages' files."""
+    return [
+        Route("/", _static("status.html", _package_file("status.html"))),
+        *(Route(f"/page/{name}", _static(name, _package_file(name))) for name in PAGE_FILES),
+        Route("/openapi.json", _static("openapi.json", document)),
+        Route("/docs", _static("docs.html", _package_file("docs.html"))),
+        *(Route(f"/docs/{name}", _static(name, _docs_file(name))) for name in DOCS_FILES),
+    ]
+
+
+def content_type(name: str) -> str:
+    """The content type of a file, by its name."""
+    return _TYPES[PurePath(name).suffix]
+
+
+def _static(name: str, body: bytes) -> Callable[[Request], Awaitable[Response]]:
+    """What answers with `body`, of the type that `name` says, or with 304 to whoever has it."""
+    tag = xxh3_128_hexdigest(body)
+    headers = {"etag": f'"{tag}"', **PAGE_HEADERS}
+    typed = {"content-type": content_type(name)} | headers
+
+    async def answer(request: Request) -> Response:
+        tags, any_tag = parse_if_none_match(request.headers.get("if-none-match", "").encode("latin-1"))
+        if any_tag or tag.encode() in tags:
+            return Response(status_code=304, headers=headers)
+        return Response(body, headers=typed)
+
+    return answer
+
+
+def _docs_file(name: str) -> bytes:
+    return _package_file(name) if name == "docs.js" else _swagger_file(name)
+
+
+def _package_file(name: str) -> bytes:
+    return resources.files("mdcache.serving.ops").joinpath("page", name).read_bytes()
+
+
+def _swagger_file(name: str) -> bytes:
+    return Path(str(distribution(_PACKAGE).locate_file(f"{_FOLDER}/{name}"))).read_bytes()

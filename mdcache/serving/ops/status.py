@@ -1,0 +1,123 @@
+"""`/v1/status`: the daemon's state as one JSON object, which the page at `/` and `mdcache status` show.
+
+It names no client, no question and no secret.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from mdcache.cache.flights import Flights
+from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.symbols import SymbolTable
+from mdcache.clock import Clock
+from mdcache.exchange.markets import Market
+from mdcache.serving.binance.ready_answers import ReadyAnswers
+from mdcache.serving.ops.activity import Activity
+from mdcache.serving.ops.series_list import SeriesLine, series_lines
+from mdcache.serving.ports import Readiness
+from mdcache.upstream.governor import Governor
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSources:
+    """Where the state is read from. `settings` must already be fit to be shown to anybody.
+
+    `history` must be a sink of the daemon's events. `requests`: clients' requests so far, by result.
+    `disk`, `redis`: what these stores say of themselves; nothing where there is none.
+    """
+
+    version: str
+    clock: Clock
+    governor: Governor
+    registry: SeriesRegistry
+    flights: Flights
+    symbols: SymbolTable
+    ready_answers: ReadyAnswers
+    readiness: Callable[[], Readiness]
+    settings: Mapping[str, str]
+    activity: Activity
+    requests: Callable[[], Mapping[str, int]]
+    disk: Callable[[], Mapping[str, object]] = dict
+    redis: Callable[[], Mapping[str, object]] = dict
+
+
+class Status:
+    """The state, read anew each time it is asked for."""
+
+    def __init__(self, sources: StatusSources) -> None:
+        self._sources = sources
+        self._began_s = sources.clock.now()
+
+    async def with_series(self) -> bytes:
+        """The state, and every series in it."""
+        clocks = self._sources.governor.clocks
+        return self.json(await series_lines(self._sources.registry, self._sources.clock, clocks.now))
+
+    def json(self, listed: list[SeriesLine] | None = None) -> bytes:
+        """The state; with `listed` the series, too."""
+        sources = self._sources
+        readiness = sources.readiness()
+        memory = sources.registry.memory
+        return msgspec.json.encode(
+            {
+                "version": sources.version,
+                "uptime_s": round(sources.clock.now() - self._began_s, 3),
+                "ready": not readiness.reasons,
+                "reasons": readiness.reasons,
+                "degraded": readiness.degraded,
+                "families": sources.governor.status(),
+                "weights": sources.activity.weights(),
+                "calls": sources.activity.calls(),
+                "requests": sources.requests(),
+                "events": sources.activity.notes(),
+                "clocks": {market.value: self._clock(market) for market in Market},
+                "symbols": {market.value: self._symbols(market) for market in Market},
+                "series": {
+                    "count": len(sources.registry),
+                    "rows": sources.registry.rows,
+                    "voids": count_empty_ranges(sources.registry),
+                    **({} if listed is None else {"list": listed}),
+                },
+                "flights": len(sources.flights),
+                "stores": {
+                    "memory": {
+                        "bytes": memory.held_bytes,
+                        "max_bytes": memory.max_bytes,
+                        "ready_answers": len(sources.ready_answers),
+                    },
+                    "disk": sources.disk(),
+                    "redis": sources.redis(),
+                },
+                "settings": sources.settings,
+            }
+        )
+
+    def _clock(self, market: Market) -> dict[str, float | bool | None]:
+        clocks = self._sources.governor.clocks
+        offset_ms = clocks.offset_ms(market)
+        return {
+            "measured": clocks.measured(market),
+            "doubted": clocks.doubted(market),
+            "offset_ms": None if offset_ms is None else round(offset_ms, 3),
+            "error_ms": clocks.now(market).error_ms,
+            "now_ms": clocks.now(market).ms,
+        }
+
+    def _symbols(self, market: Market) -> dict[str, float | int | None]:
+        directory = self._sources.symbols
+        age_s = directory.age_s(market)
+        return {
+            "count": len(directory.symbols(market).names),
+            "age_s": None if math.isinf(age_s) else round(age_s, 3),
+        }
+
+
+def count_empty_ranges(registry: SeriesRegistry) -> dict[str, int]:
+    """By market: spans without a row that may still fill and are checked now and then, young holes among them."""
+    counts = {market.value: 0 for market in Market}
+    for series in registry:
+        counts[series.key.market.value] += len(series.empty_ranges)
+    return counts

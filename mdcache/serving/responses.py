@@ -1,0 +1,54 @@
+"""A whole reply as a value, and how it is sent over ASGI. Header names are lower case."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from mdcache.serving.errors import error_body, error_response
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+JSON = b"application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """Status, header fields and body; `Content-Length` is among the fields unless the status forbids it."""
+
+    status: int
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+    async def send(self, send: Send, *, head_only: bool = False) -> None:
+        """Send it; `bodiless` for HEAD."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.fields})
+        await send({"type": "http.response.body", "body": b"" if head_only else self.body})
+
+
+def uncached_response(
+    status: int, body: bytes, *extra: tuple[bytes, bytes], content_type: bytes = JSON, may_store: bool = False
+) -> HttpResponse:
+    """A reply that is no cached answer: it may not be stored unless `store`."""
+    fields = (
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % len(body)),
+        *(() if may_store else ((b"cache-control", b"no-store"),)),
+        *extra,
+    )
+    return HttpResponse(status, fields, body)
+
+
+def refusal_response(status: int, code: int, msg: str, *extra: tuple[bytes, bytes]) -> HttpResponse:
+    """An error in Binance's form."""
+    return uncached_response(status, error_body(code, msg), *extra)
+
+
+def failure_response(error: Exception, *extra: tuple[bytes, bytes]) -> HttpResponse:
+    """What the table of `refusals.py` makes of `error`."""
+    answer = error_response(error)
+    if answer.retry_after_s is not None:
+        extra = (*extra, (b"retry-after", b"%d" % answer.retry_after_s))
+    return uncached_response(answer.status, answer.body, *extra)

@@ -1,0 +1,99 @@
+"""Which paths are served and how: tables only.
+
+Sources: docs/binance.md#spot-endpoints, #usdm-endpoints, #coinm-endpoints.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mdcache.exchange.endpoints import ENDPOINTS, Endpoint
+from mdcache.exchange.exchange_info import EXCHANGE_INFO_ENDPOINTS
+from mdcache.exchange.markets import KLINE_ENDPOINTS, KlineEndpoint, Market
+
+
+class PathKind(StrEnum):
+    """What is done with a path."""
+
+    KLINES = "klines"
+    TIME = "time"
+    PING = "ping"
+    KEYED = "keyed"
+    SNAPSHOT = "snapshot"
+    EXCHANGE_INFO = "info"
+    OPS = "ops"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path's kind; its market where it has one, its rule if it is one of Binance's public reads."""
+
+    kind: PathKind
+    market: Market | None = None
+    rule: KlineEndpoint | Endpoint | None = None
+
+
+DOCS_FILES = ("docs.js", "favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js")  # what the page of /docs loads
+PAGE_FILES = ("icon.svg", "status.css", "status.js")  # what the page of / loads
+OPS_PATHS = frozenset(
+    {
+        "/",
+        *(f"/page/{name}" for name in PAGE_FILES),
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/v1/status",
+        "/v1/admin/purge",
+        "/v1/admin/gate",
+        "/v1/admin/warm",
+        "/openapi.json",
+        "/docs",
+        *(f"/docs/{name}" for name in DOCS_FILES),
+    }
+)
+
+_MARKET_OF = {
+    "/api/": Market.SPOT,
+    "/sapi/": Market.SPOT,
+    "/wapi/": Market.SPOT,
+    "/fapi/": Market.USDM,
+    "/dapi/": Market.COINM,
+    "/futures/data/": Market.USDM,
+}
+
+# First part of a keyed or signed path's tail, in any version (`order`, `order/test`, …), in lower case.
+_KEYED_HEADS = """
+account accountconfig adlquantile algoopenorders algoorder allalgoorders allopenorders allorderlist allorders
+apireferral apitradingstatus asset balance batchorders commission commissionrate convert
+countdowncancelall feeburn forceorder forceorders historicalblocktrades income leverage leveragebracket
+listenkey margintype multiassetsmargin myallocations myfilters mypreventedmatches mytrades openalgoorders
+openorder openorderlist openorders order orderamendment orderamendments orderlist orders pmaccountinfo
+pmexchangeinfo positionmargin positionrisk positionside ratelimit sor symbolconfig userdatastream usertrades
+"""
+_KEYED_NAMES = frozenset(_KEYED_HEADS.split())
+_KEYED_PATHS = frozenset({"/fapi/v1/historicaltrades", "/dapi/v1/historicaltrades"})  # keyless: 401 -2014, live
+_KEYED_PREFIXES = ("/sapi/", "/wapi/", "/papi/", "/eapi/")
+
+ROUTES: dict[str, Route] = {
+    **{path: Route(PathKind.KLINES, rule.market, rule) for path, rule in KLINE_ENDPOINTS.items()},
+    **{f"{market.prefix}time": Route(PathKind.TIME, market) for market in Market},
+    **{f"{market.prefix}ping": Route(PathKind.PING, market) for market in Market},
+    **{path: Route(PathKind.SNAPSHOT, found[0].market, found[0]) for path, found in ENDPOINTS.items()},
+    **{found.path: Route(PathKind.EXCHANGE_INFO, found.market, found) for found in EXCHANGE_INFO_ENDPOINTS},
+    **{path: Route(PathKind.OPS) for path in sorted(OPS_PATHS)},
+}
+
+
+def route(path: str) -> Route:
+    """What `path` (decoded) is; never raises."""
+    found = ROUTES.get(path)
+    if found is not None:
+        return found
+    lower = path.lower()
+    market = next((m for prefix, m in _MARKET_OF.items() if lower.startswith(prefix)), None)
+    if lower.startswith(_KEYED_PREFIXES) or lower in _KEYED_PATHS:
+        return Route(PathKind.KEYED, market)
+    parts = lower.split("/")  # "", "fapi", "v1", head, …
+    if market is not None and len(parts) > 3 and parts[3] in _KEYED_NAMES:  # noqa: PLR2004 - the parts above
+        return Route(PathKind.KEYED, market)
+    return Route(PathKind.UNKNOWN, market)

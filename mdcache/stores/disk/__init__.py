@@ -1,0 +1,1 @@
+"""The state directory: settled rows, exchangeInfo bodies, gates and budgets, in files of one daemon."""

@@ -1,0 +1,144 @@
+"""Gates and budgets on disk, in a file of their own, so that a new process knows what the last one was told.
+
+Read once, before the first byte is sent; written whenever a gate moves, at once, and within a second of what was
+spent, by a thread, while memory already goes by it. The file holds an entry for each egress that was ever used.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from pathlib import Path
+
+import msgspec
+
+from mdcache.clock import Clock
+from mdcache.events import Events, TierFailed, TierStateChanged, TierUsed
+from mdcache.stores.disk.state_dir import replace_file
+
+VERSION = 1
+TIER, OP = "disk", "gate"
+_WRITE_DELAY_S = 1.0
+_RETRY_S, _MAX_RETRY_S = 1.0, 60.0
+_MAX_EGRESSES = 32  # an operator's names; the first written go first
+
+Families = Mapping[str, object]
+
+
+class _Content(msgspec.Struct, frozen=True):
+    version: int
+    egress: dict[str, dict[str, object]]
+
+
+class GateFileUnreadable(Exception):
+    """There is a file, and what stands in it can't be known; `newer`: it is of a later release's, and stays."""
+
+    def __init__(self, detail: str, *, newer: bool = False) -> None:
+        super().__init__(detail)
+        self.newer = newer
+
+
+def read(path: Path) -> dict[str, dict[str, object]]:
+    """The families at rest, by egress; empty if there is no file. Raises `GateFileUnreadable`."""
+    try:
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise GateFileUnreadable(f"{path}: {error.strerror or error}") from error
+    try:
+        version = msgspec.json.decode(raw, type=dict[str, object]).get("version")
+        if isinstance(version, int) and version > VERSION:
+            raise GateFileUnreadable(f"{path} is of version {version}, and this release knows {VERSION}", newer=True)
+        return msgspec.json.decode(raw, type=_Content).egress
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise GateFileUnreadable(f"{path}: {error}") from error
+
+
+class GateFile:
+    """Writes what `at_rest` gives under `egress`, beside the `others` that were read; `thread` touches the disk."""
+
+    def __init__(
+        self,
+        path: Path,
+        egress: str,
+        others: Mapping[str, Families],
+        saved_state: Callable[[], Families],
+        thread: Executor,
+        clock: Clock,
+        events: Events,
+    ) -> None:
+        self.trouble = ""
+        self._path = path
+        self._egress = egress
+        self._others = {name: families for name, families in others.items() if name != egress}
+        self._saved_state = saved_state
+        self._thread = thread
+        self._clock = clock
+        self._events = events
+        self._gate_changed = asyncio.Event()
+        self._dirty = False
+        self._writer: asyncio.Task[None] | None = None
+
+    def changed(self, gate_changed: bool) -> None:  # noqa: FBT001 - the governor's port
+        """Write it: at once if a gate `moved`, soon if not."""
+        self._dirty = True
+        if gate_changed:
+            self._gate_changed.set()
+        if self._writer is None:
+            self._writer = asyncio.get_running_loop().create_task(self._write_all(), name="writer of the gates")
+
+    async def aclose(self, timeout_s: float) -> None:
+        """Write what is not written, for at most `patience_s`."""
+        writer = self._writer
+        if writer is not None:
+            self._gate_changed.set()
+            await asyncio.wait({writer}, timeout=timeout_s)
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+        self._thread.shutdown(wait=False)
+
+    async def _write_all(self) -> None:
+        retry_s = _RETRY_S
+        while self._dirty:
+            await self._delay(_WRITE_DELAY_S)
+            self._dirty = False
+            if await self._write():
+                retry_s = _RETRY_S
+                continue
+            self._dirty = True
+            await self._clock.sleep(retry_s)
+            retry_s = min(2 * retry_s, _MAX_RETRY_S)
+        self._writer = None
+
+    async def _delay(self, seconds: float) -> None:
+        """Wait, unless a gate moved or moves meanwhile."""
+        moved = asyncio.ensure_future(self._gate_changed.wait())
+        slept = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait({moved, slept}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            moved.cancel()
+            slept.cancel()
+        self._gate_changed.clear()
+
+    async def _write(self) -> bool:
+        kept = dict(list(self._others.items())[-_MAX_EGRESSES:])
+        whole = {"version": VERSION, "egress": kept | {self._egress: self._saved_state()}}
+        content = msgspec.json.encode(whole)
+        began_s = self._clock.now()
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, replace_file, self._path, content)
+        except OSError as error:
+            self._report_failure(f"{self._path}: {error.strerror or error}")
+            return False
+        self._events.emit(TierUsed(TIER, OP, self._clock.now() - began_s))
+        if self.trouble:
+            self.trouble = ""
+            self._events.emit(TierStateChanged(TIER, "ok", "gates"))
+        return True
+
+    def _report_failure(self, detail: str) -> None:
+        self._events.emit(TierFailed(TIER, OP, detail, lost=False))
+        if not self.trouble:
+            self._events.emit(TierStateChanged(TIER, "down", detail))
+        self.trouble = detail

@@ -1,0 +1,95 @@
+"""How long to stay away after each kind of refusal. Pure; the gate's table decides when to ask.
+
+All lengths are milliseconds of a clock that never steps.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+
+class ClosureReason(StrEnum):
+    """Why it was last closed; a metrics label."""
+
+    NONE = "none"
+    RATE = "429"
+    BAN = "418"
+    WAF = "403"
+    REGION = "451"
+    FAILURES = "failures"
+    OPERATOR = "operator"
+
+
+RATE_CAP_MS = 300_000  # docs/design.md#backoff: 429 at most 5 min
+BAN_FIRST_MS = 120_000  # rest-api.md: bans scale from 2 minutes …
+BAN_CAP_MS = 3 * 86_400_000  # … to 3 days
+REGION_MS = 3_600_000  # docs/design.md#backoff: asked again hourly
+ROUNDING_MS = 1_000  # Retry-After is whole seconds, and nobody says which way it is rounded
+BAN_MARGIN_MS = 2_000  # docs/design.md#gate-persistence: opens at until + clock error + 2 s
+BODY_WAIT_MS = 10_000  # a 418's own "banned until" is still on its way: longer than any body may take
+
+
+@dataclass(frozen=True, slots=True)
+class BackoffPolicy:
+    """The ladder of 403's pauses, and how many in flight a ramp leads up to."""
+
+    initial_ms: int
+    max_ms: int
+    ramp_top: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A read of `epoch` met 429, 418, 403 or 451.
+
+    `stated_ms`: how long to wait as the reply says, `None` if it does not. `next_minute_ms`: time to the
+    next UTC minute. `error_ms`: of the exchange's clock. `body_pending`: a 418 whose body may say more.
+    """
+
+    epoch: int
+    reason: ClosureReason
+    stated_ms: int | None
+    next_minute_ms: int
+    error_ms: int
+    jitter: float
+    body_pending: bool = False
+
+
+def ladder_ms(level: int, jitter: float, policy: BackoffPolicy) -> int:
+    """The pause of a rung: between half (`jitter` 0) and all (`jitter` 1) of its step."""
+    rung = min(policy.max_ms, policy.initial_ms * (1 << min(40, level)))
+    return int(rung * (0.5 + 0.5 * jitter))
+
+
+# How far "twice the last wait" may go. 403 and failures have their ladder, 451 its hour.
+LONGEST_REPEAT_MS = {
+    ClosureReason.NONE: 0,
+    ClosureReason.RATE: RATE_CAP_MS,
+    ClosureReason.BAN: BAN_CAP_MS,
+    ClosureReason.WAF: 0,
+    ClosureReason.REGION: 0,
+    ClosureReason.FAILURES: 0,
+    ClosureReason.OPERATOR: 0,
+}
+
+
+def wait_ms(event: Refused, policy: BackoffPolicy, *, level: int, bans: int) -> int:
+    """How long this refusal asks for; `level`: rung of the ladder; `bans`: how many there were before it."""
+    stated_ms = event.stated_ms if event.stated_ms is not None and event.stated_ms > 0 else None
+    match event.reason:
+        case ClosureReason.RATE:
+            asked_ms = event.next_minute_ms if stated_ms is None else stated_ms
+            return min(RATE_CAP_MS, asked_ms + ROUNDING_MS)
+        case ClosureReason.BAN if event.body_pending:
+            return BODY_WAIT_MS
+        case ClosureReason.BAN if stated_ms is not None:
+            return min(BAN_CAP_MS, stated_ms + event.error_ms + BAN_MARGIN_MS)
+        case ClosureReason.BAN:
+            return min(BAN_CAP_MS, BAN_FIRST_MS * (1 << min(40, bans)))
+        case ClosureReason.REGION:
+            return REGION_MS
+        case ClosureReason.WAF:
+            return ladder_ms(level, event.jitter, policy)
+        case ClosureReason.NONE | ClosureReason.FAILURES | ClosureReason.OPERATOR:
+            raise ValueError(f"nothing refuses with {event.reason}")
+    assert_never(event.reason)

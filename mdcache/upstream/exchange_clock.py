@@ -1,0 +1,241 @@
+"""The exchange's clocks: what time it is at Binance, for each market, and how wrong that may be.
+
+A clock here is our own clock (which neither steps nor stops) plus an offset measured against `/time`. The
+machine's wall is looked at once, for the time before the first measurement.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from mdcache.clock import Clock
+from mdcache.errors import InvalidBody, MdcacheError
+from mdcache.events import BackgroundTaskFailed, ClockMeasured, ClockSuspect, Events
+from mdcache.exchange import weights
+from mdcache.exchange.markets import Family, Market
+from mdcache.upstream.models import Instant, UpstreamReply, UpstreamRequest
+from mdcache.upstream.queue import Lane, Priority
+
+FIRST_READS = 3  # docs/design.md#exchange-clock: 3 to 5 reads when a market is first used …
+MOST_READS = 5
+GOOD_ROUND_TRIP_S = 0.2  # … five where none of three took less than this
+AGAIN_S = 300.0  # docs/design.md#exchange-clock: then every few minutes
+DATE_SKEW_MS = 2_000  # docs/design.md#exchange-clock
+DATE_STEP_MS = 1_000  # HTTP dates are whole seconds
+TRUSTED_AFTER_CHECK_S = 60.0  # a measurement that proved the clock right is believed this long against other Dates
+RETRY_S = 5.0  # a measurement behind an answer that failed is not tried again sooner
+UNMEASURED_ERROR_MS = 60_000  # how wrong a machine's wall may be without anybody having noticed
+_READ_S = 8.0  # a measurement gives up after this
+_MOST_BYTES = 1_024
+
+
+class _Time(msgspec.Struct):
+    serverTime: int  # noqa: N815 - Binance's name
+
+
+_time = msgspec.json.Decoder(_Time)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSample:
+    """One read of `/time`: exchange time less ours in the middle of the trip, and the trip."""
+
+    offset_ms: float
+    round_trip_s: float
+    date_bias_ms: int
+
+
+@dataclass(slots=True)
+class TimeRead:
+    """A read of a market's `/time`."""
+
+    market: Market
+    priority: Priority
+    endpoint: str = "time"
+    reason: str = "clock"
+
+    def weight(self) -> int:
+        """1 in every market."""
+        return weights.TIME
+
+    def build_request(self) -> UpstreamRequest:
+        """A GET without parameters."""
+        return UpstreamRequest(f"{self.market.prefix}time", "", (), weights.TIME, _MOST_BYTES)
+
+    def accept(self, reply: UpstreamReply) -> ClockSample:
+        """The sample it is; `InvalidBody` if it shows no time."""
+        try:
+            server_ms = _time.decode(reply.body).serverTime
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise InvalidBody("not-json", str(error)) from error
+        middle_ms = (reply.sent_s + reply.round_trip_s / 2) * 1000
+        bias_ms = 0 if reply.date_ms is None else _outside(server_ms, reply.date_ms)
+        return ClockSample(server_ms - middle_ms, reply.round_trip_s, bias_ms)
+
+
+@dataclass(slots=True)
+class _MarketClock:
+    """What is known of one market's clock. `bias_ms`: how far its `Date` is off its own `/time`."""
+
+    offset_ms: float | None = None
+    error_ms: int = UNMEASURED_ERROR_MS
+    bias_ms: int = 0
+    measured_s: float = -math.inf
+    not_before_s: float = -math.inf
+    doubted: bool = False
+    last_shown_ms: int = 0
+    task: asyncio.Task[None] | None = None
+
+
+class ExchangeClocks:
+    """The clocks of all markets. `ask` sends a `TimeRead`: the governor's `fetch`."""
+
+    def __init__(self, *, clock: Clock, events: Events, fetch: Callable[[TimeRead], Awaitable[ClockSample]]) -> None:
+        self._clock = clock
+        self._events = events
+        self._fetch = fetch
+        self._wall_offset_ms = clock.wall_ms() - clock.now() * 1000
+        self._markets = {market: _MarketClock() for market in Market}
+
+    def now(self, market: Market) -> Instant:
+        """Exchange time of a market. Never goes back once it was measured.
+
+        Where a measurement puts the clock back, it stands still until that has passed, and `error_ms` says
+        how much it is ahead. Before the first measurement it is the wall's time, wrong by up to a minute.
+        """
+        known = self._markets[market]
+        raw = self._raw(known)
+        if known.offset_ms is None:
+            return raw
+        known.last_shown_ms = max(known.last_shown_ms, raw.ms)
+        return Instant(known.last_shown_ms, raw.error_ms + known.last_shown_ms - raw.ms)
+
+    def family_now(self, family: Family) -> Instant:
+        """Exchange time of a family, as its best measured market knows it; follows every correction."""
+        family_clocks = [known for market, known in self._markets.items() if market.family is family]
+        return self._raw(min(family_clocks, key=lambda known: known.error_ms))
+
+    def measured(self, market: Market) -> bool:
+        """Whether the market's clock was ever measured."""
+        return self._markets[market].offset_ms is not None
+
+    def doubted(self, market: Market) -> bool:
+        """Whether nothing may settle: the clock is unmeasured, or a `Date` contradicted it since."""
+        known = self._markets[market]
+        return known.doubted or known.offset_ms is None
+
+    def offset_ms(self, market: Market) -> float | None:
+        """Exchange time less this machine's wall when the daemon started; `None` if unmeasured."""
+        offset_ms = self._markets[market].offset_ms
+        return None if offset_ms is None else offset_ms - self._wall_offset_ms
+
+    async def ensure(self, market: Market) -> None:
+        """Return when the market's clock was measured at least once; a stale one is measured behind.
+
+        However many call, one measurement is shared. Raises `UpstreamUnavailable` or `UpstreamFailed` of the first one.
+        """
+        known = self._markets[market]
+        if known.offset_ms is not None:
+            if known.doubted or self._clock.now() - known.measured_s >= AGAIN_S:
+                self.measure_in_background(market)
+            return
+        task = known.task or self._start(market)
+        await asyncio.shield(task)
+
+    def measure_in_background(self, market: Market) -> None:
+        """Measure the market's clock without waiting for it; not while that is under way, or failed a moment ago."""
+        known = self._markets[market]
+        if known.task is None and self._clock.now() >= known.not_before_s:
+            self._start(market)
+
+    def check_date(self, market: Market, date_ms: int | None, age_s: int, sent_s: float, received_s: float) -> bool:
+        """Hold a reply's `Date` against the clock; `False` if it is off: the reply may settle nothing.
+
+        The first contradiction doubts the market and measures again at once.
+        """
+        known = self._markets[market]
+        if date_ms is None or known.offset_ms is None:
+            return True
+        first_ms = known.offset_ms + sent_s * 1000 - known.error_ms + known.bias_ms
+        last_ms = known.offset_ms + received_s * 1000 + known.error_ms + known.bias_ms
+        # a cache's Date may be the origin's (RFC 9111: its Age beside it) or its own
+        skew_ms = min(
+            (_beyond(first_ms, last_ms, origin_ms) for origin_ms in {date_ms, date_ms + age_s * 1000}), key=abs
+        )
+        if abs(skew_ms) <= DATE_SKEW_MS:
+            return True
+        if not known.doubted and self._clock.now() >= known.not_before_s:
+            known.doubted = True
+            self._events.emit(ClockSuspect(market.value, skew_ms))
+            self.measure_in_background(market)
+        return False
+
+    async def aclose(self) -> None:
+        """End the measurements under way."""
+        tasks = [known.task for known in self._markets.values() if known.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ------------------------------------------------------------------------------------ parts
+
+    def _raw(self, known: _MarketClock) -> Instant:
+        offset_ms = self._wall_offset_ms if known.offset_ms is None else known.offset_ms
+        return Instant(math.floor(self._clock.now() * 1000 + offset_ms), known.error_ms)
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._events.emit(BackgroundTaskFailed("clock", str(error)))
+
+    def _start(self, market: Market) -> asyncio.Task[None]:
+        known = self._markets[market]
+        known.task = asyncio.create_task(self._measure(market), name=f"clock of {market.value}")
+        known.task.add_done_callback(self._report)
+        return known.task
+
+    async def _measure(self, market: Market) -> None:
+        known = self._markets[market]
+        try:
+            samples = [await self._sample(market)]
+            wanted = FIRST_READS if known.offset_ms is None or known.doubted else 1
+            while len(samples) < wanted:
+                samples.append(await self._sample(market))
+                slow = min(sample.round_trip_s for sample in samples) > GOOD_ROUND_TRIP_S
+                if len(samples) == FIRST_READS and slow:
+                    wanted = MOST_READS
+        except MdcacheError:
+            known.not_before_s = self._clock.now() + RETRY_S
+            raise
+        finally:
+            known.task = None
+        self._adopt(market, min(samples, key=lambda sample: sample.round_trip_s))
+
+    async def _sample(self, market: Market) -> ClockSample:
+        return await self._fetch(TimeRead(market, Priority(Lane.HIGH, self._clock.now() + _READ_S)))
+
+    def _adopt(self, market: Market, best: ClockSample) -> None:
+        known = self._markets[market]
+        now_s = self._clock.now()
+        moved = known.offset_ms is None or abs(best.offset_ms - known.offset_ms) > DATE_SKEW_MS
+        known.not_before_s = now_s + TRUSTED_AFTER_CHECK_S if known.doubted and not moved else -math.inf
+        # half the trip, and the millisecond that serverTime cuts off
+        known.offset_ms, known.error_ms = best.offset_ms, math.ceil(best.round_trip_s * 500) + 1
+        known.bias_ms, known.doubted, known.measured_s = best.date_bias_ms, False, now_s
+        self._events.emit(ClockMeasured(market.value, best.offset_ms - self._wall_offset_ms, float(known.error_ms)))
+
+
+def _outside(at_ms: float, date_ms: int) -> int:
+    """How far a `Date` (a whole second) is from a moment; 0 if the moment lies in its second."""
+    return int(_beyond(at_ms, at_ms, date_ms))
+
+
+def _beyond(first_ms: float, last_ms: float, date_ms: int) -> float:
+    """How far the second that begins at `date_ms` lies outside `first_ms`..`last_ms`; negative: before."""
+    if date_ms > last_ms:
+        return date_ms - last_ms
+    if date_ms + DATE_STEP_MS < first_ms:
+        return date_ms + DATE_STEP_MS - first_ms
+    return 0.0

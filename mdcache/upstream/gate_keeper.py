@@ -1,0 +1,133 @@
+"""A family's gatekeeper: holds its gate, moves it in one step, and tells who must hear of it.
+
+When the gate moves, and where to, is decided in `gate`.
+"""
+
+import random
+from collections.abc import Callable
+
+from mdcache.clock import Clock
+from mdcache.errors import GateClosed
+from mdcache.events import Events, GateChanged
+from mdcache.exchange.markets import Family
+from mdcache.upstream import gate as gates
+from mdcache.upstream.backoff import BackoffPolicy, ClosureReason, Refused
+from mdcache.upstream.budget import MINUTE_MS
+from mdcache.upstream.family_clock import FamilyClock
+from mdcache.upstream.gate import Gate, GateDecision
+from mdcache.upstream.gate_events import Dropped, GateEvent, QuestionFailed
+from mdcache.upstream.reply_status import CAUSES
+
+
+class GateKeeper:
+    """One family's gate. `gate` is how it stands; whoever moves it has the desk look again at who waits."""
+
+    def __init__(
+        self,
+        family: Family,
+        *,
+        backoff: BackoffPolicy,
+        family_clock: FamilyClock,
+        clock: Clock,
+        rng: random.Random,
+        events: Events,
+    ) -> None:
+        self.gate = Gate()
+        self._family = family
+        self._backoff = backoff
+        self._family_clock = family_clock
+        self._clock = clock
+        self._rng = rng
+        self._events = events
+        self._on_change: Callable[[], None] = lambda: None
+        self._stepped: Callable[[GateEvent, Gate], None] = lambda _event, _before: None
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Have `moved` called in each step that changes what should rest."""
+        self._on_change = on_change
+
+    def tell_steps(self, stepped: Callable[[GateEvent, Gate], None]) -> None:
+        """Have `stepped` called after each event of our own, with the gate before it."""
+        self._stepped = stepped
+
+    # -------------------------------------------------------------------------------- what it says
+
+    def decision(self) -> GateDecision:
+        """What a read may do now."""
+        return gates.decide(self.gate, self._now_ms())
+
+    def refusal(self) -> GateClosed | None:
+        """The error of a question that meets it now; `None` where it may be asked, or wait."""
+        return self.closed_error() if self.decision() is GateDecision.SHUT else None
+
+    def closed_error(self) -> GateClosed:
+        """The error of a question that meets the closed gate, or closed it."""
+        return GateClosed(self.reopens_in_s(), CAUSES[self.gate.reason])
+
+    def reopens_in_s(self) -> float:
+        """How long a refused read should wait."""
+        return gates.reopens_in_ms(self.gate, self._now_ms()) / 1000
+
+    def share_factor(self) -> float:
+        """What it leaves of the share."""
+        return gates.share_factor(self.gate, self._now_ms())
+
+    def next_gate(self, gate: Gate, event: GateEvent, at_ms: int | None = None) -> Gate:
+        """Where `event` would lead from `gate`; `at_ms`: by the clock that never steps, now if not given."""
+        return gates.step(gate, event, self._now_ms() if at_ms is None else at_ms, self._backoff)
+
+    # -------------------------------------------------------------------------------- what moves it
+
+    def step(self, event: GateEvent) -> None:
+        """Move it by an event of our own."""
+        before, self.gate = self.gate, self.next_gate(self.gate, event)
+        self._publish(before)
+        self._stepped(event, before)
+
+    def adopt(self, gate: Gate) -> None:
+        """Go by a gate that the other replicas know."""
+        before, self.gate = self.gate, gate
+        self._publish(before)
+
+    def record_refusal(
+        self, epoch: int, reason: ClosureReason, stated_ms: int | None, *, body_pending: bool = False
+    ) -> None:
+        """A reply closes it, or extends its closure, in this step."""
+        utc = self._family_clock.measured()
+        error_ms = min(utc.error_ms, MINUTE_MS)
+        self.step(
+            Refused(
+                epoch=epoch,
+                reason=reason,
+                stated_ms=stated_ms,
+                next_minute_ms=MINUTE_MS - utc.ms % MINUTE_MS + error_ms,
+                error_ms=error_ms,
+                jitter=self._rng.random(),
+                body_pending=body_pending,
+            )
+        )
+
+    def record_drop(self, epoch: int) -> None:
+        """An attempt ended without a verdict."""
+        self.step(Dropped(epoch, self._rng.random()))
+
+    def record_failure(self) -> None:
+        """A question was given up after all its tries."""
+        self.step(QuestionFailed(self._rng.random()))
+
+    # -------------------------------------------------------------------------------- parts
+
+    def _publish(self, before: Gate) -> None:
+        """Say where it moved to, and have it rest."""
+        if _public_part(self.gate) != _public_part(before):
+            self._events.emit(
+                GateChanged(self._family.value, self.gate.state.value, self.gate.reason.value, self.reopens_in_s())
+            )
+            self._on_change()
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
+
+
+def _public_part(gate: Gate) -> tuple[object, ...]:
+    return gate.state, gate.reason, gate.until_ms

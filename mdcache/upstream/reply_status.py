@@ -1,0 +1,135 @@
+"""What a reply's status means: one table from statuses to verdicts. Pure."""
+
+import email.utils
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+
+from mdcache.errors import Busy, GateClosed, MdcacheError, Refusal, ServerFailed, UpstreamFailed, UpstreamUnavailable
+from mdcache.exchange.rate_limits import banned_until_ms, whole_seconds
+from mdcache.upstream.backoff import ClosureReason
+
+# docs/binance.md#refusals. Everything else is an answer, a server's failure, or Binance's own refusal of the question.
+GATE_STATUSES: dict[int, ClosureReason] = {
+    HTTPStatus.TOO_MANY_REQUESTS: ClosureReason.RATE,
+    HTTPStatus.IM_A_TEAPOT: ClosureReason.BAN,
+    HTTPStatus.FORBIDDEN: ClosureReason.WAF,
+    HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: ClosureReason.REGION,
+}
+CAUSES = {
+    ClosureReason.NONE: "not closed",
+    ClosureReason.RATE: "rate limited by Binance (429)",
+    ClosureReason.BAN: "banned by Binance (418)",
+    ClosureReason.WAF: "blocked by Binance's firewall (403)",
+    ClosureReason.REGION: "Binance refuses this location (451)",
+    ClosureReason.FAILURES: "Binance fails again and again",
+    ClosureReason.OPERATOR: "closed by the operator",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyHead:
+    """A reply's status line and headers (names in lower case), as soon as they are read."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class _BinanceError(msgspec.Struct):
+    code: int
+    msg: str
+
+
+_error = msgspec.json.Decoder(_BinanceError)
+_GATE_CLOSED, _BUSY = -1003, -1008
+_MAX_TEXT = 200
+
+
+def closure_reason(status: int) -> ClosureReason | None:
+    """Why this status closes the gate; `None` if it does not."""
+    return GATE_STATUSES.get(status)
+
+
+def stated_wait_ms(head: ReplyHead, body: bytes, utc_ms: int) -> int | None:
+    """How long a refusal says to wait: the later of `Retry-After` and "banned until"; `None` if neither."""
+    seconds = whole_seconds(head.header("retry-after"))
+    until_ms = banned_until_ms(body)
+    waits = [seconds * 1000] if seconds is not None else []
+    waits += [until_ms - utc_ms] if until_ms is not None else []
+    return max((wait for wait in waits if wait > 0), default=None)
+
+
+def failure(head: ReplyHead, body: bytes) -> MdcacheError:
+    """The error that a status other than 200 and the gate's is."""
+    if head.status == HTTPStatus.SERVICE_UNAVAILABLE and (passed := _relayed_refusal(head, body)) is not None:
+        return passed
+    if head.status == HTTPStatus.REQUEST_TIMEOUT:  # fapi's backend time-out: docs/binance.md#refusals
+        return ServerFailed("backend-timeout", "408")
+    if head.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return ServerFailed("5xx", str(head.status))
+    if head.status < HTTPStatus.BAD_REQUEST:
+        return ServerFailed("status", str(head.status))
+    try:
+        told = _error.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ServerFailed("status", f"{head.status} without a reason")
+    return Refusal(head.status, told.code, told.msg)
+
+
+def _relayed_refusal(head: ReplyHead, body: bytes) -> UpstreamUnavailable | None:
+    """The refusal of an mdcache upstream as our own; Binance's 503s name no time to come back.
+
+    Rule: docs/design.md#errors.
+    """
+    seconds = whole_seconds(head.header("retry-after"))
+    if seconds is None:
+        return None
+    try:
+        told = _error.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    cause = f"so says the upstream: {told.msg[:_MAX_TEXT]}"
+    if told.code == _GATE_CLOSED:
+        return GateClosed(seconds, cause)
+    return Busy(seconds, cause) if told.code == _BUSY else None
+
+
+def may_try_again(error: BaseException) -> bool:
+    """Transport faults, 5xx and broken bodies; a status that no rule knows would come again."""
+    return isinstance(error, UpstreamFailed) and error.reason != "status"
+
+
+def looks_like_binance(body: bytes) -> bool:
+    """Whether a 200's body looks like Binance's at all: a JSON object or list, not somebody's HTML."""
+    return body[:1] in {b"{", b"["}
+
+
+def date_ms(head: ReplyHead) -> int | None:
+    """The reply's `Date`; `None` if it has none that can be read."""
+    value = head.header("date")
+    if value is None:
+        return None
+    try:
+        return int(email.utils.parsedate_to_datetime(value).timestamp() * 1000)
+    except (ValueError, OverflowError, TypeError):  # a year 0, 10000 or 10**400; a zone without its date
+        return None
+
+
+def as_of_ms(head: ReplyHead, sent_ms: int) -> int:
+    """When the reply was true: when it was asked for less its `Age`, and no later than an mdcache upstream says.
+
+    Its `Age` alone, whole seconds, would make it up to a second younger than it is.
+    """
+    told = whole_seconds(head.header("x-mdcache-as-of"))
+    aged_ms = sent_ms - age_s(head) * 1000
+    return aged_ms if told is None else min(aged_ms, told)
+
+
+def age_s(head: ReplyHead) -> int:
+    """The reply's `Age`, 0 without."""
+    return whole_seconds(head.header("age")) or 0

@@ -1,0 +1,199 @@
+"""Carries a granted read to its market and books what came of it: with the gate, the budget and the clocks.
+
+A read that was sent is never cancelled by who asked for it: the courier owns its task to the end.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from mdcache.clock import Clock
+from mdcache.errors import InvalidBody, MdcacheError, UpstreamFailed
+from mdcache.events import Events, UpstreamCalled
+from mdcache.exchange.markets import Family, Market
+from mdcache.exchange.rate_limits import usage_is_reliable, used_weight
+from mdcache.upstream import reply_status
+from mdcache.upstream.backoff import ClosureReason
+from mdcache.upstream.budget import Reservation
+from mdcache.upstream.exchange_clock import ExchangeClocks
+from mdcache.upstream.gate_events import Answered
+from mdcache.upstream.http_client import MarketClient
+from mdcache.upstream.models import Instant, UpstreamReply, UpstreamRequest
+from mdcache.upstream.queued_read import QueuedRead
+from mdcache.upstream.reply_status import ReplyHead
+from mdcache.upstream.scheduler import FamilyScheduler
+
+
+class Sender:
+    """Sends for all desks. `dispatch` returns at once; the ticket's future gets the `Reply` or the error."""
+
+    def __init__(
+        self, *, clock: Clock, events: Events, clocks: ExchangeClocks, clients: Mapping[Market, MarketClient]
+    ) -> None:
+        self._clock = clock
+        self._events = events
+        self._clocks = clocks
+        self._clients = clients
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.schedulers: Mapping[Family, FamilyScheduler] = {}
+
+    def send(self, queued: QueuedRead) -> None:
+        """Start carrying a granted ticket."""
+        task = asyncio.create_task(self._run(queued), name=f"read of {queued.read.market.value}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def aclose(self) -> None:
+        """End the reads under way; who waits for one is cancelled."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, queued: QueuedRead) -> None:
+        desk = self.schedulers[queued.read.market.family]
+        trip = _Exchange(queued, desk, self._clocks, self._clock)
+        outcome: UpstreamReply | Exception | None = None
+        try:
+            outcome = await trip.run(self._clients[queued.read.market])
+        except Exception as error:  # noqa: BLE001 - whatever it is goes to who waits for it
+            outcome = error
+        finally:
+            if outcome is None:  # cancelled: only `aclose` does that
+                queued.future.cancel()
+            self._events.emit(trip.event(outcome))
+            desk.finished(queued)
+        if queued.future.done():
+            return
+        if isinstance(outcome, Exception):
+            queued.future.set_exception(outcome)
+        elif outcome is not None:
+            queued.future.set_result(outcome)
+
+
+class _Exchange:
+    """One request and its reply; its outcome is booked exactly once."""
+
+    def __init__(self, queued: QueuedRead, scheduler: FamilyScheduler, clocks: ExchangeClocks, clock: Clock) -> None:
+        if queued.request is None or queued.reservation is None:
+            raise ValueError("the ticket was not granted")
+        self._market = queued.read.market
+        self._queued = queued
+        self._request: UpstreamRequest = queued.request
+        self._reservation: Reservation = queued.reservation
+        self._scheduler = scheduler
+        self._clocks = clocks
+        self._clock = clock
+        self._sent = clocks.now(self._market)
+        self._sent_s = clock.now()
+        self._received: Instant | None = None
+        self._received_s = self._sent_s
+        self._date_sound = True
+        self._settled = self._gate_informed = False
+        self._head: ReplyHead | None = None
+        self._bytes = 0
+
+    async def run(self, client: MarketClient) -> UpstreamReply:
+        """The whole reply of a 200; raises what everything else means."""
+        try:
+            head, body = await client.get(self._request, self._on_head)
+            self._bytes = len(body)
+            return self._interpret(head, body)
+        finally:
+            self.book_failure()
+
+    def book_failure(self) -> None:
+        """Book what is not booked yet, once it is over however it ended: no gate may wait for it for ever."""
+        if not self._settled:
+            self._settle(None, None)
+        if not self._gate_informed:
+            self._gate_informed = True
+            self._scheduler.gate_keeper.record_drop(self._queued.epoch)
+
+    def event(self, outcome: UpstreamReply | Exception | None) -> UpstreamCalled:
+        """What happened, for the sinks."""
+        read = self._queued.read
+        return UpstreamCalled(
+            market=self._market.value,
+            endpoint=read.endpoint,
+            path=self._request.path,
+            reason=read.reason,
+            lane=read.priority.lane.value,
+            status=self._head.status if self._head is not None else 0,
+            fault=_fault(outcome),
+            weight=self._request.weight,
+            body_bytes=self._bytes,
+            seconds=self._clock.now() - self._sent_s,
+        )
+
+    def _on_head(self, head: ReplyHead) -> None:
+        """In the step that reads the status: close the gate if it says so, and book the usage."""
+        self._head = head
+        self._received, self._received_s = self._clocks.now(self._market), self._clock.now()
+        reason = reply_status.closure_reason(head.status)
+        stated_ms = reply_status.stated_wait_ms(head, b"", self._received.ms)
+        body_pending = reason is ClosureReason.BAN and stated_ms is None
+        if reason is not None:  # before anything else of this reply is looked at: whatever it holds, it is shut
+            self._gate_informed = True
+            self._scheduler.gate_keeper.record_refusal(self._queued.epoch, reason, stated_ms, body_pending=body_pending)
+        usage = used_weight(head.headers) if usage_is_reliable(self._request.path) else None
+        self._settle(usage, self._received_s - self._sent_s)
+        self._date_sound = self._clocks.check_date(
+            self._market, reply_status.date_ms(head), reply_status.age_s(head), self._sent_s, self._received_s
+        )
+        if reason is not None and not body_pending:
+            self._scheduler.pump()
+
+    def _settle(self, usage: int | None, round_trip_s: float | None) -> None:
+        self._settled = True
+        self._scheduler.settle(self._queued, self._reservation, usage, round_trip_s)
+
+    def _answered(self) -> None:
+        self._gate_informed = True
+        self._scheduler.gate_keeper.step(Answered(self._queued.epoch))
+
+    def _interpret(self, head: ReplyHead, body: bytes) -> UpstreamReply:
+        if head.status == HTTPStatus.OK:
+            return self._reply(head, body)
+        if (reason := reply_status.closure_reason(head.status)) is not None:
+            if reason is ClosureReason.BAN:  # its body may name a later end than its Retry-After
+                utc_ms = self._clocks.now(self._market).ms
+                stated_ms = reply_status.stated_wait_ms(head, body, utc_ms)
+                self._scheduler.gate_keeper.record_refusal(self._queued.epoch, reason, stated_ms)
+            raise self._scheduler.gate_keeper.closed_error()
+        error = reply_status.failure(head, body)
+        if isinstance(error, UpstreamFailed):
+            self.book_failure()
+        else:
+            self._answered()
+        raise error
+
+    def _reply(self, head: ReplyHead, body: bytes) -> UpstreamReply:
+        if not reply_status.looks_like_binance(body):
+            self.book_failure()
+        else:
+            self._answered()
+        as_of_ms = reply_status.as_of_ms(head, self._sent.ms)
+        return UpstreamReply(
+            body=body,
+            sent=Instant(as_of_ms, self._sent.error_ms),
+            received=self._received or self._sent,
+            may_settle=self._date_sound and not self._clocks.doubted(self._market),
+            round_trip_s=self._received_s - self._sent_s,
+            sent_s=self._sent_s,
+            date_ms=reply_status.date_ms(head),
+        )
+
+
+def _fault(outcome: UpstreamReply | Exception | None) -> str:
+    match outcome:
+        case UpstreamReply():
+            return ""
+        case None:
+            return "cancelled"
+        case InvalidBody() | UpstreamFailed():
+            return outcome.reason
+        case MdcacheError():
+            return ""
+        case _:
+            return type(outcome).__name__

@@ -1,0 +1,35 @@
+"""One timer on the injected clock, owned and movable."""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from mdcache.clock import Clock
+
+_LEAST_S = 0.001  # a decision by time changes with the millisecond: ringing sooner would change nothing
+
+
+class Timer:
+    """Calls `ring` once when its moment has come; `set` moves the moment, `math.inf` takes it away."""
+
+    def __init__(self, clock: Clock, callback: Callable[[], None]) -> None:
+        self._clock = clock
+        self._callback = callback
+        self._at_s = math.inf
+        self._task: asyncio.Task[None] | None = None
+
+    def set(self, at_s: float) -> None:
+        """Ring at `at_s` of the clock's `now()`, and at no other time."""
+        if at_s == self._at_s:
+            return
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._at_s = at_s
+        if at_s < math.inf:
+            self._task = asyncio.create_task(self._wait(at_s))
+
+    async def _wait(self, at_s: float) -> None:
+        await self._clock.sleep(max(_LEAST_S, at_s - self._clock.now()))
+        self._task, self._at_s = None, math.inf
+        self._callback()

@@ -1,0 +1,104 @@
+"""Work behind the answer: nobody waits for it, and nothing of it is lost without a word but what nobody needs."""
+
+import asyncio
+
+import pytest
+
+from mdcache.cache.replicas.background import BackgroundTasks
+from mdcache.candles.shared_rows import SharedStoreDown
+from mdcache.events import BackgroundTaskFailed, Event, Events
+from tests.support.virtual_time import VirtualClock
+
+pytestmark = pytest.mark.virtual
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.events: list[Event] = []
+        self.behind = BackgroundTasks(self.clock, Events(self.events.append))
+        self.done_s: list[float] = []
+        self._began_s = self.clock.now()
+
+    @property
+    def passed_s(self) -> float:
+        return round(self.clock.now() - self._began_s, 6)
+
+    async def work(self, seconds: float, error: Exception | None = None) -> None:
+        await self.clock.sleep(seconds)
+        if error is not None:
+            raise error
+        self.done_s.append(self.passed_s)
+
+
+async def test_nobody_waits_for_it() -> None:
+    scene = Scene()
+    scene.behind.start(scene.work(0.5))
+    assert scene.done_s == []
+    await scene.clock.sleep(1.0)
+    assert scene.done_s == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(SharedStoreDown(), []), (ValueError("odd"), [BackgroundTaskFailed("sharing", "ValueError: odd")])],
+)
+async def test_an_error_is_told_unless_the_commons_are_down(error: Exception, told: list[Event]) -> None:
+    scene = Scene()
+    scene.behind.start(scene.work(0.1, error))
+    await scene.clock.sleep(1.0)
+    assert scene.events == told
+
+
+async def test_the_end_waits_a_second_for_what_is_under_way() -> None:
+    scene = Scene()
+    for seconds in (0.4, 0.9, 30.0):
+        scene.behind.start(scene.work(seconds))
+    await scene.behind.aclose()
+    assert (scene.done_s, scene.passed_s) == ([0.4, 0.9], 1.0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await scene.behind.aclose()
+    assert scene.passed_s == 1.0
+    assert scene.events == []
+
+
+@pytest.mark.parametrize("down", [0, 1, 3])
+async def test_what_is_insisted_on_is_tried_each_half_second(down: int) -> None:
+    scene = Scene()
+    tries_s: list[float] = []
+
+    async def call() -> None:
+        tries_s.append(scene.passed_s)
+        if len(tries_s) <= down:
+            raise SharedStoreDown
+
+    await scene.behind.run_with_retry(call)
+    assert tries_s == [0.0]
+    await scene.clock.sleep(10.0)
+    assert tries_s == [n / 2 for n in range(down + 1)]
+    assert scene.events == []
+
+
+async def test_what_is_of_no_use_any_more_is_not_insisted_on() -> None:
+    scene = Scene()
+    tries_s: list[float] = []
+
+    async def call() -> None:
+        tries_s.append(scene.passed_s)
+        raise SharedStoreDown
+
+    await scene.behind.run_with_retry(call, for_s=1.2)
+    await scene.clock.sleep(10.0)
+    assert tries_s == [0.0, 0.5, 1.0, 1.5]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_an_error_of_its_own_ends_the_insisting() -> None:
+    scene = Scene()
+
+    async def call() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await scene.behind.run_with_retry(call)
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -1,0 +1,145 @@
+"""What `/v1/status` tells of the last minutes."""
+
+from typing import get_args
+
+import pytest
+
+from mdcache.events import (
+    BackgroundTaskFailed,
+    BodyRejected,
+    ClockSuspect,
+    DaemonLifecycle,
+    Event,
+    GateChanged,
+    OddBody,
+    RowRevised,
+    TierFailed,
+    TierStateChanged,
+    UpstreamCalled,
+)
+from mdcache.serving.ops.activity import MAX_NOTES_PER_KIND, WEIGHT_SECONDS, Activity, CallCounts
+from tests.support.asgi_client import NOW_MS, ManualClock
+
+SECRET = "hunter2"
+NOTED: dict[type, tuple[Event, str, str, str]] = {
+    GateChanged: (GateChanged("spot", "closed", "418", 120.4), "gate", "spot", "closed: 418, for 120 s"),
+    BodyRejected: (
+        BodyRejected("usdm", "/fapi/v1/klines", "prices", SECRET),
+        "rejected",
+        "usdm",
+        "/fapi/v1/klines: prices",
+    ),
+    OddBody: (OddBody("spot", "/api/v3/klines", "more-columns"), "odd", "spot", "/api/v3/klines: more-columns"),
+    RowRevised: (
+        RowRevised("spot", "spot/klines/BTCUSDT/1m", 1_700_000_040_000, b"[1]", b"[2]"),
+        "revised",
+        "spot",
+        "spot/klines/BTCUSDT/1m: the row of 2023-11-14T22:14Z",
+    ),
+    ClockSuspect: (ClockSuspect("coinm", -5_000.4), "clock", "coinm", "a reply's date is off by -5000 ms"),
+    TierStateChanged: (TierStateChanged("disk", "down", SECRET), "store", "disk", "down"),
+    TierFailed: (TierFailed("disk", "load", SECRET, lost=True), "store", "disk", "load failed, data lost"),
+    BackgroundTaskFailed: (BackgroundTaskFailed("flight", SECRET), "failed", "daemon", "flight"),
+    DaemonLifecycle: (DaemonLifecycle("serving", SECRET), "daemon", "daemon", "serving"),
+}
+
+
+class Home:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.history = Activity(self.clock, lambda _: self.clock.wall_ms() + self.off_ms)
+        self.off_ms = 0
+
+    def call(self, market: str = "spot", reason: str = "rows", weight: int = 2, status: int = 200) -> None:
+        self.history(UpstreamCalled(market, "klines", "/path", reason, "normal", status, "", weight, 9, 0.1))
+
+
+@pytest.mark.parametrize("kind", NOTED)
+def test_what_is_noted_and_that_no_text_of_others_is(kind: type) -> None:
+    home = Home()
+    event, *expected = NOTED[kind]
+    home.history(event)
+    (note,) = home.history.notes()
+    assert [note.kind, note.where, note.what] == expected
+    assert SECRET not in repr(note)
+
+
+def test_every_noted_event_is_under_test() -> None:
+    assert Home().history._describe.keys() == NOTED.keys()
+    assert NOTED.keys() <= set(get_args(Event))
+
+
+@pytest.mark.parametrize("open_ms", [1_700_000_000_000_000, -(10**18)])
+def test_a_time_beyond_the_calendar_is_a_number(open_ms: int) -> None:
+    home = Home()
+    home.history(RowRevised("spot", "s", open_ms, b"", b""))
+    assert str(open_ms) in home.history.notes()[0].what
+
+
+def test_the_same_again_is_counted_not_listed() -> None:
+    home = Home()
+    for _ in range(3):
+        home.history(BodyRejected("spot", "/p", "order", ""))
+        home.clock.seconds += 1
+    home.history(BodyRejected("spot", "/p", "types", ""))
+    newest, older = home.history.notes()
+    assert (newest.what, newest.count) == ("/p: types", 1)
+    assert (older.count, older.since_ms, older.at_ms) == (3, NOW_MS, NOW_MS + 2_000)
+
+
+def test_a_flood_of_one_kind_hides_no_other() -> None:
+    home = Home()
+    home.history(GateChanged("spot", "closed", "418", 120.0))
+    for number in range(500):
+        home.clock.seconds += 1
+        home.history(BodyRejected("spot", f"/p{number}", "order", ""))
+    kinds = [note.kind for note in home.history.notes()]
+    assert kinds == ["rejected"] * MAX_NOTES_PER_KIND + ["gate"]
+
+
+def test_weight_by_second_of_the_family() -> None:
+    home = Home()
+    home.call(weight=2)
+    home.call("usdm", weight=5)
+    home.call("coinm", weight=1)
+    home.clock.seconds += 2
+    home.call(weight=20)
+    weights = home.history.weights()
+    assert weights["spot"].newest_s == (NOW_MS + 2_000) // 1000
+    assert weights["spot"].by_second[-3:] == [2, 0, 20]
+    assert weights["futures"].by_second[-3:] == [6, 0, 0]
+    assert len(weights["spot"].by_second) == WEIGHT_SECONDS
+    home.clock.seconds += WEIGHT_SECONDS
+    assert sum(home.history.weights()["spot"].by_second) == 0
+
+
+def test_the_seconds_stay_bounded_and_follow_a_corrected_clock() -> None:
+    home = Home()
+    for _ in range(5 * WEIGHT_SECONDS):
+        home.call(weight=1)
+        home.clock.seconds += 1
+    assert all(len(known) <= 2 * WEIGHT_SECONDS for known in home.history._weights.values())
+    assert home.history.weights()["spot"].by_second == [*[1] * (WEIGHT_SECONDS - 1), 0]
+    home.off_ms = -10_000_000
+    home.call(weight=7)
+    assert home.history.weights()["spot"].by_second[-1] == 7
+
+
+def test_calls_by_reason() -> None:
+    home = Home()
+    home.call(reason="symbols", weight=20)
+    home.call(status=418)
+    home.clock.seconds += 59.5
+    home.call()
+    home.call(status=0)
+    calls = home.history.calls()
+    assert list(calls) == ["rows", "symbols"]
+    assert calls["rows"].minute == calls["rows"].total == CallCounts(3, 2, 6)
+    home.clock.seconds += 1.0
+    calls = home.history.calls()
+    assert calls["rows"].minute == CallCounts(2, 1, 4)
+    assert calls["symbols"].minute == CallCounts(0, 0, 0)
+    assert calls["symbols"].total == CallCounts(1, 0, 20)
+    home.clock.seconds += 3_600
+    home.call()
+    assert len(home.history._seconds) == 1

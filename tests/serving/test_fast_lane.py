@@ -1,0 +1,129 @@
+"""The fast lane: the same bytes get the same answer as on the long way, or take the long way."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdcache.exchange.markets import KLINE_ENDPOINTS
+from mdcache.serving.binance.request import RequestParser
+from mdcache.serving.http.fast_lane import is_repeatable, is_single_get
+from tests.support.asgi_client import BODY, KLINES, QUERY, ServingHarness
+
+REQUEST = b"GET /api/v3/klines?symbol=BTCUSDT&interval=1m HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n"
+EXTENSIONS = {"mdcache.request": {"bytes": REQUEST}}
+
+
+async def learnt(headers: dict[str, str] | None = None) -> ServingHarness:
+    house = ServingHarness()
+    for _ in range(3):
+        await house.ask(headers=headers or {}, extensions=EXTENSIONS)
+    return house
+
+
+async def test_the_bytes_of_a_ready_answer_are_learnt() -> None:
+    house = ServingHarness()
+    for known in (False, False, True, True):
+        await house.ask(extensions=EXTENSIONS)
+        reply = house.app.fast_lane.answer(REQUEST, b"server: mdcache\r\n", loopback=True)
+        assert (reply is not None) is known
+
+
+async def test_the_reply_is_that_of_the_long_way() -> None:
+    house = await learnt()
+    long = await house.ask()
+    fast = house.app.fast_lane.answer(REQUEST, b"server: mdcache\r\n", loopback=True)
+    assert fast is not None
+    head, body = fast
+    line, *fields, end, rest = head.decode().split("\r\n")
+    assert (line, end, rest, body) == ("HTTP/1.1 200 OK", "", "", BODY)
+    sent = dict(field.split(": ", 1) for field in fields)
+    assert sent.pop("server") == "mdcache"
+    assert sent == long.headers
+    assert house.recorder.records[-1] == house.recorder.records[-2]
+
+
+async def test_unchanged() -> None:
+    tag = (await ServingHarness().ask()).headers["etag"]
+    house = await learnt({"if-none-match": tag})
+    fast = house.app.fast_lane.answer(REQUEST, b"", loopback=True)
+    assert fast is not None
+    assert fast[0].startswith(b"HTTP/1.1 304 Not Modified\r\n")
+    assert b"content-length" not in fast[0]
+    assert fast[1] == b""
+
+
+async def test_requests_with_many_tags_are_not_learnt() -> None:
+    for tags, known in ((8, True), (9, False)):
+        house = await learnt({"if-none-match": ", ".join(f'"{number}"' for number in range(tags))})
+        assert (house.app.fast_lane.answer(REQUEST, b"", loopback=True) is not None) is known
+
+
+async def test_what_stands_no_more_takes_the_long_way() -> None:
+    house = await learnt()
+    house.series.tail_version += 1
+    assert house.app.fast_lane.answer(REQUEST, b"", loopback=True) is None
+    house.candles.make = house.answer
+    await house.ask()
+    assert house.app.fast_lane.answer(REQUEST, b"", loopback=True) is not None
+
+
+async def test_wishes_hold_in_the_lane() -> None:
+    house = await learnt({"cache-control": "max-age=1"})
+    assert house.app.fast_lane.answer(REQUEST, b"", loopback=True) is not None
+    house.clock.seconds += 0.75
+    assert house.app.fast_lane.answer(REQUEST, b"", loopback=True) is None
+
+
+async def test_peers_are_kept_apart() -> None:
+    house = await learnt()
+    assert house.app.fast_lane.answer(REQUEST, b"", loopback=False) is None
+
+
+def test_whole() -> None:
+    assert is_single_get(REQUEST)
+    assert not is_single_get(REQUEST * 2)
+    assert not is_single_get(REQUEST[:-1])
+    assert not is_single_get(REQUEST + b"x")
+    assert not is_single_get(b"POST" + REQUEST[3:])
+    assert not is_single_get(REQUEST[:-4] + b"\r\nX: " + b"y" * 3_000 + b"\r\n\r\n")
+    assert not is_single_get(b"")
+
+
+@pytest.mark.parametrize(
+    ("header", "fine"),
+    [
+        (b"Connection: keep-alive", True),
+        (b"connection:keep-alive", True),
+        (b"Content-Type: application/json", True),
+        (b"Connection: close", False),
+        (b"Connection: keep-alive, Upgrade", False),
+        (b"Content-Length: 5", False),
+        (b"content-length : 5", False),
+        (b"Transfer-Encoding: chunked", False),
+        (b"Expect: 100-continue", False),
+        (b"Upgrade: h2c", False),
+        (b"X: y\nContent-Length: 5", False),
+        (b"X: y\rContent-Length: 5", False),
+    ],
+)
+def test_learnable(header: bytes, fine: bool) -> None:
+    request = REQUEST.replace(b"Accept: */*", header)
+    assert is_single_get(request)
+    assert is_repeatable(request) is fine
+
+
+def test_http_1_0_is_not_learnt() -> None:
+    assert not is_repeatable(REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"))
+
+
+@given(st.binary(max_size=300))
+def test_unknown_bytes_are_nobodys(data: bytes) -> None:
+    assert ServingHarness().app.fast_lane.answer(data, b"", loopback=True) is None
+
+
+async def test_what_is_learnt_is_bounded() -> None:
+    house = ServingHarness()
+    asked = RequestParser({}, "auto").parse(KLINE_ENDPOINTS[KLINES], QUERY, [], loopback=True)
+    for n in range(9_000):
+        house.app.fast_lane.learn(REQUEST[:-2] + b"N: %d\r\n\r\n" % n, asked, loopback=True)
+    assert len(house.app.fast_lane._requests[True]) == 8_192

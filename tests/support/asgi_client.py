@@ -1,0 +1,306 @@
+"""A whole `App` over fakes, and a client that talks ASGI to it in process."""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from mdcache.cache.answers import Answer, CacheStatus, Caller
+from mdcache.cache.candles import KlineAnswer
+from mdcache.cache.flights import Flights
+from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.symbols import SymbolTable
+from mdcache.cache.warmup import Warmup
+from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.candles.series import Series
+from mdcache.candles.settling import SettlePolicy
+from mdcache.clock import Instant
+from mdcache.errors import NotCached
+from mdcache.events import Event, Events
+from mdcache.exchange.klines import KlineQuestion, SeriesKey
+from mdcache.exchange.markets import KLINE_ENDPOINTS, Family, Market
+from mdcache.serving.app import App
+from mdcache.serving.binance.handler import AnswerSources as BinanceSources
+from mdcache.serving.binance.handler import BinanceHandler
+from mdcache.serving.binance.ready_answers import ReadyAnswers
+from mdcache.serving.binance.request import RequestParser
+from mdcache.serving.ops.activity import Activity
+from mdcache.serving.ops.operations import CommandTargets, OpsApp
+from mdcache.serving.ops.status import Status, StatusSources
+from mdcache.serving.ports import Readiness
+from mdcache.upstream.governor import Governor, GovernorSettings
+
+NOW_MS = 1_790_771_371_858
+KLINES = "/api/v3/klines"
+QUERY = b"symbol=BTCUSDT&interval=1m"
+TOKEN = "let-me-in-please"
+REMOTE_PEER = ("192.0.2.7", 40_000)
+LOOPBACK_PEER = ("127.0.0.1", 40_000)
+
+
+class ManualClock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def wall_ms(self) -> int:
+        return NOW_MS + int((self.seconds - 1_000.0) * 1000 + 1e-6)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+@dataclass
+class FakeExchangeClocks:
+    """Exchange time: the manual clock's wall. `trouble` is raised by `ensure`."""
+
+    clock: ManualClock
+    trouble: Exception | None = None
+    stuck: bool = False
+    ensured: list[Market] = field(default_factory=list)
+
+    def now(self, market: Market) -> Instant:
+        return Instant(self.clock.wall_ms(), 5)
+
+    async def ensure(self, market: Market) -> None:
+        self.ensured.append(market)
+        if self.stuck:
+            await asyncio.Event().wait()
+        if self.trouble is not None:
+            raise self.trouble
+
+
+@dataclass
+class FakeWeights:
+    value: int | None = 7
+
+    def used_weight_header(self, market: Market) -> int | None:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Record:
+    market: str
+    endpoint: str
+    result: str
+    client: str
+    seconds: float
+    age_s: float | None
+
+
+class FakeRecorder:
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def record(self, market: str, endpoint: str, result: str, client: str, seconds: float, age_s: float | None) -> None:
+        self.records.append(Record(market, endpoint, result, client, seconds, age_s))
+
+
+class FakeCandles:
+    """Answers with what `make` returns, or raises it."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+        self.asked: list[tuple[KlineQuestion, FreshnessDirectives, Caller]] = []
+        self.hold: asyncio.Event | None = None
+        self.called = asyncio.Event()
+
+    async def answer(self, question: KlineQuestion, wishes: FreshnessDirectives, caller: Caller) -> KlineAnswer:
+        self.asked.append((question, wishes, caller))
+        self.called.set()
+        if self.hold is not None:
+            await self.hold.wait()
+        made: KlineAnswer | Exception = self.make()
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+
+class FakeGateControl:
+    def __init__(self) -> None:
+        self.orders: list[tuple[Family, float | None]] = []
+
+    def open_gate(self, family: Family) -> None:
+        self.orders.append((family, None))
+
+    def close_gate(self, family: Family, seconds: float) -> None:
+        self.orders.append((family, seconds))
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def series(path: str = KLINES, symbol: str = "BTCUSDT", interval: str = "1m") -> Series:
+    rule = KLINE_ENDPOINTS[path]
+    return Series(SeriesKey(rule.market, rule.kind, symbol, "", interval), rule, SettlePolicy(3_000, 60_000))
+
+
+BODY = b'[[1790771340000,"1.0","1.0","1.0","1.0","1",1790771399999,"1",1,"1","1","0"]]'
+
+
+class ServingHarness:
+    """The application and everything it was given."""
+
+    def __init__(
+        self,
+        *,
+        clients: Mapping[str, str] | None = None,
+        compress: str = "auto",
+        token: str | None = TOKEN,
+        memory: int = 64 << 20,
+        most: int = 4_096,
+    ) -> None:
+        self.clock = ManualClock()
+        self.clocks = FakeExchangeClocks(self.clock)
+        self.weights = FakeWeights()
+        self.recorder = FakeRecorder()
+        self.gates = FakeGateControl()
+        self.readiness = Readiness()
+        self.event_log: list[Event] = []
+        self.series = series()
+        self.candles = FakeCandles(self.answer)
+        self.history = Activity(self.clock, lambda _: self.clock.wall_ms())
+        self.results: dict[str, int] = {}
+        events = Events(self.event_log.append, self.history)
+        self.events = events
+        self.library = SeriesRegistry(self.clock, events, SettlePolicy(3_000, 60_000), memory)
+        self.readies = ReadyAnswers(self.library, self.clocks, self.clock, keys_seen=most, max_answers=most)
+        self.governor = Governor(
+            clock=self.clock,
+            rng=random.Random(1),
+            events=events,
+            base_urls=dict.fromkeys(Market, "http://exchange.invalid"),
+            settings=GovernorSettings(),
+            transport=httpx.MockTransport(lambda _: httpx.Response(500)),
+            trust_env=False,
+        )
+        binance = BinanceHandler(
+            BinanceSources(self.candles, NOTHING_ELSE, NOTHING_ELSE),
+            self.readies,
+            self.clocks,
+            self.weights,
+            self.clock,
+            self.recorder,
+            deadline_s=0.05,
+            max_waiting=most,
+        )
+        self.binance = binance
+        now = self.clocks.now(Market.SPOT)
+        status = Status(
+            StatusSources(
+                version="1.2.3",
+                clock=self.clock,
+                governor=self.governor,
+                registry=self.library,
+                flights=Flights(self.governor, self.library, self.clock, lambda _: now, events, 10.0),
+                symbols=SymbolTable(self.governor, self.clock, events, 300.0, 60.0, 8.0),
+                ready_answers=self.readies,
+                readiness=lambda: self.readiness,
+                settings={"MDCACHE_ADMIN_TOKEN": "(hidden)", "MDCACHE_PORT": "8700"},
+                activity=self.history,
+                requests=lambda: self.results,
+            )
+        )
+        self.warming = Warmup(self.candles, self.clock, events)
+        ops = OpsApp(
+            status=status,
+            readiness=lambda: self.readiness,
+            metrics_page=lambda _: (b"# page\n", "text/plain; version=0.0.4"),
+            targets=CommandTargets(self.library, self.readies, NOTHING_ELSE, self.gates, self.warming),
+            admin_token=token,
+        )
+        self.app = App(binance, ops, RequestParser(clients or {}, compress), self.clock, events, self.recorder)
+
+    def answer(self, **changes: Any) -> Answer:
+        """An answer with a tail that is half a second old and has a TTL of two."""
+        as_of_ms = self.clock.wall_ms() - 500
+        settled = changes.get("settled", False)
+        made: dict[str, Any] = {
+            "body": BODY,
+            "rows": 1,
+            "as_of_ms": self.clock.wall_ms() if settled else as_of_ms,
+            "lifetime_s": 3_600.0 if settled else 2.0,
+            "valid_until_ms": self.clock.wall_ms() + 3_600_000 if settled else as_of_ms + 2_000,
+            "cache_status": CacheStatus.MISS,
+            "collapsed": False,
+            "stale": False,
+            "settled": False,
+            "immutable": False,
+            "series": self.series,
+            "versions": (self.series.settled_version, 0 if settled else self.series.tail_version),
+        }
+        return KlineAnswer(**(made | changes))
+
+    async def ask(self, path: str = KLINES, query: bytes = QUERY, **rest: Any) -> Response:
+        """Send one request and wait for its whole answer."""
+        return await ask(self.app, path, query, **rest)
+
+
+class _NothingElse:
+    """No snapshots here: `test_snapshots.py` has the real ones."""
+
+    async def answer(self, *asked: object) -> Answer:
+        raise NotCached(asked)
+
+    async def clear(self) -> int:
+        return 0
+
+
+NOTHING_ELSE = _NothingElse()
+
+
+async def ask(
+    app: App,
+    path: str = KLINES,
+    query: bytes = QUERY,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    peer: tuple[str, int] | None = LOOPBACK_PEER,
+    extensions: Mapping[str, Any] | None = None,
+) -> Response:
+    """Send one request to `app` and wait for its whole answer."""
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": query,
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()],
+        "client": peer,
+        "server": ("127.0.0.1", 8700),
+        "extensions": dict(extensions or {}),
+    }
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    start, *rest = sent
+    names = [name for name, _ in start["headers"]]
+    assert len(names) == len(set(names)), "a header twice"
+    return Response(
+        start["status"],
+        {name.decode(): value.decode("latin-1") for name, value in start["headers"]},
+        b"".join(message.get("body", b"") for message in rest),
+    )

@@ -1,0 +1,124 @@
+"""Others write under our keys: every kind of key, and what one may find there instead."""
+
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from tests.support.redis_servers import RedisServer
+
+KINDS = ("h", "t", "b", "y", "l", "w", "c", "d", "u", "probe", "purges", "ledger")
+
+
+def kind(key: str) -> str:
+    """What of ours a key is: the last letter but for a block's number and a lease's class."""
+    found = re.fullmatch(r"mdcache:v1:(?:\{.*\}([htbylwcdu])[^}]*|(probe|purges)|(ledger):\{.*\})", key)
+    assert found is not None, key
+    return next(part for part in found.groups() if part)
+
+
+def keys(redis: RedisServer) -> list[str]:
+    """All there are."""
+    with redis.client() as client:
+        return [key.decode() for key in client.scan_iter(count=1_000)]
+
+
+class Corrupter:
+    """Writes over every key it finds, with whatever `rubbish` says, until it is closed; `met`: what kinds it found."""
+
+    def __init__(self, redis: RedisServer, corrupt: Callable[[Any, str], object]) -> None:
+        self.kinds_found: set[str] = set()
+        self._redis = redis
+        self._rubbish = corrupt
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        with self._redis.client() as client:
+            while not self._ends.wait(0.03):
+                for key in keys(self._redis):
+                    self.kinds_found.add(kind(key))
+                    self._rubbish(client, key)
+                    if kind(key) == "b":  # a block's young are there only when it has some
+                        self.kinds_found.add("y")
+                        self._rubbish(client, re.sub(r"\}b(\d+)$", r"}y\1", key))
+
+    def close(self) -> None:
+        self._ends.set()
+        self._thread.join(30.0)
+
+
+def noise(client: Any, key: str) -> None:
+    """Random bytes in what is a text, and in every field of what is a hash."""
+    rng = random.Random(key)
+    if client.type(key) == b"hash":
+        for name in client.hkeys(key):
+            client.hset(key, name, rng.randbytes(60))
+    elif client.type(key) == b"list":
+        client.lpush(key, rng.randbytes(60))
+    else:
+        client.set(key, rng.randbytes(200))
+
+
+def other_types(client: Any, key: str) -> None:
+    """Of whatever type ours is not."""
+    pipe = client.pipeline(transaction=True)
+    pipe.delete(key)
+    match random.Random(key).randrange(4):
+        case 0:
+            pipe.sadd(key, "x") if kind(key) != "h" else pipe.set(key, "x")
+        case 1:
+            pipe.zadd(key, {"x": 1})
+        case 2:
+            pipe.xadd(key, {"x": "1"})
+        case _:
+            pipe.set(key, "x") if kind(key) in {"h", "purges"} else pipe.hset(key, "x", "1")
+    pipe.execute()
+
+
+def torn(client: Any, key: str) -> None:
+    """The first half of what is there."""
+    if client.type(key) == b"string":
+        value = client.get(key) or b""
+        client.set(key, value[: len(value) // 2])
+    elif client.type(key) == b"hash":
+        for name, value in client.hgetall(key).items():
+            client.hset(key, name, value[: len(value) // 2])
+
+
+def numbers(client: Any, key: str) -> None:
+    """Somebody counts there."""
+    match client.type(key):
+        case b"hash":
+            for name in client.hkeys(key):
+                client.hset(key, name, "1e300")
+        case b"list":
+            client.lpush(key, "17")
+        case _:
+            client.set(key, "17")
+
+
+def forged(client: Any, key: str) -> None:
+    """A ledger of the right form, and wrong inside; elsewhere numbers."""
+    if kind(key) != "ledger":
+        numbers(client, key)
+        return
+    minute = str(int(time.time() // 60))
+    far = 9e15
+    plain = {"born": 0, "beat": 0, "since": 0, "expect": 0, "version": 1, "gate": "", "peers": {}, "minutes": {}}
+    wrong: list[dict[str, object]] = [
+        {"peers": {"a": 1}},
+        {"peers": {"a": {}}},
+        {"minutes": {minute: 5}},
+        {"minutes": {minute: {"extra": 0, "rows": {"a": {}}}}},
+        {"minutes": {"none": {"extra": 0, "rows": {}}}},
+        {"born": far, "beat": far, "since": far},
+        {"version": far},
+        {"gate": "closed"},
+    ]
+    client.set(key, msgspec.msgpack.encode(plain | random.choice(wrong)))

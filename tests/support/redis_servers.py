@@ -1,0 +1,177 @@
+"""Real redis-servers on free ports of this machine, started, stopped, frozen and killed by tests."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from bench.processes import need
+
+PATIENCE_S = 60.0  # on a machine with other work
+
+
+def free_port() -> int:
+    """A port nobody listens on, nor on the one 10,000 above it: a cluster talks there."""
+    while True:
+        with socket.socket() as first, socket.socket() as bus:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            if port > 50_000:  # the bus must be a port too
+                port -= 20_000
+            try:
+                bus.bind(("127.0.0.1", port + 10_000))
+                with socket.socket() as again:
+                    again.bind(("127.0.0.1", port)) if port != first.getsockname()[1] else None
+            except OSError:
+                continue
+            return port
+
+
+def eventually(true: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
+    """Wait until it is so; an assertion fails where it is not in time."""
+    end_s = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end_s, "it did not come true in time"
+        time.sleep(0.02)
+
+
+async def until(true: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
+    """The same on a running loop; the wait ends in `TimeoutError`."""
+    async with asyncio.timeout(within_s):
+        while not true():  # noqa: ASYNC110 - what is waited for happens in another process
+            await asyncio.sleep(0.02)
+
+
+class RedisServer:
+    """One redis-server, or one that speaks as it (`redis-sentinel`), in a folder of its own."""
+
+    def __init__(self, *options: str, port: int | None = None, program: str = "redis-server", config: str = "") -> None:
+        found = need(program, program)
+        self.port = port or free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="mdcache-redis-"))
+        self._program = found
+        self._options = options
+        self._config = config
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def client(self, password: str | None = None) -> Any:
+        return redis.Redis(host="127.0.0.1", port=self.port, password=password, socket_timeout=5.0, protocol=2)
+
+    def start(self) -> None:
+        command = [self._program]
+        if self._config:
+            path = self.folder / "sentinel.conf"
+            path.write_text(self._config)
+            command.append(str(path))
+        command += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), *self._options]
+        if not self._config:
+            command += ["--save", "", "--appendonly", "no"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        eventually(self.listens)
+
+    def listens(self) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1.0)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+
+    def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """At once, with nothing kept."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def running_redis(*options: str, **more: str) -> Iterator[RedisServer]:
+    """A server that runs."""
+    server = RedisServer(*options, **more)  # type: ignore[arg-type] # `program` and `config` only
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@contextmanager
+def redis_cluster(masters: int = 3, *, whole: bool = True) -> Iterator[list[RedisServer]]:
+    """A small cluster whose every slot is served; `whole`: it serves none while one slot has no owner."""
+    coverage = "yes" if whole else "no"
+    options = (
+        "--cluster-enabled",
+        "yes",
+        "--cluster-node-timeout",
+        "2000",
+        "--cluster-require-full-coverage",
+        coverage,
+    )
+    with ExitStack() as stack:
+        servers = [stack.enter_context(running_redis(*options)) for _ in range(masters)]
+        step = 16_384 // masters + 1
+        for index, server in enumerate(servers):
+            first, last = index * step, min(16_383, (index + 1) * step - 1)
+            with server.client() as client:
+                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+                for other in servers[:index]:
+                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port)
+        for server in servers:
+            eventually(lambda server=server: _formed(server, masters))  # type: ignore[misc]
+        yield servers
+
+
+def _formed(server: RedisServer, masters: int) -> bool:
+    with server.client() as client:
+        slots: Any = client.execute_command("CLUSTER", "SLOTS")
+        state = str(client.execute_command("CLUSTER", "INFO"))  # its `cluster_slots_ok` says nothing
+        return len(slots) == masters and ("cluster_state:ok" in state or "'cluster_state': 'ok'" in state)
+
+
+@contextmanager
+def redis_sentinels(service: str = "main") -> Iterator[tuple[list[RedisServer], list[RedisServer]]]:
+    """(the master and its replica, three Sentinels that agree on who is master)."""
+    with ExitStack() as stack:
+        master = stack.enter_context(running_redis())
+        replica = stack.enter_context(running_redis("--replicaof", "127.0.0.1", str(master.port)))
+        config = (
+            f"sentinel monitor {service} 127.0.0.1 {master.port} 2\n"
+            f"sentinel down-after-milliseconds {service} 1000\nsentinel failover-timeout {service} 5000\n"
+        )
+        trio = [stack.enter_context(running_redis(program="redis-sentinel", config=config)) for _ in range(3)]
+        for server in trio:
+            eventually(lambda server=server: _agrees(server, service))  # type: ignore[misc]
+        yield [master, replica], trio
+
+
+def _agrees(server: RedisServer, service: str) -> bool:
+    with server.client() as client:
+        found: Any = client.sentinel_master(service)
+        return bool(found["num-other-sentinels"] >= 2 and found["num-slaves"] >= 1)

@@ -1,0 +1,75 @@
+"""A loop whose time jumps: when nothing is left to do now, the next timer's moment is now.
+
+Tests marked `virtual` run on it (`tests/conftest.py`); `run` is for the examples of hypothesis, a loop each.
+
+`asyncio.sleep`, `call_later`, `asyncio.timeout` and everything built on them run in that time, so an hour of
+polling takes as long as its computations. Real I/O must not be used in it.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+EPOCH_MS = 1_793_795_371_858  # 2026-11-04T12:29:31.858Z: a Wednesday, mid-minute
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Instead of waiting for `timeout`, moves the loop's time forward by it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if timeout is None:  # no timer and nothing ready: only another thread could wake us
+            return super().select(1.0)
+        self.seconds += timeout
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop in virtual time; `time()` starts at 1,000 s."""
+
+    def __init__(self) -> None:
+        self._jump = _JumpingSelector()
+        super().__init__(self._jump)
+
+    def time(self) -> float:
+        return 1_000.0 + self._jump.seconds
+
+
+class VirtualClock:
+    """`mdcache.clock.Clock` on a `VirtualLoop`; its wall may be stepped, which `now()` never notices."""
+
+    def __init__(self, wall_ms: int = EPOCH_MS) -> None:
+        self._loop = asyncio.get_running_loop()
+        if not isinstance(self._loop, VirtualLoop):
+            raise TypeError("no virtual time on this loop: mark the test `virtual`")
+        self._origin = self._loop.time()
+        self._start_ms = wall_ms
+        self.step_ms = 0
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    def wall_ms(self) -> int:
+        return self.true_ms() + self.step_ms
+
+    def true_ms(self) -> int:
+        """The world's own time, which the exchange lives by."""
+        return self._start_ms + int((self._loop.time() - self._origin) * 1000 + 1e-6)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, seconds))
+
+
+def run(main: Coroutine[Any, Any, _T]) -> _T:
+    """Run `main` in a fresh world's time and close its loop."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main)

@@ -1,0 +1,92 @@
+"""Gate and budget as plain values and back."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdcache.upstream.backoff import BAN_MARGIN_MS, ClosureReason
+from mdcache.upstream.budget import Budget, Claim, Granted, Minute, Moment, reserve
+from mdcache.upstream.gate import Gate, GateDecision, GateState, decide
+from mdcache.upstream.queue import Lane
+from mdcache.upstream.saved_state import budget_from_mapping, budget_to_mapping, gate_from_mapping, gate_to_mapping
+
+NOW, UTC = 5_000_000, 1_790_000_000_000
+
+gates = st.builds(
+    Gate,
+    state=st.sampled_from(GateState),
+    reason=st.sampled_from(ClosureReason),
+    until_ms=st.integers(1, 10**9),
+    epoch=st.integers(0, 99),
+    level=st.integers(0, 20),
+    reopened_ms=st.integers(0, NOW),
+    halved_until_ms=st.integers(0, 10**9),
+    trouble=st.lists(st.integers(0, NOW), max_size=4).map(tuple),
+)
+
+
+@given(gate=gates, boot_ms=st.integers(0, 10**9), away_ms=st.integers(0, 10**7))
+def test_a_gate_survives_a_restart_and_never_opens_sooner(gate: Gate, boot_ms: int, away_ms: int) -> None:
+    plain = json.loads(json.dumps(gate_to_mapping(gate, NOW, UTC)))
+    again = gate_from_mapping(plain, boot_ms, UTC + away_ms, error_ms=70)
+    shift_ms = boot_ms - NOW - away_ms
+    assert again.flying == 0
+    assert (again.level, again.reason, again.epoch) == (gate.level, gate.reason, gate.epoch)
+    assert again.trouble == tuple(sent_ms + shift_ms for sent_ms in gate.trouble)
+    if gate.state is GateState.OPEN:
+        assert again.state is GateState.OPEN
+    else:
+        assert again.state is GateState.CLOSED
+    if gate.state is GateState.CLOSED:
+        assert again.until_ms == gate.until_ms + shift_ms + 70 + BAN_MARGIN_MS
+        assert decide(again, again.until_ms - 1) is GateDecision.SHUT
+    elif gate.state is not GateState.OPEN:
+        assert decide(again, boot_ms) is GateDecision.PROBE
+
+
+def test_a_budget_survives_and_what_was_unanswered_is_spent() -> None:
+    moment = Moment(UTC, 50, 100)
+    done = reserve(Budget(1_000, 0.5), Claim(30, Lane.LOW), moment)
+    assert isinstance(done, Granted)
+    minute = replace(done.budget.minute(moment.number), header=77)
+    budget = replace(done.budget, minutes=(minute,))
+    plain = json.loads(json.dumps(budget_to_mapping(budget)))
+    again = budget_from_mapping(plain, 1_000, 0.5)
+    assert again.in_flight == 0
+    assert again.minute(moment.number).address == budget.minute(moment.number).address == 107
+    assert again.minute(moment.number).lanes == (0, 0, 30)
+
+
+MINUTE = Minute(5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": "ajar"},
+        {"reason": "bad mood"},
+        {"until_ms": "soon"},
+        {"level": True},
+        {"level": 1.5},
+        {"trouble": 7},
+        {"trouble": ["x"]},
+    ],
+)
+def test_a_gate_that_was_never_written_is_refused(change: dict[str, object]) -> None:
+    plain = gate_to_mapping(Gate(), NOW, UTC) | change
+    with pytest.raises((TypeError, ValueError)):
+        gate_from_mapping(plain, NOW, UTC, 0)
+
+
+@pytest.mark.parametrize("change", [{"lanes": [1]}, {"lanes": None}, {"header": "7"}, {"number": None}])
+def test_a_budget_that_was_never_written_is_refused(change: dict[str, object]) -> None:
+    plain = budget_to_mapping(Budget(10, 0.5, (MINUTE,)))
+    minutes = plain["minutes"]
+    assert isinstance(minutes, list)
+    with pytest.raises((TypeError, ValueError)):
+        budget_from_mapping({"minutes": [minutes[0] | change]}, 10, 0.5)
+    with pytest.raises(TypeError):
+        budget_from_mapping({"minutes": [3]}, 10, 0.5)

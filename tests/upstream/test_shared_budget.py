@@ -1,0 +1,521 @@
+"""One budget and one gate for several replicas: with the ledger, without it, and while it comes and goes."""
+
+import asyncio
+import itertools
+from dataclasses import dataclass
+
+import pytest
+
+from mdcache.exchange.markets import Family, Market
+from mdcache.exchange.rate_limits import INITIAL_LIMIT
+from mdcache.upstream.models import UpstreamRequest
+from tests.support.fake_exchange import FakeRead, refuse
+from tests.support.governor_replicas import GovernorReplica, GovernorReplicas
+
+pytestmark = pytest.mark.virtual
+
+
+async def two(fleet: GovernorReplicas, skews: tuple[int, int] = (0, 0)) -> tuple[GovernorReplica, GovernorReplica]:
+    one, other = await fleet.replica(skews[0]), await fleet.replica(skews[1])
+    return one, other
+
+
+async def close(*replicas: GovernorReplica) -> None:
+    for replica in replicas:
+        await replica.aclose()
+
+
+@pytest.mark.parametrize(("skews", "rates"), [((0, 0), (0.3, 0.3)), ((-2_500, 2_000), (0.3, 3.0))])
+async def test_two_replicas_use_one_budget_and_most_of_it(skews: tuple[int, int], rates: tuple[float, float]) -> None:
+    fleet = GovernorReplicas(share=100)
+    pair = await two(fleet, skews)
+    for replica, rate in zip(pair, rates, strict=True):
+        replica.load(rate)
+    await fleet.minutes(4.5)
+    await close(*pair)
+    spent = list(fleet.spent().values())
+    assert max(spent) <= 100, spent
+    assert min(spent[2:-1]) >= 60, spent
+    assert all(replica.mode() == "divided" or replica.outcomes["ok"] for replica in pair)
+
+
+@pytest.mark.parametrize(
+    ("at_s", "loses", "skews"),
+    [
+        (1, "both", (0, 0)),
+        (20, "one", (0, 0)),
+        (58, "answers", (1_500, -1_500)),
+        (30, "one", (1_500, -1_500)),
+    ],
+)
+async def test_the_minute_the_ledger_is_lost_in(at_s: int, loses: str, skews: tuple[int, int]) -> None:
+    fleet = GovernorReplicas(share=100)
+    pair = await two(fleet, skews)
+    await fleet.minutes(2)
+    pair[0].load(0.3)
+    await fleet.second(at_s)
+    for replica in pair if loses == "both" else pair[:1]:
+        replica.disconnect(lose_answers=loses == "answers")
+    pair[1].load(0.3)  # until now it spent nothing
+    await fleet.minutes(2)
+    assert pair[0].mode() == "divided"
+    spent = fleet.spent()
+    assert max(spent.values()) <= 100, spent
+    assert min(list(spent.values())[-2:-1]) >= 60, spent
+    for replica in pair:
+        replica.reconnect()
+    await fleet.clock.sleep(5.0)
+    assert [replica.mode() for replica in pair] == ["shared", "shared"]
+    await fleet.minutes(1)
+    await close(*pair)
+    assert max(fleet.spent().values()) <= 100, fleet.spent()
+
+
+async def test_each_goes_on_at_once_when_the_ledger_is_lost() -> None:
+    fleet = GovernorReplicas(share=1_000, limit=6_000)
+    pair = await two(fleet)
+    await fleet.minutes(2)
+    await fleet.second(10)
+    for replica in pair:
+        replica.disconnect()
+        assert await replica.read(within_s=0.2) == "ok"
+    await close(*pair)
+
+
+@pytest.mark.parametrize("at_s", [5, 57])
+async def test_a_ledger_that_forgot_is_not_believed_until_the_next_minute(at_s: int) -> None:
+    fleet = GovernorReplicas(share=100)
+    three = [await fleet.replica() for _ in range(3)]
+    for replica, rate in zip(three, (0.3, 0.5, 2.0), strict=True):
+        replica.load(rate)
+    await fleet.minutes(2)
+    for empty in (True, False):
+        await fleet.second(at_s)
+        fleet.server.restart(empty=empty)
+        await fleet.clock.sleep(2.1)
+        assert {replica.mode() for replica in three} == {"divided"}
+        await fleet.second(0 if at_s < 45 else 8)
+        await fleet.clock.sleep(5.0)
+        assert {replica.mode() for replica in three} == {"shared"}
+        await fleet.minutes(1)
+    await close(*three)
+    assert max(fleet.spent().values()) <= 100, fleet.spent()
+
+
+async def test_one_that_does_not_know_the_limit_goes_by_what_others_read() -> None:
+    """By the least limit there may be, what the first one spent is more than all may."""
+
+    fleet = GovernorReplicas(share=300, limit=6_000)
+    first = await fleet.replica()
+    stated = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6_000}
+    first.governor.set_limits(Market.SPOT, [stated])
+    first.load(1.0)
+    await fleet.minutes(2)
+    await fleet.second(30)
+    second = await fleet.replica()
+    assert first.governor.status()[0].used > second.governor.share * INITIAL_LIMIT
+    assert await second.read(cost=20) == "ok"
+    await close(first, second)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+async def test_one_whose_clock_is_not_measured_yet_can_measure_it(cut: bool) -> None:
+    """Whether it is one of the first, and the ledger is lost then or not, or joins others."""
+
+    fleet = GovernorReplicas(share=100)
+    pair = [await fleet.replica(unmeasured=True) for _ in range(2)]
+    await fleet.clock.sleep(40.0)
+    for replica in pair if cut else ():
+        replica.disconnect()
+    await fleet.clock.sleep(2.0)
+    assert [await replica.read(cost=1) for replica in pair] == ["ok", "ok"]
+    for replica in pair:
+        replica.reconnect()
+        replica.load(1.0, cost=2)
+    await fleet.minutes(2)
+    await fleet.second(30)
+    third = await fleet.replica(unmeasured=True)  # and measures it: others are asking
+    await fleet.clock.sleep(4.0)  # the others give up what is its part from the next minute on
+    for replica in (*pair, third):
+        replica.disconnect()
+    assert third.outcomes["ok"]
+    await fleet.minutes(2.1)  # it was heard in the minute to come as well, before it could tell them apart
+    assert await third.read(cost=1) == "ok"
+    await close(*pair, third)
+    assert max(fleet.spent().values()) <= 100, fleet.spent()
+
+
+async def test_one_that_nobody_asks_keeps_nothing_from_the_others() -> None:
+    """As soon as they need it, it measures its clock and is one that shares."""
+
+    fleet = GovernorReplicas(share=100)
+    three = [await fleet.replica(unmeasured=True) for _ in range(3)]
+    await fleet.minutes(1.5)
+    assert not fleet.exchange.seen
+    three[0].load(0.3)
+    await fleet.minutes(3.5)
+    await close(*three)
+    spent = list(fleet.spent().values())
+    assert max(spent) <= 100, spent
+    assert min(spent[1:-1]) >= 60, spent
+
+
+async def test_a_probe_is_let_through_while_nobody_shares() -> None:
+    fleet = GovernorReplicas(share=100)
+    three = [await fleet.replica() for _ in range(3)]
+    await fleet.minutes(2)
+    fleet.exchange.fault = lambda *_: refuse(418, retry_after="8")
+    assert await three[0].read(cost=1) == "GateClosed"
+    await fleet.second(5)
+    fleet.exchange.fault = None
+    fleet.server.restart(empty=True)
+    await fleet.clock.sleep(15.0)
+    assert {replica.mode() for replica in three} == {"divided"}
+    assert await three[1].read(cost=1) == "ok"
+    await close(*three)
+
+
+async def test_one_that_never_saw_it_assumes_how_many_there_are() -> None:
+    fleet = GovernorReplicas(share=100, assumed=4)
+    replica = await fleet.replica(redis=False)
+    replica.load(0.3)
+    await fleet.minutes(3)
+    await close(replica)
+    assert 20 <= max(fleet.spent().values()) <= 25  # by reads of 5
+
+
+async def test_parts_come_and_go_with_replicas() -> None:
+    fleet = GovernorReplicas(share=100)
+    parts = []
+
+    def part(replica: GovernorReplica) -> float:
+        return round(replica.governor.sharing()["spot"].part, 2)
+
+    first = await fleet.replica()
+    await fleet.minutes(2)
+    parts.append(part(first))
+    second, third = await fleet.replica(), await fleet.replica()
+    await fleet.minutes(2)
+    parts.append(part(first))
+    await third.aclose()  # says goodbye
+    await fleet.minutes(2)
+    parts.append(part(first))
+    await second.kill()  # does not
+    await fleet.minutes(9)
+    parts.append(part(first))
+    await fleet.minutes(3)
+    parts.append(part(first))
+    await first.aclose()
+    assert parts == [0.99, 0.33, 0.49, 0.49, 0.99]
+
+
+async def test_all_killed_and_started_again_in_their_places_have_the_whole_from_the_next_minute_on() -> None:
+    """Else what the dead could spend would be kept for them for ten minutes."""
+
+    fleet = GovernorReplicas(share=100)
+    first = await two(fleet)
+    await fleet.minutes(2)
+    for replica in first:
+        replica.load(0.5)
+    await fleet.second(20)
+    for replica in first:
+        await replica.kill()
+    second = [await fleet.replica(instead=dead) for dead in first]
+    for replica in second:
+        replica.load(0.3)
+    await fleet.minutes(2.7)
+    spent = list(fleet.spent().values())
+    assert max(spent) <= 100, spent
+    assert min(spent[-2:-1]) >= 60, spent
+    assert [round(replica.governor.sharing()["spot"].part, 2) for replica in second] == [0.49, 0.49]
+    for replica in second:
+        replica.disconnect()
+    await fleet.minutes(2)
+    assert max(fleet.spent().values()) <= 100, fleet.spent()
+    await close(*second)
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_what_was_spent_before_a_restart_counts_once(known: bool) -> None:
+    """The ledger has it under the old name, and the disk of the new one has it too; or only the disk has it."""
+
+    fleet = GovernorReplicas(share=100)
+    pair = await two(fleet)
+    await fleet.minutes(2)
+    await fleet.second(5)
+    for _ in range(6):
+        assert [await replica.read() for replica in pair] == ["ok", "ok"]
+    await pair[0].kill()
+    if not known:
+        fleet.server.restart(empty=True)
+    third = await fleet.replica(instead=pair[0])
+    assert third.governor.status()[0].used == 30
+    await fleet.clock.sleep(1.5)
+    spent = fleet.spent()
+    assert await third.read() == ("ok" if known else "BudgetSpent")
+    for replica in (third, pair[1]):
+        replica.load(0.2)
+    await fleet.second(59.9)
+    assert max(fleet.spent().values()) <= 100, fleet.spent()
+    if known:
+        assert third.mode() == "shared"
+        assert max(fleet.spent().values()) > max(spent.values()) + 15
+    await close(third, pair[1])
+
+
+async def test_the_ledger_is_lost_again_and_again_and_each_time_another_one_is_killed() -> None:
+    """Each death is told by who takes the place: nobody waits for those that never come back."""
+
+    fleet = GovernorReplicas(share=100, assumed=3)
+    three = [await fleet.replica() for _ in range(3)]
+    await fleet.minutes(2)
+    for replica in three:
+        replica.load(1.0)
+    for turn in range(3):
+        for replica in three:
+            replica.disconnect()
+        fleet.server.restart(empty=True)
+        await fleet.clock.sleep(4.0)
+        dead = three.pop(0)
+        await dead.kill()
+        three.append(await fleet.replica(redis=False, instead=dead))
+        three[-1].load(1.0)
+        await fleet.clock.sleep(4.0 + turn)
+        for replica in three:
+            replica.reconnect()
+        await fleet.clock.sleep(25.0)
+    await fleet.minutes(3)
+    spent = list(fleet.spent().values())
+    assert max(spent) <= 100, spent
+    assert min(spent[-3:-1]) >= 60, spent
+    assert sum(replica.governor.sharing()["spot"].part for replica in three) > 0.9
+    await close(*three)
+
+
+async def test_all_killed_and_started_again_know_the_time_at_once_and_have_the_whole_from_the_next_minute_on() -> None:
+    """As it is in a daemon: until its clock is measured it can't tell which of three minutes it is."""
+
+    fleet = GovernorReplicas(share=100)
+    first = await two(fleet)
+    await fleet.minutes(2)
+    for replica in first:
+        replica.load(0.5)
+    await fleet.second(20)
+    for replica in first:
+        await replica.kill()
+    second = [await fleet.replica(unmeasured=True, instead=dead) for dead in first]
+    for replica in second:
+        replica.load(0.3, 1)
+    await fleet.minutes(1.7)
+    assert [replica.error_ms < 60_000 for replica in second] == [True, True]
+    spent = list(fleet.spent().values())
+    assert max(spent) <= 100, spent
+    assert spent[-2] >= 60, spent
+    await close(*second)
+
+
+async def test_replicas_started_again_one_after_the_other_share_from_the_next_minute_on() -> None:
+    fleet = GovernorReplicas(share=100, assumed=3)
+    old = [await fleet.replica() for _ in range(3)]
+    await fleet.minutes(2)
+    for replica in old:
+        replica.load(0.5)
+    await fleet.second(20)
+    new = []
+    for replica in old:
+        await replica.aclose()
+        new.append(await fleet.replica(unmeasured=True, instead=replica))
+        new[-1].load(0.3, 3)  # a clock takes three to five reads
+        await fleet.clock.sleep(5.0)
+    await fleet.second(59)
+    await fleet.minutes(1)
+    assert [replica.mode() for replica in new] == ["shared"] * 3
+    spent = list(fleet.spent().values())
+    assert max(spent) <= 100, spent
+    assert spent[-1] >= 60, spent
+    await close(*new)
+
+
+async def test_the_time_of_a_wall_that_is_hours_off_is_nobodys() -> None:
+    """Of a replica that was never asked, and was the first there."""
+
+    for skew_ms in (3_600_000, -3_600_000):
+        fleet = GovernorReplicas(share=100, assumed=3)
+        odd = await fleet.replica(skew_ms, unmeasured=True)
+        pair = await two(fleet)
+        await fleet.minutes(2)
+        for replica in pair:
+            replica.load(0.5)
+        await fleet.minutes(13)
+        assert [replica.mode() for replica in pair] == ["shared"] * 2
+        assert min(list(fleet.spent().values())[1:-1]) >= 60, fleet.spent()
+        for replica in (*pair, odd):
+            replica.disconnect()
+        odd.load(0.3, 1)
+        await fleet.minutes(3)
+        assert max(fleet.spent().values()) <= 100, fleet.spent()
+        await close(*pair, odd)
+
+
+async def test_all_away_for_longer_than_ten_minutes_are_still_who_they_were() -> None:
+    fleet = GovernorReplicas(share=100)
+    pair = await two(fleet)
+    await fleet.minutes(2)
+    for replica in pair:
+        replica.disconnect()
+    await fleet.minutes(15)
+    pair[0].reconnect()
+    pair[0].load(0.3)
+    pair[1].load(0.3)  # still without it
+    await fleet.minutes(3)
+    await close(*pair)
+    assert max(fleet.spent().values()) <= 100, fleet.spent()
+
+
+async def test_what_others_on_the_address_use_is_seen_by_all() -> None:
+    fleet = GovernorReplicas(share=600, limit=1_200)
+    fleet.exchange.foreign = 900
+    pair = await two(fleet)
+    await fleet.minutes(1.2)
+    for replica in pair:
+        replica.load(0.3)
+    await fleet.minutes(4)
+    await close(*pair)
+    assert max(fleet.spent().values()) <= 0.9 * 1_200 - 900 + 20, fleet.spent()
+
+
+# ------------------------------------------------------------------------------------------ the gate
+
+
+async def test_a_ban_seen_by_one_is_obeyed_by_all_before_their_next_request() -> None:
+    fleet = GovernorReplicas(share=600)
+    three = [await fleet.replica() for _ in range(3)]
+    await fleet.minutes(2)
+    fleet.exchange.fault = lambda *_: refuse(418, retry_after="60")
+    assert await three[0].read() == "GateClosed"
+    seen = len(fleet.exchange.seen)
+    await fleet.clock.sleep(0.01)
+    assert [await replica.read() for replica in three] == ["GateClosed"] * 3
+    assert len(fleet.exchange.seen) == seen
+    assert [replica.gate() for replica in three] == ["closed"] * 3
+    await close(*three)
+
+
+async def test_one_probe_and_one_ramp_for_all() -> None:
+    fleet = GovernorReplicas(share=600)
+    three = [await fleet.replica() for _ in range(3)]
+    await fleet.minutes(2)
+    fleet.exchange.trip_s = 0.5
+    fleet.exchange.fault = lambda *_: refuse(418, retry_after="20")
+    assert await three[0].read() == "GateClosed"
+    fleet.exchange.most_flying = 0
+    seen = len(fleet.exchange.seen)
+    for replica in three:
+        replica.load(0.05, cost=1)
+    await fleet.clock.sleep(60.0)
+    assert fleet.exchange.most_flying == 1  # probes, one after the other
+    assert len(fleet.exchange.seen) - seen <= 3
+    fleet.exchange.fault = None
+    most = []
+    while [replica.gate() for replica in three] != ["open"] * 3:
+        await fleet.clock.sleep(0.01)
+        if all(replica.gate() != "open" for replica in three):
+            most.append(fleet.exchange.flying)
+    assert max(most) <= 4
+    assert all(each - before <= 2 for before, each in itertools.pairwise(most))
+    await close(*three)
+
+
+async def test_a_replica_that_dies_with_the_probe_frees_it_by_time() -> None:
+    fleet = GovernorReplicas(share=600)
+    pair = await two(fleet)
+    await fleet.minutes(2)
+    fleet.exchange.fault = lambda *_: refuse(418, retry_after="5")
+    assert await pair[0].read() == "GateClosed"
+    await fleet.clock.sleep(12.0)
+    fleet.exchange.fault = None
+    fleet.exchange.trip_s = 600.0
+    probe = asyncio.create_task(pair[0].read(within_s=5.0))
+    await fleet.clock.sleep(1.5)
+    assert pair[1].gate() == "probing"
+    assert await pair[1].read() == "GateClosed"
+    probe.cancel()
+    await pair[0].kill()
+    fleet.exchange.trip_s = 0.05
+    await fleet.clock.sleep(15.0)
+    assert await pair[1].read() == "ok"
+    await pair[1].aclose()
+
+
+async def test_the_operators_word_reaches_all() -> None:
+    fleet = GovernorReplicas(share=600)
+    pair = await two(fleet)
+    await fleet.minutes(2)
+    pair[0].governor.close_gate(Family.SPOT, 3_600)
+    await fleet.clock.sleep(1.5)
+    assert [replica.gate() for replica in pair] == ["closed", "closed"]
+    pair[1].governor.open_gate(Family.SPOT)
+    await fleet.clock.sleep(1.5)
+    assert [replica.gate() for replica in pair] == ["open", "open"]
+    await close(*pair)
+
+
+async def test_a_newcomer_reads_the_gate_before_its_first_request() -> None:
+    fleet = GovernorReplicas(share=600)
+    first = await fleet.replica()
+    first.governor.close_gate(Family.SPOT, 100)
+    await fleet.clock.sleep(1.5)
+    second = await fleet.replica()
+    assert second.gate() == "closed"
+    assert await second.read() == "GateClosed"
+    assert not fleet.exchange.seen
+    await close(first, second)
+
+
+async def test_a_gate_that_closed_without_the_ledger_closes_for_all_when_it_is_back() -> None:
+    fleet = GovernorReplicas(share=600)
+    pair = await two(fleet)
+    await fleet.minutes(2)
+    pair[0].disconnect()
+    fleet.exchange.fault = lambda *_: refuse(418, retry_after="600")
+    assert await pair[0].read() == "GateClosed"
+    await fleet.clock.sleep(30.0)
+    assert pair[1].gate() == "open"  # it can't know
+    fleet.server.restart(empty=True)
+    pair[0].reconnect()
+    await fleet.clock.sleep(5.0)
+    assert [replica.gate() for replica in pair] == ["closed", "closed"]
+    await close(*pair)
+
+
+async def test_who_measured_the_time_goes_by_that_and_not_by_what_it_was_told_before() -> None:
+    fleet = GovernorReplicas(share=100)
+    first = await fleet.replica()
+    await fleet.minutes(1)
+    second = await fleet.replica(unmeasured=True)
+    account = second.governor._schedulers[Family.SPOT].budget_keeper
+    await fleet.clock.sleep(5.0)
+    assert account.moment().error_ms < 1_000  # as the first one knows it
+    second.error_ms, second.skew_ms = 2_000, 30_000  # a slow way to the exchange, but its own
+    assert account.moment().utc_ms == fleet.clock.true_ms() + 30_000
+    await close(first, second)
+
+
+async def test_a_probe_that_could_not_be_sealed_does_not_keep_the_others_waiting() -> None:
+    """It was written that it is under way, and it never left."""
+
+    @dataclass
+    class Broken(FakeRead):
+        def seal(self) -> UpstreamRequest:
+            raise ValueError("made up")
+
+    fleet = GovernorReplicas(share=100)
+    one, other = await two(fleet)
+    await fleet.minutes(2)
+    one.governor.close_gate(Family.SPOT, 1)
+    await fleet.clock.sleep(1.5)
+    with pytest.raises(ValueError, match="made up"):
+        await one.governor.fetch(Broken())
+    await fleet.clock.sleep(1.5)  # a beat
+    assert await other.read() == "ok"
+    await close(one, other)
