@@ -14,10 +14,10 @@ from functools import partial
 from typing import cast
 
 from mdcache.cache.answers import Answer, CacheStatus, Caller
-from mdcache.cache.flights import improve_priority
 from mdcache.cache.preconditions import check_preconditions
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.shared_task import landed
+from mdcache.cache.single_flight import improve_priority
 from mdcache.cache.snapshots import SnapshotAnswer, min_as_of_ms
 from mdcache.cache.symbols import InfoRead, ReadExchangeInfo, SymbolTable
 from mdcache.candles.freshness import FreshnessDirectives

@@ -14,6 +14,7 @@ from mdcache.cache.replicas.read_goal import reach
 from mdcache.cache.replicas.row_ports import NoRowSharing, RowSharing
 from mdcache.cache.series_registry import Pin, SeriesRegistry
 from mdcache.cache.shared_task import landed
+from mdcache.cache.single_flight import improve_priority
 from mdcache.candles.freshness import TailFloor
 from mdcache.candles.merge import merge
 from mdcache.candles.plausibility import Suspicion, cut_at_silence, find_suspicion
@@ -264,14 +265,6 @@ class Flights:
 
 def _error_key(series: Series, window: Window) -> tuple[Series, WindowKind, int | None, int | None]:
     return series, window.kind, window.start_ms, window.end_ms
-
-
-def improve_priority(priority: Priority, by: Priority) -> None:
-    """Give a shared read the better lane and the later deadline of one more who waits for it."""
-    priority.lane = min(priority.lane, by.lane, key=lambda lane: lane.rank)
-    priority.deadline_s = max(priority.deadline_s, by.deadline_s)
-    priority.close_passed = priority.close_passed or by.close_passed
-    priority.paced = priority.paced and by.paced
 
 
 def _will_bring(flying: Window, wanted: Window, series: Series) -> bool:

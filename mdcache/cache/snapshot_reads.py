@@ -4,19 +4,16 @@ A fetch owns its task; who waits shields it. It queues with the best lane and th
 """
 
 import asyncio
-import copy
-from collections import OrderedDict
 from typing import Protocol
 
 import msgspec
 
-from mdcache.cache.flights import improve_priority
 from mdcache.cache.replicas.body_ports import BodySharing
-from mdcache.cache.shared_task import landed
+from mdcache.cache.single_flight import SingleFlight
 from mdcache.candles.shared_rows import Lease
 from mdcache.clock import Clock, Instant
-from mdcache.errors import InvalidBody, MdcacheError, Refusal, UpstreamFailed
-from mdcache.events import BackgroundTaskFailed, Events, RequestCollapsed
+from mdcache.errors import InvalidBody
+from mdcache.events import Events, RequestCollapsed
 from mdcache.exchange.markets import Market
 from mdcache.exchange.rate_limits import request_bucket
 from mdcache.exchange.snapshots import SnapshotQuestion
@@ -24,8 +21,6 @@ from mdcache.upstream.governor import Governor, Lane, Priority, UpstreamReply, U
 from mdcache.upstream.replicas.shared_bodies import SharedBody
 
 MAX_BODY_BYTES = 16 << 20  # the longest list, spot's ticker/24hr, takes 2 MB
-_ERROR_MEMO_S = 1.0  # docs/design.md#shared-errors
-_MAX_ERROR_MEMOS = 4_096
 
 _json = msgspec.json.Decoder(msgspec.Raw)
 
@@ -118,7 +113,7 @@ class SnapshotRead:
 
 
 class SnapshotReads:
-    """All that are under way; `shelf` keeps what they bring."""
+    """The reads under way. What they bring is kept in `sink`, also where nobody waits for it any more."""
 
     def __init__(
         self,
@@ -135,89 +130,57 @@ class SnapshotReads:
         self._stalled_after_s = stalled_after_s
         self._sink = sink
         self._body_sharing = body_sharing
-        self._under_way: dict[SnapshotQuestion, SnapshotRead] = {}
-        self._recent_errors: OrderedDict[SnapshotQuestion, tuple[float, UpstreamFailed | Refusal]] = (
-            OrderedDict()
-        )  # oldest first
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._flight: SingleFlight[SnapshotQuestion, SnapshotRead] = SingleFlight(
+            "fetch", clock, events, self._run, self._finished, lambda read: read.snapshot
+        )
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._flight)
 
     def join(
         self, snapshot: SnapshotQuestion, min_as_of_ms: int, priority: Priority, reason: str
     ) -> tuple[SnapshotRead, bool]:
-        """A fetch that brings `snapshot` as of `floor_ms` or later, and whether it is somebody else's.
-
-        Raises the error that this very question met less than a second ago.
-        """
-        fetch = self._under_way.get(snapshot)
-        if fetch is not None and self._satisfies(fetch, min_as_of_ms):
-            improve_priority(fetch.priority, priority)
-            fetch.min_as_of_ms = max(fetch.min_as_of_ms, min_as_of_ms)
+        """Join a read that will bring `snapshot` as of `min_as_of_ms` or later, or start one; see `SingleFlight`."""
+        read, shared = self._flight.join(
+            snapshot,
+            priority,
+            lambda read: self._satisfies(read, min_as_of_ms),
+            lambda: self._new(snapshot, priority, reason, min_as_of_ms),
+        )
+        if shared:
+            read.min_as_of_ms = max(read.min_as_of_ms, min_as_of_ms)
             self._events.emit(RequestCollapsed(snapshot.market))
-            return fetch, True
-        believed = self._recent_errors.get(snapshot)
-        if believed is not None and self._clock.now() < believed[0]:
-            raise copy.copy(believed[1])
-        fetch = self._new(snapshot, priority, reason, min_as_of_ms)
-        self._under_way[snapshot] = fetch
-        fetch.task = asyncio.get_running_loop().create_task(self._run(fetch), name=f"fetch {snapshot.endpoint.path}")
-        self._tasks.add(fetch.task)
-        fetch.task.add_done_callback(lambda task: self._finished(fetch, task))
-        return fetch, False
+        return read, shared
+
+    async def wait(self, read: SnapshotRead, deadline_s: float) -> None:
+        """Wait for the end of `read`; see `SingleFlight`."""
+        await self._flight.wait(read, deadline_s)
 
     async def pull(self, snapshot: SnapshotQuestion) -> bool:
-        """Keep what another replica may have read; whether it had."""
+        """Keep what another replica has read; return whether that was news."""
         return await self._body_sharing.pull(self._new(snapshot, Priority(Lane.NORMAL, 0.0), "look", 0))
+
+    async def aclose(self) -> None:
+        """Cancel the reads under way."""
+        await self._flight.aclose()
 
     def _new(self, snapshot: SnapshotQuestion, priority: Priority, reason: str, min_as_of_ms: int) -> SnapshotRead:
         return SnapshotRead(snapshot, priority, reason, self._governor, self._clock, self._sink, min_as_of_ms)
 
-    async def wait(self, fetch: SnapshotRead, deadline_s: float) -> None:
-        """Wait until it has landed, or raise its error, or `DeadlinePassed` at `deadline_s`."""
-        if fetch.task is not None:
-            await landed(fetch.task, deadline_s - self._clock.now())
-
-    async def aclose(self) -> None:
-        """End what is under way."""
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _satisfies(self, fetch: SnapshotRead, min_as_of_ms: int) -> bool:
-        if fetch.task is None or fetch.task.done():
-            return False
-        if fetch.sent is None:
+    def _satisfies(self, read: SnapshotRead, min_as_of_ms: int) -> bool:
+        if read.sent is None:
             return True
-        return fetch.sent.ms >= min_as_of_ms and self._clock.now() - fetch.built_at_s <= self._stalled_after_s
+        return read.sent.ms >= min_as_of_ms and self._clock.now() - read.built_at_s <= self._stalled_after_s
 
-    async def _run(self, fetch: SnapshotRead) -> None:
-        fetch.satisfied_by_peers = await self._body_sharing.satisfied_by_peers(fetch)
-        if not fetch.satisfied_by_peers:
-            await fetch.keep(*await self._governor.fetch(fetch))
+    async def _run(self, read: SnapshotRead) -> None:
+        read.satisfied_by_peers = await self._body_sharing.satisfied_by_peers(read)
+        if not read.satisfied_by_peers:
+            await read.keep(*await self._governor.fetch(read))
 
-    def _finished(self, fetch: SnapshotRead, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if self._under_way.get(fetch.snapshot) is fetch:
-            del self._under_way[fetch.snapshot]
-        error = None if task.cancelled() else task.exception()
-        landed = not (fetch.satisfied_by_peers or task.cancelled() or error is not None or fetch.result is None)
-        self._body_sharing.finished(
-            fetch, SharedBody(*fetch.result) if landed and fetch.result is not None else None, error
-        )
-        if isinstance(error, UpstreamFailed | Refusal):
-            now_s = self._clock.now()
-            while self._recent_errors and (
-                len(self._recent_errors) >= _MAX_ERROR_MEMOS or next(iter(self._recent_errors.values()))[0] <= now_s
-            ):
-                self._recent_errors.popitem(last=False)
-            self._recent_errors.pop(fetch.snapshot, None)
-            # a copy has no traceback, whose frames hold the reply
-            self._recent_errors[fetch.snapshot] = (now_s + _ERROR_MEMO_S, copy.copy(error))
-        elif error is not None and not isinstance(error, MdcacheError):
-            self._events.emit(BackgroundTaskFailed("fetch", f"{type(error).__name__}: {error}"))
+    def _finished(self, read: SnapshotRead, error: BaseException | None) -> None:
+        fetched = error is None and not read.satisfied_by_peers and read.result is not None
+        result = SharedBody(*read.result) if fetched and read.result is not None else None
+        self._body_sharing.finished(read, result, error)
 
 
 class _Element(msgspec.Struct):

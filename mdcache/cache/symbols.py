@@ -6,13 +6,12 @@ seen stays known.
 
 import asyncio
 import copy
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from mdcache.cache.replicas.body_ports import BodySharing, NoBodySharing
-from mdcache.cache.single_flight import Solo
 from mdcache.candles.shared_rows import Lease
 from mdcache.clock import Clock
 from mdcache.errors import InvalidBody, UpstreamFailed, UpstreamUnavailable
@@ -92,6 +91,33 @@ class InfoRead:
     def accept(self, reply: UpstreamReply) -> ReadExchangeInfo:
         """What the body says; `InvalidBody` where it is no `exchangeInfo`."""
         return _found(self.market, reply.body, reply.sent.ms, self.before)
+
+
+class Solo:
+    """Runs `work` in a task of its own; callers shield it, so none of them can cancel it for the others."""
+
+    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Join the work under way, or begin it; its error is raised to everybody who waits."""
+        task = self._task
+        if task is None or task.done():
+            task = self._task = asyncio.get_running_loop().create_task(self._call())
+        await asyncio.wait({task})
+        error = task.exception()
+        if error is not None:
+            raise copy.copy(error)
+
+    async def _call(self) -> None:
+        await self._work()
+
+    async def aclose(self) -> None:
+        """End the work under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
 
 class SymbolTable:

@@ -412,20 +412,6 @@ async def test_a_body_too_large_for_memory_is_answered_all_the_same() -> None:
     await w.aclose()
 
 
-async def test_a_failure_is_remembered_without_its_reply() -> None:
-    w = world()
-    await w.get(PRICE, b"symbol=BTCUSDT")
-    with on_body(w, BOOK, "object"):
-        assert (await w.get(BOOK, b"")).status == 502
-    failed = w.snapshots._reads._recent_errors
-    assert [error.__traceback__ for _, error in failed.values()] == [None]
-    for index in range(20):
-        await w.get("/fapi/v1/constituents", f"symbol=NOTHING{index}".encode())
-        await asyncio.sleep(0.5)
-    assert len(failed) <= 3
-    await w.aclose()
-
-
 def in_step(w: ServedDaemon) -> None:
     """What is known of bodies, the bodies, and the account of them."""
     memory, held = w.library.memory, w.snapshots.bodies._held
