@@ -1,8 +1,8 @@
-"""Time as an object: the only module that touches `time.*` and `asyncio.sleep`.
+"""Time as an object: the only module that uses `time.*` and `asyncio.sleep`.
 
-Everything else is handed a `Clock`, so that daemon, exchange and clients can run in one process under a
-fake one. A clock never steps and never stops: its `now()` goes on in suspend (`CLOCK_BOOTTIME`), because a
-tail that slept through a night must not look two seconds old.
+Everything else is handed a `Clock`, so that daemon, exchange and clients can run in one process under a fake one. A
+clock never steps and never stops: its `now()` goes on in suspend (`CLOCK_BOOTTIME`), because a tail that slept through
+a night must not look two seconds old.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ class Instant:
 
     @property
     def early_ms(self) -> int:
-        """The earliest it may be: closes are judged by it."""
+        """The earliest it may be: closes are judged by this edge."""
         return self.ms - self.error_ms
 
     @property
     def late_ms(self) -> int:
-        """The latest it may be: expiry is judged by it."""
+        """The latest it may be: expiry is judged by this edge."""
         return self.ms + self.error_ms
 
 
 def boot_id() -> str:
-    """Which boot of this machine `SystemClock.now` counts from; empty where the system does not tell."""
+    """Return which boot of this machine `SystemClock.now` counts from; empty if the system doesn't say."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
@@ -41,14 +41,14 @@ def boot_id() -> str:
 
 
 class Clock(Protocol):
-    """Seconds that only go forward, the wall's milliseconds, and a way to wait."""
+    """Seconds that only go forward, the wall clock's milliseconds, and a way to wait."""
 
     def now(self) -> float:
-        """Seconds since an unknown moment; never goes back, goes on in suspend."""
+        """Return seconds since an arbitrary moment; never goes back, goes on in suspend."""
         ...
 
     def wall_ms(self) -> int:
-        """Milliseconds since the Unix epoch by this machine's clock, which may step and be wrong."""
+        """Return milliseconds since the Unix epoch by this machine's clock, which may step and be wrong."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -60,11 +60,11 @@ class SystemClock:
     """The machine's own clock."""
 
     def now(self) -> float:
-        """Seconds since boot, suspend included."""
+        """Return seconds since boot, suspend included."""
         return time.clock_gettime(_BOOTTIME)
 
     def wall_ms(self) -> int:
-        """Milliseconds since the Unix epoch, as the machine believes."""
+        """Return milliseconds since the Unix epoch, as far as the machine knows."""
         return time.time_ns() // 1_000_000
 
     async def sleep(self, seconds: float) -> None:

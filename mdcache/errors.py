@@ -1,20 +1,20 @@
-"""The one tree of errors: it knows causes, never HTTP statuses (`serving/errors.py` has the one table).
+"""The one tree of errors. It knows causes, never HTTP statuses: `serving/errors.py` has the one table.
 
     MdcacheError
      ├─ UpstreamUnavailable    Binance can't be asked now: an older answer may stand in
-     │   ├─ GateClosed         the family's gate is shut (429, 418, 403, 451, or a row of failures)
-     │   └─ Busy               nothing wrong, but no room
-     │       ├─ BudgetSpent    this lane has no weight left that comes in time
-     │       ├─ LaneFull       too many are waiting already
+     │   ├─ GateClosed         the family's gate is closed (429, 418, 403, 451, or a row of failures)
+     │   └─ Busy               nothing is wrong, but there is no room
+     │       ├─ BudgetSpent    this lane has no weight left in time
+     │       ├─ LaneFull       too many reads are waiting already
      │       └─ DeadlinePassed the caller's time ran out in the queue
-     ├─ UpstreamFailed         Binance was asked, and nothing usable came
+     ├─ UpstreamFailed         Binance was asked, and nothing usable came back
      │   ├─ TransportFailed    no reply: connect, read or protocol fault, time-out
      │   ├─ ServerFailed       a 5xx, or a status that no rule knows
      │   └─ InvalidBody        a 200 whose body is not what was asked for
-     ├─ NotCached              `only-if-cached`, and it is not
+     ├─ NotCached              `only-if-cached` was sent, and there is no answer
      └─ Refusal                the question is wrong: what Binance itself would answer
 
-Messages are for people; what a program needs stands in fields.
+Messages are for people; what a program needs is in fields.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class MdcacheError(Exception):
 class UpstreamUnavailable(MdcacheError):
     """Binance can't be asked now.
 
-    `retry_after_s`: seconds until asking again makes sense (may be fractional, at least 0).
-    `cause`: one clause for the message, such as `banned (418)`.
+    `retry_after_s`: seconds until asking again makes sense (fractional, at least 0). `cause`: one clause for the
+    message, such as `banned (418)`.
     """
 
     retry_after_s: float
@@ -40,7 +40,7 @@ class UpstreamUnavailable(MdcacheError):
 
 
 class GateClosed(UpstreamUnavailable):
-    """The gate of the family is shut, and what opens it lies `retry_after_s` ahead."""
+    """The family's gate is closed for another `retry_after_s`."""
 
 
 class Busy(UpstreamUnavailable):
@@ -52,7 +52,7 @@ class BudgetSpent(Busy):
 
 
 class LaneFull(Busy):
-    """As many reads as are allowed to wait are waiting."""
+    """The maximum number of reads is waiting already."""
 
 
 class DeadlinePassed(Busy):
@@ -79,18 +79,18 @@ class ServerFailed(UpstreamFailed):
 
 
 class InvalidBody(UpstreamFailed):
-    """Status 200, and a body that is not what was asked for; `reason` says what is wrong with it."""
+    """Status 200 with a body that is not what was asked for; `reason` says what is wrong with it."""
 
 
 class NotCached(MdcacheError):
-    """The caller said `only-if-cached`, and there is no answer that stands."""
+    """The caller sent `only-if-cached`, and there is no answer that stands."""
 
 
 @dataclass(eq=False)
 class Refusal(MdcacheError):
     """What Binance itself would answer to this question: HTTP `status`, its `code` and `msg`.
 
-    The one error that carries a status: it is part of Binance's answer, not a choice of ours.
+    The one error with a status: it is part of Binance's answer, not our choice.
     """
 
     status: int

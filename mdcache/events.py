@@ -1,7 +1,7 @@
 """What happened, as values. Code emits events; sinks (metrics, log) decide what to make of them.
 
-Frozen, slotted, no behaviour. Units stand in the names. Labels are from closed sets: `market` is
-`spot`, `usdm` or `coinm`; `family` is `spot` or `futures`; `endpoint` is a path's tail.
+Frozen, slotted, no behaviour. Units are in the names, labels from closed sets: `market` is `spot`, `usdm` or `coinm`;
+`family` is `spot` or `futures`; `endpoint` is the path's last part.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class UpstreamCalled:
-    """One request went to Binance and ended: with a status, or without (`status` 0, `fault` says why)."""
+    """One request to Binance ended: with a status, or without (`status` 0, and `fault` says why)."""
 
     market: str
     endpoint: str
@@ -36,7 +36,7 @@ class RowsRead:
 
 @dataclass(frozen=True, slots=True)
 class GateChanged:
-    """A family's gate changed its state; `reopens_in_s` is 0 where it is not closed."""
+    """A family's gate changed its state; `reopens_in_s` is 0 unless it is closed."""
 
     family: str
     state: str
@@ -46,7 +46,7 @@ class GateChanged:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """A read is tried again after a transport fault, a 5xx, or because it showed less than we have."""
+    """A read is tried again after a transport fault, a 5xx, or a reply that showed less than is known."""
 
     market: str
     reason: str
@@ -64,7 +64,7 @@ class BodyRejected:
 
 @dataclass(frozen=True, slots=True)
 class OddBody:
-    """A reply was accepted, but an operator should look at it (such as more than 12 columns)."""
+    """A reply was accepted that an operator should look at (such as more than 12 columns)."""
 
     market: str
     path: str
@@ -84,14 +84,14 @@ class RowRevised:
 
 @dataclass(frozen=True, slots=True)
 class RequestCollapsed:
-    """A question was answered by somebody else's flight."""
+    """A question was answered by another's flight."""
 
     market: str
 
 
 @dataclass(frozen=True, slots=True)
 class QueueWaited:
-    """A read waited this long in its lane before it was sent."""
+    """A read waited so long in its lane before it was sent."""
 
     lane: str
     seconds: float
@@ -99,7 +99,7 @@ class QueueWaited:
 
 @dataclass(frozen=True, slots=True)
 class MemoryEvicted:
-    """Memory gave up blocks or whole answers to stay inside its bound."""
+    """Memory dropped blocks or whole answers to stay within its bound."""
 
     kind: str
     count: int
@@ -107,7 +107,7 @@ class MemoryEvicted:
 
 @dataclass(frozen=True, slots=True)
 class ClockMeasured:
-    """The exchange's clock was measured: `offset_ms` is exchange time less ours, `error_ms` half the trip."""
+    """The exchange's clock was measured: `offset_ms` is exchange time less ours, `error_ms` half the round trip."""
 
     market: str
     offset_ms: float
@@ -116,7 +116,7 @@ class ClockMeasured:
 
 @dataclass(frozen=True, slots=True)
 class ClockSuspect:
-    """A reply's `Date` was off by more than it may be: nothing settles until the clock is measured again."""
+    """A reply's `Date` was too far off: nothing settles until the clock is measured again."""
 
     market: str
     skew_ms: float
@@ -132,7 +132,7 @@ class SymbolsLoaded:
 
 @dataclass(frozen=True, slots=True)
 class TierUsed:
-    """A store did something (`op` is from a closed set), with or without success."""
+    """A store completed an operation (`op` is from a closed set), with or without success."""
 
     tier: str
     op: str
@@ -141,7 +141,7 @@ class TierUsed:
 
 @dataclass(frozen=True, slots=True)
 class TierFailed:
-    """A store could not do something; `lost`: it found something broken, which will be read from Binance again."""
+    """An operation of a store failed; `lost`: it found broken data, which will be read from Binance again."""
 
     tier: str
     op: str
@@ -160,7 +160,7 @@ class TierStateChanged:
 
 @dataclass(frozen=True, slots=True)
 class BackgroundTaskFailed:
-    """Something behind an answer failed and was given up; the answer itself was not touched."""
+    """Background work failed and was given up; no answer was affected."""
 
     task: str
     detail: str

@@ -1,7 +1,7 @@
-"""Every public read that is no kline: which parameters it takes and what it weighs. Tables only.
+"""Every public read that is not a kline: its parameters and its weight. Tables only.
 
-Sources: docs/binance.md#spot-endpoints, #usdm-endpoints, #coinm-endpoints. Where a measurement says more than a page,
-the dearer one stands.
+Sources: docs/binance.md#spot-endpoints, docs/binance.md#usdm-endpoints, docs/binance.md#coinm-endpoints. Where a
+measurement found more than the page says, the larger weight stands.
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,11 @@ class ParameterKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter. `default` is what its absence means; `top` the largest number, or the most symbols.
+    """One parameter.
 
-    `choices`: all that is taken, for a limit too. `listed`: its name stands in the market's `exchangeInfo`, or the
-    question is refused. `folded`: saying the default aloud asks the same as leaving it out.
+    `default` is what leaving it out means; `maximum` the largest number, or the most symbols in a list. `choices` are
+    the only values taken, for a limit too. `listed`: the name must be in the market's `exchangeInfo`. `omits_default`:
+    sending the default is the same question as leaving it out.
     """
 
     name: str
@@ -44,10 +45,10 @@ class Parameter:
 
 
 class WeightRule(Protocol):
-    """What a question costs, by its parameters; `str()` says it for people."""
+    """What a question costs, by its parameters; `str()` describes it."""
 
     def weigh(self, values: Mapping[str, str], symbols: int) -> int:
-        """Weight of a question with these parameters, `symbols` of which name how many symbols (0: all)."""
+        """Return the weight of a question with these parameters that names `symbols` symbols (0: all)."""
         ...
 
     @property
@@ -58,12 +59,12 @@ class WeightRule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FlatWeight:
-    """The same whatever is asked."""
+    """The same weight for every question."""
 
     weight: int
 
     def weigh(self, values: Mapping[str, str], symbols: int) -> int:  # noqa: ARG002 - the protocol's
-        """`weight`."""
+        """Return `weight`."""
         return self.weight
 
     @property
@@ -77,13 +78,13 @@ class FlatWeight:
 
 @dataclass(frozen=True, slots=True)
 class WeightByLimit:
-    """By `limit`: (up to, weight) steps in rising order."""
+    """Weight by `limit`: (up to, weight) steps in rising order."""
 
     steps: tuple[tuple[int, int], ...]
     default: int
 
     def weigh(self, values: Mapping[str, str], symbols: int) -> int:  # noqa: ARG002 - the protocol's
-        """The first step that `limit` fits."""
+        """Return the weight of the first step that `limit` fits."""
         limit = int(values.get("limit", self.default))
         return next((weight for top, weight in self.steps if limit <= top), self.steps[-1][1])
 
@@ -98,9 +99,9 @@ class WeightByLimit:
 
 @dataclass(frozen=True, slots=True)
 class WeightBySymbolCount:
-    """By how many symbols are named: (up to, weight) steps, and `every` for more, or for all by naming none.
+    """Weight by the number of named symbols: (up to, weight) steps, `all_symbols` for more or for none named.
 
-    `listed`: a list of symbols costs as much as all, be it a list of one.
+    `list_costs_all`: a list of symbols costs as much as all, even a list of one.
     """
 
     steps: tuple[tuple[int, int], ...]
@@ -108,7 +109,7 @@ class WeightBySymbolCount:
     list_costs_all: bool = False
 
     def weigh(self, values: Mapping[str, str], symbols: int) -> int:
-        """The first step that the count fits."""
+        """Return the weight of the first step that the count fits."""
         if not symbols or (self.list_costs_all and "symbols" in values):
             return self.all_symbols
         return next((weight for top, weight in self.steps if symbols <= top), self.all_symbols)
@@ -125,13 +126,13 @@ class WeightBySymbolCount:
 
 @dataclass(frozen=True, slots=True)
 class WeightPerSymbol:
-    """So much for each symbol named, at most `most`, and `most` for all."""
+    """Weight of `per_symbol` for each named symbol, at most `maximum`, which is also the weight of all."""
 
     per_symbol: int
     maximum: int
 
     def weigh(self, values: Mapping[str, str], symbols: int) -> int:  # noqa: ARG002 - the protocol's
-        """The product, capped."""
+        """Return the product, capped."""
         return min(self.maximum, self.per_symbol * symbols) if symbols else self.maximum
 
     @property
@@ -147,8 +148,9 @@ class WeightPerSymbol:
 class Endpoint:
     """One path of one market.
 
-    `one_of`: of these parameters at most one may be sent; `one_needed`: and one must be. `parts`: without symbol or
-    pair it answers a list, of which the answer to one symbol is an element (`parts_in_list`: a list of that one).
+    `exclusive`: at most one of these parameters may be sent; `one_required`: and one must be. `lists_elements`: without
+    symbol or pair it answers with a list, whose elements are the answers for single symbols (`single_as_list`: lists of
+    one element).
     """
 
     market: Market
@@ -160,16 +162,16 @@ class Endpoint:
     lists_elements: bool = False
     single_as_list: bool = False
 
-    def __hash__(self) -> int:  # each look for an answer takes it, and the tables below are long
+    def __hash__(self) -> int:  # hashed at every look-up, and the fields are long
         return hash(self.path)
 
     @property
     def short_path(self) -> str:
-        """The path without its market and version, such as `ticker/24hr`: a metrics label, a key of SNAPSHOT_TTLS."""
+        """The path without market and version, such as `ticker/24hr`: a metrics label, a key of SNAPSHOT_TTLS."""
         return self.path.split("/", 3)[3]
 
     def parameter(self, name: str) -> Parameter | None:
-        """The parameter of that name."""
+        """Return the parameter of that name, if there is one."""
         return next((each for each in self.parameters if each.name == name), None)
 
 
@@ -239,7 +241,7 @@ def _coinm(tail: str, weight: WeightRule, *parameters: Parameter, lists_elements
 
 
 def _futures_data(market: Market, tail: str, *parameters: Parameter) -> Endpoint:
-    # usdm: no weight; coinm: 1 (docs/binance.md#request-limits); both in a bucket of their own: limits.py
+    # usdm: no weight; coinm: 1 (docs/binance.md#request-limits); both have request limits of their own: rate_limits.py
     return Endpoint(market, f"/futures/data/{tail}", FlatWeight(0 if market is Market.USDM else 1), parameters)
 
 
@@ -248,7 +250,7 @@ def _one_or_all(one: int, every: int) -> WeightBySymbolCount:
 
 
 _ONE_OR_MORE = WeightBySymbolCount(((1, 2),), 4, list_costs_all=True)  # rest-api.md: symbol 2, symbols "Any" 4
-# "Default 100", and "the most recent 200 records" where no time is sent: docs/binance.md#request-limits
+# "Default 100", and "the most recent 200 records" if no time is sent: docs/binance.md#usdm-endpoints
 _FUNDING_LIMIT = Parameter("limit", ParameterKind.LIMIT, default="100", maximum=1000, omits_default=False)
 _FUTURES_DEPTH = WeightByLimit(((50, 2), (100, 5), (500, 10), (1000, 20)), 500)
 _RATIOS = ("topLongShortAccountRatio", "topLongShortPositionRatio", "globalLongShortAccountRatio")
@@ -326,7 +328,7 @@ _ALL = (
     _coinm("ticker/price", _one_or_all(1, 2), _SYMBOL, _PAIR, lists_elements=True),
     _coinm("ticker/bookTicker", _one_or_all(2, 5), _SYMBOL, _PAIR, lists_elements=True),
     _coinm("openInterest", FlatWeight(1), _REQUIRED_SYMBOL),
-    _coinm("constituents", FlatWeight(2), _REQUIRED_INDEX),  # 1 by its page, 2 by docs/binance.md#coinm-endpoints
+    _coinm("constituents", FlatWeight(2), _REQUIRED_INDEX),  # docs/binance.md#coinm-endpoints
     _futures_data(Market.COINM, "openInterestHist", _REQUIRED_PAIR, _ANY_CONTRACT, _PERIOD, *_TIME_SPAN),
     *(_futures_data(Market.COINM, tail, _REQUIRED_PAIR, _PERIOD, *_TIME_SPAN) for tail in _RATIOS),
     _futures_data(Market.COINM, "takerBuySellVol", _REQUIRED_PAIR, _ANY_CONTRACT, _PERIOD, *_TIME_SPAN),
@@ -340,9 +342,9 @@ ENDPOINTS: dict[str, tuple[Endpoint, ...]] = {
 
 
 def endpoint_for(path: str, sent: Mapping[str, str]) -> Endpoint:
-    """The endpoint that a question of `path` is for: `/futures/data/` serves both futures markets.
+    """Return the endpoint that a question of `path` is for: `/futures/data/` serves both futures markets.
 
-    COIN-M names a pair where USD-M names a symbol, and where both name pairs, COIN-M's end in USD.
+    COIN-M names a pair where USD-M names a symbol; where both name pairs, COIN-M's end in USD.
     """
     usdm, *coinm = ENDPOINTS[path]
     if not coinm or "symbol" in sent:

@@ -1,6 +1,6 @@
-"""`exchangeInfo` as a body that can be cut: the whole list, or the symbols a question names, as Binance answers.
+"""`exchangeInfo` as a document that can be cut: the whole list, or the symbols that a question names.
 
-Source: rest-api.md, GET /api/v3/exchangeInfo. Futures ignore their query (measured 2026-09-15).
+Source: docs/binance.md#exchange-info.
 """
 
 import re
@@ -20,7 +20,7 @@ _STATUSES = ("TRADING", "HALT", "BREAK")
 _PERMISSION = re.compile(r"[A-Z0-9_]{1,50}")  # enums.md, Account and Symbol Permissions
 _DEFAULT_PERMISSIONS = frozenset({"SPOT", "MARGIN", "LEVERAGED"})  # rest-api.md: what no `permissions` means
 
-# Answered from the directory's lists, so not among the snapshots; here for the tables that show every path.
+# Answered from the lists of symbols, so not among the snapshots; here for the tables that show every path.
 EXCHANGE_INFO_ENDPOINTS = (
     Endpoint(
         Market.SPOT,
@@ -42,7 +42,7 @@ EXCHANGE_INFO_ENDPOINTS = (
 
 @dataclass(frozen=True, slots=True)
 class SymbolSelection:
-    """Which symbols a question wants (empty: all), whether with their permission sets, and its time in microseconds."""
+    """The symbols a question selects (empty: all), with or without permission sets, and its time unit."""
 
     names: tuple[str, ...] = ()
     permissions: frozenset[str] = frozenset()
@@ -52,17 +52,17 @@ class SymbolSelection:
 
     @property
     def selects_all(self) -> bool:
-        """Nothing is left out of the list."""
+        """Whether nothing is left out of the list."""
         return not (self.names or self.permissions or self.status)
 
     @property
     def hides_permission_sets(self) -> bool:
-        """It is by permission, and shows none: of the list with permission sets, without them."""
+        """Whether it selects by permission and shows none: the list with permission sets is needed to answer."""
         return bool(self.permissions) and not self.permission_sets
 
     @property
     def exceeds_default(self) -> bool:
-        """It wants symbols that the plain list leaves out: those of other permissions only."""
+        """Whether it selects symbols that the plain list leaves out: those with other permissions only."""
         return not self.permissions <= _DEFAULT_PERMISSIONS
 
 
@@ -81,7 +81,7 @@ _permission_sets_decoder = msgspec.json.Decoder(list[list[str]])
 
 
 class ExchangeInfoDocument:
-    """One `exchangeInfo`, cut at its clock and at its symbols. Raises `InvalidBody` where it is none."""
+    """One `exchangeInfo` body, split at its clock and its symbols. Raises `InvalidBody` if it is none."""
 
     def __init__(self, body: bytes) -> None:
         try:
@@ -96,15 +96,15 @@ class ExchangeInfoDocument:
 
     @property
     def nbytes(self) -> int:
-        """What it takes in memory, but for the index of its symbols."""
+        """Bytes it takes in memory, without the index of its symbols."""
         return len(self._symbols) + len(self._before) + len(self._between) + len(self._after)
 
     def contains(self, names: Iterable[str]) -> bool:
-        """Whether all of these symbols are on it."""
+        """Return whether it lists all of these symbols."""
         return {entry.symbol for entry, _ in self._index()}.issuperset(names)
 
     def body(self, time_ms: int, selection: SymbolSelection) -> bytes:
-        """The answer to `selection` at exchange time `time_ms`; a name that is not listed is refused."""
+        """Return the answer to `selection` at exchange time `time_ms`; raise Binance's refusal of an unlisted name."""
         symbols, time = self._symbols, time_ms * 1000 if selection.micros else time_ms
         if not selection.selects_all:
             names = frozenset(selection.names)
@@ -117,7 +117,7 @@ class ExchangeInfoDocument:
         return b"%b%d%b%b%b" % (self._before, time, self._between, symbols, self._after)
 
     def _index(self) -> list[tuple[_ListedSymbol, msgspec.Raw]]:
-        """The symbols one by one; made at the first question for some of them."""
+        """Return the symbols one by one; built by the first question that names some."""
         if self._entries is None:
             try:
                 entries = [(_symbol_decoder.decode(raw), raw) for raw in _list_decoder.decode(self._symbols)]
@@ -146,7 +146,7 @@ class ExchangeInfoDocument:
 
 
 def parse_selection(query: str, time_unit: str | None) -> SymbolSelection:
-    """What a question to spot's `exchangeInfo` wants, or the `Refusal` Binance would give."""
+    """Return what a question to spot's `exchangeInfo` selects, or raise the `Refusal` Binance would give."""
     endpoint = EXCHANGE_INFO_ENDPOINTS[0]
     known = {each.name for each in endpoint.parameters}
     sent = read_parameters(query, None)
@@ -189,14 +189,14 @@ def _parse_words(value: str, parameter: str) -> list[str]:
 
 
 def _without_permission_sets(raw: msgspec.Raw) -> bytes:
-    """A symbol as Binance prints it where permission sets are not to be shown: the list of them is empty."""
+    """Return a symbol as Binance prints it with permission sets hidden: as an empty list."""
     fields = _object_decoder.decode(raw)
     shown = {key: b"[]" if key == "permissionSets" else bytes(value) for key, value in fields.items()}
     return b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), value) for key, value in shown.items())
 
 
 def _split(fields: list[tuple[str, bytes]]) -> tuple[bytes, bytes, bytes]:
-    """The bytes before `serverTime`'s value, from there to the symbols' list, and after it."""
+    """Return the bytes before `serverTime`'s value, from there to the list of symbols, and after it."""
     order = [key for key, _ in fields]
     if "serverTime" not in order or order.index("serverTime") > order.index("symbols"):
         raise InvalidBody("not-exchange-info", "no serverTime before the symbols")

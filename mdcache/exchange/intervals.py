@@ -1,7 +1,7 @@
 """The sixteen intervals, as far as arithmetic may go: lengths, nominal closes, and how many buckets fit.
 
-Nothing here tells *where* a row opens: rows are found by the open time Binance printed (old rows are off the
-grid, and `3d` has a phase of its own for each symbol).
+Nothing here says *where* a row opens. Rows are found by the open time Binance printed, because old rows lie off the
+grid and `3d` has a phase of its own for each symbol (docs/binance.md#three-day-phase).
 """
 
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ _FAR_MS = 253_402_300_800_000  # 10000-01-01: past what datetime can tell
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One interval. `length_ms` is exact but for `1M` (`months` = 1), where it is the shortest month."""
+    """One interval. `length_ms` is exact except for `1M` (`months` = 1), where it is that of the shortest month."""
 
     name: str
     length_ms: int
     months: int = 0
 
     def next_open(self, open_ms: int, zone_ms: int = 0) -> int:
-        """When the bucket that opened at `open_ms` nominally ends (exclusive).
+        """Return the nominal end (exclusive) of the bucket that opened at `open_ms`.
 
         `zone_ms` is the time zone's offset: months are those of its calendar.
         """
@@ -38,7 +38,7 @@ class Interval:
         return (following + into_month - _EPOCH) // timedelta(milliseconds=1) - zone_ms
 
     def count(self, from_ms: int, to_ms: int) -> int:
-        """The most buckets that can open in `from_ms`..`to_ms`, both inclusive, on any one grid."""
+        """Return how many buckets can open in `from_ms`..`to_ms` (inclusive) at most, on any grid."""
         return 0 if to_ms < from_ms else (to_ms - from_ms) // self.length_ms + 1
 
 

@@ -1,9 +1,8 @@
 """A kline question: what the bytes of a request mean, or the refusal Binance would give.
 
-`parse` takes path, raw query and headers and returns a `KlineQuestion`; whether the symbol exists is asked of
-`symbols.py`. Order of the checks: docs/binance.md#errors, #unverified leave it open; it is parameters, characters,
-interval,
-limit, zone, unit, then symbol, then span.
+`parse_klines` takes path, raw query and headers; `symbols.py` knows whether the symbol exists. Binance's order of
+checks is unknown (docs/binance.md#unverified). Ours: parameters, characters, interval, limit, zone, unit, then symbol,
+then span.
 """
 
 from collections.abc import Mapping
@@ -21,10 +20,10 @@ _OPTIONAL = ("startTime", "endTime", "limit")
 
 @dataclass(frozen=True, slots=True)
 class SeriesKey:
-    """What makes two rows of one open time the same fact.
+    """The identity of a series: what makes two rows of one open time the same fact.
 
-    `kind` is the path's tail (`klines`, `uiKlines`, …), `subject` a symbol or pair in upper case,
-    `zone_minutes` the offset that moves the buckets, `micros` whether times are printed in microseconds.
+    `kind` is the path's last part (`klines`, `uiKlines`, …), `subject` a symbol or pair in upper case, `zone_minutes`
+    the offset that moves the buckets, `micros` whether times are printed in microseconds.
     """
 
     market: Market
@@ -37,7 +36,7 @@ class SeriesKey:
 
     @property
     def by_pair(self) -> bool:
-        """Its subject is a pair, not a symbol."""
+        """Whether its subject is a pair, not a symbol."""
         return self.kind in {"continuousKlines", "indexPriceKlines"}
 
     def __str__(self) -> str:
@@ -50,7 +49,7 @@ class SeriesKey:
 class RowQuery:
     """A question in one form: rows with `lo_ms` <= open time <= `hi_ms` (`None`: no end), at most `limit`.
 
-    `newest`: more rows than `limit` keep the newest of them, else the oldest.
+    `newest`: of more rows than `limit` the newest are kept, else the oldest.
     """
 
     lo_ms: int
@@ -61,7 +60,7 @@ class RowQuery:
 
 @dataclass(frozen=True, slots=True)
 class KlineQuestion:
-    """A kline question that Binance would take, but for its symbol and its span (`check_span`)."""
+    """A kline question that Binance would take, if symbol and span (`check_span`) are right."""
 
     key: SeriesKey
     endpoint: KlineEndpoint
@@ -76,7 +75,7 @@ class KlineQuestion:
 
     @property
     def bounded(self) -> bool:
-        """Both ends are given."""
+        """Whether both ends are given."""
         return self.start_ms is not None and self.end_ms is not None
 
     def check_span(self) -> None:
@@ -90,7 +89,7 @@ class KlineQuestion:
             raise refusals.span_too_long(span // 86_400_000)
 
     def row_query(self, now_ms: int) -> RowQuery:
-        """The question in one form at exchange time `now_ms` (only coinm's windows depend on it)."""
+        """Return the question in one form at exchange time `now_ms` (only coinm's windows depend on it)."""
         span = self.endpoint.max_span_ms
         if span is None:
             if self.start_ms is None:
@@ -105,9 +104,12 @@ class KlineQuestion:
 
 
 def parse_klines(endpoint: KlineEndpoint, query: str, headers: Mapping[str, str]) -> KlineQuestion:
-    """What this request to `rule.path` asks, or the `Refusal` Binance would give.
+    """Return what a request to `endpoint.path` asks, or raise the `Refusal` Binance would give.
 
-    `query` is the raw query string, `headers` has lower-case names (only `x-mbx-time-unit` is looked at).
+    Args:
+        endpoint: the path's rules.
+        query: the raw query string.
+        headers: names in lower case; only `x-mbx-time-unit` is read.
     """
     spot = endpoint.market is Market.SPOT
     mandatory = [endpoint.subject.value, *(["contractType"] if endpoint.contract_types else []), "interval"]
@@ -138,7 +140,7 @@ def parse_klines(endpoint: KlineEndpoint, query: str, headers: Mapping[str, str]
 
 
 def request_query(key: SeriesKey, start_ms: int | None, end_ms: int | None, limit: int) -> str:
-    """The query string that asks Binance for rows of this series, in milliseconds."""
+    """Return the query string that asks Binance for rows of this series; times in milliseconds."""
     parts = [f"{'pair' if key.by_pair else 'symbol'}={quote(key.subject)}"]
     if key.contract_type:
         parts.append(f"contractType={key.contract_type}")
@@ -155,7 +157,7 @@ def request_query(key: SeriesKey, start_ms: int | None, end_ms: int | None, limi
 
 
 def request_headers(key: SeriesKey) -> tuple[tuple[str, str], ...]:
-    """Headers that belong to the series' identity."""
+    """Return the headers that belong to the series' identity."""
     return (("X-MBX-TIME-UNIT", "MICROSECOND"),) if key.micros else ()
 
 

@@ -12,7 +12,7 @@ class Family(StrEnum):
 
 
 class Market(StrEnum):
-    """Where a symbol is traded; each has a base URL of its own."""
+    """Where a symbol trades; each market has its own base URL."""
 
     SPOT = "spot"
     USDM = "usdm"
@@ -20,7 +20,7 @@ class Market(StrEnum):
 
     @property
     def family(self) -> Family:
-        """The family whose limits this market's calls count against."""
+        """The family whose limits count calls of this market."""
         return Family.SPOT if self is Market.SPOT else Family.FUTURES
 
     @property
@@ -41,10 +41,10 @@ class Subject(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KlineEndpoint:
-    """One kline path of one market and the rules that differ between them.
+    """One kline path of one market, with the rules that differ between paths.
 
-    `max_span_ms`: longest window between both ends, `None` where Binance states no limit.
-    `nearest_end`: a window with more rows than `limit` keeps the newest ones (coinm), not the oldest.
+    `max_span_ms`: longest window with both ends, `None` if Binance states no limit. `nearest_end`: a window with more
+    rows than `limit` keeps the newest (coinm), not the oldest.
     """
 
     market: Market
@@ -64,12 +64,12 @@ class KlineEndpoint:
 
 
 _200_DAYS_MS = 200 * 86_400_000  # dapi: "startTime and endTime within 200 days": docs/binance.md#time-bounds
-_USDM_CONTRACTS = (
+_USDM_CONTRACTS = (  # docs/binance.md#kline-parameters
     "PERPETUAL",
     "CURRENT_QUARTER",
     "NEXT_QUARTER",
     "TRADIFI_PERPETUAL",
-)  # docs/binance.md#kline-parameters
+)
 _COINM_CONTRACTS = ("PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER")  # docs/binance.md#kline-parameters
 
 

@@ -1,4 +1,4 @@
-"""What Binance takes as the value of a parameter, and how it refuses what it does not: shared by all questions."""
+"""What Binance takes as a parameter's value, and how it refuses anything else; shared by all questions."""
 
 import re
 from urllib.parse import parse_qsl
@@ -16,7 +16,7 @@ _ZONE_MIN, _ZONE_MAX = -12 * 60, 14 * 60  # rest-api.md: [-12:00 to +14:00] incl
 
 
 def read_parameters(query: str, known: set[str] | None) -> dict[str, str]:
-    """All parameters of a raw query, or those that are `read`: what futures don't know may be empty or said twice."""
+    """Return the parameters of a raw query; only `known` ones if given, since futures ignore all others."""
     received = query.count("&") + 1
     if received > MAX_PARAMETERS:
         raise refusals.too_many(MAX_PARAMETERS, received)
@@ -34,7 +34,7 @@ def read_parameters(query: str, known: set[str] | None) -> dict[str, str]:
 
 
 def symbol_name(value: str, parameter: str, *, spot: bool) -> str:
-    """A symbol or pair, in upper case; its characters are checked, not whether it exists."""
+    """Return a symbol or pair in upper case; its characters are checked, not its existence."""
     legal = _SYMBOL_CHARS.fullmatch(value) is not None
     if spot:
         if not legal or _LOWER.search(value):
@@ -46,14 +46,14 @@ def symbol_name(value: str, parameter: str, *, spot: bool) -> str:
 
 
 def whole_number(parameter: str, value: str) -> int:
-    """A whole number of up to 20 digits; what no int64 holds is the largest of them."""
+    """Return a whole number of up to 20 digits, capped to int64."""
     if not _DIGITS.fullmatch(value):
         raise refusals.illegal_characters(parameter, refusals.DIGITS)
     return min(int(value), _INT64_MAX)
 
 
 def zone_minutes(value: str) -> int:
-    """Minutes that a `timeZone` lies east of UTC."""
+    """Return how many minutes a `timeZone` lies east of UTC."""
     match = _ZONE.fullmatch(value)
     if match is None:
         raise refusals.invalid("timeZone")
@@ -66,7 +66,7 @@ def zone_minutes(value: str) -> int:
 
 
 def wants_micros(value: str | None) -> bool:
-    """Whether an `X-MBX-TIME-UNIT` asks for microseconds."""
+    """Return whether an `X-MBX-TIME-UNIT` asks for microseconds."""
     if value is None:
         return False
     unit = value.strip().upper()

@@ -1,6 +1,6 @@
 """What Binance says about limits: in `exchangeInfo`, in reply headers, and in the bodies of its refusals.
 
-Parsers and tables only; what follows from them is decided in `upstream/`.
+Parsers and tables only; `upstream/` decides what follows from them.
 """
 
 import re
@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from mdcache.exchange.markets import Family, Market
 
 INITIAL_LIMIT = 1_200  # weight a minute before exchangeInfo was read: the least any host states
-# A market whose exchangeInfo states no limit: docs/binance.md#rate-limits (6000 since 2023-08-25; fapi and dapi share
-# 2400)
+# of a market whose exchangeInfo states none: docs/binance.md#rate-limits (fapi and dapi share theirs)
 DEFAULT_LIMIT = {Family.SPOT: 6_000, Family.FUTURES: 2_400}
 
 
 @dataclass(frozen=True, slots=True)
 class RequestBucket:
-    """A limit on the number of requests, apart from the weight: `requests` in each `window_s`."""
+    """A limit on the number of requests, beside the weight: `requests` in each `window_s`."""
 
     name: str
     requests: int
@@ -46,20 +45,20 @@ UNRELIABLE_USAGE_PATHS = frozenset(
 
 
 def request_bucket(path: str) -> RequestBucket | None:
-    """The bucket that counts calls of `path`, if it is not only weighed."""
+    """Return the bucket that counts calls of `path`; `None` if it has only a weight."""
     return FUTURES_DATA if path.startswith(_FUTURES_DATA_PREFIX) else REQUEST_BUCKETS.get(path)
 
 
 def usage_is_reliable(path: str) -> bool:
-    """Whether the usage header on replies of `path` may be believed."""
+    """Return whether the usage header on replies of `path` can be trusted."""
     return path not in UNRELIABLE_USAGE_PATHS and not path.startswith(_FUTURES_DATA_PREFIX)
 
 
 def weight_limit(market: Market, rate_limits: object) -> int:
-    """Weight a minute out of `exchangeInfo.rateLimits` as decoded; the market's known one if it states none.
+    """Return the weight a minute by decoded `exchangeInfo.rateLimits`; the market's known limit if they state none.
 
-    Of several REQUEST_WEIGHT limits the tightest: a longer window is spread evenly, a shorter one is taken
-    for a whole minute's.
+    The tightest of several REQUEST_WEIGHT limits counts: a longer window is spread evenly, a shorter one is taken as a
+    whole minute's.
     """
     stated = [limit for entry in _entries(rate_limits) if (limit := _per_minute(entry)) is not None]
     return min(stated, default=DEFAULT_LIMIT[market.family])
@@ -91,10 +90,10 @@ _PLAIN_NUMBER = re.compile(r"\d{1,18}")
 
 
 def used_weight(headers: Iterable[tuple[str, str]]) -> int | None:
-    """Weight used in this minute by the whole address, as a reply's headers say; `None` if they don't.
+    """Return the weight the whole address used in this minute by a reply's headers; `None` if they don't say.
 
-    The legacy header without a window is not read: spot sends both, and they are equal. "-1" and other
-    things that are no count are left out.
+    The legacy header without a window is not read: spot sends both, with the same value. "-1" and anything else that is
+    not a count is ignored.
     """
     counts = [
         int(value)
@@ -107,7 +106,7 @@ def used_weight(headers: Iterable[tuple[str, str]]) -> int | None:
 
 
 def whole_seconds(value: str | None) -> int | None:
-    """`Retry-After` or `Age` as whole seconds; `None` for its absence, a date, a sign or anything else."""
+    """Return `Retry-After` or `Age` in whole seconds; `None` if absent, a date, signed, or anything else."""
     if value is None or not _PLAIN_NUMBER.fullmatch(value.strip()):
         return None
     return int(value)
@@ -117,6 +116,6 @@ _BANNED_UNTIL = re.compile(rb"banned until (\d{13})(?!\d)")
 
 
 def banned_until_ms(body: bytes) -> int | None:
-    """The epoch in the text of a 418, such as `IP(1.2.3.4) banned until 1783855317204.`, if it has one."""
+    """Return the epoch in the text of a 418, such as `IP(1.2.3.4) banned until 1783855317204.`, if there is one."""
     found = _BANNED_UNTIL.search(body)
     return int(found[1]) if found else None

@@ -1,4 +1,4 @@
-"""Binance's own refusals of a kline question: status, code and text, as its documents and captures give them."""
+"""Binance's own refusals: status, code and text, as documents and live replies give them (docs/binance.md#errors)."""
 
 from mdcache.errors import Refusal
 from mdcache.exchange.markets import Market
@@ -33,7 +33,7 @@ def missing(parameter: str) -> Refusal:
 
 
 def unknown_parameters(read: int, sent: int) -> Refusal:
-    """-1104: spot refuses parameters it does not know."""
+    """-1104: spot refuses parameters it doesn't know."""
     return _bad_request(-1104, f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{sent}'.")
 
 
@@ -63,7 +63,7 @@ def bad_contract_type() -> Refusal:
 
 
 def invalid(parameter: str) -> Refusal:
-    """-1130: the value is of the right form, and not allowed."""
+    """-1130: the value has the right form but is not allowed."""
     return _bad_request(-1130, f"Data sent for parameter '{parameter}' is not valid.")
 
 
@@ -83,7 +83,7 @@ def bad_time_unit() -> Refusal:
 
 
 def one_of(names: tuple[str, ...]) -> Refusal:
-    """-1102: none of several parameters, one of which is needed."""
+    """-1102: none of several parameters, one of which is required."""
     said = " or ".join(f"'{each}'" for each in names)
     return _bad_request(-1102, f"Param {said} must be sent, but both were empty/null!")
 
@@ -94,7 +94,7 @@ def combination() -> Refusal:
 
 
 def too_great(parameter: str, maximum: int) -> Refusal:
-    """-1102: a list or number over its most."""
+    """-1102: a list or number over its maximum."""
     return _bad_request(-1102, f"'{parameter}' contains unexpected value. Cannot be greater than {maximum}.")
 
 
@@ -104,7 +104,7 @@ def repeated_symbol() -> Refusal:
 
 
 def bad_json(parameter: str) -> Refusal:
-    """-1135: a list of symbols that is no JSON list of names."""
+    """-1135: a list of symbols that is not a JSON list of names."""
     return _bad_request(-1135, f"JSON sent for parameter '{parameter}' is not valid")
 
 
@@ -114,7 +114,7 @@ def bad_depth_limit(value: str) -> Refusal:
 
 
 def bad_choice(parameter: str) -> Refusal:
-    """A value that is none of the parameter's choices; -1139 and -1122 are spot's for two of them."""
+    """A value that is not one of the parameter's choices; two of spot's have codes of their own, -1139 and -1122."""
     known = {
         "type": (-1139, "Invalid ticker type."),
         "symbolStatus": (-1122, "Invalid symbolStatus."),

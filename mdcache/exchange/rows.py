@@ -1,9 +1,7 @@
-"""Rows as Binance printed them, and the checks a body must pass before a row of it is believed.
+"""Rows as Binance printed them, and the checks a body must pass before any row is used (docs/design.md#body-checks).
 
-Rule: docs/design.md#body-checks.
-
-No stricter than real rows are: cut close times (even equal to the open time), no trades and open times off
-the grid are all real.
+The checks are no stricter than real rows: cut close times (even equal to the open time), no trades and open times off
+the grid are all real (docs/binance.md#irregularities).
 """
 
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ COLUMNS = 12  # rest-api.md, docs/binance.md#kline-row: exactly 12 in every mark
 
 
 class Row(NamedTuple):
-    """One kline. `raw` is its printed text without anything around it; times are milliseconds."""
+    """One kline. `raw` is its printed text and nothing else; times are milliseconds."""
 
     open_ms: int
     close_ms: int
@@ -29,7 +27,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExpectedRows:
-    """What was asked, which the rows must fit: open times in `lo_ms`..`hi_ms`, at most `limit` of them.
+    """What the rows of a reply must fit: open times in `lo_ms`..`hi_ms`, at most `limit` of them.
 
     `zone_ms` moves the calendar's months; `micros`: times are printed in microseconds.
     """
@@ -44,7 +42,7 @@ class ExpectedRows:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A body that passed: rows in rising order of open time. `oddity` is empty, or what an operator should see."""
+    """A body that passed: rows in rising order of open time. `oddity` is empty, or what an operator should look at."""
 
     rows: list[Row]
     oddity: str = ""
@@ -58,7 +56,15 @@ _LENGTHS = sorted(interval.length_ms for interval in INTERVALS.values() if not i
 
 
 def read_page(body: bytes, expected: ExpectedRows) -> Page:
-    """The rows of a kline body, or `InvalidBody` with the reason: a word from a closed set."""
+    """Return the rows of a kline body.
+
+    Args:
+        body: the reply's bytes, inflated.
+        expected: what was asked.
+
+    Raises:
+        InvalidBody: with a reason from a closed set.
+    """
     columns, oddity = _decode(body)
     _check_prices(columns)
     scale = 1000 if expected.micros else 1
@@ -80,7 +86,7 @@ def _decode(body: bytes) -> tuple[list[Columns], str]:
 
 
 def _decode_loosely(body: bytes, complaint: str) -> tuple[list[Columns], str]:
-    """Rows with more columns than we know are taken, with an alarm; anything else is broken."""
+    """Accept rows with more columns than known, and report them; raise `InvalidBody` for anything else."""
     try:
         lines = _loose_decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -103,7 +109,7 @@ def _reject_reason(body: bytes) -> str:
 
 
 def _row_texts(body: bytes, columns: list[Columns], oddity: str) -> list[bytes]:
-    """Each row's own bytes; printed again (compact, the same strings) where they can't be cut out."""
+    """Return each row's own bytes; printed anew (compact, same strings) if they can't be cut out."""
     if not columns:
         return []
     compact = body[:2] == b"[[" and body[-2:] == b"]]" and not any(c in body for c in (b" ", b"\n", b"\t", b"\r"))
@@ -117,7 +123,7 @@ def _row_texts(body: bytes, columns: list[Columns], oddity: str) -> list[bytes]:
 
 
 def _check_prices(columns: list[Columns]) -> None:
-    """Open, high, low, close are plain decimals, and high is not under low."""
+    """Raise `InvalidBody` unless open, high, low and close are plain decimals and high is not below low."""
     count = len(columns)
     printed = [line[1] for line in columns] + [line[4] for line in columns]
     printed += [line[2] for line in columns] + [line[3] for line in columns]

@@ -1,7 +1,7 @@
-"""A question that is no kline question: what the bytes of a request mean, or the refusal Binance would give.
+"""A question that is not about klines: what the bytes of a request mean, or the refusal Binance would give.
 
-Two requests that mean the same are one `SnapshotQuestion`: order, spelling and percent-encoding of parameters are gone,
-and so are defaults that were said aloud.
+Requests that mean the same become one `SnapshotQuestion`: order, spelling and percent-encoding of parameters don't
+count, and neither do defaults that were sent.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _names_decoder = msgspec.json.Decoder(list[str])
 
 @dataclass(frozen=True, slots=True)
 class SnapshotQuestion:
-    """A question in its one form. `values` are in the endpoint's order; `named` are the symbols among them."""
+    """A question in its one form. `values` are in the endpoint's order; `symbols` are the symbols among them."""
 
     endpoint: Endpoint
     values: tuple[tuple[str, str], ...]
@@ -29,12 +29,12 @@ class SnapshotQuestion:
 
     @property
     def market(self) -> Market:
-        """Where it is asked."""
+        """The market that is asked."""
         return self.endpoint.market
 
     @property
     def weight(self) -> int:
-        """What it costs, by Binance's documents."""
+        """Its weight by Binance's documents."""
         return self.endpoint.weight.weigh(dict(self.values), len(self.symbols))
 
     @property
@@ -48,11 +48,11 @@ class SnapshotQuestion:
         return (("X-MBX-TIME-UNIT", "MICROSECOND"),) if self.micros else ()
 
     def value(self, parameter: str) -> str:
-        """What was said for this parameter; empty where nothing was."""
+        """Return the value of this parameter; empty if it was not sent."""
         return next((value for each, value in self.values if each == parameter), "")
 
     def list_question(self) -> "SnapshotQuestion | None":
-        """The question for the list of which this one's answer is a part; `None` if there is none, or it is it."""
+        """Return the question for the list that contains this answer; `None` if there is none."""
         if not self.endpoint.lists_elements or (not self.symbols and not self.value("pair")):
             return None
         rest = tuple(pair for pair in self.values if pair[0] not in {"symbol", "symbols", "pair"})
@@ -63,7 +63,13 @@ class SnapshotQuestion:
 
 
 def parse_snapshot(path: str, query: str, time_unit: str | None) -> SnapshotQuestion:  # noqa: C901 - one check after another
-    """What this request to `path` asks, or the `Refusal` Binance would give; `time_unit`: the header, if sent."""
+    """Return what a request to `path` asks, or raise the `Refusal` Binance would give.
+
+    Args:
+        path: a path of `ENDPOINTS`.
+        query: the raw query string.
+        time_unit: the header `X-MBX-TIME-UNIT`, if sent.
+    """
     endpoint = endpoint_for(path, dict(parse_qsl(query[:1_000])))
     spot = endpoint.market is Market.SPOT
     known = {each.name for each in endpoint.parameters}
@@ -97,7 +103,7 @@ def parse_snapshot(path: str, query: str, time_unit: str | None) -> SnapshotQues
 
 
 def parse_forwarded(endpoint: Endpoint, query: str) -> SnapshotQuestion:
-    """A question to a path that no table knows, passed on as it is but for the order of its parameters."""
+    """Return a question to a path that is in no table: as it was sent, with its parameters sorted."""
     return SnapshotQuestion(endpoint, tuple(sorted(read_parameters(query, None).items())))
 
 

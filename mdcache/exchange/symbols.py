@@ -1,4 +1,4 @@
-"""Which symbols and pairs a market has, read from its own `exchangeInfo`; a name once seen stays known."""
+"""The symbols and pairs of a market, read from its own `exchangeInfo`; a name seen once stays known."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ _decoder = msgspec.json.Decoder(_ExchangeInfoSymbols)
 
 @dataclass(frozen=True, slots=True)
 class MarketSymbols:
-    """Names of one market. `trading` of them are traded now; `as_of_ms` is exchange time of the read."""
+    """The names of one market. `trading` ones trade now; `as_of_ms` is the exchange time of the read."""
 
     names: frozenset[str] = frozenset()
     pairs: frozenset[str] = frozenset()
@@ -36,16 +36,20 @@ class MarketSymbols:
     rate_limits: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
 
     def knows(self, name: str, *, by_pair: bool) -> bool:
-        """Whether this symbol or pair is, or once was, listed."""
+        """Return whether this symbol or pair is listed, or once was."""
         return name in (self.pairs if by_pair else self.names)
 
     def trades(self, name: str, *, by_pair: bool) -> bool:
-        """Whether new rows may still come: for a pair, whether any of its contracts trades."""
+        """Return whether new rows may still come; a pair trades while any of its contracts does."""
         return by_pair or name in self.trading
 
 
 def read_symbols(market: Market, body: bytes, as_of_ms: int, before: MarketSymbols) -> MarketSymbols:
-    """The names of an `exchangeInfo` body, joined with those known `before`; `InvalidBody` if it is none."""
+    """Return the names of an `exchangeInfo` body, joined with those known `before`.
+
+    Raises:
+        InvalidBody: if it is not an `exchangeInfo`.
+    """
     try:
         info = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""What a call costs, by Binance's documents (the safe side where a measurement says less)."""
+"""What a call costs by Binance's documents, which say more than measurements where the two differ."""
 
 from mdcache.exchange.markets import Family, KlineEndpoint
 from mdcache.exchange.rate_limits import RequestBucket
@@ -9,39 +9,39 @@ FUTURES_KLINES = ((99, 1), (499, 2), (1000, 5), (1500, 10))
 EXCHANGE_INFO = {Family.SPOT: 20, Family.FUTURES: 1}  # rest-api.md; docs/binance.md#futures-weights
 TIME = 1  # rest-api.md, docs/binance.md#futures-weights
 
-SPOT_OVERLAP = 100  # rows of a tail read: 100 cost what 1 costs
+SPOT_OVERLAP = 100  # rows of a tail read; the weight is the same for any number
 FUTURES_OVERLAP = 99  # the most rows for weight 1
 
 
 def klines_weight(endpoint: KlineEndpoint, limit: int) -> int:
-    """Weight of one kline call that asks for `limit` rows."""
+    """Return the weight of one kline call that asks for `limit` rows."""
     if endpoint.market.family is Family.SPOT:
         return SPOT_KLINES
     return next(weight for top, weight in FUTURES_KLINES if limit <= top)
 
 
 def page_limit(endpoint: KlineEndpoint, rows: int) -> int:
-    """The largest `limit` that costs no more than `rows` rows cost, at most the path's maximum."""
+    """Return the largest `limit` that costs no more than `rows` rows do, at most the path's maximum."""
     if endpoint.market.family is Family.SPOT:
         return endpoint.max_limit
     return next((top for top, _ in FUTURES_KLINES if rows <= top), endpoint.max_limit)
 
 
 def tail_limit(endpoint: KlineEndpoint, rows: int) -> int:
-    """`limit` for reading the newest `rows` rows: at least the overlap, else a full page of that price."""
+    """Return the `limit` that reads the newest `rows` rows: at least the overlap, else a full page of that price."""
     overlap = SPOT_OVERLAP if endpoint.market.family is Family.SPOT else FUTURES_OVERLAP
     return overlap if rows <= overlap else page_limit(endpoint, rows)
 
 
-# one question that is asked all the time may spend a tenth of what is allowed: docs/design.md#settings, SNAPSHOT_TTLS
+# one question that is asked all the time may spend a tenth of what is allowed: docs/design.md#settings
 _SHARE_DIVISOR = 10
 
 
 def ttl_by_weight_s(weight: int, allowed: int) -> float:
-    """Seconds a question of this weight is to live, so that it spends a tenth of `allowed` weight a minute."""
+    """Return the TTL in seconds at which one question of this weight spends a tenth of `allowed` a minute."""
     return weight * 60 * _SHARE_DIVISOR / max(1, allowed)
 
 
 def ttl_by_requests_s(bucket: RequestBucket, share: float) -> float:
-    """The same for a path whose requests are counted."""
+    """Return the same for a path whose requests are counted."""
     return bucket.window_s * _SHARE_DIVISOR / max(1.0, share * bucket.requests)

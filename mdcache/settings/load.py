@@ -1,7 +1,7 @@
-"""Reads the settings from the environment and `.env`, and says all that is wrong with them at once.
+"""Reads the settings from the environment and `.env`, and reports all problems at once.
 
-pydantic-settings' own sources are not used: they pass over mistyped names in silence and stop at the first
-map that is no JSON.
+pydantic-settings' own sources are not used: they ignore misspelt names silently and stop at the first map that is not
+JSON.
 """
 
 import difflib
@@ -18,17 +18,17 @@ from mdcache.settings.model import HIDDEN, PREFIX, LoadContext, Settings, defaul
 
 ENVIRONMENT = "environment"
 
-# Set to nothing, these mean what they mean when left out: compose files and `.env.example` write them so.
+# An empty value is the default for these: compose files and `.env.example` write them so.
 _EMPTY_IS_DEFAULT = frozenset({"state_dir", "redis_url", "cors_origins", "admin_token"})
 _SECRETS = frozenset({"redis_url", "admin_token"})
 # Kubernetes gives every container these for a service called `mdcache`: kubernetes.io, "Service", discovery.
 _SERVICE_LINK = re.compile(r"MDCACHE_(SERVICE_\w+|PORT_\d+_(TCP|UDP|SCTP)\w*)")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
-# An unknown name's value is shown only where its name says nothing of secrets (`MDCACHE_ADMIN_TOKN` does).
+# The value of an unknown name is shown unless the name hints at a secret (`MDCACHE_ADMIN_TOKN` does).
 _SECRET_WORD = re.compile(r"TOK|SECR|PASS|PW|KEY|AUTH|CRED|ADM|SIGN|PRIV|REDIS|URL|URI|DSN")
 _USERINFO = re.compile(r"@|%40", re.IGNORECASE)
 _SHOWN_CHARACTERS = 100
-# Where pydantic's own words (by type of error) would not tell an operator what to write.
+# For error types whose pydantic message would not tell an operator what to write.
 _EXPECTED = {
     "bool_parsing": "should be true or false",
     "int_parsing": "should be a whole number",
@@ -39,7 +39,7 @@ _EXPECTED = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault: the variable, its value as it may be shown, where it stood, and what would be right."""
+    """One problem: the variable, its value as it may be shown, where it was set, and what would be right."""
 
     name: str
     value: str
@@ -47,7 +47,7 @@ class Problem:
     right: str
 
     def as_dict(self) -> dict[str, str]:
-        """For machines: the same four texts."""
+        """Return the same four texts, for machines."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -63,9 +63,14 @@ class SettingsError(Exception):
 
 
 def load(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
-    """The settings that `environ` (the process's own if None) and, below it, the file `dotenv` ask for.
+    """Return the settings given by `environ` and, with lower priority, by the file `dotenv`.
 
-    Raises `SettingsError` with every unknown name and every bad value of both at once.
+    Args:
+        environ: the environment; the process's own if `None`.
+        dotenv: path of the `.env`; none is read if `None`.
+
+    Raises:
+        SettingsError: with every unknown name and every bad value of both at once.
     """
     environ = os.environ if environ is None else environ
     problems: list[Problem] = []
@@ -97,7 +102,7 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".
             right = _EXPECTED.get(fault["type"]) or re.sub("^(Value error,|Input) ", "", fault["msg"])
             problems.append(Problem(PREFIX + name.upper(), _display_raw(name, value), source, right))
         settings = None
-    # Raised outside the handler: pydantic's error, which knows the values, must not travel along.
+    # Raised outside the handler: pydantic's error, which holds the values, must not be chained.
     if problems or settings is None:
         raise SettingsError(problems)
     settings._context = seen  # noqa: SLF001 - the class's own maker
@@ -105,7 +110,7 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".
 
 
 def _dotenv_lines(path: Path | None, problems: list[Problem]) -> list[tuple[str, str, str]]:
-    """(name, value, source) of each line of a `.env`; none if there is no file. No `${…}` is expanded."""
+    """Return (name, value, source) of each line of a `.env`; nothing if there is no file. `${…}` is not expanded."""
     try:
         if path is None or not path.is_file():
             return []
@@ -136,7 +141,7 @@ def _unknown(name: str, value: str, source: str, known: Collection[str]) -> Prob
 
 
 def _display_raw(field: str, value: str) -> str:
-    """What a message may show of a value as it was written."""
+    """Return what a message may show of a value as it was written."""
     if field in _SECRETS or _USERINFO.search(value):
         return HIDDEN
     return repr(value if len(value) <= _SHOWN_CHARACTERS else value[:_SHOWN_CHARACTERS] + "…")

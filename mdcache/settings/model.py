@@ -1,6 +1,6 @@
-"""The one `Settings` class: every setting's name, type, default, bounds and meaning, in the README's order.
+"""The one `Settings` class: every setting's name, type, default, bounds and meaning.
 
-Reading them from the environment is `load`'s business, not this module's; nothing here acts on a setting.
+`load` reads them from the environment; nothing here acts on a setting.
 """
 
 import json
@@ -38,8 +38,8 @@ from mdcache.settings.values import (
 PREFIX = "MDCACHE_"
 HIDDEN = "(hidden)"
 
-# Accepted and validated from the first day, but nothing reads them in this release: streams, derivation,
-# snapshots and Redis come later. `check` says so beside each.
+# Accepted and validated, but without effect in this release: streams and derivation are not built yet. `check` says
+# so beside each.
 NO_EFFECT_YET: frozenset[str] = frozenset(
     {
         "spot_ws_url",
@@ -53,7 +53,7 @@ NO_EFFECT_YET: frozenset[str] = frozenset(
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
-    """The folder where the platform wants a program's state (XDG base directories), for this environment."""
+    """Return the folder where the platform keeps a program's state (XDG base directories), by this environment."""
     base = Path(environ.get("XDG_STATE_HOME", ""))
     if base.is_absolute():  # the standard: others are to be ignored
         return base / "mdcache"
@@ -92,7 +92,7 @@ class Settings(BaseSettings):
         default="auto", description="feed tails from streams: auto, off"
     )
     stream_idle_s: Seconds = Field(
-        default=300.0, description="seconds; unsubscribe a series nobody asked for this long"
+        default=300.0, description="seconds; unsubscribe a series that was not asked for this long"
     )
     derive: bool = Field(default=True, description="a longer open candle may come from the symbol's shortest tail")
     open_candle_ttl_s: Seconds = Field(default=2.0, description="seconds; how long an open candle is fresh")
@@ -100,9 +100,11 @@ class Settings(BaseSettings):
         default_factory=empty_map, description='JSON, seconds per interval: {"1m":1,"1M":60}'
     )
     settle_s: Seconds = Field(
-        default=3.0, description="seconds after its close; from then on two equal reads settle a row"
+        default=3.0, description="seconds after a row's close from which on two equal reads settle it"
     )
-    confirm_s: Seconds = Field(default=60.0, description="seconds after its close; from then on one read settles a row")
+    confirm_s: Seconds = Field(
+        default=60.0, description="seconds after a row's close from which on one read settles it"
+    )
     exchange_info_ttl_s: Seconds = Field(default=300.0, description="seconds; how long the list of symbols is fresh")
     invalid_symbol_ttl_s: Seconds = Field(
         default=60.0, description="seconds; an unknown symbol refreshes an older list"
@@ -111,13 +113,15 @@ class Settings(BaseSettings):
     snapshot_ttls: PathTtls = Field(
         default_factory=empty_map, description='JSON, seconds by path tail: {"ticker/24hr":5}'
     )
-    max_stale_s: Seconds = Field(default=30.0, description="seconds; most age served when Binance can't be asked")
+    max_stale_s: Seconds = Field(default=30.0, description="seconds; oldest answer served while Binance can't be asked")
     weight_share: Share = Field(
         default=0.5, description="share of the address's weight limit to use: above 0, at most 1"
     )
-    egress: Word = Field(default="default", description="name of the address that gates and budgets go by")
+    egress: Word = Field(
+        default="default", description="name of the address that Binance sees; gates and budgets are kept by it"
+    )
     replicas: PositiveInt = Field(
-        default=2, description="replicas to assume where Redis is configured and was never seen"
+        default=2, description="replicas to assume while Redis is configured and was never reached"
     )
     upstream_concurrency: PositiveInt = Field(default=8, description="reads in flight at once, per market")
     upstream_timeout_s: PositiveSeconds = Field(default=5.0, description="seconds; longest a read may take")
@@ -130,7 +134,7 @@ class Settings(BaseSettings):
     memory_max_mb: PositiveInt = Field(default=512, description="MB; blocks, tails, bodies and snapshots together")
     state_dir: FolderPath = Field(
         default_factory=lambda: default_state_dir(os.environ),
-        description="folder of gate state, symbols and settled rows; nothing = the platform's",
+        description="folder of gates, symbols and settled rows; empty: the platform's",
     )
     persist: bool = Field(default=True, description="keep settled rows on disk")
     disk_max_mb: int = Field(default=2048, ge=0, description="MB; most to keep on disk")
@@ -139,18 +143,18 @@ class Settings(BaseSettings):
     )
     redis_prefix: Word = Field(default="mdcache:", description="prefix of every key in Redis")
     redis_timeout_s: PositiveSeconds = Field(
-        default=0.25, description="seconds; past it Redis counts as down for that call"
+        default=0.25, description="seconds; a call to Redis that takes longer has failed"
     )
     clients: ClientLanes = Field(
         default_factory=empty_map, description='JSON, lane by client: {"engine":"high","ai":"normal"}'
     )
     unknown_paths: Annotated[Literal["refuse", "forward"], Lower] = Field(
-        default="refuse", description="paths that nobody knows: refuse, forward"
+        default="refuse", description="unknown public paths: refuse, forward"
     )
     compress: Mode = Field(default="auto", description="gzip: auto (not for loopback peers), on, off")
     cors_origins: Origins = Field(default=(), description="origins that may read answers, separated by commas, or *")
     admin_token: Token | None = Field(
-        default=None, description="bearer token of /v1/admin/*; secret; nothing = all refused"
+        default=None, description="bearer token of /v1/admin/*; secret; empty: all refused"
     )
     log_level: LogLevel = Field(default="info", description="debug, info, warning, error, critical")
     log_format: Annotated[Literal["auto", "human", "json"], Lower] = Field(
@@ -169,7 +173,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what `load` hands over, which reads the environment itself."""
+        """Use only what `load` passes, which reads the environment itself."""
         return (init_settings,)
 
     @property
@@ -179,25 +183,25 @@ class Settings(BaseSettings):
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Names of Kubernetes' service-link variables that were left aside, sorted."""
+        """Names of Kubernetes' service-link variables that were ignored, sorted."""
         return self._context.ignored
 
     @property
     def https_proxy(self) -> SecretStr | None:
-        """`HTTPS_PROXY` (either case) of the environment that was loaded; may hold a password."""
+        """`HTTPS_PROXY` (either case) of the environment that was loaded; it may hold a password."""
         return self._context.https_proxy
 
     def candle_ttl_s(self, interval: str) -> float:
-        """Seconds for which the open candle of `interval` is fresh."""
+        """Return how many seconds the open candle of `interval` is fresh."""
         return self.open_candle_ttls.get(interval, self.open_candle_ttl_s)
 
     def __repr_args__(self) -> Iterator[tuple[str, str]]:
-        """Secrets stay hidden in `repr` and `str` too."""
+        """Hide secrets in `repr` and `str`, too."""
         return ((name, display(getattr(self, name))) for name in type(self).model_fields)
 
 
 class EffectiveSetting(NamedTuple):
-    """One line of `check`: variable, value as it may be shown, whether left to its default, a note."""
+    """One line of `check`: variable, value as it may be shown, whether it is the default, a note."""
 
     name: str
     value: str
@@ -206,7 +210,7 @@ class EffectiveSetting(NamedTuple):
 
 
 def display(value: object) -> str:
-    """`value` as it would be written in the environment; a secret, or a URL's userinfo, hidden."""
+    """Return `value` as it would be written in the environment, with secrets and a URL's user part hidden."""
     match value:
         case None:
             return ""
@@ -224,7 +228,7 @@ def display(value: object) -> str:
 
 
 def effective(settings: Settings) -> list[EffectiveSetting]:
-    """Every setting in the order of the README's table, then `HTTPS_PROXY`, fit to be shown to anybody."""
+    """Return every setting in the order of the class, then `HTTPS_PROXY`, fit to be shown to anybody."""
     rows = [
         EffectiveSetting(
             PREFIX + name.upper(),

@@ -1,6 +1,6 @@
-"""The types of the settings: what each kind of value may be, and in which words a wrong one is refused.
+"""The types of the settings: what each kind of value may be, and with which words a wrong one is refused.
 
-No setting is named here. A check's message never quotes the value: it may be a secret.
+No setting is named here. A message never quotes the value: it may be a secret.
 """
 
 import json
@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Sec
 from mdcache.exchange.intervals import INTERVALS
 
 LANES = ("high", "normal", "low")
-MAX_SECONDS = 1e12  # longer times are taken as this one, 31,000 years, which every clock and timer can add
+MAX_SECONDS = 1e12  # 31,000 years: longer times are cut to it, so that clocks and timers can add it
 
 
 def _fail(right: str) -> NoReturn:
@@ -77,7 +77,7 @@ def _origins(value: object) -> tuple[str, ...]:
 
 
 def _json_map(value: object, wrong: Callable[[str, Any], str | None], example: str) -> Mapping[str, Any]:
-    """The map that `value` (JSON, or a mapping) holds, if `wrong` finds no fault with any of its entries."""
+    """Return the map that `value` (JSON, or a mapping) holds, or fail with what `wrong` says of its entries."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = {key for key, _ in items if [other for other, _ in items].count(key) > 1}
@@ -94,7 +94,7 @@ def _json_map(value: object, wrong: Callable[[str, Any], str | None], example: s
 
 
 def _not_seconds(key: str, entry: object) -> str | None:
-    # The comparison turns away NaN, infinity and whole numbers that no float holds.
+    # The comparison rejects NaN, infinity and integers that no float can hold.
     if isinstance(entry, int | float) and not isinstance(entry, bool) and 0 <= entry <= sys.float_info.max:
         return None
     return f"{key!r} should be seconds, 0 or more"
@@ -155,5 +155,5 @@ Mode = Annotated[Literal["auto", "on", "off"], Lower]
 
 
 def empty_map() -> Mapping[str, Any]:
-    """The default of the maps: a fresh one each time, since pydantic would try to copy a shared one."""
+    """Return a new empty map; pydantic would try to copy a shared one."""
     return MappingProxyType({})
