@@ -22,7 +22,7 @@ from mdcache.sim.api.replies import (
 )
 from mdcache.sim.api.routes import ROUTES, ApiRoute, is_keyed, market_of
 from mdcache.sim.api.weights import UNKNOWN_FUTURES_WEIGHT, weight
-from mdcache.sim.config import Bucket, Family, Market, SimConfig, family_of
+from mdcache.sim.config import Family, Market, SimConfig, family_of
 from mdcache.sim.control.actions import Control
 from mdcache.sim.control.faults import EDGE_FAULTS, STATUS_FAULTS, TRANSPORT_FAULTS, Fault, spoil
 from mdcache.sim.control.meter import BUCKET_MINUTES, LimitDecision, Meter
@@ -74,10 +74,6 @@ class Exchange:
         """Return the weight an address has used in this UTC minute."""
         return self._meter.used(family, client, self.now_ms())
 
-    def requests(self, bucket: Bucket, client: str = "127.0.0.1") -> int:
-        """Return the requests an address has made of a bucket in these five minutes."""
-        return self._meter.requests(bucket, client, self.now_ms())
-
     def respond(
         self, method: str, path: str, query: str, headers: Mapping[str, str], client: str = "127.0.0.1"
     ) -> ExchangeReply:
@@ -104,9 +100,9 @@ class Exchange:
             reply, cost = self._counted(market, method, path, query, headers, client, fault)
         self.log.append(LogEntry(now, client, method, path, query, reply.status, cost, family_of(market or "spot")))
         self.counts[path, reply.status] += 1
-        before, after = self.control.delays(path)
+        _, after = self.control.delays(path)
         broken = fault.kind if fault is not None and fault.kind in TRANSPORT_FAULTS else None
-        return replace(reply, delay_before_s=before, delay_after_s=after, fault=broken)
+        return replace(reply, delay_after_s=after, fault=broken)
 
     def truth(
         self, path: str, query: str, headers: Mapping[str, str] | None = None, *, at_ms: int, lag_ms: int = 0

@@ -1,4 +1,4 @@
-"""Market data that is no candle: Binance's shapes, the candles' prices, and the same answer to the same question."""
+"""Market data other than candles: Binance's shapes, the candles' prices, and the same answer to the same question."""
 
 import json
 from decimal import Decimal

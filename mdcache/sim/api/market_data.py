@@ -1,4 +1,4 @@
-"""The answers to queries about market data that is no candle: templates, filled for symbols and moments."""
+"""The answers to queries about market data other than candles: templates, filled for symbols and moments."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice

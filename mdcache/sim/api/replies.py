@@ -48,15 +48,13 @@ EDGE_HEADERS: Headers = (
 class ExchangeReply:
     """What goes back. Without `Content-Length`: the sender adds that.
 
-    `delay_before_s` is how long the exchange was set to wait before processing: over when there is a reply (see
-    `Exchange.delay_before`), so here it only informs. `delay_after_s` is still to be waited.
+    `delay_after_s` is what the sender waits first.
     `fault`: "timeout" (never answer), "drop" (close without a byte), "truncate" (close in the middle).
     """
 
     status: int
     headers: Headers
     body: bytes
-    delay_before_s: float = 0.0
     delay_after_s: float = 0.0
     fault: str | None = None
 

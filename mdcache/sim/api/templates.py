@@ -1,4 +1,4 @@
-"""The bodies of market data that is no candle, as templates in the shape and order of Binance's samples.
+"""The bodies of market data other than candles, as templates in the shape and order of Binance's samples.
 
 `$name` is a placeholder of `facts.py` (in trades: of `market_data.py`). `shape` tells how often the text stands in
 a body: "one": alone; "each": for each symbol, in a list unless one was named; "rows": for each moment of a window;

@@ -98,10 +98,6 @@ class Meter:
         wait_s = _seconds(ban.until_ms - at_ms) if ban.retry_after else None
         return LimitDecision("banned", shown.used, wait_s, ban.until_ms)
 
-    def requests(self, bucket: Bucket, client: str, at_ms: int) -> int:
-        """Return the requests an address has made of a bucket in these five minutes."""
-        return self._count(bucket, client, at_ms).used
-
     def used(self, family: Family, client: str, at_ms: int) -> int:
         """Return the weight an address has used in this UTC minute."""
         return self._count(family, client, at_ms).used
