@@ -13,7 +13,7 @@ from mdcache.sim.api.routes import ApiRoute
 from mdcache.sim.config import SimConfig
 from mdcache.sim.control.actions import Control, RowRevision
 from mdcache.sim.listings import Listings
-from mdcache.sim.prices.instruments import Instruments
+from mdcache.sim.prices.instruments import shared_instruments
 from mdcache.sim.prices.price_history import HistoryKind
 from mdcache.sim.prices.printing import in_microseconds
 from mdcache.sim.prices.recorded import RecordedSeries
@@ -41,7 +41,7 @@ class Answers:
         self._control = control
         self._listings = listings
         self._recorded = recorded
-        self._instruments = Instruments(config)
+        self._instruments = shared_instruments(config.seed, config.cached_splits, config.cached_rows)
         self._market_data = MarketData(self._instruments)
 
     def prepare(

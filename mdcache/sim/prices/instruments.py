@@ -1,12 +1,13 @@
 """The instruments behind the symbols: which price history, printed how, traded when.
 
-Makes histories, instruments and series when they are first asked for; no HTTP, no weights.
+Makes histories, instruments and series when they are first asked for; no HTTP, no weights. They depend on the seed
+and the symbol alone, so the exchanges of one process share what they computed.
 """
 
 from decimal import Decimal
 from functools import cache, lru_cache
 
-from mdcache.sim.config import SimConfig, SymbolSpec
+from mdcache.sim.config import SymbolSpec
 from mdcache.sim.default_symbols import base_and_quote
 from mdcache.sim.prices.grid import grid
 from mdcache.sim.prices.price_history import CHART_UNIT, Chart, HistoryKind, PriceHistory
@@ -21,10 +22,10 @@ class Instruments:
     showed. `series`: its rows at one interval in one time zone.
     """
 
-    def __init__(self, config: SimConfig) -> None:
-        self.seed = config.seed
-        self._divided = lru_cache(config.cached_splits)(PriceHistory.divide)
-        self._rows = RowCache(config.cached_rows)
+    def __init__(self, seed: int, cached_splits: int, cached_rows: int) -> None:
+        self.seed = seed
+        self._divided = lru_cache(cached_splits)(PriceHistory.divide)
+        self._rows = RowCache(cached_rows)
         self._chart = cache(self._make_chart)
         self._history = cache(self._make_history)
         self.units = cache(Units)
@@ -52,3 +53,9 @@ class Instruments:
 
     def _make_chart(self, name: str, price: str) -> Chart:
         return Chart(self.seed, name, int(Decimal(price) * CHART_UNIT))
+
+
+@lru_cache(2)
+def shared_instruments(seed: int, cached_splits: int, cached_rows: int) -> Instruments:
+    """Return the instruments of all exchanges of this process with that seed and caches of these sizes."""
+    return Instruments(seed, cached_splits, cached_rows)
