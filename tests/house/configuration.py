@@ -20,7 +20,7 @@ SERIES = (10, 50, 120, 300, 1_000)
 
 @dataclass(frozen=True)
 class Group:
-    """Settings that one decides on together. `advice` stands below their table."""
+    """Settings that are decided on together. `advice` is printed below their table."""
 
     title: str
     names: tuple[str, ...]
@@ -31,15 +31,14 @@ GROUPS = (
     Group(
         "Where it listens",
         ("host", "port", "cors_origins", "compress", "admin_token"),
-        "Loopback is the default. To serve other hosts set `MDCACHE_HOST=0.0.0.0` and put TLS in front where the "
-        "network is not yours alone ([Deploying](deploy.md#nginx)). The admin's paths answer 403 until there is a "
-        "token.",
+        "Loopback is the default. To serve other hosts set `MDCACHE_HOST=0.0.0.0`, and put TLS in front if the network "
+        "is not yours alone ([Deploying](deploy.md#nginx)). The admin paths answer 403 until a token is set.",
     ),
     Group(
         "Where Binance is",
         ("spot_url", "usdm_url", "coinm_url", "spot_ws_url", "usdm_ws_url", "coinm_ws_url", "unknown_paths"),
-        "Another mdcache is a fine upstream. What rests on disk is kept by these URLs: rows of a test network never "
-        "mix with real ones. `HTTPS_PROXY` is honoured.",
+        "Another mdcache is a fine upstream. Stored rows belong to these URLs: those of a test network never mix with "
+        "real ones. `HTTPS_PROXY` is honoured.",
     ),
     Group(
         "How fresh candles are",
@@ -53,9 +52,9 @@ GROUPS = (
             "derive",
             "max_stale_s",
         ),
-        "What a TTL costs stands [below](#what-ttls-cost). `MAX_STALE_S` matters only while Binance can't be asked: "
-        "an answer past its TTL is marked `detail=stale`, and past this age refused with 503. Whatever these say, an "
-        "answer with the open candle never outlives that candle's close.",
+        "What a TTL costs is shown [below](#what-ttls-cost). `MAX_STALE_S` matters only while Binance can't be asked: "
+        "an answer past its TTL is marked `detail=stale`, and past this age it is refused with 503. Whatever these "
+        "say, an answer with the open candle is never served past that candle's close.",
     ),
     Group(
         "How fresh everything else is",
@@ -67,10 +66,10 @@ GROUPS = (
     Group(
         "How much may be spent",
         ("weight_share", "egress", "replicas", "upstream_concurrency", "clients"),
-        "`WEIGHT_SHARE` is a share of the *address's* limit; leave the rest to whatever else calls Binance from "
-        "there, orders above all. More than nine tenths of the limit are never used. `CLIENTS` gives names lanes: "
-        '`{"engine":"high","ai":"normal","backtest":"low"}`; each lane keeps a tenth. Change `EGRESS` when the daemon '
-        "moves to another address: a ban belongs to the old one.",
+        "`WEIGHT_SHARE` is a share of the *address's* limit; leave the rest to whatever else calls Binance from there, "
+        "orders above all. Nothing is sent that would take the address past nine tenths of the limit. `CLIENTS` maps "
+        'names to lanes: `{"engine":"high","ai":"normal","backtest":"low"}`; each lane keeps a tenth. Change `EGRESS` '
+        "when the daemon moves to another address: a ban belongs to the old one.",
     ),
     Group(
         "How long things may take",
@@ -82,16 +81,16 @@ GROUPS = (
             "backoff_max_s",
             "shutdown_grace_s",
         ),
-        "Most libraries give up after 10 s: keep `REQUEST_DEADLINE_S` under that, so that they see a 503 with "
-        "`Retry-After` instead of silence.",
+        "Most libraries give up after 10 s. Keep `REQUEST_DEADLINE_S` below that, so that they get a 503 with "
+        "`Retry-After` rather than no answer.",
     ),
     Group(
         "What it may keep",
         ("memory_max_mb", "state_dir", "persist", "disk_max_mb", "redis_url", "redis_prefix", "redis_timeout_s"),
         "One daemon at a time works in a `STATE_DIR`; [State on disk](disk.md) says what is in it, and how many bytes "
-        "a candle takes. What memory holds is `mdcache_rows_bytes`.",
+        "a candle takes. `mdcache_rows_bytes` is what memory holds.",
     ),
-    Group("What it says", ("log_level", "log_format")),
+    Group("What it logs", ("log_level", "log_format")),
 )
 
 HEAD = """\
@@ -99,37 +98,37 @@ HEAD = """\
 
 Every setting is an environment variable with the prefix `MDCACHE_`, or a line of a `.env` file in the working folder
 (the environment wins). Names ending in `_S` are decimal seconds, those in `_MB` whole megabytes. A misspelt name or a
-bad value ends `serve` and `check` with exit code 2; both name all that is wrong at once, and what would be right.
+bad value ends `serve` and `check` with exit code 2; all problems are reported at once, each with what would be right.
 
 ```console
 $ mdcache check                # what is in effect, secrets hidden
 $ mdcache check --plan 20x6    # what 20 symbols × 6 intervals would cost, and whether that fits
 ```
 
-This page is made from the settings class: it can't be out of date.
+This page is generated from the settings class, so it can't be out of date.
 """
 
 ADVICE = """\
 ## What TTLs cost
 
-A series whose open candle somebody always asks for is read once per TTL, however many ask. A read of the tail weighs
-2 on spot and 1 on futures, whatever `limit` the consumers use; settled rows cost nothing. Weight a minute, in **bold**
-where it is more than the default share of the limit ({spot:,} on spot, {futures:,} on futures, where usdm and coinm
-share one limit):
+A series whose open candle is asked for all the time is read once per TTL, however many programs ask. A read of the tail
+weighs 2 on spot and 1 on futures, whatever `limit` the programs use; settled rows cost nothing. Weight a minute, in
+**bold** if it is more than the default share of the limit ({spot:,} on spot, {futures:,} on futures, where usdm and
+coinm share one limit):
 
 {table}
 
 Three things lower it, in this order:
 
-1. **Older candles where nobody minds.** A daily candle that is 30 s old is as good as new to most programs:
-   `MDCACHE_OPEN_CANDLE_TTLS={{"15m":5,"1h":10,"4h":15,"1d":30}}`. A caller that does mind sends
+1. **Older candles where it doesn't matter.** A daily candle that is 30 s old is as good as new to most programs:
+   `MDCACHE_OPEN_CANDLE_TTLS={{"15m":5,"1h":10,"4h":15,"1d":30}}`. A caller that needs it fresher sends
    `Cache-Control: max-age=2`, and only its own questions cost more.
 2. **A TTL that fits the consumers' rhythm.** Three programs that ask every 5 s ask for a series every 1.7 s: with a TTL
    of 2 s every second question reads, with 3.4 s every third. `--consumers 3` takes that into account.
-3. **A larger share**, where the address has nothing else to do.
+3. **A larger share**, if the address has nothing else to do.
 
 If the demand does not fit, nothing breaks: each minute's weight is spent before the minute ends, and until the next one
-tails grow older, marked, up to `MAX_STALE_S`. Measured in the simulation at 1.2 times what was allowed: up to 13.5 s,
+answers grow older, marked, up to `MAX_STALE_S`. Measured in the simulation at 1.2 times what was allowed: up to 13.5 s,
 13 % of the answers marked; at 2.4 times: up to 30 s, 56 % marked.
 
 ## The calculator

@@ -8,9 +8,9 @@ HEAD = """\
 # Metrics
 
 `GET /metrics`, in Prometheus' text format, or OpenMetrics where the scraper asks for it; no exemplars. Units are
-base units, all label values come from closed sets (what is unforeseen counts as `other`), and no label names a
-symbol or an interval: how many series there are does not depend on what is asked for. Gauges are read when somebody
-scrapes. Counts that rules watch for a first event are there with 0 from the start.
+base units. All label values come from closed sets (anything unexpected counts as `other`), and no label names a symbol
+or an interval, so the number of series does not depend on what is asked for. Gauges are read at each scrape. Counters
+that rules watch for a first event are exported as 0 from the start.
 
 | Name | Type | Meaning |
 |---|---|---|
@@ -61,7 +61,7 @@ def text() -> str:
     for metric in catalogue.ALL:
         inside = "{" + ",".join(metric.labels) + "}" if metric.labels else ""
         lines.append(f"| `{metric.full_name}{inside}` | {metric.kind} | {metric.help.removesuffix('.')} |\n")
-    lines.append("\nAnd of the process itself, where the system tells it:\n\n| Name | Type |\n|---|---|\n")
+    lines.append("\nAnd of the process itself, where the system provides it:\n\n| Name | Type |\n|---|---|\n")
     lines += [f"| `{name}` | {kind} |\n" for name, kind in PROCESS]
     lines.append("\n## Label values\n\n| Label | Values |\n|---|---|\n")
     lines += [f"| {label} | {', '.join(f'`{value}`' for value in values)} |\n" for label, values in VALUES.items()]

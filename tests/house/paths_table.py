@@ -11,12 +11,12 @@ SHARE = 0.5
 HEAD = """\
 # Paths, weights and ages
 
-Every public path that is served, what one call of it weighs at Binance, and how long an answer is fresh at the
+Every public path that is served, what one call weighs at Binance, and how long an answer is fresh at the
 default settings (`WEIGHT_SHARE` 0.5, limits of 6,000 and 2,400 a minute). `mdcache check` prints the ages under your
 settings; `SNAPSHOT_TTLS` sets them by path tail. Keyed and signed paths are refused with 403.
 
-An age goes from the cheapest question of its path to the dearest. Where a path answers a list of all symbols, a
-question for one symbol is cut out of a list that is fresh enough for it; where so many single symbols are asked
+A range of ages goes from the cheapest question of the path to the dearest. If a path can answer with a list of all
+symbols, the answer for one symbol is cut out of a list that is fresh enough. When so many single symbols are asked for
 within their age that the list costs no more, the list is read instead, and serves them for the list's age.
 
 | Path | Market | Parameters | Weight | Fresh for |
