@@ -21,13 +21,14 @@ import msgspec
 from mdcache.candles.block import build_block
 from mdcache.candles.persistence import StoredBlock
 from mdcache.candles.replication import SeriesState, SharedBlock
-from mdcache.candles.shared_rows import KnownVersions, Lease, LeaseRequest, Push
+from mdcache.candles.shared_rows import KnownVersions, LeaseRequest, Push
 from mdcache.candles.tail import Tail
 from mdcache.clock import SystemClock
 from mdcache.events import Events
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.exchange.rows import Row
+from mdcache.leases import Lease
 from mdcache.stores.redis.budget import RedisLedger
 from mdcache.stores.redis.client import RedisClient
 from mdcache.stores.redis.rows import RedisRowStore

@@ -10,13 +10,13 @@ import msgspec
 
 from mdcache.cache.replicas.body_ports import BodySharing
 from mdcache.cache.single_flight import SingleFlight
-from mdcache.candles.shared_rows import Lease
 from mdcache.clock import Clock, Instant
 from mdcache.errors import InvalidBody
 from mdcache.events import Events, RequestCollapsed
 from mdcache.exchange.markets import Market
 from mdcache.exchange.rate_limits import request_bucket
 from mdcache.exchange.snapshots import SnapshotQuestion
+from mdcache.leases import Lease
 from mdcache.upstream.governor import Governor, Lane, Priority, UpstreamReply, UpstreamRequest
 from mdcache.upstream.replicas.shared_bodies import SharedBody
 

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Protocol
 
 from mdcache.cache.replicas.body_ports import BodySharing, NoBodySharing
-from mdcache.candles.shared_rows import Lease
 from mdcache.clock import Clock
 from mdcache.errors import InvalidBody, UpstreamFailed, UpstreamUnavailable
 from mdcache.events import BackgroundTaskFailed, Events, SymbolsLoaded
@@ -21,6 +20,7 @@ from mdcache.exchange.exchange_info import ExchangeInfoDocument
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.symbols import MarketSymbols, read_symbols
 from mdcache.exchange.weights import EXCHANGE_INFO
+from mdcache.leases import Lease
 from mdcache.upstream.governor import Governor, Lane, Priority, UpstreamReply, UpstreamRequest
 from mdcache.upstream.replicas.shared_bodies import SharedBody
 

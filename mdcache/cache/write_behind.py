@@ -122,7 +122,7 @@ class WriteBehind:
     async def load_range(self, series: Series, start_ms: int, end_ms: int) -> bool:
         """Return when no block whose span touches [start_ms, end_ms) rests any more; whether any did."""
         brought = False
-        while indexes := series.stored.block_indexes_around(
+        while indexes := series.stored_blocks_around(
             start_ms, end_ms
         ):  # memory may give one up while another is loaded
             await self.load_blocks(series, indexes)

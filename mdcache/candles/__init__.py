@@ -1,4 +1,4 @@
-"""What we know about a series, as values and pure functions: blocks, coverage, tail, plan, freshness.
+"""What is known of a series, as values and pure functions: blocks, coverage, tail, plan, merge, freshness.
 
-No clock, no I/O: whoever calls hands in the exchange's time. Imports `exchange` and the leaves only.
+No clock and no I/O: callers pass the exchange's time. Imports `exchange` and the leaves only.
 """

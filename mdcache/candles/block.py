@@ -1,7 +1,7 @@
-"""Blocks: immutable runs of settled rows, aligned in time, and the shelf of one series' blocks.
+"""Blocks: immutable runs of settled rows, aligned in time (docs/design.md#blocks), and all blocks of one series.
 
-A block is the printed rows joined by commas, where each one ends, and their open times: about 12 bytes a row
-beside the text. An answer is a join of a few slices of blocks; a merge builds one block anew.
+A block is its printed rows joined by commas, the offset at which each row ends, and the open times: about 12 bytes a
+row besides the text. An answer joins a few slices of blocks; a merge rebuilds one block.
 """
 
 from array import array
@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from mdcache.candles.ranges import FOREVER_MS
 from mdcache.exchange.rows import Row
 
 BLOCK_ROWS = 1024
@@ -18,7 +19,7 @@ _OVERHEAD_BYTES = 400  # the object, two arrays and the bytes' own headers, meas
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Settled rows of one aligned span: `text` is `row,row,row`; row i ends at `ends[i]` in it."""
+    """Settled rows of one aligned span: `text` is `row,row,row`; row i ends at `row_ends[i]` in it."""
 
     index: int
     open_times: "array[int]"
@@ -30,15 +31,15 @@ class Block:
 
     @property
     def nbytes(self) -> int:
-        """Memory it takes, in bytes, near enough."""
+        """Return roughly how much memory it takes, in bytes."""
         return len(self.text) + 12 * len(self.open_times) + _OVERHEAD_BYTES
 
     def piece(self, i: int, j: int) -> bytes:
-        """Rows i..j-1 joined by commas; j > i."""
+        """Return rows i..j-1 (j > i), joined by commas."""
         return self.text[self._start(i) : self.row_ends[j - 1]]
 
     def row(self, i: int) -> bytes:
-        """Printed row i."""
+        """Return row i as printed."""
         return self.text[self._start(i) : self.row_ends[i]]
 
     def _start(self, i: int) -> int:
@@ -46,7 +47,7 @@ class Block:
 
 
 def build_block(index: int, rows: Sequence[tuple[int, bytes]]) -> Block:
-    """A block of (open time, printed row) pairs in rising order."""
+    """Build a block from (open time, printed row) pairs in rising order."""
     ends = array("I")
     at = -1
     for _, raw in rows:
@@ -56,7 +57,7 @@ def build_block(index: int, rows: Sequence[tuple[int, bytes]]) -> Block:
 
 
 def _splice(old: Block, i: int, j: int, rows: Sequence[tuple[int, bytes]]) -> Block:
-    """`old` with its rows i..j-1 replaced."""
+    """Return `old` with its rows i..j-1 replaced."""
     pieces = ([old.piece(0, i)] if i else []) + [raw for _, raw in rows]
     pieces += [old.piece(j, len(old))] if j < len(old) else []
     ends = old.row_ends[:i]
@@ -72,10 +73,10 @@ def _splice(old: Block, i: int, j: int, rows: Sequence[tuple[int, bytes]]) -> Bl
 
 
 class SeriesBlocks:
-    """The blocks of one series, by aligned span; all spans are [start, end) in milliseconds.
+    """The blocks of one series that are in memory. All spans are [start, end), in milliseconds.
 
-    `changed` is told of each block that came (`old` None), was replaced, or went (`new` None), so that memory
-    can keep account. `unsaved` collects the indexes of blocks whose rows changed, for a store to keep.
+    `on_change(old, new)` is called for each block that is added (`old` is `None`), replaced or removed (`new` is
+    `None`), so that memory can be accounted for. `unsaved`: indexes of blocks whose rows a store has yet to save.
     """
 
     __slots__ = ("_blocks", "_on_change", "_order", "unsaved", "width_ms")
@@ -91,23 +92,23 @@ class SeriesBlocks:
         return sum(len(block) for block in self._blocks.values())
 
     def in_order(self) -> Iterator[Block]:
-        """All blocks in rising order."""
+        """Iterate over the blocks in rising order."""
         return (self._blocks[index] for index in self._order)
 
     def find(self, index: int) -> Block | None:
-        """Block `index`, if there is one."""
+        """Return block `index`, or `None`."""
         return self._blocks.get(index)
 
     def indexes(self, start: int, end: int) -> list[int]:
-        """Indexes of the blocks whose spans touch [start, end), in rising order."""
+        """Return the indexes of the blocks whose spans overlap [start, end), in rising order."""
         return self._order[self._first_at(start) : self._end_at(end)]
 
     def span(self, index: int) -> tuple[int, int]:
-        """The aligned span of block `index`."""
+        """Return the aligned span of block `index`."""
         return index * self.width_ms, (index + 1) * self.width_ms
 
     def replace(self, start: int, end: int, rows: Sequence[Row]) -> None:
-        """From now on the rows with `start` <= open time < `end` are exactly `rows` (rising order)."""
+        """Replace the rows with `start` <= open time < `end` by `rows` (in rising order)."""
         by_index: dict[int, list[tuple[int, bytes]]] = {}
         for row in rows:
             by_index.setdefault(row.open_ms // self.width_ms, []).append((row.open_ms, row.raw))
@@ -116,16 +117,16 @@ class SeriesBlocks:
             self._replace_in_block(index, start, end, by_index.get(index, []))
 
     def drop(self, index: int) -> None:
-        """Give block `index` up; that is no change to save."""
+        """Remove block `index` from memory only: a store has nothing to save."""
         self.unsaved.discard(index)
         self._set(index, None)
 
     def restore(self, block: Block) -> None:
-        """Take a saved block back."""
+        """Add a block that a store kept."""
         self._set(block.index, block)
 
     def oldest(self, start: int, end: int, limit: int) -> list[tuple[Block, int, int]]:
-        """Pieces (block, i, j) of the first `limit` rows in [start, end), in rising order."""
+        """Return pieces (block, i, j) that make up the first `limit` rows in [start, end), in rising order."""
         pieces: list[tuple[Block, int, int]] = []
         for index in self._order[self._first_at(start) : self._end_at(end)]:
             block = self._blocks[index]
@@ -139,7 +140,7 @@ class SeriesBlocks:
         return pieces
 
     def newest(self, start: int, end: int, limit: int) -> list[tuple[Block, int, int]]:
-        """Pieces (block, i, j) of the last `limit` rows in [start, end), in rising order."""
+        """Return pieces (block, i, j) that make up the last `limit` rows in [start, end), in rising order."""
         pieces: list[tuple[Block, int, int]] = []
         for index in reversed(self._order[self._first_at(start) : self._end_at(end)]):
             block = self._blocks[index]
@@ -154,18 +155,17 @@ class SeriesBlocks:
         return pieces
 
     def printed_rows(self, start: int, end: int) -> list[tuple[int, bytes]]:
-        """(open time, printed row) of every row in [start, end)."""
-        return [
-            (block.open_times[n], block.row(n)) for block, i, j in self.oldest(start, end, 1 << 62) for n in range(i, j)
-        ]
+        """Return (open time, printed row) of every row in [start, end)."""
+        pieces = self.oldest(start, end, FOREVER_MS)
+        return [(block.open_times[n], block.row(n)) for block, i, j in pieces for n in range(i, j)]
 
     def first_open(self, start: int, end: int) -> int | None:
-        """Open time of the first row in [start, end)."""
+        """Return the open time of the first row in [start, end), or `None`."""
         pieces = self.oldest(start, end, 1)
         return pieces[0][0].open_times[pieces[0][1]] if pieces else None
 
     def last_open(self, start: int, end: int) -> int | None:
-        """Open time of the last row in [start, end)."""
+        """Return the open time of the last row in [start, end), or `None`."""
         pieces = self.newest(start, end, 1)
         return pieces[0][0].open_times[pieces[0][1]] if pieces else None
 

@@ -1,4 +1,4 @@
-"""Voids: covered spans without a row, and how long such an emptiness is believed (docs/design.md#holes)."""
+"""Empty ranges: covered spans without a row, and how long such emptiness is trusted (docs/design.md#holes)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ _SHARE_OF_AGE = 10
 
 
 def trusted_for_ms(age_ms: int, ttl_ms: int) -> int:
-    """How long an emptiness of this age is believed: a tenth of it, at least the TTL, at most a day."""
+    """Return how long emptiness of this age is trusted: a tenth of its age, at least the TTL, at most a day."""
     return min(max(age_ms // _SHARE_OF_AGE, ttl_ms), _DAY_MS)
 
 
 @dataclass(frozen=True, slots=True)
 class EmptyRange:
-    """Nothing opens in [start_ms, end_ms), as read at `checked_ms`.
+    """A span [start_ms, end_ms) in which no row opens, as read at `checked_ms`.
 
-    `hole`: there are rows on both sides; else it lies before the first row, or after the last of a window.
+    `hole`: there are rows on both sides. Other ranges lie before the first row, or after the last row of a window.
     """
 
     start_ms: int
@@ -25,9 +25,14 @@ class EmptyRange:
     checked_ms: int
     hole: bool
 
+    def due_ms(self, ttl_ms: int) -> int:
+        """Return when it must be read again: once a tenth of its age has passed since it was checked."""
+        tenth_ms = (self.checked_ms - self.start_ms) // (_SHARE_OF_AGE - 1)  # a ninth of its age when checked
+        return self.checked_ms + min(max(tenth_ms, ttl_ms), _DAY_MS)
+
 
 class EmptyRanges:
-    """The voids of one series that may still fill; holes over seven days old are believed for ever and not kept."""
+    """The empty ranges of one series that may still fill. Holes over seven days old are final and not kept."""
 
     __slots__ = ("_by_start",)
 
@@ -41,40 +46,30 @@ class EmptyRanges:
         return iter(self._by_start.values())
 
     def add(self, empty_range: EmptyRange) -> None:
-        """Remember `void`, unless it is a hole so old that it is believed for ever."""
+        """Remember a range, unless it is a hole old enough to be final."""
         if not (empty_range.hole and empty_range.checked_ms - empty_range.start_ms > _FINAL_AFTER_MS):
             self._by_start[empty_range.start_ms] = empty_range
 
     def clear(self, start: int, end: int) -> None:
-        """Forget voids that start in [start, end)."""
+        """Forget the ranges that start in [start, end)."""
         if self._by_start:
-            self._by_start = {t: void for t, void in self._by_start.items() if not start <= t < end}
+            self._by_start = {t: each for t, each in self._by_start.items() if not start <= t < end}
 
     def spans(self) -> set[tuple[int, int, bool]]:
-        """Which spans are empty and may still fill, whenever they were last read."""
-        return {(void.start_ms, void.end_ms, void.hole) for void in self._by_start.values()}
+        """Return the ranges without the times at which they were checked."""
+        return {(each.start_ms, each.end_ms, each.hole) for each in self._by_start.values()}
 
     def touches(self, lo: int, hi: int) -> bool:
-        """Whether any void that may still fill touches `lo`..`hi` (inclusive)."""
+        """Tell whether any range overlaps `lo`..`hi` (inclusive)."""
         return any(True for _ in self._touching(lo, hi))
 
     def trusted_until_ms(self, lo: int, hi: int, ttl_ms: int) -> int | None:
-        """When the first of the voids that touch `lo`..`hi` (inclusive) is due; `None` if none does."""
-        return min((_due_ms(void, ttl_ms) for void in self._touching(lo, hi)), default=None)
+        """Return when the first range that overlaps `lo`..`hi` (inclusive) is due; `None` if no range does."""
+        return min((each.due_ms(ttl_ms) for each in self._touching(lo, hi)), default=None)
 
     def due(self, lo: int, hi: int, now_ms: int, ttl_ms: int) -> list[EmptyRange]:
-        """Voids that touch `lo`..`hi` (inclusive) and are not believed any more at `now_ms`."""
-        return [
-            void
-            for void in self._touching(lo, hi)
-            if now_ms - void.checked_ms >= trusted_for_ms(now_ms - void.start_ms, ttl_ms)
-        ]
+        """Return the ranges that overlap `lo`..`hi` (inclusive) and must be read again at `now_ms`."""
+        return [each for each in self._touching(lo, hi) if each.due_ms(ttl_ms) <= now_ms]
 
     def _touching(self, lo: int, hi: int) -> Iterator[EmptyRange]:
-        return (void for void in self._by_start.values() if void.start_ms <= hi and void.end_ms > lo)
-
-
-def _due_ms(empty_range: EmptyRange, ttl_ms: int) -> int:
-    """When `void` is a tenth of its age past its check: a ninth of what its age was then."""
-    believed = max((empty_range.checked_ms - empty_range.start_ms) // (_SHARE_OF_AGE - 1), ttl_ms)
-    return empty_range.checked_ms + min(believed, _DAY_MS)
+        return (each for each in self._by_start.values() if each.start_ms <= hi and each.end_ms > lo)

@@ -1,6 +1,6 @@
-"""How old an answer may be: the caller's wishes, the TTL, and whether a tail may be shown.
+"""How old an answer may be (docs/design.md#freshness): what the caller allows, the TTL, and the close of a candle.
 
-Rule: docs/design.md#freshness.
+An age is the difference of two moments of one clock, whose error cancels out; only closes are judged by its edges.
 """
 
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from mdcache.candles.empty_ranges import trusted_for_ms
 from mdcache.candles.tail import Tail
 from mdcache.clock import Instant
 
-_MAX_AHEAD_MS = 1_000  # a clock that saw a moment so far ahead of ours may be another replica's
+_MAX_AHEAD_MS = 1_000  # clocks of two replicas may differ by this much; a moment further ahead is a caller's mistake
 
 
 @dataclass(frozen=True, slots=True)
 class FreshnessDirectives:
-    """What the caller said about age. Seconds and milliseconds as in the headers; `None`: nothing said."""
+    """What a request says about age, in the headers' own units; `None` or false where it says nothing."""
 
     max_age_s: float | None = None
     max_stale_s: float | None = None
@@ -23,18 +23,31 @@ class FreshnessDirectives:
     min_as_of_ms: int | None = None
 
     def wait_ms(self, now: Instant) -> int:
-        """How long until our clock is where the caller saw another replica's; 0 where it is, or that can't be."""
+        """Return how long to wait until our clock reaches `min_as_of_ms`, which another replica showed.
+
+        Returns:
+            Milliseconds; 0 if that moment has passed, or lies further ahead than a replica's clock can be.
+        """
         ahead_ms = (self.min_as_of_ms or 0) - now.ms
         return ahead_ms if 0 < ahead_ms <= _MAX_AHEAD_MS else 0
 
     def max_fresh_age_ms(self, ttl_ms: int) -> int:
-        """The most age at which an answer needs no refresh."""
+        """Return the greatest age, in milliseconds, at which an answer needs no refresh.
+
+        Args:
+            ttl_ms: The TTL in milliseconds. A request may shorten it, never lengthen it.
+        """
         if self.no_cache:
             return 0
         return ttl_ms if self.max_age_s is None else min(ttl_ms, int(self.max_age_s * 1000))
 
     def max_stale_age_ms(self, ttl_ms: int, max_stale_ms: int) -> int:
-        """The most age of an answer where Binance can't be asked."""
+        """Return the greatest age, in milliseconds, of an answer while Binance can't be asked.
+
+        Args:
+            ttl_ms: The TTL in milliseconds.
+            max_stale_ms: Our own limit in milliseconds; a request's `max-stale` takes its place.
+        """
         if self.max_stale_s is not None:
             return self.max_fresh_age_ms(ttl_ms) + int(self.max_stale_s * 1000)
         if self.no_cache:
@@ -44,33 +57,56 @@ class FreshnessDirectives:
 
 @dataclass(frozen=True, slots=True)
 class TailFloor:
-    """Least as-of a tail must have for one question, fixed when it arrived; `crossing`: past its close is fine."""
+    """The oldest as-of with which a tail may answer one request.
+
+    `allows_passed_close`: also a tail whose newest candle was open when read and has closed since.
+    """
 
     as_of_ms: int
     allows_passed_close: bool = False
 
     def admits(self, tail: Tail, now: Instant) -> bool:
-        """Whether `tail` may be shown at `now`."""
+        """Tell whether `tail` may answer at `now`."""
         return tail.as_of_ms >= self.as_of_ms and (self.allows_passed_close or not tail.close_passed(now.late_ms))
 
 
 def tail_ttl_ms(tail: Tail | None, ttl_ms: int, now: Instant, *, trading: bool) -> int:
-    """How long a tail is fresh: the TTL; where nothing follows the last row of a halted symbol, its belief."""
+    """Return how long a tail is fresh, in milliseconds.
+
+    Args:
+        tail: The tail, if there is one.
+        ttl_ms: The TTL of open candles in milliseconds.
+        now: Exchange time now.
+        trading: Whether the symbol trades. If it does not and no row follows its last settled one, the tail is an
+            empty range, and trusted like one (docs/design.md#holes).
+    """
     if trading or tail is None or tail.rows:
         return ttl_ms
     return trusted_for_ms(max(0, now.ms - tail.start_ms), ttl_ms)
 
 
 def fresh_floor(directives: FreshnessDirectives, ttl_ms: int, arrived: Instant) -> TailFloor:
-    """What a tail must be to answer without the mark.
+    """Return which tails answer a request as fresh.
 
-    Both moments are of one clock, whose error cancels out of an age; only closes are judged by its edges.
+    Args:
+        directives: What the request says about age.
+        ttl_ms: The tail's TTL in milliseconds.
+        arrived: Exchange time at which the request arrived. `min_as_of_ms` ahead of it can only mean now.
     """
-    floor = arrived.ms - directives.max_fresh_age_ms(ttl_ms)
-    return TailFloor(max(floor, directives.min_as_of_ms or 0))
+    floor_ms = arrived.ms - directives.max_fresh_age_ms(ttl_ms)
+    return TailFloor(max(floor_ms, min(directives.min_as_of_ms or 0, arrived.ms)))
 
 
 def stale_floor(directives: FreshnessDirectives, ttl_ms: int, max_stale_ms: int, now: Instant) -> TailFloor:
-    """What a tail must be to answer, marked, where Binance can't be asked."""
-    floor = now.ms - directives.max_stale_age_ms(ttl_ms, max_stale_ms)
-    return TailFloor(max(floor, directives.min_as_of_ms or 0), allows_passed_close=directives.max_stale_s is not None)
+    """Return which tails answer a request, marked as stale, while Binance can't be asked.
+
+    Args:
+        directives: What the request says about age.
+        ttl_ms: The tail's TTL in milliseconds.
+        max_stale_ms: Our own limit on the age of stale answers, in milliseconds.
+        now: Exchange time now.
+    """
+    floor_ms = now.ms - directives.max_stale_age_ms(ttl_ms, max_stale_ms)
+    return TailFloor(
+        max(floor_ms, directives.min_as_of_ms or 0), allows_passed_close=directives.max_stale_s is not None
+    )

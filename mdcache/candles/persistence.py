@@ -1,6 +1,6 @@
-"""A series at rest: what a store keeps of it, as plain values, and what such a store promises.
+"""What a store keeps of a series, as plain values, and the port of such a store.
 
-Settled rows only: a tail never rests. All spans are of open time, [start, end), in milliseconds.
+Settled rows only: a tail is never stored. Spans are [start, end) of open time, in milliseconds.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,15 +9,14 @@ from typing import Protocol
 
 from mdcache.candles.block import Block
 from mdcache.candles.empty_ranges import EmptyRange
+from mdcache.candles.ranges import Span
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
-
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBlock:
-    """A block and the parts of its aligned span that are known."""
+    """A block and the covered parts of its aligned span."""
 
     block: Block
     coverage: tuple[Span, ...]
@@ -25,10 +24,10 @@ class StoredBlock:
 
 @dataclass(frozen=True, slots=True)
 class SeriesOutline:
-    """What is known of a series but for its rows.
+    """What a store knows of a series, without the rows.
 
-    `bare`: known spans that lie in no block's span, for there is no row in them. `voids`: emptiness that may still
-    fill. `blocks`: by index, the parts of each resting block's span that are known.
+    `outside_blocks`: covered spans that no block's span contains, for there are no rows in them. `empty_ranges`:
+    emptiness that may still fill. `blocks`: by index, the covered parts of each stored block's span.
     """
 
     outside_blocks: tuple[Span, ...] = ()
@@ -38,9 +37,10 @@ class SeriesOutline:
 
 @dataclass(frozen=True, slots=True)
 class SeriesChange:
-    """What is new about a series since it was last saved: to be kept whole, or not at all.
+    """What changed in a series since it was last saved; to be stored whole, or not at all.
 
-    `bare` and `voids` as in `SeriesOutline`, all of them; `blocks`: those that changed, `None` where one is gone.
+    `outside_blocks` and `empty_ranges` are complete, as in `SeriesOutline`. `blocks`: only those that changed; `None`
+    removes a block.
     """
 
     outside_blocks: tuple[Span, ...]
@@ -50,14 +50,14 @@ class SeriesChange:
 
 @dataclass(frozen=True, slots=True)
 class SeriesFilter:
-    """The series that match all that is given."""
+    """The series that match everything given; `None` matches all."""
 
     market: Market | None = None
     subject: str | None = None
     interval: str | None = None
 
     def matches(self, key: SeriesKey) -> bool:
-        """Whether `key` is one of them."""
+        """Tell whether `key` matches."""
         return (
             self.market in (None, key.market)
             and self.subject in (None, key.subject)
@@ -66,27 +66,27 @@ class SeriesFilter:
 
 
 class RowStore(Protocol):
-    """Where series rest. It never raises for a fault of its own: what it can't give was never there.
+    """A store of series. It raises nothing for faults of its own: what can't be read was never stored.
 
-    One reading later sees what was saved before it, whether or not that is on the medium yet.
+    A read sees everything that was saved before it, whether or not that has reached the medium yet.
     """
 
     async def outline(self, key: SeriesKey) -> SeriesOutline:
-        """What rests of a series; after a fault nothing does, for good."""
+        """Return what is stored of a series. After a fault that is nothing, for good."""
         ...
 
     async def blocks(self, key: SeriesKey, indexes: Iterable[int]) -> dict[int, StoredBlock]:
-        """Those of the blocks that are there and whole."""
+        """Return those of the blocks that are stored and intact."""
         ...
 
     def save(self, key: SeriesKey, change: SeriesChange) -> None:
-        """Keep `change`, soon."""
+        """Store `change` soon."""
         ...
 
     def touch(self, key: SeriesKey, indexes: Iterable[int]) -> None:
-        """These blocks were asked for."""
+        """Note that these blocks were used."""
         ...
 
     async def purge(self, series_filter: SeriesFilter) -> int:
-        """Forget the series that match; returns how many rested, when they are gone."""
+        """Delete the matching series; return how many were stored, once they are gone."""
         ...

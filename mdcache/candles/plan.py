@@ -1,15 +1,16 @@
-"""The plan: from a question's one form and what is known, either the answer's slices or the reads that are missing.
+"""The plan: decide whether a question can be answered from what is known, or what must be read or loaded first.
 
-    plan(series, ask, ...) -> Serve(pieces) | Read(windows) | Load(indexes)
+    plan(series, query, ...) -> Serve(pieces) | ReadWindow(window) | LoadBlocks(indexes)
 
-Pure. After a read was merged, or blocks came back from where they rest, the same question is planned again; each
-round knows more. What rests is known: it is never read from Binance for want of it here.
+Pure. After a read was merged, or blocks came back from a store, the same question is planned again; each round knows
+more. What is in a store is known: it is loaded, never read from Binance again.
 """
 
 from dataclasses import dataclass
 
 from mdcache.candles.block import Block
 from mdcache.candles.freshness import TailFloor
+from mdcache.candles.ranges import FOREVER_MS
 from mdcache.candles.series import Series
 from mdcache.candles.window import Window, WindowKind, tail_window
 from mdcache.clock import Instant
@@ -17,17 +18,16 @@ from mdcache.exchange.klines import RowQuery
 from mdcache.exchange.rows import Row
 from mdcache.exchange.weights import page_limit, tail_limit
 
-_JOIN_ROWS = 10  # settled rows a tail read overlaps at least, beyond those it must bring
-_END = 1 << 62
-_SLACK_BUCKETS = 2  # a back read ends this far past what was asked, to hold a row on the other side
+_JOIN_ROWS = 10  # a tail read that joins the coverage overlaps it by so many settled rows
+_SLACK_BUCKETS = 2  # a backward read ends this far past what is missing, to hold a row on the other side
 
 
 @dataclass(frozen=True, slots=True)
 class Serve:
     """The answer: settled pieces in rising order, then rows of the tail.
 
-    `reaches_tail`: the question's range reaches the tail, so its as-of is the answer's, even if no row of it is
-    shown. `lo_ms`..`hi_ms` is the span whose emptiness the answer relies on.
+    `reaches_tail`: the question's range reaches the tail, so that the answer has the tail's as-of, even if it shows no
+    row of it. `lo_ms`..`hi_ms`: the span whose emptiness the answer relies on.
     """
 
     pieces: tuple[tuple[Block, int, int], ...]
@@ -38,33 +38,43 @@ class Serve:
 
     @property
     def rows(self) -> int:
-        """Number of rows."""
+        """The number of rows."""
         return sum(j - i for _, i, j in self.pieces) + len(self.tail_rows)
 
     def body(self) -> bytes:
-        """Compact JSON, as Binance would print it."""
+        """Return the rows as compact JSON, as Binance prints it."""
         parts = [block.piece(i, j) for block, i, j in self.pieces]
         parts += [row.raw for row in self.tail_rows]
         return b"[" + b",".join(parts) + b"]"
 
 
 @dataclass(frozen=True, slots=True)
-class ReadWindows:
-    """What must be read before the question can be planned again. `refresh`: the tail was known, and is too old."""
+class ReadWindow:
+    """A window to read before the question is planned again. `refresh`: a tail is known, and too old."""
 
-    windows: tuple[Window, ...]
+    window: Window
     refresh: bool
 
 
 @dataclass(frozen=True, slots=True)
 class LoadBlocks:
-    """Resting blocks that the answer, or the right reads for it, need here; they rest no more when it is done."""
+    """Stored blocks to load before the question is planned again."""
 
     indexes: tuple[int, ...]
 
 
-def plan(series: Series, query: RowQuery, floor: TailFloor, now: Instant) -> Serve | ReadWindows | LoadBlocks:
-    """Answer `ask` from what `series` knows, or say what to read or load; `floor` tells which tail will do."""
+def plan(series: Series, query: RowQuery, floor: TailFloor, now: Instant) -> Serve | ReadWindow | LoadBlocks:
+    """Plan the next step towards the answer to `query`.
+
+    Args:
+        series: What is known.
+        query: The rows that are asked for.
+        floor: Which tails may answer.
+        now: Exchange time now.
+
+    Returns:
+        The answer if everything it needs is in memory; else what to load or to read, in as few calls as possible.
+    """
     planner = _Planner(series, query, floor, now)
     return planner.newest() if query.newest else planner.oldest()
 
@@ -81,13 +91,13 @@ class _Planner:
 
     # -- oldest first: startTime, with or without endTime ----------------------------------------------
 
-    def oldest(self) -> Serve | ReadWindows | LoadBlocks:
-        ask, series = self._query, self._series
+    def oldest(self) -> Serve | ReadWindow | LoadBlocks:
+        query, series = self._query, self._series
         end = self._end()
-        if ask.lo_ms >= end and (ask.hi_ms is None or ask.lo_ms <= ask.hi_ms):  # nothing has opened there, yet
-            return Serve((), (), reaches_tail=self._tail_ok, lo_ms=ask.lo_ms, hi_ms=ask.lo_ms)
+        if query.lo_ms >= end and (query.hi_ms is None or query.lo_ms <= query.hi_ms):  # nothing has opened there yet
+            return Serve((), (), reaches_tail=self._tail_ok, lo_ms=query.lo_ms, hi_ms=query.lo_ms)
         pieces: list[tuple[Block, int, int]] = []
-        cursor, left = ask.lo_ms, ask.limit
+        cursor, left = query.lo_ms, query.limit
         while left and cursor < end:
             tail = self._tail
             if tail is not None and cursor >= tail.start_ms:
@@ -96,50 +106,46 @@ class _Planner:
             if known is None:
                 if cursor > self._now.late_ms:  # no candle opens in the future
                     break
-                resting = self._load_upwards(cursor, end, left)
-                return resting or ReadWindows((self._gap_upwards(cursor, end, left),), refresh=False)
+                load = self._load_upwards(cursor, end, left)
+                return load or ReadWindow(self._gap_upwards(cursor, end, left), refresh=False)
             upto = min(known[1], end)
             found = series.blocks.oldest(cursor, upto, left)
             pieces += found
             left -= sum(j - i for _, i, j in found)
             cursor = known[1]
-        return Serve(
-            tuple(pieces), (), reaches_tail=False, lo_ms=ask.lo_ms, hi_ms=self._last_open_served(pieces, left, end)
-        )
+        last_ms = self._last_open_served(pieces, left, end)
+        return Serve(tuple(pieces), (), reaches_tail=False, lo_ms=query.lo_ms, hi_ms=last_ms)
 
     def _serve_with_tail(
         self, pieces: list[tuple[Block, int, int]], cursor: int, end: int, left: int
-    ) -> Serve | ReadWindows:
+    ) -> Serve | ReadWindow:
         tail = self._tail
         if tail is None or not self._tail_ok:
-            return ReadWindows((self._tail_read(0),), refresh=True)
+            return ReadWindow(self._tail_read(0), refresh=True)
         rows = [row for row in tail.rows if cursor <= row.open_ms < end][:left]
         return Serve(tuple(pieces), tuple(rows), reaches_tail=True, lo_ms=self._query.lo_ms, hi_ms=end)
 
     def _load_upwards(self, cursor: int, end: int, left: int) -> LoadBlocks | None:
-        """What rests at `cursor` and up; or the block that a read of the gap there would reach."""
+        """Load what is stored from `cursor` up, or the block that a read of the gap there would reach."""
         series = self._series
         if series.stored.at(cursor) is not None:
             far = min(end, cursor + left * series.interval.length_ms)
-            return LoadBlocks(tuple(series.stored.block_indexes(cursor, max(far, cursor + 1))))
-        after = series.stored.after(cursor)
-        here = series.coverage.after(cursor)
-        if after is None or (here is not None and here[0] < after[0]):
+            return LoadBlocks(tuple(series.stored_blocks(cursor, max(far, cursor + 1))))
+        stored, covered = series.stored.after(cursor), series.coverage.after(cursor)
+        if stored is None or (covered is not None and covered[0] < stored[0]):
             return None
-        near = series.interval.count(cursor, after[0]) < self._max_limit
-        return LoadBlocks(tuple(series.stored.block_indexes(after[0], after[0] + 1))) if near else None
+        near = series.interval.count(cursor, stored[0]) < self._max_limit
+        return LoadBlocks(tuple(series.stored_blocks(stored[0], stored[0] + 1))) if near else None
 
     def _gap_upwards(self, cursor: int, end: int, left: int) -> Window:
-        """The read for the unknown span that starts at `cursor`, going up."""
+        """Choose the read for the unknown span that starts at `cursor`, going up."""
         series = self._series
         interval = series.interval
         after = series.coverage.after(cursor)
         tail_start = self._tail.start_ms if self._tail is not None else None
         to_now = interval.count(cursor, self._now.late_ms) + _SLACK_BUCKETS
-        open_ended = after is None and (
-            tail_start is None or not self._tail_ok or self._evicted_fresh_rows_below(tail_start)
-        )
-        if open_ended and to_now <= self._max_limit:
+        unread = tail_start is None or not self._tail_ok or self._evicted_fresh_rows_below(tail_start)
+        if after is None and unread and to_now <= self._max_limit:
             return self._tail_read(to_now)
         anchor = self._known_open_above(cursor)
         if anchor is not None and interval.count(cursor, anchor) < self._max_limit:
@@ -149,66 +155,62 @@ class _Planner:
 
     # -- newest first: endTime alone, nothing, or coinm's windows ---------------------------------------
 
-    def newest(self) -> Serve | ReadWindows | LoadBlocks:
-        ask, series, tail = self._query, self._series, self._tail
+    def newest(self) -> Serve | ReadWindow | LoadBlocks:
+        query, series, tail = self._query, self._series, self._tail
         end = self._end()
-        left, top = ask.limit, end
+        left, top = query.limit, end
         tail_rows: list[Row] = []
-        reads: list[Window] = []
         reaches = False
         if tail is None:
-            rests = series.stored.at(end - 1) is not None
-            if not rests and series.coverage.at(end - 1) is None and self._near_now(end):
-                newest = self._load_newest()
-                return newest or ReadWindows((self._tail_read(self._first_tail_rows(end, left)),), refresh=False)
+            known = series.coverage.at(end - 1) or series.stored.at(end - 1)
+            if known is None and self._near_now(end):
+                load = self._load_newest()
+                return load or ReadWindow(self._tail_read(self._first_tail_rows(end, left)), refresh=False)
         elif end > tail.start_ms:
             reaches = True
             if not self._tail_ok:
-                return ReadWindows((self._tail_read(self._rows_missing_below_tail(end, left)),), refresh=True)
-            tail_rows = [row for row in tail.rows if ask.lo_ms <= row.open_ms < end][-left:]
+                return ReadWindow(self._tail_read(self._rows_missing_below_tail(end, left)), refresh=True)
+            tail_rows = [row for row in tail.rows if query.lo_ms <= row.open_ms < end][-left:]
             left -= len(tail_rows)
             top = tail.start_ms
         groups: list[list[tuple[Block, int, int]]] = []
-        while left and top > ask.lo_ms:
+        while left and top > query.lo_ms:
             known = series.coverage.at(top - 1)
             if known is None:
                 if series.stored.at(top - 1) is not None:
                     return self._load_downwards(top, left)
                 if tail is not None and top == tail.start_ms and self._evicted_fresh_rows_below(top):
-                    return ReadWindows(
-                        (self._tail_read(self._rows_missing_below_tail(end, left + len(tail_rows))),), refresh=False
-                    )
-                reads.append(self._gap_downwards(top, left))
-                return ReadWindows(tuple(reads), refresh=False)
-            found = series.blocks.newest(max(known[0], ask.lo_ms), top, left)
+                    rows = self._rows_missing_below_tail(end, left + len(tail_rows))
+                    return ReadWindow(self._tail_read(rows), refresh=False)
+                return ReadWindow(self._gap_downwards(top, left), refresh=False)
+            found = series.blocks.newest(max(known[0], query.lo_ms), top, left)
             groups.append(found)
             left -= sum(j - i for _, i, j in found)
             top = known[0]
         pieces = tuple(piece for group in reversed(groups) for piece in group)
-        lo = pieces[0][0].open_times[pieces[0][1]] if pieces and not left else ask.lo_ms
+        lo = pieces[0][0].open_times[pieces[0][1]] if pieces and not left else query.lo_ms
         return Serve(pieces, tuple(tail_rows), reaches_tail=reaches, lo_ms=lo, hi_ms=end)
 
     def _load_downwards(self, top: int, left: int) -> LoadBlocks:
         series = self._series
         far = max(self._query.lo_ms, top - left * series.interval.length_ms)
-        return LoadBlocks(tuple(series.stored.block_indexes(min(far, top - 1), top)))
+        return LoadBlocks(tuple(series.stored_blocks(min(far, top - 1), top)))
 
     def _load_newest(self) -> LoadBlocks | None:
-        """The newest block, where it rests and the newest page reaches it: the tail joins it."""
+        """Load the newest block if it is stored and the newest page reaches it: the tail will join it."""
         series = self._series
-        resting, here = series.stored.before(_END), series.coverage.before(_END)
-        if resting is None or (here is not None and here[1] > resting[1]):
+        stored, covered = series.stored.before(FOREVER_MS), series.coverage.before(FOREVER_MS)
+        if stored is None or (covered is not None and covered[1] > stored[1]):
             return None
-        near = self._count_to_now(resting[1]) + _JOIN_ROWS <= self._max_limit
-        return LoadBlocks(tuple(series.stored.block_indexes(resting[1] - 1, resting[1]))) if near else None
+        near = self._count_to_now(stored[1]) + _JOIN_ROWS <= self._max_limit
+        return LoadBlocks(tuple(series.stored_blocks(stored[1] - 1, stored[1]))) if near else None
 
     def _first_tail_rows(self, end: int, left: int) -> int:
-        """Rows that the first tail read should bring: none but the overlap, where the rest is known and joins."""
+        """Count the rows that the first tail read should return; 0 for the overlap only: the others are known."""
         series = self._series
-        rows = min(
-            left + self._rows_after_end(end), self._count_to_now(self._query.lo_ms) + _SLACK_BUCKETS, self._max_limit
-        )
-        newest = series.coverage.before(_END)
+        in_range = self._count_to_now(self._query.lo_ms) + _SLACK_BUCKETS
+        rows = min(left + self._rows_after_end(end), in_range, self._max_limit)
+        newest = series.coverage.before(FOREVER_MS)
         if newest is None or self._count_to_now(newest[1]) + _JOIN_ROWS > self._max_limit:
             return rows
         below = series.stored.at(newest[0] - 1)
@@ -217,9 +219,8 @@ class _Planner:
         return 0 if known_from <= self._query.lo_ms or enough else rows
 
     def _gap_downwards(self, top: int, left: int) -> Window:
-        """The read for the unknown span that ends before `top`, going down."""
-        series, rule = self._series, self._series.endpoint
-        interval = series.interval
+        """Choose the read for the unknown span that ends before `top`, going down."""
+        series, endpoint, interval = self._series, self._series.endpoint, self._series.interval
         bottom = max(
             known[1] if known is not None else 0 for known in (series.coverage.before(top), series.stored.before(top))
         )
@@ -227,8 +228,8 @@ class _Planner:
         far = None if anchor is None else interval.count(top, anchor)
         if anchor is None or far is None or far * 2 > self._max_limit:
             anchor, far = top - 1 + _SLACK_BUCKETS * interval.length_ms, _SLACK_BUCKETS
-        if rule.nearest_end:
-            span = rule.max_span_ms or 0
+        if endpoint.nearest_end:
+            span = endpoint.max_span_ms or 0
             if interval.count(max(bottom, top - 1 - span), top - 1) <= self._max_limit:
                 anchor = top - 1  # few enough to come whole, which proves the window without a row above it
             start = max(bottom, anchor - span, 0)
@@ -246,25 +247,25 @@ class _Planner:
     # -- both -------------------------------------------------------------------------------------------
 
     def _end(self) -> int:
-        """Exclusive end of the question; one past the latest now where it has none."""
+        """Return the exclusive end of the question; one past the latest now if it has none."""
         last = self._now.late_ms
         if self._tail is not None:
             last = max(last, self._tail.start_ms, *(row.open_ms for row in self._tail.rows[-1:]))
         return (last if self._query.hi_ms is None else min(self._query.hi_ms, last)) + 1
 
     def _near_now(self, end: int) -> bool:
-        """Whether the newest page holds the question's end with room for some rows before it."""
+        """Tell whether the newest page holds the question's end, with room for some rows before it."""
         return self._query.hi_ms is None or self._count_to_now(end) * 2 < self._max_limit
 
     def _count_to_now(self, from_ms: int) -> int:
         return self._series.interval.count(from_ms, self._now.late_ms)
 
     def _rows_after_end(self, end: int) -> int:
-        """Rows newer than the question's end, at most; none where it asks for the newest."""
+        """Return the most rows that are newer than the question's end; 0 if it asks for the newest."""
         return 0 if self._query.hi_ms is None else self._count_to_now(end) + _SLACK_BUCKETS
 
     def _rows_missing_below_tail(self, end: int, left: int) -> int:
-        """Rows a refresh should bring so that the rest of the question needs no read of its own."""
+        """Count the rows that a refresh should return so that the rest of the question needs no read of its own."""
         series = self._series
         start = self._tail.start_ms if self._tail is not None else end
         known = series.coverage.at(start - 1)
@@ -282,7 +283,7 @@ class _Planner:
         return sum(j - i for _, i, j in self._series.blocks.newest(lo, hi, limit))
 
     def _evicted_fresh_rows_below(self, tail_start: int) -> bool:
-        """Whether memory gave up rows just below the tail that are too fresh for one read to settle again.
+        """Tell whether rows just below the tail were evicted that are too fresh for one read to settle again.
 
         Only a read of the newest rows can show them, as part of the tail.
         """
@@ -292,9 +293,9 @@ class _Planner:
         return series.next_open(tail_start - 1) > self._now.early_ms - series.policy.confirm_ms
 
     def _tail_read(self, rows: int) -> Window:
-        """A tail read: the overlap at least, what joins the coverage, and `rows` where it costs one call anyway."""
+        """Return a read of at least `rows` rows (and the overlap) that joins the coverage if one call can."""
         series = self._series
-        newest = series.coverage.before(_END)
+        newest = series.coverage.before(FOREVER_MS)
         if newest is None and self._tail is None:  # nothing known: as many rows as the price allows
             return tail_window(page_limit(series.endpoint, max(rows, 1)))
         join = 0
@@ -305,7 +306,7 @@ class _Planner:
         return tail_window(min(tail_limit(series.endpoint, max(rows, join, 1)), self._max_limit))
 
     def _known_open_above(self, t: int) -> int | None:
-        """Open time of the first known row above `t`, settled or of the tail."""
+        """Return the open time of the first known row above `t`, settled or of the tail."""
         series, tail = self._series, self._tail
         after = series.coverage.after(t)
         found = None if after is None else series.blocks.first_open(after[0], after[1])

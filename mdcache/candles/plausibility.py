@@ -1,38 +1,36 @@
-"""Is this reply to be believed, held against what we have? Before a page is merged, it is doubted.
+"""Is a reply to be believed, given what is known? Asked before it is merged (docs/design.md#tail-replacement).
 
-Rule: docs/design.md#tail-replacement.
-
-Broken (`InvalidBody`): what no exchange would send, such as nothing where rows are known. Doubted (`Suspicion`): it
-shows
-less than we have; asked again at once, the same again is accepted, unless it looks like a replica that lags.
+`InvalidBody`: no exchange would send this, such as no rows where rows are known. `Suspicion`: it shows less than we
+have; asked again at once, the same again is accepted, unless it looks like the reply of a lagging replica.
 """
 
 from dataclasses import dataclass
 
+from mdcache.candles.ranges import FOREVER_MS, Span
 from mdcache.candles.series import KnownRow, Series
 from mdcache.candles.settling import ReadTime
 from mdcache.candles.window import Window, WindowKind
 from mdcache.errors import InvalidBody
 from mdcache.exchange.rows import Row
 
-LONGEST_SILENCE_MS = 3 * 86_400_000  # the longest outage known took a day and a half: 2018-02-08
-MAX_VANISHED_ROWS = 10  # closed rows an exchange may take back at once; more are missing from the reply, not from it
-_FOREVER = 1 << 62
+LONGEST_SILENCE_MS = 3 * 86_400_000  # the longest known outage (2018-02-08) took a day and a half
+MAX_VANISHED_ROWS = 10  # an exchange may take back a few closed rows at once; if more are missing, the reply is broken
 
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """A reply shows less than we have. `lagging`: as the exchange stood before our own tail was read."""
+    """A reply shows less than we have. `lagging`: it looks like the exchange before our own tail was read."""
 
     detail: str
     lagging: bool
 
 
 def cut_at_silence(series: Series, rows: list[Row], window: Window) -> list[Row]:
-    """`rows` without those before a silence longer than any outage, unless the window was aimed at it.
+    """Return the rows after the last silence that is longer than any outage.
 
-    A page of the newest rows has no lower end to hold its first rows against; a silence of days in it is
-    read again by a window that ends just after it. `InvalidBody` if rows are known in that silence.
+    A page of the newest rows has no start to hold its first rows against: a stray row from long ago would prove all
+    that lies between. The rows before the silence are read again by a window that ends just after it, and then
+    returned, for that window is aimed at the silence. Raises `InvalidBody` if rows are known in the silence.
     """
     if window.start_ms is not None:
         return rows
@@ -48,7 +46,7 @@ def cut_at_silence(series: Series, rows: list[Row], window: Window) -> list[Row]
 
 
 def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTime) -> Suspicion | None:
-    """How the reply shows less than `series` has, if it does; `InvalidBody` where it can't be the exchange's word."""
+    """Tell how a reply shows less than is known; `None` if it does not. Raises `InvalidBody` if it can't be true."""
     if read.as_of_ms < series.merged_as_of_ms:
         return None
     short = window.start_ms is None and rows and len(rows) < window.limit
@@ -58,8 +56,8 @@ def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTi
     known = series.known_between(lo, hi)
     if known and not rows:
         raise InvalidBody("empty", f"{len(known)} rows are known there")
-    newest = series.newest_known() if hi == _FOREVER else -1
-    if rows and hi == _FOREVER and rows[-1].open_ms < newest:
+    newest = series.newest_known() if hi == FOREVER_MS else -1
+    if rows and hi == FOREVER_MS and rows[-1].open_ms < newest:
         if rows[-1].open_ms < series.newest_settled():
             raise InvalidBody("behind", f"ends at {rows[-1].open_ms}, and later rows are settled")
         return Suspicion(f"lacks our newest row {newest}", lagging=True)
@@ -77,10 +75,10 @@ def _shows_fewer_trades(now: Row, before: KnownRow) -> bool:
     return now.raw != before.raw and now.trades < before.trades
 
 
-def _expected_span(series: Series, rows: list[Row], window: Window) -> tuple[int, int]:
-    """The span in which the reply should show every row we know: [lo, hi)."""
+def _expected_span(series: Series, rows: list[Row], window: Window) -> Span:
+    """Return the span [lo, hi) in which the reply must show every row that is known."""
     lo = window.start_ms or 0
-    hi = _FOREVER if window.end_ms is None else window.end_ms + 1
+    hi = FOREVER_MS if window.end_ms is None else window.end_ms + 1
     full = len(rows) == window.limit
     if not rows:
         return lo, hi

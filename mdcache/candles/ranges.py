@@ -1,11 +1,14 @@
-"""Coverage: the ranges of open time about which we know everything, disjoint, half-open, in milliseconds."""
+"""A set of disjoint, half-open ranges of open time in milliseconds: coverage, for one."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
+Span = tuple[int, int]  # [start, end)
+FOREVER_MS = 1 << 62  # after any open time
+
 
 class RangeSet:
-    """A set of disjoint ranges [start, end); touching ranges are one."""
+    """A set of disjoint ranges [start, end); ranges that touch are one."""
 
     __slots__ = ("_ends", "_starts")
 
@@ -13,29 +16,29 @@ class RangeSet:
         self._starts: list[int] = []
         self._ends: list[int] = []
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[Span]:
         return iter(zip(self._starts, self._ends, strict=True))
 
     def __len__(self) -> int:
         return len(self._starts)
 
-    def at(self, t: int) -> tuple[int, int] | None:
-        """The range that holds `t`."""
+    def at(self, t: int) -> Span | None:
+        """Return the range that contains `t`."""
         i = bisect_right(self._starts, t) - 1
         return (self._starts[i], self._ends[i]) if i >= 0 and t < self._ends[i] else None
 
-    def after(self, t: int) -> tuple[int, int] | None:
-        """The first range that starts after `t`."""
+    def after(self, t: int) -> Span | None:
+        """Return the first range that starts after `t`."""
         i = bisect_right(self._starts, t)
         return (self._starts[i], self._ends[i]) if i < len(self._starts) else None
 
-    def before(self, t: int) -> tuple[int, int] | None:
-        """The last range that ends at or before `t`."""
+    def before(self, t: int) -> Span | None:
+        """Return the last range that ends at or before `t`."""
         i = bisect_right(self._ends, t) - 1
         return (self._starts[i], self._ends[i]) if i >= 0 else None
 
     def add(self, start: int, end: int) -> None:
-        """Know [start, end) from now on."""
+        """Add [start, end)."""
         if start >= end:
             return
         i = bisect_left(self._ends, start)
@@ -47,7 +50,7 @@ class RangeSet:
         self._ends[i:j] = [end]
 
     def remove(self, start: int, end: int) -> None:
-        """Know nothing of [start, end) any more."""
+        """Remove [start, end)."""
         if start >= end:
             return
         i = bisect_right(self._ends, start)
@@ -60,22 +63,19 @@ class RangeSet:
         self._starts[i:j] = [a for a, _ in kept]
         self._ends[i:j] = [b for _, b in kept]
 
-    def intersection(self, start: int, end: int) -> list[tuple[int, int]]:
-        """The parts of [start, end) that are known, in order."""
+    def intersection(self, start: int, end: int) -> list[Span]:
+        """Return the parts of [start, end) that are in the set, in order."""
         i = bisect_right(self._ends, start)
         j = bisect_left(self._starts, end)
         return [(max(start, a), min(end, b)) for a, b in zip(self._starts[i:j], self._ends[i:j], strict=True)]
 
-    def gaps(self, start: int, end: int) -> list[tuple[int, int]]:
-        """The parts of [start, end) that are not known, in order."""
-        found: list[tuple[int, int]] = []
-        cursor = start
-        i = bisect_right(self._ends, start)
-        while cursor < end and i < len(self._starts) and self._starts[i] < end:
-            if self._starts[i] > cursor:
-                found.append((cursor, self._starts[i]))
-            cursor = self._ends[i]
-            i += 1
-        if cursor < end:
-            found.append((cursor, end))
+    def gaps(self, start: int, end: int) -> list[Span]:
+        """Return the parts of [start, end) that are not in the set, in order."""
+        found: list[Span] = []
+        for a, b in self.intersection(start, end):
+            if start < a:
+                found.append((start, a))
+            start = b
+        if start < end:
+            found.append((start, end))
         return found

@@ -1,9 +1,8 @@
-"""What replicas know together: how a series takes in what another replica knows of it, and what it offers. Pure.
+"""How a series applies what another replica knows of it, and what it exports. Pure.
 
-Both know settled rows, voids and a tail. What only one knows comes in; where both know, a row that was found
-revised later wins. A tail comes in if it is newer and shows no less than ours (docs/design.md#tail-replacement);
-settled rows never
-overlap it. So it does not matter who takes from whom, or in which order.
+Settled rows, empty ranges and the tail are exchanged. What only one replica knows is added. Where both know a row, the
+later revision wins. A tail is taken if it is newer and shows no less than ours (docs/design.md#tail-replacement). So it
+does not matter which replica applies the other's state, or in which order.
 """
 
 from bisect import bisect_left
@@ -13,18 +12,18 @@ from dataclasses import dataclass, field
 from mdcache.candles.block import Block
 from mdcache.candles.empty_ranges import EmptyRange
 from mdcache.candles.merge import Revision, merge_tail
-from mdcache.candles.persistence import Span, StoredBlock
+from mdcache.candles.persistence import StoredBlock
+from mdcache.candles.ranges import FOREVER_MS, Span
 from mdcache.candles.series import Series
 from mdcache.candles.tail import Tail
 from mdcache.exchange.rows import Row
 
-_FOREVER = 1 << 62
 _TRADES_COLUMN = 8  # column of a row: docs/binance.md#kline-row
 
 
 @dataclass(frozen=True, slots=True)
 class SharedBlock:
-    """A block with what is known of its span; `revised`: by open time, as-of of the read that found a row changed."""
+    """A block with its coverage; `revised_as_of`: by open time, the as-of of the read that found a row changed."""
 
     stored: StoredBlock
     revised_as_of: Mapping[int, int] = field(default_factory=dict)
@@ -32,7 +31,7 @@ class SharedBlock:
 
 @dataclass(frozen=True, slots=True)
 class SeriesState:
-    """A part of what is known of a series. `bare` and `voids` as in `SeriesOutline`."""
+    """A part of what is known of a series. `outside_blocks` and `empty_ranges` as in `SeriesOutline`."""
 
     tail: Tail | None = None
     outside_blocks: tuple[Span, ...] = ()
@@ -41,7 +40,7 @@ class SeriesState:
 
 
 def export_state(series: Series, indexes: Iterable[int]) -> SeriesState:
-    """The tail and those of the blocks that are here, for others to take."""
+    """Return the tail, the emptiness, and those of the blocks that are in memory."""
     blocks: dict[int, SharedBlock] = {}
     for index in indexes:
         kept = series.block_with_coverage(index)
@@ -52,9 +51,14 @@ def export_state(series: Series, indexes: Iterable[int]) -> SeriesState:
 
 
 def apply_state(series: Series, state: SeriesState) -> list[Revision]:
-    """Take in what `shared` tells; returns what it changed of what was shown as closed.
+    """Apply what another replica knows.
 
-    The blocks' spans must not rest: what is known of them must be here.
+    Args:
+        series: What is known here; the blocks of `state` must not be in a store only.
+        state: What the other replica exported.
+
+    Returns:
+        The rows shown as closed that it changed.
     """
     revisions: list[Revision] = []
     before = series.tail
@@ -63,7 +67,7 @@ def apply_state(series: Series, state: SeriesState) -> list[Revision]:
     for index, block in sorted(state.blocks.items()):
         revisions += _apply_block(series, index, block)
     _apply_empty_ranges(series, state)
-    if before is not None and series.tail is not None:  # shown by us before, settled by others, and not here
+    if before is not None and series.tail is not None:  # in our tail before, settled by others, and not here
         for lo, hi in series.coverage.gaps(before.start_ms, series.tail.start_ms):
             series.evicted.add(lo, hi)
     if revisions:
@@ -72,17 +76,17 @@ def apply_state(series: Series, state: SeriesState) -> list[Revision]:
 
 
 def _accepts_tail(series: Series, tail: Tail) -> bool:
-    """Whether `tail` may replace ours: newer than all it would replace, and showing no less."""
+    """Tell whether `tail` may replace ours: it is newer than all it would replace, and shows no less."""
     mine = series.tail
     if mine is not None and tail.as_of_ms <= mine.as_of_ms:
         return False
-    if tail.as_of_ms < series.merged_as_of_ms and series.coverage.intersection(tail.start_ms, _FOREVER):
+    if tail.as_of_ms < series.merged_as_of_ms and series.coverage.intersection(tail.start_ms, FOREVER_MS):
         return False
     shown = {row.open_ms: row for row in tail.rows}
     newest = series.newest_known()
     if newest >= tail.start_ms and (not tail.rows or tail.rows[-1].open_ms < newest):
         return False
-    for known in series.known_between(tail.start_ms, _FOREVER):
+    for known in series.known_between(tail.start_ms, FOREVER_MS):
         row = shown.get(known.open_ms)
         if row is None or (row.raw != known.raw and row.trades < known.trades):
             return False
@@ -91,13 +95,12 @@ def _accepts_tail(series: Series, tail: Tail) -> bool:
 
 def _apply_block(series: Series, index: int, shared: SharedBlock) -> list[Revision]:
     block, known = shared.stored.block, shared.stored.coverage
-    limit = series.tail.start_ms if series.tail is not None else _FOREVER
+    limit = series.tail.start_ms if series.tail is not None else FOREVER_MS
     start, end = series.blocks.span(index)
     if not series.coverage.intersection(start, end) and all(hi <= limit for _, hi in known):
         series.blocks.restore(block)
         for lo, hi in known:
-            series.coverage.add(lo, hi)
-            series.note_read_again(lo, hi)
+            series.cover(lo, hi)
         series.blocks.unsaved.add(index)
         _note_revised(series, shared)
         return []
@@ -107,8 +110,7 @@ def _apply_block(series: Series, index: int, shared: SharedBlock) -> list[Revisi
         both = series.coverage.intersection(lo, below)
         for gap_lo, gap_hi in series.coverage.gaps(lo, below):
             series.blocks.replace(gap_lo, gap_hi, _rows(block, gap_lo, gap_hi))
-            series.coverage.add(gap_lo, gap_hi)
-            series.note_read_again(gap_lo, gap_hi)
+            series.cover(gap_lo, gap_hi)
             series.blocks.unsaved.add(index)
         for span in both:
             revisions += _resolve_differences(series, *span, shared)
@@ -119,7 +121,7 @@ def _apply_block(series: Series, index: int, shared: SharedBlock) -> list[Revisi
 
 
 def _note_revised(series: Series, shared: SharedBlock) -> None:
-    """Rows that we have as `found` does were found changed when it says."""
+    """Take over when rows that are the same here were found changed."""
     theirs = shared.stored.block
     mine = series.blocks.find(theirs.index)
     for open_ms, as_of_ms in shared.revised_as_of.items():
@@ -128,7 +130,7 @@ def _note_revised(series: Series, shared: SharedBlock) -> None:
 
 
 def _row_at(block: Block | None, open_ms: int) -> bytes:
-    """The row that opens then, as printed; empty where none does."""
+    """Return the row that opens at `open_ms` as printed; empty if none does."""
     if block is None:
         return b""
     place = bisect_left(block.open_times, open_ms)
@@ -137,7 +139,7 @@ def _row_at(block: Block | None, open_ms: int) -> bytes:
 
 
 def _resolve_differences(series: Series, lo: int, hi: int, shared: SharedBlock) -> list[Revision]:
-    """Both know [lo, hi): of each row that differs the one that was found changed later stays."""
+    """Choose the later revision of each row that differs, where both know all rows in [lo, hi)."""
     mine = dict(series.blocks.printed_rows(lo, hi))
     theirs = {row.open_ms: row.raw for row in _rows(shared.stored.block, lo, hi)}
     if mine == theirs:
@@ -158,15 +160,12 @@ def _resolve_differences(series: Series, lo: int, hi: int, shared: SharedBlock) 
 
 
 def _precedence(raw: bytes, revised_ms: int) -> tuple[int, int, bytes]:
-    """What decides between two forms of one row; the same on every replica, whoever asks first."""
+    """Rank two forms of one row; the greater wins on every replica alike."""
     return revised_ms, int(raw.split(b",")[_TRADES_COLUMN]) if raw else -1, raw
 
 
 def _settle_as_others_did(series: Series, block: Block, hi: int) -> None:
-    """Rows at the beginning of our tail that others have settled just so are settled here too.
-
-    Rule: docs/design.md#settling.
-    """
+    """Settle the first rows of our tail that others have settled just as we show them."""
     tail = series.tail
     if tail is None:
         return
@@ -188,22 +187,21 @@ def _settle_as_others_did(series: Series, block: Block, hi: int) -> None:
 
 
 def _apply_empty_ranges(series: Series, state: SeriesState) -> None:
-    limit = series.tail.start_ms if series.tail is not None else _FOREVER
+    limit = series.tail.start_ms if series.tail is not None else FOREVER_MS
     for lo, hi in state.outside_blocks:
         for gap_lo, gap_hi in series.coverage.gaps(lo, min(hi, limit)) if lo < limit else ():
-            series.coverage.add(gap_lo, gap_hi)
-            series.note_read_again(gap_lo, gap_hi)
+            series.cover(gap_lo, gap_hi)
             series.unsaved = True
-    mine = {void.start_ms: void for void in series.empty_ranges}
-    for void in state.empty_ranges:
-        known = mine.get(void.start_ms)
-        newer = known is None or known.checked_ms < void.checked_ms
-        covered = series.coverage.at(void.start_ms) is not None
-        if newer and covered and series.blocks.first_open(void.start_ms, void.end_ms) is None:
-            series.empty_ranges.add(void)
+    mine = {each.start_ms: each for each in series.empty_ranges}
+    for each in state.empty_ranges:
+        known = mine.get(each.start_ms)
+        newer = known is None or known.checked_ms < each.checked_ms
+        covered = series.coverage.at(each.start_ms) is not None
+        if newer and covered and series.blocks.first_open(each.start_ms, each.end_ms) is None:
+            series.empty_ranges.add(each)
             series.unsaved = True
 
 
 def _rows(block: Block, lo: int, hi: int) -> list[Row]:
-    """The block's rows in [lo, hi), as a shelf takes them: it looks at open times and printed rows only."""
+    """Return the block's rows in [lo, hi) with their open time and text only, which is all that blocks keep."""
     return [Row(t, t, 0, block.row(n)) for n, t in enumerate(block.open_times) if lo <= t < hi]

@@ -1,6 +1,6 @@
-"""One series: what we know of it. Blocks of settled rows with their coverage, plus the tail.
+"""What is known of one series: blocks of settled rows with their coverage, and the tail.
 
-`merge.py` takes in replies, `share.py` what other replicas know; `plan.py` tells what is missing.
+`merge.py` applies replies, `replication.py` what other replicas know; `plan.py` decides what is missing.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,21 +9,19 @@ from typing import NamedTuple
 from mdcache.candles.block import Block, SeriesBlocks
 from mdcache.candles.empty_ranges import EmptyRanges
 from mdcache.candles.persistence import SeriesChange, SeriesOutline, StoredBlock
-from mdcache.candles.ranges import RangeSet
+from mdcache.candles.ranges import FOREVER_MS, RangeSet, Span
 from mdcache.candles.settling import SettlePolicy, Settling
-from mdcache.candles.stored_ranges import StoredRanges
 from mdcache.candles.tail import Tail
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import KlineEndpoint
 
-_FOREVER = 1 << 62
-_MOST_REVISED = 256
+_MAX_REVISED = 256
 _MEAN_MONTH_MS = 2_629_746_000  # of the Gregorian calendar
 
 
 class KnownRow(NamedTuple):
-    """A row we have; `tail_trades` is at hand for rows of the tail only."""
+    """A known row. Only rows of the tail have their trade count at hand (`tail_trades`)."""
 
     open_ms: int
     raw: bytes
@@ -31,18 +29,23 @@ class KnownRow(NamedTuple):
 
     @property
     def trades(self) -> int:
-        """Its trade count."""
+        """The row's trade count."""
         return int(self.raw.split(b",")[8]) if self.tail_trades is None else self.tail_trades
 
 
 class Series:
-    """Knowledge of one series.
+    """What is known of one series.
 
-    `settled_version` moves when something known changed (a revision, a hole filled, a purge) or was given up and
-    read again, `tail_version` when the tail was replaced: an answer built from older versions no longer stands.
+    `coverage`: the spans in which every row is known and in memory. `stored`: spans that are known, but whose rows are
+    in a store: a block's span is either covered or stored, never both, and a stored block must be restored before a
+    reply is merged there. `evicted`: spans that were known once, and have not been read again since.
 
-    `resting` is what is known and not here: rows in a store. The span of a block is either here or resting, never
-    both; what is about to be merged with a reply must be here (`admit`). `opened`: the store was asked.
+    `settled_version` changes when something known changed (a revision, a filled hole, a purge) or was evicted and read
+    again; `tail_version` when the tail was replaced. An answer is valid while the versions it was built from last.
+
+    `outline_loaded`: the store was asked what it has. `merged_as_of_ms`: as-of of the newest reply merged.
+    `revised_as_of`: by open time, oldest finds first, the as-of of the read that found a row changed.
+    `unproven_empty`: inclusive spans that a backward read showed empty, which is no proof.
     """
 
     __slots__ = (
@@ -82,39 +85,35 @@ class Series:
         self.settling = Settling(policy, self.interval, self.zone_ms)
         self.blocks = SeriesBlocks(self.interval.length_ms, on_change)
         self.coverage = RangeSet()
-        self.stored = StoredRanges(self.blocks.width_ms)
-        self.outline_loaded = False
-        self.unsaved = False
-        self.evicted = RangeSet()  # known once, given up, and not read again since
+        self.stored = RangeSet()
+        self.evicted = RangeSet()
         self.empty_ranges = EmptyRanges()
         self.tail: Tail | None = None
-        self.unproven_empty: list[
-            tuple[int, int]
-        ] = []  # inclusive spans a back read showed empty, which proves nothing
-        self.merged_as_of_ms = -1  # as-of of the newest reply taken in
-        self.revised_as_of: dict[
-            int, int
-        ] = {}  # by open time, newest finds last: as-of of the read that found it changed
+        self.unproven_empty: list[Span] = []
+        self.revised_as_of: dict[int, int] = {}
+        self.merged_as_of_ms = -1
+        self.outline_loaded = False
+        self.unsaved = False
         self.settled_version = 0
         self.tail_version = 0
 
     def next_open(self, open_ms: int) -> int:
-        """Nominal end of the bucket that opened at `open_ms`."""
+        """Return the nominal end of the bucket that opened at `open_ms`."""
         return self.interval.next_open(open_ms, self.zone_ms)
 
     def newest_settled(self) -> int:
-        """Open time of the newest settled row that the tail joins; -1 if there is none."""
+        """Return the open time of the newest settled row that the tail joins, or -1."""
         joined = None if self.tail is None else self.coverage.at(self.tail.start_ms - 1)
         found = None if joined is None else self.blocks.last_open(*joined)
         return -1 if found is None else found
 
     def newest_known(self) -> int:
-        """Open time of the newest row of the tail, else of the newest settled one it joins; -1 if there is none."""
+        """Return the open time of the tail's newest row, else of the newest settled row that it joins, or -1."""
         rows = self.tail.rows if self.tail is not None else ()
         return rows[-1].open_ms if rows else self.newest_settled()
 
     def known_between(self, lo: int, hi: int) -> list[KnownRow]:
-        """What was shown as closed, and the newest row, with `lo` <= open time < `hi`."""
+        """Return the rows with `lo` <= open time < `hi` that were shown as closed, and the newest row."""
         known = [KnownRow(t, raw, None) for t, raw in self.blocks.printed_rows(lo, hi)]
         tail = self.tail
         if tail is not None:
@@ -125,21 +124,38 @@ class Series:
             ]
         return known
 
-    # ------------------------------------------------------------------------------------- at rest
+    # ------------------------------------------------------------------------------- memory and store
 
     def load_outline(self, outline: SeriesOutline) -> None:
-        """Take up what rests, before anything else is known."""
+        """Begin with what a store has, before anything else is known."""
         for start, end in outline.outside_blocks:
             self.coverage.add(start, end)
         for spans in outline.blocks.values():
             for start, end in spans:
                 self.stored.add(start, end)
-        for void in outline.empty_ranges:
-            self.empty_ranges.add(void)
+        for empty_range in outline.empty_ranges:
+            self.empty_ranges.add(empty_range)
         self.outline_loaded = True
 
+    def stored_blocks(self, start: int, end: int) -> list[int]:
+        """Return the indexes of the stored blocks whose rows in [start, end) are known, in rising order."""
+        width = self.blocks.width_ms
+        found: dict[int, None] = {}
+        for a, b in self.stored.intersection(start, end):
+            found.update(dict.fromkeys(range(a // width, (b - 1) // width + 1)))
+        return list(found)
+
+    def stored_blocks_around(self, start: int, end: int) -> list[int]:
+        """Return the indexes of the stored blocks whose spans overlap [start, end).
+
+        They must be restored before rows are merged there: a block is saved whole, so that one built anew beside the
+        stored one would replace it.
+        """
+        width = self.blocks.width_ms
+        return self.stored_blocks(start // width * width, -(-end // width) * width)
+
     def restore_block(self, index: int, stored_block: StoredBlock | None) -> None:
-        """A resting block is here from now on; what was thought to rest and is not in it is unknown, there too."""
+        """Move a stored block into memory. What the store should have had of it and has not (any more) is unknown."""
         start, end = self.blocks.span(index)
         expected = self.stored.intersection(start, end)
         if not expected:
@@ -155,74 +171,8 @@ class Series:
                 self.empty_ranges.clear(lost_from, lost_to)
                 self.blocks.unsaved.add(index)
 
-    def pop_change(self) -> SeriesChange | None:
-        """What changed since it was last taken, for a store to keep; `None` if nothing did."""
-        if not self.unsaved and not self.blocks.unsaved:
-            return None
-        indexes, self.blocks.unsaved, self.unsaved = sorted(self.blocks.unsaved), set(), False
-        return SeriesChange(
-            self.outside_blocks(),
-            tuple(self.empty_ranges),
-            {index: self.block_with_coverage(index) for index in indexes},
-        )
-
-    def block_with_coverage(self, index: int) -> StoredBlock | None:
-        """Block `index` with what is known of its span; `None` where it is not here."""
-        block = self.blocks.find(index)
-        return (
-            None if block is None else StoredBlock(block, tuple(self.coverage.intersection(*self.blocks.span(index))))
-        )
-
-    def outside_blocks(self) -> tuple[tuple[int, int], ...]:
-        """What is known outside of all blocks' spans."""
-        bare: list[tuple[int, int]] = []
-        for start, end in self.coverage:
-            cursor = start
-            for index in self.blocks.indexes(start, end):
-                lo, hi = self.blocks.span(index)
-                if cursor < lo:
-                    bare.append((cursor, lo))
-                cursor = hi
-            if cursor < end:
-                bare.append((cursor, end))
-        return tuple(bare)
-
-    # ------------------------------------------------------------------------------------ queries
-
-    def holes(self) -> int:
-        """Covered buckets without a row, between rows."""
-        found = 0
-        for start, end in self.coverage:
-            pieces = self.blocks.oldest(start, end, _FOREVER)
-            if not pieces:
-                continue
-            first, last = pieces[0][0].open_times[pieces[0][1]], pieces[-1][0].open_times[pieces[-1][2] - 1]
-            length = _MEAN_MONTH_MS if self.interval.months else self.interval.length_ms
-            found += max(0, round((last - first) / length) + 1 - sum(j - i for _, i, j in pieces))
-        return found
-
-    def shown_empty_at(self, t: int) -> bool:
-        """Whether a back read has shown nothing at `t`: asking it again would teach nothing."""
-        return any(lo <= t <= hi for lo, hi in self.unproven_empty)
-
-    def forget(self) -> None:
-        """Know nothing any more (a purge); what rests is the store's to forget."""
-        for block in list(self.blocks.in_order()):
-            self.blocks.drop(block.index)
-        self.blocks.unsaved.clear()
-        self.unsaved = False
-        self.coverage = RangeSet()
-        self.stored = StoredRanges(self.blocks.width_ms)
-        self.evicted = RangeSet()
-        self.empty_ranges = EmptyRanges()
-        self.tail = None
-        self.unproven_empty = []
-        self.revised_as_of = {}
-        self.settled_version += 1
-        self.tail_version += 1
-
     def evict(self, index: int, *, stored: bool = False) -> None:
-        """Give up block `index` and its part of the coverage; `rests`: it was saved, and may come back."""
+        """Drop block `index` and its part of the coverage; `stored`: a store has it, so that it stays known."""
         start, end = self.blocks.span(index)
         if stored:
             for a, b in self.coverage.intersection(start, end):
@@ -233,16 +183,75 @@ class Series:
         self.blocks.drop(index)
         self.coverage.remove(start, end)
 
-    def note_revised(self, opens: Iterable[int], as_of_ms: int) -> None:
-        """These settled rows were found changed, or where none was known, by a read as of `as_of_ms`."""
-        for open_ms in opens:
+    def pop_change(self) -> SeriesChange | None:
+        """Return what changed since the last call, for a store to save; `None` if nothing did."""
+        if not self.unsaved and not self.blocks.unsaved:
+            return None
+        indexes, self.blocks.unsaved, self.unsaved = sorted(self.blocks.unsaved), set(), False
+        blocks = {index: self.block_with_coverage(index) for index in indexes}
+        return SeriesChange(self.outside_blocks(), tuple(self.empty_ranges), blocks)
+
+    def block_with_coverage(self, index: int) -> StoredBlock | None:
+        """Return block `index` with the covered parts of its span; `None` if it is not in memory."""
+        block = self.blocks.find(index)
+        if block is None:
+            return None
+        return StoredBlock(block, tuple(self.coverage.intersection(*self.blocks.span(index))))
+
+    def outside_blocks(self) -> tuple[Span, ...]:
+        """Return the coverage outside of all blocks' spans."""
+        spans = RangeSet()
+        for block in self.blocks.in_order():
+            spans.add(*self.blocks.span(block.index))
+        return tuple(gap for start, end in self.coverage for gap in spans.gaps(start, end))
+
+    # ------------------------------------------------------------------------------- queries and changes
+
+    def holes(self) -> int:
+        """Count the covered buckets without a row, between rows."""
+        found = 0
+        for start, end in self.coverage:
+            pieces = self.blocks.oldest(start, end, FOREVER_MS)
+            if not pieces:
+                continue
+            first, last = pieces[0][0].open_times[pieces[0][1]], pieces[-1][0].open_times[pieces[-1][2] - 1]
+            length = _MEAN_MONTH_MS if self.interval.months else self.interval.length_ms
+            found += max(0, round((last - first) / length) + 1 - sum(j - i for _, i, j in pieces))
+        return found
+
+    def shown_empty_at(self, t: int) -> bool:
+        """Tell whether a backward read has shown nothing at `t`, so that another would teach nothing."""
+        return any(lo <= t <= hi for lo, hi in self.unproven_empty)
+
+    def forget(self) -> None:
+        """Forget everything (a purge). What is stored is the store's to delete."""
+        for block in list(self.blocks.in_order()):
+            self.blocks.drop(block.index)
+        self.blocks.unsaved.clear()
+        self.unsaved = False
+        self.coverage, self.stored, self.evicted = RangeSet(), RangeSet(), RangeSet()
+        self.empty_ranges = EmptyRanges()
+        self.tail = None
+        self.unproven_empty = []
+        self.revised_as_of = {}
+        self.settled_version += 1
+        self.tail_version += 1
+
+    def note_revised(self, open_times: Iterable[int], as_of_ms: int) -> None:
+        """Remember that a read as of `as_of_ms` found these settled rows changed, or rows in what was a hole."""
+        for open_ms in open_times:
             self.revised_as_of.pop(open_ms, None)
             self.revised_as_of[open_ms] = as_of_ms
-        while len(self.revised_as_of) > _MOST_REVISED:
+        while len(self.revised_as_of) > _MAX_REVISED:
             del self.revised_as_of[next(iter(self.revised_as_of))]
 
+    def cover(self, start: int, end: int) -> None:
+        """Note that every row in [start, end) is in memory."""
+        self.coverage.add(start, end)
+        self.note_read_again(start, end)
+
     def note_read_again(self, start: int, end: int) -> None:
-        """[start, end) is known again: a revision since it was given up would go unnoticed in older answers."""
+        """Note that [start, end) is known again: older answers may miss a revision of what was evicted there."""
         if start < end and self.evicted.gaps(start, end) != [(start, end)]:
             self.evicted.remove(start, end)
             self.settled_version += 1

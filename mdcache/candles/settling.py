@@ -3,16 +3,17 @@
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from mdcache.exchange.intervals import Interval
 from mdcache.exchange.rows import Row
 
-_MONTH_SLACK_MS = 4 * 86_400_000  # 28 days are the least a month has, 31 the most; one more for good measure
+_MONTH_SLACK_MS = 4 * 86_400_000  # a month has 28 to 31 days, and `length_ms` is 28; one more to be safe
 
 
 @dataclass(frozen=True, slots=True)
 class SettlePolicy:
-    """When a closed row counts as final (docs/design.md#settling), in milliseconds."""
+    """How long after its close a row is final: by two reads that agree (`settle_ms`), or by one (`confirm_ms`)."""
 
     settle_ms: int
     confirm_ms: int
@@ -20,9 +21,9 @@ class SettlePolicy:
 
 @dataclass(frozen=True, slots=True)
 class ReadTime:
-    """When a reply was sent for: `as_of_ms` in exchange time, `early_ms` its earliest possible value.
+    """When a read was sent: `as_of_ms` in exchange time, and the earliest that it may have been.
 
-    `settles`: whether the exchange's clock is trusted enough for rows to settle by it.
+    `may_settle`: whether the exchange's clock is trusted enough for rows to settle by it.
     """
 
     as_of_ms: int
@@ -32,7 +33,7 @@ class ReadTime:
 
 @dataclass(frozen=True, slots=True)
 class Settling:
-    """The rule for one series."""
+    """The rule, applied to one series."""
 
     policy: SettlePolicy
     interval: Interval
@@ -41,10 +42,17 @@ class Settling:
     def settled_count(
         self, rows: Sequence[Row], held: Mapping[int, bytes], since: Mapping[int, int], read: ReadTime
     ) -> int:
-        """How many of the first rows are settled: they were, or they count as final by this read."""
+        """Return how many of the first rows are settled: held as settled already, or final by this read.
+
+        Args:
+            rows: The rows of the read, in rising order.
+            held: Settled rows as printed, by open time.
+            since: By open time, since when a closed row has been shown unchanged (`unchanged_since`).
+            read: When the read was sent.
+        """
         slack_ms = _MONTH_SLACK_MS if self.interval.months else 0
         surely_ms = read.early_ms - self.policy.confirm_ms - self.interval.length_ms - slack_ms
-        sure = bisect_left(rows, surely_ms, key=_open_ms) if read.may_settle else 0
+        sure = bisect_left(rows, surely_ms, key=attrgetter("open_ms")) if read.may_settle else 0
         for position in range(sure, len(rows)):
             row = rows[position]
             if held.get(row.open_ms) == row.raw:
@@ -57,7 +65,10 @@ class Settling:
     def unchanged_since(
         self, rows: Sequence[Row], before: Mapping[int, Row], since: Mapping[int, int], read: ReadTime
     ) -> dict[int, int]:
-        """For rows shown `settle_ms` after their end: as-of of the first read that showed them just so."""
+        """Return, by open time, the as-of of the first read that showed a row as it is now, `settle_ms` after its end.
+
+        Rows that are final by one read are left out.
+        """
         found: dict[int, int] = {}
         for row in reversed(rows):
             age = self._age_ms(row, read)
@@ -69,7 +80,6 @@ class Settling:
         return found
 
     def _is_final(self, row: Row, since_ms: int | None, read: ReadTime, *, newer: bool) -> bool:
-        """Rule docs/design.md#settling."""
         if not read.may_settle:
             return False
         age = self._age_ms(row, read)
@@ -79,9 +89,5 @@ class Settling:
         return newer and agreed and age >= self.policy.settle_ms
 
     def _age_ms(self, row: Row, read: ReadTime) -> int:
-        """How long ago it ended, at least. A cut close time may be that of a pause inside: the bucket's end counts."""
+        """Return how long ago a row's bucket ended, at least; a pause inside it may cut the row's own close time."""
         return read.early_ms - max(row.close_ms, self.interval.next_open(row.open_ms, self.zone_ms) - 1)
-
-
-def _open_ms(row: Row) -> int:
-    return row.open_ms

@@ -1,57 +1,33 @@
-"""The commons: what the replicas of one daemon know together, as the data path sees it. A port; Redis is behind it.
+"""What the replicas of one daemon know together, as a port; Redis is behind it (docs/design.md#replicas).
 
-One exchange (`take`) tells what is there that is newer than what the asker has, and leases a read to one of those
-who need it, in one round trip. `give` puts there what a read brought: whole, or not at all where somebody else
-gave in the meantime (`Found.given` is false then, and `Found` tells what is there now).
+`pull` returns what is newer than what this replica has, and leases the read of what is still missing to one of those
+that need it, in one round trip. `push` stores what a read returned: whole, or not at all if another replica pushed in
+the meantime (`PullResult.pushed` is false then, and the result holds what is there now).
 
-Marks are opaque: the commons hands them out with what it gives, and knows by them what the asker has.
+Versions are opaque: the store returns them with what it stores, and recognises by them what a replica has.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
 from mdcache.candles.block import Block
-from mdcache.candles.persistence import SeriesFilter, Span
+from mdcache.candles.persistence import SeriesFilter
+from mdcache.candles.ranges import Span
 from mdcache.candles.replication import SeriesState
 from mdcache.exchange.klines import SeriesKey
+from mdcache.leases import Lease, LeaseState
 
-LEASE_S = 3.0  # docs/design.md#leases
-LEASE_RENEWED_S = 1.0
-ERROR_SHARED_S = 1.0  # docs/design.md#shared-errors
-PULL_INTERVAL_S = 0.25  # where Binance can't be asked: each answer would look
-MAX_AHEAD_MS = 2_000  # what is as of further in the future is nobody's
-
-
-class SharedStoreDown(Exception):
-    """It can't be had now; everything works without it."""
-
-
-class LeaseState(StrEnum):
-    """Who may read, after an exchange."""
-
-    NONE = "nobody"  # no lease was to be taken, or the tail that is there will do
-    MINE = "mine"
-    THEIRS = "theirs"
-    FAILED = "failed"  # who had it met an error less than a second ago
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to read one class of windows of a series. `token`: who holds it; a lower `rank` takes it over."""
-
-    name: str
-    holder: str
-    rank: int
+PULL_INTERVAL_S = 0.25  # while Binance can't be asked, every answer would pull
+MAX_AHEAD_MS = 2_000  # a state whose as-of lies further in the future is not applied
 
 
 @dataclass(frozen=True, slots=True)
 class KnownVersions:
-    """What the asker has of what is there, by the marks it was given; an empty mark means nothing.
+    """What this replica has of what is stored, by version; an empty version means nothing.
 
-    `blocks`: the blocks it is about to need, each with its mark and our own form of it, for what differs is often
-    only its end. `revisions`: how many it has been told of in this `epoch`.
+    `blocks`: the blocks it is about to need, each with its version and our own copy, for often only its end differs.
+    `revisions`: how many revisions of this `epoch` it knows of.
     """
 
     epoch: bytes = b""
@@ -63,9 +39,10 @@ class KnownVersions:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRequest:
-    """What a reader wants: a tail as of `floor_ms` that no close has passed by `now_ms`, else `lease` to read one.
+    """What a reader needs: a tail that is new enough and whose close has not passed by `now_ms`, else the lease.
 
-    `floor_ms` is `None` where no tail will do instead of the read. Without `takes` it only asks whether another reads.
+    `min_as_of_ms`: how new the tail must be; `None` if a tail can't make the read unnecessary. `may_take_lease`: if
+    false, it only asks whether another replica reads.
     """
 
     lease: Lease
@@ -76,12 +53,11 @@ class LeaseRequest:
 
 @dataclass(frozen=True, slots=True)
 class PullResult:
-    """What is there and new to the asker.
+    """What is stored and new to the replica that asked.
 
-    `marks`: of each block asked for that is there at all, its mark and the spans that are known in it, whether or not
-    its rows could be read; `lost`: those whose rows could not.
-
-    `revised`: indexes of blocks in which rows changed since the asker was last told. `purge` names the last purge.
+    `block_versions`: of each block asked for that is stored, its version and covered spans, whether or not its rows
+    could be read; `unreadable`: those whose rows could not. `revised_blocks`: indexes of blocks in which rows changed
+    since the replica last pulled. `last_purge`: names the last purge.
     """
 
     epoch: bytes = b""
@@ -101,10 +77,10 @@ class PullResult:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """What a read brought, against what was there when we last looked (`have`).
+    """What a read returned, with the versions it is based on (`known`).
 
-    `shared.tail` is `None` where it is no newer than what is there; `told`: blocks in which rows were revised.
-    `lease` ends with it.
+    `state.tail` is `None` if it is no newer than the stored one. `revised_blocks`: those in which rows were revised.
+    `lease` ends with the push.
     """
 
     known: KnownVersions
@@ -114,34 +90,34 @@ class Push:
 
 
 class SharedRowStore(Protocol):
-    """What replicas share. All calls but `hear` raise `SharedStoreDown`."""
+    """Rows shared between replicas. All calls but `subscribe` raise `SharedStoreDown`."""
 
     async def pull(self, key: SeriesKey, known: KnownVersions, lease_request: LeaseRequest | None) -> PullResult:
-        """What is there, and whether to read."""
+        """Return what is stored and new, and which replica may read."""
         ...
 
     async def push(self, key: SeriesKey, push: Push) -> PullResult:
-        """Put it there; what is found then, if somebody was quicker."""
+        """Store a read's result; return what is there if another replica was quicker."""
         ...
 
     async def renew(self, key: SeriesKey, lease: Lease) -> bool:
-        """Hold on to it for another `LEASE_S`; whether it was still ours."""
+        """Extend a lease by `LEASE_S`; return whether it was still ours."""
         ...
 
     async def release(self, key: SeriesKey, lease: Lease, error: str) -> None:
-        """Let go of it; an `error` is told to the others for a second."""
+        """End a lease; publish `error`, if any, for `ERROR_SHARED_S`."""
         ...
 
     async def purge(self, series_filter: SeriesFilter, name: bytes) -> None:
-        """Forget the series that match, and tell everybody."""
+        """Delete the matching series and publish the purge."""
         ...
 
     async def purge_series(self, key: SeriesKey, name: bytes) -> None:
-        """Forget one series, unless the purge of that name did."""
+        """Delete one series, unless the purge of that name has deleted it."""
         ...
 
     def subscribe(
         self, on_lease_end: Callable[[SeriesKey], None], on_purge: Callable[[SeriesFilter, bytes], None]
     ) -> None:
-        """Have `told` called soon after a lease that somebody waits for ended, `purged` after anybody's purge."""
+        """Call `on_lease_end` soon after the end of a lease that is waited for, `on_purge` after any purge."""
         ...

@@ -1,4 +1,4 @@
-"""The tail: all rows of a series newer than its coverage, one value with one as-of, replaced whole."""
+"""The tail: all rows of a series newer than its coverage, as one immutable value with one as-of."""
 
 from dataclasses import dataclass, field
 
@@ -7,12 +7,11 @@ from mdcache.exchange.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Everything with open time >= `start_ms` as Binance showed it at `as_of_ms` (exchange time, rising order).
+    """Every row with open time >= `start_ms`, as Binance showed it at `as_of_ms` (exchange time), in rising order.
 
-    `since_ms` tells, for rows shown unchanged since they counted as shown after their close, the as-of of the
-    first such read: by open time. It is what two agreeing reads are judged by (docs/design.md#settling). `as_of_ms`
-    may be late by
-    `error_ms`: a row that closed within it may not have been whole yet.
+    `since_ms`: by open time, the as-of of the first read that showed a closed row as it is now; two reads that agree
+    settle it (docs/design.md#settling). `error_ms`: how much earlier the true as-of may be; a row that closed within
+    that time may have been read unfinished.
     """
 
     start_ms: int
@@ -23,16 +22,16 @@ class Tail:
 
     @property
     def newest_close_ms(self) -> int | None:
-        """Close time of the newest row."""
+        """The close time of the newest row."""
         return self.rows[-1].close_ms if self.rows else None
 
     @property
     def open_until_ms(self) -> int | None:
-        """Close time of the newest row, if it was open when it was read, or may have been."""
-        close = self.newest_close_ms
-        return close if close is not None and self.as_of_ms - self.error_ms <= close else None
+        """The close time of the newest row, if it was open when read, or may have been."""
+        close_ms = self.newest_close_ms
+        return close_ms if close_ms is not None and self.as_of_ms - self.error_ms <= close_ms else None
 
     def close_passed(self, now_ms: int) -> bool:
-        """Whether its newest row was open when read and has closed since: half a candle for a whole one."""
-        close = self.open_until_ms
-        return close is not None and close < now_ms
+        """Tell whether the newest row was open when read and has closed since: half a candle, shown as a whole one."""
+        close_ms = self.open_until_ms
+        return close_ms is not None and close_ms < now_ms

@@ -1,15 +1,16 @@
-"""Windows: what one read asks Binance for, and what its reply proves (docs/design.md#windows)."""
+"""Windows: what one read asks of Binance, and what its reply proves (docs/design.md#windows)."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mdcache.candles.ranges import FOREVER_MS, Span
 from mdcache.exchange.markets import KlineEndpoint
 from mdcache.exchange.rows import Row
 from mdcache.exchange.weights import klines_weight
 
 
 class WindowKind(StrEnum):
-    """Which ends a window sets."""
+    """Which of its ends a window sets."""
 
     TAIL = "tail"  # neither: the newest rows
     BACKWARD = "back"  # endTime alone
@@ -19,7 +20,7 @@ class WindowKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One read: rows with `start_ms` <= open time <= `end_ms`, `limit` of them at most."""
+    """One read: at most `limit` rows with `start_ms` <= open time <= `end_ms`."""
 
     kind: WindowKind
     start_ms: int | None
@@ -27,33 +28,48 @@ class Window:
     limit: int
 
     def weight(self, endpoint: KlineEndpoint) -> int:
-        """Documented weight of the call."""
+        """Return the documented weight of the call."""
         return klines_weight(endpoint, self.limit)
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a reply proves: everything with `lo_ms` <= open time < `hi_ms`.
+    """The span of open times that a reply proves: `lo_ms` <= open time < `hi_ms`.
 
-    `tail`: and everything after it, as of the read.
+    `open_ended`: everything after it, too, as of the read.
     """
 
     lo_ms: int
     hi_ms: int
     open_ended: bool
 
+    @property
+    def end_ms(self) -> int:
+        """The end of what it proves (exclusive), be it open-ended."""
+        return FOREVER_MS if self.open_ended else self.hi_ms
+
 
 def tail_window(limit: int) -> Window:
-    """The newest `limit` rows."""
+    """Return the window of the newest `limit` rows."""
     return Window(WindowKind.TAIL, None, None, limit)
 
 
 def prove(window: Window, rows: list[Row], endpoint: KlineEndpoint, as_of_ms: int, confirm_ms: int) -> Proof | None:
-    """What `rows`, the whole reply to `window` as of `as_of_ms`, prove; `None` if nothing.
+    """Decide which span of open times a reply tells everything about.
 
-    A proof never reaches past the newest row of the same reply, but where Binance answers a window by its
-    newest rows (coinm): there a short reply to both ends proves the whole window, unless it ends so near to now
-    (`confirm_ms`) that a lagging replica explains the silence.
+    A proof never reaches past the newest row of its reply. The exception are paths that answer a window by its newest
+    rows (coinm): there a short reply to both ends proves the whole window, unless its end is so near to now that a
+    lagging replica explains the silence.
+
+    Args:
+        window: What was asked.
+        rows: The whole reply, in rising order.
+        endpoint: The rules of the path.
+        as_of_ms: Exchange time of the read.
+        confirm_ms: How long before the read a window must end for its silence to count.
+
+    Returns:
+        The proven span, or `None` if the reply proves nothing.
     """
     first = rows[0].open_ms if rows else None
     past_last = rows[-1].open_ms + 1 if rows else None
@@ -71,3 +87,48 @@ def prove(window: Window, rows: list[Row], endpoint: KlineEndpoint, as_of_ms: in
     elif window.kind is WindowKind.BACKWARD or (window.kind is WindowKind.RANGE and endpoint.nearest_end):
         start = first
     return None if past_last is None or start is None else Proof(start, past_last, open_ended=False)
+
+
+def reach(window: Window, endpoint: KlineEndpoint, length_ms: int, now_ms: int) -> Span:
+    """Return the span [lo, hi) of open times that the reply to `window` can be expected to touch."""
+    span_ms = (window.limit + 1) * length_ms
+    start, end = window.start_ms, window.end_ms
+    if start is None:
+        return (now_ms if end is None else end) - span_ms, FOREVER_MS if end is None else end + 1
+    if end is None:
+        return start - length_ms, start + span_ms
+    if endpoint.nearest_end:
+        return max(start - length_ms, end - span_ms), end + 1
+    return start - length_ms, min(start + span_ms, end + 1)
+
+
+def advances(read: Window, wanted: Window, endpoint: KlineEndpoint, length_ms: int) -> bool:
+    """Tell whether the reply to `read` will hold the end of `wanted` at which its reader goes on."""
+    at = wanted.end_ms if wanted.start_ms is None or endpoint.nearest_end else wanted.start_ms
+    start, end = read.start_ms, read.end_ms
+    if at is None or read.kind is WindowKind.TAIL:  # a tail read ends soon, and the plan after it knows better
+        return False
+    span_ms = read.limit * length_ms
+    if start is None or (end is not None and endpoint.nearest_end):
+        return end is not None and max(end - span_ms, start or 0) < at <= end
+    return start <= at < start + span_ms and (end is None or at <= end)
+
+
+def unite(one: Window, other: Window, endpoint: KlineEndpoint, length_ms: int) -> Window | None:
+    """Return a window that asks for both; `None` if they are not of one kind, or too far apart for one page."""
+    kind, cap = one.kind, endpoint.max_limit
+    if kind is not other.kind:
+        return None
+    if kind is WindowKind.TAIL:
+        return tail_window(max(one.limit, other.limit))
+    if kind is WindowKind.FORWARD and one.start_ms is not None and other.start_ms is not None:
+        start = min(one.start_ms, other.start_ms)
+        end = max(one.start_ms + one.limit * length_ms, other.start_ms + other.limit * length_ms)
+        united = Window(kind, start, None, min(cap, (end - start) // length_ms))
+    elif kind is WindowKind.BACKWARD and one.end_ms is not None and other.end_ms is not None:
+        end = max(one.end_ms, other.end_ms)
+        start = min(one.end_ms - one.limit * length_ms, other.end_ms - other.limit * length_ms)
+        united = Window(kind, None, end, min(cap, (end - start) // length_ms))
+    else:
+        return None
+    return united if (end - start) // length_ms <= cap + cap // 2 else None

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from mdcache.cache.replicas.background import BackgroundTasks
-from mdcache.candles.shared_rows import SharedStoreDown
 from mdcache.events import BackgroundTaskFailed, Event, Events
+from mdcache.leases import SharedStoreDown
 from tests.support.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.virtual

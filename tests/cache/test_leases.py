@@ -8,10 +8,10 @@ import pytest
 
 from mdcache.cache.replicas.background import BackgroundTasks
 from mdcache.cache.replicas.leases import POLL_S, Leases, PullOutcome
-from mdcache.candles.shared_rows import LEASE_RENEWED_S, Lease, LeaseState, SharedStoreDown
 from mdcache.errors import BudgetSpent, GateClosed, InvalidBody, UpstreamUnavailable
 from mdcache.events import Event, Events
 from mdcache.exchange.markets import Market
+from mdcache.leases import LEASE_RENEWED_S, Lease, LeaseState, SharedStoreDown
 from mdcache.upstream.governor import Lane, Priority
 from tests.support.virtual_time import VirtualClock
 

@@ -1,155 +1,123 @@
-"""When a closed row counts as final, what a worse reply does, and what a revision is.
-
-Rules: docs/design.md#settling, #tail-replacement, #revisions.
-"""
+"""When a closed row counts as final (docs/design.md#settling): a minute after its close, or by two reads that agree."""
 
 import pytest
 
-from mdcache.candles.merge import Revision, merge
-from mdcache.candles.plausibility import Suspicion, find_suspicion
-from mdcache.candles.series import Series
-from mdcache.candles.settling import ReadTime
-from mdcache.candles.window import Window, WindowKind, tail_window
-from mdcache.errors import InvalidBody
+from mdcache.candles.merge import merge
+from mdcache.candles.settling import ReadTime, Settling
+from mdcache.candles.window import tail_window
+from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.rows import Row
-from tests.support.toy_exchange import MINUTE, ToyExchange, make_series
+from tests.candles.timeline import MINUTE_MS, POLICY, at, make_series, read_at, row, rows, tail_minutes
 
-T = 1_790_771_400_000  # a whole minute
+SECOND = 1 / 60
+BY_MINUTE = Settling(POLICY, INTERVALS["1m"], 0)
 TAIL = tail_window(100)
 
 
-def exchange(minutes: int = 20) -> ToyExchange:
-    return ToyExchange("/api/v3/klines", [T - n * MINUTE for n in range(minutes, -5, -1)])
+def settled(page: list[Row], read: ReadTime, seen_since: dict[int, float] | None = None) -> int:
+    """How many of the first rows of `page` are settled; `seen_since`: by minute, since when a row is unchanged."""
+    since = {at(minute): at(moment) for minute, moment in (seen_since or {}).items()}
+    return BY_MINUTE.settled_count(page, {}, since, read)
 
 
-def read(series: Series, rows: list[Row], at: int, window: Window = TAIL, *, settles: bool = True) -> list[Revision]:
-    return merge(series, rows, window, ReadTime(at, at, settles))
+@pytest.mark.parametrize(
+    ("after_close_s", "count"),
+    [(0, 0), (3, 0), (59.9, 0), (60.1, 1), (3_600, 1)],
+)
+def test_one_read_settles_a_row_a_minute_after_its_close(after_close_s: float, count: int) -> None:
+    assert settled([row(0)], read_at(1 + after_close_s * SECOND)) == count
 
 
-def covered_to(series: Series) -> int:
-    return list(series.coverage)[-1][1]
+@pytest.mark.parametrize(
+    ("first_s", "second_s", "count"),
+    [
+        (3, 6, 1),  # both three seconds after the close, and three apart
+        (3, 5.9, 0),
+        (3, 30, 1),
+    ],
+)
+def test_two_reads_that_agree_settle_it_sooner(first_s: float, second_s: float, count: int) -> None:
+    assert settled(rows(0, 1), read_at(1 + second_s * SECOND), {0: 1 + first_s * SECOND}) == count
 
 
-def test_a_row_read_a_minute_after_its_close_is_settled() -> None:
-    series, ex = make_series("/api/v3/klines"), exchange()
-    at = T + MINUTE - 2
-    read(series, ex.read(TAIL, at), at)
-    assert covered_to(series) == T - MINUTE  # the row before the last closed a millisecond too few ago
-    assert [row.open_ms for row in series.tail.rows] == [T - MINUTE, T]  # type: ignore[union-attr]
+def test_two_reads_settle_it_only_where_a_newer_row_is_shown() -> None:
+    assert settled([row(0)], read_at(1.5), {0: 1 + 3 * SECOND}) == 0
 
 
-def test_two_reads_that_agree_settle_a_row_only_with_a_newer_one() -> None:
-    series, ex = make_series("/api/v3/klines"), exchange()
-    for at, covered in ((T + 2_000, T - MINUTE), (T + 3_000, T - MINUTE), (T + 5_999, T - MINUTE), (T + 6_001, T)):
-        read(series, ex.read(TAIL, at), at)
-        assert covered_to(series) == covered, at
-    alone = make_series("/api/v3/klines")
-    ex.opens = [t for t in ex.opens if t < T]
-    for at in (T + 3_000, T + 7_000, T + 30_000):
-        read(alone, ex.read(TAIL, at), at)
-        assert covered_to(alone) == T - MINUTE, at
-    read(alone, ex.read(TAIL, T + MINUTE), T + MINUTE)
-    assert covered_to(alone) == T - MINUTE + 1
+@pytest.mark.parametrize(
+    ("seen_twice", "count"),
+    [([], 0), ([1], 0), ([0], 1), ([0, 1], 2), ([0, 1, 2], 2)],
+)
+def test_nothing_settles_past_a_row_that_did_not(seen_twice: list[int], count: int) -> None:
+    by_second = Settling(POLICY, INTERVALS["1s"], 0)
+    page = [Row(at(0) + n * 1_000, at(0) + n * 1_000 + 999, 1, b"[]") for n in range(3)]
+    since = {page[n].open_ms: at(0) + 10_000 for n in seen_twice}
+    assert by_second.settled_count(page, {}, since, read_at(0.5)) == count
 
 
-def test_two_reads_that_differ_start_anew() -> None:
-    series, ex = make_series("/api/v3/klines"), exchange()
-    ex.bumps[T - MINUTE] = (T + 5_000, 7)
-    read(series, ex.read(TAIL, T + 3_500), T + 3_500)
-    assert [r.open_ms for r in read(series, ex.read(TAIL, T + 7_000), T + 7_000)] == [T - MINUTE]
-    assert covered_to(series) == T - MINUTE
-    assert read(series, ex.read(TAIL, T + 10_000), T + 10_000) == []
-    assert covered_to(series) == T
+@pytest.mark.parametrize(
+    ("error_ms", "count"),
+    [(0, 1), (5_000, 1), (10_002, 0)],  # the earliest that it may have been is what counts
+)
+def test_an_error_of_the_clock_makes_it_later(error_ms: int, count: int) -> None:
+    assert settled([row(0)], read_at(2 + 10 * SECOND, error_ms)) == count
+
+
+def test_nothing_settles_by_a_clock_that_is_not_trusted() -> None:
+    assert settled(rows(0, 5), ReadTime(at(100), at(100), may_settle=False)) == 0
+
+
+def test_what_was_settled_stays_so_while_it_is_unchanged() -> None:
+    held = {at(0): row(0).raw}
+    assert BY_MINUTE.settled_count([row(0)], held, {}, read_at(1)) == 1
+    assert BY_MINUTE.settled_count([row(0, trades=1)], held, {}, read_at(1)) == 0
 
 
 def test_a_cut_close_time_does_not_end_the_bucket() -> None:
-    series, ex = make_series("/api/v3/klines"), exchange()
-    ex.opens = [t for t in ex.opens if t <= T - MINUTE]
-    ex.closes[T - MINUTE] = T - MINUTE + 5_000  # trading paused five seconds into the bucket
-    for at in (T - MINUTE + 20_000, T - MINUTE + 30_000, T + MINUTE - 2):
-        read(series, ex.read(TAIL, at), at)
-        assert covered_to(series) <= T - MINUTE, at
-    read(series, ex.read(TAIL, T + MINUTE), T + MINUTE)
-    assert covered_to(series) == T - MINUTE + 1
+    paused = row(0)._replace(close_ms=at(0) + 5_000)  # trading paused five seconds into it
+    assert settled([paused], read_at(1.5)) == 0
+    assert settled([paused], read_at(2)) == 1
 
 
-def test_nothing_settles_while_the_clock_is_doubted() -> None:
-    series, ex = make_series("/api/v3/klines"), exchange()
-    read(series, ex.read(TAIL, T), T, settles=False)
-    assert list(series.coverage) == []
-    assert len(series.tail.rows) == 21  # type: ignore[union-attr]
+def test_a_month_settles_by_its_calendar() -> None:
+    by_month = Settling(POLICY, INTERVALS["1M"], 0)
+    january, february = 1_735_689_600_000, 1_738_368_000_000
+    month = Row(january, february - 1, 1, b"[]")
+    for moment, count in ((february + 50_000, 0), (february + 61_000, 1), (february + 40 * 86_400_000, 1)):
+        assert by_month.settled_count([month], {}, {}, ReadTime(moment, moment)) == count
 
 
-def test_a_lagging_reply_is_doubted() -> None:
-    series, ex = make_series("/api/v3/klines"), exchange()
-    read(series, ex.read(TAIL, T + 1_000), T + 1_000)
-    for at in (T + 3_000 - 4_000, T + 2_000 - 1_001):
-        lagging = ex.read(TAIL, at)
-        found = find_suspicion(series, lagging, TAIL, ReadTime(T + 3_000, T + 3_000))
-        assert found is not None
-        assert found.lagging
-    assert find_suspicion(series, ex.read(TAIL, T + 3_000), TAIL, ReadTime(T + 3_000, T + 3_000)) is None
+@pytest.mark.parametrize(
+    ("read_s", "changed", "since_s"),
+    [
+        (2.9, False, None),  # sooner than three seconds after the close nothing is remembered
+        (3, False, 3),
+        (10, True, 10),  # it differs: the count begins anew
+    ],
+)
+def test_since_when_a_row_is_shown_unchanged(read_s: float, *, changed: bool, since_s: float | None) -> None:
+    read = read_at(1 + read_s * SECOND)
+    found = BY_MINUTE.unchanged_since([row(0)], {at(0): row(0, 60 - changed)}, {}, read)
+    assert found == ({} if since_s is None else {at(0): at(1 + since_s * SECOND)})
 
 
-def test_fewer_trades_in_a_closed_row_are_doubted_but_are_no_lag() -> None:
-    series, ex = make_series("/api/v3/klines"), exchange()
-    read(series, ex.read(TAIL, T), T)
-    ex.bumps[T - 5 * MINUTE] = (0, -3)
-    at = T + 2_000
-    found = find_suspicion(series, ex.read(TAIL, at), TAIL, ReadTime(at, at))
-    assert found == Suspicion(f"fewer trades in {T - 5 * MINUTE}", lagging=False)
-    before = series.settled_version
-    (revision,) = read(series, ex.read(TAIL, at), at)  # the same again is accepted
-    assert revision.open_ms == T - 5 * MINUTE
-    assert series.settled_version > before
-    assert series.blocks.printed_rows(T - 5 * MINUTE, T - 4 * MINUTE) == [
-        (T - 5 * MINUTE, ex.row(T - 5 * MINUTE, at).raw)
-    ]
+def test_the_first_of_the_reads_that_agree_is_remembered() -> None:
+    first = {at(0): at(1 + 3 * SECOND)}
+    assert BY_MINUTE.unchanged_since([row(0)], {at(0): row(0)}, first, read_at(1.5)) == first
 
 
-def test_a_row_that_vanished_is_doubted_then_gone() -> None:
-    series, ex = make_series("/api/v3/klines"), exchange()
-    read(series, ex.read(TAIL, T), T)
-    ex.opens.remove(T - 7 * MINUTE)
-    found = find_suspicion(series, ex.read(TAIL, T + 1), TAIL, ReadTime(T + 1, T + 1))
-    assert found == Suspicion(f"lacks {T - 7 * MINUTE}", lagging=False)
-    (revision,) = read(series, ex.read(TAIL, T + 1), T + 1)
-    assert (revision.open_ms, revision.now) == (T - 7 * MINUTE, b"")
-
-
-def test_empty_or_short_where_rows_are_known() -> None:
-    series, ex = make_series("/api/v3/klines"), exchange()
-    read(series, ex.read(TAIL, T), T)
-    with pytest.raises(InvalidBody) as caught:
-        find_suspicion(series, [], TAIL, ReadTime(T + 1, T + 1))
-    assert caught.value.reason == "empty"
-    assert find_suspicion(series, ex.read(TAIL, T + 1)[-3:], TAIL, ReadTime(T + 1, T + 1)) is not None
-
-
-def test_a_late_reply_fills_gaps_and_nothing_else() -> None:
-    series, ex = make_series("/api/v3/klines"), exchange(400)
-    old = ex.read(TAIL, T)
-    read(series, ex.read(TAIL, T + 30_000), T + 30_000)
-    tail, coverage = series.tail, list(series.coverage)
-    assert read(series, old, T) == []
-    assert (series.tail, list(series.coverage)) == (tail, coverage)
-    back = Window(WindowKind.BACKWARD, None, T - 99 * MINUTE, 200)
-    read(series, ex.read(back, T - 1), T - 1, back)
-    assert next(iter(series.coverage))[0] == T - 298 * MINUTE
-
-
-def test_a_hole_is_believed_for_a_tenth_of_its_age() -> None:
-    series, ex = make_series("/api/v3/klines"), exchange()
-    missing = T - 10 * MINUTE
-    ex.opens.remove(missing)
-    read(series, ex.read(TAIL, T), T)
-    assert series.empty_ranges.due(missing, missing, T + 59_000, 2_000) == []
-    (void,) = series.empty_ranges.due(missing, missing, T + 70_000, 2_000)
-    assert (void.start_ms, void.end_ms, void.hole) == (missing, missing + MINUTE, True)
-    ex.opens = sorted([*ex.opens, missing])
-    before = series.settled_version
-    window = Window(WindowKind.RANGE, void.start_ms, void.end_ms, 100)
-    read(series, ex.read(window, T + 70_000), T + 70_000, window)
-    assert series.settled_version > before
-    assert not len(series.empty_ranges)
-    assert series.blocks.first_open(missing, missing + 1) == missing
+@pytest.mark.parametrize(
+    ("reads_s", "tails"),
+    [
+        ((2, 3, 5.99), [[9, 10], [9, 10], [9, 10]]),
+        ((2, 3, 6.01), [[9, 10], [9, 10], [10]]),
+    ],
+)
+def test_the_second_of_a_close_read_by_read(reads_s: tuple[float, ...], tails: list[list[int]]) -> None:
+    series = make_series()
+    shown = []
+    for read_s in reads_s:
+        merge(series, rows(0, 10), TAIL, read_at(10 + read_s * SECOND))
+        shown.append(tail_minutes(series))
+    assert shown == tails
+    assert series.interval.length_ms == MINUTE_MS

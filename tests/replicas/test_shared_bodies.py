@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from mdcache.candles.shared_rows import Lease, LeaseState, SharedStoreDown
 from mdcache.events import Event, Events, TierFailed
 from mdcache.exchange.markets import Market
+from mdcache.leases import Lease, LeaseState, SharedStoreDown
 from mdcache.stores.redis import bodies as redis_copies
 from mdcache.stores.redis.bodies import RedisBodyStore
 from mdcache.stores.redis.channel import Channel

@@ -11,9 +11,10 @@ import pytest
 from mdcache.candles.empty_ranges import EmptyRange
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.replication import SeriesState, SharedBlock
-from mdcache.candles.shared_rows import KnownVersions, Lease, LeaseRequest, LeaseState, PullResult, SharedRowStore
+from mdcache.candles.shared_rows import KnownVersions, LeaseRequest, PullResult, SharedRowStore
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
+from mdcache.leases import Lease, LeaseState
 from tests.support.memory_shared_rows import MemoryServer as FakeServer
 from tests.support.memory_shared_rows import MemorySharedRows
 from tests.support.redis_row_store import INDEX, KEY, OTHER, WIDTH, LoopClock, block, pull, push, redis_row_store, tail

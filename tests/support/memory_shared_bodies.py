@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mdcache.candles.shared_rows import ERROR_SHARED_S, LEASE_S, Lease, LeaseState, SharedStoreDown
 from mdcache.exchange.markets import Market
+from mdcache.leases import ERROR_SHARED_S, LEASE_S, Lease, LeaseState, SharedStoreDown
 from mdcache.upstream.replicas.shared_bodies import BodyLeaseRequest, BodyPullResult, SharedBody
 from tests.support.memory_shared_rows import MemoryServer
 

@@ -6,21 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from mdcache.candles.empty_ranges import EmptyRange
-from mdcache.candles.persistence import SeriesFilter, Span
+from mdcache.candles.persistence import SeriesFilter
+from mdcache.candles.ranges import Span
 from mdcache.candles.replication import SeriesState, SharedBlock
-from mdcache.candles.shared_rows import (
-    ERROR_SHARED_S,
-    LEASE_S,
-    KnownVersions,
-    Lease,
-    LeaseRequest,
-    LeaseState,
-    PullResult,
-    Push,
-    SharedStoreDown,
-)
+from mdcache.candles.shared_rows import KnownVersions, LeaseRequest, PullResult, Push
 from mdcache.candles.tail import Tail
 from mdcache.exchange.klines import SeriesKey
+from mdcache.leases import ERROR_SHARED_S, LEASE_S, Lease, LeaseState, SharedStoreDown
 from tests.support.virtual_time import VirtualClock
 
 

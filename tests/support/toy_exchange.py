@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from mdcache.candles.freshness import TailFloor
 from mdcache.candles.merge import merge
-from mdcache.candles.plan import ReadWindows, Serve, plan
+from mdcache.candles.plan import ReadWindow, Serve, plan
 from mdcache.candles.plausibility import find_suspicion
 from mdcache.candles.series import Series
 from mdcache.candles.settling import ReadTime, SettlePolicy
@@ -83,15 +83,14 @@ def ask(
         if isinstance(step, Serve):
             served_as_of = series.tail.as_of_ms if step.reaches_tail and series.tail else at_ms
             return step.body(), served_as_of, reads
-        assert isinstance(step, ReadWindows), "nothing rests here"
-        for window in step.windows:
+        assert isinstance(step, ReadWindow), "nothing is stored here"
+        reads += 1
+        rows = exchange.read(step.window, at_ms - lag_ms)
+        read = ReadTime(at_ms, at_ms)
+        if find_suspicion(series, rows, step.window, read) is not None:
             reads += 1
-            rows = exchange.read(window, at_ms - lag_ms)
-            read = ReadTime(at_ms, at_ms)
-            if find_suspicion(series, rows, window, read) is not None:
-                reads += 1
-                rows = exchange.read(window, at_ms)
-            merge(series, rows, window, read)
+            rows = exchange.read(step.window, at_ms)
+        merge(series, rows, step.window, read)
     raise AssertionError((question, series.tail, list(series.coverage), exchange.calls[-8:]))
 
 

@@ -5,9 +5,9 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 
-from mdcache.candles.shared_rows import SharedStoreDown
 from mdcache.clock import Clock
 from mdcache.events import BackgroundTaskFailed, Events
+from mdcache.leases import SharedStoreDown
 
 _CLOSE_TIMEOUT_S = 1.0
 _RETRY_S = 0.5

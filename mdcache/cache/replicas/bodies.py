@@ -12,11 +12,12 @@ from mdcache.cache.replicas.background import BackgroundTasks
 from mdcache.cache.replicas.body_ports import BodyRead
 from mdcache.cache.replicas.error_messages import NO_BOUNDS, decode_error, encode_error
 from mdcache.cache.replicas.leases import Leases, PullOutcome, RefusalNow
-from mdcache.candles.shared_rows import MAX_AHEAD_MS, PULL_INTERVAL_S, Lease, SharedStoreDown
+from mdcache.candles.shared_rows import MAX_AHEAD_MS, PULL_INTERVAL_S
 from mdcache.clock import Clock, Instant
 from mdcache.errors import InvalidBody
 from mdcache.events import BackgroundTaskFailed, Events
 from mdcache.exchange.markets import Market
+from mdcache.leases import Lease, SharedStoreDown
 from mdcache.upstream.replicas.shared_bodies import BodyLeaseRequest, BodyPullResult, SharedBody, SharedBodyStore
 
 _MAX_PULLED = 4_096

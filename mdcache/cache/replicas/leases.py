@@ -14,10 +14,10 @@ from typing import Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from mdcache.cache.replicas.background import BackgroundTasks
-from mdcache.candles.shared_rows import LEASE_RENEWED_S, LEASE_S, Lease, LeaseState, SharedStoreDown
 from mdcache.clock import Clock
 from mdcache.errors import GateClosed, MdcacheError, UpstreamUnavailable
 from mdcache.exchange.markets import Market
+from mdcache.leases import LEASE_RENEWED_S, LEASE_S, Lease, LeaseState, SharedStoreDown
 from mdcache.upstream.governor import Lane, Priority
 
 POLL_S = 0.25  # a message that was lost costs this much more

@@ -4,11 +4,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mdcache.candles.persistence import Span
+from mdcache.candles.ranges import Span
 from mdcache.candles.replication import SeriesState, export_state
 from mdcache.candles.series import Series
-from mdcache.candles.shared_rows import KnownVersions, Lease, PullResult, Push
+from mdcache.candles.shared_rows import KnownVersions, PullResult, Push
 from mdcache.exchange.klines import SeriesKey
+from mdcache.leases import Lease
 
 _FOREVER = 1 << 62
 _MAX_SERIES = 50_000

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from mdcache.candles.empty_ranges import EmptyRange
-from mdcache.candles.persistence import Span
-from mdcache.candles.ranges import RangeSet
+from mdcache.candles.ranges import RangeSet, Span
 from mdcache.candles.series import Series
 from mdcache.candles.window import Window, WindowKind
 from mdcache.clock import Instant

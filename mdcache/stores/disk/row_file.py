@@ -17,7 +17,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from mdcache.candles.block import Block
-from mdcache.candles.persistence import SeriesChange, SeriesFilter, SeriesOutline, Span, StoredBlock
+from mdcache.candles.persistence import SeriesChange, SeriesFilter, SeriesOutline, StoredBlock
+from mdcache.candles.ranges import Span
 from mdcache.clock import Clock
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market

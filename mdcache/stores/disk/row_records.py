@@ -12,7 +12,8 @@ import xxhash
 
 from mdcache.candles.block import Block
 from mdcache.candles.empty_ranges import EmptyRange
-from mdcache.candles.persistence import SeriesChange, Span
+from mdcache.candles.persistence import SeriesChange
+from mdcache.candles.ranges import Span
 from mdcache.stores.block_codec import Unreadable, decode, digest
 
 MAX_APPENDED_ROWS = 64  # more of them, and the base is written anew: 1.5 to 4 kB a minute for a series of minutes

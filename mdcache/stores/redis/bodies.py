@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 import xxhash
 
-from mdcache.candles.shared_rows import ERROR_SHARED_S, LEASE_S, Lease, LeaseState, SharedStoreDown
 from mdcache.events import Events, TierFailed
 from mdcache.exchange.markets import Market
+from mdcache.leases import ERROR_SHARED_S, LEASE_S, Lease, LeaseState, SharedStoreDown
 from mdcache.stores.block_codec import Unreadable
 from mdcache.stores.redis.channel import Channel
 from mdcache.stores.redis.client import TIER, RedisClient, RedisDown

@@ -27,7 +27,7 @@ import xxhash
 
 from mdcache.candles.block import Block
 from mdcache.candles.empty_ranges import EmptyRange
-from mdcache.candles.persistence import Span
+from mdcache.candles.ranges import Span
 from mdcache.candles.tail import Tail
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market

@@ -14,21 +14,12 @@ from typing import Any, TypeVar
 from mdcache.candles.block import Block
 from mdcache.candles.persistence import SeriesFilter, StoredBlock
 from mdcache.candles.replication import SeriesState, SharedBlock
-from mdcache.candles.shared_rows import (
-    ERROR_SHARED_S,
-    LEASE_S,
-    KnownVersions,
-    Lease,
-    LeaseRequest,
-    LeaseState,
-    PullResult,
-    Push,
-    SharedStoreDown,
-)
+from mdcache.candles.shared_rows import KnownVersions, LeaseRequest, PullResult, Push
 from mdcache.clock import Clock
 from mdcache.events import Events, TierFailed
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
+from mdcache.leases import ERROR_SHARED_S, LEASE_S, Lease, LeaseState, SharedStoreDown
 from mdcache.stores.block_codec import Unreadable
 from mdcache.stores.disk.state_dir import StateDir
 from mdcache.stores.redis import row_format

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from mdcache.candles.shared_rows import Lease, LeaseState
 from mdcache.exchange.markets import Market
+from mdcache.leases import Lease, LeaseState
 
 MOST_BYTES = 64 << 20  # of a body; spot's exchangeInfo takes 2 to 20 MB, permission sets included
 

@@ -1,0 +1,125 @@
+"""What memory gives up, and what comes back from a store (docs/design.md#blocks)."""
+
+import pytest
+
+from mdcache.candles.empty_ranges import EmptyRange
+from mdcache.candles.persistence import SeriesOutline, StoredBlock
+from mdcache.candles.series import Series
+from tests.candles.timeline import at, covered, make_series, row, settle, settled_minutes, show_tail
+
+
+def two_blocks() -> tuple[Series, int, int]:
+    """A series of two whole blocks, and their indexes."""
+    series = make_series()
+    width = series.blocks.width_ms
+    first = -(-at(0) // width)
+    start = (first * width - at(0)) // 60_000
+    settle(series, start, start + 1_999)
+    series.pop_change()
+    return series, first, first + 1
+
+
+def test_a_block_that_is_not_in_a_store_is_read_again() -> None:
+    series, first, second = two_blocks()
+    series.evict(first)
+    assert list(series.coverage) == [series.blocks.span(second)]
+    assert list(series.evicted) == [series.blocks.span(first)]
+    assert not list(series.stored)
+
+
+def test_a_block_in_a_store_stays_known() -> None:
+    series, first, second = two_blocks()
+    series.evict(first, stored=True)
+    assert list(series.coverage) == [series.blocks.span(second)]
+    assert list(series.stored) == [series.blocks.span(first)]
+    assert not list(series.evicted)
+
+
+def test_it_comes_back_as_it_was() -> None:
+    series, first, _ = two_blocks()
+    before = list(series.coverage), settled_minutes(series)
+    saved = series.block_with_coverage(first)
+    series.evict(first, stored=True)
+    series.restore_block(first, saved)
+    assert (list(series.coverage), settled_minutes(series)) == before
+    assert not list(series.stored)
+    assert series.pop_change() is None
+
+
+@pytest.mark.parametrize("found", [None, "half"])
+def test_what_a_store_lost_of_it_is_unknown_and_saved_no_more(found: str | None) -> None:
+    series, first, _ = two_blocks()
+    saved = series.block_with_coverage(first)
+    assert saved is not None
+    start, end = series.blocks.span(first)
+    middle = start + (end - start) // 2
+    series.evict(first, stored=True)
+    series.restore_block(first, None if found is None else StoredBlock(saved.block, ((start, middle),)))
+    assert series.evicted.intersection(start, end) == [(start if found is None else middle, end)]
+    change = series.pop_change()
+    assert change is not None
+    assert list(change.blocks) == [first]
+
+
+def test_a_block_that_is_here_already_is_not_taken_twice() -> None:
+    series, first, _ = two_blocks()
+    rows_before = settled_minutes(series)
+    series.restore_block(first, None)
+    assert settled_minutes(series) == rows_before
+
+
+def test_a_series_begins_with_what_its_store_knows() -> None:
+    series = make_series()
+    hole = EmptyRange(at(3), at(4), at(5), hole=True)
+    series.load_outline(SeriesOutline(((at(-90), at(-50)),), (hole,), {7: ((at(0), at(9)),)}))
+    assert covered(series) == [(-90, -50)]
+    assert list(series.stored) == [(at(0), at(9))]
+    assert list(series.empty_ranges) == [hole]
+    assert series.outline_loaded
+
+
+def test_coverage_without_rows_lies_outside_of_all_blocks() -> None:
+    series, first, second = two_blocks()
+    start, end = series.blocks.span(first)[0], series.blocks.span(second)[1]
+    series.coverage.add(start - 1_000, end + 1_000)
+    assert series.outside_blocks() == ((start - 1_000, start), (end, end + 1_000))
+
+
+def test_holes_are_counted_between_rows() -> None:
+    series = make_series()
+    settle(series, 0, 9, without=[0, 4, 5, 9])
+    assert series.holes() == 2
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "minutes"),
+    [(0, 20, [7, 8, 9, 11]), (8, 9, [8]), (10, 11, [])],  # 10 is open: another read may show it otherwise
+)
+def test_what_was_shown_as_closed_and_the_newest_row_are_known(lo: int, hi: int, minutes: list[int]) -> None:
+    series = make_series()
+    settle(series, 7, 8)
+    show_tail(series, 9, 11, as_of=10.5)
+    assert [each.open_ms for each in series.known_between(at(lo), at(hi))] == [at(minute) for minute in minutes]
+    assert series.newest_known() == at(11)
+    assert series.newest_settled() == at(8)
+
+
+def test_a_purge_forgets_everything() -> None:
+    series, _, _ = two_blocks()
+    versions = series.settled_version, series.tail_version
+    series.forget()
+    assert (covered(series), settled_minutes(series), series.tail) == ([], [], None)
+    assert series.settled_version > versions[0]
+    assert series.tail_version > versions[1]
+
+
+def test_rows_read_again_after_they_were_given_up_may_be_others() -> None:
+    series, first, _ = two_blocks()
+    version = series.settled_version
+    series.evict(first)
+    start, end = series.blocks.span(first)
+    series.note_read_again(start, end)
+    assert series.settled_version == version + 1
+    series.note_read_again(start, end)
+    assert series.settled_version == version + 1
+    assert row(0).trades == 60

@@ -1,0 +1,83 @@
+"""What a reply proves (docs/design.md#windows): never more than up to its newest row, but for coinm's closed spans."""
+
+import pytest
+
+from mdcache.candles.window import Proof, Window, WindowKind, prove
+from mdcache.exchange.markets import KLINE_ENDPOINTS
+from tests.candles.timeline import COINM, SPOT, at, rows
+
+TAIL, BACKWARD, FORWARD, RANGE = WindowKind.TAIL, WindowKind.BACKWARD, WindowKind.FORWARD, WindowKind.RANGE
+NOW = 100.5
+NOTHING: list[int] = []
+
+
+def window(kind: WindowKind, start: int | None, end: int | None, limit: int = 3) -> Window:
+    return Window(kind, None if start is None else at(start), None if end is None else at(end), limit)
+
+
+def proof(path: str, asked: Window, minutes: list[int]) -> Proof | None:
+    page = [each for minute in minutes for each in rows(minute, minute)]
+    return prove(asked, page, KLINE_ENDPOINTS[path], at(NOW), confirm_ms=60_000)
+
+
+def up_to(first: int, last: int) -> Proof:
+    return Proof(at(first), at(last) + 1, open_ended=False)
+
+
+def from_on(first: int, last: int) -> Proof:
+    return Proof(at(first), at(last) + 1, open_ended=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "minutes", "expected"),
+    [
+        # the newest rows: from the first of them on there is nothing else
+        (window(TAIL, None, None), [98, 99, 100], from_on(98, 100)),
+        (window(TAIL, None, None), [99], from_on(99, 99)),
+        # startTime alone: all from there to the last row; to now, if there was room for more
+        (window(FORWARD, 5, None), [5, 6, 7], up_to(5, 7)),
+        (window(FORWARD, 5, None), [8, 9, 10], up_to(5, 10)),
+        (window(FORWARD, 5, None), [8, 9], from_on(5, 9)),
+        # endTime alone: between its rows only; what lies before the first, nobody said
+        (window(BACKWARD, None, 9), [7, 8, 9], up_to(7, 9)),
+        (window(BACKWARD, None, 9), [3, 4], up_to(3, 4)),
+        (window(BACKWARD, None, 9), NOTHING, None),
+        # both ends: from its start to its last row, whether full or not
+        (window(RANGE, 5, 9), [5, 6, 7], up_to(5, 7)),
+        (window(RANGE, 5, 9), [6, 7], up_to(5, 7)),
+        (window(RANGE, 5, 9), NOTHING, None),
+    ],
+)
+def test_what_a_reply_of_spot_proves(asked: Window, minutes: list[int], expected: Proof | None) -> None:
+    assert proof(SPOT, asked, minutes) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "minutes", "expected"),
+    [
+        # a full window keeps the newest rows: what lies below them is not proven
+        (window(RANGE, 5, 20), [18, 19, 20], up_to(18, 20)),
+        # a short one is whole, so empty spans are proven up to its end …
+        (window(RANGE, 5, 20), [6, 7], up_to(5, 20)),
+        (window(RANGE, 5, 20), NOTHING, up_to(5, 20)),
+        # … unless that end is so near that a lagging replica may lack its rows
+        (window(RANGE, 95, 100), [96, 97], up_to(95, 97)),
+        (window(RANGE, 95, 100), NOTHING, None),
+    ],
+)
+def test_coinm_answers_a_window_by_its_newest_rows(asked: Window, minutes: list[int], expected: Proof | None) -> None:
+    assert proof(COINM, asked, minutes) == expected
+
+
+def test_an_empty_newest_page_reaches_as_far_as_the_market_looks_back() -> None:
+    nothing = window(TAIL, None, None)
+    assert proof(SPOT, nothing, []) == Proof(0, 0, open_ended=True)
+    since = at(NOW) - 200 * 86_400_000  # coinm looks back 200 days
+    assert proof(COINM, nothing, []) == Proof(since, since, open_ended=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "limit", "weight"), [(SPOT, 1, 2), (SPOT, 1000, 2), (COINM, 99, 1), (COINM, 1500, 10)]
+)
+def test_a_window_weighs_what_its_limit_costs(path: str, limit: int, weight: int) -> None:
+    assert window(TAIL, None, None, limit).weight(KLINE_ENDPOINTS[path]) == weight
