@@ -1,0 +1,139 @@
+"""`exchangeInfo`, cut by symbol and permission as spot does it (docs/binance.md#exchange-info)."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mdcache.errors import InvalidBody, Refusal
+from mdcache.exchange.exchange_info import ExchangeInfoDocument, SymbolSelection, parse_selection
+from mdcache.exchange.markets import Market
+from mdcache.exchange.symbols import MarketSymbols, read_symbols
+
+
+def symbol(name: str, status: str = "TRADING", *sets: list[str]) -> dict[str, Any]:
+    return {"symbol": name, "status": status, "permissions": [], "permissionSets": list(sets)}
+
+
+SYMBOLS = [
+    symbol("BTCUSDT", "TRADING", ["SPOT", "MARGIN"]),
+    symbol("ETHUSDT", "HALT", ["SPOT"], ["TRD_GRP_004"]),
+    symbol("OLDUSDT", "BREAK", ["TRD_GRP_004"]),
+]
+BODY = json.dumps(
+    {"timezone": "UTC", "serverTime": 1, "rateLimits": [], "symbols": SYMBOLS}, separators=(",", ":")
+).encode()
+
+
+def answer(query: str, time_ms: int = 7, time_unit: str | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(ExchangeInfoDocument(BODY).body(time_ms, parse_selection(query, time_unit)))
+    return found
+
+
+def test_the_whole_list_is_binances_own_but_for_the_time() -> None:
+    document = ExchangeInfoDocument(BODY)
+    assert document.body(1, SymbolSelection()) == BODY
+    assert answer("", 1_700_000_000_000)["serverTime"] == 1_700_000_000_000
+    assert answer("", 7, "MICROSECOND")["serverTime"] == 7_000
+    assert document.nbytes <= len(BODY)
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", ["BTCUSDT", "ETHUSDT", "OLDUSDT"]),
+        ("symbol=ETHUSDT", ["ETHUSDT"]),
+        ('symbols=["OLDUSDT","BTCUSDT"]', ["BTCUSDT", "OLDUSDT"]),  # in the list's order
+        ("permissions=SPOT", ["BTCUSDT", "ETHUSDT"]),
+        ('permissions=["TRD_GRP_004","MARGIN"]', ["BTCUSDT", "ETHUSDT", "OLDUSDT"]),
+        ("permissions=SPOT&symbolStatus=HALT", ["ETHUSDT"]),
+        ("symbolStatus=BREAK", ["OLDUSDT"]),
+    ],
+)
+def test_the_symbols_that_a_question_names(query: str, names: list[str]) -> None:
+    assert [each["symbol"] for each in answer(query)["symbols"]] == names
+
+
+def test_permission_sets_are_left_out_where_the_question_says_so() -> None:
+    shown = answer("permissions=SPOT&showPermissionSets=false")["symbols"]
+    assert [each["permissionSets"] for each in shown] == [[], []]
+    assert answer("symbol=BTCUSDT&showPermissionSets=false")["symbols"][0]["permissionSets"]  # by permission only
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("symbol=NONEUSDT", -1121),
+        ("symbol=btcusdt", -1100),
+        ('symbol=BTCUSDT&symbols=["BTCUSDT"]', -1128),
+        ("symbol=BTCUSDT&symbolStatus=TRADING", -1128),
+        ("symbolStatus=SLEEPING", -1122),
+        ("showPermissionSets=maybe", -1130),
+        ("permissions=a%20b", -1130),
+        ("permissions=[]", -1135),
+        ('symbols=["A1","A1"]', -1151),
+        ("unknown=1", -1104),
+    ],
+)
+def test_what_spot_refuses(query: str, code: int) -> None:
+    with pytest.raises(Refusal) as caught:
+        answer(query)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("query", "exceeds"),
+    [
+        ("", False),
+        ("permissions=SPOT", False),
+        ('permissions=["SPOT","LEVERAGED"]', False),
+        ("permissions=TRD_GRP_004", True),
+    ],
+)
+def test_permissions_beyond_the_default_need_another_list(query: str, *, exceeds: bool) -> None:
+    assert parse_selection(query, None).exceeds_default is exceeds
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"symbols":[]}', b'{"symbols":[],"serverTime":1}', b'{"serverTime":1}'])
+def test_anything_else_is_broken(body: bytes) -> None:
+    with pytest.raises(InvalidBody):
+        ExchangeInfoDocument(body)
+
+
+def test_a_list_of_other_things_is_broken_when_it_is_cut() -> None:
+    document = ExchangeInfoDocument(b'{"serverTime":1,"symbols":[1]}')
+    with pytest.raises(InvalidBody):
+        document.contains(["BTCUSDT"])
+
+
+def test_a_document_knows_its_symbols() -> None:
+    document = ExchangeInfoDocument(BODY)
+    assert document.contains(["BTCUSDT", "OLDUSDT"])
+    assert not document.contains(["BTCUSDT", "NONEUSDT"])
+
+
+# ------------------------------------------------------------------------------- names of a market
+
+
+def test_a_name_once_seen_stays_known() -> None:
+    before = MarketSymbols(names=frozenset({"GONEUSDT"}), trading=frozenset({"GONEUSDT"}))
+    found = read_symbols(Market.SPOT, BODY, 9, before)
+    assert found.knows("GONEUSDT", by_pair=False)
+    assert not found.trades("GONEUSDT", by_pair=False)
+    assert found.trades("BTCUSDT", by_pair=False)
+    assert not found.trades("ETHUSDT", by_pair=False)
+    assert found.as_of_ms == 9
+
+
+def test_coinm_has_pairs_and_its_own_word_for_the_status() -> None:
+    body = b'{"symbols":[{"symbol":"BTCUSD_PERP","pair":"BTCUSD","contractStatus":"TRADING"}]}'
+    found = read_symbols(Market.COINM, body, 0, MarketSymbols())
+    assert found.knows("BTCUSD", by_pair=True)
+    assert not found.knows("BTCUSD", by_pair=False)
+    assert found.trades("BTCUSD_PERP", by_pair=False)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"symbols":[]}', b'{"symbols":[{"name":"A"}]}'])
+def test_a_body_without_symbols_is_broken(body: bytes) -> None:
+    with pytest.raises(InvalidBody):
+        read_symbols(Market.SPOT, body, 0, MarketSymbols())
