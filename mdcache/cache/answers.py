@@ -1,4 +1,4 @@
-"""What every question to the cache has in common: who asks, and what an answer tells of itself."""
+"""What all questions to the cache have in common: the caller, and the answer."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from mdcache.upstream.governor import Lane
 
 
 class CacheStatus(StrEnum):
-    """How an answer came about; the first four are RFC 9211's words for why something was forwarded."""
+    """How an answer came about. But for `HIT` these are RFC 9211's words for why a request was forwarded."""
 
     MISS = "uri-miss"
     PARTIAL = "partial"
@@ -19,7 +19,7 @@ class CacheStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: its name from the configured list (or empty), and its lane."""
+    """The client that asks: its name from the configured list (or empty), and its lane."""
 
     name: str = ""
     lane: Lane = Lane.NORMAL
@@ -27,11 +27,11 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer and where it comes from.
+    """An answer, and how long it is good for.
 
-    `as_of_ms`: exchange time. `lifetime_s`: from the as-of. `stands_until_ms`: exchange time after which it may
-    not be shown again without another look. `settled`: its as-of is now whenever it is shown, since no row of it
-    comes from a tail. `marked`: past its TTL.
+    `as_of_ms`: exchange time. `lifetime_s`: counted from the as-of. `valid_until_ms`: exchange time after which it may
+    not be served again as it is. `settled`: no row of it comes from a tail, so that it is as of now whenever it is
+    served. `stale`: past its TTL. `collapsed`: another request had started the read.
     """
 
     body: bytes
@@ -45,5 +45,5 @@ class Answer:
     immutable: bool
 
     def is_valid(self, now: Instant) -> bool:
-        """Whether it may be shown again as it is."""
+        """Tell whether it may be served again as it is."""
         return now.late_ms <= self.valid_until_ms

@@ -173,7 +173,7 @@ class Flights:
         return self._start(series, window, floor, priority, reason), False
 
     async def wait(self, flight: Flight, deadline_s: float) -> None:
-        """Wait until `flight` has ended; raise its error, or `DeadlinePassed` at `deadline_s` by the clock's `now()`."""
+        """Wait until `flight` has ended; raise its error, or `DeadlinePassed` at `deadline_s` (by the clock)."""
         if flight.task is not None:
             await landed(flight.task, deadline_s - self._clock.now())
 

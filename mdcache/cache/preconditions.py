@@ -1,4 +1,4 @@
-"""What every question needs first: the market's clock, and symbols that exist."""
+"""What every question needs first: the exchange's clock measured, and symbols that exist."""
 
 import asyncio
 from collections.abc import Iterable
@@ -12,22 +12,34 @@ from mdcache.upstream.exchange_clock import ExchangeClocks
 async def check_preconditions(
     clocks: ExchangeClocks, symbols: SymbolTable, market: Market, names: Iterable[tuple[str, bool]], timeout_s: float
 ) -> GateClosed | None:
-    """Measure the clock if it never was, and check that each (name, is a pair) is listed; at most `within_s`.
+    """Measure the market's clock if it never was, and check that all names are listed.
 
-    Returns why the clock can't be known, where a shut gate is the reason: what is settled may be shown all the same,
-    and nothing may be read by that clock. Raises Binance's refusal of a name it does not know, `DeadlinePassed`, and
-    what asking Binance raises.
+    Args:
+        clocks: The exchange's clocks.
+        symbols: The symbols of all markets.
+        market: The market that is asked.
+        names: Names, each with whether it is a pair.
+        timeout_s: How long this may take, in seconds.
+
+    Returns:
+        Why the clock can't be known, if a closed gate is the reason. Settled rows may be served all the same, but
+        nothing may be read by that clock.
+
+    Raises:
+        Refusal: A name is not listed.
+        DeadlinePassed: It took longer than `timeout_s`.
+        UpstreamUnavailable, UpstreamFailed: As asking Binance raises them.
     """
-    barred = None
+    gate_closed = None
     try:
         async with asyncio.timeout(max(0.0, timeout_s)):
             try:
                 await clocks.ensure(market)
             except GateClosed as error:
-                barred = error
+                gate_closed = error
             await symbols.ensure_loaded(market)
             for name, by_pair in names:
                 await symbols.check(market, name, by_pair=by_pair)
     except TimeoutError as error:
         raise DeadlinePassed(1.0, "no answer from Binance in time") from error
-    return barred
+    return gate_closed

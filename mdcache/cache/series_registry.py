@@ -1,4 +1,4 @@
-"""All series of the daemon, and the memory they share with the ready answers."""
+"""All series of the daemon, and the memory that they share with bodies and ready answers."""
 
 import math
 from collections.abc import Hashable, Iterator
@@ -16,15 +16,15 @@ from mdcache.events import Events, MemoryEvicted
 from mdcache.exchange.klines import KlineQuestion, SeriesKey
 from mdcache.stores.byte_lru import ByteLru
 
-_SERIES_BYTES = 4_000  # an empty series: object, shelf, coverage, tail, measured with tracemalloc
-_ROW_OBJECT_BYTES = 200  # a tail's row beside its text
+_SERIES_BYTES = 4_000  # an empty series: object, blocks, coverage, tail; measured with tracemalloc
+_ROW_OBJECT_BYTES = 200  # a row of a tail, besides its text
 
 
 class Evictable(Protocol):
-    """Something else whose bytes count here."""
+    """A holder of something else whose bytes count here."""
 
     def evict(self, key: Hashable) -> None:
-        """Drop what it holds under `key`; the account forgets it by itself."""
+        """Drop what is held under `key`; the account is told already."""
         ...
 
 
@@ -36,7 +36,7 @@ class _BlockKey:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pin:
-    """One user of a series, from `since_s` until it is unpinned."""
+    """The use of a series by one question or flight, since `since_s` (by the clock's `now()`)."""
 
     key: SeriesKey
     since_s: float
@@ -44,22 +44,19 @@ class Pin:
 
 @dataclass(slots=True)
 class _PinnedSeries:
-    """The users of a busy series, oldest first, and when its blocks were last read or shown meanwhile."""
+    """The pins of a series, oldest first, and when its blocks were last merged or served meanwhile."""
 
     pins: dict[Pin, None]
     touched_s: dict[int, float]
 
     def needs(self, index: int) -> bool:
-        """Whether a user of now may count on this block: it came, or was shown, since the oldest began."""
+        """Tell whether a user may rely on this block: it was merged or served since the oldest pin."""
         oldest = next(iter(self.pins))
         return self.touched_s.get(index, -math.inf) >= oldest.since_s
 
 
 class SeriesRegistry:
-    """Series by key, and the account of what they hold; the longest unasked goes when there is too much.
-
-    `rest` tells where it goes to, and brings it back.
-    """
+    """Series by key, within a bound on memory: what was used longest ago is evicted, into `persistence` if it can."""
 
     def __init__(
         self, clock: Clock, events: Events, policy: SettlePolicy, max_bytes: int, persistence: Persistence | None = None
@@ -81,11 +78,11 @@ class SeriesRegistry:
 
     @property
     def rows(self) -> int:
-        """Settled and tail rows held."""
+        """The number of settled and tail rows in memory."""
         return sum(len(s.blocks) + (len(s.tail.rows) if s.tail else 0) for s in self._series.values())
 
     def get_or_create(self, question: KlineQuestion) -> Series:
-        """The question's series, made where there is none."""
+        """Return the question's series; create it if there is none."""
         key = question.key
         series = self._series.get(key)
         if series is None:
@@ -96,19 +93,15 @@ class SeriesRegistry:
         return series
 
     def forget(self, series_filter: SeriesFilter) -> int:
-        """Know nothing any more of the series that match, in this step; returns how many there were."""
+        """Forget the series that match, without waiting for anything; return how many there were."""
         matching = [series for series in self._series.values() if series_filter.matches(series.key)]
         for series in matching:
             series.forget()
             self.note_merged(series)
         return len(matching)
 
-    def find(self, key: SeriesKey) -> Series | None:
-        """The series, if there is one."""
-        return self._series.get(key)
-
     def touch(self, series: Series, answer: Serve) -> None:
-        """Blocks of `series` were shown: they go last."""
+        """Note that the blocks of an answer were used: they are evicted last."""
         self.persistence.touch(series, answer)
         now_s = self._clock.now()
         for block, _, _ in answer.pieces:
@@ -116,7 +109,7 @@ class SeriesRegistry:
             self._touch_pinned(series.key, block.index)
 
     def note_merged(self, series: Series) -> None:
-        """`series` took in a reply: its tail may have grown, and something else may have to go."""
+        """Note that a reply was merged into `series`: save it, and make room for what it grew by."""
         if self._series.get(series.key) is series:
             tail = series.tail.rows if series.tail else ()
             nbytes = _SERIES_BYTES + sum(len(row.raw) + _ROW_OBJECT_BYTES for row in tail)
@@ -125,33 +118,31 @@ class SeriesRegistry:
         self.enforce_limit()
 
     def enforce_limit(self) -> None:
-        """Hold the bound."""
-        gone = self.memory.evict()
-        if gone:
-            self._events.emit(MemoryEvicted("entries", gone))
+        """Evict until the bound holds."""
+        if evicted := self.memory.evict():
+            self._events.emit(MemoryEvicted("entries", evicted))
 
     def register_evictable(self, kind: str, holder: Evictable) -> None:
-        """Let `holder` share the memory under keys (kind, …)."""
+        """Let `holder` share the memory, under keys (kind, …)."""
         self._evictable[kind] = holder
 
     def pin(self, key: SeriesKey) -> Pin:
-        """A question or a flight of this series is under way: nothing it reads or shows may be given up."""
+        """Begin to use a series: nothing that is merged or served meanwhile is evicted until `unpin`."""
         pin = Pin(key, self._clock.now())
         self._pinned.setdefault(key, _PinnedSeries({}, {})).pins[pin] = None
         return pin
 
     def unpin(self, pin: Pin) -> None:
-        """One user less."""
-        use = self._pinned[pin.key]
-        del use.pins[pin]
-        if not use.pins:
+        """End a use of a series."""
+        pinned = self._pinned[pin.key]
+        del pinned.pins[pin]
+        if not pinned.pins:
             del self._pinned[pin.key]
             self.enforce_limit()
 
     def _touch_pinned(self, key: SeriesKey, index: int) -> None:
-        use = self._pinned.get(key)
-        if use is not None:
-            use.touched_s[index] = self._clock.now()
+        if (pinned := self._pinned.get(key)) is not None:
+            pinned.touched_s[index] = self._clock.now()
 
     def _on_block_change(self, key: SeriesKey, old: Block | None, new: Block | None) -> None:
         block = new or old
@@ -166,8 +157,8 @@ class SeriesRegistry:
 
     def _evict(self, key: Hashable) -> bool:
         if isinstance(key, _BlockKey):
-            use = self._pinned.get(key.series)
-            if use is not None and use.needs(key.index):
+            pinned = self._pinned.get(key.series)
+            if pinned is not None and pinned.needs(key.index):
                 return False
             series = self._series[key.series]
             series.evict(key.index, stored=self.persistence.save_now(series))

@@ -1,8 +1,8 @@
-"""Warming up: whole spans of series, read through the data path before anybody asks.
+"""Warm-up: read whole spans of series through the data path before anybody asks for them.
 
-One job at a time, and one question at a time in it, in the low lane, oldest first. What is known costs nothing, so a
-job that was cancelled, or whose process ended, goes on where it stopped when it is asked for again. Where Binance
-can't be asked the job waits; what else goes wrong ends the series, and the job goes on with the next.
+One job at a time, and one question at a time within it, in the low lane, oldest first. What is known costs nothing: a
+job that was cancelled, or whose process ended, continues where it stopped when it is started again. While Binance
+can't be asked the job waits. Any other error ends the series, and the job goes on with the next one.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ from mdcache.exchange.klines import KlineQuestion, parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, KlineEndpoint, Market
 from mdcache.upstream.governor import Lane
 
-_MIN_WAIT_S, _MAX_WAIT_S = 0.25, 60.0  # a gate may be opened by hand, and a budget grow
+_MIN_WAIT_S, _MAX_WAIT_S = 0.25, 60.0  # an operator may open a gate, and a limit may grow
 _WARMUP_CALLER = Caller(lane=Lane.LOW)
 
 
 class WarmupState(StrEnum):
-    """Of the job; `IDLE`: there was none yet."""
+    """The state of the job; `IDLE`: there was none yet."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -43,9 +43,9 @@ ACTIVE_STATES = frozenset({WarmupState.RUNNING, WarmupState.WAITING})
 
 @dataclass(frozen=True, slots=True)
 class WarmupRequest:
-    """What to read: klines of each symbol in each interval, with open times from `since_ms` to `until_ms`.
+    """What to read: klines of each symbol in each interval, with open times from `since_ms` to `until_ms` (inclusive).
 
-    `until_ms` is `None` for up to now; both are inclusive.
+    `until_ms` is `None` for now.
     """
 
     market: Market
@@ -57,11 +57,11 @@ class WarmupRequest:
 
 @dataclass(frozen=True, slots=True)
 class WarmupProgress:
-    """Of the job that runs, or of the last one.
+    """The progress of the job that runs, or of the last one.
 
-    `detail`: what it waits for, or why it failed. `weight`: of the low lane's reads of this kind since it began.
-    `pages`: that were answered, from disk and memory too; `pages_left`: at most, for a series may begin late.
-    `errors`: by series, what ended it.
+    `detail`: what it waits for, or why it failed. `weight`: of the low lane's reads of this path since it began.
+    `pages`: pages answered, from memory and disk too. `pages_left`: at most, for a series may begin later. `errors`: by
+    series, the error that ended it.
     """
 
     state: WarmupState = WarmupState.IDLE
@@ -80,13 +80,13 @@ class KlineSource(Protocol):
     """The data path (`cache.candles.Candles`)."""
 
     async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> KlineAnswer:
-        """The answer; raises what `errors.py` tells."""
+        """Answer a question; raise the errors of `errors.py`."""
         ...
 
 
 @dataclass(slots=True)
 class _WarmupJob:
-    """What is left, and what came of the rest; `left`: by series, the pages still to read, the first under way."""
+    """What is left of a job, and what came of the rest; `left`: by series, pages to read; the first is under way."""
 
     endpoint: KlineEndpoint
     since_ms: int
@@ -103,17 +103,17 @@ class _WarmupJob:
     errors: dict[str, str] = field(default_factory=dict)
 
     def step_ms(self, interval: str) -> int:
-        """The longest span whose rows fit one page."""
+        """Return the longest span whose rows fit one page."""
         step = self.endpoint.max_limit * INTERVALS[interval].length_ms
         return step if self.endpoint.max_span_ms is None else min(step, self.endpoint.max_span_ms)
 
     def pages_from(self, at_ms: int, interval: str) -> int:
-        """How many pages there are to the end, at most."""
+        """Return how many pages there are to the end, at most."""
         return -(-max(0, self.until_ms + 1 - at_ms) // self.step_ms(interval)) if interval in INTERVALS else 0
 
 
 class Warmup:
-    """The job, if any; `events` tell what its reads weigh."""
+    """The job, if there is one. What its reads weigh is counted from `events`."""
 
     def __init__(self, source: KlineSource, clock: Clock, events: Events) -> None:
         self._source = source
@@ -124,13 +124,13 @@ class Warmup:
         events.attach(self._add_weight)
 
     def start(self, request: WarmupRequest) -> bool:
-        """Begin; False, and nothing happens, where a job is under way."""
+        """Start a job; return False if one is under way."""
         if self._task is not None:
             return False
         until_ms = self._clock.wall_ms() if request.until_ms is None else request.until_ms
-        rule = KLINE_ENDPOINTS[f"{request.market.prefix}klines"]
+        endpoint = KLINE_ENDPOINTS[f"{request.market.prefix}klines"]
         names = {(symbol, interval): 0 for symbol in request.symbols for interval in request.intervals}
-        job = _WarmupJob(rule, request.since_ms, until_ms, len(names), self._clock.now(), names)
+        job = _WarmupJob(endpoint, request.since_ms, until_ms, len(names), self._clock.now(), names)
         names.update({name: job.pages_from(request.since_ms, name[1]) for name in names})
         self._job = job
         self._task = asyncio.get_running_loop().create_task(self._run(job), name="warming")
@@ -138,7 +138,7 @@ class Warmup:
         return True
 
     def progress(self) -> WarmupProgress:
-        """How far it is."""
+        """Return how far the job is."""
         job = self._job
         if job is None:
             return WarmupProgress()
@@ -156,17 +156,17 @@ class Warmup:
         )
 
     async def cancel(self) -> None:
-        """Return when no job runs; what it has sent is still taken in."""
+        """Cancel the job; return once it has ended. A read that was sent is still merged."""
         task = self._task
         if task is not None:
             task.cancel()
             await asyncio.wait({task})
 
     async def aclose(self) -> None:
-        """End the job."""
+        """Cancel the job."""
         await self.cancel()
 
-    # ------------------------------------------------------------------------------------ parts
+    # ------------------------------------------------------------------------------- the job's task
 
     def _add_weight(self, event: Event) -> None:
         job = self._job
@@ -188,7 +188,7 @@ class Warmup:
             del job.left[symbol, interval]
 
     def _ended(self, job: _WarmupJob, task: "asyncio.Task[None]") -> None:
-        """Also where the task was cancelled before its first step."""
+        """Note how it ended, also if it was cancelled before its first step."""
         self._task = None
         job.ended_s, job.state, job.detail = self._clock.now(), WarmupState.DONE, ""
         if task.cancelled():
@@ -199,16 +199,16 @@ class Warmup:
 
     async def _read_series(self, job: _WarmupJob, symbol: str, interval: str) -> None:
         """Read one series, page by page."""
-        rule, at_ms, seen = job.endpoint, job.since_ms, False
+        endpoint, at_ms, seen = job.endpoint, job.since_ms, False
         while at_ms <= job.until_ms:
-            end_ms = job.until_ms  # a page of the oldest rows leaps over what lies before the first
-            if rule.nearest_end and interval in INTERVALS:
+            end_ms = job.until_ms  # a page of the oldest rows skips what lies before the first row
+            if endpoint.nearest_end and interval in INTERVALS:
                 end_ms = min(end_ms, at_ms + job.step_ms(interval) - 1)
-            answer = await self._ask(job, symbol, interval, at_ms, end_ms, rule.max_limit)
+            answer = await self._ask(job, symbol, interval, at_ms, end_ms, endpoint.max_limit)
             job.pages += 1
             job.rows += answer.rows
-            if not rule.nearest_end:
-                if answer.rows < rule.max_limit:
+            if not endpoint.nearest_end:
+                if answer.rows < endpoint.max_limit:
                     return
                 at_ms = _last_open_ms(answer.body) + 1
             else:
@@ -219,7 +219,7 @@ class Warmup:
             job.left[symbol, interval] = job.pages_from(at_ms, interval)
 
     async def _find_first_row(self, job: _WarmupJob, symbol: str, interval: str, at_ms: int) -> int:
-        """Where pages of the newest rows leap over nothing: a moment less than a page before the first row."""
+        """Find a moment less than a page before the first row, by bisection: pages of the newest rows skip nothing."""
         width_ms, step_ms = job.endpoint.max_span_ms or 0, job.step_ms(interval)
         while at_ms <= job.until_ms and width_ms > step_ms:
             end_ms = min(job.until_ms, at_ms + width_ms - 1)
@@ -232,7 +232,7 @@ class Warmup:
     async def _ask(
         self, job: _WarmupJob, symbol: str, interval: str, start_ms: int, end_ms: int, limit: int
     ) -> KlineAnswer:
-        """One page, however long Binance can't be asked; raises what else goes wrong."""
+        """Read one page, however long Binance can't be asked; raise any other error."""
         query = f"symbol={quote(symbol)}&interval={quote(interval)}&startTime={start_ms}&endTime={end_ms}&limit={limit}"
         question = parse_klines(job.endpoint, query, {})
         while True:
@@ -247,6 +247,6 @@ class Warmup:
 
 
 def _last_open_ms(body: bytes) -> int:
-    """The open time of the last row; a row holds no other list."""
+    """Return the open time of the last row; a row contains no other list."""
     start = body.rindex(b"[") + 1
     return int(body[start : body.index(b",", start)])

@@ -1,12 +1,11 @@
-"""The attic: what of the series rests in a store, and how it comes and goes.
+"""Write-behind persistence: what of the series a store keeps, and how it gets there and back.
 
-A series is opened once, before anything is known of it. Its resting blocks are brought back when a question or a
-reply reaches them; what changed about it is handed to the store soon after, never on the way of an answer.
+A series asks once, at its beginning, what the store has of it. Stored blocks are loaded when a question or a reply
+reaches them. What changed is saved soon after, never on the way of an answer.
 """
 
 import asyncio
 from collections.abc import Iterable
-from typing import Protocol
 
 from mdcache.candles.persistence import RowStore, SeriesFilter
 from mdcache.candles.plan import Serve
@@ -14,85 +13,53 @@ from mdcache.candles.series import Series
 from mdcache.clock import Clock
 from mdcache.exchange.klines import SeriesKey
 
-_SAVE_DELAY_S = 0.25  # what settles within it is saved in one go
-_TOUCH_INTERVAL_S = 300.0  # what was asked for is told this often: it decides only what a full disk gives up
+_SAVE_DELAY_S = 0.25  # changes within it are saved together
+_TOUCH_INTERVAL_S = 300.0  # use is reported rarely: it only decides what a full disk evicts
 
 
-class Persistence(Protocol):
-    """What the data path needs of the attic."""
-
-    async def load_outline(self, series: Series) -> None:
-        """Return when what rests of `series` is known; at once where it is."""
-        ...
-
-    async def load_blocks(self, series: Series, indexes: Iterable[int]) -> None:
-        """Return when none of these blocks rests any more."""
-        ...
-
-    async def load_range(self, series: Series, start_ms: int, end_ms: int) -> bool:
-        """Return when no block whose span touches [start_ms, end_ms) rests any more; whether any did."""
-        ...
-
-    def save_soon(self, series: Series) -> None:
-        """Something was merged into `series`: save it soon."""
-        ...
-
-    def touch(self, series: Series, answer: Serve) -> None:
-        """These blocks were asked for."""
-        ...
-
-    def save_now(self, series: Series) -> bool:
-        """Save what changed of `series` now, for it is about to leave memory; whether what leaves will rest."""
-        ...
-
-    async def purge(self, series_filter: SeriesFilter) -> int:
-        """Forget what rests of the matching series; how many there were."""
-        ...
-
-    async def aclose(self) -> None:
-        """Hand the last changes over."""
-        ...
-
-
-class NoPersistence:
-    """Nothing rests: what memory gives up is gone."""
+class Persistence:
+    """What the data path asks of persistence. This base stores nothing."""
 
     async def load_outline(self, series: Series) -> None:
-        """Nothing to wait for."""
+        """Return once it is known what the store has of `series`."""
         series.outline_loaded = True
 
     async def load_blocks(self, series: Series, indexes: Iterable[int]) -> None:
-        """Nothing rests, so nothing is ever asked for."""
+        """Return once none of these blocks is in the store only."""
 
-    async def load_range(self, series: Series, start_ms: int, end_ms: int) -> bool:  # noqa: ARG002 - the port's form
-        """Nothing rests."""
+    async def load_range(self, series: Series, start_ms: int, end_ms: int) -> bool:  # noqa: ARG002
+        """Load every stored block whose span overlaps [start_ms, end_ms); return whether there was any."""
         return False
 
     def save_soon(self, series: Series) -> None:
-        """Nobody keeps it."""
-
-    def touch(self, series: Series, answer: Serve) -> None:
-        """Nobody asks."""
+        """Save what changed in `series` soon."""
 
     def save_now(self, series: Series) -> bool:  # noqa: ARG002
-        """What leaves is gone."""
+        """Save what changed in `series`, of which a part leaves memory; return whether that part stays stored."""
         return False
 
+    def touch(self, series: Series, answer: Serve) -> None:
+        """Note that the blocks of an answer were used."""
+
     async def purge(self, series_filter: SeriesFilter) -> int:  # noqa: ARG002
-        """Nothing rests."""
+        """Delete the matching series; return how many were stored."""
         return 0
 
     async def aclose(self) -> None:
-        """Nothing to hand over."""
+        """Save the last changes."""
 
 
-class WriteBehind:
-    """The series of the daemon in one store."""
+class NoPersistence(Persistence):
+    """No store: what memory evicts is gone."""
+
+
+class WriteBehind(Persistence):
+    """Persistence in one store."""
 
     def __init__(self, store: RowStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._opening: dict[Series, asyncio.Task[None]] = {}
+        self._loading: dict[Series, asyncio.Task[None]] = {}
         self._dirty: dict[Series, None] = {}
         self._touched: dict[SeriesKey, set[int]] = {}
         self._touched_s = clock.now()
@@ -100,57 +67,55 @@ class WriteBehind:
         self._purges = 0
 
     async def load_outline(self, series: Series) -> None:
-        """Return when what rests of `series` is known; however many wait, the store is asked once."""
+        """Ask the store once, however many wait for it."""
         if series.outline_loaded:
             return
-        task = self._opening.get(series)
+        task = self._loading.get(series)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._load_outline(series), name=f"open {series.key}")
-            self._opening[series] = task
-            task.add_done_callback(lambda _: self._opening.pop(series, None))
+            task = asyncio.get_running_loop().create_task(self._load_outline(series), name=f"load {series.key}")
+            self._loading[series] = task
+            task.add_done_callback(lambda _: self._loading.pop(series, None))
         await asyncio.shield(task)
 
     async def load_blocks(self, series: Series, indexes: Iterable[int]) -> None:
-        """Return when none of these blocks rests any more: it came back, or could not."""
+        """Load these blocks; what can't be read is unknown from now on."""
         wanted = list(indexes)
         found = await self._store.blocks(series.key, wanted)
         for index in wanted:
             series.restore_block(index, found.get(index))
         if len(found) < len(wanted):
-            self.save_soon(series)  # what could not be read must not come back one day
+            self.save_soon(series)  # or the store would still claim to have the rest
 
     async def load_range(self, series: Series, start_ms: int, end_ms: int) -> bool:
-        """Return when no block whose span touches [start_ms, end_ms) rests any more; whether any did."""
-        brought = False
-        while indexes := series.stored_blocks_around(
-            start_ms, end_ms
-        ):  # memory may give one up while another is loaded
+        """Load every stored block whose span overlaps [start_ms, end_ms); return whether there was any."""
+        loaded = False
+        while indexes := series.stored_blocks_around(start_ms, end_ms):  # one may be evicted while another is loaded
             await self.load_blocks(series, indexes)
-            brought = True
-        return brought
+            loaded = True
+        return loaded
 
     def save_soon(self, series: Series) -> None:
-        """Save what is new about `series` soon."""
+        """Save what changed in `series` soon, together with other changes."""
         self._dirty[series] = None
         if self._saver is None:
             self._saver = asyncio.get_running_loop().create_task(self._save_later(), name="saver of series")
 
     def touch(self, series: Series, answer: Serve) -> None:
-        """These blocks were asked for; told to the store now and then."""
+        """Note that the blocks of an answer were used; the store is told now and then."""
         touched = self._touched.setdefault(series.key, set())
         touched.update(block.index for block, _, _ in answer.pieces)
         if self._clock.now() - self._touched_s >= _TOUCH_INTERVAL_S:
             self._report_touched()
 
     def save_now(self, series: Series) -> bool:
-        """Save what changed of `series` now."""
+        """Hand what changed in `series` to the store; return whether its blocks stay stored."""
         change = series.pop_change() if series.outline_loaded else None
         if change is not None:
             self._store.save(series.key, change)
         return series.outline_loaded
 
     async def purge(self, series_filter: SeriesFilter) -> int:
-        """Forget what rests of the matching series; what is being opened meanwhile is opened again."""
+        """Delete the matching series; outlines that are being loaded are loaded again."""
         self._purges += 1
         for key in [key for key in self._touched if series_filter.matches(key)]:
             del self._touched[key]
@@ -158,7 +123,7 @@ class WriteBehind:
 
     async def aclose(self) -> None:
         """Hand the last changes to the store."""
-        tasks = [*self._opening.values(), *([self._saver] if self._saver is not None else [])]
+        tasks = [*self._loading.values(), *([self._saver] if self._saver is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
