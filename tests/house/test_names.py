@@ -1,0 +1,26 @@
+"""One name, one thing: files within a layer, and the words of the glossary."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "mdcache"
+SOURCES = {path.relative_to(PACKAGE): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+
+
+def test_no_file_name_stands_twice_within_a_layer() -> None:
+    places: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for path in SOURCES:
+        if path.name != "__init__.py":
+            places[path.parts[0] if len(path.parts) > 1 else "", path.name].append(str(path))
+    assert [found for found in places.values() if len(found) > 1] == []
+
+
+def test_every_word_of_the_glossary_is_used_and_stands_once() -> None:
+    rows = re.findall(r"^\| (\*.+?) \| ", GLOSSARY.split("## Why this word")[0], re.MULTILINE)
+    words = [word for row in rows for word in re.findall(r"\*([^*]+)\*", row)]
+    assert len(words) == len(set(words))
+    written = re.sub(r"[\W_]+", "", " ".join(SOURCES.values()).lower())
+    assert [word for word in words if re.sub(r"[\W_]+", "", word) not in written] == []
