@@ -101,7 +101,7 @@ def _exit_with_problems(error: SettingsError, *, as_json: bool) -> NoReturn:
 def serve() -> None:
     """Serve; every setting comes from MDCACHE_* variables or .env (`mdcache check` lists them)."""
     settings = _load_or_exit()
-    from mdcache.daemon.build import run
+    from mdcache.daemon.lifecycle import run
 
     run(settings)
 

@@ -77,25 +77,25 @@ def _error_message(content: bytes) -> str:
 async def _in_this_process(settings: Settings, order: WarmupRequest, show: OnProgress) -> WarmupProgress:
     if not settings.persist or not settings.disk_max_mb:
         raise MdcacheError("nothing may rest (MDCACHE_PERSIST, MDCACHE_DISK_MAX_MB), and no daemon answers")
-    folder = open_state_dir(settings.state_dir)
+    state_dir = open_state_dir(settings.state_dir)
     try:
-        if folder.trouble:
-            raise MdcacheError(folder.trouble)
+        if state_dir.trouble:
+            raise MdcacheError(state_dir.trouble)
         clock = SystemClock()
-        daemon = build(settings, clock, random.Random(), Events(), folder=folder)
+        daemon = build(settings, clock, random.Random(), Events(), state_dir=state_dir)
         try:
-            daemon.warmup.start(order)
-            while (found := daemon.warmup.progress()).state in ACTIVE_STATES:
+            daemon.cache.warmup.start(order)
+            while (found := daemon.cache.warmup.progress()).state in ACTIVE_STATES:
                 show(found)
                 await clock.sleep(_POLL_S)
                 _raise_on_troubles(daemon.state.troubles)
         finally:
             await daemon.aclose()
-            show(daemon.warmup.progress())
+            show(daemon.cache.warmup.progress())
         _raise_on_troubles(daemon.state.troubles)
         return found
     finally:
-        folder.release()
+        state_dir.release()
 
 
 def _raise_on_troubles(troubles: tuple[str, ...]) -> None:

@@ -1,1 +1,1 @@
-"""The daemon: makes every part from the settings, joins them, and runs them from start to drain."""
+"""The daemon: make every part from the settings, join them, run them from start to drain."""

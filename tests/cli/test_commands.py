@@ -116,7 +116,7 @@ def test_all_that_is_wrong_goes_to_stderr_at_once(run: Run, folder: Path, comman
 
 def test_serve_hands_the_settings_to_the_daemon(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[Settings] = []
-    monkeypatch.setitem(sys.modules, "mdcache.daemon.build", SimpleNamespace(run=served.append))
+    monkeypatch.setitem(sys.modules, "mdcache.daemon.lifecycle", SimpleNamespace(run=served.append))
     assert run("serve", MDCACHE_PORT="9000").exit_code == 0
     assert [settings.port for settings in served] == [9000]
 

@@ -43,7 +43,7 @@ def test_a_failure_at_run_time_is_one_line_and_1(
     def fail(_: object) -> None:
         raise error
 
-    monkeypatch.setitem(sys.modules, "mdcache.daemon.build", SimpleNamespace(run=fail))
+    monkeypatch.setitem(sys.modules, "mdcache.daemon.lifecycle", SimpleNamespace(run=fail))
     monkeypatch.setattr(sys, "argv", ["mdcache", "serve"])
     with pytest.raises(SystemExit) as caught:
         app.main()

@@ -5,39 +5,27 @@ import json
 import random
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from mdcache.cache.answers import Caller
-from mdcache.cache.candles import CandleLimits, Candles, KlineAnswer
-from mdcache.cache.exchange_info import ExchangeInfo
-from mdcache.cache.flights import Flights
-from mdcache.cache.replicas.bodies import SharedBodies
-from mdcache.cache.replicas.body_ports import BodySharing, NoBodySharing
-from mdcache.cache.replicas.row_ports import NoRowSharing, RowSharing
-from mdcache.cache.replicas.rows import SharedRows
-from mdcache.cache.series_registry import SeriesRegistry
-from mdcache.cache.snapshots import SnapshotPolicy, Snapshots
-from mdcache.cache.symbols import SymbolTable
-from mdcache.cache.ttls import SnapshotTtls
-from mdcache.cache.warmup import Warmup
-from mdcache.cache.write_behind import NoPersistence, Persistence, WriteBehind
+from mdcache.cache.candles import KlineAnswer
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.persistence import SeriesFilter
-from mdcache.candles.settling import SettlePolicy
 from mdcache.candles.shared_rows import SharedRowStore
+from mdcache.daemon.build import build_cache, build_upstream, persistence_settings
 from mdcache.events import Event, Events
-from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Market
+from mdcache.settings import Settings
 from mdcache.sim import Exchange, SimConfig
 from mdcache.stores.disk.schema import Connect, connect
-from mdcache.stores.disk.state import PersistenceSettings, PersistentState, open_state
+from mdcache.stores.disk.state import PersistentState, open_state
 from mdcache.stores.disk.state_dir import StateDir
-from mdcache.upstream.governor import Governor, GovernorSettings
+from mdcache.upstream.governor import GovernorSettings
 from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
 from tests.support.sim_transport import SimTransport
 from tests.support.virtual_time import VirtualClock
@@ -57,6 +45,21 @@ class DaemonOptions:
     disk_bytes: int = 1 << 30
     boot: str = "first"
     egress: str = "default"
+
+    def settings(self) -> Settings:
+        """As the daemon's own; not validated, so that memory may be a part of a megabyte."""
+        urls = dict.fromkeys(("spot_url", "usdm_url", "coinm_url"), "http://exchange.test")
+        return Settings().model_copy(
+            update={
+                **urls,
+                "open_candle_ttl_s": self.ttl_s,
+                "max_stale_s": self.max_stale_s,
+                "request_deadline_s": self.deadline_s,
+                "memory_max_mb": self.memory_mb,
+                "egress": self.egress,
+                **asdict(self.limits),
+            }
+        )
 
 
 class InlineExecutor(Executor):
@@ -101,69 +104,39 @@ class VirtualDaemon:
 
     def restart(self) -> None:
         """A new process: nothing of the old one's memory is left."""
-        options = self.options
         self.bus = events = Events(self.events.append)
-        self.governor = Governor(
-            clock=self.clock,
-            rng=random.Random(7),
-            events=events,
-            base_urls=dict.fromkeys(Market, "http://exchange.test"),
-            settings=options.limits,
-            transport=self.transport,
-            trust_env=False,
-        )
-        clocks = self.governor.clocks
+        settings = self.options.settings()
+        self.governor = build_upstream(settings, self.clock, random.Random(7), events, transport=self.transport)
         self.state = PersistentState()
         if self.folder is not None:
-            origins = dict.fromkeys(Market, options.origin)
-            plan = PersistenceSettings(
-                options.egress, origins, options.disk_bytes, options.boot, lambda _: InlineExecutor(), self.connect
+            kept = replace(
+                persistence_settings(settings),
+                origins=dict.fromkeys(Market, self.options.origin),
+                max_row_bytes=self.options.disk_bytes,
+                boot_id=self.options.boot,
+                thread=lambda _: InlineExecutor(),
+                connect=self.connect,
             )
-            self.state = open_state(StateDir(self.folder), plan, self.governor, self.clock, events)
-        rest: Persistence = NoPersistence() if self.state.disk is None else WriteBehind(self.state.disk, self.clock)
-        memory_bytes = int(options.memory_mb * 1_000_000)
-        self.library = SeriesRegistry(self.clock, events, SettlePolicy(3_000, 60_000), memory_bytes, rest)
-        self.flights = Flights(
+            self.state = open_state(StateDir(self.folder), kept, self.governor, self.clock, events)
+        self.cache = build_cache(
+            settings,
             self.governor,
-            self.library,
+            self.state,
             self.clock,
-            lambda series: clocks.now(series.key.market),
             events,
-            stalled_after_s=options.limits.upstream_timeout_s + 1,
-            sharing=self._sharing(events),
+            row_store=self.commons,
+            body_store=self.copies,
         )
-        self.copying: BodySharing = NoBodySharing()
-        if self.copies is not None:
-            self.copying = SharedBodies(self.copies, self.clock, clocks.now, events, self.governor.refusal_now)
-        self.directory = SymbolTable(
-            self.governor, self.clock, events, 300.0, 60.0, options.deadline_s, self.state.bodies, self.copying
-        )
-        limits = CandleLimits(options.deadline_s, options.max_stale_s, dict.fromkeys(INTERVALS, options.ttl_s))
-        self.candles = Candles(self.library, self.flights, self.directory, clocks, self.governor, self.clock, limits)
-
-        self.warming = Warmup(self.candles, self.clock, events)
-        self.info = ExchangeInfo(self.library, self.directory, clocks, self.clock, events, 300.0, options.deadline_s)
-        policy = SnapshotPolicy(
-            options.deadline_s, options.max_stale_s, SnapshotTtls(1.0, {}), options.limits.upstream_timeout_s + 1
-        )
-        self.snapshots = Snapshots(
-            self.library, self.directory, clocks, self.governor, self.clock, events, policy, self.copying
-        )
-
-    def _sharing(self, events: Events) -> RowSharing:
-        if self.commons is None:
-            return NoRowSharing()
-        clocks = self.governor.clocks
-        together = SharedRows(
-            self.commons,
-            self.library,
-            self.clock,
-            lambda series: clocks.now(series.key.market),
-            events,
-            self.governor.refusal_now,
-        )
-        together.purges.forget = self.forget
-        return together
+        if self.cache.shared_rows is not None:
+            self.cache.shared_rows.purges.forget = self.forget
+        self.library = self.cache.registry
+        self.flights = self.cache.flights
+        self.directory = self.cache.symbols
+        self.candles = self.cache.candles
+        self.info = self.cache.exchange_info
+        self.snapshots = self.cache.snapshots
+        self.warming = self.cache.warmup
+        self.copying = self.cache.body_sharing
 
     async def forget(self, which: SeriesFilter) -> None:
         """What a purge does to this process."""
@@ -185,13 +158,7 @@ class VirtualDaemon:
 
     async def aclose(self) -> None:
         """An orderly end."""
-        await self.warming.aclose()
-        await self.flights.aclose()
-        await self.snapshots.aclose()
-        await self.info.aclose()
-        await self.library.persistence.aclose()
-        await self.directory.aclose()
-        await self.copying.aclose()
+        await self.cache.aclose()
         await self.governor.aclose()
         await self.state.aclose()
 
