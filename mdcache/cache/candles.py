@@ -13,10 +13,10 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from mdcache.cache.answers import Answer, CacheStatus, Caller
+from mdcache.cache.exchange_info import ExchangeInfo
 from mdcache.cache.flights import Flights
 from mdcache.cache.preconditions import check_preconditions
 from mdcache.cache.series_registry import SeriesRegistry
-from mdcache.cache.symbols import SymbolTable
 from mdcache.candles.empty_ranges import EmptyRange
 from mdcache.candles.freshness import FreshnessDirectives, TailFloor, fresh_floor, stale_floor, tail_ttl_ms
 from mdcache.candles.plan import LoadBlocks, ReadWindow, Serve, plan
@@ -98,7 +98,7 @@ class Candles:
         self,
         registry: SeriesRegistry,
         flights: Flights,
-        symbols: SymbolTable,
+        exchange_info: ExchangeInfo,
         clocks: ExchangeClocks,
         governor: Governor,
         clock: Clock,
@@ -106,7 +106,7 @@ class Candles:
     ) -> None:
         self._registry = registry
         self._flights = flights
-        self._symbols = symbols
+        self._exchange_info = exchange_info
         self._clocks = clocks
         self._governor = governor
         self._clock = clock
@@ -132,7 +132,9 @@ class Candles:
         deadline_s = self._clock.now() + self._limits.deadline_s
         key = question.key
         names = [(key.subject, key.by_pair)]
-        gate_closed = await check_preconditions(self._clocks, self._symbols, key.market, names, self._limits.deadline_s)
+        gate_closed = await check_preconditions(
+            self._clocks, self._exchange_info, key.market, names, self._limits.deadline_s
+        )
         question.check_span()
         if wait_ms := directives.wait_ms(self._clocks.now(key.market)):
             await self._clock.sleep(wait_ms / 1000)
@@ -163,7 +165,7 @@ class Candles:
     ) -> _Request:
         key = question.key
         now = self._clocks.now(key.market)
-        trading = self._symbols.symbols(key.market).trades(key.subject, by_pair=key.by_pair)
+        trading = self._exchange_info.table.symbols(key.market).trades(key.subject, by_pair=key.by_pair)
         open_ttl_ms = int(self._limits.open_ttls_s[key.interval] * 1000)
         floor = fresh_floor(directives, tail_ttl_ms(series.tail, open_ttl_ms, now, trading=trading), now)
         return _Request(question, directives, caller, series, open_ttl_ms, trading, floor, deadline_s, gate_closed)
@@ -296,7 +298,7 @@ class Candles:
             if tail.open_until_ms is not None:
                 valid_until_ms = min(valid_until_ms, tail.open_until_ms)
             if not request.trading:  # its emptiness may be trusted for a day, but not that it does not trade
-                listed_ms = int(self._symbols.fresh_for_s(request.question.key.market) * 1000)
+                listed_ms = int(self._exchange_info.table.fresh_for_s(request.question.key.market) * 1000)
                 valid_until_ms = min(valid_until_ms, now.ms + listed_ms)
             lifetime_s = ttl_ms / 1000
             immutable = False

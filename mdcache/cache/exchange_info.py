@@ -1,211 +1,335 @@
-"""`exchangeInfo` served from memory: the directory's lists, cut to what a question names.
+"""`exchangeInfo`: a snapshot that is held as a document, cut to what each question names, and that feeds the symbols.
 
-Two forms are held of spot's: with permission sets (most of its bytes) only once somebody asks for them. A list
-that is asked for is read again behind the answers before its time is up; when Binance can't be asked the last
-one goes on serving, marked.
+The names in every question are checked here first. Spot's document has two forms: the one with permission sets, which
+are most of its bytes, is read only once somebody asks for it. A document in use is read again in the background before
+its time is up; when Binance can't be asked, the last one goes on serving, marked.
 """
 
 import asyncio
-import contextlib
-import copy
-from collections.abc import Hashable
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Hashable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Protocol, cast
 
 from mdcache.cache.answers import Answer, CacheStatus, Caller
 from mdcache.cache.preconditions import check_preconditions
+from mdcache.cache.replicas.body_ports import BodySharing
 from mdcache.cache.series_registry import SeriesRegistry
-from mdcache.cache.shared_task import landed
-from mdcache.cache.single_flight import improve_priority
+from mdcache.cache.snapshot_reads import SnapshotRead, SnapshotReads
 from mdcache.cache.snapshots import SnapshotAnswer, min_as_of_ms
-from mdcache.cache.symbols import InfoRead, ReadExchangeInfo, SymbolTable
+from mdcache.cache.symbols import SymbolTable
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.clock import Clock, Instant
 from mdcache.errors import InvalidBody, MdcacheError, NotCached, Refusal, UpstreamFailed, UpstreamUnavailable
-from mdcache.events import BackgroundTaskFailed, Events
-from mdcache.exchange.exchange_info import ExchangeInfoDocument, SymbolSelection
+from mdcache.events import BackgroundTaskFailed, Events, SymbolsLoaded
+from mdcache.exchange import refusals
+from mdcache.exchange.exchange_info import EXCHANGE_INFO_ENDPOINTS, ExchangeInfoDocument, SymbolSelection
 from mdcache.exchange.markets import Market
-from mdcache.upstream.exchange_clock import ExchangeClocks
-from mdcache.upstream.governor import Lane, Priority
+from mdcache.exchange.snapshots import SnapshotQuestion
+from mdcache.exchange.symbols import MarketSymbols, read_symbols
+from mdcache.upstream.governor import Governor, Lane, Priority
 
-KIND = "info"  # first part of these entries' keys in the shared memory
-_REFRESH_AT = 0.9  # of its TTL: from then on a question has the list read again behind its answer
-_ERROR_MEMO_S = 5.0
+KIND = "exchange_info"  # first part of these entries' keys in the shared memory
+_REFRESH_AT = 0.9  # of its TTL: from then on a question has the document read again in the background
+_ERROR_MEMO_S = 5.0  # invented names would cost a read each
+_OF_USE_S = 86_400.0  # to other replicas: an old document serves where none can be read
 _ANY_AGE_MS = 10**15
-_REUSABLE_MS = 1_000  # a body holds the exchange's time: so long it may be shown again
+_VALID_MS = 1_000  # an answer holds the exchange's time: so long it may be shown again
+_READS = "symbols"  # their reason and the name of their tasks, as labels
 
-_Which = tuple[Market, bool]  # with permission sets?
+_WITH_SETS = {endpoint.market: SnapshotQuestion(endpoint, ()) for endpoint in EXCHANGE_INFO_ENDPOINTS}
+_SPOT = _WITH_SETS[Market.SPOT].endpoint
+_PLAIN = _WITH_SETS | {Market.SPOT: SnapshotQuestion(_SPOT, (("showPermissionSets", "false"),))}
+
+
+class ExchangeInfoStore(Protocol):
+    """Where each market's last bodies outlive the process. Its own faults never raise."""
+
+    async def load(self, market: Market, *, sets: bool) -> tuple[bytes, int] | None:
+        """Return the body (`sets`: with permission sets) and the exchange's time of its read in ms, if there is one."""
+        ...
+
+    def save(self, market: Market, body: bytes, as_of_ms: int, *, sets: bool) -> None:
+        """Save this body in the background."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class _HeldDocument:
-    listing: ExchangeInfoDocument
+class ExchangeInfoPolicy:
+    """Settings, in seconds. `invalid_symbol_ttl_s`: for how long a name that is not listed is believed not to be."""
+
+    ttl_s: float
+    invalid_symbol_ttl_s: float
+    deadline_s: float
+    stalled_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    document: ExchangeInfoDocument
     as_of_ms: int
 
 
-@dataclass(slots=True)
-class _Read(InfoRead):
-    """A read of ours; `brought`: the list, kept for as long as somebody waits for it, whatever memory says."""
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A body, the document it is, and its symbols, joined with those known before."""
 
-    brought: _HeldDocument | None = None
+    body: bytes
+    as_of_ms: int
+    held: _Held
+    symbols: MarketSymbols
 
 
 class ExchangeInfo:
-    """Answers `exchangeInfo` of the three markets."""
+    """Answers `exchangeInfo`, and whether a symbol exists. Every body that is kept updates `table`."""
+
+    max_body_bytes = 64 << 20  # spot's is 2 to 20 MB, permission sets included
 
     def __init__(
         self,
         registry: SeriesRegistry,
-        symbols: SymbolTable,
-        clocks: ExchangeClocks,
+        table: SymbolTable,
+        governor: Governor,
         clock: Clock,
         events: Events,
-        ttl_s: float,
-        deadline_s: float,
+        policy: ExchangeInfoPolicy,
+        store: ExchangeInfoStore | None = None,
+        body_sharing: BodySharing | None = None,
     ) -> None:
+        self.table = table
         self._registry = registry
-        self._symbols = symbols
-        self._clocks = clocks
+        self._governor = governor
+        self._clocks = governor.clocks
         self._clock = clock
         self._events = events
-        self._ttl_ms = int(ttl_s * 1000)
-        self._deadline_s = deadline_s
-        self._held: dict[_Which, _HeldDocument] = {}
-        self._reads: dict[_Which, tuple[_Read, asyncio.Task[_HeldDocument]]] = {}
-        self._failed: dict[_Which, tuple[float, MdcacheError]] = {}
+        self._policy = policy
+        self._ttl_ms = int(policy.ttl_s * 1000)
+        self._store = store
+        self._held: dict[SnapshotQuestion, _Held] = {}
+        self._loads: dict[Market, asyncio.Task[None]] = {}
+        self._refreshed_at_s = dict.fromkeys(Market, -math.inf)
+        self._reads: SnapshotReads[_Parsed] = SnapshotReads(
+            _READS, governor, clock, events, policy.stalled_after_s, self, body_sharing, _ERROR_MEMO_S
+        )
         registry.register_evictable(KIND, self)
-        symbols.on_read = self.learn
 
     async def answer(
         self, market: Market, selection: SymbolSelection, directives: FreshnessDirectives, caller: Caller
     ) -> Answer:
-        """The answer to `selection` as fresh as `wishes` say; raises what `errors.py` tells."""
-        which = (market, selection.permission_sets or bool(selection.permissions))
-        deadline_s = self._clock.now() + self._deadline_s
+        """Answer a question to `exchangeInfo`.
+
+        Args:
+            market: Whose.
+            selection: Which symbols, and in what form.
+            directives: How fresh the document must be, and how stale it may be where Binance can't be asked.
+            caller: In whose lane it is read.
+
+        Returns:
+            The document cut to `selection`, with the exchange's time of now in it.
+
+        Raises:
+            Refusal: A name is not listed.
+            NotCached: The caller wants no read, and no document is fresh enough.
+            UpstreamUnavailable, UpstreamFailed: It can't be read, and no older document will do.
+            DeadlinePassed: It could not be read in time.
+        """
+        with_sets = selection.permission_sets or bool(selection.permissions)
+        question = _WITH_SETS[market] if with_sets else _PLAIN[market]
+        deadline_s = self._clock.now() + self._policy.deadline_s
         names = [(each, False) for each in selection.names]
-        await check_preconditions(self._clocks, self._symbols, market, names, self._deadline_s)
-        if ahead_ms := directives.wait_ms(self._clocks.now(market)):
-            await self._clock.sleep(ahead_ms / 1000)
+        await check_preconditions(self._clocks, self, market, names, self._policy.deadline_s)
+        if wait_ms := directives.wait_ms(self._clocks.now(market)):
+            await self._clock.sleep(wait_ms / 1000)
         now = self._clocks.now(market)
         least_ms = min_as_of_ms(directives, directives.max_fresh_age_ms(self._ttl_ms), now)
-        held, how = self._held.get(which), CacheStatus.HIT
+        held, cache_status = self._held.get(question), CacheStatus.HIT
         if held is not None and self._lacks(market, held, selection):
-            held = None  # the directory knows a name that this form was read before
+            held, least_ms = None, max(least_ms, self.table.symbols(market).as_of_ms)
         if held is None or held.as_of_ms < least_ms:
             if directives.only_if_cached:
                 raise NotCached
-            how = CacheStatus.MISS if held is None else CacheStatus.REFRESHED
+            cache_status = CacheStatus.MISS if held is None else CacheStatus.REFRESHED
             try:
-                held = await self._refreshed(which, least_ms, Priority(caller.lane, deadline_s, caller.name))
+                held = await self._read_again(question, least_ms, Priority(caller.lane, deadline_s, caller.name))
             except (UpstreamUnavailable, UpstreamFailed, Refusal):  # no refusal of a list is one of this question
                 now = self._clocks.now(market)
-                if held is None or held.as_of_ms < min_as_of_ms(
-                    directives, directives.max_stale_age_ms(self._ttl_ms, _ANY_AGE_MS), now
-                ):
+                stale_ms = directives.max_stale_age_ms(self._ttl_ms, _ANY_AGE_MS)
+                if held is None or held.as_of_ms < min_as_of_ms(directives, stale_ms, now):
                     raise
-                how = CacheStatus.HIT
+                cache_status = CacheStatus.HIT
             now = self._clocks.now(market)
             self._registry.enforce_limit()
         elif now.ms - held.as_of_ms > self._ttl_ms * _REFRESH_AT:
-            self._refresh_in_background(which, now.ms - int(self._ttl_ms * _REFRESH_AT))
-        self._registry.memory.touch((KIND, which), self._clock.now())
-        return self._build_answer(which, held, selection, how, now)
+            self._refresh_in_background(question, int(self._ttl_ms * _REFRESH_AT), Lane.NORMAL)
+        self._registry.memory.touch((KIND, question), self._clock.now())
+        return self._build_answer(question, held, selection, cache_status, now)
+
+    async def check_symbols(self, market: Market, names: Iterable[tuple[str, bool]]) -> None:
+        """Check that all of these are on the market, or once were.
+
+        A name that is not known has the document read again, once for all who ask, if the last read is longer ago than
+        the policy's `invalid_symbol_ttl_s`.
+
+        Args:
+            market: Whose.
+            names: Symbols, or pairs where the second value is true.
+
+        Raises:
+            Refusal: Binance's own, for a name that is not known.
+            UpstreamUnavailable, UpstreamFailed, DeadlinePassed: No document was ever read, and none can be.
+        """
+        await self._ensure_loaded(market)
+        for name, by_pair in names:
+            await self._check_symbol(market, name, by_pair=by_pair)
 
     async def aclose(self) -> None:
         """End what is under way."""
-        tasks = [task for _, task in self._reads.values()]
-        for task in tasks:
+        for task in self._loads.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._loads.values(), return_exceptions=True)
+        await self._reads.aclose()
 
-    def learn(self, read: InfoRead, found: ReadExchangeInfo) -> None:
-        """Hold a list that was read, by whomever."""
-        which = (read.market, read.sets)
-        held, before = _HeldDocument(found.listing, found.as_of_ms), self._held.get(which)
-        if isinstance(read, _Read):
-            read.brought = held
-        if before is not None and before.as_of_ms > held.as_of_ms:
-            return
-        self._held[which] = held
-        self._registry.memory.set_size((KIND, which), held.listing.nbytes)
-        self._registry.enforce_limit()
+    # ------------------------------------------------------------------------------------ as a sink of bodies
+
+    def held_as_of_ms(self, question: SnapshotQuestion) -> int:
+        """Return the as-of of the document that is held; -1 for none."""
+        held = self._held.get(question)
+        return -1 if held is None else held.as_of_ms
+
+    def max_age_s(self, _: SnapshotQuestion) -> float:
+        """Return for how long a body is of use to other replicas."""
+        return _OF_USE_S
+
+    def parse(self, question: SnapshotQuestion, body: bytes, as_of_ms: int) -> _Parsed:
+        """Read a body; raise `InvalidBody` if it is no `exchangeInfo`."""
+        symbols = read_symbols(question.market, body, as_of_ms, self.table.symbols(question.market))
+        return _Parsed(body, as_of_ms, _Held(ExchangeInfoDocument(body), as_of_ms), symbols)
+
+    async def keep(self, read: SnapshotRead[_Parsed], result: _Parsed) -> None:
+        """Hold a document that was read, by this replica or another, and save it."""
+        market = read.market
+        if self._hold(read.question, result):
+            self._events.emit(SymbolsLoaded(market, len(result.symbols.names)))
+        if self._store is not None:
+            self._store.save(market, result.body, result.as_of_ms, sets=read.question != _PLAIN[market])
 
     def evict(self, key: Hashable) -> None:
-        """Memory wants these bytes back; it forgets the key by itself."""
-        _, which = cast("tuple[str, _Which]", key)
-        self._held.pop(which, None)
+        """Drop a document; the shared memory forgets the key by itself."""
+        _, question = cast("tuple[str, SnapshotQuestion]", key)
+        self._held.pop(question, None)
 
-    async def _refreshed(self, which: _Which, min_as_of_ms: int, priority: Priority) -> _HeldDocument:
-        """The list as of `least_ms` or later, read again; raises what asking Binance raises."""
-        held = await self._shared(which, min_as_of_ms, priority)
-        if held.as_of_ms < min_as_of_ms:  # it was sent before this question came; the next one is not
-            held = await self._shared(which, min_as_of_ms, priority)
-        if held.as_of_ms < min_as_of_ms:
-            raise InvalidBody("no-progress", "exchangeInfo")
+    # ------------------------------------------------------------------------------------ symbols
+
+    async def _check_symbol(self, market: Market, name: str, *, by_pair: bool) -> None:
+        age_s, policy = self.table.age_s(market), self._policy
+        if age_s == math.inf:
+            await self._read_first(market)
+        elif age_s > policy.ttl_s and self._clock.now() - self._refreshed_at_s[market] > policy.invalid_symbol_ttl_s:
+            self._refreshed_at_s[market] = self._clock.now()
+            self._refresh_in_background(_PLAIN[market], self._ttl_ms, Lane.HIGH)
+        if self.table.symbols(market).knows(name, by_pair=by_pair):
+            return
+        if self.table.age_s(market) > policy.invalid_symbol_ttl_s:
+            await self._read_symbols(market, policy.invalid_symbol_ttl_s)
+        if not self.table.symbols(market).knows(name, by_pair=by_pair):
+            raise refusals.bad_pair(market) if by_pair else refusals.bad_symbol()
+
+    async def _read_first(self, market: Market) -> None:
+        """Read the first document; an old one that another replica has will do where that fails."""
+        try:
+            await self._read_symbols(market, self._policy.ttl_s)
+        except (UpstreamUnavailable, UpstreamFailed):
+            if self.table.age_s(market) == math.inf:
+                raise
+
+    async def _read_symbols(self, market: Market, max_age_s: float) -> None:
+        priority = Priority(Lane.HIGH, self._clock.now() + self._policy.deadline_s)
+        least_ms = self._clocks.now(market).ms - int(max_age_s * 1000)
+        read, _ = self._reads.join(_PLAIN[market], least_ms, priority, _READS)
+        await self._reads.wait(read, priority.deadline_s)
+
+    # ------------------------------------------------------------------------------------ documents
+
+    async def _ensure_loaded(self, market: Market) -> None:
+        """Return when it is known what the store and the other replicas have."""
+        if market not in self._loads:
+            self._loads[market] = asyncio.get_running_loop().create_task(self._load(market), name=f"load {market}")
+        if not self._loads[market].done():
+            await asyncio.wait({self._loads[market]})
+
+    async def _load(self, market: Market) -> None:
+        for question in dict.fromkeys((_PLAIN[market], _WITH_SETS[market])):
+            sets = question != _PLAIN[market]
+            stored = await self._store.load(market, sets=sets) if self._store is not None else None
+            if stored is not None:
+                try:
+                    self._hold(question, self.parse(question, *stored))
+                except InvalidBody as error:
+                    self._events.emit(BackgroundTaskFailed(_READS, str(error)))
+        await self._reads.pull(_PLAIN[market])
+
+    def _hold(self, question: SnapshotQuestion, parsed: _Parsed) -> bool:
+        """Hold a document, unless a newer one is held; return whether its symbols are the newest."""
+        market = question.market
+        age_s = max(0.0, (self._clocks.now(market).ms - parsed.as_of_ms) / 1000)
+        if not self._loads[market].done():  # read before this process began: an unknown name asks for another
+            age_s = max(age_s, self._policy.invalid_symbol_ttl_s + 1.0)
+        newest = self.table.update(market, parsed.symbols, age_s)
+        if newest:
+            self._governor.set_limits(market, parsed.symbols.rate_limits)
+        if parsed.as_of_ms >= self.held_as_of_ms(question):
+            self._held[question] = parsed.held
+            self._registry.memory.set_size((KIND, question), parsed.held.document.nbytes)
+            self._registry.enforce_limit()
+        return newest
+
+    def _lacks(self, market: Market, held: _Held, selection: SymbolSelection) -> bool:
+        """Whether a name is known from a newer document than this one, which does not list it."""
+        newer = self.table.symbols(market).as_of_ms > held.as_of_ms
+        return newer and not held.document.contains(selection.names)
+
+    async def _read_again(self, question: SnapshotQuestion, least_ms: int, priority: Priority) -> _Held:
+        read, _ = self._reads.join(question, least_ms, priority, _READS)
+        await self._reads.wait(read, priority.deadline_s)
+        held = read.result.held if read.result is not None else self._held.get(question)
+        if held is None or held.as_of_ms < least_ms:  # by its Age there is nothing newer
+            raise InvalidBody("no-progress", question.endpoint.path)
         return held
 
-    async def _shared(self, which: _Which, min_as_of_ms: int, priority: Priority) -> _HeldDocument:
-        return await landed(self._read(which, min_as_of_ms, priority), priority.deadline_s - self._clock.now())
+    def _refresh_in_background(self, question: SnapshotQuestion, max_age_ms: int, lane: Lane) -> None:
+        priority = Priority(lane, self._clock.now() + self._policy.deadline_s)
+        least_ms = self._clocks.now(question.market).ms - max_age_ms
+        with suppress(MdcacheError):  # the same read failed a moment ago; the document we have goes on serving
+            read, shared = self._reads.join(question, least_ms, priority, _READS)
+            if read.task is not None and not shared:
+                read.task.add_done_callback(self._report)
 
-    def _lacks(self, market: Market, held: _HeldDocument, selection: SymbolSelection) -> bool:
-        known = self._symbols.symbols(market)
-        return known.as_of_ms > held.as_of_ms and not held.listing.contains(selection.names)
-
-    def _refresh_in_background(self, which: _Which, min_as_of_ms: int) -> None:
-        with contextlib.suppress(MdcacheError):  # it failed a moment ago; the list we have goes on serving
-            self._read(which, min_as_of_ms, Priority(Lane.NORMAL, self._clock.now() + self._deadline_s))
-
-    def _read(self, which: _Which, min_as_of_ms: int, priority: Priority) -> "asyncio.Task[_HeldDocument]":
-        """The read that is under way, or a new one; raises the error that one met a few seconds ago."""
-        under_way = self._reads.get(which)
-        if under_way is not None:
-            improve_priority(under_way[0].priority, priority)
-            under_way[0].min_as_of_ms = max(under_way[0].min_as_of_ms, min_as_of_ms)
-            return under_way[1]
-        believed = self._failed.get(which)
-        if believed is not None and self._clock.now() < believed[0]:
-            raise copy.copy(believed[1])
-        market, sets = which
-        read = _Read(market, replace(priority), self._symbols.symbols(market), sets=sets, min_as_of_ms=min_as_of_ms)
-        task = asyncio.get_running_loop().create_task(self._fetch(read))
-        self._reads[which] = read, task
-        task.add_done_callback(partial(self._ended, which))
-        return task
-
-    async def _fetch(self, read: _Read) -> _HeldDocument:
-        await self._symbols.read(read)
-        if read.brought is None:
-            raise InvalidBody("not-exchange-info", "nobody was told of it")
-        return read.brought
-
-    def _ended(self, which: _Which, task: "asyncio.Task[_HeldDocument]") -> None:
-        del self._reads[which]
-        self._failed.pop(which, None)
+    def _report(self, task: "asyncio.Task[None]") -> None:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, UpstreamFailed | Refusal):
-            self._failed[which] = self._clock.now() + _ERROR_MEMO_S, copy.copy(error)
-        if error is not None and not isinstance(error, UpstreamUnavailable):  # a shut gate tells of itself
-            self._events.emit(BackgroundTaskFailed("symbols", f"{type(error).__name__}: {error}"))
-
-    def _newest_as_of_ms(self, which: _Which) -> int:
-        held = self._held.get(which)
-        return 0 if held is None else held.as_of_ms
+            self._events.emit(BackgroundTaskFailed(_READS, f"{type(error).__name__}: {error}"))
 
     def _build_answer(
-        self, which: _Which, held: _HeldDocument, selection: SymbolSelection, cache_status: CacheStatus, now: Instant
+        self,
+        question: SnapshotQuestion,
+        held: _Held,
+        selection: SymbolSelection,
+        cache_status: CacheStatus,
+        now: Instant,
     ) -> Answer:
         until_ms = held.as_of_ms + self._ttl_ms
-        marked = until_ms < now.ms
+        stale = until_ms < now.ms
         return SnapshotAnswer(
-            body=held.listing.body(now.ms, selection),
+            body=held.document.body(now.ms, selection),
             as_of_ms=min(held.as_of_ms, now.ms),
             lifetime_s=self._ttl_ms / 1000,
-            valid_until_ms=-1 if marked else min(until_ms, now.ms + _REUSABLE_MS),
+            valid_until_ms=-1 if stale else min(until_ms, now.ms + _VALID_MS),
             cache_status=cache_status,
             collapsed=False,
-            stale=marked,
+            stale=stale,
             settled=False,
             immutable=False,
-            newest_as_of_ms=partial(self._newest_as_of_ms, which),
+            newest_as_of_ms=partial(self.held_as_of_ms, question),
         )

@@ -2,15 +2,23 @@
 
 import asyncio
 from collections.abc import Iterable
+from typing import Protocol
 
-from mdcache.cache.symbols import SymbolTable
 from mdcache.errors import DeadlinePassed, GateClosed
 from mdcache.exchange.markets import Market
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
 
+class SymbolChecks(Protocol):
+    """Which names exist."""
+
+    async def check_symbols(self, market: Market, names: Iterable[tuple[str, bool]]) -> None:
+        """Raise Binance's refusal if one of these (name, is a pair) is not known."""
+        ...
+
+
 async def check_preconditions(
-    clocks: ExchangeClocks, symbols: SymbolTable, market: Market, names: Iterable[tuple[str, bool]], timeout_s: float
+    clocks: ExchangeClocks, symbols: SymbolChecks, market: Market, names: Iterable[tuple[str, bool]], timeout_s: float
 ) -> GateClosed | None:
     """Measure the market's clock if it never was, and check that all names are listed.
 
@@ -37,9 +45,7 @@ async def check_preconditions(
                 await clocks.ensure(market)
             except GateClosed as error:
                 gate_closed = error
-            await symbols.ensure_loaded(market)
-            for name, by_pair in names:
-                await symbols.check(market, name, by_pair=by_pair)
+            await symbols.check_symbols(market, names)
     except TimeoutError as error:
         raise DeadlinePassed(1.0, "no answer from Binance in time") from error
     return gate_closed

@@ -1,18 +1,15 @@
-"""Fetches of snapshots: one read of one question, shared by all who wait for it (docs/design.md#flights).
+"""Reads of whole answers: one read of each question at a time, for every caller (docs/design.md#flights).
 
-A fetch owns its task; who waits shields it. It queues with the best lane and the latest deadline of its waiters.
+A read waits in the queue with the best lane and the latest deadline of its callers. What it brings goes to a sink.
 """
 
 import asyncio
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-import msgspec
-
-from mdcache.cache.replicas.body_ports import BodySharing
+from mdcache.cache.replicas.body_ports import BodySharing, NoBodySharing
 from mdcache.cache.single_flight import SingleFlight
 from mdcache.clock import Clock, Instant
-from mdcache.errors import InvalidBody
-from mdcache.events import Events, RequestCollapsed
+from mdcache.events import Events
 from mdcache.exchange.markets import Market
 from mdcache.exchange.rate_limits import request_bucket
 from mdcache.exchange.snapshots import SnapshotQuestion
@@ -20,57 +17,79 @@ from mdcache.leases import Lease
 from mdcache.upstream.governor import Governor, Lane, Priority, UpstreamReply, UpstreamRequest
 from mdcache.upstream.replicas.shared_bodies import SharedBody
 
-MAX_BODY_BYTES = 16 << 20  # the longest list, spot's ticker/24hr, takes 2 MB
 
-_json = msgspec.json.Decoder(msgspec.Raw)
+class ParsedBody(Protocol):
+    """A body that is what was asked for, and whatever its sink read in it."""
 
-
-class BodySink(Protocol):
-    """Where bodies are kept here."""
-
-    def held_as_of_ms(self, snapshot: SnapshotQuestion) -> int:
-        """As-of of the body that is held; -1 for none."""
+    @property
+    def body(self) -> bytes:
+        """As Binance sent it."""
         ...
 
-    def max_age_s(self, snapshot: SnapshotQuestion) -> float:
-        """How long a body may be shown at all."""
-        ...
-
-    async def keep(self, read: "SnapshotRead", body: bytes, as_of_ms: int) -> None:
-        """Keep what it brought, also where nobody waits any more."""
+    @property
+    def as_of_ms(self) -> int:
+        """Exchange time of the send, less an upstream's `Age`."""
         ...
 
 
-class SnapshotRead:
-    """The governor's `Read` of one snapshot, and what those who share it know of it.
+_P = TypeVar("_P", bound=ParsedBody)
 
-    `for_parts`: it is a list, and somebody wants an element of it. `brought`: body and as-of, once it landed.
-    `spared`: another replica had read it, and nothing was sent; the rest is as in `copying.Copied`.
+
+class BodySink(Protocol[_P]):
+    """What keeps the bodies of one kind of snapshot."""
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The length of the longest body that is taken."""
+        ...
+
+    def held_as_of_ms(self, question: SnapshotQuestion) -> int:
+        """Return the as-of of the body that is held; -1 for none."""
+        ...
+
+    def max_age_s(self, question: SnapshotQuestion) -> float:
+        """Return for how long a body is of use to anybody."""
+        ...
+
+    def parse(self, question: SnapshotQuestion, body: bytes, as_of_ms: int) -> _P:
+        """Read the body; raise `InvalidBody` where it does not answer `question`."""
+        ...
+
+    async def keep(self, read: "SnapshotRead[_P]", result: _P) -> None:
+        """Keep what `read` brought, also where nobody waits for it any more."""
+        ...
+
+
+class SnapshotRead(Generic[_P]):
+    """One read of one question: what the governor sends, what callers share, what the other replicas see of it.
+
+    `for_elements`: it is a list, and somebody wants an element of it. `result`: set once it succeeded.
+    `satisfied_by_peers`: another replica had the answer, and nothing was sent. The rest is as in `BodyRead`.
     """
 
     def __init__(
         self,
-        snapshot: SnapshotQuestion,
+        question: SnapshotQuestion,
         priority: Priority,
         reason: str,
         governor: Governor,
         clock: Clock,
-        sink: BodySink,
+        sink: BodySink[_P],
         min_as_of_ms: int,
     ) -> None:
-        self.snapshot = snapshot
+        self.question = question
         self.priority = priority
         self.reason = reason
-        self.market: Market = snapshot.market
-        self.endpoint = snapshot.endpoint.short_path
+        self.market: Market = question.market
+        self.endpoint = question.endpoint.short_path
         self.sent: Instant | None = None
         self.built_at_s = 0.0
         self.task: asyncio.Task[None] | None = None
         self.for_elements = False
-        self.result: tuple[bytes, int] | None = None
+        self.result: _P | None = None
         self.min_as_of_ms = min_as_of_ms
-        self.held_as_of_ms = sink.held_as_of_ms(snapshot)
-        self.max_age_s = sink.max_age_s(snapshot)
+        self.held_as_of_ms = sink.held_as_of_ms(question)
+        self.max_age_s = sink.max_age_s(question)
         self.satisfied_by_peers = False
         self.waited_for_peer = False
         self.lease: Lease | None = None
@@ -80,158 +99,103 @@ class SnapshotRead:
 
     @property
     def name(self) -> str:
-        """The question in its one form."""
-        return str(self.snapshot)
+        """The question in its one form, the same on every replica."""
+        return str(self.question)
 
-    async def apply(self, copy: SharedBody) -> None:
-        """Keep what another replica read, if it is what was asked for."""
-        check(self.snapshot, copy.body)
-        await self.keep(copy.body, copy.as_of_ms)
+    async def apply(self, body: SharedBody) -> None:
+        """Keep what another replica read; raise `InvalidBody` if it does not answer this question."""
+        await self.keep(self._sink.parse(self.question, body.body, body.as_of_ms))
 
-    async def keep(self, body: bytes, as_of_ms: int) -> None:
-        """Have it kept, and shown to who waits."""
-        self.result = body, as_of_ms
-        await self._sink.keep(self, body, as_of_ms)
+    async def keep(self, result: _P) -> None:
+        """Have it kept, and show it to the callers."""
+        self.result = result
+        await self._sink.keep(self, result)
 
     def weight(self) -> int:
-        """What it costs."""
-        return self.snapshot.weight
+        """Return what it costs."""
+        return self.question.weight
 
     def build_request(self) -> UpstreamRequest:
-        """The request; in the same step one request is taken of the path's own bucket, where it has one."""
-        path = self.snapshot.endpoint.path
+        """Build the request; in the same step one request is counted in the path's own bucket, where it has one."""
+        path = self.question.endpoint.path
         bucket = request_bucket(path)
         if bucket is not None:
             self._governor.count_request(bucket)
         self.built_at_s, self.sent = self._clock.now(), self._governor.clocks.now(self.market)
-        return UpstreamRequest(path, self.snapshot.query, self.snapshot.headers, self.weight(), MAX_BODY_BYTES)
+        return UpstreamRequest(
+            path, self.question.query, self.question.headers, self.weight(), self._sink.max_body_bytes
+        )
 
-    def accept(self, reply: UpstreamReply) -> tuple[bytes, int]:
-        """The body, if it is what was asked for, and its as-of."""
-        check(self.snapshot, reply.body)
-        return reply.body, reply.sent.ms
+    def accept(self, reply: UpstreamReply) -> _P:
+        """Read the reply; raise `InvalidBody` if it does not answer this question."""
+        return self._sink.parse(self.question, reply.body, reply.sent.ms)
 
 
-class SnapshotReads:
-    """The reads under way. What they bring is kept in `sink`, also where nobody waits for it any more."""
+class SnapshotReads(Generic[_P]):
+    """The reads of one sink. A read that was sent longer than `stalled_after_s` ago is not joined any more."""
 
     def __init__(
         self,
+        name: str,
         governor: Governor,
         clock: Clock,
         events: Events,
         stalled_after_s: float,
-        sink: BodySink,
-        body_sharing: BodySharing,
+        sink: BodySink[_P],
+        body_sharing: BodySharing | None,
+        error_memo_s: float = 1.0,
     ) -> None:
         self._governor = governor
         self._clock = clock
-        self._events = events
         self._stalled_after_s = stalled_after_s
         self._sink = sink
-        self._body_sharing = body_sharing
-        self._flight: SingleFlight[SnapshotQuestion, SnapshotRead] = SingleFlight(
-            "fetch", clock, events, self._run, self._finished, lambda read: read.snapshot
+        self._body_sharing: BodySharing = body_sharing or NoBodySharing()
+        self._flight: SingleFlight[SnapshotQuestion, SnapshotRead[_P]] = SingleFlight(
+            name, clock, events, self._run, self._finished, lambda read: read.question, error_memo_s
         )
 
     def __len__(self) -> int:
         return len(self._flight)
 
     def join(
-        self, snapshot: SnapshotQuestion, min_as_of_ms: int, priority: Priority, reason: str
-    ) -> tuple[SnapshotRead, bool]:
-        """Join a read that will bring `snapshot` as of `min_as_of_ms` or later, or start one; see `SingleFlight`."""
+        self, question: SnapshotQuestion, min_as_of_ms: int, priority: Priority, reason: str
+    ) -> tuple[SnapshotRead[_P], bool]:
+        """Join a read that will bring the answer as of `min_as_of_ms` or later, or start one; see `SingleFlight`."""
         read, shared = self._flight.join(
-            snapshot,
+            question,
             priority,
             lambda read: self._satisfies(read, min_as_of_ms),
-            lambda: self._new(snapshot, priority, reason, min_as_of_ms),
+            lambda: self._new(question, priority, reason, min_as_of_ms),
         )
-        if shared:
-            read.min_as_of_ms = max(read.min_as_of_ms, min_as_of_ms)
-            self._events.emit(RequestCollapsed(snapshot.market))
+        read.min_as_of_ms = max(read.min_as_of_ms, min_as_of_ms)
         return read, shared
 
-    async def wait(self, read: SnapshotRead, deadline_s: float) -> None:
+    async def wait(self, read: SnapshotRead[_P], deadline_s: float) -> None:
         """Wait for the end of `read`; see `SingleFlight`."""
         await self._flight.wait(read, deadline_s)
 
-    async def pull(self, snapshot: SnapshotQuestion) -> bool:
+    async def pull(self, question: SnapshotQuestion) -> bool:
         """Keep what another replica has read; return whether that was news."""
-        return await self._body_sharing.pull(self._new(snapshot, Priority(Lane.NORMAL, 0.0), "look", 0))
+        return await self._body_sharing.pull(self._new(question, Priority(Lane.NORMAL, 0.0), "pull", 0))
 
     async def aclose(self) -> None:
         """Cancel the reads under way."""
         await self._flight.aclose()
 
-    def _new(self, snapshot: SnapshotQuestion, priority: Priority, reason: str, min_as_of_ms: int) -> SnapshotRead:
-        return SnapshotRead(snapshot, priority, reason, self._governor, self._clock, self._sink, min_as_of_ms)
+    def _new(self, question: SnapshotQuestion, priority: Priority, reason: str, min_as_of_ms: int) -> SnapshotRead[_P]:
+        return SnapshotRead(question, priority, reason, self._governor, self._clock, self._sink, min_as_of_ms)
 
-    def _satisfies(self, read: SnapshotRead, min_as_of_ms: int) -> bool:
+    def _satisfies(self, read: SnapshotRead[_P], min_as_of_ms: int) -> bool:
         if read.sent is None:
             return True
         return read.sent.ms >= min_as_of_ms and self._clock.now() - read.built_at_s <= self._stalled_after_s
 
-    async def _run(self, read: SnapshotRead) -> None:
+    async def _run(self, read: SnapshotRead[_P]) -> None:
         read.satisfied_by_peers = await self._body_sharing.satisfied_by_peers(read)
         if not read.satisfied_by_peers:
-            await read.keep(*await self._governor.fetch(read))
+            await read.keep(await self._governor.fetch(read))
 
-    def _finished(self, read: SnapshotRead, error: BaseException | None) -> None:
-        fetched = error is None and not read.satisfied_by_peers and read.result is not None
-        result = SharedBody(*read.result) if fetched and read.result is not None else None
+    def _finished(self, read: SnapshotRead[_P], error: BaseException | None) -> None:
+        found = read.result if error is None and not read.satisfied_by_peers else None
+        result = None if found is None else SharedBody(found.body, found.as_of_ms)
         self._body_sharing.finished(read, result, error)
-
-
-class _Element(msgspec.Struct):
-    symbol: str = ""
-    code: int = 0
-
-
-_element_decoder = msgspec.json.Decoder(_Element)
-_elements_decoder = msgspec.json.Decoder(list[_Element])
-
-
-def check(snapshot: SnapshotQuestion, body: bytes) -> None:
-    """Raise `InvalidBody` where a 200's body is no JSON, an error after all, or about something else."""
-    try:
-        body.decode()
-        _json.decode(body)
-        if body[:1] == b"{":
-            _check_one(snapshot, _element_decoder.decode(body))
-        elif body[:1] == b"[":
-            _check_list(snapshot, body)
-        else:
-            raise InvalidBody("not-json", "neither object nor list")
-    except UnicodeDecodeError as error:
-        raise InvalidBody("encoding", snapshot.endpoint.path) from error
-    except msgspec.ValidationError as error:
-        raise InvalidBody("types", snapshot.endpoint.path) from error
-    except msgspec.DecodeError as error:
-        raise InvalidBody("not-json", snapshot.endpoint.path) from error
-
-
-def _check_one(snapshot: SnapshotQuestion, part: _Element) -> None:
-    if part.code < 0:
-        raise InvalidBody("not-asked", f"an error with status 200: {part.code}")
-    if not snapshot.endpoint.lists_elements:
-        return
-    if snapshot.list_question() is None or snapshot.value("symbols") or snapshot.endpoint.single_as_list:
-        raise InvalidBody("not-a-list", snapshot.endpoint.path)
-    if part.symbol != snapshot.value("symbol"):
-        raise InvalidBody("not-asked", f"{snapshot.endpoint.path} of another symbol")
-
-
-def _check_list(snapshot: SnapshotQuestion, body: bytes) -> None:
-    if not snapshot.endpoint.lists_elements:
-        return
-    if snapshot.value("symbol") and not snapshot.endpoint.single_as_list:
-        raise InvalidBody("types", f"{snapshot.endpoint.path}: a list for one symbol")
-    symbols = {part.symbol for part in _elements_decoder.decode(body)}
-    asked = set(snapshot.symbols)
-    if snapshot.value("symbolStatus"):  # leaves out those of another status
-        asked &= symbols
-    if snapshot.symbols and symbols != asked:
-        raise InvalidBody("not-asked", f"{snapshot.endpoint.path} of other symbols")
-    if not snapshot.symbols and not snapshot.value("pair") and not symbols and not snapshot.value("symbolStatus"):
-        raise InvalidBody("empty", snapshot.endpoint.path)

@@ -12,21 +12,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mdcache.cache.answers import Answer, CacheStatus, Caller
-from mdcache.cache.preconditions import check_preconditions
-from mdcache.cache.replicas.body_ports import BodySharing, NoBodySharing
+from mdcache.cache.preconditions import SymbolChecks, check_preconditions
+from mdcache.cache.replicas.body_ports import BodySharing
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.snapshot_bodies import SnapshotBodies
 from mdcache.cache.snapshot_reads import SnapshotRead, SnapshotReads
-from mdcache.cache.symbols import SymbolTable
 from mdcache.cache.ttls import SnapshotTtls
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.clock import Clock, Instant
 from mdcache.errors import BudgetSpent, InvalidBody, NotCached, UpstreamFailed, UpstreamUnavailable
-from mdcache.events import Events
+from mdcache.events import Events, RequestCollapsed
 from mdcache.exchange.endpoints import ParameterKind
+from mdcache.exchange.snapshot_checks import check_body
 from mdcache.exchange.snapshots import SnapshotQuestion
 from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.governor import Governor, Priority
+from mdcache.upstream.replicas.shared_bodies import SharedBody
 
 _MAX_LISTS = 256  # lists whose single questions are counted
 _LIST_UNUSED_AFTER_TTLS = 2  # of its TTLs: after so long without one, nobody wants a list's elements any more
@@ -71,10 +72,12 @@ _FloorOf = Callable[[int], int]  # from a TTL to the least as-of, both in millis
 class Snapshots:
     """Answers what is no kline question."""
 
+    max_body_bytes = 16 << 20  # the longest list, spot's ticker/24hr, takes 2 MB
+
     def __init__(
         self,
         registry: SeriesRegistry,
-        symbols: SymbolTable,
+        symbols: SymbolChecks,
         clocks: ExchangeClocks,
         governor: Governor,
         clock: Clock,
@@ -86,10 +89,11 @@ class Snapshots:
         self._clocks = clocks
         self._governor = governor
         self._clock = clock
+        self._events = events
         self._policy = policy
         self.bodies = SnapshotBodies(registry, clock)
-        self._reads = SnapshotReads(
-            governor, clock, events, policy.stalled_after_s, self, body_sharing or NoBodySharing()
+        self._reads: SnapshotReads[SharedBody] = SnapshotReads(
+            "fetch", governor, clock, events, policy.stalled_after_s, self, body_sharing
         )
         self._single_questions: OrderedDict[SnapshotQuestion, dict[SnapshotQuestion, float]] = OrderedDict()
 
@@ -201,19 +205,22 @@ class Snapshots:
         return None if body is None else _Candidate(body, as_of_ms, ttl_ms)
 
     def _from_read(
-        self, fetch: SnapshotRead, snapshot: SnapshotQuestion, directives: FreshnessDirectives, arrived: Instant
+        self,
+        fetch: SnapshotRead[SharedBody],
+        snapshot: SnapshotQuestion,
+        directives: FreshnessDirectives,
+        arrived: Instant,
     ) -> _Candidate | None:
         """What its own fetch brought, where memory is too small to keep it for as long as that."""
-        if fetch.snapshot != snapshot or fetch.result is None:
+        if fetch.question != snapshot or fetch.result is None:
             return None
-        body, as_of_ms = fetch.result
-        ttl_ms = int(self.ttl_s(snapshot) * 1000)
-        enough = as_of_ms >= min_as_of_ms(directives, directives.max_fresh_age_ms(ttl_ms), arrived)
-        return _Candidate(body, as_of_ms, ttl_ms) if enough else None
+        found, ttl_ms = fetch.result, int(self.ttl_s(snapshot) * 1000)
+        enough = found.as_of_ms >= min_as_of_ms(directives, directives.max_fresh_age_ms(ttl_ms), arrived)
+        return _Candidate(found.body, found.as_of_ms, ttl_ms) if enough else None
 
     async def _fetch(
         self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, arrived: Instant, priority: Priority
-    ) -> tuple[SnapshotRead, bool]:
+    ) -> tuple[SnapshotRead[SharedBody], bool]:
         """Have it read, or the list it is an element of where that is cheaper; whether it was somebody else's."""
         whole = self._cheaper_list(snapshot)
         if whole is not None:
@@ -233,10 +240,12 @@ class Snapshots:
         arrived: Instant,
         priority: Priority,
         reason: str,
-    ) -> tuple[SnapshotRead, bool]:
+    ) -> tuple[SnapshotRead[SharedBody], bool]:
         least_ms = min_as_of_ms(directives, directives.max_fresh_age_ms(int(self.ttl_s(snapshot) * 1000)), arrived)
         fetch, shared = self._reads.join(snapshot, least_ms, priority, reason)
         fetch.for_elements = fetch.for_elements or reason == "list"
+        if shared:
+            self._events.emit(RequestCollapsed(snapshot.market))
         await self._reads.wait(fetch, priority.deadline_s)
         return fetch, shared
 
@@ -249,10 +258,15 @@ class Snapshots:
         """How long it may be shown at all, marked where it is past its TTL."""
         return max(self.ttl_s(snapshot), self._policy.max_stale_s)
 
-    async def keep(self, read: SnapshotRead, body: bytes, as_of_ms: int) -> None:
-        """Keep what it brought."""
-        for_parts = read.for_elements or self._list_pays(read.snapshot, 0)
-        await self.bodies.keep(read.snapshot, body, as_of_ms, for_elements=for_parts)
+    def parse(self, snapshot: SnapshotQuestion, body: bytes, as_of_ms: int) -> SharedBody:
+        """Check that it answers `snapshot`; raise `InvalidBody` if it does not."""
+        check_body(snapshot, body)
+        return SharedBody(body, as_of_ms)
+
+    async def keep(self, read: SnapshotRead[SharedBody], result: SharedBody) -> None:
+        """Keep what `read` brought."""
+        for_elements = read.for_elements or self._list_pays(read.question, 0)
+        await self.bodies.keep(read.question, result.body, result.as_of_ms, for_elements=for_elements)
 
     def _list_pays(self, whole: SnapshotQuestion, min_age_ttls: int) -> bool:
         """Whether the list was read for its elements, as many were wanted as it costs, and it is so many TTLs old."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mdcache import __version__
 from mdcache.cache.candles import CandleLimits, Candles
-from mdcache.cache.exchange_info import ExchangeInfo
+from mdcache.cache.exchange_info import ExchangeInfo, ExchangeInfoPolicy
 from mdcache.cache.flights import Flights
 from mdcache.cache.replicas.bodies import SharedBodies
 from mdcache.cache.replicas.body_ports import BodySharing, NoBodySharing
@@ -57,7 +57,6 @@ class CacheParts:
 
     registry: SeriesRegistry
     flights: Flights
-    symbols: SymbolTable
     candles: Candles
     exchange_info: ExchangeInfo
     snapshots: Snapshots
@@ -72,7 +71,6 @@ class CacheParts:
         await self.snapshots.aclose()
         await self.exchange_info.aclose()
         await self.registry.persistence.aclose()
-        await self.symbols.aclose()
         await self.body_sharing.aclose()
 
 
@@ -220,31 +218,25 @@ def build_cache(
         body_sharing = SharedBodies(body_store, clock, clocks.now, events, governor.refusal_now)
     stalled_after_s = settings.upstream_timeout_s + _STALL_SPARE_S
     flights = Flights(governor, registry, clock, exchange_now, events, stalled_after_s, shared_rows or NoRowSharing())
-    symbols = SymbolTable(
-        governor,
-        clock,
-        events,
-        settings.exchange_info_ttl_s,
-        settings.invalid_symbol_ttl_s,
-        settings.request_deadline_s,
-        state.bodies,
-        body_sharing,
+    symbols = SymbolTable(clock, settings.exchange_info_ttl_s)
+    exchange_info_policy = ExchangeInfoPolicy(
+        settings.exchange_info_ttl_s, settings.invalid_symbol_ttl_s, settings.request_deadline_s, stalled_after_s
+    )
+    exchange_info = ExchangeInfo(
+        registry, symbols, governor, clock, events, exchange_info_policy, state.bodies, body_sharing
     )
     ttls_s = {interval: settings.candle_ttl_s(interval) for interval in INTERVALS}
     limits = CandleLimits(settings.request_deadline_s, settings.max_stale_s, ttls_s)
-    candles = Candles(registry, flights, symbols, clocks, governor, clock, limits)
-    exchange_info = ExchangeInfo(
-        registry, symbols, clocks, clock, events, settings.exchange_info_ttl_s, settings.request_deadline_s
-    )
+    candles = Candles(registry, flights, exchange_info, clocks, governor, clock, limits)
     snapshot_policy = SnapshotPolicy(
         settings.request_deadline_s,
         settings.max_stale_s,
         SnapshotTtls(settings.snapshot_ttl_s, settings.snapshot_ttls),
         stalled_after_s,
     )
-    snapshots = Snapshots(registry, symbols, clocks, governor, clock, events, snapshot_policy, body_sharing)
+    snapshots = Snapshots(registry, exchange_info, clocks, governor, clock, events, snapshot_policy, body_sharing)
     warmup = Warmup(candles, clock, events)
-    return CacheParts(registry, flights, symbols, candles, exchange_info, snapshots, warmup, body_sharing, shared_rows)
+    return CacheParts(registry, flights, candles, exchange_info, snapshots, warmup, body_sharing, shared_rows)
 
 
 def build_serving(
@@ -275,7 +267,7 @@ def build_serving(
 
     def ready() -> Readiness:
         troubles = (*state.troubles, *(() if redis is None else redis.troubles))
-        return readiness(governor, cache.symbols, troubles)
+        return readiness(governor, cache.exchange_info.table, troubles)
 
     def redis_status() -> Mapping[str, object]:
         return {} if redis is None else redis.link.status() | {"families": governor.sharing()}
@@ -287,7 +279,7 @@ def build_serving(
             governor=governor,
             registry=cache.registry,
             flights=cache.flights,
-            symbols=cache.symbols,
+            symbols=cache.exchange_info.table,
             ready_answers=ready_answers,
             readiness=ready,
             settings={row.name: row.value for row in effective(settings)},

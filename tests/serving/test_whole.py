@@ -66,7 +66,7 @@ class ServedDaemon(VirtualDaemon):
             governor=governor,
             registry=library,
             flights=self.flights,
-            symbols=self.directory,
+            symbols=self.info.table,
             ready_answers=readies,
             readiness=Readiness,
             settings={"A": "b"},

@@ -131,7 +131,6 @@ class VirtualDaemon:
             self.cache.shared_rows.purges.forget = self.forget
         self.library = self.cache.registry
         self.flights = self.cache.flights
-        self.directory = self.cache.symbols
         self.candles = self.cache.candles
         self.info = self.cache.exchange_info
         self.snapshots = self.cache.snapshots

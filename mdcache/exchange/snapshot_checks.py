@@ -1,0 +1,62 @@
+"""Whether the body of a 200 answers the question that was asked (docs/design.md#body-checks). Pure."""
+
+import msgspec
+
+from mdcache.errors import InvalidBody
+from mdcache.exchange.snapshots import SnapshotQuestion
+
+_json = msgspec.json.Decoder(msgspec.Raw)
+
+
+class _Element(msgspec.Struct):
+    symbol: str = ""
+    code: int = 0
+
+
+_element_decoder = msgspec.json.Decoder(_Element)
+_elements_decoder = msgspec.json.Decoder(list[_Element])
+
+
+def check_body(snapshot: SnapshotQuestion, body: bytes) -> None:
+    """Raise `InvalidBody` where a 200's body is no JSON, an error after all, or about something else."""
+    try:
+        body.decode()
+        _json.decode(body)
+        if body[:1] == b"{":
+            _check_one(snapshot, _element_decoder.decode(body))
+        elif body[:1] == b"[":
+            _check_list(snapshot, body)
+        else:
+            raise InvalidBody("not-json", "neither object nor list")
+    except UnicodeDecodeError as error:
+        raise InvalidBody("encoding", snapshot.endpoint.path) from error
+    except msgspec.ValidationError as error:
+        raise InvalidBody("types", snapshot.endpoint.path) from error
+    except msgspec.DecodeError as error:
+        raise InvalidBody("not-json", snapshot.endpoint.path) from error
+
+
+def _check_one(snapshot: SnapshotQuestion, element: _Element) -> None:
+    if element.code < 0:
+        raise InvalidBody("not-asked", f"an error with status 200: {element.code}")
+    if not snapshot.endpoint.lists_elements:
+        return
+    if snapshot.list_question() is None or snapshot.value("symbols") or snapshot.endpoint.single_as_list:
+        raise InvalidBody("not-a-list", snapshot.endpoint.path)
+    if element.symbol != snapshot.value("symbol"):
+        raise InvalidBody("not-asked", f"{snapshot.endpoint.path} of another symbol")
+
+
+def _check_list(snapshot: SnapshotQuestion, body: bytes) -> None:
+    if not snapshot.endpoint.lists_elements:
+        return
+    if snapshot.value("symbol") and not snapshot.endpoint.single_as_list:
+        raise InvalidBody("types", f"{snapshot.endpoint.path}: a list for one symbol")
+    symbols = {element.symbol for element in _elements_decoder.decode(body)}
+    asked = set(snapshot.symbols)
+    if snapshot.value("symbolStatus"):  # leaves out those of another status
+        asked &= symbols
+    if snapshot.symbols and symbols != asked:
+        raise InvalidBody("not-asked", f"{snapshot.endpoint.path} of other symbols")
+    if not snapshot.symbols and not snapshot.value("pair") and not symbols and not snapshot.value("symbolStatus"):
+        raise InvalidBody("empty", snapshot.endpoint.path)
