@@ -1,18 +1,16 @@
 """Flights: reads of rows under way, each shared by all requests that it serves (docs/design.md#flights).
 
-A flight owns its task: a client that leaves cancels nothing. It queues with the best lane and the latest deadline of
-those that wait for it, its window grows until it is sent, and its reply is merged whether or not anybody still waits.
+`SingleFlight` runs and shares them by series; here is which flight serves which window, what a flight sends, and how
+its reply is merged. A window grows until it is sent, and a reply is merged whether or not anybody still waits.
 """
 
 import asyncio
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
 from mdcache.cache.replicas.row_ports import NoRowSharing, RowSharing
 from mdcache.cache.series_registry import Pin, SeriesRegistry
-from mdcache.cache.shared_task import landed
-from mdcache.cache.single_flight import improve_priority
+from mdcache.cache.single_flight import SingleFlight
 from mdcache.candles.freshness import TailFloor
 from mdcache.candles.merge import merge
 from mdcache.candles.plausibility import Suspicion, cut_at_silence, find_suspicion
@@ -21,15 +19,13 @@ from mdcache.candles.series import Series
 from mdcache.candles.settling import ReadTime
 from mdcache.candles.window import Window, WindowKind, advances, prove, reach, unite
 from mdcache.clock import Clock, Instant
-from mdcache.errors import MdcacheError, Refusal, UpstreamFailed
-from mdcache.events import BackgroundTaskFailed, Events, OddBody, RequestCollapsed, Retried, RowRevised, RowsRead
-from mdcache.exchange.klines import request_headers, request_query
+from mdcache.events import Events, OddBody, RequestCollapsed, Retried, RowRevised, RowsRead
+from mdcache.exchange.klines import SeriesKey, request_headers, request_query
 from mdcache.exchange.rows import ExpectedRows, Row, read_page
 from mdcache.leases import Lease
 from mdcache.upstream.governor import Governor, Priority, UpstreamReply, UpstreamRequest
 
 MAX_BODY_BYTES = 4 << 20  # a page of 1,500 rows takes 0.3 MB
-_ERROR_MEMO_S = 1.0  # docs/design.md#shared-errors
 _SECOND_LOOKS_S = (0.0, 0.25, 0.5, 1.0, 2.0)  # at once; then only at a replica of Binance that lags: it catches up
 _MAX_AHEAD_MS = 10_000  # spot itself pulls times into ..now + 10 s: docs/binance.md#time-bounds
 
@@ -71,6 +67,7 @@ class Flight:
         self.sent: Instant | None = None
         self.sent_at_s = 0.0
         self.task: asyncio.Task[None] | None = None
+        self.pin: Pin | None = None
         self.satisfied_by_peers = False
         self.waited_for_peer = False
         self.as_of_publishable = False
@@ -139,11 +136,12 @@ class Flights:
         self._exchange_now = exchange_now
         self._events = events
         self._stalled_after_s = stalled_after_s
-        self._by_series: dict[Series, list[Flight]] = {}
-        self._recent_errors: dict[tuple[Series, Window], tuple[float, UpstreamFailed | Refusal]] = {}
+        self._flights: SingleFlight[SeriesKey, Flight] = SingleFlight(
+            "flight", clock, events, self._run, self._finished, _error_key
+        )
 
     def __len__(self) -> int:
-        return sum(len(flights) for flights in self._by_series.values())
+        return len(self._flights)
 
     def join(
         self, series: Series, window: Window, floor: TailFloor, priority: Priority, reason: str
@@ -163,35 +161,33 @@ class Flights:
         Raises:
             UpstreamFailed, Refusal: The error that this very window met less than a second ago.
         """
-        for flight in self._by_series.get(series, []):
-            if self._serves(flight, window, floor):
-                improve_priority(flight.priority, priority)
-                flight.min_as_of_ms = max(flight.min_as_of_ms, floor.as_of_ms)
-                self._events.emit(RequestCollapsed(series.key.market))
-                return flight, True
-        self._raise_recent_error(series, window)
-        return self._start(series, window, floor, priority, reason), False
+
+        def serves(flight: Flight) -> bool:
+            return self._serves(flight, window, floor)
+
+        def new() -> Flight:
+            return Flight(series, window, priority, reason, floor.as_of_ms, lambda: self._now(series))
+
+        flight, joined = self._flights.join(series.key, priority, serves, new)
+        if joined:
+            flight.min_as_of_ms = max(flight.min_as_of_ms, floor.as_of_ms)
+            self._events.emit(RequestCollapsed(series.key.market))
+        else:
+            flight.pin = self._registry.pin(series.key)
+        return flight, joined
 
     async def wait(self, flight: Flight, deadline_s: float) -> None:
         """Wait until `flight` has ended; raise its error, or `DeadlinePassed` at `deadline_s` (by the clock)."""
-        if flight.task is not None:
-            await landed(flight.task, deadline_s - self._clock.now())
+        await self._flights.wait(flight, deadline_s)
 
     async def aclose(self) -> None:
         """Cancel all flights."""
-        tasks = [f.task for flights in self._by_series.values() for f in flights if f.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._flights.aclose()
         await self.sharing.aclose()
-
-    # ------------------------------------------------------------------------------- joining
 
     def _serves(self, flight: Flight, window: Window, floor: TailFloor) -> bool:
         """Tell whether a request for `window` can wait for `flight`, which grows for it where it may."""
         series = flight.series
-        if flight.task is None or flight.task.done():
-            return False
         if flight.sent is not None and self._clock.now() - flight.sent_at_s > self._stalled_after_s:
             return False
         if window.kind is not WindowKind.TAIL:
@@ -206,21 +202,8 @@ class Flights:
         before_close = close_ms is not None and flight.sent.early_ms <= close_ms < self._exchange_now(series).early_ms
         return flight.sent.ms >= floor.as_of_ms and not before_close
 
-    def _start(self, series: Series, window: Window, floor: TailFloor, priority: Priority, reason: str) -> Flight:
-        def clock_now() -> tuple[float, Instant]:
-            return self._clock.now(), self._exchange_now(series)
-
-        flight = Flight(series, window, priority, reason, floor.as_of_ms, clock_now)
-        self._by_series.setdefault(series, []).append(flight)
-        pin = self._registry.pin(series.key)
-        flight.task = asyncio.get_running_loop().create_task(self._run(flight), name=f"flight {series.key}")
-        flight.task.add_done_callback(lambda task: self._finished(flight, pin, task))
-        return flight
-
-    def _raise_recent_error(self, series: Series, window: Window) -> None:
-        until_s, error = self._recent_errors.get(_error_key(series, window), (0.0, None))
-        if error is not None and self._clock.now() < until_s:
-            raise copy.copy(error)
+    def _now(self, series: Series) -> tuple[float, Instant]:
+        return self._clock.now(), self._exchange_now(series)
 
     # ------------------------------------------------------------------------------- a flight's task
 
@@ -265,23 +248,12 @@ class Flights:
             return replace(page, suspicion=find_suspicion(series, page.rows, page.window, page.read))
         return page
 
-    def _finished(self, flight: Flight, pin: Pin, task: "asyncio.Task[None]") -> None:
-        series = flight.series
-        flights = self._by_series[series]
-        flights.remove(flight)
-        if not flights:
-            del self._by_series[series]
-        self._registry.unpin(pin)
-        self._registry.note_merged(series)
-        error = None if task.cancelled() else task.exception()
+    def _finished(self, flight: Flight, error: BaseException | None) -> None:
+        if flight.pin is not None:
+            self._registry.unpin(flight.pin)
+        self._registry.note_merged(flight.series)
         self.sharing.finished(flight, error)
-        if isinstance(error, UpstreamFailed | Refusal):
-            now_s = self._clock.now()
-            self._recent_errors = {k: v for k, v in self._recent_errors.items() if v[0] > now_s}
-            self._recent_errors[_error_key(series, flight.window)] = now_s + _ERROR_MEMO_S, error
-        elif error is not None and not isinstance(error, MdcacheError):
-            self._events.emit(BackgroundTaskFailed("flight", f"{type(error).__name__}: {error}"))
 
 
-def _error_key(series: Series, window: Window) -> tuple[Series, Window]:
-    return series, replace(window, limit=0)  # however many rows were asked for
+def _error_key(flight: Flight) -> Hashable:
+    return flight.series.key, replace(flight.window, limit=0)  # however many rows were asked for

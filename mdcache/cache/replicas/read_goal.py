@@ -3,31 +3,15 @@
 from dataclasses import dataclass
 
 from mdcache.candles.empty_ranges import EmptyRange
-from mdcache.candles.ranges import RangeSet, Span
+from mdcache.candles.ranges import FOREVER_MS, RangeSet, Span
 from mdcache.candles.series import Series
-from mdcache.candles.window import Window, WindowKind
+from mdcache.candles.window import Window, WindowKind, reach
 from mdcache.clock import Instant
-
-_FOREVER = 1 << 62
-
-
-def reach(series: Series, window: Window, now_ms: int) -> Span:
-    """The span [lo, hi) that the reply to `window` can be expected to touch."""
-    length_ms = series.interval.length_ms
-    span_ms = (window.limit + 1) * length_ms
-    start, end = window.start_ms, window.end_ms
-    if start is None:
-        return (now_ms if end is None else end) - span_ms, _FOREVER if end is None else end + 1
-    if end is None:
-        return start - length_ms, start + span_ms
-    if series.endpoint.nearest_end:
-        return max(start - length_ms, end - span_ms), end + 1
-    return start - length_ms, min(start + span_ms, end + 1)
 
 
 def reached_block_indexes(series: Series, window: Window, now_ms: int) -> list[int]:
     """Indexes of the blocks in whose spans that lies."""
-    lo, hi = reach(series, window, now_ms)
+    lo, hi = reach(window, series.endpoint, series.interval.length_ms, now_ms)
     width = series.blocks.width_ms
     last = min(hi, now_ms + series.interval.length_ms)
     return list(range(max(0, lo) // width, max(0, last - 1, lo) // width + 1))
@@ -63,7 +47,7 @@ class ReadGoal:
             tail = series.tail
             return tail is not None and tail.as_of_ms >= min_as_of_ms and not tail.close_passed(now.late_ms)
         if self.edge is not None:
-            tail_start_ms = series.tail.start_ms if series.tail is not None else _FOREVER
+            tail_start_ms = series.tail.start_ms if series.tail is not None else FOREVER_MS
             return bool(series.coverage.intersection(*self.edge)) or self.edge[0] >= tail_start_ms
         return bool(self.empty_ranges) and self.empty_ranges.isdisjoint(series.empty_ranges)
 
@@ -72,10 +56,10 @@ def read_goal(series: Series, window: Window, now_ms: int) -> ReadGoal:
     """What `window` is to bring."""
     if window.kind is WindowKind.TAIL:
         return ReadGoal(window, None, frozenset(), tuple(series.coverage) if series.tail is None else None)
-    lo, hi = reach(series, window, now_ms)
+    lo, hi = reach(window, series.endpoint, series.interval.length_ms, now_ms)
     if window.start_ms is not None:
         lo = max(lo, window.start_ms)
-    tail_start_ms = series.tail.start_ms if series.tail is not None else _FOREVER
+    tail_start_ms = series.tail.start_ms if series.tail is not None else FOREVER_MS
     length_ms = series.interval.length_ms
     gaps = series.coverage.gaps(max(0, lo), min(hi, tail_start_ms, now_ms + 1))
     downwards = window.start_ms is None or series.endpoint.nearest_end
