@@ -214,10 +214,10 @@ async def news(server: RedisServer, meter: Meter, listeners: int) -> None:
             client = await stack.enter_async_context(connect(address, TIMEOUT_S))
             pubsub = client.pubsub()
             stack.push_async_callback(pubsub.aclose)
-            await pubsub.subscribe("mdcache:v1:news")
+            await pubsub.subscribe("mdcache:v2:news")
             heard.append(pubsub)
         message = b'{"market":"spot","kind":"klines","symbol":"BTCUSDT","contract":"","interval":"1m"}'
-        cost = await meter.cost(lambda: teller.publish("mdcache:v1:news", message), 100)
+        cost = await meter.cost(lambda: teller.publish("mdcache:v2:news", message), 100)
         tell(f"a message to {listeners} replicas", cost)
 
 
@@ -258,7 +258,7 @@ async def filled(link: RedisClient, client: Any, peers: int, now_ms: int) -> lis
     made = [Peer(link, name) for name in range(peers)]
     for peer in made:
         await peer.ask(now_ms)
-    (key,) = client.keys("mdcache:v1:ledger:*")
+    (key,) = client.keys("mdcache:v2:ledger:*")
     state = msgspec.msgpack.decode(client.get(key))
     ((number, rows),) = state["minutes"].items()
     state["minutes"] = {str(int(number) - n): rows for n in range(MINUTES_KEPT)}
@@ -281,7 +281,7 @@ async def ledger(server: RedisServer, meter: Meter, peers: int) -> None:
             await made[turn % peers].ask(now_ms + turn // 10)
 
         cost = await meter.cost(beat, max(50, 6_000 // peers))
-        (key,) = client.keys("mdcache:v1:ledger:*")
+        (key,) = client.keys("mdcache:v2:ledger:*")
         tell(f"ledger of {peers} replicas ({client.strlen(key) / 1e3:.0f} kB)", cost)
     client.flushdb()
 

@@ -42,6 +42,12 @@ class Block:
         """Return row i as printed."""
         return self.text[self._start(i) : self.row_ends[i]]
 
+    def part(self, i: int, j: int) -> "Block":
+        """Return rows i..j-1 as a block of their own; j > i."""
+        start = self._start(i)
+        ends = array("I", [end - start for end in self.row_ends[i:j]]) if start else self.row_ends[:j]
+        return Block(self.index, self.open_times[i:j], ends, self.piece(i, j))
+
     def _start(self, i: int) -> int:
         return self.row_ends[i - 1] + 1 if i else 0
 

@@ -38,9 +38,9 @@ from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources
 from mdcache.serving.ports import Readiness
 from mdcache.settings import Settings, effective
-from mdcache.stores.disk.row_store import origin
 from mdcache.stores.disk.state import PersistenceSettings, PersistentState, open_state
 from mdcache.stores.disk.state_dir import StateDir
+from mdcache.stores.origin import origin
 from mdcache.stores.redis.setup import Opened, Where, open_redis
 from mdcache.telemetry.gauges import GaugeSources
 from mdcache.telemetry.metrics import Metrics, new_registry

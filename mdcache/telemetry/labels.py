@@ -99,8 +99,8 @@ REASONS = ("rows", "refresh", "close", "check", "snapshot", "list", "symbols", "
 FAILURES = ("clock", "copy", "fetch", "flight", "loop", "request", "sharing", "subscription", "symbols", "warming")
 TIERS = ("disk", "redis")
 OPS = (
-    *("open", "load", "write", "pack", "purge", "gate", "symbols"),
-    *("budget", "goodbye", "take", "give", "renew", "release", "scan", "purges", "subscribe", "close"),
+    *("open", "load", "write", "purge", "gate", "symbols"),
+    *("budget", "goodbye", "pull", "push", "renew", "release", "scan", "purges", "subscribe", "close"),
 )
 
 market = ClosedSet(MARKETS)

@@ -96,8 +96,8 @@ def test_a_log_that_was_left_is_read_and_left(run: Run, state: Path) -> None:
     [
         ("UPDATE base SET payload = CAST(substr(payload, 1, 40) || x'00ff' || substr(payload, 43) AS BLOB)", False),
         ("DELETE FROM base", False),
-        ("UPDATE span SET base_rows = base_rows + 1", True),
-        ("UPDATE series SET state = state || ' '", True),
+        ("UPDATE block SET record = CAST(record || ' ' AS BLOB)", True),
+        ("UPDATE series SET state = CAST(state || ' ' AS BLOB)", True),
     ],
 )
 def test_what_is_broken_is_found(run: Run, state: Path, sql: str, plainly: bool) -> None:
@@ -115,7 +115,7 @@ def test_holes_are_buckets_without_a_row(run: Run, state: Path) -> None:
     told = json.loads(run("inspect", "--json", MDCACHE_STATE_DIR=str(state)).stdout)
     assert [each["voids"] for each in told["series"]] == [0, 0]
     with closing(sqlite3.connect(state / "candles.db")) as db:
-        assert db.execute("SELECT count(*) FROM span").fetchone()[0] == told["totals"]["blocks"]
+        assert db.execute("SELECT count(*) FROM block").fetchone()[0] == told["totals"]["blocks"]
 
 
 def newer(path: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_killed_daemon_is_known_to_be_gone_once_it_is_started_again_in_its_fol
     with running_redis() as server, sim() as upstream:
 
         def peers() -> list[dict[str, object]]:
-            packed = server.client().get("mdcache:v1:ledger:{bench:spot}")
+            packed = server.client().get("mdcache:v2:ledger:{bench:spot}")
             return list(msgspec.msgpack.decode(packed)["peers"].values()) if packed else []
 
         with daemon(upstream, redis_url=server.url, state_dir=str(tmp_path)) as (_, process):

@@ -16,7 +16,7 @@ from mdcache.clock import SystemClock
 from mdcache.events import Events
 from mdcache.exchange.markets import Market
 from mdcache.stores.disk.state_dir import StateDir, open_state_dir
-from mdcache.stores.redis.last_purge import FILE, MAX_ENTRIES
+from mdcache.stores.redis.purges import FILE, MAX_ENTRIES
 from mdcache.stores.redis.rows import RedisRowStore
 from tests.support.redis_row_store import ORIGINS, client_for
 from tests.support.redis_servers import RedisServer, eventually, running_redis, until

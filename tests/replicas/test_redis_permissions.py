@@ -51,11 +51,11 @@ async def evaluate(client: Any) -> None:
 
 
 async def run_proof(client: Any) -> None:
-    await load("proof").run(client, ["mdcache:v1:{x}key"], [1_000])
+    await load("probe").run(client, ["mdcache:v2:{x}key"], [1_000])
 
 
 async def list_purges(client: Any) -> None:
-    await client.lrange("mdcache:v1:purges", 0, 9)
+    await client.lrange("mdcache:v2:purges", 0, 9)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ async def test_every_key_runs_out_one_day(single: RedisServer) -> None:
         await a.pull(KEY, KnownVersions(), LeaseRequest(Lease("tail", "bb", 1), 9_000, 0))
         await a.purge(SeriesFilter(subject="NOBODY"), b"purge 3!")
     lives = {key: client.pttl(key) for key in client.keys("mdcache:*")}
-    assert 0 < lives.pop(b"mdcache:v1:purges") <= 30 * 86_400_000  # for those that are away with rows on their disk
+    assert 0 < lives.pop(b"mdcache:v2:purges") <= 30 * 86_400_000  # for those that are away with rows on their disk
     assert all(0 < life <= 3 * 86_400_000 for life in lives.values()), lives
     assert all(life <= 600_000 for key, life in lives.items() if key.endswith(b"}t"))
 

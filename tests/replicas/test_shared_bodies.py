@@ -173,7 +173,7 @@ async def test_what_is_broken_is_not_there_and_is_replaced(single: RedisServer, 
                 client.set(tag + b"c", client.get(other))
             case _:
                 bomb = SharedBody(b" " * (MOST_BYTES + 1), AS_OF)
-                client.set(tag + b"c", redis_copies._compress(a._identity(SPOT, NAME), bomb))
+                client.set(tag + b"c", redis_copies._encode(a._identity(SPOT, NAME), bomb))
         assert (await a.pull(SPOT, NAME, -1, None)).body is None
         told = any(isinstance(event, TierFailed) and event.lost for event in events)
         assert told == (how not in {"evicted", "another type"})

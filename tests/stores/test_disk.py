@@ -1,6 +1,5 @@
 """The disk store: what it promises."""
 
-import asyncio
 import random
 from pathlib import Path
 
@@ -11,13 +10,12 @@ from mdcache.candles.empty_ranges import EmptyRange
 from mdcache.candles.persistence import SeriesFilter, SeriesOutline, StoredBlock
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
-from mdcache.stores.block_codec import COLUMNS, TEXT
-from mdcache.stores.disk.row_records import MAX_APPENDED_ROWS
+from mdcache.stores.block_codec import decode
+from mdcache.stores.block_parts import MAX_APPENDED_ROWS
 from tests.support.disk_row_store import (
     KEY,
     OTHER,
     WIDTH,
-    HeldExecutor,
     OpenRowStore,
     row,
     same,
@@ -68,47 +66,13 @@ async def test_rows_that_are_added_do_not_rewrite_the_block(tmp_path: Path) -> N
     for count in range(300, 300 + 2 * MAX_APPENDED_ROWS):
         await home.save(KEY, series_change(stored_block(3, count)))
         assert same((await home.store.blocks(KEY, [3]))[3], stored_block(3, count))
-        ((base,),) = home.file._db.execute("SELECT base_rows FROM span").fetchall()
-        bases.add(base)
+        ((base,),) = home.file._tables.db.execute("SELECT payload FROM base").fetchall()
+        bases.add(len(decode(3, base)))
     assert bases == {300, 300 + MAX_APPENDED_ROWS + 1}
     await home.save(KEY, series_change(stored_block(3, 310, close="2.50")))
     assert same((await home.store.blocks(KEY, [3]))[3], stored_block(3, 310, close="2.50"))
     await home.save(KEY, series_change(stored_block(3, 309, close="2.50")))
     assert same((await home.store.blocks(KEY, [3]))[3], stored_block(3, 309, close="2.50"))
-    await home.close()
-
-
-async def test_what_is_written_quickly_is_packed_when_nothing_waits(tmp_path: Path) -> None:
-    home = OpenRowStore(tmp_path)
-    thread = HeldExecutor()
-    home.store._thread = thread
-    saved = {index: stored_block(index, 1000) for index in range(4)}
-    for key in (KEY, OTHER):
-        home.store.save(key, series_change(*saved.values()))
-    await asyncio.sleep(0)
-    thread.go_on(1)
-    await home.store.flush()
-    query = "SELECT DISTINCT substr(payload, 1, 1), sum(length(payload)) FROM base GROUP BY 1"
-    ((form, loose_bytes),) = home.file._db.execute(query).fetchall()
-    assert form == TEXT
-    home.store.save(KEY, series_change(stored_block(3, 7)))  # and is not waited for by what comes meanwhile
-    await asyncio.sleep(0)
-    assert thread.names() == ["pack"]
-    thread.go_on(1)
-    await asyncio.sleep(0.01)
-    assert thread.names() == ["write"]
-    thread.free()
-    await home.clock.sleep(1.0)
-    assert not home.file.loose
-    assert home.file.held_bytes == home.file._used_bytes()
-    ((form, packed_bytes),) = home.file._db.execute(query).fetchall()
-    assert form == COLUMNS
-    assert packed_bytes < 0.8 * loose_bytes
-    await home.close()
-    home = OpenRowStore(tmp_path)
-    found = await home.store.blocks(OTHER, saved)
-    assert all(same(found[index], saved[index]) for index in saved)
-    assert same((await home.store.blocks(KEY, [3]))[3], stored_block(3, 7))
     await home.close()
 
 

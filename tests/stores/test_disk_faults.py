@@ -95,7 +95,7 @@ async def test_a_full_disk_is_told_and_got_over(tmp_path: Path) -> None:
         return opened
 
     home = OpenRowStore(tmp_path, small)
-    for index in range(20):
+    for index in range(60):
         home.store.save(
             KEY,
             series_change(
@@ -107,11 +107,11 @@ async def test_a_full_disk_is_told_and_got_over(tmp_path: Path) -> None:
     await home.clock.sleep(100.0)
     assert "full" in home.store.trouble
     assert home.store.status()["state"] == "down"
-    home.file._db.execute("PRAGMA max_page_count = 100000")
+    home.file._tables.db.execute("PRAGMA max_page_count = 100000")
     await home.clock.sleep(100.0)
     assert not home.store.trouble
     assert [event.state for event in home.events_of(TierStateChanged)] == ["down", "ok"]
-    assert len((await home.store.outline(KEY)).blocks) == 20
+    assert len((await home.store.outline(KEY)).blocks) == 60
     await home.close()
 
 
@@ -143,7 +143,7 @@ async def test_a_disk_that_hangs_holds_up_one_answer_for_two_seconds(tmp_path: P
     home = OpenRowStore(tmp_path)
     await home.save(KEY, series_change(stored_block(3, 4)))
     thread = HangingExecutor()
-    home.store._thread = thread
+    home.store._access._thread = thread
     thread.hangs = True
     began = home.clock.now()
     assert await home.store.blocks(KEY, [3]) == {}

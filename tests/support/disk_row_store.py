@@ -13,8 +13,9 @@ from mdcache.events import Event, Events
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.stores.disk.row_file import RowFile
-from mdcache.stores.disk.row_store import DiskRowStore, origin
+from mdcache.stores.disk.row_store import DiskRowStore
 from mdcache.stores.disk.schema import Connect, connect
+from mdcache.stores.origin import origin
 from tests.support.virtual_daemon import InlineExecutor
 from tests.support.virtual_time import VirtualClock
 

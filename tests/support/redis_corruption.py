@@ -16,7 +16,7 @@ KINDS = ("h", "t", "b", "y", "l", "w", "c", "d", "u", "probe", "purges", "ledger
 
 def kind(key: str) -> str:
     """What of ours a key is: the last letter but for a block's number and a lease's class."""
-    found = re.fullmatch(r"mdcache:v1:(?:\{.*\}([htbylwcdu])[^}]*|(probe|purges)|(ledger):\{.*\})", key)
+    found = re.fullmatch(r"mdcache:v2:(?:\{.*\}([htbylwcdu])[^}]*|(probe|purges)|(ledger):\{.*\})", key)
     assert found is not None, key
     return next(part for part in found.groups() if part)
 

@@ -1,4 +1,4 @@
-"""What rests in the file of settled rows, looked at without a lock and without writing a byte.
+"""Inspect the file of settled rows without a lock and without writing a byte.
 
 Where the file has a log beside it a daemon works there, or was killed: the log is read too, by its own rules (what
 is committed later is seen or not, never half of it). Without one the file is read as it lies, and once more if a
@@ -13,31 +13,23 @@ from pathlib import Path
 
 from mdcache.candles.empty_ranges import EmptyRange
 from mdcache.exchange.intervals import INTERVALS
-from mdcache.stores.block_codec import Unreadable
-from mdcache.stores.disk.row_records import (
-    RECORD_COLUMNS,
-    BlockRecord,
-    assembled,
-    checksum_of,
-    decode_state,
-    is_intact,
-    series_identity,
-    unpack_spans,
-)
-from mdcache.stores.disk.schema import Damaged, NewerVersion, version_of
+from mdcache.stores.block_parts import BlockRecord, assemble, decode_outside, decode_record
+from mdcache.stores.compression import Unreadable
+from mdcache.stores.disk.row_file import series_identity
+from mdcache.stores.disk.schema import Damaged, NewerVersion, Outdated, version_of
 
 ROW_FILE_NAME = "candles.db"
 _OFF_GRID = {"3d", "1w", "1M"}  # their buckets do not open on multiples of their length
-_MAX_FAULTS = 20  # told in words, of one series; all are counted
+_MAX_FAULTS = 20  # reported in words, of one series; all are counted
 _MINUTE_MS = 60_000
 _COLUMNS = "origin, market, kind, subject, contract_type, interval, zone_minutes, micros"
-_BLOCKS = f"""
-    SELECT idx, sum, {RECORD_COLUMNS}, ifnull(length(base.payload), 0) + ifnull(length(young.payload), 0)
-    FROM span LEFT JOIN base USING (id) LEFT JOIN young USING (id) WHERE series = ?
+_BLOCKS = """
+    SELECT id, idx, record, ifnull(length(base.payload), 0) + ifnull(length(appended.payload), 0)
+    FROM block LEFT JOIN base USING (id) LEFT JOIN appended USING (id) WHERE series = ?
 """
-_BLOCK = f"""
-    SELECT idx, sum, {RECORD_COLUMNS}, CAST(base.payload AS BLOB), CAST(young.payload AS BLOB)
-    FROM span LEFT JOIN base USING (id) LEFT JOIN young USING (id) WHERE id = ?
+_BLOCK = """
+    SELECT idx, record, CAST(base.payload AS BLOB), CAST(appended.payload AS BLOB)
+    FROM block LEFT JOIN base USING (id) LEFT JOIN appended USING (id) WHERE id = ?
 """
 
 
@@ -47,9 +39,9 @@ class InspectionFailed(OSError):
 
 @dataclass(frozen=True, slots=True)
 class SeriesInspection:
-    """One series at rest. `nbytes`: of its rows, encoded. `holes`: buckets without a row among known rows.
+    """One stored series. `nbytes`: of its rows, encoded. `holes`: buckets without a row among known rows.
 
-    `voids`: spans of emptiness that may still fill. `failed`: checksums, some of them told in `faults`.
+    `voids`: ranges without rows that may still fill. `failed`: checksums, some of them told in `faults`.
     """
 
     origin: str
@@ -89,16 +81,20 @@ class FileInspection:
 def inspect_rows(
     folder: Path, *, verify: bool, on_progress: Callable[[int, int], None] = lambda _done, _all: None
 ) -> FileInspection:
-    """What rests in the `folder`; with `verify` every block is decoded and checked.
+    """Inspect what is stored in `folder`.
 
-    `watch` is told how many series are done, of how many. Raises `InspectionFailed` where there is no file, or none
-    that this
-    release can read.
+    Args:
+        folder: a daemon's state directory; the daemon may be running.
+        verify: decode and check every block.
+        on_progress: called with how many series are done, of how many.
+
+    Raises:
+        InspectionFailed: there is no file, or none that this release can read.
     """
     path = folder / ROW_FILE_NAME
     log = path.with_name(path.name + "-wal")
     if not path.is_file():
-        raise InspectionFailed(f"nothing rests in {folder}: there is no {ROW_FILE_NAME}")
+        raise InspectionFailed(f"nothing is stored in {folder}: there is no {ROW_FILE_NAME}")
     try:
         while True:
             lone = not log.exists()
@@ -107,7 +103,7 @@ def inspect_rows(
                 series = tuple(_inspect_all(db, verify=verify, watch=on_progress)) if version else ()
             if not (lone and log.exists()):  # else a daemon came, and what was read may be of two moments
                 break
-    except (NewerVersion, Damaged) as error:
+    except (NewerVersion, Outdated, Damaged) as error:
         raise InspectionFailed(str(error)) from None
     except sqlite3.Error as error:
         raise InspectionFailed(f"{path} can't be read: {error}") from None
@@ -125,40 +121,35 @@ def _opened(path: Path, *, lone: bool) -> sqlite3.Connection:
 def _inspect_all(
     db: sqlite3.Connection, *, verify: bool, watch: Callable[[int, int], None]
 ) -> Iterator[SeriesInspection]:
-    found = db.execute(f"SELECT id, state, sum, {_COLUMNS} FROM series").fetchall()
-    for done, (number, state, checksum, *columns) in enumerate(found):
+    found = db.execute(f"SELECT id, state, {_COLUMNS} FROM series").fetchall()
+    for done, (number, state, *columns) in enumerate(found):
         watch(done, len(found))
-        yield _inspect_series(db, number, state, checksum, tuple(columns), verify=verify)
+        yield _inspect_series(db, number, state, tuple(columns), verify=verify)
     watch(len(found), len(found))
 
 
 def _inspect_series(
-    db: sqlite3.Connection,
-    number: int,
-    state: object,
-    checksum: object,
-    columns: tuple[str | int, ...],
-    *,
-    verify: bool,
+    db: sqlite3.Connection, number: int, state: object, columns: tuple[str | int, ...], *, verify: bool
 ) -> SeriesInspection:
-    who = series_identity(columns)
+    identity = series_identity(columns)
     faults: list[str] = []
-    voids: tuple[EmptyRange, ...] = ()
-    if isinstance(state, bytes) and checksum == checksum_of(who, state):
-        _, voids = decode_state(state)
-    else:
-        faults.append("its outline fails the checksum")
+    empty_ranges: tuple[EmptyRange, ...] = ()
+    try:
+        _, empty_ranges = decode_outside(identity, state)
+    except Unreadable as error:
+        faults.append(f"its outline: {error}")
     blocks = rows = nbytes = holes = 0
-    for index, place_sum, *fields, size in db.execute(_BLOCKS, (number,)).fetchall():
-        place = BlockRecord(*fields)
+    for row_id, index, raw, size in db.execute(_BLOCKS, (number,)).fetchall():
         blocks += 1
         nbytes += size
-        fault = None if is_intact(who, index, place, place_sum) else "its place fails the checksum"
-        if fault is None:
-            here = place.base_rows + place.young_rows
-            rows += here
-            holes += _missing_buckets(place, here, voids, str(columns[5]), int(columns[6]))
-            fault = _verify_block(db, who, place.id) if verify else None
+        try:
+            record = decode_record(identity, index, raw)
+        except Unreadable as error:
+            faults.append(f"block {index}: its record: {error}")
+            continue
+        rows += record.rows
+        holes += _missing_buckets(record, empty_ranges, str(columns[5]), int(columns[6]))
+        fault = _verify_block(db, identity, row_id) if verify else None
         if fault is not None:
             faults.append(f"block {index}: {fault}")
     named = dict(zip(_COLUMNS.split(", "), columns, strict=True)) | {"micros": bool(columns[7])}
@@ -168,34 +159,35 @@ def _inspect_series(
         rows=rows,
         nbytes=nbytes,
         holes=holes,
-        voids=len(voids),
+        voids=len(empty_ranges),
         failed=len(faults),
         faults=tuple(faults[:_MAX_FAULTS]),
     )
 
 
-def _verify_block(db: sqlite3.Connection, who: bytes, number: int) -> str | None:
-    """What is wrong with a block as it lies there now; nothing if it is gone, for that is no fault."""
-    row = db.execute(_BLOCK, (number,)).fetchone()
+def _verify_block(db: sqlite3.Connection, identity: bytes, row_id: int) -> str | None:
+    """Return what is wrong with a block as it lies there now; nothing if it is gone, for that is no fault."""
+    row = db.execute(_BLOCK, (row_id,)).fetchone()
     if row is None:
         return None
-    index, checksum, *fields, base, young = row
-    place = BlockRecord(*fields)
-    if not is_intact(who, index, place, checksum):
-        return None  # another series' now: its number was free, and was given again
-    if not isinstance(base, bytes) or (place.young_rows and not isinstance(young, bytes)):
+    index, raw, base, appended = row
+    try:
+        record = decode_record(identity, index, raw)
+    except Unreadable:
+        return None  # another series' now: its id was free, and was given again
+    if not isinstance(base, bytes) or (record.rows > record.base_rows and not isinstance(appended, bytes)):
         return "its rows are gone"
     try:
-        assembled(index, place, base, young or b"")
+        assemble(index, record, base, appended or b"")
     except Unreadable as error:
         return str(error)
     return None
 
 
 def _missing_buckets(
-    place: BlockRecord, rows: int, voids: tuple[EmptyRange, ...], interval: str, zone_minutes: int
+    record: BlockRecord, empty_ranges: tuple[EmptyRange, ...], interval: str, zone_minutes: int
 ) -> int:
-    """Buckets of what a block knows that have no row, but for emptiness outside of all rows."""
+    """Return how many known buckets of a block have no row, but for ranges that are empty outside of all rows."""
     rule = INTERVALS.get(interval)
     if rule is None:
         return 0
@@ -206,8 +198,8 @@ def _missing_buckets(
             return max(0, end_ms - start_ms) // length
         return max(0, (end_ms - 1 + shift) // length - (start_ms - 1 + shift) // length)
 
-    found = -rows
-    for start, end in unpack_spans(place.known):
+    found = -record.rows
+    for start, end in record.coverage:
         found += buckets(start, end)
-        found -= sum(buckets(max(start, v.start_ms), min(end, v.end_ms)) for v in voids if not v.hole)
+        found -= sum(buckets(max(start, v.start_ms), min(end, v.end_ms)) for v in empty_ranges if not v.hole)
     return max(0, found)

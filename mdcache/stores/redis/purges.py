@@ -1,8 +1,8 @@
-"""Purges through Redis: each series keeps word of its last one, and a short list names them all.
+"""Purges in Redis: each series names its last one, and a short log names them all.
 
-Who looks at a series learns from its own word; who has series that Redis has not learns from the list, which is
-looked at on each message and every other second. What a folder's rows know of rests with them: who comes back follows
-what was purged while it was away.
+A replica that pulls a series learns of its purge there; one that holds series which Redis does not have learns from the
+log, which is polled on each message and every other second. The purges that the rows in a state directory have followed
+are saved beside them: a replica that comes back follows those it missed.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ import msgspec
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import Clock
 from mdcache.exchange.markets import Market
-from mdcache.stores.disk.state_dir import StateDir
-from mdcache.stores.redis import last_purge, row_format
+from mdcache.stores.disk.state_dir import StateDir, replace_file
+from mdcache.stores.redis import row_format
 from mdcache.stores.redis.channel import Channel
 from mdcache.stores.redis.client import RedisClient, RedisDown
-from mdcache.stores.redis.closing import cancel_all
-from mdcache.stores.redis.scan import scan_keys
 from mdcache.stores.redis.scripts import load
 from mdcache.stores.redis.url import ForeignClient
+from mdcache.stores.redis.workarounds import cancel_all
 
 _POLL_S = 2.0
-_MAX_ENTRIES = last_purge.MAX_ENTRIES  # names in the list
-_LIST_S = 30 * 86_400.0  # a replica that was away for longer, with rows on its disk, learns of none
+FILE = "purges"
+MAX_ENTRIES = 256  # in the log
+_LOG_S = 30 * 86_400.0  # a replica that was away for longer, with rows on its disk, learns of none
 _TOMBSTONE_S = 3 * 86_400.0  # as long as rows are kept
 
 
@@ -46,29 +46,29 @@ class PurgeLog:
         self._clock = clock
         self._key = f"{client.prefix}purges"
         self._script = load("purge")
-        self._on_purge: Callable[[SeriesFilter, bytes], None] = lambda _which, _name: None
+        self._on_purge: Callable[[SeriesFilter, bytes], None] = lambda _filter, _name: None
         self._state_dir = state_dir
-        self._saved = last_purge.read(state_dir)
+        self._saved = _read_followed(state_dir)
         self._seen = self._saved
         self._poll_now = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
 
     def subscribe(self, on_purge: Callable[[SeriesFilter, bytes], None]) -> None:
-        """Have `purged` called for each purge, one's own included."""
+        """Call `on_purge` for each purge, our own included."""
         self._on_purge = on_purge
         self._channel.on_purge(self._poll_now.set)
 
     def start(self) -> None:
-        """Look from now on."""
+        """Poll from now on."""
         self._poller = asyncio.get_running_loop().create_task(self._poll_forever(), name="purges in redis")
 
     async def poll(self) -> None:
-        """Tell of those that are new since the last look, if Redis can be asked."""
-        with suppress(RedisDown):  # the link told; what is in the list by then is told when it is back
+        """Report the purges that are new since the last poll, if Redis can be asked."""
+        with suppress(RedisDown):  # the client reported it; what is in the log by then is reported when Redis is back
             self._report_new(await self._client.call("purges", self._entries))
 
     async def aclose(self) -> None:
-        """Look no more."""
+        """Poll no more."""
         if self._poller is not None:
             await cancel_all(self._poller)
 
@@ -78,14 +78,14 @@ class PurgeLog:
             _PurgeEntry(name, series_filter.market, series_filter.subject, series_filter.interval)
         )
         await self._client.call("purge", lambda client: self._append(client, entry))
-        places = {row_format.origin_tag(origin): market for market, origin in origins.items()}
-        async for head in scan_keys(self._client, row_format.header_pattern(self._client.prefix)):
-            series = row_format.parse_header_key(self._client.prefix, head)
-            if series is not None and series.origin_tag in places and series_filter.matches(series.key):
+        origin_tags = {row_format.origin_tag(origin) for origin in origins.values()}
+        async for header in self._client.scan(self._client.prefix, row_format.HEADERS):
+            series = row_format.parse_header_key(self._client.prefix, header)
+            if series is not None and series.origin_tag in origin_tags and series_filter.matches(series.key):
                 await self.purge_series(series.tag, name)
 
     async def purge_series(self, tag: str, name: bytes) -> None:
-        """Forget one series and leave word of it, unless that purge did already."""
+        """Forget one series and note the purge there, unless that was done already."""
         keys = [f"{tag}h", f"{tag}t"]
         args: list[bytes | str | int] = [
             name,
@@ -97,8 +97,8 @@ class PurgeLog:
 
     async def _append(self, client: ForeignClient, entry: bytes) -> None:
         await client.lpush(self._key, entry)
-        await client.ltrim(self._key, 0, _MAX_ENTRIES - 1)
-        await client.pexpire(self._key, round(_LIST_S * 1000))
+        await client.ltrim(self._key, 0, MAX_ENTRIES - 1)
+        await client.pexpire(self._key, round(_LOG_S * 1000))
         await client.publish(self._channel.name, self._channel.purge_message)
 
     async def _poll_forever(self) -> None:
@@ -112,19 +112,19 @@ class PurgeLog:
             finally:
                 waiting.cancel()
                 quiet = not sleeping.cancel()
-            if quiet and self._seen != self._saved:  # what was told so long ago is followed
+            if quiet and self._seen != self._saved:  # purges reported a poll ago have been followed
                 self._saved = self._seen
-                await asyncio.to_thread(last_purge.write, self._state_dir, self._seen)
+                await asyncio.to_thread(_write_followed, self._state_dir, self._seen)
 
     async def _entries(self, client: ForeignClient) -> list[bytes]:
-        found: list[bytes] = await client.lrange(self._key, 0, _MAX_ENTRIES - 1)
+        found: list[bytes] = await client.lrange(self._key, 0, MAX_ENTRIES - 1)
         return found
 
     def _report_new(self, entries: list[bytes]) -> None:
-        """Those that are new since the last look, or since the process that wrote this folder's rows looked."""
+        """Report what is new since the last poll, or since the last poll of the process that used this directory."""
         before, self._seen = self._seen, frozenset(entries)
         found = [(raw, entry) for raw in reversed(entries) if (entry := _decode_entry(raw)) is not None]
-        if before and len(entries) >= _MAX_ENTRIES and not before & self._seen:  # some came and went unseen
+        if before and len(entries) >= MAX_ENTRIES and not before & self._seen:  # some came and went unseen
             self._on_purge(SeriesFilter(), secrets.token_bytes(row_format.STAMP_BYTES))
         for raw, entry in found:
             if raw not in before:
@@ -136,3 +136,21 @@ def _decode_entry(raw: bytes) -> _PurgeEntry | None:
         return msgspec.json.decode(raw, type=_PurgeEntry)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+
+
+def _read_followed(state_dir: StateDir | None) -> frozenset[bytes]:
+    """Return the entries that were followed; none where that can't be read: then all are followed again."""
+    if state_dir is None:
+        return frozenset()
+    try:
+        return frozenset(msgspec.msgpack.decode((state_dir.path / FILE).read_bytes(), type=list[bytes]))
+    except (OSError, msgspec.MsgspecError):
+        return frozenset()
+
+
+def _write_followed(state_dir: StateDir | None, entries: frozenset[bytes]) -> None:
+    """Note that these were followed; where nothing can be written, they are once more after the next start."""
+    if state_dir is None or state_dir.lock < 0:
+        return
+    with suppress(OSError):  # the stores in this directory report it
+        replace_file(state_dir.path / FILE, msgspec.msgpack.encode(sorted(entries)))

@@ -1,44 +1,46 @@
-"""The commons in Redis: one round trip to take, one to give, each a script that touches the keys of one series.
+"""Rows that replicas share, in Redis: a pull and a push are one round trip each, by a script over one series' keys.
 
-What can't be read is not there: it is counted, and written anew by who reads it from Binance next. Rows are kept
-for days after they were last asked for, tails for minutes.
+What can't be read counts as missing: it is reported, and written anew by the replica that reads it from Binance next.
+Rows are kept for days after they were last asked for, tails for minutes.
 """
 
-import asyncio
 import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import NamedTuple, TypeVar
 
 from mdcache.candles.block import Block
 from mdcache.candles.persistence import SeriesFilter, StoredBlock
+from mdcache.candles.ranges import Span
 from mdcache.candles.replication import SeriesState, SharedBlock
 from mdcache.candles.shared_rows import KnownVersions, LeaseRequest, PullResult, Push
 from mdcache.clock import Clock
 from mdcache.events import Events, TierFailed
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
-from mdcache.leases import ERROR_SHARED_S, LEASE_S, Lease, LeaseState, SharedStoreDown
-from mdcache.stores.block_codec import Unreadable
+from mdcache.leases import LEASE_S, Lease, LeaseState, SharedStoreDown
+from mdcache.stores.block_parts import BlockRecord, assemble
+from mdcache.stores.compression import Unreadable
 from mdcache.stores.disk.state_dir import StateDir
 from mdcache.stores.redis import row_format
+from mdcache.stores.redis.calls import Arguments, Calls, lease_value, milliseconds
 from mdcache.stores.redis.channel import Channel
 from mdcache.stores.redis.client import TIER, RedisClient, RedisDown
 from mdcache.stores.redis.purges import PurgeLog
-from mdcache.stores.redis.row_format import EncodedBlock, SeriesKeys
-from mdcache.stores.redis.scripts import Script, load
+from mdcache.stores.redis.row_format import STAMP_BYTES, EncodedBlock, SeriesKeys
+from mdcache.stores.redis.scripts import load
 
 TAIL_S, ROWS_S = 600.0, 3 * 86_400.0
-_MAX_BYTES = 512 << 10  # of a tail or of a block's rows; 1,024 rows take 30 to 70 kB
+_MAX_BYTES = 512 << 10  # of a tail or of a block's rows; 1,024 rows take 30 to 40 kB
 _MAX_EMPTY_RANGES = 1_000
 
 _T = TypeVar("_T")
-_Parts = tuple[bytes, bytes, bytes]
+_Part = tuple[bytes, bytes, bytes]  # of a block: version, base, appended rows, as the script returns them
 
 
 class RedisRowStore:
-    """The port of `candles/shared_rows.py` over a link. Rows are packed and unpacked in `thread`."""
+    """The port of `candles/shared_rows.py`; rows are encoded and decoded in `thread`."""
 
     def __init__(
         self,
@@ -51,46 +53,54 @@ class RedisRowStore:
     ) -> None:
         self._client = client
         self._origins = origins
-        self._thread = thread
         self._events = events
         self.channel = Channel(client)
+        self._calls = Calls(client, self.channel, thread)
         self._purges = PurgeLog(client, self.channel, clock, state_dir)
-        self._pull_script = load("leases", "take")
-        self._push_script, self._renew_script, self._release_script = map(load, ("give", "renew", "release"))
+        self._pull_script, self._push_script = load("leases", "pull"), load("push")
 
     def start(self) -> None:
-        """Listen to the others from now on."""
+        """Listen to the other replicas from now on."""
         self.channel.start()
         self._purges.start()
 
     async def apply_missed_purges(self) -> None:
-        """Hear of what was purged while this replica was away."""
+        """Report what was purged while this replica was away."""
         await self._purges.poll()
 
     async def aclose(self) -> None:
-        """Listen no more; the link is its maker's to end."""
+        """Listen no more; the client is its maker's to close."""
         await self._purges.aclose()
-        self._thread.shutdown(wait=False)
+        self._calls.end()
 
     def subscribe(
         self, on_lease_end: Callable[[SeriesKey], None], on_purge: Callable[[SeriesFilter, bytes], None]
     ) -> None:
-        """Have them called for what others tell."""
+        """Call `on_lease_end` when a read that somebody waits for has ended, `on_purge` after anybody's purge."""
         self.channel.on_series(on_lease_end)
         self._purges.subscribe(on_purge)
 
-    # ------------------------------------------------------------------------------------ taking
+    # ------------------------------------------------------------------------------------ pulling
 
     async def pull(self, key: SeriesKey, known: KnownVersions, lease_request: LeaseRequest | None) -> PullResult:
-        """What is there and not here, and who may read."""
-        at = self._keys(key)
-        found = await self._pull_once(at, known, lease_request)
+        """Return what is there and not here, and who may read.
+
+        Args:
+            key: the series.
+            known: what this replica has.
+            lease_request: what a reader wants; `None` only looks.
+
+        Raises:
+            SharedStoreDown: Redis can't be asked.
+        """
+        keys = self._keys(key)
+        found = await self._pull_once(keys, known, lease_request)
         lost = [index for index in found.unreadable if known.blocks[index][0] and index in found.block_versions]
         if not lost:
             return found
-        # what differs is only its end, and our own form of the rest does not fit: once more, whole
+        # only the end differs, and our own form of the rest does not fit: once more, whole
         whole = dict.fromkeys(lost, (b"", None))
-        again = await self._pull_once(at, replace(known, blocks=whole), None)
+        again = await self._pull_once(keys, replace(known, blocks=whole), None)
         blocks = {**found.state.blocks, **again.state.blocks}
         return replace(
             found,
@@ -99,203 +109,194 @@ class RedisRowStore:
             unreadable=(found.unreadable - set(lost)) | again.unreadable,
         )
 
-    async def _pull_once(self, at: SeriesKeys, have: KnownVersions, need: LeaseRequest | None) -> PullResult:
-        keys = [at.key("h"), at.key("t"), at.key(f"l{need.lease.name}" if need else "l"), at.key("w")]
-        args: list[bytes | str | int] = [have.epoch, have.revisions, have.tail_version[: row_format.STAMP_BYTES]]
-        if need is None:
+    async def _pull_once(self, keys: SeriesKeys, known: KnownVersions, request: LeaseRequest | None) -> PullResult:
+        names = [keys.key("h"), keys.key("t"), keys.key(f"l{request.lease.name}" if request else "l"), keys.key("w")]
+        args: Arguments = [known.epoch, known.revisions, known.tail_version[:STAMP_BYTES]]
+        if request is None:
             args += ["", 0, "", 0]
         else:
-            args += [
-                "" if need.min_as_of_ms is None else need.min_as_of_ms,
-                need.now_ms,
-                need.lease.holder,
-                need.lease.rank,
-            ]
-        args += [_ms(LEASE_S), _ms(ROWS_S), "1" if need is not None and need.may_take_lease else ""]
-        for index, (mark, mine) in have.blocks.items():
-            keys += [at.key(f"b{index}"), at.key(f"y{index}")]
-            args += [
-                index,
-                mark[: row_format.STAMP_BYTES],
-                mark[row_format.STAMP_BYTES : 2 * row_format.STAMP_BYTES] if mine is not None else b"",
-            ]
-        reply = await self._run("take", self._pull_script, keys, args)
+            floor_ms = "" if request.min_as_of_ms is None else request.min_as_of_ms
+            args += [floor_ms, request.now_ms, request.lease.holder, request.lease.rank]
+        takes = request is not None and request.may_take_lease
+        args += [milliseconds(LEASE_S), milliseconds(ROWS_S), "1" if takes else ""]
+        for index, (version, mine) in known.blocks.items():
+            names += [keys.key(f"b{index}"), keys.key(f"y{index}")]
+            base_stamp = version[STAMP_BYTES : 2 * STAMP_BYTES] if mine is not None else b""
+            args += [index, version[:STAMP_BYTES], base_stamp]
+        reply = _Reply(*await self._calls.run("pull", self._pull_script, names, args))
         faults: list[str] = []
-        if any(part[0] not in {b"", b"="} for part in reply[-1]):
-            found = await self._in_thread(_decode_pull, at, have, reply, faults)
+        if any(part[0] not in {b"", b"="} for part in reply.parts):
+            found = await self._calls.in_thread(_decode_pull, keys, known, reply, faults)
         else:
-            found = _decode_pull(at, have, reply, faults)
+            found = _decode_pull(keys, known, reply, faults)
         for fault in faults:
-            self._events.emit(TierFailed(TIER, "take", fault, lost=True))
+            self._events.emit(TierFailed(TIER, "pull", fault, lost=True))
         return found
 
-    # ------------------------------------------------------------------------------------ giving
+    # ------------------------------------------------------------------------------------ pushing
 
     async def push(self, key: SeriesKey, push: Push) -> PullResult:
-        """All of it, or nothing where another gave since `gift.have` was seen."""
-        at, have, shared = self._keys(key), push.known, push.state
-        tail, emptiness, blocks = await self._in_thread(self._encode_push, at, push)
-        lease = push.lease
-        keys = [at.key("h"), at.key("t"), at.key(f"l{lease.name}" if lease else "l"), at.key("w")]
-        args: list[bytes | str | int] = [have.epoch, _new_stamp(), _lease_value(lease)]
-        args += [self.channel.name, self.channel.series_message(key), _ms(TAIL_S), _ms(ROWS_S)]
-        args += [tail, have.tail_version[: row_format.STAMP_BYTES], emptiness, have.empty_ranges_version]
-        for index, written in blocks.items():
-            keys += [at.key(f"b{index}"), at.key(f"y{index}")]
-            args += [
-                index,
-                have.blocks[index][0][: row_format.STAMP_BYTES],
-                "1" if index in push.revised_blocks else "",
-            ]
-            args += [written.version_start, written.version_rest, b"=" if written.base is None else written.base]
-            args.append(written.appended)
-        reply = await self._run("give", self._push_script, keys, args)
-        if reply[0] != b"given":
+        """Store all of it, or nothing where another replica pushed since `push.known` was seen.
+
+        Returns:
+            The versions of what was stored; `pushed` is false where nothing was.
+
+        Raises:
+            SharedStoreDown: Redis can't be asked.
+        """
+        keys, known, lease = self._keys(key), push.known, push.lease
+        tail, empty_ranges, blocks = await self._calls.in_thread(_encode_push, keys, push)
+        names = [keys.key("h"), keys.key("t"), keys.key(f"l{lease.name}" if lease else "l"), keys.key("w")]
+        args: Arguments = [known.epoch, _new_stamp(), lease_value(lease)]
+        args += [self.channel.name, self.channel.series_message(key), milliseconds(TAIL_S), milliseconds(ROWS_S)]
+        args += [tail, known.tail_version[:STAMP_BYTES], empty_ranges, known.empty_ranges_version]
+        for index, block in blocks.items():
+            names += [keys.key(f"b{index}"), keys.key(f"y{index}")]
+            args += [index, known.blocks[index][0][:STAMP_BYTES], "1" if index in push.revised_blocks else ""]
+            args += [block.version_start, block.version_rest]
+            args += [b"=" if block.parts.base is None else block.parts.base, block.parts.appended]
+        reply = await self._calls.run("push", self._push_script, names, args)
+        if reply[0] != b"pushed":
             return PullResult()
-        tail_mark = tail[: row_format.STAMP_BYTES] + row_format.as_of_bytes(tail) if tail else have.tail_version
+        tail_version = tail[:STAMP_BYTES] + row_format.as_of_bytes(tail) if tail else known.tail_version
         return PullResult(
             reply[1],
             int(reply[2]),
             reply[3],
-            tail_version=tail_mark,
-            tail_as_of_ms=row_format.as_of_ms(tail_mark),
-            empty_ranges_version=emptiness[: row_format.STAMP_BYTES] or have.empty_ranges_version,
-            block_versions={
-                index: (each.version, shared.blocks[index].stored.coverage) for index, each in blocks.items()
-            },
+            tail_version=tail_version,
+            tail_as_of_ms=row_format.as_of_ms(tail_version),
+            empty_ranges_version=empty_ranges[:STAMP_BYTES] or known.empty_ranges_version,
+            block_versions={index: (each.version, each.parts.record.coverage) for index, each in blocks.items()},
             pushed=True,
         )
-
-    def _encode_push(self, at: SeriesKeys, gift: Push) -> tuple[bytes, bytes, dict[int, EncodedBlock]]:
-        """In the thread: the parts as bytes; those too long to be kept are left out."""
-        shared = gift.state
-        tail = row_format.encode_tail(at, shared.tail, _new_stamp()) if shared.tail is not None else b""
-        emptiness = row_format.encode_empty_ranges(at, shared.outside_blocks, shared.empty_ranges)
-        blocks: dict[int, EncodedBlock] = {}
-        if len(shared.empty_ranges) <= _MAX_EMPTY_RANGES:
-            for index, block in shared.blocks.items():
-                mark = gift.known.blocks[index][0]
-                kept, stamps = block.stored, (_new_stamp(), _new_stamp())
-                written = row_format.encode_block(at, kept.block, kept.coverage, block.revised_as_of, mark, stamps)
-                if written is not None and written.nbytes <= _MAX_BYTES:
-                    blocks[index] = written
-        fits = len(shared.empty_ranges) <= _MAX_EMPTY_RANGES and len(emptiness) <= _MAX_BYTES
-        return (tail if len(tail) <= _MAX_BYTES else b""), (emptiness if fits else b""), (blocks if fits else {})
 
     # ------------------------------------------------------------------------------------ leases
 
     async def renew(self, key: SeriesKey, lease: Lease) -> bool:
-        """Another `LEASE_S`."""
-        keys: list[str] = [self._keys(key).key(f"l{lease.name}")]
-        return bool(await self._run("renew", self._renew_script, keys, [_lease_value(lease), _ms(LEASE_S)]))
+        """Hold the lease for another `LEASE_S`; return whether it was still ours."""
+        return await self._calls.renew(self._keys(key).key(f"l{lease.name}"), lease)
 
     async def release(self, key: SeriesKey, lease: Lease, error: str) -> None:
-        """At once, with the error told for a second."""
-        at = self._keys(key)
-        args: list[bytes | str | int] = [_lease_value(lease), error, _ms(ERROR_SHARED_S)]
-        args += [self.channel.name, self.channel.series_message(key)]
-        await self._run("release", self._release_script, [at.key(f"l{lease.name}"), at.key("w")], args)
+        """End the lease at once; an `error` is shared for a second."""
+        keys, message = self._keys(key), self.channel.series_message(key)
+        await self._calls.release(keys.key(f"l{lease.name}"), keys.key("w"), lease, error, message)
 
     # ------------------------------------------------------------------------------------ purging
 
     async def purge(self, series_filter: SeriesFilter, name: bytes) -> None:
-        """Of this daemon's upstreams only."""
+        """Forget the matching series of this daemon's upstreams, and tell all replicas."""
         try:
             await self._purges.purge(series_filter, name, self._origins)
         except RedisDown as error:
             raise SharedStoreDown(str(error)) from error
 
     async def purge_series(self, key: SeriesKey, name: bytes) -> None:
-        """One of them."""
+        """Forget one series, unless the purge of that name did."""
         try:
             await self._purges.purge_series(self._keys(key).tag, name)
         except RedisDown as error:
             raise SharedStoreDown(str(error)) from error
 
-    # ------------------------------------------------------------------------------------ parts
-
     def _keys(self, key: SeriesKey) -> SeriesKeys:
         return row_format.series_keys(self._client.prefix, self._origins[key.market], key)
 
-    async def _run(self, op: str, script: Script, keys: list[str], args: list[bytes | str | int]) -> Any:  # noqa: ANN401
-        try:
-            return await self._client.call(op, lambda client: script.run(client, keys, args))
-        except RedisDown as error:
-            raise SharedStoreDown(str(error)) from error
 
-    async def _in_thread(self, work: Callable[..., _T], *args: object) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+# ------------------------------------------------------------------------------------ in the thread
 
 
-def _decode_pull(at: SeriesKeys, have: KnownVersions, reply: list[Any], faults: list[str]) -> PullResult:
-    """What the script returned; what is broken in it is told in `faults`, for this may run in the thread."""
-    epoch, revisions, purge, raw_tail, raw_emptiness, hold, error, revised, parts = reply
-    tail, tail_mark = None, have.tail_version
-    if raw_tail != b"=":
-        tail_mark = raw_tail[: row_format.STAMP_BYTES]
-        tail = _try_decode(faults, row_format.decode_tail, at, raw_tail) if raw_tail else None
+class _Reply(NamedTuple):
+    """What the script of a pull returns."""
+
+    epoch: bytes
+    revisions: bytes
+    last_purge: bytes
+    tail: bytes
+    empty_ranges: bytes
+    lease_state: bytes
+    error: bytes
+    revised_blocks: list[bytes]
+    parts: list[_Part]
+
+
+def _encode_push(keys: SeriesKeys, push: Push) -> tuple[bytes, bytes, dict[int, EncodedBlock]]:
+    """Return tail, empty ranges and blocks as bytes; those too long to be stored are left out."""
+    state = push.state
+    tail = row_format.encode_tail(keys, state.tail, _new_stamp()) if state.tail is not None else b""
+    empty_ranges = row_format.encode_empty_ranges(keys, state.outside_blocks, state.empty_ranges)
+    if len(state.empty_ranges) > _MAX_EMPTY_RANGES or len(empty_ranges) > _MAX_BYTES:
+        return (tail if len(tail) <= _MAX_BYTES else b""), b"", {}
+    blocks: dict[int, EncodedBlock] = {}
+    for index, shared in state.blocks.items():
+        stored, version = shared.stored, push.known.blocks[index][0]
+        stamps = (_new_stamp(), _new_stamp())
+        encoded = row_format.encode_block(keys, stored.block, stored.coverage, shared.revised_as_of, version, stamps)
+        if encoded is not None and encoded.nbytes <= _MAX_BYTES:
+            blocks[index] = encoded
+    return (tail if len(tail) <= _MAX_BYTES else b""), empty_ranges, blocks
+
+
+def _decode_pull(keys: SeriesKeys, known: KnownVersions, reply: _Reply, faults: list[str]) -> PullResult:
+    """Return what the script found; what is broken in it is added to `faults`."""
+    tail, tail_version = None, known.tail_version
+    if reply.tail != b"=":
+        tail_version = reply.tail[:STAMP_BYTES]
+        tail = _try_decode(faults, row_format.decode_tail, keys, reply.tail)
         if tail is not None:
-            tail_mark += row_format.as_of_bytes(raw_tail)
-    emptiness = _try_decode(faults, row_format.decode_empty_ranges, at, raw_emptiness) if raw_emptiness else None
-    bare, voids = emptiness or ((), ())
-    marks, blocks, lost = {}, {}, set()
-    for (index, (mark, mine)), part in zip(have.blocks.items(), parts, strict=True):
+            tail_version += row_format.as_of_bytes(reply.tail)
+    outside = _try_decode(faults, row_format.decode_empty_ranges, keys, reply.empty_ranges)
+    versions: dict[int, tuple[bytes, tuple[Span, ...]]] = {}
+    blocks: dict[int, SharedBlock] = {}
+    lost: set[int] = set()
+    for (index, (version, mine)), part in zip(known.blocks.items(), reply.parts, strict=True):
         if not part[0]:
             continue
-        card = mark if part[0] == b"=" else part[0]
-        told = _try_decode(faults, row_format.known_ranges, at, index, card)
-        rows = _decode_rows(faults, at, index, card, part, mine) if part[0] != b"=" and told is not None else None
-        marks[index] = (card, told[0]) if told is not None else (card[: row_format.STAMP_BYTES], ())
-        if told is None or (part[0] != b"=" and rows is None):
-            marks[index] = (card[: row_format.STAMP_BYTES], ())
+        now = version if part[0] == b"=" else part[0]
+        try:
+            record = row_format.decode_version(keys, index, now)
+            if part[0] != b"=":
+                rows = _rows(index, record, part, mine)
+                blocks[index] = SharedBlock(StoredBlock(rows, record.coverage), record.revised_as_of)
+            versions[index] = now, record.coverage
+        except Unreadable as error:
+            faults += [str(error)] if part[1] else []  # else Redis gave the rows up, or they ran out
+            versions[index] = now[:STAMP_BYTES], ()
             lost.add(index)
-        elif rows is not None:
-            blocks[index] = SharedBlock(StoredBlock(rows, told[0]), told[1])
-    if emptiness is None:  # emptiness among the rows may fill, and nobody knows where
+    if outside is None:  # ranges without rows may still fill, and nobody knows which
         lost |= set(blocks)
         blocks = {}
-    shared = SeriesState(tail, bare, voids, blocks)
     return PullResult(
-        epoch,
-        int(revisions) if revisions.isdigit() else 0,
-        purge,
-        shared,
-        tail_mark,
-        row_format.as_of_ms(tail_mark),
-        raw_emptiness[: row_format.STAMP_BYTES],
-        marks,
+        reply.epoch,
+        int(reply.revisions) if reply.revisions.isdigit() else 0,
+        reply.last_purge,
+        SeriesState(tail, *(outside or ((), ())), blocks),
+        tail_version,
+        row_format.as_of_ms(tail_version),
+        reply.empty_ranges[:STAMP_BYTES],
+        versions,
         frozenset(lost),
-        tuple(int(index) for index in revised),
-        LeaseState(hold.decode()),
-        error.decode(errors="replace"),
+        tuple(int(index) for index in reply.revised_blocks),
+        LeaseState(reply.lease_state.decode()),
+        reply.error.decode(errors="replace"),
     )
 
 
-def _decode_rows(
-    faults: list[str], at: SeriesKeys, index: int, card: bytes, part: _Parts, mine: Block | None
-) -> Block | None:
-    _, base, young = part
-    if not base:
-        return None  # Redis gave it up, or it ran out
-    return _try_decode(faults, row_format.decode_block, at, index, card, None if base == b"=" else base, young, mine)
+def _rows(index: int, record: BlockRecord, part: _Part, mine: Block | None) -> Block:
+    """Return the block of a part; its base is in `mine`, our own form of the block, where Redis did not send it."""
+    _, base, appended = part
+    if base == b"=" and mine is not None:
+        return assemble(index, record, mine, appended)
+    return assemble(index, record, base, appended)
 
 
-def _try_decode(faults: list[str], read: Callable[..., _T], *args: object) -> _T | None:
+def _try_decode(
+    faults: list[str], decode: Callable[[SeriesKeys, bytes], _T], keys: SeriesKeys, raw: bytes
+) -> _T | None:
     try:
-        return read(*args)
+        return decode(keys, raw) if raw else None
     except Unreadable as error:
         faults.append(str(error))
         return None
 
 
 def _new_stamp() -> bytes:
-    return secrets.token_bytes(row_format.STAMP_BYTES)
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
-
-
-def _lease_value(lease: Lease | None) -> str:
-    """As the script of the taking wrote it."""
-    return f"{lease.rank} {lease.holder}" if lease is not None else ""
+    return secrets.token_bytes(STAMP_BYTES)

@@ -66,7 +66,7 @@ moves = st.lists(
 
 
 async def delete(client: Any) -> None:
-    await client.delete("t:v1:ledger:{e:spot}")
+    await client.delete("t:v2:ledger:{e:spot}")
 
 
 async def info(client: Any) -> Any:
@@ -158,7 +158,7 @@ FORGED: list[dict[str, object]] = [
 
 async def test_rubbish_under_our_key_is_replaced(link: RedisClient, server: RedisServer) -> None:
     ledger, client = RedisLedger(link, "e", "spot", "me"), server.client()
-    key = "t:v1:ledger:{e:spot}"
+    key = "t:v2:ledger:{e:spot}"
     await ledger.ask(message(START_MS))
     sound = msgspec.msgpack.decode(client.get(key))
     forged = [msgspec.msgpack.encode(sound | part) for part in FORGED]
@@ -189,7 +189,7 @@ async def test_it_is_shared_in_the_minute_after_it_was_new_and_no_sooner(link: R
 
 async def test_a_key_lives_for_days_and_goes_in_the_end(link: RedisClient, server: RedisServer) -> None:
     await RedisLedger(link, "e", "spot", "me").ask(message(START_MS))
-    assert 3 * 86_400_000 < server.client().pttl("t:v1:ledger:{e:spot}") <= 4 * 86_400_000
+    assert 3 * 86_400_000 < server.client().pttl("t:v2:ledger:{e:spot}") <= 4 * 86_400_000
 
 
 async def test_a_flush_of_the_scripts_is_not_felt(link: RedisClient, server: RedisServer) -> None:

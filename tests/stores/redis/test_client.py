@@ -73,7 +73,7 @@ async def test_a_call_reaches_redis_and_is_counted(server: RedisServer) -> None:
     heard = Heard()
     async with link_to(server.url, heard) as link:
         await write(link)
-        assert server.client().get("mdcache:v1:{x}key") == b"value"
+        assert server.client().get("mdcache:v2:{x}key") == b"value"
         assert [event.op for event in heard.of(TierUsed)] == ["write"]
         assert [event.state for event in heard.of(TierStateChanged)] == ["ok"]
         assert link.status() == {"state": "ok", "detail": "", "form": "single", "round_trips": 1, "failures": 0}
@@ -173,10 +173,10 @@ async def test_a_wrong_password_is_told_without_it() -> None:
 
 async def test_a_wrong_type_is_refused_alone(server: RedisServer) -> None:
     async with link_to(server.url) as link:
-        server.client().lpush("mdcache:v1:list", "x")
+        server.client().lpush("mdcache:v2:list", "x")
 
         async def work(client: Any) -> None:
-            await client.get("mdcache:v1:list")
+            await client.get("mdcache:v2:list")
 
         for _ in range(5):
             with pytest.raises(RedisRefused):
@@ -285,7 +285,7 @@ async def test_a_forced_failover_of_sentinel() -> None:
             master.stop()
 
             def here() -> bool:
-                return bool(replica.client().exists("mdcache:v1:{x}second"))
+                return bool(replica.client().exists("mdcache:v2:{x}second"))
 
             async with asyncio.timeout(60.0):
                 while not here():
@@ -303,7 +303,7 @@ async def test_a_cluster() -> None:
             for number in range(20):
 
                 def work(client: Any, number: int = number) -> Any:
-                    return client.set(f"mdcache:v1:{{{number}}}", b"x")
+                    return client.set(f"mdcache:v2:{{{number}}}", b"x")
 
                 await link.call("write", work)
             assert all(int(server.client().dbsize()) for server in servers)

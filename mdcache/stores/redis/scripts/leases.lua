@@ -1,4 +1,4 @@
--- Beginning of `take` and `copy`: who may read.
+-- Beginning of `pull` and `pull_body`: who may read.
 -- A key of another type than ours is nobody's: it goes. So does a lease that is no lease, or has no end.
 local function get(key)
   local value = redis.pcall('GET', key)
@@ -19,7 +19,7 @@ local function lease(key, life)
   return false
 end
 
--- Take the lease, or hear who has it, or its error; without `takes` only look, and say that somebody waits.
+-- Take the lease, or return who has it, or its error; without `takes` only look, and note that somebody waits.
 local function hold(key, waiting, rank, token, life, takes)
   local mine = rank .. ' ' .. token
   local held = lease(key, tonumber(life))

@@ -1,7 +1,7 @@
--- Put a copy there, unless a newer one is; the lease ends.
--- KEYS  copy, lease, waiting
--- ARGV  1 copy ('' for none: it is too long)  2 its life (ms)  3 lease's value ('' for none)  4 channel  5 message
---       6 now (ms): a copy that tells of a time long after is rubbish
+-- Store a body, unless a newer one is there; the lease ends.
+-- KEYS  body, lease, waiting
+-- ARGV  1 body ('' for none: it is too long)  2 its life (ms)  3 lease's value ('' for none)  4 channel  5 message
+--       6 now (ms): a body as of a time long after is rubbish
 if ARGV[1] ~= '' then
   local head = redis.pcall('GETRANGE', KEYS[1], 0, 7)
   local there = type(head) ~= 'table' and #head == 8 and struct.unpack('>d', head) or -1

@@ -1,17 +1,17 @@
--- A copy that is newer than the asker's, and a lease to read a newer one, in one step.
--- KEYS  copy, lease, waiting
+-- Return a body that is newer than the caller's, and a lease to read a newer one, in one step.
+-- KEYS  body, lease, waiting
 -- ARGV  1 as-of held (ms)  2 floor (ms)  3 token of the lease ('' for none)  4 its rank  5 its life (ms)
 --       6 '' where it is not to be taken, but only looked at
--- Returns  copy ('' where it is not newer), hold, error
--- A copy begins with its as-of.
-local as_of, copy = -1, ''
+-- Returns  body ('' where it is not newer), hold, error
+-- A body begins with its as-of.
+local as_of, body = -1, ''
 local head = redis.pcall('GETRANGE', KEYS[1], 0, 7)
 if type(head) == 'table' then
   redis.call('DEL', KEYS[1])
 elseif #head == 8 then
   as_of = struct.unpack('>d', head)
   if as_of > tonumber(ARGV[1]) then
-    copy = redis.call('GET', KEYS[1])
+    body = redis.call('GET', KEYS[1])
   end
 end
 
@@ -19,4 +19,4 @@ local held, failure = 'nobody', ''
 if ARGV[3] ~= '' and not (as_of >= tonumber(ARGV[2])) then
   held, failure = hold(KEYS[2], KEYS[3], ARGV[4], ARGV[3], ARGV[5], ARGV[6] ~= '')
 end
-return {copy, held, failure}
+return {body, held, failure}

@@ -1,17 +1,17 @@
--- Put what a read brought there, whole, if what is there is what the giver saw; else nothing.
--- KEYS  head, tail, lease, waiting, then base and young of each block given
+-- Store what a read brought, all of it, if what is there is what the caller saw; else nothing.
+-- KEYS  head, tail, lease, waiting, then base and appended of each block
 -- ARGV  1 epoch seen ('' where there was nothing)  2 an epoch to begin with  3 lease's value ('' for none)
 --       4 channel  5 message  6 life of the tail (ms)  7 life of rows (ms)
---       8 tail ('' for none given)  9 tail's stamp seen  10 emptiness ('' for none given)  11 its stamp seen
---       then of each block: index, stamp seen, '1' where rows in it were revised, card's beginning (16 bytes), card's
---       rest, base ('=' to keep the one that is there), young ('' for none)
--- Returns  'moved', or 'given', the epoch, revisions, purge
+--       8 tail ('' for none)  9 tail's stamp seen  10 empty ranges ('' for none)  11 its stamp seen
+--       then of each block: index, stamp seen, '1' where rows in it were revised, version's beginning (16 bytes), version's
+--       rest, base ('=' to keep the one that is there), appended ('' for none)
+-- Returns  'moved', or 'pushed', the epoch, revisions, purge
 local function stamp_of(value)
   return value and string.sub(value, 1, 8) or ''
 end
 
--- Cards of rows that ran out go, every half of a row's life; the blocks' keys are of the head's own hash tag.
-local function drop_cards_without_rows(last)
+-- Versions of rows that ran out go, every half of a row's life; the blocks' keys are of the head's own hash tag.
+local function drop_versions_without_rows(last)
   local now = tonumber(redis.call('TIME')[1])
   if last and math.abs(now - last) < tonumber(ARGV[7]) / 2000 then
     return
@@ -51,15 +51,15 @@ end
 if ARGV[10] ~= '' and stamp_of(head[4]) ~= ARGV[11] then
   return {'moved'}
 end
-local cards = {}
+local versions = {}
 local count = (#KEYS - 4) / 2
 for n = 0, count - 1 do
   local at = 12 + 7 * n
-  local card = redis.call('HGET', KEYS[1], 'k' .. ARGV[at])
-  if stamp_of(card) ~= ARGV[at + 1] or (ARGV[at + 5] == '=' and redis.call('EXISTS', KEYS[5 + 2 * n]) == 0) then
+  local version = redis.call('HGET', KEYS[1], 'k' .. ARGV[at])
+  if stamp_of(version) ~= ARGV[at + 1] or (ARGV[at + 5] == '=' and redis.call('EXISTS', KEYS[5 + 2 * n]) == 0) then
     return {'moved'}
   end
-  cards[n] = card
+  versions[n] = version
 end
 
 local epoch, revisions = head[1] or ARGV[2], tonumber(head[2] or '0')
@@ -67,8 +67,8 @@ redis.call('HSET', KEYS[1], 'e', epoch) -- the first write: a Redis that is full
 for n = 0, count - 1 do
   local at = 12 + 7 * n
   local revision = struct.pack('>d', 0)
-  if cards[n] and #cards[n] >= 24 then
-    revision = string.sub(cards[n], 17, 24)
+  if versions[n] and #versions[n] >= 24 then
+    revision = string.sub(versions[n], 17, 24)
   end
   if ARGV[at + 2] == '1' then
     revisions = revisions + 1
@@ -90,7 +90,7 @@ end
 if ARGV[10] ~= '' then
   redis.call('HSET', KEYS[1], 'b', ARGV[10])
 end
-drop_cards_without_rows(tonumber(head[5] or ''))
+drop_versions_without_rows(tonumber(head[5] or ''))
 redis.call('PEXPIRE', KEYS[1], ARGV[7])
 if ARGV[8] ~= '' then
   redis.call('SET', KEYS[2], ARGV[8], 'PX', ARGV[6])
@@ -101,4 +101,4 @@ end
 if redis.call('DEL', KEYS[4]) == 1 then
   redis.call('PUBLISH', ARGV[4], ARGV[5])
 end
-return {'given', epoch, tostring(revisions), head[3] or ''}
+return {'pushed', epoch, tostring(revisions), head[3] or ''}

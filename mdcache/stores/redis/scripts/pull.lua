@@ -1,11 +1,11 @@
--- What is there of one series that the asker lacks, and a lease for it, in one step.
--- KEYS  head, tail, lease, waiting, then base and young of each block asked for
+-- Return what is there of one series that the caller lacks, and a lease for it, in one step.
+-- KEYS  head, tail, lease, waiting, then base and appended of each block asked for
 -- ARGV  1 epoch seen  2 revisions seen  3 tail's stamp seen  4 floor (ms, '' where no tail will do)  5 now (ms)
 --       6 token of the lease ('' for none)  7 its rank  8 its life (ms)  9 life of rows (ms)
 --       10 '' where it is not to be taken, but only looked at
 --       then of each block: index, stamp seen, base's stamp seen
--- Returns  epoch, revisions, purge, tail ('=' where it was seen), emptiness, hold, error, indexes of revised blocks,
---          and of each block: card ('' for none, '=' where it was seen), base ('=' where it was seen), young
+-- Returns  epoch, revisions, purge, tail ('=' where it was seen), empty ranges, hold, error, indexes of revised blocks,
+--          and of each block: version ('' for none, '=' where it was seen), base ('=' where it was seen), appended
 local function freshen(key)
   local life = tonumber(ARGV[9])
   local left = redis.call('PTTL', key)
@@ -32,8 +32,8 @@ local revised = {}
 if revisions > known then
   local all = redis.call('HGETALL', KEYS[1])
   for n = 1, #all, 2 do
-    local index, card = string.match(all[n], '^k(%d+)$'), all[n + 1]
-    if index and #card >= 24 and struct.unpack('>d', string.sub(card, 17, 24)) > known then
+    local index, version = string.match(all[n], '^k(%d+)$'), all[n + 1]
+    if index and #version >= 24 and struct.unpack('>d', string.sub(version, 17, 24)) > known then
       revised[#revised + 1] = index
     end
   end
@@ -42,27 +42,27 @@ end
 local blocks = {}
 for n = 0, (#KEYS - 4) / 2 - 1 do
   local index, stamp, base_stamp = ARGV[11 + 3 * n], ARGV[12 + 3 * n], ARGV[13 + 3 * n]
-  local base_key, young_key = KEYS[5 + 2 * n], KEYS[6 + 2 * n]
-  local card = epoch ~= '' and redis.call('HGET', KEYS[1], 'k' .. index) or ''
-  local base, young = '', ''
-  if card ~= '' then
+  local base_key, appended_key = KEYS[5 + 2 * n], KEYS[6 + 2 * n]
+  local version = epoch ~= '' and redis.call('HGET', KEYS[1], 'k' .. index) or ''
+  local base, appended = '', ''
+  if version ~= '' then
     local there = redis.call('EXISTS', base_key) == 1
     if there then
       freshen(base_key)
-      freshen(young_key)
+      freshen(appended_key)
     end
-    if there and string.sub(card, 1, 8) == stamp then
-      card = '='
+    if there and string.sub(version, 1, 8) == stamp then
+      version = '='
     else
-      if there and base_stamp ~= '' and string.sub(card, 9, 16) == base_stamp then
+      if there and base_stamp ~= '' and string.sub(version, 9, 16) == base_stamp then
         base = '='
       else
         base = get(base_key) or ''
       end
-      young = get(young_key) or ''
+      appended = get(appended_key) or ''
     end
   end
-  blocks[#blocks + 1] = {card, base, young}
+  blocks[#blocks + 1] = {version, base, appended}
 end
 
 local tail = get(KEYS[2]) or ''

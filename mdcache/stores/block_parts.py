@@ -1,0 +1,171 @@
+"""How a block is stored, on disk and in Redis alike: a record, a base, and the rows appended since. Pure.
+
+A row that settles each minute must not rewrite a thousand: up to `MAX_APPENDED_ROWS` lie beside the base. The record
+says what is known of the block's span and proves the rows by digests. Its checksum covers the series' identity too, so
+that none is taken for another's.
+"""
+
+import struct
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeVar
+
+import msgspec
+import xxhash
+
+from mdcache.candles.block import Block
+from mdcache.candles.empty_ranges import EmptyRange
+from mdcache.candles.ranges import Span
+from mdcache.stores.block_codec import decode, digest, encode
+from mdcache.stores.compression import Unreadable
+
+MAX_APPENDED_ROWS = 64  # 1.5 to 4 kB a minute are written for a series of minutes
+CHECKSUM_BYTES = 8
+_OUTSIDE_BLOCKS = -2  # stands for the index in checksums of what lies outside of all blocks
+
+_T = TypeVar("_T")
+
+
+class BlockRecord(msgspec.Struct, frozen=True, array_like=True):
+    """What is stored of a block beside its rows.
+
+    `rows` and `digest` are those of the whole block; the base holds `base_rows` of them, from `base_first_ms` on.
+    """
+
+    coverage: tuple[Span, ...]
+    revised_as_of: Mapping[int, int]
+    rows: int
+    digest: int
+    base_first_ms: int
+    base_rows: int
+    base_digest: int
+
+
+class Parts(NamedTuple):
+    """A block as it is written; `base` is `None` where the stored one still holds, `appended` may be empty."""
+
+    record: BlockRecord
+    base: bytes | None
+    appended: bytes
+
+
+def split(
+    block: Block, coverage: Iterable[Span], revised_as_of: Mapping[int, int], stored: BlockRecord | None
+) -> Parts | None:
+    """Return what must be written of a block.
+
+    Args:
+        block: its rows as they are now.
+        coverage: the parts of its span that are known.
+        revised_as_of: by open time, the as-of of the read that found a row changed.
+        stored: the record that is there; `None` if there is none, or it can't be read.
+
+    Returns:
+        The parts; `None` if all of it is stored already.
+    """
+    spans, revised, now = tuple(coverage), dict(revised_as_of), digest(block)
+    if stored is None or not _extends(block, stored):
+        record = BlockRecord(spans, revised, len(block), now, block.open_times[0], len(block), now)
+        return Parts(record, encode(block), b"")
+    first, rows, base = stored.base_first_ms, stored.base_rows, stored.base_digest
+    record = BlockRecord(spans, revised, len(block), now, first, rows, base)
+    if record == stored:
+        return None
+    return Parts(record, None, encode(block.part(rows, len(block))) if len(block) > rows else b"")
+
+
+def assemble(index: int, record: BlockRecord, base: bytes | Block, appended: bytes) -> Block:
+    """Return the block that is stored.
+
+    Args:
+        index: the block's.
+        record: its record.
+        base: as it was written, or a block of our own that should hold the same rows.
+        appended: as it was written.
+
+    Raises:
+        Unreadable: these are not the rows the record tells of.
+    """
+    block = _base_of(base, record) if isinstance(base, Block) else decode(index, base)
+    if appended:
+        block = _joined(block, decode(index, appended))
+    if len(block) != record.rows or digest(block) != record.digest:
+        raise Unreadable("its rows fail the checksum")
+    return block
+
+
+def _extends(block: Block, stored: BlockRecord) -> bool:
+    """Whether the block begins with just the rows of the stored base, and has few others."""
+    if not stored.base_rows <= len(block) <= stored.base_rows + MAX_APPENDED_ROWS:
+        return False
+    return digest(block.part(0, stored.base_rows)) == stored.base_digest
+
+
+def _base_of(block: Block, record: BlockRecord) -> Block:
+    first = bisect_left(block.open_times, record.base_first_ms)
+    if first + record.base_rows > len(block):
+        raise Unreadable("too few rows of ours")
+    return block.part(first, first + record.base_rows)
+
+
+def _joined(base: Block, appended: Block) -> Block:
+    shift = base.row_ends[-1] + 1
+    row_ends = base.row_ends + array("I", [end + shift for end in appended.row_ends])
+    return Block(base.index, base.open_times + appended.open_times, row_ends, base.text + b"," + appended.text)
+
+
+# ------------------------------------------------------------------------------------------- as bytes
+
+
+class _OutsideBlocks(msgspec.Struct, frozen=True, array_like=True):
+    coverage: tuple[Span, ...]
+    empty_ranges: list[tuple[int, int, int, bool]]
+
+
+def encode_record(identity: bytes, index: int, record: BlockRecord) -> bytes:
+    """Return the record of block `index` of the series that `identity` names, with its checksum."""
+    return add_checksum(identity, index, msgspec.msgpack.encode(record))
+
+
+def decode_record(identity: bytes, index: int, raw: object) -> BlockRecord:
+    """Undo `encode_record`; raises `Unreadable` if `raw` is anything else."""
+    return unpack(check(identity, index, raw), BlockRecord)
+
+
+def encode_outside(identity: bytes, coverage: Iterable[Span], empty_ranges: Iterable[EmptyRange]) -> bytes:
+    """Return what is known of a series outside of all blocks, and its ranges without rows, with a checksum."""
+    ranges = [(each.start_ms, each.end_ms, each.checked_ms, each.hole) for each in empty_ranges]
+    return add_checksum(identity, _OUTSIDE_BLOCKS, msgspec.msgpack.encode(_OutsideBlocks(tuple(coverage), ranges)))
+
+
+def decode_outside(identity: bytes, raw: object) -> tuple[tuple[Span, ...], tuple[EmptyRange, ...]]:
+    """Undo `encode_outside`; raises `Unreadable` if `raw` is anything else."""
+    read = unpack(check(identity, _OUTSIDE_BLOCKS, raw), _OutsideBlocks)
+    return read.coverage, tuple(EmptyRange(*each) for each in read.empty_ranges)
+
+
+def add_checksum(identity: bytes, index: int, body: bytes) -> bytes:
+    """Return `body` followed by 8 bytes that prove it, and that it belongs to this series and index."""
+    return body + _checksum(identity, index, body)
+
+
+def check(identity: bytes, index: int, raw: object) -> bytes:
+    """Undo `add_checksum`; raises `Unreadable` if `raw` is anything else."""
+    if not isinstance(raw, bytes) or raw[-CHECKSUM_BYTES:] != _checksum(identity, index, raw[:-CHECKSUM_BYTES]):
+        raise Unreadable("the checksum fails")
+    return raw[:-CHECKSUM_BYTES]
+
+
+def unpack(body: bytes, kind: type[_T]) -> _T:
+    """Decode MessagePack; raises `Unreadable` if it is not of this kind."""
+    try:
+        return msgspec.msgpack.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise Unreadable(str(error)) from error
+
+
+def _checksum(identity: bytes, index: int, body: bytes) -> bytes:
+    hasher = xxhash.xxh3_64(identity + struct.pack(">q", index))
+    hasher.update(body)
+    return hasher.digest()

@@ -1,0 +1,33 @@
+"""Compress bytes that are stored, and decompress them within a bound. The only module that imports zstandard.
+
+Both let other threads run meanwhile.
+"""
+
+import zstandard
+
+_LEVEL = 1  # on rows and on exchangeInfo higher levels take two to ten times as long and gain under a tenth
+
+
+class Unreadable(ValueError):
+    """These bytes are not what was written."""
+
+
+def compress(data: bytes) -> bytes:
+    """Compress `data` for `decompress`."""
+    compressed = zstandard.ZstdCompressor(level=_LEVEL).compress(data)
+    return bytes(memoryview(compressed))  # a copy of its own length: that of zstandard keeps room for the worst case
+
+
+def decompress(data: bytes, max_bytes: int) -> bytes:
+    """Undo `compress`.
+
+    Raises:
+        Unreadable: `data` is anything else, cut short, or longer than `max_bytes` when decompressed.
+    """
+    try:
+        size = zstandard.frame_content_size(data)
+        if not 0 <= size <= max_bytes:
+            raise Unreadable(f"{size} bytes where {max_bytes} may be")
+        return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False) if size else b""
+    except (zstandard.ZstdError, MemoryError) as error:
+        raise Unreadable(str(error)) from error

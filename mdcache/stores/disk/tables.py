@@ -1,0 +1,150 @@
+"""The statements over the tables of `schema`, one method each. It knows no series and no block: keys and bytes only."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from mdcache.stores.compression import Unreadable
+
+_KEY = "origin, market, kind, subject, contract_type, interval, zone_minutes, micros"
+_EVICTION_BATCH = 64  # blocks that a full disk gives up before it is looked at again
+
+KeyColumns = tuple[str | int, ...]
+
+
+class Tables:
+    """The tables behind one connection."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit at the end, or roll back what an exception ended; joins a transaction that is open."""
+        inside = self.db.in_transaction
+        try:
+            if not inside:
+                self.db.execute("BEGIN IMMEDIATE")
+            yield
+            if not inside:
+                self.db.execute("COMMIT")
+        except BaseException:
+            if not inside and self.db.in_transaction:  # SQLite rolls back by itself where it can't go on
+                self.db.execute("ROLLBACK")
+            raise
+
+    def find_series(self, key: KeyColumns) -> tuple[int, object] | None:
+        """Return number and state of a series."""
+        where = _KEY.replace(", ", " = ? AND ")
+        found: tuple[int, object] | None = self.db.execute(
+            f"SELECT id, state FROM series WHERE {where} = ?", key
+        ).fetchone()
+        return found
+
+    def matching_series(self, origins: Sequence[str], given: Mapping[str, str]) -> list[int]:
+        """Return the numbers of the series of these origins whose columns are as given."""
+        where = "".join(f" AND {name} = ?" for name in given)
+        marks = ", ".join("?" * len(origins))
+        query = f"SELECT id FROM series WHERE origin IN ({marks}){where}"
+        return [number for (number,) in self.db.execute(query, (*origins, *given.values()))]
+
+    def put_series(self, key: KeyColumns, state: bytes) -> int:
+        """Insert a series, or replace its state; return its number."""
+        (number,) = self.db.execute(
+            f"INSERT INTO series ({_KEY}, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET state = excluded.state RETURNING id",
+            (*key, state),
+        ).fetchone()
+        return int(number)
+
+    def delete_series(self, series: Iterable[int]) -> None:
+        """Delete series with their blocks."""
+        with self.transaction():
+            for number in series:
+                self.delete_blocks([row_id for row_id, _, _ in self.blocks_of(number)])
+                self.db.execute("DELETE FROM series WHERE id = ?", (number,))
+
+    def blocks_of(self, series: int) -> list[tuple[int, int, object]]:
+        """Return id, index and record of each block of a series."""
+        return self.db.execute("SELECT id, idx, record FROM block WHERE series = ?", (series,)).fetchall()
+
+    def find_block(self, series: int, index: int) -> tuple[int, object] | None:
+        """Return id and record of a block."""
+        query = "SELECT id, record FROM block WHERE series = ? AND idx = ?"
+        found: tuple[int, object] | None = self.db.execute(query, (series, index)).fetchone()
+        return found
+
+    def put_block(self, series: int, index: int, record: bytes, used_ms: int) -> int:
+        """Insert a block, or replace its record; return its id."""
+        (row_id,) = self.db.execute(
+            "INSERT INTO block (series, idx, record, used_ms) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET record = excluded.record, used_ms = excluded.used_ms RETURNING id",
+            (series, index, record, used_ms),
+        ).fetchone()
+        return int(row_id)
+
+    def payload(self, table: Literal["base", "appended"], row_id: int) -> bytes:
+        """Return a block's base or appended rows; raises `Unreadable` where there are none."""
+        row = self.db.execute(f"SELECT payload FROM {table} WHERE id = ?", (row_id,)).fetchone()
+        if row is None or not isinstance(row[0], bytes):
+            raise Unreadable("its rows are gone")
+        return row[0]
+
+    def put_payload(self, table: Literal["base", "appended"], row_id: int, payload: bytes) -> None:
+        """Replace a block's base or appended rows; empty ones are deleted."""
+        if payload:
+            self.db.execute(f"REPLACE INTO {table} (id, payload) VALUES (?, ?)", (row_id, payload))
+        else:
+            self.db.execute(f"DELETE FROM {table} WHERE id = ?", (row_id,))
+
+    def touch(self, series: int, indexes: Iterable[int], used_ms: int) -> None:
+        """Note when blocks were last asked for."""
+        self.db.executemany(
+            "UPDATE block SET used_ms = ? WHERE series = ? AND idx = ?", [(used_ms, series, index) for index in indexes]
+        )
+
+    def delete_blocks(self, row_ids: Iterable[int]) -> None:
+        """Delete blocks with their rows."""
+        for row_id in row_ids:
+            for table in ("base", "appended", "block"):
+                self.db.execute(f"DELETE FROM {table} WHERE id = ?", (row_id,))
+
+    def evict(self, nbytes: float) -> bool:
+        """Delete blocks asked for longest ago, that take `nbytes` or as many as go at once; False: nothing is left.
+
+        Where there are no blocks, what is known of series without rows goes, all of it.
+        """
+        with self.transaction():
+            gone = self._least_recent(nbytes)
+            self.delete_blocks(gone)
+            return bool(gone or self.db.execute("DELETE FROM series RETURNING id").fetchall())
+
+    def _least_recent(self, nbytes: float) -> list[int]:
+        found: list[int] = []
+        for row_id, size in self.db.execute(
+            "SELECT id, (SELECT length(payload) FROM base WHERE base.id = block.id) FROM block ORDER BY used_ms, id"
+            " LIMIT ?",
+            (_EVICTION_BATCH,),
+        ).fetchall():
+            found.append(row_id)
+            nbytes -= size or 0
+            if nbytes <= 0:
+                break
+        return found
+
+    def release_pages(self) -> None:
+        """Give free pages back to the file system."""
+        self.db.execute("PRAGMA incremental_vacuum").fetchall()
+
+    def used_bytes(self) -> int:
+        """Return what the file holds, free pages aside."""
+        (pages,) = self.db.execute("PRAGMA page_count").fetchone()
+        (free,) = self.db.execute("PRAGMA freelist_count").fetchone()
+        (size,) = self.db.execute("PRAGMA page_size").fetchone()
+        return int((pages - free) * size)
+
+    def is_consistent(self) -> bool:
+        """Whether series and blocks can still be found by their keys."""
+        reports = [self.db.execute(f"PRAGMA integrity_check({table})").fetchall() for table in ("series", "block")]
+        return all(report == [("ok",)] for report in reports)

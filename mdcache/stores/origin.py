@@ -1,0 +1,10 @@
+"""The name of an upstream under which what it said is stored."""
+
+from urllib.parse import urlsplit
+
+
+def origin(url: str) -> str:
+    """Return an upstream's base URL in one spelling, and without anybody's password."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "") + (f":{parts.port}" if parts.port is not None else "")
+    return f"{parts.scheme.lower()}://{host}{parts.path.rstrip('/')}"
