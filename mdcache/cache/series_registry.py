@@ -1,12 +1,13 @@
 """All series of the daemon, and the memory that they share with bodies and ready answers."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from mdcache.cache.write_behind import NoPersistence, Persistence
-from mdcache.candles.block import Block
+from mdcache.candles.block import Block, BlockCodec, HeldBlock
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.plan import Serve
 from mdcache.candles.series import Series
@@ -18,6 +19,7 @@ from mdcache.stores.byte_lru import ByteLru
 
 _SERIES_BYTES = 4_000  # an empty series: object, blocks, coverage, tail; measured with tracemalloc
 _ROW_OBJECT_BYTES = 200  # a row of a tail, besides its text
+_MIN_COMPRESSED_ROWS = 32  # fewer take more than they save
 
 
 class Evictable(Protocol):
@@ -29,7 +31,9 @@ class Evictable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _BlockKey:
+class BlockKey:
+    """One block of one series."""
+
     series: SeriesKey
     index: int
 
@@ -69,6 +73,7 @@ class SeriesRegistry:
         self.persistence: Persistence = persistence or NoPersistence()
         self.memory = ByteLru(max_bytes, self._evict)
         self._evictable: dict[str, Evictable] = {}
+        self._used_s: OrderedDict[BlockKey, float] = OrderedDict()  # blocks not compressed, oldest first
 
     def __iter__(self) -> Iterator[Series]:
         return iter(self._series.values())
@@ -105,8 +110,26 @@ class SeriesRegistry:
         self.persistence.touch(series, answer)
         now_s = self._clock.now()
         for block, _, _ in answer.pieces:
-            self.memory.touch(_BlockKey(series.key, block.index), now_s)
+            entry = BlockKey(series.key, block.index)
+            self.memory.touch(entry, now_s)
+            self._note_use(entry, now_s)
             self._touch_pinned(series.key, block.index)
+
+    def take_idle(self, before_s: float) -> tuple[BlockKey, Block] | None:
+        """Return a block that is not compressed and was last used before `before_s`; each once, until it is used."""
+        while self._used_s and self._used_s[key := next(iter(self._used_s))] < before_s:
+            del self._used_s[key]
+            series = self._series.get(key.series)
+            block = series.blocks.if_decompressed(key.index) if series is not None else None
+            if block is not None and len(block) >= _MIN_COMPRESSED_ROWS:
+                return key, block
+        return None
+
+    def compress(self, key: BlockKey, block: Block, payload: bytes, codec: BlockCodec) -> None:
+        """Hold `block` as the `payload` that `codec` made of it, unless it was used, or replaced, in the meantime."""
+        series = self._series.get(key.series)
+        if series is not None and key not in self._used_s:
+            series.blocks.compress(block, payload, codec)
 
     def note_merged(self, series: Series) -> None:
         """Note that a reply was merged into `series`: save it, and make room for what it grew by."""
@@ -144,11 +167,19 @@ class SeriesRegistry:
         if (pinned := self._pinned.get(key)) is not None:
             pinned.touched_s[index] = self._clock.now()
 
-    def _on_block_change(self, key: SeriesKey, old: Block | None, new: Block | None) -> None:
+    def _note_use(self, entry: BlockKey, now_s: float) -> None:
+        self._used_s[entry] = now_s
+        self._used_s.move_to_end(entry)
+
+    def _on_block_change(self, key: SeriesKey, old: HeldBlock | None, new: HeldBlock | None) -> None:
         block = new or old
         if block is None:
             return
-        entry = _BlockKey(key, block.index)
+        entry = BlockKey(key, block.index)
+        if isinstance(new, Block):
+            self._note_use(entry, self._clock.now())
+        else:
+            self._used_s.pop(entry, None)
         if new is None:
             self.memory.remove(entry)
         else:
@@ -156,7 +187,7 @@ class SeriesRegistry:
             self._touch_pinned(key, block.index)
 
     def _evict(self, key: Hashable) -> bool:
-        if isinstance(key, _BlockKey):
+        if isinstance(key, BlockKey):
             pinned = self._pinned.get(key.series)
             if pinned is not None and pinned.needs(key.index):
                 return False

@@ -1,13 +1,15 @@
 """Blocks: immutable runs of settled rows, aligned in time (docs/design.md#blocks), and all blocks of one series.
 
 A block is its printed rows joined by commas, the offset at which each row ends, and the open times: about 12 bytes a
-row besides the text. An answer joins a few slices of blocks; a merge rebuilds one block.
+row besides the text. An answer joins a few slices of blocks; a merge rebuilds one block. A block that nobody asked for
+lately may be held compressed: it is decompressed when its rows are used, and not for its open times.
 """
 
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from mdcache.candles.ranges import FOREVER_MS
 from mdcache.exchange.rows import Row
@@ -15,6 +17,7 @@ from mdcache.exchange.rows import Row
 BLOCK_ROWS = 1024
 _ROWS_PER_SPAN = 1000  # a few under the bound: rows off the grid may bring one or two more
 _OVERHEAD_BYTES = 400  # the object, two arrays and the bytes' own headers, measured with sys.getsizeof
+_COMPRESSED_OVERHEAD_BYTES = 300  # the same, with one array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +55,43 @@ class Block:
         return self.row_ends[i - 1] + 1 if i else 0
 
 
+class BlockCodec(Protocol):
+    """What makes few bytes of a block, and the block of them again; `stores/block_codec.py` is one."""
+
+    def encode(self, block: Block) -> bytes:
+        """Return the rows as few bytes."""
+        ...
+
+    def decode(self, index: int, payload: bytes) -> Block:
+        """Return block `index`, of which `encode` made `payload`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompressedBlock:
+    """A block whose rows are held compressed."""
+
+    index: int
+    open_times: "array[int]"
+    payload: bytes
+    codec: BlockCodec
+
+    def __len__(self) -> int:
+        return len(self.open_times)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes, in bytes, near enough."""
+        return len(self.payload) + 8 * len(self.open_times) + _COMPRESSED_OVERHEAD_BYTES
+
+    def decompressed(self) -> Block:
+        """Return the block it was."""
+        return self.codec.decode(self.index, self.payload)
+
+
+HeldBlock = Block | CompressedBlock
+
+
 def build_block(index: int, rows: Sequence[tuple[int, bytes]]) -> Block:
     """Build a block from (open time, printed row) pairs in rising order."""
     ends = array("I")
@@ -81,15 +121,16 @@ def _splice(old: Block, i: int, j: int, rows: Sequence[tuple[int, bytes]]) -> Bl
 class SeriesBlocks:
     """The blocks of one series that are in memory. All spans are [start, end), in milliseconds.
 
-    `on_change(old, new)` is called for each block that is added (`old` is `None`), replaced or removed (`new` is
-    `None`), so that memory can be accounted for. `unsaved`: indexes of blocks whose rows a store has yet to save.
+    `on_change(old, new)` is called for each block that is added (`old` is `None`), replaced, compressed, decompressed
+    or removed (`new` is `None`), so that memory can be accounted for. `unsaved`: indexes of blocks whose rows a store
+    has yet to save.
     """
 
     __slots__ = ("_blocks", "_on_change", "_order", "unsaved", "width_ms")
 
-    def __init__(self, length_ms: int, on_change: Callable[[Block | None, Block | None], None]) -> None:
+    def __init__(self, length_ms: int, on_change: Callable[[HeldBlock | None, HeldBlock | None], None]) -> None:
         self.width_ms = length_ms * _ROWS_PER_SPAN
-        self._blocks: dict[int, Block] = {}
+        self._blocks: dict[int, HeldBlock] = {}
         self._order: list[int] = []
         self._on_change = on_change
         self.unsaved: set[int] = set()
@@ -97,17 +138,30 @@ class SeriesBlocks:
     def __len__(self) -> int:
         return sum(len(block) for block in self._blocks.values())
 
+    def __contains__(self, index: int) -> bool:
+        return index in self._blocks
+
     def in_order(self) -> Iterator[Block]:
         """Iterate over the blocks in rising order."""
-        return (self._blocks[index] for index in self._order)
+        return (self._decompressed(index) for index in self._order)
 
     def find(self, index: int) -> Block | None:
         """Return block `index`, or `None`."""
-        return self._blocks.get(index)
+        return self._decompressed(index) if index in self._blocks else None
+
+    def if_decompressed(self, index: int) -> Block | None:
+        """Return block `index` unless it is held compressed."""
+        held = self._blocks.get(index)
+        return held if isinstance(held, Block) else None
 
     def indexes(self, start: int, end: int) -> list[int]:
         """Return the indexes of the blocks whose spans overlap [start, end), in rising order."""
         return self._order[self._first_at(start) : self._end_at(end)]
+
+    def compress(self, block: Block, payload: bytes, codec: BlockCodec) -> None:
+        """Hold `block` as the `payload` that `codec` made of it, unless it was replaced in the meantime."""
+        if self._blocks.get(block.index) is block:
+            self._set(block.index, CompressedBlock(block.index, block.open_times[:], payload, codec))
 
     def span(self, index: int) -> tuple[int, int]:
         """Return the aligned span of block `index`."""
@@ -118,14 +172,19 @@ class SeriesBlocks:
         by_index: dict[int, list[tuple[int, bytes]]] = {}
         for row in rows:
             by_index.setdefault(row.open_ms // self.width_ms, []).append((row.open_ms, row.raw))
-        held = self._order[self._first_at(start) : self._end_at(end)]
-        for index in sorted({*held, *by_index}):
+        for index in sorted({*self.indexes(start, end), *by_index}):
             self._replace_in_block(index, start, end, by_index.get(index, []))
 
     def drop(self, index: int) -> None:
         """Remove block `index` from memory only: a store has nothing to save."""
         self.unsaved.discard(index)
         self._set(index, None)
+
+    def drop_all(self) -> None:
+        """Give all blocks up; there is nothing to save any more."""
+        for index in list(self._order):
+            self._set(index, None)
+        self.unsaved.clear()
 
     def restore(self, block: Block) -> None:
         """Add a block that a store kept."""
@@ -134,12 +193,11 @@ class SeriesBlocks:
     def oldest(self, start: int, end: int, limit: int) -> list[tuple[Block, int, int]]:
         """Return pieces (block, i, j) that make up the first `limit` rows in [start, end), in rising order."""
         pieces: list[tuple[Block, int, int]] = []
-        for index in self._order[self._first_at(start) : self._end_at(end)]:
-            block = self._blocks[index]
-            i = bisect_left(block.open_times, start)
-            j = min(bisect_left(block.open_times, end), i + limit)
+        for index in self.indexes(start, end):
+            i, j = self._rows_between(index, start, end)
+            j = min(j, i + limit)
             if i < j:
-                pieces.append((block, i, j))
+                pieces.append((self._decompressed(index), i, j))
                 limit -= j - i
                 if not limit:
                     break
@@ -148,12 +206,11 @@ class SeriesBlocks:
     def newest(self, start: int, end: int, limit: int) -> list[tuple[Block, int, int]]:
         """Return pieces (block, i, j) that make up the last `limit` rows in [start, end), in rising order."""
         pieces: list[tuple[Block, int, int]] = []
-        for index in reversed(self._order[self._first_at(start) : self._end_at(end)]):
-            block = self._blocks[index]
-            j = bisect_left(block.open_times, end)
-            i = max(bisect_left(block.open_times, start), j - limit)
+        for index in reversed(self.indexes(start, end)):
+            i, j = self._rows_between(index, start, end)
+            i = max(i, j - limit)
             if i < j:
-                pieces.append((block, i, j))
+                pieces.append((self._decompressed(index), i, j))
                 limit -= j - i
                 if not limit:
                     break
@@ -167,13 +224,36 @@ class SeriesBlocks:
 
     def first_open(self, start: int, end: int) -> int | None:
         """Return the open time of the first row in [start, end), or `None`."""
-        pieces = self.oldest(start, end, 1)
-        return pieces[0][0].open_times[pieces[0][1]] if pieces else None
+        for index in self.indexes(start, end):
+            i, j = self._rows_between(index, start, end)
+            if i < j:
+                return self._blocks[index].open_times[i]
+        return None
 
     def last_open(self, start: int, end: int) -> int | None:
         """Return the open time of the last row in [start, end), or `None`."""
-        pieces = self.newest(start, end, 1)
-        return pieces[0][0].open_times[pieces[0][1]] if pieces else None
+        for index in reversed(self.indexes(start, end)):
+            i, j = self._rows_between(index, start, end)
+            if i < j:
+                return self._blocks[index].open_times[j - 1]
+        return None
+
+    def count(self, start: int, end: int) -> int:
+        """Return how many rows are in [start, end)."""
+        spans = (self._rows_between(index, start, end) for index in self.indexes(start, end))
+        return sum(j - i for i, j in spans)
+
+    def _rows_between(self, index: int, start: int, end: int) -> tuple[int, int]:
+        times = self._blocks[index].open_times
+        return bisect_left(times, start), bisect_left(times, end)
+
+    def _decompressed(self, index: int) -> Block:
+        held = self._blocks[index]
+        if isinstance(held, Block):
+            return held
+        block = held.decompressed()
+        self._set(index, block)
+        return block
 
     def _first_at(self, start: int) -> int:
         return bisect_left(self._order, start // self.width_ms)
@@ -182,7 +262,7 @@ class SeriesBlocks:
         return bisect_right(self._order, (end - 1) // self.width_ms)
 
     def _replace_in_block(self, index: int, start: int, end: int, rows: list[tuple[int, bytes]]) -> None:
-        old = self._blocks.get(index)
+        old = self.find(index)
         if old is None:
             if rows:
                 self.unsaved.add(index)
@@ -195,7 +275,7 @@ class SeriesBlocks:
         self.unsaved.add(index)
         self._set(index, new if len(new) else None)
 
-    def _set(self, index: int, new: Block | None) -> None:
+    def _set(self, index: int, new: HeldBlock | None) -> None:
         old = self._blocks.pop(index, None)
         if new is None:
             if old is not None:

@@ -6,7 +6,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from mdcache.candles.block import Block, SeriesBlocks
+from mdcache.candles.block import HeldBlock, SeriesBlocks
 from mdcache.candles.empty_ranges import EmptyRanges
 from mdcache.candles.persistence import SeriesChange, SeriesOutline, StoredBlock
 from mdcache.candles.ranges import FOREVER_MS, RangeSet, Span
@@ -75,7 +75,7 @@ class Series:
         key: SeriesKey,
         endpoint: KlineEndpoint,
         policy: SettlePolicy,
-        on_change: Callable[[Block | None, Block | None], None] = lambda _old, _new: None,
+        on_change: Callable[[HeldBlock | None, HeldBlock | None], None] = lambda _old, _new: None,
     ) -> None:
         self.key = key
         self.endpoint = endpoint
@@ -201,8 +201,8 @@ class Series:
     def outside_blocks(self) -> tuple[Span, ...]:
         """Return the coverage outside of all blocks' spans."""
         spans = RangeSet()
-        for block in self.blocks.in_order():
-            spans.add(*self.blocks.span(block.index))
+        for index in self.blocks.indexes(0, FOREVER_MS):
+            spans.add(*self.blocks.span(index))
         return tuple(gap for start, end in self.coverage for gap in spans.gaps(start, end))
 
     # ------------------------------------------------------------------------------- queries and changes
@@ -211,12 +211,11 @@ class Series:
         """Count the covered buckets without a row, between rows."""
         found = 0
         for start, end in self.coverage:
-            pieces = self.blocks.oldest(start, end, FOREVER_MS)
-            if not pieces:
+            first, last = self.blocks.first_open(start, end), self.blocks.last_open(start, end)
+            if first is None or last is None:
                 continue
-            first, last = pieces[0][0].open_times[pieces[0][1]], pieces[-1][0].open_times[pieces[-1][2] - 1]
             length = _MEAN_MONTH_MS if self.interval.months else self.interval.length_ms
-            found += max(0, round((last - first) / length) + 1 - sum(j - i for _, i, j in pieces))
+            found += max(0, round((last - first) / length) + 1 - self.blocks.count(start, end))
         return found
 
     def shown_empty_at(self, t: int) -> bool:
@@ -225,9 +224,7 @@ class Series:
 
     def forget(self) -> None:
         """Forget everything (a purge). What is stored is the store's to delete."""
-        for block in list(self.blocks.in_order()):
-            self.blocks.drop(block.index)
-        self.blocks.unsaved.clear()
+        self.blocks.drop_all()
         self.unsaved = False
         self.coverage, self.stored, self.evicted = RangeSet(), RangeSet(), RangeSet()
         self.empty_ranges = EmptyRanges()

@@ -11,6 +11,7 @@ from mdcache import __version__
 from mdcache.cache.candles import CandleLimits, Candles
 from mdcache.cache.exchange_info import ExchangeInfo, ExchangeInfoPolicy
 from mdcache.cache.flights import Flights
+from mdcache.cache.idle_blocks import IdleBlocks
 from mdcache.cache.replicas.bodies import SharedBodies
 from mdcache.cache.replicas.body_ports import BodySharing, NoBodySharing
 from mdcache.cache.replicas.row_ports import NoRowSharing
@@ -38,10 +39,12 @@ from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources
 from mdcache.serving.ports import Readiness
 from mdcache.settings import Settings, effective
+from mdcache.stores import block_codec
 from mdcache.stores.disk.state import PersistenceSettings, PersistentState, open_state
 from mdcache.stores.disk.state_dir import StateDir
 from mdcache.stores.origin import origin
 from mdcache.stores.redis.setup import Opened, Where, open_redis
+from mdcache.stores.worker_thread import WorkerThread
 from mdcache.telemetry.gauges import GaugeSources
 from mdcache.telemetry.metrics import Metrics, new_registry
 from mdcache.upstream.governor import Governor, GovernorSettings, Shared
@@ -82,6 +85,7 @@ class Daemon:
     governor: Governor
     cache: CacheParts
     state: PersistentState
+    idle_blocks: IdleBlocks
     redis: Opened | None
 
     async def start(self) -> None:
@@ -89,9 +93,11 @@ class Daemon:
         if self.redis is not None:
             await self.redis.start()
         await self.governor.start()
+        self.idle_blocks.start()
 
     async def aclose(self) -> None:
         """Close every layer, the data path first, the disk last."""
+        await self.idle_blocks.aclose()
         await self.cache.aclose()
         await self.governor.aclose()
         if self.redis is not None:
@@ -135,7 +141,8 @@ def build(
     app = build_serving(settings, governor, cache, state, redis, clock, events)
     for event in state.startup_events:
         events.emit(event)
-    return Daemon(app, governor, cache, state, redis)
+    idle_blocks = IdleBlocks(cache.registry, block_codec, WorkerThread("idle blocks"), clock)
+    return Daemon(app, governor, cache, state, idle_blocks, redis)
 
 
 def build_redis(

@@ -60,16 +60,17 @@ def test_where_nothing_could_be_written_the_others_come_first() -> None:
 
 def test_bytes_are_counted_through_it_all() -> None:
     pending = PendingWrites()
-    size = write(1).nbytes
+    one, two = write(1).nbytes, write(1, 2).nbytes
     pending.add(KEY, write(1))
-    pending.add(OTHER, write(1, 2))
-    assert pending.nbytes == 3 * size
+    pending.add(OTHER, write(1))
+    pending.add(OTHER, write(2))
+    assert pending.nbytes == one + two
     works = pending.begin(1)
-    assert pending.nbytes == 2 * size
+    assert pending.nbytes == two
     pending.end(works, 0)
-    assert pending.nbytes == 3 * size
+    assert pending.nbytes == one + two
     pending.drop(SeriesFilter(market=Market.USDM))
-    assert pending.nbytes == size
+    assert pending.nbytes == one
     pending.end(pending.begin(1), 1)
     assert pending.nbytes == 0
     assert not pending

@@ -164,7 +164,7 @@ class SharedRows:
         width = series.blocks.width_ms
         around = reached_block_indexes(series, flight.window, self._now(series).late_ms)
         brought = {open_ms // width for open_ms in flight.open_times_ms or ()}
-        return [index for index in sorted({*around, *brought}) if series.blocks.find(index) is not None]
+        return [index for index in sorted({*around, *brought}) if index in series.blocks]
 
     # ------------------------------------------------------------------------------------ the end
 
