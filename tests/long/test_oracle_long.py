@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cache import test_restart
+from tests.cache import test_persistence
 from tests.cache.test_oracle import history
 from tests.support.virtual_time import run
 
@@ -18,4 +18,4 @@ def test_a_hundred_long_histories(hundred: int) -> None:
 @pytest.mark.parametrize("fifty", range(6))
 def test_fifty_histories_with_a_disk(tmp_path_factory: pytest.TempPathFactory, fifty: int) -> None:
     for seed in range(fifty * 50, fifty * 50 + 50):
-        run(test_restart.history(tmp_path_factory.mktemp("disk"), seed, 20))
+        run(test_persistence.history(tmp_path_factory.mktemp("disk"), seed, 20))

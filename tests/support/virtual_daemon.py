@@ -184,3 +184,9 @@ class VirtualDaemon:
 def rows(answer: KlineAnswer) -> list[list[object]]:
     found: list[list[object]] = json.loads(answer.body)
     return found
+
+
+async def ready(w: VirtualDaemon, symbol: str = "ETHUSDT", path: str = "/api/v3/klines") -> VirtualDaemon:
+    """Have the clock measured and the symbols known: what remains are kline calls."""
+    await w.ask(path, f"symbol={symbol}&interval=1d&limit=1&startTime=0&endTime=1")
+    return w

@@ -1,4 +1,4 @@
-"""Each fact once: what is known is not asked for again, by nobody, in no form.
+"""What is read, and how often: each fact once, however many ask for it, and in whatever form.
 
 Rule: docs/design.md#purpose, #windows, #flights.
 """
@@ -13,19 +13,13 @@ from mdcache.errors import DeadlinePassed, Refusal
 from mdcache.sim import SimConfig
 from mdcache.upstream.governor import GovernorSettings
 from tests.support.random_klines import draw
-from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, ready
 
 pytestmark = pytest.mark.virtual
 
 SPOT = "/api/v3/klines"
 PLENTY = SimConfig(spot_limit=1_000_000, futures_limit=1_000_000)
 MINUTE, DAY = 60_000, 86_400_000
-
-
-async def ready(w: VirtualDaemon, symbol: str = "ETHUSDT", path: str = SPOT) -> VirtualDaemon:
-    """Clock measured and symbols known: what remains are kline calls."""
-    await w.ask(path, f"symbol={symbol}&interval=1d&limit=1&startTime=0&endTime=1")
-    return w
 
 
 ELEVEN_FORMS = [

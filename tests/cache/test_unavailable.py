@@ -11,8 +11,7 @@ from mdcache.errors import Busy, GateClosed, InvalidBody, NotCached, ServerFaile
 from mdcache.events import BodyRejected, OddBody
 from mdcache.sim import Outage, SimConfig, SymbolSpec
 from mdcache.upstream.governor import GovernorSettings, Lane
-from tests.cache.test_once import ready
-from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, ready
 from tests.support.virtual_time import EPOCH_MS
 
 pytestmark = pytest.mark.virtual
