@@ -24,7 +24,7 @@ from mdcache.candles.replication import SeriesState, SharedBlock
 from mdcache.candles.shared_rows import KnownVersions, LeaseRequest, Push
 from mdcache.candles.tail import Tail
 from mdcache.clock import SystemClock
-from mdcache.events import Events
+from mdcache.events import Events, StoreOp
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.exchange.rows import Row
@@ -165,7 +165,7 @@ async def rows(server: RedisServer, meter: Meter) -> None:
 
         async def give_rows() -> None:
             nonlocal have, now_ms
-            await link.call("scan", lambda client: client.flushdb())
+            await link.call(StoreOp.SCAN, lambda client: client.flushdb())
             now_ms += 1
             assert (
                 await commons.push(
@@ -174,7 +174,7 @@ async def rows(server: RedisServer, meter: Meter) -> None:
             ).pushed
 
         async def flush() -> None:
-            await link.call("scan", lambda client: client.flushdb())
+            await link.call(StoreOp.SCAN, lambda client: client.flushdb())
 
         tell("take: nothing is new (a poll, a look)", await meter.cost(lambda: commons.pull(KEY, have, None)))
         tell("take: nothing is new, and a lease", await meter.cost(lambda: commons.pull(KEY, have, need)))
@@ -190,7 +190,7 @@ async def rows(server: RedisServer, meter: Meter) -> None:
         emptied, given = await meter.cost(flush), await meter.cost(give_rows)
         given = Cost(*(a - b for a, b in zip(_plain(given), _plain(emptied), strict=True)))
         tell(f"give: a tail and {ROWS} rows", given)
-        tell("list of purges, empty", await meter.cost(lambda: link.call("purges", _purges(link))))
+        tell("list of purges, empty", await meter.cost(lambda: link.call(StoreOp.LIST_PURGES, _purges(link))))
 
 
 def _plain(cost: Cost) -> tuple[float, float, float]:

@@ -132,7 +132,7 @@ TROUBLE = Section(
     (
         Panel(
             "Retries",
-            "Reads that were tried again; shows-less: a replica lags.",
+            "Reads that were tried again; incomplete: a server of Binance lags.",
             "short",
             (
                 Query(

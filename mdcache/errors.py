@@ -18,6 +18,50 @@ Messages are for people; what a program needs is in fields.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Fault(StrEnum):
+    """Why no usable reply came: a label of metrics."""
+
+    CONNECT = "connect"
+    NETWORK = "network"
+    OS = "os"
+    POOL = "pool"
+    PROTOCOL = "protocol"
+    PROXY = "proxy"
+    READ = "read"
+    TIMEOUT = "timeout"
+    TRANSPORT = "transport"
+    URL = "url"
+    WRITE = "write"
+    BACKEND_TIMEOUT = "backend-timeout"
+    SERVER_ERROR = "5xx"
+    STATUS = "status"
+
+
+class BodyFault(StrEnum):
+    """What is wrong with a body of status 200: a label of metrics."""
+
+    CLOSE_TIME = "close-time"
+    COLUMNS = "columns"
+    EMPTY = "empty"
+    ENCODING = "encoding"
+    INTERVAL = "interval"
+    LAGGING = "lagging"
+    MISMATCH = "mismatch"
+    MISSING_ROWS = "missing-rows"
+    NO_PROGRESS = "no-progress"
+    NOT_A_LIST = "not-a-list"
+    NOT_EXCHANGE_INFO = "not-exchange-info"
+    NOT_JSON = "not-json"
+    NOT_ROWS = "not-rows"
+    ORDER = "order"
+    PRICES = "prices"
+    TOO_LARGE = "too-large"
+    TOO_MANY_ROWS = "too-many-rows"
+    TYPES = "types"
+    WINDOW = "window"
 
 
 class MdcacheError(Exception):
@@ -61,9 +105,9 @@ class DeadlinePassed(Busy):
 
 @dataclass(eq=False)
 class UpstreamFailed(MdcacheError):
-    """Binance was asked and nothing usable came back; `reason` is from a closed set (a metrics label)."""
+    """Binance was asked and nothing usable came back; `reason` is a label of metrics, `detail` for the log only."""
 
-    reason: str
+    reason: Fault | BodyFault
     detail: str = ""
 
     def __str__(self) -> str:

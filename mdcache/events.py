@@ -6,6 +6,71 @@ Frozen, slotted, no behaviour. Units are in the names, labels from closed sets: 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
+
+from mdcache.errors import BodyFault, Fault
+
+
+class ReadReason(StrEnum):
+    """Why Binance is asked."""
+
+    MISSING_ROWS = "missing_rows"
+    REFRESH = "refresh"
+    CLOSE = "close"
+    RECHECK_EMPTY = "recheck_empty"
+    SNAPSHOT = "snapshot"
+    FULL_LIST = "full_list"
+    SYMBOLS = "symbols"
+    CLOCK = "clock"
+
+
+class RetryReason(StrEnum):
+    """Why a read is sent again after a sound reply; other retries have the reason of their error."""
+
+    INCOMPLETE = "incomplete"
+
+
+class Tier(StrEnum):
+    """A store outside memory."""
+
+    DISK = "disk"
+    REDIS = "redis"
+
+
+class StoreOp(StrEnum):
+    """What a store was asked to do."""
+
+    OPEN = "open"
+    LOAD = "load"
+    WRITE = "write"
+    PURGE = "purge"
+    GATE = "gate"
+    SYMBOLS = "symbols"
+    CLAIM = "claim"
+    LEAVE = "leave"
+    PULL = "pull"
+    PUSH = "push"
+    RENEW = "renew"
+    RELEASE = "release"
+    SCAN = "scan"
+    LIST_PURGES = "list_purges"
+    SUBSCRIBE = "subscribe"
+    CLOSE = "close"
+
+
+class BackgroundTask(StrEnum):
+    """Work that no answer waits for."""
+
+    CLOCK = "clock"
+    EVENT_LOOP = "event_loop"
+    FLIGHT = "flight"
+    REQUEST = "request"
+    SHARED_BODY = "shared_body"
+    SHARING = "sharing"
+    SNAPSHOT_READ = "snapshot_read"
+    SUBSCRIPTION = "subscription"
+    SYMBOLS = "symbols"
+    WARMUP = "warmup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +80,7 @@ class UpstreamCalled:
     market: str
     endpoint: str
     path: str
-    reason: str
+    reason: ReadReason
     lane: str
     status: int
     fault: str
@@ -31,7 +96,7 @@ class RowsRead:
     market: str
     path: str
     rows: int
-    reason: str
+    reason: ReadReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +114,7 @@ class Retried:
     """A read is tried again after a transport fault, a 5xx, or a reply that showed less than is known."""
 
     market: str
-    reason: str
+    reason: Fault | BodyFault | RetryReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +123,7 @@ class BodyRejected:
 
     market: str
     path: str
-    reason: str
+    reason: BodyFault | Fault
     detail: str
 
 
@@ -134,8 +199,8 @@ class SymbolsLoaded:
 class TierUsed:
     """A store completed an operation (`op` is from a closed set), with or without success."""
 
-    tier: str
-    op: str
+    tier: Tier
+    op: StoreOp
     seconds: float
 
 
@@ -143,8 +208,8 @@ class TierUsed:
 class TierFailed:
     """An operation of a store failed; `lost`: it found broken data, which will be read from Binance again."""
 
-    tier: str
-    op: str
+    tier: Tier
+    op: StoreOp
     detail: str
     lost: bool
 
@@ -153,7 +218,7 @@ class TierFailed:
 class TierStateChanged:
     """A store went `down`, for the cause in `detail`, or is `ok` again."""
 
-    tier: str
+    tier: Tier
     state: str
     detail: str
 
@@ -162,8 +227,15 @@ class TierStateChanged:
 class BackgroundTaskFailed:
     """Background work failed and was given up; no answer was affected."""
 
-    task: str
+    task: BackgroundTask
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsIgnored:
+    """Variables of the environment look like settings and are none: Kubernetes' service links."""
+
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +264,7 @@ Event = (
     | TierFailed
     | TierStateChanged
     | BackgroundTaskFailed
+    | SettingsIgnored
     | DaemonLifecycle
 )
 

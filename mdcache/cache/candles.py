@@ -24,6 +24,7 @@ from mdcache.candles.series import Series
 from mdcache.candles.window import Window, WindowKind
 from mdcache.clock import Clock, Instant
 from mdcache.errors import (
+    BodyFault,
     DeadlinePassed,
     GateClosed,
     InvalidBody,
@@ -32,6 +33,7 @@ from mdcache.errors import (
     UpstreamFailed,
     UpstreamUnavailable,
 )
+from mdcache.events import ReadReason
 from mdcache.exchange.klines import KlineQuestion
 from mdcache.exchange.weights import page_limit
 from mdcache.upstream.exchange_clock import ExchangeClocks
@@ -189,7 +191,7 @@ class Candles:
             tail = request.series.tail if was_read and step.refresh else None
             if tail is not None and tail is not before and tail.as_of_ms < request.floor.as_of_ms:
                 break  # sent after the question came, and older all the same: by its Age there is nothing newer
-        raise InvalidBody("no-progress", str(request.series.key))
+        raise InvalidBody(BodyFault.NO_PROGRESS, str(request.series.key))
 
     async def _plan(self, request: _Request, *, stale: bool = False) -> tuple[Serve | ReadWindow, Instant]:
         """Plan the next step, with every stored block loaded that it needs; `stale`: an older tail may answer."""
@@ -235,7 +237,9 @@ class Candles:
         priority = Priority(
             request.caller.lane, request.deadline_s, request.caller.name, close_passed, paced=step.refresh
         )
-        reason = "close" if close_passed else "refresh" if step.refresh else "rows"
+        reason = ReadReason.REFRESH if step.refresh else ReadReason.MISSING_ROWS
+        if close_passed:
+            reason = ReadReason.CLOSE
         flight, joined = self._flights.join(series, window, request.floor, priority, reason)
         request.collapsed = request.collapsed and joined
         await self._flights.wait(flight, request.deadline_s)
@@ -334,7 +338,9 @@ class Candles:
         for empty_range in series.empty_ranges.due(served.lo_ms, served.hi_ms, now.ms, request.open_ttl_ms):
             priority = Priority(Lane.NORMAL, self._clock.now() + self._limits.deadline_s)
             try:
-                self._flights.join(series, _recheck_window(series, empty_range), TailFloor(0), priority, "check")
+                self._flights.join(
+                    series, _recheck_window(series, empty_range), TailFloor(0), priority, ReadReason.RECHECK_EMPTY
+                )
             except MdcacheError:
                 return  # the same read failed less than a second ago; the next answer tries again
 

@@ -22,8 +22,8 @@ from mdcache.cache.snapshots import SnapshotAnswer, min_as_of_ms
 from mdcache.cache.symbols import SymbolTable
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.clock import Clock, Instant
-from mdcache.errors import InvalidBody, MdcacheError, NotCached, Refusal, UpstreamFailed, UpstreamUnavailable
-from mdcache.events import BackgroundTaskFailed, Events, SymbolsLoaded
+from mdcache.errors import BodyFault, InvalidBody, MdcacheError, NotCached, Refusal, UpstreamFailed, UpstreamUnavailable
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events, ReadReason, SymbolsLoaded
 from mdcache.exchange import refusals
 from mdcache.exchange.exchange_info import EXCHANGE_INFO_ENDPOINTS, ExchangeInfoDocument, SymbolSelection
 from mdcache.exchange.markets import Market
@@ -37,7 +37,6 @@ _ERROR_MEMO_S = 5.0  # invented names would cost a read each
 _OF_USE_S = 86_400.0  # to other replicas: an old document serves where none can be read
 _ANY_AGE_MS = 10**15
 _VALID_MS = 1_000  # an answer holds the exchange's time: so long it may be shown again
-_READS = "symbols"  # their reason and the name of their tasks, as labels
 
 _WITH_SETS = {endpoint.market: SnapshotQuestion(endpoint, ()) for endpoint in EXCHANGE_INFO_ENDPOINTS}
 _SPOT = _WITH_SETS[Market.SPOT].endpoint
@@ -111,7 +110,7 @@ class ExchangeInfo:
         self._loads: dict[Market, asyncio.Task[None]] = {}
         self._refreshed_at_s = dict.fromkeys(Market, -math.inf)
         self._reads: SnapshotReads[_Parsed] = SnapshotReads(
-            _READS, governor, clock, events, policy.stalled_after_s, self, body_sharing, _ERROR_MEMO_S
+            BackgroundTask.SYMBOLS, governor, clock, events, policy.stalled_after_s, self, body_sharing, _ERROR_MEMO_S
         )
         registry.register_evictable(KIND, self)
 
@@ -247,7 +246,7 @@ class ExchangeInfo:
     async def _read_symbols(self, market: Market, max_age_s: float) -> None:
         priority = Priority(Lane.HIGH, self._clock.now() + self._policy.deadline_s)
         least_ms = self._clocks.now(market).ms - int(max_age_s * 1000)
-        read, _ = self._reads.join(_PLAIN[market], least_ms, priority, _READS)
+        read, _ = self._reads.join(_PLAIN[market], least_ms, priority, ReadReason.SYMBOLS)
         await self._reads.wait(read, priority.deadline_s)
 
     # ------------------------------------------------------------------------------------ documents
@@ -267,7 +266,7 @@ class ExchangeInfo:
                 try:
                     self._hold(question, self.parse(question, *stored))
                 except InvalidBody as error:
-                    self._events.emit(BackgroundTaskFailed(_READS, str(error)))
+                    self._events.emit(BackgroundTaskFailed(BackgroundTask.SYMBOLS, str(error)))
         await self._reads.pull(_PLAIN[market])
 
     def _hold(self, question: SnapshotQuestion, parsed: _Parsed) -> bool:
@@ -291,25 +290,25 @@ class ExchangeInfo:
         return newer and not held.document.contains(selection.names)
 
     async def _read_again(self, question: SnapshotQuestion, least_ms: int, priority: Priority) -> _Held:
-        read, _ = self._reads.join(question, least_ms, priority, _READS)
+        read, _ = self._reads.join(question, least_ms, priority, ReadReason.SYMBOLS)
         await self._reads.wait(read, priority.deadline_s)
         held = read.result.held if read.result is not None else self._held.get(question)
         if held is None or held.as_of_ms < least_ms:  # by its Age there is nothing newer
-            raise InvalidBody("no-progress", question.endpoint.path)
+            raise InvalidBody(BodyFault.NO_PROGRESS, question.endpoint.path)
         return held
 
     def _refresh_in_background(self, question: SnapshotQuestion, max_age_ms: int, lane: Lane) -> None:
         priority = Priority(lane, self._clock.now() + self._policy.deadline_s)
         least_ms = self._clocks.now(question.market).ms - max_age_ms
         with suppress(MdcacheError):  # the same read failed a moment ago; the document we have goes on serving
-            read, shared = self._reads.join(question, least_ms, priority, _READS)
+            read, shared = self._reads.join(question, least_ms, priority, ReadReason.SYMBOLS)
             if read.task is not None and not shared:
                 read.task.add_done_callback(self._report)
 
     def _report(self, task: "asyncio.Task[None]") -> None:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, UpstreamFailed | Refusal):
-            self._events.emit(BackgroundTaskFailed(_READS, f"{type(error).__name__}: {error}"))
+            self._events.emit(BackgroundTaskFailed(BackgroundTask.SYMBOLS, f"{type(error).__name__}: {error}"))
 
     def _build_answer(
         self,

@@ -19,7 +19,17 @@ from mdcache.candles.series import Series
 from mdcache.candles.settling import ReadTime
 from mdcache.candles.window import Window, WindowKind, advances, prove, reach, unite
 from mdcache.clock import Clock, Instant
-from mdcache.events import Events, OddBody, RequestCollapsed, Retried, RowRevised, RowsRead
+from mdcache.events import (
+    BackgroundTask,
+    Events,
+    OddBody,
+    ReadReason,
+    RequestCollapsed,
+    Retried,
+    RetryReason,
+    RowRevised,
+    RowsRead,
+)
 from mdcache.exchange.klines import SeriesKey, request_headers, request_query
 from mdcache.exchange.rows import ExpectedRows, Row, read_page
 from mdcache.leases import Lease
@@ -53,7 +63,7 @@ class Flight:
         series: Series,
         window: Window,
         priority: Priority,
-        reason: str,
+        reason: ReadReason,
         min_as_of_ms: int,
         clock_now: Callable[[], tuple[float, Instant]],
     ) -> None:
@@ -137,14 +147,14 @@ class Flights:
         self._events = events
         self._stalled_after_s = stalled_after_s
         self._flights: SingleFlight[SeriesKey, Flight] = SingleFlight(
-            "flight", clock, events, self._run, self._finished, _error_key
+            BackgroundTask.FLIGHT, clock, events, self._run, self._finished, _error_key
         )
 
     def __len__(self) -> int:
         return len(self._flights)
 
     def join(
-        self, series: Series, window: Window, floor: TailFloor, priority: Priority, reason: str
+        self, series: Series, window: Window, floor: TailFloor, priority: Priority, reason: ReadReason
     ) -> tuple[Flight, bool]:
         """Join the flight that will return the rows of `window`, or start one.
 
@@ -224,7 +234,7 @@ class Flights:
                 break
             if pause_s:
                 await self._clock.sleep(pause_s)
-            self._events.emit(Retried(series.key.market, "shows-less"))
+            self._events.emit(Retried(series.key.market, RetryReason.INCOMPLETE))
             page = await self._fetch(flight)
         revisions = merge(series, page.rows, page.window, page.read)
         flight.open_times_ms, flight.as_of_publishable = tuple(row.open_ms for row in page.rows), page.read.may_settle

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 from mdcache.clock import Clock
 from mdcache.errors import DeadlinePassed, MdcacheError, Refusal, UpstreamFailed
-from mdcache.events import BackgroundTaskFailed, Events
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.upstream.governor import Priority
 
 _ERROR_MEMO_S = 1.0  # docs/design.md#shared-errors
@@ -39,7 +39,7 @@ class SingleFlight(Generic[_K, _R]):
     """Start reads, and let callers join those under way. A read carries its own result.
 
     Args:
-        name: Names tasks, and the failures that are reported as `BackgroundTaskFailed`.
+        task: Names the tasks, and the failures that are reported as `BackgroundTaskFailed`.
         run: Does a read.
         finished: Called in the step in which a read ends, with its error; `None` if it succeeded or was cancelled.
         error_key: Under what the error of a read is remembered.
@@ -48,7 +48,7 @@ class SingleFlight(Generic[_K, _R]):
 
     def __init__(
         self,
-        name: str,
+        task: BackgroundTask,
         clock: Clock,
         events: Events,
         run: Callable[[_R], Awaitable[None]],
@@ -56,7 +56,7 @@ class SingleFlight(Generic[_K, _R]):
         error_key: Callable[[_R], Hashable],
         error_memo_s: float = _ERROR_MEMO_S,
     ) -> None:
-        self._name = name
+        self._task = task
         self._clock = clock
         self._events = events
         self._run = run
@@ -96,7 +96,7 @@ class SingleFlight(Generic[_K, _R]):
         if error is not None and self._clock.now() < until_s:
             raise copy.copy(error)
         self._under_way.setdefault(key, []).append(read)
-        read.task = asyncio.get_running_loop().create_task(self._do(read), name=f"{self._name} {key}")
+        read.task = asyncio.get_running_loop().create_task(self._do(read), name=f"{self._task} {key}")
         read.task.add_done_callback(partial(self._finished, key, read))
         return read, False
 
@@ -142,7 +142,7 @@ class SingleFlight(Generic[_K, _R]):
         if isinstance(error, UpstreamFailed | Refusal):
             self._remember(self._error_key(read), error)
         elif error is not None and not isinstance(error, MdcacheError):
-            self._events.emit(BackgroundTaskFailed(self._name, f"{type(error).__name__}: {error}"))
+            self._events.emit(BackgroundTaskFailed(self._task, f"{type(error).__name__}: {error}"))
 
     def _remember(self, key: Hashable, error: MdcacheError) -> None:
         now_s = self._clock.now()

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from mdcache.cache.replicas.body_ports import BodySharing, NoBodySharing
 from mdcache.cache.single_flight import SingleFlight
 from mdcache.clock import Clock, Instant
-from mdcache.events import Events
+from mdcache.events import BackgroundTask, Events, ReadReason
 from mdcache.exchange.markets import Market
 from mdcache.exchange.rate_limits import request_bucket
 from mdcache.exchange.snapshots import SnapshotQuestion
@@ -71,7 +71,7 @@ class SnapshotRead(Generic[_P]):
         self,
         question: SnapshotQuestion,
         priority: Priority,
-        reason: str,
+        reason: ReadReason,
         governor: Governor,
         clock: Clock,
         sink: BodySink[_P],
@@ -136,7 +136,7 @@ class SnapshotReads(Generic[_P]):
 
     def __init__(
         self,
-        name: str,
+        task: BackgroundTask,
         governor: Governor,
         clock: Clock,
         events: Events,
@@ -151,14 +151,14 @@ class SnapshotReads(Generic[_P]):
         self._sink = sink
         self._body_sharing: BodySharing = body_sharing or NoBodySharing()
         self._flight: SingleFlight[SnapshotQuestion, SnapshotRead[_P]] = SingleFlight(
-            name, clock, events, self._run, self._finished, lambda read: read.question, error_memo_s
+            task, clock, events, self._run, self._finished, lambda read: read.question, error_memo_s
         )
 
     def __len__(self) -> int:
         return len(self._flight)
 
     def join(
-        self, question: SnapshotQuestion, min_as_of_ms: int, priority: Priority, reason: str
+        self, question: SnapshotQuestion, min_as_of_ms: int, priority: Priority, reason: ReadReason
     ) -> tuple[SnapshotRead[_P], bool]:
         """Join a read that will bring the answer as of `min_as_of_ms` or later, or start one; see `SingleFlight`."""
         read, shared = self._flight.join(
@@ -176,13 +176,15 @@ class SnapshotReads(Generic[_P]):
 
     async def pull(self, question: SnapshotQuestion) -> bool:
         """Keep what another replica has read; return whether that was news."""
-        return await self._body_sharing.pull(self._new(question, Priority(Lane.NORMAL, 0.0), "pull", 0))
+        return await self._body_sharing.pull(self._new(question, Priority(Lane.NORMAL, 0.0), ReadReason.SNAPSHOT, 0))
 
     async def aclose(self) -> None:
         """Cancel the reads under way."""
         await self._flight.aclose()
 
-    def _new(self, question: SnapshotQuestion, priority: Priority, reason: str, min_as_of_ms: int) -> SnapshotRead[_P]:
+    def _new(
+        self, question: SnapshotQuestion, priority: Priority, reason: ReadReason, min_as_of_ms: int
+    ) -> SnapshotRead[_P]:
         return SnapshotRead(question, priority, reason, self._governor, self._clock, self._sink, min_as_of_ms)
 
     def _satisfies(self, read: SnapshotRead[_P], min_as_of_ms: int) -> bool:

@@ -20,8 +20,8 @@ from mdcache.cache.snapshot_reads import SnapshotRead, SnapshotReads
 from mdcache.cache.ttls import SnapshotTtls
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.clock import Clock, Instant
-from mdcache.errors import BudgetSpent, InvalidBody, NotCached, UpstreamFailed, UpstreamUnavailable
-from mdcache.events import Events, RequestCollapsed
+from mdcache.errors import BodyFault, BudgetSpent, InvalidBody, NotCached, UpstreamFailed, UpstreamUnavailable
+from mdcache.events import BackgroundTask, Events, ReadReason, RequestCollapsed
 from mdcache.exchange.endpoints import ParameterKind
 from mdcache.exchange.snapshot_checks import check_body
 from mdcache.exchange.snapshots import SnapshotQuestion
@@ -93,7 +93,7 @@ class Snapshots:
         self._policy = policy
         self.bodies = SnapshotBodies(registry, clock)
         self._reads: SnapshotReads[SharedBody] = SnapshotReads(
-            "fetch", governor, clock, events, policy.stalled_after_s, self, body_sharing
+            BackgroundTask.SNAPSHOT_READ, governor, clock, events, policy.stalled_after_s, self, body_sharing
         )
         self._single_questions: OrderedDict[SnapshotQuestion, dict[SnapshotQuestion, float]] = OrderedDict()
 
@@ -146,7 +146,7 @@ class Snapshots:
             )
         stand_in = await self._stale_answer(snapshot, directives)
         if stand_in is None:  # what came is older than it may be: by its Age there is nothing newer
-            raise InvalidBody("no-progress", snapshot.endpoint.path)
+            raise InvalidBody(BodyFault.NO_PROGRESS, snapshot.endpoint.path)
         return stand_in
 
     async def aclose(self) -> None:
@@ -225,13 +225,15 @@ class Snapshots:
         whole = self._cheaper_list(snapshot)
         if whole is not None:
             try:
-                fetch, shared = await self._wait_for(whole, directives, arrived, replace(priority), "list")
+                fetch, shared = await self._wait_for(
+                    whole, directives, arrived, replace(priority), ReadReason.FULL_LIST
+                )
             except (BudgetSpent, InvalidBody):  # the list is too dear now, or no use; a single question may be
                 pass
             else:
                 if await self._fresh(snapshot, directives, arrived) is not None:
                     return fetch, shared
-        return await self._wait_for(snapshot, directives, arrived, priority, "snapshot")
+        return await self._wait_for(snapshot, directives, arrived, priority, ReadReason.SNAPSHOT)
 
     async def _wait_for(
         self,
@@ -239,11 +241,11 @@ class Snapshots:
         directives: FreshnessDirectives,
         arrived: Instant,
         priority: Priority,
-        reason: str,
+        reason: ReadReason,
     ) -> tuple[SnapshotRead[SharedBody], bool]:
         least_ms = min_as_of_ms(directives, directives.max_fresh_age_ms(int(self.ttl_s(snapshot) * 1000)), arrived)
         fetch, shared = self._reads.join(snapshot, least_ms, priority, reason)
-        fetch.for_elements = fetch.for_elements or reason == "list"
+        fetch.for_elements = fetch.for_elements or reason is ReadReason.FULL_LIST
         if shared:
             self._events.emit(RequestCollapsed(snapshot.market))
         await self._reads.wait(fetch, priority.deadline_s)

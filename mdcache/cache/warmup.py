@@ -17,7 +17,7 @@ from mdcache.cache.candles import KlineAnswer
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.clock import Clock
 from mdcache.errors import MdcacheError, UpstreamUnavailable
-from mdcache.events import BackgroundTaskFailed, Event, Events, UpstreamCalled
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Event, Events, UpstreamCalled
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import KlineQuestion, parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, KlineEndpoint, Market
@@ -195,7 +195,7 @@ class Warmup:
             job.state = WarmupState.CANCELLED
         elif (error := task.exception()) is not None:
             job.state, job.detail = WarmupState.FAILED, type(error).__name__
-            self._events.emit(BackgroundTaskFailed("warming", f"{type(error).__name__}: {error}"))
+            self._events.emit(BackgroundTaskFailed(BackgroundTask.WARMUP, f"{type(error).__name__}: {error}"))
 
     async def _read_series(self, job: _WarmupJob, symbol: str, interval: str) -> None:
         """Read one series, page by page."""

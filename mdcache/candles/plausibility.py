@@ -10,7 +10,7 @@ from mdcache.candles.ranges import FOREVER_MS, Span
 from mdcache.candles.series import KnownRow, Series
 from mdcache.candles.settling import ReadTime
 from mdcache.candles.window import Window, WindowKind
-from mdcache.errors import InvalidBody
+from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange.rows import Row
 
 LONGEST_SILENCE_MS = 3 * 86_400_000  # the longest known outage (2018-02-08) took a day and a half
@@ -40,7 +40,7 @@ def cut_at_silence(series: Series, rows: list[Row], window: Window) -> list[Row]
         before, after = rows[place - 1].open_ms, rows[place].open_ms
         if after - before > longest_ms and not (place == len(rows) - 1 and window.end_ms == after):
             if series.blocks.first_open(before + 1, after) is not None:
-                raise InvalidBody("window", f"nothing in {before}..{after}, where rows are known")
+                raise InvalidBody(BodyFault.WINDOW, f"nothing in {before}..{after}, where rows are known")
             return rows[place:]
     return rows
 
@@ -55,16 +55,16 @@ def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTi
     lo, hi = _expected_span(series, rows, window)
     known = series.known_between(lo, hi)
     if known and not rows:
-        raise InvalidBody("empty", f"{len(known)} rows are known there")
+        raise InvalidBody(BodyFault.EMPTY, f"{len(known)} rows are known there")
     newest = series.newest_known() if hi == FOREVER_MS else -1
     if rows and hi == FOREVER_MS and rows[-1].open_ms < newest:
         if rows[-1].open_ms < series.newest_settled():
-            raise InvalidBody("behind", f"ends at {rows[-1].open_ms}, and later rows are settled")
+            raise InvalidBody(BodyFault.LAGGING, f"ends at {rows[-1].open_ms}, and later rows are settled")
         return Suspicion(f"lacks our newest row {newest}", lagging=True)
     shown = {row.open_ms: row for row in rows}
     lacking = [row.open_ms for row in known if row.open_ms not in shown]
     if len(lacking) > MAX_VANISHED_ROWS:
-        raise InvalidBody("lacks", f"{len(lacking)} rows that are known")
+        raise InvalidBody(BodyFault.MISSING_ROWS, f"{len(lacking)} rows that are known")
     if lacking:
         return Suspicion(f"lacks {lacking[0]}", lagging=False)
     fewer = [row.open_ms for row in known if _shows_fewer_trades(shown[row.open_ms], row)]

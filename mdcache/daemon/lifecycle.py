@@ -12,7 +12,7 @@ import uvloop
 from mdcache import __version__
 from mdcache.clock import SystemClock
 from mdcache.daemon.build import build
-from mdcache.events import BackgroundTaskFailed, DaemonLifecycle, Events
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, DaemonLifecycle, Events, SettingsIgnored
 from mdcache.serving.http.server import serve
 from mdcache.settings import Settings
 from mdcache.stores.disk.state_dir import StateDir, open_state_dir
@@ -54,7 +54,7 @@ async def _run(settings: Settings, state_dir: StateDir, log: TextIO) -> None:
     events = Events(LogSink(logger, clock))
     daemon = build(settings, clock, random.Random(), events, state_dir=state_dir)
     if settings.ignored:
-        events.emit(DaemonLifecycle("ignored", "service links in the environment: " + ", ".join(settings.ignored)))
+        events.emit(SettingsIgnored(settings.ignored))
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _report_unhandled(events, context))
 
     gc.collect()
@@ -76,4 +76,4 @@ def _report_unhandled(events: Events, context: Mapping[str, object]) -> None:
     """Report an exception that no code awaited, and go on."""
     error = context.get("exception")
     detail = f"{context.get('message')}: {type(error).__name__ if error else ''} {error or ''}"
-    events.emit(BackgroundTaskFailed("loop", detail))
+    events.emit(BackgroundTaskFailed(BackgroundTask.EVENT_LOOP, detail))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from mdcache.errors import InvalidBody
+from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange import refusals
 from mdcache.exchange.endpoints import Endpoint, FlatWeight, Parameter, ParameterKind
 from mdcache.exchange.markets import Market
@@ -88,7 +88,7 @@ class ExchangeInfoDocument:
             parts = _object_decoder.decode(body)
             symbols = parts["symbols"]
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
-            raise InvalidBody("not-exchange-info", type(error).__name__) from error
+            raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, type(error).__name__) from error
         self._symbols = bytes(symbols)
         self._before, self._between, self._after = _split([(key, bytes(raw)) for key, raw in parts.items()])
         self._entries: list[tuple[_ListedSymbol, msgspec.Raw]] | None = None
@@ -124,7 +124,7 @@ class ExchangeInfoDocument:
                 for entry, _ in entries:
                     self._permissions_of(bytes(entry.permissionSets))
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise InvalidBody("not-exchange-info", type(error).__name__) from error
+                raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, type(error).__name__) from error
             self._entries = entries
         return self._entries
 
@@ -199,7 +199,7 @@ def _split(fields: list[tuple[str, bytes]]) -> tuple[bytes, bytes, bytes]:
     """Return the bytes before `serverTime`'s value, from there to the list of symbols, and after it."""
     order = [key for key, _ in fields]
     if "serverTime" not in order or order.index("serverTime") > order.index("symbols"):
-        raise InvalidBody("not-exchange-info", "no serverTime before the symbols")
+        raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, "no serverTime before the symbols")
     pieces = [b"", b"", b""]
     at = 0
     for index, (key, raw) in enumerate(fields):

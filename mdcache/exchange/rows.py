@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mdcache.errors import InvalidBody
+from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange.intervals import INTERVALS, Interval
 
 COLUMNS = 12  # rest-api.md, docs/binance.md#kline-row: exactly 12 in every market
@@ -72,7 +72,7 @@ def read_page(body: bytes, expected: ExpectedRows) -> Page:
     rows = [Row(line[0] // scale, line[6] // scale, line[8], text) for line, text in zip(columns, texts, strict=True)]
     _check_times(rows, expected)
     if len(rows) > expected.limit:
-        raise InvalidBody("too-many-rows", f"{len(rows)} for a limit of {expected.limit}")
+        raise InvalidBody(BodyFault.TOO_MANY_ROWS, f"{len(rows)} for a limit of {expected.limit}")
     return Page(rows, oddity)
 
 
@@ -82,7 +82,7 @@ def _decode(body: bytes) -> tuple[list[Columns], str]:
     except msgspec.ValidationError as error:
         return _decode_loosely(body, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidBody("not-json", str(error)) from error
+        raise InvalidBody(BodyFault.NOT_JSON, str(error)) from error
 
 
 def _decode_loosely(body: bytes, complaint: str) -> tuple[list[Columns], str]:
@@ -92,20 +92,20 @@ def _decode_loosely(body: bytes, complaint: str) -> tuple[list[Columns], str]:
     except msgspec.ValidationError as error:
         raise InvalidBody(_reject_reason(body), complaint) from error
     except msgspec.DecodeError as error:
-        raise InvalidBody("not-json", str(error)) from error
+        raise InvalidBody(BodyFault.NOT_JSON, str(error)) from error
     if any(len(line) < COLUMNS for line in lines):
-        raise InvalidBody("columns", complaint)
+        raise InvalidBody(BodyFault.COLUMNS, complaint)
     try:
         return msgspec.convert([line[:COLUMNS] for line in lines], list[Columns]), "more-columns"
     except msgspec.ValidationError as error:
-        raise InvalidBody("types", str(error)) from error
+        raise InvalidBody(BodyFault.TYPES, str(error)) from error
 
 
-def _reject_reason(body: bytes) -> str:
+def _reject_reason(body: bytes) -> BodyFault:
     try:
-        return "not-rows" if isinstance(_any_decoder.decode(body), list) else "not-a-list"
+        return BodyFault.NOT_ROWS if isinstance(_any_decoder.decode(body), list) else BodyFault.NOT_A_LIST
     except msgspec.DecodeError:
-        return "not-json"
+        return BodyFault.NOT_JSON
 
 
 def _row_texts(body: bytes, columns: list[Columns], oddity: str) -> list[bytes]:
@@ -129,13 +129,13 @@ def _check_prices(columns: list[Columns]) -> None:
     printed += [line[2] for line in columns] + [line[3] for line in columns]
     digits = "".join(printed).replace(".", "").replace("-", "")
     if count and not (digits.isascii() and digits.encode().isdigit()):  # of bytes: a tenth of the time
-        raise InvalidBody("prices", "not a decimal")
+        raise InvalidBody(BodyFault.PRICES, "not a decimal")
     try:
         numbers = msgspec.convert(printed, list[float], strict=False)  # a fifth of what float() takes
     except msgspec.ValidationError as error:
-        raise InvalidBody("prices", str(error)) from error
+        raise InvalidBody(BodyFault.PRICES, str(error)) from error
     if not all(map(ge, numbers[2 * count : 3 * count], numbers[3 * count :])):
-        raise InvalidBody("prices", "high under low")
+        raise InvalidBody(BodyFault.PRICES, "high under low")
 
 
 def _check_times(rows: list[Row], expected: ExpectedRows) -> None:
@@ -144,16 +144,16 @@ def _check_times(rows: list[Row], expected: ExpectedRows) -> None:
     too_short = 0
     for row in rows:
         if row.open_ms <= previous:
-            raise InvalidBody("order", f"{row.open_ms} after {previous}")
+            raise InvalidBody(BodyFault.ORDER, f"{row.open_ms} after {previous}")
         if row.close_ms < row.open_ms or row.trades < 0:
-            raise InvalidBody("close-time", f"{row.close_ms} for {row.open_ms}")
+            raise InvalidBody(BodyFault.CLOSE_TIME, f"{row.close_ms} for {row.open_ms}")
         span = row.close_ms - row.open_ms + 1
         if span > length and span > expected.interval.next_open(row.open_ms, expected.zone_ms) - row.open_ms:
-            raise InvalidBody("interval", f"a row of {span} ms for {expected.interval.name}")
+            raise InvalidBody(BodyFault.INTERVAL, f"a row of {span} ms for {expected.interval.name}")
         if span < length and span in _LENGTHS:
             too_short += 1
         previous = row.open_ms
     if too_short * 2 > len(rows):
-        raise InvalidBody("interval", f"{too_short} of {len(rows)} rows are of a shorter one")
+        raise InvalidBody(BodyFault.INTERVAL, f"{too_short} of {len(rows)} rows are of a shorter one")
     if rows and (rows[0].open_ms < expected.lo_ms or rows[-1].open_ms > expected.hi_ms):
-        raise InvalidBody("window", f"{rows[0].open_ms}..{rows[-1].open_ms}")
+        raise InvalidBody(BodyFault.WINDOW, f"{rows[0].open_ms}..{rows[-1].open_ms}")

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from mdcache.errors import InvalidBody
+from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange.snapshots import SnapshotQuestion
 
 _json = msgspec.json.Decoder(msgspec.Raw)
@@ -27,36 +27,36 @@ def check_body(snapshot: SnapshotQuestion, body: bytes) -> None:
         elif body[:1] == b"[":
             _check_list(snapshot, body)
         else:
-            raise InvalidBody("not-json", "neither object nor list")
+            raise InvalidBody(BodyFault.NOT_JSON, "neither object nor list")
     except UnicodeDecodeError as error:
-        raise InvalidBody("encoding", snapshot.endpoint.path) from error
+        raise InvalidBody(BodyFault.ENCODING, snapshot.endpoint.path) from error
     except msgspec.ValidationError as error:
-        raise InvalidBody("types", snapshot.endpoint.path) from error
+        raise InvalidBody(BodyFault.TYPES, snapshot.endpoint.path) from error
     except msgspec.DecodeError as error:
-        raise InvalidBody("not-json", snapshot.endpoint.path) from error
+        raise InvalidBody(BodyFault.NOT_JSON, snapshot.endpoint.path) from error
 
 
 def _check_one(snapshot: SnapshotQuestion, element: _Element) -> None:
     if element.code < 0:
-        raise InvalidBody("not-asked", f"an error with status 200: {element.code}")
+        raise InvalidBody(BodyFault.MISMATCH, f"an error with status 200: {element.code}")
     if not snapshot.endpoint.lists_elements:
         return
     if snapshot.list_question() is None or snapshot.value("symbols") or snapshot.endpoint.single_as_list:
-        raise InvalidBody("not-a-list", snapshot.endpoint.path)
+        raise InvalidBody(BodyFault.NOT_A_LIST, snapshot.endpoint.path)
     if element.symbol != snapshot.value("symbol"):
-        raise InvalidBody("not-asked", f"{snapshot.endpoint.path} of another symbol")
+        raise InvalidBody(BodyFault.MISMATCH, f"{snapshot.endpoint.path} of another symbol")
 
 
 def _check_list(snapshot: SnapshotQuestion, body: bytes) -> None:
     if not snapshot.endpoint.lists_elements:
         return
     if snapshot.value("symbol") and not snapshot.endpoint.single_as_list:
-        raise InvalidBody("types", f"{snapshot.endpoint.path}: a list for one symbol")
+        raise InvalidBody(BodyFault.TYPES, f"{snapshot.endpoint.path}: a list for one symbol")
     symbols = {element.symbol for element in _elements_decoder.decode(body)}
     asked = set(snapshot.symbols)
     if snapshot.value("symbolStatus"):  # leaves out those of another status
         asked &= symbols
     if snapshot.symbols and symbols != asked:
-        raise InvalidBody("not-asked", f"{snapshot.endpoint.path} of other symbols")
+        raise InvalidBody(BodyFault.MISMATCH, f"{snapshot.endpoint.path} of other symbols")
     if not snapshot.symbols and not snapshot.value("pair") and not symbols and not snapshot.value("symbolStatus"):
-        raise InvalidBody("empty", snapshot.endpoint.path)
+        raise InvalidBody(BodyFault.EMPTY, snapshot.endpoint.path)

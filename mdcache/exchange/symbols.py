@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from mdcache.errors import InvalidBody
+from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange.markets import Market
 
 
@@ -53,9 +53,9 @@ def read_symbols(market: Market, body: bytes, as_of_ms: int, before: MarketSymbo
     try:
         info = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidBody("not-exchange-info", str(error)) from error
+        raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, str(error)) from error
     if not info.symbols:
-        raise InvalidBody("not-exchange-info", f"no symbols on {market}")
+        raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, f"no symbols on {market}")
     return MarketSymbols(
         names=before.names | {entry.symbol for entry in info.symbols},
         pairs=before.pairs | {entry.pair for entry in info.symbols if entry.pair},

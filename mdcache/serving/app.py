@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from mdcache.clock import Clock
 from mdcache.errors import DeadlinePassed, MdcacheError
-from mdcache.events import BackgroundTaskFailed, Events
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.endpoints import Endpoint, FlatWeight
 from mdcache.exchange.markets import KlineEndpoint
 from mdcache.serving.binance.handler import BinanceHandler, error_result
@@ -97,7 +97,7 @@ class App:
         except asyncio.CancelledError:  # only the server cancels, at the end of its grace
             reply = failure_response(DeadlinePassed(1.0, "shutting down"))
         except Exception as error:  # noqa: BLE001 - the last line before a client would see a traceback
-            self._events.emit(BackgroundTaskFailed("request", describe_error(error)))
+            self._events.emit(BackgroundTaskFailed(BackgroundTask.REQUEST, describe_error(error)))
             self._count(found, "error", began_s)
             reply = failure_response(error)
         await reply.send(send, head_only=scope["method"] == "HEAD")
@@ -106,7 +106,7 @@ class App:
         try:
             await self._ops(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - the client has its answer; the log has not
-            self._events.emit(BackgroundTaskFailed("request", describe_error(error)))
+            self._events.emit(BackgroundTaskFailed(BackgroundTask.REQUEST, describe_error(error)))
 
     async def _respond(self, scope: Scope, found: Route, began_s: float) -> HttpResponse:
         no = early_refusal(found, scope["path"], scope["method"], scope["query_string"])

@@ -74,13 +74,13 @@ ROWS_BYTES = _gauge("rows_bytes", "", "Bytes held: blocks, tails, ready and comp
 MEMORY_MAX = _gauge("memory_max_bytes", "", "Most bytes that may be held: MEMORY_MAX_MB.")
 EVICTIONS = _counter("evictions", "", "Entries that memory gave up to stay inside its bound.")
 TAIL_AGE = _histogram("tail_age_seconds", "market", "Age of the tails that were served.")
-TIER_SECONDS = _histogram("tier_seconds", "tier op", "Time a store took for one thing it did, waiting included.")
-TIER_ERRORS = _counter("tier_errors", "tier", "Things a store could not do, or found broken.")
+TIER_SECONDS = _histogram("tier_seconds", "tier op", "Duration of a store operation, waiting included.")
+TIER_ERRORS = _counter("tier_errors", "tier", "Store operations that failed, or found something broken.")
 TIER_UP = _gauge("tier_up", "tier", "1 while a store that is in use works, 0 while the daemon does without it.")
 CLOCK_OFFSET = _gauge("clock_offset_seconds", "market", "Exchange time less this machine's.")
 CLOCK_ERROR = _gauge("clock_error_seconds", "market", "How wrong the exchange's clock may be: half the trip.")
 CLOCK_DOUBTS = _counter("clock_doubts", "market", "Replies whose date was off: the clock was measured again.")
-FAILURES = _counter("failures", "what", "Things behind an answer that failed and were given up.")
+FAILURES = _counter("failures", "what", "Background work that failed.")
 BUILD_INFO = _gauge("build_info", "version", "1, for the version that runs.")
 
 ALL: tuple[Metric, ...] = (

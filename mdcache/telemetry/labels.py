@@ -1,107 +1,31 @@
-"""The closed sets that label values come from. Their words are those of the modules that emit the events."""
+"""The closed sets of label values, taken from the enums that the emitting code uses."""
 
+from mdcache.errors import BodyFault, Fault
+from mdcache.events import BackgroundTask, ReadReason, RetryReason, StoreOp, Tier
+from mdcache.exchange.endpoints import ENDPOINTS as SNAPSHOT_ENDPOINTS
+from mdcache.exchange.markets import KLINE_ENDPOINTS, Family, Market
 from mdcache.telemetry.counters import ClosedSet
+from mdcache.upstream.backoff import ClosureReason
+from mdcache.upstream.gate import GateState
+from mdcache.upstream.queue import Lane
 
-MARKETS = ("spot", "usdm", "coinm")
-FAMILIES = ("spot", "futures")
-GATE_STATES = ("open", "closed", "probing", "ramp")
-GATE_REASONS = ("429", "418", "403", "451", "failures", "operator")
-LANES = ("high", "normal", "low")
+MARKETS = tuple(Market)
+FAMILIES = tuple(Family)
+GATE_STATES = tuple(GateState)
+GATE_REASONS = tuple(each for each in ClosureReason if each is not ClosureReason.NONE)
+LANES = tuple(Lane)
 RESULTS = ("hit", "miss", "partial", "collapsed", "stale", "refused", "error")
-KLINES = (
-    "klines",
-    "uiKlines",
-    "continuousKlines",
-    "indexPriceKlines",
-    "markPriceKlines",
-    "premiumIndexKlines",
-)
-SNAPSHOTS = (  # the tails of `exchange/endpoints.py`; a test compares
-    "executionRules",
-    "depth",
-    "trades",
-    "historicalTrades",
-    "aggTrades",
-    "avgPrice",
-    "ticker/24hr",
-    "ticker/tradingDay",
-    "ticker",
-    "ticker/price",
-    "ticker/bookTicker",
-    "referencePrice",
-    "referencePrice/calculation",
-    "rpiDepth",
-    "premiumIndex",
-    "fundingRate",
-    "fundingInfo",
-    "openInterest",
-    "indexInfo",
-    "assetIndex",
-    "constituents",
-    "insuranceBalance",
-    "symbolAdlRisk",
-    "tradingSchedule",
-    "openInterestHist",
-    "topLongShortAccountRatio",
-    "topLongShortPositionRatio",
-    "globalLongShortAccountRatio",
-    "takerlongshortRatio",
-    "basis",
-    "delivery-price",
-    "takerBuySellVol",
-)
+KLINES = tuple(dict.fromkeys(each.kind for each in KLINE_ENDPOINTS.values()))
+SNAPSHOTS = tuple(dict.fromkeys(each.short_path for found in SNAPSHOT_ENDPOINTS.values() for each in found))
 ENDPOINTS = (*KLINES, "time", "ping", "exchangeInfo", *SNAPSHOTS)
 STATUSES = ("0", "200", "400", "401", "403", "404", "408", "418", "429", "451", "500", "502", "503", "504")
-# Of `UpstreamFailed.reason`; a test looks for every one of them in the sources.
-FAULTS = (
-    "5xx",
-    "backend-timeout",
-    "close",
-    "connect",
-    "os",
-    "pool",
-    "protocol",
-    "proxy",
-    "read",
-    "replica",
-    "shows-less",
-    "status",
-    "timeout",
-    "transport",
-    "unknown",
-    "url",
-    "write",
-)
-BODY_REASONS = (
-    "behind",
-    "lacks",
-    "close-time",
-    "columns",
-    "empty",
-    "encoding",
-    "interval",
-    "no-progress",
-    "not-asked",
-    "not-a-list",
-    "not-exchange-info",
-    "not-json",
-    "not-rows",
-    "order",
-    "prices",
-    "too-large",
-    "too-many-rows",
-    "types",
-    "window",
-)
-
-# Of the reads, and of what `BackgroundTaskFailed` says was given up; tests look for every one of them in the sources.
-REASONS = ("rows", "refresh", "close", "check", "snapshot", "list", "symbols", "clock")
-FAILURES = ("clock", "copy", "fetch", "flight", "loop", "request", "sharing", "subscription", "symbols", "warming")
-TIERS = ("disk", "redis")
-OPS = (
-    *("open", "load", "write", "purge", "gate", "symbols"),
-    *("budget", "goodbye", "pull", "push", "renew", "release", "scan", "purges", "subscribe", "close"),
-)
+# a read that makes no progress fails after its replies were accepted; an unknown status is not tried again
+BODY_REASONS = tuple(each for each in BodyFault if each is not BodyFault.NO_PROGRESS)
+RETRY_REASONS = (*(each for each in Fault if each is not Fault.STATUS), *BODY_REASONS, *RetryReason)
+REASONS = tuple(ReadReason)
+FAILURES = tuple(BackgroundTask)
+TIERS = tuple(Tier)
+OPS = tuple(StoreOp)
 
 market = ClosedSet(MARKETS)
 family = ClosedSet(FAMILIES)
@@ -112,7 +36,7 @@ endpoint = ClosedSet(ENDPOINTS)
 status = ClosedSet(STATUSES)
 reason = ClosedSet(REASONS)
 failure = ClosedSet(FAILURES)
-retry_reason = ClosedSet((*FAULTS, *BODY_REASONS))
+retry_reason = ClosedSet(RETRY_REASONS)
 body_reason = ClosedSet(BODY_REASONS)
 tier = ClosedSet(TIERS)
 op = ClosedSet(OPS)

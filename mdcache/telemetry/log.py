@@ -24,8 +24,10 @@ from mdcache.events import (
     GateChanged,
     OddBody,
     Retried,
+    RetryReason,
     RowRevised,
     RowsRead,
+    SettingsIgnored,
     SymbolsLoaded,
     TierFailed,
     TierStateChanged,
@@ -106,7 +108,7 @@ class _LibraryHandler(logging.Handler):
         raised = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
         fields = {"source": record.name, "message": _one_line(record.getMessage()), **_unless_empty("raised", raised)}
         say = self._logger.error if record.levelno >= logging.ERROR else self._logger.warning
-        say("library", **fields)
+        say("library_warning", **fields)
 
 
 class LogSink:
@@ -128,9 +130,9 @@ class LogSink:
             case BodyRejected():
                 self._tell(self._take(event.market, event.path), None)
                 fields = {"market": event.market, "path": event.path, "reason": event.reason}
-                self._logger.warning("rejected body", **fields, detail=_one_line(event.detail))
+                self._logger.warning("body_rejected", **fields, detail=_one_line(event.detail))
             case Retried():
-                if event.reason == "shows-less":  # the reply before it is not used
+                if event.reason is RetryReason.INCOMPLETE:  # the reply before it is not used
                     self._tell(self._take(event.market, None), None)
                 self._logger.info("retry", market=event.market, reason=event.reason)
             case _:
@@ -143,18 +145,22 @@ class LogSink:
             case GateChanged():
                 say = self._logger.warning if event.state == "closed" else self._logger.info
                 reopens = _unless_empty("reopens_in_s", round(event.reopens_in_s, 3))
-                say("gate", family=event.family, state=event.state, reason=event.reason, **reopens)
+                say("gate_changed", family=event.family, state=event.state, reason=event.reason, **reopens)
             case OddBody():
-                self._logger.warning("odd body", market=event.market, path=event.path, oddity=event.oddity)
+                self._logger.warning("odd_body", market=event.market, path=event.path, oddity=event.oddity)
             case RowRevised():
                 was, now = _one_line(event.was.decode("latin-1")), _one_line(event.now.decode("latin-1"))
-                self._logger.warning("revision", series=event.series, open_time_ms=event.open_time_ms, was=was, now=now)
+                self._logger.warning(
+                    "row_revised", series=event.series, open_time_ms=event.open_time_ms, was=was, now=now
+                )
             case ClockMeasured() | ClockSuspect():
                 self._clocks(event)
             case SymbolsLoaded():
-                self._logger.info("symbols", market=event.market, symbols=event.symbols)
+                self._logger.info("symbols_loaded", market=event.market, symbols=event.symbols)
             case BackgroundTaskFailed():
-                self._logger.error("failed", what=event.task, detail=_one_line(event.detail))
+                self._logger.error("background_task_failed", task=event.task, detail=_one_line(event.detail))
+            case SettingsIgnored():
+                self._logger.warning("settings_ignored", names=event.names)
             case DaemonLifecycle():
                 self._logger.info(event.stage, **_unless_empty("detail", event.detail))
             case _:
@@ -162,18 +168,18 @@ class LogSink:
 
     def _clocks(self, event: ClockMeasured | ClockSuspect) -> None:
         if isinstance(event, ClockSuspect):
-            self._logger.warning("clock doubted", market=event.market, skew_ms=round(event.skew_ms, 1))
+            self._logger.warning("clock_suspect", market=event.market, skew_ms=round(event.skew_ms, 1))
             return
         measured = {"offset_ms": round(event.offset_ms, 1), "error_ms": round(event.error_ms, 1)}
-        self._logger.info("clock", market=event.market, **measured)
+        self._logger.info("clock_measured", market=event.market, **measured)
 
     def _tier(self, event: TierFailed | TierStateChanged) -> None:
         """A fault that only repeats is counted: the store went down, and a line said so."""
         if isinstance(event, TierStateChanged):
             say = self._logger.error if event.state == "down" else self._logger.info
-            say("store", tier=event.tier, state=event.state, **_unless_empty("detail", _one_line(event.detail)))
+            say("store_state", tier=event.tier, state=event.state, **_unless_empty("detail", _one_line(event.detail)))
         elif event.lost:
-            self._logger.warning("lost", tier=event.tier, detail=_one_line(event.detail))
+            self._logger.warning("store_data_lost", tier=event.tier, detail=_one_line(event.detail))
 
     def _called(self, event: UpstreamCalled) -> None:
         if event.status == _OK and not event.fault and event.endpoint.lower().endswith("klines"):

@@ -1,12 +1,13 @@
-"""Prometheus metrics: a sink of events and the recorder of requests, counting in plain integers.
+"""Prometheus metrics: a sink of events and the recorder of requests.
 
-prometheus_client sees the numbers only when somebody scrapes. Its registry is injected.
+Gauges are read when they are scraped. The registry is injected.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
@@ -31,7 +32,7 @@ from mdcache.events import (
 )
 from mdcache.telemetry import catalogue, labels
 from mdcache.telemetry.catalogue import PREFIX, Metric
-from mdcache.telemetry.counters import Cell, ClosedSet, Counter, Histogram
+from mdcache.telemetry.counters import Cell, ClosedSet
 from mdcache.telemetry.gauges import FamilyState, GaugeSources
 
 # microseconds of a hit, seconds of a client that waited its deadline out
@@ -44,12 +45,11 @@ WAIT_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0
 TIER_BOUNDS = (0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 AGE_BOUNDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0)
 _SHUT_STATES = ("closed", "probing")
-# These are there with 0 before the first one: Prometheus sees no increase in a count that appears with 1.
+# These start at 0: Prometheus sees no increase in a count that appears with 1.
 _FROM_ZERO: tuple[tuple[Metric, *tuple[Sequence[str], ...]], ...] = (
-    (catalogue.EVICTIONS,),
     (catalogue.GATE_CLOSURES, labels.FAMILIES, labels.GATE_REASONS),
     (catalogue.REJECTED, labels.MARKETS, labels.BODY_REASONS),
-    (catalogue.RETRIES, labels.MARKETS, labels.FAULTS + labels.BODY_REASONS),
+    (catalogue.RETRIES, labels.MARKETS, labels.RETRY_REASONS),
     (catalogue.ODD_BODIES, labels.MARKETS),
     (catalogue.COLLAPSED, labels.MARKETS),
     (catalogue.REVISIONS, labels.MARKETS),
@@ -59,7 +59,7 @@ _FROM_ZERO: tuple[tuple[Metric, *tuple[Sequence[str], ...]], ...] = (
 
 
 def new_registry() -> CollectorRegistry:
-    """A registry of our own, with this process's memory, CPU time and files (where the system tells them)."""
+    """Return a registry of our own, with this process's memory, CPU time and files (where the system tells them)."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry
@@ -79,27 +79,42 @@ class _RequestCell:
 class Metrics:
     """All metrics of the daemon: hand it to `Events` as a sink, to serving as its recorder.
 
-    `clients` are the configured names; a request of anybody else counts as `other`.
+    `clients` are the configured names; a request of any other counts as `other`.
     """
 
     def __init__(self, registry: CollectorRegistry, version: str, clients: Iterable[str], gauges: GaugeSources) -> None:
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry
-        self._version = version
         self._client = ClosedSet(clients)
         self._gauges = gauges
         self._requests: dict[tuple[str, str, str, str], _RequestCell] = {}
-        self._request_seconds = Histogram(REQUEST_BOUNDS)
-        self._tail_ages = Histogram(AGE_BOUNDS)
-        self._upstream_seconds = Histogram(UPSTREAM_BOUNDS)
-        self._tier_seconds = Histogram(TIER_BOUNDS)
-        self._queue_waits = Histogram(WAIT_BOUNDS)
-        self._counters = {metric.name: Counter() for metric in catalogue.ALL if metric.kind == "counter"}
+        self._request_seconds: dict[tuple[str, str], Cell] = {}
+        self._tail_ages: dict[tuple[str], Cell] = {}
+        self._counters = {
+            metric: Counter(PREFIX + metric.name, metric.help, metric.labels, registry=registry)
+            for metric in catalogue.ALL
+            if metric.kind == "counter" and metric is not catalogue.REQUESTS
+        }
         for metric, *sets in _FROM_ZERO:
             for values in product(*sets):
-                self._counters[metric.name].add(values, 0)
+                self._counters[metric].labels(*values)
+        for tier in gauges.tiers():
+            self._counters[catalogue.TIER_ERRORS].labels(tier)
+        self._upstream_seconds, self._queue_waits, self._tier_seconds = (
+            Histogram(PREFIX + metric.name, metric.help, metric.labels, buckets=bounds, registry=registry)
+            for metric, bounds in (
+                (catalogue.UPSTREAM_SECONDS, UPSTREAM_BOUNDS),
+                (catalogue.QUEUE_WAIT, WAIT_BOUNDS),
+                (catalogue.TIER_SECONDS, TIER_BOUNDS),
+            )
+        )
+        self._clock_offset, self._clock_error, build_info = (
+            Gauge(PREFIX + metric.name, metric.help, metric.labels, registry=registry)
+            for metric in (catalogue.CLOCK_OFFSET, catalogue.CLOCK_ERROR, catalogue.BUILD_INFO)
+        )
+        build_info.labels(version).set(1)
         self._called_endpoints: set[tuple[str, str]] = set()
         self._gate_states: dict[str, str] = {}
-        self._clocks_s: dict[str, tuple[float, float]] = {}
         # mypy can't say "the handler of a type takes that type": the test sends one of each
         self._handlers: dict[type, Callable[..., None]] = {
             UpstreamCalled: self._upstream,
@@ -112,18 +127,18 @@ class Metrics:
             OddBody: lambda e: self._add(catalogue.ODD_BODIES, labels.market(e.market)),
             RowRevised: lambda e: self._add(catalogue.REVISIONS, labels.market(e.market)),
             RequestCollapsed: lambda e: self._add(catalogue.COLLAPSED, labels.market(e.market)),
-            QueueWaited: lambda e: self._queue_waits.observe((labels.lane(e.lane),), e.seconds),
-            MemoryEvicted: lambda e: self._add(catalogue.EVICTIONS, count=e.count),
+            QueueWaited: lambda e: self._queue_waits.labels(labels.lane(e.lane)).observe(e.seconds),
+            MemoryEvicted: lambda e: self._counters[catalogue.EVICTIONS].inc(e.count),
             ClockMeasured: self._clock,
             ClockSuspect: lambda e: self._add(catalogue.CLOCK_DOUBTS, labels.market(e.market)),
-            TierUsed: lambda e: self._tier_seconds.observe((labels.tier(e.tier), labels.op(e.op)), e.seconds),
+            TierUsed: lambda e: self._tier_seconds.labels(labels.tier(e.tier), labels.op(e.op)).observe(e.seconds),
             TierFailed: lambda e: self._add(catalogue.TIER_ERRORS, labels.tier(e.tier)),
             BackgroundTaskFailed: lambda e: self._add(catalogue.FAILURES, labels.failure(e.task)),
         }
         registry.register(self)
 
     def record(self, market: str, endpoint: str, result: str, client: str, seconds: float, age_s: float | None) -> None:
-        """One request was answered in `seconds`; `age_s` is that of the tail it showed."""
+        """Count a request answered in `seconds`; `age_s` is that of the tail it showed."""
         known = self._requests.get((market, endpoint, result, client))
         if known is None:
             known = self._new_cell(market, endpoint, result, client)
@@ -133,40 +148,37 @@ class Metrics:
             known.ages.observe(age_s)
 
     def results(self) -> dict[str, int]:
-        """Requests of clients so far, by how they were answered."""
+        """Return the number of requests so far, by result."""
         found = dict.fromkeys(labels.RESULTS, 0)
         for (_, _, result, _), requests in self._requests.items():
             found[result] = found.get(result, 0) + requests.count
         return found
 
     def __call__(self, event: Event) -> None:
-        """Count `event`; those without a line in the table are for the log."""
+        """Count `event`; those without a handler are for the log."""
         handler = self._handlers.get(type(event))
         if handler is not None:
             handler(event)
 
     def page(self, accept: str) -> tuple[bytes, str]:
-        """The page that a scraper with this `Accept` header gets, and its content type."""
+        """Return the page for a scraper with this `Accept` header, and its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
     def describe(self) -> list[Family]:
-        """Nothing: a registry would scrape us to learn our names."""
+        """Return nothing: a registry would scrape us to learn our names."""
         return []
 
     def collect(self) -> Iterator[Family]:
-        """All metrics as they are now."""
-        tiers = self._gauges.tiers()
-        for tier in tiers:
-            self._add(catalogue.TIER_ERRORS, labels.tier(tier), count=0)
-        yield from self._collect_requests()
-        for metric in catalogue.ALL:
-            if metric.kind == "counter" and metric is not catalogue.REQUESTS:
-                yield _counts(metric, self._counters[metric.name])
-        yield _histogram(catalogue.UPSTREAM_SECONDS, self._upstream_seconds)
-        yield _histogram(catalogue.QUEUE_WAIT, self._queue_waits)
+        """Yield what is counted for each request, and what is read at a scrape."""
+        requests = CounterMetricFamily(
+            PREFIX + catalogue.REQUESTS.name, catalogue.REQUESTS.help, labels=catalogue.REQUESTS.labels
+        )
+        for values, cell in self._requests.items():
+            requests.add_metric(values, cell.count)
+        yield requests
+        yield _histogram(catalogue.REQUEST_SECONDS, self._request_seconds)
         yield _histogram(catalogue.TAIL_AGE, self._tail_ages)
-        yield _histogram(catalogue.TIER_SECONDS, self._tier_seconds)
         yield from self._collect_families()
         yield _gauge(catalogue.HOLES, {(labels.market(m),): n for m, n in self._gauges.holes().items()})
         for metric, read in (
@@ -177,56 +189,48 @@ class Metrics:
             (catalogue.MEMORY_MAX, self._gauges.memory_max_bytes),
         ):
             yield _gauge(metric, {(): read()})
-        yield _gauge(catalogue.TIER_UP, {(labels.tier(tier),): int(works) for tier, works in tiers.items()})
-        yield _gauge(catalogue.CLOCK_OFFSET, {(m,): offset for m, (offset, _) in self._clocks_s.items()})
-        yield _gauge(catalogue.CLOCK_ERROR, {(m,): error for m, (_, error) in self._clocks_s.items()})
-        yield _gauge(catalogue.BUILD_INFO, {(self._version,): 1})
+        yield _gauge(
+            catalogue.TIER_UP, {(labels.tier(tier),): int(works) for tier, works in self._gauges.tiers().items()}
+        )
 
     # ------------------------------------------------------------------------------------ parts
 
     def _new_cell(self, market: str, endpoint: str, result: str, client: str) -> _RequestCell:
-        """The cell of a combination not met before, or of `other` where a value is from no closed set."""
+        """Return the cell of a combination not met before, or of `other` where a value is from no closed set."""
         market, endpoint = labels.market(market), labels.endpoint(endpoint)
         result, client = labels.result(result), self._client(client)
         key = (market, endpoint, result, client)
-        known = self._requests.get(key)
-        if known is None:
-            seconds = self._request_seconds.cell((endpoint, result))
-            known = self._requests[key] = _RequestCell(seconds, self._tail_ages.cell((market,)))
-        return known
+        if key not in self._requests:
+            seconds = self._request_seconds.setdefault((endpoint, result), Cell(REQUEST_BOUNDS))
+            self._requests[key] = _RequestCell(seconds, self._tail_ages.setdefault((market,), Cell(AGE_BOUNDS)))
+        return self._requests[key]
 
     def _add(self, metric: Metric, *values: str, count: int = 1) -> None:
-        self._counters[metric.name].add(values, count)
+        self._counters[metric].labels(*values).inc(count)
 
     def _upstream(self, event: UpstreamCalled) -> None:
         market, endpoint = labels.market(event.market), labels.endpoint(event.endpoint)
         if (market, endpoint) not in self._called_endpoints:
             self._called_endpoints.add((market, endpoint))
             for status in labels.STATUSES:
-                self._add(catalogue.UPSTREAM_REQUESTS, market, endpoint, status, count=0)
+                self._counters[catalogue.UPSTREAM_REQUESTS].labels(market, endpoint, status)
         self._add(catalogue.UPSTREAM_REQUESTS, market, endpoint, labels.status(str(event.status)))
         self._add(catalogue.UPSTREAM_WEIGHT, market, count=event.weight)
         purpose = market, labels.reason(event.reason), labels.lane(event.lane)
         self._add(catalogue.REQUESTS_BY_REASON, *purpose)
         self._add(catalogue.WEIGHT_BY_REASON, *purpose, count=event.weight)
-        self._upstream_seconds.observe((market,), event.seconds)
+        self._upstream_seconds.labels(market).observe(event.seconds)
 
     def _clock(self, event: ClockMeasured) -> None:
-        self._clocks_s[labels.market(event.market)] = event.offset_ms / 1000, event.error_ms / 1000
+        market = labels.market(event.market)
+        self._clock_offset.labels(market).set(event.offset_ms / 1000)
+        self._clock_error.labels(market).set(event.error_ms / 1000)
 
     def _gate(self, event: GateChanged) -> None:
         family = labels.family(event.family)
         if event.state == "closed" and self._gate_states.get(family) != "closed":  # else it was extended
             self._add(catalogue.GATE_CLOSURES, family, labels.gate_reason(event.reason))
         self._gate_states[family] = event.state
-
-    def _collect_requests(self) -> Iterator[Family]:
-        metric = catalogue.REQUESTS
-        family = CounterMetricFamily(PREFIX + metric.name, metric.help, labels=metric.labels)
-        for values, requests in self._requests.items():
-            family.add_metric(values, requests.count)
-        yield family
-        yield _histogram(catalogue.REQUEST_SECONDS, self._request_seconds)
 
     def _collect_families(self) -> Iterator[Family]:
         families = list(self._gauges.families())
@@ -244,15 +248,8 @@ class Metrics:
 
 
 def _shut_reason(family: FamilyState) -> str:
-    """Why the family is not asked now; empty where it is."""
+    """Return why the family is not asked now; empty where it is."""
     return family.gate_reason if family.gate_state in _SHUT_STATES else ""
-
-
-def _counts(metric: Metric, counter: Counter) -> Family:
-    family = CounterMetricFamily(PREFIX + metric.name, metric.help, labels=metric.labels)
-    for values, count in counter:
-        family.add_metric(values, count)
-    return family
 
 
 def _gauge(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
@@ -262,8 +259,8 @@ def _gauge(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
     return family
 
 
-def _histogram(metric: Metric, histogram: Histogram) -> Family:
+def _histogram(metric: Metric, cells: "Mapping[tuple[str, str], Cell] | Mapping[tuple[str], Cell]") -> Family:
     family = HistogramMetricFamily(PREFIX + metric.name, metric.help, labels=metric.labels)
-    for values, cell in histogram:
+    for values, cell in cells.items():
         family.add_metric(values, cell.cumulative(), cell.total)
     return family

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import msgspec
 
 from mdcache.clock import Clock
-from mdcache.errors import InvalidBody, MdcacheError
-from mdcache.events import BackgroundTaskFailed, ClockMeasured, ClockSuspect, Events
+from mdcache.errors import BodyFault, InvalidBody, MdcacheError
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, ClockMeasured, ClockSuspect, Events, ReadReason
 from mdcache.exchange import weights
 from mdcache.exchange.markets import Family, Market
 from mdcache.upstream.models import Instant, UpstreamReply, UpstreamRequest
@@ -55,7 +55,7 @@ class TimeRead:
     market: Market
     priority: Priority
     endpoint: str = "time"
-    reason: str = "clock"
+    reason: ReadReason = ReadReason.CLOCK
 
     def weight(self) -> int:
         """1 in every market."""
@@ -70,7 +70,7 @@ class TimeRead:
         try:
             server_ms = _time.decode(reply.body).serverTime
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise InvalidBody("not-json", str(error)) from error
+            raise InvalidBody(BodyFault.NOT_JSON, str(error)) from error
         middle_ms = (reply.sent_s + reply.round_trip_s / 2) * 1000
         bias_ms = 0 if reply.date_ms is None else _outside(server_ms, reply.date_ms)
         return ClockSample(server_ms - middle_ms, reply.round_trip_s, bias_ms)
@@ -188,7 +188,7 @@ class ExchangeClocks:
 
     def _report(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._events.emit(BackgroundTaskFailed("clock", str(error)))
+            self._events.emit(BackgroundTaskFailed(BackgroundTask.CLOCK, str(error)))
 
     def _start(self, market: Market) -> asyncio.Task[None]:
         known = self._markets[market]

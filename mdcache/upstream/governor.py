@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mdcache.clock import Clock
-from mdcache.errors import BudgetSpent, InvalidBody, UpstreamFailed, UpstreamUnavailable
+from mdcache.errors import BodyFault, BudgetSpent, Fault, InvalidBody, UpstreamFailed, UpstreamUnavailable
 from mdcache.events import BodyRejected, Events, Retried
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.rate_limits import INITIAL_LIMIT, RequestBucket, weight_limit
@@ -151,7 +151,7 @@ class Governor:
         async def attempt() -> _T:
             return await self._attempt(desk, read)
 
-        def retried(reason: str) -> None:
+        def retried(reason: Fault | BodyFault) -> None:
             self._events.emit(Retried(read.market.value, reason))
 
         try:

@@ -12,7 +12,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpx
 
 from mdcache import __version__
-from mdcache.errors import InvalidBody, TransportFailed
+from mdcache.errors import BodyFault, Fault, InvalidBody, TransportFailed
 from mdcache.upstream.models import UpstreamRequest
 from mdcache.upstream.reply_status import ReplyHead
 
@@ -23,20 +23,20 @@ REFUSAL_BYTES = 65_536  # of a body that is not a 200's: enough for any reason a
 _OK = 200
 
 # httpx's tree to our closed set of reasons; the first that fits. A test holds it against httpx's own tree.
-FAULTS: tuple[tuple[type[Exception], str], ...] = (
-    (httpx.PoolTimeout, "pool"),
-    (httpx.TimeoutException, "timeout"),
-    (httpx.ProxyError, "proxy"),
-    (httpx.ConnectError, "connect"),
-    (httpx.ReadError, "read"),
-    (httpx.WriteError, "write"),
-    (httpx.NetworkError, "network"),
-    (httpx.ProtocolError, "protocol"),
-    (httpx.UnsupportedProtocol, "protocol"),
-    (httpx.TransportError, "transport"),
-    (httpx.InvalidURL, "url"),
-    (httpx.StreamError, "read"),
-    (OSError, "os"),
+FAULTS: tuple[tuple[type[Exception], Fault], ...] = (
+    (httpx.PoolTimeout, Fault.POOL),
+    (httpx.TimeoutException, Fault.TIMEOUT),
+    (httpx.ProxyError, Fault.PROXY),
+    (httpx.ConnectError, Fault.CONNECT),
+    (httpx.ReadError, Fault.READ),
+    (httpx.WriteError, Fault.WRITE),
+    (httpx.NetworkError, Fault.NETWORK),
+    (httpx.ProtocolError, Fault.PROTOCOL),
+    (httpx.UnsupportedProtocol, Fault.PROTOCOL),
+    (httpx.TransportError, Fault.TRANSPORT),
+    (httpx.InvalidURL, Fault.URL),
+    (httpx.StreamError, Fault.READ),
+    (OSError, Fault.OS),
 )
 _FOREIGN = tuple(kind for kind, _ in FAULTS)
 
@@ -91,7 +91,7 @@ class MarketClient:
                 return await self._get(session.client, request, on_head, heads)
         except TimeoutError as error:
             self._retire(session)
-            fault = TransportFailed("timeout", f"no whole reply in {self._timeout_s:g} s")
+            fault = TransportFailed(Fault.TIMEOUT, f"no whole reply in {self._timeout_s:g} s")
             return self._fault_outcome(heads, fault, error)
         except asyncio.CancelledError:
             self._retire(session)
@@ -178,7 +178,7 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes:
     """The whole body, inflated; never holds more than `max_bytes` of it and one piece from the wire."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", "gzip", "x-gzip", ""}:
-        raise InvalidBody("encoding", encoding)
+        raise InvalidBody(BodyFault.ENCODING, encoding)
     body = _Inflated(max_bytes) if "gzip" in encoding else _Plain(max_bytes)
     # what `aiter_raw` gives, also where a mocked transport's response was made of a whole body
     stream = response.stream
@@ -207,7 +207,7 @@ class _Plain:
     def _keep(self, piece: bytes) -> None:
         self._room -= len(piece)
         if self._room < 0:
-            raise InvalidBody("too-large", "more than asked for")
+            raise InvalidBody(BodyFault.TOO_LARGE, "more than asked for")
         self._pieces.append(piece)
 
 
@@ -228,11 +228,11 @@ class _Inflated(_Plain):
             try:
                 self._keep(self._member.decompress(piece, self._room + 1))
             except zlib.error as error:
-                raise InvalidBody("encoding", str(error)) from error
+                raise InvalidBody(BodyFault.ENCODING, str(error)) from error
             piece = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 
     def result(self) -> bytes:
         """All of it, if it ended where gzip says it ends."""
         if self._begun and not self._member.eof:
-            raise InvalidBody("encoding", "the gzip body is cut")
+            raise InvalidBody(BodyFault.ENCODING, "the gzip body is cut")
         return super().result()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from mdcache.clock import Instant as Instant  # noqa: PLC0414 - readers of replies read moments too
+from mdcache.events import ReadReason
 from mdcache.exchange.markets import Market
 from mdcache.upstream.queue import Priority
 
@@ -54,7 +55,7 @@ class Fetchable(Protocol[T_co]):
         ...
 
     @property
-    def reason(self) -> str:
+    def reason(self) -> ReadReason:
         """Why it is asked."""
         ...
 

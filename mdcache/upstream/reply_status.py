@@ -6,7 +6,16 @@ from http import HTTPStatus
 
 import msgspec
 
-from mdcache.errors import Busy, GateClosed, MdcacheError, Refusal, ServerFailed, UpstreamFailed, UpstreamUnavailable
+from mdcache.errors import (
+    Busy,
+    Fault,
+    GateClosed,
+    MdcacheError,
+    Refusal,
+    ServerFailed,
+    UpstreamFailed,
+    UpstreamUnavailable,
+)
 from mdcache.exchange.rate_limits import banned_until_ms, whole_seconds
 from mdcache.upstream.backoff import ClosureReason
 
@@ -69,15 +78,15 @@ def failure(head: ReplyHead, body: bytes) -> MdcacheError:
     if head.status == HTTPStatus.SERVICE_UNAVAILABLE and (passed := _relayed_refusal(head, body)) is not None:
         return passed
     if head.status == HTTPStatus.REQUEST_TIMEOUT:  # fapi's backend time-out: docs/binance.md#refusals
-        return ServerFailed("backend-timeout", "408")
+        return ServerFailed(Fault.BACKEND_TIMEOUT, "408")
     if head.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return ServerFailed("5xx", str(head.status))
+        return ServerFailed(Fault.SERVER_ERROR, str(head.status))
     if head.status < HTTPStatus.BAD_REQUEST:
-        return ServerFailed("status", str(head.status))
+        return ServerFailed(Fault.STATUS, str(head.status))
     try:
         told = _error.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return ServerFailed("status", f"{head.status} without a reason")
+        return ServerFailed(Fault.STATUS, f"{head.status} without a reason")
     return Refusal(head.status, told.code, told.msg)
 
 
@@ -101,7 +110,7 @@ def _relayed_refusal(head: ReplyHead, body: bytes) -> UpstreamUnavailable | None
 
 def may_try_again(error: BaseException) -> bool:
     """Transport faults, 5xx and broken bodies; a status that no rule knows would come again."""
-    return isinstance(error, UpstreamFailed) and error.reason != "status"
+    return isinstance(error, UpstreamFailed) and error.reason is not Fault.STATUS
 
 
 def looks_like_binance(body: bytes) -> bool:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import tenacity
 
 from mdcache.clock import Clock
-from mdcache.errors import InvalidBody, UpstreamFailed
+from mdcache.errors import BodyFault, Fault, InvalidBody, UpstreamFailed
 from mdcache.upstream.reply_status import may_try_again
 
 _T = TypeVar("_T")
@@ -34,7 +34,7 @@ class Retries:
         self,
         attempt: Callable[[], Awaitable[_T]],
         deadline_s: Callable[[], float],
-        on_retry: Callable[[str], None],
+        on_retry: Callable[[Fault | BodyFault], None],
     ) -> _T:
         """The first success of `attempt`, or its last error. No pause ends past `deadline_s()`."""
         broken = 0
@@ -56,7 +56,8 @@ class Retries:
 
         def before_sleep(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome is not None else None
-            on_retry(error.reason if isinstance(error, UpstreamFailed) else "unknown")
+            if isinstance(error, UpstreamFailed):
+                on_retry(error.reason)
 
         retrying = tenacity.AsyncRetrying(
             sleep=self.clock.sleep,

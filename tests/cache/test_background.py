@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mdcache.cache.replicas.background import BackgroundTasks
-from mdcache.events import BackgroundTaskFailed, Event, Events
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Event, Events
 from mdcache.leases import SharedStoreDown
 from tests.support.virtual_time import VirtualClock
 
@@ -41,7 +41,7 @@ async def test_nobody_waits_for_it() -> None:
 
 @pytest.mark.parametrize(
     ("error", "told"),
-    [(SharedStoreDown(), []), (ValueError("odd"), [BackgroundTaskFailed("sharing", "ValueError: odd")])],
+    [(SharedStoreDown(), []), (ValueError("odd"), [BackgroundTaskFailed(BackgroundTask.SHARING, "ValueError: odd")])],
 )
 async def test_an_error_is_told_unless_the_commons_are_down(error: Exception, told: list[Event]) -> None:
     scene = Scene()

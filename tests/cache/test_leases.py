@@ -8,7 +8,7 @@ import pytest
 
 from mdcache.cache.replicas.background import BackgroundTasks
 from mdcache.cache.replicas.leases import POLL_S, Leases, PullOutcome
-from mdcache.errors import BudgetSpent, GateClosed, InvalidBody, UpstreamUnavailable
+from mdcache.errors import BodyFault, BudgetSpent, GateClosed, InvalidBody, UpstreamUnavailable
 from mdcache.events import Event, Events
 from mdcache.exchange.markets import Market
 from mdcache.leases import LEASE_RENEWED_S, Lease, LeaseState, SharedStoreDown
@@ -180,7 +180,7 @@ async def test_nobody_waits_past_its_deadline() -> None:
 
 
 async def test_the_error_of_who_read_is_ours() -> None:
-    error = InvalidBody("empty", "")
+    error = InvalidBody(BodyFault.EMPTY, "")
     scene = Scene([THEIRS, PullOutcome(satisfied=False, hold=LeaseState.FAILED, error=error)])
     with pytest.raises(InvalidBody) as caught:
         await scene.spares()

@@ -9,8 +9,8 @@ import pytest
 
 from mdcache.cache.single_flight import SingleFlight
 from mdcache.clock import Clock
-from mdcache.errors import DeadlinePassed, GateClosed, InvalidBody
-from mdcache.events import BackgroundTaskFailed, Event, Events
+from mdcache.errors import BodyFault, DeadlinePassed, GateClosed, InvalidBody
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Event, Events
 from mdcache.upstream.governor import Lane, Priority
 from tests.support.virtual_time import VirtualClock
 
@@ -37,7 +37,7 @@ class Reads:
         self.started: list[Read] = []
         self.finished: list[tuple[str, str, BaseException | None]] = []
         self.flight: SingleFlight[str, Read] = SingleFlight(
-            "reads",
+            BackgroundTask.SNAPSHOT_READ,
             self.clock,
             Events(self.events.append),
             self._run,
@@ -158,7 +158,7 @@ async def test_a_shared_read_is_as_urgent_as_its_most_urgent_caller() -> None:
 
 
 async def test_each_caller_gets_the_error_as_its_own() -> None:
-    reads, error = Reads(), InvalidBody("empty", "")
+    reads, error = Reads(), InvalidBody(BodyFault.EMPTY, "")
     met = list(await asyncio.gather(*(reads.ask(error=error) for _ in range(2)), return_exceptions=True))
     assert [type(each) for each in met] == [InvalidBody, InvalidBody]
     assert len({id(each) for each in (*met, error)}) == 3
@@ -168,7 +168,7 @@ async def test_each_caller_gets_the_error_as_its_own() -> None:
 async def test_an_error_is_remembered_for_a_second() -> None:
     reads = Reads()
     with pytest.raises(InvalidBody):
-        await reads.ask(error=InvalidBody("empty", ""))
+        await reads.ask(error=InvalidBody(BodyFault.EMPTY, ""))
     await asyncio.sleep(0.9)
     with pytest.raises(InvalidBody):
         reads.join()
@@ -189,7 +189,9 @@ async def test_a_closed_gate_is_not_remembered() -> None:
 async def test_the_memory_for_errors_is_bounded() -> None:
     reads = Reads()
     names = [str(number) for number in range(5_000)]
-    await asyncio.gather(*(reads.ask(name, error=InvalidBody("empty", "")) for name in names), return_exceptions=True)
+    await asyncio.gather(
+        *(reads.ask(name, error=InvalidBody(BodyFault.EMPTY, "")) for name in names), return_exceptions=True
+    )
     assert reads.join("0")[1] is False  # the oldest went
     with pytest.raises(InvalidBody):
         reads.join("4999")
@@ -200,7 +202,7 @@ async def test_a_remembered_error_keeps_nothing_of_its_read() -> None:
     reads = Reads()
     for name in ("a", "b"):
         with pytest.raises(InvalidBody):
-            await reads.ask(name, error=InvalidBody("empty", ""))
+            await reads.ask(name, error=InvalidBody(BodyFault.EMPTY, ""))
         (remembered,) = reads.flight._errors.values()  # the older one is out of date
         assert remembered[1].__traceback__ is None
 
@@ -209,5 +211,5 @@ async def test_an_unexpected_error_is_reported_and_not_remembered() -> None:
     reads = Reads()
     with pytest.raises(ZeroDivisionError):
         await reads.ask(error=ZeroDivisionError("by zero"))
-    assert reads.events == [BackgroundTaskFailed("reads", "ZeroDivisionError: by zero")]
+    assert reads.events == [BackgroundTaskFailed(BackgroundTask.SNAPSHOT_READ, "ZeroDivisionError: by zero")]
     assert await reads.ask() == "rows"

@@ -196,7 +196,7 @@ async def test_broken_bodies_are_neither_served_nor_stored(kind: str) -> None:
     assert healed.body == w.exchange.truth(SPOT, other, at_ms=healed.as_of_ms)
     reasons = {event.reason for event in w.events if isinstance(event, BodyRejected)}
     expected = {FAULTS[kind]} if FAULTS[kind] else set()
-    assert reasons - {"behind"} == expected  # behind: of a tail, all whose rows are older than ours
+    assert reasons - {"lagging"} == expected  # lagging: of a tail, all whose rows are older than ours
     await w.aclose()
 
 

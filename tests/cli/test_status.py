@@ -16,8 +16,8 @@ from rich.console import Console
 
 from bench.processes import daemon, free_port, sim
 from mdcache.cli.status import Health, decode_status, duration, printable, render, sparkline, watch_status
-from mdcache.errors import MdcacheError
-from mdcache.events import BodyRejected, GateChanged, UpstreamCalled
+from mdcache.errors import BodyFault, MdcacheError
+from mdcache.events import BodyRejected, GateChanged, ReadReason, UpstreamCalled
 from mdcache.exchange.markets import Family
 from mdcache.serving.ports import Readiness
 from mdcache.settings import Settings
@@ -40,8 +40,8 @@ def shown(content: bytes, width: int = 160) -> str:
 async def test_all_of_it() -> None:
     house = ServingHarness()
     house.results.update({"hit": 900, "miss": 50, "stale": 50, "refused": 7})
-    house.events.emit(UpstreamCalled("spot", "klines", "/p", "refresh", "normal", 200, "", 40, 9, 0.1))
-    house.events.emit(BodyRejected("usdm", "/fapi/v1/klines", "prices", ""))
+    house.events.emit(UpstreamCalled("spot", "klines", "/p", ReadReason.REFRESH, "normal", 200, "", 40, 9, 0.1))
+    house.events.emit(BodyRejected("usdm", "/fapi/v1/klines", BodyFault.PRICES, ""))
     house.governor.close_gate(Family.FUTURES, 92.0)
     house.readiness = Readiness(degraded=("futures: gate closed (operator)",))
     house.clock.seconds += 3

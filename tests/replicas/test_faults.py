@@ -173,7 +173,7 @@ def test_all_go_on_without_it(
     for daemon, moved, failed, logged in zip(fleet.daemons, moves, failures, lines_before, strict=True):
         eventually(lambda daemon=daemon, moved=moved: daemon.redis_states()[moved:] == ["down", "ok"])  # type: ignore[misc]
         lines = [line for line in daemon.lines()[logged:] if line["level"] != "info"]
-        assert [line["event"] for line in lines if line["event"] != "clock doubted"] == ["store"]
+        assert [line["event"] for line in lines if line["event"] != "clock_suspect"] == ["store_state"]
         assert 0 < daemon.redis()["failures"] - failed < FAILURES
         assert daemon.metric('mdcache_tier_errors_total{tier="redis"}') == daemon.redis()["failures"]
         assert "hidden-word" not in str(daemon.lines())
@@ -285,7 +285,7 @@ def written_over(fleet: FaultyReplicas, rubbish: Callable[[Any, str], object]) -
     """Ask and purge while it is; returns why any of the daemons took Redis for down."""
     for daemon in fleet.daemons:
         eventually(daemon.redis_is_up)
-    before = [len(daemon.lines("store")) for daemon in fleet.daemons]
+    before = [len(daemon.lines("store_state")) for daemon in fleet.daemons]
     reader, *others = fleet.daemons
     order = {"symbol": "TRXUSDT"}
     headers = {"authorization": f"Bearer {TOKEN}"}
@@ -315,7 +315,7 @@ def written_over(fleet: FaultyReplicas, rubbish: Callable[[Any, str], object]) -
     return [
         line["detail"]
         for daemon, seen in zip(fleet.daemons, before, strict=True)
-        for line in daemon.lines("store")[seen:]
+        for line in daemon.lines("store_state")[seen:]
         if (line["tier"], line["state"]) == ("redis", "down")
     ]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mdcache.clock import SystemClock
-from mdcache.events import Event, Events, TierStateChanged
+from mdcache.events import Event, Events, StoreOp, TierStateChanged
 from mdcache.stores.redis.client import RedisClient, RedisDown
 from mdcache.stores.redis.scripts import load
 from mdcache.stores.redis.url import connect, parse_url
@@ -67,13 +67,13 @@ async def test_what_may_not_be_done_opens_the_circuit_until_it_may(rule: str, wo
         async with link_to(server, heard) as link:
             server.client().execute_command("ACL", "SETUSER", "default", rule)
             with pytest.raises(RedisDown):
-                await link.call("work", work)
+                await link.call(StoreOp.WRITE, work)
             assert not link.up
             with pytest.raises(TimeoutError):
                 await until(lambda: link.up, PROBES_S)
             server.client().execute_command("ACL", "SETUSER", "default", rule.replace("-", "+"))
             await until(lambda: link.up)
-            await link.call("work", work)
+            await link.call(StoreOp.WRITE, work)
         assert [event.state for event in heard if isinstance(event, TierStateChanged)] == ["ok", "down", "ok"]
 
 
@@ -87,8 +87,8 @@ async def test_time_outs_of_a_process_that_stood_still_say_nothing_of_redis() ->
     with running_redis() as server:
         async with link_to(server, heard, clock) as link:
             server.freeze()
-            ended = await asyncio.gather(*(link.call("stopped", stopped) for _ in range(5)), return_exceptions=True)
+            ended = await asyncio.gather(*(link.call(StoreOp.LOAD, stopped) for _ in range(5)), return_exceptions=True)
             assert {type(each) for each in ended} == {RedisDown}
             assert link.up
             server.resume()
-            await link.call("ping", lambda client: client.ping())
+            await link.call(StoreOp.LOAD, lambda client: client.ping())

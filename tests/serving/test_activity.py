@@ -4,7 +4,9 @@ from typing import get_args
 
 import pytest
 
+from mdcache.errors import BodyFault
 from mdcache.events import (
+    BackgroundTask,
     BackgroundTaskFailed,
     BodyRejected,
     ClockSuspect,
@@ -12,7 +14,11 @@ from mdcache.events import (
     Event,
     GateChanged,
     OddBody,
+    ReadReason,
     RowRevised,
+    SettingsIgnored,
+    StoreOp,
+    Tier,
     TierFailed,
     TierStateChanged,
     UpstreamCalled,
@@ -24,7 +30,7 @@ SECRET = "hunter2"
 NOTED: dict[type, tuple[Event, str, str, str]] = {
     GateChanged: (GateChanged("spot", "closed", "418", 120.4), "gate", "spot", "closed: 418, for 120 s"),
     BodyRejected: (
-        BodyRejected("usdm", "/fapi/v1/klines", "prices", SECRET),
+        BodyRejected("usdm", "/fapi/v1/klines", BodyFault.PRICES, SECRET),
         "rejected",
         "usdm",
         "/fapi/v1/klines: prices",
@@ -37,9 +43,15 @@ NOTED: dict[type, tuple[Event, str, str, str]] = {
         "spot/klines/BTCUSDT/1m: the row of 2023-11-14T22:14Z",
     ),
     ClockSuspect: (ClockSuspect("coinm", -5_000.4), "clock", "coinm", "a reply's date is off by -5000 ms"),
-    TierStateChanged: (TierStateChanged("disk", "down", SECRET), "store", "disk", "down"),
-    TierFailed: (TierFailed("disk", "load", SECRET, lost=True), "store", "disk", "load failed, data lost"),
-    BackgroundTaskFailed: (BackgroundTaskFailed("flight", SECRET), "failed", "daemon", "flight"),
+    TierStateChanged: (TierStateChanged(Tier.DISK, "down", SECRET), "store", Tier.DISK, "down"),
+    TierFailed: (TierFailed(Tier.DISK, StoreOp.LOAD, SECRET, lost=True), "store", Tier.DISK, "load failed, data lost"),
+    BackgroundTaskFailed: (BackgroundTaskFailed(BackgroundTask.FLIGHT, SECRET), "failed", "daemon", "flight"),
+    SettingsIgnored: (
+        SettingsIgnored(("MDCACHE_PORT", "MDCACHE_HOST")),
+        "daemon",
+        "daemon",
+        "ignored: MDCACHE_PORT, MDCACHE_HOST",
+    ),
     DaemonLifecycle: (DaemonLifecycle("serving", SECRET), "daemon", "daemon", "serving"),
 }
 
@@ -50,7 +62,9 @@ class Home:
         self.history = Activity(self.clock, lambda _: self.clock.wall_ms() + self.off_ms)
         self.off_ms = 0
 
-    def call(self, market: str = "spot", reason: str = "rows", weight: int = 2, status: int = 200) -> None:
+    def call(
+        self, market: str = "spot", reason: ReadReason = ReadReason.MISSING_ROWS, weight: int = 2, status: int = 200
+    ) -> None:
         self.history(UpstreamCalled(market, "klines", "/path", reason, "normal", status, "", weight, 9, 0.1))
 
 
@@ -79,9 +93,9 @@ def test_a_time_beyond_the_calendar_is_a_number(open_ms: int) -> None:
 def test_the_same_again_is_counted_not_listed() -> None:
     home = Home()
     for _ in range(3):
-        home.history(BodyRejected("spot", "/p", "order", ""))
+        home.history(BodyRejected("spot", "/p", BodyFault.ORDER, ""))
         home.clock.seconds += 1
-    home.history(BodyRejected("spot", "/p", "types", ""))
+    home.history(BodyRejected("spot", "/p", BodyFault.TYPES, ""))
     newest, older = home.history.notes()
     assert (newest.what, newest.count) == ("/p: types", 1)
     assert (older.count, older.since_ms, older.at_ms) == (3, NOW_MS, NOW_MS + 2_000)
@@ -92,7 +106,7 @@ def test_a_flood_of_one_kind_hides_no_other() -> None:
     home.history(GateChanged("spot", "closed", "418", 120.0))
     for number in range(500):
         home.clock.seconds += 1
-        home.history(BodyRejected("spot", f"/p{number}", "order", ""))
+        home.history(BodyRejected("spot", f"/p{number}", BodyFault.ORDER, ""))
     kinds = [note.kind for note in home.history.notes()]
     assert kinds == ["rejected"] * MAX_NOTES_PER_KIND + ["gate"]
 
@@ -127,17 +141,17 @@ def test_the_seconds_stay_bounded_and_follow_a_corrected_clock() -> None:
 
 def test_calls_by_reason() -> None:
     home = Home()
-    home.call(reason="symbols", weight=20)
+    home.call(reason=ReadReason.SYMBOLS, weight=20)
     home.call(status=418)
     home.clock.seconds += 59.5
     home.call()
     home.call(status=0)
     calls = home.history.calls()
-    assert list(calls) == ["rows", "symbols"]
-    assert calls["rows"].minute == calls["rows"].total == CallCounts(3, 2, 6)
+    assert list(calls) == ["missing_rows", "symbols"]
+    assert calls["missing_rows"].minute == calls["missing_rows"].total == CallCounts(3, 2, 6)
     home.clock.seconds += 1.0
     calls = home.history.calls()
-    assert calls["rows"].minute == CallCounts(2, 1, 4)
+    assert calls["missing_rows"].minute == CallCounts(2, 1, 4)
     assert calls["symbols"].minute == CallCounts(0, 0, 0)
     assert calls["symbols"].total == CallCounts(1, 0, 20)
     home.clock.seconds += 3_600

@@ -11,6 +11,7 @@ from mdcache import errors
 from mdcache.errors import (
     BudgetSpent,
     DeadlinePassed,
+    Fault,
     GateClosed,
     InvalidBody,
     LaneFull,
@@ -47,7 +48,7 @@ def made(kind: type[MdcacheError]) -> MdcacheError:
     if issubclass(kind, UpstreamUnavailable):
         return kind(12.3, "banned (418)")
     if issubclass(kind, UpstreamFailed):
-        return kind("timeout", "GET https://user:secret@host/?x=y")
+        return kind(Fault.TIMEOUT, "GET https://user:secret@host/?x=y")
     return kind()
 
 

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -20,7 +21,8 @@ from mdcache.candles.merge import merge
 from mdcache.candles.series import Series
 from mdcache.candles.settling import ReadTime
 from mdcache.candles.window import tail_window
-from mdcache.events import BodyRejected, GateChanged, UpstreamCalled
+from mdcache.errors import BodyFault
+from mdcache.events import BodyRejected, GateChanged, OddBody, ReadReason, UpstreamCalled
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
@@ -94,11 +96,11 @@ def busy(house: ServingHarness) -> None:
     """Something to see in every part of the page."""
     for second in range(150):
         house.clock.seconds = 1_000.0 - 150 + second
-        reason = ("refresh", "refresh", "close", "rows")[second % 4]
+        reason = (ReadReason.REFRESH, ReadReason.REFRESH, ReadReason.CLOSE, ReadReason.MISSING_ROWS)[second % 4]
         house.events.emit(UpstreamCalled("spot", "klines", KLINES, reason, "normal", 200, "", 40, 9, 0.1))
     house.events.emit(GateChanged("futures", "closed", "403", 1.6))
     house.events.emit(GateChanged("futures", "open", "403", 0.0))
-    house.events.emit(BodyRejected("usdm", "/fapi/v1/klines", "prices", ""))
+    house.events.emit(BodyRejected("usdm", "/fapi/v1/klines", BodyFault.PRICES, ""))
     house.clock.seconds = 1_000.0
     house.results.update({"hit": 9_000, "miss": 30, "collapsed": 12, "refused": 4, "stale": 0})
 
@@ -216,8 +218,10 @@ def test_five_thousand_series(window: Browser) -> None:
 def test_whatever_it_is_told_is_text(window: Browser) -> None:
     house = ServingHarness()
     add(house, HOSTILE)
-    house.events.emit(BodyRejected("spot", HOSTILE, "</script><script>document.title=2</script>", ""))
-    house.events.emit(UpstreamCalled("spot", "klines", KLINES, HOSTILE, "normal", 200, "", 2, 9, 0.1))
+    hostile: Any = HOSTILE
+    house.events.emit(BodyRejected("spot", HOSTILE, BodyFault.TYPES, ""))
+    house.events.emit(OddBody("spot", KLINES, "</script><script>document.title=2</script>"))
+    house.events.emit(UpstreamCalled("spot", "klines", KLINES, hostile, "normal", 200, "", 2, 9, 0.1))
     house.results[HOSTILE] = 3
     house.readiness = Readiness(degraded=(f"disk: {HOSTILE}",))
     with served(house) as url:

@@ -113,7 +113,7 @@ class DaemonProcess:
 
     def redis_states(self) -> list[str]:
         """States of Redis, as logged."""
-        return [line["state"] for line in self.lines("store") if line["tier"] == "redis"]
+        return [line["state"] for line in self.lines("store_state") if line["tier"] == "redis"]
 
 
 class SlowProxy:

@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 
-from mdcache.errors import InvalidBody
-from mdcache.events import Event, Events
+from mdcache.errors import BodyFault, InvalidBody
+from mdcache.events import Event, Events, ReadReason
 from mdcache.exchange.markets import Family, Market
 from mdcache.upstream.governor import Governor, GovernorSettings, Lane, Priority, UpstreamReply, UpstreamRequest
 from tests.support.virtual_time import VirtualClock
@@ -130,7 +130,7 @@ class FakeRead:
     cost: int = 1
     path: str = "klines"
     endpoint: str = "klines"
-    reason: str = "test"
+    reason: ReadReason = ReadReason.REFRESH
     max_bytes: int = 1_000_000
     sealed: int = 0
     broken: int = 0
@@ -148,7 +148,7 @@ class FakeRead:
     def accept(self, reply: UpstreamReply) -> UpstreamReply:
         if self.broken:
             self.broken -= 1
-            raise InvalidBody("columns", "made up")
+            raise InvalidBody(BodyFault.COLUMNS, "made up")
         json.loads(reply.body)
         return reply
 

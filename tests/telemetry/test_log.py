@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from mdcache.errors import BodyFault, Fault
 from mdcache.events import (
+    BackgroundTask,
     BackgroundTaskFailed,
     BodyRejected,
     ClockMeasured,
@@ -19,10 +21,13 @@ from mdcache.events import (
     MemoryEvicted,
     OddBody,
     QueueWaited,
+    ReadReason,
     RequestCollapsed,
     Retried,
+    RetryReason,
     RowRevised,
     RowsRead,
+    SettingsIgnored,
     SymbolsLoaded,
     UpstreamCalled,
 )
@@ -69,10 +74,10 @@ class Desk:
 def called(
     path: str = "/api/v3/klines", status: int = 200, endpoint: str = "klines", fault: str = ""
 ) -> UpstreamCalled:
-    return UpstreamCalled("spot", endpoint, path, "refresh", "high", status, fault, 2, 40_000, 0.123456)
+    return UpstreamCalled("spot", endpoint, path, ReadReason.REFRESH, "high", status, fault, 2, 40_000, 0.123456)
 
 
-ROWS = RowsRead("spot", "/api/v3/klines", 500, "refresh")
+ROWS = RowsRead("spot", "/api/v3/klines", 500, ReadReason.REFRESH)
 
 
 def test_a_call_is_one_line() -> None:
@@ -116,16 +121,19 @@ def test_rows_find_the_call_of_their_path() -> None:
     desk = Desk()
     lines = desk.tell(called(), called("/api/v3/uiKlines", endpoint="uiKlines"), ROWS)
     assert [(line["path"], line["rows"]) for line in lines] == [("/api/v3/klines", 500)]
-    lines = desk.tell(RowsRead("spot", "/api/v3/uiKlines", 7, "refresh"))
+    lines = desk.tell(RowsRead("spot", "/api/v3/uiKlines", 7, ReadReason.REFRESH))
     assert lines[-1]["rows"] == 7
 
 
 def test_a_rejected_body_and_a_reply_that_shows_less_end_their_calls() -> None:
     desk = Desk()
     lines = desk.tell(
-        called(), BodyRejected("spot", "/api/v3/klines", "not-json", "<html>"), called(), Retried("spot", "shows-less")
+        called(),
+        BodyRejected("spot", "/api/v3/klines", BodyFault.NOT_JSON, "<html>"),
+        called(),
+        Retried("spot", RetryReason.INCOMPLETE),
     )
-    assert [line["event"] for line in lines] == ["upstream", "rejected body", "upstream", "retry"]
+    assert [line["event"] for line in lines] == ["upstream", "body_rejected", "upstream", "retry"]
 
 
 def test_a_call_that_nothing_came_of_is_told_later() -> None:
@@ -147,26 +155,35 @@ def test_rows_without_a_call_say_nothing() -> None:
         (
             GateChanged("spot", "closed", "429", 31.0004),
             "warning",
-            {"event": "gate", "family": "spot", "state": "closed", "reason": "429", "reopens_in_s": 31.0},
+            {"event": "gate_changed", "family": "spot", "state": "closed", "reason": "429", "reopens_in_s": 31.0},
         ),
-        (GateChanged("spot", "open", "none", 0.0), "info", {"event": "gate", "state": "open"}),
-        (BodyRejected("usdm", "/fapi/v1/klines", "prices", "x"), "warning", {"reason": "prices", "detail": "x"}),
+        (GateChanged("spot", "open", "none", 0.0), "info", {"event": "gate_changed", "state": "open"}),
+        (
+            BodyRejected("usdm", "/fapi/v1/klines", BodyFault.PRICES, "x"),
+            "warning",
+            {"reason": BodyFault.PRICES, "detail": "x"},
+        ),
         (OddBody("usdm", "/fapi/v1/klines", "more-columns"), "warning", {"oddity": "more-columns"}),
         (
             RowRevised("spot", "spot/klines/BTCUSDT/1m", 60_000, b"[1]", b"[2]"),
             "warning",
             {"series": "spot/klines/BTCUSDT/1m", "open_time_ms": 60_000, "was": "[1]", "now": "[2]"},
         ),
-        (ClockMeasured("spot", -12.34, 20.0), "info", {"event": "clock", "offset_ms": -12.3, "error_ms": 20.0}),
-        (ClockSuspect("spot", 9_000.0), "warning", {"event": "clock doubted", "skew_ms": 9_000.0}),
-        (SymbolsLoaded("coinm", 40), "info", {"event": "symbols", "symbols": 40}),
         (
-            BackgroundTaskFailed("flight", "ValueError"),
+            ClockMeasured("spot", -12.34, 20.0),
+            "info",
+            {"event": "clock_measured", "offset_ms": -12.3, "error_ms": 20.0},
+        ),
+        (ClockSuspect("spot", 9_000.0), "warning", {"event": "clock_suspect", "skew_ms": 9_000.0}),
+        (SettingsIgnored(("MDCACHE_PORT",)), "warning", {"event": "settings_ignored", "names": ["MDCACHE_PORT"]}),
+        (SymbolsLoaded("coinm", 40), "info", {"event": "symbols_loaded", "symbols": 40}),
+        (
+            BackgroundTaskFailed(BackgroundTask.FLIGHT, "ValueError"),
             "error",
-            {"event": "failed", "what": "flight", "detail": "ValueError"},
+            {"event": "background_task_failed", "task": "flight", "detail": "ValueError"},
         ),
         (DaemonLifecycle("listening", "127.0.0.1:8700"), "info", {"event": "listening", "detail": "127.0.0.1:8700"}),
-        (Retried("spot", "timeout"), "info", {"event": "retry", "reason": "timeout"}),
+        (Retried("spot", Fault.TIMEOUT), "info", {"event": "retry", "reason": "timeout"}),
     ],
 )
 def test_what_an_operator_should_know(event: Event, level: str, fields: dict[str, Any]) -> None:
@@ -186,14 +203,14 @@ def test_levels() -> None:
         called(),
         ROWS,
         SymbolsLoaded("spot", 1),
-        BackgroundTaskFailed("flight", "x"),
+        BackgroundTaskFailed(BackgroundTask.FLIGHT, "x"),
         GateChanged("spot", "closed", "418", 1),
     )
-    assert [line["event"] for line in lines] == ["failed", "gate"]
+    assert [line["event"] for line in lines] == ["background_task_failed", "gate_changed"]
 
 
 def test_long_texts_are_cut() -> None:
-    (line,) = Desk().tell(BackgroundTaskFailed("flight", "x" * 5_000))
+    (line,) = Desk().tell(BackgroundTaskFailed(BackgroundTask.FLIGHT, "x" * 5_000))
     assert len(line["detail"]) == 301
 
 
@@ -201,7 +218,7 @@ def test_long_texts_are_cut() -> None:
 def test_one_line_whatever_is_in_it(form: Any) -> None:
     written, clock = Written(), SteppedClock()
     log = LogSink(make_logger(clock, "info", form, written), clock)
-    log(BodyRejected("spot", "/api/v3/klines", "not-json", 'a\nb"c\x00\x1b[2J\u2028é'))
+    log(BodyRejected("spot", "/api/v3/klines", BodyFault.NOT_JSON, 'a\nb"c\x00\x1b[2J\u2028é'))
     assert len(written.getvalue().splitlines()) == 1
     assert "\x1b" not in written.getvalue()
     assert "é" in written.getvalue()
@@ -235,7 +252,8 @@ def test_other_libraries_warnings_come_in_without_their_chatter(root: logging.Lo
     logging.getLogger("asyncio").error("broke", exc_info=ValueError("the secret"))
     first, second = desk.written.lines()
     assert (
-        first.items() >= {"event": "library", "source": "some", "message": "beware of dogs", "level": "warning"}.items()
+        first.items()
+        >= {"event": "library_warning", "source": "some", "message": "beware of dogs", "level": "warning"}.items()
     )
     assert second.items() >= {"source": "asyncio", "message": "broke", "raised": "ValueError"}.items()
     assert "secret" not in desk.written.getvalue()

@@ -69,7 +69,7 @@ async def test_an_answer_and_what_is_told_of_it() -> None:
     assert reply.may_settle
     assert reply.round_trip_s == pytest.approx(0.1)
     [called] = world.events_of(UpstreamCalled)
-    assert (called.market, called.endpoint, called.reason, called.lane) == ("usdm", "klines", "test", "high")
+    assert (called.market, called.endpoint, called.reason, called.lane) == ("usdm", "klines", "refresh", "high")
     assert (called.path, called.status, called.fault, called.weight) == ("/fapi/v1/klines", 200, "", 2)
     assert (called.body_bytes, called.seconds) == (9, pytest.approx(0.1))
     assert [event.lane for event in world.events_of(QueueWaited)] == ["high"]

@@ -2,7 +2,16 @@
 
 import pytest
 
-from mdcache.errors import GateClosed, InvalidBody, MdcacheError, Refusal, ServerFailed, TransportFailed
+from mdcache.errors import (
+    BodyFault,
+    Fault,
+    GateClosed,
+    InvalidBody,
+    MdcacheError,
+    Refusal,
+    ServerFailed,
+    TransportFailed,
+)
 from mdcache.upstream import reply_status
 from mdcache.upstream.backoff import ClosureReason
 from mdcache.upstream.reply_status import ReplyHead
@@ -75,11 +84,11 @@ def test_ages(value: str, expected: int) -> None:
 @pytest.mark.parametrize(
     ("error", "again"),
     [
-        (TransportFailed("connect"), True),
-        (ServerFailed("5xx"), True),
-        (ServerFailed("backend-timeout"), True),
-        (ServerFailed("status"), False),
-        (InvalidBody("columns"), True),
+        (TransportFailed(Fault.CONNECT), True),
+        (ServerFailed(Fault.SERVER_ERROR), True),
+        (ServerFailed(Fault.BACKEND_TIMEOUT), True),
+        (ServerFailed(Fault.STATUS), False),
+        (InvalidBody(BodyFault.COLUMNS), True),
         (Refusal(400, -1121, "Invalid symbol."), False),
         (GateClosed(1.0, "banned"), False),
     ],

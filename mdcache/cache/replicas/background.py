@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 
 from mdcache.clock import Clock
-from mdcache.events import BackgroundTaskFailed, Events
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.leases import SharedStoreDown
 
 _CLOSE_TIMEOUT_S = 1.0
@@ -57,4 +57,4 @@ class BackgroundTasks:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, SharedStoreDown):
-            self._events.emit(BackgroundTaskFailed("sharing", f"{type(error).__name__}: {error}"))
+            self._events.emit(BackgroundTaskFailed(BackgroundTask.SHARING, f"{type(error).__name__}: {error}"))

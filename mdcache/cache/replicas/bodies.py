@@ -15,7 +15,7 @@ from mdcache.cache.replicas.leases import Leases, PullOutcome, RefusalNow
 from mdcache.candles.shared_rows import MAX_AHEAD_MS, PULL_INTERVAL_S
 from mdcache.clock import Clock, Instant
 from mdcache.errors import InvalidBody
-from mdcache.events import BackgroundTaskFailed, Events
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.markets import Market
 from mdcache.leases import Lease, SharedStoreDown
 from mdcache.upstream.replicas.shared_bodies import BodyLeaseRequest, BodyPullResult, SharedBody, SharedBodyStore
@@ -91,7 +91,7 @@ class SharedBodies:
         try:
             await read.apply(copy)
         except InvalidBody as error:
-            self._events.emit(BackgroundTaskFailed("copy", f"{read.name}: {error}"))
+            self._events.emit(BackgroundTaskFailed(BackgroundTask.SHARED_BODY, f"{read.name}: {error}"))
             return
         read.held_as_of_ms = copy.as_of_ms
 

@@ -2,7 +2,16 @@
 
 import msgspec
 
-from mdcache.errors import InvalidBody, MdcacheError, Refusal, ServerFailed, TransportFailed, UpstreamFailed
+from mdcache.errors import (
+    BodyFault,
+    Fault,
+    InvalidBody,
+    MdcacheError,
+    Refusal,
+    ServerFailed,
+    TransportFailed,
+    UpstreamFailed,
+)
 
 _FAILURES: dict[str, type[UpstreamFailed]] = {
     kind.__name__: kind for kind in (TransportFailed, ServerFailed, InvalidBody)
@@ -36,5 +45,13 @@ def decode_error(text: str, bounds: WindowBounds) -> MdcacheError | None:
         case [_, "Refusal", int(status), int(code), str(msg)]:
             return Refusal(status, code, msg)
         case [_, str(kind), str(reason), str(detail)] if kind in _FAILURES:
-            return _FAILURES[kind](reason, detail)
+            return _failure(_FAILURES[kind], reason, detail)
     return None
+
+
+def _failure(kind: type[UpstreamFailed], reason: str, detail: str) -> UpstreamFailed | None:
+    """Build the error; `None` for a reason of another release."""
+    try:
+        return kind(BodyFault(reason) if kind is InvalidBody else Fault(reason), detail)
+    except ValueError:
+        return None

@@ -19,6 +19,7 @@ from mdcache.events import (
     GateChanged,
     OddBody,
     RowRevised,
+    SettingsIgnored,
     TierFailed,
     TierStateChanged,
     UpstreamCalled,
@@ -99,6 +100,7 @@ class Activity:
             TierStateChanged: lambda e: ("store", "info" if e.state == "ok" else "warning", e.tier, e.state),
             TierFailed: lambda e: ("store", "warning", e.tier, f"{e.op} failed" + (", data lost" if e.lost else "")),
             BackgroundTaskFailed: lambda e: ("failed", "warning", "daemon", e.task),
+            SettingsIgnored: lambda e: ("daemon", "warning", "daemon", f"ignored: {', '.join(e.names)}"),
             DaemonLifecycle: lambda e: ("daemon", "info", "daemon", e.stage),
         }
 

@@ -15,12 +15,12 @@ import msgspec
 import xxhash
 
 from mdcache.clock import Clock
-from mdcache.events import Events, TierFailed, TierUsed
+from mdcache.events import Events, StoreOp, Tier, TierFailed, TierUsed
 from mdcache.exchange.markets import Market
 from mdcache.stores.disk.state_dir import replace_file
 
 VERSION = 1
-TIER, OP = "disk", "symbols"
+TIER, OP = Tier.DISK, StoreOp.SYMBOLS
 _LEVEL = 1  # 20 MB in a quarter of a second to a twelfth; a level more halves neither
 _MAX_BYTES = 64 << 20  # what a reply of exchangeInfo may take
 _T = TypeVar("_T")

@@ -8,15 +8,15 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from mdcache.clock import Clock
-from mdcache.events import Events, TierFailed, TierStateChanged, TierUsed
+from mdcache.events import Events, StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
 from mdcache.stores.disk.row_file import RowFile
 from mdcache.stores.disk.schema import Damaged, NewerVersion
 
-TIER = "disk"
+TIER = Tier.DISK
 _HANG_TIMEOUT_S = 2.0  # where nothing ends for so long the disk hangs, and no answer waits for it until it moves again
 _DAMAGE = (Damaged, UnicodeDecodeError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InternalError)
 _BROKEN_FILE = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}  # with their extended codes: sqlite.org/rescode.html
-_PROVING_OPS = ("write", "purge")
+_PROVING_OPS = (StoreOp.WRITE, StoreOp.PURGE)
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
@@ -45,7 +45,7 @@ class FileAccess:
         self._hanging: asyncio.Task[Any] | None = None
         self._completed = 0
 
-    async def read(self, op: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    async def read(self, op: StoreOp, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run a call that an answer waits for: as long as the disk does something, and not at all while it hangs.
 
         Raises:
@@ -65,7 +65,7 @@ class FileAccess:
         self.report_failure(op, f"nothing moved for {_HANG_TIMEOUT_S:.0f} s")
         raise DiskFailed
 
-    async def run(self, op: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    async def run(self, op: StoreOp, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run a call of the file's in its thread, however long it takes; raises `DiskFailed`."""
         began_s = self._clock.now()
         job = partial(self._call_in_thread, partial(call, *args, **kwargs))
@@ -87,14 +87,14 @@ class FileAccess:
         await asyncio.wait({closed}, timeout=timeout_s)
         self._thread.shutdown(wait=False)
 
-    def report_failure(self, op: str, detail: str) -> None:
+    def report_failure(self, op: StoreOp, detail: str) -> None:
         """Report that `op` failed; the disk is down from now on."""
         self._events.emit(TierFailed(TIER, op, detail, lost=False))
         if not self.trouble:
             self._events.emit(TierStateChanged(TIER, "down", detail))
         self.trouble, self._failed_op = detail, op
 
-    def _report_success(self, op: str) -> None:
+    def _report_success(self, op: StoreOp) -> None:
         if self.trouble and not self.refused and op in (self._failed_op, *_PROVING_OPS):
             self.trouble = ""
             self._events.emit(TierStateChanged(TIER, "ok", ""))

@@ -12,11 +12,11 @@ from pathlib import Path
 import msgspec
 
 from mdcache.clock import Clock
-from mdcache.events import Events, TierFailed, TierStateChanged, TierUsed
+from mdcache.events import Events, StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
 from mdcache.stores.disk.state_dir import replace_file
 
 VERSION = 1
-TIER, OP = "disk", "gate"
+TIER, OP = Tier.DISK, StoreOp.GATE
 _WRITE_DELAY_S = 1.0
 _RETRY_S, _MAX_RETRY_S = 1.0, 60.0
 _MAX_EGRESSES = 32  # an operator's names; the first written go first

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from mdcache.candles.persistence import SeriesChange, SeriesFilter, SeriesOutline, StoredBlock
 from mdcache.clock import Clock
-from mdcache.events import Events, TierFailed
+from mdcache.events import Events, StoreOp, TierFailed
 from mdcache.exchange.klines import SeriesKey
 from mdcache.stores.disk.file_access import TIER, DiskFailed, FileAccess
 from mdcache.stores.disk.pending_writes import PendingWrite, PendingWrites
@@ -61,7 +61,7 @@ class DiskRowStore:
         found = SeriesOutline()
         if not pending.discard_first:
             try:
-                found = await self._access.read("open", self._file.outline, key)
+                found = await self._access.read(StoreOp.OPEN, self._file.outline, key)
             except DiskFailed:
                 self._enqueue(key, PendingWrite(discard_first=True))
                 return SeriesOutline()
@@ -81,7 +81,7 @@ class DiskRowStore:
         missing = [index for index in wanted if index not in changed]
         if missing and not pending.discard_first:
             with suppress(DiskFailed):
-                found |= await self._access.read("load", self._file.blocks, key, missing)
+                found |= await self._access.read(StoreOp.LOAD, self._file.blocks, key, missing)
         return found
 
     # ---------------------------------------------------------------------------------- writing
@@ -102,7 +102,7 @@ class DiskRowStore:
         """
         self._pending.drop(series_filter)
         try:
-            return await self._access.run("purge", self._file.purge, series_filter)
+            return await self._access.run(StoreOp.PURGE, self._file.purge, series_filter)
         except DiskFailed:
             self._pending.purges.append(series_filter)
             self._start_writer()
@@ -119,7 +119,7 @@ class DiskRowStore:
             async with asyncio.timeout(timeout_s):
                 await self.flush()
         except TimeoutError:
-            self._access.report_failure("write", f"{len(self._pending)} series were not saved in time")
+            self._access.report_failure(StoreOp.WRITE, f"{len(self._pending)} series were not saved in time")
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
@@ -131,7 +131,7 @@ class DiskRowStore:
         if self._access.refused:
             return
         for lost in self._pending.add(key, write):
-            self._events.emit(TierFailed(TIER, "write", f"{lost}: too much waits to be written", lost=True))
+            self._events.emit(TierFailed(TIER, StoreOp.WRITE, f"{lost}: too much waits to be written", lost=True))
         self._start_writer()
 
     def _start_writer(self) -> None:
@@ -156,13 +156,13 @@ class DiskRowStore:
 
     async def _write_next(self) -> None:
         while self._pending.purges:
-            await self._access.run("purge", self._file.purge, self._pending.purges[0])
+            await self._access.run(StoreOp.PURGE, self._file.purge, self._pending.purges[0])
             del self._pending.purges[0]
         works = self._pending.begin(self._batch_size)
         if not works:
             return
         done = 0
         try:
-            done = await self._access.run("write", self._file.write, works)
+            done = await self._access.run(StoreOp.WRITE, self._file.write, works)
         finally:
             self._pending.end(works, done)

@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 import msgspec
 import xxhash
 
-from mdcache.events import Events, TierFailed
+from mdcache.events import Events, StoreOp, TierFailed
 from mdcache.exchange.markets import Market
 from mdcache.leases import LEASE_S, Lease, LeaseState, SharedStoreDown
 from mdcache.stores.block_parts import add_checksum, check
@@ -69,7 +69,7 @@ class RedisBodyStore:
         if need is not None:
             args[1:4] = [need.min_as_of_ms, need.lease.holder, need.lease.rank]
             args[5] = "1" if need.may_take_lease else ""
-        raw, state, error = await self._calls.run("pull", self._pull_script, self._keys(market, name), args)
+        raw, state, error = await self._calls.run(StoreOp.PULL, self._pull_script, self._keys(market, name), args)
         body = await self._decode(market, name, raw)
         return BodyPullResult(body, LeaseState(state.decode()), error.decode(errors="replace"))
 
@@ -82,7 +82,7 @@ class RedisBodyStore:
         raw = await self._calls.in_thread(_encode, self._identity(market, name), body)
         args: Arguments = [raw if len(raw) <= _MAX_COMPRESSED else b"", max(1, milliseconds(lifetime_s))]
         args += [lease_value(lease), self._channel.name, self._message(market, name), body.as_of_ms + _MAX_AHEAD_MS]
-        await self._calls.run("push", self._push_script, self._keys(market, name), args)
+        await self._calls.run(StoreOp.PUSH, self._push_script, self._keys(market, name), args)
 
     async def renew(self, market: Market, name: str, lease: Lease) -> bool:
         """Hold the lease for another `LEASE_S`; return whether it was still ours."""
@@ -109,7 +109,7 @@ class RedisBodyStore:
         async def work(client: ForeignClient) -> None:
             await client.unlink(key)
 
-        await self._client.call("purge", work)
+        await self._client.call(StoreOp.PURGE, work)
 
     async def _decode(self, market: Market, name: str, raw: bytes) -> SharedBody | None:
         if not raw:
@@ -120,7 +120,7 @@ class RedisBodyStore:
                 return _decode(identity, raw)
             return await self._calls.in_thread(_decode, identity, raw)
         except Unreadable as error:
-            self._events.emit(TierFailed(TIER, "pull", f"{name}: {error}", lost=True))
+            self._events.emit(TierFailed(TIER, StoreOp.PULL, f"{name}: {error}", lost=True))
             return None
 
     def _keys(self, market: Market, name: str) -> list[str]:

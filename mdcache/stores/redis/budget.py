@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import msgspec
 
+from mdcache.events import StoreOp
 from mdcache.stores.redis.client import RedisClient, RedisDown
 from mdcache.stores.redis.scripts import load
 from mdcache.upstream.replicas.protocol import Answer, Ask, LedgerDown, Told, Verdict
@@ -56,7 +57,7 @@ class RedisLedger:
         plain = asdict(ask)
         if ask.gate is None:
             del plain["gate"]
-        raw = await self._run("budget", msgspec.json.encode(plain), ask.now_ms)
+        raw = await self._run(StoreOp.CLAIM, msgspec.json.encode(plain), ask.now_ms)
         try:
             return _answer(msgspec.json.decode(raw, type=_Answer), len(ask.claims))
         except (msgspec.MsgspecError, ValueError) as error:
@@ -65,11 +66,11 @@ class RedisLedger:
     async def goodbye(self, now_ms: int) -> None:
         """Give up the part; where Redis does not answer, it is kept for ten minutes."""
         try:
-            await self._run("goodbye", b"", now_ms)
+            await self._run(StoreOp.LEAVE, b"", now_ms)
         except LedgerDown:
             return  # the link told
 
-    async def _run(self, op: str, message: bytes, now_ms: int) -> bytes:
+    async def _run(self, op: StoreOp, message: bytes, now_ms: int) -> bytes:
         args: list[bytes | str | int] = [self._replica, message, now_ms, _LIFE_MS]
         try:
             raw = await self._link.call(op, lambda client: self._step.run(client, [self._key], args))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
+from mdcache.events import StoreOp
 from mdcache.leases import ERROR_SHARED_S, LEASE_S, Lease, SharedStoreDown
 from mdcache.stores.redis.channel import Channel
 from mdcache.stores.redis.client import RedisClient, RedisDown
@@ -23,7 +24,7 @@ class Calls:
         self._thread = thread
         self._renew, self._release = load("renew"), load("release")
 
-    async def run(self, op: str, script: Script, keys: list[str], args: Arguments) -> Any:  # noqa: ANN401 - as Lua
+    async def run(self, op: StoreOp, script: Script, keys: list[str], args: Arguments) -> Any:  # noqa: ANN401 - as Lua
         """Return what the script returns; raises `SharedStoreDown`."""
         try:
             return await self._client.call(op, lambda client: script.run(client, keys, args))
@@ -36,12 +37,12 @@ class Calls:
 
     async def renew(self, key: str, lease: Lease) -> bool:
         """Hold the lease for another `LEASE_S`; return whether it was still ours."""
-        return bool(await self.run("renew", self._renew, [key], [lease_value(lease), milliseconds(LEASE_S)]))
+        return bool(await self.run(StoreOp.RENEW, self._renew, [key], [lease_value(lease), milliseconds(LEASE_S)]))
 
     async def release(self, key: str, waiting_key: str, lease: Lease, error: str, message: bytes) -> None:
         """End the lease at once; whoever waits for it is sent `message`, and told of an `error` for a second."""
         args: Arguments = [lease_value(lease), error, milliseconds(ERROR_SHARED_S), self._channel.name, message]
-        await self.run("release", self._release, [key, waiting_key], args)
+        await self.run(StoreOp.RELEASE, self._release, [key, waiting_key], args)
 
     def end(self) -> None:
         """End the thread; the client is its maker's to close."""

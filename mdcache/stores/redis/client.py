@@ -14,7 +14,16 @@ from typing import NoReturn, TypeVar
 from redis import exceptions as foreign
 
 from mdcache.clock import Clock
-from mdcache.events import BackgroundTaskFailed, Events, TierFailed, TierStateChanged, TierUsed
+from mdcache.events import (
+    BackgroundTask,
+    BackgroundTaskFailed,
+    Events,
+    StoreOp,
+    Tier,
+    TierFailed,
+    TierStateChanged,
+    TierUsed,
+)
 from mdcache.stores.redis import url
 from mdcache.stores.redis.breaker import Breaker, Outcome, outcome_of
 from mdcache.stores.redis.scan import escape_glob, nodes, scan_page
@@ -29,7 +38,7 @@ from mdcache.stores.redis.workarounds import cancel_all, cancellable, uvloop_und
 # script, within the time-out of a call, as the calls do: a client that may not, or can't, would else be let in again
 # and again. A new client is made for each closing: no connection to a server that was given up is used again.
 
-TIER = "redis"
+TIER = Tier.REDIS
 FORMAT = "v2:"  # begins all our keys, after the prefix; another format has another
 _OLDER_FORMATS = ("v1:",)
 _PROBE_EACH_S = 1.0
@@ -131,7 +140,7 @@ class RedisClient:
         if self._client is not None:
             await self._close(url.close(self._client))
 
-    async def call(self, op: str, work: Callable[[ForeignClient], Awaitable[_T]]) -> _T:
+    async def call(self, op: StoreOp, work: Callable[[ForeignClient], Awaitable[_T]]) -> _T:
         """Run `work` against Redis, within the time-out.
 
         Args:
@@ -177,10 +186,10 @@ class RedisClient:
             RedisDown: not all could be found.
         """
         glob = escape_glob(beginning) + pattern
-        for node in await self.call("scan", nodes):
+        for node in await self.call(StoreOp.SCAN, nodes):
             cursor = 0
             while True:
-                cursor, keys = await self.call("scan", partial(scan_page, node=node, cursor=cursor, pattern=glob))
+                cursor, keys = await self.call(StoreOp.SCAN, partial(scan_page, node=node, cursor=cursor, pattern=glob))
                 for key in keys:
                     yield key
                 if not cursor:
@@ -199,13 +208,13 @@ class RedisClient:
 
     # -------------------------------------------------------------------------------- the breaker
 
-    def _fail_late(self, client: ForeignClient, op: str, detail: str, began_s: float) -> NoReturn:
+    def _fail_late(self, client: ForeignClient, op: StoreOp, detail: str, began_s: float) -> NoReturn:
         if self._clock.now() - began_s > self._timeout_s + _SUSPENDED_S:
             self._report(op, detail)
             raise RedisDown("this process was suspended")
         self._fail(client, op, Outcome.LOST, detail)
 
-    def _fail(self, client: ForeignClient, op: str, outcome: Outcome, detail: str) -> NoReturn:
+    def _fail(self, client: ForeignClient, op: StoreOp, outcome: Outcome, detail: str) -> NoReturn:
         self._report(op, detail)
         if outcome is Outcome.REJECTED:
             raise RedisRefused(detail)
@@ -213,7 +222,7 @@ class RedisClient:
             self._step(outcome, detail)
         raise RedisDown(detail)
 
-    def _report(self, op: str, detail: str) -> None:
+    def _report(self, op: StoreOp, detail: str) -> None:
         self._failures += 1
         self._events.emit(TierFailed(TIER, op, detail, lost=False))
 
@@ -265,7 +274,7 @@ class RedisClient:
                     _, keys = await scan_page(self._client, node, 0, escape_glob(prefix) + b"*")
                     if keys:
                         detail = f"keys of an earlier release ({prefix}…) are not read, and expire by themselves"
-                        self._events.emit(TierFailed(TIER, "scan", detail, lost=True))
+                        self._events.emit(TierFailed(TIER, StoreOp.SCAN, detail, lost=True))
 
     async def _listen_forever(self, subscription: Subscription) -> None:
         while True:
@@ -282,7 +291,7 @@ class RedisClient:
             error = None if listener.cancelled() else listener.exception()
             if error is not None:  # of the subscriber's: it must not end the subscription
                 detail = f"{subscription.channel}: {type(error).__name__}: {error}"
-                self._events.emit(BackgroundTaskFailed("subscription", detail))
+                self._events.emit(BackgroundTaskFailed(BackgroundTask.SUBSCRIPTION, detail))
             await self._clock.sleep(_PROBE_EACH_S)
 
     async def _listen(self, subscription: Subscription) -> None:
@@ -291,7 +300,7 @@ class RedisClient:
             with uvloop_understood():
                 await subscription.listen(pubsub)
         except _ERRORS as error:
-            self._report("subscribe", _text(error))
+            self._report(StoreOp.SUBSCRIBE, _text(error))
         finally:
             await self._close(pubsub.aclose())
 
@@ -302,7 +311,7 @@ class RedisClient:
                 with uvloop_understood():
                     await closing
         except _ERRORS as error:
-            self._report("close", _text(error))
+            self._report(StoreOp.CLOSE, _text(error))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

@@ -14,6 +14,7 @@ import msgspec
 
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import Clock
+from mdcache.events import StoreOp
 from mdcache.exchange.markets import Market
 from mdcache.stores.disk.state_dir import StateDir, replace_file
 from mdcache.stores.redis import row_format
@@ -65,7 +66,7 @@ class PurgeLog:
     async def poll(self) -> None:
         """Report the purges that are new since the last poll, if Redis can be asked."""
         with suppress(RedisDown):  # the client reported it; what is in the log by then is reported when Redis is back
-            self._report_new(await self._client.call("purges", self._entries))
+            self._report_new(await self._client.call(StoreOp.LIST_PURGES, self._entries))
 
     async def aclose(self) -> None:
         """Poll no more."""
@@ -77,7 +78,7 @@ class PurgeLog:
         entry = msgspec.json.encode(
             _PurgeEntry(name, series_filter.market, series_filter.subject, series_filter.interval)
         )
-        await self._client.call("purge", lambda client: self._append(client, entry))
+        await self._client.call(StoreOp.PURGE, lambda client: self._append(client, entry))
         origin_tags = {row_format.origin_tag(origin) for origin in origins.values()}
         async for header in self._client.scan(self._client.prefix, row_format.HEADERS):
             series = row_format.parse_header_key(self._client.prefix, header)
@@ -93,7 +94,7 @@ class PurgeLog:
             round(_TOMBSTONE_S * 1000),
             tag,
         ]
-        await self._client.call("purge", lambda client: self._script.run(client, keys, args))
+        await self._client.call(StoreOp.PURGE, lambda client: self._script.run(client, keys, args))
 
     async def _append(self, client: ForeignClient, entry: bytes) -> None:
         await client.lpush(self._key, entry)

@@ -16,7 +16,7 @@ from mdcache.candles.ranges import Span
 from mdcache.candles.replication import SeriesState, SharedBlock
 from mdcache.candles.shared_rows import KnownVersions, LeaseRequest, PullResult, Push
 from mdcache.clock import Clock
-from mdcache.events import Events, TierFailed
+from mdcache.events import Events, StoreOp, TierFailed
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.leases import LEASE_S, Lease, LeaseState, SharedStoreDown
@@ -123,14 +123,14 @@ class RedisRowStore:
             names += [keys.key(f"b{index}"), keys.key(f"y{index}")]
             base_stamp = version[STAMP_BYTES : 2 * STAMP_BYTES] if mine is not None else b""
             args += [index, version[:STAMP_BYTES], base_stamp]
-        reply = _Reply(*await self._calls.run("pull", self._pull_script, names, args))
+        reply = _Reply(*await self._calls.run(StoreOp.PULL, self._pull_script, names, args))
         faults: list[str] = []
         if any(part[0] not in {b"", b"="} for part in reply.parts):
             found = await self._calls.in_thread(_decode_pull, keys, known, reply, faults)
         else:
             found = _decode_pull(keys, known, reply, faults)
         for fault in faults:
-            self._events.emit(TierFailed(TIER, "pull", fault, lost=True))
+            self._events.emit(TierFailed(TIER, StoreOp.PULL, fault, lost=True))
         return found
 
     # ------------------------------------------------------------------------------------ pushing
@@ -155,7 +155,7 @@ class RedisRowStore:
             args += [index, known.blocks[index][0][:STAMP_BYTES], "1" if index in push.revised_blocks else ""]
             args += [block.version_start, block.version_rest]
             args += [b"=" if block.parts.base is None else block.parts.base, block.parts.appended]
-        reply = await self._calls.run("push", self._push_script, names, args)
+        reply = await self._calls.run(StoreOp.PUSH, self._push_script, names, args)
         if reply[0] != b"pushed":
             return PullResult()
         tail_version = tail[:STAMP_BYTES] + row_format.as_of_bytes(tail) if tail else known.tail_version

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mdcache.clock import SystemClock
-from mdcache.events import Events
+from mdcache.events import Events, StoreOp
 from mdcache.stores.redis.budget import RedisLedger
 from mdcache.stores.redis.client import RedisClient
 from mdcache.stores.redis.url import connect, parse_url
@@ -74,8 +74,8 @@ async def info(client: Any) -> Any:
 
 
 async def same(link: RedisClient, steps: list[tuple[str, int, int, list[tuple[int, int]], int, str]]) -> None:
-    await link.call("budget", delete)
-    run = (await link.call("budget", info))["run_id"]
+    await link.call(StoreOp.CLAIM, delete)
+    run = (await link.call(StoreOp.CLAIM, info))["run_id"]
     shelf = BudgetServer()
     shelf.run, shelf.clock = run, lambda: START_MS
     now_ms, spent = START_MS, dict.fromkeys("abc", 0)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mdcache.clock import SystemClock
-from mdcache.events import Event, Events, TierFailed, TierStateChanged, TierUsed
+from mdcache.events import Event, Events, StoreOp, TierFailed, TierStateChanged, TierUsed
 from mdcache.stores.redis.client import RedisClient, RedisDown, RedisRefused
 from mdcache.stores.redis.url import connect, parse_url
 from tests.support.redis_servers import RedisServer, free_port, redis_cluster, redis_sentinels, running_redis, until
@@ -53,7 +53,7 @@ async def write(link: RedisClient, key: str = "{x}key") -> None:
     async def work(client: Any) -> None:
         await client.set(link.prefix + key, b"value", px=60_000)
 
-    await link.call("write", work)
+    await link.call(StoreOp.WRITE, work)
 
 
 async def down(link: RedisClient, within_s: float = SLOWEST_S) -> None:
@@ -180,7 +180,7 @@ async def test_a_wrong_type_is_refused_alone(server: RedisServer) -> None:
 
         for _ in range(5):
             with pytest.raises(RedisRefused):
-                await link.call("load", work)
+                await link.call(StoreOp.LOAD, work)
         assert link.up
 
 
@@ -193,11 +193,11 @@ async def test_a_cancelled_call_leaves_the_next_its_own_answer(server: RedisServ
             return lambda client: client.get(key)
 
         for _ in range(50):
-            task = asyncio.create_task(link.call("load", get("a")))
+            task = asyncio.create_task(link.call(StoreOp.LOAD, get("a")))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             task.cancel()
-            assert await link.call("load", get("b")) == b"2"
+            assert await link.call(StoreOp.LOAD, get("b")) == b"2"
 
 
 async def test_a_call_that_is_cancelled_while_it_connects_ends(server: RedisServer) -> None:
@@ -210,7 +210,7 @@ async def test_a_call_that_is_cancelled_while_it_connects_ends(server: RedisServ
     async with link_to(server.url) as link:
         cut = 0
         for turns in [*range(12)] * 5:
-            task = asyncio.create_task(link.call("load", work))
+            task = asyncio.create_task(link.call(StoreOp.LOAD, work))
             for _ in range(turns):
                 await asyncio.sleep(0)
             was_done = task.done()
@@ -231,9 +231,9 @@ async def test_a_connection_that_uvloop_closed_already_is_one_that_broke(server:
     async with link_to(server.url) as link:
         words = ["", "unable to perform operation on <TCPTransport closed=True>; the handler is closed", "else"]
         with pytest.raises(RedisDown, match="closed already"):
-            await link.call("take", work)
+            await link.call(StoreOp.PULL, work)
         with pytest.raises(RuntimeError, match="else"):
-            await link.call("take", work)
+            await link.call(StoreOp.PULL, work)
         await write(link)
 
 
@@ -305,7 +305,7 @@ async def test_a_cluster() -> None:
                 def work(client: Any, number: int = number) -> Any:
                     return client.set(f"mdcache:v2:{{{number}}}", b"x")
 
-                await link.call("write", work)
+                await link.call(StoreOp.WRITE, work)
             assert all(int(server.client().dbsize()) for server in servers)
             victim = max(servers, key=lambda server: server.port)
             victim.freeze()
