@@ -1,1 +1,1 @@
-"""Where knowledge rests. Memory now; disk and Redis come behind the same ports."""
+"""Where knowledge is stored: adapters for the ports of `candles`, `cache` and `upstream`, on disk and in Redis."""

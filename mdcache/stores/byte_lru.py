@@ -1,21 +1,23 @@
-"""The memory store's account: what is held, in bytes, and what goes first when there is too much.
+"""Account for what memory holds, in bytes, and decide what goes first when there is too much. Nothing is stored here.
 
-Segmented least-recently-asked: what was asked once stays in a probation that may hold a quarter of the bound,
-so that one long scan never pushes out what is asked for all the time; the second asking protects it.
+A segmented LRU: a key used once stays in probation, which may hold a quarter of the bound, so that one long scan never
+pushes out what is used all the time; the second use protects it.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 _PROBATION_SHARE = 4
-_SAME_USE_S = 3.0  # a scan's pages straddle blocks: two askings this near to each other are one
+_SAME_USE_S = 3.0  # a scan's pages straddle blocks: two uses this near to each other are one
 
 
 class ByteLru:
-    """Bytes held under keys, within `max_bytes`; `give_up(key)` is called for each that must go.
+    """Bytes held under keys.
 
-    `give_up` removes the thing itself, and with it its entry here (`forget`); it returns False where the thing
-    is in use and stays for now.
+    Args:
+        max_bytes: all that may be held.
+        evict_one: called with each key that must go; it drops the thing itself, and returns False where the thing is
+            in use and stays for now.
     """
 
     def __init__(self, max_bytes: int, evict_one: Callable[[Hashable], bool]) -> None:
@@ -29,11 +31,11 @@ class ByteLru:
 
     @property
     def held_bytes(self) -> int:
-        """All that is held."""
+        """Bytes held in all."""
         return self._probation_bytes + self._protected_bytes
 
     def set_size(self, key: Hashable, nbytes: int) -> None:
-        """`key` takes `nbytes` from now on (new or changed); its rank does not change."""
+        """Set the size of `key`, new or known; its rank does not change."""
         if key in self._protected:
             self._protected_bytes += nbytes - self._protected[key]
             self._protected[key] = nbytes
@@ -42,7 +44,7 @@ class ByteLru:
             self._probation[key] = nbytes
 
     def touch(self, key: Hashable, now_s: float) -> None:
-        """`key` was asked for at `now_s`: the newest of its rank; on the second asking it is protected."""
+        """Note that `key` was used at `now_s`: it goes last of its segment, and is protected from the second use on."""
         if key in self._protected:
             self._protected.move_to_end(key)
         elif key in self._probation:
@@ -55,17 +57,17 @@ class ByteLru:
             self._protected_bytes += nbytes
 
     def remove(self, key: Hashable) -> None:
-        """`key` is held no more."""
+        """Forget `key`."""
         self._probation_bytes -= self._probation.pop(key, 0)
         self._protected_bytes -= self._protected.pop(key, 0)
         self._first_used_s.pop(key, None)
 
     def evict(self) -> int:
-        """Give up what was asked for longest ago until the bound holds; returns how many went."""
+        """Evict what was used longest ago until the bound holds; return how many keys went."""
         gone = 0
         gone += self._shrink(self._probation, lambda: self._probation_bytes > self.max_bytes // _PROBATION_SHARE)
-        for rank in (self._probation, self._protected):
-            gone += self._shrink(rank, lambda: self.held_bytes > self.max_bytes)
+        for segment in (self._probation, self._protected):
+            gone += self._shrink(segment, lambda: self.held_bytes > self.max_bytes)
         return gone
 
     def _shrink(self, segment: "OrderedDict[Hashable, int]", too_much: Callable[[], bool]) -> int:

@@ -1,4 +1,4 @@
-"""One thread for one file: jobs run in it one after the other, in the order they were handed over."""
+"""One thread for one resource: its jobs run one after the other, in the order they were submitted."""
 
 import threading
 from collections.abc import Callable
@@ -18,13 +18,13 @@ class WorkerThread(Executor):
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """Queue a call."""
+        """Queue a call; return its future."""
         future: Future[_T] = Future()
         self._jobs.put((future, lambda: fn(*args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
-        """End the thread after what is queued; waits for nobody."""
+        """End the thread after what is queued, without waiting for that."""
         self._jobs.put(None)
 
     def _run(self) -> None:
@@ -34,5 +34,5 @@ class WorkerThread(Executor):
                 continue
             try:
                 future.set_result(call())
-            except BaseException as error:  # noqa: BLE001 - it belongs to who waits for the job
+            except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the job
                 future.set_exception(error)

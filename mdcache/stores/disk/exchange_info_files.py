@@ -1,6 +1,6 @@
-"""The last `exchangeInfo` of each market, whole, in a file of its own: a start inside a ban knows its symbols.
+"""The last `exchangeInfo` of each market, in a file of its own: a daemon that starts inside a ban knows its symbols.
 
-A file is a line of JSON that says what follows, then the body, deflated. It serves only for the upstream it is of.
+A file is a line of JSON that describes it, then the body, deflated. It is used only for the upstream it came from.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class _FileHeader(msgspec.Struct, frozen=True):
 
 
 class ExchangeInfoFiles:
-    """The bodies in `folder`, by market; each is of one of the `origins`. `thread` touches the disk."""
+    """The bodies in `directory`, by market, each under the market's origin; only `thread` touches the disk."""
 
     def __init__(
         self, directory: Path, origins: Mapping[Market, str], thread: Executor, clock: Clock, events: Events
@@ -47,18 +47,18 @@ class ExchangeInfoFiles:
         self._saving: set[asyncio.Task[None]] = set()
 
     async def load(self, market: Market, *, sets: bool) -> tuple[bytes, int] | None:
-        """The market's last body (`sets`: with permission sets) and the exchange's time of its read, in ms."""
+        """Return the market's last body (`sets`: with permission sets) and its as-of in ms; `None` if there is none."""
         return await self._run(partial(_read, self._path(market, sets=sets), self._origins[market]))
 
     def save(self, market: Market, body: bytes, as_of_ms: int, *, sets: bool) -> None:
-        """Have this body rest, behind the answers."""
+        """Write this body in the background."""
         call = partial(_write, self._path(market, sets=sets), self._origins[market], body, as_of_ms)
         task = asyncio.get_running_loop().create_task(self._run(call), name=f"symbols of {market.value}")
         self._saving.add(task)
         task.add_done_callback(self._saving.discard)
 
     async def aclose(self, timeout_s: float) -> None:
-        """Wait for what is being written, for at most `patience_s`."""
+        """Wait for what is being written, for at most `timeout_s`."""
         if self._saving:
             await asyncio.wait(self._saving, timeout=timeout_s)
         self._thread.shutdown(wait=False)

@@ -1,7 +1,7 @@
 """Gates and budgets on disk, in a file of their own, so that a new process knows what the last one was told.
 
-Read once, before the first byte is sent; written whenever a gate moves, at once, and within a second of what was
-spent, by a thread, while memory already goes by it. The file holds an entry for each egress that was ever used.
+The file is read once, before the first byte is sent. It is written by a thread: at once when a gate moves, and within a
+second of weight being spent. It has an entry for each egress that was ever used.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class _Content(msgspec.Struct, frozen=True):
 
 
 class GateFileUnreadable(Exception):
-    """There is a file, and what stands in it can't be known; `newer`: it is of a later release's, and stays."""
+    """There is a file, and its content can't be known; `newer`: a later release wrote it, and it is left alone."""
 
     def __init__(self, detail: str, *, newer: bool = False) -> None:
         super().__init__(detail)
@@ -38,7 +38,7 @@ class GateFileUnreadable(Exception):
 
 
 def read(path: Path) -> dict[str, dict[str, object]]:
-    """The families at rest, by egress; empty if there is no file. Raises `GateFileUnreadable`."""
+    """Return the saved families by egress; empty if there is no file. Raises `GateFileUnreadable`."""
     try:
         raw = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -55,7 +55,7 @@ def read(path: Path) -> dict[str, dict[str, object]]:
 
 
 class GateFile:
-    """Writes what `at_rest` gives under `egress`, beside the `others` that were read; `thread` touches the disk."""
+    """Writes what `saved_state` returns under `egress`, beside the `others` that were read; all of it in `thread`."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class GateFile:
         self._writer: asyncio.Task[None] | None = None
 
     def changed(self, gate_changed: bool) -> None:  # noqa: FBT001 - the governor's port
-        """Write it: at once if a gate `moved`, soon if not."""
+        """Write the state: at once if a gate changed, soon if not."""
         self._dirty = True
         if gate_changed:
             self._gate_changed.set()
@@ -88,7 +88,7 @@ class GateFile:
             self._writer = asyncio.get_running_loop().create_task(self._write_all(), name="writer of the gates")
 
     async def aclose(self, timeout_s: float) -> None:
-        """Write what is not written, for at most `patience_s`."""
+        """Write what is not written, for at most `timeout_s`."""
         writer = self._writer
         if writer is not None:
             self._gate_changed.set()
@@ -111,7 +111,7 @@ class GateFile:
         self._writer = None
 
     async def _delay(self, seconds: float) -> None:
-        """Wait, unless a gate moved or moves meanwhile."""
+        """Wait, unless a gate changed or changes meanwhile."""
         moved = asyncio.ensure_future(self._gate_changed.wait())
         slept = asyncio.ensure_future(self._clock.sleep(seconds))
         try:

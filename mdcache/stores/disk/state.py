@@ -1,12 +1,11 @@
-"""All that outlives a process, in one folder: settled rows, gates and budgets, lists of symbols.
+"""All that outlives a process, in one directory: settled rows, gates and budgets, lists of symbols.
 
-What can't be written is told in `troubles`; the daemon serves from memory then.
+What can't be written is named in `troubles`; the daemon then serves from memory.
 """
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Protocol
 
 from mdcache.clock import Clock
 from mdcache.events import Event, Events, TierFailed, TierStateChanged
@@ -19,32 +18,18 @@ from mdcache.stores.disk.row_store import DiskRowStore
 from mdcache.stores.disk.schema import Connect, connect
 from mdcache.stores.disk.state_dir import StateDir
 from mdcache.stores.worker_thread import WorkerThread
+from mdcache.upstream.governor import Governor
 
 _ROWS_CLOSE_TIMEOUT_S = 5.0  # for what settled last to be written, at the end
 _GATES_CLOSE_TIMEOUT_S = 1.0
 
 
-class SavedGates(Protocol):
-    """Whose gates and budgets rest (`upstream.governor.Governor`)."""
-
-    def watch(self, on_change: Callable[[bool], None]) -> None:
-        """Have `changed` called in each step that changes what should rest: with True where a gate moved."""
-        ...
-
-    def saved_state(self, boot: str) -> dict[str, object]:
-        """Gates and budgets, by family."""
-        ...
-
-    def restore(self, plain: Mapping[str, object] | None, boot: str) -> bool:
-        """Take up what `at_rest` gave; `None`: it can't be read. Whether all could be."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class PersistenceSettings:
-    """What rests, and for whom. `origins`: each market's upstream; `rows_bytes`: 0 where no rows may rest.
+    """What is stored, and under which names.
 
-    `boot` names what the clock counts from. `thread` and `connect` stand in for the real ones in tests.
+    `origins`: each market's upstream. `max_row_bytes`: 0 where no rows may be stored. `boot_id` names what the clock
+    counts from. `thread` and `connect` stand in for the real ones in tests.
     """
 
     egress: str
@@ -57,9 +42,9 @@ class PersistenceSettings:
 
 @dataclass(frozen=True, slots=True)
 class PersistentState:
-    """The parts; each is `None` where there is no folder to write it to, or it may not rest.
+    """The parts; each is `None` where there is no directory to write it to, or it may not be stored.
 
-    `found`: what was wrong at the start, to be emitted when everybody listens.
+    `startup_events`: what was wrong at the start, to be emitted when all sinks are attached.
     """
 
     state_dir: StateDir | None = None
@@ -75,7 +60,7 @@ class PersistentState:
         return tuple(f"disk: {trouble}; serving from memory" for trouble in found if trouble)
 
     def status(self) -> dict[str, object]:
-        """Of `/v1/status`; empty where nothing rests."""
+        """Return what `/v1/status` shows; empty where nothing is stored."""
         if self.state_dir is None:
             return {}
         rows = self.disk.status() if self.disk is not None else {}
@@ -92,20 +77,30 @@ class PersistentState:
 
 
 def open_state(
-    state_dir: StateDir, settings: PersistenceSettings, governor: SavedGates, clock: Clock, events: Events
+    state_dir: StateDir, settings: PersistenceSettings, governor: Governor, clock: Clock, events: Events
 ) -> PersistentState:
-    """What rests in `folder`. From here on the governor goes by what it was told, also where nothing is writable."""
+    """Open what is stored in a directory, and restore the governor's gates and budgets from it.
+
+    Args:
+        state_dir: the directory; what can be read in it is used even where nothing can be written.
+        settings: what is stored.
+        governor: goes by what the last process was told from here on.
+        clock: what retries and delays are measured by.
+        events: where uses and failures are reported.
+    """
     path = state_dir.path / "gates.json"
     others: dict[str, dict[str, object]] = {}
     kept = not state_dir.trouble
     try:
         others = gate_file.read(path)
         sound = settings.egress not in others or governor.restore(others[settings.egress], settings.boot_id)
-        detail = "" if sound else f"{path}: what it says of {settings.egress} can't be read; asking with care"
+        detail = (
+            "" if sound else f"{path}: the entry for egress {settings.egress!r} is unreadable; starting with a probe"
+        )
     except GateFileUnreadable as error:
         governor.restore(None, settings.boot_id)
         kept = kept and not error.newer
-        detail = f"{error}; asking with care"
+        detail = f"{error}; starting with a probe"
     found: list[Event] = [TierFailed(gate_file.TIER, gate_file.OP, detail, lost=True)] if detail else []
     if state_dir.trouble:
         return PersistentState(

@@ -1,4 +1,4 @@
-"""The daemon's folder: one daemon has it at a time, and small files in it change whole or not at all."""
+"""The daemon's state directory: one daemon has it at a time, and small files in it change as a whole or not at all."""
 
 import errno
 import fcntl
@@ -10,14 +10,14 @@ _MODE = 0o700  # what was asked of the exchange is nobody else's business
 
 
 class StateDirLocked(OSError):
-    """Another daemon works in this folder."""
+    """Another daemon works in this directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateDir:
-    """`path` is ours to write in, as long as `lock` (a file descriptor) is open.
+    """A directory that is ours to write in as long as `lock`, a file descriptor, is open.
 
-    `trouble`: why it can't be written in; what can be read in it may be read all the same. Empty: it can.
+    `trouble` says why nothing can be written there; it is empty if something can. Files may be read in either case.
     """
 
     path: Path
@@ -25,13 +25,23 @@ class StateDir:
     trouble: str = ""
 
     def release(self) -> None:
-        """Let others have it."""
+        """Let another daemon have it."""
         if self.lock >= 0:
             os.close(self.lock)
 
 
 def open_state_dir(path: Path) -> StateDir:
-    """The folder at `path`, made where it is missing. Raises `StateDirLocked` where another daemon has it."""
+    """Take possession of a state directory.
+
+    Args:
+        path: where it is; it is made where it is missing.
+
+    Returns:
+        The directory, with `trouble` set where nothing can be written there.
+
+    Raises:
+        StateDirLocked: another daemon has it.
+    """
     try:
         path.mkdir(_MODE, parents=True, exist_ok=True)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -50,9 +60,10 @@ def open_state_dir(path: Path) -> StateDir:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` in place of the file at `path`; after a loss of power it is the old or the new, whole.
+    """Replace the file at `path`; after a loss of power it is the old one or the new one, never a part.
 
-    Raises `OSError`; then the old one is still there.
+    Raises:
+        OSError: it could not be written; the old one is still there.
     """
     fresh = path.with_name(path.name + ".new")
     try:

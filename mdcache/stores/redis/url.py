@@ -1,4 +1,4 @@
-"""Which Redis: `MDCACHE_REDIS_URL` taken apart, and a client made for it.
+"""Which Redis: parse `MDCACHE_REDIS_URL`, and make a client for it.
 
     redis://[user:password@]host[:port][/db]            one server
     rediss://…                                          the same, over TLS
@@ -32,7 +32,7 @@ _CERT_REQS = {"required", "optional", "none"}
 
 
 class Topology(StrEnum):
-    """How many servers there are, and who knows the one in charge."""
+    """How many servers there are, and how the one in charge is found."""
 
     SINGLE = "single"
     SENTINEL = "sentinel"
@@ -41,7 +41,7 @@ class Topology(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """Where Redis is, and as whom to speak to it. Its `repr` shows no secret."""
+    """Where Redis is, and which user to log in as. Its `repr` shows no secret."""
 
     topology: Topology
     hosts: tuple[tuple[str, int], ...]
@@ -55,7 +55,11 @@ class RedisAddress:
 
 
 def parse_url(url: str) -> RedisAddress:
-    """Take a URL apart; `ValueError` says what is wrong with it, and quotes nothing of it."""
+    """Parse a URL.
+
+    Raises:
+        ValueError: what is wrong with it, without quoting any of it.
+    """
     scheme, _, rest = url.partition("://")
     forms = {"redis": Topology.SINGLE, "rediss": Topology.SINGLE}
     forms |= {"redis+sentinel": Topology.SENTINEL, "redis+cluster": Topology.CLUSTER}
@@ -91,9 +95,10 @@ def parse_url(url: str) -> RedisAddress:
 
 
 def connect(address: RedisAddress, timeout_s: float) -> ForeignClient:
-    """A `redis.asyncio` client for it, not connected yet. It tries nothing twice: its caller has a circuit for that.
+    """Make a `redis.asyncio` client, not connected yet.
 
-    `timeout_s` bounds a wait of the socket; a whole call is bounded by who makes it.
+    It tries nothing twice: its caller has a circuit breaker. `timeout_s` bounds a wait of the socket; a whole call is
+    bounded by the caller.
     """
     common: dict[str, Any] = {
         "username": address.username,
@@ -124,7 +129,7 @@ def connect(address: RedisAddress, timeout_s: float) -> ForeignClient:
 
 
 async def close(client: ForeignClient) -> None:
-    """End a client that `connect` made, and what it asked Sentinels with."""
+    """Close a client that `connect` made, and its connections to Sentinels."""
     await client.aclose()
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     if manager is not None:
