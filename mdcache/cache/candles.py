@@ -256,7 +256,7 @@ class Candles:
         refusal = self._governor.refusal_now(market, request.caller.lane, weight, paced=True)
         if refusal is None:
             return False
-        if await self._flights.sharing.pull(request.series, window):
+        if await self._flights.pull(request.series, window):
             return True
         step, _ = await self._plan(request, stale=True)
         if isinstance(step, Serve):

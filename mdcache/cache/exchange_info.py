@@ -15,8 +15,8 @@ from typing import Protocol, cast
 
 from mdcache.cache.answers import Answer, CacheStatus, Caller
 from mdcache.cache.preconditions import check_preconditions
-from mdcache.cache.replicas.body_ports import BodySharing
 from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.sharing import BodySharing
 from mdcache.cache.snapshot_reads import SnapshotRead, SnapshotReads
 from mdcache.cache.snapshots import SnapshotAnswer, min_as_of_ms
 from mdcache.cache.symbols import SymbolTable

@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
-from mdcache.cache.replicas.row_ports import NoRowSharing, RowSharing
 from mdcache.cache.series_registry import Pin, SeriesRegistry
+from mdcache.cache.sharing import NoSharing, RowSharing
 from mdcache.cache.single_flight import SingleFlight
 from mdcache.candles.freshness import TailFloor
 from mdcache.candles.merge import merge
@@ -33,7 +33,7 @@ from mdcache.events import (
 from mdcache.exchange.klines import SeriesKey, request_headers, request_query
 from mdcache.exchange.rows import ExpectedRows, Row, read_page
 from mdcache.leases import Lease
-from mdcache.upstream.governor import Governor, Priority, UpstreamReply, UpstreamRequest
+from mdcache.upstream.governor import Governor, Lane, Priority, UpstreamReply, UpstreamRequest
 
 MAX_BODY_BYTES = 4 << 20  # a page of 1,500 rows takes 0.3 MB
 _SECOND_LOOKS_S = (0.0, 0.25, 0.5, 1.0, 2.0)  # at once; then only at a replica of Binance that lags: it catches up
@@ -139,7 +139,7 @@ class Flights:
         stalled_after_s: float,
         sharing: RowSharing | None = None,
     ) -> None:
-        self.sharing: RowSharing = sharing or NoRowSharing()
+        self.sharing: RowSharing = sharing or NoSharing()
         self._governor = governor
         self._registry = registry
         self._clock = clock
@@ -176,7 +176,7 @@ class Flights:
             return self._serves(flight, window, floor)
 
         def new() -> Flight:
-            return Flight(series, window, priority, reason, floor.as_of_ms, lambda: self._now(series))
+            return self._new(series, window, priority, reason, floor.as_of_ms)
 
         flight, joined = self._flights.join(series.key, priority, serves, new)
         if joined:
@@ -189,6 +189,10 @@ class Flights:
     async def wait(self, flight: Flight, deadline_s: float) -> None:
         """Wait until `flight` has ended; raise its error, or `DeadlinePassed` at `deadline_s` (by the clock)."""
         await self._flights.wait(flight, deadline_s)
+
+    async def pull(self, series: Series, window: Window) -> bool:
+        """Take over what other replicas know of `window`, without reading; return whether that was news."""
+        return await self.sharing.pull(self._new(series, window, Priority(Lane.NORMAL, 0.0), ReadReason.REFRESH, 0))
 
     async def aclose(self) -> None:
         """Cancel all flights."""
@@ -211,6 +215,9 @@ class Flights:
         # a read sent now would be past that close by the early edge of the clock's error, and this one was not
         before_close = close_ms is not None and flight.sent.early_ms <= close_ms < self._exchange_now(series).early_ms
         return flight.sent.ms >= floor.as_of_ms and not before_close
+
+    def _new(self, series: Series, window: Window, priority: Priority, reason: ReadReason, min_as_of_ms: int) -> Flight:
+        return Flight(series, window, priority, reason, min_as_of_ms, lambda: self._now(series))
 
     def _now(self, series: Series) -> tuple[float, Instant]:
         return self._clock.now(), self._exchange_now(series)

@@ -12,6 +12,7 @@ import msgspec
 from aiocache import SimpleMemoryCache
 
 from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import Clock
 from mdcache.exchange.snapshots import SnapshotQuestion
 
@@ -132,14 +133,12 @@ class SnapshotBodies:
         self._dropping.add(task)
         task.add_done_callback(self._dropping.discard)
 
-    async def clear(self) -> int:
-        """Forget all of them (a purge); returns how many there were."""
-        gone = list(self._held)
-        for snapshot in gone:
+    async def clear(self, series_filter: SeriesFilter) -> None:
+        """Forget all of them, if `series_filter` is no narrower than a market."""
+        for snapshot in list(self._held) if series_filter.whole_markets else ():
             del self._held[snapshot]
             self._registry.memory.remove((KIND, snapshot))
             await self._cache.delete(str(snapshot))
-        return len(gone)
 
     async def _drop(self, snapshot: SnapshotQuestion) -> None:
         if snapshot not in self._held:  # it may have come back meanwhile

@@ -6,7 +6,7 @@ A read waits in the queue with the best lane and the latest deadline of its call
 import asyncio
 from typing import Generic, Protocol, TypeVar
 
-from mdcache.cache.replicas.body_ports import BodySharing, NoBodySharing
+from mdcache.cache.sharing import BodySharing, NoSharing
 from mdcache.cache.single_flight import SingleFlight
 from mdcache.clock import Clock, Instant
 from mdcache.events import BackgroundTask, Events, ReadReason
@@ -87,6 +87,7 @@ class SnapshotRead(Generic[_P]):
         self.task: asyncio.Task[None] | None = None
         self.for_elements = False
         self.result: _P | None = None
+        self.fetched: SharedBody | None = None
         self.min_as_of_ms = min_as_of_ms
         self.held_as_of_ms = sink.held_as_of_ms(question)
         self.max_age_s = sink.max_age_s(question)
@@ -149,9 +150,9 @@ class SnapshotReads(Generic[_P]):
         self._clock = clock
         self._stalled_after_s = stalled_after_s
         self._sink = sink
-        self._body_sharing: BodySharing = body_sharing or NoBodySharing()
+        self._body_sharing: BodySharing = body_sharing or NoSharing()
         self._flight: SingleFlight[SnapshotQuestion, SnapshotRead[_P]] = SingleFlight(
-            task, clock, events, self._run, self._finished, lambda read: read.question, error_memo_s
+            task, clock, events, self._run, self._body_sharing.finished, lambda read: read.question, error_memo_s
         )
 
     def __len__(self) -> int:
@@ -195,9 +196,6 @@ class SnapshotReads(Generic[_P]):
     async def _run(self, read: SnapshotRead[_P]) -> None:
         read.satisfied_by_peers = await self._body_sharing.satisfied_by_peers(read)
         if not read.satisfied_by_peers:
-            await read.keep(await self._governor.fetch(read))
-
-    def _finished(self, read: SnapshotRead[_P], error: BaseException | None) -> None:
-        found = read.result if error is None and not read.satisfied_by_peers else None
-        result = None if found is None else SharedBody(found.body, found.as_of_ms)
-        self._body_sharing.finished(read, result, error)
+            result = await self._governor.fetch(read)
+            read.fetched = SharedBody(result.body, result.as_of_ms)
+            await read.keep(result)

@@ -13,8 +13,8 @@ from functools import partial
 
 from mdcache.cache.answers import Answer, CacheStatus, Caller
 from mdcache.cache.preconditions import SymbolChecks, check_preconditions
-from mdcache.cache.replicas.body_ports import BodySharing
 from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.sharing import BodySharing
 from mdcache.cache.snapshot_bodies import SnapshotBodies
 from mdcache.cache.snapshot_reads import SnapshotRead, SnapshotReads
 from mdcache.cache.ttls import SnapshotTtls

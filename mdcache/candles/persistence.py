@@ -56,6 +56,11 @@ class SeriesFilter:
     subject: str | None = None
     interval: str | None = None
 
+    @property
+    def whole_markets(self) -> bool:
+        """Whether it matches every series of a market, or of all."""
+        return self.subject is None and self.interval is None
+
     def matches(self, key: SeriesKey) -> bool:
         """Tell whether `key` matches."""
         return (

@@ -12,11 +12,11 @@ from mdcache.cache.candles import CandleLimits, Candles
 from mdcache.cache.exchange_info import ExchangeInfo, ExchangeInfoPolicy
 from mdcache.cache.flights import Flights
 from mdcache.cache.idle_blocks import IdleBlocks
+from mdcache.cache.purge import LocalPurge, Purge
 from mdcache.cache.replicas.bodies import SharedBodies
-from mdcache.cache.replicas.body_ports import BodySharing, NoBodySharing
-from mdcache.cache.replicas.row_ports import NoRowSharing
 from mdcache.cache.replicas.rows import SharedRows
 from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.sharing import BodySharing, NoSharing, RowSharing
 from mdcache.cache.snapshots import SnapshotPolicy, Snapshots
 from mdcache.cache.symbols import SymbolTable
 from mdcache.cache.ttls import SnapshotTtls
@@ -56,7 +56,7 @@ _STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; that long after it
 
 @dataclass(frozen=True, slots=True)
 class CacheParts:
-    """The data path and what it holds. `shared_rows` is `None` without replicas."""
+    """The data path and what it holds."""
 
     registry: SeriesRegistry
     flights: Flights
@@ -65,7 +65,7 @@ class CacheParts:
     snapshots: Snapshots
     warmup: Warmup
     body_sharing: BodySharing
-    shared_rows: SharedRows | None
+    purge: Purge
 
     async def aclose(self) -> None:
         """End what is under way, from the clients' side to Binance's; write what is not written yet."""
@@ -217,14 +217,15 @@ def build_cache(
     def exchange_now(series: Series) -> Instant:
         return clocks.now(series.key.market)
 
-    shared_rows: SharedRows | None = None
+    local_purge = LocalPurge(registry)
+    row_sharing: RowSharing = NoSharing()
     if row_store is not None:
-        shared_rows = SharedRows(row_store, registry, clock, exchange_now, events, governor.refusal_now)
-    body_sharing: BodySharing = NoBodySharing()
+        row_sharing = SharedRows(row_store, registry, local_purge, clock, exchange_now, events, governor.refusal_now)
+    body_sharing: BodySharing = NoSharing()
     if body_store is not None:
         body_sharing = SharedBodies(body_store, clock, clocks.now, events, governor.refusal_now)
     stalled_after_s = settings.upstream_timeout_s + _STALL_SPARE_S
-    flights = Flights(governor, registry, clock, exchange_now, events, stalled_after_s, shared_rows or NoRowSharing())
+    flights = Flights(governor, registry, clock, exchange_now, events, stalled_after_s, row_sharing)
     symbols = SymbolTable(clock, settings.exchange_info_ttl_s)
     exchange_info_policy = ExchangeInfoPolicy(
         settings.exchange_info_ttl_s, settings.invalid_symbol_ttl_s, settings.request_deadline_s, stalled_after_s
@@ -243,7 +244,9 @@ def build_cache(
     )
     snapshots = Snapshots(registry, exchange_info, clocks, governor, clock, events, snapshot_policy, body_sharing)
     warmup = Warmup(candles, clock, events)
-    return CacheParts(registry, flights, candles, exchange_info, snapshots, warmup, body_sharing, shared_rows)
+    local_purge.clearables.append(snapshots.bodies)
+    purge = Purge(local_purge, (row_sharing, body_sharing))
+    return CacheParts(registry, flights, candles, exchange_info, snapshots, warmup, body_sharing, purge)
 
 
 def build_serving(
@@ -258,6 +261,7 @@ def build_serving(
     """Build the ASGI application, with metrics and recent activity as sinks of `events`."""
     clocks = governor.clocks
     ready_answers = ReadyAnswers(cache.registry, clocks, clock)
+    cache.purge.local.clearables.append(ready_answers)
     metrics = Metrics(new_registry(), __version__, settings.clients, _gauges(governor, cache, state, redis))
     activity = Activity(clock, lambda family: clocks.family_now(family).ms)
     events.attach(metrics)
@@ -296,21 +300,10 @@ def build_serving(
             redis=redis_status,
         )
     )
-    targets = CommandTargets(
-        cache.registry,
-        ready_answers,
-        cache.snapshots.bodies,
-        governor,
-        cache.warmup,
-        cache.shared_rows or NoRowSharing(),
-        cache.body_sharing,
-    )
-    if cache.shared_rows is not None:
-        cache.shared_rows.purges.forget = targets.purge
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     return App(
         handler,
-        OpsApp(status, ready, metrics.page, targets, token),
+        OpsApp(status, ready, metrics.page, CommandTargets(cache.purge, governor, cache.warmup), token),
         RequestParser(settings.clients, settings.compress),
         clock,
         events,

@@ -116,14 +116,6 @@ class Readiness:
     degraded: tuple[str, ...] = ()
 
 
-class Clearable(Protocol):
-    """What is no series and can be purged (`cache.bodies.Bodies`)."""
-
-    async def clear(self) -> int:
-        """Forget all of it; returns how much it was."""
-        ...
-
-
 class GateControl(Protocol):
     """The operator's hand on the gates (`upstream.governor.Governor`)."""
 

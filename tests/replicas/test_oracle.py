@@ -119,9 +119,7 @@ async def history(seed: int, steps: int) -> None:
         if rng.random() < 0.3:
             fleet.trouble()
         if rng.random() < 0.03:
-            which = SeriesFilter(subject=key.subject)
-            await world.forget(which)
-            await world.flights.sharing.purge(which)
+            await world.cache.purge.run(SeriesFilter(subject=key.subject))
         await world.clock.sleep(rng.choice(STEPS_S))
     for world in fleet.worlds:
         await world.aclose()

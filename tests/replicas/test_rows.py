@@ -127,8 +127,7 @@ async def test_a_purge_reaches_all_with_and_without_messages() -> None:
         for w in made:
             await w.ask(SPOT, QUERY)
         made.server.drops_messages = deaf
-        await a.forget(SeriesFilter(subject="BTCUSDT"))
-        await a.flights.sharing.purge(SeriesFilter(subject="BTCUSDT"))
+        await a.cache.purge.run(SeriesFilter(subject="BTCUSDT"))
         await a.clock.sleep(0.1)
         before = len(a.calls())
         if not deaf:

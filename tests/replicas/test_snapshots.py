@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mdcache.cache.answers import Answer, CacheStatus, Caller
 from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.candles.persistence import SeriesFilter
 from mdcache.errors import GateClosed, InvalidBody, Refusal, UpstreamUnavailable
 from mdcache.exchange.exchange_info import SymbolSelection
 from mdcache.exchange.markets import Family, Market
@@ -297,7 +298,7 @@ async def test_a_purge_of_everything_forgets_copies() -> None:
     await snapshot(a)
     await a.clock.sleep(0.1)
     made.server.up = False
-    await a.copying.purge()
+    await a.cache.purge.run(SeriesFilter())
     made.server.up = True
     await a.clock.sleep(1.5)
     assert made.stored_bodies.copies == {}

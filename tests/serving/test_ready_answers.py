@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdcache.candles.freshness import FreshnessDirectives, fresh_floor
+from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.tail import Tail
 from mdcache.clock import Instant
 from mdcache.exchange.markets import Market
@@ -215,6 +216,7 @@ async def test_clear_forgets_them_in_memory_too() -> None:
     house = ServingHarness()
     for _ in range(2):
         await house.ask()
-    assert house.readies.clear() == 1
+    await house.readies.clear(SeriesFilter())
+    assert len(house.readies) == 0
     assert house.library.memory.held_bytes == 0
     house.readies.evict((MEMORY_KIND, ("nothing", b"", b"")))

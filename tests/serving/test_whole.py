@@ -73,11 +73,9 @@ class ServedDaemon(VirtualDaemon):
             activity=history,
             requests=metrics.results,
         )
-        bodies = self.snapshots.bodies
-        warming = Warmup(self.candles, self.clock, events)
-        ops = OpsApp(
-            Status(sources), Readiness, metrics.page, CommandTargets(library, readies, bodies, governor, warming), TOKEN
-        )
+        self.cache.purge.local.clearables.append(readies)
+        targets = CommandTargets(self.cache.purge, governor, Warmup(self.candles, self.clock, events))
+        ops = OpsApp(Status(sources), Readiness, metrics.page, targets, TOKEN)
         self.app = App(binance, ops, RequestParser({"engine": "high"}, "auto"), self.clock, events, metrics)
 
     async def get(self, path: str = "/api/v3/klines", query: bytes = QUERY, **headers: str) -> Response:

@@ -36,8 +36,7 @@ class StorePlace:
             await world.aclose()
 
     async def purge(self, which: SeriesFilter) -> None:
-        await self.world.forget(which)
-        await self.world.flights.sharing.purge(which)
+        await self.world.cache.purge.run(which)
 
     async def costs_nothing(self, query: str, path: str = SPOT) -> None:
         """The question is answered right by who should know, and at no kline call."""

@@ -11,6 +11,7 @@ import httpx
 from mdcache.cache.answers import Answer, CacheStatus, Caller
 from mdcache.cache.candles import KlineAnswer
 from mdcache.cache.flights import Flights
+from mdcache.cache.purge import LocalPurge, Purge
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.symbols import SymbolTable
 from mdcache.cache.warmup import Warmup
@@ -217,7 +218,7 @@ class ServingHarness:
             status=status,
             readiness=lambda: self.readiness,
             metrics_page=lambda _: (b"# page\n", "text/plain; version=0.0.4"),
-            targets=CommandTargets(self.library, self.readies, NOTHING_ELSE, self.gates, self.warming),
+            targets=CommandTargets(Purge(LocalPurge(self.library, [self.readies])), self.gates, self.warming),
             admin_token=token,
         )
         self.app = App(binance, ops, RequestParser(clients or {}, compress), self.clock, events, self.recorder)
@@ -252,9 +253,6 @@ class _NothingElse:
 
     async def answer(self, *asked: object) -> Answer:
         raise NotCached(asked)
-
-    async def clear(self) -> int:
-        return 0
 
 
 NOTHING_ELSE = _NothingElse()

@@ -14,7 +14,6 @@ import httpx
 from mdcache.cache.answers import Caller
 from mdcache.cache.candles import KlineAnswer
 from mdcache.candles.freshness import FreshnessDirectives
-from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.daemon.build import build_cache, build_upstream, persistence_settings
 from mdcache.events import Event, Events
@@ -127,20 +126,12 @@ class VirtualDaemon:
             row_store=self.commons,
             body_store=self.copies,
         )
-        if self.cache.shared_rows is not None:
-            self.cache.shared_rows.purges.forget = self.forget
         self.library = self.cache.registry
         self.flights = self.cache.flights
         self.candles = self.cache.candles
         self.info = self.cache.exchange_info
         self.snapshots = self.cache.snapshots
         self.warming = self.cache.warmup
-        self.copying = self.cache.body_sharing
-
-    async def forget(self, which: SeriesFilter) -> None:
-        """What a purge does to this process."""
-        self.library.forget(which)
-        await self.library.persistence.purge(which)
 
     async def ask(
         self,

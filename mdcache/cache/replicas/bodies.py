@@ -9,16 +9,17 @@ from collections.abc import Callable
 from functools import partial
 
 from mdcache.cache.replicas.background import BackgroundTasks
-from mdcache.cache.replicas.body_ports import BodyRead
 from mdcache.cache.replicas.error_messages import NO_BOUNDS, decode_error, encode_error
 from mdcache.cache.replicas.leases import Leases, PullOutcome, RefusalNow
+from mdcache.cache.sharing import BodyRead
+from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.shared_rows import MAX_AHEAD_MS, PULL_INTERVAL_S
 from mdcache.clock import Clock, Instant
 from mdcache.errors import InvalidBody
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.markets import Market
 from mdcache.leases import Lease, SharedStoreDown
-from mdcache.upstream.replicas.shared_bodies import BodyLeaseRequest, BodyPullResult, SharedBody, SharedBodyStore
+from mdcache.upstream.replicas.shared_bodies import BodyLeaseRequest, BodyPullResult, SharedBodyStore
 
 _MAX_PULLED = 4_096
 _LEASE_NAME = "read"  # of each copy there is one
@@ -60,17 +61,18 @@ class SharedBodies:
             return False
         return read.held_as_of_ms > before_ms
 
-    def finished(self, read: BodyRead, result: SharedBody | None, error: BaseException | None) -> None:
-        """Give what it brought, or tell the error, behind the answer."""
-        gift = None
-        if error is None and result is not None:
-            gift = self._store.push(read.market, read.name, result, read.max_age_s, read.lease)
+    def finished(self, read: BodyRead, error: BaseException | None) -> None:
+        """Push what `read` brought, or the error, in the background."""
+        body, gift = read.fetched, None
+        if error is None and body is not None:
+            gift = self._store.push(read.market, read.name, body, read.max_age_s, read.lease)
         text = encode_error(error, NO_BOUNDS, waited_for_peer=read.waited_for_peer)
         self._leases.finish(read, gift, partial(self._store.release, read.market, read.name), text)
 
-    async def purge(self) -> None:
-        """Have all forgotten; tried again behind, where that can't be done now."""
-        await self._background.run_with_retry(self._store.purge)
+    async def purge(self, series_filter: SeriesFilter) -> None:
+        """Delete all bodies, if `series_filter` is no narrower than a market; again in the background if it fails."""
+        if series_filter.whole_markets:
+            await self._background.run_with_retry(self._store.purge)
 
     async def aclose(self) -> None:
         """Give what is being given, for at most a second."""

@@ -14,31 +14,15 @@ from typing import Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from mdcache.cache.replicas.background import BackgroundTasks
+from mdcache.cache.sharing import LeasableRead
 from mdcache.clock import Clock
 from mdcache.errors import GateClosed, MdcacheError, UpstreamUnavailable
 from mdcache.exchange.markets import Market
 from mdcache.leases import LEASE_RENEWED_S, LEASE_S, Lease, LeaseState, SharedStoreDown
-from mdcache.upstream.governor import Lane, Priority
+from mdcache.upstream.governor import Lane
 
 POLL_S = 0.25  # a message that was lost costs this much more
 RefusalNow = Callable[[Market, Lane, int], UpstreamUnavailable | None]  # a governor's
-
-
-class LeasableRead(Protocol):
-    """A read that one replica may do for all.
-
-    `floor_ms`: least as-of that will do. `waited`: for another replica's read. `lease`: to be ended with the read.
-    """
-
-    market: Market
-    priority: Priority
-    min_as_of_ms: int
-    waited_for_peer: bool
-    lease: Lease | None
-
-    def weight(self) -> int:
-        """What it would cost if it were sent now."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,19 +9,20 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from mdcache.cache.purge import LocalPurge
 from mdcache.cache.replicas.background import BackgroundTasks
 from mdcache.cache.replicas.error_messages import WindowBounds, decode_error, encode_error
 from mdcache.cache.replicas.leases import Leases, PullOutcome, RefusalNow
 from mdcache.cache.replicas.peer_versions import SeenVersionsBySeries
 from mdcache.cache.replicas.purges import ReplicaPurges
 from mdcache.cache.replicas.read_goal import ReadGoal, lease_name, reached_block_indexes, read_goal
-from mdcache.cache.replicas.row_ports import RowRead
 from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.sharing import RowRead
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.replication import SeriesState, apply_state
 from mdcache.candles.series import Series
 from mdcache.candles.shared_rows import MAX_AHEAD_MS, PULL_INTERVAL_S, LeaseRequest, PullResult, SharedRowStore
-from mdcache.candles.window import Window, WindowKind
+from mdcache.candles.window import WindowKind
 from mdcache.clock import Clock, Instant
 from mdcache.events import Events, RowRevised
 from mdcache.exchange.klines import SeriesKey
@@ -39,6 +40,7 @@ class SharedRows:
         self,
         store: SharedRowStore,
         registry: SeriesRegistry,
+        local_purge: LocalPurge,
         clock: Clock,
         exchange_now: Callable[[Series], Instant],
         events: Events,
@@ -52,9 +54,9 @@ class SharedRows:
         self._seen = SeenVersionsBySeries()
         self._background = BackgroundTasks(clock, events)
         self._leases: Leases[SeriesKey] = Leases(clock, self._background, refusal_now)
-        self.purges = ReplicaPurges(store, self._seen, self._background)
+        self._purges = ReplicaPurges(store, local_purge, self._seen, self._background)
         self._push_slots = asyncio.Semaphore(_MAX_PUSHES)
-        store.subscribe(self._leases.on_released, self.purges.on_purge)
+        store.subscribe(self._leases.on_released, self._purges.on_purge)
 
     # ------------------------------------------------------------------------------------ reading
 
@@ -65,15 +67,18 @@ class SharedRows:
         look, renew = partial(self._pull_or_lease, goal, flight), partial(self._store.renew, series.key)
         return await self._leases.satisfied_by_peers(flight, series.key, lease_name(series, flight.window), look, renew)
 
-    async def pull(self, series: Series, window: Window) -> bool:
-        """Take what is there, unless that was done a moment ago; whether the tail is another now."""
+    async def pull(self, flight: RowRead) -> bool:
+        """Take over what is there, unless that was done a moment ago; return whether the tail is another now."""
+        series = flight.series
         ledger = self._seen.of(series.key)
         if self._clock.now() - ledger.pulled_s < PULL_INTERVAL_S:
             return False
         before = series.tail
         pin = self._registry.pin(series.key)
         try:
-            await self._pull_blocks(series, reached_block_indexes(series, window, self._now(series).late_ms), None)
+            await self._pull_blocks(
+                series, reached_block_indexes(series, flight.window, self._now(series).late_ms), None
+            )
         except SharedStoreDown:
             return False
         finally:
@@ -92,13 +97,13 @@ class SharedRows:
         """One look, and what it tells taken in; blocks in which rows were revised are looked at as well."""
         ledger = self._seen.of(series.key)
         while True:
-            purges = self.purges.generation
+            purges = self._purges.generation
             for index in indexes:
                 await self._registry.persistence.load_range(series, *series.blocks.span(index))
             found = await self._store.pull(series.key, ledger.known_versions(series, indexes), request)
             if found.last_purge and found.last_purge != ledger.last_purge:
-                await self.purges.apply_missed(series, found.last_purge)
-            elif self.purges.generation == purges:
+                await self._purges.apply_missed(series, found.last_purge)
+            elif self._purges.generation == purges:
                 break
             ledger = self._seen.of(series.key)
         await self._apply(series, found, indexes)
@@ -170,7 +175,7 @@ class SharedRows:
 
     async def purge(self, series_filter: SeriesFilter) -> None:
         """Have all forget; tried again behind, where the commons can't be had now."""
-        await self.purges.purge(series_filter)
+        await self._purges.purge(series_filter)
 
     async def aclose(self) -> None:
         """Give what is being given, for at most a second."""

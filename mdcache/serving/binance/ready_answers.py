@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from typing import cast
 
 from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import Clock, Instant
 from mdcache.serving.binance.representation import Representation
 from mdcache.serving.binance.request import RequestKey
@@ -92,12 +93,10 @@ class ReadyAnswers:
         _, mine = cast("tuple[str, RequestKey]", key)
         self._representations.pop(mine, None)
 
-    def clear(self) -> int:
-        """Forget all of them (a purge); returns how many there were."""
-        count = len(self._representations)
+    async def clear(self, _: SeriesFilter) -> None:
+        """Forget all of them: those of other series are made again in no time."""
         for key in list(self._representations):
             self._drop(key)
-        return count
 
     def _drop(self, key: RequestKey) -> None:
         del self._representations[key]

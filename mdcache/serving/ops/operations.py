@@ -5,7 +5,7 @@ Starlette lives here and in `docs.py`. Errors have Binance's form here too, so t
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -15,18 +15,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mdcache.cache.replicas.body_ports import BodySharing, NoBodySharing
-from mdcache.cache.replicas.row_ports import NoRowSharing, RowSharing
-from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.purge import Purge
 from mdcache.cache.warmup import Warmup
 from mdcache.candles.persistence import SeriesFilter
-from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.errors import OPS_CODES, error_body, error_response
 from mdcache.serving.ops import pages
 from mdcache.serving.ops.commands import GateCommand, PurgeCommand, WarmupCommand
 from mdcache.serving.ops.openapi import document
 from mdcache.serving.ops.status import Status
-from mdcache.serving.ports import Clearable, GateControl, Readiness
+from mdcache.serving.ports import GateControl, Readiness
 from mdcache.serving.responses import Receive, Scope, Send
 
 _MAX_BODY_BYTES = 65_536
@@ -38,24 +35,9 @@ _T = TypeVar("_T")
 class CommandTargets:
     """What the orders of the admin token act on."""
 
-    registry: SeriesRegistry
-    ready_answers: ReadyAnswers
-    bodies: Clearable
+    purge: Purge
     gates: GateControl
     warmup: Warmup
-    row_sharing: RowSharing = field(default_factory=NoRowSharing)
-    body_sharing: BodySharing = field(default_factory=NoBodySharing)
-
-    async def purge(self, series_filter: SeriesFilter) -> int:
-        """Make this daemon forget the matching series, on its disk too; how many they were.
-
-        Those in memory forget in the step in which this is called, and so do the answers that are ready.
-        """
-        matching = self.registry.forget(series_filter)
-        self.ready_answers.clear()  # those of other series are made again in no time
-        if series_filter.subject is None and series_filter.interval is None:
-            await self.bodies.clear()
-        return max(matching, await self.registry.persistence.purge(series_filter))
 
 
 class OpsApp:
@@ -122,11 +104,7 @@ class OpsApp:
         self._authorize(request)
         order = _decode(await _body(request), PurgeCommand)
         which = SeriesFilter(order.market, order.symbol.upper() if order.symbol is not None else None, order.interval)
-        purged = await self._targets.purge(which)
-        await self._targets.row_sharing.purge(which)
-        if which.subject is None and which.interval is None:
-            await self._targets.body_sharing.purge()
-        return _json_ok({"purged": purged})
+        return _json_ok({"purged": await self._targets.purge.run(which)})
 
     async def _gate(self, request: Request) -> Response:
         self._authorize(request)
