@@ -68,3 +68,14 @@ def test_the_hosted_workflow_calls_what_anybody_can_call() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     classified = re.findall(r"Programming Language :: Python :: (3\.\d+)", project)
     assert job["strategy"]["matrix"]["python"] == classified
+
+
+@pytest.mark.parametrize(
+    "page", ["architecture.md", "design.md", "glossary.md", "diagrams/hit.dot", "diagrams/miss.dot"]
+)
+def test_every_module_that_a_page_names_exists(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w*/])[a-z][\w/]*\.py\b", text.replace("\\n", " ")))
+    files = {path.relative_to(ROOT).as_posix() for name in FOLDERS for path in (ROOT / name).rglob("*.py")}
+    lost = [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)]
+    assert lost == []
