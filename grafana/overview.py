@@ -171,8 +171,9 @@ COST = Section(
         _weight("futures"),
         Panel(
             "Calls a minute, by reason",
-            "rows: not known before. refresh: the open candle was older than its TTL. close: a candle closed. check: "
-            "an emptiness looked at again. snapshot, list: no candles. symbols, clock: the daemon's own.",
+            "missing_rows: not known before. refresh: the open candle was older than its TTL. close: a candle closed. "
+            "recheck_empty: whether an empty range still is. snapshot, full_list: no candles. symbols, clock: the "
+            "daemon's own.",
             "short",
             (Query(_PER_MINUTE + rate("upstream_requests_by_reason_total", "reason"), "{{reason}}"),),
             Kind.STACKED,

@@ -1,26 +1,58 @@
-"""`mdcache inspect` on a terminal, and for machines."""
+"""`mdcache inspect`: what is stored in the state directory."""
 
+import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from mdcache.stores.disk.inspection import FileInspection
+from mdcache.cli.console import fail, load_or_exit, stdout
+
+if TYPE_CHECKING:
+    from mdcache.stores.disk.inspection import FileInspection
 
 
-def _totals(found: FileInspection) -> dict[str, int]:
+def inspect(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Decode every block and check its rows.")] = False,
+) -> None:
+    """Show what is stored in MDCACHE_STATE_DIR, while a daemon runs, too; exits with 1 if checksums fail."""
+    settings = load_or_exit(as_json=as_json)
+    from mdcache.stores.disk.inspection import InspectionFailed, inspect_rows
+
+    errors = Console(stderr=True)
+    try:
+        with Progress(console=errors, transient=True, disable=not verify or not errors.is_terminal) as bar:
+            task = bar.add_task("checking")
+            found = inspect_rows(
+                settings.state_dir,
+                verify=verify,
+                on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    except InspectionFailed as error:
+        fail(error)
+    if as_json:
+        typer.echo(json.dumps(_as_plain(found), indent=2))
+    else:
+        _print(found, stdout())
+    raise typer.Exit(1 if found.failed else 0)
+
+
+def _totals(found: "FileInspection") -> dict[str, int]:
     names = ("blocks", "rows", "nbytes", "holes", "voids", "failed")
     return {name: sum(getattr(each, name) for each in found.series) for name in names}
 
 
-def as_plain(found: FileInspection) -> dict[str, object]:
-    """What was found, and its sums, as plain values."""
+def _as_plain(found: "FileInspection") -> dict[str, object]:
     return asdict(found) | {"path": str(found.path), "totals": {"series": len(found.series)} | _totals(found)}
 
 
-def print_inspection(found: FileInspection, console: Console) -> None:
-    """A table of the series, with their sums, and what is wrong with them."""
+def _print(found: "FileInspection", console: Console) -> None:
     table = Table(box=None, pad_edge=False, show_footer=True)
     sums = _totals(found)
     table.add_column("series", f"{len(found.series):,}", overflow="fold")

@@ -1,18 +1,64 @@
-"""`mdcache replay` on a terminal: its bars while it runs, its table at the end."""
+"""`mdcache replay`: play the incident, and show both sides of it."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from mdcache.replay.run import OnProgress, ReplayPlan, ReplayResult, SideResult
+from mdcache.cli.console import fail, stdout
+
+if TYPE_CHECKING:
+    from mdcache.replay.run import OnProgress, ReplayPlan, ReplayResult, SideResult
+
+
+def replay(
+    *,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length; limits count whole minutes.")] = 60.0,
+    symbols: Annotated[int, typer.Option(min=1, help="Symbols, each in six intervals.")] = 20,
+    consumers: Annotated[int, typer.Option(min=1, help="Consumers that poll all of them every 5 s.")] = 3,
+    limit: Annotated[int, typer.Option(min=1, help="The exchange's weight limit per minute.")] = 6000,
+    share: Annotated[float, typer.Option(min=0.01, max=1.0, help="Part of it that mdcache may use.")] = 0.8,
+    picture: Annotated[Path, typer.Option(help="Where to draw it: PICTURE.svg and PICTURE.png.")] = Path("replay"),
+    no_picture: Annotated[bool, typer.Option("--no-picture", help="Draw none.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+) -> None:
+    """Play the incident on a simulated exchange, without and with mdcache; exits with 1 if mdcache was refused."""
+    from mdcache.replay.consumers import ReplayLoad
+    from mdcache.replay.run import ReplayPlan, play
+
+    draw = None if no_picture else _picture_drawer()
+    plan = ReplayPlan(ReplayLoad(seconds, symbols, consumers), limit, share)
+    with progress_bars(plan, Console(stderr=True)) as on_progress:
+        found = play(plan, on_progress)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+    else:
+        stdout().print(results(found), Text(summary(found)), sep="\n")
+    if draw is not None:
+        for path in draw(found, picture):
+            typer.echo(f"mdcache: wrote {path}", err=True)
+    raise typer.Exit(0 if found.passed else 1)
+
+
+def _picture_drawer() -> "Callable[[ReplayResult, Path], tuple[Path, Path]]":
+    try:
+        from mdcache.replay.picture import draw
+    except ModuleNotFoundError:
+        fail("the picture needs matplotlib: pip install 'mdcache[replay]', or --no-picture", 2)
+    return draw
 
 
 @contextmanager
-def progress_bars(plan: ReplayPlan, console: Console) -> Iterator[OnProgress]:
-    """A bar for each side, as wide as its questions are many; nothing where `console` is no terminal."""
+def progress_bars(plan: "ReplayPlan", console: Console) -> "Iterator[OnProgress]":
+    """Show a bar for each side; nothing where `console` is no terminal."""
     columns = (
         TextColumn("{task.fields[side]:<8}"),
         BarColumn(),
@@ -30,8 +76,8 @@ def progress_bars(plan: ReplayPlan, console: Console) -> Iterator[OnProgress]:
         yield watch
 
 
-def table(replay: ReplayResult) -> Table:
-    """Both sides, fact by fact."""
+def results(replay: "ReplayResult") -> Table:
+    """Return a table that sets both sides next to each other."""
     made = Table(title="The incident, on this machine", title_justify="left", box=None, pad_edge=False)
     made.add_column("")
     made.add_column("without mdcache", justify="right")
@@ -41,7 +87,7 @@ def table(replay: ReplayResult) -> Table:
     return made
 
 
-def _rows(replay: ReplayResult) -> Iterator[tuple[str, str, str]]:
+def _rows(replay: "ReplayResult") -> Iterator[tuple[str, str, str]]:
     sides = (replay.direct, replay.mdcache)
     minutes = replay.plan.load.seconds / 60
 
@@ -60,12 +106,12 @@ def _rows(replay: ReplayResult) -> Iterator[tuple[str, str, str]]:
     yield row("slowest answer in a hundred", *(f"{side.p99_ms:,.0f} ms" for side in sides))
 
 
-def _bans(side: SideResult) -> str:
+def _bans(side: "SideResult") -> str:
     return "0" if side.banned_at_s is None else f"{side.bans}, after {side.banned_at_s:.0f} s"
 
 
-def summary(replay: ReplayResult) -> str:
-    """What it comes to, in a sentence."""
+def summary(replay: "ReplayResult") -> str:
+    """Return the result in a sentence."""
     minutes = replay.plan.load.seconds / 60
     times = replay.uncached_weight * minutes / max(1, replay.mdcache.weight)
     return (

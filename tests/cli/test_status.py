@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from bench.processes import daemon, free_port, sim
-from mdcache.cli.status import Health, decode_status, duration, printable, render, sparkline, watch_status
+from mdcache.cli.status_view import Health, decode_status, duration, printable, render, sparkline, watch_status
 from mdcache.errors import BodyFault, MdcacheError
 from mdcache.events import BodyRejected, GateChanged, ReadReason, UpstreamCalled
 from mdcache.exchange.markets import Family

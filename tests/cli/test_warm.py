@@ -96,7 +96,7 @@ def test_ctrl_c_is_130_and_asking_again_goes_on(run: Run, upstream: str, tmp_pat
             said, errors = process.communicate(timeout=30)
         assert process.returncode == 130, errors
         assert "Traceback" not in errors
-        assert "goes on where it stopped" in errors
+        assert "continues where it stopped" in errors
         told = json.loads(said)
         assert told["state"] == "cancelled"
         before = kline_calls(upstream)

@@ -108,10 +108,10 @@ def test_whether_it_held() -> None:
 def test_what_the_terminal_shows(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
-    from mdcache.cli.replay import progress_bars, summary, table
+    from mdcache.cli.replay import progress_bars, results, summary
 
     console = Console(width=100)
-    console.print(table(made()))
+    console.print(results(made()))
     shown = capsys.readouterr().out
     for words in ("weight a minute", "3,600", "30", "1, after 6 s", "4.0 s", "without mdcache"):
         assert words in shown

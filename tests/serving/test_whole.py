@@ -193,8 +193,8 @@ async def test_status_and_metrics(w: ServedDaemon) -> None:
         "refused": 0,
         "error": 0,
     }
-    assert status["calls"]["rows"]["minute"] == {"calls": 1, "failed": 0, "weight": 2}
-    assert status["calls"].keys() == {"rows", "symbols", "clock"}
+    assert status["calls"]["missing_rows"]["minute"] == {"calls": 1, "failed": 0, "weight": 2}
+    assert status["calls"].keys() == {"missing_rows", "symbols", "clock"}
     spent = sum(entry.weight for entry in w.exchange.log)
     assert sum(status["weights"]["spot"]["by_second"]) == spent == status["families"][0]["used"]
 

@@ -1,0 +1,65 @@
+"""What commands share: settings or exit code 2, and where tables are printed."""
+
+import json
+import sys
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mdcache.settings import HIDDEN, Problem, Settings, SettingsError, load
+
+_PIPE_COLUMNS = 200  # where stdout is no terminal: a pipe has no width to wrap at
+
+
+def stdout() -> Console:
+    """Return a console on stdout."""
+    return Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+
+
+def new_table(*headings: str) -> Table:
+    """Return a table without lines; columns whose heading starts with `>` are right-aligned."""
+    made = Table(box=None, pad_edge=False)
+    for heading in headings:
+        right = heading.startswith(">")
+        made.add_column(heading.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+    return made
+
+
+def add_row(to: Table, *cells: str | Text) -> None:
+    """Add a row of cells in which nothing is markup."""
+    to.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
+
+
+def fail(message: object, code: int = 1) -> NoReturn:
+    """End the command with one line on stderr."""
+    typer.echo(f"mdcache: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def load_or_exit(*, as_json: bool = False) -> Settings:
+    """Return the settings, or end with every problem on stderr (as JSON on stdout, too) and exit code 2."""
+    try:
+        settings = load()
+        _check_redis_url(settings)
+        return settings
+    except SettingsError as error:
+        if as_json:
+            typer.echo(json.dumps({"problems": [problem.as_dict() for problem in error.problems]}, indent=2))
+        for problem in error.problems:
+            typer.echo(f"mdcache: {problem}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _check_redis_url(settings: Settings) -> None:
+    """Parse the URL as its store does: `settings` knows its form only."""
+    if settings.redis_url is None:
+        return
+    from mdcache.stores.redis.url import parse_url
+
+    try:
+        parse_url(settings.redis_url.get_secret_value())
+    except ValueError as error:
+        raise SettingsError([Problem("MDCACHE_REDIS_URL", HIDDEN, "environment or .env", str(error))]) from None

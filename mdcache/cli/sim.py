@@ -1,0 +1,22 @@
+"""`mdcache sim`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def sim(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8701,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
+    rows: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder of recorded rows to play.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Spot's weight limit per minute.")] = 6000,
+) -> None:
+    """Run a simulated Binance on this machine, with real limits and bans."""
+    from mdcache.sim.config import SimConfig
+    from mdcache.sim.server import serve as serve_sim
+
+    serve_sim(SimConfig(seed=seed, rows_dir=rows, spot_limit=limit), host, port)

@@ -1,0 +1,262 @@
+"""`mdcache status`: what `/v1/status` tells, on a terminal, once or live.
+
+Whatever comes is printed as text: neither markup nor control characters of it reach the terminal.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from mdcache.cli.console import add_row, new_table
+from mdcache.cli.daemon_client import DaemonNotRunning, address, request
+from mdcache.clock import Clock
+from mdcache.errors import MdcacheError
+from mdcache.serving.ops.activity import MINUTE_S, Note, ReasonCounts, WeightHistory
+from mdcache.serving.ops.series_list import SeriesLine
+from mdcache.settings import Settings
+from mdcache.upstream.governor import FamilyStatus
+
+STATUS_PATH = "/v1/status"
+_OK = 200
+_EVENTS = 8
+_BAR = 24  # columns
+_BAR_LETTERS = " ▁▂▃▄▅▆▇█"
+_SLOT_S = 5
+_HOUR_S, _DAY_S = 3_600, 86_400
+
+
+class Health(IntEnum):
+    """How the daemon is, and so the command's exit code; 2 is what wrong settings end with."""
+
+    READY = 0
+    DEGRADED = 1
+    NOT_READY = 3
+    UNREACHABLE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSummary:
+    """The series in sum; `listed` if it was asked for."""
+
+    count: int
+    rows: int
+    listed: tuple[SeriesLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStatus:
+    """What is shown of `/v1/status`."""
+
+    version: str
+    uptime_s: float
+    ready: bool
+    reasons: tuple[str, ...]
+    degraded: tuple[str, ...]
+    families: tuple[FamilyStatus, ...]
+    weights: dict[str, WeightHistory]
+    calls: dict[str, ReasonCounts]
+    requests: dict[str, int]
+    events: tuple[Note, ...]
+    series: SeriesSummary
+    flights: int
+    stores: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def health(self) -> Health:
+        """How it is."""
+        if not self.ready:
+            return Health.NOT_READY
+        return Health.DEGRADED if self.degraded else Health.READY
+
+
+def fetch_status(settings: Settings, *, series: bool = False) -> bytes:
+    """The daemon's answer. Raises `DaemonNotRunning`, or `MdcacheError` where it is none."""
+    status, content = request(settings, "GET", STATUS_PATH + ("?series=1" if series else ""))
+    if status != _OK:
+        raise MdcacheError(f"{address(settings)} answered {status}: no mdcache, or one of another release")
+    return content
+
+
+def decode_status(content: bytes) -> DaemonStatus:
+    """The state in an answer; raises `MdcacheError` where it is not one."""
+    try:
+        plain = msgspec.json.decode(content)
+        plain["series"]["listed"] = plain["series"].pop("list", ())
+        return msgspec.convert(plain, DaemonStatus)
+    except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+        raise MdcacheError(f"no status of this release: {error}") from None
+
+
+async def watch_status(settings: Settings, console: Console, clock: Clock, every_s: float) -> None:
+    """Show it anew every so many seconds, until interrupted; a daemon that does not answer is shown as that."""
+    with Live(console=console, screen=console.is_terminal, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            live.update(await asyncio.to_thread(_render_now, settings), refresh=True)
+            await clock.sleep(every_s)
+
+
+def _render_now(settings: Settings) -> RenderableType:
+    try:
+        return render(decode_status(fetch_status(settings)), address(settings))
+    except (MdcacheError, DaemonNotRunning) as error:
+        return Text(f"mdcache at {address(settings)}: {printable(str(error))}", style="bold red")
+
+
+def render(state: DaemonStatus, where: str) -> RenderableType:
+    """All of it, the most pressing first."""
+    parts: list[RenderableType] = [_head(state, where)]
+    parts += [Text(f"  {printable(each)}", style="red") for each in (*state.reasons, *state.degraded)]
+    parts += [Text(), _families(state), Text(), _requests(state), _totals(state)]
+    if state.calls:
+        parts += [Text(), _calls(state.calls)]
+    if state.events:
+        parts += [Text(), _events(state.events)]
+    if state.stores:
+        parts += [Text(), _stores(state.stores)]
+    if state.series.listed:
+        parts += [Text(), _series(state.series.listed)]
+    return Group(*parts)
+
+
+def printable(text: object) -> str:
+    """`text` without anything that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "�" for letter in str(text))
+
+
+# ------------------------------------------------------------------------------------------ parts
+
+
+def _head(state: DaemonStatus, where: str) -> Text:
+    words, style = {
+        Health.READY: ("ready", "bold green"),
+        Health.DEGRADED: ("ready, but degraded", "bold yellow"),
+    }.get(state.health, ("not ready", "bold red"))
+    head = Text.assemble(("mdcache ", "bold"), f"{printable(state.version)} at {where}: ", (words, style))
+    return head.append(f", up for {duration(state.uptime_s)}")
+
+
+def _families(state: DaemonStatus) -> Table:
+    table = new_table("family", "gate", "weight this minute", ">of allowed", ">address", ">limit", "last minute")
+    for family in state.families:
+        shut = family.gate_state != "open"
+        gate = printable(family.gate_state) + (f" ({printable(family.gate_reason)})" if shut else "")
+        gate += f", {duration(family.reopens_in_s)}" if family.reopens_in_s else ""
+        weights = state.weights.get(family.family)
+        add_row(
+            table,
+            printable(family.family),
+            Text(gate, style="red" if shut else "green"),
+            _weight_bar(family.used, family.allowed),
+            f"{family.used:,} / {family.allowed:,}",
+            f"{family.address:,}",
+            f"{family.limit:,}" + ("" if family.limit_known else " ?"),
+            "" if weights is None else sparkline(weights.by_second[-MINUTE_S:]),
+        )
+    return table
+
+
+def _weight_bar(used: int, allowed: int) -> Text:
+    filled = min(_BAR, round(_BAR * used / allowed)) if allowed else 0
+    return Text.assemble(("█" * filled, "blue"), ("░" * (_BAR - filled), "dim"))
+
+
+def sparkline(by_second: list[int]) -> str:
+    """Weight in slots of five seconds, the tallest as high as the line."""
+    slots = [sum(by_second[at : at + _SLOT_S]) for at in range(0, len(by_second), _SLOT_S)]
+    top = max(slots, default=0) or 1
+    return "".join(_BAR_LETTERS[-(-slot * (len(_BAR_LETTERS) - 1) // top)] for slot in slots)
+
+
+def _requests(state: DaemonStatus) -> Text:
+    answered = sum(count for result, count in state.requests.items() if result != "refused")
+    served = state.requests.get("hit", 0) + state.requests.get("stale", 0)
+    ratio = f"{served / answered:.1%}" if answered else "–"
+    told = ", ".join(f"{printable(result)} {count:,}" for result, count in state.requests.items() if count)
+    return Text(f"answers since the start: {answered:,}, hit ratio {ratio}" + (f" ({told})" if told else ""))
+
+
+def _totals(state: DaemonStatus) -> Text:
+    return Text(f"{state.series.count:,} series, {state.series.rows:,} rows in memory, {state.flights} reads under way")
+
+
+def _calls(calls: Mapping[str, ReasonCounts]) -> Table:
+    table = new_table("calls to Binance", ">last minute", ">weight", ">failed", ">since the start")
+    for reason, found in calls.items():
+        numbers = (found.minute.calls, found.minute.weight, found.minute.failed, found.total.calls)
+        add_row(table, printable(reason), *(f"{number:,}" for number in numbers))
+    return table
+
+
+def _events(events: Iterable[Note]) -> Table:
+    table = new_table("UTC", "where", "what", "kind", ">times")
+    for note in list(events)[:_EVENTS]:
+        moment = datetime.fromtimestamp(note.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        style = "yellow" if note.level == "warning" else ""
+        add_row(
+            table,
+            moment,
+            printable(note.where),
+            Text(printable(note.what), style),
+            printable(note.kind),
+            str(note.count),
+        )
+    return table
+
+
+def _stores(stores: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = new_table("store", "")
+    for store, facts in stores.items():
+        add_row(
+            table,
+            printable(store),
+            ", ".join(f"{printable(name)} {value}" for name, value in _flatten(facts)) or "none",
+        )
+    return table
+
+
+def _flatten(facts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{before}{name}.")
+        elif value not in ("", None):
+            yield before + name, f"{value:,}" if type(value) in {int, float} else printable(value)
+
+
+def _series(listed: Iterable[SeriesLine]) -> Table:
+    table = new_table("symbol", "market", "interval", "kind", ">rows", ">age", "source", ">holes")
+    for line in sorted(listed, key=lambda line: (line.symbol, line.market, line.interval)):
+        add_row(
+            table,
+            printable(f"{line.symbol} {line.contract_type}".strip()),
+            printable(line.market),
+            printable(line.interval) + (f" {line.zone_minutes:+d}min" if line.zone_minutes else ""),
+            printable(line.kind),
+            f"{line.rows:,}",
+            "–" if line.age_s is None else duration(line.age_s),
+            printable(line.source or ("at rest" if line.resting else "–")),
+            f"{line.holes:,}",
+        )
+    return table
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the words of a clock."""
+    if seconds < 10:  # noqa: PLR2004 - tenths mean something below it
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < MINUTE_S:
+        return f"{whole} s"
+    if whole < _HOUR_S:
+        return f"{whole // MINUTE_S}:{whole % MINUTE_S:02} min"
+    if whole < _DAY_S:
+        return f"{whole // _HOUR_S}:{whole % _HOUR_S // 60:02} h"
+    return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
