@@ -75,18 +75,20 @@ def split(
     return Parts(record, None, encode(block.part(rows, len(block))) if len(block) > rows else b"")
 
 
-def assemble(index: int, record: BlockRecord, base: bytes | Block, appended: bytes) -> Block:
+def assemble(index: int, record: BlockRecord, base: object, appended: object) -> Block:
     """Return the block that is stored.
 
     Args:
         index: the block's.
         record: its record.
-        base: as it was written, or a block of our own that should hold the same rows.
-        appended: as it was written.
+        base: as it was read, or a block of our own that should hold the same rows.
+        appended: as it was read.
 
     Raises:
         Unreadable: these are not the rows the record tells of.
     """
+    if not isinstance(base, bytes | Block) or not isinstance(appended, bytes):
+        raise Unreadable("its rows are gone")
     block = _base_of(base, record) if isinstance(base, Block) else decode(index, base)
     if appended:
         block = _joined(block, decode(index, appended))

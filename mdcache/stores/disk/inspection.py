@@ -24,12 +24,12 @@ _MAX_FAULTS = 20  # reported in words, of one series; all are counted
 _MINUTE_MS = 60_000
 _COLUMNS = "origin, market, kind, subject, contract_type, interval, zone_minutes, micros"
 _BLOCKS = """
-    SELECT id, idx, record, ifnull(length(base.payload), 0) + ifnull(length(appended.payload), 0)
-    FROM block LEFT JOIN base USING (id) LEFT JOIN appended USING (id) WHERE series = ?
+    SELECT id, idx, record, ifnull(length(base.payload), 0) + length(appended)
+    FROM block LEFT JOIN base USING (id) WHERE series = ?
 """
 _BLOCK = """
-    SELECT idx, record, CAST(base.payload AS BLOB), CAST(appended.payload AS BLOB)
-    FROM block LEFT JOIN base USING (id) LEFT JOIN appended USING (id) WHERE id = ?
+    SELECT idx, record, CAST(base.payload AS BLOB), CAST(appended AS BLOB)
+    FROM block LEFT JOIN base USING (id) WHERE id = ?
 """
 
 
@@ -175,10 +175,8 @@ def _verify_block(db: sqlite3.Connection, identity: bytes, row_id: int) -> str |
         record = decode_record(identity, index, raw)
     except Unreadable:
         return None  # another series' now: its id was free, and was given again
-    if not isinstance(base, bytes) or (record.rows > record.base_rows and not isinstance(appended, bytes)):
-        return "its rows are gone"
     try:
-        assemble(index, record, base, appended or b"")
+        assemble(index, record, base, appended)
     except Unreadable as error:
         return str(error)
     return None

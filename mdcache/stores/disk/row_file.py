@@ -121,10 +121,9 @@ class RowFile:
                 self._drop_corrupt(key, index, row[0], str(error))
         return stored
 
-    def _stored_block(self, key: SeriesKey, index: int, row_id: int, raw: object) -> StoredBlock:
+    def _stored_block(self, key: SeriesKey, index: int, row_id: int, raw: object, appended: object) -> StoredBlock:
         record = decode_record(self._identity(key), index, raw)
-        appended = self._tables.payload("appended", row_id) if record.rows > record.base_rows else b""
-        return StoredBlock(assemble(index, record, self._tables.payload("base", row_id), appended), record.coverage)
+        return StoredBlock(assemble(index, record, self._tables.base(row_id), appended), record.coverage)
 
     # ---------------------------------------------------------------------------------- writing
 
@@ -161,10 +160,9 @@ class RowFile:
         if parts is None:
             return
         record = encode_record(self._identity(key), index, parts.record)
-        row_id = self._tables.put_block(series, index, record, self._clock.wall_ms())
+        row_id = self._tables.put_block(series, index, record, parts.appended, self._clock.wall_ms())
         if parts.base is not None:
-            self._tables.put_payload("base", row_id, parts.base)
-        self._tables.put_payload("appended", row_id, parts.appended)
+            self._tables.put_base(row_id, parts.base)
 
     def _record_if_intact(self, key: SeriesKey, index: int, raw: object) -> BlockRecord | None:
         try:

@@ -1,9 +1,8 @@
 """The schema of the file of settled rows: how a file is recognised as ours, and a new one made.
 
 series     (origin, key) → what is known of it outside of all blocks (`state`, with a checksum)
-block      a block's record (`block_parts`), and when it was last asked for
-base       the block's rows; written anew when rows changed or many were appended
-appended   the rows that were added since
+block      a block's record (`block_parts`), the rows appended to its base, and when it was last asked for
+base       the block's base; written anew when rows changed or many were appended
 """
 
 import sqlite3
@@ -24,12 +23,11 @@ _SCHEMA = """
     );
     CREATE TABLE block (
         id INTEGER PRIMARY KEY, series INTEGER NOT NULL, idx INTEGER NOT NULL, record BLOB NOT NULL,
-        used_ms INTEGER NOT NULL,
+        appended BLOB NOT NULL, used_ms INTEGER NOT NULL,
         UNIQUE (series, idx)
     );
     CREATE INDEX block_used ON block (used_ms);
     CREATE TABLE base (id INTEGER PRIMARY KEY, payload BLOB NOT NULL);
-    CREATE TABLE appended (id INTEGER PRIMARY KEY, payload BLOB NOT NULL);
 """
 
 Connect = Callable[[Path], sqlite3.Connection]

@@ -3,9 +3,6 @@
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
-
-from mdcache.stores.compression import Unreadable
 
 _KEY = "origin, market, kind, subject, contract_type, interval, zone_minutes, micros"
 _EVICTION_BATCH = 64  # blocks that a full disk gives up before it is looked at again
@@ -69,34 +66,30 @@ class Tables:
         """Return id, index and record of each block of a series."""
         return self.db.execute("SELECT id, idx, record FROM block WHERE series = ?", (series,)).fetchall()
 
-    def find_block(self, series: int, index: int) -> tuple[int, object] | None:
-        """Return id and record of a block."""
-        query = "SELECT id, record FROM block WHERE series = ? AND idx = ?"
-        found: tuple[int, object] | None = self.db.execute(query, (series, index)).fetchone()
+    def find_block(self, series: int, index: int) -> tuple[int, object, object] | None:
+        """Return id, record and appended rows of a block."""
+        query = "SELECT id, record, appended FROM block WHERE series = ? AND idx = ?"
+        found: tuple[int, object, object] | None = self.db.execute(query, (series, index)).fetchone()
         return found
 
-    def put_block(self, series: int, index: int, record: bytes, used_ms: int) -> int:
-        """Insert a block, or replace its record; return its id."""
+    def put_block(self, series: int, index: int, record: bytes, appended: bytes, used_ms: int) -> int:
+        """Insert a block, or replace its record and its appended rows; return its id."""
         (row_id,) = self.db.execute(
-            "INSERT INTO block (series, idx, record, used_ms) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET record = excluded.record, used_ms = excluded.used_ms RETURNING id",
-            (series, index, record, used_ms),
+            "INSERT INTO block (series, idx, record, appended, used_ms) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET record = excluded.record, appended = excluded.appended,"
+            " used_ms = excluded.used_ms RETURNING id",
+            (series, index, record, appended, used_ms),
         ).fetchone()
         return int(row_id)
 
-    def payload(self, table: Literal["base", "appended"], row_id: int) -> bytes:
-        """Return a block's base or appended rows; raises `Unreadable` where there are none."""
-        row = self.db.execute(f"SELECT payload FROM {table} WHERE id = ?", (row_id,)).fetchone()
-        if row is None or not isinstance(row[0], bytes):
-            raise Unreadable("its rows are gone")
-        return row[0]
+    def base(self, row_id: int) -> object:
+        """Return a block's base; `None` where there is none."""
+        row = self.db.execute("SELECT payload FROM base WHERE id = ?", (row_id,)).fetchone()
+        return None if row is None else row[0]
 
-    def put_payload(self, table: Literal["base", "appended"], row_id: int, payload: bytes) -> None:
-        """Replace a block's base or appended rows; empty ones are deleted."""
-        if payload:
-            self.db.execute(f"REPLACE INTO {table} (id, payload) VALUES (?, ?)", (row_id, payload))
-        else:
-            self.db.execute(f"DELETE FROM {table} WHERE id = ?", (row_id,))
+    def put_base(self, row_id: int, payload: bytes) -> None:
+        """Insert or replace a block's base."""
+        self.db.execute("REPLACE INTO base (id, payload) VALUES (?, ?)", (row_id, payload))
 
     def touch(self, series: int, indexes: Iterable[int], used_ms: int) -> None:
         """Note when blocks were last asked for."""
@@ -107,8 +100,8 @@ class Tables:
     def delete_blocks(self, row_ids: Iterable[int]) -> None:
         """Delete blocks with their rows."""
         for row_id in row_ids:
-            for table in ("base", "appended", "block"):
-                self.db.execute(f"DELETE FROM {table} WHERE id = ?", (row_id,))
+            self.db.execute("DELETE FROM base WHERE id = ?", (row_id,))
+            self.db.execute("DELETE FROM block WHERE id = ?", (row_id,))
 
     def evict(self, nbytes: float) -> bool:
         """Delete blocks asked for longest ago, that take `nbytes` or as many as go at once; False: nothing is left.
