@@ -27,7 +27,7 @@ ONCE ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
 
-.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident picture replicas redis-costs restart dashboards docs run-replicas clean
+.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident picture replicas redis-costs restart dashboards generate docs run-replicas clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -126,6 +126,10 @@ replicas: $(READY) ## three replicas and one Redis: what they ask for, and what 
 
 restart: $(READY) ## what a restart costs under the incident's load, with and without what rests on disk
 	@$(PY) -m bench.restart
+
+generate: $(READY) ## write every file that is made from code: pages of docs/, .env.example, dashboards
+	@$(PY) -m tools.generate
+	@$(PY) -m grafana
 
 docs: $(READY) ## build the documentation's site into .run/site, its drawings anew if graphviz is here
 	@if command -v dot >/dev/null; then for each in docs/diagrams/*.dot; do dot -Tsvg $$each -o $${each%.dot}.svg; done; fi

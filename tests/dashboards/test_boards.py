@@ -14,7 +14,7 @@ from grafana import BOARDS
 from grafana.build import to_json
 from grafana.model import Board, Panel
 from mdcache.telemetry import catalogue
-from tests.house.metrics_table import PROCESS
+from tools.metrics_table import PROCESS
 
 ROOT = Path(__file__).parents[2] / "grafana"
 EXPORTED = {

@@ -2,13 +2,8 @@ import re
 from pathlib import Path
 
 from mdcache.settings import Settings, load
-from tests.settings.env_example import render
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
-
-
-def test_it_says_what_the_settings_class_says() -> None:
-    assert EXAMPLE.read_text() == render(), "write it anew: python -m tests.settings.env_example > .env.example"
 
 
 def test_it_names_every_setting_and_no_other() -> None:

@@ -1,10 +1,6 @@
-"""docs/configuration.md, made from the settings class and the plan.
-
-Written anew by `python -m tests.house.configuration > docs/configuration.md`.
-"""
+"""docs/configuration.md, made from the settings class and the capacity plan."""
 
 import re
-import sys
 from dataclasses import dataclass
 
 from mdcache.capacity import COMMON_INTERVALS, CapacityPlan, Demand, PlanTerms, describe, plan
@@ -155,7 +151,7 @@ are compared with what the simulated exchange charged in ten minutes of polling:
 
 
 def text() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [HEAD, *(_group(group) for group in GROUPS)]
     table = _table()
     default = Settings.model_fields["weight_share"].default
@@ -208,7 +204,3 @@ def _plan(asked: Demand, ttl_s: float) -> CapacityPlan:
         dict.fromkeys(INTERVALS, ttl_s), fields["weight_share"].default, fields["exchange_info_ttl_s"].default
     )
     return plan(asked, terms)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(text())

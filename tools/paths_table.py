@@ -1,6 +1,4 @@
-"""docs/paths.md, made from the tables that serve: `python -m tests.house.paths_table > docs/paths.md`."""
-
-import sys
+"""docs/paths.md, made from the tables that serve."""
 
 from mdcache.cache.ttls import SnapshotTtls, ttl_table
 from mdcache.exchange.endpoints import Endpoint
@@ -25,7 +23,7 @@ within their age that the list costs no more, the list is read instead, and serv
 
 
 def text() -> str:
-    """The whole page."""
+    """Return the whole page."""
     lines = [HEAD]
     for path, rule in KLINE_ENDPOINTS.items():
         subject = f"`{rule.subject.value}`" + (", `contractType`" if rule.contract_types else "")
@@ -47,7 +45,3 @@ def text() -> str:
 
 def _parameters(endpoint: Endpoint) -> str:
     return ", ".join(f"**`{each.name}`**" if each.required else f"`{each.name}`" for each in endpoint.parameters)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(text())

@@ -1,6 +1,4 @@
-"""docs/metrics.md, made from the catalogue: `python -m tests.house.metrics_table > docs/metrics.md`."""
-
-import sys
+"""docs/metrics.md, made from the catalogue of metrics."""
 
 from mdcache.telemetry import catalogue, labels, metrics
 
@@ -59,7 +57,7 @@ look like a broken stream.
 
 
 def text() -> str:
-    """The whole page."""
+    """Return the whole page."""
     lines = [HEAD]
     for metric in catalogue.ALL:
         inside = "{" + ",".join(metric.labels) + "}" if metric.labels else ""
@@ -75,7 +73,3 @@ def text() -> str:
     ]
     lines.append(LATER)
     return "".join(lines)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(text())

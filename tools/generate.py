@@ -1,0 +1,24 @@
+"""Write the files that are made from code: `python -m tools.generate`; with the dashboards: `make generate`."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tools import configuration, env_example, metrics_table, paths_table
+
+ROOT = Path(__file__).parents[1]
+FILES: Mapping[str, Callable[[], str]] = {
+    ".env.example": env_example.text,
+    "docs/configuration.md": configuration.text,
+    "docs/metrics.md": metrics_table.text,
+    "docs/paths.md": paths_table.text,
+}
+
+
+def main() -> None:
+    """Write them all."""
+    for name, text in FILES.items():
+        (ROOT / name).write_text(text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
