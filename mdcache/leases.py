@@ -10,6 +10,8 @@ from enum import StrEnum
 LEASE_S = 3.0
 LEASE_RENEWED_S = 1.0
 ERROR_SHARED_S = 1.0  # docs/design.md#shared-errors
+PULL_INTERVAL_S = 0.25  # while Binance can't be asked, every answer would pull
+MAX_AHEAD_MS = 2_000  # what has an as-of further in the future is not applied
 
 
 class SharedStoreDown(Exception):

@@ -10,9 +10,9 @@ from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.series import Series
 from mdcache.candles.window import Window
 from mdcache.exchange.markets import Market
+from mdcache.exchange.snapshots import SnapshotBody
 from mdcache.leases import Lease
 from mdcache.upstream.governor import Priority
-from mdcache.upstream.replicas.shared_bodies import SharedBody
 
 
 class LeasableRead(Protocol):
@@ -55,14 +55,14 @@ class BodyRead(LeasableRead, Protocol):
 
     held_as_of_ms: int
     max_age_s: float
-    fetched: SharedBody | None
+    fetched: SnapshotBody | None
 
     @property
     def name(self) -> str:
         """What it reads, the same on every replica."""
         ...
 
-    async def apply(self, body: SharedBody) -> None:
+    async def apply(self, body: SnapshotBody) -> None:
         """Keep what another replica read; raise `InvalidBody` if it does not answer this read."""
         ...
 

@@ -12,10 +12,9 @@ from mdcache.clock import Clock, Instant
 from mdcache.events import BackgroundTask, Events, ReadReason
 from mdcache.exchange.markets import Market
 from mdcache.exchange.rate_limits import request_bucket
-from mdcache.exchange.snapshots import SnapshotQuestion
+from mdcache.exchange.snapshots import SnapshotBody, SnapshotQuestion
 from mdcache.leases import Lease
 from mdcache.upstream.governor import Governor, Lane, Priority, UpstreamReply, UpstreamRequest
-from mdcache.upstream.replicas.shared_bodies import SharedBody
 
 
 class ParsedBody(Protocol):
@@ -87,7 +86,7 @@ class SnapshotRead(Generic[_P]):
         self.task: asyncio.Task[None] | None = None
         self.for_elements = False
         self.result: _P | None = None
-        self.fetched: SharedBody | None = None
+        self.fetched: SnapshotBody | None = None
         self.min_as_of_ms = min_as_of_ms
         self.held_as_of_ms = sink.held_as_of_ms(question)
         self.max_age_s = sink.max_age_s(question)
@@ -103,7 +102,7 @@ class SnapshotRead(Generic[_P]):
         """The question in its one form, the same on every replica."""
         return str(self.question)
 
-    async def apply(self, body: SharedBody) -> None:
+    async def apply(self, body: SnapshotBody) -> None:
         """Keep what another replica read; raise `InvalidBody` if it does not answer this question."""
         await self.keep(self._sink.parse(self.question, body.body, body.as_of_ms))
 
@@ -197,5 +196,5 @@ class SnapshotReads(Generic[_P]):
         read.satisfied_by_peers = await self._body_sharing.satisfied_by_peers(read)
         if not read.satisfied_by_peers:
             result = await self._governor.fetch(read)
-            read.fetched = SharedBody(result.body, result.as_of_ms)
+            read.fetched = SnapshotBody(result.body, result.as_of_ms)
             await read.keep(result)

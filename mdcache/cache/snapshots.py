@@ -24,10 +24,9 @@ from mdcache.errors import BodyFault, BudgetSpent, InvalidBody, NotCached, Upstr
 from mdcache.events import BackgroundTask, Events, ReadReason, RequestCollapsed
 from mdcache.exchange.endpoints import ParameterKind
 from mdcache.exchange.snapshot_checks import check_body
-from mdcache.exchange.snapshots import SnapshotQuestion
+from mdcache.exchange.snapshots import SnapshotBody, SnapshotQuestion
 from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.governor import Governor, Priority
-from mdcache.upstream.replicas.shared_bodies import SharedBody
 
 _MAX_LISTS = 256  # lists whose single questions are counted
 _LIST_UNUSED_AFTER_TTLS = 2  # of its TTLs: after so long without one, nobody wants a list's elements any more
@@ -92,7 +91,7 @@ class Snapshots:
         self._events = events
         self._policy = policy
         self.bodies = SnapshotBodies(registry, clock)
-        self._reads: SnapshotReads[SharedBody] = SnapshotReads(
+        self._reads: SnapshotReads[SnapshotBody] = SnapshotReads(
             BackgroundTask.SNAPSHOT_READ, governor, clock, events, policy.stalled_after_s, self, body_sharing
         )
         self._single_questions: OrderedDict[SnapshotQuestion, dict[SnapshotQuestion, float]] = OrderedDict()
@@ -206,7 +205,7 @@ class Snapshots:
 
     def _from_read(
         self,
-        fetch: SnapshotRead[SharedBody],
+        fetch: SnapshotRead[SnapshotBody],
         snapshot: SnapshotQuestion,
         directives: FreshnessDirectives,
         arrived: Instant,
@@ -220,7 +219,7 @@ class Snapshots:
 
     async def _fetch(
         self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, arrived: Instant, priority: Priority
-    ) -> tuple[SnapshotRead[SharedBody], bool]:
+    ) -> tuple[SnapshotRead[SnapshotBody], bool]:
         """Have it read, or the list it is an element of where that is cheaper; whether it was somebody else's."""
         whole = self._cheaper_list(snapshot)
         if whole is not None:
@@ -242,7 +241,7 @@ class Snapshots:
         arrived: Instant,
         priority: Priority,
         reason: ReadReason,
-    ) -> tuple[SnapshotRead[SharedBody], bool]:
+    ) -> tuple[SnapshotRead[SnapshotBody], bool]:
         least_ms = min_as_of_ms(directives, directives.max_fresh_age_ms(int(self.ttl_s(snapshot) * 1000)), arrived)
         fetch, shared = self._reads.join(snapshot, least_ms, priority, reason)
         fetch.for_elements = fetch.for_elements or reason is ReadReason.FULL_LIST
@@ -260,12 +259,12 @@ class Snapshots:
         """How long it may be shown at all, marked where it is past its TTL."""
         return max(self.ttl_s(snapshot), self._policy.max_stale_s)
 
-    def parse(self, snapshot: SnapshotQuestion, body: bytes, as_of_ms: int) -> SharedBody:
+    def parse(self, snapshot: SnapshotQuestion, body: bytes, as_of_ms: int) -> SnapshotBody:
         """Check that it answers `snapshot`; raise `InvalidBody` if it does not."""
         check_body(snapshot, body)
-        return SharedBody(body, as_of_ms)
+        return SnapshotBody(body, as_of_ms)
 
-    async def keep(self, read: SnapshotRead[SharedBody], result: SharedBody) -> None:
+    async def keep(self, read: SnapshotRead[SnapshotBody], result: SnapshotBody) -> None:
         """Keep what `read` brought."""
         for_elements = read.for_elements or self._list_pays(read.question, 0)
         await self.bodies.keep(read.question, result.body, result.as_of_ms, for_elements=for_elements)

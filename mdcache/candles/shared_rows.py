@@ -18,9 +18,6 @@ from mdcache.candles.replication import SeriesState
 from mdcache.exchange.klines import SeriesKey
 from mdcache.leases import Lease, LeaseState
 
-PULL_INTERVAL_S = 0.25  # while Binance can't be asked, every answer would pull
-MAX_AHEAD_MS = 2_000  # a state whose as-of lies further in the future is not applied
-
 
 @dataclass(frozen=True, slots=True)
 class KnownVersions:

@@ -62,6 +62,17 @@ class SnapshotQuestion:
         return f"{self.endpoint.path}?{self.query}" + ("#us" if self.micros else "")
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotBody:
+    """The answer to a snapshot question as Binance sent it.
+
+    `as_of_ms`: exchange time of the send, less an upstream's `Age`.
+    """
+
+    body: bytes
+    as_of_ms: int
+
+
 def parse_snapshot(path: str, query: str, time_unit: str | None) -> SnapshotQuestion:  # noqa: C901 - one check after another
     """Return what a request to `path` asks, or raise the `Refusal` Binance would give.
 

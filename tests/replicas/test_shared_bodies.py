@@ -11,11 +11,12 @@ import pytest
 
 from mdcache.events import Event, Events, TierFailed
 from mdcache.exchange.markets import Market
+from mdcache.exchange.snapshots import SnapshotBody
 from mdcache.leases import Lease, LeaseState, SharedStoreDown
 from mdcache.stores.redis import bodies as redis_copies
 from mdcache.stores.redis.bodies import RedisBodyStore
 from mdcache.stores.redis.channel import Channel
-from mdcache.upstream.replicas.shared_bodies import MOST_BYTES, BodyLeaseRequest, SharedBody, SharedBodyStore
+from mdcache.upstream.replicas.shared_bodies import MOST_BYTES, BodyLeaseRequest, SharedBodyStore
 from tests.support.memory_shared_bodies import MemorySharedBodies, StoredBodies
 from tests.support.memory_shared_rows import MemoryServer as FakeServer
 from tests.support.redis_row_store import ORIGINS, LoopClock, client_for
@@ -71,7 +72,7 @@ def need(token: str, floor_ms: int, rank: int = 1, *, takes: bool = True) -> Bod
 @pytest.mark.parametrize("nbytes", [2, 3_000, 3_000_000])
 async def test_what_is_given_is_found_by_its_name_alone(open_copies: Open, name: str, nbytes: int) -> None:
     a, b = await open_copies(), await open_copies()
-    copy = SharedBody(body(nbytes), AS_OF)
+    copy = SnapshotBody(body(nbytes), AS_OF)
     assert (await a.pull(SPOT, name, -1, None)).body is None
     await a.push(SPOT, name, copy, 30.0, None)
     assert (await b.pull(SPOT, name, -1, None)).body == copy
@@ -84,7 +85,7 @@ async def test_what_is_given_is_found_by_its_name_alone(open_copies: Open, name:
 async def test_a_copy_never_takes_the_place_of_a_newer_one(open_copies: Open) -> None:
     a = await open_copies()
     for as_of_ms in (AS_OF, AS_OF + 5, AS_OF + 3):
-        await a.push(SPOT, NAME, SharedBody(b"[]", as_of_ms), 30.0, None)
+        await a.push(SPOT, NAME, SnapshotBody(b"[]", as_of_ms), 30.0, None)
     found = (await a.pull(SPOT, NAME, -1, None)).body
     assert found is not None
     assert found.as_of_ms == AS_OF + 5
@@ -92,7 +93,7 @@ async def test_a_copy_never_takes_the_place_of_a_newer_one(open_copies: Open) ->
 
 async def test_it_is_there_as_long_as_it_was_given_for(open_copies: Open) -> None:
     a = await open_copies()
-    await a.push(SPOT, NAME, SharedBody(b"[]", AS_OF), 0.2, None)
+    await a.push(SPOT, NAME, SnapshotBody(b"[]", AS_OF), 0.2, None)
     assert (await a.pull(SPOT, NAME, -1, None)).body is not None
     await asyncio.sleep(0.3)
     assert (await a.pull(SPOT, NAME, -1, None)).body is None
@@ -108,10 +109,10 @@ async def test_one_reads_and_the_others_are_told_when_it_landed(open_copies: Ope
     assert (await b.pull(SPOT, OTHER, -1, need("bb", AS_OF))).lease_state is LeaseState.MINE
     assert await a.renew(SPOT, NAME, Lease("read", "aa", 1))
     assert not await b.renew(SPOT, NAME, Lease("read", "bb", 1))
-    await a.push(SPOT, NAME, SharedBody(b"[]", AS_OF), 30.0, Lease("read", "aa", 1))
+    await a.push(SPOT, NAME, SnapshotBody(b"[]", AS_OF), 30.0, Lease("read", "aa", 1))
     await until(lambda: b.topic(SPOT, NAME) in heard, 10)
     found = await b.pull(SPOT, NAME, -1, need("bb", AS_OF))
-    assert (found.body, found.lease_state) == (SharedBody(b"[]", AS_OF), LeaseState.NONE)
+    assert (found.body, found.lease_state) == (SnapshotBody(b"[]", AS_OF), LeaseState.NONE)
     assert (await b.pull(SPOT, NAME, AS_OF, need("bb", AS_OF + 1))).lease_state is LeaseState.MINE
 
 
@@ -134,7 +135,7 @@ async def test_a_purge_leaves_none(open_copies: Open) -> None:
     a = await open_copies()
     names = [f"{NAME}{n}" for n in range(40)]
     for name in names:
-        await a.push(SPOT, name, SharedBody(b"[]", AS_OF), 30.0, None)
+        await a.push(SPOT, name, SnapshotBody(b"[]", AS_OF), 30.0, None)
     await a.purge()
     assert [(await a.pull(SPOT, name, -1, None)).body for name in names] == [None] * 40
 
@@ -153,7 +154,7 @@ async def test_what_is_broken_is_not_there_and_is_replaced(single: RedisServer, 
     events: list[Event] = []
     async with opened(single.url, events) as a:
         for name in (NAME, OTHER):
-            await a.push(SPOT, name, SharedBody(body(4_000), AS_OF), 30.0, None)
+            await a.push(SPOT, name, SnapshotBody(body(4_000), AS_OF), 30.0, None)
         tag = (a._client.prefix + a.topic(SPOT, NAME)).encode()
         raw = client.get(tag + b"c")
         match how:
@@ -172,13 +173,13 @@ async def test_what_is_broken_is_not_there_and_is_replaced(single: RedisServer, 
                 (other,) = [key for key in keys_of(single) if key.endswith(b"c") and key != tag + b"c"]
                 client.set(tag + b"c", client.get(other))
             case _:
-                bomb = SharedBody(b" " * (MOST_BYTES + 1), AS_OF)
+                bomb = SnapshotBody(b" " * (MOST_BYTES + 1), AS_OF)
                 client.set(tag + b"c", redis_copies._encode(a._identity(SPOT, NAME), bomb))
         assert (await a.pull(SPOT, NAME, -1, None)).body is None
         told = any(isinstance(event, TierFailed) and event.lost for event in events)
         assert told == (how not in {"evicted", "another type"})
-        await a.push(SPOT, NAME, SharedBody(b"[]", AS_OF + 1), 30.0, None)
-        assert (await a.pull(SPOT, NAME, -1, None)).body == SharedBody(b"[]", AS_OF + 1)
+        await a.push(SPOT, NAME, SnapshotBody(b"[]", AS_OF + 1), 30.0, None)
+        assert (await a.pull(SPOT, NAME, -1, None)).body == SnapshotBody(b"[]", AS_OF + 1)
 
 
 @pytest.mark.parametrize(("value", "life_ms"), [("1 abcdef", None), ("!an error", 60_000), ("rubbish", 2_000)])
@@ -196,7 +197,7 @@ async def test_what_is_too_long_is_not_given_and_its_lease_ends(single: RedisSer
     single.client().flushall()
     async with opened(single.url) as a:
         assert (await a.pull(SPOT, NAME, -1, need("aa", AS_OF))).lease_state is LeaseState.MINE
-        long = SharedBody(random.Random(1).randbytes(redis_copies._MAX_COMPRESSED + 1), AS_OF)
+        long = SnapshotBody(random.Random(1).randbytes(redis_copies._MAX_COMPRESSED + 1), AS_OF)
         await a.push(SPOT, NAME, long, 30.0, Lease("read", "aa", 1))
         assert keys_of(single) == []
 
@@ -204,7 +205,7 @@ async def test_what_is_too_long_is_not_given_and_its_lease_ends(single: RedisSer
 async def test_another_upstream_s_and_another_prefix_s_are_not_there_and_stay(single: RedisServer) -> None:
     single.client().flushall()
     async with opened(single.url) as a, opened(single.url, prefix="another*:") as b:
-        await a.push(SPOT, NAME, SharedBody(b"[]", AS_OF), 30.0, None)
+        await a.push(SPOT, NAME, SnapshotBody(b"[]", AS_OF), 30.0, None)
         assert (await b.pull(SPOT, NAME, -1, None)).body is None
         await b.purge()
         a._origins = dict.fromkeys(Market, "https://testnet.test")
@@ -218,7 +219,7 @@ async def test_every_key_runs_out(single: RedisServer) -> None:
     client = single.client()
     client.flushall()
     async with opened(single.url) as a:
-        await a.push(SPOT, NAME, SharedBody(b"[]", AS_OF), 30.0, None)
+        await a.push(SPOT, NAME, SnapshotBody(b"[]", AS_OF), 30.0, None)
         for token in ("aa", "bb"):
             await a.pull(SPOT, NAME, AS_OF, need(token, AS_OF + 1))
         lives = {key[-1:]: client.pttl(key) for key in keys_of(single)}
@@ -231,10 +232,10 @@ async def test_every_key_runs_out(single: RedisServer) -> None:
 async def test_a_full_redis_takes_nothing_and_breaks_nothing() -> None:
     with running_redis() as server:
         async with opened(server.url) as a:
-            await a.push(SPOT, NAME, SharedBody(b"[]", AS_OF), 60.0, None)
+            await a.push(SPOT, NAME, SnapshotBody(b"[]", AS_OF), 60.0, None)
             server.client().config_set("maxmemory", "1mb")  # less than it uses already
             with pytest.raises(SharedStoreDown):
-                await a.push(SPOT, NAME, SharedBody(b"[1]", AS_OF + 1), 60.0, None)
+                await a.push(SPOT, NAME, SnapshotBody(b"[1]", AS_OF + 1), 60.0, None)
             server.client().config_set("maxmemory", "0")
             await until(lambda: a._client.up, 10)
-            assert (await a.pull(SPOT, NAME, -1, None)).body == SharedBody(b"[]", AS_OF)
+            assert (await a.pull(SPOT, NAME, -1, None)).body == SnapshotBody(b"[]", AS_OF)

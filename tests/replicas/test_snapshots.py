@@ -14,8 +14,7 @@ from mdcache.candles.persistence import SeriesFilter
 from mdcache.errors import GateClosed, InvalidBody, Refusal, UpstreamUnavailable
 from mdcache.exchange.exchange_info import SymbolSelection
 from mdcache.exchange.markets import Family, Market
-from mdcache.exchange.snapshots import parse_snapshot
-from mdcache.upstream.replicas.shared_bodies import SharedBody
+from mdcache.exchange.snapshots import SnapshotBody, parse_snapshot
 from tests.support.memory_shared_bodies import MemorySharedBodies
 from tests.support.virtual_daemon import VirtualDaemon
 from tests.support.virtual_replicas import QUERY, SPOT, VirtualReplicas, close_all, virtual_replicas
@@ -223,15 +222,15 @@ async def test_whatever_is_wrong_with_it_answers_are_right(how: str) -> None:
         case "deaf":
             made.server.drops_messages = True
         case "rubbish":
-            made.stored_bodies.copies[topic] = (a.clock.now() + 30.0, SharedBody(b"rubbish", now_ms))
+            made.stored_bodies.copies[topic] = (a.clock.now() + 30.0, SnapshotBody(b"rubbish", now_ms))
         case "of another symbol":
             topic = made.copies(0).topic(Market.SPOT, f"{PRICE}?{BTC}")
             made.stored_bodies.copies[topic] = (
                 a.clock.now() + 30.0,
-                SharedBody(b'{"symbol":"ETHUSDT","price":"1.0"}', now_ms),
+                SnapshotBody(b'{"symbol":"ETHUSDT","price":"1.0"}', now_ms),
             )
         case _:
-            made.stored_bodies.copies[topic] = (a.clock.now() + 30.0, SharedBody(b"{}", now_ms + 90_000))
+            made.stored_bodies.copies[topic] = (a.clock.now() + 30.0, SnapshotBody(b"{}", now_ms + 90_000))
     path = PRICE if how == "of another symbol" else DEPTH
     a.exchange.control.latency(before_s=0.1)
     began = a.clock.now()

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mdcache.exchange.markets import Market
+from mdcache.exchange.snapshots import SnapshotBody
 from mdcache.leases import ERROR_SHARED_S, LEASE_S, Lease, LeaseState, SharedStoreDown
-from mdcache.upstream.replicas.shared_bodies import BodyLeaseRequest, BodyPullResult, SharedBody
+from mdcache.upstream.replicas.shared_bodies import BodyLeaseRequest, BodyPullResult
 from tests.support.memory_shared_rows import MemoryServer
 
 
@@ -14,7 +15,7 @@ from tests.support.memory_shared_rows import MemoryServer
 class StoredBodies:
     """What all replicas share: copies with the moment they run out, leases, who waits, who hears."""
 
-    copies: dict[str, tuple[float, SharedBody]] = field(default_factory=dict)
+    copies: dict[str, tuple[float, SnapshotBody]] = field(default_factory=dict)
     leases: dict[str, tuple[float, int, str]] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
     subscribers: list[Callable[[str], None]] = field(default_factory=list)
@@ -38,9 +39,9 @@ class MemorySharedBodies:
     async def pull(self, market: Market, name: str, held_ms: int, need: BodyLeaseRequest | None) -> BodyPullResult:
         await self._reach()
         topic = self.topic(market, name)
-        until, copy = self.held.copies.get(topic, (0.0, SharedBody(b"", -1)))
+        until, copy = self.held.copies.get(topic, (0.0, SnapshotBody(b"", -1)))
         if until <= self.server.clock.now():
-            copy = SharedBody(b"", -1)
+            copy = SnapshotBody(b"", -1)
         hold, error = LeaseState.NONE, ""
         if need is not None and copy.as_of_ms < need.min_as_of_ms:
             hold, error = self._leased(topic, need)
@@ -63,7 +64,7 @@ class MemorySharedBodies:
         self.held.leases[topic] = (now + LEASE_S, lease.rank, lease.holder)
         return LeaseState.MINE, ""
 
-    async def push(self, market: Market, name: str, body: SharedBody, lifetime_s: float, lease: Lease | None) -> None:
+    async def push(self, market: Market, name: str, body: SnapshotBody, lifetime_s: float, lease: Lease | None) -> None:
         await self._reach()
         topic, now = self.topic(market, name), self.server.clock.now()
         until, there = self.held.copies.get(topic, (0.0, body))

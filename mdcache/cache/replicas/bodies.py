@@ -13,12 +13,11 @@ from mdcache.cache.replicas.error_messages import NO_BOUNDS, decode_error, encod
 from mdcache.cache.replicas.leases import Leases, PullOutcome, RefusalNow
 from mdcache.cache.sharing import BodyRead
 from mdcache.candles.persistence import SeriesFilter
-from mdcache.candles.shared_rows import MAX_AHEAD_MS, PULL_INTERVAL_S
 from mdcache.clock import Clock, Instant
 from mdcache.errors import InvalidBody
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.markets import Market
-from mdcache.leases import Lease, SharedStoreDown
+from mdcache.leases import MAX_AHEAD_MS, PULL_INTERVAL_S, Lease, SharedStoreDown
 from mdcache.upstream.replicas.shared_bodies import BodyLeaseRequest, BodyPullResult, SharedBodyStore
 
 _MAX_PULLED = 4_096

@@ -21,12 +21,12 @@ from mdcache.cache.sharing import RowRead
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.replication import SeriesState, apply_state
 from mdcache.candles.series import Series
-from mdcache.candles.shared_rows import MAX_AHEAD_MS, PULL_INTERVAL_S, LeaseRequest, PullResult, SharedRowStore
+from mdcache.candles.shared_rows import LeaseRequest, PullResult, SharedRowStore
 from mdcache.candles.window import WindowKind
 from mdcache.clock import Clock, Instant
 from mdcache.events import Events, RowRevised
 from mdcache.exchange.klines import SeriesKey
-from mdcache.leases import Lease, SharedStoreDown
+from mdcache.leases import MAX_AHEAD_MS, PULL_INTERVAL_S, Lease, SharedStoreDown
 
 _PUSH_TRIES = 4
 _MAX_PUSHES = 16

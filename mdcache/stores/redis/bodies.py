@@ -15,6 +15,7 @@ import xxhash
 
 from mdcache.events import Events, StoreOp, TierFailed
 from mdcache.exchange.markets import Market
+from mdcache.exchange.snapshots import SnapshotBody
 from mdcache.leases import LEASE_S, Lease, LeaseState, SharedStoreDown
 from mdcache.stores.block_parts import add_checksum, check
 from mdcache.stores.compression import Unreadable, compress, decompress
@@ -24,7 +25,7 @@ from mdcache.stores.redis.client import TIER, RedisClient, RedisDown
 from mdcache.stores.redis.row_format import origin_tag
 from mdcache.stores.redis.scripts import load
 from mdcache.stores.redis.url import ForeignClient
-from mdcache.upstream.replicas.shared_bodies import MOST_BYTES, BodyLeaseRequest, BodyPullResult, SharedBody
+from mdcache.upstream.replicas.shared_bodies import MOST_BYTES, BodyLeaseRequest, BodyPullResult
 
 _MAX_COMPRESSED = 4 << 20  # bytes, to be had within a time-out; spot's exchangeInfo, 20 MB, takes a third of it
 _SMALL = 16 << 10  # bytes that are decompressed without a thread
@@ -73,7 +74,7 @@ class RedisBodyStore:
         body = await self._decode(market, name, raw)
         return BodyPullResult(body, LeaseState(state.decode()), error.decode(errors="replace"))
 
-    async def push(self, market: Market, name: str, body: SharedBody, lifetime_s: float, lease: Lease | None) -> None:
+    async def push(self, market: Market, name: str, body: SnapshotBody, lifetime_s: float, lease: Lease | None) -> None:
         """Store the body for `lifetime_s`, unless it is too long or a newer one is there; the lease ends.
 
         Raises:
@@ -111,7 +112,7 @@ class RedisBodyStore:
 
         await self._client.call(StoreOp.PURGE, work)
 
-    async def _decode(self, market: Market, name: str, raw: bytes) -> SharedBody | None:
+    async def _decode(self, market: Market, name: str, raw: bytes) -> SnapshotBody | None:
         if not raw:
             return None
         identity = self._identity(market, name)
@@ -134,12 +135,12 @@ class RedisBodyStore:
         return msgspec.json.encode([self._origins[market], market, name])
 
 
-def _encode(identity: bytes, body: SharedBody) -> bytes:
+def _encode(identity: bytes, body: SnapshotBody) -> bytes:
     return add_checksum(identity, _BODY, _AS_OF.pack(body.as_of_ms) + compress(body.body))
 
 
-def _decode(identity: bytes, raw: bytes) -> SharedBody:
+def _decode(identity: bytes, raw: bytes) -> SnapshotBody:
     """Undo `_encode` for that name of that upstream; raises `Unreadable` if `raw` is anything else."""
     plain = check(identity, _BODY, raw)
     body = decompress(plain[_AS_OF.size :], MOST_BYTES)
-    return SharedBody(body, int(_AS_OF.unpack_from(plain)[0]))
+    return SnapshotBody(body, int(_AS_OF.unpack_from(plain)[0]))

@@ -9,17 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mdcache.exchange.markets import Market
+from mdcache.exchange.snapshots import SnapshotBody
 from mdcache.leases import Lease, LeaseState
 
 MOST_BYTES = 64 << 20  # of a body; spot's exchangeInfo takes 2 to 20 MB, permission sets included
-
-
-@dataclass(frozen=True, slots=True)
-class SharedBody:
-    """A body as Binance sent it. `as_of_ms`: exchange time of the send, less an upstream's `Age`."""
-
-    body: bytes
-    as_of_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +28,7 @@ class BodyLeaseRequest:
 class BodyPullResult:
     """`copy`: what is there, if it is newer than what the asker holds. `error`: of who had the lease."""
 
-    body: SharedBody | None = None
+    body: SnapshotBody | None = None
     lease_state: LeaseState = LeaseState.NONE
     error: str = ""
 
@@ -55,7 +48,7 @@ class SharedBodyStore(Protocol):
         """A copy newer than one as of `held_ms` (-1 for none), and whether to read."""
         ...
 
-    async def push(self, market: Market, name: str, body: SharedBody, lifetime_s: float, lease: Lease | None) -> None:
+    async def push(self, market: Market, name: str, body: SnapshotBody, lifetime_s: float, lease: Lease | None) -> None:
         """Put it there for so many seconds; the lease ends."""
         ...
 
