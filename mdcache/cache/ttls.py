@@ -10,7 +10,7 @@ from mdcache.exchange.weights import ttl_by_requests_s, ttl_by_weight_s
 
 @dataclass(frozen=True, slots=True)
 class SnapshotTtls:
-    """The settings: the least TTL, and by path tail, both in seconds."""
+    """The settings: the least TTL, and TTLs by short path, all in seconds."""
 
     min_s: float
     by_tail_s: Mapping[str, float]

@@ -18,10 +18,10 @@ from tests.support.virtual_time import VirtualClock
 pytestmark = pytest.mark.virtual
 
 MINE, THEIRS, NOBODY = (
-    PullOutcome(satisfied=False, hold=hold, error=None)
+    PullOutcome(satisfied=False, lease_state=hold, error=None)
     for hold in (LeaseState.MINE, LeaseState.THEIRS, LeaseState.NONE)
 )
-SPARED = PullOutcome(satisfied=True, hold=LeaseState.NONE, error=None)
+SPARED = PullOutcome(satisfied=True, lease_state=LeaseState.NONE, error=None)
 DOWN = SharedStoreDown()
 
 
@@ -89,7 +89,7 @@ class Scene:
         return round(self.clock.now() - self.began_s, 6)
 
 
-@pytest.mark.parametrize("sight", [SPARED, PullOutcome(satisfied=True, hold=LeaseState.THEIRS, error=None)])
+@pytest.mark.parametrize("sight", [SPARED, PullOutcome(satisfied=True, lease_state=LeaseState.THEIRS, error=None)])
 async def test_what_is_there_spares_the_read(sight: PullOutcome) -> None:
     scene = Scene([sight])
     assert await scene.spares()
@@ -181,7 +181,7 @@ async def test_nobody_waits_past_its_deadline() -> None:
 
 async def test_the_error_of_who_read_is_ours() -> None:
     error = InvalidBody(BodyFault.EMPTY, "")
-    scene = Scene([THEIRS, PullOutcome(satisfied=False, hold=LeaseState.FAILED, error=error)])
+    scene = Scene([THEIRS, PullOutcome(satisfied=False, lease_state=LeaseState.FAILED, error=error)])
     with pytest.raises(InvalidBody) as caught:
         await scene.spares()
     assert caught.value is error
@@ -189,7 +189,7 @@ async def test_the_error_of_who_read_is_ours() -> None:
 
 
 async def test_an_error_of_another_read_is_not() -> None:
-    scene = Scene([PullOutcome(satisfied=False, hold=LeaseState.FAILED, error=None)])
+    scene = Scene([PullOutcome(satisfied=False, lease_state=LeaseState.FAILED, error=None)])
     assert not await scene.spares()
     assert scene.read.lease is None
 

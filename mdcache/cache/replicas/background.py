@@ -1,4 +1,4 @@
-"""Work behind the answer: nobody waits for it, and it is given a moment at the end."""
+"""Work in the background: no request waits for it, and it gets a moment to finish at the end."""
 
 import asyncio
 import math
@@ -22,15 +22,17 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[object, object, None]) -> None:
-        """Have `work` done."""
+        """Start `work`."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     async def run_with_retry(self, call: Callable[[], Awaitable[None]], for_s: float = math.inf) -> None:
-        """Make `call` now; where the commons are down, behind the answer, each half a second until they are not.
+        """Make `call` now; if the shared store is down, again in the background until it is not.
 
-        `for_s`: after which it is of no use any more.
+        Args:
+            call: What to do; raises `SharedStoreDown`.
+            for_s: Seconds after which it is of no use any more.
         """
         try:
             await call()
@@ -38,7 +40,7 @@ class BackgroundTasks:
             self.start(self._retry(call, self._clock.now() + for_s))
 
     async def aclose(self) -> None:
-        """Wait for what is under way, for at most a second; what is not done by then is not done."""
+        """Wait for the tasks, for at most a second; cancel those that are not done by then."""
         if self._tasks:
             await asyncio.wait(tuple(self._tasks), timeout=_CLOSE_TIMEOUT_S)
         late = tuple(self._tasks)

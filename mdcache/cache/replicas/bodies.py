@@ -1,7 +1,7 @@
-"""Copies: replicas that read whole answers for each other, as `together.py` does for rows (docs/design.md#leases).
+"""Whole bodies shared between replicas, as `rows.py` does it for rows (docs/design.md#leases).
 
-Before a read from Binance, one look: a copy that is newer than ours comes in, and if it is not new enough, one replica
-holds the lease and reads while the others wait. What a read brought is given behind the answer.
+Before a read from Binance, one pull applies a body that is newer than ours. If it is not new enough, one replica takes
+the lease and reads, while the others wait for what it pushes. The result of a read is pushed in the background.
 """
 
 from collections import OrderedDict
@@ -21,11 +21,11 @@ from mdcache.leases import MAX_AHEAD_MS, PULL_INTERVAL_S, Lease, SharedStoreDown
 from mdcache.upstream.replicas.shared_bodies import BodyLeaseRequest, BodyPullResult, SharedBodyStore
 
 _MAX_PULLED = 4_096
-_LEASE_NAME = "read"  # of each copy there is one
+_LEASE_NAME = "read"  # each body has a single lease
 
 
 class SharedBodies:
-    """This replica among others."""
+    """The port `BodySharing` over a shared store."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class SharedBodies:
         store.subscribe(self._leases.on_released)
 
     async def satisfied_by_peers(self, read: BodyRead) -> bool:
-        """Take what is there; wait where another reads; whether nothing is left to read."""
-        look, renew = partial(self._pull_or_lease, read), partial(self._store.renew, read.market, read.name)
-        return await self._leases.satisfied_by_peers(read, self._topic(read), _LEASE_NAME, look, renew)
+        """Pull, and wait while another replica reads the same; see `Sharing`."""
+        pull, renew = partial(self._pull_or_lease, read), partial(self._store.renew, read.market, read.name)
+        return await self._leases.satisfied_by_peers(read, self._topic(read), _LEASE_NAME, pull, renew)
 
     async def pull(self, read: BodyRead) -> bool:
-        """Take what is there, unless that was done a moment ago; whether it was news."""
+        """Pull, unless that was done a moment ago; return whether it brought a newer body."""
         before_ms = read.held_as_of_ms
         if not self._may_pull(self._topic(read)):
             return False
@@ -62,11 +62,11 @@ class SharedBodies:
 
     def finished(self, read: BodyRead, error: BaseException | None) -> None:
         """Push what `read` brought, or the error, in the background."""
-        body, gift = read.fetched, None
+        body, push = read.fetched, None
         if error is None and body is not None:
-            gift = self._store.push(read.market, read.name, body, read.max_age_s, read.lease)
+            push = self._store.push(read.market, read.name, body, read.max_age_s, read.lease)
         text = encode_error(error, NO_BOUNDS, waited_for_peer=read.waited_for_peer)
-        self._leases.finish(read, gift, partial(self._store.release, read.market, read.name), text)
+        self._leases.finish(read, push, partial(self._store.release, read.market, read.name), text)
 
     async def purge(self, series_filter: SeriesFilter) -> None:
         """Delete all bodies, if `series_filter` is no narrower than a market; again in the background if it fails."""
@@ -74,27 +74,27 @@ class SharedBodies:
             await self._background.run_with_retry(self._store.purge)
 
     async def aclose(self) -> None:
-        """Give what is being given, for at most a second."""
+        """Finish what is being pushed, within a second."""
         await self._background.aclose()
         await self._leases.aclose()
 
     async def _pull_or_lease(self, read: BodyRead, lease: Lease, *, take_lease: bool) -> PullOutcome:
-        need = BodyLeaseRequest(lease, read.min_as_of_ms, take_lease)
-        found = await self._store.pull(read.market, read.name, read.held_as_of_ms, need)
+        request = BodyLeaseRequest(lease, read.min_as_of_ms, take_lease)
+        found = await self._store.pull(read.market, read.name, read.held_as_of_ms, request)
         await self._apply(read, found)
         satisfied = read.held_as_of_ms >= read.min_as_of_ms
         return PullOutcome(satisfied, found.lease_state, decode_error(found.error, NO_BOUNDS))
 
     async def _apply(self, read: BodyRead, found: BodyPullResult) -> None:
-        copy = found.body
-        if copy is None or copy.as_of_ms > self._now(read.market).late_ms + MAX_AHEAD_MS:
+        body = found.body
+        if body is None or body.as_of_ms > self._now(read.market).late_ms + MAX_AHEAD_MS:
             return
         try:
-            await read.apply(copy)
+            await read.apply(body)
         except InvalidBody as error:
             self._events.emit(BackgroundTaskFailed(BackgroundTask.SHARED_BODY, f"{read.name}: {error}"))
             return
-        read.held_as_of_ms = copy.as_of_ms
+        read.held_as_of_ms = body.as_of_ms
 
     def _may_pull(self, topic: str) -> bool:
         now_s = self._clock.now()

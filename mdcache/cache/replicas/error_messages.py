@@ -1,4 +1,4 @@
-"""Tidings: the error that one replica's read met, as the others are told of it. Pure."""
+"""The error that one replica's read met, as a message to the others. Pure."""
 
 import msgspec
 
@@ -21,9 +21,14 @@ NO_BOUNDS: WindowBounds = None, None  # where there are no windows
 
 
 def encode_error(error: BaseException | None, bounds: WindowBounds, *, waited_for_peer: bool) -> str:
-    """What the others are told: errors that speak of Binance's answer to this very read; else nothing.
+    """Encode an error that Binance answered this very read with; others as an empty string.
 
-    What failed on the way may be this replica's own trouble: it is told where it had `waited` for another one's read.
+    A transport error may be this replica's own trouble: it is encoded only if another replica's read failed before.
+
+    Args:
+        error: What the read met, if anything.
+        bounds: The bounds of its window.
+        waited_for_peer: It waited for another replica's read before.
     """
     if isinstance(error, Refusal):
         return msgspec.json.encode([bounds, "Refusal", error.status, error.code, error.msg]).decode()
@@ -34,7 +39,7 @@ def encode_error(error: BaseException | None, bounds: WindowBounds, *, waited_fo
 
 
 def decode_error(text: str, bounds: WindowBounds) -> MdcacheError | None:
-    """The error that was told of a read with these edges; `None` if it was of others, or is none."""
+    """Decode the error of a read with these bounds; `None` if it is of another read, or unreadable."""
     try:
         found = msgspec.json.decode(text)
     except msgspec.MsgspecError:

@@ -1,8 +1,7 @@
-"""Leases: of the replicas that want the same read, one holds its lease and reads; the others wait for what it gives.
+"""Leases: of the replicas that want the same read, one holds its lease and reads; the others wait for its result.
 
-A lease is an economy (docs/design.md#leases): where two read at once, or none knows who does, answers are right all
-the same. What is
-read, rows or a copy, and where leases are kept is for those who use this.
+Leases only save requests; two readers at once are harmless (docs/design.md#leases). This module does not know what is
+read, rows or a body, nor where leases are stored.
 """
 
 import asyncio
@@ -21,51 +20,57 @@ from mdcache.exchange.markets import Market
 from mdcache.leases import LEASE_RENEWED_S, LEASE_S, Lease, LeaseState, SharedStoreDown
 from mdcache.upstream.governor import Lane
 
-POLL_S = 0.25  # a message that was lost costs this much more
-RefusalNow = Callable[[Market, Lane, int], UpstreamUnavailable | None]  # a governor's
+POLL_S = 0.25  # what a lost message costs
+RefusalNow = Callable[[Market, Lane, int], UpstreamUnavailable | None]  # `Governor.refusal_now`
 
 
 @dataclass(frozen=True, slots=True)
 class PullOutcome:
-    """What one look found. `spared`: all that the read was to bring; `error`: what the one that read it met."""
+    """What a pull found.
+
+    `satisfied`: nothing is left to read. `lease_state`: which replica may read. `error`: met by the one that did.
+    """
 
     satisfied: bool
-    hold: LeaseState
+    lease_state: LeaseState
     error: MdcacheError | None
 
 
 class PullOrLease(Protocol):
-    """Takes in what is there; where that is not enough, takes the lease, or (`takes` is false) asks who has it."""
+    """Pulls; where that is not enough, takes the lease, or asks who has it if `take_lease` is false."""
 
     async def __call__(self, lease: Lease, *, take_lease: bool) -> PullOutcome:
-        """Raises `SharedStoreDown`."""
+        """Raise `SharedStoreDown` where the store can't be reached."""
         ...
 
 
-Renew = Callable[[Lease], Awaitable[bool]]  # holds on to it; whether it was still ours; raises `SharedStoreDown`
-Release = Callable[
-    [Lease, str], Coroutine[object, object, None]
-]  # ends it, with the error met; raises `SharedStoreDown`
-_Topic = TypeVar("_Topic", bound=Hashable)  # what the others' messages tell a read's end by
+# both raise `SharedStoreDown`
+Renew = Callable[[Lease], Awaitable[bool]]  # extends it; returns whether it was still ours
+Release = Callable[[Lease, str], Coroutine[object, object, None]]  # ends it, and publishes an error
+_Topic = TypeVar("_Topic", bound=Hashable)  # names what is read in the messages between replicas
 
 
 class Leases(Generic[_Topic]):
-    """Those that this replica holds, and those it waits for."""
+    """The leases that this replica holds, and those it waits for."""
 
     def __init__(self, clock: Clock, background: BackgroundTasks, refusal_now: RefusalNow) -> None:
         self._clock = clock
         self._background = background
         self._refusal_now = refusal_now
-        self._released: WeakValueDictionary[_Topic, asyncio.Event] = WeakValueDictionary()  # held by who waits
+        self._released: WeakValueDictionary[_Topic, asyncio.Event] = WeakValueDictionary()  # held by the waiters
         self._renewing: dict[Lease, asyncio.Task[None]] = {}
 
     async def satisfied_by_peers(
         self, read: LeasableRead, topic: _Topic, name: str, pull: PullOrLease, renew: Renew
     ) -> bool:
-        """Look until there is enough or nobody else reads; whether nothing is left to read.
+        """Pull until nothing is left to read, or no other replica reads it.
 
-        If something is, `read` is this replica's to do, with its lease renewed until its `end`. Raises the error that
-        another replica's read met.
+        Returns:
+            Whether nothing is left. If something is, this replica is to read it; its lease, if it got one, is renewed
+            until `finish`.
+
+        Raises:
+            MdcacheError: What another replica's read met.
         """
         try:
             return await self._wait_for_peers(read, topic, name, pull, renew)
@@ -75,38 +80,42 @@ class Leases(Generic[_Topic]):
     async def _wait_for_peers(
         self, read: LeasableRead, topic: _Topic, name: str, pull: PullOrLease, renew: Renew
     ) -> bool:
-        token = secrets.token_hex(8)
+        holder = secrets.token_hex(8)
         while True:
-            news = self._released.setdefault(topic, asyncio.Event())
-            lease, takes = Lease(name, token, read.priority.lane.rank), not self._would_be_refused(read)
-            read.lease = lease if takes else None  # it ends with the read, also where the reply was lost
-            seen = await pull(lease, take_lease=takes)
-            read.lease = lease if seen.hold is LeaseState.MINE else None
-            if seen.satisfied:
+            released = self._released.setdefault(topic, asyncio.Event())
+            lease, may_take = Lease(name, holder, read.priority.lane.rank), not self._would_be_refused(read)
+            read.lease = lease if may_take else None  # it ends with the read, also where the reply was lost
+            outcome = await pull(lease, take_lease=may_take)
+            read.lease = lease if outcome.lease_state is LeaseState.MINE else None
+            if outcome.satisfied:
                 return True
-            if seen.error is not None:
-                raise seen.error
+            if outcome.error is not None:
+                raise outcome.error
             left_s = self._left_s(read)
-            if seen.hold is not LeaseState.THEIRS or left_s <= 0:
+            if outcome.lease_state is not LeaseState.THEIRS or left_s <= 0:
                 break
             read.waited_for_peer = True
-            await _wait(news, min(left_s, POLL_S))
+            await _wait(released, min(left_s, POLL_S))
         if read.lease is not None:
             self._renewing[lease] = asyncio.get_running_loop().create_task(self._renew(lease, renew))
         return False
 
     def on_released(self, topic: _Topic) -> None:
-        """A read that somebody waits for ended."""
-        news = self._released.pop(topic, None)
-        if news is not None:
-            news.set()
+        """Wake the reads that wait for this topic: a lease of it ended."""
+        released = self._released.pop(topic, None)
+        if released is not None:
+            released.set()
 
     def finish(
         self, read: LeasableRead, push: Coroutine[object, object, None] | None, release: Release, error: str
     ) -> None:
-        """`read` landed: hold on to its lease no more, and tell the others, behind the answer.
+        """Renew the lease of `read` no more, and publish how it ended, in the background.
 
-        `gift` gives what it brought and ends the lease; `None` where it brought nothing but `error`.
+        Args:
+            read: The read that ended.
+            push: Pushes its result, which ends the lease; `None` if there is none.
+            release: Ends the lease where there is no result.
+            error: What it met, as a message; empty if that is no other replica's business.
         """
         renewing = self._renewing.pop(read.lease, None) if read.lease is not None else None
         if renewing is not None:
@@ -120,18 +129,18 @@ class Leases(Generic[_Topic]):
         try:
             await work
         except SharedStoreDown:
-            if lease is not None:  # else nobody could read until it ran out
+            if lease is not None:  # else no replica could read until it expired
                 await self._background.run_with_retry(partial(release, lease, ""), for_s=LEASE_S)
 
     async def aclose(self) -> None:
-        """Hold on to nothing."""
+        """Renew no lease any more."""
         renewing = tuple(self._renewing.values())
         for task in renewing:
             task.cancel()
         await asyncio.gather(*renewing, return_exceptions=True)
 
     def _would_be_refused(self, read: LeasableRead) -> bool:
-        """Whether it would be refused: a lease would only be passed from one replica to the next, by all of them."""
+        """Tell whether Binance can't be asked in time: each replica would take the lease only to release it."""
         refusal = self._refusal_now(read.market, read.priority.lane, read.weight())
         late = refusal is not None and refusal.retry_after_s > self._left_s(read)
         return isinstance(refusal, GateClosed) or late
@@ -146,7 +155,7 @@ class Leases(Generic[_Topic]):
             try:
                 held = await renew(lease)
             except SharedStoreDown:
-                continue  # it lasts for longer than that
+                continue  # a lease outlives a missed renewal
 
 
 async def _wait(released: asyncio.Event, seconds: float) -> None:
@@ -154,4 +163,4 @@ async def _wait(released: asyncio.Event, seconds: float) -> None:
         async with asyncio.timeout(seconds):
             await released.wait()
     except TimeoutError:
-        return  # the poll behind the message
+        return  # the message may be lost: poll

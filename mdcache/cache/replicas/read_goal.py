@@ -1,4 +1,4 @@
-"""What a flight is for, and whether what other replicas know spares it. Pure."""
+"""What a read must bring, and whether what other replicas pushed already does. Pure."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from mdcache.clock import Instant
 
 
 def reached_block_indexes(series: Series, window: Window, now_ms: int) -> list[int]:
-    """Indexes of the blocks in whose spans that lies."""
+    """Return the indexes of the blocks that the reply to `window` can touch."""
     lo, hi = reach(window, series.endpoint, series.interval.length_ms, now_ms)
     width = series.blocks.width_ms
     last = min(hi, now_ms + series.interval.length_ms)
@@ -18,7 +18,7 @@ def reached_block_indexes(series: Series, window: Window, now_ms: int) -> list[i
 
 
 def lease_name(series: Series, window: Window) -> str:
-    """The class of windows that one replica reads for all: of one form, with its edge in one block's span."""
+    """Name the class of windows that one replica reads for all: of one kind, with their edge in the same block."""
     if window.kind is WindowKind.TAIL:
         return window.kind.value
     at = window.end_ms if window.start_ms is None or series.endpoint.nearest_end else window.start_ms
@@ -27,11 +27,11 @@ def lease_name(series: Series, window: Window) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ReadGoal:
-    """What was missing when a flight was about to be sent: a tail, an edge that is not known, or emptiness to check.
+    """What was missing when a read was about to be sent: a tail, an uncovered edge, or an empty range to check.
 
-    `edge`: the span at whose knowledge the reader goes on; a proof that goes down begins at the reply's newest row, up
-    to a bucket below the window's end.
-    `before`: what was known of a series without a tail; whatever comes in may be all that the question needs.
+    `edge`: the read has done its job once this span is covered. Reads towards the past prove from their newest row
+    down, which may lie one bucket below the window's end.
+    `known_before`: the coverage of a series without a tail. Anything more may be all that the question needs.
     """
 
     window: Window
@@ -40,7 +40,7 @@ class ReadGoal:
     known_before: tuple[Span, ...] | None = None
 
     def met(self, series: Series, min_as_of_ms: int, now: Instant) -> bool:
-        """Whether that is there by now."""
+        """Tell whether that is known by now."""
         if self.known_before is not None and _knows_more(series, self.known_before):
             return True
         if self.window.kind is WindowKind.TAIL:
@@ -53,7 +53,7 @@ class ReadGoal:
 
 
 def read_goal(series: Series, window: Window, now_ms: int) -> ReadGoal:
-    """What `window` is to bring."""
+    """Return what a read of `window` must bring."""
     if window.kind is WindowKind.TAIL:
         return ReadGoal(window, None, frozenset(), tuple(series.coverage) if series.tail is None else None)
     lo, hi = reach(window, series.endpoint, series.interval.length_ms, now_ms)
@@ -66,14 +66,14 @@ def read_goal(series: Series, window: Window, now_ms: int) -> ReadGoal:
     if downwards:
         gaps = [(start, end) for start, end in gaps if end - start >= length_ms]
     if not gaps:
-        voids = frozenset(v for v in series.empty_ranges if v.start_ms < hi and v.end_ms > lo)
-        return ReadGoal(window, None, voids)
+        empty = frozenset(each for each in series.empty_ranges if each.start_ms < hi and each.end_ms > lo)
+        return ReadGoal(window, None, empty)
     start, end = gaps[-1] if downwards else gaps[0]
     return ReadGoal(window, (max(start, end - length_ms), end) if downwards else (start, start + 1), frozenset())
 
 
 def _knows_more(series: Series, before: tuple[Span, ...]) -> bool:
-    """Whether anything is known that was not."""
+    """Tell whether anything is covered that was not."""
     old = RangeSet()
     for lo, hi in before:
         old.add(lo, hi)

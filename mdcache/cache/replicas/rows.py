@@ -1,8 +1,8 @@
-"""Together: replicas that read for each other (docs/design.md#leases). What they know meets in the commons.
+"""Rows shared between replicas through a common store (docs/design.md#leases).
 
-Before a read from Binance, one exchange: what is there that is newer than ours comes in, and if that is not enough,
-one replica holds the lease and reads while the others wait for what it gives. What a read brought is given behind
-the answer. Whatever two replicas give at once is merged by what they know and as of when.
+Before a read from Binance, one pull applies what the store has that is newer than ours. If that is not enough, one
+replica takes the lease and reads, while the others wait for what it pushes. The result of a read is pushed in the
+background. What two replicas push at once is merged by what each covers and as of when.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ from mdcache.exchange.klines import SeriesKey
 from mdcache.leases import MAX_AHEAD_MS, PULL_INTERVAL_S, Lease, SharedStoreDown
 
 _PUSH_TRIES = 4
-_MAX_PUSHES = 16
-_MAX_BLOCKS = 8  # blocks in one exchange
+_MAX_PUSHES = 16  # at once
+_MAX_BLOCKS = 8  # in one pull
 
 
 class SharedRows:
-    """This replica among others."""
+    """The port `RowSharing` over a shared store."""
 
     def __init__(
         self,
@@ -61,17 +61,17 @@ class SharedRows:
     # ------------------------------------------------------------------------------------ reading
 
     async def satisfied_by_peers(self, flight: RowRead) -> bool:
-        """Take what is there; wait where another reads; whether nothing is left to read."""
+        """Pull, and wait while another replica reads the same; see `Sharing`."""
         series = flight.series
         goal = read_goal(series, flight.window, self._now(series).late_ms)
-        look, renew = partial(self._pull_or_lease, goal, flight), partial(self._store.renew, series.key)
-        return await self._leases.satisfied_by_peers(flight, series.key, lease_name(series, flight.window), look, renew)
+        pull, renew = partial(self._pull_or_lease, goal, flight), partial(self._store.renew, series.key)
+        return await self._leases.satisfied_by_peers(flight, series.key, lease_name(series, flight.window), pull, renew)
 
     async def pull(self, flight: RowRead) -> bool:
-        """Take over what is there, unless that was done a moment ago; return whether the tail is another now."""
+        """Pull, unless that was done a moment ago; return whether the tail is another now."""
         series = flight.series
-        ledger = self._seen.of(series.key)
-        if self._clock.now() - ledger.pulled_s < PULL_INTERVAL_S:
+        seen = self._seen.of(series.key)
+        if self._clock.now() - seen.pulled_s < PULL_INTERVAL_S:
             return False
         before = series.tail
         pin = self._registry.pin(series.key)
@@ -87,55 +87,53 @@ class SharedRows:
 
     async def _pull_or_lease(self, goal: ReadGoal, flight: RowRead, lease: Lease, *, take_lease: bool) -> PullOutcome:
         series, now_ms = flight.series, self._now(flight.series).late_ms
-        floor_ms = flight.min_as_of_ms if flight.window.kind is WindowKind.TAIL else None
+        min_as_of_ms = flight.min_as_of_ms if flight.window.kind is WindowKind.TAIL else None
         indexes = reached_block_indexes(series, flight.window, now_ms)[:_MAX_BLOCKS]
-        found = await self._pull_blocks(series, indexes, LeaseRequest(lease, floor_ms, now_ms, take_lease))
-        spared = goal.met(series, flight.min_as_of_ms, self._now(series))
-        return PullOutcome(spared, found.lease_state, decode_error(found.error, _bounds(flight)))
+        found = await self._pull_blocks(series, indexes, LeaseRequest(lease, min_as_of_ms, now_ms, take_lease))
+        satisfied = goal.met(series, flight.min_as_of_ms, self._now(series))
+        return PullOutcome(satisfied, found.lease_state, decode_error(found.error, _bounds(flight)))
 
     async def _pull_blocks(self, series: Series, indexes: Sequence[int], request: LeaseRequest | None) -> PullResult:
-        """One look, and what it tells taken in; blocks in which rows were revised are looked at as well."""
-        ledger = self._seen.of(series.key)
+        """Pull and apply these blocks, and all other blocks held here in which rows were revised."""
+        seen = self._seen.of(series.key)
         while True:
             purges = self._purges.generation
             for index in indexes:
                 await self._registry.persistence.load_range(series, *series.blocks.span(index))
-            found = await self._store.pull(series.key, ledger.known_versions(series, indexes), request)
-            if found.last_purge and found.last_purge != ledger.last_purge:
+            found = await self._store.pull(series.key, seen.known_versions(series, indexes), request)
+            if found.last_purge and found.last_purge != seen.last_purge:
                 await self._purges.apply_missed(series, found.last_purge)
             elif self._purges.generation == purges:
                 break
-            ledger = self._seen.of(series.key)
+            seen = self._seen.of(series.key)
         await self._apply(series, found, indexes)
         others = [index for index in found.revised_blocks if index not in indexes and _holds_block(series, index)]
         for at in range(0, len(others), _MAX_BLOCKS):
             some = others[at : at + _MAX_BLOCKS]
-            await self._apply(
-                series, await self._store.pull(series.key, ledger.known_versions(series, some), None), some
-            )
-        ledger.revisions = found.revisions
-        ledger.pulled_s = self._clock.now()
+            await self._apply(series, await self._store.pull(series.key, seen.known_versions(series, some), None), some)
+        seen.revisions = found.revisions
+        seen.pulled_s = self._clock.now()
         return found
 
     async def _apply(self, series: Series, found: PullResult, indexes: Sequence[int]) -> None:
-        for index in found.state.blocks:  # memory may have given some of it up in the meantime
+        for index in found.state.blocks:  # memory may have evicted some of it in the meantime
             await self._registry.persistence.load_range(series, *series.blocks.span(index))
-        shared, now = found.state, self._now(series)
-        if shared.tail is not None and shared.tail.as_of_ms > now.late_ms + MAX_AHEAD_MS:
-            shared = SeriesState(None, shared.outside_blocks, shared.empty_ranges, shared.blocks)
-        for revision in apply_state(series, shared):
+        state, now = found.state, self._now(series)
+        if state.tail is not None and state.tail.as_of_ms > now.late_ms + MAX_AHEAD_MS:
+            state = SeriesState(None, state.outside_blocks, state.empty_ranges, state.blocks)
+        for revision in apply_state(series, state):
             key = series.key
             self._events.emit(RowRevised(key.market, str(key), revision.open_ms, revision.was, revision.now))
         self._seen.of(series.key).record_pull(found, indexes)
         self._registry.note_merged(series)
 
-    # ------------------------------------------------------------------------------------ giving
+    # ------------------------------------------------------------------------------------ pushing
 
     def finished(self, flight: RowRead, error: BaseException | None) -> None:
-        """Give what it brought, or tell the error, behind the answer."""
-        gift = self._push(flight) if error is None and flight.open_times_ms is not None else None
+        """Push the result of `flight`, or its error, in the background."""
+        push = self._push(flight) if error is None and flight.open_times_ms is not None else None
         text = encode_error(error, _bounds(flight), waited_for_peer=flight.waited_for_peer)
-        self._leases.finish(flight, gift, partial(self._store.release, flight.series.key), text)
+        self._leases.finish(flight, push, partial(self._store.release, flight.series.key), text)
 
     async def _push(self, flight: RowRead) -> None:
         series, lease = flight.series, flight.lease
@@ -154,31 +152,31 @@ class SharedRows:
             self._registry.unpin(pin)
 
     async def _try_push(self, flight: RowRead) -> bool:
-        series, ledger = flight.series, self._seen.of(flight.series.key)
-        gift = ledger.build_push(
+        series, seen = flight.series, self._seen.of(flight.series.key)
+        push = seen.build_push(
             series, self._push_indexes(flight), flight.lease, as_of_publishable=flight.as_of_publishable
         )
-        found = await self._store.push(series.key, gift)
+        found = await self._store.push(series.key, push)
         if found.pushed:
-            ledger.record_push(gift, found)
+            seen.record_push(push, found)
         return found.pushed
 
     def _push_indexes(self, flight: RowRead) -> list[int]:
-        """Blocks that it told of, and those around its window that are here: others may lack them."""
+        """Return the blocks that the read touched, and those held around its window: other replicas may lack them."""
         series = flight.series
         width = series.blocks.width_ms
         around = reached_block_indexes(series, flight.window, self._now(series).late_ms)
-        brought = {open_ms // width for open_ms in flight.open_times_ms or ()}
-        return [index for index in sorted({*around, *brought}) if index in series.blocks]
+        touched = {open_ms // width for open_ms in flight.open_times_ms or ()}
+        return [index for index in sorted({*around, *touched}) if index in series.blocks]
 
     # ------------------------------------------------------------------------------------ the end
 
     async def purge(self, series_filter: SeriesFilter) -> None:
-        """Have all forget; tried again behind, where the commons can't be had now."""
+        """Make all other replicas forget; again in the background where the store is down."""
         await self._purges.purge(series_filter)
 
     async def aclose(self) -> None:
-        """Give what is being given, for at most a second."""
+        """Finish what is being pushed, within a second."""
         await self._background.aclose()
         await self._leases.aclose()
 

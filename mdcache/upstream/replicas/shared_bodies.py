@@ -1,7 +1,7 @@
-"""Copies: whole answers of Binance that the replicas of one daemon share. A port; Redis is behind it.
+"""Whole bodies that the replicas of one daemon share, as a port; Redis is behind it (docs/design.md#replicas).
 
-One look (`take`) brings a copy that is newer than what the asker holds, and leases the read to one of those who need
-a newer one. A copy never takes the place of a newer one.
+`pull` returns a body that is newer than the one this replica holds, and leases the read to one of those that need a
+newer one still. A body never replaces a newer one.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,10 @@ MOST_BYTES = 64 << 20  # of a body; spot's exchangeInfo takes 2 to 20 MB, permis
 
 @dataclass(frozen=True, slots=True)
 class BodyLeaseRequest:
-    """What a reader wants: a copy as of `floor_ms`, else `lease`; without `takes` it only asks who reads."""
+    """What a reader needs: a body as of `min_as_of_ms`, else the lease.
+
+    `may_take_lease`: if false, it only asks whether another replica reads.
+    """
 
     lease: Lease
     min_as_of_ms: int
@@ -26,7 +29,7 @@ class BodyLeaseRequest:
 
 @dataclass(frozen=True, slots=True)
 class BodyPullResult:
-    """`copy`: what is there, if it is newer than what the asker holds. `error`: of who had the lease."""
+    """What is stored and newer than what this replica holds. `error`: met by the replica that had the lease."""
 
     body: SnapshotBody | None = None
     lease_state: LeaseState = LeaseState.NONE
@@ -34,32 +37,32 @@ class BodyPullResult:
 
 
 class SharedBodyStore(Protocol):
-    """Where copies are, by market and name. All calls but `hear` and `topic` raise `candles.commons.CommonsDown`."""
+    """Bodies by market and name. All calls but `topic` and `subscribe` raise `SharedStoreDown`."""
 
     def topic(self, market: Market, name: str) -> str:
-        """What `hear` tells this one by."""
+        """Return the name of this body in messages."""
         ...
 
     def subscribe(self, on_message: Callable[[str], None]) -> None:
-        """Have `told` called with a topic soon after a read of it that somebody waits for ended."""
+        """Call `on_message` with a topic soon after the end of a lease that is waited for."""
         ...
 
     async def pull(self, market: Market, name: str, held_ms: int, need: BodyLeaseRequest | None) -> BodyPullResult:
-        """A copy newer than one as of `held_ms` (-1 for none), and whether to read."""
+        """Return a body newer than one as of `held_ms` (-1: any), and which replica may read."""
         ...
 
     async def push(self, market: Market, name: str, body: SnapshotBody, lifetime_s: float, lease: Lease | None) -> None:
-        """Put it there for so many seconds; the lease ends."""
+        """Store a body for `lifetime_s`; end the lease."""
         ...
 
     async def renew(self, market: Market, name: str, lease: Lease) -> bool:
-        """Hold on to the lease; whether it was still ours."""
+        """Extend the lease by `LEASE_S`; return whether it was still ours."""
         ...
 
     async def release(self, market: Market, name: str, lease: Lease, error: str) -> None:
-        """Let go of it; an `error` is told to the others for a second."""
+        """End the lease; publish `error`, if any, for `ERROR_SHARED_S`."""
         ...
 
     async def purge(self) -> None:
-        """Forget all copies of this daemon's upstreams."""
+        """Delete all bodies of this daemon's upstreams."""
         ...
