@@ -244,7 +244,7 @@ class Flights:
             self._events.emit(Retried(series.key.market, RetryReason.INCOMPLETE))
             page = await self._fetch(flight)
         revisions = merge(series, page.rows, page.window, page.read)
-        flight.open_times_ms, flight.as_of_publishable = tuple(row.open_ms for row in page.rows), page.read.may_settle
+        flight.open_times_ms, flight.as_of_publishable = tuple([row.open_ms for row in page.rows]), page.read.may_settle
         market, path = series.key.market, series.endpoint.path
         self._events.emit(RowsRead(market, path, len(page.rows), flight.reason))
         if page.oddity:

@@ -45,6 +45,15 @@ class Block:
         """Return row i as printed."""
         return self.text[self._start(i) : self.row_ends[i]]
 
+    def rows(self, i: int, j: int) -> list[tuple[int, bytes]]:
+        """Return (open time, printed row) of rows i..j-1."""
+        found: list[tuple[int, bytes]] = []
+        start = self._start(i)
+        for open_ms, end in zip(self.open_times[i:j], self.row_ends[i:j], strict=True):
+            found.append((open_ms, self.text[start:end]))
+            start = end + 1
+        return found
+
     def part(self, i: int, j: int) -> "Block":
         """Return rows i..j-1 as a block of their own; j > i."""
         start = self._start(i)
@@ -219,8 +228,7 @@ class SeriesBlocks:
 
     def printed_rows(self, start: int, end: int) -> list[tuple[int, bytes]]:
         """Return (open time, printed row) of every row in [start, end)."""
-        pieces = self.oldest(start, end, FOREVER_MS)
-        return [(block.open_times[n], block.row(n)) for block, i, j in pieces for n in range(i, j)]
+        return [pair for block, i, j in self.oldest(start, end, FOREVER_MS) for pair in block.rows(i, j)]
 
     def first_open(self, start: int, end: int) -> int | None:
         """Return the open time of the first row in [start, end), or `None`."""
@@ -269,7 +277,7 @@ class SeriesBlocks:
                 self._set(index, build_block(index, rows))
             return
         i, j = bisect_left(old.open_times, start), bisect_left(old.open_times, end)
-        if [(old.open_times[n], old.row(n)) for n in range(i, j)] == rows:
+        if old.rows(i, j) == rows:
             return
         new = _splice(old, i, j, rows)
         self.unsaved.add(index)

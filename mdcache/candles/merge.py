@@ -54,7 +54,8 @@ def merge(series: Series, rows: list[Row], window: Window, read: ReadTime) -> li
         proof = Proof(proof.lo_ms, series.tail.start_ms, open_ended=False)
     if proof.lo_ms >= proof.end_ms:
         return []
-    return _merge_proven(series, [row for row in rows if proof.lo_ms <= row.open_ms < proof.end_ms], proof, read)
+    start, end = proof.lo_ms, proof.end_ms
+    return _merge_proven(series, [row for row in rows if start <= row.open_ms < end], proof, read)
 
 
 def merge_tail(series: Series, tail: Tail) -> list[Revision]:
@@ -127,12 +128,13 @@ def _fill_gaps(series: Series, rows: list[Row], proof: Proof, read: ReadTime) ->
 
 
 def _revisions(rows: list[Row], held: dict[int, bytes], tail: Tail, proof: Proof) -> list[Revision]:
+    start, end = proof.lo_ms, proof.end_ms
     shown = {row.open_ms: row.raw for row in rows}
     was = held | {row.open_ms: row.raw for row in tail.rows if row.open_ms in tail.since_ms}
     return [
         Revision(open_ms, raw, shown.get(open_ms, b""))
         for open_ms, raw in was.items()
-        if proof.lo_ms <= open_ms < proof.end_ms and shown.get(open_ms) != raw
+        if start <= open_ms < end and shown.get(open_ms) != raw
     ]
 
 

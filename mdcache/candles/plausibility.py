@@ -7,7 +7,7 @@ have; asked again at once, the same again is accepted, unless it looks like the 
 from dataclasses import dataclass
 
 from mdcache.candles.ranges import FOREVER_MS, Span
-from mdcache.candles.series import KnownRow, Series
+from mdcache.candles.series import Series
 from mdcache.candles.settling import ReadTime
 from mdcache.candles.window import Window, WindowKind
 from mdcache.errors import BodyFault, InvalidBody
@@ -67,12 +67,9 @@ def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTi
         raise InvalidBody(BodyFault.MISSING_ROWS, f"{len(lacking)} rows that are known")
     if lacking:
         return Suspicion(f"lacks {lacking[0]}", lagging=False)
-    fewer = [row.open_ms for row in known if _shows_fewer_trades(shown[row.open_ms], row)]
+    differing = [(row, shown[row.open_ms]) for row in known if shown[row.open_ms].raw != row.raw]
+    fewer = [row.open_ms for row, now in differing if now.trades < row.trades]
     return Suspicion(f"fewer trades in {fewer[0]}", lagging=fewer[0] == newest) if fewer else None
-
-
-def _shows_fewer_trades(now: Row, before: KnownRow) -> bool:
-    return now.raw != before.raw and now.trades < before.trades
 
 
 def _expected_span(series: Series, rows: list[Row], window: Window) -> Span:

@@ -204,4 +204,5 @@ def _apply_empty_ranges(series: Series, state: SeriesState) -> None:
 
 def _rows(block: Block, lo: int, hi: int) -> list[Row]:
     """Return the block's rows in [lo, hi) with their open time and text only, which is all that blocks keep."""
-    return [Row(t, t, 0, block.row(n)) for n, t in enumerate(block.open_times) if lo <= t < hi]
+    i, j = bisect_left(block.open_times, lo), bisect_left(block.open_times, hi)
+    return [Row(t, t, 0, raw) for t, raw in block.rows(i, j)]

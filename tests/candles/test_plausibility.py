@@ -5,7 +5,7 @@ import pytest
 from mdcache.candles.plausibility import MAX_VANISHED_ROWS, Suspicion, cut_at_silence, find_suspicion
 from mdcache.candles.series import Series
 from mdcache.candles.window import Window, WindowKind, tail_window
-from mdcache.errors import InvalidBody
+from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange.rows import Row
 from tests.candles.timeline import COINM, at, make_series, read_at, row, rows, settle, show_tail
 
@@ -60,13 +60,13 @@ def test_what_shows_less_is_suspicious(page: list[Row], *, lagging: bool) -> Non
 @pytest.mark.parametrize(
     ("page", "reason"),
     [
-        ([], "empty"),
-        (rows(0, 7), "behind"),  # ends before rows that are settled
+        ([], BodyFault.EMPTY),
+        (rows(0, 7), BodyFault.LAGGING),  # ends before rows that are settled
         (rows(0, 10, without=range(1, 9)), None),
         ([row(-1), *rows(9, 10)], None),
     ],
 )
-def test_what_no_exchange_would_send_is_broken(page: list[Row], reason: str | None) -> None:
+def test_what_no_exchange_would_send_is_broken(page: list[Row], reason: BodyFault | None) -> None:
     if reason is None:
         assert suspicion(page) is not None
         return
@@ -81,7 +81,7 @@ def test_few_rows_may_vanish_at_once_and_no_more() -> None:
     gone = list(range(5, 5 + MAX_VANISHED_ROWS))
     found = find_suspicion(series, rows(0, 40, without=gone), TAIL, read_at(50))
     assert found == Suspicion(f"lacks {at(5)}", lagging=False)
-    with pytest.raises(InvalidBody, match="lacks"):
+    with pytest.raises(InvalidBody, match="rows that are known"):
         find_suspicion(series, rows(0, 40, without=[*gone, 30]), TAIL, read_at(50))
 
 
