@@ -97,7 +97,7 @@ def _during(client: Any, url: str, work: Callable[[], None]) -> tuple[int, int, 
 
 def _trips(url: str) -> int:
     page = httpx.get(f"{url}/metrics", trust_env=False).text
-    found = re.findall(r'mdcache_tier_seconds_count\{op="(?:take|give|renew|release)",tier="redis"\} (\S+)', page)
+    found = re.findall(r'mdcache_tier_seconds_count\{op="(?:pull|push|renew|release)",tier="redis"\} (\S+)', page)
     return sum(int(float(count)) for count in found)
 
 
