@@ -27,7 +27,7 @@ ONCE ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
 
-.PHONY: help setup run run-sim test test-long test-kill test-clients lint format lock bench demo incident picture replicas redis-costs restart dashboards generate docs run-replicas clean
+.PHONY: help setup run run-sim programs quick test test-long test-kill test-clients lint format lock bench demo incident picture replicas redis-costs restart dashboards generate docs run-replicas clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -76,9 +76,17 @@ run-sim: $(READY)
 	  $(VENV)/bin/mdcache serve & daemon=$$!; \
 	wait -n $$sim $$daemon
 
+programs: $(READY) ## install the programs of others that tests run, or say which are missing
+	@$(PY) -m tests.support.programs
+
+quick: $(READY) ## run the tests that start no process: a minute or so
+	@$(PY) -m pytest -q -n 2 -m "not processes"
+
+# Two processes, each file in one of them: most of the time a test waits, or is alone on a core.
 test: $(READY) ## run the whole suite, with the coverage floor
+	@$(PY) -m tests.support.programs || echo "… what needs them fails below" >&2
 	@$(PY) -m coverage erase
-	@$(PY) -m coverage run -m pytest
+	@$(PY) -m coverage run -m pytest -n 2 --dist loadfile
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
 	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make bench, make demo, make incident, make restart, make replicas"

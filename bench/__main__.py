@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx
 
 from bench.loop import longest_step_ms
-from bench.processes import daemon, need, nginx, sim
+from bench.processes import daemon, nginx, sim
+from tests.support.programs import find
 
 ROUNDS = 5
 WRK_S = 4
@@ -27,10 +28,10 @@ INTERVALS = ("1m", "3m", "5m", "15m", "30m", "1h")
 def wrk(url: str) -> float:
     """Requests a second over 32 kept-alive connections."""
     command = [
-        need("taskset", "util-linux"),
+        find("taskset"),
         "-c",
         str(LOAD_CORE),
-        need("wrk", "wrk"),
+        find("wrk"),
         "-t1",
         "-c32",
         f"-d{WRK_S}s",

@@ -1,32 +1,15 @@
-"""Those of `mdcache.replay.processes` pinned to a core, and nginx; what a machine lacks is installed."""
+"""Those of `mdcache.replay.processes` pinned to a core, and nginx."""
 
 import contextlib
-import os
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from mdcache.replay import processes
 from mdcache.replay.processes import free_port, running
+from tests.support.programs import find
 
-__all__ = ["daemon", "free_port", "need", "nginx", "running", "sim"]
-
-
-def need(program: str, package: str) -> str:
-    """The program's path, installing Debian's package where it is missing and we may."""
-    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
-    if found is None:
-        if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            sys.exit(f"needs {program}: install Debian's package {package}")
-        subprocess.run(["apt-get", "update", "-qq"], check=True)
-        subprocess.run(["apt-get", "install", "-y", "-qq", package], check=True, stdout=subprocess.DEVNULL)
-        found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
-    if found is None:
-        sys.exit(f"{package} brought no {program}")
-    return found
+__all__ = ["daemon", "free_port", "nginx", "running", "sim"]
 
 
 @contextlib.contextmanager
@@ -44,7 +27,7 @@ def daemon(upstream: str, *, core: int | None = None, **settings: str) -> Iterat
 
 
 def _pinned(core: int | None) -> list[str]:
-    return [need("taskset", "util-linux"), "-c", str(core)] if core is not None else []
+    return [find("taskset"), "-c", str(core)] if core is not None else []
 
 
 @contextlib.contextmanager
@@ -53,7 +36,7 @@ def nginx(upstream: str, *, core: int | None = None, valid: str = "1h") -> Itera
 
     `valid`: how long it keeps a 200, as nginx writes times.
     """
-    program = need("nginx", "nginx-light")
+    program = find("nginx")
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)

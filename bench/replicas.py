@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import redis
 
-from bench.processes import daemon, need, sim
+from bench.processes import daemon, sim
+from tests.support.programs import find
 from tests.support.redis_servers import RedisServer, running_redis
 
 _PATH = "/api/v3/klines"
@@ -153,7 +154,7 @@ def _warm_up(url: str) -> None:
 
 
 def main() -> None:
-    need("redis-server", "redis-server")
+    find("redis-server")
     with ExitStack() as stack:
         server = stack.enter_context(running_redis())
         exchange = stack.enter_context(sim())

@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from bench.processes import daemon, free_port, need, running, sim
+from bench.processes import daemon, free_port, running, sim
+from tests.support.programs import find
 
 REPLICAS = 3
 SHARE = 0.1  # little enough for a minute of questions to reach it
@@ -53,7 +54,7 @@ class Stack:
 @contextlib.contextmanager
 def redis() -> Iterator[str]:
     """A Redis that keeps nothing on disk; yields its URL."""
-    program, cli, port = need("redis-server", "redis-server"), need("redis-cli", "redis-tools"), free_port()
+    program, cli, port = find("redis-server"), find("redis-cli"), free_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen([*command, "--dir", folder], stdout=subprocess.DEVNULL, start_new_session=True)
@@ -73,7 +74,7 @@ def redis() -> Iterator[str]:
 @contextlib.contextmanager
 def stack() -> Iterator[Stack]:
     """The whole, with `SHARE` of the limit for all replicas together."""
-    program = need("haproxy", "haproxy")
+    program = find("haproxy")
     with contextlib.ExitStack() as parts:
         url, exchange = parts.enter_context(redis()), parts.enter_context(sim())
         replicas = [

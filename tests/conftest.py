@@ -7,8 +7,9 @@ import asyncio
 import atexit
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 import pytest
 from coverage import Coverage
@@ -30,18 +31,46 @@ settings.register_profile("long", parent=_every, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+_refused: list[str] = []  # the test that runs, unless it may start processes
+
+
+def _audit(event: str, _arguments: tuple[object, ...]) -> None:
+    if _refused and event in {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty"}:
+        raise AssertionError(f"{_refused[0]} starts a process: mark it `processes`")
+
+
+sys.addaudithook(_audit)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests marked `long` unless `-m` speaks of them."""
+    if "long" not in config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in set(long)]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let only tests marked `processes` start any; measure nothing of those marked `untraced`, nor their processes."""
+    if item.get_closest_marker("processes") is None:
+        _refused.append(item.nodeid)
+    tracing = Coverage.current() if item.get_closest_marker("untraced") else None
+    inherited = os.environ.pop("COVERAGE_PROCESS_CONFIG", None) if tracing else None
+    if tracing:
+        tracing.stop()
+    try:
+        return (yield)
+    finally:
+        _refused.clear()
+        if tracing:
+            tracing.start()
+        if inherited is not None:
+            os.environ["COVERAGE_PROCESS_CONFIG"] = inherited
+
+
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run tests marked `virtual` in virtual time, all others on a real loop."""
     if item.get_closest_marker("virtual"):
         return {"virtual": VirtualLoop}
     return {"real": asyncio.new_event_loop}
-
-
-@pytest.fixture(autouse=True)
-def _untraced(request: pytest.FixtureRequest) -> Iterator[None]:
-    tracing = Coverage.current() if request.node.get_closest_marker("untraced") else None
-    if tracing is not None:
-        tracing.stop()
-    yield
-    if tracing is not None:
-        tracing.start()

@@ -9,12 +9,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.processes import daemon, sim
 from mdcache.sim import SimConfig
 from mdcache.stores.disk.schema import APPLICATION
 from tests.cli.conftest import Run
+from tests.support.processes import daemon, sim
 from tests.support.virtual_daemon import VirtualDaemon
 from tests.support.virtual_time import run as run_world
+
+pytestmark = pytest.mark.processes
 
 MINUTE, HOUR = 60_000, 3_600_000
 

@@ -12,6 +12,8 @@ import pytest
 from mdcache.cli import app
 from mdcache.errors import MdcacheError
 
+pytestmark = pytest.mark.processes
+
 
 def run_process(*command: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.upper().startswith("MDCACHE_")}

@@ -14,7 +14,6 @@ import httpx
 import pytest
 from rich.console import Console
 
-from bench.processes import daemon, free_port, sim
 from mdcache.cli.status_view import Health, decode_status, duration, printable, render, sparkline, watch_status
 from mdcache.errors import BodyFault, MdcacheError
 from mdcache.events import BodyRejected, GateChanged, ReadReason, UpstreamCalled
@@ -23,6 +22,7 @@ from mdcache.serving.ports import Readiness
 from mdcache.settings import Settings
 from tests.cli.conftest import Run
 from tests.support.asgi_client import ServingHarness
+from tests.support.processes import daemon, free_port, sim
 
 HOSTILE = "[red]BTC\x1b]0;title\x07USDT[/red]"
 
@@ -170,6 +170,7 @@ async def test_not_ready_is_3(run: Run) -> None:
     assert "no clock" in done.stdout
 
 
+@pytest.mark.processes
 def test_a_daemon_that_is_ready_then_banned(run: Run) -> None:
     with sim() as upstream, daemon(upstream) as (url, _):
         port = url.rpartition(":")[2]
@@ -204,6 +205,7 @@ class Looks:
             raise KeyboardInterrupt
 
 
+@pytest.mark.processes
 def test_watching_outlives_the_daemon() -> None:
     content = asyncio.run(told(ServingHarness()))
     out = io.StringIO()

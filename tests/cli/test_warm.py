@@ -11,8 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.processes import daemon, free_port, sim
 from tests.cli.conftest import Run
+from tests.support.processes import daemon, free_port, sim
+
+pytestmark = pytest.mark.processes
 
 TOKEN = "let-me-in-please"
 SPAN = ("--market", "spot", "--symbols", "btcusdt", "--intervals", "1m,1h", "--since", "2024-01-01")

@@ -9,10 +9,10 @@ import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from bench.processes import daemon, sim
 from tests.clients import compare, upstream
 from tests.clients.catalogue import CLIENTS, RANGES, Client
 from tests.clients.environments import LeftOut, install, version
+from tests.support.processes import daemon, sim
 
 HOME = Path(__file__).parents[2] / ".clients"
 SCRIPT_DEADLINE_S = 240.0

@@ -11,7 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.processes import daemon, sim
+from tests.support.processes import daemon, sim
+
+pytestmark = pytest.mark.processes
 
 TOKEN = "a-very-secret-token"
 

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import httpx
 import msgspec
+import pytest
 
-from bench.processes import daemon, sim
 from mdcache.stores.redis.url import Topology, parse_url
+from tests.support.processes import daemon, sim
 from tests.support.redis_servers import eventually, running_redis
+
+pytestmark = pytest.mark.processes
 
 PAGE = (Path(__file__).parents[2] / "docs" / "replicas.md").read_text()
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.processes import daemon, sim
+from tests.support.processes import daemon, sim
+
+pytestmark = pytest.mark.processes
 
 NOW = int(time.time() * 1000)
 SETTLED = f"/api/v3/klines?symbol=BTCUSDT&interval=1h&startTime={NOW - 40 * 86_400_000}&limit=500"

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import yaml
 
-from bench.processes import daemon, free_port, running, sim
 from grafana import BOARDS
 from grafana.model import Fault, Query
-from tests.support.programs import program
+from tests.support.processes import daemon, free_port, running, sim
+from tests.support.programs import find
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yaml"
@@ -107,7 +107,7 @@ def prometheus(target: str, folder: Path) -> Iterator[Prometheus]:
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     address = f"127.0.0.1:{free_port()}"
     command = [
-        program("prometheus"),
+        find("prometheus"),
         f"--config.file={folder / 'prometheus.yaml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={address}",
@@ -135,7 +135,7 @@ def play(folder: Path) -> Scene:
     """Everything: load, quiet, faults, a ban, and the daemon's end."""
     scene = Scene()
     own = {"weight_share": "0.8", "max_stale_s": "6", "clients": '{"others":"low"}'}
-    with sim() as upstream, daemon(upstream, core=None, **own) as (url, process):
+    with sim() as upstream, daemon(upstream, **own) as (url, process):
         listed = httpx.get(f"{upstream}/api/v3/exchangeInfo", trust_env=False).json()["symbols"]
         symbols = [s["symbol"] for s in listed if s["status"] == "TRADING" and s["symbol"].isascii()][:20]
         with prometheus(url.removeprefix("http://"), folder) as source:

@@ -9,10 +9,10 @@ from grafana import BOARDS
 from grafana.model import Fault, Query
 from mdcache.telemetry import catalogue
 from tests.dashboards.scene import FIRING, PENDING, Scene, play, queries
-from tests.support.programs import INSTALL_TIMEOUT_S, promtool
+from tests.support.programs import promtool
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S)
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,10 @@ import yaml
 
 import mdcache
 from mdcache.settings import load
-from tests.deploy.conftest import DEPLOY, ROOT, call, debian, ours
+from tests.deploy.conftest import DEPLOY, ROOT, call, ours
+from tests.support.programs import find
+
+pytestmark = pytest.mark.processes
 
 DOCKERFILE = (DEPLOY / "docker" / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -66,7 +69,7 @@ def test_what_is_copied_is_in_the_context_and_what_is_in_it_exists() -> None:
 
 
 def test_the_health_check_asks_the_daemon(tmp_path: Any) -> None:
-    from bench.processes import daemon, free_port, sim
+    from tests.support.processes import daemon, free_port, sim
 
     (code,) = re.findall(r'CMD \["python", "-c", "(.*)"\]', DOCKERFILE)
     with sim() as upstream, daemon(upstream) as (url, _):
@@ -77,7 +80,7 @@ def test_the_health_check_asks_the_daemon(tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("profile", [(), ("--profile", "sim"), ("--profile", "replicas")])
 def test_compose_understands_the_file(profile: tuple[str, ...]) -> None:
-    program = debian("docker-compose", "docker-compose")
+    program = find("docker-compose")
     done = call(program, "-f", "deploy/compose.yaml", *profile, "config", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -8,9 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from bench.processes import daemon, free_port, running, sim
-from tests.deploy.conftest import DEPLOY, call, debian
+from tests.deploy.conftest import DEPLOY, call
+from tests.support.processes import daemon, free_port, running, sim
+from tests.support.programs import find
 from tests.support.redis_servers import eventually
+
+pytestmark = pytest.mark.processes
 
 CONFIG = DEPLOY / "haproxy" / "haproxy.cfg"
 ASKED = 12
@@ -50,7 +53,7 @@ def balanced(*replicas: str) -> Iterator[httpx.Client]:
     """A client of HAProxy in front of these three."""
     bind = f"127.0.0.1:{free_port()}"
     env = {f"REPLICA_{n}": replica for n, replica in enumerate(replicas, 1)} | {"BIND": bind}
-    command = [debian("haproxy", "haproxy"), "-db", "-f", str(CONFIG)]
+    command = [find("haproxy"), "-db", "-f", str(CONFIG)]
     with (
         running(command, f"http://{bind}/healthz", env=env),
         httpx.Client(base_url=f"http://{bind}", trust_env=False, timeout=20.0) as client,
@@ -66,7 +69,7 @@ def names(client: httpx.Client) -> set[str]:
 
 
 def test_haproxy_takes_the_file() -> None:
-    haproxy, at = debian("haproxy", "haproxy"), "127.0.0.1:87"
+    haproxy, at = find("haproxy"), "127.0.0.1:87"
     done = call(
         haproxy, "-c", "-f", CONFIG, BIND=f"{at}00", REPLICA_1=f"{at}11", REPLICA_2=f"{at}12", REPLICA_3=f"{at}13"
     )

@@ -13,6 +13,8 @@ import mdcache
 from mdcache.settings import Settings, load
 from tests.deploy.conftest import DEPLOY, Tool
 
+pytestmark = pytest.mark.processes
+
 CHART = DEPLOY / "helm" / "mdcache"
 VERSIONS = ("1.25", "1.31", "1.37")
 EVERYTHING = {

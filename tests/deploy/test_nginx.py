@@ -8,8 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.processes import daemon, free_port, running, sim
-from tests.deploy.conftest import DEPLOY, call, debian
+from tests.deploy.conftest import DEPLOY, call
+from tests.support.processes import daemon, free_port, running, sim
+from tests.support.programs import find
+
+pytestmark = pytest.mark.processes
 
 CONFIG = (DEPLOY / "nginx" / "mdcache.conf").read_text()
 TOKEN = "sesame"
@@ -19,7 +22,7 @@ TOKEN = "sesame"
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a certificate of our own."""
     folder = tmp_path_factory.mktemp("tls")
-    openssl = debian("openssl", "openssl")
+    openssl = find("openssl")
     subject = ("-subj", "/CN=mdcache.example", "-addext", "subjectAltName=DNS:mdcache.example,IP:127.0.0.1")
     files = ("-keyout", folder / "mdcache.key", "-out", folder / "mdcache.crt")
     done = call(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files)
@@ -44,7 +47,7 @@ def configured(folder: Path, tls: Path, port: int, upstream_port: str) -> Path:
 
 
 def test_nginx_takes_the_file(tmp_path: Path, certificate: Path) -> None:
-    nginx = debian("nginx", "nginx-light")
+    nginx = find("nginx")
     done = call(nginx, "-t", "-q", "-c", configured(tmp_path, certificate, free_port(), "8700"))
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -52,7 +55,7 @@ def test_nginx_takes_the_file(tmp_path: Path, certificate: Path) -> None:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     """A client of the daemon itself, and one that goes through nginx."""
-    nginx, folder, port = debian("nginx", "nginx-light"), tmp_path_factory.mktemp("nginx"), free_port()
+    nginx, folder, port = find("nginx"), tmp_path_factory.mktemp("nginx"), free_port()
     trusted = ssl.create_default_context(cafile=str(certificate / "mdcache.crt"))
     with sim() as upstream, daemon(upstream, compress="on", admin_token=TOKEN, open_candle_ttl_s="60") as (url, _):
         file = configured(folder, certificate, port, url.rsplit(":", 1)[1])

@@ -3,22 +3,27 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from mdcache.settings import load
-from tests.deploy.conftest import DEPLOY, ROOT, call, debian
+from tests.deploy.conftest import DEPLOY, ROOT, call
+from tests.support.programs import find
+
+pytestmark = pytest.mark.processes
 
 UNIT = DEPLOY / "systemd" / "mdcache.service"
 MOST_EXPOSED = 15  # tenths; systemd calls everything under 2.0 "OK"
 
 
 def test_systemd_finds_little_exposed() -> None:
-    program = debian("systemd-analyze", "systemd")
+    program = find("systemd-analyze")
     done = call(program, "security", "--offline=true", f"--threshold={MOST_EXPOSED}", "--no-pager", UNIT)
     assert done.returncode == 0, done.stdout
     assert re.search(r"Overall exposure level for mdcache.service: \d\.\d OK", done.stdout)
 
 
 def test_systemd_reads_the_unit_without_complaint(tmp_path: Path) -> None:
-    program = debian("systemd-analyze", "systemd")
+    program = find("systemd-analyze")
     unit = tmp_path / "mdcache.service"
     unit.write_text(UNIT.read_text().replace("/opt/mdcache/bin/mdcache serve", "/bin/true"))  # it must be there
     done = call(program, "verify", "--man=no", unit)

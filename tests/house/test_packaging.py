@@ -55,6 +55,7 @@ def test_the_build_backend_is_locked_so_that_an_editable_install_needs_no_networ
     assert names(PROJECT["build-system"]["requires"]) <= locked("requirements-dev.lock").keys()
 
 
+@pytest.mark.processes
 def test_a_tree_without_git_builds_a_whole_package(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
@@ -86,6 +87,7 @@ def test_slow_jobs_that_make_test_names_are_targets() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+@pytest.mark.processes
 def test_ci_runs_make_test() -> None:
     script = ROOT / ".ci" / "run"
     subprocess.run(["bash", "-n", str(script)], check=True, timeout=10)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.processes import need
+from tests.support.programs import find
+
+pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -73,7 +75,7 @@ def words(svg: str) -> list[str]:
 
 @pytest.mark.parametrize("source", DRAWINGS, ids=lambda path: str(path.stem))
 def test_a_drawing_is_that_of_its_source(source: Path) -> None:
-    dot = shutil.which("dot") or need("dot", "graphviz")
+    dot = shutil.which("dot") or find("dot")
     drawn = subprocess.run([dot, "-Tsvg", source], capture_output=True, text=True, check=True, timeout=30).stdout
     kept = source.with_suffix(".svg").read_text()
     assert words(kept) == words(drawn), "draw it anew: make docs"

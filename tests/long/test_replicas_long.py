@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from bench.processes import sim
 from tests.support.daemon_process import ColdLoad, DaemonProcess
+from tests.support.processes import sim
 from tests.support.redis_servers import RedisServer, eventually, running_redis
 from tests.support.sim_client import SimClient
+
+pytestmark = pytest.mark.processes
 
 SHARE = "0.05"
 ALLOWED = {"spot": 300, "futures": 120}  # of 6,000 and 2,400 weight a minute

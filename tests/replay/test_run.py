@@ -15,6 +15,8 @@ from mdcache.replay.processes import free_port, running
 from mdcache.replay.run import ReplayPlan, ReplayResult, side_result
 from tests.cli.conftest import Run
 
+pytestmark = pytest.mark.processes
+
 START_MS = 1_790_771_380_100  # a tenth of a second into the 40th of a minute
 
 

@@ -19,7 +19,10 @@ def three() -> Iterator[list[RedisServer]]:
         yield servers
 
 
-@pytest.fixture(params=["fake", "redis", "cluster"])
+REAL = [pytest.param(each, marks=pytest.mark.processes) for each in ("redis", "cluster")]
+
+
+@pytest.fixture(params=["fake", *REAL])
 def redis_url(request: pytest.FixtureRequest) -> str | None:
     """Where an empty Redis is; `None` for the tests' own."""
     if request.param == "fake":

@@ -18,11 +18,13 @@ import msgspec
 import pytest
 from redis.exceptions import ResponseError
 
-from bench.processes import sim
 from tests.support.daemon_process import ColdLoad, DaemonProcess, SlowProxy
+from tests.support.processes import sim
 from tests.support.redis_corruption import KINDS, Corrupter, forged, keys, kind, noise, numbers, other_types, torn
 from tests.support.redis_servers import RedisServer, eventually, free_port, running_redis
 from tests.support.sim_client import KLINES, FreshQuestions, SimClient
+
+pytestmark = pytest.mark.processes
 
 TRADES = "/api/v3/aggTrades"
 MINUTE = 60_000

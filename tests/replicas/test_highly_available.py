@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from bench.processes import sim
 from tests.support.daemon_process import DaemonProcess
+from tests.support.processes import sim
 from tests.support.redis_servers import PATIENCE_S, RedisServer, eventually, redis_cluster, redis_sentinels
 from tests.support.sim_client import KLINES, FreshQuestions, SimClient
+
+pytestmark = pytest.mark.processes
 
 IN_TIME_S = 1.5 + 4.0  # the machine has other work
 BACK_S = 5.0 + 4.0

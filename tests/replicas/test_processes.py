@@ -12,8 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from bench.processes import daemon, sim
+from tests.support.processes import daemon, sim
 from tests.support.redis_servers import RedisServer, running_redis
+
+pytestmark = pytest.mark.processes
 
 TOKEN = "a-very-secret-token"
 PATH = "/api/v3/klines"

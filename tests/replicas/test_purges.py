@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import pytest
 
-from bench.processes import daemon, sim
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import SystemClock
 from mdcache.events import Events
@@ -18,8 +17,11 @@ from mdcache.exchange.markets import Market
 from mdcache.stores.disk.state_dir import StateDir, open_state_dir
 from mdcache.stores.redis.purges import FILE, MAX_ENTRIES
 from mdcache.stores.redis.rows import RedisRowStore
+from tests.support.processes import daemon, sim
 from tests.support.redis_row_store import ORIGINS, client_for
 from tests.support.redis_servers import RedisServer, eventually, running_redis, until
+
+pytestmark = pytest.mark.processes
 
 SOL, ETH = SeriesFilter(Market.SPOT, "SOLUSDT"), SeriesFilter(Market.SPOT, "ETHUSDT")
 TOKEN = "a-very-secret-token"

@@ -14,6 +14,8 @@ from mdcache.stores.redis.scripts import load
 from mdcache.stores.redis.url import connect, parse_url
 from tests.support.redis_servers import RedisServer, running_redis, until
 
+pytestmark = pytest.mark.processes
+
 TIMEOUT_S = 0.25
 PROBES_S = 5.0  # a probe each second
 

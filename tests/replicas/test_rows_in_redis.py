@@ -14,6 +14,8 @@ from mdcache.leases import Lease, LeaseState, SharedStoreDown
 from tests.support.redis_row_store import INDEX, KEY, WIDTH, block, pull, push, redis_row_store, tail
 from tests.support.redis_servers import RedisServer, running_redis, until
 
+pytestmark = pytest.mark.processes
+
 
 def keys_of(server: RedisServer) -> list[bytes]:
     return sorted(server.client().keys("*}*"))

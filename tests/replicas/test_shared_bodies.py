@@ -147,6 +147,7 @@ def keys_of(server: RedisServer) -> list[bytes]:
     return sorted(server.client().keys("mdcache:*}*"))
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("how", ["evicted", "another type", "rubbish", "short", "one bit", "another's", "a bomb"])
 async def test_what_is_broken_is_not_there_and_is_replaced(single: RedisServer, how: str) -> None:
     client = single.client()
@@ -182,6 +183,7 @@ async def test_what_is_broken_is_not_there_and_is_replaced(single: RedisServer, 
         assert (await a.pull(SPOT, NAME, -1, None)).body == SnapshotBody(b"[]", AS_OF + 1)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("value", "life_ms"), [("1 abcdef", None), ("!an error", 60_000), ("rubbish", 2_000)])
 async def test_what_is_no_lease_holds_nobody_up(single: RedisServer, value: str, life_ms: int | None) -> None:
     client = single.client()
@@ -193,6 +195,7 @@ async def test_what_is_no_lease_holds_nobody_up(single: RedisServer, value: str,
     assert 0 < client.pttl(key) <= 3_000
 
 
+@pytest.mark.processes
 async def test_what_is_too_long_is_not_given_and_its_lease_ends(single: RedisServer) -> None:
     single.client().flushall()
     async with opened(single.url) as a:
@@ -202,6 +205,7 @@ async def test_what_is_too_long_is_not_given_and_its_lease_ends(single: RedisSer
         assert keys_of(single) == []
 
 
+@pytest.mark.processes
 async def test_another_upstream_s_and_another_prefix_s_are_not_there_and_stay(single: RedisServer) -> None:
     single.client().flushall()
     async with opened(single.url) as a, opened(single.url, prefix="another*:") as b:
@@ -215,6 +219,7 @@ async def test_another_upstream_s_and_another_prefix_s_are_not_there_and_stay(si
         assert (await a.pull(SPOT, NAME, -1, None)).body is not None
 
 
+@pytest.mark.processes
 async def test_every_key_runs_out(single: RedisServer) -> None:
     client = single.client()
     client.flushall()
@@ -229,6 +234,7 @@ async def test_every_key_runs_out(single: RedisServer) -> None:
         assert 0 < client.pttl(a._client.prefix + a.topic(SPOT, NAME) + "d") <= 1_000
 
 
+@pytest.mark.processes
 async def test_a_full_redis_takes_nothing_and_breaks_nothing() -> None:
     with running_redis() as server:
         async with opened(server.url) as a:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from bench.processes import daemon, need, sim
 from mdcache.serving.ops.openapi import document
 from mdcache.serving.routes import DOCS_FILES
 from tests.support.asgi_client import ServingHarness
+from tests.support.processes import daemon, sim
+from tests.support.programs import find
 
 
 async def test_the_page_loads_its_own_files_only() -> None:
@@ -67,21 +68,13 @@ async def test_there_is_no_other_file(path: str) -> None:
     assert (await ServingHarness().ask(path, b"")).status == 404
 
 
-@pytest.fixture(scope="module")
-def browser() -> str:
-    try:
-        return need("chromium", "chromium")
-    except (SystemExit, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no browser: {error}")
-
-
-@pytest.mark.timeout(400)  # the first time, the browser is installed
-def test_in_a_browser_it_shows_every_path_and_asks_nobody_else(browser: str, tmp_path: Path) -> None:
+@pytest.mark.processes
+def test_in_a_browser_it_shows_every_path_and_asks_nobody_else(tmp_path: Path) -> None:
     log = tmp_path / "net.json"
     with sim() as upstream, daemon(upstream) as (url, _):
         done = subprocess.run(
             [
-                browser,
+                find("chromium"),
                 *("--no-sandbox", "--headless=new", "--disable-gpu", "--disable-background-networking"),
                 *("--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", "--enable-logging=stderr"),
                 *(f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}"),

@@ -59,6 +59,7 @@ def test_a_path_without_a_description_is_an_error() -> None:
         openapi._operation("/v1/new")
 
 
+@pytest.mark.processes
 def test_it_is_the_same_in_every_process() -> None:
     command = [
         sys.executable,

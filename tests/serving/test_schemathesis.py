@@ -14,8 +14,10 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import checks
 
-from bench.processes import daemon, free_port, running
 from mdcache.serving.ops.openapi import document
+from tests.support.processes import daemon, free_port, running
+
+pytestmark = pytest.mark.processes
 
 EXAMPLES = 10
 RICH_SIM = """

@@ -16,7 +16,6 @@ import httpx
 import pytest
 import uvicorn
 
-from bench.processes import daemon, sim
 from mdcache.candles.merge import merge
 from mdcache.candles.series import Series
 from mdcache.candles.settling import ReadTime
@@ -31,6 +30,7 @@ from mdcache.serving.ports import Readiness
 from mdcache.serving.routes import PAGE_FILES
 from tests.support.asgi_client import BODY, KLINES, NOW_MS, ServingHarness
 from tests.support.browser import Browser, browser
+from tests.support.processes import daemon, sim
 
 ACCESSIBLE = (Path(__file__).parent / "accessible.js").read_text()
 HOSTILE = '<img src=x onerror="document.title=1">'
@@ -112,6 +112,7 @@ def opened(window: Browser, url: str) -> None:
     window.until(lambda: window.text("#updated").startswith("as of"))
 
 
+@pytest.mark.processes
 def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
     house = ServingHarness()
     busy(house)
@@ -145,6 +146,7 @@ def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
     )
 
 
+@pytest.mark.processes
 def test_everything_has_a_name_as_the_browser_computes_it(window: Browser) -> None:
     house = ServingHarness()
     fill(house, 3)
@@ -165,6 +167,7 @@ def test_everything_has_a_name_as_the_browser_computes_it(window: Browser) -> No
     assert ("meter", "Weight used this minute, spot") in found
 
 
+@pytest.mark.processes
 def test_five_thousand_series(window: Browser) -> None:
     house = ServingHarness()
     fill(house, 5_000)
@@ -215,6 +218,7 @@ def test_five_thousand_series(window: Browser) -> None:
         assert window.complaints() == []
 
 
+@pytest.mark.processes
 def test_whatever_it_is_told_is_text(window: Browser) -> None:
     house = ServingHarness()
     add(house, HOSTILE)
@@ -240,6 +244,7 @@ def test_whatever_it_is_told_is_text(window: Browser) -> None:
         assert window.complaints() == []
 
 
+@pytest.mark.processes
 def test_it_pauses_and_says_when_the_daemon_is_gone(window: Browser) -> None:
     house = ServingHarness()
     with served(house) as url:
@@ -259,6 +264,7 @@ def test_it_pauses_and_says_when_the_daemon_is_gone(window: Browser) -> None:
     assert window.complaints() != []
 
 
+@pytest.mark.processes
 def test_a_ban_as_the_simulated_exchange_speaks_it(window: Browser) -> None:
     with sim() as upstream, daemon(upstream) as (url, _), httpx.Client(base_url=url, trust_env=False) as client:
         for symbol in ("BTCUSDT", "ETHUSDT"):
@@ -281,6 +287,7 @@ def test_a_ban_as_the_simulated_exchange_speaks_it(window: Browser) -> None:
         assert json.loads(client.get("/v1/status").content)["families"][0]["gate_reason"] == "418"
 
 
+@pytest.mark.processes
 def test_the_operators_hand_on_the_gate_shows(window: Browser) -> None:
     house = ServingHarness()
     house.governor.close_gate(Family.FUTURES, 3_700.0)

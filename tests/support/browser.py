@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import httpx
 
-from bench.processes import free_port, need, running
+from tests.support.processes import free_port, running
+from tests.support.programs import find
 
 PICTURES = Path(__file__).parent.parent / ".run" / "pictures"
 _DEADLINE_S = 20.0
@@ -109,8 +109,8 @@ class Browser:
 @contextlib.contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
     """A browser whose profile is in `folder`; gone at the end."""
-    program = need("chromium", "chromium")
-    driver = need("chromedriver", "chromium-driver")
+    program = find("chromium")
+    driver = find("chromedriver")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     options = {"binary": program, "args": [*_OPTIONS, f"--user-data-dir={folder}"]}
@@ -118,7 +118,7 @@ def browser(folder: Path) -> Iterator[Browser]:
     with running([driver, f"--port={port}"], f"{url}/status"), httpx.Client(timeout=60.0, trust_env=False) as client:
         reply = client.post(f"{url}/session", json={"capabilities": {"alwaysMatch": wanted}})
         if reply.status_code != 200:
-            sys.exit(f"no browser: {reply.text}")
+            raise RuntimeError(f"no browser: {reply.text}")
         client.base_url = httpx.URL(f"{url}/session/{reply.json()['value']['sessionId']}/")
         try:
             yield Browser(client)

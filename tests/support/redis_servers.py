@@ -15,7 +15,7 @@ from typing import Any
 
 import redis
 
-from bench.processes import need
+from tests.support.programs import find
 
 PATIENCE_S = 60.0  # on a machine with other work
 
@@ -56,7 +56,7 @@ class RedisServer:
     """One redis-server, or one that speaks as it (`redis-sentinel`), in a folder of its own."""
 
     def __init__(self, *options: str, port: int | None = None, program: str = "redis-server", config: str = "") -> None:
-        found = need(program, program)
+        found = find(program)
         self.port = port or free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="mdcache-redis-"))
         self._program = found

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mdcache.telemetry import catalogue
-from tests.support.programs import INSTALL_TIMEOUT_S, promtool
+from tests.support.programs import promtool
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus"
@@ -39,14 +39,14 @@ def metrics_in(expression: str) -> set[str]:
     return found
 
 
-@pytest.mark.timeout(INSTALL_TIMEOUT_S)
+@pytest.mark.processes
 def test_promtool_takes_the_configuration_and_its_rules() -> None:
     done = promtool("check", "config", str(RULES / "prometheus.yaml"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(ALERTS)} rules found" in done.stdout
 
 
-@pytest.mark.timeout(INSTALL_TIMEOUT_S)
+@pytest.mark.processes
 @pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
 def test_promtool_runs_the_unit_tests(path: Path) -> None:
     done = promtool("test", "rules", str(path))

@@ -19,6 +19,8 @@ from mdcache.upstream.replicas.protocol import Ask, Tally, Verdict
 from tests.support.memory_shared_budget import BudgetServer, MemorySharedBudget
 from tests.support.redis_servers import RedisServer, running_redis
 
+pytestmark = pytest.mark.processes
+
 START_MS = 1_793_795_371_858
 MINUTE_MS = 60_000
 WHOLE = 1_000_000

@@ -15,6 +15,8 @@ from mdcache.stores.redis.client import RedisClient, RedisDown, RedisRefused
 from mdcache.stores.redis.url import connect, parse_url
 from tests.support.redis_servers import RedisServer, free_port, redis_cluster, redis_sentinels, running_redis, until
 
+pytestmark = pytest.mark.processes
+
 BACK_S = 5.0
 SLOWEST_S = 1.5
 
