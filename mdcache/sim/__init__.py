@@ -7,7 +7,7 @@ means more than that one mind agreed with itself; of mdcache only the clock may 
 from mdcache.sim.api.replies import ExchangeReply
 from mdcache.sim.config import Family, Market, Outage, SimConfig, SymbolSpec
 from mdcache.sim.control.actions import Control
-from mdcache.sim.control.faults import FAULT_KINDS, Fault
+from mdcache.sim.control.faults import FAULT_KINDS, InjectedFault
 from mdcache.sim.default_symbols import default_symbols
 from mdcache.sim.exchange import Exchange, LogEntry
 
@@ -17,7 +17,7 @@ __all__ = [
     "Exchange",
     "ExchangeReply",
     "Family",
-    "Fault",
+    "InjectedFault",
     "LogEntry",
     "Market",
     "Outage",

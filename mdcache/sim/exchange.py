@@ -24,7 +24,7 @@ from mdcache.sim.api.routes import ROUTES, ApiRoute, is_keyed, market_of
 from mdcache.sim.api.weights import UNKNOWN_FUTURES_WEIGHT, weight
 from mdcache.sim.config import Family, Market, SimConfig, family_of
 from mdcache.sim.control.actions import Control
-from mdcache.sim.control.faults import EDGE_FAULTS, STATUS_FAULTS, TRANSPORT_FAULTS, Fault, spoil
+from mdcache.sim.control.faults import EDGE_FAULTS, STATUS_FAULTS, TRANSPORT_FAULTS, InjectedFault, spoil
 from mdcache.sim.control.meter import BUCKET_MINUTES, LimitDecision, Meter
 from mdcache.sim.default_symbols import default_symbols
 from mdcache.sim.listings import Listings
@@ -124,7 +124,7 @@ class Exchange:
         query: str,
         headers: Mapping[str, str],
         client: str,
-        fault: Fault | None,
+        fault: InjectedFault | None,
     ) -> tuple[ExchangeReply, int]:
         """Charge a request and answer it; return the weight too."""
         now, family = self.now_ms(), family_of(market)

@@ -14,7 +14,7 @@ from mdcache.sim.api.refusals import (
 )
 from mdcache.sim.api.replies import EDGE_HEADERS, ExchangeReply
 from mdcache.sim.config import Family, SimConfig
-from mdcache.sim.control.faults import HTML_TYPE, Fault
+from mdcache.sim.control.faults import HTML_TYPE, InjectedFault
 
 _NOT_FOUND_PAGE = b"<html><body><h2>404 Not found</h2></body></html>"  # CHANGELOG.md 2023-12-04
 _FIREWALL_PAGE = (
@@ -37,7 +37,7 @@ _UNAVAILABLE = ApiRefusal(
 _KEY = re.compile("[A-Za-z0-9]{64}")
 
 
-def edge_reply(fault: Fault, date: tuple[str, str]) -> ExchangeReply:
+def edge_reply(fault: InjectedFault, date: tuple[str, str]) -> ExchangeReply:
     """Return what is answered in front of Binance: the firewall's page, or the region's refusal."""
     if fault.kind == "451":
         headers = (("Content-Type", "application/json"), date, *EDGE_HEADERS)
@@ -46,7 +46,7 @@ def edge_reply(fault: Fault, date: tuple[str, str]) -> ExchangeReply:
 
 
 def status_refusal(
-    fault: Fault, family: Family, client: str, config: SimConfig, at_ms: int
+    fault: InjectedFault, family: Family, client: str, config: SimConfig, at_ms: int
 ) -> tuple[ApiRefusal, int | None]:
     """Return the refusal of a status fault, and its `Retry-After` in seconds if it has one."""
     wait_s = fault.retry_after_s

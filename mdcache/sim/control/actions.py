@@ -12,7 +12,7 @@ from typing import Literal
 
 from mdcache.sim.api.routes import ROUTES
 from mdcache.sim.config import Family, Market, SymbolSpec
-from mdcache.sim.control.faults import Fault
+from mdcache.sim.control.faults import InjectedFault
 from mdcache.sim.control.meter import Meter
 from mdcache.sim.listings import Listings
 
@@ -66,7 +66,7 @@ class Control:
     def _restore(self) -> None:
         self._random = Random(self._seed)
         self._latencies: list[Latency] = []
-        self._faults: list[Fault] = []
+        self._faults: list[InjectedFault] = []
         self._revisions: dict[tuple[str, str, str], dict[int, RowRevision]] = {}
         self._late: dict[str | None, tuple[int, int]] = {}
         self._lags_ms: tuple[int, ...] = (0,)
@@ -98,9 +98,9 @@ class Control:
         contains: str = "",
         retry_after_s: int | None = None,
         size: int = 200_000_000,
-    ) -> Fault:
+    ) -> InjectedFault:
         """Arm a fault (kinds: `faults.FAULT_KINDS`); of several that match, the one armed first counts."""
-        armed = Fault(kind, count, probability, path, contains, retry_after_s, size)
+        armed = InjectedFault(kind, count, probability, path, contains, retry_after_s, size)
         self._faults.append(armed)
         return armed
 
@@ -231,7 +231,7 @@ class Control:
     def _jittered(self, seconds: float, latency: Latency) -> float:
         return seconds + self._random.uniform(0, latency.jitter_s) if seconds else 0.0
 
-    def next_fault(self, path: str, query: str) -> Fault | None:
+    def next_fault(self, path: str, query: str) -> InjectedFault | None:
         """Return the fault of a request, if it has one, and use it up."""
         for index, armed in enumerate(self._faults):
             if not armed.matches(path, query) or self._random.random() >= armed.probability:

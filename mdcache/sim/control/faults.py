@@ -37,7 +37,7 @@ Spoilt = tuple[bytes, str | None, tuple[tuple[str, str], ...]]  # body, content 
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class InjectedFault:
     """One kind of trouble for requests whose path starts with `path` and whose query contains `contains`.
 
     `count`: how many requests have it (`None`: until cleared); `probability`: that a request has it.
@@ -64,7 +64,7 @@ class Fault:
         return path.startswith(self.path) and self.contains in query
 
 
-def spoil(fault: Fault, body: bytes, other: Callable[[], bytes] | None) -> Spoilt:
+def spoil(fault: InjectedFault, body: bytes, other: Callable[[], bytes] | None) -> Spoilt:
     """Spoil a good body; transport faults leave it as it is.
 
     Args:
