@@ -1,4 +1,4 @@
-"""Bodies of snapshots at rest: aiocache holds the bytes; what they weigh and what goes first is the account's.
+"""Bodies of snapshots in memory: aiocache holds the bytes, the shared memory decides which go first.
 
 aiocache neither bounds itself nor is asked to expire anything: its own expiry would arm a timer for each key.
 """
@@ -33,9 +33,9 @@ _named = msgspec.json.Decoder(_Named)
 class HeldBody:
     """What is known of a body.
 
-    `as_of_ms`: exchange time. `for_parts`: a list that was read because so many asked for elements of it. `parts`:
-    its elements by symbol, once anybody asked for one. `cut`: the questions that were answered by some, and
-    `spared` what they would have cost; no more of them than pay for the list.
+    `as_of_ms`: exchange time. `for_elements`: a list that was read because so many asked for elements of it.
+    `elements`: by symbol, once one was asked for. `questions`: those that an element answered, and `saved_weight`, what
+    they would have cost; no more of them than pay for the list.
     """
 
     as_of_ms: int
@@ -46,18 +46,18 @@ class HeldBody:
     saved_weight: int = 0
 
     def lacks(self, snapshot: SnapshotQuestion) -> bool:
-        """Whether it is known not to have all that `snapshot` asks for."""
+        """Tell whether it is known not to have all that `snapshot` asks for."""
         return self.elements is not None and not self.elements.keys() >= set(snapshot.symbols)
 
     def count(self, snapshot: SnapshotQuestion, max_weight: int) -> None:
-        """It answered `snapshot` by an element; the list itself costs `price`."""
+        """Count that an element answered `snapshot`, up to the weight of the list."""
         if self.saved_weight < max_weight and snapshot not in self.questions:
             self.questions.add(snapshot)
             self.saved_weight += snapshot.weight
 
 
 class SnapshotBodies:
-    """The bodies by question; they are adopted by the memory they are given."""
+    """The bodies by question; their bytes count in the registry's memory."""
 
     def __init__(self, registry: SeriesRegistry, clock: Clock) -> None:
         self._registry = registry
@@ -72,27 +72,27 @@ class SnapshotBodies:
         return len(self._held)
 
     def held(self, snapshot: SnapshotQuestion) -> HeldBody | None:
-        """What is known of its body; it counts as asked for."""
+        """Return what is known of its body, and count that as a use."""
         held = self._held.get(snapshot)
         if held is not None:
             self._registry.memory.touch((KIND, snapshot), self._clock.now())
         return held
 
     def newest_as_of_ms(self, snapshot: SnapshotQuestion, list_question: SnapshotQuestion | None) -> int:
-        """As-of of the newest that could answer `snapshot`: its own body, or the list it is an element of."""
+        """Return the as-of of the newest that could answer `snapshot`: its own body, or the list that contains it."""
         own = self._held.get(snapshot)
         held = self._held.get(list_question) if list_question is not None else None
         newest_ms = own.as_of_ms if own is not None else 0
         return newest_ms if held is None or held.lacks(snapshot) else max(newest_ms, held.as_of_ms)
 
     async def body(self, snapshot: SnapshotQuestion) -> bytes | None:
-        """Its bytes; `None` if memory gave them up meanwhile."""
+        """Return its bytes; `None` if they were evicted meanwhile."""
         return cast("bytes | None", await self._cache.get(str(snapshot)))
 
     async def element(
         self, list_question: SnapshotQuestion, held: HeldBody, snapshot: SnapshotQuestion
     ) -> bytes | None:
-        """The answer to `snapshot` cut out of the list held for `whole`; `None` where the list lacks a symbol."""
+        """Return the answer to `snapshot`, cut out of a held list; `None` if the list lacks a symbol."""
         if held.elements is None:
             body = await self.body(list_question)
             if body is None:
@@ -114,7 +114,7 @@ class SnapshotBodies:
         return b"[%b]" % b",".join(found) if listed else found[0]
 
     async def keep(self, snapshot: SnapshotQuestion, body: bytes, as_of_ms: int, *, for_elements: bool) -> None:
-        """Keep a body; never in the place of a newer one."""
+        """Keep a body, unless a newer one is held."""
         before = self._held.get(snapshot)
         if before is not None and before.as_of_ms > as_of_ms:
             return
@@ -126,7 +126,7 @@ class SnapshotBodies:
         self._registry.enforce_limit()
 
     def evict(self, key: Hashable) -> None:
-        """Memory wants these bytes back; it forgets the key by itself."""
+        """Drop a body; the shared memory forgets the key by itself."""
         _, snapshot = cast("tuple[str, SnapshotQuestion]", key)
         self._held.pop(snapshot, None)
         task = asyncio.get_running_loop().create_task(self._drop(snapshot))

@@ -1,9 +1,9 @@
-"""The data path of every read that is no kline question: one answer for each question, fresh for its TTL.
+"""The data path of every question that is not about klines: one answer for each question, fresh for its TTL.
 
-    question -> held and fresh, or an element of a held list          the answer
-             -> a fetch, joined or started, of it or of the list      kept, and answered
+    question -> held and fresh, or an element of a held list         the answer
+             -> a read, joined or started, of it or of the list      kept, and answered
 
-Where Binance can't be asked, or fails, an older body may stand in, marked, inside the caller's limits.
+Where Binance can't be asked, or fails, an older body may be served as stale, inside the caller's limits.
 """
 
 from collections import OrderedDict
@@ -29,12 +29,12 @@ from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.governor import Governor, Priority
 
 _MAX_LISTS = 256  # lists whose single questions are counted
-_LIST_UNUSED_AFTER_TTLS = 2  # of its TTLs: after so long without one, nobody wants a list's elements any more
+_LIST_UNUSED_AFTER_TTLS = 2  # a list older than so many of its TTLs is not wanted for its elements any more
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPolicy:
-    """Settings of the path, in seconds."""
+    """Settings of the data path, in seconds."""
 
     deadline_s: float
     max_stale_s: float
@@ -44,7 +44,7 @@ class SnapshotPolicy:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A body, its as-of in exchange time, and how long it is fresh from then."""
+    """A body that may be served: its as-of in exchange time, and how long it is fresh from then."""
 
     body: bytes
     as_of_ms: int
@@ -53,15 +53,15 @@ class _Candidate:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotAnswer(Answer):
-    """An answer that stands only while nothing newer is held: no other way of asking its question tells a later one.
+    """Valid only while no newer body answers the same question: its own, or the list that contains it.
 
-    `newest_ms`: the as-of of what is held now.
+    `newest_as_of_ms`: returns the as-of of the newest that is held.
     """
 
     newest_as_of_ms: Callable[[], int]
 
     def is_valid(self, now: Instant) -> bool:
-        """Whether it may be shown again as it is."""
+        """Tell whether it may be served again as it is."""
         return now.late_ms <= self.valid_until_ms and self.newest_as_of_ms() <= self.as_of_ms
 
 
@@ -69,7 +69,7 @@ _FloorOf = Callable[[int], int]  # from a TTL to the least as-of, both in millis
 
 
 class Snapshots:
-    """Answers what is no kline question."""
+    """Answers every question that is not about klines or `exchangeInfo`."""
 
     max_body_bytes = 16 << 20  # the longest list, spot's ticker/24hr, takes 2 MB
 
@@ -100,12 +100,27 @@ class Snapshots:
         return len(self._reads)
 
     def ttl_s(self, snapshot: SnapshotQuestion) -> float:
-        """How long its answer is fresh: as set for its path, or the more the dearer it is (docs/design.md#settings)."""
+        """Return how long an answer is fresh, in seconds: as set for its path, or the longer the dearer it is."""
         allowed = self._governor.allowed(snapshot.market)
         return self._policy.ttls.ttl_s(snapshot.endpoint, snapshot.weight, allowed, self._governor.share)
 
     async def answer(self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, caller: Caller) -> Answer:
-        """The answer to `snapshot` as fresh as `wishes` say; raises what `errors.py` tells."""
+        """Answer a question.
+
+        Args:
+            snapshot: What is asked.
+            directives: How fresh the answer must be, and how stale it may be where Binance can't be asked.
+            caller: On whose behalf it is read.
+
+        Returns:
+            The body as Binance sent it, or cut out of a list that Binance sent.
+
+        Raises:
+            Refusal: Binance refuses this question, or would.
+            NotCached: The caller wants no read, and nothing is fresh enough.
+            UpstreamUnavailable: Binance can't be asked now, or not in time.
+            UpstreamFailed: Binance was asked, and no usable reply came.
+        """
         deadline_s = self._clock.now() + self._policy.deadline_s
         names = [
             (value, parameter.kind is ParameterKind.PAIR)
@@ -114,48 +129,46 @@ class Snapshots:
             for value in _names_in(snapshot, parameter.name)
         ]
         await check_preconditions(self._clocks, self._symbols, snapshot.market, names, deadline_s - self._clock.now())
-        if ahead_ms := directives.wait_ms(self._clocks.now(snapshot.market)):
-            await self._clock.sleep(ahead_ms / 1000)
+        if wait_ms := directives.wait_ms(self._clocks.now(snapshot.market)):
+            await self._clock.sleep(wait_ms / 1000)
         now = self._clocks.now(snapshot.market)
         found = await self._fresh(snapshot, directives, now)
         if found is not None:
             return self._build_answer(snapshot, found, CacheStatus.HIT, now)
         if directives.only_if_cached:
             raise NotCached
-        older = await self._stale(snapshot, directives, now)
+        stale = await self._stale(snapshot, directives, now)
         refusal = self._governor.refusal_now(snapshot.market, caller.lane, snapshot.weight, paced=True)
-        if older is not None and refusal is not None:
-            return await self._answer_stale(snapshot, directives, now, older)
-        how = self._how(snapshot, directives, older)
+        if stale is not None and refusal is not None:
+            return await self._answer_stale(snapshot, directives, now, stale)
+        cache_status = self._cache_status(snapshot, directives, stale)
         try:
-            fetch, shared = await self._fetch(snapshot, directives, now, Priority(caller.lane, deadline_s, caller.name))
+            read, shared = await self._fetch(snapshot, directives, now, Priority(caller.lane, deadline_s, caller.name))
         except (UpstreamUnavailable, UpstreamFailed):
-            stand_in = await self._stale_answer(snapshot, directives)
-            if stand_in is None:
+            stale_answer = await self._stale_answer(snapshot, directives)
+            if stale_answer is None:
                 raise
-            return stand_in
+            return stale_answer
         arrived, now = now, self._clocks.now(snapshot.market)
-        found = await self._fresh(snapshot, directives, arrived) or self._from_read(
-            fetch, snapshot, directives, arrived
-        )
+        found = await self._fresh(snapshot, directives, arrived) or self._from_read(read, snapshot, directives, arrived)
         if found is not None:
-            known = fetch.satisfied_by_peers and not fetch.waited_for_peer  # only not here
-            return self._build_answer(
-                snapshot, found, CacheStatus.HIT if known else how, now, collapsed=shared or fetch.waited_for_peer
-            )
-        stand_in = await self._stale_answer(snapshot, directives)
-        if stand_in is None:  # what came is older than it may be: by its Age there is nothing newer
+            if read.satisfied_by_peers and not read.waited_for_peer:  # another replica had it
+                cache_status = CacheStatus.HIT
+            collapsed = shared or read.waited_for_peer
+            return self._build_answer(snapshot, found, cache_status, now, collapsed=collapsed)
+        stale_answer = await self._stale_answer(snapshot, directives)
+        if stale_answer is None:  # the reply is too old: by its Age there is nothing newer
             raise InvalidBody(BodyFault.NO_PROGRESS, snapshot.endpoint.path)
-        return stand_in
+        return stale_answer
 
     async def aclose(self) -> None:
-        """End what is under way."""
+        """Cancel the reads under way."""
         await self._reads.aclose()
 
     async def _answer_stale(
-        self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, arrived: Instant, older: _Candidate
+        self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, arrived: Instant, stale: _Candidate
     ) -> Answer:
-        """Where this lane can't be asked now, ages stretch before anybody waits; another replica may have.
+        """Answer where this lane can't ask now, with an older body unless another replica has a fresh one.
 
         Rule: docs/design.md#cannot-ask.
         """
@@ -163,13 +176,13 @@ class Snapshots:
             found = await self._fresh(snapshot, directives, arrived)
             if found is not None:
                 return self._build_answer(snapshot, found, CacheStatus.HIT, arrived)
-            older = await self._stale(snapshot, directives, arrived) or older
-        return self._build_stale(snapshot, older, arrived)
+            stale = await self._stale(snapshot, directives, arrived) or stale
+        return self._build_stale(snapshot, stale, arrived)
 
     async def _fresh(
         self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, arrived: Instant
     ) -> _Candidate | None:
-        """What is held and as fresh as it was to be when the question arrived."""
+        """Return what is held, if it is as fresh as was asked for when the question arrived."""
         return await self._find(
             snapshot, lambda ttl_ms: min_as_of_ms(directives, directives.max_fresh_age_ms(ttl_ms), arrived)
         )
@@ -177,7 +190,7 @@ class Snapshots:
     async def _stale(
         self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, now: Instant
     ) -> _Candidate | None:
-        """What is held and may be shown, marked, where Binance can't be asked."""
+        """Return what is held, if it may be served where Binance can't be asked."""
         most_ms = int(self._policy.max_stale_s * 1000)
         return await self._find(
             snapshot,
@@ -185,16 +198,16 @@ class Snapshots:
         )
 
     async def _find(self, snapshot: SnapshotQuestion, min_as_of_ms: _FloorOf) -> _Candidate | None:
-        """The newer of its own body and the list it is an element of, if as-of at least `least_ms(its TTL)`."""
+        """Return the newer of its own body and its element of the list, if new enough for `min_as_of_ms(its TTL)`."""
         ttl_ms = int(self.ttl_s(snapshot) * 1000)
         own = self.bodies.held(snapshot)
-        whole = snapshot.list_question() if snapshot.symbols else None
-        held = self.bodies.held(whole) if whole is not None else None
-        if whole is not None and held is not None and (own is None or held.as_of_ms >= own.as_of_ms):
-            part_ttl_ms = int(self.ttl_s(whole) * 1000) if held.for_elements else ttl_ms
+        listing = snapshot.list_question() if snapshot.symbols else None
+        held = self.bodies.held(listing) if listing is not None else None
+        if listing is not None and held is not None and (own is None or held.as_of_ms >= own.as_of_ms):
+            part_ttl_ms = int(self.ttl_s(listing) * 1000) if held.for_elements else ttl_ms
             if held.as_of_ms >= min_as_of_ms(part_ttl_ms):
                 as_of_ms = held.as_of_ms
-                element = await self.bodies.element(whole, held, snapshot)
+                element = await self.bodies.element(listing, held, snapshot)
                 if element is not None:
                     return _Candidate(element, as_of_ms, part_ttl_ms)
         if own is None or own.as_of_ms < min_as_of_ms(ttl_ms):
@@ -205,33 +218,33 @@ class Snapshots:
 
     def _from_read(
         self,
-        fetch: SnapshotRead[SnapshotBody],
+        read: SnapshotRead[SnapshotBody],
         snapshot: SnapshotQuestion,
         directives: FreshnessDirectives,
         arrived: Instant,
     ) -> _Candidate | None:
-        """What its own fetch brought, where memory is too small to keep it for as long as that."""
-        if fetch.question != snapshot or fetch.result is None:
+        """Return what the read brought: memory may be too small to have kept it."""
+        if read.question != snapshot or read.result is None:
             return None
-        found, ttl_ms = fetch.result, int(self.ttl_s(snapshot) * 1000)
+        found, ttl_ms = read.result, int(self.ttl_s(snapshot) * 1000)
         enough = found.as_of_ms >= min_as_of_ms(directives, directives.max_fresh_age_ms(ttl_ms), arrived)
         return _Candidate(found.body, found.as_of_ms, ttl_ms) if enough else None
 
     async def _fetch(
         self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, arrived: Instant, priority: Priority
     ) -> tuple[SnapshotRead[SnapshotBody], bool]:
-        """Have it read, or the list it is an element of where that is cheaper; whether it was somebody else's."""
-        whole = self._cheaper_list(snapshot)
-        if whole is not None:
+        """Read it, or the list with it where that is cheaper; return the read, and whether it was under way before."""
+        listing = self._cheaper_list(snapshot)
+        if listing is not None:
             try:
-                fetch, shared = await self._wait_for(
-                    whole, directives, arrived, replace(priority), ReadReason.FULL_LIST
+                read, shared = await self._wait_for(
+                    listing, directives, arrived, replace(priority), ReadReason.FULL_LIST
                 )
-            except (BudgetSpent, InvalidBody):  # the list is too dear now, or no use; a single question may be
+            except (BudgetSpent, InvalidBody):  # the list is too dear now, or of no use; a single question may not be
                 pass
             else:
                 if await self._fresh(snapshot, directives, arrived) is not None:
-                    return fetch, shared
+                    return read, shared
         return await self._wait_for(snapshot, directives, arrived, priority, ReadReason.SNAPSHOT)
 
     async def _wait_for(
@@ -243,20 +256,20 @@ class Snapshots:
         reason: ReadReason,
     ) -> tuple[SnapshotRead[SnapshotBody], bool]:
         least_ms = min_as_of_ms(directives, directives.max_fresh_age_ms(int(self.ttl_s(snapshot) * 1000)), arrived)
-        fetch, shared = self._reads.join(snapshot, least_ms, priority, reason)
-        fetch.for_elements = fetch.for_elements or reason is ReadReason.FULL_LIST
+        read, shared = self._reads.join(snapshot, least_ms, priority, reason)
+        read.for_elements = read.for_elements or reason is ReadReason.FULL_LIST
         if shared:
             self._events.emit(RequestCollapsed(snapshot.market))
-        await self._reads.wait(fetch, priority.deadline_s)
-        return fetch, shared
+        await self._reads.wait(read, priority.deadline_s)
+        return read, shared
 
     def held_as_of_ms(self, snapshot: SnapshotQuestion) -> int:
-        """As-of of its body here; -1 for none."""
+        """Return the as-of of its body here; -1 for none."""
         held = self.bodies.held(snapshot)
         return -1 if held is None else held.as_of_ms
 
     def max_age_s(self, snapshot: SnapshotQuestion) -> float:
-        """How long it may be shown at all, marked where it is past its TTL."""
+        """Return how long it may be served at all, stale past its TTL."""
         return max(self.ttl_s(snapshot), self._policy.max_stale_s)
 
     def parse(self, snapshot: SnapshotQuestion, body: bytes, as_of_ms: int) -> SnapshotBody:
@@ -269,47 +282,47 @@ class Snapshots:
         for_elements = read.for_elements or self._list_pays(read.question, 0)
         await self.bodies.keep(read.question, result.body, result.as_of_ms, for_elements=for_elements)
 
-    def _list_pays(self, whole: SnapshotQuestion, min_age_ttls: int) -> bool:
-        """Whether the list was read for its elements, as many were wanted as it costs, and it is so many TTLs old."""
-        held = self.bodies.held(whole)
-        if held is None or not held.for_elements or held.saved_weight < whole.weight:
+    def _list_pays(self, listing: SnapshotQuestion, min_age_ttls: int) -> bool:
+        """Tell whether a list that was read for its elements paid, is so many TTLs old, and may still be wanted."""
+        held = self.bodies.held(listing)
+        if held is None or not held.for_elements or held.saved_weight < listing.weight:
             return False
-        age_ms, ttl_ms = self._clocks.now(whole.market).ms - held.as_of_ms, self.ttl_s(whole) * 1000
+        age_ms, ttl_ms = self._clocks.now(listing.market).ms - held.as_of_ms, self.ttl_s(listing) * 1000
         return min_age_ttls * ttl_ms <= age_ms <= _LIST_UNUSED_AFTER_TTLS * ttl_ms
 
     def _cheaper_list(self, snapshot: SnapshotQuestion) -> SnapshotQuestion | None:
-        """The list, where it costs no more than the single questions of this TTL together, and has it."""
-        whole = snapshot.list_question() if snapshot.symbols else None
-        held = self.bodies.held(whole) if whole is not None else None
-        if whole is None or (held is not None and held.lacks(snapshot)):
+        """Return the list, if it costs no more than the single questions of one TTL, and may have the element."""
+        listing = snapshot.list_question() if snapshot.symbols else None
+        held = self.bodies.held(listing) if listing is not None else None
+        if listing is None or (held is not None and held.lacks(snapshot)):
             return None
-        if self._list_pays(whole, 1):
-            return whole
+        if self._list_pays(listing, 1):
+            return listing
         now_s = self._clock.now()
         since_s = now_s - self.ttl_s(snapshot)
-        asked = {each: at_s for each, at_s in self._single_questions.pop(whole, {}).items() if at_s > since_s}
+        asked = {each: at_s for each, at_s in self._single_questions.pop(listing, {}).items() if at_s > since_s}
         asked.pop(snapshot, None)
         asked[snapshot] = now_s
-        while len(asked) > whole.weight:  # each weighs something: so many pay for the list
+        while len(asked) > listing.weight:  # each weighs at least 1: so many pay for the list
             del asked[next(iter(asked))]
-        self._single_questions[whole] = asked
+        self._single_questions[listing] = asked
         if len(self._single_questions) > _MAX_LISTS:
             self._single_questions.popitem(last=False)
-        return whole if sum(each.weight for each in asked) >= whole.weight else None
+        return listing if sum(each.weight for each in asked) >= listing.weight else None
 
     async def _stale_answer(self, snapshot: SnapshotQuestion, directives: FreshnessDirectives) -> Answer | None:
-        """An older answer within the caller's limits, with the mark where it is past its TTL."""
+        """Answer with an older body within the caller's limits, stale if it is past its TTL."""
         now = self._clocks.now(snapshot.market)
-        older = await self._stale(snapshot, directives, now)
-        return None if older is None else self._build_stale(snapshot, older, now)
+        stale = await self._stale(snapshot, directives, now)
+        return None if stale is None else self._build_stale(snapshot, stale, now)
 
-    def _build_stale(self, snapshot: SnapshotQuestion, older: _Candidate, now: Instant) -> Answer:
-        return self._build_answer(snapshot, older, CacheStatus.HIT, now, stale=older.as_of_ms + older.ttl_ms < now.ms)
+    def _build_stale(self, snapshot: SnapshotQuestion, stale: _Candidate, now: Instant) -> Answer:
+        return self._build_answer(snapshot, stale, CacheStatus.HIT, now, stale=stale.as_of_ms + stale.ttl_ms < now.ms)
 
-    def _how(
-        self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, older: _Candidate | None
+    def _cache_status(
+        self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, stale: _Candidate | None
     ) -> CacheStatus:
-        if older is None and self.bodies.held(snapshot) is None:
+        if stale is None and self.bodies.held(snapshot) is None:
             return CacheStatus.MISS
         return (
             CacheStatus.REQUESTED
@@ -328,7 +341,7 @@ class Snapshots:
         stale: bool = False,
     ) -> Answer:
         until_ms = found.as_of_ms + found.ttl_ms
-        whole = snapshot.list_question() if snapshot.symbols else None
+        listing = snapshot.list_question() if snapshot.symbols else None
         return SnapshotAnswer(
             body=found.body,
             as_of_ms=min(found.as_of_ms, now.ms),
@@ -339,12 +352,12 @@ class Snapshots:
             stale=stale,
             settled=False,
             immutable=False,
-            newest_as_of_ms=partial(self.bodies.newest_as_of_ms, snapshot, whole),
+            newest_as_of_ms=partial(self.bodies.newest_as_of_ms, snapshot, listing),
         )
 
 
 def min_as_of_ms(directives: FreshnessDirectives, max_age_ms: int, at: Instant) -> int:
-    """Least as-of for an age of `allowed_ms` at that moment; a moment ahead of our clock can only mean now."""
+    """Return the least as-of for this age at that time; a time ahead of our clock can only mean now."""
     return min(at.ms, max(at.ms - max_age_ms, directives.min_as_of_ms or 0))
 
 

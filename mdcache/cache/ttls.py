@@ -1,4 +1,4 @@
-"""How long snapshots are fresh: as set, or the longer the dearer they are (docs/design.md#settings, SNAPSHOT_TTLS)."""
+"""How long snapshots are fresh: as set, or the longer the dearer they are (SNAPSHOT_TTLS, docs/design.md#settings)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,14 @@ class SnapshotTtls:
     by_tail_s: Mapping[str, float]
 
     def ttl_s(self, endpoint: Endpoint, weight: int, allowed: int, share: float) -> float:
-        """Seconds a question of this weight lives, where `allowed` weight a minute and `share` of a limit are ours."""
+        """Return for how many seconds an answer is fresh.
+
+        Args:
+            endpoint: What is asked.
+            weight: What the question costs.
+            allowed: The weight a minute that is ours.
+            share: The part of every limit that is ours.
+        """
         fixed = self.by_tail_s.get(endpoint.short_path)
         if fixed is not None:
             return fixed
@@ -27,7 +34,7 @@ class SnapshotTtls:
 
 @dataclass(frozen=True, slots=True)
 class EndpointTtls:
-    """One endpoint: what it weighs, in words, and the TTL in seconds of its cheapest and dearest question."""
+    """An endpoint with its weight, in words, and the TTLs of its cheapest and dearest question, in seconds."""
 
     endpoint: Endpoint
     weight: str
@@ -36,7 +43,7 @@ class EndpointTtls:
 
 
 def ttl_table(ttls: SnapshotTtls, share: float) -> list[EndpointTtls]:
-    """Every snapshot with its TTLs at this share of the limits that Binance is known to have."""
+    """Return every endpoint with its TTLs at this share of the limits that Binance is known to have."""
     found = []
     for endpoint in (each for listed in ENDPOINTS.values() for each in listed):
         allowed = int(DEFAULT_LIMIT[endpoint.market.family] * share)
