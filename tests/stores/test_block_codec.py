@@ -106,6 +106,8 @@ NOTHING = compress(b"")
         compress(bytes(8)),
         compress(b"\xff" * 60),
         compress(b"\1\0\0\0\0\0\0\0" + bytes(40)),
+        compress(b"\1\0\0\0\xff\xff\xff\xff" + bytes(12)),
+        compress(b"\xff\xff\xff\xff\1\0\0\0" + bytes(40)),
     ],
 )
 def test_what_was_never_encoded_is_refused(payload: bytes) -> None:
