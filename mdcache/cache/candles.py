@@ -12,9 +12,10 @@ import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
-from mdcache.cache.answers import Answer, CacheStatus, Caller
+from mdcache.cache.answers import CacheStatus, Caller
 from mdcache.cache.exchange_info import ExchangeInfo
 from mdcache.cache.flights import Flights
+from mdcache.cache.kline_answers import KlineAnswer, is_independent_of_now, settled_lifetime, tail_lifetime, versions
 from mdcache.cache.preconditions import check_preconditions
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.candles.empty_ranges import EmptyRange
@@ -42,22 +43,6 @@ from mdcache.upstream.governor import Governor, Lane, Priority
 _MAX_ROUNDS = 8  # reads that one question may lead to, one after the other
 _MAX_CLOSE_WAIT_MS = 1_000  # a close further ahead is not waited for
 _MAX_CLOCK_ERRORS = 4  # if so many clock errors exceed the interval, waiting for the close gains nothing
-_DAY_MS = 86_400_000
-_SETTLED_LIFETIME_S = 3_600  # settled rows are final, but a revision may come
-_IMMUTABLE_LIFETIME_S = 31_536_000
-
-
-@dataclass(frozen=True, slots=True)
-class KlineAnswer(Answer):
-    """Rows of a series, valid while the series has the `versions` it was built from."""
-
-    rows: int
-    series: Series
-    versions: tuple[int, int]
-
-    def is_valid(self, now: Instant) -> bool:
-        """Tell whether it may be served again as it is."""
-        return now.late_ms <= self.valid_until_ms and self.versions == _versions(self.series, settled=self.settled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +164,7 @@ class Candles:
         for _ in range(_MAX_ROUNDS):
             step, now = await self._plan(request)
             if isinstance(step, Serve):
-                if request.gate_closed is not None and not _independent_of_now(request.question, step, now):
+                if request.gate_closed is not None and not is_independent_of_now(request.question, step, now):
                     raise request.gate_closed
                 return step, now
             if request.directives.only_if_cached:
@@ -296,38 +281,26 @@ class Candles:
         self._registry.touch(series, served)
         self._recheck_empty_ranges(request, served, now)
         if served.reaches_tail and tail is not None:
-            as_of_ms = tail.as_of_ms
-            ttl_ms = request.ttl_ms(now)
-            valid_until_ms = as_of_ms + ttl_ms
-            if tail.open_until_ms is not None:
-                valid_until_ms = min(valid_until_ms, tail.open_until_ms)
-            if not request.trading:  # its emptiness may be trusted for a day, but not that it does not trade
-                listed_ms = int(self._exchange_info.table.fresh_for_s(request.question.key.market) * 1000)
-                valid_until_ms = min(valid_until_ms, now.ms + listed_ms)
-            lifetime_s = ttl_ms / 1000
-            immutable = False
+            listed_s = self._exchange_info.table.fresh_for_s(request.question.key.market)
+            listed_until_ms = None if request.trading else now.ms + int(listed_s * 1000)
+            lifetime = tail_lifetime(tail, request.ttl_ms(now), listed_until_ms)
         else:
             as_of_ms = now.ms if request.gate_closed is None else now.early_ms
-            immutable = _immutable(request.question, served, series, now)
-            lifetime_s = _IMMUTABLE_LIFETIME_S
-            if not immutable:
-                lifetime_s = _settled_lifetime_s(served, series, now, request.open_ttl_ms)
-            # settled rows are as of now whenever they are served; an empty range that is due sooner is not
-            valid_until_ms = now.ms + _SETTLED_LIFETIME_S * 1000 if lifetime_s >= _SETTLED_LIFETIME_S else -1
+            lifetime = settled_lifetime(request.question, served, series, as_of_ms, now, request.open_ttl_ms)
         settled = not served.reaches_tail
         return KlineAnswer(
             body=served.body(),
             rows=served.rows,
-            as_of_ms=as_of_ms,
-            lifetime_s=lifetime_s,
-            valid_until_ms=-1 if stale else valid_until_ms,
+            as_of_ms=lifetime.as_of_ms,
+            lifetime_s=lifetime.lifetime_s,
+            valid_until_ms=-1 if stale else lifetime.valid_until_ms,
             cache_status=request.cache_status,
             collapsed=request.collapsed and request.cache_status is not CacheStatus.HIT,
             stale=stale,
             settled=settled,
-            immutable=immutable,
+            immutable=lifetime.immutable,
             series=series,
-            versions=_versions(series, settled=settled),
+            versions=versions(series, settled=settled),
         )
 
     def _recheck_empty_ranges(self, request: _Request, served: Serve, now: Instant) -> None:
@@ -343,33 +316,6 @@ class Candles:
                 )
             except MdcacheError:
                 return  # the same read failed less than a second ago; the next answer tries again
-
-
-def _versions(series: Series, *, settled: bool) -> tuple[int, int]:
-    return series.settled_version, 0 if settled else series.tail_version
-
-
-def _independent_of_now(question: KlineQuestion, served: Serve, now: Instant) -> bool:
-    """Tell whether an answer is the same whatever time it is: it ends in the past, or is full from its start."""
-    if question.end_ms is not None and question.end_ms < now.early_ms:
-        return not served.reaches_tail
-    return question.start_ms is not None and not question.endpoint.nearest_end and served.rows == question.limit
-
-
-def _immutable(question: KlineQuestion, served: Serve, series: Series, now: Instant) -> bool:
-    """Tell whether both ends are given, all rows are settled and over a day old, and none can be added any more."""
-    end_ms = question.end_ms
-    if not question.bounded or end_ms is None or end_ms + question.interval.length_ms + _DAY_MS > now.early_ms:
-        return False
-    return not series.empty_ranges.touches(served.lo_ms, served.hi_ms)
-
-
-def _settled_lifetime_s(served: Serve, series: Series, now: Instant, ttl_ms: int) -> float:
-    """Return how long settled rows may be kept: until an empty range among them is due, or may end by itself."""
-    until_ms = series.empty_ranges.trusted_until_ms(served.lo_ms, served.hi_ms, ttl_ms)
-    if served.hi_ms >= served.lo_ms > now.ms:  # all of it lies ahead
-        until_ms = served.lo_ms - 1
-    return _SETTLED_LIFETIME_S if until_ms is None else min(_SETTLED_LIFETIME_S, max(0, until_ms - now.late_ms) / 1000)
 
 
 def _recheck_window(series: Series, empty_range: EmptyRange) -> Window:

@@ -13,7 +13,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from mdcache.cache.answers import Caller
-from mdcache.cache.candles import KlineAnswer
+from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.clock import Clock
 from mdcache.errors import MdcacheError, UpstreamUnavailable

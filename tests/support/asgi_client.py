@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 
 from mdcache.cache.answers import Answer, CacheStatus, Caller
-from mdcache.cache.candles import KlineAnswer
 from mdcache.cache.flights import Flights
+from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.cache.purge import LocalPurge, Purge
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.symbols import SymbolTable

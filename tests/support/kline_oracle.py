@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mdcache.cache.candles import KlineAnswer
+from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.exchange.klines import SeriesKey, parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS

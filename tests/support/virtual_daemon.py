@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from mdcache.cache.answers import Caller
-from mdcache.cache.candles import KlineAnswer
+from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.daemon.build import build_cache, build_upstream, persistence_settings

@@ -1,0 +1,92 @@
+"""Answers to kline questions, and how long they are good for (docs/design.md#as-of, #freshness, #holes). Pure."""
+
+from dataclasses import dataclass
+
+from mdcache.cache.answers import Answer
+from mdcache.candles.plan import Serve
+from mdcache.candles.series import Series
+from mdcache.candles.tail import Tail
+from mdcache.clock import Instant
+from mdcache.exchange.klines import KlineQuestion
+
+_DAY_MS = 86_400_000
+_SETTLED_LIFETIME_S = 3_600  # settled rows are final, but a revision may come
+_IMMUTABLE_LIFETIME_S = 31_536_000
+
+
+@dataclass(frozen=True, slots=True)
+class KlineAnswer(Answer):
+    """Rows of a series, valid while the series has the `versions` it was built from."""
+
+    rows: int
+    series: Series
+    versions: tuple[int, int]
+
+    def is_valid(self, now: Instant) -> bool:
+        """Tell whether it may be served again as it is."""
+        return now.late_ms <= self.valid_until_ms and self.versions == versions(self.series, settled=self.settled)
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long an answer is good for; the fields are those of `Answer`."""
+
+    as_of_ms: int
+    lifetime_s: float
+    valid_until_ms: int
+    immutable: bool = False
+
+
+def versions(series: Series, *, settled: bool) -> tuple[int, int]:
+    """Return the versions of what an answer is built from; settled rows do not depend on the tail."""
+    return series.settled_version, 0 if settled else series.tail_version
+
+
+def tail_lifetime(tail: Tail, ttl_ms: int, listed_until_ms: int | None) -> Lifetime:
+    """Return how long an answer is good for whose range reaches the tail.
+
+    Args:
+        tail: The tail, whose as-of is the answer's.
+        ttl_ms: How long the tail is fresh, in milliseconds.
+        listed_until_ms: Until when it is known that the symbol does not trade, if it does not: the TTL of an empty
+            tail may be much longer.
+    """
+    ends_ms = [tail.as_of_ms + ttl_ms, tail.open_until_ms, listed_until_ms]
+    return Lifetime(tail.as_of_ms, ttl_ms / 1000, min(each for each in ends_ms if each is not None))
+
+
+def settled_lifetime(
+    question: KlineQuestion, served: Serve, series: Series, as_of_ms: int, now: Instant, ttl_ms: int
+) -> Lifetime:
+    """Return how long an answer of settled rows is good for.
+
+    It is immutable if both ends are given, all rows are over a day old, and no empty range among them may still fill.
+    Else it lasts an hour, or until an empty range is due, or may end by itself.
+
+    Args:
+        question: What was asked.
+        served: What answers it.
+        series: What is known.
+        as_of_ms: The answer's as-of: now.
+        now: Exchange time now.
+        ttl_ms: The TTL of empty ranges in milliseconds.
+    """
+    until_ms = series.empty_ranges.trusted_until_ms(served.lo_ms, served.hi_ms, ttl_ms)
+    old = question.end_ms is not None and question.end_ms + question.interval.length_ms + _DAY_MS <= now.early_ms
+    if question.bounded and old and until_ms is None:
+        lifetime_s, immutable = float(_IMMUTABLE_LIFETIME_S), True
+    else:
+        if served.hi_ms >= served.lo_ms > now.ms:  # all of it lies ahead
+            until_ms = served.lo_ms - 1
+        left_s = _SETTLED_LIFETIME_S if until_ms is None else max(0, until_ms - now.late_ms) / 1000
+        lifetime_s, immutable = min(_SETTLED_LIFETIME_S, left_s), False
+    # settled rows are as of now whenever they are served; an empty range that is due sooner is not
+    valid_until_ms = now.ms + _SETTLED_LIFETIME_S * 1000 if lifetime_s >= _SETTLED_LIFETIME_S else -1
+    return Lifetime(as_of_ms, lifetime_s, valid_until_ms, immutable)
+
+
+def is_independent_of_now(question: KlineQuestion, served: Serve, now: Instant) -> bool:
+    """Tell whether an answer is the same whatever time it is: it ends in the past, or is full from its start."""
+    if question.end_ms is not None and question.end_ms < now.early_ms:
+        return not served.reaches_tail
+    return question.start_ms is not None and not question.endpoint.nearest_end and served.rows == question.limit
