@@ -1,4 +1,7 @@
-"""Compress blocks that nobody asked for in ten minutes: they take a quarter of the memory until they are used again."""
+"""Compress blocks that nobody asked for in ten minutes: they take a quarter of the memory until they are used again.
+
+Rule: docs/design.md#blocks.
+"""
 
 import asyncio
 from concurrent.futures import Executor

@@ -1,5 +1,7 @@
 """How a block is stored, on disk and in Redis alike: a record, a base, and the rows appended since. Pure.
 
+Rule: docs/design.md#blocks.
+
 A row that settles each minute must not rewrite a thousand: up to `MAX_APPENDED_ROWS` lie beside the base. The record
 says what is known of the block's span and proves the rows by digests. Its checksum covers the series' identity too, so
 that none is taken for another's.

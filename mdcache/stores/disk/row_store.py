@@ -1,5 +1,7 @@
 """The disk store: settled rows in one SQLite file, written in the background by one thread.
 
+Rule: docs/design.md#stores.
+
 Changes wait in memory, by series, and are written some series at a time; a reader sees what waits. A fault never
 raises: what can't be read was never there, and what can't be written waits, or is forgotten on the disk too, so that
 nothing old comes back.
