@@ -34,6 +34,7 @@ from mdcache.serving.app import App
 from mdcache.serving.binance.handler import AnswerSources, BinanceHandler
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.request import RequestParser
+from mdcache.serving.hits import Hits
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources
@@ -268,8 +269,7 @@ def build_serving(
     events.attach(activity)
     handler = BinanceHandler(
         AnswerSources(cache.candles, cache.snapshots, cache.exchange_info),
-        ready_answers,
-        clocks,
+        Hits(ready_answers, governor, clock, metrics),
         governor,
         clock,
         metrics,

@@ -18,16 +18,21 @@ from mdcache.exchange.markets import KlineEndpoint
 from mdcache.serving.binance.handler import BinanceHandler, error_result
 from mdcache.serving.binance.request import RequestParser, is_loopback
 from mdcache.serving.errors import METHOD_NOT_ALLOWED, NEEDS_KEY, QUERY_TOO_LONG, UNKNOWN_PATH
-from mdcache.serving.http.fast_lane import FastLane
+from mdcache.serving.http.fast_lane import RAW_REQUEST_EXTENSION, FastLane
 from mdcache.serving.ops.operations import OpsApp
 from mdcache.serving.ports import Recorder
-from mdcache.serving.responses import HttpResponse, Receive, Scope, Send, failure_response, refusal_response
+from mdcache.serving.responses import (
+    HttpResponse,
+    Receive,
+    Scope,
+    Send,
+    answer_response,
+    failure_response,
+    refusal_response,
+)
 from mdcache.serving.routes import PathKind, Route, route
 
 MAX_QUERY_BYTES = 8_192
-RAW_REQUEST_EXTENSION = (
-    "mdcache.request"  # ASGI extension of our server: the request's very bytes, where they are known
-)
 _ALLOW = (b"allow", b"GET, HEAD, OPTIONS")
 _SIGNATURE = re.compile(rb"(?:^|&)signature=", re.IGNORECASE)
 _MAX_ECHOED = 100  # characters of a path that are repeated to its sender
@@ -59,6 +64,7 @@ class App:
         forward: bool = False,
     ) -> None:
         self._handler = handler
+        self._hits = handler.hits
         self._ops = ops
         self._parser = parser
         self._clock = clock
@@ -76,7 +82,7 @@ class App:
                 expose_headers=_EXPOSED,
                 max_age=_PREFLIGHT_S,
             )
-        self.fast_lane = FastLane(handler, clock)
+        self.fast_lane = FastLane(handler.hits, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -120,16 +126,16 @@ class App:
         return await self._respond_local(scope, found, began_s)
 
     async def _respond_read(self, scope: Scope, rule: KlineEndpoint | Endpoint, began_s: float) -> HttpResponse:
-        near = is_loopback(scope["client"][0] if scope.get("client") else None)
-        asked = self._parser.parse(rule, scope["query_string"], scope["headers"], loopback=near)
-        ready = self._handler.ready_response(asked, began_s)
-        if ready is None:
-            return await self._handler.respond(asked, began_s)
-        whole = (scope.get("extensions") or {}).get(RAW_REQUEST_EXTENSION)
-        crosses = self._cors and any(name == b"origin" for name, _ in scope["headers"])
-        if whole is not None and not crosses:
-            self.fast_lane.learn(whole["bytes"], asked, loopback=near)
-        return ready
+        loopback = is_loopback(scope["client"][0] if scope.get("client") else None)
+        request = self._parser.parse(rule, scope["query_string"], scope["headers"], loopback=loopback)
+        hit = self._hits.answer(request, began_s)
+        if hit is None:
+            return await self._handler.respond(request, began_s)
+        raw = (scope.get("extensions") or {}).get(RAW_REQUEST_EXTENSION)
+        cross_origin = self._cors and any(name == b"origin" for name, _ in scope["headers"])
+        if raw is not None and not cross_origin:
+            self.fast_lane.learn(raw["bytes"], request, loopback=loopback)
+        return answer_response(hit.as_of_ms, hit.fields, hit.body, not_modified=hit.not_modified)
 
     async def _respond_local(self, scope: Scope, found: Route, began_s: float) -> HttpResponse:
         if found.market is None:

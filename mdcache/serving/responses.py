@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from mdcache.serving.binance.headers import HeaderFields
 from mdcache.serving.errors import error_body, error_response
 
 Scope = MutableMapping[str, Any]
@@ -26,6 +27,12 @@ class HttpResponse:
         """Send it; `bodiless` for HEAD."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.fields})
         await send({"type": "http.response.body", "body": b"" if head_only else self.body})
+
+
+def answer_response(as_of_ms: int, fields: HeaderFields, body: bytes, *, not_modified: bool) -> HttpResponse:
+    """Return a cached answer, or that the client's copy of it is current."""
+    as_of = (b"x-mdcache-as-of", b"%d" % as_of_ms)
+    return HttpResponse(304 if not_modified else 200, (as_of, *fields), body)
 
 
 def uncached_response(

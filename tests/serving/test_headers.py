@@ -91,7 +91,7 @@ async def test_immutable() -> None:
 
 async def test_usage_is_left_out_where_there_is_none() -> None:
     house = ServingHarness()
-    house.weights.value = None
+    house.gates.used_weight = None
     assert "x-mbx-used-weight-1m" not in (await house.ask()).headers
 
 
@@ -103,7 +103,7 @@ async def test_usage_belongs_to_its_minute() -> None:
     to_the_next = (60_000 - house.clock.wall_ms() % 60_000) / 1000
     house.clock.seconds += to_the_next - 0.001
     assert (await house.ask()).headers["x-mbx-used-weight-1m"] == "7"
-    house.weights.value = None
+    house.gates.used_weight = None
     house.clock.seconds += 0.002
     reply = await house.ask()
     assert "x-mbx-used-weight-1m" not in reply.headers

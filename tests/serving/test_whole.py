@@ -6,21 +6,10 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
-from mdcache.cache.warmup import Warmup
+from mdcache.daemon.build import build_serving
 from mdcache.exchange.markets import Family, Market
-from mdcache.serving.app import App
-from mdcache.serving.binance.handler import AnswerSources as BinanceSources
-from mdcache.serving.binance.handler import BinanceHandler
-from mdcache.serving.binance.ready_answers import ReadyAnswers
-from mdcache.serving.binance.request import RequestParser
-from mdcache.serving.ops.activity import Activity
-from mdcache.serving.ops.operations import CommandTargets, OpsApp
-from mdcache.serving.ops.status import Status, StatusSources, count_empty_ranges
-from mdcache.serving.ports import Readiness
-from mdcache.telemetry.gauges import GaugeSources
-from mdcache.telemetry.metrics import Metrics
 from tests.support.asgi_client import Response, ask
 from tests.support.virtual_daemon import VirtualDaemon
 
@@ -35,48 +24,9 @@ class ServedDaemon(VirtualDaemon):
 
     def restart(self) -> None:
         super().restart()
-        governor, library = self.governor, self.library
-        events = self.bus
-        gauges = GaugeSources(
-            governor.status,
-            lambda: len(self.flights),
-            lambda: count_empty_ranges(library),
-            lambda: len(library),
-            lambda: library.rows,
-            lambda: library.memory.held_bytes,
-            lambda: library.memory.max_bytes,
-            dict,
-        )
-        metrics = Metrics(CollectorRegistry(), "0", ["engine"], gauges)
-        readies = ReadyAnswers(library, governor.clocks, self.clock)
-        binance = BinanceHandler(
-            BinanceSources(self.candles, self.snapshots, self.info),
-            readies,
-            governor.clocks,
-            governor,
-            self.clock,
-            metrics,
-            8.0,
-        )
-        history = Activity(self.clock, lambda family: governor.clocks.family_now(family).ms)
-        events.attach(history)
-        sources = StatusSources(
-            version="0",
-            clock=self.clock,
-            governor=governor,
-            registry=library,
-            flights=self.flights,
-            symbols=self.info.table,
-            ready_answers=readies,
-            readiness=Readiness,
-            settings={"A": "b"},
-            activity=history,
-            requests=metrics.results,
-        )
-        self.cache.purge.local.clearables.append(readies)
-        targets = CommandTargets(self.cache.purge, governor, Warmup(self.candles, self.clock, events))
-        ops = OpsApp(Status(sources), Readiness, metrics.page, targets, TOKEN)
-        self.app = App(binance, ops, RequestParser({"engine": "high"}, "auto"), self.clock, events, metrics)
+        served = {"clients": {"engine": "high"}, "admin_token": SecretStr(TOKEN)}
+        settings = self.options.settings().model_copy(update=served)
+        self.app = build_serving(settings, self.governor, self.cache, self.state, None, self.clock, self.bus)
 
     async def get(self, path: str = "/api/v3/klines", query: bytes = QUERY, **headers: str) -> Response:
         return await ask(self.app, path, query, headers={n.replace("_", "-"): v for n, v in headers.items()})

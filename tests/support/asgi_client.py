@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -28,6 +28,7 @@ from mdcache.serving.binance.handler import AnswerSources as BinanceSources
 from mdcache.serving.binance.handler import BinanceHandler
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.request import RequestParser
+from mdcache.serving.hits import Hits
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources
@@ -78,14 +79,6 @@ class FakeExchangeClocks:
             raise self.trouble
 
 
-@dataclass
-class FakeWeights:
-    value: int | None = 7
-
-    def used_weight_header(self, market: Market) -> int | None:
-        return self.value
-
-
 @dataclass(frozen=True)
 class Record:
     market: str
@@ -124,9 +117,16 @@ class FakeCandles:
         return made
 
 
-class FakeGateControl:
-    def __init__(self) -> None:
-        self.orders: list[tuple[Family, float | None]] = []
+@dataclass
+class FakeGovernor:
+    """What serving asks a governor: clocks, the used weight, the gates."""
+
+    clocks: FakeExchangeClocks
+    used_weight: int | None = 7
+    orders: list[tuple[Family, float | None]] = field(default_factory=list)
+
+    def used_weight_header(self, market: Market) -> int | None:
+        return self.used_weight
 
     def open_gate(self, family: Family) -> None:
         self.orders.append((family, None))
@@ -164,9 +164,9 @@ class ServingHarness:
     ) -> None:
         self.clock = ManualClock()
         self.clocks = FakeExchangeClocks(self.clock)
-        self.weights = FakeWeights()
         self.recorder = FakeRecorder()
-        self.gates = FakeGateControl()
+        self.gates = FakeGovernor(self.clocks)
+        governor = cast("Governor", self.gates)
         self.readiness = Readiness()
         self.event_log: list[Event] = []
         self.series = series()
@@ -176,7 +176,7 @@ class ServingHarness:
         events = Events(self.event_log.append, self.history)
         self.events = events
         self.library = SeriesRegistry(self.clock, events, SettlePolicy(3_000, 60_000), memory)
-        self.readies = ReadyAnswers(self.library, self.clocks, self.clock, keys_seen=most, max_answers=most)
+        self.readies = ReadyAnswers(self.library, governor.clocks, self.clock, keys_seen=most, max_answers=most)
         self.governor = Governor(
             clock=self.clock,
             rng=random.Random(1),
@@ -188,9 +188,8 @@ class ServingHarness:
         )
         binance = BinanceHandler(
             BinanceSources(self.candles, NOTHING_ELSE, NOTHING_ELSE),
-            self.readies,
-            self.clocks,
-            self.weights,
+            Hits(self.readies, governor, self.clock, self.recorder),
+            governor,
             self.clock,
             self.recorder,
             deadline_s=0.05,
@@ -218,7 +217,7 @@ class ServingHarness:
             status=status,
             readiness=lambda: self.readiness,
             metrics_page=lambda _: (b"# page\n", "text/plain; version=0.0.4"),
-            targets=CommandTargets(Purge(LocalPurge(self.library, [self.readies])), self.gates, self.warming),
+            targets=CommandTargets(Purge(LocalPurge(self.library, [self.readies])), governor, self.warming),
             admin_token=token,
         )
         self.app = App(binance, ops, RequestParser(clients or {}, compress), self.clock, events, self.recorder)

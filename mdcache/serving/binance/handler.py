@@ -1,8 +1,4 @@
-"""The Binance-compatible paths.
-
-A hit is a look into `ReadyAnswers`, a check that the answer stands, and two messages. Everything else is parsed,
-answered by `cache/` and, the second time, remembered.
-"""
+"""The Binance-compatible paths, where no ready answer is at hand: parse, ask the cache, remember what it answers."""
 
 import asyncio
 import re
@@ -21,11 +17,12 @@ from mdcache.exchange.markets import KlineEndpoint, Market
 from mdcache.exchange.parameters import read_parameters, wants_micros
 from mdcache.exchange.snapshots import parse_forwarded, parse_snapshot
 from mdcache.serving.binance.headers import CONTENT_TYPE
-from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.representation import Representation
 from mdcache.serving.binance.request import ClientRequest
-from mdcache.serving.ports import CandleSource, Clocks, ExchangeInfoSource, Recorder, SnapshotSource, UsedWeights
-from mdcache.serving.responses import HttpResponse, failure_response, uncached_response
+from mdcache.serving.hits import Hits
+from mdcache.serving.ports import CandleSource, ExchangeInfoSource, Recorder, SnapshotSource
+from mdcache.serving.responses import HttpResponse, answer_response, failure_response, uncached_response
+from mdcache.upstream.governor import Governor
 
 MAX_WAITING = 4_096  # questions in progress; each holds a task, a socket and its request
 _BUSY_RETRY_S = 1.0
@@ -44,7 +41,7 @@ _RESULTS = {
 
 @dataclass(frozen=True, slots=True)
 class AnswerSources:
-    """Who answers what."""
+    """The parts of the cache that answer."""
 
     candles: CandleSource
     snapshots: SnapshotSource
@@ -52,14 +49,13 @@ class AnswerSources:
 
 
 class BinanceHandler:
-    """Answers what Binance would answer."""
+    """Answers as Binance would."""
 
     def __init__(
         self,
         sources: AnswerSources,
-        ready_answers: ReadyAnswers,
-        clocks: Clocks,
-        weights: UsedWeights,
+        hits: Hits,
+        governor: Governor,
         clock: Clock,
         recorder: Recorder,
         deadline_s: float,
@@ -67,56 +63,39 @@ class BinanceHandler:
         max_waiting: int = MAX_WAITING,
     ) -> None:
         self._sources = sources
-        self._ready_answers = ready_answers
-        self._clocks = clocks
-        self._weights = weights
+        self.hits = hits
+        self._governor = governor
+        self._clocks = governor.clocks
         self._clock = clock
         self._recorder = recorder
         self._deadline_s = deadline_s
         self._max_waiting = max_waiting
-        self._used_weights: dict[Market, tuple[int, int | None]] = dict.fromkeys(Market, (-1, None))
         self.waiting = 0
 
-    def find_ready(self, request: ClientRequest, began_s: float) -> tuple[Representation, Instant] | None:
-        """The ready answer to `asked`, if one stands and is as fresh as it wants."""
-        return self._ready_answers.find(request.key, request.directives, began_s)
-
-    def used_weight(self, market: Market, now: Instant) -> int | None:
-        """For `X-MBX-USED-WEIGHT-1M`: what Binance had reported by this tenth of a second of its minute."""
-        tenth = now.ms // 100  # minutes end where tenths do: it is never the last minute's
-        known = self._used_weights[market]
-        if known[0] != tenth:
-            known = self._used_weights[market] = (tenth, self._weights.used_weight_header(market))
-        return known[1]
-
-    def record_hit(self, request: ClientRequest, representation: Representation, now: Instant, began_s: float) -> None:
-        """Count a ready answer that was sent."""
-        self._record(request, "hit", began_s, _tail_age_s(representation.answer, now))
-
-    def ready_response(self, request: ClientRequest, began_s: float) -> HttpResponse | None:
-        """The reply to `asked` if it needs nothing but sending."""
-        found = self.find_ready(request, began_s)
-        if found is None:
-            return None
-        shown, now = found
-        reply = self._response(request, shown, now, from_memory=True)
-        self.record_hit(request, shown, now, began_s)
-        return reply
-
     async def respond(self, request: ClientRequest, began_s: float) -> HttpResponse:
-        """The reply to `asked`, whatever it takes; of `errors.py`'s tree nothing is raised."""
+        """Answer `request` from the cache or from Binance; raise nothing of `errors.py`.
+
+        Args:
+            request: Of the client; no ready answer is fresh enough for it.
+            began_s: When it arrived, by the clock's `now()`.
+        """
         try:
-            shown, now = await self._fetch(request)
+            representation, now = await self._fetch(request)
         except MdcacheError as error:
             self._record(request, error_result(error), began_s, None)
             return failure_response(error, *self._used_weight_fields(request.market))
-        reply = self._response(request, shown, now, from_memory=False)
-        self._ready_answers.offer(request.key, shown, now)
-        self._record(request, _result(shown.answer), began_s, _tail_age_s(shown.answer, now))
-        return reply
+        variant = representation.variant(request)
+        used = self._governor.used_weight_header(request.market)
+        fields, _ = representation.fields(variant, now, used, from_memory=False)
+        response = answer_response(
+            representation.as_of_ms(now), fields, representation.body(variant), not_modified=variant.not_modified
+        )
+        self.hits.remember(request, representation, now)
+        self._record(request, _result(representation.answer), began_s, representation.tail_age_s(now))
+        return response
 
     async def time(self, market: Market, query: bytes, unit: str | None) -> HttpResponse:
-        """`time` from the exchange-synchronised clock; raises what `errors.py` tells."""
+        """Answer `time` from the exchange-synchronised clock; raise an error of `errors.py`."""
         micros = market is Market.SPOT and _refuse_parameters(query) and wants_micros(unit)
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -128,7 +107,7 @@ class BinanceHandler:
         )
 
     def ping(self, market: Market, query: bytes) -> HttpResponse:
-        """`ping`: this daemon answers; raises Binance's refusal of parameters."""
+        """Answer `ping` here; raise Binance's refusal of parameters."""
         if market is Market.SPOT:
             _refuse_parameters(query)
         return self._local_response(market, b"{}")
@@ -142,10 +121,10 @@ class BinanceHandler:
             market, answer = await self._dispatch(request, query, unit or None)
         finally:
             self.waiting -= 1
-        shown = Representation(answer, market)
+        representation = Representation(answer, market)
         if request.gzip and len(answer.body) > _COMPRESS_IN_THREAD_BYTES:
-            await asyncio.to_thread(shown.compress)
-        return shown, self._clocks.now(market)
+            await asyncio.to_thread(representation.compress)
+        return representation, self._clocks.now(market)
 
     async def _dispatch(self, request: ClientRequest, query: str, unit: str | None) -> tuple[Market, Answer]:
         rule, sources = request.rule, self._sources
@@ -163,22 +142,11 @@ class BinanceHandler:
         snapshot = parse_snapshot(rule.path, query, unit) if known else parse_forwarded(rule, query)
         return snapshot.market, await sources.snapshots.answer(snapshot, wishes, caller)
 
-    def _response(
-        self, request: ClientRequest, representation: Representation, now: Instant, *, from_memory: bool
-    ) -> HttpResponse:
-        form = representation.variant(request)
-        used = (
-            self.used_weight(request.market, now) if from_memory else self._weights.used_weight_header(request.market)
-        )
-        pairs, _ = representation.fields(form, now, used, from_memory=from_memory)
-        as_of = (b"x-mdcache-as-of", b"%d" % representation.as_of_ms(now))
-        return HttpResponse(304 if form.not_modified else 200, (as_of, *pairs), representation.body(form))
-
     def _local_response(self, market: Market, body: bytes) -> HttpResponse:
         return uncached_response(200, body, *self._used_weight_fields(market), content_type=CONTENT_TYPE[market])
 
     def _used_weight_fields(self, market: Market) -> tuple[tuple[bytes, bytes], ...]:
-        used = self._weights.used_weight_header(market)
+        used = self._governor.used_weight_header(market)
         return () if used is None else ((b"x-mbx-used-weight-1m", b"%d" % used),)
 
     def _record(self, request: ClientRequest, result: str, began_s: float, age_s: float | None) -> None:
@@ -187,7 +155,7 @@ class BinanceHandler:
 
 
 def decode_query(query: bytes) -> str:
-    """The raw query as text, if every byte of it can be meant; else the refusal Binance gives for such bytes."""
+    """Return the raw query as text; raise Binance's refusal of bytes that can't be meant."""
     raw = unquote_to_bytes(query)
     try:
         raw.decode()
@@ -200,7 +168,7 @@ def decode_query(query: bytes) -> str:
 
 
 def _refuse_parameters(query: bytes) -> bool:
-    """True: nothing was asked along; spot refuses what it does not read."""
+    """Return True if there is no parameter; raise spot's refusal of any."""
     sent = read_parameters(decode_query(query), None)
     if sent:
         raise refusals.unknown_parameters(0, len(sent))
@@ -208,7 +176,7 @@ def _refuse_parameters(query: bytes) -> bool:
 
 
 def error_result(error: MdcacheError) -> str:
-    """Whose fault it is, as a metrics label: `error` where Binance or the gate is in the way, else `refused`."""
+    """Return the metrics label: `error` where Binance or the gate is in the way, else `refused`."""
     return "error" if isinstance(error, UpstreamUnavailable | UpstreamFailed) else "refused"
 
 
@@ -220,7 +188,3 @@ def _result(answer: Answer) -> str:
     if answer.stale:
         return "stale"
     return "collapsed" if answer.collapsed else _RESULTS[answer.cache_status]
-
-
-def _tail_age_s(answer: Answer, now: Instant) -> float | None:
-    return None if answer.settled else max(0, now.ms - answer.as_of_ms) / 1000

@@ -8,12 +8,13 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import cast
 
+from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import Clock, Instant
 from mdcache.serving.binance.representation import Representation
 from mdcache.serving.binance.request import RequestKey
-from mdcache.serving.ports import Clocks, SharedMemory
+from mdcache.upstream.exchange_clock import ExchangeClocks
 
 MEMORY_KIND = "ready"  # first part of these entries' keys in the shared memory
 _KEYS_SEEN = 16_384  # asked once; the oldest is forgotten, and counts as new when it comes again
@@ -28,22 +29,22 @@ class ReadyAnswers:
 
     def __init__(
         self,
-        shared: SharedMemory,
-        clocks: Clocks,
+        registry: SeriesRegistry,
+        clocks: ExchangeClocks,
         clock: Clock,
         *,
         keys_seen: int = _KEYS_SEEN,
         max_answers: int = _MAX_ANSWERS,
     ) -> None:
-        self._shared = shared
-        self._account = shared.memory
+        self._registry = registry
+        self._memory = registry.memory
         self._clocks = clocks
         self._clock = clock
         self._keys_seen = keys_seen
         self._max_answers = max_answers
         self._representations: OrderedDict[RequestKey, Representation] = OrderedDict()
         self._seen: OrderedDict[RequestKey, None] = OrderedDict()
-        shared.register_evictable(MEMORY_KIND, self)
+        registry.register_evictable(MEMORY_KIND, self)
 
     def __len__(self) -> int:
         return len(self._representations)
@@ -63,8 +64,8 @@ class ReadyAnswers:
             return None
         if now_s - shown.used_at_s > _TOUCH_EVERY_S:
             shown.used_at_s = now_s
-            self._account.set_size((MEMORY_KIND, key), shown.nbytes)  # it may have been compressed meanwhile
-            self._account.touch((MEMORY_KIND, key), now_s)
+            self._memory.set_size((MEMORY_KIND, key), shown.nbytes)  # it may have been compressed meanwhile
+            self._memory.touch((MEMORY_KIND, key), now_s)
         return shown, now
 
     def offer(self, key: RequestKey, representation: Representation, now: Instant) -> bool:
@@ -82,10 +83,10 @@ class ReadyAnswers:
             return False
         self._representations[key] = representation
         self._representations.move_to_end(key)
-        self._account.set_size((MEMORY_KIND, key), representation.nbytes)
-        self._account.touch((MEMORY_KIND, key), self._clock.now())
+        self._memory.set_size((MEMORY_KIND, key), representation.nbytes)
+        self._memory.touch((MEMORY_KIND, key), self._clock.now())
         self._sweep()
-        self._shared.enforce_limit()
+        self._registry.enforce_limit()
         return True
 
     def evict(self, key: Hashable) -> None:
@@ -100,7 +101,7 @@ class ReadyAnswers:
 
     def _drop(self, key: RequestKey) -> None:
         del self._representations[key]
-        self._account.remove((MEMORY_KIND, key))
+        self._memory.remove((MEMORY_KIND, key))
 
     def _sweep(self) -> None:
         while len(self._representations) > self._max_answers:

@@ -58,6 +58,10 @@ class Representation:
         """Settled rows are as of now whenever they are shown; everything else has its tail's as-of."""
         return now.ms if self.answer.settled else self.answer.as_of_ms
 
+    def tail_age_s(self, now: Instant) -> float | None:
+        """Return the age of the tail it shows, in seconds; `None` without one."""
+        return None if self.answer.settled else max(0, now.ms - self.answer.as_of_ms) / 1000
+
     def fields(
         self, variant: Variant, now: Instant, used_weight: int | None, *, from_memory: bool
     ) -> tuple[HeaderFields, bytes]:

@@ -15,10 +15,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from mdcache.serving.app import RAW_REQUEST_EXTENSION
 from mdcache.serving.binance.request import is_loopback
 from mdcache.serving.errors import error_body
-from mdcache.serving.http.fast_lane import FastLane, is_single_get
+from mdcache.serving.http.fast_lane import RAW_REQUEST_EXTENSION, FastLane, is_single_get
 
 MAX_HEADER_BYTES = 65_536
 MAX_BODY_BYTES = 65_536

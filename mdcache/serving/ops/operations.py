@@ -23,8 +23,9 @@ from mdcache.serving.ops import pages
 from mdcache.serving.ops.commands import GateCommand, PurgeCommand, WarmupCommand
 from mdcache.serving.ops.openapi import document
 from mdcache.serving.ops.status import Status
-from mdcache.serving.ports import GateControl, Readiness
+from mdcache.serving.ports import Readiness
 from mdcache.serving.responses import Receive, Scope, Send
+from mdcache.upstream.governor import Governor
 
 _MAX_BODY_BYTES = 65_536
 _JSON = "application/json"
@@ -36,7 +37,7 @@ class CommandTargets:
     """What the orders of the admin token act on."""
 
     purge: Purge
-    gates: GateControl
+    gates: Governor
     warmup: Warmup
 
 

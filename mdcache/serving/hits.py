@@ -1,0 +1,70 @@
+"""A hit, in one place: find the ready answer, check that it is fresh enough, add the used weight, count it.
+
+The fast lane and the ASGI application both call this; they only write what it returns.
+"""
+
+from typing import NamedTuple
+
+from mdcache.clock import Clock, Instant
+from mdcache.exchange.markets import Market
+from mdcache.serving.binance.headers import HeaderFields
+from mdcache.serving.binance.ready_answers import ReadyAnswers
+from mdcache.serving.binance.representation import Representation
+from mdcache.serving.binance.request import ClientRequest
+from mdcache.serving.ports import Recorder
+from mdcache.upstream.governor import Governor
+
+
+class Hit(NamedTuple):
+    """What is sent: `fields` are the header but for the as-of, `raw_fields` the same as bytes."""
+
+    not_modified: bool
+    as_of_ms: int
+    fields: HeaderFields
+    raw_fields: bytes
+    body: bytes
+
+
+class Hits:
+    """Answers requests from ready answers."""
+
+    def __init__(self, ready_answers: ReadyAnswers, governor: Governor, clock: Clock, recorder: Recorder) -> None:
+        self._ready_answers = ready_answers
+        self._governor = governor
+        self._clock = clock
+        self._recorder = recorder
+        self._used_weights: dict[Market, tuple[int, int | None]] = dict.fromkeys(Market, (-1, None))
+
+    def remember(self, request: ClientRequest, representation: Representation, now: Instant) -> None:
+        """Offer an answer that was fetched; it is a hit the next time if its key is asked for again."""
+        self._ready_answers.offer(request.key, representation, now)
+
+    def answer(self, request: ClientRequest, began_s: float) -> Hit | None:
+        """Return the ready answer to `request` and count it; `None` if none is valid and fresh enough.
+
+        Args:
+            request: Of the client.
+            began_s: When the request arrived, by the clock's `now()`.
+        """
+        found = self._ready_answers.find(request.key, request.directives, began_s)
+        if found is None:
+            return None
+        representation, now = found
+        market = request.market
+        variant = representation.variant(request)
+        # minutes end where tenths of a second do, so that this is never the last minute's weight
+        tenth = now.ms // 100
+        known = self._used_weights[market]
+        if known[0] != tenth:
+            known = self._used_weights[market] = (tenth, self._governor.used_weight_header(market))
+        fields, raw_fields = representation.fields(variant, now, known[1], from_memory=True)
+        hit = Hit(variant.not_modified, representation.as_of_ms(now), fields, raw_fields, representation.body(variant))
+        self._recorder.record(
+            market.value,
+            request.rule.short_path,
+            "hit",
+            request.client,
+            self._clock.now() - began_s,
+            representation.tail_age_s(now),
+        )
+        return hit
