@@ -218,31 +218,41 @@ _SYMBOL_OR_LIST = ("symbol", "symbols")
 
 
 def _spot(
-    tail: str, weight: WeightRule, *parameters: Parameter, lists_elements: bool = False, one_required: bool = False
+    short_path: str,
+    weight: WeightRule,
+    *parameters: Parameter,
+    lists_elements: bool = False,
+    one_required: bool = False,
 ) -> Endpoint:
     names = {each.name for each in parameters}
     one_of: tuple[str, ...] = _SYMBOL_OR_LIST if names.issuperset(_SYMBOL_OR_LIST) else ()
-    if tail == "executionRules":  # rest-api.md: "No combination of multiple parameters is allowed"
+    if short_path == "executionRules":  # rest-api.md: "No combination of multiple parameters is allowed"
         one_of = (*_SYMBOL_OR_LIST, "symbolStatus")
-    return Endpoint(Market.SPOT, f"/api/v3/{tail}", weight, parameters, one_of, one_required, lists_elements)
+    return Endpoint(Market.SPOT, f"/api/v3/{short_path}", weight, parameters, one_of, one_required, lists_elements)
 
 
 def _usdm(
-    tail: str, weight: WeightRule, *parameters: Parameter, lists_elements: bool = False, version: str = "v1"
+    short_path: str, weight: WeightRule, *parameters: Parameter, lists_elements: bool = False, version: str = "v1"
 ) -> Endpoint:
-    return Endpoint(Market.USDM, f"/fapi/{version}/{tail}", weight, parameters, lists_elements=lists_elements)
+    return Endpoint(Market.USDM, f"/fapi/{version}/{short_path}", weight, parameters, lists_elements=lists_elements)
 
 
-def _coinm(tail: str, weight: WeightRule, *parameters: Parameter, lists_elements: bool = False) -> Endpoint:
+def _coinm(short_path: str, weight: WeightRule, *parameters: Parameter, lists_elements: bool = False) -> Endpoint:
     one_of = ("symbol", "pair") if _PAIR in parameters else ()
     return Endpoint(
-        Market.COINM, f"/dapi/v1/{tail}", weight, parameters, one_of, lists_elements=lists_elements, single_as_list=True
+        Market.COINM,
+        f"/dapi/v1/{short_path}",
+        weight,
+        parameters,
+        one_of,
+        lists_elements=lists_elements,
+        single_as_list=True,
     )
 
 
-def _futures_data(market: Market, tail: str, *parameters: Parameter) -> Endpoint:
+def _futures_data(market: Market, short_path: str, *parameters: Parameter) -> Endpoint:
     # usdm: no weight; coinm: 1 (docs/binance.md#request-limits); both have request limits of their own: rate_limits.py
-    return Endpoint(market, f"/futures/data/{tail}", FlatWeight(0 if market is Market.USDM else 1), parameters)
+    return Endpoint(market, f"/futures/data/{short_path}", FlatWeight(0 if market is Market.USDM else 1), parameters)
 
 
 def _one_or_all(one: int, every: int) -> WeightBySymbolCount:
@@ -312,8 +322,8 @@ _ALL = (
     _usdm("tradingSchedule", FlatWeight(5)),
     _futures_data(Market.USDM, "openInterestHist", _REQUIRED_SYMBOL, _PERIOD, *_TIME_SPAN),
     *(
-        _futures_data(Market.USDM, tail, _REQUIRED_SYMBOL, _PERIOD, *_TIME_SPAN)
-        for tail in (*_RATIOS, "takerlongshortRatio")
+        _futures_data(Market.USDM, short_path, _REQUIRED_SYMBOL, _PERIOD, *_TIME_SPAN)
+        for short_path in (*_RATIOS, "takerlongshortRatio")
     ),
     _futures_data(Market.USDM, "basis", _REQUIRED_PAIR, _CONTRACT, _PERIOD, *_TIME_SPAN),
     _futures_data(Market.USDM, "delivery-price", _REQUIRED_PAIR),
@@ -330,7 +340,7 @@ _ALL = (
     _coinm("openInterest", FlatWeight(1), _REQUIRED_SYMBOL),
     _coinm("constituents", FlatWeight(2), _REQUIRED_INDEX),  # docs/binance.md#coinm-endpoints
     _futures_data(Market.COINM, "openInterestHist", _REQUIRED_PAIR, _ANY_CONTRACT, _PERIOD, *_TIME_SPAN),
-    *(_futures_data(Market.COINM, tail, _REQUIRED_PAIR, _PERIOD, *_TIME_SPAN) for tail in _RATIOS),
+    *(_futures_data(Market.COINM, short_path, _REQUIRED_PAIR, _PERIOD, *_TIME_SPAN) for short_path in _RATIOS),
     _futures_data(Market.COINM, "takerBuySellVol", _REQUIRED_PAIR, _ANY_CONTRACT, _PERIOD, *_TIME_SPAN),
     _futures_data(Market.COINM, "basis", _REQUIRED_PAIR, _CONTRACT, _PERIOD, *_TIME_SPAN),
     _futures_data(Market.COINM, "delivery-price", _REQUIRED_PAIR),

@@ -1,4 +1,4 @@
-"""Work behind the answer: nobody waits for it, and nothing of it is lost without a word but what nobody needs."""
+"""Background work: no answer waits for it, and its failures are reported."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ class Scene:
         self.done_s.append(self.passed_s)
 
 
-async def test_nobody_waits_for_it() -> None:
+async def test_work_runs_in_the_background() -> None:
     scene = Scene()
     scene.behind.start(scene.work(0.5))
     assert scene.done_s == []
@@ -43,14 +43,14 @@ async def test_nobody_waits_for_it() -> None:
     ("error", "told"),
     [(SharedStoreDown(), []), (ValueError("odd"), [BackgroundTaskFailed(BackgroundTask.SHARING, "ValueError: odd")])],
 )
-async def test_an_error_is_told_unless_the_commons_are_down(error: Exception, told: list[Event]) -> None:
+async def test_an_error_is_reported_unless_the_shared_store_is_down(error: Exception, told: list[Event]) -> None:
     scene = Scene()
     scene.behind.start(scene.work(0.1, error))
     await scene.clock.sleep(1.0)
     assert scene.events == told
 
 
-async def test_the_end_waits_a_second_for_what_is_under_way() -> None:
+async def test_closing_waits_a_second_for_work_under_way() -> None:
     scene = Scene()
     for seconds in (0.4, 0.9, 30.0):
         scene.behind.start(scene.work(seconds))
@@ -63,7 +63,7 @@ async def test_the_end_waits_a_second_for_what_is_under_way() -> None:
 
 
 @pytest.mark.parametrize("down", [0, 1, 3])
-async def test_what_is_insisted_on_is_tried_each_half_second(down: int) -> None:
+async def test_a_retried_call_is_repeated_every_half_second(down: int) -> None:
     scene = Scene()
     tries_s: list[float] = []
 
@@ -79,7 +79,7 @@ async def test_what_is_insisted_on_is_tried_each_half_second(down: int) -> None:
     assert scene.events == []
 
 
-async def test_what_is_of_no_use_any_more_is_not_insisted_on() -> None:
+async def test_a_call_is_not_repeated_past_its_time() -> None:
     scene = Scene()
     tries_s: list[float] = []
 
@@ -93,7 +93,7 @@ async def test_what_is_of_no_use_any_more_is_not_insisted_on() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_an_error_of_its_own_ends_the_insisting() -> None:
+async def test_any_other_error_ends_the_retries() -> None:
     scene = Scene()
 
     async def call() -> None:

@@ -1,4 +1,4 @@
-"""A ban is remembered: a new process asks nothing until its end, then one probe; and knows its symbols meanwhile."""
+"""A ban outlives the process: nothing is sent until its end, then one probe (docs/design.md#gate-persistence)."""
 
 import asyncio
 import json
@@ -71,7 +71,9 @@ async def test_nothing_is_asked_until_the_end_then_one_probe(tmp_path: Path, boo
         pytest.param(0.0, 3 * DAY, "first", id="a step of the wall is nothing where the machine did not boot"),
     ],
 )
-async def test_a_wall_that_moves_shortens_nothing(tmp_path: Path, slept_s: float, step_ms: int, boot: str) -> None:
+async def test_a_step_of_the_wall_clock_shortens_no_ban(
+    tmp_path: Path, slept_s: float, step_ms: int, boot: str
+) -> None:
     w = await banned(tmp_path)
     await w.clock.sleep(slept_s)
     w.clock.step_ms, w.options.boot = step_ms, boot
@@ -82,7 +84,7 @@ async def test_a_wall_that_moves_shortens_nothing(tmp_path: Path, slept_s: float
     await w.aclose()
 
 
-async def test_restarts_one_after_the_other_do_not_lengthen_it(tmp_path: Path) -> None:
+async def test_restarts_do_not_lengthen_a_ban(tmp_path: Path) -> None:
     w = await banned(tmp_path, 120.0)
     for _ in range(20):
         w.restart()
@@ -96,7 +98,7 @@ async def test_restarts_one_after_the_other_do_not_lengthen_it(tmp_path: Path) -
     await w.aclose()
 
 
-async def test_it_goes_by_egress(tmp_path: Path) -> None:
+async def test_a_ban_belongs_to_its_egress(tmp_path: Path) -> None:
     w = await banned(tmp_path)
     w.exchange.control.unban()
     w.options.egress = "another"
@@ -145,7 +147,7 @@ async def test_symbols_and_settled_rows_are_known_inside_a_ban(tmp_path: Path, s
     "content",
     [b"", b"{", b"[]", b'{"version":1,"egress":{"default":{"spot":{}}}}', b'{"version":1,"egress":{"default":7}}'],
 )
-async def test_where_nobody_can_tell_a_probe_goes_first(tmp_path: Path, content: bytes) -> None:
+async def test_an_unreadable_file_starts_with_a_probe(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "gates.json").write_bytes(content)
     w = VirtualDaemon(SimConfig(), DaemonOptions(), tmp_path)
     assert [type(event) for event in w.state.startup_events] == [TierFailed]

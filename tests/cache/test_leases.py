@@ -1,4 +1,4 @@
-"""One replica reads for all: the lease held, renewed, waited for and given up; with no series and no store."""
+"""One replica reads for all: leases taken, renewed, waited for and released (docs/design.md#leases)."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -90,13 +90,13 @@ class Scene:
 
 
 @pytest.mark.parametrize("sight", [SPARED, PullOutcome(satisfied=True, lease_state=LeaseState.THEIRS, error=None)])
-async def test_what_is_there_spares_the_read(sight: PullOutcome) -> None:
+async def test_a_read_is_unnecessary_if_the_store_has_its_result(sight: PullOutcome) -> None:
     scene = Scene([sight])
     assert await scene.spares()
     assert (len(scene.looked), scene.read.lease, scene.read.waited_for_peer) == (1, None, False)
 
 
-async def test_the_lease_is_renewed_until_the_read_ended() -> None:
+async def test_a_lease_is_renewed_until_its_read_ends() -> None:
     scene = Scene([MINE], held=[True, DOWN, True])
     assert not await scene.spares()
     ((_, lease, takes),) = scene.looked
@@ -109,7 +109,7 @@ async def test_the_lease_is_renewed_until_the_read_ended() -> None:
 
 
 @pytest.mark.parametrize("down", [0, 1, 2, 99])
-async def test_the_end_is_told_as_soon_as_the_commons_are_there_while_anybody_waits_for_it(down: int) -> None:
+async def test_a_release_is_retried_while_the_shared_store_is_down(down: int) -> None:
     scene = Scene([MINE], down=down)
     await scene.spares()
     lease = scene.read.lease
@@ -123,7 +123,7 @@ async def test_the_end_is_told_as_soon_as_the_commons_are_there_while_anybody_wa
 
 
 @pytest.mark.parametrize("mine", [True, False])
-async def test_a_gift_that_did_not_arrive_ends_its_lease_all_the_same(mine: bool) -> None:
+async def test_a_push_that_failed_still_ends_its_lease(mine: bool) -> None:
     scene = Scene([MINE if mine else NOBODY])
     await scene.spares()
 
@@ -135,7 +135,7 @@ async def test_a_gift_that_did_not_arrive_ends_its_lease_all_the_same(mine: bool
     assert scene.released == ([(0.0, scene.read.lease, "")] if mine else [])
 
 
-async def test_a_lease_that_was_lost_is_not_renewed() -> None:
+async def test_a_lost_lease_is_not_renewed() -> None:
     scene = Scene([MINE], held=[True, False])
     await scene.spares()
     await scene.clock.sleep(10.0)
@@ -143,7 +143,7 @@ async def test_a_lease_that_was_lost_is_not_renewed() -> None:
     scene.end()
 
 
-async def test_none_is_renewed_after_the_end() -> None:
+async def test_no_lease_is_renewed_after_the_close() -> None:
     scene = Scene([MINE])
     await scene.spares()
     await scene.leases.aclose()
@@ -151,7 +151,7 @@ async def test_none_is_renewed_after_the_end() -> None:
     assert scene.renewed_s == []
 
 
-async def test_who_waits_looks_again_when_told_and_now_and_then() -> None:
+async def test_a_waiting_replica_pulls_again_on_a_message_and_at_intervals() -> None:
     scene = Scene([THEIRS, THEIRS, THEIRS, SPARED])
     waiter = asyncio.create_task(scene.spares())
     await scene.clock.sleep(1.4 * POLL_S)
@@ -164,7 +164,7 @@ async def test_who_waits_looks_again_when_told_and_now_and_then() -> None:
     assert (scene.read.waited_for_peer, scene.read.lease) == (True, None)
 
 
-async def test_who_waits_takes_over_what_is_free() -> None:
+async def test_a_waiting_replica_takes_over_a_free_lease() -> None:
     scene = Scene([THEIRS, MINE])
     assert not await scene.spares()
     assert scene.read.waited_for_peer
@@ -172,14 +172,14 @@ async def test_who_waits_takes_over_what_is_free() -> None:
     scene.end()
 
 
-async def test_nobody_waits_past_its_deadline() -> None:
+async def test_no_read_waits_past_its_deadline() -> None:
     scene = Scene([THEIRS], deadline_s=0.3)
     assert not await scene.spares()
     assert [at for at, _, _ in scene.looked] == [0.0, 0.25, 0.3]
     assert scene.read.lease is None
 
 
-async def test_the_error_of_who_read_is_ours() -> None:
+async def test_the_error_of_the_reading_replica_is_raised() -> None:
     error = InvalidBody(BodyFault.EMPTY, "")
     scene = Scene([THEIRS, PullOutcome(satisfied=False, lease_state=LeaseState.FAILED, error=error)])
     with pytest.raises(InvalidBody) as caught:
@@ -188,13 +188,13 @@ async def test_the_error_of_who_read_is_ours() -> None:
     assert scene.read.lease is None
 
 
-async def test_an_error_of_another_read_is_not() -> None:
+async def test_the_error_of_another_read_is_not_raised() -> None:
     scene = Scene([PullOutcome(satisfied=False, lease_state=LeaseState.FAILED, error=None)])
     assert not await scene.spares()
     assert scene.read.lease is None
 
 
-async def test_a_lease_whose_reply_was_lost_is_ended_all_the_same() -> None:
+async def test_a_lease_whose_reply_was_lost_is_still_ended() -> None:
     scene = Scene([DOWN])
     assert not await scene.spares()
     ((_, lease, _),) = scene.looked
@@ -213,14 +213,14 @@ async def test_a_lease_whose_reply_was_lost_is_ended_all_the_same() -> None:
         (None, True),
     ],
 )
-async def test_who_would_be_refused_takes_no_lease(refusal: UpstreamUnavailable | None, takes: bool) -> None:
+async def test_a_read_that_would_be_refused_takes_no_lease(refusal: UpstreamUnavailable | None, takes: bool) -> None:
     scene = Scene([NOBODY], refusal)
     assert not await scene.spares()
     assert [each for _, _, each in scene.looked] == [takes]
     assert scene.read.lease is None
 
 
-async def test_a_better_lane_is_told_at_the_next_look() -> None:
+async def test_a_better_lane_is_used_at_the_next_pull() -> None:
     scene = Scene([THEIRS, THEIRS, SPARED])
     waiter = asyncio.create_task(scene.spares())
     await scene.clock.sleep(0.1)
@@ -231,7 +231,7 @@ async def test_a_better_lane_is_told_at_the_next_look() -> None:
     assert first.holder == second.holder
 
 
-async def test_who_leaves_leaves_nothing_behind() -> None:
+async def test_a_cancelled_wait_leaves_no_task() -> None:
     scene = Scene([THEIRS])
     waiter = asyncio.create_task(scene.spares())
     await scene.clock.sleep(0.1)

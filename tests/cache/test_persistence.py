@@ -1,4 +1,4 @@
-"""Settled rows outlive the process: after a restart no byte differs, and nothing settled is asked for again."""
+"""Settled rows outlive the process: after a restart no byte differs, and nothing settled is read again."""
 
 import random
 from pathlib import Path
@@ -56,7 +56,7 @@ async def test_a_restart_costs_the_tail_alone(tmp_path: Path, path: str, symbol:
     await w.aclose()
 
 
-async def test_futures_rows_that_rest_make_the_first_tail_cheap(tmp_path: Path) -> None:
+async def test_stored_futures_rows_make_the_first_tail_cheap(tmp_path: Path) -> None:
     w = world(tmp_path)
     query = "symbol=BTCUSDT&interval=1m&limit=1500"
     await w.ask("/fapi/v1/klines", query)
@@ -68,7 +68,7 @@ async def test_futures_rows_that_rest_make_the_first_tail_cheap(tmp_path: Path) 
     await w.aclose()
 
 
-async def test_what_memory_gave_up_comes_back_from_the_disk(tmp_path: Path) -> None:
+async def test_evicted_blocks_come_back_from_the_disk(tmp_path: Path) -> None:
     w = world(tmp_path, memory_mb=1.0)
     now = w.clock.true_ms()
     pages = [f"symbol=BTCUSDT&interval=1m&startTime={now - n * 1000 * MINUTE}&limit=1000" for n in range(30, 2, -1)]
@@ -80,7 +80,7 @@ async def test_what_memory_gave_up_comes_back_from_the_disk(tmp_path: Path) -> N
     await w.aclose()
 
 
-async def test_a_purge_forgets_what_rests(tmp_path: Path) -> None:
+async def test_a_purge_deletes_stored_rows(tmp_path: Path) -> None:
     from mdcache.candles.persistence import SeriesFilter
 
     w = world(tmp_path)
@@ -115,7 +115,7 @@ async def test_rows_of_another_upstream_are_not_served(tmp_path: Path) -> None:
     await w.aclose()
 
 
-async def test_a_revision_replaces_what_rests(tmp_path: Path) -> None:
+async def test_a_revision_replaces_stored_rows(tmp_path: Path) -> None:
     w = world(tmp_path)
     query = "symbol=BTCUSDT&interval=1m&limit=100"
     first = await w.ask(SPOT, query)
@@ -181,7 +181,7 @@ def test_any_history_with_a_disk(tmp_path_factory: pytest.TempPathFactory, seed:
 @pytest.mark.untraced
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=20, deadline=None)
-def test_parts_of_one_block_that_were_read_apart_all_rest(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+def test_parts_of_one_block_read_apart_are_all_stored(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     """Short ranges with gaps between them, each perhaps read by another process, or by one that had to make room."""
 
     async def main() -> None:

@@ -214,7 +214,7 @@ async def test_invented_symbols_cost_one_refresh_and_no_memory() -> None:
     ("path", "symbol"), [(SPOT, "BTCUSDT"), ("/fapi/v1/klines", "BTCUSDT"), ("/dapi/v1/klines", "BTCUSD_PERP")]
 )
 @pytest.mark.parametrize("form", ["limit=5", "limit=300", "startTime={}", "startTime={}&endTime={}"])
-async def test_rows_just_settled_that_memory_gave_up_are_read_with_the_tail(path: str, symbol: str, form: str) -> None:
+async def test_evicted_rows_that_settled_just_now_are_read_with_the_tail(path: str, symbol: str, form: str) -> None:
     w = await ready(VirtualDaemon(PLENTY), symbol, path)
     minute = w.clock.true_ms() // 60_000 * 60_000
     query = f"symbol={symbol}&interval=1m&" + form.format(minute - 900_000, minute + 600_000)
@@ -236,7 +236,7 @@ async def test_rows_just_settled_that_memory_gave_up_are_read_with_the_tail(path
     await w.aclose()
 
 
-async def test_memory_is_held_while_a_series_is_never_idle() -> None:
+async def test_the_memory_bound_holds_while_a_series_is_never_idle() -> None:
     """Polls that overlap pin a series for ever; its history must go all the same."""
 
     w = VirtualDaemon(PLENTY, DaemonOptions(memory_mb=2.0, limits=GovernorSettings(weight_share=0.9)))

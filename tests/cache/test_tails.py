@@ -1,4 +1,4 @@
-"""The second of a close, replicas that lag, rows that come late and rows that change.
+"""Tails: the second of a close, replicas of Binance that lag, rows that come late and rows that change.
 
 Rule: docs/design.md#freshness, #settling, #tail-replacement, #revisions.
 """
@@ -83,7 +83,7 @@ async def test_a_clock_that_is_ahead_takes_no_half_candle_for_a_whole_one() -> N
 
 @pytest.mark.parametrize("mode", ["alternate", "random"])
 @pytest.mark.parametrize("interval", ["1m", "1s"])
-async def test_lagging_replicas_freeze_nothing_and_take_nothing_back(mode: str, interval: str) -> None:
+async def test_lagging_replicas_settle_nothing_unfinished_and_take_nothing_back(mode: str, interval: str) -> None:
     w = await ready(VirtualDaemon(PLENTY, DaemonOptions(ttl_s=1.0)))
     w.exchange.control.set_replicas([0, 4_000], mode=mode)  # type: ignore[arg-type]
     queries = [f"symbol={symbol}&interval={interval}&limit=40" for symbol in ("BTCUSDT", "SOLUSDT")]
@@ -143,7 +143,7 @@ async def test_a_revision_is_noticed_counted_and_shown(trades: int) -> None:
     await w.aclose()
 
 
-async def test_time_goes_by_the_exchange_whatever_the_machine_believes() -> None:
+async def test_time_is_the_exchanges_whatever_the_machine_believes() -> None:
     w = await ready(VirtualDaemon(PLENTY, DaemonOptions(wall_step_ms=-3_600_000)))
     query = "symbol=BTCUSDT&interval=1m&limit=5"
     for step_ms in (0, 10_000_000, -20_000_000):
@@ -167,7 +167,7 @@ async def test_a_doubted_clock_settles_nothing() -> None:
     await w.aclose()
 
 
-async def test_the_incident_costs_half_and_fails_nobody() -> None:
+async def test_many_pollers_cost_half_the_calls_and_no_error() -> None:
     options = DaemonOptions()
     options.limits = type(options.limits)(weight_share=0.9)
     w = await ready(VirtualDaemon(SimConfig(), options))

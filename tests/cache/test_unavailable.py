@@ -1,4 +1,4 @@
-"""Bans, firewalls, spent budgets and broken bodies: what is sent, what is answered, and what never is."""
+"""Bans, firewalls, spent budgets and invalid bodies: what is sent, and what is answered (docs/design.md#cannot-ask)."""
 
 import asyncio
 
@@ -65,7 +65,7 @@ async def test_a_ban_is_obeyed_to_its_end_then_one_probe_then_a_ramp() -> None:
 SYMBOLS = ["ETHUSDT", "BNBUSDT", "LTCUSDT", "ADAUSDT", "XRPUSDT", "EOSUSDT", "TRXUSDT", "LINKUSDT", "SOLUSDT"]
 
 
-async def test_a_marked_tail_never_outlives_its_close_unless_the_caller_says_so() -> None:
+async def test_a_stale_tail_never_outlives_its_close_without_max_stale() -> None:
     w = await ready(VirtualDaemon(PLENTY))
     query = "symbol=BTCUSDT&interval=1m&limit=2"
     now = w.clock.true_ms()
@@ -210,7 +210,7 @@ async def test_a_stray_row_from_long_ago_is_left_out_of_a_first_page() -> None:
     await w.aclose()
 
 
-async def test_a_long_silence_that_is_real_is_read_and_believed() -> None:
+async def test_a_long_silence_that_is_real_is_read_and_accepted() -> None:
     day = 86_400_000
     now = EPOCH_MS
     gone = Outage(now - 400 * day, now - 100 * day)
@@ -226,7 +226,7 @@ async def test_a_long_silence_that_is_real_is_read_and_believed() -> None:
     await w.aclose()
 
 
-async def test_an_error_is_believed_for_a_second_by_that_window_only() -> None:
+async def test_an_error_is_remembered_for_a_second_for_its_window_only() -> None:
     w = await ready(VirtualDaemon(PLENTY, DaemonOptions(limits=GovernorSettings(retry_attempts=1))))
     w.exchange.control.fault("500", path=SPOT, count=1)
     with pytest.raises(ServerFailed):
@@ -277,7 +277,7 @@ class _Aged(httpx.AsyncBaseTransport):
         return response
 
 
-async def test_what_is_old_already_when_it_comes_is_marked_and_not_asked_for_over_and_over() -> None:
+async def test_a_reply_older_than_its_ttl_is_marked_and_not_read_in_a_loop() -> None:
     w = VirtualDaemon(PLENTY)
     w.transport = aged = _Aged(w.transport, 0)
     w.restart()

@@ -96,7 +96,7 @@ async def test_a_ban_in_the_middle_is_waited_out(tmp_path: Path) -> None:
     await w.aclose()
 
 
-async def test_a_gate_shut_by_hand_is_waited_out() -> None:
+async def test_a_gate_closed_by_hand_is_waited_out() -> None:
     w = world(None)
     w.warming.start(order(w))
     await until(w, lambda each: each.pages >= 2)
@@ -167,7 +167,7 @@ async def test_what_lies_before_the_listing_costs_next_to_nothing(market: Market
     await w.aclose()
 
 
-async def test_an_unforeseen_failure_is_told() -> None:
+async def test_an_unexpected_failure_is_reported() -> None:
     w = world(None)
 
     async def answer(*_: object) -> None:
