@@ -2,7 +2,7 @@
 
 The names in every question are checked here first. Spot's document has two forms: the one with permission sets, which
 are most of its bytes, is read only once somebody asks for it. A document in use is read again in the background before
-its time is up; when Binance can't be asked, the last one goes on serving, marked.
+its time is up; when Binance can't be asked, the last one is served as stale.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class ExchangeInfoStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExchangeInfoPolicy:
-    """Settings, in seconds. `invalid_symbol_ttl_s`: for how long a name that is not listed is believed not to be."""
+    """Settings, in seconds. `invalid_symbol_ttl_s`: how old a document must be for an unknown name to have it read."""
 
     ttl_s: float
     invalid_symbol_ttl_s: float
@@ -120,10 +120,10 @@ class ExchangeInfo:
         """Answer a question to `exchangeInfo`.
 
         Args:
-            market: Whose.
+            market: The market that is asked.
             selection: Which symbols, and in what form.
             directives: How fresh the document must be, and how stale it may be where Binance can't be asked.
-            caller: In whose lane it is read.
+            caller: On whose behalf it is read.
 
         Returns:
             The document cut to `selection`, with the exchange's time of now in it.
@@ -168,11 +168,11 @@ class ExchangeInfo:
     async def check_symbols(self, market: Market, names: Iterable[tuple[str, bool]]) -> None:
         """Check that all of these are on the market, or once were.
 
-        A name that is not known has the document read again, once for all who ask, if the last read is longer ago than
-        the policy's `invalid_symbol_ttl_s`.
+        An unknown name has the document read again, once for all requests, if the last read is longer ago than the
+        policy's `invalid_symbol_ttl_s`.
 
         Args:
-            market: Whose.
+            market: The market that is asked.
             names: Symbols, or pairs where the second value is true.
 
         Raises:

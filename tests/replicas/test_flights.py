@@ -50,7 +50,7 @@ async def test_a_lease_whose_reply_was_lost_ends_with_the_read() -> None:
     a, b, _ = made = await virtual_replicas()
     a.exchange.control.latency(before_s=0.5)
     a.exchange.control.fault("crossed", path=SPOT)
-    made.commons(0).lost = 1
+    made.row_store(0).lost = 1
     first = asyncio.create_task(timed(a))
     await a.clock.sleep(0.1)
     seconds, found = await timed(b)
@@ -68,10 +68,10 @@ async def test_a_holder_that_could_not_tell_its_end_tells_it_as_soon_as_it_can(f
         a.exchange.control.fault(fault, path=SPOT)
     first = asyncio.create_task(timed(a))
     await a.clock.sleep(0.2)
-    made.commons(0).cut = True
+    made.row_store(0).cut = True
     await first
     await a.clock.sleep(0.1)
-    made.commons(0).cut = False
+    made.row_store(0).cut = False
     seconds, found = await timed(b)
     assert isinstance(found, Exception) is (fault is not None)
     own_s = 0.5 if fault is None else 0.5 + 1.0 + 0.5
@@ -85,7 +85,7 @@ async def test_a_renewal_that_is_lost_does_not_end_a_lease() -> None:
     before = len(a.calls())
     first = asyncio.create_task(timed(a))
     await a.clock.sleep(0.5)
-    made.commons(0).lost = 1
+    made.row_store(0).lost = 1
     second = asyncio.create_task(timed(b))
     await first
     seconds, _ = await second

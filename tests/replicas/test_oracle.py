@@ -18,7 +18,7 @@ from mdcache.candles.persistence import SeriesFilter
 from mdcache.exchange.markets import KLINE_ENDPOINTS
 from mdcache.upstream.governor import GovernorSettings
 from tests.support.kline_oracle import PLENTY, STEPS_S, KlineOracle, key_of
-from tests.support.memory_shared_rows import MemoryServer, MemorySharedRows
+from tests.support.memory_shared_rows import MemoryRowServer, MemorySharedRows
 from tests.support.random_klines import RandomQuestion, draw
 from tests.support.sim_transport import SimTransport
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
@@ -52,7 +52,7 @@ class RandomReplicas:
         for n, behind_ms in enumerate(self.behind_ms):
             world = VirtualDaemon(PLENTY, options, beside=self.worlds[0] if n else None)
             if not n:
-                self.server = MemoryServer(world.clock)
+                self.server = MemoryRowServer(world.clock)
             late = Late(world.exchange, world.clock)
             late.back_s = behind_ms / 500
             world.transport = late
@@ -65,9 +65,9 @@ class RandomReplicas:
 
     def start(self, world: VirtualDaemon) -> None:
         """A new process; what is left of an old one can't reach the others any more."""
-        if isinstance(world.commons, MemorySharedRows):
-            world.commons.cut = True
-        world.commons = MemorySharedRows(self.server)
+        if isinstance(world.row_store, MemorySharedRows):
+            world.row_store.cut = True
+        world.row_store = MemorySharedRows(self.server)
         world.restart()
 
     def trouble(self) -> None:
@@ -92,8 +92,8 @@ class RandomReplicas:
                 server.lose(rng)
 
     def commons_of(self, world: VirtualDaemon) -> MemorySharedRows:
-        assert isinstance(world.commons, MemorySharedRows)
-        return world.commons
+        assert isinstance(world.row_store, MemorySharedRows)
+        return world.row_store
 
     @property
     def healthy(self) -> bool:

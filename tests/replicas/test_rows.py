@@ -158,7 +158,7 @@ async def test_the_holder_s_death_frees_the_read_by_time() -> None:
     a.exchange.control.latency(before_s=2.0, after_s=2.0)
     asking = asyncio.create_task(a.ask(SPOT, QUERY))
     await a.clock.sleep(0.5)
-    made.commons(0).cut = True  # stopped: it renews nothing and gives nothing
+    made.row_store(0).cut = True  # stopped: it renews nothing and gives nothing
     a.exchange.control.latency(before_s=0.0, after_s=0.0)
     began = a.clock.now()
     answer = await b.ask(SPOT, QUERY)

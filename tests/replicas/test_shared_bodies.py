@@ -18,7 +18,7 @@ from mdcache.stores.redis.bodies import RedisBodyStore
 from mdcache.stores.redis.channel import Channel
 from mdcache.upstream.replicas.shared_bodies import MOST_BYTES, BodyLeaseRequest, SharedBodyStore
 from tests.support.memory_shared_bodies import MemorySharedBodies, StoredBodies
-from tests.support.memory_shared_rows import MemoryServer as FakeServer
+from tests.support.memory_shared_rows import MemoryRowServer as FakeServer
 from tests.support.redis_row_store import ORIGINS, LoopClock, client_for
 from tests.support.redis_servers import RedisServer, running_redis, until
 

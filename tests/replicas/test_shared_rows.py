@@ -15,7 +15,7 @@ from mdcache.candles.shared_rows import KnownVersions, LeaseRequest, PullResult,
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.leases import Lease, LeaseState
-from tests.support.memory_shared_rows import MemoryServer as FakeServer
+from tests.support.memory_shared_rows import MemoryRowServer as FakeServer
 from tests.support.memory_shared_rows import MemorySharedRows
 from tests.support.redis_row_store import INDEX, KEY, OTHER, WIDTH, LoopClock, block, pull, push, redis_row_store, tail
 from tests.support.redis_servers import until

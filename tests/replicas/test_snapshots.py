@@ -199,7 +199,7 @@ async def test_an_error_is_told_and_a_dead_reader_is_replaced() -> None:
     a.exchange.control.latency(before_s=2.0)
     asking = asyncio.create_task(snapshot(a))
     await a.clock.sleep(0.2)
-    made.copies(0).cut = True
+    made.body_store(0).cut = True
     a.exchange.control.latency()
     began = a.clock.now()
     assert (await snapshot(b)).cache_status is not CacheStatus.HIT
@@ -212,25 +212,25 @@ async def test_an_error_is_told_and_a_dead_reader_is_replaced() -> None:
 async def test_whatever_is_wrong_with_it_answers_are_right(how: str) -> None:
     made = await virtual_replicas()
     a = made[0]
-    topic = made.copies(0).topic(Market.SPOT, f"{DEPTH}?{BTC}")
+    topic = made.body_store(0).topic(Market.SPOT, f"{DEPTH}?{BTC}")
     now_ms = a.clock.true_ms()
     match how:
         case "gone":
             made.server.up = False
         case "lost":
-            made.copies(0).lost = made.copies(1).lost = 1
+            made.body_store(0).lost = made.body_store(1).lost = 1
         case "deaf":
             made.server.drops_messages = True
         case "rubbish":
-            made.stored_bodies.copies[topic] = (a.clock.now() + 30.0, SnapshotBody(b"rubbish", now_ms))
+            made.stored_bodies[topic] = (a.clock.now() + 30.0, SnapshotBody(b"rubbish", now_ms))
         case "of another symbol":
-            topic = made.copies(0).topic(Market.SPOT, f"{PRICE}?{BTC}")
-            made.stored_bodies.copies[topic] = (
+            topic = made.body_store(0).topic(Market.SPOT, f"{PRICE}?{BTC}")
+            made.stored_bodies[topic] = (
                 a.clock.now() + 30.0,
                 SnapshotBody(b'{"symbol":"ETHUSDT","price":"1.0"}', now_ms),
             )
         case _:
-            made.stored_bodies.copies[topic] = (a.clock.now() + 30.0, SnapshotBody(b"{}", now_ms + 90_000))
+            made.stored_bodies[topic] = (a.clock.now() + 30.0, SnapshotBody(b"{}", now_ms + 90_000))
     path = PRICE if how == "of another symbol" else DEPTH
     a.exchange.control.latency(before_s=0.1)
     began = a.clock.now()
@@ -247,20 +247,20 @@ def trouble(made: VirtualReplicas, rng: random.Random) -> None:
     server, n = made.server, rng.randrange(3)
     match rng.choice(["kill", "cut", "lost", "down", "up", "up", "empty", "deaf", "slow", "nothing"]):
         case "kill":
-            made.copies(n).cut = True
-            made[n].copies = MemorySharedBodies(server, made.stored_bodies)
+            made.body_store(n).cut = True
+            made[n].body_store = MemorySharedBodies(server, made.stored_bodies)
             made[n].restart()
         case "cut":
-            made.copies(n).cut = rng.random() < 0.5
+            made.body_store(n).cut = rng.random() < 0.5
         case "lost":
-            made.copies(n).lost = 1
+            made.body_store(n).lost = 1
         case "down":
             server.up = False
         case "up":
             server.up, server.drops_messages, server.slow_s = True, False, 0.001
         case "empty":
-            made.stored_bodies.copies.clear()
-            made.stored_bodies.leases.clear()
+            made.stored_bodies.clear()
+            made.server.leases.clear()
         case "deaf":
             server.drops_messages = True
         case "slow":
@@ -300,6 +300,6 @@ async def test_a_purge_of_everything_forgets_copies() -> None:
     await a.cache.purge.run(SeriesFilter())
     made.server.up = True
     await a.clock.sleep(1.5)
-    assert made.stored_bodies.copies == {}
+    assert made.stored_bodies == {}
     await b.ask(SPOT, QUERY)
     await close_all(made)

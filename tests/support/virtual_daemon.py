@@ -76,7 +76,7 @@ class InlineExecutor(Executor):
 class VirtualDaemon:
     """`exchange` and a daemon before it; `restart` makes a new daemon that knows what is in `folder`, if anything.
 
-    Replicas live `beside` the first one, before its exchange and in its time, and meet in `commons`.
+    Replicas live `beside` the first one, before its exchange and in its time, and meet in `row_store`.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class VirtualDaemon:
         folder: Path | None = None,
         connect: Connect = connect,
         beside: "VirtualDaemon | None" = None,
-        commons: SharedRowStore | None = None,
+        row_store: SharedRowStore | None = None,
     ) -> None:
         self.folder = folder
         self.connect = connect
-        self.commons = commons
-        self.copies: SharedBodyStore | None = None
+        self.row_store = row_store
+        self.body_store: SharedBodyStore | None = None
         self.clock: VirtualClock = VirtualClock() if beside is None else beside.clock
         self.options = options or DaemonOptions()
         self.clock.step_ms = self.options.wall_step_ms
@@ -123,8 +123,8 @@ class VirtualDaemon:
             self.state,
             self.clock,
             events,
-            row_store=self.commons,
-            body_store=self.copies,
+            row_store=self.row_store,
+            body_store=self.body_store,
         )
         self.library = self.cache.registry
         self.flights = self.cache.flights

@@ -1,4 +1,4 @@
-"""Several replicas in one process and in virtual time: one exchange, one commons."""
+"""Several replicas in one process and in virtual time: one exchange, one shared store."""
 
 import asyncio
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from mdcache.sim import SimConfig
 from mdcache.upstream.governor import GovernorSettings
 from tests.support.memory_shared_bodies import MemorySharedBodies, StoredBodies
-from tests.support.memory_shared_rows import MemoryServer, MemorySharedRows
+from tests.support.memory_shared_rows import MemoryRowServer, MemorySharedRows
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
 
 SPOT = "/api/v3/klines"
@@ -17,20 +17,20 @@ _READY = "symbol=ETHUSDT&interval=1d&limit=1&startTime=0&endTime=1"
 
 
 class VirtualReplicas(list[VirtualDaemon]):
-    """The first is the one whose clock and exchange all share."""
+    """All share the clock and the exchange of the first."""
 
-    server: MemoryServer
+    server: MemoryRowServer
     stored_bodies: StoredBodies
 
-    def commons(self, n: int) -> MemorySharedRows:
-        """The `n`th one's way to the server."""
-        found = self[n].commons
+    def row_store(self, n: int) -> MemorySharedRows:
+        """Return the `n`th one's way to the rows."""
+        found = self[n].row_store
         assert isinstance(found, MemorySharedRows)
         return found
 
-    def copies(self, n: int) -> MemorySharedBodies:
-        """The same for copies."""
-        found = self[n].copies
+    def body_store(self, n: int) -> MemorySharedBodies:
+        """Return the `n`th one's way to the bodies."""
+        found = self[n].body_store
         assert isinstance(found, MemorySharedBodies)
         return found
 
@@ -42,9 +42,9 @@ async def virtual_replicas(count: int = 3, *, ready: bool = True, **options: Any
         first = made[0] if made else None
         world = VirtualDaemon(PLENTY, DaemonOptions(limits=GovernorSettings(weight_share=0.9), **options), beside=first)
         if n == 0:
-            made.server, made.stored_bodies = MemoryServer(world.clock), StoredBodies()
-        world.commons = MemorySharedRows(made.server)
-        world.copies = MemorySharedBodies(made.server, made.stored_bodies)
+            made.server, made.stored_bodies = MemoryRowServer(world.clock), {}
+        world.row_store = MemorySharedRows(made.server)
+        world.body_store = MemorySharedBodies(made.server, made.stored_bodies)
         world.restart()
         made.append(world)
     if ready:
