@@ -135,7 +135,8 @@ class App:
         cross_origin = self._cors and any(name == b"origin" for name, _ in scope["headers"])
         if raw is not None and not cross_origin:
             self.fast_lane.learn(raw["bytes"], request, loopback=loopback)
-        return answer_response(hit.as_of_ms, hit.fields, hit.body, not_modified=hit.not_modified)
+        not_modified, as_of_ms, fields, _, body = hit
+        return answer_response(as_of_ms, fields, body, not_modified=not_modified)
 
     async def _respond_local(self, scope: Scope, found: Route, began_s: float) -> HttpResponse:
         if found.market is None:

@@ -3,8 +3,6 @@
 The fast lane and the ASGI application both call this; they only write what it returns.
 """
 
-from typing import NamedTuple
-
 from mdcache.clock import Clock, Instant
 from mdcache.exchange.markets import Market
 from mdcache.serving.binance.headers import HeaderFields
@@ -14,15 +12,8 @@ from mdcache.serving.binance.request import ClientRequest
 from mdcache.serving.ports import Recorder
 from mdcache.upstream.governor import Governor
 
-
-class Hit(NamedTuple):
-    """What is sent: `fields` are the header but for the as-of, `raw_fields` the same as bytes."""
-
-    not_modified: bool
-    as_of_ms: int
-    fields: HeaderFields
-    raw_fields: bytes
-    body: bytes
+# whether the client's copy is current, the as-of (ms), the other header fields, the same as bytes, the body
+Hit = tuple[bool, int, HeaderFields, bytes, bytes]
 
 
 class Hits:
@@ -58,7 +49,7 @@ class Hits:
         if known[0] != tenth:
             known = self._used_weights[market] = (tenth, self._governor.used_weight_header(market))
         fields, raw_fields = representation.fields(variant, now, known[1], from_memory=True)
-        hit = Hit(variant.not_modified, representation.as_of_ms(now), fields, raw_fields, representation.body(variant))
+        body = representation.body(variant)
         self._recorder.record(
             market.value,
             request.rule.short_path,
@@ -67,4 +58,4 @@ class Hits:
             self._clock.now() - began_s,
             representation.tail_age_s(now),
         )
-        return hit
+        return variant.not_modified, representation.as_of_ms(now), fields, raw_fields, body

@@ -48,13 +48,9 @@ class FastLane:
         hit = self._hits.answer(request, self._clock.now())
         if hit is None:
             return None
-        head = b"%b%bx-mdcache-as-of: %d\r\n%b\r\n" % (
-            _STATUS_LINES[hit.not_modified],
-            default_fields,
-            hit.as_of_ms,
-            hit.raw_fields,
-        )
-        return head, hit.body
+        not_modified, as_of_ms, _, fields, body = hit
+        head = b"%b%bx-mdcache-as-of: %d\r\n%b\r\n" % (_STATUS_LINES[not_modified], default_fields, as_of_ms, fields)
+        return head, body
 
 
 def is_single_get(data: bytes) -> bool:
