@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from mdcache.serving.ops.openapi import document
 from mdcache.serving.routes import DOCS_FILES
 from tests.support.asgi_client import ServingHarness
 from tests.support.processes import daemon, sim
 from tests.support.programs import find
+from tools.openapi import text
 
 
 async def test_the_page_loads_its_own_files_only() -> None:
@@ -85,7 +85,7 @@ def test_in_a_browser_it_shows_every_path_and_asks_nobody_else(tmp_path: Path) -
             timeout=100,
             check=True,
         )
-    for path in json.loads(document())["paths"]:
+    for path in json.loads(text())["paths"]:
         assert f'data-path="{path}"' in done.stdout
     assert 'data-param-name="timeZone"' in done.stdout  # the path in the address is open
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]

@@ -14,8 +14,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import checks
 
-from mdcache.serving.ops.openapi import document
 from tests.support.processes import daemon, free_port, running
+from tools.openapi import text
 
 pytestmark = pytest.mark.processes
 
@@ -33,7 +33,7 @@ PLAIN = {"connection", "content-length", "content-type", "date", "server"}  # ev
 
 ANSWERS = ["2xx", "3xx", "4xx", *UNAVAILABLE]
 schema = schemathesis.openapi.from_dict(
-    json.loads(document()),
+    json.loads(text()),
     config=schemathesis.Config.from_dict(
         {
             "seed": 1,

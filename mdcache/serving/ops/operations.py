@@ -21,7 +21,6 @@ from mdcache.candles.persistence import SeriesFilter
 from mdcache.serving.errors import OPS_CODES, error_body, error_response
 from mdcache.serving.ops import pages
 from mdcache.serving.ops.commands import GateCommand, PurgeCommand, WarmupCommand
-from mdcache.serving.ops.openapi import document
 from mdcache.serving.ops.status import Status
 from mdcache.serving.ports import Readiness
 from mdcache.serving.responses import Receive, Scope, Send
@@ -69,7 +68,7 @@ class OpsApp:
                 Route("/v1/admin/purge", self._purge, methods=["POST"]),
                 Route("/v1/admin/gate", self._gate, methods=["POST"]),
                 Route("/v1/admin/warm", self._warm, methods=["GET", "POST", "DELETE"]),
-                *pages.page_routes(document()),
+                *pages.page_routes(),
             ],
             exception_handlers={HTTPException: _http_error, Exception: _unexpected_error},
         )

@@ -37,24 +37,24 @@ PAGE_HEADERS = {  # of every one of these answers
 }
 
 
-def page_routes(document: bytes) -> list[Route]:
-    """The routes of the status page, of `document`, of the page that shows it, and of the pages' files."""
+def page_routes() -> list[Route]:
+    """Return the routes of the status page, of the OpenAPI document, of the page that shows it, and of their files."""
     return [
         Route("/", _static("status.html", _package_file("status.html"))),
         *(Route(f"/page/{name}", _static(name, _package_file(name))) for name in PAGE_FILES),
-        Route("/openapi.json", _static("openapi.json", document)),
+        Route("/openapi.json", _static("openapi.json", _package_file("openapi.json"))),
         Route("/docs", _static("docs.html", _package_file("docs.html"))),
         *(Route(f"/docs/{name}", _static(name, _docs_file(name))) for name in DOCS_FILES),
     ]
 
 
 def content_type(name: str) -> str:
-    """The content type of a file, by its name."""
+    """Return the content type of a file, by its name."""
     return _TYPES[PurePath(name).suffix]
 
 
 def _static(name: str, body: bytes) -> Callable[[Request], Awaitable[Response]]:
-    """What answers with `body`, of the type that `name` says, or with 304 to whoever has it."""
+    """Return what answers with `body`, of the type that `name` says, or with 304 to a client that holds it."""
     tag = xxh3_128_hexdigest(body)
     headers = {"etag": f'"{tag}"', **PAGE_HEADERS}
     typed = {"content-type": content_type(name)} | headers

@@ -1,20 +1,19 @@
-"""The OpenAPI document: every path that `paths.py` routes, described out of the tables that serve it.
+"""The OpenAPI document that the daemon serves, made from the tables that it serves by.
 
-Built once. Nothing is listed here a second time: a path without a description fails when the document is made.
+Nothing is listed here a second time: a path without a description is an error when the document is made.
 """
 
-from functools import cache
+import json
 from typing import assert_never
-
-import msgspec
 
 from mdcache import __version__
 from mdcache.exchange.endpoints import ENDPOINTS, Endpoint
 from mdcache.exchange.markets import KlineEndpoint, Market
 from mdcache.serving.binance.headers import CONTENT_TYPE
-from mdcache.serving.ops import pages, schemas
-from mdcache.serving.ops.schemas import MARKETS, Json, content, ref
+from mdcache.serving.ops import pages
 from mdcache.serving.routes import ROUTES, PathKind, Route
+from tools import openapi_schemas as schemas
+from tools.openapi_schemas import MARKETS, Json, content, ref
 
 _ABOUT = """
 Binance's public market data, cached. Change a base URL and nothing else: bodies are byte for byte what Binance
@@ -25,29 +24,40 @@ _OPERATIONS, _FUTURES_DATA = "operations", "futures-data"
 _TAGS = [*MARKETS.values(), _FUTURES_DATA, _OPERATIONS]
 
 
-@cache
-def document() -> bytes:
-    """The whole document as JSON."""
-    return msgspec.json.encode(
-        {
-            "openapi": "3.1.0",
-            "info": {
-                "title": "mdcache",
-                "version": __version__,
-                "description": " ".join(_ABOUT.split()),
-                "license": {"name": "MIT", "identifier": "MIT"},
-            },
-            "tags": [{"name": name} for name in _TAGS],
-            "paths": {path: _item(path, found) for path, found in ROUTES.items()},
-            "components": {
-                "schemas": schemas.SCHEMAS,
-                "headers": schemas.RESPONSE_HEADERS,
-                "parameters": schemas.REQUEST_HEADERS | {"TimeUnit": schemas.TIME_UNIT},
-                "responses": {f"Status{status}": made for status, made in _SHARED.items()},
-                "securitySchemes": {"adminToken": {"type": "http", "scheme": "bearer"}},
-            },
-        }
-    )
+def text() -> str:
+    """Return the document as JSON, with a line for each path and for each component."""
+    whole = document()
+    paths, components = whole.pop("paths"), whole.pop("components")
+    sections = ",\n".join(f'"{name}": {_lines(section)}' for name, section in components.items())
+    head = json.dumps(whole, ensure_ascii=False).removesuffix("}")
+    return f'{head},\n"paths": {_lines(paths)},\n"components": {{\n{sections}\n}}}}\n'
+
+
+def _lines(section: Json) -> str:
+    lines = (f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in section.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def document() -> Json:
+    """Return the whole document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "mdcache",
+            "version": __version__,
+            "description": " ".join(_ABOUT.split()),
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "tags": [{"name": name} for name in _TAGS],
+        "paths": {path: _item(path, found) for path, found in ROUTES.items()},
+        "components": {
+            "schemas": schemas.SCHEMAS,
+            "headers": schemas.RESPONSE_HEADERS,
+            "parameters": schemas.REQUEST_HEADERS | {"TimeUnit": schemas.TIME_UNIT},
+            "responses": {f"Status{status}": made for status, made in _SHARED.items()},
+            "securitySchemes": {"adminToken": {"type": "http", "scheme": "bearer"}},
+        },
+    }
 
 
 _SHARED = schemas.REFUSALS | schemas.FAILURES
