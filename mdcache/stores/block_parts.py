@@ -87,7 +87,7 @@ def assemble(index: int, record: BlockRecord, base: object, appended: object) ->
         appended: as it was read.
 
     Raises:
-        Unreadable: these are not the rows the record tells of.
+        Unreadable: these are not the rows of the record.
     """
     if not isinstance(base, bytes | Block) or not isinstance(appended, bytes):
         raise Unreadable("its rows are gone")

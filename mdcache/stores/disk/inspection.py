@@ -41,7 +41,7 @@ class InspectionFailed(OSError):
 class SeriesInspection:
     """One stored series. `nbytes`: of its rows, encoded. `holes`: buckets without a row among known rows.
 
-    `voids`: ranges without rows that may still fill. `failed`: checksums, some of them told in `faults`.
+    `voids`: ranges without rows that may still fill. `failed`: checksums, some of them named in `faults`.
     """
 
     origin: str

@@ -17,7 +17,7 @@ from redis import exceptions as foreign
 #   - after two time-outs or broken connections in a row, or three within ten seconds.
 # While it is open nobody waits: calls fail at once, and the client probes each second. One probe that writes closes
 # it; where it had opened again soon after the last time, three in a row do, so that a slow Redis is not let in each
-# second. What is refused for what it is (a wrong type under our key, say) tells nothing of the server.
+# second. What is refused for what it is (a wrong type under our key, say) says nothing about the server.
 
 _MAX_IN_A_ROW = 2
 _MAX_RECENT, _RECENT_S = 3, 10.0

@@ -138,7 +138,7 @@ async def close(client: ForeignClient) -> None:
 
 def _options(query: str) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
-    if options.keys() - _OPTIONS:  # not told which: it may be the end of a password with a `?` in it
+    if options.keys() - _OPTIONS:  # not named: it may be the end of a password with a `?` in it
         known = ", ".join(sorted(_OPTIONS))
         raise ValueError(f"after ? may stand only {known}; in a password, ? is written %3F")
     return options

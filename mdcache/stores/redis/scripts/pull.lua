@@ -1,5 +1,5 @@
 -- Return what is there of one series that the caller lacks, and a lease for it, in one step.
--- KEYS  head, tail, lease, waiting, then base and appended of each block asked for
+-- KEYS  header, tail, lease, waiting, then base and appended of each block asked for
 -- ARGV  1 epoch seen  2 revisions seen  3 tail's stamp seen  4 floor (ms, '' where no tail will do)  5 now (ms)
 --       6 token of the lease ('' for none)  7 its rank  8 its life (ms)  9 life of rows (ms)
 --       10 '' where it is not to be taken, but only looked at

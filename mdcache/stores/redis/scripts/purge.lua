@@ -1,5 +1,5 @@
--- Forget one series, and leave word of it: whoever looks next knows that what it has was purged.
--- KEYS  head, tail   ARGV  name of the purge, a new epoch, life (ms), beginning of the blocks' keys
+-- Delete one series and note the purge in its header: a replica that pulls next knows that what it has was purged.
+-- KEYS  header, tail   ARGV  name of the purge, a new epoch, life (ms), beginning of the blocks' keys
 -- The blocks' keys are of the head's own hash tag.
 local head = redis.pcall('HGETALL', KEYS[1])
 if head.err then

@@ -1,5 +1,5 @@
 -- Store what a read brought, all of it, if what is there is what the caller saw; else nothing.
--- KEYS  head, tail, lease, waiting, then base and appended of each block
+-- KEYS  header, tail, lease, waiting, then base and appended of each block
 -- ARGV  1 epoch seen ('' where there was nothing)  2 an epoch to begin with  3 lease's value ('' for none)
 --       4 channel  5 message  6 life of the tail (ms)  7 life of rows (ms)
 --       8 tail ('' for none)  9 tail's stamp seen  10 empty ranges ('' for none)  11 its stamp seen

@@ -1,4 +1,4 @@
--- KEYS  lease, waiting   ARGV  the lease's value, error ('' for none), how long it is told (ms), channel, message
+-- KEYS  lease, waiting   ARGV  the lease's value, error ('' for none), how long it is shared (ms), channel, message
 if redis.pcall('GET', KEYS[1]) == ARGV[1] then
   if ARGV[2] ~= '' then
     redis.call('SET', KEYS[1], '!' .. ARGV[2], 'PX', ARGV[3])
