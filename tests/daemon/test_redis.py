@@ -9,7 +9,8 @@ import pytest
 
 from mdcache.stores.redis.url import Topology, parse_url
 from tests.support.processes import daemon, sim
-from tests.support.redis_servers import eventually, running_redis
+from tests.support.redis_servers import running_redis
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.processes
 

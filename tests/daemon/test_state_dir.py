@@ -1,6 +1,7 @@
 """The daemon's folder, with real processes: one daemon in it, none needed, and what is in it outlives a kill -9."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -12,11 +13,14 @@ import httpx
 import pytest
 
 from tests.support.processes import daemon, sim
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.processes
 
 NOW = int(time.time() * 1000)
 SETTLED = f"/api/v3/klines?symbol=BTCUSDT&interval=1h&startTime={NOW - 40 * 86_400_000}&limit=500"
+
+SAVED = re.compile(r'mdcache_tier_seconds_count{op="write",tier="disk"} [1-9]')
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +56,7 @@ def test_settled_rows_outlive_the_process(upstream: str, tmp_path: Path, orderly
         if orderly:
             process.terminate()
         else:
-            time.sleep(1.0)  # it is written within a second: what the test is about
+            eventually(lambda: SAVED.search(get(f"{url}/metrics").text) is not None, 10.0)
             process.kill()
         process.wait(10)
     with daemon(upstream, state_dir=str(tmp_path)) as (url, _):

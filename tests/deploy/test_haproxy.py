@@ -11,7 +11,7 @@ import pytest
 from tests.deploy.conftest import DEPLOY, call
 from tests.support.processes import daemon, free_port, running, sim
 from tests.support.programs import find
-from tests.support.redis_servers import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.processes
 

@@ -10,8 +10,9 @@ import pytest
 
 from tests.support.daemon_process import ColdLoad, DaemonProcess
 from tests.support.processes import sim
-from tests.support.redis_servers import RedisServer, eventually, running_redis
+from tests.support.redis_servers import RedisServer, running_redis
 from tests.support.sim_client import SimClient
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.processes
 

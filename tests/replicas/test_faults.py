@@ -20,9 +20,10 @@ from redis.exceptions import ResponseError
 
 from tests.support.daemon_process import ColdLoad, DaemonProcess, SlowProxy
 from tests.support.processes import sim
-from tests.support.redis_corruption import KINDS, Corrupter, forged, keys, kind, noise, numbers, other_types, torn
-from tests.support.redis_servers import RedisServer, eventually, free_port, running_redis
+from tests.support.redis_corruption import KINDS, Corrupter, forged, kind, noise, numbers, other_types, torn
+from tests.support.redis_servers import RedisServer, free_port, running_redis
 from tests.support.sim_client import KLINES, FreshQuestions, SimClient
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -65,7 +66,7 @@ class FaultyReplicas:
         symbol, interval = (part.partition("=")[2] for part in settled.split("&")[:2])
         one, *others = self.daemons
         body = self.questions.ask(one, settled, IN_TIME_S)
-        eventually(lambda: any(key.endswith("h") and f"/{symbol}//{interval}/" in key for key in keys(self.redis)))
+        eventually(lambda: self.redis.holds(symbol, interval))
         before = self.exchange.calls(KLINES)
         for other in others:
             assert self.questions.ask(other, settled, IN_TIME_S) == body
@@ -266,7 +267,7 @@ def copied(fleet: FaultyReplicas) -> "partial[bytes]":
 def believed(fleet: FaultyReplicas) -> bool:
     """Both ledgers are ours again, and all three are in them."""
     with fleet.redis.client() as client, suppress(msgspec.MsgspecError, TypeError, KeyError, ResponseError):
-        found = [msgspec.msgpack.decode(client.get(key)) for key in keys(fleet.redis) if kind(key) == "ledger"]
+        found = [msgspec.msgpack.decode(client.get(key)) for key in fleet.redis.list_keys() if kind(key) == "ledger"]
         return len(found) == 2 and all(len(each["peers"]) >= 3 for each in found)
     return False
 
@@ -298,7 +299,7 @@ def written_over(fleet: FaultyReplicas, rubbish: Callable[[Any, str], object]) -
             asks = [*(partial(fleet.questions.ask, query=query) for query in fleet.questions.cold()), copied(fleet)]
             for ask in asks:
                 assert ask(reader, within_s=IN_TIME_S)
-                time.sleep(0.1)  # written over by now
+                vandal.finish_round()
                 with ThreadPoolExecutor() as pool:
                     list(pool.map(partial(ask, within_s=IN_TIME_S), others))
             with ThreadPoolExecutor() as pool:  # and two wait for the third
@@ -362,7 +363,7 @@ def test_a_ban_that_one_met_is_obeyed_by_all(fleet: FaultyReplicas) -> None:
     fleet.exchange.act("ban", family="spot", seconds=20)
     queries = fleet.questions.cold()
     met = [others[0].get(f"{KLINES}?{queries[0]}")]
-    time.sleep(0.5)
+    eventually(lambda: any(text.startswith("spot: ") for text in others[1].get("/readyz").json()["degraded"]))
     stopped.signal(signal.SIGCONT)
     met += [daemon.get(f"{KLINES}?{queries[1]}") for daemon in (*others, stopped)]
     assert {reply.status_code for reply in met} == {503}

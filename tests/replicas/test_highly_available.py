@@ -9,8 +9,9 @@ import pytest
 
 from tests.support.daemon_process import DaemonProcess
 from tests.support.processes import sim
-from tests.support.redis_servers import PATIENCE_S, RedisServer, eventually, redis_cluster, redis_sentinels
+from tests.support.redis_servers import RedisServer, redis_cluster, redis_sentinels
 from tests.support.sim_client import KLINES, FreshQuestions, SimClient
+from tests.support.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.processes
 
@@ -48,7 +49,8 @@ class Pair:
         one, other = self.daemons
         _, settled = self.questions.cold()
         body = self.questions.ask(one, settled, IN_TIME_S)
-        time.sleep(0.3)  # docs/design.md#replicas: within 100 ms
+        symbol, interval = (part.partition("=")[2] for part in settled.split("&")[:2])
+        eventually(lambda: any(server.listens() and server.holds(symbol, interval) for server in self.servers))
         before = self.exchange.calls(KLINES)
         assert self.questions.ask(other, settled, IN_TIME_S) == body
         assert self.exchange.calls(KLINES) == before

@@ -1,6 +1,7 @@
 """Three daemons, one Redis, one exchange: real processes, killed and stopped in the middle of a read."""
 
 import asyncio
+import itertools
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from tests.support.processes import daemon, sim
 from tests.support.redis_servers import RedisServer, running_redis
+from tests.support.waiting import eventually, until
 
 pytestmark = pytest.mark.processes
 
@@ -89,19 +91,17 @@ class Clients:
 
 def test_symbols_and_snapshots_are_read_once_for_all(fleet: ReplicaProcesses) -> None:
     assert len(fleet.calls("exchangeinfo")) == 1
-    tickers, answers = "/api/v3/ticker/24hr", []
-    for n in range(3):  # lives for 16 s: its weight is 80
-        answers.append(fleet.get(n, "", tickers))
-        time.sleep(0.2)
+    tickers = "/api/v3/ticker/24hr"  # lives for 16 s: its weight is 80
+    answers = [fleet.get(0, "", tickers)]
+    eventually(lambda: len(fleet.redis.list_keys("mdcache:*}c")) == 2)
+    answers += [fleet.get(n, "", tickers) for n in (1, 2)]
     assert {answer.status_code for answer in answers} == {200}
     assert len({(answer.content, answer.headers["etag"], answer.headers["x-mdcache-as-of"]) for answer in answers}) == 1
     assert len(fleet.calls(tickers)) == 1
-    with fleet.redis.client() as client:
-        assert len(client.keys("mdcache:*}c")) == 2
-        fleet.purge(1)
-        assert client.keys("mdcache:*}c") == []
-    time.sleep(0.5)
-    assert fleet.get(0, "", tickers).headers["x-mdcache-as-of"] > answers[0].headers["x-mdcache-as-of"]
+    fleet.purge(1)
+    assert fleet.redis.list_keys("mdcache:*}c") == []
+    first = answers[0].headers["x-mdcache-as-of"]
+    eventually(lambda: fleet.get(0, "", tickers).headers["x-mdcache-as-of"] > first, 10.0)
 
 
 async def test_twenty_cold_series_asked_of_all_three_at_once(fleet: ReplicaProcesses) -> None:
@@ -123,7 +123,7 @@ def test_settled_rows_have_one_etag_everywhere_and_are_read_once(fleet: ReplicaP
     query = f"symbol=BNBUSDT&interval=1m&startTime={now - 900 * MINUTE}&endTime={now - 500 * MINUTE}"
     before = len(fleet.calls())
     first = fleet.get(0, query)
-    time.sleep(0.2)
+    eventually(lambda: fleet.redis.holds("BNBUSDT", "1m"))
     for n in (1, 2):
         found = fleet.get(n, query)
         assert (found.content, found.headers["etag"]) == (first.content, first.headers["etag"])
@@ -132,13 +132,15 @@ def test_settled_rows_have_one_etag_everywhere_and_are_read_once(fleet: ReplicaP
 
 
 def test_time_never_runs_back_through_a_balancer(fleet: ReplicaProcesses) -> None:
-    saw = 0
-    for n in range(60):
-        found = fleet.get(n % 3, "symbol=BTCUSDT&interval=1m&limit=5", **{"x-mdcache-min-as-of": str(saw)})
-        as_of = int(found.headers["x-mdcache-as-of"])
-        assert as_of >= saw
-        saw = as_of
-        time.sleep(0.05)
+    saw, replica = [0], itertools.cycle(range(3))
+
+    def moved_on() -> bool:
+        found = fleet.get(next(replica), "symbol=BTCUSDT&interval=1m&limit=5", **{"x-mdcache-min-as-of": str(saw[-1])})
+        saw.append(int(found.headers["x-mdcache-as-of"]))
+        assert saw[-1] >= saw[-2]
+        return len(set(saw)) > 4
+
+    eventually(moved_on)
 
 
 @pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
@@ -151,7 +153,7 @@ async def test_who_reads_for_all_is_stopped_or_killed_in_the_middle(
     fleet.act("latency", before_s=1.0, path=PATH)
     async with Clients(fleet.urls) as clients:
         doomed = asyncio.ensure_future(clients[2].get(f"{PATH}?{query}"))
-        await asyncio.sleep(0.4)
+        await until(lambda: any(f"/{symbol}/" in key and "}l" in key for key in fleet.redis.list_keys()))
         os.kill(fleet.pids[2], how)
         fleet.act("latency", path=PATH)
         began = time.monotonic()
@@ -181,7 +183,7 @@ def test_a_purge_reaches_the_others(fleet: ReplicaProcesses) -> None:
     headers = {"authorization": f"Bearer {TOKEN}"}
     reply = httpx.post(f"{fleet.urls[0]}/v1/admin/purge", json=order, headers=headers, trust_env=False)
     assert reply.json() == {"purged": 1}
-    time.sleep(0.5)
+    eventually(lambda: fleet.get(1, query, **{"cache-control": "only-if-cached"}).status_code == 504)
     assert fleet.get(1, query).status_code == 200
     assert len(fleet.calls()) - before == 1
     assert fleet.get(0, query).status_code == 200

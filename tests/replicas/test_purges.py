@@ -19,7 +19,8 @@ from mdcache.stores.redis.purges import FILE, MAX_ENTRIES
 from mdcache.stores.redis.rows import RedisRowStore
 from tests.support.processes import daemon, sim
 from tests.support.redis_row_store import ORIGINS, client_for
-from tests.support.redis_servers import RedisServer, eventually, running_redis, until
+from tests.support.redis_servers import RedisServer, running_redis
+from tests.support.waiting import eventually, until
 
 pytestmark = pytest.mark.processes
 

@@ -12,7 +12,8 @@ from mdcache.events import Event, Events, StoreOp, TierStateChanged
 from mdcache.stores.redis.client import RedisClient, RedisDown
 from mdcache.stores.redis.scripts import load
 from mdcache.stores.redis.url import connect, parse_url
-from tests.support.redis_servers import RedisServer, running_redis, until
+from tests.support.redis_servers import RedisServer, running_redis
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
 

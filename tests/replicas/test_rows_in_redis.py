@@ -12,7 +12,8 @@ from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.leases import Lease, LeaseState, SharedStoreDown
 from tests.support.redis_row_store import INDEX, KEY, WIDTH, block, pull, push, redis_row_store, tail
-from tests.support.redis_servers import RedisServer, running_redis, until
+from tests.support.redis_servers import RedisServer, running_redis
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
 

@@ -1,8 +1,7 @@
 """One contract over the store of copies of the tests and the one in a real Redis (a single server, and a cluster)."""
 
-import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -20,7 +19,8 @@ from mdcache.upstream.replicas.shared_bodies import MOST_BYTES, BodyLeaseRequest
 from tests.support.memory_shared_bodies import MemorySharedBodies, StoredBodies
 from tests.support.memory_shared_rows import MemoryRowServer as FakeServer
 from tests.support.redis_row_store import ORIGINS, LoopClock, client_for
-from tests.support.redis_servers import RedisServer, running_redis, until
+from tests.support.redis_servers import RedisServer, running_redis
+from tests.support.waiting import until
 
 SPOT, NAME, OTHER = Market.SPOT, "/api/v3/depth?symbol=BTCUSDT", '/api/v3/ticker/price?symbols=["币安人生USDT"]#us'
 AS_OF = 1_793_795_371_858
@@ -44,6 +44,7 @@ async def opened(
 
 
 Open = Callable[[], Any]
+Subscribed = Callable[[int], Awaitable[None]]
 
 
 @pytest.fixture
@@ -95,15 +96,18 @@ async def test_it_is_there_as_long_as_it_was_given_for(open_copies: Open) -> Non
     a = await open_copies()
     await a.push(SPOT, NAME, SnapshotBody(b"[]", AS_OF), 0.2, None)
     assert (await a.pull(SPOT, NAME, -1, None)).body is not None
-    await asyncio.sleep(0.3)
-    assert (await a.pull(SPOT, NAME, -1, None)).body is None
+
+    async def gone() -> bool:
+        return (await a.pull(SPOT, NAME, -1, None)).body is None
+
+    await until(gone, 10.0)
 
 
-async def test_one_reads_and_the_others_are_told_when_it_landed(open_copies: Open) -> None:
+async def test_one_reads_and_the_others_are_told_when_it_landed(open_copies: Open, subscribed: Subscribed) -> None:
     a, b = await open_copies(), await open_copies()
     heard: list[str] = []
     b.subscribe(heard.append)
-    await asyncio.sleep(0.2)
+    await subscribed(2)
     assert (await a.pull(SPOT, NAME, -1, need("aa", AS_OF))).lease_state is LeaseState.MINE
     assert (await b.pull(SPOT, NAME, -1, need("bb", AS_OF))).lease_state is LeaseState.THEIRS
     assert (await b.pull(SPOT, OTHER, -1, need("bb", AS_OF))).lease_state is LeaseState.MINE
@@ -126,8 +130,11 @@ async def test_a_better_lane_takes_the_lease_over_and_an_error_is_told(open_copi
     await a.release(SPOT, NAME, high.lease, "what went wrong")
     found = await a.pull(SPOT, NAME, -1, low)
     assert (found.lease_state, found.error) == (LeaseState.FAILED, "what went wrong")
-    await asyncio.sleep(1.1)
-    assert (await a.pull(SPOT, NAME, -1, need("aa", AS_OF, takes=False))).lease_state is LeaseState.NONE
+
+    async def forgotten() -> bool:
+        return (await a.pull(SPOT, NAME, -1, need("aa", AS_OF, takes=False))).lease_state is LeaseState.NONE
+
+    await until(forgotten, 10.0)
     assert (await a.pull(SPOT, NAME, -1, low)).lease_state is LeaseState.MINE
 
 

@@ -1,7 +1,7 @@
 """One contract over the commons of the tests and the one in a real Redis (a single server, and a cluster)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -18,9 +18,10 @@ from mdcache.leases import Lease, LeaseState
 from tests.support.memory_shared_rows import MemoryRowServer as FakeServer
 from tests.support.memory_shared_rows import MemorySharedRows
 from tests.support.redis_row_store import INDEX, KEY, OTHER, WIDTH, LoopClock, block, pull, push, redis_row_store, tail
-from tests.support.redis_servers import until
+from tests.support.waiting import until
 
 Open = Callable[[], Any]
+Subscribed = Callable[[int], Awaitable[None]]
 
 
 @pytest.fixture
@@ -111,11 +112,11 @@ async def test_a_revision_is_told_to_who_did_not_hear_of_it(open_commons: Open) 
     assert (await b.pull(KEY, KnownVersions(b"another", 5), None)).revised_blocks == (INDEX,)
 
 
-async def test_one_reads_and_the_others_are_told_when_it_landed(open_commons: Open) -> None:
+async def test_one_reads_and_the_others_are_told_when_it_landed(open_commons: Open, subscribed: Subscribed) -> None:
     a, b = await open_commons(), await open_commons()
     heard: list[SeriesKey] = []
     b.subscribe(heard.append, lambda _which, _name: None)
-    await asyncio.sleep(0.2)
+    await subscribed(2)
     first, second = LeaseRequest(Lease("tail", "aa", 1), 500, 600), LeaseRequest(Lease("tail", "bb", 1), 500, 600)
     assert (await a.pull(KEY, KnownVersions(), first)).lease_state is LeaseState.MINE
     assert (await b.pull(KEY, KnownVersions(), second)).lease_state is LeaseState.THEIRS
@@ -171,15 +172,18 @@ async def test_a_better_lane_takes_a_lease_over_and_an_error_is_told(open_common
     await b.release(KEY, high, "what went wrong")
     told = await a.pull(KEY, KnownVersions(), LeaseRequest(low, 0, 0))
     assert (told.lease_state, told.error) == (LeaseState.FAILED, "what went wrong")
-    await asyncio.sleep(1.1)
-    assert (await a.pull(KEY, KnownVersions(), LeaseRequest(low, 0, 0))).lease_state is LeaseState.MINE
+
+    async def forgotten() -> bool:
+        return (await a.pull(KEY, KnownVersions(), LeaseRequest(low, 0, 0))).lease_state is LeaseState.MINE
+
+    await until(forgotten, 10.0)
 
 
-async def test_a_purge_leaves_word_of_itself(open_commons: Open) -> None:
+async def test_a_purge_leaves_word_of_itself(open_commons: Open, subscribed: Subscribed) -> None:
     a, b = await open_commons(), await open_commons()
     heard: list[tuple[SeriesFilter, bytes]] = []
     b.subscribe(lambda _key: None, lambda which, name: heard.append((which, name)))
-    await asyncio.sleep(0.2)
+    await subscribed(2)
     for key in (KEY, OTHER):
         await push(a, PullResult(), SeriesState(tail(1_000), blocks={INDEX: block()}), key=key)
     seen = await pull(b, INDEX)

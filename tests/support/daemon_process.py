@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 
-from tests.support.redis_servers import PATIENCE_S, eventually, free_port
+from tests.support.redis_servers import free_port
+from tests.support.waiting import PATIENCE_S, eventually
 
 
 class DaemonProcess:

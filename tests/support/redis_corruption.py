@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from tests.support.redis_servers import RedisServer
+from tests.support.waiting import eventually
 
 KINDS = ("h", "t", "b", "y", "l", "w", "c", "d", "u", "probe", "purges", "ledger")
 
@@ -21,19 +22,17 @@ def kind(key: str) -> str:
     return next(part for part in found.groups() if part)
 
 
-def keys(redis: RedisServer) -> list[str]:
-    """All there are."""
-    with redis.client() as client:
-        return [key.decode() for key in client.scan_iter(count=1_000)]
-
-
 class Corrupter:
-    """Writes over every key it finds, with whatever `rubbish` says, until it is closed; `met`: what kinds it found."""
+    """Writes over every key it finds, with whatever `corrupt` says, until it is closed.
+
+    `kinds_found`: what it found. `rounds`: how often it wrote over all there was.
+    """
 
     def __init__(self, redis: RedisServer, corrupt: Callable[[Any, str], object]) -> None:
         self.kinds_found: set[str] = set()
+        self.rounds = 0
         self._redis = redis
-        self._rubbish = corrupt
+        self._corrupt = corrupt
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
@@ -41,12 +40,18 @@ class Corrupter:
     def _write(self) -> None:
         with self._redis.client() as client:
             while not self._ends.wait(0.03):
-                for key in keys(self._redis):
+                for key in self._redis.list_keys():
                     self.kinds_found.add(kind(key))
-                    self._rubbish(client, key)
+                    self._corrupt(client, key)
                     if kind(key) == "b":  # a block's young are there only when it has some
                         self.kinds_found.add("y")
-                        self._rubbish(client, re.sub(r"\}b(\d+)$", r"}y\1", key))
+                        self._corrupt(client, re.sub(r"\}b(\d+)$", r"}y\1", key))
+                self.rounds += 1
+
+    def finish_round(self) -> None:
+        """Wait until all that is there now was written over."""
+        rounds = self.rounds
+        eventually(lambda: self.rounds >= rounds + 2)
 
     def close(self) -> None:
         self._ends.set()

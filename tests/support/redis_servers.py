@@ -1,14 +1,12 @@
 """Real redis-servers on free ports of this machine, started, stopped, frozen and killed by tests."""
 
-import asyncio
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,7 @@ from typing import Any
 import redis
 
 from tests.support.programs import find
-
-PATIENCE_S = 60.0  # on a machine with other work
+from tests.support.waiting import eventually
 
 
 def free_port() -> int:
@@ -35,21 +32,6 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
-
-
-def eventually(true: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
-    """Wait until it is so; an assertion fails where it is not in time."""
-    end_s = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end_s, "it did not come true in time"
-        time.sleep(0.02)
-
-
-async def until(true: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
-    """The same on a running loop; the wait ends in `TimeoutError`."""
-    async with asyncio.timeout(within_s):
-        while not true():  # noqa: ASYNC110 - what is waited for happens in another process
-            await asyncio.sleep(0.02)
 
 
 class RedisServer:
@@ -82,6 +64,20 @@ class RedisServer:
             command += ["--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         eventually(self.listens)
+
+    def list_keys(self, pattern: str = "*") -> list[str]:
+        """Return the keys that match."""
+        with self.client() as client:
+            return [key.decode() for key in client.scan_iter(pattern, count=1_000)]
+
+    def holds(self, symbol: str, interval: str) -> bool:
+        """Whether a series is here."""
+        return any(key.endswith("h") and f"/{symbol}//{interval}/" in key for key in self.list_keys())
+
+    def subscribers(self) -> int:
+        """Return the number of connections that wait for messages."""
+        with self.client() as client:
+            return len(client.client_list(_type="pubsub"))
 
     def listens(self) -> bool:
         with socket.socket() as probe:

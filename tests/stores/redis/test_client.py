@@ -13,7 +13,8 @@ from mdcache.clock import SystemClock
 from mdcache.events import Event, Events, StoreOp, TierFailed, TierStateChanged, TierUsed
 from mdcache.stores.redis.client import RedisClient, RedisDown, RedisRefused
 from mdcache.stores.redis.url import connect, parse_url
-from tests.support.redis_servers import RedisServer, free_port, redis_cluster, redis_sentinels, running_redis, until
+from tests.support.redis_servers import RedisServer, free_port, redis_cluster, redis_sentinels, running_redis
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
 

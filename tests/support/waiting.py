@@ -1,0 +1,24 @@
+"""Waiting for what other processes do: until it is so, with a deadline, instead of for a fixed time."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+
+PATIENCE_S = 60.0  # on a machine with other work
+_PAUSE_S = 0.02
+
+
+def eventually(true: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
+    """Wait until it is so; an assertion fails where it is not in time."""
+    end_s = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end_s, f"not so in {within_s:g} s: {inspect.getsource(true).strip()}"
+        time.sleep(_PAUSE_S)
+
+
+async def until(true: Callable[[], bool | Awaitable[bool]], within_s: float = PATIENCE_S) -> None:
+    """Wait on a running loop until it is so; the wait ends in `TimeoutError`."""
+    async with asyncio.timeout(within_s):
+        while not (await found if inspect.isawaitable(found := true()) else found):  # noqa: ASYNC110 - it happens in another process
+            await asyncio.sleep(_PAUSE_S)
