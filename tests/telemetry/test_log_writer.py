@@ -28,6 +28,7 @@ def test_a_reader_that_ended() -> None:
     for _ in range(10):
         print("nobody reads this", file=lines, flush=True)
     patient.drain(10.0)
+    assert not patient._thread.is_alive()  # all was taken, and none of it waits for a reader
     os.close(writer)
 
 
@@ -37,6 +38,7 @@ def test_a_full_disk() -> None:
         patient = NonBlockingWriter(full.fileno())
         print("there is no room for this", file=patient.as_text(), flush=True)
         patient.drain(10.0)
+        assert not patient._thread.is_alive()
 
 
 def test_a_reader_that_stopped_blocks_nobody_and_loses_only_what_is_too_much() -> None:
@@ -51,4 +53,5 @@ def test_a_reader_that_stopped_blocks_nobody_and_loses_only_what_is_too_much() -
         seen += len(os.read(reader, 65_536))
     os.close(reader)
     patient.drain(10.0)
+    assert not patient._thread.is_alive()
     os.close(writer)

@@ -139,7 +139,9 @@ async def test_slow(server: RedisServer) -> None:
     async with link_to(server.url) as link:
         server.client().client_pause(3_000)
         await down(link)
+        assert not link.up
         await back(link, within_s=3.0 + BACK_S)
+        assert link.up
 
 
 async def test_full(server: RedisServer) -> None:
@@ -255,6 +257,7 @@ async def test_a_subscription_survives_a_restart(server: RedisServer) -> None:
         server.stop()
         await asyncio.to_thread(server.start)
         await told("two", 2)
+    assert got == [b"one", b"two"]
 
 
 @pytest.fixture
