@@ -7,15 +7,14 @@ lately may be held compressed: it is decompressed when its rows are used, and no
 
 from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from mdcache.candles.ranges import FOREVER_MS
 from mdcache.exchange.rows import Row
 
-BLOCK_ROWS = 1024
-_ROWS_PER_SPAN = 1000  # a few under the bound: rows off the grid may bring one or two more
+_ROWS_PER_SPAN = 1000  # a block has at most 1,024 rows: off the grid there may be one or two more
 _OVERHEAD_BYTES = 400  # the object, two arrays and the bytes' own headers, measured with sys.getsizeof
 _COMPRESSED_OVERHEAD_BYTES = 300  # the same, with one array
 
@@ -150,10 +149,6 @@ class SeriesBlocks:
     def __contains__(self, index: int) -> bool:
         return index in self._blocks
 
-    def in_order(self) -> Iterator[Block]:
-        """Iterate over the blocks in rising order."""
-        return (self._decompressed(index) for index in self._order)
-
     def find(self, index: int) -> Block | None:
         """Return block `index`, or `None`."""
         return self._decompressed(index) if index in self._blocks else None
@@ -165,7 +160,8 @@ class SeriesBlocks:
 
     def indexes(self, start: int, end: int) -> list[int]:
         """Return the indexes of the blocks whose spans overlap [start, end), in rising order."""
-        return self._order[self._first_at(start) : self._end_at(end)]
+        first, last = start // self.width_ms, (end - 1) // self.width_ms
+        return self._order[bisect_left(self._order, first) : bisect_right(self._order, last)]
 
     def compress(self, block: Block, payload: bytes, codec: BlockCodec) -> None:
         """Hold `block` as the `payload` that `codec` made of it, unless it was replaced in the meantime."""
@@ -262,12 +258,6 @@ class SeriesBlocks:
         block = held.decompressed()
         self._set(index, block)
         return block
-
-    def _first_at(self, start: int) -> int:
-        return bisect_left(self._order, start // self.width_ms)
-
-    def _end_at(self, end: int) -> int:
-        return bisect_right(self._order, (end - 1) // self.width_ms)
 
     def _replace_in_block(self, index: int, start: int, end: int, rows: list[tuple[int, bytes]]) -> None:
         old = self.find(index)

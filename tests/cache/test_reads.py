@@ -9,6 +9,7 @@ import random
 import pytest
 
 from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.candles.ranges import FOREVER_MS
 from mdcache.errors import DeadlinePassed, Refusal
 from mdcache.sim import SimConfig
 from mdcache.upstream.governor import GovernorSettings
@@ -227,8 +228,8 @@ async def test_evicted_rows_that_settled_just_now_are_read_with_the_tail(path: s
     (series,) = [one for one in w.library if one.key.interval == "1m"]
     assert series.tail is not None
     assert series.tail.start_ms == minute + 60_000
-    for block in list(series.blocks.in_order()):
-        series.evict(block.index)
+    for index in series.blocks.indexes(0, FOREVER_MS):
+        series.evict(index)
     before = len(w.calls())
     answer = await w.ask(path, query)
     assert answer.body == w.exchange.truth(path, query, at_ms=answer.as_of_ms)

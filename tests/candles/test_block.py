@@ -5,7 +5,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdcache.candles.block import BLOCK_ROWS, HeldBlock, SeriesBlocks
+from mdcache.candles.block import HeldBlock, SeriesBlocks
+from mdcache.candles.ranges import FOREVER_MS
 from mdcache.exchange.rows import Row
 from mdcache.stores import block_codec
 
@@ -52,4 +53,5 @@ def test_blocks_is_a_sorted_dict(seed: int) -> None:
         ):
             assert b",".join(b.piece(i, j) for b, i, j in pieces) == b",".join(raw for _, raw in expected)
         assert held == len(truth) == len(blocks)
-    assert all(len(block) <= BLOCK_ROWS for block in SeriesBlocks(10, changed).in_order())
+    sizes = [len(block) for index in blocks.indexes(0, FOREVER_MS) if (block := blocks.find(index)) is not None]
+    assert max(sizes, default=0) <= 1_024

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from mdcache.candles.ranges import FOREVER_MS
 from mdcache.candles.replication import SeriesState, apply_state, export_state
 from mdcache.candles.series import Series
 from mdcache.candles.tail import Tail
@@ -22,7 +23,7 @@ from tests.candles.timeline import (
 
 def export(series: Series) -> SeriesState:
     """All that a series knows, and has in memory."""
-    return export_state(series, [block.index for block in series.blocks.in_order()])
+    return export_state(series, series.blocks.indexes(0, FOREVER_MS))
 
 
 def replica(

@@ -5,6 +5,7 @@ Rule: docs/design.md#as-of, #revisions, #holes.
 
 import pytest
 
+from mdcache.candles.ranges import FOREVER_MS
 from mdcache.sim import SimConfig
 from mdcache.sim.config import Outage, SymbolSpec
 from tests.serving.test_whole import ServedDaemon
@@ -82,8 +83,8 @@ async def test_what_was_given_up_and_read_again_is_the_same_in_every_answer() ->
         await w.get(query=wide)
     (series,) = w.library
     w.exchange.control.revise(PATH, "BTCUSDT", "1h", first + 7 * HOUR, trades=7)
-    for block in list(series.blocks.in_order()):
-        series.evict(block.index)
+    for index in series.blocks.indexes(0, FOREVER_MS):
+        series.evict(index)
     calls = len(w.calls())
     assert (await w.get(query=wide)).headers["cache-status"].startswith("mdcache; hit")
     assert len(w.calls()) == calls  # it stands as long as nobody knows better
