@@ -30,7 +30,9 @@ CLIENTS ?=
 .PHONY: help setup run run-sim programs quick test test-long test-kill test-clients lint format lock bench demo incident picture replicas redis-costs restart dashboards generate docs run-replicas clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+##@ Run
 
 setup: $(READY) ## make the virtual environment (.venv) and install everything locked into it
 
@@ -76,6 +78,11 @@ run-sim: $(READY)
 	  $(VENV)/bin/mdcache serve & daemon=$$!; \
 	wait -n $$sim $$daemon
 
+run-replicas: $(READY) ## three replicas, Redis and HAProxy before a simulated exchange; ONCE=1: show it, and end
+	@exec $(PY) -m bench.stack $(if $(ONCE),--once)
+
+##@ Check
+
 programs: $(READY) ## install the programs of others that tests run, or say which are missing
 	@$(PY) -m tests.support.programs
 
@@ -113,6 +120,8 @@ format: $(READY) ## let ruff format the code and fix what it can
 	@$(PY) -m ruff format
 	@$(PY) -m ruff check --fix
 
+##@ Measure
+
 bench: $(READY) ## measure
 	@$(PY) -m bench
 
@@ -121,10 +130,6 @@ demo: $(READY) ## the demonstration; ROWS=folder of recorded rows
 
 incident: $(READY) ## replay the incident, with and without mdcache
 	@$(PY) -m bench.incident
-
-picture: $(READY) ## play the incident and draw the README's picture of it (75 s)
-	@mkdir -p docs/pictures
-	@$(VENV)/bin/mdcache replay --picture docs/pictures/replay
 
 redis-costs: $(READY) ## what each thing that replicas ask of Redis costs it (docs/scaling.md)
 	@$(PY) -m bench.redis_costs
@@ -135,9 +140,15 @@ replicas: $(READY) ## three replicas and one Redis: what they ask for, and what 
 restart: $(READY) ## what a restart costs under the incident's load, with and without what rests on disk
 	@$(PY) -m bench.restart
 
+##@ Write
+
 generate: $(READY) ## write every file that is made from code: pages of docs/, .env.example, dashboards
 	@$(PY) -m tools.generate
 	@$(PY) -m grafana
+
+picture: $(READY) ## play the incident and draw the README's picture of it (75 s)
+	@mkdir -p docs/pictures
+	@$(VENV)/bin/mdcache replay --picture docs/pictures/replay
 
 docs: $(READY) ## build the documentation's site into .run/site, its drawings anew if graphviz is here
 	@if command -v dot >/dev/null; then for each in docs/diagrams/*.dot; do dot -Tsvg $$each -o $${each%.dot}.svg; done; fi
@@ -146,9 +157,6 @@ docs: $(READY) ## build the documentation's site into .run/site, its drawings an
 
 dashboards: $(READY) ## write grafana/dashboards anew from grafana/*.py
 	@$(PY) -m grafana
-
-run-replicas: $(READY) ## three replicas, Redis and HAProxy before a simulated exchange; ONCE=1: show it, and end
-	@exec $(PY) -m bench.stack $(if $(ONCE),--once)
 
 # Resolves the ranges of pyproject.toml for every platform and Python >= 3.11. uv lives in a folder of
 # its own; the header and the index's address stay out, so that the files are the same wherever made.
