@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mdcache.candles.block import HeldBlock, SeriesBlocks
 from mdcache.candles.empty_ranges import EmptyRanges
 from mdcache.candles.persistence import SeriesChange, SeriesOutline, StoredBlock
-from mdcache.candles.ranges import FOREVER_MS, RangeSet, Span
+from mdcache.candles.ranges import RangeSet, Span
 from mdcache.candles.settling import SettlePolicy, Settling
 from mdcache.candles.tail import Tail
 from mdcache.exchange.intervals import INTERVALS
@@ -200,10 +200,17 @@ class Series:
 
     def outside_blocks(self) -> tuple[Span, ...]:
         """Return the coverage outside of all blocks' spans."""
-        spans = RangeSet()
-        for index in self.blocks.indexes(0, FOREVER_MS):
-            spans.add(*self.blocks.span(index))
-        return tuple(gap for start, end in self.coverage for gap in spans.gaps(start, end))
+        outside: list[Span] = []
+        for start, end in self.coverage:
+            cursor = start
+            for index in self.blocks.indexes(start, end):
+                lo, hi = self.blocks.span(index)
+                if cursor < lo:
+                    outside.append((cursor, lo))
+                cursor = hi
+            if cursor < end:
+                outside.append((cursor, end))
+        return tuple(outside)
 
     # ------------------------------------------------------------------------------- queries and changes
 
