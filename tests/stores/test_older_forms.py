@@ -76,6 +76,7 @@ def fill(server: RedisServer) -> None:
             client.set(key, base64.b64decode(value))
 
 
+@pytest.mark.processes
 async def test_keys_of_the_first_form_are_left_alone() -> None:
     with running_redis() as server:
         fill(server)
@@ -94,6 +95,7 @@ async def test_keys_of_the_first_form_are_left_alone() -> None:
         assert len(server.client().keys("mdcache:v1:*")) == before
 
 
+@pytest.mark.processes
 async def test_a_redis_without_them_is_no_news() -> None:
     events: list[Event] = []
     with running_redis() as server:
