@@ -2,9 +2,9 @@
 
 import pytest
 
-from mdcache.candles.window import Proof, Window, WindowKind, prove
+from mdcache.candles.window import Proof, Window, WindowKind, advances, prove, reach, unite
 from mdcache.exchange.markets import KLINE_ENDPOINTS
-from tests.candles.timeline import COINM, SPOT, at, rows
+from tests.candles.timeline import COINM, MINUTE_MS, SPOT, USDM, at, minute_of, rows
 
 TAIL, BACKWARD, FORWARD, RANGE = WindowKind.TAIL, WindowKind.BACKWARD, WindowKind.FORWARD, WindowKind.RANGE
 NOW = 100.5
@@ -81,3 +81,54 @@ def test_an_empty_newest_page_reaches_as_far_as_the_market_looks_back() -> None:
 )
 def test_a_window_weighs_what_its_limit_costs(path: str, limit: int, weight: int) -> None:
     assert window(TAIL, None, None, limit).weight(KLINE_ENDPOINTS[path]) == weight
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "span"),
+    [
+        # with a bucket to spare, as far as so many rows reach without holes
+        (SPOT, window(FORWARD, 50, None, 10), (49, 61)),
+        (SPOT, window(BACKWARD, None, 50, 10), (39, 50)),
+        (SPOT, window(RANGE, 50, 90, 10), (49, 61)),
+        (SPOT, window(RANGE, 50, 53, 10), (49, 53)),
+        (COINM, window(RANGE, 50, 90, 10), (79, 90)),
+    ],
+)
+def test_the_span_that_a_reply_can_be_expected_to_touch(path: str, asked: Window, span: tuple[int, int]) -> None:
+    lo, hi = reach(asked, KLINE_ENDPOINTS[path], MINUTE_MS, at(NOW))
+    assert (minute_of(lo), int(minute_of(hi))) == span
+
+
+@pytest.mark.parametrize(
+    ("under_way", "wanted", "serves"),
+    [
+        # a window that goes up is served where it starts, one that goes down where it ends
+        (window(FORWARD, 0, None, 10), window(FORWARD, 5, None, 10), True),
+        (window(FORWARD, 0, None, 10), window(FORWARD, 10, None, 10), False),
+        (window(FORWARD, 5, None, 10), window(FORWARD, 0, None, 10), False),
+        (window(RANGE, 0, 20, 10), window(FORWARD, 5, None, 10), True),
+        (window(BACKWARD, None, 20, 10), window(BACKWARD, None, 15, 10), True),
+        (window(BACKWARD, None, 20, 10), window(BACKWARD, None, 10, 10), False),
+        (window(BACKWARD, None, 20, 10), window(FORWARD, 15, None, 10), True),
+        (window(TAIL, None, None, 10), window(FORWARD, 95, None, 10), False),  # it ends soon, and then it is known
+    ],
+)
+def test_a_read_under_way_that_holds_where_another_goes_on(under_way: Window, wanted: Window, *, serves: bool) -> None:
+    assert advances(under_way, wanted, KLINE_ENDPOINTS[SPOT], MINUTE_MS) is serves
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "united"),
+    [
+        (window(TAIL, None, None, 100), window(TAIL, None, None, 500), window(TAIL, None, None, 500)),
+        (window(FORWARD, 10, None, 10), window(FORWARD, 15, None, 10), window(FORWARD, 10, None, 15)),
+        (window(BACKWARD, None, 50, 10), window(BACKWARD, None, 60, 10), window(BACKWARD, None, 60, 20)),
+        (window(FORWARD, 0, None, 1_000), window(FORWARD, 800, None, 1_000), window(FORWARD, 0, None, 1_500)),
+        (window(FORWARD, 0, None, 10), window(FORWARD, 9_000, None, 10), None),  # too far apart for one page
+        (window(FORWARD, 0, None, 10), window(BACKWARD, None, 10, 10), None),
+        (window(RANGE, 0, 9, 10), window(RANGE, 5, 14, 10), None),
+    ],
+)
+def test_two_windows_that_one_call_can_return(one: Window, other: Window, united: Window | None) -> None:
+    assert unite(one, other, KLINE_ENDPOINTS[USDM], MINUTE_MS) == united
+    assert unite(other, one, KLINE_ENDPOINTS[USDM], MINUTE_MS) == united
