@@ -46,12 +46,12 @@ class Demand:
 
     @property
     def series(self) -> int:
-        """How many series."""
+        """Return the number of series."""
         return self.symbols * len(self.intervals)
 
     @property
     def spacing_s(self) -> float:
-        """Seconds from one question for a series to the next; 0 where somebody always asks."""
+        """Return seconds from one question for a series to the next; 0 if they come without a pause."""
         return self.every_s / self.consumers if self.consumers else 0.0
 
 
@@ -96,17 +96,17 @@ class CapacityPlan:
 
     @property
     def weight(self) -> float:
-        """All of it, a minute."""
+        """Return the whole weight a minute."""
         return self.tails + self.closes + self.upkeep
 
     @property
     def redis_bytes(self) -> int:
-        """Memory of Redis for these rows, where replicas share one."""
+        """Return Redis' memory for these rows, where replicas share one."""
         return self.demand.series * self.demand.rows * _REDIS_ROW_BYTES
 
 
 def demand(text: str, market: Market, *, consumers: int = 0, every_s: float = 5.0, rows: int = 500) -> Demand:
-    """The demand that `20x6` (the six usual intervals) or `20x1m,5m,1h` names. Raises `InvalidPlan`."""
+    """Parse `20x6` (the six usual intervals) or `20x1m,5m,1h`; raise `InvalidPlan` for anything else."""
     found = re.fullmatch(r"(\d{1,6})[x*×](\S+)", text.strip())
     if found is None or int(found[1]) < 1:
         raise InvalidPlan(f"{text!r}: symbols x intervals, such as 20x6 or 20x1m,5m,1h")
@@ -128,7 +128,7 @@ def demand(text: str, market: Market, *, consumers: int = 0, every_s: float = 5.
 
 
 def plan(asked: Demand, terms: PlanTerms) -> CapacityPlan:
-    """What `asked` costs under `terms`, whether that fits, and what would make it fit. Raises `InvalidPlan`."""
+    """Return what `asked` costs under `terms`, whether it fits, and what would make it fit; raise `InvalidPlan`."""
     if not asked.consumers and any(terms.ttls_s[name] <= 0 for name in asked.intervals):
         raise InvalidPlan("a TTL of 0 makes every question a read: say how many consumers ask, and how often")
     rule = _rule(asked.market)
@@ -161,7 +161,7 @@ def plan(asked: Demand, terms: PlanTerms) -> CapacityPlan:
 
 
 def reads_per_minute(length_s: float, ttl_s: float, spacing_s: float) -> float:
-    """Tail reads a minute of one series whose candles last `length_s`, asked for every `spacing_s` (0: always).
+    """Return tail reads a minute of one series, asked for every `spacing_s` (0: without a pause).
 
     The first question after a close reads; from there the first one that finds the tail older than the TTL does.
     """
@@ -185,19 +185,19 @@ def _usable(limit: int, share: float) -> int:
 
 
 def _fits(weight: float, usable: int) -> bool:
-    """Whether it fits, with what is charged to two minutes because it was sent at the end of one."""
+    """Return whether it fits, with what is charged to two minutes because it was sent at the end of one."""
     return weight * (1 + EDGE_MS / MINUTE_MS) <= usable
 
 
 def _at_worst(asked: Demand, terms: PlanTerms, every_poll: float) -> float:
-    """Weight a minute of the tails if each question that may cost a read does, `every_poll` at most."""
+    """Return the tails' weight a minute if each question that may cost a read does, `every_poll` at most."""
     if any(terms.ttls_s[name] <= 0 for name in asked.intervals):
         return every_poll
     return min(every_poll, sum(_tails(replace(asked, consumers=0), terms.ttls_s)))
 
 
 def _tails(asked: Demand, ttls_s: Mapping[str, float]) -> tuple[float, float]:
-    """Weight a minute of refreshing all tails, and what closes add to it by bringing reads forward."""
+    """Return the weight a minute of refreshing all tails, and what closes add by bringing reads forward."""
     weight = _tail_weight(_rule(asked.market)) * asked.symbols
     rounds = closes = 0.0
     for name in asked.intervals:
@@ -229,7 +229,7 @@ def _slower_ttl_s(asked: Demand, terms: PlanTerms, upkeep: float, usable: int) -
 def _least_ttl_s(
     asked: Demand, upkeep: float, usable: int, ttls_s: Callable[[float], Mapping[str, float]]
 ) -> float | None:
-    """The smallest TTL, in steps, whose `ttls_s` fit."""
+    """Return the smallest TTL, in steps, whose `ttls_s` fit."""
 
     def fits(steps: int) -> bool:
         return _fits(sum(_tails(asked, ttls_s(steps * _STEP_S))) + upkeep, usable)
@@ -247,10 +247,10 @@ def _least_ttl_s(
 
 
 def describe(found: CapacityPlan) -> list[str]:
-    """The plan for people, line by line."""
+    """Describe the plan for people, line by line."""
     asked = found.demand
     intervals, market = ", ".join(asked.intervals), asked.market
-    who = (
+    polling = (
         f"{asked.consumers} consumers ask for all of it every {asked.every_s:g} s"
         if asked.consumers
         else "somebody always asks"
@@ -258,7 +258,7 @@ def describe(found: CapacityPlan) -> list[str]:
     direct = [] if found.direct is None else [_weight_line("without mdcache", found.direct)]
     return [
         f"{asked.symbols} symbols x {len(asked.intervals)} intervals ({intervals}) on {market}: {asked.series} series",
-        f"{who}; {asked.rows} rows",
+        f"{polling}; {asked.rows} rows",
         "",
         "weight a minute",
         _weight_line("tails, at their TTLs", found.tails),

@@ -23,12 +23,12 @@ class Instant:
 
     @property
     def early_ms(self) -> int:
-        """The earliest it may be: closes are judged by this edge."""
+        """Return the earliest it may be: closes are judged by this edge."""
         return self.ms - self.error_ms
 
     @property
     def late_ms(self) -> int:
-        """The latest it may be: expiry is judged by this edge."""
+        """Return the latest it may be: expiry is judged by this edge."""
         return self.ms + self.error_ms
 
 

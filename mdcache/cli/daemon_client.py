@@ -14,12 +14,12 @@ class DaemonNotRunning(ConnectionError):
 
 
 def address(settings: Settings) -> str:
-    """Where it is asked, as HOST:PORT."""
+    """Return where the daemon is asked, as HOST:PORT."""
     return f"{_ANY_HOST.get(settings.host, settings.host)}:{settings.port}"
 
 
 def request(settings: Settings, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
-    """Status and body of its answer, with the admin's token sent along where there is one.
+    """Send a request, with the admin token if there is one; return status and body.
 
     Raises `DaemonNotRunning`, or `MdcacheError` where the connection fails in another way.
     """
@@ -31,7 +31,7 @@ def request(settings: Settings, method: str, path: str, body: str | None = None)
         reply = connection.getresponse()
         return reply.status, reply.read()
     except ConnectionRefusedError:
-        raise DaemonNotRunning(f"nobody listens on {address(settings)}") from None
+        raise DaemonNotRunning(f"no daemon listens on {address(settings)}") from None
     except (OSError, http.client.HTTPException) as error:
         raise MdcacheError(f"{address(settings)}: {type(error).__name__} {error}") from None
     finally:

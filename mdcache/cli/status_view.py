@@ -45,7 +45,7 @@ class Health(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class SeriesSummary:
-    """The series in sum; `listed` if it was asked for."""
+    """The series in sum; `listed` with `--series`."""
 
     count: int
     rows: int
@@ -72,14 +72,14 @@ class DaemonStatus:
 
     @property
     def health(self) -> Health:
-        """How it is."""
+        """Return how it is."""
         if not self.ready:
             return Health.NOT_READY
         return Health.DEGRADED if self.degraded else Health.READY
 
 
 def fetch_status(settings: Settings, *, series: bool = False) -> bytes:
-    """The daemon's answer. Raises `DaemonNotRunning`, or `MdcacheError` where it is none."""
+    """Return the daemon's answer; raise `DaemonNotRunning`, or `MdcacheError` for an answer of another program."""
     status, content = request(settings, "GET", STATUS_PATH + ("?series=1" if series else ""))
     if status != _OK:
         raise MdcacheError(f"{address(settings)} answered {status}: no mdcache, or one of another release")
@@ -87,7 +87,7 @@ def fetch_status(settings: Settings, *, series: bool = False) -> bytes:
 
 
 def decode_status(content: bytes) -> DaemonStatus:
-    """The state in an answer; raises `MdcacheError` where it is not one."""
+    """Decode an answer; raise `MdcacheError` if it is no status."""
     try:
         plain = msgspec.json.decode(content)
         plain["series"]["listed"] = plain["series"].pop("list", ())
@@ -97,7 +97,7 @@ def decode_status(content: bytes) -> DaemonStatus:
 
 
 async def watch_status(settings: Settings, console: Console, clock: Clock, every_s: float) -> None:
-    """Show it anew every so many seconds, until interrupted; a daemon that does not answer is shown as that."""
+    """Refresh every `every_s` seconds until interrupted; show it, too, if no daemon answers."""
     with Live(console=console, screen=console.is_terminal, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             live.update(await asyncio.to_thread(_render_now, settings), refresh=True)
@@ -112,7 +112,7 @@ def _render_now(settings: Settings) -> RenderableType:
 
 
 def render(state: DaemonStatus, where: str) -> RenderableType:
-    """All of it, the most pressing first."""
+    """Render the rounded status, the most urgent first."""
     parts: list[RenderableType] = [_head(state, where)]
     parts += [Text(f"  {printable(each)}", style="red") for each in (*state.reasons, *state.degraded)]
     parts += [Text(), _families(state), Text(), _requests(state), _totals(state)]
@@ -128,7 +128,7 @@ def render(state: DaemonStatus, where: str) -> RenderableType:
 
 
 def printable(text: object) -> str:
-    """`text` without anything that a terminal would obey."""
+    """Return `text` without anything that a terminal would obey."""
     return "".join(letter if letter.isprintable() else "�" for letter in str(text))
 
 
@@ -170,7 +170,7 @@ def _weight_bar(used: int, allowed: int) -> Text:
 
 
 def sparkline(by_second: list[int]) -> str:
-    """Weight in slots of five seconds, the tallest as high as the line."""
+    """Draw weight in slots of five seconds, the tallest as high as the line."""
     slots = [sum(by_second[at : at + _SLOT_S]) for at in range(0, len(by_second), _SLOT_S)]
     top = max(slots, default=0) or 1
     return "".join(_BAR_LETTERS[-(-slot * (len(_BAR_LETTERS) - 1) // top)] for slot in slots)
@@ -180,8 +180,8 @@ def _requests(state: DaemonStatus) -> Text:
     answered = sum(count for result, count in state.requests.items() if result != "refused")
     served = state.requests.get("hit", 0) + state.requests.get("stale", 0)
     ratio = f"{served / answered:.1%}" if answered else "–"
-    told = ", ".join(f"{printable(result)} {count:,}" for result, count in state.requests.items() if count)
-    return Text(f"answers since the start: {answered:,}, hit ratio {ratio}" + (f" ({told})" if told else ""))
+    results = ", ".join(f"{printable(result)} {count:,}" for result, count in state.requests.items() if count)
+    return Text(f"answers since the start: {answered:,}, hit ratio {ratio}" + (f" ({results})" if results else ""))
 
 
 def _totals(state: DaemonStatus) -> Text:
@@ -242,21 +242,21 @@ def _series(listed: Iterable[SeriesLine]) -> Table:
             printable(line.kind),
             f"{line.rows:,}",
             "–" if line.age_s is None else duration(line.age_s),
-            printable(line.source or ("at rest" if line.resting else "–")),
+            printable(line.source or ("stored" if line.resting else "–")),
             f"{line.holes:,}",
         )
     return table
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the words of a clock."""
+    """Format seconds as people say them."""
     if seconds < 10:  # noqa: PLR2004 - tenths mean something below it
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < MINUTE_S:
-        return f"{whole} s"
-    if whole < _HOUR_S:
-        return f"{whole // MINUTE_S}:{whole % MINUTE_S:02} min"
-    if whole < _DAY_S:
-        return f"{whole // _HOUR_S}:{whole % _HOUR_S // 60:02} h"
-    return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
+    rounded = round(seconds)
+    if rounded < MINUTE_S:
+        return f"{rounded} s"
+    if rounded < _HOUR_S:
+        return f"{rounded // MINUTE_S}:{rounded % MINUTE_S:02} min"
+    if rounded < _DAY_S:
+        return f"{rounded // _HOUR_S}:{rounded % _HOUR_S // 60:02} h"
+    return f"{rounded // _DAY_S} d {rounded % _DAY_S // _HOUR_S} h"

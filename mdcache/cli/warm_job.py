@@ -1,6 +1,6 @@
-"""`mdcache warm`: has a running daemon read whole spans of series, or does it itself where none answers.
+"""Have the running daemon read whole spans of series, or do it in this process if no daemon answers.
 
-The daemon's folder decides who may: the daemon that works there, or this process with the folder's lock.
+Only one process may write to the state directory: the daemon, or this one with the directory's lock.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ async def _through_daemon(settings: Settings, order: WarmupRequest, show: OnProg
             show(_ask_daemon(settings, "DELETE"))
         raise
     except DaemonNotRunning:
-        raise MdcacheError("the daemon is gone; asked again, the job goes on where it stopped") from None
+        raise MdcacheError("the daemon is gone; run again, the job continues where it stopped") from None
 
 
 def _ask_daemon(settings: Settings, method: str, order: WarmupRequest | None = None) -> WarmupProgress:
@@ -76,7 +76,9 @@ def _error_message(content: bytes) -> str:
 
 async def _in_this_process(settings: Settings, order: WarmupRequest, show: OnProgress) -> WarmupProgress:
     if not settings.persist or not settings.disk_max_mb:
-        raise MdcacheError("nothing may rest (MDCACHE_PERSIST, MDCACHE_DISK_MAX_MB), and no daemon answers")
+        raise MdcacheError(
+            "no daemon is running and persistence is off (MDCACHE_PERSIST, MDCACHE_DISK_MAX_MB): nothing would be kept"
+        )
     state_dir = open_state_dir(settings.state_dir)
     try:
         if state_dir.trouble:
@@ -99,6 +101,6 @@ async def _in_this_process(settings: Settings, order: WarmupRequest, show: OnPro
 
 
 def _raise_on_troubles(troubles: tuple[str, ...]) -> None:
-    """What is read into memory alone is gone with this process."""
+    """Raise if nothing can be written: what is read into memory only would be gone with this process."""
     if troubles:
         raise MdcacheError("; ".join(troubles).removesuffix("; serving from memory"))

@@ -31,12 +31,12 @@ class ReplayLoad:
 
     @property
     def rounds(self) -> int:
-        """How often each consumer asks for everything."""
+        """Return how often each consumer asks for everything."""
         return max(1, int(self.seconds / self.every_s))
 
     @property
     def questions(self) -> int:
-        """All questions of all consumers."""
+        """Return the number of questions of all consumers."""
         return self.rounds * self.consumers * self.symbols * len(INTERVALS)
 
 
@@ -58,12 +58,12 @@ class ConsumerTally:
 
     @property
     def asked(self) -> int:
-        """Questions that have ended."""
+        """Return the number of questions that have ended."""
         return self.statuses.total()
 
     @property
     def failed(self) -> int:
-        """Questions that ended without candles."""
+        """Return the number of questions that ended without candles."""
         return self.asked - self.statuses[_OK]
 
 
@@ -99,7 +99,7 @@ class Consumers:
         return self.tally
 
     async def _consumer(self, number: int, watch: OnAnswers) -> None:
-        """One program: all its questions, spread evenly over each turn; each program begins at another place."""
+        """Run one program: its questions spread evenly over each round, each program starting at another one."""
         first = number * len(self._questions) // self._load.consumers
         questions = self._questions[first:] + self._questions[:first]
         limits = httpx.Limits(max_connections=_CONNECTIONS)
@@ -138,7 +138,7 @@ class Consumers:
         watch(tally.asked, tally.failed)
 
     def _as_of_s(self, response: httpx.Response, began_s: float) -> float:
-        """When, by our clock, what it shows was true: the exchange's own answers are true when they are asked for."""
+        """Return the as-of by our clock; the exchange's own answers are as of the request."""
         as_of = response.headers.get("x-mdcache-as-of")
         if as_of is None:
             return began_s

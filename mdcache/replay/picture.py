@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mdcache.replay.run import ReplayResult, SideResult
 
-_DIRECT, _MDCACHE, _LIMIT = "#c2410c", "#1d4ed8", "#111827"  # told apart without colours by their labels, too
+_DIRECT, _MDCACHE, _LIMIT = "#c2410c", "#1d4ed8", "#111827"  # their labels tell them apart without colours, too
 _SOFT = "#4b5563"
 _SLOT_S = 5
 _SIZE_INCHES = (9.0, 6.0)
@@ -87,7 +87,7 @@ def _draw_answers(axes: Axes, replay: ReplayResult) -> None:
 
 
 def _shares(side: SideResult) -> tuple[Sequence[float], Sequence[float]]:
-    """The middles of the slots in which something was asked, and the percentage of it that was answered."""
+    """Return the middle of each slot with questions, and the percentage of them that was answered."""
     middles, shares = [], []
     for start in range(0, len(side.answered), _SLOT_S):
         answered = sum(side.answered[start : start + _SLOT_S])

@@ -24,7 +24,7 @@ Process = subprocess.Popen[bytes]
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
+    """Return a free port of loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: Sequence[str], url: str, env: Mapping[str, str] | None = None) -> Iterator[Process]:
-    """`command`, once `url` answers with anything at all; killed with its children at the end.
+    """Run `command` until the end, once `url` answers with anything at all; kill its children, too.
 
     Its environment has no settings of mdcache's but `env`. Raises `MdcacheError` with its output where it ends, or
     does not answer in time.
@@ -75,7 +75,7 @@ def _wait(process: Process, url: str, log: BinaryIO, clock: Clock) -> None:
 
 @contextmanager
 def sim(*options: str, prefix: Sequence[str] = ()) -> Iterator[str]:
-    """The simulated exchange, with these options of its command; yields its URL. `before` comes before the command."""
+    """Run the simulated exchange with these options; yield its URL. `prefix` comes before the command."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [*prefix, sys.executable, "-m", "mdcache", "sim", "--port", str(port), *options]
@@ -85,7 +85,7 @@ def sim(*options: str, prefix: Sequence[str] = ()) -> Iterator[str]:
 
 @contextmanager
 def daemon(upstream: str, *, prefix: Sequence[str] = (), **settings: str) -> Iterator[tuple[str, Process]]:
-    """The daemon in front of `upstream`, with a folder of its own unless told; yields its URL and process."""
+    """Run the daemon in front of `upstream`; by default with a state directory of its own; yield URL and process."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     names = ("SPOT_URL", "USDM_URL", "COINM_URL")

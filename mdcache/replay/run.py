@@ -73,19 +73,19 @@ class ReplayResult:
 
     @property
     def uncached_weight(self) -> int:
-        """What the questions weigh a minute if every one of them is a call."""
+        """Return the weight a minute of these questions if each were a call."""
         return round(self.mdcache.asked * WEIGHT * MINUTE_S / self.plan.load.seconds)
 
     @property
     def passed(self) -> bool:
-        """Whether mdcache answered every question, and was neither refused nor banned."""
+        """Return whether mdcache answered every question, and was neither refused nor banned."""
         return not (self.mdcache.failed or self.mdcache.refused or self.mdcache.bans)
 
 
 def play(plan: ReplayPlan, on_progress: OnProgress) -> ReplayResult:
     """Run both sides at once, from the beginning of a minute of the exchange's.
 
-    `watch` is told the side, and how many of its questions have ended and failed. Raises `MdcacheError` where a
+    `on_progress` gets the side, and how many of its questions have ended and failed. Raises `MdcacheError` if a
     process does not start.
     """
     clock = SystemClock()
@@ -117,7 +117,7 @@ async def _run_both(crowds: Sequence[Consumers], start_s: float, watch: OnProgre
 
 
 async def _warm_exchanges(exchanges: Sequence[str], symbols: Sequence[str]) -> None:
-    """Have each exchange compute the rows that will be asked for, which Binance has at hand."""
+    """Ask each exchange once for the rows of the run: Binance has them at hand, the simulator computes them."""
 
     async def one(exchange: str) -> None:
         async with httpx.AsyncClient(
@@ -130,14 +130,14 @@ async def _warm_exchanges(exchanges: Sequence[str], symbols: Sequence[str]) -> N
 
 
 def _to_next_minute_s(at_s: float) -> float:
-    """How far ahead a clock must be put for `at_s` to be the beginning of a minute."""
+    """Return how far a clock must be set forward for `at_s` to begin a minute."""
     return -at_s % MINUTE_S
 
 
 def side_result(
     name: str, tally: ConsumerTally, log: Sequence[dict[str, Any]], bans: int, start_ms: int, load: ReplayLoad
 ) -> SideResult:
-    """What the consumers' tally and the exchange's log (entries of `/_sim/log`) come to."""
+    """Sum up the consumers' tally and the exchange's log (entries of `/_sim/log`)."""
     seconds = math.ceil(load.seconds)
     log = [each for each in log if each["client"] == _CLIENT and 0 <= each["at_ms"] - start_ms < 1000 * seconds]
     banned = next((entry["at_ms"] for entry in log if entry["status"] == _BANNED), None)
@@ -160,7 +160,7 @@ def side_result(
 
 
 def _used_by_second(log: Sequence[dict[str, Any]], start_ms: int, seconds: int) -> tuple[int, ...]:
-    """Weight of the address in its UTC minute at the end of each second of the run, as the exchange counts it."""
+    """Return the address's weight in its UTC minute at the end of each second of the run, as the exchange counts."""
     spent = [0] * seconds
     for entry in log:
         spent[(entry["at_ms"] - start_ms) // 1000] += entry["weight"]

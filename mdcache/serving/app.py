@@ -41,7 +41,7 @@ _READ_METHODS = ("GET", "HEAD", "OPTIONS")
 _PREFLIGHT_S = 600
 _EXPOSED = ("Age", "Cache-Status", "ETag", "Retry-After", "X-MBX-USED-WEIGHT-1M", "X-MDCache-As-Of")
 _PLAIN_PATH = re.compile(r"/(?:api|fapi|dapi|futures)/\w+(?:/[\w-]+)+", re.ASCII)
-_UNKNOWN_WEIGHT = 20  # docs/design.md#paths: what is reserved for a path nobody here knows
+_UNKNOWN_WEIGHT = 20  # docs/design.md#paths: what is reserved for an unknown path
 _LOCAL_ENDPOINTS = {PathKind.TIME: "time", PathKind.PING: "ping"}
 _CALL_DIRECTLY = (
     "This path, method or signature needs an API key: call Binance directly. mdcache takes no keys and forwards none."
@@ -145,8 +145,8 @@ class App:
             query = scope["query_string"]
             if found.kind is PathKind.TIME:
                 unit = next((value for name, value in scope["headers"] if name == b"x-mbx-time-unit"), None)
-                told = None if unit is None else unit.decode("latin-1")
-                reply = await self._handler.time(found.market, query, told)
+                text = None if unit is None else unit.decode("latin-1")
+                reply = await self._handler.time(found.market, query, text)
             else:
                 reply = self._handler.ping(found.market, query)
         except MdcacheError as error:
@@ -162,7 +162,7 @@ class App:
 
 
 def early_refusal(found: Route, path: str, method: str, query: bytes) -> HttpResponse | None:
-    """The refusal of what is never looked into any further; `None` if there is nothing against it."""
+    """Return the refusal of a request that is looked into no further; `None` if there is no objection."""
     if len(query) > MAX_QUERY_BYTES:
         return refusal_response(*QUERY_TOO_LONG, f"The query is longer than {MAX_QUERY_BYTES} bytes.")
     changing = found.market is not None and method in _WRITE_METHODS
@@ -176,14 +176,14 @@ def early_refusal(found: Route, path: str, method: str, query: bytes) -> HttpRes
 
 
 def forwarded_route(found: Route, path: str) -> Route:
-    """The route of a public read that no table knows, where such are forwarded; else as it was."""
+    """Return the route of a public read that no table knows, to be forwarded; `found` itself for any other path."""
     if found.market is None or not _PLAIN_PATH.fullmatch(path):
         return found
     return Route(PathKind.SNAPSHOT, found.market, Endpoint(found.market, path, FlatWeight(_UNKNOWN_WEIGHT)))
 
 
 def describe_error(error: BaseException) -> str:
-    """What was raised and where, without its text, which may quote a request."""
+    """Return what was raised and where, without its text, which may quote a request."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"

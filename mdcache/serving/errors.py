@@ -40,7 +40,7 @@ class ErrorShape:
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """What a client is told: status, JSON body, and whole seconds for `Retry-After` where it is due."""
+    """An error as it is sent: status, JSON body, and whole seconds for `Retry-After` if it has one."""
 
     status: int
     body: bytes
@@ -52,7 +52,7 @@ def _because(start: str) -> Callable[[MdcacheError], str]:
 
 
 def _cause(error: MdcacheError) -> str:
-    """One clause; of a failure its reason only: the detail may quote what is for the log, not for clients."""
+    """Return one clause; of a failure its reason only, since the detail is for the log, not for clients."""
     return error.reason if isinstance(error, UpstreamFailed) else str(error)
 
 
@@ -85,7 +85,7 @@ UNEXPECTED = ErrorShape(500, -1000, lambda _: "An unknown error occurred while p
 
 
 def error_response(error: Exception) -> ErrorResponse:
-    """What a client is told about `error`; anything outside the tree is -1000, and says no more than that."""
+    """Return the response for `error`; anything outside the tree is -1000, and says no more than that."""
     if isinstance(error, Refusal):
         return ErrorResponse(error.status, error_body(error.code, error.msg))
     if not isinstance(error, MdcacheError):
@@ -98,10 +98,10 @@ def error_response(error: Exception) -> ErrorResponse:
 
 
 def retry_after_seconds(seconds: float) -> int:
-    """For `Retry-After`: rounded up, at least 1; no later than a year for what has no end."""
+    """Return seconds for `Retry-After`: rounded up, at least 1, at most a year."""
     return math.ceil(min(max(seconds, 1.0), 31_536_000.0))
 
 
 def error_body(code: int, msg: str) -> bytes:
-    """Binance's form of an error."""
+    """Return an error body in Binance's form."""
     return msgspec.json.encode({"code": code, "msg": msg})

@@ -1,4 +1,4 @@
-"""A whole reply as a value, and how it is sent over ASGI. Header names are lower case."""
+"""A response as a value, and how it is sent over ASGI. Header names are lower case."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def answer_response(as_of_ms: int, fields: HeaderFields, body: bytes, *, not_mod
 def uncached_response(
     status: int, body: bytes, *extra: tuple[bytes, bytes], content_type: bytes = JSON, may_store: bool = False
 ) -> HttpResponse:
-    """A reply that is no cached answer: it may not be stored unless `store`."""
+    """Return a response that is no cached answer; clients may not store it unless `may_store`."""
     fields = (
         (b"content-type", content_type),
         (b"content-length", b"%d" % len(body)),
@@ -49,12 +49,12 @@ def uncached_response(
 
 
 def refusal_response(status: int, code: int, msg: str, *extra: tuple[bytes, bytes]) -> HttpResponse:
-    """An error in Binance's form."""
+    """Return an error in Binance's form."""
     return uncached_response(status, error_body(code, msg), *extra)
 
 
 def failure_response(error: Exception, *extra: tuple[bytes, bytes]) -> HttpResponse:
-    """What the table of `refusals.py` makes of `error`."""
+    """Return the response that the table of `errors.py` has for `error`."""
     answer = error_response(error)
     if answer.retry_after_s is not None:
         extra = (*extra, (b"retry-after", b"%d" % answer.retry_after_s))

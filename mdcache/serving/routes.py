@@ -85,7 +85,7 @@ ROUTES: dict[str, Route] = {
 
 
 def route(path: str) -> Route:
-    """What `path` (decoded) is; never raises."""
+    """Return what `path` (decoded) is; never raise."""
     found = ROUTES.get(path)
     if found is not None:
         return found

@@ -178,17 +178,17 @@ class Settings(BaseSettings):
 
     @property
     def given(self) -> frozenset[str]:
-        """Names of the fields that the environment or `.env` set."""
+        """Return the names of the fields that the environment or `.env` set."""
         return self._context.given
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Names of Kubernetes' service-link variables that were ignored, sorted."""
+        """Return the names of Kubernetes' service-link variables that were ignored, sorted."""
         return self._context.ignored
 
     @property
     def https_proxy(self) -> SecretStr | None:
-        """`HTTPS_PROXY` (either case) of the environment that was loaded; it may hold a password."""
+        """Return `HTTPS_PROXY` (either case) of the environment that was loaded; it may hold a password."""
         return self._context.https_proxy
 
     def candle_ttl_s(self, interval: str) -> float:

@@ -20,7 +20,7 @@ class Metric:
 
     @property
     def full_name(self) -> str:
-        """As it is documented."""
+        """Return the name as it is documented."""
         return f"{PREFIX}{self.name}{'_total' if self.kind == 'counter' else ''}"
 
 
@@ -52,7 +52,7 @@ WEIGHT_BY_REASON = _counter(
 )
 WEIGHT_USED = _gauge("upstream_weight_used", "family", "Weight this daemon used in this UTC minute.")
 WEIGHT_ADDRESS = _gauge(
-    "upstream_weight_address", "family", "Weight the whole address used in this UTC minute, as far as Binance told."
+    "upstream_weight_address", "family", "Weight the whole address used in this UTC minute, as far as Binance reported."
 )
 WEIGHT_LIMIT = _gauge("upstream_weight_limit", "family", "Weight the address may use in a minute.")
 WEIGHT_ALLOWED = _gauge("upstream_weight_allowed", "family", "Weight this daemon may use in a minute.")

@@ -1,4 +1,4 @@
-"""What the metrics read of the rest of the daemon, each time somebody scrapes."""
+"""What the metrics read of the rest of the daemon at each scrape."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,42 +10,42 @@ class FamilyState(Protocol):
 
     @property
     def family(self) -> str:
-        """`spot` or `futures`."""
+        """Return `spot` or `futures`."""
         ...
 
     @property
     def gate_state(self) -> str:
-        """`open`, `closed`, `probing` or `ramp`."""
+        """Return `open`, `closed`, `probing` or `ramp`."""
         ...
 
     @property
     def gate_reason(self) -> str:
-        """Why it was last closed."""
+        """Return why it was last closed."""
         ...
 
     @property
     def reopens_in_s(self) -> float:
-        """0 where the gate is not closed."""
+        """Return the seconds until a probe; 0 unless the gate is closed."""
         ...
 
     @property
     def used(self) -> int:
-        """Our weight in this UTC minute."""
+        """Return our weight in this UTC minute."""
         ...
 
     @property
     def allowed(self) -> int:
-        """The most of it."""
+        """Return the most weight we may use in a minute."""
         ...
 
     @property
     def address(self) -> int:
-        """The whole address's weight in this UTC minute, as far as Binance told."""
+        """Return the whole address's weight in this UTC minute, as far as Binance reported it."""
         ...
 
     @property
     def limit(self) -> int:
-        """The address's limit."""
+        """Return the address's limit."""
         ...
 
 

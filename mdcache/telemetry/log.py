@@ -50,24 +50,24 @@ class Logger(Protocol):
     """What is used of a structlog logger."""
 
     def debug(self, event: str, **fields: object) -> object:
-        """For whoever looks closely."""
+        """Log a detail."""
         ...
 
     def info(self, event: str, **fields: object) -> object:
-        """For the record."""
+        """Log for the record."""
         ...
 
     def warning(self, event: str, **fields: object) -> object:
-        """Somebody should know."""
+        """Log what an operator should know."""
         ...
 
     def error(self, event: str, **fields: object) -> object:
-        """Somebody should act."""
+        """Log what an operator should act on."""
         ...
 
 
 def make_logger(clock: Clock, level: str, form: Literal["auto", "human", "json"], stream: TextIO) -> Logger:
-    """A logger that writes to `stream`; `auto` is for people on a terminal, JSON lines otherwise."""
+    """Return a logger that writes to `stream`; `auto`: for people on a terminal, JSON lines elsewhere."""
     human = form == "human" or (form == "auto" and stream.isatty())
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=stream.isatty())
@@ -104,7 +104,7 @@ class _LibraryHandler(logging.Handler):
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line: the message, and what was raised by its name only."""
+        """Log the message, and the name of what was raised."""
         raised = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
         fields = {"source": record.name, "message": _one_line(record.getMessage()), **_unless_empty("raised", raised)}
         say = self._logger.error if record.levelno >= logging.ERROR else self._logger.warning
@@ -174,7 +174,7 @@ class LogSink:
         self._logger.info("clock_measured", market=event.market, **measured)
 
     def _tier(self, event: TierFailed | TierStateChanged) -> None:
-        """A fault that only repeats is counted: the store went down, and a line said so."""
+        """Log changes of state and lost data; a fault that only repeats is counted."""
         if isinstance(event, TierStateChanged):
             say = self._logger.error if event.state == "down" else self._logger.info
             say("store_state", tier=event.tier, state=event.state, **_unless_empty("detail", _one_line(event.detail)))
@@ -188,7 +188,7 @@ class LogSink:
             self._tell(event, None)
 
     def _take(self, market: str, path: str | None) -> UpstreamCalled | None:
-        """The oldest call that waits for its rows; of any path where that is not known."""
+        """Return the oldest call that waits for its rows; of any path if `path` is None."""
         for entry in self._calls:
             if entry[1].market == market and path in {None, entry[1].path}:
                 self._calls.remove(entry)
@@ -224,7 +224,7 @@ def _unless_empty(name: str, value: float | str) -> dict[str, object]:
 
 
 def _one_line(text: str) -> str:
-    """One line's worth of `text`; what could move a terminal's cursor is spelled out."""
+    """Return `text` cut to one line; what could move a terminal's cursor is spelled out."""
     cut = text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
     return cut if cut.isprintable() else repr(cut)[1:-1]
 

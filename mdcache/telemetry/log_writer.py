@@ -1,4 +1,4 @@
-"""Where the log is written to: it neither raises nor blocks, whatever becomes of who reads it.
+"""Write the log without raising or blocking, whatever happens to its reader.
 
 A log's reader may end (a broken pipe) or stop reading (a full pipe), or its disk may be full. None of that is a
 reason to stop serving: a thread writes, and what can't be written, or is too much, is dropped.
@@ -28,15 +28,15 @@ class NonBlockingWriter(io.RawIOBase):
         self._thread.start()
 
     def as_text(self) -> TextIO:
-        """A text stream into it; each `flush` is one piece, written or dropped whole."""
+        """Return a text stream into it; each `flush` is one piece, written or dropped whole."""
         return io.TextIOWrapper(io.BufferedWriter(self), encoding="utf-8", errors="backslashreplace")
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def isatty(self) -> bool:
-        """Whether people look at it."""
+        """Return whether it is a terminal."""
         return os.isatty(self._fd)
 
     def write(self, data: "ReadableBuffer") -> int:

@@ -146,7 +146,7 @@ def test_nobody_there_is_4(run: Run) -> None:
     port = free_port()
     done = run("status", MDCACHE_PORT=str(port))
     assert (done.exit_code, done.stdout) == (4, "")
-    assert done.stderr == f"mdcache: nobody listens on 127.0.0.1:{port}\n"
+    assert done.stderr == f"mdcache: no daemon listens on 127.0.0.1:{port}\n"
 
 
 @pytest.mark.parametrize(("status", "content"), [(404, b"{}"), (200, b"<html>")])
@@ -215,4 +215,4 @@ def test_watching_outlives_the_daemon() -> None:
     assert out.getvalue().count("1.2.3 at") == 2
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(watch_status(Settings(port=port), console, Looks(1), 2.0))
-    assert f"nobody listens on 127.0.0.1:{port}" in out.getvalue()
+    assert f"no daemon listens on 127.0.0.1:{port}" in out.getvalue()

@@ -127,4 +127,4 @@ def test_where_nothing_may_rest_it_says_so(run: Run, folder: Path) -> None:
         "warm", *DAYS, MDCACHE_PERSIST="false", MDCACHE_PORT=str(free_port()), MDCACHE_STATE_DIR=str(folder / "state")
     )
     assert result.exit_code == 1
-    assert "nothing may rest" in result.stderr
+    assert "nothing would be kept" in result.stderr

@@ -128,19 +128,19 @@ class BinanceHandler:
 
     async def _dispatch(self, request: ClientRequest, query: str, unit: str | None) -> tuple[Market, Answer]:
         rule, sources = request.rule, self._sources
-        wishes, caller = request.directives or _NO_DIRECTIVES, Caller(request.client, request.lane)
+        directives, caller = request.directives or _NO_DIRECTIVES, Caller(request.client, request.lane)
         if isinstance(rule, KlineEndpoint):
             question = parse_klines(rule, query, {"x-mbx-time-unit": unit} if unit else {})
-            return rule.market, await sources.candles.answer(question, wishes, caller)
+            return rule.market, await sources.candles.answer(question, directives, caller)
         if rule in EXCHANGE_INFO_ENDPOINTS:
             selection = (
                 parse_selection(query, unit) if rule.market is Market.SPOT else SymbolSelection(permission_sets=False)
             )
             if not selection.exceeds_default:
-                return rule.market, await sources.exchange_info.answer(rule.market, selection, wishes, caller)
+                return rule.market, await sources.exchange_info.answer(rule.market, selection, directives, caller)
         known = rule.path in ENDPOINTS
         snapshot = parse_snapshot(rule.path, query, unit) if known else parse_forwarded(rule, query)
-        return snapshot.market, await sources.snapshots.answer(snapshot, wishes, caller)
+        return snapshot.market, await sources.snapshots.answer(snapshot, directives, caller)
 
     def _local_response(self, market: Market, body: bytes) -> HttpResponse:
         return uncached_response(200, body, *self._used_weight_fields(market), content_type=CONTENT_TYPE[market])

@@ -1,6 +1,6 @@
 """The response side of docs/design.md#headers: an answer's headers, but for its as-of, which is put in when it is sent.
 
-Of the four forms of an answer (identity or gzip, whole or 304) each is made once a second at most.
+Each of an answer's four variants (identity or gzip, complete or 304) is made once a second at most.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ GZIP_SUFFIX = b"-gzip"
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One form an answer may be sent in: `length` of its body, `tag` with the coding's suffix, no quotes.
+    """One variant of an answer: `length` of its body, `tag` with the coding's suffix, without quotes.
 
     `index` is its place among the four.
     """
@@ -35,7 +35,7 @@ class Variant:
 
 
 def freshness_lifetime_s(answer: Answer) -> int:
-    """Whole seconds from the as-of for which the answer may be held: its TTL, or less where a close comes first."""
+    """Return whole seconds from the as-of: the TTL, or less if a close comes first (RFC 9111, 4.2.1)."""
     if answer.settled or answer.stale:
         return int(answer.lifetime_s)
     return max(0, min(int(answer.lifetime_s * 1000), answer.valid_until_ms - answer.as_of_ms) // 1000)
@@ -44,7 +44,7 @@ def freshness_lifetime_s(answer: Answer) -> int:
 def answer_fields(
     answer: Answer, variant: Variant, age_s: int, used_weight: int | None, *, from_memory: bool
 ) -> HeaderFields:
-    """All header fields but `X-MDCache-As-Of`; `again`: it is shown again, so it is a hit however it came."""
+    """Return all header fields but `X-MDCache-As-Of`; an answer from memory is a hit, however it was fetched."""
     lifetime = freshness_lifetime_s(answer)
     made = [
         (b"cache-status", _cache_status(answer, lifetime - age_s, from_memory=from_memory)),
@@ -64,7 +64,7 @@ def answer_fields(
 
 
 def _cache_status(answer: Answer, ttl_s: int, *, from_memory: bool) -> bytes:
-    """RFC 9211: `hit`, or why it was forwarded; or the mark of an answer past its TTL."""
+    """Return `hit`, or why Binance was asked (RFC 9211); `detail=stale` marks an answer past its TTL."""
     if answer.stale:
         return b"mdcache; hit; ttl=%d; detail=stale" % min(-1, ttl_s)
     if from_memory or answer.cache_status is CacheStatus.HIT:

@@ -1,7 +1,7 @@
-"""Ready answers: what was answered twice is remembered whole, by (path, raw query, time unit), while it stands.
+"""Ready answers: what was asked twice is kept complete, by (path, raw query, time unit), while it is valid.
 
-Their bytes count in the memory they share with the series. How often a key must be asked for is a matter of
-the keys alone: a question with a new `startTime` each time would only push out what is asked again.
+Their bytes count in the memory they share with the series. A key must come twice: questions with a new
+`startTime` each time would only push out what is asked again.
 """
 
 from collections import OrderedDict
@@ -17,9 +17,9 @@ from mdcache.serving.binance.request import RequestKey
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
 MEMORY_KIND = "ready"  # first part of these entries' keys in the shared memory
-_KEYS_SEEN = 16_384  # asked once; the oldest is forgotten, and counts as new when it comes again
+_KEYS_SEEN = 16_384  # that came once; the oldest is forgotten, and counts as new when it comes again
 _MAX_ANSWERS = 32_768  # ready answers, whatever memory allows: it bounds what small bodies cost in objects
-_MAX_QUERY_BYTES = 1_024  # bytes of a query; a longer one is mostly filler, and the keys asked once are in no account
+_MAX_QUERY_BYTES = 1_024  # a longer one is mostly filler, and keys that came once are not counted in memory
 _SWEEP_COUNT = 4  # looked at with each new one, so that none lingers for longer than a round of new ones
 _TOUCH_EVERY_S = 1.0  # memory ranks by seconds; an account entry for each hit would cost more than the hit
 
@@ -52,24 +52,24 @@ class ReadyAnswers:
     def find(
         self, key: RequestKey, directives: FreshnessDirectives | None, now_s: float
     ) -> tuple[Representation, Instant] | None:
-        """The ready answer under `key`, with the moment it was found to stand for and to satisfy `wishes`."""
-        shown = self._representations.get(key)
-        if shown is None:
+        """Return the answer under `key` if it is valid and satisfies `directives`, with the moment of the check."""
+        representation = self._representations.get(key)
+        if representation is None:
             return None
-        now = self._clocks.now(shown.market)
-        if not shown.answer.is_valid(now):
+        now = self._clocks.now(representation.market)
+        if not representation.answer.is_valid(now):
             self._drop(key)
             return None
-        if directives is not None and not satisfies(shown, directives, now):
+        if directives is not None and not satisfies(representation, directives, now):
             return None
-        if now_s - shown.used_at_s > _TOUCH_EVERY_S:
-            shown.used_at_s = now_s
-            self._memory.set_size((MEMORY_KIND, key), shown.nbytes)  # it may have been compressed meanwhile
+        if now_s - representation.used_at_s > _TOUCH_EVERY_S:
+            representation.used_at_s = now_s
+            self._memory.set_size((MEMORY_KIND, key), representation.nbytes)  # it may have been compressed meanwhile
             self._memory.touch((MEMORY_KIND, key), now_s)
-        return shown, now
+        return representation, now
 
     def offer(self, key: RequestKey, representation: Representation, now: Instant) -> bool:
-        """Remember `shown` if its key was asked for before and it stands; returns whether it is remembered."""
+        """Keep a valid answer whose key came before; return whether it is kept."""
         if len(key[1]) + len(key[2]) > _MAX_QUERY_BYTES:
             return False
         if key not in self._seen and key not in self._representations:
@@ -90,12 +90,12 @@ class ReadyAnswers:
         return True
 
     def evict(self, key: Hashable) -> None:
-        """Memory wants these bytes back; it forgets the key by itself."""
+        """Drop the answer under `key`; memory has forgotten the key already."""
         _, mine = cast("tuple[str, RequestKey]", key)
         self._representations.pop(mine, None)
 
     async def clear(self, _: SeriesFilter) -> None:
-        """Forget all of them: those of other series are made again in no time."""
+        """Forget all of them: those of other series are soon made again."""
         for key in list(self._representations):
             self._drop(key)
 
@@ -107,15 +107,15 @@ class ReadyAnswers:
         while len(self._representations) > self._max_answers:
             self._drop(next(iter(self._representations)))
         for _ in range(min(_SWEEP_COUNT, len(self._representations))):
-            key, shown = next(iter(self._representations.items()))
-            if shown.answer.is_valid(self._clocks.now(shown.market)):
+            key, representation = next(iter(self._representations.items()))
+            if representation.answer.is_valid(self._clocks.now(representation.market)):
                 self._representations.move_to_end(key)
             else:
                 self._drop(key)
 
 
 def satisfies(representation: Representation, directives: FreshnessDirectives, now: Instant) -> bool:
-    """Whether what stands is also as fresh as the caller wants; what may be older is his wish, not ours."""
+    """Return whether a valid answer is also as fresh as the request directives want."""
     if directives.no_cache or directives.wait_ms(now):
         return False
     if representation.answer.settled:

@@ -1,4 +1,4 @@
-"""One answer in a form that can be sent again and again: tag, compressed body, and headers made once a second."""
+"""The selected representation of an answer (RFC 9110): tag, compressed body, and headers made once a second."""
 
 from isal import igzip
 from xxhash import xxh3_128_hexdigest
@@ -11,12 +11,12 @@ from mdcache.serving.binance.request import ClientRequest
 
 _COMPRESS_FROM = 1_024  # below it a body fits one packet with its headers anyway
 _LEVEL = 1  # 0.15 ms for 500 rows; level 2 gains 3 % for twice that
-_VARIANTS = 4  # identity or gzip, whole or unchanged
+_VARIANTS = 4  # identity or gzip, complete or not modified
 _OVERHEAD_BYTES = 1_200  # bytes of the object, its key and its headers, measured with tracemalloc
 
 
 class Representation:
-    """An answer that may be shown more than once, while it stands."""
+    """An answer that may be sent more than once, while it is valid."""
 
     __slots__ = ("_fields", "_gzipped", "_variants", "answer", "market", "tag", "used_at_s")
 
@@ -31,11 +31,11 @@ class Representation:
 
     @property
     def nbytes(self) -> int:
-        """What it takes: bodies, and what is around them."""
+        """Return the bytes it occupies: bodies, object and headers."""
         return len(self.answer.body) + len(self._gzipped or b"") + _OVERHEAD_BYTES
 
     def variant(self, request: ClientRequest) -> Variant:
-        """The form `asked` gets: gzip where it is asked for and worth it, unchanged where its tag matches."""
+        """Return the variant for `request`: gzip if accepted and worth it, not modified if its tag matches."""
         gzip = request.gzip and len(self.answer.body) > _COMPRESS_FROM
         own, other = (True, False) if gzip else (False, True)
         if request.any_tag or (request.tags and self._tag(gzip=own) in request.tags):
@@ -45,7 +45,7 @@ class Representation:
         return self._variant(own, not_modified=False)
 
     def body(self, variant: Variant) -> bytes:
-        """The bytes of `form`; compressed at the first asking."""
+        """Return the bytes of `variant`; the first call compresses."""
         if variant.not_modified:
             return b""
         return self._gzip() if variant.gzip else self.answer.body
@@ -55,7 +55,7 @@ class Representation:
         self._gzip()
 
     def as_of_ms(self, now: Instant) -> int:
-        """Settled rows are as of now whenever they are shown; everything else has its tail's as-of."""
+        """Return the as-of: now for settled rows, that of its tail for everything else."""
         return now.ms if self.answer.settled else self.answer.as_of_ms
 
     def tail_age_s(self, now: Instant) -> float | None:
@@ -65,7 +65,7 @@ class Representation:
     def fields(
         self, variant: Variant, now: Instant, used_weight: int | None, *, from_memory: bool
     ) -> tuple[HeaderFields, bytes]:
-        """Headers but for the as-of, as pairs and as bytes; made anew when age or usage changed."""
+        """Return the header but for the as-of, as pairs and as bytes; made anew when age or used weight changed."""
         age_s = 0 if self.answer.settled else max(0, now.ms - self.answer.as_of_ms) // 1000
         if not from_memory:
             return answer_fields(self.answer, variant, age_s, used_weight, from_memory=False), b""
@@ -78,12 +78,12 @@ class Representation:
 
     def _variant(self, gzip: bool, *, not_modified: bool) -> Variant:  # noqa: FBT001 - a coding, as everywhere here
         index = 2 * gzip + not_modified
-        form = self._variants[index]
-        if form is None:
+        variant = self._variants[index]
+        if variant is None:
             length = 0 if not_modified else len(self._gzip() if gzip else self.answer.body)
-            form = Variant(index, CONTENT_TYPE[self.market], length, self._tag(gzip=gzip), gzip, not_modified)
-            self._variants[index] = form
-        return form
+            variant = Variant(index, CONTENT_TYPE[self.market], length, self._tag(gzip=gzip), gzip, not_modified)
+            self._variants[index] = variant
+        return variant
 
     def _tag(self, *, gzip: bool) -> bytes:
         return self.tag + GZIP_SUFFIX if gzip else self.tag

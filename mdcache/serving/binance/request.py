@@ -28,7 +28,7 @@ _QVALUE = re.compile(r"[01](?:\.\d{0,3})?", re.ASCII)
 class ClientRequest:
     """What one request says, besides its question.
 
-    `wishes` is `None` where nothing is said about age. `gzip`: the client takes it, and may have it here.
+    `directives` is `None` if nothing is said about age. `gzip`: the client accepts it, and this daemon compresses.
     `tags` are what `If-None-Match` lists, without quotes and `W/`; `any_tag`: it is `*`.
     """
 
@@ -43,7 +43,7 @@ class ClientRequest:
 
     @property
     def market(self) -> Market:
-        """The market of the path."""
+        """Return the market of the path."""
         return self.rule.market
 
 
@@ -58,12 +58,12 @@ class RequestParser:
     def parse(
         self, rule: KlineEndpoint | Endpoint, query: bytes, headers: RawHeaders, *, loopback: bool
     ) -> ClientRequest:
-        """What a request for `rule.path` says; `near`: its peer is this machine."""
+        """Parse the headers of a request for `rule.path`; `loopback`: its peer is this machine."""
         said: dict[bytes, bytes] = {}
         for name, value in headers:
             if name in _KNOWN_HEADERS:
-                whole = said[name] + b", " + value if name in said else value
-                said[name] = whole[:_MAX_HEADER_BYTES]  # what is remembered below is remembered by these bytes
+                joined = said[name] + b", " + value if name in said else value
+                said[name] = joined[:_MAX_HEADER_BYTES]  # the keys of the caches below
         client, lane = self._lanes.get(said.get(b"x-mdcache-client", b"").strip(), ("", Lane.NORMAL))
         tags, any_tag = parse_if_none_match(said.get(b"if-none-match", b""))
         allowed = self._gzip_loopback if loopback else self._gzip_remote
@@ -94,7 +94,7 @@ _KNOWN_HEADERS = frozenset(
 
 @lru_cache(_PARSE_CACHE_SIZE)
 def parse_directives(cache_control: bytes, min_as_of: bytes) -> FreshnessDirectives | None:
-    """The caller's wishes out of `Cache-Control` and `X-MDCache-Min-As-Of`; `None` if they say nothing."""
+    """Parse `Cache-Control` and `X-MDCache-Min-As-Of`; return `None` if they say nothing about age."""
     max_age_s: float | None = None
     max_stale_s: float | None = None
     no_cache = only_if_cached = False
@@ -112,8 +112,8 @@ def parse_directives(cache_control: bytes, min_as_of: bytes) -> FreshnessDirecti
             only_if_cached = True
     since = min_as_of.strip()
     min_as_of_ms = int(since) if _MILLISECONDS.fullmatch(since) else None
-    wishes = FreshnessDirectives(max_age_s, max_stale_s, no_cache, only_if_cached, min_as_of_ms)
-    return None if wishes == FreshnessDirectives() else wishes
+    directives = FreshnessDirectives(max_age_s, max_stale_s, no_cache, only_if_cached, min_as_of_ms)
+    return None if directives == FreshnessDirectives() else directives
 
 
 _ANY_STALE_S = 1e9  # max-stale without a number: any age is fine (RFC 9111, 5.2.1.2)
@@ -121,7 +121,7 @@ _ANY_STALE_S = 1e9  # max-stale without a number: any age is fine (RFC 9111, 5.2
 
 @lru_cache(_PARSE_CACHE_SIZE)
 def accepts_gzip(accept_encoding: bytes) -> bool:
-    """Whether `Accept-Encoding` names gzip (or `*`, and gzip not otherwise) with a weight above zero."""
+    """Return whether `Accept-Encoding` names gzip (or `*`, and gzip not otherwise) with a weight above zero."""
     wanted = {"*": False, "gzip": False}
     named = False
     for part in accept_encoding.decode("latin-1").split(","):
@@ -143,12 +143,12 @@ def _qvalue(parameters: list[str]) -> float:
 
 @lru_cache(_PARSE_CACHE_SIZE)
 def parse_if_none_match(if_none_match: bytes) -> tuple[frozenset[bytes], bool]:
-    """The tags an `If-None-Match` lists, compared weakly (RFC 9110, 13.1.2), and whether it is `*`."""
+    """Return the tags that `If-None-Match` lists, for weak comparison (RFC 9110, 13.1.2), and whether it is `*`."""
     value = if_none_match.strip()
     return frozenset(_ETAG.findall(value)), value == b"*"
 
 
 @lru_cache(_PARSE_CACHE_SIZE)
 def is_loopback(host: str | None) -> bool:
-    """Whether a peer is this machine: a loopback address, or no address at all (a socket in the file system)."""
+    """Return whether a peer is this machine: a loopback address, or none at all (a socket in the file system)."""
     return host is None or host == "::1" or host.removeprefix("::ffff:").startswith("127.")

@@ -1,10 +1,10 @@
 """One client connection: uvicorn's httptools protocol, with the fast lane before it and bounds around it.
 
 uvicorn bounds neither the bytes of a header nor the time until it is complete, and a connection on which
-nothing was ever sent, or whose client reads no answer, stays for good. Here a message has `WHOLE_WITHIN_S`
-from its first byte (or from the connection's start) to its last, its header `MOST_HEADER_BYTES`, and its body,
-which nobody reads but the operators' paths, `MOST_BODY_BYTES`; and of an answer that waits to be read, some must
-be in every `READ_WITHIN_S`.
+nothing was ever sent, or whose client reads no answer, stays for good. Here a message has `MESSAGE_TIMEOUT_S`
+from its first byte (or from the connection's start) to its last, its header `MAX_HEADER_BYTES`, and its body,
+which only the operators' paths read, `MAX_BODY_BYTES`; and a client must read some of a waiting answer in every
+`CLIENT_READ_TIMEOUT_S`.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class ClientConnection(HttpToolsProtocol):
         self._default_fields_cache: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client connected; it has until `WHOLE_WITHIN_S` to say something whole. One too many is let go."""
+        """Start the timer for the first message; close one connection too many."""
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:
             transport.close()
@@ -70,14 +70,14 @@ class ClientConnection(HttpToolsProtocol):
         self._start_message_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone."""
+        """Stop the timers."""
         self._stop_message_timer()
         if self._reader_timer is not None:
             self._reader_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came: known ones are answered here, others go through the parser."""
+        """Answer known bytes here; hand all others to the parser."""
         self._raw_request = None
         if self._between_messages and is_single_get(data) and self._idle() and not self.flow.write_paused:
             if self._serve_from_fast_lane(data):
@@ -100,14 +100,14 @@ class ClientConnection(HttpToolsProtocol):
             self._start_message_timer()
 
     def on_message_begin(self) -> None:
-        """A message's first byte."""
+        """Note that a message has begun."""
         self._between_messages = False
         self._in_header = self._began_in_chunk = True
         self._header_bytes = self._body_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Its header is whole: hand it to the application."""
+        """Hand a complete header to the application, unless it is too large."""
         self._in_header = False
         if self._header_suspect and _size(self.url, self.headers) > MAX_HEADER_BYTES:
             self._header_too_large = True
@@ -120,7 +120,7 @@ class ClientConnection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """A piece of its body."""
+        """Pass on a piece of the body, up to the bound."""
         self._body_bytes += len(body)
         if self._body_bytes <= MAX_BODY_BYTES:
             super().on_body(body)
@@ -131,23 +131,23 @@ class ClientConnection(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Its last byte."""
+        """Note that the message is complete."""
         self._between_messages = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The application answered; the keep-alive timer starts anew."""
+        """Restart the keep-alive timer."""
         self._fast_lane_served = 0
         self._start_reader_timer()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """The client reads slower than it is answered."""
+        """Watch a client that reads slower than it is answered."""
         super().pause_writing()
         self._start_reader_timer()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Nothing passed through uvicorn for a while; what the fast lane served counts as well."""
+        """Close the connection, unless the fast lane served it meanwhile: uvicorn knows nothing of that."""
         if self._fast_lane_served and not self.transport.is_closing():
             self._fast_lane_served = 0
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -158,7 +158,7 @@ class ClientConnection(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
-        """What the parser does not take, in Binance's form."""
+        """Refuse in Binance's form what the parser rejects."""
         if not self._idle():  # an answer is on its way: it must not be cut in two, nor be followed by another
             self.cycle.keep_alive = False
         elif self._header_too_large:
@@ -167,12 +167,12 @@ class ClientConnection(HttpToolsProtocol):
             self._refuse(400, msg)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """A client's wish for another protocol is none of the operator's business."""
+        """Log nothing: which protocols clients ask for is their business."""
 
     # ------------------------------------------------------------------------------------ parts
 
     def _idle(self) -> bool:
-        """No answer is on its way."""
+        """Return whether no answer is on its way."""
         return not self._app_called or (self.cycle.response_complete and not self.pipeline)
 
     def _serve_from_fast_lane(self, data: bytes) -> bool:
@@ -190,7 +190,7 @@ class ClientConnection(HttpToolsProtocol):
         return True
 
     def _default_fields(self) -> bytes:
-        """`Date` and `Server` as bytes; uvicorn replaces their list once a second."""
+        """Return `Date` and `Server` as bytes; uvicorn replaces their list once a second."""
         current = self.server_state.default_headers
         if self._default_fields_cache[0] is not current:
             self._default_fields_cache = current, b"".join(b"%b: %b\r\n" % pair for pair in current)
@@ -229,7 +229,7 @@ class ClientConnection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _refuse(self, status: int, msg: str) -> None:
-        """Say so if no answer is on its way, and end the connection."""
+        """Send the error if no answer is on its way, and close the connection."""
         if self._idle():
             body = error_body(-1100, msg)
             head = b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"

@@ -46,12 +46,12 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """SIGTERM and SIGINT drain; a second one ends at once."""
+        """Drain at SIGTERM and SIGINT, end at once at a second one."""
         loop = asyncio.get_running_loop()
         try:
             for number in _SIGNALS:
                 loop.add_signal_handler(number, self._stop)
-        except (RuntimeError, ValueError):  # not the main thread: whoever runs us there cancels us
+        except (RuntimeError, ValueError):  # not the main thread: the caller cancels us
             yield
             return
         try:
@@ -78,8 +78,8 @@ async def serve(
 ) -> None:
     """Serve `app` until SIGTERM or SIGINT, then drain for at most `grace_s` seconds and return.
 
-    `on_ready` is told the addresses (`127.0.0.1:8700`) once connections are accepted; with port 0 it is how to
-    learn the port. A request has `whole_within_s` seconds from its first byte to its last, an idle connection
+    `on_ready` gets the addresses (`127.0.0.1:8700`) once connections are accepted; with port 0 it tells the
+    port. A request has `whole_within_s` seconds from its first byte to its last, an idle connection
     `keep_alive_s` to twice that, and one on which an answer waits unread `read_within_s`. Raises `ListenFailed`
     where the address can't be had.
     """
@@ -115,7 +115,7 @@ async def serve(
 
 
 async def listen(host: str, port: int) -> list[socket.socket]:
-    """Sockets that are bound to every address of `host`; with port 0 all on the one port the system chose."""
+    """Bind sockets to every address of `host`; with port 0 all to the one port that the system chose."""
     loop = asyncio.get_running_loop()
     sockets: list[socket.socket] = []
     try:
@@ -138,7 +138,7 @@ async def listen(host: str, port: int) -> list[socket.socket]:
 
 
 def max_connections() -> int:
-    """How many clients may be connected, so that they don't use up the files this process may open."""
+    """Return how many clients may be connected without using up the files this process may open."""
     try:
         import resource  # noqa: PLC0415 - only Unix has it
     except ImportError:

@@ -114,11 +114,11 @@ class Activity:
             self._note(*teller(event))
 
     def weights(self) -> dict[str, WeightHistory]:
-        """The last seconds of each family."""
+        """Return the last seconds of each family."""
         return {family.value: self._last_seconds(family) for family in Family}
 
     def calls(self) -> dict[str, ReasonCounts]:
-        """Calls by reason, the most of the last minute first."""
+        """Return calls by reason, the most frequent of the last minute first."""
         self._prune()
         minute: Counter[tuple[str, str]] = Counter()
         for _, counted in self._seconds:
@@ -128,7 +128,7 @@ class Activity:
         return {name: ReasonCounts(_calls(minute, name), _calls(self._totals, name)) for name in order}
 
     def notes(self) -> list[Note]:
-        """What happened, the newest first."""
+        """Return what happened, the newest first."""
         found = [note for notes in self._notes.values() for note in reversed(notes)]
         return sorted(found, key=lambda note: -note.at_ms)
 

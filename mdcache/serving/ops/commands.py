@@ -1,4 +1,4 @@
-"""What the admin token may order: the bodies of `/v1/admin/…`. Shapes only."""
+"""The request bodies of `/v1/admin/…`."""
 
 from typing import Annotated, Literal
 
@@ -29,7 +29,7 @@ _Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]  # 99
 
 
 class WarmupCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which series to read whole, by open time; up to now without `until_ms`."""
+    """Which series to read, from and to which open time; up to now without `until_ms`."""
 
     market: Market
     symbols: _Names
@@ -38,5 +38,5 @@ class WarmupCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     until_ms: _Milliseconds | None = None
 
     def request(self) -> WarmupRequest:
-        """As the job takes it."""
+        """Return it as the warm-up takes it."""
         return WarmupRequest(self.market, tuple(self.symbols), tuple(self.intervals), self.since_ms, self.until_ms)

@@ -1,6 +1,6 @@
 """The operators' paths: health, readiness, metrics, status, documentation, and what the admin token opens.
 
-Starlette lives here and in `docs.py`. Errors have Binance's form here too, so that one client reads them all.
+Starlette is used here and in `pages.py`. Errors have Binance's form here, too, so that one client reads them all.
 """
 
 import hmac
@@ -122,10 +122,10 @@ class OpsApp:
         if request.method == "DELETE":
             await self._targets.warmup.cancel()
         elif request.method == "POST":
-            asked = _decode(await _body(request), WarmupCommand)
-            if asked.until_ms is not None and asked.until_ms < asked.since_ms:
+            command = _decode(await _body(request), WarmupCommand)
+            if command.until_ms is not None and command.until_ms < command.since_ms:
                 raise HTTPException(400, '"until_ms" lies before "since_ms".')
-            if not self._targets.warmup.start(asked.request()):
+            if not self._targets.warmup.start(command.request()):
                 raise HTTPException(409, "A job is under way: DELETE it, or wait for its end.")
         return _json_ok(self._targets.warmup.progress())
 
@@ -170,6 +170,6 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _unexpected_error(_: Request, error: Exception) -> Response:
-    """Starlette sends this and raises the error again, for whoever keeps the log."""
+    """Return what Starlette sends before it raises the error again, for the log."""
     answer = error_response(error)
     return _json_response(answer.body, answer.status)

@@ -1,7 +1,7 @@
 """The pages: `/`, `/openapi.json` and `/docs`; they ask nothing of any network but this daemon.
 
 The program of `/docs` is Swagger UI, out of the files of an installed package; nothing of that package is imported.
-What can be asked for is a closed list: no path of a request ever becomes a path of a file.
+Only a closed list of files is served: no path of a request ever becomes a path of a file.
 """
 
 from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 PAGE_HEADERS = {  # of every one of these answers
-    "cache-control": "no-cache",  # may be kept, and is asked about each time
+    "cache-control": "no-cache",  # may be stored, and is revalidated each time
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -36,7 +36,7 @@ class SeriesLine:
 async def series_lines(
     registry: SeriesRegistry, clock: Clock, exchange_now: Callable[[Market], Instant]
 ) -> list[SeriesLine]:
-    """All series of `library`, in turns of a few milliseconds."""
+    """List all series of `registry`, in slices of a few milliseconds."""
     listed = []
     began_s = clock.now()
     for series in list(registry):

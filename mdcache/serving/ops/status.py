@@ -23,7 +23,7 @@ from mdcache.upstream.governor import Governor
 
 @dataclass(frozen=True, slots=True)
 class StatusSources:
-    """Where the state is read from. `settings` must already be fit to be shown to anybody.
+    """What the state is read from. `settings` must already be fit for anyone to see.
 
     `history` must be a sink of the daemon's events. `requests`: clients' requests so far, by result.
     `disk`, `redis`: what these stores say of themselves; nothing where there is none.
@@ -45,19 +45,19 @@ class StatusSources:
 
 
 class Status:
-    """The state, read anew each time it is asked for."""
+    """The state, read anew each time."""
 
     def __init__(self, sources: StatusSources) -> None:
         self._sources = sources
         self._began_s = sources.clock.now()
 
     async def with_series(self) -> bytes:
-        """The state, and every series in it."""
+        """Return the state with every series."""
         clocks = self._sources.governor.clocks
         return self.json(await series_lines(self._sources.registry, self._sources.clock, clocks.now))
 
     def json(self, listed: list[SeriesLine] | None = None) -> bytes:
-        """The state; with `listed` the series, too."""
+        """Return the state as JSON; with `listed` the series, too."""
         sources = self._sources
         readiness = sources.readiness()
         memory = sources.registry.memory
@@ -116,7 +116,7 @@ class Status:
 
 
 def count_empty_ranges(registry: SeriesRegistry) -> dict[str, int]:
-    """By market: spans without a row that may still fill and are checked now and then, young holes among them."""
+    """Count by market the spans without a row that may still fill and are checked again, young holes among them."""
     counts = {market.value: 0 for market in Market}
     for series in registry:
         counts[series.key.market.value] += len(series.empty_ranges)
