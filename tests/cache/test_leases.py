@@ -17,11 +17,11 @@ from tests.support.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.virtual
 
-MINE, THEIRS, NOBODY = (
+MINE, THEIRS, UNLEASED = (
     PullOutcome(satisfied=False, lease_state=hold, error=None)
     for hold in (LeaseState.MINE, LeaseState.THEIRS, LeaseState.NONE)
 )
-SPARED = PullOutcome(satisfied=True, lease_state=LeaseState.NONE, error=None)
+SATISFIED = PullOutcome(satisfied=True, lease_state=LeaseState.NONE, error=None)
 DOWN = SharedStoreDown()
 
 
@@ -39,13 +39,13 @@ class Read:
 
 @dataclass
 class Scene:
-    """One read among others: `sights` is what its looks find, the last of them for ever."""
+    """One read among others. `outcomes`: of its pulls; the last one is repeated."""
 
-    sights: list[PullOutcome | SharedStoreDown]
+    outcomes: list[PullOutcome | SharedStoreDown]
     refusal: UpstreamUnavailable | None = None
     held: list[bool | SharedStoreDown] = field(default_factory=list)  # what renewals bring; then `True`
     deadline_s: float = 8.0
-    looked: list[tuple[float, Lease, bool]] = field(default_factory=list)
+    pulls: list[tuple[float, Lease, bool]] = field(default_factory=list)
     renewed_s: list[float] = field(default_factory=list)
     down: int = 0  # releases that fail
     released: list[tuple[float, Lease, str]] = field(default_factory=list)
@@ -54,19 +54,19 @@ class Scene:
         self.clock = VirtualClock()
         self.began_s = self.clock.now()
         self.events: list[Event] = []
-        behind = BackgroundTasks(self.clock, Events(self.events.append))
-        self.leases: Leases[str] = Leases(self.clock, behind, lambda _market, _lane, _weight: self.refusal)
+        background = BackgroundTasks(self.clock, Events(self.events.append))
+        self.leases: Leases[str] = Leases(self.clock, background, lambda _market, _lane, _weight: self.refusal)
         self.read = Read(Priority(Lane.NORMAL, self.began_s + self.deadline_s))
 
-    async def spares(self) -> bool:
-        return await self.leases.satisfied_by_peers(self.read, "topic", "name", self.look, self.renew)
+    async def satisfied(self) -> bool:
+        return await self.leases.satisfied_by_peers(self.read, "topic", "name", self.pull, self.renew)
 
-    async def look(self, lease: Lease, *, take_lease: bool) -> PullOutcome:
-        self.looked.append((self.passed_s, lease, take_lease))
-        sight = self.sights[min(len(self.looked), len(self.sights)) - 1]
-        if isinstance(sight, SharedStoreDown):
-            raise sight
-        return sight
+    async def pull(self, lease: Lease, *, take_lease: bool) -> PullOutcome:
+        self.pulls.append((self.passed_s, lease, take_lease))
+        outcome = self.outcomes[min(len(self.pulls), len(self.outcomes)) - 1]
+        if isinstance(outcome, SharedStoreDown):
+            raise outcome
+        return outcome
 
     async def renew(self, lease: Lease) -> bool:
         assert lease == self.read.lease
@@ -81,26 +81,26 @@ class Scene:
         if len(self.released) <= self.down:
             raise DOWN
 
-    def end(self, gift: Coroutine[object, object, None] | None = None, error: str = "") -> None:
-        self.leases.finish(self.read, gift, self.release, error)
+    def end(self, push: Coroutine[object, object, None] | None = None, error: str = "") -> None:
+        self.leases.finish(self.read, push, self.release, error)
 
     @property
     def passed_s(self) -> float:
         return round(self.clock.now() - self.began_s, 6)
 
 
-@pytest.mark.parametrize("sight", [SPARED, PullOutcome(satisfied=True, lease_state=LeaseState.THEIRS, error=None)])
-async def test_a_read_is_unnecessary_if_the_store_has_its_result(sight: PullOutcome) -> None:
-    scene = Scene([sight])
-    assert await scene.spares()
-    assert (len(scene.looked), scene.read.lease, scene.read.waited_for_peer) == (1, None, False)
+@pytest.mark.parametrize("outcome", [SATISFIED, PullOutcome(satisfied=True, lease_state=LeaseState.THEIRS, error=None)])
+async def test_a_read_is_unnecessary_if_the_store_has_its_result(outcome: PullOutcome) -> None:
+    scene = Scene([outcome])
+    assert await scene.satisfied()
+    assert (len(scene.pulls), scene.read.lease, scene.read.waited_for_peer) == (1, None, False)
 
 
 async def test_a_lease_is_renewed_until_its_read_ends() -> None:
     scene = Scene([MINE], held=[True, DOWN, True])
-    assert not await scene.spares()
-    ((_, lease, takes),) = scene.looked
-    assert (scene.read.lease, takes, lease.name, lease.rank) == (lease, True, "name", Lane.NORMAL.rank)
+    assert not await scene.satisfied()
+    ((_, lease, may_take),) = scene.pulls
+    assert (scene.read.lease, may_take, lease.name, lease.rank) == (lease, True, "name", Lane.NORMAL.rank)
     await scene.clock.sleep(4.5 * LEASE_RENEWED_S)
     assert scene.renewed_s == [n * LEASE_RENEWED_S for n in (1, 2, 3, 4)]
     scene.end()
@@ -111,7 +111,7 @@ async def test_a_lease_is_renewed_until_its_read_ends() -> None:
 @pytest.mark.parametrize("down", [0, 1, 2, 99])
 async def test_a_release_is_retried_while_the_shared_store_is_down(down: int) -> None:
     scene = Scene([MINE], down=down)
-    await scene.spares()
+    await scene.satisfied()
     lease = scene.read.lease
     assert lease is not None
     scene.end(error="what it met")
@@ -124,20 +124,20 @@ async def test_a_release_is_retried_while_the_shared_store_is_down(down: int) ->
 
 @pytest.mark.parametrize("mine", [True, False])
 async def test_a_push_that_failed_still_ends_its_lease(mine: bool) -> None:
-    scene = Scene([MINE if mine else NOBODY])
-    await scene.spares()
+    scene = Scene([MINE if mine else UNLEASED])
+    await scene.satisfied()
 
-    async def gift() -> None:
+    async def push() -> None:
         raise DOWN
 
-    scene.end(gift())
+    scene.end(push())
     await scene.clock.sleep(1.0)
     assert scene.released == ([(0.0, scene.read.lease, "")] if mine else [])
 
 
 async def test_a_lost_lease_is_not_renewed() -> None:
     scene = Scene([MINE], held=[True, False])
-    await scene.spares()
+    await scene.satisfied()
     await scene.clock.sleep(10.0)
     assert len(scene.renewed_s) == 2
     scene.end()
@@ -145,28 +145,28 @@ async def test_a_lost_lease_is_not_renewed() -> None:
 
 async def test_no_lease_is_renewed_after_the_close() -> None:
     scene = Scene([MINE])
-    await scene.spares()
+    await scene.satisfied()
     await scene.leases.aclose()
     await scene.clock.sleep(10.0)
     assert scene.renewed_s == []
 
 
 async def test_a_waiting_replica_pulls_again_on_a_message_and_at_intervals() -> None:
-    scene = Scene([THEIRS, THEIRS, THEIRS, SPARED])
-    waiter = asyncio.create_task(scene.spares())
+    scene = Scene([THEIRS, THEIRS, THEIRS, SATISFIED])
+    waiter = asyncio.create_task(scene.satisfied())
     await scene.clock.sleep(1.4 * POLL_S)
     scene.leases.on_released("another topic")
     await scene.clock.sleep(0.0)
     scene.leases.on_released("topic")
     assert await waiter
-    assert [at for at, _, _ in scene.looked] == [0.0, POLL_S, 1.4 * POLL_S, 2.4 * POLL_S]
-    assert len({lease for _, lease, _ in scene.looked}) == 1
+    assert [at for at, _, _ in scene.pulls] == [0.0, POLL_S, 1.4 * POLL_S, 2.4 * POLL_S]
+    assert len({lease for _, lease, _ in scene.pulls}) == 1
     assert (scene.read.waited_for_peer, scene.read.lease) == (True, None)
 
 
 async def test_a_waiting_replica_takes_over_a_free_lease() -> None:
     scene = Scene([THEIRS, MINE])
-    assert not await scene.spares()
+    assert not await scene.satisfied()
     assert scene.read.waited_for_peer
     assert scene.read.lease is not None
     scene.end()
@@ -174,8 +174,8 @@ async def test_a_waiting_replica_takes_over_a_free_lease() -> None:
 
 async def test_no_read_waits_past_its_deadline() -> None:
     scene = Scene([THEIRS], deadline_s=0.3)
-    assert not await scene.spares()
-    assert [at for at, _, _ in scene.looked] == [0.0, 0.25, 0.3]
+    assert not await scene.satisfied()
+    assert [at for at, _, _ in scene.pulls] == [0.0, 0.25, 0.3]
     assert scene.read.lease is None
 
 
@@ -183,21 +183,21 @@ async def test_the_error_of_the_reading_replica_is_raised() -> None:
     error = InvalidBody(BodyFault.EMPTY, "")
     scene = Scene([THEIRS, PullOutcome(satisfied=False, lease_state=LeaseState.FAILED, error=error)])
     with pytest.raises(InvalidBody) as caught:
-        await scene.spares()
+        await scene.satisfied()
     assert caught.value is error
     assert scene.read.lease is None
 
 
 async def test_the_error_of_another_read_is_not_raised() -> None:
     scene = Scene([PullOutcome(satisfied=False, lease_state=LeaseState.FAILED, error=None)])
-    assert not await scene.spares()
+    assert not await scene.satisfied()
     assert scene.read.lease is None
 
 
 async def test_a_lease_whose_reply_was_lost_is_still_ended() -> None:
     scene = Scene([DOWN])
-    assert not await scene.spares()
-    ((_, lease, _),) = scene.looked
+    assert not await scene.satisfied()
+    ((_, lease, _),) = scene.pulls
     assert scene.read.lease == lease
     scene.end()
     await scene.clock.sleep(5.0)
@@ -205,7 +205,7 @@ async def test_a_lease_whose_reply_was_lost_is_still_ended() -> None:
 
 
 @pytest.mark.parametrize(
-    ("refusal", "takes"),
+    ("refusal", "may_take"),
     [
         (GateClosed(0.1, "banned (418)"), False),
         (BudgetSpent(8.1, "spent"), False),
@@ -213,27 +213,27 @@ async def test_a_lease_whose_reply_was_lost_is_still_ended() -> None:
         (None, True),
     ],
 )
-async def test_a_read_that_would_be_refused_takes_no_lease(refusal: UpstreamUnavailable | None, takes: bool) -> None:
-    scene = Scene([NOBODY], refusal)
-    assert not await scene.spares()
-    assert [each for _, _, each in scene.looked] == [takes]
+async def test_a_read_that_would_be_refused_takes_no_lease(refusal: UpstreamUnavailable | None, may_take: bool) -> None:
+    scene = Scene([UNLEASED], refusal)
+    assert not await scene.satisfied()
+    assert [each for _, _, each in scene.pulls] == [may_take]
     assert scene.read.lease is None
 
 
 async def test_a_better_lane_is_used_at_the_next_pull() -> None:
-    scene = Scene([THEIRS, THEIRS, SPARED])
-    waiter = asyncio.create_task(scene.spares())
+    scene = Scene([THEIRS, THEIRS, SATISFIED])
+    waiter = asyncio.create_task(scene.satisfied())
     await scene.clock.sleep(0.1)
     scene.read.priority.lane = Lane.HIGH
     assert await waiter
-    first, second, _ = (lease for _, lease, _ in scene.looked)
+    first, second, _ = (lease for _, lease, _ in scene.pulls)
     assert (first.rank, second.rank) == (Lane.NORMAL.rank, Lane.HIGH.rank)
     assert first.holder == second.holder
 
 
 async def test_a_cancelled_wait_leaves_no_task() -> None:
     scene = Scene([THEIRS])
-    waiter = asyncio.create_task(scene.spares())
+    waiter = asyncio.create_task(scene.satisfied())
     await scene.clock.sleep(0.1)
     waiter.cancel()
     with pytest.raises(asyncio.CancelledError):

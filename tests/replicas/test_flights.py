@@ -61,7 +61,7 @@ async def test_a_lease_whose_reply_was_lost_ends_with_the_read() -> None:
 
 
 @pytest.mark.parametrize("fault", [None, "crossed"])
-async def test_a_holder_that_could_not_tell_its_end_tells_it_as_soon_as_it_can(fault: str | None) -> None:
+async def test_a_release_that_failed_is_repeated_as_soon_as_possible(fault: str | None) -> None:
     a, b, _ = made = await virtual_replicas()
     a.exchange.control.latency(before_s=0.5)
     if fault is not None:
@@ -94,7 +94,7 @@ async def test_a_renewal_that_is_lost_does_not_end_a_lease() -> None:
     await close_all(made)
 
 
-async def test_one_that_shuts_down_in_the_middle_lets_go_at_once() -> None:
+async def test_a_replica_that_shuts_down_during_a_read_releases_its_lease_at_once() -> None:
     a, b, _ = made = await virtual_replicas()
     a.exchange.control.latency(before_s=1.0)
     asking = asyncio.create_task(timed(a))
@@ -110,7 +110,7 @@ async def test_one_that_shuts_down_in_the_middle_lets_go_at_once() -> None:
         await world.aclose()
 
 
-async def test_a_holder_that_can_reach_nobody_does_not_speak_for_the_others() -> None:
+async def test_a_transport_error_of_the_holder_is_not_that_of_the_others() -> None:
     a, b, c = made = await virtual_replicas()
     gone = unplug(a)
     before = len(a.calls())
@@ -124,7 +124,7 @@ async def test_a_holder_that_can_reach_nobody_does_not_speak_for_the_others() ->
     await close_all(made)
 
 
-async def test_where_nobody_can_reach_binance_two_try_and_all_are_told_in_time() -> None:
+async def test_if_binance_is_unreachable_two_replicas_try_and_all_answer_in_time() -> None:
     made = await virtual_replicas(6)
     gone = [unplug(world) for world in made]
     found = await asyncio.gather(*(timed(world) for world in made))
@@ -152,7 +152,7 @@ async def test_an_error_in_reading_one_window_is_not_that_of_another() -> None:
 @pytest.mark.parametrize(
     "text", ["", "rubbish", "[]", '[[null,null],"Refusal",1]', '[[null,null],"ValueError","a","b"]']
 )
-async def test_what_is_no_error_of_ours_is_not_raised(text: str) -> None:
+async def test_an_unreadable_error_message_is_not_raised(text: str) -> None:
     a, b, _ = made = await virtual_replicas()
     made.server.leases[KEY, "tail"] = (a.clock.now() + 1.0, 0, "!" + text)
     seconds, found = await timed(b)
@@ -161,7 +161,7 @@ async def test_what_is_no_error_of_ours_is_not_raised(text: str) -> None:
     await close_all(made)
 
 
-async def test_a_shut_gate_refuses_a_crowd_in_two_looks_each() -> None:
+async def test_a_closed_gate_refuses_many_requests_in_two_pulls_each() -> None:
     made = await virtual_replicas(20)
     for world in made:
         world.governor.close_gate(Family.SPOT, 60.0)
@@ -173,7 +173,7 @@ async def test_a_shut_gate_refuses_a_crowd_in_two_looks_each() -> None:
     await close_all(made)
 
 
-async def test_one_that_may_not_read_waits_for_one_that_does() -> None:
+async def test_a_replica_that_may_not_read_waits_for_one_that_does() -> None:
     a, b, _ = made = await virtual_replicas()
     a.exchange.control.latency(before_s=0.5)
     first = asyncio.create_task(timed(a))

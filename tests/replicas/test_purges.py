@@ -30,23 +30,23 @@ Heard = list[tuple[SeriesFilter, bytes]]
 
 
 @asynccontextmanager
-async def replica(server: RedisServer, heard: Heard, folder: StateDir | None = None) -> AsyncIterator[RedisRowStore]:
+async def replica(server: RedisServer, purges: Heard, folder: StateDir | None = None) -> AsyncIterator[RedisRowStore]:
     """One that has just started."""
-    told = Events()
-    link = client_for(server.url, told)
-    commons = RedisRowStore(link, ORIGINS, ThreadPoolExecutor(1), SystemClock(), told, folder)
-    commons.subscribe(lambda _key: None, lambda which, name: heard.append((which, name)))
-    commons.start()
+    bus = Events()
+    link = client_for(server.url, bus)
+    store = RedisRowStore(link, ORIGINS, ThreadPoolExecutor(1), SystemClock(), bus, folder)
+    store.subscribe(lambda _key: None, lambda which, name: purges.append((which, name)))
+    store.start()
     await link.start()
-    await commons.apply_missed_purges()
+    await store.apply_missed_purges()
     try:
-        yield commons
+        yield store
     finally:
-        await commons.aclose()
+        await store.aclose()
         await link.aclose()
 
 
-async def test_who_was_away_hears_of_it_at_its_start_and_once(tmp_path: Path) -> None:
+async def test_a_replica_that_was_away_learns_of_a_purge_once_at_its_start(tmp_path: Path) -> None:
     with running_redis() as server:
         async with replica(server, []) as other:
             await other.purge(SOL, b"purge 1!")
@@ -60,40 +60,40 @@ async def test_who_was_away_hears_of_it_at_its_start_and_once(tmp_path: Path) ->
             folder.release()
 
 
-async def test_who_did_not_find_redis_at_its_start_hears_of_what_came_meanwhile() -> None:
-    heard: Heard = []
+async def test_a_replica_that_started_without_redis_learns_of_purges_when_it_is_back() -> None:
+    purges: Heard = []
     server = RedisServer()
     async with AsyncExitStack() as stack:
         stack.callback(server.close)
-        await stack.enter_async_context(replica(server, heard))
+        await stack.enter_async_context(replica(server, purges))
         server.start()
         other = await stack.enter_async_context(replica(server, []))
         await other.purge(SOL, b"purge 1!")
-        await until(lambda: heard == [(SOL, b"purge 1!")], 10)
+        await until(lambda: purges == [(SOL, b"purge 1!")], 10)
 
 
-async def test_who_missed_more_than_the_list_holds_forgets_all(tmp_path: Path) -> None:
+async def test_a_replica_that_missed_more_purges_than_the_log_holds_forgets_all(tmp_path: Path) -> None:
     with running_redis() as server:
         async with replica(server, []) as other:
-            folder, heard = open_state_dir(tmp_path), []  # type: StateDir, Heard
+            folder, purges = open_state_dir(tmp_path), []  # type: StateDir, Heard
             await other.purge(SOL, b"purge 1!")
             async with replica(server, [], folder):
                 await until((tmp_path / FILE).exists, 10)
             await asyncio.gather(*(other.purge(ETH, b"purge%3d" % n) for n in range(MAX_ENTRIES)))
-            async with replica(server, heard, folder):
-                assert heard[0][0] == SeriesFilter()
+            async with replica(server, purges, folder):
+                assert purges[0][0] == SeriesFilter()
             folder.release()
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"\xc0"])
-async def test_what_cannot_be_read_in_the_folder_is_followed_again(tmp_path: Path, content: bytes) -> None:
+async def test_an_unreadable_file_of_followed_purges_has_all_followed_again(tmp_path: Path, content: bytes) -> None:
     with running_redis() as server:
         async with replica(server, []) as other:
             await other.purge(SOL, b"purge 1!")
         (tmp_path / FILE).write_bytes(content)
-        folder, heard = open_state_dir(tmp_path), []  # type: StateDir, Heard
-        async with replica(server, heard, folder):
-            assert heard == [(SOL, b"purge 1!")]
+        folder, purges = open_state_dir(tmp_path), []  # type: StateDir, Heard
+        async with replica(server, purges, folder):
+            assert purges == [(SOL, b"purge 1!")]
         folder.release()
 
 

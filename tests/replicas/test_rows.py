@@ -33,7 +33,7 @@ async def test_twenty_cold_series_asked_of_three_replicas_at_once_cost_one_call_
     await close_all(made)
 
 
-async def test_a_replica_takes_what_another_read_with_its_as_of() -> None:
+async def test_a_replica_serves_what_another_read_with_its_as_of() -> None:
     a, b, _ = made = await virtual_replicas()
     first = await a.ask(SPOT, QUERY)
     await a.clock.sleep(1.0)
@@ -49,7 +49,7 @@ async def test_a_replica_takes_what_another_read_with_its_as_of() -> None:
     await close_all(made)
 
 
-async def test_a_tail_is_read_once_a_ttl_whoever_is_asked() -> None:
+async def test_a_tail_is_read_once_a_ttl_by_all_replicas_together() -> None:
     made = await virtual_replicas()
     a = made[0]
     for w in made:
@@ -67,7 +67,7 @@ async def test_a_tail_is_read_once_a_ttl_whoever_is_asked() -> None:
     await close_all(made)
 
 
-async def test_settled_rows_are_given_and_taken_and_never_read_twice() -> None:
+async def test_settled_rows_are_shared_and_never_read_twice() -> None:
     a, b, c = made = await virtual_replicas()
     now = a.clock.true_ms()
     page = f"symbol=BTCUSDT&interval=1m&startTime={now - 9_000 * MINUTE}&endTime={now - 5_500 * MINUTE}&limit=1000"
@@ -81,7 +81,7 @@ async def test_settled_rows_are_given_and_taken_and_never_read_twice() -> None:
     await close_all(made)
 
 
-async def test_a_revision_seen_by_one_replaces_the_row_on_all_at_their_next_tail_exchange() -> None:
+async def test_a_revision_seen_by_one_replaces_the_row_on_all_at_their_next_pull() -> None:
     a, b, c = made = await virtual_replicas()
     for w in made:
         await w.ask(SPOT, QUERY)
@@ -100,7 +100,7 @@ async def test_a_revision_seen_by_one_replaces_the_row_on_all_at_their_next_tail
     await close_all(made)
 
 
-async def test_a_revision_reaches_who_asks_for_the_tail_only_long_after_its_block_left_it() -> None:
+async def test_a_revision_of_an_old_block_reaches_a_replica_that_pulls_only_tails() -> None:
     a, b, _ = made = await virtual_replicas()
     opened = (a.clock.true_ms() // MINUTE - 5) * MINUTE
     span = f"symbol=BTCUSDT&interval=1m&startTime={opened - 5 * MINUTE}&endTime={opened}"
@@ -122,15 +122,15 @@ async def test_a_revision_reaches_who_asks_for_the_tail_only_long_after_its_bloc
 
 
 async def test_a_purge_reaches_all_with_and_without_messages() -> None:
-    for deaf in (False, True):
+    for silent in (False, True):
         a, b, c = made = await virtual_replicas()
         for w in made:
             await w.ask(SPOT, QUERY)
-        made.server.drops_messages = deaf
+        made.server.drops_messages = silent
         await a.cache.purge.run(SeriesFilter(subject="BTCUSDT"))
         await a.clock.sleep(0.1)
         before = len(a.calls())
-        if not deaf:
+        if not silent:
             assert [len(s.coverage) for w in made for s in w.library if s.key.subject == "BTCUSDT"] == [0, 0, 0]
         await a.clock.sleep(2.5)
         for w in made:
@@ -153,7 +153,7 @@ async def test_a_lost_message_costs_a_quarter_of_a_second() -> None:
     await close_all(made)
 
 
-async def test_the_holder_s_death_frees_the_read_by_time() -> None:
+async def test_the_lease_of_a_dead_holder_expires() -> None:
     a, b, _ = made = await virtual_replicas()
     a.exchange.control.latency(before_s=2.0, after_s=2.0)
     asking = asyncio.create_task(a.ask(SPOT, QUERY))
@@ -168,7 +168,7 @@ async def test_the_holder_s_death_frees_the_read_by_time() -> None:
     await close_all(made)
 
 
-async def test_an_error_of_the_holder_is_told_so_that_nobody_tries_in_turn() -> None:
+async def test_an_error_of_the_holder_is_shared_so_that_the_others_do_not_retry() -> None:
     made = await virtual_replicas()
     a = made[0]
     a.exchange.control.latency(before_s=0.1)
@@ -182,7 +182,7 @@ async def test_an_error_of_the_holder_is_told_so_that_nobody_tries_in_turn() -> 
 
 
 @pytest.mark.parametrize("how", ["gone", "back empty"])
-async def test_without_it_all_works_as_alone_and_at_once(how: str) -> None:
+async def test_without_the_shared_store_each_replica_works_alone_and_without_delay(how: str) -> None:
     made = await virtual_replicas()
     for w in made:
         await w.ask(SPOT, QUERY)
@@ -205,7 +205,7 @@ async def test_without_it_all_works_as_alone_and_at_once(how: str) -> None:
     await close_all(made)
 
 
-async def test_time_never_runs_back_for_a_caller_who_says_what_it_saw() -> None:
+async def test_min_as_of_makes_time_monotonic_across_replicas() -> None:
     made = await virtual_replicas()
     saw = 0
     for n in range(60):
@@ -225,7 +225,7 @@ async def shut_out(a: VirtualDaemon, b: VirtualDaemon) -> int:
     return first.as_of_ms
 
 
-async def test_a_closed_gate_is_no_reason_to_show_less_than_another_replica_knows() -> None:
+async def test_a_replica_with_a_closed_gate_serves_what_another_knows() -> None:
     a, b, _ = made = await virtual_replicas()
     known_ms = await shut_out(a, b)
     await a.clock.sleep(1.0)
@@ -235,7 +235,7 @@ async def test_a_closed_gate_is_no_reason_to_show_less_than_another_replica_know
     await close_all(made)
 
 
-async def test_who_may_not_ask_and_hears_of_less_than_is_wanted_says_that_the_gate_is_closed() -> None:
+async def test_a_replica_with_a_closed_gate_reports_it_if_no_other_knows_enough() -> None:
     a, b, _ = made = await virtual_replicas()
     known_ms = await shut_out(a, b)
     await a.clock.sleep(1.5)

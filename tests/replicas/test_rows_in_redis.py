@@ -1,4 +1,4 @@
-"""The commons in a real Redis: what is broken, foreign, expired or evicted there is missing, and never wrong."""
+"""Rows in a real Redis: what is broken, foreign, expired or evicted there is missing, and never wrong."""
 
 import asyncio
 
@@ -33,7 +33,7 @@ async def filled(server: RedisServer) -> PullResult:
 
 @pytest.mark.parametrize("part", ["h", "t", f"b{INDEX}", f"y{INDEX}"])
 @pytest.mark.parametrize("how", ["evicted", "another type", "rubbish", "short", "one bit"])
-async def test_what_is_broken_is_not_there_and_is_replaced(single: RedisServer, part: str, how: str) -> None:
+async def test_broken_parts_count_as_missing_and_are_replaced(single: RedisServer, part: str, how: str) -> None:
     await filled(single)
     client = single.client()
     (key,) = [key for key in keys_of(single) if key.endswith(b"}" + part.encode())]
@@ -76,7 +76,9 @@ def _spoilt(value: bytes, how: str) -> bytes:
 
 @pytest.mark.parametrize("life_ms", [None, 1_000, 60_000])
 @pytest.mark.parametrize("value", ["rubbish", "", "7", "1 aa", "!what went wrong"])
-async def test_what_is_no_lease_keeps_nobody_waiting(single: RedisServer, value: str, life_ms: int | None) -> None:
+async def test_a_foreign_value_in_place_of_a_lease_delays_no_read(
+    single: RedisServer, value: str, life_ms: int | None
+) -> None:
     """Nor one that nobody would end: a lease of ours, and its error, runs out within seconds."""
     single.client().flushall()
     ours = value in {"1 aa", "!what went wrong"} and life_ms == 1_000
@@ -85,9 +87,9 @@ async def test_what_is_no_lease_keeps_nobody_waiting(single: RedisServer, value:
         await a.pull(KEY, KnownVersions(), LeaseRequest(lease, 0, 0))
         (key,) = single.client().keys("*}l*")
         single.client().set(key, value, px=life_ms)
-        assert ((await a.pull(KEY, KnownVersions(), LeaseRequest(lease, 0, 0))).lease_state is LeaseState.MINE) == (
-            not ours
-        )
+        found = await a.pull(KEY, KnownVersions(), LeaseRequest(lease, 0, 0))
+        assert (found.lease_state is LeaseState.MINE) == (not ours)
+        assert 0 < single.client().pttl(key) <= 3_000
 
 
 async def test_a_lease_of_another_type_breaks_nothing(single: RedisServer) -> None:
@@ -105,7 +107,7 @@ async def test_a_lease_of_another_type_breaks_nothing(single: RedisServer) -> No
 
 
 @pytest.mark.parametrize("revisions", ["1e300", "-1", "0.5", "nan", "inf", "0x10", "many", "9" * 20])
-async def test_a_head_that_counts_revisions_as_we_do_not_is_none_of_ours(single: RedisServer, revisions: str) -> None:
+async def test_a_header_with_an_unreadable_revision_count_is_replaced(single: RedisServer, revisions: str) -> None:
     await filled(single)
     (head,) = single.client().keys("*}h")
     single.client().hset(head, "r", revisions)
@@ -122,7 +124,7 @@ async def test_a_head_that_counts_revisions_as_we_do_not_is_none_of_ours(single:
         assert after.revised_blocks == (INDEX,)
 
 
-async def test_rows_of_another_upstream_or_prefix_are_not_there(single: RedisServer) -> None:
+async def test_rows_of_another_upstream_or_prefix_are_not_found(single: RedisServer) -> None:
     await filled(single)
     async with redis_row_store(single.url, prefix="another:") as other:
         assert (await pull(other, INDEX)).epoch == b""
@@ -136,7 +138,7 @@ async def test_rows_of_another_upstream_or_prefix_are_not_there(single: RedisSer
         assert len((await pull(a, INDEX)).state.blocks) == 1
 
 
-async def test_every_key_runs_out_one_day(single: RedisServer) -> None:
+async def test_every_key_expires(single: RedisServer) -> None:
     await filled(single)
     client = single.client()
     async with redis_row_store(single.url) as a:
@@ -149,23 +151,7 @@ async def test_every_key_runs_out_one_day(single: RedisServer) -> None:
     assert all(life <= 600_000 for key, life in lives.items() if key.endswith(b"}t"))
 
 
-@pytest.mark.parametrize(
-    ("value", "life_ms"),
-    [("1 abcdef", None), ("1 abcdef", 60_000), ("!an error", None), ("!an error", 60_000), ("rubbish", 2_000), ("", 9)],
-)
-async def test_what_is_no_lease_holds_nobody_up(single: RedisServer, value: str, life_ms: int | None) -> None:
-    await filled(single)
-    client = single.client()
-    (head,) = [key for key in keys_of(single) if key.endswith(b"}h")]
-    client.set(head[:-1] + b"ltail", value, px=life_ms)
-    async with redis_row_store(single.url) as a:
-        assert (
-            await a.pull(KEY, KnownVersions(), LeaseRequest(Lease("tail", "aa", 1), 9_000, 0))
-        ).lease_state is LeaseState.MINE
-    assert 0 < client.pttl(head[:-1] + b"ltail") <= 3_000
-
-
-async def test_cards_of_rows_that_ran_out_go(single: RedisServer) -> None:
+async def test_versions_of_expired_rows_are_deleted(single: RedisServer) -> None:
     found = await filled(single)
     client = single.client()
     (head,) = [key for key in keys_of(single) if key.endswith(b"}h")]
@@ -186,7 +172,7 @@ async def test_cards_of_rows_that_ran_out_go(single: RedisServer) -> None:
         assert set((await pull(a, INDEX)).state.blocks) == {INDEX}
 
 
-async def test_one_that_ends_as_soon_as_it_began_ends(single: RedisServer) -> None:
+async def test_a_store_can_be_closed_right_after_its_start(single: RedisServer) -> None:
     """redis-py loses a cancellation that comes while it connects."""
     async with asyncio.timeout(30):
         for _ in range(20):
@@ -203,7 +189,7 @@ async def test_a_candle_takes_few_bytes(single: RedisServer) -> None:
     assert used / 500 <= 60
 
 
-async def test_a_full_redis_takes_nothing_and_breaks_nothing() -> None:
+async def test_a_full_redis_stores_nothing_and_breaks_nothing() -> None:
     with running_redis() as server:
         async with redis_row_store(server.url) as a:
             found = await push(a, PullResult(), SeriesState(tail(1_000), blocks={INDEX: block(0, 400)}))

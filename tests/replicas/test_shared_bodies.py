@@ -1,4 +1,4 @@
-"""One contract over the store of copies of the tests and the one in a real Redis (a single server, and a cluster)."""
+"""One contract over the body store in memory and the one in a real Redis (a single server, and a cluster)."""
 
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,10 +30,10 @@ AS_OF = 1_793_795_371_858
 async def opened(
     url: str, events: list[Event] | None = None, prefix: str = "mdcache:"
 ) -> AsyncIterator[RedisBodyStore]:
-    told = Events((events if events is not None else []).append)
-    link = client_for(url, told, prefix)
+    bus = Events((events if events is not None else []).append)
+    link = client_for(url, bus, prefix)
     news = Channel(link)
-    found = RedisBodyStore(link, news, ORIGINS, ThreadPoolExecutor(1), told)
+    found = RedisBodyStore(link, news, ORIGINS, ThreadPoolExecutor(1), bus)
     news.start()
     await link.start()
     try:
@@ -48,7 +48,7 @@ Subscribed = Callable[[int], Awaitable[None]]
 
 
 @pytest.fixture
-async def open_copies(redis_url: str | None) -> AsyncIterator[Open]:
+async def open_store(redis_url: str | None) -> AsyncIterator[Open]:
     """Makes one replica's store after the other, before one empty server."""
     server, held = FakeServer(LoopClock()), StoredBodies()  # type: ignore[arg-type] # only its `now`
     async with AsyncExitStack() as stack:
@@ -71,8 +71,8 @@ def need(token: str, floor_ms: int, rank: int = 1, *, takes: bool = True) -> Bod
 
 @pytest.mark.parametrize("name", [NAME, OTHER])
 @pytest.mark.parametrize("nbytes", [2, 3_000, 3_000_000])
-async def test_what_is_given_is_found_by_its_name_alone(open_copies: Open, name: str, nbytes: int) -> None:
-    a, b = await open_copies(), await open_copies()
+async def test_a_pushed_body_is_found_by_its_name(open_store: Open, name: str, nbytes: int) -> None:
+    a, b = await open_store(), await open_store()
     copy = SnapshotBody(body(nbytes), AS_OF)
     assert (await a.pull(SPOT, name, -1, None)).body is None
     await a.push(SPOT, name, copy, 30.0, None)
@@ -83,8 +83,8 @@ async def test_what_is_given_is_found_by_its_name_alone(open_copies: Open, name:
     assert (await b.pull(SPOT, name + "x", -1, None)).body is None
 
 
-async def test_a_copy_never_takes_the_place_of_a_newer_one(open_copies: Open) -> None:
-    a = await open_copies()
+async def test_a_body_never_replaces_a_newer_one(open_store: Open) -> None:
+    a = await open_store()
     for as_of_ms in (AS_OF, AS_OF + 5, AS_OF + 3):
         await a.push(SPOT, NAME, SnapshotBody(b"[]", as_of_ms), 30.0, None)
     found = (await a.pull(SPOT, NAME, -1, None)).body
@@ -92,8 +92,8 @@ async def test_a_copy_never_takes_the_place_of_a_newer_one(open_copies: Open) ->
     assert found.as_of_ms == AS_OF + 5
 
 
-async def test_it_is_there_as_long_as_it_was_given_for(open_copies: Open) -> None:
-    a = await open_copies()
+async def test_a_body_expires_after_its_lifetime(open_store: Open) -> None:
+    a = await open_store()
     await a.push(SPOT, NAME, SnapshotBody(b"[]", AS_OF), 0.2, None)
     assert (await a.pull(SPOT, NAME, -1, None)).body is not None
 
@@ -103,8 +103,10 @@ async def test_it_is_there_as_long_as_it_was_given_for(open_copies: Open) -> Non
     await until(gone, 10.0)
 
 
-async def test_one_reads_and_the_others_are_told_when_it_landed(open_copies: Open, subscribed: Subscribed) -> None:
-    a, b = await open_copies(), await open_copies()
+async def test_one_replica_reads_and_the_others_are_notified_when_it_pushed(
+    open_store: Open, subscribed: Subscribed
+) -> None:
+    a, b = await open_store(), await open_store()
     heard: list[str] = []
     b.subscribe(heard.append)
     await subscribed(2)
@@ -120,8 +122,8 @@ async def test_one_reads_and_the_others_are_told_when_it_landed(open_copies: Ope
     assert (await b.pull(SPOT, NAME, AS_OF, need("bb", AS_OF + 1))).lease_state is LeaseState.MINE
 
 
-async def test_a_better_lane_takes_the_lease_over_and_an_error_is_told(open_copies: Open) -> None:
-    a = await open_copies()
+async def test_a_better_lane_takes_the_lease_over_and_an_error_is_published(open_store: Open) -> None:
+    a = await open_store()
     low, high = need("aa", AS_OF, 2), need("bb", AS_OF, 0)
     assert (await a.pull(SPOT, NAME, -1, low)).lease_state is LeaseState.MINE
     assert (await a.pull(SPOT, NAME, -1, high)).lease_state is LeaseState.MINE
@@ -138,8 +140,8 @@ async def test_a_better_lane_takes_the_lease_over_and_an_error_is_told(open_copi
     assert (await a.pull(SPOT, NAME, -1, low)).lease_state is LeaseState.MINE
 
 
-async def test_a_purge_leaves_none(open_copies: Open) -> None:
-    a = await open_copies()
+async def test_a_purge_deletes_all_bodies(open_store: Open) -> None:
+    a = await open_store()
     names = [f"{NAME}{n}" for n in range(40)]
     for name in names:
         await a.push(SPOT, name, SnapshotBody(b"[]", AS_OF), 30.0, None)
@@ -156,7 +158,7 @@ def keys_of(server: RedisServer) -> list[bytes]:
 
 @pytest.mark.processes
 @pytest.mark.parametrize("how", ["evicted", "another type", "rubbish", "short", "one bit", "another's", "a bomb"])
-async def test_what_is_broken_is_not_there_and_is_replaced(single: RedisServer, how: str) -> None:
+async def test_a_broken_body_counts_as_missing_and_is_replaced(single: RedisServer, how: str) -> None:
     client = single.client()
     client.flushall()
     events: list[Event] = []
@@ -184,15 +186,17 @@ async def test_what_is_broken_is_not_there_and_is_replaced(single: RedisServer, 
                 bomb = SnapshotBody(b" " * (MOST_BYTES + 1), AS_OF)
                 client.set(tag + b"c", redis_copies._encode(a._identity(SPOT, NAME), bomb))
         assert (await a.pull(SPOT, NAME, -1, None)).body is None
-        told = any(isinstance(event, TierFailed) and event.lost for event in events)
-        assert told == (how not in {"evicted", "another type"})
+        reported = any(isinstance(event, TierFailed) and event.lost for event in events)
+        assert reported == (how not in {"evicted", "another type"})
         await a.push(SPOT, NAME, SnapshotBody(b"[]", AS_OF + 1), 30.0, None)
         assert (await a.pull(SPOT, NAME, -1, None)).body == SnapshotBody(b"[]", AS_OF + 1)
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize(("value", "life_ms"), [("1 abcdef", None), ("!an error", 60_000), ("rubbish", 2_000)])
-async def test_what_is_no_lease_holds_nobody_up(single: RedisServer, value: str, life_ms: int | None) -> None:
+async def test_a_foreign_value_in_place_of_a_lease_delays_no_read(
+    single: RedisServer, value: str, life_ms: int | None
+) -> None:
     client = single.client()
     client.flushall()
     async with opened(single.url) as a:
@@ -203,7 +207,7 @@ async def test_what_is_no_lease_holds_nobody_up(single: RedisServer, value: str,
 
 
 @pytest.mark.processes
-async def test_what_is_too_long_is_not_given_and_its_lease_ends(single: RedisServer) -> None:
+async def test_a_body_that_is_too_long_is_not_stored_and_its_lease_ends(single: RedisServer) -> None:
     single.client().flushall()
     async with opened(single.url) as a:
         assert (await a.pull(SPOT, NAME, -1, need("aa", AS_OF))).lease_state is LeaseState.MINE
@@ -213,7 +217,7 @@ async def test_what_is_too_long_is_not_given_and_its_lease_ends(single: RedisSer
 
 
 @pytest.mark.processes
-async def test_another_upstream_s_and_another_prefix_s_are_not_there_and_stay(single: RedisServer) -> None:
+async def test_bodies_of_another_upstream_or_prefix_are_neither_found_nor_purged(single: RedisServer) -> None:
     single.client().flushall()
     async with opened(single.url) as a, opened(single.url, prefix="another*:") as b:
         await a.push(SPOT, NAME, SnapshotBody(b"[]", AS_OF), 30.0, None)
@@ -227,7 +231,7 @@ async def test_another_upstream_s_and_another_prefix_s_are_not_there_and_stay(si
 
 
 @pytest.mark.processes
-async def test_every_key_runs_out(single: RedisServer) -> None:
+async def test_every_key_expires(single: RedisServer) -> None:
     client = single.client()
     client.flushall()
     async with opened(single.url) as a:
@@ -242,7 +246,7 @@ async def test_every_key_runs_out(single: RedisServer) -> None:
 
 
 @pytest.mark.processes
-async def test_a_full_redis_takes_nothing_and_breaks_nothing() -> None:
+async def test_a_full_redis_stores_nothing_and_breaks_nothing() -> None:
     with running_redis() as server:
         async with opened(server.url) as a:
             await a.push(SPOT, NAME, SnapshotBody(b"[]", AS_OF), 60.0, None)
