@@ -13,8 +13,8 @@ from mdcache.exchange.exchange_info import ExchangeInfoDocument, parse_selection
 from mdcache.exchange.markets import Family
 from mdcache.sim import SimConfig
 from tests.serving.test_snapshots import world
-from tests.serving.test_whole import ServedDaemon
 from tests.support.asgi_client import Response
+from tests.support.served_daemon import ServedDaemon
 
 pytestmark = pytest.mark.virtual
 

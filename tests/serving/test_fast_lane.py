@@ -79,7 +79,7 @@ async def test_peers_are_kept_apart() -> None:
     assert house.app.fast_lane.answer(REQUEST, b"", loopback=False) is None
 
 
-def test_whole() -> None:
+def test_what_may_be_a_single_get() -> None:
     assert is_single_get(REQUEST)
     assert not is_single_get(REQUEST * 2)
     assert not is_single_get(REQUEST[:-1])

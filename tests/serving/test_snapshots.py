@@ -14,8 +14,8 @@ from mdcache.exchange.endpoints import ENDPOINTS, Endpoint, FlatWeight, Paramete
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.snapshots import parse_forwarded, parse_snapshot
 from mdcache.sim import SimConfig
-from tests.serving.test_whole import TOKEN, ServedDaemon
 from tests.support.asgi_client import Response, ask
+from tests.support.served_daemon import TOKEN, ServedDaemon
 from tests.support.virtual_daemon import DaemonOptions
 
 pytestmark = pytest.mark.virtual

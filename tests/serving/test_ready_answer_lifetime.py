@@ -8,8 +8,8 @@ import pytest
 from mdcache.candles.ranges import FOREVER_MS
 from mdcache.sim import SimConfig
 from mdcache.sim.config import Outage, SymbolSpec
-from tests.serving.test_whole import ServedDaemon
 from tests.support.asgi_client import Response
+from tests.support.served_daemon import ServedDaemon
 from tests.support.virtual_time import EPOCH_MS
 
 pytestmark = pytest.mark.virtual

@@ -8,7 +8,7 @@ import pytest
 
 from mdcache.events import UpstreamCalled
 from mdcache.exchange.markets import Family
-from tests.serving.test_whole import QUERY, ServedDaemon
+from tests.support.served_daemon import QUERY, ServedDaemon
 
 pytestmark = pytest.mark.virtual
 

@@ -15,8 +15,8 @@ from mdcache.settings import load
 from mdcache.upstream.http_client import MarketClient
 from mdcache.upstream.models import UpstreamRequest
 from tests.serving.test_snapshots import PRICE, reads, world
-from tests.serving.test_whole import ServedDaemon
 from tests.support.asgi_client import ServingHarness, ask
+from tests.support.served_daemon import ServedDaemon
 
 DESK = "https://desk.example"
 

@@ -1,0 +1,40 @@
+"""The virtual daemon with its ASGI application in front, and the simulated exchange behind it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from pydantic import SecretStr
+
+from mdcache.daemon.build import build_serving
+from tests.support.asgi_client import Response, ask
+from tests.support.virtual_daemon import VirtualDaemon
+
+QUERY = b"symbol=ETHUSDT&interval=1m&limit=500"
+TOKEN = "whole-token"
+
+
+class ServedDaemon(VirtualDaemon):
+    """A world with the application in front."""
+
+    def restart(self) -> None:
+        super().restart()
+        served = {"clients": {"engine": "high"}, "admin_token": SecretStr(TOKEN)}
+        settings = self.options.settings().model_copy(update=served)
+        self.app = build_serving(settings, self.governor, self.cache, self.state, None, self.clock, self.bus)
+
+    async def get(self, path: str = "/api/v3/klines", query: bytes = QUERY, **headers: str) -> Response:
+        return await ask(self.app, path, query, headers={n.replace("_", "-"): v for n, v in headers.items()})
+
+    async def direct(self, path: str, query: bytes) -> httpx.Response:
+        async with httpx.AsyncClient(transport=self.transport, base_url="http://exchange.test") as client:
+            return await client.get(f"{path}?{query.decode()}")
+
+
+@asynccontextmanager
+async def served_daemon() -> AsyncIterator[ServedDaemon]:
+    w = ServedDaemon()
+    try:
+        yield w
+    finally:
+        await w.aclose()
