@@ -16,8 +16,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
-
 from mdcache.candles.block import build_block
 from mdcache.candles.persistence import StoredBlock
 from mdcache.candles.replication import SeriesState, SharedBlock
@@ -29,11 +27,20 @@ from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.exchange.rows import Row
 from mdcache.leases import Lease
-from mdcache.stores.redis.budget import RedisLedger
+from mdcache.stores.redis.budget import GateChannel, RedisBudget
 from mdcache.stores.redis.client import RedisClient
 from mdcache.stores.redis.rows import RedisRowStore
 from mdcache.stores.redis.url import connect, parse_url
-from mdcache.upstream.replicas.protocol import Answer, Ask, Tally
+from mdcache.upstream.replicas.protocol import (
+    Allotment,
+    DrawKind,
+    DrawReply,
+    DrawRequest,
+    answered,
+    minute_requests,
+    rolled,
+    stated_part,
+)
 from tests.support.redis_servers import RedisServer, running_redis
 
 TIMES = 2_000
@@ -44,8 +51,7 @@ MINUTE_MS = 60_000
 INDEX = 29_000
 START_MS = INDEX * 1_000 * MINUTE_MS
 ROWS = 500
-MINUTES_KEPT = 4  # `MINUTES` of ledger.lua
-ALLOWED, ADDRESS_CAP = 3_000, 5_400
+ALLOWED = 3_000
 TIMEOUT_S = 60.0  # of a measured call: the daemon's own is shorter
 
 Work = Callable[[], Awaitable[object]]
@@ -221,68 +227,70 @@ async def news(server: RedisServer, meter: Meter, listeners: int) -> None:
         tell(f"a message to {listeners} replicas", cost)
 
 
-# ------------------------------------------------------------------------------------------------ ledger
+# ------------------------------------------------------------------------------------------------ budget
 
 
 class Peer:
-    """A replica as the ledger knows it: its standing is what it was last told."""
+    """A replica as the budget knows it."""
 
     def __init__(self, link: RedisClient, name: int) -> None:
-        self._ledger = RedisLedger(link, "bench", "spot", f"{name:016x}")
-        self._told: Answer | None = None
+        self._store = RedisBudget(link, GateChannel(link, "bench"), "bench", "spot", f"{name:016x}")
+        self._allotment = Allotment()
+        self._seq = 0
         self._spent = 0
 
-    async def ask(self, now_ms: int, claims: tuple[tuple[int, int], ...] = ()) -> Answer:
-        minute, told = now_ms // MINUTE_MS, self._told
-        ask = Ask(
+    async def draw(self, now_ms: int, weight: int = 0) -> DrawReply:
+        minutes = range(now_ms // MINUTE_MS, now_ms // MINUTE_MS + 1)
+        before = rolled(self._allotment, minutes[0])
+        self._seq += 1
+        request = DrawRequest(
+            kind=DrawKind.SAY if self._seq > 1 else DrawKind.HELLO,
+            seq=self._seq,
             now_ms=now_ms,
-            error_ms=50,
             allowed=ALLOWED,
-            address_cap=ADDRESS_CAP,
-            part=told.part if told else 0,
-            next_part=told.next_part if told else 0,
-            changes=minute + 1,
-            peers=told.peers if told else 0,
-            assumed=3,
             limit=6_000,
-            tallies=(Tally(minute, (0, self._spent, 0), self._spent, 0),),
-            claims=claims,
-            version=told.version if told else 0,
+            part=stated_part(before, minutes[0]),
+            replicas=before.replicas,
+            born=before.born,
+            assumed=3,
+            returning=False,
+            error_ms=50,
+            commits=self._seq > 1,
+            gate_version=0,
+            rank=1,
+            minutes=minute_requests(before, minutes, lambda _minute: self._spent, ALLOWED, weight),
         )
-        self._told = await self._ledger.ask(ask)
-        return self._told
+        reply = await self._store.draw(request)
+        self._allotment = answered(before, request, reply)
+        return reply
 
 
-async def filled(link: RedisClient, client: Any, peers: int, now_ms: int) -> list[Peer]:
-    """All peers have spoken in this minute, and in as many before it as the ledger keeps."""
-    made = [Peer(link, name) for name in range(peers)]
-    for peer in made:
-        await peer.ask(now_ms)
-    (key,) = client.keys("mdcache:v2:ledger:*")
-    state = msgspec.msgpack.decode(client.get(key))
-    ((number, rows),) = state["minutes"].items()
-    state["minutes"] = {str(int(number) - n): rows for n in range(MINUTES_KEPT)}
-    client.set(key, msgspec.msgpack.encode(state), px=600_000)
-    return made
-
-
-async def ledger(server: RedisServer, meter: Meter, peers: int) -> None:
-    """One message to a ledger with so many replicas."""
+async def budget(server: RedisServer, meter: Meter, peers: int) -> None:
+    """One message to a budget with so many replicas."""
     client = server.client()
     client.flushdb()
-    now_ms = START_MS
     async with linked(server) as link:
-        made = await filled(link, client, peers, now_ms)
+        made = [Peer(link, name) for name in range(peers)]
+        for peer in made:
+            await peer.draw(START_MS)
         turn = 0
 
         async def beat() -> None:
             nonlocal turn
             turn += 1
-            await made[turn % peers].ask(now_ms + turn // 10)
+            await made[turn % peers].draw(START_MS + MINUTE_MS + turn // 10, turn % 3)
 
-        cost = await meter.cost(beat, max(50, 6_000 // peers))
-        (key,) = client.keys("mdcache:v2:ledger:*")
-        tell(f"ledger of {peers} replicas ({client.strlen(key) / 1e3:.0f} kB)", cost)
+        tell(f"a draw or beat among {peers} replicas", await meter.cost(beat))
+        (key,) = client.keys("mdcache:v2:budget:*")
+        print(f"{'':<40} {client.memory_usage(key, samples=0) / 1e3:.1f} kB in Redis")
+        gate = RedisBudget(link, GateChannel(link, "bench"), "bench", "spot", "writer")
+        version = (await gate.write_gate(0, "x" * 300)).version
+
+        async def write() -> None:
+            nonlocal version
+            version = (await gate.write_gate(version, "x" * 300)).version
+
+        tell("a move of the gate", await meter.cost(write, 500))
     client.flushdb()
 
 
@@ -295,7 +303,7 @@ async def measure(counts: list[int]) -> None:
         for count in counts:
             await news(server, meter, count)
         for count in counts:
-            await ledger(server, meter, count)
+            await budget(server, meter, count)
 
 
 def main() -> None:

@@ -48,9 +48,11 @@ from mdcache.stores.redis.setup import Opened, Where, open_redis
 from mdcache.stores.worker_thread import WorkerThread
 from mdcache.telemetry.gauges import GaugeSources
 from mdcache.telemetry.metrics import Metrics, new_registry
-from mdcache.upstream.governor import Governor, GovernorSettings, Shared
+from mdcache.upstream.admission import LocalAdmission
+from mdcache.upstream.governor import Governor, GovernorSettings
 from mdcache.upstream.http_client import Transport
 from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
+from mdcache.upstream.replicas.shared_budget import Replicas
 
 _STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; that long after it, its key is free again
 
@@ -181,7 +183,9 @@ def build_upstream(
             backoff_max_s=settings.backoff_max_s,
         ),
         transport=transport,
-        shared=None if redis is None else Shared(redis.ledger, settings.replicas, redis.names.before, redis.names.sign),
+        admission=LocalAdmission
+        if redis is None
+        else Replicas(redis.budget, settings.replicas, redis.replica.returning, redis.replica.keep).admission,
     )
 
 

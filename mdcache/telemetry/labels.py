@@ -7,7 +7,7 @@ from mdcache.exchange.markets import KLINE_ENDPOINTS, Family, Market
 from mdcache.telemetry.counters import ClosedSet
 from mdcache.upstream.backoff import ClosureReason
 from mdcache.upstream.gate import GateState
-from mdcache.upstream.queue import Lane
+from mdcache.upstream.priority import Lane
 
 MARKETS = tuple(Market)
 FAMILIES = tuple(Family)

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
-from mdcache.upstream.queue import Lane
+from mdcache.upstream.priority import Lane
 
 # Theory of operation
 # ===================
@@ -87,11 +87,15 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When: exchange time, its error, and how long a round trip may take (its 99th percentile)."""
+    """When: exchange time, its error, and how long a round trip may take (its 99th percentile).
+
+    `local_s`: the same moment by our own clock's `now()`.
+    """
 
     utc_ms: int
     error_ms: int
     round_trip_ms: int
+    local_s: float = 0.0
 
     @property
     def number(self) -> int:
@@ -202,6 +206,15 @@ def rebase(budget: Budget, expected_ms: int, now_ms: int) -> Budget:
     return replace(budget, minutes=(merged, *(replace(minute, pending=0) for minute in future)))
 
 
+def booked(budget: Budget, number: int, weight: int) -> Budget:
+    """Return the budget once this weight was spent in a minute by another process in our place."""
+    minute = budget.minute(number)
+    lanes = tuple(
+        spent + (weight if lane is Lane.NORMAL else 0) for lane, spent in zip(Lane, minute.lanes, strict=True)
+    )
+    return _with_minute(budget, replace(minute, lanes=lanes))
+
+
 def room(budget: Budget, lane: Lane, number: int, utc_ms: int, factor: float = 1.0) -> int:
     """Weight that `lane` may still spend in a minute as of `utc_ms`, pacing aside; may be negative."""
     minute = budget.minute(number)
@@ -239,6 +252,8 @@ def _lane_allowance(budget: Budget, minute: Minute, lane: Lane, factor: float, u
 def _room_from_ms(budget: Budget, number: int, lane: Lane, weight: int, utc_ms: int, factor: float) -> int | None:
     """When in the minute there is room for `weight`, as other lanes give up their tenths; `None`: not in it."""
     first, last = utc_ms, (number + 1) * MINUTE_MS - 1
+    if weight <= room(budget, lane, number, first, factor):
+        return first
     if weight > room(budget, lane, number, max(first, last), factor):
         return None
     while first < last:

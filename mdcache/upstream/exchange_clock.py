@@ -17,7 +17,7 @@ from mdcache.events import BackgroundTask, BackgroundTaskFailed, ClockMeasured, 
 from mdcache.exchange import weights
 from mdcache.exchange.markets import Family, Market
 from mdcache.upstream.models import Instant, UpstreamReply, UpstreamRequest
-from mdcache.upstream.queue import Lane, Priority
+from mdcache.upstream.priority import Lane, Priority
 
 FIRST_READS = 3  # docs/design.md#exchange-clock: 3 to 5 reads when a market is first used …
 MOST_READS = 5

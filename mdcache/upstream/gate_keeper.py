@@ -1,4 +1,4 @@
-"""A family's gatekeeper: holds its gate, moves it in one step, and tells who must hear of it.
+"""A family's gate keeper: holds its gate, moves it in one step, and reports its moves.
 
 When the gate moves, and where to, is decided in `gate`.
 """
@@ -20,7 +20,11 @@ from mdcache.upstream.reply_status import CAUSES
 
 
 class GateKeeper:
-    """One family's gate. `gate` is how it stands; whoever moves it has the desk look again at who waits."""
+    """One family's gate. `gate` is how it stands; whoever moves it has the scheduler pump.
+
+    `on_change` is called in each step that changes what should be saved; `on_step` after each event of our own, with
+    the gate before it.
+    """
 
     def __init__(
         self,
@@ -31,6 +35,8 @@ class GateKeeper:
         clock: Clock,
         rng: random.Random,
         events: Events,
+        on_change: Callable[[], None],
+        on_step: Callable[[GateEvent, Gate], None],
     ) -> None:
         self.gate = Gate()
         self._family = family
@@ -39,41 +45,33 @@ class GateKeeper:
         self._clock = clock
         self._rng = rng
         self._events = events
-        self._on_change: Callable[[], None] = lambda: None
-        self._stepped: Callable[[GateEvent, Gate], None] = lambda _event, _before: None
-
-    def watch(self, on_change: Callable[[], None]) -> None:
-        """Have `moved` called in each step that changes what should rest."""
         self._on_change = on_change
-
-    def tell_steps(self, stepped: Callable[[GateEvent, Gate], None]) -> None:
-        """Have `stepped` called after each event of our own, with the gate before it."""
-        self._stepped = stepped
+        self._on_step = on_step
 
     # -------------------------------------------------------------------------------- what it says
 
     def decision(self) -> GateDecision:
-        """What a read may do now."""
+        """Return what a read may do now."""
         return gates.decide(self.gate, self._now_ms())
 
     def refusal(self) -> GateClosed | None:
-        """The error of a question that meets it now; `None` where it may be asked, or wait."""
+        """Return the error of a question that meets it now; `None` where it may be asked, or wait."""
         return self.closed_error() if self.decision() is GateDecision.SHUT else None
 
     def closed_error(self) -> GateClosed:
-        """The error of a question that meets the closed gate, or closed it."""
+        """Return the error of a question that meets the closed gate, or closed it."""
         return GateClosed(self.reopens_in_s(), CAUSES[self.gate.reason])
 
     def reopens_in_s(self) -> float:
-        """How long a refused read should wait."""
+        """Return how long a refused read should wait."""
         return gates.reopens_in_ms(self.gate, self._now_ms()) / 1000
 
     def share_factor(self) -> float:
-        """What it leaves of the share."""
+        """Return what it leaves of the share."""
         return gates.share_factor(self.gate, self._now_ms())
 
     def next_gate(self, gate: Gate, event: GateEvent, at_ms: int | None = None) -> Gate:
-        """Where `event` would lead from `gate`; `at_ms`: by the clock that never steps, now if not given."""
+        """Return where `event` leads from `gate`; `at_ms`: by the clock that never steps, now if not given."""
         return gates.step(gate, event, self._now_ms() if at_ms is None else at_ms, self._backoff)
 
     # -------------------------------------------------------------------------------- what moves it
@@ -82,7 +80,7 @@ class GateKeeper:
         """Move it by an event of our own."""
         before, self.gate = self.gate, self.next_gate(self.gate, event)
         self._publish(before)
-        self._stepped(event, before)
+        self._on_step(event, before)
 
     def adopt(self, gate: Gate) -> None:
         """Go by a gate that the other replicas know."""
@@ -92,7 +90,7 @@ class GateKeeper:
     def record_refusal(
         self, epoch: int, reason: ClosureReason, stated_ms: int | None, *, body_pending: bool = False
     ) -> None:
-        """A reply closes it, or extends its closure, in this step."""
+        """Close it, or extend its closure, in the step that reads the reply."""
         utc = self._family_clock.measured()
         error_ms = min(utc.error_ms, MINUTE_MS)
         self.step(
@@ -108,17 +106,17 @@ class GateKeeper:
         )
 
     def record_drop(self, epoch: int) -> None:
-        """An attempt ended without a verdict."""
+        """Note an attempt that ended without a verdict."""
         self.step(Dropped(epoch, self._rng.random()))
 
     def record_failure(self) -> None:
-        """A question was given up after all its tries."""
+        """Note a question that was given up after all its tries."""
         self.step(QuestionFailed(self._rng.random()))
 
     # -------------------------------------------------------------------------------- parts
 
     def _publish(self, before: Gate) -> None:
-        """Say where it moved to, and have it rest."""
+        """Say where it moved to, and have it saved."""
         if _public_part(self.gate) != _public_part(before):
             self._events.emit(
                 GateChanged(self._family.value, self.gate.state.value, self.gate.reason.value, self.reopens_in_s())

@@ -1,12 +1,11 @@
 """The governor: every read of Binance goes through it, one for each address.
 
-A read's way: gate → budget → lane's turn → concurrency → send, and again for each attempt. The decisions
-are in `gate`, `budget` and `lanes`; `gatekeeper`, `account` and `desk` hold where each family stands, `courier` does
-the sending, `retries` the trying again.
+A read's way: gate → budget → lane → concurrency → send, and again for each attempt. The decisions are in `gate`,
+`budget` and `queue`; `gate_keeper`, `budget_keeper` and `scheduler` hold where each family stands, `sender` does the
+sending, `retries` the trying again.
 """
 
 import asyncio
-import functools
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,16 +16,16 @@ from mdcache.errors import BodyFault, BudgetSpent, Fault, InvalidBody, UpstreamF
 from mdcache.events import BodyRejected, Events, Retried
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.rate_limits import INITIAL_LIMIT, RequestBucket, weight_limit
+from mdcache.upstream.admission import AdmissionFactory, LocalAdmission, SharingStatus
 from mdcache.upstream.backoff import BackoffPolicy
+from mdcache.upstream.checkpoint import saved_from_mapping, saved_to_mapping
 from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.gate_events import ForcedOpen, ForcedShut
 from mdcache.upstream.http_client import MarketClient, Transport
 from mdcache.upstream.models import Fetchable, Instant, UpstreamReply, UpstreamRequest
-from mdcache.upstream.queue import Lane, Priority
-from mdcache.upstream.replicas.shared_budget import Shared, SharingStatus
+from mdcache.upstream.priority import Lane, Priority
 from mdcache.upstream.request_quota import RequestQuota
 from mdcache.upstream.retries import Retries
-from mdcache.upstream.saved_state import saved_from_mapping, saved_to_mapping
 from mdcache.upstream.scheduler import FamilyScheduler, SchedulerSettings
 from mdcache.upstream.sender import Sender
 
@@ -38,7 +37,6 @@ __all__ = [
     "Instant",
     "Lane",
     "Priority",
-    "Shared",
     "UpstreamReply",
     "UpstreamRequest",
 ]
@@ -80,7 +78,7 @@ class FamilyStatus:
 class Governor:
     """The only way to Binance. `transport` replaces the network, for all markets or for each.
 
-    With `shared`, one budget and one gate for all who share them.
+    `admission`: makes the one that other replicas have a say in, where there are any.
     """
 
     def __init__(
@@ -93,11 +91,12 @@ class Governor:
         settings: GovernorSettings,
         transport: Transport = None,
         trust_env: bool = True,
-        shared: Shared | None = None,
+        admission: AdmissionFactory = LocalAdmission,
     ) -> None:
         self._clock = clock
         self._events = events
         self._settings = settings
+        self._on_change: Callable[[bool], None] = lambda _gate_moved: None
         self._known_limits: dict[Market, int] = {}
         self._request_quotas: dict[RequestBucket, RequestQuota] = {}
         self._clients = {
@@ -118,7 +117,9 @@ class Governor:
             ramp_top=settings.upstream_concurrency,
         )
         lease_ms = round((settings.upstream_timeout_s + _LEASE_SPARE_S) * 1000)
-        rules = SchedulerSettings(policy, settings.weight_share, settings.upstream_concurrency, lease_ms)
+        scheduling = SchedulerSettings(
+            policy, settings.weight_share, settings.upstream_concurrency, lease_ms, admission
+        )
         self._schedulers = {
             family: FamilyScheduler(
                 family,
@@ -126,18 +127,17 @@ class Governor:
                 rng=rng,
                 events=events,
                 clocks=self.clocks,
-                settings=rules,
+                settings=scheduling,
                 send=self._sender.send,
-                among=shared,
+                on_change=self._changed,
             )
             for family in Family
         }
-        self._sender.schedulers = self._schedulers
         self._retries = Retries(settings.retry_attempts, settings.backoff_initial_s, settings.backoff_max_s, clock, rng)
 
     async def start(self) -> None:
-        """Before the first read: meet the other replicas, if there are any."""
-        await asyncio.gather(*(desk.sharing.start() for desk in self._schedulers.values() if desk.sharing is not None))
+        """Meet the other replicas, if there are any, before the first read."""
+        await asyncio.gather(*(scheduler.admission.start() for scheduler in self._schedulers.values()))
 
     async def fetch(self, read: Fetchable[_T]) -> _T:
         """Ask Binance, when it is this read's turn, and try again where that may help.
@@ -146,10 +146,10 @@ class Governor:
         `BudgetSpent`, `LaneFull` or `DeadlinePassed` where it can't be sent in time, `TransportFailed`,
         `ServerFailed` or `InvalidBody` after the last try, and `Refusal` with Binance's own words.
         """
-        desk = self._schedulers[read.market.family]
+        scheduler = self._schedulers[read.market.family]
 
         async def attempt() -> _T:
-            return await self._attempt(desk, read)
+            return await self._attempt(scheduler, read)
 
         def retried(reason: Fault | BodyFault) -> None:
             self._events.emit(Retried(read.market.value, reason))
@@ -159,8 +159,8 @@ class Governor:
         except InvalidBody:  # Binance answered: the question failed, not the family
             raise
         except UpstreamFailed:
-            desk.gate_keeper.record_failure()
-            desk.pump()
+            scheduler.gate_keeper.record_failure()
+            scheduler.pump()
             raise
 
     def refusal_now(
@@ -195,24 +195,23 @@ class Governor:
         Replicas do not tell each other of these: each has its part.
         """
         counts = self._request_quotas.setdefault(bucket, RequestQuota(bucket, self._settings.weight_share))
-        replicas = [desk.sharing.replicas for desk in self._schedulers.values() if desk.sharing is not None]
-        wait_s = counts.take(self._clock.now(), max(replicas, default=1))
+        replicas = max(scheduler.admission.replicas for scheduler in self._schedulers.values())
+        wait_s = counts.take(self._clock.now(), replicas)
         if wait_s:
             raise BudgetSpent(wait_s, f"the request limit of {bucket.name} is spent")
 
     def used_weight_header(self, market: Market) -> int | None:
         """Usage that Binance reported in this UTC minute for the market's family; `None` if it did not."""
-        return self._schedulers[market.family].budget_keeper.this_minute().header
+        return self._schedulers[market.family].this_minute().header
 
     def status(self) -> tuple[FamilyStatus, ...]:
         """Each family as it stands now."""
-        return tuple(self._status(desk) for desk in self._schedulers.values())
+        return tuple(self._status(scheduler) for scheduler in self._schedulers.values())
 
     def sharing(self) -> dict[str, SharingStatus]:
         """How each family shares with other replicas; empty where there are none."""
-        return {
-            family.value: desk.sharing.status() for family, desk in self._schedulers.items() if desk.sharing is not None
-        }
+        found = {family.value: scheduler.admission.status() for family, scheduler in self._schedulers.items()}
+        return {family: status for family, status in found.items() if status is not None}
 
     def close_gate(self, family: Family, seconds: float) -> None:
         """The operator closes a family for a while; it comes back with a probe."""
@@ -223,14 +222,15 @@ class Governor:
         self._force(family, ForcedOpen())
 
     def watch(self, on_change: Callable[[bool], None]) -> None:
-        """Have `changed` called in each step that changes what should rest: with True where a gate moved."""
-        for desk in self._schedulers.values():
-            desk.budget_keeper.watch(functools.partial(on_change, False))  # noqa: FBT003 - it has no other parameter
-            desk.gate_keeper.watch(functools.partial(on_change, True))  # noqa: FBT003
+        """Have `on_change` called in each step that changes what should be saved: with True where a gate moved."""
+        self._on_change = on_change
 
     def saved_state(self, boot: str) -> dict[str, object]:
         """Gates and budgets as they should rest, by family; `boot` names what the clock counts from."""
-        return {family.value: saved_to_mapping(desk.checkpoint.save(boot)) for family, desk in self._schedulers.items()}
+        return {
+            family.value: saved_to_mapping(scheduler.checkpoint.save(boot))
+            for family, scheduler in self._schedulers.items()
+        }
 
     def restore(self, plain: Mapping[str, object] | None, boot: str) -> bool:
         """Take up what `at_rest` gave, before the first read; `None`: something did rest, and can't be read.
@@ -239,54 +239,59 @@ class Governor:
         not in it starts open.
         """
         sound = plain is not None
-        for family, desk in self._schedulers.items():
+        for family, scheduler in self._schedulers.items():
             try:
                 if plain is None or family.value in plain:
-                    desk.checkpoint.restore(None if plain is None else saved_from_mapping(plain[family.value]), boot)
+                    scheduler.checkpoint.restore(
+                        None if plain is None else saved_from_mapping(plain[family.value]), boot
+                    )
             except (KeyError, ValueError, TypeError, OverflowError):
-                desk.checkpoint.restore(None, boot)
+                scheduler.checkpoint.restore(None, boot)
                 sound = False
         return sound
 
     async def aclose(self) -> None:
         """End everything: queues, measurements, reads under way, connections."""
-        for desk in self._schedulers.values():
-            desk.aclose()
+        for scheduler in self._schedulers.values():
+            scheduler.aclose()
         await self.clocks.aclose()
         await self._sender.aclose()
-        await asyncio.gather(*(desk.sharing.aclose() for desk in self._schedulers.values() if desk.sharing is not None))
-        await asyncio.gather(*(rest.aclose() for rest in self._clients.values()))
+        await asyncio.gather(*(scheduler.admission.aclose() for scheduler in self._schedulers.values()))
+        await asyncio.gather(*(client.aclose() for client in self._clients.values()))
 
     # ------------------------------------------------------------------------------------ parts
 
+    def _changed(self, gate_moved: bool) -> None:  # noqa: FBT001 - as `watch` has it
+        self._on_change(gate_moved)
+
     async def _attempt(self, scheduler: FamilyScheduler, read: Fetchable[_T]) -> _T:
-        ticket = scheduler.submit(read)
+        queued = scheduler.submit(read)
         try:
-            return read.accept(await ticket.future)
+            return read.accept(await queued.future)
         except InvalidBody as error:
-            path = ticket.request.path if ticket.request is not None else ""
+            path = queued.request.path if queued.request is not None else ""
             self._events.emit(BodyRejected(read.market.value, path, error.reason, error.detail))
             raise
         finally:
-            scheduler.abandon(ticket)
+            scheduler.abandon(queued)
 
     def _force(self, family: Family, event: ForcedOpen | ForcedShut) -> None:
-        desk = self._schedulers[family]
-        desk.gate_keeper.step(event)
-        desk.pump()
+        scheduler = self._schedulers[family]
+        scheduler.gate_keeper.step(event)
+        scheduler.pump()
 
     def _status(self, scheduler: FamilyScheduler) -> FamilyStatus:
-        account, keeper = scheduler.budget_keeper, scheduler.gate_keeper
-        minute = account.this_minute()
+        budget, keeper = scheduler.budget_keeper.budget, scheduler.gate_keeper
+        minute = scheduler.this_minute()
         return FamilyStatus(
             family=scheduler.family.value,
             gate_state=keeper.gate.state.value,
             gate_reason=keeper.gate.reason.value,
             reopens_in_s=keeper.reopens_in_s(),
             used=minute.ours,
-            allowed=int(account.budget.allowed * keeper.share_factor()),
+            allowed=int(budget.allowed * keeper.share_factor()),
             address=minute.address,
-            limit=account.budget.limit,
+            limit=budget.limit,
             limit_known=any(market.family is scheduler.family for market in self._known_limits),
             queued={lane.value: scheduler.queue.waiting(lane) for lane in Lane},
             in_flight={

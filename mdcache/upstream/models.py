@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 from mdcache.clock import Instant as Instant  # noqa: PLC0414 - readers of replies read moments too
 from mdcache.events import ReadReason
 from mdcache.exchange.markets import Market
-from mdcache.upstream.queue import Priority
+from mdcache.upstream.priority import Priority
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -1,17 +1,20 @@
-"""The queue of waiting reads of one family: who is next. Pure: it is told the time, and decides nothing else.
+"""The queue of waiting reads of one family: which is next. Pure: it is told the time, and decides nothing else.
 
 Whether the next may be sent is the gate's and the budget's business; `ReadQueue` only orders, bounds and forgets.
 """
 
+import asyncio
 import heapq
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any
 
 from mdcache.errors import LaneFull
 from mdcache.exchange.markets import Market
+from mdcache.upstream.budget import Reservation
+from mdcache.upstream.models import Fetchable, UpstreamReply, UpstreamRequest
+from mdcache.upstream.priority import Lane, Priority
 
 # Theory of operation
 # ===================
@@ -19,76 +22,74 @@ from mdcache.exchange.markets import Market
 # Between lanes: high before normal before low; but a lane that waits and was passed over nine times is next
 # (a floor of sends where concurrency is scarce, beside the budget's floor of weight).
 #
-# Within a lane: tails that crossed a close first, then round robin by client. Each read gets a tag when it
+# Within a lane: tails whose candle closed first, then round robin by client. Each read gets a tag when it
 # joins: one more than the later of its client's last tag and the tag served last. Serving the smallest tag
 # first is round robin (start-time fair queueing), and a tag never changes, so that a heap holds the order.
 #
 # Reads of one market that are paced alike stand or fall together: they form a *class*, and if the budget or
-# the concurrency refuses a class's first read, the driver blocks the class and asks for the next of another.
+# the concurrency refuses a class's first read, the scheduler blocks the class and asks for the next of another.
 #
-# A `Priority` may be improved by its flight at any time. `refile` looks at all of them again, before each pump.
+# A `Priority` may be improved by its flight at any time. `reorder` looks at all of them again, before each pump.
 
 MAX_WAITING = 10_000  # in each lane; docs/design.md#security: everything is bounded
 MAX_PASSED_OVER = 9  # docs/design.md#lanes: each lane has a floor of 10 %
 _STALE_ENTRIES = 64
 
-
-class Lane(StrEnum):
-    """Priority, best first."""
-
-    HIGH = "high"
-    NORMAL = "normal"
-    LOW = "low"
-
-    @property
-    def rank(self) -> int:
-        """0 is the best."""
-        return _RANK[self]
-
-
-_RANK = {lane: rank for rank, lane in enumerate(Lane)}
-
-
-@dataclass(slots=True)
-class Priority:
-    """How a read stands in the queue. Its flight may improve it until it is sent.
-
-    `drop_at_s`: when its last waiter gives up, by the clock's `now()`; `math.inf` is allowed. `crossed`: a
-    tail whose candle closed meanwhile. `paced`: the refresh of a tail we hold (docs/design.md#pacing).
-    """
-
-    lane: Lane
-    deadline_s: float
-    client: str = ""
-    close_passed: bool = False
-    paced: bool = False
-
-
-_T = TypeVar("_T")
 ReadClass = tuple[Market, bool]
 
 
 @dataclass(slots=True, eq=False)
-class QueueEntry(Generic[_T]):
-    """A waiting read: `item` is the driver's. `lane`, `crossed` and `group` are how it is filed now."""
+class QueuedRead:
+    """One attempt of a read, from the queue to its outcome. `lane`, `close_passed`, `read_class`: how it is filed now.
 
-    item: _T
-    market: Market
-    priority: Priority
-    lane: Lane
-    close_passed: bool
-    read_class: ReadClass
+    `weight`: as it was when it joined. What is `None` is set when it is granted.
+    """
+
+    read: Fetchable[Any]
+    future: asyncio.Future[UpstreamReply]
+    queued_at_s: float
     weight: int
+    lane: Lane = field(init=False)
+    close_passed: bool = field(init=False)
+    read_class: ReadClass = field(init=False)
     tag: int = 0
     removed: bool = False
+    request: UpstreamRequest | None = None
+    reservation: Reservation | None = None
+    epoch: int = 0
+
+    def __post_init__(self) -> None:
+        """File it by its priority."""
+        self.file()
+
+    @property
+    def market(self) -> Market:
+        """Where it is asked."""
+        return self.read.market
+
+    @property
+    def priority(self) -> Priority:
+        """How it should stand."""
+        return self.read.priority
+
+    @property
+    def misfiled(self) -> bool:
+        """Whether its priority was improved."""
+        now = self.priority
+        return (self.lane, self.close_passed, self.read_class[1]) != (now.lane, now.close_passed, now.paced)
+
+    def file(self) -> None:
+        """Stand as its priority says."""
+        now = self.priority
+        self.lane, self.close_passed, self.read_class = now.lane, now.close_passed, (self.market, now.paced)
 
 
-_Heap = list[tuple[bool, int, int, QueueEntry[_T]]]
+_Heap = list[tuple[bool, int, int, QueuedRead]]
 
 
 @dataclass(slots=True)
-class _LaneQueue(Generic[_T]):
-    heaps: dict[ReadClass, _Heap[_T]] = field(default_factory=dict)
+class _LaneQueue:
+    heaps: dict[ReadClass, _Heap] = field(default_factory=dict)
     tags: dict[str, int] = field(default_factory=dict)
     served_tag: int = 0
     waiting: int = 0
@@ -96,129 +97,106 @@ class _LaneQueue(Generic[_T]):
     passed_over: int = 0
 
 
-class ReadQueue(Generic[_T]):
+class ReadQueue:
     """All waiting reads of a family."""
 
     def __init__(self, max_waiting: int = MAX_WAITING) -> None:
         self._max_waiting = max_waiting
-        self._queues: dict[Lane, _LaneQueue[_T]] = {lane: _LaneQueue() for lane in Lane}
-        self._entries: dict[QueueEntry[_T], None] = {}
+        self._lanes: dict[Lane, _LaneQueue] = {lane: _LaneQueue() for lane in Lane}
+        self._reads: dict[QueuedRead, None] = {}
         self._serial = itertools.count()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._reads)
 
-    def __iter__(self) -> Iterator[QueueEntry[_T]]:
-        return iter(tuple(self._entries))
+    def __iter__(self) -> Iterator[QueuedRead]:
+        return iter(tuple(self._reads))
 
     def waiting(self, lane: Lane) -> int:
-        """How many wait in a lane."""
-        return self._queues[lane].waiting
+        """Return how many wait in a lane."""
+        return self._lanes[lane].waiting
 
     def weight(self, lane: Lane) -> int:
-        """Weight of all that wait in a lane, as it was when each joined."""
-        return self._queues[lane].weight
+        """Return the weight of all that wait in a lane, as it was when each joined."""
+        return self._lanes[lane].weight
 
-    def add(self, item: _T, market: Market, priority: Priority, weight: int) -> QueueEntry[_T]:
-        """Join the queue; raises `LaneFull` if as many wait in this lane as may."""
-        if self._queues[priority.lane].waiting >= self._max_waiting:
-            raise LaneFull(1.0, f"{self._max_waiting} reads are waiting in the {priority.lane} lane")
-        place = QueueEntry(
-            item, market, priority, priority.lane, priority.close_passed, (market, priority.paced), weight
-        )
-        self._entries[place] = None
-        self._file(place)
-        return place
+    def add(self, queued: QueuedRead) -> None:
+        """Join the queue.
 
-    def remove(self, entry: QueueEntry[_T]) -> None:
+        Raises:
+            LaneFull: as many wait in this lane as may.
+        """
+        if self._lanes[queued.lane].waiting >= self._max_waiting:
+            raise LaneFull(1.0, f"{self._max_waiting} reads are waiting in the {queued.lane} lane")
+        self._reads[queued] = None
+        self._push(queued)
+
+    def remove(self, queued: QueuedRead) -> None:
         """Leave the queue, sent or not."""
-        if entry.removed:
+        if queued.removed:
             return
-        entry.removed = True
-        del self._entries[entry]
-        self._uncount(entry)
+        queued.removed = True
+        del self._reads[queued]
+        self._uncount(queued)
 
     def reorder(self) -> None:
-        """Look at every turn again and file those anew that were improved."""
-        for place in self._entries:
-            turn = place.priority
-            if (
-                place.lane is not turn.lane
-                or place.close_passed is not turn.close_passed
-                or place.read_class[1] is not turn.paced
-            ):
-                self._uncount(place)
-                place.lane, place.close_passed, place.read_class = (
-                    turn.lane,
-                    turn.close_passed,
-                    (place.market, turn.paced),
-                )
-                self._file(place)
+        """Look at every priority again and file those anew that were improved."""
+        for queued in self._reads:
+            if queued.misfiled:
+                self._uncount(queued)
+                queued.file()
+                self._push(queued)
 
-    def peek(self, blocked: set[tuple[Lane, ReadClass]]) -> QueueEntry[_T] | None:
-        """Who is next, of the classes that are not blocked; it stays in the queue until removed."""
-        firsts = [place for lane in Lane if (place := self._first(lane, blocked)) is not None]
-        owed = [place for place in firsts[1:] if self._queues[place.lane].passed_over >= MAX_PASSED_OVER]
+    def peek(self, blocked: set[tuple[Lane, ReadClass]]) -> QueuedRead | None:
+        """Return the next, of the classes that are not blocked; it stays in the queue until removed."""
+        firsts = [queued for lane in Lane if (queued := self._first(lane, blocked)) is not None]
+        owed = [queued for queued in firsts[1:] if self._lanes[queued.lane].passed_over >= MAX_PASSED_OVER]
         return next(iter([*owed, *firsts]), None)
 
-    def take(self, entry: QueueEntry[_T]) -> None:
-        """`place` is sent: take it out; the other lanes that wait were passed over once more."""
-        served = self._queues[entry.lane]
-        heap = served.heaps[entry.read_class]
-        if heap[0][3] is entry:  # left behind, it would be valid again once the place is restored
-            heapq.heappop(heap)
-        served.served_tag = max(served.served_tag, entry.tag)
+    def take(self, queued: QueuedRead) -> None:
+        """Take out one that is sent; the other lanes that wait were passed over once more."""
+        served = self._lanes[queued.lane]
+        served.served_tag = max(served.served_tag, queued.tag)
         served.passed_over = 0
-        self.remove(entry)
-        for lane, queue in self._queues.items():
-            if lane is not entry.lane and queue.waiting:
-                queue.passed_over += 1
-
-    def put_back(self, entry: QueueEntry[_T]) -> None:
-        """`place` was served and could not be sent: it waits again, behind those whose tag is the same."""
-        entry.removed = False
-        self._entries[entry] = None
-        self._push(entry)
+        self.remove(queued)
+        for lane, each in self._lanes.items():
+            if lane is not queued.lane and each.waiting:
+                each.passed_over += 1
 
     # ------------------------------------------------------------------------------------- parts
 
-    def _file(self, entry: QueueEntry[_T]) -> None:
-        queue = self._queues[entry.lane]
-        client = entry.priority.client
-        entry.tag = max(queue.served_tag, queue.tags.get(client, 0)) + 1
-        queue.tags[client] = entry.tag
-        self._push(entry)
-
-    def _push(self, entry: QueueEntry[_T]) -> None:
-        queue = self._queues[entry.lane]
-        queue.waiting += 1
-        queue.weight += entry.weight
-        heap = queue.heaps.setdefault(entry.read_class, [])
-        if len(heap) > 2 * queue.waiting + _STALE_ENTRIES:
-            heap[:] = [item for item in heap if not self._stale(item, entry.lane, entry.read_class)]
+    def _push(self, queued: QueuedRead) -> None:
+        lane = self._lanes[queued.lane]
+        client = queued.priority.client
+        queued.tag = max(lane.served_tag, lane.tags.get(client, 0)) + 1
+        lane.tags[client] = queued.tag
+        lane.waiting += 1
+        lane.weight += queued.weight
+        heap = lane.heaps.setdefault(queued.read_class, [])
+        if len(heap) > 2 * lane.waiting + _STALE_ENTRIES:
+            heap[:] = [entry for entry in heap if not self._stale(entry, queued.lane, queued.read_class)]
             heapq.heapify(heap)
-        heapq.heappush(heap, (not entry.close_passed, entry.tag, next(self._serial), entry))
+        heapq.heappush(heap, (not queued.close_passed, queued.tag, next(self._serial), queued))
 
-    def _uncount(self, entry: QueueEntry[_T]) -> None:
-        """Its entry in the heap stays behind and is skipped; an empty lane forgets tags and passes."""
-        queue = self._queues[entry.lane]
-        queue.waiting -= 1
-        queue.weight -= entry.weight
-        if not queue.waiting:
-            self._queues[entry.lane] = _LaneQueue()
+    def _uncount(self, queued: QueuedRead) -> None:
+        """Leave its entry in the heap behind, to be skipped; an empty lane forgets tags and passes."""
+        lane = self._lanes[queued.lane]
+        lane.waiting -= 1
+        lane.weight -= queued.weight
+        if not lane.waiting:
+            self._lanes[queued.lane] = _LaneQueue()
 
-    def _first(self, lane: Lane, blocked: set[tuple[Lane, ReadClass]]) -> QueueEntry[_T] | None:
-        queue = self._queues[lane]
+    def _first(self, lane: Lane, blocked: set[tuple[Lane, ReadClass]]) -> QueuedRead | None:
         heads = []
-        for group, heap in queue.heaps.items():
-            while heap and self._stale(heap[0], lane, group):
+        for read_class, heap in self._lanes[lane].heaps.items():
+            while heap and self._stale(heap[0], lane, read_class):
                 heapq.heappop(heap)
-            if heap and (lane, group) not in blocked:
+            if heap and (lane, read_class) not in blocked:
                 heads.append(heap[0])
         return min(heads)[3] if heads else None
 
     @staticmethod
-    def _stale(entry: tuple[bool, int, int, QueueEntry[_T]], lane: Lane, group: ReadClass) -> bool:
-        not_crossed, tag, _, place = entry
-        filed = (place.lane, place.read_class, not place.close_passed, place.tag)
-        return place.removed or filed != (lane, group, not_crossed, tag)
+    def _stale(entry: tuple[bool, int, int, QueuedRead], lane: Lane, read_class: ReadClass) -> bool:
+        not_passed, tag, _, queued = entry
+        filed = (queued.lane, queued.read_class, not queued.close_passed, queued.tag)
+        return queued.removed or filed != (lane, read_class, not_passed, tag)

@@ -1,6 +1,6 @@
-"""Carries a granted read to its market and books what came of it: with the gate, the budget and the clocks.
+"""Sends a granted read to its market and books what came of it: with the gate, the budget and the clocks.
 
-A read that was sent is never cancelled by who asked for it: the courier owns its task to the end.
+A read that was sent is never cancelled by its caller: the sender owns its task to the end.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from http import HTTPStatus
 from mdcache.clock import Clock
 from mdcache.errors import InvalidBody, MdcacheError, UpstreamFailed
 from mdcache.events import Events, UpstreamCalled
-from mdcache.exchange.markets import Family, Market
+from mdcache.exchange.markets import Market
 from mdcache.exchange.rate_limits import usage_is_reliable, used_weight
 from mdcache.upstream import reply_status
 from mdcache.upstream.backoff import ClosureReason
@@ -19,13 +19,13 @@ from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.gate_events import Answered
 from mdcache.upstream.http_client import MarketClient
 from mdcache.upstream.models import Instant, UpstreamReply, UpstreamRequest
-from mdcache.upstream.queued_read import QueuedRead
+from mdcache.upstream.queue import QueuedRead
 from mdcache.upstream.reply_status import ReplyHead
 from mdcache.upstream.scheduler import FamilyScheduler
 
 
 class Sender:
-    """Sends for all desks. `dispatch` returns at once; the ticket's future gets the `Reply` or the error."""
+    """Sends for all schedulers."""
 
     def __init__(
         self, *, clock: Clock, events: Events, clocks: ExchangeClocks, clients: Mapping[Market, MarketClient]
@@ -35,34 +35,32 @@ class Sender:
         self._clocks = clocks
         self._clients = clients
         self._tasks: set[asyncio.Task[None]] = set()
-        self.schedulers: Mapping[Family, FamilyScheduler] = {}
 
-    def send(self, queued: QueuedRead) -> None:
-        """Start carrying a granted ticket."""
-        task = asyncio.create_task(self._run(queued), name=f"read of {queued.read.market.value}")
+    def send(self, scheduler: FamilyScheduler, queued: QueuedRead) -> None:
+        """Start sending a granted read; returns at once. Its future gets the reply or the error."""
+        task = asyncio.create_task(self._run(scheduler, queued), name=f"read of {queued.market.value}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
-        """End the reads under way; who waits for one is cancelled."""
+        """End the reads under way; whoever waits for one is cancelled."""
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, queued: QueuedRead) -> None:
-        desk = self.schedulers[queued.read.market.family]
-        trip = _Exchange(queued, desk, self._clocks, self._clock)
+    async def _run(self, scheduler: FamilyScheduler, queued: QueuedRead) -> None:
+        exchange = _Exchange(queued, scheduler, self._clocks, self._clock)
         outcome: UpstreamReply | Exception | None = None
         try:
-            outcome = await trip.run(self._clients[queued.read.market])
-        except Exception as error:  # noqa: BLE001 - whatever it is goes to who waits for it
+            outcome = await exchange.run(self._clients[queued.market])
+        except Exception as error:  # noqa: BLE001 - whatever it is goes to whoever waits for it
             outcome = error
         finally:
             if outcome is None:  # cancelled: only `aclose` does that
                 queued.future.cancel()
-            self._events.emit(trip.event(outcome))
-            desk.finished(queued)
+            self._events.emit(exchange.event(outcome))
+            scheduler.finished(queued)
         if queued.future.done():
             return
         if isinstance(outcome, Exception):
@@ -76,7 +74,7 @@ class _Exchange:
 
     def __init__(self, queued: QueuedRead, scheduler: FamilyScheduler, clocks: ExchangeClocks, clock: Clock) -> None:
         if queued.request is None or queued.reservation is None:
-            raise ValueError("the ticket was not granted")
+            raise ValueError("the read was not granted")
         self._market = queued.read.market
         self._queued = queued
         self._request: UpstreamRequest = queued.request
@@ -94,7 +92,7 @@ class _Exchange:
         self._bytes = 0
 
     async def run(self, client: MarketClient) -> UpstreamReply:
-        """The whole reply of a 200; raises what everything else means."""
+        """Return the whole reply of a 200; raise what everything else means."""
         try:
             head, body = await client.get(self._request, self._on_head)
             self._bytes = len(body)
@@ -111,7 +109,7 @@ class _Exchange:
             self._scheduler.gate_keeper.record_drop(self._queued.epoch)
 
     def event(self, outcome: UpstreamReply | Exception | None) -> UpstreamCalled:
-        """What happened, for the sinks."""
+        """Return what happened, for the sinks."""
         read = self._queued.read
         return UpstreamCalled(
             market=self._market.value,
@@ -146,7 +144,7 @@ class _Exchange:
 
     def _settle(self, usage: int | None, round_trip_s: float | None) -> None:
         self._settled = True
-        self._scheduler.settle(self._queued, self._reservation, usage, round_trip_s)
+        self._scheduler.settle(self._reservation, usage, round_trip_s)
 
     def _answered(self) -> None:
         self._gate_informed = True

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import httpx
-import msgspec
 import pytest
 
 from mdcache.stores.redis.url import Topology, parse_url
@@ -40,19 +39,20 @@ def test_metrics_and_readiness_tell_whether_redis_works() -> None:
         eventually(lambda: told(1))
 
 
-def test_a_killed_daemon_is_known_to_be_gone_once_it_is_started_again_in_its_folder(tmp_path: Path) -> None:
+def test_a_killed_daemon_is_the_same_replica_once_it_is_started_again_in_its_folder(tmp_path: Path) -> None:
     with running_redis() as server, sim() as upstream:
 
-        def peers() -> list[dict[str, object]]:
-            packed = server.client().get("mdcache:v2:ledger:{bench:spot}")
-            return list(msgspec.msgpack.decode(packed)["peers"].values()) if packed else []
+        def replicas() -> list[bytes]:
+            return [name for name in server.client().hkeys("mdcache:v2:budget:{bench:spot}") if name.startswith(b"r:")]
 
         with daemon(upstream, redis_url=server.url, state_dir=str(tmp_path)) as (_, process):
-            eventually((tmp_path / "replicas").exists)
+            eventually((tmp_path / "replica").exists)
             process.kill()
-        assert ["gone" in peer for peer in peers()] == [False]
+        before = replicas()
+        assert len(before) == 1
+        server.client().delete("mdcache:v2:budget:{bench:spot}")
         with daemon(upstream, redis_url=server.url, state_dir=str(tmp_path)):
-            eventually(lambda: sorted("gone" in peer for peer in peers()) == [False, True])
+            eventually(lambda: replicas() == before)
 
 
 def test_the_user_that_the_docs_describe_may_do_all_that_a_daemon_does() -> None:

@@ -1,4 +1,4 @@
-"""Several replicas before one exchange, in one process and in virtual time; their ledger may fail in any way."""
+"""Several replicas before one exchange, in one process and in virtual time; what they share may fail in any way."""
 
 import asyncio
 import random
@@ -11,14 +11,15 @@ import httpx
 from mdcache.errors import MdcacheError
 from mdcache.events import Event, Events
 from mdcache.exchange.markets import Family, Market
-from mdcache.upstream.governor import Governor, GovernorSettings, Shared
+from mdcache.upstream.governor import Governor, GovernorSettings
 from mdcache.upstream.models import Instant
+from mdcache.upstream.replicas.shared_budget import Replicas
 from tests.support.fake_exchange import BASE_URLS, FakeExchange, fake_read
 from tests.support.memory_shared_budget import BudgetServer, MemorySharedBudget
 from tests.support.virtual_time import VirtualClock
 
 TRIP_S = 0.05
-SERVER_AHEAD_MS = 7_200_000  # of the ledger's own clock
+SERVER_AHEAD_MS = 7_200_000  # of the server's own clock
 SURE_MS = 3_000
 
 
@@ -47,12 +48,12 @@ class GovernorReplica:
         return Instant(clock.true_ms() + self.skew_ms, self.error_ms)
 
     def disconnect(self, *, lose_answers: bool = False) -> None:
-        for ledger in self.budgets.values():
-            ledger.up, ledger.lose_answers = lose_answers, lose_answers
+        for budget in self.budgets.values():
+            budget.up, budget.lose_answers = lose_answers, lose_answers
 
     def reconnect(self) -> None:
-        for ledger in self.budgets.values():
-            ledger.up, ledger.lose_answers = True, False
+        for budget in self.budgets.values():
+            budget.up, budget.lose_answers = True, False
 
     def load(self, every_s: float, cost: int = 5) -> None:
         """Ask for reads all the time."""
@@ -85,8 +86,8 @@ class GovernorReplica:
 
     async def kill(self) -> None:
         """Without goodbye."""
-        for ledger in self.budgets.values():
-            ledger.up = False
+        for budget in self.budgets.values():
+            budget.up = False
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -102,8 +103,7 @@ class GovernorReplicas:
 
     def __init__(self, share: int = 100, limit: int = 1_200, assumed: int = 2) -> None:
         self.clock = VirtualClock()
-        self.server = BudgetServer()
-        self.server.clock = lambda: self.clock.true_ms() + SERVER_AHEAD_MS
+        self.server = BudgetServer(lambda: self.clock.true_ms() + SERVER_AHEAD_MS)
         self.exchange = FakeExchange(self.clock, trip_s=TRIP_S, limit=limit)
         self.share = share
         self.assumed = assumed
@@ -119,8 +119,8 @@ class GovernorReplicas:
         `unmeasured`: it may be a minute, until it read anything. `instead`: whose place and folder it takes.
         """
         self.names += 1
-        name, events = f"r{self.names}", list[Event]()
-        ledgers = {family: MemorySharedBudget(self.server, family.value, name) for family in Family}
+        name, events = f"r{self.names}" if instead is None else instead.name, list[Event]()
+        budgets = {family: MemorySharedBudget(self.server, family.value, name) for family in Family}
         governor = Governor(
             clock=self.clock,
             rng=random.Random(self.names),
@@ -128,12 +128,12 @@ class GovernorReplicas:
             base_urls=BASE_URLS,
             settings=self.limits,
             transport=self.transport,
-            shared=Shared(ledgers.__getitem__, self.assumed, () if instead is None else (instead.name,)),
+            admission=Replicas(budgets.__getitem__, self.assumed, returning=instead is not None).admission,
         )
         if instead is not None:
             governor.restore(instead.governor.saved_state("boot"), "boot")
         error_ms = 60_000 if unmeasured else abs(skew_ms) + 1
-        replica = GovernorReplica(name, governor, ledgers, events, error_ms, skew_ms, measured=not unmeasured)
+        replica = GovernorReplica(name, governor, budgets, events, error_ms, skew_ms, measured=not unmeasured)
         clocks = governor.clocks
         clocks.family_now = lambda family: replica.believes(family, self.clock)  # type: ignore[method-assign]
         clocks.measure_in_background = replica.measure  # type: ignore[method-assign]

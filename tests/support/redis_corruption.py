@@ -3,21 +3,18 @@
 import random
 import re
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
-
-import msgspec
 
 from tests.support.redis_servers import RedisServer
 from tests.support.waiting import eventually
 
-KINDS = ("h", "t", "b", "y", "l", "w", "c", "d", "u", "probe", "purges", "ledger")
+KINDS = ("h", "t", "b", "y", "l", "w", "c", "d", "u", "probe", "purges", "budget", "gate")
 
 
 def kind(key: str) -> str:
     """What of ours a key is: the last letter but for a block's number and a lease's class."""
-    found = re.fullmatch(r"mdcache:v2:(?:\{.*\}([htbylwcdu])[^}]*|(probe|purges)|(ledger):\{.*\})", key)
+    found = re.fullmatch(r"mdcache:v2:(?:\{.*\}([htbylwcdu])[^}]*|(probe|purges)|(budget|gate):\{.*\})", key)
     assert found is not None, key
     return next(part for part in found.groups() if part)
 
@@ -109,21 +106,16 @@ def numbers(client: Any, key: str) -> None:
 
 
 def forged(client: Any, key: str) -> None:
-    """A ledger of the right form, and wrong inside; elsewhere numbers."""
-    if kind(key) != "ledger":
-        numbers(client, key)
-        return
-    minute = str(int(time.time() // 60))
-    far = 9e15
-    plain = {"born": 0, "beat": 0, "since": 0, "expect": 0, "version": 1, "gate": "", "peers": {}, "minutes": {}}
-    wrong: list[dict[str, object]] = [
-        {"peers": {"a": 1}},
-        {"peers": {"a": {}}},
-        {"minutes": {minute: 5}},
-        {"minutes": {minute: {"extra": 0, "rows": {"a": {}}}}},
-        {"minutes": {"none": {"extra": 0, "rows": {}}}},
-        {"born": far, "beat": far, "since": far},
-        {"version": far},
-        {"gate": "closed"},
-    ]
-    client.set(key, msgspec.msgpack.encode(plain | random.choice(wrong)))
+    """A budget or gate of the right form, and wrong inside; elsewhere numbers."""
+    match kind(key):
+        case "budget":
+            fields = [name for name in client.hkeys(key) if name != b"run"]
+            name = random.choice(fields or [b"meta"])
+            words = (client.hget(key, name) or b"0").split()
+            words[random.randrange(len(words))] = random.choice([b"0", b"-1", b"7", b"999999999999999", b"1" * 15])
+            client.hset(key, name, b" ".join(words))
+        case "gate":
+            wrong = [{"version": "999999999999999"}, {"text": '{"state":"closed"}'}, {"quiet_ms": "9" * 15}]
+            client.hset(key, mapping=random.choice(wrong))
+        case _:
+            numbers(client, key)

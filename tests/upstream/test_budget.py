@@ -22,7 +22,7 @@ from mdcache.upstream.budget import (
     room,
     settle,
 )
-from mdcache.upstream.queue import Lane
+from mdcache.upstream.priority import Lane
 
 M0 = 29_846_000 * MINUTE_MS  # the start of some minute
 ONE = Claim(1, Lane.HIGH)

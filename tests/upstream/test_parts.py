@@ -1,4 +1,4 @@
-"""What a desk is made of, each part by itself: clock, account, gatekeeper, checkpoint, shared gate, predecessors."""
+"""What a scheduler is made of, each part by itself: clock, budget keeper, gate keeper, checkpoint, shared gate."""
 
 from dataclasses import replace
 
@@ -8,42 +8,23 @@ from mdcache.errors import GateClosed
 from mdcache.events import GateChanged
 from mdcache.exchange.markets import Market
 from mdcache.upstream.backoff import ClosureReason
-from mdcache.upstream.budget import Budget, Claim, Granted, Minute, reserve
-from mdcache.upstream.budget_keeper import BudgetKeeper
+from mdcache.upstream.budget import Claim, Granted, reserve
 from mdcache.upstream.gate import Gate, GateState
-from mdcache.upstream.gate_events import ForcedShut, GateEvent, Sent
-from mdcache.upstream.queue import Lane
-from mdcache.upstream.replicas.predecessors import Predecessors
-from mdcache.upstream.replicas.protocol import Answer, Ask, Tally, Told
+from mdcache.upstream.gate_events import ForcedShut, Sent
+from mdcache.upstream.priority import Lane
 from mdcache.upstream.replicas.shared_gate import merge
 from tests.support.family_parts import LEASE_MS, FamilyParts
 
 pytestmark = pytest.mark.virtual
 
 
-def answer(gate: str | None = None, *, written: bool = False, told: tuple[Told, ...] = ()) -> Answer:
-    return Answer(
-        sharing=True,
-        verdicts=(),
-        part=0,
-        next_part=0,
-        peers=2,
-        told=told,
-        version=7,
-        gate=gate,
-        written=written,
-        crowded=False,
-        limit=0,
-    )
-
-
-# ------------------------------------------------------------------------------------- clock and account
+# ------------------------------------------------------------------------------------- clock and budget keeper
 
 
 async def test_a_time_that_was_told_counts_until_it_is_measured_here() -> None:
     parts = FamilyParts(ahead_ms=5_000)
     assert parts.time.now().error_ms == 60_000
-    parts.time.hear(parts.clock.true_ms() + 5_000, 20, parts.clock.now())
+    parts.time.adopt(parts.clock.true_ms() + 5_000, 20, parts.clock.now())
     told = parts.time.now()
     assert (told.utc_ms, told.error_ms) == (parts.clock.true_ms() + 5_000, 70)
     await parts.clock.sleep(100.0)
@@ -54,48 +35,43 @@ async def test_a_time_that_was_told_counts_until_it_is_measured_here() -> None:
     assert parts.time.now().utc_ms == pytest.approx(parts.clock.true_ms() + 9_000, abs=1)
 
 
-def spend(account: BudgetKeeper, weight: int) -> Granted:
-    now = account.moment()
-    decision = reserve(account.budget, Claim(weight, Lane.HIGH), now)
+def spend(parts: FamilyParts, weight: int) -> Granted:
+    decision = reserve(parts.budget.budget, Claim(weight, Lane.HIGH), parts.now())
     assert isinstance(decision, Granted)
-    account.spend(decision)
+    parts.budget.spend(decision)
     return decision
 
 
 async def test_what_was_spent_moves_with_a_clock_that_is_put_right() -> None:
     parts = FamilyParts(ahead_ms=600_000)
-    parts.time.hear(parts.clock.true_ms(), 20, parts.clock.now())
-    charge = spend(parts.account, 10).reservation
+    parts.time.adopt(parts.clock.true_ms(), 20, parts.clock.now())
+    reservation = spend(parts, 10).reservation
     await parts.clocks.ensure(Market.SPOT)
-    parts.account.settle(charge, None)
-    assert parts.account.this_minute().ours == 10
+    parts.budget.settle(reservation, None, parts.now())
+    assert parts.budget.budget.minute(parts.now().number).ours == 10
 
 
 async def test_a_limit_that_was_told_counts_until_it_is_read_here() -> None:
-    account = FamilyParts().account
-    assert account.hear_limit(6_000)
-    assert not account.hear_limit(6_000)
-    account.set_limit(2_400)
-    assert not account.hear_limit(6_000)
-    assert account.budget.limit == 2_400
+    keeper = FamilyParts().budget
+    assert keeper.adopt_limit(6_000)
+    assert not keeper.adopt_limit(6_000)
+    keeper.set_limit(2_400)
+    assert not keeper.adopt_limit(6_000)
+    assert keeper.budget.limit == 2_400
 
 
-# ------------------------------------------------------------------------------ gatekeeper and checkpoint
+# ------------------------------------------------------------------------------ gate keeper and checkpoint
 
 
 async def test_others_hear_of_our_own_steps_and_the_disk_of_every_move() -> None:
     parts = FamilyParts()
-    steps: list[tuple[GateEvent, GateState]] = []
-    moves: list[GateState] = []
-    parts.keeper.tell_steps(lambda event, before: steps.append((event, before.state)))
-    parts.keeper.watch(lambda: moves.append(parts.keeper.gate.state))
     parts.keeper.step(Sent())  # a count: no move
-    assert (steps, moves, parts.events) == ([(Sent(), GateState.OPEN)], [], [])
+    assert (parts.steps, parts.saves, parts.events) == ([(Sent(), GateState.OPEN)], 0, [])
     assert parts.keeper.refusal() is None
     parts.keeper.step(ForcedShut(60_000))
     parts.keeper.adopt(Gate(epoch=9))
-    assert steps[1:] == [(ForcedShut(60_000), GateState.OPEN)]
-    assert moves == [GateState.CLOSED, GateState.OPEN]
+    assert parts.steps[1:] == [(ForcedShut(60_000), GateState.OPEN)]
+    assert parts.saves == 2
     told = [(each.state, each.reopens_in_s) for each in parts.events if isinstance(each, GateChanged)]
     assert told == [("closed", 60.0), ("open", 0.0)]
 
@@ -145,14 +121,13 @@ async def test_where_nobody_can_read_what_rested_the_gate_proves_itself() -> Non
 
 async def test_a_closed_gate_is_read_by_another_as_it_was_written() -> None:
     one, other = FamilyParts(), FamilyParts()
-    assert one.draft().text is None
     one.keeper.step(ForcedShut(60_000))
     draft = one.draft()
-    assert draft.text is not None
-    assert not one.answered(draft, answer(written=True))
-    assert (one.gate.unwritten, one.draft().text, one.draft().version) == (False, None, 7)
-    other.time.hear(other.clock.true_ms(), 20, other.clock.now())
-    assert other.answered(other.draft(), answer(draft.text))
+    assert one.gate.unwritten
+    one.gate.written(draft, 7)
+    assert (one.gate.unwritten, one.draft().version) == (False, 7)
+    other.time.adopt(other.clock.true_ms(), 20, other.clock.now())
+    assert other.gate.adopt(7, draft.text, other.now())
     assert other.keeper.gate.state is GateState.CLOSED
     assert other.keeper.gate.until_ms >= one.keeper.gate.until_ms
     assert not other.gate.unwritten
@@ -163,7 +138,7 @@ async def test_a_closed_gate_is_read_by_another_as_it_was_written() -> None:
 )
 async def test_what_no_replica_wrote_is_written_over(text: str) -> None:
     parts = FamilyParts()
-    assert not parts.answered(parts.draft(), answer(text))
+    assert not parts.gate.adopt(7, text, parts.now())
     assert parts.gate.unwritten
     assert parts.keeper.gate == Gate()
 
@@ -194,33 +169,3 @@ def test_no_wait_is_cut_short_but_by_the_operator() -> None:
 def test_an_open_gates_counts_are_each_replicas_own() -> None:
     ours = Gate(flying=3, failures=2)
     assert merge(ours, Gate(rates=1), 0) == Gate(flying=3, failures=2, rates=1)
-
-
-# ------------------------------------------------------------------------------------------ predecessors
-
-
-def ask(*minutes: int) -> Ask:
-    tallies = tuple(Tally(minute, (0, 0, 0)) for minute in minutes)
-    return Ask(0, 0, 100, 1_000, 0, 0, 0, 2, 2, 0, tallies)
-
-
-def test_what_those_before_spent_is_told_once() -> None:
-    before = Predecessors(("old",))
-    before.spent(Budget(1_200, 0.5, (Minute(5, lanes=(10, 20, 0)),)))
-    count = Minute(5, lanes=(12, 25, 1))
-    assert before.untold(count, trusts=False).lanes == (2, 5, 1)  # rather too little, where nobody counts on it
-    assert before.untold(count, trusts=True).lanes == (12, 25, 1)
-    before.answered(ask(5), answer(told=(Told(5, 40, 0, 0, 0, (10, 15, 0)),)))
-    assert before.untold(count, trusts=True).lanes == (2, 10, 1)
-    assert before.untold(Minute(6, lanes=(1, 0, 0)), trusts=True).lanes == (1, 0, 0)
-    assert before.untold(Minute(5, lanes=(1, 0, 0)), trusts=True).lanes == (1, 0, 0)  # the clock was put right
-
-
-def test_those_before_are_told_of_until_the_time_is_sure_and_their_minutes_are_past() -> None:
-    before = Predecessors(("old",))
-    before.spent(Budget(1_200, 0.5, (Minute(5, lanes=(10, 0, 0)),)))
-    before.answered(ask(5, 6), answer())
-    before.answered(ask(6, 7, 8), answer())
-    assert len(before.names) == 1
-    before.answered(ask(6, 7), answer())
-    assert not before.names

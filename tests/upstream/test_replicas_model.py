@@ -88,7 +88,7 @@ class Play:
         self.exchange = self.fleet.exchange
         self.ways: list[Judged] = []
         self.replicas: list[GovernorReplica] = []
-        self.kept: dict[str, str] = {}
+        self.kept: dict[bytes, dict[bytes, bytes]] = {}
 
     async def join(self, at: int) -> None:
         way = Judged(f"replica {at}.{self.fleet.names}", self.judge, self.exchange)
@@ -110,7 +110,8 @@ class Play:
                 self.mend(number)
             case "forget" | "fail":
                 self.fleet.server.restart(empty=verb == "forget")
-                self.fleet.server.states.update(self.kept if verb == "fail" else {})
+                if verb == "fail":
+                    self.fleet.server.hashes.update({key: dict(value) for key, value in self.kept.items()})
                 if verb == "fail":  # who told it has to again
                     self.judge.told_s = max(self.judge.told_s, self.fleet.clock.now() + 3.0)
             case "restart":
@@ -118,7 +119,7 @@ class Play:
                 self.ways.pop(number)
                 await self.join(number)
             case "pass":
-                self.kept = dict(self.fleet.server.states)
+                self.kept = {key: dict(value) for key, value in self.fleet.server.hashes.items()}
                 await self.fleet.clock.sleep(number)
         await asyncio.gather(*(replica.read(cost=1, within_s=0.5) for replica in self.replicas))
 

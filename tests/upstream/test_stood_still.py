@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mdcache.exchange.markets import Family
-from mdcache.upstream.replicas.protocol import LedgerDown
+from mdcache.upstream.replicas.protocol import BudgetStoreDown
 from tests.support.fake_exchange import refuse
 from tests.support.governor_replicas import GovernorReplicas
 
@@ -16,15 +16,16 @@ async def test_one_that_stood_still_hears_of_a_ban_before_it_sends() -> None:
     fleet = GovernorReplicas(share=600)
     one, stopped = [await fleet.replica() for _ in range(2)]
     await fleet.minutes(2)
-    ledger = stopped.budgets[Family.SPOT]
+    budget = stopped.budgets[Family.SPOT]
 
     async def stand_still() -> None:
-        ledger.wait = None
+        budget.wait = None
         await fleet.clock.sleep(8.0)
-        raise LedgerDown("no answer in time")
+        raise BudgetStoreDown("no answer in time")
 
-    ledger.wait = stand_still
-    reading = asyncio.create_task(stopped.read(within_s=20.0))
+    budget.wait = stand_still
+    fleet.server.drops_messages = True
+    reading = asyncio.create_task(stopped.read(cost=100, within_s=20.0))  # more than it holds
     await fleet.clock.sleep(0.5)
     fleet.exchange.fault = lambda *_: refuse(418, retry_after="60")
     assert await one.read() == "GateClosed"

@@ -1,103 +1,134 @@
-"""A family's shared budget in Redis: one key, changed by one script (theory: `upstream/replicas/protocol.py`)."""
+"""A family's budget and gate in Redis (`upstream/replicas/protocol.py` has the theory): two keys, two scripts."""
 
-from dataclasses import asdict
-
-import msgspec
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from mdcache.events import StoreOp
 from mdcache.stores.redis.client import RedisClient, RedisDown
 from mdcache.stores.redis.scripts import load
-from mdcache.upstream.replicas.protocol import Answer, Ask, LedgerDown, Told, Verdict
+from mdcache.upstream.replicas.protocol import (
+    BudgetStoreDown,
+    DrawReply,
+    DrawRequest,
+    DrawVerdict,
+    GateReply,
+    MinuteReply,
+)
 
+_T = TypeVar("_T")
 _LIFE_MS = 4 * 86_400_000  # longer than the longest ban, for those that start into it
+_HEAD, _MINUTE = 11, 5  # numbers of a reply, and of each minute in it
 
 
-class _Told(msgspec.Struct):
-    minute: int
-    total: int
-    done: int
-    own: int
-    heard: int
-    before: tuple[int, int, int]
+class GateChannel:
+    """The channel on which the replicas of one egress publish their gates; one subscription for all families."""
 
-
-class _Answer(msgspec.Struct):
-    sharing: bool
-    part: int
-    next_part: int
-    peers: int
-    version: int
-    written: bool
-    crowded: bool
-    limit: int
-    time: int
-    error: int
-    told: list[_Told]
-    verdicts: list[int] | dict[str, int]  # Lua has one empty table for both
-    gate: str | None = None
-    quiet: bool = False
-
-
-class RedisLedger:
-    """The ledger of one egress and family, for one replica."""
-
-    def __init__(self, link: RedisClient, egress: str, family: str, replica: str) -> None:
+    def __init__(self, link: RedisClient, egress: str) -> None:
+        self.name = f"{link.prefix}gates:{egress}"
         self._link = link
-        self._key = f"{link.prefix}ledger:{{{egress}:{family}}}"
+        self._subscribers: dict[bytes, Callable[[int, str], None]] = {}
+
+    def subscribe(self, family: str, on_gate: Callable[[int, str], None]) -> None:
+        """Have `on_gate(version, text)` called with what is published of a family."""
+        if not self._subscribers:
+            self._link.subscribe(self.name, self._on_message)
+        self._subscribers[family.encode()] = on_gate
+
+    def _on_message(self, message: bytes) -> None:
+        family, _, rest = message.partition(b" ")
+        version, _, text = rest.partition(b" ")
+        if (on_gate := self._subscribers.get(family)) is not None and version.isdigit():
+            on_gate(int(version), text.decode(errors="replace"))
+
+
+class RedisBudget:
+    """The budget and gate of one egress and family, for one replica."""
+
+    def __init__(self, link: RedisClient, channel: GateChannel, egress: str, family: str, replica: str) -> None:
+        self._link = link
+        self._channel = channel
+        self._keys = [f"{link.prefix}{kind}:{{{egress}:{family}}}" for kind in ("budget", "gate")]
+        self._family = family
         self._replica = replica
-        self._step = load("ledger")
+        self._draw = load("draw")
+        self._gate = load("gate")
 
     @property
     def up(self) -> bool:
         """Whether Redis is likely to answer."""
         return self._link.up
 
-    async def ask(self, ask: Ask) -> Answer:
-        """Tell and claim; raises `LedgerDown`."""
-        plain = asdict(ask)
-        if ask.gate is None:
-            del plain["gate"]
-        raw = await self._run(StoreOp.CLAIM, msgspec.json.encode(plain), ask.now_ms)
-        try:
-            return _answer(msgspec.json.decode(raw, type=_Answer), len(ask.claims))
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise LedgerDown(f"the ledger's answer can't be read: {error}") from error
+    async def draw(self, request: DrawRequest) -> DrawReply:
+        """Tell and draw; raises `BudgetStoreDown`."""
+        args = request_args(self._replica, request)
+        return await self._run(StoreOp.DRAW, lambda client: self._draw.run(client, self._keys, args), reply_from)
 
-    async def goodbye(self, now_ms: int) -> None:
-        """Give up the part; where Redis does not answer, it is kept for ten minutes."""
-        try:
-            await self._run(StoreOp.LEAVE, b"", now_ms)
-        except LedgerDown:
-            return  # the link told
+    async def write_gate(self, version: int, text: str) -> GateReply:
+        """Write the gate if its version still is `version`; raises `BudgetStoreDown`."""
+        args = gate_args(version, text, self._channel.name, self._family)
+        return await self._run(StoreOp.GATE, lambda client: self._gate.run(client, self._keys[1:], args), gate_from)
 
-    async def _run(self, op: StoreOp, message: bytes, now_ms: int) -> bytes:
-        args: list[bytes | str | int] = [self._replica, message, now_ms, _LIFE_MS]
+    def subscribe(self, on_gate: Callable[[int, str], None]) -> None:
+        """Have `on_gate(version, text)` called soon after another replica wrote the gate."""
+        self._channel.subscribe(self._family, on_gate)
+
+    async def _run(self, op: StoreOp, work: Callable[[Any], Awaitable[Any]], read: Callable[[Any], _T]) -> _T:
         try:
-            raw = await self._link.call(op, lambda client: self._step.run(client, [self._key], args))
+            return read(await self._link.call(op, work))
         except RedisDown as error:
-            raise LedgerDown(str(error)) from error
-        if not isinstance(raw, bytes):
-            raise LedgerDown("the ledger's answer is no text")
-        return raw
+            raise BudgetStoreDown(str(error)) from error
+        except (ValueError, TypeError, IndexError) as error:
+            raise BudgetStoreDown(f"the reply can't be read: {error}") from error
 
 
-def _answer(found: _Answer, claims: int) -> Answer:
-    verdicts = tuple(Verdict(said) for said in found.verdicts) if isinstance(found.verdicts, list) else ()
-    if len(verdicts) != claims:
-        raise ValueError(f"{len(verdicts)} verdicts on {claims} claims")
-    return Answer(
-        sharing=found.sharing,
-        verdicts=verdicts,
-        part=found.part,
-        next_part=found.next_part,
-        peers=found.peers,
-        told=tuple(Told(told.minute, told.total, told.done, told.own, told.heard, told.before) for told in found.told),
-        version=found.version,
-        gate=found.gate,
-        written=found.written,
-        crowded=found.crowded,
-        limit=found.limit,
-        time_ms=found.time,
-        error_ms=found.error,
-        quiet=found.quiet,
+def request_args(replica: str, request: DrawRequest) -> list[bytes | str | int]:
+    """Return what `draw.lua` takes."""
+    args: list[bytes | str | int] = [
+        replica,
+        request.kind.value,
+        request.seq,
+        request.now_ms,
+        request.allowed,
+        request.limit,
+        request.part,
+        request.replicas,
+        request.born,
+        request.assumed,
+        int(request.returning),
+        request.error_ms,
+        int(request.commits),
+        request.gate_version,
+        request.rank,
+        _LIFE_MS,
+    ]
+    for each in request.minutes:
+        args += [each.minute, each.drawn, int(each.entered), each.first, each.need, each.want]
+    return args
+
+
+def reply_from(raw: list[Any]) -> DrawReply:
+    """Return what `draw.lua` gave."""
+    shared, born, part, since, replicas, limit, utc_ms, error_ms, version, quiet = map(int, raw[: _HEAD - 1])
+    minutes = tuple(
+        MinuteReply(minute, drawn, bool(entered), total, DrawVerdict(verdict))
+        for minute, drawn, entered, total, verdict in (
+            map(int, raw[at : at + _MINUTE]) for at in range(_HEAD, len(raw), _MINUTE)
+        )
     )
+    gate = GateReply(version, _text(raw[_HEAD - 1]), bool(quiet))
+    return DrawReply(bool(shared), born, part, since, replicas, limit, utc_ms, error_ms, gate, minutes)
+
+
+def gate_args(version: int, text: str, channel: str, family: str) -> list[bytes | str | int]:
+    """Return what `gate.lua` takes."""
+    return [version, text, _LIFE_MS, channel, f"{family} "]
+
+
+def gate_from(raw: list[Any]) -> GateReply:
+    """Return what `gate.lua` gave."""
+    written, version, quiet, text = raw
+    return GateReply(int(version), _text(text), bool(quiet), written=bool(written))
+
+
+def _text(raw: object) -> str:
+    return raw.decode(errors="replace") if isinstance(raw, bytes) else ""

@@ -9,9 +9,9 @@ from mdcache.events import Events
 from mdcache.exchange.markets import Family, Market
 from mdcache.stores.disk.state_dir import StateDir
 from mdcache.stores.redis.bodies import RedisBodyStore
-from mdcache.stores.redis.budget import RedisLedger
+from mdcache.stores.redis.budget import GateChannel, RedisBudget
 from mdcache.stores.redis.client import RedisClient
-from mdcache.stores.redis.replica_names import Names
+from mdcache.stores.redis.replica_id import ReplicaId
 from mdcache.stores.redis.rows import RedisRowStore
 from mdcache.stores.redis.url import connect, parse_url
 from mdcache.stores.worker_thread import WorkerThread
@@ -39,16 +39,17 @@ class Opened:
     commons: RedisRowStore
     copies: RedisBodyStore
     egress: str
-    names: Names
+    gates: GateChannel
+    replica: ReplicaId
 
     @property
     def troubles(self) -> tuple[str, ...]:
         """What is wrong with it, for people."""
         return () if self.link.up else (f"redis: {self.link.trouble}; serving without, and the budget is divided",)
 
-    def ledger(self, family: Family) -> RedisLedger:
-        """Where all replicas on this egress keep a family's budget and gate."""
-        return RedisLedger(self.link, self.egress, family.value, self.names.own)
+    def budget(self, family: Family) -> RedisBudget:
+        """Return where all replicas on this egress keep a family's budget and gate."""
+        return RedisBudget(self.link, self.gates, self.egress, family.value, self.replica.own)
 
     async def start(self) -> None:
         """Connect, for little more than a second at most, and listen."""
@@ -74,7 +75,7 @@ def open_redis(where: Where, origins: Mapping[Market, str], clock: Clock, rng: r
         events=events,
         topology=address.topology.value,
     )
-    name = f"{rng.getrandbits(64):016x}"  # a new one each time: what the last process spent stays its own
+    replica = ReplicaId(where.folder, f"{rng.getrandbits(64):016x}")
     commons = RedisRowStore(link, origins, WorkerThread("redis"), clock, events, where.folder)
     copies = RedisBodyStore(link, commons.channel, origins, WorkerThread("copies in redis"), events)
-    return Opened(link, commons, copies, where.egress, Names(where.folder, name))
+    return Opened(link, commons, copies, where.egress, GateChannel(link, where.egress), replica)

@@ -1,217 +1,278 @@
-"""A desk's dealings with the other replicas: it tells and asks the ledger, and says what may be done without it.
+"""The admission of several replicas: they draw weight from one budget, and keep one gate.
 
-The rules are in `shared`; this holds where one family stands by them, sends the messages, and keeps the beat.
+The rules are in `protocol`; this holds where one family stands by them, sends the messages, and keeps the beat.
 """
 
 import asyncio
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
-from mdcache.clock import Clock
 from mdcache.exchange.markets import Family
-from mdcache.upstream.budget import ADDRESS_CAP, MINUTE_MS, Moment
-from mdcache.upstream.budget_keeper import BudgetKeeper
+from mdcache.upstream.admission import AdmissionContext, SharingStatus
+from mdcache.upstream.budget import MINUTE_MS, Moment, Wait
+from mdcache.upstream.family_clock import SURE_MS
 from mdcache.upstream.gate import Gate, GateState
-from mdcache.upstream.gate_events import GateEvent
-from mdcache.upstream.gate_keeper import GateKeeper
-from mdcache.upstream.replicas import protocol
-from mdcache.upstream.replicas.predecessors import Predecessors
-from mdcache.upstream.replicas.protocol import WHOLE, Answer, Ask, Ledger, LedgerDown, Tally, Told, Verdict
-from mdcache.upstream.replicas.shared_gate import Draft, SharedGate, heard
+from mdcache.upstream.gate_events import GateEvent, Sent
+from mdcache.upstream.priority import Lane
+from mdcache.upstream.replicas.protocol import (
+    WHOLE,
+    Allotment,
+    BudgetStore,
+    BudgetStoreDown,
+    DrawKind,
+    DrawReply,
+    DrawRequest,
+    DrawVerdict,
+    GateReply,
+    alone,
+    answered,
+    chunk,
+    minute_requests,
+    rolled,
+    sent,
+    stated_part,
+)
+from mdcache.upstream.replicas.shared_gate import SharedGate, public_part
 
 _BEAT_S = 1.0
-_PEERS_A_BEAT = 50  # with more, each beats less often
+_REPLICAS_A_BEAT = 50  # with more, each beats less often
+_LATE_S = 0.5  # a beat that is later than this is missed
 _SOON_MS = 500
-_ALONE_AFTER = 2  # messages without an answer: one may be lost, or this process have stood still
-_PATIENCE_S = 1.3  # with a ledger that is new again and again; a little more than it is new for
-_MOST_TRIES = 8  # to write a gate that others write too; the next beat goes on
-_KNOWN_S = 3.0  # after so long in touch, all others have counted this one
+_AGAIN_MS = 100
+_ALONE_AFTER = 2  # messages without an answer: one may be lost, or this process have been suspended
+_PATIENCE_S = 1.3  # with a gate that is new again and again; a little more than it is new for
+_MAX_TRIES = 8  # to write a gate that others write too; the next beat goes on
+_IN_VAIN = 3  # draws in a row that met another gate; then a pause before each
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
-    """Where other replicas are met: each family's ledger, and how many replicas there are while it was never seen.
+class Replicas:
+    """Where the other replicas are met: each family's store, and how many there are while it was never reached.
 
-    `instead`: names of those that ran in this one's place before; `met`: called when others know of this one, if not
-    only once.
+    `returning`: another process had this one's id before; `on_met`: called when the store first answered.
     """
 
-    ledger: Callable[[Family], Ledger]
-    replicas: int
-    instead: tuple[str, ...] = ()
-    met: Callable[[], None] = lambda: None
+    store: Callable[[Family], BudgetStore]
+    assumed: int
+    returning: bool = False
+    on_met: Callable[[], None] = lambda: None
+
+    def admission(self, context: AdmissionContext) -> "SharedAdmission":
+        """Return a family's admission."""
+        return SharedAdmission(self, context)
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """What the ledger said of each claim, and the gate once what it granted is sent.
+class SharedAdmission:
+    """One family's admission."""
 
-    `told`: whether it looked at them; else the gate moved, and they are to be asked for again, or not.
-    """
-
-    verdicts: tuple[Verdict, ...]
-    after: Gate
-    told: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SharingStatus:
-    """`mode`: shared, or divided; `part`: of the share, ours while divided; `total`: spent by all in this minute."""
-
-    mode: str
-    replicas: int
-    part: float
-    total: int | None
-
-
-class Sharing:
-    """One family's share in what all replicas may do.
-
-    `lease_ms`: longest that a sent read may take. `pump`: have the desk look again at who may go; `wake`: the same,
-    but not in this step.
-    """
-
-    def __init__(
-        self,
-        family: Family,
-        among: Shared,
-        *,
-        account: BudgetKeeper,
-        gatekeeper: GateKeeper,
-        clock: Clock,
-        lease_ms: int,
-        pump: Callable[[], None],
-        wake: Callable[[], None],
-    ) -> None:
-        self._ledger = among.ledger(family)
+    def __init__(self, among: Replicas, context: AdmissionContext) -> None:
         self._among = among
-        self._account = account
-        self._gatekeeper = gatekeeper
-        self._clock = clock
-        self._pump = pump
-        self._wake = wake
-        self._gate = SharedGate(gatekeeper, clock, lease_ms)
-        self._predecessors = Predecessors(among.instead)
-        self._standing = protocol.alone(0)
-        self._last: Answer | None = None  # to the last message; `None`: there was none
+        self._store = among.store(context.family)
+        self._context = context
+        self._keeper = context.gate_keeper
+        self._clock = context.clock
+        self._gate = SharedGate(context.gate_keeper, context.clock, context.lease_ms)
+        self._allotment = Allotment()
+        self._met = False
+        self._last: DrawReply | None = None  # to the last message; `None`: there was none
         self._last_s = 0.0
         self._unanswered = _ALONE_AFTER  # messages in a row
+        self._seq = 0
         self._quiet_since_s: float | None = None
-        self._met_s = math.inf
-        self._extra: dict[int, int] = {}
+        self._permit: Gate | None = None  # the gate once one more read is sent, as the others know it already
+        self._pauses_ms: dict[Lane, int] = {}
+        self._in_vain = 0
+        self._prefetch_s = 0.0
         self._turn = asyncio.Lock()
+        self._writes = False
+        self._asking: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._beats: asyncio.Task[None] | None = None
-        gatekeeper.tell_steps(self._stepped)
 
     # ------------------------------------------------------------------------------- what may be done
 
     @property
-    def asks(self) -> bool:
-        """Whether a read has to be asked for: the ledger is there."""
-        return self._ledger.up and self._unanswered < _ALONE_AFTER
+    def replicas(self) -> int:
+        """How many there are, as far as it is known."""
+        return self._allotment.replicas or self._among.assumed
 
     @property
     def shares(self) -> bool:
-        """Whether the ledger lets reads through; else this replica goes by its own part."""
-        return self._ledger.up and self._last is not None and self._last.sharing
+        """Whether weight may be drawn; else this replica goes by its own part."""
+        return self._store.up and self._last is not None and self._last.shared
 
-    @property
-    def replicas(self) -> int:
-        """How many there are, as far as it is known."""
-        return self._standing.peers or self._among.replicas
+    def share(self, now: Moment) -> float:
+        """Return the part of the share to plan with."""
+        factor = self._keeper.share_factor()
+        if self.shares:
+            return factor
+        allotment = self._rolled(now)
+        parts = [WHOLE if minute in allotment.drawn else allotment.part_in(minute) for minute in now.minutes]
+        hopes = self._reachable and self._clock.now() - self._last_s > _AGAIN_MS / 1000  # it may have more by now
+        hoped = WHOLE // self._among.assumed if hopes or self._waits_for_others else 0
+        return factor * max(min(parts), hoped) / WHOLE
 
-    def factor(self, now: Moment) -> float:
-        """What remains of the share for this replica alone, in every minute that a read sent now may fall into."""
-        whole = self._account.budget.allowed
-        caps = [self._standing.cap(minute, self._allowed()) for minute in now.minutes]
-        return max(0.0, min(caps)) / whole if whole else 0.0
+    def paused_until_ms(self, lane: Lane, now: Moment) -> int:
+        """Return the exchange time before which the lane gets nothing more; 0 where it may."""
+        until_ms = self._pauses_ms.get(lane, 0)
+        longest_ms = MINUTE_MS + now.error_ms  # more than that is of a clock that was put right since
+        return until_ms if now.utc_ms < until_ms <= now.utc_ms + longest_ms else 0
+
+    def admit(self, weight: int, lane: Lane, now: Moment) -> Wait | None:
+        """Return `None` where it may be sent of what was drawn, else draw and return what it waits for."""
+        left = self._left(now) - weight
+        if not self._reachable:
+            return Wait(_next_minute_ms(now)) if left < 0 else None
+        is_open = self._keeper.gate.state is GateState.OPEN
+        if self._waits_for_others:
+            if self._clock.now() - self._last_s >= _AGAIN_MS / 1000:
+                self._ask(partial(self._draw, 0, lane))
+            return Wait(now.utc_ms + _AGAIN_MS)
+        if left < 0 or (is_open and not self._is_current) or (not is_open and self._permit is None):
+            if paused_ms := self.paused_until_ms(lane, now):
+                return Wait(paused_ms)
+            if left >= 0 and not is_open:
+                self._ask(partial(self._get_permit, lane))
+            else:
+                self._ask(partial(self._draw, weight if left < 0 else 0, lane))
+            return Wait(now.utc_ms, for_answer=True)
+        if left < chunk(self._allowed(), self.replicas) / 2 and self._clock.now() >= self._prefetch_s:
+            self._ask(partial(self._draw, 0, lane))
+        return None
+
+    def record_send(self) -> None:
+        """Move the gate: as it was written for this read, where it was."""
+        after, self._permit = self._permit, None
+        if after is None:
+            self._keeper.step(Sent())
+        else:
+            self._keeper.adopt(after)
 
     def status(self) -> SharingStatus:
-        """As it stands now."""
-        number = self._account.moment().number
-        told = self._told(number)
+        """Return how it stands now."""
+        number = self._context.now().number
+        minutes = self._last.minutes if self._last is not None and self.shares else ()
         return SharingStatus(
             mode="shared" if self.shares else "divided",
             replicas=self.replicas,
-            part=self._standing.part_in(number) / WHOLE,
-            total=None if told is None else told.total,
+            part=self._allotment.part_in(number) / WHOLE,
+            total=next((each.total for each in minutes if each.minute == number), None),
         )
 
     # --------------------------------------------------------------------------------------- from start to end
 
     async def start(self) -> None:
-        """Before the first read: take up the shared gate, and tell that we are here."""
-        self._predecessors.spent(self._account.budget)
+        """Meet the others: go by the shared gate, and say that we are here."""
+        self._store.subscribe(self._on_gate)
         try:
             await self._say()
             await self._write()
-        except LedgerDown:
-            self._standing = protocol.alone(WHOLE // self._among.replicas)
+        except BudgetStoreDown:
+            if not self._met:
+                self._allotment = alone(WHOLE // self._among.assumed)
         self._beats = asyncio.create_task(self._beat_for_ever(), name="beat of a replica")
 
     async def aclose(self) -> None:
         """Say goodbye."""
-        for task in (self._beats, self._writer):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-        if self._ledger.up:
-            await self._ledger.goodbye(self._account.moment().utc_ms)
+        tasks = [task for task in (self._beats, self._writer, self._asking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._store.up:
+            with suppress(BudgetStoreDown):
+                await self._exchange(DrawKind.BYE)
 
-    # ----------------------------------------------------------------------------------------- reads
+    # ----------------------------------------------------------------------------------------- asking
 
-    async def claim(self, claims: tuple[tuple[int, int], ...]) -> Claimed:
-        """Ask for reads of (weight, lane's rank); `GRANTED` also where nobody shares and our own part will decide.
+    def _ask(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Ask the store, one thing at a time; the scheduler looks again once it answered."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._asked(work), name="question to the shared budget")
 
-        Raises `LedgerDown`.
-        """
-        before = self._gatekeeper.gate
-        soon = (Verdict.SOON,) * len(claims)
-        async with self._turn:
-            gate = self._gatekeeper.gate
-            if heard(gate) != heard(before):
-                return Claimed(soon, gate)
+    async def _asked(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        try:
+            async with self._turn:
+                await work()
+        finally:
+            self._asking = None
+        self._context.pump()
+        if self._permit is not None:  # what it was for is not sent any more
+            self._permit, self._gate.unwritten = None, True
+            self._write_soon()
+
+    async def _draw(self, weight: int, lane: Lane) -> None:
+        """Draw for a read of this weight; with none, so that enough is held."""
+        version = self._gate.version
+        try:
             if self._last is None:
-                if not self.asks:
-                    raise LedgerDown("it did not answer the last times")
-                await self._exchange((), gate)  # the others may know of a ban by now
-                return Claimed(soon, self._gatekeeper.gate)
-            after = self._gate.sending()
-            answer = await self._exchange(claims, after)
-            now = self._gatekeeper.gate
-            unwritten = gate.state is not GateState.OPEN and not answer.written
-            if heard(now) != heard(gate) or unwritten or (answer.quiet and self._patient):
-                return Claimed(soon, now)
-            if answer.sharing:
-                return Claimed(answer.verdicts, after, told=True)
-            return Claimed((Verdict.GRANTED,) * len(claims), after)
+                await self._exchange(DrawKind.SAY)
+            reply = await self._exchange(DrawKind.SAY, weight, lane)
+        except BudgetStoreDown:
+            self._pause(lane, _AGAIN_MS)
+            return
+        now = self._context.now()
+        left = self._left(now)
+        if left < chunk(self._allowed(), self.replicas) / 2:
+            self._prefetch_s = self._clock.now() + _SOON_MS / 1000
+        if left >= weight:
+            self._in_vain = 0
+        elif self._gate.version != version and self._in_vain < _IN_VAIN:
+            self._in_vain += 1  # again, with the gate as it is now
+        elif DrawVerdict.NEXT_MINUTE in (each.verdict for each in reply.minutes):
+            self._pauses_ms[lane] = (now.minutes[0] + 1) * MINUTE_MS + now.error_ms
+        else:
+            self._pause(lane, _SOON_MS)
 
-    def wait_ms(self, verdict: Verdict, now: Moment) -> int:
-        """When to ask again, in exchange time: at the latest when the first minute that counted is certainly over."""
-        next_ms = (now.minutes[0] + 1) * MINUTE_MS + now.error_ms
-        return next_ms if verdict is Verdict.NEXT_MINUTE else min(next_ms, now.utc_ms + _SOON_MS)
+    async def _get_permit(self, lane: Lane) -> None:
+        """Write the gate as it is once one more read is sent; if nobody wrote it meanwhile, that read may go."""
+        before = self._keeper.gate
+        after = self._gate.sending()
+        try:
+            reply = await self._write_gate(after)
+        except BudgetStoreDown:
+            self._unanswered += 1
+            self._pause(lane, _AGAIN_MS)
+            return
+        if reply.written and public_part(self._keeper.gate) == public_part(before):
+            self._permit, self._in_vain = after, 0
+        elif self._in_vain < _IN_VAIN:
+            self._in_vain += 1
+        else:
+            self._pause(lane, _AGAIN_MS)
 
-    def done_in(self, minute: int) -> int | None:
-        """Weight that was answered in `minute` to anybody, when the ledger last spoke; `None`: unknown."""
-        told = self._told(minute)
-        return None if told is None else told.done
-
-    def reported(self, minute: int, header: int, done: int) -> None:
-        """Binance told `header` in reply to a read that was sent when `done` was answered: the rest may be others'."""
-        self._extra = {each: extra for each, extra in self._extra.items() if each >= minute - 1}
-        self._extra[minute] = max(self._extra.get(minute, 0), header - done)
-
-    def unsent(self) -> None:
-        """A probe or a read of a ramp was granted and then not sent."""
-        self._gate.unsent()
-        self._write_soon()
+    def _pause(self, lane: Lane, wait_ms: int) -> None:
+        now = self._context.now()
+        self._pauses_ms[lane] = min(now.utc_ms + wait_ms, (now.minutes[0] + 1) * MINUTE_MS + now.error_ms)
 
     # ----------------------------------------------------------------------------------------- the gate
 
-    def _stepped(self, event: GateEvent, before: Gate) -> None:
-        if self._gate.stepped(event, before, keep=self._ledger.up):
+    def gate_stepped(self, event: GateEvent, before: Gate) -> None:
+        """Have the others told of a move of the gate."""
+        if self._gate.stepped(event, before, keep=self._store.up):
+            self._write_soon()
+
+    def _on_gate(self, version: int, text: str) -> None:
+        """Another replica wrote the gate."""
+        if version <= self._gate.version or self._writes:  # known; or the answer to our own writing brings it
+            return
+        if self._gate.adopt(version, text, self._context.now()):
+            self._context.wake()
+        if self._gate.unwritten:
+            self._write_soon()
+
+    def _hear_gate(self, gate: GateReply) -> None:
+        """Go by the store's word on the gate."""
+        if not gate.quiet:
+            self._quiet_since_s = None
+        elif self._quiet_since_s is None:
+            self._quiet_since_s = self._clock.now()
+        if gate.version == self._gate.version or gate.written:
+            self._gate.unwritten |= not gate.version
+        elif self._gate.adopt(gate.version, gate.text, self._context.now()):
+            self._context.wake()
+        if self._gate.unwritten:
             self._write_soon()
 
     def _write_soon(self) -> None:
@@ -220,129 +281,149 @@ class Sharing:
 
     async def _write(self) -> None:
         try:
-            for _ in range(_MOST_TRIES):
-                if not (self._gate.unwritten and self._ledger.up):
+            for _ in range(_MAX_TRIES):
+                if not (self._gate.unwritten and self._store.up):
                     break
-                await self._say()
-        except LedgerDown:
+                async with self._turn:
+                    await self._write_gate(self._keeper.gate)
+        except BudgetStoreDown:
             self._gate.cut_off()
         finally:
             self._writer = None
+
+    async def _write_gate(self, after: Gate) -> GateReply:
+        """Write it, or go by what others wrote; the caller holds the turn. Raises `BudgetStoreDown`."""
+        draft = self._gate.draft(after, self._context.now())
+        self._writes = True
+        try:
+            reply = await self._store.write_gate(draft.version, draft.text)
+        finally:
+            self._writes = False
+        if reply.written:
+            self._gate.written(draft, reply.version)
+        self._hear_gate(reply)
+        return reply
 
     # ----------------------------------------------------------------------------------------- messages
 
     async def _say(self) -> None:
         """Tell how it stands here, and hear how it stands there."""
         async with self._turn:
-            if self._last is None:  # this one commits to nothing
-                await self._exchange((), self._gatekeeper.gate)
-            answer = await self._exchange((), self._gatekeeper.gate)
-            if answer.crowded and not answer.sharing:
-                await self._exchange((), self._gatekeeper.gate, modest=True)
+            if self._last is None:  # this one enters no minute
+                await self._exchange(DrawKind.SAY)
+            await self._exchange(DrawKind.SAY)
 
-    async def _exchange(self, claims: tuple[tuple[int, int], ...], after: Gate, *, modest: bool = False) -> Answer:
-        """One message and its answer, and what follows from it; who calls holds the turn. Raises `LedgerDown`."""
-        now = self._account.moment()
-        draft = self._gate.draft(after, now)
-        ask = self._ask(claims, draft, now, modest=modest)
-        before, self._standing = self._standing, protocol.asked(self._standing, ask)
+    async def _exchange(self, kind: DrawKind, weight: int = 0, lane: Lane = Lane.NORMAL) -> DrawReply:
+        """Send one message and go by its answer; the caller holds the turn. Raises `BudgetStoreDown`."""
+        now = self._context.now()
+        request = self._request(kind, now, weight, lane)
+        before, self._allotment = self._allotment, sent(self._allotment, request)
         sent_s = self._clock.now()
         try:
-            answer = await self._ledger.ask(ask)
-        except LedgerDown:
+            reply = await self._store.draw(request)
+        except BudgetStoreDown:
             self._last = None
             self._unanswered += 1
             raise
-        self._standing = protocol.answered(before, ask, answer)
-        self._last, self._last_s, self._unanswered = answer, self._clock.now(), 0
-        if not answer.quiet:
-            self._quiet_since_s = None
-        elif self._quiet_since_s is None:
-            self._quiet_since_s = self._last_s
-        self._predecessors.answered(ask, answer)
-        if self._last_s > self._met_s + _KNOWN_S:
-            self._among.met()
-        self._met_s = min(self._met_s, self._last_s)
-        self._hear(ask, answer, draft, sent_s)
-        return answer
+        self._allotment = answered(before, request, reply)
+        self._last, self._last_s, self._unanswered = reply, self._clock.now(), 0
+        if not self._met:
+            self._take_up(request, reply)
+        self._hear(reply, sent_s)
+        return reply
 
-    def _hear(self, ask: Ask, answer: Answer, draft: Draft, sent_s: float) -> None:
-        """Go by what others know of the time, the limit and the gate."""
-        if answer.time_ms:
-            self._account.family_clock.hear(answer.time_ms, answer.error_ms, sent_s)
-        if not ask.sure and any(told.total > told.own for told in answer.told):
-            self._account.family_clock.measure()  # the others are in need of what is kept for this one
-        other_limit = answer.limit > 0 and self._account.hear_limit(answer.limit)
-        if self._gate.answered(draft, answer, self._account.moment()) or other_limit:
-            self._wake()
-
-    def _ask(self, claims: tuple[tuple[int, int], ...], draft: Draft, now: Moment, *, modest: bool) -> Ask:
-        minutes, budget, trusts = now.minutes, self._account.budget, self._last is not None
-        self._standing = standing = protocol.rolled(self._standing, minutes[0])
-        counts = [self._predecessors.untold(budget.minute(number), trusts=trusts) for number in minutes]
-        sure = len(minutes) <= protocol.MOST_MINUTES
-        return Ask(
+    def _request(self, kind: DrawKind, now: Moment, weight: int, lane: Lane) -> DrawRequest:
+        budget, allotment, allowed = self._context.budget_keeper, self._rolled(now), self._allowed()
+        self._seq += 1
+        return DrawRequest(
+            kind=kind if self._met or kind is DrawKind.BYE else DrawKind.HELLO,
+            seq=self._seq,
             now_ms=now.utc_ms,
+            allowed=allowed,
+            limit=budget.budget.limit if budget.limit_read else 0,
+            part=stated_part(allotment, now.minutes[0]),
+            replicas=allotment.replicas,
+            born=allotment.born,
+            assumed=self._among.assumed,
+            returning=self._among.returning,
             error_ms=now.error_ms,
-            allowed=self._allowed(),
-            address_cap=int(ADDRESS_CAP * budget.limit),
-            part=standing.part,
-            next_part=standing.next_part,
-            changes=standing.changes,
-            peers=standing.peers,
-            assumed=self._among.replicas,
-            limit=budget.limit if self._account.limit_read else 0,
-            tallies=tuple(
-                Tally(
-                    minute=count.number,
-                    lanes=count.lanes,
-                    done=max(0, count.ours - count.pending),
-                    confirmed=standing.confirmed.get(count.number, 0),
-                    extra=self._extra.get(count.number, 0),
-                )
-                for count in counts
-            ),
-            claims=claims,
-            version=draft.version,
-            gate=draft.text,
-            commits=trusts and (sure or not all(map(standing.part_in, minutes))),
-            modest=modest,
-            patient=self._patient,
-            instead=self._predecessors.names,
+            commits=self._last is not None and now.error_ms <= SURE_MS,
+            gate_version=self._gate.version,
+            rank=lane.rank,
+            minutes=minute_requests(allotment, now.minutes, self._own, allowed, weight),
         )
+
+    def _take_up(self, request: DrawRequest, reply: DrawReply) -> None:
+        """Take all that was drawn under this id before for spent."""
+        for told, found in zip(request.minutes, reply.minutes, strict=True):
+            self._context.budget_keeper.add_spent(found.minute, found.drawn - told.drawn)
+        self._met = True
+        self._among.on_met()
+
+    def _hear(self, reply: DrawReply, sent_s: float) -> None:
+        """Go by what others know of the time, the limit and the gate."""
+        if reply.utc_ms:
+            self._context.family_clock.adopt(reply.utc_ms, reply.error_ms, sent_s)
+        if reply.limit and self._context.budget_keeper.adopt_limit(reply.limit):
+            self._context.wake()
+        self._hear_gate(reply.gate)
 
     async def _beat_for_ever(self) -> None:
         while True:
-            beat_s = max(_BEAT_S, self._standing.peers / _PEERS_A_BEAT)
-            await self._clock.sleep(beat_s)
+            await self._clock.sleep(self._beat_s)
             if self._gate.give_up_the_dead():
-                self._pump()
-            if not self._ledger.up:
+                self._context.pump()
+            if not self._store.up:
                 self._last = None
                 self._gate.cut_off()
                 continue
-            shut = self._gatekeeper.gate.state is not GateState.OPEN  # a ledger that forgot must hear of it soon
-            if self._gate.unwritten or shut or self._clock.now() - self._last_s >= beat_s / 2:
+            if self._gate.unwritten:
+                self._write_soon()
+            closed = self._keeper.gate.state is not GateState.OPEN  # a store that forgot must hear of it soon
+            if closed or self._last is None or self._clock.now() - self._last_s >= self._beat_s / 2:
                 was = self.shares
-                try:
+                with suppress(BudgetStoreDown):
                     await self._say()
-                except LedgerDown:
-                    continue
-                if self._gate.unwritten:  # the ledger knew less
-                    self._write_soon()
                 if self.shares is not was:
-                    self._pump()
+                    self._context.pump()
 
     # ----------------------------------------------------------------------------------------- parts
 
-    def _told(self, minute: int) -> Told | None:
-        """What the ledger holds of a minute, where it is shared."""
-        told = self._last.told if self._last is not None and self.shares else ()
-        return next((each for each in told if each.minute == minute), None)
+    @property
+    def _reachable(self) -> bool:
+        """Whether the store has a say; else this replica goes on alone."""
+        return self._store.up and self._unanswered < _ALONE_AFTER
 
     @property
-    def _patient(self) -> bool:
-        return self._quiet_since_s is None or self._clock.now() - self._quiet_since_s < _PATIENCE_S
+    def _beat_s(self) -> float:
+        return max(_BEAT_S, self._allotment.replicas / _REPLICAS_A_BEAT)
+
+    @property
+    def _is_current(self) -> bool:
+        """Whether the store spoke lately: whatever is written of the gate is known here."""
+        return self._last is not None and self._clock.now() - self._last_s <= self._beat_s + _LATE_S
+
+    @property
+    def _waits_for_others(self) -> bool:
+        """Whether the store is new: nobody sends until all have told it what they know."""
+        since_s = self._quiet_since_s
+        return self._reachable and since_s is not None and self._clock.now() - since_s < _PATIENCE_S
 
     def _allowed(self) -> int:
-        return int(self._account.budget.allowed * self._gatekeeper.share_factor())
+        return int(self._context.budget_keeper.budget.allowed * self._keeper.share_factor())
+
+    def _own(self, minute: int) -> int:
+        return self._context.budget_keeper.budget.minute(minute).ours
+
+    def _rolled(self, now: Moment) -> Allotment:
+        self._allotment = rolled(self._allotment, now.minutes[0])
+        return self._allotment
+
+    def _left(self, now: Moment) -> int:
+        """What may be spent without asking, in every minute that a read sent now may fall into."""
+        allotment, allowed = self._rolled(now), self._allowed()
+        return min(allotment.cap(minute, allowed) - self._own(minute) for minute in now.minutes)
+
+
+def _next_minute_ms(now: Moment) -> int:
+    return (now.number + 1) * MINUTE_MS + now.error_ms

@@ -1,6 +1,6 @@
-"""A family's shared gate: what the other replicas know of it, and what they have yet to hear. No I/O.
+"""A family's shared gate: what the other replicas know of it, and what they have yet to be told. No I/O.
 
-The ledger holds it as text, with a version; who reads and writes it there is `sharing`'s business.
+The store holds it as text, with a version; reading and writing it there is `shared_budget`'s business.
 """
 
 import json
@@ -8,103 +8,99 @@ from dataclasses import dataclass, replace
 
 from mdcache.clock import Clock
 from mdcache.upstream.budget import Moment
+from mdcache.upstream.checkpoint import gate_from_mapping, gate_to_mapping
 from mdcache.upstream.gate import Gate, GateState
 from mdcache.upstream.gate_events import GateEvent, Sent
 from mdcache.upstream.gate_keeper import GateKeeper
-from mdcache.upstream.replicas.protocol import Answer
-from mdcache.upstream.saved_state import gate_from_mapping, gate_to_mapping
 
 _SKEW_MS = 5_000  # two replicas' idea of one moment may differ by this
-_MOST_PENDING = 100
+_MAX_PENDING = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """What a message says of the gate. `text`: what to write if the version is still `version`; `None`: nothing.
+class GateDraft:
+    """What to write if the version still is `version`.
 
-    `gate` and `steps`: where it stood here when that was said, and how many of our steps are in it.
+    `gate` and `steps`: where the gate stood here, and how many of our own steps are in it.
     """
 
     version: int
-    text: str | None
+    text: str
     gate: Gate
     steps: int
 
 
 class SharedGate:
-    """One family's gate, on its way to the ledger and back. `lease_ms`: longest that a sent read may take.
+    """One family's gate, on its way to the store and back. `lease_ms`: longest that a sent read may take.
 
-    `unwritten`: whether the ledger has to be told where it stands.
+    `version`: the one that is known here; `unwritten`: whether the others have to be told where the gate stands.
     """
 
-    def __init__(self, gatekeeper: GateKeeper, clock: Clock, lease_ms: int) -> None:
+    def __init__(self, gate_keeper: GateKeeper, clock: Clock, lease_ms: int) -> None:
+        self.version = 0
         self.unwritten = False
-        self._gatekeeper = gatekeeper
+        self._gate_keeper = gate_keeper
         self._clock = clock
         self._lease_ms = lease_ms
-        self._version = 0
-        self._steps: list[tuple[GateEvent, int]] = []  # of our own since the ledger last had it from us
+        self._steps: list[tuple[GateEvent, int]] = []  # of our own since the store last had it from us
         self._lease_until_ms = 0
 
     # ------------------------------------------------------------------------------- what happens here
 
     def stepped(self, event: GateEvent, before: Gate, *, keep: bool) -> bool:
-        """It was moved here; whether others must hear of that: it is more than a count of ours.
+        """Return whether the others must be told of this move of our own: it is more than a count.
 
         `keep` the step, to take it again on top of what others wrote meanwhile.
         """
-        if heard(self._gatekeeper.gate) == heard(before):
+        if public_part(self._gate_keeper.gate) == public_part(before):
             return False
         self.unwritten = True
         self._lease_until_ms = self._now_ms() + self._lease_ms
-        if keep and len(self._steps) < _MOST_PENDING:
+        if keep and len(self._steps) < _MAX_PENDING:
             self._steps.append((event, self._now_ms()))
         return True
 
-    def unsent(self) -> None:
-        """A probe or a read of a ramp was written and then not sent: the gate is as it is here."""
-        self.unwritten = True
-
     def cut_off(self) -> None:
-        """The ledger can't be told: where the gate stands then will count, not how it came there."""
+        """Forget how the gate came to where it is: the store can't be told, and where it stands then will count."""
         self._steps.clear()
 
     def sending(self) -> Gate:
-        """The gate once one more read is sent."""
-        return self._gatekeeper.next_gate(self._gatekeeper.gate, Sent())
+        """Return the gate once one more read is sent."""
+        return self._gate_keeper.next_gate(self._gate_keeper.gate, Sent())
 
     def give_up_the_dead(self) -> bool:
-        """Drop reads of a probe or a ramp that nobody heard of for too long: who sent them is gone."""
-        gate = self._gatekeeper.gate
+        """Drop reads of a probe or a ramp that nobody answered for too long: their sender is gone."""
+        gate = self._gate_keeper.gate
         sent = 1 if gate.state is GateState.PROBING else gate.flying if gate.state is GateState.RAMP else 0
         if not sent or not self._lease_until_ms or self._now_ms() <= self._lease_until_ms:
             return False
         for _ in range(sent):
-            self._gatekeeper.record_drop(gate.epoch)
+            self._gate_keeper.record_drop(gate.epoch)
         return True
 
     # ------------------------------------------------------------------------------- there and back
 
-    def draft(self, after: Gate, now: Moment) -> Draft:
-        """What to tell the ledger, where the gate will be `after` if it is written."""
-        gate = self._gatekeeper.gate
-        writes = self.unwritten or heard(after) != heard(gate)
-        return Draft(self._version, self._encode(after, now) if writes else None, gate, len(self._steps))
+    def draft(self, after: Gate, now: Moment) -> GateDraft:
+        """Return what to write, so that the gate is `after`."""
+        plain = gate_to_mapping(after, self._now_ms(), now.utc_ms)
+        more = {"flying": public_part(after).flying, "lease_ms": now.utc_ms + self._lease_ms}
+        text = json.dumps(plain | more, separators=(",", ":"))
+        return GateDraft(self.version, text, self._gate_keeper.gate, len(self._steps))
 
-    def answered(self, draft: Draft, answer: Answer, now: Moment) -> bool:
-        """The ledger's answer; whether the gate moved here by it."""
-        self._version = answer.version
-        if answer.gate is not None:
-            return self._adopt(answer.gate, now)
-        if answer.written:
-            del self._steps[: draft.steps]
-            self.unwritten = heard(self._gatekeeper.gate) != heard(draft.gate)
-            self._lease_until_ms = self._now_ms() + self._lease_ms
-        return False
+    def written(self, draft: GateDraft, version: int) -> None:
+        """Note that a draft was written, as this version."""
+        self.version = version
+        del self._steps[: draft.steps]
+        self.unwritten = public_part(self._gate_keeper.gate) != public_part(draft.gate)
+        self._lease_until_ms = self._now_ms() + self._lease_ms
 
-    def _adopt(self, text: str, now: Moment) -> bool:
-        """Others moved it: go by that, with what happened here on top; what differs then is to be written."""
-        before, found = self._gatekeeper.gate, self._decode(text, now)
+    def adopt(self, version: int, text: str, now: Moment) -> bool:
+        """Go by what others wrote, with what happened here on top; what differs then is to be written.
+
+        Return whether the gate moved here by it.
+        """
+        before, found = self._gate_keeper.gate, self._decode(text, now)
+        self.version = version
         if found is None:
             self.unwritten = True
             return False
@@ -112,22 +108,17 @@ class SharedGate:
         merged = merge(before, theirs, self._now_ms())
         if merged.epoch == theirs.epoch and merged.state is theirs.state:
             for event, at_ms in self._steps:
-                merged = self._gatekeeper.next_gate(merged, event, at_ms)
-        self.unwritten = heard(merged) != heard(theirs)
+                merged = self._gate_keeper.next_gate(merged, event, at_ms)
+        self.unwritten = public_part(merged) != public_part(theirs)
         if not self.unwritten:
             self._steps.clear()
         if merged == before:
             return False
-        self._gatekeeper.adopt(merged)
+        self._gate_keeper.adopt(merged)
         return True
 
-    def _encode(self, gate: Gate, now: Moment) -> str:
-        plain = gate_to_mapping(gate, self._now_ms(), now.utc_ms)
-        more = {"flying": heard(gate).flying, "lease_ms": now.utc_ms + self._lease_ms}
-        return json.dumps(plain | more, separators=(",", ":"))
-
     def _decode(self, text: str, now: Moment) -> tuple[Gate, int] | None:
-        """The gate, and until when its reads may be under way, by our clock; `None` for what no `_encode` made."""
+        """Return the gate and until when its reads may be under way, by our clock; `None` for what no draft was."""
         now_ms = self._now_ms()
         try:
             plain = json.loads(text)
@@ -143,13 +134,13 @@ class SharedGate:
         return int(self._clock.now() * 1000)
 
 
-def heard(gate: Gate) -> Gate:
-    """What of a gate others hear: counts of an open one are each replica's own."""
+def public_part(gate: Gate) -> Gate:
+    """Return what of a gate others are told: counts of an open one are each replica's own."""
     return replace(gate, flying=0, failures=0) if gate.state is GateState.OPEN else gate
 
 
 def merge(ours: Gate, theirs: Gate, now_ms: int) -> Gate:
-    """One gate of two views of it: the one that knows more closures, and no wait of either is cut short.
+    """Return one gate of two views of it: the one that knows more closures; no wait of either is cut short.
 
     Only the operator's word opens a gate whose wait is not over; times in `theirs` are already by our clock.
     """

@@ -1,29 +1,26 @@
-"""The script and its twin in Python say the same to the same messages; and what the script does with rubbish."""
+"""A family's budget and gate in a real Redis: what the scripts do there, also with rubbish under our keys."""
 
 import asyncio
 import dataclasses
+import random
+import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
-import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from mdcache.clock import SystemClock
-from mdcache.events import Events, StoreOp
-from mdcache.stores.redis.budget import RedisLedger
+from mdcache.events import Events
+from mdcache.stores.redis.budget import GateChannel, RedisBudget, reply_from, request_args
 from mdcache.stores.redis.client import RedisClient
 from mdcache.stores.redis.url import connect, parse_url
-from mdcache.upstream.replicas.protocol import Ask, Tally, Verdict
-from tests.support.memory_shared_budget import BudgetServer, MemorySharedBudget
+from mdcache.upstream.replicas.protocol import DrawKind, DrawReply, DrawRequest, DrawVerdict, MinuteRequest
+from tests.support.redis_scripts import FakeRedis
 from tests.support.redis_servers import RedisServer, running_redis
 
 pytestmark = pytest.mark.processes
 
-START_MS = 1_793_795_371_858
-MINUTE_MS = 60_000
-WHOLE = 1_000_000
+MINUTE = 29_900_000
+BUDGET, GATE = "t:v2:budget:{e:spot}", "t:v2:gate:{e:spot}"
 
 
 @pytest.fixture(scope="module")
@@ -36,192 +33,179 @@ def server() -> Iterator[RedisServer]:
 async def link(server: RedisServer) -> AsyncIterator[RedisClient]:
     server.client().flushall()
     link = RedisClient(
-        lambda: connect(parse_url(server.url), 1.0),
-        prefix="t:",
-        timeout_s=5.0,
-        clock=SystemClock(),
-        events=Events(),
+        lambda: connect(parse_url(server.url), 1.0), prefix="t:", timeout_s=5.0, clock=SystemClock(), events=Events()
     )
     await link.start()
     yield link
     await link.aclose()
 
 
-def message(now_ms: int, **more: object) -> Ask:
-    minute = now_ms // MINUTE_MS
-    plain = Ask(now_ms, 50, 100, 1_000, 0, 0, minute + 1, 0, 2, 0, (Tally(minute, (0, 0, 0)),))
+def budget(link: RedisClient, replica: str = "a") -> RedisBudget:
+    return RedisBudget(link, GateChannel(link, "e"), "e", "spot", replica)
+
+
+def request(minute: int = MINUTE, need: int = 0, **more: object) -> DrawRequest:
+    plain = DrawRequest(
+        kind=DrawKind.SAY,
+        seq=1,
+        now_ms=minute * 60_000 + 5_000,
+        allowed=100,
+        limit=1_200,
+        part=0,
+        replicas=0,
+        born=0,
+        assumed=2,
+        returning=False,
+        error_ms=50,
+        commits=True,
+        gate_version=0,
+        rank=1,
+        minutes=(MinuteRequest(minute, 0, need=need),),
+    )
     return dataclasses.replace(plain, **more)  # type: ignore[arg-type] # names of its fields
 
 
-moves = st.lists(
-    st.tuples(
-        st.sampled_from("abc"),
-        st.sampled_from([0, 1, 400, 1_000, 9_000, 31_000, 700_000]),  # time that passes
-        st.integers(-3_000, 3_000),  # this replica's clock
-        st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), max_size=3),
-        st.integers(0, 30),  # spent alone
-        st.sampled_from(["", "edge", "gate", "bye", "extra", "lost", "hello", "modest", "limit", "instead", "unsure"]),
-    ),
-    min_size=1,
-    max_size=30,
-)
+def age(server: RedisServer) -> None:
+    """Have the budget been there for longer than it may not be shared for."""
+    with server.client() as client:
+        born, *rest = client.hget(BUDGET, "meta").split()
+        client.hset(BUDGET, "meta", b" ".join([b"%d" % (int(born) - 20_000), *rest]))
 
 
-async def delete(client: Any) -> None:
-    await client.delete("t:v2:ledger:{e:spot}")
+async def shared(link: RedisClient, server: RedisServer, replica: str = "a") -> DrawReply:
+    await budget(link, replica).draw(request(MINUTE - 1))
+    age(server)
+    return await budget(link, replica).draw(request(seq=2))
 
 
-async def info(client: Any) -> Any:
-    return await client.info("server")
+async def test_it_is_shared_in_the_minute_after_it_was_new_and_no_sooner(
+    link: RedisClient, server: RedisServer
+) -> None:
+    first = await budget(link).draw(request(need=5))
+    assert (first.shared, first.minutes[0].verdict) == (False, DrawVerdict.SOON)
+    age(server)
+    assert not (await budget(link).draw(request(seq=2))).shared
+    later = await budget(link).draw(request(MINUTE + 1, need=30, seq=3))
+    assert (later.shared, later.minutes[0].drawn, later.minutes[0].verdict) == (True, 30, DrawVerdict.GRANTED)
+    last = await budget(link).draw(request(MINUTE + 1, need=100, seq=4))
+    assert (last.minutes[0].drawn, last.minutes[0].verdict) == (30, DrawVerdict.NEXT_MINUTE)
 
 
-async def same(link: RedisClient, steps: list[tuple[str, int, int, list[tuple[int, int]], int, str]]) -> None:
-    await link.call(StoreOp.CLAIM, delete)
-    run = (await link.call(StoreOp.CLAIM, info))["run_id"]
-    shelf = BudgetServer()
-    shelf.run, shelf.clock = run, lambda: START_MS
-    now_ms, spent = START_MS, dict.fromkeys("abc", 0)
-    beliefs = dict.fromkeys("abc", (0, 0, 0, 0, 0))  # part, next, changes, peers, version
-    for name, passes, skew, claims, alone, kind in steps:
-        now_ms += passes
-        at_ms = now_ms + skew
-        minute = at_ms // MINUTE_MS
-        real, twin = RedisLedger(link, "e", "spot", name), MemorySharedBudget(shelf, "spot", name)
-        if kind == "bye" and shelf.states:
-            await real.goodbye(at_ms)
-            await twin.goodbye(at_ms)
-            continue
-        spent[name] += alone
-        tally = Tally(
-            minute,
-            (spent[name], 0, alone),
-            done=spent[name] // 2,
-            confirmed=900 if kind == "lost" else 0,
-            extra=600 if kind == "extra" else 0,
-        )
-        tallies = (tally, dataclasses.replace(tally, minute=minute + 1)) if kind == "edge" else (tally,)
-        part, following, _, peers, version = beliefs[name]
-        ask = message(
-            at_ms,
-            claims=tuple(claims),
-            tallies=tallies,
-            part=part,
-            next_part=following,
-            peers=peers,
-            version=version,
-            commits=kind != "hello",
-            modest=kind == "modest",
-            error_ms=60_000 if kind == "unsure" else 50,
-            instead=("b", "nobody") if kind == "instead" and name != "b" else (),
-            limit=6_000 if kind == "limit" else 0,
-            gate=f"{name}{now_ms}" if kind == "gate" else None,
-        )
-        got = await real.ask(ask)
-        told = twin.ask_now(ask)
-        assert dataclasses.replace(got, time_ms=0) == dataclasses.replace(told, time_ms=0)
-        assert (got.time_ms > 0) == (told.time_ms > 0)  # that server's clock is the real one
-        beliefs[name] = (got.part, got.next_part, 0, got.peers, got.version)
+async def test_a_message_that_comes_late_draws_nothing(link: RedisClient, server: RedisServer) -> None:
+    await shared(link, server)
+    await budget(link).draw(request(need=10, seq=5))
+    late = await budget(link).draw(request(need=10, seq=4))
+    assert late.minutes[0].drawn == 10
 
 
-def test_script_and_twin_agree(server: RedisServer) -> None:
-    with asyncio.Runner() as runner:
-        link = RedisClient(
-            lambda: connect(parse_url(server.url), 1.0),
-            prefix="t:",
-            timeout_s=5.0,
-            clock=SystemClock(),
-            events=Events(),
-        )
-        runner.run(link.start())
-
-        @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-        @given(steps=moves)
-        def agree(steps: list[tuple[str, int, int, list[tuple[int, int]], int, str]]) -> None:
-            runner.run(same(link, steps))
-
-        agree()
-        runner.run(link.aclose())
+@pytest.mark.parametrize("field", ["meta", "r:a", "m:29900000"])
+@pytest.mark.parametrize("rubbish", [b"\x00\xff", b"", b"1 2", b"1e300 1 1 1 1 1 1 1 1 1 1 1 1 1 1", b"9" * 99])
+async def test_rubbish_in_a_field_is_forgotten(
+    link: RedisClient, server: RedisServer, field: str, rubbish: bytes
+) -> None:
+    assert (await shared(link, server)).shared
+    server.client().hset(BUDGET, field, rubbish)
+    assert not (await budget(link).draw(request(seq=3, need=1))).shared  # nobody knows what was drawn
+    age(server)
+    assert (await budget(link).draw(request(MINUTE + 1, seq=4))).shared
 
 
-FORGED: list[dict[str, object]] = [
-    {"peers": {"a": 1}},
-    {"peers": 7},
-    {"peers": {"a": {"heard": "x"}}},
-    {"minutes": {str(START_MS // MINUTE_MS): 1}},
-    {"minutes": {str(START_MS // MINUTE_MS): {"extra": 0, "rows": {"other": {}}}}},
-    {"minutes": {"not a number": {"extra": 0, "rows": {}}} | {str(n): {"extra": 0, "rows": {}} for n in range(20)}},
-    {"beat": None},
-    {"expect": []},
-    {"born": 9e15},
-    {"since": 9e15},
-    {"peers": {"a": {"heard": 9e15, "part": 1_000_000, "next": 1_000_000, "changes": 0, "known": True}}},
-]
+@pytest.mark.parametrize("key", [BUDGET, GATE])
+async def test_another_type_under_our_key_is_replaced(link: RedisClient, server: RedisServer, key: str) -> None:
+    await budget(link).write_gate(0, "open")
+    for write in ("set", "lpush", "sadd"):
+        server.client().delete(key)
+        getattr(server.client(), write)(key, "x")
+        reply = await budget(link).draw(request())
+        assert not reply.shared
+        assert reply.gate.version > 0 or (await budget(link).write_gate(0, "open")).written
+        assert {server.client().type(each) for each in (BUDGET, GATE)} == {b"hash"}
 
 
-async def test_rubbish_under_our_key_is_replaced(link: RedisClient, server: RedisServer) -> None:
-    ledger, client = RedisLedger(link, "e", "spot", "me"), server.client()
-    key = "t:v2:ledger:{e:spot}"
-    await ledger.ask(message(START_MS))
-    sound = msgspec.msgpack.decode(client.get(key))
-    forged = [msgspec.msgpack.encode(sound | part) for part in FORGED]
-    for rubbish in (b"\x00\xffrubbish", b'{"peers":1}', b"[]", b"\x80", b"\x90", *forged, None):
-        client.delete(key)
-        if rubbish is None:
-            client.lpush(key, "x")
-        else:
-            client.set(key, rubbish)
-        answer = await ledger.ask(message(START_MS, claims=((1, 0),)))
-        assert not answer.sharing, rubbish  # nobody knows what was spent
-        assert answer.verdicts == (Verdict.SOON,)
-        later = await ledger.ask(message(START_MS + 60_000, version=answer.version, claims=((1, 0),)))
-        assert later.sharing, rubbish
-
-
-async def test_it_is_shared_in_the_minute_after_it_was_new_and_no_sooner(link: RedisClient) -> None:
-    ledger = RedisLedger(link, "e", "spot", "me")
-    first = await ledger.ask(message(START_MS))
-    later = await ledger.ask(message(START_MS + 20_000, version=first.version))
-    assert not later.sharing
-    ask = message(START_MS + 60_000, claims=((30, 0), (500, 0)), version=first.version, part=WHOLE, next_part=WHOLE)
-    answer = await ledger.ask(ask)
-    assert answer.sharing
-    assert answer.verdicts == (Verdict.GRANTED, Verdict.NEXT_MINUTE)
-    assert answer.told[0].own == 30
-
-
-async def test_a_key_lives_for_days_and_goes_in_the_end(link: RedisClient, server: RedisServer) -> None:
-    await RedisLedger(link, "e", "spot", "me").ask(message(START_MS))
-    assert 3 * 86_400_000 < server.client().pttl("t:v2:ledger:{e:spot}") <= 4 * 86_400_000
+async def test_keys_live_for_days_and_go_in_the_end(link: RedisClient, server: RedisServer) -> None:
+    await budget(link).draw(request())
+    await budget(link).write_gate(0, "open")
+    for key in (BUDGET, GATE):
+        assert 3 * 86_400_000 < server.client().pttl(key) <= 4 * 86_400_000
 
 
 async def test_a_flush_of_the_scripts_is_not_felt(link: RedisClient, server: RedisServer) -> None:
-    ledger = RedisLedger(link, "e", "spot", "me")
-    await ledger.ask(message(START_MS))
+    await budget(link).draw(request())
     server.client().script_flush()
-    assert (await ledger.ask(message(START_MS + 1))).peers == 1
+    assert (await budget(link).draw(request(seq=2))).replicas == 1
 
 
-@pytest.mark.parametrize("days", [-3, 3])
-async def test_a_wall_that_is_days_off_takes_nothing_from_the_others(link: RedisClient, days: int) -> None:
-    """It would forget a ban for all, and what was spent, until its machine has measured the time: not while banned."""
-    sure, unsure = RedisLedger(link, "e", "spot", "a"), RedisLedger(link, "e", "spot", "b")
-    first = await sure.ask(message(START_MS))
-    told = await sure.ask(message(START_MS, version=first.version, gate="shut"))
-    assert told.written
-    for beat in range(1, 4):
-        odd = await unsure.ask(message(START_MS + days * 86_400_000 + beat * 1_000, error_ms=3_600_000))
-        assert odd.gate == "shut"
-        answer = await sure.ask(message(START_MS + beat * 1_000, version=told.version))
-        assert (answer.version, answer.gate) == (told.version, None)
-    assert (await sure.ask(message(START_MS + 70_000, version=told.version))).sharing
+async def test_a_wall_that_is_days_off_takes_nothing_from_the_others(link: RedisClient, server: RedisServer) -> None:
+    assert (await shared(link, server)).shared
+    for days in (-3, 3):
+        odd = request(MINUTE + days * 1_440, need=50, error_ms=60_000, seq=1)
+        reply = await budget(link, "b").draw(odd)
+        assert not reply.shared
+        assert abs(reply.utc_ms - MINUTE * 60_000) < 30_000  # it is told the time
+    assert (await budget(link).draw(request(seq=3))).shared
 
 
-async def test_who_is_not_sure_of_the_time_hears_it_from_who_is(link: RedisClient) -> None:
-    sure, unsure = RedisLedger(link, "e", "spot", "a"), RedisLedger(link, "e", "spot", "b")
-    asked = message(START_MS + 3_600_000, error_ms=60_000)
-    assert (await unsure.ask(asked)).time_ms == 0
-    assert (await sure.ask(message(START_MS))).time_ms == 0
-    answer = await unsure.ask(asked)
-    assert START_MS <= answer.time_ms < START_MS + 5_000
-    assert answer.error_ms == 50
-    assert (await sure.ask(message(START_MS + 70_000))).sharing  # what the other took for the beginning lay far ahead
+async def test_a_gate_is_written_by_those_who_know_it_and_the_others_are_told(
+    link: RedisClient, server: RedisServer
+) -> None:
+    heard: list[tuple[int, str]] = []
+    both = asyncio.Event()
+    one, other = budget(link), budget(link, "b")
+
+    def on_gate(version: int, text: str) -> None:
+        heard.append((version, text))
+        if len(heard) > 1:
+            both.set()
+
+    other.subscribe(on_gate)
+    await asyncio.sleep(0.2)  # until the subscription stands
+    first = await one.write_gate(0, "shut: 1 2 3")
+    assert (first.written, first.quiet) == (True, True)
+    late = await other.write_gate(0, "open")
+    assert (late.written, late.version, late.text) == (False, first.version, "shut: 1 2 3")
+    assert (await other.draw(request())).gate.text == "shut: 1 2 3"
+    assert (await other.draw(request(gate_version=first.version, seq=2))).gate.text == ""
+    second = await other.write_gate(first.version, "open")
+    assert second.written
+    assert second.version > first.version
+    async with asyncio.timeout(5.0):
+        await both.wait()
+    assert heard == [(first.version, "shut: 1 2 3"), (second.version, "open")]
+
+
+async def test_redis_and_the_tests_own_do_the_same(link: RedisClient, server: RedisServer) -> None:
+    rng, fake = random.Random(7), FakeRedis(lambda: int(time.time() * 1000))
+    twin = _Twin(fake)
+    for seq in range(1, 200):
+        name, minute = rng.choice("abc"), MINUTE + seq // 40
+        asks = request(
+            minute,
+            need=rng.choice([0, 0, 5, 40]),
+            seq=seq,
+            kind=rng.choice([DrawKind.SAY] * 6 + [DrawKind.HELLO, DrawKind.BYE]),
+            replicas=rng.choice([0, 3]),
+            part=rng.choice([0, 330_000]),
+            error_ms=rng.choice([50, 50, 60_000]),
+        )
+        got, expected = await budget(link, name).draw(asks), twin.draw(name, asks)
+        assert [dataclasses.astuple(each) for each in got.minutes] == [
+            dataclasses.astuple(each) for each in expected.minutes
+        ]
+        assert (got.shared, got.part, got.since, got.replicas) == (
+            expected.shared,
+            expected.part,
+            expected.since,
+            expected.replicas,
+        )
+        if seq in {30, 90}:
+            age(server)
+            born, *rest = fake.hashes[b"budget"][b"meta"].split()
+            fake.hashes[b"budget"][b"meta"] = b" ".join([b"%d" % (int(born) - 20_000), *rest])
+
+
+class _Twin:
+    def __init__(self, fake: FakeRedis) -> None:
+        self._fake = fake
+
+    def draw(self, replica: str, asks: DrawRequest) -> DrawReply:
+        return reply_from(self._fake.eval("draw", [b"budget", b"gate"], request_args(replica, asks)))

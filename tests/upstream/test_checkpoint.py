@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from mdcache.upstream.backoff import BAN_MARGIN_MS, ClosureReason
 from mdcache.upstream.budget import Budget, Claim, Granted, Minute, Moment, reserve
+from mdcache.upstream.checkpoint import budget_from_mapping, budget_to_mapping, gate_from_mapping, gate_to_mapping
 from mdcache.upstream.gate import Gate, GateDecision, GateState, decide
-from mdcache.upstream.queue import Lane
-from mdcache.upstream.saved_state import budget_from_mapping, budget_to_mapping, gate_from_mapping, gate_to_mapping
+from mdcache.upstream.priority import Lane
 
 NOW, UTC = 5_000_000, 1_790_000_000_000
 

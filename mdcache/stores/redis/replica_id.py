@@ -1,0 +1,40 @@
+"""The id that a replica keeps in its folder: whoever has the folder next is the same replica, and its process ended."""
+
+import re
+
+from mdcache.stores.disk.state_dir import StateDir, replace_file
+
+FILE = "replica"
+_OLD_FILE = "replicas"  # ids of another form, which nobody counts by any more
+_ID = re.compile(r"[0-9a-f]{16}")
+
+
+class ReplicaId:
+    """This replica's id: the one in its folder, else `new`. `returning`: another process had it before."""
+
+    def __init__(self, folder: StateDir | None, new: str) -> None:
+        self._path = folder.path / FILE if folder is not None and folder.lock >= 0 else None
+        kept = self._read()
+        self.returning = bool(kept)
+        self.own = kept or new
+
+    def keep(self) -> None:
+        """Write it down, once: the other replicas know it now.
+
+        Where that fails the next process has another, and the part of this one is kept for it for ten minutes.
+        """
+        path, self._path = self._path, None
+        if path is None or self.returning:
+            return
+        try:
+            replace_file(path, self.own.encode())
+            path.with_name(_OLD_FILE).unlink(missing_ok=True)
+        except OSError:
+            return  # the stores in this folder report their trouble
+
+    def _read(self) -> str:
+        try:
+            text = self._path.read_text(encoding="ascii", errors="replace").strip() if self._path is not None else ""
+        except OSError:
+            return ""
+        return text if _ID.fullmatch(text) else ""

@@ -1,0 +1,255 @@
+-- One message of a replica about its family's weight; upstream/replicas/protocol.py has the theory.
+-- KEYS: the budget and the gate, both hashes. ARGV: the replica's id; hello, say or bye; fourteen numbers; then six
+-- for each minute: its number, drawn, entered, first, need and want.
+-- In the budget: `run` of the server, `meta`, `r:<id>` for each replica, `m:<number>` for each minute.
+
+local WHOLE, PARTS, FLOOR, MINUTE = 1000000, 990000, 0.1, 60000
+local FORGOT, QUIET, ABSENT, GAP, SWEEP, KEPT, SURE, MOST_REPLICAS = 10000, 1100, 600000, 10000, 10000, 4, 10000, 4096
+local META = {
+  'born', 'minute', 'newest', 'expect', 'returned', 'count', 'total', 'high', 'limit', 'timed', 'ahead', 'error', 'since', 'beat',
+  'swept',
+}
+
+local me, kind = ARGV[1], ARGV[2]
+local seq, now_ms, allowed, limit, part, peers, born, assumed, returning, error_ms, commits, version, rank, life =
+  unpack((function()
+    local found = {}
+    for i = 3, 16 do found[#found + 1] = tonumber(ARGV[i]) end
+    return found
+  end)())
+local sure = error_ms <= SURE
+local tallies = {}
+for i = 17, #ARGV, 6 do
+  local function number(n) return tonumber(ARGV[i + n]) end
+  tallies[#tallies + 1] = {
+    n = number(0), drawn = number(1), entered = number(2), first = number(3), need = number(4), want = number(5),
+  }
+end
+local first, last = tallies[1].n, tallies[#tallies].n
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local answered, info = pcall(redis.call, 'INFO', 'server')
+local run = answered and string.match(info, 'run_id:(%x+)') or 'unknown'
+
+-- Whole numbers that we wrote; an error for whatever else is there.
+local function numbers(text, least)
+  local found = {}
+  for word in string.gmatch(text, '%S+') do
+    if #word > 15 or not string.match(word, '^%-?%d+$') then error('not ours') end
+    found[#found + 1] = tonumber(word)
+  end
+  if #found < least then error('not ours') end
+  return found
+end
+
+local function text(list)
+  for i, value in ipairs(list) do list[i] = string.format('%.0f', value) end
+  return table.concat(list, ' ')
+end
+
+local function replica(written)
+  local found = numbers(written, 5)
+  local one = {seq = found[1], seen = found[2], part = found[3], returned = found[4], gone = found[5], rows = {}}
+  for i = 6, #found - 3, 4 do
+    one.rows[found[i]] = {drawn = found[i + 1], counted = found[i + 2], entered = found[i + 3]}
+  end
+  return one
+end
+
+local function serve(keeps)
+  local meta, minutes = {}, {}
+  local found = keeps and redis.call('HMGET', KEYS[1], 'run', 'meta', 'r:' .. me) or {}
+  if found[1] and found[2] then
+    local values = numbers(found[2], #META)
+    for i, name in ipairs(META) do meta[name] = values[i] end
+    if math.max(meta.born, meta.since, meta.beat, meta.swept) > now + MINUTE then error('not ours') end
+    if sure and meta.minute > last + 1 then error('not ours') end
+    if found[1] ~= run then meta.born, meta.minute, meta.returned, meta.timed = now, 0, 0, 0 end
+  else
+    redis.call('DEL', KEYS[1])
+    for _, name in ipairs(META) do meta[name] = 0 end
+    meta.born, meta.since, meta.beat, meta.swept = now, now, now, now
+  end
+  if now - meta.beat > GAP then meta.since = now end
+  meta.beat = now
+  local mine = found[3] and replica(found[3])
+    or {seq = 0, seen = now, part = 0, returned = 0, gone = 1, rows = {}}
+
+  local function load(n)
+    if minutes[n] then return minutes[n] end
+    local written = redis.call('HGET', KEYS[1], 'm:' .. string.format('%d', n))
+    local values = written and numbers(written, 5) or {0, 0, 0, 0, 0}
+    minutes[n] = {total = values[1], entered = values[2], lanes = {values[3], values[4], values[5]}}
+    return minutes[n]
+  end
+  for _, tally in ipairs(tallies) do load(tally.n) end
+
+  -- Now and then: those that vanished long ago lose their part, and all is counted anew.
+  if now - meta.swept >= SWEEP or now < meta.swept then
+    local all, entered = redis.call('HGETALL', KEYS[1]), {}
+    meta.swept, meta.count, meta.total, meta.returned = now, 0, 0, 0
+    for i = 1, #all, 2 do
+      local what, name = string.match(all[i], '^(%a):(.+)$')
+      if what == 'm' and sure and math.abs(tonumber(name) - first) > KEPT then
+        redis.call('HDEL', KEYS[1], all[i])
+      elseif what == 'r' then
+        local one = replica(all[i + 1])
+        if name ~= me and now - math.max(one.seen, meta.since) > ABSENT then
+          redis.call('HDEL', KEYS[1], all[i])
+        else
+          meta.count, meta.total = meta.count + 1 - one.gone, meta.total + one.part
+          meta.returned = meta.returned + (one.returned == meta.born and 1 or 0)
+          for n, row in pairs(one.rows) do entered[n] = (entered[n] or 0) + row.entered * one.part end
+        end
+      end
+    end
+    for n, minute in pairs(minutes) do minute.entered = entered[n] or 0 end
+  end
+
+  -- A replica's part, in the whole and in each minute that it entered.
+  local function set_part(value)
+    local more = value - mine.part
+    mine.part, meta.total = value, meta.total + more
+    meta.high = meta.high + math.max(0, more)
+    for n, row in pairs(mine.rows) do
+      if row.entered == 1 then load(n).entered = load(n).entered + more end
+    end
+  end
+
+  -- Weight of a replica in a minute: what it spends of its part is kept for it, and counts once it enters.
+  local function count(row, minute, weight)
+    row.counted, minute.total = row.counted + weight, minute.total + weight
+    minute.lanes[rank + 1] = minute.lanes[rank + 1] + weight
+  end
+
+  -- What it says of itself. One that comes late lowers nothing and gets nothing.
+  local newer = kind == 'hello' or seq > mine.seq
+  local dead = mine.part -- what one that died may have had; in a store that forgot, all that is missing
+  if not found[3] and returning == 1 and meta.expect > meta.returned then dead = math.max(0, PARTS - meta.total) end
+  for _, tally in ipairs(tallies) do
+    local row = mine.rows[tally.n] or {drawn = 0, counted = 0, entered = 0}
+    mine.rows[tally.n] = row
+    local begun = meta.timed == 0 or tally.n * MINUTE <= now + meta.ahead + meta.error
+    if kind == 'hello' and row.entered == 0 and begun then -- it died, and may have spent its part
+      row.drawn = math.max(row.drawn, math.floor(dead * allowed / WHOLE))
+      count(row, minutes[tally.n], math.max(0, row.drawn - row.counted))
+    end
+  end
+  for _, tally in ipairs(tallies) do
+    local row, minute = mine.rows[tally.n], minutes[tally.n]
+    if newer and tally.entered == 1 and (row.entered == 0 or row.drawn < tally.drawn) then
+      meta.born, meta.minute, meta.returned = now, 0, 0 -- it was confirmed once: what Redis holds now is older
+    end
+    local more = math.max(0, tally.drawn - row.drawn)
+    row.drawn = row.drawn + more
+    if row.entered == 1 or kind == 'hello' or born ~= meta.born then count(row, minute, more) end
+  end
+  if sure then
+    if meta.minute == 0 then meta.minute = last end
+    meta.timed, meta.ahead, meta.error = 1, now_ms - now, error_ms
+  end
+  if now >= meta.born + ABSENT then meta.expect = 0 end
+  if newer then
+    if mine.gone == 1 then mine.gone, meta.count = 0, meta.count + 1 end
+    if born ~= meta.born and (born > 0 or returning == 1) and mine.returned ~= meta.born then
+      mine.returned, meta.returned = meta.born, meta.returned + 1
+      if now < meta.born + ABSENT then meta.expect = math.max(meta.expect, peers) end
+    end
+    mine.seq, mine.seen = seq, now
+    set_part(kind == 'bye' and 0 or part)
+    if kind == 'bye' then mine.gone, meta.count = 1, meta.count - 1 end
+    for n in pairs(mine.rows) do
+      if sure and math.abs(n - first) > KEPT then mine.rows[n] = nil end
+    end
+  end
+
+  local phantoms = math.max(0, meta.expect - meta.returned)
+  local unshared = meta.minute == 0 or last <= meta.minute or now < meta.born + FORGOT
+  local shares = not unshared and first > meta.minute and commits == 1 and sure and newer and kind == 'say'
+    and meta.count <= MOST_REPLICAS
+  local replicas = meta.count + phantoms
+  if unshared and meta.expect == 0 then replicas = math.max(replicas, assumed) end
+  local even, from = math.floor(PARTS / math.max(1, replicas)), meta.newest + 1
+  if newer and kind ~= 'bye' and mine.part < even and phantoms == 0 and now >= meta.born + QUIET then
+    local grows = math.max(0, math.min(even - mine.part, PARTS - meta.total))
+    local free = unshared and meta.high + grows <= PARTS -- nobody ever had it …
+    for _, tally in ipairs(tallies) do -- … and nobody drew what it is a part of
+      local minute = minutes[tally.n]
+      free = free and minute.total + (meta.total - minute.entered + grows) * allowed / WHOLE <= allowed
+    end
+    if free then from = 0 end
+    set_part(mine.part + grows)
+  end
+  if shares then meta.newest = math.max(meta.newest, last) end
+
+  -- Who enters a minute gives its part in it up for a first chunk.
+  for _, tally in ipairs(tallies) do
+    local row, minute = mine.rows[tally.n], minutes[tally.n]
+    if shares and row.entered == 0 then
+      row.entered, row.drawn = 1, math.max(row.drawn, tally.first)
+      minute.entered = minute.entered + mine.part
+      count(row, minute, row.drawn - row.counted)
+    end
+  end
+
+  local gate = redis.pcall('HMGET', KEYS[2], 'version', 'text', 'quiet_ms')
+  local written = not gate.err and tonumber(gate[1]) or 0
+  local quiet_ms = tonumber(gate[3] or '') or 0
+  local quiet = written == 0 or (now < quiet_ms and now >= quiet_ms - QUIET)
+
+  local newcomers = limit > 0 and math.floor((WHOLE - PARTS) * allowed / WHOLE) or 0
+  local missing = phantoms > 0 and math.max(0, PARTS - meta.total) or 0
+  local function draw(tally)
+    local minute, row = minutes[tally.n], mine.rows[tally.n]
+    if not shares or written ~= version or tally.need + tally.want <= 0 then return tally.need > 0 and 1 or 0 end
+    local need = math.max(0, tally.need - math.max(0, row.drawn - tally.drawn)) -- it may have got some by now
+    local kept = math.ceil((meta.total - minute.entered + missing) * allowed / WHOLE)
+    local floor, lanes = math.floor(allowed * FLOOR), 0
+    local due = math.ceil(floor * math.min(MINUTE, math.max(0, (tally.n + 1) * MINUTE - now_ms)) / MINUTE)
+    for lane = 1, 3 do
+      if lane ~= rank + 1 then lanes = lanes + math.max(0, math.min(due, floor - minute.lanes[lane])) end
+    end
+    local left = allowed - newcomers - minute.total - math.max(kept, lanes)
+    if need > left then
+      if need == 0 then return 0 end
+      return minute.total + need > allowed - newcomers and 2 or 1
+    end
+    local grant = math.min(left, math.max(need, math.min(need + tally.want, math.floor(left / meta.count))))
+    row.drawn = row.drawn + grant
+    count(row, minute, grant)
+    return 0
+  end
+
+  if limit > 0 then meta.limit = limit end
+  local reply = {
+    shares and 1 or 0, meta.born, math.min(mine.part, even), from, meta.count + phantoms, meta.limit,
+    meta.timed == 1 and not sure and now + meta.ahead or 0, meta.error, written, quiet and 1 or 0, written ~= version and gate[2] or '',
+  }
+  for _, tally in ipairs(tallies) do
+    local said, row = draw(tally), mine.rows[tally.n]
+    for _, value in ipairs({tally.n, row.drawn, row.entered, minutes[tally.n].total, said}) do
+      reply[#reply + 1] = value
+    end
+  end
+
+  local values, one = {}, {mine.seq, mine.seen, mine.part, mine.returned, mine.gone}
+  for i, name in ipairs(META) do values[i] = meta[name] end
+  for n, row in pairs(mine.rows) do
+    for _, value in ipairs({n, row.drawn, row.counted, row.entered}) do one[#one + 1] = value end
+  end
+  local write = {'run', run, 'meta', text(values), 'r:' .. me, text(one)}
+  for n, minute in pairs(minutes) do
+    write[#write + 1] = 'm:' .. string.format('%d', n)
+    write[#write + 1] = text({minute.total, minute.entered, unpack(minute.lanes)})
+  end
+  redis.call('HSET', KEYS[1], unpack(write))
+  redis.call('PEXPIRE', KEYS[1], life)
+  return reply
+end
+
+-- What looks like ours and is not makes it fail before it writes: it is done again without it.
+local done, reply = pcall(serve, true)
+if done then return reply end
+redis.call('DEL', KEYS[1])
+return serve(false)

@@ -1,0 +1,35 @@
+"""How a read stands in the queue: its lane, and what orders it there."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Lane(StrEnum):
+    """Priority, best first."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """0 is the best."""
+        return _RANK[self]
+
+
+_RANK = {lane: rank for rank, lane in enumerate(Lane)}
+
+
+@dataclass(slots=True)
+class Priority:
+    """How a read stands in the queue. Its flight may improve it until it is sent.
+
+    `deadline_s`: when its last waiter gives up, by the clock's `now()`; `math.inf` is allowed. `close_passed`: a
+    tail whose candle closed meanwhile. `paced`: the refresh of a tail we hold (docs/design.md#pacing).
+    """
+
+    lane: Lane
+    deadline_s: float
+    client: str = ""
+    close_passed: bool = False
+    paced: bool = False
