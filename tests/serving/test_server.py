@@ -409,10 +409,3 @@ async def test_names_with_several_addresses_share_one_port() -> None:
     assert len({listening.getsockname()[1] for listening in sockets}) == 1
     for listening in sockets:
         listening.close()
-
-
-def test_run_uses_uvloop() -> None:
-    async def which() -> str:
-        return type(asyncio.get_running_loop()).__module__
-
-    assert server.run(which()).startswith("uvloop")

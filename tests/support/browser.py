@@ -13,7 +13,7 @@ import httpx
 from tests.support.processes import free_port, running
 from tests.support.programs import find
 
-PICTURES = Path(__file__).parent.parent / ".run" / "pictures"
+PICTURES = Path(__file__).parents[2] / ".run" / "pictures"
 _DEADLINE_S = 20.0
 _LOOK_S = 0.05
 _OPTIONS = (

@@ -5,9 +5,8 @@ import math
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
 
 import uvicorn
 
@@ -19,7 +18,6 @@ _BACKLOG = 1_024
 _RESERVED_FILES = 128  # of those a process may open: for connections to Binance, and all else that is no client
 _LAST_RESPONSES_S = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_T = TypeVar("_T")
 
 
 class ListenFailed(OSError):
@@ -145,20 +143,6 @@ def max_connections() -> int:
         return sys.maxsize
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if files == resource.RLIM_INFINITY else max(files // 2, files - _RESERVED_FILES)
-
-
-def run(main: Coroutine[Any, Any, _T]) -> _T:
-    """Run `main` on uvloop, or on the platform's own loop where there is no uvloop."""
-    with asyncio.Runner(loop_factory=_new_loop()) as runner:
-        return runner.run(main)
-
-
-def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - it has no Windows build
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 def _address(listening: socket.socket) -> str:
