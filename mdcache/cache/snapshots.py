@@ -6,12 +6,12 @@
 Where Binance can't be asked, or fails, an older body may be served as stale, inside the caller's limits.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 from mdcache.cache.answers import Answer, CacheStatus, Caller
+from mdcache.cache.list_choice import ListChoice
 from mdcache.cache.preconditions import SymbolChecks, check_preconditions
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.sharing import BodySharing
@@ -27,9 +27,6 @@ from mdcache.exchange.snapshot_checks import check_body
 from mdcache.exchange.snapshots import SnapshotBody, SnapshotQuestion
 from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.governor import Governor, Priority
-
-_MAX_LISTS = 256  # lists whose single questions are counted
-_LIST_UNUSED_AFTER_TTLS = 2  # a list older than so many of its TTLs is not wanted for its elements any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,20 @@ class SnapshotAnswer(Answer):
         return now.late_ms <= self.valid_until_ms and self.newest_as_of_ms() <= self.as_of_ms
 
 
-_FloorOf = Callable[[int], int]  # from a TTL to the least as-of, both in milliseconds
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A question, the list that would contain its answer, and how fresh it must be."""
+
+    snapshot: SnapshotQuestion
+    listing: SnapshotQuestion | None
+    directives: FreshnessDirectives
+
+    def fresh_from_ms(self, ttl_ms: int, at: Instant) -> int:
+        """Return the least as-of of an answer with this TTL that is fresh at that time."""
+        return min_as_of_ms(self.directives, self.directives.max_fresh_age_ms(ttl_ms), at)
+
+
+_FromMs = Callable[[int], int]  # from a TTL to the least as-of, both in milliseconds
 
 
 class Snapshots:
@@ -94,7 +104,7 @@ class Snapshots:
         self._reads: SnapshotReads[SnapshotBody] = SnapshotReads(
             BackgroundTask.SNAPSHOT_READ, governor, clock, events, policy.stalled_after_s, self, body_sharing
         )
-        self._single_questions: OrderedDict[SnapshotQuestion, dict[SnapshotQuestion, float]] = OrderedDict()
+        self._list_choice = ListChoice(self.bodies, clocks, clock, self.ttl_s)
 
     def __len__(self) -> int:
         return len(self._reads)
@@ -132,31 +142,32 @@ class Snapshots:
         if wait_ms := directives.wait_ms(self._clocks.now(snapshot.market)):
             await self._clock.sleep(wait_ms / 1000)
         now = self._clocks.now(snapshot.market)
-        found = await self._fresh(snapshot, directives, now)
+        request = _Request(snapshot, snapshot.list_question() if snapshot.symbols else None, directives)
+        found = await self._fresh(request, now)
         if found is not None:
-            return self._build_answer(snapshot, found, CacheStatus.HIT, now)
+            return self._build_answer(request, found, CacheStatus.HIT, now)
         if directives.only_if_cached:
             raise NotCached
-        stale = await self._stale(snapshot, directives, now)
+        stale = await self._stale(request, now)
         refusal = self._governor.refusal_now(snapshot.market, caller.lane, snapshot.weight, paced=True)
         if stale is not None and refusal is not None:
-            return await self._answer_stale(snapshot, directives, now, stale)
-        cache_status = self._cache_status(snapshot, directives, stale)
+            return await self._answer_stale(request, now, stale)
+        cache_status = self._cache_status(request, stale)
         try:
-            read, shared = await self._fetch(snapshot, directives, now, Priority(caller.lane, deadline_s, caller.name))
+            read, shared = await self._read(request, now, Priority(caller.lane, deadline_s, caller.name))
         except (UpstreamUnavailable, UpstreamFailed):
-            stale_answer = await self._stale_answer(snapshot, directives)
+            stale_answer = await self._stale_answer(request)
             if stale_answer is None:
                 raise
             return stale_answer
         arrived, now = now, self._clocks.now(snapshot.market)
-        found = await self._fresh(snapshot, directives, arrived) or self._from_read(read, snapshot, directives, arrived)
+        found = await self._fresh(request, arrived) or self._from_read(request, read, arrived)
         if found is not None:
             if read.satisfied_by_peers and not read.waited_for_peer:  # another replica had it
                 cache_status = CacheStatus.HIT
             collapsed = shared or read.waited_for_peer
-            return self._build_answer(snapshot, found, cache_status, now, collapsed=collapsed)
-        stale_answer = await self._stale_answer(snapshot, directives)
+            return self._build_answer(request, found, cache_status, now, collapsed=collapsed)
+        stale_answer = await self._stale_answer(request)
         if stale_answer is None:  # the reply is too old: by its Age there is nothing newer
             raise InvalidBody(BodyFault.NO_PROGRESS, snapshot.endpoint.path)
         return stale_answer
@@ -165,103 +176,88 @@ class Snapshots:
         """Cancel the reads under way."""
         await self._reads.aclose()
 
-    async def _answer_stale(
-        self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, arrived: Instant, stale: _Candidate
-    ) -> Answer:
+    async def _answer_stale(self, request: _Request, arrived: Instant, stale: _Candidate) -> Answer:
         """Answer where this lane can't ask now, with an older body unless another replica has a fresh one.
 
         Rule: docs/design.md#cannot-ask.
         """
-        if await self._reads.pull(snapshot):
-            found = await self._fresh(snapshot, directives, arrived)
+        if await self._reads.pull(request.snapshot):
+            found = await self._fresh(request, arrived)
             if found is not None:
-                return self._build_answer(snapshot, found, CacheStatus.HIT, arrived)
-            stale = await self._stale(snapshot, directives, arrived) or stale
-        return self._build_stale(snapshot, stale, arrived)
+                return self._build_answer(request, found, CacheStatus.HIT, arrived)
+            stale = await self._stale(request, arrived) or stale
+        return self._build_stale(request, stale, arrived)
 
-    async def _fresh(
-        self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, arrived: Instant
-    ) -> _Candidate | None:
+    async def _fresh(self, request: _Request, arrived: Instant) -> _Candidate | None:
         """Return what is held, if it is as fresh as was asked for when the question arrived."""
-        return await self._find(
-            snapshot, lambda ttl_ms: min_as_of_ms(directives, directives.max_fresh_age_ms(ttl_ms), arrived)
-        )
+        return await self._find(request, lambda ttl_ms: request.fresh_from_ms(ttl_ms, arrived))
 
-    async def _stale(
-        self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, now: Instant
-    ) -> _Candidate | None:
+    async def _stale(self, request: _Request, now: Instant) -> _Candidate | None:
         """Return what is held, if it may be served where Binance can't be asked."""
-        most_ms = int(self._policy.max_stale_s * 1000)
-        return await self._find(
-            snapshot,
-            lambda ttl_ms: min_as_of_ms(directives, directives.max_stale_age_ms(ttl_ms, max(most_ms, ttl_ms)), now),
-        )
+        max_stale_ms = int(self._policy.max_stale_s * 1000)
 
-    async def _find(self, snapshot: SnapshotQuestion, min_as_of_ms: _FloorOf) -> _Candidate | None:
-        """Return the newer of its own body and its element of the list, if new enough for `min_as_of_ms(its TTL)`."""
+        def from_ms(ttl_ms: int) -> int:
+            max_age_ms = request.directives.max_stale_age_ms(ttl_ms, max(max_stale_ms, ttl_ms))
+            return min_as_of_ms(request.directives, max_age_ms, now)
+
+        return await self._find(request, from_ms)
+
+    async def _find(self, request: _Request, from_ms: _FromMs) -> _Candidate | None:
+        """Return the newer of its own body and its element of the list, if it is new enough for its TTL."""
+        snapshot, listing = request.snapshot, request.listing
         ttl_ms = int(self.ttl_s(snapshot) * 1000)
         own = self.bodies.held(snapshot)
-        listing = snapshot.list_question() if snapshot.symbols else None
         held = self.bodies.held(listing) if listing is not None else None
         if listing is not None and held is not None and (own is None or held.as_of_ms >= own.as_of_ms):
-            part_ttl_ms = int(self.ttl_s(listing) * 1000) if held.for_elements else ttl_ms
-            if held.as_of_ms >= min_as_of_ms(part_ttl_ms):
+            element_ttl_ms = int(self.ttl_s(listing) * 1000) if held.for_elements else ttl_ms
+            if held.as_of_ms >= from_ms(element_ttl_ms):
                 as_of_ms = held.as_of_ms
                 element = await self.bodies.element(listing, held, snapshot)
                 if element is not None:
-                    return _Candidate(element, as_of_ms, part_ttl_ms)
-        if own is None or own.as_of_ms < min_as_of_ms(ttl_ms):
+                    return _Candidate(element, as_of_ms, element_ttl_ms)
+        if own is None or own.as_of_ms < from_ms(ttl_ms):
             return None
         as_of_ms = own.as_of_ms
         body = await self.bodies.body(snapshot)
         return None if body is None else _Candidate(body, as_of_ms, ttl_ms)
 
-    def _from_read(
-        self,
-        read: SnapshotRead[SnapshotBody],
-        snapshot: SnapshotQuestion,
-        directives: FreshnessDirectives,
-        arrived: Instant,
-    ) -> _Candidate | None:
+    def _from_read(self, request: _Request, read: SnapshotRead[SnapshotBody], arrived: Instant) -> _Candidate | None:
         """Return what the read brought: memory may be too small to have kept it."""
-        if read.question != snapshot or read.result is None:
+        if read.question != request.snapshot or read.result is None:
             return None
-        found, ttl_ms = read.result, int(self.ttl_s(snapshot) * 1000)
-        enough = found.as_of_ms >= min_as_of_ms(directives, directives.max_fresh_age_ms(ttl_ms), arrived)
+        found, ttl_ms = read.result, int(self.ttl_s(request.snapshot) * 1000)
+        enough = found.as_of_ms >= request.fresh_from_ms(ttl_ms, arrived)
         return _Candidate(found.body, found.as_of_ms, ttl_ms) if enough else None
 
-    async def _fetch(
-        self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, arrived: Instant, priority: Priority
+    async def _read(
+        self, request: _Request, arrived: Instant, priority: Priority
     ) -> tuple[SnapshotRead[SnapshotBody], bool]:
         """Read it, or the list with it where that is cheaper; return the read, and whether it was under way before."""
-        listing = self._cheaper_list(snapshot)
+        listing = self._list_choice.cheaper_list(request.snapshot, request.listing)
         if listing is not None:
             try:
-                read, shared = await self._wait_for(
-                    listing, directives, arrived, replace(priority), ReadReason.FULL_LIST
-                )
+                of_list = replace(request, snapshot=listing)
+                read, shared = await self._join(of_list, arrived, replace(priority), ReadReason.FULL_LIST)
             except (BudgetSpent, InvalidBody):  # the list is too dear now, or of no use; a single question may not be
                 pass
             else:
-                if await self._fresh(snapshot, directives, arrived) is not None:
+                if await self._fresh(request, arrived) is not None:
                     return read, shared
-        return await self._wait_for(snapshot, directives, arrived, priority, ReadReason.SNAPSHOT)
+        return await self._join(request, arrived, priority, ReadReason.SNAPSHOT)
 
-    async def _wait_for(
-        self,
-        snapshot: SnapshotQuestion,
-        directives: FreshnessDirectives,
-        arrived: Instant,
-        priority: Priority,
-        reason: ReadReason,
+    async def _join(
+        self, request: _Request, arrived: Instant, priority: Priority, reason: ReadReason
     ) -> tuple[SnapshotRead[SnapshotBody], bool]:
-        least_ms = min_as_of_ms(directives, directives.max_fresh_age_ms(int(self.ttl_s(snapshot) * 1000)), arrived)
+        snapshot = request.snapshot
+        least_ms = request.fresh_from_ms(int(self.ttl_s(snapshot) * 1000), arrived)
         read, shared = self._reads.join(snapshot, least_ms, priority, reason)
         read.for_elements = read.for_elements or reason is ReadReason.FULL_LIST
         if shared:
             self._events.emit(RequestCollapsed(snapshot.market))
         await self._reads.wait(read, priority.deadline_s)
         return read, shared
+
+    # ------------------------------------------------------------------------------------ as a sink of bodies
 
     def held_as_of_ms(self, snapshot: SnapshotQuestion) -> int:
         """Return the as-of of its body here; -1 for none."""
@@ -279,60 +275,30 @@ class Snapshots:
 
     async def keep(self, read: SnapshotRead[SnapshotBody], result: SnapshotBody) -> None:
         """Keep what `read` brought."""
-        for_elements = read.for_elements or self._list_pays(read.question, 0)
+        for_elements = read.for_elements or self._list_choice.pays(read.question, 0)
         await self.bodies.keep(read.question, result.body, result.as_of_ms, for_elements=for_elements)
 
-    def _list_pays(self, listing: SnapshotQuestion, min_age_ttls: int) -> bool:
-        """Tell whether a list that was read for its elements paid, is so many TTLs old, and may still be wanted."""
-        held = self.bodies.held(listing)
-        if held is None or not held.for_elements or held.saved_weight < listing.weight:
-            return False
-        age_ms, ttl_ms = self._clocks.now(listing.market).ms - held.as_of_ms, self.ttl_s(listing) * 1000
-        return min_age_ttls * ttl_ms <= age_ms <= _LIST_UNUSED_AFTER_TTLS * ttl_ms
+    # ------------------------------------------------------------------------------------ answers
 
-    def _cheaper_list(self, snapshot: SnapshotQuestion) -> SnapshotQuestion | None:
-        """Return the list, if it costs no more than the single questions of one TTL, and may have the element."""
-        listing = snapshot.list_question() if snapshot.symbols else None
-        held = self.bodies.held(listing) if listing is not None else None
-        if listing is None or (held is not None and held.lacks(snapshot)):
-            return None
-        if self._list_pays(listing, 1):
-            return listing
-        now_s = self._clock.now()
-        since_s = now_s - self.ttl_s(snapshot)
-        asked = {each: at_s for each, at_s in self._single_questions.pop(listing, {}).items() if at_s > since_s}
-        asked.pop(snapshot, None)
-        asked[snapshot] = now_s
-        while len(asked) > listing.weight:  # each weighs at least 1: so many pay for the list
-            del asked[next(iter(asked))]
-        self._single_questions[listing] = asked
-        if len(self._single_questions) > _MAX_LISTS:
-            self._single_questions.popitem(last=False)
-        return listing if sum(each.weight for each in asked) >= listing.weight else None
-
-    async def _stale_answer(self, snapshot: SnapshotQuestion, directives: FreshnessDirectives) -> Answer | None:
+    async def _stale_answer(self, request: _Request) -> Answer | None:
         """Answer with an older body within the caller's limits, stale if it is past its TTL."""
-        now = self._clocks.now(snapshot.market)
-        stale = await self._stale(snapshot, directives, now)
-        return None if stale is None else self._build_stale(snapshot, stale, now)
+        now = self._clocks.now(request.snapshot.market)
+        stale = await self._stale(request, now)
+        return None if stale is None else self._build_stale(request, stale, now)
 
-    def _build_stale(self, snapshot: SnapshotQuestion, stale: _Candidate, now: Instant) -> Answer:
-        return self._build_answer(snapshot, stale, CacheStatus.HIT, now, stale=stale.as_of_ms + stale.ttl_ms < now.ms)
+    def _build_stale(self, request: _Request, found: _Candidate, now: Instant) -> Answer:
+        return self._build_answer(request, found, CacheStatus.HIT, now, stale=found.as_of_ms + found.ttl_ms < now.ms)
 
-    def _cache_status(
-        self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, stale: _Candidate | None
-    ) -> CacheStatus:
-        if stale is None and self.bodies.held(snapshot) is None:
+    def _cache_status(self, request: _Request, stale: _Candidate | None) -> CacheStatus:
+        """Return why it is read."""
+        if stale is None and self.bodies.held(request.snapshot) is None:
             return CacheStatus.MISS
-        return (
-            CacheStatus.REQUESTED
-            if directives.no_cache or directives.min_as_of_ms is not None
-            else CacheStatus.REFRESHED
-        )
+        requested = request.directives.no_cache or request.directives.min_as_of_ms is not None
+        return CacheStatus.REQUESTED if requested else CacheStatus.REFRESHED
 
     def _build_answer(
         self,
-        snapshot: SnapshotQuestion,
+        request: _Request,
         found: _Candidate,
         cache_status: CacheStatus,
         now: Instant,
@@ -341,7 +307,6 @@ class Snapshots:
         stale: bool = False,
     ) -> Answer:
         until_ms = found.as_of_ms + found.ttl_ms
-        listing = snapshot.list_question() if snapshot.symbols else None
         return SnapshotAnswer(
             body=found.body,
             as_of_ms=min(found.as_of_ms, now.ms),
@@ -352,7 +317,7 @@ class Snapshots:
             stale=stale,
             settled=False,
             immutable=False,
-            newest_as_of_ms=partial(self.bodies.newest_as_of_ms, snapshot, listing),
+            newest_as_of_ms=partial(self.bodies.newest_as_of_ms, request.snapshot, request.listing),
         )
 
 
