@@ -1,1 +1,1 @@
-"""The data path: a question comes in, slices of what is known go out, and flights fetch what is missing."""
+"""The data path: answer questions from what is cached, and fetch from Binance what is missing."""

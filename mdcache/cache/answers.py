@@ -1,4 +1,4 @@
-"""What all questions to the cache have in common: the caller, and the answer."""
+"""The caller and the answer: the types that every kind of question to the cache shares."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from mdcache.upstream.governor import Lane
 
 
 class CacheStatus(StrEnum):
-    """How an answer came about. But for `HIT` these are RFC 9211's words for why a request was forwarded."""
+    """How an answer was obtained. Except for `HIT`, the values are RFC 9211's reasons for forwarding a request."""
 
     MISS = "uri-miss"
     PARTIAL = "partial"
@@ -45,5 +45,5 @@ class Answer:
     immutable: bool
 
     def is_valid(self, now: Instant) -> bool:
-        """Tell whether it may be served again as it is."""
+        """Return whether it may still be served unchanged."""
         return now.late_ms <= self.valid_until_ms

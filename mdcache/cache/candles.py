@@ -1,4 +1,4 @@
-"""The data path of a kline question, in one sitting.
+"""The whole data path of a kline question.
 
     check_preconditions                         the clock measured, the symbol listed
     plan -> Serve                               the answer
@@ -42,7 +42,7 @@ from mdcache.upstream.governor import Governor, Lane, Priority
 
 _MAX_ROUNDS = 8  # reads that one question may lead to, one after the other
 _MAX_CLOSE_WAIT_MS = 1_000  # a close further ahead is not waited for
-_MAX_CLOCK_ERRORS = 4  # if so many clock errors exceed the interval, waiting for the close gains nothing
+_MAX_CLOCK_ERRORS = 4  # if this many clock errors exceed the interval, waiting for the close gains nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ class _Request:
     collapsed: bool = True
 
     def ttl_ms(self, now: Instant) -> int:
-        """Return how long the tail that is held now is fresh, in milliseconds."""
+        """Return how long the current tail is fresh, in milliseconds."""
         return tail_ttl_ms(self.series.tail, self.open_ttl_ms, now, trading=self.trading)
 
 
 class Candles:
-    """Answers kline questions from what is known, and has the rest read."""
+    """Answer kline questions from what is known, and fetch the rest."""
 
     def __init__(
         self,
@@ -175,18 +175,18 @@ class Candles:
             was_read = await self._read(request, step, now)
             tail = request.series.tail if was_read and step.refresh else None
             if tail is not None and tail is not before and tail.as_of_ms < request.floor.as_of_ms:
-                break  # sent after the question came, and older all the same: by its Age there is nothing newer
+                break  # sent after the question arrived and still older: its Age shows that there is nothing newer
         raise InvalidBody(BodyFault.NO_PROGRESS, str(request.series.key))
 
     async def _plan(self, request: _Request, *, stale: bool = False) -> tuple[Serve | ReadWindow, Instant]:
-        """Plan the next step, with every stored block loaded that it needs; `stale`: an older tail may answer."""
+        """Plan the next step, once every stored block that it needs is loaded; `stale`: an older tail may answer."""
         series = request.series
         while True:
             now = self._clocks.now(request.question.key.market)
             floor = self._stale_floor(request, now) if stale else request.floor
             as_of_ms = now.ms
             if series.tail is not None and floor.admits(series.tail, now):
-                as_of_ms = series.tail.as_of_ms  # as of which the tail is shown: coinm's windows depend on it
+                as_of_ms = series.tail.as_of_ms  # the moment at which the tail is served: coinm's windows depend on it
             step = plan(series, request.question.row_query(as_of_ms), floor, now)
             if not isinstance(step, LoadBlocks):
                 return step, now
@@ -228,12 +228,12 @@ class Candles:
         flight, joined = self._flights.join(series, window, request.floor, priority, reason)
         request.collapsed = request.collapsed and joined
         await self._flights.wait(flight, request.deadline_s)
-        if flight.satisfied_by_peers and not flight.waited_for_peer:  # it was known, only not here
+        if flight.satisfied_by_peers and not flight.waited_for_peer:  # another replica knew it
             request.cache_status = before
         return True
 
     async def _prefer_stale(self, request: _Request, window: Window) -> bool:
-        """Raise why this lane can't refresh a tail now, if an older one answers (docs/design.md#cannot-ask).
+        """Raise why this lane can't refresh a tail now, if an older tail answers (docs/design.md#cannot-ask).
 
         Return True if another replica has refreshed it.
         """
@@ -249,7 +249,7 @@ class Candles:
         return False
 
     async def _wait_for_close(self, request: _Request, now: Instant) -> bool:
-        """Wait for a close that may still be ahead by the clock's early edge. Return False if there is none.
+        """Wait for a close that is still ahead by the clock's early bound. Return False if there is none.
 
         A read sent before then may show the candle unfinished, and would have to be repeated.
         """

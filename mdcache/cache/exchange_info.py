@@ -1,8 +1,8 @@
-"""`exchangeInfo`: a snapshot that is held as a document, cut to what each question names, and that feeds the symbols.
+"""Answer `exchangeInfo` from one document per market, and check the names in every question against it.
 
-The names in every question are checked here first. Spot's document has two forms: the one with permission sets, which
-are most of its bytes, is read only once somebody asks for it. A document in use is read again in the background before
-its time is up; when Binance can't be asked, the last one is served as stale.
+Spot's document has two forms: the one with permission sets, which make up most of its bytes, is read only once a client
+asks for it. A document in use is refreshed in the background before its TTL ends; when Binance can't be asked, the last
+one is served as stale.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ from mdcache.exchange.symbols import MarketSymbols, read_symbols
 from mdcache.upstream.governor import Governor, Lane, Priority
 
 KIND = "exchange_info"  # first part of these entries' keys in the shared memory
-_REFRESH_AT = 0.9  # of its TTL: from then on a question has the document read again in the background
+_REFRESH_AT = 0.9  # of its TTL: after that, a question starts a refresh in the background
 _ERROR_MEMO_S = 5.0  # invented names would cost a read each
-_OF_USE_S = 86_400.0  # to other replicas: an old document serves where none can be read
+_OF_USE_S = 86_400.0  # for other replicas: an old document is better than none
 _ANY_AGE_MS = 10**15
-_VALID_MS = 1_000  # an answer holds the exchange's time: so long it may be shown again
+_VALID_MS = 1_000  # an answer contains the exchange's time: it may be served again for this long
 
 _WITH_SETS = {endpoint.market: SnapshotQuestion(endpoint, ()) for endpoint in EXCHANGE_INFO_ENDPOINTS}
 _SPOT = _WITH_SETS[Market.SPOT].endpoint
@@ -44,7 +44,7 @@ _PLAIN = _WITH_SETS | {Market.SPOT: SnapshotQuestion(_SPOT, (("showPermissionSet
 
 
 class ExchangeInfoStore(Protocol):
-    """Where each market's last bodies outlive the process. Its own faults never raise."""
+    """The store in which each market's last bodies outlive the process. It never raises."""
 
     async def load(self, market: Market, *, sets: bool) -> tuple[bytes, int] | None:
         """Return the body (`sets`: with permission sets) and the exchange's time of its read in ms, if there is one."""
@@ -82,7 +82,7 @@ class _Parsed:
 
 
 class ExchangeInfo:
-    """Answers `exchangeInfo`, and whether a symbol exists. Every body that is kept updates `table`."""
+    """Answer `exchangeInfo`, and check that symbols exist. Every body that is kept updates `table`."""
 
     max_body_bytes = 64 << 20  # spot's is 2 to 20 MB, permission sets included
 
@@ -121,7 +121,7 @@ class ExchangeInfo:
 
         Args:
             market: The market that is asked.
-            selection: Which symbols, and in what form.
+            selection: The symbols, and with or without permission sets.
             directives: How fresh the document must be, and how stale it may be where Binance can't be asked.
             caller: On whose behalf it is read.
 
@@ -152,7 +152,7 @@ class ExchangeInfo:
             cache_status = CacheStatus.MISS if held is None else CacheStatus.REFRESHED
             try:
                 held = await self._read_again(question, least_ms, Priority(caller.lane, deadline_s, caller.name))
-            except (UpstreamUnavailable, UpstreamFailed, Refusal):  # no refusal of a list is one of this question
+            except (UpstreamUnavailable, UpstreamFailed, Refusal):  # a refusal of the list is not one of the question
                 now = self._clocks.now(market)
                 stale_ms = directives.max_stale_age_ms(self._ttl_ms, _ANY_AGE_MS)
                 if held is None or held.as_of_ms < min_as_of_ms(directives, stale_ms, now):
@@ -166,10 +166,10 @@ class ExchangeInfo:
         return self._build_answer(question, held, selection, cache_status, now)
 
     async def check_symbols(self, market: Market, names: Iterable[tuple[str, bool]]) -> None:
-        """Check that all of these are on the market, or once were.
+        """Check that all of these names are listed on the market, or once were.
 
-        An unknown name has the document read again, once for all requests, if the last read is longer ago than the
-        policy's `invalid_symbol_ttl_s`.
+        An unknown name causes the document to be read again, once for all requests, if the last read is longer ago than
+        the policy's `invalid_symbol_ttl_s`.
 
         Args:
             market: The market that is asked.
@@ -184,7 +184,7 @@ class ExchangeInfo:
             await self._check_symbol(market, name, by_pair=by_pair)
 
     async def aclose(self) -> None:
-        """End what is under way."""
+        """Cancel the reads and refreshes in progress."""
         for task in self._loads.values():
             task.cancel()
         await asyncio.gather(*self._loads.values(), return_exceptions=True)
@@ -198,11 +198,11 @@ class ExchangeInfo:
         return -1 if held is None else held.as_of_ms
 
     def max_age_s(self, _: SnapshotQuestion) -> float:
-        """Return for how long a body is of use to other replicas."""
+        """Return how long a body is useful to other replicas, in seconds."""
         return _OF_USE_S
 
     def parse(self, question: SnapshotQuestion, body: bytes, as_of_ms: int) -> _Parsed:
-        """Read a body; raise `InvalidBody` if it is no `exchangeInfo`."""
+        """Parse a body; raise `InvalidBody` if it is not an `exchangeInfo`."""
         symbols = read_symbols(question.market, body, as_of_ms, self.table.symbols(question.market))
         return _Parsed(body, as_of_ms, _Held(ExchangeInfoDocument(body), as_of_ms), symbols)
 
@@ -215,7 +215,7 @@ class ExchangeInfo:
             self._store.save(market, result.body, result.as_of_ms, sets=read.question != _PLAIN[market])
 
     def evict(self, key: Hashable) -> None:
-        """Drop a document; the shared memory forgets the key by itself."""
+        """Drop a document, whose bytes no longer count."""
         _, question = cast("tuple[str, SnapshotQuestion]", key)
         self._held.pop(question, None)
 
@@ -236,7 +236,7 @@ class ExchangeInfo:
             raise refusals.bad_pair(market) if by_pair else refusals.bad_symbol()
 
     async def _read_first(self, market: Market) -> None:
-        """Read the first document; an old one that another replica has will do where that fails."""
+        """Read the first document; if that fails, use an old one of another replica."""
         try:
             await self._read_symbols(market, self._policy.ttl_s)
         except (UpstreamUnavailable, UpstreamFailed):
@@ -252,7 +252,7 @@ class ExchangeInfo:
     # ------------------------------------------------------------------------------------ documents
 
     async def _ensure_loaded(self, market: Market) -> None:
-        """Return when it is known what the store and the other replicas have."""
+        """Wait until the documents of the store and of the other replicas are loaded."""
         if market not in self._loads:
             self._loads[market] = asyncio.get_running_loop().create_task(self._load(market), name=f"load {market}")
         if not self._loads[market].done():
@@ -273,7 +273,7 @@ class ExchangeInfo:
         """Hold a document, unless a newer one is held; return whether its symbols are the newest."""
         market = question.market
         age_s = max(0.0, (self._clocks.now(market).ms - parsed.as_of_ms) / 1000)
-        if not self._loads[market].done():  # read before this process began: an unknown name asks for another
+        if not self._loads[market].done():  # read before this process began: an unknown name needs a newer one
             age_s = max(age_s, self._policy.invalid_symbol_ttl_s + 1.0)
         newest = self.table.update(market, parsed.symbols, age_s)
         if newest:
@@ -285,7 +285,7 @@ class ExchangeInfo:
         return newest
 
     def _lacks(self, market: Market, held: _Held, selection: SymbolSelection) -> bool:
-        """Whether a name is known from a newer document than this one, which does not list it."""
+        """Return whether this document lacks one of the names, and a newer one has been read since."""
         newer = self.table.symbols(market).as_of_ms > held.as_of_ms
         return newer and not held.document.contains(selection.names)
 
@@ -293,14 +293,14 @@ class ExchangeInfo:
         read, _ = self._reads.join(question, least_ms, priority, ReadReason.SYMBOLS)
         await self._reads.wait(read, priority.deadline_s)
         held = read.result.held if read.result is not None else self._held.get(question)
-        if held is None or held.as_of_ms < least_ms:  # by its Age there is nothing newer
+        if held is None or held.as_of_ms < least_ms:  # its Age shows that there is nothing newer
             raise InvalidBody(BodyFault.NO_PROGRESS, question.endpoint.path)
         return held
 
     def _refresh_in_background(self, question: SnapshotQuestion, max_age_ms: int, lane: Lane) -> None:
         priority = Priority(lane, self._clock.now() + self._policy.deadline_s)
         least_ms = self._clocks.now(question.market).ms - max_age_ms
-        with suppress(MdcacheError):  # the same read failed a moment ago; the document we have goes on serving
+        with suppress(MdcacheError):  # the same read failed a moment ago; the current document stays in use
             read, shared = self._reads.join(question, least_ms, priority, ReadReason.SYMBOLS)
             if read.task is not None and not shared:
                 read.task.add_done_callback(self._report)

@@ -1,7 +1,8 @@
-"""Flights: reads of rows under way, each shared by all requests that it serves (docs/design.md#flights).
+"""Flights: reads of rows in progress, each shared by all requests that it serves (docs/design.md#flights).
 
-`SingleFlight` runs and shares them by series; here is which flight serves which window, what a flight sends, and how
-its reply is merged. A window grows until it is sent, and a reply is merged whether or not anybody still waits.
+`SingleFlight` runs them and shares them by series. This module decides which flight serves which window, builds its
+request, and merges its reply. A window may grow until it is sent, and a reply is merged whether or not a request still
+waits.
 """
 
 import asyncio
@@ -36,13 +37,13 @@ from mdcache.leases import Lease
 from mdcache.upstream.governor import Governor, Lane, Priority, UpstreamReply, UpstreamRequest
 
 MAX_BODY_BYTES = 4 << 20  # a page of 1,500 rows takes 0.3 MB
-_SECOND_LOOKS_S = (0.0, 0.25, 0.5, 1.0, 2.0)  # at once; then only at a replica of Binance that lags: it catches up
+_SECOND_LOOKS_S = (0.0, 0.25, 0.5, 1.0, 2.0)  # after the first, only if a server of Binance lags
 _MAX_AHEAD_MS = 10_000  # spot itself pulls times into ..now + 10 s: docs/binance.md#time-bounds
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedPage:
-    """A reply that passed every check, and how it shows less than we have, if it does."""
+    """A reply that passed every check, and in what way it shows less than we already have, if it does."""
 
     rows: list[Row]
     window: Window
@@ -54,8 +55,8 @@ class CheckedPage:
 class Flight:
     """One read of one series: what the governor fetches (`Fetchable`), and what replicas share (`RowRead`).
 
-    `min_as_of_ms`: the least as-of that serves a request that waits. `satisfied_by_peers`: another replica knew what
-    was missing, and nothing was sent. `open_times_ms`: those of the reply's rows, once merged.
+    `min_as_of_ms`: the least as-of that serves a waiting request. `satisfied_by_peers`: another replica already had
+    what was missing, and nothing was sent. `open_times_ms`: those of the reply's rows, once merged.
     """
 
     def __init__(
@@ -111,13 +112,13 @@ class Flight:
         page = read_page(reply.body, expected)
         rows = cut_at_silence(series, page.rows, window)
         oddity = page.oddity
-        if len(rows) < len(page.rows):  # as if no more had been asked for: the cut is no sign of a beginning
+        if len(rows) < len(page.rows):  # as if no more were requested: a cut is no sign of a beginning
             window, oddity = replace(window, limit=len(rows)), "silence"
         read = ReadTime(reply.sent.ms, reply.sent.early_ms, reply.may_settle)
         return CheckedPage(rows, window, read, find_suspicion(series, rows, window, read), oddity)
 
     def grow(self, other: Window) -> bool:
-        """Read `other` as well, if nothing was sent yet and one call can return both."""
+        """Extend the window to `other`, if nothing was sent yet and one call can return both; return whether it was."""
         series = self.series
         united = None if self.sent else unite(self.window, other, series.endpoint, series.interval.length_ms)
         if united is None:
@@ -127,7 +128,7 @@ class Flight:
 
 
 class Flights:
-    """All flights under way."""
+    """All flights in progress."""
 
     def __init__(
         self,
@@ -160,16 +161,16 @@ class Flights:
 
         Args:
             series: The series to read.
-            window: What is missing. A flight is joined if it returns the end at which the next plan goes on.
-            floor: Which tails serve the request, if the window is a tail's.
-            priority: How the read may queue. A flight that is joined takes the better of both.
+            window: What is missing. A flight is joined if it returns the end at which the next plan continues.
+            floor: Which tails satisfy the request, if the window is a tail's.
+            priority: How the read may queue. A flight that is joined gets the better of both.
             reason: Why it is read, for metrics and log.
 
         Returns:
             The flight, and whether another request had started it.
 
         Raises:
-            UpstreamFailed, Refusal: The error that this very window met less than a second ago.
+            UpstreamFailed, Refusal: The error with which a read of this same window failed less than a second ago.
         """
 
         def serves(flight: Flight) -> bool:
@@ -191,7 +192,7 @@ class Flights:
         await self._flights.wait(flight, deadline_s)
 
     async def pull(self, series: Series, window: Window) -> bool:
-        """Take over what other replicas know of `window`, without reading; return whether that was news."""
+        """Apply what other replicas know of `window`, without reading; return whether that changed anything."""
         return await self.sharing.pull(self._new(series, window, Priority(Lane.NORMAL, 0.0), ReadReason.REFRESH, 0))
 
     async def aclose(self) -> None:
@@ -200,7 +201,7 @@ class Flights:
         await self.sharing.aclose()
 
     def _serves(self, flight: Flight, window: Window, floor: TailFloor) -> bool:
-        """Tell whether a request for `window` can wait for `flight`, which grows for it where it may."""
+        """Return whether a request for `window` can wait for `flight`; extend the flight if it may still grow."""
         series = flight.series
         if flight.sent is not None and self._clock.now() - flight.sent_at_s > self._stalled_after_s:
             return False
@@ -212,7 +213,7 @@ class Flights:
         if flight.sent is None:
             return flight.grow(window)
         close_ms = series.tail.newest_close_ms if series.tail is not None else None
-        # a read sent now would be past that close by the early edge of the clock's error, and this one was not
+        # when the flight was sent, that close may not have passed; by now it surely has
         before_close = close_ms is not None and flight.sent.early_ms <= close_ms < self._exchange_now(series).early_ms
         return flight.sent.ms >= floor.as_of_ms and not before_close
 
@@ -273,4 +274,4 @@ class Flights:
 
 
 def _error_key(flight: Flight) -> Hashable:
-    return flight.series.key, replace(flight.window, limit=0)  # however many rows were asked for
+    return flight.series.key, replace(flight.window, limit=0)  # whatever the limit

@@ -1,4 +1,4 @@
-"""Compress blocks that nobody asked for in ten minutes: they take a quarter of the memory until they are used again.
+"""Compress blocks that were not used for ten minutes: they need a quarter of the memory until they are used again.
 
 Rule: docs/design.md#blocks.
 """
@@ -12,7 +12,7 @@ from mdcache.clock import Clock
 
 _IDLE_S = 600.0
 _LOOK_EACH_S = 10.0
-_PAUSE_S = 0.02  # between blocks: even a thousand that fall idle at once take a tenth of one processor at most
+_PAUSE_S = 0.02  # between blocks: even a thousand blocks that become idle at once use at most a tenth of one processor
 
 
 class IdleBlocks:
@@ -21,8 +21,8 @@ class IdleBlocks:
     Args:
         registry: holds the blocks, and knows when they were last used.
         codec: compresses them.
-        thread: where that is done, one block at a time.
-        clock: what idleness is measured by.
+        thread: does this, one block at a time.
+        clock: measures the idle time.
     """
 
     def __init__(self, registry: SeriesRegistry, codec: BlockCodec, thread: Executor, clock: Clock) -> None:
@@ -33,11 +33,11 @@ class IdleBlocks:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Compress from now on what falls idle."""
+        """Start to compress blocks that become idle."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="compression of idle blocks")
 
     async def aclose(self) -> None:
-        """Compress no more."""
+        """Stop compressing."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Answers to kline questions, and how long they are good for (docs/design.md#as-of, #freshness, #holes). Pure."""
+"""Build answers to kline questions, with their lifetimes (docs/design.md#as-of, #freshness, #holes). Pure."""
 
 from dataclasses import dataclass
 
@@ -23,13 +23,13 @@ class KlineAnswer(Answer):
     versions: tuple[int, int]
 
     def is_valid(self, now: Instant) -> bool:
-        """Tell whether it may be served again as it is."""
+        """Return whether it may still be served unchanged."""
         return now.late_ms <= self.valid_until_ms and self.versions == versions(self.series, settled=self.settled)
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """How long an answer is good for; the fields are those of `Answer`."""
+    """The lifetime of an answer; the fields are those of `Answer`."""
 
     as_of_ms: int
     lifetime_s: float
@@ -43,7 +43,7 @@ def versions(series: Series, *, settled: bool) -> tuple[int, int]:
 
 
 def tail_lifetime(tail: Tail, ttl_ms: int, listed_until_ms: int | None) -> Lifetime:
-    """Return how long an answer is good for whose range reaches the tail.
+    """Return the lifetime of an answer whose range reaches the tail.
 
     Args:
         tail: The tail, whose as-of is the answer's.
@@ -58,10 +58,10 @@ def tail_lifetime(tail: Tail, ttl_ms: int, listed_until_ms: int | None) -> Lifet
 def settled_lifetime(
     question: KlineQuestion, served: Serve, series: Series, as_of_ms: int, now: Instant, ttl_ms: int
 ) -> Lifetime:
-    """Return how long an answer of settled rows is good for.
+    """Return the lifetime of an answer that consists of settled rows.
 
     It is immutable if both ends are given, all rows are over a day old, and no empty range among them may still fill.
-    Else it lasts an hour, or until an empty range is due, or may end by itself.
+    Otherwise it lasts an hour, or until an empty range is due for a re-check.
 
     Args:
         question: What was asked.
@@ -86,7 +86,7 @@ def settled_lifetime(
 
 
 def is_independent_of_now(question: KlineQuestion, served: Serve, now: Instant) -> bool:
-    """Tell whether an answer is the same whatever time it is: it ends in the past, or is full from its start."""
+    """Return whether the answer does not depend on the current time: it ends in the past, or is full from its start."""
     if question.end_ms is not None and question.end_ms < now.early_ms:
         return not served.reaches_tail
     return question.start_ms is not None and not question.endpoint.nearest_end and served.rows == question.limit

@@ -1,4 +1,4 @@
-"""What every question needs first: the exchange's clock measured, and symbols that exist."""
+"""Preconditions of every question: the exchange's clock is measured, and the symbols exist."""
 
 import asyncio
 from collections.abc import Iterable
@@ -10,10 +10,10 @@ from mdcache.upstream.exchange_clock import ExchangeClocks
 
 
 class SymbolChecks(Protocol):
-    """Which names exist."""
+    """Checks which names exist."""
 
     async def check_symbols(self, market: Market, names: Iterable[tuple[str, bool]]) -> None:
-        """Raise Binance's refusal if one of these (name, is a pair) is not known."""
+        """Raise Binance's refusal if one of these names, given as (name, is a pair), is not known."""
         ...
 
 
@@ -36,7 +36,7 @@ async def check_preconditions(
     Raises:
         Refusal: A name is not listed.
         DeadlinePassed: It took longer than `timeout_s`.
-        UpstreamUnavailable, UpstreamFailed: As asking Binance raises them.
+        UpstreamUnavailable, UpstreamFailed: Binance can't be asked, or gave no usable reply.
     """
     gate_closed = None
     try:

@@ -1,4 +1,4 @@
-"""Purge: forget what is known of some series, and everything that was made of it."""
+"""Purge: forget everything known about some series, and everything derived from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ from mdcache.candles.persistence import SeriesFilter
 
 
 class Clearable(Protocol):
-    """Something beside the series that a purge empties."""
+    """Something else that a purge clears, beside the series."""
 
     async def clear(self, series_filter: SeriesFilter) -> None:
-        """Forget what may belong to the series that match."""
+        """Forget everything that may belong to the matching series."""
         ...
 
 
@@ -20,13 +20,13 @@ class Peers(Protocol):
     """Other replicas (`Sharing`)."""
 
     async def purge(self, series_filter: SeriesFilter) -> None:
-        """Make them forget, too."""
+        """Make them forget as well."""
         ...
 
 
 @dataclass(slots=True)
 class LocalPurge:
-    """Makes this process forget. Whoever keeps something made of series adds itself to `clearables`."""
+    """Make this process forget. Anything that keeps data derived from series is in `clearables`."""
 
     registry: SeriesRegistry
     clearables: list[Clearable] = field(default_factory=list)
@@ -34,7 +34,7 @@ class LocalPurge:
     async def run(self, series_filter: SeriesFilter) -> int:
         """Forget the matching series, on disk too.
 
-        What is in memory is gone in the step in which this is called.
+        What is in memory is gone before this first suspends.
 
         Returns:
             How many series were forgotten.
@@ -47,7 +47,7 @@ class LocalPurge:
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """Makes this process forget, and then all other replicas."""
+    """Make this process forget, and then all other replicas."""
 
     local: LocalPurge
     peers: Sequence[Peers] = ()

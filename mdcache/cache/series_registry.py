@@ -1,4 +1,4 @@
-"""All series of the daemon, and the memory that they share with bodies and ready answers."""
+"""All series in memory, their bytes (with those of bodies and ready answers), and what is evicted."""
 
 import math
 from collections import OrderedDict
@@ -18,15 +18,15 @@ from mdcache.exchange.klines import KlineQuestion, SeriesKey
 from mdcache.stores.byte_lru import ByteLru
 
 _SERIES_BYTES = 4_000  # an empty series: object, blocks, coverage, tail; measured with tracemalloc
-_ROW_OBJECT_BYTES = 200  # a row of a tail, besides its text
-_MIN_COMPRESSED_ROWS = 32  # fewer take more than they save
+_ROW_OBJECT_BYTES = 200  # a row of a tail, beside its text
+_MIN_COMPRESSED_ROWS = 32  # compressing fewer costs more than it saves
 
 
 class Evictable(Protocol):
-    """A holder of something else whose bytes count here."""
+    """A holder of other things whose bytes count here."""
 
     def evict(self, key: Hashable) -> None:
-        """Drop what is held under `key`; the account is told already."""
+        """Drop what is held under `key`; its bytes no longer count."""
         ...
 
 
@@ -54,13 +54,13 @@ class _PinnedSeries:
     touched_s: dict[int, float]
 
     def needs(self, index: int) -> bool:
-        """Tell whether a user may rely on this block: it was merged or served since the oldest pin."""
+        """Return whether a user may rely on this block: it was merged or served since the oldest pin."""
         oldest = next(iter(self.pins))
         return self.touched_s.get(index, -math.inf) >= oldest.since_s
 
 
 class SeriesRegistry:
-    """Series by key, within a bound on memory: what was used longest ago is evicted, into `persistence` if it can."""
+    """Series by key, within a bound on memory: what was used longest ago is evicted, to `persistence` if possible."""
 
     def __init__(
         self, clock: Clock, events: Events, policy: SettlePolicy, max_bytes: int, persistence: Persistence | None = None
@@ -98,7 +98,7 @@ class SeriesRegistry:
         return series
 
     def forget(self, series_filter: SeriesFilter) -> int:
-        """Forget the series that match, without waiting for anything; return how many there were."""
+        """Forget the matching series, without waiting for anything; return how many there were."""
         matching = [series for series in self._series.values() if series_filter.matches(series.key)]
         for series in matching:
             series.forget()
@@ -106,7 +106,7 @@ class SeriesRegistry:
         return len(matching)
 
     def touch(self, series: Series, answer: Serve) -> None:
-        """Note that the blocks of an answer were used: they are evicted last."""
+        """Note that the blocks of an answer were used, so that they are evicted last."""
         self.persistence.touch(series, answer)
         now_s = self._clock.now()
         for block, _, _ in answer.pieces:
@@ -116,7 +116,7 @@ class SeriesRegistry:
             self._touch_pinned(series.key, block.index)
 
     def take_idle(self, before_s: float) -> tuple[BlockKey, Block] | None:
-        """Return a block that is not compressed and was last used before `before_s`; each once, until it is used."""
+        """Return an uncompressed block last used before `before_s`; each only once until it is used again."""
         while self._used_s and self._used_s[key := next(iter(self._used_s))] < before_s:
             del self._used_s[key]
             series = self._series.get(key.series)
@@ -126,13 +126,13 @@ class SeriesRegistry:
         return None
 
     def compress(self, key: BlockKey, block: Block, payload: bytes, codec: BlockCodec) -> None:
-        """Hold `block` as the `payload` that `codec` made of it, unless it was used, or replaced, in the meantime."""
+        """Replace `block` by the `payload` that `codec` made of it, unless it was used or replaced in the meantime."""
         series = self._series.get(key.series)
         if series is not None and key not in self._used_s:
             series.blocks.compress(block, payload, codec)
 
     def note_merged(self, series: Series) -> None:
-        """Note that a reply was merged into `series`: save it, and make room for what it grew by."""
+        """Save `series` after a reply was merged into it, and make room for its growth."""
         if self._series.get(series.key) is series:
             tail = series.tail.rows if series.tail else ()
             nbytes = _SERIES_BYTES + sum(len(row.raw) + _ROW_OBJECT_BYTES for row in tail)
@@ -146,11 +146,11 @@ class SeriesRegistry:
             self._events.emit(MemoryEvicted("entries", evicted))
 
     def register_evictable(self, kind: str, holder: Evictable) -> None:
-        """Let `holder` share the memory, under keys (kind, …)."""
+        """Let `holder` share the memory, under keys `(kind, …)`."""
         self._evictable[kind] = holder
 
     def pin(self, key: SeriesKey) -> Pin:
-        """Begin to use a series: nothing that is merged or served meanwhile is evicted until `unpin`."""
+        """Begin to use a series: nothing that is merged or served from now on is evicted until `unpin`."""
         pin = Pin(key, self._clock.now())
         self._pinned.setdefault(key, _PinnedSeries({}, {})).pins[pin] = None
         return pin

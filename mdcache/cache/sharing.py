@@ -1,7 +1,7 @@
-"""What the data path asks of the other replicas, as a port, and the answer where there are none.
+"""The port through which the data path shares reads with other replicas, and its null object `NoSharing`.
 
-A read from Binance is offered to the replicas twice: before it is sent, for another one may have done it, and when it
-ended, for others may wait for it.
+The data path calls it twice for each read from Binance: before it is sent, since another replica may have the answer,
+and when it has ended, since others may wait for it.
 """
 
 from typing import Protocol, TypeVar
@@ -18,8 +18,8 @@ from mdcache.upstream.governor import Priority
 class LeasableRead(Protocol):
     """A read that one replica may do for all.
 
-    `min_as_of_ms`: the least as-of that serves those who wait. `waited_for_peer`: it waited for another replica's read.
-    `lease`: this replica's right to read, which ends with the read.
+    `min_as_of_ms`: the least as-of that serves the waiting requests. `waited_for_peer`: it waited for another replica's
+    read. `lease`: this replica's right to read, which ends with the read.
     """
 
     market: Market
@@ -29,7 +29,7 @@ class LeasableRead(Protocol):
     lease: Lease | None
 
     def weight(self) -> int:
-        """Return what it would cost if it were sent now."""
+        """Return its weight if it were sent now."""
         ...
 
 
@@ -49,8 +49,8 @@ class RowRead(LeasableRead, Protocol):
 class BodyRead(LeasableRead, Protocol):
     """A read of a whole body.
 
-    `held_as_of_ms`: as-of of the body that is held here, -1 for none. `max_age_s`: how long a body is of use.
-    `fetched`: what Binance answered, once it did.
+    `held_as_of_ms`: as-of of the body that is held here, -1 for none. `max_age_s`: how long a body is useful.
+    `fetched`: Binance's answer, once there is one.
     """
 
     held_as_of_ms: int
@@ -59,7 +59,7 @@ class BodyRead(LeasableRead, Protocol):
 
     @property
     def name(self) -> str:
-        """What it reads, the same on every replica."""
+        """The name of what it reads, the same on every replica."""
         ...
 
     async def apply(self, body: SnapshotBody) -> None:
@@ -74,30 +74,30 @@ class Sharing(Protocol[_R_contra]):
     """The other replicas, for one kind of reads."""
 
     async def satisfied_by_peers(self, read: _R_contra) -> bool:
-        """Take over what the others know, and wait while one of them reads the same.
+        """Apply what the others know, and wait while one of them reads the same.
 
         Returns:
-            Whether nothing is left to read. If something is, this replica is to read it, for all if it got the lease.
+            Whether nothing is left to read. Otherwise this replica is to read it, for all of them if it got the lease.
 
         Raises:
-            MdcacheError: What another replica's read of the same met.
+            MdcacheError: The error of another replica's read of the same.
         """
         ...
 
     async def pull(self, read: _R_contra) -> bool:
-        """Take over what the others know, for an answer without a read; return whether that was news."""
+        """Apply what the others know, for an answer without a read; return whether that changed anything."""
         ...
 
     def finished(self, read: _R_contra, error: BaseException | None) -> None:
-        """Publish in the background what `read` brought, or the error it met."""
+        """Publish the result of `read`, or its error, in the background."""
         ...
 
     async def purge(self, series_filter: SeriesFilter) -> None:
-        """Make the others forget what this replica forgot."""
+        """Make the others forget what this replica has forgotten."""
         ...
 
     async def aclose(self) -> None:
-        """Publish what is not published yet, within a second."""
+        """Finish publishing, within a second."""
         ...
 
 
@@ -106,14 +106,14 @@ BodySharing = Sharing[BodyRead]
 
 
 class NoSharing:
-    """There are no other replicas."""
+    """The null object: there are no other replicas."""
 
     async def satisfied_by_peers(self, _read: object) -> bool:
-        """Return that everything is left to read."""
+        """Return False: everything is left to read."""
         return False
 
     async def pull(self, _read: object) -> bool:
-        """Return that there is no news."""
+        """Return False: nothing changed."""
         return False
 
     def finished(self, _read: object, error: BaseException | None) -> None:

@@ -1,8 +1,7 @@
-"""Single flight: one read for each key under way, shared by every caller that wants the same.
+"""Single flight: at most one read in progress for the same thing, shared by all callers, and its error remembered.
 
-A caller that leaves takes nothing from the others: a read runs in a task of its own, and each caller waits until a
-deadline of its own. An error is remembered for a moment, so that a question that fails costs one read, not one for
-each caller.
+A caller that gives up does not affect the others: a read runs in its own task, and each caller waits until its own
+deadline. An error is remembered for a moment, so that a failing question costs one read, not one for each caller.
 """
 
 import asyncio
@@ -22,9 +21,9 @@ _MAX_ERRORS = 4_096
 
 
 class SharedRead(Protocol):
-    """A read that any number of callers wait for.
+    """A read that any number of callers may wait for.
 
-    `priority`: as good as that of its best caller. `task`: runs it; set when it starts.
+    `priority`: the best of its callers'. `task`: runs it; set when it starts.
     """
 
     priority: Priority
@@ -36,14 +35,14 @@ _R = TypeVar("_R", bound=SharedRead)
 
 
 class SingleFlight(Generic[_K, _R]):
-    """Start reads, and let callers join those under way. A read carries its own result.
+    """Start reads, and let callers join those in progress. A read carries its own result.
 
     Args:
-        task: Names the tasks, and the failures that are reported as `BackgroundTaskFailed`.
-        run: Does a read.
-        finished: Called in the step in which a read ends, with its error; `None` if it succeeded or was cancelled.
-        error_key: Under what the error of a read is remembered.
-        error_memo_s: For how many seconds.
+        task: The name of the tasks, and of failures reported as `BackgroundTaskFailed`.
+        run: Performs a read.
+        finished: Called in the same step as the read ends, with its error; `None` if it succeeded or was cancelled.
+        error_key: The key under which the error of a read is remembered.
+        error_memo_s: How long, in seconds.
     """
 
     def __init__(
@@ -67,25 +66,25 @@ class SingleFlight(Generic[_K, _R]):
         self._errors: OrderedDict[Hashable, tuple[float, MdcacheError]] = OrderedDict()  # oldest first
 
     def __len__(self) -> int:
-        """Return how many reads are under way."""
+        """Return how many reads are in progress."""
         return sum(map(len, self._under_way.values()))
 
     def join(
         self, key: _K, priority: Priority, satisfies: Callable[[_R], bool], new: Callable[[], _R]
     ) -> tuple[_R, bool]:
-        """Join a read under way, or start one.
+        """Join a read in progress, or start one.
 
         Args:
             key: Only reads with this key are considered.
             priority: The caller's; a read that is joined becomes at least as urgent.
-            satisfies: Tells whether a read under way will bring what the caller wants.
-            new: Makes a read where none does.
+            satisfies: Returns whether a read in progress will have what the caller wants.
+            new: Makes a new read if none does.
 
         Returns:
             The read, and whether another caller started it.
 
         Raises:
-            UpstreamFailed, Refusal: What the same read met less than `error_memo_s` ago.
+            UpstreamFailed, Refusal: The error with which the same read failed less than `error_memo_s` ago.
         """
         for read in self._under_way.get(key, ()):
             if read.task is not None and not read.task.done() and satisfies(read):
@@ -108,8 +107,8 @@ class SingleFlight(Generic[_K, _R]):
             deadline_s: By the clock's `now()`.
 
         Raises:
-            DeadlinePassed: It did not end in time, or the process ends.
-            MdcacheError: A copy of the error it met.
+            DeadlinePassed: It did not end in time, or the process is shutting down.
+            MdcacheError: A copy of the error of `read`.
         """
         if read.task is None:
             return
@@ -123,7 +122,7 @@ class SingleFlight(Generic[_K, _R]):
             raise copy.copy(error)
 
     async def aclose(self) -> None:
-        """Cancel the reads under way."""
+        """Cancel the reads in progress."""
         tasks = [read.task for reads in self._under_way.values() for read in reads if read.task is not None]
         for task in tasks:
             task.cancel()
@@ -154,7 +153,7 @@ class SingleFlight(Generic[_K, _R]):
 
 
 def improve_priority(priority: Priority, by: Priority) -> None:
-    """Give a shared read the better lane and the later deadline of one more caller."""
+    """Raise a shared read to the better lane and the later deadline of one more caller."""
     priority.lane = min(priority.lane, by.lane, key=lambda lane: lane.rank)
     priority.deadline_s = max(priority.deadline_s, by.deadline_s)
     priority.close_passed = priority.close_passed or by.close_passed

@@ -1,6 +1,6 @@
-"""Bodies of snapshots in memory: aiocache holds the bytes, the shared memory decides which go first.
+"""Bodies of snapshots in memory: aiocache holds the bytes, the registry's memory bound decides which are evicted.
 
-aiocache neither bounds itself nor is asked to expire anything: its own expiry would arm a timer for each key.
+aiocache has no bound of its own, and its expiry is not used because it would arm a timer for each key.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from mdcache.clock import Clock
 from mdcache.exchange.snapshots import SnapshotQuestion
 
 KIND = "snapshot"  # first part of these entries' keys in the shared memory
-_OVERHEAD = 1_000  # bytes around a body: key, entry, aiocache's own
-_ELEMENT_OVERHEAD = 250  # bytes of one element in a list's index, beside its own
+_OVERHEAD = 1_000  # overhead of a body in bytes: key, entry, aiocache's own
+_ELEMENT_OVERHEAD = 250  # overhead of one element in a list's index, in bytes
 
 
 class _Named(msgspec.Struct):
@@ -31,11 +31,11 @@ _named = msgspec.json.Decoder(_Named)
 
 @dataclass(slots=True)
 class HeldBody:
-    """What is known of a body.
+    """A body's metadata; the bytes are in aiocache.
 
-    `as_of_ms`: exchange time. `for_elements`: a list that was read because so many asked for elements of it.
-    `elements`: by symbol, once one was asked for. `questions`: those that an element answered, and `saved_weight`, what
-    they would have cost; no more of them than pay for the list.
+    `as_of_ms`: exchange time. `for_elements`: a list that was read because many of its elements were asked for.
+    `elements`: by symbol, once one was asked for. `questions`: those that an element answered, and `saved_weight`: what
+    they would have cost; counted only until the list has paid for itself.
     """
 
     as_of_ms: int
@@ -46,24 +46,24 @@ class HeldBody:
     saved_weight: int = 0
 
     def lacks(self, snapshot: SnapshotQuestion) -> bool:
-        """Tell whether it is known not to have all that `snapshot` asks for."""
+        """Return whether it is known to lack a symbol of `snapshot`."""
         return self.elements is not None and not self.elements.keys() >= set(snapshot.symbols)
 
     def count(self, snapshot: SnapshotQuestion, max_weight: int) -> None:
-        """Count that an element answered `snapshot`, up to the weight of the list."""
+        """Count a question that an element answered, up to the weight of the list."""
         if self.saved_weight < max_weight and snapshot not in self.questions:
             self.questions.add(snapshot)
             self.saved_weight += snapshot.weight
 
 
 class SnapshotBodies:
-    """The bodies by question; their bytes count in the registry's memory."""
+    """Bodies by question; their bytes count in the registry's memory."""
 
     def __init__(self, registry: SeriesRegistry, clock: Clock) -> None:
         self._registry = registry
         self._clock = clock
         self._held: dict[SnapshotQuestion, HeldBody] = {}
-        # without a time-out nothing of it suspends, so that what is known of a body and the body change in one step
+        # without a time-out it never suspends, so that a body and its metadata change in the same step
         self._cache = SimpleMemoryCache(namespace=KIND, timeout=None)
         self._dropping: set[asyncio.Task[object]] = set()
         registry.register_evictable(KIND, self)
@@ -72,14 +72,14 @@ class SnapshotBodies:
         return len(self._held)
 
     def held(self, snapshot: SnapshotQuestion) -> HeldBody | None:
-        """Return what is known of its body, and count that as a use."""
+        """Return the metadata of its body, and count that as a use."""
         held = self._held.get(snapshot)
         if held is not None:
             self._registry.memory.touch((KIND, snapshot), self._clock.now())
         return held
 
     def newest_as_of_ms(self, snapshot: SnapshotQuestion, list_question: SnapshotQuestion | None) -> int:
-        """Return the as-of of the newest that could answer `snapshot`: its own body, or the list that contains it."""
+        """Return the as-of of the newest body that could answer `snapshot`: its own, or the list that contains it."""
         own = self._held.get(snapshot)
         held = self._held.get(list_question) if list_question is not None else None
         newest_ms = own.as_of_ms if own is not None else 0
@@ -126,7 +126,7 @@ class SnapshotBodies:
         self._registry.enforce_limit()
 
     def evict(self, key: Hashable) -> None:
-        """Drop a body; the shared memory forgets the key by itself."""
+        """Drop a body, whose bytes no longer count."""
         _, snapshot = cast("tuple[str, SnapshotQuestion]", key)
         self._held.pop(snapshot, None)
         task = asyncio.get_running_loop().create_task(self._drop(snapshot))
@@ -141,5 +141,5 @@ class SnapshotBodies:
             await self._cache.delete(str(snapshot))
 
     async def _drop(self, snapshot: SnapshotQuestion) -> None:
-        if snapshot not in self._held:  # it may have come back meanwhile
+        if snapshot not in self._held:  # it may have been kept again in the meantime
             await self._cache.delete(str(snapshot))

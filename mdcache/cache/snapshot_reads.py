@@ -1,6 +1,6 @@
-"""Reads of whole answers: one read of each question at a time, for every caller (docs/design.md#flights).
+"""Read snapshots: at most one read of each question at a time, shared by all callers (docs/design.md#flights).
 
-A read waits in the queue with the best lane and the latest deadline of its callers. What it brings goes to a sink.
+A read waits in the queue with the best lane and the latest deadline of its callers. Its result goes to a sink.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from mdcache.upstream.governor import Governor, Lane, Priority, UpstreamReply, U
 
 
 class ParsedBody(Protocol):
-    """A body that is what was asked for, and whatever its sink read in it."""
+    """A body that passed its sink's checks, and what the sink parsed from it."""
 
     @property
     def body(self) -> bytes:
@@ -35,11 +35,11 @@ _P = TypeVar("_P", bound=ParsedBody)
 
 
 class BodySink(Protocol[_P]):
-    """What keeps the bodies of one kind of snapshot."""
+    """Keeps the bodies of one kind of snapshot."""
 
     @property
     def max_body_bytes(self) -> int:
-        """The length of the longest body that is taken."""
+        """The greatest length of a body that is accepted, in bytes."""
         ...
 
     def held_as_of_ms(self, question: SnapshotQuestion) -> int:
@@ -47,22 +47,22 @@ class BodySink(Protocol[_P]):
         ...
 
     def max_age_s(self, question: SnapshotQuestion) -> float:
-        """Return for how long a body is of use to anybody."""
+        """Return how long a body is useful to any replica, in seconds."""
         ...
 
     def parse(self, question: SnapshotQuestion, body: bytes, as_of_ms: int) -> _P:
-        """Read the body; raise `InvalidBody` where it does not answer `question`."""
+        """Parse the body; raise `InvalidBody` if it does not answer `question`."""
         ...
 
     async def keep(self, read: "SnapshotRead[_P]", result: _P) -> None:
-        """Keep what `read` brought, also where nobody waits for it any more."""
+        """Keep the result of `read`, even if no caller waits for it any more."""
         ...
 
 
 class SnapshotRead(Generic[_P]):
-    """One read of one question: what the governor sends, what callers share, what the other replicas see of it.
+    """One read of one question: sent by the governor, and shared by callers and replicas.
 
-    `for_elements`: it is a list, and somebody wants an element of it. `result`: set once it succeeded.
+    `for_elements`: it is a list of which a caller wants an element. `result`: set once it succeeded.
     `satisfied_by_peers`: another replica had the answer, and nothing was sent. The rest is as in `BodyRead`.
     """
 
@@ -99,7 +99,7 @@ class SnapshotRead(Generic[_P]):
 
     @property
     def name(self) -> str:
-        """The question in its one form, the same on every replica."""
+        """The question in its canonical form, the same on every replica."""
         return str(self.question)
 
     async def apply(self, body: SnapshotBody) -> None:
@@ -107,16 +107,16 @@ class SnapshotRead(Generic[_P]):
         await self.keep(self._sink.parse(self.question, body.body, body.as_of_ms))
 
     async def keep(self, result: _P) -> None:
-        """Have it kept, and show it to the callers."""
+        """Keep the result, and set it for the callers."""
         self.result = result
         await self._sink.keep(self, result)
 
     def weight(self) -> int:
-        """Return what it costs."""
+        """Return its weight."""
         return self.question.weight
 
     def build_request(self) -> UpstreamRequest:
-        """Build the request; in the same step one request is counted in the path's own bucket, where it has one."""
+        """Build the request; in the same step, count it in the path's request limit, if there is one."""
         path = self.question.endpoint.path
         bucket = request_bucket(path)
         if bucket is not None:
@@ -127,12 +127,12 @@ class SnapshotRead(Generic[_P]):
         )
 
     def accept(self, reply: UpstreamReply) -> _P:
-        """Read the reply; raise `InvalidBody` if it does not answer this question."""
+        """Parse the reply; raise `InvalidBody` if it does not answer this question."""
         return self._sink.parse(self.question, reply.body, reply.sent.ms)
 
 
 class SnapshotReads(Generic[_P]):
-    """The reads of one sink. A read that was sent longer than `stalled_after_s` ago is not joined any more."""
+    """The reads of one sink. A read that was sent more than `stalled_after_s` ago is no longer joined."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class SnapshotReads(Generic[_P]):
     def join(
         self, question: SnapshotQuestion, min_as_of_ms: int, priority: Priority, reason: ReadReason
     ) -> tuple[SnapshotRead[_P], bool]:
-        """Join a read that will bring the answer as of `min_as_of_ms` or later, or start one; see `SingleFlight`."""
+        """Join a read whose answer will be as of `min_as_of_ms` or later, or start one; see `SingleFlight`."""
         read, shared = self._flight.join(
             question,
             priority,
@@ -175,11 +175,11 @@ class SnapshotReads(Generic[_P]):
         await self._flight.wait(read, deadline_s)
 
     async def pull(self, question: SnapshotQuestion) -> bool:
-        """Keep what another replica has read; return whether that was news."""
+        """Keep what another replica has read; return whether it was newer."""
         return await self._body_sharing.pull(self._new(question, Priority(Lane.NORMAL, 0.0), ReadReason.SNAPSHOT, 0))
 
     async def aclose(self) -> None:
-        """Cancel the reads under way."""
+        """Cancel the reads in progress."""
         await self._flight.aclose()
 
     def _new(

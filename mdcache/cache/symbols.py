@@ -1,4 +1,4 @@
-"""Which symbols each market has, by the newest `exchangeInfo` that was read; a name once seen stays known."""
+"""The known symbols of each market, from the newest `exchangeInfo`; a name once seen stays known."""
 
 import math
 
@@ -29,11 +29,11 @@ class SymbolTable:
         return self._clock.now() - self._read_at_s[market]
 
     def fresh_for_s(self, market: Market) -> float:
-        """Return the seconds until the list is to be read again: until then a symbol that does not trade won't."""
+        """Return the seconds until the list is due for a refresh; until then, what does not trade counts as such."""
         return max(0.0, self._ttl_s - self.age_s(market))
 
     def update(self, market: Market, symbols: MarketSymbols, age_s: float) -> bool:
-        """Take over a list that was read `age_s` ago; return whether it is the newest so far."""
+        """Apply a list that was read `age_s` ago; return whether it is the newest so far."""
         if symbols.as_of_ms < self._symbols[market].as_of_ms:
             return False
         self._symbols[market] = symbols

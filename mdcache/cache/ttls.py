@@ -1,4 +1,4 @@
-"""How long snapshots are fresh: as set, or the longer the dearer they are (SNAPSHOT_TTLS, docs/design.md#settings)."""
+"""How long snapshots are fresh: as set, or the longer the more they weigh (SNAPSHOT_TTLS, docs/design.md#settings)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ class SnapshotTtls:
     by_tail_s: Mapping[str, float]
 
     def ttl_s(self, endpoint: Endpoint, weight: int, allowed: int, share: float) -> float:
-        """Return for how many seconds an answer is fresh.
+        """Return how long an answer is fresh, in seconds.
 
         Args:
             endpoint: What is asked.
             weight: What the question costs.
-            allowed: The weight a minute that is ours.
-            share: The part of every limit that is ours.
+            allowed: The weight per minute that this daemon may use.
+            share: The part of every limit that this daemon may use.
         """
         fixed = self.by_tail_s.get(endpoint.short_path)
         if fixed is not None:
@@ -34,7 +34,7 @@ class SnapshotTtls:
 
 @dataclass(frozen=True, slots=True)
 class EndpointTtls:
-    """An endpoint with its weight, in words, and the TTLs of its cheapest and dearest question, in seconds."""
+    """An endpoint with its weight in words, and the TTLs of its cheapest and most expensive question, in seconds."""
 
     endpoint: Endpoint
     weight: str
@@ -43,7 +43,7 @@ class EndpointTtls:
 
 
 def ttl_table(ttls: SnapshotTtls, share: float) -> list[EndpointTtls]:
-    """Return every endpoint with its TTLs at this share of the limits that Binance is known to have."""
+    """Return every endpoint with its TTLs at this share of Binance's documented limits."""
     found = []
     for endpoint in (each for listed in ENDPOINTS.values() for each in listed):
         allowed = int(DEFAULT_LIMIT[endpoint.market.family] * share)

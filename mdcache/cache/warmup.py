@@ -1,4 +1,4 @@
-"""Warm-up: read whole spans of series through the data path before anybody asks for them.
+"""Warm-up: read spans of series through the data path before any client asks for them.
 
 One job at a time, and one question at a time within it, in the low lane, oldest first. What is known costs nothing: a
 job that was cancelled, or whose process ended, continues where it stopped when it is started again. While Binance
@@ -23,7 +23,7 @@ from mdcache.exchange.klines import KlineQuestion, parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, KlineEndpoint, Market
 from mdcache.upstream.governor import Lane
 
-_MIN_WAIT_S, _MAX_WAIT_S = 0.25, 60.0  # an operator may open a gate, and a limit may grow
+_MIN_WAIT_S, _MAX_WAIT_S = 0.25, 60.0  # an operator may open a gate, and a limit may be raised
 _WARMUP_CALLER = Caller(lane=Lane.LOW)
 
 
@@ -57,11 +57,11 @@ class WarmupRequest:
 
 @dataclass(frozen=True, slots=True)
 class WarmupProgress:
-    """The progress of the job that runs, or of the last one.
+    """The progress of the running job, or of the last one.
 
     `detail`: what it waits for, or why it failed. `weight`: of the low lane's reads of this path since it began.
-    `pages`: pages answered, from memory and disk too. `pages_left`: at most, for a series may begin later. `errors`: by
-    series, the error that ended it.
+    `pages`: pages answered, from memory and disk too. `pages_left`: at most, since a series may begin later. `errors`:
+    by series, the error that ended it.
     """
 
     state: WarmupState = WarmupState.IDLE
@@ -86,7 +86,7 @@ class KlineSource(Protocol):
 
 @dataclass(slots=True)
 class _WarmupJob:
-    """What is left of a job, and what came of the rest; `left`: by series, pages to read; the first is under way."""
+    """A job's remaining work and its results; `left`: pages to read, by series; the first series is in progress."""
 
     endpoint: KlineEndpoint
     since_ms: int
@@ -108,12 +108,12 @@ class _WarmupJob:
         return step if self.endpoint.max_span_ms is None else min(step, self.endpoint.max_span_ms)
 
     def pages_from(self, at_ms: int, interval: str) -> int:
-        """Return how many pages there are to the end, at most."""
+        """Return the greatest number of pages to the end."""
         return -(-max(0, self.until_ms + 1 - at_ms) // self.step_ms(interval)) if interval in INTERVALS else 0
 
 
 class Warmup:
-    """The job, if there is one. What its reads weigh is counted from `events`."""
+    """The job, if there is one. The weight of its reads is counted from `events`."""
 
     def __init__(self, source: KlineSource, clock: Clock, events: Events) -> None:
         self._source = source
@@ -124,7 +124,7 @@ class Warmup:
         events.attach(self._add_weight)
 
     def start(self, request: WarmupRequest) -> bool:
-        """Start a job; return False if one is under way."""
+        """Start a job; return False if one is running."""
         if self._task is not None:
             return False
         until_ms = self._clock.wall_ms() if request.until_ms is None else request.until_ms
@@ -138,7 +138,7 @@ class Warmup:
         return True
 
     def progress(self) -> WarmupProgress:
-        """Return how far the job is."""
+        """Return the progress of the job."""
         job = self._job
         if job is None:
             return WarmupProgress()
@@ -219,7 +219,7 @@ class Warmup:
             job.left[symbol, interval] = job.pages_from(at_ms, interval)
 
     async def _find_first_row(self, job: _WarmupJob, symbol: str, interval: str, at_ms: int) -> int:
-        """Find a moment less than a page before the first row, by bisection: pages of the newest rows skip nothing."""
+        """Find a moment less than a page before the first row by bisection: pages of the newest rows skip nothing."""
         width_ms, step_ms = job.endpoint.max_span_ms or 0, job.step_ms(interval)
         while at_ms <= job.until_ms and width_ms > step_ms:
             end_ms = min(job.until_ms, at_ms + width_ms - 1)
@@ -232,7 +232,7 @@ class Warmup:
     async def _ask(
         self, job: _WarmupJob, symbol: str, interval: str, start_ms: int, end_ms: int, limit: int
     ) -> KlineAnswer:
-        """Read one page, however long Binance can't be asked; raise any other error."""
+        """Read one page, waiting as long as Binance can't be asked; raise any other error."""
         query = f"symbol={quote(symbol)}&interval={quote(interval)}&startTime={start_ms}&endTime={end_ms}&limit={limit}"
         question = parse_klines(job.endpoint, query, {})
         while True:
@@ -247,6 +247,6 @@ class Warmup:
 
 
 def _last_open_ms(body: bytes) -> int:
-    """Return the open time of the last row; a row contains no other list."""
+    """Return the open time of the last row; rows contain no nested list."""
     start = body.rindex(b"[") + 1
     return int(body[start : body.index(b",", start)])

@@ -1,7 +1,7 @@
-"""Write-behind persistence: what of the series a store keeps, and how it gets there and back.
+"""Write-behind persistence: save series to a store after the answer, and load their blocks when needed.
 
-A series asks once, at its beginning, what the store has of it. Stored blocks are loaded when a question or a reply
-reaches them. What changed is saved soon after, never on the way of an answer.
+When a series is first used, the store is asked once what it has of it. Stored blocks are loaded when a question or a
+reply needs them. Changes are saved soon after, and no answer waits for it.
 """
 
 import asyncio
@@ -14,18 +14,18 @@ from mdcache.clock import Clock
 from mdcache.exchange.klines import SeriesKey
 
 _SAVE_DELAY_S = 0.25  # changes within it are saved together
-_TOUCH_INTERVAL_S = 300.0  # use is reported rarely: it only decides what a full disk evicts
+_TOUCH_INTERVAL_S = 300.0  # uses are reported rarely: they only decide what a full disk evicts
 
 
 class Persistence:
-    """What the data path asks of persistence. This base stores nothing."""
+    """The port through which the data path stores series. This base class stores nothing."""
 
     async def load_outline(self, series: Series) -> None:
-        """Return once it is known what the store has of `series`."""
+        """Wait until it is known what the store has of `series`."""
         series.outline_loaded = True
 
     async def load_blocks(self, series: Series, indexes: Iterable[int]) -> None:
-        """Return once none of these blocks is in the store only."""
+        """Wait until all of these blocks are in memory."""
 
     async def load_range(self, series: Series, start_ms: int, end_ms: int) -> bool:  # noqa: ARG002
         """Load every stored block whose span overlaps [start_ms, end_ms); return whether there was any."""
@@ -35,7 +35,7 @@ class Persistence:
         """Save what changed in `series` soon."""
 
     def save_now(self, series: Series) -> bool:  # noqa: ARG002
-        """Save what changed in `series`, of which a part leaves memory; return whether that part stays stored."""
+        """Save what changed in `series` before a part of it leaves memory; return whether that part stays stored."""
         return False
 
     def touch(self, series: Series, answer: Serve) -> None:
@@ -50,7 +50,7 @@ class Persistence:
 
 
 class NoPersistence(Persistence):
-    """No store: what memory evicts is gone."""
+    """The null object: what memory evicts is gone."""
 
 
 class WriteBehind(Persistence):
@@ -67,7 +67,7 @@ class WriteBehind(Persistence):
         self._purges = 0
 
     async def load_outline(self, series: Series) -> None:
-        """Ask the store once, however many wait for it."""
+        """Ask the store once, however many requests wait."""
         if series.outline_loaded:
             return
         task = self._loading.get(series)
@@ -78,13 +78,13 @@ class WriteBehind(Persistence):
         await asyncio.shield(task)
 
     async def load_blocks(self, series: Series, indexes: Iterable[int]) -> None:
-        """Load these blocks; what can't be read is unknown from now on."""
+        """Load these blocks; what can't be loaded counts as unknown from now on."""
         wanted = list(indexes)
         found = await self._store.blocks(series.key, wanted)
         for index in wanted:
             series.restore_block(index, found.get(index))
         if len(found) < len(wanted):
-            self.save_soon(series)  # or the store would still claim to have the rest
+            self.save_soon(series)  # otherwise the store would still claim to have the rest
 
     async def load_range(self, series: Series, start_ms: int, end_ms: int) -> bool:
         """Load every stored block whose span overlaps [start_ms, end_ms); return whether there was any."""
@@ -101,7 +101,7 @@ class WriteBehind(Persistence):
             self._saver = asyncio.get_running_loop().create_task(self._save_later(), name="saver of series")
 
     def touch(self, series: Series, answer: Serve) -> None:
-        """Note that the blocks of an answer were used; the store is told now and then."""
+        """Note that the blocks of an answer were used; this is passed on to the store now and then."""
         touched = self._touched.setdefault(series.key, set())
         touched.update(block.index for block, _, _ in answer.pieces)
         if self._clock.now() - self._touched_s >= _TOUCH_INTERVAL_S:

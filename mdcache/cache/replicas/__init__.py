@@ -1,1 +1,1 @@
-"""Rows and whole answers shared between the replicas of one daemon. A single process never comes here."""
+"""Share rows and whole answers between the replicas of one daemon. A single process never runs this code."""

@@ -1,4 +1,4 @@
-"""Work in the background: no request waits for it, and it gets a moment to finish at the end."""
+"""Background tasks: no request waits for them, and at shutdown they get a moment to finish."""
 
 import asyncio
 import math
@@ -28,11 +28,11 @@ class BackgroundTasks:
         task.add_done_callback(self._ended)
 
     async def run_with_retry(self, call: Callable[[], Awaitable[None]], for_s: float = math.inf) -> None:
-        """Make `call` now; if the shared store is down, again in the background until it is not.
+        """Make `call` now; if the shared store is down, retry in the background until it is up.
 
         Args:
-            call: What to do; raises `SharedStoreDown`.
-            for_s: Seconds after which it is of no use any more.
+            call: The call; raises `SharedStoreDown`.
+            for_s: Seconds after which retrying is pointless.
         """
         try:
             await call()
@@ -40,7 +40,7 @@ class BackgroundTasks:
             self.start(self._retry(call, self._clock.now() + for_s))
 
     async def aclose(self) -> None:
-        """Wait for the tasks, for at most a second; cancel those that are not done by then."""
+        """Wait at most a second for the tasks, then cancel those that are not done."""
         if self._tasks:
             await asyncio.wait(tuple(self._tasks), timeout=_CLOSE_TIMEOUT_S)
         late = tuple(self._tasks)

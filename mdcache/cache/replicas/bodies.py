@@ -1,4 +1,4 @@
-"""Whole bodies shared between replicas, as `rows.py` does it for rows (docs/design.md#leases).
+"""Share whole bodies between replicas, as `rows.py` shares rows (docs/design.md#leases).
 
 Before a read from Binance, one pull applies a body that is newer than ours. If it is not new enough, one replica takes
 the lease and reads, while the others wait for what it pushes. The result of a read is pushed in the background.
@@ -50,7 +50,7 @@ class SharedBodies:
         return await self._leases.satisfied_by_peers(read, self._topic(read), _LEASE_NAME, pull, renew)
 
     async def pull(self, read: BodyRead) -> bool:
-        """Pull, unless that was done a moment ago; return whether it brought a newer body."""
+        """Pull, unless that was done a moment ago; return whether there was a newer body."""
         before_ms = read.held_as_of_ms
         if not self._may_pull(self._topic(read)):
             return False
@@ -61,7 +61,7 @@ class SharedBodies:
         return read.held_as_of_ms > before_ms
 
     def finished(self, read: BodyRead, error: BaseException | None) -> None:
-        """Push what `read` brought, or the error, in the background."""
+        """Push the result of `read`, or its error, in the background."""
         body, push = read.fetched, None
         if error is None and body is not None:
             push = self._store.push(read.market, read.name, body, read.max_age_s, read.lease)

@@ -1,4 +1,4 @@
-"""The error that one replica's read met, as a message to the others. Pure."""
+"""Encode the error of one replica's read as a message to the others, and decode it. Pure."""
 
 import msgspec
 
@@ -17,18 +17,19 @@ _FAILURES: dict[str, type[UpstreamFailed]] = {
     kind.__name__: kind for kind in (TransportFailed, ServerFailed, InvalidBody)
 }
 WindowBounds = tuple[int | None, int | None]
-NO_BOUNDS: WindowBounds = None, None  # where there are no windows
+NO_BOUNDS: WindowBounds = None, None  # of reads that have no window
 
 
 def encode_error(error: BaseException | None, bounds: WindowBounds, *, waited_for_peer: bool) -> str:
-    """Encode an error that Binance answered this very read with; others as an empty string.
+    """Encode an error with which Binance answered this read; any other error as an empty string.
 
-    A transport error may be this replica's own trouble: it is encoded only if another replica's read failed before.
+    A transport error may be a problem of this replica alone: it is encoded only if another replica's read failed
+    before.
 
     Args:
-        error: What the read met, if anything.
+        error: The error of the read, if any.
         bounds: The bounds of its window.
-        waited_for_peer: It waited for another replica's read before.
+        waited_for_peer: Whether it had waited for another replica's read.
     """
     if isinstance(error, Refusal):
         return msgspec.json.encode([bounds, "Refusal", error.status, error.code, error.msg]).decode()
@@ -55,7 +56,7 @@ def decode_error(text: str, bounds: WindowBounds) -> MdcacheError | None:
 
 
 def _failure(kind: type[UpstreamFailed], reason: str, detail: str) -> UpstreamFailed | None:
-    """Build the error; `None` for a reason of another release."""
+    """Build the error; `None` for a reason that only another release knows."""
     try:
         return kind(BodyFault(reason) if kind is InvalidBody else Fault(reason), detail)
     except ValueError:

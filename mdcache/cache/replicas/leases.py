@@ -20,7 +20,7 @@ from mdcache.exchange.markets import Market
 from mdcache.leases import LEASE_RENEWED_S, LEASE_S, Lease, LeaseState, SharedStoreDown
 from mdcache.upstream.governor import Lane
 
-POLL_S = 0.25  # what a lost message costs
+POLL_S = 0.25  # the delay if a message is lost
 RefusalNow = Callable[[Market, Lane, int], UpstreamUnavailable | None]  # `Governor.refusal_now`
 
 
@@ -37,7 +37,7 @@ class PullOutcome:
 
 
 class PullOrLease(Protocol):
-    """Pulls; where that is not enough, takes the lease, or asks who has it if `take_lease` is false."""
+    """Pull; if that is not enough, take the lease, or only ask which replica has it if `take_lease` is false."""
 
     async def __call__(self, lease: Lease, *, take_lease: bool) -> PullOutcome:
         """Raise `SharedStoreDown` where the store can't be reached."""
@@ -45,9 +45,9 @@ class PullOrLease(Protocol):
 
 
 # both raise `SharedStoreDown`
-Renew = Callable[[Lease], Awaitable[bool]]  # extends it; returns whether it was still ours
-Release = Callable[[Lease, str], Coroutine[object, object, None]]  # ends it, and publishes an error
-_Topic = TypeVar("_Topic", bound=Hashable)  # names what is read in the messages between replicas
+Renew = Callable[[Lease], Awaitable[bool]]  # extend it; return whether it was still ours
+Release = Callable[[Lease, str], Coroutine[object, object, None]]  # end it, and publish an error
+_Topic = TypeVar("_Topic", bound=Hashable)  # name what is read, in the messages between replicas
 
 
 class Leases(Generic[_Topic]):
@@ -66,11 +66,11 @@ class Leases(Generic[_Topic]):
         """Pull until nothing is left to read, or no other replica reads it.
 
         Returns:
-            Whether nothing is left. If something is, this replica is to read it; its lease, if it got one, is renewed
+            Whether nothing is left to read. Otherwise this replica is to read it; its lease, if it got one, is renewed
             until `finish`.
 
         Raises:
-            MdcacheError: What another replica's read met.
+            MdcacheError: The error of the other replica's read.
         """
         try:
             return await self._wait_for_peers(read, topic, name, pull, renew)
@@ -84,7 +84,7 @@ class Leases(Generic[_Topic]):
         while True:
             released = self._released.setdefault(topic, asyncio.Event())
             lease, may_take = Lease(name, holder, read.priority.lane.rank), not self._would_be_refused(read)
-            read.lease = lease if may_take else None  # it ends with the read, also where the reply was lost
+            read.lease = lease if may_take else None  # the lease ends with the read, even if the reply was lost
             outcome = await pull(lease, take_lease=may_take)
             read.lease = lease if outcome.lease_state is LeaseState.MINE else None
             if outcome.satisfied:
@@ -109,13 +109,13 @@ class Leases(Generic[_Topic]):
     def finish(
         self, read: LeasableRead, push: Coroutine[object, object, None] | None, release: Release, error: str
     ) -> None:
-        """Renew the lease of `read` no more, and publish how it ended, in the background.
+        """Stop renewing the lease of `read`, and publish how it ended, in the background.
 
         Args:
             read: The read that ended.
             push: Pushes its result, which ends the lease; `None` if there is none.
             release: Ends the lease where there is no result.
-            error: What it met, as a message; empty if that is no other replica's business.
+            error: Its error as a message; empty if it does not concern other replicas.
         """
         renewing = self._renewing.pop(read.lease, None) if read.lease is not None else None
         if renewing is not None:
@@ -129,18 +129,18 @@ class Leases(Generic[_Topic]):
         try:
             await work
         except SharedStoreDown:
-            if lease is not None:  # else no replica could read until it expired
+            if lease is not None:  # otherwise no replica could read until it expired
                 await self._background.run_with_retry(partial(release, lease, ""), for_s=LEASE_S)
 
     async def aclose(self) -> None:
-        """Renew no lease any more."""
+        """Stop renewing leases."""
         renewing = tuple(self._renewing.values())
         for task in renewing:
             task.cancel()
         await asyncio.gather(*renewing, return_exceptions=True)
 
     def _would_be_refused(self, read: LeasableRead) -> bool:
-        """Tell whether Binance can't be asked in time: each replica would take the lease only to release it."""
+        """Return whether Binance can't be asked in time: each replica would take the lease only to release it."""
         refusal = self._refusal_now(read.market, read.priority.lane, read.weight())
         late = refusal is not None and refusal.retry_after_s > self._left_s(read)
         return isinstance(refusal, GateClosed) or late

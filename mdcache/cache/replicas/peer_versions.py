@@ -1,4 +1,4 @@
-"""The versions of each series that this replica last saw in the shared store, so that only news is sent. Pure."""
+"""The versions of each series that this replica last saw in the shared store, so that only changes are sent. Pure."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +13,7 @@ from mdcache.leases import Lease
 
 _FOREVER = 1 << 62
 _MAX_SERIES = 50_000
-_MAX_BLOCKS = 256  # of a series: a page touches three; a scan of the past meets each of them once
+_MAX_BLOCKS = 256  # of a series: a page touches three; a scan of the past sees each of them once
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class SeenVersions:
     pulled_s: float = float("-inf")
 
     def known_versions(self, series: Series, indexes: Iterable[int]) -> KnownVersions:
-        """Return what this replica has of what it saw, as far as memory still holds it."""
+        """Return the versions that this replica saw, without those that memory no longer holds."""
         mine = series.tail
         tail = self.tail_version if mine is not None and mine.as_of_ms >= self.tail_as_of_ms else b""
         blocks = {}
@@ -56,8 +56,8 @@ class SeenVersions:
 
         Args:
             series: The series.
-            indexes: Its blocks to push. One that is stored with more coverage than we still have is left out, for it
-                would take that away.
+            indexes: Its blocks to push. A block that is stored with more coverage than we still have is left out,
+                because pushing it would remove that coverage.
             lease: Ends with the push.
             as_of_publishable: Other replicas may rely on the as-of of our tail.
         """
@@ -109,13 +109,13 @@ class SeenVersions:
 
 
 class SeenVersionsBySeries:
-    """What was last seen of all series. The one seen longest ago is dropped if there are too many, and pulled whole."""
+    """What was last seen of all series. If there are too many, the oldest is dropped, and later pulled in full."""
 
     def __init__(self) -> None:
         self._by_key: OrderedDict[SeriesKey, SeenVersions] = OrderedDict()
 
     def of(self, key: SeriesKey) -> SeenVersions:
-        """Return what was last seen of a series; empty at first."""
+        """Return what was last seen of a series; empty if nothing was."""
         seen = self._by_key.setdefault(key, SeenVersions())
         self._by_key.move_to_end(key)
         if len(self._by_key) > _MAX_SERIES:
@@ -126,11 +126,11 @@ class SeenVersionsBySeries:
         return iter(tuple(self._by_key))
 
     def forget(self, key: SeriesKey, last_purge: bytes) -> None:
-        """Forget what was seen of a series: it was purged."""
+        """Forget what was seen of a series, because it was purged."""
         self._by_key[key] = SeenVersions(last_purge=last_purge)
 
 
 def _lacks(series: Series, known: tuple[Span, ...]) -> bool:
-    """Tell whether anything of `known` below our tail is not covered here any more."""
+    """Return whether any of `known` below our tail is no longer covered here."""
     start_ms = series.tail.start_ms if series.tail is not None else _FOREVER
     return any(series.coverage.gaps(lo, min(hi, start_ms)) for lo, hi in known if lo < start_ms)

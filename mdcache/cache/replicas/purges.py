@@ -1,4 +1,4 @@
-"""Purges across replicas: what one forgets, all others forget, those included that were away."""
+"""Purges across replicas: what one forgets, all others forget, including those that were down at the time."""
 
 import secrets
 from functools import partial
@@ -16,7 +16,7 @@ _MAX_KNOWN = 256
 class ReplicaPurges:
     """The purges that this replica took part in, by name.
 
-    `generation` changes with each: what was pulled under an older one may have come from before the purge.
+    `generation` changes with each: data pulled under an older one may be from before the purge.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class ReplicaPurges:
         self._known: dict[bytes, None] = {}  # oldest first
 
     async def purge(self, series_filter: SeriesFilter) -> None:
-        """Make all others forget; again in the background where the store is down."""
+        """Make all others forget; retry in the background if the store is down."""
         name = secrets.token_bytes(8)
         self._remember(name)
         for key in self._seen:
@@ -53,7 +53,7 @@ class ReplicaPurges:
             await self._local.run(SeriesFilter(key.market, key.subject, key.interval))
 
     async def _apply(self, series_filter: SeriesFilter, name: bytes) -> None:
-        """Forget, too, and delete what this replica may have pushed in the meantime."""
+        """Forget as well, and delete what this replica may have pushed in the meantime."""
         keys = [key for key in self._seen if series_filter.matches(key)]
         for key in keys:
             self._seen.forget(key, name)

@@ -1,4 +1,4 @@
-"""What a read must bring, and whether what other replicas pushed already does. Pure."""
+"""What a read must find out, and whether other replicas have pushed that already. Pure."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ def reached_block_indexes(series: Series, window: Window, now_ms: int) -> list[i
 
 
 def lease_name(series: Series, window: Window) -> str:
-    """Name the class of windows that one replica reads for all: of one kind, with their edge in the same block."""
+    """Name the windows that share one lease: those of one kind whose edge lies in the same block."""
     if window.kind is WindowKind.TAIL:
         return window.kind.value
     at = window.end_ms if window.start_ms is None or series.endpoint.nearest_end else window.start_ms
@@ -31,7 +31,7 @@ class ReadGoal:
 
     `edge`: the read has done its job once this span is covered. Reads towards the past prove from their newest row
     down, which may lie one bucket below the window's end.
-    `known_before`: the coverage of a series without a tail. Anything more may be all that the question needs.
+    `known_before`: the coverage of a series without a tail. Any addition to it may be all that the question needs.
     """
 
     window: Window
@@ -40,7 +40,7 @@ class ReadGoal:
     known_before: tuple[Span, ...] | None = None
 
     def met(self, series: Series, min_as_of_ms: int, now: Instant) -> bool:
-        """Tell whether that is known by now."""
+        """Return whether that is known by now."""
         if self.known_before is not None and _knows_more(series, self.known_before):
             return True
         if self.window.kind is WindowKind.TAIL:
@@ -53,7 +53,7 @@ class ReadGoal:
 
 
 def read_goal(series: Series, window: Window, now_ms: int) -> ReadGoal:
-    """Return what a read of `window` must bring."""
+    """Return what a read of `window` must find out."""
     if window.kind is WindowKind.TAIL:
         return ReadGoal(window, None, frozenset(), tuple(series.coverage) if series.tail is None else None)
     lo, hi = reach(window, series.endpoint, series.interval.length_ms, now_ms)
@@ -73,7 +73,7 @@ def read_goal(series: Series, window: Window, now_ms: int) -> ReadGoal:
 
 
 def _knows_more(series: Series, before: tuple[Span, ...]) -> bool:
-    """Tell whether anything is covered that was not."""
+    """Return whether anything is covered that was not before."""
     old = RangeSet()
     for lo, hi in before:
         old.add(lo, hi)

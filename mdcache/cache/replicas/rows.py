@@ -1,8 +1,8 @@
-"""Rows shared between replicas through a common store (docs/design.md#leases).
+"""Share rows between replicas through a common store (docs/design.md#leases).
 
 Before a read from Binance, one pull applies what the store has that is newer than ours. If that is not enough, one
 replica takes the lease and reads, while the others wait for what it pushes. The result of a read is pushed in the
-background. What two replicas push at once is merged by what each covers and as of when.
+background. What two replicas push at once is merged by coverage and as-of.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ class SharedRows:
         return await self._leases.satisfied_by_peers(flight, series.key, lease_name(series, flight.window), pull, renew)
 
     async def pull(self, flight: RowRead) -> bool:
-        """Pull, unless that was done a moment ago; return whether the tail is another now."""
+        """Pull, unless that was done a moment ago; return whether the tail changed."""
         series = flight.series
         seen = self._seen.of(series.key)
         if self._clock.now() - seen.pulled_s < PULL_INTERVAL_S:
@@ -94,7 +94,7 @@ class SharedRows:
         return PullOutcome(satisfied, found.lease_state, decode_error(found.error, _bounds(flight)))
 
     async def _pull_blocks(self, series: Series, indexes: Sequence[int], request: LeaseRequest | None) -> PullResult:
-        """Pull and apply these blocks, and all other blocks held here in which rows were revised."""
+        """Pull and apply these blocks, and all other blocks in memory in which rows were revised."""
         seen = self._seen.of(series.key)
         while True:
             purges = self._purges.generation
@@ -172,7 +172,7 @@ class SharedRows:
     # ------------------------------------------------------------------------------------ the end
 
     async def purge(self, series_filter: SeriesFilter) -> None:
-        """Make all other replicas forget; again in the background where the store is down."""
+        """Make all other replicas forget; retry in the background if the store is down."""
         await self._purges.purge(series_filter)
 
     async def aclose(self) -> None:
