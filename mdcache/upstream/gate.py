@@ -67,7 +67,7 @@ class GateDecision(StrEnum):
     SHUT = "shut"
 
 
-PROBE_WAIT_MS = 1_000  # what others are told while the probe is out
+PROBE_WAIT_MS = 1_000  # the wait of other questions while the probe is out
 HALVED_MS = 600_000  # docs/design.md#backoff: a second 429 halves the share for 10 min
 FORGET_MS = 60_000  # docs/design.md#probing: the least time without refusal
 FAILURES_TO_CLOSE = 5  # docs/design.md#backoff

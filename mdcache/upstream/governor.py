@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-_LEASE_SPARE_S = 5.0  # a probe not heard of for longer than a read may take and this is given up
+_LEASE_SPARE_S = 5.0  # a probe that is unanswered for longer than a read may take and this is given up
 
 
 @dataclass(frozen=True, slots=True)

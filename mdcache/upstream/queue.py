@@ -1,4 +1,4 @@
-"""The queue of waiting reads of one family: which is next. Pure: it is told the time, and decides nothing else.
+"""The queue of waiting reads of one family: which is next. Pure.
 
 Whether the next may be sent is the gate's and the budget's business; `ReadQueue` only orders, bounds and forgets.
 """

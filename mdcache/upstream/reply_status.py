@@ -84,10 +84,10 @@ def failure(head: ReplyHead, body: bytes) -> MdcacheError:
     if head.status < HTTPStatus.BAD_REQUEST:
         return ServerFailed(Fault.STATUS, str(head.status))
     try:
-        told = _error.decode(body)
+        stated = _error.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return ServerFailed(Fault.STATUS, f"{head.status} without a reason")
-    return Refusal(head.status, told.code, told.msg)
+    return Refusal(head.status, stated.code, stated.msg)
 
 
 def _relayed_refusal(head: ReplyHead, body: bytes) -> UpstreamUnavailable | None:
@@ -99,13 +99,13 @@ def _relayed_refusal(head: ReplyHead, body: bytes) -> UpstreamUnavailable | None
     if seconds is None:
         return None
     try:
-        told = _error.decode(body)
+        stated = _error.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    cause = f"so says the upstream: {told.msg[:_MAX_TEXT]}"
-    if told.code == _GATE_CLOSED:
+    cause = f"reported by upstream: {stated.msg[:_MAX_TEXT]}"
+    if stated.code == _GATE_CLOSED:
         return GateClosed(seconds, cause)
-    return Busy(seconds, cause) if told.code == _BUSY else None
+    return Busy(seconds, cause) if stated.code == _BUSY else None
 
 
 def may_try_again(error: BaseException) -> bool:
@@ -134,9 +134,9 @@ def as_of_ms(head: ReplyHead, sent_ms: int) -> int:
 
     Its `Age` alone, whole seconds, would make it up to a second younger than it is.
     """
-    told = whole_seconds(head.header("x-mdcache-as-of"))
+    stated_ms = whole_seconds(head.header("x-mdcache-as-of"))
     aged_ms = sent_ms - age_s(head) * 1000
-    return aged_ms if told is None else min(aged_ms, told)
+    return aged_ms if stated_ms is None else min(aged_ms, stated_ms)
 
 
 def age_s(head: ReplyHead) -> int:
