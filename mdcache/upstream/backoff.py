@@ -56,7 +56,7 @@ class Refused:
 
 
 def ladder_ms(level: int, jitter: float, policy: BackoffPolicy) -> int:
-    """The pause of a rung: between half (`jitter` 0) and all (`jitter` 1) of its step."""
+    """Return the pause of a rung: between half (`jitter` 0) and all (`jitter` 1) of its step."""
     rung = min(policy.max_ms, policy.initial_ms * (1 << min(40, level)))
     return int(rung * (0.5 + 0.5 * jitter))
 
@@ -74,7 +74,7 @@ LONGEST_REPEAT_MS = {
 
 
 def wait_ms(event: Refused, policy: BackoffPolicy, *, level: int, bans: int) -> int:
-    """How long this refusal asks for; `level`: rung of the ladder; `bans`: how many there were before it."""
+    """Return how long this refusal asks for; `level`: rung of the ladder; `bans`: how many there were before it."""
     stated_ms = event.stated_ms if event.stated_ms is not None and event.stated_ms > 0 else None
     match event.reason:
         case ClosureReason.RATE:

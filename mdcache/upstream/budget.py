@@ -81,7 +81,7 @@ class Budget:
         return int(self.share * self.limit)
 
     def minute(self, number: int) -> Minute:
-        """The minute of this number, empty if nothing was spent in it."""
+        """Return the minute of this number, empty if nothing was spent in it."""
         return next((minute for minute in self.minutes if minute.number == number), Minute(number))
 
 
@@ -193,7 +193,7 @@ def settle(budget: Budget, reservation: Reservation, header: int | None, now: Mo
 
 
 def rebase(budget: Budget, expected_ms: int, now_ms: int) -> Budget:
-    """The exchange's clock turned out to be `now_ms` where `believed_ms` was thought.
+    """Return the budget once the exchange's clock turns out to be at `now_ms` and not at `expected_ms`.
 
     All that was spent up to then counts as spent now: too much rather than too little.
     """
@@ -216,7 +216,7 @@ def booked(budget: Budget, number: int, weight: int) -> Budget:
 
 
 def room(budget: Budget, lane: Lane, number: int, utc_ms: int, factor: float = 1.0) -> int:
-    """Weight that `lane` may still spend in a minute as of `utc_ms`, pacing aside; may be negative."""
+    """Return weight that `lane` may still spend in a minute as of `utc_ms`, pacing aside; may be negative."""
     minute = budget.minute(number)
     return min(
         _lane_allowance(budget, minute, lane, factor, utc_ms) - minute.ours,
@@ -225,7 +225,7 @@ def room(budget: Budget, lane: Lane, number: int, utc_ms: int, factor: float = 1
 
 
 def earliest_ms(budget: Budget, claim: Claim, ahead: int, now: Moment, factor: float = 1.0) -> int | None:
-    """When a claim may be sent at the earliest, behind `ahead` of weight in its lane; `None`: never."""
+    """Return when a claim may be sent at the earliest, behind `ahead` of weight in its lane; `None`: never."""
     if _never_fits(budget, claim, factor):
         return None
     opens_ms = _room_from_ms(budget, now.number, claim.lane, ahead + claim.weight, now.utc_ms, factor)
@@ -240,7 +240,7 @@ def earliest_ms(budget: Budget, claim: Claim, ahead: int, now: Moment, factor: f
 
 
 def _lane_allowance(budget: Budget, minute: Minute, lane: Lane, factor: float, utc_ms: int) -> int:
-    """The share less what is kept for the other lanes at `utc_ms`."""
+    """Return the share less what is kept for the other lanes at `utc_ms`."""
     allowed = int(budget.allowed * factor)
     floor = int(allowed * FLOOR_PART)
     left_ms = min(MINUTE_MS, max(0, (minute.number + 1) * MINUTE_MS - utc_ms))
@@ -250,7 +250,7 @@ def _lane_allowance(budget: Budget, minute: Minute, lane: Lane, factor: float, u
 
 
 def _room_from_ms(budget: Budget, number: int, lane: Lane, weight: int, utc_ms: int, factor: float) -> int | None:
-    """When in the minute there is room for `weight`, as other lanes give up their tenths; `None`: not in it."""
+    """Return when in the minute there is room for `weight`, as other lanes give up their tenths; `None`: not in it."""
     first, last = utc_ms, (number + 1) * MINUTE_MS - 1
     if weight <= room(budget, lane, number, first, factor):
         return first
@@ -266,7 +266,7 @@ def _room_from_ms(budget: Budget, number: int, lane: Lane, weight: int, utc_ms: 
 
 
 def _never_fits(budget: Budget, claim: Claim, factor: float) -> bool:
-    """Whether even an empty minute would not do."""
+    """Return whether even an empty minute would not do."""
     whole = _lane_allowance(budget, Minute(0), claim.lane, factor, 0)
     return claim.weight > min(whole, int(ADDRESS_CAP * budget.limit))
 
@@ -299,7 +299,7 @@ def _with_spent(minute: Minute, claim: Claim) -> Minute:
 
 
 def _with_usage(minute: Minute, header: int, reservation: Reservation) -> Minute:
-    """A header counts all that was answered before its own read was sent."""
+    """Return the minute with a usage header, which counts all that was answered before its own read was sent."""
     seen = reservation.sent_at.utc_ms >= minute.unseen_ms
     return replace(minute, header=max(header, minute.header or 0), unseen=0 if seen else minute.unseen)
 

@@ -66,7 +66,7 @@ class Checkpoint:
         self._restored: tuple[Gate, SavedState] | None = None
 
     def save(self, boot: str) -> SavedState:
-        """Gate and budget as they should rest."""
+        """Return gate and budget as they should be saved."""
         gate, now, utc = self._gate_keeper.gate, self._stamp(boot), self._family_clock.measured()
         plain = gate_to_mapping(gate, now.now_ms, utc.ms)
         saved_now = SavedState(
@@ -96,12 +96,12 @@ class Checkpoint:
 
 
 def saved_to_mapping(saved: SavedState) -> dict[str, object]:
-    """As plain values."""
+    """Return it as plain values."""
     return asdict(saved)
 
 
 def saved_from_mapping(plain: object) -> SavedState:
-    """What `resting_to_mapping` gave; `KeyError`, `ValueError` or `TypeError` for what it can't have given."""
+    """Return what `saved_to_mapping` gave; `KeyError`, `ValueError` or `TypeError` for what it can't have given."""
     found = _mapping(plain)
     stamp = _mapping(found["stamp"])
     return SavedState(
@@ -114,7 +114,7 @@ def saved_from_mapping(plain: object) -> SavedState:
 
 
 def restore(saved: SavedState, now: ClockStamp, utc_ms: int, budget: Budget) -> tuple[Gate, Budget]:
-    """Gate and budget as they stand at `now`, which our unmeasured clock takes for `utc_ms` of exchange time.
+    """Return gate and budget as they stand at `now`, which our unmeasured clock takes for `utc_ms` of exchange time.
 
     No gate stays closed for longer than the longest ban: what says otherwise is damaged. What was spent in minutes
     that have ended is of no use. Raises what `gate_from_mapping` raises.
@@ -133,12 +133,12 @@ def restore(saved: SavedState, now: ClockStamp, utc_ms: int, budget: Budget) -> 
 
 
 def unproven_gate(now_ms: int) -> Gate:
-    """Where nobody can read any more how the gate stood: closed and due, so that it proves itself."""
+    """Return the gate for a state that can't be read: closed and due, so that it proves itself."""
     return Gate(state=GateState.CLOSED, reason=ClosureReason.FAILURES, until_ms=now_ms)
 
 
 def gate_to_mapping(gate: Gate, now_ms: int, utc_ms: int) -> dict[str, object]:
-    """The gate as plain values; reads in flight don't survive."""
+    """Return the gate as plain values; reads in flight don't survive."""
     shift_ms = utc_ms - now_ms
     plain: dict[str, object] = {name: getattr(gate, name) for name in _COUNTS}
     plain |= {name: getattr(gate, name) + shift_ms if getattr(gate, name) else 0 for name in _MOMENTS}
@@ -148,7 +148,7 @@ def gate_to_mapping(gate: Gate, now_ms: int, utc_ms: int) -> dict[str, object]:
 
 
 def gate_from_mapping(plain: Mapping[str, object], now_ms: int, utc_ms: int, error_ms: int) -> Gate:
-    """What `gate_to_mapping` gave. A gate that was closed opens at until + clock error + 2 s.
+    """Return what `gate_to_mapping` gave. A gate that was closed opens at until + clock error + 2 s.
 
     One that was probing or in its ramp is closed and due: it proves itself again. Raises `KeyError`,
     `ValueError` or `TypeError` for what `gate_to_mapping` can't have written.
@@ -166,7 +166,7 @@ def gate_from_mapping(plain: Mapping[str, object], now_ms: int, utc_ms: int, err
 
 
 def budget_to_mapping(budget: Budget) -> dict[str, object]:
-    """What was spent in which minute. Limit and share are not kept: settings and exchangeInfo say them."""
+    """Return what was spent in which minute. Limit and share are not kept: settings and exchangeInfo say them."""
     return {
         "minutes": [
             {name: getattr(minute, name) for name in _MINUTE_COUNTS}
@@ -177,7 +177,7 @@ def budget_to_mapping(budget: Budget) -> dict[str, object]:
 
 
 def budget_from_mapping(plain: Mapping[str, object], limit: int, share: float) -> Budget:
-    """What `budget_to_mapping` gave. What was unanswered then never will be, and counts as spent.
+    """Return what `budget_to_mapping` gave. What was unanswered then never will be, and counts as spent.
 
     Raises `KeyError`, `ValueError` or `TypeError` for what `budget_to_mapping` can't have written.
     """

@@ -62,11 +62,11 @@ class TimeRead:
         return weights.TIME
 
     def build_request(self) -> UpstreamRequest:
-        """A GET without parameters."""
+        """Return a GET without parameters."""
         return UpstreamRequest(f"{self.market.prefix}time", "", (), weights.TIME, _MOST_BYTES)
 
     def accept(self, reply: UpstreamReply) -> ClockSample:
-        """The sample it is; `InvalidBody` if it shows no time."""
+        """Return the sample it is; `InvalidBody` if it shows no time."""
         try:
             server_ms = _time.decode(reply.body).serverTime
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -119,11 +119,11 @@ class ExchangeClocks:
         return self._raw(min(family_clocks, key=lambda known: known.error_ms))
 
     def measured(self, market: Market) -> bool:
-        """Whether the market's clock was ever measured."""
+        """Return whether the market's clock was ever measured."""
         return self._markets[market].offset_ms is not None
 
     def doubted(self, market: Market) -> bool:
-        """Whether nothing may settle: the clock is unmeasured, or a `Date` contradicted it since."""
+        """Return whether nothing may settle: the clock is unmeasured, or a `Date` contradicted it since."""
         known = self._markets[market]
         return known.doubted or known.offset_ms is None
 
@@ -228,12 +228,12 @@ class ExchangeClocks:
 
 
 def _outside(at_ms: float, date_ms: int) -> int:
-    """How far a `Date` (a whole second) is from a moment; 0 if the moment lies in its second."""
+    """Return how far a `Date` (a whole second) is from a moment; 0 if the moment lies in its second."""
     return int(_beyond(at_ms, at_ms, date_ms))
 
 
 def _beyond(first_ms: float, last_ms: float, date_ms: int) -> float:
-    """How far the second that begins at `date_ms` lies outside `first_ms`..`last_ms`; negative: before."""
+    """Return how far the second that begins at `date_ms` lies outside `first_ms`..`last_ms`; negative: before."""
     if date_ms > last_ms:
         return date_ms - last_ms
     if date_ms + DATE_STEP_MS < first_ms:

@@ -104,12 +104,12 @@ class Gate:
 
 
 def step(gate: Gate, event: GateEvent, now_ms: int, policy: BackoffPolicy) -> Gate:
-    """The gate after `event`."""
+    """Return the gate after `event`."""
     return _TABLE[gate.state][type(event)](gate, event, now_ms, policy)
 
 
 def decide(gate: Gate, now_ms: int) -> GateDecision:
-    """What a read may do now."""
+    """Return what a read may do now."""
     match gate.state:
         case GateState.OPEN:
             return GateDecision.GO
@@ -123,14 +123,14 @@ def decide(gate: Gate, now_ms: int) -> GateDecision:
 
 
 def reopens_in_ms(gate: Gate, now_ms: int) -> int:
-    """How long a refused read should wait; 0 where it need not."""
+    """Return how long a refused read should wait; 0 where it need not."""
     if gate.state is GateState.PROBING:
         return PROBE_WAIT_MS
     return max(0, gate.until_ms - now_ms) if gate.state is GateState.CLOSED else 0
 
 
 def share_factor(gate: Gate, now_ms: int) -> float:
-    """What remains of the share: half of it for ten minutes after a second 429 in a row."""
+    """Return what remains of the share: half of it for ten minutes after a second 429 in a row."""
     return 0.5 if now_ms < gate.halved_until_ms else 1.0
 
 
@@ -196,7 +196,7 @@ def _failed(gate: Gate, event: QuestionFailed, now_ms: int, policy: BackoffPolic
 
 
 def _refused(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> Gate:
-    """A refusal while the gate lets reads through: it closes. A late one takes no further step."""
+    """Close on a refusal while the gate lets reads through. A late one takes no further step."""
     if event.epoch < gate.forced_epoch:
         return gate
     gate = _forget(gate, now_ms)
@@ -211,7 +211,7 @@ def _refused(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> 
 
 
 def _extended(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> Gate:
-    """A late refusal while it is shut already: its wait may be the longer one."""
+    """Take a late refusal while it is shut already: its wait may be the longer one."""
     if event.epoch < gate.forced_epoch or event.reason is ClosureReason.WAF:
         return gate
     if event.reason is ClosureReason.BAN and gate.bans == 0:
@@ -236,7 +236,7 @@ def _forced_shut(gate: Gate, event: ForcedShut, now_ms: int, _policy: BackoffPol
 
 
 def _repeated_ms(gate: Gate, event: Refused, policy: BackoffPolicy) -> int:
-    """What a late refusal asks for: as long as its closure did, not a step further."""
+    """Return what a late refusal asks for: as long as its closure did, not a step further."""
     return wait_ms(event, policy, level=max(0, gate.level - 1), bans=max(0, gate.bans - 1))
 
 

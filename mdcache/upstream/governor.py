@@ -142,9 +142,14 @@ class Governor:
     async def fetch(self, read: Fetchable[_T]) -> _T:
         """Ask Binance, when it is this read's turn, and try again where that may help.
 
-        Raises `GateClosed` at once where the family's gate is shut (also if this read's own reply shut it),
-        `BudgetSpent`, `LaneFull` or `DeadlinePassed` where it can't be sent in time, `TransportFailed`,
-        `ServerFailed` or `InvalidBody` after the last try, and `Refusal` with Binance's own words.
+        Returns:
+            What `read.accept` makes of the reply.
+
+        Raises:
+            GateClosed: at once where the family's gate is shut, also if this read's own reply shut it.
+            BudgetSpent, LaneFull, DeadlinePassed: it can't be sent in time.
+            TransportFailed, ServerFailed, InvalidBody: after the last try.
+            Refusal: with Binance's own words.
         """
         scheduler = self._schedulers[read.market.family]
 
@@ -166,7 +171,7 @@ class Governor:
     def refusal_now(
         self, market: Market, lane: Lane, weight: int, *, paced: bool = False
     ) -> UpstreamUnavailable | None:
-        """The error such a read would meet now (docs/design.md#cannot-ask), or `None`; spends nothing.
+        """Return the error such a read would meet now (docs/design.md#cannot-ask), or `None`; spends nothing.
 
         With `paced`, also where only the pacing of refreshes (docs/design.md#pacing) holds it back.
         """
@@ -181,7 +186,7 @@ class Governor:
         self._schedulers[family].pump()
 
     def allowed(self, market: Market) -> int:
-        """Weight a minute that is ours to spend in the market's family, but for a halved share."""
+        """Return weight a minute that is ours to spend in the market's family, but for a halved share."""
         return self._schedulers[market.family].budget_keeper.budget.allowed
 
     @property
@@ -201,24 +206,24 @@ class Governor:
             raise BudgetSpent(wait_s, f"the request limit of {bucket.name} is spent")
 
     def used_weight_header(self, market: Market) -> int | None:
-        """Usage that Binance reported in this UTC minute for the market's family; `None` if it did not."""
+        """Return usage that Binance reported in this UTC minute for the market's family; `None` if it did not."""
         return self._schedulers[market.family].this_minute().header
 
     def status(self) -> tuple[FamilyStatus, ...]:
-        """Each family as it stands now."""
+        """Return each family as it stands now."""
         return tuple(self._status(scheduler) for scheduler in self._schedulers.values())
 
     def sharing(self) -> dict[str, SharingStatus]:
-        """How each family shares with other replicas; empty where there are none."""
+        """Return how each family shares with other replicas; empty where there are none."""
         found = {family.value: scheduler.admission.status() for family, scheduler in self._schedulers.items()}
         return {family: status for family, status in found.items() if status is not None}
 
     def close_gate(self, family: Family, seconds: float) -> None:
-        """The operator closes a family for a while; it comes back with a probe."""
+        """Close a family for a while, by the operator's order; it comes back with a probe."""
         self._force(family, ForcedShut(int(seconds * 1000)))
 
     def open_gate(self, family: Family) -> None:
-        """The operator opens a family at once and makes it forget: after a new address."""
+        """Open a family at once and make it forget, by the operator's order: after a new address."""
         self._force(family, ForcedOpen())
 
     def watch(self, on_change: Callable[[bool], None]) -> None:
@@ -226,7 +231,7 @@ class Governor:
         self._on_change = on_change
 
     def saved_state(self, boot: str) -> dict[str, object]:
-        """Gates and budgets as they should rest, by family; `boot` names what the clock counts from."""
+        """Return gates and budgets as they should be saved, by family; `boot` names what the clock counts from."""
         return {
             family.value: saved_to_mapping(scheduler.checkpoint.save(boot))
             for family, scheduler in self._schedulers.items()

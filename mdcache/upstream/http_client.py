@@ -168,14 +168,14 @@ class MarketClient:
 
     @staticmethod
     def _fault_outcome(heads: list[ReplyHead], fault: TransportFailed, error: Exception) -> tuple[ReplyHead, bytes]:
-        """A fault before or in a 200 is the outcome; after any other status, that status is."""
+        """Raise a fault that came before or in a 200; after any other status, return that status."""
         if heads and heads[0].status != _OK:
             return heads[0], b""
         raise fault from error
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:
-    """The whole body, inflated; never holds more than `max_bytes` of it and one piece from the wire."""
+    """Return the whole body, inflated; never holds more than `max_bytes` of it and one piece from the wire."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", "gzip", "x-gzip", ""}:
         raise InvalidBody(BodyFault.ENCODING, encoding)
@@ -201,7 +201,7 @@ class _Plain:
         self._keep(piece)
 
     def result(self) -> bytes:
-        """All of it."""
+        """Return all of it."""
         return b"".join(self._pieces)
 
     def _keep(self, piece: bytes) -> None:
@@ -232,7 +232,7 @@ class _Inflated(_Plain):
             piece = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 
     def result(self) -> bytes:
-        """All of it, if it ended where gzip says it ends."""
+        """Return all of it, if it ended where gzip says it ends."""
         if self._begun and not self._member.eof:
             raise InvalidBody(BodyFault.ENCODING, "the gzip body is cut")
         return super().result()

@@ -69,9 +69,9 @@ class Fetchable(Protocol[T_co]):
         ...
 
     def build_request(self) -> UpstreamRequest:
-        """What to send. Called in the same step in which its weight is reserved, once for each attempt."""
+        """Return what to send. Called in the same step in which its weight is reserved, once for each attempt."""
         ...
 
     def accept(self, reply: UpstreamReply) -> T_co:
-        """What the body says; raises `InvalidBody` if it is not what was asked for. Pure."""
+        """Return what the body says; raises `InvalidBody` if it is not what was asked for. Pure."""
         ...

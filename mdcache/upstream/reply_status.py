@@ -45,7 +45,7 @@ class ReplyHead:
     headers: tuple[tuple[str, str], ...]
 
     def header(self, name: str) -> str | None:
-        """The first value of a header."""
+        """Return the first value of a header."""
         return next((value for key, value in self.headers if key == name), None)
 
 
@@ -65,7 +65,7 @@ def closure_reason(status: int) -> ClosureReason | None:
 
 
 def stated_wait_ms(head: ReplyHead, body: bytes, utc_ms: int) -> int | None:
-    """How long a refusal says to wait: the later of `Retry-After` and "banned until"; `None` if neither."""
+    """Return how long a refusal says to wait: the later of `Retry-After` and "banned until"; `None` if neither."""
     seconds = whole_seconds(head.header("retry-after"))
     until_ms = banned_until_ms(body)
     waits = [seconds * 1000] if seconds is not None else []
@@ -74,7 +74,7 @@ def stated_wait_ms(head: ReplyHead, body: bytes, utc_ms: int) -> int | None:
 
 
 def failure(head: ReplyHead, body: bytes) -> MdcacheError:
-    """The error that a status other than 200 and the gate's is."""
+    """Return the error that a status other than 200 and the gate's is."""
     if head.status == HTTPStatus.SERVICE_UNAVAILABLE and (passed := _relayed_refusal(head, body)) is not None:
         return passed
     if head.status == HTTPStatus.REQUEST_TIMEOUT:  # fapi's backend time-out: docs/binance.md#refusals
@@ -91,7 +91,7 @@ def failure(head: ReplyHead, body: bytes) -> MdcacheError:
 
 
 def _relayed_refusal(head: ReplyHead, body: bytes) -> UpstreamUnavailable | None:
-    """The refusal of an mdcache upstream as our own; Binance's 503s name no time to come back.
+    """Return the refusal of an mdcache upstream as our own; Binance's 503s name no time to come back.
 
     Rule: docs/design.md#errors.
     """
@@ -114,12 +114,12 @@ def may_try_again(error: BaseException) -> bool:
 
 
 def looks_like_binance(body: bytes) -> bool:
-    """Whether a 200's body looks like Binance's at all: a JSON object or list, not somebody's HTML."""
+    """Return whether a 200's body looks like Binance's at all: a JSON object or list, not somebody's HTML."""
     return body[:1] in {b"{", b"["}
 
 
 def date_ms(head: ReplyHead) -> int | None:
-    """The reply's `Date`; `None` if it has none that can be read."""
+    """Return the reply's `Date`; `None` if it has none that can be read."""
     value = head.header("date")
     if value is None:
         return None
@@ -130,7 +130,7 @@ def date_ms(head: ReplyHead) -> int | None:
 
 
 def as_of_ms(head: ReplyHead, sent_ms: int) -> int:
-    """When the reply was true: when it was asked for less its `Age`, and no later than an mdcache upstream says.
+    """Return when the reply was true: when it was asked for less its `Age`, and no later than an mdcache upstream says.
 
     Its `Age` alone, whole seconds, would make it up to a second younger than it is.
     """
@@ -140,5 +140,5 @@ def as_of_ms(head: ReplyHead, sent_ms: int) -> int:
 
 
 def age_s(head: ReplyHead) -> int:
-    """The reply's `Age`, 0 without."""
+    """Return the reply's `Age`, 0 without."""
     return whole_seconds(head.header("age")) or 0

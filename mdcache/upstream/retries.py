@@ -36,7 +36,7 @@ class Retries:
         deadline_s: Callable[[], float],
         on_retry: Callable[[Fault | BodyFault], None],
     ) -> _T:
-        """The first success of `attempt`, or its last error. No pause ends past `deadline_s()`."""
+        """Return the first success of `attempt`, or its last error. No pause ends past `deadline_s()`."""
         broken = 0
 
         def again(error: BaseException) -> bool:

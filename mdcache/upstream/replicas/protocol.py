@@ -187,7 +187,7 @@ class Allotment:
         return self.part if minute < self.changes else self.next_part
 
     def cap(self, minute: int, allowed: int) -> int:
-        """The most it may have spent in `minute` before it asks again."""
+        """Return the most it may have spent in `minute` before it asks again."""
         return self.drawn.get(minute, self.part_in(minute) * allowed // WHOLE)
 
 

@@ -420,7 +420,7 @@ class SharedAdmission:
         return self._allotment
 
     def _left(self, now: Moment) -> int:
-        """What may be spent without asking, in every minute that a read sent now may fall into."""
+        """Return what may be spent without asking, in every minute that a read sent now may fall into."""
         allotment, allowed = self._rolled(now), self._allowed()
         return min(allotment.cap(minute, allowed) - self._own(minute) for minute in now.minutes)
 
