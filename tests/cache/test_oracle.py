@@ -7,11 +7,12 @@ answer's as-of; asked again at once, it costs nothing; and no tail's as-of ever 
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mdcache.exchange.markets import KLINE_ENDPOINTS
 from mdcache.upstream.governor import GovernorSettings
+from tests.support.examples import examples
 from tests.support.kline_oracle import PLENTY, STEPS_S, KlineOracle
 from tests.support.random_klines import draw
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
@@ -56,6 +57,6 @@ async def history(seed: int, steps: int) -> None:
 
 @pytest.mark.untraced
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=60)
+@examples(15, 500)
 def test_any_history(seed: int) -> None:
     run(history(seed, 12))

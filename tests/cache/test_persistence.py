@@ -4,11 +4,12 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mdcache.exchange.markets import KLINE_ENDPOINTS
 from mdcache.upstream.governor import GovernorSettings
+from tests.support.examples import examples
 from tests.support.kline_oracle import PLENTY, STEPS_S, KlineOracle
 from tests.support.random_klines import draw
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
@@ -173,14 +174,14 @@ async def history(folder: Path, seed: int, steps: int) -> None:
 
 @pytest.mark.untraced
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=24)
+@examples(6, 200)
 def test_any_history_with_a_disk(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     run(history(tmp_path_factory.mktemp("disk"), seed, 14))
 
 
 @pytest.mark.untraced
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None)
+@examples(5, 200)
 def test_parts_of_one_block_read_apart_are_all_stored(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     """Short ranges with gaps between them, each perhaps read by another process, or by one that had to make room."""
 

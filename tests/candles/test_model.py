@@ -6,12 +6,13 @@ The body is the exchange's own at the answer's as-of, and what was once settled 
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mdcache.candles.window import WindowKind
 from mdcache.exchange.klines import KlineQuestion
 from mdcache.exchange.markets import KLINE_ENDPOINTS
+from tests.support.examples import examples
 from tests.support.toy_exchange import MINUTE, ToyExchange, ask, body, make_series, random_opens
 
 NOW = 1_790_771_371_858
@@ -42,7 +43,7 @@ def random_question(rng: random.Random, path: str, now: int, first: int) -> Klin
 
 @pytest.mark.parametrize("path", PATHS)
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@examples(20)
 def test_every_answer_is_the_exchanges_own(path: str, seed: int) -> None:
     rng = random.Random(seed)
     first = NOW - rng.randrange(10, 6_000) * MINUTE
@@ -65,7 +66,7 @@ def test_every_answer_is_the_exchanges_own(path: str, seed: int) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@examples(20)
 def test_the_same_question_again_reads_no_more_than_the_tail(path: str, seed: int) -> None:
     rng = random.Random(seed)
     first = NOW - rng.randrange(10, 6_000) * MINUTE

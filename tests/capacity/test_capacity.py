@@ -211,7 +211,7 @@ async def test_the_exchange_charges_what_was_planned(asked: Demand, ttl_s: float
     options = DaemonOptions(ttl_s=ttl_s)
     options.limits = replace(options.limits, weight_share=0.9)
     w = VirtualDaemon(SimConfig(), options)
-    fill, weight = await charged(w, asked, minutes=10)
+    fill, weight = await charged(w, asked, minutes=5)
     found = predicted(asked, ttl_s)
     assert fill == found.fill_weight
     assert weight == pytest.approx(found.weight, rel=0.02)

@@ -70,7 +70,7 @@ def test_a_port_in_use_is_a_clear_failure(upstream: str) -> None:
     port = upstream.rsplit(":", 1)[1]
     env = {**os.environ, "MDCACHE_PORT": port}
     done = subprocess.run(
-        [sys.executable, "-m", "mdcache", "serve"], env=env, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", "mdcache", "serve"], env=env, capture_output=True, text=True, timeout=90, check=False
     )
     assert done.returncode == 1
     assert port in done.stderr

@@ -37,7 +37,7 @@ def test_a_second_daemon_refuses_to_start(upstream: str, tmp_path: Path) -> None
     with daemon(upstream, state_dir=str(tmp_path)) as (url, _):
         env = {**os.environ, "MDCACHE_PORT": "0", "MDCACHE_STATE_DIR": str(tmp_path)}
         done = subprocess.run(
-            [sys.executable, "-m", "mdcache", "serve"], env=env, capture_output=True, text=True, timeout=30, check=False
+            [sys.executable, "-m", "mdcache", "serve"], env=env, capture_output=True, text=True, timeout=90, check=False
         )
         assert done.returncode == 1
         assert len(done.stderr.splitlines()) == 1

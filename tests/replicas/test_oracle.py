@@ -9,7 +9,7 @@ import random
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mdcache.cache.answers import CacheStatus
@@ -17,6 +17,7 @@ from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.exchange.markets import KLINE_ENDPOINTS
 from mdcache.upstream.governor import GovernorSettings
+from tests.support.examples import examples
 from tests.support.kline_oracle import PLENTY, STEPS_S, KlineOracle, key_of
 from tests.support.memory_shared_rows import MemoryRowServer, MemorySharedRows
 from tests.support.random_klines import RandomQuestion, draw
@@ -143,6 +144,6 @@ async def _cost_nothing(fleet: RandomReplicas, asked: RandomQuestion, *, whole: 
 
 @pytest.mark.untraced
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=40, deadline=None)
+@examples(8, 400)
 def test_any_history_of_three_replicas(seed: int) -> None:
     run(history(seed, 14))

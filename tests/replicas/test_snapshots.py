@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mdcache.cache.answers import Answer, CacheStatus, Caller
@@ -15,6 +15,7 @@ from mdcache.errors import GateClosed, InvalidBody, Refusal, UpstreamUnavailable
 from mdcache.exchange.exchange_info import SymbolSelection
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.snapshots import SnapshotBody, parse_snapshot
+from tests.support.examples import examples
 from tests.support.memory_shared_bodies import MemorySharedBodies
 from tests.support.virtual_daemon import VirtualDaemon
 from tests.support.virtual_replicas import QUERY, SPOT, VirtualReplicas, close_all, virtual_replicas
@@ -268,7 +269,7 @@ def trouble(made: VirtualReplicas, rng: random.Random) -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=15, deadline=None)
+@examples(4, 200)
 def test_any_history_of_three_replicas(seed: int) -> None:
     """No answer is too old, two of one moment are the same, and time never runs back for a caller who says so."""
 

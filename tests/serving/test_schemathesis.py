@@ -17,7 +17,7 @@ from schemathesis import checks
 from tests.support.processes import daemon, free_port, running
 from tools.openapi import text
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 EXAMPLES = 10
 RICH_SIM = """

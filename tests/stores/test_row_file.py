@@ -5,13 +5,14 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mdcache.candles.persistence import SeriesFilter, SeriesOutline
 from mdcache.events import TierFailed, TierStateChanged
 from mdcache.stores.disk.schema import VERSION
 from tests.support.disk_row_store import KEY, OTHER, OpenRowStore, same, series_change, stored_block
+from tests.support.examples import examples
 from tests.support.virtual_time import run
 
 pytestmark = pytest.mark.virtual
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.virtual
 
 @pytest.mark.untraced
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=60)
+@examples(15, 500)
 def test_torn_pages_never_show_a_wrong_row(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     """Bytes of the file change, pages are swapped or cut off: what is given is what was saved, or nothing is."""
 

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mdcache.candles.block import build_block
@@ -25,6 +25,7 @@ from tests.support.disk_row_store import (
     series_change,
     stored_block,
 )
+from tests.support.examples import examples
 from tests.support.virtual_time import run
 
 pytestmark = pytest.mark.virtual
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.virtual
 @pytest.mark.untraced
 @pytest.mark.parametrize("message", ["database or disk is full", "disk I/O error", "attempt to write a readonly"])
 @given(after=st.integers(0, 12), times=st.sampled_from([1, 2, 5, 1000]), seed=st.integers(0, 2**32))
-@settings(max_examples=40)
+@examples(10, 500)
 def test_a_fault_anywhere_loses_no_truth(
     tmp_path_factory: pytest.TempPathFactory, message: str, after: int, times: int, seed: int
 ) -> None:

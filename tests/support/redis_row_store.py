@@ -59,7 +59,7 @@ class LoopClock:
 
 def client_for(url: str, told: Events, prefix: str = "mdcache:") -> RedisClient:
     address = parse_url(url)
-    return RedisClient(lambda: connect(address, 1.0), prefix=prefix, timeout_s=2.0, clock=SystemClock(), events=told)
+    return RedisClient(lambda: connect(address, 1.0), prefix=prefix, timeout_s=10.0, clock=SystemClock(), events=told)
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """Real redis-servers on free ports of this machine, started, stopped, frozen and killed by tests."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -16,19 +17,22 @@ import redis
 from tests.support.programs import find
 from tests.support.waiting import eventually
 
+_numbers = itertools.count(os.getpid())
+
 
 def free_port() -> int:
-    """A port nobody listens on, nor on the one 10,000 above it: a cluster talks there."""
+    """Return a port nobody listens on, nor on the one 10,000 above it: a cluster talks there.
+
+    Both lie below those that the system gives to clients, so that a server that stopped finds its port free again; each
+    process of the suite has a thousand of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
+        port = 11_000 + worker % 10 * 1_000 + next(_numbers) % 1_000
         with socket.socket() as first, socket.socket() as bus:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            if port > 50_000:  # the bus must be a port too
-                port -= 20_000
             try:
+                first.bind(("127.0.0.1", port))
                 bus.bind(("127.0.0.1", port + 10_000))
-                with socket.socket() as again:
-                    again.bind(("127.0.0.1", port)) if port != first.getsockname()[1] else None
             except OSError:
                 continue
             return port

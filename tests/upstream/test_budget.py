@@ -23,6 +23,7 @@ from mdcache.upstream.budget import (
     settle,
 )
 from mdcache.upstream.priority import Lane
+from tests.support.examples import examples
 
 M0 = 29_846_000 * MINUTE_MS  # the start of some minute
 ONE = Claim(1, Lane.HIGH)
@@ -221,7 +222,7 @@ def test_a_corrected_clock_carries_everything_along() -> None:
 LIMIT, SHARE = 600, 0.5
 
 
-@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(examples(10, 500), phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     seed=st.integers(0, 2**32),
     error_ms=st.sampled_from([0, 20, 300]),
