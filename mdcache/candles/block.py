@@ -1,8 +1,8 @@
 """Blocks: immutable runs of settled rows, aligned in time (docs/design.md#blocks), and all blocks of one series.
 
-A block is its printed rows joined by commas, the offset at which each row ends, and the open times: about 12 bytes a
-row besides the text. An answer joins a few slices of blocks; a merge rebuilds one block. A block that nobody asked for
-lately may be held compressed: it is decompressed when its rows are used, and not for its open times.
+A block is its printed rows joined by commas, the offset at which each row ends, and the open times: about 12 bytes per
+row beside the text. An answer joins a few slices of blocks; a merge rebuilds one block. A block that was not used
+lately may be held compressed: it is decompressed when its rows are used, but not for its open times.
 """
 
 from array import array
@@ -33,7 +33,7 @@ class Block:
 
     @property
     def nbytes(self) -> int:
-        """Return roughly how much memory it takes, in bytes."""
+        """Return its approximate size in memory, in bytes."""
         return len(self.text) + 12 * len(self.open_times) + _OVERHEAD_BYTES
 
     def piece(self, i: int, j: int) -> bytes:
@@ -64,14 +64,14 @@ class Block:
 
 
 class BlockCodec(Protocol):
-    """What makes few bytes of a block, and the block of them again; `stores/block_codec.py` is one."""
+    """Compresses blocks; implemented by `stores/block_codec.py`."""
 
     def encode(self, block: Block) -> bytes:
-        """Return the rows as few bytes."""
+        """Return the rows, compressed."""
         ...
 
     def decode(self, index: int, payload: bytes) -> Block:
-        """Return block `index`, of which `encode` made `payload`."""
+        """Return block `index` from the `payload` that `encode` returned."""
         ...
 
 
@@ -89,11 +89,11 @@ class CompressedBlock:
 
     @property
     def nbytes(self) -> int:
-        """Memory it takes, in bytes, near enough."""
+        """Its approximate size in memory, in bytes."""
         return len(self.payload) + 8 * len(self.open_times) + _COMPRESSED_OVERHEAD_BYTES
 
     def decompressed(self) -> Block:
-        """Return the block it was."""
+        """Return the uncompressed block."""
         return self.codec.decode(self.index, self.payload)
 
 
@@ -130,8 +130,8 @@ class SeriesBlocks:
     """The blocks of one series that are in memory. All spans are [start, end), in milliseconds.
 
     `on_change(old, new)` is called for each block that is added (`old` is `None`), replaced, compressed, decompressed
-    or removed (`new` is `None`), so that memory can be accounted for. `unsaved`: indexes of blocks whose rows a store
-    has yet to save.
+    or removed (`new` is `None`), so that memory can be accounted for. `unsaved`: indexes of blocks that are not saved
+    yet.
     """
 
     __slots__ = ("_blocks", "_on_change", "_order", "unsaved", "width_ms")
@@ -154,7 +154,7 @@ class SeriesBlocks:
         return self._decompressed(index) if index in self._blocks else None
 
     def if_decompressed(self, index: int) -> Block | None:
-        """Return block `index` unless it is held compressed."""
+        """Return block `index` if it is in memory and not compressed, else `None`."""
         held = self._blocks.get(index)
         return held if isinstance(held, Block) else None
 
@@ -164,7 +164,7 @@ class SeriesBlocks:
         return self._order[bisect_left(self._order, first) : bisect_right(self._order, last)]
 
     def compress(self, block: Block, payload: bytes, codec: BlockCodec) -> None:
-        """Hold `block` as the `payload` that `codec` made of it, unless it was replaced in the meantime."""
+        """Replace `block` by the `payload` that `codec` made of it, unless it was replaced in the meantime."""
         if self._blocks.get(block.index) is block:
             self._set(block.index, CompressedBlock(block.index, block.open_times[:], payload, codec))
 
@@ -181,18 +181,18 @@ class SeriesBlocks:
             self._replace_in_block(index, start, end, by_index.get(index, []))
 
     def drop(self, index: int) -> None:
-        """Remove block `index` from memory only: a store has nothing to save."""
+        """Remove block `index` from memory only; nothing is marked to be saved."""
         self.unsaved.discard(index)
         self._set(index, None)
 
     def drop_all(self) -> None:
-        """Give all blocks up; there is nothing to save any more."""
+        """Drop all blocks; nothing is left to save."""
         for index in list(self._order):
             self._set(index, None)
         self.unsaved.clear()
 
     def restore(self, block: Block) -> None:
-        """Add a block that a store kept."""
+        """Add a block that was loaded from a store."""
         self._set(block.index, block)
 
     def oldest(self, start: int, end: int, limit: int) -> list[tuple[Block, int, int]]:

@@ -1,4 +1,4 @@
-"""Empty ranges: covered spans without a row, and how long such emptiness is trusted (docs/design.md#holes)."""
+"""Empty ranges: covered spans without a row, and when to check them again (docs/design.md#holes)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ _SHARE_OF_AGE = 10
 
 
 def trusted_for_ms(age_ms: int, ttl_ms: int) -> int:
-    """Return how long emptiness of this age is trusted: a tenth of its age, at least the TTL, at most a day."""
+    """Return how long an empty range of this age is trusted: a tenth of its age, at least the TTL, at most a day."""
     return min(max(age_ms // _SHARE_OF_AGE, ttl_ms), _DAY_MS)
 
 
@@ -26,8 +26,8 @@ class EmptyRange:
     hole: bool
 
     def due_ms(self, ttl_ms: int) -> int:
-        """Return when it must be read again: once a tenth of its age has passed since it was checked."""
-        tenth_ms = (self.checked_ms - self.start_ms) // (_SHARE_OF_AGE - 1)  # a ninth of its age when checked
+        """Return when it must be checked again: once a tenth of its age has passed since the last check."""
+        tenth_ms = (self.checked_ms - self.start_ms) // (_SHARE_OF_AGE - 1)  # a ninth of its age at the last check
         return self.checked_ms + min(max(tenth_ms, ttl_ms), _DAY_MS)
 
 
@@ -60,7 +60,7 @@ class EmptyRanges:
         return {(each.start_ms, each.end_ms, each.hole) for each in self._by_start.values()}
 
     def touches(self, lo: int, hi: int) -> bool:
-        """Tell whether any range overlaps `lo`..`hi` (inclusive)."""
+        """Return whether any range overlaps `lo`..`hi` (inclusive)."""
         return any(True for _ in self._touching(lo, hi))
 
     def trusted_until_ms(self, lo: int, hi: int, ttl_ms: int) -> int | None:
@@ -68,7 +68,7 @@ class EmptyRanges:
         return min((each.due_ms(ttl_ms) for each in self._touching(lo, hi)), default=None)
 
     def due(self, lo: int, hi: int, now_ms: int, ttl_ms: int) -> list[EmptyRange]:
-        """Return the ranges that overlap `lo`..`hi` (inclusive) and must be read again at `now_ms`."""
+        """Return the ranges that overlap `lo`..`hi` (inclusive) and are due for another check at `now_ms`."""
         return [each for each in self._touching(lo, hi) if each.due_ms(ttl_ms) <= now_ms]
 
     def _touching(self, lo: int, hi: int) -> Iterator[EmptyRange]:

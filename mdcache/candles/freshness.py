@@ -1,6 +1,6 @@
-"""How old an answer may be (docs/design.md#freshness): what the caller allows, the TTL, and the close of a candle.
+"""How old an answer may be (docs/design.md#freshness): the request's directives, the TTL, and the close of a candle.
 
-An age is the difference of two moments of one clock, whose error cancels out; only closes are judged by its edges.
+An age is the difference of two readings of one clock, whose error cancels out; only closes take the error into account.
 """
 
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from mdcache.candles.empty_ranges import trusted_for_ms
 from mdcache.candles.tail import Tail
 from mdcache.clock import Instant
 
-_MAX_AHEAD_MS = 1_000  # clocks of two replicas may differ by this much; a moment further ahead is a caller's mistake
+_MAX_AHEAD_MS = 1_000  # clocks of two replicas may differ by this much; a time further ahead is a client's mistake
 
 
 @dataclass(frozen=True, slots=True)
 class FreshnessDirectives:
-    """What a request says about age, in the headers' own units; `None` or false where it says nothing."""
+    """A request's directives about age, in the headers' own units; `None` or false if not given."""
 
     max_age_s: float | None = None
     max_stale_s: float | None = None
@@ -23,7 +23,7 @@ class FreshnessDirectives:
     min_as_of_ms: int | None = None
 
     def wait_ms(self, now: Instant) -> int:
-        """Return how long to wait until our clock reaches `min_as_of_ms`, which another replica showed.
+        """Return how long to wait until our clock reaches `min_as_of_ms`, which the client got from another replica.
 
         Returns:
             Milliseconds; 0 if that moment has passed, or lies further ahead than a replica's clock can be.
@@ -59,14 +59,14 @@ class FreshnessDirectives:
 class TailFloor:
     """The oldest as-of with which a tail may answer one request.
 
-    `allows_passed_close`: also a tail whose newest candle was open when read and has closed since.
+    `allows_passed_close`: a tail whose newest candle was open when read and has closed since may answer, too.
     """
 
     as_of_ms: int
     allows_passed_close: bool = False
 
     def admits(self, tail: Tail, now: Instant) -> bool:
-        """Tell whether `tail` may answer at `now`."""
+        """Return whether `tail` may answer at `now`."""
         return tail.as_of_ms >= self.as_of_ms and (self.allows_passed_close or not tail.close_passed(now.late_ms))
 
 
@@ -89,7 +89,7 @@ def fresh_floor(directives: FreshnessDirectives, ttl_ms: int, arrived: Instant) 
     """Return which tails answer a request as fresh.
 
     Args:
-        directives: What the request says about age.
+        directives: The request's directives about age.
         ttl_ms: The tail's TTL in milliseconds.
         arrived: Exchange time at which the request arrived. `min_as_of_ms` ahead of it can only mean now.
     """
@@ -101,7 +101,7 @@ def stale_floor(directives: FreshnessDirectives, ttl_ms: int, max_stale_ms: int,
     """Return which tails answer a request, marked as stale, while Binance can't be asked.
 
     Args:
-        directives: What the request says about age.
+        directives: The request's directives about age.
         ttl_ms: The tail's TTL in milliseconds.
         max_stale_ms: Our own limit on the age of stale answers, in milliseconds.
         now: Exchange time now.

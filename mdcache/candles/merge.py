@@ -1,6 +1,6 @@
-"""Merging: the only way in which a reply's rows become knowledge of their series. Pure.
+"""Merge a reply's rows into their series: nothing else adds rows from Binance to it. Pure.
 
-`plausibility.py` judges a reply first; `merge` applies it.
+`plausibility.py` checks a reply first; `merge` applies it.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Revision:
 def merge(series: Series, rows: list[Row], window: Window, read: ReadTime) -> list[Revision]:
     """Merge a reply into its series: settle what is final, replace the tail, note holes.
 
-    A reply older than what was merged since only fills gaps, with rows that are final.
+    A reply older than the newest one already merged only fills gaps, with rows that are final.
 
     Args:
         series: What is known; the blocks in the proven span must be in memory.
@@ -59,7 +59,7 @@ def merge(series: Series, rows: list[Row], window: Window, read: ReadTime) -> li
 
 
 def merge_tail(series: Series, tail: Tail) -> list[Revision]:
-    """Merge a tail that another replica read, as if it were a reply. `replication.py` decides whether it may come in.
+    """Merge a tail that another replica read, as if it were a reply. `replication.py` decides whether it is accepted.
 
     Returns:
         The rows shown as closed that it changed.
@@ -73,7 +73,7 @@ def merge_tail(series: Series, tail: Tail) -> list[Revision]:
 def _merge_proven(
     series: Series, rows: list[Row], proof: Proof, read: ReadTime, shown_since: Mapping[int, int] = _NONE_SHOWN
 ) -> list[Revision]:
-    """Merge the rows of the proven span; `shown_since`: since when others saw them unchanged, as `Tail.since_ms`."""
+    """Merge the rows of the proven span; `shown_since`: `Tail.since_ms` of another replica."""
     tail = series.tail or Tail(0, (), -1)
     held = dict(series.blocks.printed_rows(proof.lo_ms, proof.end_ms))
     before = {row.open_ms: row for row in tail.rows}
@@ -102,22 +102,22 @@ def _merge_proven(
 
 
 def _settle(series: Series, rows: list[Row], count: int, span: Span, proof: Proof, as_of_ms: int) -> None:
-    """Cover `span`, in which `rows[:count]` are all rows there are; what the proof covered beyond it is the tail's."""
+    """Cover `span`, in which `rows[:count]` are all rows that exist; beyond it the proof is for the tail."""
     start, end = span
     before = _emptiness(series, start, proof.end_ms)
     series.blocks.replace(start, proof.end_ms, rows[:count])
     series.coverage.remove(end, proof.end_ms)
-    if proof.open_ended:  # with the bucket below: whatever was evicted there, a read of the tail has nothing to add
+    if proof.open_ended:  # and the bucket below: another tail read could add nothing to what was evicted there
         series.note_read_again(start - series.interval.length_ms, FOREVER_MS)
     series.cover(start, end)
     _note_empty_ranges(series, rows, count, span, proof, as_of_ms)
-    if _emptiness(series, start, proof.end_ms) != before:  # a store has more to save than rows
+    if _emptiness(series, start, proof.end_ms) != before:  # not only rows must be saved
         series.unsaved = True
         series.blocks.unsaved.update(series.blocks.indexes(start, proof.end_ms))
 
 
 def _fill_gaps(series: Series, rows: list[Row], proof: Proof, read: ReadTime) -> None:
-    """Fill gaps in the coverage by a reply older than what was merged since, with rows that are final."""
+    """Fill gaps in the coverage from a reply older than the newest one merged, with rows that are final."""
     hi = proof.hi_ms if series.tail is None else min(proof.hi_ms, series.tail.start_ms)
     for start, end in series.coverage.gaps(proof.lo_ms, hi):
         inside = [row for row in rows if start <= row.open_ms < end]
@@ -139,14 +139,14 @@ def _revisions(rows: list[Row], held: dict[int, bytes], tail: Tail, proof: Proof
 
 
 def _rows_in_holes(series: Series, rows: list[Row], held: dict[int, bytes]) -> list[int]:
-    """Return the open times of rows that were known not to exist."""
+    """Return the open times at which a row was known not to exist."""
     if not rows or not series.coverage.intersection(rows[0].open_ms, rows[-1].open_ms + 1):
         return []
     return [row.open_ms for row in rows if row.open_ms not in held and series.coverage.at(row.open_ms)]
 
 
 def _note_empty_ranges(series: Series, rows: list[Row], count: int, span: Span, proof: Proof, as_of_ms: int) -> None:
-    """Note where no row opens in `span`, of which `rows[:count]` are all rows."""
+    """Record where no row opens in `span`, in which `rows[:count]` are all rows."""
     start, end = span
     series.empty_ranges.clear(start, proof.end_ms)
     around = series.coverage.at(start)
@@ -170,12 +170,12 @@ def _note_empty_ranges(series: Series, rows: list[Row], count: int, span: Span, 
 
 
 def _emptiness(series: Series, start: int, end: int) -> tuple[object, object]:
-    """Return what is covered in [start, end), and which emptiness may still fill."""
+    """Return the covered spans in [start, end), and the empty ranges that may still fill."""
     return series.coverage.intersection(start, end), series.empty_ranges.spans()
 
 
 def _note_unproven_empty(series: Series, rows: list[Row], window: Window, read: ReadTime) -> None:
-    """Remember where a window without a start showed nothing, so that it is not asked again."""
+    """Record where a window without a start showed no rows, so that it is not read again."""
     if window.start_ms is not None:
         return
     end = read.as_of_ms if window.end_ms is None else window.end_ms

@@ -1,4 +1,4 @@
-"""What a store keeps of a series, as plain values, and the port of such a store.
+"""The port of a store of series, and the plain values that it stores.
 
 Settled rows only: a tail is never stored. Spans are [start, end) of open time, in milliseconds.
 """
@@ -24,10 +24,10 @@ class StoredBlock:
 
 @dataclass(frozen=True, slots=True)
 class SeriesOutline:
-    """What a store knows of a series, without the rows.
+    """What a store has of a series, without the rows.
 
-    `outside_blocks`: covered spans that no block's span contains, for there are no rows in them. `empty_ranges`:
-    emptiness that may still fill. `blocks`: by index, the covered parts of each stored block's span.
+    `outside_blocks`: covered spans that lie in no block's span, because they have no rows. `empty_ranges`: those that
+    may still fill. `blocks`: by index, the covered parts of each stored block's span.
     """
 
     outside_blocks: tuple[Span, ...] = ()
@@ -37,7 +37,7 @@ class SeriesOutline:
 
 @dataclass(frozen=True, slots=True)
 class SeriesChange:
-    """What changed in a series since it was last saved; to be stored whole, or not at all.
+    """What changed in a series since it was last saved; stored as a whole or not at all.
 
     `outside_blocks` and `empty_ranges` are complete, as in `SeriesOutline`. `blocks`: only those that changed; `None`
     removes a block.
@@ -50,7 +50,7 @@ class SeriesChange:
 
 @dataclass(frozen=True, slots=True)
 class SeriesFilter:
-    """The series that match everything given; `None` matches all."""
+    """Selects the series that match every field; `None` matches all."""
 
     market: Market | None = None
     subject: str | None = None
@@ -58,11 +58,11 @@ class SeriesFilter:
 
     @property
     def whole_markets(self) -> bool:
-        """Whether it matches every series of a market, or of all."""
+        """Whether it matches every series of a market, or of all markets."""
         return self.subject is None and self.interval is None
 
     def matches(self, key: SeriesKey) -> bool:
-        """Tell whether `key` matches."""
+        """Return whether `key` matches."""
         return (
             self.market in (None, key.market)
             and self.subject in (None, key.subject)
@@ -71,13 +71,13 @@ class SeriesFilter:
 
 
 class RowStore(Protocol):
-    """A store of series. It raises nothing for faults of its own: what can't be read was never stored.
+    """A store of series. It never raises for its own faults: what can't be read counts as not stored.
 
-    A read sees everything that was saved before it, whether or not that has reached the medium yet.
+    A load sees everything that was saved before it, whether or not it has been written yet.
     """
 
     async def outline(self, key: SeriesKey) -> SeriesOutline:
-        """Return what is stored of a series. After a fault that is nothing, for good."""
+        """Return what is stored of a series. After a fault it is empty, and stays so."""
         ...
 
     async def blocks(self, key: SeriesKey, indexes: Iterable[int]) -> dict[int, StoredBlock]:

@@ -2,8 +2,8 @@
 
     plan(series, query, ...) -> Serve(pieces) | ReadWindow(window) | LoadBlocks(indexes)
 
-Pure. After a read was merged, or blocks came back from a store, the same question is planned again; each round knows
-more. What is in a store is known: it is loaded, never read from Binance again.
+Pure. After a read was merged, or blocks were loaded from a store, the same question is planned again; each round knows
+more. What is in a store is loaded, never read from Binance again.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from mdcache.exchange.klines import RowQuery
 from mdcache.exchange.rows import Row
 from mdcache.exchange.weights import page_limit, tail_limit
 
-_JOIN_ROWS = 10  # a tail read that joins the coverage overlaps it by so many settled rows
-_SLACK_BUCKETS = 2  # a backward read ends this far past what is missing, to hold a row on the other side
+_JOIN_ROWS = 10  # a tail read that joins the coverage overlaps it by this many settled rows
+_SLACK_BUCKETS = 2  # a backward read ends this far past what is missing, to include a row on the other side
 
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """The answer: settled pieces in rising order, then rows of the tail.
+    """The answer: slices of blocks in rising order, then rows of the tail.
 
-    `reaches_tail`: the question's range reaches the tail, so that the answer has the tail's as-of, even if it shows no
-    row of it. `lo_ms`..`hi_ms`: the span whose emptiness the answer relies on.
+    `reaches_tail`: the question's range reaches the tail, so that the answer has the tail's as-of, even if it contains
+    no row of it. `lo_ms`..`hi_ms`: the span whose empty ranges the answer relies on.
     """
 
     pieces: tuple[tuple[Block, int, int], ...]
@@ -50,7 +50,7 @@ class Serve:
 
 @dataclass(frozen=True, slots=True)
 class ReadWindow:
-    """A window to read before the question is planned again. `refresh`: a tail is known, and too old."""
+    """A window to read before the question is planned again. `refresh`: there is a tail, but it is too old."""
 
     window: Window
     refresh: bool
@@ -150,7 +150,7 @@ class _Planner:
         anchor = self._known_open_above(cursor)
         if anchor is not None and interval.count(cursor, anchor) < self._max_limit:
             return Window(WindowKind.RANGE, cursor, anchor, self._page_limit(interval.count(cursor, anchor) + 1))
-        need = min(left, interval.count(cursor, end - 1) + 1)  # a row past the end proves all before it
+        need = min(left, interval.count(cursor, end - 1) + 1)  # a row past the end proves everything before it
         return Window(WindowKind.FORWARD, cursor, None, self._page_limit(need))
 
     # -- newest first: endTime alone, nothing, or coinm's windows ---------------------------------------
@@ -197,7 +197,7 @@ class _Planner:
         return LoadBlocks(tuple(series.stored_blocks(min(far, top - 1), top)))
 
     def _load_newest(self) -> LoadBlocks | None:
-        """Load the newest block if it is stored and the newest page reaches it: the tail will join it."""
+        """Load the newest block if it is stored and the newest page reaches it, because the tail will join it."""
         series = self._series
         stored, covered = series.stored.before(FOREVER_MS), series.coverage.before(FOREVER_MS)
         if stored is None or (covered is not None and covered[1] > stored[1]):
@@ -206,7 +206,7 @@ class _Planner:
         return LoadBlocks(tuple(series.stored_blocks(stored[1] - 1, stored[1]))) if near else None
 
     def _first_tail_rows(self, end: int, left: int) -> int:
-        """Count the rows that the first tail read should return; 0 for the overlap only: the others are known."""
+        """Count the rows that the first tail read should return; 0 for the overlap only, if the others are known."""
         series = self._series
         in_range = self._count_to_now(self._query.lo_ms) + _SLACK_BUCKETS
         rows = min(left + self._rows_after_end(end), in_range, self._max_limit)
@@ -231,7 +231,7 @@ class _Planner:
         if endpoint.nearest_end:
             span = endpoint.max_span_ms or 0
             if interval.count(max(bottom, top - 1 - span), top - 1) <= self._max_limit:
-                anchor = top - 1  # few enough to come whole, which proves the window without a row above it
+                anchor = top - 1  # few enough for one page, which proves the window without a row above it
             start = max(bottom, anchor - span, 0)
             return Window(WindowKind.RANGE, start, anchor, self._page_limit(min(left + far + 1, self._max_limit)))
         if series.shown_empty_at(top - 1) or (bottom and interval.count(bottom, anchor) < self._max_limit):
@@ -254,7 +254,7 @@ class _Planner:
         return (last if self._query.hi_ms is None else min(self._query.hi_ms, last)) + 1
 
     def _near_now(self, end: int) -> bool:
-        """Tell whether the newest page holds the question's end, with room for some rows before it."""
+        """Return whether the newest page contains the question's end, with room for some rows before it."""
         return self._query.hi_ms is None or self._count_to_now(end) * 2 < self._max_limit
 
     def _count_to_now(self, from_ms: int) -> int:
@@ -265,7 +265,7 @@ class _Planner:
         return 0 if self._query.hi_ms is None else self._count_to_now(end) + _SLACK_BUCKETS
 
     def _rows_missing_below_tail(self, end: int, left: int) -> int:
-        """Count the rows that a refresh should return so that the rest of the question needs no read of its own."""
+        """Count the rows that a refresh should return so that the rest of the question needs no further read."""
         series = self._series
         start = self._tail.start_ms if self._tail is not None else end
         known = series.coverage.at(start - 1)
@@ -283,7 +283,7 @@ class _Planner:
         return sum(j - i for _, i, j in self._series.blocks.newest(lo, hi, limit))
 
     def _evicted_fresh_rows_below(self, tail_start: int) -> bool:
-        """Tell whether rows just below the tail were evicted that are too fresh for one read to settle again.
+        """Return whether rows just below the tail were evicted that are too recent for one read to settle again.
 
         Only a read of the newest rows can show them, as part of the tail.
         """
@@ -296,7 +296,7 @@ class _Planner:
         """Return a read of at least `rows` rows (and the overlap) that joins the coverage if one call can."""
         series = self._series
         newest = series.coverage.before(FOREVER_MS)
-        if newest is None and self._tail is None:  # nothing known: as many rows as the price allows
+        if newest is None and self._tail is None:  # nothing is known: as many rows as the same weight allows
             return tail_window(page_limit(series.endpoint, max(rows, 1)))
         join = 0
         if newest is not None and newest[1] > 1:

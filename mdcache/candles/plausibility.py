@@ -1,7 +1,7 @@
-"""Is a reply to be believed, given what is known? Asked before it is merged (docs/design.md#tail-replacement).
+"""Check whether a reply is plausible, given what is known, before it is merged (docs/design.md#tail-replacement).
 
-`InvalidBody`: no exchange would send this, such as no rows where rows are known. `Suspicion`: it shows less than we
-have; asked again at once, the same again is accepted, unless it looks like the reply of a lagging replica.
+`InvalidBody`: it can't be right, such as no rows where rows are known. `Suspicion`: it shows less than we have; it is
+read again at once, and the same reply is then accepted, unless it looks like that of a lagging server of Binance.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange.rows import Row
 
 LONGEST_SILENCE_MS = 3 * 86_400_000  # the longest known outage (2018-02-08) took a day and a half
-MAX_VANISHED_ROWS = 10  # an exchange may take back a few closed rows at once; if more are missing, the reply is broken
+MAX_VANISHED_ROWS = 10  # an exchange may withdraw a few closed rows at once; if more are missing, the reply is broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Suspicion:
 def cut_at_silence(series: Series, rows: list[Row], window: Window) -> list[Row]:
     """Return the rows after the last silence that is longer than any outage.
 
-    A page of the newest rows has no start to hold its first rows against: a stray row from long ago would prove all
-    that lies between. The rows before the silence are read again by a window that ends just after it, and then
-    returned, for that window is aimed at the silence. Raises `InvalidBody` if rows are known in the silence.
+    A page of the newest rows has no start against which its first rows could be checked: a stray row from long ago
+    would prove everything between. The rows before the silence are read again by a window that ends just after it, and
+    are then returned, because that window asks for them. Raises `InvalidBody` if rows are known in the silence.
     """
     if window.start_ms is not None:
         return rows
@@ -46,7 +46,7 @@ def cut_at_silence(series: Series, rows: list[Row], window: Window) -> list[Row]
 
 
 def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTime) -> Suspicion | None:
-    """Tell how a reply shows less than is known; `None` if it does not. Raises `InvalidBody` if it can't be true."""
+    """Return how a reply shows less than is known, or `None`; raise `InvalidBody` if it can't be right."""
     if read.as_of_ms < series.merged_as_of_ms:
         return None
     short = window.start_ms is None and rows and len(rows) < window.limit
@@ -73,7 +73,7 @@ def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTi
 
 
 def _expected_span(series: Series, rows: list[Row], window: Window) -> Span:
-    """Return the span [lo, hi) in which the reply must show every row that is known."""
+    """Return the span [lo, hi) in which the reply must contain every known row."""
     lo = window.start_ms or 0
     hi = FOREVER_MS if window.end_ms is None else window.end_ms + 1
     full = len(rows) == window.limit

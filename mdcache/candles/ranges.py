@@ -1,4 +1,4 @@
-"""A set of disjoint, half-open ranges of open time in milliseconds: coverage, for one."""
+"""Sets of disjoint, half-open ranges of open time in milliseconds, such as coverage."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ FOREVER_MS = 1 << 62  # after any open time
 
 
 class RangeSet:
-    """A set of disjoint ranges [start, end); ranges that touch are one."""
+    """A set of disjoint ranges [start, end); adjacent ranges are merged."""
 
     __slots__ = ("_ends", "_starts")
 

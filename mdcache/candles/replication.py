@@ -1,8 +1,8 @@
-"""How a series applies what another replica knows of it, and what it exports. Pure.
+"""Export what a series knows, and apply what another replica exported. Pure.
 
-Settled rows, empty ranges and the tail are exchanged. What only one replica knows is added. Where both know a row, the
-later revision wins. A tail is taken if it is newer and shows no less than ours (docs/design.md#tail-replacement). So it
-does not matter which replica applies the other's state, or in which order.
+Settled rows, empty ranges and the tail are exchanged. What only one replica knows is added. If both know a row, the
+later revision wins. A tail is accepted if it is newer and shows no less than ours (docs/design.md#tail-replacement). So
+it does not matter which replica applies the other's state, or in which order.
 """
 
 from bisect import bisect_left
@@ -31,7 +31,7 @@ class SharedBlock:
 
 @dataclass(frozen=True, slots=True)
 class SeriesState:
-    """A part of what is known of a series. `outside_blocks` and `empty_ranges` as in `SeriesOutline`."""
+    """Some or all of what is known of a series. `outside_blocks` and `empty_ranges` as in `SeriesOutline`."""
 
     tail: Tail | None = None
     outside_blocks: tuple[Span, ...] = ()
@@ -40,7 +40,7 @@ class SeriesState:
 
 
 def export_state(series: Series, indexes: Iterable[int]) -> SeriesState:
-    """Return the tail, the emptiness, and those of the blocks that are in memory."""
+    """Return the tail, the empty ranges, and those of the blocks that are in memory."""
     blocks: dict[int, SharedBlock] = {}
     for index in indexes:
         kept = series.block_with_coverage(index)
@@ -54,7 +54,7 @@ def apply_state(series: Series, state: SeriesState) -> list[Revision]:
     """Apply what another replica knows.
 
     Args:
-        series: What is known here; the blocks of `state` must not be in a store only.
+        series: What is known here; its own versions of the blocks in `state` must be loaded.
         state: What the other replica exported.
 
     Returns:
@@ -67,7 +67,7 @@ def apply_state(series: Series, state: SeriesState) -> list[Revision]:
     for index, block in sorted(state.blocks.items()):
         revisions += _apply_block(series, index, block)
     _apply_empty_ranges(series, state)
-    if before is not None and series.tail is not None:  # in our tail before, settled by others, and not here
+    if before is not None and series.tail is not None:  # was in our tail, is settled by others, and not here
         for lo, hi in series.coverage.gaps(before.start_ms, series.tail.start_ms):
             series.evicted.add(lo, hi)
     if revisions:
@@ -76,7 +76,7 @@ def apply_state(series: Series, state: SeriesState) -> list[Revision]:
 
 
 def _accepts_tail(series: Series, tail: Tail) -> bool:
-    """Tell whether `tail` may replace ours: it is newer than all it would replace, and shows no less."""
+    """Return whether `tail` may replace ours: it is newer than all it would replace, and shows no less."""
     mine = series.tail
     if mine is not None and tail.as_of_ms <= mine.as_of_ms:
         return False
@@ -121,7 +121,7 @@ def _apply_block(series: Series, index: int, shared: SharedBlock) -> list[Revisi
 
 
 def _note_revised(series: Series, shared: SharedBlock) -> None:
-    """Take over when rows that are the same here were found changed."""
+    """Copy when rows that are the same here were found changed."""
     theirs = shared.stored.block
     mine = series.blocks.find(theirs.index)
     for open_ms, as_of_ms in shared.revised_as_of.items():
@@ -139,7 +139,7 @@ def _row_at(block: Block | None, open_ms: int) -> bytes:
 
 
 def _resolve_differences(series: Series, lo: int, hi: int, shared: SharedBlock) -> list[Revision]:
-    """Choose the later revision of each row that differs, where both know all rows in [lo, hi)."""
+    """Choose the later revision of each row that differs, if both know all rows in [lo, hi)."""
     mine = dict(series.blocks.printed_rows(lo, hi))
     theirs = {row.open_ms: row.raw for row in _rows(shared.stored.block, lo, hi)}
     if mine == theirs:
@@ -147,10 +147,10 @@ def _resolve_differences(series: Series, lo: int, hi: int, shared: SharedBlock) 
     revisions: list[Revision] = []
     for open_ms in sorted({*mine, *theirs}):
         was, now = mine.get(open_ms, b""), theirs.get(open_ms, b"")
-        told_ms = shared.revised_as_of.get(open_ms, 0)
-        if was != now and _precedence(now, told_ms) > _precedence(was, series.revised_as_of.get(open_ms, 0)):
+        revised_ms = shared.revised_as_of.get(open_ms, 0)
+        if was != now and _precedence(now, revised_ms) > _precedence(was, series.revised_as_of.get(open_ms, 0)):
             revisions.append(Revision(open_ms, was, now))
-            series.note_revised([open_ms], told_ms)
+            series.note_revised([open_ms], revised_ms)
     if revisions:
         final = mine | {revision.open_ms: revision.now for revision in revisions}
         rows = [Row(t, t, 0, raw) for t, raw in sorted(final.items()) if raw]
@@ -160,16 +160,16 @@ def _resolve_differences(series: Series, lo: int, hi: int, shared: SharedBlock) 
 
 
 def _precedence(raw: bytes, revised_ms: int) -> tuple[int, int, bytes]:
-    """Rank two forms of one row; the greater wins on every replica alike."""
+    """Return the sort key of one version of a row; the greatest wins on every replica."""
     return revised_ms, int(raw.split(b",")[_TRADES_COLUMN]) if raw else -1, raw
 
 
 def _settle_as_others_did(series: Series, block: Block, hi: int) -> None:
-    """Settle the first rows of our tail that others have settled just as we show them."""
+    """Settle the first rows of our tail that others have settled in the same form."""
     tail = series.tail
     if tail is None:
         return
-    start, newest = tail.start_ms, len(tail.rows) - 1  # the newest stays, so that the tail has a row to show
+    start, newest = tail.start_ms, len(tail.rows) - 1  # the newest stays, so that the tail has at least one row
     theirs = _rows(block, start, hi)
     count = 0
     while count < min(len(theirs), newest) and theirs[count].raw == tail.rows[count].raw:

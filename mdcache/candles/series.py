@@ -1,6 +1,6 @@
-"""What is known of one series: blocks of settled rows with their coverage, and the tail.
+"""Series: all that is known of one, in blocks of settled rows with their coverage, and the tail.
 
-`merge.py` applies replies, `replication.py` what other replicas know; `plan.py` decides what is missing.
+`merge.py` applies replies, `replication.py` applies what other replicas know; `plan.py` decides what is missing.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ _MEAN_MONTH_MS = 2_629_746_000  # of the Gregorian calendar
 
 
 class KnownRow(NamedTuple):
-    """A known row. Only rows of the tail have their trade count at hand (`tail_trades`)."""
+    """A known row. Only rows of the tail have their trade count parsed (`tail_trades`)."""
 
     open_ms: int
     raw: bytes
@@ -41,11 +41,12 @@ class Series:
     reply is merged there. `evicted`: spans that were known once, and have not been read again since.
 
     `settled_version` changes when something known changed (a revision, a filled hole, a purge) or was evicted and read
-    again; `tail_version` when the tail was replaced. An answer is valid while the versions it was built from last.
+    again; `tail_version` when the tail was replaced. An answer is valid while the versions it was built from are
+    current.
 
     `outline_loaded`: the store was asked what it has. `merged_as_of_ms`: as-of of the newest reply merged.
     `revised_as_of`: by open time, oldest finds first, the as-of of the read that found a row changed.
-    `unproven_empty`: inclusive spans that a backward read showed empty, which is no proof.
+    `unproven_empty`: inclusive spans in which a backward read showed no rows, which proves nothing.
     """
 
     __slots__ = (
@@ -127,7 +128,7 @@ class Series:
     # ------------------------------------------------------------------------------- memory and store
 
     def load_outline(self, outline: SeriesOutline) -> None:
-        """Begin with what a store has, before anything else is known."""
+        """Set what a store has, before anything else is known."""
         for start, end in outline.outside_blocks:
             self.coverage.add(start, end)
         for spans in outline.blocks.values():
@@ -148,14 +149,14 @@ class Series:
     def stored_blocks_around(self, start: int, end: int) -> list[int]:
         """Return the indexes of the stored blocks whose spans overlap [start, end).
 
-        They must be restored before rows are merged there: a block is saved whole, so that one built anew beside the
-        stored one would replace it.
+        They must be restored before rows are merged there: a block is saved as a whole, so that a new one with the same
+        index would replace the stored one.
         """
         width = self.blocks.width_ms
         return self.stored_blocks(start // width * width, -(-end // width) * width)
 
     def restore_block(self, index: int, stored_block: StoredBlock | None) -> None:
-        """Move a stored block into memory. What the store should have had of it and has not (any more) is unknown."""
+        """Move a stored block into memory. Any part of it that the store should have but has not becomes unknown."""
         start, end = self.blocks.span(index)
         expected = self.stored.intersection(start, end)
         if not expected:
@@ -226,11 +227,11 @@ class Series:
         return found
 
     def shown_empty_at(self, t: int) -> bool:
-        """Tell whether a backward read has shown nothing at `t`, so that another would teach nothing."""
+        """Return whether a backward read has shown no rows at `t`, so that another would be useless."""
         return any(lo <= t <= hi for lo, hi in self.unproven_empty)
 
     def forget(self) -> None:
-        """Forget everything (a purge). What is stored is the store's to delete."""
+        """Forget everything (a purge). The store deletes what is stored."""
         self.blocks.drop_all()
         self.unsaved = False
         self.coverage, self.stored, self.evicted = RangeSet(), RangeSet(), RangeSet()
@@ -242,7 +243,7 @@ class Series:
         self.tail_version += 1
 
     def note_revised(self, open_times: Iterable[int], as_of_ms: int) -> None:
-        """Remember that a read as of `as_of_ms` found these settled rows changed, or rows in what was a hole."""
+        """Record that a read as of `as_of_ms` found these settled rows changed, or rows in what was a hole."""
         for open_ms in open_times:
             self.revised_as_of.pop(open_ms, None)
             self.revised_as_of[open_ms] = as_of_ms
@@ -250,12 +251,12 @@ class Series:
             del self.revised_as_of[next(iter(self.revised_as_of))]
 
     def cover(self, start: int, end: int) -> None:
-        """Note that every row in [start, end) is in memory."""
+        """Record that every row in [start, end) is in memory."""
         self.coverage.add(start, end)
         self.note_read_again(start, end)
 
     def note_read_again(self, start: int, end: int) -> None:
-        """Note that [start, end) is known again: older answers may miss a revision of what was evicted there."""
+        """Record that [start, end) is known again: older answers may lack a revision of what was evicted there."""
         if start < end and self.evicted.gaps(start, end) != [(start, end)]:
             self.evicted.remove(start, end)
             self.settled_version += 1

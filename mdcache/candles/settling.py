@@ -1,4 +1,4 @@
-"""Settling: when a closed row counts as final (docs/design.md#settling). Pure."""
+"""Settling: decide when a closed row counts as final (docs/design.md#settling). Pure."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ class SettlePolicy:
 
 @dataclass(frozen=True, slots=True)
 class ReadTime:
-    """When a read was sent: `as_of_ms` in exchange time, and the earliest that it may have been.
+    """When a read was sent: `as_of_ms` in exchange time, and the earliest time that it may have been.
 
     `may_settle`: whether the exchange's clock is trusted enough for rows to settle by it.
     """
@@ -42,12 +42,12 @@ class Settling:
     def settled_count(
         self, rows: Sequence[Row], held: Mapping[int, bytes], since: Mapping[int, int], read: ReadTime
     ) -> int:
-        """Return how many of the first rows are settled: held as settled already, or final by this read.
+        """Return how many of the first rows are settled: already held as settled, or final by this read.
 
         Args:
             rows: The rows of the read, in rising order.
             held: Settled rows as printed, by open time.
-            since: By open time, since when a closed row has been shown unchanged (`unchanged_since`).
+            since: By open time: since when a closed row has been shown unchanged (`unchanged_since`).
             read: When the read was sent.
         """
         slack_ms = _MONTH_SLACK_MS if self.interval.months else 0
@@ -89,5 +89,5 @@ class Settling:
         return newer and agreed and age >= self.policy.settle_ms
 
     def _age_ms(self, row: Row, read: ReadTime) -> int:
-        """Return how long ago a row's bucket ended, at least; a pause inside it may cut the row's own close time."""
+        """Return how long ago, at least, a row's bucket ended; the row's own close time may be earlier (a pause)."""
         return read.early_ms - max(row.close_ms, self.interval.next_open(row.open_ms, self.zone_ms) - 1)

@@ -1,10 +1,10 @@
-"""What the replicas of one daemon know together, as a port; Redis is behind it (docs/design.md#replicas).
+"""The port of the row store that replicas share; Redis implements it (docs/design.md#replicas).
 
-`pull` returns what is newer than what this replica has, and leases the read of what is still missing to one of those
-that need it, in one round trip. `push` stores what a read returned: whole, or not at all if another replica pushed in
-the meantime (`PullResult.pushed` is false then, and the result holds what is there now).
+`pull` returns what is newer than what this replica has, and leases the read of what is still missing to one of the
+replicas that need it, in one round trip. `push` stores what a read returned: all of it, or nothing if another replica
+pushed in the meantime (`PullResult.pushed` is then false, and the result holds what is stored now).
 
-Versions are opaque: the store returns them with what it stores, and recognises by them what a replica has.
+Versions are opaque: the store returns them with its data, and recognises by them what a replica already has.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,8 +23,8 @@ from mdcache.leases import Lease, LeaseState
 class KnownVersions:
     """What this replica has of what is stored, by version; an empty version means nothing.
 
-    `blocks`: the blocks it is about to need, each with its version and our own copy, for often only its end differs.
-    `revisions`: how many revisions of this `epoch` it knows of.
+    `blocks`: the blocks it is about to need, each with its version and our own copy, because often only the end
+    differs. `revisions`: how many revisions of this `epoch` it knows of.
     """
 
     epoch: bytes = b""
@@ -36,10 +36,10 @@ class KnownVersions:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRequest:
-    """What a reader needs: a tail that is new enough and whose close has not passed by `now_ms`, else the lease.
+    """What a reader needs: a tail that is new enough and whose close has not passed by `now_ms`, otherwise the lease.
 
     `min_as_of_ms`: how new the tail must be; `None` if a tail can't make the read unnecessary. `may_take_lease`: if
-    false, it only asks whether another replica reads.
+    false, it only asks whether another replica is reading.
     """
 
     lease: Lease
@@ -50,11 +50,11 @@ class LeaseRequest:
 
 @dataclass(frozen=True, slots=True)
 class PullResult:
-    """What is stored and new to the replica that asked.
+    """What is stored and new to the replica that pulls.
 
-    `block_versions`: of each block asked for that is stored, its version and covered spans, whether or not its rows
-    could be read; `unreadable`: those whose rows could not. `revised_blocks`: indexes of blocks in which rows changed
-    since the replica last pulled. `last_purge`: names the last purge.
+    `block_versions`: version and covered spans of each requested block that is stored, whether or not its rows could be
+    read; `unreadable`: those whose rows could not. `revised_blocks`: indexes of blocks in which rows changed since the
+    replica last pulled. `last_purge`: names the last purge.
     """
 
     epoch: bytes = b""
@@ -94,7 +94,7 @@ class SharedRowStore(Protocol):
         ...
 
     async def push(self, key: SeriesKey, push: Push) -> PullResult:
-        """Store a read's result; return what is there if another replica was quicker."""
+        """Store a read's result; return what is stored if another replica was quicker."""
         ...
 
     async def renew(self, key: SeriesKey, lease: Lease) -> bool:
@@ -116,5 +116,5 @@ class SharedRowStore(Protocol):
     def subscribe(
         self, on_lease_end: Callable[[SeriesKey], None], on_purge: Callable[[SeriesFilter, bytes], None]
     ) -> None:
-        """Call `on_lease_end` soon after the end of a lease that is waited for, `on_purge` after any purge."""
+        """Call `on_lease_end` soon after a lease ends that a replica waits for, and `on_purge` after any purge."""
         ...

@@ -7,9 +7,9 @@ from mdcache.exchange.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Every row with open time >= `start_ms`, as Binance showed it at `as_of_ms` (exchange time), in rising order.
+    """Every row with open time >= `start_ms`, as Binance printed it at `as_of_ms` (exchange time), in rising order.
 
-    `since_ms`: by open time, the as-of of the first read that showed a closed row as it is now; two reads that agree
+    `since_ms`: by open time, the as-of of the first read that showed a closed row as it is now; two agreeing reads
     settle it (docs/design.md#settling). `error_ms`: how much earlier the true as-of may be; a row that closed within
     that time may have been read unfinished.
     """
@@ -32,6 +32,6 @@ class Tail:
         return close_ms if close_ms is not None and self.as_of_ms - self.error_ms <= close_ms else None
 
     def close_passed(self, now_ms: int) -> bool:
-        """Tell whether the newest row was open when read and has closed since: half a candle, shown as a whole one."""
+        """Return whether the newest row was open when read and has closed since, so that the row is incomplete."""
         close_ms = self.open_until_ms
         return close_ms is not None and close_ms < now_ms

@@ -1,4 +1,4 @@
-"""Windows: what one read asks of Binance, and what its reply proves (docs/design.md#windows)."""
+"""Windows: what one read requests from Binance, and what its reply proves (docs/design.md#windows)."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -36,7 +36,7 @@ class Window:
 class Proof:
     """The span of open times that a reply proves: `lo_ms` <= open time < `hi_ms`.
 
-    `open_ended`: everything after it, too, as of the read.
+    `open_ended`: it also proves everything after it, as of the read.
     """
 
     lo_ms: int
@@ -45,7 +45,7 @@ class Proof:
 
     @property
     def end_ms(self) -> int:
-        """The end of what it proves (exclusive), be it open-ended."""
+        """The exclusive end of what it proves, which may be open-ended."""
         return FOREVER_MS if self.open_ended else self.hi_ms
 
 
@@ -55,18 +55,18 @@ def tail_window(limit: int) -> Window:
 
 
 def prove(window: Window, rows: list[Row], endpoint: KlineEndpoint, as_of_ms: int, confirm_ms: int) -> Proof | None:
-    """Decide which span of open times a reply tells everything about.
+    """Decide for which span of open times a reply is complete.
 
-    A proof never reaches past the newest row of its reply. The exception are paths that answer a window by its newest
-    rows (coinm): there a short reply to both ends proves the whole window, unless its end is so near to now that a
-    lagging replica explains the silence.
+    A proof never reaches past the newest row of its reply. The exception is paths that answer a window by its newest
+    rows (coinm): there a short reply to a window with both ends proves all of it, unless it ends so close to now that a
+    lagging server of Binance could explain the missing rows.
 
     Args:
         window: What was asked.
         rows: The whole reply, in rising order.
         endpoint: The rules of the path.
         as_of_ms: Exchange time of the read.
-        confirm_ms: How long before the read a window must end for its silence to count.
+        confirm_ms: How long before the read a window must end for missing rows to prove anything.
 
     Returns:
         The proven span, or `None` if the reply proves nothing.
@@ -103,10 +103,10 @@ def reach(window: Window, endpoint: KlineEndpoint, length_ms: int, now_ms: int) 
 
 
 def advances(read: Window, wanted: Window, endpoint: KlineEndpoint, length_ms: int) -> bool:
-    """Tell whether the reply to `read` will hold the end of `wanted` at which its reader goes on."""
+    """Return whether the reply to `read` will contain the end of `wanted` at which the plan continues."""
     at = wanted.end_ms if wanted.start_ms is None or endpoint.nearest_end else wanted.start_ms
     start, end = read.start_ms, read.end_ms
-    if at is None or read.kind is WindowKind.TAIL:  # a tail read ends soon, and the plan after it knows better
+    if at is None or read.kind is WindowKind.TAIL:  # a tail read ends soon, and the next plan knows more
         return False
     span_ms = read.limit * length_ms
     if start is None or (end is not None and endpoint.nearest_end):
