@@ -27,7 +27,7 @@ from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events, ReadRea
 from mdcache.exchange import refusals
 from mdcache.exchange.exchange_info import EXCHANGE_INFO_ENDPOINTS, ExchangeInfoDocument, SymbolSelection
 from mdcache.exchange.markets import Market
-from mdcache.exchange.snapshots import SnapshotQuestion
+from mdcache.exchange.snapshots import SnapshotBody, SnapshotQuestion
 from mdcache.exchange.symbols import MarketSymbols, read_symbols
 from mdcache.upstream.governor import Governor, Lane, Priority
 
@@ -76,7 +76,6 @@ class _Parsed:
     """A body, the document it is, and its symbols, joined with those known before."""
 
     body: bytes
-    as_of_ms: int
     held: _Held
     symbols: MarketSymbols
 
@@ -201,10 +200,10 @@ class ExchangeInfo:
         """Return how long a body is useful to other replicas, in seconds."""
         return _OF_USE_S
 
-    def parse(self, question: SnapshotQuestion, body: bytes, as_of_ms: int) -> _Parsed:
+    def parse(self, question: SnapshotQuestion, body: SnapshotBody) -> _Parsed:
         """Parse a body; raise `InvalidBody` if it is not an `exchangeInfo`."""
-        symbols = read_symbols(question.market, body, as_of_ms, self.table.symbols(question.market))
-        return _Parsed(body, as_of_ms, _Held(ExchangeInfoDocument(body), as_of_ms), symbols)
+        symbols = read_symbols(question.market, body.body, body.as_of_ms, self.table.symbols(question.market))
+        return _Parsed(body.body, _Held(ExchangeInfoDocument(body.body), body.as_of_ms), symbols)
 
     async def keep(self, read: SnapshotRead[_Parsed], result: _Parsed) -> None:
         """Hold a document that was read, by this replica or another, and save it."""
@@ -212,7 +211,7 @@ class ExchangeInfo:
         if self._hold(read.question, result):
             self._events.emit(SymbolsLoaded(market, len(result.symbols.names)))
         if self._store is not None:
-            self._store.save(market, result.body, result.as_of_ms, sets=read.question != _PLAIN[market])
+            self._store.save(market, result.body, result.held.as_of_ms, sets=read.question != _PLAIN[market])
 
     def evict(self, key: Hashable) -> None:
         """Drop a document, whose bytes no longer count."""
@@ -264,7 +263,7 @@ class ExchangeInfo:
             stored = await self._store.load(market, sets=sets) if self._store is not None else None
             if stored is not None:
                 try:
-                    self._hold(question, self.parse(question, *stored))
+                    self._hold(question, self.parse(question, SnapshotBody(*stored)))
                 except InvalidBody as error:
                     self._events.emit(BackgroundTaskFailed(BackgroundTask.SYMBOLS, str(error)))
         await self._reads.pull(_PLAIN[market])
@@ -272,13 +271,13 @@ class ExchangeInfo:
     def _hold(self, question: SnapshotQuestion, parsed: _Parsed) -> bool:
         """Hold a document, unless a newer one is held; return whether its symbols are the newest."""
         market = question.market
-        age_s = max(0.0, (self._clocks.now(market).ms - parsed.as_of_ms) / 1000)
+        age_s = max(0.0, (self._clocks.now(market).ms - parsed.held.as_of_ms) / 1000)
         if not self._loads[market].done():  # read before this process began: an unknown name needs a newer one
             age_s = max(age_s, self._policy.invalid_symbol_ttl_s + 1.0)
         newest = self.table.update(market, parsed.symbols, age_s)
         if newest:
             self._governor.set_limits(market, parsed.symbols.rate_limits)
-        if parsed.as_of_ms >= self.held_as_of_ms(question):
+        if parsed.held.as_of_ms >= self.held_as_of_ms(question):
             self._held[question] = parsed.held
             self._registry.memory.set_size((KIND, question), parsed.held.document.nbytes)
             self._registry.enforce_limit()

@@ -16,22 +16,7 @@ from mdcache.exchange.snapshots import SnapshotBody, SnapshotQuestion
 from mdcache.leases import Lease
 from mdcache.upstream.governor import Governor, Lane, Priority, UpstreamReply, UpstreamRequest
 
-
-class ParsedBody(Protocol):
-    """A body that passed its sink's checks, and what the sink parsed from it."""
-
-    @property
-    def body(self) -> bytes:
-        """As Binance sent it."""
-        ...
-
-    @property
-    def as_of_ms(self) -> int:
-        """Exchange time of the send, less an upstream's `Age`."""
-        ...
-
-
-_P = TypeVar("_P", bound=ParsedBody)
+_P = TypeVar("_P")  # what a sink parses from a body
 
 
 class BodySink(Protocol[_P]):
@@ -50,7 +35,7 @@ class BodySink(Protocol[_P]):
         """Return how long a body is useful to any replica, in seconds."""
         ...
 
-    def parse(self, question: SnapshotQuestion, body: bytes, as_of_ms: int) -> _P:
+    def parse(self, question: SnapshotQuestion, body: SnapshotBody) -> _P:
         """Parse the body; raise `InvalidBody` if it does not answer `question`."""
         ...
 
@@ -104,7 +89,7 @@ class SnapshotRead(Generic[_P]):
 
     async def apply(self, body: SnapshotBody) -> None:
         """Keep what another replica read; raise `InvalidBody` if it does not answer this question."""
-        await self.keep(self._sink.parse(self.question, body.body, body.as_of_ms))
+        await self.keep(self._sink.parse(self.question, body))
 
     async def keep(self, result: _P) -> None:
         """Keep the result, and set it for the callers."""
@@ -126,9 +111,10 @@ class SnapshotRead(Generic[_P]):
             path, self.question.query, self.question.headers, self.weight(), self._sink.max_body_bytes
         )
 
-    def accept(self, reply: UpstreamReply) -> _P:
+    def accept(self, reply: UpstreamReply) -> tuple[SnapshotBody, _P]:
         """Parse the reply; raise `InvalidBody` if it does not answer this question."""
-        return self._sink.parse(self.question, reply.body, reply.sent.ms)
+        body = SnapshotBody(reply.body, reply.sent.ms)
+        return body, self._sink.parse(self.question, body)
 
 
 class SnapshotReads(Generic[_P]):
@@ -195,6 +181,5 @@ class SnapshotReads(Generic[_P]):
     async def _run(self, read: SnapshotRead[_P]) -> None:
         read.satisfied_by_peers = await self._body_sharing.satisfied_by_peers(read)
         if not read.satisfied_by_peers:
-            result = await self._governor.fetch(read)
-            read.fetched = SnapshotBody(result.body, result.as_of_ms)
+            read.fetched, result = await self._governor.fetch(read)
             await read.keep(result)

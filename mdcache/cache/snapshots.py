@@ -268,10 +268,10 @@ class Snapshots:
         """Return how long it may be served at all, stale past its TTL."""
         return max(self.ttl_s(snapshot), self._policy.max_stale_s)
 
-    def parse(self, snapshot: SnapshotQuestion, body: bytes, as_of_ms: int) -> SnapshotBody:
+    def parse(self, snapshot: SnapshotQuestion, body: SnapshotBody) -> SnapshotBody:
         """Check that it answers `snapshot`; raise `InvalidBody` if it does not."""
-        check_body(snapshot, body)
-        return SnapshotBody(body, as_of_ms)
+        check_body(snapshot, body.body)
+        return body
 
     async def keep(self, read: SnapshotRead[SnapshotBody], result: SnapshotBody) -> None:
         """Keep what `read` brought."""
