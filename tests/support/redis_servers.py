@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +141,20 @@ def redis_cluster(masters: int = 3, *, whole: bool = True) -> Iterator[list[Redi
             with server.client() as client:
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
-                for other in servers[:index]:
-                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port)
-        for server in servers:
-            eventually(lambda server=server: _formed(server, masters))  # type: ignore[misc]
+        eventually(lambda: _met(servers))
         yield servers
+
+
+def _met(servers: list[RedisServer]) -> bool:
+    """Let each meet each, and see whether that made a cluster; on a busy machine a meeting may come to nothing."""
+    for index, server in enumerate(servers):
+        with server.client() as client:
+            for other in servers[:index]:
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port)
+    with suppress(AssertionError):
+        eventually(lambda: all(_formed(server, len(servers)) for server in servers), 5.0)
+        return True
+    return False
 
 
 def _formed(server: RedisServer, masters: int) -> bool:
