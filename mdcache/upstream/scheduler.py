@@ -127,7 +127,9 @@ class FamilyScheduler:
             read, asyncio.get_running_loop().create_future(), queued_at_s=self._clock.now(), weight=read.weight()
         )
         now = self.now()
-        refusal = self.gate_keeper.refusal() or self._refuse_if_late(queued, now)
+        refusal: UpstreamUnavailable | None = self.gate_keeper.refusal()
+        if refusal is None and (len(self.queue) or self.in_flight[queued.market] >= self._concurrency):
+            refusal = self._refuse_if_late(queued, now)  # with nothing before it, the pump decides in this step
         if refusal is not None:
             raise refusal
         self.queue.add(queued)
