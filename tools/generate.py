@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools import configuration, env_example, metrics_table, openapi, paths_table
+from tools import configuration, env_example, metrics_table, modules_table, openapi, paths_table
 
 ROOT = Path(__file__).parents[1]
 FILES: Mapping[str, Callable[[], str]] = {
     ".env.example": env_example.text,
     "docs/configuration.md": configuration.text,
     "docs/metrics.md": metrics_table.text,
+    "docs/modules.md": modules_table.text,
     "docs/paths.md": paths_table.text,
     "mdcache/serving/ops/page/openapi.json": openapi.text,
 }

@@ -1,5 +1,6 @@
-"""One name, one thing: files within a layer, and the words of the glossary."""
+"""One name, one thing: files within a layer, public classes in the package, and the words of the glossary."""
 
+import ast
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -16,6 +17,15 @@ def test_no_file_name_stands_twice_within_a_layer() -> None:
         if path.name != "__init__.py":
             places[path.parts[0] if len(path.parts) > 1 else "", path.name].append(str(path))
     assert [found for found in places.values() if len(found) > 1] == []
+
+
+def test_no_public_class_name_stands_twice_in_the_package() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path, text in SOURCES.items():
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(str(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 def test_every_word_of_the_glossary_is_used_and_stands_once() -> None:

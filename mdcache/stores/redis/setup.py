@@ -45,7 +45,7 @@ class Opened:
     @property
     def troubles(self) -> tuple[str, ...]:
         """What is wrong with it, for people."""
-        return () if self.link.up else (f"redis: {self.link.trouble}; serving without, and the budget is divided",)
+        return () if self.link.up else (f"redis: {self.link.trouble}; running without it on a divided budget",)
 
     def budget(self, family: Family) -> RedisBudget:
         """Return where all replicas on this egress keep a family's budget and gate."""
