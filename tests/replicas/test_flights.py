@@ -2,7 +2,6 @@
 
 import asyncio
 
-import httpx
 import pytest
 
 from mdcache.cache.answers import Caller
@@ -19,21 +18,10 @@ pytestmark = pytest.mark.virtual
 KEY = parse_klines(KLINE_ENDPOINTS[SPOT], QUERY, {}).key
 
 
-class Unplugged(httpx.AsyncBaseTransport):
-    """A network card that sends nothing."""
-
-    sent = 0
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.sent += 1
-        raise httpx.ConnectError("no route to host", request=request)
-
-
-def unplug(world: VirtualDaemon) -> Unplugged:
-    gone = Unplugged()
+def unplug(world: VirtualDaemon) -> SimTransport:
     assert isinstance(world.transport, SimTransport)
-    world.transport._carry = gone.handle_async_request  # type: ignore[method-assign]
-    return gone
+    world.transport.unplugged, world.transport.sent = True, 0
+    return world.transport
 
 
 async def timed(world: VirtualDaemon, query: str = QUERY, caller: Caller | None = None) -> tuple[float, object]:

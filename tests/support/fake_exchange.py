@@ -128,6 +128,7 @@ class FakeRead:
     market: Market = Market.SPOT
     priority: Priority = field(default_factory=lambda: Priority(Lane.NORMAL, math.inf))
     cost: int = 1
+    promised: int | None = None  # the weight it says it has; `cost` where it is honest
     path: str = "klines"
     endpoint: str = "klines"
     reason: ReadReason = ReadReason.REFRESH
@@ -137,7 +138,7 @@ class FakeRead:
     headers: tuple[tuple[str, str], ...] = ()
 
     def weight(self) -> int:
-        return self.cost
+        return self.cost if self.promised is None else self.promised
 
     def build_request(self) -> UpstreamRequest:
         self.sealed += 1

@@ -23,12 +23,16 @@ class _Body(httpx.AsyncByteStream):
 
 
 class SimTransport(httpx.AsyncBaseTransport):
-    """Carries requests to `exchange` in the clock's time; counts what is in flight and was ever sent."""
+    """Carries requests to `exchange` in the clock's time; counts what is in flight and was ever sent.
+
+    `unplugged`: nothing arrives.
+    """
 
     def __init__(self, exchange: Exchange, clock: VirtualClock, client: str = "192.0.2.1") -> None:
         self._exchange = exchange
         self._clock = clock
         self._client = client
+        self.unplugged = False
         self.sent = 0
         self.in_flight = 0
         self.most_in_flight = 0
@@ -38,6 +42,8 @@ class SimTransport(httpx.AsyncBaseTransport):
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
+            if self.unplugged:
+                raise httpx.ConnectError("no route to host", request=request)
             return await self._carry(request)
         finally:
             self.in_flight -= 1

@@ -445,10 +445,8 @@ async def test_a_lane_is_bounded() -> None:
 
 async def test_a_read_that_seals_dearer_than_it_promised_is_not_sent() -> None:
     world = await governed()
-    read = fake_read()
-    read.weight = lambda: 0  # type: ignore[method-assign]
     with pytest.raises(ValueError, match="promised 0"):
-        await world.governor.fetch(read)
+        await world.governor.fetch(fake_read(promised=0))
     assert world.exchange.seen == []
 
 
