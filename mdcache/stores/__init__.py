@@ -1,1 +1,1 @@
-"""Where knowledge is stored: adapters for the ports of `candles`, `cache` and `upstream`, on disk and in Redis."""
+"""Stores on disk and in Redis: adapters for the ports that `candles`, `cache` and `upstream` declare."""

@@ -1,12 +1,12 @@
-"""Encode a block's rows as few bytes, and decode them again, byte for byte. Pure.
+"""Compress a block's rows, and restore them byte for byte. Pure.
 
 A payload is zstandard over this:
 
     row count and table width (4 bytes each) | open times | row lengths | the rows as a table
 
-The table is the printed rows with each cell padded to its column's widest. Open times, lengths and table are stored
-by byte position: first the first byte of each row, then the second. So digits of the same place lie together, and those
-that never change cost nothing.
+The table is the printed rows with each cell padded to its column's widest. Open times, lengths and table are stored by
+byte position: first the first byte of each row, then the second, and so on. This puts digits of the same position next
+to each other, and those that never change cost nothing.
 
 Measured on recorded 1h and 15m rows: 180 bytes printed, 35 encoded; 1,024 rows take 1.4 ms to encode and 0.5 ms to
 decode.
@@ -39,7 +39,7 @@ def encode(block: Block) -> bytes:
     """Encode the rows of `block`.
 
     Args:
-        block: any rows, one at least; those with equally many cells take the fewest bytes.
+        block: any rows, at least one; rows with equal numbers of cells compress best.
 
     Returns:
         A payload for `decode`.
@@ -65,11 +65,11 @@ def decode(index: int, payload: bytes) -> Block:
     """Decode block `index`.
 
     Args:
-        index: the block's own; it is not part of the payload.
+        index: the block's index, which is not part of the payload.
         payload: what `encode` returned.
 
     Raises:
-        Unreadable: the payload is damaged or something else. Damage that still decodes is found by `digest`.
+        Unreadable: the payload is damaged, or no payload at all. Damage that still decodes is found by `digest`.
     """
     body = decompress(payload, _MAX_BYTES)
     try:
@@ -95,7 +95,7 @@ def _sums(kind: str, steps: bytes) -> "array[int]":
 
 
 def _by_position(rows: bytes, width: int) -> bytes:
-    """Return the first byte of each row of `width` bytes, then the second of each, and so on."""
+    """Return the first byte of each row of `width` bytes, then the second byte of each, and so on."""
     return b"".join([rows[n::width] for n in range(width)])
 
 

@@ -1,10 +1,10 @@
-"""How a block is stored, on disk and in Redis alike: a record, a base, and the rows appended since. Pure.
+"""The stored form of a block, on disk and in Redis: a record, a base, and the rows appended since. Pure.
 
 Rule: docs/design.md#blocks.
 
-A row that settles each minute must not rewrite a thousand: up to `MAX_APPENDED_ROWS` lie beside the base. The record
-says what is known of the block's span and proves the rows by digests. Its checksum covers the series' identity too, so
-that none is taken for another's.
+A row that settles each minute must not cause a thousand to be rewritten: up to `MAX_APPENDED_ROWS` are stored beside
+the base. The record says what is known of the block's span and proves the rows by digests. Its checksum also covers the
+identity of the series, so that a record is never used for another series.
 """
 
 import struct
@@ -22,15 +22,15 @@ from mdcache.candles.ranges import Span
 from mdcache.stores.block_codec import decode, digest, encode
 from mdcache.stores.compression import Unreadable
 
-MAX_APPENDED_ROWS = 64  # 1.5 to 4 kB a minute are written for a series of minutes
+MAX_APPENDED_ROWS = 64  # 1.5 to 4 kB per minute are written for a series of one-minute rows
 CHECKSUM_BYTES = 8
-_OUTSIDE_BLOCKS = -2  # stands for the index in checksums of what lies outside of all blocks
+_OUTSIDE_BLOCKS = -2  # the index in checksums of what lies outside all blocks
 
 _T = TypeVar("_T")
 
 
 class BlockRecord(msgspec.Struct, frozen=True, array_like=True):
-    """What is stored of a block beside its rows.
+    """The metadata stored with a block's rows.
 
     `rows` and `digest` are those of the whole block; the base holds `base_rows` of them, from `base_first_ms` on.
     """
@@ -45,7 +45,7 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Parts(NamedTuple):
-    """A block as it is written; `base` is `None` where the stored one still holds, `appended` may be empty."""
+    """A block as it is written; `base` is `None` if the stored one is still right, `appended` may be empty."""
 
     record: BlockRecord
     base: bytes | None
@@ -55,16 +55,16 @@ class Parts(NamedTuple):
 def split(
     block: Block, coverage: Iterable[Span], revised_as_of: Mapping[int, int], stored: BlockRecord | None
 ) -> Parts | None:
-    """Return what must be written of a block.
+    """Return the parts of a block that must be written.
 
     Args:
         block: its rows as they are now.
         coverage: the parts of its span that are known.
         revised_as_of: by open time, the as-of of the read that found a row changed.
-        stored: the record that is there; `None` if there is none, or it can't be read.
+        stored: the stored record; `None` if there is none, or it can't be read.
 
     Returns:
-        The parts; `None` if all of it is stored already.
+        The parts; `None` if all of them are stored already.
     """
     spans, revised, now = tuple(coverage), dict(revised_as_of), digest(block)
     if stored is None or not _extends(block, stored):
@@ -83,7 +83,7 @@ def assemble(index: int, record: BlockRecord, base: object, appended: object) ->
     Args:
         index: the block's.
         record: its record.
-        base: as it was read, or a block of our own that should hold the same rows.
+        base: as it was read, or a block in memory that should have the same rows.
         appended: as it was read.
 
     Raises:
@@ -100,7 +100,7 @@ def assemble(index: int, record: BlockRecord, base: object, appended: object) ->
 
 
 def _extends(block: Block, stored: BlockRecord) -> bool:
-    """Whether the block begins with just the rows of the stored base, and has few others."""
+    """Return whether the block begins with exactly the rows of the stored base, and has few others."""
     if not stored.base_rows <= len(block) <= stored.base_rows + MAX_APPENDED_ROWS:
         return False
     return digest(block.part(0, stored.base_rows)) == stored.base_digest
@@ -133,36 +133,36 @@ def encode_record(identity: bytes, index: int, record: BlockRecord) -> bytes:
 
 
 def decode_record(identity: bytes, index: int, raw: object) -> BlockRecord:
-    """Undo `encode_record`; raises `Unreadable` if `raw` is anything else."""
+    """Decode the result of `encode_record`; raise `Unreadable` if `raw` is anything else."""
     return unpack(check(identity, index, raw), BlockRecord)
 
 
 def encode_outside(identity: bytes, coverage: Iterable[Span], empty_ranges: Iterable[EmptyRange]) -> bytes:
-    """Return what is known of a series outside of all blocks, and its ranges without rows, with a checksum."""
+    """Return what is known of a series outside all blocks, and its empty ranges, with a checksum."""
     ranges = [(each.start_ms, each.end_ms, each.checked_ms, each.hole) for each in empty_ranges]
     return add_checksum(identity, _OUTSIDE_BLOCKS, msgspec.msgpack.encode(_OutsideBlocks(tuple(coverage), ranges)))
 
 
 def decode_outside(identity: bytes, raw: object) -> tuple[tuple[Span, ...], tuple[EmptyRange, ...]]:
-    """Undo `encode_outside`; raises `Unreadable` if `raw` is anything else."""
+    """Decode the result of `encode_outside`; raise `Unreadable` if `raw` is anything else."""
     read = unpack(check(identity, _OUTSIDE_BLOCKS, raw), _OutsideBlocks)
     return read.coverage, tuple(EmptyRange(*each) for each in read.empty_ranges)
 
 
 def add_checksum(identity: bytes, index: int, body: bytes) -> bytes:
-    """Return `body` followed by 8 bytes that prove it, and that it belongs to this series and index."""
+    """Return `body` followed by an 8-byte checksum of it, the series and the index."""
     return body + _checksum(identity, index, body)
 
 
 def check(identity: bytes, index: int, raw: object) -> bytes:
-    """Undo `add_checksum`; raises `Unreadable` if `raw` is anything else."""
+    """Check and remove the checksum of `add_checksum`; raise `Unreadable` if `raw` is anything else."""
     if not isinstance(raw, bytes) or raw[-CHECKSUM_BYTES:] != _checksum(identity, index, raw[:-CHECKSUM_BYTES]):
         raise Unreadable("the checksum fails")
     return raw[:-CHECKSUM_BYTES]
 
 
 def unpack(body: bytes, kind: type[_T]) -> _T:
-    """Decode MessagePack; raises `Unreadable` if it is not of this kind."""
+    """Decode MessagePack; raise `Unreadable` if it is not of this type."""
     try:
         return msgspec.msgpack.decode(body, type=kind)
     except msgspec.MsgspecError as error:

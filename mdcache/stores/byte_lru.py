@@ -1,23 +1,23 @@
-"""Account for what memory holds, in bytes, and decide what goes first when there is too much. Nothing is stored here.
+"""A segmented LRU that counts bytes: it decides what is evicted when memory holds too much. It stores nothing itself.
 
-A segmented LRU: a key used once stays in probation, which may hold a quarter of the bound, so that one long scan never
-pushes out what is used all the time; the second use protects it.
+A key used once is in the probation segment, which may hold a quarter of the bound, so that one long scan never evicts
+what is used all the time; the second use moves the key to the protected segment.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 _PROBATION_SHARE = 4
-_SAME_USE_S = 3.0  # a scan's pages straddle blocks: two uses this near to each other are one
+_SAME_USE_S = 3.0  # pages of a scan straddle blocks: two uses this close together count as one
 
 
 class ByteLru:
-    """Bytes held under keys.
+    """The bytes held under each key, and the order in which keys are evicted.
 
     Args:
-        max_bytes: all that may be held.
-        evict_one: called with each key that must go; it drops the thing itself, and returns False where the thing is
-            in use and stays for now.
+        max_bytes: the bound on their sum.
+        evict_one: called with each key to evict; it drops the thing itself, or returns False if the thing is in use and
+            must stay for now.
     """
 
     def __init__(self, max_bytes: int, evict_one: Callable[[Hashable], bool]) -> None:
@@ -31,11 +31,11 @@ class ByteLru:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes held in all."""
+        """The sum of all bytes."""
         return self._probation_bytes + self._protected_bytes
 
     def set_size(self, key: Hashable, nbytes: int) -> None:
-        """Set the size of `key`, new or known; its rank does not change."""
+        """Set the size of a new or known `key`; a known one keeps its position."""
         if key in self._protected:
             self._protected_bytes += nbytes - self._protected[key]
             self._protected[key] = nbytes
@@ -44,7 +44,7 @@ class ByteLru:
             self._probation[key] = nbytes
 
     def touch(self, key: Hashable, now_s: float) -> None:
-        """Note that `key` was used at `now_s`: it goes last of its segment, and is protected from the second use on."""
+        """Note that `key` was used at `now_s`: its segment evicts it last, and the second use protects it."""
         if key in self._protected:
             self._protected.move_to_end(key)
         elif key in self._probation:
@@ -63,7 +63,7 @@ class ByteLru:
         self._first_used_s.pop(key, None)
 
     def evict(self) -> int:
-        """Evict what was used longest ago until the bound holds; return how many keys went."""
+        """Evict what was used longest ago until the bound holds; return how many keys were evicted."""
         gone = 0
         gone += self._shrink(self._probation, lambda: self._probation_bytes > self.max_bytes // _PROBATION_SHARE)
         for segment in (self._probation, self._protected):

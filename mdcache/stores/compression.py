@@ -1,15 +1,15 @@
-"""Compress bytes that are stored, and decompress them within a bound. The only module that imports zstandard.
+"""Compress stored bytes, and decompress them up to a bound. The only module that imports zstandard.
 
-Both let other threads run meanwhile.
+Both release the interpreter lock.
 """
 
 import zstandard
 
-_LEVEL = 1  # on rows and on exchangeInfo higher levels take two to ten times as long and gain under a tenth
+_LEVEL = 1  # on rows and exchangeInfo, higher levels take two to ten times as long and save less than a tenth
 
 
 class Unreadable(ValueError):
-    """These bytes are not what was written."""
+    """The bytes are damaged, or of another kind."""
 
 
 def compress(data: bytes) -> bytes:
@@ -19,10 +19,10 @@ def compress(data: bytes) -> bytes:
 
 
 def decompress(data: bytes, max_bytes: int) -> bytes:
-    """Undo `compress`.
+    """Decompress what `compress` returned.
 
     Raises:
-        Unreadable: `data` is anything else, cut short, or longer than `max_bytes` when decompressed.
+        Unreadable: `data` is anything else, is truncated, or is longer than `max_bytes` when decompressed.
     """
     try:
         size = zstandard.frame_content_size(data)

@@ -1,10 +1,10 @@
-"""The name of an upstream under which what it said is stored."""
+"""Origins: the name of an upstream, under which its data is stored."""
 
 from urllib.parse import urlsplit
 
 
 def origin(url: str) -> str:
-    """Return an upstream's base URL in one spelling, and without anybody's password."""
+    """Return an upstream's base URL in canonical form, without user and password."""
     parts = urlsplit(url)
     host = (parts.hostname or "") + (f":{parts.port}" if parts.port is not None else "")
     return f"{parts.scheme.lower()}://{host}{parts.path.rstrip('/')}"

@@ -1,4 +1,4 @@
-"""One thread for one resource: its jobs run one after the other, in the order they were submitted."""
+"""One thread for one resource: its jobs run one at a time, in the order they were submitted."""
 
 import threading
 from collections.abc import Callable
@@ -11,7 +11,7 @@ _P = ParamSpec("_P")
 
 
 class WorkerThread(Executor):
-    """An executor of one thread that the process does not wait for at its end: a disk may hang."""
+    """An executor with one thread, which the process does not wait for at exit, because a disk may hang."""
 
     def __init__(self, name: str) -> None:
         self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
@@ -24,7 +24,7 @@ class WorkerThread(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
-        """End the thread after what is queued, without waiting for that."""
+        """End the thread after the queued jobs, without waiting for them."""
         self._jobs.put(None)
 
     def _run(self) -> None:
@@ -34,5 +34,5 @@ class WorkerThread(Executor):
                 continue
             try:
                 future.set_result(call())
-            except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the job
+            except BaseException as error:  # noqa: BLE001 - raised to the waiter
                 future.set_exception(error)

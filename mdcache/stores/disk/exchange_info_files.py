@@ -1,6 +1,6 @@
-"""The last `exchangeInfo` of each market, in a file of its own: a daemon that starts inside a ban knows its symbols.
+"""The last `exchangeInfo` of each market in a file, so that a daemon that starts during a ban knows its symbols.
 
-A file is a line of JSON that describes it, then the body, deflated. It is used only for the upstream it came from.
+A file is a line of JSON that describes it, then the deflated body. It is used only for the upstream it came from.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from mdcache.stores.disk.state_dir import replace_file
 
 VERSION = 1
 TIER, OP = Tier.DISK, StoreOp.SYMBOLS
-_LEVEL = 1  # 20 MB in a quarter of a second to a twelfth; a level more halves neither
-_MAX_BYTES = 64 << 20  # what a reply of exchangeInfo may take
+_LEVEL = 1  # 20 MB in a quarter of a second to a twelfth of the size; a higher level gains little
+_MAX_BYTES = 64 << 20  # the most that a reply of exchangeInfo may have
 _T = TypeVar("_T")
 
 
@@ -51,14 +51,14 @@ class ExchangeInfoFiles:
         return await self._run(partial(_read, self._path(market, sets=sets), self._origins[market]))
 
     def save(self, market: Market, body: bytes, as_of_ms: int, *, sets: bool) -> None:
-        """Write this body in the background."""
+        """Write a body in the background."""
         call = partial(_write, self._path(market, sets=sets), self._origins[market], body, as_of_ms)
         task = asyncio.get_running_loop().create_task(self._run(call), name=f"symbols of {market.value}")
         self._saving.add(task)
         task.add_done_callback(self._saving.discard)
 
     async def aclose(self, timeout_s: float) -> None:
-        """Wait for what is being written, for at most `timeout_s`."""
+        """Wait for writes in progress, for at most `timeout_s`."""
         if self._saving:
             await asyncio.wait(self._saving, timeout=timeout_s)
         self._thread.shutdown(wait=False)
@@ -78,7 +78,7 @@ class ExchangeInfoFiles:
 
 
 def _read(path: Path, origin: str) -> tuple[bytes, int] | None:
-    """Raises `OSError`, `ValueError` or `zlib.error` where it is not what `_write` wrote."""
+    """Raise `OSError`, `ValueError` or `zlib.error` if it is not what `_write` wrote."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:

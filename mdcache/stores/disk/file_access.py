@@ -1,4 +1,4 @@
-"""Calls into the row file, in its thread, and what is known of the disk's health from how they end."""
+"""Run calls on the row file in its thread, and track from their outcomes whether the disk works."""
 
 import asyncio
 import sqlite3
@@ -22,16 +22,16 @@ _P = ParamSpec("_P")
 
 
 class DiskFailed(Exception):
-    """The disk could not do it; what is wrong was reported."""
+    """The disk failed; the cause has been reported."""
 
 
 class FileAccess:
-    """The only way to `file`.
+    """The only way to use `file`.
 
     Attributes:
-        trouble: what is wrong, in one clause; empty while nothing is. It ends when the operation that failed works
-            again, or one that proves more.
-        refused: the file is a later release's, or another program's: it is never touched again.
+        trouble: what is wrong, in one clause; empty if nothing is. It is cleared when the operation that failed works
+        again, or one that proves more. refused: the file belongs to a later release or another program, and is never
+        touched again.
     """
 
     def __init__(self, file: RowFile, thread: Executor, clock: Clock, events: Events) -> None:
@@ -46,10 +46,10 @@ class FileAccess:
         self._completed = 0
 
     async def read(self, op: StoreOp, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run a call that an answer waits for: as long as the disk does something, and not at all while it hangs.
+        """Run a call that an answer waits for: wait while the disk makes progress, and fail at once while it hangs.
 
         Raises:
-            DiskFailed: it can't be had now.
+            DiskFailed: the call failed, or the disk hangs.
         """
         if self.refused or (self._hanging is not None and not self._hanging.done()):
             raise DiskFailed
@@ -66,7 +66,7 @@ class FileAccess:
         raise DiskFailed
 
     async def run(self, op: StoreOp, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run a call of the file's in its thread, however long it takes; raises `DiskFailed`."""
+        """Run a call on the file in its thread, however long it takes; raise `DiskFailed` if it fails."""
         began_s = self._clock.now()
         job = partial(self._call_in_thread, partial(call, *args, **kwargs))
         result, faults, error = await asyncio.get_running_loop().run_in_executor(self._thread, job)
@@ -100,7 +100,7 @@ class FileAccess:
             self._events.emit(TierStateChanged(TIER, "ok", ""))
 
     def _call_in_thread(self, call: Callable[[], _T]) -> tuple[_T | None, list[str], Exception | None]:
-        """Return, in the thread, a call's result, what it found broken, and its error. A broken file is set aside."""
+        """Return, in the thread, a call's result, the faults it found, and its error. A broken file is set aside."""
         result, failure = None, None
         try:
             result = call()

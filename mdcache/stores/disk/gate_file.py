@@ -1,7 +1,7 @@
-"""Gates and budgets on disk, in a file of their own, so that a new process knows what the last one was told.
+"""Gates and budgets in a file, so that a new process obeys what Binance told the last one.
 
-The file is read once, before the first byte is sent. It is written by a thread: at once when a gate moves, and within a
-second of weight being spent. It has an entry for each egress that was ever used.
+The file is read once, before anything is sent. A thread writes it: at once when a gate changes, and within a second
+after weight was spent. It has an entry for each egress that was ever used.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ VERSION = 1
 TIER, OP = Tier.DISK, StoreOp.GATE
 _WRITE_DELAY_S = 1.0
 _RETRY_S, _MAX_RETRY_S = 1.0, 60.0
-_MAX_EGRESSES = 32  # an operator's names; the first written go first
+_MAX_EGRESSES = 32  # an operator chooses the names; the oldest are dropped first
 
 Families = Mapping[str, object]
 
@@ -30,7 +30,7 @@ class _Content(msgspec.Struct, frozen=True):
 
 
 class GateFileUnreadable(Exception):
-    """There is a file, and its content can't be known; `newer`: a later release wrote it, and it is left alone."""
+    """There is a file, but its content is unreadable; `newer`: a later release wrote it, and it is not overwritten."""
 
     def __init__(self, detail: str, *, newer: bool = False) -> None:
         super().__init__(detail)
@@ -55,7 +55,7 @@ def read(path: Path) -> dict[str, dict[str, object]]:
 
 
 class GateFile:
-    """Writes what `saved_state` returns under `egress`, beside the `others` that were read; all of it in `thread`."""
+    """Write what `saved_state` returns under `egress`, with the `others` that were read; all in `thread`."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class GateFile:
             self._writer = asyncio.get_running_loop().create_task(self._write_all(), name="writer of the gates")
 
     async def aclose(self, timeout_s: float) -> None:
-        """Write what is not written, for at most `timeout_s`."""
+        """Write what is not written yet, for at most `timeout_s`."""
         writer = self._writer
         if writer is not None:
             self._gate_changed.set()
@@ -111,7 +111,7 @@ class GateFile:
         self._writer = None
 
     async def _delay(self, seconds: float) -> None:
-        """Wait, unless a gate changed or changes meanwhile."""
+        """Wait, but no longer than until a gate changes."""
         moved = asyncio.ensure_future(self._gate_changed.wait())
         slept = asyncio.ensure_future(self._clock.sleep(seconds))
         try:

@@ -1,8 +1,8 @@
-"""Inspect the file of settled rows without a lock and without writing a byte.
+"""Inspect the row file for `mdcache inspect`, without a lock and without writing a byte.
 
-Where the file has a log beside it a daemon works there, or was killed: the log is read too, by its own rules (what
-is committed later is seen or not, never half of it). Without one the file is read as it lies, and once more if a
-daemon came meanwhile. A block is one statement, so that none is missed by half between two.
+A log beside the file means that a daemon is running, or was killed: then the log is read, too, by SQLite's rules (a
+later commit is seen or not, never half of it). Without a log the file is read as it is, and once more if a daemon
+started meanwhile. A block is read by one statement, so that its parts always match.
 """
 
 import sqlite3
@@ -19,8 +19,8 @@ from mdcache.stores.disk.row_file import series_identity
 from mdcache.stores.disk.schema import Damaged, NewerVersion, Outdated, version_of
 
 ROW_FILE_NAME = "candles.db"
-_OFF_GRID = {"3d", "1w", "1M"}  # their buckets do not open on multiples of their length
-_MAX_FAULTS = 20  # reported in words, of one series; all are counted
+_OFF_GRID = {"3d", "1w", "1M"}  # buckets of these do not open on multiples of their length
+_MAX_FAULTS = 20  # faults named for one series; all are counted
 _MINUTE_MS = 60_000
 _COLUMNS = "origin, market, kind, subject, contract_type, interval, zone_minutes, micros"
 _BLOCKS = """
@@ -34,7 +34,7 @@ _BLOCK = """
 
 
 class InspectionFailed(OSError):
-    """There is nothing to look at, or it can't be read."""
+    """There is no file, or it can't be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,9 @@ def inspect_rows(
     """Inspect what is stored in `folder`.
 
     Args:
-        folder: a daemon's state directory; the daemon may be running.
+        folder: a daemon's state directory; its daemon may be running.
         verify: decode and check every block.
-        on_progress: called with how many series are done, of how many.
+        on_progress: called with the number of series done, and of all.
 
     Raises:
         InspectionFailed: there is no file, or none that this release can read.
@@ -101,7 +101,7 @@ def inspect_rows(
             with closing(_opened(path, lone=lone)) as db:
                 version = version_of(db, path)
                 series = tuple(_inspect_all(db, verify=verify, watch=on_progress)) if version else ()
-            if not (lone and log.exists()):  # else a daemon came, and what was read may be of two moments
+            if not (lone and log.exists()):  # otherwise a daemon started, and the parts read may not match
                 break
     except (NewerVersion, Outdated, Damaged) as error:
         raise InspectionFailed(str(error)) from None
@@ -166,7 +166,7 @@ def _inspect_series(
 
 
 def _verify_block(db: sqlite3.Connection, identity: bytes, row_id: int) -> str | None:
-    """Return what is wrong with a block as it lies there now; nothing if it is gone, for that is no fault."""
+    """Return what is wrong with a block as it is now; nothing if it is gone, which is no fault."""
     row = db.execute(_BLOCK, (row_id,)).fetchone()
     if row is None:
         return None
@@ -174,7 +174,7 @@ def _verify_block(db: sqlite3.Connection, identity: bytes, row_id: int) -> str |
     try:
         record = decode_record(identity, index, raw)
     except Unreadable:
-        return None  # another series' now: its id was free, and was given again
+        return None  # another series has it now: the id was free, and was used again
     try:
         assemble(index, record, base, appended)
     except Unreadable as error:
@@ -185,7 +185,7 @@ def _verify_block(db: sqlite3.Connection, identity: bytes, row_id: int) -> str |
 def _missing_buckets(
     record: BlockRecord, empty_ranges: tuple[EmptyRange, ...], interval: str, zone_minutes: int
 ) -> int:
-    """Return how many known buckets of a block have no row, but for ranges that are empty outside of all rows."""
+    """Return how many known buckets of a block have no row, except in empty ranges that are no holes."""
     rule = INTERVALS.get(interval)
     if rule is None:
         return 0

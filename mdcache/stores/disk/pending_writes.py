@@ -1,4 +1,4 @@
-"""What is to be written to the disk, by series: it waits here, joins what comes later, and is bounded. Pure."""
+"""The bounded queue of changes to write to the disk, merged by series while they wait. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,13 +8,13 @@ from mdcache.candles.persistence import SeriesChange, SeriesFilter
 from mdcache.exchange.klines import SeriesKey
 from mdcache.stores.disk.row_file import SeriesWrite
 
-_MAX_BYTES = 64 << 20  # of changes that can't be written as fast as they come
+_MAX_BYTES = 64 << 20  # of changes that wait because the disk is too slow
 _MAX_SERIES = 50_000
 
 
 @dataclass(slots=True)
 class PendingWrite:
-    """What is to be written of one series; `discard_first`: and what is there now is to go before."""
+    """What is to be written of one series; `discard_first`: delete what is stored of it first."""
 
     discard_first: bool = False
     change: SeriesChange | None = None
@@ -22,12 +22,12 @@ class PendingWrite:
 
     @property
     def nbytes(self) -> int:
-        """What its blocks take in memory."""
+        """The size of its blocks in memory."""
         blocks = self.change.blocks.values() if self.change is not None else ()
         return sum(stored.block.nbytes for stored in blocks if stored is not None)
 
     def merge(self, later: "PendingWrite") -> None:
-        """Join what came after this."""
+        """Add a later write of the same series."""
         if later.discard_first:
             self.discard_first, self.change, self.touched = True, None, set()
         self.touched |= later.touched
@@ -37,9 +37,9 @@ class PendingWrite:
 
 
 class PendingWrites:
-    """The queue: what waits, in order, and what is being written now.
+    """The queue: the waiting writes, in order, and those in progress.
 
-    `purges` come before all that waits; a series that one of them matches counts as gone already.
+    `purges` are done before everything that waits; a series that one of them matches counts as deleted.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class PendingWrites:
         return bool(self._waiting or self._writing or self.purges)
 
     def of(self, key: SeriesKey) -> PendingWrite:
-        """Return all that is to be written of a series, what is being written included."""
+        """Return all that is to be written of a series, including what is being written."""
         purged = any(series_filter.matches(key) for series_filter in self.purges)
         found = PendingWrite(discard_first=purged)
         for entries in (self._writing, self._waiting):
@@ -64,10 +64,10 @@ class PendingWrites:
         return found
 
     def add(self, key: SeriesKey, write: PendingWrite) -> list[SeriesKey]:
-        """Put `write` behind what waits of the series.
+        """Add `write` to what waits of the series.
 
         Returns:
-            Series of which too much waited: they are forgotten on the disk too, and read again one day.
+            Series that waited with too much: they are deleted on the disk, too, and read again when needed.
         """
         waiting = self._waiting.setdefault(key, PendingWrite())
         self.nbytes -= waiting.nbytes
@@ -84,7 +84,7 @@ class PendingWrites:
         return lost
 
     def drop(self, series_filter: SeriesFilter) -> None:
-        """Forget what waits of the matching series; what is being written of them is to go again."""
+        """Drop what waits of the matching series; what is being written of them will be deleted afterwards."""
         for key in [key for key in self._waiting if series_filter.matches(key)]:
             self._remove(key)
         for key, entry in self._writing.items():
@@ -92,7 +92,7 @@ class PendingWrites:
                 entry.merge(PendingWrite(discard_first=True))
 
     def begin(self, limit: int) -> list[SeriesWrite]:
-        """Take the first `limit` series: they are being written until `end`."""
+        """Start to write the first `limit` series; they count as being written until `end`."""
         self._writing = {key: self._remove(key) for key in list(islice(self._waiting, limit))}
         return [
             SeriesWrite(key, each.discard_first, each.change, sorted(each.touched))
@@ -100,7 +100,7 @@ class PendingWrites:
         ]
 
     def end(self, works: Sequence[SeriesWrite], done: int) -> None:
-        """The first `done` of `works` were written; the others wait again, before all others if any was written."""
+        """End writing: the first `done` of `works` were written, the others wait again, in front if any was."""
         writing, self._writing = self._writing, {}
         back: dict[SeriesKey, PendingWrite] = {}
         for work in works[done:]:

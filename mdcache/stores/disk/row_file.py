@@ -1,8 +1,7 @@
-"""The file of settled rows: SQLite, in WAL mode, used by one thread only. Raises what SQLite raises.
+"""The row file: settled rows in SQLite, in WAL mode, used by one thread only. Raises what SQLite raises.
 
-One change of a series is in one transaction, often with others. `synchronous` is NORMAL: after kill -9 all that was
-committed is there; after a loss of power the last commits may be missing (up to the last checkpoint), never parts
-of one.
+A change of a series is one transaction, or part of one. `synchronous` is NORMAL: after kill -9 all commits are there;
+after a power loss the last commits (since the last checkpoint) may be missing, but never parts of one.
 """
 
 import sqlite3
@@ -31,15 +30,15 @@ from mdcache.stores.compression import Unreadable
 from mdcache.stores.disk.schema import Connect, Outdated, connect, make_ready
 from mdcache.stores.disk.tables import KeyColumns, Tables
 
-_SLICE_S = 0.03  # of writing in one go: a reader waits no longer, but for a series that takes longer by itself
-_LOW_WATER = 0.95  # of the bound, so that not every commit has to give something up
+_SLICE_S = 0.03  # of writing at a time: a reader waits no longer than this, or than one series takes
+_LOW_WATER = 0.95  # of the bound, so that not every commit has to evict
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesWrite:
-    """What is to be written of one series.
+    """The changes to write of one series.
 
-    `discard_first`: what is there now goes first. `touched`: blocks that were asked for.
+    `discard_first`: delete what is stored first. `touched`: blocks that were used.
     """
 
     key: SeriesKey
@@ -54,18 +53,18 @@ def series_identity(key: KeyColumns) -> bytes:
 
 
 class RowFile:
-    """The file of settled rows.
+    """The row file.
 
     Args:
-        path: where it is, or will be.
-        origins: each market's upstream; a series is stored, and found, under it.
-        max_bytes: the blocks asked for longest ago go where the file would hold more.
-        clock: what writing is timed by.
-        connect: opens SQLite; stands in for the real one in tests.
+        path: where the file is, or will be.
+        origins: each market's upstream, under which its series are stored and found.
+        max_bytes: above this, the blocks used longest ago are evicted.
+        clock: measures the time that writing takes.
+        connect: opens SQLite; tests replace it.
 
     Attributes:
-        faults: what was found broken, and given up, since the caller last looked.
-        held_bytes: as of the last commit; may be looked at from any thread.
+        faults: what was found broken and dropped; the caller empties the list.
+        held_bytes: as of the last commit; may be read from any thread.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class RowFile:
     # ---------------------------------------------------------------------------------- reading
 
     def outline(self, key: SeriesKey) -> SeriesOutline:
-        """Return all that is known of a series but its rows; what fails its checksum is dropped."""
+        """Return what is stored of a series, without rows; what fails its checksum is dropped."""
         found = self._tables.find_series(self._columns(key))
         if found is None:
             return SeriesOutline()
@@ -108,7 +107,7 @@ class RowFile:
         return SeriesOutline(coverage, empty_ranges, blocks)
 
     def blocks(self, key: SeriesKey, indexes: Iterable[int]) -> dict[int, StoredBlock]:
-        """Return those of the blocks that are there and whole; the others are dropped."""
+        """Return those of the blocks that are stored and intact; the others are dropped."""
         series = self._tables.find_series(self._columns(key))
         stored: dict[int, StoredBlock] = {}
         for index in indexes if series is not None else ():
@@ -128,7 +127,7 @@ class RowFile:
     # ---------------------------------------------------------------------------------- writing
 
     def write(self, works: Sequence[SeriesWrite]) -> int:
-        """Write and commit the first of `works`, as many as a slice of time allows; return how many."""
+        """Write and commit as many of the first `works` as the time slice allows; return how many."""
         began_s, done = self._clock.now(), 0
         with self._tables.transaction():
             for work in works:
@@ -191,11 +190,11 @@ class RowFile:
 
     def _drop_corrupt(self, key: SeriesKey, index: int, row_id: int, why: str) -> None:
         self.faults.append(f"{key}, block {index}: {why}")
-        with suppress(sqlite3.OperationalError), self._tables.transaction():  # else it will be found broken once more
+        with suppress(sqlite3.OperationalError), self._tables.transaction():  # otherwise it would be found broken again
             self._tables.delete_blocks([row_id])
 
     def _evict(self) -> None:
-        """Give up the blocks that were asked for longest ago, with what they made known, until the bound holds."""
+        """Evict the blocks used longest ago, and their coverage, until the bound holds."""
         self.held_bytes = self._tables.used_bytes()
         if self.held_bytes <= self.max_bytes:
             return
@@ -206,17 +205,17 @@ class RowFile:
     # ---------------------------------------------------------------------------------- the file
 
     def is_consistent(self) -> bool:
-        """Whether what is stored can still be found by its keys; asked where something else was found broken."""
+        """Return whether everything stored can still be found by its keys; checked after another fault was found."""
         return self._tables.is_consistent()
 
     def close(self) -> None:
-        """Close the file; what was committed is in it."""
+        """Close the file; all commits are kept."""
         tables, self._opened = self._opened, None
         if tables is not None:
             tables.db.close()
 
     def set_aside(self, suffix: str = ".broken") -> None:
-        """Begin a new file, and leave the old one beside it under another name, for people to look at."""
+        """Rename the file, so that people can examine it, and start a new one."""
         self.close()
         for log in ("-wal", "-shm"):
             self.path.with_name(self.path.name + log).unlink(missing_ok=True)

@@ -2,9 +2,9 @@
 
 Rule: docs/design.md#stores.
 
-Changes wait in memory, by series, and are written some series at a time; a reader sees what waits. A fault never
-raises: what can't be read was never there, and what can't be written waits, or is forgotten on the disk too, so that
-nothing old comes back.
+Changes wait in memory, by series, and are written a few series at a time; a reader sees what waits. A fault never
+raises: what can't be read counts as not stored, and what can't be written waits, or is deleted on the disk, too, so
+that nothing outdated is read later.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from mdcache.stores.disk.pending_writes import PendingWrite, PendingWrites
 from mdcache.stores.disk.row_file import RowFile
 
 _RETRY_S, _MAX_RETRY_S = 1.0, 60.0  # between writes that failed
-_BATCH_SERIES = 64  # handed to the thread; it writes as many of them as a slice of time allows
-_POLL_S = 0.05  # how often a flush looks whether the disk failed
+_BATCH_SERIES = 64  # handed to the thread, which writes as many of them as its time slice allows
+_POLL_S = 0.05  # how often a flush checks whether the disk failed
 
 
 class DiskRowStore:
-    """The port of `candles/persistence.py` over `file`, which is touched in `thread` only."""
+    """Implements the port of `candles/persistence.py` with `file`, which only `thread` touches."""
 
     def __init__(self, file: RowFile, thread: Executor, clock: Clock, events: Events) -> None:
         self._file = file
@@ -40,7 +40,7 @@ class DiskRowStore:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the disk, in one clause; empty while nothing is."""
+        """What is wrong with the disk, in one clause; empty if nothing is."""
         return self._access.trouble
 
     def status(self) -> dict[str, object]:
@@ -58,7 +58,7 @@ class DiskRowStore:
     # ---------------------------------------------------------------------------------- reading
 
     async def outline(self, key: SeriesKey) -> SeriesOutline:
-        """Return what is stored of a series; after a fault nothing is, for good."""
+        """Return what is stored of a series; after a fault it is empty, and stays so."""
         pending = self._pending.of(key)
         found = SeriesOutline()
         if not pending.discard_first:
@@ -75,7 +75,7 @@ class DiskRowStore:
         return SeriesOutline(change.outside_blocks, change.empty_ranges, blocks)
 
     async def blocks(self, key: SeriesKey, indexes: Iterable[int]) -> dict[int, StoredBlock]:
-        """Return those of the blocks that are there and whole."""
+        """Return those of the blocks that are stored and intact."""
         pending = self._pending.of(key)
         changed: Mapping[int, StoredBlock | None] = pending.change.blocks if pending.change is not None else {}
         wanted = list(indexes)
@@ -89,18 +89,19 @@ class DiskRowStore:
     # ---------------------------------------------------------------------------------- writing
 
     def save(self, key: SeriesKey, change: SeriesChange) -> None:
-        """Keep `change`, soon; a change of a series that waits already joins it."""
+        """Write `change` soon, merged with any other change of the series that waits."""
         self._enqueue(key, PendingWrite(change=change))
 
     def touch(self, key: SeriesKey, indexes: Iterable[int]) -> None:
-        """Note that these blocks were asked for."""
+        """Note that these blocks were used."""
         self._enqueue(key, PendingWrite(touched=set(indexes)))
 
     async def purge(self, series_filter: SeriesFilter) -> int:
-        """Forget the series that match.
+        """Delete the matching series.
 
         Returns:
-            How many were stored, when they are gone; 0 where the disk fails: they go before anything else is written.
+            How many were stored, once they are deleted; 0 if the disk fails: then they are deleted before anything else
+            is written.
         """
         self._pending.drop(series_filter)
         try:
@@ -111,12 +112,12 @@ class DiskRowStore:
             return 0
 
     async def flush(self) -> None:
-        """Return when nothing waits, or the disk failed."""
+        """Wait until nothing is left to write, or the disk has failed."""
         while self._pending and self._writer is not None and not self._backing_off:
             await asyncio.wait({self._writer}, timeout=_POLL_S)
 
     async def aclose(self, timeout_s: float) -> None:
-        """Write what waits, for at most `timeout_s`, and close the file."""
+        """Write what is left, for at most `timeout_s`, and close the file."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self.flush()
@@ -153,7 +154,7 @@ class DiskRowStore:
                 await self._clock.sleep(pause_s)
                 self._backing_off = False
                 pause_s = min(2 * pause_s, _MAX_RETRY_S)
-                self._batch_size = 1  # a series that can't be written holds up no other
+                self._batch_size = 1  # a series that can't be written delays no other
         self._writer = None
 
     async def _write_next(self) -> None:

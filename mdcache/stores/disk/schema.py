@@ -1,6 +1,6 @@
-"""The schema of the file of settled rows: how a file is recognised as ours, and a new one made.
+"""The schema of the row file: recognise a file as ours, and create a new one.
 
-series     (origin, key) → what is known of it outside of all blocks (`state`, with a checksum)
+series     (origin, key) → what is known of it outside all blocks (`state`, with a checksum)
 block      a block's record (`block_parts`), the rows appended to its base, and when it was last asked for
 base       the block's base; written anew when rows changed or many were appended
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 VERSION = 2
 APPLICATION = 0x6D646361  # "mdca": tells this file from others in `PRAGMA application_id`
-_WAL_BYTES = 16 << 20  # the log is cut back to it after a checkpoint
+_WAL_BYTES = 16 << 20  # the log is truncated to this after a checkpoint
 _SCHEMA = """
     CREATE TABLE series (
         id INTEGER PRIMARY KEY, origin TEXT NOT NULL, market TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
@@ -34,29 +34,29 @@ Connect = Callable[[Path], sqlite3.Connection]
 
 
 class NewerVersion(Exception):
-    """The file is of a later version than this release can read, or another program's; it was left as it is."""
+    """The file is of a later version than this release can read, or of another program; it is left unchanged."""
 
 
 class Outdated(Exception):
-    """The file is of an earlier release's version: there is nothing in it that can't be read from Binance again."""
+    """The file is of an earlier release's version: everything in it can be read from Binance again."""
 
 
 class Damaged(Exception):
-    """The file is of our version, and not as we make it."""
+    """The file has our version, but not our tables."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection that any one thread at a time may use, and that begins no transaction by itself."""
+    """Open a connection that any thread may use, one at a time, and that begins no transaction by itself."""
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
 
 def version_of(db: sqlite3.Connection, path: Path) -> int:
-    """Return the file's version, 0 of an empty one.
+    """Return the file's version, 0 if it is empty.
 
     Raises:
-        NewerVersion: it is past this release's, or the file is another program's.
-        Outdated: it is before this release's.
-        Damaged: the file was ours.
+        NewerVersion: it is later than this release's, or the file is another program's.
+        Outdated: it is earlier than this release's.
+        Damaged: the file was ours, and is damaged.
     """
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()
@@ -74,7 +74,7 @@ def version_of(db: sqlite3.Connection, path: Path) -> int:
 
 
 def make_ready(db: sqlite3.Connection, path: Path) -> None:
-    """Set the connection up, and make the tables where there are none; raises what `version_of` does."""
+    """Set up the connection, and create the tables if there are none; raises what `version_of` does."""
     version = version_of(db, path)
     if not version:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -89,7 +89,7 @@ def make_ready(db: sqlite3.Connection, path: Path) -> None:
 def _schema(db: sqlite3.Connection) -> list[object]:
     columns = ", ".join(
         f"CAST({column} AS BLOB)" for column in ("type", "name", "tbl_name", "sql")
-    )  # damage is no UTF-8
+    )  # damaged text may not be UTF-8
     return db.execute(f"SELECT {columns} FROM sqlite_master ORDER BY name").fetchall()
 
 

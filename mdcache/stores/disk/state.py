@@ -1,6 +1,6 @@
-"""All that outlives a process, in one directory: settled rows, gates and budgets, lists of symbols.
+"""Open everything that outlives a process, in one directory: settled rows, gates and budgets, symbols.
 
-What can't be written is named in `troubles`; the daemon then serves from memory.
+If something can't be written, `troubles` names it, and the daemon serves from memory.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,16 +20,16 @@ from mdcache.stores.disk.state_dir import StateDir
 from mdcache.stores.worker_thread import WorkerThread
 from mdcache.upstream.governor import Governor
 
-_ROWS_CLOSE_TIMEOUT_S = 5.0  # for what settled last to be written, at the end
+_ROWS_CLOSE_TIMEOUT_S = 5.0  # at shutdown, for the last settled rows to be written
 _GATES_CLOSE_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class PersistenceSettings:
-    """What is stored, and under which names.
+    """Settings of what is stored, and under which names.
 
-    `origins`: each market's upstream. `max_row_bytes`: 0 where no rows may be stored. `boot_id` names what the clock
-    counts from. `thread` and `connect` stand in for the real ones in tests.
+    `origins`: each market's upstream. `max_row_bytes`: 0 if no rows may be stored. `boot_id` names the boot since which
+    the clock counts. Tests replace `thread` and `connect`.
     """
 
     egress: str
@@ -42,9 +42,9 @@ class PersistenceSettings:
 
 @dataclass(frozen=True, slots=True)
 class PersistentState:
-    """The parts; each is `None` where there is no directory to write it to, or it may not be stored.
+    """The parts; each is `None` if there is no directory to write to, or it may not be stored.
 
-    `startup_events`: what was wrong at the start, to be emitted when all sinks are attached.
+    `startup_events`: problems at the start, to be emitted once all sinks are attached.
     """
 
     state_dir: StateDir | None = None
@@ -60,7 +60,7 @@ class PersistentState:
         return tuple(f"disk: {trouble}; serving from memory" for trouble in found if trouble)
 
     def status(self) -> dict[str, object]:
-        """Return what `/v1/status` shows; empty where nothing is stored."""
+        """Return what `/v1/status` shows; empty if nothing is stored."""
         if self.state_dir is None:
             return {}
         rows = self.disk.status() if self.disk is not None else {}
@@ -79,14 +79,14 @@ class PersistentState:
 def open_state(
     state_dir: StateDir, settings: PersistenceSettings, governor: Governor, clock: Clock, events: Events
 ) -> PersistentState:
-    """Open what is stored in a directory, and restore the governor's gates and budgets from it.
+    """Open the stores in a directory, and restore the governor's gates and budgets from it.
 
     Args:
-        state_dir: the directory; what can be read in it is used even where nothing can be written.
-        settings: what is stored.
-        governor: goes by what the last process was told from here on.
-        clock: what retries and delays are measured by.
-        events: where uses and failures are reported.
+        state_dir: the directory; what can be read in it is used even if nothing can be written.
+        settings: what may be stored.
+        governor: obeys from here on what Binance told the last process.
+        clock: measures retries and delays.
+        events: receives uses and failures.
     """
     path = state_dir.path / "gates.json"
     others: dict[str, dict[str, object]] = {}

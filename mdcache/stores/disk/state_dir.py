@@ -1,4 +1,4 @@
-"""The daemon's state directory: one daemon has it at a time, and small files in it change as a whole or not at all."""
+"""The daemon's state directory: locked by one daemon at a time, with small files that are replaced atomically."""
 
 import errno
 import fcntl
@@ -6,18 +6,18 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-_MODE = 0o700  # what was asked of the exchange is nobody else's business
+_MODE = 0o700  # what was asked of the exchange is private
 
 
 class StateDirLocked(OSError):
-    """Another daemon works in this directory."""
+    """Another daemon is using this directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateDir:
-    """A directory that is ours to write in as long as `lock`, a file descriptor, is open.
+    """A directory that this process may write to as long as `lock`, a file descriptor, is open.
 
-    `trouble` says why nothing can be written there; it is empty if something can. Files may be read in either case.
+    `trouble` says why nothing can be written to it, and is empty if it can. Files may be read in either case.
     """
 
     path: Path
@@ -25,22 +25,22 @@ class StateDir:
     trouble: str = ""
 
     def release(self) -> None:
-        """Let another daemon have it."""
+        """Release the lock."""
         if self.lock >= 0:
             os.close(self.lock)
 
 
 def open_state_dir(path: Path) -> StateDir:
-    """Take possession of a state directory.
+    """Lock a state directory for this process.
 
     Args:
-        path: where it is; it is made where it is missing.
+        path: its path; it is created if missing.
 
     Returns:
-        The directory, with `trouble` set where nothing can be written there.
+        The directory, with `trouble` set if nothing can be written to it.
 
     Raises:
-        StateDirLocked: another daemon has it.
+        StateDirLocked: another daemon holds the lock.
     """
     try:
         path.mkdir(_MODE, parents=True, exist_ok=True)
@@ -60,10 +60,10 @@ def open_state_dir(path: Path) -> StateDir:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace the file at `path`; after a loss of power it is the old one or the new one, never a part.
+    """Replace the file at `path` atomically: after a power loss it is the old one or the new one.
 
     Raises:
-        OSError: it could not be written; the old one is still there.
+        OSError: it could not be written; the old file is unchanged.
     """
     fresh = path.with_name(path.name + ".new")
     try:

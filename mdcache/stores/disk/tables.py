@@ -1,11 +1,11 @@
-"""The statements over the tables of `schema`, one method each. It knows no series and no block: keys and bytes only."""
+"""The SQL statements on the tables of `schema`, one method each: keys and bytes only, no series or blocks."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 _KEY = "origin, market, kind, subject, contract_type, interval, zone_minutes, micros"
-_EVICTION_BATCH = 64  # blocks that a full disk gives up before it is looked at again
+_EVICTION_BATCH = 64  # blocks evicted at a time before the size is checked again
 
 KeyColumns = tuple[str | int, ...]
 
@@ -18,7 +18,7 @@ class Tables:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit at the end, or roll back what an exception ended; joins a transaction that is open."""
+        """Commit at the end, or roll back on an exception; within an open transaction, join it."""
         inside = self.db.in_transaction
         try:
             if not inside:
@@ -27,12 +27,12 @@ class Tables:
             if not inside:
                 self.db.execute("COMMIT")
         except BaseException:
-            if not inside and self.db.in_transaction:  # SQLite rolls back by itself where it can't go on
+            if not inside and self.db.in_transaction:  # SQLite rolls back by itself if it can't continue
                 self.db.execute("ROLLBACK")
             raise
 
     def find_series(self, key: KeyColumns) -> tuple[int, object] | None:
-        """Return number and state of a series."""
+        """Return the row id and the state of a series."""
         where = _KEY.replace(", ", " = ? AND ")
         found: tuple[int, object] | None = self.db.execute(
             f"SELECT id, state FROM series WHERE {where} = ?", key
@@ -40,14 +40,14 @@ class Tables:
         return found
 
     def matching_series(self, origins: Sequence[str], given: Mapping[str, str]) -> list[int]:
-        """Return the numbers of the series of these origins whose columns are as given."""
+        """Return the row ids of the series of these origins with the given column values."""
         where = "".join(f" AND {name} = ?" for name in given)
         marks = ", ".join("?" * len(origins))
         query = f"SELECT id FROM series WHERE origin IN ({marks}){where}"
         return [number for (number,) in self.db.execute(query, (*origins, *given.values()))]
 
     def put_series(self, key: KeyColumns, state: bytes) -> int:
-        """Insert a series, or replace its state; return its number."""
+        """Insert a series, or replace its state; return its row id."""
         (number,) = self.db.execute(
             f"INSERT INTO series ({_KEY}, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET state = excluded.state RETURNING id",
@@ -83,7 +83,7 @@ class Tables:
         return int(row_id)
 
     def base(self, row_id: int) -> object:
-        """Return a block's base; `None` where there is none."""
+        """Return a block's base; `None` if there is none."""
         row = self.db.execute("SELECT payload FROM base WHERE id = ?", (row_id,)).fetchone()
         return None if row is None else row[0]
 
@@ -92,7 +92,7 @@ class Tables:
         self.db.execute("REPLACE INTO base (id, payload) VALUES (?, ?)", (row_id, payload))
 
     def touch(self, series: int, indexes: Iterable[int], used_ms: int) -> None:
-        """Note when blocks were last asked for."""
+        """Store when blocks were last used."""
         self.db.executemany(
             "UPDATE block SET used_ms = ? WHERE series = ? AND idx = ?", [(used_ms, series, index) for index in indexes]
         )
@@ -104,9 +104,9 @@ class Tables:
             self.db.execute("DELETE FROM block WHERE id = ?", (row_id,))
 
     def evict(self, nbytes: float) -> bool:
-        """Delete blocks asked for longest ago, that take `nbytes` or as many as go at once; False: nothing is left.
+        """Delete the blocks used longest ago, of `nbytes` or one batch; return False if nothing was left.
 
-        Where there are no blocks, what is known of series without rows goes, all of it.
+        If there are no blocks, all series are deleted: what is known of those without rows.
         """
         with self.transaction():
             gone = self._least_recent(nbytes)
@@ -127,17 +127,17 @@ class Tables:
         return found
 
     def release_pages(self) -> None:
-        """Give free pages back to the file system."""
+        """Return free pages to the file system."""
         self.db.execute("PRAGMA incremental_vacuum").fetchall()
 
     def used_bytes(self) -> int:
-        """Return what the file holds, free pages aside."""
+        """Return the bytes used in the file, without free pages."""
         (pages,) = self.db.execute("PRAGMA page_count").fetchone()
         (free,) = self.db.execute("PRAGMA freelist_count").fetchone()
         (size,) = self.db.execute("PRAGMA page_size").fetchone()
         return int((pages - free) * size)
 
     def is_consistent(self) -> bool:
-        """Whether series and blocks can still be found by their keys."""
+        """Return whether all series and blocks can be found by their keys."""
         reports = [self.db.execute(f"PRAGMA integrity_check({table})").fetchall() for table in ("series", "block")]
         return all(report == [("ok",)] for report in reports)
