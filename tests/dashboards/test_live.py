@@ -12,7 +12,7 @@ from tests.dashboards.scene import FIRING, PENDING, Scene, play, queries
 from tests.support.programs import promtool
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.processes, pytest.mark.untraced, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 
 @pytest.fixture(scope="module")

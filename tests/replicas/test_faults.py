@@ -24,7 +24,7 @@ from tests.support.redis_servers import RedisServer, free_port, running_redis
 from tests.support.sim_client import KLINES, FreshQuestions, SimClient
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.processes, pytest.mark.untraced, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 TRADES = "/api/v3/aggTrades"
 MINUTE = 60_000

@@ -13,7 +13,7 @@ from tests.support.redis_servers import RedisServer, redis_cluster, redis_sentin
 from tests.support.sim_client import KLINES, FreshQuestions, SimClient
 from tests.support.waiting import PATIENCE_S, eventually
 
-pytestmark = [pytest.mark.processes, pytest.mark.untraced, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 IN_TIME_S = 1.5 + 4.0  # the machine has other work
 BACK_S = 5.0 + 4.0

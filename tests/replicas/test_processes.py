@@ -17,7 +17,7 @@ from tests.support.processes import daemon, sim
 from tests.support.redis_servers import RedisServer, running_redis
 from tests.support.waiting import eventually, until
 
-pytestmark = [pytest.mark.processes, pytest.mark.untraced, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 TOKEN = "a-very-secret-token"
 PATH = "/api/v3/klines"

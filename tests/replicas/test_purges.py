@@ -22,7 +22,7 @@ from tests.support.redis_row_store import ORIGINS, client_for
 from tests.support.redis_servers import RedisServer, running_redis
 from tests.support.waiting import eventually, until
 
-pytestmark = [pytest.mark.processes, pytest.mark.untraced, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 SOL, ETH = SeriesFilter(Market.SPOT, "SOLUSDT"), SeriesFilter(Market.SPOT, "ETHUSDT")
 TOKEN = "a-very-secret-token"
