@@ -247,9 +247,9 @@ def sent(allotment: Allotment, request: DrawRequest) -> Allotment:
 def answered(before: Allotment, request: DrawRequest, reply: DrawReply) -> Allotment:
     """Return what the reply gives; `before` is how it stood when the message was sent."""
     drawn, entered = dict(before.drawn), set(before.entered)
-    for each in reply.minutes:
-        if each.entered:
-            drawn[each.minute] = each.drawn
+    for told, each in zip(request.minutes, reply.minutes, strict=True):
+        if each.entered:  # no more than was asked for, whatever is written there
+            drawn[each.minute] = min(each.drawn, max(told.drawn, told.first) + told.need + told.want)
             entered.add(each.minute)
         else:  # a store that forgot: what is ours is still ours
             entered.discard(each.minute)

@@ -110,6 +110,15 @@ async def test_rubbish_in_a_field_is_forgotten(
     assert (await budget(link).draw(request(MINUTE + 1, seq=4))).shared
 
 
+async def test_a_number_of_a_message_that_is_far_ahead_keeps_nobody_out(link: RedisClient, server: RedisServer) -> None:
+    assert (await shared(link, server)).shared
+    _, *rest = server.client().hget(BUDGET, "r:a").split()
+    server.client().hset(BUDGET, "r:a", b" ".join([b"999999999", *rest]))
+    assert not (await budget(link).draw(request(seq=3))).shared
+    age(server)
+    assert (await budget(link).draw(request(MINUTE + 1, seq=4))).shared
+
+
 @pytest.mark.parametrize("key", [BUDGET, GATE])
 async def test_another_type_under_our_key_is_replaced(link: RedisClient, server: RedisServer, key: str) -> None:
     await budget(link).write_gate(0, "open")

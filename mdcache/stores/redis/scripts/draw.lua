@@ -4,10 +4,11 @@
 -- In the budget: `run` of the server, `meta`, `r:<id>` for each replica, `m:<number>` for each minute.
 
 local WHOLE, PARTS, FLOOR, MINUTE = 1000000, 990000, 0.1, 60000
-local FORGOT, QUIET, ABSENT, GAP, SWEEP, KEPT, SURE, MOST_REPLICAS = 10000, 1100, 600000, 10000, 10000, 4, 10000, 4096
+local FORGOT, QUIET, ABSENT, GAP, SWEEP, KEPT, SURE, MOST_REPLICAS, MOST_LATE =
+  10000, 1100, 600000, 10000, 10000, 4, 10000, 4096, 1000
 local META = {
-  'born', 'minute', 'newest', 'expect', 'returned', 'count', 'total', 'high', 'limit', 'timed', 'ahead', 'error', 'since', 'beat',
-  'swept',
+  'born', 'minute', 'newest', 'expect', 'returned', 'count', 'total', 'high', 'limit', 'timed', 'ahead', 'error',
+  'since', 'beat', 'swept',
 }
 
 local me, kind = ARGV[1], ARGV[2]
@@ -75,6 +76,8 @@ local function serve(keeps)
   meta.beat = now
   local mine = found[3] and replica(found[3])
     or {seq = 0, seen = now, part = 0, returned = 0, gone = 1, rows = {}}
+
+  if kind == 'say' and mine.seq > seq + MOST_LATE or mine.seen > now + MINUTE then error('not ours') end
 
   local function load(n)
     if minutes[n] then return minutes[n] end
