@@ -1,1 +1,1 @@
-"""What replicas share, behind one connection that may fail at any time: Redis is a store, not a need."""
+"""The data that replicas share, in Redis: it may fail at any time, and the daemon works without it."""

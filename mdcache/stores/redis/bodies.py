@@ -1,9 +1,9 @@
-"""Bodies that replicas share, in Redis: one key for each, with a time to live; a pull and a push are one round trip.
+"""Bodies that replicas share, in Redis: one key each, with a time to live; a pull or push is one round trip.
 
-    {…}c            a body: its as-of, the body compressed, a checksum over the upstream, the name and both
-    {…}d, {…}u      the lease to read it, and whether somebody waits
+    {…}c            a body: its as-of, the compressed body, and a checksum that includes the upstream and the name
+    {…}d, {…}u      the lease to read it, and whether a replica waits
 
-What can't be read counts as missing: it is reported, and written anew by the replica that reads it from Binance next.
+What can't be decoded counts as missing: it is reported, and replaced by the next read from Binance.
 """
 
 import struct
@@ -27,15 +27,15 @@ from mdcache.stores.redis.scripts import load
 from mdcache.stores.redis.url import ForeignClient
 from mdcache.upstream.replicas.shared_bodies import MOST_BYTES, BodyLeaseRequest, BodyPullResult
 
-_MAX_COMPRESSED = 4 << 20  # bytes, to be had within a time-out; spot's exchangeInfo, 20 MB, takes a third of it
-_SMALL = 16 << 10  # bytes that are decompressed without a thread
+_MAX_COMPRESSED = 4 << 20  # bytes that fit a time-out; spot's exchangeInfo, 20 MB, takes a third of it
+_SMALL = 16 << 10  # bytes that are decompressed on the event loop
 _MAX_AHEAD_MS = 60_000
 _AS_OF = struct.Struct(">d")
-_BODY = 0  # stands for the index in a body's checksum
+_BODY = 0  # the index in a body's checksum
 
 
 class RedisBodyStore:
-    """The port of `upstream/replicas/shared_bodies.py`; bodies are compressed and decompressed in `thread`."""
+    """Implements the port of `upstream/replicas/shared_bodies.py`; (de)compresses bodies in `thread`."""
 
     def __init__(
         self, client: RedisClient, channel: Channel, origins: Mapping[Market, str], thread: Executor, events: Events
@@ -53,15 +53,15 @@ class RedisBodyStore:
         return f"{{{origin_tag(self._origins[market])}/{market.value}/~{digest}}}"
 
     def subscribe(self, on_message: Callable[[str], None]) -> None:
-        """Call `on_message` with the topic of a body whose read, that somebody waits for, has ended."""
+        """Call `on_message` with the topic of a body when a read of it ends that a replica waits for."""
         self._channel.on_body(on_message)
 
     async def aclose(self) -> None:
-        """End the thread; the client is its maker's to close."""
+        """End the thread. The client is closed by its owner."""
         self._calls.end()
 
     async def pull(self, market: Market, name: str, held_ms: int, need: BodyLeaseRequest | None) -> BodyPullResult:
-        """Return the body that is there, if it is newer than one as of `held_ms`, and who may read.
+        """Return the stored body, if it is newer than `held_ms`, and which replica may read.
 
         Raises:
             SharedStoreDown: Redis can't be asked.
@@ -75,7 +75,7 @@ class RedisBodyStore:
         return BodyPullResult(body, LeaseState(state.decode()), error.decode(errors="replace"))
 
     async def push(self, market: Market, name: str, body: SnapshotBody, lifetime_s: float, lease: Lease | None) -> None:
-        """Store the body for `lifetime_s`, unless it is too long or a newer one is there; the lease ends.
+        """Store the body for `lifetime_s`, unless it is too long or a newer one is stored; end the lease.
 
         Raises:
             SharedStoreDown: Redis can't be asked.
@@ -86,7 +86,7 @@ class RedisBodyStore:
         await self._calls.run(StoreOp.PUSH, self._push_script, self._keys(market, name), args)
 
     async def renew(self, market: Market, name: str, lease: Lease) -> bool:
-        """Hold the lease for another `LEASE_S`; return whether it was still ours."""
+        """Extend the lease by `LEASE_S`; return whether it was still ours."""
         return await self._calls.renew(self._keys(market, name)[1], lease)
 
     async def release(self, market: Market, name: str, lease: Lease, error: str) -> None:
@@ -95,7 +95,7 @@ class RedisBodyStore:
         await self._calls.release(key, waiting_key, lease, error, self._message(market, name))
 
     async def purge(self) -> None:
-        """Forget all bodies of this daemon's upstreams."""
+        """Delete all bodies of this daemon's upstreams."""
         try:
             for origin in set(self._origins.values()):
                 beginning = f"{self._client.prefix}{{{origin_tag(origin)}/"
@@ -140,7 +140,7 @@ def _encode(identity: bytes, body: SnapshotBody) -> bytes:
 
 
 def _decode(identity: bytes, raw: bytes) -> SnapshotBody:
-    """Undo `_encode` for that name of that upstream; raises `Unreadable` if `raw` is anything else."""
+    """Decode what `_encode` made for this name and upstream; raise `Unreadable` if `raw` is anything else."""
     plain = check(identity, _BODY, raw)
     body = decompress(plain[_AS_OF.size :], MOST_BYTES)
     return SnapshotBody(body, int(_AS_OF.unpack_from(plain)[0]))

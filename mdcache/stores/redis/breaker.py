@@ -1,4 +1,4 @@
-"""The circuit breaker before Redis: whether calls are let through, decided from what the last ones met. Pure.
+"""The circuit breaker for Redis: decides from the last calls' outcomes whether calls are allowed. Pure.
 
 It knows redis-py's exceptions and nothing else of Redis: no connection, no clock, no task.
 """
@@ -12,33 +12,33 @@ from redis import exceptions as foreign
 # Theory of operation
 # ===================
 #
-# While it is closed calls are let through, and it opens
-#   - at once where the answer speaks of the server's state: locked, full, read-only, loading, a cluster that is down;
+# While it is closed, calls are allowed, and it opens
+#   - at once if an error describes the server's state: locked, full, read-only, loading, a cluster that is down;
 #   - after two time-outs or broken connections in a row, or three within ten seconds.
-# While it is open nobody waits: calls fail at once, and the client probes each second. One probe that writes closes
-# it; where it had opened again soon after the last time, three in a row do, so that a slow Redis is not let in each
-# second. What is refused for what it is (a wrong type under our key, say) says nothing about the server.
+# While it is open, calls fail at once, and the client probes each second. One probe that writes closes
+# it; if it had opened again soon after closing, it takes three in a row, so that a slow Redis is not used each
+# second. A refusal of one command (a wrong type under our key, say) says nothing about the server.
 
 _MAX_IN_A_ROW = 2
 _MAX_RECENT, _RECENT_S = 3, 10.0
-_FLAP_S = 10.0  # opened again within it: the probe that closed it proved too little
+_FLAP_S = 10.0  # if it opens again within this, the probe that closed it proved too little
 _PROBES_AFTER_FLAP = 3
 
 
 class Outcome(Enum):
-    """What a call, or a probe of an open circuit, met."""
+    """The outcome of a call, or of a probe while the circuit is open."""
 
     DONE = auto()
     LOST = auto()  # a time-out, a broken connection
-    UNUSABLE = auto()  # the server says that it serves nobody now
-    REJECTED = auto()  # this one command only
+    UNUSABLE = auto()  # the server says that it can't serve any client now
+    REJECTED = auto()  # only this command was refused
     PROBE_DONE = auto()
     PROBE_LOST = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """The state. `closed`: calls are let through; `closed_s`: when it last closed.
+    """The state. `closed`: calls are allowed; `closed_s`: when it last closed.
 
     `in_a_row` and `recent_s`: lost calls since it closed; `probes` of `probes_needed` succeeded since it opened.
     """
@@ -51,7 +51,7 @@ class Breaker:
     probes_needed: int = 1
 
     def step(self, outcome: Outcome, now_s: float) -> "Breaker":
-        """Return the state after `outcome` at `now_s`; an outcome that the state does not expect changes nothing."""
+        """Return the state after `outcome` at `now_s`; an outcome that is not possible in the state changes nothing."""
         move = _TABLE.get((self.closed, outcome))
         return self if move is None else move(self, now_s)
 
@@ -95,7 +95,7 @@ _TABLE: dict[tuple[bool, Outcome], Callable[[Breaker, float], Breaker]] = {
 
 # ------------------------------------------------------------------------------------------ errors
 
-# What the server says of itself, whoever asks.
+# Errors that describe the server, not the command.
 _UNUSABLE = (
     foreign.AuthenticationError,
     foreign.AuthorizationError,
@@ -109,12 +109,12 @@ _UNUSABLE = (
 )
 _UNUSABLE_WORDS = (
     *("NOAUTH", "WRONGPASS", "OOM ", "READONLY", "LOADING", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "BUSY "),
-    "THE USER EXECUTING THE SCRIPT CAN'T RUN",  # NOPERM, met inside a script
+    "THE USER EXECUTING THE SCRIPT CAN'T RUN",  # NOPERM inside a script
 )
 
 
 def outcome_of(error: Exception) -> Outcome:
-    """Return what an exception of redis-py's means."""
+    """Return the outcome that an exception of redis-py means."""
     if isinstance(error, _UNUSABLE) or str(error).upper().startswith(_UNUSABLE_WORDS):
         return Outcome.UNUSABLE
     if isinstance(error, foreign.ResponseError | foreign.DataError | foreign.WatchError):

@@ -1,4 +1,4 @@
-"""One pub/sub channel on which replicas tell each other what happened. Nothing relies on a message: it may be lost."""
+"""The pub/sub channel for ended leases and purges. Any message may be lost; nothing relies on one."""
 
 from collections.abc import Callable
 
@@ -22,19 +22,19 @@ class Channel:
         self._on_body: Callable[[str], None] = lambda _: None
 
     def on_series(self, callback: Callable[[SeriesKey], None]) -> None:
-        """Call `callback` with the series of a read, that somebody waited for, when it has ended."""
+        """Call `callback` with the series when a read of it ends that a replica waits for."""
         self._on_series = callback
 
     def on_purge(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when there was a purge, or one may have been missed."""
+        """Call `callback` after a purge, and whenever one may have been missed."""
         self._on_purge = callback
 
     def on_body(self, callback: Callable[[str], None]) -> None:
-        """Call `callback` with the topic of a body whose read, that somebody waited for, has ended."""
+        """Call `callback` with the topic of a body when a read of it ends that a replica waits for."""
         self._on_body = callback
 
     def start(self) -> None:
-        """Listen from now on."""
+        """Start listening."""
         self._client.subscribe(self.name, self._receive, self._after_subscribe)
 
     def series_message(self, key: SeriesKey) -> bytes:
@@ -47,11 +47,11 @@ class Channel:
 
     @property
     def purge_message(self) -> bytes:
-        """The message that there was a purge; which one is in the log of them."""
+        """The message that there was a purge; the purge log says which."""
         return _PURGE_MESSAGE
 
     def _after_subscribe(self) -> None:
-        """Assume a purge: messages until now were lost."""
+        """Assume that there was a purge, because earlier messages were lost."""
         self._on_purge()
 
     def _receive(self, message: bytes) -> None:
@@ -64,5 +64,5 @@ class Channel:
         try:
             key = msgspec.json.decode(message, type=SeriesKey)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            return  # not ours; every message has a poll that does without it
+            return  # not ours; a poll makes up for every lost message
         self._on_series(key)

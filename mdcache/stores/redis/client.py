@@ -1,8 +1,8 @@
 """The one connection to Redis that everything else uses: a client behind a circuit breaker.
 
 Redis may be absent, frozen, slow, full, read-only or locked: a call then fails within the time-out, and once the
-breaker has opened all fail at once, until a background probe finds that Redis writes again. Nothing here knows what is
-stored.
+breaker has opened, all calls fail at once until a background probe finds that Redis accepts writes again. This module
+does not know what is stored.
 """
 
 import asyncio
@@ -32,19 +32,19 @@ from mdcache.stores.redis.subscription import Subscription
 from mdcache.stores.redis.url import ForeignClient
 from mdcache.stores.redis.workarounds import cancel_all, cancellable, uvloop_understood
 
-# A time-out that took far longer than it may was this process's own: it was suspended, and Redis was not.
+# A time-out that took far longer than its limit is this process's fault: it was suspended, not Redis.
 #
-# A probe connects (which may take longer than a call: a cluster is looked up, a Sentinel asked), then writes a key by a
-# script, within the time-out of a call, as the calls do: a client that may not, or can't, would else be let in again
-# and again. A new client is made for each closing: no connection to a server that was given up is used again.
+# A probe connects (which may take longer than a call, to discover a cluster or ask a Sentinel), then writes a key by a
+# script, within the time-out of a call: otherwise a client without that permission would be used again
+# and again. Each time the breaker closes, a new client is made, so that no old connection is used again.
 
 TIER = Tier.REDIS
-FORMAT = "v2:"  # begins all our keys, after the prefix; another format has another
+FORMAT = "v2:"  # the start of all our keys, after the prefix; it names the format
 _OLDER_FORMATS = ("v1:",)
 _PROBE_EACH_S = 1.0
 _CONNECT_S = 1.0
 _PROBE_KEY_MS = 60_000
-_SUSPENDED_S = 1.0  # over the time-out
+_SUSPENDED_S = 1.0  # beyond the time-out
 _MAX_CONCURRENT = 64
 _MAX_DETAIL = 200  # characters
 _ERRORS = (foreign.RedisError, foreign.RedisClusterException, OSError)  # a TimeoutError is an OSError
@@ -53,22 +53,22 @@ _T = TypeVar("_T")
 
 
 class RedisDown(Exception):
-    """Redis can't be asked now, or did not do it; the message is for people and holds no secret."""
+    """Redis can't be asked now, or the call failed; the message is for people and contains no secret."""
 
 
 class RedisRefused(RedisDown):
-    """This one command was refused (a wrong type, say); others may be done."""
+    """Only this command was refused (a wrong type, say); others may succeed."""
 
 
 class RedisClient:
     """One Redis.
 
     Args:
-        connect: makes a client of redis-py's, not connected yet.
+        connect: makes a redis-py client, not connected yet.
         prefix: begins every key.
         timeout_s: seconds after which a call has failed.
-        clock: what probes and time-outs are measured by.
-        events: where uses, failures and the breaker's moves are reported.
+        clock: measures probes and time-outs.
+        events: receives uses, failures and the breaker's changes.
         topology: how many servers there are, for the status.
     """
 
@@ -104,7 +104,7 @@ class RedisClient:
 
     @property
     def up(self) -> bool:
-        """Whether calls are let through."""
+        """Whether calls are allowed."""
         return self._breaker.closed and not self._ended
 
     def status(self) -> dict[str, object]:
@@ -118,11 +118,11 @@ class RedisClient:
         }
 
     def watch(self, on_change: Callable[[bool], None]) -> None:
-        """Call `on_change` in the step in which calls are let through again (True), or no longer (False)."""
+        """Call `on_change` in the same step as the breaker closes (True) or opens (False)."""
         self._watchers.append(on_change)
 
     async def start(self) -> None:
-        """Try once, for little more than a second at most; whatever comes of it, go on trying in the background."""
+        """Try to connect, for little more than a second; if that fails, keep trying in the background."""
         self._client = self._connect()
         await self._probe()
         if not self.up:
@@ -141,7 +141,7 @@ class RedisClient:
             await self._close(url.close(self._client))
 
     async def call(self, op: StoreOp, work: Callable[[ForeignClient], Awaitable[_T]]) -> _T:
-        """Run `work` against Redis, within the time-out.
+        """Run `work` on Redis, within the time-out.
 
         Args:
             op: a metrics label.
@@ -152,8 +152,8 @@ class RedisClient:
 
         Raises:
             RedisRefused: only this was refused.
-            RedisDown: anything else went wrong; at once while the breaker is open. What `work` sent before a time-out
-                may still be done by Redis, even much later.
+            RedisDown: anything else failed; raised at once while the breaker is open. Redis may still execute what
+                `work` sent before a time-out, even much later.
         """
         if not self.up:
             raise RedisDown(self.trouble)
@@ -166,7 +166,7 @@ class RedisClient:
                     with uvloop_understood():
                         result = await work(client)
         except TimeoutError:
-            if waiting:  # for other calls of ours, which will report on their own
+            if waiting:  # by other calls, which report their outcomes themselves
                 raise RedisDown("too many calls at once") from None
             self._fail_late(client, op, f"no answer within {self._timeout_s:g} s", began_s)
         except foreign.TimeoutError as error:
@@ -180,10 +180,10 @@ class RedisClient:
         return result
 
     async def scan(self, beginning: str, pattern: bytes) -> AsyncIterator[bytes]:
-        """Yield all keys with this beginning and a rest that matches, on every node of a cluster, page by page.
+        """Yield all keys with this prefix followed by a match of the pattern, on every node of a cluster, page by page.
 
         Raises:
-            RedisDown: not all could be found.
+            RedisDown: some keys could not be listed.
         """
         glob = escape_glob(beginning) + pattern
         for node in await self.call(StoreOp.SCAN, nodes):
@@ -198,10 +198,9 @@ class RedisClient:
     def subscribe(
         self, channel: str, on_message: Callable[[bytes], None], on_subscribed: Callable[[], None] = lambda: None
     ) -> None:
-        """Call `on_message` with each message on `channel`, for ever; subscribe again whenever that is needed.
+        """Call `on_message` with each message on `channel`, for ever; subscribe again whenever needed.
 
-        `on_subscribed` is called each time the subscription stands: messages before that are lost. May be called
-        before `start`.
+        `on_subscribed` is called after each subscription: messages before it are lost. May be called before `start`.
         """
         subscription = Subscription(channel, on_message, on_subscribed)
         self._keep(asyncio.create_task(self._listen_forever(subscription), name=f"subscription to {channel}"))
@@ -266,8 +265,8 @@ class RedisClient:
     # -------------------------------------------------------------------------------------- parts
 
     async def _report_older_formats(self) -> None:
-        """Report keys of earlier releases, once: they are never read, and expire."""
-        with suppress(*_ERRORS), uvloop_understood():  # calls will meet it too
+        """Report keys of earlier releases, once; they are never read, and expire."""
+        with suppress(*_ERRORS), uvloop_understood():  # calls will report it
             async with asyncio.timeout(self._timeout_s):
                 node, *_ = await nodes(self._client)
                 for prefix in self._older_prefixes:
@@ -289,7 +288,7 @@ class RedisClient:
             finally:
                 await cancel_all(listener, waiter)
             error = None if listener.cancelled() else listener.exception()
-            if error is not None:  # of the subscriber's: it must not end the subscription
+            if error is not None:  # an error of the subscriber must not end the subscription
                 detail = f"{subscription.channel}: {type(error).__name__}: {error}"
                 self._events.emit(BackgroundTaskFailed(BackgroundTask.SUBSCRIPTION, detail))
             await self._clock.sleep(_PROBE_EACH_S)
@@ -305,7 +304,7 @@ class RedisClient:
             await self._close(pubsub.aclose())
 
     async def _close(self, closing: Awaitable[None]) -> None:
-        """Await `closing`; what can't be ended in order is left to the system."""
+        """Await `closing`; leave what can't be closed properly to the operating system."""
         try:
             async with asyncio.timeout(_CONNECT_S):
                 with uvloop_understood():

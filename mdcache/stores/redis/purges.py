@@ -1,8 +1,8 @@
-"""Purges in Redis: each series names its last one, and a short log names them all.
+"""Purges in Redis: each series stores the name of its last one, and a short log lists them all.
 
-A replica that pulls a series learns of its purge there; one that holds series which Redis does not have learns from the
-log, which is polled on each message and every other second. The purges that the rows in a state directory have followed
-are saved beside them: a replica that comes back follows those it missed.
+A replica that pulls a series sees its purge there; one that holds series that Redis does not have sees it in the log,
+which is polled on each message and every other second. The purges already applied to the rows in a state directory are
+saved beside them: a replica that restarts applies those it missed.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from mdcache.stores.redis.workarounds import cancel_all
 _POLL_S = 2.0
 FILE = "purges"
 MAX_ENTRIES = 256  # in the log
-_LOG_S = 30 * 86_400.0  # a replica that was away for longer, with rows on its disk, learns of none
-_TOMBSTONE_S = 3 * 86_400.0  # as long as rows are kept
+_LOG_S = 30 * 86_400.0  # a replica with rows on its disk that was down for longer misses purges
+_TOMBSTONE_S = 3 * 86_400.0  # rows are kept this long
 
 
 class _PurgeEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -39,7 +39,7 @@ class _PurgeEntry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PurgeLog:
-    """Purges of all replicas under one prefix."""
+    """The purges of all replicas with one prefix."""
 
     def __init__(self, client: RedisClient, channel: Channel, clock: Clock, state_dir: StateDir | None = None) -> None:
         self._client = client
@@ -60,21 +60,21 @@ class PurgeLog:
         self._channel.on_purge(self._poll_now.set)
 
     def start(self) -> None:
-        """Poll from now on."""
+        """Start polling."""
         self._poller = asyncio.get_running_loop().create_task(self._poll_forever(), name="purges in redis")
 
     async def poll(self) -> None:
         """Report the purges that are new since the last poll, if Redis can be asked."""
-        with suppress(RedisDown):  # the client reported it; what is in the log by then is reported when Redis is back
+        with suppress(RedisDown):  # the client reported it; a later poll reports what is in the log
             self._report_new(await self._client.call(StoreOp.LIST_PURGES, self._entries))
 
     async def aclose(self) -> None:
-        """Poll no more."""
+        """Stop polling."""
         if self._poller is not None:
             await cancel_all(self._poller)
 
     async def purge(self, series_filter: SeriesFilter, name: bytes, origins: Mapping[Market, str]) -> None:
-        """Forget all series of these upstreams that match; raises `RedisDown` where not all could be."""
+        """Delete all matching series of these upstreams; raise `RedisDown` if some could not be deleted."""
         entry = msgspec.json.encode(
             _PurgeEntry(name, series_filter.market, series_filter.subject, series_filter.interval)
         )
@@ -86,7 +86,7 @@ class PurgeLog:
                 await self.purge_series(series.tag, name)
 
     async def purge_series(self, tag: str, name: bytes) -> None:
-        """Forget one series and note the purge there, unless that was done already."""
+        """Delete one series and store the purge's name there, unless that was done already."""
         keys = [f"{tag}h", f"{tag}t"]
         args: list[bytes | str | int] = [
             name,
@@ -113,7 +113,7 @@ class PurgeLog:
             finally:
                 waiting.cancel()
                 quiet = not sleeping.cancel()
-            if quiet and self._seen != self._saved:  # purges reported a poll ago have been followed
+            if quiet and self._seen != self._saved:  # purges reported a poll ago have been applied
                 self._saved = self._seen
                 await asyncio.to_thread(_write_followed, self._state_dir, self._seen)
 
@@ -122,10 +122,10 @@ class PurgeLog:
         return found
 
     def _report_new(self, entries: list[bytes]) -> None:
-        """Report what is new since the last poll, or since the last poll of the process that used this directory."""
+        """Report purges since the last poll, or since the last poll of the process that used this directory before."""
         before, self._seen = self._seen, frozenset(entries)
         found = [(raw, entry) for raw in reversed(entries) if (entry := _decode_entry(raw)) is not None]
-        if before and len(entries) >= MAX_ENTRIES and not before & self._seen:  # some came and went unseen
+        if before and len(entries) >= MAX_ENTRIES and not before & self._seen:  # some were missed
             self._on_purge(SeriesFilter(), secrets.token_bytes(row_format.STAMP_BYTES))
         for raw, entry in found:
             if raw not in before:
@@ -140,7 +140,7 @@ def _decode_entry(raw: bytes) -> _PurgeEntry | None:
 
 
 def _read_followed(state_dir: StateDir | None) -> frozenset[bytes]:
-    """Return the entries that were followed; none where that can't be read: then all are followed again."""
+    """Return the entries that were applied; none if they can't be read: then all are applied again."""
     if state_dir is None:
         return frozenset()
     try:
@@ -150,8 +150,8 @@ def _read_followed(state_dir: StateDir | None) -> frozenset[bytes]:
 
 
 def _write_followed(state_dir: StateDir | None, entries: frozenset[bytes]) -> None:
-    """Note that these were followed; where nothing can be written, they are once more after the next start."""
+    """Save that these were applied; if that fails, they are applied again after the next start."""
     if state_dir is None or state_dir.lock < 0:
         return
-    with suppress(OSError):  # the stores in this directory report it
+    with suppress(OSError):  # the stores in this directory report that
         replace_file(state_dir.path / FILE, msgspec.msgpack.encode(sorted(entries)))

@@ -1,16 +1,16 @@
-"""The id that a replica keeps in its folder: whoever has the folder next is the same replica, and its process ended."""
+"""The id that a replica keeps in its state directory: the next process there is the same replica."""
 
 import re
 
 from mdcache.stores.disk.state_dir import StateDir, replace_file
 
 FILE = "replica"
-_OLD_FILE = "replicas"  # ids of another form, which nobody counts by any more
+_OLD_FILE = "replicas"  # ids in an older format, no longer used
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
 class ReplicaId:
-    """This replica's id: the one in its folder, else `new`. `returning`: another process had it before."""
+    """This replica's id: the one in its state directory, else `new`. `returning`: an earlier process used it."""
 
     def __init__(self, folder: StateDir | None, new: str) -> None:
         self._path = folder.path / FILE if folder is not None and folder.lock >= 0 else None
@@ -19,9 +19,9 @@ class ReplicaId:
         self.own = kept or new
 
     def keep(self) -> None:
-        """Write it down, once: the other replicas know it now.
+        """Save the id, once; called when the other replicas know it.
 
-        Where that fails the next process has another, and the part of this one is kept for it for ten minutes.
+        If that fails, the next process has another id, and this one's part of the budget is kept for ten minutes.
         """
         path, self._path = self._path, None
         if path is None or self.returning:
@@ -30,7 +30,7 @@ class ReplicaId:
             replace_file(path, self.own.encode())
             path.with_name(_OLD_FILE).unlink(missing_ok=True)
         except OSError:
-            return  # the stores in this folder report their trouble
+            return  # the stores in this directory report that
 
     def _read(self) -> str:
         try:

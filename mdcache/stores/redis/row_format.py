@@ -1,14 +1,14 @@
-"""How a series looks in Redis: its keys, and its parts as bytes with a checksum, and back. Pure.
+"""The format of a series in Redis: its keys, and its parts, encoded with a checksum and decoded. Pure.
 
-    {…}h    hash, the header: e epoch, r revisions so far, p name of the last purge, b what is known outside of blocks,
+    {…}h    hash, the header: e epoch, r revisions so far, p name of the last purge, b what is known outside blocks,
             k<index> a block's version, g when versions without rows were last looked for (Unix seconds)
     {…}t    tail
     {…}b<index>, {…}y<index>    a block's base, and the rows appended since (`block_parts`)
-    {…}l<class>, {…}w           a lease, and whether somebody waits for it
+    {…}l<class>, {…}w           a lease, and whether a replica waits for it
 
-What is between the braces is the same for all keys of a series, which keeps them on one node of a cluster. Every part
-begins with a stamp of eight bytes, new with each write: a replica that holds the stamp has the part. Checksums cover
-the upstream's base URL and the series, so that nothing is taken for another's.
+The hash tag between the braces is the same for all keys of a series, which keeps them on one node of a cluster. Every
+part begins with an eight-byte stamp, new with each write: a replica that has the stamp has the part. Checksums cover
+the upstream's base URL and the series, so that no part is used for another series.
 
 A block's version is its stamp, its base's stamp, its revision (set by the script), and its record.
 """
@@ -36,7 +36,7 @@ HEADERS = b"{*}h"  # the pattern of all headers' keys, after the prefix
 STAMP_BYTES = 8
 _VERSION_HEADER_BYTES = 3 * 8  # stamp, base's stamp, revision
 _TIME, _TIMES = struct.Struct(">d"), struct.Struct(">2d")
-_TAIL = -1  # stands for the index in a tail's checksum
+_TAIL = -1  # the index in a tail's checksum
 _MAX_BYTES = 4 << 20
 
 
@@ -57,7 +57,7 @@ class _Tail(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class SeriesKeys:
-    """Where a series of one upstream is stored: the hash tag with what precedes it, and what its checksums cover."""
+    """Where a series of one upstream is stored: the hash tag with its prefix, and the identity that checksums cover."""
 
     tag: str
     identity: bytes
@@ -75,13 +75,13 @@ def series_keys(prefix: str, origin: str, key: SeriesKey) -> SeriesKeys:
 
 
 def origin_tag(origin: str) -> str:
-    """Return what begins the tags of an upstream's series."""
+    """Return the start of the tags of an upstream's series."""
     return xxhash.xxh3_64_hexdigest(origin.encode())
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSeries:
-    """A series as its header's key names it; `origin_tag` stands for its upstream."""
+    """A series as named by its header's key; `origin_tag` identifies its upstream."""
 
     tag: str
     origin_tag: str
@@ -89,7 +89,7 @@ class StoredSeries:
 
 
 def parse_header_key(prefix: str, key: bytes) -> StoredSeries | None:
-    """Return the series whose header has this key; `None` if it is none of ours."""
+    """Return the series whose header has this key; `None` if the key is not ours."""
     text = key.decode(errors="replace")
     parts = [unquote(part) for part in text.removeprefix(prefix)[1:-2].split("/")]
     try:
@@ -113,12 +113,12 @@ class EncodedBlock:
 
     @property
     def version(self) -> bytes:
-        """What the replica that wrote it knows it by."""
+        """Its version, as the replica that wrote it keeps it."""
         return self.version_start + bytes(8) + self.version_rest
 
     @property
     def nbytes(self) -> int:
-        """What its rows take."""
+        """The size of its rows in bytes."""
         return len(self.parts.base or b"") + len(self.parts.appended)
 
 
@@ -130,18 +130,18 @@ def encode_block(
     version: bytes,
     stamps: tuple[bytes, bytes],
 ) -> EncodedBlock | None:
-    """Encode a block against what is in Redis.
+    """Encode what Redis lacks of a block.
 
     Args:
         keys: of the series.
         block: its rows as they are now.
         coverage: the parts of its span that are known.
         revised_as_of: by open time, the as-of of the read that found a row changed.
-        version: what is there; empty where nothing is.
+        version: the stored version; empty if there is none.
         stamps: new ones, for the block and for its base.
 
     Returns:
-        What to write; `None` if it is there already.
+        What to write; `None` if it is stored already.
     """
     try:
         before = decode_version(keys, block.index, version)
@@ -156,7 +156,7 @@ def encode_block(
 
 
 def decode_version(keys: SeriesKeys, index: int, version: bytes) -> BlockRecord:
-    """Return the record in a block's version; raises `Unreadable` if it is none."""
+    """Return the record in a block's version; raise `Unreadable` if there is none."""
     base_stamp = version[STAMP_BYTES : 2 * STAMP_BYTES]
     return block_parts.decode_record(keys.identity + base_stamp, index, version[_VERSION_HEADER_BYTES:])
 
@@ -165,7 +165,7 @@ def decode_version(keys: SeriesKeys, index: int, version: bytes) -> BlockRecord:
 
 
 def encode_tail(keys: SeriesKeys, tail: Tail, stamp: bytes) -> bytes:
-    """Encode the tail; its times stand before it, for the script to read."""
+    """Encode the tail, preceded by its times for the script to read."""
     rows = [_Row(*row) for row in tail.rows]
     body = msgspec.msgpack.encode(_Tail(tail.start_ms, tail.as_of_ms, tail.error_ms, tail.since_ms, rows))
     until_ms = -1 if tail.open_until_ms is None else tail.open_until_ms
@@ -174,7 +174,7 @@ def encode_tail(keys: SeriesKeys, tail: Tail, stamp: bytes) -> bytes:
 
 
 def decode_tail(keys: SeriesKeys, raw: bytes) -> Tail:
-    """Undo `encode_tail`; raises `Unreadable` if `raw` is anything else."""
+    """Decode what `encode_tail` returned; raise `Unreadable` if `raw` is anything else."""
     body = block_parts.check(keys.identity, _TAIL, raw[STAMP_BYTES:])[_TIMES.size :]
     read = block_parts.unpack(decompress(body, _MAX_BYTES), _Tail)
     rows = tuple(Row(row.open_ms, row.close_ms, row.trades, row.raw) for row in read.rows)
@@ -182,21 +182,21 @@ def decode_tail(keys: SeriesKeys, raw: bytes) -> Tail:
 
 
 def as_of_bytes(tail: bytes) -> bytes:
-    """Return the as-of that stands before a tail; its version is the stamp, and this."""
+    """Return the as-of that precedes a tail; its version is the stamp and this."""
     return tail[STAMP_BYTES : 2 * STAMP_BYTES]
 
 
 def as_of_ms(version: bytes) -> int:
-    """Return the as-of in a tail's version; -1 where there is none."""
+    """Return the as-of in a tail's version; -1 if there is none."""
     return -1 if len(version) < 2 * STAMP_BYTES else int(_TIME.unpack(version[STAMP_BYTES : 2 * STAMP_BYTES])[0])
 
 
 def encode_empty_ranges(keys: SeriesKeys, outside_blocks: Iterable[Span], empty_ranges: Iterable[EmptyRange]) -> bytes:
-    """Encode what is known outside of all blocks, and ranges without rows; the stamp is that of the content."""
+    """Encode what is known outside all blocks, and the empty ranges; the stamp is derived from the content."""
     body = block_parts.encode_outside(keys.identity, outside_blocks, empty_ranges)
     return body[-CHECKSUM_BYTES:] + body
 
 
 def decode_empty_ranges(keys: SeriesKeys, raw: bytes) -> tuple[tuple[Span, ...], tuple[EmptyRange, ...]]:
-    """Undo `encode_empty_ranges`; raises `Unreadable` if `raw` is anything else."""
+    """Decode what `encode_empty_ranges` returned; raise `Unreadable` if `raw` is anything else."""
     return block_parts.decode_outside(keys.identity, raw[STAMP_BYTES:])

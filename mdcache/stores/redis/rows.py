@@ -1,7 +1,7 @@
-"""Rows that replicas share, in Redis: a pull and a push are one round trip each, by a script over one series' keys.
+"""Rows that replicas share, in Redis: a pull or push is one round trip, by a script on one series' keys.
 
-What can't be read counts as missing: it is reported, and written anew by the replica that reads it from Binance next.
-Rows are kept for days after they were last asked for, tails for minutes.
+What can't be decoded counts as missing: it is reported, and replaced by the next read from Binance. Rows are kept for
+days after their last use, tails for minutes.
 """
 
 import secrets
@@ -40,7 +40,7 @@ _Part = tuple[bytes, bytes, bytes]  # of a block: version, base, appended rows, 
 
 
 class RedisRowStore:
-    """The port of `candles/shared_rows.py`; rows are encoded and decoded in `thread`."""
+    """Implements the port of `candles/shared_rows.py`; rows are encoded and decoded in `thread`."""
 
     def __init__(
         self,
@@ -60,35 +60,35 @@ class RedisRowStore:
         self._pull_script, self._push_script = load("leases", "pull"), load("push")
 
     def start(self) -> None:
-        """Listen to the other replicas from now on."""
+        """Start listening to the other replicas."""
         self.channel.start()
         self._purges.start()
 
     async def apply_missed_purges(self) -> None:
-        """Report what was purged while this replica was away."""
+        """Report purges made while this replica was down."""
         await self._purges.poll()
 
     async def aclose(self) -> None:
-        """Listen no more; the client is its maker's to close."""
+        """Stop listening. The client is closed by its owner."""
         await self._purges.aclose()
         self._calls.end()
 
     def subscribe(
         self, on_lease_end: Callable[[SeriesKey], None], on_purge: Callable[[SeriesFilter, bytes], None]
     ) -> None:
-        """Call `on_lease_end` when a read that somebody waits for has ended, `on_purge` after anybody's purge."""
+        """Call `on_lease_end` when a read ends that a replica waits for, and `on_purge` after any replica's purge."""
         self.channel.on_series(on_lease_end)
         self._purges.subscribe(on_purge)
 
     # ------------------------------------------------------------------------------------ pulling
 
     async def pull(self, key: SeriesKey, known: KnownVersions, lease_request: LeaseRequest | None) -> PullResult:
-        """Return what is there and not here, and who may read.
+        """Return what is stored and new to this replica, and which replica may read.
 
         Args:
             key: the series.
             known: what this replica has.
-            lease_request: what a reader wants; `None` only looks.
+            lease_request: what a reader needs; `None` for a pull without a lease.
 
         Raises:
             SharedStoreDown: Redis can't be asked.
@@ -98,7 +98,7 @@ class RedisRowStore:
         lost = [index for index in found.unreadable if known.blocks[index][0] and index in found.block_versions]
         if not lost:
             return found
-        # only the end differs, and our own form of the rest does not fit: once more, whole
+        # only the end was sent, and our own copy of the rest does not match: pull all of it
         whole = dict.fromkeys(lost, (b"", None))
         again = await self._pull_once(keys, replace(known, blocks=whole), None)
         blocks = {**found.state.blocks, **again.state.blocks}
@@ -136,10 +136,10 @@ class RedisRowStore:
     # ------------------------------------------------------------------------------------ pushing
 
     async def push(self, key: SeriesKey, push: Push) -> PullResult:
-        """Store all of it, or nothing where another replica pushed since `push.known` was seen.
+        """Store all of it, or nothing if another replica has pushed since `push.known` was seen.
 
         Returns:
-            The versions of what was stored; `pushed` is false where nothing was.
+            The versions of what was stored; `pushed` is false if nothing was.
 
         Raises:
             SharedStoreDown: Redis can't be asked.
@@ -173,7 +173,7 @@ class RedisRowStore:
     # ------------------------------------------------------------------------------------ leases
 
     async def renew(self, key: SeriesKey, lease: Lease) -> bool:
-        """Hold the lease for another `LEASE_S`; return whether it was still ours."""
+        """Extend the lease by `LEASE_S`; return whether it was still ours."""
         return await self._calls.renew(self._keys(key).key(f"l{lease.name}"), lease)
 
     async def release(self, key: SeriesKey, lease: Lease, error: str) -> None:
@@ -184,14 +184,14 @@ class RedisRowStore:
     # ------------------------------------------------------------------------------------ purging
 
     async def purge(self, series_filter: SeriesFilter, name: bytes) -> None:
-        """Forget the matching series of this daemon's upstreams, and tell all replicas."""
+        """Delete the matching series of this daemon's upstreams, and publish the purge."""
         try:
             await self._purges.purge(series_filter, name, self._origins)
         except RedisDown as error:
             raise SharedStoreDown(str(error)) from error
 
     async def purge_series(self, key: SeriesKey, name: bytes) -> None:
-        """Forget one series, unless the purge of that name did."""
+        """Delete one series, unless the purge of that name has done so."""
         try:
             await self._purges.purge_series(self._keys(key).tag, name)
         except RedisDown as error:
@@ -205,7 +205,7 @@ class RedisRowStore:
 
 
 class _Reply(NamedTuple):
-    """What the script of a pull returns."""
+    """The result of the pull script."""
 
     epoch: bytes
     revisions: bytes
@@ -219,7 +219,7 @@ class _Reply(NamedTuple):
 
 
 def _encode_push(keys: SeriesKeys, push: Push) -> tuple[bytes, bytes, dict[int, EncodedBlock]]:
-    """Return tail, empty ranges and blocks as bytes; those too long to be stored are left out."""
+    """Encode the tail, the empty ranges and the blocks, without those too long to store."""
     state = push.state
     tail = row_format.encode_tail(keys, state.tail, _new_stamp()) if state.tail is not None else b""
     empty_ranges = row_format.encode_empty_ranges(keys, state.outside_blocks, state.empty_ranges)
@@ -236,7 +236,7 @@ def _encode_push(keys: SeriesKeys, push: Push) -> tuple[bytes, bytes, dict[int, 
 
 
 def _decode_pull(keys: SeriesKeys, known: KnownVersions, reply: _Reply, faults: list[str]) -> PullResult:
-    """Return what the script found; what is broken in it is added to `faults`."""
+    """Decode what the script found; add the faults in it to `faults`."""
     tail, tail_version = None, known.tail_version
     if reply.tail != b"=":
         tail_version = reply.tail[:STAMP_BYTES]
@@ -258,10 +258,10 @@ def _decode_pull(keys: SeriesKeys, known: KnownVersions, reply: _Reply, faults: 
                 blocks[index] = SharedBlock(StoredBlock(rows, record.coverage), record.revised_as_of)
             versions[index] = now, record.coverage
         except Unreadable as error:
-            faults += [str(error)] if part[1] else []  # else Redis gave the rows up, or they ran out
+            faults += [str(error)] if part[1] else []  # otherwise Redis evicted the rows, or they expired
             versions[index] = now[:STAMP_BYTES], ()
             lost.add(index)
-    if outside is None:  # ranges without rows may still fill, and nobody knows which
+    if outside is None:  # it is unknown which empty ranges may still fill
         lost |= set(blocks)
         blocks = {}
     return PullResult(
@@ -281,7 +281,7 @@ def _decode_pull(keys: SeriesKeys, known: KnownVersions, reply: _Reply, faults: 
 
 
 def _rows(index: int, record: BlockRecord, part: _Part, mine: Block | None) -> Block:
-    """Return the block of a part; its base is in `mine`, our own form of the block, where Redis did not send it."""
+    """Return the block of a part; if Redis did not send the base, it is in `mine`, our own copy of the block."""
     _, base, appended = part
     if base == b"=" and mine is not None:
         return assemble(index, record, mine, appended)

@@ -1,4 +1,4 @@
-"""Keys found page by page: no call takes long, however much Redis holds."""
+"""List keys page by page, so that no call takes long however many keys there are."""
 
 import re
 from typing import Any
@@ -19,10 +19,10 @@ async def scan_page(client: ForeignClient, node: Any, cursor: int, pattern: byte
 
 
 def escape_glob(text: str) -> bytes:
-    """Return a pattern that matches just this text."""
+    """Return a pattern that matches exactly this text."""
     return _GLOB.sub(r"\\\g<0>", text).encode()
 
 
 async def nodes(client: ForeignClient) -> list[Any]:
-    """Return a cluster's masters; one `None` where there is one server."""
+    """Return a cluster's primaries; one `None` for a single server."""
     return list(client.get_primaries()) if hasattr(client, "get_primaries") else [None]

@@ -1,23 +1,23 @@
-"""What one subscription listens to, and how it notices that nothing arrives any more."""
+"""One pub/sub subscription, with pings that detect a dead connection."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-_PING_EACH_S = 5.0  # of silence
-_MAX_PINGS = 2  # unanswered
+_PING_EACH_S = 5.0  # without a message
+_MAX_PINGS = 2  # without an answer
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A channel; `on_subscribed` is called each time the subscription stands: messages before that are lost."""
+    """A channel; `on_subscribed` is called after each subscription: messages before it are lost."""
 
     channel: str
     on_message: Callable[[bytes], None]
     on_subscribed: Callable[[], None]
 
     async def listen(self, pubsub: Any) -> None:  # noqa: ANN401 - redis-py's own
-        """Listen until the connection breaks, or a server that was silent does not answer a ping either."""
+        """Listen until the connection breaks, or a silent server does not answer pings."""
         pings = 0
         await pubsub.subscribe(self.channel)
         while pings < _MAX_PINGS:

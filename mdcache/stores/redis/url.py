@@ -1,13 +1,13 @@
-"""Which Redis: parse `MDCACHE_REDIS_URL`, and make a client for it.
+"""Parse `MDCACHE_REDIS_URL`, and make a redis-py client for it.
 
     redis://[user:password@]host[:port][/db]            one server
     rediss://…                                          the same, over TLS
     redis+sentinel://[user:password@]host[:port],…/service[/db]
     redis+cluster://[user:password@]host[:port],…
 
-redis-py knows only the first two. Passwords are percent-encoded. After `?` may stand TLS options (`tls=true` for the
+redis-py knows only the first two. Passwords are percent-encoded. After `?` may follow TLS options (`tls=true` for the
 plus forms, `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`, `ssl_cert_reqs`, `ssl_check_hostname`), and
-`sentinel_username`, `sentinel_password` where the Sentinels ask for their own.
+`sentinel_username`, `sentinel_password` if the Sentinels need their own.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
-ForeignClient = Any  # redis-py's clients share no class that has their commands
+ForeignClient = Any  # redis-py's clients have no common base class with the commands
 
 _PORT, _SENTINEL_PORT = 6379, 26379
 _TEXTS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
@@ -32,7 +32,7 @@ _CERT_REQS = {"required", "optional", "none"}
 
 
 class Topology(StrEnum):
-    """How many servers there are, and how the one in charge is found."""
+    """How many servers there are, and how the primary is found."""
 
     SINGLE = "single"
     SENTINEL = "sentinel"
@@ -41,7 +41,7 @@ class Topology(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """Where Redis is, and which user to log in as. Its `repr` shows no secret."""
+    """The address of Redis, and the user to log in as. Its `repr` shows no secret."""
 
     topology: Topology
     hosts: tuple[tuple[str, int], ...]
@@ -97,8 +97,8 @@ def parse_url(url: str) -> RedisAddress:
 def connect(address: RedisAddress, timeout_s: float) -> ForeignClient:
     """Make a `redis.asyncio` client, not connected yet.
 
-    It tries nothing twice: its caller has a circuit breaker. `timeout_s` bounds a wait of the socket; a whole call is
-    bounded by the caller.
+    It never retries: its caller has a circuit breaker. `timeout_s` bounds each wait on the socket; the caller bounds
+    the call as a whole.
     """
     common: dict[str, Any] = {
         "username": address.username,
@@ -116,10 +116,10 @@ def connect(address: RedisAddress, timeout_s: float) -> ForeignClient:
             return Redis(host=host, port=port, db=address.db, **common)
         case Topology.CLUSTER:
             nodes = [ClusterNode(host, port) for host, port in address.hosts]
-            common["retry"] = Retry(NoBackoff(), 1)  # the second try goes where a MOVED pointed to
+            common["retry"] = Retry(NoBackoff(), 1)  # the second attempt goes to the node that MOVED named
             return RedisCluster(startup_nodes=nodes, **common)
         case Topology.SENTINEL:
-            # One that hangs must leave time to ask the next.
+            # If one hangs, there must be time to ask the next.
             asked_s = timeout_s / (len(address.hosts) + 1)
             asking = {name: common[name] for name in ("protocol", "driver_info", "retry", *address.tls)}
             asking |= {"socket_timeout": asked_s, "socket_connect_timeout": asked_s}
@@ -138,14 +138,14 @@ async def close(client: ForeignClient) -> None:
 
 def _options(query: str) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
-    if options.keys() - _OPTIONS:  # not named: it may be the end of a password with a `?` in it
+    if options.keys() - _OPTIONS:  # not quoted: it may be the end of a password that contains a `?`
         known = ", ".join(sorted(_OPTIONS))
         raise ValueError(f"after ? may stand only {known}; in a password, ? is written %3F")
     return options
 
 
 def _host(text: str, port: int) -> tuple[str, int]:
-    """(host, port); also of an IPv6 address in brackets."""
+    """Return (host, port), also of an IPv6 address in brackets."""
     try:
         parts = urlsplit(f"//{text}")
         found = parts.hostname, parts.port

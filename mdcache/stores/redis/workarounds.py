@@ -1,4 +1,4 @@
-"""Where redis-py and uvloop behave otherwise than asyncio does."""
+"""Workarounds for redis-py and uvloop where they differ from asyncio."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ _CANCEL_AGAIN_S = 0.1
 
 
 async def cancel_all(*tasks: "asyncio.Task[Any]") -> None:
-    """Cancel the tasks, as often as it takes: redis-py swallows a cancellation that comes while it connects."""
+    """Cancel the tasks, repeatedly if needed: redis-py swallows a cancellation that arrives while it connects."""
     left = set(tasks)
     while left:
         for task in left:
@@ -20,7 +20,7 @@ async def cancel_all(*tasks: "asyncio.Task[Any]") -> None:
 
 @contextmanager
 def cancellable() -> Iterator[None]:
-    """Raise at the end a cancellation that came meanwhile, whether or not redis-py swallowed it."""
+    """Raise a cancellation that arrived in the block at its end, even if redis-py swallowed it."""
     task = asyncio.current_task()
     before = task.cancelling() if task is not None else 0
     try:
@@ -32,7 +32,7 @@ def cancellable() -> Iterator[None]:
 
 @contextmanager
 def uvloop_understood() -> Iterator[None]:
-    """Turn uvloop's bare `RuntimeError` for a connection that is closed already into the `OSError` of asyncio's."""
+    """Turn uvloop's `RuntimeError` for a closed connection into an `OSError`, as asyncio raises."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""What Redis runs in one step: Lua, one file a step; nothing of it waits, and all its keys have one hash tag."""
+"""The Lua scripts that Redis runs atomically, one file each; none blocks, and its keys have one hash tag."""
 
 from dataclasses import dataclass
 from hashlib import sha1
@@ -12,13 +12,13 @@ from mdcache.stores.redis.url import ForeignClient
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One of the files, known to Redis by its digest once it was sent whole."""
+    """One script, which Redis knows by its digest once its source was sent."""
 
     source: bytes
     digest: str
 
     async def run(self, client: ForeignClient, keys: list[str], args: list[bytes | str | int]) -> Any:  # noqa: ANN401 - as Lua
-        """What it returns."""
+        """Run it and return its result."""
         try:
             return await client.evalsha(self.digest, len(keys), *keys, *args)
         except NoScriptError:
@@ -26,6 +26,6 @@ class Script:
 
 
 def load(*names: str) -> Script:
-    """The script that these files are, one after the other."""
+    """Return the script that consists of these files, one after the other."""
     source = b"".join(files(__package__).joinpath(f"{name}.lua").read_bytes() for name in names)
-    return Script(source, sha1(source, usedforsecurity=False).hexdigest())  # what EVALSHA goes by
+    return Script(source, sha1(source, usedforsecurity=False).hexdigest())  # for EVALSHA
