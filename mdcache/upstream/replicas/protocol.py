@@ -39,7 +39,7 @@ from typing import Protocol
 WHOLE = 1_000_000  # a part is counted in millionths of the share
 CHUNK = 0.02  # of the share
 LEAST = 10  # weight in a chunk, where the share is small: a few reads
-UNSPENT = 0.15  # of the share, at most: what all replicas' chunks are together
+UNSPENT = 0.15  # of the share, at most: what all replicas' chunks are together; the first ones are as large
 _FAR = 4  # minutes: no change is further ahead than that
 
 
@@ -222,11 +222,13 @@ def minute_requests(
     allotment: Allotment, minutes: Sequence[int], own: Callable[[int], int], allowed: int, weight: int = 0
 ) -> tuple[MinuteRequest, ...]:
     """Return what to say of each minute where `own(minute)` was spent and `weight` is to be spent in all of them."""
-    size, requests = chunk(allowed, allotment.replicas), []
+    replicas = max(1, allotment.replicas)
+    size, requests = chunk(allowed, replicas), []
     for minute in minutes:
         spent = own(minute)
         drawn = max(spent, allotment.drawn.get(minute, 0))
-        first = 0 if minute in allotment.drawn else min(size, allotment.part_in(minute) * allowed // WHOLE)
+        part = allotment.part_in(minute) * allowed // WHOLE
+        first = 0 if minute in allotment.drawn else min(part, max(size, int(allowed * UNSPENT / replicas)))
         need = max(0, spent + weight - drawn)
         held = max(drawn, first) - spent - weight
         want = size if held < size / 2 else 0
