@@ -1,4 +1,4 @@
-"""Make every part of the daemon from the settings, one layer after the other, and join them.
+"""Build every part of the daemon from the settings, one layer after the other, and connect them.
 
 Nothing here decides anything. Tests build their daemons from the same parts.
 """
@@ -44,7 +44,7 @@ from mdcache.stores import block_codec
 from mdcache.stores.disk.state import PersistenceSettings, PersistentState, open_state
 from mdcache.stores.disk.state_dir import StateDir
 from mdcache.stores.origin import origin
-from mdcache.stores.redis.setup import Opened, Where, open_redis
+from mdcache.stores.redis.setup import RedisParts, RedisSettings, open_redis
 from mdcache.stores.worker_thread import WorkerThread
 from mdcache.telemetry.gauges import GaugeSources
 from mdcache.telemetry.metrics import Metrics, new_registry
@@ -54,12 +54,12 @@ from mdcache.upstream.http_client import Transport
 from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
 from mdcache.upstream.replicas.shared_budget import Replicas
 
-_STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; that long after it, its key is free again
+_STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; this long after it, a new read of the same may start
 
 
 @dataclass(frozen=True, slots=True)
 class CacheParts:
-    """The data path and what it holds."""
+    """The data path and its state."""
 
     registry: SeriesRegistry
     flights: Flights
@@ -71,7 +71,7 @@ class CacheParts:
     purge: Purge
 
     async def aclose(self) -> None:
-        """End what is under way, from the clients' side to Binance's; write what is not written yet."""
+        """Close from the clients' side to Binance's, and write what is not written yet."""
         await self.warmup.aclose()
         await self.flights.aclose()
         await self.snapshots.aclose()
@@ -89,10 +89,10 @@ class Daemon:
     cache: CacheParts
     state: PersistentState
     idle_blocks: IdleBlocks
-    redis: Opened | None
+    redis: RedisParts | None
 
     async def start(self) -> None:
-        """Join the other replicas, if Redis is configured."""
+        """Connect to the other replicas, if Redis is configured."""
         if self.redis is not None:
             await self.redis.start()
         await self.governor.start()
@@ -120,12 +120,12 @@ def build(
     """Build a daemon; nothing is connected before `Daemon.start`.
 
     Args:
-        settings: What the operator asked for.
-        clock: The time all parts go by.
-        rng: Jitter and names.
-        events: Gets the sinks for metrics and recent activity attached.
-        transport: Stands in for the network.
-        state_dir: Where state is kept; nothing is kept without it.
+        settings: The operator's settings.
+        clock: The clock of all parts.
+        rng: For jitter and names.
+        events: The sinks for metrics and recent activity are attached to it.
+        transport: Replaces the network in tests.
+        state_dir: Where state is stored; without it, nothing is.
     """
     redis = build_redis(settings, clock, rng, events, state_dir)
     governor = build_upstream(settings, clock, rng, events, redis=redis, transport=transport)
@@ -138,8 +138,8 @@ def build(
         state,
         clock,
         events,
-        row_store=None if redis is None else redis.commons,
-        body_store=None if redis is None else redis.copies,
+        row_store=None if redis is None else redis.rows,
+        body_store=None if redis is None else redis.bodies,
     )
     app = build_serving(settings, governor, cache, state, redis, clock, events)
     for event in state.startup_events:
@@ -150,13 +150,13 @@ def build(
 
 def build_redis(
     settings: Settings, clock: Clock, rng: random.Random, events: Events, state_dir: StateDir | None
-) -> Opened | None:
-    """Build the client of Redis and the stores in it, if Redis is configured."""
+) -> RedisParts | None:
+    """Build the Redis client and the stores on it, if Redis is configured."""
     if settings.redis_url is None:
         return None
     url = settings.redis_url.get_secret_value()
-    where = Where(url, settings.redis_prefix, settings.redis_timeout_s, settings.egress, state_dir)
-    return open_redis(where, _origins(settings), clock, rng, events)
+    redis = RedisSettings(url, settings.redis_prefix, settings.redis_timeout_s, settings.egress, state_dir)
+    return open_redis(redis, _origins(settings), clock, rng, events)
 
 
 def build_upstream(
@@ -165,10 +165,10 @@ def build_upstream(
     rng: random.Random,
     events: Events,
     *,
-    redis: Opened | None = None,
+    redis: RedisParts | None = None,
     transport: Transport | None = None,
 ) -> Governor:
-    """Build the only way to Binance."""
+    """Build the governor, the only way to Binance."""
     return Governor(
         clock=clock,
         rng=rng,
@@ -190,7 +190,7 @@ def build_upstream(
 
 
 def persistence_settings(settings: Settings) -> PersistenceSettings:
-    """Return what the stores on disk need of the settings."""
+    """Return the settings of the disk stores."""
     return PersistenceSettings(
         egress=settings.egress,
         origins=_origins(settings),
@@ -209,7 +209,7 @@ def build_cache(
     row_store: SharedRowStore | None = None,
     body_store: SharedBodyStore | None = None,
 ) -> CacheParts:
-    """Build the data path; replicas meet in `row_store` and `body_store`."""
+    """Build the data path; replicas share `row_store` and `body_store`."""
     clocks = governor.clocks
     registry = SeriesRegistry(
         clock,
@@ -259,7 +259,7 @@ def build_serving(
     governor: Governor,
     cache: CacheParts,
     state: PersistentState,
-    redis: Opened | None,
+    redis: RedisParts | None,
     clock: Clock,
     events: Events,
 ) -> App:
@@ -285,7 +285,7 @@ def build_serving(
         return readiness(governor, cache.exchange_info.table, troubles)
 
     def redis_status() -> Mapping[str, object]:
-        return {} if redis is None else redis.link.status() | {"families": governor.sharing()}
+        return {} if redis is None else redis.client.status() | {"families": governor.sharing()}
 
     status = Status(
         StatusSources(
@@ -317,7 +317,7 @@ def build_serving(
     )
 
 
-def _gauges(governor: Governor, cache: CacheParts, state: PersistentState, redis: Opened | None) -> GaugeSources:
+def _gauges(governor: Governor, cache: CacheParts, state: PersistentState, redis: RedisParts | None) -> GaugeSources:
     registry = cache.registry
 
     def holes() -> dict[str, int]:
@@ -328,7 +328,7 @@ def _gauges(governor: Governor, cache: CacheParts, state: PersistentState, redis
 
     def tiers() -> dict[str, bool]:
         disk = {} if state.state_dir is None else {"disk": not state.troubles}
-        return disk if redis is None else disk | {"redis": redis.link.up}
+        return disk if redis is None else disk | {"redis": redis.client.up}
 
     return GaugeSources(
         families=governor.status,

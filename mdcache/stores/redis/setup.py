@@ -1,4 +1,4 @@
-"""Redis as one daemon uses it: the link, and what lives on it."""
+"""Open Redis for one daemon: the client, and the stores of rows, bodies, budgets and gates on it."""
 
 import random
 from collections.abc import Mapping
@@ -18,26 +18,26 @@ from mdcache.stores.worker_thread import WorkerThread
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """The settings: a URL, what begins every key, seconds after which a call has failed, and the address's name.
+class RedisSettings:
+    """The settings: URL, prefix of every key, time-out of a call, and the egress.
 
-    `folder`: the daemon's own, where it has one.
+    `state_dir`: the daemon's, if it has one.
     """
 
     url: str
     prefix: str
     timeout_s: float
     egress: str
-    folder: StateDir | None = None
+    state_dir: StateDir | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """The parts."""
+class RedisParts:
+    """The client and the stores on it."""
 
-    link: RedisClient
-    commons: RedisRowStore
-    copies: RedisBodyStore
+    client: RedisClient
+    rows: RedisRowStore
+    bodies: RedisBodyStore
     egress: str
     gates: GateChannel
     replica: ReplicaId
@@ -45,37 +45,39 @@ class Opened:
     @property
     def troubles(self) -> tuple[str, ...]:
         """What is wrong with it, for people."""
-        return () if self.link.up else (f"redis: {self.link.trouble}; running without it on a divided budget",)
+        return () if self.client.up else (f"redis: {self.client.trouble}; running without it on a divided budget",)
 
     def budget(self, family: Family) -> RedisBudget:
-        """Return where all replicas on this egress keep a family's budget and gate."""
-        return RedisBudget(self.link, self.gates, self.egress, family.value, self.replica.own)
+        """Return the store of a family's budget and gate, which all replicas on this egress share."""
+        return RedisBudget(self.client, self.gates, self.egress, family.value, self.replica.own)
 
     async def start(self) -> None:
-        """Connect, for little more than a second at most, and listen."""
-        self.commons.start()
-        await self.link.start()
-        await self.commons.apply_missed_purges()
+        """Connect, waiting little more than a second at most, and start listening."""
+        self.rows.start()
+        await self.client.start()
+        await self.rows.apply_missed_purges()
 
     async def aclose(self) -> None:
-        """Let go of it."""
-        await self.commons.aclose()
-        await self.copies.aclose()
-        await self.link.aclose()
+        """Close the stores, then the client."""
+        await self.rows.aclose()
+        await self.bodies.aclose()
+        await self.client.aclose()
 
 
-def open_redis(where: Where, origins: Mapping[Market, str], clock: Clock, rng: random.Random, events: Events) -> Opened:
-    """Nothing is connected before `start`. `origins`: each market's upstream, by which what is kept is told apart."""
-    address = parse_url(where.url)
-    link = RedisClient(
-        lambda: connect(address, where.timeout_s),
-        prefix=where.prefix,
-        timeout_s=where.timeout_s,
+def open_redis(
+    settings: RedisSettings, origins: Mapping[Market, str], clock: Clock, rng: random.Random, events: Events
+) -> RedisParts:
+    """Open Redis; nothing is connected before `start`. `origins`: each market's upstream, which is part of its keys."""
+    address = parse_url(settings.url)
+    client = RedisClient(
+        lambda: connect(address, settings.timeout_s),
+        prefix=settings.prefix,
+        timeout_s=settings.timeout_s,
         clock=clock,
         events=events,
         topology=address.topology.value,
     )
-    replica = ReplicaId(where.folder, f"{rng.getrandbits(64):016x}")
-    commons = RedisRowStore(link, origins, WorkerThread("redis"), clock, events, where.folder)
-    copies = RedisBodyStore(link, commons.channel, origins, WorkerThread("copies in redis"), events)
-    return Opened(link, commons, copies, where.egress, GateChannel(link, where.egress), replica)
+    replica = ReplicaId(settings.state_dir, f"{rng.getrandbits(64):016x}")
+    rows = RedisRowStore(client, origins, WorkerThread("redis"), clock, events, settings.state_dir)
+    bodies = RedisBodyStore(client, rows.channel, origins, WorkerThread("bodies in redis"), events)
+    return RedisParts(client, rows, bodies, settings.egress, GateChannel(client, settings.egress), replica)
