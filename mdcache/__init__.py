@@ -1,6 +1,6 @@
-"""mdcache: a gateway between a trading stack and Binance's public market data.
+"""mdcache: a caching gateway in front of Binance's public market data.
 
-Nothing but the package's version may live here: importing `mdcache` must cost nothing.
+Only the package's version may be here: importing `mdcache` must cost nothing.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Lets `python -m mdcache` do what the `mdcache` script does. Nothing else may live here."""
+"""Run the `mdcache` command with `python -m mdcache`. Nothing else may be here."""
 
 from mdcache.cli.app import main
 

@@ -1,8 +1,8 @@
-"""What a set of candle series costs in weight, before anybody asks: `mdcache check --plan`. Pure.
+"""Capacity planning: the weight that a set of candle series will cost, for `mdcache check --plan`. Pure.
 
-From the tables the daemon itself pays by. It counts what polling costs: tail reads at the TTLs in effect, closes,
-the list of symbols, the clock. What is asked besides (snapshots, history, re-reads of replies that show less than is
-known, retries) comes on top.
+It uses the daemon's own weight tables, and counts polling: tail reads at the TTLs in effect, closes, the list of
+symbols, the clock. Anything else (snapshots, history, re-reads of replies that show less than is known, retries) comes
+on top.
 """
 
 import math
@@ -17,24 +17,24 @@ from mdcache.exchange.weights import EXCHANGE_INFO, TIME, klines_weight, page_li
 from mdcache.upstream.budget import ADDRESS_CAP, EDGE_MS, MINUTE_MS
 from mdcache.upstream.exchange_clock import AGAIN_S, FIRST_READS
 
-# Where a plan names only how many: those that bots ask for most come first.
+# For a plan that gives only a number: those that bots use most come first.
 COMMON_INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d", "30m", "2h", "3m", "12h", "6h", "8h", "1w", "3d", "1M")
 
-_LONGEST_TTL_S = 3_600.0  # a longer one is no advice
-_REDIS_ROW_BYTES = 54  # the most measured, keys and tail included: docs/replicas.md
-_STEP_S = 0.1  # advice on TTLs is rounded up to this
+_LONGEST_TTL_S = 3_600.0  # a longer one is not suggested
+_REDIS_ROW_BYTES = 54  # the highest measured, including keys and tail: docs/replicas.md
+_STEP_S = 0.1  # suggested TTLs are rounded up to this
 _MINUTE_S = 60.0
 
 
 class InvalidPlan(ValueError):
-    """The plan can't be made out; the text says what would be right."""
+    """The plan can't be parsed; the text says what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is asked: every series of `symbols` x `intervals`, `rows` newest rows each time.
+    """The load: every series of `symbols` x `intervals`, `rows` newest rows each time.
 
-    `consumers` programs ask for all of it every `every_s` seconds, spread evenly; 0: somebody always asks.
+    `consumers` programs ask for all of it every `every_s` seconds, spread evenly; 0: without a pause.
     """
 
     market: Market
@@ -51,13 +51,13 @@ class Demand:
 
     @property
     def spacing_s(self) -> float:
-        """Return seconds from one question for a series to the next; 0 if they come without a pause."""
+        """Return the seconds from one question for a series to the next; 0 if there is no pause."""
         return self.every_s / self.consumers if self.consumers else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class PlanTerms:
-    """The settings it is measured against.
+    """The settings that determine the cost.
 
     `ttls_s`: by interval; `share` of the limit (0 to 1); `exchange_info_s`: from one read of the symbols to the next.
     """
@@ -69,10 +69,10 @@ class PlanTerms:
 
 @dataclass(frozen=True, slots=True)
 class CapacityPlan:
-    """The outcome. All weights are a minute's, but `fill_weight`, which is spent once.
+    """The outcome. All weights are per minute, except `fill_weight`, which is spent once.
 
     (On coinm, whose windows end at 200 days, a series of `1d` or longer may take a page more, or a cheaper one.)
-    `worst`: the same if the consumers' questions fell as unluckily as they can. `direct`: without mdcache.
+    `worst`: the same with the worst timing of the consumers' questions. `direct`: without mdcache.
     `usable`: what may be spent, `share` x `limit` and never over nine tenths of the limit.
     `least_ttl_s`, `share`, `slower_ttl_s`: the smallest TTL for all intervals, the smallest share, and the smallest
     TTL for all but the shortest interval that would fit; `None` if none does.
@@ -96,12 +96,12 @@ class CapacityPlan:
 
     @property
     def weight(self) -> float:
-        """Return the whole weight a minute."""
+        """Return the total weight per minute."""
         return self.tails + self.closes + self.upkeep
 
     @property
     def redis_bytes(self) -> int:
-        """Return Redis' memory for these rows, where replicas share one."""
+        """Return the memory that these rows need in Redis, if replicas share one."""
         return self.demand.series * self.demand.rows * _REDIS_ROW_BYTES
 
 
@@ -161,14 +161,14 @@ def plan(asked: Demand, terms: PlanTerms) -> CapacityPlan:
 
 
 def reads_per_minute(length_s: float, ttl_s: float, spacing_s: float) -> float:
-    """Return tail reads a minute of one series, asked for every `spacing_s` (0: without a pause).
+    """Return the tail reads per minute of one series that is asked for every `spacing_s` (0: without a pause).
 
-    The first question after a close reads; from there the first one that finds the tail older than the TTL does.
+    The first question after a close reads; after that, the first one that finds the tail older than the TTL does.
     """
     if spacing_s <= 0:
         return math.ceil(length_s / ttl_s) * _MINUTE_S / length_s
     asked = math.ceil(round(length_s / spacing_s, 6))  # questions in one candle
-    apart = math.floor(round(ttl_s / spacing_s, 6)) + 1  # every so many of them reads
+    apart = math.floor(round(ttl_s / spacing_s, 6)) + 1  # every so many questions, one reads
     return min(_MINUTE_S / spacing_s, math.ceil(asked / apart) * _MINUTE_S / length_s)
 
 
@@ -190,14 +190,14 @@ def _fits(weight: float, usable: int) -> bool:
 
 
 def _at_worst(asked: Demand, terms: PlanTerms, every_poll: float) -> float:
-    """Return the tails' weight a minute if each question that may cost a read does, `every_poll` at most."""
+    """Return the tails' weight per minute if each question that may cost a read does, `every_poll` at most."""
     if any(terms.ttls_s[name] <= 0 for name in asked.intervals):
         return every_poll
     return min(every_poll, sum(_tails(replace(asked, consumers=0), terms.ttls_s)))
 
 
 def _tails(asked: Demand, ttls_s: Mapping[str, float]) -> tuple[float, float]:
-    """Return the weight a minute of refreshing all tails, and what closes add by bringing reads forward."""
+    """Return the weight per minute of refreshing all tails, and what closes add by making reads earlier."""
     weight = _tail_weight(_rule(asked.market)) * asked.symbols
     rounds = closes = 0.0
     for name in asked.intervals:
@@ -229,7 +229,7 @@ def _slower_ttl_s(asked: Demand, terms: PlanTerms, upkeep: float, usable: int) -
 def _least_ttl_s(
     asked: Demand, upkeep: float, usable: int, ttls_s: Callable[[float], Mapping[str, float]]
 ) -> float | None:
-    """Return the smallest TTL, in steps, whose `ttls_s` fit."""
+    """Return the smallest TTL, in steps, with which `ttls_s` fit."""
 
     def fits(steps: int) -> bool:
         return _fits(sum(_tails(asked, ttls_s(steps * _STEP_S))) + upkeep, usable)

@@ -1,8 +1,8 @@
 """Time as an object: the only module that uses `time.*` and `asyncio.sleep`.
 
-Everything else is handed a `Clock`, so that daemon, exchange and clients can run in one process under a fake one. A
-clock never steps and never stops: its `now()` goes on in suspend (`CLOCK_BOOTTIME`), because a tail that slept through
-a night must not look two seconds old.
+All other code gets a `Clock`, so that daemon, exchange and clients can run in one process with a fake one. A clock
+never steps and never stops: `now()` counts time in suspend, too (`CLOCK_BOOTTIME`), because a tail from before a night
+in suspend must not look two seconds old.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has it; elsewhere the next best
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # only on Linux; elsewhere the next best
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Instant:
 
     @property
     def early_ms(self) -> int:
-        """Return the earliest it may be: closes are judged by this edge."""
+        """Return the earliest it may be; used for closes."""
         return self.ms - self.error_ms
 
     @property
     def late_ms(self) -> int:
-        """Return the latest it may be: expiry is judged by this edge."""
+        """Return the latest it may be; used for expiry."""
         return self.ms + self.error_ms
 
 
@@ -44,7 +44,7 @@ class Clock(Protocol):
     """Seconds that only go forward, the wall clock's milliseconds, and a way to wait."""
 
     def now(self) -> float:
-        """Return seconds since an arbitrary moment; never goes back, goes on in suspend."""
+        """Return seconds since an arbitrary moment; never goes back, counts time in suspend."""
         ...
 
     def wall_ms(self) -> int:
@@ -52,7 +52,7 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return after `seconds`; at the next turn of the loop if that is not positive."""
+        """Return after `seconds`; at the next iteration of the event loop if that is not positive."""
         ...
 
 
@@ -64,7 +64,7 @@ class SystemClock:
         return time.clock_gettime(_BOOTTIME)
 
     def wall_ms(self) -> int:
-        """Return milliseconds since the Unix epoch, as far as the machine knows."""
+        """Return milliseconds since the Unix epoch by this machine's clock."""
         return time.time_ns() // 1_000_000
 
     async def sleep(self, seconds: float) -> None:

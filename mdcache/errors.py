@@ -1,8 +1,8 @@
-"""The one tree of errors. It knows causes, never HTTP statuses: `serving/errors.py` has the one table.
+"""All errors, in one tree, by cause. `serving/errors.py` maps them to HTTP statuses.
 
     MdcacheError
-     ├─ UpstreamUnavailable    Binance can't be asked now: an older answer may stand in
-     │   ├─ GateClosed         the family's gate is closed (429, 418, 403, 451, or a row of failures)
+     ├─ UpstreamUnavailable    Binance can't be asked now: an older answer may be served
+     │   ├─ GateClosed         the family's gate is closed (429, 418, 403, 451, or repeated failures)
      │   └─ Busy               nothing is wrong, but there is no room
      │       ├─ BudgetSpent    this lane has no weight left in time
      │       ├─ LaneFull       too many reads are waiting already
@@ -22,7 +22,7 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """Why no usable reply came: a label of metrics."""
+    """Why there was no usable reply: a metrics label."""
 
     CONNECT = "connect"
     NETWORK = "network"
@@ -41,7 +41,7 @@ class Fault(StrEnum):
 
 
 class BodyFault(StrEnum):
-    """What is wrong with a body of status 200: a label of metrics."""
+    """What is wrong with a body of status 200: a metrics label."""
 
     CLOSE_TIME = "close-time"
     COLUMNS = "columns"
@@ -105,7 +105,7 @@ class DeadlinePassed(Busy):
 
 @dataclass(eq=False)
 class UpstreamFailed(MdcacheError):
-    """Binance was asked and nothing usable came back; `reason` is a label of metrics, `detail` for the log only."""
+    """Binance was asked and nothing usable came back; `reason` is a metrics label, `detail` is for the log only."""
 
     reason: Fault | BodyFault
     detail: str = ""
@@ -115,7 +115,7 @@ class UpstreamFailed(MdcacheError):
 
 
 class TransportFailed(UpstreamFailed):
-    """No complete reply came: connect, read, protocol fault or time-out."""
+    """No complete reply: connect, read, protocol fault or time-out."""
 
 
 class ServerFailed(UpstreamFailed):
@@ -127,7 +127,7 @@ class InvalidBody(UpstreamFailed):
 
 
 class NotCached(MdcacheError):
-    """The caller sent `only-if-cached`, and there is no answer that stands."""
+    """The client sent `only-if-cached`, and there is no valid answer."""
 
 
 @dataclass(eq=False)

@@ -1,4 +1,4 @@
-"""What happened, as values. Code emits events; sinks (metrics, log) decide what to make of them.
+"""Events as values: code emits them, and sinks (metrics, log) decide what to do with them.
 
 Frozen, slotted, no behaviour. Units are in the names, labels from closed sets: `market` is `spot`, `usdm` or `coinm`;
 `family` is `spot` or `futures`; `endpoint` is the path's last part.
@@ -12,7 +12,7 @@ from mdcache.errors import BodyFault, Fault
 
 
 class ReadReason(StrEnum):
-    """Why Binance is asked."""
+    """Why a read was made."""
 
     MISSING_ROWS = "missing_rows"
     REFRESH = "refresh"
@@ -25,7 +25,7 @@ class ReadReason(StrEnum):
 
 
 class RetryReason(StrEnum):
-    """Why a read is sent again after a sound reply; other retries have the reason of their error."""
+    """Why a read is sent again after a valid reply; other retries have the reason of their error."""
 
     INCOMPLETE = "incomplete"
 
@@ -38,7 +38,7 @@ class Tier(StrEnum):
 
 
 class StoreOp(StrEnum):
-    """What a store was asked to do."""
+    """The operations of stores."""
 
     OPEN = "open"
     LOAD = "load"
@@ -58,7 +58,7 @@ class StoreOp(StrEnum):
 
 
 class BackgroundTask(StrEnum):
-    """Work that no answer waits for."""
+    """The kinds of background work, for which no answer waits."""
 
     CLOCK = "clock"
     EVENT_LOOP = "event_loop"
@@ -74,7 +74,7 @@ class BackgroundTask(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamCalled:
-    """One request to Binance ended: with a status, or without (`status` 0, and `fault` says why)."""
+    """One request to Binance ended, with a status or without (`status` 0, and `fault` says why)."""
 
     market: str
     endpoint: str
@@ -128,7 +128,7 @@ class BodyRejected:
 
 @dataclass(frozen=True, slots=True)
 class OddBody:
-    """A reply was accepted that an operator should look at (such as more than 12 columns)."""
+    """A reply was accepted that an operator should look at (more than 12 columns, say)."""
 
     market: str
     path: str
@@ -148,14 +148,14 @@ class RowRevised:
 
 @dataclass(frozen=True, slots=True)
 class RequestCollapsed:
-    """A question was answered by another's flight."""
+    """A question was answered by the flight of another request."""
 
     market: str
 
 
 @dataclass(frozen=True, slots=True)
 class QueueWaited:
-    """A read waited so long in its lane before it was sent."""
+    """How long a read waited in its lane before it was sent."""
 
     lane: str
     seconds: float
@@ -196,7 +196,7 @@ class SymbolsLoaded:
 
 @dataclass(frozen=True, slots=True)
 class TierUsed:
-    """A store completed an operation (`op` is from a closed set), with or without success."""
+    """A store operation ended, with or without success."""
 
     tier: Tier
     op: StoreOp
@@ -205,7 +205,7 @@ class TierUsed:
 
 @dataclass(frozen=True, slots=True)
 class TierFailed:
-    """An operation of a store failed; `lost`: it found broken data, which will be read from Binance again."""
+    """A store operation failed; `lost`: it found damaged data, which will be read from Binance again."""
 
     tier: Tier
     op: StoreOp
@@ -215,7 +215,7 @@ class TierFailed:
 
 @dataclass(frozen=True, slots=True)
 class TierStateChanged:
-    """A store went `down`, for the cause in `detail`, or is `ok` again."""
+    """A store is `down`, for the cause in `detail`, or `ok` again."""
 
     tier: Tier
     state: str
@@ -232,7 +232,7 @@ class BackgroundTaskFailed:
 
 @dataclass(frozen=True, slots=True)
 class SettingsIgnored:
-    """Variables of the environment look like settings and are none: Kubernetes' service links."""
+    """Environment variables look like settings but are not: Kubernetes' service links."""
 
     names: tuple[str, ...]
 
@@ -271,16 +271,16 @@ Sink = Callable[[Event], None]
 
 
 class Events:
-    """Hands each event to every sink, in order."""
+    """Pass each event to every sink, in order."""
 
     def __init__(self, *sinks: Sink) -> None:
         self._sinks = list(sinks)
 
     def attach(self, sink: Sink) -> None:
-        """Add a sink; it sees events from now on."""
+        """Add a sink for later events."""
         self._sinks.append(sink)
 
     def emit(self, event: Event) -> None:
-        """Hand `event` to the sinks, which must not block."""
+        """Pass `event` to the sinks, which must not block."""
         for sink in self._sinks:
             sink(event)

@@ -1,7 +1,6 @@
-"""What replicas agree on when one of them reads for all (docs/design.md#leases). Values only.
+"""Leases: the right of one replica to read for all of them (docs/design.md#leases). Values only.
 
-Rows and whole bodies are shared in different places, by the same rules: both ports, their adapters and the data path
-speak of leases and of a store that is down in these words.
+Rows and whole bodies are shared by the same rules; their ports and adapters, and the data path, use these types.
 """
 
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ LEASE_S = 3.0
 LEASE_RENEWED_S = 1.0
 ERROR_SHARED_S = 1.0  # docs/design.md#shared-errors
 PULL_INTERVAL_S = 0.25  # while Binance can't be asked, every answer would pull
-MAX_AHEAD_MS = 2_000  # what has an as-of further in the future is not applied
+MAX_AHEAD_MS = 2_000  # data with an as-of further in the future is not applied
 
 
 class SharedStoreDown(Exception):
@@ -21,10 +20,10 @@ class SharedStoreDown(Exception):
 class LeaseState(StrEnum):
     """Which replica may read, as the shared store sees it."""
 
-    NONE = "nobody"  # no lease was asked for, or what is there makes the read unnecessary
+    NONE = "nobody"  # no lease was requested, or what is stored makes the read unnecessary
     MINE = "mine"
     THEIRS = "theirs"
-    FAILED = "failed"  # the holder's read met an error less than `ERROR_SHARED_S` ago
+    FAILED = "failed"  # the holder's read failed less than `ERROR_SHARED_S` ago
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""The command line: one file a command, each a thin client of the layers below."""
+"""The command line: one module per command, each a thin client of the layers below."""

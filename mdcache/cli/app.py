@@ -1,4 +1,4 @@
-"""The `mdcache` command: one file a command, registered here.
+"""The `mdcache` command, which registers the command of each module.
 
 Exit codes: 0 done; 1 failed while running; 2 wrong settings or options; 130 ended by Ctrl-C. `status` has its own.
 Errors are one line each on stderr, never a traceback. Only this package uses typer and rich.
@@ -23,7 +23,7 @@ app = typer.Typer(
     help="A gateway between a trading stack and Binance's public market data.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # they print local variables, and so secrets
+    pretty_exceptions_enable=False,  # they print local variables, which may be secrets
 )
 
 

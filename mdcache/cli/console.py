@@ -1,4 +1,4 @@
-"""What commands share: settings or exit code 2, and where tables are printed."""
+"""Shared by the commands: load the settings or exit with 2, and print tables and errors."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from mdcache.settings import HIDDEN, Problem, Settings, SettingsError, load
 
-_PIPE_COLUMNS = 200  # where stdout is no terminal: a pipe has no width to wrap at
+_PIPE_COLUMNS = 200  # if stdout is not a terminal: a pipe has no width
 
 
 def stdout() -> Console:
@@ -29,7 +29,7 @@ def new_table(*headings: str) -> Table:
 
 
 def add_row(to: Table, *cells: str | Text) -> None:
-    """Add a row of cells in which nothing is markup."""
+    """Add a row of cells without interpreting markup."""
     to.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
 
 
@@ -40,7 +40,7 @@ def fail(message: object, code: int = 1) -> NoReturn:
 
 
 def load_or_exit(*, as_json: bool = False) -> Settings:
-    """Return the settings, or end with every problem on stderr (as JSON on stdout, too) and exit code 2."""
+    """Return the settings, or exit with code 2 and every problem on stderr (and, as JSON, on stdout)."""
     try:
         settings = load()
         _check_redis_url(settings)
@@ -54,7 +54,7 @@ def load_or_exit(*, as_json: bool = False) -> Settings:
 
 
 def _check_redis_url(settings: Settings) -> None:
-    """Parse the URL as its store does: `settings` knows its form only."""
+    """Parse the URL as the Redis store does; `settings` checks only its form."""
     if settings.redis_url is None:
         return
     from mdcache.stores.redis.url import parse_url

@@ -1,27 +1,27 @@
-"""The daemon on this machine, as the settings speak of it: one call, for the commands that ask it something."""
+"""The HTTP client for the daemon on this machine, at the address that the settings name."""
 
 import http.client
 
 from mdcache.errors import MdcacheError
 from mdcache.settings import Settings
 
-_ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - where it listens, to where to ask
+_ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - the address it listens on -> the address to call
 TIMEOUT_S = 10.0
 
 
 class DaemonNotRunning(ConnectionError):
-    """No daemon listens there."""
+    """No daemon listens at that address."""
 
 
 def address(settings: Settings) -> str:
-    """Return where the daemon is asked, as HOST:PORT."""
+    """Return the daemon's address as HOST:PORT."""
     return f"{_ANY_HOST.get(settings.host, settings.host)}:{settings.port}"
 
 
 def request(settings: Settings, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
     """Send a request, with the admin token if there is one; return status and body.
 
-    Raises `DaemonNotRunning`, or `MdcacheError` where the connection fails in another way.
+    Raises `DaemonNotRunning`, or `MdcacheError` if the connection fails in another way.
     """
     host = _ANY_HOST.get(settings.host, settings.host)
     token = settings.admin_token.get_secret_value() if settings.admin_token else ""

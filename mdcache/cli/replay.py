@@ -1,4 +1,4 @@
-"""`mdcache replay`: play the incident, and show both sides of it."""
+"""`mdcache replay`: play the incident, and show the result of both sides."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -58,7 +58,7 @@ def _picture_drawer() -> "Callable[[ReplayResult, Path], tuple[Path, Path]]":
 
 @contextmanager
 def progress_bars(plan: "ReplayPlan", console: Console) -> "Iterator[OnProgress]":
-    """Show a bar for each side; nothing where `console` is no terminal."""
+    """Show a progress bar for each side; nothing if `console` is not a terminal."""
     columns = (
         TextColumn("{task.fields[side]:<8}"),
         BarColumn(),
@@ -77,7 +77,7 @@ def progress_bars(plan: "ReplayPlan", console: Console) -> "Iterator[OnProgress]
 
 
 def results(replay: "ReplayResult") -> Table:
-    """Return a table that sets both sides next to each other."""
+    """Return a table of both sides next to each other."""
     made = Table(title="The incident, on this machine", title_justify="left", box=None, pad_edge=False)
     made.add_column("")
     made.add_column("without mdcache", justify="right")

@@ -1,4 +1,4 @@
-"""`mdcache serve`."""
+"""`mdcache serve`: run the daemon."""
 
 from mdcache.cli.console import load_or_exit
 

@@ -1,4 +1,4 @@
-"""`mdcache sim`."""
+"""`mdcache sim`: run a simulated Binance."""
 
 from pathlib import Path
 from typing import Annotated

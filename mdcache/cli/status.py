@@ -1,4 +1,4 @@
-"""`mdcache status`: how the daemon on this machine is, once or live."""
+"""`mdcache status`: the state of the daemon on this machine, once or live."""
 
 import asyncio
 import json

@@ -1,6 +1,6 @@
-"""`mdcache status`: what `/v1/status` tells, on a terminal, once or live.
+"""Render `/v1/status` for `mdcache status` on a terminal, once or live.
 
-Whatever comes is printed as text: neither markup nor control characters of it reach the terminal.
+Every value is printed as text: no markup or control characters in it reach the terminal.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _HOUR_S, _DAY_S = 3_600, 86_400
 
 
 class Health(IntEnum):
-    """How the daemon is, and so the command's exit code; 2 is what wrong settings end with."""
+    """The daemon's health, which is the command's exit code; 2 is for wrong settings."""
 
     READY = 0
     DEGRADED = 1
@@ -45,7 +45,7 @@ class Health(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class SeriesSummary:
-    """The series in sum; `listed` with `--series`."""
+    """Totals of all series; `listed` with `--series`."""
 
     count: int
     rows: int
@@ -54,7 +54,7 @@ class SeriesSummary:
 
 @dataclass(frozen=True, slots=True)
 class DaemonStatus:
-    """What is shown of `/v1/status`."""
+    """The part of `/v1/status` that is shown."""
 
     version: str
     uptime_s: float
@@ -72,7 +72,7 @@ class DaemonStatus:
 
     @property
     def health(self) -> Health:
-        """Return how it is."""
+        """Return its health."""
         if not self.ready:
             return Health.NOT_READY
         return Health.DEGRADED if self.degraded else Health.READY
@@ -87,7 +87,7 @@ def fetch_status(settings: Settings, *, series: bool = False) -> bytes:
 
 
 def decode_status(content: bytes) -> DaemonStatus:
-    """Decode an answer; raise `MdcacheError` if it is no status."""
+    """Decode an answer; raise `MdcacheError` if it is not a status."""
     try:
         plain = msgspec.json.decode(content)
         plain["series"]["listed"] = plain["series"].pop("list", ())
@@ -97,7 +97,7 @@ def decode_status(content: bytes) -> DaemonStatus:
 
 
 async def watch_status(settings: Settings, console: Console, clock: Clock, every_s: float) -> None:
-    """Refresh every `every_s` seconds until interrupted; show it, too, if no daemon answers."""
+    """Refresh every `every_s` seconds until interrupted, also if no daemon answers."""
     with Live(console=console, screen=console.is_terminal, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             live.update(await asyncio.to_thread(_render_now, settings), refresh=True)
@@ -112,7 +112,7 @@ def _render_now(settings: Settings) -> RenderableType:
 
 
 def render(state: DaemonStatus, where: str) -> RenderableType:
-    """Render the rounded status, the most urgent first."""
+    """Render the rounded status, the most urgent part first."""
     parts: list[RenderableType] = [_head(state, where)]
     parts += [Text(f"  {printable(each)}", style="red") for each in (*state.reasons, *state.degraded)]
     parts += [Text(), _families(state), Text(), _requests(state), _totals(state)]
@@ -128,7 +128,7 @@ def render(state: DaemonStatus, where: str) -> RenderableType:
 
 
 def printable(text: object) -> str:
-    """Return `text` without anything that a terminal would obey."""
+    """Return `text` without control characters."""
     return "".join(letter if letter.isprintable() else "�" for letter in str(text))
 
 
@@ -170,7 +170,7 @@ def _weight_bar(used: int, allowed: int) -> Text:
 
 
 def sparkline(by_second: list[int]) -> str:
-    """Draw weight in slots of five seconds, the tallest as high as the line."""
+    """Draw weight in slots of five seconds, scaled to the highest."""
     slots = [sum(by_second[at : at + _SLOT_S]) for at in range(0, len(by_second), _SLOT_S)]
     top = max(slots, default=0) or 1
     return "".join(_BAR_LETTERS[-(-slot * (len(_BAR_LETTERS) - 1) // top)] for slot in slots)
@@ -249,8 +249,8 @@ def _series(listed: Iterable[SeriesLine]) -> Table:
 
 
 def duration(seconds: float) -> str:
-    """Format seconds as people say them."""
-    if seconds < 10:  # noqa: PLR2004 - tenths mean something below it
+    """Format seconds for people."""
+    if seconds < 10:  # noqa: PLR2004 - tenths matter below it
         return f"{seconds:.1f} s"
     rounded = round(seconds)
     if rounded < MINUTE_S:

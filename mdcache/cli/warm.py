@@ -1,4 +1,4 @@
-"""`mdcache warm`: read whole spans of series before a client asks for them."""
+"""`mdcache warm`: read spans of series before a client asks for them."""
 
 import asyncio
 import json
@@ -78,7 +78,7 @@ def _progress_bar(console: Console) -> Progress:
 
 
 def _show_in(bar: Progress, last: "list[WarmupProgress]") -> "Callable[[WarmupProgress], None]":
-    """Return what shows each progress in the bar, and keeps the newest as the only one in `last`."""
+    """Return a callback that shows progress in the bar, and keeps the newest as the only item of `last`."""
     task = bar.add_task("")
 
     def show(found: "WarmupProgress") -> None:

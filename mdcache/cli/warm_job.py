@@ -22,7 +22,7 @@ from mdcache.settings import Settings
 from mdcache.stores.disk.state_dir import open_state_dir
 
 _PATH = "/v1/admin/warm"
-_POLL_S = 0.25  # how often the progress is looked at
+_POLL_S = 0.25  # how often the progress is checked
 _OK = 200
 
 OnProgress = Callable[[WarmupProgress], None]

@@ -1,1 +1,1 @@
-"""The daemon: make every part from the settings, join them, run them from start to drain."""
+"""The daemon: build every part from the settings, and run them from start to drain."""

@@ -19,16 +19,16 @@ from mdcache.stores.disk.state_dir import StateDir, open_state_dir
 from mdcache.telemetry.log import LogSink, adopt_library_logs, make_logger
 from mdcache.telemetry.log_writer import NonBlockingWriter
 
-_LOG_DRAIN_S = 1.0  # for the last lines to be written to a log that is still read
+_LOG_DRAIN_S = 1.0  # for the last log lines to be written
 _STDERR = 2
-_GC_THRESHOLDS = (50_000, 20, 100)  # a page of 1,000 rows makes 13,000 short-lived objects and no cycle
+_GC_THRESHOLDS = (50_000, 20, 100)  # a page of 1,000 rows creates 13,000 short-lived objects and no cycle
 
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return.
 
     Raises:
-        OSError: The address can't be listened on, or another daemon uses the state directory.
+        OSError: The address is in use or not ours, or another daemon uses the state directory.
     """
     _open_standard_streams()
     state_dir = open_state_dir(settings.state_dir)
@@ -41,7 +41,7 @@ def run(settings: Settings) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Open those that the parent process closed: a socket would get their number, and libuv aborts at that."""
+    """Open any standard stream that the parent process closed: otherwise a socket gets its number, and libuv aborts."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         pass
     os.close(fd)
@@ -58,7 +58,7 @@ async def _run(settings: Settings, state_dir: StateDir, log: TextIO) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _report_unhandled(events, context))
 
     gc.collect()
-    gc.freeze()  # what exists by now stays: no collection needs to look at it again
+    gc.freeze()  # what exists by now stays: no collection needs to scan it again
     gc.set_threshold(*_GC_THRESHOLDS)
 
     def ready(addresses: Sequence[str]) -> None:
@@ -73,7 +73,7 @@ async def _run(settings: Settings, state_dir: StateDir, log: TextIO) -> None:
 
 
 def _report_unhandled(events: Events, context: Mapping[str, object]) -> None:
-    """Report an exception that no code awaited, and go on."""
+    """Report an exception that no code awaited, and continue."""
     error = context.get("exception")
     detail = f"{context.get('message')}: {type(error).__name__ if error else ''} {error or ''}"
     events.emit(BackgroundTaskFailed(BackgroundTask.EVENT_LOOP, detail))

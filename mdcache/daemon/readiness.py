@@ -1,4 +1,4 @@
-"""Decide whether the daemon can answer."""
+"""Readiness: decide whether the daemon can answer."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ _OPEN = {"open", "ramp"}
 
 
 def readiness(governor: Governor, symbols: SymbolTable, troubles: Sequence[str]) -> Readiness:
-    """Return `reasons` only where nothing can be answered: what was read before is served in a ban too."""
+    """Return `reasons` only if nothing can be answered: what was read before is served during a ban, too."""
     families = governor.status()
     shut = [
         f"{family.family}: gate {family.gate_state} ({family.gate_reason}), reopens in {family.reopens_in_s:.0f} s"

@@ -1,4 +1,4 @@
-"""What Binance is, as pure values and functions: markets, intervals, questions, rows, weights, limits, symbols.
+"""Binance's rules, as pure values and functions: markets, intervals, questions, rows, weights, limits, symbols.
 
-No clock, no I/O, and no import of ours but the leaves. Facts carry their source.
+No clock, no I/O, and no imports of ours except the leaves. Facts carry their source.
 """

@@ -1,7 +1,7 @@
-"""Every public read that is not a kline: its parameters and its weight. Tables only.
+"""Every public endpoint except klines and `exchangeInfo`: parameters and weights. Tables only.
 
 Sources: docs/binance.md#spot-endpoints, docs/binance.md#usdm-endpoints, docs/binance.md#coinm-endpoints. Where a
-measurement found more than the page says, the larger weight stands.
+measurement found more than the page says, the larger weight is used.
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ class ParameterKind(StrEnum):
 class Parameter:
     """One parameter.
 
-    `default` is what leaving it out means; `maximum` the largest number, or the most symbols in a list. `choices` are
-    the only values taken, for a limit too. `listed`: the name must be in the market's `exchangeInfo`. `omits_default`:
-    sending the default is the same question as leaving it out.
+    `default` applies if it is not sent; `maximum` is the largest number, or the most symbols in a list. `choices` are
+    the only values accepted, for a limit, too. `listed`: the name must be in the market's `exchangeInfo`.
+    `omits_default`: sending the default is the same question as leaving it out.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Parameter:
 
 
 class WeightRule(Protocol):
-    """What a question costs, by its parameters; `str()` describes it."""
+    """The weight of a question, by its parameters; `str()` describes it."""
 
     def weigh(self, values: Mapping[str, str], symbols: int) -> int:
         """Return the weight of a question with these parameters that names `symbols` symbols (0: all)."""
@@ -53,7 +53,7 @@ class WeightRule(Protocol):
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """The least and the most it may cost."""
+        """The least and the greatest weight."""
         ...
 
 
@@ -69,7 +69,7 @@ class FlatWeight:
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """`weight`, twice."""
+        """Twice `weight`."""
         return self.weight, self.weight
 
     def __str__(self) -> str:
@@ -99,7 +99,7 @@ class WeightByLimit:
 
 @dataclass(frozen=True, slots=True)
 class WeightBySymbolCount:
-    """Weight by the number of named symbols: (up to, weight) steps, `all_symbols` for more or for none named.
+    """Weight by the number of named symbols: (up to, weight) steps, `all_symbols` for more, or if none is named.
 
     `list_costs_all`: a list of symbols costs as much as all, even a list of one.
     """
@@ -116,7 +116,7 @@ class WeightBySymbolCount:
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """One symbol, and all."""
+        """The weights of one symbol and of all."""
         return self.steps[0][1], self.all_symbols
 
     def __str__(self) -> str:
@@ -137,7 +137,7 @@ class WeightPerSymbol:
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """One symbol, and all."""
+        """The weights of one symbol and of all."""
         return self.per_symbol, self.maximum
 
     def __str__(self) -> str:
@@ -148,9 +148,9 @@ class WeightPerSymbol:
 class Endpoint:
     """One path of one market.
 
-    `exclusive`: at most one of these parameters may be sent; `one_required`: and one must be. `lists_elements`: without
-    symbol or pair it answers with a list, whose elements are the answers for single symbols (`single_as_list`: lists of
-    one element).
+    `exclusive`: at most one of these parameters may be sent; `one_required`: one of them must be. `lists_elements`:
+    without symbol or pair the answer is a list whose elements are the answers for single symbols (`single_as_list`:
+    lists of one element).
     """
 
     market: Market
@@ -162,7 +162,7 @@ class Endpoint:
     lists_elements: bool = False
     single_as_list: bool = False
 
-    def __hash__(self) -> int:  # hashed at every look-up, and the fields are long
+    def __hash__(self) -> int:  # hashed at every look-up, and hashing the fields is slow
         return hash(self.path)
 
     @property
@@ -181,7 +181,7 @@ def _limit(default: int, top: int, choices: tuple[str, ...] = ()) -> Parameter:
 
 _SYMBOL = Parameter("symbol", ParameterKind.SYMBOL)
 _REQUIRED_SYMBOL = Parameter("symbol", ParameterKind.SYMBOL, required=True)
-_INDEX = Parameter("symbol", ParameterKind.SYMBOL, listed=False)  # an index or asset pair, in no exchangeInfo
+_INDEX = Parameter("symbol", ParameterKind.SYMBOL, listed=False)  # an index or asset pair, which no exchangeInfo lists
 _REQUIRED_INDEX = Parameter("symbol", ParameterKind.SYMBOL, required=True, listed=False)
 _PAIR = Parameter("pair", ParameterKind.PAIR)
 _REQUIRED_PAIR = Parameter("pair", ParameterKind.PAIR, required=True)
@@ -352,7 +352,7 @@ ENDPOINTS: dict[str, tuple[Endpoint, ...]] = {
 
 
 def endpoint_for(path: str, sent: Mapping[str, str]) -> Endpoint:
-    """Return the endpoint that a question of `path` is for: `/futures/data/` serves both futures markets.
+    """Return the endpoint of a question to `path`: `/futures/data/` serves both futures markets.
 
     COIN-M names a pair where USD-M names a symbol; where both name pairs, COIN-M's end in USD.
     """

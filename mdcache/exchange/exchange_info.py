@@ -1,4 +1,4 @@
-"""`exchangeInfo` as a document that can be cut: the whole list, or the symbols that a question names.
+"""`exchangeInfo` as a document from which answers are cut: the whole list, or the symbols that a question names.
 
 Source: docs/binance.md#exchange-info.
 """
@@ -18,9 +18,9 @@ from mdcache.exchange.parameters import read_parameters, symbol_name, wants_micr
 _FLAGS = ("true", "false")
 _STATUSES = ("TRADING", "HALT", "BREAK")
 _PERMISSION = re.compile(r"[A-Z0-9_]{1,50}")  # enums.md, Account and Symbol Permissions
-_DEFAULT_PERMISSIONS = frozenset({"SPOT", "MARGIN", "LEVERAGED"})  # rest-api.md: what no `permissions` means
+_DEFAULT_PERMISSIONS = frozenset({"SPOT", "MARGIN", "LEVERAGED"})  # rest-api.md: the default of `permissions`
 
-# Answered from the lists of symbols, so not among the snapshots; here for the tables that show every path.
+# Answered from these documents, so not among the snapshots; listed for the tables that show every path.
 EXCHANGE_INFO_ENDPOINTS = (
     Endpoint(
         Market.SPOT,
@@ -52,12 +52,12 @@ class SymbolSelection:
 
     @property
     def selects_all(self) -> bool:
-        """Whether nothing is left out of the list."""
+        """Whether it selects the whole list."""
         return not (self.names or self.permissions or self.status)
 
     @property
     def hides_permission_sets(self) -> bool:
-        """Whether it selects by permission and shows none: the list with permission sets is needed to answer."""
+        """Whether it selects by permission but hides permission sets, which are then needed to answer."""
         return bool(self.permissions) and not self.permission_sets
 
     @property
@@ -69,7 +69,7 @@ class SymbolSelection:
 class _ListedSymbol(msgspec.Struct):
     symbol: str
     status: str = ""
-    permissionSets: msgspec.Raw = msgspec.Raw(b"[]")  # noqa: N815  Binance's name; 150 words, of nearly all the same
+    permissionSets: msgspec.Raw = msgspec.Raw(b"[]")  # noqa: N815  Binance's name; 150 words, nearly the same for all symbols
     permissions: list[str] = []
 
 
@@ -81,7 +81,7 @@ _permission_sets_decoder = msgspec.json.Decoder(list[list[str]])
 
 
 class ExchangeInfoDocument:
-    """One `exchangeInfo` body, split at its clock and its symbols. Raises `InvalidBody` if it is none."""
+    """One `exchangeInfo` body, split at its clock and its symbols. Raises `InvalidBody` if it is something else."""
 
     def __init__(self, body: bytes) -> None:
         try:
@@ -96,7 +96,7 @@ class ExchangeInfoDocument:
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes in memory, without the index of its symbols."""
+        """Its size in memory, in bytes, without the index of its symbols."""
         return len(self._symbols) + len(self._before) + len(self._between) + len(self._after)
 
     def contains(self, names: Iterable[str]) -> bool:
@@ -117,7 +117,7 @@ class ExchangeInfoDocument:
         return b"%b%d%b%b%b" % (self._before, time, self._between, symbols, self._after)
 
     def _index(self) -> list[tuple[_ListedSymbol, msgspec.Raw]]:
-        """Return the symbols one by one; built by the first question that names some."""
+        """Return the index of single symbols, which the first question that names some builds."""
         if self._entries is None:
             try:
                 entries = [(_symbol_decoder.decode(raw), raw) for raw in _list_decoder.decode(self._symbols)]

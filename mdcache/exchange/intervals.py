@@ -1,7 +1,7 @@
-"""The sixteen intervals, as far as arithmetic may go: lengths, nominal closes, and how many buckets fit.
+"""The sixteen intervals: their lengths, nominal closes, and how many buckets fit into a span.
 
-Nothing here says *where* a row opens. Rows are found by the open time Binance printed, because old rows lie off the
-grid and `3d` has a phase of its own for each symbol (docs/binance.md#three-day-phase).
+This module never computes where a row opens. Rows are found by the open time Binance printed, because old rows lie off
+the grid and `3d` has a different phase for each symbol (docs/binance.md#three-day-phase).
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 _SHORTEST_MONTH = 28 * _DAY
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FAR_MS = 253_402_300_800_000  # 10000-01-01: past what datetime can tell
+_FAR_MS = 253_402_300_800_000  # 10000-01-01: beyond datetime's range
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,9 @@ class Interval:
     months: int = 0
 
     def next_open(self, open_ms: int, zone_ms: int = 0) -> int:
-        """Return the nominal end (exclusive) of the bucket that opened at `open_ms`.
+        """Return the nominal exclusive end of the bucket that opened at `open_ms`.
 
-        `zone_ms` is the time zone's offset: months are those of its calendar.
+        `zone_ms`: the time zone's offset, which moves the calendar's months.
         """
         if not self.months or not 0 <= open_ms < _FAR_MS:
             return open_ms + self.length_ms
@@ -38,7 +38,7 @@ class Interval:
         return (following + into_month - _EPOCH) // timedelta(milliseconds=1) - zone_ms
 
     def count(self, from_ms: int, to_ms: int) -> int:
-        """Return how many buckets can open in `from_ms`..`to_ms` (inclusive) at most, on any grid."""
+        """Return the greatest number of buckets that can open in `from_ms`..`to_ms` (inclusive), on any grid."""
         return 0 if to_ms < from_ms else (to_ms - from_ms) // self.length_ms + 1
 
 

@@ -1,8 +1,7 @@
-"""A kline question: what the bytes of a request mean, or the refusal Binance would give.
+"""Parse a kline request into a question, or raise the refusal Binance would give.
 
-`parse_klines` takes path, raw query and headers; `symbols.py` knows whether the symbol exists. Binance's order of
-checks is unknown (docs/binance.md#unverified). Ours: parameters, characters, interval, limit, zone, unit, then symbol,
-then span.
+`symbols.py` knows whether the symbol exists. Binance's order of checks is unknown (docs/binance.md#unverified). Ours:
+parameters, characters, interval, limit, zone, unit, then symbol, then span.
 """
 
 from collections.abc import Mapping
@@ -14,16 +13,16 @@ from mdcache.exchange.intervals import INTERVALS, SPOT_ONLY, Interval
 from mdcache.exchange.markets import KlineEndpoint, Market
 from mdcache.exchange.parameters import read_parameters, symbol_name, wants_micros, whole_number, zone_minutes
 
-MICROSECONDS_FROM = 10**14  # spot takes either unit; 10^14 ms is the year 5138, 10^14 us is 1973
+MICROSECONDS_FROM = 10**14  # spot accepts either unit; 10^14 ms is the year 5138, 10^14 us is 1973
 _OPTIONAL = ("startTime", "endTime", "limit")
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesKey:
-    """The identity of a series: what makes two rows of one open time the same fact.
+    """The identity of a series: rows with the same key and open time are the same row.
 
-    `kind` is the path's last part (`klines`, `uiKlines`, …), `subject` a symbol or pair in upper case, `zone_minutes`
-    the offset that moves the buckets, `micros` whether times are printed in microseconds.
+    `kind`: the path's last part (`klines`, `uiKlines`, …). `subject`: a symbol or pair in upper case. `zone_minutes`:
+    the offset of the buckets. `micros`: times are printed in microseconds.
     """
 
     market: Market
@@ -47,9 +46,9 @@ class SeriesKey:
 
 @dataclass(frozen=True, slots=True)
 class RowQuery:
-    """A question in one form: rows with `lo_ms` <= open time <= `hi_ms` (`None`: no end), at most `limit`.
+    """A question in canonical form: at most `limit` rows with `lo_ms` <= open time <= `hi_ms` (`None`: no end).
 
-    `newest`: of more rows than `limit` the newest are kept, else the oldest.
+    `newest`: if there are more rows than `limit`, the newest are kept, else the oldest.
     """
 
     lo_ms: int
@@ -60,7 +59,7 @@ class RowQuery:
 
 @dataclass(frozen=True, slots=True)
 class KlineQuestion:
-    """A kline question that Binance would take, if symbol and span (`check_span`) are right."""
+    """A kline question that Binance would accept, if symbol and span (`check_span`) are right."""
 
     key: SeriesKey
     endpoint: KlineEndpoint
@@ -79,7 +78,7 @@ class KlineQuestion:
         return self.start_ms is not None and self.end_ms is not None
 
     def check_span(self) -> None:
-        """Raise the refusal of a span Binance does not take."""
+        """Raise Binance's refusal if it would not accept the span."""
         if self.endpoint.market is Market.SPOT or self.start_ms is None or self.end_ms is None:
             return
         if self.start_ms > self.end_ms:
@@ -89,7 +88,7 @@ class KlineQuestion:
             raise refusals.span_too_long(span // 86_400_000)
 
     def row_query(self, now_ms: int) -> RowQuery:
-        """Return the question in one form at exchange time `now_ms` (only coinm's windows depend on it)."""
+        """Return the question in canonical form at exchange time `now_ms` (only coinm's windows depend on it)."""
         span = self.endpoint.max_span_ms
         if span is None:
             if self.start_ms is None:
@@ -104,7 +103,7 @@ class KlineQuestion:
 
 
 def parse_klines(endpoint: KlineEndpoint, query: str, headers: Mapping[str, str]) -> KlineQuestion:
-    """Return what a request to `endpoint.path` asks, or raise the `Refusal` Binance would give.
+    """Parse a request to `endpoint.path`, or raise the `Refusal` Binance would give.
 
     Args:
         endpoint: the path's rules.
@@ -140,7 +139,7 @@ def parse_klines(endpoint: KlineEndpoint, query: str, headers: Mapping[str, str]
 
 
 def request_query(key: SeriesKey, start_ms: int | None, end_ms: int | None, limit: int) -> str:
-    """Return the query string that asks Binance for rows of this series; times in milliseconds."""
+    """Return the query string of a request for rows of this series; times in milliseconds."""
     parts = [f"{'pair' if key.by_pair else 'symbol'}={quote(key.subject)}"]
     if key.contract_type:
         parts.append(f"contractType={key.contract_type}")
@@ -166,6 +165,6 @@ def _limit(value: int, endpoint: KlineEndpoint) -> int:
         raise refusals.invalid("limit")
     if value <= endpoint.max_limit:
         return value
-    if endpoint.market is Market.SPOT:  # silently capped: tested with 1001, 1500, 5000
+    if endpoint.market is Market.SPOT:  # larger limits are silently capped: tested with 1001, 1500, 5000
         return endpoint.max_limit
-    raise refusals.invalid("limit")  # 1500 taken, 1501 refused: measured 2026
+    raise refusals.invalid("limit")  # 1500 is accepted, 1501 refused: measured 2026

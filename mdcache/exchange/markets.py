@@ -5,14 +5,14 @@ from enum import StrEnum
 
 
 class Family(StrEnum):
-    """Markets that share one weight counter at Binance, hence one gate and one budget."""
+    """Markets that share one weight counter at Binance, and so one gate and one budget."""
 
     SPOT = "spot"
     FUTURES = "futures"  # fapi and dapi share it since 2026-06-30: docs/binance.md#shared-weight
 
 
 class Market(StrEnum):
-    """Where a symbol trades; each market has its own base URL."""
+    """A market, with its own base URL and symbols."""
 
     SPOT = "spot"
     USDM = "usdm"
@@ -33,7 +33,7 @@ _PREFIX = {Market.SPOT: "/api/v3/", Market.USDM: "/fapi/v1/", Market.COINM: "/da
 
 
 class Subject(StrEnum):
-    """What a kline path is asked about: its mandatory parameter."""
+    """The mandatory parameter of a kline path: symbol or pair."""
 
     SYMBOL = "symbol"
     PAIR = "pair"
@@ -43,8 +43,8 @@ class Subject(StrEnum):
 class KlineEndpoint:
     """One kline path of one market, with the rules that differ between paths.
 
-    `max_span_ms`: longest window with both ends, `None` if Binance states no limit. `nearest_end`: a window with more
-    rows than `limit` keeps the newest (coinm), not the oldest.
+    `max_span_ms`: the longest window with both ends, `None` if Binance states no limit. `nearest_end`: a window with
+    more rows than `limit` keeps the newest (coinm), not the oldest.
     """
 
     market: Market

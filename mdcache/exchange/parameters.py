@@ -1,11 +1,11 @@
-"""What Binance takes as a parameter's value, and how it refuses anything else; shared by all questions."""
+"""Parse parameters' values as Binance does, and raise its refusals; shared by all kinds of questions."""
 
 import re
 from urllib.parse import parse_qsl
 
 from mdcache.exchange import refusals
 
-MAX_PARAMETERS = 32  # no question has more than 8; the rest is refused unread
+MAX_PARAMETERS = 32  # no question has more than 8; more are refused without being parsed
 _INT64_MAX = 2**63 - 1
 _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
 _SYMBOL_CHARS = re.compile(r"[\w\-.]{1,50}")
@@ -42,7 +42,7 @@ def symbol_name(value: str, parameter: str, *, spot: bool) -> str:
         return value
     if not legal:
         raise refusals.illegal_characters(parameter, refusals.FUTURES_SYMBOL)
-    return value.upper()  # fapi takes lower case and answers in upper: measured 2026-10-07
+    return value.upper()  # fapi accepts lower case and answers in upper: measured 2026-10-07
 
 
 def whole_number(parameter: str, value: str) -> int:

@@ -1,4 +1,4 @@
-"""What Binance says about limits: in `exchangeInfo`, in reply headers, and in the bodies of its refusals.
+"""Parse Binance's limits and usage: from `exchangeInfo`, reply headers, and the bodies of refusals.
 
 Parsers and tables only; `upstream/` decides what follows from them.
 """
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from mdcache.exchange.markets import Family, Market
 
-INITIAL_LIMIT = 1_200  # weight a minute before exchangeInfo was read: the least any host states
+INITIAL_LIMIT = 1_200  # weight per minute before exchangeInfo was read: the lowest that any host states
 # of a market whose exchangeInfo states none: docs/binance.md#rate-limits (fapi and dapi share theirs)
 DEFAULT_LIMIT = {Family.SPOT: 6_000, Family.FUTURES: 2_400}
 
 
 @dataclass(frozen=True, slots=True)
 class RequestBucket:
-    """A limit on the number of requests, beside the weight: `requests` in each `window_s`."""
+    """A limit on the number of requests, in addition to weight: `requests` in each `window_s`."""
 
     name: str
     requests: int
@@ -45,7 +45,7 @@ UNRELIABLE_USAGE_PATHS = frozenset(
 
 
 def request_bucket(path: str) -> RequestBucket | None:
-    """Return the bucket that counts calls of `path`; `None` if it has only a weight."""
+    """Return the bucket that counts calls of `path`; `None` if only their weight counts."""
     return FUTURES_DATA if path.startswith(_FUTURES_DATA_PREFIX) else REQUEST_BUCKETS.get(path)
 
 
@@ -55,9 +55,9 @@ def usage_is_reliable(path: str) -> bool:
 
 
 def weight_limit(market: Market, rate_limits: object) -> int:
-    """Return the weight a minute by decoded `exchangeInfo.rateLimits`; the market's known limit if they state none.
+    """Return the weight per minute from decoded `exchangeInfo.rateLimits`; the market's known limit if they have none.
 
-    The tightest of several REQUEST_WEIGHT limits counts: a longer window is spread evenly, a shorter one is taken as a
+    The tightest of several REQUEST_WEIGHT limits counts: a longer window is spread evenly, a shorter one counts as a
     whole minute's.
     """
     stated = [limit for entry in _entries(rate_limits) if (limit := _per_minute(entry)) is not None]
@@ -90,7 +90,7 @@ _PLAIN_NUMBER = re.compile(r"\d{1,18}")
 
 
 def used_weight(headers: Iterable[tuple[str, str]]) -> int | None:
-    """Return the weight the whole address used in this minute by a reply's headers; `None` if they don't say.
+    """Return the weight the whole address used in this minute, from a reply's headers; `None` if they don't say.
 
     The legacy header without a window is not read: spot sends both, with the same value. "-1" and anything else that is
     not a count is ignored.

@@ -1,4 +1,4 @@
-"""Binance's own refusals: status, code and text, as documents and live replies give them (docs/binance.md#errors)."""
+"""Binance's own refusals: status, code and text, from its documents and live replies (docs/binance.md#errors)."""
 
 from mdcache.errors import Refusal
 from mdcache.exchange.markets import Market
@@ -53,7 +53,7 @@ def bad_symbol() -> Refusal:
 
 
 def bad_pair(market: Market) -> Refusal:
-    """-4144 on usdm, -4087 on coinm: the two number their errors differently."""
+    """-4144 on usdm, -4087 on coinm: the two use different numbers."""
     return _bad_request(-4087, "Invalid pair.") if market is Market.COINM else _bad_request(-4144, "Invalid pair")
 
 

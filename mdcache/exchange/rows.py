@@ -1,7 +1,7 @@
 """Rows as Binance printed them, and the checks a body must pass before any row is used (docs/design.md#body-checks).
 
-The checks are no stricter than real rows: cut close times (even equal to the open time), no trades and open times off
-the grid are all real (docs/binance.md#irregularities).
+The checks accept everything that occurs in real rows: early close times (even equal to the open time), no trades and
+open times off the grid (docs/binance.md#irregularities).
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ COLUMNS = 12  # rest-api.md, docs/binance.md#kline-row: exactly 12 in every mark
 
 
 class Row(NamedTuple):
-    """One kline. `raw` is its printed text and nothing else; times are milliseconds."""
+    """One kline. `raw`: exactly its printed text. Times are in milliseconds."""
 
     open_ms: int
     close_ms: int
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExpectedRows:
-    """What the rows of a reply must fit: open times in `lo_ms`..`hi_ms`, at most `limit` of them.
+    """The bounds that a reply's rows must obey: open times in `lo_ms`..`hi_ms`, at most `limit` rows.
 
     `zone_ms` moves the calendar's months; `micros`: times are printed in microseconds.
     """
@@ -42,7 +42,7 @@ class ExpectedRows:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A body that passed: rows in rising order of open time. `oddity` is empty, or what an operator should look at."""
+    """A body that passed the checks: rows by rising open time. `oddity`: empty, or what an operator should look at."""
 
     rows: list[Row]
     oddity: str = ""
@@ -109,7 +109,7 @@ def _reject_reason(body: bytes) -> BodyFault:
 
 
 def _row_texts(body: bytes, columns: list[Columns], oddity: str) -> list[bytes]:
-    """Return each row's own bytes; printed anew (compact, same strings) if they can't be cut out."""
+    """Return each row's bytes; if they can't be sliced out, encode them again (compact, same strings)."""
     if not columns:
         return []
     compact = body[:2] == b"[[" and body[-2:] == b"]]" and not any(c in body for c in (b" ", b"\n", b"\t", b"\r"))

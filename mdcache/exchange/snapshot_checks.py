@@ -1,4 +1,4 @@
-"""Whether the body of a 200 answers the question that was asked (docs/design.md#body-checks). Pure."""
+"""Check that the body of a 200 answers the question that was asked (docs/design.md#body-checks). Pure."""
 
 import msgspec
 
@@ -18,7 +18,7 @@ _elements_decoder = msgspec.json.Decoder(list[_Element])
 
 
 def check_body(snapshot: SnapshotQuestion, body: bytes) -> None:
-    """Raise `InvalidBody` where a 200's body is no JSON, an error after all, or about something else."""
+    """Raise `InvalidBody` if a 200's body is not JSON, is an error, or is about something else."""
     try:
         body.decode()
         _json.decode(body)
@@ -54,7 +54,7 @@ def _check_list(snapshot: SnapshotQuestion, body: bytes) -> None:
         raise InvalidBody(BodyFault.TYPES, f"{snapshot.endpoint.path}: a list for one symbol")
     symbols = {element.symbol for element in _elements_decoder.decode(body)}
     asked = set(snapshot.symbols)
-    if snapshot.value("symbolStatus"):  # leaves out those of another status
+    if snapshot.value("symbolStatus"):  # leaves out symbols with another status
         asked &= symbols
     if snapshot.symbols and symbols != asked:
         raise InvalidBody(BodyFault.MISMATCH, f"{snapshot.endpoint.path} of other symbols")

@@ -1,7 +1,7 @@
-"""A question that is not about klines: what the bytes of a request mean, or the refusal Binance would give.
+"""Parse any other request into a question, or raise the refusal Binance would give.
 
-Requests that mean the same become one `SnapshotQuestion`: order, spelling and percent-encoding of parameters don't
-count, and neither do defaults that were sent.
+Requests that mean the same become equal `SnapshotQuestion`s, regardless of the order, spelling and percent-encoding of
+parameters, and of defaults that were sent.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _names_decoder = msgspec.json.Decoder(list[str])
 
 @dataclass(frozen=True, slots=True)
 class SnapshotQuestion:
-    """A question in its one form. `values` are in the endpoint's order; `symbols` are the symbols among them."""
+    """A question in canonical form. `values` are in the endpoint's order; `symbols` are the symbols among them."""
 
     endpoint: Endpoint
     values: tuple[tuple[str, str], ...]
@@ -39,12 +39,12 @@ class SnapshotQuestion:
 
     @property
     def query(self) -> str:
-        """The query string that asks Binance."""
+        """The query string of the request to Binance."""
         return "&".join(f"{quote(each, safe='')}={quote(value, safe='')}" for each, value in self.values)
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """Headers that belong to the question."""
+        """The headers of the request to Binance."""
         return (("X-MBX-TIME-UNIT", "MICROSECOND"),) if self.micros else ()
 
     def value(self, parameter: str) -> str:
@@ -74,7 +74,7 @@ class SnapshotBody:
 
 
 def parse_snapshot(path: str, query: str, time_unit: str | None) -> SnapshotQuestion:  # noqa: C901 - one check after another
-    """Return what a request to `path` asks, or raise the `Refusal` Binance would give.
+    """Parse a request to `path`, or raise the `Refusal` Binance would give.
 
     Args:
         path: a path of `ENDPOINTS`.
@@ -114,7 +114,7 @@ def parse_snapshot(path: str, query: str, time_unit: str | None) -> SnapshotQues
 
 
 def parse_forwarded(endpoint: Endpoint, query: str) -> SnapshotQuestion:
-    """Return a question to a path that is in no table: as it was sent, with its parameters sorted."""
+    """Return a question to a path that is in no table: as sent, with its parameters sorted."""
     return SnapshotQuestion(endpoint, tuple(sorted(read_parameters(query, None).items())))
 
 

@@ -1,4 +1,4 @@
-"""The symbols and pairs of a market, read from its own `exchangeInfo`; a name seen once stays known."""
+"""The symbols and pairs of a market, parsed from its `exchangeInfo`; a name once seen stays known."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ _decoder = msgspec.json.Decoder(_ExchangeInfoSymbols)
 
 @dataclass(frozen=True, slots=True)
 class MarketSymbols:
-    """The names of one market. `trading` ones trade now; `as_of_ms` is the exchange time of the read."""
+    """The names of one market. `trading`: those that trade now. `as_of_ms`: exchange time of the read."""
 
     names: frozenset[str] = frozenset()
     pairs: frozenset[str] = frozenset()
@@ -40,7 +40,7 @@ class MarketSymbols:
         return name in (self.pairs if by_pair else self.names)
 
     def trades(self, name: str, *, by_pair: bool) -> bool:
-        """Return whether new rows may still come; a pair trades while any of its contracts does."""
+        """Return whether new rows may still open; a pair trades while any of its contracts does."""
         return by_pair or name in self.trading
 
 

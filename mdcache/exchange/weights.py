@@ -1,4 +1,4 @@
-"""What a call costs by Binance's documents, which say more than measurements where the two differ."""
+"""The weight of a call by Binance's documents, which state more than was measured where the two differ."""
 
 from mdcache.exchange.markets import Family, KlineEndpoint
 from mdcache.exchange.rate_limits import RequestBucket
@@ -21,27 +21,27 @@ def klines_weight(endpoint: KlineEndpoint, limit: int) -> int:
 
 
 def page_limit(endpoint: KlineEndpoint, rows: int) -> int:
-    """Return the largest `limit` that costs no more than `rows` rows do, at most the path's maximum."""
+    """Return the largest `limit` with the same weight as `rows` rows, at most the path's maximum."""
     if endpoint.market.family is Family.SPOT:
         return endpoint.max_limit
     return next((top for top, _ in FUTURES_KLINES if rows <= top), endpoint.max_limit)
 
 
 def tail_limit(endpoint: KlineEndpoint, rows: int) -> int:
-    """Return the `limit` that reads the newest `rows` rows: at least the overlap, else a full page of that price."""
+    """Return the `limit` that reads the newest `rows` rows: at least the overlap, else a full page of that weight."""
     overlap = SPOT_OVERLAP if endpoint.market.family is Family.SPOT else FUTURES_OVERLAP
     return overlap if rows <= overlap else page_limit(endpoint, rows)
 
 
-# one question that is asked all the time may spend a tenth of what is allowed: docs/design.md#settings
+# one question that is asked all the time may spend a tenth of the allowed weight: docs/design.md#settings
 _SHARE_DIVISOR = 10
 
 
 def ttl_by_weight_s(weight: int, allowed: int) -> float:
-    """Return the TTL in seconds at which one question of this weight spends a tenth of `allowed` a minute."""
+    """Return the TTL in seconds at which one question of this weight spends a tenth of `allowed` per minute."""
     return weight * 60 * _SHARE_DIVISOR / max(1, allowed)
 
 
 def ttl_by_requests_s(bucket: RequestBucket, share: float) -> float:
-    """Return the same for a path whose requests are counted."""
+    """Return the same for a path with a limit on requests."""
     return bucket.window_s * _SHARE_DIVISOR / max(1.0, share * bucket.requests)

@@ -1,4 +1,4 @@
-"""The incident on your own machine: the same consumers against a simulated exchange, without and with mdcache.
+"""Replay the incident on your machine: the same consumers against a simulated exchange, without and with mdcache.
 
-Nothing of the daemon is used here but its command line: it runs as a process, as it does for everybody.
+Only the daemon's command line is used here: it runs as a process, as it does for its users.
 """

@@ -22,7 +22,7 @@ OnAnswers = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ReplayLoad:
-    """Who asks for what: `consumers` programs, each for all symbols and intervals, every `every_s`, for `seconds`."""
+    """The load: `consumers` programs, each asking for all symbols and intervals every `every_s`, for `seconds`."""
 
     seconds: float = 60.0
     symbols: int = 20
@@ -31,7 +31,7 @@ class ReplayLoad:
 
     @property
     def rounds(self) -> int:
-        """Return how often each consumer asks for everything."""
+        """Return the number of rounds in which each consumer asks for everything."""
         return max(1, int(self.seconds / self.every_s))
 
     @property
@@ -42,10 +42,10 @@ class ReplayLoad:
 
 @dataclass(slots=True)
 class ConsumerTally:
-    """What the consumers got.
+    """The consumers' results.
 
-    `statuses`: answers by status, `NO_ANSWER` among them. `marked`: past their TTL, and said so. `worst_age_s`: of
-    the candles a consumer went on with after an answer; a refusal leaves it with those it had. `seconds`: to each
+    `statuses`: answers by status, `NO_ANSWER` among them. `marked`: stale answers, labelled so. `worst_age_s`: of the
+    candles a consumer had after an answer; after a refusal it still has those from before. `seconds`: time to each
     answer. `answered` and `refused` count by whole second of the run.
     """
 
@@ -68,7 +68,7 @@ class ConsumerTally:
 
 
 class Consumers:
-    """All consumers against one address. `offset_ms`: how far the exchange's clock is ahead of this machine's."""
+    """All consumers of one address. `offset_ms`: how far the exchange's clock is ahead of this machine's."""
 
     def __init__(
         self,
@@ -87,11 +87,11 @@ class Consumers:
         self._clock = clock
         self._offset_ms = offset_ms
         self._transport = transport
-        self._held_s: dict[tuple[int, str, str], float] = {}  # as-of of the candles a consumer holds
+        self._held_s: dict[tuple[int, str, str], float] = {}  # as-of of the candles that a consumer has
         self._start_s = 0.0
 
     async def run(self, start_s: float, on_answers: OnAnswers = lambda _asked, _failed: None) -> ConsumerTally:
-        """Ask everything, the first question at `start_s`; tells `watch` how many have ended, and failed."""
+        """Ask all questions, the first at `start_s`; call `watch` with how many have ended, and failed."""
         self._start_s = start_s
         async with asyncio.TaskGroup() as group:
             for number in range(self._load.consumers):
@@ -99,7 +99,7 @@ class Consumers:
         return self.tally
 
     async def _consumer(self, number: int, watch: OnAnswers) -> None:
-        """Run one program: its questions spread evenly over each round, each program starting at another one."""
+        """Run one program: its questions are spread evenly over each round; each program starts elsewhere."""
         first = number * len(self._questions) // self._load.consumers
         questions = self._questions[first:] + self._questions[:first]
         limits = httpx.Limits(max_connections=_CONNECTIONS)

@@ -1,4 +1,4 @@
-"""The picture of a replay, as SVG and PNG. Only this module uses matplotlib, which only the extra `replay` brings."""
+"""Draw a replay as SVG and PNG. Only this module uses matplotlib, which only the extra `replay` installs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mdcache.replay.run import ReplayResult, SideResult
 
-_DIRECT, _MDCACHE, _LIMIT = "#c2410c", "#1d4ed8", "#111827"  # their labels tell them apart without colours, too
+_DIRECT, _MDCACHE, _LIMIT = "#c2410c", "#1d4ed8", "#111827"  # the labels distinguish them without colours, too
 _SOFT = "#4b5563"
 _SLOT_S = 5
 _SIZE_INCHES = (9.0, 6.0)
@@ -17,7 +17,7 @@ _DPI = 160
 
 
 def draw(replay: ReplayResult, stem: Path) -> tuple[Path, Path]:
-    """Write the picture beside each other as `stem`.svg and .png; returns their paths. Raises `OSError`."""
+    """Write the picture as `stem`.svg and `stem`.png; return their paths. Raises `OSError`."""
     paths = (stem.with_name(stem.name + ".svg"), stem.with_name(stem.name + ".png"))
     with mpl.rc_context(
         {
@@ -28,7 +28,7 @@ def draw(replay: ReplayResult, stem: Path) -> tuple[Path, Path]:
             "axes.titlelocation": "left",
             "axes.titlesize": 11,
             "axes.titleweight": "bold",
-            "svg.hashsalt": "mdcache",  # the same run draws the same bytes
+            "svg.hashsalt": "mdcache",  # the same run gives the same bytes
         }
     ):
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")

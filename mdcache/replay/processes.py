@@ -1,4 +1,4 @@
-"""Real processes on free loopback ports: the simulated exchange and the daemon, both gone at the end."""
+"""Run the simulated exchange and the daemon as processes on free loopback ports, and stop them at the end."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ import httpx
 from mdcache.clock import Clock, SystemClock
 from mdcache.errors import MdcacheError
 
-START_DEADLINE_S = 90.0  # on a machine with other work
+START_DEADLINE_S = 90.0  # on a busy machine
 _POLL_S = 0.05
 _STOP_TIMEOUT_S = 10.0
 
@@ -24,7 +24,7 @@ Process = subprocess.Popen[bytes]
 
 
 def free_port() -> int:
-    """Return a free port of loopback."""
+    """Return a free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -32,14 +32,14 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: Sequence[str], url: str, env: Mapping[str, str] | None = None) -> Iterator[Process]:
-    """Run `command` until the end, once `url` answers with anything at all; kill its children, too.
+    """Run `command` for the block, entered once `url` gives any answer; kill its children at the end, too.
 
-    Its environment has no settings of mdcache's but `env`. Raises `MdcacheError` with its output where it ends, or
-    does not answer in time.
+    Its environment has no mdcache settings but `env`. Raises `MdcacheError` with its output if it exits, or does not
+    answer in time.
     """
     clean = {name: value for name, value in os.environ.items() if not name.upper().startswith("MDCACHE_")}
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb+") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own command lines
+        process = subprocess.Popen(  # noqa: S603 - only our own commands
             command,
             env=clean | {"NO_PROXY": "127.0.0.1"} | dict(env or {}),
             stdout=log,
@@ -85,7 +85,7 @@ def sim(*options: str, prefix: Sequence[str] = ()) -> Iterator[str]:
 
 @contextmanager
 def daemon(upstream: str, *, prefix: Sequence[str] = (), **settings: str) -> Iterator[tuple[str, Process]]:
-    """Run the daemon in front of `upstream`; by default with a state directory of its own; yield URL and process."""
+    """Run the daemon in front of `upstream`, by default with its own state directory; yield URL and process."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     names = ("SPOT_URL", "USDM_URL", "COINM_URL")

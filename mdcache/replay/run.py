@@ -1,4 +1,4 @@
-"""The replay: two simulated exchanges side by side, the one asked directly, the other through a daemon."""
+"""Run the replay: two simulated exchanges side by side, one asked directly, the other through a daemon."""
 
 import asyncio
 import math
@@ -14,14 +14,14 @@ from mdcache.clock import SystemClock
 from mdcache.replay.consumers import INTERVALS, WEIGHT, Consumers, ConsumerTally, ReplayLoad
 from mdcache.replay.processes import daemon, sim
 
-LIMIT = 6_000  # spot's weight limit a minute since 2023-08-25: CHANGELOG.md of binance-spot-api-docs
+LIMIT = 6_000  # spot's weight limit per minute since 2023-08-25: CHANGELOG.md of binance-spot-api-docs
 MINUTE_S = 60
 _START_DELAY_S = (
-    0.5  # when the consumers begin; the exchanges' minute begins a little before, so that rounding does no harm
+    0.5  # when the consumers begin; the exchanges' minute begins slightly earlier, so that rounding does not matter
 )
 _MARGIN_S = 0.1
-_CLIENT = "127.0.0.1"  # the address that the consumers have, and the daemon
-_OBSERVER = {"x-sim-client": "replay"}  # what we look at is charged to another address
+_CLIENT = "127.0.0.1"  # the address of the consumers and of the daemon
+_OBSERVER = {"x-sim-client": "replay"}  # our own requests are charged to another address
 _BANNED = 418
 _REFUSED = frozenset({403, _BANNED, 429})
 _TIMEOUT_S = 30.0
@@ -31,7 +31,7 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """What is played. `limit`: the exchange's weight limit a minute; `share`: what the daemon may use of it."""
+    """The replay's parameters. `limit`: the exchange's weight per minute; `share`: the part the daemon may use."""
 
     load: ReplayLoad = field(default_factory=ReplayLoad)
     limit: int = LIMIT
@@ -40,7 +40,7 @@ class ReplayPlan:
 
 @dataclass(frozen=True, slots=True)
 class SideResult:
-    """What came of one side.
+    """The result of one side.
 
     From the consumers: `asked`, `failed` (no candles), `marked`, `worst_age_s` and `p99_ms`. From the exchange's own
     log: `calls`, `weight`, `refused` (403, 418, 429), `bans`, `banned_at_s` (seconds into the run, or `None`). By
@@ -73,7 +73,7 @@ class ReplayResult:
 
     @property
     def uncached_weight(self) -> int:
-        """Return the weight a minute of these questions if each were a call."""
+        """Return the weight per minute of these questions if each were a call."""
         return round(self.mdcache.asked * WEIGHT * MINUTE_S / self.plan.load.seconds)
 
     @property
@@ -83,10 +83,10 @@ class ReplayResult:
 
 
 def play(plan: ReplayPlan, on_progress: OnProgress) -> ReplayResult:
-    """Run both sides at once, from the beginning of a minute of the exchange's.
+    """Run both sides at once, from the beginning of an exchange's minute.
 
-    `on_progress` gets the side, and how many of its questions have ended and failed. Raises `MdcacheError` if a
-    process does not start.
+    `on_progress` is called with the side and how many of its questions have ended and failed. Raises `MdcacheError` if
+    a process does not start.
     """
     clock = SystemClock()
     with ExitStack() as stack:
@@ -95,7 +95,7 @@ def play(plan: ReplayPlan, on_progress: OnProgress) -> ReplayResult:
         asyncio.run(_warm_exchanges(exchanges, symbols))
         url, _ = stack.enter_context(daemon(exchanges[1], weight_share=str(plan.share)))
         step_s = _to_next_minute_s(clock.wall_ms() / 1000 + _START_DELAY_S - _MARGIN_S)
-        for exchange in exchanges:  # the daemon has asked nothing yet: it measures the clock when it does
+        for exchange in exchanges:  # the daemon has asked nothing yet; it measures the clock at its first read
             _step_clock(exchange, step_s)
         start_s, offset_ms = clock.now() + _START_DELAY_S, round(step_s * 1000)
         start_ms = clock.wall_ms() + round(_START_DELAY_S * 1000) + offset_ms
@@ -117,7 +117,7 @@ async def _run_both(crowds: Sequence[Consumers], start_s: float, watch: OnProgre
 
 
 async def _warm_exchanges(exchanges: Sequence[str], symbols: Sequence[str]) -> None:
-    """Ask each exchange once for the rows of the run: Binance has them at hand, the simulator computes them."""
+    """Ask each exchange once for the rows of the run, because the simulator has to compute them."""
 
     async def one(exchange: str) -> None:
         async with httpx.AsyncClient(
@@ -137,7 +137,7 @@ def _to_next_minute_s(at_s: float) -> float:
 def side_result(
     name: str, tally: ConsumerTally, log: Sequence[dict[str, Any]], bans: int, start_ms: int, load: ReplayLoad
 ) -> SideResult:
-    """Sum up the consumers' tally and the exchange's log (entries of `/_sim/log`)."""
+    """Summarise the consumers' tally and the exchange's log (entries of `/_sim/log`)."""
     seconds = math.ceil(load.seconds)
     log = [each for each in log if each["client"] == _CLIENT and 0 <= each["at_ms"] - start_ms < 1000 * seconds]
     banned = next((entry["at_ms"] for entry in log if entry["status"] == _BANNED), None)

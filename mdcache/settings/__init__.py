@@ -1,7 +1,7 @@
-"""Every setting of the daemon: its name, type, default, bounds and meaning; read once, checked as a whole.
+"""The daemon's settings: name, type, default, bounds and meaning of each; loaded once, and checked together.
 
-Only `daemon` and `cli` import this; all other modules are handed plain values. A value that may hold a secret leaves
-this package only as a `SecretStr` or in the URL's own field, never in a message, a `repr` or the output of `check`.
+Only `daemon` and `cli` import this; all other modules get plain values. A value that may contain a secret leaves this
+package only as a `SecretStr` or in a URL's field, never in a message, a `repr` or the output of `check`.
 """
 
 from mdcache.settings.load import Problem, SettingsError, load

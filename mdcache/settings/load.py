@@ -1,6 +1,6 @@
-"""Reads the settings from the environment and `.env`, and reports all problems at once.
+"""Load the settings from the environment and `.env`, and report all problems at once.
 
-pydantic-settings' own sources are not used: they ignore misspelt names silently and stop at the first map that is not
+pydantic-settings' own sources are not used: they silently ignore misspelt names and stop at the first map that is not
 JSON.
 """
 
@@ -28,7 +28,7 @@ _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 _SECRET_WORD = re.compile(r"TOK|SECR|PASS|PW|KEY|AUTH|CRED|ADM|SIGN|PRIV|REDIS|URL|URI|DSN")
 _USERINFO = re.compile(r"@|%40", re.IGNORECASE)
 _SHOWN_CHARACTERS = 100
-# For error types whose pydantic message would not tell an operator what to write.
+# For error types whose pydantic message would not help an operator.
 _EXPECTED = {
     "bool_parsing": "should be true or false",
     "int_parsing": "should be a whole number",
@@ -39,7 +39,7 @@ _EXPECTED = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem: the variable, its value as it may be shown, where it was set, and what would be right."""
+    """One problem: the variable, its value (secrets hidden), where it was set, and what would be right."""
 
     name: str
     value: str
@@ -55,7 +55,7 @@ class Problem:
 
 
 class SettingsError(Exception):
-    """Some settings are wrong. `problems` has all of them; `str` is one line each, free of secrets."""
+    """Some settings are wrong. `problems` has all of them; `str` is a line for each, without secrets."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -70,7 +70,7 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".
         dotenv: path of the `.env`; none is read if `None`.
 
     Raises:
-        SettingsError: with every unknown name and every bad value of both at once.
+        SettingsError: names all unknown names and bad values of both.
     """
     environ = os.environ if environ is None else environ
     problems: list[Problem] = []
@@ -81,7 +81,7 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".
         *_dotenv_lines(dotenv, problems),
         *((*item, ENVIRONMENT) for item in environ.items()),
     ):
-        if not name.upper().startswith(PREFIX):  # `mdcache_port` is refused, not passed over
+        if not name.upper().startswith(PREFIX):  # `mdcache_port` is refused, not ignored
             continue
         if _SERVICE_LINK.fullmatch(name) or (name == f"{PREFIX}PORT" and _SERVICE_ADDRESS.match(value)):
             ignored.add(name)
@@ -91,7 +91,7 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".
             problems.append(_unknown(name, value, source, known))
 
     given = {name: value for name, (value, _) in raw.items() if value or name not in _EMPTY_IS_DEFAULT}
-    proxy = environ.get("https_proxy") or environ.get("HTTPS_PROXY")  # urllib's order, and so httpx's
+    proxy = environ.get("https_proxy") or environ.get("HTTPS_PROXY")  # urllib's order, which httpx uses
     seen = LoadContext(frozenset(given), tuple(sorted(ignored)), SecretStr(proxy) if proxy else None)
     try:
         settings = Settings.model_validate({"state_dir": default_state_dir(environ)} | given)
@@ -102,10 +102,10 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".
             right = _EXPECTED.get(fault["type"]) or re.sub("^(Value error,|Input) ", "", fault["msg"])
             problems.append(Problem(PREFIX + name.upper(), _display_raw(name, value), source, right))
         settings = None
-    # Raised outside the handler: pydantic's error, which holds the values, must not be chained.
+    # Raised outside the handler: pydantic's error, which contains the values, must not be chained.
     if problems or settings is None:
         raise SettingsError(problems)
-    settings._context = seen  # noqa: SLF001 - the class's own maker
+    settings._context = seen  # noqa: SLF001 - the class's factory
     return settings
 
 
@@ -124,7 +124,7 @@ def _dotenv_lines(path: Path | None, problems: list[Problem]) -> list[tuple[str,
         name, source = binding.key or "", f"{path.name}, line {binding.original.line}"
         ours = name.upper().startswith(PREFIX)
         if binding.error or (ours and binding.value is None):
-            # The line's text stays out: it may be half of a secret.
+            # The line is not quoted: it may be half of a secret.
             problems.append(Problem(name or "?", HIDDEN, source, "should be a line NAME=value"))
         elif ours:
             lines.append((name, binding.value or "", source))
@@ -141,7 +141,7 @@ def _unknown(name: str, value: str, source: str, known: Collection[str]) -> Prob
 
 
 def _display_raw(field: str, value: str) -> str:
-    """Return what a message may show of a value as it was written."""
+    """Return a value as a message may show it."""
     if field in _SECRETS or _USERINFO.search(value):
         return HIDDEN
     return repr(value if len(value) <= _SHOWN_CHARACTERS else value[:_SHOWN_CHARACTERS] + "…")

@@ -1,4 +1,4 @@
-"""The one `Settings` class: every setting's name, type, default, bounds and meaning.
+"""The `Settings` class: name, type, default, bounds and meaning of every setting.
 
 `load` reads them from the environment; nothing here acts on a setting.
 """
@@ -53,20 +53,20 @@ NO_EFFECT_YET: frozenset[str] = frozenset(
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
-    """Return the folder where the platform keeps a program's state (XDG base directories), by this environment."""
+    """Return the platform's directory for a program's state (XDG base directories) in this environment."""
     base = Path(environ.get("XDG_STATE_HOME", ""))
-    if base.is_absolute():  # the standard: others are to be ignored
+    if base.is_absolute():  # by the standard, relative paths are ignored
         return base / "mdcache"
     try:
         home = Path(environ.get("HOME") or "~").expanduser()
-    except RuntimeError:  # a container's user that has neither HOME nor an entry in passwd
+    except RuntimeError:  # a container's user with neither HOME nor an entry in passwd
         return Path("/var/lib/mdcache")
     return home / ".local" / "state" / "mdcache"
 
 
 @dataclass(frozen=True, slots=True)
 class LoadContext:
-    """What `load` saw besides the settings themselves."""
+    """What `load` found beside the settings themselves."""
 
     given: frozenset[str] = frozenset()
     ignored: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class LoadContext:
 
 
 class Settings(BaseSettings):
-    """All settings, frozen. `load` makes one from the environment; `Settings()` has the defaults."""
+    """All settings, frozen. `load` makes an instance from the environment; `Settings()` has the defaults."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False
@@ -173,7 +173,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Use only what `load` passes, which reads the environment itself."""
+        """Use only what `load` passes, because `load` reads the environment itself."""
         return (init_settings,)
 
     @property
@@ -192,16 +192,16 @@ class Settings(BaseSettings):
         return self._context.https_proxy
 
     def candle_ttl_s(self, interval: str) -> float:
-        """Return how many seconds the open candle of `interval` is fresh."""
+        """Return how long the open candle of `interval` is fresh, in seconds."""
         return self.open_candle_ttls.get(interval, self.open_candle_ttl_s)
 
     def __repr_args__(self) -> Iterator[tuple[str, str]]:
-        """Hide secrets in `repr` and `str`, too."""
+        """Hide secrets in `repr` and `str`."""
         return ((name, display(getattr(self, name))) for name in type(self).model_fields)
 
 
 class EffectiveSetting(NamedTuple):
-    """One line of `check`: variable, value as it may be shown, whether it is the default, a note."""
+    """One line of `check`: the variable, its value (secrets hidden), whether it is the default, and a note."""
 
     name: str
     value: str
@@ -228,7 +228,7 @@ def display(value: object) -> str:
 
 
 def effective(settings: Settings) -> list[EffectiveSetting]:
-    """Return every setting in the order of the class, then `HTTPS_PROXY`, fit to be shown to anybody."""
+    """Return every setting in the order of the class, then `HTTPS_PROXY`, without secrets."""
     rows = [
         EffectiveSetting(
             PREFIX + name.upper(),

@@ -1,6 +1,6 @@
-"""The types of the settings: what each kind of value may be, and with which words a wrong one is refused.
+"""The types of settings' values: their bounds, and the message for a wrong value.
 
-No setting is named here. A message never quotes the value: it may be a secret.
+No setting is named here. A message never quotes the value, which may be a secret.
 """
 
 import json
@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Sec
 from mdcache.exchange.intervals import INTERVALS
 
 LANES = ("high", "normal", "low")
-MAX_SECONDS = 1e12  # 31,000 years: longer times are cut to it, so that clocks and timers can add it
+MAX_SECONDS = 1e12  # 31,000 years: longer times are reduced to this, so that clocks and timers can add it
 
 
 def _fail(right: str) -> NoReturn:
@@ -35,7 +35,7 @@ def _url(*schemes: str) -> Callable[[str], str]:
         try:
             parts = urlsplit(value)
             whole = parts.scheme in schemes and parts.hostname and parts.port != 0
-        except ValueError:  # its text may quote a piece of a password
+        except ValueError:  # its text may quote part of a password
             whole = False
         if not whole or "?" in value or "#" in value or re.search(r"[\s\x00-\x1f]", value):
             _fail(right)
@@ -77,7 +77,7 @@ def _origins(value: object) -> tuple[str, ...]:
 
 
 def _json_map(value: object, wrong: Callable[[str, Any], str | None], example: str) -> Mapping[str, Any]:
-    """Return the map that `value` (JSON, or a mapping) holds, or fail with what `wrong` says of its entries."""
+    """Return the map in `value` (JSON, or a mapping), or fail with what `wrong` says about its entries."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = {key for key, _ in items if [other for other, _ in items].count(key) > 1}
@@ -94,7 +94,7 @@ def _json_map(value: object, wrong: Callable[[str, Any], str | None], example: s
 
 
 def _not_seconds(key: str, entry: object) -> str | None:
-    # The comparison rejects NaN, infinity and integers that no float can hold.
+    # The comparison rejects NaN, infinity and integers beyond a float's range.
     if isinstance(entry, int | float) and not isinstance(entry, bool) and 0 <= entry <= sys.float_info.max:
         return None
     return f"{key!r} should be seconds, 0 or more"
