@@ -29,6 +29,7 @@ from mdcache.exchange.rows import Row
 from mdcache.leases import Lease
 from mdcache.stores.redis.budget import GateChannel, RedisBudget
 from mdcache.stores.redis.client import RedisClient
+from mdcache.stores.redis.replica_id import ReplicaId
 from mdcache.stores.redis.rows import RedisRowStore
 from mdcache.stores.redis.url import connect, parse_url
 from mdcache.upstream.replicas.protocol import (
@@ -234,7 +235,9 @@ class Peer:
     """A replica as the budget knows it."""
 
     def __init__(self, link: RedisClient, name: int) -> None:
-        self._store = RedisBudget(link, GateChannel(link, "bench"), "bench", "spot", f"{name:016x}")
+        self._store = RedisBudget(
+            link, GateChannel(link, "bench"), "bench", "spot", ReplicaId(None, lambda: f"{name:016x}")
+        )
         self._allotment = Allotment()
         self._seq = 0
         self._spent = 0
@@ -254,6 +257,7 @@ class Peer:
             born=before.born,
             assumed=3,
             returning=False,
+            process=1,
             error_ms=50,
             commits=self._seq > 1,
             gate_version=0,
@@ -283,7 +287,7 @@ async def budget(server: RedisServer, meter: Meter, peers: int) -> None:
         tell(f"a draw or beat among {peers} replicas", await meter.cost(beat))
         (key,) = client.keys("mdcache:v2:budget:*")
         print(f"{'':<40} {client.memory_usage(key, samples=0) / 1e3:.1f} kB in Redis")
-        gate = RedisBudget(link, GateChannel(link, "bench"), "bench", "spot", "writer")
+        gate = RedisBudget(link, GateChannel(link, "bench"), "bench", "spot", ReplicaId(None, lambda: "writer"))
         version = (await gate.write_gate(0, "x" * 300)).version
 
         async def write() -> None:

@@ -185,7 +185,9 @@ def build_upstream(
         transport=transport,
         admission=LocalAdmission
         if redis is None
-        else Replicas(redis.budget, settings.replicas, redis.replica.returning, redis.replica.keep).admission,
+        else Replicas(
+            redis.budget, settings.replicas, redis.process, redis.replica.returning, redis.replica.keep
+        ).admission,
     )
 
 

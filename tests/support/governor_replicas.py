@@ -128,7 +128,7 @@ class GovernorReplicas:
             base_urls=BASE_URLS,
             settings=self.limits,
             transport=self.transport,
-            admission=Replicas(budgets.__getitem__, self.assumed, returning=instead is not None).admission,
+            admission=Replicas(budgets.__getitem__, self.assumed, self.names, returning=instead is not None).admission,
         )
         if instead is not None:
             governor.restore(instead.governor.saved_state("boot"), "boot")

@@ -112,6 +112,7 @@ def message(world: World, index: int, one: One, weight: int, *, commits: bool) -
         born=allotment.born,
         assumed=len(NAMES),
         returning=one.again,
+        process=1,
         error_ms=2_000,
         commits=commits,
         gate_version=1,
@@ -242,7 +243,7 @@ def shared(*, joined: str = "abc", young: bool = False) -> World:
         **dict.fromkeys(("since", "beat", "swept"), now_ms),
     }
     store = {b"run": b"%040x" % 1, b"meta": " ".join(str(meta.get(name, 0)) for name in META).encode()}
-    store |= {f"r:{name}".encode(): f"0 {now_ms} {part} 0 0".encode() for name in joined}
+    store |= {f"r:{name}".encode(): f"0 {now_ms} {part} 0 0 1".encode() for name in joined}
     allotment = Allotment(part, part, FIRST - 1, len(joined), born_ms)
     members = tuple(
         One(name, allotment, trusts=True) if name in joined else One(name, Allotment(), met=False) for name in NAMES

@@ -5,9 +5,11 @@ from typing import Any, TypeVar
 
 from mdcache.events import StoreOp
 from mdcache.stores.redis.client import RedisClient, RedisDown
+from mdcache.stores.redis.replica_id import ReplicaId
 from mdcache.stores.redis.scripts import load
 from mdcache.upstream.replicas.protocol import (
     BudgetStoreDown,
+    Displaced,
     DrawReply,
     DrawRequest,
     DrawVerdict,
@@ -44,12 +46,13 @@ class GateChannel:
 class RedisBudget:
     """The budget and gate of one egress and family, for one replica."""
 
-    def __init__(self, link: RedisClient, channel: GateChannel, egress: str, family: str, replica: str) -> None:
+    def __init__(self, link: RedisClient, channel: GateChannel, egress: str, family: str, replica: ReplicaId) -> None:
         self._link = link
         self._channel = channel
         self._keys = [f"{link.prefix}{kind}:{{{egress}:{family}}}" for kind in ("budget", "gate")]
         self._family = family
         self._replica = replica
+        self._id = replica.own
         self._draw = load("draw")
         self._gate = load("gate")
 
@@ -59,9 +62,15 @@ class RedisBudget:
         return self._link.up
 
     async def draw(self, request: DrawRequest) -> DrawReply:
-        """Tell and draw; raises `BudgetStoreDown`."""
-        args = request_args(self._replica, request)
+        """Tell and draw; raises `BudgetStoreDown`, and `Displaced`."""
+        args = request_args(self._id, request)
         return await self._run(StoreOp.DRAW, lambda client: self._draw.run(client, self._keys, args), reply_from)
+
+    def rename(self) -> None:
+        """Go on under another id: the one that another family goes by already, if it does."""
+        if self._id == self._replica.own:
+            self._replica.renew()
+        self._id = self._replica.own
 
     async def write_gate(self, version: int, text: str) -> GateReply:
         """Write the gate if its version still is `version`; raises `BudgetStoreDown`."""
@@ -95,6 +104,7 @@ def request_args(replica: str, request: DrawRequest) -> list[bytes | str | int]:
         request.born,
         request.assumed,
         int(request.returning),
+        request.process,
         request.error_ms,
         int(request.commits),
         request.gate_version,
@@ -107,7 +117,9 @@ def request_args(replica: str, request: DrawRequest) -> list[bytes | str | int]:
 
 
 def reply_from(raw: list[Any]) -> DrawReply:
-    """Return what `draw.lua` gave."""
+    """Return what `draw.lua` gave; raises `Displaced` where it refused."""
+    if not raw:
+        raise Displaced("another process has this replica's id")
     shared, born, part, since, replicas, limit, utc_ms, error_ms, version, quiet = map(int, raw[: _HEAD - 1])
     minutes = tuple(
         MinuteReply(minute, drawn, bool(entered), total, DrawVerdict(verdict))

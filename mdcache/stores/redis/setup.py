@@ -16,6 +16,8 @@ from mdcache.stores.redis.rows import RedisRowStore
 from mdcache.stores.redis.url import connect, parse_url
 from mdcache.stores.worker_thread import WorkerThread
 
+_PROCESS_BITS = 40
+
 
 @dataclass(frozen=True, slots=True)
 class RedisSettings:
@@ -33,7 +35,7 @@ class RedisSettings:
 
 @dataclass(frozen=True, slots=True)
 class RedisParts:
-    """The client and the stores on it."""
+    """The client and the stores on it. `process`: a number that no other process has."""
 
     client: RedisClient
     rows: RedisRowStore
@@ -41,6 +43,7 @@ class RedisParts:
     egress: str
     gates: GateChannel
     replica: ReplicaId
+    process: int
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -49,7 +52,7 @@ class RedisParts:
 
     def budget(self, family: Family) -> RedisBudget:
         """Return the store of a family's budget and gate, which all replicas on this egress share."""
-        return RedisBudget(self.client, self.gates, self.egress, family.value, self.replica.own)
+        return RedisBudget(self.client, self.gates, self.egress, family.value, self.replica)
 
     async def start(self) -> None:
         """Connect, waiting little more than a second at most, and start listening."""
@@ -77,7 +80,9 @@ def open_redis(
         events=events,
         topology=address.topology.value,
     )
-    replica = ReplicaId(settings.state_dir, f"{rng.getrandbits(64):016x}")
+    replica = ReplicaId(settings.state_dir, lambda: f"{rng.getrandbits(64):016x}")
+    process = rng.getrandbits(_PROCESS_BITS)
     rows = RedisRowStore(client, origins, WorkerThread("redis"), clock, events, settings.state_dir)
     bodies = RedisBodyStore(client, rows.channel, origins, WorkerThread("bodies in redis"), events)
-    return RedisParts(client, rows, bodies, settings.egress, GateChannel(client, settings.egress), replica)
+    gates = GateChannel(client, settings.egress)
+    return RedisParts(client, rows, bodies, settings.egress, gates, replica, process)

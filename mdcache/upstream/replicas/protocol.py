@@ -31,7 +31,8 @@ from typing import Protocol
 #    nobody enters a minute that may have begun before, and none for ten seconds, so that all have told it again what
 #    they drew and what their parts are. For ten minutes it believes in as many replicas as any of them had last seen.
 # 6. A replica that says goodbye gives its part up; one that vanished keeps it for ten minutes. One that starts again in
-#    its place has its id, and takes all that was drawn under it for spent.
+#    its place has its id, and takes all that was drawn under it for spent. Where the one before it still runs (its
+#    folder was copied), its messages are refused from then on: it goes on as another replica, with another id.
 #
 # A hundredth of A is drawn only by replicas that have not read Binance's limit yet: the newest. They go by the limit,
 # and until their clock is measured by the time, that others told.
@@ -79,7 +80,8 @@ class DrawRequest:
     """One message to the store; `seq` grows with each.
 
     `limit`: Binance's, 0 where it was not read; `allowed`: the share of it. `replicas`, `born`: as the last reply had
-    them; `assumed`: how many replicas there are in the settings. `returning`: another process had this id before.
+    them; `assumed`: how many replicas there are in the settings. `returning`: another process had this id before;
+    `process`: a number of this one's own.
     `commits`: the store may take it for entering. `rank` of the lane that is in need.
     """
 
@@ -93,6 +95,7 @@ class DrawRequest:
     born: int
     assumed: int
     returning: bool
+    process: int
     error_ms: int
     commits: bool
     gate_version: int
@@ -145,6 +148,10 @@ class BudgetStoreDown(Exception):
     """The store can't be asked, or did not answer: what was said to it may be done or not."""
 
 
+class Displaced(BudgetStoreDown):
+    """Another process said hello under this replica's id: what was said to the store is not done."""
+
+
 class BudgetStore(Protocol):
     """Where the replicas on one egress meet, for one family."""
 
@@ -154,7 +161,11 @@ class BudgetStore(Protocol):
         ...
 
     async def draw(self, request: DrawRequest) -> DrawReply:
-        """Tell and draw, in one step; raises `BudgetStoreDown`."""
+        """Tell and draw, in one step; raises `BudgetStoreDown`, and `Displaced`."""
+        ...
+
+    def rename(self) -> None:
+        """Go on under another id, that nobody had before."""
         ...
 
     async def write_gate(self, version: int, text: str) -> GateReply:

@@ -6,7 +6,7 @@ The rules are in `protocol`; this holds where one family stands by them, sends t
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from mdcache.exchange.markets import Family
@@ -21,6 +21,7 @@ from mdcache.upstream.replicas.protocol import (
     Allotment,
     BudgetStore,
     BudgetStoreDown,
+    Displaced,
     DrawKind,
     DrawReply,
     DrawRequest,
@@ -51,11 +52,13 @@ _IN_VAIN = 3  # draws in a row that met another gate; then a pause before each
 class Replicas:
     """Where the other replicas are met: each family's store, and how many there are while it was never reached.
 
-    `returning`: another process had this one's id before; `on_met`: called when the store first answered.
+    `returning`: another process had this one's id before; `process`: a number of this one's own. `on_met`: called when
+    the store first answered.
     """
 
     store: Callable[[Family], BudgetStore]
     assumed: int
+    process: int
     returning: bool = False
     on_met: Callable[[], None] = lambda: None
 
@@ -76,6 +79,7 @@ class SharedAdmission:
         self._gate = SharedGate(context.gate_keeper, context.clock, context.lease_ms)
         self._allotment = Allotment()
         self._met = False
+        self._returning = among.returning
         self._last: DrawReply | None = None  # to the last message; `None`: there was none
         self._last_s = 0.0
         self._unanswered = _ALONE_AFTER  # messages in a row
@@ -321,9 +325,11 @@ class SharedAdmission:
         sent_s = self._clock.now()
         try:
             reply = await self._store.draw(request)
-        except BudgetStoreDown:
+        except BudgetStoreDown as error:
             self._last = None
             self._unanswered += 1
+            if isinstance(error, Displaced):
+                self._become_another(before)
             raise
         self._allotment = answered(before, request, reply)
         self._last, self._last_s, self._unanswered = reply, self._clock.now(), 0
@@ -345,7 +351,8 @@ class SharedAdmission:
             replicas=allotment.replicas,
             born=allotment.born,
             assumed=self._among.assumed,
-            returning=self._among.returning,
+            returning=self._returning,
+            process=self._among.process,
             error_ms=now.error_ms,
             commits=self._last is not None and now.error_ms <= SURE_MS,
             gate_version=self._gate.version,
@@ -359,6 +366,12 @@ class SharedAdmission:
             self._context.budget_keeper.add_spent(found.minute, found.drawn - told.drawn)
         self._met = True
         self._among.on_met()
+
+    def _become_another(self, before: Allotment) -> None:
+        """Meet the others anew, with what was drawn so far: another process has our id."""
+        self._store.rename()
+        self._met = self._returning = False
+        self._allotment = replace(before, born=0, entered=frozenset())
 
     def _hear(self, reply: DrawReply, sent_s: float) -> None:
         """Go by what others know of the time, the limit and the gate."""

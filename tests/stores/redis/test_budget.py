@@ -12,6 +12,7 @@ from mdcache.clock import SystemClock
 from mdcache.events import Events
 from mdcache.stores.redis.budget import GateChannel, RedisBudget, reply_from, request_args
 from mdcache.stores.redis.client import RedisClient
+from mdcache.stores.redis.replica_id import ReplicaId
 from mdcache.stores.redis.url import connect, parse_url
 from mdcache.upstream.replicas.protocol import DrawKind, DrawReply, DrawRequest, DrawVerdict, MinuteRequest
 from tests.support.redis_scripts import FakeRedis
@@ -41,7 +42,7 @@ async def link(server: RedisServer) -> AsyncIterator[RedisClient]:
 
 
 def budget(link: RedisClient, replica: str = "a") -> RedisBudget:
-    return RedisBudget(link, GateChannel(link, "e"), "e", "spot", replica)
+    return RedisBudget(link, GateChannel(link, "e"), "e", "spot", ReplicaId(None, lambda: replica))
 
 
 def request(minute: int = MINUTE, need: int = 0, **more: object) -> DrawRequest:
@@ -56,6 +57,7 @@ def request(minute: int = MINUTE, need: int = 0, **more: object) -> DrawRequest:
         born=0,
         assumed=2,
         returning=False,
+        process=1,
         error_ms=50,
         commits=True,
         gate_version=0,

@@ -1,7 +1,8 @@
 -- One message of a replica about its family's weight; upstream/replicas/protocol.py has the theory.
--- KEYS: the budget and the gate, both hashes. ARGV: the replica's id; hello, say or bye; fourteen numbers; then six
+-- KEYS: the budget and the gate, both hashes. ARGV: the replica's id; hello, say or bye; fifteen numbers; then six
 -- for each minute: its number, drawn, entered, first, need and want.
 -- In the budget: `run` of the server, `meta`, `r:<id>` for each replica, `m:<number>` for each minute.
+-- Returns nothing, and changes nothing, where another process said hello under the id since.
 
 local WHOLE, PARTS, FLOOR, MINUTE = 1000000, 990000, 0.1, 60000
 local FORGOT, QUIET, ABSENT, GAP, SWEEP, KEPT, SURE, MOST_REPLICAS, MOST_LATE =
@@ -12,15 +13,15 @@ local META = {
 }
 
 local me, kind = ARGV[1], ARGV[2]
-local seq, now_ms, allowed, limit, part, peers, born, assumed, returning, error_ms, commits, version, rank, life =
+local seq, now_ms, allowed, limit, part, peers, born, assumed, returning, process, error_ms, commits, version, rank, life =
   unpack((function()
     local found = {}
-    for i = 3, 16 do found[#found + 1] = tonumber(ARGV[i]) end
+    for i = 3, 17 do found[#found + 1] = tonumber(ARGV[i]) end
     return found
   end)())
 local sure = error_ms <= SURE
 local tallies = {}
-for i = 17, #ARGV, 6 do
+for i = 18, #ARGV, 6 do
   local function number(n) return tonumber(ARGV[i + n]) end
   tallies[#tallies + 1] = {
     n = number(0), drawn = number(1), entered = number(2), first = number(3), need = number(4), want = number(5),
@@ -50,9 +51,11 @@ local function text(list)
 end
 
 local function replica(written)
-  local found = numbers(written, 5)
-  local one = {seq = found[1], seen = found[2], part = found[3], returned = found[4], gone = found[5], rows = {}}
-  for i = 6, #found - 3, 4 do
+  local found = numbers(written, 6)
+  local one = {
+    seq = found[1], seen = found[2], part = found[3], returned = found[4], gone = found[5], process = found[6], rows = {},
+  }
+  for i = 7, #found - 3, 4 do
     one.rows[found[i]] = {drawn = found[i + 1], counted = found[i + 2], entered = found[i + 3]}
   end
   return one
@@ -75,7 +78,9 @@ local function serve(keeps)
   if now - meta.beat > GAP then meta.since = now end
   meta.beat = now
   local mine = found[3] and replica(found[3])
-    or {seq = 0, seen = now, part = 0, returned = 0, gone = 1, rows = {}}
+    or {seq = 0, seen = now, part = 0, returned = 0, gone = 1, process = process, rows = {}}
+  if kind ~= 'hello' and mine.process ~= process and mine.seen >= meta.born then return {} end
+  mine.process = process
 
   if kind == 'say' and mine.seq > seq + MOST_LATE or mine.seen > now + MINUTE then error('not ours') end
 
@@ -236,7 +241,7 @@ local function serve(keeps)
     end
   end
 
-  local values, one = {}, {mine.seq, mine.seen, mine.part, mine.returned, mine.gone}
+  local values, one = {}, {mine.seq, mine.seen, mine.part, mine.returned, mine.gone, mine.process}
   for i, name in ipairs(META) do values[i] = meta[name] end
   for n, row in pairs(mine.rows) do
     for _, value in ipairs({n, row.drawn, row.counted, row.entered}) do one[#one + 1] = value end
