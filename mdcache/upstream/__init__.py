@@ -1,4 +1,4 @@
-"""The only way to Binance: gate, budget and lanes decide; governor, rest and clocksync act.
+"""The only way to Binance: gate, budget and queue decide; scheduler, sender and HTTP client act, behind the governor.
 
 httpx and tenacity are imported in this package and nowhere else.
 """

@@ -1,6 +1,6 @@
-"""Admission: may a read that gate and budget let through go at once, or do other replicas have a say? A port.
+"""The port for the last check before a read is sent: may it go, considering other replicas? And its local version.
 
-Here is also how it is where there is one process: nobody else is asked. `replicas/` has the other one.
+`LocalAdmission` is for a single process, and asks no other replica. `replicas/` has the shared one.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ from mdcache.upstream.priority import Lane
 
 @dataclass(frozen=True, slots=True)
 class AdmissionContext:
-    """What an admission works on. `lease_ms`: longest that a sent read may take.
+    """What an admission works with. `lease_ms`: the longest time that a sent read may take.
 
-    `now`: the exchange's time, with what was spent carried along; `pump`: have the scheduler look again at what may go;
-    `wake`: the same, but not in this step.
+    `now`: the exchange's time, after moving the budget with its corrections; `pump`: make the scheduler check again
+    what may be sent; `wake`: the same, but not in this step.
     """
 
     family: Family
@@ -39,7 +39,7 @@ class AdmissionContext:
 
 @dataclass(frozen=True, slots=True)
 class SharingStatus:
-    """`mode`: shared, or divided; `part`: of the share, ours while divided; `total`: drawn by all in this minute."""
+    """`mode`: `shared` or `divided`; `part`: our part of the share while divided; `total`: drawn by all this minute."""
 
     mode: str
     replicas: int
@@ -48,11 +48,11 @@ class SharingStatus:
 
 
 class Admission(Protocol):
-    """One family's admission."""
+    """Decides whether a family's read may be sent."""
 
     @property
     def replicas(self) -> int:
-        """How many replicas there are, as far as it is known."""
+        """The number of replicas, as far as it is known."""
         ...
 
     def share(self, now: Moment) -> float:
@@ -60,31 +60,31 @@ class Admission(Protocol):
         ...
 
     def paused_until_ms(self, lane: Lane, now: Moment) -> int:
-        """Return the exchange time before which the lane gets nothing; 0 where it may."""
+        """Return the exchange time before which the lane may send nothing; 0 if it may now."""
         ...
 
     def admit(self, weight: int, lane: Lane, now: Moment) -> Wait | None:
-        """Return `None` where a read of this weight may be sent in this step, else what it waits for."""
+        """Return `None` if a read of this weight may be sent in this step, else what it must wait for."""
         ...
 
     def record_send(self) -> None:
-        """Note that the read which was admitted is sent: the gate moves by it."""
+        """Record that the admitted read is sent, which steps the gate."""
         ...
 
     def gate_stepped(self, event: GateEvent, before: Gate) -> None:
-        """Note a move of the gate by an event of our own."""
+        """Handle a step of the gate caused by an event in this process."""
         ...
 
     def status(self) -> SharingStatus | None:
-        """Return how the family is shared; `None` where it is not."""
+        """Return how the family is shared; `None` if it is not."""
         ...
 
     async def start(self) -> None:
-        """Meet the other replicas, before the first read."""
+        """Connect to the other replicas, before the first read."""
         ...
 
     async def aclose(self) -> None:
-        """Leave them."""
+        """Leave the other replicas."""
         ...
 
 
@@ -92,15 +92,15 @@ AdmissionFactory = Callable[[AdmissionContext], Admission]
 
 
 class LocalAdmission:
-    """One process has gate and budget for itself."""
+    """The admission of a single process, which has gate and budget to itself."""
 
     replicas = 1
 
     def __init__(self, context: AdmissionContext) -> None:
         self._gate_keeper = context.gate_keeper
 
-    def share(self, now: Moment) -> float:  # noqa: ARG002 - as the port has it
-        """Return what the gate leaves of the share."""
+    def share(self, now: Moment) -> float:  # noqa: ARG002 - the port's
+        """Return the part of the share that the gate allows."""
         return self._gate_keeper.share_factor()
 
     def paused_until_ms(self, lane: Lane, now: Moment) -> int:  # noqa: ARG002
@@ -111,11 +111,11 @@ class LocalAdmission:
         """Return `None`: it may be sent."""
 
     def record_send(self) -> None:
-        """Move the gate."""
+        """Step the gate."""
         self._gate_keeper.step(Sent())
 
     def gate_stepped(self, event: GateEvent, before: Gate) -> None:
-        """Do nothing: nobody else needs to know."""
+        """Do nothing: there are no other replicas."""
 
     def status(self) -> None:
         """Return `None`: it is not shared."""

@@ -1,4 +1,4 @@
-"""How long to stay away after each kind of refusal. Pure; the gate's table decides when to ask.
+"""Backoff: how long to send nothing after each kind of refusal. Pure; the gate's table decides when to ask.
 
 All lengths are milliseconds of a clock that never steps.
 """
@@ -9,7 +9,7 @@ from typing import assert_never
 
 
 class ClosureReason(StrEnum):
-    """Why it was last closed; a metrics label."""
+    """Why a gate was last closed; a metrics label."""
 
     NONE = "none"
     RATE = "429"
@@ -24,14 +24,14 @@ RATE_CAP_MS = 300_000  # docs/design.md#backoff: 429 at most 5 min
 BAN_FIRST_MS = 120_000  # rest-api.md: bans scale from 2 minutes …
 BAN_CAP_MS = 3 * 86_400_000  # … to 3 days
 REGION_MS = 3_600_000  # docs/design.md#backoff: asked again hourly
-ROUNDING_MS = 1_000  # Retry-After is whole seconds, and nobody says which way it is rounded
+ROUNDING_MS = 1_000  # Retry-After is in whole seconds, and its rounding is not documented
 BAN_MARGIN_MS = 2_000  # docs/design.md#gate-persistence: opens at until + clock error + 2 s
-BODY_WAIT_MS = 10_000  # a 418's own "banned until" is still on its way: longer than any body may take
+BODY_WAIT_MS = 10_000  # longer than any body takes: that of a 418 may have a "banned until"
 
 
 @dataclass(frozen=True, slots=True)
 class BackoffPolicy:
-    """The ladder of 403's pauses, and how many in flight a ramp leads up to."""
+    """The ladder of pauses after a 403, and the number of reads in flight at which a ramp ends."""
 
     initial_ms: int
     max_ms: int
@@ -40,10 +40,10 @@ class BackoffPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A read of `epoch` met 429, 418, 403 or 451.
+    """A read of `epoch` was answered with 429, 418, 403 or 451.
 
-    `stated_ms`: how long to wait as the reply says, `None` if it does not. `next_minute_ms`: time to the
-    next UTC minute. `error_ms`: of the exchange's clock. `body_pending`: a 418 whose body may say more.
+    `stated_ms`: the wait that the reply states, `None` if it does not. `next_minute_ms`: time to the next UTC minute.
+    `error_ms`: of the exchange's clock. `body_pending`: a 418 whose body may state a longer wait.
     """
 
     epoch: int
@@ -56,12 +56,12 @@ class Refused:
 
 
 def ladder_ms(level: int, jitter: float, policy: BackoffPolicy) -> int:
-    """Return the pause of a rung: between half (`jitter` 0) and all (`jitter` 1) of its step."""
+    """Return the pause of a rung of the ladder: between half (`jitter` 0) and all (`jitter` 1) of its step."""
     rung = min(policy.max_ms, policy.initial_ms * (1 << min(40, level)))
     return int(rung * (0.5 + 0.5 * jitter))
 
 
-# How far "twice the last wait" may go. 403 and failures have their ladder, 451 its hour.
+# The limit of "twice the last wait". 403 and failures have their ladder, 451 its hour.
 LONGEST_REPEAT_MS = {
     ClosureReason.NONE: 0,
     ClosureReason.RATE: RATE_CAP_MS,
@@ -74,7 +74,7 @@ LONGEST_REPEAT_MS = {
 
 
 def wait_ms(event: Refused, policy: BackoffPolicy, *, level: int, bans: int) -> int:
-    """Return how long this refusal asks for; `level`: rung of the ladder; `bans`: how many there were before it."""
+    """Return the wait after this refusal; `level`: rung of the ladder; `bans`: the number of bans before it."""
     stated_ms = event.stated_ms if event.stated_ms is not None and event.stated_ms > 0 else None
     match event.reason:
         case ClosureReason.RATE:

@@ -1,6 +1,6 @@
 """The budget: how much weight is left in Binance's own minute, for one family. Pure.
 
-`reserve` spends before a read is sent and never gives back; `settle` books what its answer said. All times
+`reserve` spends before a read is sent and is never undone; `settle` records what its answer reported. All times
 are UTC milliseconds of the exchange's clock, with its error beside them.
 """
 
@@ -15,13 +15,13 @@ from mdcache.upstream.priority import Lane
 #
 # Binance counts weight in fixed UTC minutes. We know neither its exact time (error) nor how long a request
 # travels (trip), so a read counts for every minute it may arrive in: all of now - error … now + the larger
-# of 250 ms and (trip + error). It is let through only if each of these minutes has room.
+# of 250 ms and (trip + error). It is granted only if each of these minutes has room.
 #
 # A minute has room for a lane's read of weight w if
 #   1. ours + w + what is kept for the other lanes <= share x limit: never over the share, and each lane has
 #      its tenth. Kept is what a lane's tenth still lacks, but no more than the part of the tenth that belongs
-#      to the rest of the minute: a lane nobody uses gives its tenth up bit by bit, or a fifth of the share
-#      would never be used;
+#      to the rest of the minute: an unused lane releases its tenth gradually, otherwise a fifth of the share
+#      would never be spent;
 #   2. address + w <= 0.9 x limit, where address = max(ours, header + pending + unseen): `header` is the
 #      largest usage Binance reported in this minute (others on the address included), `pending` is ours and
 #      unanswered, `unseen` is ours and answered without a header that could have counted it;
@@ -29,7 +29,7 @@ from mdcache.upstream.priority import Lane
 #      (second + 12)/60 of what cold reads left of the share.
 # And until a minute's first header, no more than 5 % of the limit is in flight, or one read.
 #
-# A header can only add: one below our own count changes nothing, an absurd one blocks its own minute.
+# A header can only add: one below our own count changes nothing, an absurd one blocks only its own minute.
 
 MINUTE_MS = 60_000
 EDGE_MS = 250  # docs/design.md#reservation
@@ -42,7 +42,7 @@ _KEPT_MINUTES = 6  # an unmeasured clock may be wrong by one either way
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """What was spent in one UTC minute. `lanes`: ours by lane; `paced`: the part of it that refreshed tails.
+    """The weight spent in one UTC minute. `lanes`: ours by lane; `paced`: the part of it that refreshed tails.
 
     `header` is `None` until the first; `unseen_ms` is when the newest of `unseen` was answered.
     """
@@ -68,7 +68,7 @@ class Minute:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A family's weight. `limit` a minute; `share` of it is ours; `in_flight`: weight sent and unanswered."""
+    """A family's weight. `limit`: per minute; `share`: our part of it; `in_flight`: sent and unanswered."""
 
     limit: int
     share: float
@@ -77,7 +77,7 @@ class Budget:
 
     @property
     def allowed(self) -> int:
-        """Weight a minute that is ours to spend."""
+        """The weight per minute that this daemon may spend."""
         return int(self.share * self.limit)
 
     def minute(self, number: int) -> Minute:
@@ -87,7 +87,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When: exchange time, its error, and how long a round trip may take (its 99th percentile).
+    """A moment: exchange time, its error, and how long a round trip may take (the 99th percentile).
 
     `local_s`: the same moment by our own clock's `now()`.
     """
@@ -111,7 +111,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a read asks for."""
+    """The weight that a read needs, and its lane."""
 
     weight: int
     lane: Lane
@@ -120,7 +120,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What was reserved for a read, kept until its answer."""
+    """The weight reserved for a read, until its answer."""
 
     weight: int
     minutes: range
@@ -137,9 +137,9 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not now: nothing was spent. `earliest_ms`: exchange time when it may fit; `None`: it never will.
+    """The read may not be sent now; nothing was spent. `earliest_ms`: exchange time when it may fit; `None`: never.
 
-    `for_answer`: an answer on its way may make room sooner than any moment does.
+    `for_answer`: an outstanding answer may make room before that.
     """
 
     earliest_ms: int | None
@@ -147,7 +147,7 @@ class Wait:
 
 
 def reserve(budget: Budget, claim: Claim, now: Moment, factor: float = 1.0) -> Granted | Wait:
-    """Spend `claim` in every minute it may fall into, or say when it may fit. `factor` shrinks the share."""
+    """Spend `claim` in every minute it may fall into, or return when it may fit. `factor` reduces the share."""
     if _never_fits(budget, claim, factor):
         return Wait(None)
     blocked = [
@@ -169,9 +169,9 @@ def reserve(budget: Budget, claim: Claim, now: Moment, factor: float = 1.0) -> G
 
 
 def settle(budget: Budget, reservation: Reservation, header: int | None, now: Moment) -> Budget:
-    """Book the end of a read: `header` is the usage its reply reported, `None` if none that may be believed.
+    """Record the end of a read. `header`: the usage that its reply reported, `None` if none can be trusted.
 
-    It counts only if send and receipt certainly lie in one minute.
+    It counts only if send and receipt are certainly in the same minute.
     """
     number = now.number
     spans = {
@@ -181,7 +181,7 @@ def settle(budget: Budget, reservation: Reservation, header: int | None, now: Mo
     counts = header is not None and spans == {number}
     for charged in reservation.minutes:
         minute = budget.minute(charged)
-        if minute.pending < reservation.weight:  # given up by `rebased`
+        if minute.pending < reservation.weight:  # dropped by `rebased`
             continue
         minute = replace(minute, pending=minute.pending - reservation.weight)
         if not (counts and charged == number):
@@ -193,9 +193,9 @@ def settle(budget: Budget, reservation: Reservation, header: int | None, now: Mo
 
 
 def rebase(budget: Budget, expected_ms: int, now_ms: int) -> Budget:
-    """Return the budget once the exchange's clock turns out to be at `now_ms` and not at `expected_ms`.
+    """Return the budget after a correction of the exchange's clock from `expected_ms` to `now_ms`.
 
-    All that was spent up to then counts as spent now: too much rather than too little.
+    Everything spent until then counts as spent now: too much rather than too little.
     """
     was, now = expected_ms // MINUTE_MS, now_ms // MINUTE_MS
     past = [minute for minute in budget.minutes if minute.number <= was]
@@ -207,7 +207,7 @@ def rebase(budget: Budget, expected_ms: int, now_ms: int) -> Budget:
 
 
 def booked(budget: Budget, number: int, weight: int) -> Budget:
-    """Return the budget once this weight was spent in a minute by another process in our place."""
+    """Return the budget with the weight that another process with our id spent in a minute."""
     minute = budget.minute(number)
     lanes = tuple(
         spent + (weight if lane is Lane.NORMAL else 0) for lane, spent in zip(Lane, minute.lanes, strict=True)
@@ -216,7 +216,7 @@ def booked(budget: Budget, number: int, weight: int) -> Budget:
 
 
 def room(budget: Budget, lane: Lane, number: int, utc_ms: int, factor: float = 1.0) -> int:
-    """Return weight that `lane` may still spend in a minute as of `utc_ms`, pacing aside; may be negative."""
+    """Return the weight that `lane` may still spend in a minute at `utc_ms`, ignoring pacing; may be negative."""
     minute = budget.minute(number)
     return min(
         _lane_allowance(budget, minute, lane, factor, utc_ms) - minute.ours,
@@ -225,7 +225,7 @@ def room(budget: Budget, lane: Lane, number: int, utc_ms: int, factor: float = 1
 
 
 def earliest_ms(budget: Budget, claim: Claim, ahead: int, now: Moment, factor: float = 1.0) -> int | None:
-    """Return when a claim may be sent at the earliest, behind `ahead` of weight in its lane; `None`: never."""
+    """Return the earliest time for a claim with `ahead` weight before it in its lane; `None`: never."""
     if _never_fits(budget, claim, factor):
         return None
     opens_ms = _room_from_ms(budget, now.number, claim.lane, ahead + claim.weight, now.utc_ms, factor)
@@ -240,7 +240,7 @@ def earliest_ms(budget: Budget, claim: Claim, ahead: int, now: Moment, factor: f
 
 
 def _lane_allowance(budget: Budget, minute: Minute, lane: Lane, factor: float, utc_ms: int) -> int:
-    """Return the share less what is kept for the other lanes at `utc_ms`."""
+    """Return the share, less what is kept for the other lanes at `utc_ms`."""
     allowed = int(budget.allowed * factor)
     floor = int(allowed * FLOOR_PART)
     left_ms = min(MINUTE_MS, max(0, (minute.number + 1) * MINUTE_MS - utc_ms))
@@ -250,7 +250,7 @@ def _lane_allowance(budget: Budget, minute: Minute, lane: Lane, factor: float, u
 
 
 def _room_from_ms(budget: Budget, number: int, lane: Lane, weight: int, utc_ms: int, factor: float) -> int | None:
-    """Return when in the minute there is room for `weight`, as other lanes give up their tenths; `None`: not in it."""
+    """Return when the minute has room for `weight`, as other lanes release their tenths; `None`: not in this minute."""
     first, last = utc_ms, (number + 1) * MINUTE_MS - 1
     if weight <= room(budget, lane, number, first, factor):
         return first
@@ -266,13 +266,13 @@ def _room_from_ms(budget: Budget, number: int, lane: Lane, weight: int, utc_ms: 
 
 
 def _never_fits(budget: Budget, claim: Claim, factor: float) -> bool:
-    """Return whether even an empty minute would not do."""
+    """Return whether not even an empty minute has room for it."""
     whole = _lane_allowance(budget, Minute(0), claim.lane, factor, 0)
     return claim.weight > min(whole, int(ADDRESS_CAP * budget.limit))
 
 
 def _fits_from_ms(budget: Budget, minute: Minute, claim: Claim, now: Moment, factor: float) -> int | None:
-    """`None` if the minute has room for the claim now, else when there may be some."""
+    """Return `None` if the minute has room for the claim now, else when it may have."""
     next_minute_ms = (minute.number + 1) * MINUTE_MS + now.error_ms
     if claim.weight > room(budget, claim.lane, minute.number, now.utc_ms, factor):
         opens_ms = _room_from_ms(budget, minute.number, claim.lane, claim.weight, now.utc_ms, factor)
@@ -282,7 +282,7 @@ def _fits_from_ms(budget: Budget, minute: Minute, claim: Claim, now: Moment, fac
     cold_left = int(budget.allowed * factor) - (minute.ours - minute.paced)
     if cold_left <= 0:
         return next_minute_ms
-    # paced + weight <= cold_left x (s + 12)/60, solved for s; one read a minute is always in line
+    # paced + weight <= cold_left x (s + 12)/60, solved for s; the first paced read of a minute is always allowed
     start_ms = minute.number * MINUTE_MS
     due_s = 60 * (minute.paced + claim.weight) / cold_left - PACE_LEAD_S
     if minute.paced == 0 or due_s * 1000 <= now.utc_ms - start_ms:
@@ -299,7 +299,7 @@ def _with_spent(minute: Minute, claim: Claim) -> Minute:
 
 
 def _with_usage(minute: Minute, header: int, reservation: Reservation) -> Minute:
-    """Return the minute with a usage header, which counts all that was answered before its own read was sent."""
+    """Return the minute with a usage header, which includes everything answered before its own read was sent."""
     seen = reservation.sent_at.utc_ms >= minute.unseen_ms
     return replace(minute, header=max(header, minute.header or 0), unseen=0 if seen else minute.unseen)
 

@@ -1,6 +1,6 @@
-"""A family's budget keeper: holds its budget, books what is spent and answered, and keeps it in step with the clock.
+"""A family's budget keeper: holds its budget, records what is spent and answered, and follows clock corrections.
 
-What may be spent is decided in `budget`, and by the caller.
+`budget` and the caller decide what may be spent.
 """
 
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from dataclasses import replace
 from mdcache.exchange.rate_limits import INITIAL_LIMIT
 from mdcache.upstream.budget import Budget, Granted, Moment, Reservation, booked, rebase, settle
 
-_CLOCK_STEP_MS = 250  # a correction larger than this moves what was spent along; EDGE_MS covers the rest
+_CLOCK_STEP_MS = 250  # a larger correction moves what was spent; EDGE_MS covers a smaller one
 
 
 class BudgetKeeper:
-    """One family's weight. `budget` is how it stands; `limit_read`: whether Binance's limit was read here.
+    """One family's weight. `budget`: its current value; `limit_read`: whether Binance's limit was read here.
 
     `on_change` is called in each step that spends or settles.
     """
@@ -25,7 +25,7 @@ class BudgetKeeper:
         self._last: Moment | None = None
 
     def follow(self, now: Moment) -> None:
-        """Carry what was spent along if the exchange's clock was corrected since the last moment."""
+        """Move what was spent if the exchange's clock was corrected since the last moment."""
         if self._last is not None:
             expected_ms = self._last.utc_ms + int((now.local_s - self._last.local_s) * 1000)
             if abs(now.utc_ms - expected_ms) > _CLOCK_STEP_MS:
@@ -33,27 +33,27 @@ class BudgetKeeper:
         self._last = now
 
     def spend(self, granted: Granted) -> None:
-        """Book a read that is about to be sent."""
+        """Record a read that is about to be sent."""
         self.budget = granted.budget
         self._on_change()
 
     def settle(self, reservation: Reservation, header: int | None, now: Moment) -> None:
-        """Book the end of a read, with the usage header of its reply."""
+        """Record the end of a read, with the usage header of its reply."""
         self.budget = settle(self.budget, reservation, header, now)
         self._on_change()
 
     def add_spent(self, minute: int, weight: int) -> None:
-        """Book weight that another process spent in our place."""
+        """Record the weight that another process with our id spent."""
         if weight > 0:
             self.budget = booked(self.budget, minute, weight)
             self._on_change()
 
     def set_limit(self, limit: int) -> None:
-        """Go by what Binance states as its limit, in weight a minute."""
+        """Set the limit that Binance states, in weight per minute."""
         self.budget, self.limit_read = replace(self.budget, limit=limit), True
 
     def adopt_limit(self, limit: int) -> bool:
-        """Go by the limit that another replica read, until it is read here; return whether that is another one."""
+        """Use the limit that another replica read, until it is read here; return whether that changed it."""
         if self.limit_read or limit == self.budget.limit:
             return False
         self.budget = replace(self.budget, limit=limit)

@@ -1,6 +1,6 @@
-"""Gate and budget as plain values, and back: what a disk or a Redis will keep (docs/design.md#gate-persistence). Pure.
+"""Save gate and budget as plain values, and restore them (docs/design.md#gate-persistence).
 
-Moments are UTC milliseconds at rest, and milliseconds of a clock that never steps in the gate.
+Times are UTC milliseconds when saved, and milliseconds of a clock that never steps in the gate.
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ _MOMENTS = ("until_ms", "reopened_ms", "halved_until_ms")
 _COUNTS = tuple(
     field.name for field in fields(Gate) if field.name not in {"state", "reason", "flying", "trouble", *_MOMENTS}
 )
-_LONGEST_MS = BAN_CAP_MS + 2 * MINUTE_MS  # the longest ban, with a clock's error at its refusal and at its writing
+_LONGEST_MS = BAN_CAP_MS + 2 * MINUTE_MS  # the longest ban, with the clock's error when it began and when it was saved
 _MINUTE_COUNTS = ("number", "paced", "unseen", "unseen_ms")
 
 
 @dataclass(frozen=True, slots=True)
 class ClockStamp:
-    """A moment by both of the machine's clocks: `now_ms` counts since the boot that is named, `wall_ms` may step."""
+    """A moment by both of the machine's clocks: `now_ms` counts since the named boot, `wall_ms` may step."""
 
     boot: str
     now_ms: int
@@ -33,9 +33,10 @@ class ClockStamp:
 
 
 def elapsed_ms(then: ClockStamp, now: ClockStamp) -> int:
-    """Time from `then` to `now`, by the clock that never steps where it is still the same one.
+    """Return the time from `then` to `now`, by the clock that never steps if both are of the same boot.
 
-    After a boot only the wall is left; where that was set back meanwhile, no time passed: waits are longer for it.
+    After a boot only the wall clock is left; if it was set back meanwhile, no time counts as passed, and waits get
+    longer.
     """
     if then.boot and then.boot == now.boot and now.now_ms >= then.now_ms:
         return now.now_ms - then.now_ms
@@ -44,7 +45,7 @@ def elapsed_ms(then: ClockStamp, now: ClockStamp) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """A family's gate and budget at rest: when they were written, and what the exchange's time was then."""
+    """A family's saved gate and budget: when they were saved, and the exchange's time then."""
 
     stamp: ClockStamp
     utc_ms: int
@@ -54,7 +55,7 @@ class SavedState:
 
 
 class Checkpoint:
-    """What of one family should rest. `boot` names what the clock that never steps counts from."""
+    """Saves and restores one family. `boot` names the boot since which the clock that never steps counts."""
 
     def __init__(
         self, gate_keeper: GateKeeper, budget_keeper: BudgetKeeper, family_clock: FamilyClock, clock: Clock
@@ -72,16 +73,16 @@ class Checkpoint:
         saved_now = SavedState(
             now, utc.ms, min(utc.error_ms, MINUTE_MS), plain, budget_to_mapping(self._budget_keeper.budget)
         )
-        if self._restored is not None and gate is self._restored[0]:  # else each start would add to its wait
+        if self._restored is not None and gate is self._restored[0]:  # otherwise each start would add to its wait
             was = self._restored[1]
             past_ms = was.utc_ms + elapsed_ms(was.stamp, now)
             saved_now = replace(saved_now, utc_ms=past_ms, error_ms=was.error_ms, gate=was.gate)
         return saved_now
 
     def restore(self, saved: SavedState | None, boot: str) -> None:
-        """Take up what rested, before the first read; `None`: it did, and nobody can read it.
+        """Restore a saved state, before the first read; `None`: there is one, but it is unreadable.
 
-        Raises `KeyError`, `ValueError` or `TypeError` for what `save` can't have given.
+        Raises `KeyError`, `ValueError` or `TypeError` for what `save` can't have returned.
         """
         now = self._stamp(boot)
         if saved is None:
@@ -101,7 +102,7 @@ def saved_to_mapping(saved: SavedState) -> dict[str, object]:
 
 
 def saved_from_mapping(plain: object) -> SavedState:
-    """Return what `saved_to_mapping` gave; `KeyError`, `ValueError` or `TypeError` for what it can't have given."""
+    """Return what was passed to `saved_to_mapping`; raise `KeyError`, `ValueError` or `TypeError` for anything else."""
     found = _mapping(plain)
     stamp = _mapping(found["stamp"])
     return SavedState(
@@ -114,10 +115,10 @@ def saved_from_mapping(plain: object) -> SavedState:
 
 
 def restore(saved: SavedState, now: ClockStamp, utc_ms: int, budget: Budget) -> tuple[Gate, Budget]:
-    """Return gate and budget as they stand at `now`, which our unmeasured clock takes for `utc_ms` of exchange time.
+    """Return gate and budget as of `now`, which by our unmeasured clock is `utc_ms` of exchange time.
 
-    No gate stays closed for longer than the longest ban: what says otherwise is damaged. What was spent in minutes
-    that have ended is of no use. Raises what `gate_from_mapping` raises.
+    No gate stays closed for longer than the longest ban: a state that says so is damaged. What was spent in past
+    minutes is dropped. Raises what `gate_from_mapping` raises.
     """
     utc_then_ms = saved.utc_ms + elapsed_ms(saved.stamp, now)
     gate = gate_from_mapping(saved.gate, now.now_ms, utc_then_ms, min(MINUTE_MS, max(0, saved.error_ms)))
@@ -133,12 +134,12 @@ def restore(saved: SavedState, now: ClockStamp, utc_ms: int, budget: Budget) -> 
 
 
 def unproven_gate(now_ms: int) -> Gate:
-    """Return the gate for a state that can't be read: closed and due, so that it proves itself."""
+    """Return the gate for an unreadable state: closed and due, so that it starts with a probe."""
     return Gate(state=GateState.CLOSED, reason=ClosureReason.FAILURES, until_ms=now_ms)
 
 
 def gate_to_mapping(gate: Gate, now_ms: int, utc_ms: int) -> dict[str, object]:
-    """Return the gate as plain values; reads in flight don't survive."""
+    """Return the gate as plain values, without reads in flight."""
     shift_ms = utc_ms - now_ms
     plain: dict[str, object] = {name: getattr(gate, name) for name in _COUNTS}
     plain |= {name: getattr(gate, name) + shift_ms if getattr(gate, name) else 0 for name in _MOMENTS}
@@ -148,9 +149,9 @@ def gate_to_mapping(gate: Gate, now_ms: int, utc_ms: int) -> dict[str, object]:
 
 
 def gate_from_mapping(plain: Mapping[str, object], now_ms: int, utc_ms: int, error_ms: int) -> Gate:
-    """Return what `gate_to_mapping` gave. A gate that was closed opens at until + clock error + 2 s.
+    """Return the gate that `gate_to_mapping` encoded. If it was closed, it opens at until + clock error + 2 s.
 
-    One that was probing or in its ramp is closed and due: it proves itself again. Raises `KeyError`,
+    If it was probing or in its ramp, it is closed and due: it starts with a probe again. Raises `KeyError`,
     `ValueError` or `TypeError` for what `gate_to_mapping` can't have written.
     """
     shift_ms = now_ms - utc_ms
@@ -166,7 +167,7 @@ def gate_from_mapping(plain: Mapping[str, object], now_ms: int, utc_ms: int, err
 
 
 def budget_to_mapping(budget: Budget) -> dict[str, object]:
-    """Return what was spent in which minute. Limit and share are not kept: settings and exchangeInfo say them."""
+    """Return what was spent in each minute. Limit and share are not saved: they come from exchangeInfo and settings."""
     return {
         "minutes": [
             {name: getattr(minute, name) for name in _MINUTE_COUNTS}
@@ -177,7 +178,7 @@ def budget_to_mapping(budget: Budget) -> dict[str, object]:
 
 
 def budget_from_mapping(plain: Mapping[str, object], limit: int, share: float) -> Budget:
-    """Return what `budget_to_mapping` gave. What was unanswered then never will be, and counts as spent.
+    """Return the budget that `budget_to_mapping` encoded. What was unanswered then stays so, and counts as spent.
 
     Raises `KeyError`, `ValueError` or `TypeError` for what `budget_to_mapping` can't have written.
     """

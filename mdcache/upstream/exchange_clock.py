@@ -1,7 +1,7 @@
 """The exchange's clocks: what time it is at Binance, for each market, and how wrong that may be.
 
-A clock here is our own clock (which neither steps nor stops) plus an offset measured against `/time`. The
-machine's wall is looked at once, for the time before the first measurement.
+Each is our own clock (which neither steps nor stops) plus an offset measured with `/time`. The machine's wall clock is
+read once, for the time before the first measurement.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from mdcache.upstream.priority import Lane, Priority
 FIRST_READS = 3  # docs/design.md#exchange-clock: 3 to 5 reads when a market is first used …
 MOST_READS = 5
 GOOD_ROUND_TRIP_S = 0.2  # … five where none of three took less than this
-AGAIN_S = 300.0  # docs/design.md#exchange-clock: then every few minutes
+AGAIN_S = 300.0  # docs/design.md#exchange-clock: measured again every few minutes
 DATE_SKEW_MS = 2_000  # docs/design.md#exchange-clock
 DATE_STEP_MS = 1_000  # HTTP dates are whole seconds
-TRUSTED_AFTER_CHECK_S = 60.0  # a measurement that proved the clock right is believed this long against other Dates
-RETRY_S = 5.0  # a measurement behind an answer that failed is not tried again sooner
-UNMEASURED_ERROR_MS = 60_000  # how wrong a machine's wall may be without anybody having noticed
-_READ_S = 8.0  # a measurement gives up after this
+TRUSTED_AFTER_CHECK_S = 60.0  # after a measurement that confirmed the clock, other Dates are ignored this long
+RETRY_S = 5.0  # a failed background measurement is not repeated sooner
+UNMEASURED_ERROR_MS = 60_000  # how wrong a machine's wall clock may be unnoticed
+_READ_S = 8.0  # the time-out of a measurement
 _MOST_BYTES = 1_024
 
 
@@ -41,7 +41,7 @@ _time = msgspec.json.Decoder(_Time)
 
 @dataclass(frozen=True, slots=True)
 class ClockSample:
-    """One read of `/time`: exchange time less ours in the middle of the trip, and the trip."""
+    """One read of `/time`: exchange time less ours in the middle of the round trip, and the round trip."""
 
     offset_ms: float
     round_trip_s: float
@@ -58,7 +58,7 @@ class TimeRead:
     reason: ReadReason = ReadReason.CLOCK
 
     def weight(self) -> int:
-        """1 in every market."""
+        """The weight, 1 in every market."""
         return weights.TIME
 
     def build_request(self) -> UpstreamRequest:
@@ -66,7 +66,7 @@ class TimeRead:
         return UpstreamRequest(f"{self.market.prefix}time", "", (), weights.TIME, _MOST_BYTES)
 
     def accept(self, reply: UpstreamReply) -> ClockSample:
-        """Return the sample it is; `InvalidBody` if it shows no time."""
+        """Parse the sample; raise `InvalidBody` if the reply has no time."""
         try:
             server_ms = _time.decode(reply.body).serverTime
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -78,7 +78,7 @@ class TimeRead:
 
 @dataclass(slots=True)
 class _MarketClock:
-    """What is known of one market's clock. `bias_ms`: how far its `Date` is off its own `/time`."""
+    """The state of one market's clock. `bias_ms`: how far its `Date` differs from its own `/time`."""
 
     offset_ms: float | None = None
     error_ms: int = UNMEASURED_ERROR_MS
@@ -91,7 +91,7 @@ class _MarketClock:
 
 
 class ExchangeClocks:
-    """The clocks of all markets. `ask` sends a `TimeRead`: the governor's `fetch`."""
+    """The clocks of all markets. `ask`: sends a `TimeRead` (the governor's `fetch`)."""
 
     def __init__(self, *, clock: Clock, events: Events, fetch: Callable[[TimeRead], Awaitable[ClockSample]]) -> None:
         self._clock = clock
@@ -101,10 +101,10 @@ class ExchangeClocks:
         self._markets = {market: _MarketClock() for market in Market}
 
     def now(self, market: Market) -> Instant:
-        """Exchange time of a market. Never goes back once it was measured.
+        """Return a market's exchange time, which never goes back once it was measured.
 
-        Where a measurement puts the clock back, it stands still until that has passed, and `error_ms` says
-        how much it is ahead. Before the first measurement it is the wall's time, wrong by up to a minute.
+        If a measurement sets the clock back, it stands still until that time is reached, and `error_ms` includes how
+        far it is ahead. Before the first measurement it is the wall clock's time, wrong by up to a minute.
         """
         known = self._markets[market]
         raw = self._raw(known)
@@ -114,7 +114,7 @@ class ExchangeClocks:
         return Instant(known.last_shown_ms, raw.error_ms + known.last_shown_ms - raw.ms)
 
     def family_now(self, family: Family) -> Instant:
-        """Exchange time of a family, as its best measured market knows it; follows every correction."""
+        """Return a family's exchange time, from its best measured market; it follows every correction."""
         family_clocks = [known for market, known in self._markets.items() if market.family is family]
         return self._raw(min(family_clocks, key=lambda known: known.error_ms))
 
@@ -123,19 +123,19 @@ class ExchangeClocks:
         return self._markets[market].offset_ms is not None
 
     def doubted(self, market: Market) -> bool:
-        """Return whether nothing may settle: the clock is unmeasured, or a `Date` contradicted it since."""
+        """Return whether no row may settle: the clock is unmeasured, or a `Date` has contradicted it since."""
         known = self._markets[market]
         return known.doubted or known.offset_ms is None
 
     def offset_ms(self, market: Market) -> float | None:
-        """Exchange time less this machine's wall when the daemon started; `None` if unmeasured."""
+        """Return exchange time less this machine's wall clock when the daemon started; `None` if unmeasured."""
         offset_ms = self._markets[market].offset_ms
         return None if offset_ms is None else offset_ms - self._wall_offset_ms
 
     async def ensure(self, market: Market) -> None:
-        """Return when the market's clock was measured at least once; a stale one is measured behind.
+        """Wait until the market's clock has been measured at least once; a stale one is measured in the background.
 
-        However many call, one measurement is shared. Raises `UpstreamUnavailable` or `UpstreamFailed` of the first one.
+        All callers share one measurement. Raises its `UpstreamUnavailable` or `UpstreamFailed` if it was the first.
         """
         known = self._markets[market]
         if known.offset_ms is not None:
@@ -146,22 +146,22 @@ class ExchangeClocks:
         await asyncio.shield(task)
 
     def measure_in_background(self, market: Market) -> None:
-        """Measure the market's clock without waiting for it; not while that is under way, or failed a moment ago."""
+        """Measure the market's clock in the background, unless that is in progress, or failed a moment ago."""
         known = self._markets[market]
         if known.task is None and self._clock.now() >= known.not_before_s:
             self._start(market)
 
     def check_date(self, market: Market, date_ms: int | None, age_s: int, sent_s: float, received_s: float) -> bool:
-        """Hold a reply's `Date` against the clock; `False` if it is off: the reply may settle nothing.
+        """Check a reply's `Date` against the clock; return `False` if it differs: the reply may settle nothing.
 
-        The first contradiction doubts the market and measures again at once.
+        The first contradiction makes the market's clock suspect, and starts a measurement.
         """
         known = self._markets[market]
         if date_ms is None or known.offset_ms is None:
             return True
         first_ms = known.offset_ms + sent_s * 1000 - known.error_ms + known.bias_ms
         last_ms = known.offset_ms + received_s * 1000 + known.error_ms + known.bias_ms
-        # a cache's Date may be the origin's (RFC 9111: its Age beside it) or its own
+        # a cache's Date may be the origin's (RFC 9111, with an Age) or its own
         skew_ms = min(
             (_beyond(first_ms, last_ms, origin_ms) for origin_ms in {date_ms, date_ms + age_s * 1000}), key=abs
         )
@@ -174,7 +174,7 @@ class ExchangeClocks:
         return False
 
     async def aclose(self) -> None:
-        """End the measurements under way."""
+        """Cancel the measurements in progress."""
         tasks = [known.task for known in self._markets.values() if known.task is not None]
         for task in tasks:
             task.cancel()
@@ -221,19 +221,19 @@ class ExchangeClocks:
         now_s = self._clock.now()
         moved = known.offset_ms is None or abs(best.offset_ms - known.offset_ms) > DATE_SKEW_MS
         known.not_before_s = now_s + TRUSTED_AFTER_CHECK_S if known.doubted and not moved else -math.inf
-        # half the trip, and the millisecond that serverTime cuts off
+        # half the round trip, and the millisecond that serverTime truncates
         known.offset_ms, known.error_ms = best.offset_ms, math.ceil(best.round_trip_s * 500) + 1
         known.bias_ms, known.doubted, known.measured_s = best.date_bias_ms, False, now_s
         self._events.emit(ClockMeasured(market.value, best.offset_ms - self._wall_offset_ms, float(known.error_ms)))
 
 
 def _outside(at_ms: float, date_ms: int) -> int:
-    """Return how far a `Date` (a whole second) is from a moment; 0 if the moment lies in its second."""
+    """Return how far a `Date` (a whole second) is from a moment; 0 if the moment is in its second."""
     return int(_beyond(at_ms, at_ms, date_ms))
 
 
 def _beyond(first_ms: float, last_ms: float, date_ms: int) -> float:
-    """Return how far the second that begins at `date_ms` lies outside `first_ms`..`last_ms`; negative: before."""
+    """Return how far the second at `date_ms` is outside `first_ms`..`last_ms`; negative if before."""
     if date_ms > last_ms:
         return date_ms - last_ms
     if date_ms + DATE_STEP_MS < first_ms:

@@ -1,7 +1,7 @@
 """The gate: may we talk to this family at all? A table of states, pure: no clock, no I/O, no randomness.
 
 `step(gate, event, now_ms, policy)` returns the next gate; `admission(gate, now_ms)` says what a read may do.
-`now_ms` is a clock that never steps (the exchange's may be corrected): all waits are lengths of time.
+`now_ms` is of a clock that never steps (the exchange's may be corrected): all waits are durations.
 """
 
 from collections.abc import Callable
@@ -33,24 +33,24 @@ from mdcache.upstream.gate_events import (
 #       ↑                                                PROBING
 #       └───────────────── the probe is answered ────────────┘
 #
-# 1. A read carries the `epoch` in which it was sent; each closure begins a new one. What comes back with an
-#    older epoch is late: it opens nothing and counts for nothing, but a late refusal still extends the wait.
+# 1. A read carries the `epoch` in which it was sent; each closure begins a new one. A reply with an
+#    older epoch is late: it opens nothing and does not count, but a late refusal still extends the wait.
 # 2. `until` only ever grows while the gate is closed. Nothing but time, or the operator, opens it; and
-#    time only makes it *due*: the read that is then sent first is the probe, and there is one.
-# 3. Pauses. 403 and rows of failures climb a ladder: `initial`, twice that, … `max`, each shortened by jitter
-#    to no less than half. 429 and 418 say how long; where they don't, the rules of docs/design.md#backoff. A refusal
+#    time only makes it *due*: the first read sent after that is the probe, and there is only one.
+# 3. Pauses. 403 and repeated failures climb a ladder: `initial`, twice that, … `max`, each shortened by jitter
+#    to no less than half. 429 and 418 state the wait; if not, see docs/design.md#backoff. A refusal
 #    in RAMP takes the next longer pause: the next rung, or at least twice the last wait.
-# 4. All that was learnt (rung, bans, 429s in a row) is forgotten after as long without a refusal as the
+# 4. The history (rung, bans, 429s in a row) is forgotten after as long without a refusal as the
 #    last pause was, at least a minute, counted from the reopening.
 # 5. A family that flaps (refused again in RAMP, or in OPEN before it was forgotten: half of all answers are
-#    refusals) would still let out a read for each success. From then on each closure lasts at least until no
-#    more than `FLAP_SENDS` reads of its troubled time lie inside ten minutes.
+#    refusals) would still send a read for each success. From then on each closure lasts at least until no
+#    more than `FLAP_SENDS` reads of its troubled time are less than ten minutes old.
 #
-# Every pair of state and event stands in `_TABLE`, with `_same` where it changes nothing.
+# Every pair of state and event is in `_TABLE`, with `_same` if it changes nothing.
 
 
 class GateState(StrEnum):
-    """Where the gate stands."""
+    """The states of the gate."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -59,7 +59,7 @@ class GateState(StrEnum):
 
 
 class GateDecision(StrEnum):
-    """What a read may do now: go, wait for one in flight, go as the probe, or be refused."""
+    """What to do with the next read: send it, hold it until one in flight ends, send it as the probe, or refuse it."""
 
     GO = "go"
     HOLD = "hold"
@@ -67,21 +67,21 @@ class GateDecision(StrEnum):
     SHUT = "shut"
 
 
-PROBE_WAIT_MS = 1_000  # the wait of other questions while the probe is out
+PROBE_WAIT_MS = 1_000  # the wait of other questions while the probe is in flight
 HALVED_MS = 600_000  # docs/design.md#backoff: a second 429 halves the share for 10 min
 FORGET_MS = 60_000  # docs/design.md#probing: the least time without refusal
 FAILURES_TO_CLOSE = 5  # docs/design.md#backoff
 FLAP_WINDOW_MS = 600_000
-FLAP_SENDS = 10  # with the probe, a ramp of 7 and what was under way, it stays within 25: measured in its test
+FLAP_SENDS = 10  # with the probe, a ramp of 7 and the reads in flight, at most 25 are sent: measured in its test
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
     """The whole state of one (egress, family).
 
-    `flying`: reads sent in this epoch and unanswered. `width`, `landed`: how many may be in flight in RAMP,
-    and how many came back well since it was widened. `trouble`: when reads were sent in troubled time.
-    Events of an epoch before `forced_epoch` are ignored: the operator opened the gate after them.
+    `flying`: reads sent in this epoch and unanswered. `width`, `landed`: how many may be in flight in RAMP, and how
+    many were answered since it was widened. `trouble`: when reads were sent while not OPEN. Events of an epoch before
+    `forced_epoch` are ignored: the operator opened the gate after them.
     """
 
     state: GateState = GateState.OPEN
@@ -109,7 +109,7 @@ def step(gate: Gate, event: GateEvent, now_ms: int, policy: BackoffPolicy) -> Ga
 
 
 def decide(gate: Gate, now_ms: int) -> GateDecision:
-    """Return what a read may do now."""
+    """Decide what to do with the next read."""
     match gate.state:
         case GateState.OPEN:
             return GateDecision.GO
@@ -123,14 +123,14 @@ def decide(gate: Gate, now_ms: int) -> GateDecision:
 
 
 def reopens_in_ms(gate: Gate, now_ms: int) -> int:
-    """Return how long a refused read should wait; 0 where it need not."""
+    """Return how long a refused read should wait; 0 if it need not."""
     if gate.state is GateState.PROBING:
         return PROBE_WAIT_MS
     return max(0, gate.until_ms - now_ms) if gate.state is GateState.CLOSED else 0
 
 
 def share_factor(gate: Gate, now_ms: int) -> float:
-    """Return what remains of the share: half of it for ten minutes after a second 429 in a row."""
+    """Return the usable part of the share: half for ten minutes after a second 429 in a row."""
     return 0.5 if now_ms < gate.halved_until_ms else 1.0
 
 
@@ -196,7 +196,7 @@ def _failed(gate: Gate, event: QuestionFailed, now_ms: int, policy: BackoffPolic
 
 
 def _refused(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> Gate:
-    """Close on a refusal while the gate lets reads through. A late one takes no further step."""
+    """Close on a refusal while the gate admits reads. A late refusal does not climb the ladder."""
     if event.epoch < gate.forced_epoch:
         return gate
     gate = _forget(gate, now_ms)
@@ -211,7 +211,7 @@ def _refused(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> 
 
 
 def _extended(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> Gate:
-    """Take a late refusal while it is shut already: its wait may be the longer one."""
+    """Apply a late refusal while the gate is closed: its wait may be longer."""
     if event.epoch < gate.forced_epoch or event.reason is ClosureReason.WAF:
         return gate
     if event.reason is ClosureReason.BAN and gate.bans == 0:
@@ -236,12 +236,12 @@ def _forced_shut(gate: Gate, event: ForcedShut, now_ms: int, _policy: BackoffPol
 
 
 def _repeated_ms(gate: Gate, event: Refused, policy: BackoffPolicy) -> int:
-    """Return what a late refusal asks for: as long as its closure did, not a step further."""
+    """Return the wait after a late refusal: that of its closure, without climbing the ladder."""
     return wait_ms(event, policy, level=max(0, gate.level - 1), bans=max(0, gate.bans - 1))
 
 
 def _learn(gate: Gate, event: Refused, now_ms: int) -> Gate:
-    """Count this refusal for the next one of its kind."""
+    """Count this refusal, so that the next one of its kind waits longer."""
     rates = gate.rates + 1 if event.reason is ClosureReason.RATE else 0
     return replace(
         gate,
@@ -253,7 +253,7 @@ def _learn(gate: Gate, event: Refused, now_ms: int) -> Gate:
 
 
 def _forget(gate: Gate, now_ms: int) -> Gate:
-    """Start at the first step again where it was quiet for long enough since the reopening."""
+    """Forget the history if there was no refusal for long enough since the reopening."""
     unproved = gate.state is GateState.CLOSED or gate.state is GateState.PROBING
     if unproved or now_ms - gate.reopened_ms < max(FORGET_MS, gate.last_pause_ms):
         return gate

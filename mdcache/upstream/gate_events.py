@@ -1,4 +1,4 @@
-"""What can happen to a gate: all events of its table. `pauses` has the one that says how long to stay away."""
+"""The events of the gate's table. `Refused`, which carries a wait, is in `backoff`."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A read of `epoch` was answered by Binance itself, whole."""
+    """A read of `epoch` was completely answered by Binance itself."""
 
     epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A read of `epoch` ended without a verdict: 5xx, silence, a transport fault, or not Binance's body."""
+    """A read of `epoch` ended inconclusively: 5xx, no reply, a transport fault, or a body not from Binance."""
 
     epoch: int
     jitter: float
@@ -27,19 +27,19 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class QuestionFailed:
-    """A question was given up after all its tries."""
+    """A question failed after all its attempts."""
 
     jitter: float
 
 
 @dataclass(frozen=True, slots=True)
 class ForcedOpen:
-    """The operator opens it, whatever it knows: after a new address."""
+    """The operator opens the gate regardless of its history, after a change of address."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForcedShut:
-    """The operator closes it for `wait_ms`."""
+    """The operator closes the gate for `wait_ms`."""
 
     wait_ms: int
 

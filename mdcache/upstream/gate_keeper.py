@@ -1,6 +1,6 @@
-"""A family's gate keeper: holds its gate, moves it in one step, and reports its moves.
+"""A family's gate keeper: holds its gate, applies events to it, and reports its changes.
 
-When the gate moves, and where to, is decided in `gate`.
+`gate` decides when it changes its state, and how.
 """
 
 import random
@@ -20,10 +20,10 @@ from mdcache.upstream.reply_status import CAUSES
 
 
 class GateKeeper:
-    """One family's gate. `gate` is how it stands; whoever moves it has the scheduler pump.
+    """One family's gate. `gate`: its current value; after a change, the caller makes the scheduler pump.
 
-    `on_change` is called in each step that changes what should be saved; `on_step` after each event of our own, with
-    the gate before it.
+    `on_change` is called in each step that changes what should be saved; `on_step` after each event in this process,
+    with the gate before it.
     """
 
     def __init__(
@@ -48,18 +48,18 @@ class GateKeeper:
         self._on_change = on_change
         self._on_step = on_step
 
-    # -------------------------------------------------------------------------------- what it says
+    # -------------------------------------------------------------------------------- queries
 
     def decision(self) -> GateDecision:
-        """Return what a read may do now."""
+        """Decide what to do with the next read."""
         return gates.decide(self.gate, self._now_ms())
 
     def refusal(self) -> GateClosed | None:
-        """Return the error of a question that meets it now; `None` where it may be asked, or wait."""
+        """Return the error for a question now; `None` if it may be asked, or wait."""
         return self.closed_error() if self.decision() is GateDecision.SHUT else None
 
     def closed_error(self) -> GateClosed:
-        """Return the error of a question that meets the closed gate, or closed it."""
+        """Return the error for a question while the gate is closed, or that closed it."""
         return GateClosed(self.reopens_in_s(), CAUSES[self.gate.reason])
 
     def reopens_in_s(self) -> float:
@@ -67,23 +67,23 @@ class GateKeeper:
         return gates.reopens_in_ms(self.gate, self._now_ms()) / 1000
 
     def share_factor(self) -> float:
-        """Return what it leaves of the share."""
+        """Return the part of the share that it allows."""
         return gates.share_factor(self.gate, self._now_ms())
 
     def next_gate(self, gate: Gate, event: GateEvent, at_ms: int | None = None) -> Gate:
-        """Return where `event` leads from `gate`; `at_ms`: by the clock that never steps, now if not given."""
+        """Return the gate after `event`; `at_ms`: by the clock that never steps, now if not given."""
         return gates.step(gate, event, self._now_ms() if at_ms is None else at_ms, self._backoff)
 
-    # -------------------------------------------------------------------------------- what moves it
+    # -------------------------------------------------------------------------------- events
 
     def step(self, event: GateEvent) -> None:
-        """Move it by an event of our own."""
+        """Apply an event in this process."""
         before, self.gate = self.gate, self.next_gate(self.gate, event)
         self._publish(before)
         self._on_step(event, before)
 
     def adopt(self, gate: Gate) -> None:
-        """Go by a gate that the other replicas know."""
+        """Replace the gate by the one that the replicas share."""
         before, self.gate = self.gate, gate
         self._publish(before)
 
@@ -106,17 +106,17 @@ class GateKeeper:
         )
 
     def record_drop(self, epoch: int) -> None:
-        """Note an attempt that ended without a verdict."""
+        """Apply an attempt that ended without telling anything about the gate."""
         self.step(Dropped(epoch, self._rng.random()))
 
     def record_failure(self) -> None:
-        """Note a question that was given up after all its tries."""
+        """Apply a question that failed after all its attempts."""
         self.step(QuestionFailed(self._rng.random()))
 
     # -------------------------------------------------------------------------------- parts
 
     def _publish(self, before: Gate) -> None:
-        """Say where it moved to, and have it saved."""
+        """Report the new state, and let it be saved."""
         if _public_part(self.gate) != _public_part(before):
             self._events.emit(
                 GateChanged(self._family.value, self.gate.state.value, self.gate.reason.value, self.reopens_in_s())

@@ -1,8 +1,7 @@
-"""The governor: every read of Binance goes through it, one for each address.
+"""The governor, the façade of this package: every read of Binance goes through it; there is one per address.
 
-A read's way: gate → budget → lane → concurrency → send, and again for each attempt. The decisions are in `gate`,
-`budget` and `queue`; `gate_keeper`, `budget_keeper` and `scheduler` hold where each family stands, `sender` does the
-sending, `retries` the trying again.
+A read passes gate → budget → lane → concurrency → send, again for each attempt. `gate`, `budget` and `queue` decide;
+`gate_keeper`, `budget_keeper` and `scheduler` hold each family's state; `sender` sends, and `retries` repeats.
 """
 
 import asyncio
@@ -42,12 +41,12 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-_LEASE_SPARE_S = 5.0  # a probe that is unanswered for longer than a read may take and this is given up
+_LEASE_SPARE_S = 5.0  # added to the longest time of a read: after both, an unanswered probe counts as lost
 
 
 @dataclass(frozen=True, slots=True)
 class GovernorSettings:
-    """The settings a governor goes by, with the defaults of docs/design.md#settings."""
+    """The governor's settings, with the defaults of docs/design.md#settings."""
 
     weight_share: float = 0.5
     upstream_concurrency: int = 8
@@ -59,7 +58,7 @@ class GovernorSettings:
 
 @dataclass(frozen=True, slots=True)
 class FamilyStatus:
-    """One family, for `/v1/status` and gauges. `used`: ours in this UTC minute, of `allowed`; `address`: all."""
+    """One family, for `/v1/status` and gauges. `used`: our weight in this UTC minute, of `allowed`; `address`: all."""
 
     family: str
     gate_state: str
@@ -78,7 +77,7 @@ class FamilyStatus:
 class Governor:
     """The only way to Binance. `transport` replaces the network, for all markets or for each.
 
-    `admission`: makes the one that other replicas have a say in, where there are any.
+    `admission`: makes the admission that is shared with other replicas, if there are any.
     """
 
     def __init__(
@@ -136,20 +135,20 @@ class Governor:
         self._retries = Retries(settings.retry_attempts, settings.backoff_initial_s, settings.backoff_max_s, clock, rng)
 
     async def start(self) -> None:
-        """Meet the other replicas, if there are any, before the first read."""
+        """Connect to the other replicas, if there are any, before the first read."""
         await asyncio.gather(*(scheduler.admission.start() for scheduler in self._schedulers.values()))
 
     async def fetch(self, read: Fetchable[_T]) -> _T:
-        """Ask Binance, when it is this read's turn, and try again where that may help.
+        """Send a read to Binance when it is its turn, and retry if that may help.
 
         Returns:
-            What `read.accept` makes of the reply.
+            What `read.accept` returns for the reply.
 
         Raises:
-            GateClosed: at once where the family's gate is shut, also if this read's own reply shut it.
+            GateClosed: at once if the family's gate is closed, also if this read's own reply closed it.
             BudgetSpent, LaneFull, DeadlinePassed: it can't be sent in time.
-            TransportFailed, ServerFailed, InvalidBody: after the last try.
-            Refusal: with Binance's own words.
+            TransportFailed, ServerFailed, InvalidBody: after the last attempt.
+            Refusal: Binance's own.
         """
         scheduler = self._schedulers[read.market.family]
 
@@ -161,7 +160,7 @@ class Governor:
 
         try:
             return await self._retries.run(attempt, lambda: read.priority.deadline_s, retried)
-        except InvalidBody:  # Binance answered: the question failed, not the family
+        except InvalidBody:  # Binance answered: only the question failed, not the family
             raise
         except UpstreamFailed:
             scheduler.gate_keeper.record_failure()
@@ -171,14 +170,14 @@ class Governor:
     def refusal_now(
         self, market: Market, lane: Lane, weight: int, *, paced: bool = False
     ) -> UpstreamUnavailable | None:
-        """Return the error such a read would meet now (docs/design.md#cannot-ask), or `None`; spends nothing.
+        """Return the error that such a read would raise now (docs/design.md#cannot-ask), or `None`; spend nothing.
 
-        With `paced`, also where only the pacing of refreshes (docs/design.md#pacing) holds it back.
+        With `paced`, also if only the pacing of refreshes (docs/design.md#pacing) delays it.
         """
         return self._schedulers[market.family].refusal_now(lane, weight, paced=paced)
 
     def set_limits(self, market: Market, rate_limits: object) -> None:
-        """Take over `exchangeInfo.rateLimits` (as decoded) of a market; the smallest of a family counts."""
+        """Set the decoded `exchangeInfo.rateLimits` of a market; the smallest limit of a family counts."""
         self._known_limits[market] = weight_limit(market, rate_limits)
         family = market.family
         known = [limit for each, limit in self._known_limits.items() if each.family is family]
@@ -186,7 +185,7 @@ class Governor:
         self._schedulers[family].pump()
 
     def allowed(self, market: Market) -> int:
-        """Return weight a minute that is ours to spend in the market's family, but for a halved share."""
+        """Return the weight per minute that we may spend in the market's family, ignoring a halved share."""
         return self._schedulers[market.family].budget_keeper.budget.allowed
 
     @property
@@ -195,9 +194,9 @@ class Governor:
         return self._settings.weight_share
 
     def count_request(self, bucket: RequestBucket) -> None:
-        """Count a request that is about to be sent against its path's own bucket; `BudgetSpent` if that is full.
+        """Count a request that is about to be sent in its path's request limit; raise `BudgetSpent` if it is reached.
 
-        Replicas do not tell each other of these: each has its part.
+        Replicas do not share these counts: each has its part of the limit.
         """
         counts = self._request_quotas.setdefault(bucket, RequestQuota(bucket, self._settings.weight_share))
         replicas = max(scheduler.admission.replicas for scheduler in self._schedulers.values())
@@ -206,42 +205,42 @@ class Governor:
             raise BudgetSpent(wait_s, f"the request limit of {bucket.name} is spent")
 
     def used_weight_header(self, market: Market) -> int | None:
-        """Return usage that Binance reported in this UTC minute for the market's family; `None` if it did not."""
+        """Return the usage that Binance reported in this UTC minute for the market's family; `None` if it did not."""
         return self._schedulers[market.family].this_minute().header
 
     def status(self) -> tuple[FamilyStatus, ...]:
-        """Return each family as it stands now."""
+        """Return the current state of each family."""
         return tuple(self._status(scheduler) for scheduler in self._schedulers.values())
 
     def sharing(self) -> dict[str, SharingStatus]:
-        """Return how each family shares with other replicas; empty where there are none."""
+        """Return how each family is shared with other replicas; empty if there are none."""
         found = {family.value: scheduler.admission.status() for family, scheduler in self._schedulers.items()}
         return {family: status for family, status in found.items() if status is not None}
 
     def close_gate(self, family: Family, seconds: float) -> None:
-        """Close a family for a while, by the operator's order; it comes back with a probe."""
+        """Close a family's gate for a while, by the operator's order; it reopens with a probe."""
         self._force(family, ForcedShut(int(seconds * 1000)))
 
     def open_gate(self, family: Family) -> None:
-        """Open a family at once and make it forget, by the operator's order: after a new address."""
+        """Open a family's gate at once and reset it, by the operator's order, after a change of address."""
         self._force(family, ForcedOpen())
 
     def watch(self, on_change: Callable[[bool], None]) -> None:
-        """Have `on_change` called in each step that changes what should be saved: with True where a gate moved."""
+        """Call `on_change` in each step that changes what should be saved, with True if a gate changed."""
         self._on_change = on_change
 
     def saved_state(self, boot: str) -> dict[str, object]:
-        """Return gates and budgets as they should be saved, by family; `boot` names what the clock counts from."""
+        """Return gates and budgets to save, by family; `boot` names the boot since which the clock counts."""
         return {
             family.value: saved_to_mapping(scheduler.checkpoint.save(boot))
             for family, scheduler in self._schedulers.items()
         }
 
     def restore(self, plain: Mapping[str, object] | None, boot: str) -> bool:
-        """Take up what `at_rest` gave, before the first read; `None`: something did rest, and can't be read.
+        """Restore what `saved_state` returned, before the first read; `None`: there is one, but it is unreadable.
 
-        Returns whether all could be read. A family that could not proves itself before it is asked; one that is
-        not in it starts open.
+        Return whether all of it could be read. A family that could not starts with a probe; one that is not in it
+        starts open.
         """
         sound = plain is not None
         for family, scheduler in self._schedulers.items():
@@ -256,7 +255,7 @@ class Governor:
         return sound
 
     async def aclose(self) -> None:
-        """End everything: queues, measurements, reads under way, connections."""
+        """Close everything: queues, measurements, reads in progress, connections."""
         for scheduler in self._schedulers.values():
             scheduler.aclose()
         await self.clocks.aclose()
@@ -266,7 +265,7 @@ class Governor:
 
     # ------------------------------------------------------------------------------------ parts
 
-    def _changed(self, gate_moved: bool) -> None:  # noqa: FBT001 - as `watch` has it
+    def _changed(self, gate_moved: bool) -> None:  # noqa: FBT001 - the callback of `watch`
         self._on_change(gate_moved)
 
     async def _attempt(self, scheduler: FamilyScheduler, read: Fetchable[_T]) -> _T:

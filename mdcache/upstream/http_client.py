@@ -1,6 +1,6 @@
-"""One market's HTTP client: a sealed GET in, a head and a bounded body out. The one user of httpx's client.
+"""One market's HTTP client: sends a GET, returns its head and a bounded body. The only user of httpx's client.
 
-It knows nothing of gates and budgets, and decides nothing. Faults of httpx are translated here.
+It does not know gates or budgets, and decides nothing. It translates httpx's exceptions.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from mdcache.upstream.reply_status import ReplyHead
 SPARE_CONNECTIONS = (
     4  # httpx's pool is larger than our concurrency, so that it never queues: docs/design.md#flight-lifetime
 )
-REFUSAL_BYTES = 65_536  # of a body that is not a 200's: enough for any reason and any firewall's page
+REFUSAL_BYTES = 65_536  # of a body with another status: enough for any error and any firewall's page
 _OK = 200
 
-# httpx's tree to our closed set of reasons; the first that fits. A test holds it against httpx's own tree.
+# From httpx's exceptions to our faults; the first match counts. A test compares it with httpx's own tree.
 FAULTS: tuple[tuple[type[Exception], Fault], ...] = (
     (httpx.PoolTimeout, Fault.POOL),
     (httpx.TimeoutException, Fault.TIMEOUT),
@@ -46,7 +46,7 @@ Transport = httpx.AsyncBaseTransport | Callable[[], httpx.AsyncBaseTransport] | 
 
 @dataclass(slots=True, eq=False)
 class _Session:
-    """A client and the requests it carries."""
+    """A client and its requests in progress."""
 
     client: httpx.AsyncClient
     in_flight: int = 0
@@ -56,8 +56,8 @@ class _Session:
 class MarketClient:
     """The connections to one market. `base_url` may have a path; a `transport` replaces the network.
 
-    A request that is cut off in the middle may cost httpx's pool a slot for good. So the pool that one was
-    cut off in is retired: what it carries ends there, and what comes next has a new one.
+    A request that is cancelled midway may leak a slot of httpx's pool. So the pool of a cancelled request is retired:
+    its other requests finish there, and later ones use a new pool.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class MarketClient:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def get(self, request: UpstreamRequest, on_head: Callable[[ReplyHead], None]) -> tuple[ReplyHead, bytes]:
-        """Send `wire`; `on_head` is called as soon as status and headers are read, before the body.
+        """Send a request; `on_head` is called as soon as status and headers are read, before the body.
 
-        All of it takes at most the time-out. Raises `TransportFailed`, and `InvalidBody` for a 200's body
-        that is too large or garbled. The body of any other status is best effort: cut where it breaks.
+        The whole exchange is bounded by the time-out. Raises `TransportFailed`, and `InvalidBody` for a 200's body that
+        is too large or corrupt. With any other status, the body is returned as far as it could be read.
         """
         heads: list[ReplyHead] = []
         session = self._session
@@ -118,7 +118,7 @@ class MarketClient:
             timeout=self._timeout_s,
             limits=limits,
             follow_redirects=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # nothing remembered, nothing sent
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # no cookies are stored or sent
             headers={
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
@@ -128,7 +128,7 @@ class MarketClient:
         return _Session(client)
 
     def _retire(self, session: _Session) -> None:
-        if isinstance(self._transport, httpx.AsyncBaseTransport):  # somebody else's, and the only one
+        if isinstance(self._transport, httpx.AsyncBaseTransport):  # given by the caller, and the only one
             return
         session.retired = True
         if session is self._session:
@@ -161,26 +161,26 @@ class MarketClient:
                 return head, await _read(response, upstream_request.max_bytes)
             try:
                 return head, await _read(response, REFUSAL_BYTES)
-            except InvalidBody:  # the status says enough
+            except InvalidBody:  # the status is enough
                 return head, b""
         finally:
             await response.aclose()
 
     @staticmethod
     def _fault_outcome(heads: list[ReplyHead], fault: TransportFailed, error: Exception) -> tuple[ReplyHead, bytes]:
-        """Raise a fault that came before or in a 200; after any other status, return that status."""
+        """Raise a fault before a reply or in a 200's body; after any other status, return that status."""
         if heads and heads[0].status != _OK:
             return heads[0], b""
         raise fault from error
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:
-    """Return the whole body, inflated; never holds more than `max_bytes` of it and one piece from the wire."""
+    """Return the whole body, inflated; never hold more than `max_bytes` of it and one chunk from the network."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", "gzip", "x-gzip", ""}:
         raise InvalidBody(BodyFault.ENCODING, encoding)
     body = _Inflated(max_bytes) if "gzip" in encoding else _Plain(max_bytes)
-    # what `aiter_raw` gives, also where a mocked transport's response was made of a whole body
+    # like `aiter_raw`, also for a mocked transport's response that was made from a whole body
     stream = response.stream
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("the transport is not an asynchronous one")
@@ -190,18 +190,18 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes:
 
 
 class _Plain:
-    """A body as it came."""
+    """A body without encoding."""
 
     def __init__(self, max_bytes: int) -> None:
         self._room = max_bytes
         self._pieces: list[bytes] = []
 
     def feed(self, piece: bytes) -> None:
-        """Take a piece from the wire."""
+        """Add a chunk from the network."""
         self._keep(piece)
 
     def result(self) -> bytes:
-        """Return all of it."""
+        """Return the body."""
         return b"".join(self._pieces)
 
     def _keep(self, piece: bytes) -> None:
@@ -212,7 +212,7 @@ class _Plain:
 
 
 class _Inflated(_Plain):
-    """A gzip body, maybe of several members (RFC 1952 2.2)."""
+    """A gzip body, possibly of several members (RFC 1952 2.2)."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(max_bytes)
@@ -220,7 +220,7 @@ class _Inflated(_Plain):
         self._begun = False
 
     def feed(self, piece: bytes) -> None:
-        """Inflate a piece, no further than there is room."""
+        """Inflate a chunk, as far as there is room."""
         while piece:
             if self._member.eof:
                 self._member = zlib.decompressobj(wbits=31)
@@ -232,7 +232,7 @@ class _Inflated(_Plain):
             piece = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 
     def result(self) -> bytes:
-        """Return all of it, if it ended where gzip says it ends."""
+        """Return the body, if it is a complete gzip stream."""
         if self._begun and not self._member.eof:
             raise InvalidBody(BodyFault.ENCODING, "the gzip body is cut")
         return super().result()

@@ -1,11 +1,11 @@
-"""How a read stands in the queue: its lane, and what orders it there."""
+"""A read's priority in the queue: its lane, and its order there."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Lane(StrEnum):
-    """Priority, best first."""
+    """The lanes, best first."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -22,10 +22,10 @@ _RANK = {lane: rank for rank, lane in enumerate(Lane)}
 
 @dataclass(slots=True)
 class Priority:
-    """How a read stands in the queue. Its flight may improve it until it is sent.
+    """A read's priority. Its flight may improve it until it is sent.
 
-    `deadline_s`: when its last waiter gives up, by the clock's `now()`; `math.inf` is allowed. `close_passed`: a
-    tail whose candle closed meanwhile. `paced`: the refresh of a tail we hold (docs/design.md#pacing).
+    `deadline_s`: when its last waiter gives up, by the clock's `now()`; `math.inf` is allowed. `close_passed`: it reads
+    a tail whose candle has closed. `paced`: it refreshes a tail we hold (docs/design.md#pacing).
     """
 
     lane: Lane

@@ -1,6 +1,6 @@
 """The queue of waiting reads of one family: which is next. Pure.
 
-Whether the next may be sent is the gate's and the budget's business; `ReadQueue` only orders, bounds and forgets.
+Gate and budget decide whether the next may be sent; `ReadQueue` only orders and bounds the reads.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from mdcache.upstream.priority import Lane, Priority
 # Theory of operation
 # ===================
 #
-# Between lanes: high before normal before low; but a lane that waits and was passed over nine times is next
-# (a floor of sends where concurrency is scarce, beside the budget's floor of weight).
+# Between lanes: high before normal before low; but a waiting lane that was passed over nine times is next
+# (a minimum of sends when concurrency is scarce, like the budget's minimum of weight).
 #
 # Within a lane: tails whose candle closed first, then round robin by client. Each read gets a tag when it
 # joins: one more than the later of its client's last tag and the tag served last. Serving the smallest tag
 # first is round robin (start-time fair queueing), and a tag never changes, so that a heap holds the order.
 #
-# Reads of one market that are paced alike stand or fall together: they form a *class*, and if the budget or
+# Reads of one market that are all paced, or all not, are admitted alike: they form a *class*, and if the budget or
 # the concurrency refuses a class's first read, the scheduler blocks the class and asks for the next of another.
 #
-# A `Priority` may be improved by its flight at any time. `reorder` looks at all of them again, before each pump.
+# A flight may improve its `Priority` at any time. `reorder` checks all of them before each pump.
 
 MAX_WAITING = 10_000  # in each lane; docs/design.md#security: everything is bounded
 MAX_PASSED_OVER = 9  # docs/design.md#lanes: each lane has a floor of 10 %
@@ -40,9 +40,10 @@ ReadClass = tuple[Market, bool]
 
 @dataclass(slots=True, eq=False)
 class QueuedRead:
-    """One attempt of a read, from the queue to its outcome. `lane`, `close_passed`, `read_class`: how it is filed now.
+    """One attempt of a read, from the queue to its outcome.
 
-    `weight`: as it was when it joined. What is `None` is set when it is granted.
+    `lane`, `close_passed`, `read_class`: as the queue has them now. `weight`: as it was when it was queued. Fields that
+    are `None` are set when it is granted.
     """
 
     read: Fetchable[Any]
@@ -59,27 +60,27 @@ class QueuedRead:
     epoch: int = 0
 
     def __post_init__(self) -> None:
-        """File it by its priority."""
+        """Set the queue's fields from its priority."""
         self.file()
 
     @property
     def market(self) -> Market:
-        """Where it is asked."""
+        """The market that is asked."""
         return self.read.market
 
     @property
     def priority(self) -> Priority:
-        """How it should stand."""
+        """Its current priority."""
         return self.read.priority
 
     @property
     def misfiled(self) -> bool:
-        """Whether its priority was improved."""
+        """Whether its priority was improved since it was queued."""
         now = self.priority
         return (self.lane, self.close_passed, self.read_class[1]) != (now.lane, now.close_passed, now.paced)
 
     def file(self) -> None:
-        """Stand as its priority says."""
+        """Update the queue's fields from its priority."""
         now = self.priority
         self.lane, self.close_passed, self.read_class = now.lane, now.close_passed, (self.market, now.paced)
 
@@ -98,7 +99,7 @@ class _LaneQueue:
 
 
 class ReadQueue:
-    """All waiting reads of a family."""
+    """The waiting reads of a family."""
 
     def __init__(self, max_waiting: int = MAX_WAITING) -> None:
         self._max_waiting = max_waiting
@@ -113,18 +114,18 @@ class ReadQueue:
         return iter(tuple(self._reads))
 
     def waiting(self, lane: Lane) -> int:
-        """Return how many wait in a lane."""
+        """Return the number of reads that wait in a lane."""
         return self._lanes[lane].waiting
 
     def weight(self, lane: Lane) -> int:
-        """Return the weight of all that wait in a lane, as it was when each joined."""
+        """Return the weight of all reads that wait in a lane, as it was when each was queued."""
         return self._lanes[lane].weight
 
     def add(self, queued: QueuedRead) -> None:
-        """Join the queue.
+        """Add a read.
 
         Raises:
-            LaneFull: as many wait in this lane as may.
+            LaneFull: the lane has its maximum of waiting reads.
         """
         if self._lanes[queued.lane].waiting >= self._max_waiting:
             raise LaneFull(1.0, f"{self._max_waiting} reads are waiting in the {queued.lane} lane")
@@ -132,7 +133,7 @@ class ReadQueue:
         self._push(queued)
 
     def remove(self, queued: QueuedRead) -> None:
-        """Leave the queue, sent or not."""
+        """Remove a read, sent or not."""
         if queued.removed:
             return
         queued.removed = True
@@ -140,7 +141,7 @@ class ReadQueue:
         self._uncount(queued)
 
     def reorder(self) -> None:
-        """Look at every priority again and file those anew that were improved."""
+        """Check every priority, and move the reads whose priority was improved."""
         for queued in self._reads:
             if queued.misfiled:
                 self._uncount(queued)
@@ -148,13 +149,13 @@ class ReadQueue:
                 self._push(queued)
 
     def peek(self, blocked: set[tuple[Lane, ReadClass]]) -> QueuedRead | None:
-        """Return the next, of the classes that are not blocked; it stays in the queue until removed."""
+        """Return the next read whose class is not blocked; it stays in the queue until it is removed."""
         firsts = [queued for lane in Lane if (queued := self._first(lane, blocked)) is not None]
         owed = [queued for queued in firsts[1:] if self._lanes[queued.lane].passed_over >= MAX_PASSED_OVER]
         return next(iter([*owed, *firsts]), None)
 
     def take(self, queued: QueuedRead) -> None:
-        """Take out one that is sent; the other lanes that wait were passed over once more."""
+        """Remove a read that is sent, and count that the other waiting lanes were passed over."""
         served = self._lanes[queued.lane]
         served.served_tag = max(served.served_tag, queued.tag)
         served.passed_over = 0
@@ -179,7 +180,7 @@ class ReadQueue:
         heapq.heappush(heap, (not queued.close_passed, queued.tag, next(self._serial), queued))
 
     def _uncount(self, queued: QueuedRead) -> None:
-        """Leave its entry in the heap behind, to be skipped; an empty lane forgets tags and passes."""
+        """Leave its heap entry, which will be skipped; reset the tags and passes of a lane that is now empty."""
         lane = self._lanes[queued.lane]
         lane.waiting -= 1
         lane.weight -= queued.weight

@@ -1,4 +1,4 @@
-"""What a reply's status means: one table from statuses to verdicts. Pure."""
+"""The meaning of a reply's status: one table from statuses to errors and closures of the gate. Pure."""
 
 import email.utils
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ def closure_reason(status: int) -> ClosureReason | None:
 
 
 def stated_wait_ms(head: ReplyHead, body: bytes, utc_ms: int) -> int | None:
-    """Return how long a refusal says to wait: the later of `Retry-After` and "banned until"; `None` if neither."""
+    """Return the wait that a refusal states: the later of `Retry-After` and "banned until"; `None` if neither."""
     seconds = whole_seconds(head.header("retry-after"))
     until_ms = banned_until_ms(body)
     waits = [seconds * 1000] if seconds is not None else []
@@ -74,7 +74,7 @@ def stated_wait_ms(head: ReplyHead, body: bytes, utc_ms: int) -> int | None:
 
 
 def failure(head: ReplyHead, body: bytes) -> MdcacheError:
-    """Return the error that a status other than 200 and the gate's is."""
+    """Return the error for a status that is neither 200 nor the gate's."""
     if head.status == HTTPStatus.SERVICE_UNAVAILABLE and (passed := _relayed_refusal(head, body)) is not None:
         return passed
     if head.status == HTTPStatus.REQUEST_TIMEOUT:  # fapi's backend time-out: docs/binance.md#refusals
@@ -91,7 +91,7 @@ def failure(head: ReplyHead, body: bytes) -> MdcacheError:
 
 
 def _relayed_refusal(head: ReplyHead, body: bytes) -> UpstreamUnavailable | None:
-    """Return the refusal of an mdcache upstream as our own; Binance's 503s name no time to come back.
+    """Return the error of an mdcache upstream as our own; Binance's 503s have no `Retry-After`.
 
     Rule: docs/design.md#errors.
     """
@@ -109,30 +109,30 @@ def _relayed_refusal(head: ReplyHead, body: bytes) -> UpstreamUnavailable | None
 
 
 def may_try_again(error: BaseException) -> bool:
-    """Transport faults, 5xx and broken bodies; a status that no rule knows would come again."""
+    """Return whether a retry may help: after transport faults, 5xx and invalid bodies, not after an unknown status."""
     return isinstance(error, UpstreamFailed) and error.reason is not Fault.STATUS
 
 
 def looks_like_binance(body: bytes) -> bool:
-    """Return whether a 200's body looks like Binance's at all: a JSON object or list, not somebody's HTML."""
+    """Return whether a 200's body can be Binance's: a JSON object or list, not the HTML of something between."""
     return body[:1] in {b"{", b"["}
 
 
 def date_ms(head: ReplyHead) -> int | None:
-    """Return the reply's `Date`; `None` if it has none that can be read."""
+    """Return the reply's `Date`; `None` if it has none that can be parsed."""
     value = head.header("date")
     if value is None:
         return None
     try:
         return int(email.utils.parsedate_to_datetime(value).timestamp() * 1000)
-    except (ValueError, OverflowError, TypeError):  # a year 0, 10000 or 10**400; a zone without its date
+    except (ValueError, OverflowError, TypeError):  # a year 0, 10000 or 10**400; a time zone without a date
         return None
 
 
 def as_of_ms(head: ReplyHead, sent_ms: int) -> int:
-    """Return when the reply was true: when it was asked for less its `Age`, and no later than an mdcache upstream says.
+    """Return the reply's as-of: its send less its `Age`, and no later than an mdcache upstream states.
 
-    Its `Age` alone, whole seconds, would make it up to a second younger than it is.
+    `Age` alone, in whole seconds, would make it seem up to a second newer.
     """
     stated_ms = whole_seconds(head.header("x-mdcache-as-of"))
     aged_ms = sent_ms - age_s(head) * 1000
@@ -140,5 +140,5 @@ def as_of_ms(head: ReplyHead, sent_ms: int) -> int:
 
 
 def age_s(head: ReplyHead) -> int:
-    """Return the reply's `Age`, 0 without."""
+    """Return the reply's `Age`, 0 if it has none."""
     return whole_seconds(head.header("age")) or 0

@@ -1,4 +1,4 @@
-"""How many requests of a counted path may still be sent: Binance limits some by number, not by weight."""
+"""Sliding-window limit on requests of paths that Binance limits by number, not by weight."""
 
 from collections import deque
 
@@ -6,9 +6,9 @@ from mdcache.exchange.rate_limits import RequestBucket
 
 
 class RequestQuota:
-    """Our share of one bucket, and of that the part of one of several replicas, which each count their own.
+    """Our share of one bucket, divided by the number of replicas, each of which counts its own requests.
 
-    Whether Binance's window is fixed or slides is not known: a sliding one keeps both.
+    It is not known whether Binance's window is fixed or sliding: a sliding one satisfies both.
     """
 
     def __init__(self, bucket: RequestBucket, share: float) -> None:
@@ -17,7 +17,7 @@ class RequestQuota:
         self._sent_s: deque[float] = deque()
 
     def take(self, now_s: float, replicas: int = 1) -> float:
-        """Count one sent at `now_s` and return 0; or, where that would be one too many, the seconds until it fits."""
+        """Count a request sent at `now_s` and return 0; if it is one too many, return the seconds until it fits."""
         while self._sent_s and self._sent_s[0] <= now_s - self._window_s:
             self._sent_s.popleft()
         if len(self._sent_s) >= max(1, int(self._ours / replicas)):

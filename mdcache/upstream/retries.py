@@ -1,8 +1,7 @@
-"""How often a question is tried, and with what pauses. The one user of tenacity.
+"""Retries: which failures are retried, how often, and with what pauses. The only user of tenacity.
 
-Only faults are tried again: transport faults, 5xx, and a broken body once. What the gate answers for (403,
-418, 429, 451) and Binance's own refusals never are. Time is the injected clock's: tenacity's own
-`stop_after_delay` reads the machine's.
+Only faults are retried: transport faults, 5xx, and an invalid body once. What the gate handles (403, 418, 429, 451) and
+Binance's own refusals never are. Time is the injected clock's: tenacity's `stop_after_delay` uses the machine's.
 """
 
 import random
@@ -17,12 +16,12 @@ from mdcache.errors import BodyFault, Fault, InvalidBody, UpstreamFailed
 from mdcache.upstream.reply_status import may_try_again
 
 _T = TypeVar("_T")
-_PART_OF_REMAINING = 0.25  # a pause takes at most this of the time that is left, so that tries fit before the deadline
+_PART_OF_REMAINING = 0.25  # of the remaining time: the longest pause, so that attempts fit before the deadline
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """`attempts` in all; pauses of `initial_s`, twice that, … `max_s`, each shortened to no less than half."""
+    """At most `attempts`; pauses of `initial_s`, twice that, … `max_s`, each shortened to no less than half."""
 
     attempts: int
     initial_s: float
@@ -36,7 +35,7 @@ class Retries:
         deadline_s: Callable[[], float],
         on_retry: Callable[[Fault | BodyFault], None],
     ) -> _T:
-        """Return the first success of `attempt`, or its last error. No pause ends past `deadline_s()`."""
+        """Return the first success of `attempt`, or raise its last error. No pause ends after `deadline_s()`."""
         broken = 0
 
         def again(error: BaseException) -> bool:

@@ -1,8 +1,7 @@
-"""The scheduler of one family: its queue, and the one pump that lets reads through.
+"""The scheduler of one family: its queue, and the pump that decides which reads are sent.
 
-Gate, budget and queue decide; gate keeper and budget keeper hold where they stand. The scheduler puts their decisions
-together and acts: it grants, refuses, and wakes itself when a decision may change by time alone. It sends nothing
-itself.
+Gate, budget and queue decide; gate keeper and budget keeper hold their state. The scheduler combines their decisions:
+it grants, refuses, and sets a timer for decisions that may change by time alone. `sender` sends.
 """
 
 import asyncio
@@ -32,14 +31,14 @@ from mdcache.upstream.priority import Lane
 from mdcache.upstream.queue import QueuedRead, ReadClass, ReadQueue
 from mdcache.upstream.timer import Timer
 
-_NEVER_RETRY_S = 60.0  # a read dearer than the whole share: the next minute may have another limit
+_NEVER_RETRY_S = 60.0  # a read that weighs more than the whole share: the next minute may have another limit
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerSettings:
-    """What the settings say: the gate's ladder, our share of the limit, reads in flight for each market.
+    """Settings: the gate's backoff, our share of the limit, reads in flight for each market.
 
-    `lease_ms`: longest that a sent read may take. `admission`: makes the one that other replicas may have a say in.
+    `lease_ms`: the longest time that a sent read may take. `admission`: makes the family's admission.
     """
 
     backoff: BackoffPolicy
@@ -52,8 +51,8 @@ class SchedulerSettings:
 class FamilyScheduler:
     """One family's queue and pump.
 
-    `send` sends a granted read; `on_change` is called in each step that changes what should be saved, with True where
-    the gate moved.
+    `send` sends a granted read; `on_change` is called in each step that changes what should be saved, with True if the
+    gate changed.
     """
 
     def __init__(
@@ -105,20 +104,20 @@ class FamilyScheduler:
         )
 
     def now(self) -> Moment:
-        """Return the exchange's time; what was spent follows its clock's corrections."""
+        """Return the exchange's time, after moving the budget with the clock's corrections."""
         now = self._family_clock.now()
         self.budget_keeper.follow(now)
         return now
 
     def this_minute(self) -> Minute:
-        """Return what was spent in the minute it most likely is."""
-        number = self.now().number  # first: it may move what was spent
+        """Return what was spent in the most likely current minute."""
+        number = self.now().number  # called first: it may move what was spent
         return self.budget_keeper.budget.minute(number)
 
     # --------------------------------------------------------------------------------- asking
 
     def submit(self, read: Fetchable[Any]) -> QueuedRead:
-        """Queue a read and let it through if it may go.
+        """Queue a read, and send it at once if it may be.
 
         Raises:
             UpstreamUnavailable: it can't be sent in time.
@@ -129,7 +128,7 @@ class FamilyScheduler:
         now = self.now()
         refusal: UpstreamUnavailable | None = self.gate_keeper.refusal()
         if refusal is None and (len(self.queue) or self.in_flight[queued.market] >= self._concurrency):
-            refusal = self._refuse_if_late(queued, now)  # with nothing before it, the pump decides in this step
+            refusal = self._refuse_if_late(queued, now)  # with nothing before it, the pump decides below
         if refusal is not None:
             raise refusal
         self.queue.add(queued)
@@ -137,13 +136,13 @@ class FamilyScheduler:
         return queued
 
     def abandon(self, queued: QueuedRead) -> None:
-        """Give up the place of a read that nobody waits for any more, if it still has only that."""
+        """Remove a read that no caller waits for any more, if it was not sent yet."""
         if queued.reservation is None and not queued.removed:
             self.queue.remove(queued)
             self.pump()
 
     def refusal_now(self, lane: Lane, weight: int, *, paced: bool) -> UpstreamUnavailable | None:
-        """Return why a read of this kind can't be sent now (docs/design.md#cannot-ask), if so; spends nothing."""
+        """Return why a read of this kind can't be sent now (docs/design.md#cannot-ask), if so; spend nothing."""
         if (refusal := self.gate_keeper.refusal()) is not None:
             return refusal
         now = self.now()
@@ -156,27 +155,27 @@ class FamilyScheduler:
     # -------------------------------------------------------------------------------- outcomes
 
     def settle(self, reservation: Reservation, header: int | None, round_trip_s: float | None) -> None:
-        """Book that a read's head came, with this usage header; or that it ended without one."""
+        """Record the head of a read's reply, with its usage header, or the read's end without one."""
         self.budget_keeper.settle(reservation, header, self.now())
         if round_trip_s is not None:
             self._family_clock.record_round_trip(round_trip_s)
 
     def finished(self, queued: QueuedRead) -> None:
-        """Free the place of a read that is over."""
+        """Release the concurrency slot of a read that has ended."""
         self.in_flight[queued.market] -= 1
         self.pump()
 
     def aclose(self) -> None:
-        """Refuse all that wait, and wake no more."""
+        """Refuse all waiting reads, and stop the timer."""
         self._refuse_all(DeadlinePassed(1.0, "the daemon stops"))
         self._timer.set(math.inf)
 
     # -------------------------------------------------------------------------------- the pump
 
     def pump(self) -> None:
-        """Let through all that may go now, refuse what can't go in time, and set the timer for the rest.
+        """Send all reads that may be sent now, refuse those that can't be in time, and set the timer for the rest.
 
-        Called whenever something changed: a read joined or left, an answer came, a gate moved, time passed.
+        Called whenever something changed: a read was added or removed, an answer arrived, a gate changed, time passed.
         """
         self._pump(self.now())
 
@@ -206,14 +205,14 @@ class FamilyScheduler:
         self._timer.set(min([wake_s, *(queued.priority.deadline_s for queued in self.queue)]))
 
     def _wake(self) -> None:
-        """Pump soon, not in this step: whoever reads an answer is not done yet."""
+        """Pump soon, but not in this step: the code that handles an answer has not finished."""
         self._timer.set(self._clock.now())
 
     def _gate_stepped(self, event: GateEvent, before: Gate) -> None:
         self.admission.gate_stepped(event, before)
 
     def _try(self, queued: QueuedRead, blocked: set[tuple[Lane, ReadClass]], now: Moment) -> float:
-        """Grant the next read, or block its class; return when it may fit, by our clock."""
+        """Grant the next read, or block its class; return by our clock when it may fit."""
         claim = Claim(queued.read.weight(), queued.lane, queued.priority.paced)
         decision = self._reserve(claim, now)
         if isinstance(decision, Granted):
@@ -237,10 +236,10 @@ class FamilyScheduler:
                 raise AssertionError(decision)
 
     def _grant(self, queued: QueuedRead, granted: Granted) -> None:
-        """Spend, build the request and send it, in one step."""
+        """Spend the weight, build the request and send it, in one step."""
         try:
             request = _build_request(queued.read, granted.reservation.weight)
-        except Exception as error:  # noqa: BLE001 - a read's own fault goes to whoever waits for it, unsent
+        except Exception as error:  # noqa: BLE001 - a fault of the read itself is raised to its waiters
             queued.future.set_exception(error)
             return
         self.budget_keeper.spend(granted)
@@ -254,7 +253,7 @@ class FamilyScheduler:
     # ------------------------------------------------------------------------------- what is left to spend
 
     def _reserve(self, claim: Claim, now: Moment) -> Granted | Wait:
-        """Decide by our own count. With a part of the share only, there may be another one in the next minute."""
+        """Decide by our own count. With only a part of the share, the part may be larger in the next minute."""
         share = self.admission.share(now)
         decision = reserve(self.budget_keeper.budget, claim, now, share)
         if isinstance(decision, Wait) and decision.earliest_ms is None and share < self.gate_keeper.share_factor():
@@ -262,7 +261,7 @@ class FamilyScheduler:
         return decision
 
     def _refuse_if_late(self, queued: QueuedRead, now: Moment) -> BudgetSpent | None:
-        """Refuse what can't be sent in time, seeing what waits before it."""
+        """Return an error if it can't be sent in time, considering what waits before it."""
         lane, share = queued.lane, self.admission.share(now)
         earliest = earliest_ms(
             self.budget_keeper.budget, Claim(queued.weight, lane), self.queue.weight(lane), now, share

@@ -1,6 +1,6 @@
-"""Sends a granted read to its market and books what came of it: with the gate, the budget and the clocks.
+"""Send a granted read to its market, and record its outcome in the gate, the budget and the clocks.
 
-A read that was sent is never cancelled by its caller: the sender owns its task to the end.
+A read that was sent is never cancelled by its caller: the sender owns its task until it ends.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from mdcache.upstream.scheduler import FamilyScheduler
 
 
 class Sender:
-    """Sends for all schedulers."""
+    """The sender of all schedulers."""
 
     def __init__(
         self, *, clock: Clock, events: Events, clocks: ExchangeClocks, clients: Mapping[Market, MarketClient]
@@ -37,13 +37,13 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def send(self, scheduler: FamilyScheduler, queued: QueuedRead) -> None:
-        """Start sending a granted read; returns at once. Its future gets the reply or the error."""
+        """Start sending a granted read, and return at once. Its future gets the reply or the error."""
         task = asyncio.create_task(self._run(scheduler, queued), name=f"read of {queued.market.value}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
-        """End the reads under way; whoever waits for one is cancelled."""
+        """Cancel the reads in progress, and their waiters."""
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -54,10 +54,10 @@ class Sender:
         outcome: UpstreamReply | Exception | None = None
         try:
             outcome = await exchange.run(self._clients[queued.market])
-        except Exception as error:  # noqa: BLE001 - whatever it is goes to whoever waits for it
+        except Exception as error:  # noqa: BLE001 - raised to the waiters
             outcome = error
         finally:
-            if outcome is None:  # cancelled: only `aclose` does that
+            if outcome is None:  # only `aclose` cancels it
                 queued.future.cancel()
             self._events.emit(exchange.event(outcome))
             scheduler.finished(queued)
@@ -70,7 +70,7 @@ class Sender:
 
 
 class _Exchange:
-    """One request and its reply; its outcome is booked exactly once."""
+    """One request and its reply; its outcome is recorded exactly once."""
 
     def __init__(self, queued: QueuedRead, scheduler: FamilyScheduler, clocks: ExchangeClocks, clock: Clock) -> None:
         if queued.request is None or queued.reservation is None:
@@ -92,7 +92,7 @@ class _Exchange:
         self._bytes = 0
 
     async def run(self, client: MarketClient) -> UpstreamReply:
-        """Return the whole reply of a 200; raise what everything else means."""
+        """Return the reply if it is a 200; raise the error for anything else."""
         try:
             head, body = await client.get(self._request, self._on_head)
             self._bytes = len(body)
@@ -101,7 +101,7 @@ class _Exchange:
             self.book_failure()
 
     def book_failure(self) -> None:
-        """Book what is not booked yet, once it is over however it ended: no gate may wait for it for ever."""
+        """Record what is not recorded yet once the read has ended in any way, so that no gate waits for it for ever."""
         if not self._settled:
             self._settle(None, None)
         if not self._gate_informed:
@@ -125,13 +125,13 @@ class _Exchange:
         )
 
     def _on_head(self, head: ReplyHead) -> None:
-        """In the step that reads the status: close the gate if it says so, and book the usage."""
+        """Close the gate if the status demands it, and record the usage, in the step that reads the head."""
         self._head = head
         self._received, self._received_s = self._clocks.now(self._market), self._clock.now()
         reason = reply_status.closure_reason(head.status)
         stated_ms = reply_status.stated_wait_ms(head, b"", self._received.ms)
         body_pending = reason is ClosureReason.BAN and stated_ms is None
-        if reason is not None:  # before anything else of this reply is looked at: whatever it holds, it is shut
+        if reason is not None:  # before anything else in this reply is read: whatever it contains, the gate is closed
             self._gate_informed = True
             self._scheduler.gate_keeper.record_refusal(self._queued.epoch, reason, stated_ms, body_pending=body_pending)
         usage = used_weight(head.headers) if usage_is_reliable(self._request.path) else None
@@ -154,7 +154,7 @@ class _Exchange:
         if head.status == HTTPStatus.OK:
             return self._reply(head, body)
         if (reason := reply_status.closure_reason(head.status)) is not None:
-            if reason is ClosureReason.BAN:  # its body may name a later end than its Retry-After
+            if reason is ClosureReason.BAN:  # its body may state a longer wait than its Retry-After
                 utc_ms = self._clocks.now(self._market).ms
                 stated_ms = reply_status.stated_wait_ms(head, body, utc_ms)
                 self._scheduler.gate_keeper.record_refusal(self._queued.epoch, reason, stated_ms)

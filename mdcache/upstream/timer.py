@@ -1,4 +1,4 @@
-"""One timer on the injected clock, owned and movable."""
+"""A timer on the injected clock that can be set again."""
 
 import asyncio
 import math
@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from mdcache.clock import Clock
 
-_LEAST_S = 0.001  # a decision by time changes with the millisecond: ringing sooner would change nothing
+_LEAST_S = 0.001  # decisions have a resolution of a millisecond: an earlier call would change nothing
 
 
 class Timer:
-    """Calls `ring` once when its moment has come; `set` moves the moment, `math.inf` takes it away."""
+    """Calls `ring` once at the time that was last `set`; `math.inf` stops it."""
 
     def __init__(self, clock: Clock, callback: Callable[[], None]) -> None:
         self._clock = clock
@@ -19,7 +19,7 @@ class Timer:
         self._task: asyncio.Task[None] | None = None
 
     def set(self, at_s: float) -> None:
-        """Ring at `at_s` of the clock's `now()`, and at no other time."""
+        """Set the only time at which it rings: `at_s`, by the clock's `now()`."""
         if at_s == self._at_s:
             return
         if self._task is not None:

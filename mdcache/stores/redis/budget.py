@@ -1,4 +1,4 @@
-"""A family's budget and gate in Redis (`upstream/replicas/protocol.py` has the theory): two keys, two scripts."""
+"""A family's budget and gate in Redis, for `upstream/replicas/protocol.py`: two keys, two scripts."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -18,12 +18,12 @@ from mdcache.upstream.replicas.protocol import (
 )
 
 _T = TypeVar("_T")
-_LIFE_MS = 4 * 86_400_000  # longer than the longest ban, for those that start into it
-_HEAD, _MINUTE = 11, 5  # numbers of a reply, and of each minute in it
+_LIFE_MS = 4 * 86_400_000  # longer than the longest ban, for replicas that start during it
+_HEAD, _MINUTE = 11, 5  # the number of fields of a reply, and of each minute in it
 
 
 class GateChannel:
-    """The channel on which the replicas of one egress publish their gates; one subscription for all families."""
+    """The channel on which the replicas of one egress publish their gates: one subscription for all families."""
 
     def __init__(self, link: RedisClient, egress: str) -> None:
         self.name = f"{link.prefix}gates:{egress}"
@@ -31,7 +31,7 @@ class GateChannel:
         self._subscribers: dict[bytes, Callable[[int, str], None]] = {}
 
     def subscribe(self, family: str, on_gate: Callable[[int, str], None]) -> None:
-        """Have `on_gate(version, text)` called with what is published of a family."""
+        """Call `on_gate(version, text)` with each gate published for a family."""
         if not self._subscribers:
             self._link.subscribe(self.name, self._on_message)
         self._subscribers[family.encode()] = on_gate
@@ -62,23 +62,23 @@ class RedisBudget:
         return self._link.up
 
     async def draw(self, request: DrawRequest) -> DrawReply:
-        """Tell and draw; raises `BudgetStoreDown`, and `Displaced`."""
+        """Report and draw, in one step; raises `BudgetStoreDown`, and `Displaced`."""
         args = request_args(self._id, request)
         return await self._run(StoreOp.DRAW, lambda client: self._draw.run(client, self._keys, args), reply_from)
 
     def rename(self) -> None:
-        """Go on under another id: the one that another family goes by already, if it does."""
+        """Continue with a new id, or the one that another family already uses."""
         if self._id == self._replica.own:
             self._replica.renew()
         self._id = self._replica.own
 
     async def write_gate(self, version: int, text: str) -> GateReply:
-        """Write the gate if its version still is `version`; raises `BudgetStoreDown`."""
+        """Write the gate if its version is still `version`; raises `BudgetStoreDown`."""
         args = gate_args(version, text, self._channel.name, self._family)
         return await self._run(StoreOp.GATE, lambda client: self._gate.run(client, self._keys[1:], args), gate_from)
 
     def subscribe(self, on_gate: Callable[[int, str], None]) -> None:
-        """Have `on_gate(version, text)` called soon after another replica wrote the gate."""
+        """Call `on_gate(version, text)` soon after another replica has written the gate."""
         self._channel.subscribe(self._family, on_gate)
 
     async def _run(self, op: StoreOp, work: Callable[[Any], Awaitable[Any]], read: Callable[[Any], _T]) -> _T:
@@ -91,7 +91,7 @@ class RedisBudget:
 
 
 def request_args(replica: str, request: DrawRequest) -> list[bytes | str | int]:
-    """Return what `draw.lua` takes."""
+    """Return the arguments of `draw.lua`."""
     args: list[bytes | str | int] = [
         replica,
         request.kind.value,
@@ -117,7 +117,7 @@ def request_args(replica: str, request: DrawRequest) -> list[bytes | str | int]:
 
 
 def reply_from(raw: list[Any]) -> DrawReply:
-    """Return what `draw.lua` gave; raises `Displaced` where it refused."""
+    """Parse the reply of `draw.lua`; raise `Displaced` if it refused."""
     if not raw:
         raise Displaced("another process has this replica's id")
     shared, born, part, since, replicas, limit, utc_ms, error_ms, version, quiet = map(int, raw[: _HEAD - 1])
@@ -132,12 +132,12 @@ def reply_from(raw: list[Any]) -> DrawReply:
 
 
 def gate_args(version: int, text: str, channel: str, family: str) -> list[bytes | str | int]:
-    """Return what `gate.lua` takes."""
+    """Return the arguments of `gate.lua`."""
     return [version, text, _LIFE_MS, channel, f"{family} "]
 
 
 def gate_from(raw: list[Any]) -> GateReply:
-    """Return what `gate.lua` gave."""
+    """Parse the reply of `gate.lua`."""
     written, version, quiet, text = raw
     return GateReply(int(version), _text(text), bool(quiet), written=bool(written))
 

@@ -1,1 +1,1 @@
-"""The budget and the gate shared between the replicas of one daemon. A single process never comes here."""
+"""Share the budget and the gate between the replicas of one daemon. A single process never runs this code."""

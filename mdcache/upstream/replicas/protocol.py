@@ -1,6 +1,6 @@
-"""What replicas tell one another about a family's budget, and what each may spend without the others. Pure.
+"""The protocol of the shared budget: messages to the store, and what a replica may spend without it. Pure.
 
-The store they share is a port here; `stores/redis/budget.py` keeps it. Times are UTC milliseconds of the exchange's
+The shared store is a port here; `stores/redis/budget.py` implements it. Times are UTC milliseconds of the exchange's
 clock.
 """
 
@@ -13,39 +13,39 @@ from typing import Protocol
 # ===================
 #
 # Let A be the weight that all replicas together may spend in a minute. The store has one counter for each minute, and
-# replicas draw *chunks* from it, which they spend without asking anybody. What was drawn and not spent when the minute
-# ends is lost. The difficulty is the moment when the store is lost: each replica must then go on alone, not knowing
-# what the others drew, and together never over A.
+# replicas draw *chunks* from it, which they spend without asking again. What was drawn and not spent when the minute
+# ends is lost. The difficulty is the moment when the store fails: each replica must then continue alone, not knowing
+# what the others drew, and all together must never exceed A.
 #
-# 1. Each replica has a *part* of the share. The parts that replicas may believe in never add up to more than the
-#    whole: one grows only by what nobody has, from the first minute on in which nobody drew yet; one that shrinks is
-#    believed to be as large as it was until its owner says otherwise.
-# 2. A replica *enters* a minute with its first message in it: it gives its part in that minute up for a first chunk,
-#    which is never more than its part. From then on it may spend what it drew. In a minute that it did not enter it may
-#    spend its part: so a replica that loses the store has its part from the next minute on.
+# 1. Each replica has a *part* of the share. The parts that replicas may assume never add up to more than the
+#    share: one grows only by what no replica has, from the first minute in which none has drawn; one that shrinks
+#    counts as large as it was until its owner confirms the change.
+# 2. A replica *enters* a minute with its first message in it: it exchanges its part in that minute for a first chunk,
+#    which is never more than its part. After that it may spend what it drew. In a minute that it did not enter, it may
+#    spend its part, so a replica without the store has its part from the next minute on.
 # 3. The store lets a replica draw only if   all that was drawn + the parts of those that did not enter + it <= A.
-# 4. A message that was sent and not answered may have arrived, or may arrive yet: the replica goes by the stricter of
-#    both. What it drew is told as a sum that only grows, so nothing counts twice and late messages do no harm. After a
-#    message without an answer the next ones enter no minute, until one is answered.
-# 5. A store that is new, comes from another server, or holds less of a replica than it once confirmed has forgotten:
-#    nobody enters a minute that may have begun before, and none for ten seconds, so that all have told it again what
-#    they drew and what their parts are. For ten minutes it believes in as many replicas as any of them had last seen.
-# 6. A replica that says goodbye gives its part up; one that vanished keeps it for ten minutes. One that starts again in
-#    its place has its id, and takes all that was drawn under it for spent. Where the one before it still runs (its
+# 4. A message that was sent and not answered may have arrived, or may still arrive: the replica assumes the stricter of
+#    both. It reports what it drew as a growing sum, so nothing counts twice and late messages do no harm. After a
+#    message without an answer, the next ones enter no minute until one is answered.
+# 5. A store that is new, is another server, or has less from a replica than it once confirmed, has lost data:
+#    no replica enters a minute that may have begun before, nor any for ten seconds, until all have reported again what
+#    they drew and their parts. For ten minutes it assumes as many replicas as any of them had last seen.
+# 6. A replica that says goodbye releases its part; one that vanished keeps it for ten minutes. One that restarts
+#    keeps its id, and counts everything drawn under it as spent. Where the one before it still runs (its
 #    folder was copied), its messages are refused from then on: it goes on as another replica, with another id.
 #
-# A hundredth of A is drawn only by replicas that have not read Binance's limit yet: the newest. They go by the limit,
-# and until their clock is measured by the time, that others told.
+# A hundredth of A is reserved for replicas that have not read Binance's limit yet: the newest. They use the limit,
+# and (until their clock is measured) the time, that others reported.
 
-WHOLE = 1_000_000  # a part is counted in millionths of the share
+WHOLE = 1_000_000  # parts are in millionths of the share
 CHUNK = 0.02  # of the share
-LEAST = 10  # weight in a chunk, where the share is small: a few reads
-UNSPENT = 0.15  # of the share, at most: what all replicas' chunks are together; the first ones are as large
-_FAR = 4  # minutes: no change is further ahead than that
+LEAST = 10  # the least weight of a chunk if the share is small: a few reads
+UNSPENT = 0.15  # of the share: the most that all replicas' chunks may be together; the first ones are as large
+_FAR = 4  # minutes: a change is never further ahead
 
 
 class DrawVerdict(IntEnum):
-    """What the store says of one minute's need."""
+    """The store's decision on one minute's need."""
 
     GRANTED = 0
     SOON = 1
@@ -53,7 +53,7 @@ class DrawVerdict(IntEnum):
 
 
 class DrawKind(StrEnum):
-    """A replica's first message, any other, or its last."""
+    """The kinds of messages: a replica's first, any other, and its last."""
 
     HELLO = "hello"
     SAY = "say"
@@ -62,9 +62,9 @@ class DrawKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MinuteRequest:
-    """One minute in a message: the sum drawn or spent so far, and what more is needed, or wanted where there is enough.
+    """One minute in a message: the sum drawn or spent so far, and what else is needed, or wanted if available.
 
-    `entered`: the store confirmed that it has as much; `first`: the chunk to enter with.
+    `entered`: the store confirmed the sum; `first`: the chunk to enter with.
     """
 
     minute: int
@@ -105,7 +105,7 @@ class DrawRequest:
 
 @dataclass(frozen=True, slots=True)
 class MinuteReply:
-    """What the store holds of a minute: this replica's sum, whether it entered, and the sum of all."""
+    """The store's data of a minute: this replica's sum, whether it entered, and the sum of all."""
 
     minute: int
     drawn: int
@@ -116,7 +116,7 @@ class MinuteReply:
 
 @dataclass(frozen=True, slots=True)
 class GateReply:
-    """The shared gate: `text` is empty where the caller knows `version`. `quiet`: it is new, wait for the others."""
+    """The shared gate: `text` is empty if the caller knows `version`. `quiet`: it is new, so wait for the others."""
 
     version: int
     text: str
@@ -126,10 +126,10 @@ class GateReply:
 
 @dataclass(frozen=True, slots=True)
 class DrawReply:
-    """The store's answer. `part` holds from the minute `since` on. `born`: names the store's life.
+    """The store's answer. `part` is valid from the minute `since`. `born`: changes when the store lost its data.
 
-    `limit`: Binance's as another replica read it, 0 where none did. `utc_ms`, `error_ms`: the exchange's time by the
-    last replica that was sure of it, for one that is not; 0 where none was.
+    `limit`: Binance's as another replica read it, 0 if none did. `utc_ms`, `error_ms`: the exchange's time by the last
+    replica that had measured it, for one that has not; 0 if none had.
     """
 
     shared: bool
@@ -145,7 +145,7 @@ class DrawReply:
 
 
 class BudgetStoreDown(Exception):
-    """The store can't be asked, or did not answer: what was said to it may be done or not."""
+    """The store can't be asked, or did not answer: it may have processed the message or not."""
 
 
 class Displaced(BudgetStoreDown):
@@ -153,15 +153,15 @@ class Displaced(BudgetStoreDown):
 
 
 class BudgetStore(Protocol):
-    """Where the replicas on one egress meet, for one family."""
+    """The store that the replicas on one egress share, for one family."""
 
     @property
     def up(self) -> bool:
-        """Whether it is likely to answer: else every call fails at once."""
+        """Whether it is likely to answer; otherwise every call fails at once."""
         ...
 
     async def draw(self, request: DrawRequest) -> DrawReply:
-        """Tell and draw, in one step; raises `BudgetStoreDown`, and `Displaced`."""
+        """Report and draw, in one step; raises `BudgetStoreDown`, and `Displaced`."""
         ...
 
     def rename(self) -> None:
@@ -169,11 +169,11 @@ class BudgetStore(Protocol):
         ...
 
     async def write_gate(self, version: int, text: str) -> GateReply:
-        """Write the gate if its version still is `version`; raises `BudgetStoreDown`."""
+        """Write the gate if its version is still `version`; raises `BudgetStoreDown`."""
         ...
 
     def subscribe(self, on_gate: Callable[[int, str], None]) -> None:
-        """Have `on_gate(version, text)` called soon after another replica wrote the gate."""
+        """Call `on_gate(version, text)` soon after another replica has written the gate."""
         ...
 
 
@@ -181,7 +181,7 @@ class BudgetStore(Protocol):
 class Allotment:
     """What one replica may spend without the store.
 
-    Its part is `part` before the minute `changes`, `next_part` from there on. `drawn`: what surely is its own, in
+    Its part is `part` before the minute `changes`, `next_part` from then on. `drawn`: what is certainly its own, in
     minutes that it may have entered; `entered`: those that the store confirmed.
     """
 
@@ -203,15 +203,15 @@ class Allotment:
 
 
 def alone(part: int) -> Allotment:
-    """Return that of a replica which never reached the store: it goes by `part` until it does."""
+    """Return the allotment of a replica that never reached the store: it has `part` until it does."""
     return Allotment(part, part)
 
 
 def rolled(allotment: Allotment, first: int) -> Allotment:
-    """Forget what is over; `first` is the earliest minute that can still be spent in."""
+    """Drop past minutes; `first` is the earliest minute in which weight can still be spent."""
     drawn = {minute: weight for minute, weight in allotment.drawn.items() if minute >= first - 1}
     allotment = replace(allotment, drawn=drawn, entered=allotment.entered & drawn.keys())
-    if allotment.changes > first + _FAR:  # its clock was put right
+    if allotment.changes > first + _FAR:  # its clock was corrected
         least = min(allotment.part, allotment.next_part)
         return replace(allotment, part=least, next_part=least, changes=first)
     if first < allotment.changes:
@@ -220,7 +220,7 @@ def rolled(allotment: Allotment, first: int) -> Allotment:
 
 
 def stated_part(allotment: Allotment, first: int) -> int:
-    """Return the largest part it may still go by."""
+    """Return the largest part that it may still use."""
     return max(allotment.part_in(first), allotment.next_part)
 
 
@@ -232,7 +232,7 @@ def chunk(allowed: int, replicas: int) -> int:
 def minute_requests(
     allotment: Allotment, minutes: Sequence[int], own: Callable[[int], int], allowed: int, weight: int = 0
 ) -> tuple[MinuteRequest, ...]:
-    """Return what to say of each minute where `own(minute)` was spent and `weight` is to be spent in all of them."""
+    """Return the request for each minute; `own(minute)` was spent, and `weight` is to be spent in all of them."""
     replicas = max(1, allotment.replicas)
     size, requests = chunk(allowed, replicas), []
     for minute in minutes:
@@ -248,7 +248,7 @@ def minute_requests(
 
 
 def sent(allotment: Allotment, request: DrawRequest) -> Allotment:
-    """Return what is left while a message is under way: the store may take it for entering from now on."""
+    """Return the allotment while a message is unanswered: it may enter minutes from now on."""
     if not request.commits:
         return allotment
     drawn = dict(allotment.drawn)
@@ -258,13 +258,13 @@ def sent(allotment: Allotment, request: DrawRequest) -> Allotment:
 
 
 def answered(before: Allotment, request: DrawRequest, reply: DrawReply) -> Allotment:
-    """Return what the reply gives; `before` is how it stood when the message was sent."""
+    """Return the allotment after a reply; `before` is the one from when the message was sent."""
     drawn, entered = dict(before.drawn), set(before.entered)
     for told, each in zip(request.minutes, reply.minutes, strict=True):
-        if each.entered:  # no more than was asked for, whatever is written there
+        if each.entered:  # no more than was requested, whatever the store says
             drawn[each.minute] = min(each.drawn, max(told.drawn, told.first) + told.need + told.want)
             entered.add(each.minute)
-        else:  # a store that forgot: what is ours is still ours
+        else:  # the store lost data: what we drew stays ours
             entered.discard(each.minute)
     after = replace(before, replicas=reply.replicas, born=reply.born, drawn=drawn, entered=frozenset(entered))
     if reply.part == before.next_part:

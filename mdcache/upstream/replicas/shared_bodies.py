@@ -1,7 +1,7 @@
-"""Whole bodies that the replicas of one daemon share, as a port; Redis is behind it (docs/design.md#replicas).
+"""The port of the store of bodies that replicas share; Redis implements it (docs/design.md#replicas).
 
-`pull` returns a body that is newer than the one this replica holds, and leases the read to one of those that need a
-newer one still. A body never replaces a newer one.
+`pull` returns a body that is newer than the one this replica holds, and leases the read to one of the replicas that
+need an even newer one. A body never replaces a newer one.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ MOST_BYTES = 64 << 20  # of a body; spot's exchangeInfo takes 2 to 20 MB, permis
 
 @dataclass(frozen=True, slots=True)
 class BodyLeaseRequest:
-    """What a reader needs: a body as of `min_as_of_ms`, else the lease.
+    """What a reader needs: a body as of `min_as_of_ms` or later, otherwise the lease.
 
-    `may_take_lease`: if false, it only asks whether another replica reads.
+    `may_take_lease`: if false, it only asks whether another replica is reading.
     """
 
     lease: Lease
@@ -29,7 +29,7 @@ class BodyLeaseRequest:
 
 @dataclass(frozen=True, slots=True)
 class BodyPullResult:
-    """What is stored and newer than what this replica holds. `error`: met by the replica that had the lease."""
+    """What is stored and newer than what this replica holds. `error`: of the replica that had the lease."""
 
     body: SnapshotBody | None = None
     lease_state: LeaseState = LeaseState.NONE
@@ -40,11 +40,11 @@ class SharedBodyStore(Protocol):
     """Bodies by market and name. All calls but `topic` and `subscribe` raise `SharedStoreDown`."""
 
     def topic(self, market: Market, name: str) -> str:
-        """Return the name of this body in messages."""
+        """Return the name of a body in messages."""
         ...
 
     def subscribe(self, on_message: Callable[[str], None]) -> None:
-        """Call `on_message` with a topic soon after the end of a lease that is waited for."""
+        """Call `on_message` with the topic soon after a lease ends that a replica waits for."""
         ...
 
     async def pull(self, market: Market, name: str, held_ms: int, need: BodyLeaseRequest | None) -> BodyPullResult:

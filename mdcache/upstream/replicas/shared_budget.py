@@ -1,6 +1,6 @@
-"""The admission of several replicas: they draw weight from one budget, and keep one gate.
+"""The admission that replicas share: they draw weight from one budget, and share one gate.
 
-The rules are in `protocol`; this holds where one family stands by them, sends the messages, and keeps the beat.
+`protocol` has the rules; this module holds one family's state, sends its messages, and its heartbeat.
 """
 
 import asyncio
@@ -38,19 +38,19 @@ from mdcache.upstream.replicas.protocol import (
 from mdcache.upstream.replicas.shared_gate import SharedGate, public_part
 
 _BEAT_S = 1.0
-_REPLICAS_A_BEAT = 50  # with more, each beats less often
-_LATE_S = 0.5  # a beat that is later than this is missed
+_REPLICAS_A_BEAT = 50  # with more, each sends its heartbeat less often
+_LATE_S = 0.5  # a heartbeat that is later than this counts as missed
 _SOON_MS = 500
 _AGAIN_MS = 100
-_ALONE_AFTER = 2  # messages without an answer: one may be lost, or this process have been suspended
-_PATIENCE_S = 1.3  # with a gate that is new again and again; a little more than it is new for
-_MAX_TRIES = 8  # to write a gate that others write too; the next beat goes on
-_IN_VAIN = 3  # draws in a row that met another gate; then a pause before each
+_ALONE_AFTER = 2  # messages without an answer: one may be lost, or this process may have been suspended
+_PATIENCE_S = 1.3  # with a gate that is repeatedly new; slightly longer than it counts as new
+_MAX_TRIES = 8  # attempts to write a gate that others write, too; the next heartbeat continues
+_IN_VAIN = 3  # draws in a row that found a changed gate; then a pause before each
 
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """Where the other replicas are met: each family's store, and how many there are while it was never reached.
+    """The other replicas: each family's store, and the number of replicas to assume until it was reached.
 
     `returning`: another process had this one's id before; `process`: a number of this one's own. `on_met`: called when
     the store first answered.
@@ -80,12 +80,12 @@ class SharedAdmission:
         self._allotment = Allotment()
         self._met = False
         self._returning = among.returning
-        self._last: DrawReply | None = None  # to the last message; `None`: there was none
+        self._last: DrawReply | None = None  # to the last message; `None`: it was not answered
         self._last_s = 0.0
-        self._unanswered = _ALONE_AFTER  # messages in a row
+        self._unanswered = _ALONE_AFTER  # messages in a row without an answer
         self._seq = 0
         self._quiet_since_s: float | None = None
-        self._permit: Gate | None = None  # the gate once one more read is sent, as the others know it already
+        self._permit: Gate | None = None  # the gate after one more read is sent, which is already written to the store
         self._pauses_ms: dict[Lane, int] = {}
         self._in_vain = 0
         self._prefetch_s = 0.0
@@ -99,12 +99,12 @@ class SharedAdmission:
 
     @property
     def replicas(self) -> int:
-        """How many there are, as far as it is known."""
+        """The number of replicas, as far as it is known."""
         return self._allotment.replicas or self._among.assumed
 
     @property
     def shares(self) -> bool:
-        """Whether weight may be drawn; else this replica goes by its own part."""
+        """Whether weight may be drawn; otherwise this replica uses its own part."""
         return self._store.up and self._last is not None and self._last.shared
 
     def share(self, now: Moment) -> float:
@@ -114,18 +114,18 @@ class SharedAdmission:
             return factor
         allotment = self._rolled(now)
         parts = [WHOLE if minute in allotment.drawn else allotment.part_in(minute) for minute in now.minutes]
-        hopes = self._reachable and self._clock.now() - self._last_s > _AGAIN_MS / 1000  # it may have more by now
+        hopes = self._reachable and self._clock.now() - self._last_s > _AGAIN_MS / 1000  # more may be available by now
         hoped = WHOLE // self._among.assumed if hopes or self._waits_for_others else 0
         return factor * max(min(parts), hoped) / WHOLE
 
     def paused_until_ms(self, lane: Lane, now: Moment) -> int:
-        """Return the exchange time before which the lane gets nothing more; 0 where it may."""
+        """Return the exchange time before which the lane may send nothing; 0 if it may now."""
         until_ms = self._pauses_ms.get(lane, 0)
-        longest_ms = MINUTE_MS + now.error_ms  # more than that is of a clock that was put right since
+        longest_ms = MINUTE_MS + now.error_ms  # a longer wait is from before a clock correction
         return until_ms if now.utc_ms < until_ms <= now.utc_ms + longest_ms else 0
 
     def admit(self, weight: int, lane: Lane, now: Moment) -> Wait | None:
-        """Return `None` where it may be sent of what was drawn, else draw and return what it waits for."""
+        """Return `None` if what was drawn is enough, else start a draw and return what to wait for."""
         left = self._left(now) - weight
         if not self._reachable:
             return Wait(_next_minute_ms(now)) if left < 0 else None
@@ -147,7 +147,7 @@ class SharedAdmission:
         return None
 
     def record_send(self) -> None:
-        """Move the gate: as it was written for this read, where it was."""
+        """Step the gate, or set the one that was written for this read."""
         after, self._permit = self._permit, None
         if after is None:
             self._keeper.step(Sent())
@@ -155,7 +155,7 @@ class SharedAdmission:
             self._keeper.adopt(after)
 
     def status(self) -> SharingStatus:
-        """Return how it stands now."""
+        """Return the current state."""
         number = self._context.now().number
         minutes = self._last.minutes if self._last is not None and self.shares else ()
         return SharingStatus(
@@ -168,7 +168,7 @@ class SharedAdmission:
     # --------------------------------------------------------------------------------------- from start to end
 
     async def start(self) -> None:
-        """Meet the others: go by the shared gate, and say that we are here."""
+        """Report this replica to the others, and adopt the shared gate."""
         self._store.subscribe(self._on_gate)
         try:
             await self._say()
@@ -179,7 +179,7 @@ class SharedAdmission:
         self._beats = asyncio.create_task(self._beat_for_ever(), name="beat of a replica")
 
     async def aclose(self) -> None:
-        """Say goodbye."""
+        """Stop the tasks, and say goodbye to the other replicas."""
         tasks = [task for task in (self._beats, self._writer, self._asking) if task is not None]
         for task in tasks:
             task.cancel()
@@ -191,7 +191,7 @@ class SharedAdmission:
     # ----------------------------------------------------------------------------------------- asking
 
     def _ask(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Ask the store, one thing at a time; the scheduler looks again once it answered."""
+        """Start a question to the store, if none is in progress; the scheduler pumps after the answer."""
         if self._asking is None:
             self._asking = asyncio.create_task(self._asked(work), name="question to the shared budget")
 
@@ -202,12 +202,12 @@ class SharedAdmission:
         finally:
             self._asking = None
         self._context.pump()
-        if self._permit is not None:  # what it was for is not sent any more
+        if self._permit is not None:  # its read is no longer to be sent
             self._permit, self._gate.unwritten = None, True
             self._write_soon()
 
     async def _draw(self, weight: int, lane: Lane) -> None:
-        """Draw for a read of this weight; with none, so that enough is held."""
+        """Draw for a read of this weight; with weight 0, draw ahead."""
         version = self._gate.version
         try:
             if self._last is None:
@@ -223,14 +223,14 @@ class SharedAdmission:
         if left >= weight:
             self._in_vain = 0
         elif self._gate.version != version and self._in_vain < _IN_VAIN:
-            self._in_vain += 1  # again, with the gate as it is now
+            self._in_vain += 1  # try again with the changed gate
         elif DrawVerdict.NEXT_MINUTE in (each.verdict for each in reply.minutes):
             self._pauses_ms[lane] = (now.minutes[0] + 1) * MINUTE_MS + now.error_ms
         else:
             self._pause(lane, _SOON_MS)
 
     async def _get_permit(self, lane: Lane) -> None:
-        """Write the gate as it is once one more read is sent; if nobody wrote it meanwhile, that read may go."""
+        """Write the gate as after one more read; if no other replica wrote it meanwhile, that read may be sent."""
         before = self._keeper.gate
         after = self._gate.sending()
         try:
@@ -253,13 +253,13 @@ class SharedAdmission:
     # ----------------------------------------------------------------------------------------- the gate
 
     def gate_stepped(self, event: GateEvent, before: Gate) -> None:
-        """Have the others told of a move of the gate."""
+        """Publish a change of the gate."""
         if self._gate.stepped(event, before, keep=self._store.up):
             self._write_soon()
 
     def _on_gate(self, version: int, text: str) -> None:
-        """Another replica wrote the gate."""
-        if version <= self._gate.version or self._writes:  # known; or the answer to our own writing brings it
+        """Adopt the gate that another replica wrote."""
+        if version <= self._gate.version or self._writes:  # already known, or it will be in the answer to our own write
             return
         if self._gate.adopt(version, text, self._context.now()):
             self._context.wake()
@@ -267,7 +267,7 @@ class SharedAdmission:
             self._write_soon()
 
     def _hear_gate(self, gate: GateReply) -> None:
-        """Go by the store's word on the gate."""
+        """Adopt the store's gate."""
         if not gate.quiet:
             self._quiet_since_s = None
         elif self._quiet_since_s is None:
@@ -296,7 +296,7 @@ class SharedAdmission:
             self._writer = None
 
     async def _write_gate(self, after: Gate) -> GateReply:
-        """Write it, or go by what others wrote; the caller holds the turn. Raises `BudgetStoreDown`."""
+        """Write the gate, or adopt what others wrote; the caller holds the lock. Raises `BudgetStoreDown`."""
         draft = self._gate.draft(after, self._context.now())
         self._writes = True
         try:
@@ -311,14 +311,14 @@ class SharedAdmission:
     # ----------------------------------------------------------------------------------------- messages
 
     async def _say(self) -> None:
-        """Tell how it stands here, and hear how it stands there."""
+        """Exchange the current state with the store."""
         async with self._turn:
-            if self._last is None:  # this one enters no minute
+            if self._last is None:  # this first message enters no minute
                 await self._exchange(DrawKind.SAY)
             await self._exchange(DrawKind.SAY)
 
     async def _exchange(self, kind: DrawKind, weight: int = 0, lane: Lane = Lane.NORMAL) -> DrawReply:
-        """Send one message and go by its answer; the caller holds the turn. Raises `BudgetStoreDown`."""
+        """Send one message and apply its answer; the caller holds the lock. Raises `BudgetStoreDown`."""
         now = self._context.now()
         request = self._request(kind, now, weight, lane)
         before, self._allotment = self._allotment, sent(self._allotment, request)
@@ -361,7 +361,7 @@ class SharedAdmission:
         )
 
     def _take_up(self, request: DrawRequest, reply: DrawReply) -> None:
-        """Take all that was drawn under this id before for spent."""
+        """Count everything drawn under this id before as spent."""
         for told, found in zip(request.minutes, reply.minutes, strict=True):
             self._context.budget_keeper.add_spent(found.minute, found.drawn - told.drawn)
         self._met = True
@@ -374,7 +374,7 @@ class SharedAdmission:
         self._allotment = replace(before, born=0, entered=frozenset())
 
     def _hear(self, reply: DrawReply, sent_s: float) -> None:
-        """Go by what others know of the time, the limit and the gate."""
+        """Adopt the time, the limit and the gate of other replicas."""
         if reply.utc_ms:
             self._context.family_clock.adopt(reply.utc_ms, reply.error_ms, sent_s)
         if reply.limit and self._context.budget_keeper.adopt_limit(reply.limit):
@@ -392,7 +392,7 @@ class SharedAdmission:
                 continue
             if self._gate.unwritten:
                 self._write_soon()
-            closed = self._keeper.gate.state is not GateState.OPEN  # a store that forgot must hear of it soon
+            closed = self._keeper.gate.state is not GateState.OPEN  # a store that lost its data must get it soon
             if closed or self._last is None or self._clock.now() - self._last_s >= self._beat_s / 2:
                 was = self.shares
                 with suppress(BudgetStoreDown):
@@ -404,7 +404,7 @@ class SharedAdmission:
 
     @property
     def _reachable(self) -> bool:
-        """Whether the store has a say; else this replica goes on alone."""
+        """Whether the store takes part; otherwise this replica continues alone."""
         return self._store.up and self._unanswered < _ALONE_AFTER
 
     @property
@@ -413,12 +413,12 @@ class SharedAdmission:
 
     @property
     def _is_current(self) -> bool:
-        """Whether the store spoke lately: whatever is written of the gate is known here."""
+        """Whether the store answered recently, so that the gate it has is known here."""
         return self._last is not None and self._clock.now() - self._last_s <= self._beat_s + _LATE_S
 
     @property
     def _waits_for_others(self) -> bool:
-        """Whether the store is new: nobody sends until all have told it what they know."""
+        """Whether the store is new: no replica sends until all have reported to it."""
         since_s = self._quiet_since_s
         return self._reachable and since_s is not None and self._clock.now() - since_s < _PATIENCE_S
 
@@ -433,7 +433,7 @@ class SharedAdmission:
         return self._allotment
 
     def _left(self, now: Moment) -> int:
-        """Return what may be spent without asking, in every minute that a read sent now may fall into."""
+        """Return the weight that may be spent without asking, in every minute that a read sent now may fall into."""
         allotment, allowed = self._rolled(now), self._allowed()
         return min(allotment.cap(minute, allowed) - self._own(minute) for minute in now.minutes)
 

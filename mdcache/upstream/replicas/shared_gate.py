@@ -1,6 +1,6 @@
-"""A family's shared gate: what the other replicas know of it, and what they have yet to be told. No I/O.
+"""A family's shared gate: merge what other replicas wrote, and track what must be written. No I/O.
 
-The store holds it as text, with a version; reading and writing it there is `shared_budget`'s business.
+The store holds it as text, with a version; `shared_budget` reads and writes it there.
 """
 
 import json
@@ -13,15 +13,15 @@ from mdcache.upstream.gate import Gate, GateState
 from mdcache.upstream.gate_events import GateEvent, Sent
 from mdcache.upstream.gate_keeper import GateKeeper
 
-_SKEW_MS = 5_000  # two replicas' idea of one moment may differ by this
+_SKEW_MS = 5_000  # the clocks of two replicas may differ by this
 _MAX_PENDING = 100
 
 
 @dataclass(frozen=True, slots=True)
 class GateDraft:
-    """What to write if the version still is `version`.
+    """A gate to write if the store's version is still `version`.
 
-    `gate` and `steps`: where the gate stood here, and how many of our own steps are in it.
+    `gate` and `steps`: the gate here at that time, and how many of our own steps it includes.
     """
 
     version: int
@@ -31,9 +31,9 @@ class GateDraft:
 
 
 class SharedGate:
-    """One family's gate, on its way to the store and back. `lease_ms`: longest that a sent read may take.
+    """One family's gate, between this process and the store. `lease_ms`: the longest time that a sent read may take.
 
-    `version`: the one that is known here; `unwritten`: whether the others have to be told where the gate stands.
+    `version`: the last one known here; `unwritten`: whether the gate must be written for the other replicas.
     """
 
     def __init__(self, gate_keeper: GateKeeper, clock: Clock, lease_ms: int) -> None:
@@ -42,15 +42,15 @@ class SharedGate:
         self._gate_keeper = gate_keeper
         self._clock = clock
         self._lease_ms = lease_ms
-        self._steps: list[tuple[GateEvent, int]] = []  # of our own since the store last had it from us
+        self._steps: list[tuple[GateEvent, int]] = []  # our own steps since our last write to the store
         self._lease_until_ms = 0
 
     # ------------------------------------------------------------------------------- what happens here
 
     def stepped(self, event: GateEvent, before: Gate, *, keep: bool) -> bool:
-        """Return whether the others must be told of this move of our own: it is more than a count.
+        """Return whether this step of our own must be written for the other replicas: it changed more than a count.
 
-        `keep` the step, to take it again on top of what others wrote meanwhile.
+        `keep`: remember the step, to apply it again to what others wrote meanwhile.
         """
         if public_part(self._gate_keeper.gate) == public_part(before):
             return False
@@ -61,15 +61,15 @@ class SharedGate:
         return True
 
     def cut_off(self) -> None:
-        """Forget how the gate came to where it is: the store can't be told, and where it stands then will count."""
+        """Forget our own steps: the store can't be reached, and later only the resulting gate counts."""
         self._steps.clear()
 
     def sending(self) -> Gate:
-        """Return the gate once one more read is sent."""
+        """Return the gate after one more read is sent."""
         return self._gate_keeper.next_gate(self._gate_keeper.gate, Sent())
 
     def give_up_the_dead(self) -> bool:
-        """Drop reads of a probe or a ramp that nobody answered for too long: their sender is gone."""
+        """Drop reads of a probe or a ramp that were unanswered for too long, because their replica is gone."""
         gate = self._gate_keeper.gate
         sent = 1 if gate.state is GateState.PROBING else gate.flying if gate.state is GateState.RAMP else 0
         if not sent or not self._lease_until_ms or self._now_ms() <= self._lease_until_ms:
@@ -81,23 +81,23 @@ class SharedGate:
     # ------------------------------------------------------------------------------- there and back
 
     def draft(self, after: Gate, now: Moment) -> GateDraft:
-        """Return what to write, so that the gate is `after`."""
+        """Return the draft that makes the stored gate `after`."""
         plain = gate_to_mapping(after, self._now_ms(), now.utc_ms)
         more = {"flying": public_part(after).flying, "lease_ms": now.utc_ms + self._lease_ms}
         text = json.dumps(plain | more, separators=(",", ":"))
         return GateDraft(self.version, text, self._gate_keeper.gate, len(self._steps))
 
     def written(self, draft: GateDraft, version: int) -> None:
-        """Note that a draft was written, as this version."""
+        """Record that a draft was written, as this version."""
         self.version = version
         del self._steps[: draft.steps]
         self.unwritten = public_part(self._gate_keeper.gate) != public_part(draft.gate)
         self._lease_until_ms = self._now_ms() + self._lease_ms
 
     def adopt(self, version: int, text: str, now: Moment) -> bool:
-        """Go by what others wrote, with what happened here on top; what differs then is to be written.
+        """Adopt what others wrote, and apply our own steps to it; if the result differs, it must be written.
 
-        Return whether the gate moved here by it.
+        Return whether that changed our gate.
         """
         before, found = self._gate_keeper.gate, self._decode(text, now)
         self.version = version
@@ -118,7 +118,7 @@ class SharedGate:
         return True
 
     def _decode(self, text: str, now: Moment) -> tuple[Gate, int] | None:
-        """Return the gate and until when its reads may be under way, by our clock; `None` for what no draft was."""
+        """Return the gate, and until when its reads may be in flight by our clock; `None` if the text is invalid."""
         now_ms = self._now_ms()
         try:
             plain = json.loads(text)
@@ -135,14 +135,14 @@ class SharedGate:
 
 
 def public_part(gate: Gate) -> Gate:
-    """Return what of a gate others are told: counts of an open one are each replica's own."""
+    """Return the part of a gate that replicas share: the counts of an open gate are each replica's own."""
     return replace(gate, flying=0, failures=0) if gate.state is GateState.OPEN else gate
 
 
 def merge(ours: Gate, theirs: Gate, now_ms: int) -> Gate:
-    """Return one gate of two views of it: the one that knows more closures; no wait of either is cut short.
+    """Merge two versions of a gate: the one with more closures wins, and neither's wait is shortened.
 
-    Only the operator's word opens a gate whose wait is not over; times in `theirs` are already by our clock.
+    Only the operator opens a gate whose wait is not over. Times in `theirs` are already by our clock.
     """
     if theirs.forced_epoch > ours.epoch:
         return theirs
