@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mdcache.clock import Instant
-from mdcache.upstream.governor import Lane
+from mdcache.upstream.priority import Lane
 
 
 class CacheStatus(StrEnum):

@@ -38,7 +38,8 @@ from mdcache.events import ReadReason
 from mdcache.exchange.klines import KlineQuestion
 from mdcache.exchange.weights import page_limit
 from mdcache.upstream.exchange_clock import ExchangeClocks
-from mdcache.upstream.governor import Governor, Lane, Priority
+from mdcache.upstream.governor import Governor
+from mdcache.upstream.priority import Lane, Priority
 
 _MAX_ROUNDS = 8  # reads that one question may lead to, one after the other
 _MAX_CLOSE_WAIT_MS = 1_000  # a close further ahead is not waited for

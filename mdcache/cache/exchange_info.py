@@ -29,7 +29,8 @@ from mdcache.exchange.exchange_info import EXCHANGE_INFO_ENDPOINTS, ExchangeInfo
 from mdcache.exchange.markets import Market
 from mdcache.exchange.snapshots import SnapshotBody, SnapshotQuestion
 from mdcache.exchange.symbols import MarketSymbols, read_symbols
-from mdcache.upstream.governor import Governor, Lane, Priority
+from mdcache.upstream.governor import Governor
+from mdcache.upstream.priority import Lane, Priority
 
 KIND = "exchange_info"  # first part of these entries' keys in the shared memory
 _REFRESH_AT = 0.9  # of its TTL: after that, a question starts a refresh in the background

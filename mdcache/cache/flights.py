@@ -34,7 +34,9 @@ from mdcache.events import (
 from mdcache.exchange.klines import SeriesKey, request_headers, request_query
 from mdcache.exchange.rows import ExpectedRows, Row, read_page
 from mdcache.leases import Lease
-from mdcache.upstream.governor import Governor, Lane, Priority, UpstreamReply, UpstreamRequest
+from mdcache.upstream.governor import Governor
+from mdcache.upstream.models import UpstreamReply, UpstreamRequest
+from mdcache.upstream.priority import Lane, Priority
 
 MAX_BODY_BYTES = 4 << 20  # a page of 1,500 rows takes 0.3 MB
 _SECOND_LOOKS_S = (0.0, 0.25, 0.5, 1.0, 2.0)  # after the first, only if a server of Binance lags

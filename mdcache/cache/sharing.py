@@ -12,7 +12,7 @@ from mdcache.candles.window import Window
 from mdcache.exchange.markets import Market
 from mdcache.exchange.snapshots import SnapshotBody
 from mdcache.leases import Lease
-from mdcache.upstream.governor import Priority
+from mdcache.upstream.priority import Priority
 
 
 class LeasableRead(Protocol):

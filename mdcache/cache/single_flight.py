@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from mdcache.clock import Clock
 from mdcache.errors import DeadlinePassed, MdcacheError, Refusal, UpstreamFailed
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
-from mdcache.upstream.governor import Priority
+from mdcache.upstream.priority import Priority
 
 _ERROR_MEMO_S = 1.0  # docs/design.md#shared-errors
 _MAX_ERRORS = 4_096

@@ -14,7 +14,9 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.rate_limits import request_bucket
 from mdcache.exchange.snapshots import SnapshotBody, SnapshotQuestion
 from mdcache.leases import Lease
-from mdcache.upstream.governor import Governor, Lane, Priority, UpstreamReply, UpstreamRequest
+from mdcache.upstream.governor import Governor
+from mdcache.upstream.models import UpstreamReply, UpstreamRequest
+from mdcache.upstream.priority import Lane, Priority
 
 _P = TypeVar("_P")  # what a sink parses from a body
 

@@ -26,7 +26,8 @@ from mdcache.exchange.endpoints import ParameterKind
 from mdcache.exchange.snapshot_checks import check_body
 from mdcache.exchange.snapshots import SnapshotBody, SnapshotQuestion
 from mdcache.upstream.exchange_clock import ExchangeClocks
-from mdcache.upstream.governor import Governor, Priority
+from mdcache.upstream.governor import Governor
+from mdcache.upstream.priority import Priority
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from mdcache.events import BackgroundTask, BackgroundTaskFailed, Event, Events, 
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import KlineQuestion, parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, KlineEndpoint, Market
-from mdcache.upstream.governor import Lane
+from mdcache.upstream.priority import Lane
 
 _MIN_WAIT_S, _MAX_WAIT_S = 0.25, 60.0  # an operator may open a gate, and a limit may be raised
 _WARMUP_CALLER = Caller(lane=Lane.LOW)

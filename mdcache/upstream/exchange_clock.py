@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from mdcache.clock import Clock
+from mdcache.clock import Clock, Instant
 from mdcache.errors import BodyFault, InvalidBody, MdcacheError
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, ClockMeasured, ClockSuspect, Events, ReadReason
 from mdcache.exchange import weights
 from mdcache.exchange.markets import Family, Market
-from mdcache.upstream.models import Instant, UpstreamReply, UpstreamRequest
+from mdcache.upstream.models import UpstreamReply, UpstreamRequest
 from mdcache.upstream.priority import Lane, Priority
 
 FIRST_READS = 3  # docs/design.md#exchange-clock: 3 to 5 reads when a market is first used …

@@ -6,11 +6,10 @@
 import math
 from collections import deque
 
-from mdcache.clock import Clock
+from mdcache.clock import Clock, Instant
 from mdcache.exchange.markets import Family
 from mdcache.upstream.budget import Moment
 from mdcache.upstream.exchange_clock import ExchangeClocks
-from mdcache.upstream.models import Instant
 
 SURE_MS = 10_000  # with a larger error, a replica uses the time of others
 _DRIFT = 10_000  # a machine's clock may gain or lose one part in so many

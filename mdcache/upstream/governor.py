@@ -21,24 +21,12 @@ from mdcache.upstream.checkpoint import saved_from_mapping, saved_to_mapping
 from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.gate_events import ForcedOpen, ForcedShut
 from mdcache.upstream.http_client import MarketClient, Transport
-from mdcache.upstream.models import Fetchable, Instant, UpstreamReply, UpstreamRequest
-from mdcache.upstream.priority import Lane, Priority
+from mdcache.upstream.models import Fetchable
+from mdcache.upstream.priority import Lane
 from mdcache.upstream.request_quota import RequestQuota
 from mdcache.upstream.retries import Retries
 from mdcache.upstream.scheduler import FamilyScheduler, SchedulerSettings
 from mdcache.upstream.sender import Sender
-
-__all__ = [
-    "FamilyStatus",
-    "Fetchable",
-    "Governor",
-    "GovernorSettings",
-    "Instant",
-    "Lane",
-    "Priority",
-    "UpstreamReply",
-    "UpstreamRequest",
-]
 
 _T = TypeVar("_T")
 _LEASE_SPARE_S = 5.0  # added to the longest time of a read: after both, an unanswered probe counts as lost

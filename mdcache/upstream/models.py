@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from mdcache.clock import Instant as Instant  # noqa: PLC0414 - part of a reply
+from mdcache.clock import Instant
 from mdcache.events import ReadReason
 from mdcache.exchange.markets import Market
 from mdcache.upstream.priority import Priority

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from mdcache.clock import Clock
+from mdcache.clock import Clock, Instant
 from mdcache.errors import InvalidBody, MdcacheError, UpstreamFailed
 from mdcache.events import Events, UpstreamCalled
 from mdcache.exchange.markets import Market
@@ -18,7 +18,7 @@ from mdcache.upstream.budget import Reservation
 from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.gate_events import Answered
 from mdcache.upstream.http_client import MarketClient
-from mdcache.upstream.models import Instant, UpstreamReply, UpstreamRequest
+from mdcache.upstream.models import UpstreamReply, UpstreamRequest
 from mdcache.upstream.queue import QueuedRead
 from mdcache.upstream.reply_status import ReplyHead
 from mdcache.upstream.scheduler import FamilyScheduler

@@ -12,7 +12,7 @@ from mdcache.errors import BodyFault, BudgetSpent, GateClosed, InvalidBody, Upst
 from mdcache.events import Event, Events
 from mdcache.exchange.markets import Market
 from mdcache.leases import LEASE_RENEWED_S, Lease, LeaseState, SharedStoreDown
-from mdcache.upstream.governor import Lane, Priority
+from mdcache.upstream.priority import Lane, Priority
 from tests.support.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.virtual

@@ -11,7 +11,7 @@ from mdcache.cache.single_flight import SingleFlight
 from mdcache.clock import Clock
 from mdcache.errors import BodyFault, DeadlinePassed, GateClosed, InvalidBody
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Event, Events
-from mdcache.upstream.governor import Lane, Priority
+from mdcache.upstream.priority import Lane, Priority
 from tests.support.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.virtual

@@ -10,7 +10,8 @@ from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.errors import Busy, GateClosed, InvalidBody, NotCached, ServerFailed, UpstreamFailed, UpstreamUnavailable
 from mdcache.events import BodyRejected, OddBody
 from mdcache.sim import Outage, SimConfig, SymbolSpec
-from mdcache.upstream.governor import GovernorSettings, Lane
+from mdcache.upstream.governor import GovernorSettings
+from mdcache.upstream.priority import Lane
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, ready
 from tests.support.virtual_time import EPOCH_MS
 

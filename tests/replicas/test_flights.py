@@ -8,7 +8,7 @@ from mdcache.cache.answers import Caller
 from mdcache.errors import DeadlinePassed, GateClosed, InvalidBody, MdcacheError
 from mdcache.exchange.klines import parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
-from mdcache.upstream.governor import Lane
+from mdcache.upstream.priority import Lane
 from tests.support.sim_transport import SimTransport
 from tests.support.virtual_daemon import VirtualDaemon
 from tests.support.virtual_replicas import MINUTE, QUERY, SPOT, close_all, virtual_replicas

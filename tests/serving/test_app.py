@@ -12,7 +12,7 @@ from mdcache.errors import GateClosed
 from mdcache.events import BackgroundTaskFailed
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Market
 from mdcache.serving.routes import PathKind, route
-from mdcache.upstream.governor import Lane
+from mdcache.upstream.priority import Lane
 from tests.support.asgi_client import NOW_MS, QUERY, ServingHarness
 
 PREFIXES = {"spot": "/api/v3/", "usdm": "/fapi/v1/", "coinm": "/dapi/v1/"}

@@ -13,7 +13,7 @@ from mdcache.serving.binance.request import (
     parse_directives,
     parse_if_none_match,
 )
-from mdcache.upstream.governor import Lane
+from mdcache.upstream.priority import Lane
 
 SPOT, USDM = KLINE_ENDPOINTS["/api/v3/klines"], KLINE_ENDPOINTS["/fapi/v1/klines"]
 READER = RequestParser({"engine": "high", "ai": "normal", "backfill": "low"}, "auto")

@@ -20,7 +20,9 @@ import httpx
 from mdcache.errors import BodyFault, InvalidBody
 from mdcache.events import Event, Events, ReadReason
 from mdcache.exchange.markets import Family, Market
-from mdcache.upstream.governor import Governor, GovernorSettings, Lane, Priority, UpstreamReply, UpstreamRequest
+from mdcache.upstream.governor import Governor, GovernorSettings
+from mdcache.upstream.models import UpstreamReply, UpstreamRequest
+from mdcache.upstream.priority import Lane, Priority
 from tests.support.virtual_time import VirtualClock
 
 BASE_URLS = {

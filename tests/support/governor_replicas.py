@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from mdcache.clock import Instant
 from mdcache.errors import MdcacheError
 from mdcache.events import Event, Events
 from mdcache.exchange.markets import Family, Market
 from mdcache.upstream.governor import Governor, GovernorSettings
-from mdcache.upstream.models import Instant
 from mdcache.upstream.replicas.shared_budget import Replicas
 from tests.support.fake_exchange import BASE_URLS, FakeExchange, fake_read
 from tests.support.memory_shared_budget import BudgetServer, MemorySharedBudget

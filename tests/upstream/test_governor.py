@@ -9,6 +9,7 @@ import httpx
 import pytest
 import respx
 
+from mdcache.clock import Instant
 from mdcache.errors import (
     BudgetSpent,
     DeadlinePassed,
@@ -23,7 +24,8 @@ from mdcache.errors import (
 from mdcache.events import BodyRejected, GateChanged, QueueWaited, Retried, UpstreamCalled
 from mdcache.exchange.markets import Family, Market
 from mdcache.upstream import queue
-from mdcache.upstream.governor import GovernorSettings, Instant, Lane
+from mdcache.upstream.governor import GovernorSettings
+from mdcache.upstream.priority import Lane
 from tests.support.fake_exchange import (
     Answer,
     FakeExchange,

@@ -18,7 +18,7 @@ from mdcache.clock import Clock
 from mdcache.errors import GateClosed, MdcacheError, UpstreamUnavailable
 from mdcache.exchange.markets import Market
 from mdcache.leases import LEASE_RENEWED_S, LEASE_S, Lease, LeaseState, SharedStoreDown
-from mdcache.upstream.governor import Lane
+from mdcache.upstream.priority import Lane
 
 POLL_S = 0.25  # the delay if a message is lost
 RefusalNow = Callable[[Market, Lane, int], UpstreamUnavailable | None]  # `Governor.refusal_now`

@@ -11,7 +11,7 @@ from functools import lru_cache
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.exchange.endpoints import Endpoint
 from mdcache.exchange.markets import KlineEndpoint, Market
-from mdcache.upstream.governor import Lane
+from mdcache.upstream.priority import Lane
 
 RequestKey = tuple[str, bytes, bytes]  # path, raw query, time unit: what decides the rows of an answer
 RawHeaders = Iterable[tuple[bytes, bytes]]
