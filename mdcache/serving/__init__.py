@@ -1,1 +1,1 @@
-"""Bytes in, bytes out: the Binance-compatible paths, the operators' paths, and the server under them."""
+"""The HTTP side of the daemon: the Binance-compatible paths, the operators' paths, and the server under them."""

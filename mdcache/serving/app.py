@@ -1,4 +1,4 @@
-"""The ASGI application: which path is whose, and what no path may do (keyed requests, long queries, tracebacks)."""
+"""The ASGI application: dispatch requests by path, refuse keyed and oversized ones, and turn errors into responses."""
 
 import asyncio
 import re
@@ -35,13 +35,13 @@ from mdcache.serving.routes import PathKind, Route, route
 MAX_QUERY_BYTES = 8_192
 _ALLOW = (b"allow", b"GET, HEAD, OPTIONS")
 _SIGNATURE = re.compile(rb"(?:^|&)signature=", re.IGNORECASE)
-_MAX_ECHOED = 100  # characters of a path that are repeated to its sender
+_MAX_ECHOED = 100  # characters of a path that are quoted in a reply
 _WRITE_METHODS = frozenset({"POST", "PUT", "DELETE"})
 _READ_METHODS = ("GET", "HEAD", "OPTIONS")
 _PREFLIGHT_S = 600
 _EXPOSED = ("Age", "Cache-Status", "ETag", "Retry-After", "X-MBX-USED-WEIGHT-1M", "X-MDCache-As-Of")
 _PLAIN_PATH = re.compile(r"/(?:api|fapi|dapi|futures)/\w+(?:/[\w-]+)+", re.ASCII)
-_UNKNOWN_WEIGHT = 20  # docs/design.md#paths: what is reserved for an unknown path
+_UNKNOWN_WEIGHT = 20  # docs/design.md#paths: the weight reserved for an unknown path
 _LOCAL_ENDPOINTS = {PathKind.TIME: "time", PathKind.PING: "ping"}
 _CALL_DIRECTLY = (
     "This path, method or signature needs an API key: call Binance directly. mdcache takes no keys and forwards none."
@@ -89,7 +89,7 @@ class App:
         await self._app(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # no web sockets, and nothing to do at start and end
+        if scope["type"] != "http":  # no web sockets, and no lifespan events
             return
         began_s = self._clock.now()
         found = route(scope["path"])
@@ -100,9 +100,9 @@ class App:
             return
         try:
             reply = await self._respond(scope, found, began_s)
-        except asyncio.CancelledError:  # only the server cancels, at the end of its grace
+        except asyncio.CancelledError:  # only the server cancels, at the end of the drain
             reply = failure_response(DeadlinePassed(1.0, "shutting down"))
-        except Exception as error:  # noqa: BLE001 - the last line before a client would see a traceback
+        except Exception as error:  # noqa: BLE001 - the last handler, or a client would see a traceback
             self._events.emit(BackgroundTaskFailed(BackgroundTask.REQUEST, describe_error(error)))
             self._count(found, "error", began_s)
             reply = failure_response(error)
@@ -111,7 +111,7 @@ class App:
     async def _answer_ops(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._ops(scope, receive, send)
-        except Exception as error:  # noqa: BLE001 - the client has its answer; the log has not
+        except Exception as error:  # noqa: BLE001 - the client has its answer; only log it
             self._events.emit(BackgroundTaskFailed(BackgroundTask.REQUEST, describe_error(error)))
 
     async def _respond(self, scope: Scope, found: Route, began_s: float) -> HttpResponse:
@@ -162,7 +162,7 @@ class App:
 
 
 def early_refusal(found: Route, path: str, method: str, query: bytes) -> HttpResponse | None:
-    """Return the refusal of a request that is looked into no further; `None` if there is no objection."""
+    """Return the refusal of a request that is not handled further; `None` if it is."""
     if len(query) > MAX_QUERY_BYTES:
         return refusal_response(*QUERY_TOO_LONG, f"The query is longer than {MAX_QUERY_BYTES} bytes.")
     changing = found.market is not None and method in _WRITE_METHODS
@@ -176,14 +176,14 @@ def early_refusal(found: Route, path: str, method: str, query: bytes) -> HttpRes
 
 
 def forwarded_route(found: Route, path: str) -> Route:
-    """Return the route of a public read that no table knows, to be forwarded; `found` itself for any other path."""
+    """Return the route that forwards a public read in no table; `found` itself for any other path."""
     if found.market is None or not _PLAIN_PATH.fullmatch(path):
         return found
     return Route(PathKind.SNAPSHOT, found.market, Endpoint(found.market, path, FlatWeight(_UNKNOWN_WEIGHT)))
 
 
 def describe_error(error: BaseException) -> str:
-    """Return what was raised and where, without its text, which may quote a request."""
+    """Return the exception's type and place, without its text, which may quote a request."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"

@@ -1,8 +1,8 @@
-"""The one table from what went wrong to what a client sees. Never 429 or 418, never a traceback.
+"""Map errors to HTTP responses, in one table. Never 429 or 418, never a traceback.
 
 Rule: docs/design.md#errors.
 
-`TABLE` has a line for every class of `errors.py` that can be raised; a test proves it.
+`TABLE` has an entry for every class of `errors.py` that can be raised; a test checks that.
 """
 
 import math
@@ -30,7 +30,7 @@ from mdcache.errors import (
 
 @dataclass(frozen=True, slots=True)
 class ErrorShape:
-    """How one cause looks: HTTP status, Binance's code, the text for people, and whether to say when to return."""
+    """The response to one cause: HTTP status, Binance's code, the text, and whether to send `Retry-After`."""
 
     status: int
     code: int
@@ -40,7 +40,7 @@ class ErrorShape:
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """An error as it is sent: status, JSON body, and whole seconds for `Retry-After` if it has one."""
+    """An error response: status, JSON body, and whole seconds for `Retry-After` if it has one."""
 
     status: int
     body: bytes
@@ -52,7 +52,7 @@ def _because(start: str) -> Callable[[MdcacheError], str]:
 
 
 def _cause(error: MdcacheError) -> str:
-    """Return one clause; of a failure its reason only, since the detail is for the log, not for clients."""
+    """Return the cause as one clause; of a failure only its reason, since the detail is for the log."""
     return error.reason if isinstance(error, UpstreamFailed) else str(error)
 
 
@@ -74,9 +74,9 @@ TABLE: dict[type[MdcacheError], ErrorShape] = {
     NotCached: ErrorShape(504, -1007, lambda _: "Not cached, and only-if-cached was asked for."),
 }
 
-# What is refused before it is a question: status and code.
+# Requests refused before they are parsed: status and code.
 QUERY_TOO_LONG = (414, -1100)
-NEEDS_KEY = (403, -2015)  # keyed paths, signatures, methods that change something
+NEEDS_KEY = (403, -2015)  # keyed paths, signatures, methods other than reads
 UNKNOWN_PATH = (404, -5000)  # as fapi says it
 METHOD_NOT_ALLOWED = (405, -1020)
 OPS_CODES = {400: -1102, 401: -2014, 403: -2015, 404: -5000, 405: -1020, 409: -1015, 413: -1100}  # the operators' paths
@@ -85,7 +85,7 @@ UNEXPECTED = ErrorShape(500, -1000, lambda _: "An unknown error occurred while p
 
 
 def error_response(error: Exception) -> ErrorResponse:
-    """Return the response for `error`; anything outside the tree is -1000, and says no more than that."""
+    """Return the response for `error`; any exception outside the tree is -1000, without details."""
     if isinstance(error, Refusal):
         return ErrorResponse(error.status, error_body(error.code, error.msg))
     if not isinstance(error, MdcacheError):

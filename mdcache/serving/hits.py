@@ -1,6 +1,6 @@
-"""A hit, in one place: find the ready answer, check that it is fresh enough, add the used weight, count it.
+"""Serve hits: find the ready answer, check that it is fresh enough, add the used weight, count it.
 
-The fast lane and the ASGI application both call this; they only write what it returns.
+Both the fast lane and the ASGI application call this; they only write what it returns.
 """
 
 from mdcache.clock import Clock, Instant
@@ -27,14 +27,14 @@ class Hits:
         self._used_weights: dict[Market, tuple[int, int | None]] = dict.fromkeys(Market, (-1, None))
 
     def remember(self, request: ClientRequest, representation: Representation, now: Instant) -> None:
-        """Offer an answer that was fetched; it is a hit the next time if its key is asked for again."""
+        """Offer a fetched answer, which becomes a ready answer if its key was requested before."""
         self._ready_answers.offer(request.key, representation, now)
 
     def answer(self, request: ClientRequest, began_s: float) -> Hit | None:
         """Return the ready answer to `request` and count it; `None` if none is valid and fresh enough.
 
         Args:
-            request: Of the client.
+            request: The client's request.
             began_s: When the request arrived, by the clock's `now()`.
         """
         found = self._ready_answers.find(request.key, request.directives, began_s)
@@ -43,7 +43,7 @@ class Hits:
         representation, now = found
         market = request.market
         variant = representation.variant(request)
-        # minutes end where tenths of a second do, so that this is never the last minute's weight
+        # minutes end at tenths of a second, so that this is never the previous minute's weight
         tenth = now.ms // 100
         known = self._used_weights[market]
         if known[0] != tenth:

@@ -1,4 +1,4 @@
-"""What serving asks of other layers, where tests or several classes stand behind it."""
+"""The ports of serving to other layers, where several classes or tests implement them."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +12,7 @@ from mdcache.exchange.snapshots import SnapshotQuestion
 
 
 class Recorder(Protocol):
-    """Counts requests; called for each of them, so it must cost about a microsecond."""
+    """Counts requests; it is called for each one, so it must cost about a microsecond."""
 
     def record(self, market: str, endpoint: str, result: str, client: str, seconds: float, age_s: float | None) -> None:
         """Count a request answered in `seconds`; `age_s` is that of the tail it showed, `None` without one."""
@@ -28,7 +28,7 @@ class CandleSource(Protocol):
 
 
 class SnapshotSource(Protocol):
-    """Answers what is no kline question."""
+    """Answers all other questions."""
 
     async def answer(self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, caller: Caller) -> Answer:
         """Return the answer; raise an error of `errors.py`."""
@@ -47,7 +47,7 @@ class ExchangeInfoSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether the daemon can answer: it can't for any of `reasons`; what is `degraded` is for people."""
+    """Whether the daemon can answer: it can't if there are `reasons`; `degraded` is for people."""
 
     reasons: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()

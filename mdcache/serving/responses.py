@@ -30,7 +30,7 @@ class HttpResponse:
 
 
 def answer_response(as_of_ms: int, fields: HeaderFields, body: bytes, *, not_modified: bool) -> HttpResponse:
-    """Return a cached answer, or that the client's copy of it is current."""
+    """Return a cached answer, or a 304 if the client's copy of it is current."""
     as_of = (b"x-mdcache-as-of", b"%d" % as_of_ms)
     return HttpResponse(304 if not_modified else 200, (as_of, *fields), body)
 
@@ -38,7 +38,7 @@ def answer_response(as_of_ms: int, fields: HeaderFields, body: bytes, *, not_mod
 def uncached_response(
     status: int, body: bytes, *extra: tuple[bytes, bytes], content_type: bytes = JSON, may_store: bool = False
 ) -> HttpResponse:
-    """Return a response that is no cached answer; clients may not store it unless `may_store`."""
+    """Return a response that is not a cached answer; clients may not store it unless `may_store`."""
     fields = (
         (b"content-type", content_type),
         (b"content-length", b"%d" % len(body)),
@@ -54,7 +54,7 @@ def refusal_response(status: int, code: int, msg: str, *extra: tuple[bytes, byte
 
 
 def failure_response(error: Exception, *extra: tuple[bytes, bytes]) -> HttpResponse:
-    """Return the response that the table of `errors.py` has for `error`."""
+    """Return the response for `error` from the table of `errors.py`."""
     answer = error_response(error)
     if answer.retry_after_s is not None:
         extra = (*extra, (b"retry-after", b"%d" % answer.retry_after_s))

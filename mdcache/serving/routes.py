@@ -1,4 +1,4 @@
-"""Which paths are served and how: tables only.
+"""The paths that are served, and how: tables only.
 
 Sources: docs/binance.md#spot-endpoints, #usdm-endpoints, #coinm-endpoints.
 """
@@ -12,7 +12,7 @@ from mdcache.exchange.markets import KLINE_ENDPOINTS, KlineEndpoint, Market
 
 
 class PathKind(StrEnum):
-    """What is done with a path."""
+    """How a path is handled."""
 
     KLINES = "klines"
     TIME = "time"
@@ -26,15 +26,15 @@ class PathKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path's kind; its market where it has one, its rule if it is one of Binance's public reads."""
+    """A path's kind, its market if it has one, and its endpoint if it is one of Binance's public reads."""
 
     kind: PathKind
     market: Market | None = None
     rule: KlineEndpoint | Endpoint | None = None
 
 
-DOCS_FILES = ("docs.js", "favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js")  # what the page of /docs loads
-PAGE_FILES = ("icon.svg", "status.css", "status.js")  # what the page of / loads
+DOCS_FILES = ("docs.js", "favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js")  # loaded by the page /docs
+PAGE_FILES = ("icon.svg", "status.css", "status.js")  # loaded by the page /
 OPS_PATHS = frozenset(
     {
         "/",
@@ -85,7 +85,7 @@ ROUTES: dict[str, Route] = {
 
 
 def route(path: str) -> Route:
-    """Return what `path` (decoded) is; never raise."""
+    """Return the route of the decoded `path`; never raise."""
     found = ROUTES.get(path)
     if found is not None:
         return found

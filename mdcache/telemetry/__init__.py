@@ -1,1 +1,1 @@
-"""Sinks for events: what operators read. Nothing here decides anything."""
+"""Metrics and log: sinks for events. Nothing here decides anything."""

@@ -1,4 +1,4 @@
-"""Every metric by name: its type, its labels, its meaning. Names of a later release join then.
+"""Every metric: its name, type, labels and meaning.
 
 Rule: docs/design.md#metrics.
 """

@@ -1,4 +1,4 @@
-"""Counters of the way of a hit: plain integers, a microsecond a request. Everything else uses prometheus_client's."""
+"""Fast counters for hits: plain integers, a microsecond per request. All other metrics use prometheus_client's."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence

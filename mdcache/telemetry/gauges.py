@@ -1,4 +1,4 @@
-"""What the metrics read of the rest of the daemon at each scrape."""
+"""The sources of gauges, which are read at each scrape."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class FamilyState(Protocol):
-    """What is known of one family of markets (`upstream.governor.FamilyStatus`)."""
+    """The state of one family of markets (`upstream.governor.FamilyStatus`)."""
 
     @property
     def family(self) -> str:
@@ -30,12 +30,12 @@ class FamilyState(Protocol):
 
     @property
     def used(self) -> int:
-        """Return our weight in this UTC minute."""
+        """Return the weight we used in this UTC minute."""
         ...
 
     @property
     def allowed(self) -> int:
-        """Return the most weight we may use in a minute."""
+        """Return the weight we may use per minute."""
         ...
 
     @property
@@ -51,7 +51,7 @@ class FamilyState(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GaugeSources:
-    """What is read at each scrape; `holes` by market; `tiers`: whether each store in use works."""
+    """The sources; `holes`: by market; `tiers`: whether each store in use works."""
 
     families: Callable[[], Iterable[FamilyState]]
     flights: Callable[[], int]

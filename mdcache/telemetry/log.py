@@ -1,7 +1,7 @@
-"""The log: structlog, one line for each thing worth reading, on stderr.
+"""The log: structlog, one line per event that an operator may want to read, on stderr.
 
-A line names markets, paths, series, counts and causes. Query strings, header values and secrets are in no
-event, so they can be in no line; other libraries' records pass through with their message only.
+A line names markets, paths, series, counts and causes. Events contain no query strings, header values or secrets, so no
+line does; of other libraries' records only the message is logged.
 """
 
 import logging
@@ -42,12 +42,12 @@ _LEVELS = {
     "critical": logging.CRITICAL,
 }
 _OK = 200
-_ROWS_WITHIN_S = 1.0  # a reply is parsed in the next turn of the loop; whatever takes longer has no rows
-_MAX_TEXT = 300  # characters of any one text: a reply's bytes may be quoted in a detail
+_ROWS_WITHIN_S = 1.0  # a reply is parsed in the next iteration of the event loop; if it takes longer, it has no rows
+_MAX_TEXT = 300  # characters of each text: a detail may quote a reply's bytes
 
 
 class Logger(Protocol):
-    """What is used of a structlog logger."""
+    """The methods of a structlog logger that are used."""
 
     def debug(self, event: str, **fields: object) -> object:
         """Log a detail."""
@@ -90,11 +90,11 @@ def make_logger(clock: Clock, level: str, form: Literal["auto", "human", "json"]
 
 
 def adopt_library_logs(logger: Logger) -> logging.Handler:
-    """Let warnings of other libraries into this log, too; returns the handler, to be removed in tests."""
+    """Log warnings of other libraries, too; return the handler, which tests remove."""
     handler = _LibraryHandler(logger)
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(logging.WARNING)  # httpx tells every URL, query and all, at INFO
+    root.setLevel(logging.WARNING)  # httpx logs every URL with its query at INFO
     return handler
 
 
@@ -117,10 +117,10 @@ class LogSink:
     def __init__(self, logger: Logger, clock: Clock) -> None:
         self._logger = logger
         self._clock = clock
-        self._calls: deque[tuple[float, UpstreamCalled]] = deque()  # answered 200, rows not yet told
+        self._calls: deque[tuple[float, UpstreamCalled]] = deque()  # answered 200, number of rows not known yet
 
     def __call__(self, event: Event) -> None:
-        """Write `event` down, if anybody would read it."""
+        """Log `event`, if it is one that is logged."""
         self._flush()
         match event:
             case UpstreamCalled():
@@ -164,7 +164,7 @@ class LogSink:
             case DaemonLifecycle():
                 self._logger.info(event.stage, **_unless_empty("detail", event.detail))
             case _:
-                return  # only counted: one line for each would be one for each request
+                return  # only counted: there would be a line per request
 
     def _clocks(self, event: ClockMeasured | ClockSuspect) -> None:
         if isinstance(event, ClockSuspect):
@@ -174,7 +174,7 @@ class LogSink:
         self._logger.info("clock_measured", market=event.market, **measured)
 
     def _tier(self, event: TierFailed | TierStateChanged) -> None:
-        """Log changes of state and lost data; a fault that only repeats is counted."""
+        """Log changes of state and lost data; repeated faults are only counted."""
         if isinstance(event, TierStateChanged):
             say = self._logger.error if event.state == "down" else self._logger.info
             say("store_state", tier=event.tier, state=event.state, **_unless_empty("detail", _one_line(event.detail)))
@@ -188,7 +188,7 @@ class LogSink:
             self._tell(event, None)
 
     def _take(self, market: str, path: str | None) -> UpstreamCalled | None:
-        """Return the oldest call that waits for its rows; of any path if `path` is None."""
+        """Remove and return the oldest call that waits for its rows; of any path if `path` is `None`."""
         for entry in self._calls:
             if entry[1].market == market and path in {None, entry[1].path}:
                 self._calls.remove(entry)
@@ -196,7 +196,7 @@ class LogSink:
         return None
 
     def _flush(self) -> None:
-        """Write the calls that nothing came of."""
+        """Log the calls that have waited for their rows too long."""
         while self._calls and self._clock.now() - self._calls[0][0] > _ROWS_WITHIN_S:
             self._tell(self._calls.popleft()[1], None)
 
@@ -224,7 +224,7 @@ def _unless_empty(name: str, value: float | str) -> dict[str, object]:
 
 
 def _one_line(text: str) -> str:
-    """Return `text` cut to one line; what could move a terminal's cursor is spelled out."""
+    """Return `text` shortened to one line, with control characters escaped."""
     cut = text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
     return cut if cut.isprintable() else repr(cut)[1:-1]
 

@@ -1,7 +1,7 @@
-"""Write the log without raising or blocking, whatever happens to its reader.
+"""Write the log without raising or blocking, even if its reader fails.
 
-A log's reader may end (a broken pipe) or stop reading (a full pipe), or its disk may be full. None of that is a
-reason to stop serving: a thread writes, and what can't be written, or is too much, is dropped.
+A log's reader may exit (a broken pipe) or stop reading (a full pipe), or its disk may be full. None of that is a reason
+to stop serving: a thread writes, and drops what can't be written or is too much.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _MAX_QUEUED = 2_000  # lines, of a few hundred bytes each
 
 
 class NonBlockingWriter(io.RawIOBase):
-    """Bytes to the file descriptor `fd`, which stays its owner's."""
+    """Writes bytes to the file descriptor `fd`, which its owner closes."""
 
     def __init__(self, fd: int, max_queued: int = _MAX_QUEUED) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class NonBlockingWriter(io.RawIOBase):
         self._thread.start()
 
     def as_text(self) -> TextIO:
-        """Return a text stream into it; each `flush` is one piece, written or dropped whole."""
+        """Return a text stream on top of it; each `flush` is one chunk, written or dropped as a whole."""
         return io.TextIOWrapper(io.BufferedWriter(self), encoding="utf-8", errors="backslashreplace")
 
     def writable(self) -> bool:
@@ -40,14 +40,14 @@ class NonBlockingWriter(io.RawIOBase):
         return os.isatty(self._fd)
 
     def write(self, data: "ReadableBuffer") -> int:
-        """Take `data`, all of it, to write it soon, or drop it where too much is waiting."""
+        """Queue all of `data`, or drop it if too much is waiting."""
         piece = bytes(data)
         with contextlib.suppress(queue.Full):
             self._queued.put_nowait(piece)
         return len(piece)
 
     def drain(self, timeout_s: float) -> None:
-        """Return when all that was taken is written, or after `timeout_s`; take no more."""
+        """Accept no more data, and wait until everything queued is written, for at most `timeout_s`."""
         try:
             self._queued.put(None, timeout=timeout_s)
         except queue.Full:
@@ -60,4 +60,4 @@ class NonBlockingWriter(io.RawIOBase):
                 while piece:
                     piece = piece[os.write(self._fd, piece) :]
             except OSError:
-                continue  # the next one may find a reader, or room
+                continue  # the next one may succeed

@@ -35,7 +35,7 @@ from mdcache.telemetry.catalogue import PREFIX, Metric
 from mdcache.telemetry.counters import Cell, ClosedSet
 from mdcache.telemetry.gauges import FamilyState, GaugeSources
 
-# microseconds of a hit, seconds of a client that waited its deadline out
+# from the microseconds of a hit to the seconds of a client that waited until its deadline
 REQUEST_BOUNDS = (
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005,
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -45,7 +45,7 @@ WAIT_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0
 TIER_BOUNDS = (0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 AGE_BOUNDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0)
 _SHUT_STATES = ("closed", "probing")
-# These start at 0: Prometheus sees no increase in a count that appears with 1.
+# These start at 0: Prometheus sees no increase in a counter that appears with 1.
 _FROM_ZERO: tuple[tuple[Metric, *tuple[Sequence[str], ...]], ...] = (
     (catalogue.GATE_CLOSURES, labels.FAMILIES, labels.GATE_REASONS),
     (catalogue.REJECTED, labels.MARKETS, labels.BODY_REASONS),
@@ -59,14 +59,14 @@ _FROM_ZERO: tuple[tuple[Metric, *tuple[Sequence[str], ...]], ...] = (
 
 
 def new_registry() -> CollectorRegistry:
-    """Return a registry of our own, with this process's memory, CPU time and files (where the system tells them)."""
+    """Return a new registry with this process's memory, CPU time and open files (if the system provides them)."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry
 
 
 class _RequestCell:
-    """Requests of one market, endpoint, result and client, with the histograms they count in."""
+    """The requests of one market, endpoint, result and client, and their histograms."""
 
     __slots__ = ("ages", "count", "seconds")
 
@@ -77,9 +77,9 @@ class _RequestCell:
 
 
 class Metrics:
-    """All metrics of the daemon: hand it to `Events` as a sink, to serving as its recorder.
+    """All metrics of the daemon: a sink for `Events`, and the recorder of serving.
 
-    `clients` are the configured names; a request of any other counts as `other`.
+    `clients`: the configured names; requests of any other client count as `other`.
     """
 
     def __init__(self, registry: CollectorRegistry, version: str, clients: Iterable[str], gauges: GaugeSources) -> None:
@@ -115,7 +115,7 @@ class Metrics:
         build_info.labels(version).set(1)
         self._called_endpoints: set[tuple[str, str]] = set()
         self._gate_states: dict[str, str] = {}
-        # mypy can't say "the handler of a type takes that type": the test sends one of each
+        # mypy can't express "the handler of a type takes that type": the test sends one of each
         self._handlers: dict[type, Callable[..., None]] = {
             UpstreamCalled: self._upstream,
             RowsRead: lambda e: self._add(catalogue.UPSTREAM_ROWS, labels.market(e.market), count=e.rows),
@@ -166,11 +166,11 @@ class Metrics:
         return encode(self._registry), content_type
 
     def describe(self) -> list[Family]:
-        """Return nothing: a registry would scrape us to learn our names."""
+        """Return nothing; otherwise a registry would scrape this to learn the names."""
         return []
 
     def collect(self) -> Iterator[Family]:
-        """Yield what is counted for each request, and what is read at a scrape."""
+        """Yield the counters of requests, and the gauges."""
         requests = CounterMetricFamily(
             PREFIX + catalogue.REQUESTS.name, catalogue.REQUESTS.help, labels=catalogue.REQUESTS.labels
         )
@@ -196,7 +196,7 @@ class Metrics:
     # ------------------------------------------------------------------------------------ parts
 
     def _new_cell(self, market: str, endpoint: str, result: str, client: str) -> _RequestCell:
-        """Return the cell of a combination not met before, or of `other` where a value is from no closed set."""
+        """Return the cell of a new combination of labels, with `other` for values outside the closed sets."""
         market, endpoint = labels.market(market), labels.endpoint(endpoint)
         result, client = labels.result(result), self._client(client)
         key = (market, endpoint, result, client)
@@ -228,7 +228,7 @@ class Metrics:
 
     def _gate(self, event: GateChanged) -> None:
         family = labels.family(event.family)
-        if event.state == "closed" and self._gate_states.get(family) != "closed":  # else it was extended
+        if event.state == "closed" and self._gate_states.get(family) != "closed":  # otherwise it was only extended
             self._add(catalogue.GATE_CLOSURES, family, labels.gate_reason(event.reason))
         self._gate_states[family] = event.state
 
@@ -248,7 +248,7 @@ class Metrics:
 
 
 def _shut_reason(family: FamilyState) -> str:
-    """Return why the family is not asked now; empty where it is."""
+    """Return why the family is not asked now; empty if it is."""
     return family.gate_reason if family.gate_state in _SHUT_STATES else ""
 
 

@@ -1,1 +1,1 @@
-"""The paths that answer as Binance does: requests read, answers found or fetched, headers written."""
+"""The Binance-compatible paths: parse requests, find or fetch answers, write headers."""

@@ -1,4 +1,4 @@
-"""The Binance-compatible paths, where no ready answer is at hand: parse, ask the cache, remember what it answers."""
+"""Handle requests for which there is no ready answer: parse, ask the cache, offer the answer for the next time."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ from mdcache.upstream.governor import Governor
 
 MAX_WAITING = 4_096  # questions in progress; each holds a task, a socket and its request
 _BUSY_RETRY_S = 1.0
-_COMPRESS_IN_THREAD_BYTES = 1 << 18  # a body this long takes over half a millisecond to compress: not on the loop
+_COMPRESS_IN_THREAD_BYTES = 1 << 18  # a body this long takes over half a millisecond to compress: not on the event loop
 _NO_DIRECTIVES = FreshnessDirectives()
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
@@ -49,7 +49,7 @@ class AnswerSources:
 
 
 class BinanceHandler:
-    """Answers as Binance would."""
+    """Answers requests as Binance would."""
 
     def __init__(
         self,
@@ -73,10 +73,10 @@ class BinanceHandler:
         self.waiting = 0
 
     async def respond(self, request: ClientRequest, began_s: float) -> HttpResponse:
-        """Answer `request` from the cache or from Binance; raise nothing of `errors.py`.
+        """Answer `request` from the cache or from Binance; an error of `errors.py` becomes the response.
 
         Args:
-            request: Of the client; no ready answer is fresh enough for it.
+            request: The client's request; no ready answer is fresh enough for it.
             began_s: When it arrived, by the clock's `now()`.
         """
         try:
@@ -155,7 +155,7 @@ class BinanceHandler:
 
 
 def decode_query(query: bytes) -> str:
-    """Return the raw query as text; raise Binance's refusal of bytes that can't be meant."""
+    """Return the raw query as text; raise Binance's refusal of invalid bytes."""
     raw = unquote_to_bytes(query)
     try:
         raw.decode()
@@ -168,7 +168,7 @@ def decode_query(query: bytes) -> str:
 
 
 def _refuse_parameters(query: bytes) -> bool:
-    """Return True if there is no parameter; raise spot's refusal of any."""
+    """Return True if there is no parameter; otherwise raise spot's refusal."""
     sent = read_parameters(decode_query(query), None)
     if sent:
         raise refusals.unknown_parameters(0, len(sent))
@@ -176,7 +176,7 @@ def _refuse_parameters(query: bytes) -> bool:
 
 
 def error_result(error: MdcacheError) -> str:
-    """Return the metrics label: `error` where Binance or the gate is in the way, else `refused`."""
+    """Return the metrics label: `error` if Binance failed or can't be asked, else `refused`."""
     return "error" if isinstance(error, UpstreamUnavailable | UpstreamFailed) else "refused"
 
 

@@ -1,6 +1,6 @@
-"""The response side of docs/design.md#headers: an answer's headers, but for its as-of, which is put in when it is sent.
+"""The response headers of an answer (docs/design.md#headers), except its as-of, which is added when it is sent.
 
-Each of an answer's four variants (identity or gzip, complete or 304) is made once a second at most.
+The headers of each of an answer's four variants (identity or gzip, complete or 304) are built at most once a second.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ GZIP_SUFFIX = b"-gzip"
 class Variant:
     """One variant of an answer: `length` of its body, `tag` with the coding's suffix, without quotes.
 
-    `index` is its place among the four.
+    `index`: of the four variants.
     """
 
     index: int

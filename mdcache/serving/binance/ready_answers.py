@@ -1,7 +1,7 @@
-"""Ready answers: what was asked twice is kept complete, by (path, raw query, time unit), while it is valid.
+"""Ready answers: responses to repeated requests, kept by (path, raw query, time unit) while they are valid.
 
-Their bytes count in the memory they share with the series. A key must come twice: questions with a new
-`startTime` each time would only push out what is asked again.
+Their bytes count in the memory they share with the series. An answer is kept the second time its key is requested:
+questions with a new `startTime` each time would only evict those that repeat.
 """
 
 from collections import OrderedDict
@@ -17,15 +17,15 @@ from mdcache.serving.binance.request import RequestKey
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
 MEMORY_KIND = "ready"  # first part of these entries' keys in the shared memory
-_KEYS_SEEN = 16_384  # that came once; the oldest is forgotten, and counts as new when it comes again
-_MAX_ANSWERS = 32_768  # ready answers, whatever memory allows: it bounds what small bodies cost in objects
-_MAX_QUERY_BYTES = 1_024  # a longer one is mostly filler, and keys that came once are not counted in memory
-_SWEEP_COUNT = 4  # looked at with each new one, so that none lingers for longer than a round of new ones
-_TOUCH_EVERY_S = 1.0  # memory ranks by seconds; an account entry for each hit would cost more than the hit
+_KEYS_SEEN = 16_384  # keys seen once; the oldest is forgotten, and counts as new when it is seen again
+_MAX_ANSWERS = 32_768  # ready answers, even if memory allows more: it bounds the overhead of many small bodies
+_MAX_QUERY_BYTES = 1_024  # a longer key is mostly padding, and keys seen once are not counted in memory
+_SWEEP_COUNT = 4  # checked with each new one, so that invalid ones are dropped after one round at the latest
+_TOUCH_EVERY_S = 1.0  # memory orders by seconds; recording each hit would cost more than the hit
 
 
 class ReadyAnswers:
-    """The ready answers of the daemon; they are adopted by the memory they are given."""
+    """The ready answers of the daemon, with bytes counted in the given memory."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class ReadyAnswers:
         return representation, now
 
     def offer(self, key: RequestKey, representation: Representation, now: Instant) -> bool:
-        """Keep a valid answer whose key came before; return whether it is kept."""
+        """Keep a valid answer whose key was seen before; return whether it is kept."""
         if len(key[1]) + len(key[2]) > _MAX_QUERY_BYTES:
             return False
         if key not in self._seen and key not in self._representations:
@@ -90,12 +90,12 @@ class ReadyAnswers:
         return True
 
     def evict(self, key: Hashable) -> None:
-        """Drop the answer under `key`; memory has forgotten the key already."""
+        """Drop the answer under `key`, whose bytes no longer count."""
         _, mine = cast("tuple[str, RequestKey]", key)
         self._representations.pop(mine, None)
 
     async def clear(self, _: SeriesFilter) -> None:
-        """Forget all of them: those of other series are soon made again."""
+        """Drop all of them: those of other series are soon built again."""
         for key in list(self._representations):
             self._drop(key)
 
@@ -115,11 +115,11 @@ class ReadyAnswers:
 
 
 def satisfies(representation: Representation, directives: FreshnessDirectives, now: Instant) -> bool:
-    """Return whether a valid answer is also as fresh as the request directives want."""
+    """Return whether a valid answer is also fresh enough for the request's directives."""
     if directives.no_cache or directives.wait_ms(now):
         return False
     if representation.answer.settled:
-        return True  # its as-of is now
+        return True  # settled: its as-of is now
     as_of_ms = representation.answer.as_of_ms
     if directives.max_age_s is not None and now.ms - as_of_ms > directives.max_age_s * 1000:
         return False

@@ -1,4 +1,4 @@
-"""The selected representation of an answer (RFC 9110): tag, compressed body, and headers made once a second."""
+"""The selected representation of an answer (RFC 9110): entity tag, compressed body, and cached headers."""
 
 from isal import igzip
 from xxhash import xxh3_128_hexdigest
@@ -9,8 +9,8 @@ from mdcache.exchange.markets import Market
 from mdcache.serving.binance.headers import CONTENT_TYPE, GZIP_SUFFIX, HeaderFields, Variant, answer_fields
 from mdcache.serving.binance.request import ClientRequest
 
-_COMPRESS_FROM = 1_024  # below it a body fits one packet with its headers anyway
-_LEVEL = 1  # 0.15 ms for 500 rows; level 2 gains 3 % for twice that
+_COMPRESS_FROM = 1_024  # a smaller body fits into one packet with its headers anyway
+_LEVEL = 1  # 0.15 ms for 500 rows; level 2 saves 3 % for twice that
 _VARIANTS = 4  # identity or gzip, complete or not modified
 _OVERHEAD_BYTES = 1_200  # bytes of the object, its key and its headers, measured with tracemalloc
 
@@ -31,7 +31,7 @@ class Representation:
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes it occupies: bodies, object and headers."""
+        """Return its size in memory in bytes: bodies, object and headers."""
         return len(self.answer.body) + len(self._gzipped or b"") + _OVERHEAD_BYTES
 
     def variant(self, request: ClientRequest) -> Variant:
@@ -41,7 +41,7 @@ class Representation:
         if request.any_tag or (request.tags and self._tag(gzip=own) in request.tags):
             return self._variant(own, not_modified=True)
         if request.tags and self._tag(gzip=other) in request.tags:
-            return self._variant(other, not_modified=True)  # the tag of what the client holds, not of what it asks for
+            return self._variant(other, not_modified=True)  # the tag of the variant it has, not of the one it would get
         return self._variant(own, not_modified=False)
 
     def body(self, variant: Variant) -> bytes:
@@ -51,7 +51,7 @@ class Representation:
         return self._gzip() if variant.gzip else self.answer.body
 
     def compress(self) -> None:
-        """Make the compressed body now; may be called in a thread, before anybody else has this."""
+        """Compress the body now; may be called in a thread, before any other code uses this object."""
         self._gzip()
 
     def as_of_ms(self, now: Instant) -> int:
@@ -65,7 +65,7 @@ class Representation:
     def fields(
         self, variant: Variant, now: Instant, used_weight: int | None, *, from_memory: bool
     ) -> tuple[HeaderFields, bytes]:
-        """Return the header but for the as-of, as pairs and as bytes; made anew when age or used weight changed."""
+        """Return the header without the as-of, as pairs and as bytes; built again when age or used weight changed."""
         age_s = 0 if self.answer.settled else max(0, now.ms - self.answer.as_of_ms) // 1000
         if not from_memory:
             return answer_fields(self.answer, variant, age_s, used_weight, from_memory=False), b""
@@ -76,7 +76,7 @@ class Representation:
             made = self._fields[variant.index] = (age_s, used_weight, pairs, raw)
         return made[2], made[3]
 
-    def _variant(self, gzip: bool, *, not_modified: bool) -> Variant:  # noqa: FBT001 - a coding, as everywhere here
+    def _variant(self, gzip: bool, *, not_modified: bool) -> Variant:  # noqa: FBT001 - a coding
         index = 2 * gzip + not_modified
         variant = self._variants[index]
         if variant is None:

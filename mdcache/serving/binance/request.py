@@ -1,6 +1,6 @@
-"""The request side of docs/design.md#headers: what a client's headers say, as values. Malformed ones count as unsaid.
+"""Parse a client's request headers (docs/design.md#headers); malformed values are ignored.
 
-Header values repeat endlessly, so what is parsed from one is remembered for the most recent few hundred.
+Clients repeat their header values, so the parsed forms of a few hundred recent ones are cached.
 """
 
 import re
@@ -13,11 +13,11 @@ from mdcache.exchange.endpoints import Endpoint
 from mdcache.exchange.markets import KlineEndpoint, Market
 from mdcache.upstream.priority import Lane
 
-RequestKey = tuple[str, bytes, bytes]  # path, raw query, time unit: what decides the rows of an answer
+RequestKey = tuple[str, bytes, bytes]  # path, raw query, time unit: they determine the rows of an answer
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 _PARSE_CACHE_SIZE = 512
-_MAX_HEADER_BYTES = 4_096  # bytes of one header that is looked into
+_MAX_HEADER_BYTES = 4_096  # bytes of one header; a longer one is ignored
 _DELTA_SECONDS = re.compile(r"\d{1,10}", re.ASCII)  # ten digits of seconds are three centuries
 _MILLISECONDS = re.compile(rb"\d{1,16}")
 _ETAG = re.compile(rb'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
@@ -26,9 +26,9 @@ _QVALUE = re.compile(r"[01](?:\.\d{0,3})?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
-    """What one request says, besides its question.
+    """The parts of a request other than its question.
 
-    `directives` is `None` if nothing is said about age. `gzip`: the client accepts it, and this daemon compresses.
+    `directives` is `None` if the request has none. `gzip`: the client accepts it, and this daemon compresses.
     `tags` are what `If-None-Match` lists, without quotes and `W/`; `any_tag`: it is `*`.
     """
 
@@ -48,7 +48,7 @@ class ClientRequest:
 
 
 class RequestParser:
-    """Reads requests' headers: knows the configured clients and whether this daemon compresses."""
+    """Parses requests' headers, given the configured clients and whether this daemon compresses."""
 
     def __init__(self, clients: Mapping[str, str], compress: str) -> None:
         self._lanes = {name.encode(): (name, Lane(lane)) for name, lane in clients.items()}
@@ -94,7 +94,7 @@ _KNOWN_HEADERS = frozenset(
 
 @lru_cache(_PARSE_CACHE_SIZE)
 def parse_directives(cache_control: bytes, min_as_of: bytes) -> FreshnessDirectives | None:
-    """Parse `Cache-Control` and `X-MDCache-Min-As-Of`; return `None` if they say nothing about age."""
+    """Parse `Cache-Control` and `X-MDCache-Min-As-Of`; return `None` if they have no directive about age."""
     max_age_s: float | None = None
     max_stale_s: float | None = None
     no_cache = only_if_cached = False
@@ -150,5 +150,5 @@ def parse_if_none_match(if_none_match: bytes) -> tuple[frozenset[bytes], bool]:
 
 @lru_cache(_PARSE_CACHE_SIZE)
 def is_loopback(host: str | None) -> bool:
-    """Return whether a peer is this machine: a loopback address, or none at all (a socket in the file system)."""
+    """Return whether a peer is this machine: a loopback address, or none (a Unix socket)."""
     return host is None or host == "::1" or host.removeprefix("::ffff:").startswith("127.")

@@ -1,1 +1,1 @@
-"""The HTTP server: connections, their bounds, and the fast lane."""
+"""The HTTP server: connections, their limits, and the fast lane."""

@@ -1,10 +1,9 @@
-"""One client connection: uvicorn's httptools protocol, with the fast lane before it and bounds around it.
+"""One client connection: uvicorn's httptools protocol, with limits, and the fast lane before it.
 
-uvicorn bounds neither the bytes of a header nor the time until it is complete, and a connection on which
-nothing was ever sent, or whose client reads no answer, stays for good. Here a message has `MESSAGE_TIMEOUT_S`
-from its first byte (or from the connection's start) to its last, its header `MAX_HEADER_BYTES`, and its body,
-which only the operators' paths read, `MAX_BODY_BYTES`; and a client must read some of a waiting answer in every
-`CLIENT_READ_TIMEOUT_S`.
+uvicorn limits neither the size of a header nor the time until it is complete, and never closes a connection on which
+nothing was sent, or whose client does not read its answer. Here a message has `MESSAGE_TIMEOUT_S` from its first byte
+(or from the connection's start) to its last, its header `MAX_HEADER_BYTES`, and its body, which only the operators'
+paths read, `MAX_BODY_BYTES`; and a client must read some of a waiting answer in every `CLIENT_READ_TIMEOUT_S`.
 """
 
 import asyncio
@@ -26,11 +25,11 @@ CLIENT_READ_TIMEOUT_S = 60.0
 
 
 class HeaderTooLargeError(Exception):
-    """A header of more bytes than are read."""
+    """The header exceeds the limit."""
 
 
 class ClientConnection(HttpToolsProtocol):
-    """One connection; `lane` is set by the server's own subclass."""
+    """One connection; the server's subclass sets `lane`."""
 
     fast_lane: ClassVar[FastLane]
     message_timeout_s: ClassVar[float] = MESSAGE_TIMEOUT_S
@@ -46,22 +45,22 @@ class ClientConnection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._loopback = False
-        self._between_messages = True  # no message has begun that is not complete
+        self._between_messages = True  # between messages
         self._app_called = False  # the application, at least once: there is a cycle
         self._in_header = False
-        self._began_in_chunk = False  # a message, in this chunk
-        self._header_bytes = 0  # of chunks that were all header
-        self._header_suspect = False  # this header may be too large: it came in pieces, or in a very large one
+        self._began_in_chunk = False  # a message in this chunk
+        self._header_bytes = 0  # bytes of chunks that contain only header
+        self._header_suspect = False  # this header may be too large: it came in several chunks, or in a very large one
         self._header_too_large = False
         self._body_bytes = 0
         self._raw_request: bytes | None = None
         self._message_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
-        self._fast_lane_served = 0  # by the fast lane, since the keep-alive timer was set
+        self._fast_lane_served = 0  # answered by the fast lane since the keep-alive timer was set
         self._default_fields_cache: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the timer for the first message; close one connection too many."""
+        """Start the timer for the first message; close the connection if there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:
             transport.close()
@@ -77,7 +76,7 @@ class ClientConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Answer known bytes here; hand all others to the parser."""
+        """Answer known bytes at once; pass all others to the parser."""
         self._raw_request = None
         if self._between_messages and is_single_get(data) and self._idle() and not self.flow.write_paused:
             if self._serve_from_fast_lane(data):
@@ -100,14 +99,14 @@ class ClientConnection(HttpToolsProtocol):
             self._start_message_timer()
 
     def on_message_begin(self) -> None:
-        """Note that a message has begun."""
+        """Start a message."""
         self._between_messages = False
         self._in_header = self._began_in_chunk = True
         self._header_bytes = self._body_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Hand a complete header to the application, unless it is too large."""
+        """Pass a complete header to the application, unless it is too large."""
         self._in_header = False
         if self._header_suspect and _size(self.url, self.headers) > MAX_HEADER_BYTES:
             self._header_too_large = True
@@ -116,11 +115,11 @@ class ClientConnection(HttpToolsProtocol):
             self.scope["extensions"] = {RAW_REQUEST_EXTENSION: {"bytes": self._raw_request}}
         super().on_headers_complete()
         self._app_called = True
-        if self.parser.should_upgrade():  # to what we don't speak: answered as plain HTTP, and that is all
+        if self.parser.should_upgrade():  # an upgrade to an unknown protocol: answered as plain HTTP
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Pass on a piece of the body, up to the bound."""
+        """Pass on a chunk of the body, up to the limit."""
         self._body_bytes += len(body)
         if self._body_bytes <= MAX_BODY_BYTES:
             super().on_body(body)
@@ -131,7 +130,7 @@ class ClientConnection(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Note that the message is complete."""
+        """End a message."""
         self._between_messages = True
         super().on_message_complete()
 
@@ -142,24 +141,24 @@ class ClientConnection(HttpToolsProtocol):
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """Watch a client that reads slower than it is answered."""
+        """Start the timer for a client that reads too slowly."""
         super().pause_writing()
         self._start_reader_timer()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close the connection, unless the fast lane served it meanwhile: uvicorn knows nothing of that."""
+        """Close the connection, unless the fast lane, which uvicorn does not know, answered on it meanwhile."""
         if self._fast_lane_served and not self.transport.is_closing():
             self._fast_lane_served = 0
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
             return
-        self._start_reader_timer()  # what is closed with something unread stays until it is read
+        self._start_reader_timer()  # a transport with unsent data stays open until it is sent
         super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse in Binance's form what the parser rejects."""
-        if not self._idle():  # an answer is on its way: it must not be cut in two, nor be followed by another
+        """Answer in Binance's form what the parser rejects."""
+        if not self._idle():  # an answer is being sent: it must not be interrupted, nor followed by another
             self.cycle.keep_alive = False
         elif self._header_too_large:
             self._refuse(431, "The header is too large.")
@@ -167,12 +166,12 @@ class ClientConnection(HttpToolsProtocol):
             self._refuse(400, msg)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Log nothing: which protocols clients ask for is their business."""
+        """Log nothing: any client can send upgrade requests."""
 
     # ------------------------------------------------------------------------------------ parts
 
     def _idle(self) -> bool:
-        """Return whether no answer is on its way."""
+        """Return whether no answer is being sent."""
         return not self._app_called or (self.cycle.response_complete and not self.pipeline)
 
     def _serve_from_fast_lane(self, data: bytes) -> bool:
@@ -210,7 +209,7 @@ class ClientConnection(HttpToolsProtocol):
             self._reader_timer = self.loop.call_later(self.client_read_timeout_s, self._check_reader, waiting)
 
     def _check_reader(self, waiting: int) -> None:
-        """End the connection if nothing was read since `waiting` bytes waited."""
+        """Close the connection if the client has read nothing since `waiting` bytes waited."""
         self._reader_timer = None
         if self.transport.get_write_buffer_size() == waiting:
             self.transport.abort()
@@ -229,7 +228,7 @@ class ClientConnection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _refuse(self, status: int, msg: str) -> None:
-        """Send the error if no answer is on its way, and close the connection."""
+        """Send the error if no answer is being sent, and close the connection."""
         if self._idle():
             body = error_body(-1100, msg)
             head = b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"

@@ -1,7 +1,7 @@
-"""The fast lane: requests whose exact bytes were answered from a ready answer before skip parsing and ASGI.
+"""The fast lane: requests whose exact bytes are known from an earlier hit skip HTTP parsing and ASGI.
 
-It learns the bytes of a request when its answer was ready; from then on the same bytes mean the same
-`ClientRequest`. Whether the answer is still valid and fresh enough is checked each time.
+It stores the bytes of a request that was a hit; later, the same bytes mean the same `ClientRequest`. It checks each
+time that the answer is still valid and fresh enough.
 """
 
 import re
@@ -12,9 +12,9 @@ from mdcache.serving.binance.request import ClientRequest
 from mdcache.serving.hits import Hits
 
 RAW_REQUEST_EXTENSION = "mdcache.request"  # ASGI extension of our server: the exact bytes of the request
-_MAX_REQUESTS = 8_192  # requests known by their bytes, at most `_MAX_REQUEST_BYTES` each
+_MAX_REQUESTS = 8_192  # requests stored by their bytes, at most `_MAX_REQUEST_BYTES` each
 _MAX_REQUEST_BYTES = 2_048
-_MAX_TAGS = 8  # a client that polls sends the one it holds
+_MAX_TAGS = 8  # a polling client sends the tag it has
 _HEADER_END = b"\r\n\r\n"
 # Headers that announce more than this one message: a body, `100-continue`, another protocol, a close.
 _UNSUPPORTED_HEADERS = re.compile(
@@ -25,7 +25,7 @@ _STATUS_LINES = {False: b"HTTP/1.1 200 OK\r\n", True: b"HTTP/1.1 304 Not Modifie
 
 
 class FastLane:
-    """Requests known by their bytes."""
+    """The requests stored by their bytes."""
 
     def __init__(self, hits: Hits, clock: Clock) -> None:
         self._hits = hits
@@ -33,7 +33,7 @@ class FastLane:
         self._requests: dict[bool, OrderedDict[bytes, ClientRequest]] = {False: OrderedDict(), True: OrderedDict()}
 
     def learn(self, raw: bytes, client_request: ClientRequest, *, loopback: bool) -> None:
-        """Remember what `raw` means, from a peer on this machine or another."""
+        """Store the parsed request of `raw`, from a peer on this machine or another."""
         known = self._requests[loopback]
         if raw not in known and len(client_request.tags) <= _MAX_TAGS and is_repeatable(raw):
             known[raw] = client_request
@@ -41,7 +41,7 @@ class FastLane:
                 known.popitem(last=False)
 
     def answer(self, raw: bytes, default_fields: bytes, *, loopback: bool) -> tuple[bytes, bytes] | None:
-        """Return head and body of the response to these bytes; `None` if they must take the long way."""
+        """Return head and body of the response to these bytes; `None` if they must be parsed."""
         request = self._requests[loopback].get(raw)
         if request is None:
             return None
@@ -54,7 +54,7 @@ class FastLane:
 
 
 def is_single_get(data: bytes) -> bool:
-    """Return whether `data` may be exactly one GET: it begins and ends like one, and no other ends within it."""
+    """Return whether `data` may be exactly one GET: it begins and ends like one, and no request ends within it."""
     return (
         data.startswith(b"GET ")
         and data.find(_HEADER_END) == len(data) - len(_HEADER_END)
@@ -67,5 +67,5 @@ def is_repeatable(raw: bytes) -> bool:
     line, _, _ = raw.partition(b"\r\n")
     ends = raw.count(b"\r\n")
     if raw.count(b"\n") != ends or raw.count(b"\r") != ends:
-        return False  # whatever a parser makes of a lone CR or LF, the patterns below would not see it
+        return False  # parsers may accept a lone CR or LF as a line end, which the patterns below would miss
     return line.endswith(b" HTTP/1.1") and not _UNSUPPORTED_HEADERS.search(_KEEP_ALIVE.sub(b"", raw))

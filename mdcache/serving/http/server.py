@@ -1,4 +1,4 @@
-"""The HTTP server: how uvicorn is set up and run, on sockets bound here, and how it drains."""
+"""Run uvicorn on sockets bound here, and drain it at the end."""
 
 import asyncio
 import math
@@ -13,9 +13,9 @@ import uvicorn
 from mdcache.serving.app import App
 from mdcache.serving.http.connection import CLIENT_READ_TIMEOUT_S, MESSAGE_TIMEOUT_S, ClientConnection
 
-KEEP_ALIVE_S = 75  # as nginx: pollers ask every few seconds, and a new connection costs more than an idle one
+KEEP_ALIVE_S = 75  # as nginx: clients poll every few seconds, and a new connection costs more than an idle one
 _BACKLOG = 1_024
-_RESERVED_FILES = 128  # of those a process may open: for connections to Binance, and all else that is no client
+_RESERVED_FILES = 128  # file descriptors reserved for connections to Binance and everything else that is not a client
 _LAST_RESPONSES_S = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -25,31 +25,31 @@ class ListenFailed(OSError):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which says when it is ready, and ends quietly at a signal instead of passing it on."""
+    """uvicorn's server, which reports when it is ready, and exits at a signal without raising it again."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[Sequence[str]], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept connections, then say so."""
+        """Accept connections, then report it."""
         await super().startup(sockets)
         self._on_ready([_address(listening) for listening in sockets or []])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain; those that were cut short still get to say so to their clients."""
+        """Drain; requests that are cancelled still send an error to their clients."""
         await super().shutdown(sockets)
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks, timeout=_LAST_RESPONSES_S)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Drain at SIGTERM and SIGINT, end at once at a second one."""
+        """Drain at SIGTERM and SIGINT, exit at once at a second one."""
         loop = asyncio.get_running_loop()
         try:
             for number in _SIGNALS:
                 loop.add_signal_handler(number, self._stop)
-        except (RuntimeError, ValueError):  # not the main thread: the caller cancels us
+        except (RuntimeError, ValueError):  # not the main thread: the caller cancels this
             yield
             return
         try:
@@ -76,10 +76,10 @@ async def serve(
 ) -> None:
     """Serve `app` until SIGTERM or SIGINT, then drain for at most `grace_s` seconds and return.
 
-    `on_ready` gets the addresses (`127.0.0.1:8700`) once connections are accepted; with port 0 it tells the
-    port. A request has `whole_within_s` seconds from its first byte to its last, an idle connection
-    `keep_alive_s` to twice that, and one on which an answer waits unread `read_within_s`. Raises `ListenFailed`
-    where the address can't be had.
+    `on_ready` is called with the addresses (`127.0.0.1:8700`) once connections are accepted; with port 0 they contain
+    the actual port. A request has `whole_within_s` seconds from its first byte to its last, an idle connection
+    `keep_alive_s` to twice that, and one on which an answer waits unread `read_within_s`. Raises `ListenFailed` if the
+    address can't be used.
     """
 
     class Serving(ClientConnection):
@@ -95,7 +95,7 @@ async def serve(
         lifespan="off",
         interface="asgi3",
         log_config=None,
-        log_level="error",  # bad requests are their senders' business
+        log_level="error",  # clients' bad requests are not logged
         access_log=False,
         proxy_headers=False,
         server_header=False,
@@ -113,7 +113,7 @@ async def serve(
 
 
 async def listen(host: str, port: int) -> list[socket.socket]:
-    """Bind sockets to every address of `host`; with port 0 all to the one port that the system chose."""
+    """Bind sockets to every address of `host`; with port 0, all to the port that the system chooses."""
     loop = asyncio.get_running_loop()
     sockets: list[socket.socket] = []
     try:
@@ -125,9 +125,9 @@ async def listen(host: str, port: int) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listening.bind((address[0], port, *address[2:]))
-            listening.setblocking(False)  # noqa: FBT003 - the socket module's own way
+            listening.setblocking(False)  # noqa: FBT003 - the socket module's API
             port = port or listening.getsockname()[1]
-    except (OSError, UnicodeError) as error:  # UnicodeError: no name at all, such as `.` or one of 300 letters
+    except (OSError, UnicodeError) as error:  # UnicodeError: an invalid name, such as `.` or one of 300 letters
         for listening in sockets:
             listening.close()
         reason = error.strerror if isinstance(error, OSError) else "not a host's name"
@@ -136,9 +136,9 @@ async def listen(host: str, port: int) -> list[socket.socket]:
 
 
 def max_connections() -> int:
-    """Return how many clients may be connected without using up the files this process may open."""
+    """Return how many clients may be connected within this process's limit of open files."""
     try:
-        import resource  # noqa: PLC0415 - only Unix has it
+        import resource  # noqa: PLC0415 - exists only on Unix
     except ImportError:
         return sys.maxsize
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,6 +1,6 @@
-"""The last minutes, for `/v1/status`: weight by second, calls by reason, and what operators should know of.
+"""Recent activity for `/v1/status`: weight by second, calls by reason, and notable events.
 
-A sink for events. All of it is bounded, and none of it quotes a request, a reply or an error's text.
+It is a sink for events, bounded in size, and quotes no request, reply or error text.
 """
 
 from collections import Counter, deque
@@ -26,8 +26,8 @@ from mdcache.events import (
 )
 from mdcache.exchange.markets import Family, Market
 
-WEIGHT_SECONDS = 300  # of weight that are kept: five bars of a gauge, and what was before
-MAX_NOTES_PER_KIND = 40  # so that a thousand rejected bodies leave last night's ban where it can be seen
+WEIGHT_SECONDS = 300  # seconds of weight that are kept: five bars of a gauge, and some before them
+MAX_NOTES_PER_KIND = 40  # for each kind, so that a thousand rejected bodies do not hide last night's ban
 MINUTE_S = 60
 _OK = 200
 
@@ -60,7 +60,7 @@ class WeightHistory:
 
 @dataclass(frozen=True, slots=True)
 class CallCounts:
-    """Requests to Binance for one reason. `failed`: those that ended otherwise than with a 200."""
+    """Requests to Binance for one reason. `failed`: those that did not end with a 200."""
 
     calls: int
     failed: int
@@ -76,7 +76,7 @@ class ReasonCounts:
 
 
 class Activity:
-    """What happened lately; hand it to `Events` as a sink. `utc_ms` tells a family's exchange time."""
+    """Recent activity, a sink for `Events`. `utc_ms`: returns a family's exchange time."""
 
     def __init__(self, clock: Clock, family_now_ms: Callable[[Family], int]) -> None:
         self._clock = clock
@@ -85,7 +85,7 @@ class Activity:
         self._seconds: deque[tuple[int, Counter[tuple[str, str]]]] = deque()
         self._totals: Counter[tuple[str, str]] = Counter()
         self._notes: dict[str, deque[Note]] = {}
-        # mypy can't say "the teller of a type takes that type": the test sends one of each
+        # mypy can't express "the handler of a type takes that type": the test sends one of each
         self._describe: dict[type, Callable[[Any], tuple[str, NoteLevel, str, str]]] = {
             GateChanged: _describe_gate,
             BodyRejected: lambda e: ("rejected", "warning", e.market, f"{e.path}: {e.reason}"),
@@ -105,7 +105,7 @@ class Activity:
         }
 
     def __call__(self, event: Event) -> None:
-        """Take in `event`."""
+        """Record `event`."""
         if isinstance(event, UpstreamCalled):
             self._count(event)
             return
@@ -128,7 +128,7 @@ class Activity:
         return {name: ReasonCounts(_calls(minute, name), _calls(self._totals, name)) for name in order}
 
     def notes(self) -> list[Note]:
-        """Return what happened, the newest first."""
+        """Return the notable events, newest first."""
         found = [note for notes in self._notes.values() for note in reversed(notes)]
         return sorted(found, key=lambda note: -note.at_ms)
 
@@ -160,7 +160,7 @@ class Activity:
         return WeightHistory(newest, [weights.get(at, 0) for at in range(newest - WEIGHT_SECONDS + 1, newest + 1)])
 
     def _note(self, kind: str, level: NoteLevel, where: str, what: str) -> None:
-        """Remember it; the same as the last of its kind is counted there."""
+        """Record it; if it equals the last of its kind, increase that one's count."""
         notes = self._notes.setdefault(kind, deque(maxlen=MAX_NOTES_PER_KIND))
         now = self._clock.wall_ms()
         last = notes[-1] if notes else None
@@ -183,5 +183,5 @@ def _describe_gate(event: GateChanged) -> tuple[str, NoteLevel, str, str]:
 def _utc_text(milliseconds: int) -> str:
     try:
         return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="minutes").replace("+00:00", "Z")
-    except (ValueError, OverflowError, OSError):  # microseconds, or beyond the calendar
+    except (ValueError, OverflowError, OSError):  # microseconds, or out of range
         return str(milliseconds)

@@ -1,6 +1,6 @@
-"""The operators' paths: health, readiness, metrics, status, documentation, and what the admin token opens.
+"""The operators' paths: health, readiness, metrics, status, documentation, and the admin commands.
 
-Starlette is used here and in `pages.py`. Errors have Binance's form here, too, so that one client reads them all.
+Starlette is used here and in `pages.py`. Errors have Binance's form here, too, so that clients parse only one form.
 """
 
 import hmac
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class CommandTargets:
-    """What the orders of the admin token act on."""
+    """The parts on which the admin commands act."""
 
     purge: Purge
     gates: Governor
@@ -43,7 +43,7 @@ class CommandTargets:
 class OpsApp:
     """ASGI application of the operators' paths.
 
-    `exposition` makes the metrics page for an `Accept` header: body and content type.
+    `exposition`: returns the metrics page for an `Accept` header: body and content type.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class OpsApp:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; what is raised was answered with a 500 already."""
+        """Answer one request; anything raised has already been answered with a 500."""
         await self._app(scope, receive, send)
 
     async def _healthz(self, _: Request) -> Response:
@@ -170,6 +170,6 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _unexpected_error(_: Request, error: Exception) -> Response:
-    """Return what Starlette sends before it raises the error again, for the log."""
+    """Return the response that Starlette sends before it raises the error again, for the log."""
     answer = error_response(error)
     return _json_response(answer.body, answer.status)

@@ -1,7 +1,7 @@
-"""The pages: `/`, `/openapi.json` and `/docs`; they ask nothing of any network but this daemon.
+"""The pages `/`, `/openapi.json` and `/docs`, which load nothing from outside this daemon.
 
-The program of `/docs` is Swagger UI, out of the files of an installed package; nothing of that package is imported.
-Only a closed list of files is served: no path of a request ever becomes a path of a file.
+`/docs` is Swagger UI, from the files of an installed package, which is never imported. Only a fixed list of files is
+served: a request's path never becomes a file's path.
 """
 
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ _TYPES = {
     ".png": "image/png",
     ".svg": "image/svg+xml",
 }
-PAGE_HEADERS = {  # of every one of these answers
+PAGE_HEADERS = {  # the headers of all these responses
     "cache-control": "no-cache",  # may be stored, and is revalidated each time
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -54,7 +54,7 @@ def content_type(name: str) -> str:
 
 
 def _static(name: str, body: bytes) -> Callable[[Request], Awaitable[Response]]:
-    """Return what answers with `body`, of the type that `name` says, or with 304 to a client that holds it."""
+    """Return an endpoint that serves `body`, with the type of `name`, or 304 if the client has it."""
     tag = xxh3_128_hexdigest(body)
     headers = {"etag": f'"{tag}"', **PAGE_HEADERS}
     typed = {"content-type": content_type(name)} | headers

@@ -8,15 +8,15 @@ from mdcache.candles.series import Series
 from mdcache.clock import Clock, Instant
 from mdcache.exchange.markets import Market
 
-_SLICE_S = 0.004  # then other requests have their turn: five thousand series take a tenth of a second
+_SLICE_S = 0.004  # then other tasks run: five thousand series take a tenth of a second
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesLine:
-    """One series as it is in memory. `symbol` may be a pair; `contract_type` is empty where there is none.
+    """One series in memory. `symbol` may be a pair; `contract_type` is empty if there is none.
 
-    `source` tells where the tail came from (`rest`) and `age_s` how old it is; both `None` without a tail. `holes`:
-    buckets without a row inside what is known. `resting`: more of it is in a store.
+    `source`: where the tail came from (`rest`). `age_s`: how old it is; both are `None` without a tail. `holes`:
+    buckets without a row within the coverage. `resting`: more of it is in a store.
     """
 
     market: str

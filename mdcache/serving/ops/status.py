@@ -1,6 +1,6 @@
 """`/v1/status`: the daemon's state as one JSON object, which the page at `/` and `mdcache status` show.
 
-It names no client, no question and no secret.
+It contains no client, question or secret.
 """
 
 import math
@@ -23,10 +23,10 @@ from mdcache.upstream.governor import Governor
 
 @dataclass(frozen=True, slots=True)
 class StatusSources:
-    """What the state is read from. `settings` must already be fit for anyone to see.
+    """The sources of the state. `settings` must have no secrets.
 
-    `history` must be a sink of the daemon's events. `requests`: clients' requests so far, by result.
-    `disk`, `redis`: what these stores say of themselves; nothing where there is none.
+    `history` must be a sink of the daemon's events. `requests`: clients' requests so far, by result. `disk`, `redis`:
+    the state of these stores; empty if there is none.
     """
 
     version: str
@@ -45,7 +45,7 @@ class StatusSources:
 
 
 class Status:
-    """The state, read anew each time."""
+    """Builds the state, anew each time."""
 
     def __init__(self, sources: StatusSources) -> None:
         self._sources = sources
@@ -116,7 +116,7 @@ class Status:
 
 
 def count_empty_ranges(registry: SeriesRegistry) -> dict[str, int]:
-    """Count by market the spans without a row that may still fill and are checked again, young holes among them."""
+    """Count by market the empty ranges that may still fill and are checked again, including recent holes."""
     counts = {market.value: 0 for market in Market}
     for series in registry:
         counts[series.key.market.value] += len(series.empty_ranges)
