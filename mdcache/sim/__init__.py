@@ -1,7 +1,7 @@
-"""A Binance that lives on this machine: rows, refusals, limits, bans and faults, all from a seed and a clock.
+"""A simulated Binance: rows, refusals, limits, bans and faults, all computed from a seed and a clock.
 
-Written from docs/binance.md alone. It shares no code with the rest of mdcache, so that "equal to the simulator"
-means more than that one mind agreed with itself; of mdcache only the clock may be imported, by `server.py`.
+It is written from docs/binance.md alone, and shares no code with the rest of mdcache, so that the two can check each
+other; of mdcache, only the clock may be imported, by `server.py`.
 """
 
 from mdcache.sim.api.replies import ExchangeReply

@@ -1,4 +1,4 @@
-"""The exchange as an ASGI application: waits, gzip and broken transports, nothing about candles.
+"""The exchange as an ASGI application: delays, gzip and broken connections.
 
 A connection can only be broken with the server's help: `server.py` puts an `abort` into the scope. Without
 one (in-process transports) a broken connection is the exception `ConnectionBroken`, raised to the client.
@@ -18,8 +18,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 ABORT = "mdcache.sim.abort"  # scope["extensions"][ABORT]["abort"]() closes the connection at once
-CLIENT_HEADER = "x-sim-client"  # plays another client address
-_GZIP_SIZES = range(1_024, 16_000_000)  # smaller: does not pay; larger: would stop the loop
+CLIENT_HEADER = "x-sim-client"  # simulates another client address
+_GZIP_SIZES = range(1_024, 16_000_000)  # smaller: not worth it; larger: would block the event loop
 _CHUNK = 1 << 18
 
 
@@ -28,7 +28,7 @@ class ConnectionBroken(ConnectionError):
 
 
 class SimApp:
-    """ASGI 3 application over one `Exchange`; `sleep(seconds)` acts out its latencies."""
+    """ASGI 3 application over one `Exchange`; `sleep(seconds)` is used for its latencies."""
 
     def __init__(self, exchange: Exchange, sleep: Callable[[float], Awaitable[object]]) -> None:
         self._exchange = exchange
@@ -52,7 +52,7 @@ class SimApp:
             await self._sleep(reply.delay_after_s)
         if reply.fault == "timeout":
             await _body(receive)
-            await receive()  # returns when the client has gone
+            await receive()  # returns when the client has disconnected
             return
         if reply.fault == "drop":
             _break(scope)
@@ -73,7 +73,7 @@ async def _body(receive: Receive) -> bytes:
 
 
 def _compressed(reply: ExchangeReply, accepted: str) -> ExchangeReply:
-    """Gzip the reply where that is accepted, pays, and was not done already."""
+    """Gzip the reply if that is accepted, worth it, and not done already."""
     coded = any(name == "Content-Encoding" for name, _ in reply.headers)
     if coded or "gzip" not in accepted or len(reply.body) not in _GZIP_SIZES:
         return reply
@@ -82,7 +82,7 @@ def _compressed(reply: ExchangeReply, accepted: str) -> ExchangeReply:
 
 
 async def _send(reply: ExchangeReply, send: Send, *, cut: bool = False) -> None:
-    """Send a reply, in chunks; `cut`: only half of what its length promises."""
+    """Send a reply, in chunks; `cut`: only half of its `Content-Length`."""
     length = len(reply.body)
     headers = [(name.encode(), value.encode()) for name, value in reply.headers]
     headers.append((b"Content-Length", str(length).encode()))
@@ -96,7 +96,7 @@ async def _send(reply: ExchangeReply, send: Send, *, cut: bool = False) -> None:
 
 
 def _break(scope: Scope) -> None:
-    """Close the connection without a word to the client."""
+    """Close the connection without an answer."""
     extension = (scope.get("extensions") or {}).get(ABORT)
     if extension is None:
         raise ConnectionBroken("the simulated exchange closed the connection")

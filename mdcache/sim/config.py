@@ -1,4 +1,4 @@
-"""What a simulated exchange is made of: its symbols, their outages, its limits.
+"""The configuration of a simulated exchange: its symbols, their outages, its limits.
 
 Plain values only; nothing here computes a price or answers a request.
 """
@@ -23,7 +23,7 @@ def family_of(market: Market) -> Family:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """No trading in [start_ms, end_ms); from `filled_ms` on (if set) its rows exist after all."""
+    """No trading in [start_ms, end_ms); from `filled_ms` on, if set, the rows exist after all."""
 
     start_ms: int
     end_ms: int
@@ -32,7 +32,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class SymbolSpec:
-    """One symbol or contract, with everything its candles depend on besides the seed.
+    """One symbol or contract, with everything that its candles depend on, beside the seed.
 
     Trading lasts from `listed_ms` to `halted_ms` (exclusive; `None`: it goes on). `exchangeInfo` names the
     symbol from `announced_ms` (default: `listed_ms`) until `delisted_ms`; outside that it is unknown.
@@ -67,7 +67,7 @@ class SymbolSpec:
             raise ValueError(f"{self.symbol}: fewer decimals printed than the price has")
 
     def visible(self, at_ms: int) -> bool:
-        """Tell whether `exchangeInfo` names it at that moment."""
+        """Return whether `exchangeInfo` names it at that moment."""
         since = self.listed_ms if self.announced_ms is None else self.announced_ms
         return since <= at_ms and (self.delisted_ms is None or at_ms < self.delisted_ms)
 

@@ -1,4 +1,4 @@
-"""The default symbols: what is listed on the simulated exchange unless it is given others.
+"""The symbols that the simulated exchange lists by default.
 
 Facts in the shape of Binance's, round numbers otherwise. History of the majors goes back to 2017; "recent"
 means relative to 2026-11-01.

@@ -1,7 +1,7 @@
 """The simulated exchange: one request in, one reply out, at the moment its clock shows.
 
-Decides and counts; it never sleeps, reads no clock but the one it was given and opens no socket. Waits and
-transport faults are stated in the reply, for the caller to act out.
+It decides and counts, but never sleeps, reads only the clock it was given, and opens no socket. Delays and transport
+faults are fields of the reply, which the caller applies.
 """
 
 from collections import Counter, deque
@@ -33,7 +33,7 @@ from mdcache.sim.prices import recorded
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One request as answered. `weight` is what it was charged."""
+    """One answered request. `weight`: what it was charged."""
 
     at_ms: int
     client: str
@@ -46,7 +46,7 @@ class LogEntry:
 
 
 class Exchange:
-    """Spot, usdm and coinm behind one address; `control` changes their behaviour, `log` holds the requests."""
+    """Spot, usdm and coinm at one address; `control` changes their behaviour, `log` holds the requests."""
 
     def __init__(self, config: SimConfig | None = None, *, now_ms: Callable[[], int]) -> None:
         self.config = config or SimConfig()
@@ -77,9 +77,9 @@ class Exchange:
     def respond(
         self, method: str, path: str, query: str, headers: Mapping[str, str], client: str = "127.0.0.1"
     ) -> ExchangeReply:
-        """Answer one request as of now.
+        """Answer one request at the current time.
 
-        The caller waits `delay_before(path)` before and `ExchangeReply.delay_after_s` after, and acts out
+        The caller waits `delay_before(path)` before and `ExchangeReply.delay_after_s` after, and applies
         `ExchangeReply.fault`.
 
         Args:
@@ -126,7 +126,7 @@ class Exchange:
         client: str,
         fault: InjectedFault | None,
     ) -> tuple[ExchangeReply, int]:
-        """Charge a request and answer it; return the weight too."""
+        """Charge a request and answer it; return its weight, too."""
         now, family = self.now_ms(), family_of(market)
         route = ROUTES.get(path) if method in {"GET", "HEAD"} else None
         answer: ApiRefusal | Callable[[], bytes] | None = None
@@ -157,7 +157,7 @@ class Exchange:
     def _cost(self, family: Family, route: ApiRoute | None, query: str, *, refused: bool) -> int:
         if route is None:
             return 0 if family == "spot" else UNKNOWN_FUTURES_WEIGHT
-        free = refused and family == "spot"  # unverified; on futures refusals cost, as measured
+        free = refused and family == "spot"  # unverified; on futures, refusals cost weight, as measured
         return 0 if free else weight(route, query)
 
     def _reply(
@@ -206,7 +206,7 @@ class Exchange:
 
 
 def _shown_usage(route: ApiRoute | None, used: int, cost: int) -> int | None:
-    """Return the usage as the header of a path states it; on some paths it covers this request alone."""
+    """Return the usage as a path's header states it; on some paths it covers only this request."""
     match route.usage if route is not None else "shown":
         case "absent":
             return None

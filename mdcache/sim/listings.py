@@ -1,7 +1,7 @@
-"""What is listed on the exchange, as known at each moment; symbols may come and go while it runs.
+"""The listed symbols at each moment; symbols may be listed and delisted while the exchange runs.
 
-Every change makes a new version of a symbol from that moment on, so that questions about earlier moments
-still get the answers of then.
+Every change makes a new version of a symbol from that moment on, so that questions about earlier moments still get
+their old answers.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ class Listings:
         self._versions = {(spec.market, spec.symbol): [(0, spec)] for spec in self._given}
 
     def known(self, market: Market, at_ms: int) -> list[SymbolSpec]:
-        """Return every symbol of a market as it stood at a moment, listed or not."""
+        """Return every symbol of a market as it was at a moment, listed or not."""
         found = (_version(versions, at_ms) for (one, _), versions in self._versions.items() if one == market)
         return [spec for spec in found if spec is not None]
 
@@ -34,7 +34,7 @@ class Listings:
         return [spec for spec in self.known(market, at_ms) if spec.visible(at_ms)]
 
     def changed(self) -> list[SymbolSpec]:
-        """Return the symbols changed since the last `reset`, as they stand."""
+        """Return the current versions of the symbols that changed since the last `reset`."""
         given = set(self._given)
         return [versions[-1][1] for versions in self._versions.values() if versions[-1][1] not in given]
 
@@ -53,7 +53,7 @@ class Listings:
         self._change(replace(spec, halted_ms=at_ms, status=status), at_ms)
 
     def delist(self, market: Market, symbol: str, at_ms: int) -> None:
-        """Take a symbol off the list; its trading ends too."""
+        """Delist a symbol, and stop trading in it."""
         spec = self._current(market, symbol)
         if not spec.visible(at_ms):
             raise ValueError(f"{symbol} is not listed")

@@ -1,4 +1,4 @@
-"""The exchange on a port, by the machine's own clock (uvicorn; nothing else of the package needs it)."""
+"""Serve the exchange on a port with uvicorn, by the machine's own clock."""
 
 import socket
 
@@ -11,11 +11,11 @@ from mdcache.sim.config import SimConfig
 from mdcache.sim.exchange import Exchange
 
 _KEEP_ALIVE_S = 60
-_DRAIN_S = 1  # requests that are never answered must not hold up the end
+_DRAIN_S = 1  # requests that are never answered must not delay shutdown
 
 
 class AbortingProtocol(HttpToolsProtocol):
-    """Lets the application close its connection without an answer."""
+    """A connection that the application can close without an answer."""
 
     def on_message_begin(self) -> None:
         """Begin a request, with a way to abort it in its scope."""
@@ -23,12 +23,12 @@ class AbortingProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {ABORT: {"abort": self._abort}}
 
     def _abort(self) -> None:
-        self.cycle.disconnected = True  # so that nobody writes a 500 into a dead connection
+        self.cycle.disconnected = True  # so that uvicorn does not write a 500 into a closed connection
         self.transport.abort()
 
 
 def uvicorn_config(config: SimConfig, host: str, port: int) -> uvicorn.Config:
-    """Return how `serve` runs the exchange; uvicorn takes uvloop where it is installed."""
+    """Return uvicorn's configuration for `serve`; uvicorn uses uvloop if it is installed."""
     clock = SystemClock()
     app = SimApp(Exchange(config, now_ms=clock.wall_ms), clock.sleep)
     return uvicorn.Config(
@@ -49,7 +49,7 @@ def uvicorn_config(config: SimConfig, host: str, port: int) -> uvicorn.Config:
 
 
 def serve(config: SimConfig, host: str, port: int) -> None:
-    """Serve until told to stop (SIGINT, SIGTERM). Raises `OSError` where the address can't be had."""
+    """Serve until SIGINT or SIGTERM. Raises `OSError` if the address can't be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as taken:  # where uvicorn would exit 3, this says why
+    with socket.create_server((host, port), family=family) as taken:  # uvicorn would exit with 3; this raises the cause
         uvicorn.Server(uvicorn_config(config, host, port)).run(sockets=[taken])

@@ -1,1 +1,1 @@
-"""Requests and replies: paths, parameters, weights, refusals, bodies and headers."""
+"""The simulated API: paths, parameters, weights, refusals, bodies and headers."""

@@ -1,6 +1,6 @@
-"""What the exchange prints for a query at a moment: no weights, no faults, no log.
+"""Answer a query as of a moment, without weights, faults or log.
 
-The control's offsets, late rows and revisions are part of the exchange's state and do count here.
+Clock offsets, late rows and revisions set by the control API are part of the exchange's state, and are applied here.
 """
 
 from collections.abc import Callable, Mapping
@@ -76,7 +76,7 @@ class Answers:
             kind = _KINDS.get(query.endpoint, "trades")
             series = self._instruments.series(spec, kind, interval, query.offset_ms)
             printed = series.rows(window, AsOf(at_ms, *self._control.late(query.name)))
-        else:  # a pair without such a contract
+        else:  # the pair has no such contract
             printed = []
         revisions = self._control.revisions(path, query.name, interval)
         if revisions:
@@ -87,7 +87,7 @@ class Answers:
 
 
 def _window(query: Query, at_ms: int) -> RowWindow:
-    """Return which rows are meant (docs/binance.md#time-bounds): coinm counts back from the window's end."""
+    """Return the rows that are asked for (docs/binance.md#time-bounds): coinm counts back from the window's end."""
     start_ms, end_ms = query.start_ms, query.end_ms
     if query.market != "coinm" or query.endpoint == "premiumIndexKlines":
         return RowWindow(start_ms, end_ms, query.limit, newest=start_ms is None)

@@ -1,4 +1,4 @@
-"""Replies that are no answer: at a bad time, without a key, to an unknown path, from the edge in front of Binance."""
+"""Replies other than answers: faults, missing keys, unknown paths, and those of the edge in front of Binance."""
 
 import re
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ _KEY = re.compile("[A-Za-z0-9]{64}")
 
 
 def edge_reply(fault: InjectedFault, date: tuple[str, str]) -> ExchangeReply:
-    """Return what is answered in front of Binance: the firewall's page, or the region's refusal."""
+    """Return the reply of the edge in front of Binance: the firewall's page, or the refusal of the region."""
     if fault.kind == "451":
         headers = (("Content-Type", "application/json"), date, *EDGE_HEADERS)
         return ExchangeReply(451, headers, RESTRICTED.body())
@@ -62,7 +62,7 @@ def status_refusal(
 
 
 def key_refusal(headers: Mapping[str, str]) -> ApiRefusal:
-    """Refuse a path that needs a key: no key is valid here, but some requests send what looks like one."""
+    """Refuse a path that needs a key: no key is valid here; the code depends on the form of the one sent."""
     sent = next((value for name, value in headers.items() if name.lower() == "x-mbx-apikey"), "")
     return BAD_KEY if _KEY.fullmatch(sent) else NO_KEY
 

@@ -1,7 +1,7 @@
-"""What the placeholders of templates stand for: facts about one symbol at one moment.
+"""The values of the templates' placeholders: facts about one symbol at one moment.
 
-Prices and volumes are those of the symbol's candles. All else is drawn, keyed by seed, symbol and a bucket of
-time, so that the same question always has the same answer and answers change as time goes on.
+Prices and volumes are those of the symbol's candles. Everything else is random, keyed by seed, symbol and a bucket of
+time, so that the same question always has the same answer, and answers change with time.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ Level = tuple[int, int]  # price, quantity
 
 
 def draws(seed: int, count: int, *about: object) -> tuple[int, ...]:
-    """Return random numbers in [0, DRAW) that are always the same for the same things."""
+    """Return random numbers in [0, DRAW), always the same for the same arguments."""
     key = "|".join(map(str, (seed, *about)))
     return unpack(f"<{count}H", shake_128(key.encode()).digest(2 * count))
 
@@ -45,7 +45,7 @@ def is_perpetual(spec: SymbolSpec) -> bool:
 
 
 class Facts:
-    """A symbol at a moment; `candle` is that of the stretch [begin_ms, end_ms). A mapping for templates."""
+    """A symbol at a moment, as a mapping for templates; `candle` is that of [begin_ms, end_ms)."""
 
     def __init__(
         self, instruments: Instruments, query: Query, spec: SymbolSpec, at_ms: int, begin_ms: int, end_ms: int
@@ -58,7 +58,7 @@ class Facts:
         self.perpetual = is_perpetual(spec)
 
     def __getitem__(self, name: str) -> object:
-        """Return what a placeholder stands for."""
+        """Return the value of a placeholder."""
         return _PLACEHOLDERS[name](self)
 
     @cached_property
@@ -68,7 +68,7 @@ class Facts:
 
     @cached_property
     def candle(self) -> Node:
-        """What was traded in the stretch; the last price where nothing was."""
+        """What was traded in the span; the last price if nothing was."""
         traded = self._instruments.instrument(self.spec, "trades").candle(self.begin_ms, self.end_ms, self.at_ms)
         price = self.last
         return traded if traded.trades else _NO_PRICES._replace(open=price, high=price, low=price, close=price)
@@ -80,7 +80,7 @@ class Facts:
 
     @cached_property
     def interest(self) -> int:
-        """The open interest in the units in which quantities count."""
+        """The open interest in the units of quantities."""
         held = self.spec.trades_per_day * self.units.trade_size(self.last)
         return held * (3 * DRAW + self.draw("interest", _FIVE_MINUTES_MS)) // (4 * DRAW)
 
@@ -92,13 +92,13 @@ class Facts:
 
     @property
     def last_trade_ms(self) -> int:
-        """When a symbol last traded, as far as tickers show it; 0 before it ever did."""
+        """When a symbol last traded, as tickers show it; 0 before it ever did."""
         end_ms = self.at_ms if self.spec.halted_ms is None else min(self.at_ms, self.spec.halted_ms)
         return end_ms // TICK_MS * TICK_MS if self.last else 0
 
     @property
     def last_id(self) -> int:
-        """The number of the last trade of the stretch; -1 if it has none."""
+        """The number of the last trade of the span; -1 if it has none."""
         traded = self.candle.trades
         return (min(self.end_ms, self.at_ms) - self.spec.listed_ms) // trade_step_ms(self.spec) if traded else -1
 
@@ -108,7 +108,7 @@ class Facts:
         return 3_500 + 3_000 * self.draw(self.query.endpoint, _FIVE_MINUTES_MS) // DRAW
 
     def sample(self, kind: HistoryKind) -> int:
-        """Return the last price of a kind; 0 where there was none yet."""
+        """Return the last price of a kind; 0 if there was none yet."""
         return self._instruments.instrument(self.spec, kind).price(self.at_ms)
 
     def draw(self, what: str, step_ms: int) -> int:
@@ -156,7 +156,7 @@ def _close_time(facts: Facts) -> int:
 
 
 def _reference(facts: Facts) -> str:
-    """Print a reference price: null while nobody may trade."""
+    """Print a reference price: null while trading is halted."""
     return f'"{facts["last"]}"' if facts.spec.status_at(facts.at_ms) == "TRADING" else "null"
 
 
@@ -169,7 +169,7 @@ def _funding_rate(facts: Facts) -> str:
 
 
 def _interest_value(facts: Facts) -> str:
-    """Print what the open interest is worth in dollars, or in the base asset on coinm."""
+    """Print the value of the open interest in dollars, or in the base asset on coinm."""
     return _EIGHT(facts.units.worth(facts.last, facts.interest) * 10**8 // 10**facts.units.turnover_places)
 
 

@@ -1,4 +1,4 @@
-"""The answers to queries about market data other than candles: templates, filled for symbols and moments."""
+"""Answer queries about market data other than candles, by filling templates for symbols and moments."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
@@ -50,7 +50,7 @@ class MarketData:
         return template.filled.substitute(Facts(self._instruments, query, spec, at_ms, begin_ms, end_ms))  # type: ignore[arg-type]  # only __getitem__ is needed
 
     def _rows(self, query: Query, template: BodyTemplate, at_ms: int) -> list[str]:
-        """Fill a row for each moment of a window: the newest, or the oldest from a start on."""
+        """Fill a row for each moment of a window: the newest rows, or the oldest from a start."""
         specs, step_ms, phase_ms, oldest_ms = query.specs[:1], 0, 0, at_ms - STATISTICS_SPAN_MS
         if query.endpoint == "fundingRate":
             specs, step_ms, oldest_ms = tuple(filter(is_perpetual, query.specs)), FUNDING_MS, 0
@@ -66,12 +66,12 @@ class MarketData:
         order = -1 if query.start_ms is None else 1
         rows = ((spec, moment) for moment in moments[::order] for spec in specs[::order] if _live(spec, moment))
         found = list(islice(rows, query.limit or None))
-        if query.endpoint != "delivery-price":  # whose newest row is the first
+        if query.endpoint != "delivery-price":  # it alone has the newest row first
             found = found[::order]
         return [self._filled(query, template, spec, moment, moment - step_ms, moment) for spec, moment in found]
 
     def _trades(self, query: Query, template: BodyTemplate, at_ms: int) -> list[str]:
-        """Fill the trades from a number or a start on, or the newest; each has the time its number implies."""
+        """Fill the trades from a number or a start, or the newest; each has the time that its number implies."""
         (spec,) = query.specs
         step_ms = trade_step_ms(spec)
         from_id = query.values.get("fromId")
@@ -107,7 +107,7 @@ class MarketData:
 
 
 def _stretch(query: Query, spec: SymbolSpec, at_ms: int) -> tuple[int, int]:
-    """Return the stretch [begin, end) of trading that an answer is about."""
+    """Return the span [begin, end) of trading that an answer is about."""
     match query.endpoint:
         case "ticker":
             size = query.values.get("windowSize", "1d")

@@ -100,7 +100,7 @@ _USDM: dict[str, EndpointParameters] = {
     "globalLongShortAccountRatio": _OF_SYMBOL,
 }
 _BY_PAIR = _P(one_of=_PAIRS)
-# the page of topLongShortAccountRatio says `symbol`, its answer and the SDK `pair`: either does
+# the page of topLongShortAccountRatio says `symbol`, its answer and the SDK `pair`: both are accepted
 _RATIO = _P(("period",), _TIMES, one_of=_PAIRS, one_needed=True, limit=30, most=500, statistics=True)
 _COINM: dict[str, EndpointParameters] = {
     "premiumIndex": _BY_PAIR,

@@ -1,9 +1,8 @@
-"""A query as Binance reads it: either what is asked for or the refusal (docs/binance.md#query-rules, #errors).
+"""Parse a query as Binance does, into what is asked for or a refusal (docs/binance.md#query-rules, #errors).
 
-Pure: no prices, no weights, no clock but the `at_ms` it is given. Where Binance's order of checks is unknown, it
-is: duplicates, empty values, missing ones, characters, unknown parameters (spot), values, limit, time unit,
-contract type, symbols, window. Spot refuses unknown parameters and cuts a limit that is too high; futures ignore
-the former and refuse the latter.
+Pure: no prices, no weights, no clock but `at_ms`. If Binance's order of checks is unknown, it is: duplicates, empty
+values, missing ones, characters, unknown parameters (spot), values, limit, time unit, contract type, symbols, window.
+Spot refuses unknown parameters and caps a limit that is too high; futures ignore the former and refuse the latter.
 """
 
 import re
@@ -20,7 +19,7 @@ from mdcache.sim.config import DAY_MS, Market, SymbolSpec
 from mdcache.sim.listings import Listings
 from mdcache.sim.prices.grid import FUTURES_INTERVALS, SPOT_INTERVALS, zone_ms
 
-MICROSECONDS_FROM = 10**14  # spot takes startTime and endTime in either unit; told apart by size (assumed)
+MICROSECONDS_FROM = 10**14  # spot accepts startTime and endTime in either unit, distinguished by size (assumed)
 COINM_SPAN_MS = 200 * DAY_MS  # dapi Kline page: a window has 200 days at most
 PERIODS = frozenset({"5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d"})  # the pages of /futures/data
 RPI_LEVELS = 1_000  # Order-Book-RPI page of fapi: no other limit
@@ -52,8 +51,8 @@ _CHOICES: Mapping[str, tuple[Callable[[str], object], ApiRefusal]] = {  # spot: 
 class Query:
     """A query that Binance would answer.
 
-    `specs` are the symbols meant, `single` tells whether one was named by `symbol`, `name` is that symbol or the
-    pair. `micros`: times are printed in microseconds (spot). `values` are the parameters as sent.
+    `specs`: the symbols asked for. `single`: whether one was named by `symbol`. `name`: that symbol or the pair.
+    `micros`: times are printed in microseconds (spot). `values` are the parameters as sent.
     """
 
     market: Market
@@ -79,18 +78,18 @@ class Query:
 
 
 def parse(query: str) -> list[tuple[str, str]]:
-    """Return the parameters of a query string in order, empty ones too."""
+    """Return the parameters of a query string in order, including empty ones."""
     return parse_qsl(query, keep_blank_values=True, errors="replace")
 
 
 def is_coin_name(values: Mapping[str, str]) -> bool:
-    """Tell whether a query on `/futures/data/` is coinm's, by the form of its pair or symbol."""
+    """Return whether a query on `/futures/data/` is coinm's, by the form of its pair or symbol."""
     name = values.get("pair") or values.get("symbol") or ""
     return _COIN_NAME.fullmatch(name.upper()) is not None
 
 
 def read(route: ApiRoute, query: str, headers: Mapping[str, str], listings: Listings, at_ms: int) -> Query | ApiRefusal:
-    """Read a query as of a moment.
+    """Parse a query as of a moment.
 
     Args:
         route: The path's.
@@ -100,7 +99,7 @@ def read(route: ApiRoute, query: str, headers: Mapping[str, str], listings: List
         at_ms: The moment, in milliseconds since the Unix epoch.
 
     Returns:
-        What is asked for, or how Binance refuses it.
+        What is asked for, or Binance's refusal.
     """
     sent = parse(query)
     market: Market = "coinm" if route.is_statistics and is_coin_name(dict(sent)) else route.market
@@ -144,7 +143,7 @@ def read(route: ApiRoute, query: str, headers: Mapping[str, str], listings: List
 
 
 def _micros(headers: Mapping[str, str]) -> bool | ApiRefusal:
-    """Tell whether `X-MBX-TIME-UNIT` asks for microseconds (spot)."""
+    """Return whether `X-MBX-TIME-UNIT` asks for microseconds (spot)."""
     sent = next((value for name, value in headers.items() if name.lower() == "x-mbx-time-unit"), "MILLISECOND")
     return _TIME_UNITS.get(sent.upper(), refusals.BAD_TIME_UNIT)
 
@@ -158,7 +157,7 @@ def _repeated(parameters: list[tuple[str, str]]) -> ApiRefusal | None:
 
 
 def _absent(takes: EndpointParameters, values: Mapping[str, str]) -> ApiRefusal | None:
-    """Refuse a query without what must be there, or with what excludes another."""
+    """Refuse a query that lacks a mandatory parameter, or has parameters that exclude each other."""
     for name in takes.required:
         if name not in values:
             return refusals.MISSING.about(name)
@@ -221,7 +220,7 @@ def _time(text: str | None, *, spot: bool, up: bool) -> int | None:
 
 
 def _window(query: Query, at_ms: int) -> ApiRefusal | None:
-    """Refuse windows, depths and reference prices that are not to be had."""
+    """Refuse windows, depths and reference prices that are not available."""
     start_ms, endpoint = query.start_ms, query.endpoint
     if endpoint.startswith("referencePrice"):
         (spec,) = query.specs

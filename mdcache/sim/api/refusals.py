@@ -59,7 +59,7 @@ RESTRICTED = ApiRefusal(
 
 
 def bad_pair(market: Market) -> ApiRefusal:
-    """Refuse an unknown pair: the two futures markets number this differently."""
+    """Refuse an unknown pair: the code differs between the two futures markets."""
     return ApiRefusal(-4144, "Invalid pair") if market == "usdm" else ApiRefusal(-4087, "Invalid pair.")
 
 

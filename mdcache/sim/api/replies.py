@@ -46,9 +46,9 @@ EDGE_HEADERS: Headers = (
 
 @dataclass(frozen=True, slots=True)
 class ExchangeReply:
-    """What goes back. Without `Content-Length`: the sender adds that.
+    """A reply, without `Content-Length`, which the sender adds.
 
-    `delay_after_s` is what the sender waits first.
+    `delay_after_s`: how long the sender waits before sending it.
     `fault`: "timeout" (never answer), "drop" (close without a byte), "truncate" (close in the middle).
     """
 
@@ -73,5 +73,5 @@ def usage_headers(market: Market, shown: int | None) -> Headers:
 
 
 def usual_headers(market: Market, request_id: str) -> Headers:
-    """Return what every reply of a market carries besides date, type and usage."""
+    """Return the headers that every reply of a market has, beside date, type and usage."""
     return (("x-mbx-uuid", request_id), *_SPOT_HEADERS) if market == "spot" else _FUTURES_HEADERS

@@ -1,4 +1,4 @@
-"""The paths of this exchange, and those for which it wants a key (docs/binance.md#endpoints)."""
+"""The paths of this exchange, and those that need a key (docs/binance.md#endpoints)."""
 
 import re
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from typing import Literal
 from mdcache.sim.api.parameters import PARAMETERS
 from mdcache.sim.config import Bucket, Market
 
-Usage = Literal["shown", "absent", "minus_one", "own"]  # what the usage header of a path is worth
+Usage = Literal["shown", "absent", "minus_one", "own"]  # what the usage header of a path reports
 
 PREFIXES: dict[Market, str] = {"spot": "/api/v3/", "usdm": "/fapi/v1/", "coinm": "/dapi/v1/"}
 STATISTICS_PREFIX = "/futures/data/"
-# Paths that ask for a key or a signature; the heads of what rest-api.md and the fapi and dapi pages list.
+# Paths that need a key or a signature: the first parts of those on rest-api.md and the fapi and dapi pages.
 _KEYED = re.compile(
     r"/api/v3/(account|allOrder|allOrders|allOrderList|cancelReplace|historicalBlockTrades|my[A-Z]|openOrder|order"
     r"|rateLimit/order|sor/|userDataStream|userListenToken)"
@@ -24,9 +24,9 @@ _KEYED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ApiRoute:
-    """A known path. `endpoint` is what follows the prefix of its market.
+    """A known path. `endpoint`: the path without the prefix of its market.
 
-    `bucket`: its requests are counted apart; `usage`: what the usage header says there.
+    `bucket`: its requests are counted separately; `usage`: what its usage header reports.
     """
 
     market: Market
@@ -36,12 +36,12 @@ class ApiRoute:
 
     @property
     def is_klines(self) -> bool:
-        """Tell whether the path answers with candles."""
+        """Return whether the path answers with candles."""
         return self.endpoint.lower().endswith("klines")
 
     @property
     def is_statistics(self) -> bool:
-        """Tell whether both futures markets answer on this path."""
+        """Return whether both futures markets answer on this path."""
         return self.bucket == "statistics"
 
 
@@ -65,7 +65,7 @@ ROUTES = _routes()
 
 
 def market_of(path: str) -> Market | None:
-    """Return the market to which a path belongs, known or not."""
+    """Return the market of a path, known or not."""
     if path.startswith(("/fapi/", "/futures/")):
         return "usdm"
     if path.startswith("/dapi/"):
@@ -74,5 +74,5 @@ def market_of(path: str) -> Market | None:
 
 
 def is_keyed(path: str) -> bool:
-    """Tell whether a path is answered only to clients with a key."""
+    """Return whether a path needs a key."""
     return _KEYED.match(path) is not None

@@ -1,4 +1,4 @@
-"""Which symbols a query means, and the names and lists of names it gives for them."""
+"""Find the symbols that a query names, singly, by lists, pairs or permissions."""
 
 import json
 import re
@@ -17,7 +17,7 @@ _PERMISSION = re.compile(r"SPOT|MARGIN|LEVERAGED|TRD_GRP_[0-9]{3}")  # enums.md,
 def chosen(
     market: Market, endpoint: str, values: Mapping[str, str], visible: tuple[SymbolSpec, ...], at_ms: int
 ) -> tuple[SymbolSpec, ...] | ApiRefusal:
-    """Return the symbols meant: one by its name, some, those of a pair, or all."""
+    """Return the symbols asked for: one by its name, some, those of a pair, or all."""
     name = name_of(values, spot=market == "spot")
     specs: tuple[SymbolSpec, ...] | ApiRefusal = visible
     if name:
@@ -38,7 +38,7 @@ def chosen(
 
 
 def _names(market: Market, endpoint: str, spec: SymbolSpec, *, by_symbol: bool) -> set[str | None]:
-    """Return the names by which a path knows a symbol."""
+    """Return the names that a path uses for a symbol."""
     if not by_symbol:
         return {spec.pair}
     if endpoint == "indexInfo":
@@ -71,7 +71,7 @@ def name_of(values: Mapping[str, str], *, spot: bool) -> str:
 
 
 def permissions(text: str) -> frozenset[str] | None:
-    """Read one permission, or a JSON list of them; `None` for anything else."""
+    """Parse one permission, or a JSON list of them; `None` for anything else."""
     names = _json_list(text) if text.startswith("[") else [text]
     good = names is not None and all(_PERMISSION.fullmatch(name) for name in names)
     return frozenset(names) if names is not None and good else None

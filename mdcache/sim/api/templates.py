@@ -1,7 +1,7 @@
 """The bodies of market data other than candles, as templates in the shape and order of Binance's samples.
 
-`$name` is a placeholder of `facts.py` (in trades: of `market_data.py`). `shape` tells how often the text stands in
-a body: "one": alone; "each": for each symbol, in a list unless one was named; "rows": for each moment of a window;
+`$name` is a placeholder of `facts.py` (in trades: of `market_data.py`). `shape` says how often the text is repeated in
+a body: "one": once; "each": for each symbol, in a list unless one was named; "rows": for each moment of a window;
 "trades": for each trade of a window.
 """
 
@@ -15,7 +15,7 @@ from mdcache.sim.config import Market
 
 @dataclass(frozen=True, slots=True)
 class BodyTemplate:
-    """A text with placeholders, and how often it stands in a body."""
+    """A text with placeholders, and how often it is repeated in a body."""
 
     shape: Literal["one", "each", "rows", "trades"]
     text: str

@@ -1,4 +1,4 @@
-"""The weight of each request, from its path and its query as sent, right or wrong.
+"""The weight of each request, from its path and its query as sent, valid or not.
 
 For sources see docs/binance.md#spot-endpoints, #usdm-endpoints and #coinm-endpoints; where these contradict what was
 measured, the documented weight counts.
@@ -44,8 +44,8 @@ FUTURES_WEIGHTS: Mapping[str, tuple[int, int]] = {  # with a symbol, without: pa
     "tradingSchedule": (5, 5),
 }
 COINM_WEIGHTS: Mapping[str, tuple[int, int]] = {"premiumIndex": (10, 10), "constituents": (1, 1)}
-UNKNOWN_FUTURES_WEIGHT = 1  # of a path that does not exist or needs a key (assumed)
-_MANY = 101  # symbols from which ticker/24hr costs as much as all
+UNKNOWN_FUTURES_WEIGHT = 1  # the weight of a path that does not exist or needs a key (assumed)
+_MANY = 101  # from this many symbols on, ticker/24hr costs as much as for all
 _SOME = 21
 
 
@@ -97,7 +97,7 @@ def _spot(endpoint: str, values: Mapping[str, str], limit: int | None) -> int:
 
 
 def _count(symbols: str | None) -> int:
-    """Count the symbols in a JSON list; 0 for none and for nonsense."""
+    """Count the symbols in a JSON list; 0 if it is empty or invalid."""
     try:
         names = json.loads(symbols or "[]")
     except (ValueError, RecursionError):

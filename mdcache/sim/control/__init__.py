@@ -1,1 +1,1 @@
-"""What can be done to the exchange while it runs, and the limits it imposes on its clients."""
+"""Control the exchange while it runs, and limit its clients."""

@@ -1,4 +1,4 @@
-"""Everything that can be done to the exchange while it runs (docs/sim.md).
+"""The control API's actions, which change the exchange while it runs (docs/sim.md).
 
 State that `exchange.py` reads at each request. Durations end in `_s` (seconds) or `_ms`; moments in `_ms` are
 exchange time since the Unix epoch.
@@ -19,7 +19,7 @@ from mdcache.sim.listings import Listings
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Waits around processing, in seconds, for paths that start with `path`."""
+    """Delays before and after processing, in seconds, for paths that start with `path`."""
 
     before_s: float = 0.0
     after_s: float = 0.0
@@ -36,7 +36,7 @@ class RowRevision:
     trades: int
 
     def apply(self, row: bytes) -> bytes:
-        """Return the row as it stands after the revision."""
+        """Return the row after the revision."""
         fields = row[1:-1].split(b",")
         volume = fields[5].decode().strip('"')
         fields[5] = f'"{Decimal(volume) + self.volume:f}"'.encode()
@@ -45,7 +45,7 @@ class RowRevision:
 
 
 class Control:
-    """What was set. Each action says what it changes; `reset` undoes all of them."""
+    """The current settings. Each action changes some of them; `reset` undoes all."""
 
     def __init__(
         self,
@@ -80,9 +80,9 @@ class Control:
     # ------------------------------------------------------------------------------------- actions
 
     def latency(self, *, before_s: float = 0.0, after_s: float = 0.0, jitter_s: float = 0.0, path: str = "") -> None:
-        """Wait before and after processing; `jitter_s` adds 0 to that much, on each side that waits.
+        """Wait before and after processing; `jitter_s` adds up to that much to each wait that is set.
 
-        Replaces what was set for the same path prefix; the longest matching prefix counts.
+        Replaces the latency of the same path prefix; the longest matching prefix counts.
         """
         self._latencies = [one for one in self._latencies if one.path != path]
         self._latencies.append(Latency(before_s, after_s, jitter_s, path))
@@ -99,17 +99,17 @@ class Control:
         retry_after_s: int | None = None,
         size: int = 200_000_000,
     ) -> InjectedFault:
-        """Arm a fault (kinds: `faults.FAULT_KINDS`); of several that match, the one armed first counts."""
+        """Add a fault (kinds: `faults.FAULT_KINDS`); of several that match, the first one added counts."""
         armed = InjectedFault(kind, count, probability, path, contains, retry_after_s, size)
         self._faults.append(armed)
         return armed
 
     def clear_faults(self) -> None:
-        """Disarm all faults."""
+        """Remove all faults."""
         self._faults.clear()
 
     def ban(self, family: Family, seconds: float, *, client: str | None = None, retry_after: bool = True) -> None:
-        """Answer 418 for some seconds from now, to one address or to all; `retry_after`: say how long."""
+        """Answer 418 for some seconds from now, to one address or to all; `retry_after`: send that header."""
         self._meter.ban(family, client, seconds, self._now_ms(), retry_after=retry_after)
 
     def unban(self) -> None:
@@ -117,7 +117,7 @@ class Control:
         self._meter.unban()
 
     def spend(self, family: Family, weight: int, *, client: str = "127.0.0.1") -> None:
-        """Use up weight now, as somebody else behind the same address would."""
+        """Use weight now, as another client behind the same address would."""
         self._meter.spend(family, client, weight, self._now_ms())
 
     def revise(
@@ -139,7 +139,7 @@ class Control:
         self._revisions.setdefault(key, {})[open_ms] = RowRevision(since, Decimal(volume), trades)
 
     def late_rows(self, delay_s: float, *, short_s: float = 2.0, symbol: str | None = None) -> None:
-        """Show a row's final state only `delay_s` after its close; before, as it stood `short_s` before it.
+        """Show a row's final state only `delay_s` after its close; until then, as it was `short_s` before it.
 
         For one symbol or pair, or for all; 0 ends it.
         """
@@ -149,7 +149,7 @@ class Control:
             self._late.pop(symbol, None)
 
     def set_replicas(self, lags_ms: Sequence[int], *, mode: Literal["alternate", "random"] = "alternate") -> None:
-        """Answer market data from replicas that lag behind, in turn or at random; `[0]` ends it."""
+        """Answer market data from lagging replicas, in turn or at random; `[0]` ends it."""
         if not lags_ms or min(lags_ms) < 0:
             raise ValueError("lags are milliseconds, none negative, one at least")
         self._lags_ms, self._lag_mode, self._reads = tuple(lags_ms), mode, 0
@@ -160,15 +160,15 @@ class Control:
         self._weight_headers |= dict.fromkeys(families, (offset, absent))
 
     def skew_date(self, seconds: float) -> None:
-        """Put the `Date` header ahead."""
+        """Set the `Date` header ahead."""
         self.date_skew_s = seconds
 
     def offset_time(self, milliseconds: int) -> None:
-        """Put `/time` (and `serverTime` of `exchangeInfo`) ahead."""
+        """Set `/time` (and `serverTime` of `exchangeInfo`) ahead."""
         self.time_offset_ms = milliseconds
 
     def step_clock(self, seconds: float) -> None:
-        """Put the exchange's whole clock ahead of its machine's: minutes, candles and dates follow it."""
+        """Set the exchange's clock ahead of its machine's: minutes, candles and dates follow it."""
         self.clock_step_ms = round(seconds * 1000)
 
     def list_symbol(
@@ -205,7 +205,7 @@ class Control:
         self._listings.halt(market, symbol, self._now_ms(), status=shown)
 
     def delist(self, market: Market, symbol: str) -> None:
-        """Take a symbol off the list."""
+        """Delist a symbol."""
         self._listings.delist(market, symbol, self._now_ms())
 
     def relist(self, market: Market, symbol: str) -> None:
@@ -222,7 +222,7 @@ class Control:
     # ----------------------------------------------------------------- read by the exchange
 
     def delays(self, path: str) -> tuple[float, float]:
-        """Return the waits before and after processing a request, drawn anew."""
+        """Return the delays before and after processing a request, with new random jitter."""
         for one in self._latencies:
             if path.startswith(one.path):
                 return self._jittered(one.before_s, one), self._jittered(one.after_s, one)
@@ -232,7 +232,7 @@ class Control:
         return seconds + self._random.uniform(0, latency.jitter_s) if seconds else 0.0
 
     def next_fault(self, path: str, query: str) -> InjectedFault | None:
-        """Return the fault of a request, if it has one, and use it up."""
+        """Return the fault of a request, if it has one, and count its use."""
         for index, armed in enumerate(self._faults):
             if not armed.matches(path, query) or self._random.random() >= armed.probability:
                 continue
@@ -265,7 +265,7 @@ class Control:
         return None if absent else used + offset
 
     def status(self) -> dict[str, object]:
-        """Return everything that is set, in JSON's types."""
+        """Return all settings, as JSON types."""
         return {
             "latencies": [asdict(one) for one in self._latencies],
             "faults": [asdict(one) for one in self._faults],
@@ -284,5 +284,5 @@ class Control:
 
 
 def _plain(path: str) -> str:
-    """Return the path whose rows are the same: both spot kline paths print the same ones."""
+    """Return the canonical path of rows: both spot kline paths print the same ones."""
     return path.replace("/uiKlines", "/klines")

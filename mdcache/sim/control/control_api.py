@@ -1,6 +1,6 @@
-"""The control API: `/_sim/...`, JSON in and out, never counted in anybody's weight (docs/sim.md).
+"""The control API: `/_sim/...`, JSON in and out, never counted in any weight (docs/sim.md).
 
-`GET /_sim/status`, `/_sim/log` and `/_sim/truth` look; `POST /_sim/<action>` calls a method of `Control` with the
+`GET /_sim/status`, `/_sim/log` and `/_sim/truth` only read; `POST /_sim/<action>` calls a method of `Control` with the
 members of the JSON object as its arguments. Errors are 400 with {"error": text}.
 """
 
@@ -65,7 +65,7 @@ def answer(exchange: Exchange, method: str, path: str, query: str, body: bytes) 
 
 
 def parameters(action: str) -> tuple[str, ...]:
-    """Return the names of the arguments that an action takes."""
+    """Return the names of an action's arguments."""
     names = list(inspect.signature(ACTIONS[action]).parameters)[1:]
     return (*names, "lags_s") if action == "replicas" else tuple(names)
 

@@ -1,4 +1,4 @@
-"""What may go wrong on purpose: kinds of faults, and how each spoils a good body.
+"""The kinds of injected faults, and how each changes a good body.
 
 Pure: `actions.py` decides which request has which fault.
 """
@@ -14,7 +14,7 @@ EdgeFault = Literal["403", "451"]  # answered before Binance's counters see the 
 StatusFault = Literal["429", "418", "500", "503"]
 TransportFault = Literal["timeout", "drop", "truncate"]
 BodyFault = Literal["html", "garbage_gzip", "gzip_bomb", "huge"]  # any body
-RowsFault = Literal[  # lists of klines; of other lists those in LISTS_FAULTS; the rest passes untouched
+RowsFault = Literal[  # only lists of klines; of other lists, those in LISTS_FAULTS; other bodies are unchanged
     "object", "columns", "more_columns", "numbers", "nan", "crossed", "outside", "disorder", "doubled", "empty",
     "interval",
 ]  # fmt: skip
@@ -28,7 +28,7 @@ FAULT_KINDS = EDGE_FAULTS | STATUS_FAULTS | TRANSPORT_FAULTS | BODY_FAULTS | ROW
 
 HTML_TYPE = "text/html"
 _NOT_JSON = b"<html><head><title>Maintenance</title></head><body><h1>We will be back soon</h1></body></html>"
-_GARBAGE_GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + b"\xff" * 400  # a good header, then a kind of block there is not
+_GARBAGE_GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + b"\xff" * 400  # a good header, then an invalid block type
 _GZIPPED = (("Content-Encoding", "gzip"),)
 _MEGABYTE = 1_000_000
 _SHIFT_MS = 1_000 * 86_400_000
@@ -38,9 +38,9 @@ Spoilt = tuple[bytes, str | None, tuple[tuple[str, str], ...]]  # body, content 
 
 @dataclass(frozen=True, slots=True)
 class InjectedFault:
-    """One kind of trouble for requests whose path starts with `path` and whose query contains `contains`.
+    """One fault for requests whose path starts with `path` and whose query contains `contains`.
 
-    `count`: how many requests have it (`None`: until cleared); `probability`: that a request has it.
+    `count`: how many requests get it (`None`: until cleared); `probability`: that a request gets it.
     `retry_after_s`: sent with 429 and 418 (`None`: no such header). `size`: bytes, for huge and gzip_bomb.
     """
 
@@ -53,24 +53,24 @@ class InjectedFault:
     size: int = 200 * _MEGABYTE
 
     def __post_init__(self) -> None:
-        """Refuse what no request could meet."""
+        """Refuse a fault that no request could get."""
         if self.kind not in FAULT_KINDS:
             raise ValueError(f"no such fault: {self.kind!r}; there are: {', '.join(sorted(FAULT_KINDS))}")
         if not 0 <= self.probability <= 1:
             raise ValueError(f"a probability lies in 0..1, not {self.probability}")
 
     def matches(self, path: str, query: str) -> bool:
-        """Tell whether the request is one of those it is for."""
+        """Return whether the request matches."""
         return path.startswith(self.path) and self.contains in query
 
 
 def spoil(fault: InjectedFault, body: bytes, other: Callable[[], bytes] | None) -> Spoilt:
-    """Spoil a good body; transport faults leave it as it is.
+    """Apply the fault to a good body; transport faults leave it unchanged.
 
     Args:
-        fault: What goes wrong.
+        fault: The fault.
         body: The good body.
-        other: Returns the rows of another interval; `None` where the body is no list of rows.
+        other: Returns the rows of another interval; `None` if the body is not a list of rows.
     """
     match fault.kind:
         case "html":

@@ -1,8 +1,8 @@
 """Weight counters and bans of each address and family (docs/binance.md#minute, #refusals).
 
-Weight is counted by fixed UTC minutes. Buckets count requests besides the weight, by fixed five minutes of UTC;
-their bans are the futures family's. A step takes the moment and returns what became of the request; requests over
-the limit still count.
+Weight is counted by fixed UTC minutes. Buckets count requests in addition to weight, by fixed five minutes of UTC;
+their bans are the futures family's. Each step takes the time and returns the decision on the request; requests over the
+limit still count.
 """
 
 from collections import OrderedDict
@@ -19,14 +19,14 @@ _SPANS_MS: dict[str, int] = {
     "funding": BUCKET_MINUTES * _MINUTE_MS,
     "statistics": BUCKET_MINUTES * _MINUTE_MS,
 }
-_MOST_COUNTS = 20_000  # addresses are whatever clients say they are
+_MOST_COUNTS = 20_000  # clients choose their addresses
 
 
 @dataclass(frozen=True, slots=True)
 class LimitDecision:
-    """What the limiter decides: go on, too many (429) or banned (418); for how long, and the weight to show.
+    """The limiter's decision: continue, too many (429) or banned (418); for how long, and the weight to report.
 
-    `bucket` is set where a bucket was overdrawn, not the weight.
+    `bucket`: set if a bucket was overdrawn, not the weight.
     """
 
     outcome: Literal["go", "too_many", "banned"]
@@ -38,7 +38,7 @@ class LimitDecision:
 
 @dataclass(slots=True)
 class _Count:
-    """Weight or requests of one window of time, and how often it was overdrawn."""
+    """The weight or requests of one time window, and how often it was overdrawn."""
 
     window: int
     used: int = 0
@@ -47,7 +47,7 @@ class _Count:
 
 @dataclass(slots=True)
 class _Ban:
-    """The ban in force (or the last one) of an address, and how many it had."""
+    """The current or last ban of an address, and how many it had."""
 
     until_ms: int = 0
     retry_after: bool = True
@@ -66,14 +66,14 @@ class Meter:
     def charge(
         self, family: Family, client: str, weight: int, at_ms: int, bucket: Bucket | None = None
     ) -> LimitDecision:
-        """Count a request and decide whether it may go on.
+        """Count a request and decide whether to answer it.
 
         Args:
             family: The counter to charge.
             client: The address.
-            weight: What the request costs.
+            weight: The weight of the request.
             at_ms: The moment, in milliseconds since the Unix epoch.
-            bucket: The bucket in which the request counts besides, if any.
+            bucket: The bucket in which the request also counts, if any.
         """
         shown = self._count(family, client, at_ms)
         ban = max(self._ban(family, client), self._everyone.get(family, _Ban()), key=lambda one: one.until_ms)
@@ -103,7 +103,7 @@ class Meter:
         return self._count(family, client, at_ms).used
 
     def spend(self, family: Family, client: str, weight: int, at_ms: int) -> None:
-        """Add weight that somebody else behind the same address used."""
+        """Add weight that another client behind the same address used."""
         self._count(family, client, at_ms).used += weight
 
     def ban(self, family: Family, client: str | None, seconds: float, at_ms: int, *, retry_after: bool = True) -> None:
@@ -112,7 +112,7 @@ class Meter:
         ban.until_ms, ban.retry_after = at_ms + round(seconds * 1000), retry_after
 
     def unban(self) -> None:
-        """Lift every ban and forget how many there were."""
+        """Lift every ban, and reset their number."""
         self._everyone.clear()
         self._bans.clear()
         for count in self._counts.values():
@@ -125,7 +125,7 @@ class Meter:
         self._counts.clear()
 
     def status(self, at_ms: int) -> dict[str, list[dict[str, object]]]:
-        """Return every account and every bucket's count, in JSON's types."""
+        """Return every account and every bucket's count, as JSON types."""
         accounts: list[dict[str, object]] = [
             {"family": family, "client": "*", "banned_until_ms": ban.until_ms}
             for family, ban in self._everyone.items()

@@ -1,1 +1,1 @@
-"""Candles computed from a seed: what happened in any stretch of time, and how it is printed. No HTTP."""
+"""Compute candles from a seed for any span of time, and print them. No HTTP."""

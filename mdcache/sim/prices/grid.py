@@ -1,4 +1,4 @@
-"""Where buckets begin: intervals, time zones, Mondays, calendar months and the phase of `3d`.
+"""The grid of buckets: intervals, time zones, Mondays, calendar months and the phase of `3d`.
 
 Pure arithmetic on milliseconds since the Unix epoch (docs/binance.md#intervals, #alignment, #time-zone).
 """
@@ -40,7 +40,7 @@ class Grid:
     offset_ms: int
 
     def index(self, ms: int) -> int:
-        """Return the bucket in which a moment lies."""
+        """Return the bucket that contains a moment."""
         local = ms + self.offset_ms
         if self.length_ms is not None:
             return (local - self.anchor_ms) // self.length_ms
@@ -56,7 +56,7 @@ class Grid:
 
 
 def grid(interval: str, *, offset_ms: int = 0, listed_ms: int = 0) -> Grid:
-    """Return the grid of an interval; only `3d` depends on the listing: it counts from the listing's local day."""
+    """Return the grid of an interval; only `3d` depends on the listing: it starts on the listing's local day."""
     if interval == "1M":
         return Grid(None, 0, offset_ms)
     anchor = 0

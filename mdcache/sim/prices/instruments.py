@@ -1,7 +1,7 @@
-"""The instruments behind the symbols: which price history, printed how, traded when.
+"""The instruments behind the symbols: price history, printing and trading sessions of each.
 
-Makes histories, instruments and series when they are first asked for; no HTTP, no weights. They depend on the seed
-and the symbol alone, so the exchanges of one process share what they computed.
+Histories, instruments and series are made when they are first used. They depend only on the seed and the symbol, so the
+exchanges of one process share them. No HTTP, no weights.
 """
 
 from decimal import Decimal

@@ -1,11 +1,11 @@
-"""A stretch of trading as integers, its exact merge, and its exact division into parts.
+"""Nodes: a span of trading in integers, its exact division into parts, and their exact merge.
 
-Candles are made from the top down: a day's totals are drawn from the seed and divided into hours, minutes,
-seconds and quarter seconds, always so that the parts merge to exactly the whole. Everything is an integer in
-the smallest printed unit; nothing here knows of time, symbols or decimal points.
+Candles are made from the top down: a day's totals are drawn from the seed and divided into hours, minutes, seconds and
+quarter seconds, always so that the parts merge to exactly the same node. Everything is an integer in the smallest
+printed unit; this module does not know time, symbols or decimal points.
 
-Promise kept by every division: a part with n trades needs no more than n of them to explain its open, high,
-low and close. Where few trades are left, they are therefore drawn one by one.
+Invariant of every division: a part with n trades needs no more than n of them to explain its open, high, low and close.
+If few trades are left, they are therefore drawn one by one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 DRAW = 1 << 16  # draws are uniform in [0, DRAW)
 HIGH_FROM = 3  # trades needed for a high beyond open and close ...
-LOW_FROM = 4  # ... and for a low too
-RATE_BITS = 40  # rates of turnover are in 2^-40, so that divisions by prices lose nothing that is printed
+LOW_FROM = 4  # ... and for a low as well
+RATE_BITS = 40  # rates of turnover are in units of 2^-40, so that divisions by prices lose no printed digit
 
 
 class Node(NamedTuple):
-    """What happened in a stretch: trades, prices, and taker-side and maker-side volume and turnover."""
+    """A span of trading: trades, prices, and taker-side and maker-side volume and turnover."""
 
     trades: int
     open: int
@@ -37,7 +37,7 @@ EMPTY = Node(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 class Scale(NamedTuple):
-    """What a unit of volume is worth: price times `factor`, or `factor` over price (`inverse`, coinm)."""
+    """The value of a unit of volume: price times `factor`, or `factor` over price (`inverse`, coinm)."""
 
     factor: int
     inverse: bool
@@ -50,7 +50,7 @@ class Scale(NamedTuple):
 
 
 def merge(parts: Iterable[Node]) -> Node:
-    """Return the candle of consecutive stretches; those without trades do not count."""
+    """Return the candle of consecutive spans; those without trades do not count."""
     live = [part for part in parts if part[0]]
     if len(live) <= 1:
         return live[0] if live else EMPTY
@@ -62,7 +62,7 @@ def merge(parts: Iterable[Node]) -> Node:
 
 
 def share(total: int, weights: Sequence[int]) -> list[int]:
-    """Divide `total` by weight into integers that add up to it; no weight, no share."""
+    """Divide `total` by weights into integers that add up to it; weight 0 gets 0."""
     whole = sum(weights)
     if not whole:
         return [0] * len(weights)
@@ -78,7 +78,7 @@ def split(node: Node, count: int, draws: Sequence[int], *, even: bool, scale: Sc
     """Divide into `count` parts that merge to exactly `node`.
 
     `draws`: at least `draws_needed(count)` random numbers. `even`: samples at regular distances (index, mark,
-    premium) instead of trades at random ones. `scale`: what volume is worth.
+    premium) instead of trades at random ones. `scale`: the value of volume.
     """
     if not node.trades:
         return (EMPTY,) * count
@@ -93,7 +93,7 @@ def draws_needed(count: int) -> int:
 
 
 def _divide(node: Node, count: int, draws: Sequence[int], *, even: bool, scale: Scale) -> tuple[Node, ...]:
-    """Divide many trades: each part gets a share and a piece of a random path from open to close."""
+    """Divide many trades: each part gets a share of them and a piece of a random path from open to close."""
     weights = [1] * count if even else [12_000 + draw for draw in draws[:count]]
     numbers = share(node.trades, weights)
     active = [index for index, number in enumerate(numbers) if number]
@@ -151,7 +151,7 @@ def _bridge(node: Node, count: int, draws: Sequence[int]) -> list[int]:
     reach = max(1, *map(abs, walk))
     away = [(top - bottom) * 2 * step // (5 * reach) for step in walk]
     wanted = (top + bottom - start - end) // 4
-    lift = 6 * (wanted - sum(away) // count)  # a parabola with this peak x 2/3 has the mean that is missing
+    lift = 6 * (wanted - sum(away) // count)  # the mean of lift * x * (1 - x) is lift / 6
     return [
         start + (end - start) * place // count + step + lift * place * (count - place) // (count * count)
         for place, step in enumerate(away, 1)
@@ -171,7 +171,7 @@ def _volumes(node: Node, trades: Sequence[int], draws: Sequence[int]) -> list[tu
         other = one + 1
         draw = draws[count + one]
         if draw & 1:
-            one, other = other, one  # noqa: PLW2901 - which of the two gains is drawn
+            one, other = other, one  # noqa: PLW2901 - the swap is drawn
         moved = min(volumes[one] - taker[one], taker[other]) * draw // (3 * DRAW)
         taker[one] += moved
         taker[other] -= moved
@@ -185,7 +185,7 @@ def _assemble(
     volumes: Sequence[tuple[int, int]],
     scale: Scale,
 ) -> list[Node]:
-    """Add turnover, so that each part's average price lies between its low and its high if at all possible."""
+    """Add turnover so that each part's average price lies between its low and its high, if possible."""
     rates = [scale.rate(sum(price)) for price in prices]
     taker, maker = ([pair[side] for pair in volumes] for side in (0, 1))
     taker = _levelled(taker, _spare(taker, maker, trades), rates, node.taker_quote)
@@ -199,12 +199,12 @@ def _assemble(
 
 
 def _spare(taker: Sequence[int], maker: Sequence[int], trades: Sequence[int]) -> list[int]:
-    """Return the volume that parts can give away without having less than a unit a trade."""
+    """Return the volume that each part can lose and still have a unit per trade."""
     return [one + other - number for one, other, number in zip(taker, maker, trades, strict=True)]
 
 
 def _levelled(volumes: list[int], spare: Sequence[int], rates: Sequence[int], total: int) -> list[int]:
-    """Move volume between cheap and dear parts until it is worth about `total`; `spare` bounds what each gives."""
+    """Move volume between low-priced and high-priced parts until its value is about `total`; `spare`: at most."""
     whole = sum(volumes)
     if not whole:
         return volumes
@@ -227,7 +227,7 @@ def _levelled(volumes: list[int], spare: Sequence[int], rates: Sequence[int], to
 def _turnover(
     volumes: Sequence[int], rates: Sequence[int], prices: Sequence[Prices], total: int, scale: Scale
 ) -> list[int]:
-    """Divide a turnover: each part's volume at its middle price, then what is missing by the room to its limits."""
+    """Divide a turnover: each part's volume at its middle price; the rest by the room up to its limits."""
     if not total:
         return [0] * len(volumes)
     base = [volume * rate >> RATE_BITS for volume, rate in zip(volumes, rates, strict=True)]
@@ -258,14 +258,14 @@ def _draw_trades(node: Node, count: int, draws: Sequence[int], *, even: bool, sc
 
 
 def _singles(node: Node, ways: Sequence[int], draws: Sequence[int], scale: Scale) -> list[Node]:
-    """Return one node a trade; `ways` are drawn for the prices, `draws` (twice as many) for the sizes."""
+    """Return one node per trade; `ways` are draws for the prices, `draws` (twice as many) for the sizes."""
     prices = _trade_prices(node, ways)
     sizes = _trade_sizes(node, draws)
     return _assemble(node, [1] * node.trades, [(p, p, p, p) for p in prices], sizes, scale)
 
 
 def _trade_prices(node: Node, draws: Sequence[int]) -> list[int]:
-    """Return one price a trade: open first, close last, high and low between unless they are one of these."""
+    """Return one price per trade: open first, close last, high and low between, unless they equal one of these."""
     number, start, top, bottom, end, *_ = node
     if number == 1:
         return [start]
@@ -282,7 +282,7 @@ def _trade_prices(node: Node, draws: Sequence[int]) -> list[int]:
 
 
 def _trade_sizes(node: Node, draws: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the (taker, maker) size of each trade, at least one unit; all but one are wholly one or the other."""
+    """Return the (taker, maker) size of each trade, at least one unit; all but one are entirely one or the other."""
     number, total = node.trades, node.taker + node.maker
     if not total:
         return [(0, 0)] * number

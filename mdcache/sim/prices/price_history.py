@@ -1,9 +1,9 @@
-"""The whole trading history of one instrument, drawn from a seed and read by stretches of time.
+"""The trading history of one instrument, drawn from a seed, and read by spans of time.
 
-A history is a tree: days are drawn one by one round a chart of daily prices, then divided (`node.split`) into
-hours, minutes, seconds and quarter seconds. What happens in a quarter second ("tick") happens at its first
-millisecond. Any stretch of ticks is the merge of about a hundred nodes. Outages, halts and printing are not
-known here: a history goes on for ever.
+A history is a tree: days are drawn one by one around a chart of daily prices, then divided (`node.split`) into hours,
+minutes, seconds and quarter seconds. Everything in a quarter second ("tick") happens at its first millisecond. Any span
+of ticks is the merge of about a hundred nodes. This module does not know outages, halts or printing: a history never
+ends.
 """
 
 from collections.abc import Callable, Iterable
@@ -43,7 +43,7 @@ def first_tick(ms: int) -> int:
 
 
 class Chart:
-    """Daily prices in 10^-8 of the quote unit: a seeded walk that is pulled back to where it began."""
+    """Daily prices in 10^-8 of the quote unit: a seeded random walk that reverts to its start."""
 
     def __init__(self, seed: int, name: str, start: int) -> None:
         self._key = blake2b(f"{seed}|chart|{name}".encode(), digest_size=16).digest()
@@ -63,7 +63,7 @@ class Chart:
 
 
 class PriceHistory:
-    """Candles of any stretch of ticks, for one instrument."""
+    """Candles of any span of ticks, for one instrument."""
 
     def __init__(
         self, seed: int, identity: str, kind: HistoryKind, units: Units, trades_per_day: int, chart: Chart,
@@ -84,7 +84,7 @@ class PriceHistory:
         return self.merged(((begin, end),))
 
     def merged(self, stretches: Iterable[tuple[int, int]]) -> Node:
-        """Return the merge of several stretches of ticks [begin, end), in order."""
+        """Return the merge of several spans of ticks [begin, end), in order."""
         found: list[Node] = []
         for begin, end in stretches:
             if begin < end:
@@ -92,7 +92,7 @@ class PriceHistory:
         return merge(found)
 
     def _cover(self, begin: int, end: int, found: list[Node]) -> None:
-        """Add the fewest nodes that make up [begin, end)."""
+        """Add the fewest nodes that cover [begin, end)."""
         for day in range(begin // TICKS_A_DAY, (end - 1) // TICKS_A_DAY + 1):
             start = day * TICKS_A_DAY
             if begin <= start and start + TICKS_A_DAY <= end:
@@ -126,7 +126,7 @@ class PriceHistory:
         return SAMPLES_A_DAY.get(self._kind) or self._trades_per_day * (DRAW // 2 + draws[2]) // DRAW
 
     def _collect(self, level: int, index: int, begin: int, end: int, found: list[Node]) -> None:
-        """Add the fewest nodes that make up [begin, end) inside one node."""
+        """Add the fewest nodes that cover [begin, end) within one node."""
         parts = self._parts(level, index)
         span, radix = SPANS[level + 1], RADIX[level]
         base = index * radix
@@ -194,7 +194,7 @@ class PriceHistory:
 
 
 def _scale(units: Units) -> Scale:
-    """Return what a unit of volume is worth in units of turnover."""
+    """Return the value of a unit of volume in units of turnover."""
     shift = units.turnover_places - units.quantity_places
     if units.contract_size is None:
         return Scale(10 ** (shift - units.price_places), inverse=False)

@@ -1,4 +1,4 @@
-"""How Binance prints: compact JSON, each market with its own decimals (docs/binance.md#kline-row)."""
+"""Print rows and numbers as Binance does: compact JSON, with each market's decimals (docs/binance.md#kline-row)."""
 
 from collections.abc import Callable
 
@@ -42,7 +42,7 @@ def trade_rows(price: Callable[[int], str], volume: Callable[[int], str], quote:
 
 
 def sample_rows(price: Callable[[int], str]) -> Printer:
-    """Return a printer of index, mark and premium candles: no volume, and the number of samples for trades."""
+    """Return a printer of index, mark and premium candles: no volume, and the number of samples as trades."""
 
     def row(open_ms: int, close_ms: int, node: Node) -> bytes:
         samples, open_, high, low, close, *_ = node
@@ -55,7 +55,7 @@ def sample_rows(price: Callable[[int], str]) -> Printer:
 
 
 def in_microseconds(row: bytes) -> bytes:
-    """Return the same row with times in microseconds: the open's first, the close's last of its millisecond."""
+    """Return the row with times in microseconds: the first of the open's millisecond, the last of the close's."""
     fields = row[1:].split(b",")
     fields[0] += b"000"
     fields[6] += b"999"
@@ -63,7 +63,7 @@ def in_microseconds(row: bytes) -> bytes:
 
 
 class Units:
-    """A symbol's places (what integers count) and its printers of prices, quantities and turnovers."""
+    """A symbol's units (decimal places of integers), and its printers of prices, quantities and turnovers."""
 
     def __init__(self, spec: SymbolSpec) -> None:
         self.price_places, self.quantity_places = spec.price_decimals, spec.quantity_decimals
@@ -98,7 +98,7 @@ class Units:
         return quantity * price * unit
 
     def mean(self, node: Node) -> str:
-        """Print the average price of a candle, turnover over volume; zero where nothing was traded."""
+        """Print the average price of a candle, turnover over volume; zero if nothing was traded."""
         volume, turnover = node.taker + node.maker, node.taker_quote + node.maker_quote
         if not volume or not turnover:
             return self._mean(0)

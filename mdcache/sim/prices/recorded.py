@@ -1,6 +1,6 @@
-"""Recorded spot rows served in place of computed ones: DIR/SYMBOL/INTERVAL/START.json, one JSON array each.
+"""Serve recorded spot rows in place of computed ones, from DIR/SYMBOL/INTERVAL/START.json, one JSON array each.
 
-Rows stay the bytes of the file but for the spaces around them.
+Rows are the bytes of the file, without surrounding spaces.
 """
 
 import json
@@ -16,13 +16,13 @@ from mdcache.sim.prices.series import RowWindow
 
 @dataclass(frozen=True, slots=True)
 class RecordedSeries:
-    """Rows in order of their open times."""
+    """Rows by rising open time."""
 
     opens_ms: tuple[int, ...]
     printed: tuple[bytes, ...]
 
     def rows(self, window: RowWindow, at_ms: int) -> list[bytes]:
-        """Return the rows of the window, as far as they had opened by `at_ms`."""
+        """Return the rows of the window that had opened by `at_ms`."""
         end_ms = at_ms if window.end_ms is None else min(window.end_ms, at_ms)
         first = 0 if window.start_ms is None else bisect_left(self.opens_ms, window.start_ms)
         last = max(first, bisect_right(self.opens_ms, end_ms))
@@ -34,7 +34,7 @@ class RecordedSeries:
 
 
 def load(folder: Path) -> dict[tuple[str, str], RecordedSeries]:
-    """Read all series of a folder by (symbol, interval); rows found twice count once, the later file's."""
+    """Read all series of a folder by (symbol, interval); of duplicate rows, the later file's is used."""
     found: dict[tuple[str, str], RecordedSeries] = {}
     for place in sorted(folder.glob("*/*")):
         files = sorted(place.glob("*.json"))
@@ -50,7 +50,7 @@ def load(folder: Path) -> dict[tuple[str, str], RecordedSeries]:
 def with_recorded(
     symbols: Iterable[SymbolSpec], recorded: Iterable[tuple[tuple[str, str], RecordedSeries]]
 ) -> tuple[SymbolSpec, ...]:
-    """Return the symbols; those with recordings trade, and are known since their first row, listed or not."""
+    """Return the symbols, with those that have recordings listed and trading since their first row."""
     first: dict[str, int] = {}
     for (name, _), series in recorded:
         if series.opens_ms:

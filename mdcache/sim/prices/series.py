@@ -1,8 +1,8 @@
 """Rows of one instrument at one interval, as printed at a moment.
 
-The only place where history, trading sessions and grid meet. A row exists for every bucket in which the
-instrument traded for at least a millisecond, from its first trade on; without trades it repeats the previous
-close. Closed rows are kept printed.
+Combines history, trading sessions and grid. A row exists for every bucket in which the instrument traded for at least a
+millisecond, from its first trade on; without trades it repeats the previous close. Closed rows are cached in printed
+form.
 """
 
 from bisect import bisect_right
@@ -24,7 +24,7 @@ _FIRST_TRADE_WITHIN = 400 * DAY_MS // TICK_MS
 
 @dataclass(frozen=True, slots=True)
 class AsOf:
-    """The moment for which rows are printed, and how late final states appear (ms; 0: at once)."""
+    """The moment as of which rows are printed, and how late final states appear (ms; 0: at once)."""
 
     at_ms: int
     late_ms: int = 0
@@ -33,7 +33,7 @@ class AsOf:
 
 @dataclass(frozen=True, slots=True)
 class RowWindow:
-    """Which rows are asked for: open times in [start_ms, end_ms], at most `limit`, the newest or the oldest."""
+    """The rows to return: open times in [start_ms, end_ms], at most `limit`, the newest or the oldest."""
 
     start_ms: int | None
     end_ms: int | None
@@ -42,7 +42,7 @@ class RowWindow:
 
 
 class RowCache:
-    """Printed closed rows of all series, at most about `size`; series unused for longest go first."""
+    """The cache of printed closed rows, about `size` at most; the series unused for longest is dropped first."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -50,20 +50,20 @@ class RowCache:
         self._series: OrderedDict[object, dict[int, bytes]] = OrderedDict()
 
     def rows(self, key: object) -> dict[int, bytes]:
-        """Return the rows kept for a series, by bucket number; the caller adds to it and then calls `added`."""
+        """Return the cached rows of a series, by bucket number; the caller adds to it and then calls `added`."""
         rows = self._series.setdefault(key, {})
         self._series.move_to_end(key)
         return rows
 
     def added(self, count: int) -> None:
-        """Count new rows and make room."""
+        """Count new rows, and drop series if there are too many."""
         self._count += count
         while self._count > self._size and self._series:
             self._count -= len(self._series.popitem(last=False)[1])
 
 
 class Instrument:
-    """A history with its listing, its halt, its outages and its way of printing."""
+    """A history with its listing, halt, outages and printing."""
 
     def __init__(self, history: PriceHistory, printer: Printer, spec: SymbolSpec) -> None:
         self.history = history
@@ -71,7 +71,7 @@ class Instrument:
         self._spec = spec
 
     def state(self, at_ms: int) -> tuple[Outage, ...]:
-        """Return what distinguishes the rows of different moments: the outages not filled in."""
+        """Return the outages not filled in at that moment, on which rows depend."""
         return unfilled(self._spec.outages, at_ms)
 
     def closures(self, at_ms: int) -> list[Stretch]:
@@ -79,7 +79,7 @@ class Instrument:
         return joined(one for one in self.state(at_ms) if one.start_ms <= at_ms)
 
     def sessions(self, at_ms: int) -> list[Stretch]:
-        """Return when it traded, up to and with `at_ms`."""
+        """Return when it traded, up to and including `at_ms`."""
         spec = self._spec
         end_ms = at_ms + 1 if spec.halted_ms is None else min(at_ms + 1, spec.halted_ms)
         if end_ms <= spec.listed_ms or self._first_ms is None:
@@ -98,7 +98,7 @@ class Instrument:
         return self.traded(begin_ms, min(end_ms, at_ms + 1), self.sessions(at_ms))
 
     def candle_around(self, ms: int) -> Node:
-        """Return the whole minute of a moment; its hour or day where nothing was traded in that."""
+        """Return the full minute of a moment; its hour or day if nothing was traded in it."""
         node = EMPTY
         for span in SPANS[2::-1]:
             begin = ms // TICK_MS // span * span
@@ -150,7 +150,7 @@ class PrintedSeries:
         before = len(kept)
         open_from = self._grid.index(as_of.at_ms - as_of.late_ms)  # the first bucket that may still change
         found: list[bytes] = []
-        previous: int | None = None  # the last close, where it was just computed
+        previous: int | None = None  # the last close, if it was just computed
         for index in self._buckets(window, traded_in):
             row = kept.get(index) if index < open_from else None
             if row is None:

@@ -1,6 +1,6 @@
-"""When an instrument traded, as known at a moment: stretches between listing, outages, halt and now.
+"""Trading sessions as known at a moment: the spans between listing, outages, halt and now.
 
-Pure; half-open stretches of milliseconds.
+Pure; half-open spans of milliseconds.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ def unfilled(outages: Iterable[Outage], at_ms: int) -> tuple[Outage, ...]:
 
 
 def joined(outages: Iterable[Outage]) -> list[Stretch]:
-    """Return outages in order, those that touch made one."""
+    """Return outages in order, with adjacent ones merged."""
     stretches: list[Stretch] = []
     for start, end in sorted((one.start_ms, one.end_ms) for one in outages if one.start_ms < one.end_ms):
         if stretches and start <= stretches[-1][1]:
@@ -27,7 +27,7 @@ def joined(outages: Iterable[Outage]) -> list[Stretch]:
 
 
 def sessions(first_ms: int, end_ms: int, closures: Sequence[Stretch]) -> list[Stretch]:
-    """Return [first_ms, end_ms) without the closed stretches (in order, disjoint)."""
+    """Return [first_ms, end_ms) without the closed spans (in order, disjoint)."""
     found: list[Stretch] = []
     begin = first_ms
     for start, end in closures:
@@ -42,9 +42,9 @@ def sessions(first_ms: int, end_ms: int, closures: Sequence[Stretch]) -> list[St
 
 
 def cut_close_ms(open_ms: int, close_ms: int, closures: Iterable[Stretch], at_ms: int) -> int:
-    """Return the close time printed for [open_ms, close_ms]: cut if all of its rest lies in one outage.
+    """Return the close time printed for [open_ms, close_ms]: earlier if the rest of the bucket lies in one outage.
 
-    The cut close is the last millisecond before the halt, shown as soon as the halt begins
+    It is then the last millisecond before the halt, shown as soon as the halt begins
     (docs/binance.md#cut-close-times).
     """
     for start, end in closures:
