@@ -224,7 +224,7 @@ class TierStateChanged:
 
 @dataclass(frozen=True, slots=True)
 class BackgroundTaskFailed:
-    """Background work failed and was given up; no answer was affected."""
+    """Background work failed and will not be retried; no answer was affected."""
 
     task: BackgroundTask
     detail: str

@@ -267,7 +267,7 @@ class Candles:
 
     async def _answer_stale(self, request: _Request) -> KlineAnswer | None:
         """Answer from an older tail within the caller's limits, marked if it is past its TTL."""
-        if request.gate_closed is not None:  # there is no tail, and no clock to tell its age by
+        if request.gate_closed is not None:  # there is no tail, and no clock to measure its age
             return None
         step, now = await self._plan(request, stale=True)
         if not isinstance(step, Serve):

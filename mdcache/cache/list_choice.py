@@ -1,4 +1,4 @@
-"""When a list is read in place of the single questions that it answers."""
+"""Decide when a list is read in place of the single questions that it answers."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from mdcache.exchange.snapshots import SnapshotQuestion
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
 _MAX_LISTS = 256  # lists whose single questions are counted
-_LIST_UNUSED_AFTER_TTLS = 2  # a list older than so many of its TTLs is not wanted for its elements any more
+_LIST_UNUSED_AFTER_TTLS = 2  # a list older than this many of its TTLs is no longer read for its elements
 
 
 class ListChoice:
@@ -25,7 +25,7 @@ class ListChoice:
         self._single_questions: OrderedDict[SnapshotQuestion, dict[SnapshotQuestion, float]] = OrderedDict()
 
     def pays(self, listing: SnapshotQuestion, min_age_ttls: int) -> bool:
-        """Tell whether a list that was read for its elements paid, is so many TTLs old, and may still be wanted."""
+        """Return whether a list read for its elements has paid for itself, is this old, and may still be wanted."""
         held = self._bodies.held(listing)
         if held is None or not held.for_elements or held.saved_weight < listing.weight:
             return False
@@ -44,7 +44,7 @@ class ListChoice:
         asked = {each: at_s for each, at_s in self._single_questions.pop(listing, {}).items() if at_s > since_s}
         asked.pop(snapshot, None)
         asked[snapshot] = now_s
-        while len(asked) > listing.weight:  # each weighs at least 1: so many pay for the list
+        while len(asked) > listing.weight:  # each weighs at least 1: this many pay for the list
             del asked[next(iter(asked))]
         self._single_questions[listing] = asked
         if len(self._single_questions) > _MAX_LISTS:

@@ -59,7 +59,7 @@ class SnapshotAnswer(Answer):
     newest_as_of_ms: Callable[[], int]
 
     def is_valid(self, now: Instant) -> bool:
-        """Tell whether it may be served again as it is."""
+        """Return whether it may still be served unchanged."""
         return now.late_ms <= self.valid_until_ms and self.newest_as_of_ms() <= self.as_of_ms
 
 
@@ -111,7 +111,7 @@ class Snapshots:
         return len(self._reads)
 
     def ttl_s(self, snapshot: SnapshotQuestion) -> float:
-        """Return how long an answer is fresh, in seconds: as set for its path, or the longer the dearer it is."""
+        """Return how long an answer is fresh, in seconds: as set for its path, or by its weight."""
         allowed = self._governor.allowed(snapshot.market)
         return self._policy.ttls.ttl_s(snapshot.endpoint, snapshot.weight, allowed, self._governor.share)
 
@@ -169,16 +169,16 @@ class Snapshots:
             collapsed = shared or read.waited_for_peer
             return self._build_answer(request, found, cache_status, now, collapsed=collapsed)
         stale_answer = await self._stale_answer(request)
-        if stale_answer is None:  # the reply is too old: by its Age there is nothing newer
+        if stale_answer is None:  # the reply is too old: its Age shows that there is nothing newer
             raise InvalidBody(BodyFault.NO_PROGRESS, snapshot.endpoint.path)
         return stale_answer
 
     async def aclose(self) -> None:
-        """Cancel the reads under way."""
+        """Cancel the reads in progress."""
         await self._reads.aclose()
 
     async def _answer_stale(self, request: _Request, arrived: Instant, stale: _Candidate) -> Answer:
-        """Answer where this lane can't ask now, with an older body unless another replica has a fresh one.
+        """Answer although this lane can't ask now, with an older body unless another replica has a fresh one.
 
         Rule: docs/design.md#cannot-ask.
         """
@@ -223,7 +223,7 @@ class Snapshots:
         return None if body is None else _Candidate(body, as_of_ms, ttl_ms)
 
     def _from_read(self, request: _Request, read: SnapshotRead[SnapshotBody], arrived: Instant) -> _Candidate | None:
-        """Return what the read brought: memory may be too small to have kept it."""
+        """Return the read's own result, because memory may be too small to have kept it."""
         if read.question != request.snapshot or read.result is None:
             return None
         found, ttl_ms = read.result, int(self.ttl_s(request.snapshot) * 1000)
@@ -233,13 +233,13 @@ class Snapshots:
     async def _read(
         self, request: _Request, arrived: Instant, priority: Priority
     ) -> tuple[SnapshotRead[SnapshotBody], bool]:
-        """Read it, or the list with it where that is cheaper; return the read, and whether it was under way before."""
+        """Read it, or the list that contains it if that is cheaper; return the read, and whether it was joined."""
         listing = self._list_choice.cheaper_list(request.snapshot, request.listing)
         if listing is not None:
             try:
                 of_list = replace(request, snapshot=listing)
                 read, shared = await self._join(of_list, arrived, replace(priority), ReadReason.FULL_LIST)
-            except (BudgetSpent, InvalidBody):  # the list is too dear now, or of no use; a single question may not be
+            except (BudgetSpent, InvalidBody):  # the list weighs too much or is invalid; a single question may not be
                 pass
             else:
                 if await self._fresh(request, arrived) is not None:
@@ -275,7 +275,7 @@ class Snapshots:
         return body
 
     async def keep(self, read: SnapshotRead[SnapshotBody], result: SnapshotBody) -> None:
-        """Keep what `read` brought."""
+        """Keep the result of `read`."""
         for_elements = read.for_elements or self._list_choice.pays(read.question, 0)
         await self.bodies.keep(read.question, result.body, result.as_of_ms, for_elements=for_elements)
 

@@ -29,10 +29,10 @@ OnProgress = Callable[[WarmupProgress], None]
 
 
 async def run_warm_job(settings: Settings, job: WarmupRequest, on_progress: OnProgress) -> WarmupProgress:
-    """Do what `order` says, telling `show` how far it is; returns where it ended. Cancelled, it cancels the job.
+    """Run `order`, calling `show` with the progress; return the final progress. If cancelled, it cancels the job.
 
-    Raises `MdcacheError` where the daemon refuses or stops answering, or nothing can be kept; `StateDirLocked` where
-    another daemon has the folder, and answers elsewhere.
+    Raises `MdcacheError` if the daemon refuses or stops answering, or nothing can be stored; `StateDirLocked` if
+    another daemon uses the state directory, at another address.
     """
     try:
         return await _through_daemon(settings, job, on_progress)
@@ -59,7 +59,7 @@ async def _through_daemon(settings: Settings, order: WarmupRequest, show: OnProg
 
 
 def _ask_daemon(settings: Settings, method: str, order: WarmupRequest | None = None) -> WarmupProgress:
-    """Ask the daemon; raises `DaemonNotRunning`, and `MdcacheError` with its words where it refuses."""
+    """Call the daemon; raise `DaemonNotRunning`, or `MdcacheError` with its message if it refuses."""
     status, content = request(settings, method, _PATH, None if order is None else json.dumps(asdict(order)))
     if status == _OK:
         with suppress(msgspec.MsgspecError):
@@ -101,6 +101,6 @@ async def _in_this_process(settings: Settings, order: WarmupRequest, show: OnPro
 
 
 def _raise_on_troubles(troubles: tuple[str, ...]) -> None:
-    """Raise if nothing can be written: what is read into memory only would be gone with this process."""
+    """Raise if nothing can be stored: rows only in memory would be lost with this process."""
     if troubles:
         raise MdcacheError("; ".join(troubles).removesuffix("; serving from memory"))

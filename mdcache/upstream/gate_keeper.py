@@ -106,7 +106,7 @@ class GateKeeper:
         )
 
     def record_drop(self, epoch: int) -> None:
-        """Apply an attempt that ended without telling anything about the gate."""
+        """Apply an attempt that ended inconclusively."""
         self.step(Dropped(epoch, self._rng.random()))
 
     def record_failure(self) -> None:

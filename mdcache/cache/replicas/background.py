@@ -14,7 +14,7 @@ _RETRY_S = 0.5
 
 
 class BackgroundTasks:
-    """Hold the tasks. Where the shared store is down, give up quietly; emit other errors as `BackgroundTaskFailed`."""
+    """Hold the tasks. If the shared store is down, give up silently; emit other errors as `BackgroundTaskFailed`."""
 
     def __init__(self, clock: Clock, events: Events) -> None:
         self._clock = clock

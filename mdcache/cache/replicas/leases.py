@@ -114,7 +114,7 @@ class Leases(Generic[_Topic]):
         Args:
             read: The read that ended.
             push: Pushes its result, which ends the lease; `None` if there is none.
-            release: Ends the lease where there is no result.
+            release: Ends the lease if there is no result.
             error: Its error as a message; empty if it does not concern other replicas.
         """
         renewing = self._renewing.pop(read.lease, None) if read.lease is not None else None

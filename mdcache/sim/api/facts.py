@@ -40,7 +40,7 @@ def trade_step_ms(spec: SymbolSpec) -> int:
 
 
 def is_perpetual(spec: SymbolSpec) -> bool:
-    """Tell whether a contract pays funding."""
+    """Return whether a contract pays funding."""
     return spec.contract_type in {None, "PERPETUAL"}
 
 

@@ -245,7 +245,7 @@ class Control:
         return None
 
     def next_lag_ms(self) -> int:
-        """Return how far behind the replica is that answers the next query about market data."""
+        """Return the lag of the replica that answers the next query about market data."""
         self._reads += 1
         if self._lag_mode == "random":
             return self._random.choice(self._lags_ms)

@@ -13,7 +13,7 @@ from mdcache.stores.disk.row_file import RowFile
 from mdcache.stores.disk.schema import Damaged, NewerVersion
 
 TIER = Tier.DISK
-_HANG_TIMEOUT_S = 2.0  # where nothing ends for so long the disk hangs, and no answer waits for it until it moves again
+_HANG_TIMEOUT_S = 2.0  # if no call ends for this long, the disk hangs, and no answer waits for it until one does
 _DAMAGE = (Damaged, UnicodeDecodeError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InternalError)
 _BROKEN_FILE = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}  # with their extended codes: sqlite.org/rescode.html
 _PROVING_OPS = (StoreOp.WRITE, StoreOp.PURGE)
@@ -106,7 +106,7 @@ class FileAccess:
             result = call()
             if self._file.faults and not self._file.is_consistent():
                 self._file.set_aside()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach an answer
+        except Exception as error:  # noqa: BLE001 - no error may reach an answer
             failure = self._set_aside_if_corrupt(error)
         faults, self._file.faults = self._file.faults, []
         return result, faults, failure

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 VERSION = 2
-APPLICATION = 0x6D646361  # "mdca": tells this file from others in `PRAGMA application_id`
+APPLICATION = 0x6D646361  # "mdca": identifies the file in `PRAGMA application_id`
 _WAL_BYTES = 16 << 20  # the log is truncated to this after a checkpoint
 _SCHEMA = """
     CREATE TABLE series (

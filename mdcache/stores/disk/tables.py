@@ -11,7 +11,7 @@ KeyColumns = tuple[str | int, ...]
 
 
 class Tables:
-    """The tables behind one connection."""
+    """The tables of one connection."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db

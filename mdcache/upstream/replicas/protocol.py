@@ -79,10 +79,9 @@ class MinuteRequest:
 class DrawRequest:
     """One message to the store; `seq` grows with each.
 
-    `limit`: Binance's, 0 where it was not read; `allowed`: the share of it. `replicas`, `born`: as the last reply had
-    them; `assumed`: how many replicas there are in the settings. `returning`: another process had this id before;
-    `process`: a number of this one's own.
-    `commits`: the store may take it for entering. `rank` of the lane that is in need.
+    `limit`: Binance's, 0 if it was not read; `allowed`: the share of it. `replicas`, `born`: from the last reply;
+    `assumed`: the number of replicas in the settings. `returning`: an earlier process had this id; `process`: a number
+    of this process alone. `commits`: the message may enter minutes. `rank`: of the lane in need.
     """
 
     kind: DrawKind
@@ -149,7 +148,7 @@ class BudgetStoreDown(Exception):
 
 
 class Displaced(BudgetStoreDown):
-    """Another process said hello under this replica's id: what was said to the store is not done."""
+    """Another process said hello with this replica's id: the store did not process the message."""
 
 
 class BudgetStore(Protocol):
@@ -165,7 +164,7 @@ class BudgetStore(Protocol):
         ...
 
     def rename(self) -> None:
-        """Go on under another id, that nobody had before."""
+        """Continue with a new id."""
         ...
 
     async def write_gate(self, version: int, text: str) -> GateReply:

@@ -52,8 +52,8 @@ _IN_VAIN = 3  # draws in a row that found a changed gate; then a pause before ea
 class Replicas:
     """The other replicas: each family's store, and the number of replicas to assume until it was reached.
 
-    `returning`: another process had this one's id before; `process`: a number of this one's own. `on_met`: called when
-    the store first answered.
+    `returning`: an earlier process had this one's id; `process`: a number of this process alone. `on_met`: called when
+    the store has first answered.
     """
 
     store: Callable[[Family], BudgetStore]
@@ -368,7 +368,7 @@ class SharedAdmission:
         self._among.on_met()
 
     def _become_another(self, before: Allotment) -> None:
-        """Meet the others anew, with what was drawn so far: another process has our id."""
+        """Continue as a new replica, with what was drawn so far, because another process has our id."""
         self._store.rename()
         self._met = self._returning = False
         self._allotment = replace(before, born=0, entered=frozenset())
