@@ -37,9 +37,9 @@ from mdcache.upstream.replicas.protocol import (
     DrawKind,
     DrawReply,
     DrawRequest,
-    answered,
+    after_reply,
+    at_minute,
     minute_requests,
-    rolled,
     stated_part,
 )
 from tests.support.redis_servers import RedisServer, running_redis
@@ -244,7 +244,7 @@ class Peer:
 
     async def draw(self, now_ms: int, weight: int = 0) -> DrawReply:
         minutes = range(now_ms // MINUTE_MS, now_ms // MINUTE_MS + 1)
-        before = rolled(self._allotment, minutes[0])
+        before = at_minute(self._allotment, minutes[0])
         self._seq += 1
         request = DrawRequest(
             kind=DrawKind.SAY if self._seq > 1 else DrawKind.HELLO,
@@ -265,7 +265,7 @@ class Peer:
             minutes=minute_requests(before, minutes, lambda _minute: self._spent, ALLOWED, weight),
         )
         reply = await self._store.draw(request)
-        self._allotment = answered(before, request, reply)
+        self._allotment = after_reply(before, request, reply)
         return reply
 
 

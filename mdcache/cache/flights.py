@@ -14,7 +14,7 @@ from mdcache.cache.sharing import NoSharing, RowSharing
 from mdcache.cache.single_flight import SingleFlight
 from mdcache.candles.freshness import TailFloor
 from mdcache.candles.merge import merge
-from mdcache.candles.plausibility import Suspicion, cut_at_silence, find_suspicion
+from mdcache.candles.plausibility import Suspicion, cut_at_long_gap, find_suspicion
 from mdcache.candles.ranges import FOREVER_MS
 from mdcache.candles.series import Series
 from mdcache.candles.settling import ReadTime
@@ -112,10 +112,10 @@ class Flight:
             micros=series.key.micros,
         )
         page = read_page(reply.body, expected)
-        rows = cut_at_silence(series, page.rows, window)
+        rows = cut_at_long_gap(series, page.rows, window)
         oddity = page.oddity
         if len(rows) < len(page.rows):  # as if no more were requested: a cut is no sign of a beginning
-            window, oddity = replace(window, limit=len(rows)), "silence"
+            window, oddity = replace(window, limit=len(rows)), "gap"
         read = ReadTime(reply.sent.ms, reply.sent.early_ms, reply.may_settle)
         return CheckedPage(rows, window, read, find_suspicion(series, rows, window, read), oddity)
 

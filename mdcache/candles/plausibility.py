@@ -13,7 +13,7 @@ from mdcache.candles.window import Window, WindowKind
 from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange.rows import Row
 
-LONGEST_SILENCE_MS = 3 * 86_400_000  # the longest known outage (2018-02-08) took a day and a half
+LONGEST_OUTAGE_MS = 3 * 86_400_000  # the longest known outage (2018-02-08) took a day and a half
 MAX_VANISHED_ROWS = 10  # an exchange may withdraw a few closed rows at once; if more are missing, the reply is broken
 
 
@@ -25,7 +25,7 @@ class Suspicion:
     lagging: bool
 
 
-def cut_at_silence(series: Series, rows: list[Row], window: Window) -> list[Row]:
+def cut_at_long_gap(series: Series, rows: list[Row], window: Window) -> list[Row]:
     """Return the rows after the last silence that is longer than any outage.
 
     A page of the newest rows has no start against which its first rows could be checked: a stray row from long ago
@@ -35,7 +35,7 @@ def cut_at_silence(series: Series, rows: list[Row], window: Window) -> list[Row]
     if window.start_ms is not None:
         return rows
     length_ms = series.interval.length_ms
-    longest_ms = max(LONGEST_SILENCE_MS, 3 * length_ms) + length_ms
+    longest_ms = max(LONGEST_OUTAGE_MS, 3 * length_ms) + length_ms
     for place in range(len(rows) - 1, 0, -1):
         before, after = rows[place - 1].open_ms, rows[place].open_ms
         if after - before > longest_ms and not (place == len(rows) - 1 and window.end_ms == after):

@@ -126,14 +126,14 @@ class LogSink:
             case UpstreamCalled():
                 self._called(event)
             case RowsRead():
-                self._tell(self._take(event.market, event.path), event.rows)
+                self._log_call(self._pop_call(event.market, event.path), event.rows)
             case BodyRejected():
-                self._tell(self._take(event.market, event.path), None)
+                self._log_call(self._pop_call(event.market, event.path), None)
                 fields = {"market": event.market, "path": event.path, "reason": event.reason}
                 self._logger.warning("body_rejected", **fields, detail=_one_line(event.detail))
             case Retried():
                 if event.reason is RetryReason.INCOMPLETE:  # the reply before it is not used
-                    self._tell(self._take(event.market, None), None)
+                    self._log_call(self._pop_call(event.market, None), None)
                 self._logger.info("retry", market=event.market, reason=event.reason)
             case _:
                 self._other(event)
@@ -185,9 +185,9 @@ class LogSink:
         if event.status == _OK and not event.fault and event.endpoint.lower().endswith("klines"):
             self._calls.append((self._clock.now(), event))
         else:
-            self._tell(event, None)
+            self._log_call(event, None)
 
-    def _take(self, market: str, path: str | None) -> UpstreamCalled | None:
+    def _pop_call(self, market: str, path: str | None) -> UpstreamCalled | None:
         """Remove and return the oldest call that waits for its rows; of any path if `path` is `None`."""
         for entry in self._calls:
             if entry[1].market == market and path in {None, entry[1].path}:
@@ -198,9 +198,9 @@ class LogSink:
     def _flush(self) -> None:
         """Log the calls that have waited for their rows too long."""
         while self._calls and self._clock.now() - self._calls[0][0] > _ROWS_WITHIN_S:
-            self._tell(self._calls.popleft()[1], None)
+            self._log_call(self._calls.popleft()[1], None)
 
-    def _tell(self, call: UpstreamCalled | None, rows: int | None) -> None:
+    def _log_call(self, call: UpstreamCalled | None, rows: int | None) -> None:
         if call is None:
             return
         say = self._logger.info if call.status == _OK else self._logger.warning

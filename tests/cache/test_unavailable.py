@@ -207,7 +207,7 @@ async def test_a_stray_row_from_long_ago_is_left_out_of_a_first_page() -> None:
     answer = await w.ask(SPOT, "symbol=BTCUSDT&interval=1h&limit=1000")
     assert answer.body == w.exchange.truth(SPOT, "symbol=BTCUSDT&interval=1h&limit=1000", at_ms=answer.as_of_ms)
     assert all(series.coverage.at(w.clock.true_ms() - 900 * 86_400_000) is None for series in w.library)
-    assert {event.oddity for event in w.events if isinstance(event, OddBody)} == {"silence"}
+    assert {event.oddity for event in w.events if isinstance(event, OddBody)} == {"gap"}
     await w.aclose()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mdcache.candles.plausibility import MAX_VANISHED_ROWS, Suspicion, cut_at_silence, find_suspicion
+from mdcache.candles.plausibility import MAX_VANISHED_ROWS, Suspicion, cut_at_long_gap, find_suspicion
 from mdcache.candles.series import Series
 from mdcache.candles.window import Window, WindowKind, tail_window
 from mdcache.errors import BodyFault, InvalidBody
@@ -120,7 +120,7 @@ def test_a_full_window_of_coinm_may_leave_out_its_first_rows() -> None:
 def test_a_page_of_the_newest_rows_is_cut_at_a_long_silence(silence_days: float, kept: list[int]) -> None:
     page = [row(0), row(1), row(1 + silence_days * DAY)]
     page.append(row(2 + silence_days * DAY))
-    found = cut_at_silence(make_series(), page, TAIL)
+    found = cut_at_long_gap(make_series(), page, TAIL)
     assert len(found) == {3: 4, 3.1: 2}[silence_days]
     assert found[-1] is page[-1]
 
@@ -128,11 +128,11 @@ def test_a_page_of_the_newest_rows_is_cut_at_a_long_silence(silence_days: float,
 def test_a_silence_is_believed_where_the_window_was_aimed_at_it() -> None:
     page = [row(0), row(4 * DAY)]
     for window in (Window(WindowKind.FORWARD, at(0), None, 100), Window(WindowKind.BACKWARD, None, at(4 * DAY), 100)):
-        assert cut_at_silence(make_series(), page, window) == page
+        assert cut_at_long_gap(make_series(), page, window) == page
 
 
 def test_a_silence_in_which_rows_are_known_is_broken() -> None:
     series = make_series()
     settle(series, DAY, DAY)
     with pytest.raises(InvalidBody, match="rows are known"):
-        cut_at_silence(series, [row(0), row(4 * DAY), row(4 * DAY + 1)], TAIL)
+        cut_at_long_gap(series, [row(0), row(4 * DAY), row(4 * DAY + 1)], TAIL)

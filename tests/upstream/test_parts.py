@@ -146,13 +146,13 @@ async def test_what_no_replica_wrote_is_written_over(text: str) -> None:
 async def test_reads_of_the_dead_are_given_up_after_their_lease() -> None:
     parts = FamilyParts()
     parts.keeper.step(ForcedShut(0))
-    parts.keeper.adopt(parts.gate.sending())
+    parts.keeper.adopt(parts.gate.gate_after_send())
     assert parts.gate.unwritten  # by the operator's word
     epoch = parts.keeper.gate.epoch
     await parts.clock.sleep(LEASE_MS / 1000)
-    assert not parts.gate.give_up_the_dead()
+    assert not parts.gate.drop_lost_reads()
     await parts.clock.sleep(0.01)
-    assert parts.gate.give_up_the_dead()
+    assert parts.gate.drop_lost_reads()
     assert (parts.keeper.gate.state, parts.keeper.gate.epoch) == (GateState.CLOSED, epoch + 1)
 
 

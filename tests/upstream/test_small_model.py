@@ -16,11 +16,11 @@ from mdcache.upstream.replicas.protocol import (
     DrawKind,
     DrawReply,
     DrawRequest,
-    answered,
+    after_reply,
+    at_minute,
     minute_requests,
-    rolled,
-    sent,
     stated_part,
+    while_unanswered,
 )
 from tests.support.redis_scripts import FakeRedis, source
 
@@ -100,7 +100,7 @@ def minutes_of(world: World, index: int) -> range:
 
 def message(world: World, index: int, one: One, weight: int, *, commits: bool) -> tuple[One, DrawRequest]:
     minutes = minutes_of(world, index)
-    allotment = rolled(one.allotment, minutes[0])
+    allotment = at_minute(one.allotment, minutes[0])
     request = DrawRequest(
         kind=DrawKind.SAY if one.met else DrawKind.HELLO,
         seq=one.seq + 1,
@@ -141,14 +141,14 @@ def draw(world: World, index: int, weight: int, *, answer_lost: bool = False, sp
     one = world.replicas[index]
     for commits in (True,) if one.trusts else (False, True):
         one, request = message(world, index, one, weight if commits else 0, commits=commits)
-        before, allotment = one.allotment, sent(one.allotment, request)
+        before, allotment = one.allotment, while_unanswered(one.allotment, request)
         world, reply = executed(world, one.name, request)
         if answer_lost:
             return put(world, index, replace(one, allotment=allotment, trusts=False))
         if not one.met:  # all that was drawn before is taken for spent
             drawn = tuple((each.minute, each.drawn) for each in reply.minutes)
             one = replace(one, spent=drawn, base=drawn)
-        one = replace(one, allotment=answered(before, request, reply), trusts=True, met=True)
+        one = replace(one, allotment=after_reply(before, request, reply), trusts=True, met=True)
     return put(world, index, spend_all(one, minutes_of(world, index)) if spends else one)
 
 
@@ -162,9 +162,9 @@ def cut(world: World, index: int, *, silent: bool = False) -> World:
     one = world.replicas[index]
     if not silent:
         one, request = message(world, index, one, 20, commits=one.trusts)
-        one = replace(one, allotment=sent(one.allotment, request), late=request)
+        one = replace(one, allotment=while_unanswered(one.allotment, request), late=request)
     minutes = minutes_of(world, index)
-    one = replace(one, allotment=rolled(one.allotment, minutes[0]), trusts=False)
+    one = replace(one, allotment=at_minute(one.allotment, minutes[0]), trusts=False)
     return put(world, index, spend_all(one, minutes))
 
 
@@ -197,7 +197,7 @@ def most(world: World, minute: int) -> int:
     found = 0
     for index, one in enumerate(world.replicas):
         ended = minute < minutes_of(world, index)[0]
-        more = 0 if ended else rolled(one.allotment, minutes_of(world, index)[0]).cap(minute, ALLOWED)
+        more = 0 if ended else at_minute(one.allotment, minutes_of(world, index)[0]).cap(minute, ALLOWED)
         found += max(one.own(minute), more) - dict(one.base).get(minute, 0) + dict(one.past).get(minute, 0)
     return found
 

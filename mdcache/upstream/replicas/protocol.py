@@ -201,12 +201,12 @@ class Allotment:
         return self.drawn.get(minute, self.part_in(minute) * allowed // WHOLE)
 
 
-def alone(part: int) -> Allotment:
+def offline_allotment(part: int) -> Allotment:
     """Return the allotment of a replica that never reached the store: it has `part` until it does."""
     return Allotment(part, part)
 
 
-def rolled(allotment: Allotment, first: int) -> Allotment:
+def at_minute(allotment: Allotment, first: int) -> Allotment:
     """Drop past minutes; `first` is the earliest minute in which weight can still be spent."""
     drawn = {minute: weight for minute, weight in allotment.drawn.items() if minute >= first - 1}
     allotment = replace(allotment, drawn=drawn, entered=allotment.entered & drawn.keys())
@@ -246,7 +246,7 @@ def minute_requests(
     return tuple(requests)
 
 
-def sent(allotment: Allotment, request: DrawRequest) -> Allotment:
+def while_unanswered(allotment: Allotment, request: DrawRequest) -> Allotment:
     """Return the allotment while a message is unanswered: it may enter minutes from now on."""
     if not request.commits:
         return allotment
@@ -256,7 +256,7 @@ def sent(allotment: Allotment, request: DrawRequest) -> Allotment:
     return replace(allotment, drawn=drawn)
 
 
-def answered(before: Allotment, request: DrawRequest, reply: DrawReply) -> Allotment:
+def after_reply(before: Allotment, request: DrawRequest, reply: DrawReply) -> Allotment:
     """Return the allotment after a reply; `before` is the one from when the message was sent."""
     drawn, entered = dict(before.drawn), set(before.entered)
     for told, each in zip(request.minutes, reply.minutes, strict=True):

@@ -27,13 +27,13 @@ from mdcache.upstream.replicas.protocol import (
     DrawRequest,
     DrawVerdict,
     GateReply,
-    alone,
-    answered,
+    after_reply,
+    at_minute,
     chunk,
     minute_requests,
-    rolled,
-    sent,
+    offline_allotment,
     stated_part,
+    while_unanswered,
 )
 from mdcache.upstream.replicas.shared_gate import SharedGate, public_part
 
@@ -52,15 +52,15 @@ _IN_VAIN = 3  # draws in a row that found a changed gate; then a pause before ea
 class Replicas:
     """The other replicas: each family's store, and the number of replicas to assume until it was reached.
 
-    `returning`: an earlier process had this one's id; `process`: a number of this process alone. `on_met`: called when
-    the store has first answered.
+    `returning`: an earlier process had this one's id; `process`: a number of this process alone.
+    `on_first_reply`: called when the store has first answered.
     """
 
     store: Callable[[Family], BudgetStore]
     assumed: int
     process: int
     returning: bool = False
-    on_met: Callable[[], None] = lambda: None
+    on_first_reply: Callable[[], None] = lambda: None
 
     def admission(self, context: AdmissionContext) -> "SharedAdmission":
         """Return a family's admission."""
@@ -132,18 +132,18 @@ class SharedAdmission:
         is_open = self._keeper.gate.state is GateState.OPEN
         if self._waits_for_others:
             if self._clock.now() - self._last_s >= _AGAIN_MS / 1000:
-                self._ask(partial(self._draw, 0, lane))
+                self._start_call(partial(self._draw, 0, lane))
             return Wait(now.utc_ms + _AGAIN_MS)
         if left < 0 or (is_open and not self._is_current) or (not is_open and self._permit is None):
             if paused_ms := self.paused_until_ms(lane, now):
                 return Wait(paused_ms)
             if left >= 0 and not is_open:
-                self._ask(partial(self._get_permit, lane))
+                self._start_call(partial(self._get_permit, lane))
             else:
-                self._ask(partial(self._draw, weight if left < 0 else 0, lane))
+                self._start_call(partial(self._draw, weight if left < 0 else 0, lane))
             return Wait(now.utc_ms, for_answer=True)
         if left < chunk(self._allowed(), self.replicas) / 2 and self._clock.now() >= self._prefetch_s:
-            self._ask(partial(self._draw, 0, lane))
+            self._start_call(partial(self._draw, 0, lane))
         return None
 
     def record_send(self) -> None:
@@ -171,12 +171,12 @@ class SharedAdmission:
         """Report this replica to the others, and adopt the shared gate."""
         self._store.subscribe(self._on_gate)
         try:
-            await self._say()
+            await self._report()
             await self._write()
         except BudgetStoreDown:
             if not self._met:
-                self._allotment = alone(WHOLE // self._among.assumed)
-        self._beats = asyncio.create_task(self._beat_for_ever(), name="beat of a replica")
+                self._allotment = offline_allotment(WHOLE // self._among.assumed)
+        self._beats = asyncio.create_task(self._run_heartbeat(), name="beat of a replica")
 
     async def aclose(self) -> None:
         """Stop the tasks, and say goodbye to the other replicas."""
@@ -190,12 +190,12 @@ class SharedAdmission:
 
     # ----------------------------------------------------------------------------------------- asking
 
-    def _ask(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+    def _start_call(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         """Start a question to the store, if none is in progress; the scheduler pumps after the answer."""
         if self._asking is None:
-            self._asking = asyncio.create_task(self._asked(work), name="question to the shared budget")
+            self._asking = asyncio.create_task(self._run_call(work), name="question to the shared budget")
 
-    async def _asked(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+    async def _run_call(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         try:
             async with self._turn:
                 await work()
@@ -232,7 +232,7 @@ class SharedAdmission:
     async def _get_permit(self, lane: Lane) -> None:
         """Write the gate as after one more read; if no other replica wrote it meanwhile, that read may be sent."""
         before = self._keeper.gate
-        after = self._gate.sending()
+        after = self._gate.gate_after_send()
         try:
             reply = await self._write_gate(after)
         except BudgetStoreDown:
@@ -266,7 +266,7 @@ class SharedAdmission:
         if self._gate.unwritten:
             self._write_soon()
 
-    def _hear_gate(self, gate: GateReply) -> None:
+    def _apply_gate_reply(self, gate: GateReply) -> None:
         """Adopt the store's gate."""
         if not gate.quiet:
             self._quiet_since_s = None
@@ -291,7 +291,7 @@ class SharedAdmission:
                 async with self._turn:
                     await self._write_gate(self._keeper.gate)
         except BudgetStoreDown:
-            self._gate.cut_off()
+            self._gate.forget_steps()
         finally:
             self._writer = None
 
@@ -305,12 +305,12 @@ class SharedAdmission:
             self._writes = False
         if reply.written:
             self._gate.written(draft, reply.version)
-        self._hear_gate(reply)
+        self._apply_gate_reply(reply)
         return reply
 
     # ----------------------------------------------------------------------------------------- messages
 
-    async def _say(self) -> None:
+    async def _report(self) -> None:
         """Exchange the current state with the store."""
         async with self._turn:
             if self._last is None:  # this first message enters no minute
@@ -321,7 +321,7 @@ class SharedAdmission:
         """Send one message and apply its answer; the caller holds the lock. Raises `BudgetStoreDown`."""
         now = self._context.now()
         request = self._request(kind, now, weight, lane)
-        before, self._allotment = self._allotment, sent(self._allotment, request)
+        before, self._allotment = self._allotment, while_unanswered(self._allotment, request)
         sent_s = self._clock.now()
         try:
             reply = await self._store.draw(request)
@@ -329,13 +329,13 @@ class SharedAdmission:
             self._last = None
             self._unanswered += 1
             if isinstance(error, Displaced):
-                self._become_another(before)
+                self._change_id(before)
             raise
-        self._allotment = answered(before, request, reply)
+        self._allotment = after_reply(before, request, reply)
         self._last, self._last_s, self._unanswered = reply, self._clock.now(), 0
         if not self._met:
-            self._take_up(request, reply)
-        self._hear(reply, sent_s)
+            self._count_earlier_draws(request, reply)
+        self._apply_reply(reply, sent_s)
         return reply
 
     def _request(self, kind: DrawKind, now: Moment, weight: int, lane: Lane) -> DrawRequest:
@@ -360,35 +360,35 @@ class SharedAdmission:
             minutes=minute_requests(allotment, now.minutes, self._own, allowed, weight),
         )
 
-    def _take_up(self, request: DrawRequest, reply: DrawReply) -> None:
+    def _count_earlier_draws(self, request: DrawRequest, reply: DrawReply) -> None:
         """Count everything drawn under this id before as spent."""
         for told, found in zip(request.minutes, reply.minutes, strict=True):
             self._context.budget_keeper.add_spent(found.minute, found.drawn - told.drawn)
         self._met = True
-        self._among.on_met()
+        self._among.on_first_reply()
 
-    def _become_another(self, before: Allotment) -> None:
+    def _change_id(self, before: Allotment) -> None:
         """Continue as a new replica, with what was drawn so far, because another process has our id."""
         self._store.rename()
         self._met = self._returning = False
         self._allotment = replace(before, born=0, entered=frozenset())
 
-    def _hear(self, reply: DrawReply, sent_s: float) -> None:
+    def _apply_reply(self, reply: DrawReply, sent_s: float) -> None:
         """Adopt the time, the limit and the gate of other replicas."""
         if reply.utc_ms:
             self._context.family_clock.adopt(reply.utc_ms, reply.error_ms, sent_s)
         if reply.limit and self._context.budget_keeper.adopt_limit(reply.limit):
             self._context.wake()
-        self._hear_gate(reply.gate)
+        self._apply_gate_reply(reply.gate)
 
-    async def _beat_for_ever(self) -> None:
+    async def _run_heartbeat(self) -> None:
         while True:
             await self._clock.sleep(self._beat_s)
-            if self._gate.give_up_the_dead():
+            if self._gate.drop_lost_reads():
                 self._context.pump()
             if not self._store.up:
                 self._last = None
-                self._gate.cut_off()
+                self._gate.forget_steps()
                 continue
             if self._gate.unwritten:
                 self._write_soon()
@@ -396,7 +396,7 @@ class SharedAdmission:
             if closed or self._last is None or self._clock.now() - self._last_s >= self._beat_s / 2:
                 was = self.shares
                 with suppress(BudgetStoreDown):
-                    await self._say()
+                    await self._report()
                 if self.shares is not was:
                     self._context.pump()
 
@@ -429,7 +429,7 @@ class SharedAdmission:
         return self._context.budget_keeper.budget.minute(minute).ours
 
     def _rolled(self, now: Moment) -> Allotment:
-        self._allotment = rolled(self._allotment, now.minutes[0])
+        self._allotment = at_minute(self._allotment, now.minutes[0])
         return self._allotment
 
     def _left(self, now: Moment) -> int:

@@ -60,15 +60,15 @@ class SharedGate:
             self._steps.append((event, self._now_ms()))
         return True
 
-    def cut_off(self) -> None:
+    def forget_steps(self) -> None:
         """Forget our own steps: the store can't be reached, and later only the resulting gate counts."""
         self._steps.clear()
 
-    def sending(self) -> Gate:
+    def gate_after_send(self) -> Gate:
         """Return the gate after one more read is sent."""
         return self._gate_keeper.next_gate(self._gate_keeper.gate, Sent())
 
-    def give_up_the_dead(self) -> bool:
+    def drop_lost_reads(self) -> bool:
         """Drop reads of a probe or a ramp that were unanswered for too long, because their replica is gone."""
         gate = self._gate_keeper.gate
         sent = 1 if gate.state is GateState.PROBING else gate.flying if gate.state is GateState.RAMP else 0
