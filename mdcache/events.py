@@ -74,7 +74,10 @@ class BackgroundTask(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamCalled:
-    """One request to Binance ended, with a status or without (`status` 0, and `fault` says why)."""
+    """One request to Binance ended, with a status or without (`status` 0, and `fault` says why).
+
+    `rows`: of a page that was accepted; `None` for other bodies, and if the read was cancelled.
+    """
 
     market: str
     endpoint: str
@@ -86,16 +89,15 @@ class UpstreamCalled:
     weight: int
     body_bytes: int
     seconds: float
+    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RowsRead:
-    """A reply's rows passed every check and were merged."""
+    """A page was merged; one that is read again as incomplete is not."""
 
     market: str
-    path: str
     rows: int
-    reason: ReadReason
 
 
 @dataclass(frozen=True, slots=True)

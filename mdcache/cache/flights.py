@@ -35,7 +35,7 @@ from mdcache.exchange.klines import SeriesKey, request_headers, request_query
 from mdcache.exchange.rows import ExpectedRows, Row, read_page
 from mdcache.leases import Lease
 from mdcache.upstream.governor import Governor
-from mdcache.upstream.models import UpstreamReply, UpstreamRequest
+from mdcache.upstream.models import Accepted, UpstreamReply, UpstreamRequest
 from mdcache.upstream.priority import Lane, Priority
 
 MAX_BODY_BYTES = 4 << 20  # a page of 1,500 rows takes 0.3 MB
@@ -99,7 +99,7 @@ class Flight:
         query = request_query(key, window.start_ms, window.end_ms, window.limit)
         return UpstreamRequest(self.series.endpoint.path, query, request_headers(key), self.weight(), MAX_BODY_BYTES)
 
-    def accept(self, reply: UpstreamReply) -> CheckedPage:
+    def accept(self, reply: UpstreamReply) -> Accepted[CheckedPage]:
         """Return the reply's rows, or raise `InvalidBody` if it does not answer this window."""
         window, series = self.window, self.series
         latest_ms = reply.received.late_ms + _MAX_AHEAD_MS
@@ -117,7 +117,8 @@ class Flight:
         if len(rows) < len(page.rows):  # as if no more were requested: a cut is no sign of a beginning
             window, oddity = replace(window, limit=len(rows)), "gap"
         read = ReadTime(reply.sent.ms, reply.sent.early_ms, reply.may_settle)
-        return CheckedPage(rows, window, read, find_suspicion(series, rows, window, read), oddity)
+        checked = CheckedPage(rows, window, read, find_suspicion(series, rows, window, read), oddity)
+        return Accepted(checked, len(rows))
 
     def grow(self, other: Window) -> bool:
         """Extend the window to `other`, if nothing was sent yet and one call can return both; return whether it was."""
@@ -249,7 +250,7 @@ class Flights:
         revisions = merge(series, page.rows, page.window, page.read)
         flight.open_times_ms, flight.as_of_publishable = tuple([row.open_ms for row in page.rows]), page.read.may_settle
         market, path = series.key.market, series.endpoint.path
-        self._events.emit(RowsRead(market, path, len(page.rows), flight.reason))
+        self._events.emit(RowsRead(market, len(page.rows)))
         if page.oddity:
             self._events.emit(OddBody(market, path, page.oddity))
         for revision in revisions:

@@ -15,7 +15,7 @@ from mdcache.exchange.rate_limits import request_bucket
 from mdcache.exchange.snapshots import SnapshotBody, SnapshotQuestion
 from mdcache.leases import Lease
 from mdcache.upstream.governor import Governor
-from mdcache.upstream.models import UpstreamReply, UpstreamRequest
+from mdcache.upstream.models import Accepted, UpstreamReply, UpstreamRequest
 from mdcache.upstream.priority import Lane, Priority
 
 _P = TypeVar("_P")  # what a sink parses from a body
@@ -113,10 +113,10 @@ class SnapshotRead(Generic[_P]):
             path, self.question.query, self.question.headers, self.weight(), self._sink.max_body_bytes
         )
 
-    def accept(self, reply: UpstreamReply) -> tuple[SnapshotBody, _P]:
+    def accept(self, reply: UpstreamReply) -> Accepted[tuple[SnapshotBody, _P]]:
         """Parse the reply; raise `InvalidBody` if it does not answer this question."""
         body = SnapshotBody(reply.body, reply.sent.ms)
-        return body, self._sink.parse(self.question, body)
+        return Accepted((body, self._sink.parse(self.question, body)))
 
 
 class SnapshotReads(Generic[_P]):

@@ -51,7 +51,7 @@ async def _run(settings: Settings, state_dir: StateDir, log: TextIO) -> None:
     clock = SystemClock()
     logger = make_logger(clock, settings.log_level, settings.log_format, log)
     adopt_library_logs(logger)
-    events = Events(LogSink(logger, clock))
+    events = Events(LogSink(logger))
     daemon = build(settings, clock, random.Random(), events, state_dir=state_dir)
     if settings.ignored:
         events.emit(SettingsIgnored(settings.ignored))

@@ -5,7 +5,6 @@ line does; of other libraries' records only the message is logged.
 """
 
 import logging
-from collections import deque
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, TextIO
@@ -24,9 +23,7 @@ from mdcache.events import (
     GateChanged,
     OddBody,
     Retried,
-    RetryReason,
     RowRevised,
-    RowsRead,
     SettingsIgnored,
     SymbolsLoaded,
     TierFailed,
@@ -42,7 +39,6 @@ _LEVELS = {
     "critical": logging.CRITICAL,
 }
 _OK = 200
-_ROWS_WITHIN_S = 1.0  # a reply is parsed in the next iteration of the event loop; if it takes longer, it has no rows
 _MAX_TEXT = 300  # characters of each text: a detail may quote a reply's bytes
 
 
@@ -114,26 +110,18 @@ class _LibraryHandler(logging.Handler):
 class LogSink:
     """The sink that writes lines."""
 
-    def __init__(self, logger: Logger, clock: Clock) -> None:
+    def __init__(self, logger: Logger) -> None:
         self._logger = logger
-        self._clock = clock
-        self._calls: deque[tuple[float, UpstreamCalled]] = deque()  # answered 200, number of rows not known yet
 
     def __call__(self, event: Event) -> None:
         """Log `event`, if it is one that is logged."""
-        self._flush()
         match event:
             case UpstreamCalled():
                 self._called(event)
-            case RowsRead():
-                self._log_call(self._pop_call(event.market, event.path), event.rows)
             case BodyRejected():
-                self._log_call(self._pop_call(event.market, event.path), None)
                 fields = {"market": event.market, "path": event.path, "reason": event.reason}
                 self._logger.warning("body_rejected", **fields, detail=_one_line(event.detail))
             case Retried():
-                if event.reason is RetryReason.INCOMPLETE:  # the reply before it is not used
-                    self._log_call(self._pop_call(event.market, None), None)
                 self._logger.info("retry", market=event.market, reason=event.reason)
             case _:
                 self._other(event)
@@ -181,28 +169,7 @@ class LogSink:
         elif event.lost:
             self._logger.warning("store_data_lost", tier=event.tier, detail=_one_line(event.detail))
 
-    def _called(self, event: UpstreamCalled) -> None:
-        if event.status == _OK and not event.fault and event.endpoint.lower().endswith("klines"):
-            self._calls.append((self._clock.now(), event))
-        else:
-            self._log_call(event, None)
-
-    def _pop_call(self, market: str, path: str | None) -> UpstreamCalled | None:
-        """Remove and return the oldest call that waits for its rows; of any path if `path` is `None`."""
-        for entry in self._calls:
-            if entry[1].market == market and path in {None, entry[1].path}:
-                self._calls.remove(entry)
-                return entry[1]
-        return None
-
-    def _flush(self) -> None:
-        """Log the calls that have waited for their rows too long."""
-        while self._calls and self._clock.now() - self._calls[0][0] > _ROWS_WITHIN_S:
-            self._log_call(self._calls.popleft()[1], None)
-
-    def _log_call(self, call: UpstreamCalled | None, rows: int | None) -> None:
-        if call is None:
-            return
+    def _called(self, call: UpstreamCalled) -> None:
         say = self._logger.info if call.status == _OK else self._logger.warning
         say(
             "upstream",
@@ -214,7 +181,7 @@ class LogSink:
             weight=call.weight,
             seconds=round(call.seconds, 4),
             bytes=call.body_bytes,
-            **({} if rows is None else {"rows": rows}),
+            **({} if call.rows is None else {"rows": call.rows}),
             **_unless_empty("fault", call.fault),
         )
 

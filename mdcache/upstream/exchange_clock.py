@@ -16,7 +16,7 @@ from mdcache.errors import BodyFault, InvalidBody, MdcacheError
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, ClockMeasured, ClockSuspect, Events, ReadReason
 from mdcache.exchange import weights
 from mdcache.exchange.markets import Family, Market
-from mdcache.upstream.models import UpstreamReply, UpstreamRequest
+from mdcache.upstream.models import Accepted, UpstreamReply, UpstreamRequest
 from mdcache.upstream.priority import Lane, Priority
 
 FIRST_READS = 3  # docs/design.md#exchange-clock: 3 to 5 reads when a market is first used …
@@ -65,7 +65,7 @@ class TimeRead:
         """Return a GET without parameters."""
         return UpstreamRequest(f"{self.market.prefix}time", "", (), weights.TIME, _MOST_BYTES)
 
-    def accept(self, reply: UpstreamReply) -> ClockSample:
+    def accept(self, reply: UpstreamReply) -> Accepted[ClockSample]:
         """Parse the sample; raise `InvalidBody` if the reply has no time."""
         try:
             server_ms = _time.decode(reply.body).serverTime
@@ -73,7 +73,7 @@ class TimeRead:
             raise InvalidBody(BodyFault.NOT_JSON, str(error)) from error
         middle_ms = (reply.sent_s + reply.round_trip_s / 2) * 1000
         bias_ms = 0 if reply.date_ms is None else _outside(server_ms, reply.date_ms)
-        return ClockSample(server_ms - middle_ms, reply.round_trip_s, bias_ms)
+        return Accepted(ClockSample(server_ms - middle_ms, reply.round_trip_s, bias_ms))
 
 
 @dataclass(slots=True)

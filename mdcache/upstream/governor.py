@@ -259,13 +259,14 @@ class Governor:
     async def _attempt(self, scheduler: FamilyScheduler, read: Fetchable[_T]) -> _T:
         queued = scheduler.submit(read)
         try:
-            return read.accept(await queued.future)
+            value: _T = await queued.future
         except InvalidBody as error:
             path = queued.request.path if queued.request is not None else ""
             self._events.emit(BodyRejected(read.market.value, path, error.reason, error.detail))
             raise
         finally:
             scheduler.abandon(queued)
+        return value
 
     def _force(self, family: Family, event: ForcedOpen | ForcedShut) -> None:
         scheduler = self._schedulers[family]

@@ -1,7 +1,7 @@
 """Requests to the governor and their replies: plain values, and the protocol of a read."""
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from mdcache.clock import Instant
 from mdcache.events import ReadReason
@@ -41,6 +41,14 @@ class UpstreamReply:
     date_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted(Generic[T_co]):
+    """A parsed reply. `rows`: how many it has, if it is a page of rows."""
+
+    value: T_co
+    rows: int | None = None
+
+
 class Fetchable(Protocol[T_co]):
     """One question to Binance."""
 
@@ -72,6 +80,6 @@ class Fetchable(Protocol[T_co]):
         """Build the request. Called in the same step in which its weight is reserved, once for each attempt."""
         ...
 
-    def accept(self, reply: UpstreamReply) -> T_co:
+    def accept(self, reply: UpstreamReply) -> Accepted[T_co]:
         """Parse the body; raise `InvalidBody` if it does not answer the question. Pure."""
         ...

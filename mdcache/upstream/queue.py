@@ -13,7 +13,7 @@ from typing import Any
 from mdcache.errors import LaneFull
 from mdcache.exchange.markets import Market
 from mdcache.upstream.budget import Reservation
-from mdcache.upstream.models import Fetchable, UpstreamReply, UpstreamRequest
+from mdcache.upstream.models import Fetchable, UpstreamRequest
 from mdcache.upstream.priority import Lane, Priority
 
 # Theory of operation
@@ -47,7 +47,7 @@ class QueuedRead:
     """
 
     read: Fetchable[Any]
-    future: asyncio.Future[UpstreamReply]
+    future: asyncio.Future[Any]
     queued_at_s: float
     weight: int
     lane: Lane = field(init=False)

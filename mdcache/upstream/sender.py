@@ -5,6 +5,7 @@ A read that was sent is never cancelled by its caller: the sender owns its task 
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 
 from mdcache.clock import Clock, Instant
@@ -37,7 +38,7 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def send(self, scheduler: FamilyScheduler, queued: QueuedRead) -> None:
-        """Start sending a granted read, and return at once. Its future gets the reply or the error."""
+        """Start sending a granted read, and return at once. Its future gets the accepted reply or the error."""
         task = asyncio.create_task(self._run(scheduler, queued), name=f"read of {queued.market.value}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -57,16 +58,9 @@ class Sender:
         except Exception as error:  # noqa: BLE001 - raised to the waiters
             outcome = error
         finally:
-            if outcome is None:  # only `aclose` cancels it
-                queued.future.cancel()
-            self._events.emit(exchange.event(outcome))
+            called = exchange.event(outcome)
             scheduler.finished(queued)
-        if queued.future.done():
-            return
-        if isinstance(outcome, Exception):
-            queued.future.set_exception(outcome)
-        elif outcome is not None:
-            queued.future.set_result(outcome)
+            self._events.emit(replace(called, rows=_resolve(queued, outcome)))
 
 
 class _Exchange:
@@ -181,6 +175,25 @@ class _Exchange:
             sent_s=self._sent_s,
             date_ms=reply_status.date_ms(head),
         )
+
+
+def _resolve(queued: QueuedRead, outcome: UpstreamReply | Exception | None) -> int | None:
+    """Set the read's future; return how many rows its reply has, if it is a page of rows and was accepted."""
+    if outcome is None:  # only `aclose` cancels it
+        queued.future.cancel()
+    elif queued.future.done():  # its waiter was cancelled
+        pass
+    elif isinstance(outcome, Exception):
+        queued.future.set_exception(outcome)
+    else:
+        try:
+            accepted = queued.read.accept(outcome)
+        except Exception as error:  # noqa: BLE001 - raised to the waiter
+            queued.future.set_exception(error)
+        else:
+            queued.future.set_result(accepted.value)
+            return accepted.rows
+    return None
 
 
 def _fault(outcome: UpstreamReply | Exception | None) -> str:

@@ -21,7 +21,7 @@ from mdcache.errors import BodyFault, InvalidBody
 from mdcache.events import Event, Events, ReadReason
 from mdcache.exchange.markets import Family, Market
 from mdcache.upstream.governor import Governor, GovernorSettings
-from mdcache.upstream.models import UpstreamReply, UpstreamRequest
+from mdcache.upstream.models import Accepted, UpstreamReply, UpstreamRequest
 from mdcache.upstream.priority import Lane, Priority
 from tests.support.virtual_time import VirtualClock
 
@@ -148,12 +148,12 @@ class FakeRead:
             self.market.prefix + self.path, f"w={self.cost}", self.headers, self.cost, self.max_bytes
         )
 
-    def accept(self, reply: UpstreamReply) -> UpstreamReply:
+    def accept(self, reply: UpstreamReply) -> Accepted[UpstreamReply]:
         if self.broken:
             self.broken -= 1
             raise InvalidBody(BodyFault.COLUMNS, "made up")
-        json.loads(reply.body)
-        return reply
+        body = json.loads(reply.body)
+        return Accepted(reply, len(body) if isinstance(body, list) else None)
 
 
 def fake_read(lane: Lane = Lane.NORMAL, within_s: float = math.inf, *, cost: int = 1, **more: Any) -> FakeRead:

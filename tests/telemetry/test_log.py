@@ -24,9 +24,7 @@ from mdcache.events import (
     ReadReason,
     RequestCollapsed,
     Retried,
-    RetryReason,
     RowRevised,
-    RowsRead,
     SettingsIgnored,
     SymbolsLoaded,
     UpstreamCalled,
@@ -63,7 +61,7 @@ class Desk:
     def __init__(self, level: str = "info") -> None:
         self.clock = SteppedClock()
         self.written = Written()
-        self.log = LogSink(make_logger(self.clock, level, "auto", self.written), self.clock)
+        self.log = LogSink(make_logger(self.clock, level, "auto", self.written))
 
     def tell(self, *events: Event) -> list[dict[str, Any]]:
         for event in events:
@@ -72,18 +70,18 @@ class Desk:
 
 
 def called(
-    path: str = "/api/v3/klines", status: int = 200, endpoint: str = "klines", fault: str = ""
+    path: str = "/api/v3/klines",
+    status: int = 200,
+    endpoint: str = "klines",
+    fault: str = "",
+    rows: int | None = None,
 ) -> UpstreamCalled:
-    return UpstreamCalled("spot", endpoint, path, ReadReason.REFRESH, "high", status, fault, 2, 40_000, 0.123456)
-
-
-ROWS = RowsRead("spot", "/api/v3/klines", 500, ReadReason.REFRESH)
+    return UpstreamCalled("spot", endpoint, path, ReadReason.REFRESH, "high", status, fault, 2, 40_000, 0.123456, rows)
 
 
 def test_a_call_is_one_line() -> None:
     desk = Desk()
-    assert desk.tell(called()) == []
-    (line,) = desk.tell(ROWS)
+    (line,) = desk.tell(called(rows=500))
     assert line == {
         "event": "upstream",
         "level": "info",
@@ -100,7 +98,7 @@ def test_a_call_is_one_line() -> None:
     }
 
 
-def test_calls_without_rows_are_told_at_once() -> None:
+def test_calls_without_rows() -> None:
     desk = Desk()
     lines = desk.tell(
         called("/api/v3/exchangeInfo", endpoint="exchangeInfo"),
@@ -115,38 +113,6 @@ def test_calls_without_rows_are_told_at_once() -> None:
         (200, "info", "encoding"),
     ]
     assert all("rows" not in line for line in lines)
-
-
-def test_rows_find_the_call_of_their_path() -> None:
-    desk = Desk()
-    lines = desk.tell(called(), called("/api/v3/uiKlines", endpoint="uiKlines"), ROWS)
-    assert [(line["path"], line["rows"]) for line in lines] == [("/api/v3/klines", 500)]
-    lines = desk.tell(RowsRead("spot", "/api/v3/uiKlines", 7, ReadReason.REFRESH))
-    assert lines[-1]["rows"] == 7
-
-
-def test_a_rejected_body_and_a_reply_that_shows_less_end_their_calls() -> None:
-    desk = Desk()
-    lines = desk.tell(
-        called(),
-        BodyRejected("spot", "/api/v3/klines", BodyFault.NOT_JSON, "<html>"),
-        called(),
-        Retried("spot", RetryReason.INCOMPLETE),
-    )
-    assert [line["event"] for line in lines] == ["upstream", "body_rejected", "upstream", "retry"]
-
-
-def test_a_call_that_nothing_came_of_is_told_later() -> None:
-    desk = Desk()
-    desk.tell(called())
-    desk.clock.seconds = 1.5
-    lines = desk.tell(DaemonLifecycle("stopped", ""))
-    assert [line["event"] for line in lines] == ["upstream", "stopped"]
-    assert "rows" not in lines[0]
-
-
-def test_rows_without_a_call_say_nothing() -> None:
-    assert Desk().tell(ROWS) == []
 
 
 @pytest.mark.parametrize(
@@ -201,7 +167,6 @@ def test_levels() -> None:
     desk = Desk("warning")
     lines = desk.tell(
         called(),
-        ROWS,
         SymbolsLoaded("spot", 1),
         BackgroundTaskFailed(BackgroundTask.FLIGHT, "x"),
         GateChanged("spot", "closed", "418", 1),
@@ -217,7 +182,7 @@ def test_long_texts_are_cut() -> None:
 @pytest.mark.parametrize("form", ["json", "human"])
 def test_one_line_whatever_is_in_it(form: Any) -> None:
     written, clock = Written(), SteppedClock()
-    log = LogSink(make_logger(clock, "info", form, written), clock)
+    log = LogSink(make_logger(clock, "info", form, written))
     log(BodyRejected("spot", "/api/v3/klines", BodyFault.NOT_JSON, 'a\nb"c\x00\x1b[2J\u2028é'))
     assert len(written.getvalue().splitlines()) == 1
     assert "\x1b" not in written.getvalue()
@@ -231,7 +196,7 @@ def test_one_line_whatever_is_in_it(form: Any) -> None:
 def test_forms(form: Any, terminal: bool, human: bool) -> None:
     written = Written(terminal=terminal)
     clock = SteppedClock()
-    LogSink(make_logger(clock, "info", form, written), clock)(SymbolsLoaded("spot", 12))
+    LogSink(make_logger(clock, "info", form, written))(SymbolsLoaded("spot", 12))
     assert written.getvalue().startswith("{") is not human
     assert "12" in written.getvalue()
 

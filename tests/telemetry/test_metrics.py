@@ -113,7 +113,7 @@ class Home:
 def everything() -> list[Event]:
     return [
         CALLED,
-        RowsRead("spot", "/api/v3/klines", 500, ReadReason.MISSING_ROWS),
+        RowsRead("spot", 500),
         GateChanged("spot", "closed", "429", 30.0),
         Retried("spot", Fault.TIMEOUT),
         BodyRejected("spot", "/api/v3/klines", BodyFault.NOT_JSON, "<html>"),

@@ -73,7 +73,7 @@ async def test_an_answer_and_what_is_told_of_it() -> None:
     [called] = world.events_of(UpstreamCalled)
     assert (called.market, called.endpoint, called.reason, called.lane) == ("usdm", "klines", "refresh", "high")
     assert (called.path, called.status, called.fault, called.weight) == ("/fapi/v1/klines", 200, "", 2)
-    assert (called.body_bytes, called.seconds) == (9, pytest.approx(0.1))
+    assert (called.body_bytes, called.rows, called.seconds) == (9, 1, pytest.approx(0.1))
     assert [event.lane for event in world.events_of(QueueWaited)] == ["high"]
     assert world.exchange.seen[0].path == "/base/fapi/v1/klines"
     assert world.governor.used_weight_header(Market.COINM) == world.governor.used_weight_header(Market.USDM) == 8
@@ -499,6 +499,8 @@ async def test_a_broken_body_is_asked_for_once_more() -> None:
     assert len(world.exchange.seen) == 4
     rejected = world.events_of(BodyRejected)
     assert [(event.path, event.reason) for event in rejected] == [("/api/v3/klines", "columns")] * 3
+    outcomes = [event for event in world.events if isinstance(event, UpstreamCalled | BodyRejected)]
+    assert [getattr(event, "rows", "rejected") for event in outcomes] == [None, "rejected", 1, *[None, "rejected"] * 2]
     assert world.gate() == "open"
 
 
