@@ -22,7 +22,7 @@ from bench.processes import daemon, sim
 _SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT")
 _INTERVALS = {"1m": 60_000, "5m": 300_000, "1h": 3_600_000, "1d": 86_400_000}
 _PATHS = ("/api/v3/klines", "/fapi/v1/klines")
-_WRITTEN_S = 1.0  # docs/design.md#stores: written behind within a second of settling
+_WRITTEN_S = 1.0  # docs/design.md#stores: written within a second of settling
 _ASK_AGAIN = 120  # questions after each start
 _SETTLED_MS = 120_000  # a row that closed so long ago settles by one read
 

@@ -14,14 +14,14 @@ __all__ = ["daemon", "free_port", "nginx", "running", "sim"]
 
 @contextlib.contextmanager
 def sim(*options: str, core: int | None = None) -> Iterator[str]:
-    """The simulated exchange, on one core if told; yields its URL."""
+    """Run the simulated exchange, on one core if given; yield its URL."""
     with processes.sim(*options, prefix=_pinned(core)) as url:
         yield url
 
 
 @contextlib.contextmanager
 def daemon(upstream: str, *, core: int | None = None, **settings: str) -> Iterator[tuple[str, processes.Process]]:
-    """The daemon in front of `upstream`, on one core if told; yields its URL and process."""
+    """Run the daemon in front of `upstream`, on one core if given; yield its URL and process."""
     with processes.daemon(upstream, prefix=_pinned(core), **settings) as found:
         yield found
 
@@ -32,7 +32,7 @@ def _pinned(core: int | None) -> list[str]:
 
 @contextlib.contextmanager
 def nginx(upstream: str, *, core: int | None = None, valid: str = "1h") -> Iterator[str]:
-    """nginx with `proxy_cache` in front of `upstream`, one worker, as anybody would configure it; yields its URL.
+    """Run nginx with `proxy_cache` in front of `upstream`, one worker, in a usual configuration; yield its URL.
 
     `valid`: how long it keeps a 200, as nginx writes times.
     """

@@ -1,4 +1,4 @@
-"""What each thing that replicas ask of Redis costs Redis itself: `make redis-costs`; docs/scaling.md goes by it.
+"""Measure what each operation of replicas costs Redis: `make redis-costs`; docs/scaling.md uses the results.
 
     python -m bench.redis_costs [--peers 3,30,300,1000]
 
@@ -80,7 +80,7 @@ class Meter:
         return used_us, stats["total_net_input_bytes"], stats["total_net_output_bytes"], time.monotonic()
 
     async def idle(self, seconds: float = 2.0) -> None:
-        """What the server uses while nobody asks it anything."""
+        """Measure what the server uses while idle."""
         before = self._seen()
         await asyncio.sleep(seconds)
         self.idle_us_a_s = (self._seen()[0] - before[0]) / seconds
@@ -270,7 +270,7 @@ class Peer:
 
 
 async def budget(server: RedisServer, meter: Meter, peers: int) -> None:
-    """One message to a budget with so many replicas."""
+    """Measure one message to a budget with this many replicas."""
     client = server.client()
     client.flushdb()
     async with linked(server) as link:

@@ -121,7 +121,7 @@ def next_minute() -> int:
 
 
 def wait_until_shared(parts: Stack) -> None:
-    """After the first start on an empty Redis nobody knows what was spent in this minute; the next ones are shared."""
+    """After the first start on an empty Redis, what was spent in this minute is unknown; the next ones are shared."""
     say("", "Redis is empty, so nobody knows what was spent in this minute: until the next one each replica has")
     say("", "a part of the budget. Waiting for it …\n")
     deadline = time.monotonic() + SHARED_WITHIN_S
@@ -141,7 +141,7 @@ def _sharing(url: str) -> str:
 
 
 async def flood(replicas: list[str], seconds: float) -> int:
-    """Questions nobody asked before, of all replicas at once; returns how many were answered."""
+    """Ask new questions of all replicas at once; return how many were answered."""
     end_s, answered, at = time.monotonic() + seconds, 0, int(time.time()) // 60 * 60_000
 
     async def ask(client: httpx.AsyncClient, number: int) -> None:
@@ -223,7 +223,7 @@ def show_budget(parts: Stack) -> bool:
 
 
 def show_gate(parts: Stack) -> bool:
-    """One replica is banned, and the others hear of it."""
+    """Ban one replica, and check that the others learn of it."""
     next_minute()
     say("one gate", f"the exchange bans the address for {BAN_S:.0f} s; one replica meets the ban, then all are asked …")
     counted = Counted(parts.exchange)

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """What must go wrong before a query shows anything above 0; the tests bring it on in the simulated exchange."""
+    """What must go wrong before a query shows anything above 0; the tests cause it in the simulated exchange."""
 
     BAN = "ban"  # 418: answers are marked, then refused; one gate is shut, and an alert fires
     FORBIDDEN = "forbidden"  # 403 from the firewall

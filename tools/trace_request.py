@@ -4,7 +4,7 @@
 
 A simulated exchange runs in a process of its own; the daemon is built in this one from the default settings, with
 neither Redis nor a state directory, and asked through its ASGI application. One process must never come to a module
-under `replicas/` or `redis/`: the exit code is 1 where it does.
+under `replicas/` or `redis/`: the exit code is 1 if it does.
 """
 
 import asyncio

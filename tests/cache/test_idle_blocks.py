@@ -1,4 +1,4 @@
-"""Blocks that nobody asked for in ten minutes are held compressed, and nothing else is different."""
+"""Blocks that were not used for ten minutes are held compressed, and answers stay the same."""
 
 import gc
 import json
@@ -126,7 +126,7 @@ def test_a_candle_takes_fewer_than_eighty_bytes() -> None:
     rows = [row for file in sorted(HOURS.glob("*.json")) for row in json.loads(file.read_text())]
     raw = [(row[0], json.dumps(row, separators=(",", ":")).encode()) for row in rows]
     block = build_block(7, raw)
-    block_codec.encode(block)  # what is made once, by whoever comes first, is not counted
+    block_codec.encode(block)  # what the first use creates once is not counted
     gc.collect()
     tracemalloc.start()
     try:

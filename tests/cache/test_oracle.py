@@ -31,7 +31,7 @@ async def history(seed: int, steps: int) -> None:
     lags_ms = rng.choice([[0], [0, 4_000], [0, 1_500]])
     w.exchange.control.set_replicas(lags_ms, mode=rng.choice(["alternate", "random"]))
     off_ms = [0]
-    if rng.random() < 0.5:  # a trip of 50 ms, all of it on the way back: our clock of the exchange is 25 ms behind
+    if rng.random() < 0.5:  # a round trip of 50 ms, all of it in the reply: our clock of the exchange is 25 ms late
         w.exchange.control.latency(after_s=0.05)
         off_ms = [0, 24, 25, 26]
     paths = rng.sample(sorted(KLINE_ENDPOINTS), 2)

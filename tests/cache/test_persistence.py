@@ -27,7 +27,7 @@ def world(folder: Path, **options: object) -> VirtualDaemon:
 
 
 async def again(w: VirtualDaemon, *, orderly: bool) -> None:
-    """A new process; with a second for the old one's last changes where it is killed."""
+    """Start a new process; if the old one is killed, wait a second for its last changes first."""
     if orderly:
         await w.aclose()
     else:

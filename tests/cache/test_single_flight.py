@@ -123,7 +123,7 @@ async def test_one_read_at_a_time_for_each_key() -> None:
     assert len(reads.started) == 3
 
 
-async def test_the_caller_is_told_whether_the_read_is_shared() -> None:
+async def test_join_returns_whether_the_read_is_shared() -> None:
     reads = Reads()
     first, shared = reads.join()
     assert not shared

@@ -193,5 +193,5 @@ async def test_many_pollers_cost_half_the_calls_and_no_error() -> None:
     await asyncio.gather(*(consumer(n * 5 / 3) for n in range(3)))
     calls = len(w.calls()) - before
     assert asked == 12 * 3 * len(questions)
-    assert asked / calls >= 2.0 * 0.97  # a close may bring a read forward
+    assert asked / calls >= 2.0 * 0.97  # a close may make a read earlier
     await w.aclose()

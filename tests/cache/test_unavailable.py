@@ -187,7 +187,7 @@ async def test_broken_bodies_are_neither_served_nor_stored(kind: str) -> None:
     w.exchange.control.fault(kind, path=SPOT, size=20_000_000)
     older = await w.ask(SPOT, TAIL)
     assert (older.stale, older.body) == (True, first.body)
-    if kind != "empty":  # for rows nobody has seen, an empty list may be the truth
+    if kind != "empty":  # for rows that are not known, an empty list may be right
         with pytest.raises(UpstreamFailed):
             await w.ask(SPOT, other)
     w.exchange.control.clear_faults()

@@ -197,7 +197,7 @@ def test_only_what_changed_is_to_be_saved() -> None:
 # ------------------------------------------------------------------------------- a tail of another replica
 
 
-def test_a_tail_that_somebody_else_read_comes_in_like_a_reply() -> None:
+def test_a_tail_that_another_replica_read_is_merged_like_a_reply() -> None:
     series = make_series()
     settle(series, 0, 8)
     show_tail(series, 9, 10, as_of=10.5)

@@ -1,4 +1,4 @@
-"""What is read for a question (docs/design.md#windows, #window-size): as little as one call can bring, once.
+"""What is read for a question (docs/design.md#windows, #window-size): as little as possible, in one call, once.
 
 Minute 10,000 is open: it is 10,000.5 now. Unless a table says otherwise, nothing else is known.
 """
@@ -234,7 +234,7 @@ def test_only_the_gap_is_read() -> None:
     assert asked(step(series, oldest(150, 50))) == (WindowKind.FORWARD, 100, None, 499)
 
 
-# ------------------------------------------------------------------------------- rows in a store, and rows given up
+# ------------------------------------------------------------------------------- stored and evicted rows
 
 
 def stored(series: Series, first: int, last: int) -> None:

@@ -1,4 +1,4 @@
-"""Is a reply to be believed (docs/design.md#tail-replacement)? What shows less than we have is asked again, once."""
+"""Which replies are plausible (docs/design.md#tail-replacement): one that shows less than we have is read again."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def suspicion(page: list[Row], window: Window = TAIL, minute: float = 10.6) -> S
         rows(-50, 10),
     ],
 )
-def test_what_shows_no_less_is_believed(page: list[Row]) -> None:
+def test_a_reply_that_shows_no_less_is_accepted(page: list[Row]) -> None:
     assert suspicion(page) is None
 
 
@@ -125,7 +125,7 @@ def test_a_page_of_the_newest_rows_is_cut_at_a_long_silence(silence_days: float,
     assert found[-1] is page[-1]
 
 
-def test_a_silence_is_believed_where_the_window_was_aimed_at_it() -> None:
+def test_a_long_gap_is_accepted_if_the_window_asked_for_it() -> None:
     page = [row(0), row(4 * DAY)]
     for window in (Window(WindowKind.FORWARD, at(0), None, 100), Window(WindowKind.BACKWARD, None, at(4 * DAY), 100)):
         assert cut_at_long_gap(make_series(), page, window) == page

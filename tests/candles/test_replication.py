@@ -1,4 +1,4 @@
-"""What two replicas tell each other of a series: it does not matter who tells whom, or in which order."""
+"""Replication of a series: the result does not depend on the direction or the order of exchanges."""
 
 import itertools
 
@@ -155,7 +155,7 @@ def test_our_newest_row_stays_in_the_tail() -> None:
 # ------------------------------------------------------------------------------- emptiness
 
 
-def test_emptiness_is_told_with_the_rows_around_it() -> None:
+def test_empty_ranges_are_exported_with_the_rows_around_them() -> None:
     mine, theirs = make_series(), replica(0, 9, without=(4, 5))
     hole = next(iter(_holes(theirs)))
     apply_state(mine, export(theirs))

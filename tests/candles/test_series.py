@@ -1,4 +1,4 @@
-"""What memory gives up, and what comes back from a store (docs/design.md#blocks)."""
+"""Evicting blocks, and restoring them from a store (docs/design.md#blocks)."""
 
 import pytest
 

@@ -38,7 +38,7 @@ def from_on(first: int, last: int) -> Proof:
         (window(FORWARD, 5, None), [5, 6, 7], up_to(5, 7)),
         (window(FORWARD, 5, None), [8, 9, 10], up_to(5, 10)),
         (window(FORWARD, 5, None), [8, 9], from_on(5, 9)),
-        # endTime alone: between its rows only; what lies before the first, nobody said
+        # endTime alone: only between its rows; nothing is known before the first
         (window(BACKWARD, None, 9), [7, 8, 9], up_to(7, 9)),
         (window(BACKWARD, None, 9), [3, 4], up_to(3, 4)),
         (window(BACKWARD, None, 9), NOTHING, None),
@@ -86,7 +86,7 @@ def test_a_window_weighs_what_its_limit_costs(path: str, limit: int, weight: int
 @pytest.mark.parametrize(
     ("path", "asked", "span"),
     [
-        # with a bucket to spare, as far as so many rows reach without holes
+        # with an extra bucket, as far as this many rows reach without holes
         (SPOT, window(FORWARD, 50, None, 10), (49, 61)),
         (SPOT, window(BACKWARD, None, 50, 10), (39, 50)),
         (SPOT, window(RANGE, 50, 90, 10), (49, 61)),

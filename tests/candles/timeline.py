@@ -37,7 +37,7 @@ def read_at(minute: float, error_ms: int = 0) -> ReadTime:
 
 
 def row(minute: float, trades: int = TRADES) -> Row:
-    """A row that is told apart by its trades."""
+    """Return a row that is identified by its trades."""
     open_ms = at(minute)
     close_ms = open_ms + MINUTE_MS - 1
     raw = f'[{open_ms},"1","2","1","1","5",{close_ms},"5",{trades},"0","0","0"]'

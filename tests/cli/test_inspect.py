@@ -1,4 +1,4 @@
-"""`mdcache inspect`: what it tells, beside a daemon too, and that it leaves no trace."""
+"""`mdcache inspect`: its output, also beside a running daemon, and that it changes nothing."""
 
 import json
 import signal

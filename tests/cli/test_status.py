@@ -1,4 +1,4 @@
-"""`mdcache status`: what it shows of what the daemon tells, and how it ends."""
+"""`mdcache status`: its output and its exit codes."""
 
 import asyncio
 import io
@@ -142,7 +142,7 @@ def answering(status: int, content: bytes) -> Iterator[int]:
             thread.join()
 
 
-def test_nobody_there_is_4(run: Run) -> None:
+def test_no_daemon_exits_with_4(run: Run) -> None:
     port = free_port()
     done = run("status", MDCACHE_PORT=str(port))
     assert (done.exit_code, done.stdout) == (4, "")
@@ -150,7 +150,7 @@ def test_nobody_there_is_4(run: Run) -> None:
 
 
 @pytest.mark.parametrize(("status", "content"), [(404, b"{}"), (200, b"<html>")])
-def test_somebody_else_there_is_4(run: Run, status: int, content: bytes) -> None:
+def test_another_program_exits_with_4(run: Run, status: int, content: bytes) -> None:
     with answering(status, content) as port:
         done = run("status", "--json", MDCACHE_PORT=str(port))
     assert (done.exit_code, done.stdout) == (4, "")

@@ -1,4 +1,4 @@
-"""`mdcache warm` through a running daemon, and by itself: real processes, the simulated exchange behind them."""
+"""`mdcache warm` with and without a running daemon: real processes in front of the simulated exchange."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def test_through_a_running_daemon(run: Run, upstream: str, tmp_path: Path) -> No
     assert json.loads(run("inspect", "--json", **settings(upstream, folder)).stdout)["totals"]["rows"] >= ROWS
 
 
-def test_a_refusal_is_told_and_is_1(run: Run, upstream: str, tmp_path: Path) -> None:
+def test_a_refusal_is_printed_and_exits_with_1(run: Run, upstream: str, tmp_path: Path) -> None:
     asked = ["NOPE,BTCUSDT" if each == "btcusdt" else each for each in DAYS]
     result = run("warm", *asked, **settings(upstream, tmp_path / "state"))
     assert result.exit_code == 1

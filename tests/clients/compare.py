@@ -6,7 +6,7 @@ from typing import Any
 Section = dict[str, dict[str, Any]]
 Document = dict[str, Section]
 
-_UNALIGNED_ROWS = 2  # at most so many candles begin while a client runs
+_UNALIGNED_ROWS = 2  # at most this many candles begin while a client runs
 
 
 def problems(direct: Document, through: Document, run: str) -> list[str]:

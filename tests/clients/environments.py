@@ -30,7 +30,7 @@ def install(client: Client, home: Path) -> list[str]:
 
 
 def version(client: Client, home: Path) -> str:
-    """The version that is installed, as the package itself tells."""
+    """Return the installed version, from the package's metadata."""
     if client.kind == "node":
         manifest = home / "node" / "node_modules" / client.package / "package.json"
         return str(json.loads(manifest.read_text())["version"])

@@ -1,4 +1,4 @@
-"""The daemon as a user starts it: real processes on loopback, the simulated exchange behind it."""
+"""The daemon as a user starts it: real processes on loopback, in front of the simulated exchange."""
 
 import json
 import os

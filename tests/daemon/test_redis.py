@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "replicas.md").read_text()
 SETTLED = "/api/v3/klines?symbol=BTCUSDT&interval=1h&startTime=1700000000000&endTime=1701000000000"
 
 
-def test_metrics_and_readiness_tell_whether_redis_works() -> None:
+def test_metrics_and_readiness_show_whether_redis_works() -> None:
     with running_redis() as server, sim() as upstream, daemon(upstream, redis_url=server.url) as (url, _):
 
         def told(works: int) -> bool:

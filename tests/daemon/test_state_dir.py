@@ -68,7 +68,7 @@ def test_settled_rows_outlive_the_process(upstream: str, tmp_path: Path, orderly
         assert 'mdcache_tier_up{tier="disk"} 1.0' in metrics
 
 
-def test_a_folder_that_can_not_be_written_is_told_and_done_without(upstream: str, tmp_path: Path) -> None:
+def test_a_folder_that_can_not_be_written_is_reported_and_not_used(upstream: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with daemon(upstream, state_dir=str(tmp_path / "file" / "state")) as (url, _):
         assert get(url + SETTLED).status_code == 200
@@ -81,7 +81,7 @@ def test_a_folder_that_can_not_be_written_is_told_and_done_without(upstream: str
         assert 'mdcache_tier_up{tier="disk"} 0.0' in get(f"{url}/metrics").text
 
 
-def test_a_newer_file_is_told_and_left_alone(upstream: str, tmp_path: Path) -> None:
+def test_a_newer_file_is_reported_and_left_alone(upstream: str, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "candles.db") as newer:
         newer.execute("PRAGMA user_version = 99")
     newer.close()

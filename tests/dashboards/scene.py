@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes a daemon under the incident's load, and the faults that are brought on meanwhile."""
+"""A real Prometheus that scrapes a daemon under the incident's load, while faults are injected."""
 
 import contextlib
 import math
@@ -30,7 +30,7 @@ INSTEAD = {"$__rate_interval": "5s", "$job": ".*", "$instance": ".*", "$market":
 
 @dataclass
 class Scene:
-    """What Prometheus answered: `quiet` before anything was brought on, `troubled` once a fault showed."""
+    """Prometheus' answers: `quiet` before any fault was injected, `troubled` once a fault showed."""
 
     quiet: dict[Query, float | None] = field(default_factory=dict)
     troubled: dict[Query, float | None] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Prometheus:
         return body["data"]
 
     def most(self, expression: str) -> float | None:
-        """The largest number it gives now; `None` where it gives none."""
+        """Return the largest number it has now; `None` if it has none."""
         found = [float(each["value"][1]) for each in self._get("query", query=plain(expression))["result"]]
         return max((value for value in found if not math.isnan(value)), default=None)
 

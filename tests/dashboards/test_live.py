@@ -1,4 +1,4 @@
-"""Every query of the dashboards, and the alerts that the simulated exchange can bring on, in a real Prometheus."""
+"""Every query of the dashboards, and the alerts that the simulated exchange can trigger, in a real Prometheus."""
 
 import re
 from pathlib import Path

@@ -102,7 +102,7 @@ def test_the_settings_of_the_compose_file_are_settings() -> None:
     assert settings.spot_url == "https://api.binance.com"
 
 
-def test_the_replicas_of_the_compose_file_are_as_many_as_they_are_told_and_each_has_a_folder() -> None:
+def test_the_compose_file_starts_the_configured_replicas_each_with_a_folder() -> None:
     services = COMPOSE["services"]
     replicas = {name: service for name, service in services.items() if name.split("-")[0] == "mdcache"}
     balanced = {value for name, value in services["haproxy"]["environment"].items() if name.startswith("REPLICA_")}

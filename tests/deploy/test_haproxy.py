@@ -27,7 +27,7 @@ class Replica:
         replica = self
 
         class Handler(BaseHTTPRequestHandler):
-            wbufsize = -1  # head and body at once: who checks health hangs up after the head
+            wbufsize = -1  # head and body at once: a health check disconnects after the head
 
             def do_GET(self) -> None:
                 body = replica.name.encode()
@@ -62,7 +62,7 @@ def balanced(*replicas: str) -> Iterator[httpx.Client]:
 
 
 def names(client: httpx.Client) -> set[str]:
-    """Who answers; every question is answered."""
+    """Return which servers answer; every question is answered."""
     replies = [client.get("/api/v3/ping") for _ in range(ASKED)]
     assert {reply.status_code for reply in replies} == {200}
     return {reply.text for reply in replies}

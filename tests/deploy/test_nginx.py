@@ -71,7 +71,7 @@ def both(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterato
 TOLD = ("cache-status", "x-mdcache-as-of", "etag", "content-encoding", "vary", "cache-control", "content-type")
 
 
-def test_bodies_and_what_is_told_about_them_go_through(both: tuple[httpx.Client, httpx.Client]) -> None:
+def test_bodies_and_their_headers_are_passed_on(both: tuple[httpx.Client, httpx.Client]) -> None:
     direct, through = both
     path = "/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=500&endTime=1700000000000"
     direct.get(path)

@@ -41,6 +41,6 @@ def test_wrong_settings_are_no_reason_to_start_again() -> None:
     assert "RestartPreventExitStatus=2" in UNIT.read_text()
 
 
-def test_the_boot_is_told_from_proc() -> None:
+def test_the_boot_id_is_read_from_proc() -> None:
     """`clock.boot_id` reads /proc/sys, which ProcSubset=pid would hide."""
     assert not re.search(r"^ProcSubset=", UNIT.read_text(), re.MULTILINE)

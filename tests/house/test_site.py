@@ -72,7 +72,7 @@ def test_links_out_of_docs_are_plain_text(site: Path) -> None:
 
 
 def words(svg: str) -> list[str]:
-    """What is written in a drawing; where it stands depends on the fonts of the machine that drew it."""
+    """Return the texts of a drawing, without positions, which depend on the fonts of the machine that drew it."""
     return sorted(re.findall(r"<text[^>]*>([^<]*)</text>", svg))
 
 

@@ -46,7 +46,7 @@ def redis_url(redis_servers: list[RedisServer]) -> str | None:
 
 @pytest.fixture
 def subscribed(redis_servers: list[RedisServer]) -> Callable[[int], Awaitable[None]]:
-    """Waits until so many replicas hear what is published."""
+    """Wait until this many replicas have subscribed."""
 
     async def wait(count: int) -> None:
         if redis_servers:

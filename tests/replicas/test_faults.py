@@ -127,7 +127,7 @@ def full(redis: RedisServer) -> Iterator[None]:
 
 @contextmanager
 def read_only(redis: RedisServer) -> Iterator[None]:
-    """It became somebody's replica."""
+    """The server became another server's replica."""
     with redis.client() as client:
         client.replicaof("127.0.0.1", free_port())
         yield
@@ -136,7 +136,7 @@ def read_only(redis: RedisServer) -> Iterator[None]:
 
 @contextmanager
 def locked(redis: RedisServer) -> Iterator[None]:
-    """It asks for a password that nobody was told; connections that it let in before are ended."""
+    """The server needs a password that the daemons do not have, and closes its earlier connections."""
     with redis.client() as client:
         client.config_set("requirepass", "another-hidden-word")
     with redis.client("another-hidden-word") as client:
@@ -293,7 +293,7 @@ def written_over(fleet: FaultyReplicas, rubbish: Callable[[Any, str], object]) -
     order = {"symbol": "TRXUSDT"}
     headers = {"authorization": f"Bearer {TOKEN}"}
     for path in (KLINES, TRADES):
-        fleet.exchange.act("latency", before_s=0.5, path=path)  # so that leases are met, and who waits for them
+        fleet.exchange.act("latency", before_s=0.5, path=path)  # so that leases and their waiters occur
     with closing(Corrupter(fleet.redis, rubbish)) as vandal:
         for round_ in range(1, MOST_ROUNDS + 1):
             asks = [*(partial(fleet.questions.ask, query=query) for query in fleet.questions.cold()), copied(fleet)]
@@ -354,7 +354,7 @@ def shares(daemon: DaemonProcess) -> bool:
 
 
 def test_a_ban_that_one_met_is_obeyed_by_all(fleet: FaultyReplicas) -> None:
-    """Also by one that was stopped when the others heard of it."""
+    """Also a replica that was stopped when it was published."""
     *others, stopped = fleet.daemons
     for daemon in fleet.daemons:
         eventually(daemon.redis_is_up)

@@ -1,4 +1,4 @@
-"""Flights of several replicas when something goes wrong: nobody waits for longer than he must, few read twice."""
+"""Flights of several replicas under faults: no request waits longer than needed, and few reads are repeated."""
 
 import asyncio
 

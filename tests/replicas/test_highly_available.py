@@ -92,7 +92,7 @@ def test_a_sentinel_trio_whose_master_is_killed_and_then_moved_on_request() -> N
             assert client.execute_command("SENTINEL", "FAILOVER", "main")
         pair.each_answers()
         eventually(lambda: leads(master))
-        replica.stop()  # which nobody told yet that it leads no more
+        replica.stop()  # which does not know yet that it is no longer the primary
         pair.each_answers()
         pair.back(BACK_S)
         pair.share()

@@ -29,7 +29,7 @@ GIVEN_S = 0.1  # docs/design.md#replicas
 
 
 class Late(SimTransport):
-    """Its replies take longer on the way back: whoever measures the exchange's clock by them is behind by half."""
+    """Its replies take longer than its requests: a clock measured by them is late by half the difference."""
 
     back_s = 0.0
 
@@ -127,14 +127,14 @@ async def history(seed: int, steps: int) -> None:
 
 
 async def _cost_nothing(fleet: RandomReplicas, asked: RandomQuestion, *, whole: bool) -> None:
-    """What was just answered is asked of another replica: if all was read for it, the other asks nobody else."""
+    """Ask another replica what was just answered: if all of it was read, the other replica sends no read."""
     other = fleet.rng.choice(fleet.worlds)
     await other.ask("/api/v3/klines", "symbol=ETHUSDT&interval=1d&limit=1&startTime=0&endTime=1")  # knows the symbols
     before = len(other.calls())
     await fleet.oracle.ask(other, asked)
     key = key_of(asked)
     (series,) = [each for each in other.library if each.key == key]
-    if whole and not len(series.empty_ranges):  # emptiness is looked at again behind an answer
+    if whole and not len(series.empty_ranges):  # empty ranges are checked again in the background
         name, interval = f"={key.subject}&", f"interval={key.interval}&"
         calls = [
             call for call in other.calls(before) if call.startswith(asked.path) and name in call and interval in call

@@ -1,4 +1,4 @@
-"""A purge reaches whoever was away when it came: at a real Redis."""
+"""A purge reaches replicas that were down at the time, with a real Redis."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -44,7 +44,7 @@ async def test_a_replica_serves_what_another_read_with_its_as_of() -> None:
     assert (second.body, second.as_of_ms) == (first.body, first.as_of_ms)
     assert second.cache_status == "hit"
     again = await b.ask(SPOT, QUERY)
-    assert made.server.trips - trips == 1  # a hit asks nobody
+    assert made.server.trips - trips == 1  # a hit asks neither Redis nor Binance
     assert again.body == first.body
     await close_all(made)
 
@@ -239,6 +239,6 @@ async def test_a_replica_with_a_closed_gate_reports_it_if_no_other_knows_enough(
     a, b, _ = made = await virtual_replicas()
     known_ms = await shut_out(a, b)
     await a.clock.sleep(1.5)
-    with pytest.raises(GateClosed):  # who told the caller of that moment could not give its rows
+    with pytest.raises(GateClosed):  # the replica that published that as-of could not send its rows
         await b.ask(SPOT, QUERY, wishes=FreshnessDirectives(min_as_of_ms=known_ms + 1_000))
     await close_all(made)

@@ -79,7 +79,7 @@ def _spoilt(value: bytes, how: str) -> bytes:
 async def test_a_foreign_value_in_place_of_a_lease_delays_no_read(
     single: RedisServer, value: str, life_ms: int | None
 ) -> None:
-    """Nor one that nobody would end: a lease of ours, and its error, runs out within seconds."""
+    """Nor one that would never end: a lease of ours, and its error, expires within seconds."""
     single.client().flushall()
     ours = value in {"1 aa", "!what went wrong"} and life_ms == 1_000
     async with redis_row_store(single.url) as a:

@@ -72,7 +72,7 @@ async def test_one_that_starts_later_knows_the_symbols_from_another_and_also_in_
     await close_all(made)
 
 
-async def test_the_list_is_read_once_in_its_time_whoever_is_asked() -> None:
+async def test_the_list_is_read_once_per_ttl_by_any_replica() -> None:
     made = await virtual_replicas()
     before, began = reads(made, INFO), made[0].clock.now()
     while made[0].clock.now() - began < 3_000:
@@ -118,7 +118,7 @@ async def test_a_snapshot_is_read_once_for_three(latency_s: float) -> None:
     await close_all(made)
 
 
-async def test_one_takes_what_another_read_and_its_hits_ask_nobody() -> None:
+async def test_a_replica_applies_what_another_read_and_hits_do_not_ask_redis() -> None:
     a, b, _ = made = await virtual_replicas()
     first = await snapshot(a)
     await a.clock.sleep(0.1)
@@ -188,7 +188,7 @@ async def test_a_ban_shows_what_another_read_marked_or_not() -> None:
     await close_all(made)
 
 
-async def test_an_error_is_told_and_a_dead_reader_is_replaced() -> None:
+async def test_an_error_is_shared_and_a_dead_reader_is_replaced() -> None:
     a, b, _ = made = await virtual_replicas()
     a.exchange.control.latency(before_s=0.1)
     a.exchange.control.fault("html", path=DEPTH)
@@ -271,7 +271,7 @@ def trouble(made: VirtualReplicas, rng: random.Random) -> None:
 @given(seed=st.integers(0, 2**32))
 @examples(4, 200)
 def test_any_history_of_three_replicas(seed: int) -> None:
-    """No answer is too old, two of one moment are the same, and time never runs back for a caller who says so."""
+    """No answer is too old, two with one as-of are equal, and a client that sends its last as-of gets no older one."""
 
     async def main() -> None:
         rng = random.Random(seed)

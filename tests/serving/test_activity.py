@@ -1,4 +1,4 @@
-"""What `/v1/status` tells of the last minutes."""
+"""Recent activity in `/v1/status`."""
 
 from typing import get_args
 

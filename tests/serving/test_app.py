@@ -49,7 +49,7 @@ async def test_time_and_ping_are_answered_here(market: str, prefix: str) -> None
     ]
 
 
-async def test_time_that_nobody_knows() -> None:
+async def test_time_while_the_gate_is_closed_and_the_clock_unmeasured() -> None:
     house = ServingHarness()
     house.clocks.trouble = GateClosed(3.0, "banned (418)")
     reply = await house.ask("/api/v3/time", b"")
@@ -228,7 +228,7 @@ async def test_waiting_questions_are_bounded() -> None:
     assert house.binance.waiting == 0
 
 
-async def test_a_request_cut_short_by_the_shutdown_is_told_so() -> None:
+async def test_a_request_cancelled_by_the_shutdown_gets_an_error() -> None:
     house = ServingHarness()
     house.candles.hold = asyncio.Event()
     task = asyncio.create_task(house.ask())

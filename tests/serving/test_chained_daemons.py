@@ -55,7 +55,7 @@ async def test_a_closed_gate_passes_through_at_once(path: str, query: bytes) -> 
     assert (reply.status, json.loads(reply.body)["code"]) == (503, -1003)
     assert 85 < int(reply.headers["retry-after"]) <= 90
     refused = far.matching_events(lambda event: isinstance(event, UpstreamCalled) and event.status == 503)
-    assert len(refused) == 1  # told when to come back: not tried again
+    assert len(refused) == 1  # with a Retry-After: not retried
     assert all(status.gate_state == "open" for status in far.governor.status())
     await far.aclose()
     await near.aclose()

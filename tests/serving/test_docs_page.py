@@ -69,7 +69,7 @@ async def test_there_is_no_other_file(path: str) -> None:
 
 
 @pytest.mark.processes
-def test_in_a_browser_it_shows_every_path_and_asks_nobody_else(tmp_path: Path) -> None:
+def test_in_a_browser_it_shows_every_path_and_loads_nothing_else(tmp_path: Path) -> None:
     log = tmp_path / "net.json"
     with sim() as upstream, daemon(upstream) as (url, _):
         done = subprocess.run(

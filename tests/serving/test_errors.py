@@ -35,7 +35,7 @@ def tree(kind: type[MdcacheError]) -> Iterator[type[MdcacheError]]:
 
 
 def test_the_table_is_complete() -> None:
-    """`Refusal` brings its own status; every other class has a line of its own."""
+    """`Refusal` has its own status; every other class has its own entry."""
     assert set(tree(MdcacheError)) == set(TABLE) | {Refusal}
 
 

@@ -68,7 +68,7 @@ async def test_one_read_serves_all_cuts_and_goes_on_behind_the_answers() -> None
             assert reply.status == 200
             await asyncio.sleep(0.5)
     assert len(reads(w)) == before
-    for _ in range(290 * 2):  # asked all the time, it is never over its 300 s, and nobody waits for it
+    for _ in range(290 * 2):  # asked all the time, it is never older than its 300 s, and no request waits for it
         await asyncio.sleep(1)
         reply = await w.get(SPOT, b"symbol=BTCUSDT")
         assert reply.headers["cache-status"].startswith("mdcache; hit")

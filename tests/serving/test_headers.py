@@ -10,7 +10,7 @@ from tests.support.asgi_client import BODY, KLINES, LOOPBACK_PEER, NOW_MS, QUERY
 BIG = b"[" + b",".join([BODY[1:-1]] * 40) + b"]"
 
 
-async def test_a_first_answer_tells_where_it_comes_from() -> None:
+async def test_a_first_answer_has_its_cache_status() -> None:
     house = ServingHarness()
     reply = await house.ask()
     assert reply.status == 200

@@ -43,7 +43,7 @@ async def test_once_is_enough_within_the_ttl(w: ServedDaemon) -> None:
     assert refreshed.headers["cache-status"].startswith("mdcache; fwd=stale; ")
 
 
-async def test_a_closed_gate_is_told_with_when_to_return(w: ServedDaemon) -> None:
+async def test_a_closed_gate_is_refused_with_retry_after_once_too_stale(w: ServedDaemon) -> None:
     await w.get()
     w.governor.close_gate(Family.SPOT, 90.0)
     await w.clock.sleep(3.0)

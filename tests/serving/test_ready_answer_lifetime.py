@@ -55,7 +55,7 @@ async def test_a_new_listing_is_seen_as_soon_as_the_symbols_are_read_again() -> 
     query = b"symbol=LISTUSDT&interval=1m&limit=5"
     before = await polled(w, query, every_s=5, until_ms=listed - 6_000)
     assert before.body == b"[]"
-    assert len(w.calls()) == 1  # that nothing is there is believed all the while
+    assert len(w.calls()) == 1  # the empty range is trusted all this time
     after = await polled(w, query, every_s=5, until_ms=listed + 310_000)
     assert after.body == w.exchange.truth(PATH, query.decode(), at_ms=int(after.headers["x-mdcache-as-of"])) != b"[]"
     await w.aclose()
@@ -87,7 +87,7 @@ async def test_what_was_given_up_and_read_again_is_the_same_in_every_answer() ->
         series.evict(index)
     calls = len(w.calls())
     assert (await w.get(query=wide)).headers["cache-status"].startswith("mdcache; hit")
-    assert len(w.calls()) == calls  # it stands as long as nobody knows better
+    assert len(w.calls()) == calls  # it is valid as long as nothing newer is known
     for query in (narrow, wide):
         assert (await w.get(query=query)).body == w.exchange.truth(PATH, query.decode(), at_ms=w.clock.true_ms())
     await w.aclose()

@@ -305,7 +305,7 @@ async def test_nonsense_behind_a_request_does_not_cut_its_answer() -> None:
         assert await peer.ended() == b""
 
 
-async def test_idle_connections_end_whoever_served_them() -> None:
+async def test_idle_connections_end_with_and_without_the_fast_lane() -> None:
     house = ServingHarness()
     async with serving(house, keep_alive_s=0) as connect:
         peer = await connect()
@@ -384,7 +384,7 @@ async def test_draining_has_an_end() -> None:
         assert (status, headers["retry-after"]) == (503, "1")
 
 
-async def test_a_port_in_use_is_told() -> None:
+async def test_a_port_in_use_is_reported() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

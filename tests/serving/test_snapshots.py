@@ -30,7 +30,7 @@ OF_INDEX = {("/fapi/v1/assetIndex"): "BTCUSD", "/fapi/v1/indexInfo": "DEFIUSDT"}
 
 
 def questions() -> Iterator[tuple[str, str]]:
-    """Each path with the least it takes, and with one symbol where it also takes none."""
+    """Each path with its mandatory parameters, and with one symbol if that is optional."""
     for path, endpoints in ENDPOINTS.items():
         for endpoint in endpoints:
             values = VALUES[endpoint.market]

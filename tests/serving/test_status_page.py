@@ -219,7 +219,7 @@ def test_five_thousand_series(window: Browser) -> None:
 
 
 @pytest.mark.processes
-def test_whatever_it_is_told_is_text(window: Browser) -> None:
+def test_every_value_is_shown_as_text(window: Browser) -> None:
     house = ServingHarness()
     add(house, HOSTILE)
     hostile: Any = HOSTILE

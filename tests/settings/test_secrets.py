@@ -90,7 +90,7 @@ def test_the_settings_themselves_have_it() -> None:
     assert SECRET in settings.spot_url
 
 
-def test_effective_values_tell_defaults_and_what_has_no_effect_yet() -> None:
+def test_effective_values_mark_defaults_and_what_has_no_effect_yet() -> None:
     rows = shown({"MDCACHE_PORT": "9000", "MDCACHE_OPEN_CANDLE_TTLS": '{"1m": 1, "1M": 60}'})
     assert rows["MDCACHE_PORT"] == EffectiveSetting("MDCACHE_PORT", "9000", default=False, note="")
     assert rows["MDCACHE_OPEN_CANDLE_TTLS"].value == '{"1m":1,"1M":60}'

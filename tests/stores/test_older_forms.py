@@ -1,4 +1,4 @@
-"""A state directory and a Redis of the first release: nothing of them is served, and one line tells of each."""
+"""A state directory and a Redis of the first release: none of their data is served, and one line reports each."""
 
 import base64
 import json
@@ -56,7 +56,7 @@ async def test_an_old_file_is_set_aside_and_its_rows_are_read_anew(tmp_path: Pat
     await w.aclose()
 
 
-def test_inspecting_an_old_file_tells_that_it_is_one(tmp_path: Path) -> None:
+def test_inspecting_an_old_file_reports_that_it_is_old(tmp_path: Path) -> None:
     old_file(tmp_path)
     before = (tmp_path / "candles.db").read_bytes()
     with pytest.raises(InspectionFailed, match="of version 1, an earlier release's"):

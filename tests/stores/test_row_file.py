@@ -43,12 +43,12 @@ def test_torn_pages_never_show_a_wrong_row(tmp_path_factory: pytest.TempPathFact
         lost = set(saved) - set(await home.store.blocks(KEY, range(6)))
         assert not lost or home.events_of(TierFailed) or not outline.blocks or lost.isdisjoint(outline.blocks)
         anew = None
-        for _ in range(4):  # whatever it was, it goes on; each damage that is met costs what rests, once
+        for _ in range(4):  # it continues after any damage; each damage that is found drops what is stored, once
             await home.save(KEY, series_change(stored_block(7, 3)))
             await home.clock.sleep(5.0)
             anew = (await home.store.blocks(KEY, [7])).get(7)
-            if home.store.trouble.endswith(("left as it is", "unsupported file format")):  # the bytes that tell whose
-                return  # it is, and of which SQLite
+            if home.store.trouble.endswith(("left as it is", "unsupported file format")):  # damage in the bytes
+                return  # that identify the file
         assert not home.store.trouble
         assert same(anew, stored_block(7, 3))
         await home.close()

@@ -87,7 +87,7 @@ async def test_a_series_that_could_not_be_opened_is_forgotten(tmp_path: Path) ->
     await home.close()
 
 
-async def test_a_full_disk_is_told_and_got_over(tmp_path: Path) -> None:
+async def test_a_full_disk_is_reported_and_recovered_from(tmp_path: Path) -> None:
     """SQLite's own words where the file may not grow."""
 
     def small(path: Path) -> sqlite3.Connection:

@@ -92,7 +92,7 @@ class Browser:
         return path
 
     def complaints(self) -> list[str]:
-        """What the console was told since this was last asked: violations of the policy, exceptions, failed loads."""
+        """Return the console's new messages: violations of the policy, exceptions, failed loads."""
         entries = self._post("se/log", {"type": "browser"})
         return [entry["message"] for entry in entries if entry["level"] in {"SEVERE", "WARNING"}]
 

@@ -103,7 +103,7 @@ class DaemonProcess:
         return {family["mode"] for family in self.redis()["families"].values()}
 
     def metric(self, line: str) -> float:
-        """The value of the series that is written so; 0 where there is none yet."""
+        """Return the value of the series with this text; 0 if there is none yet."""
         lines = self.get("/metrics").text.splitlines()
         return next((float(each.rpartition(" ")[2]) for each in lines if each.rpartition(" ")[0] == line), 0.0)
 
@@ -139,7 +139,7 @@ class SlowProxy:
                 continue
             try:
                 outer = socket.create_connection(("127.0.0.1", self._to))
-            except OSError:  # nobody is there
+            except OSError:  # nothing listens there
                 inner.close()
             else:
                 self._open += [inner, outer]
@@ -175,7 +175,7 @@ class SlowProxy:
 
 
 class ColdLoad:
-    """A thread for each daemon that asks what nobody asked before, from its start until it is closed.
+    """A thread for each daemon that asks new questions, from its start until it is closed.
 
     `page`: the path and query of a question, whose `{start}` is filled in.
     """

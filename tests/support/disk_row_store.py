@@ -42,7 +42,7 @@ def series_change(
 
 
 class OpenRowStore:
-    """A store on a folder, and what it tells."""
+    """A store in a folder, and its events."""
 
     def __init__(self, folder: Path, connect: Connect = connect, *, url: str = "https://a", mb: float = 100.0) -> None:
         self.clock = VirtualClock()

@@ -71,7 +71,7 @@ class GovernorReplica:
         return "ok"
 
     def measure(self, market: Market) -> None:
-        """Read the time, behind."""
+        """Read the time, in the background."""
         if self.error_ms > SURE_MS:
             self.tasks.add(asyncio.create_task(self._one(1)))
 

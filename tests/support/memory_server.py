@@ -89,7 +89,7 @@ class MemoryConnection:
                 self.server.leases[topic, lease.name] = (until_s, 0, _ERROR + error)
 
     def end_lease(self, topic: Hashable, lease: Lease | None) -> None:
-        """End it, if it is ours still, and tell the replicas that wait."""
+        """End it, if it is still ours, and notify the waiting replicas."""
         if lease is not None and self._holds(topic, lease):
             del self.server.leases[topic, lease.name]
         if topic in self.server.waiting:

@@ -37,7 +37,7 @@ class MemorySharedBudget:
         self._keys = [f"{kind}:{family}".encode() for kind in ("budget", "gate")]
 
     async def draw(self, request: DrawRequest) -> DrawReply:
-        """Tell and draw."""
+        """Report and draw."""
         await self._go()
         reply = self.draw_now(request)
         self._come_back()
@@ -59,7 +59,7 @@ class MemorySharedBudget:
         return reply
 
     def subscribe(self, on_gate: Callable[[int, str], None]) -> None:
-        """Hear of gates that others wrote."""
+        """Subscribe to gates that others write."""
 
         def on_message(family: str, version: int, text: str) -> None:
             if family == self._family and self.up:

@@ -94,7 +94,7 @@ def torn(client: Any, key: str) -> None:
 
 
 def numbers(client: Any, key: str) -> None:
-    """Somebody counts there."""
+    """Another program counts there."""
     match client.type(key):
         case b"hash":
             for name in client.hkeys(key):

@@ -1,4 +1,4 @@
-"""What tests give to the commons, how they look at it, and the one in a real Redis."""
+"""Test data for the shared row store, checks of its contents, and the store in a real Redis."""
 
 import asyncio
 import random

@@ -21,7 +21,7 @@ _numbers = itertools.count(os.getpid())
 
 
 def free_port() -> int:
-    """Return a port nobody listens on, nor on the one 10,000 above it: a cluster talks there.
+    """Return a free port whose cluster bus port, 10,000 above it, is free, too.
 
     Both lie below those that the system gives to clients, so that a server that stopped finds its port free again; each
     process of the suite has a thousand of its own.
@@ -166,7 +166,7 @@ def _formed(server: RedisServer, masters: int) -> bool:
 
 @contextmanager
 def redis_sentinels(service: str = "main") -> Iterator[tuple[list[RedisServer], list[RedisServer]]]:
-    """(the master and its replica, three Sentinels that agree on who is master)."""
+    """(the primary and its replica, three Sentinels that agree on the primary)."""
     with ExitStack() as stack:
         master = stack.enter_context(running_redis())
         replica = stack.enter_context(running_redis("--replicaof", "127.0.0.1", str(master.port)))

@@ -1,4 +1,4 @@
-"""The virtual daemon with its ASGI application in front, and the simulated exchange behind it."""
+"""The virtual daemon with its ASGI application, in front of the simulated exchange."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

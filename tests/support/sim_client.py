@@ -57,7 +57,7 @@ class SimClient:
 
 
 class FreshQuestions:
-    """About spot: nobody asked them before, and each answer is held against the exchange's own."""
+    """Ask new questions about spot, and compare each answer with the exchange's own."""
 
     def __init__(self, exchange: SimClient) -> None:
         self._exchange = exchange

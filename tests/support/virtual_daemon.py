@@ -1,4 +1,4 @@
-"""The whole daemon but its sockets, and the exchange behind it, in one process and in the fake clock's time."""
+"""The daemon without its sockets, in front of a fake exchange, in one process and in virtual time."""
 
 import asyncio
 import json

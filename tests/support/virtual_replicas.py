@@ -36,7 +36,7 @@ class VirtualReplicas(list[VirtualDaemon]):
 
 
 async def virtual_replicas(count: int = 3, *, ready: bool = True, **options: Any) -> VirtualReplicas:
-    """So many; `ready`: clocks measured and symbols known, so that what remains are kline calls."""
+    """Return this many; `ready`: clocks measured and symbols known, so that only kline calls follow."""
     made = VirtualReplicas()
     for n in range(count):
         first = made[0] if made else None

@@ -10,7 +10,7 @@ _PAUSE_S = 0.02
 
 
 def eventually(true: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
-    """Wait until it is so; an assertion fails where it is not in time."""
+    """Wait until the condition holds; fail an assertion if it does not in time."""
     end_s = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < end_s, f"not so in {within_s:g} s: {inspect.getsource(true).strip()}"

@@ -1,4 +1,4 @@
-"""The log's stream: whatever becomes of its reader, nobody who writes a line notices."""
+"""The log's stream: writing a line never fails or blocks, even if its reader fails."""
 
 import os
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_a_full_disk() -> None:
         assert not patient._thread.is_alive()
 
 
-def test_a_reader_that_stopped_blocks_nobody_and_loses_only_what_is_too_much() -> None:
+def test_a_reader_that_stopped_blocks_nothing_and_loses_only_what_is_too_much() -> None:
     reader, writer = os.pipe()
     patient = NonBlockingWriter(writer, max_queued=4)
     lines = patient.as_text()

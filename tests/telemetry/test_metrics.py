@@ -250,7 +250,7 @@ def test_what_rules_look_for_is_there_from_zero() -> None:
         assert home.value(f"mdcache_{name}", **wanted) == 0, name
 
 
-def test_the_registry_tells_what_the_process_takes() -> None:
+def test_the_registry_has_the_metrics_of_the_process() -> None:
     value = new_registry().get_sample_value("process_resident_memory_bytes")
     assert value is not None
     assert value > 1_000_000

@@ -62,7 +62,7 @@ def test_every_alert_is_tested_in_both_directions(alert: str) -> None:
         for case in test.get("alert_rule_test", ()):
             if case["alertname"] == alert:
                 fires |= bool(case["exp_alerts"])
-                silent |= not case["exp_alerts"] and bool(given & names)  # of nothing, nobody says anything
+                silent |= not case["exp_alerts"] and bool(given & names)  # no data, no alert
     assert fires
     assert silent
 

@@ -68,7 +68,7 @@ def test_each_lane_keeps_its_tenth() -> None:
     assert [drained(budget, lane, at(0)) for lane in Lane] == [700, 700, 700]
 
 
-def test_a_tenth_nobody_uses_is_given_up_with_the_minute() -> None:
+def test_an_unused_tenth_is_released_with_the_minute() -> None:
     budget = Budget(limit=2_000, share=0.5)
     assert [drained(budget, Lane.NORMAL, at(second)) for second in (0, 15, 30, 45, 59.7)] == [800, 850, 900, 950, 998]
     budget = settle(*spend(budget, 80, at(0), Lane.LOW), None, at(0))
@@ -140,7 +140,7 @@ def test_what_no_header_could_have_seen_stays_on_top_of_it() -> None:
 
 
 @pytest.mark.parametrize("header", [None, 0, 3])
-def test_a_header_below_our_own_count_is_not_believed(header: int | None) -> None:
+def test_a_header_below_our_own_count_changes_nothing(header: int | None) -> None:
     budget, charge = spend(Budget(100, 0.5), 30, at(1))
     budget = settle(budget, charge, header, at(1.1))
     assert budget.minute(at(1).number).address == 30

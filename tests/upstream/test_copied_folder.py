@@ -26,7 +26,7 @@ async def test_a_copied_folder_spends_nothing_twice() -> None:
         await replica.aclose()
 
 
-async def test_a_late_message_of_one_that_was_killed_holds_back_nobody() -> None:
+async def test_a_late_message_of_a_killed_process_delays_no_replica() -> None:
     fleet = GovernorReplicas(share=100)
     one = await fleet.replica()
     said: list[DrawRequest] = []

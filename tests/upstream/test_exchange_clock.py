@@ -144,7 +144,7 @@ async def test_what_can_not_be_measured_says_why() -> None:
     assert world.governor.clocks.now(SPOT).ms == pytest.approx(world.clock.true_ms(), abs=2)
 
 
-async def test_a_failed_renewal_is_told_and_tried_again_later() -> None:
+async def test_a_failed_renewal_is_reported_and_retried_later() -> None:
     world = await governed()
 
     def fault(exchange: object, request: object) -> object:

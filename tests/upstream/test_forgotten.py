@@ -1,4 +1,4 @@
-"""A ledger that forgot in a ban: whoever comes next must not take its emptiness for an open gate."""
+"""A store that lost its data during a ban: the next replica must not take its emptiness for an open gate."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.virtual
 
 @pytest.mark.parametrize("new", [False, True], ids=["one that had not heard", "a newcomer"])
 @pytest.mark.parametrize("after_s", [0.0, 0.3, 0.6, 0.9])
-async def test_a_ledger_that_forgot_a_ban_lets_nobody_into_it(after_s: float, *, new: bool) -> None:
+async def test_a_store_that_lost_a_ban_lets_no_replica_into_it(after_s: float, *, new: bool) -> None:
     fleet = GovernorReplicas(share=600)
     one, other = await fleet.replica(), await fleet.replica()
     await fleet.minutes(2)
@@ -33,7 +33,7 @@ async def test_a_ledger_that_forgot_a_ban_lets_nobody_into_it(after_s: float, *,
 
 
 @pytest.mark.parametrize("banned", [False, True])
-async def test_a_ledger_that_forgets_all_the_time_holds_nobody_up_for_long(banned: bool) -> None:
+async def test_a_store_that_keeps_losing_its_data_delays_no_replica_for_long(banned: bool) -> None:
     fleet = GovernorReplicas(share=600)
     one = await fleet.replica()
     await fleet.minutes(2)

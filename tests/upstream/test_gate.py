@@ -303,7 +303,7 @@ def test_a_probe_without_an_answer_closes_for_the_next_step() -> None:
     assert gate.last_pause_ms == 2_000
 
 
-def test_the_operator_opens_and_late_refusals_are_not_heard() -> None:
+def test_after_the_operator_opens_late_refusals_are_ignored() -> None:
     gate = closed(ClosureReason.BAN, stated_ms=86_400_000)
     opened = go(gate, ForcedOpen())
     assert (opened.state, opened.level, opened.bans) == (GateState.OPEN, 0, 0)

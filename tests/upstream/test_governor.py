@@ -61,7 +61,7 @@ async def outcomes(world: GovernedExchange, count: int, **more: object) -> list[
 # ------------------------------------------------------------------------------------------ an answer
 
 
-async def test_an_answer_and_what_is_told_of_it() -> None:
+async def test_an_answer_and_its_event() -> None:
     world = await governed(trip_s=0.1, fault=always(lambda: zipped(b'[[1,"2"]]')))
     before = world.exchange.now_ms()
     reply = await world.governor.fetch(fake_read(Lane.HIGH, cost=2, market=Market.USDM))
@@ -468,7 +468,7 @@ async def test_server_failures_are_tried_again_within_the_deadline(status: int) 
 
 
 @pytest.mark.parametrize("within_s", [0.3, 2.0, 8.0, math.inf])
-async def test_the_last_failure_is_told_before_the_deadline(within_s: float) -> None:
+async def test_the_last_failure_is_raised_before_the_deadline(within_s: float) -> None:
     world = await governed(fault=always(lambda: refuse(503)))
     began = world.clock.now()
     with pytest.raises(ServerFailed) as caught:
@@ -594,7 +594,7 @@ async def test_an_unmeasured_clock_spends_from_every_minute_it_might_be() -> Non
 
 
 async def test_a_clock_that_is_put_right_makes_no_room_for_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was spent moves along before the queue is looked at, whoever has it looked at."""
+    """The budget follows a clock correction before the queue is checked, regardless of what causes the check."""
 
     world = await governed()
     limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 1_200}]

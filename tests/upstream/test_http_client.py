@@ -25,7 +25,7 @@ WIRE = UpstreamRequest("/api/v3/klines", "symbol=BTCUSDT&limit=5", (("X-MBX-TIME
 
 
 def ignored(head: ReplyHead) -> None:
-    """The head interests nobody."""
+    """Ignore the head."""
 
 
 def rest(handler: Any, timeout_s: float = 5.0, base: str = "https://up.test") -> MarketClient:
@@ -134,7 +134,7 @@ def test_a_bomb_is_inflated_no_further_than_asked() -> None:
     assert stream.given <= 20_000
 
 
-async def test_the_head_is_told_before_the_body() -> None:
+async def test_the_head_is_reported_before_the_body() -> None:
     heads: list[tuple[ReplyHead, int]] = []
     handler, stream = streamed(418, [b"a", b"b"], 0.1, retry_after="9")
     head, body = await rest(handler).get(WIRE, lambda head: heads.append((head, stream.given)))
@@ -210,7 +210,7 @@ def test_the_table_knows_every_fault_of_httpx() -> None:
 
 
 class Wires(httpcore.AsyncNetworkBackend):
-    """A network in memory under httpx's real pool: each step of it gives up the loop once."""
+    """A network in memory under httpx's real pool, which yields to the event loop once at each step."""
 
     def __init__(self) -> None:
         self.open = 0

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.virtual
 # ------------------------------------------------------------------------------------- clock and budget keeper
 
 
-async def test_a_time_that_was_told_counts_until_it_is_measured_here() -> None:
+async def test_a_stated_time_counts_until_it_is_measured_here() -> None:
     parts = FamilyParts(ahead_ms=5_000)
     assert parts.time.now().error_ms == 60_000
     parts.time.adopt(parts.clock.true_ms() + 5_000, 20, parts.clock.now())
@@ -51,7 +51,7 @@ async def test_what_was_spent_moves_with_a_clock_that_is_put_right() -> None:
     assert parts.budget.budget.minute(parts.now().number).ours == 10
 
 
-async def test_a_limit_that_was_told_counts_until_it_is_read_here() -> None:
+async def test_a_stated_limit_counts_until_it_is_read_here() -> None:
     keeper = FamilyParts().budget
     assert keeper.adopt_limit(6_000)
     assert not keeper.adopt_limit(6_000)
@@ -106,7 +106,7 @@ async def test_a_wait_does_not_grow_by_being_written_down_again() -> None:
     assert last.checkpoint.save("boot").gate != resting.gate
 
 
-async def test_where_nobody_can_read_what_rested_the_gate_proves_itself() -> None:
+async def test_an_unreadable_saved_state_starts_the_gate_with_a_probe() -> None:
     parts = FamilyParts()
     parts.checkpoint.restore(None, "boot")
     assert parts.keeper.gate.state is GateState.CLOSED

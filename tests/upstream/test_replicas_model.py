@@ -1,4 +1,4 @@
-"""Three replicas, bans, kills and a ledger that fails in every way: never over the share, never into a known ban.
+"""Three replicas, bans, kills and a store that fails in every way: never over the share, never into a known ban.
 
 Every order of three steps is gone through; hypothesis makes longer ways. All in virtual time.
 """
@@ -17,14 +17,14 @@ from tests.support.governor_replicas import GovernorReplica, GovernorReplicas
 from tests.support.virtual_time import run
 
 BAN_S = 10
-TOLD_S = 0.2  # a ban is met, written, and read by who asks next
+TOLD_S = 0.2  # a ban is received, written, and read by the next replica that asks
 SHARE = 100
 GATES = ("ban 0", "ban 1", "cut 0", "mend 0", "forget", "restart 2", "pass 15")
 
 
 @dataclass
 class Judge:
-    """Knows which replica was told what, and what it did then."""
+    """Records what each replica was told, and what it did then."""
 
     fleet: GovernorReplicas
     banned_until_s: float = 0.0
@@ -64,7 +64,7 @@ class Judged(httpx.AsyncBaseTransport):
     heard_from_s: float = 0.0
 
     def hears(self) -> bool:
-        """Whether it has been in touch with the ledger for long enough."""
+        """Return whether it has been in touch with the store for long enough."""
         return self.in_touch() and self.judge.fleet.clock.now() - self.heard_from_s > 3.0
 
     def in_touch(self) -> bool:
@@ -112,7 +112,7 @@ class Play:
                 self.fleet.server.restart(empty=verb == "forget")
                 if verb == "fail":
                     self.fleet.server.hashes.update({key: dict(value) for key, value in self.kept.items()})
-                if verb == "fail":  # who told it has to again
+                if verb == "fail":  # the replica that reported it has to do so again
                     self.judge.told_s = max(self.judge.told_s, self.fleet.clock.now() + 3.0)
             case "restart":
                 await self.replicas.pop(number).kill()

@@ -1,4 +1,4 @@
-"""One budget and one gate for several replicas: with the ledger, without it, and while it comes and goes."""
+"""One budget and one gate for several replicas: with the store, without it, and while it fails and recovers."""
 
 import asyncio
 import itertools
@@ -74,7 +74,7 @@ async def test_one_that_joins_may_ask_at_once_however_many_there_may_be(first: b
         (30, "one", (1_500, -1_500)),
     ],
 )
-async def test_the_minute_the_ledger_is_lost_in(at_s: int, loses: str, skews: tuple[int, int]) -> None:
+async def test_the_minute_in_which_the_store_is_lost(at_s: int, loses: str, skews: tuple[int, int]) -> None:
     fleet = GovernorReplicas(share=100)
     pair = await two(fleet, skews)
     await fleet.minutes(2)
@@ -97,7 +97,7 @@ async def test_the_minute_the_ledger_is_lost_in(at_s: int, loses: str, skews: tu
     assert max(fleet.spent().values()) <= 100, fleet.spent()
 
 
-async def test_each_goes_on_at_once_when_the_ledger_is_lost() -> None:
+async def test_each_continues_at_once_when_the_store_is_lost() -> None:
     fleet = GovernorReplicas(share=1_000, limit=6_000)
     pair = await two(fleet)
     await fleet.minutes(2)
@@ -109,7 +109,7 @@ async def test_each_goes_on_at_once_when_the_ledger_is_lost() -> None:
 
 
 @pytest.mark.parametrize("at_s", [5, 57])
-async def test_a_ledger_that_forgot_is_not_believed_until_the_next_minute(at_s: int) -> None:
+async def test_a_store_that_lost_its_data_is_not_trusted_until_the_next_minute(at_s: int) -> None:
     fleet = GovernorReplicas(share=100)
     three = [await fleet.replica() for _ in range(3)]
     for replica, rate in zip(three, (0.3, 0.5, 2.0), strict=True):
@@ -146,7 +146,7 @@ async def test_one_that_does_not_know_the_limit_goes_by_what_others_read() -> No
 
 @pytest.mark.parametrize("cut", [False, True])
 async def test_one_whose_clock_is_not_measured_yet_can_measure_it(cut: bool) -> None:
-    """Whether it is one of the first, and the ledger is lost then or not, or joins others."""
+    """Whether it is one of the first (and the store is lost then or not) or joins others."""
 
     fleet = GovernorReplicas(share=100)
     pair = [await fleet.replica(unmeasured=True) for _ in range(2)]
@@ -170,7 +170,7 @@ async def test_one_whose_clock_is_not_measured_yet_can_measure_it(cut: bool) -> 
     assert max(fleet.spent().values()) <= 100, fleet.spent()
 
 
-async def test_one_that_nobody_asks_keeps_nothing_from_the_others() -> None:
+async def test_an_idle_replica_keeps_nothing_from_the_others() -> None:
     """As soon as they need it, it measures its clock and is one that shares."""
 
     fleet = GovernorReplicas(share=100)
@@ -185,7 +185,7 @@ async def test_one_that_nobody_asks_keeps_nothing_from_the_others() -> None:
     assert min(spent[1:-1]) >= 60, spent
 
 
-async def test_a_probe_is_let_through_while_nobody_shares() -> None:
+async def test_a_probe_is_sent_while_the_share_is_divided() -> None:
     fleet = GovernorReplicas(share=100)
     three = [await fleet.replica() for _ in range(3)]
     await fleet.minutes(2)
@@ -234,7 +234,7 @@ async def test_parts_come_and_go_with_replicas() -> None:
     assert parts == [0.99, 0.33, 0.49, 0.49, 0.99]
 
 
-async def test_all_killed_and_started_again_in_their_places_have_the_whole_from_the_next_minute_on() -> None:
+async def test_all_killed_and_restarted_with_their_ids_have_the_full_share_from_the_next_minute() -> None:
     """Else what the dead could spend would be kept for them for ten minutes."""
 
     fleet = GovernorReplicas(share=100)
@@ -288,7 +288,7 @@ async def test_what_was_spent_before_a_restart_counts_once(known: bool) -> None:
     await close(third, pair[1])
 
 
-async def test_the_ledger_is_lost_again_and_again_and_each_time_another_one_is_killed() -> None:
+async def test_the_store_is_lost_repeatedly_and_each_time_another_replica_is_killed() -> None:
     """Each death is told by who takes the place: nobody waits for those that never come back."""
 
     fleet = GovernorReplicas(share=100, assumed=3)
@@ -317,8 +317,8 @@ async def test_the_ledger_is_lost_again_and_again_and_each_time_another_one_is_k
     await close(*three)
 
 
-async def test_all_killed_and_started_again_know_the_time_at_once_and_have_the_whole_from_the_next_minute_on() -> None:
-    """As it is in a daemon: until its clock is measured it can't tell which of three minutes it is."""
+async def test_all_killed_and_restarted_know_the_time_at_once_and_the_full_share_from_the_next_minute() -> None:
+    """As in a daemon: until its clock is measured, it may be any of three minutes."""
 
     fleet = GovernorReplicas(share=100)
     first = await two(fleet)
@@ -511,7 +511,7 @@ async def test_a_newcomer_reads_the_gate_before_its_first_request() -> None:
     await close(first, second)
 
 
-async def test_a_gate_that_closed_without_the_ledger_closes_for_all_when_it_is_back() -> None:
+async def test_a_gate_that_closed_without_the_store_closes_for_all_when_it_is_back() -> None:
     fleet = GovernorReplicas(share=600)
     pair = await two(fleet)
     await fleet.minutes(2)
@@ -527,7 +527,7 @@ async def test_a_gate_that_closed_without_the_ledger_closes_for_all_when_it_is_b
     await close(*pair)
 
 
-async def test_who_measured_the_time_goes_by_that_and_not_by_what_it_was_told_before() -> None:
+async def test_a_measured_time_replaces_one_stated_by_another_replica() -> None:
     fleet = GovernorReplicas(share=100)
     first = await fleet.replica()
     await fleet.minutes(1)

@@ -52,7 +52,7 @@ class One:
     again: bool = False
     trusts: bool = False
     seq: int = 0
-    late: DrawRequest | None = None  # a message that is still on its way to the store
+    late: DrawRequest | None = None  # a message that has not reached the store yet
 
     def own(self, minute: int) -> int:
         return dict(self.spent).get(minute, 0)

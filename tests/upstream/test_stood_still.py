@@ -1,4 +1,4 @@
-"""A replica that stood still while the others met a ban hears of it before it sends."""
+"""A replica that was suspended while the others met a ban learns of it before it sends."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from tests.support.governor_replicas import GovernorReplicas
 pytestmark = pytest.mark.virtual
 
 
-async def test_one_that_stood_still_hears_of_a_ban_before_it_sends() -> None:
+async def test_a_suspended_replica_learns_of_a_ban_before_it_sends() -> None:
     fleet = GovernorReplicas(share=600)
     one, stopped = [await fleet.replica() for _ in range(2)]
     await fleet.minutes(2)

@@ -43,7 +43,7 @@ class Document:
 
 
 def plain(value: Any) -> Any:
-    """Lists, dicts and scalars; models give up their fields, generators their items."""
+    """Convert to lists, dicts and scalars: models to their fields, generators to their items."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, str | int | float | bool | None):

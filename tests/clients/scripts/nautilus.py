@@ -14,12 +14,12 @@ STEPS = {"1h": "1-HOUR", "1m": "1-MINUTE", "1d": "1-DAY", "15m": "15-MINUTE"}
 
 
 def listed(info):
-    """The symbols: the rest of the body is another at each moment."""
+    """Return the symbols: the rest of the body varies with time."""
     return info.symbols
 
 
 async def refused(call):
-    """A refusal as this library tells it, less the headers, which are another each time."""
+    """Return a refusal as this library reports it, without the headers, which vary."""
     try:
         return await call()
     except BinanceError as error:

@@ -18,7 +18,7 @@ def pages(wanted, ask):
 
 
 def refused(call):
-    """A refusal as this library tells it, less the headers, which are another each time."""
+    """Return a refusal as this library reports it, without the headers, which vary."""
     try:
         return call()
     except ClientError as error:

@@ -48,7 +48,7 @@ def test_after_a_flap_three_probes_in_a_row_close_it() -> None:
 @pytest.mark.parametrize("state", [Breaker(), CLOSED], ids=["open", "closed"])
 @pytest.mark.parametrize("outcome", Outcome)
 def test_outcomes_of_the_other_state_change_nothing(state: Breaker, outcome: Outcome) -> None:
-    """A call that was under way when it opened, say."""
+    """A call that was in progress when it opened, say."""
     expected = {DONE, LOST, UNUSABLE} if state.closed else {PROBE_DONE, PROBE_LOST}
     if outcome not in expected:
         assert state.step(outcome, 200.0) is state

@@ -107,12 +107,12 @@ async def test_rubbish_in_a_field_is_forgotten(
 ) -> None:
     assert (await shared(link, server)).shared
     server.client().hset(BUDGET, field, rubbish)
-    assert not (await budget(link).draw(request(seq=3, need=1))).shared  # nobody knows what was drawn
+    assert not (await budget(link).draw(request(seq=3, need=1))).shared  # what was drawn is unknown
     age(server)
     assert (await budget(link).draw(request(MINUTE + 1, seq=4))).shared
 
 
-async def test_a_number_of_a_message_that_is_far_ahead_keeps_nobody_out(link: RedisClient, server: RedisServer) -> None:
+async def test_a_message_number_far_ahead_excludes_no_replica(link: RedisClient, server: RedisServer) -> None:
     assert (await shared(link, server)).shared
     _, *rest = server.client().hget(BUDGET, "r:a").split()
     server.client().hset(BUDGET, "r:a", b" ".join([b"999999999", *rest]))
@@ -152,11 +152,11 @@ async def test_a_wall_that_is_days_off_takes_nothing_from_the_others(link: Redis
         odd = request(MINUTE + days * 1_440, need=50, error_ms=60_000, seq=1)
         reply = await budget(link, "b").draw(odd)
         assert not reply.shared
-        assert abs(reply.utc_ms - MINUTE * 60_000) < 30_000  # it is told the time
+        assert abs(reply.utc_ms - MINUTE * 60_000) < 30_000  # it gets the time
     assert (await budget(link).draw(request(seq=3))).shared
 
 
-async def test_a_gate_is_written_by_those_who_know_it_and_the_others_are_told(
+async def test_a_gate_is_written_only_on_its_current_version_and_published(
     link: RedisClient, server: RedisServer
 ) -> None:
     heard: list[tuple[int, str]] = []

@@ -121,7 +121,7 @@ async def test_frozen_it_accepts_and_never_answers(server: RedisServer) -> None:
         for _ in range(100):
             with pytest.raises(RedisDown):
                 await write(link)
-        assert asyncio.get_running_loop().time() - began < SLOWEST_S  # nobody waits for an open circuit
+        assert asyncio.get_running_loop().time() - began < SLOWEST_S  # no call waits while the circuit is open
         server.resume()
         await back(link)
 
@@ -166,7 +166,7 @@ async def test_a_read_only_replica(server: RedisServer) -> None:
         await back(link)
 
 
-async def test_a_wrong_password_is_told_without_it() -> None:
+async def test_a_wrong_password_is_reported_without_quoting_it() -> None:
     with running_redis("--requirepass", "right") as server:
         async with link_to(server.url.replace("//", "//:hidden-word@")) as link:
             assert not link.up
@@ -277,7 +277,7 @@ async def test_tls(certificate: tuple[Path, Path]) -> None:
         async with link_to(f"rediss://127.0.0.1:{secure}?ssl_ca_certs={cert}", timeout_s=1.0) as link:
             await back(link)
         async with link_to(f"rediss://127.0.0.1:{secure}") as link:
-            assert not link.up  # nobody vouches for it
+            assert not link.up  # no authority signed it
 
 
 async def test_a_forced_failover_of_sentinel() -> None:

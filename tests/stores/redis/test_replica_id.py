@@ -1,4 +1,4 @@
-"""A replica's id: kept by whoever has the folder, once the other replicas know it."""
+"""A replica's id: kept in the state directory, once the other replicas know it."""
 
 from pathlib import Path
 
