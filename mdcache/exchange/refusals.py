@@ -43,7 +43,7 @@ def empty(parameter: str) -> Refusal:
 
 
 def bad_interval() -> Refusal:
-    """-1120."""
+    """-1120: an unknown interval."""
     return _bad_request(-1120, "Invalid interval.")
 
 
@@ -58,7 +58,7 @@ def bad_pair(market: Market) -> Refusal:
 
 
 def bad_contract_type() -> Refusal:
-    """-4104."""
+    """-4104: an unknown contract type."""
     return _bad_request(-4104, "Invalid contract type")
 
 
@@ -78,7 +78,7 @@ def span_too_long(days: int) -> Refusal:
 
 
 def bad_time_unit() -> Refusal:
-    """-1194."""
+    """-1194: an unknown `X-MBX-TIME-UNIT`."""
     return _bad_request(-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
 
 
@@ -99,7 +99,7 @@ def too_great(parameter: str, maximum: int) -> Refusal:
 
 
 def repeated_symbol() -> Refusal:
-    """-1151."""
+    """-1151: a symbol twice in a list."""
     return _bad_request(-1151, "Symbol is present multiple times in the list.")
 
 
