@@ -255,7 +255,7 @@ def test_rows_in_a_store_are_loaded_and_never_read_again() -> None:
     assert list(found.indexes) == list(range(at(5_000) // width, at(6_499) // width + 1))
 
 
-def test_the_newest_stored_block_comes_back_before_the_first_tail_is_read() -> None:
+def test_the_newest_stored_block_is_loaded_before_the_first_tail_is_read() -> None:
     series = make_series()
     stored(series, 5_000, 9_990)
     assert isinstance(step(series, newest(1)), LoadBlocks)  # the tail is to join it

@@ -113,7 +113,7 @@ def test_a_purge_forgets_everything() -> None:
     assert series.tail_version > versions[1]
 
 
-def test_rows_read_again_after_they_were_given_up_may_be_others() -> None:
+def test_rows_read_again_after_eviction_may_differ() -> None:
     series, first, _ = two_blocks()
     version = series.settled_version
     series.evict(first)

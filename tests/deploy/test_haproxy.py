@@ -76,7 +76,7 @@ def test_haproxy_takes_the_file() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_who_is_not_ready_or_dead_gets_no_questions_and_none_is_lost() -> None:
+def test_a_daemon_not_ready_or_dead_gets_no_questions_and_none_is_lost() -> None:
     one, two, three = Replica("one"), Replica("two"), Replica("three")
     with balanced(one.address, two.address, three.address) as client:
         assert names(client) == {"one", "two", "three"}

@@ -353,7 +353,7 @@ def shares(daemon: DaemonProcess) -> bool:
     return bool(daemon.redis()["families"]["spot"]["mode"] == "shared")
 
 
-def test_a_ban_that_one_met_is_obeyed_by_all(fleet: FaultyReplicas) -> None:
+def test_a_ban_of_one_replica_is_obeyed_by_all(fleet: FaultyReplicas) -> None:
     """Also a replica that was stopped when it was published."""
     *others, stopped = fleet.daemons
     for daemon in fleet.daemons:

@@ -144,7 +144,7 @@ def test_time_never_runs_back_through_a_balancer(fleet: ReplicaProcesses) -> Non
 
 
 @pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
-async def test_who_reads_for_all_is_stopped_or_killed_in_the_middle(
+async def test_the_replica_with_the_lease_is_stopped_or_killed_midway(
     fleet: ReplicaProcesses, how: signal.Signals
 ) -> None:
     """The last replica reads; the others get their answer when its lease has run out, and what it has is no harm."""

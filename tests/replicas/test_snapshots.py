@@ -151,7 +151,7 @@ async def test_it_is_as_fresh_as_was_asked_for() -> None:
     await close_all(made)
 
 
-async def test_time_never_runs_back_for_a_caller_who_says_what_it_saw() -> None:
+async def test_the_as_of_never_decreases_for_a_client_that_sends_its_last_one() -> None:
     made = await virtual_replicas()
     saw = 0
     for n in range(60):

@@ -58,7 +58,7 @@ async def test_as_binance_answers(path: str, query: str) -> None:
     await w.aclose()
 
 
-async def test_one_read_serves_all_cuts_and_goes_on_behind_the_answers() -> None:
+async def test_one_read_serves_all_selections_and_refreshes_in_the_background() -> None:
     w = world()
     await w.get(SPOT, b"symbol=ETHUSDT")
     before = len(reads(w))

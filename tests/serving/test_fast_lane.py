@@ -58,7 +58,7 @@ async def test_requests_with_many_tags_are_not_learnt() -> None:
         assert (house.app.fast_lane.answer(REQUEST, b"", loopback=True) is not None) is known
 
 
-async def test_what_stands_no_more_takes_the_long_way() -> None:
+async def test_an_answer_no_longer_valid_leaves_the_fast_lane() -> None:
     house = await learnt()
     house.series.tail_version += 1
     assert house.app.fast_lane.answer(REQUEST, b"", loopback=True) is None
@@ -67,7 +67,7 @@ async def test_what_stands_no_more_takes_the_long_way() -> None:
     assert house.app.fast_lane.answer(REQUEST, b"", loopback=True) is not None
 
 
-async def test_wishes_hold_in_the_lane() -> None:
+async def test_directives_apply_in_the_fast_lane() -> None:
     house = await learnt({"cache-control": "max-age=1"})
     assert house.app.fast_lane.answer(REQUEST, b"", loopback=True) is not None
     house.clock.seconds += 0.75

@@ -74,7 +74,7 @@ async def test_a_hole_is_looked_at_again_however_often_its_answer_is_asked_for()
     await w.aclose()
 
 
-async def test_what_was_given_up_and_read_again_is_the_same_in_every_answer() -> None:
+async def test_rows_evicted_and_read_again_are_the_same_in_every_answer() -> None:
     w = ServedDaemon()
     first = BASE // HOUR * HOUR - 500 * HOUR
     wide = b"symbol=BTCUSDT&interval=1h&startTime=%d&endTime=%d" % (first, first + 9 * HOUR)

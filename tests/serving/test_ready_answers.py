@@ -42,7 +42,7 @@ async def test_a_key_once_seen_is_remembered_at_once_after_it_fell() -> None:
 
 
 @pytest.mark.parametrize("how", ["time", "tail", "settled"])
-async def test_it_falls_when_it_stands_no_more(how: str) -> None:
+async def test_it_is_dropped_when_it_is_no_longer_valid(how: str) -> None:
     house = ServingHarness()
     for _ in range(3):
         await house.ask()

@@ -45,7 +45,7 @@ async def test_what_is_saved_is_there_after_a_restart(tmp_path: Path) -> None:
     await home.close()
 
 
-async def test_what_waits_is_seen_by_who_reads(tmp_path: Path) -> None:
+async def test_a_reader_sees_what_waits(tmp_path: Path) -> None:
     home = OpenRowStore(tmp_path)
     old, new = stored_block(3, 10), stored_block(3, 11)
     await home.save(KEY, series_change(old, stored_block(4, 2)))

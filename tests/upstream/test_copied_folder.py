@@ -49,7 +49,7 @@ async def test_a_late_message_of_a_killed_process_delays_no_replica() -> None:
     await again.aclose()
 
 
-async def test_one_that_restarted_before_a_failover_stays_who_it_is() -> None:
+async def test_a_replica_restarted_before_a_failover_keeps_its_id() -> None:
     fleet = GovernorReplicas(share=100)
     one = await fleet.replica()
     await fleet.minutes(2)

@@ -54,7 +54,7 @@ async def test_neither_a_step_of_the_wall_nor_suspend_matters() -> None:
     right(world)
 
 
-async def test_a_stale_measurement_is_renewed_behind() -> None:
+async def test_a_stale_measurement_is_renewed_in_the_background() -> None:
     world = await governed()
     await asyncio.sleep(299)
     await world.governor.clocks.ensure(SPOT)

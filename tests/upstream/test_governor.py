@@ -593,7 +593,7 @@ async def test_an_unmeasured_clock_spends_from_every_minute_it_might_be() -> Non
     assert spot.used >= 8
 
 
-async def test_a_clock_that_is_put_right_makes_no_room_for_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_clock_correction_makes_no_room_for_waiting_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """The budget follows a clock correction before the queue is checked, regardless of what causes the check."""
 
     world = await governed()

@@ -143,7 +143,7 @@ async def test_what_no_replica_wrote_is_written_over(text: str) -> None:
     assert parts.keeper.gate == Gate()
 
 
-async def test_reads_of_the_dead_are_given_up_after_their_lease() -> None:
+async def test_reads_of_dead_replicas_are_dropped_after_their_lease() -> None:
     parts = FamilyParts()
     parts.keeper.step(ForcedShut(0))
     parts.keeper.adopt(parts.gate.gate_after_send())

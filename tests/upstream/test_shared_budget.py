@@ -128,7 +128,7 @@ async def test_a_store_that_lost_its_data_is_not_trusted_until_the_next_minute(a
     assert max(fleet.spent().values()) <= 100, fleet.spent()
 
 
-async def test_one_that_does_not_know_the_limit_goes_by_what_others_read() -> None:
+async def test_a_replica_without_the_limit_uses_the_one_that_others_read() -> None:
     """By the least limit there may be, what the first one spent is more than all may."""
 
     fleet = GovernorReplicas(share=300, limit=6_000)
@@ -382,7 +382,7 @@ async def test_the_time_of_a_wall_that_is_hours_off_is_nobodys() -> None:
         await close(*pair, odd)
 
 
-async def test_all_away_for_longer_than_ten_minutes_are_still_who_they_were() -> None:
+async def test_replicas_away_for_over_ten_minutes_keep_their_ids() -> None:
     fleet = GovernorReplicas(share=100)
     pair = await two(fleet)
     await fleet.minutes(2)

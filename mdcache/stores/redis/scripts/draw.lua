@@ -2,7 +2,7 @@
 -- KEYS: the budget and the gate, both hashes. ARGV: the replica's id; hello, say or bye; fifteen numbers; then six
 -- for each minute: its number, drawn, entered, first, need and want.
 -- In the budget: `run` of the server, `meta`, `r:<id>` for each replica, `m:<number>` for each minute.
--- Returns nothing, and changes nothing, where another process said hello under the id since.
+-- Returns nothing, and changes nothing, if another process has said hello with the id since.
 
 local WHOLE, PARTS, FLOOR, MINUTE = 1000000, 990000, 0.1, 60000
 local FORGOT, QUIET, ABSENT, GAP, SWEEP, KEPT, SURE, MOST_REPLICAS, MOST_LATE =
@@ -34,7 +34,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local answered, info = pcall(redis.call, 'INFO', 'server')
 local run = answered and string.match(info, 'run_id:(%x+)') or 'unknown'
 
--- Whole numbers that we wrote; an error for whatever else is there.
+-- Whole numbers that we wrote; an error for anything else.
 local function numbers(text, least)
   local found = {}
   for word in string.gmatch(text, '%S+') do
@@ -93,7 +93,7 @@ local function serve(keeps)
   end
   for _, tally in ipairs(tallies) do load(tally.n) end
 
-  -- Now and then: those that vanished long ago lose their part, and all is counted anew.
+  -- Now and then: replicas that vanished long ago lose their part, and everything is counted again.
   if now - meta.swept >= SWEEP or now < meta.swept then
     local all, entered = redis.call('HGETALL', KEYS[1]), {}
     meta.swept, meta.count, meta.total, meta.returned = now, 0, 0, 0
@@ -125,21 +125,21 @@ local function serve(keeps)
     end
   end
 
-  -- Weight of a replica in a minute: what it spends of its part is kept for it, and counts once it enters.
+  -- Count weight of a replica in a minute; what it spends of its part is reserved, and counts once it enters.
   local function count(row, minute, weight)
     row.counted, minute.total = row.counted + weight, minute.total + weight
     minute.lanes[rank + 1] = minute.lanes[rank + 1] + weight
   end
 
-  -- What it says of itself. One that comes late lowers nothing and gets nothing.
+  -- What it reports of itself. A late message lowers nothing and gets nothing.
   local newer = kind == 'hello' or seq > mine.seq
-  local dead = mine.part -- what one that died may have had; in a store that forgot, all that is missing
+  local dead = mine.part -- what a dead process may have had; in a store that lost its data, all that is missing
   if not found[3] and returning == 1 and meta.expect > meta.returned then dead = math.max(0, PARTS - meta.total) end
   for _, tally in ipairs(tallies) do
     local row = mine.rows[tally.n] or {drawn = 0, counted = 0, entered = 0}
     mine.rows[tally.n] = row
     local begun = meta.timed == 0 or tally.n * MINUTE <= now + meta.ahead + meta.error
-    if kind == 'hello' and row.entered == 0 and begun then -- it died, and may have spent its part
+    if kind == 'hello' and row.entered == 0 and begun then -- the old process died, and may have spent its part
       row.drawn = math.max(row.drawn, math.floor(dead * allowed / WHOLE))
       count(row, minutes[tally.n], math.max(0, row.drawn - row.counted))
     end
@@ -181,8 +181,8 @@ local function serve(keeps)
   local even, from = math.floor(PARTS / math.max(1, replicas)), meta.newest + 1
   if newer and kind ~= 'bye' and mine.part < even and phantoms == 0 and now >= meta.born + QUIET then
     local grows = math.max(0, math.min(even - mine.part, PARTS - meta.total))
-    local free = unshared and meta.high + grows <= PARTS -- nobody ever had it …
-    for _, tally in ipairs(tallies) do -- … and nobody drew what it is a part of
+    local free = unshared and meta.high + grows <= PARTS -- no replica ever had it …
+    for _, tally in ipairs(tallies) do -- … and it is not drawn in these minutes
       local minute = minutes[tally.n]
       free = free and minute.total + (meta.total - minute.entered + grows) * allowed / WHOLE <= allowed
     end
@@ -191,7 +191,7 @@ local function serve(keeps)
   end
   if shares then meta.newest = math.max(meta.newest, last) end
 
-  -- Who enters a minute gives its part in it up for a first chunk.
+  -- A replica that enters a minute exchanges its part in it for a first chunk.
   for _, tally in ipairs(tallies) do
     local row, minute = mine.rows[tally.n], minutes[tally.n]
     if shares and row.entered == 0 then
@@ -256,7 +256,7 @@ local function serve(keeps)
   return reply
 end
 
--- What looks like ours and is not makes it fail before it writes: it is done again without it.
+-- Foreign data under our keys makes it fail before it writes: then it is repeated without that data.
 local done, reply = pcall(serve, true)
 if done then return reply end
 redis.call('DEL', KEYS[1])

@@ -1,8 +1,8 @@
--- Write a family's gate, if it still is as the caller knows it; else bring what others wrote.
+-- Write a family's gate, if its version is still the caller's; otherwise return what others wrote.
 -- KEYS: the gate, a hash. ARGV: the version that the caller knows, its text, the life of the key in milliseconds, the
--- channel, and what begins the message there.
+-- channel, and the start of the message there.
 
-local QUIET = 1100 -- a gate that is new lets nobody send for this long: by then all have told what they know of it
+local QUIET = 1100 -- ms: while a gate is this new, no replica sends; by then all have reported what they know of it
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

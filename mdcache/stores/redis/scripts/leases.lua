@@ -1,5 +1,5 @@
--- Beginning of `pull` and `pull_body`: who may read.
--- A key of another type than ours is nobody's: it goes. So does a lease that is no lease, or has no end.
+-- The start of `pull` and `pull_body`: decide which replica may read.
+-- Delete a key of another type than ours, and a lease that is malformed or never expires.
 local function get(key)
   local value = redis.pcall('GET', key)
   if type(value) == 'table' then
@@ -9,7 +9,7 @@ local function get(key)
   return value
 end
 
--- A lease, or the error of one: it runs out, and has our form. Else nobody would ever end it.
+-- A lease, or the error of one: it expires, and has our form. Otherwise it would never end.
 local function lease(key, life)
   local value = get(key)
   local left = redis.call('PTTL', key)
@@ -19,7 +19,7 @@ local function lease(key, life)
   return false
 end
 
--- Take the lease, or return who has it, or its error; without `takes` only look, and note that somebody waits.
+-- Take the lease, or return its holder, or its error; without `takes` only look, and note that a replica waits.
 local function hold(key, waiting, rank, token, life, takes)
   local mine = rank .. ' ' .. token
   local held = lease(key, tonumber(life))

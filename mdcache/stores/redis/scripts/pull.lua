@@ -1,8 +1,8 @@
--- Return what is there of one series that the caller lacks, and a lease for it, in one step.
+-- Return what is stored of one series and new to the caller, and a lease for it, in one step.
 -- KEYS  header, tail, lease, waiting, then base and appended of each block asked for
--- ARGV  1 epoch seen  2 revisions seen  3 tail's stamp seen  4 floor (ms, '' where no tail will do)  5 now (ms)
+-- ARGV  1 epoch seen  2 revisions seen  3 tail's stamp seen  4 floor (ms, '' if no tail is enough)  5 now (ms)
 --       6 token of the lease ('' for none)  7 its rank  8 its life (ms)  9 life of rows (ms)
---       10 '' where it is not to be taken, but only looked at
+--       10 '' if it is not to be taken, but only looked at
 --       then of each block: index, stamp seen, base's stamp seen
 -- Returns  epoch, revisions, purge, tail ('=' where it was seen), empty ranges, hold, error, indexes of revised blocks,
 --          and of each block: version ('' for none, '=' where it was seen), base ('=' where it was seen), appended

@@ -1,8 +1,8 @@
 -- Return a body that is newer than the caller's, and a lease to read a newer one, in one step.
 -- KEYS  body, lease, waiting
 -- ARGV  1 as-of held (ms)  2 floor (ms)  3 token of the lease ('' for none)  4 its rank  5 its life (ms)
---       6 '' where it is not to be taken, but only looked at
--- Returns  body ('' where it is not newer), hold, error
+--       6 '' if it is not to be taken, but only looked at
+-- Returns  body ('' if it is not newer), hold, error
 -- A body begins with its as-of.
 local as_of, body = -1, ''
 local head = redis.pcall('GETRANGE', KEYS[1], 0, 7)

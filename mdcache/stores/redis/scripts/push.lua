@@ -1,16 +1,16 @@
--- Store what a read brought, all of it, if what is there is what the caller saw; else nothing.
+-- Store the result of a read, if the store is as the caller saw it; otherwise store nothing.
 -- KEYS  header, tail, lease, waiting, then base and appended of each block
--- ARGV  1 epoch seen ('' where there was nothing)  2 an epoch to begin with  3 lease's value ('' for none)
+-- ARGV  1 epoch seen ('' if there was nothing)  2 an epoch to begin with  3 lease's value ('' for none)
 --       4 channel  5 message  6 life of the tail (ms)  7 life of rows (ms)
 --       8 tail ('' for none)  9 tail's stamp seen  10 empty ranges ('' for none)  11 its stamp seen
---       then of each block: index, stamp seen, '1' where rows in it were revised, version's beginning (16 bytes), version's
+--       then of each block: index, stamp seen, '1' if rows in it were revised, version's beginning (16 bytes), version's
 --       rest, base ('=' to keep the one that is there), appended ('' for none)
 -- Returns  'moved', or 'pushed', the epoch, revisions, purge
 local function stamp_of(value)
   return value and string.sub(value, 1, 8) or ''
 end
 
--- Versions of rows that ran out go, every half of a row's life; the blocks' keys are of the head's own hash tag.
+-- Delete versions of rows that expired, every half of a row's life; the blocks' keys are of the head's own hash tag.
 local function drop_versions_without_rows(last)
   local now = tonumber(redis.call('TIME')[1])
   if last and math.abs(now - last) < tonumber(ARGV[7]) / 2000 then
@@ -63,7 +63,7 @@ for n = 0, count - 1 do
 end
 
 local epoch, revisions = head[1] or ARGV[2], tonumber(head[2] or '0')
-redis.call('HSET', KEYS[1], 'e', epoch) -- the first write: a Redis that is full refuses it, and so all of them
+redis.call('HSET', KEYS[1], 'e', epoch) -- the first write: if Redis is full, it refuses this one, and so none is done
 for n = 0, count - 1 do
   local at = 12 + 7 * n
   local revision = struct.pack('>d', 0)

@@ -1,7 +1,7 @@
--- Store a body, unless a newer one is there; the lease ends.
+-- Store a body, unless a newer one is stored; end the lease.
 -- KEYS  body, lease, waiting
 -- ARGV  1 body ('' for none: it is too long)  2 its life (ms)  3 lease's value ('' for none)  4 channel  5 message
---       6 now (ms): a body as of a time long after is rubbish
+--       6 now (ms): a body with an as-of far in the future is discarded
 if ARGV[1] ~= '' then
   local head = redis.pcall('GETRANGE', KEYS[1], 0, 7)
   local there = type(head) ~= 'table' and #head == 8 and struct.unpack('>d', head) or -1
