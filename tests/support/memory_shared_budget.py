@@ -34,6 +34,7 @@ class MemorySharedBudget:
         self._server = server
         self._family = family
         self._replica = replica
+        self.listens = True
         self._keys = [f"{kind}:{family}".encode() for kind in ("budget", "gate")]
 
     async def draw(self, request: DrawRequest) -> DrawReply:
@@ -62,7 +63,7 @@ class MemorySharedBudget:
         """Subscribe to gates that others write."""
 
         def on_message(family: str, version: int, text: str) -> None:
-            if family == self._family and self.up:
+            if family == self._family and self.up and self.listens:
                 on_gate(version, text)
 
         self._server.subscribers.append(on_message)

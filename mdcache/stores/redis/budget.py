@@ -23,18 +23,28 @@ _HEAD, _MINUTE = 11, 5  # the number of fields of a reply, and of each minute in
 
 
 class GateChannel:
-    """The channel on which the replicas of one egress publish their gates: one subscription for all families."""
+    """The channel on which the replicas of one egress publish their gates: one subscription for all families.
+
+    `listens`: whether the subscription stands.
+    """
 
     def __init__(self, link: RedisClient, egress: str) -> None:
         self.name = f"{link.prefix}gates:{egress}"
+        self.listens = False
         self._link = link
         self._subscribers: dict[bytes, Callable[[int, str], None]] = {}
 
     def subscribe(self, family: str, on_gate: Callable[[int, str], None]) -> None:
         """Call `on_gate(version, text)` with each gate published for a family."""
         if not self._subscribers:
-            self._link.subscribe(self.name, self._on_message)
+            self._link.subscribe(self.name, self._on_message, self._subscribed, self._ended)
         self._subscribers[family.encode()] = on_gate
+
+    def _subscribed(self) -> None:
+        self.listens = True
+
+    def _ended(self) -> None:
+        self.listens = False
 
     def _on_message(self, message: bytes) -> None:
         family, _, rest = message.partition(b" ")
@@ -60,6 +70,11 @@ class RedisBudget:
     def up(self) -> bool:
         """Whether Redis is likely to answer."""
         return self._link.up
+
+    @property
+    def listens(self) -> bool:
+        """Whether what other replicas write of the gate is announced here."""
+        return self._channel.listens
 
     async def draw(self, request: DrawRequest) -> DrawReply:
         """Report and draw, in one step; raises `BudgetStoreDown`, and `Displaced`."""

@@ -196,13 +196,18 @@ class RedisClient:
                     break
 
     def subscribe(
-        self, channel: str, on_message: Callable[[bytes], None], on_subscribed: Callable[[], None] = lambda: None
+        self,
+        channel: str,
+        on_message: Callable[[bytes], None],
+        on_subscribed: Callable[[], None] = lambda: None,
+        on_ended: Callable[[], None] = lambda: None,
     ) -> None:
         """Call `on_message` with each message on `channel`, for ever; subscribe again whenever needed.
 
-        `on_subscribed` is called after each subscription: messages before it are lost. May be called before `start`.
+        `on_subscribed` is called after each subscription: messages before it are lost; `on_ended` when one has ended.
+        May be called before `start`.
         """
-        subscription = Subscription(channel, on_message, on_subscribed)
+        subscription = Subscription(channel, on_message, on_subscribed, on_ended)
         self._keep(asyncio.create_task(self._listen_forever(subscription), name=f"subscription to {channel}"))
 
     # -------------------------------------------------------------------------------- the breaker

@@ -159,6 +159,11 @@ class BudgetStore(Protocol):
         """Whether it is likely to answer; otherwise every call fails at once."""
         ...
 
+    @property
+    def listens(self) -> bool:
+        """Whether gates that others write are announced here; else they are seen in replies only."""
+        ...
+
     async def draw(self, request: DrawRequest) -> DrawReply:
         """Report and draw, in one step; raises `BudgetStoreDown`, and `Displaced`."""
         ...

@@ -82,6 +82,8 @@ class SharedAdmission:
         self._returning = among.returning
         self._last: DrawReply | None = None  # to the last message; `None`: it was not answered
         self._last_s = 0.0
+        self._listened = False  # when the last message was sent: any gate written since was announced here
+        self._announced = (0, "")  # version and text of a gate, while one is being written here
         self._unanswered = _ALONE_AFTER  # messages in a row without an answer
         self._seq = 0
         self._quiet_since_s: float | None = None
@@ -259,7 +261,10 @@ class SharedAdmission:
 
     def _on_gate(self, version: int, text: str) -> None:
         """Adopt the gate that another replica wrote."""
-        if version <= self._gate.version or self._writes:  # already known, or it will be in the answer to our own write
+        if self._writes:  # until the answer, it is not known what to merge it with
+            self._announced = max(self._announced, (version, text))
+            return
+        if version <= self._gate.version:
             return
         if self._gate.adopt(version, text, self._context.now()):
             self._context.wake()
@@ -298,14 +303,19 @@ class SharedAdmission:
     async def _write_gate(self, after: Gate) -> GateReply:
         """Write the gate, or adopt what others wrote; the caller holds the lock. Raises `BudgetStoreDown`."""
         draft = self._gate.draft(after, self._context.now())
-        self._writes = True
+        self._writes, self._announced = True, (0, "")
         try:
             reply = await self._store.write_gate(draft.version, draft.text)
+        except BudgetStoreDown:
+            self._writes = False
+            self._on_gate(*self._announced)
+            raise
         finally:
             self._writes = False
         if reply.written:
             self._gate.written(draft, reply.version)
         self._apply_gate_reply(reply)
+        self._on_gate(*self._announced)
         return reply
 
     # ----------------------------------------------------------------------------------------- messages
@@ -322,7 +332,7 @@ class SharedAdmission:
         now = self._context.now()
         request = self._request(kind, now, weight, lane)
         before, self._allotment = self._allotment, while_unanswered(self._allotment, request)
-        sent_s = self._clock.now()
+        sent_s, listened = self._clock.now(), self._store.listens
         try:
             reply = await self._store.draw(request)
         except BudgetStoreDown as error:
@@ -333,6 +343,7 @@ class SharedAdmission:
             raise
         self._allotment = after_reply(before, request, reply)
         self._last, self._last_s, self._unanswered = reply, self._clock.now(), 0
+        self._listened = listened
         if not self._met:
             self._count_earlier_draws(request, reply)
         self._apply_reply(reply, sent_s)
@@ -414,7 +425,9 @@ class SharedAdmission:
     @property
     def _is_current(self) -> bool:
         """Whether the store answered recently, so that the gate it has is known here."""
-        return self._last is not None and self._clock.now() - self._last_s <= self._beat_s + _LATE_S
+        announced = self._listened and self._store.listens
+        window_s = self._beat_s + _LATE_S if announced else _AGAIN_MS / 1000
+        return self._last is not None and self._clock.now() - self._last_s <= window_s
 
     @property
     def _waits_for_others(self) -> bool:
