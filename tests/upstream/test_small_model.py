@@ -317,7 +317,7 @@ def test_the_model_finds_what_a_broken_rule_does(
 
 
 def test_it_finds_one_that_takes_a_lost_message_for_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{__name__}.sent", lambda allotment, _request: allotment)
+    monkeypatch.setattr(f"{__name__}.while_unanswered", lambda allotment, _request: allotment)
     with pytest.raises(AssertionError, match=r"hears nothing|arrives late|cut off"):
         explored(STARTS["nothing spent"], 3)
 
