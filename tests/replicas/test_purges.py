@@ -26,11 +26,13 @@ pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 SOL, ETH = SeriesFilter(Market.SPOT, "SOLUSDT"), SeriesFilter(Market.SPOT, "ETHUSDT")
 TOKEN = "a-very-secret-token"
-Heard = list[tuple[SeriesFilter, bytes]]
+PurgesSeen = list[tuple[SeriesFilter, bytes]]
 
 
 @asynccontextmanager
-async def replica(server: RedisServer, purges: Heard, folder: StateDir | None = None) -> AsyncIterator[RedisRowStore]:
+async def replica(
+    server: RedisServer, purges: PurgesSeen, folder: StateDir | None = None
+) -> AsyncIterator[RedisRowStore]:
     """One that has just started."""
     bus = Events()
     link = client_for(server.url, bus)
@@ -50,7 +52,7 @@ async def test_a_replica_that_was_away_learns_of_a_purge_once_at_its_start(tmp_p
     with running_redis() as server:
         async with replica(server, []) as other:
             await other.purge(SOL, b"purge 1!")
-            folder, first, second = open_state_dir(tmp_path), [], []  # type: StateDir, Heard, Heard
+            folder, first, second = open_state_dir(tmp_path), [], []  # type: StateDir, PurgesSeen, PurgesSeen
             async with replica(server, first, folder):
                 assert first == [(SOL, b"purge 1!")]
                 await until((tmp_path / FILE).exists, 10)
@@ -61,7 +63,7 @@ async def test_a_replica_that_was_away_learns_of_a_purge_once_at_its_start(tmp_p
 
 
 async def test_a_replica_that_started_without_redis_learns_of_purges_when_it_is_back() -> None:
-    purges: Heard = []
+    purges: PurgesSeen = []
     server = RedisServer()
     async with AsyncExitStack() as stack:
         stack.callback(server.close)
@@ -75,7 +77,7 @@ async def test_a_replica_that_started_without_redis_learns_of_purges_when_it_is_
 async def test_a_replica_that_missed_more_purges_than_the_log_holds_forgets_all(tmp_path: Path) -> None:
     with running_redis() as server:
         async with replica(server, []) as other:
-            folder, purges = open_state_dir(tmp_path), []  # type: StateDir, Heard
+            folder, purges = open_state_dir(tmp_path), []  # type: StateDir, PurgesSeen
             await other.purge(SOL, b"purge 1!")
             async with replica(server, [], folder):
                 await until((tmp_path / FILE).exists, 10)
@@ -91,7 +93,7 @@ async def test_an_unreadable_file_of_followed_purges_has_all_followed_again(tmp_
         async with replica(server, []) as other:
             await other.purge(SOL, b"purge 1!")
         (tmp_path / FILE).write_bytes(content)
-        folder, purges = open_state_dir(tmp_path), []  # type: StateDir, Heard
+        folder, purges = open_state_dir(tmp_path), []  # type: StateDir, PurgesSeen
         async with replica(server, purges, folder):
             assert purges == [(SOL, b"purge 1!")]
         folder.release()

@@ -1,4 +1,4 @@
-"""Redis allows less than it should, and a process that stood still: at a real server."""
+"""Redis allows less than it should, and a suspended process: at a real server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ class StoppedClock(SystemClock):
 
 @asynccontextmanager
 async def link_to(
-    server: RedisServer, heard: list[Event], clock: SystemClock | None = None
+    server: RedisServer, events: list[Event], clock: SystemClock | None = None
 ) -> AsyncIterator[RedisClient]:
     address = parse_url(server.url)
     link = RedisClient(
@@ -40,7 +40,7 @@ async def link_to(
         prefix="mdcache:",
         timeout_s=TIMEOUT_S,
         clock=clock or SystemClock(),
-        events=Events(heard.append),
+        events=Events(events.append),
     )
     await link.start()
     try:
@@ -64,10 +64,10 @@ async def list_purges(client: Any) -> None:
 @pytest.mark.parametrize(
     ("rule", "work"), [("-evalsha", run_proof), ("-time", evaluate), ("-lrange", list_purges)], ids=lambda each: each
 )
-async def test_what_may_not_be_done_opens_the_circuit_until_it_may(rule: str, work: Any) -> None:
-    heard: list[Event] = []
+async def test_a_command_that_is_denied_opens_the_circuit_until_it_is_permitted(rule: str, work: Any) -> None:
+    events: list[Event] = []
     with running_redis() as server:
-        async with link_to(server, heard) as link:
+        async with link_to(server, events) as link:
             server.client().execute_command("ACL", "SETUSER", "default", rule)
             with pytest.raises(RedisDown):
                 await link.call(StoreOp.WRITE, work)
@@ -77,18 +77,18 @@ async def test_what_may_not_be_done_opens_the_circuit_until_it_may(rule: str, wo
             server.client().execute_command("ACL", "SETUSER", "default", rule.replace("-", "+"))
             await until(lambda: link.up)
             await link.call(StoreOp.WRITE, work)
-        assert [event.state for event in heard if isinstance(event, TierStateChanged)] == ["ok", "down", "ok"]
+        assert [event.state for event in events if isinstance(event, TierStateChanged)] == ["ok", "down", "ok"]
 
 
-async def test_time_outs_of_a_process_that_stood_still_say_nothing_of_redis() -> None:
-    clock, heard = StoppedClock(), list[Event]()
+async def test_time_outs_of_a_suspended_process_say_nothing_of_redis() -> None:
+    clock, events = StoppedClock(), list[Event]()
 
     async def stopped(client: Any) -> None:
         clock.ahead_s += 60.0
         await client.ping()
 
     with running_redis() as server:
-        async with link_to(server, heard, clock) as link:
+        async with link_to(server, events, clock) as link:
             server.freeze()
             ended = await asyncio.gather(*(link.call(StoreOp.LOAD, stopped) for _ in range(5)), return_exceptions=True)
             assert {type(each) for each in ended} == {RedisDown}

@@ -51,8 +51,8 @@ async def test_broken_parts_count_as_missing_and_are_replaced(single: RedisServe
     async with redis_row_store(single.url, events) as a:
         found = await pull(a, INDEX)
         whole = block(0, 410).stored.block
-        for index, told in found.state.blocks.items():
-            assert (index, told.stored.block.text) == (INDEX, whole.text)
+        for index, kept in found.state.blocks.items():
+            assert (index, kept.stored.block.text) == (INDEX, whole.text)
         assert found.state.tail in (None, tail(1_001))
         assert (INDEX not in found.state.blocks) == (part != "t")
         assert (found.state.tail is None) == (part == "t")

@@ -107,8 +107,8 @@ async def test_one_replica_reads_and_the_others_are_notified_when_it_pushed(
     open_store: Open, subscribed: Subscribed
 ) -> None:
     a, b = await open_store(), await open_store()
-    heard: list[str] = []
-    b.subscribe(heard.append)
+    notified: list[str] = []
+    b.subscribe(notified.append)
     await subscribed(2)
     assert (await a.pull(SPOT, NAME, -1, need("aa", AS_OF))).lease_state is LeaseState.MINE
     assert (await b.pull(SPOT, NAME, -1, need("bb", AS_OF))).lease_state is LeaseState.THEIRS
@@ -116,7 +116,7 @@ async def test_one_replica_reads_and_the_others_are_notified_when_it_pushed(
     assert await a.renew(SPOT, NAME, Lease("read", "aa", 1))
     assert not await b.renew(SPOT, NAME, Lease("read", "bb", 1))
     await a.push(SPOT, NAME, SnapshotBody(b"[]", AS_OF), 30.0, Lease("read", "aa", 1))
-    await until(lambda: b.topic(SPOT, NAME) in heard, 10)
+    await until(lambda: b.topic(SPOT, NAME) in notified, 10)
     found = await b.pull(SPOT, NAME, -1, need("bb", AS_OF))
     assert (found.body, found.lease_state) == (SnapshotBody(b"[]", AS_OF), LeaseState.NONE)
     assert (await b.pull(SPOT, NAME, AS_OF, need("bb", AS_OF + 1))).lease_state is LeaseState.MINE

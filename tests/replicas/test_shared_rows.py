@@ -116,8 +116,8 @@ async def test_one_replica_reads_and_the_others_are_notified_when_it_pushed(
     open_store: Open, subscribed: Subscribed
 ) -> None:
     a, b = await open_store(), await open_store()
-    heard: list[SeriesKey] = []
-    b.subscribe(heard.append, lambda _which, _name: None)
+    notified: list[SeriesKey] = []
+    b.subscribe(notified.append, lambda _which, _name: None)
     await subscribed(2)
     first, second = LeaseRequest(Lease("tail", "aa", 1), 500, 600), LeaseRequest(Lease("tail", "bb", 1), 500, 600)
     assert (await a.pull(KEY, KnownVersions(), first)).lease_state is LeaseState.MINE
@@ -128,7 +128,7 @@ async def test_one_replica_reads_and_the_others_are_notified_when_it_pushed(
     assert await a.renew(KEY, first.lease)
     assert not await b.renew(KEY, second.lease)
     assert (await push(a, PullResult(), SeriesState(tail(1_000)), lease=first.lease)).pushed
-    await until(lambda: KEY in heard, 10)
+    await until(lambda: KEY in notified, 10)
     assert (await b.pull(KEY, KnownVersions(), second)).lease_state is LeaseState.NONE
     newer = LeaseRequest(Lease("tail", "cc", 1), 1_001, 1_002)
     assert (await b.pull(KEY, KnownVersions(), newer)).lease_state is LeaseState.MINE
@@ -180,8 +180,8 @@ async def test_a_better_lane_takes_a_lease_over_and_an_error_is_published(open_s
 
 async def test_a_purged_series_names_its_purge(open_store: Open, subscribed: Subscribed) -> None:
     a, b = await open_store(), await open_store()
-    heard: list[tuple[SeriesFilter, bytes]] = []
-    b.subscribe(lambda _key: None, lambda which, name: heard.append((which, name)))
+    notified: list[tuple[SeriesFilter, bytes]] = []
+    b.subscribe(lambda _key: None, lambda which, name: notified.append((which, name)))
     await subscribed(2)
     for key in (KEY, OTHER):
         await push(a, PullResult(), SeriesState(tail(1_000), blocks={INDEX: block()}), key=key)
@@ -193,7 +193,7 @@ async def test_a_purged_series_names_its_purge(open_store: Open, subscribed: Sub
     assert found.epoch not in {b"", seen.epoch}
     assert len((await pull(b, INDEX, key=OTHER)).state.blocks) == 1
     assert not (await push(b, seen, SeriesState(tail(2_000), blocks={INDEX: block()}))).pushed
-    await until(lambda: (which, b"purge 1!") in heard, 10)
+    await until(lambda: (which, b"purge 1!") in notified, 10)
     await push(b, found, SeriesState(tail(3_000)))
     await b.purge_series(KEY, b"purge 1!")
     assert (await pull(b)).tail_as_of_ms == 3_000

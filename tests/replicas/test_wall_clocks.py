@@ -13,7 +13,7 @@ HOUR_MS = 3_600_000
     "skews_ms",
     [(3 * HOUR_MS, 0, 0), (-48 * HOUR_MS, 0, 0), (3 * HOUR_MS, -48 * HOUR_MS, 0), (48 * HOUR_MS, 3 * HOUR_MS, 0)],
 )
-async def test_replicas_with_wrong_walls_that_start_together_measure_the_time(skews_ms: tuple[int, ...]) -> None:
+async def test_replicas_with_wrong_wall_clocks_that_start_together_measure_the_time(skews_ms: tuple[int, ...]) -> None:
     fleet = GovernorReplicas(share=3_000, limit=6_000, assumed=3)
     made = [await fleet.replica(skew_ms, unmeasured=True) for skew_ms in skews_ms]
     for replica in made:

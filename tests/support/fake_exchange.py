@@ -135,7 +135,7 @@ class FakeRead:
     endpoint: str = "klines"
     reason: ReadReason = ReadReason.REFRESH
     max_bytes: int = 1_000_000
-    sealed: int = 0
+    built: int = 0
     broken: int = 0
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -143,7 +143,7 @@ class FakeRead:
         return self.cost if self.promised is None else self.promised
 
     def build_request(self) -> UpstreamRequest:
-        self.sealed += 1
+        self.built += 1
         return UpstreamRequest(
             self.market.prefix + self.path, f"w={self.cost}", self.headers, self.cost, self.max_bytes
         )

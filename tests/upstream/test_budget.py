@@ -128,7 +128,7 @@ def test_pending_comes_on_top_of_the_header() -> None:
     assert budget.minute(at(1).number).address == 105
 
 
-def test_what_no_header_could_have_seen_stays_on_top_of_it() -> None:
+def test_weight_that_no_header_could_count_is_added_to_it() -> None:
     budget, silent = spend(Budget(1000, 0.5), 10, at(1))
     budget, early = spend(budget, 5, at(1))
     budget = settle(budget, silent, None, at(2))

@@ -1,4 +1,4 @@
-"""Gate and budget as plain values and back."""
+"""The saved state: gate and budget as plain values and back, and the checkpoint of a family."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,9 @@ from mdcache.upstream.backoff import BAN_MARGIN_MS, ClosureReason
 from mdcache.upstream.budget import Budget, Claim, Granted, Minute, Moment, reserve
 from mdcache.upstream.checkpoint import budget_from_mapping, budget_to_mapping, gate_from_mapping, gate_to_mapping
 from mdcache.upstream.gate import Gate, GateDecision, GateState, decide
+from mdcache.upstream.gate_events import ForcedShut
 from mdcache.upstream.priority import Lane
+from tests.support.family_parts import FamilyParts
 
 NOW, UTC = 5_000_000, 1_790_000_000_000
 
@@ -90,3 +92,34 @@ def test_a_budget_that_was_never_written_is_refused(change: dict[str, object]) -
         budget_from_mapping({"minutes": [minutes[0] | change]}, 10, 0.5)
     with pytest.raises(TypeError):
         budget_from_mapping({"minutes": [3]}, 10, 0.5)
+
+
+@pytest.mark.virtual
+async def test_a_wait_does_not_grow_when_it_is_saved_again() -> None:
+    was = FamilyParts()
+    was.keeper.step(ForcedShut(60_000))
+    saved = was.checkpoint.save("boot")
+    waits = []
+    for _ in range(3):
+        parts = FamilyParts()
+        parts.checkpoint.restore(saved, "boot")
+        waits.append(parts.keeper.gate.until_ms)
+        await parts.clock.sleep(5.0)
+        saved = parts.checkpoint.save("boot")
+    assert waits[0] > was.keeper.gate.until_ms
+    assert waits == [waits[0]] * 3
+    last = FamilyParts()
+    last.checkpoint.restore(saved, "boot")
+    last.keeper.step(ForcedShut(90_000))  # its own from now on
+    assert last.checkpoint.save("boot").gate != saved.gate
+
+
+@pytest.mark.virtual
+async def test_an_unreadable_saved_state_starts_the_gate_with_a_probe() -> None:
+    parts = FamilyParts()
+    parts.checkpoint.restore(None, "boot")
+    assert parts.keeper.gate.state is GateState.CLOSED
+    assert parts.keeper.refusal() is None
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        parts.checkpoint.restore(replace(parts.checkpoint.save("boot"), gate={}), "boot")
+    assert parts.keeper.gate.state is GateState.CLOSED

@@ -230,8 +230,8 @@ def test_a_burst_of_403_is_one_step() -> None:
 def test_a_ban_whose_body_is_on_its_way() -> None:
     gate = closed(ClosureReason.BAN, body_pending=True)
     assert gate.until_ms == T0 + BODY_WAIT_MS
-    told = go(gate, refused(gate, ClosureReason.BAN, 60_000, epoch=gate.epoch - 1))
-    assert told.until_ms == T0 + 62_050
+    extended = go(gate, refused(gate, ClosureReason.BAN, 60_000, epoch=gate.epoch - 1))
+    assert extended.until_ms == T0 + 62_050
     untold = go(gate, refused(gate, ClosureReason.BAN, None, epoch=gate.epoch - 1))
     assert untold.until_ms == T0 + 120_000
 
@@ -393,9 +393,9 @@ class GateMachine(RuleBasedStateMachine):
             stated = data.draw(st.none() | st.integers(-10, 10**10))
             jitter = data.draw(st.floats(0, 1))
             self.step(Refused(epoch, ClosureReason(how), stated, 30_000, 50, jitter))
-            told = {"429": 300_000, "418": 3 * 86_400_000}.get(how, 0)
+            longest_ms = {"429": 300_000, "418": 3 * 86_400_000}.get(how, 0)
             if epoch >= self.gate.forced_epoch and stated is not None and stated > 0:
-                self.not_before_ms = max(self.not_before_ms, self.now_ms + min(told, stated))
+                self.not_before_ms = max(self.not_before_ms, self.now_ms + min(longest_ms, stated))
 
     @rule(jitter=st.floats(0, 1))
     def a_question_fails(self, jitter: float) -> None:

@@ -418,18 +418,18 @@ async def test_a_full_market_does_not_block_its_sibling() -> None:
 async def test_a_read_is_dropped_at_its_last_deadline_and_a_later_one_saves_it() -> None:
     world = await governed(trip_s=4.0, limits=GovernorSettings(upstream_concurrency=1))
     running = asyncio.create_task(world.governor.fetch(fake_read()))
-    doomed, saved, raised = fake_read(within_s=2), fake_read(within_s=2), fake_read(Lane.LOW)
-    waiting = [asyncio.create_task(world.governor.fetch(each)) for each in (doomed, saved, raised)]
+    dropped, saved, raised = fake_read(within_s=2), fake_read(within_s=2), fake_read(Lane.LOW)
+    waiting = [asyncio.create_task(world.governor.fetch(each)) for each in (dropped, saved, raised)]
     await asyncio.sleep(1)
     saved.priority.deadline_s = math.inf
     raised.priority.lane = Lane.HIGH
     await asyncio.sleep(1.01)
     assert waiting[0].done()
     assert isinstance(waiting[0].exception(), DeadlinePassed)
-    assert doomed.sealed == 0
+    assert dropped.built == 0
     await running
     await asyncio.sleep(0.01)
-    assert (raised.sealed, saved.sealed) == (1, 0)
+    assert (raised.built, saved.built) == (1, 0)
     await asyncio.gather(*waiting[1:])
 
 
@@ -445,7 +445,7 @@ async def test_a_lane_is_bounded() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_read_that_seals_dearer_than_it_promised_is_not_sent() -> None:
+async def test_a_request_that_costs_more_than_its_read_stated_is_not_sent() -> None:
     world = await governed()
     with pytest.raises(ValueError, match="promised 0"):
         await world.governor.fetch(fake_read(promised=0))

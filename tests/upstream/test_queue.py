@@ -69,7 +69,7 @@ def test_a_lane_that_waits_is_served_every_tenth_time() -> None:
     assert first.count("h") >= 75
 
 
-def test_tails_that_crossed_a_close_come_first_in_their_lane() -> None:
+def test_tails_whose_close_has_passed_come_first_in_their_lane() -> None:
     queue = ReadQueue()
     fill(queue, ("a", how()), ("crossed", how(close_passed=True)), ("high", how(Lane.HIGH)))
     assert drain(queue) == ["high", "crossed", "a"]
@@ -81,7 +81,7 @@ def test_round_robin_by_client() -> None:
     assert drain(queue) == ["a0", "b0", "c0", "a1", "a2", "a3"]
 
 
-def test_a_newcomer_does_not_overtake_what_waits_long() -> None:
+def test_a_new_read_does_not_overtake_one_that_waits_long() -> None:
     queue = ReadQueue()
     fill(queue, *[(f"a{i}", how(client="a")) for i in range(3)])
     for _ in range(2):
@@ -92,7 +92,7 @@ def test_a_newcomer_does_not_overtake_what_waits_long() -> None:
     assert drain(queue) == ["a2", "b0", "b1", "b2"]
 
 
-def test_an_improved_turn_is_filed_anew() -> None:
+def test_a_read_of_a_better_priority_is_queued_anew() -> None:
     queue = ReadQueue()
     slow = how(Lane.LOW)
     fill(queue, ("n", how()), ("was low", slow))

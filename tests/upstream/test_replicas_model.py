@@ -17,19 +17,19 @@ from tests.support.governor_replicas import GovernorReplica, GovernorReplicas
 from tests.support.virtual_time import run
 
 BAN_S = 10
-TOLD_S = 0.2  # a ban is received, written, and read by the next replica that asks
+KNOWN_S = 0.2  # a ban is received, written, and read by the next replica that asks
 SHARE = 100
 GATES = ("ban 0", "ban 1", "cut 0", "mend 0", "forget", "restart 2", "pass 15")
 
 
 @dataclass
 class Judge:
-    """Records what each replica was told, and what it did then."""
+    """Records what each replica knew, and what it did then."""
 
     fleet: GovernorReplicas
     banned_until_s: float = 0.0
     met_s: dict[str, float] = field(default_factory=dict)
-    told_s: float = float("inf")
+    known_s: float = float("inf")
     wrongs: list[str] = field(default_factory=list)
 
     def fault(self, replica: "Judged") -> httpx.Response | None:
@@ -37,19 +37,19 @@ class Judge:
         if now_s >= self.banned_until_s:
             return None
         name = replica.name
-        told = replica.hears() and self.told_s + TOLD_S < now_s
-        if self.met_s.get(name, now_s) < now_s - TOLD_S or told:
+        informed = replica.follows() and self.known_s + KNOWN_S < now_s
+        if self.met_s.get(name, now_s) < now_s - KNOWN_S or informed:
             self.wrongs.append(f"{name} asked in a ban, {self.banned_until_s - now_s:.2f} s before its end")
         self.met_s.setdefault(name, now_s)
-        if replica.hears():
-            self.told_s = min(self.told_s, now_s)
+        if replica.follows():
+            self.known_s = min(self.known_s, now_s)
         return refuse(418, retry_after=str(round(self.banned_until_s - now_s + 1)))
 
     def ban(self) -> None:
         now_s = self.fleet.clock.now()
         if now_s >= self.banned_until_s:
             self.met_s.clear()
-            self.told_s = float("inf")
+            self.known_s = float("inf")
             self.banned_until_s = now_s + BAN_S
 
 
@@ -61,15 +61,15 @@ class Judged(httpx.AsyncBaseTransport):
     judge: Judge
     exchange: FakeExchange
     replica: GovernorReplica | None = None
-    heard_from_s: float = 0.0
+    connected_s: float = 0.0
 
-    def hears(self) -> bool:
+    def follows(self) -> bool:
         """Return whether it has been in touch with the store for long enough."""
-        return self.in_touch() and self.judge.fleet.clock.now() - self.heard_from_s > 3.0
+        return self.in_touch() and self.judge.fleet.clock.now() - self.connected_s > 3.0
 
     def in_touch(self) -> bool:
-        ledgers = [] if self.replica is None else self.replica.budgets.values()
-        return bool(ledgers) and all(ledger.up and not ledger.lose_answers for ledger in ledgers)
+        budgets = [] if self.replica is None else self.replica.budgets.values()
+        return bool(budgets) and all(budget.up and not budget.lose_answers for budget in budgets)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.exchange.fault = lambda *_: self.judge.fault(self)
@@ -94,7 +94,7 @@ class Play:
         way = Judged(f"replica {at}.{self.fleet.names}", self.judge, self.exchange)
         self.fleet.transport = way
         replica = await self.fleet.replica()
-        way.replica, way.heard_from_s = replica, self.fleet.clock.now()
+        way.replica, way.connected_s = replica, self.fleet.clock.now()
         self.ways[at:at], self.replicas[at:at] = [way], [replica]
 
     async def do(self, name: str) -> None:
@@ -113,7 +113,7 @@ class Play:
                 if verb == "fail":
                     self.fleet.server.hashes.update({key: dict(value) for key, value in self.kept.items()})
                 if verb == "fail":  # the replica that reported it has to do so again
-                    self.judge.told_s = max(self.judge.told_s, self.fleet.clock.now() + 3.0)
+                    self.judge.known_s = max(self.judge.known_s, self.fleet.clock.now() + 3.0)
             case "restart":
                 await self.replicas.pop(number).kill()
                 self.ways.pop(number)
@@ -126,7 +126,7 @@ class Play:
     def mend(self, number: int) -> None:
         if not self.ways[number].in_touch():
             self.replicas[number].reconnect()
-            self.ways[number].heard_from_s = self.fleet.clock.now()
+            self.ways[number].connected_s = self.fleet.clock.now()
 
     def check(self) -> None:
         assert not self.judge.wrongs, self.judge.wrongs

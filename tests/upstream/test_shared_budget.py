@@ -1,15 +1,13 @@
-"""One budget and one gate for several replicas: with the store, without it, and while it fails and recovers."""
+"""One budget for several replicas: with the store, without it, and while it fails and recovers."""
 
-import asyncio
-import itertools
-from dataclasses import dataclass
+import dataclasses
 
 import pytest
 
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.rate_limits import INITIAL_LIMIT
-from mdcache.upstream.models import UpstreamRequest
-from tests.support.fake_exchange import FakeRead, refuse
+from mdcache.upstream.replicas.protocol import DrawReply, DrawRequest, DrawVerdict
+from tests.support.fake_exchange import refuse
 from tests.support.governor_replicas import GovernorReplica, GovernorReplicas
 
 pytestmark = pytest.mark.virtual
@@ -54,7 +52,7 @@ async def test_three_replicas_under_load_leave_little_of_the_share(rates: tuple[
 
 
 @pytest.mark.parametrize("first", [True, False])
-async def test_one_that_joins_may_ask_at_once_however_many_there_may_be(first: bool) -> None:
+async def test_a_replica_that_joins_may_read_at_once_however_many_there_may_be(first: bool) -> None:
     fleet = GovernorReplicas(share=600, assumed=50)
     others = [] if first else [await fleet.replica() for _ in range(2)]
     for replica in others:
@@ -145,7 +143,7 @@ async def test_a_replica_without_the_limit_uses_the_one_that_others_read() -> No
 
 
 @pytest.mark.parametrize("cut", [False, True])
-async def test_one_whose_clock_is_not_measured_yet_can_measure_it(cut: bool) -> None:
+async def test_a_replica_with_an_unmeasured_clock_can_measure_it(cut: bool) -> None:
     """Whether it is one of the first (and the store is lost then or not) or joins others."""
 
     fleet = GovernorReplicas(share=100)
@@ -164,7 +162,7 @@ async def test_one_whose_clock_is_not_measured_yet_can_measure_it(cut: bool) -> 
     await fleet.minutes(1)  # the others give its part up
     for replica in (*pair, third):
         replica.disconnect()
-    await fleet.minutes(2.1)  # it was heard in the minute to come as well, before it could tell them apart
+    await fleet.minutes(2.1)  # it drew in the minute to come as well, before it could tell them apart
     assert await third.read(cost=1) == "ok"
     await close(*pair, third)
     assert max(fleet.spent().values()) <= 100, fleet.spent()
@@ -200,7 +198,7 @@ async def test_a_probe_is_sent_while_the_share_is_divided() -> None:
     await close(*three)
 
 
-async def test_one_that_never_saw_it_assumes_how_many_there_are() -> None:
+async def test_a_replica_that_never_saw_the_store_assumes_how_many_there_are() -> None:
     fleet = GovernorReplicas(share=100, assumed=4)
     replica = await fleet.replica(redis=False)
     replica.load(0.3)
@@ -209,7 +207,7 @@ async def test_one_that_never_saw_it_assumes_how_many_there_are() -> None:
     assert 20 <= max(fleet.spent().values()) <= 25  # by reads of 5
 
 
-async def test_parts_come_and_go_with_replicas() -> None:
+async def test_allotments_come_and_go_with_replicas() -> None:
     fleet = GovernorReplicas(share=100)
     parts = []
 
@@ -262,7 +260,7 @@ async def test_all_killed_and_restarted_with_their_ids_have_the_full_share_from_
 
 @pytest.mark.parametrize("known", [True, False])
 async def test_what_was_spent_before_a_restart_counts_once(known: bool) -> None:
-    """The ledger has it under the old name, and the disk of the new one has it too; or only the disk has it."""
+    """The store has it under the old name, and the disk of the new one has it too; or only the disk has it."""
 
     fleet = GovernorReplicas(share=100)
     pair = await two(fleet)
@@ -289,7 +287,7 @@ async def test_what_was_spent_before_a_restart_counts_once(known: bool) -> None:
 
 
 async def test_the_store_is_lost_repeatedly_and_each_time_another_replica_is_killed() -> None:
-    """Each death is told by who takes the place: nobody waits for those that never come back."""
+    """Each death is reported by the replica that takes the place: no replica waits for one that never returns."""
 
     fleet = GovernorReplicas(share=100, assumed=3)
     three = [await fleet.replica() for _ in range(3)]
@@ -361,7 +359,7 @@ async def test_replicas_started_again_one_after_the_other_share_from_the_next_mi
     await close(*new)
 
 
-async def test_the_time_of_a_wall_that_is_hours_off_is_nobodys() -> None:
+async def test_the_time_of_a_wall_clock_that_is_hours_off_is_not_used() -> None:
     """Of a replica that was never asked, and was the first there."""
 
     for skew_ms in (3_600_000, -3_600_000):
@@ -409,124 +407,6 @@ async def test_what_others_on_the_address_use_is_seen_by_all() -> None:
     assert max(fleet.spent().values()) <= 0.9 * 1_200 - 900 + 20, fleet.spent()
 
 
-# ------------------------------------------------------------------------------------------ the gate
-
-
-async def test_a_ban_seen_by_one_is_obeyed_by_all_before_their_next_request() -> None:
-    fleet = GovernorReplicas(share=600)
-    three = [await fleet.replica() for _ in range(3)]
-    await fleet.minutes(2)
-    fleet.exchange.fault = lambda *_: refuse(418, retry_after="60")
-    assert await three[0].read() == "GateClosed"
-    seen = len(fleet.exchange.seen)
-    await fleet.clock.sleep(0.01)
-    assert [await replica.read() for replica in three] == ["GateClosed"] * 3
-    assert len(fleet.exchange.seen) == seen
-    assert [replica.gate() for replica in three] == ["closed"] * 3
-    await close(*three)
-
-
-async def test_one_probe_and_one_ramp_for_all() -> None:
-    fleet = GovernorReplicas(share=600)
-    three = [await fleet.replica() for _ in range(3)]
-    await fleet.minutes(2)
-    fleet.exchange.trip_s = 0.5
-    fleet.exchange.fault = lambda *_: refuse(418, retry_after="20")
-    assert await three[0].read() == "GateClosed"
-    fleet.exchange.most_flying = 0
-    seen = len(fleet.exchange.seen)
-    for replica in three:
-        replica.load(0.05, cost=1)
-    await fleet.clock.sleep(60.0)
-    assert fleet.exchange.most_flying == 1  # probes, one after the other
-    assert len(fleet.exchange.seen) - seen <= 3
-    fleet.exchange.fault = None
-    most = []
-    while [replica.gate() for replica in three] != ["open"] * 3:
-        await fleet.clock.sleep(0.01)
-        if all(replica.gate() != "open" for replica in three):
-            most.append(fleet.exchange.flying)
-    assert max(most) <= 4
-    assert all(each - before <= 2 for before, each in itertools.pairwise(most))
-    await close(*three)
-
-
-async def test_a_replica_that_dies_with_the_probe_frees_it_by_time() -> None:
-    fleet = GovernorReplicas(share=600)
-    pair = await two(fleet)
-    await fleet.minutes(2)
-    fleet.exchange.fault = lambda *_: refuse(418, retry_after="5")
-    assert await pair[0].read() == "GateClosed"
-    await fleet.clock.sleep(12.0)
-    fleet.exchange.fault = None
-    fleet.exchange.trip_s = 600.0
-    probe = asyncio.create_task(pair[0].read(within_s=5.0))
-    await fleet.clock.sleep(1.5)
-    assert pair[1].gate() == "probing"
-    assert await pair[1].read() == "GateClosed"
-    probe.cancel()
-    await pair[0].kill()
-    fleet.exchange.trip_s = 0.05
-    await fleet.clock.sleep(15.0)
-    assert await pair[1].read() == "ok"
-    await pair[1].aclose()
-
-
-@pytest.mark.parametrize("lost", [False, True])
-async def test_one_that_holds_weight_sends_none_of_it_into_a_gate_that_another_closed(lost: bool) -> None:
-    """A message tells it; where that is lost, it asks once the store has not spoken for longer than a beat."""
-    fleet = GovernorReplicas(share=600)
-    pair = await two(fleet)
-    await fleet.minutes(2)
-    fleet.server.drops_messages = lost
-    pair[0].governor.close_gate(Family.SPOT, 60)
-    await fleet.clock.sleep(1.5 if lost else 0.01)
-    assert await pair[1].read() == "GateClosed"
-    assert not fleet.exchange.seen
-    await close(*pair)
-
-
-async def test_the_operators_word_reaches_all() -> None:
-    fleet = GovernorReplicas(share=600)
-    pair = await two(fleet)
-    await fleet.minutes(2)
-    pair[0].governor.close_gate(Family.SPOT, 3_600)
-    await fleet.clock.sleep(1.5)
-    assert [replica.gate() for replica in pair] == ["closed", "closed"]
-    pair[1].governor.open_gate(Family.SPOT)
-    await fleet.clock.sleep(1.5)
-    assert [replica.gate() for replica in pair] == ["open", "open"]
-    await close(*pair)
-
-
-async def test_a_newcomer_reads_the_gate_before_its_first_request() -> None:
-    fleet = GovernorReplicas(share=600)
-    first = await fleet.replica()
-    first.governor.close_gate(Family.SPOT, 100)
-    await fleet.clock.sleep(1.5)
-    second = await fleet.replica()
-    assert second.gate() == "closed"
-    assert await second.read() == "GateClosed"
-    assert not fleet.exchange.seen
-    await close(first, second)
-
-
-async def test_a_gate_that_closed_without_the_store_closes_for_all_when_it_is_back() -> None:
-    fleet = GovernorReplicas(share=600)
-    pair = await two(fleet)
-    await fleet.minutes(2)
-    pair[0].disconnect()
-    fleet.exchange.fault = lambda *_: refuse(418, retry_after="600")
-    assert await pair[0].read() == "GateClosed"
-    await fleet.clock.sleep(30.0)
-    assert pair[1].gate() == "open"  # it can't know
-    fleet.server.restart(empty=True)
-    pair[0].reconnect()
-    await fleet.clock.sleep(5.0)
-    assert [replica.gate() for replica in pair] == ["closed", "closed"]
-    await close(*pair)
-
-
 async def test_a_measured_time_replaces_one_stated_by_another_replica() -> None:
     fleet = GovernorReplicas(share=100)
     first = await fleet.replica()
@@ -540,21 +420,22 @@ async def test_a_measured_time_replaces_one_stated_by_another_replica() -> None:
     await close(first, second)
 
 
-async def test_a_probe_that_could_not_be_sealed_does_not_keep_the_others_waiting() -> None:
-    """It was written that it is under way, and it never left."""
-
-    @dataclass
-    class Broken(FakeRead):
-        def build_request(self) -> UpstreamRequest:
-            raise ValueError("made up")
-
+async def test_a_corrected_clock_ends_a_pause_of_the_wrong_one() -> None:
     fleet = GovernorReplicas(share=100)
-    one, other = await two(fleet)
-    await fleet.minutes(2)
-    one.governor.close_gate(Family.SPOT, 1)
-    await fleet.clock.sleep(1.5)
-    with pytest.raises(ValueError, match="made up"):
-        await one.governor.fetch(Broken())
-    await fleet.clock.sleep(1.5)  # a beat
-    assert await other.read() == "ok"
-    await close(one, other)
+    one = await fleet.replica(10_800_000)
+    await fleet.clock.sleep(130.0)
+    budget = one.budgets[Family.SPOT]
+    sound = budget.draw_now
+
+    def refuses(request: DrawRequest) -> DrawReply:
+        reply = sound(dataclasses.replace(request, gate_version=0))
+        minutes = tuple(dataclasses.replace(each, verdict=DrawVerdict.SOON) for each in reply.minutes)
+        return dataclasses.replace(reply, minutes=minutes)
+
+    budget.draw_now = refuses  # type: ignore[method-assign]
+    assert await one.read(cost=60, within_s=0.3) != "ok"
+    budget.draw_now = sound  # type: ignore[method-assign]
+    one.skew_ms, one.error_ms = 0, 1
+    await fleet.clock.sleep(90.0)
+    assert await one.read() == "ok"
+    await one.aclose()
