@@ -20,7 +20,7 @@ from mdcache.upstream.priority import Lane
 
 @dataclass(frozen=True, slots=True)
 class AdmissionContext:
-    """What an admission works with. `lease_ms`: the longest time that a sent read may take.
+    """The parts of a family that its admission uses. `lease_ms`: the longest time that a sent read may take.
 
     `now`: the exchange's time, after moving the budget with its corrections; `pump`: make the scheduler check again
     what may be sent; `wake`: the same, but not in this step.
@@ -39,7 +39,10 @@ class AdmissionContext:
 
 @dataclass(frozen=True, slots=True)
 class SharingStatus:
-    """`mode`: `shared` or `divided`; `part`: our part of the share while divided; `total`: drawn by all this minute."""
+    """How replicas share one family.
+
+    `mode`: `shared` or `divided`; `part`: our part of the share while divided; `total`: drawn by all this minute.
+    """
 
     mode: str
     replicas: int
@@ -48,7 +51,7 @@ class SharingStatus:
 
 
 class Admission(Protocol):
-    """Decides whether a family's read may be sent."""
+    """The last check before a read of one family is sent."""
 
     @property
     def replicas(self) -> int:

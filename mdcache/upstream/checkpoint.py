@@ -55,7 +55,7 @@ class SavedState:
 
 
 class Checkpoint:
-    """Saves and restores one family. `boot` names the boot since which the clock that never steps counts."""
+    """The saver of one family's state. `boot` names the boot since which the clock that never steps counts."""
 
     def __init__(
         self, gate_keeper: GateKeeper, budget_keeper: BudgetKeeper, family_clock: FamilyClock, clock: Clock

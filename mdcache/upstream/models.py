@@ -27,9 +27,9 @@ class UpstreamReply:
     """A whole body with status 200.
 
     `sent`: exchange time of the send, less an upstream's `Age`: the as-of. `received`: of the reply's head.
-    `settles`: whether its rows may settle; not while the market's clock is unmeasured or suspect, nor if this reply's
-    own `Date` is wrong. `sent_s`: the send by our clock's `now()`, and `rtt_s` from there to the head. `date_ms`: its
-    `Date`, if it had one.
+    `may_settle`: whether its rows may settle; not while the market's clock is unmeasured or suspect, nor if this
+    reply's own `Date` is wrong. `sent_s`: the send by our clock's `now()`, and `round_trip_s` from there to the head.
+    `date_ms`: its `Date`, if it had one.
     """
 
     body: bytes
@@ -43,7 +43,7 @@ class UpstreamReply:
 
 @dataclass(frozen=True, slots=True)
 class Accepted(Generic[T_co]):
-    """A parsed reply. `rows`: how many it has, if it is a page of rows."""
+    """A parsed reply. `rows`: their number, if it is a page of rows."""
 
     value: T_co
     rows: int | None = None

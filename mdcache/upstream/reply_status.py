@@ -60,7 +60,7 @@ _MAX_TEXT = 200
 
 
 def closure_reason(status: int) -> ClosureReason | None:
-    """Why this status closes the gate; `None` if it does not."""
+    """Return why this status closes the gate; `None` if it does not."""
     return GATE_STATUSES.get(status)
 
 

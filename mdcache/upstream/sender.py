@@ -95,7 +95,7 @@ class _Exchange:
             self.book_failure()
 
     def book_failure(self) -> None:
-        """Record what is not recorded yet once the read has ended in any way, so that no gate waits for it for ever."""
+        """Record an ended read as failed where nothing is recorded yet; otherwise a gate would wait for it for ever."""
         if not self._settled:
             self._settle(None, None)
         if not self._gate_informed:

@@ -10,7 +10,7 @@ _LEAST_S = 0.001  # decisions have a resolution of a millisecond: an earlier cal
 
 
 class Timer:
-    """Calls `ring` once at the time that was last `set`; `math.inf` stops it."""
+    """A timer that calls `ring` once, at the time that was last `set`; `math.inf` stops it."""
 
     def __init__(self, clock: Clock, callback: Callable[[], None]) -> None:
         self._clock = clock
