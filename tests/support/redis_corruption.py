@@ -106,7 +106,7 @@ def numbers(client: Any, key: str) -> None:
 
 
 def forged(client: Any, key: str) -> None:
-    """A budget or gate of the right form, and wrong inside; elsewhere numbers."""
+    """A budget with one number changed, or a gate of the right form and wrong inside; elsewhere numbers."""
     match kind(key):
         case "budget":
             fields = [name for name in client.hkeys(key) if name != b"run"]

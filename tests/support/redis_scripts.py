@@ -1,5 +1,6 @@
 """Redis' scripts in this process: the daemon's own Lua, on hashes in memory, with a clock that a test moves."""
 
+import hashlib
 import importlib
 from collections.abc import Callable
 from importlib.resources import files
@@ -11,6 +12,15 @@ _lua = importlib.import_module("lupa.lua51")  # Redis' own version
 def source(name: str) -> str:
     """One of the scripts."""
     return files("mdcache.stores.redis.scripts").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _sha1hex(text: bytes) -> bytes:
+    return hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
+
+
+def sealed(field: str, body: bytes) -> bytes:
+    """A field of the budget as the script writes it: whole numbers, and a checksum over them and its name."""
+    return body + b" " + _sha1hex(field.encode() + b" " + body)[:12]
 
 
 class FakeRedis:
@@ -27,8 +37,9 @@ class FakeRedis:
         self._scripts: dict[tuple[str, str, str], Any] = {}
         self._runtime = _lua.LuaRuntime(encoding=None, unpack_returned_tuples=True)
         self._runtime.globals()[b"call"] = self._call
+        self._runtime.globals()[b"sha1hex"] = _sha1hex
         self._runtime.execute(
-            b"redis = {call = function(...) local r = call(...) return r end};"
+            b"redis = {sha1hex = sha1hex, call = function(...) local r = call(...) return r end};"
             b"redis.pcall = function(...) local ok, r = pcall(call, ...) return ok and r or {err = tostring(r)} end"
         )
 

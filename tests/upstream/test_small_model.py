@@ -22,7 +22,7 @@ from mdcache.upstream.replicas.protocol import (
     stated_part,
     while_unanswered,
 )
-from tests.support.redis_scripts import FakeRedis, source
+from tests.support.redis_scripts import FakeRedis, sealed, source
 
 ALLOWED = 90
 FIRST = 29_900_000  # a minute
@@ -242,8 +242,8 @@ def shared(*, joined: str = "abc", young: bool = False) -> World:
         "high": part * len(joined),
         **dict.fromkeys(("since", "beat", "swept"), now_ms),
     }
-    store = {b"run": b"%040x" % 1, b"meta": " ".join(str(meta.get(name, 0)) for name in META).encode()}
-    store |= {f"r:{name}".encode(): f"0 {now_ms} {part} 0 0 1".encode() for name in joined}
+    store = {b"run": b"%040x" % 1, b"meta": sealed("meta", " ".join(str(meta.get(name, 0)) for name in META).encode())}
+    store |= {f"r:{name}".encode(): sealed(f"r:{name}", f"0 {now_ms} {part} 0 0 1".encode()) for name in joined}
     allotment = Allotment(part, part, FIRST - 1, len(joined), born_ms)
     members = tuple(
         One(name, allotment, trusts=True) if name in joined else One(name, Allotment(), met=False) for name in NAMES

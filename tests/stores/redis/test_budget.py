@@ -15,7 +15,7 @@ from mdcache.stores.redis.client import RedisClient
 from mdcache.stores.redis.replica_id import ReplicaId
 from mdcache.stores.redis.url import connect, parse_url
 from mdcache.upstream.replicas.protocol import DrawKind, DrawReply, DrawRequest, DrawVerdict, MinuteRequest
-from tests.support.redis_scripts import FakeRedis
+from tests.support.redis_scripts import FakeRedis, sealed
 from tests.support.redis_servers import RedisServer, running_redis
 
 pytestmark = pytest.mark.processes
@@ -70,8 +70,8 @@ def request(minute: int = MINUTE, need: int = 0, **more: object) -> DrawRequest:
 def age(server: RedisServer) -> None:
     """Have the budget been there for longer than it may not be shared for."""
     with server.client() as client:
-        born, *rest = client.hget(BUDGET, "meta").split()
-        client.hset(BUDGET, "meta", b" ".join([b"%d" % (int(born) - 20_000), *rest]))
+        born, *rest, _ = client.hget(BUDGET, "meta").split()
+        client.hset(BUDGET, "meta", sealed("meta", b" ".join([b"%d" % (int(born) - 20_000), *rest])))
 
 
 async def shared(link: RedisClient, server: RedisServer, replica: str = "a") -> DrawReply:
@@ -112,10 +112,24 @@ async def test_rubbish_in_a_field_is_forgotten(
     assert (await budget(link).draw(request(MINUTE + 1, seq=4))).shared
 
 
+@pytest.mark.parametrize("field", ["meta", "r:a", "m:29900000"])
+async def test_a_changed_number_is_forgotten_with_all_the_rest(
+    link: RedisClient, server: RedisServer, field: str
+) -> None:
+    assert (await shared(link, server)).shared
+    for place in range(len(server.client().hget(BUDGET, field).split()) - 1):
+        words = server.client().hget(BUDGET, field).split()
+        words[place % (len(words) - 1)] = b"77"
+        server.client().hset(BUDGET, field, b" ".join(words))
+        assert not (await budget(link).draw(request(seq=3 + place, need=1))).shared
+        age(server)
+        assert (await budget(link).draw(request(MINUTE + 1 + place, seq=100 + place))).shared
+
+
 async def test_a_message_number_far_ahead_excludes_no_replica(link: RedisClient, server: RedisServer) -> None:
     assert (await shared(link, server)).shared
-    _, *rest = server.client().hget(BUDGET, "r:a").split()
-    server.client().hset(BUDGET, "r:a", b" ".join([b"999999999", *rest]))
+    _, *rest, _ = server.client().hget(BUDGET, "r:a").split()
+    server.client().hset(BUDGET, "r:a", sealed("r:a", b" ".join([b"999999999", *rest])))
     assert not (await budget(link).draw(request(seq=3))).shared
     age(server)
     assert (await budget(link).draw(request(MINUTE + 1, seq=4))).shared
@@ -210,8 +224,8 @@ async def test_redis_and_the_tests_own_do_the_same(link: RedisClient, server: Re
         )
         if seq in {30, 90}:
             age(server)
-            born, *rest = fake.hashes[b"budget"][b"meta"].split()
-            fake.hashes[b"budget"][b"meta"] = b" ".join([b"%d" % (int(born) - 20_000), *rest])
+            born, *rest, _ = fake.hashes[b"budget"][b"meta"].split()
+            fake.hashes[b"budget"][b"meta"] = sealed("meta", b" ".join([b"%d" % (int(born) - 20_000), *rest]))
 
 
 class _Twin:

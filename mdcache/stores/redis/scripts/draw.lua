@@ -1,7 +1,8 @@
 -- One message of a replica about its family's weight; upstream/replicas/protocol.py has the theory.
 -- KEYS: the budget and the gate, both hashes. ARGV: the replica's id; hello, say or bye; fifteen numbers; then six
 -- for each minute: its number, drawn, entered, first, need and want.
--- In the budget: `run` of the server, `meta`, `r:<id>` for each replica, `m:<number>` for each minute.
+-- In the budget: `run` of the server, `meta`, `r:<id>` for each replica, `m:<number>` for each minute. All but `run`
+-- are whole numbers and a checksum over them and the field's name.
 -- Returns nothing, and changes nothing, if another process has said hello with the id since.
 
 local WHOLE, PARTS, FLOOR, MINUTE = 1000000, 990000, 0.1, 60000
@@ -34,24 +35,30 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local answered, info = pcall(redis.call, 'INFO', 'server')
 local run = answered and string.match(info, 'run_id:(%x+)') or 'unknown'
 
--- Whole numbers that we wrote; an error for anything else.
-local function numbers(text, least)
+local function checksum(field, body)
+  return string.sub(redis.sha1hex(field .. ' ' .. body), 1, 12)
+end
+
+-- Whole numbers that this script wrote in this field; an error for anything else.
+local function numbers(field, text, least)
   local found = {}
-  for word in string.gmatch(text, '%S+') do
-    if #word > 15 or not string.match(word, '^%-?%d+$') then error('not ours') end
+  local body, sum = string.match(text, '^([%d%- ]+) (%x+)$')
+  if not body or sum ~= checksum(field, body) then error('not ours') end
+  for word in string.gmatch(body, '%S+') do
     found[#found + 1] = tonumber(word)
   end
   if #found < least then error('not ours') end
   return found
 end
 
-local function text(list)
+local function text(field, list)
   for i, value in ipairs(list) do list[i] = string.format('%.0f', value) end
-  return table.concat(list, ' ')
+  local body = table.concat(list, ' ')
+  return body .. ' ' .. checksum(field, body)
 end
 
-local function replica(written)
-  local found = numbers(written, 6)
+local function replica(id, written)
+  local found = numbers('r:' .. id, written, 6)
   local one = {
     seq = found[1], seen = found[2], part = found[3], returned = found[4], gone = found[5], process = found[6], rows = {},
   }
@@ -65,7 +72,7 @@ local function serve(keeps)
   local meta, minutes = {}, {}
   local found = keeps and redis.call('HMGET', KEYS[1], 'run', 'meta', 'r:' .. me) or {}
   if found[1] and found[2] then
-    local values = numbers(found[2], #META)
+    local values = numbers('meta', found[2], #META)
     for i, name in ipairs(META) do meta[name] = values[i] end
     if math.max(meta.born, meta.since, meta.beat, meta.swept) > now + MINUTE then error('not ours') end
     if sure and meta.minute > last + 1 then error('not ours') end
@@ -77,7 +84,7 @@ local function serve(keeps)
   end
   if now - meta.beat > GAP then meta.since = now end
   meta.beat = now
-  local mine = found[3] and replica(found[3])
+  local mine = found[3] and replica(me, found[3])
     or {seq = 0, seen = now, part = 0, returned = 0, gone = 1, process = process, rows = {}}
   if kind ~= 'hello' and mine.process ~= process and mine.seen >= meta.born then return {} end
   mine.process = process
@@ -86,8 +93,9 @@ local function serve(keeps)
 
   local function load(n)
     if minutes[n] then return minutes[n] end
-    local written = redis.call('HGET', KEYS[1], 'm:' .. string.format('%d', n))
-    local values = written and numbers(written, 5) or {0, 0, 0, 0, 0}
+    local field = 'm:' .. string.format('%d', n)
+    local written = redis.call('HGET', KEYS[1], field)
+    local values = written and numbers(field, written, 5) or {0, 0, 0, 0, 0}
     minutes[n] = {total = values[1], entered = values[2], lanes = {values[3], values[4], values[5]}}
     return minutes[n]
   end
@@ -102,7 +110,7 @@ local function serve(keeps)
       if what == 'm' and sure and math.abs(tonumber(name) - first) > KEPT then
         redis.call('HDEL', KEYS[1], all[i])
       elseif what == 'r' then
-        local one = replica(all[i + 1])
+        local one = replica(name, all[i + 1])
         if name ~= me and now - math.max(one.seen, meta.since) > ABSENT then
           redis.call('HDEL', KEYS[1], all[i])
         else
@@ -246,10 +254,11 @@ local function serve(keeps)
   for n, row in pairs(mine.rows) do
     for _, value in ipairs({n, row.drawn, row.counted, row.entered}) do one[#one + 1] = value end
   end
-  local write = {'run', run, 'meta', text(values), 'r:' .. me, text(one)}
+  local write = {'run', run, 'meta', text('meta', values), 'r:' .. me, text('r:' .. me, one)}
   for n, minute in pairs(minutes) do
-    write[#write + 1] = 'm:' .. string.format('%d', n)
-    write[#write + 1] = text({minute.total, minute.entered, unpack(minute.lanes)})
+    local field = 'm:' .. string.format('%d', n)
+    write[#write + 1] = field
+    write[#write + 1] = text(field, {minute.total, minute.entered, unpack(minute.lanes)})
   end
   redis.call('HSET', KEYS[1], unpack(write))
   redis.call('PEXPIRE', KEYS[1], life)
