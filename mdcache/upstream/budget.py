@@ -215,6 +215,12 @@ def booked(budget: Budget, number: int, weight: int) -> Budget:
     return _with_minute(budget, replace(minute, lanes=lanes))
 
 
+def reported(budget: Budget, number: int, header: int) -> Budget:
+    """Return the budget after another process with this address was told of this usage in a minute."""
+    minute = budget.minute(number)
+    return budget if header <= (minute.header or 0) else _with_minute(budget, replace(minute, header=header))
+
+
 def room(budget: Budget, lane: Lane, number: int, utc_ms: int, factor: float = 1.0) -> int:
     """Return the weight that `lane` may still spend in a minute at `utc_ms`, ignoring pacing; may be negative."""
     minute = budget.minute(number)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mdcache.exchange.rate_limits import INITIAL_LIMIT
-from mdcache.upstream.budget import Budget, Granted, Moment, Reservation, booked, rebase, settle
+from mdcache.upstream.budget import Budget, Granted, Moment, Reservation, booked, rebase, reported, settle
 
 _CLOCK_STEP_MS = 250  # a larger correction moves what was spent; EDGE_MS covers a smaller one
 
@@ -47,6 +47,10 @@ class BudgetKeeper:
         if weight > 0:
             self.budget = booked(self.budget, minute, weight)
             self._on_change()
+
+    def adopt_header(self, minute: int, header: int) -> None:
+        """Use the usage of the address that another replica read, where it is larger."""
+        self.budget = reported(self.budget, minute, header)
 
     def set_limit(self, limit: int) -> None:
         """Set the limit that Binance states, in weight per minute."""

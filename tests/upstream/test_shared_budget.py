@@ -407,6 +407,22 @@ async def test_what_others_on_the_address_use_is_seen_by_all() -> None:
     assert max(fleet.spent().values()) <= 0.9 * 1_200 - 900 + 20, fleet.spent()
 
 
+async def test_what_one_is_told_of_the_address_keeps_the_others_from_using_more() -> None:
+    fleet = GovernorReplicas(share=600, limit=1_200)
+    replicas = [await fleet.replica() for _ in range(4)]
+    await fleet.minutes(3)
+    await fleet.second(1)
+    for replica in replicas:  # each has a header, and it is an old one soon
+        assert await replica.read(1) == "ok"
+    await fleet.second(20)
+    fleet.exchange.foreign = 700
+    for replica in replicas:
+        replica.load(0.02)
+        await fleet.clock.sleep(9.0)
+    assert max(fleet.spent().values()) <= 0.9 * 1_200 - 700
+    await close(*replicas)
+
+
 async def test_a_measured_time_replaces_one_stated_by_another_replica() -> None:
     fleet = GovernorReplicas(share=100)
     first = await fleet.replica()

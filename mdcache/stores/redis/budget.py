@@ -19,7 +19,7 @@ from mdcache.upstream.replicas.protocol import (
 
 _T = TypeVar("_T")
 _LIFE_MS = 4 * 86_400_000  # longer than the longest ban, for replicas that start during it
-_HEAD, _MINUTE = 11, 5  # the number of fields of a reply, and of each minute in it
+_HEAD, _MINUTE = 11, 6  # the number of fields of a reply, and of each minute in it
 
 
 class GateChannel:
@@ -127,7 +127,7 @@ def request_args(replica: str, request: DrawRequest) -> list[bytes | str | int]:
         _LIFE_MS,
     ]
     for each in request.minutes:
-        args += [each.minute, each.drawn, int(each.entered), each.first, each.need, each.want]
+        args += [each.minute, each.drawn, int(each.entered), each.first, each.need, each.want, each.header]
     return args
 
 
@@ -137,8 +137,8 @@ def reply_from(raw: list[Any]) -> DrawReply:
         raise Displaced("another process has this replica's id")
     shared, born, part, since, replicas, limit, utc_ms, error_ms, version, quiet = map(int, raw[: _HEAD - 1])
     minutes = tuple(
-        MinuteReply(minute, drawn, bool(entered), total, DrawVerdict(verdict))
-        for minute, drawn, entered, total, verdict in (
+        MinuteReply(minute, drawn, bool(entered), total, DrawVerdict(verdict), header)
+        for minute, drawn, entered, total, verdict, header in (
             map(int, raw[at : at + _MINUTE]) for at in range(_HEAD, len(raw), _MINUTE)
         )
     )

@@ -64,7 +64,8 @@ class DrawKind(StrEnum):
 class MinuteRequest:
     """One minute in a message: the sum drawn or spent so far, and what else is needed, or wanted if available.
 
-    `entered`: the store confirmed the sum; `first`: the chunk to enter with.
+    `entered`: the store confirmed the sum; `first`: the chunk to enter with. `header`: the address's usage that Binance
+    reported to this replica, 0 if it did not.
     """
 
     minute: int
@@ -73,6 +74,7 @@ class MinuteRequest:
     first: int = 0
     need: int = 0
     want: int = 0
+    header: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +106,17 @@ class DrawRequest:
 
 @dataclass(frozen=True, slots=True)
 class MinuteReply:
-    """The store's data of a minute: this replica's sum, whether it entered, and the sum of all."""
+    """The store's data of a minute: this replica's sum, whether it entered, and the sum of all.
+
+    `header`: the largest usage that Binance reported to any replica.
+    """
 
     minute: int
     drawn: int
     entered: bool
     total: int
     verdict: DrawVerdict
+    header: int = 0
 
 
 @dataclass(frozen=True, slots=True)

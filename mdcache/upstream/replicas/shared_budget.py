@@ -368,7 +368,10 @@ class SharedAdmission:
             commits=self._last is not None and now.error_ms <= SURE_MS,
             gate_version=self._gate.version,
             rank=lane.rank,
-            minutes=minute_requests(allotment, now.minutes, self._own, allowed, weight),
+            minutes=tuple(
+                replace(each, header=budget.budget.minute(each.minute).header or 0)
+                for each in minute_requests(allotment, now.minutes, self._own, allowed, weight)
+            ),
         )
 
     def _count_earlier_draws(self, request: DrawRequest, reply: DrawReply) -> None:
@@ -385,7 +388,9 @@ class SharedAdmission:
         self._allotment = replace(before, born=0, entered=frozenset())
 
     def _apply_reply(self, reply: DrawReply, sent_s: float) -> None:
-        """Adopt the time, the limit and the gate of other replicas."""
+        """Adopt the time, the usage of the address, the limit and the gate of other replicas."""
+        for each in reply.minutes:
+            self._context.budget_keeper.adopt_header(each.minute, each.header)
         if reply.utc_ms:
             self._context.family_clock.adopt(reply.utc_ms, reply.error_ms, sent_s)
         if reply.limit and self._context.budget_keeper.adopt_limit(reply.limit):

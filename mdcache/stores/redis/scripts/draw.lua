@@ -1,6 +1,6 @@
 -- One message of a replica about its family's weight; upstream/replicas/protocol.py has the theory.
--- KEYS: the budget and the gate, both hashes. ARGV: the replica's id; hello, say or bye; fifteen numbers; then six
--- for each minute: its number, drawn, entered, first, need and want.
+-- KEYS: the budget and the gate, both hashes. ARGV: the replica's id; hello, say or bye; fifteen numbers; then
+-- seven for each minute: its number, drawn, entered, first, need, want and header.
 -- In the budget: `run` of the server, `meta`, `r:<id>` for each replica, `m:<number>` for each minute. All but `run`
 -- are whole numbers and a checksum over them and the field's name.
 -- Returns nothing, and changes nothing, if another process has said hello with the id since.
@@ -22,10 +22,11 @@ local seq, now_ms, allowed, limit, part, peers, born, assumed, returning, proces
   end)())
 local sure = error_ms <= SURE
 local tallies = {}
-for i = 18, #ARGV, 6 do
+for i = 18, #ARGV, 7 do
   local function number(n) return tonumber(ARGV[i + n]) end
   tallies[#tallies + 1] = {
     n = number(0), drawn = number(1), entered = number(2), first = number(3), need = number(4), want = number(5),
+    header = number(6),
   }
 end
 local first, last = tallies[1].n, tallies[#tallies].n
@@ -95,8 +96,8 @@ local function serve(keeps)
     if minutes[n] then return minutes[n] end
     local field = 'm:' .. string.format('%d', n)
     local written = redis.call('HGET', KEYS[1], field)
-    local values = written and numbers(field, written, 5) or {0, 0, 0, 0, 0}
-    minutes[n] = {total = values[1], entered = values[2], lanes = {values[3], values[4], values[5]}}
+    local values = written and numbers(field, written, 6) or {0, 0, 0, 0, 0, 0}
+    minutes[n] = {total = values[1], entered = values[2], header = values[3], lanes = {values[4], values[5], values[6]}}
     return minutes[n]
   end
   for _, tally in ipairs(tallies) do load(tally.n) end
@@ -154,6 +155,7 @@ local function serve(keeps)
   end
   for _, tally in ipairs(tallies) do
     local row, minute = mine.rows[tally.n], minutes[tally.n]
+    minute.header = math.max(minute.header, tally.header)
     if newer and tally.entered == 1 and (row.entered == 0 or row.drawn < tally.drawn) then
       meta.born, meta.minute, meta.returned = now, 0, 0 -- it was confirmed once: what Redis holds now is older
     end
@@ -244,7 +246,7 @@ local function serve(keeps)
   }
   for _, tally in ipairs(tallies) do
     local said, row = draw(tally), mine.rows[tally.n]
-    for _, value in ipairs({tally.n, row.drawn, row.entered, minutes[tally.n].total, said}) do
+    for _, value in ipairs({tally.n, row.drawn, row.entered, minutes[tally.n].total, said, minutes[tally.n].header}) do
       reply[#reply + 1] = value
     end
   end
@@ -258,7 +260,7 @@ local function serve(keeps)
   for n, minute in pairs(minutes) do
     local field = 'm:' .. string.format('%d', n)
     write[#write + 1] = field
-    write[#write + 1] = text(field, {minute.total, minute.entered, unpack(minute.lanes)})
+    write[#write + 1] = text(field, {minute.total, minute.entered, minute.header, unpack(minute.lanes)})
   end
   redis.call('HSET', KEYS[1], unpack(write))
   redis.call('PEXPIRE', KEYS[1], life)
