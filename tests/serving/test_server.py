@@ -319,14 +319,60 @@ async def test_idle_connections_end_with_and_without_the_fast_lane() -> None:
         assert await peer.ended() == b""
 
 
-@pytest.mark.parametrize("wish", [b"Upgrade: websocket", b"Upgrade: h2c"])
-async def test_other_protocols_are_not_spoken(wish: bytes) -> None:
+JAVA = (
+    b"GET /api/v3/klines?symbol=BTCUSDT&interval=1m HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    b"Content-Length: 0\r\nHost: x\r\nHTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA\r\n"
+    b"Upgrade: h2c\r\nUser-Agent: Java-http-client/17.0.15\r\n\r\n"
+)  # as Java's HttpClient sends it by default
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        JAVA,
+        GET[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n",
+        GET[:-2] + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nhello",
+        GET[:-2] + b"Connection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nGET\r\n0\r\n\r\n",
+    ],
+)
+async def test_offers_of_other_protocols_are_ignored_and_the_connection_goes_on(offer: bytes) -> None:
     house = ServingHarness()
     async with serving(house) as connect:
         peer = await connect()
-        request = GET[:-2] + b"Connection: Upgrade\r\n" + wish + b"\r\nSec-WebSocket-Key: x\r\n\r\n"
-        status, headers, body = await peer.get(request)
-        assert (status, headers["connection"], body) == (200, "close", BODY)
+        for _ in range(4):  # the last by the fast lane where it may
+            status, headers, body = await peer.get(offer)
+            assert (status, body) == (200, BODY)
+            assert "connection" not in headers
+        await peer.send(offer + GET + offer + GET[:-2])
+        assert [(await peer.reply())[2] for _ in range(3)] == [BODY] * 3
+        assert (await peer.get(b"\r\n"))[2] == BODY
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 40])
+async def test_the_body_of_a_command_with_an_offer_is_read(pieces: int) -> None:
+    house = ServingHarness()
+    body = b'{"symbol":"NONE"}'
+    head = b"POST /v1/admin/purge HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer let-me-in-please\r\n"
+    offer = head + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with serving(house) as connect:
+        peer = await connect()
+        for _ in range(2):
+            sent = offer + body
+            size = -(-len(sent) // pieces)
+            for at in range(0, len(sent), size):
+                await peer.send(sent[at : at + size])
+                await asyncio.sleep(0)
+            status, _, reply = await peer.reply()
+            assert (status, json.loads(reply)) == (200, {"purged": 0})
+        refused = await peer.get(offer + b"x" * len(body))
+        assert refused[0] == 400
+
+
+async def test_an_offer_with_a_close_is_closed() -> None:
+    async with serving(ServingHarness()) as connect:
+        peer = await connect()
+        status, headers, _ = await peer.get(JAVA.replace(b"Upgrade, HTTP2", b"close, Upgrade, HTTP2"))
+        assert (status, headers["connection"]) == (200, "close")
         assert await peer.ended() == b""
 
 

@@ -10,6 +10,7 @@ import asyncio
 import sys
 from typing import Any, ClassVar
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -22,6 +23,7 @@ MAX_HEADER_BYTES = 65_536
 MAX_BODY_BYTES = 65_536
 MESSAGE_TIMEOUT_S = 10.0
 CLIENT_READ_TIMEOUT_S = 60.0
+_FRAMING_HEADERS = frozenset({b"connection", b"content-length", b"transfer-encoding"})  # what follows the header
 
 
 class HeaderTooLargeError(Exception):
@@ -53,6 +55,7 @@ class ClientConnection(HttpToolsProtocol):
         self._header_suspect = False  # this header may be too large: it came in several chunks, or in a very large one
         self._header_too_large = False
         self._body_bytes = 0
+        self._repeating_head = False  # to a new parser
         self._raw_request: bytes | None = None
         self._message_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
@@ -85,7 +88,11 @@ class ClientConnection(HttpToolsProtocol):
         in_header = self._in_header
         self._header_suspect = in_header or len(data) > MAX_HEADER_BYTES
         self._began_in_chunk = False
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
         if self.transport.is_closing():
             return
         if in_header and self._in_header and not self._began_in_chunk:
@@ -100,6 +107,8 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Start a message."""
+        if self._repeating_head:
+            return
         self._between_messages = False
         self._in_header = self._began_in_chunk = True
         self._header_bytes = self._body_bytes = 0
@@ -107,6 +116,8 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Pass a complete header to the application, unless it is too large."""
+        if self._repeating_head:
+            return
         self._in_header = False
         if self._header_suspect and _size(self.url, self.headers) > MAX_HEADER_BYTES:
             self._header_too_large = True
@@ -115,8 +126,6 @@ class ClientConnection(HttpToolsProtocol):
             self.scope["extensions"] = {RAW_REQUEST_EXTENSION: {"bytes": self._raw_request}}
         super().on_headers_complete()
         self._app_called = True
-        if self.parser.should_upgrade():  # an upgrade to an unknown protocol: answered as plain HTTP
-            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Pass on a chunk of the body, up to the limit."""
@@ -131,6 +140,8 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End a message."""
+        if self.parser.should_upgrade():  # the offer ended it for the parser: its body, if any, is yet to come
+            return
         self._between_messages = True
         super().on_message_complete()
 
@@ -165,10 +176,30 @@ class ClientConnection(HttpToolsProtocol):
         else:
             self._refuse(400, msg)
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Log nothing: any client can send upgrade requests."""
-
     # ------------------------------------------------------------------------------------ parts
+
+    def _parse(self, data: bytes) -> None:
+        """Parse `data`. An offer of another protocol is ignored (docs/design.md#connections)."""
+        rest = memoryview(data)
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                self._continue_without_offer()
+                rest = rest[offer.args[0] :]
+            else:
+                return
+
+    def _continue_without_offer(self) -> None:
+        """Replace the parser, which takes what follows an offer for another protocol, by one that has not seen it."""
+        head = [b"%b / HTTP/%b\r\n" % (self.parser.get_method(), self.parser.get_http_version().encode())]
+        head += [b"%b: %b\r\n" % field for field in self.headers if field[0] in _FRAMING_HEADERS]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
+        url, headers = self.url, self.headers
+        self.headers, self._repeating_head = [], True
+        self.parser.feed_data(b"".join([*head, b"\r\n"]))
+        self.url, self.headers, self._repeating_head = url, headers, False
 
     def _idle(self) -> bool:
         """Return whether no answer is being sent."""

@@ -16,11 +16,16 @@ _MAX_REQUESTS = 8_192  # requests stored by their bytes, at most `_MAX_REQUEST_B
 _MAX_REQUEST_BYTES = 2_048
 _MAX_TAGS = 8  # a polling client sends the tag it has
 _HEADER_END = b"\r\n\r\n"
-# Headers that announce more than this one message: a body, `100-continue`, another protocol, a close.
+# Headers that announce more than this one message: a body, `100-continue`, another protocol, a close. Harmless is what
+# says that there is none, and the offer of HTTP/2 that Java's HttpClient and `curl --http2` repeat with each request.
 _UNSUPPORTED_HEADERS = re.compile(
     rb"\r\n(?:content-length|transfer-encoding|expect|upgrade|connection)[ \t]*:", re.IGNORECASE
 )
-_KEEP_ALIVE = re.compile(rb"\r\nconnection:[ \t]*keep-alive[ \t]*(?=\r\n)", re.IGNORECASE)
+_HARMLESS_HEADERS = re.compile(
+    rb"\r\n(?:connection:[ \t]*(?:(?:keep-alive|upgrade|http2-settings)(?:,[ \t]*)?)+"
+    rb"|upgrade:[ \t]*h2c|content-length:[ \t]*0)[ \t]*(?=\r\n)",
+    re.IGNORECASE,
+)
 _STATUS_LINES = {False: b"HTTP/1.1 200 OK\r\n", True: b"HTTP/1.1 304 Not Modified\r\n"}
 
 
@@ -68,4 +73,4 @@ def is_repeatable(raw: bytes) -> bool:
     ends = raw.count(b"\r\n")
     if raw.count(b"\n") != ends or raw.count(b"\r") != ends:
         return False  # parsers may accept a lone CR or LF as a line end, which the patterns below would miss
-    return line.endswith(b" HTTP/1.1") and not _UNSUPPORTED_HEADERS.search(_KEEP_ALIVE.sub(b"", raw))
+    return line.endswith(b" HTTP/1.1") and not _UNSUPPORTED_HEADERS.search(_HARMLESS_HEADERS.sub(b"", raw))
