@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from mdcache.clock import Clock, Instant
-from mdcache.errors import BodyFault, InvalidBody, MdcacheError
+from mdcache.errors import BodyFault, Fault, InvalidBody, MdcacheError, Refusal, ServerFailed
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, ClockMeasured, ClockSuspect, Events, ReadReason
 from mdcache.exchange import weights
 from mdcache.exchange.markets import Family, Market
@@ -214,7 +214,10 @@ class ExchangeClocks:
         self._adopt(market, min(samples, key=lambda sample: sample.round_trip_s))
 
     async def _sample(self, market: Market) -> ClockSample:
-        return await self._fetch(TimeRead(market, Priority(Lane.HIGH, self._clock.now() + _READ_S)))
+        try:
+            return await self._fetch(TimeRead(market, Priority(Lane.HIGH, self._clock.now() + _READ_S)))
+        except Refusal as error:  # of our own read, and not of a client's question
+            raise ServerFailed(Fault.STATUS, f"/time: {error.status}") from error
 
     def _adopt(self, market: Market, best: ClockSample) -> None:
         known = self._markets[market]

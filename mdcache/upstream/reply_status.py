@@ -56,6 +56,7 @@ class _BinanceError(msgspec.Struct):
 
 _error = msgspec.json.Decoder(_BinanceError)
 _GATE_CLOSED, _BUSY = -1003, -1008
+_NO_REASON = -1000  # Binance's own for "unknown"
 _MAX_TEXT = 200
 
 
@@ -74,19 +75,24 @@ def stated_wait_ms(head: ReplyHead, body: bytes, utc_ms: int) -> int | None:
 
 
 def failure(head: ReplyHead, body: bytes) -> MdcacheError:
-    """Return the error for a status that is neither 200 nor the gate's."""
+    """Return the error for a status that is neither 200 nor the gate's.
+
+    A 4xx is the question's fault, with or without a reason in its body: docs/design.md#errors.
+    """
     if head.status == HTTPStatus.SERVICE_UNAVAILABLE and (passed := _relayed_refusal(head, body)) is not None:
         return passed
     if head.status == HTTPStatus.REQUEST_TIMEOUT:  # fapi's backend time-out: docs/binance.md#refusals
         return ServerFailed(Fault.BACKEND_TIMEOUT, "408")
+    if head.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:  # by our own proxy: Binance saw no question
+        return ServerFailed(Fault.STATUS, "407")
     if head.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ServerFailed(Fault.SERVER_ERROR, str(head.status))
     if head.status < HTTPStatus.BAD_REQUEST:
         return ServerFailed(Fault.STATUS, str(head.status))
     try:
         stated = _error.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return ServerFailed(Fault.STATUS, f"{head.status} without a reason")
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # such as a path that this upstream does not have
+        return Refusal(head.status, _NO_REASON, f"Binance answered {head.status} and gave no reason.")
     return Refusal(head.status, stated.code, stated.msg)
 
 

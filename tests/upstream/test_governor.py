@@ -92,6 +92,30 @@ async def test_binance_refuses_the_question() -> None:
     assert world.gate() == "open"
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>nothing here</html>", b'{"timestamp":1,"status":404,"error":"Not Found"}']
+)
+@pytest.mark.parametrize("status", [400, 404, 405, 410])
+async def test_a_4xx_without_a_reason_is_passed_on_and_closes_nothing(status: int, body: bytes) -> None:
+    world = await governed(fault=always(lambda: refuse(status, body)))
+    for _ in range(20):
+        with pytest.raises(Refusal) as caught:
+            await world.governor.fetch(fake_read())
+        assert (caught.value.status, caught.value.code) == (status, -1000)
+    assert len(world.exchange.seen) == 20
+    assert world.gate() == "open"
+
+
+async def test_a_4xx_between_failures_is_an_answer() -> None:
+    """What answers is not silent, so the row of failures ends; five without anything between still close."""
+    replies = [502] * 4 + [404] + [502] * 4
+    world = await governed(limits=GovernorSettings(retry_attempts=1))
+    world.exchange.fault = lambda *_: refuse(replies.pop(0))
+    for _ in range(9):
+        await outcomes(world, 1)
+        assert world.gate() == "open"
+
+
 # ---------------------------------------------------------------------------------------------- gate
 
 
@@ -513,7 +537,7 @@ async def test_a_body_over_its_bound_is_a_broken_body() -> None:
     assert world.governor.status()[0].in_flight == {"spot": 0}
 
 
-@pytest.mark.parametrize("status", [302, 404, 410])
+@pytest.mark.parametrize("status", [204, 302])
 async def test_a_status_no_rule_knows_is_not_tried_again(status: int) -> None:
     world = await governed(fault=always(lambda: refuse(status, b"what?")))
     with pytest.raises(ServerFailed) as caught:
