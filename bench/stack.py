@@ -265,9 +265,7 @@ def play(*, once: bool) -> int:
             port = urlsplit(parts.redis).port
             say("serving", f"on {parts.front}, until Ctrl-C. Try:\n")
             print(f"  curl -i '{parts.front}{CANDLES}?symbol=BTCUSDT&interval=1m&limit=5'")
-            print(
-                f"  curl {parts.replicas[0]}/v1/status         # stores.redis: who shares what; a page: {parts.front}/"
-            )
+            print(f"  curl {parts.replicas[0]}/v1/status         # stores.redis: who shares what; / is a page")
             print(f"  redis-cli -p {port} --scan | head           # what lies there")
             print(
                 f"  redis-cli -p {port} client pause 20000      # Redis hangs: /readyz says so, answers go on\n",

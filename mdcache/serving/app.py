@@ -93,6 +93,8 @@ class App:
             return
         began_s = self._clock.now()
         found = route(scope["path"])
+        if found.kind is PathKind.OPS and scope["raw_path"] != scope["path"].encode():
+            found = Route(PathKind.UNKNOWN)  # docs/design.md#operations: balancers refuse these paths by their spelling
         if self._forward and found.kind is PathKind.UNKNOWN:
             found = forwarded_route(found, scope["path"])
         if found.kind is PathKind.OPS:

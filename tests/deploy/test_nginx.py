@@ -1,71 +1,43 @@
 """TLS in front: nginx takes the file, and what it passes on is what mdcache said."""
 
 import re
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.deploy.conftest import DEPLOY, call
-from tests.support.processes import daemon, free_port, running, sim
+from mdcache.serving.routes import OPS_PATHS
+from tests.deploy.conftest import call
+from tests.deploy.proxies import Upstream, certificate, client_of, nginx, nginx_configured
+from tests.support.processes import daemon, free_port, sim
 from tests.support.programs import find
 
 pytestmark = pytest.mark.processes
 
-CONFIG = (DEPLOY / "nginx" / "mdcache.conf").read_text()
 TOKEN = "sesame"
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a certificate of our own."""
-    folder = tmp_path_factory.mktemp("tls")
-    openssl = find("openssl")
-    subject = ("-subj", "/CN=mdcache.example", "-addext", "subjectAltName=DNS:mdcache.example,IP:127.0.0.1")
-    files = ("-keyout", folder / "mdcache.key", "-out", folder / "mdcache.crt")
-    done = call(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-def configured(folder: Path, tls: Path, port: int, upstream_port: str) -> Path:
-    """The shipped file with this test's ports and folders, inside a whole configuration."""
-    site = CONFIG.replace("listen [::]:443 ssl http2;", "").replace("listen 443", f"listen 127.0.0.1:{port}")
-    site = site.replace("127.0.0.1:8700", f"127.0.0.1:{upstream_port}").replace("/etc/nginx/tls", str(tls))
-    assert "443" not in site.replace(str(port), "").replace(upstream_port, "")
-    paths = "\n".join(
-        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+def test_nginx_takes_the_file(tmp_path: Path) -> None:
+    program = find("nginx")
+    done = call(
+        program, "-t", "-q", "-c", nginx_configured(tmp_path, certificate(tmp_path), free_port(), "127.0.0.1:9")
     )
-    file = folder / "nginx.conf"
-    file.write_text(
-        f"daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;\n"
-        f"events {{ worker_connections 64; }}\nhttp {{ {paths}\n{site}\n}}\n"
-    )
-    return file
-
-
-def test_nginx_takes_the_file(tmp_path: Path, certificate: Path) -> None:
-    nginx = find("nginx")
-    done = call(nginx, "-t", "-q", "-c", configured(tmp_path, certificate, free_port(), "8700"))
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     """A client of the daemon itself, and one that goes through nginx."""
-    nginx, folder, port = find("nginx"), tmp_path_factory.mktemp("nginx"), free_port()
-    trusted = ssl.create_default_context(cafile=str(certificate / "mdcache.crt"))
-    with sim() as upstream, daemon(upstream, compress="on", admin_token=TOKEN, open_candle_ttl_s="60") as (url, _):
-        file = configured(folder, certificate, port, url.rsplit(":", 1)[1])
-        # nothing but TLS is spoken there: to plain HTTP it answers 400, which says that it is up
-        with (
-            running([nginx, "-c", str(file)], f"http://127.0.0.1:{port}/"),
-            httpx.Client(base_url=url, trust_env=False) as direct,
-            httpx.Client(base_url=f"https://127.0.0.1:{port}", trust_env=False, verify=trusted) as through,
-        ):
-            yield direct, through
+    folder = tmp_path_factory.mktemp("nginx")
+    with (
+        sim() as upstream,
+        daemon(upstream, compress="on", admin_token=TOKEN, open_candle_ttl_s="60") as (url, _),
+        nginx(url.removeprefix("http://"), folder) as address,
+        httpx.Client(base_url=url, trust_env=False) as direct,
+        client_of(address) as through,
+    ):
+        yield direct, through
 
 
 TOLD = ("cache-status", "x-mdcache-as-of", "etag", "content-encoding", "vary", "cache-control", "content-type")
@@ -102,12 +74,21 @@ def test_a_long_list_of_symbols_goes_through(both: tuple[httpx.Client, httpx.Cli
     assert found.status_code != 414
 
 
-def test_operators_paths_are_for_this_host(both: tuple[httpx.Client, httpx.Client]) -> None:
+def test_operators_pages_are_for_this_host_and_orders_for_nobody(both: tuple[httpx.Client, httpx.Client]) -> None:
     _, through = both
-    assert through.get("/metrics").status_code == 200
-    closed = through.post("/v1/admin/gate", json={"family": "spot", "action": "open"})
-    assert closed.status_code == 401
-    (rules,) = re.findall(r"location ~ (\S+) \{([^}]*)\}", CONFIG)
-    assert re.findall(r"(allow|deny) ([^;]+);", rules[1]) == [("allow", "127.0.0.1"), ("allow", "::1"), ("deny", "all")]
-    assert [path for path in ("/metrics", "/v1/status", "/v1/admin/gate") if not re.search(rules[0], path)] == []
-    assert not re.search(rules[0], "/fapi/v1/klines")
+    shown = OPS_PATHS - {path for path in OPS_PATHS if "/admin/" in path}
+    assert {path for path in OPS_PATHS if through.get(path).status_code == 200} == shown
+    order = {"family": "spot", "action": "open"}
+    refused = through.post("/v1/admin/gate", json=order, headers={"authorization": f"Bearer {TOKEN}"})
+    assert (refused.status_code, "through this proxy" in refused.text) == (403, True)
+
+
+def test_operators_pages_are_for_no_other_host(tmp_path: Path) -> None:
+    def elsewhere(text: str) -> str:
+        assert "allow 127.0.0.1;" in text
+        return text.replace("allow 127.0.0.1;", "allow 192.0.2.1;")
+
+    with Upstream().serve() as upstream, nginx(upstream.address, tmp_path, elsewhere) as address:
+        assert address.ask("/api/v3/ping").status == 200
+        assert {path for path in OPS_PATHS if address.ask(path).status == 200} == {"/healthz", "/readyz"}
+        assert address.ask("/metrics").status == 403
