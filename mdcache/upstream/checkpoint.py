@@ -16,8 +16,9 @@ from mdcache.upstream.gate_keeper import GateKeeper
 from mdcache.upstream.priority import Lane
 
 _MOMENTS = ("until_ms", "reopened_ms", "halved_until_ms")
+_NOT_SAVED = {"in_flight", "answered"}  # of reads that end with the process
 _COUNTS = tuple(
-    field.name for field in fields(Gate) if field.name not in {"state", "reason", "flying", "trouble", *_MOMENTS}
+    field.name for field in fields(Gate) if field.name not in {"state", "reason", "trouble", *_NOT_SAVED, *_MOMENTS}
 )
 _LONGEST_MS = BAN_CAP_MS + 2 * MINUTE_MS  # the longest ban, with the clock's error when it began and when it was saved
 _MINUTE_COUNTS = ("number", "paced", "unseen", "unseen_ms")

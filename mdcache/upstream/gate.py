@@ -79,9 +79,9 @@ FLAP_SENDS = 10  # with the probe, a ramp of 7 and the reads in flight, at most 
 class Gate:
     """The whole state of one (egress, family).
 
-    `flying`: reads sent in this epoch and unanswered. `width`, `landed`: how many may be in flight in RAMP, and how
-    many were answered since it was widened. `trouble`: when reads were sent while not OPEN. Events of an epoch before
-    `forced_epoch` are ignored: the operator opened the gate after them.
+    `in_flight`: reads sent in this epoch and unanswered. `width`, `answered`: how many may be in flight in RAMP, and
+    how many were answered since it was widened. `trouble`: when reads were sent while not OPEN. Events of an epoch
+    before `forced_epoch` are ignored: the operator opened the gate after them.
     """
 
     state: GateState = GateState.OPEN
@@ -89,9 +89,9 @@ class Gate:
     until_ms: int = 0
     epoch: int = 0
     forced_epoch: int = 0
-    flying: int = 0
+    in_flight: int = 0
     width: int = 0
-    landed: int = 0
+    answered: int = 0
     level: int = 0
     bans: int = 0
     rates: int = 0
@@ -114,7 +114,7 @@ def decide(gate: Gate, now_ms: int) -> GateDecision:
         case GateState.OPEN:
             return GateDecision.GO
         case GateState.RAMP:
-            return GateDecision.GO if gate.flying < gate.width else GateDecision.HOLD
+            return GateDecision.GO if gate.in_flight < gate.width else GateDecision.HOLD
         case GateState.PROBING:
             return GateDecision.SHUT
         case GateState.CLOSED:
@@ -143,40 +143,42 @@ def _same(gate: Gate, _event: GateEvent, _now_ms: int, _policy: BackoffPolicy) -
 
 def _sent(gate: Gate, _event: GateEvent, now_ms: int, _policy: BackoffPolicy) -> Gate:
     trouble = gate.trouble if gate.state is GateState.OPEN else (*gate.trouble, now_ms)
-    return replace(gate, flying=gate.flying + 1, trouble=trouble)
+    return replace(gate, in_flight=gate.in_flight + 1, trouble=trouble)
 
 
 def _probe(gate: Gate, _event: GateEvent, now_ms: int, _policy: BackoffPolicy) -> Gate:
     if now_ms < gate.until_ms:
         return gate
-    return replace(gate, state=GateState.PROBING, flying=1, trouble=(*gate.trouble, now_ms))
+    return replace(gate, state=GateState.PROBING, in_flight=1, trouble=(*gate.trouble, now_ms))
 
 
 def _answered(gate: Gate, event: Answered, _now_ms: int, _policy: BackoffPolicy) -> Gate:
     if event.epoch != gate.epoch:
         return gate
-    return replace(gate, flying=gate.flying - 1, failures=0)
+    return replace(gate, in_flight=gate.in_flight - 1, failures=0)
 
 
 def _proved(gate: Gate, event: Answered, now_ms: int, _policy: BackoffPolicy) -> Gate:
     if event.epoch != gate.epoch:
         return gate
-    return replace(gate, state=GateState.RAMP, flying=0, width=1, landed=0, failures=0, until_ms=0, reopened_ms=now_ms)
+    return replace(
+        gate, state=GateState.RAMP, in_flight=0, width=1, answered=0, failures=0, until_ms=0, reopened_ms=now_ms
+    )
 
 
 def _climbed(gate: Gate, event: Answered, _now_ms: int, policy: BackoffPolicy) -> Gate:
     if event.epoch != gate.epoch:
         return gate
-    gate = replace(gate, flying=gate.flying - 1, landed=gate.landed + 1, failures=0)
-    if gate.landed < gate.width:
+    gate = replace(gate, in_flight=gate.in_flight - 1, answered=gate.answered + 1, failures=0)
+    if gate.answered < gate.width:
         return gate
     if gate.width * 2 < policy.ramp_top:
-        return replace(gate, width=gate.width * 2, landed=0)
-    return replace(gate, state=GateState.OPEN, reason=ClosureReason.NONE, width=0, landed=0)
+        return replace(gate, width=gate.width * 2, answered=0)
+    return replace(gate, state=GateState.OPEN, reason=ClosureReason.NONE, width=0, answered=0)
 
 
 def _dropped(gate: Gate, event: Dropped, _now_ms: int, _policy: BackoffPolicy) -> Gate:
-    return replace(gate, flying=gate.flying - 1) if event.epoch == gate.epoch else gate
+    return replace(gate, in_flight=gate.in_flight - 1) if event.epoch == gate.epoch else gate
 
 
 def _unproved(gate: Gate, event: Dropped, now_ms: int, policy: BackoffPolicy) -> Gate:
@@ -262,7 +264,7 @@ def _forget(gate: Gate, now_ms: int) -> Gate:
 
 def _close(gate: Gate, reason: ClosureReason, pause_ms: int, now_ms: int) -> Gate:
     shut = gate.state is GateState.CLOSED
-    stray = gate.flying if gate.state is GateState.OPEN else 0
+    stray = gate.in_flight if gate.state is GateState.OPEN else 0
     trouble = tuple(sent_ms for sent_ms in gate.trouble if sent_ms > now_ms - FLAP_WINDOW_MS)
     trouble = (*trouble, *(now_ms,) * stray)[-2 * FLAP_SENDS :]
     until_ms = max(now_ms + pause_ms, gate.until_ms if shut else 0)
@@ -274,9 +276,9 @@ def _close(gate: Gate, reason: ClosureReason, pause_ms: int, now_ms: int) -> Gat
         reason=gate.reason if shut and until_ms == gate.until_ms else reason,
         until_ms=until_ms,
         epoch=gate.epoch + 1,
-        flying=0,
+        in_flight=0,
         width=0,
-        landed=0,
+        answered=0,
         failures=0,
         last_pause_ms=max(pause_ms, gate.last_pause_ms if shut else 0),
         trouble=trouble,

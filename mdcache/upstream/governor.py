@@ -213,7 +213,7 @@ class Governor:
         """Open a family's gate at once and reset it, by the operator's order, after a change of address."""
         self._force(family, ForcedOpen())
 
-    def watch(self, on_change: Callable[[bool], None]) -> None:
+    def subscribe(self, on_change: Callable[[bool], None]) -> None:
         """Call `on_change` in each step that changes what should be saved, with True if a gate changed."""
         self._on_change = on_change
 
@@ -253,7 +253,7 @@ class Governor:
 
     # ------------------------------------------------------------------------------------ parts
 
-    def _changed(self, gate_moved: bool) -> None:  # noqa: FBT001 - the callback of `watch`
+    def _changed(self, gate_moved: bool) -> None:  # noqa: FBT001 - the callback of `subscribe`
         self._on_change(gate_moved)
 
     async def _attempt(self, scheduler: FamilyScheduler, read: Fetchable[_T]) -> _T:

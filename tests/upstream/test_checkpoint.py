@@ -35,7 +35,7 @@ def test_a_gate_survives_a_restart_and_never_opens_sooner(gate: Gate, boot_ms: i
     plain = json.loads(json.dumps(gate_to_mapping(gate, NOW, UTC)))
     again = gate_from_mapping(plain, boot_ms, UTC + away_ms, error_ms=70)
     shift_ms = boot_ms - NOW - away_ms
-    assert again.flying == 0
+    assert again.in_flight == 0
     assert (again.level, again.reason, again.epoch) == (gate.level, gate.reason, gate.epoch)
     assert again.trouble == tuple(sent_ms + shift_ms for sent_ms in gate.trouble)
     if gate.state is GateState.OPEN:

@@ -149,7 +149,7 @@ def test_ramp_doubles_to_open() -> None:
         widths.append(sent)
         gate = go(gate, *[Answered(gate.epoch)] * sent)
     assert widths == [1, 2, 4]
-    assert (gate.state, gate.flying) == (GateState.OPEN, 0)
+    assert (gate.state, gate.in_flight) == (GateState.OPEN, 0)
 
 
 def test_a_ramp_of_one_is_open_after_one() -> None:
@@ -328,19 +328,19 @@ def half_refused(seed: int, every_ms: int, trip_ms: int, top: int) -> int:
     """Requests in ten minutes of steady demand while half of all answers are 403."""
     rng = random.Random(seed)
     policy = replace(POLICY, ramp_top=top)
-    gate, sends, flying = Gate(), 0, list[tuple[int, int]]()
+    gate, sends, in_flight = Gate(), 0, list[tuple[int, int]]()
     for now_ms in range(0, 600_000, 50):
-        while flying and flying[0][0] <= now_ms:
-            _, epoch = flying.pop(0)
+        while in_flight and in_flight[0][0] <= now_ms:
+            _, epoch = in_flight.pop(0)
             if rng.random() < 0.5:
                 event: GateEvent = Refused(epoch, ClosureReason.WAF, None, 30_000, 50, rng.random())
             else:
                 event = Answered(epoch)
             gate = step(gate, event, T0 + now_ms, policy)
-        asked = now_ms % every_ms == 0 and len(flying) < top
+        asked = now_ms % every_ms == 0 and len(in_flight) < top
         if asked and decide(gate, T0 + now_ms) in {GateDecision.GO, GateDecision.PROBE}:
             gate = step(gate, Sent(), T0 + now_ms, policy)
-            flying.append((now_ms + trip_ms, gate.epoch))
+            in_flight.append((now_ms + trip_ms, gate.epoch))
             sends += 1
     return sends
 
@@ -359,7 +359,7 @@ class GateMachine(RuleBasedStateMachine):
         super().__init__()
         self.gate = Gate()
         self.now_ms = T0
-        self.flying: list[int] = []
+        self.in_flight: list[int] = []
         self.not_before_ms = 0
 
     def step(self, event: GateEvent) -> None:
@@ -379,12 +379,12 @@ class GateMachine(RuleBasedStateMachine):
         if decide(self.gate, self.now_ms) in {GateDecision.GO, GateDecision.PROBE}:
             assert self.now_ms >= self.not_before_ms
             self.step(Sent())
-            self.flying.append(self.gate.epoch)
+            self.in_flight.append(self.gate.epoch)
 
-    @precondition(lambda self: self.flying)
+    @precondition(lambda self: self.in_flight)
     @rule(data=st.data(), how=st.sampled_from(["ok", "drop", "429", "418", "403", "451"]))
     def a_reply_comes(self, data: st.DataObject, how: str) -> None:
-        epoch = self.flying.pop(data.draw(st.integers(0, len(self.flying) - 1)))
+        epoch = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
         if how == "ok":
             self.step(Answered(epoch))
         elif how == "drop":
@@ -408,11 +408,11 @@ class GateMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_flies_is_counted(self) -> None:
-        assert self.gate.flying == self.flying.count(self.gate.epoch)
+        assert self.gate.in_flight == self.in_flight.count(self.gate.epoch)
         if self.gate.state is GateState.PROBING:
-            assert self.gate.flying == 1
+            assert self.gate.in_flight == 1
         if self.gate.state is GateState.RAMP:
-            assert self.gate.flying <= self.gate.width
+            assert self.gate.in_flight <= self.gate.width
 
 
 TestGateMachine = GateMachine.TestCase

@@ -35,7 +35,7 @@ async def test_a_closed_gate_is_read_by_another_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "null", "[]", "{}", '{"state":"open"}', '{"state":"ajar","flying":0,"lease_ms":0}']
+    "text", ["", "null", "[]", "{}", '{"state":"open"}', '{"state":"ajar","in_flight":0,"answered":0,"lease_ms":0}']
 )
 async def test_text_that_no_replica_wrote_is_replaced(text: str) -> None:
     parts = FamilyParts()
@@ -68,8 +68,8 @@ def test_only_the_operator_shortens_a_wait() -> None:
 
 
 def test_an_open_gates_counts_are_each_replicas_own() -> None:
-    ours = Gate(flying=3, failures=2)
-    assert merge(ours, Gate(rates=1), 0) == Gate(flying=3, failures=2, rates=1)
+    ours = Gate(in_flight=3, failures=2)
+    assert merge(ours, Gate(rates=1), 0) == Gate(in_flight=3, failures=2, rates=1)
 
 
 async def two(fleet: GovernorReplicas) -> tuple[GovernorReplica, GovernorReplica]:

@@ -112,7 +112,7 @@ def open_state(
         gates = GateFile(
             path, settings.egress, others, lambda: governor.saved_state(settings.boot_id), thread, clock, events
         )
-        governor.watch(gates.changed)
+        governor.subscribe(gates.changed)
     disk = None
     if settings.max_row_bytes:
         file = RowFile(state_dir.path / "candles.db", settings.origins, settings.max_row_bytes, clock, settings.connect)

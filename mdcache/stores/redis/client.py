@@ -92,7 +92,6 @@ class RedisClient:
         self._topology = topology
         self._client: ForeignClient = None
         self._breaker = Breaker()
-        self._watchers: list[Callable[[bool], None]] = []
         self._probe_script = load("probe")
         self._round_trips = 0
         self._failures = 0
@@ -116,10 +115,6 @@ class RedisClient:
             "round_trips": self._round_trips,
             "failures": self._failures,
         }
-
-    def watch(self, on_change: Callable[[bool], None]) -> None:
-        """Call `on_change` in the same step as the breaker closes (True) or opens (False)."""
-        self._watchers.append(on_change)
 
     async def start(self) -> None:
         """Try to connect, for little more than a second; if that fails, keep trying in the background."""
@@ -242,8 +237,6 @@ class RedisClient:
         self._moved.set()
         self._moved = asyncio.Event()
         self._events.emit(TierStateChanged(TIER, "down" if before.closed else "ok", detail))
-        for on_change in self._watchers:
-            on_change(self._breaker.closed)
 
     async def _probe_forever(self) -> None:
         while True:

@@ -71,7 +71,7 @@ class SharedGate:
     def drop_lost_reads(self) -> bool:
         """Drop reads of a probe or a ramp that were unanswered for too long, because their replica is gone."""
         gate = self._gate_keeper.gate
-        sent = 1 if gate.state is GateState.PROBING else gate.flying if gate.state is GateState.RAMP else 0
+        sent = 1 if gate.state is GateState.PROBING else gate.in_flight if gate.state is GateState.RAMP else 0
         if not sent or not self._lease_until_ms or self._now_ms() <= self._lease_until_ms:
             return False
         for _ in range(sent):
@@ -83,8 +83,8 @@ class SharedGate:
     def draft(self, after: Gate, now: Moment) -> GateDraft:
         """Return the draft that makes the stored gate `after`."""
         plain = gate_to_mapping(after, self._now_ms(), now.utc_ms)
-        more = {"flying": public_part(after).flying, "lease_ms": now.utc_ms + self._lease_ms}
-        text = json.dumps(plain | more, separators=(",", ":"))
+        counts = {"in_flight": public_part(after).in_flight, "answered": after.answered}
+        text = json.dumps(plain | counts | {"lease_ms": now.utc_ms + self._lease_ms}, separators=(",", ":"))
         return GateDraft(self.version, text, self._gate_keeper.gate, len(self._steps))
 
     def written(self, draft: GateDraft, version: int) -> None:
@@ -122,12 +122,13 @@ class SharedGate:
         now_ms = self._now_ms()
         try:
             plain = json.loads(text)
-            state, flying, lease_ms = GateState(plain["state"]), int(plain["flying"]), int(plain["lease_ms"])
+            state, lease_ms = GateState(plain["state"]), int(plain["lease_ms"])
+            in_flight, answered = int(plain["in_flight"]), int(plain["answered"])
             gate = gate_from_mapping(plain | {"state": GateState.OPEN.value}, now_ms, now.utc_ms, 0)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
         late_ms = min(now.error_ms, _SKEW_MS) if state is GateState.CLOSED else 0
-        gate = replace(gate, state=state, flying=flying, until_ms=gate.until_ms + late_ms)
+        gate = replace(gate, state=state, in_flight=in_flight, answered=answered, until_ms=gate.until_ms + late_ms)
         return gate, lease_ms - now.utc_ms + now_ms
 
     def _now_ms(self) -> int:
@@ -136,7 +137,7 @@ class SharedGate:
 
 def public_part(gate: Gate) -> Gate:
     """Return the part of a gate that replicas share: the counts of an open gate are each replica's own."""
-    return replace(gate, flying=0, failures=0) if gate.state is GateState.OPEN else gate
+    return replace(gate, in_flight=0, failures=0) if gate.state is GateState.OPEN else gate
 
 
 def merge(ours: Gate, theirs: Gate, now_ms: int) -> Gate:
@@ -157,9 +158,9 @@ def merge(ours: Gate, theirs: Gate, now_ms: int) -> Gate:
             reason=other.reason,
             until_ms=other.until_ms,
             epoch=max(base.epoch, other.epoch) + 1,
-            flying=0,
+            in_flight=0,
             width=0,
-            landed=0,
+            answered=0,
             failures=0,
             level=max(base.level, other.level),
             bans=max(base.bans, other.bans),
@@ -167,5 +168,5 @@ def merge(ours: Gate, theirs: Gate, now_ms: int) -> Gate:
             halved_until_ms=max(base.halved_until_ms, other.halved_until_ms),
         )
     if base is theirs and base.state is GateState.OPEN is ours.state and base.epoch == ours.epoch:
-        return replace(base, flying=ours.flying, failures=ours.failures)
+        return replace(base, in_flight=ours.in_flight, failures=ours.failures)
     return base

@@ -102,15 +102,14 @@ async def test_not_there_at_the_start() -> None:
 
 
 async def test_gone_and_back_empty(server: RedisServer) -> None:
-    moves: list[bool] = []
-    async with link_to(server.url) as link:
-        link.watch(moves.append)
+    heard = Heard()
+    async with link_to(server.url, heard) as link:
         await write(link)
         server.stop()
         await down(link)
         await asyncio.to_thread(server.start)
         await back(link)
-        assert moves == [False, True]
+        assert [event.state for event in heard.of(TierStateChanged)] == ["ok", "down", "ok"]
 
 
 async def test_frozen_it_accepts_and_never_answers(server: RedisServer) -> None:
