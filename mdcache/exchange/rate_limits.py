@@ -3,9 +3,11 @@
 Parsers and tables only; `upstream/` decides what follows from them.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from mdcache.exchange.markets import Family, Market
 
@@ -112,10 +114,22 @@ def whole_seconds(value: str | None) -> int | None:
     return int(value)
 
 
-_BANNED_UNTIL = re.compile(rb"banned until (\d{13})(?!\d)")
+_BANNED_UNTIL = re.compile(rb"banned until (\d{10}|\d{13}|\d{16})(?!\d)", re.IGNORECASE)
+_OF_A_MILLISECOND = {10: Fraction(1, 1000), 13: Fraction(1), 16: Fraction(1000)}
 
 
 def banned_until_ms(body: bytes) -> int | None:
-    """Return the epoch in the text of a 418, such as `IP(1.2.3.4) banned until 1783855317204.`, if there is one."""
+    """Return the moment in the text of a ban, such as `IP(1.2.3.4) banned until 1783855317204.`, if there is one.
+
+    Milliseconds are documented; seconds and microseconds are told apart by their number of digits.
+    """
     found = _BANNED_UNTIL.search(body)
-    return int(found[1]) if found else None
+    return math.ceil(int(found[1]) / _OF_A_MILLISECOND[len(found[1])]) if found else None
+
+
+_LOCATION = re.compile(rb"restricted location|(?:from|in) your (?:country|region)", re.IGNORECASE)
+
+
+def refuses_location(body: bytes) -> bool:
+    """Return whether a refusal is of the address's country: Binance's own text, or the content network's page."""
+    return _LOCATION.search(body) is not None

@@ -13,6 +13,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 JSON = b"application/json"
+_PROXY_STATUS = (b"proxy-status", b"mdcache; error=destination_unavailable")  # RFC 9209; an mdcache before us reads it
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,5 +58,5 @@ def failure_response(error: Exception, *extra: tuple[bytes, bytes]) -> HttpRespo
     """Return the response for `error` from the table of `errors.py`."""
     answer = error_response(error)
     if answer.retry_after_s is not None:
-        extra = (*extra, (b"retry-after", b"%d" % answer.retry_after_s))
+        extra = (*extra, (b"retry-after", b"%d" % answer.retry_after_s), _PROXY_STATUS)
     return uncached_response(answer.status, answer.body, *extra)

@@ -16,6 +16,7 @@ class ClosureReason(StrEnum):
     BAN = "418"
     WAF = "403"
     REGION = "451"
+    OVERLOAD = "503"
     FAILURES = "failures"
     OPERATOR = "operator"
 
@@ -24,6 +25,7 @@ RATE_CAP_MS = 300_000  # docs/design.md#backoff: 429 at most 5 min
 BAN_FIRST_MS = 120_000  # rest-api.md: bans scale from 2 minutes …
 BAN_CAP_MS = 3 * 86_400_000  # … to 3 days
 REGION_MS = 3_600_000  # docs/design.md#backoff: asked again hourly
+OVERLOAD_CAP_MS = 3_600_000
 ROUNDING_MS = 1_000  # Retry-After is in whole seconds, and its rounding is not documented
 BAN_MARGIN_MS = 2_000  # docs/design.md#gate-persistence: opens at until + clock error + 2 s
 BODY_WAIT_MS = 10_000  # longer than any body takes: that of a 418 may have a "banned until"
@@ -40,17 +42,16 @@ class BackoffPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A read of `epoch` was answered with 429, 418, 403 or 451.
+    """A read of `epoch` was refused, for this reason.
 
     `stated_ms`: the wait that the reply states, `None` if it does not. `next_minute_ms`: time to the next UTC minute.
-    `error_ms`: of the exchange's clock. `body_pending`: a 418 whose body may state a longer wait.
+    Both include the clock's error, where a clock is needed. `body_pending`: a 418 whose body may state a longer wait.
     """
 
     epoch: int
     reason: ClosureReason
     stated_ms: int | None
     next_minute_ms: int
-    error_ms: int
     jitter: float
     body_pending: bool = False
 
@@ -61,13 +62,14 @@ def ladder_ms(level: int, jitter: float, policy: BackoffPolicy) -> int:
     return int(rung * (0.5 + 0.5 * jitter))
 
 
-# The limit of "twice the last wait". 403 and failures have their ladder, 451 its hour.
+# The limit of "twice the last wait". 403 and failures have their ladder, 451 its hour, 503 what it states.
 LONGEST_REPEAT_MS = {
     ClosureReason.NONE: 0,
     ClosureReason.RATE: RATE_CAP_MS,
     ClosureReason.BAN: BAN_CAP_MS,
     ClosureReason.WAF: 0,
     ClosureReason.REGION: 0,
+    ClosureReason.OVERLOAD: 0,
     ClosureReason.FAILURES: 0,
     ClosureReason.OPERATOR: 0,
 }
@@ -83,12 +85,16 @@ def wait_ms(event: Refused, policy: BackoffPolicy, *, level: int, bans: int) -> 
         case ClosureReason.BAN if event.body_pending:
             return BODY_WAIT_MS
         case ClosureReason.BAN if stated_ms is not None:
-            return min(BAN_CAP_MS, stated_ms + event.error_ms + BAN_MARGIN_MS)
+            return min(BAN_CAP_MS, stated_ms + BAN_MARGIN_MS)
         case ClosureReason.BAN:
             return min(BAN_CAP_MS, BAN_FIRST_MS * (1 << min(40, bans)))
         case ClosureReason.REGION:
             return REGION_MS
-        case ClosureReason.WAF:
+        case ClosureReason.OVERLOAD if stated_ms is not None:
+            return min(OVERLOAD_CAP_MS, stated_ms + ROUNDING_MS)
+        case ClosureReason.WAF if stated_ms is not None:
+            return max(ladder_ms(level, event.jitter, policy), min(BAN_CAP_MS, stated_ms + BAN_MARGIN_MS))
+        case ClosureReason.WAF | ClosureReason.OVERLOAD:
             return ladder_ms(level, event.jitter, policy)
         case ClosureReason.NONE | ClosureReason.FAILURES | ClosureReason.OPERATOR:
             raise ValueError(f"nothing refuses with {event.reason}")

@@ -214,7 +214,7 @@ def _refused(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> 
 
 def _extended(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> Gate:
     """Apply a late refusal while the gate is closed: its wait may be longer."""
-    if event.epoch < gate.forced_epoch or event.reason is ClosureReason.WAF:
+    if event.epoch < gate.forced_epoch or (event.reason is ClosureReason.WAF and event.stated_ms is None):
         return gate
     if event.reason is ClosureReason.BAN and gate.bans == 0:
         gate = replace(gate, bans=1)

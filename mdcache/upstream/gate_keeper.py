@@ -6,7 +6,7 @@
 import random
 from collections.abc import Callable
 
-from mdcache.clock import Clock
+from mdcache.clock import Clock, Instant
 from mdcache.errors import GateClosed
 from mdcache.events import Events, GateChanged
 from mdcache.exchange.markets import Family
@@ -16,7 +16,9 @@ from mdcache.upstream.budget import MINUTE_MS
 from mdcache.upstream.family_clock import FamilyClock
 from mdcache.upstream.gate import Gate, GateDecision
 from mdcache.upstream.gate_events import Dropped, GateEvent, QuestionFailed
+from mdcache.upstream.reply_head import ReplyHead
 from mdcache.upstream.reply_status import CAUSES
+from mdcache.upstream.stated_wait import reference_time, stated_wait_ms
 
 
 class GateKeeper:
@@ -87,23 +89,26 @@ class GateKeeper:
         before, self.gate = self.gate, gate
         self._publish(before)
 
-    def record_refusal(
-        self, epoch: int, reason: ClosureReason, stated_ms: int | None, *, body_pending: bool = False
-    ) -> None:
-        """Close it, or extend its closure, in the step that reads the reply."""
-        utc = self._family_clock.measured()
-        error_ms = min(utc.error_ms, MINUTE_MS)
+    def record_refusal(self, epoch: int, reason: ClosureReason, head: ReplyHead, body: bytes | None = None) -> bool:
+        """Close it, or extend its closure, in the step that reads the reply; `body`: `None` if it is not read yet.
+
+        Return whether the body must be read to know for how long.
+        """
+        utc = self._family_clock.now()
+        at = reference_time(head, Instant(utc.utc_ms, min(utc.error_ms, MINUTE_MS)))
+        stated_ms = stated_wait_ms(head, body or b"", at)
+        body_pending = body is None and reason is ClosureReason.BAN and stated_ms is None
         self.step(
             Refused(
                 epoch=epoch,
                 reason=reason,
                 stated_ms=stated_ms,
-                next_minute_ms=MINUTE_MS - utc.ms % MINUTE_MS + error_ms,
-                error_ms=error_ms,
+                next_minute_ms=min(MINUTE_MS, MINUTE_MS - at.ms % MINUTE_MS + at.error_ms),
                 jitter=self._rng.random(),
                 body_pending=body_pending,
             )
         )
+        return body_pending
 
     def record_drop(self, epoch: int) -> None:
         """Apply an attempt that ended inconclusively."""

@@ -14,7 +14,7 @@ import httpx
 from mdcache import __version__
 from mdcache.errors import BodyFault, Fault, InvalidBody, TransportFailed
 from mdcache.upstream.models import UpstreamRequest
-from mdcache.upstream.reply_status import ReplyHead
+from mdcache.upstream.reply_head import ReplyHead
 
 SPARE_CONNECTIONS = (
     4  # httpx's pool is larger than our concurrency, so that it never queues: docs/design.md#flight-lifetime
@@ -153,7 +153,7 @@ class MarketClient:
         response = await client.send(request, stream=True)
         try:
             head = ReplyHead(
-                response.status_code, tuple((name.lower(), value) for name, value in response.headers.items())
+                response.status_code, tuple((name.lower(), value) for name, value in response.headers.multi_items())
             )
             heads.append(head)
             on_head(head)

@@ -1,7 +1,5 @@
-"""The meaning of a reply's status: one table from statuses to errors and closures of the gate. Pure."""
+"""The meaning of a reply's status, and of the code in its body: errors, and closures of the gate. Pure."""
 
-import email.utils
-from dataclasses import dataclass
 from http import HTTPStatus
 
 import msgspec
@@ -16,10 +14,12 @@ from mdcache.errors import (
     UpstreamFailed,
     UpstreamUnavailable,
 )
-from mdcache.exchange.rate_limits import banned_until_ms, whole_seconds
+from mdcache.exchange.rate_limits import banned_until_ms, refuses_location, whole_seconds
 from mdcache.upstream.backoff import ClosureReason
+from mdcache.upstream.reply_head import ReplyHead
 
-# docs/binance.md#refusals. Everything else is an answer, a server's failure, or Binance's own refusal of the question.
+# docs/binance.md#refusals. Everything else is an answer, a server's failure, or Binance's own refusal of the question,
+# unless a body says otherwise.
 GATE_STATUSES: dict[int, ClosureReason] = {
     HTTPStatus.TOO_MANY_REQUESTS: ClosureReason.RATE,
     HTTPStatus.IM_A_TEAPOT: ClosureReason.BAN,
@@ -32,21 +32,10 @@ CAUSES = {
     ClosureReason.BAN: "banned by Binance (418)",
     ClosureReason.WAF: "blocked by Binance's firewall (403)",
     ClosureReason.REGION: "Binance refuses this location (451)",
+    ClosureReason.OVERLOAD: "Binance is overloaded and says when to come back (503)",
     ClosureReason.FAILURES: "Binance fails again and again",
     ClosureReason.OPERATOR: "closed by the operator",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyHead:
-    """A reply's status line and headers (names in lower case), as soon as they are read."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-
-    def header(self, name: str) -> str | None:
-        """Return the first value of a header."""
-        return next((value for key, value in self.headers if key == name), None)
 
 
 class _BinanceError(msgspec.Struct):
@@ -55,23 +44,36 @@ class _BinanceError(msgspec.Struct):
 
 
 _error = msgspec.json.Decoder(_BinanceError)
-_GATE_CLOSED, _BUSY = -1003, -1008
+_TOO_MANY, _BUSY = -1003, -1008
+_NO_CODE = 0  # of a 451
 _NO_REASON = -1000  # Binance's own for "unknown"
 _MAX_TEXT = 200
+_MAX_ERROR_BYTES = 2_048  # of an error with status 200: an answer of this size is as quickly tried as passed on
+_MAX_PAGE_BYTES = 16_384
 
 
-def closure_reason(status: int) -> ClosureReason | None:
-    """Return why this status closes the gate; `None` if it does not."""
-    return GATE_STATUSES.get(status)
+def closure_reason(head: ReplyHead, body: bytes = b"") -> ClosureReason | None:
+    """Return why this reply closes the gate; `None` if it does not. Its head alone may not say it all.
+
+    A status may have been changed on the way, so the code and the text of a body count, too: docs/design.md#backoff.
+    """
+    if _is_relayed(head):
+        return None
+    by_status = GATE_STATUSES.get(head.status)
+    code = _stated_code(head, body)
+    if by_status is not ClosureReason.BAN and _refuses_location(head, body, code):
+        return ClosureReason.REGION
+    if code == _TOO_MANY and by_status in {None, ClosureReason.RATE, ClosureReason.WAF}:
+        return ClosureReason.RATE if banned_until_ms(body) is None else ClosureReason.BAN
+    if by_status is None and head.status >= HTTPStatus.INTERNAL_SERVER_ERROR and head.all("retry-after"):
+        return ClosureReason.OVERLOAD
+    return by_status
 
 
-def stated_wait_ms(head: ReplyHead, body: bytes, utc_ms: int) -> int | None:
-    """Return the wait that a refusal states: the later of `Retry-After` and "banned until"; `None` if neither."""
-    seconds = whole_seconds(head.header("retry-after"))
-    until_ms = banned_until_ms(body)
-    waits = [seconds * 1000] if seconds is not None else []
-    waits += [until_ms - utc_ms] if until_ms is not None else []
-    return max((wait for wait in waits if wait > 0), default=None)
+def body_tells_more(reason: ClosureReason, head: ReplyHead, body: bytes) -> bool:
+    """Return whether the gate must be told again after the body: why it closes, or for how long."""
+    unknown = reason is ClosureReason.BAN or reason is not closure_reason(head)
+    return unknown or banned_until_ms(body) is not None
 
 
 def failure(head: ReplyHead, body: bytes) -> MdcacheError:
@@ -79,7 +81,7 @@ def failure(head: ReplyHead, body: bytes) -> MdcacheError:
 
     A 4xx is the question's fault, with or without a reason in its body: docs/design.md#errors.
     """
-    if head.status == HTTPStatus.SERVICE_UNAVAILABLE and (passed := _relayed_refusal(head, body)) is not None:
+    if _is_relayed(head) and (passed := _relayed_refusal(head, body)) is not None:
         return passed
     if head.status == HTTPStatus.REQUEST_TIMEOUT:  # fapi's backend time-out: docs/binance.md#refusals
         return ServerFailed(Fault.BACKEND_TIMEOUT, "408")
@@ -96,11 +98,29 @@ def failure(head: ReplyHead, body: bytes) -> MdcacheError:
     return Refusal(head.status, stated.code, stated.msg)
 
 
-def _relayed_refusal(head: ReplyHead, body: bytes) -> UpstreamUnavailable | None:
-    """Return the error of an mdcache upstream as our own; Binance's 503s have no `Retry-After`.
+def _stated_code(head: ReplyHead, body: bytes) -> int | None:
+    """Return the code of an error in Binance's form; `None` if the body is none, such as any longer one with a 200."""
+    if head.status == HTTPStatus.OK and (body[:1] != b"{" or len(body) > _MAX_ERROR_BYTES):
+        return None
+    try:
+        return _error.decode(body).code
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
-    Rule: docs/design.md#errors.
-    """
+
+def _refuses_location(head: ReplyHead, body: bytes, code: int | None) -> bool:
+    if head.status == HTTPStatus.OK and code is None and looks_like_binance(body):
+        return False
+    return code in {None, _NO_CODE} and refuses_location(body[:_MAX_PAGE_BYTES])
+
+
+def _is_relayed(head: ReplyHead) -> bool:
+    """Return whether an mdcache upstream sent this 503: it has a gate of its own, and may have other answers."""
+    return head.status == HTTPStatus.SERVICE_UNAVAILABLE and (head.header("proxy-status") or "").startswith("mdcache;")
+
+
+def _relayed_refusal(head: ReplyHead, body: bytes) -> UpstreamUnavailable | None:
+    """Return the error of an mdcache upstream as our own. Rule: docs/design.md#errors."""
     seconds = whole_seconds(head.header("retry-after"))
     if seconds is None:
         return None
@@ -109,7 +129,7 @@ def _relayed_refusal(head: ReplyHead, body: bytes) -> UpstreamUnavailable | None
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     cause = f"reported by upstream: {stated.msg[:_MAX_TEXT]}"
-    if stated.code == _GATE_CLOSED:
+    if stated.code == _TOO_MANY:
         return GateClosed(seconds, cause)
     return Busy(seconds, cause) if stated.code == _BUSY else None
 
@@ -122,17 +142,6 @@ def may_try_again(error: BaseException) -> bool:
 def looks_like_binance(body: bytes) -> bool:
     """Return whether a 200's body can be Binance's: a JSON object or list, not the HTML of something between."""
     return body[:1] in {b"{", b"["}
-
-
-def date_ms(head: ReplyHead) -> int | None:
-    """Return the reply's `Date`; `None` if it has none that can be parsed."""
-    value = head.header("date")
-    if value is None:
-        return None
-    try:
-        return int(email.utils.parsedate_to_datetime(value).timestamp() * 1000)
-    except (ValueError, OverflowError, TypeError):  # a year 0, 10000 or 10**400; a time zone without a date
-        return None
 
 
 def as_of_ms(head: ReplyHead, sent_ms: int) -> int:

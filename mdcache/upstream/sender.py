@@ -14,15 +14,15 @@ from mdcache.events import Events, UpstreamCalled
 from mdcache.exchange.markets import Market
 from mdcache.exchange.rate_limits import usage_is_reliable, used_weight
 from mdcache.upstream import reply_status
-from mdcache.upstream.backoff import ClosureReason
 from mdcache.upstream.budget import Reservation
 from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.gate_events import Answered
 from mdcache.upstream.http_client import MarketClient
 from mdcache.upstream.models import UpstreamReply, UpstreamRequest
 from mdcache.upstream.queue import QueuedRead
-from mdcache.upstream.reply_status import ReplyHead
+from mdcache.upstream.reply_head import ReplyHead
 from mdcache.upstream.scheduler import FamilyScheduler
+from mdcache.upstream.stated_wait import date_ms
 
 
 class Sender:
@@ -122,16 +122,14 @@ class _Exchange:
         """Close the gate if the status demands it, and record the usage, in the step that reads the head."""
         self._head = head
         self._received, self._received_s = self._clocks.now(self._market), self._clock.now()
-        reason = reply_status.closure_reason(head.status)
-        stated_ms = reply_status.stated_wait_ms(head, b"", self._received.ms)
-        body_pending = reason is ClosureReason.BAN and stated_ms is None
+        reason, body_pending = reply_status.closure_reason(head), False
         if reason is not None:  # before anything else in this reply is read: whatever it contains, the gate is closed
             self._gate_informed = True
-            self._scheduler.gate_keeper.record_refusal(self._queued.epoch, reason, stated_ms, body_pending=body_pending)
+            body_pending = self._scheduler.gate_keeper.record_refusal(self._queued.epoch, reason, head)
         usage = used_weight(head.headers) if usage_is_reliable(self._request.path) else None
         self._settle(usage, self._received_s - self._sent_s)
         self._date_sound = self._clocks.check_date(
-            self._market, reply_status.date_ms(head), reply_status.age_s(head), self._sent_s, self._received_s
+            self._market, date_ms(head), reply_status.age_s(head), self._sent_s, self._received_s
         )
         if reason is not None and not body_pending:
             self._scheduler.pump()
@@ -145,14 +143,13 @@ class _Exchange:
         self._scheduler.gate_keeper.step(Answered(self._queued.epoch))
 
     def _interpret(self, head: ReplyHead, body: bytes) -> UpstreamReply:
+        if (reason := reply_status.closure_reason(head, body)) is not None:
+            if reply_status.body_tells_more(reason, head, body):
+                self._gate_informed = True
+                self._scheduler.gate_keeper.record_refusal(self._queued.epoch, reason, head, body)
+            raise self._scheduler.gate_keeper.closed_error()
         if head.status == HTTPStatus.OK:
             return self._reply(head, body)
-        if (reason := reply_status.closure_reason(head.status)) is not None:
-            if reason is ClosureReason.BAN:  # its body may state a longer wait than its Retry-After
-                utc_ms = self._clocks.now(self._market).ms
-                stated_ms = reply_status.stated_wait_ms(head, body, utc_ms)
-                self._scheduler.gate_keeper.record_refusal(self._queued.epoch, reason, stated_ms)
-            raise self._scheduler.gate_keeper.closed_error()
         error = reply_status.failure(head, body)
         if isinstance(error, UpstreamFailed):
             self.book_failure()
@@ -173,7 +170,7 @@ class _Exchange:
             may_settle=self._date_sound and not self._clocks.doubted(self._market),
             round_trip_s=self._received_s - self._sent_s,
             sent_s=self._sent_s,
-            date_ms=reply_status.date_ms(head),
+            date_ms=date_ms(head),
         )
 
 

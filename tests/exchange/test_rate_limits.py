@@ -96,6 +96,8 @@ def test_retry_after(value: str | None, expected: int | None) -> None:
         (b"Way too many requests; IP(1.2.3.4) banned until 1783855317204. Please", 1783855317204),
         (b'{"code":-1003,"msg":"IP banned until 1659146400000."}', 1659146400000),
         (b"banned until 16591464000001", None),
+        (b"banned until 1659146400", 1659146400000),
+        (b"Banned until 1659146400000001", 1659146400001),
         (b"banned until tomorrow", None),
         (b"", None),
     ],

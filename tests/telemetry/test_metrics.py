@@ -42,7 +42,8 @@ from mdcache.telemetry import catalogue, labels
 from mdcache.telemetry.gauges import GaugeSources
 from mdcache.telemetry.metrics import Metrics, new_registry
 from mdcache.upstream.http_client import FAULTS
-from mdcache.upstream.reply_status import ReplyHead, failure
+from mdcache.upstream.reply_head import ReplyHead
+from mdcache.upstream.reply_status import failure
 
 # docs/design.md#metrics, word for word, but for what belongs to streams and derivation
 DOCUMENTED_TEXT = """

@@ -179,7 +179,11 @@ async def test_the_other_family_goes_on() -> None:
         (429, {}, b"", None),
         (418, {"retry-after": "720"}, b"", 722),
         (418, {}, b"", 120),
-        (418, {"retry-after": "Wed, 21 Oct 2037 07:28:00 GMT"}, b"", 120),
+        (418, {"retry-after": "Wed, 21 Oct 2037 07:28:00 GMT"}, b"", 3 * 86_400),
+        (418, {"retry-after": "Wed, 21 Oct 2020 07:28:00 GMT"}, b"", 120),
+        (403, {"retry-after": "900"}, b"<html>blocked</html>", 902),
+        (503, {"retry-after": "30"}, b'{"code":-1008,"msg":"Server is currently overloaded."}', 31),
+        (503, {"retry-after": "30"}, b"", 31),
         (418, {"retry-after": "999999999999"}, b"", 3 * 86_400),
         (418, {}, BANNED % 1, 120),
         (403, {}, b"<html>blocked</html>", 1),
@@ -198,6 +202,66 @@ async def test_how_long_each_refusal_closes(
     assert low - 0.2 <= caught.value.retry_after_s <= expected + 0.2
     assert len(world.exchange.seen) == 1
     assert world.events_of(Retried) == []
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 404, 418, 429, 500, 503])
+@pytest.mark.parametrize("synced", [True, False])
+async def test_a_ban_stated_by_a_text_is_obeyed_with_any_status(status: int, *, synced: bool) -> None:
+    world = await governed(synced=synced)
+    body = BANNED % (world.exchange.now_ms() + 300_000)
+    world.exchange.fault = always(lambda: refuse(status, body))
+    with pytest.raises(GateClosed) as caught:
+        await world.governor.fetch(fake_read(within_s=8))
+    assert caught.value.retry_after_s == pytest.approx(302, abs=1)
+    assert "banned" in caught.value.cause
+    for _ in range(20):
+        await asyncio.sleep(14)
+        assert all(isinstance(each, GateClosed) for each in await outcomes(world, 3))
+    assert len(world.exchange.seen) == 1
+    world.exchange.fault = None
+    await asyncio.sleep(25)
+    assert (await world.governor.fetch(fake_read())).body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<HTML>The Amazon CloudFront distribution is configured to block access from your country.</HTML>",
+        b'{"code":0,"msg":"Service unavailable from a restricted location according to \'b. Eligibility\'."}',
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400, 403, 451])
+async def test_a_country_block_is_asked_again_hourly_and_named(status: int, body: bytes) -> None:
+    world = await governed(fault=always(lambda: refuse(status, body)))
+    with pytest.raises(GateClosed) as caught:
+        await world.governor.fetch(fake_read(within_s=8))
+    assert caught.value.retry_after_s == pytest.approx(3_600, abs=1)
+    assert "location" in caught.value.cause
+    assert world.governor.status()[0].gate_reason == "451"
+    await outcomes(world, 5)
+    assert len(world.exchange.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"), [({"retry-after": "14"}, 16), ({}, 16), ({"retry-after": "14", "date": "gone"}, 16)]
+)
+async def test_a_ban_met_before_the_clock_is_measured_lasts_as_long_as_stated(
+    headers: dict[str, str], wait_s: float
+) -> None:
+    """The machine's clock is a minute off, and the error of an unmeasured clock is a minute: neither is waited for."""
+    world = await governed(synced=False, skew_ms=47_000)
+    body = BANNED % (world.exchange.now_ms() + 14_000)
+    world.exchange.fault = always(lambda: httpx.Response(418, headers=headers, content=body))
+    with pytest.raises(GateClosed) as caught:
+        await world.governor.fetch(fake_read())
+    assert wait_s - 0.2 <= caught.value.retry_after_s <= wait_s + 1.1
+
+
+async def test_a_429_without_a_time_met_before_the_clock_is_measured_lasts_a_minute_at_most() -> None:
+    world = await governed(synced=False, skew_ms=47_000, fault=always(lambda: refuse(429, date="gone")))
+    with pytest.raises(GateClosed) as caught:
+        await world.governor.fetch(fake_read())
+    assert caught.value.retry_after_s <= 61
 
 
 async def test_a_refusal_closes_before_its_body_came_and_even_without_it() -> None:

@@ -14,7 +14,7 @@ from mdcache import __version__
 from mdcache.errors import InvalidBody, TransportFailed
 from mdcache.upstream.http_client import FAULTS, MarketClient
 from mdcache.upstream.models import UpstreamRequest
-from mdcache.upstream.reply_status import ReplyHead
+from mdcache.upstream.reply_head import ReplyHead
 from tests.support.fake_exchange import Pieces
 from tests.support.virtual_time import run
 
