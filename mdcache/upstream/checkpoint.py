@@ -14,6 +14,7 @@ from mdcache.upstream.family_clock import FamilyClock
 from mdcache.upstream.gate import Gate, GateState
 from mdcache.upstream.gate_keeper import GateKeeper
 from mdcache.upstream.priority import Lane
+from mdcache.upstream.stated_wait import KNOWN_CLOCK_MS
 
 _MOMENTS = ("until_ms", "reopened_ms", "halved_until_ms")
 _NOT_SAVED = {"in_flight", "answered"}  # of reads that end with the process
@@ -122,7 +123,9 @@ def restore(saved: SavedState, now: ClockStamp, utc_ms: int, budget: Budget) -> 
     minutes is dropped. Raises what `gate_from_mapping` raises.
     """
     utc_then_ms = saved.utc_ms + elapsed_ms(saved.stamp, now)
-    gate = gate_from_mapping(saved.gate, now.now_ms, utc_then_ms, min(MINUTE_MS, max(0, saved.error_ms)))
+    # what is left of a wait is a length: the error of a clock that was never measured adds nothing to it
+    error_ms = max(0, saved.error_ms) if saved.error_ms <= KNOWN_CLOCK_MS else 0
+    gate = gate_from_mapping(saved.gate, now.now_ms, utc_then_ms, error_ms)
     gate = replace(gate, until_ms=min(gate.until_ms, now.now_ms + _LONGEST_MS))
     spent = budget_from_mapping(saved.budget, budget.limit, budget.share)
     shift = utc_ms // MINUTE_MS - utc_then_ms // MINUTE_MS

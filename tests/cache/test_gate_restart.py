@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from mdcache.errors import GateClosed, Refusal
 from mdcache.events import TierFailed
+from mdcache.exchange.markets import Market
 from mdcache.sim import SimConfig
 from mdcache.upstream.governor import GovernorSettings
+from mdcache.upstream.priority import Lane
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
 
 pytestmark = pytest.mark.virtual
@@ -95,6 +98,34 @@ async def test_restarts_do_not_lengthen_a_ban(tmp_path: Path) -> None:
     w.restart()
     await w.clock.sleep(30.0)
     assert (await w.ask(SPOT, TAIL)).rows == 5
+    await w.aclose()
+
+
+@pytest.mark.parametrize("step_ms", [0, 47_000, -47_000])
+@pytest.mark.parametrize("restarts", [0, 1, 3])
+async def test_a_short_ban_met_by_the_first_read_is_over_when_it_says(
+    tmp_path: Path, step_ms: int, restarts: int
+) -> None:
+    w = VirtualDaemon(SimConfig(), DaemonOptions(wall_step_ms=step_ms), tmp_path)
+    w.exchange.control.ban("spot", 14.0)
+    began_s = w.clock.now()
+    with pytest.raises(GateClosed) as caught:
+        await w.ask(SPOT, TAIL)
+    assert 14 <= caught.value.retry_after_s <= 17.5
+    for _ in range(restarts):
+        await w.clock.sleep(1.0)
+        await w.kill()
+        w.restart()
+        with pytest.raises(GateClosed):
+            await w.ask(SPOT, TAIL)
+    while w.governor.refusal_now(Market.SPOT, Lane.NORMAL, 2) is not None:
+        await w.clock.sleep(0.1)
+    assert 14 <= w.clock.now() - began_s <= 20
+    with suppress(GateClosed):  # only one of the first reads is the probe
+        await w.ask(SPOT, TAIL)
+    await w.clock.sleep(0.5)
+    assert (await w.ask(SPOT, TAIL)).rows == 5
+    assert w.clock.now() - began_s <= 22
     await w.aclose()
 
 
