@@ -44,7 +44,8 @@ from mdcache.upstream.gate_events import (
 #    last pause was, at least a minute, counted from the reopening.
 # 5. A family that flaps (refused again in RAMP, or in OPEN before it was forgotten: half of all answers are
 #    refusals) would still send a read for each success. From then on each closure lasts at least until no
-#    more than `FLAP_SENDS` reads of its troubled time are less than ten minutes old.
+#    more than `FLAP_SENDS` reads of its troubled time are less than ten minutes old. Only 403, 418 and 429
+#    count for that, never what had no answer; and a pause that Binance stated is as long as it stated.
 #
 # Every pair of state and event is in `_TABLE`, with `_same` if it changes nothing.
 
@@ -71,6 +72,7 @@ PROBE_WAIT_MS = 1_000  # the wait of other questions while the probe is in fligh
 HALVED_MS = 600_000  # docs/design.md#backoff: a second 429 halves the share for 10 min
 FORGET_MS = 60_000  # docs/design.md#probing: the least time without refusal
 FAILURES_TO_CLOSE = 5  # docs/design.md#backoff
+FLAPPING = frozenset({ClosureReason.WAF, ClosureReason.BAN, ClosureReason.RATE})  # docs/design.md#probing
 FLAP_WINDOW_MS = 600_000
 FLAP_SENDS = 10  # with the probe, a ramp of 7 and the reads in flight, at most 25 are sent: measured in its test
 
@@ -142,14 +144,14 @@ def _same(gate: Gate, _event: GateEvent, _now_ms: int, _policy: BackoffPolicy) -
 
 
 def _sent(gate: Gate, _event: GateEvent, now_ms: int, _policy: BackoffPolicy) -> Gate:
-    trouble = gate.trouble if gate.state is GateState.OPEN else (*gate.trouble, now_ms)
+    trouble = gate.trouble if gate.state is GateState.OPEN else _trouble_with(gate, now_ms)
     return replace(gate, in_flight=gate.in_flight + 1, trouble=trouble)
 
 
 def _probe(gate: Gate, _event: GateEvent, now_ms: int, _policy: BackoffPolicy) -> Gate:
     if now_ms < gate.until_ms:
         return gate
-    return replace(gate, state=GateState.PROBING, in_flight=1, trouble=(*gate.trouble, now_ms))
+    return replace(gate, state=GateState.PROBING, in_flight=1, trouble=_trouble_with(gate, now_ms))
 
 
 def _answered(gate: Gate, event: Answered, _now_ms: int, _policy: BackoffPolicy) -> Gate:
@@ -178,14 +180,18 @@ def _climbed(gate: Gate, event: Answered, _now_ms: int, policy: BackoffPolicy) -
 
 
 def _dropped(gate: Gate, event: Dropped, _now_ms: int, _policy: BackoffPolicy) -> Gate:
-    return replace(gate, in_flight=gate.in_flight - 1) if event.epoch == gate.epoch else gate
+    if event.epoch != gate.epoch:
+        return gate
+    trouble = gate.trouble if gate.state is GateState.OPEN else _trouble_without(gate)
+    return replace(gate, in_flight=gate.in_flight - 1, trouble=trouble)
 
 
 def _unproved(gate: Gate, event: Dropped, now_ms: int, policy: BackoffPolicy) -> Gate:
     if event.epoch != gate.epoch:
         return gate
     pause_ms = ladder_ms(gate.level, event.jitter, policy)
-    return _close(replace(gate, level=gate.level + 1), gate.reason, pause_ms, now_ms)
+    gate = replace(gate, level=gate.level + 1, trouble=_trouble_without(gate))
+    return _close(gate, ClosureReason.FAILURES, pause_ms, now_ms)
 
 
 def _failed(gate: Gate, event: QuestionFailed, now_ms: int, policy: BackoffPolicy) -> Gate:
@@ -202,14 +208,15 @@ def _refused(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> 
     if event.epoch < gate.forced_epoch:
         return gate
     gate = _forget(gate, now_ms)
+    damped = event.reason in FLAPPING and event.stated_ms is None and not event.body_pending
     if event.epoch != gate.epoch:
-        return _close(gate, event.reason, _repeated_ms(gate, event, policy), now_ms)
+        return _close(gate, event.reason, _repeated_ms(gate, event, policy), now_ms, damped=damped)
     pause_ms = wait_ms(event, policy, level=gate.level, bans=gate.bans)
-    if gate.state is GateState.RAMP:
+    if gate.state is GateState.RAMP and gate.reason in FLAPPING:
         pause_ms = max(pause_ms, min(2 * gate.last_pause_ms, LONGEST_REPEAT_MS[event.reason]))
     if gate.state is not GateState.PROBING and gate.trouble:
         gate = replace(gate, flaps=gate.flaps + 1)
-    return _close(_learn(gate, event, now_ms), event.reason, pause_ms, now_ms)
+    return _close(_learn(gate, event, now_ms), event.reason, pause_ms, now_ms, damped=damped)
 
 
 def _extended(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> Gate:
@@ -262,13 +269,24 @@ def _forget(gate: Gate, now_ms: int) -> Gate:
     return replace(gate, level=0, bans=0, rates=0, flaps=0, last_pause_ms=0, trouble=())
 
 
-def _close(gate: Gate, reason: ClosureReason, pause_ms: int, now_ms: int) -> Gate:
+def _trouble_with(gate: Gate, now_ms: int) -> tuple[int, ...]:
+    """Return `trouble` with a read that is sent now, if the gate was closed by a refusal."""
+    return (*gate.trouble, now_ms) if gate.reason in FLAPPING else gate.trouble
+
+
+def _trouble_without(gate: Gate) -> tuple[int, ...]:
+    """Return `trouble` without a read that had no answer."""
+    return gate.trouble[:-1] if gate.reason in FLAPPING else gate.trouble
+
+
+def _close(gate: Gate, reason: ClosureReason, pause_ms: int, now_ms: int, *, damped: bool = False) -> Gate:
+    """Close it for this long; `damped`: longer if the family flaps."""
     shut = gate.state is GateState.CLOSED
-    stray = gate.in_flight if gate.state is GateState.OPEN else 0
+    stray = gate.in_flight if gate.state is GateState.OPEN and reason in FLAPPING else 0
     trouble = tuple(sent_ms for sent_ms in gate.trouble if sent_ms > now_ms - FLAP_WINDOW_MS)
     trouble = (*trouble, *(now_ms,) * stray)[-2 * FLAP_SENDS :]
     until_ms = max(now_ms + pause_ms, gate.until_ms if shut else 0)
-    if gate.flaps and len(trouble) > FLAP_SENDS:
+    if damped and gate.flaps and len(trouble) > FLAP_SENDS:
         until_ms = max(until_ms, trouble[-FLAP_SENDS - 1] + FLAP_WINDOW_MS)
     return replace(
         gate,

@@ -301,7 +301,7 @@ def test_five_failed_questions_in_a_row_close() -> None:
 def test_a_probe_without_an_answer_closes_for_the_next_step() -> None:
     gate = probing(ClosureReason.BAN, stated_ms=1_000)
     gate = step(gate, Dropped(gate.epoch, 1.0), gate.until_ms, POLICY)
-    assert (gate.state, gate.reason, gate.last_pause_ms) == (GateState.CLOSED, ClosureReason.BAN, 1_000)
+    assert (gate.state, gate.reason, gate.last_pause_ms) == (GateState.CLOSED, ClosureReason.FAILURES, 1_000)
     gate = go(gate, Sent(), now_ms=gate.until_ms)
     gate = step(gate, Dropped(gate.epoch, 1.0), gate.until_ms, POLICY)
     assert gate.last_pause_ms == 2_000
@@ -354,6 +354,70 @@ def test_half_of_all_answers_403_for_ten_minutes_is_at_most_25_requests(every_ms
     counts = [half_refused(seed, every_ms, trip_ms, 8) for seed in range(40)]
     assert max(counts) <= 25
     assert min(counts) > 5
+
+
+def reopened(gate: Gate, now_ms: int) -> Gate:
+    """Return the gate after its probe and its whole ramp were answered."""
+    while gate.state is not GateState.OPEN:
+        gate = go(gate, Sent(), now_ms=now_ms)
+        gate = go(gate, Answered(gate.epoch), now_ms=now_ms)
+    return gate
+
+
+def without_answers(gate: Gate, now_ms: int, seconds: int) -> tuple[Gate, int]:
+    """Return the gate after so long without any answer, at the end of the last pause, and that time."""
+    end_ms = now_ms + seconds * 1_000
+    for _ in range(5):
+        gate = go(gate, Sent(), Dropped(gate.epoch, 0.0), QuestionFailed(0.0), now_ms=now_ms)
+    while (now_ms := max(now_ms, gate.until_ms)) < end_ms:
+        gate = go(gate, Sent(), now_ms=now_ms)
+        gate = go(gate, Dropped(gate.epoch, 0.0), now_ms=now_ms)
+    return gate, now_ms
+
+
+@pytest.mark.parametrize("seconds", [20, 300, 3_600])
+@pytest.mark.parametrize("in_ramp", [True, False])
+def test_a_ban_right_after_an_outage_lasts_as_long_as_stated(seconds: int, *, in_ramp: bool) -> None:
+    gate, now_ms = without_answers(Gate(), T0, seconds)
+    gate = go(gate, Sent(), now_ms=now_ms)
+    gate = go(gate, Answered(gate.epoch), now_ms=now_ms)
+    gate = gate if in_ramp else reopened(gate, now_ms)
+    gate = go(gate, *[Sent()] * 8, now_ms=now_ms)
+    epoch = gate.epoch
+    gate = go(gate, *[refused(gate, ClosureReason.BAN, 14_000, epoch=epoch)] * 8, now_ms=now_ms)
+    assert gate.until_ms - now_ms == 16_000
+
+
+def test_a_pause_that_binance_states_is_not_lengthened_however_often_it_refuses() -> None:
+    gate, now_ms, pauses = Gate(), T0, []
+    for _ in range(15):
+        gate = go(gate, Sent(), now_ms=now_ms)
+        gate = go(gate, refused(gate, ClosureReason.BAN, body_pending=True), now_ms=now_ms)
+        gate = go(gate, refused(gate, ClosureReason.BAN, 14_000, epoch=gate.epoch - 1), now_ms=now_ms)
+        pauses.append(gate.until_ms - now_ms)
+        now_ms = gate.until_ms
+        gate = reopened(gate, now_ms)
+    assert pauses == [16_000] * 15
+
+
+def test_what_had_no_answer_never_counts_as_flapping() -> None:
+    gate = go(go(Gate(), Sent()), refused(Gate(), ClosureReason.WAF))
+    gate, now_ms = without_answers(gate, gate.until_ms, 900)
+    gate = reopened(gate, now_ms)
+    gate = go(go(gate, Sent(), now_ms=now_ms), refused(gate, ClosureReason.WAF), now_ms=now_ms)
+    assert gate.until_ms - now_ms <= POLICY.max_ms
+    assert gate.trouble == (now_ms,)
+
+
+def test_the_operators_pause_is_not_lengthened_by_flapping() -> None:
+    gate, now_ms = Gate(), T0
+    for _ in range(15):
+        gate = go(go(gate, Sent(), now_ms=now_ms), refused(gate, ClosureReason.WAF), now_ms=now_ms)
+        now_ms = gate.until_ms
+        gate = reopened(gate, now_ms)
+    assert now_ms - T0 > 600_000
+    gate = go(gate, ForcedShut(60_000), now_ms=now_ms)
+    assert gate.until_ms - now_ms == 60_000
 
 
 class GateMachine(RuleBasedStateMachine):
