@@ -176,11 +176,16 @@ RESPONSE_HEADERS: Json = {
     "X-MDCache-As-Of": _response_header("Exchange time (ms) at which the data was true.", dict(_MS)),
     "Age": _response_header("Whole seconds since the as-of.", {"type": "integer", "minimum": 0}),
     "Cache-Control": _response_header(
-        "The whole lifetime from the as-of; `immutable` for old, fully bounded ranges.",
-        {"type": "string", "pattern": "^max-age=[0-9]+(, immutable)?$"},
+        "The whole lifetime from the as-of; `immutable` for old, fully bounded ranges, else never to be used past it.",
+        {"type": "string", "pattern": "^max-age=[0-9]+, (immutable|must-revalidate, stale-while-revalidate=0)$"},
+    ),
+    "X-Accel-Expires": _response_header(
+        "For nginx, which ignores `Age`: seconds that the answer may still be kept.",
+        {"type": "integer", "minimum": 0},
+        required=False,
     ),
     "ETag": _response_header("Strong, from the content.", {"type": "string", "pattern": '^"[0-9a-f]{32}(-gzip)?"$'}),
-    "Vary": _response_header("What else the answer depends on.", {"type": "string"}),
+    "Vary": _response_header("The request headers on which the answer depends.", {"type": "string"}),
     "Content-Encoding": _response_header(
         "Where the client takes it.", {"type": "string", "const": "gzip"}, required=False
     ),
@@ -192,7 +197,7 @@ RESPONSE_HEADERS: Json = {
 }
 _USAGE = {"X-MBX-USED-WEIGHT-1M": {"$ref": "#/components/headers/X-MBX-USED-WEIGHT-1M"}}
 UNCACHED: Json = {"Cache-Control": {"$ref": "#/components/headers/NoStore"}}  # of what is no cached answer
-_FRESHNESS = ("Cache-Status", "X-MDCache-As-Of", "Age", "Cache-Control", "ETag", "Vary")
+_FRESHNESS = ("Cache-Status", "X-MDCache-As-Of", "Age", "Cache-Control", "X-Accel-Expires", "ETag", "Vary")
 DATED: Json = {name: {"$ref": f"#/components/headers/{name}"} for name in _FRESHNESS} | _USAGE
 ENCODED: Json = DATED | {"Content-Encoding": {"$ref": "#/components/headers/Content-Encoding"}}
 LOCAL: Json = UNCACHED | _USAGE

@@ -71,7 +71,6 @@ class App:
         self._events = events
         self._recorder = recorder
         self._forward = forward
-        self._cors = bool(cors_origins)
         self._app: ASGIApp = self._answer
         if cors_origins:
             self._app = CORSMiddleware(
@@ -82,7 +81,7 @@ class App:
                 expose_headers=_EXPOSED,
                 max_age=_PREFLIGHT_S,
             )
-        self.fast_lane = FastLane(handler.hits, clock)
+        self.fast_lane = FastLane(handler.hits, clock, cors=bool(cors_origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -134,8 +133,7 @@ class App:
         if hit is None:
             return await self._handler.respond(request, began_s)
         raw = (scope.get("extensions") or {}).get(RAW_REQUEST_EXTENSION)
-        cross_origin = self._cors and any(name == b"origin" for name, _ in scope["headers"])
-        if raw is not None and not cross_origin:
+        if raw is not None:
             self.fast_lane.learn(raw["bytes"], request, loopback=loopback)
         not_modified, as_of_ms, fields, _, body = hit
         return answer_response(as_of_ms, fields, body, not_modified=not_modified)

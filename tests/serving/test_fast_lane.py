@@ -52,6 +52,21 @@ async def test_unchanged() -> None:
     assert fast[1] == b""
 
 
+async def test_where_pages_may_read_answers_depend_on_the_origin() -> None:
+    house = ServingHarness(cors_origins=("https://desk.example",))
+    for request, known in ((REQUEST, True), (REQUEST.replace(b"Accept: */*", b"Origin: https://desk.example"), False)):
+        for _ in range(3):
+            await house.ask(extensions={"mdcache.request": {"bytes": request}})
+        long = await house.ask(extensions={"mdcache.request": {"bytes": request}})
+        fast = house.app.fast_lane.answer(request, b"server: mdcache\r\n", loopback=True)
+        assert (fast is not None) is known
+        if fast is not None:
+            _, *fields, _, _ = fast[0].decode().split("\r\n")
+            sent = dict(field.split(": ", 1) for field in fields)
+            assert sorted(sent.pop("vary").split(", ")) == sorted(long.headers["vary"].split(", "))
+            assert "Origin" in long.headers["vary"]
+
+
 async def test_requests_with_many_tags_are_not_learnt() -> None:
     for tags, known in ((8, True), (9, False)):
         house = await learnt({"if-none-match": ", ".join(f'"{number}"' for number in range(tags))})

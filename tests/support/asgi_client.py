@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -142,6 +142,11 @@ class Response:
     body: bytes
 
 
+def lifetime_s(reply: Response) -> int:
+    """Return the lifetime that an answer states, in seconds from its as-of."""
+    return int(reply.headers["cache-control"].removeprefix("max-age=").partition(",")[0])
+
+
 def series(path: str = KLINES, symbol: str = "BTCUSDT", interval: str = "1m") -> Series:
     rule = KLINE_ENDPOINTS[path]
     return Series(SeriesKey(rule.market, rule.kind, symbol, "", interval), rule, SettlePolicy(3_000, 60_000))
@@ -161,6 +166,7 @@ class ServingHarness:
         token: str | None = TOKEN,
         memory: int = 64 << 20,
         most: int = 4_096,
+        cors_origins: Sequence[str] = (),
     ) -> None:
         self.clock = ManualClock()
         self.clocks = FakeExchangeClocks(self.clock)
@@ -220,7 +226,8 @@ class ServingHarness:
             targets=CommandTargets(Purge(LocalPurge(self.library, [self.readies])), governor, self.warming),
             admin_token=token,
         )
-        self.app = App(binance, ops, RequestParser(clients or {}, compress), self.clock, events, self.recorder)
+        parser = RequestParser(clients or {}, compress)
+        self.app = App(binance, ops, parser, self.clock, events, self.recorder, cors_origins=cors_origins)
 
     def answer(self, **changes: Any) -> Answer:
         """An answer with a tail that is half a second old and has a TTL of two."""

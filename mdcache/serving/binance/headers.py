@@ -15,8 +15,14 @@ CONTENT_TYPE = {  # as captured: docs/binance.md#response-headers
     Market.USDM: b"application/json",
     Market.COINM: b"application/json",
 }
-_VARY = (b"vary", b"Accept-Encoding")
+_VARY = {  # every request header on which the body depends; `app.py` adds Origin where pages may read answers
+    Market.SPOT: (b"vary", b"Accept-Encoding, X-MBX-TIME-UNIT, X-MDCache-Min-As-Of"),
+    Market.USDM: (b"vary", b"Accept-Encoding, X-MDCache-Min-As-Of"),
+    Market.COINM: (b"vary", b"Accept-Encoding, X-MDCache-Min-As-Of"),
+}
 GZIP_SUFFIX = b"-gzip"
+_IMMUTABLE = b", immutable"
+_NEVER_STALE = b", must-revalidate, stale-while-revalidate=0"  # of the two, Varnish knows only the second
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,7 @@ class Variant:
     """
 
     index: int
-    content_type: bytes
+    market: Market
     length: int
     tag: bytes
     gzip: bool
@@ -49,16 +55,18 @@ def answer_fields(
     made = [
         (b"cache-status", _cache_status(answer, lifetime - age_s, from_memory=from_memory)),
         (b"age", b"%d" % age_s),
-        (b"cache-control", b"max-age=%d%b" % (lifetime, b", immutable" if answer.immutable else b"")),
+        (b"cache-control", b"max-age=%d%b" % (lifetime, _IMMUTABLE if answer.immutable else _NEVER_STALE)),
         (b"etag", b'"%b"' % variant.tag),
-        _VARY,
+        _VARY[variant.market],
     ]
+    if not answer.immutable:  # of nginx, which ignores Age, and counts to the end of the last second
+        made.append((b"x-accel-expires", b"%d" % max(0, lifetime - age_s - 1)))
     if used_weight is not None:
         made.append((b"x-mbx-used-weight-1m", b"%d" % used_weight))
     if not variant.not_modified:
         if variant.gzip:
             made.append((b"content-encoding", b"gzip"))
-        made.append((b"content-type", variant.content_type))
+        made.append((b"content-type", CONTENT_TYPE[variant.market]))
         made.append((b"content-length", b"%d" % variant.length))
     return tuple(made)
 

@@ -6,7 +6,7 @@ from xxhash import xxh3_128_hexdigest
 from mdcache.cache.answers import Answer
 from mdcache.clock import Instant
 from mdcache.exchange.markets import Market
-from mdcache.serving.binance.headers import CONTENT_TYPE, GZIP_SUFFIX, HeaderFields, Variant, answer_fields
+from mdcache.serving.binance.headers import GZIP_SUFFIX, HeaderFields, Variant, answer_fields
 from mdcache.serving.binance.request import ClientRequest
 
 _COMPRESS_FROM = 1_024  # a smaller body fits into one packet with its headers anyway
@@ -81,7 +81,7 @@ class Representation:
         variant = self._variants[index]
         if variant is None:
             length = 0 if not_modified else len(self._gzip() if gzip else self.answer.body)
-            variant = Variant(index, CONTENT_TYPE[self.market], length, self._tag(gzip=gzip), gzip, not_modified)
+            variant = Variant(index, self.market, length, self._tag(gzip=gzip), gzip, not_modified)
             self._variants[index] = variant
         return variant
 

@@ -26,20 +26,24 @@ _HARMLESS_HEADERS = re.compile(
     rb"|upgrade:[ \t]*h2c|content-length:[ \t]*0)[ \t]*(?=\r\n)",
     re.IGNORECASE,
 )
+_ORIGIN = re.compile(rb"\r\norigin[ \t]*:", re.IGNORECASE)
 _STATUS_LINES = {False: b"HTTP/1.1 200 OK\r\n", True: b"HTTP/1.1 304 Not Modified\r\n"}
 
 
 class FastLane:
-    """The requests stored by their bytes."""
+    """The requests stored by their bytes. `cors`: answers depend on `Origin`; requests that have one are not learnt."""
 
-    def __init__(self, hits: Hits, clock: Clock) -> None:
+    def __init__(self, hits: Hits, clock: Clock, *, cors: bool = False) -> None:
         self._hits = hits
         self._clock = clock
+        self._cors = cors
         self._requests: dict[bool, OrderedDict[bytes, ClientRequest]] = {False: OrderedDict(), True: OrderedDict()}
 
     def learn(self, raw: bytes, client_request: ClientRequest, *, loopback: bool) -> None:
         """Store the parsed request of `raw`, from a peer on this machine or another."""
         known = self._requests[loopback]
+        if self._cors and _ORIGIN.search(raw):
+            return
         if raw not in known and len(client_request.tags) <= _MAX_TAGS and is_repeatable(raw):
             known[raw] = client_request
             if len(known) > _MAX_REQUESTS:
@@ -54,6 +58,8 @@ class FastLane:
         if hit is None:
             return None
         not_modified, as_of_ms, _, fields, body = hit
+        if self._cors:
+            fields = fields.replace(b"\r\nvary: ", b"\r\nvary: Origin, ", 1)
         head = b"%b%bx-mdcache-as-of: %d\r\n%b\r\n" % (_STATUS_LINES[not_modified], default_fields, as_of_ms, fields)
         return head, body
 
