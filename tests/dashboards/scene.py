@@ -59,6 +59,11 @@ class Prometheus:
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return str(self._client.base_url).rstrip("/")
+
     def _get(self, path: str, **parameters: str) -> Any:
         reply = self._client.get(f"/api/v1/{path}", params=parameters)
         body = reply.json()

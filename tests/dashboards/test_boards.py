@@ -88,5 +88,9 @@ def test_every_variable_is_used_by_its_board() -> None:
 def test_provisioning_points_at_what_there_is() -> None:
     sources = yaml.safe_load((ROOT / "provisioning/datasources/prometheus.yaml").read_text())
     assert [source["type"] for source in sources["datasources"]] == ["prometheus"]
+    (source,) = sources["datasources"]
+    assert source["isDefault"] is False
+    assert "mdcache" in source["uid"]
+    assert "mdcache" in source["name"]  # provisioning replaces whatever has the same name
     providers = yaml.safe_load((ROOT / "provisioning/dashboards/mdcache.yaml").read_text())
     assert [provider["type"] for provider in providers["providers"]] == ["file"]

@@ -1,6 +1,7 @@
 """Every query of the dashboards, and the alerts that the simulated exchange can trigger, in a real Prometheus."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from grafana import BOARDS
 from grafana.model import Fault, Query
 from mdcache.telemetry import catalogue
-from tests.dashboards.scene import FIRING, PENDING, Scene, play, queries
+from tests.dashboards.scene import FIRING, PENDING, Scene, play, prometheus, queries
+from tests.support.processes import daemon, sim
 from tests.support.programs import promtool
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +55,21 @@ def test_an_alert_fires_for_real(scene: Scene, alert: str, state: str) -> None:
 @pytest.mark.parametrize("alert", ["MdcacheNoTraffic", "MdcacheStoreDown", "MdcacheClockOffset", "MdcacheFailures"])
 def test_an_alert_stays_silent_for_real(scene: Scene, alert: str) -> None:
     assert alert not in scene.alerts
+
+
+def test_the_runbooks_recipe_fires_its_alert_when_pasted(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```console\n(.*?)```", (ROOT / "docs/runbook.md").read_text(), re.DOTALL)
+    lines = [line.removeprefix("$ ") for line in block.splitlines()]
+    assert lines[0] == "make run SIM=1 &"
+    assert lines[1].startswith("prometheus --config.file=deploy/prometheus/prometheus.yaml ")
+    with sim() as upstream, daemon(upstream) as (url, _), prometheus(url.removeprefix("http://"), tmp_path) as source:
+        script = "\n".join(lines[2:])
+        for port, real in (("8700", url), ("8701", upstream), ("9090", source.url)):
+            script = script.replace(f"localhost:{port}", real)
+        command = ["bash", "-eu", "-c", script]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert '"runbook_url":"docs/runbook.md#mdcachebanned"' in done.stdout.splitlines()[-1]
+    assert '"state":"firing"' in done.stdout.splitlines()[-1]
 
 
 def test_promtool_finds_nothing_wrong_with_what_the_daemon_exports(scene: Scene) -> None:
