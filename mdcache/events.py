@@ -22,6 +22,7 @@ class ReadReason(StrEnum):
     FULL_LIST = "full_list"
     SYMBOLS = "symbols"
     CLOCK = "clock"
+    PROBE = "probe"
 
 
 class RetryReason(StrEnum):

@@ -114,6 +114,11 @@ class ExchangeInfo:
         )
         registry.register_evictable(KIND, self)
 
+    def start(self) -> None:
+        """Start to load what is stored: a daemon that knows symbols can answer, and says so before anybody asks."""
+        for market in Market:
+            self._start_load(market)
+
     async def answer(
         self, market: Market, selection: SymbolSelection, directives: FreshnessDirectives, caller: Caller
     ) -> Answer:
@@ -253,10 +258,13 @@ class ExchangeInfo:
 
     async def _ensure_loaded(self, market: Market) -> None:
         """Wait until the documents of the store and of the other replicas are loaded."""
-        if market not in self._loads:
-            self._loads[market] = asyncio.get_running_loop().create_task(self._load(market), name=f"load {market}")
+        self._start_load(market)
         if not self._loads[market].done():
             await asyncio.wait({self._loads[market]})
+
+    def _start_load(self, market: Market) -> None:
+        if market not in self._loads:
+            self._loads[market] = asyncio.get_running_loop().create_task(self._load(market), name=f"load {market}")
 
     async def _load(self, market: Market) -> None:
         for question in dict.fromkeys((_PLAIN[market], _WITH_SETS[market])):

@@ -92,10 +92,11 @@ class Daemon:
     redis: RedisParts | None
 
     async def start(self) -> None:
-        """Connect to the other replicas, if Redis is configured."""
+        """Connect to the other replicas, if Redis is configured, and load the symbols that are stored."""
         if self.redis is not None:
             await self.redis.start()
         await self.governor.start()
+        self.cache.exchange_info.start()
         self.idle_blocks.start()
 
     async def aclose(self) -> None:

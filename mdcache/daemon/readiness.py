@@ -1,24 +1,35 @@
 """Readiness: decide whether the daemon can answer."""
 
+import math
 from collections.abc import Sequence
 
 from mdcache.cache.symbols import SymbolTable
 from mdcache.exchange.markets import Market
 from mdcache.serving.ports import Readiness
-from mdcache.upstream.governor import Governor
+from mdcache.upstream.gate import GateState
+from mdcache.upstream.governor import FamilyStatus, Governor
 
-_OPEN = {"open", "ramp"}
+_OPEN = frozenset({GateState.OPEN.value, GateState.RAMP.value})
 
 
 def readiness(governor: Governor, symbols: SymbolTable, troubles: Sequence[str]) -> Readiness:
-    """Return `reasons` only if nothing can be answered: what was read before is served during a ban, too."""
+    """Return `reasons` only if nothing can be answered (docs/design.md#operations).
+
+    What was read before, or is stored, is served during a ban, too. A gate whose time has come may be asked: otherwise
+    a balancer would never send the question that it waits for.
+    """
     families = governor.status()
-    shut = [
-        f"{family.family}: gate {family.gate_state} ({family.gate_reason}), reopens in {family.reopens_in_s:.0f} s"
-        for family in families
-        if family.gate_state not in _OPEN
-    ]
+    troubled = tuple(_describe(family) for family in families if family.gate_state not in _OPEN)
     known = any(symbols.symbols(market).names for market in Market)
-    if len(shut) == len(families) and not known:
-        return Readiness(reasons=tuple(shut))
-    return Readiness(degraded=(*shut, *troubles))
+    if not known and all(_is_shut(family) for family in families):
+        return Readiness(reasons=troubled)
+    return Readiness(degraded=(*troubled, *troubles))
+
+
+def _is_shut(family: FamilyStatus) -> bool:
+    return family.gate_state == GateState.CLOSED.value and family.reopens_in_s > 0
+
+
+def _describe(family: FamilyStatus) -> str:
+    when = f"reopens in {math.ceil(family.reopens_in_s)} s" if _is_shut(family) else "its time has come"
+    return f"{family.family}: gate {family.gate_state} ({family.gate_reason}), {when}"

@@ -123,8 +123,8 @@ class Governor:
         self._retries = Retries(settings.retry_attempts, settings.backoff_initial_s, settings.backoff_max_s, clock, rng)
 
     async def start(self) -> None:
-        """Connect to the other replicas, if there are any, before the first read."""
-        await asyncio.gather(*(scheduler.admission.start() for scheduler in self._schedulers.values()))
+        """Connect to the other replicas, if there are any, before the first read; from now on, probe unasked."""
+        await asyncio.gather(*(scheduler.start() for scheduler in self._schedulers.values()))
 
     async def fetch(self, read: Fetchable[_T]) -> _T:
         """Send a read to Binance when it is its turn, and retry if that may help.
@@ -245,7 +245,7 @@ class Governor:
     async def aclose(self) -> None:
         """Close everything: queues, measurements, reads in progress, connections."""
         for scheduler in self._schedulers.values():
-            scheduler.aclose()
+            await scheduler.aclose()
         await self.clocks.aclose()
         await self._sender.aclose()
         await asyncio.gather(*(scheduler.admission.aclose() for scheduler in self._schedulers.values()))

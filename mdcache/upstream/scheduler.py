@@ -21,12 +21,13 @@ from mdcache.upstream.backoff import BackoffPolicy
 from mdcache.upstream.budget import MINUTE_MS, Claim, Granted, Minute, Moment, Reservation, Wait, earliest_ms, reserve
 from mdcache.upstream.budget_keeper import BudgetKeeper
 from mdcache.upstream.checkpoint import Checkpoint
-from mdcache.upstream.exchange_clock import ExchangeClocks
+from mdcache.upstream.exchange_clock import ExchangeClocks, TimeRead
 from mdcache.upstream.family_clock import FamilyClock
 from mdcache.upstream.gate import Gate, GateDecision
 from mdcache.upstream.gate_events import GateEvent
 from mdcache.upstream.gate_keeper import GateKeeper
 from mdcache.upstream.models import Fetchable, UpstreamRequest
+from mdcache.upstream.own_probe import OwnProbe
 from mdcache.upstream.priority import Lane
 from mdcache.upstream.queue import QueuedRead, ReadClass, ReadQueue
 from mdcache.upstream.timer import Timer
@@ -89,6 +90,7 @@ class FamilyScheduler:
             on_step=self._gate_stepped,
         )
         self.checkpoint = Checkpoint(self.gate_keeper, self.budget_keeper, self._family_clock, clock)
+        self._own_probe = OwnProbe(family, gate_keeper=self.gate_keeper, clock=clock, rng=rng, send=self._send_once)
         self.admission = settings.admission(
             AdmissionContext(
                 family=family,
@@ -102,6 +104,11 @@ class FamilyScheduler:
                 wake=self._wake,
             )
         )
+
+    async def start(self) -> None:
+        """Connect to the other replicas, if there are any, and probe without being asked from now on."""
+        await self.admission.start()
+        self._own_probe.start()
 
     def now(self) -> Moment:
         """Return the exchange's time, after moving the budget with the clock's corrections."""
@@ -152,6 +159,14 @@ class FamilyScheduler:
             case Wait() | Granted():
                 return None
 
+    async def _send_once(self, read: TimeRead) -> None:
+        """Send a read without retries, and wait for its end."""
+        queued = self.submit(read)
+        try:
+            await queued.future
+        finally:
+            self.abandon(queued)
+
     # -------------------------------------------------------------------------------- outcomes
 
     def settle(self, reservation: Reservation, header: int | None, round_trip_s: float | None) -> None:
@@ -165,8 +180,9 @@ class FamilyScheduler:
         self.in_flight[queued.market] -= 1
         self.pump()
 
-    def aclose(self) -> None:
-        """Refuse all waiting reads, and stop the timer."""
+    async def aclose(self) -> None:
+        """Stop the own probe, refuse all waiting reads, and stop the timer."""
+        await self._own_probe.aclose()
         self._refuse_all(DeadlinePassed(1.0, "the daemon stops"))
         self._timer.set(math.inf)
 
@@ -203,6 +219,7 @@ class FamilyScheduler:
                 continue
             wake_s = min(wake_s, self._try(queued, blocked, now))
         self._timer.set(min([wake_s, *(queued.priority.deadline_s for queued in self.queue)]))
+        self._own_probe.follow()
 
     def _wake(self) -> None:
         """Pump soon, but not in this step: the code that handles an answer has not finished."""

@@ -1,6 +1,7 @@
 """The balancer in front of replicas: HAProxy takes the file, and asks only those who can answer."""
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,7 @@ import pytest
 
 from tests.deploy.conftest import call
 from tests.deploy.proxies import HAPROXY, client_of, haproxy
-from tests.support.processes import daemon, free_port, sim
+from tests.support.processes import daemon, free_port, running, sim
 from tests.support.programs import find
 from tests.support.waiting import eventually
 
@@ -106,3 +107,28 @@ def test_without_any_replica_it_says_so() -> None:
     dead = f"127.0.0.1:{free_port()}"
     with balanced(dead, dead, dead) as client, pytest.raises(httpx.HTTPStatusError, match="503"):
         client.get("/api/v3/ping").raise_for_status()
+
+
+def test_an_exchange_that_comes_late_is_asked_although_the_balancer_sends_nothing() -> None:
+    """All gates close while it is away, so nobody is ready; only the daemon itself can find out that it is back."""
+    port, nobody = free_port(), f"127.0.0.1:{free_port()}"
+    upstream = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mdcache", "sim", "--port", str(port)]
+    questions = [f"/{api}/klines?symbol=BTCUSDT&interval=1m&limit=5" for api in ("api/v3", "fapi/v1")]
+    with daemon(upstream) as (url, _), balanced(nobody, url.removeprefix("http://"), nobody) as client:
+
+        def statuses() -> set[int]:
+            return {client.get(question).status_code for question in questions}
+
+        def is_ready() -> bool:
+            return httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+
+        def balancer_has_nobody() -> bool:
+            replies = [client.get(question) for question in questions]
+            assert 200 not in {reply.status_code for reply in replies}
+            return all(reply.status_code == 503 and "proxy-status" not in reply.headers for reply in replies)
+
+        eventually(balancer_has_nobody)
+        with running(command, f"{upstream}/_sim/"):
+            eventually(lambda: statuses() == {200})
+            assert is_ready()
