@@ -93,13 +93,13 @@ quick: $(READY) ## run the tests that start no process: a minute or so
 test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m tests.support.programs || echo "… what needs them fails below" >&2
 	@$(PY) -m coverage erase
-	@$(PY) -m coverage run -m pytest -n 2 --dist loadfile
+	@$(PY) -m coverage run -m pytest -n 2 --dist loadfile --exhaustive
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
 	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make bench, make demo, make incident, make restart, make replicas"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
-	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/candles tests/upstream tests/cache tests/stores tests/replicas/test_oracle.py -m "long or not long"
+	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/candles tests/upstream tests/cache tests/stores tests/replicas/test_oracle.py -m "long or not long" --exhaustive
 
 test-clients: $(READY) ## install real client libraries (.clients) and run them; CLIENTS="ccxt freqtrade" for some
 	@$(PY) -m tests.clients $(CLIENTS)

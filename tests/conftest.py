@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
 
 import pytest
 from coverage import Coverage
@@ -40,6 +41,17 @@ def _audit(event: str, _arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_audit)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer models at their full size; `make test` and `make test-long` ask for it."""
+    parser.addoption("--exhaustive", action="store_true", help="go through models at their full size")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out, where no test may start a process, the file of such tests that takes three seconds to collect."""
+    slow = collection_path.name == "test_schemathesis.py"
+    return True if slow and config.option.markexpr == "not processes" else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
