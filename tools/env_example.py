@@ -4,7 +4,8 @@ from mdcache.settings import NO_EFFECT_YET, Settings
 from mdcache.settings.model import PREFIX, display
 
 HEAD = """\
-# Every setting with its default. Copy to .env and change what you need; the environment wins over .env.
+# Every setting with its default, commented out. Copy to .env, and take the # off what you change: what stays commented
+# out follows the defaults of later versions. The environment wins over .env.
 # Names ending in _S are decimal seconds, those in _MB whole megabytes.
 """
 
@@ -15,5 +16,5 @@ def text() -> str:
     for name, field in Settings.model_fields.items():
         default = "" if name == "state_dir" else display(field.get_default(call_default_factory=True))
         later = " (no effect in this release)" if name in NO_EFFECT_YET else ""
-        lines.append(f"# {field.description}{later}\n{PREFIX}{name.upper()}={default}\n")
+        lines.append(f"# {field.description}{later}\n#{PREFIX}{name.upper()}={default}\n")
     return "\n".join(lines)

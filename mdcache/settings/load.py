@@ -18,7 +18,7 @@ from mdcache.settings.model import HIDDEN, PREFIX, LoadContext, Settings, defaul
 
 ENVIRONMENT = "environment"
 
-# An empty value is the default for these: compose files and `.env.example` write them so.
+# An empty value is the default for these: compose files write them so.
 _EMPTY_IS_DEFAULT = frozenset({"state_dir", "redis_url", "cors_origins", "admin_token"})
 _SECRETS = frozenset({"redis_url", "admin_token"})
 # Kubernetes gives every container these for a service called `mdcache`: kubernetes.io, "Service", discovery.

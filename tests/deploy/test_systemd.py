@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mdcache.settings import load
+from mdcache.settings import Settings, load
 from tests.deploy.conftest import DEPLOY, ROOT, call
 from tests.support.programs import find
 
@@ -35,6 +35,11 @@ def test_with_the_example_for_settings_it_keeps_its_state_where_it_may_write() -
     (folder,) = re.findall(r"^StateDirectory=(.*)$", UNIT.read_text(), re.MULTILINE)
     state = home.replace("%S", "/var/lib")  # systemd.unit(5): %S of a system service
     assert load({"XDG_STATE_HOME": state, "HOME": "/"}, ROOT / ".env.example").state_dir == Path(state) / folder
+
+
+def test_memory_holds_what_is_cached_and_what_that_takes_besides() -> None:
+    (most,) = re.findall(r"^MemoryMax=(\d+)M$", UNIT.read_text(), re.MULTILINE)
+    assert int(most) >= 1.5 * Settings.model_fields["memory_max_mb"].default + 256
 
 
 def test_wrong_settings_are_no_reason_to_start_again() -> None:
