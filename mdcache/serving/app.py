@@ -14,10 +14,10 @@ from mdcache.clock import Clock
 from mdcache.errors import DeadlinePassed, MdcacheError
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.endpoints import Endpoint, FlatWeight
-from mdcache.exchange.markets import KlineEndpoint
+from mdcache.exchange.markets import KlineEndpoint, Market
 from mdcache.serving.binance.handler import BinanceHandler, error_result
-from mdcache.serving.binance.request import RequestParser, is_loopback
-from mdcache.serving.errors import METHOD_NOT_ALLOWED, NEEDS_KEY, QUERY_TOO_LONG, UNKNOWN_PATH
+from mdcache.serving.binance.request import RequestParser, accepts_only_sbe, is_loopback
+from mdcache.serving.errors import METHOD_NOT_ALLOWED, NEEDS_KEY, QUERY_TOO_LONG, SBE_NOT_ENABLED, UNKNOWN_PATH
 from mdcache.serving.http.fast_lane import RAW_REQUEST_EXTENSION, FastLane
 from mdcache.serving.ops.operations import OpsApp
 from mdcache.serving.ports import Recorder
@@ -122,6 +122,9 @@ class App:
             return no
         if scope["method"] == "OPTIONS":
             return HttpResponse(204, (_ALLOW,), b"")
+        if found.market is Market.SPOT and _wants_sbe(scope):
+            self._count(found, "refused", began_s)
+            return refusal_response(*SBE_NOT_ENABLED, "SBE is not enabled.")
         if found.rule is not None:
             return await self._respond_read(scope, found.rule, began_s)
         return await self._respond_local(scope, found, began_s)
@@ -193,6 +196,10 @@ def _has_signature(query: bytes) -> bool:
     if b"signature" not in query.lower() and b"%" not in query:
         return False
     return _SIGNATURE.search(query) is not None or _SIGNATURE.search(unquote_to_bytes(query)) is not None
+
+
+def _wants_sbe(scope: Scope) -> bool:
+    return accepts_only_sbe(b",".join(value for name, value in scope["headers"] if name == b"accept"))
 
 
 def _unknown_path(path: str, method: str) -> str:

@@ -23,7 +23,7 @@ async def test_a_first_answer_has_its_cache_status() -> None:
     assert reply.headers["content-type"] == "application/json;charset=UTF-8"
     assert reply.headers["content-length"] == str(len(BODY))
     assert reply.headers["x-mbx-used-weight-1m"] == "7"
-    assert reply.headers["vary"] == "Accept-Encoding, X-MBX-TIME-UNIT, X-MDCache-Min-As-Of"
+    assert reply.headers["vary"] == "Accept, Accept-Encoding, X-MBX-TIME-UNIT, X-MDCache-Min-As-Of"
     assert "content-encoding" not in reply.headers
     assert reply.headers["etag"].startswith('"')
 

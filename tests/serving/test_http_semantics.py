@@ -214,3 +214,28 @@ async def test_time_and_ping_take_what_binance_takes() -> None:
                 continue  # it has no time in it: what the exchange says of a bad unit there is unverified
             assert (ours.status, ours.body) == (theirs.status_code, theirs.content), (path, query, headers)
     await w.aclose()
+
+
+@pytest.mark.parametrize("path", ["/api/v3/klines", PRICE, "/api/v3/exchangeInfo", "/api/v3/time", "/api/v3/ping"])
+async def test_the_binary_format_is_refused_not_replaced_by_json(path: str) -> None:
+    """As Binance does where SBE is off: a client that accepts nothing else would decode the JSON's bytes."""
+    house = ServingHarness()
+    reply = await house.ask(path, headers={"accept": "application/sbe", "x-mbx-sbe": "3:1"})
+    assert (reply.status, json.loads(reply.body)) == (406, {"code": -1155, "msg": "SBE is not enabled."})
+    assert house.candles.asked == []
+    assert house.recorder.records[0].result == "refused"
+
+
+async def test_a_client_of_the_binary_format_that_takes_json_too_gets_json() -> None:
+    house = ServingHarness()
+    for accept in ("application/sbe, application/json", "*/*"):
+        assert (await house.ask(headers={"accept": accept, "x-mbx-sbe": "3:1"})).status == 200
+    futures = await house.ask("/fapi/v1/klines", headers={"accept": "application/sbe"})
+    assert futures.status == 200  # futures know no SBE and ignore the header
+
+
+async def test_a_ready_answer_is_not_for_a_client_of_the_binary_format() -> None:
+    house = ServingHarness()
+    for _ in range(3):
+        assert "Accept" in (await house.ask()).headers["vary"].split(", ")
+    assert (await house.ask(headers={"accept": "application/sbe"})).status == 406

@@ -9,6 +9,7 @@ from mdcache.exchange.markets import KLINE_ENDPOINTS
 from mdcache.serving.binance.request import (
     RequestParser,
     accepts_gzip,
+    accepts_only_sbe,
     is_loopback,
     parse_directives,
     parse_if_none_match,
@@ -63,6 +64,7 @@ def test_any_bytes_are_wishes_or_none(cache_control: bytes, min_as_of: bytes) ->
     wishes = parse_directives(cache_control, min_as_of)
     assert wishes is None or wishes != FreshnessDirectives()
     assert accepts_gzip(cache_control) in {True, False}
+    assert accepts_only_sbe(cache_control) in {True, False}
     parse_if_none_match(cache_control)
 
 
@@ -101,6 +103,27 @@ def test_directives_in_any_order_and_case(age: int, stale: int, no: bool, only: 
 )
 def test_gzip(value: str, taken: bool) -> None:
     assert accepts_gzip(value.encode()) is taken
+
+
+@pytest.mark.parametrize(
+    ("value", "only"),
+    [
+        ("", False),
+        ("application/sbe", True),
+        ("Application/SBE;q=0.5", True),
+        ("application/sbe, text/html", True),
+        ("application/sbe, application/json", False),
+        ("application/json;q=0.1,application/sbe", False),
+        ("application/sbe, */*;q=0.1", False),
+        ("application/*", False),
+        ("application/sbe, application/json;q=0, */*", True),
+        ("application/sbe;q=0", False),
+        ("*/*", False),
+        ("text/html", False),
+    ],
+)
+def test_sbe(value: str, only: bool) -> None:
+    assert accepts_only_sbe(value.encode()) is only
 
 
 @given(st.lists(st.text("abcdef0123456789-", min_size=1), min_size=1, max_size=5), st.booleans())

@@ -88,6 +88,14 @@ def test_spot_time_units(sim: Sim) -> None:
     assert sim.get(USDM, GOOD[USDM], x_mbx_time_unit="NANOSECOND").status == 200
 
 
+def test_the_binary_format_is_off(sim: Sim) -> None:
+    for path in ("/api/v3/time", SPOT):
+        assert sim.error(path, GOOD.get(path, ""), accept="application/sbe") == (406, -1155, "SBE is not enabled.")
+    for accept in ("application/sbe, application/json", "*/*"):
+        assert sim.get(SPOT, GOOD[SPOT], accept=accept).status == 200
+    assert sim.get("/fapi/v1/klines", GOOD["/fapi/v1/klines"], accept="application/sbe").status == 200
+
+
 def test_microseconds(sim: Sim) -> None:
     plain = json.loads(sim.get(SPOT, GOOD[SPOT], x_mbx_time_unit="millisecond").body)
     micros = json.loads(sim.get(SPOT, GOOD[SPOT], X_MBX_TIME_UNIT="MICROSECOND").body)

@@ -15,8 +15,8 @@ CONTENT_TYPE = {  # as captured: docs/binance.md#response-headers
     Market.USDM: b"application/json",
     Market.COINM: b"application/json",
 }
-_VARY = {  # every request header on which the body depends; `app.py` adds Origin where pages may read answers
-    Market.SPOT: (b"vary", b"Accept-Encoding, X-MBX-TIME-UNIT, X-MDCache-Min-As-Of"),
+_VARY = {  # every request header that changes an answer; `app.py` adds Origin where pages may read answers
+    Market.SPOT: (b"vary", b"Accept, Accept-Encoding, X-MBX-TIME-UNIT, X-MDCache-Min-As-Of"),
     Market.USDM: (b"vary", b"Accept-Encoding, X-MDCache-Min-As-Of"),
     Market.COINM: (b"vary", b"Accept-Encoding, X-MDCache-Min-As-Of"),
 }

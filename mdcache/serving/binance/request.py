@@ -122,15 +122,28 @@ _ANY_STALE_S = 1e9  # max-stale without a number: any age is fine (RFC 9111, 5.2
 @lru_cache(_PARSE_CACHE_SIZE)
 def accepts_gzip(accept_encoding: bytes) -> bool:
     """Return whether `Accept-Encoding` names gzip (or `*`, and gzip not otherwise) with a weight above zero."""
-    wanted = {"*": False, "gzip": False}
-    named = False
-    for part in accept_encoding.decode("latin-1").split(","):
-        coding, *parameters = (piece.strip() for piece in part.lower().split(";"))
-        coding = "gzip" if coding == "x-gzip" else coding
-        if coding in wanted:
-            named = named or coding == "gzip"
-            wanted[coding] = _qvalue(parameters) > 0
-    return wanted["gzip"] if named else wanted["*"]
+    weights = _weights(accept_encoding)
+    return weights.get("gzip", weights.get("x-gzip", weights.get("*", 0))) > 0
+
+
+@lru_cache(_PARSE_CACHE_SIZE)
+def accepts_only_sbe(accept: bytes) -> bool:
+    """Return whether `Accept` names Binance's binary format, and nothing that matches JSON."""
+    weights = _weights(accept)
+    json = next((weights[name] for name in _JSON_RANGES if name in weights), 0)
+    return weights.get("application/sbe", 0) > 0 and json == 0
+
+
+_JSON_RANGES = ("application/json", "application/*", "*/*")  # the most specific counts (RFC 9110, 12.5.1)
+
+
+def _weights(header: bytes) -> dict[str, float]:
+    """Return the names that the value of an `Accept…` header lists, in lower case, with their weights."""
+    weights: dict[str, float] = {}
+    for part in header.decode("latin-1").split(","):
+        name, *parameters = (piece.strip() for piece in part.lower().split(";"))
+        weights[name] = _qvalue(parameters)
+    return weights
 
 
 def _qvalue(parameters: list[str]) -> float:

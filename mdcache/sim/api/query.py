@@ -94,7 +94,7 @@ def read(route: ApiRoute, query: str, headers: Mapping[str, str], listings: List
     Args:
         route: The path's.
         query: The raw query string.
-        headers: Those of the request; only `X-MBX-TIME-UNIT` counts.
+        headers: Those of the request; `X-MBX-TIME-UNIT` and `Accept` count.
         listings: The symbols that are known.
         at_ms: The moment, in milliseconds since the Unix epoch.
 
@@ -110,7 +110,8 @@ def read(route: ApiRoute, query: str, headers: Mapping[str, str], listings: List
     micros = _micros(headers) if spot else False
     limit = int(values["limit"]) if _NUMBER.fullmatch(values.get("limit", "")) else takes.limit
     refusal = (
-        _repeated(parameters)
+        (_binary_only(headers) if spot else None)
+        or _repeated(parameters)
         or _absent(takes, values)
         or _characters(values, spot=spot)
         or (_spot_values(route.endpoint, takes, values) if spot else None)
@@ -146,6 +147,13 @@ def _micros(headers: Mapping[str, str]) -> bool | ApiRefusal:
     """Return whether `X-MBX-TIME-UNIT` asks for microseconds (spot)."""
     sent = next((value for name, value in headers.items() if name.lower() == "x-mbx-time-unit"), "MILLISECOND")
     return _TIME_UNITS.get(sent.upper(), refusals.BAD_TIME_UNIT)
+
+
+def _binary_only(headers: Mapping[str, str]) -> ApiRefusal | None:
+    """Refuse a client that accepts SBE and not JSON: SBE is off here."""
+    accepted = next((value.lower() for name, value in headers.items() if name.lower() == "accept"), "")
+    only = "application/sbe" in accepted and "json" not in accepted and "*" not in accepted
+    return refusals.SBE_DISABLED if only else None
 
 
 def _repeated(parameters: list[tuple[str, str]]) -> ApiRefusal | None:
