@@ -247,7 +247,7 @@ class Peer:
         before = at_minute(self._allotment, minutes[0])
         self._seq += 1
         request = DrawRequest(
-            kind=DrawKind.SAY if self._seq > 1 else DrawKind.HELLO,
+            kind=DrawKind.REPORT if self._seq > 1 else DrawKind.REGISTER,
             seq=self._seq,
             now_ms=now_ms,
             allowed=ALLOWED,
@@ -259,7 +259,7 @@ class Peer:
             returning=False,
             process=1,
             error_ms=50,
-            commits=self._seq > 1,
+            enters=self._seq > 1,
             gate_version=0,
             rank=1,
             minutes=minute_requests(before, minutes, lambda _minute: self._spent, ALLOWED, weight),

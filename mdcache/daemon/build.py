@@ -51,6 +51,7 @@ from mdcache.telemetry.metrics import Metrics, new_registry
 from mdcache.upstream.admission import LocalAdmission
 from mdcache.upstream.governor import Governor, GovernorSettings
 from mdcache.upstream.http_client import Transport
+from mdcache.upstream.replicas.shared_admission import shared_admission
 from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
 from mdcache.upstream.replicas.shared_budget import Replicas
 
@@ -186,9 +187,9 @@ def build_upstream(
         transport=transport,
         admission=LocalAdmission
         if redis is None
-        else Replicas(
-            redis.budget, settings.replicas, redis.process, redis.replica.returning, redis.replica.keep
-        ).admission,
+        else shared_admission(
+            Replicas(redis.budget, settings.replicas, redis.process, redis.replica.returning, redis.replica.keep)
+        ),
     )
 
 

@@ -13,16 +13,21 @@ _OPEN = frozenset({GateState.OPEN.value, GateState.RAMP.value})
 
 
 def readiness(governor: Governor, symbols: SymbolTable, troubles: Sequence[str]) -> Readiness:
-    """Return `reasons` only if nothing can be answered (docs/design.md#operations).
+    """Return `reasons` only if nothing can be answered (docs/design.md#operations), or another replica can do better.
 
     What was read before, or is stored, is served during a ban, too. A gate whose time has come may be asked: otherwise
     a balancer would never send the question that it waits for.
     """
     families = governor.status()
     troubled = tuple(_describe(family) for family in families if family.gate_state not in _OPEN)
+    waiting = tuple(
+        f"{family}: no weight to spend yet, the other replicas have all of it"
+        for family, sharing in governor.sharing().items()
+        if not sharing.ready
+    )
     known = any(symbols.symbols(market).names for market in Market)
-    if not known and all(_is_shut(family) for family in families):
-        return Readiness(reasons=troubled)
+    if waiting or (not known and all(_is_shut(family) for family in families)):
+        return Readiness(reasons=(*troubled, *waiting))
     return Readiness(degraded=(*troubled, *troubles))
 
 

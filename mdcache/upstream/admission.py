@@ -42,12 +42,14 @@ class SharingStatus:
     """How replicas share one family.
 
     `mode`: `shared` or `divided`; `part`: our part of the share while divided; `total`: drawn by all this minute.
+    `ready`: whether there was weight to spend at any time since the start, or that can't be waited for.
     """
 
     mode: str
     replicas: int
     part: float
     total: int | None
+    ready: bool
 
 
 class Admission(Protocol):

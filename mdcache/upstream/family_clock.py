@@ -7,7 +7,7 @@ import math
 from collections import deque
 
 from mdcache.clock import Clock, Instant
-from mdcache.exchange.markets import Family
+from mdcache.exchange.markets import Family, Market
 from mdcache.upstream.budget import Moment
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
@@ -40,6 +40,10 @@ class FamilyClock:
     def measured(self) -> Instant:
         """Return now, by our own measurement only; unclamped."""
         return self._clocks.family_now(self._family)
+
+    def measure_in_background(self) -> None:
+        """Measure the clock of one of the family's markets, though no read needs it yet."""
+        self._clocks.measure_in_background(next(market for market in Market if market.family is self._family))
 
     def adopt(self, time_ms: int, error_ms: int, sent_s: float) -> None:
         """Use the time of another replica until it is measured here; its message was requested at `sent_s`."""

@@ -1,6 +1,7 @@
 """What a daemon says of a Redis that comes and goes, where operators look, and what docs/replicas.md says to set up."""
 
 import re
+import time
 from pathlib import Path
 
 import httpx
@@ -69,10 +70,30 @@ def test_the_user_that_the_docs_describe_may_do_all_that_a_daemon_does() -> None
             assert purge.status_code == 200
             redis = httpx.get(f"{at}/v1/status", trust_env=False).json()["stores"]["redis"]
             assert (redis["state"], redis["failures"]) == ("ok", 0)
-            assert set(redis["families"]["spot"]) == {"mode", "replicas", "part", "total"}  # as the page says
+            assert set(redis["families"]["spot"]) == {"mode", "replicas", "part", "total", "ready"}  # as the page says
         assert client.execute_command("ACL", "LOG") == []
 
 
 def test_the_addresses_in_the_docs_can_be_read() -> None:
     found = re.findall(r"`(redis[s+]?\S*://\S+)`", PAGE)
     assert {parse_url(url).topology for url in found} == set(Topology)
+
+
+def test_one_beyond_the_number_of_replicas_is_ready_only_once_it_may_spend() -> None:
+    """On an empty Redis: the first has taken all of the minute."""
+    with running_redis() as server, sim() as upstream:
+        settings = {"redis_url": server.url, "replicas": "1"}
+
+        def ready(url: str) -> bool:
+            return httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+
+        time.sleep(max(0.0, 10.0 - (60.0 - time.time() % 60.0)))  # not in the last seconds of a minute
+        with daemon(upstream, **settings) as (first, _):
+            eventually(lambda: ready(first))
+            assert httpx.get(first + SETTLED, timeout=20.0, trust_env=False).status_code == 200
+            with daemon(upstream, **settings) as (second, _):
+                assert "no weight to spend yet" in httpx.get(f"{second}/readyz", trust_env=False).text
+                eventually(lambda: ready(second), 70.0)
+                for path in ("/api/v3", "/fapi/v1"):
+                    newer = SETTLED.replace("1h", "30m").replace("/api/v3", path)
+                    assert httpx.get(second + newer, timeout=20.0, trust_env=False).status_code == 200

@@ -13,6 +13,7 @@ from mdcache.errors import MdcacheError
 from mdcache.events import Event, Events
 from mdcache.exchange.markets import Family, Market
 from mdcache.upstream.governor import Governor, GovernorSettings
+from mdcache.upstream.replicas.shared_admission import shared_admission
 from mdcache.upstream.replicas.shared_budget import Replicas
 from tests.support.fake_exchange import BASE_URLS, FakeExchange, fake_read
 from tests.support.memory_shared_budget import BudgetServer, MemorySharedBudget
@@ -128,7 +129,9 @@ class GovernorReplicas:
             base_urls=BASE_URLS,
             settings=self.limits,
             transport=self.transport,
-            admission=Replicas(budgets.__getitem__, self.assumed, self.names, returning=instead is not None).admission,
+            admission=shared_admission(
+                Replicas(budgets.__getitem__, self.assumed, self.names, returning=instead is not None)
+            ),
         )
         if instead is not None:
             governor.restore(instead.governor.saved_state("boot"), "boot")

@@ -41,7 +41,7 @@ async def test_a_late_message_of_a_killed_process_delays_no_replica() -> None:
     await fleet.minutes(3)
     await one.kill()
     again = await fleet.replica(instead=one)
-    assert said[-1].kind is DrawKind.SAY
+    assert said[-1].kind is DrawKind.REPORT
     with pytest.raises(Displaced):
         sound(said[-1])
     await fleet.minutes(1)

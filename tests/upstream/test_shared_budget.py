@@ -6,7 +6,7 @@ import pytest
 
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.rate_limits import INITIAL_LIMIT
-from mdcache.upstream.replicas.protocol import DrawReply, DrawRequest, DrawVerdict
+from mdcache.upstream.replicas.protocol import DrawReply, DrawRequest
 from tests.support.fake_exchange import refuse
 from tests.support.governor_replicas import GovernorReplica, GovernorReplicas
 
@@ -168,13 +168,13 @@ async def test_a_replica_with_an_unmeasured_clock_can_measure_it(cut: bool) -> N
     assert max(fleet.spent().values()) <= 100, fleet.spent()
 
 
-async def test_an_idle_replica_keeps_nothing_from_the_others() -> None:
-    """As soon as they need it, it measures its clock and is one that shares."""
+async def test_replicas_that_nobody_asks_share_from_the_next_minute_on() -> None:
+    """They measure the exchange's time unasked, so that an idle one keeps nothing from the others."""
 
     fleet = GovernorReplicas(share=100)
     three = [await fleet.replica(unmeasured=True) for _ in range(3)]
-    await fleet.minutes(1.5)
-    assert not fleet.exchange.seen
+    await fleet.minutes(1.1)
+    assert {replica.mode() for replica in three} == {"shared"}
     three[0].load(0.3)
     await fleet.minutes(3.5)
     await close(*three)
@@ -444,9 +444,7 @@ async def test_a_corrected_clock_ends_a_pause_of_the_wrong_one() -> None:
     sound = budget.draw_now
 
     def refuses(request: DrawRequest) -> DrawReply:
-        reply = sound(dataclasses.replace(request, gate_version=0))
-        minutes = tuple(dataclasses.replace(each, verdict=DrawVerdict.SOON) for each in reply.minutes)
-        return dataclasses.replace(reply, minutes=minutes)
+        return sound(dataclasses.replace(request, gate_version=0))
 
     budget.draw_now = refuses  # type: ignore[method-assign]
     assert await one.read(cost=60, within_s=0.3) != "ok"

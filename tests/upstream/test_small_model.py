@@ -57,6 +57,10 @@ class One:
     def own(self, minute: int) -> int:
         return dict(self.spent).get(minute, 0)
 
+    def truly_spent(self) -> Spent:
+        base = dict(self.base)
+        return tuple((minute, weight - base.get(minute, 0)) for minute, weight in self.spent)
+
     def spend(self, minutes: range, weight: int) -> "One":
         spent = dict(self.spent)
         for minute in minutes:
@@ -98,11 +102,11 @@ def minutes_of(world: World, index: int) -> range:
     return range((now - 2_000) // 60_000, (now + 2_000) // 60_000 + 1)
 
 
-def message(world: World, index: int, one: One, weight: int, *, commits: bool) -> tuple[One, DrawRequest]:
+def message(world: World, index: int, one: One, weight: int, *, enters: bool) -> tuple[One, DrawRequest]:
     minutes = minutes_of(world, index)
     allotment = at_minute(one.allotment, minutes[0])
     request = DrawRequest(
-        kind=DrawKind.SAY if one.met else DrawKind.HELLO,
+        kind=DrawKind.REPORT if one.met else DrawKind.REGISTER,
         seq=one.seq + 1,
         now_ms=START_MS + TICKS_MS[world.at] + SKEW_MS[NAMES[index]],
         allowed=ALLOWED,
@@ -114,7 +118,7 @@ def message(world: World, index: int, one: One, weight: int, *, commits: bool) -
         returning=one.again,
         process=1,
         error_ms=2_000,
-        commits=commits,
+        enters=enters,
         gate_version=1,
         rank=1,
         minutes=minute_requests(allotment, minutes, one.own, ALLOWED, weight),
@@ -139,8 +143,8 @@ def put(world: World, index: int, one: One) -> World:
 def draw(world: World, index: int, weight: int, *, answer_lost: bool = False, spends: bool = True) -> World:
     """Draw for a read and spend all there is; first only tell, where the last message had no answer."""
     one = world.replicas[index]
-    for commits in (True,) if one.trusts else (False, True):
-        one, request = message(world, index, one, weight if commits else 0, commits=commits)
+    for enters in (True,) if one.trusts else (False, True):
+        one, request = message(world, index, one, weight if enters else 0, enters=enters)
         before, allotment = one.allotment, while_unanswered(one.allotment, request)
         world, reply = executed(world, one.name, request)
         if answer_lost:
@@ -161,7 +165,7 @@ def cut(world: World, index: int, *, silent: bool = False) -> World:
     """It sends nothing any more, or its message does not arrive yet; then it spends all that it may alone."""
     one = world.replicas[index]
     if not silent:
-        one, request = message(world, index, one, 20, commits=one.trusts)
+        one, request = message(world, index, one, 20, enters=one.trusts)
         one = replace(one, allotment=while_unanswered(one.allotment, request), late=request)
     minutes = minutes_of(world, index)
     one = replace(one, allotment=at_minute(one.allotment, minutes[0]), trusts=False)
@@ -171,13 +175,22 @@ def cut(world: World, index: int, *, silent: bool = False) -> World:
 def killed(world: World, index: int) -> World:
     """It spends all that it may, dies without a word, and is started again."""
     one = spend_all(world.replicas[index], minutes_of(world, index))
-    return put(world, index, One(one.name, Allotment(), past=one.spent, met=False, again=True))
+    return put(world, index, One(one.name, Allotment(), past=one.truly_spent(), met=False, again=True))
+
+
+def left(world: World, index: int) -> World:
+    """It spends all that it may, leaves in order, and is started again elsewhere, as it were another."""
+    one = spend_all(world.replicas[index], minutes_of(world, index))
+    one, request = message(world, index, one, 0, enters=False)
+    world, _ = executed(world, one.name, replace(request, kind=DrawKind.LEAVE))
+    return put(world, index, One(one.name, Allotment(), past=one.truly_spent(), met=False))
 
 
 def moves(world: World) -> Iterator[tuple[str, World]]:
     for index, one in enumerate(world.replicas):
         if one.trusts and not one.past:
             yield f"{one.name} is killed and started again", killed(world, index)
+            yield f"{one.name} leaves and comes back", left(world, index)
         yield f"{one.name} draws", draw(world, index, 20)
         yield f"{one.name} tells", draw(world, index, 0, spends=False)
         yield f"{one.name} draws, and hears nothing", draw(world, index, 20, answer_lost=True)
@@ -239,11 +252,12 @@ def shared(*, joined: str = "abc", young: bool = False) -> World:
         "newest": FIRST - 1,
         "count": len(joined),
         "total": part * len(joined),
-        "high": part * len(joined),
-        **dict.fromkeys(("since", "beat", "swept"), now_ms),
+        "error": -1,
+        **dict.fromkeys(("since", "beat"), now_ms),
     }
     store = {b"run": b"%040x" % 1, b"meta": sealed("meta", " ".join(str(meta.get(name, 0)) for name in META).encode())}
-    store |= {f"r:{name}".encode(): sealed(f"r:{name}", f"0 {now_ms} {part} 0 0 1".encode()) for name in joined}
+    one = f"0 {now_ms} {part} 0 0 1 {born_ms}".encode()
+    store |= {f"r:{name}".encode(): sealed(f"r:{name}", one) for name in joined}
     allotment = Allotment(part, part, FIRST - 1, len(joined), born_ms)
     members = tuple(
         One(name, allotment, trusts=True) if name in joined else One(name, Allotment(), met=False) for name in NAMES
@@ -301,7 +315,7 @@ def test_no_order_of_three_steps_spends_more_than_the_share(start: str) -> None:
     [
         ("nothing spent", "local kept = math.ceil(", "local kept = 0 * math.ceil("),
         ("nothing spent", "row.entered == 0 and begun", "false"),
-        ("nothing spent", "now >= meta.born + QUIET", "true"),
+        ("nothing spent", "now >= meta.born + NEW", "true"),
         ("nothing spent", "count(row, minute, row.drawn - row.counted)", ""),
         ("a third joins two", "math.min(even - mine.part, PARTS - meta.total)", "even - mine.part"),
         ("forgotten, and one is missing", "math.max(0, meta.expect - meta.returned)", "0"),

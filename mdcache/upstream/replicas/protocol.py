@@ -6,7 +6,7 @@ clock.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import Protocol
 
 # Theory of operation
@@ -30,9 +30,10 @@ from typing import Protocol
 # 5. A store that is new, is another server, or has less from a replica than it once confirmed, has lost data:
 #    no replica enters a minute that may have begun before, nor any for ten seconds, until all have reported again what
 #    they drew and their parts. For ten minutes it assumes as many replicas as any of them had last seen.
-# 6. A replica that says goodbye releases its part; one that vanished keeps it for ten minutes. One that restarts
-#    keeps its id, and counts everything drawn under it as spent. Where the one before it still runs (its
-#    folder was copied), its messages are refused from then on: it goes on as another replica, with another id.
+# 6. A replica that leaves releases its part. One that vanished keeps it for ten minutes; for one minute if as many
+#    replicas as there ever are at once (by the settings, and as far as the store has seen) ran together since.
+#    One that restarts keeps its id, and counts everything drawn under it as spent. If the process before it still
+#    runs (its folder was copied), that one's messages are refused from then on: it continues with another id.
 #
 # A hundredth of A is reserved for replicas that have not read Binance's limit yet: the newest. They use the limit,
 # and (until their clock is measured) the time, that others reported.
@@ -41,28 +42,21 @@ WHOLE = 1_000_000  # parts are in millionths of the share
 CHUNK = 0.02  # of the share
 LEAST = 10  # the least weight of a chunk if the share is small: a few reads
 UNSPENT = 0.15  # of the share: the most that all replicas' chunks may be together; the first ones are as large
+NEWCOMERS = 0.01  # of the share, for replicas that have not read the limit yet
 _FAR = 4  # minutes: a change is never further ahead
 
 
-class DrawVerdict(IntEnum):
-    """The store's decision on one minute's need."""
-
-    GRANTED = 0
-    SOON = 1
-    NEXT_MINUTE = 2
-
-
 class DrawKind(StrEnum):
-    """The kinds of messages: a replica's first, any other, and its last."""
+    """The kinds of messages: a process's first, any other, and its last."""
 
-    HELLO = "hello"
-    SAY = "say"
-    BYE = "bye"
+    REGISTER = "register"
+    REPORT = "report"
+    LEAVE = "leave"
 
 
 @dataclass(frozen=True, slots=True)
 class MinuteRequest:
-    """One minute in a message: the sum drawn or spent so far, and what else is needed, or wanted if available.
+    """One minute in a message: the sum drawn or spent so far, what else is needed, and what `extra` to draw ahead.
 
     `entered`: the store confirmed the sum; `first`: the chunk to enter with. `header`: the address's usage that Binance
     reported to this replica, 0 if it did not.
@@ -73,7 +67,7 @@ class MinuteRequest:
     entered: bool = False
     first: int = 0
     need: int = 0
-    want: int = 0
+    extra: int = 0
     header: int = 0
 
 
@@ -83,7 +77,7 @@ class DrawRequest:
 
     `limit`: Binance's, 0 if it was not read; `allowed`: the share of it. `replicas`, `born`: from the last reply;
     `assumed`: the number of replicas in the settings. `returning`: an earlier process had this id; `process`: a number
-    of this process alone. `commits`: the message may enter minutes. `rank`: of the lane in need.
+    of this process alone. `enters`: the message may enter minutes. `rank`: of the lane in need.
     """
 
     kind: DrawKind
@@ -98,7 +92,7 @@ class DrawRequest:
     returning: bool
     process: int
     error_ms: int
-    commits: bool
+    enters: bool
     gate_version: int
     rank: int
     minutes: tuple[MinuteRequest, ...]
@@ -115,17 +109,16 @@ class MinuteReply:
     drawn: int
     entered: bool
     total: int
-    verdict: DrawVerdict
     header: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class GateReply:
-    """The shared gate: `text` is empty if the caller knows `version`. `quiet`: it is new, so wait for the others."""
+    """The shared gate: `text` is empty if the caller knows `version`. `new`: wait for the other replicas' reports."""
 
     version: int
     text: str
-    quiet: bool
+    new: bool
     written: bool = False
 
 
@@ -154,7 +147,7 @@ class BudgetStoreDown(Exception):
 
 
 class Displaced(BudgetStoreDown):
-    """Another process said hello with this replica's id: the store did not process the message."""
+    """Another process registered with this replica's id: the store did not process the message."""
 
 
 class BudgetStore(Protocol):
@@ -252,14 +245,14 @@ def minute_requests(
         first = 0 if minute in allotment.drawn else min(part, max(size, int(allowed * UNSPENT / replicas)))
         need = max(0, spent + weight - drawn)
         held = max(drawn, first) - spent - weight
-        want = size if held < size / 2 else 0
-        requests.append(MinuteRequest(minute, drawn, minute in allotment.entered, first, need, want))
+        extra = size if held < size / 2 else 0
+        requests.append(MinuteRequest(minute, drawn, minute in allotment.entered, first, need, extra))
     return tuple(requests)
 
 
 def while_unanswered(allotment: Allotment, request: DrawRequest) -> Allotment:
     """Return the allotment while a message is unanswered: it may enter minutes from now on."""
-    if not request.commits:
+    if not request.enters:
         return allotment
     drawn = dict(allotment.drawn)
     for each in request.minutes:
@@ -272,7 +265,7 @@ def after_reply(before: Allotment, request: DrawRequest, reply: DrawReply) -> Al
     drawn, entered = dict(before.drawn), set(before.entered)
     for told, each in zip(request.minutes, reply.minutes, strict=True):
         if each.entered:  # no more than was requested, whatever the store says
-            drawn[each.minute] = min(each.drawn, max(told.drawn, told.first) + told.need + told.want)
+            drawn[each.minute] = min(each.drawn, max(told.drawn, told.first) + told.need + told.extra)
             entered.add(each.minute)
         else:  # the store lost data: what we drew stays ours
             entered.discard(each.minute)

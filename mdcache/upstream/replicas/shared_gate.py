@@ -1,6 +1,6 @@
 """A family's shared gate: merge what other replicas wrote, and track what must be written. No I/O.
 
-The store holds it as text, with a version; `shared_budget` reads and writes it there.
+The store holds it as text, with a version; `gate_messages` reads and writes it there.
 """
 
 import json

@@ -14,7 +14,7 @@ from mdcache.stores.redis.budget import GateChannel, RedisBudget, reply_from, re
 from mdcache.stores.redis.client import RedisClient
 from mdcache.stores.redis.replica_id import ReplicaId
 from mdcache.stores.redis.url import connect, parse_url
-from mdcache.upstream.replicas.protocol import DrawKind, DrawReply, DrawRequest, DrawVerdict, MinuteRequest
+from mdcache.upstream.replicas.protocol import DrawKind, DrawReply, DrawRequest, MinuteRequest
 from tests.support.redis_scripts import FakeRedis, sealed
 from tests.support.redis_servers import RedisServer, running_redis
 
@@ -47,7 +47,7 @@ def budget(link: RedisClient, replica: str = "a") -> RedisBudget:
 
 def request(minute: int = MINUTE, need: int = 0, **more: object) -> DrawRequest:
     plain = DrawRequest(
-        kind=DrawKind.SAY,
+        kind=DrawKind.REPORT,
         seq=1,
         now_ms=minute * 60_000 + 5_000,
         allowed=100,
@@ -59,7 +59,7 @@ def request(minute: int = MINUTE, need: int = 0, **more: object) -> DrawRequest:
         returning=False,
         process=1,
         error_ms=50,
-        commits=True,
+        enters=True,
         gate_version=0,
         rank=1,
         minutes=(MinuteRequest(minute, 0, need=need),),
@@ -84,13 +84,13 @@ async def test_it_is_shared_in_the_minute_after_it_was_new_and_no_sooner(
     link: RedisClient, server: RedisServer
 ) -> None:
     first = await budget(link).draw(request(need=5))
-    assert (first.shared, first.minutes[0].verdict) == (False, DrawVerdict.SOON)
+    assert (first.shared, first.minutes[0].drawn) == (False, 0)
     age(server)
     assert not (await budget(link).draw(request(seq=2))).shared
     later = await budget(link).draw(request(MINUTE + 1, need=30, seq=3))
-    assert (later.shared, later.minutes[0].drawn, later.minutes[0].verdict) == (True, 30, DrawVerdict.GRANTED)
+    assert (later.shared, later.minutes[0].drawn) == (True, 30)
     last = await budget(link).draw(request(MINUTE + 1, need=100, seq=4))
-    assert (last.minutes[0].drawn, last.minutes[0].verdict) == (30, DrawVerdict.NEXT_MINUTE)
+    assert (last.minutes[0].drawn, last.minutes[0].total) == (30, 30)
 
 
 async def test_a_message_that_comes_late_draws_nothing(link: RedisClient, server: RedisServer) -> None:
@@ -185,7 +185,7 @@ async def test_a_gate_is_written_only_on_its_current_version_and_published(
     other.subscribe(on_gate)
     await asyncio.sleep(0.2)  # until the subscription stands
     first = await one.write_gate(0, "shut: 1 2 3")
-    assert (first.written, first.quiet) == (True, True)
+    assert (first.written, first.new) == (True, True)
     late = await other.write_gate(0, "open")
     assert (late.written, late.version, late.text) == (False, first.version, "shut: 1 2 3")
     assert (await other.draw(request())).gate.text == "shut: 1 2 3"
@@ -207,7 +207,7 @@ async def test_redis_and_the_tests_own_do_the_same(link: RedisClient, server: Re
             minute,
             need=rng.choice([0, 0, 5, 40]),
             seq=seq,
-            kind=rng.choice([DrawKind.SAY] * 6 + [DrawKind.HELLO, DrawKind.BYE]),
+            kind=rng.choice([DrawKind.REPORT] * 6 + [DrawKind.REGISTER, DrawKind.LEAVE]),
             replicas=rng.choice([0, 3]),
             part=rng.choice([0, 330_000]),
             error_ms=rng.choice([50, 50, 60_000]),

@@ -1,20 +1,19 @@
 -- One message of a replica about its family's weight; upstream/replicas/protocol.py has the theory.
--- KEYS: the budget and the gate, both hashes. ARGV: the replica's id; hello, say or bye; fifteen numbers; then
--- seven for each minute: its number, drawn, entered, first, need, want and header.
+-- KEYS: the budget and the gate, both hashes. ARGV: the replica's id; register, report or leave; fifteen numbers; then
+-- seven for each minute: its number, drawn, entered, first, need, extra and header.
 -- In the budget: `run` of the server, `meta`, `r:<id>` for each replica, `m:<number>` for each minute. All but `run`
 -- are whole numbers and a checksum over them and the field's name.
--- Returns nothing, and changes nothing, if another process has said hello with the id since.
+-- Returns nothing, and changes nothing, if another process has registered with the id since.
 
 local WHOLE, PARTS, FLOOR, MINUTE = 1000000, 990000, 0.1, 60000
-local FORGOT, QUIET, ABSENT, GAP, SWEEP, KEPT, SURE, MOST_REPLICAS, MOST_LATE =
-  10000, 1100, 600000, 10000, 10000, 4, 10000, 4096, 1000
+local FORGOT, NEW, ABSENT, REPLACED, GAP, SWEEP, KEPT, SURE, MOST_REPLICAS, MOST_LATE =
+  10000, 1100, 600000, 60000, 10000, 10000, 4, 10000, 4096, 1000
 local META = {
-  'born', 'minute', 'newest', 'expect', 'returned', 'count', 'total', 'high', 'limit', 'timed', 'ahead', 'error',
-  'since', 'beat', 'swept',
+  'born', 'minute', 'newest', 'expect', 'returned', 'count', 'total', 'limit', 'ahead', 'error', 'since', 'beat', 'most',
 }
 
 local me, kind = ARGV[1], ARGV[2]
-local seq, now_ms, allowed, limit, part, peers, born, assumed, returning, process, error_ms, commits, version, rank, life =
+local seq, now_ms, allowed, limit, part, peers, born, assumed, returning, process, error_ms, enters, version, rank, life =
   unpack((function()
     local found = {}
     for i = 3, 17 do found[#found + 1] = tonumber(ARGV[i]) end
@@ -25,7 +24,7 @@ local tallies = {}
 for i = 18, #ARGV, 7 do
   local function number(n) return tonumber(ARGV[i + n]) end
   tallies[#tallies + 1] = {
-    n = number(0), drawn = number(1), entered = number(2), first = number(3), need = number(4), want = number(5),
+    n = number(0), drawn = number(1), entered = number(2), first = number(3), need = number(4), extra = number(5),
     header = number(6),
   }
 end
@@ -59,11 +58,12 @@ local function text(field, list)
 end
 
 local function replica(id, written)
-  local found = numbers('r:' .. id, written, 6)
+  local found = numbers('r:' .. id, written, 7)
   local one = {
-    seq = found[1], seen = found[2], part = found[3], returned = found[4], gone = found[5], process = found[6], rows = {},
+    seq = found[1], seen = found[2], part = found[3], returned = found[4], gone = found[5], process = found[6],
+    joined = found[7], rows = {},
   }
-  for i = 7, #found - 3, 4 do
+  for i = 8, #found - 3, 4 do
     one.rows[found[i]] = {drawn = found[i + 1], counted = found[i + 2], entered = found[i + 3]}
   end
   return one
@@ -75,22 +75,24 @@ local function serve(keeps)
   if found[1] and found[2] then
     local values = numbers('meta', found[2], #META)
     for i, name in ipairs(META) do meta[name] = values[i] end
-    if math.max(meta.born, meta.since, meta.beat, meta.swept) > now + MINUTE then error('not ours') end
+    if math.max(meta.born, meta.since, meta.beat) > now + MINUTE then error('not ours') end
     if sure and meta.minute > last + 1 then error('not ours') end
-    if found[1] ~= run then meta.born, meta.minute, meta.returned, meta.timed = now, 0, 0, 0 end
+    if found[1] ~= run then meta.born, meta.minute, meta.returned, meta.error = now, 0, 0, -1 end
   else
     redis.call('DEL', KEYS[1])
     for _, name in ipairs(META) do meta[name] = 0 end
-    meta.born, meta.since, meta.beat, meta.swept = now, now, now, now
+    meta.born, meta.since, meta.beat, meta.error = now, now, now, -1
   end
   if now - meta.beat > GAP then meta.since = now end
+  local sweeps = math.floor(now / SWEEP) ~= math.floor(meta.beat / SWEEP)
   meta.beat = now
   local mine = found[3] and replica(me, found[3])
-    or {seq = 0, seen = now, part = 0, returned = 0, gone = 1, process = process, rows = {}}
-  if kind ~= 'hello' and mine.process ~= process and mine.seen >= meta.born then return {} end
+    or {seq = 0, seen = now, part = 0, returned = 0, gone = 1, process = process, joined = now, rows = {}}
+  if kind ~= 'register' and mine.process ~= process and mine.seen >= meta.born then return {} end
   mine.process = process
+  if kind == 'register' then mine.joined = now end
 
-  if kind == 'say' and mine.seq > seq + MOST_LATE or mine.seen > now + MINUTE then error('not ours') end
+  if kind == 'report' and mine.seq > seq + MOST_LATE or mine.seen > now + MINUTE then error('not ours') end
 
   local function load(n)
     if minutes[n] then return minutes[n] end
@@ -102,23 +104,34 @@ local function serve(keeps)
   end
   for _, tally in ipairs(tallies) do load(tally.n) end
 
-  -- Now and then: replicas that vanished long ago lose their part, and everything is counted again.
-  if now - meta.swept >= SWEEP or now < meta.swept then
-    local all, entered = redis.call('HGETALL', KEYS[1]), {}
-    meta.swept, meta.count, meta.total, meta.returned = now, 0, 0, 0
+  -- Now and then: replicas that vanished lose their part, and everything is counted again. All that were heard after the
+  -- latest one joined ran when it did. If they are as many as there ever are at once, one that vanished before is dead.
+  if sweeps then
+    local all, others, entered, joined, alive = redis.call('HGETALL', KEYS[1]), {}, {}, mine.joined, 0
+    meta.count, meta.total, meta.returned = 0, 0, 0
     for i = 1, #all, 2 do
       local what, name = string.match(all[i], '^(%a):(.+)$')
       if what == 'm' and sure and math.abs(tonumber(name) - first) > KEPT then
         redis.call('HDEL', KEYS[1], all[i])
       elseif what == 'r' then
         local one = replica(name, all[i + 1])
-        if name ~= me and now - math.max(one.seen, meta.since) > ABSENT then
-          redis.call('HDEL', KEYS[1], all[i])
-        else
-          meta.count, meta.total = meta.count + 1 - one.gone, meta.total + one.part
-          meta.returned = meta.returned + (one.returned == meta.born and 1 or 0)
-          for n, row in pairs(one.rows) do entered[n] = (entered[n] or 0) + row.entered * one.part end
-        end
+        others[name], joined, meta.count = one, math.max(joined, one.joined), meta.count + 1 - one.gone
+      end
+    end
+    for _, one in pairs(others) do
+      if one.gone == 0 and one.seen > joined then alive = alive + 1 end
+    end
+    meta.most = math.max(meta.most, alive)
+    local dead_after = alive >= math.max(meta.most, assumed) and REPLACED or ABSENT
+    for name, one in pairs(others) do
+      local absent = name ~= me and now - math.max(one.seen, meta.since) or 0
+      if absent > (one.seen <= joined and dead_after or ABSENT) then
+        redis.call('HDEL', KEYS[1], 'r:' .. name)
+        meta.count = meta.count - 1 + one.gone
+      else
+        meta.total = meta.total + one.part
+        meta.returned = meta.returned + (one.returned == meta.born and 1 or 0)
+        for n, row in pairs(one.rows) do entered[n] = (entered[n] or 0) + row.entered * one.part end
       end
     end
     for n, minute in pairs(minutes) do minute.entered = entered[n] or 0 end
@@ -128,7 +141,6 @@ local function serve(keeps)
   local function set_part(value)
     local more = value - mine.part
     mine.part, meta.total = value, meta.total + more
-    meta.high = meta.high + math.max(0, more)
     for n, row in pairs(mine.rows) do
       if row.entered == 1 then load(n).entered = load(n).entered + more end
     end
@@ -141,14 +153,14 @@ local function serve(keeps)
   end
 
   -- What it reports of itself. A late message lowers nothing and gets nothing.
-  local newer = kind == 'hello' or seq > mine.seq
+  local newer = kind == 'register' or seq > mine.seq
   local dead = mine.part -- what a dead process may have had; in a store that lost its data, all that is missing
   if not found[3] and returning == 1 and meta.expect > meta.returned then dead = math.max(0, PARTS - meta.total) end
   for _, tally in ipairs(tallies) do
     local row = mine.rows[tally.n] or {drawn = 0, counted = 0, entered = 0}
     mine.rows[tally.n] = row
-    local begun = meta.timed == 0 or tally.n * MINUTE <= now + meta.ahead + meta.error
-    if kind == 'hello' and row.entered == 0 and begun then -- the old process died, and may have spent its part
+    local begun = meta.error < 0 or tally.n * MINUTE <= now + meta.ahead + meta.error
+    if kind == 'register' and row.entered == 0 and begun then -- the old process died, and may have spent its part
       row.drawn = math.max(row.drawn, math.floor(dead * allowed / WHOLE))
       count(row, minutes[tally.n], math.max(0, row.drawn - row.counted))
     end
@@ -161,11 +173,11 @@ local function serve(keeps)
     end
     local more = math.max(0, tally.drawn - row.drawn)
     row.drawn = row.drawn + more
-    if row.entered == 1 or kind == 'hello' or born ~= meta.born then count(row, minute, more) end
+    if row.entered == 1 or kind ~= 'report' or born ~= meta.born then count(row, minute, row.drawn - row.counted) end
   end
   if sure then
     if meta.minute == 0 then meta.minute = last end
-    meta.timed, meta.ahead, meta.error = 1, now_ms - now, error_ms
+    meta.ahead, meta.error = now_ms - now, error_ms
   end
   if now >= meta.born + ABSENT then meta.expect = 0 end
   if newer then
@@ -175,8 +187,8 @@ local function serve(keeps)
       if now < meta.born + ABSENT then meta.expect = math.max(meta.expect, peers) end
     end
     mine.seq, mine.seen = seq, now
-    set_part(kind == 'bye' and 0 or part)
-    if kind == 'bye' then mine.gone, meta.count = 1, meta.count - 1 end
+    set_part(kind == 'leave' and 0 or part)
+    if kind == 'leave' then mine.gone, meta.count = 1, meta.count - 1 end
     for n in pairs(mine.rows) do
       if sure and math.abs(n - first) > KEPT then mine.rows[n] = nil end
     end
@@ -184,15 +196,16 @@ local function serve(keeps)
 
   local phantoms = math.max(0, meta.expect - meta.returned)
   local unshared = meta.minute == 0 or last <= meta.minute or now < meta.born + FORGOT
-  local shares = not unshared and first > meta.minute and commits == 1 and sure and newer and kind == 'say'
+  local shares = not unshared and first > meta.minute and enters == 1 and newer and kind == 'report'
     and meta.count <= MOST_REPLICAS
   local replicas = meta.count + phantoms
   if unshared and meta.expect == 0 then replicas = math.max(replicas, assumed) end
   local even, from = math.floor(PARTS / math.max(1, replicas)), meta.newest + 1
-  if newer and kind ~= 'bye' and mine.part < even and phantoms == 0 and now >= meta.born + QUIET then
+  local timed = sure or meta.error < 0 -- else it learns the time by this reply, and grows with its next message
+  if newer and kind ~= 'leave' and timed and mine.part < even and phantoms == 0 and now >= meta.born + NEW then
     local grows = math.max(0, math.min(even - mine.part, PARTS - meta.total))
-    local free = unshared and meta.high + grows <= PARTS -- no replica ever had it …
-    for _, tally in ipairs(tallies) do -- … and it is not drawn in these minutes
+    local free = unshared -- and it is not spent in these minutes
+    for _, tally in ipairs(tallies) do
       local minute = minutes[tally.n]
       free = free and minute.total + (meta.total - minute.entered + grows) * allowed / WHOLE <= allowed
     end
@@ -211,16 +224,16 @@ local function serve(keeps)
     end
   end
 
-  local gate = redis.pcall('HMGET', KEYS[2], 'version', 'text', 'quiet_ms')
+  local gate = redis.pcall('HMGET', KEYS[2], 'version', 'text', 'new_until_ms')
   local written = not gate.err and tonumber(gate[1]) or 0
-  local quiet_ms = tonumber(gate[3] or '') or 0
-  local quiet = written == 0 or (now < quiet_ms and now >= quiet_ms - QUIET)
+  local new_until_ms = tonumber(gate[3] or '') or 0
+  local new = written == 0 or (now < new_until_ms and now >= new_until_ms - NEW)
 
   local newcomers = limit > 0 and math.floor((WHOLE - PARTS) * allowed / WHOLE) or 0
   local missing = phantoms > 0 and math.max(0, PARTS - meta.total) or 0
   local function draw(tally)
     local minute, row = minutes[tally.n], mine.rows[tally.n]
-    if not shares or written ~= version or tally.need + tally.want <= 0 then return tally.need > 0 and 1 or 0 end
+    if not shares or written ~= version then return end
     local need = math.max(0, tally.need - math.max(0, row.drawn - tally.drawn)) -- it may have got some by now
     local kept = math.ceil((meta.total - minute.entered + missing) * allowed / WHOLE)
     local floor, lanes = math.floor(allowed * FLOOR), 0
@@ -229,29 +242,26 @@ local function serve(keeps)
       if lane ~= rank + 1 then lanes = lanes + math.max(0, math.min(due, floor - minute.lanes[lane])) end
     end
     local left = allowed - newcomers - minute.total - math.max(kept, lanes)
-    if need > left then
-      if need == 0 then return 0 end
-      return minute.total + need > allowed - newcomers and 2 or 1
-    end
-    local grant = math.min(left, math.max(need, math.min(need + tally.want, math.floor(left / meta.count))))
+    if need > left or left <= 0 then return end
+    local grant = math.min(left, math.max(need, math.min(need + tally.extra, math.floor(left / meta.count))))
     row.drawn = row.drawn + grant
     count(row, minute, grant)
-    return 0
   end
 
   if limit > 0 then meta.limit = limit end
   local reply = {
     shares and 1 or 0, meta.born, math.min(mine.part, even), from, meta.count + phantoms, meta.limit,
-    meta.timed == 1 and not sure and now + meta.ahead or 0, meta.error, written, quiet and 1 or 0, written ~= version and gate[2] or '',
+    not sure and meta.error >= 0 and now + meta.ahead or 0, meta.error, written, new and 1 or 0, written ~= version and gate[2] or '',
   }
   for _, tally in ipairs(tallies) do
-    local said, row = draw(tally), mine.rows[tally.n]
-    for _, value in ipairs({tally.n, row.drawn, row.entered, minutes[tally.n].total, said, minutes[tally.n].header}) do
+    draw(tally)
+    local row, minute = mine.rows[tally.n], minutes[tally.n]
+    for _, value in ipairs({tally.n, row.drawn, row.entered, minute.total, minute.header}) do
       reply[#reply + 1] = value
     end
   end
 
-  local values, one = {}, {mine.seq, mine.seen, mine.part, mine.returned, mine.gone, mine.process}
+  local values, one = {}, {mine.seq, mine.seen, mine.part, mine.returned, mine.gone, mine.process, mine.joined}
   for i, name in ipairs(META) do values[i] = meta[name] end
   for n, row in pairs(mine.rows) do
     for _, value in ipairs({n, row.drawn, row.counted, row.entered}) do one[#one + 1] = value end
