@@ -216,6 +216,17 @@ async def test_time_and_ping_take_what_binance_takes() -> None:
     await w.aclose()
 
 
+async def test_polling_with_a_tag_by_fetch_costs_no_reads() -> None:
+    house = ServingHarness()
+    tag = (await house.ask()).headers["etag"]
+    await house.ask()
+    asked = len(house.candles.asked)
+    headers = {"if-none-match": tag, "pragma": "no-cache", "cache-control": "no-cache"}  # Node 20
+    for _ in range(3):
+        assert (await house.ask(headers=headers)).status == 304
+    assert len(house.candles.asked) == asked
+
+
 @pytest.mark.parametrize("path", ["/api/v3/klines", PRICE, "/api/v3/exchangeInfo", "/api/v3/time", "/api/v3/ping"])
 async def test_the_binary_format_is_refused_not_replaced_by_json(path: str) -> None:
     """As Binance does where SBE is off: a client that accepts nothing else would decode the JSON's bytes."""

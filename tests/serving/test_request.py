@@ -169,6 +169,38 @@ def test_a_header_twice_is_one_list() -> None:
     assert READER.parse(SPOT, b"", twice, loopback=True).directives == FreshnessDirectives(1, only_if_cached=True)
 
 
+NO_CACHE = (b"cache-control", b"no-cache")
+PRAGMA = (b"pragma", b"no-cache")
+TAG = (b"if-none-match", b'"a"')
+
+
+@pytest.mark.parametrize(
+    ("headers", "refresh"),
+    [
+        # as captured from Node 20, which follows the standard of Fetch: a condition of the caller's brings both along
+        ([TAG, PRAGMA, NO_CACHE], False),
+        ([(b"if-modified-since", b"Sun, 29 Nov 2026 07:00:00 GMT"), PRAGMA, NO_CACHE], False),
+        ([(b"if-match", b'"a"'), PRAGMA, NO_CACHE], False),
+        ([TAG, PRAGMA, (b"cache-control", b"No-Cache ")], False),
+        ([PRAGMA, NO_CACHE], True),  # fetch(url, {cache: "no-store"}) and a forced reload
+        ([TAG, NO_CACHE], True),  # a caller's own wish, of any other client
+        ([TAG, PRAGMA], False),
+        ([TAG, PRAGMA, (b"cache-control", b"no-cache, no-store")], True),
+        ([TAG, (b"pragma", b"x"), NO_CACHE], True),
+    ],
+)
+def test_no_cache_that_fetch_adds_to_a_condition(headers: list[tuple[bytes, bytes]], refresh: bool) -> None:
+    directives = READER.parse(SPOT, b"", headers, loopback=True).directives
+    assert directives == (FreshnessDirectives(no_cache=True) if refresh else None)
+
+
+def test_other_directives_beside_a_condition_are_kept() -> None:
+    asked = READER.parse(SPOT, b"", [TAG, PRAGMA, (b"cache-control", b"max-age=0")], loopback=True)
+    assert asked.directives == FreshnessDirectives(max_age_s=0)
+    since = [TAG, PRAGMA, NO_CACHE, (b"x-mdcache-min-as-of", b"7")]
+    assert READER.parse(SPOT, b"", since, loopback=True).directives == FreshnessDirectives(min_as_of_ms=7)
+
+
 @pytest.mark.parametrize(
     ("host", "near"),
     [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), (None, True), ("10.0.0.1", False), ("::2", False)],

@@ -67,11 +67,12 @@ class RequestParser:
         client, lane = self._lanes.get(said.get(b"x-mdcache-client", b"").strip(), ("", Lane.NORMAL))
         tags, any_tag = parse_if_none_match(said.get(b"if-none-match", b""))
         allowed = self._gzip_loopback if loopback else self._gzip_remote
+        cache_control = b"" if _added_by_fetch(said) else said.get(b"cache-control", b"")
         unit = said.get(b"x-mbx-time-unit", b"") if rule.market is Market.SPOT else b""
         return ClientRequest(
             rule=rule,
             key=(rule.path, query, unit),
-            directives=parse_directives(said.get(b"cache-control", b""), said.get(b"x-mdcache-min-as-of", b"")),
+            directives=parse_directives(cache_control, said.get(b"x-mdcache-min-as-of", b"")),
             client=client,
             lane=lane,
             gzip=allowed and accepts_gzip(said.get(b"accept-encoding", b"")),
@@ -80,16 +81,27 @@ class RequestParser:
         )
 
 
+_CONDITIONS = (b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since", b"if-range")
 _KNOWN_HEADERS = frozenset(
     {
+        *_CONDITIONS,
         b"accept-encoding",
         b"cache-control",
-        b"if-none-match",
+        b"pragma",
         b"x-mbx-time-unit",
         b"x-mdcache-client",
         b"x-mdcache-min-as-of",
     }
 )
+
+
+def _added_by_fetch(said: Mapping[bytes, bytes]) -> bool:
+    """Return whether `no-cache` is not the caller's, but comes with his condition (docs/design.md#headers)."""
+    return (
+        b"pragma" in said
+        and any(name in said for name in _CONDITIONS)
+        and said.get(b"cache-control", b"").strip().lower() == said[b"pragma"].strip().lower() == b"no-cache"
+    )
 
 
 @lru_cache(_PARSE_CACHE_SIZE)
