@@ -2,6 +2,8 @@
 
 import base64
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,60 +12,13 @@ import pytest
 import yaml
 
 import mdcache
-from mdcache.settings import Settings, load
-from tests.deploy.conftest import DEPLOY, Tool
+from mdcache.settings import load
+from tests.deploy.chart import CHART, EVERYTHING, container, one, refusal, render
+from tests.deploy.conftest import ROOT, Tool
 
 pytestmark = pytest.mark.processes
 
-CHART = DEPLOY / "helm" / "mdcache"
 VERSIONS = ("1.25", "1.31", "1.37")
-EVERYTHING = {
-    "replicas": 3,
-    "redis": {"enabled": True, "peers": [{"podSelector": {"matchLabels": {"app": "redis"}}}]},
-    "secrets": {"adminToken": "admin-secret", "redisUrl": "redis://:redis-secret@redis:6379/0"},
-    "egressByNode": True,
-    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
-    "persistence": {"storageClass": "fast"},
-    "networkPolicy": {"monitoring": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
-    "imagePullSecrets": [{"name": "registry"}],
-    "podAnnotations": {"a": "b"},
-    "podLabels": {"team": "data"},
-    "nodeSelector": {"disk": "ssd"},
-    "tolerations": [{"key": "dedicated", "operator": "Exists"}],
-    "affinity": {"podAntiAffinity": {}},
-    "topologySpreadConstraints": [
-        {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
-    ],
-    "settings": {
-        "OPEN_CANDLE_TTLS": {"1h": 10, "1M": 60.5},
-        "CLIENTS": {"engine": "high"},
-        "DISK_MAX_MB": 4_096_000,
-        "WEIGHT_SHARE": 0.4,
-        "PERSIST": False,
-        "SPOT_URL": "http://sim:8701",
-    },
-}
-
-
-def render(helm: Tool, folder: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
-    file = folder / "values.json"
-    file.write_text(json.dumps(values))
-    done = helm("template", "desk", CHART, "--namespace", "data", "--values", file)
-    assert done.returncode == 0, done.stderr
-    return [found for found in yaml.safe_load_all(done.stdout) if found]
-
-
-def refusal(helm: Tool, folder: Path, values: dict[str, Any]) -> str:
-    file = folder / "values.json"
-    file.write_text(json.dumps(values))
-    done = helm("template", "desk", CHART, "--values", file)
-    assert done.returncode != 0
-    return done.stderr
-
-
-def one(found: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    (manifest,) = (each for each in found if each["kind"] == kind)
-    return manifest
 
 
 def test_helm_lint(helm: Tool) -> None:
@@ -82,26 +37,32 @@ def test_kubernetes_would_take_it(helm: Tool, tmp_path: Path, values: dict[str, 
     found = render(helm, tmp_path, values)
     assert {each["kind"] for each in found} >= {"StatefulSet", "Service", "ConfigMap", "NetworkPolicy"}
     for manifest in found:
-        if manifest["kind"] != "ServiceMonitor":  # not Kubernetes' own
+        if not manifest["apiVersion"].startswith("monitoring.coreos.com/"):  # not Kubernetes' own
             kubernetes_validate.validate(manifest, version, strict=True)
 
 
 def test_the_settings_it_makes_are_taken_by_the_daemon(helm: Tool, tmp_path: Path) -> None:
     found = render(helm, tmp_path, EVERYTHING)
     secret = {name: base64.b64decode(text).decode() for name, text in one(found, "Secret")["data"].items()}
-    environ: dict[str, str] = dict(one(found, "ConfigMap")["data"])
-    for entry in one(found, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]["env"]:
-        source = entry["valueFrom"]
-        environ[entry["name"]] = secret[source["secretKeyRef"]["key"]] if "secretKeyRef" in source else "node-7"
+    config = one(found, "ConfigMap", "desk-mdcache")
+    environ: dict[str, str] = dict(config["data"])
+    for entry in container(found)["env"]:
+        match entry:
+            case {"valueFrom": {"secretKeyRef": {"name": "desk-mdcache", "key": key}}}:
+                environ[entry["name"]] = secret[key]
+            case {"valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}:
+                environ[entry["name"]] = "node-7"
+            case {"value": value}:
+                environ[entry["name"]] = value
     settings = load(environ, None)
     assert settings.candle_ttl_s("1M") == 60.5
     assert (settings.disk_max_mb, settings.weight_share, settings.persist) == (4_096_000, 0.4, False)
     assert (settings.egress, settings.replicas, settings.host) == ("node-7", 3, "0.0.0.0")
     assert settings.admin_token is not None
     assert settings.redis_url is not None
-    assert "secret" not in json.dumps([one(found, kind) for kind in ("ConfigMap", "StatefulSet")]).replace(
-        "secretKeyRef", ""
-    ).replace("checksum/secret", "")
+    assert settings.https_proxy is not None
+    for manifest in (config, one(found, "StatefulSet")):
+        assert not re.search("(admin|redis|proxy)-secret", json.dumps(manifest))
 
 
 def test_the_pod_is_locked_down(helm: Tool, tmp_path: Path) -> None:
@@ -163,14 +124,24 @@ def test_wrong_values_are_refused(helm: Tool, tmp_path: Path, values: dict[str, 
     assert said in refusal(helm, tmp_path, values)
 
 
-def test_every_setting_may_be_given_but_those_the_chart_sets() -> None:
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    named = schema["properties"]["settings"]["propertyNames"]["enum"]
-    chart_sets = {"HOST", "PORT", "STATE_DIR", "REDIS_URL", "ADMIN_TOKEN"}
-    assert named == [name.upper() for name in Settings.model_fields if name.upper() not in chart_sets]
+def names(values: dict[str, Any], schema: dict[str, Any], at: str = "") -> Iterator[str]:
+    """Names that values.yaml or the schema has and the other lacks, folders in folders."""
+    known = schema.get("properties")
+    if known is None:  # free: maps of names
+        return
+    yield from (f"{at}{name}" for name in values.keys() ^ known.keys())
+    for name in values.keys() & known.keys():
+        if isinstance(values[name], dict):
+            yield from names(values[name], known[name], f"{at}{name}.")
 
 
 def test_every_value_stands_in_the_schema_and_the_other_way_round() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert values.keys() == schema["properties"].keys() - {"global"}
+    assert set(names(values, schema)) == {"global"}  # Helm's own
+
+
+def test_the_documentation_names_every_value() -> None:
+    told = (ROOT / "docs" / "deploy.md").read_text()
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert [name for name in values if not re.search(rf"^\|.*`{name}\b", told, re.MULTILINE)] == []
