@@ -17,7 +17,7 @@ from xxhash import xxh3_128_hexdigest
 from mdcache.serving.binance.request import parse_if_none_match
 from mdcache.serving.routes import DOCS_FILES, PAGE_FILES
 
-_PACKAGE, _FOLDER = "swagger-ui-py", "swagger_ui/static"
+_PACKAGE, _FOLDER = "openapi-ui-bundles", "openapi_ui_bundles/swagger_ui/vendor"
 _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
