@@ -10,6 +10,7 @@ import typer
 
 from mdcache import __version__
 from mdcache.cli.check import check
+from mdcache.cli.demo import demo
 from mdcache.cli.inspect import inspect
 from mdcache.cli.replay import replay
 from mdcache.cli.serve import serve
@@ -55,5 +56,5 @@ def _options(
     pass
 
 
-for _command in (serve, check, inspect, warm, sim, status, replay, version):
+for _command in (serve, demo, check, inspect, warm, sim, status, replay, version):
     app.command()(_command)
