@@ -13,11 +13,17 @@ LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
 
+# `make run` needs none of the tools above: what serves is installed into an environment of its own.
+RUN_VENV := .venv-run
+RUN_PY ?= $(RUN_VENV)/bin/python
+RUN_READY := $(RUN_VENV)/.ready
+
 # make run SIM=1 [SIM_PORT=8701] [SIM_SEED=1] [SIM_ROWS=folder of recorded rows]
 SIM ?=
 SIM_PORT ?= 8701
 SIM_SEED ?= 1
 SIM_ROWS ?=
+DEMO = demo --sim-port $(SIM_PORT) --seed $(SIM_SEED) --state-dir .run/sim/state $(if $(SIM_ROWS),--rows '$(SIM_ROWS)')
 # make test-kill [KILLS=100]
 KILLS ?= 100
 # make demo [ROWS=folder of recorded rows]
@@ -27,7 +33,7 @@ ONCE ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
 
-.PHONY: help setup run run-sim programs quick test test-long test-kill test-clients lint format lock bench demo incident picture replicas redis-costs restart dashboards generate docs run-replicas clean
+.PHONY: help setup run programs quick test test-long test-kill test-clients lint format lock bench demo incident picture replicas redis-costs restart dashboards generate docs run-replicas clean
 
 help: ## list the targets
 	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,15 +42,25 @@ help: ## list the targets
 
 setup: $(READY) ## make the virtual environment (.venv) and install everything locked into it
 
+CHECK_PYTHON = \
+  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+    || { echo "mdcache needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }; \
+  $(PYTHON) -c 'import ensurepip, venv' \
+    || { echo "this Python has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
 # Made anew when the lock changes, so that nothing that left the lock lingers.
 $(LOCKED): requirements-dev.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "mdcache needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' \
-	  || { echo "this Python has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(CHECK_PYTHON)
 	@echo "making $(VENV) from requirements-dev.lock …"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(RUN_READY): requirements.lock
+	@$(CHECK_PYTHON)
+	@echo "making $(RUN_VENV) from requirements.lock …"
+	@$(PYTHON) -m venv --clear $(RUN_VENV)
+	@$(RUN_VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
 # The project itself, editable; its build backend is in the lock, so this needs no network.
@@ -52,31 +68,8 @@ $(READY): $(LOCKED) pyproject.toml
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
-run: $(READY) ## serve, with no other server; SIM=1: with a simulated exchange beside it
-ifeq ($(SIM),)
-	@exec $(VENV)/bin/mdcache serve
-else
-	@$(MAKE) run-sim
-endif
-
-# Both run in the background of one shell, which waits for whichever ends first, then ends the other.
-run-sim: $(READY)
-	@mkdir -p .run/sim/state; \
-	url=http://127.0.0.1:$(SIM_PORT); \
-	finish() { trap - EXIT; trap '' INT TERM; kill $$sim $${daemon-} 2>/dev/null || true; wait || true; }; \
-	$(VENV)/bin/mdcache sim --host 127.0.0.1 --port $(SIM_PORT) --seed $(SIM_SEED) \
-	  $(if $(SIM_ROWS),--rows '$(SIM_ROWS)') & sim=$$!; \
-	trap finish EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
-	for try in {1..150}; do \
-	  kill -0 $$sim 2>/dev/null || { echo "the simulated exchange did not start" >&2; exit 1; }; \
-	  if (exec 3<>/dev/tcp/127.0.0.1/$(SIM_PORT)) 2>/dev/null; then break; fi; \
-	  if [ $$try = 150 ]; then echo "the simulated exchange does not answer on $$url" >&2; exit 1; fi; \
-	  sleep 0.2; \
-	done; \
-	MDCACHE_SPOT_URL=$$url MDCACHE_USDM_URL=$$url MDCACHE_COINM_URL=$$url \
-	  MDCACHE_STATE_DIR="$$PWD/.run/sim/state" MDCACHE_EGRESS=sim \
-	  $(VENV)/bin/mdcache serve & daemon=$$!; \
-	wait -n $$sim $$daemon
+run: $(RUN_READY) ## serve, with no other server; SIM=1: with a simulated exchange beside it
+	@exec $(RUN_PY) -m tools.foreground $(RUN_PY) -m mdcache $(if $(SIM),$(DEMO),serve)
 
 run-replicas: $(READY) ## three replicas, Redis and HAProxy before a simulated exchange; ONCE=1: show it, and end
 	@exec $(PY) -m bench.stack $(if $(ONCE),--once)
@@ -99,7 +92,7 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make bench, make demo, make incident, make restart, make replicas"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
-	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/candles tests/upstream tests/cache tests/stores tests/replicas/test_oracle.py -m "long or not long" --exhaustive
+	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/cli/test_make_run.py tests/candles tests/upstream tests/cache tests/stores tests/replicas/test_oracle.py -m "long or not long" --exhaustive
 
 test-clients: $(READY) ## install real client libraries (.clients) and run them; CLIENTS="ccxt freqtrade" for some
 	@$(PY) -m tests.clients $(CLIENTS)
@@ -169,6 +162,6 @@ lock: ## write requirements.lock and requirements-dev.lock anew, from the ranges
 	@$(UV_COMPILE) pyproject.toml --extra replay --group dev --constraint requirements.lock -o requirements-dev.lock
 
 clean: ## remove everything that was made, the virtual environment too
-	@rm -rf $(VENV) .clients .run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+	@rm -rf $(VENV) $(RUN_VENV) .clients .run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	  .import_linter_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
