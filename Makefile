@@ -23,7 +23,9 @@ SIM ?=
 SIM_PORT ?= 8701
 SIM_SEED ?= 1
 SIM_ROWS ?=
-DEMO = demo --sim-port $(SIM_PORT) --seed $(SIM_SEED) --state-dir .run/sim/state $(if $(SIM_ROWS),--rows '$(SIM_ROWS)')
+# What is stored outlives a restart as long as the exchange is the same.
+DEMO = demo --sim-port $(SIM_PORT) --seed $(SIM_SEED) $(if $(SIM_ROWS),--rows '$(SIM_ROWS)') \
+  $(if $(filter-out 1,$(SIM_SEED))$(SIM_ROWS),,--state-dir .run/sim/state)
 # make test-kill [KILLS=100]
 KILLS ?= 100
 # make demo [ROWS=folder of recorded rows]

@@ -115,6 +115,17 @@ def test_without_a_terminal_signals_end_all_of_it(copy: Path, number: signal.Sig
         assert not listens(url)
 
 
+@pytest.mark.processes
+@pytest.mark.parametrize("exchange", ["SIM_SEED=2", "SIM_ROWS=rows"])
+def test_another_exchange_does_not_find_the_rows_of_the_first(exchange: str) -> None:
+    def command(*variables: str) -> str:
+        make = ("make", "--dry-run", INSTALLED, "run", "SIM=1", *variables)
+        return subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30).stdout
+
+    assert "--state-dir .run/sim/state" in command()
+    assert "--state-dir" not in command(exchange)
+
+
 @pytest.mark.long
 @pytest.mark.processes
 def test_a_clean_copy_installs_what_serves_and_no_more(copy: Path) -> None:
