@@ -48,7 +48,7 @@ EVERYTHING: dict[str, Any] = {
     "networkPolicy": {
         "from": [{"podSelector": {}}, {"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
         "monitoring": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
-        "upstreamPorts": [3128],
+        "upstreamPorts": [3128, 8701],
     },
     "imagePullSecrets": [{"name": "registry"}],
     "podAnnotations": {"a": "b"},
@@ -69,10 +69,11 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-def render(helm: Tool, folder: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
+def render(helm: Tool, folder: Path, values: dict[str, Any], *, kubernetes: str = "1.31") -> list[dict[str, Any]]:
+    """The manifests for a cluster of this version."""
     file = folder / "values.json"
     file.write_text(json.dumps(values))
-    done = helm("template", "desk", CHART, "--namespace", "data", "--values", file)
+    done = helm("template", "desk", CHART, "--namespace", "data", "--values", file, "--kube-version", kubernetes)
     assert done.returncode == 0, done.stderr
     return parsed(done.stdout)
 

@@ -34,7 +34,7 @@ def test_the_chart_is_of_this_version() -> None:
 @pytest.mark.parametrize("values", [{}, EVERYTHING, {"persistence": {"enabled": False}}], ids=["default", "all", "ram"])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_kubernetes_would_take_it(helm: Tool, tmp_path: Path, values: dict[str, Any], version: str) -> None:
-    found = render(helm, tmp_path, values)
+    found = render(helm, tmp_path, values, kubernetes=version)
     assert {each["kind"] for each in found} >= {"StatefulSet", "Service", "ConfigMap", "NetworkPolicy"}
     for manifest in found:
         if not manifest["apiVersion"].startswith("monitoring.coreos.com/"):  # not Kubernetes' own

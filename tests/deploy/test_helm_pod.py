@@ -15,6 +15,9 @@ pytestmark = pytest.mark.processes
 REPLICAS = {"replicas": 3, "redis": {"enabled": True}, "secrets": {"redisUrl": "redis://redis:6379/0"}}
 
 
+SENTINEL = {"secrets": {"redisUrl": "redis+sentinel://:word@one:26379,two/main"}}
+
+
 def test_variables_come_from_values_and_from_secrets(helm: Tool, tmp_path: Path) -> None:
     found = container(render(helm, tmp_path, EVERYTHING))
     for wanted in EVERYTHING["extraEnv"]:
@@ -97,6 +100,11 @@ def test_an_affinity_of_your_own_counts(helm: Tool, tmp_path: Path) -> None:
         ({"certificates": {"configMap": "a", "secret": "b"}}, "certificates"),
         ({"secrets": {"httpsProxy": "http://proxy:3128"}}, "networkPolicy.upstreamPorts"),
         ({"secrets": {"httpsProxy": "proxy:3128"}}, "httpsProxy"),
+        ({"settings": {"SPOT_URL": "http://mdcache.other:8700"}}, "networkPolicy.upstreamPorts"),
+        ({"settings": {"USDM_URL": "http://mdcache.other"}}, "port 80"),
+        (SENTINEL | {"redis": {"enabled": True}}, "redis.ports"),
+        (SENTINEL | {"redis": {"enabled": True, "ports": [26_379]}}, "servers"),
+        ({"redis": {"enabled": True}, "secrets": {"redisUrl": "redis://u:p:7@redis:6380"}}, "port 6380"),
         ({"settings": {"DISK_MAX_MB": 4096}}, "persistence.size"),
         ({"settings": {"SHUTDOWN_GRACE_S": 60}}, "terminationGracePeriodSeconds"),
         ({"antiAffinity": "hard"}, "antiAffinity"),
@@ -128,3 +136,41 @@ def test_names_leave_room_for_what_kubernetes_puts_behind_them(helm: Tool, relea
         assert len(manifest["metadata"]["name"]) <= 63
     # the label controller-revision-hash is the StatefulSet's name with a dash and ten characters
     assert len(one(parsed(done.stdout), "StatefulSet")["metadata"]["name"]) <= 52
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"settings": {"SPOT_URL": "https://api1.binance.com"}},
+        {"settings": {"SPOT_URL": "http://mdcache.other:8700"}, "networkPolicy": {"upstreamPorts": [443, 8700]}},
+        {"settings": {"SPOT_URL": "http://mdcache.other:8700"}, "networkPolicy": {"enabled": False}},
+        SENTINEL | {"redis": {"enabled": True, "ports": [26_379, 6379]}},
+        {"redis": {"enabled": True}, "secrets": {"redisUrl": "rediss://u:p:7@redis/0"}},
+    ],
+)
+def test_what_would_work_is_taken(helm: Tool, tmp_path: Path, values: dict[str, Any]) -> None:
+    assert render(helm, tmp_path, values)
+
+
+def test_a_variable_of_your_own_replaces_the_charts(helm: Tool, tmp_path: Path) -> None:
+    """A name that stands twice is refused by server-side apply."""
+    own = [{"name": name, "value": "x"} for name in ("HTTPS_PROXY", "MDCACHE_EGRESS", "SSL_CERT_FILE")]
+    values = {
+        "egressByNode": True,
+        "secrets": {"existing": "own"},
+        "certificates": {"secret": "roots"},
+        "extraEnv": own,
+    }
+    names = [entry["name"] for entry in container(render(helm, tmp_path, values))["env"]]
+    assert sorted(names) == ["HTTPS_PROXY", "MDCACHE_ADMIN_TOKEN", "MDCACHE_EGRESS", "SSL_CERT_FILE"]
+
+
+def test_pods_that_are_not_ready_do_not_keep_a_node_from_being_drained(helm: Tool, tmp_path: Path) -> None:
+    """In a ban no pod is ready."""
+    found = one(render(helm, tmp_path, {}), "PodDisruptionBudget")
+    assert found["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def test_a_daemon_that_is_scaled_up_by_hand_has_settings_that_it_takes(helm: Tool, tmp_path: Path) -> None:
+    config = one(render(helm, tmp_path, REPLICAS | {"replicas": 0}), "ConfigMap")
+    assert config["data"]["MDCACHE_REPLICAS"] == "1"

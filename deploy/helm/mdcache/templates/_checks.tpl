@@ -20,13 +20,26 @@
 {{- if and (ne .Values.service.type "ClusterIP") (not (include "mdcache.elsewhere" $policy.from)) }}
 {{- fail (printf "service.type %s: the NetworkPolicy would block everybody outside of the namespace. Say in networkPolicy.from who may ask, such as [{ipBlock: {cidr: 10.0.0.0/8}}]" .Values.service.type) }}
 {{- end }}
-{{- with .Values.secrets.httpsProxy }}
-{{- $proxy := urlParse . }}
-{{- $port := regexFind "[0-9]+$" (regexFind ":[0-9]+$" $proxy.host) | default (ternary "443" "80" (eq $proxy.scheme "https")) | int }}
-{{- $open := false }}
-{{- range $policy.upstreamPorts }}{{ if eq (int .) $port }}{{ $open = true }}{{ end }}{{ end }}
-{{- if not $open }}
-{{- fail (printf "secrets.httpsProxy: the NetworkPolicy would block its port %d. Put it into networkPolicy.upstreamPorts" $port) }}
+{{- range $name, $url := merge (dict "secrets.httpsProxy" .Values.secrets.httpsProxy) (pick .Values.settings "SPOT_URL" "USDM_URL" "COINM_URL") }}
+{{- $proxied := and (hasSuffix "_URL" $name) (hasPrefix "https:" $url) (or $.Values.secrets.httpsProxy $.Values.secrets.existing) }}
+{{- if and $url (not $proxied) }}
+{{- $port := include "mdcache.port" $url | int }}
+{{- if not (include "mdcache.open" (dict "port" $port "ports" $policy.upstreamPorts)) }}
+{{- fail (printf "%s: the NetworkPolicy would block port %d. Put it into networkPolicy.upstreamPorts" $name $port) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and .Values.redis.enabled .Values.secrets.redisUrl }}
+{{- $sentinel := hasPrefix "redis+sentinel:" .Values.secrets.redisUrl }}
+{{- $hosts := regexReplaceAll "^([^?]*@|[a-z+]+://)([^/?]*).*$" .Values.secrets.redisUrl "$2" }}
+{{- range splitList "," $hosts }}
+{{- $port := regexFind "[0-9]+$" (regexFind ":[0-9]+$" .) | default (ternary "26379" "6379" $sentinel) | int }}
+{{- if not (include "mdcache.open" (dict "port" $port "ports" $.Values.redis.ports)) }}
+{{- fail (printf "secrets.redisUrl: the NetworkPolicy would block port %d. Put it into redis.ports" $port) }}
+{{- end }}
+{{- end }}
+{{- if and $sentinel (lt (len .Values.redis.ports) 2) }}
+{{- fail "redis.ports: beside that of the Sentinels, name the port of the servers that they tell of, such as 6379" }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -40,4 +53,14 @@
 {{- if lt (float64 .Values.terminationGracePeriodSeconds) (addf (float64 (default 10 .Values.settings.SHUTDOWN_GRACE_S)) 10) }}
 {{- fail "terminationGracePeriodSeconds: must be 10 s more than settings.SHUTDOWN_GRACE_S, at least: 5 s pass before the daemon is told to stop" }}
 {{- end }}
+{{- end }}
+
+{{- /* The port of an HTTP URL, and whether a port is in a list. */ -}}
+{{- define "mdcache.port" -}}
+{{- $url := urlParse . -}}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary "443" "80" (eq $url.scheme "https")) -}}
+{{- end }}
+
+{{- define "mdcache.open" -}}
+{{- $port := .port }}{{ range .ports }}{{ if eq (int .) (int $port) }}yes{{ end }}{{ end -}}
 {{- end }}

@@ -27,41 +27,27 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
+{{- /* A name in extraEnv replaces the chart's own: one that stood twice would be refused by server-side apply. */ -}}
 {{- define "mdcache.env" -}}
+{{- $own := list }}
 {{- if .Values.egressByNode }}
-- name: MDCACHE_EGRESS
-  valueFrom:
-    fieldRef:
-      fieldPath: spec.nodeName
+{{- $own = append $own (dict "name" "MDCACHE_EGRESS" "valueFrom" (dict "fieldRef" (dict "fieldPath" "spec.nodeName"))) }}
 {{- end }}
 {{- with include "mdcache.secret" . }}
-- name: MDCACHE_ADMIN_TOKEN
-  valueFrom:
-    secretKeyRef:
-      name: {{ . }}
-      key: admin-token
-      optional: true
-- name: HTTPS_PROXY
-  valueFrom:
-    secretKeyRef:
-      name: {{ . }}
-      key: https-proxy
-      optional: true
+{{- $token := dict "name" . "key" "admin-token" "optional" true }}
+{{- $proxy := dict "name" . "key" "https-proxy" "optional" true }}
+{{- $own = append $own (dict "name" "MDCACHE_ADMIN_TOKEN" "valueFrom" (dict "secretKeyRef" $token)) }}
+{{- $own = append $own (dict "name" "HTTPS_PROXY" "valueFrom" (dict "secretKeyRef" $proxy)) }}
 {{- if $.Values.redis.enabled }}
-- name: MDCACHE_REDIS_URL
-  valueFrom:
-    secretKeyRef:
-      name: {{ . }}
-      key: redis-url
+{{- $own = append $own (dict "name" "MDCACHE_REDIS_URL" "valueFrom" (dict "secretKeyRef" (dict "name" . "key" "redis-url"))) }}
 {{- end }}
 {{- end }}
 {{- if or .Values.certificates.configMap .Values.certificates.secret }}
-- name: SSL_CERT_FILE
-  value: /etc/mdcache/certificates/{{ .Values.certificates.key }}
+{{- $own = append $own (dict "name" "SSL_CERT_FILE" "value" (printf "/etc/mdcache/certificates/%s" .Values.certificates.key)) }}
 {{- end }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
-{{- end }}
+{{- $given := list }}{{ range .Values.extraEnv }}{{ $given = append $given .name }}{{ end }}
+{{- $all := list }}{{ range $own }}{{ if not (has .name $given) }}{{ $all = append $all . }}{{ end }}{{ end }}
+{{- with concat $all .Values.extraEnv }}{{ toYaml . }}{{ end }}
 {{- end }}
 
 {{- define "mdcache.volumes" -}}
