@@ -4,11 +4,11 @@ Both the fast lane and the ASGI application call this; they only write what it r
 """
 
 from mdcache.clock import Clock, Instant
-from mdcache.exchange.markets import Market
 from mdcache.serving.binance.headers import HeaderFields
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.representation import Representation
 from mdcache.serving.binance.request import ClientRequest
+from mdcache.serving.binance.used_weights import UsedWeights
 from mdcache.serving.ports import Recorder
 from mdcache.upstream.governor import Governor
 
@@ -17,14 +17,13 @@ Hit = tuple[bool, int, HeaderFields, bytes, bytes]
 
 
 class Hits:
-    """Answers requests from ready answers."""
+    """Answers requests from ready answers. `used_weights`: what they and all other answers state of the usage."""
 
     def __init__(self, ready_answers: ReadyAnswers, governor: Governor, clock: Clock, recorder: Recorder) -> None:
         self._ready_answers = ready_answers
-        self._governor = governor
+        self.used_weights = UsedWeights(governor)
         self._clock = clock
         self._recorder = recorder
-        self._used_weights: dict[Market, tuple[int, int | None]] = dict.fromkeys(Market, (-1, None))
 
     def remember(self, request: ClientRequest, representation: Representation, now: Instant) -> None:
         """Offer a fetched answer, which becomes a ready answer if its key was requested before."""
@@ -43,12 +42,8 @@ class Hits:
         representation, now = found
         market = request.market
         variant = representation.variant(request)
-        # minutes end at tenths of a second, so that this is never the previous minute's weight
-        tenth = now.ms // 100
-        known = self._used_weights[market]
-        if known[0] != tenth:
-            known = self._used_weights[market] = (tenth, self._governor.used_weight_header(market))
-        fields, raw_fields = representation.fields(variant, now, known[1], from_memory=True)
+        used = self.used_weights.recent(market, now)
+        fields, raw_fields = representation.fields(variant, now, used, from_memory=True)
         body = representation.body(variant)
         self._recorder.record(
             market.value,

@@ -192,9 +192,10 @@ class Governor:
         if wait_s:
             raise BudgetSpent(wait_s, f"the request limit of {bucket.name} is spent")
 
-    def used_weight_header(self, market: Market) -> int | None:
-        """Return the usage that Binance reported in this UTC minute for the market's family; `None` if it did not."""
-        return self._schedulers[market.family].this_minute().header
+    def reported_usage(self, market: Market) -> tuple[int, int | None]:
+        """Return the UTC minute, and the usage that Binance reported in it for the market's family, if it did."""
+        minute = self._schedulers[market.family].this_minute()
+        return minute.number, minute.header
 
     def status(self) -> tuple[FamilyStatus, ...]:
         """Return the current state of each family."""

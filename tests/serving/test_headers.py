@@ -115,6 +115,51 @@ async def test_usage_belongs_to_its_minute() -> None:
     assert reply.headers["cache-status"].startswith("mdcache; hit")
 
 
+async def test_usage_never_goes_back_within_a_minute() -> None:
+    house = ServingHarness()
+    house.candles.make = lambda: house.answer(settled=True)
+    for _ in range(3):
+        assert (await house.ask()).headers["x-mbx-used-weight-1m"] == "7"
+    house.gates.used_weight = 12  # what a read of another question has just been told
+    assert (await house.ask(query=b"symbol=ETHUSDT&interval=1m")).headers["x-mbx-used-weight-1m"] == "12"
+    hit = await house.ask()
+    assert hit.headers["cache-status"].startswith("mdcache; hit")
+    assert hit.headers["x-mbx-used-weight-1m"] == "12"
+    for forgotten in (None, 3):  # a correction of the clock forgets it, and the replies on their way state less
+        house.gates.used_weight = forgotten
+        house.clock.seconds += 0.2
+        for query in (QUERY, b"symbol=BNBUSDT&interval=1m"):
+            assert (await house.ask(query=query)).headers["x-mbx-used-weight-1m"] == "12"
+        assert (await house.ask("/api/v3/ping", b"")).headers["x-mbx-used-weight-1m"] == "12"
+    house.clock.seconds += 60
+    assert (await house.ask()).headers["x-mbx-used-weight-1m"] == "3"
+
+
+async def test_usage_of_the_previous_minute_does_not_come_back_with_its_clock() -> None:
+    house = ServingHarness()
+    house.candles.make = lambda: house.answer(settled=True)
+    for _ in range(3):
+        await house.ask()
+    house.clock.seconds += 60
+    house.gates.used_weight = 2
+    assert (await house.ask()).headers["x-mbx-used-weight-1m"] == "2"
+    house.clock.seconds -= 60
+    house.gates.used_weight = 900
+    assert (await house.ask("/api/v3/ping", b"")).headers["x-mbx-used-weight-1m"] == "2"
+    house.clock.seconds -= 3_600  # a clock that was an hour ahead until now
+    assert (await house.ask("/api/v3/ping", b"")).headers["x-mbx-used-weight-1m"] == "900"
+
+
+async def test_futures_share_what_is_stated() -> None:
+    house = ServingHarness()
+    for _ in range(3):
+        await house.ask("/dapi/v1/klines", b"symbol=BTCUSD_PERP&interval=1m")
+    house.gates.used_weight = 12
+    await house.ask("/fapi/v1/ping", b"")
+    hit = await house.ask("/dapi/v1/klines", b"symbol=BTCUSD_PERP&interval=1m")
+    assert hit.headers["x-mbx-used-weight-1m"] == "12"
+
+
 async def test_futures_content_type() -> None:
     house = ServingHarness()
     other = series("/fapi/v1/klines")

@@ -125,8 +125,8 @@ class FakeGovernor:
     used_weight: int | None = 7
     orders: list[tuple[Family, float | None]] = field(default_factory=list)
 
-    def used_weight_header(self, market: Market) -> int | None:
-        return self.used_weight
+    def reported_usage(self, market: Market) -> tuple[int, int | None]:
+        return self.clocks.now(market).ms // 60_000, self.used_weight
 
     def open_gate(self, family: Family) -> None:
         self.orders.append((family, None))

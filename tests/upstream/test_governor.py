@@ -76,10 +76,11 @@ async def test_an_answer_and_its_event() -> None:
     assert (called.body_bytes, called.rows, called.seconds) == (9, 1, pytest.approx(0.1))
     assert [event.lane for event in world.events_of(QueueWaited)] == ["high"]
     assert world.exchange.seen[0].path == "/base/fapi/v1/klines"
-    assert world.governor.used_weight_header(Market.COINM) == world.governor.used_weight_header(Market.USDM) == 8
-    assert world.governor.used_weight_header(Market.SPOT) is None  # its only reads were of an unmeasured clock
+    minute = before // 60_000
+    assert world.governor.reported_usage(Market.COINM) == world.governor.reported_usage(Market.USDM) == (minute, 8)
+    assert world.governor.reported_usage(Market.SPOT) == (minute, None)  # its only reads were of an unmeasured clock
     await asyncio.sleep(60)
-    assert world.governor.used_weight_header(Market.USDM) is None
+    assert world.governor.reported_usage(Market.USDM) == (minute + 1, None)
 
 
 async def test_binance_refuses_the_question() -> None:

@@ -64,7 +64,6 @@ class BinanceHandler:
     ) -> None:
         self._sources = sources
         self.hits = hits
-        self._governor = governor
         self._clocks = governor.clocks
         self._clock = clock
         self._recorder = recorder
@@ -85,7 +84,7 @@ class BinanceHandler:
             self._record(request, error_result(error), began_s, None)
             return failure_response(error, *self._used_weight_fields(request.market))
         variant = representation.variant(request)
-        used = self._governor.used_weight_header(request.market)
+        used = self.hits.used_weights.newest(request.market)
         fields, _ = representation.fields(variant, now, used, from_memory=False)
         response = answer_response(
             representation.as_of_ms(now), fields, representation.body(variant), not_modified=variant.not_modified
@@ -146,7 +145,7 @@ class BinanceHandler:
         return uncached_response(200, body, *self._used_weight_fields(market), content_type=CONTENT_TYPE[market])
 
     def _used_weight_fields(self, market: Market) -> tuple[tuple[bytes, bytes], ...]:
-        used = self._governor.used_weight_header(market)
+        used = self.hits.used_weights.newest(market)
         return () if used is None else ((b"x-mbx-used-weight-1m", b"%d" % used),)
 
     def _record(self, request: ClientRequest, result: str, began_s: float, age_s: float | None) -> None:
