@@ -4,11 +4,12 @@ Frozen, slotted, no behaviour. Units are in the names, labels from closed sets: 
 `family` is `spot` or `futures`; `endpoint` is the path's last part.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from mdcache.errors import BodyFault, Fault
+from mdcache.results import Shares
 
 
 class ReadReason(StrEnum):
@@ -241,11 +242,31 @@ class SettingsIgnored:
 
 
 @dataclass(frozen=True, slots=True)
-class DaemonLifecycle:
-    """The daemon started, drains or stopped; `detail` is for people."""
+class DaemonServing:
+    """The daemon accepts connections at `addresses`; the rest tells what it is set to, without secrets."""
 
-    stage: str
-    detail: str
+    version: str
+    addresses: tuple[str, ...]
+    page: str
+    upstreams: Mapping[str, str]
+    weight_share: float
+    state_dir: str
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStopped:
+    """The daemon drained and stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What happened in the last `seconds`: clients' requests, and reads of Binance (`failed`: see `read_failed`)."""
+
+    seconds: float
+    requests: Shares
+    reads: int
+    failed: int
+    weight: int
 
 
 Event = (
@@ -267,7 +288,9 @@ Event = (
     | TierStateChanged
     | BackgroundTaskFailed
     | SettingsIgnored
-    | DaemonLifecycle
+    | DaemonServing
+    | DaemonStopped
+    | Summary
 )
 
 Sink = Callable[[Event], None]

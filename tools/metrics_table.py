@@ -1,5 +1,6 @@
 """docs/metrics.md, made from the catalogue of metrics."""
 
+from mdcache import results
 from mdcache.telemetry import catalogue, labels, metrics
 
 HEAD = """\
@@ -47,6 +48,20 @@ BOUNDS = {
     catalogue.TAIL_AGE: metrics.AGE_BOUNDS,
     catalogue.TIER_SECONDS: metrics.TIER_BOUNDS,
 }
+RESULTS = """
+## Results
+
+Each request of a client has one result.
+
+| Result | Answered |
+|---|---|
+"""
+RATIO = """
+The **hit ratio** is the share of {hits} in all requests but {not_counted}: answers that cost no read of their own.
+Beside it stand the **marked** share ({marked}) and the **failed** share ({failed}); the rest was read from Binance. The
+status page, `/v1/status`, `mdcache status`, the log's summary and the dashboards use these words and no other
+definition.
+"""
 LATER = """
 ## Not there yet
 
@@ -67,6 +82,15 @@ def text() -> str:
     lines.append("\n## Label values\n\n| Label | Values |\n|---|---|\n")
     lines += [f"| {label} | {', '.join(f'`{value}`' for value in values)} |\n" for label, values in VALUES.items()]
     lines.append("| client | the names of `CLIENTS` |\n")
+    lines.append(RESULTS)
+    lines += [f"| `{result}` | {meaning} |\n" for result, meaning in results.MEANINGS.items()]
+    groups = {
+        "hits": results.HITS,
+        "marked": results.MARKED,
+        "failed": results.FAILED,
+        "not_counted": results.NOT_COUNTED,
+    }
+    lines.append(RATIO.format(**{name: " and ".join(f"`{each}`" for each in found) for name, found in groups.items()}))
     lines.append("\n## Buckets\n\nUpper ends, in seconds.\n\n| Histogram | Buckets |\n|---|---|\n")
     lines += [
         f"| `{metric.full_name}` | {', '.join(f'{b:g}' for b in bounds)} |\n" for metric, bounds in BOUNDS.items()

@@ -19,4 +19,11 @@ def sim(
     from mdcache.sim.config import SimConfig
     from mdcache.sim.server import serve as serve_sim
 
-    serve_sim(SimConfig(seed=seed, rows_dir=rows, spot_limit=limit), host, port)
+    def tell(url: str) -> None:
+        played = f"seed {seed}" if rows is None else f"rows of {rows}"
+        typer.echo(f"mdcache sim: {url} is a simulated Binance ({played}, spot limit {limit:,} a minute)", err=True)
+        typer.echo(f"  control API: {url}/_sim/", err=True)
+        upstreams = " ".join(f"MDCACHE_{market}_URL={url}" for market in ("SPOT", "USDM", "COINM"))
+        typer.echo(f"  with mdcache in front of it: {upstreams} MDCACHE_EGRESS=sim mdcache serve", err=True)
+
+    serve_sim(SimConfig(seed=seed, rows_dir=rows, spot_limit=limit), host, port, tell)

@@ -27,6 +27,7 @@ from mdcache.candles.settling import SettlePolicy
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.clock import Clock, Instant, boot_id
 from mdcache.daemon.readiness import readiness
+from mdcache.daemon.summaries import Summaries
 from mdcache.events import Events
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
@@ -82,6 +83,14 @@ class CacheParts:
 
 
 @dataclass(frozen=True, slots=True)
+class ServingParts:
+    """What clients and operators see of the data path."""
+
+    app: App
+    summaries: Summaries
+
+
+@dataclass(frozen=True, slots=True)
 class Daemon:
     """All parts of a running daemon."""
 
@@ -91,6 +100,7 @@ class Daemon:
     state: PersistentState
     idle_blocks: IdleBlocks
     redis: RedisParts | None
+    summaries: Summaries
 
     async def start(self) -> None:
         """Connect to the other replicas, if Redis is configured, and load the symbols that are stored."""
@@ -99,9 +109,11 @@ class Daemon:
         await self.governor.start()
         self.cache.exchange_info.start()
         self.idle_blocks.start()
+        self.summaries.start()
 
     async def aclose(self) -> None:
         """Close every layer, the data path first, the disk last."""
+        await self.summaries.aclose()
         await self.idle_blocks.aclose()
         await self.cache.aclose()
         await self.governor.aclose()
@@ -143,11 +155,11 @@ def build(
         row_store=None if redis is None else redis.rows,
         body_store=None if redis is None else redis.bodies,
     )
-    app = build_serving(settings, governor, cache, state, redis, clock, events)
+    serving = build_serving(settings, governor, cache, state, redis, clock, events)
     for event in state.startup_events:
         events.emit(event)
     idle_blocks = IdleBlocks(cache.registry, block_codec, WorkerThread("idle blocks"), clock)
-    return Daemon(app, governor, cache, state, idle_blocks, redis)
+    return Daemon(serving.app, governor, cache, state, idle_blocks, redis, serving.summaries)
 
 
 def build_redis(
@@ -158,7 +170,7 @@ def build_redis(
         return None
     url = settings.redis_url.get_secret_value()
     redis = RedisSettings(url, settings.redis_prefix, settings.redis_timeout_s, settings.egress, state_dir)
-    return open_redis(redis, _origins(settings), clock, rng, events)
+    return open_redis(redis, origins(settings), clock, rng, events)
 
 
 def build_upstream(
@@ -197,7 +209,7 @@ def persistence_settings(settings: Settings) -> PersistenceSettings:
     """Return the settings of the disk stores."""
     return PersistenceSettings(
         egress=settings.egress,
-        origins=_origins(settings),
+        origins=origins(settings),
         max_row_bytes=settings.disk_max_mb * 1_000_000 if settings.persist else 0,
         boot_id=boot_id(),
     )
@@ -266,20 +278,19 @@ def build_serving(
     redis: RedisParts | None,
     clock: Clock,
     events: Events,
-) -> App:
-    """Build the ASGI application, with metrics and recent activity as sinks of `events`."""
+) -> ServingParts:
+    """Build the ASGI application and the summaries, with metrics and recent activity as sinks of `events`."""
     clocks = governor.clocks
     ready_answers = ReadyAnswers(cache.registry, clocks, clock)
     cache.purge.local.clearables.append(ready_answers)
-    metrics = Metrics(new_registry(), __version__, settings.clients, _gauges(governor, cache, state, redis))
+    metrics = Metrics(new_registry(), __version__, settings.clients, _gauges(governor, cache, state, redis), clock)
     activity = Activity(clock, lambda family: clocks.family_now(family).ms)
     events.attach(metrics)
     events.attach(activity)
     handler = BinanceHandler(
         AnswerSources(cache.candles, cache.snapshots, cache.exchange_info),
-        Hits(ready_answers, governor, clock, metrics),
+        Hits(ready_answers, governor, metrics),
         governor,
-        clock,
         metrics,
         settings.request_deadline_s,
     )
@@ -309,7 +320,7 @@ def build_serving(
         )
     )
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
-    return App(
+    app = App(
         handler,
         OpsApp(status, ready, metrics.page, CommandTargets(cache.purge, governor, cache.warmup), token),
         RequestParser(settings.clients, settings.compress),
@@ -319,6 +330,7 @@ def build_serving(
         cors_origins=settings.cors_origins,
         forward=settings.unknown_paths == "forward",
     )
+    return ServingParts(app, Summaries(clock, events, metrics.results, activity.total))
 
 
 def _gauges(governor: Governor, cache: CacheParts, state: PersistentState, redis: RedisParts | None) -> GaugeSources:
@@ -350,5 +362,6 @@ def _urls(settings: Settings) -> dict[Market, str]:
     return {Market.SPOT: settings.spot_url, Market.USDM: settings.usdm_url, Market.COINM: settings.coinm_url}
 
 
-def _origins(settings: Settings) -> dict[Market, str]:
+def origins(settings: Settings) -> dict[Market, str]:
+    """Return each market's base URL without user and password."""
     return {market: origin(url) for market, url in _urls(settings).items()}

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import random
+import socket
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
@@ -11,9 +12,9 @@ import uvloop
 
 from mdcache import __version__
 from mdcache.clock import SystemClock
-from mdcache.daemon.build import build
-from mdcache.events import BackgroundTask, BackgroundTaskFailed, DaemonLifecycle, Events, SettingsIgnored
-from mdcache.serving.http.server import serve
+from mdcache.daemon.build import build, origins
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, DaemonServing, DaemonStopped, Events, SettingsIgnored
+from mdcache.serving.http.server import listen, serve, url_on_this_machine
 from mdcache.settings import Settings
 from mdcache.stores.disk.state_dir import StateDir, open_state_dir
 from mdcache.telemetry.log import LogSink, adopt_library_logs, make_logger
@@ -31,13 +32,11 @@ def run(settings: Settings) -> None:
         OSError: The address is in use or not ours, or another daemon uses the state directory.
     """
     _open_standard_streams()
-    state_dir = open_state_dir(settings.state_dir)
     writer = NonBlockingWriter(_STDERR)
     try:
-        uvloop.run(_run(settings, state_dir, writer.as_text()))
+        uvloop.run(_listen_and_run(settings, writer.as_text()))
     finally:
         writer.drain(_LOG_DRAIN_S)
-        state_dir.release()
 
 
 def _open_standard_streams() -> None:
@@ -47,7 +46,21 @@ def _open_standard_streams() -> None:
     os.close(fd)
 
 
-async def _run(settings: Settings, state_dir: StateDir, log: TextIO) -> None:
+async def _listen_and_run(settings: Settings, log: TextIO) -> None:
+    """Take the port before anything else: of two daemons, it is the second one's first problem."""
+    sockets = await listen(settings.host, settings.port)
+    try:
+        state_dir = open_state_dir(settings.state_dir)
+        try:
+            await _run(settings, sockets, state_dir, log)
+        finally:
+            state_dir.release()
+    finally:
+        for listening in sockets:
+            listening.close()
+
+
+async def _run(settings: Settings, sockets: list[socket.socket], state_dir: StateDir, log: TextIO) -> None:
     clock = SystemClock()
     logger = make_logger(clock, settings.log_level, settings.log_format, log)
     adopt_library_logs(logger)
@@ -62,14 +75,23 @@ async def _run(settings: Settings, state_dir: StateDir, log: TextIO) -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
 
     def ready(addresses: Sequence[str]) -> None:
-        events.emit(DaemonLifecycle("serving", f"mdcache {__version__} on " + ", ".join(addresses)))
+        events.emit(
+            DaemonServing(
+                version=__version__,
+                addresses=tuple(addresses),
+                page=url_on_this_machine(addresses[0]),
+                upstreams={market.value: url for market, url in origins(settings).items()},
+                weight_share=settings.weight_share,
+                state_dir=str(settings.state_dir.absolute()),
+            )
+        )
 
     try:
         await daemon.start()
-        await serve(daemon.app, settings.host, settings.port, settings.shutdown_grace_s, ready)
+        await serve(daemon.app, sockets, settings.shutdown_grace_s, ready)
     finally:
         await daemon.aclose()
-        events.emit(DaemonLifecycle("stopped", "drained"))
+        events.emit(DaemonStopped())
 
 
 def _report_unhandled(events: Events, context: Mapping[str, object]) -> None:

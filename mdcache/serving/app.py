@@ -15,6 +15,7 @@ from mdcache.errors import DeadlinePassed, MdcacheError
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.endpoints import Endpoint, FlatWeight
 from mdcache.exchange.markets import KlineEndpoint, Market
+from mdcache.results import Result
 from mdcache.serving.binance.handler import BinanceHandler, error_result
 from mdcache.serving.binance.request import RequestParser, accepts_only_sbe, is_loopback
 from mdcache.serving.errors import METHOD_NOT_ALLOWED, NEEDS_KEY, QUERY_TOO_LONG, SBE_NOT_ENABLED, UNKNOWN_PATH
@@ -105,7 +106,7 @@ class App:
             reply = failure_response(DeadlinePassed(1.0, "shutting down"))
         except Exception as error:  # noqa: BLE001 - the last handler, or a client would see a traceback
             self._events.emit(BackgroundTaskFailed(BackgroundTask.REQUEST, describe_error(error)))
-            self._count(found, "error", began_s)
+            self._count(found, Result.ERROR, began_s)
             reply = failure_response(error)
         await reply.send(send, head_only=scope["method"] == "HEAD")
 
@@ -118,12 +119,12 @@ class App:
     async def _respond(self, scope: Scope, found: Route, began_s: float) -> HttpResponse:
         no = early_refusal(found, scope["path"], scope["method"], scope["query_string"])
         if no is not None:
-            self._count(found, "refused", began_s)
+            self._count(found, Result.REFUSED, began_s)
             return no
         if scope["method"] == "OPTIONS":
             return HttpResponse(204, (_ALLOW,), b"")
         if found.market is Market.SPOT and _wants_sbe(scope):
-            self._count(found, "refused", began_s)
+            self._count(found, Result.REFUSED, began_s)
             return refusal_response(*SBE_NOT_ENABLED, "SBE is not enabled.")
         if found.rule is not None:
             return await self._respond_read(scope, found.rule, began_s)
@@ -155,13 +156,13 @@ class App:
         except MdcacheError as error:
             self._count(found, error_result(error), began_s)
             return failure_response(error)
-        self._count(found, "hit", began_s)
+        self._count(found, Result.HIT, began_s)
         return reply
 
-    def _count(self, found: Route, result: str, began_s: float) -> None:
+    def _count(self, found: Route, result: Result, began_s: float) -> None:
         market = found.market.value if found.market is not None else "other"
         endpoint = found.rule.short_path if found.rule is not None else _LOCAL_ENDPOINTS.get(found.kind, "other")
-        self._recorder.record(market, endpoint, result, "", self._clock.now() - began_s, None)
+        self._recorder.record(market, endpoint, result, "", began_s, None)
 
 
 def early_refusal(found: Route, path: str, method: str, query: bytes) -> HttpResponse | None:

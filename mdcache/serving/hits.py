@@ -3,7 +3,8 @@
 Both the fast lane and the ASGI application call this; they only write what it returns.
 """
 
-from mdcache.clock import Clock, Instant
+from mdcache.clock import Instant
+from mdcache.results import Result
 from mdcache.serving.binance.headers import HeaderFields
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.representation import Representation
@@ -14,15 +15,15 @@ from mdcache.upstream.governor import Governor
 
 # whether the client's copy is current, the as-of (ms), the other header fields, the same as bytes, the body
 Hit = tuple[bool, int, HeaderFields, bytes, bytes]
+_HIT: str = Result.HIT.value  # access to a member costs 0.1 µs
 
 
 class Hits:
     """Answers requests from ready answers. `used_weights`: what they and all other answers state of the usage."""
 
-    def __init__(self, ready_answers: ReadyAnswers, governor: Governor, clock: Clock, recorder: Recorder) -> None:
+    def __init__(self, ready_answers: ReadyAnswers, governor: Governor, recorder: Recorder) -> None:
         self._ready_answers = ready_answers
         self.used_weights = UsedWeights(governor)
-        self._clock = clock
         self._recorder = recorder
 
     def remember(self, request: ClientRequest, representation: Representation, now: Instant) -> None:
@@ -48,9 +49,9 @@ class Hits:
         self._recorder.record(
             market.value,
             request.rule.short_path,
-            "hit",
+            _HIT,
             request.client,
-            self._clock.now() - began_s,
+            began_s,
             representation.tail_age_s(now),
         )
         return variant.not_modified, representation.as_of_ms(now), fields, raw_fields, body

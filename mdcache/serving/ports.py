@@ -14,8 +14,11 @@ from mdcache.exchange.snapshots import SnapshotQuestion
 class Recorder(Protocol):
     """Counts requests; it is called for each one, so it must cost about a microsecond."""
 
-    def record(self, market: str, endpoint: str, result: str, client: str, seconds: float, age_s: float | None) -> None:
-        """Count a request answered in `seconds`; `age_s` is that of the tail it showed, `None` without one."""
+    def record(self, market: str, endpoint: str, result: str, client: str, began_s: float, age_s: float | None) -> None:
+        """Count a request that arrived at `began_s` and is answered now.
+
+        `age_s` is the age of the tail it showed, `None` without one.
+        """
         ...
 
 

@@ -1,6 +1,7 @@
 """Serve the exchange on a port with uvicorn, by the machine's own clock."""
 
 import socket
+from collections.abc import Callable
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -48,8 +49,16 @@ def uvicorn_config(config: SimConfig, host: str, port: int) -> uvicorn.Config:
     )
 
 
-def serve(config: SimConfig, host: str, port: int) -> None:
-    """Serve until SIGINT or SIGTERM. Raises `OSError` if the address can't be used."""
+def serve(config: SimConfig, host: str, port: int, on_ready: Callable[[str], None] = lambda _: None) -> None:
+    """Serve until SIGINT or SIGTERM; call `on_ready` with the URL. Raises `OSError` if the address can't be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as taken:  # uvicorn would exit with 3; this raises the cause
+    try:
+        listening = socket.create_server((host, port), family=family)  # uvicorn would exit with 3
+    except OSError as error:
+        raise OSError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --host and --port"
+        ) from error
+    with listening as taken:
+        name = f"[{host}]" if family == socket.AF_INET6 else host
+        on_ready(f"http://{name}:{taken.getsockname()[1]}")
         uvicorn.Server(uvicorn_config(config, host, port)).run(sockets=[taken])

@@ -4,6 +4,7 @@ from mdcache.errors import BodyFault, Fault
 from mdcache.events import BackgroundTask, ReadReason, RetryReason, StoreOp, Tier
 from mdcache.exchange.endpoints import ENDPOINTS as SNAPSHOT_ENDPOINTS
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family, Market
+from mdcache.results import Result
 from mdcache.telemetry.counters import ClosedSet
 from mdcache.upstream.backoff import ClosureReason
 from mdcache.upstream.gate import GateState
@@ -14,7 +15,7 @@ FAMILIES = tuple(Family)
 GATE_STATES = tuple(GateState)
 GATE_REASONS = tuple(each for each in ClosureReason if each is not ClosureReason.NONE)
 LANES = tuple(Lane)
-RESULTS = ("hit", "miss", "partial", "collapsed", "stale", "refused", "error")
+RESULTS = tuple(Result)
 KLINES = tuple(dict.fromkeys(each.kind for each in KLINE_ENDPOINTS.values()))
 SNAPSHOTS = tuple(dict.fromkeys(each.short_path for found in SNAPSHOT_ENDPOINTS.values() for each in found))
 ENDPOINTS = (*KLINES, "time", "ping", "exchangeInfo", *SNAPSHOTS)

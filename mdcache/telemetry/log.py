@@ -5,7 +5,9 @@ line does; of other libraries' records only the message is logged.
 """
 
 import logging
-from collections.abc import MutableMapping
+from collections import Counter
+from collections.abc import Callable, MutableMapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, TextIO
 
@@ -18,18 +20,21 @@ from mdcache.events import (
     BodyRejected,
     ClockMeasured,
     ClockSuspect,
-    DaemonLifecycle,
+    DaemonServing,
+    DaemonStopped,
     Event,
     GateChanged,
     OddBody,
     Retried,
     RowRevised,
     SettingsIgnored,
+    Summary,
     SymbolsLoaded,
     TierFailed,
     TierStateChanged,
     UpstreamCalled,
 )
+from mdcache.results import read_failed
 
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -38,7 +43,6 @@ _LEVELS = {
     "error": logging.ERROR,
     "critical": logging.CRITICAL,
 }
-_OK = 200
 _MAX_TEXT = 300  # characters of each text: a detail may quote a reply's bytes
 
 
@@ -108,21 +112,30 @@ class _LibraryHandler(logging.Handler):
 
 
 class LogSink:
-    """The sink that writes lines."""
+    """The sink that writes lines: one for each read of Binance at debug, and a summary of each minute at info.
+
+    What may happen with each read or row is a line at its own level the first time between two summaries, and at debug
+    from then on; the next summary counts it.
+    """
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
+        self._told: set[tuple[str, ...]] = set()
+        self._repeats: Counter[str] = Counter()
 
     def __call__(self, event: Event) -> None:
         """Log `event`, if it is one that is logged."""
         match event:
             case UpstreamCalled():
                 self._called(event)
+            case Summary():
+                self._summarise(event)
             case BodyRejected():
                 fields = {"market": event.market, "path": event.path, "reason": event.reason}
-                self._logger.warning("body_rejected", **fields, detail=_one_line(event.detail))
+                say = self._first(self._logger.warning, "body_rejected", event.market, event.reason)
+                say("body_rejected", **fields, detail=_one_line(event.detail))
             case Retried():
-                self._logger.info("retry", market=event.market, reason=event.reason)
+                self._first(self._logger.debug, "retry")("retry", market=event.market, reason=event.reason)
             case _:
                 self._other(event)
 
@@ -135,28 +148,37 @@ class LogSink:
                 reopens = _unless_empty("reopens_in_s", round(event.reopens_in_s, 3))
                 say("gate_changed", family=event.family, state=event.state, reason=event.reason, **reopens)
             case OddBody():
-                self._logger.warning("odd_body", market=event.market, path=event.path, oddity=event.oddity)
+                say = self._first(self._logger.warning, "odd_body", event.market, event.oddity)
+                say("odd_body", market=event.market, path=event.path, oddity=event.oddity)
             case RowRevised():
                 was, now = _one_line(event.was.decode("latin-1")), _one_line(event.now.decode("latin-1"))
-                self._logger.warning(
-                    "row_revised", series=event.series, open_time_ms=event.open_time_ms, was=was, now=now
-                )
+                say = self._first(self._logger.warning, "row_revised", event.series)
+                say("row_revised", series=event.series, open_time_ms=event.open_time_ms, was=was, now=now)
             case ClockMeasured() | ClockSuspect():
                 self._clocks(event)
             case SymbolsLoaded():
                 self._logger.info("symbols_loaded", market=event.market, symbols=event.symbols)
             case BackgroundTaskFailed():
-                self._logger.error("background_task_failed", task=event.task, detail=_one_line(event.detail))
-            case SettingsIgnored():
-                self._logger.warning("settings_ignored", names=event.names)
-            case DaemonLifecycle():
-                self._logger.info(event.stage, **_unless_empty("detail", event.detail))
+                say = self._first(self._logger.error, "background_task_failed", event.task)
+                say("background_task_failed", task=event.task, detail=_one_line(event.detail))
+            case SettingsIgnored() | DaemonServing() | DaemonStopped():
+                self._daemon(event)
             case _:
                 return  # only counted: there would be a line per request
 
+    def _daemon(self, event: SettingsIgnored | DaemonServing | DaemonStopped) -> None:
+        match event:
+            case SettingsIgnored():
+                self._logger.warning("settings_ignored", names=event.names)
+            case DaemonServing():
+                self._logger.info("serving", **asdict(event))
+            case DaemonStopped():
+                self._logger.info("stopped")
+
     def _clocks(self, event: ClockMeasured | ClockSuspect) -> None:
         if isinstance(event, ClockSuspect):
-            self._logger.warning("clock_suspect", market=event.market, skew_ms=round(event.skew_ms, 1))
+            say = self._first(self._logger.warning, "clock_suspect", event.market)
+            say("clock_suspect", market=event.market, skew_ms=round(event.skew_ms, 1))
             return
         measured = {"offset_ms": round(event.offset_ms, 1), "error_ms": round(event.error_ms, 1)}
         self._logger.info("clock_measured", market=event.market, **measured)
@@ -167,10 +189,13 @@ class LogSink:
             say = self._logger.error if event.state == "down" else self._logger.info
             say("store_state", tier=event.tier, state=event.state, **_unless_empty("detail", _one_line(event.detail)))
         elif event.lost:
-            self._logger.warning("store_data_lost", tier=event.tier, detail=_one_line(event.detail))
+            say = self._first(self._logger.warning, "store_data_lost", event.tier)
+            say("store_data_lost", tier=event.tier, detail=_one_line(event.detail))
 
     def _called(self, call: UpstreamCalled) -> None:
-        say = self._logger.info if call.status == _OK else self._logger.warning
+        say = self._logger.debug
+        if read_failed(call.status, call.fault):
+            say = self._first(self._logger.warning, "upstream_failed", call.market, str(call.status), call.fault)
         say(
             "upstream",
             market=call.market,
@@ -185,8 +210,30 @@ class LogSink:
             **_unless_empty("fault", call.fault),
         )
 
+    def _first(self, say: Callable[..., object], event: str, *about: str) -> Callable[..., object]:
+        """Count `event`; return `say` if it is the first of its kind since the last summary, else one at debug."""
+        self._repeats[event] += 1
+        if (event, *about) in self._told:
+            return self._logger.debug
+        self._told.add((event, *about))
+        return say
 
-def _unless_empty(name: str, value: float | str) -> dict[str, object]:
+    def _summarise(self, summary: Summary) -> None:
+        asked = {name: value for name, value in asdict(summary.requests).items() if value is not None}
+        self._logger.info(
+            "summary",
+            seconds=round(summary.seconds, 1),
+            **asked,
+            reads=summary.reads,
+            reads_failed=summary.failed,
+            weight=summary.weight,
+            **_unless_empty("events", dict(self._repeats)),
+        )
+        self._told.clear()
+        self._repeats.clear()
+
+
+def _unless_empty(name: str, value: float | str | dict[str, int]) -> dict[str, object]:
     return {name: value} if value else {}
 
 

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 
+from mdcache.clock import Clock
 from mdcache.events import (
     BackgroundTaskFailed,
     BodyRejected,
@@ -34,6 +35,7 @@ from mdcache.telemetry import catalogue, labels
 from mdcache.telemetry.catalogue import PREFIX, Metric
 from mdcache.telemetry.counters import Cell, ClosedSet
 from mdcache.telemetry.gauges import FamilyState, GaugeSources
+from mdcache.telemetry.last_minute import LastMinute
 
 # from the microseconds of a hit to the seconds of a client that waited until its deadline
 REQUEST_BOUNDS = (
@@ -82,11 +84,15 @@ class Metrics:
     `clients`: the configured names; requests of any other client count as `other`.
     """
 
-    def __init__(self, registry: CollectorRegistry, version: str, clients: Iterable[str], gauges: GaugeSources) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, version: str, clients: Iterable[str], gauges: GaugeSources, clock: Clock
+    ) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry
         self._client = ClosedSet(clients)
         self._gauges = gauges
+        self._clock = clock
+        self._last_minute = LastMinute(self.results)
         self._requests: dict[tuple[str, str, str, str], _RequestCell] = {}
         self._request_seconds: dict[tuple[str, str], Cell] = {}
         self._tail_ages: dict[tuple[str], Cell] = {}
@@ -129,7 +135,7 @@ class Metrics:
             RequestCollapsed: lambda e: self._add(catalogue.COLLAPSED, labels.market(e.market)),
             QueueWaited: lambda e: self._queue_waits.labels(labels.lane(e.lane)).observe(e.seconds),
             MemoryEvicted: lambda e: self._counters[catalogue.EVICTIONS].inc(e.count),
-            ClockMeasured: self._clock,
+            ClockMeasured: self._measured,
             ClockSuspect: lambda e: self._add(catalogue.CLOCK_DOUBTS, labels.market(e.market)),
             TierUsed: lambda e: self._tier_seconds.labels(labels.tier(e.tier), labels.op(e.op)).observe(e.seconds),
             TierFailed: lambda e: self._add(catalogue.TIER_ERRORS, labels.tier(e.tier)),
@@ -137,22 +143,29 @@ class Metrics:
         }
         registry.register(self)
 
-    def record(self, market: str, endpoint: str, result: str, client: str, seconds: float, age_s: float | None) -> None:
-        """Count a request answered in `seconds`; `age_s` is that of the tail it showed."""
+    def record(self, market: str, endpoint: str, result: str, client: str, began_s: float, age_s: float | None) -> None:
+        """Count a request that arrived at `began_s` and is answered now; `age_s` is that of the tail it showed."""
+        now_s = self._clock.now()
+        if now_s >= self._last_minute.next_s:
+            self._last_minute.begin(now_s)
         known = self._requests.get((market, endpoint, result, client))
         if known is None:
             known = self._new_cell(market, endpoint, result, client)
         known.count += 1
-        known.seconds.observe(seconds)
+        known.seconds.observe(now_s - began_s)
         if age_s is not None:
             known.ages.observe(age_s)
 
     def results(self) -> dict[str, int]:
         """Return the number of requests so far, by result."""
-        found = dict.fromkeys(labels.RESULTS, 0)
+        found: dict[str, int] = dict.fromkeys(labels.RESULTS, 0)
         for (_, _, result, _), requests in self._requests.items():
             found[result] = found.get(result, 0) + requests.count
         return found
+
+    def minute(self) -> dict[str, int]:
+        """Return the number of requests in the last sixty seconds, by result."""
+        return self._last_minute.counts(self._clock.now())
 
     def __call__(self, event: Event) -> None:
         """Count `event`; those without a handler are for the log."""
@@ -221,7 +234,7 @@ class Metrics:
         self._add(catalogue.WEIGHT_BY_REASON, *purpose, count=event.weight)
         self._upstream_seconds.labels(market).observe(event.seconds)
 
-    def _clock(self, event: ClockMeasured) -> None:
+    def _measured(self, event: ClockMeasured) -> None:
         market = labels.market(event.market)
         self._clock_offset.labels(market).set(event.offset_ms / 1000)
         self._clock_error.labels(market).set(event.error_ms / 1000)

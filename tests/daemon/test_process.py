@@ -51,7 +51,7 @@ def test_secrets_reach_no_status_metric_or_log(upstream: str, tmp_path: Path) ->
     ):
         assert process.stderr is not None
         line = process.stderr.readline().decode()
-        base = "http://" + json.loads(line)["detail"].split(" on ")[1].split(",")[0]
+        base = json.loads(line)["page"].rstrip("/")
         headers = {"authorization": f"Bearer {TOKEN}", "x-mbx-apikey": "my-api-key"}
         with httpx.Client(base_url=base, trust_env=False, timeout=20.0, headers=headers) as client:
             shown = client.get("/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=5").text
@@ -66,12 +66,51 @@ def test_secrets_reach_no_status_metric_or_log(upstream: str, tmp_path: Path) ->
         assert secret not in shown
 
 
-def test_a_port_in_use_is_a_clear_failure(upstream: str) -> None:
-    port = upstream.rsplit(":", 1)[1]
-    env = {**os.environ, "MDCACHE_PORT": port}
-    done = subprocess.run(
-        [sys.executable, "-m", "mdcache", "serve"], env=env, capture_output=True, text=True, timeout=90, check=False
-    )
+def test_a_second_start_is_told_of_the_port_first(upstream: str, tmp_path: Path) -> None:
+    """It is the same folder, too; but who starts a daemon twice wants to know what runs, not where its files are."""
+    with daemon(upstream, state_dir=str(tmp_path)) as (url, _):
+        port = url.rsplit(":", 1)[1]
+        env = {**os.environ, "MDCACHE_PORT": port, "MDCACHE_STATE_DIR": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-m", "mdcache", "serve"], env=env, capture_output=True, text=True, timeout=90, check=False
+        )
     assert done.returncode == 1
-    assert port in done.stderr
-    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert f"cannot listen on 127.0.0.1:{port}" in line
+    assert "MDCACHE_PORT" in line
+
+
+def started(folder: Path, *arguments: str, lines: int, **settings: str) -> list[str]:
+    """Start a command, and return the first lines of its log."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MDCACHE_")} | settings
+    command = [sys.executable, "-m", "mdcache", *arguments]
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, cwd=folder, text=True) as process:
+        assert process.stderr is not None
+        found = [process.stderr.readline() for _ in range(lines)]
+        process.terminate()
+        process.wait(20)
+    return found
+
+
+def test_serve_says_where_it_is_and_what_it_is_set_to(upstream: str, tmp_path: Path) -> None:
+    settings = {f"MDCACHE_{name}_URL": upstream for name in ("SPOT", "USDM", "COINM")}
+    settings |= {"MDCACHE_PORT": "0", "MDCACHE_STATE_DIR": "state", "MDCACHE_WEIGHT_SHARE": "0.25"}
+    (text,) = started(tmp_path, "serve", lines=1, **settings)
+    line = json.loads(text)
+    (address,) = line["addresses"]
+    assert address.startswith("127.0.0.1:")
+    assert not address.endswith(":0")
+    assert line["event"] == "serving"
+    assert line["page"] == f"http://{address}/"
+    assert line["upstreams"] == {"spot": upstream, "usdm": upstream, "coinm": upstream}
+    assert line["weight_share"] == 0.25
+    assert line["state_dir"] == str(tmp_path / "state")
+
+
+def test_sim_says_where_it_is_and_how_to_use_it(tmp_path: Path) -> None:
+    first, control, use = started(tmp_path, "sim", "--port", "0", "--seed", "7", "--limit", "1200", lines=3)
+    url = next(word for word in first.split() if word.startswith("http://127.0.0.1:"))
+    assert "seed 7" in first
+    assert "1,200" in first
+    assert f"{url}/_sim/" in control
+    assert f"MDCACHE_USDM_URL={url}" in use

@@ -10,7 +10,8 @@ from mdcache.events import (
     BackgroundTaskFailed,
     BodyRejected,
     ClockSuspect,
-    DaemonLifecycle,
+    DaemonServing,
+    DaemonStopped,
     Event,
     GateChanged,
     OddBody,
@@ -52,7 +53,13 @@ NOTED: dict[type, tuple[Event, str, str, str]] = {
         "daemon",
         "ignored: MDCACHE_PORT, MDCACHE_HOST",
     ),
-    DaemonLifecycle: (DaemonLifecycle("serving", SECRET), "daemon", "daemon", "serving"),
+    DaemonServing: (
+        DaemonServing("1.2", ("[::]:1",), "http://[::1]:1/", {"spot": SECRET}, 0.5, SECRET),
+        "daemon",
+        "daemon",
+        "serving",
+    ),
+    DaemonStopped: (DaemonStopped(), "daemon", "daemon", "stopped"),
 }
 
 

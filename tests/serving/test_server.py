@@ -71,11 +71,11 @@ async def serving(
         addresses.extend(found)
         up.set()
 
+    sockets = await server.listen("127.0.0.1", 0)
     task = asyncio.create_task(
         server.serve(
             house.app,
-            "127.0.0.1",
-            0,
+            sockets,
             grace_s,
             on_ready,
             message_timeout_s=whole_within_s,
@@ -435,8 +435,34 @@ async def test_a_port_in_use_is_reported() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(server.ListenFailed, match=f"cannot listen on 127.0.0.1:{port}: .*in use"):
-            await server.serve(ServingHarness().app, "127.0.0.1", port, 1.0, lambda _: None)
+        with pytest.raises(server.ListenFailed, match=f"cannot listen on 127.0.0.1:{port}: .*in use.*MDCACHE_PORT"):
+            await server.listen("127.0.0.1", port)
+
+
+async def test_of_two_that_bind_a_port_at_once_the_second_to_listen_reports_it() -> None:
+    one = await server.listen("127.0.0.1", 0)
+    port = one[0].getsockname()[1]
+    other = await server.listen("127.0.0.1", port)
+    one[0].listen()
+    try:
+        with pytest.raises(server.ListenFailed, match=f"cannot listen on 127.0.0.1:{port}: .*in use.*MDCACHE_PORT"):
+            await server.serve(ServingHarness().app, other, 1.0, lambda _: None)
+    finally:
+        for listening in (*one, *other):
+            listening.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("127.0.0.1:8700", "http://127.0.0.1:8700/"),
+        ("0.0.0.0:8700", "http://127.0.0.1:8700/"),
+        ("[::]:8700", "http://[::1]:8700/"),
+        ("192.0.2.7:80", "http://192.0.2.7:80/"),
+    ],
+)
+def test_the_page_of_an_address(address: str, url: str) -> None:
+    assert server.url_on_this_machine(address) == url
 
 
 async def test_a_host_that_is_none() -> None:

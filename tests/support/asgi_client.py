@@ -18,7 +18,7 @@ from mdcache.cache.warmup import Warmup
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.series import Series
 from mdcache.candles.settling import SettlePolicy
-from mdcache.clock import Instant
+from mdcache.clock import Clock, Instant
 from mdcache.errors import NotCached
 from mdcache.events import Event, Events
 from mdcache.exchange.klines import KlineQuestion, SeriesKey
@@ -90,11 +90,12 @@ class Record:
 
 
 class FakeRecorder:
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self.records: list[Record] = []
 
-    def record(self, market: str, endpoint: str, result: str, client: str, seconds: float, age_s: float | None) -> None:
-        self.records.append(Record(market, endpoint, result, client, seconds, age_s))
+    def record(self, market: str, endpoint: str, result: str, client: str, began_s: float, age_s: float | None) -> None:
+        self.records.append(Record(market, endpoint, result, client, self._clock.now() - began_s, age_s))
 
 
 class FakeCandles:
@@ -170,7 +171,7 @@ class ServingHarness:
     ) -> None:
         self.clock = ManualClock()
         self.clocks = FakeExchangeClocks(self.clock)
-        self.recorder = FakeRecorder()
+        self.recorder = FakeRecorder(self.clock)
         self.gates = FakeGovernor(self.clocks)
         governor = cast("Governor", self.gates)
         self.readiness = Readiness()
@@ -194,9 +195,8 @@ class ServingHarness:
         )
         binance = BinanceHandler(
             BinanceSources(self.candles, NOTHING_ELSE, NOTHING_ELSE),
-            Hits(self.readies, governor, self.clock, self.recorder),
+            Hits(self.readies, governor, self.recorder),
             governor,
-            self.clock,
             self.recorder,
             deadline_s=0.05,
             max_waiting=most,

@@ -1,4 +1,4 @@
-"""Log lines: one for each upstream call and for each thing an operator should know; nothing secret."""
+"""Log lines: one for each thing an operator should know, one a minute for all the rest; nothing secret."""
 
 import io
 import json
@@ -15,7 +15,8 @@ from mdcache.events import (
     BodyRejected,
     ClockMeasured,
     ClockSuspect,
-    DaemonLifecycle,
+    DaemonServing,
+    DaemonStopped,
     Event,
     GateChanged,
     MemoryEvicted,
@@ -26,10 +27,19 @@ from mdcache.events import (
     Retried,
     RowRevised,
     SettingsIgnored,
+    StoreOp,
+    Summary,
     SymbolsLoaded,
+    Tier,
+    TierFailed,
     UpstreamCalled,
 )
+from mdcache.results import shares
 from mdcache.telemetry.log import LogSink, adopt_library_logs, make_logger
+
+SUMMARY = Summary(
+    60.0, shares({"hit": 178, "collapsed": 2, "stale": 4, "error": 6, "miss": 10, "refused": 20}), 1_200, 3, 2_400
+)
 
 
 class SteppedClock:
@@ -79,12 +89,11 @@ def called(
     return UpstreamCalled("spot", endpoint, path, ReadReason.REFRESH, "high", status, fault, 2, 40_000, 0.123456, rows)
 
 
-def test_a_call_is_one_line() -> None:
-    desk = Desk()
-    (line,) = desk.tell(called(rows=500))
+def test_a_call_is_one_line_at_debug() -> None:
+    (line,) = Desk("debug").tell(called(rows=500))
     assert line == {
         "event": "upstream",
-        "level": "info",
+        "level": "debug",
         "timestamp": "2026-09-30T12:29:31.858Z",
         "market": "spot",
         "path": "/api/v3/klines",
@@ -98,21 +107,88 @@ def test_a_call_is_one_line() -> None:
     }
 
 
-def test_calls_without_rows() -> None:
+def test_a_day_at_twenty_reads_a_second_is_a_line_a_minute() -> None:
     desk = Desk()
+    for _ in range(3):
+        for _ in range(1_200):
+            desk.log(called(rows=500))
+        desk.log(SUMMARY)
+    lines = desk.written.lines()
+    assert [line["event"] for line in lines] == ["summary"] * 3
+    assert len(desk.written.getvalue()) * 1_440 / 3 < 1_000_000  # bytes a day
+
+
+def test_a_summary() -> None:
+    (line,) = Desk().tell(SUMMARY)
+    assert line == {
+        "event": "summary",
+        "level": "info",
+        "timestamp": "2026-09-30T12:29:31.858Z",
+        "seconds": 60.0,
+        "requests": 220,
+        "questions": 200,
+        "hit_ratio": 0.9,
+        "marked": 0.02,
+        "failed": 0.03,
+        "reads": 1_200,
+        "reads_failed": 3,
+        "weight": 2_400,
+    }
+    (quiet,) = Desk().tell(Summary(60.0, shares({}), 0, 0, 0))
+    assert "hit_ratio" not in quiet  # there is none
+
+
+def test_levels_of_calls() -> None:
+    desk = Desk("debug")
     lines = desk.tell(
         called("/api/v3/exchangeInfo", endpoint="exchangeInfo"),
+        called(status=400),
         called(status=429),
         called(status=0, fault="timeout"),
         called(fault="encoding"),
     )
     assert [(line["status"], line["level"], line.get("fault")) for line in lines] == [
-        (200, "info", None),
+        (200, "debug", None),
+        (400, "debug", None),  # a client's wrong question
         (429, "warning", None),
         (0, "warning", "timeout"),
-        (200, "info", "encoding"),
+        (200, "warning", "encoding"),
     ]
     assert all("rows" not in line for line in lines)
+
+
+EACH_READ: list[tuple[str, Event]] = [
+    ("upstream_failed", called(status=0, fault="timeout")),
+    ("body_rejected", BodyRejected("usdm", "/fapi/v1/klines", BodyFault.PRICES, "x")),
+    ("odd_body", OddBody("usdm", "/fapi/v1/klines", "more-columns")),
+    ("row_revised", RowRevised("spot", "spot/klines/BTCUSDT/1m", 60_000, b"[1]", b"[2]")),
+    ("clock_suspect", ClockSuspect("spot", 9_000.0)),
+    ("background_task_failed", BackgroundTaskFailed(BackgroundTask.REQUEST, "ValueError")),
+    ("store_data_lost", TierFailed(Tier.DISK, StoreOp.LOAD, "checksum", lost=True)),
+]
+
+
+@pytest.mark.parametrize(("name", "event"), EACH_READ)
+def test_what_happens_with_each_read_is_told_once_a_minute_and_counted(name: str, event: Event) -> None:
+    desk = Desk()
+    lines = desk.tell(*[event] * 1_200, SUMMARY, event)
+    first, summary, again = lines
+    assert first["level"] in {"warning", "error"}
+    assert summary["events"] == {name: 1_200}
+    assert again["event"] == first["event"]
+    details = Desk("debug").tell(*[event] * 3)
+    assert [line["level"] for line in details] == [first["level"], "debug", "debug"]
+
+
+def test_each_kind_of_trouble_is_told() -> None:
+    lines = Desk().tell(called(status=0, fault="timeout"), called(status=503), called(status=0, fault="connect"))
+    assert len(lines) == 3
+
+
+def test_retries_are_details() -> None:
+    desk = Desk()
+    (line,) = desk.tell(*[Retried("spot", Fault.TIMEOUT)] * 20, SUMMARY)
+    assert line["events"] == {"retry": 20}
 
 
 @pytest.mark.parametrize(
@@ -148,8 +224,19 @@ def test_calls_without_rows() -> None:
             "error",
             {"event": "background_task_failed", "task": "flight", "detail": "ValueError"},
         ),
-        (DaemonLifecycle("listening", "127.0.0.1:8700"), "info", {"event": "listening", "detail": "127.0.0.1:8700"}),
-        (Retried("spot", Fault.TIMEOUT), "info", {"event": "retry", "reason": "timeout"}),
+        (DaemonStopped(), "info", {"event": "stopped"}),
+        (
+            DaemonServing("1.2", ("[::]:8700",), "http://[::1]:8700/", {"spot": "https://api.test"}, 0.5, "/state"),
+            "info",
+            {
+                "event": "serving",
+                "addresses": ["[::]:8700"],
+                "page": "http://[::1]:8700/",
+                "upstreams": {"spot": "https://api.test"},
+                "weight_share": 0.5,
+                "state_dir": "/state",
+            },
+        ),
     ],
 )
 def test_what_an_operator_should_know(event: Event, level: str, fields: dict[str, Any]) -> None:

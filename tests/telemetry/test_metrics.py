@@ -18,7 +18,7 @@ from mdcache.events import (
     BodyRejected,
     ClockMeasured,
     ClockSuspect,
-    DaemonLifecycle,
+    DaemonStopped,
     Event,
     GateChanged,
     MemoryEvicted,
@@ -44,6 +44,7 @@ from mdcache.telemetry.metrics import Metrics, new_registry
 from mdcache.upstream.http_client import FAULTS
 from mdcache.upstream.reply_head import ReplyHead
 from mdcache.upstream.reply_status import failure
+from tests.support.asgi_client import ManualClock
 
 # docs/design.md#metrics, word for word, but for what belongs to streams and derivation
 DOCUMENTED_TEXT = """
@@ -87,6 +88,7 @@ class Home:
     families: list[State] = field(default_factory=lambda: [State("spot"), State("futures", "closed", "418", 12.5)])
     tiers: dict[str, bool] = field(default_factory=lambda: {"disk": True})
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    clock: ManualClock = field(default_factory=ManualClock)
 
     def __post_init__(self) -> None:
         gauges = GaugeSources(
@@ -99,7 +101,7 @@ class Home:
             memory_max_bytes=lambda: 512_000_000,
             tiers=lambda: self.tiers,
         )
-        self.metrics = Metrics(self.registry, "0.1.0", ["engine", "ai"], gauges)
+        self.metrics = Metrics(self.registry, "0.1.0", ["engine", "ai"], gauges, self.clock)
 
     def value(self, name: str, **wanted: str) -> float | None:
         return self.registry.get_sample_value(name, wanted)
@@ -130,7 +132,7 @@ def everything() -> list[Event]:
         TierFailed(Tier.DISK, StoreOp.WRITE, "disk I/O error", lost=False),
         TierStateChanged(Tier.DISK, "down", "disk I/O error"),
         BackgroundTaskFailed(BackgroundTask.FLIGHT, "ValueError"),
-        DaemonLifecycle("started", ""),
+        DaemonStopped(),
     ]
 
 
@@ -266,8 +268,8 @@ def test_a_closure_is_counted_once_however_often_it_is_extended() -> None:
 
 def test_requests() -> None:
     home = Home()
-    home.metrics.record("usdm", "markPriceKlines", "hit", "engine", 0.000_02, 0.7)
-    home.metrics.record("usdm", "markPriceKlines", "hit", "engine", 0.3, None)
+    for seconds, age_s in ((0.000_02, 0.7), (0.3, None)):
+        home.metrics.record("usdm", "markPriceKlines", "hit", "engine", home.clock.now() - seconds, age_s)
     wanted = {"endpoint": "markPriceKlines", "result": "hit"}
     assert home.value("mdcache_requests_total", market="usdm", client="engine", **wanted) == 2
     assert home.value("mdcache_request_seconds_count", **wanted) == 2
@@ -275,6 +277,42 @@ def test_requests() -> None:
     assert home.value("mdcache_request_seconds_bucket", le="+Inf", **wanted) == 2
     assert home.value("mdcache_request_seconds_sum", **wanted) == pytest.approx(0.30002)
     assert home.value("mdcache_tail_age_seconds_count", market="usdm") == 1
+
+
+def ask(home: Home, result: str, times: int = 1) -> None:
+    for _ in range(times):
+        home.metrics.record("spot", "klines", result, "engine", home.clock.now(), None)
+
+
+def test_the_last_minutes_requests_are_counted_not_extrapolated() -> None:
+    home = Home()
+    assert set(home.metrics.minute().values()) == {0}
+    ask(home, "hit", 40)
+    assert home.metrics.minute()["hit"] == 40  # and not 2,400, as in the first second of a page's life
+    home.clock.seconds += 30.0
+    ask(home, "hit", 2)
+    ask(home, "error")
+    assert (home.metrics.minute()["hit"], home.metrics.minute()["error"]) == (42, 1)
+    home.clock.seconds += 29.0
+    assert home.metrics.minute()["hit"] == 42
+    home.clock.seconds += 1.0
+    assert home.metrics.minute()["hit"] == 2
+    home.clock.seconds += 29.0
+    assert home.metrics.minute()["error"] == 1
+    home.clock.seconds += 1.0
+    assert set(home.metrics.minute().values()) == {0}
+    assert home.metrics.results()["hit"] == 42
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 45.0), st.integers(0, 3)), max_size=40))
+def test_any_minute(steps: list[tuple[float, int]]) -> None:
+    home = Home()
+    asked: list[int] = []
+    for wait_s, times in steps:
+        home.clock.seconds += wait_s
+        ask(home, "miss", times)
+        asked += [int(home.clock.now())] * times
+        assert home.metrics.minute()["miss"] == sum(int(home.clock.now()) - second < 60 for second in asked)
 
 
 @given(st.lists(st.tuples(*[st.text(max_size=8)] * 4, st.floats(-1, 100), st.none() | st.floats(0, 1e6)), max_size=60))

@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 from mdcache.cache.answers import Answer, CacheStatus, Caller
 from mdcache.candles.freshness import FreshnessDirectives
-from mdcache.clock import Clock, Instant
+from mdcache.clock import Instant
 from mdcache.errors import DeadlinePassed, LaneFull, MdcacheError, Refusal, UpstreamFailed, UpstreamUnavailable
 from mdcache.exchange import refusals
 from mdcache.exchange.endpoints import ENDPOINTS
@@ -16,6 +16,7 @@ from mdcache.exchange.klines import parse_klines
 from mdcache.exchange.markets import KlineEndpoint, Market
 from mdcache.exchange.parameters import read_parameters, wants_micros
 from mdcache.exchange.snapshots import parse_forwarded, parse_snapshot
+from mdcache.results import Result
 from mdcache.serving.binance.headers import CONTENT_TYPE
 from mdcache.serving.binance.representation import Representation
 from mdcache.serving.binance.request import ClientRequest
@@ -31,11 +32,11 @@ _NO_DIRECTIVES = FreshnessDirectives()
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _RESULTS = {
-    CacheStatus.MISS: "miss",
-    CacheStatus.PARTIAL: "partial",
-    CacheStatus.REFRESHED: "miss",
-    CacheStatus.REQUESTED: "miss",
-    CacheStatus.HIT: "hit",
+    CacheStatus.MISS: Result.MISS,
+    CacheStatus.PARTIAL: Result.PARTIAL,
+    CacheStatus.REFRESHED: Result.MISS,
+    CacheStatus.REQUESTED: Result.MISS,
+    CacheStatus.HIT: Result.HIT,
 }
 
 
@@ -56,7 +57,6 @@ class BinanceHandler:
         sources: AnswerSources,
         hits: Hits,
         governor: Governor,
-        clock: Clock,
         recorder: Recorder,
         deadline_s: float,
         *,
@@ -65,7 +65,6 @@ class BinanceHandler:
         self._sources = sources
         self.hits = hits
         self._clocks = governor.clocks
-        self._clock = clock
         self._recorder = recorder
         self._deadline_s = deadline_s
         self._max_waiting = max_waiting
@@ -148,9 +147,8 @@ class BinanceHandler:
         used = self.hits.used_weights.newest(market)
         return () if used is None else ((b"x-mbx-used-weight-1m", b"%d" % used),)
 
-    def _record(self, request: ClientRequest, result: str, began_s: float, age_s: float | None) -> None:
-        seconds = self._clock.now() - began_s
-        self._recorder.record(request.market.value, request.rule.short_path, result, request.client, seconds, age_s)
+    def _record(self, request: ClientRequest, result: Result, began_s: float, age_s: float | None) -> None:
+        self._recorder.record(request.market.value, request.rule.short_path, result, request.client, began_s, age_s)
 
 
 def decode_query(query: bytes) -> str:
@@ -174,16 +172,16 @@ def _refuse_parameters(query: bytes) -> bool:
     return True
 
 
-def error_result(error: MdcacheError) -> str:
-    """Return the metrics label: `error` if Binance failed or can't be asked, else `refused`."""
-    return "error" if isinstance(error, UpstreamUnavailable | UpstreamFailed) else "refused"
+def error_result(error: MdcacheError) -> Result:
+    """Return `ERROR` if Binance failed or can't be asked, else `REFUSED`."""
+    return Result.ERROR if isinstance(error, UpstreamUnavailable | UpstreamFailed) else Result.REFUSED
 
 
 def _illegal_characters() -> Refusal:
     return Refusal(400, -1100, "Illegal characters found in a parameter.")  # errors.md, the form without names
 
 
-def _result(answer: Answer) -> str:
+def _result(answer: Answer) -> Result:
     if answer.stale:
-        return "stale"
-    return "collapsed" if answer.collapsed else _RESULTS[answer.cache_status]
+        return Result.STALE
+    return Result.COLLAPSED if answer.collapsed else _RESULTS[answer.cache_status]

@@ -1,6 +1,7 @@
 """Run uvicorn on sockets bound here, and drain it at the end."""
 
 import asyncio
+import errno
 import math
 import signal
 import socket
@@ -17,6 +18,11 @@ KEEP_ALIVE_S = 75  # as nginx: clients poll every few seconds, and a new connect
 _BACKLOG = 1_024
 _RESERVED_FILES = 128  # file descriptors reserved for connections to Binance and everything else that is not a client
 _LAST_RESPONSES_S = 1.0
+_ADVICE = {
+    errno.EADDRINUSE: "end what uses this port, or choose another with MDCACHE_PORT",
+    errno.EACCES: "a port below 1024 takes a privilege: choose another with MDCACHE_PORT",
+}
+_ANY_HOSTS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - what is listened on, and what to call
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -33,8 +39,12 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, then report it."""
-        await super().startup(sockets)
-        self._on_ready([_address(listening) for listening in sockets or []])
+        addresses = [_address(listening) for listening in sockets or []]
+        try:
+            await super().startup(sockets)
+        except OSError as error:  # two programs may bind one port at the same time; the first to listen has it
+            raise _listen_failed(", ".join(addresses), error) from error
+        self._on_ready(addresses)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain; requests that are cancelled still send an error to their clients."""
@@ -65,8 +75,7 @@ class Server(uvicorn.Server):
 
 async def serve(
     app: App,
-    host: str,
-    port: int,
+    sockets: list[socket.socket],
     grace_s: float,
     on_ready: Callable[[Sequence[str]], None],
     *,
@@ -74,12 +83,12 @@ async def serve(
     client_read_timeout_s: float = CLIENT_READ_TIMEOUT_S,
     keep_alive_s: int = KEEP_ALIVE_S,
 ) -> None:
-    """Serve `app` until SIGTERM or SIGINT, then drain for at most `grace_s` seconds and return.
+    """Serve `app` on what `listen` returned until SIGTERM or SIGINT, drain for at most `grace_s` seconds, and return.
 
     `on_ready` is called with the addresses (`127.0.0.1:8700`) once connections are accepted; with port 0 they contain
     the actual port. A request has `whole_within_s` seconds from its first byte to its last, an idle connection
-    `keep_alive_s` to twice that, and one on which an answer waits unread `read_within_s`. Raises `ListenFailed` if the
-    address can't be used.
+    `keep_alive_s` to twice that, and one on which an answer waits unread `read_within_s`. Raises `ListenFailed` if
+    another program was quicker to listen.
     """
 
     class Serving(ClientConnection):
@@ -104,12 +113,7 @@ async def serve(
         timeout_graceful_shutdown=math.ceil(grace_s),
         backlog=_BACKLOG,
     )
-    sockets = await listen(host, port)
-    try:
-        await Server(config, on_ready).serve(sockets=sockets)
-    finally:
-        for listening in sockets:
-            listening.close()
+    await Server(config, on_ready).serve(sockets=sockets)
 
 
 async def listen(host: str, port: int) -> list[socket.socket]:
@@ -130,9 +134,20 @@ async def listen(host: str, port: int) -> list[socket.socket]:
     except (OSError, UnicodeError) as error:  # UnicodeError: an invalid name, such as `.` or one of 300 letters
         for listening in sockets:
             listening.close()
-        reason = error.strerror if isinstance(error, OSError) else "not a host's name"
-        raise ListenFailed(f"cannot listen on {host}:{port}: {reason or error}") from error
+        raise _listen_failed(f"{host}:{port}", error) from error
     return sockets
+
+
+def _listen_failed(address: str, error: OSError | UnicodeError) -> ListenFailed:
+    reason, number = (error.strerror, error.errno) if isinstance(error, OSError) else ("not a host's name", None)
+    advice = _ADVICE.get(number or 0, "choose another with MDCACHE_HOST")
+    return ListenFailed(f"cannot listen on {address}: {reason or error}; {advice}")
+
+
+def url_on_this_machine(address: str) -> str:
+    """Return the URL of an address, as a browser on this machine can open it."""
+    host, _, port = address.rpartition(":")
+    return f"http://{_ANY_HOSTS.get(host, host)}:{port}/"
 
 
 def max_connections() -> int:

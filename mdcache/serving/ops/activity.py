@@ -14,7 +14,8 @@ from mdcache.events import (
     BackgroundTaskFailed,
     BodyRejected,
     ClockSuspect,
-    DaemonLifecycle,
+    DaemonServing,
+    DaemonStopped,
     Event,
     GateChanged,
     OddBody,
@@ -25,11 +26,11 @@ from mdcache.events import (
     UpstreamCalled,
 )
 from mdcache.exchange.markets import Family, Market
+from mdcache.results import read_failed
 
 WEIGHT_SECONDS = 300  # seconds of weight that are kept: five bars of a gauge, and some before them
 MAX_NOTES_PER_KIND = 40  # for each kind, so that a thousand rejected bodies do not hide last night's ban
 MINUTE_S = 60
-_OK = 200
 
 NoteLevel = Literal["info", "warning"]
 
@@ -60,7 +61,7 @@ class WeightHistory:
 
 @dataclass(frozen=True, slots=True)
 class CallCounts:
-    """Requests to Binance for one reason. `failed`: those that did not end with a 200."""
+    """Reads of Binance. `failed`: no reply, a refusal to answer, a 5xx or an unreadable body, but no wrong question."""
 
     calls: int
     failed: int
@@ -101,7 +102,8 @@ class Activity:
             TierFailed: lambda e: ("store", "warning", e.tier, f"{e.op} failed" + (", data lost" if e.lost else "")),
             BackgroundTaskFailed: lambda e: ("failed", "warning", "daemon", e.task),
             SettingsIgnored: lambda e: ("daemon", "warning", "daemon", f"ignored: {', '.join(e.names)}"),
-            DaemonLifecycle: lambda e: ("daemon", "info", "daemon", e.stage),
+            DaemonServing: lambda _: ("daemon", "info", "daemon", "serving"),
+            DaemonStopped: lambda _: ("daemon", "info", "daemon", "stopped"),
         }
 
     def __call__(self, event: Event) -> None:
@@ -127,6 +129,11 @@ class Activity:
         order = sorted(names, key=lambda name: (-minute[name, "calls"], name))
         return {name: ReasonCounts(_calls(minute, name), _calls(self._totals, name)) for name in order}
 
+    def total(self) -> CallCounts:
+        """Return the calls since the start, for whatever reason."""
+        names = ("calls", "failed", "weight")
+        return CallCounts(*(sum(n for (_, of), n in self._totals.items() if of == name) for name in names))
+
     def notes(self) -> list[Note]:
         """Return the notable events, newest first."""
         found = [note for notes in self._notes.values() for note in reversed(notes)]
@@ -147,7 +154,7 @@ class Activity:
             self._seconds.append((now, Counter()))
         for counted in (self._seconds[-1][1], self._totals):
             counted[event.reason, "calls"] += 1
-            counted[event.reason, "failed"] += event.status != _OK
+            counted[event.reason, "failed"] += read_failed(event.status, event.fault)
             counted[event.reason, "weight"] += event.weight
 
     def _prune(self) -> None:
