@@ -8,25 +8,17 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import cast
 
-import msgspec
 from aiocache import SimpleMemoryCache
 
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import Clock
+from mdcache.exchange.snapshot_checks import elements_by_symbol
 from mdcache.exchange.snapshots import SnapshotQuestion
 
 KIND = "snapshot"  # first part of these entries' keys in the shared memory
 _OVERHEAD = 1_000  # overhead of a body in bytes: key, entry, aiocache's own
 _ELEMENT_OVERHEAD = 250  # overhead of one element in a list's index, in bytes
-
-
-class _Named(msgspec.Struct):
-    symbol: str = ""
-
-
-_raws = msgspec.json.Decoder(list[msgspec.Raw])
-_named = msgspec.json.Decoder(_Named)
 
 
 @dataclass(slots=True)
@@ -97,7 +89,7 @@ class SnapshotBodies:
             body = await self.body(list_question)
             if body is None:
                 return None
-            held.elements = {_named.decode(raw).symbol: bytes(raw) for raw in _raws.decode(body)}
+            held.elements = elements_by_symbol(body)
             held.nbytes += len(body) + _ELEMENT_OVERHEAD * len(held.elements)
             self._registry.memory.set_size((KIND, list_question), held.nbytes)
             self._registry.enforce_limit()

@@ -6,6 +6,7 @@ Source: docs/binance.md#exchange-info.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -14,6 +15,7 @@ from mdcache.exchange import refusals
 from mdcache.exchange.endpoints import Endpoint, FlatWeight, Parameter, ParameterKind
 from mdcache.exchange.markets import Market
 from mdcache.exchange.parameters import read_parameters, symbol_name, wants_micros
+from mdcache.exchange.undecodable import UNDECODABLE
 
 _FLAGS = ("true", "false")
 _STATUSES = ("TRADING", "HALT", "BREAK")
@@ -66,42 +68,54 @@ class SymbolSelection:
         return not self.permissions <= _DEFAULT_PERMISSIONS
 
 
-class _ListedSymbol(msgspec.Struct):
-    symbol: str
-    status: str = ""
+class _Entry(msgspec.Struct):
+    """An entry of the list. Any field may be of another type than Binance documents: docs/design.md#odd-entries."""
+
+    symbol: Any = None
+    status: Any = None
     permissionSets: msgspec.Raw = msgspec.Raw(b"[]")  # noqa: N815  Binance's name; 150 words, nearly the same for all symbols
-    permissions: list[str] = []
+    permissions: Any = None
 
 
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-_symbol_decoder = msgspec.json.Decoder(_ListedSymbol)
+_entry_decoder = msgspec.json.Decoder(_Entry)
+_any_decoder = msgspec.json.Decoder(Any)
 _words_decoder = msgspec.json.Decoder(list[str])
-_permission_sets_decoder = msgspec.json.Decoder(list[list[str]])
+_NO_ENTRY = _Entry()
+_TIME, _SYMBOLS = "serverTime", "symbols"
+_KEY = re.compile(rb'[{,\s]*"(?:[^"\\]|\\.)*"\s*:\s*', re.DOTALL)  # before the next value of a valid object
 
 
 class ExchangeInfoDocument:
-    """One `exchangeInfo` body, split at its clock and its symbols. Raises `InvalidBody` if it is something else."""
+    """One `exchangeInfo` body, cut at its clock and its symbols. Raises `InvalidBody` if it is something else."""
 
     def __init__(self, body: bytes) -> None:
         try:
-            parts = _object_decoder.decode(body)
-            symbols = parts["symbols"]
-        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
+            spans = _value_spans(body)
+        except UNDECODABLE as error:
             raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, type(error).__name__) from error
-        self._symbols = bytes(symbols)
-        self._before, self._between, self._after = _split([(key, bytes(raw)) for key, raw in parts.items()])
-        self._entries: list[tuple[_ListedSymbol, msgspec.Raw]] | None = None
+        start, end = spans.get(_SYMBOLS, (0, 0))
+        self._symbols = body[start:end]
+        if not self._symbols.startswith(b"["):
+            raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, "no list of symbols")
+        self._texts: list[tuple[bytes, str]] = []  # with the name of the value after each
+        at = 0
+        for name in (name for name in spans if name in {_TIME, _SYMBOLS}):  # in the body's order
+            self._texts.append((body[at : spans[name][0]], name))
+            at = spans[name][1]
+        self._rest = body[at:]
+        self._entries: list[tuple[_Entry, bytes]] | None = None
         self._permissions_by_sets: dict[bytes, frozenset[str]] = {}
 
     @property
     def nbytes(self) -> int:
         """Its size in memory, in bytes, without the index of its symbols."""
-        return len(self._symbols) + len(self._before) + len(self._between) + len(self._after)
+        return len(self._symbols) + sum(len(text) for text, _ in self._texts) + len(self._rest)
 
     def contains(self, names: Iterable[str]) -> bool:
         """Return whether it lists all of these symbols."""
-        return {entry.symbol for entry, _ in self._index()}.issuperset(names)
+        return {entry.symbol for entry, _ in self._index() if isinstance(entry.symbol, str)}.issuperset(names)
 
     def body(self, time_ms: int, selection: SymbolSelection) -> bytes:
         """Return the answer to `selection` at exchange time `time_ms`; raise Binance's refusal of an unlisted name."""
@@ -114,34 +128,27 @@ class ExchangeInfoDocument:
             symbols = b"[%b]" % b",".join(
                 map(_without_permission_sets, chosen) if selection.hides_permission_sets else chosen
             )
-        return b"%b%d%b%b%b" % (self._before, time, self._between, symbols, self._after)
+        values = {_TIME: b"%d" % time, _SYMBOLS: symbols}
+        return b"".join([text + values[name] for text, name in self._texts]) + self._rest
 
-    def _index(self) -> list[tuple[_ListedSymbol, msgspec.Raw]]:
+    def _index(self) -> list[tuple[_Entry, bytes]]:
         """Return the index of single symbols, which the first question that names some builds."""
         if self._entries is None:
-            try:
-                entries = [(_symbol_decoder.decode(raw), raw) for raw in _list_decoder.decode(self._symbols)]
-                for entry, _ in entries:
-                    self._permissions_of(bytes(entry.permissionSets))
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, type(error).__name__) from error
-            self._entries = entries
+            self._entries = [(_read_entry(raw), bytes(raw)) for raw in _list_decoder.decode(self._symbols)]
         return self._entries
 
-    def _is_selected(self, entry: _ListedSymbol, names: frozenset[str], selection: SymbolSelection) -> bool:
-        if names and entry.symbol not in names:
+    def _is_selected(self, entry: _Entry, names: frozenset[str], selection: SymbolSelection) -> bool:
+        if names and (not isinstance(entry.symbol, str) or entry.symbol not in names):
             return False
         if selection.status and entry.status != selection.status:
             return False
-        if not selection.permissions or not selection.permissions.isdisjoint(entry.permissions):
+        if not selection.permissions or not selection.permissions.isdisjoint(_words(entry.permissions)):
             return True
         return not selection.permissions.isdisjoint(self._permissions_of(bytes(entry.permissionSets)))
 
     def _permissions_of(self, sets: bytes) -> frozenset[str]:
         if sets not in self._permissions_by_sets:
-            self._permissions_by_sets[sets] = frozenset(
-                word for each in _permission_sets_decoder.decode(sets) for word in each
-            )
+            self._permissions_by_sets[sets] = frozenset(word for words in _decode_list(sets) for word in _words(words))
         return self._permissions_by_sets[sets]
 
 
@@ -181,32 +188,47 @@ def _parse_permissions(value: str) -> frozenset[str]:
 def _parse_words(value: str, parameter: str) -> list[str]:
     try:
         found = _words_decoder.decode(value)
-    except (msgspec.MsgspecError, UnicodeError):
+    except UNDECODABLE:
         found = []
     if not found:
         raise refusals.bad_json(parameter)
     return found
 
 
-def _without_permission_sets(raw: msgspec.Raw) -> bytes:
+def _read_entry(raw: msgspec.Raw) -> _Entry:
+    try:
+        return _entry_decoder.decode(raw)
+    except UNDECODABLE:
+        return _NO_ENTRY
+
+
+def _decode_list(text: bytes) -> list[object]:
+    try:
+        found = _any_decoder.decode(text)
+    except UNDECODABLE:
+        return []
+    return found if isinstance(found, list) else []
+
+
+def _words(value: object) -> list[str]:
+    return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
+
+
+def _without_permission_sets(entry: bytes) -> bytes:
     """Return a symbol as Binance prints it with permission sets hidden: as an empty list."""
-    fields = _object_decoder.decode(raw)
-    shown = {key: b"[]" if key == "permissionSets" else bytes(value) for key, value in fields.items()}
-    return b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), value) for key, value in shown.items())
+    start, end = _value_spans(entry).get("permissionSets", (0, 0))
+    return entry[:start] + b"[]" + entry[end:] if end else entry
 
 
-def _split(fields: list[tuple[str, bytes]]) -> tuple[bytes, bytes, bytes]:
-    """Return the bytes before `serverTime`'s value, from there to the list of symbols, and after it."""
-    order = [key for key, _ in fields]
-    if "serverTime" not in order or order.index("serverTime") > order.index("symbols"):
-        raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, "no serverTime before the symbols")
-    pieces = [b"", b"", b""]
+def _value_spans(text: bytes) -> dict[str, tuple[int, int]]:
+    """Return where the value of each name of a JSON object begins and ends, in the object's order."""
+    spans = {}
     at = 0
-    for index, (key, raw) in enumerate(fields):
-        pieces[at] += b'%b"%b":' % (b"," if index else b"{", key.encode())
-        if key in {"serverTime", "symbols"}:
-            at += 1
-        else:
-            pieces[at] += raw
-    pieces[2] += b"}"
-    return pieces[0], pieces[1], pieces[2]
+    for name, value in _object_decoder.decode(text).items():
+        key = _KEY.match(text, at)
+        start = key.end() if key else at
+        at = start + len(value)
+        if text[start:at] != bytes(value):
+            raise msgspec.ValidationError(f"{name} is there twice")
+        spans[name] = (start, at)
+    return spans

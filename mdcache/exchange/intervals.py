@@ -13,7 +13,7 @@ _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 _SHORTEST_MONTH = 28 * _DAY
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FAR_MS = 253_402_300_800_000  # 10000-01-01: beyond datetime's range
+_FAR_MS = 253_370_764_800_000  # 9999-01-01: months from here on end beyond datetime's range
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import msgspec
 
 from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange.intervals import INTERVALS, Interval
+from mdcache.exchange.undecodable import UNDECODABLE
 
 COLUMNS = 12  # rest-api.md, docs/binance.md#kline-row: exactly 12 in every market
 
@@ -51,6 +52,7 @@ class Page:
 Columns = tuple[int, str, str, str, str, str, int, str, int, str, str, str]
 _strict_decoder = msgspec.json.Decoder(list[Columns])
 _loose_decoder = msgspec.json.Decoder(list[list[Any]])
+_text_decoder = msgspec.json.Decoder(list[list[msgspec.Raw]])
 _any_decoder = msgspec.json.Decoder(Any)
 _LENGTHS = sorted(interval.length_ms for interval in INTERVALS.values() if not interval.months)
 
@@ -81,7 +83,7 @@ def _decode(body: bytes) -> tuple[list[Columns], str]:
         return _strict_decoder.decode(body), ""
     except msgspec.ValidationError as error:
         return _decode_loosely(body, str(error))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise InvalidBody(BodyFault.NOT_JSON, str(error)) from error
 
 
@@ -91,7 +93,7 @@ def _decode_loosely(body: bytes, complaint: str) -> tuple[list[Columns], str]:
         lines = _loose_decoder.decode(body)
     except msgspec.ValidationError as error:
         raise InvalidBody(_reject_reason(body), complaint) from error
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise InvalidBody(BodyFault.NOT_JSON, str(error)) from error
     if any(len(line) < COLUMNS for line in lines):
         raise InvalidBody(BodyFault.COLUMNS, complaint)
@@ -104,12 +106,12 @@ def _decode_loosely(body: bytes, complaint: str) -> tuple[list[Columns], str]:
 def _reject_reason(body: bytes) -> BodyFault:
     try:
         return BodyFault.NOT_ROWS if isinstance(_any_decoder.decode(body), list) else BodyFault.NOT_A_LIST
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         return BodyFault.NOT_JSON
 
 
 def _row_texts(body: bytes, columns: list[Columns], oddity: str) -> list[bytes]:
-    """Return each row's bytes; if they can't be sliced out, encode them again (compact, same strings)."""
+    """Return each row's bytes; if they can't be sliced out, its columns as printed, without spaces between them."""
     if not columns:
         return []
     compact = body[:2] == b"[[" and body[-2:] == b"]]" and not any(c in body for c in (b" ", b"\n", b"\t", b"\r"))
@@ -117,9 +119,7 @@ def _row_texts(body: bytes, columns: list[Columns], oddity: str) -> list[bytes]:
         cut = body[2:-2].split(b"],[")
         if len(cut) == len(columns):
             return [b"[" + text + b"]" for text in cut]
-    if oddity:
-        return [msgspec.json.encode(line) for line in _loose_decoder.decode(body)]
-    return [msgspec.json.encode(line) for line in columns]
+    return [b"[%b]" % b",".join(line) for line in _text_decoder.decode(body)]
 
 
 def _check_prices(columns: list[Columns]) -> None:

@@ -13,6 +13,7 @@ from mdcache.exchange import refusals
 from mdcache.exchange.endpoints import Endpoint, Parameter, ParameterKind, endpoint_for
 from mdcache.exchange.markets import Market
 from mdcache.exchange.parameters import read_parameters, symbol_name, wants_micros, whole_number, zone_minutes
+from mdcache.exchange.undecodable import UNDECODABLE
 
 _MAX_SYMBOLS = 5_000  # more than any market lists
 _names_decoder = msgspec.json.Decoder(list[str])
@@ -154,7 +155,7 @@ def _limit(parameter: Parameter, value: str, *, spot: bool) -> str:
 def _symbols(parameter: Parameter, value: str) -> tuple[str, ...]:
     try:
         found = _names_decoder.decode(value)
-    except (msgspec.MsgspecError, UnicodeError):
+    except UNDECODABLE:
         raise refusals.bad_json(parameter.name) from None
     if not found:
         raise refusals.bad_json(parameter.name)

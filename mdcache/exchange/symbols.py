@@ -8,21 +8,26 @@ import msgspec
 
 from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange.markets import Market
+from mdcache.exchange.undecodable import UNDECODABLE
 
 
-class _SymbolEntry(msgspec.Struct):
-    symbol: str
-    status: str | None = None
-    contractStatus: str | None = None  # noqa: N815  coinm's name for it
-    pair: str | None = None
+class _Entry(msgspec.Struct):
+    """An entry of the list. Any field may be of another type than Binance documents: docs/design.md#odd-entries."""
+
+    symbol: Any = None
+    status: Any = None
+    contractStatus: Any = None  # noqa: N815  coinm's name for it
+    pair: Any = None
 
 
-class _ExchangeInfoSymbols(msgspec.Struct):
-    symbols: list[_SymbolEntry]
-    rateLimits: list[dict[str, Any]] = []  # noqa: N815  Binance's name
+class _ExchangeInfo(msgspec.Struct):
+    symbols: list[msgspec.Raw]
+    rateLimits: msgspec.Raw = msgspec.Raw(b"[]")  # noqa: N815  Binance's name
 
 
-_decoder = msgspec.json.Decoder(_ExchangeInfoSymbols)
+_info_decoder = msgspec.json.Decoder(_ExchangeInfo)
+_any_decoder = msgspec.json.Decoder(Any)
+_entry_decoder = msgspec.json.Decoder(_Entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +56,39 @@ def read_symbols(market: Market, body: bytes, as_of_ms: int, before: MarketSymbo
         InvalidBody: if it is not an `exchangeInfo`.
     """
     try:
-        info = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        info = _info_decoder.decode(body)
+    except UNDECODABLE as error:
         raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, str(error)) from error
-    if not info.symbols:
+    entries = [entry for raw in info.symbols if (entry := _read_entry(raw)) is not None]
+    if not entries:
         raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, f"no symbols on {market}")
     return MarketSymbols(
-        names=before.names | {entry.symbol for entry in info.symbols},
-        pairs=before.pairs | {entry.pair for entry in info.symbols if entry.pair},
-        trading=frozenset(
-            entry.symbol for entry in info.symbols if (entry.status or entry.contractStatus) == "TRADING"
-        ),
+        names=before.names | {entry.symbol for entry in entries},
+        pairs=before.pairs | {entry.pair for entry in entries if isinstance(entry.pair, str) and entry.pair},
+        trading=frozenset(entry.symbol for entry in entries if _trades(entry)),
         as_of_ms=as_of_ms,
-        rate_limits=tuple(info.rateLimits),
+        rate_limits=_read_limits(info.rateLimits),
     )
+
+
+def _read_entry(raw: msgspec.Raw) -> _Entry | None:
+    """Return the entry; `None` if it names no symbol."""
+    try:
+        entry = _entry_decoder.decode(raw)
+    except UNDECODABLE:
+        return None
+    return entry if isinstance(entry.symbol, str) and entry.symbol else None
+
+
+def _read_limits(raw: msgspec.Raw) -> tuple[Mapping[str, Any], ...]:
+    try:
+        limits = _any_decoder.decode(raw)
+    except UNDECODABLE:
+        return ()
+    return tuple(limit for limit in limits if isinstance(limit, dict)) if isinstance(limits, list) else ()
+
+
+def _trades(entry: _Entry) -> bool:
+    """Return whether the symbol trades; one without a known status may, so that nothing after its rows is believed."""
+    stated = [status for status in (entry.status, entry.contractStatus) if isinstance(status, str) and status]
+    return stated[0] == "TRADING" if stated else True

@@ -16,6 +16,7 @@ from mdcache.errors import BodyFault, Fault, InvalidBody, MdcacheError, Refusal,
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, ClockMeasured, ClockSuspect, Events, ReadReason
 from mdcache.exchange import weights
 from mdcache.exchange.markets import Family, Market
+from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.upstream.models import Accepted, UpstreamReply, UpstreamRequest
 from mdcache.upstream.priority import Lane, Priority
 
@@ -69,7 +70,7 @@ class TimeRead:
         """Parse the sample; raise `InvalidBody` if the reply has no time."""
         try:
             server_ms = _time.decode(reply.body).serverTime
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNDECODABLE as error:
             raise InvalidBody(BodyFault.NOT_JSON, str(error)) from error
         middle_ms = (reply.sent_s + reply.round_trip_s / 2) * 1000
         bias_ms = 0 if reply.date_ms is None else _outside(server_ms, reply.date_ms)

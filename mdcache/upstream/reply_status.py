@@ -15,6 +15,7 @@ from mdcache.errors import (
     UpstreamUnavailable,
 )
 from mdcache.exchange.rate_limits import banned_until_ms, refuses_location, whole_seconds
+from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.upstream.backoff import ClosureReason
 from mdcache.upstream.reply_head import ReplyHead
 
@@ -93,7 +94,7 @@ def failure(head: ReplyHead, body: bytes) -> MdcacheError:
         return ServerFailed(Fault.STATUS, str(head.status))
     try:
         stated = _error.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):  # such as a path that this upstream does not have
+    except UNDECODABLE:  # such as a path that this upstream does not have
         return Refusal(head.status, _NO_REASON, f"Binance answered {head.status} and gave no reason.")
     return Refusal(head.status, stated.code, stated.msg)
 
@@ -104,7 +105,7 @@ def _stated_code(head: ReplyHead, body: bytes) -> int | None:
         return None
     try:
         return _error.decode(body).code
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNDECODABLE:
         return None
 
 
@@ -126,7 +127,7 @@ def _relayed_refusal(head: ReplyHead, body: bytes) -> UpstreamUnavailable | None
         return None
     try:
         stated = _error.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNDECODABLE:
         return None
     cause = f"reported by upstream: {stated.msg[:_MAX_TEXT]}"
     if stated.code == _TOO_MANY:

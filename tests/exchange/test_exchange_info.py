@@ -7,7 +7,8 @@ import pytest
 
 from mdcache.errors import InvalidBody, Refusal
 from mdcache.exchange.exchange_info import ExchangeInfoDocument, SymbolSelection, parse_selection
-from mdcache.exchange.markets import Market
+from mdcache.exchange.markets import Family, Market
+from mdcache.exchange.rate_limits import DEFAULT_LIMIT, weight_limit
 from mdcache.exchange.symbols import MarketSymbols, read_symbols
 
 
@@ -94,22 +95,88 @@ def test_permissions_beyond_the_default_need_another_list(query: str, *, exceeds
     assert parse_selection(query, None).exceeds_default is exceeds
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"symbols":[]}', b'{"symbols":[],"serverTime":1}', b'{"serverTime":1}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"serverTime":1}', b'{"symbols":null}', b'{"symbols":{}}', b"[" * 5_000]
+)
 def test_anything_else_is_broken(body: bytes) -> None:
     with pytest.raises(InvalidBody):
         ExchangeInfoDocument(body)
-
-
-def test_a_list_of_other_things_is_broken_when_it_is_cut() -> None:
-    document = ExchangeInfoDocument(b'{"serverTime":1,"symbols":[1]}')
-    with pytest.raises(InvalidBody):
-        document.contains(["BTCUSDT"])
 
 
 def test_a_document_knows_its_symbols() -> None:
     document = ExchangeInfoDocument(BODY)
     assert document.contains(["BTCUSDT", "OLDUSDT"])
     assert not document.contains(["BTCUSDT", "NONEUSDT"])
+
+
+# ------------------------------------------------------------------------------- odd entries
+
+ODD_ENTRIES = [
+    b"null",
+    b"7",
+    b'"text"',
+    b"[]",
+    b"{}",
+    b'{"status":"TRADING"}',
+    b'{"symbol":null,"status":"TRADING"}',
+    b'{"symbol":"","status":"TRADING"}',
+    b'{"symbol":["BTCUSDT"],"status":"TRADING"}',
+    b'{"symbol":"\xff","status":"TRADING"}',
+    b'{"symbol":"XUSDT","status":1}',
+    b'{"symbol":"XUSDT","status":null,"permissions":null,"permissionSets":null,"pair":null}',
+    b'{"symbol":"XUSDT","status":{"a":[]},"permissions":"SPOT","permissionSets":"SPOT","pair":7}',
+    b'{"symbol":"XUSDT","permissions":[null,1,["SPOT"]],"permissionSets":[null,1,[null,1]],"contractStatus":[]}',
+    b'{"symbol":"XUSDT","permissionSets":[["\xff"]]}',
+    b'{"symbol":"XUSDT","baseAsset":"\xff"}',
+    b'{"symbol":"XUSDT","symbol":"XUSDT"}',
+]
+
+
+@pytest.mark.parametrize("odd", ODD_ENTRIES)
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_odd_entry_takes_no_market_down_and_stays_as_printed(odd: bytes, place: int) -> None:
+    good = b'{"symbol":"BTCUSDT","status":"TRADING","permissions":["SPOT"],"permissionSets":[["SPOT"]]}'
+    entries = b",".join([odd, good] if place else [good, odd])
+    body = b'{"serverTime":1,"symbols":[' + entries + b"]}"
+    names = read_symbols(Market.SPOT, body, 0, MarketSymbols())
+    assert names.trades("BTCUSDT", by_pair=False)
+    document = ExchangeInfoDocument(body)
+    assert document.body(1, SymbolSelection()) == body
+    alone = b'{"serverTime":1,"symbols":[' + good + b"]}"
+    assert document.body(1, parse_selection("symbol=BTCUSDT", None)) == alone
+    assert good in document.body(1, parse_selection("symbolStatus=TRADING", None))
+    without_sets = document.body(1, parse_selection("permissions=SPOT&showPermissionSets=false", None))
+    assert without_sets == alone.replace(b'[["SPOT"]]', b"[]")
+
+
+def test_a_symbol_whose_status_is_odd_may_trade() -> None:
+    body = b'{"symbols":[{"symbol":"A","status":1},{"symbol":"B"},{"symbol":"C","status":"HALT"}]}'
+    names = read_symbols(Market.SPOT, body, 0, MarketSymbols())
+    assert names.trading == {"A", "B"}
+
+
+@pytest.mark.parametrize(
+    "limits", [b"null", b"7", b'{"a":1}', b'[null,7,{"limit":null}]', b'["\xff"]', b'[{"limit":1e400}]']
+)
+def test_odd_limits_are_none(limits: bytes) -> None:
+    body = b'{"rateLimits":' + limits + b',"symbols":[{"symbol":"A"}]}'
+    names = read_symbols(Market.SPOT, body, 0, MarketSymbols())
+    assert weight_limit(Market.SPOT, names.rate_limits) == DEFAULT_LIMIT[Family.SPOT]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"symbols":[{"symbol":"A"}],"serverTime":1}',
+        b'{ "\\"symbols\\":":"serverTime" ,\n "symbols" : [ { "symbol" : "A" } ] ,"x":{"symbols":7},"serverTime":1}',
+        b'{"serverTime":1,"a":1,"b":1,"symbols":[{"symbol":"A"}],"c":[]}',
+        b'{"symbols":[{"symbol":"A"}]}',
+    ],
+)
+def test_names_come_in_any_order_and_all_else_is_as_printed(body: bytes) -> None:
+    document = ExchangeInfoDocument(body)
+    assert document.body(1, SymbolSelection()) == body
+    assert json.loads(document.body(5, parse_selection("symbol=A", None))).get("serverTime", 5) == 5
 
 
 # ------------------------------------------------------------------------------- names of a market

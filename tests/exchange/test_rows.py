@@ -64,6 +64,13 @@ def test_more_columns_are_taken_with_an_alarm() -> None:
     assert (page.oddity, page.rows[0].raw) == ("more-columns", compact([*line(T0), "new", 7]))
 
 
+@pytest.mark.parametrize("extra", [b"1.10", b"1e2", b'{"a" : "x y"}', b'"\\u0041],["', b"null"])
+def test_more_columns_stay_as_printed(extra: bytes) -> None:
+    row = compact(line(T0))[:-1] + b"," + extra + b"]"
+    assert read_page(b"[" + row + b"]", EXPECTED).rows[0].raw == row
+    assert read_page(b"[ " + row.replace(b",1518", b" , 1518") + b" ]", EXPECTED).rows[0].raw == row
+
+
 @pytest.mark.parametrize(
     ("body", "why"),
     [
@@ -72,6 +79,11 @@ def test_more_columns_are_taken_with_an_alarm() -> None:
         (compact([line(T0)])[:-7], "not-json"),
         (b"[[NaN]]", "not-json"),
         (b"\xff\xfe\x00", "not-json"),
+        (compact([line(T0, _11="x")]).replace(b"x", b"\xff"), "not-json"),
+        (compact([[*line(T0), "x"]]).replace(b"x", b"\xff"), "not-json"),
+        (b"[" * 3_000 + b"]" * 3_000, "not-json"),
+        (b"[[" + b"[" * 3_000, "not-json"),
+        (b'{"a":' * 3_000, "not-json"),
         (b'{"code":0,"msg":"x"}', "not-a-list"),
         (b'"text"', "not-a-list"),
         (b"[1,2]", "not-rows"),

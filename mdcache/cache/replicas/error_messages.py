@@ -12,6 +12,7 @@ from mdcache.errors import (
     TransportFailed,
     UpstreamFailed,
 )
+from mdcache.exchange.undecodable import UNDECODABLE
 
 _FAILURES: dict[str, type[UpstreamFailed]] = {
     kind.__name__: kind for kind in (TransportFailed, ServerFailed, InvalidBody)
@@ -43,7 +44,7 @@ def decode_error(text: str, bounds: WindowBounds) -> MdcacheError | None:
     """Decode the error of a read with these bounds; `None` if it is of another read, or unreadable."""
     try:
         found = msgspec.json.decode(text)
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         return None
     match found:
         case [[start, end], *_] if (start, end) != bounds:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from mdcache.cache.purge import Purge
 from mdcache.cache.warmup import Warmup
 from mdcache.candles.persistence import SeriesFilter
+from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.serving.errors import OPS_CODES, error_body, error_response
 from mdcache.serving.ops import pages
 from mdcache.serving.ops.commands import GateCommand, PurgeCommand, WarmupCommand
@@ -150,7 +151,7 @@ async def _body(request: Request) -> bytes:
 def _decode(body: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise HTTPException(400, str(error)) from error
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from mdcache.clock import Clock
 from mdcache.events import Events, StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
+from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.stores.disk.state_dir import replace_file
 
 VERSION = 1
@@ -50,7 +51,7 @@ def read(path: Path) -> dict[str, dict[str, object]]:
         if isinstance(version, int) and version > VERSION:
             raise GateFileUnreadable(f"{path} is of version {version}, and this release knows {VERSION}", newer=True)
         return msgspec.json.decode(raw, type=_Content).egress
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise GateFileUnreadable(f"{path}: {error}") from error
 
 

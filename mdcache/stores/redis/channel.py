@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from mdcache.exchange.klines import SeriesKey
+from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.stores.redis.client import RedisClient
 
 _PURGE_MESSAGE = b"!"
@@ -63,6 +64,6 @@ class Channel:
             return
         try:
             key = msgspec.json.decode(message, type=SeriesKey)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except UNDECODABLE:
             return  # not ours; a poll makes up for every lost message
         self._on_series(key)

@@ -16,6 +16,7 @@ from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import Clock
 from mdcache.events import StoreOp
 from mdcache.exchange.markets import Market
+from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.stores.disk.state_dir import StateDir, replace_file
 from mdcache.stores.redis import row_format
 from mdcache.stores.redis.channel import Channel
@@ -135,7 +136,7 @@ class PurgeLog:
 def _decode_entry(raw: bytes) -> _PurgeEntry | None:
     try:
         return msgspec.json.decode(raw, type=_PurgeEntry)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNDECODABLE:
         return None
 
 
