@@ -42,11 +42,12 @@ class Scale(NamedTuple):
     factor: int
     inverse: bool
 
-    def rate(self, prices: int) -> int:
-        """Return the turnover of a unit of volume in 2^-RATE_BITS, at a quarter of the sum of four prices."""
+    def rates(self, prices: Iterable[int]) -> list[int]:
+        """Return the turnover of a unit of volume in 2^-RATE_BITS, at a quarter of each sum of four prices."""
         if self.inverse:
-            return (4 * self.factor << RATE_BITS) // prices
-        return prices * self.factor << RATE_BITS - 2
+            whole = 4 * self.factor << RATE_BITS
+            return [whole // price for price in prices]
+        return [price * self.factor << RATE_BITS - 2 for price in prices]
 
 
 def merge(parts: Iterable[Node]) -> Node:
@@ -115,18 +116,20 @@ def _path(node: Node, trades: Sequence[int], draws: Sequence[int]) -> list[Price
     _, start, top, bottom, end, *_ = node
     span = top - bottom
     ways = _bridge(node, count, draws)
+    ways = [way if bottom <= way <= top else min(top, max(bottom, way)) for way in ways]
     wick = span // (2 * isqrt(count)) + 1
     gap = span // (16 * count) + 1
     prices: list[Prices] = []
     previous = start
     for index, number in enumerate(trades):
         up, down, jump = draws[count + index], draws[2 * count + index], draws[3 * count + index]
-        close = end if index == count - 1 else min(top, max(bottom, ways[index]))
+        close = end if index == count - 1 else ways[index]
         open_ = start if index == 0 else previous + gap * (2 * jump - DRAW) // DRAW
-        open_ = min(top, max(bottom, open_))
+        if not bottom <= open_ <= top:
+            open_ = min(top, max(bottom, open_))
         if number == 1:
             open_ = close = start if index == 0 else close
-        high, low = max(open_, close), min(open_, close)
+        high, low = (open_, close) if close < open_ else (close, open_)
         if number >= HIGH_FROM:
             high = min(top, high + wick * up // DRAW)
         if number >= LOW_FROM:
@@ -186,7 +189,9 @@ def _assemble(
     scale: Scale,
 ) -> list[Node]:
     """Add turnover so that each part's average price lies between its low and its high, if possible."""
-    rates = [scale.rate(sum(price)) for price in prices]
+    if not node.taker + node.maker:
+        return [Node(number, *price, 0, 0, 0, 0) for number, price in zip(trades, prices, strict=True)]
+    rates = scale.rates(map(sum, prices))
     taker, maker = ([pair[side] for pair in volumes] for side in (0, 1))
     taker = _levelled(taker, _spare(taker, maker, trades), rates, node.taker_quote)
     maker = _levelled(maker, _spare(taker, maker, trades), rates, node.maker_quote)
@@ -233,9 +238,10 @@ def _turnover(
     base = [volume * rate >> RATE_BITS for volume, rate in zip(volumes, rates, strict=True)]
     missing = total - sum(base)
     edge = 1 if (missing > 0) != scale.inverse else 2  # towards the high, or the low
+    limits = scale.rates([4 * price[edge] for price in prices])
     room = [
-        abs((volume * scale.rate(4 * price[edge]) >> RATE_BITS) - worth)
-        for volume, price, worth in zip(volumes, prices, base, strict=True)
+        abs((volume * limit >> RATE_BITS) - worth)
+        for volume, limit, worth in zip(volumes, limits, base, strict=True)
     ]
     if abs(missing) > sum(room):
         return share(total, [volume * rate for volume, rate in zip(volumes, rates, strict=True)])

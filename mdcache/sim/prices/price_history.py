@@ -103,9 +103,11 @@ class PriceHistory:
     def last_close(self, begin: int, end: int) -> int | None:
         """Return the close of the last trade in the ticks [begin, end), if there is one."""
         for day in range((end - 1) // TICKS_A_DAY, begin // TICKS_A_DAY - 1, -1):
-            node = self.between(max(begin, day * TICKS_A_DAY), min(end, (day + 1) * TICKS_A_DAY))
-            if node.trades:
-                return node.close
+            found: list[Node] = []
+            self._cover(max(begin, day * TICKS_A_DAY), min(end, (day + 1) * TICKS_A_DAY), found)
+            for node in reversed(found):
+                if node.trades:
+                    return node.close
         return None
 
     def first_trade(self, begin: int, end: int) -> int | None:
@@ -184,12 +186,11 @@ class PriceHistory:
         return max(2, self._chart.price(day) * self._price_unit // CHART_UNIT)
 
     def _with_volume(self, trades: int, prices: tuple[int, int, int, int], draws: tuple[int, ...]) -> Node:
-        middle = sum(prices)
         mean = self._units.trade_size(*prices)
         volume = trades + trades * mean * (DRAW // 4 + draws[0]) // DRAW
         taker = volume * (26_000 + draws[1] % 13_000) // DRAW  # 40 to 60 %
         maker = volume - taker
-        rate = self._scale.rate(middle)
+        (rate,) = self._scale.rates([sum(prices)])
         return Node(trades, *prices, taker, maker, taker * rate >> RATE_BITS, maker * rate >> RATE_BITS)
 
 
