@@ -1,4 +1,7 @@
-"""Several replicas before one exchange, in one process and in virtual time; what they share may fail in any way."""
+"""Several replicas before one exchange, in one process and in virtual time; what they share may fail in any way.
+
+They share the `families` that a test names, in most only spot, which is asked: the others' heartbeats take time.
+"""
 
 import asyncio
 import random
@@ -12,6 +15,7 @@ from mdcache.clock import Instant
 from mdcache.errors import MdcacheError
 from mdcache.events import Event, Events
 from mdcache.exchange.markets import Family, Market
+from mdcache.upstream.admission import LocalAdmission
 from mdcache.upstream.governor import Governor, GovernorSettings
 from mdcache.upstream.replicas.shared_admission import shared_admission
 from mdcache.upstream.replicas.shared_budget import Replicas
@@ -102,12 +106,15 @@ class GovernorReplica:
 class GovernorReplicas:
     """`share` of weight in a minute for all of them together; `exchange` counts what reached it."""
 
-    def __init__(self, share: int = 100, limit: int = 1_200, assumed: int = 2) -> None:
+    def __init__(
+        self, share: int = 100, limit: int = 1_200, assumed: int = 2, families: tuple[Family, ...] = (Family.SPOT,)
+    ) -> None:
         self.clock = VirtualClock()
         self.server = BudgetServer(lambda: self.clock.true_ms() + SERVER_AHEAD_MS)
         self.exchange = FakeExchange(self.clock, trip_s=TRIP_S, limit=limit)
         self.share = share
         self.assumed = assumed
+        self.families = families
         self.limits = GovernorSettings(weight_share=share / limit, backoff_initial_s=1.0, backoff_max_s=60.0)
         self.names = 0
         self.transport: httpx.AsyncBaseTransport = self.exchange
@@ -121,7 +128,9 @@ class GovernorReplicas:
         """
         self.names += 1
         name, events = f"r{self.names}" if instead is None else instead.name, list[Event]()
-        budgets = {family: MemorySharedBudget(self.server, family.value, name) for family in Family}
+        budgets = {family: MemorySharedBudget(self.server, family.value, name) for family in self.families}
+        replicas = Replicas(budgets.__getitem__, self.assumed, self.names, returning=instead is not None)
+        shared = shared_admission(replicas)
         governor = Governor(
             clock=self.clock,
             rng=random.Random(self.names),
@@ -129,9 +138,7 @@ class GovernorReplicas:
             base_urls=BASE_URLS,
             settings=self.limits,
             transport=self.transport,
-            admission=shared_admission(
-                Replicas(budgets.__getitem__, self.assumed, self.names, returning=instead is not None)
-            ),
+            admission=lambda each: (shared if each.family in budgets else LocalAdmission)(each),
         )
         if instead is not None:
             governor.restore(instead.governor.saved_state("boot"), "boot")

@@ -25,7 +25,7 @@ async def close(*replicas: GovernorReplica) -> None:
 
 @pytest.mark.parametrize(("skews", "rates"), [((0, 0), (0.3, 0.3)), ((-2_500, 2_000), (0.3, 3.0))])
 async def test_two_replicas_use_one_budget_and_most_of_it(skews: tuple[int, int], rates: tuple[float, float]) -> None:
-    fleet = GovernorReplicas(share=100)
+    fleet = GovernorReplicas(share=100, families=tuple(Family))
     pair = await two(fleet, skews)
     for replica, rate in zip(pair, rates, strict=True):
         replica.load(rate)

@@ -1,7 +1,7 @@
 """Every order of a few steps of three replicas and their store: never over the share. Pure, no loop, no clock.
 
-What is looked at is all that replicas could spend if the store were lost now. A state that was met before is not gone
-into again.
+Three steps with `--exhaustive` (`make test`, `make test-long`), two otherwise. What is looked at is all that replicas
+could spend if the store were lost now. A state that was met before is not gone into again.
 """
 
 import re
@@ -229,8 +229,8 @@ def explored(start: World, depth: int) -> tuple[int, int]:
         for world, way in edge:
             for name, after in moves(world):
                 assert not over(after), [(*way, name), [(one.spent, one.allotment) for one in after.replicas]]
-                if after.key() not in seen:
-                    seen.add(after.key())
+                if (key := after.key()) not in seen:
+                    seen.add(key)
                     further.append((after, (*way, name)))
                     used = [sum(one.own(FIRST + ahead) for one in after.replicas if not one.past) for ahead in (0, 1)]
                     highest = max(highest, *used)
@@ -303,9 +303,10 @@ STARTS = {
 
 
 @pytest.mark.parametrize("start", STARTS)
-def test_no_order_of_three_steps_spends_more_than_the_share(start: str) -> None:
-    states, highest = explored(STARTS[start], 3)
-    assert states > 500
+def test_no_order_of_steps_spends_more_than_the_share(start: str, pytestconfig: pytest.Config) -> None:
+    exhaustive = pytestconfig.getoption("exhaustive")
+    states, highest = explored(STARTS[start], 3 if exhaustive else 2)
+    assert states > (500 if exhaustive else 50)
     if "empty" not in start:
         assert highest > 0.6 * ALLOWED  # the model does spend
 

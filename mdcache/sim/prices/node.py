@@ -240,8 +240,7 @@ def _turnover(
     edge = 1 if (missing > 0) != scale.inverse else 2  # towards the high, or the low
     limits = scale.rates([4 * price[edge] for price in prices])
     room = [
-        abs((volume * limit >> RATE_BITS) - worth)
-        for volume, limit, worth in zip(volumes, limits, base, strict=True)
+        abs((volume * limit >> RATE_BITS) - worth) for volume, limit, worth in zip(volumes, limits, base, strict=True)
     ]
     if abs(missing) > sum(room):
         return share(total, [volume * rate for volume, rate in zip(volumes, rates, strict=True)])
