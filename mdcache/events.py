@@ -65,8 +65,16 @@ class BackgroundTask(StrEnum):
     CLOCK = "clock"
     EVENT_LOOP = "event_loop"
     FLIGHT = "flight"
+    GATE_FILE = "gate_file"
+    IDLE_BLOCKS = "idle_blocks"
+    PURGES = "purges"
+    REDIS_PROBE = "redis_probe"
     REQUEST = "request"
+    ROW_STORE = "row_store"
+    SAVE = "save"
     SHARED_BODY = "shared_body"
+    SHARED_BUDGET = "shared_budget"
+    SHARED_GATE = "shared_gate"
     SHARING = "sharing"
     SNAPSHOT_READ = "snapshot_read"
     SUBSCRIPTION = "subscription"
@@ -228,7 +236,7 @@ class TierStateChanged:
 
 @dataclass(frozen=True, slots=True)
 class BackgroundTaskFailed:
-    """Background work failed and will not be retried; no answer was affected."""
+    """Background work failed; no answer was affected."""
 
     task: BackgroundTask
     detail: str

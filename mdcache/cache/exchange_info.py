@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, cast
 
+from mdcache.background_work import supervise
 from mdcache.cache.answers import Answer, CacheStatus, Caller
 from mdcache.cache.preconditions import check_preconditions
 from mdcache.cache.series_registry import SeriesRegistry
@@ -108,6 +109,7 @@ class ExchangeInfo:
         self._store = store
         self._held: dict[SnapshotQuestion, _Held] = {}
         self._loads: dict[Market, asyncio.Task[None]] = {}
+        self._loaded = {market: asyncio.Event() for market in Market}
         self._refreshed_at_s = dict.fromkeys(Market, -math.inf)
         self._reads: SnapshotReads[_Parsed] = SnapshotReads(
             BackgroundTask.SYMBOLS, governor, clock, events, policy.stalled_after_s, self, body_sharing, _ERROR_MEMO_S
@@ -257,16 +259,22 @@ class ExchangeInfo:
     # ------------------------------------------------------------------------------------ documents
 
     async def _ensure_loaded(self, market: Market) -> None:
-        """Wait until the documents of the store and of the other replicas are loaded."""
+        """Wait until the documents of the store and of the other replicas are loaded, or could not be."""
         self._start_load(market)
-        if not self._loads[market].done():
-            await asyncio.wait({self._loads[market]})
+        await self._loaded[market].wait()
 
     def _start_load(self, market: Market) -> None:
         if market not in self._loads:
-            self._loads[market] = asyncio.get_running_loop().create_task(self._load(market), name=f"load {market}")
+            work = partial(self._load, market)
+            self._loads[market] = supervise(BackgroundTask.SYMBOLS, work, self._clock, self._events)
 
     async def _load(self, market: Market) -> None:
+        try:
+            await self._load_documents(market)
+        finally:
+            self._loaded[market].set()
+
+    async def _load_documents(self, market: Market) -> None:
         for question in dict.fromkeys((_PLAIN[market], _WITH_SETS[market])):
             sets = question != _PLAIN[market]
             stored = await self._store.load(market, sets=sets) if self._store is not None else None
@@ -281,7 +289,7 @@ class ExchangeInfo:
         """Hold a document, unless a newer one is held; return whether its symbols are the newest."""
         market = question.market
         age_s = max(0.0, (self._clocks.now(market).ms - parsed.held.as_of_ms) / 1000)
-        if not self._loads[market].done():  # read before this process began: an unknown name needs a newer one
+        if not self._loaded[market].is_set():  # read before this process began: an unknown name needs a newer one
             age_s = max(age_s, self._policy.invalid_symbol_ttl_s + 1.0)
         newest = self.table.update(market, parsed.symbols, age_s)
         if newest:

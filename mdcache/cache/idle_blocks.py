@@ -6,9 +6,11 @@ Rule: docs/design.md#blocks.
 import asyncio
 from concurrent.futures import Executor
 
+from mdcache.background_work import supervise
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.candles.block import BlockCodec
 from mdcache.clock import Clock
+from mdcache.events import BackgroundTask, Events
 
 _IDLE_S = 600.0
 _LOOK_EACH_S = 10.0
@@ -23,18 +25,22 @@ class IdleBlocks:
         codec: compresses them.
         thread: does this, one block at a time.
         clock: measures the idle time.
+        events: receives failures.
     """
 
-    def __init__(self, registry: SeriesRegistry, codec: BlockCodec, thread: Executor, clock: Clock) -> None:
+    def __init__(
+        self, registry: SeriesRegistry, codec: BlockCodec, thread: Executor, clock: Clock, events: Events
+    ) -> None:
         self._registry = registry
         self._codec = codec
         self._thread = thread
         self._clock = clock
+        self._events = events
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start to compress blocks that become idle."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="compression of idle blocks")
+        self._task = supervise(BackgroundTask.IDLE_BLOCKS, self._run, self._clock, self._events)
 
     async def aclose(self) -> None:
         """Stop compressing."""

@@ -7,10 +7,12 @@ reply needs them. Changes are saved soon after, and no answer waits for it.
 import asyncio
 from collections.abc import Iterable
 
+from mdcache.background_work import supervise
 from mdcache.candles.persistence import RowStore, SeriesFilter
 from mdcache.candles.plan import Serve
 from mdcache.candles.series import Series
 from mdcache.clock import Clock
+from mdcache.events import BackgroundTask, Events
 from mdcache.exchange.klines import SeriesKey
 
 _SAVE_DELAY_S = 0.25  # changes within it are saved together
@@ -56,9 +58,10 @@ class NoPersistence(Persistence):
 class WriteBehind(Persistence):
     """Persistence in one store."""
 
-    def __init__(self, store: RowStore, clock: Clock) -> None:
+    def __init__(self, store: RowStore, clock: Clock, events: Events) -> None:
         self._store = store
         self._clock = clock
+        self._events = events
         self._loading: dict[Series, asyncio.Task[None]] = {}
         self._dirty: dict[Series, None] = {}
         self._touched: dict[SeriesKey, set[int]] = {}
@@ -98,7 +101,7 @@ class WriteBehind(Persistence):
         """Save what changed in `series` soon, together with other changes."""
         self._dirty[series] = None
         if self._saver is None:
-            self._saver = asyncio.get_running_loop().create_task(self._save_later(), name="saver of series")
+            self._saver = supervise(BackgroundTask.SAVE, self._save_later, self._clock, self._events)
 
     def touch(self, series: Series, answer: Serve) -> None:
         """Note that the blocks of an answer were used; this is passed on to the store now and then."""
@@ -139,12 +142,12 @@ class WriteBehind(Persistence):
 
     async def _save_later(self) -> None:
         await self._clock.sleep(_SAVE_DELAY_S)
-        self._saver = None
         self._save_all()
+        self._saver = None
 
     def _save_all(self) -> None:
-        dirty, self._dirty = self._dirty, {}
-        for series in dirty:
+        while self._dirty:
+            series, _ = self._dirty.popitem()
             self.save_now(series)
 
     def _report_touched(self) -> None:

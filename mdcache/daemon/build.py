@@ -158,7 +158,7 @@ def build(
     serving = build_serving(settings, governor, cache, state, redis, clock, events)
     for event in state.startup_events:
         events.emit(event)
-    idle_blocks = IdleBlocks(cache.registry, block_codec, WorkerThread("idle blocks"), clock)
+    idle_blocks = IdleBlocks(cache.registry, block_codec, WorkerThread("idle blocks"), clock, events)
     return Daemon(serving.app, governor, cache, state, idle_blocks, redis, serving.summaries)
 
 
@@ -232,7 +232,7 @@ def build_cache(
         events,
         SettlePolicy(round(settings.settle_s * 1000), round(settings.confirm_s * 1000)),
         round(settings.memory_max_mb * 1_000_000),
-        NoPersistence() if state.disk is None else WriteBehind(state.disk, clock),
+        NoPersistence() if state.disk is None else WriteBehind(state.disk, clock, events),
     )
 
     def exchange_now(series: Series) -> Instant:

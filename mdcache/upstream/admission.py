@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mdcache.clock import Clock
+from mdcache.events import Events
 from mdcache.exchange.markets import Family
 from mdcache.upstream.budget import Moment, Wait
 from mdcache.upstream.budget_keeper import BudgetKeeper
@@ -28,6 +29,7 @@ class AdmissionContext:
 
     family: Family
     clock: Clock
+    events: Events
     family_clock: FamilyClock
     budget_keeper: BudgetKeeper
     gate_keeper: GateKeeper

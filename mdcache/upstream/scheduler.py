@@ -95,6 +95,7 @@ class FamilyScheduler:
             AdmissionContext(
                 family=family,
                 clock=clock,
+                events=events,
                 family_clock=self._family_clock,
                 budget_keeper=self.budget_keeper,
                 gate_keeper=self.gate_keeper,

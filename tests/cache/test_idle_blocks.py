@@ -28,7 +28,7 @@ def query(w: VirtualDaemon, days_ago: int, symbol: str = "BTCUSDT") -> str:
 
 
 def idle_blocks(w: VirtualDaemon) -> IdleBlocks:
-    found = IdleBlocks(w.library, block_codec, InlineExecutor(), w.clock)
+    found = IdleBlocks(w.library, block_codec, InlineExecutor(), w.clock, w.bus)
     found.start()
     return found
 

@@ -25,12 +25,14 @@ class BudgetServer(FakeRedis):
 
 
 class MemorySharedBudget:
-    """A replica's way to the budget of a family. `wait` comes before each message."""
+    """A replica's way to the budget of a family. `wait` comes before each message, `wait_after_write` after a gate."""
 
     def __init__(self, server: BudgetServer, family: str, replica: str) -> None:
         self.up = True
         self.lose_answers = False
         self.wait: Callable[[], Awaitable[None]] | None = None
+        self.wait_after_write: Callable[[], Awaitable[None]] | None = None
+        self.draw_now: Callable[[DrawRequest], DrawReply] = self._draw_now  # whatever the way is like
         self._server = server
         self._family = family
         self._replica = replica
@@ -44,8 +46,7 @@ class MemorySharedBudget:
         self._come_back()
         return reply
 
-    def draw_now(self, request: DrawRequest) -> DrawReply:
-        """The same, whatever the way is like."""
+    def _draw_now(self, request: DrawRequest) -> DrawReply:
         return reply_from(self._server.eval("draw", self._keys, request_args(self._replica, request)))
 
     def rename(self) -> None:
@@ -57,6 +58,8 @@ class MemorySharedBudget:
         await self._go()
         reply = gate_from(self._server.eval("gate", self._keys[1:], gate_args(version, text, CHANNEL, self._family)))
         self._come_back()
+        if self.wait_after_write is not None:
+            await self.wait_after_write()
         return reply
 
     def subscribe(self, on_gate: Callable[[int, str], None]) -> None:

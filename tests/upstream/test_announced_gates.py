@@ -6,7 +6,6 @@ import itertools
 import pytest
 
 from mdcache.exchange.markets import Family
-from mdcache.upstream.replicas.protocol import GateReply
 from tests.support.fake_exchange import refuse
 from tests.support.governor_replicas import GovernorReplica, GovernorReplicas
 
@@ -44,15 +43,13 @@ async def test_an_announcement_during_a_write_of_ours_is_not_lost() -> None:
     one, writer = [await fleet.replica() for _ in range(2)]
     await fleet.minutes(2)
     budget = writer.budgets[Family.SPOT]
-    sound, late = budget.write_gate, itertools.count()
+    late = itertools.count()
 
-    async def answer_late(version: int, text: str) -> GateReply:
-        reply = await sound(version, text)
+    async def answer_late() -> None:
         if not next(late):
             await fleet.clock.sleep(0.2)
-        return reply
 
-    budget.write_gate = answer_late  # type: ignore[method-assign]
+    budget.wait_after_write = answer_late
     await fleet.clock.sleep(0.05)
     writer.governor.open_gate(Family.SPOT)
     await fleet.clock.sleep(0.05)

@@ -37,7 +37,7 @@ async def test_a_late_message_of_a_killed_process_delays_no_replica() -> None:
         said.append(request)
         return sound(request)
 
-    budget.draw_now = record  # type: ignore[method-assign]
+    budget.draw_now = record
     await fleet.minutes(3)
     await one.kill()
     again = await fleet.replica(instead=one)

@@ -446,9 +446,9 @@ async def test_a_corrected_clock_ends_a_pause_of_the_wrong_one() -> None:
     def refuses(request: DrawRequest) -> DrawReply:
         return sound(dataclasses.replace(request, gate_version=0))
 
-    budget.draw_now = refuses  # type: ignore[method-assign]
+    budget.draw_now = refuses
     assert await one.read(cost=60, within_s=0.3) != "ok"
-    budget.draw_now = sound  # type: ignore[method-assign]
+    budget.draw_now = sound
     one.skew_ms, one.error_ms = 0, 1
     await fleet.clock.sleep(90.0)
     assert await one.read() == "ok"

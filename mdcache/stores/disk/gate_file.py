@@ -11,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from mdcache.background_work import supervise
 from mdcache.clock import Clock
-from mdcache.events import Events, StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
+from mdcache.events import BackgroundTask, Events, StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
 from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.stores.disk.state_dir import replace_file
 
@@ -86,7 +87,7 @@ class GateFile:
         if gate_changed:
             self._gate_changed.set()
         if self._writer is None:
-            self._writer = asyncio.get_running_loop().create_task(self._write_all(), name="writer of the gates")
+            self._writer = supervise(BackgroundTask.GATE_FILE, self._write_all, self._clock, self._events)
 
     async def aclose(self, timeout_s: float) -> None:
         """Write what is not written yet, for at most `timeout_s`."""
@@ -102,11 +103,14 @@ class GateFile:
         retry_s = _RETRY_S
         while self._dirty:
             await self._delay(_WRITE_DELAY_S)
-            self._dirty = False
-            if await self._write():
+            self._dirty, written = False, False
+            try:
+                written = await self._write()
+            finally:
+                self._dirty |= not written
+            if written:
                 retry_s = _RETRY_S
                 continue
-            self._dirty = True
             await self._clock.sleep(retry_s)
             retry_s = min(2 * retry_s, _MAX_RETRY_S)
         self._writer = None

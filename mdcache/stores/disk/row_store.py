@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 
+from mdcache.background_work import supervise
 from mdcache.candles.persistence import SeriesChange, SeriesFilter, SeriesOutline, StoredBlock
 from mdcache.clock import Clock
-from mdcache.events import Events, StoreOp, TierFailed
+from mdcache.events import BackgroundTask, Events, StoreOp, TierFailed
 from mdcache.exchange.klines import SeriesKey
 from mdcache.stores.disk.file_access import TIER, DiskFailed, FileAccess
 from mdcache.stores.disk.pending_writes import PendingWrite, PendingWrites
@@ -139,7 +140,7 @@ class DiskRowStore:
 
     def _start_writer(self) -> None:
         if self._writer is None and not self._access.refused:
-            self._writer = asyncio.get_running_loop().create_task(self._write_all(), name="writer of the disk")
+            self._writer = supervise(BackgroundTask.ROW_STORE, self._write_all, self._clock, self._events)
 
     async def _write_all(self) -> None:
         pause_s = _RETRY_S

@@ -13,6 +13,7 @@ from typing import NoReturn, TypeVar
 
 from redis import exceptions as foreign
 
+from mdcache.background_work import supervise
 from mdcache.clock import Clock
 from mdcache.events import (
     BackgroundTask,
@@ -125,7 +126,7 @@ class RedisClient:
             self._opened.set()
         else:
             await self._report_older_formats()
-        self._keep(asyncio.create_task(self._probe_forever(), name="probe of redis"))
+        self._keep(supervise(BackgroundTask.REDIS_PROBE, self._probe_forever, self._clock, self._events))
 
     async def aclose(self) -> None:
         """End the probe, the subscriptions and the connections."""

@@ -12,9 +12,10 @@ from contextlib import suppress
 
 import msgspec
 
+from mdcache.background_work import supervise
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import Clock
-from mdcache.events import StoreOp
+from mdcache.events import BackgroundTask, Events, StoreOp
 from mdcache.exchange.markets import Market
 from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.stores.disk.state_dir import StateDir, replace_file
@@ -42,10 +43,13 @@ class _PurgeEntry(msgspec.Struct, frozen=True, array_like=True):
 class PurgeLog:
     """The purges of all replicas with one prefix."""
 
-    def __init__(self, client: RedisClient, channel: Channel, clock: Clock, state_dir: StateDir | None = None) -> None:
+    def __init__(
+        self, client: RedisClient, channel: Channel, clock: Clock, events: Events, state_dir: StateDir | None = None
+    ) -> None:
         self._client = client
         self._channel = channel
         self._clock = clock
+        self._events = events
         self._key = f"{client.prefix}purges"
         self._script = load("purge")
         self._on_purge: Callable[[SeriesFilter, bytes], None] = lambda _filter, _name: None
@@ -62,7 +66,7 @@ class PurgeLog:
 
     def start(self) -> None:
         """Start polling."""
-        self._poller = asyncio.get_running_loop().create_task(self._poll_forever(), name="purges in redis")
+        self._poller = supervise(BackgroundTask.PURGES, self._poll_forever, self._clock, self._events)
 
     async def poll(self) -> None:
         """Report the purges that are new since the last poll, if Redis can be asked."""

@@ -56,7 +56,7 @@ class RedisRowStore:
         self._events = events
         self.channel = Channel(client)
         self._calls = Calls(client, self.channel, thread)
-        self._purges = PurgeLog(client, self.channel, clock, state_dir)
+        self._purges = PurgeLog(client, self.channel, clock, events, state_dir)
         self._pull_script, self._push_script = load("leases", "pull"), load("push")
 
     def start(self) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from mdcache.background_work import supervise
+from mdcache.events import BackgroundTask
 from mdcache.upstream.admission import AdmissionContext
 from mdcache.upstream.gate import Gate
 from mdcache.upstream.gate_events import GateEvent
@@ -57,7 +59,9 @@ class GateMessages:
     def write_soon(self) -> None:
         """Write the gate in the background, if it must be."""
         if self.shared.unwritten and self._writer is None:
-            self._writer = asyncio.get_running_loop().create_task(self.write(), name="writer of the shared gate")
+            self._writer = supervise(
+                BackgroundTask.SHARED_GATE, self._write_until_done, self._context.clock, self._context.events
+            )
 
     async def write(self) -> None:
         """Write the gate until it need not be, or the store can't be asked."""
@@ -69,8 +73,6 @@ class GateMessages:
                     await self.write_now(self._context.gate_keeper.gate)
         except BudgetStoreDown:
             self.shared.forget_steps()
-        finally:
-            self._writer = None
 
     async def write_now(self, after: Gate) -> GateReply:
         """Write the gate, or adopt what others wrote; the caller holds the lock. Raises `BudgetStoreDown`."""
@@ -95,6 +97,10 @@ class GateMessages:
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
+
+    async def _write_until_done(self) -> None:
+        await self.write()
+        self._writer = None
 
     def _adopt(self, version: int, text: str) -> None:
         if self.shared.adopt(version, text, self._context.now()):

@@ -5,6 +5,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 
+from mdcache.background_work import supervise
+from mdcache.events import BackgroundTask
 from mdcache.upstream.admission import Admission, AdmissionContext, AdmissionFactory, SharingStatus
 from mdcache.upstream.budget import MINUTE_MS, Moment, Wait
 from mdcache.upstream.gate import Gate, GateState
@@ -131,7 +133,7 @@ class SharedAdmission:
             async with self._turn:
                 await self._budget.start()
             await self._gate.write()
-        self._heartbeat = asyncio.create_task(self._run_heartbeat(), name="heartbeat of a replica")
+        self._heartbeat = self._supervise(self._run_heartbeat)
 
     async def aclose(self) -> None:
         """Stop the tasks, and leave the other replicas."""
@@ -167,14 +169,12 @@ class SharedAdmission:
     def _start_call(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         """Start a call to the store, if none is in progress; the scheduler pumps after the answer."""
         if self._call is None:
-            self._call = asyncio.create_task(self._run_call(work), name="call to the shared budget")
+            self._call = self._supervise(partial(self._run_call, work))
 
     async def _run_call(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        try:
-            async with self._turn:
-                await work()
-        finally:
-            self._call = None
+        async with self._turn:
+            await work()
+        self._call = None
         self._context.pump()
         if self._permit is not None:  # its read is no longer to be sent
             self._permit, self._gate.shared.unwritten = None, True
@@ -223,6 +223,9 @@ class SharedAdmission:
         self._pauses_ms[lane] = min(now.utc_ms + wait_ms, _next_minute_ms(now.minutes[0], now))
 
     # ----------------------------------------------------------------------------------------- parts
+
+    def _supervise(self, work: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
+        return supervise(BackgroundTask.SHARED_BUDGET, work, self._clock, self._context.events)
 
     def _since_reply_s(self) -> float:
         return self._clock.now() - self._budget.last_s

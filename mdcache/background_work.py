@@ -1,0 +1,38 @@
+"""Background work that an unforeseen exception must not end for the life of the process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from mdcache.clock import Clock
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
+
+_PAUSE_S = 1.0
+_MAX_PAUSE_S = 60.0
+
+
+def supervise(
+    task: BackgroundTask, work: Callable[[], Awaitable[None]], clock: Clock, events: Events
+) -> asyncio.Task[None]:
+    """Start `work` in the background; after an exception, report it, and start it again after a pause.
+
+    The pause doubles with each exception up to a minute, until `work` went well for as long.
+
+    Returns:
+        A task that ends when `work` returns. The caller keeps it, and cancels it at shutdown.
+    """
+    return asyncio.create_task(_run(task, work, clock, events), name=task.value)
+
+
+async def _run(task: BackgroundTask, work: Callable[[], Awaitable[None]], clock: Clock, events: Events) -> None:
+    pause_s = _PAUSE_S
+    while True:
+        began_s = clock.now()
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - it must not end the task
+            events.emit(BackgroundTaskFailed(task, f"{type(error).__name__}: {error}"))
+        else:
+            return
+        pause_s = _PAUSE_S if clock.now() - began_s >= _MAX_PAUSE_S else pause_s
+        await clock.sleep(pause_s)
+        pause_s = min(2 * pause_s, _MAX_PAUSE_S)
