@@ -20,6 +20,7 @@ from mdcache.candles.series import Series
 from mdcache.candles.settling import ReadTime
 from mdcache.candles.window import Window, WindowKind, advances, prove, reach, unite
 from mdcache.clock import Clock, Instant
+from mdcache.errors import BodyFault, InvalidBody
 from mdcache.events import (
     BackgroundTask,
     Events,
@@ -32,7 +33,7 @@ from mdcache.events import (
     RowsRead,
 )
 from mdcache.exchange.klines import SeriesKey, request_headers, request_query
-from mdcache.exchange.rows import ExpectedRows, Row, read_page
+from mdcache.exchange.rows import ExpectedRows, Page, Row, read_page
 from mdcache.leases import Lease
 from mdcache.upstream.governor import Governor
 from mdcache.upstream.models import Accepted, UpstreamReply, UpstreamRequest
@@ -95,23 +96,12 @@ class Flight:
     def build_request(self) -> UpstreamRequest:
         """Build the request. From here on the window does not grow."""
         self.sent_at_s, self.sent = self._clock_now()
-        window, key = self.window, self.series.key
-        query = request_query(key, window.start_ms, window.end_ms, window.limit)
-        return UpstreamRequest(self.series.endpoint.path, query, request_headers(key), self.weight(), MAX_BODY_BYTES)
+        return _build_request(self.series, self.window)
 
     def accept(self, reply: UpstreamReply) -> Accepted[CheckedPage]:
         """Return the reply's rows, or raise `InvalidBody` if it does not answer this window."""
         window, series = self.window, self.series
-        latest_ms = reply.received.late_ms + _MAX_AHEAD_MS
-        expected = ExpectedRows(
-            series.interval,
-            lo_ms=window.start_ms or 0,
-            hi_ms=latest_ms if window.end_ms is None else min(window.end_ms, latest_ms),
-            limit=window.limit,
-            zone_ms=series.zone_ms,
-            micros=series.key.micros,
-        )
-        page = read_page(reply.body, expected)
+        page = _read_page(series, window, reply)
         rows = cut_at_long_gap(series, page.rows, window)
         oddity = page.oddity
         if len(rows) < len(page.rows):  # as if no more were requested: a cut is no sign of a beginning
@@ -128,6 +118,47 @@ class Flight:
             return False
         self.window = united
         return True
+
+
+class _Look:
+    """The read of another window of the same series, which decides about a suspicion: what the governor fetches."""
+
+    def __init__(self, flight: Flight, window: Window) -> None:
+        self._series = flight.series
+        self._window = window
+        self.market = flight.market
+        self.endpoint = flight.endpoint
+        self.reason = flight.reason
+        self.priority = flight.priority
+
+    def weight(self) -> int:
+        return self._window.weight(self._series.endpoint)
+
+    def build_request(self) -> UpstreamRequest:
+        return _build_request(self._series, self._window)
+
+    def accept(self, reply: UpstreamReply) -> Accepted[list[Row]]:
+        rows = _read_page(self._series, self._window, reply).rows
+        return Accepted(rows, len(rows))
+
+
+def _build_request(series: Series, window: Window) -> UpstreamRequest:
+    key, path = series.key, series.endpoint.path
+    query = request_query(key, window.start_ms, window.end_ms, window.limit)
+    return UpstreamRequest(path, query, request_headers(key), window.weight(series.endpoint), MAX_BODY_BYTES)
+
+
+def _read_page(series: Series, window: Window, reply: UpstreamReply) -> Page:
+    latest_ms = reply.received.late_ms + _MAX_AHEAD_MS
+    expected = ExpectedRows(
+        series.interval,
+        lo_ms=window.start_ms or 0,
+        hi_ms=latest_ms if window.end_ms is None else min(window.end_ms, latest_ms),
+        limit=window.limit,
+        zone_ms=series.zone_ms,
+        micros=series.key.micros,
+    )
+    return read_page(reply.body, expected)
 
 
 class Flights:
@@ -239,14 +270,7 @@ class Flights:
 
     async def _read_and_merge(self, flight: Flight) -> None:
         series = flight.series
-        page = await self._fetch(flight)
-        for pause_s in _SECOND_LOOKS_S:
-            if page.suspicion is None or (pause_s and not page.suspicion.lagging):
-                break
-            if pause_s:
-                await self._clock.sleep(pause_s)
-            self._events.emit(Retried(series.key.market, RetryReason.INCOMPLETE))
-            page = await self._fetch(flight)
+        page = await self._fetch_plausible(flight)
         revisions = merge(series, page.rows, page.window, page.read)
         flight.open_times_ms, flight.as_of_publishable = tuple([row.open_ms for row in page.rows]), page.read.may_settle
         market, path = series.key.market, series.endpoint.path
@@ -255,6 +279,26 @@ class Flights:
             self._events.emit(OddBody(market, path, page.oddity))
         for revision in revisions:
             self._events.emit(RowRevised(market, str(series.key), revision.open_ms, revision.was, revision.now))
+
+    async def _fetch_plausible(self, flight: Flight) -> CheckedPage:
+        """Fetch a page, and look again while that may show more."""
+        page = await self._fetch(flight)
+        disproved = False
+        for pause_s in _SECOND_LOOKS_S:
+            suspicion = page.suspicion
+            if suspicion is None or (pause_s and not suspicion.lagging):
+                break
+            self._events.emit(Retried(flight.market, RetryReason.INCOMPLETE))
+            if suspicion.look is not None:
+                disproved = bool(await self._governor.fetch(_Look(flight, suspicion.look)))
+                if not disproved:
+                    break
+            if pause_s:
+                await self._clock.sleep(pause_s)
+            page = await self._fetch(flight)
+        if disproved and page.suspicion is not None and page.suspicion.look is not None:
+            raise InvalidBody(BodyFault.LAGGING, f"{page.suspicion.detail}, and there are later rows")
+        return page
 
     async def _fetch(self, flight: Flight) -> CheckedPage:
         """Fetch a page, and load every stored block it will be merged with."""

@@ -1,7 +1,8 @@
 """Check whether a reply is plausible, given what is known, before it is merged (docs/design.md#tail-replacement).
 
-`InvalidBody`: it can't be right, such as no rows where rows are known. `Suspicion`: it shows less than we have; it is
-read again at once, and the same reply is then accepted, unless it looks like that of a lagging server of Binance.
+`InvalidBody`: it can't be right, such as no rows where rows are known. `Suspicion`: it shows less than it should; it is
+read again at once, and the same reply is then accepted, unless it looks like that of a lagging server of Binance. Where
+the same question again would prove nothing, a window of another kind decides (`Suspicion.look`).
 """
 
 from dataclasses import dataclass
@@ -12,17 +13,24 @@ from mdcache.candles.settling import ReadTime
 from mdcache.candles.window import Window, WindowKind
 from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange.rows import Row
+from mdcache.exchange.weights import page_limit
 
 LONGEST_OUTAGE_MS = 3 * 86_400_000  # the longest known outage (2018-02-08) took a day and a half
 MAX_VANISHED_ROWS = 10  # an exchange may withdraw a few closed rows at once; if more are missing, the reply is broken
+_QUIET_BUCKETS = 3  # a symbol that printed no row for longer than this needs another witness
 
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """A reply shows less than we have. `lagging`: it looks like the exchange before our own tail was read."""
+    """A reply shows less than we have, or than can be expected.
+
+    `lagging`: it looks like the exchange before our own tail was read. `look`: the window that decides whether it is
+    right: if that returns any row, it is not.
+    """
 
     detail: str
     lagging: bool
+    look: Window | None = None
 
 
 def cut_at_long_gap(series: Series, rows: list[Row], window: Window) -> list[Row]:
@@ -69,7 +77,28 @@ def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTi
         return Suspicion(f"lacks {lacking[0]}", lagging=False)
     differing = [(row, shown[row.open_ms]) for row in known if shown[row.open_ms].raw != row.raw]
     fewer = [row.open_ms for row, now in differing if now.trades < row.trades]
-    return Suspicion(f"fewer trades in {fewer[0]}", lagging=fewer[0] == newest) if fewer else None
+    if fewer:
+        return Suspicion(f"fewer trades in {fewer[0]}", lagging=fewer[0] == newest)
+    return _find_early_end(series, rows, window, read)
+
+
+def _find_early_end(series: Series, rows: list[Row], window: Window, read: ReadTime) -> Suspicion | None:
+    """Return a suspicion if the newest rows end long ago, or there are none, and that is news."""
+    if window.kind is not WindowKind.TAIL:
+        return None
+    newest = rows[-1].open_ms if rows else -1
+    end_ms = series.next_open(newest) if rows else 0
+    if read.as_of_ms - end_ms <= max(series.policy.confirm_ms, _QUIET_BUCKETS * series.interval.length_ms):
+        return None
+    tail = series.tail
+    if tail is not None and newest == series.newest_known():
+        return None
+    if tail is not None and not tail.rows and newest < tail.start_ms:
+        return None
+    span_ms = series.endpoint.max_span_ms
+    start_ms = newest + 1 if span_ms is None else max(newest + 1, read.as_of_ms - span_ms)
+    look = Window(WindowKind.RANGE, start_ms, read.as_of_ms, page_limit(series.endpoint, 1))
+    return Suspicion(f"ends at {newest}", lagging=False, look=look)
 
 
 def _expected_span(series: Series, rows: list[Row], window: Window) -> Span:

@@ -7,7 +7,7 @@ from mdcache.candles.series import Series
 from mdcache.candles.window import Window, WindowKind, tail_window
 from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange.rows import Row
-from tests.candles.timeline import COINM, at, make_series, read_at, row, rows, settle, show_tail
+from tests.candles.timeline import COINM, SPOT, USDM, at, make_series, read_at, row, rows, settle, show_tail
 
 TAIL = tail_window(100)
 DAY = 1_440
@@ -83,6 +83,49 @@ def test_few_rows_may_vanish_at_once_and_no_more() -> None:
     assert found == Suspicion(f"lacks {at(5)}", lagging=False)
     with pytest.raises(InvalidBody, match="rows that are known"):
         find_suspicion(series, rows(0, 40, without=[*gone, 30]), TAIL, read_at(50))
+
+
+@pytest.mark.parametrize("path", [SPOT, USDM, COINM])
+@pytest.mark.parametrize(
+    ("page", "minute", "looks_from"),
+    [
+        (rows(0, 9), 12.9, None),  # two buckets without a row
+        (rows(0, 9), 14.1, 9),
+        (rows(0, 9), 10 + 300 * DAY, 9),
+        ([], 500, -1),
+    ],
+)
+def test_an_end_long_ago_needs_another_witness(
+    path: str, page: list[Row], minute: float, looks_from: float | None
+) -> None:
+    found = find_suspicion(make_series(path), page, TAIL, read_at(minute))
+    if looks_from is None:
+        assert found is None
+        return
+    assert found is not None
+    assert found.look is not None
+    start = at(looks_from) + 1 if page else 0
+    if path == COINM:
+        start = max(start, at(minute) - 200 * DAY * 60_000)
+    assert (found.look.start_ms, found.look.end_ms) == (start, at(minute))
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_an_end_that_is_known_needs_no_witness(*, settled: bool) -> None:
+    series = make_series()
+    if settled:
+        settle(series, 0, 9)
+        show_tail(series, 10, 9, as_of=100)
+    else:
+        show_tail(series, 0, 9, as_of=100)
+    assert find_suspicion(series, rows(0, 9), TAIL, read_at(101)) is None
+    later = find_suspicion(series, rows(0, 20), TAIL, read_at(101))
+    assert later is not None, "another end than the one that is known"
+
+
+def test_other_windows_end_where_they_end() -> None:
+    for window in (Window(WindowKind.BACKWARD, None, at(9), 100), Window(WindowKind.RANGE, at(0), at(9), 100)):
+        assert find_suspicion(make_series(), rows(0, 9), window, read_at(500)) is None
 
 
 def test_a_reply_older_than_what_was_merged_may_show_less() -> None:

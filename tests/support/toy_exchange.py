@@ -87,9 +87,12 @@ def ask(
         reads += 1
         rows = exchange.read(step.window, at_ms - lag_ms)
         read = ReadTime(at_ms, at_ms)
-        if find_suspicion(series, rows, step.window, read) is not None:
+        if (suspicion := find_suspicion(series, rows, step.window, read)) is not None:
             reads += 1
-            rows = exchange.read(step.window, at_ms)
+            looked = [] if suspicion.look is None else exchange.read(suspicion.look, at_ms)
+            if looked or suspicion.look is None:
+                reads += bool(looked)
+                rows = exchange.read(step.window, at_ms)
         merge(series, rows, step.window, read)
     raise AssertionError((question, series.tail, list(series.coverage), exchange.calls[-8:]))
 
