@@ -66,6 +66,9 @@ class Minute:
         return max(self.ours, (self.header or 0) + self.pending + self.unseen)
 
 
+_EMPTY_MINUTE = Minute(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """A family's weight. `limit`: per minute; `share`: our part of it; `in_flight`: sent and unanswered."""
@@ -82,7 +85,10 @@ class Budget:
 
     def minute(self, number: int) -> Minute:
         """Return the minute of this number, empty if nothing was spent in it."""
-        return next((minute for minute in self.minutes if minute.number == number), Minute(number))
+        for minute in self.minutes:
+            if minute.number == number:
+                return minute
+        return Minute(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +244,7 @@ def earliest_ms(budget: Budget, claim: Claim, ahead: int, now: Moment, factor: f
     if opens_ms is not None:
         return opens_ms
     short = ahead + claim.weight - max(0, room(budget, claim.lane, now.number, now.utc_ms, factor))
-    minutes = math.ceil(short / _lane_allowance(budget, Minute(0), claim.lane, factor, 0))
+    minutes = math.ceil(short / _lane_allowance(budget, _EMPTY_MINUTE, claim.lane, factor, 0))
     return (now.number + minutes) * MINUTE_MS + now.error_ms
 
 
@@ -273,7 +279,7 @@ def _room_from_ms(budget: Budget, number: int, lane: Lane, weight: int, utc_ms: 
 
 def _never_fits(budget: Budget, claim: Claim, factor: float) -> bool:
     """Return whether not even an empty minute has room for it."""
-    whole = _lane_allowance(budget, Minute(0), claim.lane, factor, 0)
+    whole = _lane_allowance(budget, _EMPTY_MINUTE, claim.lane, factor, 0)
     return claim.weight > min(whole, int(ADDRESS_CAP * budget.limit))
 
 
