@@ -35,6 +35,7 @@ class FakeRedis:
         self.calls = 0
         self.broken = ("", "")
         self._scripts: dict[tuple[str, str, str], Any] = {}
+        self._commands: dict[bytes, Any] = {}
         self._runtime = _lua.LuaRuntime(encoding=None, unpack_returned_tuples=True)
         self._runtime.globals()[b"call"] = self._call
         self._runtime.globals()[b"sha1hex"] = _sha1hex
@@ -68,7 +69,10 @@ class FakeRedis:
         return known
 
     def _call(self, command: bytes, *args: bytes) -> Any:
-        done = getattr(self, f"_{command.decode().lower()}")(*args)
+        known = self._commands.get(command)
+        if known is None:
+            known = self._commands[command] = getattr(self, f"_{command.decode().lower()}")
+        done = known(*args)
         return self._runtime.table(*done) if isinstance(done, list) else done
 
     def _time(self) -> list[Any]:
