@@ -1,6 +1,6 @@
 """The incident in short: 20 symbols x 6 timeframes x 3 consumers, 500 candles every 5 s, with and without mdcache.
 
-    python -m bench.incident [--seconds 60] [--share 0.8]
+    python -m bench.incident [--seconds 60] [--share 0.5]
 
 Direct consumers spend weight 8,640 a minute of Binance's 6,000 and are banned; the table shows what came of it.
 `mdcache replay` plays the same, and draws it.
@@ -27,7 +27,7 @@ async def crowd(url: str, symbols: list[str], seconds: float) -> ConsumerTally:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--share", type=float, default=0.8)
+    parser.add_argument("--share", type=float, default=0.5)
     options = parser.parse_args()
     found = play(
         ReplayPlan(ReplayLoad(seconds=options.seconds), share=options.share), lambda _side, _ended, _failed: None

@@ -25,7 +25,7 @@ def replay(
     symbols: Annotated[int, typer.Option(min=1, help="Symbols, each in six intervals.")] = 20,
     consumers: Annotated[int, typer.Option(min=1, help="Consumers that poll all of them every 5 s.")] = 3,
     limit: Annotated[int, typer.Option(min=1, help="The exchange's weight limit per minute.")] = 6000,
-    share: Annotated[float, typer.Option(min=0.01, max=1.0, help="Part of it that mdcache may use.")] = 0.8,
+    share: Annotated[float, typer.Option(min=0.01, max=1.0, help="Part of it that mdcache may use.")] = 0.5,
     picture: Annotated[Path, typer.Option(help="Where to draw it: PICTURE.svg and PICTURE.png.")] = Path("replay"),
     no_picture: Annotated[bool, typer.Option("--no-picture", help="Draw none.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
