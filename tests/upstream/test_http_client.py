@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import ssl
 import zlib
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.support.virtual_time import run
 pytestmark = pytest.mark.virtual
 
 MEGA = 1_000_000
+TLS = httpx.create_ssl_context(trust_env=False)  # certificates take 20 ms to read
 WIRE = UpstreamRequest("/api/v3/klines", "symbol=BTCUSDT&limit=5", (("X-MBX-TIME-UNIT", "MICROSECOND"),), 2, MEGA)
 
 
@@ -253,7 +255,7 @@ async def test_the_pool_survives_cancellation_at_every_await(turns: int) -> None
     wires = Wires()
 
     def pool() -> httpx.AsyncHTTPTransport:
-        transport = httpx.AsyncHTTPTransport()
+        transport = httpx.AsyncHTTPTransport(verify=TLS)
         transport._pool = httpcore.AsyncConnectionPool(network_backend=wires, max_connections=6)
         return transport
 
@@ -271,3 +273,21 @@ async def test_the_pool_survives_cancellation_at_every_await(turns: int) -> None
     assert [(head.status, body) for head, body in replies] == [(200, b"[1,]")] * 2
     await client.aclose()
     assert wires.open == 0
+
+
+async def test_certificates_are_read_once_however_often_a_pool_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading them takes 20 ms, in which the daemon answers nobody; each request that times out gives up a pool."""
+    read: list[object] = []
+
+    def load(context: ssl.SSLContext, *given: object, **named: object) -> None:
+        read.append(context)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", load)
+    client = MarketClient("https://up.test", timeout_s=5, concurrency=2)
+    for _ in range(3):
+        task = asyncio.create_task(client.get(WIRE, ignored))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await client.aclose()
+    assert len(read) == 1
