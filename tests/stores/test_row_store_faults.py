@@ -122,15 +122,12 @@ async def test_more_than_may_wait_is_forgotten_on_the_disk_too(tmp_path: Path) -
     await home.save(KEY, series_change(stored_block(3, 4)))
     await home.save(OTHER, series_change(stored_block(3, 4)))
     fault.strike(0, 10_000)
-    text = b"[" + b"7" * 6_000_000 + b"]"
+    text = b"[" + b"7" * 6_000 + b"]"  # of a thousand rows in each block: 6 MB
     home.store.save(KEY, series_change(stored_block(3, 5)))
     for index in range(20):
-        home.store.save(
-            OTHER,
-            series_change(
-                StoredBlock(build_block(index, [(index * WIDTH, text)]), ((index * WIDTH, index * WIDTH + 1),))
-            ),
-        )
+        first = index * WIDTH
+        block = build_block(index, [(first + n, text) for n in range(1_000)])
+        home.store.save(OTHER, series_change(StoredBlock(block, ((first, first + 1_000),))))
     assert int(str(home.store.status()["waiting_bytes"])) <= 64 << 20
     fault.strike(0, 0)
     await home.clock.sleep(130.0)
