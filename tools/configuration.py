@@ -34,7 +34,8 @@ GROUPS = (
         "Where Binance is",
         ("spot_url", "usdm_url", "coinm_url", "spot_ws_url", "usdm_ws_url", "coinm_ws_url", "unknown_paths"),
         "Another mdcache is a fine upstream. Stored rows belong to these URLs: those of a test network never mix with "
-        "real ones. `HTTPS_PROXY` is honoured.",
+        "real ones. `HTTPS_PROXY` and `SSL_CERT_FILE` of the environment (not of `.env`) are honoured: a proxy, and a "
+        "file of certificates to trust instead of the public ones.",
     ),
     Group(
         "How fresh candles are",

@@ -14,6 +14,7 @@ from pathlib import Path
 from dotenv.parser import parse_stream
 from pydantic import SecretStr, ValidationError
 
+from mdcache.settings import borrowed
 from mdcache.settings.model import HIDDEN, PREFIX, LoadContext, Settings, default_state_dir
 
 ENVIRONMENT = "environment"
@@ -89,6 +90,9 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".
             raw[known[name.removeprefix(PREFIX)]] = (value, source)
         else:
             problems.append(_unknown(name, value, source, known))
+
+    for name, right in borrowed.faults(environ):
+        problems.append(Problem(name, HIDDEN, ENVIRONMENT, right))
 
     given = {name: value for name, (value, _) in raw.items() if value or name not in _EMPTY_IS_DEFAULT}
     proxy = environ.get("https_proxy") or environ.get("HTTPS_PROXY")  # urllib's order, which httpx uses
