@@ -85,6 +85,13 @@ def test_a_drawing_is_that_of_its_source(source: Path) -> None:
     assert len(words(kept)) > 3
 
 
+@pytest.mark.parametrize("source", DRAWINGS, ids=lambda path: str(path.stem))
+def test_a_drawing_has_light_paper_of_its_own_for_dark_pages(source: Path) -> None:
+    paper = re.search(r'<polygon fill="([^"]+)"', source.with_suffix(".svg").read_text())
+    assert paper
+    assert paper[1] == "#fbfdfc"
+
+
 def test_every_drawing_has_a_text_for_those_who_do_not_see_it() -> None:
     shown = [found for page in DOCS.glob("*.md") for found in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", page.read_text())]
     assert {Path(target).stem for _, target in shown} >= {source.stem for source in DRAWINGS}
