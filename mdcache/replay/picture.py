@@ -56,7 +56,14 @@ def _draw_weight(axes: Axes, replay: ReplayResult) -> None:
     axes.annotate(f"limit {limit:,}", (0, limit), (2, 4), textcoords="offset points", color=_LIMIT)
     ours = int(replay.plan.share * limit)
     axes.axhline(ours, color=_MDCACHE, linestyle=":", linewidth=1.2)
-    axes.annotate(f"mdcache may use {ours:,}", (0, ours), (2, 4), textcoords="offset points", color=_MDCACHE)
+    axes.annotate(
+        f"mdcache may use {ours:,}",
+        (len(mdcache.used), ours),
+        (-2, 4),  # above the line, at its end: the legend stands at its beginning
+        textcoords="offset points",
+        color=_MDCACHE,
+        ha="right",
+    )
     for side, colour, name in ((direct, _DIRECT, "without mdcache"), (mdcache, _MDCACHE, "with mdcache")):
         axes.plot(range(len(side.used) + 1), (0, *side.used), color=colour, linewidth=2.4, label=name)
     if direct.banned_at_s is not None:
