@@ -1,30 +1,20 @@
-"""The exchange as an ASGI application: delays, gzip and broken connections.
+"""The exchange as an ASGI application: delays, gzip and broken connections; its streams are in `stream_asgi.py`.
 
 A connection can only be broken with the server's help: `server.py` puts an `abort` into the scope. Without
 one (in-process transports) a broken connection is the exception `ConnectionBroken`, raised to the client.
 """
 
 import gzip
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from mdcache.sim.api.replies import ExchangeReply
+from mdcache.sim.asgi_scope import Receive, Scope, Send, break_connection, client_of, request_headers
 from mdcache.sim.control import control_api
 from mdcache.sim.exchange import Exchange
+from mdcache.sim.stream_asgi import serve_stream
 
-Message = MutableMapping[str, Any]  # as ASGI defines it
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-ABORT = "mdcache.sim.abort"  # scope["extensions"][ABORT]["abort"]() closes the connection at once
-CLIENT_HEADER = "x-sim-client"  # simulates another client address
 _GZIP_SIZES = range(1_024, 16_000_000)  # smaller: not worth it; larger: would block the event loop
 _CHUNK = 1 << 18
-
-
-class ConnectionBroken(ConnectionError):
-    """The simulated exchange closed the connection before its reply was complete."""
 
 
 class SimApp:
@@ -35,10 +25,13 @@ class SimApp:
         self._sleep = sleep
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; there are no other scopes (`server.py`)."""
+        """Serve one request or one WebSocket; there are no other scopes (`server.py`)."""
+        if scope["type"] == "websocket":
+            await serve_stream(self._exchange, scope, receive, send, self._sleep)
+            return
         method, path = scope["method"], scope["path"]
         query = scope["query_string"].decode("latin-1")
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = request_headers(scope)
         if path.startswith(control_api.PREFIX):
             reply = control_api.answer(self._exchange, method, path, query, await _body(receive))
             await _send(reply, send)
@@ -46,8 +39,7 @@ class SimApp:
         before = self._exchange.delay_before(path)
         if before > 0:
             await self._sleep(before)
-        peer = scope.get("client") or ("127.0.0.1", 0)
-        reply = self._exchange.respond(method, path, query, headers, headers.get(CLIENT_HEADER, peer[0]))
+        reply = self._exchange.respond(method, path, query, headers, client_of(scope, headers))
         if reply.delay_after_s > 0:
             await self._sleep(reply.delay_after_s)
         if reply.fault == "timeout":
@@ -55,12 +47,12 @@ class SimApp:
             await receive()  # returns when the client has disconnected
             return
         if reply.fault == "drop":
-            _break(scope)
+            break_connection(scope)
             return
         reply = _compressed(reply, headers.get("accept-encoding", ""))
         await _send(reply, send, cut=reply.fault == "truncate")
         if reply.fault == "truncate":
-            _break(scope)
+            break_connection(scope)
 
 
 async def _body(receive: Receive) -> bytes:
@@ -93,11 +85,3 @@ async def _send(reply: ExchangeReply, send: Send, *, cut: bool = False) -> None:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     if not cut:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def _break(scope: Scope) -> None:
-    """Close the connection without an answer."""
-    extension = (scope.get("extensions") or {}).get(ABORT)
-    if extension is None:
-        raise ConnectionBroken("the simulated exchange closed the connection")
-    extension["abort"]()

@@ -29,6 +29,9 @@ from mdcache.sim.control.meter import BUCKET_MINUTES, LimitDecision, Meter
 from mdcache.sim.default_symbols import default_symbols
 from mdcache.sim.listings import Listings
 from mdcache.sim.prices import recorded
+from mdcache.sim.prices.instruments import shared_instruments
+from mdcache.sim.streams.door import StreamDoor
+from mdcache.sim.streams.session import StreamSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Exchange:
         seed = self.config.seed
         self.control = Control(self._meter, listings, seed=seed, now_ms=self.now_ms, on_reset=self._forget)
         self._answers = Answers(self.config, self.control, listings, rows)
+        instruments = shared_instruments(seed, self.config.cached_splits, self.config.cached_rows)
+        self._streams = StreamDoor(self.config, self.control, self._meter, listings, instruments)
         self._served = 0
 
     def now_ms(self) -> int:
@@ -103,6 +108,16 @@ class Exchange:
         _, after = self.control.delays(path)
         broken = fault.kind if fault is not None and fault.kind in TRANSPORT_FAULTS else None
         return replace(reply, delay_after_s=after, fault=broken)
+
+    def open_stream(self, path: str, query: str, client: str = "127.0.0.1") -> StreamSession | ExchangeReply:
+        """Answer a WebSocket handshake at the current time: with a session, or with a refusal."""
+        now = self.now_ms()
+        opened = self._streams.open(path, query, client, now)
+        status = opened.status if isinstance(opened, ExchangeReply) else 101
+        family = family_of(self._streams.market_of(path) or "spot")
+        self.log.append(LogEntry(now, client, "GET", path, query, status, 0, family))
+        self.counts[path, status] += 1
+        return opened
 
     def truth(
         self, path: str, query: str, headers: Mapping[str, str] | None = None, *, at_ms: int, lag_ms: int = 0

@@ -18,10 +18,12 @@ class Listings:
     def __init__(self, symbols: Iterable[SymbolSpec]) -> None:
         self._given = tuple(symbols)
         self._versions: dict[_Key, list[tuple[int, SymbolSpec]]] = {}
+        self.changes = 0  # how often anything below has changed
         self.reset()
 
     def reset(self) -> None:
         """Forget every change."""
+        self.changes += 1
         self._versions = {(spec.market, spec.symbol): [(0, spec)] for spec in self._given}
 
     def known(self, market: Market, at_ms: int) -> list[SymbolSpec]:
@@ -44,6 +46,7 @@ class Listings:
         if key in self._versions:
             raise ValueError(f"{spec.market} knows {spec.symbol} already")
         self._versions[key] = [(at_ms, spec)]
+        self.changes += 1
 
     def halt(self, market: Market, symbol: str, at_ms: int, *, status: str) -> None:
         """Stop trading in a symbol."""
@@ -76,6 +79,7 @@ class Listings:
 
     def _change(self, spec: SymbolSpec, at_ms: int) -> None:
         self._versions[spec.market, spec.symbol].append((at_ms, spec))
+        self.changes += 1
 
 
 def _version(versions: list[tuple[int, SymbolSpec]], at_ms: int) -> SymbolSpec | None:

@@ -5,13 +5,16 @@ from collections.abc import Callable
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from mdcache.clock import SystemClock
-from mdcache.sim.asgi import ABORT, SimApp
+from mdcache.sim.asgi import SimApp
+from mdcache.sim.asgi_scope import ABORT
 from mdcache.sim.config import SimConfig
 from mdcache.sim.exchange import Exchange
 
 _KEEP_ALIVE_S = 60
+_PING_S, _PONG_WITHIN_S = 20, 60  # web-socket-streams.md; futures ping every 3 minutes, which is not simulated
 _DRAIN_S = 1  # requests that are never answered must not delay shutdown
 
 
@@ -28,6 +31,15 @@ class AbortingProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
+class AbortingWebSocket(WebSocketsSansIOProtocol):
+    """A WebSocket that the application can break without a closing handshake."""
+
+    async def run_asgi(self) -> None:
+        """Run the application, with a way to break the connection in its scope."""
+        self.scope["extensions"] = {**(self.scope["extensions"] or {}), ABORT: {"abort": self.transport.abort}}
+        await super().run_asgi()
+
+
 def uvicorn_config(config: SimConfig, host: str, port: int) -> uvicorn.Config:
     """Return uvicorn's configuration for `serve`; uvicorn uses uvloop if it is installed."""
     clock = SystemClock()
@@ -37,7 +49,10 @@ def uvicorn_config(config: SimConfig, host: str, port: int) -> uvicorn.Config:
         host=host,
         port=port,
         http=AbortingProtocol,
-        ws="none",
+        ws=AbortingWebSocket,
+        ws_ping_interval=_PING_S,
+        ws_ping_timeout=_PONG_WITHIN_S,
+        ws_per_message_deflate=False,
         lifespan="off",
         log_level="warning",
         access_log=False,

@@ -10,9 +10,12 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from websockets.exceptions import ConnectionClosedError, InvalidMessage, InvalidStatus
+from websockets.sync.client import connect
 
 from mdcache.sim import SimConfig
-from mdcache.sim.asgi import ConnectionBroken, SimApp
+from mdcache.sim.asgi import SimApp
+from mdcache.sim.asgi_scope import ConnectionBroken
 from mdcache.sim.server import uvicorn_config
 from tests.sim.helpers import WORLD, Sim
 
@@ -130,3 +133,37 @@ def test_on_a_real_socket(port: int) -> None:
             raw.sendall(b"HEAD /api/v3/ping HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n")
             assert b"200 OK" in raw.recv(4096)
     assert json.loads(reply.content)
+
+
+def test_streams_on_a_real_socket(port: int) -> None:
+    base, control = f"ws://127.0.0.1:{port}", f"http://127.0.0.1:{port}/_sim"
+    with httpx.Client(timeout=10, trust_env=False) as client:
+        with connect(f"{base}/usdm/market/ws/btcusdt@kline_1m", proxy=None) as futures:
+            assert json.loads(futures.recv(10))["k"]["i"] == "1m"
+            futures.send('{"method":"SUBSCRIBE","params":["btcusdt@kline_5m"],"id":1}')
+            while "k" in (said := json.loads(futures.recv(10))):
+                assert said["k"]["i"] == "1m"
+            assert said == {"result": None, "id": 1}
+            while json.loads(futures.recv(10))["k"]["i"] != "5m":
+                pass
+            client.post(f"{control}/close_streams", json={"notice_s": 0.3})
+            for _ in futures:
+                pass
+            assert futures.close_code == 1001
+        with connect(f"{base}/ws", proxy=None) as spot:
+            client.post(f"{control}/close_streams")
+            with pytest.raises(ConnectionClosedError):
+                spot.recv(10)
+        client.post(f"{control}/fault", json={"kind": "418", "count": 1, "path": "/stream", "retry_after_s": 9})
+        with pytest.raises(InvalidStatus) as refused:
+            connect(f"{base}/stream", proxy=None)
+        assert refused.value.response.status_code == 418
+        assert refused.value.response.headers["Retry-After"] == "9"
+        client.post(f"{control}/fault", json={"kind": "drop", "count": 1, "path": "/ws"})
+        with pytest.raises(InvalidMessage):
+            connect(f"{base}/ws", proxy=None)
+        client.post(f"{control}/fault", json={"kind": "timeout", "count": 1, "path": "/ws"})
+        with pytest.raises(TimeoutError):
+            connect(f"{base}/ws", proxy=None, open_timeout=0.3)
+        with connect(f"{base}/ws", proxy=None) as again:
+            again.ping().wait(10)

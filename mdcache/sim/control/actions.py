@@ -14,6 +14,7 @@ from mdcache.sim.api.routes import ROUTES
 from mdcache.sim.config import Family, Market, SymbolSpec
 from mdcache.sim.control.faults import InjectedFault
 from mdcache.sim.control.meter import Meter
+from mdcache.sim.control.stream_faults import StreamFault, StreamSettings
 from mdcache.sim.listings import Listings
 
 
@@ -61,6 +62,7 @@ class Control:
         self._seed = seed
         self._now_ms = now_ms
         self._on_reset = on_reset
+        self.streams = StreamSettings()
         self._restore()
 
     def _restore(self) -> None:
@@ -76,6 +78,7 @@ class Control:
         self.date_skew_s = 0.0
         self.time_offset_ms = 0
         self.clock_step_ms = 0
+        self.streams.restore()
 
     # ------------------------------------------------------------------------------------- actions
 
@@ -212,6 +215,36 @@ class Control:
         """Let a halted or delisted symbol trade again."""
         self._listings.relist(market, symbol, self._now_ms())
 
+    def stream_fault(
+        self,
+        kind: str,
+        *,
+        market: Market | None = None,
+        path: str = "",
+        topic: str = "",
+        seconds: float | None = None,
+        delay_s: float = 8.0,
+        life_s: float = 1.0,
+    ) -> None:
+        """Let streams misbehave (kinds: `stream_faults.STREAM_FAULT_KINDS`), for some seconds or until cleared.
+
+        On connections to `path` and below, for topics that contain `topic`.
+        """
+        until_ms = None if seconds is None else self._now_ms() + round(seconds * 1000)
+        self.streams.faults.append(StreamFault(kind, market, path, topic, until_ms, delay_s, life_s))
+
+    def clear_stream_faults(self) -> None:
+        """Let streams behave again; connections that were closed stay closed."""
+        self.streams.faults.clear()
+
+    def close_streams(self, *, market: Market | None = None, notice_s: float = 0.0) -> None:
+        """End all connections to streams: at once, without a closing handshake, or after a `serverShutdown`."""
+        self.streams.close_all(market, self._now_ms(), round(notice_s * 1000))
+
+    def quiet_topics(self, *, silent: bool = True) -> None:
+        """Send nothing for a candle in which nothing is traded; `silent` false: send it like the others."""
+        self.streams.quiet = silent
+
     def reset(self) -> None:
         """Undo everything above and forget weights, bans and the log."""
         self._restore()
@@ -277,6 +310,8 @@ class Control:
                 for one in self._listings.changed()
             ],
             "revisions": sum(map(len, self._revisions.values())),
+            "stream_faults": [asdict(one) for one in self.streams.faults],
+            "quiet_topics": self.streams.quiet,
             "date_skew_s": self.date_skew_s,
             "time_offset_ms": self.time_offset_ms,
             **self._meter.status(self._now_ms()),

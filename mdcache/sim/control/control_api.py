@@ -38,6 +38,10 @@ ACTIONS: Mapping[str, Callable[..., object]] = {
     "halt": Control.halt,
     "delist": Control.delist,
     "relist": Control.relist,
+    "stream_fault": Control.stream_fault,
+    "clear_stream_faults": Control.clear_stream_faults,
+    "close_streams": Control.close_streams,
+    "quiet_topics": Control.quiet_topics,
     "reset": Control.reset,
 }
 _DEFAULT_LOG = 1_000

@@ -75,6 +75,7 @@ class PriceHistory:
         self._chart = chart
         self._divided = divided
         self._key = blake2b(f"{seed}|{identity}|{kind}".encode(), digest_size=16).digest()
+        self._trades_to_day = [0]  # before each day from the chart's start on
         self._even = kind != "trades"
         self._price_unit: int = 10 ** (SAMPLE_DECIMALS if self._even else units.price_places)
         self._scale = Scale(1, inverse=False) if self._even else _scale(units)
@@ -122,6 +123,17 @@ class PriceHistory:
             else:
                 return None
         return low
+
+    def trades_before(self, tick: int) -> int:
+        """Return the number of trades before a tick, counted from the chart's start; 0 before it."""
+        day = tick // TICKS_A_DAY
+        if day < CHART_START_DAY:
+            return 0
+        known = self._trades_to_day
+        while len(known) <= day - CHART_START_DAY:
+            known.append(known[-1] + self._trades(self._draws(9, CHART_START_DAY + len(known) - 1, 8)))
+        start = day * TICKS_A_DAY
+        return known[day - CHART_START_DAY] + (self.between(start, tick).trades if start < tick else 0)
 
     def _trades(self, draws: tuple[int, ...]) -> int:
         """Return the number of trades (or samples) of the day with these draws."""

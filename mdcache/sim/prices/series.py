@@ -139,7 +139,7 @@ class PrintedSeries:
 
     def __init__(self, instrument: Instrument, grid: Grid, cache: RowCache) -> None:
         self._instrument = instrument
-        self._grid = grid
+        self.grid = grid
         self._cache = cache
 
     def rows(self, window: RowWindow, as_of: AsOf) -> list[bytes]:
@@ -148,7 +148,7 @@ class PrintedSeries:
         traded_in = self._instrument.sessions(as_of.at_ms)
         kept = self._cache.rows((self, self._instrument.state(as_of.at_ms)))
         before = len(kept)
-        open_from = self._grid.index(as_of.at_ms - as_of.late_ms)  # the first bucket that may still change
+        open_from = self.grid.index(as_of.at_ms - as_of.late_ms)  # the first bucket that may still change
         found: list[bytes] = []
         previous: int | None = None  # the last close, if it was just computed
         for index in self._buckets(window, traded_in):
@@ -163,6 +163,22 @@ class PrintedSeries:
         self._cache.added(len(kept) - before)
         return found
 
+    def bounds(self, index: int) -> tuple[int, int]:
+        """Return the first and the last millisecond of a bucket."""
+        return self.grid.open_ms(index), self.grid.open_ms(index + 1) - 1
+
+    def row(self, index: int, at_ms: int) -> bytes | None:
+        """Return one bucket's row as it is at a moment, or nothing if the instrument did not trade in it."""
+        traded_in = self._instrument.sessions(at_ms)
+        open_ms, close_ms = self.bounds(index)
+        if not any(begin <= close_ms and open_ms < end for begin, end in traded_in):
+            return None
+        return self._print(index, AsOf(at_ms), traded_in, self._instrument.closures(at_ms), None)[0]
+
+    def trades_before(self, index: int) -> int:
+        """Return the number of trades before a bucket, in the instrument's whole history."""
+        return self._instrument.history.trades_before(first_tick(self.grid.open_ms(index)))
+
     def _print(
         self,
         index: int,
@@ -172,8 +188,8 @@ class PrintedSeries:
         previous: int | None,
     ) -> tuple[bytes, int]:
         """Return a bucket's row and its close price."""
-        open_ms = self._grid.open_ms(index)
-        close_ms = self._grid.open_ms(index + 1) - 1
+        open_ms = self.grid.open_ms(index)
+        close_ms = self.grid.open_ms(index + 1) - 1
         end_ms = min(close_ms, as_of.at_ms) + 1
         if as_of.late_ms and as_of.at_ms <= close_ms + as_of.late_ms:
             end_ms = min(end_ms, max(open_ms + 1, close_ms + 1 - as_of.short_ms))
@@ -188,7 +204,7 @@ class PrintedSeries:
         """Return the numbers of the buckets asked for, in order."""
         if not traded_in:
             return []
-        grid = self._grid
+        grid = self.grid
         first = grid.index(traded_in[0][0])
         last = grid.index(traded_in[-1][1] - 1)
         if window.start_ms is not None:

@@ -1,0 +1,1 @@
+"""The simulated WebSocket streams: topics, frames and connections (docs/sim.md#streams)."""

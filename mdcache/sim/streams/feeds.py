@@ -1,0 +1,181 @@
+"""What a topic sends, and when (docs/binance.md#kline-streams).
+
+A feed knows no connection. `next_ms` is when it may have something to send; `take` returns it. Frames show a candle as
+it is at their event time. If nobody takes for longer than a cadence, only the newest frame and the final ones come.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+
+from mdcache.sim.config import DAY_MS, Market
+from mdcache.sim.listings import Listings
+from mdcache.sim.prices.instruments import Instruments
+from mdcache.sim.prices.price_history import TICK_MS
+from mdcache.sim.streams.events import kline_event, mini_ticker
+from mdcache.sim.streams.topics import MINI_TICKERS, KlineTopic, SeriesDirectory, StreamedSeries
+
+_SPOT_CADENCE_MS, _SECONDS_CADENCE_MS = 2_000, 1_000  # web-socket-streams.md: 1000 ms for 1s, 2000 ms otherwise
+_FINAL_AFTER_MS: dict[Market, int] = {"spot": 200, "usdm": 2_000, "coinm": 2_000}  # freqtrade#11571
+_MINI_TICKERS_MS = 1_000
+_SPREAD_MS = 40  # so that not all topics send in one millisecond
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One event of a topic. `final`: the last one of a candle."""
+
+    topic: str
+    event_ms: int
+    text: str
+    final: bool = False
+
+
+class KlineFeed:
+    """The candles of one topic, from `now_ms` on. `quiet()`: whether nothing is sent where nothing was traded."""
+
+    def __init__(
+        self, name: str, topic: KlineTopic, directory: SeriesDirectory, now_ms: int, *, micros: bool,
+        quiet: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self.name = name
+        self._topic = topic
+        self._directory = directory
+        self._micros = micros
+        self._quiet = quiet
+        spread = int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "big")
+        self._cadence_ms = TICK_MS
+        if topic.market == "spot":
+            self._cadence_ms = _SECONDS_CADENCE_MS if topic.interval == "1s" else _SPOT_CADENCE_MS
+        self._phase_ms = spread % (self._cadence_ms if topic.market == "spot" else _SPREAD_MS)
+        self._final_after_ms = _FINAL_AFTER_MS[topic.market] + spread % _SPREAD_MS
+        self._finals: deque[tuple[int, int]] = deque()  # (when, bucket) of final frames to come
+        self._tick_ms = self._tick_after(now_ms)
+        self._found: tuple[int, StreamedSeries | None] = (-1, None)
+        self._index: int | None = None
+        self._trades = 0  # of the last frame of the current bucket
+        self._first_trade = 0
+        self._begin(now_ms)
+
+    @property
+    def next_ms(self) -> int:
+        """When the feed may have something to send."""
+        return min(self._tick_ms, self._finals[0][0]) if self._finals else self._tick_ms
+
+    def take(self, now_ms: int) -> list[Frame]:
+        """Return what is due by now, in the order of event times."""
+        if now_ms - self._tick_ms > self._cadence_ms:
+            self._tick_ms = self._tick_after(now_ms - self._cadence_ms)
+        frames: list[Frame | None] = []
+        while self.next_ms <= now_ms:
+            if self._finals and self._finals[0][0] <= self._tick_ms:
+                when, index = self._finals.popleft()
+                frames.append(self._final(index, when))
+            else:
+                frames.append(self._tick(self._tick_ms))
+                self._tick_ms += self._cadence_ms
+        return [frame for frame in frames if frame is not None]
+
+    def _begin(self, now_ms: int) -> None:
+        series = self._series(now_ms)
+        if series is None:
+            return
+        index = series.rows.grid.index(now_ms)
+        if now_ms < self._due(series, index - 1):
+            self._finals.append((self._due(series, index - 1), index - 1))
+        self._enter(series, index)
+
+    def _tick(self, at_ms: int) -> Frame | None:
+        series = self._series(at_ms)
+        if series is None:
+            return None
+        index = series.rows.grid.index(at_ms)
+        if index != self._index:
+            self._enter(series, index)
+        if self._topic.market == "spot" and self._finals[0][1] != index:
+            return None  # the closed candle comes first; on futures the next one is shown meanwhile
+        row = series.rows.row(index, at_ms)
+        trades = 0 if row is None else _trades(row)
+        if row is None or (trades == self._trades and self._quiet()):
+            return None
+        self._trades = trades
+        return self._frame(series, row, at_ms, self._first_trade, final=False)
+
+    def _final(self, index: int, at_ms: int) -> Frame | None:
+        series = self._series(at_ms)
+        row = None if series is None else series.rows.row(index, at_ms)
+        if series is None or row is None or (not _trades(row) and self._quiet()):
+            return None
+        return self._frame(series, row, at_ms, series.rows.trades_before(index), final=True)
+
+    def _enter(self, series: StreamedSeries, index: int) -> None:
+        self._index, self._trades = index, 0
+        self._first_trade = series.rows.trades_before(index)
+        self._finals.append((self._due(series, index), index))
+
+    def _due(self, series: StreamedSeries, index: int) -> int:
+        return series.rows.bounds(index)[1] + 1 + self._final_after_ms
+
+    def _frame(self, series: StreamedSeries, row: bytes, at_ms: int, first_trade: int, *, final: bool) -> Frame:
+        text = kline_event(
+            self._topic, series.spec, row, event_ms=at_ms, first_trade=first_trade, final=final, micros=self._micros
+        )
+        return Frame(self.name, at_ms, text, final)
+
+    def _series(self, at_ms: int) -> StreamedSeries | None:
+        changes, series = self._found
+        if series is None or changes != self._directory.changes:
+            series = self._directory.find(self._topic, at_ms)
+            self._found = self._directory.changes, series
+        return series
+
+    def _tick_after(self, ms: int) -> int:
+        return (ms - self._phase_ms) // self._cadence_ms * self._cadence_ms + self._cadence_ms + self._phase_ms
+
+
+class MiniTickers:
+    """The symbols that traded in a second, of one market or of both futures markets together."""
+
+    def __init__(self, instruments: Instruments, listings: Listings) -> None:
+        self._instruments = instruments
+        self._listings = listings
+        self.text = lru_cache(8)(self._print)
+
+    def _print(self, market: Market, at_ms: int, *, micros: bool) -> str:
+        """Return the array of one second that ends at a moment; an empty text if nothing was traded."""
+        markets: tuple[Market, ...] = ("spot",) if market == "spot" else ("usdm", "coinm")
+        event = at_ms * 1000 if micros else at_ms
+        found = []
+        for spec in (spec for one in markets for spec in self._listings.visible(one, at_ms)):
+            instrument = self._instruments.instrument(spec, "trades")
+            if not instrument.candle(at_ms - _MINI_TICKERS_MS + 1, at_ms + 1, at_ms).trades:
+                continue
+            day = instrument.candle(at_ms - DAY_MS, at_ms + 1, at_ms)
+            found.append(mini_ticker(spec, self._instruments.units(spec), day, event=event))
+        return f"[{','.join(found)}]" if found else ""
+
+
+class MiniTickerFeed:
+    """The topic `!miniTicker@arr` of one market."""
+
+    def __init__(self, market: Market, tickers: MiniTickers, now_ms: int, *, micros: bool) -> None:
+        self.name = MINI_TICKERS
+        self._market: Market = market
+        self._tickers = tickers
+        self._micros = micros
+        self.next_ms = now_ms // _MINI_TICKERS_MS * _MINI_TICKERS_MS + _MINI_TICKERS_MS
+
+    def take(self, now_ms: int) -> list[Frame]:
+        """Return the newest array, if it is due."""
+        if now_ms < self.next_ms:
+            return []
+        at_ms = now_ms // _MINI_TICKERS_MS * _MINI_TICKERS_MS
+        self.next_ms = at_ms + _MINI_TICKERS_MS
+        text = self._tickers.text(self._market, at_ms, micros=self._micros)
+        return [Frame(self.name, at_ms, text)] if text else []
+
+
+def _trades(row: bytes) -> int:
+    return int(row.split(b",")[8])
