@@ -110,14 +110,10 @@ class Flight:
         checked = CheckedPage(rows, window, read, find_suspicion(series, rows, window, read), oddity)
         return Accepted(checked, len(rows))
 
-    def grow(self, other: Window) -> bool:
-        """Extend the window to `other`, if nothing was sent yet and one call can return both; return whether it was."""
+    def united(self, other: Window) -> Window | None:
+        """Return a window that asks for what this flight and `other` ask for; `None` if it was sent, or if none can."""
         series = self.series
-        united = None if self.sent else unite(self.window, other, series.endpoint, series.interval.length_ms)
-        if united is None:
-            return False
-        self.window = united
-        return True
+        return None if self.sent else unite(self.window, other, series.endpoint, series.interval.length_ms)
 
 
 class _Look:
@@ -239,13 +235,14 @@ class Flights:
         series = flight.series
         if flight.sent is not None and self._clock.now() - flight.sent_at_s > self._stalled_after_s:
             return False
-        if window.kind is not WindowKind.TAIL:
-            advanced = advances(flight.window, window, series.endpoint, series.interval.length_ms)
-            return advanced or flight.grow(window)
+        if window.kind is not WindowKind.TAIL or flight.sent is None:
+            united = flight.united(window)
+            if united != window and advances(flight.window, window, series.endpoint, series.interval.length_ms):
+                return True
+            flight.window = united or flight.window
+            return united is not None
         if flight.window.kind is not WindowKind.TAIL:
             return False
-        if flight.sent is None:
-            return flight.grow(window)
         close_ms = series.tail.newest_close_ms if series.tail is not None else None
         # when the flight was sent, that close may not have passed; by now it surely has
         before_close = close_ms is not None and flight.sent.early_ms <= close_ms < self._exchange_now(series).early_ms

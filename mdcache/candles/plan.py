@@ -16,7 +16,7 @@ from mdcache.candles.window import Window, WindowKind, tail_window
 from mdcache.clock import Instant
 from mdcache.exchange.klines import RowQuery
 from mdcache.exchange.rows import Row
-from mdcache.exchange.weights import page_limit, tail_limit
+from mdcache.exchange.weights import klines_weight, page_limit, tail_limit
 
 _JOIN_ROWS = 10  # a tail read that joins the coverage overlaps it by this many settled rows
 _SLACK_BUCKETS = 2  # a backward read ends this far past what is missing, to include a row on the other side
@@ -145,12 +145,16 @@ class _Planner:
         tail_start = self._tail.start_ms if self._tail is not None else None
         to_now = interval.count(cursor, self._now.late_ms) + _SLACK_BUCKETS
         unread = tail_start is None or not self._tail_ok or self._evicted_fresh_rows_below(tail_start)
+        need = min(left, interval.count(cursor, end - 1) + 1)  # a row past the end proves everything before it
         if after is None and unread and to_now <= self._max_limit:
-            return self._tail_read(to_now)
+            tail = self._tail_read(to_now)
+            if tail.weight(series.endpoint) <= self._weight(need) + self._weight(1):  # one call for what two would cost
+                return tail
         anchor = self._known_open_above(cursor)
         if anchor is not None and interval.count(cursor, anchor) < self._max_limit:
-            return Window(WindowKind.RANGE, cursor, anchor, self._page_limit(interval.count(cursor, anchor) + 1))
-        need = min(left, interval.count(cursor, end - 1) + 1)  # a row past the end proves everything before it
+            rows = interval.count(cursor, anchor) + 1
+            if self._weight(rows) <= self._weight(need):
+                return Window(WindowKind.RANGE, cursor, anchor, self._page_limit(rows))
         return Window(WindowKind.FORWARD, cursor, None, self._page_limit(need))
 
     # -- newest first: endTime alone, nothing, or coinm's windows ---------------------------------------
@@ -224,19 +228,33 @@ class _Planner:
         bottom = max(
             known[1] if known is not None else 0 for known in (series.coverage.before(top), series.stored.before(top))
         )
+        span = endpoint.max_span_ms or 0 if endpoint.nearest_end else FOREVER_MS
         anchor = self._known_open_above(top - 1)
-        far = None if anchor is None else interval.count(top, anchor)
-        if anchor is None or far is None or far * 2 > self._max_limit:
+        far = 0 if anchor is None else interval.count(top, anchor)
+        guessed = anchor is None or far * 2 > self._max_limit or (anchor - top) * 2 > span
+        if anchor is None or guessed:
             anchor, far = top - 1 + _SLACK_BUCKETS * interval.length_ms, _SLACK_BUCKETS
         if endpoint.nearest_end:
-            span = endpoint.max_span_ms or 0
-            if interval.count(max(bottom, top - 1 - span), top - 1) <= self._max_limit:
-                anchor = top - 1  # few enough for one page, which proves the window without a row above it
+            few = interval.count(max(bottom, top - 1 - span), top - 1) + 1
+            if (guessed or far > _SLACK_BUCKETS) and few <= self._page_limit(min(left + 1, self._max_limit)):
+                anchor, far = top - 1, 0  # a reply with less than its limit proves the window without a row above it
             start = max(bottom, anchor - span, 0)
-            return Window(WindowKind.RANGE, start, anchor, self._page_limit(min(left + far + 1, self._max_limit)))
-        if series.shown_empty_at(top - 1) or (bottom and interval.count(bottom, anchor) < self._max_limit):
+            return Window(WindowKind.RANGE, start, anchor, self._page_limit(self._rows_down(left, far)))
+        rows = self._rows_down(left, far)
+        between = interval.count(bottom, anchor)
+        near = bottom and between < self._max_limit and self._weight(between + 1) <= self._weight(rows)
+        if near or series.shown_empty_at(top - 1):
             return self._from_below(bottom, anchor)
-        return Window(WindowKind.BACKWARD, None, anchor, self._page_limit(min(left + far + 1, self._max_limit)))
+        return Window(WindowKind.BACKWARD, None, anchor, self._page_limit(rows))
+
+    def _rows_down(self, left: int, far: int) -> int:
+        """Count the rows of a read that ends `far` buckets past what is missing.
+
+        Two reads, of a page and of its end, may weigh less than one of a heavier page.
+        """
+        rows = min(left + far + 1, self._max_limit)
+        split = left > 2 * far and self._weight(rows) > self._weight(left) + self._weight(far + 1)
+        return left if split else rows
 
     def _from_below(self, bottom: int, anchor: int) -> Window:
         count = self._series.interval.count(bottom, anchor) + 1
@@ -319,6 +337,9 @@ class _Planner:
         if self._series.blocks.first_open(open_ms, open_ms + 1) is not None:
             return True
         return tail is not None and any(row.open_ms == open_ms for row in tail.rows)
+
+    def _weight(self, rows: int) -> int:
+        return klines_weight(self._series.endpoint, min(rows, self._max_limit))
 
     def _page_limit(self, rows: int) -> int:
         return page_limit(self._series.endpoint, rows)

@@ -115,20 +115,30 @@ def advances(read: Window, wanted: Window, endpoint: KlineEndpoint, length_ms: i
 
 
 def unite(one: Window, other: Window, endpoint: KlineEndpoint, length_ms: int) -> Window | None:
-    """Return a window that asks for both; `None` if they are not of one kind, or too far apart for one page."""
-    kind, cap = one.kind, endpoint.max_limit
-    if kind is not other.kind:
+    """Return a window that asks for both; `None` if none can, or if the two weigh less (docs/design.md#coalescing)."""
+    if one.kind is WindowKind.TAIL or other.kind is WindowKind.TAIL:
+        return tail_window(max(one.limit, other.limit)) if one.kind is other.kind else None
+    spans = [_rows_span(window, endpoint, length_ms) for window in (one, other)]
+    (lo, hi) = min(spans)[0], max(end for _, end in spans)
+    for window, span in zip((one, other), spans, strict=True):
+        if span == (lo, hi):
+            return window
+    if one.kind is not other.kind or one.kind is WindowKind.RANGE:
         return None
-    if kind is WindowKind.TAIL:
-        return tail_window(max(one.limit, other.limit))
-    if kind is WindowKind.FORWARD and one.start_ms is not None and other.start_ms is not None:
-        start = min(one.start_ms, other.start_ms)
-        end = max(one.start_ms + one.limit * length_ms, other.start_ms + other.limit * length_ms)
-        united = Window(kind, start, None, min(cap, (end - start) // length_ms))
-    elif kind is WindowKind.BACKWARD and one.end_ms is not None and other.end_ms is not None:
-        end = max(one.end_ms, other.end_ms)
-        start = min(one.end_ms - one.limit * length_ms, other.end_ms - other.limit * length_ms)
-        united = Window(kind, None, end, min(cap, (end - start) // length_ms))
-    else:
+    cap, rows = endpoint.max_limit, (hi - lo) // length_ms
+    if rows > cap + cap // 2:
         return None
-    return united if (end - start) // length_ms <= cap + cap // 2 else None
+    up = one.kind is WindowKind.FORWARD
+    united = Window(one.kind, lo if up else None, None if up else hi - 1, min(cap, rows))
+    weight = united.weight(endpoint) + (klines_weight(endpoint, rows - cap) if rows > cap else 0)
+    return united if weight <= one.weight(endpoint) + other.weight(endpoint) else None
+
+
+def _rows_span(window: Window, endpoint: KlineEndpoint, length_ms: int) -> Span:
+    """Return the span [lo, hi) of open times of the rows that the reply to `window`, which is no tail's, can hold."""
+    start, end, span_ms = window.start_ms, window.end_ms, window.limit * length_ms
+    if end is None:
+        return start or 0, (start or 0) + span_ms
+    if start is None or endpoint.nearest_end:
+        return max(start or 0, end + 1 - span_ms), end + 1
+    return start, min(end + 1, start + span_ms)

@@ -123,7 +123,14 @@ def test_a_read_under_way_that_holds_where_another_goes_on(under_way: Window, wa
         (window(TAIL, None, None, 100), window(TAIL, None, None, 500), window(TAIL, None, None, 500)),
         (window(FORWARD, 10, None, 10), window(FORWARD, 15, None, 10), window(FORWARD, 10, None, 15)),
         (window(BACKWARD, None, 50, 10), window(BACKWARD, None, 60, 10), window(BACKWARD, None, 60, 20)),
-        (window(FORWARD, 0, None, 1_000), window(FORWARD, 800, None, 1_000), window(FORWARD, 0, None, 1_500)),
+        (window(FORWARD, 0, None, 1_500), window(FORWARD, 1_200, None, 500), window(FORWARD, 0, None, 1_500)),
+        (window(FORWARD, 0, None, 99), window(FORWARD, 99, None, 99), window(FORWARD, 0, None, 198)),
+        (window(FORWARD, 0, None, 499), window(FORWARD, 498, None, 499), None),  # 5 rather than 2 and 2
+        (window(BACKWARD, None, 998, 499), window(BACKWARD, None, 499, 499), None),
+        (window(FORWARD, 0, None, 1_000), window(FORWARD, 1_000, None, 500), window(FORWARD, 0, None, 1_500)),
+        (window(FORWARD, 0, None, 1_000), window(FORWARD, 800, None, 1_000), None),  # 10 and 2 for the rest
+        (window(RANGE, 0, 498, 499), window(BACKWARD, None, 498, 99), window(RANGE, 0, 498, 499)),  # contains it
+        (window(RANGE, 0, 498, 499), window(FORWARD, 450, None, 99), None),
         (window(FORWARD, 0, None, 10), window(FORWARD, 9_000, None, 10), None),  # too far apart for one page
         (window(FORWARD, 0, None, 10), window(BACKWARD, None, 10, 10), None),
         (window(RANGE, 0, 9, 10), window(RANGE, 5, 14, 10), None),
