@@ -76,7 +76,7 @@ def _item(path: str, found: Route) -> Json:
                 }
             method, operation = _operation(path)
             return {method: {"operationId": name, "tags": [_OPERATIONS], **operation}}
-        case PathKind.KEYED | PathKind.UNKNOWN:
+        case PathKind.KEYED | PathKind.NOT_SERVED | PathKind.UNKNOWN:
             raise ValueError(f"{path} is not served")
         case _:
             assert_never(found.kind)

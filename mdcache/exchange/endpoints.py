@@ -189,6 +189,8 @@ _SYMBOLS = Parameter("symbols", ParameterKind.SYMBOLS)
 _UP_TO_100_SYMBOLS = Parameter("symbols", ParameterKind.SYMBOLS, maximum=100)
 _STATUS = Parameter("symbolStatus", ParameterKind.CHOICE, choices=("TRADING", "HALT", "BREAK"))
 _TYPE = Parameter("type", ParameterKind.CHOICE, default="FULL", choices=("FULL", "MINI"))
+_FROM_ASSET = Parameter("fromAsset", ParameterKind.TEXT)
+_TO_ASSET = Parameter("toAsset", ParameterKind.TEXT)
 _FROM_ID = Parameter("fromId", ParameterKind.NUMBER)
 _START = Parameter("startTime", ParameterKind.NUMBER)
 _END = Parameter("endTime", ParameterKind.NUMBER)
@@ -301,6 +303,7 @@ _ALL = (
     _spot("ticker/bookTicker", _ONE_OR_MORE, _SYMBOL, _SYMBOLS, _STATUS, lists_elements=True),
     _spot("referencePrice", FlatWeight(2), _REQUIRED_SYMBOL),
     _spot("referencePrice/calculation", FlatWeight(2), _REQUIRED_SYMBOL, _STATUS),
+    Endpoint(Market.SPOT, "/sapi/v1/system/status", FlatWeight(1)),  # the one path of /sapi/ that needs no key
     # ------------------------------------------------------------------------------------------------ USD-M
     _usdm("depth", _FUTURES_DEPTH, _REQUIRED_SYMBOL, _limit(500, 1000, _DEPTHS)),
     _usdm("rpiDepth", FlatWeight(20), _REQUIRED_SYMBOL, _limit(1000, 1000, ("1000",))),
@@ -320,6 +323,7 @@ _ALL = (
     _usdm("insuranceBalance", _one_or_all(1, 40), _SYMBOL),  # 40 without symbol: docs/binance.md#usdm-endpoints
     _usdm("symbolAdlRisk", FlatWeight(1), _SYMBOL),
     _usdm("tradingSchedule", FlatWeight(5)),
+    _usdm("convert/exchangeInfo", FlatWeight(20), _FROM_ASSET, _TO_ASSET),
     _futures_data(Market.USDM, "openInterestHist", _REQUIRED_SYMBOL, _PERIOD, *_TIME_SPAN),
     *(
         _futures_data(Market.USDM, short_path, _REQUIRED_SYMBOL, _PERIOD, *_TIME_SPAN)

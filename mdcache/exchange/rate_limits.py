@@ -42,6 +42,7 @@ UNRELIABLE_USAGE_PATHS = frozenset(
         "/fapi/v1/ticker/bookTicker",
         "/fapi/v1/trades",
         "/fapi/v2/ticker/price",
+        "/sapi/v1/system/status",
     }
 )
 

@@ -31,7 +31,7 @@ from mdcache.serving.responses import (
     failure_response,
     refusal_response,
 )
-from mdcache.serving.routes import PathKind, Route, route
+from mdcache.serving.routes import ROUTES, PathKind, Route, route
 
 MAX_QUERY_BYTES = 8_192
 _ALLOW = (b"allow", b"GET, HEAD, OPTIONS")
@@ -169,9 +169,11 @@ def early_refusal(found: Route, path: str, method: str, query: bytes) -> HttpRes
     """Return the refusal of a request that is not handled further; `None` if it is."""
     if len(query) > MAX_QUERY_BYTES:
         return refusal_response(*QUERY_TOO_LONG, f"The query is longer than {MAX_QUERY_BYTES} bytes.")
-    changing = found.market is not None and method in _WRITE_METHODS
+    changing = found.market is not None and method in _WRITE_METHODS and path not in ROUTES
     if found.kind is PathKind.KEYED or changing or _has_signature(query):
         return refusal_response(*NEEDS_KEY, _CALL_DIRECTLY)
+    if found.kind is PathKind.NOT_SERVED:
+        return refusal_response(*UNKNOWN_PATH, f"mdcache does not serve {path[:_MAX_ECHOED]}: call Binance directly.")
     if found.kind is PathKind.UNKNOWN:
         return refusal_response(*UNKNOWN_PATH, _unknown_path(path, method))
     if method not in {"GET", "HEAD", "OPTIONS"}:

@@ -76,7 +76,7 @@ TABLE: dict[type[MdcacheError], ErrorShape] = {
 
 # Requests refused before they are parsed: status and code.
 QUERY_TOO_LONG = (414, -1100)
-NEEDS_KEY = (403, -2015)  # keyed paths, signatures, methods other than reads
+NEEDS_KEY = (403, -2015)  # keyed paths, signatures, writes elsewhere
 UNKNOWN_PATH = (404, -5000)  # as fapi says it
 METHOD_NOT_ALLOWED = (405, -1020)
 SBE_NOT_ENABLED = (406, -1155)

@@ -21,6 +21,7 @@ class PathKind(StrEnum):
     SNAPSHOT = "snapshot"
     EXCHANGE_INFO = "info"
     OPS = "ops"
+    NOT_SERVED = "not-served"  # public at Binance, but not part of what is cached here
     UNKNOWN = "unknown"
 
 
@@ -73,6 +74,12 @@ pmexchangeinfo positionmargin positionrisk positionside ratelimit sor symbolconf
 _KEYED_NAMES = frozenset(_KEYED_HEADS.split())
 _KEYED_PATHS = frozenset({"/fapi/v1/historicaltrades", "/dapi/v1/historicaltrades"})  # keyless: 401 -2014, live
 _KEYED_PREFIXES = ("/sapi/", "/wapi/", "/papi/", "/eapi/")
+# What needs no key below these prefixes (docs/binance.md#other-apis): the market data of options, and two more.
+_OPTIONS_DATA = frozenset(
+    {"blocktrades", "depth", "exchangeinfo", "exercisehistory", "index", "klines"}
+    | {"mark", "openinterest", "ping", "ticker", "time", "trades"}
+)
+_OTHER_PUBLIC_PATHS = frozenset({"/papi/v1/ping", "/sapi/v1/convert/exchangeinfo"})
 
 ROUTES: dict[str, Route] = {
     **{path: Route(PathKind.KLINES, rule.market, rule) for path, rule in KLINE_ENDPOINTS.items()},
@@ -91,9 +98,12 @@ def route(path: str) -> Route:
         return found
     lower = path.lower()
     market = next((m for prefix, m in _MARKET_OF.items() if lower.startswith(prefix)), None)
+    parts = lower.split("/")  # "", "fapi", "v1", head, …
+    head = parts[3] if len(parts) > 3 else ""  # noqa: PLR2004 - the parts above
+    if lower in _OTHER_PUBLIC_PATHS or (lower.startswith("/eapi/") and head in _OPTIONS_DATA):
+        return Route(PathKind.NOT_SERVED)
     if lower.startswith(_KEYED_PREFIXES) or lower in _KEYED_PATHS:
         return Route(PathKind.KEYED, market)
-    parts = lower.split("/")  # "", "fapi", "v1", head, …
-    if market is not None and len(parts) > 3 and parts[3] in _KEYED_NAMES:  # noqa: PLR2004 - the parts above
+    if market is not None and head in _KEYED_NAMES:
         return Route(PathKind.KEYED, market)
     return Route(PathKind.UNKNOWN, market)

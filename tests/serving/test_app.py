@@ -71,6 +71,8 @@ KEYED = [
     "/fapi/v2/positionRisk", "/fapi/v3/positionRisk", "/fapi/v2/account", "/fapi/v3/balance", "/fapi/v1/listenKey",
     "/fapi/v1/userTrades", "/fapi/v1/income", "/fapi/v1/leverageBracket", "/fapi/v1/positionSide/dual",
     "/dapi/v1/historicalTrades", "/dapi/v1/order", "/dapi/v1/positionRisk", "/dapi/v1/allOpenOrders",
+    "/eapi/v1/order", "/eapi/v1/account", "/eapi/v1/historicalTrades", "/papi/v1/um/order", "/sapi/v1/system/statuses",
+    "/fapi/v1/convert/orderStatus", "/fapi/v1/convert",
     "/sapi/v1/capital/config/getall", "/wapi/v3/depositHistory.html", "/sapi/v1/anything", "/FAPI/v1/order",
 ]  # fmt: skip
 
@@ -102,9 +104,38 @@ async def test_signatures_are_refused(path: str, query: bytes) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-@pytest.mark.parametrize("path", ["/api/v3/klines", "/api/v3/order", "/fapi/v1/nothing", "/api/v3/time"])
-async def test_changing_methods_are_refused_on_binance_paths(method: str, path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    ["/api/v3/order", "/fapi/v1/nothing", "/sapi/v1/convert/getQuote", "/fapi/v1/convert/getQuote", "/eapi/v1/order"],
+)
+async def test_changing_methods_need_a_key_where_binance_takes_them(method: str, path: str) -> None:
     assert (await ServingHarness().ask(path, method=method)).status == 403
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize(
+    "path", ["/api/v3/klines", "/fapi/v1/exchangeInfo", "/dapi/v1/depth", "/api/v3/time", "/fapi/v1/ping"]
+)
+async def test_market_data_is_only_read(method: str, path: str) -> None:
+    house = ServingHarness()
+    reply = await house.ask(path, method=method)
+    assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+    assert json.loads(reply.body) == {"code": -1020, "msg": f"Method {method} is not supported here."}
+    assert house.candles.asked == []
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "path",
+    ["/eapi/v1/klines", "/eapi/v1/exchangeInfo", "/eapi/v1/ping", "/EAPI/v1/ticker", "/papi/v1/ping",
+     "/sapi/v1/convert/exchangeInfo"],
+)  # fmt: skip
+async def test_public_paths_that_are_not_served_are_not_said_to_need_a_key(method: str, path: str) -> None:
+    house = ServingHarness()
+    reply = await house.ask(path, b"", method=method)
+    assert reply.status == 404
+    assert json.loads(reply.body) == {"code": -5000, "msg": f"mdcache does not serve {path}: call Binance directly."}
+    assert house.recorder.records[0].result == "refused"
 
 
 @pytest.mark.parametrize("method", ["PATCH", "TRACE", "BREW"])

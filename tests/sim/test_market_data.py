@@ -33,7 +33,8 @@ def least(path: str) -> str:
     route = ROUTES[path]
     if route.bucket == "statistics":
         return OF_PAIR if route.endpoint in {"takerBuySellVol", "basis", "delivery-price"} else OF_SYMBOL
-    if route.endpoint in {"indexInfo", "assetIndex", "fundingInfo", "tradingSchedule"}:
+    plain = {"assetIndex", "convert/exchangeInfo", "fundingInfo", "indexInfo", "system/status", "tradingSchedule"}
+    if route.endpoint in plain:
         return ""
     return f"symbol={'BTCUSD_PERP' if route.market == 'coinm' else 'BTCUSDT'}"
 
@@ -50,6 +51,7 @@ def test_the_same_moment_has_the_same_answer_and_another_another(path: str) -> N
     assert sim.exchange.truth(path, query, at_ms=sim.now) == body
     assert json.dumps(json.loads(body), separators=(",", ":"), ensure_ascii=False).encode() == body
     constant = {"executionRules", "referencePrice/calculation", "fundingInfo", "delivery-price"}
+    constant |= {"convert/exchangeInfo", "system/status"}
     later = Sim(now=sim.now + DAY).get(path, query).body
     assert (later == body) == (ROUTES[path].endpoint in constant)
 
@@ -88,6 +90,9 @@ def test_another_seed_has_other_answers(name: str) -> None:
         (COINM + "fundingRate", "symbol=BTCUSD_PERP", "symbol fundingTime fundingRate"),
         (SPOT + "referencePrice", "symbol=BTCUSDT", "symbol referencePrice timestamp"),
         (USDM + "constituents", "symbol=BTCUSDT", "symbol time constituents"),
+        ("/sapi/v1/system/status", "", "status msg"),
+        (USDM + "convert/exchangeInfo", "",
+         "fromAsset toAsset fromAssetMinAmount fromAssetMaxAmount toAssetMinAmount toAssetMaxAmount"),
         (STATISTICS + "openInterestHist", OF_SYMBOL,
          "symbol sumOpenInterest sumOpenInterestValue CMCCirculatingSupply timestamp"),
         (STATISTICS + "openInterestHist", OF_PAIR, "pair contractType sumOpenInterest sumOpenInterestValue timestamp"),
@@ -100,6 +105,18 @@ def test_another_seed_has_other_answers(name: str) -> None:
 )  # fmt: skip
 def test_fields_in_binance_s_order(sim: Sim, path: str, query: str, fields: str) -> None:
     assert list(one(sim.answer(path, query))) == fields.split()
+
+
+def test_conversions_are_chosen_by_asset(sim: Sim) -> None:
+    pairs = {(each["fromAsset"], each["toAsset"]) for each in sim.answer(USDM + "convert/exchangeInfo")}
+    assert pairs == {("BTC", "USDT")}
+    for query, found in (
+        ("fromAsset=BTC", 1),
+        ("fromAsset=BTC&toAsset=USDT", 1),
+        ("fromAsset=USDT", 0),
+        ("toAsset=X", 0),
+    ):
+        assert len(sim.answer(USDM + "convert/exchangeInfo", query)) == found
 
 
 @pytest.mark.parametrize("path", LISTS)

@@ -138,6 +138,7 @@ KEYED = (
     "/api/v3/rateLimit/order", "/api/v3/userDataStream", "/api/v3/historicalBlockTrades", "/api/v3/sor/order",
     "/fapi/v1/historicalTrades", "/fapi/v1/order", "/fapi/v2/account", "/fapi/v3/balance", "/fapi/v2/positionRisk",
     "/fapi/v1/listenKey", "/fapi/v1/leverageBracket", "/dapi/v1/historicalTrades", "/dapi/v1/userTrades",
+    "/sapi/v1/capital/config/getall",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from mdcache.sim.api.facts import FUNDING_MS, Facts, draws, is_perpetual, trade_
 from mdcache.sim.api.query import STATISTICS_SPAN_MS, Query
 from mdcache.sim.api.templates import MINI, TEMPLATES, BodyTemplate
 from mdcache.sim.config import DAY_MS, SymbolSpec
+from mdcache.sim.default_symbols import base_and_quote
 from mdcache.sim.prices.grid import LENGTHS_MS
 from mdcache.sim.prices.instruments import Instruments
 from mdcache.sim.prices.node import DRAW
@@ -124,9 +125,19 @@ def _stretch(query: Query, spec: SymbolSpec, at_ms: int) -> tuple[int, int]:
 
 def _listed(query: Query, at_ms: int) -> Sequence[SymbolSpec]:
     """Return the symbols that have an element in a list."""
+    if query.endpoint == "convert/exchangeInfo":
+        return [spec for spec in query.specs if is_perpetual(spec) and _convertible(query, spec)]
     if query.endpoint != "fundingInfo":
         return query.specs
     return [spec for spec in query.specs if is_perpetual(spec) and spec.listed_ms <= at_ms]
+
+
+def _convertible(query: Query, spec: SymbolSpec) -> bool:
+    """Return whether a conversion between the assets of a symbol was asked for."""
+    return all(
+        query.values.get(name, asset) == asset
+        for name, asset in zip(("fromAsset", "toAsset"), base_and_quote(spec), strict=True)
+    )
 
 
 def _live(spec: SymbolSpec, ms: int) -> bool:

@@ -58,6 +58,7 @@ _SPOT: dict[str, EndpointParameters] = {
     "executionRules": _P(one_of=(*_SYMBOLS, "symbolStatus")),
     "referencePrice": _P(_SYMBOL),
     "referencePrice/calculation": _P(_SYMBOL, ("symbolStatus",)),
+    "system/status": _P(),
 }
 _BY_SYMBOL = _P(optional=_SYMBOL)
 _OF_SYMBOL = _P(("symbol", "period"), _TIMES, limit=30, most=500, statistics=True)
@@ -94,6 +95,7 @@ _USDM: dict[str, EndpointParameters] = {
     "rpiDepth": _P(_SYMBOL, limit=1_000, most=1_000),
     "fundingRate": _P(optional=("symbol", *_TIMES), limit=100, most=1_000),
     "tradingSchedule": _P(),
+    "convert/exchangeInfo": _P(optional=("fromAsset", "toAsset")),
     "openInterestHist": _OF_SYMBOL,
     "topLongShortAccountRatio": _OF_SYMBOL,
     "topLongShortPositionRatio": _OF_SYMBOL,

@@ -1,7 +1,7 @@
 """The paths of this exchange, and those that need a key (docs/binance.md#endpoints)."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mdcache.sim.api.parameters import PARAMETERS
@@ -18,7 +18,7 @@ _KEYED = re.compile(
     r"|/[fd]api/v[1-3]/(account|adlQuantile|algo|allOrders|apiReferral|apiTradingStatus|assetTransfer|balance"
     r"|batchOrders|commissionRate|countdownCancelAll|forceOrders|historicalTrades|income|leverage|listenKey"
     r"|marginType|multiAssetsMargin|openAlgoOrders|openOrder|openOrders|order|pmAccountInfo|pmExchangeInfo|position"
-    r"|rateLimit|symbolConfig|trade/|userTrades)"
+    r"|rateLimit|symbolConfig|trade/|userTrades)|/sapi/"
 )
 
 
@@ -53,6 +53,7 @@ def _routes() -> dict[str, ApiRoute]:
                 found[STATISTICS_PREFIX + endpoint] = ApiRoute("usdm", endpoint, bucket="statistics", usage="absent")
             else:
                 found[PREFIXES[market] + endpoint] = ApiRoute(market, endpoint)
+    found["/sapi/v1/system/status"] = replace(found.pop("/api/v3/system/status"), usage="absent")
     found["/fapi/v1/trades"] = ApiRoute("usdm", "trades", usage="minus_one")  # measured 2026-08-01
     found["/fapi/v1/ticker/bookTicker"] = ApiRoute("usdm", "ticker/bookTicker", usage="own")
     found["/fapi/v2/ticker/price"] = ApiRoute("usdm", "ticker/price", usage="own")
@@ -70,7 +71,7 @@ def market_of(path: str) -> Market | None:
         return "usdm"
     if path.startswith("/dapi/"):
         return "coinm"
-    return "spot" if path.startswith("/api/") else None
+    return "spot" if path.startswith(("/api/", "/sapi/")) else None
 
 
 def is_keyed(path: str) -> bool:

@@ -94,6 +94,7 @@ _SPOT: dict[str, BodyTemplate] = {
     "referencePrice/calculation": _one(
         '{"symbol":"$symbol","calculationType":"ARITHMETIC_MEAN","bucketCount":10,"bucketWidthMs":1000}'
     ),
+    "system/status": _one('{"status":0,"msg":"normal"}'),
 }  # fmt: skip
 _FUTURES: dict[str, BodyTemplate] = {
     "aggTrades": BodyTemplate("trades", _AGGREGATE + "}"),
@@ -138,6 +139,10 @@ _USDM: dict[str, BodyTemplate] = {
     "symbolAdlRisk": _each('{"symbol":"$symbol","adlRisk":"$risk","updateTime":$half_hour}'),
     "tradingSchedule": _one(
         '{"updateTime":$today,"marketSchedules":{"EQUITY":' + _SCHEDULE + ',"COMMODITY":' + _SCHEDULE + "}}"
+    ),
+    "convert/exchangeInfo": _each(
+        '{"fromAsset":"$base","toAsset":"$quote","fromAssetMinAmount":"0.0004","fromAssetMaxAmount":"50",'
+        '"toAssetMinAmount":"20","toAssetMaxAmount":"2500000"}'
     ),
     "openInterestHist": _rows(
         '{"symbol":"$name",' + _INTEREST_SUMS + '"CMCCirculatingSupply":"$supply","timestamp":$now}'

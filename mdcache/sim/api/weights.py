@@ -30,6 +30,7 @@ SPOT_WEIGHTS: Mapping[str, int] = {  # rest-api.md, where the weight does not de
     "avgPrice": 2,
     "referencePrice": 2,
     "referencePrice/calculation": 2,
+    "system/status": 1,
 }
 FUTURES_WEIGHTS: Mapping[str, tuple[int, int]] = {  # with a symbol, without: pages of fapi and dapi
     "rpiDepth": (20, 20),
@@ -42,6 +43,7 @@ FUTURES_WEIGHTS: Mapping[str, tuple[int, int]] = {  # with a symbol, without: pa
     "assetIndex": (1, 10),
     "constituents": (2, 2),
     "tradingSchedule": (5, 5),
+    "convert/exchangeInfo": (20, 20),
 }
 COINM_WEIGHTS: Mapping[str, tuple[int, int]] = {"premiumIndex": (10, 10), "constituents": (1, 1)}
 UNKNOWN_FUTURES_WEIGHT = 1  # the weight of a path that does not exist or needs a key (assumed)
