@@ -108,6 +108,7 @@ def test_an_affinity_of_your_own_counts(helm: Tool, tmp_path: Path) -> None:
         ({"settings": {"DISK_MAX_MB": 4096}}, "persistence.size"),
         ({"settings": {"SHUTDOWN_GRACE_S": 60}}, "terminationGracePeriodSeconds"),
         ({"antiAffinity": "hard"}, "antiAffinity"),
+        ({"podLabels": {"app.kubernetes.io/name": "mine"}}, "podLabels"),
         ({"image": {"digest": "sha256:12"}}, "digest"),
     ],
 )
@@ -174,3 +175,11 @@ def test_pods_that_are_not_ready_do_not_keep_a_node_from_being_drained(helm: Too
 def test_a_daemon_that_is_scaled_up_by_hand_has_settings_that_it_takes(helm: Tool, tmp_path: Path) -> None:
     config = one(render(helm, tmp_path, REPLICAS | {"replicas": 0}), "ConfigMap")
     assert config["data"]["MDCACHE_REPLICAS"] == "1"
+
+
+def test_a_spread_is_that_of_these_pods_where_it_names_none(helm: Tool, tmp_path: Path) -> None:
+    """Without a selector it would count no pod, and spread nothing."""
+    zone: dict[str, Any] = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    own = zone | {"labelSelector": {"matchLabels": {"team": "data"}}}
+    found = one(render(helm, tmp_path, {"topologySpreadConstraints": [zone, own]}), "StatefulSet")["spec"]
+    assert found["template"]["spec"]["topologySpreadConstraints"] == [zone | {"labelSelector": found["selector"]}, own]
