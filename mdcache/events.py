@@ -112,12 +112,24 @@ class RowsRead:
 
 @dataclass(frozen=True, slots=True)
 class GateChanged:
-    """A family's gate changed its state; `reopens_in_s` is 0 unless it is closed."""
+    """A family's gate changed its state; `reopens_in_s` is 0 unless it is closed.
+
+    `extended`: it was closed before, and only for how long, or why, is known better now.
+    """
 
     family: str
     state: str
     reason: str
     reopens_in_s: float
+    extended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetShort:
+    """A read was refused because a limit is spent, as `cause` says; told once a UTC minute."""
+
+    family: str
+    cause: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +293,7 @@ Event = (
     UpstreamCalled
     | RowsRead
     | GateChanged
+    | BudgetShort
     | Retried
     | BodyRejected
     | OddBody

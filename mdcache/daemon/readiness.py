@@ -25,10 +25,11 @@ def readiness(governor: Governor, symbols: SymbolTable, troubles: Sequence[str])
         for family, sharing in governor.sharing().items()
         if not sharing.ready
     )
+    short = tuple(f"{each.family}: a limit is spent, answers are older, or fail" for each in families if each.short)
     known = any(symbols.symbols(market).names for market in Market)
     if waiting or (not known and all(_is_shut(family) for family in families)):
         return Readiness(reasons=(*troubled, *waiting))
-    return Readiness(degraded=(*troubled, *troubles))
+    return Readiness(degraded=(*troubled, *short, *troubles))
 
 
 def _is_shut(family: FamilyStatus) -> bool:

@@ -18,6 +18,7 @@ from mdcache.clock import Clock
 from mdcache.events import (
     BackgroundTaskFailed,
     BodyRejected,
+    BudgetShort,
     ClockMeasured,
     ClockSuspect,
     DaemonServing,
@@ -143,10 +144,8 @@ class LogSink:
         match event:
             case TierFailed() | TierStateChanged():
                 self._tier(event)
-            case GateChanged():
-                say = self._logger.warning if event.state == "closed" else self._logger.info
-                reopens = _unless_empty("reopens_in_s", round(event.reopens_in_s, 3))
-                say("gate_changed", family=event.family, state=event.state, reason=event.reason, **reopens)
+            case GateChanged() | BudgetShort():
+                self._family(event)
             case OddBody():
                 say = self._first(self._logger.warning, "odd_body", event.market, event.oddity)
                 say("odd_body", market=event.market, path=event.path, oddity=event.oddity)
@@ -165,6 +164,15 @@ class LogSink:
                 self._daemon(event)
             case _:
                 return  # only counted: there would be a line per request
+
+    def _family(self, event: GateChanged | BudgetShort) -> None:
+        if isinstance(event, BudgetShort):
+            self._logger.warning("budget_short", family=event.family, cause=event.cause)
+            return
+        say = self._logger.warning if event.state == "closed" and not event.extended else self._logger.info
+        reopens = _unless_empty("reopens_in_s", round(event.reopens_in_s, 3))
+        name = "gate_extended" if event.extended else "gate_changed"
+        say(name, family=event.family, state=event.state, reason=event.reason, **reopens)
 
     def _daemon(self, event: SettingsIgnored | DaemonServing | DaemonStopped) -> None:
         match event:

@@ -120,7 +120,6 @@ class Metrics:
         )
         build_info.labels(version).set(1)
         self._called_endpoints: set[tuple[str, str]] = set()
-        self._gate_states: dict[str, str] = {}
         # mypy can't express "the handler of a type takes that type": the test sends one of each
         self._handlers: dict[type, Callable[..., None]] = {
             UpstreamCalled: self._upstream,
@@ -241,9 +240,8 @@ class Metrics:
 
     def _gate(self, event: GateChanged) -> None:
         family = labels.family(event.family)
-        if event.state == "closed" and self._gate_states.get(family) != "closed":  # otherwise it was only extended
+        if event.state == "closed" and not event.extended:
             self._add(catalogue.GATE_CLOSURES, family, labels.gate_reason(event.reason))
-        self._gate_states[family] = event.state
 
     def _collect_families(self) -> Iterator[Family]:
         families = list(self._gauges.families())

@@ -14,7 +14,7 @@ from mdcache.upstream import gate as gates
 from mdcache.upstream.backoff import BackoffPolicy, ClosureReason, Refused
 from mdcache.upstream.budget import MINUTE_MS
 from mdcache.upstream.family_clock import FamilyClock
-from mdcache.upstream.gate import Gate, GateDecision
+from mdcache.upstream.gate import Gate, GateDecision, GateState
 from mdcache.upstream.gate_events import Dropped, GateEvent, QuestionFailed
 from mdcache.upstream.reply_head import ReplyHead
 from mdcache.upstream.reply_status import CAUSES
@@ -123,8 +123,9 @@ class GateKeeper:
     def _publish(self, before: Gate) -> None:
         """Report the new state, and let it be saved."""
         if _public_part(self.gate) != _public_part(before):
+            gate, extended = self.gate, before.state is self.gate.state is GateState.CLOSED
             self._events.emit(
-                GateChanged(self._family.value, self.gate.state.value, self.gate.reason.value, self.reopens_in_s())
+                GateChanged(self._family.value, gate.state.value, gate.reason.value, self.reopens_in_s(), extended)
             )
             self._on_change()
 

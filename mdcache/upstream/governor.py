@@ -46,7 +46,10 @@ class GovernorSettings:
 
 @dataclass(frozen=True, slots=True)
 class FamilyStatus:
-    """One family, for `/v1/status` and gauges. `used`: our weight in this UTC minute, of `allowed`; `address`: all."""
+    """One family, for `/v1/status` and gauges. `used`: our weight in this UTC minute, of `allowed`; `address`: all.
+
+    `short`: a read was refused in this minute or the last one because a limit was spent.
+    """
 
     family: str
     gate_state: str
@@ -60,6 +63,7 @@ class FamilyStatus:
     queued: Mapping[str, int]
     in_flight: Mapping[str, int]
     concurrency: int
+    short: bool
 
 
 class Governor:
@@ -190,7 +194,11 @@ class Governor:
         replicas = max(scheduler.admission.replicas for scheduler in self._schedulers.values())
         wait_s = counts.take(self._clock.now(), replicas)
         if wait_s:
-            raise BudgetSpent(wait_s, f"the request limit of {bucket.name} is spent")
+            futures = self._schedulers[
+                Family.FUTURES
+            ]  # no other family has such limits: docs/binance.md#request-limits
+            error = BudgetSpent(wait_s, f"the request limit of {bucket.name} is spent")
+            raise futures.shortage.record(error, Lane.NORMAL, futures.now().number)
 
     def reported_usage(self, market: Market) -> tuple[int, int | None]:
         """Return the UTC minute, and the usage that Binance reported in it for the market's family, if it did."""
@@ -292,4 +300,5 @@ class Governor:
                 market.value: scheduler.in_flight[market] for market in Market if market.family is scheduler.family
             },
             concurrency=self._settings.upstream_concurrency,
+            short=scheduler.shortage.lately(minute.number),
         )

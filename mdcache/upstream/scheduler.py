@@ -30,6 +30,7 @@ from mdcache.upstream.models import Fetchable, UpstreamRequest
 from mdcache.upstream.own_probe import OwnProbe
 from mdcache.upstream.priority import Lane
 from mdcache.upstream.queue import QueuedRead, ReadClass, ReadQueue
+from mdcache.upstream.shortage import Shortage
 from mdcache.upstream.timer import Timer
 
 _NEVER_RETRY_S = 60.0  # a read that weighs more than the whole share: the next minute may have another limit
@@ -71,6 +72,7 @@ class FamilyScheduler:
         self.family = family
         self.queue = ReadQueue()
         self.in_flight: Counter[Market] = Counter()
+        self.shortage = Shortage(family, events)
         self._clock = clock
         self._events = events
         self._concurrency = settings.concurrency
@@ -156,7 +158,7 @@ class FamilyScheduler:
         now = self.now()
         match self._reserve(Claim(weight, lane, paced), now):
             case Wait(for_answer=False) as wait:
-                return _budget_spent(wait, now)
+                return self._spent(wait, lane, now)
             case Wait() | Granted():
                 return None
 
@@ -241,12 +243,12 @@ class FamilyScheduler:
                 self._grant(queued, decision)
                 return math.inf
             case Wait(earliest_ms=None):
-                self._refuse(queued, _budget_spent(decision, now))
+                self._refuse(queued, self._spent(decision, queued.lane, now))
                 return math.inf
             case Wait(earliest_ms=int(earliest), for_answer=for_answer):
                 at_s = now.local_s + (earliest - now.utc_ms) / 1000
                 if at_s > queued.priority.deadline_s:
-                    self._refuse(queued, _budget_spent(decision, now))
+                    self._refuse(queued, self._spent(decision, queued.lane, now))
                     return math.inf
                 blocked.add((queued.lane, queued.read_class))
                 return math.inf if for_answer else at_s
@@ -289,7 +291,13 @@ class FamilyScheduler:
         if earliest is not None:
             earliest = max(earliest, self.admission.paused_until_ms(lane, now))
         in_time = earliest is not None and now.local_s + (earliest - now.utc_ms) / 1000 <= queued.priority.deadline_s
-        return None if in_time else _budget_spent(Wait(earliest), now)
+        return None if in_time else self._spent(Wait(earliest), lane, now)
+
+    def _spent(self, wait: Wait, lane: Lane, now: Moment) -> BudgetSpent:
+        if wait.earliest_ms is None:
+            return BudgetSpent(_NEVER_RETRY_S, "it weighs more than this lane may ever spend")
+        wait_s = max(0.0, (wait.earliest_ms - now.utc_ms) / 1000)
+        return self.shortage.record(BudgetSpent(wait_s, "the weight budget is spent"), lane, now.number)
 
     # -------------------------------------------------------------------------------- reads that wait no more
 
@@ -313,12 +321,6 @@ class FamilyScheduler:
 
 def _next_minute_ms(now: Moment) -> int:
     return (now.number + 1) * MINUTE_MS + now.error_ms
-
-
-def _budget_spent(wait: Wait, now: Moment) -> BudgetSpent:
-    if wait.earliest_ms is None:
-        return BudgetSpent(_NEVER_RETRY_S, "it weighs more than this lane may ever spend")
-    return BudgetSpent(max(0.0, (wait.earliest_ms - now.utc_ms) / 1000), "the weight budget is spent")
 
 
 def _build_request(read: Fetchable[Any], weight: int) -> UpstreamRequest:

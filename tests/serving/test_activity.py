@@ -9,6 +9,7 @@ from mdcache.events import (
     BackgroundTask,
     BackgroundTaskFailed,
     BodyRejected,
+    BudgetShort,
     ClockSuspect,
     DaemonServing,
     DaemonStopped,
@@ -29,6 +30,7 @@ from tests.support.asgi_client import NOW_MS, ManualClock
 
 SECRET = "hunter2"
 NOTED: dict[type, tuple[Event, str, str, str]] = {
+    BudgetShort: (BudgetShort("spot", "the weight budget is spent"), "budget", "spot", "the weight budget is spent"),
     GateChanged: (GateChanged("spot", "closed", "418", 120.4), "gate", "spot", "closed: 418, for 120 s"),
     BodyRejected: (
         BodyRejected("usdm", "/fapi/v1/klines", BodyFault.PRICES, SECRET),
@@ -106,6 +108,23 @@ def test_the_same_again_is_counted_not_listed() -> None:
     newest, older = home.history.notes()
     assert (newest.what, newest.count) == ("/p: types", 1)
     assert (older.count, older.since_ms, older.at_ms) == (3, NOW_MS, NOW_MS + 2_000)
+
+
+def test_one_ban_is_told_once_as_it_is_known_best() -> None:
+    home = Home()
+    home.history(GateChanged("spot", "closed", "418", 77.0))
+    home.history(GateChanged("futures", "closed", "429", 9.0))
+    home.history(GateChanged("spot", "closed", "418", 182.0, extended=True))
+    assert [(note.where, note.what, note.count) for note in home.history.notes()] == [
+        ("futures", "closed: 429, for 9 s", 1),
+        ("spot", "closed: 418, for 182 s", 1),
+    ]
+
+
+def test_an_extension_of_what_is_not_listed_any_more() -> None:
+    home = Home()
+    home.history(GateChanged("spot", "closed", "418", 182.0, extended=True))
+    assert [note.what for note in home.history.notes()] == ["closed: 418, for 182 s"]
 
 
 def test_a_flood_of_one_kind_hides_no_other() -> None:

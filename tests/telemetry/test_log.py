@@ -13,6 +13,7 @@ from mdcache.events import (
     BackgroundTask,
     BackgroundTaskFailed,
     BodyRejected,
+    BudgetShort,
     ClockMeasured,
     ClockSuspect,
     DaemonServing,
@@ -198,6 +199,16 @@ def test_retries_are_details() -> None:
             GateChanged("spot", "closed", "429", 31.0004),
             "warning",
             {"event": "gate_changed", "family": "spot", "state": "closed", "reason": "429", "reopens_in_s": 31.0},
+        ),
+        (
+            GateChanged("spot", "closed", "418", 182.0, extended=True),
+            "info",
+            {"event": "gate_extended", "family": "spot", "reason": "418", "reopens_in_s": 182.0},
+        ),
+        (
+            BudgetShort("spot", "the weight budget is spent"),
+            "warning",
+            {"event": "budget_short", "family": "spot", "cause": "the weight budget is spent"},
         ),
         (GateChanged("spot", "open", "none", 0.0), "info", {"event": "gate_changed", "state": "open"}),
         (

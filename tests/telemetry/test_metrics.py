@@ -176,7 +176,7 @@ def test_events_count() -> None:
         ("upstream_weight_total", {"market": "spot"}, 4),
         ("upstream_rows_total", {"market": "spot"}, 1_000),
         ("upstream_seconds_count", {"market": "spot"}, 2),
-        ("gate_closures_total", {"family": "spot", "reason": "429"}, 1),
+        ("gate_closures_total", {"family": "spot", "reason": "429"}, 2),
         ("retries_total", {"market": "spot", "reason": "timeout"}, 2),
         ("collapsed_total", {"market": "spot"}, 2),
         ("queue_wait_seconds_sum", {"lane": "high"}, 0.04),
@@ -261,7 +261,9 @@ def test_the_registry_has_the_metrics_of_the_process() -> None:
 
 def test_a_closure_is_counted_once_however_often_it_is_extended() -> None:
     home = Home()
-    for state in ("closed", "closed", "probing", "closed", "probing", "ramp", "open", "closed"):
+    home.metrics(GateChanged("futures", "closed", "418", 1.0))
+    home.metrics(GateChanged("futures", "closed", "418", 9.0, extended=True))
+    for state in ("probing", "closed", "probing", "ramp", "open", "closed"):
         home.metrics(GateChanged("futures", state, "418", 1.0))
     assert home.value("mdcache_gate_closures_total", family="futures", reason="418") == 3
 

@@ -21,8 +21,9 @@ from mdcache.errors import (
     TransportFailed,
     UpstreamUnavailable,
 )
-from mdcache.events import BodyRejected, GateChanged, QueueWaited, Retried, UpstreamCalled
+from mdcache.events import BodyRejected, BudgetShort, GateChanged, QueueWaited, Retried, UpstreamCalled
 from mdcache.exchange.markets import Family, Market
+from mdcache.exchange.rate_limits import FUNDING
 from mdcache.upstream import queue
 from mdcache.upstream.governor import GovernorSettings
 from mdcache.upstream.priority import Lane
@@ -118,6 +119,17 @@ async def test_a_4xx_between_failures_is_an_answer() -> None:
 
 
 # ---------------------------------------------------------------------------------------------- gate
+
+
+async def test_a_ban_whose_body_says_how_long_is_one_closure() -> None:
+    world = await governed(trip_s=0.2)
+    until = world.exchange.now_ms() + 180_000
+    world.exchange.fault = first(1, lambda: refuse(418, BANNED % until))
+    await outcomes(world, 1)
+    closed, extended = world.events_of(GateChanged)
+    assert (closed.state, closed.reason, closed.extended) == ("closed", "418", False)
+    assert (extended.state, extended.reason, extended.extended) == ("closed", "418", True)
+    assert extended.reopens_in_s == pytest.approx(182, abs=1)
 
 
 @pytest.mark.parametrize("market", list(Market))
@@ -459,6 +471,41 @@ async def test_a_spent_budget_is_refused_at_once_with_the_time_it_takes() -> Non
     with pytest.raises(BudgetSpent) as caught:
         await world.governor.fetch(fake_read(market=Market.USDM, cost=99))
     assert caught.value.retry_after_s == 60
+
+
+async def test_a_shortage_is_told_once_a_minute_and_shown_for_a_minute() -> None:
+    world = await governed()
+    limit = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 40}]
+    world.governor.set_limits(Market.USDM, limit)
+    await asyncio.sleep(60 - world.exchange.now_ms() % 60_000 / 1000 + 1)
+    await outcomes(world, 30, within_s=1, market=Market.USDM, lane=Lane.LOW)
+    assert [each.short for each in world.governor.status()] == [False, False]  # the low lane is meant to wait
+    for _ in range(3):
+        await outcomes(world, 30, within_s=1, market=Market.USDM)
+        assert world.events_of(BudgetShort) == [BudgetShort("futures", "the weight budget is spent")]
+        assert [each.short for each in world.governor.status()] == [False, True]
+    await asyncio.sleep(60)
+    await outcomes(world, 30, within_s=1, market=Market.USDM)
+    assert len(world.events_of(BudgetShort)) == 2
+    await asyncio.sleep(120)
+    assert [each.short for each in world.governor.status()] == [False, False]
+
+
+async def test_a_question_that_never_fits_is_no_shortage() -> None:
+    world = await governed()
+    with pytest.raises(BudgetSpent):
+        await world.governor.fetch(fake_read(market=Market.USDM, cost=9_999))
+    assert not any(each.short for each in world.governor.status())
+
+
+async def test_a_spent_request_limit_is_a_shortage() -> None:
+    world = await governed()
+    for _ in range(250):
+        world.governor.count_request(FUNDING)
+    assert world.events_of(BudgetShort) == []
+    with pytest.raises(BudgetSpent):
+        world.governor.count_request(FUNDING)
+    assert world.events_of(BudgetShort) == [BudgetShort("futures", "the request limit of funding is spent")]
 
 
 async def test_the_smallest_limit_of_a_family_counts() -> None:

@@ -13,6 +13,7 @@ from mdcache.clock import Clock
 from mdcache.events import (
     BackgroundTaskFailed,
     BodyRejected,
+    BudgetShort,
     ClockSuspect,
     DaemonServing,
     DaemonStopped,
@@ -89,6 +90,7 @@ class Activity:
         # mypy can't express "the handler of a type takes that type": the test sends one of each
         self._describe: dict[type, Callable[[Any], tuple[str, NoteLevel, str, str]]] = {
             GateChanged: _describe_gate,
+            BudgetShort: lambda e: ("budget", "warning", e.family, e.cause),
             BodyRejected: lambda e: ("rejected", "warning", e.market, f"{e.path}: {e.reason}"),
             OddBody: lambda e: ("odd", "warning", e.market, f"{e.path}: {e.oddity}"),
             RowRevised: lambda e: (
@@ -113,7 +115,7 @@ class Activity:
             return
         teller = self._describe.get(type(event))
         if teller is not None:
-            self._note(*teller(event))
+            self._note(*teller(event), instead=isinstance(event, GateChanged) and event.extended)
 
     def weights(self) -> dict[str, WeightHistory]:
         """Return the last seconds of each family."""
@@ -166,10 +168,17 @@ class Activity:
         newest, weights = self._family_now_ms(family) // 1000, self._weights[family]
         return WeightHistory(newest, [weights.get(at, 0) for at in range(newest - WEIGHT_SECONDS + 1, newest + 1)])
 
-    def _note(self, kind: str, level: NoteLevel, where: str, what: str) -> None:
-        """Record it; if it equals the last of its kind, increase that one's count."""
+    def _note(self, kind: str, level: NoteLevel, where: str, what: str, *, instead: bool) -> None:
+        """Record it; if it equals the last of its kind, increase that one's count.
+
+        `instead`: it only tells the last one of this place more exactly, and replaces its text.
+        """
         notes = self._notes.setdefault(kind, deque(maxlen=MAX_NOTES_PER_KIND))
         now = self._clock.wall_ms()
+        place = next((at for at in reversed(range(len(notes))) if notes[at].where == where), None)
+        if instead and place is not None:
+            notes[place] = replace(notes[place], what=what)
+            return
         last = notes[-1] if notes else None
         if last is not None and (last.level, last.where, last.what) == (level, where, what):
             notes[-1] = replace(last, at_ms=now, count=last.count + 1)
