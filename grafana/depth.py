@@ -106,7 +106,7 @@ CALLS = Section(
             Kind.STACKED,
         ),
         Panel(
-            "Calls that Binance refused or failed, a second",
+            "Reads that were not answered with 200, a second",
             "By status; 0: no reply came.",
             "reqps",
             (

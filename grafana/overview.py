@@ -1,7 +1,10 @@
 """The board to look at first: what Binance costs, whether it may be asked, how old and how quick answers are."""
 
+from collections.abc import Sequence
+
 from grafana.model import Board, Fault, Kind, Panel, Query, Section, State, Step
 from grafana.shared import CLOSURES, DAEMON, INSTANCE, JOB, metric, quantile, rate
+from mdcache.results import FAILED, HITS, MARKED, MEANINGS, NOT_COUNTED, Result
 
 _PER_MINUTE = "60 * "
 _SAME = "on (job, instance, family)"
@@ -12,10 +15,14 @@ def _state(name: str) -> str:
     return metric("gate_state", f'state="{name}"')
 
 
-def _part(results: str) -> str:
-    """The part of all answers with one of these results."""
-    one = f'result=~"{results}"'
-    return f"{rate('requests_total', '', one)} / {rate('requests_total')}"
+def _part(results: Sequence[Result]) -> str:
+    """The part of all questions with one of these results, as `mdcache/results.py` defines it."""
+    questions = rate("requests_total", "", _one_of("!~", NOT_COUNTED))
+    return f"{rate('requests_total', '', _one_of('=~', results))} / {questions}"
+
+
+def _one_of(matches: str, results: Sequence[Result]) -> str:
+    return f'result{matches}"{"|".join(results)}"'
 
 
 _GATE = f"max by (family) ({_state('ramp')} + {_SAME} 2 * {_state('probing')} + {_SAME} 3 * {_state('closed')})"
@@ -84,9 +91,9 @@ NOW = Section(
         ),
         Panel(
             "Hit ratio",
-            "Answers that cost Binance nothing: known already, or brought by somebody else's read.",
+            "Of all requests but the refused ones, those that cost no read of their own: hit and collapsed.",
             "percentunit",
-            (Query(_part("hit|collapsed"), "hits"),),
+            (Query(_part(HITS), "hits"),),
             Kind.NUMBER,
             width=4,
             height=4,
@@ -133,7 +140,7 @@ GATES = Section(
     (
         Panel(
             "Gates",
-            "Closed: Binance refused us, and is not asked. Probing: one read is out. Ramp: a few at a time. Open: all.",
+            "Closed: Binance is not asked. Probing: one read is out. Ramp: a few at a time. Open: all.",
             "short",
             (Query(_GATE, "{{family}}"),),
             Kind.STATES,
@@ -199,20 +206,20 @@ ANSWERS = Section(
     (
         Panel(
             "Answers a second, by result",
-            "hit, miss, partial (some was known), collapsed (shared a read), stale (marked), refused (a wrong "
-            "question), error.",
+            "; ".join(f"{result}: {meaning}" for result, meaning in MEANINGS.items()) + ".",
             "reqps",
             (Query(rate("requests_total", "result"), "{{result}}"),),
             Kind.STACKED,
         ),
         Panel(
-            "Hits, marked answers and errors",
-            "Parts of all answers. Marked: older than their TTL, because Binance can't be asked.",
+            "Hit ratio, marked and failed answers",
+            "Shares of all requests but the refused ones. Marked (stale): past their TTL, because Binance can't be "
+            "asked. Failed (error): 502 or 503.",
             "percentunit",
             (
-                Query(_part("hit|collapsed"), "hits"),
-                Query(_part("stale"), "marked", Fault.BAN),
-                Query(_part("error"), "errors", Fault.BAN),
+                Query(_part(HITS), "hits"),
+                Query(_part(MARKED), "marked", Fault.BAN),
+                Query(_part(FAILED), "failed", Fault.BAN),
             ),
             most=1,
         ),

@@ -26,9 +26,9 @@ MEANINGS: Mapping[Result, str] = {
     Result.MISS: "read from Binance for this request",
     Result.PARTIAL: "partly known, the rest read from Binance",
     Result.COLLAPSED: "from a read that another request had begun",
-    Result.STALE: "marked: past its TTL, because Binance could not be asked",
-    Result.REFUSED: "a 4xx for the request itself, or a 504 for `only-if-cached`",
-    Result.ERROR: "502 or 503: Binance failed, or could not be asked, and nothing fresh enough was known",
+    Result.STALE: "marked: past its TTL, Binance could not be asked",
+    Result.REFUSED: "a 4xx for the request itself, or 504 for only-if-cached",
+    Result.ERROR: "502 or 503: Binance failed, or could not be asked",
 }
 HITS = (Result.HIT, Result.COLLAPSED)  # no read of their own
 MARKED = (Result.STALE,)

@@ -20,6 +20,7 @@ from mdcache.cli.console import add_row, new_table
 from mdcache.cli.daemon_client import DaemonNotRunning, address, request
 from mdcache.clock import Clock
 from mdcache.errors import MdcacheError
+from mdcache.results import Shares
 from mdcache.serving.ops.activity import MINUTE_S, Note, ReasonCounts, WeightHistory
 from mdcache.serving.ops.series_list import SeriesLine
 from mdcache.settings import Settings
@@ -53,6 +54,14 @@ class SeriesSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class SharesShown:
+    """The shares of requests that `results.py` defines."""
+
+    last_minute: Shares
+    total: Shares
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonStatus:
     """The part of `/v1/status` that is shown."""
 
@@ -65,6 +74,8 @@ class DaemonStatus:
     weights: dict[str, WeightHistory]
     calls: dict[str, ReasonCounts]
     requests: dict[str, int]
+    requests_last_minute: dict[str, int]
+    shares: SharesShown
     events: tuple[Note, ...]
     series: SeriesSummary
     flights: int
@@ -156,7 +167,7 @@ def _families(state: DaemonStatus) -> Table:
             printable(family.family),
             Text(gate, style="red" if shut else "green"),
             _weight_bar(family.used, family.allowed),
-            f"{family.used:,} / {family.allowed:,}",
+            Text(f"{family.used:,} / {family.allowed:,}", "yellow" if family.short else ""),
             f"{family.address:,}",
             f"{family.limit:,}" + ("" if family.limit_known else " ?"),
             "" if weights is None else sparkline(weights.by_second[-MINUTE_S:]),
@@ -176,12 +187,20 @@ def sparkline(by_second: list[int]) -> str:
     return "".join(_BAR_LETTERS[-(-slot * (len(_BAR_LETTERS) - 1) // top)] for slot in slots)
 
 
-def _requests(state: DaemonStatus) -> Text:
-    answered = sum(count for result, count in state.requests.items() if result != "refused")
-    served = state.requests.get("hit", 0) + state.requests.get("stale", 0)
-    ratio = f"{served / answered:.1%}" if answered else "–"
-    results = ", ".join(f"{printable(result)} {count:,}" for result, count in state.requests.items() if count)
-    return Text(f"answers since the start: {answered:,}, hit ratio {ratio}" + (f" ({results})" if results else ""))
+def _requests(state: DaemonStatus) -> Table:
+    table = new_table("requests", ">requests", ">hit ratio", ">marked", ">failed", "by result")
+    for name, counts, found in (
+        ("last minute", state.requests_last_minute, state.shares.last_minute),
+        ("since the start", state.requests, state.shares.total),
+    ):
+        results = ", ".join(f"{printable(result)} {count:,}" for result, count in counts.items() if count)
+        worrying = [Text(_share(part), "yellow" if part else "") for part in (found.marked, found.failed)]
+        add_row(table, name, f"{found.requests:,}", _share(found.hit_ratio), *worrying, results)
+    return table
+
+
+def _share(part: float | None) -> str:
+    return "–" if part is None else f"{part:.1%}"
 
 
 def _totals(state: DaemonStatus) -> Text:
@@ -189,7 +208,7 @@ def _totals(state: DaemonStatus) -> Text:
 
 
 def _calls(calls: Mapping[str, ReasonCounts]) -> Table:
-    table = new_table("calls to Binance", ">last minute", ">weight", ">failed", ">since the start")
+    table = new_table("reads from Binance", ">last minute", ">weight", ">failed", ">since the start")
     for reason, found in calls.items():
         numbers = (found.minute.calls, found.minute.weight, found.minute.failed, found.total.calls)
         add_row(table, printable(reason), *(f"{number:,}" for number in numbers))

@@ -315,6 +315,7 @@ def build_serving(
             settings={row.name: row.value for row in effective(settings)},
             activity=activity,
             requests=metrics.results,
+            last_minute=metrics.minute,
             disk=state.status,
             redis=redis_status,
         )

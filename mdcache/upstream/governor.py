@@ -194,9 +194,7 @@ class Governor:
         replicas = max(scheduler.admission.replicas for scheduler in self._schedulers.values())
         wait_s = counts.take(self._clock.now(), replicas)
         if wait_s:
-            futures = self._schedulers[
-                Family.FUTURES
-            ]  # no other family has such limits: docs/binance.md#request-limits
+            futures = self._schedulers[Family.FUTURES]  # docs/binance.md#request-limits: only its paths
             error = BudgetSpent(wait_s, f"the request limit of {bucket.name} is spent")
             raise futures.shortage.record(error, Lane.NORMAL, futures.now().number)
 

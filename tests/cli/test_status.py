@@ -40,6 +40,7 @@ def shown(content: bytes, width: int = 160) -> str:
 async def test_all_of_it() -> None:
     house = ServingHarness()
     house.results.update({"hit": 900, "miss": 50, "stale": 50, "refused": 7})
+    house.last_minute.update({"hit": 30, "error": 10})
     house.events.emit(UpstreamCalled("spot", "klines", "/p", ReadReason.REFRESH, "normal", 200, "", 40, 9, 0.1))
     house.events.emit(BodyRejected("usdm", "/fapi/v1/klines", BodyFault.PRICES, ""))
     house.governor.close_gate(Family.FUTURES, 92.0)
@@ -52,12 +53,14 @@ async def test_all_of_it() -> None:
         "closed (operator), 1:29 min",
         "0 / 600",
         "1,200 ?",
-        "hit ratio 95.0% (hit 900, miss 50, stale 50, refused 7)",
+        "hit 900, miss 50, stale 50, refused 7",
         "0 series, 0 rows in memory, 0 reads under way",
         "max_bytes 67,108,864",
         "/fapi/v1/klines: prices",
     ):
         assert words in page
+    assert re.search(r"last minute +40 +75.0% +0.0% +25.0% +hit 30, error 10", page)
+    assert re.search(r"since the start +1,007 +90.0% +5.0% +0.0% +hit 900", page)
     assert re.search(r"refresh +1 +40 +0 +1\n", page)
     assert re.search(r"disk +none *\n", page)
 

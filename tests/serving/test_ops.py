@@ -7,6 +7,7 @@ import pytest
 
 from mdcache.exchange.klines import parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
+from mdcache.results import MEANINGS
 from mdcache.serving.ports import Readiness
 from tests.support.asgi_client import TOKEN, ServingHarness
 
@@ -56,13 +57,31 @@ async def test_status() -> None:
     assert page["symbols"]["coinm"] == {"count": 0, "age_s": None}
     assert page["series"] == {"count": 0, "rows": 0, "voids": {"spot": 0, "usdm": 0, "coinm": 0}}
     assert page["flights"] == 0
-    assert page["calls"] == page["requests"] == {}
+    assert page["calls"] == page["requests"] == page["requests_last_minute"] == {}
+    assert page["shares"]["total"] == page["shares"]["last_minute"]
+    assert page["shares"]["total"] == {
+        "requests": 0,
+        "questions": 0,
+        "hit_ratio": None,
+        "marked": None,
+        "failed": None,
+    }
+    assert page["results"] == MEANINGS
     assert page["events"] == []
     assert len(page["weights"]["futures"]["by_second"]) == 300
     assert page["stores"]["memory"]["ready_answers"] == 1
     assert page["stores"]["memory"]["bytes"] > 0
     assert page["settings"] == {"MDCACHE_ADMIN_TOKEN": "(hidden)", "MDCACHE_PORT": "8700"}
     assert TOKEN not in json.dumps(page)
+
+
+async def test_the_shares_during_a_ban() -> None:
+    house = ServingHarness()
+    house.results.update({"hit": 900, "stale": 90, "error": 10, "refused": 5})
+    house.last_minute.update({"stale": 90, "error": 10})
+    found = json.loads((await house.ask("/v1/status", b"")).body)["shares"]
+    assert found["total"] == {"requests": 1_005, "questions": 1_000, "hit_ratio": 0.9, "marked": 0.09, "failed": 0.01}
+    assert found["last_minute"]["hit_ratio"] == 0.0
 
 
 @pytest.mark.parametrize("path", ["/v1/admin/purge", "/v1/admin/gate", "/v1/admin/warm"])

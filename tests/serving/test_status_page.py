@@ -20,7 +20,7 @@ from mdcache.candles.merge import merge
 from mdcache.candles.series import Series
 from mdcache.candles.settling import ReadTime
 from mdcache.candles.window import tail_window
-from mdcache.errors import BodyFault
+from mdcache.errors import BodyFault, BudgetSpent
 from mdcache.events import BodyRejected, GateChanged, OddBody, ReadReason, UpstreamCalled
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import SeriesKey
@@ -28,6 +28,7 @@ from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
 from mdcache.exchange.rows import ExpectedRows, read_page
 from mdcache.serving.ports import Readiness
 from mdcache.serving.routes import PAGE_FILES
+from mdcache.upstream.priority import Lane
 from tests.support.asgi_client import BODY, KLINES, NOW_MS, ServingHarness
 from tests.support.browser import Browser, browser
 from tests.support.processes import daemon, sim
@@ -103,6 +104,7 @@ def busy(house: ServingHarness) -> None:
     house.events.emit(BodyRejected("usdm", "/fapi/v1/klines", BodyFault.PRICES, ""))
     house.clock.seconds = 1_000.0
     house.results.update({"hit": 9_000, "miss": 30, "collapsed": 12, "refused": 4, "stale": 0})
+    house.last_minute.update({"hit": 3_000, "miss": 10, "collapsed": 4, "refused": 1, "stale": 0})
 
 
 def opened(window: Browser, url: str) -> None:
@@ -134,16 +136,66 @@ def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
     assert window.text("#health") == "ready"
     assert window.text("#version") == "1.2.3"
     assert window.cells("#calls")[0] == ["refresh", "30", "1,200", "0", "76"]
-    assert ["hit", "0", "9,000"] in window.cells("#requests")
+    assert ["hit", "3,000", "9,000", "fresh, from what was known"] in window.cells("#requests")
     assert [cells[1:] for cells in window.cells("#events")] == [
         ["futures", "open", "gate", "1"],
         ["futures", "closed: 403, for 2 s", "gate", "1"],
         ["usdm", "/fapi/v1/klines: prices", "rejected", "1"],
     ]
-    assert "99.5%" in window.text("#figures")
+    assert figures(window) | {"Running for": ""} == {
+        "Requests, last minute": "3,015",
+        "Hit ratio, last minute": "99.7%",
+        "Hit ratio, since the start": "99.7%",
+        "Marked, last minute": "0%",
+        "Failed, last minute": "0%",
+        "Reads from Binance, last minute": "59",
+        "Reads under way": "0",
+        "Series": "30",
+        "Rows in memory": "30",
+        "Memory": window.text("#figures div:nth-child(10) dd"),
+        "Running for": "",
+    }
     assert ["MDCACHE_ADMIN_TOKEN", "(hidden)"] in window.run(
         "return [...document.querySelectorAll('#settings tr')].map((tr) => [...tr.cells].map((c) => c.textContent))"
     )
+
+
+def figures(window: Browser) -> dict[str, str]:
+    """The figures at a glance, by their names."""
+    found: dict[str, str] = window.run(
+        "return Object.fromEntries([...document.querySelectorAll('#figures div')]"
+        ".map((div) => [div.firstElementChild.textContent, div.lastElementChild.textContent]))"
+    )
+    return found
+
+
+@pytest.mark.processes
+def test_a_spent_budget_and_old_answers_are_amber(window: Browser) -> None:
+    """The readiness, the event and the shares are the daemon's; here they are as it states them."""
+    house = ServingHarness()
+    busy(house)
+    fill(house, 10)
+    spot = house.governor._schedulers[Family.SPOT]
+    spot.shortage.record(BudgetSpent(30.0, "the weight budget is spent"), Lane.NORMAL, spot.now().number)
+    house.readiness = Readiness(degraded=("spot: a limit is spent, answers are older, or fail",))
+    house.last_minute = {"hit": 900, "stale": 90, "error": 10}
+    with served(house) as url:
+        for name, dark, width in (("light", False, 1200), ("dark", True, 1200), ("phone", True, 390)):
+            window.look(dark=dark, width=width, phone=width < 400)
+            opened(window, url)
+            window.picture(f"status-short-{name}")
+            assert window.run(ACCESSIBLE) == [], name
+        assert window.run("return document.querySelector('#health').className") == "warning"
+        assert window.run("return document.querySelector('#troubles').className") == "warning"
+        assert window.run("return [...document.querySelectorAll('.shortage')].map((p) => p.textContent)") == [
+            "A limit is spent: answers are older, or fail",
+            "",
+        ]
+        assert ["spot", "the weight budget is spent", "budget", "1"] in [each[1:] for each in window.cells("#events")]
+        worrying = "return [...document.querySelectorAll('#figures .warning')].map((dd) => dd.textContent)"
+        assert window.run(worrying) == ["9%", "1%"]
+        assert figures(window)["Hit ratio, last minute"] == "90%"
+        assert window.complaints() == []
 
 
 @pytest.mark.processes

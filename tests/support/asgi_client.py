@@ -180,6 +180,7 @@ class ServingHarness:
         self.candles = FakeCandles(self.answer)
         self.history = Activity(self.clock, lambda _: self.clock.wall_ms())
         self.results: dict[str, int] = {}
+        self.last_minute: dict[str, int] = {}
         events = Events(self.event_log.append, self.history)
         self.events = events
         self.library = SeriesRegistry(self.clock, events, SettlePolicy(3_000, 60_000), memory)
@@ -216,6 +217,7 @@ class ServingHarness:
                 settings={"MDCACHE_ADMIN_TOKEN": "(hidden)", "MDCACHE_PORT": "8700"},
                 activity=self.history,
                 requests=lambda: self.results,
+                last_minute=lambda: self.last_minute,
             )
         )
         self.warming = Warmup(self.candles, self.clock, events)

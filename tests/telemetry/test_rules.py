@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from mdcache.telemetry import catalogue
+from grafana import BOARDS
+from mdcache.results import NOT_COUNTED
+from mdcache.telemetry import catalogue, labels
 from tests.support.programs import promtool
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +88,42 @@ def test_the_rules_and_the_runbook_name_only_metrics_that_are_exported() -> None
         assert metrics_in(rule["expr"]) <= EXPORTED, rule
     runbook = set(re.findall(r"mdcache_\w+", (ROOT / "docs/runbook.md").read_text()))
     assert runbook <= {metric.full_name for metric in catalogue.ALL}
+
+
+def selected(expression: str) -> dict[str, set[str]]:
+    """The values that the expression's selectors name, by label."""
+    found: dict[str, set[str]] = {}
+    for label, values in re.findall(r'(\w+)(?:=~|!~|!=|=)"([^"$]+)"', expression):
+        found.setdefault(label, set()).update(values.split("|"))
+    return found
+
+
+KNOWN = {
+    "result": labels.RESULTS,
+    "what": labels.FAILURES,
+    "reason": (*labels.GATE_REASONS, *labels.BODY_REASONS, *labels.REASONS, *labels.RETRY_REASONS),
+    "state": labels.GATE_STATES,
+    "tier": labels.TIERS,
+    "op": labels.OPS,
+    "lane": labels.LANES,
+    "family": labels.FAMILIES,
+    "market": labels.MARKETS,
+    "status": labels.STATUSES,
+    "endpoint": labels.ENDPOINTS,
+}
+QUERIES = [query.expr for board in BOARDS for panel in board.panels() for query in panel.queries]
+
+
+@pytest.mark.parametrize("expression", [rule["expr"] for rule in (*ALERTS.values(), *RECORDED.values())] + QUERIES)
+def test_rules_and_dashboards_select_only_values_that_exist(expression: str) -> None:
+    for label, values in selected(expression).items():
+        assert values <= {str(value) for value in KNOWN.get(label, values)}, label
+
+
+def test_the_recorded_shares_are_those_of_the_status_page() -> None:
+    expression = RECORDED["instance_result:mdcache_requests:ratio_rate5m"]["expr"]
+    assert selected(expression) == {"result": set(NOT_COUNTED)}
+    assert expression.count('result!="') == 2
 
 
 def test_what_is_recorded_is_used() -> None:

@@ -14,6 +14,7 @@ from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.symbols import SymbolTable
 from mdcache.clock import Clock
 from mdcache.exchange.markets import Market
+from mdcache.results import MEANINGS, shares
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.series_list import SeriesLine, series_lines
@@ -25,8 +26,8 @@ from mdcache.upstream.governor import Governor
 class StatusSources:
     """The sources of the state. `settings` must have no secrets.
 
-    `history` must be a sink of the daemon's events. `requests`: clients' requests so far, by result. `disk`, `redis`:
-    the state of these stores; empty if there is none.
+    `activity` must be a sink of the daemon's events. `requests`, `last_minute`: clients' requests so far, and those of
+    the last sixty seconds, by result. `disk`, `redis`: the state of these stores; empty if there is none.
     """
 
     version: str
@@ -40,6 +41,7 @@ class StatusSources:
     settings: Mapping[str, str]
     activity: Activity
     requests: Callable[[], Mapping[str, int]]
+    last_minute: Callable[[], Mapping[str, int]]
     disk: Callable[[], Mapping[str, object]] = dict
     redis: Callable[[], Mapping[str, object]] = dict
 
@@ -61,6 +63,7 @@ class Status:
         sources = self._sources
         readiness = sources.readiness()
         memory = sources.registry.memory
+        requests, last_minute = sources.requests(), sources.last_minute()
         return msgspec.json.encode(
             {
                 "version": sources.version,
@@ -71,7 +74,10 @@ class Status:
                 "families": sources.governor.status(),
                 "weights": sources.activity.weights(),
                 "calls": sources.activity.calls(),
-                "requests": sources.requests(),
+                "requests": requests,
+                "requests_last_minute": last_minute,
+                "shares": {"last_minute": shares(last_minute), "total": shares(requests)},
+                "results": MEANINGS,
                 "events": sources.activity.notes(),
                 "clocks": {market.value: self._clock(market) for market in Market},
                 "symbols": {market.value: self._symbols(market) for market in Market},

@@ -1,8 +1,8 @@
 // The status page. It polls /v1/status and shows it; whatever comes is set as text, never as markup.
-const POLL_MS = 2000, SERIES_MS = 10000, LATELY_MS = 60000, SPARE_ROWS = 12;
+const POLL_MS = 2000, SERIES_MS = 10000, SPARE_ROWS = 12;
 const $ = (id) => document.getElementById(id);
 const count = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0, signDisplay: "negative" });
-const part = new Intl.NumberFormat("en-GB", { style: "percent", maximumFractionDigits: 1 });
+const percent = new Intl.NumberFormat("en-GB", { style: "percent", maximumFractionDigits: 1 });
 
 // ------------------------------------------------------------------------------------------------ elements
 
@@ -87,6 +87,8 @@ function showFamily(family, weights) {
   shown.opensAt = performance.now() + family.reopens_in_s * 1000;
   [shown.state, shown.reason] = [family.gate_state, family.gate_reason];
   showGate(shown);
+  find(".used").classList.toggle("warning", family.short);
+  setText(find(".shortage"), family.short ? "A limit is spent: answers are older, or fail" : "");
   const known = family.limit_known ? "" : ", assumed until Binance tells";
   setText(find(".used"), `${count.format(used)} of ${count.format(allowed)} allowed this minute; `
     + `address ${count.format(address)} of ${count.format(limit)}${known}`);
@@ -136,32 +138,18 @@ function draw(find, { newest_s, by_second }, allowed, name) {
 
 // ------------------------------------------------------------------------------------------------ the rest
 
-let samples = [];
-
-/** What clients asked since about a minute ago, out of what was polled: [by result, seconds]. */
-function lately(requests) {
-  const now = performance.now(), sum = (counts) => Object.values(counts).reduce((all, each) => all + each, 0);
-  if (samples.length && sum(samples.at(-1)[1]) > sum(requests)) samples = []; // it was restarted
-  samples.push([now, requests]);
-  while (samples.length > 2 && now - samples[1][0] >= LATELY_MS) samples.shift();
-  const [since, before] = samples[0];
-  const made = Object.fromEntries(Object.entries(requests).map(([name, all]) => [name, all - (before[name] ?? 0)]));
-  return [made, (now - since) / 1000];
-}
-
-function ratio(results) {
-  const all = Object.entries(results).reduce((total, [name, each]) => total + (name === "refused" ? 0 : each), 0);
-  return all ? part.format(((results.hit ?? 0) + (results.stale ?? 0)) / all) : "–";
+function share(part) {
+  return part === null ? "–" : percent.format(part);
 }
 
 function showFigures(status) {
-  const [recent, seconds] = lately(status.requests);
-  const asked = Object.values(recent).reduce((all, each) => all + each, 0);
+  const { last_minute: now, total } = status.shares;
   const calls = Object.values(status.calls).reduce((all, each) => all + each.minute.calls, 0);
-  const figures = [
-    ["Hit ratio, lately", ratio(recent)], ["Hit ratio, since the start", ratio(status.requests)],
-    ["Requests a minute", seconds > 1 ? count.format(60 * asked / seconds) : "–"],
-    ["Calls to Binance, last minute", count.format(calls)],
+  const figures = [ // name, value, whether it is a reason to worry
+    ["Requests, last minute", count.format(now.requests)],
+    ["Hit ratio, last minute", share(now.hit_ratio)], ["Hit ratio, since the start", share(total.hit_ratio)],
+    ["Marked, last minute", share(now.marked), now.marked > 0], ["Failed, last minute", share(now.failed), now.failed > 0],
+    ["Reads from Binance, last minute", count.format(calls)],
     ["Reads under way", count.format(status.flights)], ["Series", count.format(status.series.count)],
     ["Rows in memory", count.format(status.series.rows)], ["Memory", bytes(status.stores.memory?.bytes ?? 0)],
     ["Running for", duration(status.uptime_s)],
@@ -174,9 +162,13 @@ function showFigures(status) {
       return pair;
     }));
   }
-  figures.forEach(([, value], place) => setText(list.children[place].lastElementChild, value));
-  setText($("lately"), seconds > 1 ? `Last ${Math.round(seconds)} s` : "Lately");
-  fill($("requests"), Object.entries(status.requests).map(([name, all]) => [name, recent[name], all]));
+  figures.forEach(([, value, worrying], place) => {
+    const shown = list.children[place].lastElementChild;
+    setText(shown, value);
+    shown.className = worrying ? "warning" : "";
+  });
+  fill($("requests"), Object.entries(status.requests).map(([name, all]) =>
+    [name, status.requests_last_minute[name] ?? 0, all, status.results[name] ?? ""]));
 }
 
 function show(status) {
@@ -184,6 +176,7 @@ function show(status) {
   const troubles = [...status.reasons, ...status.degraded], degraded = status.degraded.length > 0;
   health(!status.ready ? "not ready" : degraded ? "ready, but degraded" : "ready", !status.ready ? "bad" : degraded ? "warning" : "good");
   $("troubles").replaceChildren(...troubles.map((each) => element("li", each)));
+  $("troubles").className = status.ready ? "warning" : "bad";
   $("troubles").hidden = !troubles.length;
   for (const family of status.families) showFamily(family, status.weights[family.family]);
   showFigures(status);
@@ -219,7 +212,7 @@ const COLUMNS = [ // heading, what is shown, what it is sorted by
   ["Kind", (each) => each.kind],
   ["Rows", (each) => each.rows],
   ["Age", (each) => duration(each.age_s), (each) => each.age_s ?? Infinity],
-  ["Source", (each) => each.source ?? (each.resting ? "at rest" : "–")],
+  ["Source", (each) => each.source ?? (each.resting ? "stored" : "–")],
   ["Holes", (each) => each.holes],
 ];
 const table = { all: [], shown: [], column: 0, down: false, first: -1, rowPx: 0 };
