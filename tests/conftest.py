@@ -44,8 +44,8 @@ sys.addaudithook(_audit)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer models at their full size; `make test` and `make test-long` ask for it."""
-    parser.addoption("--exhaustive", action="store_true", help="go through models at their full size")
+    """Offer models at their full size and tests with all their seeds; `make test` and `make test-long` ask for it."""
+    parser.addoption("--exhaustive", action="store_true", help="models at their full size, and tests with all seeds")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -55,11 +55,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests marked `long` unless `-m` speaks of them."""
-    if "long" not in config.option.markexpr:
-        long = [item for item in items if item.get_closest_marker("long")]
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in set(long)]
+    """Leave out the tests marked `long` unless `-m` speaks of them, and `exhaustive` ones without the option."""
+    names = [] if "long" in config.option.markexpr else ["long"]
+    names += [] if config.getoption("exhaustive") else ["exhaustive"]
+    left_out = {item for item in items if any(item.get_closest_marker(name) for name in names)}
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

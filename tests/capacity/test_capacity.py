@@ -195,7 +195,11 @@ def predicted(asked: Demand, ttl_s: float) -> CapacityPlan:
 @pytest.mark.parametrize(
     ("asked", "ttl_s"),
     [
-        (Demand(Market.SPOT, 3, ("1m", "5m", "15m", "1h", "4h", "1d"), consumers=3), 2.0),
+        pytest.param(
+            Demand(Market.SPOT, 3, ("1m", "5m", "15m", "1h", "4h", "1d"), consumers=3),
+            2.0,
+            marks=pytest.mark.exhaustive,
+        ),
         (Demand(Market.SPOT, 1, ("1m", "1h"), consumers=1), 2.0),
         (Demand(Market.SPOT, 1, ("1m", "1h"), consumers=2, every_s=3.0), 7.0),
         (Demand(Market.SPOT, 1, ("1s", "1m")), 2.0),
