@@ -1,13 +1,14 @@
 """What the chart makes of a pod: its environment, certificates, memory, disk, and where it runs."""
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mdcache.settings import Settings
-from tests.deploy.chart import EVERYTHING, container, notes, one, refusal, render
+from tests.deploy.chart import CHART, EVERYTHING, container, notes, one, parsed, refusal, render
 from tests.deploy.conftest import Tool
 
 pytestmark = pytest.mark.processes
@@ -129,8 +130,6 @@ def test_the_notes_say_that_the_image_is_to_be_brought(helm: Tool, tmp_path: Pat
 
 @pytest.mark.parametrize("release", ["desk", "a" * 53, "a-mdcache-" + "b" * 43])
 def test_names_leave_room_for_what_kubernetes_puts_behind_them(helm: Tool, release: str) -> None:
-    from tests.deploy.chart import CHART, parsed
-
     done = helm("template", release, CHART)
     assert done.returncode == 0, done.stderr
     for manifest in parsed(done.stdout):
@@ -183,3 +182,13 @@ def test_a_spread_is_that_of_these_pods_where_it_names_none(helm: Tool, tmp_path
     own = zone | {"labelSelector": {"matchLabels": {"team": "data"}}}
     found = one(render(helm, tmp_path, {"topologySpreadConstraints": [zone, own]}), "StatefulSet")["spec"]
     assert found["template"]["spec"]["topologySpreadConstraints"] == [zone | {"labelSelector": found["selector"]}, own]
+
+
+def test_what_the_chart_reckons_with_are_the_defaults_of_the_settings() -> None:
+    found = {
+        name: float(number)
+        for path in (CHART / "templates").glob("*")
+        for number, name in re.findall(r"default (\d+) \.Values\.settings\.(\w+)", path.read_text())
+    }
+    assert found.keys() == {"MEMORY_MAX_MB", "DISK_MAX_MB", "SHUTDOWN_GRACE_S"}
+    assert found == {name: Settings.model_fields[name.lower()].default for name in found}
