@@ -292,6 +292,35 @@ async def test_nonsense_is_a_clean_4xx(nonsense: bytes) -> None:
         assert (await healthy.get())[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("version", "hosts", "status"),
+    [
+        ("1.1", (), 400),
+        ("1.1", ("x", "x"), 400),
+        ("1.1", ("x", "y"), 400),
+        ("1.1", ("x",), 200),
+        ("1.1", ("",), 200),
+        ("1.0", (), 200),  # HAProxy's health checks
+        ("1.0", ("x",), 200),
+        ("1.0", ("x", "y"), 400),
+    ],
+)
+async def test_a_request_names_one_host(version: str, hosts: tuple[str, ...], status: int) -> None:
+    house = ServingHarness()
+    request = GET.replace(b"HTTP/1.1\r\nHost: x\r\n", f"HTTP/{version}\r\n".encode())
+    request = request[:-2] + b"".join(b"hOst: %b\r\n" % host.encode() for host in hosts) + b"\r\n"
+    async with serving(house) as connect:
+        for _ in range(3):  # the fast lane learns no refused request
+            peer = await connect()
+            found, headers, body = await peer.get(request)
+            assert found == status
+            if status == 400:
+                assert json.loads(body) == {"code": -1100, "msg": "The request must have exactly one Host header."}
+                assert headers["connection"] == "close"
+                assert await peer.ended() == b""
+        assert len(house.candles.asked) == (0 if status == 400 else 2)
+
+
 async def test_nonsense_behind_a_request_does_not_cut_its_answer() -> None:
     house = ServingHarness()
     house.candles.hold = asyncio.Event()

@@ -26,8 +26,8 @@ CLIENT_READ_TIMEOUT_S = 60.0
 _FRAMING_HEADERS = frozenset({b"connection", b"content-length", b"transfer-encoding"})  # what follows the header
 
 
-class HeaderTooLargeError(Exception):
-    """The header exceeds the limit."""
+class HeaderRefusedError(Exception):
+    """The header exceeds the limit, or does not name one host."""
 
 
 class ClientConnection(HttpToolsProtocol):
@@ -53,7 +53,7 @@ class ClientConnection(HttpToolsProtocol):
         self._began_in_chunk = False  # a message in this chunk
         self._header_bytes = 0  # bytes of chunks that contain only header
         self._header_suspect = False  # this header may be too large: it came in several chunks, or in a very large one
-        self._header_too_large = False
+        self._refusal: tuple[int, str] | None = None  # of the header
         self._body_bytes = 0
         self._repeating_head = False  # to a new parser
         self._raw_request: bytes | None = None
@@ -120,8 +120,11 @@ class ClientConnection(HttpToolsProtocol):
             return
         self._in_header = False
         if self._header_suspect and _size(self.url, self.headers) > MAX_HEADER_BYTES:
-            self._header_too_large = True
-            raise HeaderTooLargeError
+            self._refusal = (431, "The header is too large.")
+        elif not self._names_one_host():
+            self._refusal = (400, "The request must have exactly one Host header.")
+        if self._refusal is not None:
+            raise HeaderRefusedError
         if self._raw_request is not None:
             self.scope["extensions"] = {RAW_REQUEST_EXTENSION: {"bytes": self._raw_request}}
         super().on_headers_complete()
@@ -171,10 +174,8 @@ class ClientConnection(HttpToolsProtocol):
         """Answer in Binance's form what the parser rejects."""
         if not self._idle():  # an answer is being sent: it must not be interrupted, nor followed by another
             self.cycle.keep_alive = False
-        elif self._header_too_large:
-            self._refuse(431, "The header is too large.")
         else:
-            self._refuse(400, msg)
+            self._refuse(*(self._refusal or (400, msg)))
 
     # ------------------------------------------------------------------------------------ parts
 
@@ -200,6 +201,11 @@ class ClientConnection(HttpToolsProtocol):
         self.headers, self._repeating_head = [], True
         self.parser.feed_data(b"".join([*head, b"\r\n"]))
         self.url, self.headers, self._repeating_head = url, headers, False
+
+    def _names_one_host(self) -> bool:
+        """Return whether there is one `Host`, or none in HTTP/1.0 (RFC 9112, 3.2): proxies might route by another."""
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        return hosts == 1 or (hosts == 0 and self.parser.get_http_version() == "1.0")
 
     def _idle(self) -> bool:
         """Return whether no answer is being sent."""
