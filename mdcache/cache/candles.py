@@ -41,7 +41,8 @@ from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.governor import Governor
 from mdcache.upstream.priority import Lane, Priority
 
-_MAX_ROUNDS = 8  # reads that one question may lead to, one after the other
+_MAX_ROUNDS = 8  # reads of one question, one after the other, that settled nothing
+_MAX_READS = 40  # of one question: a page of 1,500 rows, if Binance returns fewer at once than it should
 _MAX_CLOSE_WAIT_MS = 1_000  # a close further ahead is not waited for
 _MAX_CLOCK_ERRORS = 4  # if this many clock errors exceed the interval, waiting for the close gains nothing
 
@@ -162,7 +163,10 @@ class Candles:
 
     async def _serve(self, request: _Request) -> tuple[Serve, Instant]:
         """Plan, load and read until the question can be answered as fresh as it must be."""
-        for _ in range(_MAX_ROUNDS):
+        rounds = 0
+        for _ in range(_MAX_READS):
+            if rounds == _MAX_ROUNDS:
+                break
             step, now = await self._plan(request)
             if isinstance(step, Serve):
                 if request.gate_closed is not None and not is_independent_of_now(request.question, step, now):
@@ -172,8 +176,9 @@ class Candles:
                 raise NotCached
             if request.gate_closed is not None:
                 raise request.gate_closed
-            before = request.series.tail
+            before, covered = request.series.tail, list(request.series.coverage)
             was_read = await self._read(request, step, now)
+            rounds += list(request.series.coverage) == covered
             tail = request.series.tail if was_read and step.refresh else None
             if tail is not None and tail is not before and tail.as_of_ms < request.floor.as_of_ms:
                 break  # sent after the question arrived and still older: its Age shows that there is nothing newer

@@ -13,12 +13,12 @@ from mdcache.cache.series_registry import Pin, SeriesRegistry
 from mdcache.cache.sharing import NoSharing, RowSharing
 from mdcache.cache.single_flight import SingleFlight
 from mdcache.candles.freshness import TailFloor
-from mdcache.candles.merge import merge
+from mdcache.candles.merge import merge, prove_reply
 from mdcache.candles.plausibility import Suspicion, cut_at_long_gap, find_suspicion
 from mdcache.candles.ranges import FOREVER_MS
 from mdcache.candles.series import Series
 from mdcache.candles.settling import ReadTime
-from mdcache.candles.window import Window, WindowKind, advances, prove, reach, unite
+from mdcache.candles.window import Window, WindowKind, advances, reach, unite
 from mdcache.clock import Clock, Instant
 from mdcache.errors import BodyFault, InvalidBody
 from mdcache.events import (
@@ -287,9 +287,12 @@ class Flights:
                 break
             self._events.emit(Retried(flight.market, RetryReason.INCOMPLETE))
             if suspicion.look is not None:
-                disproved = bool(await self._governor.fetch(_Look(flight, suspicion.look)))
-                if not disproved:
+                more = bool(await self._governor.fetch(_Look(flight, suspicion.look)))
+                if suspicion.short and more:
+                    flight.series.note_capped(len(page.rows))
+                if suspicion.short or not more:
                     break
+                disproved = True
             if pause_s:
                 await self._clock.sleep(pause_s)
             page = await self._fetch(flight)
@@ -301,7 +304,7 @@ class Flights:
         """Fetch a page, and load every stored block it will be merged with."""
         page = await self._governor.fetch(flight)
         series = flight.series
-        proof = prove(page.window, page.rows, series.endpoint, page.read.as_of_ms, series.policy.confirm_ms)
+        proof = prove_reply(series, page.rows, page.window, page.read.as_of_ms)
         if proof is None:
             return page
         length_ms = series.interval.length_ms

@@ -3,13 +3,14 @@
 `plausibility.py` checks a reply first; `merge` applies it.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from mdcache.candles.empty_ranges import EmptyRange
 from mdcache.candles.ranges import FOREVER_MS, Span
-from mdcache.candles.series import Series
+from mdcache.candles.series import Series, UnprovenEmpty
 from mdcache.candles.settling import ReadTime
 from mdcache.candles.tail import Tail
 from mdcache.candles.window import Proof, Window, prove
@@ -42,10 +43,24 @@ def merge(series: Series, rows: list[Row], window: Window, read: ReadTime) -> li
     Returns:
         The rows shown as closed that the reply changed.
     """
-    proof = prove(window, rows, series.endpoint, read.as_of_ms, series.policy.confirm_ms)
+    proof = prove_reply(series, rows, window, read.as_of_ms)
+    _refute_unproven_empty(series, rows)
     _note_unproven_empty(series, rows, window, read)
-    if proof is None:
-        return []
+    revisions = [] if proof is None else _merge_proof(series, rows, proof, read)
+    if window.start_ms is not None and not series.endpoint.nearest_end:
+        _note_unproven_end(series, rows, window, read)
+    return revisions
+
+
+def prove_reply(series: Series, rows: list[Row], window: Window, as_of_ms: int) -> Proof | None:
+    """Decide for which span of open times a reply to a read of `series` is complete; see `prove`."""
+    final_before_ms = as_of_ms - series.policy.confirm_ms
+    if window.end_ms is not None and series.has_row_at(window.end_ms + 1):
+        final_before_ms = as_of_ms  # no lag explains a missing row below one that was shown
+    return prove(window, rows, series.endpoint, series.interval.length_ms, as_of_ms, final_before_ms)
+
+
+def _merge_proof(series: Series, rows: list[Row], proof: Proof, read: ReadTime) -> list[Revision]:
     if read.as_of_ms < series.merged_as_of_ms:
         _fill_gaps(series, rows, proof, read)
         return []
@@ -174,14 +189,51 @@ def _emptiness(series: Series, start: int, end: int) -> tuple[object, object]:
     return series.coverage.intersection(start, end), series.empty_ranges.spans()
 
 
+def _refute_unproven_empty(series: Series, rows: list[Row]) -> None:
+    """Forget where replies showed no rows, if there are some: a short page among them was capped."""
+    series.note_page(len(rows))
+    if not rows:
+        return
+    opens = [row.open_ms for row in rows]
+    kept: list[UnprovenEmpty] = []
+    for each in series.unproven_empty:
+        place = bisect_left(opens, each.lo_ms)
+        if place < len(opens) and opens[place] <= each.hi_ms:
+            series.note_capped(each.page_rows)
+        else:
+            kept.append(each)
+    series.unproven_empty = kept
+    end = series.unproven_end
+    if end is not None and opens[-1] >= end.lo_ms and opens[0] <= end.hi_ms:
+        series.note_capped(end.page_rows)
+        series.unproven_end = None
+
+
 def _note_unproven_empty(series: Series, rows: list[Row], window: Window, read: ReadTime) -> None:
-    """Record where a window without a start showed no rows, so that it is not read again."""
-    if window.start_ms is not None:
+    """Record where a window that counts back from its end showed no rows, so that it is not read again."""
+    if window.start_ms is not None and not series.endpoint.nearest_end:
         return
     end = read.as_of_ms if window.end_ms is None else window.end_ms
-    still = [(lo, hi) for lo, hi in series.unproven_empty if series.coverage.gaps(lo, hi + 1)]
+    still = [each for each in series.unproven_empty if series.coverage.gaps(each.lo_ms, each.hi_ms + 1)]
     series.unproven_empty = still[-_MAX_UNPROVEN_EMPTY:]
-    if len(rows) < window.limit:
-        series.unproven_empty.append((0, rows[0].open_ms - 1 if rows else end))
+    if series.is_short(len(rows), window.limit):
+        below = rows[0].open_ms - 1 if rows else end
+        if below >= (start := window.start_ms or 0):
+            series.unproven_empty.append(UnprovenEmpty(start, below, len(rows), read.as_of_ms))
     if rows and series.next_open(rows[-1].open_ms) <= end:
-        series.unproven_empty.append((rows[-1].open_ms + 1, end))
+        series.unproven_empty.append(UnprovenEmpty(rows[-1].open_ms + 1, end, 0, read.as_of_ms))
+
+
+def _note_unproven_end(series: Series, rows: list[Row], window: Window, read: ReadTime) -> None:
+    """Record from where on a read that counts up from its start showed no rows, or that it was capped."""
+    series.unproven_end = None
+    if not series.is_short(len(rows), window.limit):
+        return
+    known_ms = series.newest_known() if window.end_ms is None else window.end_ms
+    if rows and rows[-1].open_ms < known_ms and series.has_row_at(known_ms):
+        series.note_capped(len(rows))
+    elif window.end_ms is None:
+        start = window.start_ms or 0
+        covered = series.coverage.at(start)
+        end = start if covered is None else covered[1]
+        series.unproven_end = UnprovenEmpty(end, read.as_of_ms, len(rows), read.as_of_ms)

@@ -151,6 +151,8 @@ class _Planner:
             if tail.weight(series.endpoint) <= self._weight(need) + self._weight(1):  # one call for what two would cost
                 return tail
         anchor = self._known_open_above(cursor)
+        if anchor is None and series.shown_end_at(cursor):
+            return self._tail_read(0)
         if anchor is not None and interval.count(cursor, anchor) < self._max_limit:
             rows = interval.count(cursor, anchor) + 1
             if self._weight(rows) <= self._weight(need):
@@ -231,18 +233,20 @@ class _Planner:
         span = endpoint.max_span_ms or 0 if endpoint.nearest_end else FOREVER_MS
         anchor = self._known_open_above(top - 1)
         far = 0 if anchor is None else interval.count(top, anchor)
-        guessed = anchor is None or far * 2 > self._max_limit or (anchor - top) * 2 > span
+        page_rows = min(self._max_limit, series.page_cap or self._max_limit)
+        guessed = anchor is None or far * 2 > page_rows or (anchor - top) * 2 > span
         if anchor is None or guessed:
             anchor, far = top - 1 + _SLACK_BUCKETS * interval.length_ms, _SLACK_BUCKETS
         if endpoint.nearest_end:
             few = interval.count(max(bottom, top - 1 - span), top - 1) + 1
-            if (guessed or far > _SLACK_BUCKETS) and few <= self._page_limit(min(left + 1, self._max_limit)):
-                anchor, far = top - 1, 0  # a reply with less than its limit proves the window without a row above it
+            one_page = (guessed or far > _SLACK_BUCKETS) and few <= self._page_limit(min(left + 1, self._max_limit))
+            if one_page or series.shown_empty_at(top - 1):
+                anchor, far = top - 1, 0  # a window just below the row above: an empty reply proves all of it
             start = max(bottom, anchor - span, 0)
             return Window(WindowKind.RANGE, start, anchor, self._page_limit(self._rows_down(left, far)))
         rows = self._rows_down(left, far)
         between = interval.count(bottom, anchor)
-        near = bottom and between < self._max_limit and self._weight(between + 1) <= self._weight(rows)
+        near = bottom and between < page_rows and self._weight(between + 1) <= self._weight(rows)
         if near or series.shown_empty_at(top - 1):
             return self._from_below(bottom, anchor)
         return Window(WindowKind.BACKWARD, None, anchor, self._page_limit(rows))
@@ -258,8 +262,10 @@ class _Planner:
 
     def _from_below(self, bottom: int, anchor: int) -> Window:
         count = self._series.interval.count(bottom, anchor) + 1
-        if count <= self._max_limit and self._knows_row_at(anchor):
+        if count <= self._max_limit and self._series.has_row_at(anchor):
             return Window(WindowKind.RANGE, bottom, anchor, self._page_limit(count))
+        if self._series.shown_end_at(bottom):
+            return self._tail_read(0)
         return Window(WindowKind.FORWARD, bottom, None, self._page_limit(min(count, self._max_limit)))
 
     # -- both -------------------------------------------------------------------------------------------
@@ -332,17 +338,12 @@ class _Planner:
             found = tail.rows[0].open_ms
         return found
 
-    def _knows_row_at(self, open_ms: int) -> bool:
-        tail = self._tail
-        if self._series.blocks.first_open(open_ms, open_ms + 1) is not None:
-            return True
-        return tail is not None and any(row.open_ms == open_ms for row in tail.rows)
-
     def _weight(self, rows: int) -> int:
         return klines_weight(self._series.endpoint, min(rows, self._max_limit))
 
     def _page_limit(self, rows: int) -> int:
-        return page_limit(self._series.endpoint, rows)
+        cap = self._series.page_cap
+        return page_limit(self._series.endpoint, rows if cap is None else min(rows, cap))
 
     @staticmethod
     def _last_open_served(pieces: list[tuple[Block, int, int]], left: int, end: int) -> int:

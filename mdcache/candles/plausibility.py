@@ -24,13 +24,14 @@ _QUIET_BUCKETS = 3  # a symbol that printed no row for longer than this needs an
 class Suspicion:
     """A reply shows less than we have, or than can be expected.
 
-    `lagging`: it looks like the exchange before our own tail was read. `look`: the window that decides whether it is
-    right: if that returns any row, it is not.
+    `lagging`: it looks like the exchange before our own tail was read. `look`: the window that decides. If that returns
+    any row, there is more than the page shows: it was cut (`short`), or is wrong.
     """
 
     detail: str
     lagging: bool
     look: Window | None = None
+    short: bool = False
 
 
 def cut_at_long_gap(series: Series, rows: list[Row], window: Window) -> list[Row]:
@@ -57,9 +58,8 @@ def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTi
     """Return how a reply shows less than is known, or `None`; raise `InvalidBody` if it can't be right."""
     if read.as_of_ms < series.merged_as_of_ms:
         return None
-    short = window.start_ms is None and rows and len(rows) < window.limit
-    if short and series.blocks.last_open(0, rows[0].open_ms) is not None:
-        return Suspicion(f"short, though rows before {rows[0].open_ms} are known", lagging=False)
+    if (shortened := _find_shortened(series, rows, window, read)) is not None:
+        return shortened
     lo, hi = _expected_span(series, rows, window)
     known = series.known_between(lo, hi)
     if known and not rows:
@@ -82,6 +82,20 @@ def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTi
     return _find_early_end(series, rows, window, read)
 
 
+def _find_shortened(series: Series, rows: list[Row], window: Window, read: ReadTime) -> Suspicion | None:
+    """Return a suspicion if a page has fewer rows than fit, although there was one before its first."""
+    counts_up = window.start_ms is not None and not series.endpoint.nearest_end
+    if counts_up or not rows or not series.is_short(len(rows), window.limit):
+        return None
+    span_ms = series.endpoint.max_span_ms
+    since_ms = window.start_ms or (0 if span_ms is None else max(0, read.as_of_ms - span_ms))
+    before = series.blocks.last_open(since_ms, rows[0].open_ms)
+    if before is None:
+        return None
+    look = Window(WindowKind.RANGE, before, before, page_limit(series.endpoint, 1))
+    return Suspicion(f"short, though a row at {before} is known", lagging=False, look=look, short=True)
+
+
 def _find_early_end(series: Series, rows: list[Row], window: Window, read: ReadTime) -> Suspicion | None:
     """Return a suspicion if the newest rows end long ago, or there are none, and that is news."""
     if window.kind is not WindowKind.TAIL:
@@ -95,6 +109,9 @@ def _find_early_end(series: Series, rows: list[Row], window: Window, read: ReadT
         return None
     if tail is not None and not tail.rows and newest < tail.start_ms:
         return None
+    shown = series.unproven_end
+    if shown is not None and shown.lo_ms > newest and read.as_of_ms - shown.as_of_ms < series.policy.confirm_ms:
+        return None  # a forward read is the other witness
     span_ms = series.endpoint.max_span_ms
     start_ms = newest + 1 if span_ms is None else max(newest + 1, read.as_of_ms - span_ms)
     look = Window(WindowKind.RANGE, start_ms, read.as_of_ms, page_limit(series.endpoint, 1))
@@ -105,9 +122,8 @@ def _expected_span(series: Series, rows: list[Row], window: Window) -> Span:
     """Return the span [lo, hi) in which the reply must contain every known row."""
     lo = window.start_ms or 0
     hi = FOREVER_MS if window.end_ms is None else window.end_ms + 1
-    full = len(rows) == window.limit
     if not rows:
         return lo, hi
-    if window.start_ms is None or (full and window.kind is WindowKind.RANGE and series.endpoint.nearest_end):
+    if window.start_ms is None or series.endpoint.nearest_end:
         return rows[0].open_ms, hi
-    return lo, rows[-1].open_ms + 1 if full else hi
+    return lo, rows[-1].open_ms + 1

@@ -20,6 +20,18 @@ _MAX_REVISED = 256
 _MEAN_MONTH_MS = 2_629_746_000  # of the Gregorian calendar
 
 
+class UnprovenEmpty(NamedTuple):
+    """An inclusive span in which a reply showed no rows, although its window allowed for them: that proves nothing.
+
+    `page_rows`: the rows of a reply that had fewer than its limit, 0 if it was not short; as of `as_of_ms`.
+    """
+
+    lo_ms: int
+    hi_ms: int
+    page_rows: int
+    as_of_ms: int
+
+
 class KnownRow(NamedTuple):
     """A known row. Only rows of the tail have their trade count parsed (`tail_trades`)."""
 
@@ -46,7 +58,8 @@ class Series:
 
     `outline_loaded`: the store was asked what it has. `merged_as_of_ms`: as-of of the newest reply merged.
     `revised_as_of`: by open time, oldest finds first, the as-of of the read that found a row changed.
-    `unproven_empty`: inclusive spans in which a backward read showed no rows, which proves nothing.
+    `unproven_empty`: where reads that count back from an end showed no rows; `unproven_end`: the same of the newest
+    read that had a start alone. `page_cap`: the most rows that the exchange returns, if it is less than it should be.
     """
 
     __slots__ = (
@@ -59,6 +72,7 @@ class Series:
         "key",
         "merged_as_of_ms",
         "outline_loaded",
+        "page_cap",
         "policy",
         "revised_as_of",
         "settled_version",
@@ -67,6 +81,7 @@ class Series:
         "tail",
         "tail_version",
         "unproven_empty",
+        "unproven_end",
         "unsaved",
         "zone_ms",
     )
@@ -90,7 +105,9 @@ class Series:
         self.evicted = RangeSet()
         self.empty_ranges = EmptyRanges()
         self.tail: Tail | None = None
-        self.unproven_empty: list[Span] = []
+        self.unproven_empty: list[UnprovenEmpty] = []
+        self.unproven_end: UnprovenEmpty | None = None
+        self.page_cap: int | None = None
         self.revised_as_of: dict[int, int] = {}
         self.merged_as_of_ms = -1
         self.outline_loaded = False
@@ -228,7 +245,31 @@ class Series:
 
     def shown_empty_at(self, t: int) -> bool:
         """Return whether a backward read has shown no rows at `t`, so that another would be useless."""
-        return any(lo <= t <= hi for lo, hi in self.unproven_empty)
+        return any(each.lo_ms <= t <= each.hi_ms for each in self.unproven_empty)
+
+    def shown_end_at(self, t: int) -> bool:
+        """Return whether a forward read has just shown no rows from `t` on, so that another would be useless."""
+        return self.unproven_end is not None and self.unproven_end.lo_ms == t
+
+    def is_short(self, rows: int, limit: int) -> bool:
+        """Return whether so many rows are fewer than a page with this `limit` holds, as far as is known."""
+        return rows < (limit if self.page_cap is None else min(limit, self.page_cap))
+
+    def note_page(self, rows: int) -> None:
+        """Record that the exchange returns this many rows at least."""
+        if self.page_cap is not None and rows > self.page_cap:
+            self.page_cap = None
+
+    def note_capped(self, rows: int) -> None:
+        """Record that a page of this many rows was short although there were more."""
+        if rows:
+            self.page_cap = max(rows, self.page_cap or 0)
+
+    def has_row_at(self, open_ms: int) -> bool:
+        """Return whether a row that opens at `open_ms` is known."""
+        if self.blocks.first_open(open_ms, open_ms + 1) is not None:
+            return True
+        return self.tail is not None and any(row.open_ms == open_ms for row in self.tail.rows)
 
     def forget(self) -> None:
         """Forget everything (a purge). The store deletes what is stored."""
@@ -238,6 +279,8 @@ class Series:
         self.empty_ranges = EmptyRanges()
         self.tail = None
         self.unproven_empty = []
+        self.unproven_end = None
+        self.page_cap = None
         self.revised_as_of = {}
         self.settled_version += 1
         self.tail_version += 1

@@ -54,37 +54,41 @@ def tail_window(limit: int) -> Window:
     return Window(WindowKind.TAIL, None, None, limit)
 
 
-def prove(window: Window, rows: list[Row], endpoint: KlineEndpoint, as_of_ms: int, confirm_ms: int) -> Proof | None:
+def prove(
+    window: Window, rows: list[Row], endpoint: KlineEndpoint, length_ms: int, as_of_ms: int, final_before_ms: int
+) -> Proof | None:
     """Decide for which span of open times a reply is complete.
 
-    A proof never reaches past the newest row of its reply. The exception is paths that answer a window by its newest
-    rows (coinm): there a short reply to a window with both ends proves all of it, unless it ends so close to now that a
-    lagging server of Binance could explain the missing rows.
+    That a reply has fewer rows than its `limit` proves nothing: Binance may have lowered what it returns at most. So a
+    proof never reaches past the newest row of its reply, nor before its first row where rows are counted back from the
+    end. The exception is paths that answer a window by its newest rows (coinm): there the end of a window with both
+    ends is proven, and an empty reply proves all of it, unless it ends so close to now that a lagging server of Binance
+    could explain the missing rows.
 
     Args:
         window: What was asked.
         rows: The whole reply, in rising order.
         endpoint: The rules of the path.
+        length_ms: The interval's length.
         as_of_ms: Exchange time of the read.
-        confirm_ms: How long before the read a window must end for missing rows to prove anything.
+        final_before_ms: The time before which a window must end for missing rows to prove anything.
 
     Returns:
         The proven span, or `None` if the reply proves nothing.
     """
     first = rows[0].open_ms if rows else None
     past_last = rows[-1].open_ms + 1 if rows else None
-    short = len(rows) < window.limit
     start, end = window.start_ms, window.end_ms
     if window.kind is WindowKind.TAIL:
         reach = 0 if endpoint.max_span_ms is None else max(0, as_of_ms - endpoint.max_span_ms)
         since = reach if first is None else first
         return Proof(since, since if past_last is None else past_last, open_ended=True)
-    if window.kind is WindowKind.FORWARD and start is not None and short:
-        return Proof(start, start if past_last is None else past_last, open_ended=True)
-    if window.kind is WindowKind.RANGE and endpoint.nearest_end and short and start is not None and end is not None:
-        if end < as_of_ms - confirm_ms:
+    if window.kind is WindowKind.RANGE and endpoint.nearest_end and start is not None and end is not None:
+        if first is not None and (len(rows) == window.limit or first - start >= length_ms):
+            start = first
+        if end < final_before_ms:
             return Proof(start, end + 1, open_ended=False)
-    elif window.kind is WindowKind.BACKWARD or (window.kind is WindowKind.RANGE and endpoint.nearest_end):
+    elif window.kind is WindowKind.BACKWARD:
         start = first
     return None if past_last is None or start is None else Proof(start, past_last, open_ended=False)
 

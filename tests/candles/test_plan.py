@@ -9,7 +9,7 @@ import pytest
 
 from mdcache.candles.freshness import TailFloor
 from mdcache.candles.plan import LoadBlocks, ReadWindow, Serve, plan
-from mdcache.candles.series import Series
+from mdcache.candles.series import Series, UnprovenEmpty
 from mdcache.candles.window import Window, WindowKind
 from mdcache.exchange.klines import RowQuery
 from tests.candles.timeline import COINM, SPOT, USDM, at, make_series, minute_of, now, settle, show_tail
@@ -191,7 +191,7 @@ def test_a_gap_between_known_ranges_is_closed_by_one_window() -> None:
 
 def test_a_span_that_a_backward_read_showed_empty_is_read_from_below() -> None:
     series = current()
-    series.unproven_empty = [(0, at(9_000) - 1)]
+    series.unproven_empty = [UnprovenEmpty(0, at(9_000) - 1, 10, at(9_999))]
     assert asked(step(series, newest(2_000)))[0] is WindowKind.FORWARD
 
 

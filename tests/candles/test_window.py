@@ -17,7 +17,7 @@ def window(kind: WindowKind, start: int | None, end: int | None, limit: int = 3)
 
 def proof(path: str, asked: Window, minutes: list[int]) -> Proof | None:
     page = [each for minute in minutes for each in rows(minute, minute)]
-    return prove(asked, page, KLINE_ENDPOINTS[path], at(NOW), confirm_ms=60_000)
+    return prove(asked, page, KLINE_ENDPOINTS[path], MINUTE_MS, at(NOW), at(NOW - 1))
 
 
 def up_to(first: int, last: int) -> Proof:
@@ -34,10 +34,11 @@ def from_on(first: int, last: int) -> Proof:
         # the newest rows: from the first of them on there is nothing else
         (window(TAIL, None, None), [98, 99, 100], from_on(98, 100)),
         (window(TAIL, None, None), [99], from_on(99, 99)),
-        # startTime alone: all from there to the last row; to now, if there was room for more
+        # startTime alone: all from there to the last row, whether or not there was room for more
         (window(FORWARD, 5, None), [5, 6, 7], up_to(5, 7)),
         (window(FORWARD, 5, None), [8, 9, 10], up_to(5, 10)),
-        (window(FORWARD, 5, None), [8, 9], from_on(5, 9)),
+        (window(FORWARD, 5, None), [8, 9], up_to(5, 9)),
+        (window(FORWARD, 5, None), NOTHING, None),
         # endTime alone: only between its rows; nothing is known before the first
         (window(BACKWARD, None, 9), [7, 8, 9], up_to(7, 9)),
         (window(BACKWARD, None, 9), [3, 4], up_to(3, 4)),
@@ -57,11 +58,13 @@ def test_what_a_reply_of_spot_proves(asked: Window, minutes: list[int], expected
     [
         # a full window keeps the newest rows: what lies below them is not proven
         (window(RANGE, 5, 20), [18, 19, 20], up_to(18, 20)),
-        # a short one is whole, so empty spans are proven up to its end …
-        (window(RANGE, 5, 20), [6, 7], up_to(5, 20)),
+        # nor below those of a short one, which may have been capped; its end is proven
+        (window(RANGE, 5, 20), [6, 7], up_to(6, 20)),
+        (window(RANGE, 5, 20), [5, 7], up_to(5, 20)),
+        # an empty one is whole …
         (window(RANGE, 5, 20), NOTHING, up_to(5, 20)),
         # … unless that end is so near that a lagging replica may lack its rows
-        (window(RANGE, 95, 100), [96, 97], up_to(95, 97)),
+        (window(RANGE, 95, 100), [96, 97], up_to(96, 97)),
         (window(RANGE, 95, 100), NOTHING, None),
     ],
 )
