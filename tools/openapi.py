@@ -207,7 +207,10 @@ def _operation(path: str) -> tuple[str, Json]:
                 "Open a family's gate, or close it for some time.", "GateCommand", {"type": "object"}
             )
         case "/" | "/docs" | "/openapi.json":
-            return "get", _static_page(*_PAGES[path])
+            page = _static_page(*_PAGES[path])
+            if path == "/":
+                page["responses"]["403"] = schemas.ops_error(403)
+            return "get", page
         case _ if path.startswith(("/docs/", "/page/")):
             return "get", _static_page("A file of a page.", path, {})
         case _:
@@ -224,7 +227,7 @@ def _status() -> Json:
             "schema": {"type": "string", "enum": ["0", "1"], "default": "0"},
         }
     ]
-    made["responses"]["400"] = schemas.ops_error(400)
+    made["responses"] |= {str(status): schemas.ops_error(status) for status in (400, 403)}
     return made
 
 

@@ -4,6 +4,7 @@ Nothing here decides anything. Tests build their daemons from the same parts.
 """
 
 import random
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,6 +38,7 @@ from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.request import RequestParser
 from mdcache.serving.hits import Hits
 from mdcache.serving.ops.activity import Activity
+from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources
 from mdcache.serving.ports import Readiness
@@ -321,9 +323,10 @@ def build_serving(
         )
     )
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
+    hosts = AllowedHosts((*settings.allowed_hosts, settings.host, socket.gethostname()))
     app = App(
         handler,
-        OpsApp(status, ready, metrics.page, CommandTargets(cache.purge, governor, cache.warmup), token),
+        OpsApp(status, ready, metrics.page, CommandTargets(cache.purge, governor, cache.warmup), token, hosts),
         RequestParser(settings.clients, settings.compress),
         clock,
         events,

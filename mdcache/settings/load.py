@@ -20,7 +20,7 @@ from mdcache.settings.model import HIDDEN, PREFIX, LoadContext, Settings, defaul
 ENVIRONMENT = "environment"
 
 # An empty value is the default for these: compose files write them so.
-_EMPTY_IS_DEFAULT = frozenset({"state_dir", "redis_url", "cors_origins", "admin_token"})
+_EMPTY_IS_DEFAULT = frozenset({"state_dir", "redis_url", "allowed_hosts", "cors_origins", "admin_token"})
 _SECRETS = frozenset({"redis_url", "admin_token"})
 # Kubernetes gives every container these for a service called `mdcache`: kubernetes.io, "Service", discovery.
 _SERVICE_LINK = re.compile(r"MDCACHE_(SERVICE_\w+|PORT_\d+_(TCP|UDP|SCTP)\w*)")

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from mdcache.settings.values import (
     ClientLanes,
     FolderPath,
+    HostNames,
     HttpUrl,
     IntervalTtls,
     LogLevel,
@@ -82,6 +83,11 @@ class Settings(BaseSettings):
 
     host: Word = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8700, ge=0, le=65535, description="port to listen on (0: any free one)")
+    allowed_hosts: HostNames = Field(
+        default=(),
+        description="more names by which the status page and /v1 may be asked, separated by commas; "
+        ".name: all below it; *: any",
+    )
     spot_url: HttpUrl = Field(default="https://api.binance.com", description="upstream of spot")
     usdm_url: HttpUrl = Field(default="https://fapi.binance.com", description="upstream of USD-M futures")
     coinm_url: HttpUrl = Field(default="https://dapi.binance.com", description="upstream of COIN-M futures")

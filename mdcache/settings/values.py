@@ -76,6 +76,13 @@ def _origins(value: object) -> tuple[str, ...]:
     return tuple(listed)
 
 
+def _host_names(value: object) -> tuple[str, ...]:
+    listed = [item.strip() for item in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(listed, list | tuple) or any(not re.fullmatch(r"\*|\.?\w[\w.-]*", name) for name in listed):
+        _fail("should be names such as mdcache.example or .example (all below it), separated by commas, or *")
+    return tuple(listed)
+
+
 def _json_map(value: object, wrong: Callable[[str, Any], str | None], example: str) -> Mapping[str, Any]:
     """Return the map in `value` (JSON, or a mapping), or fail with what `wrong` says about its entries."""
 
@@ -146,6 +153,7 @@ IntervalTtls = Annotated[Mapping[str, float], PlainValidator(_interval_ttls)]
 PathTtls = Annotated[Mapping[str, float], PlainValidator(_path_ttls)]
 ClientLanes = Annotated[Mapping[str, str], PlainValidator(_client_lanes)]
 FolderPath = Annotated[Path, PlainValidator(_folder)]
+HostNames = Annotated[tuple[str, ...], PlainValidator(_host_names)]
 Origins = Annotated[tuple[str, ...], PlainValidator(_origins)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 Token = Annotated[SecretStr, AfterValidator(_token)]

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mdcache.settings import Settings
+from mdcache.serving.ops.allowed_hosts import AllowedHosts
+from mdcache.settings import Settings, load
 from tests.deploy.chart import CHART, EVERYTHING, container, notes, one, parsed, refusal, render
 from tests.deploy.conftest import Tool
 
@@ -174,6 +175,20 @@ def test_pods_that_are_not_ready_do_not_keep_a_node_from_being_drained(helm: Too
 def test_a_daemon_that_is_scaled_up_by_hand_has_settings_that_it_takes(helm: Tool, tmp_path: Path) -> None:
     config = one(render(helm, tmp_path, REPLICAS | {"replicas": 0}), "ConfigMap")
     assert config["data"]["MDCACHE_REPLICAS"] == "1"
+
+
+def test_the_status_page_is_answered_under_the_names_of_the_service(helm: Tool, tmp_path: Path) -> None:
+    hosts = AllowedHosts(load(one(render(helm, tmp_path, {}), "ConfigMap")["data"], None).allowed_hosts)
+    for name in (
+        "desk-mdcache",
+        "desk-mdcache.data",
+        "desk-mdcache.data.svc",
+        "desk-mdcache.data.svc.cluster.local:8700",
+    ):
+        assert hosts.allows(name)
+    assert not hosts.allows("evil.example")
+    given = one(render(helm, tmp_path, {"settings": {"ALLOWED_HOSTS": "mdcache.example"}}), "ConfigMap")
+    assert given["data"]["MDCACHE_ALLOWED_HOSTS"] == "mdcache.example"
 
 
 def test_a_spread_is_that_of_these_pods_where_it_names_none(helm: Tool, tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ import json
 
 import pytest
 
+from mdcache.daemon.build import build_serving
 from mdcache.exchange.klines import parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
 from mdcache.results import MEANINGS
 from mdcache.serving.ports import Readiness
-from tests.support.asgi_client import TOKEN, ServingHarness
+from tests.support.asgi_client import TOKEN, ServingHarness, ask
+from tests.support.served_daemon import ServedDaemon
 
 ADMIN = {"authorization": f"Bearer {TOKEN}"}
 
@@ -34,6 +36,65 @@ async def test_readyz() -> None:
     reply = await house.ask("/readyz", b"")
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
     assert json.loads(reply.body)["reasons"] == ["no clock"]
+
+
+PROTECTED = ("/", "/v1/status", "/v1/admin/warm")
+
+
+@pytest.mark.parametrize("path", PROTECTED)
+@pytest.mark.parametrize(
+    ("host", "answered"),
+    [
+        ("localhost:8700", True),
+        ("LOCALHOST", True),
+        ("localhost.:8700", True),
+        ("desk.localhost", True),
+        ("127.0.0.1:8700", True),
+        ("192.0.2.7", True),
+        ("[::1]:8700", True),
+        ("[fe80::1]", True),
+        ("mdcache:8700", True),  # a service of compose, or of the same namespace
+        ("host.docker.internal:8700", True),
+        ("Desk.Example:8700", True),
+        ("a.b.svc", True),
+        ("", True),
+        ("evil.example", False),
+        ("127.0.0.1.evil.example:8700", False),
+        ("localhost.evil.example", False),
+        ("xdesk.example", False),
+        ("a.desk.example", False),
+        ("svc.evil.example", False),
+        ("evil.example:8700:8700", False),
+        ("[::1].evil.example", False),
+    ],
+)
+async def test_a_rebound_name_gets_nothing(path: str, host: str, answered: bool) -> None:
+    house = ServingHarness(hosts=("desk.example", ".svc"))
+    reply = await house.ask(path, b"", headers=ADMIN | {"host": host})
+    assert (reply.status, b"MDCACHE_ALLOWED_HOSTS" in reply.body) == ((200, False) if answered else (403, True))
+    if not answered:
+        assert json.loads(reply.body)["code"] == -2015
+
+
+@pytest.mark.virtual
+async def test_hosts_come_from_the_settings_and_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "box.corp.example")
+    w = ServedDaemon()
+    settings = w.options.settings().model_copy(update={"host": "lan.example", "allowed_hosts": ("desk.example",)})
+    app = build_serving(settings, w.governor, w.cache, w.state, None, w.clock, w.bus).app
+    for host in ("box.corp.example", "lan.example:8700", "desk.example"):
+        assert (await ask(app, "/v1/status", b"", headers={"host": host})).status == 200
+    assert (await ask(app, "/v1/status", b"", headers={"host": "evil.example"})).status == 403
+    await w.aclose()
+
+
+async def test_any_host_may_be_allowed_and_is_on_other_paths() -> None:
+    evil = {"host": "evil.example"}
+    for path in PROTECTED:
+        assert (await ServingHarness(hosts=("*",)).ask(path, b"", headers=ADMIN | evil)).status == 200
+    for path in ("/healthz", "/readyz", "/metrics", "/docs"):
+        assert (await ServingHarness().ask(path, b"", headers=evil)).status == 200
+    assert (await ServingHarness().ask(headers=evil)).status == 200
 
 
 async def test_metrics() -> None:

@@ -9,7 +9,8 @@ from mdcache.settings import NO_EFFECT_YET, Settings, SettingsError, load
 from mdcache.settings.model import default_state_dir
 
 DESIGN_NAMES = """
-    HOST PORT SPOT_URL USDM_URL COINM_URL SPOT_WS_URL USDM_WS_URL COINM_WS_URL STREAMS STREAM_IDLE_S DERIVE
+    HOST PORT ALLOWED_HOSTS SPOT_URL USDM_URL COINM_URL SPOT_WS_URL USDM_WS_URL COINM_WS_URL STREAMS
+    STREAM_IDLE_S DERIVE
     OPEN_CANDLE_TTL_S OPEN_CANDLE_TTLS SETTLE_S CONFIRM_S EXCHANGE_INFO_TTL_S INVALID_SYMBOL_TTL_S
     SNAPSHOT_TTL_S SNAPSHOT_TTLS MAX_STALE_S WEIGHT_SHARE EGRESS REPLICAS UPSTREAM_CONCURRENCY
     UPSTREAM_TIMEOUT_S REQUEST_DEADLINE_S RETRY_ATTEMPTS BACKOFF_INITIAL_S BACKOFF_MAX_S MEMORY_MAX_MB
@@ -116,7 +117,7 @@ def test_a_class_made_directly_reads_no_environment(monkeypatch: pytest.MonkeyPa
     assert Settings().port == 8700
 
 
-@pytest.mark.parametrize("name", ["STATE_DIR", "REDIS_URL", "CORS_ORIGINS", "ADMIN_TOKEN"])
+@pytest.mark.parametrize("name", ["STATE_DIR", "REDIS_URL", "ALLOWED_HOSTS", "CORS_ORIGINS", "ADMIN_TOKEN"])
 def test_nothing_means_left_out_where_the_default_is_none(name: str) -> None:
     environ = {"HOME": "/home/someone"}
     assert load(environ | {f"MDCACHE_{name}": ""}, None) == load(environ, None)

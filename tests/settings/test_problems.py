@@ -60,6 +60,8 @@ BAD = [
     ("CLIENTS", "engine=high", "JSON"),
     ("UNKNOWN_PATHS", "allow", "'refuse' or 'forward'"),
     ("COMPRESS", "gzip", "'auto'"),
+    ("ALLOWED_HOSTS", "http://desk.example", "names such as"),
+    ("ALLOWED_HOSTS", "desk.example,,other", "names such as"),
     ("CORS_ORIGINS", "desk.example", "https://"),
     ("LOG_LEVEL", "loud", "'info'"),
     ("LOG_FORMAT", "xml", "'json'"),

@@ -30,6 +30,7 @@ from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.request import RequestParser
 from mdcache.serving.hits import Hits
 from mdcache.serving.ops.activity import Activity
+from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources
 from mdcache.serving.ports import Readiness
@@ -168,6 +169,7 @@ class ServingHarness:
         memory: int = 64 << 20,
         most: int = 4_096,
         cors_origins: Sequence[str] = (),
+        hosts: Sequence[str] = (),
     ) -> None:
         self.clock = ManualClock()
         self.clocks = FakeExchangeClocks(self.clock)
@@ -227,6 +229,7 @@ class ServingHarness:
             metrics_page=lambda _: (b"# page\n", "text/plain; version=0.0.4"),
             targets=CommandTargets(Purge(LocalPurge(self.library, [self.readies])), governor, self.warming),
             admin_token=token,
+            hosts=AllowedHosts(hosts),
         )
         parser = RequestParser(clients or {}, compress)
         self.app = App(binance, ops, parser, self.clock, events, self.recorder, cors_origins=cors_origins)
