@@ -59,7 +59,7 @@ def _draw_weight(axes: Axes, replay: ReplayResult) -> None:
     axes.annotate(
         f"mdcache may use {ours:,}",
         (len(mdcache.used), ours),
-        (-2, 4),  # above the line, at its end: the legend stands at its beginning
+        (-2, 4),  # above the line, at its end, where no curve is
         textcoords="offset points",
         color=_MDCACHE,
         ha="right",
@@ -77,7 +77,7 @@ def _draw_weight(axes: Axes, replay: ReplayResult) -> None:
         )
     axes.set_ylim(0, 1.15 * max(limit, *direct.used, *mdcache.used))
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.legend(loc="upper left", bbox_to_anchor=(0, 0.6), frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, frameon=False)  # beside the title
     axes.grid(axis="y", color="#e5e7eb")
 
 

@@ -1,10 +1,14 @@
 """`mdcache check --plan`: what it prints, and its exit codes."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Run
+
+ROOT = Path(__file__).parents[2]
 
 INCIDENT = ("check", "--plan", "20x6", "--consumers", "3")
 
@@ -56,3 +60,22 @@ def test_where_no_ttl_and_no_share_would_do_it_says_so(run: Run) -> None:
     result = run("check", "--plan", "2000x1s")
     assert result.exit_code == 1
     assert "No TTL and no share would." in result.stdout
+
+
+def figures(text: str) -> list[int]:
+    return [int(cell.replace(",", "")) for cell in re.findall(r"\b\d+(?:,\d{3})*\b", text)]
+
+
+def test_the_savings_told_in_public_are_those_of_the_plan_at_default_settings(run: Run) -> None:
+    pages = [(ROOT / name).read_text() for name in ("README.md", "docs/sizing.md")]
+    for consumers, size in ((1, "10x3"), (3, "10x3"), (10, "10x3"), (3, "20x6")):
+        plan = json.loads(run("check", "--json", "--plan", size, "--consumers", str(consumers)).stdout)
+        direct, ours = int(plan["direct"]), int(plan["weight"])
+        symbols, intervals = map(int, size.split("x"))
+        assert [symbols, intervals, consumers, direct, ours, plan["usable"]] in rows(pages[1]), size
+        if size == "10x3":
+            assert [consumers, direct, ours] in [[*row[:2], row[-1]] for row in rows(pages[0])], consumers
+
+
+def rows(page: str) -> list[list[int]]:
+    return [figures(line) for line in page.splitlines() if line.startswith("| ") and figures(line)]
