@@ -49,4 +49,6 @@ for (const [market, client] of Object.entries(clients)) {
     }
   });
 }
+await document.ask('live', 'system status', () => clients.spot.getSystemStatus());
+await document.ask('live', 'convert pairs', () => clients.usdm.getAllConvertPairs({ fromAsset: 'BTC' }));
 document.print();
