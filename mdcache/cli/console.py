@@ -1,7 +1,10 @@
 """Shared by the commands: load the settings or exit with 2, and print tables and errors."""
 
 import json
+import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -9,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mdcache.settings import HIDDEN, Problem, Settings, SettingsError, load
+from mdcache.settings import HIDDEN, PREFIX, Problem, Settings, SettingsError, load
 
 _PIPE_COLUMNS = 200  # if stdout is not a terminal: a pipe has no width
 
@@ -39,10 +42,19 @@ def fail(message: object, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
-def load_or_exit(*, as_json: bool = False) -> Settings:
-    """Return the settings, or exit with code 2 and every problem on stderr (and, as JSON, on stdout)."""
+def load_or_exit(
+    *, as_json: bool = False, env_file: Path = Path(".env"), options: Mapping[str, object | None] | None = None
+) -> Settings:
+    """Return the settings, or exit with code 2 and every problem on stderr (and, as JSON, on stdout).
+
+    Args:
+        as_json: whether problems are printed as JSON, too.
+        env_file: the file that is read in place of `.env`.
+        options: settings given on the command line, which win over the environment; `None`: not given.
+    """
+    given = {f"{PREFIX}{name}": str(value) for name, value in (options or {}).items() if value is not None}
     try:
-        settings = load()
+        settings = load({**os.environ, **given}, env_file)
         _check_redis_url(settings)
         return settings
     except SettingsError as error:

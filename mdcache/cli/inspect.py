@@ -1,7 +1,9 @@
 """`mdcache inspect`: what is stored in the state directory."""
 
 import json
+import shlex
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,20 +19,32 @@ if TYPE_CHECKING:
 
 
 def inspect(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="The state folder; by default that of the running daemon, or else the usual places."),
+    ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Decode every block and check its rows.")] = False,
 ) -> None:
-    """Show what is stored in MDCACHE_STATE_DIR, while a daemon runs, too; exits with 1 if checksums fail."""
+    """Show what a state folder holds, also while a daemon runs; exits with 1 if checksums fail."""
     settings = load_or_exit(as_json=as_json)
-    from mdcache.stores.disk.inspection import InspectionFailed, inspect_rows
+    from mdcache.cli.state_folders import candidates
+    from mdcache.stores.disk.inspection import ROW_FILE_NAME, InspectionFailed, inspect_rows
+
+    places = candidates(settings, folder)
+    filled = [place for place in places if (place / ROW_FILE_NAME).exists()]
+    if not filled:
+        fail(f"nothing is stored in {', nor in '.join(map(str, places))}")
+    for other in filled[1:]:
+        typer.echo(f"mdcache: there is another one: mdcache inspect {shlex.quote(str(other))}", err=True)
 
     errors = Console(stderr=True)
     try:
         with Progress(console=errors, transient=True, disable=not verify or not errors.is_terminal) as bar:
             task = bar.add_task("checking")
             found = inspect_rows(
-                settings.state_dir,
+                filled[0],
                 verify=verify,
                 on_progress=lambda done, total: bar.update(task, completed=done, total=total),
             )

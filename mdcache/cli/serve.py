@@ -1,11 +1,26 @@
 """`mdcache serve`: run the daemon."""
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from mdcache.cli.console import load_or_exit
 
 
-def serve() -> None:
-    """Serve; every setting comes from MDCACHE_* variables or .env (`mdcache check` lists them)."""
-    settings = load_or_exit()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; wins over MDCACHE_HOST.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port to listen on; wins over MDCACHE_PORT. 0: any free one."),
+    ] = None,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="File with settings, read in place of .env."),
+    ] = None,
+) -> None:
+    """Run the daemon. Settings come from MDCACHE_* variables and .env; `mdcache check` lists them."""
+    settings = load_or_exit(env_file=env_file or Path(".env"), options={"HOST": host, "PORT": port})
     from mdcache.daemon.lifecycle import run
 
     run(settings)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from contextlib import suppress
 from typing import Annotated
 
@@ -9,6 +10,13 @@ import typer
 
 from mdcache.cli.console import fail, load_or_exit, stdout
 from mdcache.errors import MdcacheError
+
+_LIST_OF_NUMBERS = re.compile(r"\[\n[\s\d.,-]+\]")  # no text has such a line break in it: there it is escaped
+
+
+def as_lines(answer: object) -> str:
+    """Return indented JSON with each list of numbers on one line: the weight by second would be six hundred."""
+    return _LIST_OF_NUMBERS.sub(lambda found: " ".join(found.group().split()), json.dumps(answer, indent=2))
 
 
 def status(
@@ -34,7 +42,8 @@ def status(
     except (MdcacheError, DaemonNotRunning) as error:
         fail(error, Health.UNREACHABLE)
     if as_json:
-        typer.echo(json.dumps(json.loads(content), indent=2))
+        typer.echo(as_lines(json.loads(content)))
     else:
-        stdout().print(render(found, address(settings)))
+        console = stdout()
+        console.print(render(found, address(settings), console.width))
     raise typer.Exit(found.health)

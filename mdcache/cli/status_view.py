@@ -4,14 +4,16 @@ Every value is printed as text: no markup or control characters in it reach the 
 """
 
 import asyncio
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
+from itertools import islice
 from typing import Any
 
 import msgspec
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -30,6 +32,9 @@ STATUS_PATH = "/v1/status"
 _OK = 200
 _EVENTS = 8
 _BAR = 24  # columns
+_WIDE = 110  # columns
+_READS_IN_WATCH = 5
+_OTHER_CELLS, _OTHER_CELLS_WIDE = 37, 48  # columns of an event beside its text, at most
 _BAR_LETTERS = " ▁▂▃▄▅▆▇█"
 _SLOT_S = 5
 _HOUR_S, _DAY_S = 3_600, 86_400
@@ -111,31 +116,64 @@ async def watch_status(settings: Settings, console: Console, clock: Clock, every
     """Refresh every `every_s` seconds until interrupted, also if no daemon answers."""
     with Live(console=console, screen=console.is_terminal, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            live.update(await asyncio.to_thread(_render_now, settings), refresh=True)
+            live.update(await asyncio.to_thread(_render_now, settings, console.size), refresh=True)
             await clock.sleep(every_s)
 
 
-def _render_now(settings: Settings) -> RenderableType:
+def _render_now(settings: Settings, size: ConsoleDimensions) -> RenderableType:
     try:
-        return render(decode_status(fetch_status(settings)), address(settings))
+        state = decode_status(fetch_status(settings))
     except (MdcacheError, DaemonNotRunning) as error:
         return Text(f"mdcache at {address(settings)}: {printable(str(error))}", style="bold red")
+    return render(state, address(settings), size.width, size.height - 1)
 
 
-def render(state: DaemonStatus, where: str) -> RenderableType:
-    """Render the rounded status, the most urgent part first."""
-    parts: list[RenderableType] = [_head(state, where)]
-    parts += [Text(f"  {printable(each)}", style="red") for each in (*state.reasons, *state.degraded)]
-    parts += [Text(), _families(state), Text(), _requests(state), _totals(state)]
-    if state.calls:
-        parts += [Text(), _calls(state.calls)]
-    if state.events:
-        parts += [Text(), _events(state.events)]
-    if state.stores:
-        parts += [Text(), _stores(state.stores)]
+def render(state: DaemonStatus, where: str, width: int, height: int | None = None) -> RenderableType:
+    """Render the rounded status, the most urgent part first.
+
+    Args:
+        state: the daemon's answer.
+        where: the daemon's address.
+        width: of the terminal, in columns; a narrow one gets fewer of them.
+        height: of the terminal, if all of it must fit: the last events and the stores are left out.
+    """
+    narrow = width < _WIDE
+    troubles = [Text(f"  {printable(each)}", style="red") for each in (*state.reasons, *state.degraded)]
+    calls = state.calls if height is None else dict(islice(state.calls.items(), _READS_IN_WATCH))
+    blocks: list[tuple[int, RenderableType]] = [
+        (1 + len(troubles), Group(_head(state, where), *troubles)),
+        (1 + len(state.families), _families(state, narrow=narrow)),
+        (4, Group(_requests(state, None if narrow else width), _totals(state))),
+    ]
+    if calls:
+        blocks.append((1 + len(calls), _calls(calls)))
+    left = math.inf if height is None else height - sum(1 + lines for lines, _ in blocks)
+    events = state.events[: int(min(_EVENTS, max(0, left - 1)))]
+    if events:
+        longest = None if height is None else max(1, width - (_OTHER_CELLS if narrow else _OTHER_CELLS_WIDE))
+        blocks.append((1 + len(events), _events(events, longest, narrow=narrow)))
+        left -= 2 + len(events)
+    if state.stores and left > len(state.stores):
+        blocks.append((1 + len(state.stores), _stores(state.stores)))
     if state.series.listed:
-        parts += [Text(), _series(state.series.listed)]
-    return Group(*parts)
+        blocks.append((1 + len(state.series.listed), _series(state.series.listed)))
+    parts: list[RenderableType] = []
+    for _, block in blocks:
+        parts += [Text(), block] if parts else [block]
+    return Group(*parts) if height is None else _unwrapped(Group(*parts))
+
+
+def _unwrapped(shown: Group) -> Group:
+    """Return it with one line for each row, cut at the terminal's edge."""
+    for part in shown.renderables:
+        if isinstance(part, Group):
+            _unwrapped(part)
+        elif isinstance(part, Table):
+            for column in part.columns:
+                column.no_wrap, column.overflow = True, "ellipsis"
+        elif isinstance(part, Text):
+            part.no_wrap, part.overflow = True, "ellipsis"
+    return shown
 
 
 def printable(text: object) -> str:
@@ -155,29 +193,31 @@ def _head(state: DaemonStatus, where: str) -> Text:
     return head.append(f", up for {duration(state.uptime_s)}")
 
 
-def _families(state: DaemonStatus) -> Table:
-    table = new_table("family", "gate", "weight this minute", ">of allowed", ">address", ">limit", "last minute")
+def _families(state: DaemonStatus, *, narrow: bool) -> Table:
+    address = () if narrow else (">address", ">limit")
+    weight = "this minute" if narrow else "weight this minute"
+    table = new_table("family", "gate", weight, ">of allowed", *address, "last minute")
     for family in state.families:
         shut = family.gate_state != "open"
         gate = printable(family.gate_state) + (f" ({printable(family.gate_reason)})" if shut else "")
         gate += f", {duration(family.reopens_in_s)}" if family.reopens_in_s else ""
         weights = state.weights.get(family.family)
+        of_address = (f"{family.address:,}", f"{family.limit:,}" + ("" if family.limit_known else " ?"))
         add_row(
             table,
             printable(family.family),
             Text(gate, style="red" if shut else "green"),
-            _weight_bar(family.used, family.allowed),
+            _weight_bar(family.used, family.allowed, _BAR // 2 if narrow else _BAR),
             Text(f"{family.used:,} / {family.allowed:,}", "yellow" if family.short else ""),
-            f"{family.address:,}",
-            f"{family.limit:,}" + ("" if family.limit_known else " ?"),
+            *(() if narrow else of_address),
             "" if weights is None else sparkline(weights.by_second[-MINUTE_S:]),
         )
     return table
 
 
-def _weight_bar(used: int, allowed: int) -> Text:
-    filled = min(_BAR, round(_BAR * used / allowed)) if allowed else 0
-    return Text.assemble(("█" * filled, "blue"), ("░" * (_BAR - filled), "dim"))
+def _weight_bar(used: int, allowed: int, length: int) -> Text:
+    filled = min(length, round(length * used / allowed)) if allowed else 0
+    return Text.assemble(("█" * filled, "blue"), ("░" * (length - filled), "dim"))
 
 
 def sparkline(by_second: list[int]) -> str:
@@ -187,15 +227,20 @@ def sparkline(by_second: list[int]) -> str:
     return "".join(_BAR_LETTERS[-(-slot * (len(_BAR_LETTERS) - 1) // top)] for slot in slots)
 
 
-def _requests(state: DaemonStatus) -> Table:
-    table = new_table("requests", ">requests", ">hit ratio", ">marked", ">failed", "by result")
+def _requests(state: DaemonStatus, width: int | None) -> Table:
+    """Return requests and shares; with a `width`, there is room for the numbers by result, too."""
+    by_result = () if width is None else ("by result",)
+    table = new_table("from clients", ">requests", ">hit ratio", ">marked", ">failed", *by_result)
     for name, counts, found in (
         ("last minute", state.requests_last_minute, state.shares.last_minute),
         ("since the start", state.requests, state.shares.total),
     ):
-        results = ", ".join(f"{printable(result)} {count:,}" for result, count in counts.items() if count)
+        results = Text(", ".join(f"{printable(result)} {count:,}" for result, count in counts.items() if count))
+        if width is not None:
+            results.truncate(width - _OTHER_CELLS_WIDE - 8, overflow="ellipsis")
         worrying = [Text(_share(part), "yellow" if part else "") for part in (found.marked, found.failed)]
-        add_row(table, name, f"{found.requests:,}", _share(found.hit_ratio), *worrying, results)
+        more = () if width is None else (results,)
+        add_row(table, name, f"{found.requests:,}", _share(found.hit_ratio), *worrying, *more)
     return table
 
 
@@ -215,16 +260,19 @@ def _calls(calls: Mapping[str, ReasonCounts]) -> Table:
     return table
 
 
-def _events(events: Iterable[Note]) -> Table:
+def _events(events: Iterable[Note], longest: int | None, *, narrow: bool) -> Table:
     table = new_table("UTC", "where", "what", "kind", ">times")
-    for note in list(events)[:_EVENTS]:
-        moment = datetime.fromtimestamp(note.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        style = "yellow" if note.level == "warning" else ""
+    for note in events:
+        form = "%H:%M:%S" if narrow else "%Y-%m-%d %H:%M:%S"
+        moment = datetime.fromtimestamp(note.at_ms / 1000, UTC).strftime(form)
+        what = Text(printable(note.what), "yellow" if note.level == "warning" else "")
+        if longest is not None:
+            what.truncate(longest, overflow="ellipsis")
         add_row(
             table,
             moment,
             printable(note.where),
-            Text(printable(note.what), style),
+            what,
             printable(note.kind),
             str(note.count),
         )

@@ -5,6 +5,16 @@ package only as a `SecretStr` or in a URL's field, never in a message, a `repr` 
 """
 
 from mdcache.settings.load import Problem, SettingsError, load
-from mdcache.settings.model import HIDDEN, NO_EFFECT_YET, EffectiveSetting, Settings, effective
+from mdcache.settings.model import HIDDEN, NO_EFFECT_YET, PREFIX, EffectiveSetting, Settings, effective
 
-__all__ = ["HIDDEN", "NO_EFFECT_YET", "EffectiveSetting", "Problem", "Settings", "SettingsError", "effective", "load"]
+__all__ = [
+    "HIDDEN",
+    "NO_EFFECT_YET",
+    "PREFIX",
+    "EffectiveSetting",
+    "Problem",
+    "Settings",
+    "SettingsError",
+    "effective",
+    "load",
+]

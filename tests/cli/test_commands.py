@@ -123,7 +123,7 @@ def test_serve_hands_the_settings_to_the_daemon(run: Run, monkeypatch: pytest.Mo
 
 def test_sim_hands_its_options_over(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[tuple[SimpleNamespace, str, int]] = []
-    fake = SimpleNamespace(SimConfig=SimpleNamespace, serve=lambda *given: served.append(given))
+    fake = SimpleNamespace(SimConfig=SimpleNamespace, serve=lambda *given: served.append(given[:3]))
     monkeypatch.setitem(sys.modules, "mdcache.sim.server", fake)
     assert run("sim").exit_code == 0
     told = (

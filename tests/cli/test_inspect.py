@@ -9,10 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mdcache.cli.state_folders import MAKE_RUN
 from mdcache.sim import SimConfig
 from mdcache.stores.disk.schema import APPLICATION
 from tests.cli.conftest import Run
-from tests.support.processes import daemon, sim
+from tests.support.processes import daemon, free_port, sim
 from tests.support.virtual_daemon import VirtualDaemon
 from tests.support.virtual_time import run as run_world
 
@@ -64,6 +65,40 @@ def test_a_table_sorted_by_bytes_with_totals(run: Run, state: Path) -> None:
     assert total.split()[:2] == ["2", "4,000"]
     assert "--verify checks them" in rest[0]
     assert traces(state) == before
+
+
+def test_a_folder_on_the_command_line_wins(run: Run, state: Path) -> None:
+    fill(state)
+    result = run("inspect", str(state), MDCACHE_STATE_DIR=str(state.with_name("empty")))
+    assert result.exit_code == 0, result.output
+    assert str(state / "candles.db") in result.stdout
+
+
+def test_it_finds_the_folder_of_make_run(run: Run, folder: Path) -> None:
+    made = folder / MAKE_RUN
+    assert f"--state-dir {MAKE_RUN}" in (Path(__file__).parents[2] / "Makefile").read_text()
+    empty = run("inspect", XDG_STATE_HOME=str(folder), MDCACHE_PORT=str(free_port()))
+    assert empty.exit_code == 1
+    assert empty.stderr == f"mdcache: nothing is stored in {folder}/mdcache, nor in {made}\n"
+    made.mkdir(parents=True)
+    fill(made)
+    found = run("inspect", XDG_STATE_HOME=str(folder), MDCACHE_PORT=str(free_port()))
+    assert found.exit_code == 0, found.output
+    assert str(made / "candles.db") in found.stdout
+    usual = folder / "mdcache"
+    usual.mkdir()
+    fill(usual)
+    both = run("inspect", XDG_STATE_HOME=str(folder), MDCACHE_PORT=str(free_port()))
+    assert str(usual / "candles.db") in both.stdout
+    assert f"mdcache inspect {made}" in both.stderr
+
+
+def test_it_finds_the_folder_of_the_running_daemon(run: Run, state: Path, folder: Path) -> None:
+    fill(state)
+    with sim() as upstream, daemon(upstream, state_dir=str(state)) as (url, _):
+        result = run("inspect", XDG_STATE_HOME=str(folder), MDCACHE_PORT=url.rsplit(":", 1)[1])
+    assert result.exit_code == 0, result.output
+    assert str(state / "candles.db") in result.stdout
 
 
 def test_json_for_machines(run: Run, state: Path) -> None:
@@ -128,7 +163,7 @@ def newer(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda _: None, "there is no candles.db"),
+        (lambda _: None, "nothing is stored in"),
         (newer, "is of version 99"),
         (lambda path: path.write_bytes(b"nothing of the kind" * 100), "can't be read"),
     ],

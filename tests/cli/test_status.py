@@ -14,10 +14,12 @@ import httpx
 import pytest
 from rich.console import Console
 
+from mdcache.cli.status import as_lines
 from mdcache.cli.status_view import Health, decode_status, duration, printable, render, sparkline, watch_status
 from mdcache.errors import BodyFault, MdcacheError
 from mdcache.events import BodyRejected, GateChanged, ReadReason, UpstreamCalled
 from mdcache.exchange.markets import Family
+from mdcache.results import Result
 from mdcache.serving.ports import Readiness
 from mdcache.settings import Settings
 from tests.cli.conftest import Run
@@ -31,9 +33,10 @@ async def told(house: ServingHarness, query: bytes = b"") -> bytes:
     return (await house.ask("/v1/status", query)).body
 
 
-def shown(content: bytes, width: int = 160) -> str:
+def shown(content: bytes, width: int = 160, height: int | None = None) -> str:
     out = io.StringIO()
-    Console(file=out, width=width, force_terminal=False).print(render(decode_status(content), "127.0.0.1:8700"))
+    state = decode_status(content)
+    Console(file=out, width=width, force_terminal=False).print(render(state, "127.0.0.1:8700", width, height))
     return out.getvalue()
 
 
@@ -63,6 +66,42 @@ async def test_all_of_it() -> None:
     assert re.search(r"since the start +1,007 +90.0% +5.0% +0.0% +hit 900", page)
     assert re.search(r"refresh +1 +40 +0 +1\n", page)
     assert re.search(r"disk +none *\n", page)
+
+
+async def much(house: ServingHarness) -> bytes:
+    house.results.update(dict.fromkeys(Result, 9_999_999))
+    house.last_minute.update(dict.fromkeys(Result, 99_999))
+    for reason in ReadReason:
+        house.events.emit(UpstreamCalled("spot", "klines", "/p", reason, "normal", 200, "", 40, 9, 0.1))
+    for number in range(12):
+        house.events.emit(BodyRejected("usdm", f"/fapi/v1/continuousKlines{number}" * 3, BodyFault.PRICES, ""))
+    house.governor.close_gate(Family.FUTURES, 92.0)
+    house.readiness = Readiness(degraded=("futures: gate closed (operator), reopens in 92 s", "disk: " + "x" * 90))
+    return await told(house)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 30), (200, 50)])
+async def test_it_fits_the_terminal(size: tuple[int, int]) -> None:
+    width, height = size
+    lines = shown(await much(ServingHarness()), width, height - 1).splitlines()
+    assert max(map(len, lines)) <= width
+    assert len(lines) < height
+    assert "ready, but degraded" in lines[0]
+    text = "\n".join(lines)
+    for words in ("closed (operator), 1:32 min", "0 / 600", "16.7%", "missing_rows", "rejected", "reads under way"):
+        assert words in text
+
+
+async def test_a_narrow_terminal_wraps_no_table() -> None:
+    lines = shown(await much(ServingHarness()), 80).splitlines()
+    assert any(re.match(r"futures +closed \(operator\), 1:32 min .* 0 / 600", line) for line in lines)
+
+
+def test_json_has_each_list_of_numbers_on_one_line() -> None:
+    answer = {"weights": {"spot": {"newest_s": 1, "by_second": [0] * 299 + [2]}}, "events": ["[1,\n 2]"], "none": []}
+    text = as_lines(answer)
+    assert json.loads(text) == answer
+    assert len(text.splitlines()) == 12
 
 
 async def test_series_are_listed_where_asked_for() -> None:
@@ -149,7 +188,9 @@ def test_no_daemon_exits_with_4(run: Run) -> None:
     port = free_port()
     done = run("status", MDCACHE_PORT=str(port))
     assert (done.exit_code, done.stdout) == (4, "")
-    assert done.stderr == f"mdcache: no daemon listens on 127.0.0.1:{port}\n"
+    assert done.stderr == (
+        f"mdcache: no daemon listens on 127.0.0.1:{port}, where MDCACHE_HOST and MDCACHE_PORT point\n"
+    )
 
 
 @pytest.mark.parametrize(("status", "content"), [(404, b"{}"), (200, b"<html>")])

@@ -107,6 +107,26 @@ def test_serve_says_where_it_is_and_what_it_is_set_to(upstream: str, tmp_path: P
     assert line["state_dir"] == str(tmp_path / "state")
 
 
+def test_options_win_over_the_environment_and_a_file_of_settings_replaces_dotenv(upstream: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MDCACHE_WEIGHT_SHARE=0.9\n")
+    lines = [f"MDCACHE_{name}_URL={upstream}" for name in ("SPOT", "USDM", "COINM")]
+    lines += ["MDCACHE_STATE_DIR=state", "MDCACHE_WEIGHT_SHARE=0.125", "MDCACHE_PORT=1"]
+    (tmp_path / "mine.env").write_text("\n".join(lines))
+    options = ("--host", "localhost", "--port", "0", "--env-file", "mine.env")
+    (text,) = started(tmp_path, "serve", *options, lines=1, MDCACHE_PORT="2", MDCACHE_HOST="192.0.2.1")
+    line = json.loads(text)
+    assert (line["event"], line["weight_share"]) == ("serving", 0.125)
+    assert line["upstreams"]["coinm"] == upstream
+    assert all(address.startswith(("127.0.0.1:", "[::1]:")) for address in line["addresses"])
+
+
+def test_a_file_of_settings_that_is_not_there_is_a_wrong_option(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mdcache", "serve", "--env-file", "nowhere.env"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nowhere.env" in done.stderr
+
+
 def test_sim_says_where_it_is_and_how_to_use_it(tmp_path: Path) -> None:
     first, control, use = started(tmp_path, "sim", "--port", "0", "--seed", "7", "--limit", "1200", lines=3)
     url = next(word for word in first.split() if word.startswith("http://127.0.0.1:"))
