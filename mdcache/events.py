@@ -202,12 +202,24 @@ class ClockMeasured:
     error_ms: float
 
 
+class ClockWitness(StrEnum):
+    """What states a time: its own names, for the log and the status page."""
+
+    DATE = "a reply's date"
+    TIME = "/time"
+    WALL = "this machine's clock"
+
+
 @dataclass(frozen=True, slots=True)
 class ClockSuspect:
-    """A reply's `Date` was too far off: nothing settles until the clock is measured again."""
+    """One of the witnesses of the exchange's time contradicts the others, by `skew_ms`.
+
+    A reply's `Date` has the clock measured again; until then what settles must be older by so much.
+    """
 
     market: str
     skew_ms: float
+    witness: ClockWitness = ClockWitness.DATE
 
 
 @dataclass(frozen=True, slots=True)

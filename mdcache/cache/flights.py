@@ -106,7 +106,7 @@ class Flight:
         oddity = page.oddity
         if len(rows) < len(page.rows):  # as if no more were requested: a cut is no sign of a beginning
             window, oddity = replace(window, limit=len(rows)), "gap"
-        read = ReadTime(reply.sent.ms, reply.sent.early_ms, reply.may_settle)
+        read = ReadTime(reply.sent.ms, reply.sent.early_ms, reply.doubt_ms)
         checked = CheckedPage(rows, window, read, find_suspicion(series, rows, window, read), oddity)
         return Accepted(checked, len(rows))
 
@@ -269,7 +269,10 @@ class Flights:
         series = flight.series
         page = await self._fetch_plausible(flight)
         revisions = merge(series, page.rows, page.window, page.read)
-        flight.open_times_ms, flight.as_of_publishable = tuple([row.open_ms for row in page.rows]), page.read.may_settle
+        flight.open_times_ms, flight.as_of_publishable = (
+            tuple([row.open_ms for row in page.rows]),
+            not page.read.doubt_ms,
+        )
         market, path = series.key.market, series.endpoint.path
         self._events.emit(RowsRead(market, len(page.rows)))
         if page.oddity:

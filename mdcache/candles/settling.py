@@ -23,12 +23,19 @@ class SettlePolicy:
 class ReadTime:
     """When a read was sent: `as_of_ms` in exchange time, and the earliest time that it may have been.
 
-    `may_settle`: whether the exchange's clock is trusted enough for rows to settle by it.
+    `doubt_ms`: how much earlier still, by a `Date` that contradicts the clock: nothing settles by less than that.
     """
 
     as_of_ms: int
     early_ms: int
-    may_settle: bool = True
+    doubt_ms: int = 0
+
+    def settles_by_ms(self, rows: Sequence[Row]) -> int:
+        """Return the time by which rows settle; where the clock is in doubt, the newest row proves some, too."""
+        if not self.doubt_ms:
+            return self.early_ms
+        shown_ms = rows[-1].open_ms if rows else 0
+        return max(self.early_ms - self.doubt_ms, min(self.early_ms, shown_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +58,15 @@ class Settling:
             read: When the read was sent.
         """
         slack_ms = _MONTH_SLACK_MS if self.interval.months else 0
-        surely_ms = read.early_ms - self.policy.confirm_ms - self.interval.length_ms - slack_ms
-        sure = bisect_left(rows, surely_ms, key=attrgetter("open_ms")) if read.may_settle else 0
+        by_ms = read.settles_by_ms(rows)
+        surely_ms = by_ms - self.policy.confirm_ms - self.interval.length_ms - slack_ms
+        sure = bisect_left(rows, surely_ms, key=attrgetter("open_ms"))
         for position in range(sure, len(rows)):
             row = rows[position]
             if held.get(row.open_ms) == row.raw:
                 continue
             newer = position + 1 < len(rows)
-            if not self._is_final(row, since.get(row.open_ms), read, newer=newer):
+            if not self._is_final(row, since.get(row.open_ms), read.as_of_ms, by_ms, newer=newer):
                 return position
         return len(rows)
 
@@ -70,8 +78,9 @@ class Settling:
         Rows that are final by one read are left out.
         """
         found: dict[int, int] = {}
+        by_ms = read.settles_by_ms(rows)
         for row in reversed(rows):
-            age = self._age_ms(row, read)
+            age = self._age_ms(row, by_ms)
             if age >= self.policy.confirm_ms:
                 break
             if age >= self.policy.settle_ms:
@@ -79,15 +88,13 @@ class Settling:
                 found[row.open_ms] = since.get(row.open_ms, read.as_of_ms) if same else read.as_of_ms
         return found
 
-    def _is_final(self, row: Row, since_ms: int | None, read: ReadTime, *, newer: bool) -> bool:
-        if not read.may_settle:
-            return False
-        age = self._age_ms(row, read)
+    def _is_final(self, row: Row, since_ms: int | None, as_of_ms: int, by_ms: int, *, newer: bool) -> bool:
+        age = self._age_ms(row, by_ms)
         if age >= self.policy.confirm_ms:
             return True
-        agreed = since_ms is not None and read.as_of_ms - since_ms >= self.policy.settle_ms
+        agreed = since_ms is not None and as_of_ms - since_ms >= self.policy.settle_ms
         return newer and agreed and age >= self.policy.settle_ms
 
-    def _age_ms(self, row: Row, read: ReadTime) -> int:
+    def _age_ms(self, row: Row, by_ms: int) -> int:
         """Return how long ago, at least, a row's bucket ended; the row's own close time may be earlier (a pause)."""
-        return read.early_ms - max(row.close_ms, self.interval.next_open(row.open_ms, self.zone_ms) - 1)
+        return by_ms - max(row.close_ms, self.interval.next_open(row.open_ms, self.zone_ms) - 1)

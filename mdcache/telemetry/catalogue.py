@@ -79,7 +79,7 @@ TIER_ERRORS = _counter("tier_errors", "tier", "Store operations that failed, or 
 TIER_UP = _gauge("tier_up", "tier", "1 while a store that is in use works, 0 while the daemon does without it.")
 CLOCK_OFFSET = _gauge("clock_offset_seconds", "market", "Exchange time less this machine's.")
 CLOCK_ERROR = _gauge("clock_error_seconds", "market", "How wrong the exchange's clock may be: half the trip.")
-CLOCK_DOUBTS = _counter("clock_doubts", "market", "Replies whose date was off: the clock was measured again.")
+CLOCK_DOUBTS = _counter("clock_doubts", "market", "Replies' dates, /time or this machine's clock were off.")
 FAILURES = _counter("failures", "what", "Background work that failed.")
 BUILD_INFO = _gauge("build_info", "version", "1, for the version that runs.")
 

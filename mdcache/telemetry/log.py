@@ -186,7 +186,7 @@ class LogSink:
     def _clocks(self, event: ClockMeasured | ClockSuspect) -> None:
         if isinstance(event, ClockSuspect):
             say = self._first(self._logger.warning, "clock_suspect", event.market)
-            say("clock_suspect", market=event.market, skew_ms=round(event.skew_ms, 1))
+            say("clock_suspect", market=event.market, skew_ms=round(event.skew_ms, 1), witness=event.witness.value)
             return
         measured = {"offset_ms": round(event.offset_ms, 1), "error_ms": round(event.error_ms, 1)}
         self._logger.info("clock_measured", market=event.market, **measured)

@@ -9,52 +9,58 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import msgspec
-
 from mdcache.clock import Clock, Instant
 from mdcache.errors import BodyFault, Fault, InvalidBody, MdcacheError, Refusal, ServerFailed
-from mdcache.events import BackgroundTask, BackgroundTaskFailed, ClockMeasured, ClockSuspect, Events, ReadReason
+from mdcache.events import (
+    BackgroundTask,
+    BackgroundTaskFailed,
+    ClockMeasured,
+    ClockSuspect,
+    ClockWitness,
+    Events,
+    ReadReason,
+)
 from mdcache.exchange import weights
 from mdcache.exchange.markets import Family, Market
-from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.upstream.models import Accepted, UpstreamReply, UpstreamRequest
 from mdcache.upstream.priority import Lane, Priority
+from mdcache.upstream.time_witnesses import DATE_STEP_MS, stated_time, weigh
 
 FIRST_READS = 3  # docs/design.md#exchange-clock: 3 to 5 reads when a market is first used …
 MOST_READS = 5
 GOOD_ROUND_TRIP_S = 0.2  # … five where none of three took less than this
 AGAIN_S = 300.0  # docs/design.md#exchange-clock: measured again every few minutes
 DATE_SKEW_MS = 2_000  # docs/design.md#exchange-clock
-DATE_STEP_MS = 1_000  # HTTP dates are whole seconds
 TRUSTED_AFTER_CHECK_S = 60.0  # after a measurement that confirmed the clock, other Dates are ignored this long
 RETRY_S = 5.0  # a failed background measurement is not repeated sooner
 UNMEASURED_ERROR_MS = 60_000  # how wrong a machine's wall clock may be unnoticed
 _READ_S = 8.0  # the time-out of a measurement
 _MOST_BYTES = 1_024
-
-
-class _Time(msgspec.Struct):
-    serverTime: int  # noqa: N815 - Binance's name
-
-
-_time = msgspec.json.Decoder(_Time)
+_UNMEASURED_DOUBT_MS = 10**15
 
 
 @dataclass(frozen=True, slots=True)
 class ClockSample:
-    """One read of `/time`: exchange time less ours in the middle of the round trip, and the round trip."""
+    """One read of `/time`: exchange time less ours in the middle of the round trip, and the round trip.
+
+    `error_ms`: of the statement itself. `outlier`: the witness that contradicts it, by `off_ms`.
+    """
 
     offset_ms: float
     round_trip_s: float
     date_bias_ms: int
+    error_ms: int = 0
+    outlier: ClockWitness | None = None
+    off_ms: float = 0.0
 
 
 @dataclass(slots=True)
 class TimeRead:
-    """A read of a market's `/time`."""
+    """A read of a market's `/time`. `wall_ms`: this machine's clock, as a witness."""
 
     market: Market
     priority: Priority
+    wall_ms: Callable[[], int] | None = None
     endpoint: str = "time"
     reason: ReadReason = ReadReason.CLOCK
 
@@ -67,26 +73,33 @@ class TimeRead:
         return UpstreamRequest(f"{self.market.prefix}time", "", (), weights.TIME, _MOST_BYTES)
 
     def accept(self, reply: UpstreamReply) -> Accepted[ClockSample]:
-        """Parse the sample; raise `InvalidBody` if the reply has no time."""
-        try:
-            server_ms = _time.decode(reply.body).serverTime
-        except UNDECODABLE as error:
-            raise InvalidBody(BodyFault.NOT_JSON, str(error)) from error
+        """Return the sample; raise `InvalidBody` if neither the body nor a `Date` has a time."""
+        wall_ms = None if self.wall_ms is None else self.wall_ms()
+        found = weigh(stated_time(reply.body), reply.date_ms, wall_ms)
+        if found is None:
+            raise InvalidBody(BodyFault.NOT_JSON, "no time")
         middle_ms = (reply.sent_s + reply.round_trip_s / 2) * 1000
-        bias_ms = 0 if reply.date_ms is None else _outside(server_ms, reply.date_ms)
-        return Accepted(ClockSample(server_ms - middle_ms, reply.round_trip_s, bias_ms))
+        bias_ms = 0 if reply.date_ms is None else _outside(found.ms, reply.date_ms)
+        offset_ms = found.ms - middle_ms
+        sample = ClockSample(offset_ms, reply.round_trip_s, bias_ms, found.error_ms, found.outlier, found.off_ms)
+        return Accepted(sample)
 
 
 @dataclass(slots=True)
 class _MarketClock:
-    """The state of one market's clock. `bias_ms`: how far its `Date` differs from its own `/time`."""
+    """The state of one market's clock.
+
+    `bias_ms`: how far its `Date` differs from its own `/time`. `doubt_ms`: how far a `Date` has contradicted it since
+    it was measured. `outlier`: the witness that is left out.
+    """
 
     offset_ms: float | None = None
     error_ms: int = UNMEASURED_ERROR_MS
     bias_ms: int = 0
     measured_s: float = -math.inf
     not_before_s: float = -math.inf
-    doubted: bool = False
+    doubt_ms: int = 0
+    outlier: ClockWitness | None = None
     last_shown_ms: int = 0
     task: asyncio.Task[None] | None = None
 
@@ -124,9 +137,13 @@ class ExchangeClocks:
         return self._markets[market].offset_ms is not None
 
     def doubted(self, market: Market) -> bool:
-        """Return whether no row may settle: the clock is unmeasured, or a `Date` has contradicted it since."""
+        """Return whether the clock is unmeasured, or a `Date` has contradicted it since."""
+        return self.doubt_ms(market) > 0
+
+    def doubt_ms(self, market: Market) -> int:
+        """Return how far the clock may be wrong besides its error: anything if unmeasured, else what a `Date` said."""
         known = self._markets[market]
-        return known.doubted or known.offset_ms is None
+        return _UNMEASURED_DOUBT_MS if known.offset_ms is None else known.doubt_ms
 
     def offset_ms(self, market: Market) -> float | None:
         """Return exchange time less this machine's wall clock when the daemon started; `None` if unmeasured."""
@@ -140,7 +157,7 @@ class ExchangeClocks:
         """
         known = self._markets[market]
         if known.offset_ms is not None:
-            if known.doubted or self._clock.now() - known.measured_s >= AGAIN_S:
+            if known.doubt_ms or self._clock.now() - known.measured_s >= AGAIN_S:
                 self.measure_in_background(market)
             return
         task = known.task or self._start(market)
@@ -152,27 +169,35 @@ class ExchangeClocks:
         if known.task is None and self._clock.now() >= known.not_before_s:
             self._start(market)
 
-    def check_date(self, market: Market, date_ms: int | None, age_s: int, sent_s: float, received_s: float) -> bool:
-        """Check a reply's `Date` against the clock; return `False` if it differs: the reply may settle nothing.
+    def check_date(self, market: Market, date_ms: int | None, age_s: int, sent_s: float, received_s: float) -> int:
+        """Check a reply's `Date` against the clock; return by how many milliseconds it contradicts it.
 
         The first contradiction makes the market's clock suspect, and starts a measurement.
         """
         known = self._markets[market]
         if date_ms is None or known.offset_ms is None:
-            return True
-        first_ms = known.offset_ms + sent_s * 1000 - known.error_ms + known.bias_ms
-        last_ms = known.offset_ms + received_s * 1000 + known.error_ms + known.bias_ms
-        # a cache's Date may be the origin's (RFC 9111, with an Age) or its own
+            return 0
+        first_ms = known.offset_ms + sent_s * 1000 - known.error_ms
+        last_ms = known.offset_ms + received_s * 1000 + known.error_ms
+        # a cache's Date may be the origin's (RFC 9111, with an Age) or its own; a clock that was ahead may be set right
         skew_ms = min(
-            (_beyond(first_ms, last_ms, origin_ms) for origin_ms in {date_ms, date_ms + age_s * 1000}), key=abs
+            (
+                _beyond(first_ms + bias_ms, last_ms + bias_ms, origin_ms)
+                for origin_ms in {date_ms, date_ms + age_s * 1000}
+                for bias_ms in {0, known.bias_ms}
+            ),
+            key=abs,
         )
         if abs(skew_ms) <= DATE_SKEW_MS:
-            return True
-        if not known.doubted and self._clock.now() >= known.not_before_s:
-            known.doubted = True
-            self._events.emit(ClockSuspect(market.value, skew_ms))
-            self.measure_in_background(market)
-        return False
+            return 0
+        doubt_ms = math.ceil(abs(skew_ms))
+        if known.doubt_ms or self._clock.now() >= known.not_before_s:
+            first = not known.doubt_ms
+            known.doubt_ms = max(known.doubt_ms, doubt_ms)
+            if first:
+                self._events.emit(ClockSuspect(market.value, skew_ms))
+                self.measure_in_background(market)
+        return doubt_ms
 
     async def aclose(self) -> None:
         """Cancel the measurements in progress."""
@@ -201,7 +226,7 @@ class ExchangeClocks:
         known = self._markets[market]
         try:
             samples = [await self._sample(market)]
-            wanted = FIRST_READS if known.offset_ms is None or known.doubted else 1
+            wanted = FIRST_READS if known.offset_ms is None or known.doubt_ms else 1
             while len(samples) < wanted:
                 samples.append(await self._sample(market))
                 slow = min(sample.round_trip_s for sample in samples) > GOOD_ROUND_TRIP_S
@@ -215,8 +240,9 @@ class ExchangeClocks:
         self._adopt(market, min(samples, key=lambda sample: sample.round_trip_s))
 
     async def _sample(self, market: Market) -> ClockSample:
+        priority = Priority(Lane.HIGH, self._clock.now() + _READ_S)
         try:
-            return await self._fetch(TimeRead(market, Priority(Lane.HIGH, self._clock.now() + _READ_S)))
+            return await self._fetch(TimeRead(market, priority, self._clock.wall_ms))
         except Refusal as error:  # of our own read, and not of a client's question
             raise ServerFailed(Fault.STATUS, f"/time: {error.status}") from error
 
@@ -224,11 +250,14 @@ class ExchangeClocks:
         known = self._markets[market]
         now_s = self._clock.now()
         moved = known.offset_ms is None or abs(best.offset_ms - known.offset_ms) > DATE_SKEW_MS
-        known.not_before_s = now_s + TRUSTED_AFTER_CHECK_S if known.doubted and not moved else -math.inf
+        known.not_before_s = now_s + TRUSTED_AFTER_CHECK_S if known.doubt_ms and not moved else -math.inf
         # half the round trip, and the millisecond that serverTime truncates
-        known.offset_ms, known.error_ms = best.offset_ms, math.ceil(best.round_trip_s * 500) + 1
-        known.bias_ms, known.doubted, known.measured_s = best.date_bias_ms, False, now_s
+        known.offset_ms, known.error_ms = best.offset_ms, math.ceil(best.round_trip_s * 500) + 1 + best.error_ms
+        known.bias_ms, known.doubt_ms, known.measured_s = best.date_bias_ms, 0, now_s
         self._events.emit(ClockMeasured(market.value, best.offset_ms - self._wall_offset_ms, float(known.error_ms)))
+        if best.outlier is not None and best.outlier is not known.outlier:
+            self._events.emit(ClockSuspect(market.value, best.off_ms, best.outlier))
+        known.outlier = best.outlier
 
 
 def _outside(at_ms: float, date_ms: int) -> int:

@@ -27,18 +27,23 @@ class UpstreamReply:
     """A whole body with status 200.
 
     `sent`: exchange time of the send, less an upstream's `Age`: the as-of. `received`: of the reply's head.
-    `may_settle`: whether its rows may settle; not while the market's clock is unmeasured or suspect, nor if this
-    reply's own `Date` is wrong. `sent_s`: the send by our clock's `now()`, and `round_trip_s` from there to the head.
+    `doubt_ms`: how far the market's clock may be wrong besides its error, by this reply's own `Date` or one before it.
+    `sent_s`: the send by our clock's `now()`, and `round_trip_s` from there to the head.
     `date_ms`: its `Date`, if it had one.
     """
 
     body: bytes
     sent: Instant
     received: Instant
-    may_settle: bool
+    doubt_ms: int
     round_trip_s: float
     sent_s: float = 0.0
     date_ms: int | None = None
+
+    @property
+    def may_settle(self) -> bool:
+        """Whether the clock is trusted, so that its rows may settle by it and others may rely on the as-of."""
+        return self.doubt_ms == 0
 
 
 @dataclass(frozen=True, slots=True)

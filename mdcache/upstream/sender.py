@@ -80,7 +80,7 @@ class _Exchange:
         self._sent_s = clock.now()
         self._received: Instant | None = None
         self._received_s = self._sent_s
-        self._date_sound = True
+        self._doubt_ms = 0
         self._settled = self._gate_informed = False
         self._head: ReplyHead | None = None
         self._bytes = 0
@@ -128,7 +128,7 @@ class _Exchange:
             body_pending = self._scheduler.gate_keeper.record_refusal(self._queued.epoch, reason, head)
         usage = used_weight(head.headers) if usage_is_reliable(self._request.path) else None
         self._settle(usage, self._received_s - self._sent_s)
-        self._date_sound = self._clocks.check_date(
+        self._doubt_ms = self._clocks.check_date(
             self._market, date_ms(head), reply_status.age_s(head), self._sent_s, self._received_s
         )
         if reason is not None and not body_pending:
@@ -167,7 +167,7 @@ class _Exchange:
             body=body,
             sent=Instant(as_of_ms, self._sent.error_ms),
             received=self._received or self._sent,
-            may_settle=self._date_sound and not self._clocks.doubted(self._market),
+            doubt_ms=max(self._doubt_ms, self._clocks.doubt_ms(self._market)),
             round_trip_s=self._received_s - self._sent_s,
             sent_s=self._sent_s,
             date_ms=date_ms(head),

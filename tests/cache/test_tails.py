@@ -9,6 +9,7 @@ import json
 
 import pytest
 
+from mdcache.candles.ranges import FOREVER_MS
 from mdcache.events import RowRevised
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.sim import SimConfig
@@ -160,14 +161,18 @@ async def test_time_is_the_exchanges_whatever_the_machine_believes() -> None:
     await w.aclose()
 
 
-async def test_a_doubted_clock_settles_nothing() -> None:
+async def test_a_doubted_clock_settles_nothing_that_newer_rows_do_not_prove() -> None:
     w = await ready(VirtualDaemon(PLENTY))
     w.exchange.control.skew_date(60)
     w.exchange.control.fault("timeout", path="/api/v3/time")
     answer = await w.ask(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
     assert answer.rows == 5
     (series,) = [one for one in w.library if one.key.interval == "1m"]
-    assert not len(series.blocks)
+    assert series.tail is not None
+    newest_open_ms, settled = series.tail.rows[-1].open_ms, series.coverage.before(FOREVER_MS)
+    assert settled is not None
+    assert settled[1] + 60_000 <= newest_open_ms  # the last one closed CONFIRM_S before
+    assert answer.lifetime_s <= 2
     await w.aclose()
 
 

@@ -63,8 +63,20 @@ def test_an_error_of_the_clock_makes_it_later(error_ms: int, count: int) -> None
     assert settled([row(0)], read_at(2 + 10 * SECOND, error_ms)) == count
 
 
-def test_nothing_settles_by_a_clock_that_is_not_trusted() -> None:
-    assert settled(rows(0, 5), ReadTime(at(100), at(100), may_settle=False)) == 0
+@pytest.mark.parametrize(
+    ("seen", "doubt_ms", "count"),
+    [
+        ([row(0)], at(100), 0),  # anything may be true
+        ([row(0)], at(99) - at(0), 0),  # then it closed a moment ago
+        ([row(0)], at(98) - at(0), 1),
+        (rows(0, 5), at(100), 4),  # whatever time it is: rows that opened later prove that it is over
+        (rows(99, 100), at(100), 0),
+    ],
+)
+def test_a_clock_in_doubt_settles_only_what_it_can_not_be_wrong_about(
+    seen: list[Row], doubt_ms: int, count: int
+) -> None:
+    assert settled(seen, ReadTime(at(100), at(100), doubt_ms=doubt_ms)) == count
 
 
 def test_what_was_settled_stays_so_while_it_is_unchanged() -> None:

@@ -99,7 +99,7 @@ class Activity:
                 e.market,
                 f"{e.series}: the row of {_utc_text(e.open_time_ms)}",
             ),
-            ClockSuspect: lambda e: ("clock", "warning", e.market, f"a reply's date is off by {e.skew_ms:.0f} ms"),
+            ClockSuspect: lambda e: ("clock", "warning", e.market, f"{e.witness.value} is off by {e.skew_ms:.0f} ms"),
             TierStateChanged: lambda e: ("store", "info" if e.state == "ok" else "warning", e.tier, e.state),
             TierFailed: lambda e: ("store", "warning", e.tier, f"{e.op} failed" + (", data lost" if e.lost else "")),
             BackgroundTaskFailed: lambda e: ("failed", "warning", "daemon", e.task),
