@@ -1,7 +1,7 @@
 """Events as values: code emits them, and sinks (metrics, log) decide what to do with them.
 
 Frozen, slotted, no behaviour. Units are in the names, labels from closed sets: `market` is `spot`, `usdm` or `coinm`;
-`family` is `spot` or `futures`; `endpoint` is the path's last part.
+`family` is `spot` or `futures`; `endpoint` is the path without market and version, such as `ticker/24hr`.
 """
 
 from collections.abc import Callable, Mapping

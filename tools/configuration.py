@@ -104,7 +104,8 @@ $ mdcache check                # what is in effect, secrets hidden
 $ mdcache check --plan 20x6    # what 20 symbols × 6 intervals would cost, and whether that fits
 ```
 
-This page is generated from the settings class, so it can't be out of date.
+The tables are made from the settings class, so their names, defaults and meanings are those of the code; the text
+between them is written by hand, in `tools/configuration.py`.
 """
 
 ADVICE = """\

@@ -1,5 +1,6 @@
-"""Bodies of snapshots in memory: aiocache holds the bytes, the registry's memory bound decides which are evicted.
+"""Bodies of snapshots in memory, and the answers that are cut from those that are lists.
 
+aiocache holds the bytes; the registry's memory bound decides which are evicted.
 aiocache has no bound of its own, and its expiry is not used because it would arm a timer for each key.
 """
 

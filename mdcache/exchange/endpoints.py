@@ -69,7 +69,7 @@ class FlatWeight:
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """Twice `weight`."""
+        """The least and the greatest weight, which are the same."""
         return self.weight, self.weight
 
     def __str__(self) -> str:

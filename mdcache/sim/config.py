@@ -1,6 +1,7 @@
-"""The configuration of a simulated exchange: its symbols, their outages, its limits.
+"""The configuration of a simulated exchange: what a symbol and an outage are, and the limits.
 
-Plain values only; nothing here computes a price or answers a request.
+Plain values only; nothing here computes a price or answers a request. Which symbols and outages there are by default
+is in `default_symbols.py`.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The symbols that the simulated exchange lists by default.
+"""The symbols that the simulated exchange lists by default, and their outages.
 
 Facts in the shape of Binance's, round numbers otherwise. History of the majors goes back to 2017; "recent"
 means relative to 2026-11-01.

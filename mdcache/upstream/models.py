@@ -64,7 +64,7 @@ class Fetchable(Protocol[T_co]):
 
     @property
     def endpoint(self) -> str:
-        """The last part of the path, for labels."""
+        """The path without market and version, for labels."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""Replies other than answers: faults, missing keys, unknown paths, and those of the edge in front of Binance."""
+"""Simulated replies other than answers: faults, missing keys, unknown paths, and the edge in front of Binance."""
 
 import re
 from collections.abc import Mapping

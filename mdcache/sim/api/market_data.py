@@ -1,4 +1,4 @@
-"""Answer queries about market data other than candles, by filling templates for symbols and moments."""
+"""Simulated market data other than candles: templates filled for symbols and moments."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice

@@ -1,4 +1,4 @@
-"""Find the symbols that a query names, singly, by lists, pairs or permissions."""
+"""Simulated choice of symbols: those that a query names, singly, by lists, pairs or permissions."""
 
 import json
 import re
