@@ -3,4 +3,4 @@
 Only the package's version may be here: importing `mdcache` must cost nothing.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -32,6 +32,15 @@ def test_the_version_is_static_and_one() -> None:
     assert "dynamic" not in PROJECT["project"]
 
 
+def test_the_changelog_has_notes_for_the_version_and_the_charts_and_images_name_it() -> None:
+    releases = re.findall(r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert releases[0] == mdcache.__version__
+    chart = (ROOT / "deploy" / "helm" / "mdcache" / "Chart.yaml").read_text()
+    assert f'appVersion: "{mdcache.__version__}"' in chart
+    images = re.findall(r"image: mdcache:(\S+)", (ROOT / "deploy" / "compose.yaml").read_text())
+    assert set(images) == {mdcache.__version__}
+
+
 @pytest.mark.parametrize("lock", LOCKS)
 def test_every_locked_package_has_hashes_and_no_address(lock: str) -> None:
     text = (ROOT / lock).read_text()
