@@ -287,9 +287,7 @@ class Candles:
         self._registry.touch(series, served)
         self._recheck_empty_ranges(request, served, now)
         if served.reaches_tail and tail is not None:
-            listed_s = self._exchange_info.table.fresh_for_s(request.question.key.market)
-            listed_until_ms = None if request.trading else now.ms + int(listed_s * 1000)
-            lifetime = tail_lifetime(tail, request.ttl_ms(now), listed_until_ms)
+            lifetime = tail_lifetime(tail, request.ttl_ms(now))
         else:
             as_of_ms = now.ms if request.gate_closed is None else now.early_ms
             lifetime = settled_lifetime(request.question, served, series, as_of_ms, now, request.open_ttl_ms)

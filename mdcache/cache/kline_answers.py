@@ -42,16 +42,14 @@ def versions(series: Series, *, settled: bool) -> tuple[int, int]:
     return series.settled_version, 0 if settled else series.tail_version
 
 
-def tail_lifetime(tail: Tail, ttl_ms: int, listed_until_ms: int | None) -> Lifetime:
+def tail_lifetime(tail: Tail, ttl_ms: int) -> Lifetime:
     """Return the lifetime of an answer whose range reaches the tail.
 
     Args:
         tail: The tail, whose as-of is the answer's.
         ttl_ms: How long the tail is fresh, in milliseconds.
-        listed_until_ms: Until when it is known that the symbol does not trade, if it does not: the TTL of an empty
-            tail may be much longer.
     """
-    ends_ms = [tail.as_of_ms + ttl_ms, tail.open_until_ms, listed_until_ms]
+    ends_ms = [tail.as_of_ms + ttl_ms, tail.open_until_ms]
     return Lifetime(tail.as_of_ms, ttl_ms / 1000, min(each for each in ends_ms if each is not None))
 
 

@@ -8,11 +8,10 @@ from mdcache.exchange.symbols import MarketSymbols
 
 
 class SymbolTable:
-    """The symbols of the three markets. `ttl_s`: how long a list counts as fresh."""
+    """The symbols of the three markets."""
 
-    def __init__(self, clock: Clock, ttl_s: float) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._ttl_s = ttl_s
         self._symbols = dict.fromkeys(Market, MarketSymbols())
         self._read_at_s = dict.fromkeys(Market, -math.inf)
 
@@ -27,10 +26,6 @@ class SymbolTable:
     def age_s(self, market: Market) -> float:
         """Return the seconds since the list was read; infinite if it never was."""
         return self._clock.now() - self._read_at_s[market]
-
-    def fresh_for_s(self, market: Market) -> float:
-        """Return the seconds until the list is due for a refresh; until then, what does not trade counts as such."""
-        return max(0.0, self._ttl_s - self.age_s(market))
 
     def update(self, market: Market, symbols: MarketSymbols, age_s: float) -> bool:
         """Apply a list that was read `age_s` ago; return whether it is the newest so far."""

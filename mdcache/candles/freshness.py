@@ -9,6 +9,7 @@ from mdcache.candles.empty_ranges import trusted_for_ms
 from mdcache.candles.tail import Tail
 from mdcache.clock import Instant
 
+_MAX_EMPTY_TTL_MS = 5_000  # of an empty tail: a symbol may begin to trade at any moment
 _MAX_AHEAD_MS = 1_000  # clocks of two replicas may differ by this much; a time further ahead is a client's mistake
 
 
@@ -78,11 +79,12 @@ def tail_ttl_ms(tail: Tail | None, ttl_ms: int, now: Instant, *, trading: bool) 
         ttl_ms: The TTL of open candles in milliseconds.
         now: Exchange time now.
         trading: Whether the symbol trades. If it does not and no row follows its last settled one, the tail is an
-            empty range, and trusted like one (docs/design.md#holes).
+            empty range, and trusted like one (docs/design.md#holes), but only for seconds: it may trade again before
+            the list of symbols says so.
     """
     if trading or tail is None or tail.rows:
         return ttl_ms
-    return trusted_for_ms(max(0, now.ms - tail.start_ms), ttl_ms)
+    return min(trusted_for_ms(max(0, now.ms - tail.start_ms), ttl_ms), max(ttl_ms, _MAX_EMPTY_TTL_MS))
 
 
 def fresh_floor(directives: FreshnessDirectives, ttl_ms: int, arrived: Instant) -> TailFloor:

@@ -249,7 +249,7 @@ def build_cache(
         body_sharing = SharedBodies(body_store, clock, clocks.now, events, governor.refusal_now)
     stalled_after_s = settings.upstream_timeout_s + _STALL_SPARE_S
     flights = Flights(governor, registry, clock, exchange_now, events, stalled_after_s, row_sharing)
-    symbols = SymbolTable(clock, settings.exchange_info_ttl_s)
+    symbols = SymbolTable(clock)
     exchange_info_policy = ExchangeInfoPolicy(
         settings.exchange_info_ttl_s, settings.invalid_symbol_ttl_s, settings.request_deadline_s, stalled_after_s
     )

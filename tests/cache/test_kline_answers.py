@@ -31,18 +31,16 @@ def lifetime(asked: KlineQuestion, lo: float, hi: float, series: Series | None =
 
 
 @pytest.mark.parametrize(
-    ("as_of", "listed_until", "until"),
+    ("as_of", "until"),
     [
-        (100.5, None, at(100.5) + TTL_MS),
-        (100.99, None, at(101) - 1),  # no longer than until the open candle closes
-        (101.5, None, at(101.5) + TTL_MS),  # it had closed already
-        (100.5, 100.51, at(100.51)),  # whether a symbol trades is asked again
+        (100.5, at(100.5) + TTL_MS),
+        (100.99, at(101) - 1),  # no longer than until the open candle closes
+        (101.5, at(101.5) + TTL_MS),  # it had closed already
     ],
 )
-def test_an_answer_with_a_tail_lives_as_long_as_the_tail(as_of: float, listed_until: float | None, until: int) -> None:
+def test_an_answer_with_a_tail_lives_as_long_as_the_tail(as_of: float, until: int) -> None:
     tail = Tail(at(99), tuple(rows(99, 100)), at(as_of))
-    listed_until_ms = None if listed_until is None else at(listed_until)
-    assert tail_lifetime(tail, TTL_MS, listed_until_ms) == Lifetime(at(as_of), 2.0, until)
+    assert tail_lifetime(tail, TTL_MS) == Lifetime(at(as_of), 2.0, until)
 
 
 @pytest.mark.parametrize(

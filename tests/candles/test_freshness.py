@@ -96,12 +96,12 @@ def test_a_floor_admits_what_is_as_new_as_itself() -> None:
     [
         (True, (), at(0), TTL_MS),
         (False, tuple(rows(9, 10)), at(9), TTL_MS),
-        (False, (), at(0), 60_000),  # ten minutes without a row are trusted for one
+        (False, (), at(9.5), 3_000),  # half a minute without a row is trusted for a tenth of it
         (False, (), at(9.99), TTL_MS),  # at least for the TTL
-        (False, (), at(10) - 30 * DAY_MS, DAY_MS),  # at most for a day
+        (False, (), at(10) - 30 * DAY_MS, 5_000),  # at most for five seconds: it may trade again at any moment
     ],
 )
-def test_after_the_last_row_of_a_halted_symbol_nothing_changes_soon(
+def test_an_end_is_trusted_for_seconds_if_the_symbol_does_not_trade(
     *, trading: bool, shown: tuple[object, ...], start_ms: int, ttl_ms: int
 ) -> None:
     held = Tail(start_ms, shown, at(10))  # type: ignore[arg-type]

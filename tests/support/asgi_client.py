@@ -213,7 +213,7 @@ class ServingHarness:
                 governor=self.governor,
                 registry=self.library,
                 flights=Flights(self.governor, self.library, self.clock, lambda _: now, events, 10.0),
-                symbols=SymbolTable(self.clock, 300.0),
+                symbols=SymbolTable(self.clock),
                 ready_answers=self.readies,
                 readiness=lambda: self.readiness,
                 settings={"MDCACHE_ADMIN_TOKEN": "(hidden)", "MDCACHE_PORT": "8700"},
