@@ -7,6 +7,7 @@ import pytest
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.rate_limits import INITIAL_LIMIT
 from mdcache.upstream.replicas.protocol import DrawReply, DrawRequest
+from tests.support.examples import exhaustive
 from tests.support.fake_exchange import refuse
 from tests.support.governor_replicas import GovernorReplica, GovernorReplicas
 
@@ -359,25 +360,24 @@ async def test_replicas_started_again_one_after_the_other_share_from_the_next_mi
     await close(*new)
 
 
-async def test_the_time_of_a_wall_clock_that_is_hours_off_is_not_used() -> None:
+@pytest.mark.parametrize("skew_ms", [3_600_000, *exhaustive(-3_600_000)])
+async def test_the_time_of_a_wall_clock_that_is_hours_off_is_not_used(skew_ms: int) -> None:
     """Of a replica that was never asked, and was the first there."""
-
-    for skew_ms in (3_600_000, -3_600_000):
-        fleet = GovernorReplicas(share=100, assumed=3)
-        odd = await fleet.replica(skew_ms, unmeasured=True)
-        pair = await two(fleet)
-        await fleet.minutes(2)
-        for replica in pair:
-            replica.load(2.0)
-        await fleet.minutes(13)
-        assert [replica.mode() for replica in pair] == ["shared"] * 2
-        assert min(list(fleet.spent().values())[1:-1]) >= 60, fleet.spent()
-        for replica in (*pair, odd):
-            replica.disconnect()
-        odd.load(0.3, 1)
-        await fleet.minutes(3)
-        assert max(fleet.spent().values()) <= 100, fleet.spent()
-        await close(*pair, odd)
+    fleet = GovernorReplicas(share=100, assumed=3)
+    odd = await fleet.replica(skew_ms, unmeasured=True)
+    pair = await two(fleet)
+    await fleet.minutes(2)
+    for replica in pair:
+        replica.load(2.0)
+    await fleet.minutes(13)
+    assert [replica.mode() for replica in pair] == ["shared"] * 2
+    assert min(list(fleet.spent().values())[1:-1]) >= 60, fleet.spent()
+    for replica in (*pair, odd):
+        replica.disconnect()
+    odd.load(0.3, 1)
+    await fleet.minutes(3)
+    assert max(fleet.spent().values()) <= 100, fleet.spent()
+    await close(*pair, odd)
 
 
 async def test_replicas_away_for_over_ten_minutes_keep_their_ids() -> None:
