@@ -82,7 +82,7 @@ programs: $(READY) ## install the programs of others that tests run, or say whic
 	@$(PY) -m tests.support.programs
 
 quick: $(READY) ## run the tests that start no process: a minute or so
-	@$(PY) -m pytest -q -n 2 -m "not processes"
+	@$(PY) -m pytest -q -n 2 -m "not processes" -p no:schemathesis
 
 # Two processes, each file in one of them: most of the time a test waits, or is alone on a core.
 test: $(READY) ## run the whole suite, with the coverage floor
