@@ -1,0 +1,52 @@
+"""Draw the README's picture of the status page: `python -m tools.status_picture` (about two minutes).
+
+Three programs ask a daemon with default settings, in front of a simulated exchange, for candles of ten symbols in six
+intervals. Chromium takes the picture.
+"""
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+import httpx
+from PIL import Image
+
+from mdcache.clock import SystemClock
+from mdcache.replay.consumers import Consumers, ReplayLoad
+from mdcache.replay.processes import daemon, sim
+from tests.support.browser import browser
+
+PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "status.png"
+LOAD = ReplayLoad(seconds=100.0, symbols=10)
+_COLOURS = 128  # of the palette: the page has few, and the file is a third
+_WIDTH, _HEIGHT = 1200, 612  # down to the end of "At a glance"
+
+
+def main() -> int:
+    """Write the picture."""
+    with sim() as exchange, daemon(exchange) as (url, _), tempfile.TemporaryDirectory() as profile:
+        asyncio.run(_ask(url))
+        with browser(Path(profile)) as window:
+            window.look(width=_WIDTH, height=_HEIGHT)
+            window.open(f"{url}/")
+            window.until(lambda: window.cells("#requests"))
+            drawn = window.picture("status")
+    with Image.open(drawn) as picture:
+        cut = picture.convert("RGB").crop((0, 0, picture.width, min(picture.height, _HEIGHT)))
+        cut.quantize(_COLOURS).save(PICTURE, optimize=True)
+    print(f"wrote {PICTURE} ({PICTURE.stat().st_size / 1000:.0f} kB)")
+    return 0
+
+
+async def _ask(url: str) -> None:
+    async with httpx.AsyncClient(trust_env=False, base_url=url) as client:
+        info = (await client.get("/api/v3/exchangeInfo")).raise_for_status().json()
+        (await client.get("/fapi/v1/klines?symbol=BTCUSDT&interval=1h")).raise_for_status()
+    trading = [each["symbol"] for each in info["symbols"] if each["status"] == "TRADING"]
+    clock = SystemClock()
+    await Consumers(url, trading[: LOAD.symbols], LOAD, clock).run(clock.now())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
