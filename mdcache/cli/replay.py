@@ -30,18 +30,22 @@ def replay(
     no_picture: Annotated[bool, typer.Option("--no-picture", help="Draw none.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Play the incident on a simulated exchange, without and with mdcache; exits with 1 if mdcache was refused."""
+    """Play the incident against a simulated exchange, without and with mdcache.
+
+    Exits with 1 if a question failed behind mdcache, or the exchange answered it with 403, 418 or 429.
+    """
     from mdcache.replay.consumers import ReplayLoad
     from mdcache.replay.run import ReplayPlan, play
+    from mdcache.replay.verdict import notes
 
     draw = None if no_picture else _picture_drawer()
     plan = ReplayPlan(ReplayLoad(seconds, symbols, consumers), limit, share)
     with progress_bars(plan, Console(stderr=True)) as on_progress:
         found = play(plan, on_progress)
     if as_json:
-        typer.echo(json.dumps(asdict(found), indent=2))
+        typer.echo(json.dumps(asdict(found) | {"notes": notes(found)}, indent=2))
     else:
-        stdout().print(results(found), Text(summary(found)), sep="\n")
+        stdout().print(results(found), Text(summary(found)), *map(Text, notes(found)), sep="\n")
     if draw is not None:
         for path in draw(found, picture):
             typer.echo(f"mdcache: wrote {path}", err=True)
@@ -71,7 +75,7 @@ def progress_bars(plan: "ReplayPlan", console: Console) -> "Iterator[OnProgress]
         tasks = {side: shown.add_task("starting", total=total, side=side) for side in ("direct", "mdcache")}
 
         def watch(side: str, ended: int, failed: int) -> None:
-            shown.update(tasks[side], completed=ended, description=f"{failed:,} refused" if failed else "")
+            shown.update(tasks[side], completed=ended, description=f"{failed:,} failed" if failed else "")
 
         yield watch
 
@@ -95,11 +99,11 @@ def _rows(replay: "ReplayResult") -> Iterator[tuple[str, str, str]]:
         return (name, cells[0], cells[1])
 
     yield row("questions asked", *(f"{side.asked:,}" for side in sides))
-    yield row("refused or failed", *(f"{side.failed:,}" for side in sides))
+    yield row("failed", *(f"{side.failed:,}" for side in sides))
     yield row("weight a minute", *(f"{side.weight / minutes:,.0f}" for side in sides))
     yield row("  of", *(f"{replay.plan.limit:,}" for _ in sides))
     yield row("calls to the exchange", *(f"{side.calls:,}" for side in sides))
-    yield row("  refused (403, 418, 429)", *(f"{side.refused:,}" for side in sides))
+    yield row("  answered with 403, 418 or 429", *(f"{side.refused:,}" for side in sides))
     yield row("bans", *map(_bans, sides))
     yield row("worst age of candles held", *(f"{side.worst_age_s:.1f} s" for side in sides))
     yield row("  answers marked as past their TTL", *(f"{side.marked:,}" for side in sides))

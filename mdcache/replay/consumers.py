@@ -12,7 +12,7 @@ from mdcache.clock import Clock
 INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d")
 WEIGHT = 2  # of one spot kline call: Binance rest-api.md, GET /api/v3/klines
 _LIMIT = "500"
-_TIMEOUT_S = 15.0
+TIMEOUT_S = 15.0
 _CONNECTIONS = 32
 _OK = 200
 NO_ANSWER = 0
@@ -46,7 +46,8 @@ class ConsumerTally:
 
     `statuses`: answers by status, `NO_ANSWER` among them. `marked`: stale answers, labelled so. `worst_age_s`: of the
     candles a consumer had after an answer; after a refusal it still has those from before. `seconds`: time to each
-    answer. `answered` and `refused` count by whole second of the run.
+    answer. `late_s`: how much later than planned a question left, at most. `answered` and `refused` count by whole
+    second of the run.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -55,6 +56,7 @@ class ConsumerTally:
     seconds: list[float] = field(default_factory=list)
     answered: Counter[int] = field(default_factory=Counter)
     refused: Counter[int] = field(default_factory=Counter)
+    late_s: float = 0.0
 
     @property
     def asked(self) -> int:
@@ -105,7 +107,7 @@ class Consumers:
         limits = httpx.Limits(max_connections=_CONNECTIONS)
         async with (
             httpx.AsyncClient(
-                base_url=self._url, timeout=_TIMEOUT_S, trust_env=False, limits=limits, transport=self._transport
+                base_url=self._url, timeout=TIMEOUT_S, trust_env=False, limits=limits, transport=self._transport
             ) as client,
             asyncio.TaskGroup() as group,
         ):
@@ -113,6 +115,7 @@ class Consumers:
                 for place, (symbol, interval) in enumerate(questions):
                     at_s = self._start_s + (turn + place / len(questions)) * self._load.every_s
                     await self._clock.sleep(at_s - self._clock.now())
+                    self.tally.late_s = max(self.tally.late_s, self._clock.now() - at_s)
                     group.create_task(self._ask(client, number, symbol, interval, watch))
 
     async def _ask(self, client: httpx.AsyncClient, number: int, symbol: str, interval: str, watch: OnAnswers) -> None:

@@ -19,6 +19,15 @@ _DPI = 160
 def draw(replay: ReplayResult, stem: Path) -> tuple[Path, Path]:
     """Write the picture as `stem`.svg and `stem`.png; return their paths. Raises `OSError`."""
     paths = (stem.with_name(stem.name + ".svg"), stem.with_name(stem.name + ".png"))
+    figure = make_figure(replay)
+    with mpl.rc_context({"svg.hashsalt": "mdcache"}):  # the same run gives the same bytes
+        figure.savefig(paths[0], metadata={"Date": None})
+    figure.savefig(paths[1], dpi=_DPI)
+    return paths
+
+
+def make_figure(replay: ReplayResult) -> Figure:
+    """Return the picture."""
     with mpl.rc_context(
         {
             "font.family": "sans-serif",
@@ -28,7 +37,6 @@ def draw(replay: ReplayResult, stem: Path) -> tuple[Path, Path]:
             "axes.titlelocation": "left",
             "axes.titlesize": 11,
             "axes.titleweight": "bold",
-            "svg.hashsalt": "mdcache",  # the same run gives the same bytes
         }
     ):
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
@@ -44,9 +52,7 @@ def draw(replay: ReplayResult, stem: Path) -> tuple[Path, Path]:
         )
         _draw_weight(above, replay)
         _draw_answers(below, replay)
-        figure.savefig(paths[0], metadata={"Date": None})
-        figure.savefig(paths[1], dpi=_DPI)
-    return paths
+    return figure
 
 
 def _draw_weight(axes: Axes, replay: ReplayResult) -> None:
@@ -68,12 +74,14 @@ def _draw_weight(axes: Axes, replay: ReplayResult) -> None:
         axes.plot(range(len(side.used) + 1), (0, *side.used), color=colour, linewidth=2.4, label=name)
     if direct.banned_at_s is not None:
         axes.axvspan(direct.banned_at_s, len(direct.used), color=_DIRECT, alpha=0.12, linewidth=0)
+        late = direct.banned_at_s > len(direct.used) / 2  # there is more room before the ban than after it
         axes.annotate(
             f"429, then 418:\nbanned after {direct.banned_at_s:.0f} s",
             (direct.banned_at_s, limit / 4),
-            (6, 0),
+            (-6 if late else 6, 0),
             textcoords="offset points",
             color=_DIRECT,
+            ha="right" if late else "left",
         )
     axes.set_ylim(0, 1.15 * max(limit, *direct.used, *mdcache.used))
     axes.yaxis.set_major_formatter("{x:,.0f}")

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from mdcache.clock import SystemClock
-from mdcache.replay.consumers import INTERVALS, WEIGHT, Consumers, ConsumerTally, ReplayLoad
+from mdcache.replay.consumers import INTERVALS, NO_ANSWER, WEIGHT, Consumers, ConsumerTally, ReplayLoad
 from mdcache.replay.processes import daemon, sim
 
 LIMIT = 6_000  # spot's weight limit per minute since 2023-08-25: CHANGELOG.md of binance-spot-api-docs
@@ -42,7 +42,8 @@ class ReplayPlan:
 class SideResult:
     """The result of one side.
 
-    From the consumers: `asked`, `failed` (no candles), `marked`, `worst_age_s` and `p99_ms`. From the exchange's own
+    From the consumers: `asked`, `failed` (no candles), `no_answer` (no reply at all), `marked`, `worst_age_s`, `p99_ms`
+    and `late_s` (how late a question left, at most). From the exchange's own
     log: `calls`, `weight`, `refused` (403, 418, 429), `bans`, `banned_at_s` (seconds into the run, or `None`). By
     second of the run: `used` (weight in the exchange's minute so far), `answered` and `refusals`.
     """
@@ -50,9 +51,11 @@ class SideResult:
     name: str
     asked: int
     failed: int
+    no_answer: int
     marked: int
     worst_age_s: float
     p99_ms: float
+    late_s: float
     calls: int
     weight: int
     refused: int
@@ -145,9 +148,11 @@ def side_result(
         name=name,
         asked=tally.asked,
         failed=tally.failed,
+        no_answer=tally.statuses[NO_ANSWER],
         marked=tally.marked,
         worst_age_s=round(tally.worst_age_s, 3),
         p99_ms=round(1000 * sorted(tally.seconds)[int(len(tally.seconds) * 0.99)], 1) if tally.seconds else 0.0,
+        late_s=round(tally.late_s, 3),
         calls=len(log),
         weight=sum(entry["weight"] for entry in log),
         refused=sum(entry["status"] in _REFUSED for entry in log),

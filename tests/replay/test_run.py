@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mdcache.replay import run
 from mdcache.replay.consumers import ConsumerTally, ReplayLoad
 from mdcache.replay.processes import free_port, running
 from mdcache.replay.run import ReplayPlan, ReplayResult, side_result
+from mdcache.replay.verdict import notes
 from tests.cli.conftest import Run
 
 pytestmark = pytest.mark.processes
@@ -75,6 +77,7 @@ def test_a_short_one(run: Run, tmp_path: Path) -> None:
     assert max(direct["used"]) > 110 >= max(mdcache["used"])
     assert 0 < direct["banned_at_s"] < 10
     assert mdcache["worst_age_s"] < 10
+    assert not any("too short" in note for note in told["notes"])
     assert (tmp_path / "p.svg").read_text().startswith("<?xml")
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert "wrote" in done.stderr
@@ -95,9 +98,8 @@ def made(**changes: Any) -> ReplayResult:
     direct = side_result("direct", tally, log, 1, START_MS, ReplayLoad(seconds=10))
     calm = ConsumerTally(Counter({200: 10}), 2, 1.5, [0.02] * 10, Counter(range(10)), Counter())
     mdcache = side_result("mdcache", calm, [entry(0.5, weight=5)], 0, START_MS, ReplayLoad(seconds=10))
-    return ReplayResult(
-        ReplayPlan(ReplayLoad(seconds=10), limit=600), **({"direct": direct, "mdcache": mdcache} | changes)
-    )
+    plan = ReplayPlan(ReplayLoad(seconds=10), limit=600)
+    return replace(ReplayResult(plan, direct, mdcache), **changes)
 
 
 def test_whether_it_held() -> None:
@@ -122,7 +124,7 @@ def test_what_the_terminal_shows(capsys: pytest.CaptureFixture[str]) -> None:
         watch("direct", 4_320, 1_320)
         watch("mdcache", 2_160, 0)
     shown = capsys.readouterr().out
-    assert "1,320 refused" in shown
+    assert "1,320 failed" in shown
     assert "2160/4320" in shown
 
 
@@ -132,6 +134,56 @@ def test_the_same_run_draws_the_same_bytes(tmp_path: Path) -> None:
     first, again = draw(made(), tmp_path / "a"), draw(made(), tmp_path / "b")
     assert first[0].read_bytes() == again[0].read_bytes()
     assert first[1].read_bytes() == again[1].read_bytes()
+
+
+@pytest.mark.parametrize("banned_at_s", [0.2, 4.0, 9.9])
+def test_every_label_is_inside_the_picture(banned_at_s: float) -> None:
+    from mdcache.replay.picture import make_figure
+
+    figure = make_figure(made(direct=replace(made().direct, banned_at_s=banned_at_s)))
+    figure.draw_without_rendering()
+    above = figure.axes[0]
+    labels = above.texts
+    assert any("banned after" in text.get_text() for text in labels)
+    frame = figure.bbox
+    for text in labels:
+        box = text.get_window_extent()
+        assert frame.x0 <= box.x0 <= box.x1 <= frame.x1, text.get_text()
+        assert above.bbox.x0 <= box.x0 <= box.x1 <= above.bbox.x1 + 1, text.get_text()
+
+
+def test_a_run_that_shows_what_it_should_needs_no_note() -> None:
+    assert notes(made()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"late_s": 3.25}, "left up to 3.2 s late"),
+        ({"no_answer": 40}, "40 got no answer within 15 s"),
+        ({"p99_ms": 2_100.0}, "2.1 s for the slowest answer"),
+    ],
+)
+def test_it_says_when_the_machine_was_the_limit(changes: dict[str, Any], words: str) -> None:
+    (note,) = notes(made(direct=replace(made().direct, **changes)))
+    assert note.startswith("This machine, not the exchange, was the limit")
+    assert words in note
+
+
+def plan(seconds: float, **load: int) -> ReplayPlan:
+    return ReplayPlan(ReplayLoad(seconds=seconds, **load), limit=600)
+
+
+def test_it_says_when_a_run_is_too_short_or_too_small_to_be_banned() -> None:
+    calm = replace(made().direct, bans=0, banned_at_s=None)
+    (short,) = notes(made(plan=plan(5.0, symbols=2), direct=calm))  # 72 a round of 5 s: 600 after 41.7 s
+    assert "too short to be banned" in short
+    assert "after 42 s" in short
+    assert "--seconds 47" in short
+    (small,) = notes(made(plan=plan(60.0, symbols=1, consumers=1), direct=calm))
+    assert "weigh 144 a minute, within the limit of 600" in small
+    (odd,) = notes(made(plan=plan(60.0, symbols=20), direct=calm))
+    assert "although" in odd
 
 
 def test_a_run_without_a_ban_can_be_drawn(tmp_path: Path) -> None:
