@@ -21,7 +21,7 @@ from mdcache.errors import MdcacheError
 
 app = typer.Typer(
     name="mdcache",
-    help="A gateway between a trading stack and Binance's public market data.",
+    help="A cache in front of Binance's public REST API, for all programs that ask it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # they print local variables, which may be secrets

@@ -21,7 +21,10 @@ def check(
     every: Annotated[float, typer.Option(min=0.1, help="For --plan: seconds between two rounds of a program.")] = 5.0,
     limit: Annotated[int, typer.Option("--rows", help="For --plan: rows per request.")] = 500,
 ) -> None:
-    """Print the effective settings, secrets hidden, or everything wrong with them; a plan exits with 1 if too dear."""
+    """Print the settings in effect, without secrets, or everything that is wrong with them.
+
+    With --plan: what a set of series costs in weight; exits with 1 if that is more than mdcache may spend.
+    """
     settings = load_or_exit(as_json=as_json)
     if plan is not None:
         _check_plan(settings, plan, market, (consumers, every, limit), as_json=as_json)

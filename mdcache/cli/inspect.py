@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 def inspect(
     folder: Annotated[
         Path | None,
-        typer.Argument(help="The state folder; by default that of the running daemon, or else the usual places."),
+        typer.Argument(help="The state folder to look in."),
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Decode every block and check its rows.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read and check every row; takes longer.")] = False,
 ) -> None:
-    """Show what a state folder holds, also while a daemon runs; exits with 1 if checksums fail."""
+    """Show which candles are stored on disk, also while a daemon runs; changes nothing.
+
+    Looks in FOLDER, or in MDCACHE_STATE_DIR if that is set, or else in the folders of the running daemon, of this
+    platform and of `make run SIM=1`. Exits with 1 if something stored is damaged.
+    """
     settings = load_or_exit(as_json=as_json)
     from mdcache.cli.state_folders import candidates
     from mdcache.stores.disk.inspection import ROW_FILE_NAME, InspectionFailed, inspect_rows

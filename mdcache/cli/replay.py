@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 
 def replay(
     *,
-    seconds: Annotated[float, typer.Option(min=1.0, help="Length; limits count whole minutes.")] = 60.0,
-    symbols: Annotated[int, typer.Option(min=1, help="Symbols, each in six intervals.")] = 20,
-    consumers: Annotated[int, typer.Option(min=1, help="Consumers that poll all of them every 5 s.")] = 3,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of the run; 60: the limit's minute.")] = 60.0,
+    symbols: Annotated[int, typer.Option(min=1, help="Number of symbols; each is asked for in six intervals.")] = 20,
+    consumers: Annotated[int, typer.Option(min=1, help="Programs, each asking for all of it every 5 s.")] = 3,
     limit: Annotated[int, typer.Option(min=1, help="The exchange's weight limit per minute.")] = 6000,
-    share: Annotated[float, typer.Option(min=0.01, max=1.0, help="Part of it that mdcache may use.")] = 0.5,
-    picture: Annotated[Path, typer.Option(help="Where to draw it: PICTURE.svg and PICTURE.png.")] = Path("replay"),
-    no_picture: Annotated[bool, typer.Option("--no-picture", help="Draw none.")] = False,
+    share: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share of it that mdcache may use.")] = 0.5,
+    picture: Annotated[Path, typer.Option(help="Draws NAME.svg and NAME.png.", metavar="NAME")] = Path("replay"),
+    no_picture: Annotated[bool, typer.Option("--no-picture", help="Draw nothing; needs no matplotlib.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Play the incident against a simulated exchange, without and with mdcache.
+    """Show a minute of polling against a simulated Binance, with and without mdcache.
 
-    Exits with 1 if a question failed behind mdcache, or the exchange answered it with 403, 418 or 429.
+    Several programs ask for the candles of many symbols every 5 seconds, once directly and once through mdcache. Exits
+    with 1 if a question failed behind mdcache, or the exchange answered mdcache with 403, 418 or 429.
     """
     from mdcache.replay.consumers import ReplayLoad
     from mdcache.replay.run import ReplayPlan, play

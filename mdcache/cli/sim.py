@@ -8,14 +8,15 @@ import typer
 
 def sim(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8701,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 8701,
+    seed: Annotated[int, typer.Option(help="Another number makes other candles; the same one always the same.")] = 1,
     rows: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Folder of recorded rows to play.")
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Folder of recorded candles to serve."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Spot's weight limit per minute.")] = 6000,
+    limit: Annotated[int, typer.Option(min=1, help="Spot's weight limit a minute; a low one bans sooner.")] = 6000,
 ) -> None:
-    """Run a simulated Binance on this machine, with real limits and bans."""
+    """Run a simulated Binance on this machine, with the real limits and bans; it needs no network."""
     from mdcache.sim.config import SimConfig
     from mdcache.sim.server import serve as serve_sim
 

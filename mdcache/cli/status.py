@@ -21,12 +21,15 @@ def as_lines(answer: object) -> str:
 
 def status(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the daemon's answer, for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the daemon's whole answer as JSON.")] = False,
     series: Annotated[bool, typer.Option("--series", help="List every series, too.")] = False,
-    live: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    live: Annotated[bool, typer.Option("--watch", help="Show it live until Ctrl-C.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two refreshes of --watch.")] = 2.0,
 ) -> None:
-    """Show the state of the daemon at HOST:PORT; exits with 0 ready, 1 degraded, 3 not ready, 4 no daemon answers."""
+    """Show how the daemon at MDCACHE_HOST:MDCACHE_PORT is.
+
+    Exits with 0 if it is ready, 1 if ready but degraded, 3 if not ready, 4 if no daemon answers.
+    """
     settings = load_or_exit(as_json=as_json)
     from mdcache.cli.daemon_client import DaemonNotRunning, address
     from mdcache.cli.status_view import Health, decode_status, fetch_status, render, watch_status

@@ -28,7 +28,7 @@ def warm(
     until: Annotated[str | None, typer.Option(help="Last open time; default: now.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Read whole spans of series in the low lane, before a client asks; what is known costs nothing."""
+    """Read whole spans of candles before a client asks, behind all other reads; what is known costs nothing."""
     settings = load_or_exit(as_json=as_json)
     from mdcache.cache.warmup import WarmupRequest, WarmupState
     from mdcache.cli.warm_job import run_warm_job
