@@ -90,6 +90,26 @@ def test_what_it_prints_shows_what_it_says(folder: Path) -> None:
     assert (folder / "kept" / "gates.json").exists()
 
 
+@pytest.mark.processes
+def test_the_readmes_demonstration_gives_the_answers_that_it_shows(folder: Path) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text().split("## A minute's demonstration")[1]
+    block = next(each for each in text.split("```console\n")[1:] if "_sim/ban" in each).split("```")[0]
+    shown = re.findall(r"^cache-status: (.*)$", block, re.MULTILINE)
+    with running(folder) as (_, printed), httpx.Client(trust_env=False, timeout=START_S) as client:
+        daemon, exchange = sorted(set(re.findall(r"http://127\.0\.0\.1:\d+", printed)), key=printed.index)
+        answered = []
+        for line in re.findall(r"^\$ (.*)$", block.replace("localhost:8700", daemon), re.MULTILINE):
+            words = shlex.split(line.replace("localhost:8701", exchange), comments=True)
+            if "POST" in words:
+                assert client.post(words[3], content=words[5]).status_code == 200
+                continue
+            if words[0] == "sleep":
+                time.sleep(float(words[1].removesuffix(";")))
+            answered.append(client.get(words[-1]).headers["cache-status"])
+    assert len(shown) == 2
+    assert [re.sub(r"-\d+", "-n", each) for each in answered] == [re.sub(r"-\d+", "-n", each) for each in shown]
+
+
 @pytest.mark.parametrize("taken", ["the daemon's port", "the exchange's port"])
 def test_a_taken_port_ends_it_with_1_before_anything_starts(
     taken: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
