@@ -106,9 +106,9 @@ def stale_floor(directives: FreshnessDirectives, ttl_ms: int, max_stale_ms: int,
         directives: The request's directives about age.
         ttl_ms: The tail's TTL in milliseconds.
         max_stale_ms: Our own limit on the age of stale answers, in milliseconds.
-        now: Exchange time now.
+        now: Exchange time now. `min_as_of_ms` ahead of it can only mean now.
     """
     floor_ms = now.ms - directives.max_stale_age_ms(ttl_ms, max_stale_ms)
     return TailFloor(
-        max(floor_ms, directives.min_as_of_ms or 0), allows_passed_close=directives.max_stale_s is not None
+        max(floor_ms, min(directives.min_as_of_ms or 0, now.ms)), allows_passed_close=directives.max_stale_s is not None
     )

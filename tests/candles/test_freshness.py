@@ -45,7 +45,7 @@ def test_the_most_age_fresh_and_where_binance_cannot_be_asked(said: Said, fresh_
 def test_no_tail_older_than_what_the_caller_saw_already(min_as_of: float, floor: float) -> None:
     said = Said(min_as_of_ms=at(min_as_of))
     assert fresh_floor(said, 3_600_000, now(10.5)).as_of_ms == at(floor)
-    assert stale_floor(said, TTL_MS, 3_600_000, now(10.5)).as_of_ms == at(min_as_of)
+    assert stale_floor(said, TTL_MS, 3_600_000, now(10.5)).as_of_ms == at(floor)
 
 
 @pytest.mark.parametrize(
