@@ -20,10 +20,14 @@ LEASE_MS = 10_000
 
 
 class FamilyParts:
-    """The parts of a family, its clock ahead of the machine's by `ahead_ms` once it is measured."""
+    """The parts of a family, its clock ahead of the machine's by `ahead_ms` once it is measured.
 
-    def __init__(self, ahead_ms: float = 0.0) -> None:
+    `wall_step_ms`: how far the machine's wall is ahead.
+    """
+
+    def __init__(self, ahead_ms: float = 0.0, wall_step_ms: int = 0) -> None:
         self.clock = VirtualClock()
+        self.clock.step_ms = wall_step_ms
         self.ahead_ms = ahead_ms
         self.events: list[Event] = []
         self.steps: list[tuple[GateEvent, GateState]] = []

@@ -34,6 +34,18 @@ async def test_a_closed_gate_is_read_by_another_as_it_was_written() -> None:
     assert not other.gate.unwritten
 
 
+@pytest.mark.parametrize("wall_ms", [0, 3_600_000, -3_600_000])
+async def test_a_wait_between_unmeasured_clocks_is_a_length(wall_ms: int) -> None:
+    one = FamilyParts()
+    one.keeper.step(ForcedShut(60_000))
+    text = one.draft().text
+    await one.clock.sleep(20)
+    other, wait_ms = FamilyParts(wall_step_ms=wall_ms), 40_000
+    assert other.gate.adopt(7, text, other.now(), 20_000)
+    left_ms = other.keeper.gate.until_ms - int(other.clock.now() * 1000)
+    assert wait_ms <= left_ms <= wait_ms + 2_000 + 5_000
+
+
 @pytest.mark.parametrize(
     "text", ["", "null", "[]", "{}", '{"state":"open"}', '{"state":"ajar","in_flight":0,"answered":0,"lease_ms":0}']
 )

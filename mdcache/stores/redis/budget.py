@@ -18,7 +18,7 @@ from mdcache.upstream.replicas.protocol import (
 
 _T = TypeVar("_T")
 _LIFE_MS = 4 * 86_400_000  # longer than the longest ban, for replicas that start during it
-_HEAD, _MINUTE = 11, 5  # the number of fields of a reply, and of each minute in it
+_HEAD, _MINUTE = 12, 5  # the number of fields of a reply, and of each minute in it
 
 
 class GateChannel:
@@ -134,14 +134,14 @@ def reply_from(raw: list[Any]) -> DrawReply:
     """Parse the reply of `draw.lua`; raise `Displaced` if it refused."""
     if not raw:
         raise Displaced("another process has this replica's id")
-    shared, born, part, since, replicas, limit, utc_ms, error_ms, version, new = map(int, raw[: _HEAD - 1])
+    shared, born, part, since, replicas, limit, utc_ms, error_ms, version, new, age_ms = map(int, raw[: _HEAD - 1])
     minutes = tuple(
         MinuteReply(minute, drawn, bool(entered), total, header)
         for minute, drawn, entered, total, header in (
             map(int, raw[at : at + _MINUTE]) for at in range(_HEAD, len(raw), _MINUTE)
         )
     )
-    gate = GateReply(version, _text(raw[_HEAD - 1]), bool(new))
+    gate = GateReply(version, _text(raw[_HEAD - 1]), bool(new), age_ms)
     return DrawReply(bool(shared), born, part, since, replicas, limit, utc_ms, error_ms, gate, minutes)
 
 
@@ -152,8 +152,8 @@ def gate_args(version: int, text: str, channel: str, family: str) -> list[bytes 
 
 def gate_from(raw: list[Any]) -> GateReply:
     """Parse the reply of `gate.lua`."""
-    written, version, new, text = raw
-    return GateReply(int(version), _text(text), bool(new), written=bool(written))
+    written, version, new, text, age_ms = raw
+    return GateReply(int(version), _text(text), bool(new), int(age_ms), written=bool(written))
 
 
 def _text(raw: object) -> str:

@@ -54,7 +54,7 @@ class GateMessages:
             self.shared.unwritten |= not reply.version
             self.write_soon()
         else:
-            self._adopt(reply.version, reply.text)
+            self._adopt(reply.version, reply.text, reply.age_ms)
 
     def write_soon(self) -> None:
         """Write the gate in the background, if it must be."""
@@ -102,7 +102,7 @@ class GateMessages:
         await self.write()
         self._writer = None
 
-    def _adopt(self, version: int, text: str) -> None:
-        if self.shared.adopt(version, text, self._context.now()):
+    def _adopt(self, version: int, text: str, age_ms: int = 0) -> None:
+        if self.shared.adopt(version, text, self._context.now(), age_ms):
             self._context.wake()
         self.write_soon()

@@ -114,11 +114,15 @@ class MinuteReply:
 
 @dataclass(frozen=True, slots=True)
 class GateReply:
-    """The shared gate: `text` is empty if the caller knows `version`. `new`: wait for the other replicas' reports."""
+    """The shared gate: `text` is empty if the caller knows `version`. `new`: wait for the other replicas' reports.
+
+    `age_ms`: how long ago it was written, by the store's clock.
+    """
 
     version: int
     text: str
     new: bool
+    age_ms: int = 0
     written: bool = False
 
 

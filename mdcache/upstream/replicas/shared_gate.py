@@ -12,6 +12,7 @@ from mdcache.upstream.checkpoint import gate_from_mapping, gate_to_mapping
 from mdcache.upstream.gate import Gate, GateState
 from mdcache.upstream.gate_events import GateEvent, Sent
 from mdcache.upstream.gate_keeper import GateKeeper
+from mdcache.upstream.stated_wait import KNOWN_CLOCK_MS
 
 _SKEW_MS = 5_000  # the clocks of two replicas may differ by this
 _MAX_PENDING = 100
@@ -84,7 +85,8 @@ class SharedGate:
         """Return the draft that makes the stored gate `after`."""
         plain = gate_to_mapping(after, self._now_ms(), now.utc_ms)
         counts = {"in_flight": public_part(after).in_flight, "answered": after.answered}
-        text = json.dumps(plain | counts | {"lease_ms": now.utc_ms + self._lease_ms}, separators=(",", ":"))
+        times = {"utc_ms": now.utc_ms, "error_ms": now.error_ms, "lease_ms": now.utc_ms + self._lease_ms}
+        text = json.dumps(plain | counts | times, separators=(",", ":"))
         return GateDraft(self.version, text, self._gate_keeper.gate, len(self._steps))
 
     def written(self, draft: GateDraft, version: int) -> None:
@@ -94,12 +96,12 @@ class SharedGate:
         self.unwritten = public_part(self._gate_keeper.gate) != public_part(draft.gate)
         self._lease_until_ms = self._now_ms() + self._lease_ms
 
-    def adopt(self, version: int, text: str, now: Moment) -> bool:
-        """Adopt what others wrote, and apply our own steps to it; if the result differs, it must be written.
+    def adopt(self, version: int, text: str, now: Moment, age_ms: int = 0) -> bool:
+        """Adopt what others wrote `age_ms` ago, and apply our own steps to it; if the result differs, write it.
 
         Return whether that changed our gate.
         """
-        before, found = self._gate_keeper.gate, self._decode(text, now)
+        before, found = self._gate_keeper.gate, self._decode(text, now, age_ms)
         self.version = version
         if found is None:
             self.unwritten = True
@@ -117,19 +119,25 @@ class SharedGate:
         self._gate_keeper.adopt(merged)
         return True
 
-    def _decode(self, text: str, now: Moment) -> tuple[Gate, int] | None:
-        """Return the gate, and until when its reads may be in flight by our clock; `None` if the text is invalid."""
+    def _decode(self, text: str, now: Moment, age_ms: int) -> tuple[Gate, int] | None:
+        """Return the gate, and until when its reads may be in flight by our clock; `None` if the text is invalid.
+
+        Its moments are exchange time. Where that is not known on both sides, the lengths from its writing count.
+        """
         now_ms = self._now_ms()
         try:
             plain = json.loads(text)
             state, lease_ms = GateState(plain["state"]), int(plain["lease_ms"])
             in_flight, answered = int(plain["in_flight"]), int(plain["answered"])
-            gate = gate_from_mapping(plain | {"state": GateState.OPEN.value}, now_ms, now.utc_ms, 0)
+            utc_ms = now.utc_ms
+            if max(now.error_ms, int(plain.get("error_ms", 0))) > KNOWN_CLOCK_MS:
+                utc_ms = int(plain["utc_ms"]) + age_ms
+            gate = gate_from_mapping(plain | {"state": GateState.OPEN.value}, now_ms, utc_ms, 0)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
         late_ms = min(now.error_ms, _SKEW_MS) if state is GateState.CLOSED else 0
         gate = replace(gate, state=state, in_flight=in_flight, answered=answered, until_ms=gate.until_ms + late_ms)
-        return gate, lease_ms - now.utc_ms + now_ms
+        return gate, lease_ms - utc_ms + now_ms
 
     def _now_ms(self) -> int:
         return int(self._clock.now() * 1000)

@@ -251,7 +251,8 @@ local function serve(keeps)
   if limit > 0 then meta.limit = limit end
   local reply = {
     shares and 1 or 0, meta.born, math.min(mine.part, even), from, meta.count + phantoms, meta.limit,
-    not sure and meta.error >= 0 and now + meta.ahead or 0, meta.error, written, new and 1 or 0, written ~= version and gate[2] or '',
+    not sure and meta.error >= 0 and now + meta.ahead or 0, meta.error, written, new and 1 or 0, math.max(0, now - written),
+    written ~= version and gate[2] or '',
   }
   for _, tally in ipairs(tallies) do
     draw(tally)
