@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from mdcache.cache.series_registry import Pin, SeriesRegistry
 from mdcache.cache.sharing import NoSharing, RowSharing
 from mdcache.cache.single_flight import SingleFlight
+from mdcache.cache.wipes import Wipes
 from mdcache.candles.freshness import TailFloor
 from mdcache.candles.merge import merge, prove_reply
 from mdcache.candles.plausibility import Suspicion, cut_at_long_gap, find_suspicion
@@ -168,8 +169,10 @@ class Flights:
         exchange_now: Callable[[Series], Instant],
         events: Events,
         stalled_after_s: float,
+        wipes: Wipes,
         sharing: RowSharing | None = None,
     ) -> None:
+        self._wipes = wipes
         self.sharing: RowSharing = sharing or NoSharing()
         self._governor = governor
         self._registry = registry
@@ -290,10 +293,10 @@ class Flights:
                 break
             self._events.emit(Retried(flight.market, RetryReason.INCOMPLETE))
             if suspicion.look is not None:
-                more = bool(await self._governor.fetch(_Look(flight, suspicion.look)))
-                if suspicion.short and more:
-                    flight.series.note_capped(len(page.rows))
-                if suspicion.short or not more:
+                looked = await self._governor.fetch(_Look(flight, suspicion.look))
+                if suspicion.known_ms is not None:
+                    await self._resolve_shortened(flight.series, page, suspicion, looked)
+                if suspicion.known_ms is not None or not looked:
                     break
                 disproved = True
             if pause_s:
@@ -302,6 +305,17 @@ class Flights:
         if disproved and page.suspicion is not None and page.suspicion.look is not None:
             raise InvalidBody(BodyFault.LAGGING, f"{page.suspicion.detail}, and there are later rows")
         return page
+
+    async def _resolve_shortened(
+        self, series: Series, page: CheckedPage, suspicion: Suspicion, looked: list[Row]
+    ) -> None:
+        """Note that a page was cut, or forget what the exchange has lost; raise `InvalidBody` if it is neither."""
+        if any(row.open_ms == suspicion.known_ms for row in looked):
+            series.note_capped(len(page.rows))
+            return
+        if not looked and suspicion.look is not None and suspicion.look.end_ms != suspicion.known_ms:
+            raise InvalidBody(BodyFault.EMPTY, f"nothing from {suspicion.known_ms} on")
+        await self._wipes.forget(series)
 
     async def _fetch(self, flight: Flight) -> CheckedPage:
         """Fetch a page, and load every stored block it will be merged with."""

@@ -17,6 +17,7 @@ from mdcache.exchange.weights import page_limit
 
 LONGEST_OUTAGE_MS = 3 * 86_400_000  # the longest known outage (2018-02-08) took a day and a half
 MAX_VANISHED_ROWS = 10  # an exchange may withdraw a few closed rows at once; if more are missing, the reply is broken
+_JOINED_BUCKETS = 2  # so few rows fit into any page
 _QUIET_BUCKETS = 3  # a symbol that printed no row for longer than this needs another witness
 
 
@@ -25,13 +26,14 @@ class Suspicion:
     """A reply shows less than we have, or than can be expected.
 
     `lagging`: it looks like the exchange before our own tail was read. `look`: the window that decides. If that returns
-    any row, there is more than the page shows: it was cut (`short`), or is wrong.
+    any row, the page is wrong. With `known_ms`, it is right: the page was cut if that window still has the row that
+    opens then, else the exchange has lost it.
     """
 
     detail: str
     lagging: bool
     look: Window | None = None
-    short: bool = False
+    known_ms: int | None = None
 
 
 def cut_at_long_gap(series: Series, rows: list[Row], window: Window) -> list[Row]:
@@ -92,8 +94,10 @@ def _find_shortened(series: Series, rows: list[Row], window: Window, read: ReadT
     before = series.blocks.last_open(since_ms, rows[0].open_ms)
     if before is None:
         return None
-    look = Window(WindowKind.RANGE, before, before, page_limit(series.endpoint, 1))
-    return Suspicion(f"short, though a row at {before} is known", lagging=False, look=look, short=True)
+    first = rows[0].open_ms
+    joined = not series.endpoint.nearest_end or series.interval.count(before, first) <= _JOINED_BUCKETS
+    look = Window(WindowKind.RANGE, before, first if joined else before, page_limit(series.endpoint, 1))
+    return Suspicion(f"short, though a row at {before} is known", lagging=False, look=look, known_ms=before)
 
 
 def _find_early_end(series: Series, rows: list[Row], window: Window, read: ReadTime) -> Suspicion | None:

@@ -22,6 +22,7 @@ from mdcache.cache.snapshots import SnapshotPolicy, Snapshots
 from mdcache.cache.symbols import SymbolTable
 from mdcache.cache.ttls import SnapshotTtls
 from mdcache.cache.warmup import Warmup
+from mdcache.cache.wipes import Wipes
 from mdcache.cache.write_behind import NoPersistence, WriteBehind
 from mdcache.candles.series import Series
 from mdcache.candles.settling import SettlePolicy
@@ -248,7 +249,9 @@ def build_cache(
     if body_store is not None:
         body_sharing = SharedBodies(body_store, clock, clocks.now, events, governor.refusal_now)
     stalled_after_s = settings.upstream_timeout_s + _STALL_SPARE_S
-    flights = Flights(governor, registry, clock, exchange_now, events, stalled_after_s, row_sharing)
+    purge = Purge(local_purge, (row_sharing, body_sharing))
+    wipes = Wipes(purge, clock, events)
+    flights = Flights(governor, registry, clock, exchange_now, events, stalled_after_s, wipes, row_sharing)
     symbols = SymbolTable(clock)
     exchange_info_policy = ExchangeInfoPolicy(
         settings.exchange_info_ttl_s, settings.invalid_symbol_ttl_s, settings.request_deadline_s, stalled_after_s
@@ -268,7 +271,6 @@ def build_cache(
     snapshots = Snapshots(registry, exchange_info, clocks, governor, clock, events, snapshot_policy, body_sharing)
     warmup = Warmup(candles, clock, events)
     local_purge.clearables.append(snapshots.bodies)
-    purge = Purge(local_purge, (row_sharing, body_sharing))
     return CacheParts(registry, flights, candles, exchange_info, snapshots, warmup, body_sharing, purge)
 
 

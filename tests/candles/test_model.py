@@ -89,6 +89,31 @@ def test_a_cap_that_is_lowered_and_raised_without_notice_changes_no_answer(path:
 @pytest.mark.parametrize("path", PATHS)
 @given(seed=st.integers(0, 2**32))
 @examples(20)
+def test_what_a_wipe_took_is_gone_once_a_page_of_the_newest_rows_shows_it(path: str, seed: int) -> None:
+    rng = random.Random(seed)
+    first = NOW - rng.randrange(200, 3_000) * MINUTE
+    first -= first % MINUTE
+    exchange = ToyExchange(path, list(range(first, NOW + 100 * MINUTE, MINUTE)))
+    series = make_series(path)
+    newest = KlineQuestion(series.key, KLINE_ENDPOINTS[path], None, None, 5)
+    for _ in range(3):
+        ask(series, exchange, NOW, random_question(rng, path, NOW, first))
+    ask(series, exchange, NOW, newest)
+    wiped = NOW - rng.randrange(0, 90) * MINUTE
+    exchange.opens = [open_ms for open_ms in exchange.opens if open_ms >= wiped]
+    now = NOW + 5_000
+    ask(series, exchange, now, newest)
+    for _ in range(6):
+        question = random_question(rng, path, now, first)
+        answer, as_of, _ = ask(series, exchange, now, question)
+        assert answer == body(exchange.answer(question.start_ms, question.end_ms, question.limit, as_of)), question
+        now += rng.choice([0, 2_000, MINUTE])
+        assert ask(series, exchange, now, newest)[2] <= 1, "a second call at each refresh"
+
+
+@pytest.mark.parametrize("path", PATHS)
+@given(seed=st.integers(0, 2**32))
+@examples(20)
 def test_the_same_question_again_reads_no_more_than_the_tail(path: str, seed: int) -> None:
     rng = random.Random(seed)
     first = NOW - rng.randrange(10, 6_000) * MINUTE

@@ -15,6 +15,7 @@ from mdcache.cache.purge import LocalPurge, Purge
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.symbols import SymbolTable
 from mdcache.cache.warmup import Warmup
+from mdcache.cache.wipes import Wipes
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.series import Series
 from mdcache.candles.settling import SettlePolicy
@@ -206,13 +207,14 @@ class ServingHarness:
         )
         self.binance = binance
         now = self.clocks.now(Market.SPOT)
+        wipes = Wipes(Purge(LocalPurge(self.library)), self.clock, events)
         status = Status(
             StatusSources(
                 version="1.2.3",
                 clock=self.clock,
                 governor=self.governor,
                 registry=self.library,
-                flights=Flights(self.governor, self.library, self.clock, lambda _: now, events, 10.0),
+                flights=Flights(self.governor, self.library, self.clock, lambda _: now, events, 10.0, wipes),
                 symbols=SymbolTable(self.clock),
                 ready_answers=self.readies,
                 readiness=lambda: self.readiness,

@@ -31,25 +31,34 @@ Edit = Callable[[PageRequest, PrintedRows], PrintedRows]
 
 
 class EditedRows(httpx.AsyncBaseTransport):
-    """Passes each kline page of `inner` through `edit`; `None`: as it is. `pages`: what was asked."""
+    """Passes each kline page of `inner` through `edit`; `None`: as it is. `pages`: what was asked.
+
+    `lost_before_ms`: the exchange has no rows that open before it.
+    """
 
     def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
         self._inner = inner
         self.edit: Edit | None = None
+        self.lost_before_ms = 0
         self.pages: list[PageRequest] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await self._inner.handle_async_request(request)
+        wanted = request.url.params
+        if "startTime" in wanted and int(wanted["startTime"]) < self.lost_before_ms <= int(
+            wanted.get("endTime", 1 << 60)
+        ):
+            url = request.url.copy_set_param("startTime", self.lost_before_ms)
+            response = await self._inner.handle_async_request(httpx.Request("GET", url, headers=request.headers))
+        else:
+            response = await self._inner.handle_async_request(request)
         path, asked = request.url.path, dict(request.url.params)
         if not path.lower().endswith("klines") or response.status_code != 200:
             return response
         start, end = (int(asked[name]) if name in asked else None for name in ("startTime", "endTime"))
         page = PageRequest(path, start, end, int(asked["limit"]))
         self.pages.append(page)
-        rows = json.loads(await response.aread())
-        if self.edit is None:
-            return httpx.Response(200, content=response.content, headers=_plain(response), request=request)
-        body = json.dumps(self.edit(page, rows), separators=(",", ":")).encode()
+        rows = [row for row in json.loads(await response.aread()) if row[0] >= self.lost_before_ms]
+        body = json.dumps(self.edit(page, rows) if self.edit else rows, separators=(",", ":")).encode()
         return httpx.Response(200, content=body, headers=_plain(response), request=request)
 
 

@@ -92,9 +92,12 @@ def ask(
             reads += 1
             if suspicion.look is None:
                 rows = exchange.read(step.window, at_ms)
-            elif exchange.read(suspicion.look, at_ms):
-                assert suspicion.short, "its newest rows are not its newest"
-                series.note_capped(len(rows))
+            elif looked := exchange.read(suspicion.look, at_ms):
+                assert suspicion.known_ms is not None, "its newest rows are not its newest"
+                if suspicion.known_ms == looked[0].open_ms:
+                    series.note_capped(len(rows))
+                else:
+                    series.forget()
         merge(series, rows, step.window, read)
     raise AssertionError((question, series.tail, list(series.coverage), exchange.calls[-8:]))
 
