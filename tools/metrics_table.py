@@ -83,7 +83,7 @@ def text() -> str:
     lines += [f"| {label} | {', '.join(f'`{value}`' for value in values)} |\n" for label, values in VALUES.items()]
     lines.append("| client | the names of `CLIENTS` |\n")
     lines.append(RESULTS)
-    lines += [f"| `{result}` | {meaning} |\n" for result, meaning in results.MEANINGS.items()]
+    lines += [f"| {result} | {meaning} |\n" for result, meaning in results.MEANINGS.items()]
     groups = {
         "hits": results.HITS,
         "marked": results.MARKED,
