@@ -78,6 +78,7 @@ class BackgroundTask(StrEnum):
     SHARING = "sharing"
     SNAPSHOT_READ = "snapshot_read"
     SUBSCRIPTION = "subscription"
+    SUMMARIES = "summaries"
     SYMBOLS = "symbols"
     WARMUP = "warmup"
 

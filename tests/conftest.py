@@ -10,13 +10,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Mapping
+from inspect import iscoroutinefunction
 from pathlib import Path
 
 import pytest
 from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
-from tests.support.virtual_time import VirtualLoop
+from tests.support.virtual_time import VirtualLoop, closing
 
 for _name in list(os.environ):
     if _name.upper().startswith("MDCACHE_") or _name.upper().endswith("_PROXY"):
@@ -55,12 +56,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests marked `long` unless `-m` speaks of them, and `exhaustive` ones without the option."""
+    """Leave out the tests marked `long` unless `-m` speaks of them, and `exhaustive` ones without the option.
+
+    In virtual time, close what a test opened when it ends.
+    """
     names = [] if "long" in config.option.markexpr else ["long"]
     names += [] if config.getoption("exhaustive") else ["exhaustive"]
     left_out = {item for item in items if any(item.get_closest_marker(name) for name in names)}
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = [item for item in items if item not in left_out]
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("virtual") and iscoroutinefunction(item.obj):
+            item.obj = closing(item.obj)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from mdcache.background_work import supervise
 from mdcache.clock import Clock
-from mdcache.events import Events, Summary
+from mdcache.events import BackgroundTask, Events, Summary
 from mdcache.results import shares
 from mdcache.serving.ops.activity import CallCounts
 
@@ -46,7 +47,7 @@ class Summaries:
     def start(self) -> None:
         """Begin the first minute."""
         self._before = self._totals()
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="summaries")
+        self._task = supervise(BackgroundTask.SUMMARIES, self._run, self._clock, self._events)
 
     async def aclose(self) -> None:
         """Stop, and emit a summary of the time since the last one."""

@@ -64,7 +64,6 @@ async def test_nothing_is_asked_until_the_end_then_one_probe(tmp_path: Path, boo
     await asyncio.gather(*asking, return_exceptions=True)
     await w.clock.sleep(10.0)
     assert (await w.ask(SPOT, TAIL)).rows == 5
-    await w.aclose()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,6 @@ async def test_a_step_of_the_wall_clock_shortens_no_ban(
     await quiet(w, 590.0)
     await w.clock.sleep(30.0)
     assert (await w.ask(SPOT, TAIL)).rows == 5
-    await w.aclose()
 
 
 async def test_restarts_do_not_lengthen_a_ban(tmp_path: Path) -> None:
@@ -98,7 +96,6 @@ async def test_restarts_do_not_lengthen_a_ban(tmp_path: Path) -> None:
     w.restart()
     await w.clock.sleep(30.0)
     assert (await w.ask(SPOT, TAIL)).rows == 5
-    await w.aclose()
 
 
 @pytest.mark.parametrize("step_ms", [0, 47_000, -47_000])
@@ -126,7 +123,6 @@ async def test_a_short_ban_met_by_the_first_read_is_over_when_it_says(
     await w.clock.sleep(0.5)
     assert (await w.ask(SPOT, TAIL)).rows == 5
     assert w.clock.now() - began_s <= 22
-    await w.aclose()
 
 
 async def test_a_ban_belongs_to_its_egress(tmp_path: Path) -> None:
@@ -139,7 +135,6 @@ async def test_a_ban_belongs_to_its_egress(tmp_path: Path) -> None:
     w.options.egress = "default"
     w.restart()
     await quiet(w, 100.0)
-    await w.aclose()
 
 
 @pytest.mark.parametrize("step_ms", [0, -3_600_000, 3_600_000])
@@ -171,7 +166,6 @@ async def test_symbols_and_settled_rows_are_known_inside_a_ban(tmp_path: Path, s
             await w.ask(SPOT, query)
     with pytest.raises(GateClosed):
         await w.ask(SPOT, "symbol=NOPE&interval=1m")  # it may be new: only Binance knows
-    await w.aclose()
 
 
 @pytest.mark.parametrize(
@@ -219,4 +213,3 @@ async def test_what_this_minute_has_spent_is_remembered(tmp_path: Path) -> None:
     w.restart()
     left = next(family.used for family in w.governor.status() if family.family == "spot")
     assert left <= 3, "reads of the time, by a clock that might have been a minute off"
-    await w.aclose()

@@ -13,6 +13,7 @@ from mdcache.candles.block import Block, CompressedBlock, build_block
 from mdcache.sim import SimConfig
 from mdcache.stores import block_codec
 from tests.support.virtual_daemon import InlineExecutor, VirtualDaemon
+from tests.support.virtual_time import close_at_end
 
 pytestmark = pytest.mark.virtual
 
@@ -30,6 +31,7 @@ def query(w: VirtualDaemon, days_ago: int, symbol: str = "BTCUSDT") -> str:
 def idle_blocks(w: VirtualDaemon) -> IdleBlocks:
     found = IdleBlocks(w.library, block_codec, InlineExecutor(), w.clock, w.bus)
     found.start()
+    close_at_end(found.aclose)
     return found
 
 
@@ -43,7 +45,7 @@ def compressed(w: VirtualDaemon) -> int:
 
 async def test_after_ten_minutes_a_block_is_compressed_and_a_question_does_not_notice() -> None:
     w = VirtualDaemon(PLENTY)
-    idle = idle_blocks(w)
+    idle_blocks(w)
     asked = query(w, 30)
     body = (await w.ask(SPOT, asked)).body
     full, blocks, calls = w.library.memory.held_bytes, len(held(w)), len(w.calls())
@@ -55,13 +57,11 @@ async def test_after_ten_minutes_a_block_is_compressed_and_a_question_does_not_n
     assert (await w.ask(SPOT, asked)).body == body
     assert (compressed(w), w.library.memory.held_bytes) == (0, full)
     assert len(w.calls()) == calls
-    await idle.aclose()
-    await w.aclose()
 
 
 async def test_what_is_asked_for_stays_as_it_is() -> None:
     w = VirtualDaemon(PLENTY)
-    idle = idle_blocks(w)
+    idle_blocks(w)
     asked, other = query(w, 30), query(w, 60)
     await w.ask(SPOT, other)
     for _ in range(5):
@@ -71,13 +71,11 @@ async def test_what_is_asked_for_stays_as_it_is() -> None:
     newest = max(blocks)
     assert isinstance(blocks[newest], Block)
     assert isinstance(blocks[min(blocks)], CompressedBlock)
-    await idle.aclose()
-    await w.aclose()
 
 
 async def test_bytes_are_those_of_what_is_held() -> None:
     w = VirtualDaemon(PLENTY)
-    idle = idle_blocks(w)
+    idle_blocks(w)
     for days in (30, 60, 90):
         await w.ask(SPOT, query(w, days))
     before = w.library.memory.held_bytes - sum(block.nbytes for block in held(w))
@@ -89,13 +87,11 @@ async def test_bytes_are_those_of_what_is_held() -> None:
     for series in w.library:
         series.forget()
     assert w.library.memory.held_bytes == before
-    await idle.aclose()
-    await w.aclose()
 
 
 async def test_counting_rows_and_holes_decompresses_nothing() -> None:
     w = VirtualDaemon(PLENTY)
-    idle = idle_blocks(w)
+    idle_blocks(w)
     await w.ask(SPOT, query(w, 30))
     rows, holes = w.library.rows, [series.holes() for series in w.library]
     await w.clock.sleep(700.0)
@@ -103,8 +99,6 @@ async def test_counting_rows_and_holes_decompresses_nothing() -> None:
     assert blocks
     assert (w.library.rows, [series.holes() for series in w.library]) == (rows, holes)
     assert compressed(w) == blocks
-    await idle.aclose()
-    await w.aclose()
 
 
 async def test_a_block_that_is_used_while_it_is_compressed_stays_as_it_is() -> None:
@@ -118,7 +112,6 @@ async def test_a_block_that_is_used_while_it_is_compressed_stays_as_it_is() -> N
     await w.ask(SPOT, asked)
     w.library.compress(key, block, block_codec.encode(block), block_codec)
     assert compressed(w) == 0
-    await w.aclose()
 
 
 def test_a_candle_takes_fewer_than_eighty_bytes() -> None:

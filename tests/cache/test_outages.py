@@ -44,7 +44,6 @@ async def test_a_pulled_cable_costs_no_more_than_it_lasted(seconds: float) -> No
         await cut(w, seconds)
         assert await seconds_until_answered(w) <= seconds + 2
         await w.clock.sleep(150.0)
-    await w.aclose()
 
 
 @pytest.mark.parametrize("rounds", [1, 4])
@@ -58,4 +57,3 @@ async def test_a_ban_right_after_a_pulled_cable_costs_what_it_lasts(rounds: int)
         await w.clock.sleep(2.1)
         assert await seconds_until_answered(w) <= 14.0 + 2.0 + 2.0
         await w.clock.sleep(80.0)
-    await w.aclose()

@@ -54,7 +54,6 @@ async def test_a_restart_costs_the_tail_alone(tmp_path: Path, path: str, symbol:
     assert "endTime" not in call
     assert (await w.ask(path, old)).body == before.body
     assert len(w.calls(since)) == 1
-    await w.aclose()
 
 
 async def test_stored_futures_rows_make_the_first_tail_cheap(tmp_path: Path) -> None:
@@ -66,7 +65,6 @@ async def test_stored_futures_rows_make_the_first_tail_cheap(tmp_path: Path) -> 
     answer = await w.ask("/fapi/v1/klines", query)
     assert answer.rows == 1500
     assert [int(call.split("limit=")[1]) for call in w.calls(since)] == [99]
-    await w.aclose()
 
 
 async def test_evicted_blocks_come_back_from_the_disk(tmp_path: Path) -> None:
@@ -78,7 +76,6 @@ async def test_evicted_blocks_come_back_from_the_disk(tmp_path: Path) -> None:
     since = len(w.calls())
     assert [(await w.ask(SPOT, page)).body for page in pages] == first
     assert w.calls(since) == []
-    await w.aclose()
 
 
 async def test_a_purge_deletes_stored_rows(tmp_path: Path) -> None:
@@ -96,7 +93,6 @@ async def test_a_purge_deletes_stored_rows(tmp_path: Path) -> None:
     for query in queries:
         await w.ask(SPOT, query)
     assert [call.split("symbol=")[1][:7] for call in w.calls(since)] == ["ETHUSDT"]
-    await w.aclose()
 
 
 async def test_rows_of_another_upstream_are_not_served(tmp_path: Path) -> None:
@@ -113,7 +109,6 @@ async def test_rows_of_another_upstream_are_not_served(tmp_path: Path) -> None:
     since = len(w.calls())
     await w.ask(SPOT, query)
     assert w.calls(since) == []
-    await w.aclose()
 
 
 async def test_a_revision_replaces_stored_rows(tmp_path: Path) -> None:
@@ -131,7 +126,6 @@ async def test_a_revision_replaces_stored_rows(tmp_path: Path) -> None:
     answer = await w.ask(SPOT, span)
     assert answer.body == w.exchange.truth(SPOT, span, at_ms=answer.as_of_ms)
     assert w.calls(since) == []
-    await w.aclose()
 
 
 async def history(folder: Path, seed: int, steps: int) -> None:
@@ -201,6 +195,5 @@ def test_parts_of_one_block_read_apart_are_all_stored(tmp_path_factory: pytest.T
         for query in shown:
             assert (await w.ask(SPOT, query)).body == w.exchange.truth(SPOT, query, at_ms=w.clock.true_ms())
         assert w.calls(since) == []
-        await w.aclose()
 
     run(main())

@@ -61,7 +61,6 @@ async def test_a_crowd_of_330_in_eleven_forms_costs_two_calls(path: str, symbol:
     w.as_of_error_ms = [0, *range(90, 111)]
     for query, answer in zip(queries[:40], answers, strict=False):
         assert answer.body in [w.exchange.truth(path, query, at_ms=answer.as_of_ms + off) for off in w.as_of_error_ms]
-    await w.aclose()
 
 
 @pytest.mark.parametrize("interval", ["1s", "1m", "1h", "1d", "3d", "1w", "1M"])
@@ -79,7 +78,6 @@ async def test_a_listing_probe_and_a_halted_symbol_cost_three_calls_at_most(inte
         before = len(w.calls())
         await w.ask(SPOT, query)
         assert len(w.calls()) == before
-    await w.aclose()
 
 
 async def test_nothing_is_asked_twice_at_the_far_end_or_in_a_hole() -> None:
@@ -103,7 +101,6 @@ async def test_nothing_is_asked_twice_at_the_far_end_or_in_a_hole() -> None:
         answer = await w.ask(SPOT, query)
         assert answer.body == w.exchange.truth(SPOT, query, at_ms=answer.as_of_ms), query
     assert w.calls(before) == [f"{SPOT}?symbol=BCCUSDT&interval=1h&limit=100"]  # an end is trusted for seconds
-    await w.aclose()
 
 
 @pytest.mark.parametrize("path", [SPOT, "/fapi/v1/klines"])
@@ -117,7 +114,6 @@ async def test_a_half_known_range_costs_one_call(path: str) -> None:
     answer = await w.ask(path, query)
     assert answer.body == w.exchange.truth(path, query, at_ms=answer.as_of_ms)
     assert len(w.calls()) - before <= 1
-    await w.aclose()
 
 
 async def test_two_hundred_clients_half_of_them_leaving_cost_one_call() -> None:
@@ -135,7 +131,6 @@ async def test_two_hundred_clients_half_of_them_leaving_cost_one_call() -> None:
     assert all(a.rows == 500 for a in answered)
     assert len(w.calls()) - before == 1
     assert len(w.flights) == 0
-    await w.aclose()
 
 
 async def test_the_only_client_leaving_wastes_nothing_that_was_sent() -> None:
@@ -148,7 +143,6 @@ async def test_the_only_client_leaving_wastes_nothing_that_was_sent() -> None:
     before = len(w.calls())
     assert (await w.ask(SPOT, "symbol=BTCUSDT&interval=5m&limit=500")).rows == 500
     assert len(w.calls()) == before
-    await w.aclose()
 
 
 @pytest.mark.untraced
@@ -171,7 +165,6 @@ async def test_pools_survive_clients_that_leave_at_any_moment(seed: int) -> None
         *(w.ask(SPOT, f"symbol={s}&interval=1m&limit=5") for s in ("LTCUSDT", "ADAUSDT", "XRPUSDT") * 10)
     )
     assert len(answers) == 30
-    await w.aclose()
 
 
 async def test_a_stalled_flight_frees_its_key_and_ends_by_itself() -> None:
@@ -182,7 +175,6 @@ async def test_a_stalled_flight_frees_its_key_and_ends_by_itself() -> None:
     await w.clock.sleep(7)
     assert (await w.ask(SPOT, query)).rows == 500
     assert (await first).rows == 500  # its second try
-    await w.aclose()
 
 
 async def test_a_client_waits_no_longer_than_its_deadline() -> None:
@@ -192,7 +184,6 @@ async def test_a_client_waits_no_longer_than_its_deadline() -> None:
     with pytest.raises(DeadlinePassed):
         await w.ask(SPOT, "symbol=BTCUSDT&interval=5m&limit=500")
     assert w.clock.now() - began == pytest.approx(3.0, abs=0.01)
-    await w.aclose()
 
 
 async def test_invented_symbols_cost_one_refresh_and_no_memory() -> None:
@@ -209,7 +200,6 @@ async def test_invented_symbols_cost_one_refresh_and_no_memory() -> None:
     assert set(codes) == {-1121}
     assert [entry.path for entry in list(w.exchange.log)[before:]] == ["/api/v3/exchangeInfo"]
     assert len(w.library) == series
-    await w.aclose()
 
 
 @pytest.mark.parametrize(
@@ -235,7 +225,6 @@ async def test_evicted_rows_that_settled_just_now_are_read_with_the_tail(path: s
     answer = await w.ask(path, query)
     assert answer.body == w.exchange.truth(path, query, at_ms=answer.as_of_ms)
     assert len(w.calls()) - before == 1
-    await w.aclose()
 
 
 async def test_the_memory_bound_holds_while_a_series_is_never_idle() -> None:

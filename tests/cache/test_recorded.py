@@ -41,7 +41,6 @@ def test_history_equals_the_files_and_costs_nothing_again(series: str, page: int
         assert await paged(w, symbol, interval, last_ms, page) == recorded
         assert await paged(w, symbol, interval, last_ms, page + 1) == recorded
         assert len(w.calls()) == before
-        await w.aclose()
 
     run(main())
     assert len(SERIES) == 7

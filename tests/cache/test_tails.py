@@ -64,7 +64,6 @@ async def test_the_second_of_a_close_polled_twenty_times_a_second(latency_s: flo
     await asyncio.gather(*(client(n * 0.013) for n in range(4)))
     assert final["shown"] - opens <= 2_000
     assert len(w.calls()) - before <= 6  # five seconds at a TTL of two, and the close
-    await w.aclose()
 
 
 async def test_a_clock_that_is_ahead_takes_no_half_candle_for_a_whole_one() -> None:
@@ -83,7 +82,6 @@ async def test_a_clock_that_is_ahead_takes_no_half_candle_for_a_whole_one() -> N
             }
         await w.clock.sleep(0.02)
     assert len(w.calls()) - before <= 4
-    await w.aclose()
 
 
 @pytest.mark.parametrize("mode", ["alternate", "random"])
@@ -113,7 +111,6 @@ async def test_lagging_replicas_settle_nothing_unfinished_and_take_nothing_back(
                     break
         await w.clock.sleep(0.7)
     assert min(settled_ages) <= SETTLED_AFTER[interval]  # else this would have looked at old rows only
-    await w.aclose()
 
 
 async def test_a_late_final_row_is_a_revision() -> None:
@@ -128,7 +125,6 @@ async def test_a_late_final_row_is_a_revision() -> None:
     revised = [event for event in w.events if isinstance(event, RowRevised)]
     assert {event.open_time_ms for event in revised} >= {opens - MINUTE}
     assert json.loads(revised[-1].now)[8] > json.loads(revised[-1].was)[8]
-    await w.aclose()
 
 
 @pytest.mark.parametrize("trades", [5, -5])
@@ -145,7 +141,6 @@ async def test_a_revision_is_noticed_counted_and_shown(trades: int) -> None:
     assert len(w.calls()) - before == (1 if trades > 0 else 2)  # fewer trades are asked again, once
     assert [event.open_time_ms for event in w.events if isinstance(event, RowRevised)] == [target]
     assert not first.is_valid(w.governor.clocks.now(first.series.key.market))
-    await w.aclose()
 
 
 async def test_time_is_the_exchanges_whatever_the_machine_believes() -> None:
@@ -158,7 +153,6 @@ async def test_time_is_the_exchanges_whatever_the_machine_believes() -> None:
         assert answer.body == w.exchange.truth(SPOT, query, at_ms=answer.as_of_ms)
         await w.clock.sleep(70)
     assert {len(series.tail.rows) for series in w.library if series.tail and series.key.interval == "1m"} <= {1, 2}
-    await w.aclose()
 
 
 async def test_a_doubted_clock_settles_nothing_that_newer_rows_do_not_prove() -> None:
@@ -173,7 +167,6 @@ async def test_a_doubted_clock_settles_nothing_that_newer_rows_do_not_prove() ->
     assert settled is not None
     assert settled[1] + 60_000 <= newest_open_ms  # the last one closed CONFIRM_S before
     assert answer.lifetime_s <= 2
-    await w.aclose()
 
 
 async def test_many_pollers_cost_half_the_calls_and_no_error() -> None:
@@ -203,4 +196,3 @@ async def test_many_pollers_cost_half_the_calls_and_no_error() -> None:
     calls = len(w.calls()) - before
     assert asked == 12 * 3 * len(questions)
     assert asked / calls >= 2.0 * 0.97  # a close may make a read earlier
-    await w.aclose()

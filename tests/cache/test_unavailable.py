@@ -60,7 +60,6 @@ async def test_a_ban_is_obeyed_to_its_end_then_one_probe_then_a_ramp() -> None:
     again = await asyncio.gather(*(w.ask(SPOT, f"symbol={s}&interval=4h&limit=5") for s in SYMBOLS))
     assert len(again) == 9
     assert set(sent_since(w, since)) == {200}
-    await w.aclose()
 
 
 SYMBOLS = ["ETHUSDT", "BNBUSDT", "LTCUSDT", "ADAUSDT", "XRPUSDT", "EOSUSDT", "TRXUSDT", "LINKUSDT", "SOLUSDT"]
@@ -83,7 +82,6 @@ async def test_a_stale_tail_never_outlives_its_close_without_max_stale() -> None
     assert (willing.stale, willing.body) == (True, first.body)
     with pytest.raises(UpstreamUnavailable):
         await w.ask(SPOT, query, wishes=FreshnessDirectives(max_stale_s=60, min_as_of_ms=first.as_of_ms + 1))
-    await w.aclose()
 
 
 async def test_firewall_pages_bring_growing_pauses() -> None:
@@ -97,7 +95,6 @@ async def test_firewall_pages_bring_growing_pauses() -> None:
             assert refused.retry_after_s >= 0  # noqa: PT017 - it may also answer
         await w.clock.sleep(0.25)
     assert 5 <= len(sent_since(w, since)) <= 25
-    await w.aclose()
 
 
 async def test_a_429_is_waited_out() -> None:
@@ -113,7 +110,6 @@ async def test_a_429_is_waited_out() -> None:
     assert sent_since(w, since) == []
     await w.clock.sleep(5)
     assert (await w.ask(SPOT, TAIL)).rows == 5
-    await w.aclose()
 
 
 @pytest.mark.untraced
@@ -150,7 +146,6 @@ async def test_tenfold_demand_stays_in_the_share_and_uses_it() -> None:
     assert min(whole) >= 180
     assert served[Lane.HIGH] > 0
     assert served[Lane.LOW] > 0
-    await w.aclose()
 
 
 FAULTS = {
@@ -198,7 +193,6 @@ async def test_broken_bodies_are_neither_served_nor_stored(kind: str) -> None:
     reasons = {event.reason for event in w.events if isinstance(event, BodyRejected)}
     expected = {FAULTS[kind]} if FAULTS[kind] else set()
     assert reasons - {"lagging"} == expected  # lagging: of a tail, all whose rows are older than ours
-    await w.aclose()
 
 
 async def test_a_stray_row_from_long_ago_is_left_out_of_a_first_page() -> None:
@@ -208,7 +202,6 @@ async def test_a_stray_row_from_long_ago_is_left_out_of_a_first_page() -> None:
     assert answer.body == w.exchange.truth(SPOT, "symbol=BTCUSDT&interval=1h&limit=1000", at_ms=answer.as_of_ms)
     assert all(series.coverage.at(w.clock.true_ms() - 900 * 86_400_000) is None for series in w.library)
     assert {event.oddity for event in w.events if isinstance(event, OddBody)} == {"gap"}
-    await w.aclose()
 
 
 async def test_a_long_silence_that_is_real_is_read_and_accepted() -> None:
@@ -224,7 +217,6 @@ async def test_a_long_silence_that_is_real_is_read_and_accepted() -> None:
         answer = await w.ask(SPOT, query)
         assert answer.body == w.exchange.truth(SPOT, query, at_ms=answer.as_of_ms)
         assert len(w.calls()) - before <= 4
-    await w.aclose()
 
 
 async def test_an_error_is_remembered_for_a_second_for_its_window_only() -> None:
@@ -239,7 +231,6 @@ async def test_an_error_is_remembered_for_a_second_for_its_window_only() -> None
     assert (await w.ask(SPOT, "symbol=ETHUSDT&interval=1h&limit=5")).rows == 5
     await w.clock.sleep(1.1)
     assert (await w.ask(SPOT, TAIL)).rows == 5
-    await w.aclose()
 
 
 async def test_only_if_cached_reads_nothing() -> None:
@@ -250,7 +241,6 @@ async def test_only_if_cached_reads_nothing() -> None:
     assert len(w.calls()) == before
     await w.ask(SPOT, TAIL)
     assert (await w.ask(SPOT, TAIL, wishes=FreshnessDirectives(only_if_cached=True))).rows == 5
-    await w.aclose()
 
 
 async def test_an_empty_page_where_rows_are_known_is_broken() -> None:
@@ -261,7 +251,6 @@ async def test_an_empty_page_where_rows_are_known_is_broken() -> None:
     with pytest.raises(InvalidBody) as caught:
         await w.ask(SPOT, TAIL)
     assert caught.value.reason == "empty"
-    await w.aclose()
 
 
 class _Aged(httpx.AsyncBaseTransport):
@@ -294,4 +283,3 @@ async def test_a_reply_older_than_its_ttl_is_marked_and_not_read_in_a_loop() -> 
     await w.clock.sleep(60)
     with pytest.raises(InvalidBody, match="no-progress"):
         await w.ask(SPOT, TAIL)
-    await w.aclose()

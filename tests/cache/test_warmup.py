@@ -65,7 +65,6 @@ async def test_after_a_restart_the_span_costs_nothing(tmp_path: Path, market: Ma
     again = await done(w)
     assert w.calls(since) == []
     assert (again.state, again.rows, again.weight) == (WarmupState.DONE, first.rows, 0)
-    await w.aclose()
 
 
 async def test_only_one_job_at_a_time() -> None:
@@ -93,7 +92,6 @@ async def test_a_ban_in_the_middle_is_waited_out(tmp_path: Path) -> None:
     end = await done(w)
     assert (end.state, end.rows, end.errors, end.detail) == (WarmupState.DONE, 3 * (24 * 60 + 24), {}, "")
     assert end.seconds > 300
-    await w.aclose()
 
 
 async def test_a_gate_closed_by_hand_is_waited_out() -> None:
@@ -104,7 +102,6 @@ async def test_a_gate_closed_by_hand_is_waited_out() -> None:
     await until(w, lambda each: each.state is WarmupState.WAITING)
     w.governor.open_gate(Family.SPOT)
     assert (await until(w, lambda each: each.state is WarmupState.DONE, 120)).rows == 3 * (24 * 60 + 24)
-    await w.aclose()
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -123,7 +120,6 @@ async def test_cancelled_and_resumed_no_page_is_read_twice(tmp_path: Path, pages
     assert (await done(w)).rows == 3 * (24 * 60 + 24)
     if not (restart and pages == 0):
         assert_no_call_twice(w)
-    await w.aclose()
 
 
 async def test_the_budget_is_kept() -> None:
@@ -133,7 +129,6 @@ async def test_the_budget_is_kept() -> None:
     assert (end.state, end.errors, end.rows) == (WarmupState.DONE, {}, 12 * (24 * 60 + 24))
     assert end.seconds > 60
     assert all(entry.status == 200 for entry in w.exchange.log)
-    await w.aclose()
 
 
 async def test_a_refusal_ends_its_series_alone() -> None:
@@ -150,7 +145,6 @@ async def test_a_refusal_ends_its_series_alone() -> None:
     ]
     assert "-1121" in end.errors["spot/NOPE/1h"]
     assert "-1120" in end.errors["spot/BTCUSDT/7m"]
-    await w.aclose()
 
 
 @pytest.mark.parametrize("market", list(Market))
@@ -164,7 +158,6 @@ async def test_what_lies_before_the_listing_costs_next_to_nothing(market: Market
     path = f"{market.prefix}klines"
     symbol = "BTCUSD_PERP" if market is Market.COINM else "BTCUSDT"
     assert len(w.calls()) < 150, (path, symbol, len(w.calls()))
-    await w.aclose()
 
 
 async def test_an_unexpected_failure_is_reported() -> None:
@@ -177,4 +170,3 @@ async def test_an_unexpected_failure_is_reported() -> None:
     w.warming.start(order(w))
     end = await done(w)
     assert (end.state, end.detail) == (WarmupState.FAILED, "RuntimeError")
-    await w.aclose()

@@ -219,4 +219,3 @@ async def test_the_exchange_charges_what_was_planned(asked: Demand, ttl_s: float
     found = predicted(asked, ttl_s)
     assert fill == found.fill_weight
     assert weight == pytest.approx(found.weight, rel=0.02)
-    await w.aclose()

@@ -10,8 +10,10 @@ import pytest
 from mdcache.background_work import supervise
 from mdcache.cache.idle_blocks import IdleBlocks
 from mdcache.candles.block import Block, BlockCodec, CompressedBlock
-from mdcache.events import BackgroundTask, BackgroundTaskFailed, Event, Events
+from mdcache.daemon.summaries import Summaries
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Event, Events, Summary
 from mdcache.exchange.markets import Family
+from mdcache.serving.ops.activity import CallCounts
 from mdcache.sim import SimConfig
 from mdcache.stores import block_codec
 from mdcache.stores.disk.gate_file import GateFile
@@ -30,10 +32,10 @@ SPOT = "/api/v3/klines"
 
 
 class Once:
-    """Raises at the first call, then calls what it stands for."""
+    """Raises at the first call, or at that after `sound` ones; otherwise calls what it stands for."""
 
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self.calls = 0
+    def __init__(self, call: Callable[..., Any], sound: int = 0) -> None:
+        self.calls = -sound
         self._call = call
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -98,8 +100,6 @@ async def test_blocks_are_compressed_after_one_that_could_not_be() -> None:
     assert failures(w.events) == failed_once(BackgroundTask.IDLE_BLOCKS)
     blocks = [block for series in w.library for block in series.blocks._blocks.values()]
     assert sum(isinstance(block, CompressedBlock) for block in blocks) >= len(blocks) - 1 >= 1
-    await idle.aclose()
-    await w.aclose()
 
 
 async def test_series_are_saved_after_one_that_could_not_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +113,6 @@ async def test_series_are_saved_after_one_that_could_not_be(tmp_path: Path, monk
     await w.clock.sleep(10.0)
     assert failures(w.events) == failed_once(BackgroundTask.SAVE)
     assert save.calls == 2
-    await w.aclose()
 
 
 async def test_a_gate_that_could_not_be_written_is_written_later(tmp_path: Path) -> None:
@@ -143,7 +142,6 @@ async def test_symbols_are_loaded_after_a_load_that_failed(tmp_path: Path, monke
     await w.clock.sleep(20.0)
     assert failures(w.events) == failed_once(BackgroundTask.SYMBOLS)
     assert load.calls > 1
-    await w.aclose()
 
 
 async def test_redis_is_probed_after_a_probe_that_failed() -> None:
@@ -175,7 +173,16 @@ async def test_a_series_is_written_after_a_write_that_failed(tmp_path: Path, mon
     assert failures(w.events) == failed_once(BackgroundTask.ROW_STORE)
     assert begin.calls > 1
     assert w.state.disk.status()["waiting_series"] == 0
-    await w.aclose()
+
+
+async def test_a_minute_is_summed_up_after_one_that_could_not_be() -> None:
+    clock, events = VirtualClock(), list[Event]()
+    requests = Once(dict[str, int], sound=2)  # at the start
+    summaries = Summaries(clock, Events(events.append), requests, lambda: CallCounts(0, 0, 0))
+    summaries.start()
+    await clock.sleep(130.0)
+    assert failures(events) == failed_once(BackgroundTask.SUMMARIES)
+    assert any(isinstance(event, Summary) for event in events)
 
 
 async def test_purges_are_polled_after_a_poll_that_failed() -> None:
@@ -216,7 +223,6 @@ async def test_a_replica_reports_and_draws_after_a_message_that_failed(*, asked:
     await fleet.clock.sleep(5.0)
     assert failures(replica.events) == failed_once(BackgroundTask.SHARED_BUDGET)
     assert reported
-    await replica.aclose()
 
 
 async def test_a_replica_writes_the_gate_after_a_write_that_failed() -> None:
@@ -230,4 +236,3 @@ async def test_a_replica_writes_the_gate_after_a_write_that_failed() -> None:
     await fleet.clock.sleep(5.0)
     assert failures(one.events) == failed_once(BackgroundTask.SHARED_GATE)
     assert other.gate() == "closed"
-    await asyncio.gather(one.aclose(), other.aclose())

@@ -103,7 +103,6 @@ async def test_the_exchange_is_late_at_the_first_start(outage_s: float) -> None:
     await balance(w, outage_s + 5)
     assert not ready(w).reasons
     assert await balance(w, 10.0) >= 60
-    await w.aclose()
 
 
 async def test_a_gate_that_is_due_may_be_asked() -> None:
@@ -116,7 +115,6 @@ async def test_a_gate_that_is_due_may_be_asked() -> None:
     await w.clock.sleep(1.0)
     assert ready(w).reasons == ()
     assert "its time has come" in ready(w).degraded[0]
-    await w.aclose()
 
 
 async def test_after_a_restart_in_a_ban_what_is_stored_counts(tmp_path: Path) -> None:
@@ -126,7 +124,6 @@ async def test_after_a_restart_in_a_ban_what_is_stored_counts(tmp_path: Path) ->
     await start(w)
     assert ready(w).reasons == ()
     assert len(ready(w).degraded) == 2
-    await w.aclose()
 
 
 async def test_after_a_restart_in_a_ban_without_symbols_it_comes_back_by_itself(tmp_path: Path) -> None:
@@ -142,7 +139,6 @@ async def test_after_a_restart_in_a_ban_without_symbols_it_comes_back_by_itself(
     assert sorted(probes) == ["/api/v3/time", "/fapi/v1/time"]
     assert states(w) == ["ramp", "ramp"]
     assert await balance(w, 5.0) >= 20
-    await w.aclose()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"version":1,"egress":{"default":{"spot":{},"futures":7}}}'])
@@ -155,7 +151,6 @@ async def test_with_unreadable_gates_it_is_ready_at_once_and_probes(tmp_path: Pa
     await w.clock.sleep(2.5)
     assert states(w) == ["ramp", "ramp"]
     assert len(requests(w)) == 2
-    await w.aclose()
 
 
 async def test_a_question_within_a_second_is_the_probe() -> None:
@@ -167,7 +162,6 @@ async def test_a_question_within_a_second_is_the_probe() -> None:
     asked = requests(w)
     await w.clock.sleep(60.0)
     assert requests(w) == asked
-    await w.aclose()
 
 
 async def test_before_its_time_nothing_is_sent_and_after_it_one_read() -> None:
@@ -180,7 +174,6 @@ async def test_before_its_time_nothing_is_sent_and_after_it_one_read() -> None:
     assert requests(w) == ["/api/v3/time"]
     await w.clock.sleep(3_600.0)
     assert requests(w) == ["/api/v3/time"]
-    await w.aclose()
 
 
 async def test_an_exchange_that_never_answers_is_probed_at_the_pace_of_the_pauses() -> None:
@@ -197,7 +190,6 @@ async def test_an_exchange_that_never_answers_is_probed_at_the_pace_of_the_pause
     assert 2 * 12 <= w.transport.sent - sent <= 2 * 24  # pauses are between 150 and 300 s by now
     cable(w, unplugged=False)
     assert await seconds_until_ready(w, 305.0) < 305.0
-    await w.aclose()
 
 
 @pytest.mark.parametrize("status", [403, 418])
@@ -215,4 +207,3 @@ async def test_a_refused_probe_waits_as_long_as_it_is_told(status: int) -> None:
     await w.clock.sleep(120.0)
     assert len(requests(w)) - first == (1 if status == 418 else 5)
     assert states(w)[0] == "ramp"
-    await w.aclose()

@@ -11,7 +11,7 @@ from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
 from mdcache.upstream.priority import Lane
 from tests.support.sim_transport import SimTransport
 from tests.support.virtual_daemon import VirtualDaemon
-from tests.support.virtual_replicas import MINUTE, QUERY, SPOT, close_all, virtual_replicas
+from tests.support.virtual_replicas import MINUTE, QUERY, SPOT, virtual_replicas
 
 pytestmark = pytest.mark.virtual
 
@@ -45,7 +45,6 @@ async def test_a_lease_whose_reply_was_lost_ends_with_the_read() -> None:
     assert isinstance(found, InvalidBody)
     assert seconds < 0.5 + 1.0 + 0.5 + 0.1  # as long as its own read would have taken, or shorter
     assert isinstance((await first)[1], InvalidBody)
-    await close_all(made)
 
 
 @pytest.mark.parametrize("fault", [None, "crossed"])
@@ -64,7 +63,6 @@ async def test_a_release_that_failed_is_repeated_as_soon_as_possible(fault: str 
     assert isinstance(found, Exception) is (fault is not None)
     own_s = 0.5 if fault is None else 0.5 + 1.0 + 0.5
     assert seconds < 0.5 + own_s + 0.1
-    await close_all(made)
 
 
 async def test_a_renewal_that_is_lost_does_not_end_a_lease() -> None:
@@ -79,11 +77,10 @@ async def test_a_renewal_that_is_lost_does_not_end_a_lease() -> None:
     seconds, _ = await second
     assert seconds < 4.2
     assert len(a.calls(before)) == 1
-    await close_all(made)
 
 
 async def test_a_replica_that_shuts_down_during_a_read_releases_its_lease_at_once() -> None:
-    a, b, _ = made = await virtual_replicas()
+    a, b, _ = await virtual_replicas()
     a.exchange.control.latency(before_s=1.0)
     asking = asyncio.create_task(timed(a))
     await a.clock.sleep(0.5)
@@ -94,12 +91,10 @@ async def test_a_replica_that_shuts_down_during_a_read_releases_its_lease_at_onc
     seconds, found = await waiting
     assert not isinstance(found, Exception)
     assert seconds < 0.1 + 1.0 + 0.1
-    for world in made[1:]:
-        await world.aclose()
 
 
 async def test_a_transport_error_of_the_holder_is_not_that_of_the_others() -> None:
-    a, b, c = made = await virtual_replicas()
+    a, b, c = await virtual_replicas()
     gone = unplug(a)
     before = len(a.calls())
     first = asyncio.create_task(timed(a))
@@ -109,7 +104,6 @@ async def test_a_transport_error_of_the_holder_is_not_that_of_the_others() -> No
     assert gone.sent > 0
     assert all(not isinstance(found, Exception) for _, found in others), others
     assert len(a.calls(before)) == 1
-    await close_all(made)
 
 
 async def test_if_binance_is_unreachable_two_replicas_try_and_all_answer_in_time() -> None:
@@ -119,11 +113,10 @@ async def test_if_binance_is_unreachable_two_replicas_try_and_all_answer_in_time
     assert all(isinstance(error, MdcacheError) for _, error in found)
     assert max(seconds for seconds, _ in found) <= 8.01
     assert sum(each.sent > 0 for each in gone) <= 2
-    await close_all(made)
 
 
 async def test_an_error_in_reading_one_window_is_not_that_of_another() -> None:
-    a, b, _ = made = await virtual_replicas()
+    a, b, _ = await virtual_replicas()
     start = (a.clock.true_ms() // MINUTE - 900) * MINUTE
     start -= start % (1_000 * MINUTE) - 400 * MINUTE  # both begin in one block's span
     first, second = (
@@ -134,7 +127,6 @@ async def test_an_error_in_reading_one_window_is_not_that_of_another() -> None:
     assert isinstance((await timed(a, first))[1], InvalidBody)
     assert isinstance((await timed(b, first))[1], InvalidBody)
     assert not isinstance((await timed(b, second))[1], Exception)
-    await close_all(made)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +138,6 @@ async def test_an_unreadable_error_message_is_not_raised(text: str) -> None:
     seconds, found = await timed(b)
     assert not isinstance(found, Exception)
     assert seconds < 0.1
-    await close_all(made)
 
 
 async def test_a_closed_gate_refuses_many_requests_in_two_pulls_each() -> None:
@@ -158,11 +149,10 @@ async def test_a_closed_gate_refuses_many_requests_in_two_pulls_each() -> None:
     assert all(isinstance(error, GateClosed) for _, error in found)
     assert max(seconds for seconds, _ in found) < 0.05
     assert made.server.trips - trips <= 2 * len(made)
-    await close_all(made)
 
 
 async def test_a_replica_that_may_not_read_waits_for_one_that_does() -> None:
-    a, b, _ = made = await virtual_replicas()
+    a, b, _ = await virtual_replicas()
     a.exchange.control.latency(before_s=0.5)
     first = asyncio.create_task(timed(a))
     await a.clock.sleep(0.1)
@@ -170,7 +160,6 @@ async def test_a_replica_that_may_not_read_waits_for_one_that_does() -> None:
     _, found = await timed(b)
     assert not isinstance(found, Exception)
     await first
-    await close_all(made)
 
 
 async def test_a_waiter_of_a_better_lane_makes_the_whole_flight_better() -> None:
@@ -185,4 +174,3 @@ async def test_a_waiter_of_a_better_lane_makes_the_whole_flight_better() -> None
     assert not isinstance(found, Exception)
     assert seconds < 0.3
     await low
-    await close_all(made)

@@ -10,7 +10,7 @@ from mdcache.errors import GateClosed, MdcacheError
 from mdcache.events import RowRevised
 from mdcache.exchange.markets import Family
 from tests.support.virtual_daemon import VirtualDaemon
-from tests.support.virtual_replicas import MINUTE, QUERY, SPOT, close_all, virtual_replicas
+from tests.support.virtual_replicas import MINUTE, QUERY, SPOT, virtual_replicas
 
 pytestmark = pytest.mark.virtual
 
@@ -30,7 +30,6 @@ async def test_twenty_cold_series_asked_of_three_replicas_at_once_cost_one_call_
     assert len(a.calls(before)) == 20
     for n in range(20):
         assert len({answer.body for answer in answers[3 * n : 3 * n + 3]}) == 1
-    await close_all(made)
 
 
 async def test_a_replica_serves_what_another_read_with_its_as_of() -> None:
@@ -46,7 +45,6 @@ async def test_a_replica_serves_what_another_read_with_its_as_of() -> None:
     again = await b.ask(SPOT, QUERY)
     assert made.server.trips - trips == 1  # a hit asks neither Redis nor Binance
     assert again.body == first.body
-    await close_all(made)
 
 
 async def test_a_tail_is_read_once_a_ttl_by_all_replicas_together() -> None:
@@ -64,11 +62,10 @@ async def test_a_tail_is_read_once_a_ttl_by_all_replicas_together() -> None:
             shown = max(shown, answer.as_of_ms)
             await a.clock.sleep(0.1)
     assert len(a.calls(before)) <= 300 / 2 + 6
-    await close_all(made)
 
 
 async def test_settled_rows_are_shared_and_never_read_twice() -> None:
-    a, b, c = made = await virtual_replicas()
+    a, b, c = await virtual_replicas()
     now = a.clock.true_ms()
     page = f"symbol=BTCUSDT&interval=1m&startTime={now - 9_000 * MINUTE}&endTime={now - 5_500 * MINUTE}&limit=1000"
     later = page.replace(str(now - 9_000 * MINUTE), str(now - 8_000 * MINUTE))
@@ -78,7 +75,6 @@ async def test_settled_rows_are_shared_and_never_read_twice() -> None:
     for w in (b, c):
         assert [(await w.ask(SPOT, query)).body for query in (page, later)] == first
     assert a.calls(before) == []
-    await close_all(made)
 
 
 async def test_a_revision_seen_by_one_replaces_the_row_on_all_at_their_next_pull() -> None:
@@ -97,11 +93,10 @@ async def test_a_revision_seen_by_one_replaces_the_row_on_all_at_their_next_pull
         assert answer.body == new.body
         assert w.event_count(RowRevised) == 1
     assert a.calls(before) == []
-    await close_all(made)
 
 
 async def test_a_revision_of_an_old_block_reaches_a_replica_that_pulls_only_tails() -> None:
-    a, b, _ = made = await virtual_replicas()
+    a, b, _ = await virtual_replicas()
     opened = (a.clock.true_ms() // MINUTE - 5) * MINUTE
     span = f"symbol=BTCUSDT&interval=1m&startTime={opened - 5 * MINUTE}&endTime={opened}"
     for w in (a, b):
@@ -118,27 +113,25 @@ async def test_a_revision_of_an_old_block_reaches_a_replica_that_pulls_only_tail
     assert b.event_count(RowRevised) == 1
     assert new.body == (await a.ask(SPOT, span)).body != old.body
     assert a.calls(before) == []
-    await close_all(made)
 
 
-async def test_a_purge_reaches_all_with_and_without_messages() -> None:
-    for silent in (False, True):
-        a, b, c = made = await virtual_replicas()
-        for w in made:
-            await w.ask(SPOT, QUERY)
-        made.server.drops_messages = silent
-        await a.cache.purge.run(SeriesFilter(subject="BTCUSDT"))
-        await a.clock.sleep(0.1)
-        before = len(a.calls())
-        if not silent:
-            assert [len(s.coverage) for w in made for s in w.library if s.key.subject == "BTCUSDT"] == [0, 0, 0]
-        await a.clock.sleep(2.5)
-        for w in made:
-            await w.ask(SPOT, QUERY)
-            await w.clock.sleep(0.01)
-        assert len(a.calls(before)) == 1, a.calls(before)
-        assert all(s.merged_as_of_ms > 0 for w in (b, c) for s in w.library if s.key.subject == "BTCUSDT")
-        await close_all(made)
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_purge_reaches_all_with_and_without_messages(*, silent: bool) -> None:
+    a, b, c = made = await virtual_replicas()
+    for w in made:
+        await w.ask(SPOT, QUERY)
+    made.server.drops_messages = silent
+    await a.cache.purge.run(SeriesFilter(subject="BTCUSDT"))
+    await a.clock.sleep(0.1)
+    before = len(a.calls())
+    if not silent:
+        assert [len(s.coverage) for w in made for s in w.library if s.key.subject == "BTCUSDT"] == [0, 0, 0]
+    await a.clock.sleep(2.5)
+    for w in made:
+        await w.ask(SPOT, QUERY)
+        await w.clock.sleep(0.01)
+    assert len(a.calls(before)) == 1, a.calls(before)
+    assert all(s.merged_as_of_ms > 0 for w in (b, c) for s in w.library if s.key.subject == "BTCUSDT")
 
 
 async def test_a_lost_message_costs_a_quarter_of_a_second() -> None:
@@ -150,7 +143,6 @@ async def test_a_lost_message_costs_a_quarter_of_a_second() -> None:
     await asyncio.gather(*(w.ask(SPOT, QUERY) for w in made))
     assert len(a.calls(before)) == 1
     assert a.clock.now() - began <= 1.0 + 0.27
-    await close_all(made)
 
 
 async def test_the_lease_of_a_dead_holder_expires() -> None:
@@ -165,7 +157,6 @@ async def test_the_lease_of_a_dead_holder_expires() -> None:
     assert answer.rows == 500
     assert 2.0 <= a.clock.now() - began <= 3.3
     await asking
-    await close_all(made)
 
 
 async def test_an_error_of_the_holder_is_shared_so_that_the_others_do_not_retry() -> None:
@@ -178,7 +169,6 @@ async def test_an_error_of_the_holder_is_shared_so_that_the_others_do_not_retry(
     assert all(isinstance(result, MdcacheError) for result in results), results
     assert len({str(result) for result in results}) == 1
     assert len(a.calls(before)) == 2  # a broken body is asked for once more
-    await close_all(made)
 
 
 @pytest.mark.parametrize("how", ["gone", "back empty"])
@@ -202,7 +192,6 @@ async def test_without_the_shared_store_each_replica_works_alone_and_without_del
             await w.ask(SPOT, QUERY)
             await w.clock.sleep(0.1)
         assert len(made[0].calls(before)) == 1
-    await close_all(made)
 
 
 async def test_min_as_of_makes_time_monotonic_across_replicas() -> None:
@@ -213,7 +202,6 @@ async def test_min_as_of_makes_time_monotonic_across_replicas() -> None:
         assert answer.as_of_ms >= saw
         saw = answer.as_of_ms
         await made[0].clock.sleep(0.3)
-    await close_all(made)
 
 
 async def shut_out(a: VirtualDaemon, b: VirtualDaemon) -> int:
@@ -226,19 +214,17 @@ async def shut_out(a: VirtualDaemon, b: VirtualDaemon) -> int:
 
 
 async def test_a_replica_with_a_closed_gate_serves_what_another_knows() -> None:
-    a, b, _ = made = await virtual_replicas()
+    a, b, _ = await virtual_replicas()
     known_ms = await shut_out(a, b)
     await a.clock.sleep(1.0)
     second = await b.ask(SPOT, QUERY, wishes=FreshnessDirectives(min_as_of_ms=known_ms))
     assert second.as_of_ms >= known_ms
     assert not second.stale
-    await close_all(made)
 
 
 async def test_a_replica_with_a_closed_gate_reports_it_if_no_other_knows_enough() -> None:
-    a, b, _ = made = await virtual_replicas()
+    a, b, _ = await virtual_replicas()
     known_ms = await shut_out(a, b)
     await a.clock.sleep(1.5)
     with pytest.raises(GateClosed):  # the replica that published that as-of could not send its rows
         await b.ask(SPOT, QUERY, wishes=FreshnessDirectives(min_as_of_ms=known_ms + 1_000))
-    await close_all(made)

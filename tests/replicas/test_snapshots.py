@@ -18,7 +18,7 @@ from mdcache.exchange.snapshots import SnapshotBody, parse_snapshot
 from tests.support.examples import examples
 from tests.support.memory_shared_bodies import MemorySharedBodies
 from tests.support.virtual_daemon import VirtualDaemon
-from tests.support.virtual_replicas import QUERY, SPOT, VirtualReplicas, close_all, virtual_replicas
+from tests.support.virtual_replicas import QUERY, SPOT, VirtualReplicas, virtual_replicas
 from tests.support.virtual_time import run
 
 pytestmark = pytest.mark.virtual
@@ -55,11 +55,10 @@ async def test_symbols_are_read_once_by_replicas_that_start_together(latency_s: 
     answers = await asyncio.gather(*(world.ask(SPOT, QUERY) for world in made))
     assert len({answer.body for answer in answers}) == 1
     assert reads(made, INFO) == 1
-    await close_all(made)
 
 
 async def test_one_that_starts_later_knows_the_symbols_from_another_and_also_in_a_ban() -> None:
-    a, b, _ = made = await virtual_replicas()
+    a, b, _ = await virtual_replicas()
     await a.ask(SPOT, QUERY)
     await a.clock.sleep(2 * 3_600)
     b.restart()
@@ -69,7 +68,6 @@ async def test_one_that_starts_later_knows_the_symbols_from_another_and_also_in_
     assert (answer.stale, b"BTCUSDT" in answer.body) == (True, True)
     with pytest.raises(GateClosed):  # its symbol is known: what it lacks are rows
         await b.ask(SPOT, "symbol=BTCUSDT&interval=3d&limit=5")
-    await close_all(made)
 
 
 async def test_the_list_is_read_once_per_ttl_by_any_replica() -> None:
@@ -81,7 +79,6 @@ async def test_the_list_is_read_once_per_ttl_by_any_replica() -> None:
             await info(world)
             await world.clock.sleep(15.0)
     assert reads(made, INFO) - before <= 3_000 / (0.9 * 300) + 1
-    await close_all(made)
 
 
 async def test_a_symbol_listed_since_is_known_to_one_that_asks_again() -> None:
@@ -94,7 +91,6 @@ async def test_a_symbol_listed_since_is_known_to_one_that_asks_again() -> None:
         with pytest.raises(Refusal):
             await world.ask(SPOT, "symbol=NOSUCHUSDT&interval=1m")
     assert reads(made, INFO) - before == 1
-    await close_all(made)
 
 
 async def test_permission_sets_are_read_once_too() -> None:
@@ -105,7 +101,6 @@ async def test_permission_sets_are_read_once_too() -> None:
     )
     assert reads(made, INFO) - before == 1
     assert all(b"permissionSets" in answer.body for answer in answers)
-    await close_all(made)
 
 
 @pytest.mark.parametrize("latency_s", [0.0, 0.3])
@@ -115,7 +110,6 @@ async def test_a_snapshot_is_read_once_for_three(latency_s: float) -> None:
     answers = await of_all(made)
     assert reads(made, DEPTH) == 1
     assert len({(answer.body, answer.as_of_ms) for answer in answers if isinstance(answer, Answer)}) == 1
-    await close_all(made)
 
 
 async def test_a_replica_applies_what_another_read_and_hits_do_not_ask_redis() -> None:
@@ -129,7 +123,6 @@ async def test_a_replica_applies_what_another_read_and_hits_do_not_ask_redis() -
     again = await snapshot(b)
     assert again.body == first.body
     assert made.server.trips - trips == 1
-    await close_all(made)
 
 
 async def test_it_is_as_fresh_as_was_asked_for() -> None:
@@ -148,7 +141,6 @@ async def test_it_is_as_fresh_as_was_asked_for() -> None:
     ahead_ms = a.governor.clocks.now(Market.SPOT).ms + 700
     fourth = await snapshot(a, DEPTH, BTC, FreshnessDirectives(min_as_of_ms=ahead_ms))
     assert fourth.as_of_ms >= ahead_ms
-    await close_all(made)
 
 
 async def test_the_as_of_never_decreases_for_a_client_that_sends_its_last_one() -> None:
@@ -160,7 +152,6 @@ async def test_the_as_of_never_decreases_for_a_client_that_sends_its_last_one() 
         saw = answer.as_of_ms
         await made[0].clock.sleep(0.3)
     assert reads(made, PRICE) <= 20
-    await close_all(made)
 
 
 async def test_a_ban_shows_what_another_read_marked_or_not() -> None:
@@ -185,7 +176,6 @@ async def test_a_ban_shows_what_another_read_marked_or_not() -> None:
     await a.clock.sleep(40.0)
     with pytest.raises(UpstreamUnavailable):
         await snapshot(c)
-    await close_all(made)
 
 
 async def test_an_error_is_shared_and_a_dead_reader_is_replaced() -> None:
@@ -206,7 +196,6 @@ async def test_an_error_is_shared_and_a_dead_reader_is_replaced() -> None:
     assert (await snapshot(b)).cache_status is not CacheStatus.HIT
     assert a.clock.now() - began < 3.3
     await asking
-    await close_all(made)
 
 
 @pytest.mark.parametrize("how", ["gone", "lost", "deaf", "rubbish", "of another symbol", "from the future"])
@@ -240,7 +229,6 @@ async def test_whatever_is_wrong_with_it_answers_are_right(how: str) -> None:
     assert all(isinstance(answer, Answer) and answer.body not in wrong for answer in found), found
     assert a.clock.now() - began < 0.6
     assert reads(made, path) <= 3
-    await close_all(made)
 
 
 def trouble(made: VirtualReplicas, rng: random.Random) -> None:
@@ -288,7 +276,6 @@ def test_any_history_of_three_replicas(seed: int) -> None:
             assert bodies.setdefault((path, answer.as_of_ms), answer.body) == answer.body
             saw[path] = answer.as_of_ms
             await world.clock.sleep(rng.choice([0.0, 0.01, 0.4, 1.5, 5.0]))
-        await close_all(made)
 
     run(main())
 
@@ -303,4 +290,3 @@ async def test_a_purge_of_everything_forgets_copies() -> None:
     await a.clock.sleep(1.5)
     assert made.stored_bodies == {}
     await b.ask(SPOT, QUERY)
-    await close_all(made)

@@ -20,5 +20,3 @@ async def test_replicas_with_wrong_wall_clocks_that_start_together_measure_the_t
         replica.load(1.0, 1)
     await fleet.minutes(3)
     assert [replica.measured for replica in made] == [True] * len(made)
-    for replica in made:
-        await replica.aclose()

@@ -54,7 +54,6 @@ async def test_as_binance_answers(path: str, query: str) -> None:
     assert _TIME.sub(b"", ours.body) == _TIME.sub(b"", theirs.content)
     assert json.loads(ours.body)["serverTime"] == w.clock.true_ms()
     assert ours.headers["content-type"] == theirs.headers["content-type"]
-    await w.aclose()
 
 
 async def test_one_read_serves_all_selections_and_refreshes_in_the_background() -> None:
@@ -73,7 +72,6 @@ async def test_one_read_serves_all_selections_and_refreshes_in_the_background() 
         assert reply.headers["cache-status"].startswith("mdcache; hit")
         assert int(reply.headers["age"]) < 300
     assert len(reads(w)) - before <= 4
-    await w.aclose()
 
 
 async def test_in_a_ban_the_last_list_goes_on() -> None:
@@ -88,7 +86,6 @@ async def test_in_a_ban_the_last_list_goes_on() -> None:
     assert later.headers["age"] == "600"
     assert json.loads(later.body)["serverTime"] == w.clock.true_ms()
     assert (await w.get(SPOT, b"symbol=NOPE")).status in {400, 503}
-    await w.aclose()
 
 
 async def kline(w: ServedDaemon, path: str, symbol: str) -> Response:
@@ -115,7 +112,6 @@ async def test_a_new_listing_is_served_soon_after_its_first_question(path: str, 
     assert (await w.get(ticker, f"symbol={symbol}".encode())).status == 200
     info = path.replace("klines", "exchangeInfo")
     assert symbol in symbols(await w.get(info, b"" if market == "usdm" else f"symbol={symbol}".encode()))
-    await w.aclose()
 
 
 async def test_halted_delisted_and_relisted() -> None:
@@ -138,14 +134,12 @@ async def test_halted_delisted_and_relisted() -> None:
     w.exchange.control.relist("spot", "LTCUSDT")
     await asyncio.sleep(400)
     assert (await kline(w, path, "LTCUSDT")).status == 200
-    await w.aclose()
 
 
 async def test_its_limits_set_the_budget() -> None:
     w = ServedDaemon(SimConfig(spot_limit=1_200))
     await w.get(SPOT, b"")
     assert [status.limit for status in w.governor.status() if status.family == "spot"] == [1_200]
-    await w.aclose()
 
 
 async def test_in_a_ban_it_is_never_older_than_allowed() -> None:
@@ -158,7 +152,6 @@ async def test_in_a_ban_it_is_never_older_than_allowed() -> None:
         reply = await w.get(SPOT, b"symbol=ETHUSDT", **headers)
         assert (reply.status, json.loads(reply.body)["code"]) == (503, -1003), headers
     assert (await w.get(SPOT, b"symbol=ETHUSDT", cache_control="max-age=200")).status == 200
-    await w.aclose()
 
 
 async def test_a_read_under_way_may_be_too_old_to_join() -> None:
@@ -172,7 +165,6 @@ async def test_a_read_under_way_may_be_too_old_to_join() -> None:
     reply = await w.get(SPOT, b"symbol=BTCUSDT", x_mdcache_min_as_of=str(least))
     assert int(reply.headers["x-mdcache-as-of"]) >= least
     assert (await first).status == 200
-    await w.aclose()
 
 
 async def test_a_delisted_name_costs_one_read_at_most() -> None:
@@ -186,7 +178,6 @@ async def test_a_delisted_name_costs_one_read_at_most() -> None:
         assert (reply.status, json.loads(reply.body)["code"]) == (400, -1121)
         await asyncio.sleep(0.5)
     assert len(reads(w)) <= before + 1
-    await w.aclose()
 
 
 @pytest.mark.parametrize(("kind", "most"), [("html", 30), ("500", 60)])
@@ -200,7 +191,6 @@ async def test_a_list_that_fails_is_not_asked_for_all_the_time(kind: str, most: 
         assert (await w.get(SPOT, b"symbol=ETHUSDT")).status == 200
         await asyncio.sleep(0.1)
     assert len(reads(w)) - before <= most
-    await w.aclose()
 
 
 def test_the_index_of_symbols_keeps_each_set_of_permissions_once() -> None:
@@ -228,7 +218,6 @@ async def test_permissions_beyond_the_plain_list_are_asked_of_binance() -> None:
     theirs = await w.direct(SPOT, query)
     assert _TIME.sub(b"", reply.body) == _TIME.sub(b"", theirs.content)
     assert sum("TRD_GRP_003" in read for read in reads(w)) == 2  # ours, and the one asked directly
-    await w.aclose()
 
 
 async def test_its_time_in_microseconds() -> None:
@@ -237,7 +226,6 @@ async def test_its_time_in_microseconds() -> None:
     assert json.loads(reply.body)["serverTime"] == w.clock.true_ms() * 1000
     refused = await w.get(SPOT, b"symbol=ETHUSDT", x_mbx_time_unit="hour")
     assert (refused.status, json.loads(refused.body)["code"]) == (400, -1194)
-    await w.aclose()
 
 
 @pytest.mark.parametrize(("path", "query"), [(SPOT, b""), (SPOT, b"symbol=ETHUSDT"), (USDM, b""), (COINM, b"")])
@@ -255,4 +243,3 @@ async def test_a_start_inside_a_ban_has_the_last_list(tmp_path: Path, path: str,
     assert symbols(again) == symbols(first)
     assert (await w.get(other, b"")).status == 503
     assert len(w.exchange.log) == sent
-    await w.aclose()

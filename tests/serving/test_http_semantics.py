@@ -50,7 +50,6 @@ async def test_a_page_of_a_listed_origin_may_read_and_no_other() -> None:
     assert refused.status == 403
     assert refused.headers["access-control-allow-origin"] == DESK  # or the page could not read why
     assert "access-control-allow-origin" not in (await ask(app, PRICE, b"symbol=ETHUSDT")).headers
-    await w.aclose()
 
 
 @pytest.mark.parametrize("path", [PRICE, "/api/v3/klines", "/fapi/v1/exchangeInfo", "/api/v3/time"])
@@ -76,7 +75,6 @@ async def test_codings(accepts: str | None, coding: str | None) -> None:
     assert reply.headers.get("content-encoding") == coding
     body = gzip.decompress(reply.body) if coding else reply.body
     assert json.loads(body)["symbols"]
-    await w.aclose()
 
 
 @pytest.mark.virtual
@@ -99,7 +97,6 @@ async def test_a_key_on_a_public_path_is_nobodys_business() -> None:
     assert len(reads(w, PRICE)) == 1
     assert all("x-mbx-apikey" not in headers for headers in seen)
     assert all("SECRETKEY" not in str(event) for event in w.events)
-    await w.aclose()
 
 
 BAD = [
@@ -129,7 +126,6 @@ async def test_bad_input_is_a_clean_refusal_at_once(path: str, query: bytes, sta
     assert reply.status in statuses
     assert json.loads(reply.body).keys() == {"code", "msg"}
     assert len(w.exchange.log) == before
-    await w.aclose()
 
 
 @pytest.mark.parametrize("path", ["/api/v3/ticker%2Fprice", "/api/v3//ticker/price", "/api/v3/ticker/price/"])
@@ -142,7 +138,6 @@ async def test_a_body_on_a_get_is_not_read() -> None:
     w = world()
     reply = await ask(w.app, PRICE, b"symbol=ETHUSDT", body=b'{"symbol":"BTCUSDT"}' * 1_000)
     assert (reply.status, json.loads(reply.body)["symbol"]) == (200, "ETHUSDT")
-    await w.aclose()
 
 
 @pytest.mark.virtual
@@ -157,7 +152,6 @@ async def test_unknown_paths_are_forwarded_where_that_is_set() -> None:
     for path in ("/nothing/at/all", "/api/v3/../x", "/sapi/v1/account", "/api/v3/order"):
         assert (await ask(app, path, b"")).status in {403, 404}
     assert len(reads(w, "/nothing/at/all")) == 0
-    await w.aclose()
 
 
 async def test_a_proxy_named_in_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +207,6 @@ async def test_time_and_ping_take_what_binance_takes() -> None:
             if (path, "FORTNIGHT" in headers.values()) == ("/api/v3/ping", True):
                 continue  # it has no time in it: what the exchange says of a bad unit there is unverified
             assert (ours.status, ours.body) == (theirs.status_code, theirs.content), (path, query, headers)
-    await w.aclose()
 
 
 async def test_polling_with_a_tag_by_fetch_costs_no_reads() -> None:

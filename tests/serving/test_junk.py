@@ -69,7 +69,6 @@ async def test_junk_is_an_error_of_ours_for_every_status(body: bytes, status: in
         assert reply.status == {403: 503, 418: 503, 429: 503, 400: 400, 404: 404}.get(status, 502), reply.body
     assert status != 200 or w.event_count(BodyRejected) >= 2
     assert not w.matching_events(lambda event: isinstance(event, BackgroundTaskFailed))
-    await w.aclose()
 
 
 @pytest.mark.parametrize("seed", [*range(6), *exhaustive(*range(6, 12))])
@@ -95,4 +94,3 @@ async def test_generated_junk_never_ends_as_500_and_is_passed_on_as_it_is(seed: 
         assert again.status == 200, (path, query, again.body, sent)
     failures = w.matching_events(lambda event: isinstance(event, BackgroundTaskFailed))
     assert not [each for each in failures if getattr(each, "task", "") == "request"], failures
-    await w.aclose()

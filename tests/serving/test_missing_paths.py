@@ -50,11 +50,9 @@ async def test_it_is_passed_on_and_closes_the_family_for_nobody(path: str, query
         assert (answer.status, answer.headers.get("retry-after")) == (200, None)
         await w.clock.sleep(1.5)
     assert all(family.gate_state == "open" for family in w.governor.status())
-    await w.aclose()
 
 
 async def test_a_clock_that_the_upstream_lacks_is_not_the_questions_fault() -> None:
     w = lacking("/time")
     answer = await w.get("/api/v3/klines", QUERY)
     assert (answer.status, json.loads(answer.body)["code"]) == (502, -1006)
-    await w.aclose()

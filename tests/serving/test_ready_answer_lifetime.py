@@ -45,7 +45,6 @@ async def test_a_candle_that_has_yet_to_open_is_shown_when_it_has() -> None:
     calls = len(w.calls())
     assert (await w.get(query=b"symbol=ETHUSDT&interval=1m&startTime=%d" % (BASE + 9_000 * HOUR))).body == b"[]"
     assert len(w.calls()) == calls
-    await w.aclose()
 
 
 async def test_a_new_listing_is_seen_as_soon_as_the_symbols_are_read_again() -> None:
@@ -57,7 +56,6 @@ async def test_a_new_listing_is_seen_as_soon_as_the_symbols_are_read_again() -> 
     assert len(w.calls()) == 1  # the empty range is trusted all this time
     after = await polled(w, query, every_s=5, until_ms=listed + 310_000)
     assert after.body == w.exchange.truth(PATH, query.decode(), at_ms=int(after.headers["x-mdcache-as-of"])) != b"[]"
-    await w.aclose()
 
 
 async def test_a_hole_is_looked_at_again_however_often_its_answer_is_asked_for() -> None:
@@ -70,7 +68,6 @@ async def test_a_hole_is_looked_at_again_however_often_its_answer_is_asked_for()
     assert before.body != truth
     after = await polled(w, query, every_s=5, until_ms=filled + 150_000)  # a tenth of its 22 minutes, and two more
     assert after.body == truth
-    await w.aclose()
 
 
 async def test_rows_evicted_and_read_again_are_the_same_in_every_answer() -> None:
@@ -89,4 +86,3 @@ async def test_rows_evicted_and_read_again_are_the_same_in_every_answer() -> Non
     assert len(w.calls()) == calls  # it is valid as long as nothing newer is known
     for query in (narrow, wide):
         assert (await w.get(query=query)).body == w.exchange.truth(PATH, query.decode(), at_ms=w.clock.true_ms())
-    await w.aclose()

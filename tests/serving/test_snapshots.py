@@ -90,7 +90,6 @@ async def test_the_same_bytes_as_binance_once_and_at_the_right_weight(path: str,
     weighed = sum(status.used - before[status.family] for status in w.governor.status())
     counted = [entry.weight for entry in w.exchange.log if entry.path == path]
     assert weighed >= counted[0], (weighed, counted)
-    await w.aclose()
 
 
 async def test_spellings_of_one_question_are_one_entry_and_others_are_not() -> None:
@@ -105,7 +104,6 @@ async def test_spellings_of_one_question_are_one_entry_and_others_are_not() -> N
     assert len(reads(w, path)) == 3  # 100 is the default, said aloud
     await w.get(path, b"symbol=ETHUSDT", x_mbx_apikey="None", x_mbx_time_unit="MICROSECOND")
     assert len(reads(w, path)) == 4
-    await w.aclose()
 
 
 async def test_a_crowd_shares_one_read_and_half_of_it_may_leave() -> None:
@@ -121,7 +119,6 @@ async def test_a_crowd_shares_one_read_and_half_of_it_may_leave() -> None:
     assert len(replies) == 50
     assert len(reads(w, PRICE)) == 2
     assert sum("collapsed" in reply.headers["cache-status"] for reply in replies) >= 49
-    await w.aclose()
 
 
 async def test_the_dearer_the_longer_it_lives() -> None:
@@ -139,7 +136,6 @@ async def test_the_dearer_the_longer_it_lives() -> None:
         assert (await w.get(path, query)).body == reply.body
         await asyncio.sleep(0.2)
         assert (await w.get(path, query)).headers["cache-status"].startswith("mdcache; fwd=stale")
-    await w.aclose()
 
 
 async def test_a_single_is_cut_out_of_a_fresh_list() -> None:
@@ -156,7 +152,6 @@ async def test_a_single_is_cut_out_of_a_fresh_list() -> None:
     await asyncio.sleep(1.5)  # past the single's own TTL, well inside the list's
     await w.get(DAY, b"symbol=ETHUSDT")
     assert reads(w, DAY)[-1] == "symbol=ETHUSDT"
-    await w.aclose()
 
 
 async def test_many_singles_are_read_as_the_list() -> None:
@@ -171,7 +166,6 @@ async def test_many_singles_are_read_as_the_list() -> None:
     sent = reads(w, PRICE)[before:]
     assert sent.count("") == 3  # 4 for the list, 2 for a single: from the second on the list is as cheap
     assert len(sent) <= 6
-    await w.aclose()
 
 
 async def test_in_a_ban_answers_are_marked_and_then_refused() -> None:
@@ -192,7 +186,6 @@ async def test_in_a_ban_answers_are_marked_and_then_refused() -> None:
     assert (await w.get(PRICE, b"symbol=ETHUSDT", cache_control="max-stale=60")).status == 200
     assert (await w.get(PRICE, b"symbol=BNBUSDT", cache_control="only-if-cached")).status == 504
     assert len(reads(w, PRICE)) == 1
-    await w.aclose()
 
 
 @pytest.mark.parametrize("kind", ["html", "truncate", "garbage_gzip", "gzip_bomb", "object", "huge"])
@@ -205,7 +198,6 @@ async def test_a_broken_body_is_neither_served_nor_kept(kind: str) -> None:
     await asyncio.sleep(1.1)
     assert (await w.get(BOOK, b"")).body == (await w.direct(BOOK, b"")).content
     assert kind == "truncate" or w.event_count(BodyRejected) > 0
-    await w.aclose()
 
 
 @pytest.mark.untraced
@@ -226,7 +218,6 @@ async def test_counted_paths_stay_inside_their_bucket() -> None:
     assert {event.status for event in w.events if isinstance(event, UpstreamCalled)} == {200}
     await asyncio.sleep(301)
     assert (await w.get("/fapi/v1/fundingRate", b"limit=7")).status == 200
-    await w.aclose()
 
 
 @pytest.mark.parametrize(
@@ -267,14 +258,12 @@ async def test_wrong_questions_are_refused_here(path: str, query: str, code: int
     reply = await w.get(path, query.encode())
     assert (reply.status, json.loads(reply.body)["code"]) == (400, code)
     assert len(w.exchange.log) == before
-    await w.aclose()
 
 
 async def test_futures_drop_what_they_do_not_know() -> None:
     w = world()
     await w.get("/fapi/v1/ticker/price", b"symbol=ethusdt&secret=1&x=")
     assert reads(w, "/fapi/v1/ticker/price") == ["symbol=ETHUSDT"]
-    await w.aclose()
 
 
 async def test_memory_takes_bodies_back() -> None:
@@ -286,7 +275,6 @@ async def test_memory_takes_bodies_back() -> None:
     held = w.snapshots.bodies
     assert len(held) < 60
     assert len(held._cache._cache) == len(held)
-    await w.aclose()
 
 
 async def test_a_purge_forgets_them_too() -> None:
@@ -297,7 +285,6 @@ async def test_a_purge_forgets_them_too() -> None:
     assert reply.status == 200
     assert len(w.snapshots.bodies) == 0
     assert (await w.get(DAY, b"")).headers["cache-status"].startswith("mdcache; fwd=uri-miss")
-    await w.aclose()
 
 
 @pytest.mark.parametrize(
@@ -317,7 +304,6 @@ async def test_by_status_as_binance(path: str, query: str) -> None:
         ours, theirs = await w.get(path, query.encode()), await w.direct(path, query.encode())
         assert (ours.status, ours.body) == (theirs.status_code, theirs.content)
         await w.get(path, b"symbolStatus=HALT")
-    await w.aclose()
 
 
 @pytest.mark.parametrize("path", [PRICE, BOOK])
@@ -333,7 +319,6 @@ async def test_a_limit_that_is_no_default_is_sent() -> None:
     for query in (b"symbol=ETHUSDT", b"symbol=ETHUSDT&limit=100"):
         await w.get(path, query)
     assert reads(w, path) == ["symbol=ETHUSDT", "symbol=ETHUSDT&limit=100"]
-    await w.aclose()
 
 
 def test_names_of_forwarded_parameters_stay_names() -> None:
@@ -355,7 +340,6 @@ async def test_what_a_list_lacks_is_asked_for_alone() -> None:
             assert (reply.status, json.loads(reply.body)["code"]) == (400, -1121)
         await asyncio.sleep(2)
     assert reads(w, PRICE)[before:].count("") == 1
-    await w.aclose()
 
 
 async def test_a_list_that_pays_is_read_once_in_its_time() -> None:
@@ -372,7 +356,6 @@ async def test_a_list_that_pays_is_read_once_in_its_time() -> None:
     sent = reads(w, DAY)[before:]
     assert sent.count("") <= 4
     assert len(sent) <= 45
-    await w.aclose()
 
 
 async def test_an_element_waits_for_the_list_that_is_under_way() -> None:
@@ -387,7 +370,6 @@ async def test_an_element_waits_for_the_list_that_is_under_way() -> None:
     assert not [reply for reply in replies if "stale" in reply.headers["cache-status"].split("detail=")[1:]]
     assert (await asker).status == 200
     assert reads(w, DAY).count("type=MINI") == 1
-    await w.aclose()
 
 
 async def test_no_other_way_of_asking_is_older() -> None:
@@ -403,14 +385,12 @@ async def test_no_other_way_of_asking_is_older() -> None:
     await asyncio.sleep(0.2)
     fresh = await w.get(PRICE, ways[1], cache_control="no-cache")
     assert (await w.get(PRICE, ways[0])).headers["x-mdcache-as-of"] == fresh.headers["x-mdcache-as-of"]
-    await w.aclose()
 
 
 async def test_a_body_too_large_for_memory_is_answered_all_the_same() -> None:
     w = world(memory_mb=0.01)
     for path in (DAY, "/api/v3/exchangeInfo"):
         assert (await w.get(path, b"")).status == 200
-    await w.aclose()
 
 
 def in_step(w: ServedDaemon) -> None:
@@ -486,4 +466,3 @@ async def test_nothing_is_untrue_too_old_or_back_in_time(seed: int, memory_mb: f
     assert len(w.snapshots) == 0
     in_step(w)
     assert {event.status for event in w.events if isinstance(event, UpstreamCalled)} == {200}
-    await w.aclose()

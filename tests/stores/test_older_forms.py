@@ -53,7 +53,6 @@ async def test_an_old_file_is_set_aside_and_its_rows_are_read_anew(tmp_path: Pat
     calls = len(w.calls())
     assert (await w.ask(SPOT, query)).body == answer.body
     assert (len(w.calls()), failures(w.events)) == (calls, [])
-    await w.aclose()
 
 
 def test_inspecting_an_old_file_reports_that_it_is_old(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from mdcache.exchange.markets import Family, Market
 from mdcache.upstream.governor import Governor, GovernorSettings
 from mdcache.upstream.models import Accepted, UpstreamReply, UpstreamRequest
 from mdcache.upstream.priority import Lane, Priority
-from tests.support.virtual_time import VirtualClock
+from tests.support.virtual_time import VirtualClock, close_at_end
 
 BASE_URLS = {
     Market.SPOT: "https://spot.test",
@@ -201,6 +201,7 @@ async def governed(
         shop.fault = fault
         shop.seen.clear()
         events.clear()
+    close_at_end(governor.aclose)
     return GovernedExchange(clock, shop, governor, events)
 
 

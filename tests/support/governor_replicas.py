@@ -21,7 +21,7 @@ from mdcache.upstream.replicas.shared_admission import shared_admission
 from mdcache.upstream.replicas.shared_budget import Replicas
 from tests.support.fake_exchange import BASE_URLS, FakeExchange, fake_read
 from tests.support.memory_shared_budget import BudgetServer, MemorySharedBudget
-from tests.support.virtual_time import VirtualClock
+from tests.support.virtual_time import VirtualClock, close_at_end
 
 TRIP_S = 0.05
 SERVER_AHEAD_MS = 7_200_000  # of the server's own clock
@@ -41,6 +41,7 @@ class GovernorReplica:
     measured: bool
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     outcomes: Counter[str] = field(default_factory=Counter)
+    runs: bool = True
 
     def gate(self) -> str:
         return self.governor.status()[0].gate_state
@@ -96,6 +97,9 @@ class GovernorReplica:
         await self.aclose()
 
     async def aclose(self) -> None:
+        if not self.runs:
+            return
+        self.runs = False
         for task in tuple(self.tasks):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -150,6 +154,7 @@ class GovernorReplicas:
         if not redis:
             replica.disconnect()
         await governor.start()
+        close_at_end(replica.aclose)
         return replica
 
     def spent(self) -> dict[int, int]:

@@ -27,7 +27,7 @@ from mdcache.stores.disk.state_dir import StateDir
 from mdcache.upstream.governor import GovernorSettings
 from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
 from tests.support.sim_transport import SimTransport
-from tests.support.virtual_time import VirtualClock
+from tests.support.virtual_time import VirtualClock, close_at_end
 
 
 @dataclass
@@ -99,10 +99,13 @@ class VirtualDaemon:
         self.transport: httpx.AsyncBaseTransport = SimTransport(self.exchange, self.clock)
         self.events: list[Event] = []
         self.as_of_error_ms = [0]  # how far the exchange's own time may be from an as-of
+        self._runs = False
         self.restart()
+        close_at_end(self.aclose)
 
     def restart(self) -> None:
         """A new process: nothing of the old one's memory is left."""
+        self._runs = True
         self.bus = events = Events(self.events.append)
         settings = self.options.settings()
         self.governor = build_upstream(settings, self.clock, random.Random(7), events, transport=self.transport)
@@ -147,13 +150,16 @@ class VirtualDaemon:
         return await self.candles.answer(question, wishes or FreshnessDirectives(), caller or Caller())
 
     async def aclose(self) -> None:
-        """An orderly end."""
-        await self.cache.aclose()
-        await self.governor.aclose()
-        await self.state.aclose()
+        """An orderly end; nothing if it has ended."""
+        if self._runs:
+            self._runs = False
+            await self.cache.aclose()
+            await self.governor.aclose()
+            await self.state.aclose()
 
     async def kill(self) -> None:
         """The process is gone: what was not written by now never is."""
+        self._runs = False
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
         await asyncio.sleep(0)

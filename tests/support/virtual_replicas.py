@@ -50,8 +50,3 @@ async def virtual_replicas(count: int = 3, *, ready: bool = True, **options: Any
     if ready:
         await asyncio.gather(*(world.ask(SPOT, _READY) for world in made))
     return made
-
-
-async def close_all(worlds: VirtualReplicas) -> None:
-    for world in worlds:
-        await world.aclose()

@@ -8,10 +8,12 @@ polling takes as long as its computations. Real I/O must not be used in it.
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import wraps
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
+_to_close: list[Callable[[], Awaitable[None]]] = []
 
 EPOCH_MS = 1_793_795_371_858  # 2026-11-04T12:29:31.858Z: a Wednesday, mid-minute
 
@@ -69,7 +71,26 @@ class VirtualClock:
         await asyncio.sleep(max(0.0, seconds))
 
 
+def close_at_end(close: Callable[[], Awaitable[None]]) -> None:
+    """Call `close` when the test ends that runs now, the last one first."""
+    _to_close.append(close)
+
+
+def closing(test: Callable[..., Coroutine[Any, Any, _T]]) -> Callable[..., Coroutine[Any, Any, _T]]:
+    """Return `test`, followed by all that it left to `close_at_end`."""
+
+    @wraps(test)
+    async def closed(*args: Any, **kwargs: Any) -> _T:
+        try:
+            return await test(*args, **kwargs)
+        finally:
+            while _to_close:
+                await _to_close.pop()()
+
+    return closed
+
+
 def run(main: Coroutine[Any, Any, _T]) -> _T:
-    """Run `main` in a fresh world's time and close its loop."""
+    """Run `main` in a fresh world's time, close what it opened, and close its loop."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main)
+        return runner.run(closing(lambda: main)())

@@ -1,6 +1,5 @@
 """A ban that another replica met is obeyed, however its announcement arrives."""
 
-import asyncio
 import itertools
 
 import pytest
@@ -34,8 +33,6 @@ async def test_one_whose_subscription_is_broken_asks_before_it_sends(after_s: fl
     await fleet.clock.sleep(after_s)
     assert deaf.outcomes["ok"] > 20  # it asks before each, and is let through
     assert await sent_into_a_ban(fleet, one) == 0
-    for replica in (one, deaf):
-        await replica.aclose()
 
 
 async def test_an_announcement_during_a_write_of_ours_is_not_lost() -> None:
@@ -58,4 +55,3 @@ async def test_an_announcement_during_a_write_of_ours_is_not_lost() -> None:
     await fleet.clock.sleep(0.2)
     assert next(late) == 1
     assert writer.gate() == "closed"
-    await asyncio.gather(one.aclose(), writer.aclose())

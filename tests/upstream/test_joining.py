@@ -27,8 +27,6 @@ async def test_a_replica_beyond_the_number_assumed_is_not_ready_before_it_may_sp
     await fleet.second(2)
     assert ready(second)
     assert await second.read(within_s=1.5) == "ok"
-    await first.aclose()
-    await second.aclose()
 
 
 async def test_a_second_and_a_third_on_an_empty_store_share_from_the_next_minute_on() -> None:
@@ -57,7 +55,6 @@ async def test_one_that_is_alone_is_ready_without_weight() -> None:
     again = await fleet.replica(instead=first)
     assert ready(again)
     assert await again.read(within_s=0.5) != "ok"
-    await again.aclose()
 
 
 async def test_a_replica_that_can_spend_nothing_for_a_minute_answers_from_what_others_read() -> None:
@@ -71,7 +68,6 @@ async def test_a_replica_that_can_spend_nothing_for_a_minute_answers_from_what_o
     assert not ready(second)
     await fleet.clock.sleep(10.0)
     assert ready(second)
-    await second.aclose()
 
 
 async def test_what_a_replica_spent_before_it_left_is_not_spent_again() -> None:
@@ -86,7 +82,6 @@ async def test_what_a_replica_spent_before_it_left_is_not_spent_again() -> None:
     second.load(0.3)
     await fleet.second(59)
     assert max(fleet.spent().values()) <= 100, fleet.spent()
-    await second.aclose()
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -104,8 +99,6 @@ async def test_one_killed_and_replaced_from_an_empty_folder_costs_the_others_a_m
     assert max(spent) <= 100, spent
     assert min(spent[-2:-1]) >= 85, spent
     assert sum(replica.governor.sharing()["spot"].part for replica in replicas) > 0.9
-    for replica in replicas:
-        await replica.aclose()
 
 
 @pytest.mark.parametrize(
@@ -131,8 +124,6 @@ async def test_one_only_cut_off_keeps_its_part(assumed: int, running: int, *, jo
         replica.load(0.3)
     await fleet.minutes(6)
     assert max(fleet.spent().values()) <= 100, fleet.spent()
-    for replica in replicas:
-        await replica.aclose()
 
 
 async def test_parts_come_and_go_with_replicas() -> None:

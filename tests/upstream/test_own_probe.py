@@ -42,8 +42,6 @@ async def test_replicas_without_redis_do_not_probe_at_the_same_moment() -> None:
     await asyncio.sleep(40.0)
     times = [seen.at_ms for seen in world.exchange.seen]
     assert len(times) == len(set(times)) == 4
-    for replica in replicas:
-        await replica.aclose()
 
 
 async def test_it_spends_from_the_budget_and_waits_for_it() -> None:
@@ -62,7 +60,6 @@ async def test_it_spends_from_the_budget_and_waits_for_it() -> None:
     await asyncio.sleep(50.0)
     assert len(world.exchange.seen) == max(1, sent_in_the_minute)
     assert world.gate() == "ramp"
-    await world.governor.aclose()
 
 
 async def test_the_markets_of_a_family_take_turns() -> None:
@@ -80,7 +77,6 @@ async def test_the_markets_of_a_family_take_turns() -> None:
     await asyncio.sleep(12.0)
     assert world.gate(Family.FUTURES) == "ramp"
     assert {seen.host for seen in world.exchange.seen} == {"usdm.test", "coinm.test"}
-    await world.governor.aclose()
 
 
 async def test_it_ends_with_the_daemon() -> None:

@@ -22,8 +22,6 @@ async def test_a_copied_folder_spends_nothing_twice() -> None:
     assert {one.mode(), twin.mode()} == {"shared"}
     assert {one.governor.sharing()["spot"].replicas, twin.governor.sharing()["spot"].replicas} == {2}
     assert min(one.outcomes["ok"], twin.outcomes["ok"]) > 10
-    for replica in (one, twin):
-        await replica.aclose()
 
 
 async def test_a_late_message_of_a_killed_process_delays_no_replica() -> None:
@@ -46,7 +44,6 @@ async def test_a_late_message_of_a_killed_process_delays_no_replica() -> None:
         sound(said[-1])
     await fleet.minutes(1)
     assert again.mode() == "shared"
-    await again.aclose()
 
 
 async def test_a_replica_restarted_before_a_failover_keeps_its_id() -> None:
@@ -62,4 +59,3 @@ async def test_a_replica_restarted_before_a_failover_keeps_its_id() -> None:
     await fleet.minutes(2)
     assert again.governor.sharing()["spot"].replicas == 1
     assert again.mode() == "shared"
-    await again.aclose()

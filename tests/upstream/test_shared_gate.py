@@ -88,11 +88,6 @@ async def two(fleet: GovernorReplicas) -> tuple[GovernorReplica, GovernorReplica
     return await fleet.replica(), await fleet.replica()
 
 
-async def close(*replicas: GovernorReplica) -> None:
-    for replica in replicas:
-        await replica.aclose()
-
-
 async def test_a_ban_seen_by_one_is_obeyed_by_all_before_their_next_request() -> None:
     fleet = GovernorReplicas(share=600)
     three = [await fleet.replica() for _ in range(3)]
@@ -104,7 +99,6 @@ async def test_a_ban_seen_by_one_is_obeyed_by_all_before_their_next_request() ->
     assert [await replica.read() for replica in three] == ["GateClosed"] * 3
     assert len(fleet.exchange.seen) == seen
     assert [replica.gate() for replica in three] == ["closed"] * 3
-    await close(*three)
 
 
 async def test_one_probe_and_one_ramp_for_all() -> None:
@@ -129,7 +123,6 @@ async def test_one_probe_and_one_ramp_for_all() -> None:
             most.append(fleet.exchange.flying)
     assert max(most) <= 4
     assert all(each - before <= 2 for before, each in itertools.pairwise(most))
-    await close(*three)
 
 
 async def test_a_replica_that_dies_with_the_probe_frees_it_by_time() -> None:
@@ -150,7 +143,6 @@ async def test_a_replica_that_dies_with_the_probe_frees_it_by_time() -> None:
     fleet.exchange.trip_s = 0.05
     await fleet.clock.sleep(15.0)
     assert await pair[1].read() == "ok"
-    await pair[1].aclose()
 
 
 @pytest.mark.parametrize("lost", [False, True])
@@ -164,7 +156,6 @@ async def test_a_replica_with_a_chunk_sends_none_of_it_into_a_gate_that_another_
     await fleet.clock.sleep(1.5 if lost else 0.01)
     assert await pair[1].read() == "GateClosed"
     assert not fleet.exchange.seen
-    await close(*pair)
 
 
 async def test_what_the_operator_does_to_the_gate_reaches_all() -> None:
@@ -177,7 +168,6 @@ async def test_what_the_operator_does_to_the_gate_reaches_all() -> None:
     pair[1].governor.open_gate(Family.SPOT)
     await fleet.clock.sleep(1.5)
     assert [replica.gate() for replica in pair] == ["open", "open"]
-    await close(*pair)
 
 
 async def test_a_new_replica_reads_the_gate_before_its_first_request() -> None:
@@ -189,7 +179,6 @@ async def test_a_new_replica_reads_the_gate_before_its_first_request() -> None:
     assert second.gate() == "closed"
     assert await second.read() == "GateClosed"
     assert not fleet.exchange.seen
-    await close(first, second)
 
 
 async def test_a_gate_that_closed_without_the_store_closes_for_all_when_it_is_back() -> None:
@@ -205,7 +194,6 @@ async def test_a_gate_that_closed_without_the_store_closes_for_all_when_it_is_ba
     pair[0].reconnect()
     await fleet.clock.sleep(5.0)
     assert [replica.gate() for replica in pair] == ["closed", "closed"]
-    await close(*pair)
 
 
 async def test_a_probe_that_could_not_be_built_does_not_keep_the_others_waiting() -> None:
@@ -225,7 +213,6 @@ async def test_a_probe_that_could_not_be_built_does_not_keep_the_others_waiting(
         await one.governor.fetch(Broken())
     await fleet.clock.sleep(1.5)  # a beat
     assert await other.read() == "ok"
-    await close(one, other)
 
 
 @pytest.mark.parametrize("new", [False, True], ids=["a replica that missed the ban", "a new replica"])
@@ -246,8 +233,6 @@ async def test_a_store_that_lost_a_ban_lets_no_replica_into_it(after_s: float, *
     third = await fleet.replica() if new else other
     assert await third.read() == "GateClosed"
     assert len(fleet.exchange.seen) == seen
-    for replica in {one.name: one, other.name: other, third.name: third}.values():
-        await replica.aclose()
 
 
 @pytest.mark.parametrize("banned", [False, True])
@@ -275,7 +260,6 @@ async def test_a_store_that_keeps_losing_its_data_delays_no_replica_for_long(ban
     assert await one.read() == "ok"
     assert fleet.clock.now() - began_s < 0.2
     emptying.cancel()
-    await one.aclose()
 
 
 async def test_a_suspended_replica_learns_of_a_ban_before_it_sends() -> None:
@@ -298,5 +282,3 @@ async def test_a_suspended_replica_learns_of_a_ban_before_it_sends() -> None:
     seen = len(fleet.exchange.seen)
     assert await reading == "GateClosed"
     assert len(fleet.exchange.seen) == seen
-    await one.aclose()
-    await stopped.aclose()
