@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 
 _PAUSE_S = 1.0
 _MAX_PAUSE_S = 60.0
+_CANCEL_AGAIN_S = 0.1
 
 
 def supervise(
@@ -36,3 +38,16 @@ async def _run(task: BackgroundTask, work: Callable[[], Awaitable[None]], clock:
         pause_s = _PAUSE_S if clock.now() - began_s >= _MAX_PAUSE_S else pause_s
         await clock.sleep(pause_s)
         pause_s = min(2 * pause_s, _MAX_PAUSE_S)
+
+
+async def cancel_all(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel the tasks and wait until they have ended.
+
+    They are cancelled repeatedly if needed: redis-py swallows a cancellation that arrives while it connects.
+    """
+    left = started = {task for task in tasks if task is not None}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
+    await asyncio.gather(*started, return_exceptions=True)

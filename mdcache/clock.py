@@ -45,15 +45,12 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Return seconds since an arbitrary moment; never goes back, counts time in suspend."""
-        ...
 
     def wall_ms(self) -> int:
         """Return milliseconds since the Unix epoch by this machine's clock, which may step and be wrong."""
-        ...
 
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`; at the next iteration of the event loop if that is not positive."""
-        ...
 
 
 class SystemClock:

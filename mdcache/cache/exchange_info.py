@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, cast
 
-from mdcache.background_work import supervise
+from mdcache.background_work import cancel_all, supervise
 from mdcache.cache.answers import Answer, CacheStatus, Caller
 from mdcache.cache.preconditions import check_preconditions
 from mdcache.cache.series_registry import SeriesRegistry
@@ -50,11 +50,9 @@ class ExchangeInfoStore(Protocol):
 
     async def load(self, market: Market, *, sets: bool) -> tuple[bytes, int] | None:
         """Return the body (`sets`: with permission sets) and the exchange's time of its read in ms, if there is one."""
-        ...
 
     def save(self, market: Market, body: bytes, as_of_ms: int, *, sets: bool) -> None:
         """Save this body in the background."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +190,7 @@ class ExchangeInfo:
 
     async def aclose(self) -> None:
         """Cancel the reads and refreshes in progress."""
-        for task in self._loads.values():
-            task.cancel()
-        await asyncio.gather(*self._loads.values(), return_exceptions=True)
+        await cancel_all(*self._loads.values())
         await self._reads.aclose()
 
     # ------------------------------------------------------------------------------------ as a sink of bodies

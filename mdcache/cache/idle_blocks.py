@@ -6,7 +6,7 @@ Rule: docs/design.md#blocks.
 import asyncio
 from concurrent.futures import Executor
 
-from mdcache.background_work import supervise
+from mdcache.background_work import cancel_all, supervise
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.candles.block import BlockCodec
 from mdcache.clock import Clock
@@ -44,9 +44,7 @@ class IdleBlocks:
 
     async def aclose(self) -> None:
         """Stop compressing."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancel_all(self._task)
         self._thread.shutdown(wait=False)
 
     async def _run(self) -> None:

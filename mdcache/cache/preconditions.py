@@ -14,7 +14,6 @@ class SymbolChecks(Protocol):
 
     async def check_symbols(self, market: Market, names: Iterable[tuple[str, bool]]) -> None:
         """Raise Binance's refusal if one of these names, given as (name, is a pair), is not known."""
-        ...
 
 
 async def check_preconditions(

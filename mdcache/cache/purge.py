@@ -13,7 +13,6 @@ class Clearable(Protocol):
 
     async def clear(self, series_filter: SeriesFilter) -> None:
         """Forget everything that may belong to the matching series."""
-        ...
 
 
 class Peers(Protocol):
@@ -21,7 +20,6 @@ class Peers(Protocol):
 
     async def purge(self, series_filter: SeriesFilter) -> None:
         """Make them forget as well."""
-        ...
 
 
 @dataclass(slots=True)

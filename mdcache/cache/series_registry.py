@@ -27,7 +27,6 @@ class Evictable(Protocol):
 
     def evict(self, key: Hashable) -> None:
         """Drop what is held under `key`; its bytes no longer count."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ The data path calls it twice for each read from Binance: before it is sent, sinc
 and when it has ended, since others may wait for it.
 """
 
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.series import Series
@@ -30,7 +30,6 @@ class LeasableRead(Protocol):
 
     def weight(self) -> int:
         """Return its weight if it were sent now."""
-        ...
 
 
 class RowRead(LeasableRead, Protocol):
@@ -60,20 +59,18 @@ class BodyRead(LeasableRead, Protocol):
     @property
     def name(self) -> str:
         """The name of what it reads, the same on every replica."""
-        ...
 
     async def apply(self, body: SnapshotBody) -> None:
         """Keep what another replica read; raise `InvalidBody` if it does not answer this read."""
-        ...
 
 
 _R_contra = TypeVar("_R_contra", contravariant=True)
 
 
-class Sharing(Protocol[_R_contra]):
-    """The other replicas, for one kind of reads."""
+class Sharing(Generic[_R_contra]):
+    """The other replicas, for one kind of reads; by default there are none."""
 
-    async def satisfied_by_peers(self, read: _R_contra) -> bool:
+    async def satisfied_by_peers(self, read: _R_contra) -> bool:  # noqa: ARG002 - the default, here and below
         """Apply what the others know, and wait while one of them reads the same.
 
         Returns:
@@ -82,45 +79,25 @@ class Sharing(Protocol[_R_contra]):
         Raises:
             MdcacheError: The error of another replica's read of the same.
         """
-        ...
+        return False
 
-    async def pull(self, read: _R_contra) -> bool:
+    async def pull(self, read: _R_contra) -> bool:  # noqa: ARG002
         """Apply what the others know, for an answer without a read; return whether that changed anything."""
-        ...
+        return False
 
     def finished(self, read: _R_contra, error: BaseException | None) -> None:
         """Publish the result of `read`, or its error, in the background."""
-        ...
 
     async def purge(self, series_filter: SeriesFilter) -> None:
         """Make the others forget what this replica has forgotten."""
-        ...
 
     async def aclose(self) -> None:
         """Finish publishing, within a second."""
-        ...
 
 
 RowSharing = Sharing[RowRead]
 BodySharing = Sharing[BodyRead]
 
 
-class NoSharing:
-    """The null object: there are no other replicas."""
-
-    async def satisfied_by_peers(self, _read: object) -> bool:
-        """Return False: everything is left to read."""
-        return False
-
-    async def pull(self, _read: object) -> bool:
-        """Return False: nothing changed."""
-        return False
-
-    def finished(self, _read: object, error: BaseException | None) -> None:
-        """Do nothing."""
-
-    async def purge(self, series_filter: SeriesFilter) -> None:
-        """Do nothing."""
-
-    async def aclose(self) -> None:
-        """Do nothing."""
+class NoSharing(Sharing[object]):
+    """The null object."""

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
+from mdcache.background_work import cancel_all
 from mdcache.clock import Clock
 from mdcache.errors import DeadlinePassed, MdcacheError, Refusal, UpstreamFailed
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
@@ -124,9 +125,7 @@ class SingleFlight(Generic[_K, _R]):
     async def aclose(self) -> None:
         """Cancel the reads in progress."""
         tasks = [read.task for reads in self._under_way.values() for read in reads if read.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_all(*tasks)
 
     async def _do(self, read: _R) -> None:
         await self._run(read)

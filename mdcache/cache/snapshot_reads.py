@@ -27,23 +27,18 @@ class BodySink(Protocol[_P]):
     @property
     def max_body_bytes(self) -> int:
         """The greatest length of a body that is accepted, in bytes."""
-        ...
 
     def held_as_of_ms(self, question: SnapshotQuestion) -> int:
         """Return the as-of of the body that is held; -1 for none."""
-        ...
 
     def max_age_s(self, question: SnapshotQuestion) -> float:
         """Return how long a body is useful to any replica, in seconds."""
-        ...
 
     def parse(self, question: SnapshotQuestion, body: SnapshotBody) -> _P:
         """Parse the body; raise `InvalidBody` if it does not answer `question`."""
-        ...
 
     async def keep(self, read: "SnapshotRead[_P]", result: _P) -> None:
         """Keep the result of `read`, even if no caller waits for it any more."""
-        ...
 
 
 class SnapshotRead(Generic[_P]):

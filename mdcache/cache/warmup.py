@@ -81,7 +81,6 @@ class KlineSource(Protocol):
 
     async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> KlineAnswer:
         """Answer a question; raise the errors of `errors.py`."""
-        ...
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ reply needs them. Changes are saved soon after, and no answer waits for it.
 import asyncio
 from collections.abc import Iterable
 
-from mdcache.background_work import supervise
+from mdcache.background_work import cancel_all, supervise
 from mdcache.candles.persistence import RowStore, SeriesFilter
 from mdcache.candles.plan import Serve
 from mdcache.candles.series import Series
@@ -126,10 +126,7 @@ class WriteBehind(Persistence):
 
     async def aclose(self) -> None:
         """Hand the last changes to the store."""
-        tasks = [*self._loading.values(), *([self._saver] if self._saver is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_all(*self._loading.values(), self._saver)
         self._save_all()
         self._report_touched()
 

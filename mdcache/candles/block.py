@@ -68,11 +68,9 @@ class BlockCodec(Protocol):
 
     def encode(self, block: Block) -> bytes:
         """Return the rows, compressed."""
-        ...
 
     def decode(self, index: int, payload: bytes) -> Block:
         """Return block `index` from the `payload` that `encode` returned."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -78,20 +78,15 @@ class RowStore(Protocol):
 
     async def outline(self, key: SeriesKey) -> SeriesOutline:
         """Return what is stored of a series. After a fault it is empty, and stays so."""
-        ...
 
     async def blocks(self, key: SeriesKey, indexes: Iterable[int]) -> dict[int, StoredBlock]:
         """Return those of the blocks that are stored and intact."""
-        ...
 
     def save(self, key: SeriesKey, change: SeriesChange) -> None:
         """Store `change` soon."""
-        ...
 
     def touch(self, key: SeriesKey, indexes: Iterable[int]) -> None:
         """Note that these blocks were used."""
-        ...
 
     async def purge(self, series_filter: SeriesFilter) -> int:
         """Delete the matching series; return how many were stored, once they are gone."""
-        ...

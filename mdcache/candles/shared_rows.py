@@ -91,30 +91,23 @@ class SharedRowStore(Protocol):
 
     async def pull(self, key: SeriesKey, known: KnownVersions, lease_request: LeaseRequest | None) -> PullResult:
         """Return what is stored and new, and which replica may read."""
-        ...
 
     async def push(self, key: SeriesKey, push: Push) -> PullResult:
         """Store a read's result; return what is stored if another replica was quicker."""
-        ...
 
     async def renew(self, key: SeriesKey, lease: Lease) -> bool:
         """Extend a lease by `LEASE_S`; return whether it was still ours."""
-        ...
 
     async def release(self, key: SeriesKey, lease: Lease, error: str) -> None:
         """End a lease; publish `error`, if any, for `ERROR_SHARED_S`."""
-        ...
 
     async def purge(self, series_filter: SeriesFilter, name: bytes) -> None:
         """Delete the matching series and publish the purge."""
-        ...
 
     async def purge_series(self, key: SeriesKey, name: bytes) -> None:
         """Delete one series, unless the purge of that name has deleted it."""
-        ...
 
     def subscribe(
         self, on_lease_end: Callable[[SeriesKey], None], on_purge: Callable[[SeriesFilter, bytes], None]
     ) -> None:
         """Call `on_lease_end` soon after a lease ends that a replica waits for, and `on_purge` after any purge."""
-        ...

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mdcache.background_work import supervise
+from mdcache.background_work import cancel_all, supervise
 from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, Events, Summary
 from mdcache.results import shares
@@ -52,8 +52,7 @@ class Summaries:
     async def aclose(self) -> None:
         """Stop, and emit a summary of the time since the last one."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await cancel_all(self._task)
             self._emit()
 
     async def _run(self) -> None:

@@ -49,12 +49,10 @@ class WeightRule(Protocol):
 
     def weigh(self, values: Mapping[str, str], symbols: int) -> int:
         """Return the weight of a question with these parameters that names `symbols` symbols (0: all)."""
-        ...
 
     @property
     def bounds(self) -> tuple[int, int]:
         """The least and the greatest weight."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

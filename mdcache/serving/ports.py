@@ -19,7 +19,6 @@ class Recorder(Protocol):
 
         `age_s` is the age of the tail it showed, `None` without one.
         """
-        ...
 
 
 class CandleSource(Protocol):
@@ -27,7 +26,6 @@ class CandleSource(Protocol):
 
     async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> Answer:
         """Return the answer; raise an error of `errors.py`."""
-        ...
 
 
 class SnapshotSource(Protocol):
@@ -35,7 +33,6 @@ class SnapshotSource(Protocol):
 
     async def answer(self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, caller: Caller) -> Answer:
         """Return the answer; raise an error of `errors.py`."""
-        ...
 
 
 class ExchangeInfoSource(Protocol):
@@ -45,7 +42,6 @@ class ExchangeInfoSource(Protocol):
         self, market: Market, selection: SymbolSelection, directives: FreshnessDirectives, caller: Caller
     ) -> Answer:
         """Return the answer; raise an error of `errors.py`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,42 +11,34 @@ class FamilyState(Protocol):
     @property
     def family(self) -> str:
         """Return `spot` or `futures`."""
-        ...
 
     @property
     def gate_state(self) -> str:
         """Return `open`, `closed`, `probing` or `ramp`."""
-        ...
 
     @property
     def gate_reason(self) -> str:
         """Return why it was last closed."""
-        ...
 
     @property
     def reopens_in_s(self) -> float:
         """Return the seconds until a probe; 0 unless the gate is closed."""
-        ...
 
     @property
     def used(self) -> int:
         """Return the weight we used in this UTC minute."""
-        ...
 
     @property
     def allowed(self) -> int:
         """Return the weight we may use per minute."""
-        ...
 
     @property
     def address(self) -> int:
         """Return the whole address's weight in this UTC minute, as far as Binance reported it."""
-        ...
 
     @property
     def limit(self) -> int:
         """Return the address's limit."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,19 +52,15 @@ class Logger(Protocol):
 
     def debug(self, event: str, **fields: object) -> object:
         """Log a detail."""
-        ...
 
     def info(self, event: str, **fields: object) -> object:
         """Log for the record."""
-        ...
 
     def warning(self, event: str, **fields: object) -> object:
         """Log what an operator should know."""
-        ...
 
     def error(self, event: str, **fields: object) -> object:
         """Log what an operator should act on."""
-        ...
 
 
 def make_logger(clock: Clock, level: str, form: Literal["auto", "human", "json"], stream: TextIO) -> Logger:

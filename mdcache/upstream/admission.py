@@ -60,39 +60,30 @@ class Admission(Protocol):
     @property
     def replicas(self) -> int:
         """The number of replicas, as far as it is known."""
-        ...
 
     def share(self, now: Moment) -> float:
         """Return the part of the share to plan with."""
-        ...
 
     def paused_until_ms(self, lane: Lane, now: Moment) -> int:
         """Return the exchange time before which the lane may send nothing; 0 if it may now."""
-        ...
 
     def admit(self, weight: int, lane: Lane, now: Moment) -> Wait | None:
         """Return `None` if a read of this weight may be sent in this step, else what it must wait for."""
-        ...
 
     def record_send(self) -> None:
         """Record that the admitted read is sent, which steps the gate."""
-        ...
 
     def gate_stepped(self, event: GateEvent, before: Gate) -> None:
         """Handle a step of the gate caused by an event in this process."""
-        ...
 
     def status(self) -> SharingStatus | None:
         """Return how the family is shared; `None` if it is not."""
-        ...
 
     async def start(self) -> None:
         """Connect to the other replicas, before the first read."""
-        ...
 
     async def aclose(self) -> None:
         """Leave the other replicas."""
-        ...
 
 
 AdmissionFactory = Callable[[AdmissionContext], Admission]

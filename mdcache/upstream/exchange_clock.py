@@ -9,6 +9,7 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from mdcache.background_work import cancel_all
 from mdcache.clock import Clock, Instant
 from mdcache.errors import BodyFault, Fault, InvalidBody, MdcacheError, Refusal, ServerFailed
 from mdcache.events import (
@@ -201,10 +202,7 @@ class ExchangeClocks:
 
     async def aclose(self) -> None:
         """Cancel the measurements in progress."""
-        tasks = [known.task for known in self._markets.values() if known.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_all(*(known.task for known in self._markets.values()))
 
     # ------------------------------------------------------------------------------------ parts
 

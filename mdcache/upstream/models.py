@@ -60,31 +60,24 @@ class Fetchable(Protocol[T_co]):
     @property
     def market(self) -> Market:
         """The market that is asked."""
-        ...
 
     @property
     def endpoint(self) -> str:
         """The path without market and version, for labels."""
-        ...
 
     @property
     def reason(self) -> ReadReason:
         """Why it is asked, for labels."""
-        ...
 
     @property
     def priority(self) -> Priority:
         """Its priority in the queue; always the same object."""
-        ...
 
     def weight(self) -> int:
         """Return its documented weight if it were sent now; it may grow until then."""
-        ...
 
     def build_request(self) -> UpstreamRequest:
         """Build the request. Called in the same step in which its weight is reserved, once for each attempt."""
-        ...
 
     def accept(self, reply: UpstreamReply) -> Accepted[T_co]:
         """Parse the body; raise `InvalidBody` if it does not answer the question. Pure."""
-        ...

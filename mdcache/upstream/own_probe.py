@@ -11,6 +11,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from mdcache.background_work import cancel_all
 from mdcache.clock import Clock
 from mdcache.errors import MdcacheError
 from mdcache.events import ReadReason
@@ -72,9 +73,7 @@ class OwnProbe:
         """Probe no more."""
         self._started = False
         self._timer.set(math.inf)
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancel_all(self._task)
 
     def _probe_if_due(self) -> None:
         if self._task is None and self._gate_keeper.decision() is GateDecision.PROBE:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
 
+from mdcache.background_work import cancel_all
 from mdcache.clock import Clock, Instant
 from mdcache.errors import InvalidBody, MdcacheError, UpstreamFailed
 from mdcache.events import Events, UpstreamCalled
@@ -45,10 +46,7 @@ class Sender:
 
     async def aclose(self) -> None:
         """Cancel the reads in progress, and their waiters."""
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_all(*self._tasks)
 
     async def _run(self, scheduler: FamilyScheduler, queued: QueuedRead) -> None:
         exchange = _Exchange(queued, scheduler, self._clocks, self._clock)

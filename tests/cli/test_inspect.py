@@ -37,7 +37,8 @@ def fill(folder: Path, *, orderly: bool = True) -> None:
             start = now - 90 * 24 * HOUR
             await w.ask("/api/v3/klines", f"symbol=BTCUSDT&interval={interval}&startTime={start}&limit={rows}")
             now += rows * length
-        await (w.aclose() if orderly else w.clock.sleep(2.0))
+        await w.clock.sleep(2.0)
+        w.runs = orderly  # else it is not closed
 
     run_world(main())
 

@@ -99,13 +99,13 @@ class VirtualDaemon:
         self.transport: httpx.AsyncBaseTransport = SimTransport(self.exchange, self.clock)
         self.events: list[Event] = []
         self.as_of_error_ms = [0]  # how far the exchange's own time may be from an as-of
-        self._runs = False
+        self.runs = False
         self.restart()
         close_at_end(self.aclose)
 
     def restart(self) -> None:
         """A new process: nothing of the old one's memory is left."""
-        self._runs = True
+        self.runs = True
         self.bus = events = Events(self.events.append)
         settings = self.options.settings()
         self.governor = build_upstream(settings, self.clock, random.Random(7), events, transport=self.transport)
@@ -151,15 +151,15 @@ class VirtualDaemon:
 
     async def aclose(self) -> None:
         """An orderly end; nothing if it has ended."""
-        if self._runs:
-            self._runs = False
+        if self.runs:
+            self.runs = False
             await self.cache.aclose()
             await self.governor.aclose()
             await self.state.aclose()
 
     async def kill(self) -> None:
         """The process is gone: what was not written by now never is."""
-        self._runs = False
+        self.runs = False
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
         await asyncio.sleep(0)

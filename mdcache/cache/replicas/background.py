@@ -5,6 +5,7 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 
+from mdcache.background_work import cancel_all
 from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.leases import SharedStoreDown
@@ -43,10 +44,7 @@ class BackgroundTasks:
         """Wait at most a second for the tasks, then cancel those that are not done."""
         if self._tasks:
             await asyncio.wait(tuple(self._tasks), timeout=_CLOSE_TIMEOUT_S)
-        late = tuple(self._tasks)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await cancel_all(*self._tasks)
 
     async def _retry(self, call: Callable[[], Awaitable[None]], until_s: float) -> None:
         while self._clock.now() < until_s:

@@ -11,7 +11,7 @@ from functools import partial
 from mdcache.cache.replicas.background import BackgroundTasks
 from mdcache.cache.replicas.error_messages import NO_BOUNDS, decode_error, encode_error
 from mdcache.cache.replicas.leases import Leases, PullOutcome, RefusalNow
-from mdcache.cache.sharing import BodyRead
+from mdcache.cache.sharing import BodyRead, BodySharing
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import Clock, Instant
 from mdcache.errors import InvalidBody
@@ -24,7 +24,7 @@ _MAX_PULLED = 4_096
 _LEASE_NAME = "read"  # each body has a single lease
 
 
-class SharedBodies:
+class SharedBodies(BodySharing):
     """The port `BodySharing` over a shared store."""
 
     def __init__(

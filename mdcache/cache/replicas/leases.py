@@ -12,6 +12,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
+from mdcache.background_work import cancel_all
 from mdcache.cache.replicas.background import BackgroundTasks
 from mdcache.cache.sharing import LeasableRead
 from mdcache.clock import Clock
@@ -41,7 +42,6 @@ class PullOrLease(Protocol):
 
     async def __call__(self, lease: Lease, *, take_lease: bool) -> PullOutcome:
         """Raise `SharedStoreDown` where the store can't be reached."""
-        ...
 
 
 # both raise `SharedStoreDown`
@@ -134,10 +134,7 @@ class Leases(Generic[_Topic]):
 
     async def aclose(self) -> None:
         """Stop renewing leases."""
-        renewing = tuple(self._renewing.values())
-        for task in renewing:
-            task.cancel()
-        await asyncio.gather(*renewing, return_exceptions=True)
+        await cancel_all(*self._renewing.values())
 
     def _would_be_refused(self, read: LeasableRead) -> bool:
         """Return whether Binance can't be asked in time: each replica would take the lease only to release it."""

@@ -17,7 +17,7 @@ from mdcache.cache.replicas.peer_versions import SeenVersionsBySeries
 from mdcache.cache.replicas.purges import ReplicaPurges
 from mdcache.cache.replicas.read_goal import ReadGoal, lease_name, reached_block_indexes, read_goal
 from mdcache.cache.series_registry import SeriesRegistry
-from mdcache.cache.sharing import RowRead
+from mdcache.cache.sharing import RowRead, RowSharing
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.replication import SeriesState, apply_state
 from mdcache.candles.series import Series
@@ -33,7 +33,7 @@ _MAX_PUSHES = 16  # at once
 _MAX_BLOCKS = 8  # in one pull
 
 
-class SharedRows:
+class SharedRows(RowSharing):
     """The port `RowSharing` over a shared store."""
 
     def __init__(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from mdcache.background_work import supervise
+from mdcache.background_work import cancel_all, supervise
 from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, Events, StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
 from mdcache.exchange.undecodable import UNDECODABLE
@@ -95,8 +95,7 @@ class GateFile:
         if writer is not None:
             self._gate_changed.set()
             await asyncio.wait({writer}, timeout=timeout_s)
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+            await cancel_all(writer)
         self._thread.shutdown(wait=False)
 
     async def _write_all(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 
-from mdcache.background_work import supervise
+from mdcache.background_work import cancel_all, supervise
 from mdcache.candles.persistence import SeriesChange, SeriesFilter, SeriesOutline, StoredBlock
 from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, Events, StoreOp, TierFailed
@@ -124,9 +124,7 @@ class DiskRowStore:
                 await self.flush()
         except TimeoutError:
             self._access.report_failure(StoreOp.WRITE, f"{len(self._pending)} series were not saved in time")
-        if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.gather(self._writer, return_exceptions=True)
+        await cancel_all(self._writer)
         await self._access.aclose(timeout_s)
 
     # ------------------------------------------------------------------------------------ parts

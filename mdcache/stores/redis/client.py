@@ -13,7 +13,7 @@ from typing import NoReturn, TypeVar
 
 from redis import exceptions as foreign
 
-from mdcache.background_work import supervise
+from mdcache.background_work import cancel_all, supervise
 from mdcache.clock import Clock
 from mdcache.events import (
     BackgroundTask,
@@ -31,7 +31,7 @@ from mdcache.stores.redis.scan import escape_glob, nodes, scan_page
 from mdcache.stores.redis.scripts import load
 from mdcache.stores.redis.subscription import Subscription
 from mdcache.stores.redis.url import ForeignClient
-from mdcache.stores.redis.workarounds import cancel_all, cancellable, uvloop_understood
+from mdcache.stores.redis.workarounds import cancellable, uvloop_understood
 
 # A time-out that took far longer than its limit is this process's fault: it was suspended, not Redis.
 #

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
-from mdcache.background_work import supervise
+from mdcache.background_work import cancel_all, supervise
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, Events, StoreOp
@@ -24,7 +24,6 @@ from mdcache.stores.redis.channel import Channel
 from mdcache.stores.redis.client import RedisClient, RedisDown
 from mdcache.stores.redis.scripts import load
 from mdcache.stores.redis.url import ForeignClient
-from mdcache.stores.redis.workarounds import cancel_all
 
 _POLL_S = 2.0
 FILE = "purges"
@@ -75,8 +74,7 @@ class PurgeLog:
 
     async def aclose(self) -> None:
         """Stop polling."""
-        if self._poller is not None:
-            await cancel_all(self._poller)
+        await cancel_all(self._poller)
 
     async def purge(self, series_filter: SeriesFilter, name: bytes, origins: Mapping[Market, str]) -> None:
         """Delete all matching series of these upstreams; raise `RedisDown` if some could not be deleted."""

@@ -3,19 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-_CANCEL_AGAIN_S = 0.1
-
-
-async def cancel_all(*tasks: "asyncio.Task[Any]") -> None:
-    """Cancel the tasks, repeatedly if needed: redis-py swallows a cancellation that arrives while it connects."""
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextmanager

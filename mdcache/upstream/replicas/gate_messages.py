@@ -2,7 +2,7 @@
 
 import asyncio
 
-from mdcache.background_work import supervise
+from mdcache.background_work import cancel_all, supervise
 from mdcache.events import BackgroundTask
 from mdcache.upstream.admission import AdmissionContext
 from mdcache.upstream.gate import Gate
@@ -94,9 +94,7 @@ class GateMessages:
 
     async def aclose(self) -> None:
         """Stop writing."""
-        if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.gather(self._writer, return_exceptions=True)
+        await cancel_all(self._writer)
 
     async def _write_until_done(self) -> None:
         await self.write()

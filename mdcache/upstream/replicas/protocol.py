@@ -160,28 +160,22 @@ class BudgetStore(Protocol):
     @property
     def up(self) -> bool:
         """Whether it is likely to answer; otherwise every call fails at once."""
-        ...
 
     @property
     def listens(self) -> bool:
         """Whether gates that others write are announced here; else they are seen in replies only."""
-        ...
 
     async def draw(self, request: DrawRequest) -> DrawReply:
         """Report and draw, in one step; raises `BudgetStoreDown`, and `Displaced`."""
-        ...
 
     def rename(self) -> None:
         """Continue with a new id."""
-        ...
 
     async def write_gate(self, version: int, text: str) -> GateReply:
         """Write the gate if its version is still `version`; raises `BudgetStoreDown`."""
-        ...
 
     def subscribe(self, on_gate: Callable[[int, str], None]) -> None:
         """Call `on_gate(version, text)` soon after another replica has written the gate."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 
-from mdcache.background_work import supervise
+from mdcache.background_work import cancel_all, supervise
 from mdcache.events import BackgroundTask
 from mdcache.upstream.admission import Admission, AdmissionContext, AdmissionFactory, SharingStatus
 from mdcache.upstream.budget import MINUTE_MS, Moment, Wait
@@ -137,10 +137,7 @@ class SharedAdmission:
 
     async def aclose(self) -> None:
         """Stop the tasks, and leave the other replicas."""
-        tasks = [task for task in (self._heartbeat, self._call) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_all(self._heartbeat, self._call)
         await self._gate.aclose()
         await self._budget.leave()
 

@@ -41,28 +41,21 @@ class SharedBodyStore(Protocol):
 
     def topic(self, market: Market, name: str) -> str:
         """Return the name of a body in messages."""
-        ...
 
     def subscribe(self, on_message: Callable[[str], None]) -> None:
         """Call `on_message` with the topic soon after a lease ends that a replica waits for."""
-        ...
 
     async def pull(self, market: Market, name: str, held_ms: int, need: BodyLeaseRequest | None) -> BodyPullResult:
         """Return a body newer than one as of `held_ms` (-1: any), and which replica may read."""
-        ...
 
     async def push(self, market: Market, name: str, body: SnapshotBody, lifetime_s: float, lease: Lease | None) -> None:
         """Store a body for `lifetime_s`; end the lease."""
-        ...
 
     async def renew(self, market: Market, name: str, lease: Lease) -> bool:
         """Extend the lease by `LEASE_S`; return whether it was still ours."""
-        ...
 
     async def release(self, market: Market, name: str, lease: Lease, error: str) -> None:
         """End the lease; publish `error`, if any, for `ERROR_SHARED_S`."""
-        ...
 
     async def purge(self) -> None:
         """Delete all bodies of this daemon's upstreams."""
-        ...
