@@ -19,8 +19,8 @@ from tests.support.virtual_daemon import DaemonOptions
 pytestmark = pytest.mark.virtual
 
 KLINES = "/api/v3/klines"
-DEEP = b"[" * 3_000 + b"]" * 3_000
-BODIES = [DEEP, b'{"a":' * 3_000, b'[["\xff"]]', b"\xff", b"[", b"null", b'[{"symbol":"\xff"}]']
+DEEP = b"[" * 20_000 + b"]" * 20_000
+BODIES = [DEEP, b'{"a":' * 20_000, b'[["\xff"]]', b"\xff", b"[", b"null", b'[{"symbol":"\xff"}]']
 KLINE_QUESTIONS = [
     (KLINES, "symbol=ETHUSDT&interval=1m&limit=5"),
     ("/fapi/v1/klines", "symbol=ETHUSDT&interval=1M&limit=5"),

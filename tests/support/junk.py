@@ -23,7 +23,7 @@ _VALUES: tuple[Any, ...] = (
     {"a": []},
 )
 _BYTES = (b"\xff", b"\x00", b'"', b"[", b"]", b"{", b",", b" ", b"1e400")
-_DEEP = b"[" * 3_000 + b"]" * 3_000
+_DEEP = b"[" * 20_000 + b"]" * 20_000
 _ODD_VALUES = (_DEEP, b'"\xff"', b"1e400", b'"\\ud800"')
 
 
