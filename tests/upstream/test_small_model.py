@@ -337,8 +337,15 @@ def test_it_finds_one_that_takes_a_lost_message_for_not_sent(monkeypatch: pytest
         explored(STARTS["nothing spent"], 3)
 
 
+# Two are silent while the store is emptied, and a third that they never heard of starts: each takes its part in as many
+# as it knows of (docs/design.md#replicas), and none can know better.
+_UNKNOWABLE = pytest.param(
+    "a third joins two", marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason="nobody knows of all three")
+)
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", [*(each for each in STARTS if each != "a third joins two"), _UNKNOWABLE])
 @pytest.mark.timeout(3_600)
 def test_no_order_of_five_steps_either(start: str) -> None:
     explored(STARTS[start], 5)
