@@ -218,7 +218,9 @@ def _note_unproven_empty(series: Series, rows: list[Row], window: Window, read: 
     series.unproven_empty = still[-_MAX_UNPROVEN_EMPTY:]
     if series.is_short(len(rows), window.limit):
         below = rows[0].open_ms - 1 if rows else end
-        if below >= (start := window.start_ms or 0):
+        span_ms = series.endpoint.max_span_ms
+        reach_ms = 0 if span_ms is None else max(0, end - span_ms)
+        if below >= (start := reach_ms if window.start_ms is None else window.start_ms):
             series.unproven_empty.append(UnprovenEmpty(start, below, len(rows), read.as_of_ms))
     if rows and series.next_open(rows[-1].open_ms) <= end:
         series.unproven_empty.append(UnprovenEmpty(rows[-1].open_ms + 1, end, 0, read.as_of_ms))

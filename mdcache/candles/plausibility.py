@@ -19,6 +19,7 @@ LONGEST_OUTAGE_MS = 3 * 86_400_000  # the longest known outage (2018-02-08) took
 MAX_VANISHED_ROWS = 10  # an exchange may withdraw a few closed rows at once; if more are missing, the reply is broken
 _JOINED_BUCKETS = 2  # so few rows fit into any page
 _QUIET_BUCKETS = 3  # a symbol that printed no row for longer than this needs another witness
+_OPENED_MS = 1_498_867_200_000  # 2017-07-01: Binance opened two weeks later, so no row is from before
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTi
     fewer = [row.open_ms for row, now in differing if now.trades < row.trades]
     if fewer:
         return Suspicion(f"fewer trades in {fewer[0]}", lagging=fewer[0] == newest)
-    return _find_early_end(series, rows, window, read)
+    return _find_early_end(series, rows, window, read) or _find_silence(series, rows, window, read)
 
 
 def _find_shortened(series: Series, rows: list[Row], window: Window, read: ReadTime) -> Suspicion | None:
@@ -120,6 +121,21 @@ def _find_early_end(series: Series, rows: list[Row], window: Window, read: ReadT
     start_ms = newest + 1 if span_ms is None else max(newest + 1, read.as_of_ms - span_ms)
     look = Window(WindowKind.RANGE, start_ms, read.as_of_ms, page_limit(series.endpoint, 1))
     return Suspicion(f"ends at {newest}", lagging=False, look=look)
+
+
+def _find_silence(series: Series, rows: list[Row], window: Window, read: ReadTime) -> Suspicion | None:
+    """Return a suspicion if a window that is answered by its newest rows has none at its end, and that is news."""
+    start, end = window.start_ms, window.end_ms
+    if not series.endpoint.nearest_end or start is None or end is None:
+        return None
+    since_ms, until_ms = (series.next_open(rows[-1].open_ms) if rows else start), min(end, read.as_of_ms)
+    quiet_ms = max(series.policy.confirm_ms, _QUIET_BUCKETS * series.interval.length_ms) if rows else 0
+    if until_ms < _OPENED_MS or until_ms - since_ms <= quiet_ms or not series.coverage.gaps(since_ms, until_ms + 1):
+        return None
+    if series.shown_empty_at(since_ms) and series.shown_empty_at(until_ms):
+        return None  # this read is the other witness
+    look = Window(WindowKind.RANGE, since_ms, until_ms, page_limit(series.endpoint, 1))
+    return Suspicion(f"nothing in {since_ms}..{until_ms}", lagging=False, look=look)
 
 
 def _expected_span(series: Series, rows: list[Row], window: Window) -> Span:

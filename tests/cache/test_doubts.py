@@ -59,6 +59,42 @@ async def test_one_page_that_ends_long_ago_is_not_believed(path: str, symbol: st
     await w.aclose()
 
 
+def silenced(page: PageRequest, rows: PrintedRows) -> PrintedRows:
+    """Answer a window with its first rows only."""
+    return rows if page.newest else rows[:5]
+
+
+def unanswered(page: PageRequest, rows: PrintedRows) -> PrintedRows:
+    """Answer a window with no rows."""
+    return rows if page.newest else []
+
+
+@pytest.mark.parametrize("edit", [silenced, unanswered])
+@pytest.mark.parametrize("interval", ["1h", "1d"])
+@pytest.mark.parametrize("bounds", ["startTime={0}&endTime={1}", "endTime={1}", "startTime={0}&endTime={1}&limit=5"])
+async def test_one_window_of_coinm_without_rows_at_its_end_is_not_believed(
+    edit: Edit, interval: str, bounds: str
+) -> None:
+    w = VirtualDaemon(PLENTY)
+    edited = edit_rows(w)
+    path, now_ms = "/dapi/v1/klines", w.clock.true_ms()
+    await ready(w, OTHER[path], path)
+    windows = 0
+
+    def once(page: PageRequest, rows: PrintedRows) -> PrintedRows:
+        nonlocal windows
+        windows += not page.newest
+        return edit(page, rows) if windows == 1 else rows
+
+    edited.edit = once
+    query = f"symbol=BTCUSD_PERP&interval={interval}&" + bounds.format(now_ms - 1440 * HOUR, now_ms - 960 * HOUR)
+    for _ in range(2):
+        answer = await w.ask(path, query)
+        assert answer.body == w.exchange.truth(path, query, at_ms=answer.as_of_ms)
+        await w.clock.sleep(60)
+    await w.aclose()
+
+
 @pytest.mark.parametrize(("path", "symbol"), MARKETS)
 @pytest.mark.parametrize("edit", [aged, emptied])
 async def test_nothing_is_answered_from_a_page_that_is_always_old(path: str, symbol: str, edit: Edit) -> None:
