@@ -39,6 +39,7 @@ FUTURES_ALLOWED = 1_200  # half of 2,400 weight
 TOKEN = "a-very-secret-token"
 LATE = ("no answer within", "TimeoutError: ")  # how a circuit is opened by time-outs
 ROUNDS, MOST_ROUNDS = 3, 20  # until each kind of key was met
+EXCUSED = {"clock_suspect", "budget_short"}  # warnings of the machine's other work, and of the flood
 MOST_STALLS = 3  # in a row: that was no machine with other work
 
 
@@ -180,7 +181,7 @@ def test_all_go_on_without_it(
     for daemon, moved, failed, logged in zip(fleet.daemons, moves, failures, lines_before, strict=True):
         eventually(lambda daemon=daemon, moved=moved: daemon.redis_states()[moved:] == ["down", "ok"])  # type: ignore[misc]
         lines = [line for line in daemon.lines()[logged:] if line["level"] != "info"]
-        assert [line["event"] for line in lines if line["event"] != "clock_suspect"] == ["store_state"]
+        assert [line["event"] for line in lines if line["event"] not in EXCUSED] == ["store_state"]
         assert 0 < daemon.redis()["failures"] - failed < FAILURES
         assert daemon.metric('mdcache_tier_errors_total{tier="redis"}') == daemon.redis()["failures"]
         assert "hidden-word" not in str(daemon.lines())
@@ -212,6 +213,8 @@ def test_the_first_start_without_it(fleet: FaultyReplicas) -> None:
         lost.stop()
         for daemon in made:
             daemon.wait_until_ready()
+            if daemon is made[3]:  # what it drew in this minute may be spent; its part begins with the next one
+                time.sleep(60.5 - time.time() % 60)
             for query in fleet.questions.cold():
                 assert fleet.questions.ask(daemon, query, IN_TIME_S)
             eventually(lambda daemon=daemon: not daemon.redis_is_up(), IN_TIME_S)  # type: ignore[misc]
