@@ -272,10 +272,8 @@ class Flights:
         series = flight.series
         page = await self._fetch_plausible(flight)
         revisions = merge(series, page.rows, page.window, page.read)
-        flight.open_times_ms, flight.as_of_publishable = (
-            tuple([row.open_ms for row in page.rows]),
-            not page.read.doubt_ms,
-        )
+        flight.open_times_ms = tuple([row.open_ms for row in page.rows])
+        flight.as_of_publishable = not page.read.doubt_ms
         market, path = series.key.market, series.endpoint.path
         self._events.emit(RowsRead(market, len(page.rows)))
         if page.oddity:
