@@ -24,7 +24,7 @@ _SPREAD_MS = 40  # so that not all topics send in one millisecond
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class PrintedFrame:
     """One event of a topic. `final`: the last one of a candle."""
 
     topic: str
@@ -64,11 +64,11 @@ class KlineFeed:
         """When the feed may have something to send."""
         return min(self._tick_ms, self._finals[0][0]) if self._finals else self._tick_ms
 
-    def take(self, now_ms: int) -> list[Frame]:
+    def take(self, now_ms: int) -> list[PrintedFrame]:
         """Return what is due by now, in the order of event times."""
         if now_ms - self._tick_ms > self._cadence_ms:
             self._tick_ms = self._tick_after(now_ms - self._cadence_ms)
-        frames: list[Frame | None] = []
+        frames: list[PrintedFrame | None] = []
         while self.next_ms <= now_ms:
             if self._finals and self._finals[0][0] <= self._tick_ms:
                 when, index = self._finals.popleft()
@@ -87,7 +87,7 @@ class KlineFeed:
             self._finals.append((self._due(series, index - 1), index - 1))
         self._enter(series, index)
 
-    def _tick(self, at_ms: int) -> Frame | None:
+    def _tick(self, at_ms: int) -> PrintedFrame | None:
         series = self._series(at_ms)
         if series is None:
             return None
@@ -103,7 +103,7 @@ class KlineFeed:
         self._trades = trades
         return self._frame(series, row, at_ms, self._first_trade, final=False)
 
-    def _final(self, index: int, at_ms: int) -> Frame | None:
+    def _final(self, index: int, at_ms: int) -> PrintedFrame | None:
         series = self._series(at_ms)
         row = None if series is None else series.rows.row(index, at_ms)
         if series is None or row is None or (not _trades(row) and self._quiet()):
@@ -118,11 +118,11 @@ class KlineFeed:
     def _due(self, series: StreamedSeries, index: int) -> int:
         return series.rows.bounds(index)[1] + 1 + self._final_after_ms
 
-    def _frame(self, series: StreamedSeries, row: bytes, at_ms: int, first_trade: int, *, final: bool) -> Frame:
+    def _frame(self, series: StreamedSeries, row: bytes, at_ms: int, first_trade: int, *, final: bool) -> PrintedFrame:
         text = kline_event(
             self._topic, series.spec, row, event_ms=at_ms, first_trade=first_trade, final=final, micros=self._micros
         )
-        return Frame(self.name, at_ms, text, final)
+        return PrintedFrame(self.name, at_ms, text, final)
 
     def _series(self, at_ms: int) -> StreamedSeries | None:
         changes, series = self._found
@@ -167,14 +167,14 @@ class MiniTickerFeed:
         self._micros = micros
         self.next_ms = now_ms // _MINI_TICKERS_MS * _MINI_TICKERS_MS + _MINI_TICKERS_MS
 
-    def take(self, now_ms: int) -> list[Frame]:
+    def take(self, now_ms: int) -> list[PrintedFrame]:
         """Return the newest array, if it is due."""
         if now_ms < self.next_ms:
             return []
         at_ms = now_ms // _MINI_TICKERS_MS * _MINI_TICKERS_MS
         self.next_ms = at_ms + _MINI_TICKERS_MS
         text = self._tickers.text(self._market, at_ms, micros=self._micros)
-        return [Frame(self.name, at_ms, text)] if text else []
+        return [PrintedFrame(self.name, at_ms, text)] if text else []
 
 
 def _trades(row: bytes) -> int:

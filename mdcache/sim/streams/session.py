@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mdcache.sim.config import DAY_MS, Market
 from mdcache.sim.control.stream_faults import StreamFault, StreamSettings
-from mdcache.sim.streams.feeds import Frame, KlineFeed, MiniTickerFeed
+from mdcache.sim.streams.feeds import KlineFeed, MiniTickerFeed, PrintedFrame
 from mdcache.sim.streams.messages import CombinedMessage, ListMessage, Message, TopicsMessage, read_message, result
 
 Feed = KlineFeed | MiniTickerFeed
@@ -142,11 +142,11 @@ class StreamSession:
             out.append(heapq.heappop(self._late)[2])
         return out
 
-    def _frames(self, now_ms: int) -> list[Frame]:
+    def _frames(self, now_ms: int) -> list[PrintedFrame]:
         ready: set[str] = set()
         while self._wake and self._wake[0][0] <= now_ms:
             ready.add(heapq.heappop(self._wake)[1])
-        frames: list[Frame] = []
+        frames: list[PrintedFrame] = []
         for name in sorted(ready):
             feed = self._feeds.get(name)
             if feed is not None:
@@ -154,7 +154,7 @@ class StreamSession:
                 heapq.heappush(self._wake, (feed.next_ms, name))
         return frames
 
-    def _put(self, frame: Frame, faults: list[StreamFault], now_ms: int, out: list[str | Closing]) -> None:
+    def _put(self, frame: PrintedFrame, faults: list[StreamFault], now_ms: int, out: list[str | Closing]) -> None:
         """Add a frame as the faults have it: now, later or never."""
         text, later_ms = frame.text, 0
         for fault in (one for one in faults if one.topic in frame.topic):
