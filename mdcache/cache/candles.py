@@ -1,4 +1,4 @@
-"""The whole data path of a kline question.
+"""Answer kline questions: the whole data path, from the preconditions to the answer.
 
     check_preconditions                         the clock measured, the symbol listed
     plan -> Serve                               the answer

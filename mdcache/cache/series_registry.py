@@ -1,4 +1,4 @@
-"""All series in memory, their bytes (with those of bodies and ready answers), and what is evicted."""
+"""The registry of all series in memory: counts bytes, also of bodies and ready answers, and evicts."""
 
 import math
 from collections import OrderedDict

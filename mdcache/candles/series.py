@@ -1,4 +1,4 @@
-"""Series: all that is known of one, in blocks of settled rows with their coverage, and the tail.
+"""A series: everything known about it, as blocks of settled rows with their coverage, and the tail.
 
 `merge.py` applies replies, `replication.py` applies what other replicas know; `plan.py` decides what is missing.
 """

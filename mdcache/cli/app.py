@@ -1,4 +1,4 @@
-"""The `mdcache` command, which registers the command of each module.
+"""The `mdcache` command and its subcommands.
 
 Exit codes: 0 done; 1 failed while running; 2 wrong settings or options; 130 ended by Ctrl-C. `status` has its own.
 Errors are one line each on stderr, never a traceback. Only this package uses typer and rich.

@@ -1,4 +1,4 @@
-"""`mdcache check`: the effective settings, or what a set of series would cost."""
+"""`mdcache check`: print the settings in effect, or what a set of series would cost."""
 
 import json
 from dataclasses import asdict

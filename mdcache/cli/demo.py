@@ -1,4 +1,4 @@
-"""`mdcache demo`: a simulated Binance and the daemon in front of it, in one terminal."""
+"""`mdcache demo`: run a simulated Binance and the daemon in front of it, in one terminal."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""`mdcache inspect`: what is stored in the state directory."""
+"""`mdcache inspect`: show what is stored in a state directory."""
 
 import json
 import shlex

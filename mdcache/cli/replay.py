@@ -1,4 +1,4 @@
-"""`mdcache replay`: play the incident, and show the result of both sides."""
+"""`mdcache replay`: run the incident with and without mdcache, and compare the results."""
 
 import json
 from collections.abc import Callable, Iterator

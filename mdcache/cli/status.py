@@ -1,4 +1,4 @@
-"""`mdcache status`: the state of the daemon on this machine, once or live."""
+"""`mdcache status`: show the state of the daemon on this machine, once or live."""
 
 import asyncio
 import json

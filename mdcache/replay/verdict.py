@@ -1,4 +1,4 @@
-"""What a run does not show, and why: the machine was the limit, or it was too short, or too small, to be banned."""
+"""Explain what a run can't show: the machine was too slow, or the load too small or too short for a ban."""
 
 from mdcache.replay.consumers import TIMEOUT_S, WEIGHT
 from mdcache.replay.run import ReplayResult
