@@ -83,7 +83,7 @@ class SeriesRegistry:
     @property
     def rows(self) -> int:
         """The number of settled and tail rows in memory."""
-        return sum(len(s.blocks) + (len(s.tail.rows) if s.tail else 0) for s in self._series.values())
+        return sum(len(s.blocks) + len(s.tail_rows) for s in self._series.values())
 
     def get_or_create(self, question: KlineQuestion) -> Series:
         """Return the question's series; create it if there is none."""
@@ -133,8 +133,7 @@ class SeriesRegistry:
     def note_merged(self, series: Series) -> None:
         """Save `series` after a reply was merged into it, and make room for its growth."""
         if self._series.get(series.key) is series:
-            tail = series.tail.rows if series.tail else ()
-            nbytes = _SERIES_BYTES + sum(len(row.raw) + _ROW_OBJECT_BYTES for row in tail)
+            nbytes = _SERIES_BYTES + sum(len(row.raw) + _ROW_OBJECT_BYTES for row in series.tail_rows)
             self.memory.set_size(series.key, nbytes)
             self.persistence.save_soon(series)
         self.enforce_limit()

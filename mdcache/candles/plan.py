@@ -85,8 +85,8 @@ class _Planner:
         self._query = query
         self._now = now
         self._floor = floor
-        self._tail = series.tail
-        self._tail_ok = series.tail is not None and floor.admits(series.tail, now)
+        self._tail = series.live_tail
+        self._tail_ok = self._tail is not None and floor.admits(self._tail, now)
         self._max_limit = series.endpoint.max_limit
 
     # -- oldest first: startTime, with or without endTime ----------------------------------------------
