@@ -1,6 +1,6 @@
 """Silence: prove that a symbol was not traded, by the streams that list every symbol that was (docs/design.md#silence).
 
-Pure. One `Silence` for each market.
+Pure. One `SilenceWatch` for each market.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ _MAX_AHEAD_MS = 1_000  # of our clock; a frame further ahead has no true time
 _MAX_SYMBOLS = 20_000  # ten times what a market has: frames can't fill the memory
 
 
-class Silence:
+class SilenceWatch:
     """What the frames of `!miniTicker@arr` say of one market, since they come without a break.
 
     Whoever feeds it passes every frame, in order, and calls `interrupt` whenever one may be missing.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdcache.candles.silence import Silence
+from mdcache.candles.silence import SilenceWatch
 from mdcache.clock import Instant
 from tests.support.examples import examples
 
@@ -15,9 +15,9 @@ T0 = 1_790_771_371_000
 SECOND = 1_000
 
 
-def fed(*frames: tuple[int, str], silence: Silence | None = None) -> Silence:
+def fed(*frames: tuple[int, str], silence: SilenceWatch | None = None) -> SilenceWatch:
     """What has taken frames: the second of each, and the symbols that it lists."""
-    fed = silence or Silence()
+    fed = silence or SilenceWatch()
     for second, symbols in frames:
         at_ms = T0 + second * SECOND
         assert fed.take(at_ms, symbols.split(), Instant(at_ms + 30, 20))
@@ -49,8 +49,8 @@ def test_a_symbol_that_is_never_listed_is_silent_from_the_first_frame_on() -> No
 
 
 def test_nothing_is_known_before_the_first_frame() -> None:
-    assert Silence().silent_until_ms("A", T0) is None
-    assert Silence().newest_ms is None
+    assert SilenceWatch().silent_until_ms("A", T0) is None
+    assert SilenceWatch().newest_ms is None
 
 
 def test_after_an_interruption_the_past_proves_nothing() -> None:
@@ -150,7 +150,7 @@ class World:
 @examples(200)
 def test_silence_is_claimed_exactly_where_frames_prove_it(seed: int) -> None:
     rng = random.Random(seed)
-    world, silence = World(rng), Silence()
+    world, silence = World(rng), SilenceWatch()
     outage_until = 0
     for second in range(1, world.seconds + 1):
         at_ms = T0 + second * SECOND
