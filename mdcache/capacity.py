@@ -130,7 +130,7 @@ def demand(text: str, market: Market, *, consumers: int = 0, every_s: float = 5.
 def plan(asked: Demand, terms: PlanTerms) -> CapacityPlan:
     """Return what `asked` costs under `terms`, whether it fits, and what would make it fit; raise `InvalidPlan`."""
     if not asked.consumers and any(terms.ttls_s[name] <= 0 for name in asked.intervals):
-        raise InvalidPlan("a TTL of 0 makes every question a read: say how many consumers ask, and how often")
+        raise InvalidPlan("with a TTL of 0 every question is a read: give --consumers and --every")
     rule = _rule(asked.market)
     limit = DEFAULT_LIMIT[asked.market.family]
     usable = _usable(limit, terms.share)
@@ -250,8 +250,9 @@ def describe(found: CapacityPlan) -> list[str]:
     """Describe the plan for people, line by line."""
     asked = found.demand
     intervals, market = ", ".join(asked.intervals), asked.market
+    who = "consumer asks" if asked.consumers == 1 else "consumers ask"
     polling = (
-        f"{asked.consumers} consumers ask for all of it every {asked.every_s:g} s"
+        f"{asked.consumers} {who} for all of it every {asked.every_s:g} s"
         if asked.consumers
         else "somebody always asks"
     )
@@ -268,7 +269,7 @@ def describe(found: CapacityPlan) -> list[str]:
         _weight_line("may be used", found.usable)
         + f"   of {found.limit:,}, if Binance's limit is what it was in autumn 2026",
         *direct,
-        f"once, to fill: {found.fill_weight:,} in {found.fill_calls:,} pages, {_fill_time(found)}",
+        f"once, to fill: weight {found.fill_weight:,} in {found.fill_calls:,} pages, {_fill_time(found)}",
         f"in Redis, where replicas share one: {found.redis_bytes / 1e6:,.1f} MB",
         "",
         *_verdict(found),

@@ -21,7 +21,7 @@ from mdcache.errors import MdcacheError
 
 app = typer.Typer(
     name="mdcache",
-    help="A cache in front of Binance's public REST API, for all programs that ask it.",
+    help="A caching daemon in front of Binance's public REST API.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # they print local variables, which may be secrets
