@@ -299,7 +299,9 @@ def _verdict(found: CapacityPlan) -> list[str]:
     said.append("up to MDCACHE_MAX_STALE_S, and then questions are refused with 503.")
     remedies = []
     if found.least_ttl_s is not None:
-        remedies.append(f"  MDCACHE_OPEN_CANDLE_TTL_S={found.least_ttl_s:g}   and no TTLs by interval")
+        remedies.append(
+            f"  MDCACHE_OPEN_CANDLE_TTL_S={found.least_ttl_s:g}   for all intervals: no MDCACHE_OPEN_CANDLE_TTLS"
+        )
     if found.slower_ttl_s is not None:
         shortest = min(found.demand.intervals, key=lambda name: INTERVALS[name].length_ms)
         remedies.append(f"  a TTL of {found.slower_ttl_s:g} s for all but {shortest}, by MDCACHE_OPEN_CANDLE_TTLS")

@@ -154,7 +154,7 @@ state         {state}
 Try, in another terminal:
 
   curl -i {klines}
-      Asked again within two seconds it is answered from memory: see cache-status and x-mdcache-as-of.
+      Asked again within ten seconds it is answered from memory: see cache-status and x-mdcache-as-of.
 
   curl -X POST {urls.exchange}/_sim/ban -d '{{"family":"spot","seconds":60}}'
       The exchange bans this address. Ask again: the last answer, marked detail=stale; after 30 s it is 503

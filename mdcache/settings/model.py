@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mdcache.settings.values import (
@@ -51,6 +52,16 @@ NO_EFFECT_YET: frozenset[str] = frozenset(
         "derive",
     }
 )
+
+
+def default_ttls() -> Mapping[str, float]:
+    """Return the TTLs of open candles by interval where neither setting is given (docs/design.md#settings).
+
+    The longest leaves ten seconds of the default `MAX_STALE_S`, so that a short pause of Binance refuses nobody.
+    """
+    minutes = {"3m": 3, "5m": 5, "15m": 5, "30m": 10}
+    hours = {"1h": 10, "2h": 10, "4h": 15, "6h": 15, "8h": 15}
+    return MappingProxyType(minutes | hours | dict.fromkeys(("12h", "1d", "3d", "1w", "1M"), 20))
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
@@ -101,9 +112,12 @@ class Settings(BaseSettings):
         default=300.0, description="seconds; unsubscribe a series that was not asked for this long"
     )
     derive: bool = Field(default=True, description="a longer open candle may come from the symbol's shortest tail")
-    open_candle_ttl_s: Seconds = Field(default=2.0, description="seconds; how long an open candle is fresh")
+    open_candle_ttl_s: Seconds = Field(
+        default=2.0, description="seconds; how long an open candle is fresh; of all intervals, if it alone is set"
+    )
     open_candle_ttls: IntervalTtls = Field(
-        default_factory=empty_map, description='JSON, seconds per interval: {"1m":1,"1M":60}'
+        default_factory=default_ttls,
+        description="JSON, seconds by interval; those it does not name have OPEN_CANDLE_TTL_S",
     )
     settle_s: Seconds = Field(
         default=3.0, description="seconds after a row's close from which on two equal reads settle it"
@@ -182,6 +196,12 @@ class Settings(BaseSettings):
         """Use only what `load` passes, because `load` reads the environment itself."""
         return (init_settings,)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_ttl_for_all(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Drop the default TTLs by interval if the one for all is given: they would override what was asked for."""
+        return {"open_candle_ttls": empty_map()} | given if "open_candle_ttl_s" in given else given
+
     @property
     def given(self) -> frozenset[str]:
         """Return the names of the fields that the environment or `.env` set."""
@@ -233,6 +253,14 @@ def display(value: object) -> str:
     return re.sub(r"//.*@", f"//{HIDDEN}@", str(value))
 
 
+def _note(settings: Settings, name: str) -> str:
+    if name in NO_EFFECT_YET:
+        return "no effect in this release"
+    if name == "open_candle_ttls" and "open_candle_ttl_s" in settings.given and name not in settings.given:
+        return f"none, because {PREFIX}OPEN_CANDLE_TTL_S is set"
+    return ""
+
+
 def effective(settings: Settings) -> list[EffectiveSetting]:
     """Return every setting in the order of the class, then `HTTPS_PROXY`, without secrets."""
     rows = [
@@ -240,7 +268,7 @@ def effective(settings: Settings) -> list[EffectiveSetting]:
             PREFIX + name.upper(),
             display(getattr(settings, name)),
             name not in settings.given,
-            "no effect in this release" if name in NO_EFFECT_YET else "",
+            _note(settings, name),
         )
         for name in Settings.model_fields
     ]

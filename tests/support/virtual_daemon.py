@@ -32,9 +32,12 @@ from tests.support.virtual_time import VirtualClock, close_at_end
 
 @dataclass
 class DaemonOptions:
-    """Settings of a world that tests vary; docs/design.md#settings defaults."""
+    """Settings of a world that tests vary; docs/design.md#settings defaults.
 
-    ttl_s: float = 2.0
+    `ttl_s` counts for every interval; `None`: the default TTLs.
+    """
+
+    ttl_s: float | None = 2.0
     max_stale_s: float = 30.0
     deadline_s: float = 8.0
     memory_mb: float = 512.0
@@ -48,10 +51,11 @@ class DaemonOptions:
     def settings(self) -> Settings:
         """As the daemon's own; not validated, so that memory may be a part of a megabyte."""
         urls = dict.fromkeys(("spot_url", "usdm_url", "coinm_url"), "http://exchange.test")
+        ttls = {} if self.ttl_s is None else {"open_candle_ttl_s": self.ttl_s, "open_candle_ttls": {}}
         return Settings().model_copy(
             update={
                 **urls,
-                "open_candle_ttl_s": self.ttl_s,
+                **ttls,
                 "max_stale_s": self.max_stale_s,
                 "request_deadline_s": self.deadline_s,
                 "memory_max_mb": self.memory_mb,
