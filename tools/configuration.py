@@ -29,13 +29,13 @@ GROUPS = (
         ("host", "port", "allowed_hosts", "cors_origins", "compress", "admin_token"),
         "Loopback is the default. To serve other hosts set `MDCACHE_HOST=0.0.0.0`, and put TLS in front if the network "
         "is not yours alone ([Deploying](deploy.md#nginx)). The admin paths answer 403 until a token is set. The "
-        "status page and `/v1` are answered under addresses, this machine's own name, `MDCACHE_HOST`, names without a "
+        "status page and `/v1` are served under IP addresses, this machine's own name, `MDCACHE_HOST`, names without a "
         "dot and those of `.localhost` and `.internal`; list others in `MDCACHE_ALLOWED_HOSTS`.",
     ),
     Group(
         "Where Binance is",
         ("spot_url", "usdm_url", "coinm_url", "spot_ws_url", "usdm_ws_url", "coinm_ws_url", "unknown_paths"),
-        "Another mdcache is a fine upstream. Stored rows belong to these URLs: those of a test network never mix with "
+        "Another mdcache can be the upstream. Stored rows belong to these URLs: those of a test network never mix with "
         "real ones. `HTTPS_PROXY` and `SSL_CERT_FILE` of the environment (not of `.env`) are honoured: a proxy, and a "
         "file of certificates to trust instead of the public ones.",
     ),
@@ -69,8 +69,8 @@ GROUPS = (
         ("weight_share", "egress", "replicas", "upstream_concurrency", "clients"),
         "`WEIGHT_SHARE` is a share of the *address's* limit; leave the rest to whatever else calls Binance from there, "
         "orders above all. Nothing is sent that would take the address past nine tenths of the limit. `CLIENTS` maps "
-        'names to lanes: `{"engine":"high","ai":"normal","backtest":"low"}`; each lane keeps a tenth. Change `EGRESS` '
-        "when the daemon moves to another address: a ban belongs to the old one.",
+        'names to lanes: `{"engine":"high","ai":"normal","backtest":"low"}`; each lane keeps a tenth of the share. '
+        "Change `EGRESS` when the daemon moves to another address: a ban belongs to the old one.",
     ),
     Group(
         "How long things may take",
