@@ -15,8 +15,8 @@ from mdcache.capacity import (
     PlanTerms,
     demand,
     plan,
-    reads_per_minute,
 )
+from mdcache.capacity.refreshes import reads_per_minute
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.sim import SimConfig
