@@ -4,13 +4,10 @@ from collections.abc import Sequence
 
 from grafana.model import Board, Fault, Kind, Panel, Query, Section, State, Step
 from grafana.shared import CLOSURES, DAEMON, INSTANCE, JOB, metric, quantile, rate
-from mdcache.exchange.intervals import INTERVALS
 from mdcache.results import FAILED, HITS, MARKED, MEANINGS, NOT_COUNTED, Result
-from mdcache.settings import Settings
 
 _PER_MINUTE = "60 * "
 _SAME = "on (job, instance, family)"
-_LONGEST_TTL_S = max(Settings().candle_ttl_s(interval) for interval in INTERVALS)
 _REDIS = metric("tier_up", 'tier="redis"')
 
 
@@ -109,7 +106,7 @@ NOW = Section(
             Kind.NUMBER,
             width=4,
             height=4,
-            steps=(Step(None, "green"), Step(_LONGEST_TTL_S, "orange"), Step(Settings().max_stale_s, "red")),
+            steps=(Step(None, "green"), Step(5, "orange"), Step(30, "red")),
         ),
         Panel(
             "Latency, p99",
