@@ -1,6 +1,7 @@
 """Answer kline questions: the whole data path, from the preconditions to the answer.
 
     check_preconditions                         the clock measured, the symbol listed
+    live tails                                  what streams brought
     plan -> Serve                               the answer
          -> LoadBlocks -> a store -> memory     then plan again
          -> ReadWindow -> a flight -> merge     then plan again; each round knows more
@@ -16,6 +17,7 @@ from mdcache.cache.answers import CacheStatus, Caller
 from mdcache.cache.exchange_info import ExchangeInfo
 from mdcache.cache.flights import Flights
 from mdcache.cache.kline_answers import KlineAnswer, is_independent_of_now, settled_lifetime, tail_lifetime, versions
+from mdcache.cache.live_tails import LiveTails
 from mdcache.cache.preconditions import check_preconditions
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.candles.empty_ranges import EmptyRange
@@ -92,6 +94,7 @@ class Candles:
         governor: Governor,
         clock: Clock,
         limits: CandleLimits,
+        live_tails: LiveTails,
     ) -> None:
         self._registry = registry
         self._flights = flights
@@ -100,6 +103,7 @@ class Candles:
         self._governor = governor
         self._clock = clock
         self._limits = limits
+        self._live_tails = live_tails
 
     async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> KlineAnswer:
         """Answer a kline question.
@@ -132,6 +136,8 @@ class Candles:
             series = self._registry.get_or_create(question)
             if not series.outline_loaded:
                 await self._wait_for_store(self._registry.persistence.load_outline(series), deadline_s)
+            self._live_tails.note_asked(series)
+            self._live_tails.extend(series)
             request = self._begin(question, directives, caller, series, deadline_s, gate_closed)
             try:
                 served, now = await self._serve(request)
@@ -188,6 +194,7 @@ class Candles:
         """Plan the next step, once every stored block that it needs is loaded; `stale`: an older tail may answer."""
         series = request.series
         while True:
+            self._live_tails.extend(series)
             now = self._clocks.now(request.question.key.market)
             floor = self._stale_floor(request, now) if stale else request.floor
             as_of_ms = now.ms
@@ -222,6 +229,8 @@ class Candles:
         series, window = request.series, step.window
         tail = series.live_tail
         close_passed = step.refresh and tail is not None and tail.close_passed(now.late_ms)
+        if close_passed and await self._live_tails.wait_for_final(series, now):
+            return False
         if step.refresh and not request.directives.no_cache and await self._prefer_stale(request, window):
             return False
         before, request.cache_status = request.cache_status, _cache_status(request, step)

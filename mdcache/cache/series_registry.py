@@ -96,6 +96,10 @@ class SeriesRegistry:
         self.memory.touch(key, self._clock.now())
         return series
 
+    def find(self, key: SeriesKey) -> Series | None:
+        """Return a series that is in memory, without noting a use."""
+        return self._series.get(key)
+
     def forget(self, series_filter: SeriesFilter) -> int:
         """Forget the matching series, without waiting for anything; return how many there were."""
         matching = [series for series in self._series.values() if series_filter.matches(series.key)]

@@ -131,6 +131,12 @@ class Series:
         """The tail with newer frames laid over it: what is shown."""
         return self.tail if self.tail is None or self.stream is None else self.stream.over(self.tail)
 
+    def oldest_unsettled_ms(self) -> int | None:
+        """Return the close time of the oldest closed row of the live tail; `None` if there is none."""
+        tail = self.live_tail
+        first = tail.rows[0] if tail is not None and tail.rows else None
+        return first.close_ms if tail is not None and first is not None and first.close_ms < tail.as_of_ms else None
+
     @property
     def tail_rows(self) -> tuple[Row, ...]:
         """The rows of the live tail."""

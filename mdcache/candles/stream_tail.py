@@ -84,11 +84,6 @@ class StreamTail:
         latest_ms = read_early_ms - self._settling.policy.settle_ms
         return {t: f.row.raw for t, f in self._frames.items() if f.final and f.row.close_ms < latest_ms}
 
-    def oldest_unsettled_ms(self, tail: Tail) -> int | None:
-        """Return the close time of the oldest closed row of the live tail, which a read could settle."""
-        row = self.over(tail).rows[0] if tail.rows else None
-        return row.close_ms if row is not None and row.close_ms < self.over(tail).as_of_ms else None
-
     # ------------------------------------------------------------------------------- composition
 
     def _compose(self, tail: Tail, frames: dict[int, Frame]) -> Tail:

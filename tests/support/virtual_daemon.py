@@ -13,6 +13,7 @@ import httpx
 
 from mdcache.cache.answers import Caller
 from mdcache.cache.kline_answers import KlineAnswer
+from mdcache.cache.stream_frames import StreamFrames
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.daemon.build import build_cache, build_upstream, persistence_settings
@@ -26,6 +27,7 @@ from mdcache.stores.disk.state import PersistentState, open_state
 from mdcache.stores.disk.state_dir import StateDir
 from mdcache.upstream.governor import GovernorSettings
 from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
+from tests.support.direct_streams import DirectStreams
 from tests.support.sim_transport import SimTransport
 from tests.support.virtual_time import VirtualClock, close_at_end
 
@@ -47,6 +49,7 @@ class DaemonOptions:
     disk_bytes: int = 1 << 30
     boot: str = "first"
     egress: str = "default"
+    streams: bool = False
 
     def settings(self) -> Settings:
         """As the daemon's own; not validated, so that memory may be a part of a megabyte."""
@@ -132,7 +135,10 @@ class VirtualDaemon:
             events,
             row_store=self.row_store,
             body_store=self.body_store,
+            open_streams=self._open_streams if self.options.streams else None,
         )
+        if self.cache.stream_tails is not None:
+            self.cache.stream_tails.start()
         self.library = self.cache.registry
         self.flights = self.cache.flights
         self.candles = self.cache.candles
@@ -152,6 +158,10 @@ class VirtualDaemon:
         """One kline question through the data path."""
         question = parse_klines(KLINE_ENDPOINTS[path], query, headers or {})
         return await self.candles.answer(question, wishes or FreshnessDirectives(), caller or Caller())
+
+    def _open_streams(self, sink: StreamFrames) -> DirectStreams:
+        self.streams = DirectStreams(self.exchange, self.clock, sink)
+        return self.streams
 
     async def aclose(self) -> None:
         """An orderly end; nothing if it has ended."""
