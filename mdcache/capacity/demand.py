@@ -1,4 +1,4 @@
-"""What is asked for: symbols x intervals, how often and by how many programs."""
+"""The demand: symbols x intervals, and how often and by how many programs they are asked for."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A plan in words, for people."""
+"""Describe a plan in words."""
 
 import math
 from collections.abc import Iterator

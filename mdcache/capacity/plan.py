@@ -1,4 +1,4 @@
-"""Whether a demand fits the budget, and what would make it fit."""
+"""Compute whether a demand fits the budget, and what would make it fit."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

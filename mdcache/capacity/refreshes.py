@@ -1,4 +1,4 @@
-"""What keeps the open candles of a demand fresh, and what that costs (docs/design.md#settings)."""
+"""Compute what keeps the open candles of a demand fresh, and what it weighs (docs/design.md#settings)."""
 
 import math
 from collections.abc import Mapping
