@@ -1,4 +1,4 @@
-"""Supervise background work: report an unforeseen exception, and start the work again after a pause."""
+"""Background work that an unforeseen exception must not end for the life of the process."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -19,7 +19,6 @@ class ReadReason(StrEnum):
     REFRESH = "refresh"
     CLOSE = "close"
     RECHECK_EMPTY = "recheck_empty"
-    SETTLE = "settle"
     SNAPSHOT = "snapshot"
     FULL_LIST = "full_list"
     SYMBOLS = "symbols"
@@ -75,10 +74,10 @@ class BackgroundTask(StrEnum):
     SAVE = "save"
     SHARED_BODY = "shared_body"
     SHARED_BUDGET = "shared_budget"
-    STREAM_TAILS = "stream_tails"
     SHARED_GATE = "shared_gate"
     SHARING = "sharing"
     SNAPSHOT_READ = "snapshot_read"
+    STREAMS = "streams"
     SUBSCRIPTION = "subscription"
     SUMMARIES = "summaries"
     SYMBOLS = "symbols"
@@ -145,7 +144,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class BodyRejected:
-    """A reply with status 200, or a frame, was not what was asked for. `path`: of a frame, its topic."""
+    """A reply with status 200 was not what was asked for."""
 
     market: str
     path: str
@@ -231,6 +230,81 @@ class SymbolsLoaded:
 
     market: str
     symbols: int
+
+
+class ConnectReason(StrEnum):
+    """Why a connection to streams is opened; the last three replace one that still lives."""
+
+    FIRST = "first"
+    LOST = "lost"
+    PLANNED = "planned"
+    SHUTDOWN = "shutdown"
+    SILENT = "silent"
+
+
+class StreamEnd(StrEnum):
+    """How a connection to streams ended: closed or broken by the other side, or closed by us."""
+
+    CLOSED = "closed"
+    BROKEN = "broken"
+    REPLACED = "replaced"
+    USELESS = "useless"
+    UNWISHED = "unwished"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConnected:
+    """A connection to streams is open, which proves nothing about its topics. `seconds`: of the handshake."""
+
+    market: str
+    reason: ConnectReason
+    path: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnded:
+    """A connection to streams ended after `seconds`. `useless`: it took over nothing that the old one has."""
+
+    market: str
+    end: StreamEnd
+    detail: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRefused:
+    """A handshake failed: with `status`, or without any (0). `closed_gate`: the gate of the family closed for it."""
+
+    market: str
+    status: int
+    detail: str
+    closed_gate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSubscribed:
+    """So many topics were subscribed to in one message."""
+
+    market: str
+    topics: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsSilent:
+    """So many topics had no frame for long and are subscribed to again; `example` is one of them."""
+
+    market: str
+    topics: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamComplaint:
+    """Binance refused a message on a connection to streams."""
+
+    market: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +393,12 @@ Event = (
     | ClockMeasured
     | ClockSuspect
     | SymbolsLoaded
+    | StreamConnected
+    | StreamEnded
+    | StreamRefused
+    | StreamSubscribed
+    | StreamsSilent
+    | StreamComplaint
     | TierUsed
     | TierFailed
     | TierStateChanged

@@ -1,4 +1,4 @@
-"""`Caller` and `Answer`: the types that all kinds of questions to the cache share."""
+"""The caller and the answer: the types that every kind of question to the cache shares."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""The exceptions that decoding untrusted JSON may raise. Pure."""
+"""What decoding foreign JSON may raise, whatever its bytes are. Pure."""
 
 import msgspec
 

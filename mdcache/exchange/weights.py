@@ -1,4 +1,4 @@
-"""The documented weight of a call, also where Binance was seen to charge less."""
+"""The weight of a call by Binance's documents, which state more than was measured where the two differ."""
 
 from mdcache.exchange.markets import Family, KlineEndpoint
 from mdcache.exchange.rate_limits import RequestBucket

@@ -1,6 +1,6 @@
-"""Check the HTTP library's own environment variables: proxies, and certificates to trust.
+"""Variables that are not ours, but that the HTTP library goes by: proxies, and certificates to trust.
 
-The library itself raises an exception, which shows as a traceback, if one of them can't be used.
+It would end with a traceback where one of them can't be used.
 """
 
 import ssl

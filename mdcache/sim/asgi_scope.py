@@ -1,4 +1,4 @@
-"""Shared by HTTP requests and WebSockets: ASGI's types, the client's address, and breaking a connection."""
+"""What requests and WebSockets have in common: ASGI's types, the client, and breaking a connection."""
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Count the last minute's requests by result, in slots of one second."""
+"""The last minute's requests by result, kept by second, at a comparison of two numbers for each request."""
 
 from collections import deque
 from collections.abc import Callable, Mapping

@@ -29,6 +29,12 @@ from mdcache.events import (
     Retried,
     RowRevised,
     SettingsIgnored,
+    StreamComplaint,
+    StreamConnected,
+    StreamEnd,
+    StreamEnded,
+    StreamRefused,
+    StreamsSilent,
     Summary,
     SymbolsLoaded,
     TierFailed,
@@ -158,6 +164,8 @@ class LogSink:
                 say("background_task_failed", task=event.task, detail=_one_line(event.detail))
             case SettingsIgnored() | DaemonServing() | DaemonStopped():
                 self._daemon(event)
+            case StreamConnected() | StreamEnded() | StreamRefused() | StreamsSilent() | StreamComplaint():
+                self._streams(event)
             case _:
                 return  # only counted: there would be a line per request
 
@@ -178,6 +186,30 @@ class LogSink:
                 self._logger.info("serving", **asdict(event))
             case DaemonStopped():
                 self._logger.info("stopped")
+
+    def _streams(self, event: StreamConnected | StreamEnded | StreamRefused | StreamsSilent | StreamComplaint) -> None:
+        market = event.market
+        match event:
+            case StreamConnected():
+                say = self._first(self._logger.info, "stream_connected", market, event.reason)
+                seconds = round(event.seconds, 3)
+                say("stream_connected", market=market, reason=event.reason, path=event.path, seconds=seconds)
+            case StreamEnded():
+                theirs = event.end in {StreamEnd.CLOSED, StreamEnd.BROKEN}
+                say = self._first(
+                    self._logger.warning if theirs else self._logger.info, "stream_ended", market, event.end
+                )
+                detail = _unless_empty("detail", _one_line(event.detail))
+                say("stream_ended", market=market, end=event.end, seconds=round(event.seconds, 1), **detail)
+            case StreamRefused():
+                say = self._first(self._logger.warning, "stream_refused", market, str(event.status))
+                say("stream_refused", market=market, status=event.status, detail=_one_line(event.detail))
+            case StreamsSilent():
+                say = self._first(self._logger.info, "streams_silent", market)
+                say("streams_silent", market=market, topics=event.topics, example=event.example)
+            case StreamComplaint():
+                say = self._first(self._logger.warning, "stream_complaint", market)
+                say("stream_complaint", market=market, detail=_one_line(event.detail))
 
     def _clocks(self, event: ClockMeasured | ClockSuspect) -> None:
         if isinstance(event, ClockSuspect):

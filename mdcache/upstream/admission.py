@@ -1,4 +1,4 @@
-"""Admission, the last check before a read is sent: the port, and its version for a single process.
+"""The port for the last check before a read is sent: may it go, considering other replicas? And its local version.
 
 `LocalAdmission` is for a single process, and asks no other replica. `replicas/` has the shared one.
 """

@@ -76,6 +76,11 @@ class GateKeeper:
         """Return the gate after `event`; `at_ms`: by the clock that never steps, now if not given."""
         return gates.step(gate, event, self._now_ms() if at_ms is None else at_ms, self._backoff)
 
+    def utc(self) -> Instant:
+        """Return the exchange's time; its error counts as a minute at most."""
+        utc = self._family_clock.now()
+        return Instant(utc.utc_ms, min(utc.error_ms, MINUTE_MS))
+
     # -------------------------------------------------------------------------------- events
 
     def step(self, event: GateEvent) -> None:
@@ -94,8 +99,7 @@ class GateKeeper:
 
         Return whether the body must be read to know for how long.
         """
-        utc = self._family_clock.now()
-        at = reference_time(head, Instant(utc.utc_ms, min(utc.error_ms, MINUTE_MS)))
+        at = reference_time(head, self.utc())
         stated_ms = stated_wait_ms(head, body or b"", at)
         body_pending = body is None and reason is ClosureReason.BAN and stated_ms is None
         self.step(

@@ -20,6 +20,7 @@ from mdcache.upstream.backoff import BackoffPolicy
 from mdcache.upstream.checkpoint import saved_from_mapping, saved_to_mapping
 from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.gate_events import ForcedOpen, ForcedShut
+from mdcache.upstream.handshakes import Handshakes
 from mdcache.upstream.http_client import MarketClient, Transport
 from mdcache.upstream.models import Fetchable
 from mdcache.upstream.priority import Lane
@@ -124,6 +125,7 @@ class Governor:
             )
             for family in Family
         }
+        self.handshakes = Handshakes(self._schedulers)
         self._retries = Retries(settings.retry_attempts, settings.backoff_initial_s, settings.backoff_max_s, clock, rng)
 
     async def start(self) -> None:

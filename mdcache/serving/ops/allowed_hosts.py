@@ -1,4 +1,4 @@
-"""Check the `Host` of operators' requests, against DNS rebinding (docs/design.md#operations)."""
+"""The hosts by which operators may ask (docs/design.md#operations): a page whose name was rebound to us has another."""
 
 import ipaddress
 import re

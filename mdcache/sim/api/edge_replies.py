@@ -1,4 +1,4 @@
-"""Build replies that are not answers: faults, missing keys, unknown paths, and the web firewall's pages."""
+"""Simulated replies other than answers: faults, missing keys, unknown paths, and the edge in front of Binance."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The parameters of each path (docs/binance.md#query-rules, rest-api.md and the pages of fapi and dapi)."""
+"""Simulated parameters of each path (docs/binance.md#query-rules, rest-api.md and the pages of fapi and dapi)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

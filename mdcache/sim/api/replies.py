@@ -1,4 +1,4 @@
-"""Replies and their headers, as captured from Binance (docs/binance.md#usage-headers, #response-headers)."""
+"""Simulated replies and headers, as captured from Binance (docs/binance.md#usage-headers, #response-headers)."""
 
 from dataclasses import dataclass
 from email.utils import formatdate

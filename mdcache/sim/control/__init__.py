@@ -1,1 +1,1 @@
-"""The control API, which changes the exchange while it runs, and the limits on its clients."""
+"""Control the exchange while it runs, and limit its clients."""

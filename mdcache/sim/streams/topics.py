@@ -1,4 +1,4 @@
-"""Parse the names of topics, and find the series behind them (docs/binance.md#kline-streams).
+"""The names of topics, and the series behind them (docs/binance.md#kline-streams).
 
 Every name is acknowledged at Binance. One that is spelt in upper case, or names nothing, never has a frame.
 """

@@ -1,0 +1,42 @@
+"""What Binance allows on streams, and what we use of it. Tables only (docs/binance.md#stream-connections)."""
+
+from dataclasses import dataclass
+
+from mdcache.exchange.markets import Market
+
+# A longer message is ignored without a word from about 4 KB on: Binance.Net#1180.
+MESSAGE_BYTES = 3_500
+# 1,024 are allowed, and one more ends the connection. The rest is room for topics that the other side still counts:
+# those of an UNSUBSCRIBE on its way.
+TOPICS_A_CONNECTION = 800
+# Frames of a full `!miniTicker@arr` have some 500 KB; the library refuses a longer message before it is in memory.
+FRAME_BYTES = 4 * 1024 * 1024
+
+# 20 connects in any minute, over all markets and connections: six at once, later ones from 14 a minute. Far under the
+# 300 in five minutes that spot allows an address (web-socket-streams.md).
+CONNECT_BURST = 6
+CONNECT_EVERY_S = 60 / 14
+
+# A connection is valid for 24 hours (web-socket-streams.md). Ours live for different times, so that they don't end
+# together.
+SHORTEST_LIFE_S = 18 * 3_600
+LONGEST_LIFE_S = 23 * 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class MarketLimits:
+    """What a market allows, and the paths of its combined form.
+
+    `message_every_s`: between two messages of ours. Pongs count as messages, too, and the library answers pings by
+    itself, so this leaves more than half of what is allowed. `paths`: to be tried in this order.
+    """
+
+    message_every_s: float
+    paths: tuple[str, ...]
+
+
+LIMITS: dict[Market, MarketLimits] = {
+    Market.SPOT: MarketLimits(0.5, ("/stream",)),  # 5 messages a second
+    Market.USDM: MarketLimits(0.25, ("/market/stream",)),  # 10 a second; other paths acknowledge klines and send none
+    Market.COINM: MarketLimits(0.25, ("/stream", "/market/stream")),  # 10 a second; sources disagree about the path
+}

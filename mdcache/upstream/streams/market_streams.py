@@ -1,0 +1,164 @@
+"""One market's topics, spread over as many connections as they need."""
+
+import asyncio
+import random
+from dataclasses import dataclass
+
+from mdcache.background_work import cancel_all, supervise
+from mdcache.clock import Clock
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
+from mdcache.exchange.markets import Market
+from mdcache.exchange.streams import MINI_TICKERS
+from mdcache.upstream.streams.dialer import Dialer
+from mdcache.upstream.streams.limits import LIMITS, TOPICS_A_CONNECTION
+from mdcache.upstream.streams.path_choice import PathChoice
+from mdcache.upstream.streams.ports import FrameSink
+from mdcache.upstream.streams.shard import Shard, ShardContext
+
+_FED_S = 5.0  # more than two cadences of the slowest topic
+_SILENT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class MarketStreamsStatus:
+    """A market's streams. Topics are those that were wished for, without `!miniTicker@arr`.
+
+    `fed`: those with a frame in the last 5 s; `silent`: those without any for a minute, since the wish at least.
+    `frames`, `rejected`: since the start; a rejected frame proved nothing. `retry_in_s`: 0 unless a connect waits after
+    trouble.
+    """
+
+    market: str
+    path: str
+    connections: int
+    topics: int
+    fed: int
+    silent: int
+    frames: int
+    rejected: int
+    connects_last_minute: int
+    connects_last_hour: int
+    retry_in_s: float
+    last_error: str
+
+
+class MarketStreams:
+    """The streams of one market. While there are topics, `!miniTicker@arr` is one of them, once."""
+
+    def __init__(
+        self,
+        market: Market,
+        base_url: str,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        events: Events,
+        dialer: Dialer,
+        sink: FrameSink,
+    ) -> None:
+        self._market = market
+        self._clock = clock
+        self._events = events
+        self._dialer = dialer
+        self._sink = sink
+        self._paths = PathChoice(LIMITS[market].paths)
+        self._shards: list[Shard] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._shard_of: dict[str, Shard] = {}
+        self._with_tickers: Shard | None = None
+        self._last_error = ""
+        self._frames = self._rejected = 0
+        self._context = ShardContext(
+            market=market,
+            base_url=base_url,
+            paths=self._paths,
+            clock=clock,
+            rng=rng,
+            events=events,
+            dialer=dialer,
+            take=self._take,
+        )
+
+    def subscribe(self, topic: str) -> None:
+        """Wish for a topic."""
+        if topic in self._shard_of or topic == MINI_TICKERS:
+            return
+        shard = next((each for each in self._shards if len(each.topics) < TOPICS_A_CONNECTION), None) or self._start()
+        self._shard_of[topic] = shard
+        shard.add(topic)
+        self._place_tickers()
+
+    def unsubscribe(self, topic: str) -> None:
+        """Wish for it no more; a connection without wishes is closed."""
+        shard = self._shard_of.pop(topic, None)
+        if shard is None:
+            return
+        shard.remove(topic)
+        if shard.topics.keys() <= {MINI_TICKERS}:
+            shard.remove(MINI_TICKERS)
+            self._shards.remove(shard)
+            self._last_error = shard.last_error
+            self._with_tickers = None if shard is self._with_tickers else self._with_tickers
+            self._place_tickers()
+
+    def alive(self, within_s: float) -> bool:
+        """Return whether a frame was accepted lately on any connection."""
+        now_s = self._clock.now()
+        return any(shard.alive(now_s, within_s) for shard in self._shards)
+
+    def silent_s(self, topic: str) -> float | None:
+        """Return for how long a topic had no frame that was accepted, since the wish at least; `None`: not wished."""
+        shard = self._shard_of.get(topic) if topic != MINI_TICKERS else self._with_tickers
+        if shard is None:
+            return None
+        return self._clock.now() - shard.accepted_s.get(topic, shard.topics[topic])
+
+    def status(self) -> MarketStreamsStatus:
+        """Return the current state."""
+        now_s = self._clock.now()
+        minute, hour = self._dialer.pace.begun(self._market, now_s)
+        accepted = [shard.accepted_s.get(topic) for topic, shard in self._shard_of.items()]
+        wished = [shard.topics[topic] for topic, shard in self._shard_of.items()]
+        last = [one if one is not None else since for one, since in zip(accepted, wished, strict=True)]
+        return MarketStreamsStatus(
+            market=self._market.value,
+            path=self._paths.current,
+            connections=sum(shard.connections for shard in self._shards),
+            topics=len(self._shard_of),
+            fed=sum(one is not None and now_s - one <= _FED_S for one in accepted),
+            silent=sum(now_s - one >= _SILENT_S for one in last),
+            frames=self._frames,
+            rejected=self._rejected,
+            connects_last_minute=minute,
+            connects_last_hour=hour,
+            retry_in_s=self._dialer.pace.delay_s(self._market, now_s) if self._shards else 0.0,
+            last_error=next((shard.last_error for shard in self._shards if shard.last_error), self._last_error),
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await cancel_all(*self._tasks)
+
+    def _start(self) -> Shard:
+        shard = Shard(self._context)
+        self._shards.append(shard)
+        task = supervise(BackgroundTask.STREAMS, shard.run, self._clock, self._events)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return shard
+
+    def _place_tickers(self) -> None:
+        if self._with_tickers is None and self._shards:
+            self._with_tickers = self._shards[0]
+            self._with_tickers.add(MINI_TICKERS)
+
+    def _take(self, topic: str, data: bytes) -> bool:
+        """Hand a frame to the sink; what goes wrong there must not cost the connection."""
+        try:
+            accepted = self._sink.take(self._market, topic, data)
+        except Exception as error:  # noqa: BLE001 - reported, and the frame proves nothing
+            self._events.emit(BackgroundTaskFailed(BackgroundTask.STREAMS, f"{type(error).__name__}: {error}"))
+            accepted = False
+        self._frames += 1
+        self._rejected += not accepted
+        return accepted

@@ -1,0 +1,113 @@
+"""Messages of the streams: what is sent, and what is received. Pure (docs/binance.md#stream-connections)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from mdcache.exchange.undecodable import UNDECODABLE
+from mdcache.upstream.streams.limits import MESSAGE_BYTES
+
+Method = Literal["SUBSCRIBE", "UNSUBSCRIBE"]
+_SHUTDOWN = "serverShutdown"
+_ENVELOPE = 64  # bytes of a message without its topics, and some
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFrame:
+    """A frame of a topic; `data`: what was sent for it."""
+
+    topic: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TopicList:
+    """The answer to `LIST_SUBSCRIPTIONS`."""
+
+    id: int
+    topics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A message of ours was accepted, which proves nothing about its topics."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """A message of ours was refused."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """The other side will close the connection soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """Nothing that we know."""
+
+
+Received = TopicFrame | TopicList | Acknowledged | Complaint | Shutdown | Undecodable
+
+
+class _Message(msgspec.Struct):
+    stream: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
+    e: str | None = None
+    id: int | None = None
+    result: list[str] | None = None
+    error: msgspec.Raw = msgspec.Raw()
+    code: int | None = None
+    msg: str | None = None
+
+
+_decoder = msgspec.json.Decoder(_Message)
+_MAX_TEXT = 200
+
+
+def read_message(text: bytes | str) -> Received:
+    """Return what a message says, in the combined form."""
+    try:
+        found = _decoder.decode(text)
+    except UNDECODABLE:
+        return Undecodable()
+    if found.stream is not None:
+        if found.stream.startswith("!" + _SHUTDOWN):
+            return Shutdown()
+        return TopicFrame(found.stream, bytes(found.data))
+    if found.e == _SHUTDOWN:
+        return Shutdown()
+    if bytes(found.error) or found.code is not None:
+        return Complaint((found.msg or bytes(found.error).decode("utf-8", "replace") or str(found.code))[:_MAX_TEXT])
+    if found.id is not None:
+        return Acknowledged(found.id) if found.result is None else TopicList(found.id, tuple(found.result))
+    return Undecodable()
+
+
+def topics_message(method: Method, topics: Iterable[str], number: int) -> str:
+    """Return a message about topics; its `id` is what all markets accept, an unsigned integer."""
+    return msgspec.json.encode({"method": method, "params": list(topics), "id": number}).decode()
+
+
+def list_message(number: int) -> str:
+    """Return the question for the topics that the other side knows."""
+    return msgspec.json.encode({"method": "LIST_SUBSCRIPTIONS", "id": number}).decode()
+
+
+def batch(topics: Iterable[str]) -> list[str]:
+    """Return as many of the first topics as a message may have."""
+    found: list[str] = []
+    room = MESSAGE_BYTES - _ENVELOPE
+    for topic in topics:
+        room -= len(msgspec.json.encode(topic)) + 1
+        if room < 0 and found:
+            break
+        found.append(topic)
+    return found

@@ -1,0 +1,37 @@
+"""When does a new connection take over from the one that it replaces? Pure."""
+
+from collections.abc import Collection
+from enum import Enum
+
+from mdcache.upstream.streams.subscriptions import Subscriptions
+
+_LEAST_S = 2.5  # more than the slowest cadence, 2 s on spot: every topic that changes has been shown by both
+_MOST_S = 20.0
+_SUBSCRIBED_IN_S = 30.0
+
+
+class Verdict(Enum):
+    """What becomes of the new connection."""
+
+    WAIT = "wait"
+    TAKE_OVER = "take over"
+    DROP = "drop"
+
+
+def judge(old: Subscriptions, new: Subscriptions, wished: Collection[str], *, opened_s: float, now_s: float) -> Verdict:
+    """Compare what two connections have shown since all topics were subscribed to on the new one, opened then.
+
+    The new one takes over once it has shown all that the old one has; a topic that neither shows is quiet. It is
+    dropped if, after long enough, it lacks more than half of it.
+    """
+    ready_s = new.ready_s
+    if ready_s is None:
+        return Verdict.WAIT if now_s - opened_s < _SUBSCRIBED_IN_S else Verdict.DROP
+    shown = [topic for topic in wished if (old.seen_s(topic) or ready_s) > ready_s]
+    lacking = sum(new.seen_s(topic) is None for topic in shown)
+    found = sum(new.seen_s(topic) is not None for topic in wished)
+    if found == len(wished) or (found and not lacking and now_s - ready_s >= _LEAST_S):
+        return Verdict.TAKE_OVER
+    if now_s - ready_s < _MOST_S:
+        return Verdict.WAIT
+    return Verdict.DROP if 2 * lacking > len(shown) else Verdict.TAKE_OVER

@@ -1,0 +1,78 @@
+"""What connections to streams need from outside: the network, the gate, and who takes the frames."""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Protocol
+
+from mdcache.errors import UpstreamUnavailable
+from mdcache.exchange.markets import Market
+from mdcache.upstream.reply_head import ReplyHead
+
+
+class FrameSink(Protocol):
+    """Takes frames."""
+
+    def take(self, market: Market, topic: str, data: bytes) -> bool:
+        """Take the `data` of a frame; return False if it proved nothing new: unknown, garbage, or no newer than before.
+
+        It must not block: a connection reads its next message when this returns, so no frame ever waits in a queue of
+        ours, and none is dropped because its consumer is slow.
+        """
+
+
+class HandshakeRefused(Exception):
+    """The handshake was answered with a status instead of an upgrade."""
+
+    def __init__(self, head: ReplyHead, body: bytes) -> None:
+        super().__init__(f"handshake refused: {head.status}")
+        self.head = head
+        self.body = body
+
+
+class ConnectionEnded(Exception):
+    """The connection has ended. `code`: of the other side's closing handshake; `None`: there was none."""
+
+    def __init__(self, code: int | None, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+class StreamConnection(Protocol):
+    """An open connection. It answers pings by itself, at once."""
+
+    async def send(self, text: str) -> None:
+        """Send a message; raise `ConnectionEnded` if that is so."""
+
+    async def receive(self) -> bytes | str:
+        """Return the next message; raise `ConnectionEnded` after the last one."""
+
+    async def close(self) -> None:
+        """Close it, in bounded time whatever the other side does."""
+
+
+class Connect(Protocol):
+    """Opens connections."""
+
+    def __call__(self, url: str) -> Awaitable[StreamConnection]:
+        """Connect to `url`; raise `HandshakeRefused`, or `TransportFailed` if no answer came."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeOutcome:
+    """What a handshake's answer changed: it closed the gate, or makes the market's streams alone wait for `wait_s`."""
+
+    closed_gate: bool = False
+    wait_s: float = 0.0
+
+
+class HandshakeGate(Protocol):
+    """The gate of a market's family, as handshakes need it."""
+
+    def handshake_refusal(self, market: Market) -> UpstreamUnavailable | None:
+        """Return why no handshake may be sent now: the gate is closed, or its probe is not answered yet."""
+
+    def handshake_epoch(self, market: Market) -> int:
+        """Return the gate's epoch, to be given back with what becomes of a handshake that is sent now."""
+
+    def record_handshake(self, market: Market, epoch: int, head: ReplyHead, body: bytes) -> HandshakeOutcome:
+        """Tell how a handshake was answered."""

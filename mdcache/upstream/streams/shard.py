@@ -1,0 +1,293 @@
+"""Up to 800 topics of a market on one connection, or for a moment on two, of which the newer takes over.
+
+Each step looks at the connections and decides; nothing else here waits. Rules: docs/design.md#stream-connections.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from mdcache.background_work import cancel_all
+from mdcache.clock import Clock
+from mdcache.events import (
+    BackgroundTask,
+    BackgroundTaskFailed,
+    ConnectReason,
+    Events,
+    StreamEnd,
+    StreamEnded,
+)
+from mdcache.exchange.markets import Market
+from mdcache.exchange.streams import MINI_TICKERS
+from mdcache.upstream.streams.dialer import ConnectFailed, Dialer
+from mdcache.upstream.streams.link import Link
+from mdcache.upstream.streams.lives import draw_life, may_replace
+from mdcache.upstream.streams.messages import TopicFrame
+from mdcache.upstream.streams.overlap import Verdict, judge
+from mdcache.upstream.streams.path_choice import PathChoice
+from mdcache.upstream.streams.ports import StreamConnection
+from mdcache.upstream.streams.silence import Patience, Silence
+
+_STEP_S = 1.0
+_PROVEN_S, _CALM_S = 3.0, 60.0
+_LATER_S = 600.0  # until a planned replacement is tried again
+
+Take = Callable[[str, bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardContext:
+    """What all shards of a market share. `take(topic, data)`: hands a frame on, and tells whether it was accepted."""
+
+    market: Market
+    base_url: str
+    paths: PathChoice
+    clock: Clock
+    rng: random.Random
+    events: Events
+    dialer: Dialer
+    take: Take
+
+
+class Shard:
+    """The topics of one connection. `topics`: the wishes, changed by `add` and `remove` only."""
+
+    def __init__(self, context: ShardContext) -> None:
+        self.topics: dict[str, float] = {}  # with the time of the wish
+        self.accepted_s: dict[str, float] = {}  # when a topic's last frame was accepted
+        self.last_error = ""
+        self._c = context
+        self._current: Link | None = None
+        self._next: Link | None = None
+        self._opening: asyncio.Task[StreamConnection] | None = None
+        self._reason = ConnectReason.FIRST  # of the connection that is opened now, or was last
+        self._path = ""
+        self._recent: dict[str, bytes] = {}  # what was accepted last, while there are two connections
+        self._patience = Patience()
+        self._woken = asyncio.Event()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    # ------------------------------------------------------------------------------------- wishes
+
+    def add(self, topic: str) -> None:
+        """Wish for a topic."""
+        self.topics.setdefault(topic, self._c.clock.now())
+        self._woken.set()
+
+    def remove(self, topic: str) -> None:
+        """Wish for it no more."""
+        self.topics.pop(topic, None)
+        self.accepted_s.pop(topic, None)
+        self._woken.set()
+
+    # -------------------------------------------------------------------------------------- state
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return (self._current is not None) + (self._next is not None)
+
+    def alive(self, now_s: float, within_s: float) -> bool:
+        """Return whether a frame was accepted lately."""
+        found = self._current
+        return found is not None and found.last_frame_s is not None and now_s - found.last_frame_s < within_s
+
+    # ------------------------------------------------------------------ called by its connections
+
+    def take(self, frame: TopicFrame, now_s: float) -> bool:
+        """Hand a frame on, and return whether it proves its topic on the connection that brought it.
+
+        Of two connections the slower one brings what was accepted already; that proves it as well.
+        """
+        topic, data = frame.topic, frame.data
+        if topic not in self.topics:
+            return False
+        accepted = self._c.take(topic, data)
+        if accepted:
+            self.accepted_s[topic] = now_s
+            if topic != MINI_TICKERS:
+                self._patience.record_frames()
+        if self._next is None:
+            return accepted
+        if accepted:
+            self._recent[topic] = data
+        return accepted or self._recent.get(topic) == data
+
+    def changed(self) -> None:
+        """Look at the connections now."""
+        self._woken.set()
+
+    # --------------------------------------------------------------------------------------- work
+
+    async def run(self) -> None:
+        """Keep the topics subscribed until there are none."""
+        try:
+            while self.topics:
+                self._step(self._c.clock.now())
+                self._woken.clear()
+                try:
+                    async with asyncio.timeout(_STEP_S):
+                        await self._woken.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            await self._close_all()
+
+    def _step(self, now_s: float) -> None:
+        self._remove_ended()
+        self._take_opened()
+        self._judge(now_s)
+        reason = self._wanted(now_s)
+        if self._opening is not None and reason is not self._reason and reason not in {None, ConnectReason.SILENT}:
+            self._cancel_opening()  # the reason is another one, such as that the old connection has ended meanwhile
+        elif reason is None and self._reason in {ConnectReason.SILENT, ConnectReason.PLANNED}:
+            self._cancel_opening()  # frames come again; or it would begin too near to the end of the minute
+        if reason is not None and self._opening is None and self._next is None:
+            self._open(reason, now_s)
+        self._report(now_s)
+        for link in self._links():
+            link.wake()
+
+    def _links(self) -> list[Link]:
+        return [link for link in (self._current, self._next) if link is not None]
+
+    def _wanted(self, now_s: float) -> ConnectReason | None:
+        """Return why another connection is wanted."""
+        current = self._current
+        if current is None:
+            return self._reason if self._reason is ConnectReason.FIRST else ConnectReason.LOST
+        if current.shutdown_s is not None:
+            return ConnectReason.SHUTDOWN if now_s >= current.shutdown_s else None
+        if self._patience.is_over(self._silence(current, now_s), now_s):
+            return ConnectReason.SILENT
+        if now_s >= current.replace_s and may_replace(self._c.clock.wall_ms()):
+            return ConnectReason.PLANNED
+        return None
+
+    def _silence(self, link: Link, now_s: float) -> Silence:
+        since_s = max(link.opened_s, link.subscriptions.added_s)
+        tickers = MINI_TICKERS in self.topics
+        return Silence(
+            message_s=link.message_s,
+            frame_s=max(since_s, link.last_frame_s or since_s),
+            candle_s=max(since_s, link.candle_s or since_s),
+            topics=len(self.topics) - tickers,
+            tickers=tickers,
+            path_known=self._c.paths.known(now_s),
+        )
+
+    def _open(self, reason: ConnectReason, now_s: float) -> None:
+        current, paths = self._current, self._c.paths
+        if reason is ConnectReason.SILENT and current is not None and current.candle_s is None:
+            paths.record_silence(current.path, now_s)
+        self._reason, self._path = reason, paths.current
+        opening = self._c.dialer.open(self._c.market, self._c.base_url, self._path, reason)
+        self._opening = asyncio.create_task(opening, name=f"handshake of {self._c.market.value}")
+        self._opening.add_done_callback(lambda _: self.changed())
+
+    def _cancel_opening(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+
+    def _take_opened(self) -> None:
+        """Use the new connection, or remember why there is none."""
+        opening = self._opening
+        if opening is None or not opening.done():
+            return
+        self._opening = None
+        try:
+            connection = opening.result()
+        except ConnectFailed as failed:
+            self.last_error = str(failed)
+            if failed.status == HTTPStatus.NOT_FOUND:
+                self._c.paths.record_silence(self._path, self._c.clock.now())
+        except Exception as error:  # noqa: BLE001 - the next attempt follows
+            self.last_error = f"{type(error).__name__}: {error}"
+            self._c.events.emit(BackgroundTaskFailed(BackgroundTask.STREAMS, self.last_error))
+        else:
+            self._add_link(connection)
+
+    def _add_link(self, connection: StreamConnection) -> None:
+        link = Link(
+            connection,
+            self.topics,
+            market=self._c.market,
+            path=self._path,
+            life=draw_life(self._c.rng),
+            clock=self._c.clock,
+            events=self._c.events,
+            owner=self,
+        )
+        self._reason = ConnectReason.LOST if self._reason is ConnectReason.FIRST else self._reason
+        self._recent.clear()
+        if self._current is None:
+            self._current = link
+        else:
+            self._next = link
+
+    def _remove_ended(self) -> None:
+        for link in self._links():
+            if link.end is None:
+                continue
+            end, detail = link.end
+            self.last_error = detail
+            self._retire(link, end, detail)
+            if link is self._current:
+                self._current, self._next = self._next, None
+            else:
+                self._next = None
+            if link.shutdown_s is None:  # an announced end is no trouble
+                self._c.dialer.lost(self._c.market)
+
+    def _judge(self, now_s: float) -> None:
+        old, new = self._current, self._next
+        if old is None or new is None:
+            return
+        verdict = judge(old.subscriptions, new.subscriptions, self.topics, opened_s=new.opened_s, now_s=now_s)
+        if verdict is Verdict.WAIT:
+            return
+        if self._reason is ConnectReason.SILENT and new.candle_s is None:
+            self._patience.record_replacement()
+        if verdict is Verdict.TAKE_OVER:
+            self._retire(old, StreamEnd.REPLACED, self._reason.value)
+            self._current = new
+        else:
+            self._retire(new, StreamEnd.USELESS, "it lacks most of what the old connection shows")
+            self._c.dialer.lost(self._c.market)
+            old.replace_s = max(old.replace_s, now_s + _LATER_S)
+        self._next = None
+
+    def _report(self, now_s: float) -> None:
+        """Tell the pace and the choice of paths what frames have proven."""
+        link = self._current
+        if link is None or link.last_frame_s is None or now_s - link.last_frame_s > _PROVEN_S:
+            return
+        if link.proven_for_s() >= _CALM_S:
+            self._c.dialer.pace.calm(self._c.market, now_s)
+        elif link.proven_for_s() >= _PROVEN_S:
+            self._c.dialer.proven(self._c.market)
+        if link.candle_s is not None and now_s - link.candle_s <= _PROVEN_S:
+            self._c.paths.record_frames(link.path, now_s)
+
+    # ---------------------------------------------------------------------------------------- end
+
+    def _retire(self, link: Link, end: StreamEnd, detail: str) -> None:
+        age_s = self._c.clock.now() - link.opened_s
+        self._c.events.emit(StreamEnded(self._c.market.value, end, detail, age_s))
+        task = asyncio.create_task(link.close(), name="closing of a stream")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _close_all(self) -> None:
+        """Close everything, so that `run` may start again."""
+        opening, self._opening = self._opening, None
+        for link in self._links():
+            self._retire(link, StreamEnd.UNWISHED, "")
+        self._current = self._next = None
+        await cancel_all(opening)
+        if opening is not None and not opening.cancelled() and opening.exception() is None:
+            await opening.result().close()
+        await asyncio.gather(*self._closing, return_exceptions=True)

@@ -1,0 +1,83 @@
+"""The façade of this package: topics are wished for, and their frames come to the sink.
+
+Wishes are state, not messages: they may change at any time, also while nothing is connected, and at each connect the
+list is made anew from what is wished then.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping
+
+from mdcache.clock import Clock
+from mdcache.events import Events
+from mdcache.exchange.markets import Market
+from mdcache.upstream.streams.dialer import Dialer
+from mdcache.upstream.streams.market_streams import MarketStreams, MarketStreamsStatus
+from mdcache.upstream.streams.ports import Connect, FrameSink, HandshakeGate
+
+_ALIVE_S = 10.0
+
+
+class Streams:
+    """All connections to streams; a market without wishes has none.
+
+    Args:
+        clock: The clock.
+        rng: Draws jitter and lives.
+        events: Told what happens.
+        connect: Opens a connection.
+        base_urls: The address of each market's streams, without the path.
+        handshakes: The gates that each handshake asks.
+        sink: Takes the frames.
+        timeout_s: The longest time of a handshake.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        events: Events,
+        connect: Connect,
+        base_urls: Mapping[Market, str],
+        handshakes: HandshakeGate,
+        sink: FrameSink,
+        timeout_s: float = 5.0,
+    ) -> None:
+        self._dialer = Dialer(
+            clock=clock,
+            rng=rng,
+            events=events,
+            connect=connect,
+            gate=handshakes,
+            alive=self._alive,
+            timeout_s=timeout_s,
+        )
+        self._markets = {
+            market: MarketStreams(market, url, clock=clock, rng=rng, events=events, dialer=self._dialer, sink=sink)
+            for market, url in base_urls.items()
+        }
+
+    def subscribe(self, market: Market, topic: str) -> None:
+        """Wish for a topic; nothing happens if it is wished for."""
+        self._markets[market].subscribe(topic)
+
+    def unsubscribe(self, market: Market, topic: str) -> None:
+        """Wish for it no more; nothing happens if it is not wished for."""
+        self._markets[market].unsubscribe(topic)
+
+    def silent_s(self, market: Market, topic: str) -> float | None:
+        """Return for how long a topic had no frame that was accepted, since the wish at least; `None`: not wished."""
+        return self._markets[market].silent_s(topic)
+
+    def status(self) -> tuple[MarketStreamsStatus, ...]:
+        """Return the current state of each market."""
+        return tuple(market.status() for market in self._markets.values())
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await asyncio.gather(*(market.aclose() for market in self._markets.values()))
+        self._dialer.aclose()
+
+    def _alive(self) -> bool:
+        return any(market.alive(_ALIVE_S) for market in self._markets.values())

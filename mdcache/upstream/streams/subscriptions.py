@@ -1,0 +1,136 @@
+"""What one connection is subscribed to: the next message to send, and what its frames have proven. Pure.
+
+The list of wishes is the only source: nothing is queued, so a message always says what is wished when it is sent.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from mdcache.upstream.streams.limits import TOPICS_A_CONNECTION
+from mdcache.upstream.streams.messages import batch, list_message, topics_message
+from mdcache.upstream.streams.silence import DEAD_S
+
+_LIST_AFTER_S = 2.0  # an acknowledgement takes less, and so does the list
+_LIST_EVERY_S = 8.0
+_SILENT_S = 30.0  # quiet topics were seen silent for 35 s: docs/binance.md#kline-streams
+_LONGEST_SILENT_S = 960.0
+
+
+@dataclass(slots=True)
+class _Topic:
+    """A topic that was asked for. `seen_s`: its last frame; `pause_s`: silence after which it is asked for again."""
+
+    asked_s: float
+    seen_s: float | None = None
+    pause_s: float = _SILENT_S
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """A message to send. `subscribed`: topics in it; `silent`: topics that it ends to subscribe to them again."""
+
+    text: str
+    subscribed: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
+
+
+class Subscriptions:
+    """The topics of one connection; `wished` is the caller's, who changes it."""
+
+    def __init__(self, wished: Collection[str]) -> None:
+        self._wished = wished
+        self._topics: dict[str, _Topic] = {}
+        self._asked: set[str] = set()  # of those, the ones whose SUBSCRIBE was sent last, not their UNSUBSCRIBE
+        self._number = 0
+        self._listed = True  # whether the other side has confirmed all
+        self._asked_s = self._list_s = float("-inf")
+        self._list_pause_s = _LIST_AFTER_S
+        self._listing: tuple[int, frozenset[str]] = (0, frozenset())
+        self.ready_s: float | None = None  # when all wishes had been sent for the first time
+        self.added_s = float("-inf")  # when a topic was subscribed to for the first time
+
+    def next_message(self, now_s: float, message_s: float) -> OutgoingMessage | None:
+        """Return the message to send now, which counts as sent, or nothing.
+
+        `message_s`: when the last message came; after some silence a question shows whether the connection lives.
+        """
+        missing = batch(topic for topic in self._wished if topic not in self._asked)
+        unwished = batch(topic for topic in self._asked if topic not in self._wished)
+        if unwished and (not missing or len(self._asked) + len(missing) > TOPICS_A_CONNECTION):
+            for topic in unwished:
+                del self._topics[topic]
+            return OutgoingMessage(self._unsubscribe(unwished))
+        if missing:
+            return self._subscribe(missing, now_s)
+        if self.ready_s is None:
+            self.ready_s = now_s
+        if self._in_doubt(now_s) or now_s - max(message_s, self._list_s) >= DEAD_S / 2:
+            self._number += 1
+            self._list_s, self._list_pause_s = now_s, min(2 * self._list_pause_s, _LIST_EVERY_S)
+            self._listing = self._number, frozenset(self._asked)
+            return OutgoingMessage(list_message(self._number))
+        silent = batch(name for name, topic in self._topics.items() if _is_silent(topic, now_s))
+        if silent:
+            for name in silent:
+                self._topics[name].pause_s = min(2 * self._topics[name].pause_s, _LONGEST_SILENT_S)
+            return OutgoingMessage(self._unsubscribe(silent), silent=tuple(silent))
+        return None
+
+    def record_frame(self, topic: str, now_s: float) -> bool:
+        """Record a frame that proves a topic; return whether it is its first since it was subscribed to."""
+        found = self._topics.get(topic)
+        if found is None:  # no longer wished
+            return False
+        first = found.seen_s is None or found.seen_s < found.asked_s
+        found.seen_s, found.pause_s = now_s, _SILENT_S
+        return first
+
+    def record_list(self, number: int, topics: Collection[str]) -> None:
+        """Record what the other side knows, so that topics it lacks are asked for again.
+
+        A topic that has had a frame is not in doubt, however it may be spelt in the list.
+        """
+        asked, self._listing = self._listing, (0, frozenset())
+        if number != asked[0]:
+            return
+        known = set(topics)
+        lacking = {name for name in asked[1] & self._asked if name not in known and not self._proven(name)}
+        self._asked -= lacking
+        if not lacking and asked[1] == self._asked:
+            self._listed, self._list_pause_s = True, _LIST_AFTER_S
+
+    def seen_s(self, topic: str) -> float | None:
+        """Return when a topic had its last frame; `None`: not yet."""
+        found = self._topics.get(topic)
+        return None if found is None else found.seen_s
+
+    def _in_doubt(self, now_s: float) -> bool:
+        """Return whether to ask now which topics the other side knows: some of them never had a frame."""
+        if self._listed or now_s < max(self._asked_s, self._list_s) + self._list_pause_s:
+            return False
+        self._listed = all(self._proven(name) for name in self._asked)
+        return not self._listed
+
+    def _proven(self, name: str) -> bool:
+        seen_s = self._topics[name].seen_s
+        return seen_s is not None and seen_s >= self._topics[name].asked_s
+
+    def _subscribe(self, names: list[str], now_s: float) -> OutgoingMessage:
+        for name in names:
+            if name not in self._topics:
+                self._topics[name], self.added_s = _Topic(now_s), now_s
+            self._topics[name].asked_s = now_s
+        self._asked.update(names)
+        self._number += 1
+        self._asked_s, self._listed = now_s, False
+        return OutgoingMessage(topics_message("SUBSCRIBE", names, self._number), subscribed=tuple(names))
+
+    def _unsubscribe(self, names: list[str]) -> str:
+        self._asked.difference_update(names)
+        self._number += 1
+        return topics_message("UNSUBSCRIBE", names, self._number)
+
+
+def _is_silent(topic: _Topic, now_s: float) -> bool:
+    last_s = topic.asked_s if topic.seen_s is None else max(topic.seen_s, topic.asked_s)
+    return now_s - last_s >= topic.pause_s

@@ -1,0 +1,74 @@
+"""Streams over real sockets, before the simulated exchange as a process."""
+
+import asyncio
+import json
+import random
+
+import httpx
+import pytest
+
+from mdcache.clock import SystemClock
+from mdcache.events import Event, Events, StreamConnected, StreamRefused
+from mdcache.exchange.markets import Market
+from mdcache.upstream.governor import Governor, GovernorSettings
+from mdcache.upstream.streams.streams import Streams
+from mdcache.upstream.streams.websocket_client import WebSocketConnector
+from tests.support.processes import sim
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.processes
+
+
+class _Sink:
+    def __init__(self) -> None:
+        self.frames: dict[tuple[Market, str], int] = {}
+
+    def take(self, market: Market, topic: str, data: bytes) -> bool:
+        json.loads(data)
+        self.frames[market, topic] = self.frames.get((market, topic), 0) + 1
+        return True
+
+
+async def test_frames_of_all_markets_come_and_come_back() -> None:
+    with sim() as url:
+        clock, seen, sink = SystemClock(), list[Event](), _Sink()
+        bus, address = Events(seen.append), url.replace("http://", "ws://")
+        governor = Governor(
+            clock=clock,
+            rng=random.Random(1),
+            events=bus,
+            base_urls=dict.fromkeys(Market, url),
+            settings=GovernorSettings(),
+        )
+        streams = Streams(
+            clock=clock,
+            rng=random.Random(1),
+            events=bus,
+            connect=WebSocketConnector(timeout_s=5.0, trust_env=False),
+            base_urls={Market.SPOT: address, Market.USDM: f"{address}/usdm", Market.COINM: f"{address}/coinm"},
+            handshakes=governor.handshakes,
+            sink=sink,
+        )
+        wished = (
+            (Market.SPOT, "btcusdt@kline_1m"),
+            (Market.USDM, "btcusdt@kline_1m"),
+            (Market.COINM, "btcusd_perp@kline_1m"),
+        )
+        try:
+            for market, topic in wished:
+                streams.subscribe(market, topic)
+            await until(lambda: all(key in sink.frames for key in wished))
+            sink.frames.clear()
+            async with httpx.AsyncClient(base_url=url, trust_env=False) as control:
+                await control.post("/_sim/fault", json={"kind": "403", "path": "/stream", "count": 1})
+                await control.post("/_sim/close_streams", json={})
+                await until(lambda: any(isinstance(event, StreamRefused) and event.closed_gate for event in seen))
+            await until(lambda: all(key in sink.frames for key in wished[1:]))
+            status = {one.family: one for one in governor.status()}
+            assert status["spot"].gate_reason == "403"
+            assert status["futures"].gate_state == "open"
+            assert sum(isinstance(event, StreamConnected) for event in seen) == 5
+        finally:
+            async with asyncio.timeout(10):
+                await streams.aclose()
+                await governor.aclose()

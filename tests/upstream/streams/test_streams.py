@@ -1,0 +1,391 @@
+"""Streams before the simulated exchange: wishes, limits, lives, paths and the gate."""
+
+import json
+from itertools import pairwise
+
+import pytest
+
+from mdcache.events import (
+    BackgroundTaskFailed,
+    ConnectReason,
+    StreamConnected,
+    StreamEnd,
+    StreamEnded,
+    StreamRefused,
+    StreamsSilent,
+)
+from mdcache.exchange.markets import Family, Market
+from mdcache.sim.api.replies import ExchangeReply
+from mdcache.sim.streams.session import StreamSession
+from mdcache.upstream.streams.limits import LIMITS, MESSAGE_BYTES, TOPICS_A_CONNECTION
+from mdcache.upstream.streams.market_streams import MarketStreamsStatus
+from tests.upstream.streams.world import BTC, SOME, StreamWorld
+
+pytestmark = pytest.mark.virtual
+
+PERPETUALS = ("btcusd_perp@kline_1m", "ethusd_perp@kline_1m")
+QUIET = "quietusdt@kline_1m"
+
+
+def _status(world: StreamWorld, market: Market = Market.SPOT) -> MarketStreamsStatus:
+    return next(one for one in world.streams.status() if one.market == market.value)
+
+
+def _methods(world: StreamWorld, connection: int = 0) -> list[str]:
+    return [json.loads(text)["method"] for _, text in world.net.connections[connection].sent]
+
+
+# ------------------------------------------------------------------------------------------- wishes
+
+
+async def test_without_wishes_nothing_is_connected_and_after_the_last_one_everything_closes() -> None:
+    world = StreamWorld()
+    await world.wait(120)
+    assert world.net.attempts == []
+    world.subscribe(*SOME)
+    await world.wait(5)
+    assert len(world.net.open) == 1
+    for topic in SOME:
+        world.streams.unsubscribe(Market.SPOT, topic)
+    await world.wait(1.5)
+    assert world.net.open == []
+    assert _status(world).connections == _status(world).topics == 0
+    await world.wait(120)
+    assert len(world.net.attempts) == 1
+    assert [event.end for event in world.matching(StreamEnded)] == [StreamEnd.UNWISHED]
+
+
+async def test_a_wish_given_up_before_it_could_be_connected_leaves_nothing() -> None:
+    world = StreamWorld()
+    world.control.fault("timeout", path="/stream")
+    world.subscribe(BTC)
+    await world.wait(2)
+    world.streams.unsubscribe(Market.SPOT, BTC)
+    await world.wait(60)
+    assert len(world.net.attempts) == 1
+    world.control.clear_faults()
+    world.subscribe(BTC)
+    await world.wait(5)
+    assert world.sink.accepted[Market.SPOT, BTC], "the turn that was given up is not in the way"
+
+
+async def test_wishes_are_idempotent() -> None:
+    world = StreamWorld()
+    world.subscribe(BTC, BTC, "!miniTicker@arr")
+    world.streams.unsubscribe(Market.SPOT, "never@kline_1m")
+    await world.wait(3)
+    assert [json.loads(text)["params"] for _, text in world.net.connections[0].sent[:1]] == [[BTC, "!miniTicker@arr"]]
+    assert _status(world).topics == 1
+
+
+async def test_at_each_connect_the_list_is_made_anew_from_what_is_wished() -> None:
+    world = StreamWorld()
+    world.subscribe(*SOME)
+    await world.wait(5)
+    world.net.pull_the_cable()
+    await world.wait(12)
+    world.streams.unsubscribe(Market.SPOT, SOME[0])
+    world.subscribe("adausdt@kline_1m")
+    world.net.unplugged = False
+    await world.wait(10)
+    subscribed = {topic for _, text in world.net.connections[1].sent for topic in json.loads(text).get("params", [])}
+    assert subscribed == {*SOME[1:], "adausdt@kline_1m", "!miniTicker@arr"}
+    assert _methods(world, 1)[0] == "SUBSCRIBE"
+
+
+async def test_many_topics_are_spread_over_connections_and_messages() -> None:
+    world = StreamWorld()
+    topics = [f"symbol{number:04d}usdt@kline_15m" for number in range(2 * TOPICS_A_CONNECTION + 100)]
+    world.subscribe(*topics)
+    await world.wait(9)
+    sessions = [connection.session for connection in world.net.open]
+    assert len(sessions) == 3
+    assert max(len(session.topics) for session in sessions) <= TOPICS_A_CONNECTION
+    assert {topic for session in sessions for topic in session.topics} == {*topics, "!miniTicker@arr"}
+    assert sum("!miniTicker@arr" in session.topics for session in sessions) == 1
+    for connection in world.net.open:
+        assert max(len(text.encode()) for _, text in connection.sent) <= MESSAGE_BYTES
+        gaps = [after - before for (before, _), (after, _) in pairwise(connection.sent)]
+        assert min(gaps) >= LIMITS[Market.SPOT].message_every_s - 1e-6
+    first = next(one for one in sessions if "!miniTicker@arr" in one.topics)
+    for topic in first.topics:
+        world.streams.unsubscribe(Market.SPOT, topic)
+    await world.wait(5)
+    left = [connection.session for connection in world.net.open]
+    assert len(left) == 2
+    assert sum("!miniTicker@arr" in session.topics for session in left) == 1
+
+
+# ------------------------------------------------------------------------------------------ silence
+
+
+async def test_a_topic_that_dies_under_a_live_connection_is_subscribed_to_again() -> None:
+    world = StreamWorld()
+    world.subscribe(*SOME)
+    await world.wait(5)
+    session = world.net.connections[0].session
+    session._feeds[BTC] = None  # acknowledged, and silent from now on
+    died_s = world.clock.now()
+    await world.wait(36)
+    assert world.sink.since(died_s, Market.SPOT, BTC)[0] <= 35
+    assert [event.example for event in world.matching(StreamsSilent)] == [BTC]
+    assert len(world.net.attempts) == 1
+
+
+async def test_quiet_topics_cost_no_connects() -> None:
+    world = StreamWorld()
+    world.subscribe(QUIET, "nothing@kline_1m", "neither@kline_1m")
+    await world.wait(300)
+    assert len(world.net.attempts) == 1
+    assert len(world.net.connections[0].sent) < 30
+
+
+async def test_ages_are_kept_by_topic() -> None:
+    world = StreamWorld()
+    world.subscribe(BTC, "nothing@kline_1m")
+    await world.wait(90)
+    assert (world.streams.silent_s(Market.SPOT, BTC) or 0) <= 2
+    assert world.streams.silent_s(Market.SPOT, "nothing@kline_1m") == pytest.approx(90, abs=0.1)
+    assert (world.streams.silent_s(Market.SPOT, "!miniTicker@arr") or 0) <= 1
+    assert world.streams.silent_s(Market.SPOT, "unwished@kline_1m") is None
+    status = _status(world)
+    assert (status.topics, status.fed, status.silent, status.connections) == (2, 1, 1, 1)
+    assert status.frames > 100
+    assert (status.connects_last_minute, status.connects_last_hour) == (0, 1)
+
+
+# ------------------------------------------------------------------------------------------- lives
+
+
+async def _undisturbed(seconds: float) -> dict[tuple[Market, str], list[int]]:
+    """The event times of all frames on one connection that nothing happens to."""
+    world = StreamWorld()
+    world.subscribe(*SOME)
+    await world.wait(seconds)
+    await world.aclose()
+    return world.sink.event_times
+
+
+async def test_a_planned_replacement_loses_no_frame_and_is_far_from_the_full_minute() -> None:
+    expected = await _undisturbed(105)
+    world = StreamWorld()
+    world.subscribe(*SOME)
+    await world.wait(5)
+    shard = world.streams._markets[Market.SPOT]._shards[0]
+    assert shard._current is not None
+    shard._current.replace_s = world.clock.now()
+    await world.wait(100)
+    first, second = world.net.connections
+    assert world.sink.event_times == expected
+    assert first.ended_s is not None
+    assert first.ended_s > second.opened_s + 0.5
+    for at_s in (second.opened_s, first.ended_s):
+        second_of_minute = (world.clock.true_ms() / 1000 - (world.clock.now() - at_s)) % 60
+        assert 25 <= second_of_minute <= 50
+    assert [event.reason for event in world.matching(StreamConnected)] == [ConnectReason.FIRST, ConnectReason.PLANNED]
+
+
+async def test_an_announced_end_is_met_by_a_new_connection_that_loses_no_frame() -> None:
+    expected = await _undisturbed(25)
+    world = StreamWorld()
+    world.subscribe(*SOME)
+    await world.wait(5)
+    world.control.close_streams(notice_s=10)
+    await world.wait(20)
+    assert world.sink.event_times == expected
+    assert [event.reason for event in world.matching(StreamConnected)] == [ConnectReason.FIRST, ConnectReason.SHUTDOWN]
+
+
+async def test_an_end_announced_too_late_costs_seconds() -> None:
+    world = StreamWorld()
+    world.subscribe(*SOME)
+    await world.wait(5)
+    world.control.close_streams(notice_s=0.5)
+    await world.wait(0.5)
+    end_s = world.clock.now()
+    await world.wait(10)
+    assert max(world.sink.since(end_s, Market.SPOT, *SOME)) <= 6
+    assert len(world.net.attempts) == 2
+
+
+async def test_everybody_disconnected_for_an_hour_comes_back_soon_after() -> None:
+    world = StreamWorld()
+    world.subscribe(BTC)
+    await world.wait(5)
+    world.control.fault("503", path="/stream")
+    world.control.close_streams()
+    await world.wait(3_600)
+    world.control.clear_faults()
+    end_s = world.clock.now()
+    await world.wait(16)
+    assert world.sink.since(end_s, Market.SPOT, BTC)[0] <= 15
+    assert world.most_connects_a_minute() <= 20
+
+
+# ------------------------------------------------------------------------------------------- paths
+
+
+async def test_coinm_finds_the_path_that_brings_candles_and_remembers_it() -> None:
+    world = StreamWorld()
+    world.control.stream_fault("silent", path="/coinm/stream", topic="@kline")
+    world.subscribe(*PERPETUALS, market=Market.COINM)
+    await world.wait(40)
+    assert world.sink.since(0, Market.COINM, *PERPETUALS) != [float("inf")] * 2
+    assert _status(world, Market.COINM).path == "/market/stream"
+    world.net.pull_the_cable()
+    await world.wait(15)
+    world.net.unplugged = False
+    await world.wait(15)
+    assert world.net.attempts[-1][1] == "ws://sim.test/coinm/market/stream"
+    assert len(world.net.open) == 1
+
+
+async def test_a_path_that_does_not_exist_gives_way_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = StreamWorld()
+    real = world.exchange.open_stream
+
+    def has_one_path(path: str, query: str, client: str = "") -> StreamSession | ExchangeReply:
+        return real("/none" if path == "/coinm/stream" else path, query, client)
+
+    monkeypatch.setattr(world.exchange, "open_stream", has_one_path)
+    world.subscribe(*PERPETUALS, market=Market.COINM)
+    await world.wait(6)
+    assert world.sink.since(0, Market.COINM, *PERPETUALS) != [float("inf")] * 2
+
+
+# -------------------------------------------------------------------------------------------- gate
+
+
+async def test_while_the_gate_is_closed_nothing_is_sent() -> None:
+    world = StreamWorld()
+    world.governor.close_gate(Family.SPOT, 300)
+    world.subscribe(BTC)
+    world.subscribe(BTC, market=Market.USDM)
+    await world.wait(200)
+    assert [url for _, url in world.net.attempts] == ["ws://sim.test/usdm/market/stream"]
+    world.governor.open_gate(Family.SPOT)
+    await world.wait(4)
+    assert world.sink.accepted[Market.SPOT, BTC]
+
+
+@pytest.mark.parametrize(("kind", "waits_s"), [("403", 0.4), ("418", 30), ("429", 30)])
+async def test_a_handshake_refused_for_the_address_closes_the_gate(kind: str, waits_s: float) -> None:
+    world = StreamWorld()
+    world.control.fault(kind, path="/stream", count=1, retry_after_s=None if kind == "403" else 30)
+    world.subscribe(BTC)
+    await world.wait(0.01)
+    status = next(one for one in world.governor.status() if one.family == "spot")
+    assert (status.gate_state, status.gate_reason) == ("closed", kind)
+    assert status.reopens_in_s >= waits_s
+    assert status.used == 0
+    (event,) = world.matching(StreamRefused)
+    assert (event.status, event.closed_gate) == (int(kind), True)
+    futures = next(one for one in world.governor.status() if one.family == "futures")
+    assert futures.gate_state == "open"
+
+
+async def test_a_ban_that_stands_only_in_the_body_is_kept() -> None:
+    world = StreamWorld()
+    world.control.ban("spot", 200, retry_after=False)
+    world.subscribe(BTC)
+    await world.wait(1)
+    status = next(one for one in world.governor.status() if one.family == "spot")
+    assert status.reopens_in_s >= 198
+    await world.wait(150)
+    assert len(world.net.attempts) == 1
+
+
+@pytest.mark.parametrize("kind", ["403", "429"])
+async def test_streams_that_a_firewall_refuses_for_an_hour_do_not_close_the_way_for_reads(kind: str) -> None:
+    world = StreamWorld()
+    await world.governor.start()
+    world.control.fault(kind, path="/stream")
+    world.subscribe(BTC)
+    await world.wait(120)
+    for _ in range(3_600):
+        await world.wait(1)
+        assert next(one for one in world.governor.status() if one.family == "spot").gate_state in {"ramp", "open"}
+    refused = world.matching(StreamRefused)
+    assert sum(event.closed_gate for event in refused) == 1
+    assert len(refused) <= 200
+    world.control.clear_faults()
+    await world.wait(70)
+    assert world.sink.accepted[Market.SPOT, BTC]
+    world.control.fault(kind, path="/stream")  # another day, another refusal
+    world.control.close_streams()
+    await world.wait(12)
+    assert sum(event.closed_gate for event in world.matching(StreamRefused)) == 2
+
+
+@pytest.mark.parametrize("kind", ["451", "500", "503", "timeout", "drop"])
+async def test_other_failures_of_handshakes_leave_the_gate_open(kind: str) -> None:
+    world = StreamWorld()
+    world.control.fault(kind, path="/stream")
+    world.subscribe(BTC)
+    await world.wait(30)
+    status = next(one for one in world.governor.status() if one.family == "spot")
+    assert status.gate_state == "open"
+    assert 3 <= len(world.net.attempts) <= 10
+    assert _status(world).last_error
+
+
+# ------------------------------------------------------------------------------------- own mistakes
+
+
+async def test_a_sink_that_raises_costs_no_connection() -> None:
+    world = StreamWorld()
+    world.subscribe(*SOME)
+    await world.wait(5)
+    world.sink.fails = True
+    await world.wait(10)
+    world.sink.fails = False
+    end_s = world.clock.now()
+    await world.wait(3)
+    assert max(world.sink.since(end_s, Market.SPOT, *SOME)) <= 2.5
+    assert len(world.net.attempts) == 1
+    assert all("LookupError" in event.detail for event in world.matching(BackgroundTaskFailed))
+
+
+async def test_an_unforeseen_exception_restarts_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = StreamWorld()
+    world.subscribe(*SOME)
+    await world.wait(5)
+    shard = world.streams._markets[Market.SPOT]._shards[0]
+    calls = iter([True])
+
+    def judge(now_s: float) -> None:
+        if next(calls, False):
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(shard, "_judge", judge)
+    end_s = world.clock.now()
+    await world.wait(8)
+    assert max(world.sink.since(end_s + 2, Market.SPOT, *SOME)) <= 5
+    assert len(world.net.open) == 1
+    assert len(world.matching(BackgroundTaskFailed)) == 1
+
+
+async def test_an_unforeseen_exception_at_the_handshake_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = StreamWorld()
+    real, calls = world.exchange.open_stream, iter([True])
+
+    def raises_once(path: str, query: str, client: str) -> StreamSession | ExchangeReply:
+        if next(calls, False):
+            raise ZeroDivisionError
+        return real(path, query, client)
+
+    monkeypatch.setattr(world.exchange, "open_stream", raises_once)
+    world.subscribe(BTC)
+    await world.wait(6)
+    assert world.sink.accepted[Market.SPOT, BTC]
+    assert len(world.matching(BackgroundTaskFailed)) == 1
+
+
+async def test_closing_leaves_no_connection_and_no_task() -> None:
+    world = StreamWorld()
+    world.control.fault("timeout", path="/usdm")
+    world.subscribe(*SOME)
+    world.subscribe(BTC, market=Market.USDM)
+    await world.wait(3)
+    await world.streams.aclose()
+    assert world.net.open == []
