@@ -5,6 +5,7 @@ The default one draws the same examples each time: what a run says depends on th
 
 import asyncio
 import atexit
+import gc
 import os
 import shutil
 import sys
@@ -32,6 +33,8 @@ settings.register_profile("default", parent=_every, derandomize=True)
 settings.register_profile("long", parent=_every, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+
+_GC_THRESHOLDS = (50_000, 20, 100)  # as the daemon runs
 
 _refused: list[str] = []  # the test that runs, unless it may start processes
 
@@ -68,6 +71,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if isinstance(item, pytest.Function) and item.get_closest_marker("virtual") and iscoroutinefunction(item.obj):
             item.obj = closing(item.obj)
+
+
+def pytest_collection_finish() -> None:
+    """Let no garbage collection scan what was collected for the whole run: that took a seventh of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
