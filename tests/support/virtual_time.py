@@ -26,8 +26,10 @@ class _JumpingSelector(selectors.DefaultSelector):
         self.seconds = 0.0
 
     def select(self, timeout: float | None = None) -> Any:
+        if timeout == 0:  # there is work to do: what other threads want is seen as soon as there is none
+            return []
         ready = super().select(0)
-        if ready or timeout == 0:
+        if ready:
             return ready
         if timeout is None:  # no timer and nothing ready: only another thread could wake us
             return super().select(1.0)
