@@ -257,8 +257,11 @@ def _lane_allowance(budget: Budget, minute: Minute, lane: Lane, factor: float, u
     floor = int(allowed * FLOOR_PART)
     left_ms = min(MINUTE_MS, max(0, (minute.number + 1) * MINUTE_MS - utc_ms))
     due = math.ceil(floor * left_ms / MINUTE_MS)
-    kept = sum(max(0, min(due, floor - minute.lanes[other.rank])) for other in Lane if other is not lane)
-    return allowed - kept
+    own = lane.rank
+    for rank, spent in enumerate(minute.lanes):
+        if rank != own and spent < floor:
+            allowed -= min(due, floor - spent)
+    return allowed
 
 
 def _room_from_ms(budget: Budget, number: int, lane: Lane, weight: int, utc_ms: int, factor: float) -> int | None:
