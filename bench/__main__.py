@@ -2,8 +2,9 @@
 
     python -m bench
 
-Hits against nginx's `proxy_cache`, a cold answer against the same call made directly, resident bytes a candle, and
-the longest the loop was held while pages are read. Absolute numbers drift with the machine; the ratios are the point.
+Hits against nginx's `proxy_cache`, a cold answer against the same call made directly, resident bytes a candle, the
+longest the loop was held while pages are read, and what the frames of streams cost (`bench/frames.py`). Absolute
+numbers drift with the machine; the ratios are the point.
 """
 
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import httpx
 
+from bench import frames
 from bench.loop import longest_step_ms
 from bench.processes import daemon, nginx, sim
 from tests.support.programs import find
@@ -123,6 +125,7 @@ def main() -> None:
         cold(upstream)
         memory(upstream)
     loop_held()
+    frames.report()
 
 
 if __name__ == "__main__":

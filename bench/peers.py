@@ -2,7 +2,8 @@
 
     python -m bench.peers [direct nginx mdcache]
 
-nginx keeps a 200 for 2 s, as mdcache does an open candle. The ban comes right after the first minute.
+nginx keeps a 200 for 2 s, as mdcache does an open candle here (by default longer for longer intervals). The ban
+comes right after the first minute.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ def peer(name: str, upstream: str) -> Iterator[str]:
         with nginx(upstream, valid="2s") as url:
             yield url
     else:
-        with daemon(upstream, weight_share="0.8") as (url, _):
+        with daemon(upstream, weight_share="0.8", open_candle_ttl_s="2") as (url, _):
             yield url
 
 

@@ -1,4 +1,4 @@
-"""mdcache: a caching gateway in front of Binance's public market data.
+"""mdcache: a caching daemon in front of Binance's public REST API.
 
 Only the package's version may be here: importing `mdcache` must cost nothing.
 """

@@ -1,4 +1,4 @@
-"""Background work that an unforeseen exception must not end for the life of the process."""
+"""Supervise background work: report an unforeseen exception, and start the work again after a pause."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -19,6 +19,7 @@ class ReadReason(StrEnum):
     REFRESH = "refresh"
     CLOSE = "close"
     RECHECK_EMPTY = "recheck_empty"
+    SETTLE = "settle"
     SNAPSHOT = "snapshot"
     FULL_LIST = "full_list"
     SYMBOLS = "symbols"
@@ -74,6 +75,7 @@ class BackgroundTask(StrEnum):
     SAVE = "save"
     SHARED_BODY = "shared_body"
     SHARED_BUDGET = "shared_budget"
+    STREAM_TAILS = "stream_tails"
     SHARED_GATE = "shared_gate"
     SHARING = "sharing"
     SNAPSHOT_READ = "snapshot_read"
@@ -144,7 +146,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class BodyRejected:
-    """A reply with status 200 was not what was asked for."""
+    """A reply with status 200, or a frame, was not what was asked for. `path`: of a frame, its topic."""
 
     market: str
     path: str

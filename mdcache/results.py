@@ -1,4 +1,4 @@
-"""How clients' requests are answered; the hit ratio and the shares beside it are defined here, and only here. Pure.
+"""The results of clients' requests, and the only definition of the hit ratio and the shares beside it. Pure.
 
 Rule: docs/design.md#metrics.
 """

@@ -29,13 +29,13 @@ GROUPS = (
         ("host", "port", "allowed_hosts", "cors_origins", "compress", "admin_token"),
         "Loopback is the default. To serve other hosts set `MDCACHE_HOST=0.0.0.0`, and put TLS in front if the network "
         "is not yours alone ([Deploying](deploy.md#nginx)). The admin paths answer 403 until a token is set. The "
-        "status page and `/v1` are answered under addresses, this machine's own name, `MDCACHE_HOST`, names without a "
+        "status page and `/v1` are served under IP addresses, this machine's own name, `MDCACHE_HOST`, names without a "
         "dot and those of `.localhost` and `.internal`; list others in `MDCACHE_ALLOWED_HOSTS`.",
     ),
     Group(
         "Where Binance is",
         ("spot_url", "usdm_url", "coinm_url", "spot_ws_url", "usdm_ws_url", "coinm_ws_url", "unknown_paths"),
-        "Another mdcache is a fine upstream. Stored rows belong to these URLs: those of a test network never mix with "
+        "Another mdcache can be the upstream. Stored rows belong to these URLs: those of a test network never mix with "
         "real ones. `HTTPS_PROXY` and `SSL_CERT_FILE` of the environment (not of `.env`) are honoured: a proxy, and a "
         "file of certificates to trust instead of the public ones.",
     ),
@@ -53,7 +53,9 @@ GROUPS = (
         ),
         "What a TTL costs is shown [below](#what-ttls-cost). `MAX_STALE_S` matters only while Binance can't be asked: "
         "an answer past its TTL is marked `detail=stale`, and past this age it is refused with 503. Whatever these "
-        "say, an answer with the open candle is never served past that candle's close.",
+        "say, an answer with the open candle is never served past that candle's close. `OPEN_CANDLE_TTL_S` alone is "
+        "the TTL of all intervals; a table in `OPEN_CANDLE_TTLS` replaces the default one. One program that needs a "
+        "series fresher sends [`Cache-Control: max-age=1`](clients.md#request-headers).",
     ),
     Group(
         "How fresh everything else is",
@@ -67,8 +69,8 @@ GROUPS = (
         ("weight_share", "egress", "replicas", "upstream_concurrency", "clients"),
         "`WEIGHT_SHARE` is a share of the *address's* limit; leave the rest to whatever else calls Binance from there, "
         "orders above all. Nothing is sent that would take the address past nine tenths of the limit. `CLIENTS` maps "
-        'names to lanes: `{"engine":"high","ai":"normal","backtest":"low"}`; each lane keeps a tenth. Change `EGRESS` '
-        "when the daemon moves to another address: a ban belongs to the old one.",
+        'names to lanes: `{"engine":"high","ai":"normal","backtest":"low"}`; each lane keeps a tenth of the share. '
+        "Change `EGRESS` when the daemon moves to another address: a ban belongs to the old one.",
     ),
     Group(
         "How long things may take",
@@ -120,9 +122,9 @@ coinm share one limit):
 
 Three things lower it, in this order:
 
-1. **Older candles where it doesn't matter.** A daily candle that is 30 s old is as good as new to most programs:
-   `MDCACHE_OPEN_CANDLE_TTLS={{"15m":5,"1h":10,"4h":15,"1d":30}}`. A caller that needs it fresher sends
-   `Cache-Control: max-age=2`, and only its own questions cost more.
+1. **Older candles where it doesn't matter.** A daily candle that is 20 s old is as good as new to most programs, so
+   the default TTLs grow with the interval. Let them grow further, or for all: `MDCACHE_OPEN_CANDLE_TTL_S=5`. A caller
+   that needs a series fresher sends `Cache-Control: max-age=2`, and only that series costs more.
 2. **A TTL that fits the consumers' rhythm.** Three programs that ask every 5 s ask for a series every 1.7 s: with a TTL
    of 2 s every second question reads, with 3.4 s every third. `--consumers 3` takes that into account.
 3. **A larger share**, if the address has nothing else to do.
@@ -160,7 +162,7 @@ def text() -> str:
     table = _table()
     default = Settings.model_fields["weight_share"].default
     allowed = {market: int(DEFAULT_LIMIT[market.family] * default) for market in (Market.SPOT, Market.USDM)}
-    incident = "\n".join(describe(_plan(Demand(Market.SPOT, 20, COMMON_INTERVALS[:6], consumers=3), 2.0)))
+    incident = "\n".join(describe(_plan(Demand(Market.SPOT, 20, COMMON_INTERVALS[:6], consumers=3))))
     usual = ", ".join(f"`{name}`" for name in COMMON_INTERVALS)
     parts.append(
         ADVICE.format(
@@ -202,9 +204,8 @@ def _weight(found: CapacityPlan) -> str:
     return f"{found.tails:,.0f}" if found.fits else f"**{found.tails:,.0f}**"
 
 
-def _plan(asked: Demand, ttl_s: float) -> CapacityPlan:
-    fields = Settings.model_fields
-    terms = PlanTerms(
-        dict.fromkeys(INTERVALS, ttl_s), fields["weight_share"].default, fields["exchange_info_ttl_s"].default
-    )
-    return plan(asked, terms)
+def _plan(asked: Demand, ttl_s: float | None = None) -> CapacityPlan:
+    """The plan at default settings, but with this TTL for all intervals if one is given."""
+    settings = Settings()
+    ttls_s = {name: settings.candle_ttl_s(name) if ttl_s is None else ttl_s for name in INTERVALS}
+    return plan(asked, PlanTerms(ttls_s, settings.weight_share, settings.exchange_info_ttl_s))

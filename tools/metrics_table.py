@@ -36,9 +36,8 @@ VALUES = {
     "reason of a request": labels.REASONS,
     "reason of a gate": labels.GATE_REASONS,
     "reason of a rejected body": labels.BODY_REASONS,
-    "reason of a retry": (
-        *(each for each in labels.RETRY_REASONS if each not in labels.BODY_REASONS),
-        "or that of a rejected body",
+    "reason of a retry, besides those of a rejected body": tuple(
+        each for each in labels.RETRY_REASONS if each not in labels.BODY_REASONS
     ),
 }
 BOUNDS = {

@@ -9,8 +9,8 @@ PACKAGE = ROOT / "mdcache"
 HEAD = """\
 # Modules
 
-Every module of the package, with the first line of its docstring. [Architecture](architecture.md) shows how they work
-together.
+Every module of the package, with the first line of its docstring, and every Lua script, with the first line of its
+comment. [Architecture](architecture.md) shows how they work together.
 """
 
 
@@ -18,7 +18,7 @@ def text() -> str:
     """Return the whole page."""
     parts = [HEAD]
     for folder in [PACKAGE, *sorted(path for path in PACKAGE.rglob("*") if path.is_dir())]:
-        modules = sorted(folder.glob("*.py"))
+        modules = sorted((*folder.glob("*.py"), *folder.glob("*.lua")))
         if not modules:
             continue
         parts.append(f"\n## {folder.relative_to(ROOT).as_posix()}/\n\n")
@@ -31,7 +31,9 @@ def text() -> str:
 
 
 def first_line(path: Path) -> str:
-    """Return the first line of a module's docstring, without citations; empty if it has none."""
+    """Return the first line of a module's docstring or a script's comment, without citations; empty if it has none."""
+    if path.suffix == ".lua":
+        return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("-- ")
     found = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     line = re.sub(r" \((?:docs/|rule)[^)]*\)", "", found.partition("\n")[0])
     return line.replace("|", "\\|")

@@ -188,7 +188,7 @@ def _operation(path: str) -> tuple[str, Json]:
             made = _page("It can answer; what is degraded.", content(ref("schemas", "Readiness")))
             late = {"Retry-After": ref("headers", "Retry-After")}
             made["responses"]["503"] = {
-                "description": "It can't: the reasons.",
+                "description": "It can't answer: the reasons.",
                 "headers": schemas.UNCACHED | late,
                 **content(ref("schemas", "Readiness")),
             }
@@ -246,7 +246,7 @@ def _static_page(summary: str, name: str, schema: Json) -> Json:
         "parameters": [ref("parameters", "IfNoneMatch")],
         "responses": {
             "200": {"description": summary, "headers": headers, **content(schema, pages.content_type(name))},
-            "304": {"description": "What the client holds stands.", "headers": headers},
+            "304": {"description": "What the client holds is still current.", "headers": headers},
         },
     }
 

@@ -147,10 +147,12 @@ REQUEST_HEADERS: Json = {
         now="no-cache",
         thrifty="only-if-cached",
     ),
-    "MinAsOf": _request_header("X-MDCache-Min-As-Of", "Milliseconds: not older than what I saw elsewhere.", dict(_MS)),
+    "MinAsOf": _request_header(
+        "X-MDCache-Min-As-Of", "Milliseconds: the oldest as-of that the answer may have.", dict(_MS)
+    ),
     "Client": _request_header("X-MDCache-Client", "A configured name: a metrics label and a lane.", {"type": "string"}),
     "IfNoneMatch": _request_header(
-        "If-None-Match", "Tags of what the client holds: 304 if one stands.", {"type": "string"}
+        "If-None-Match", "Entity tags of what the client holds: 304 if one is still current.", {"type": "string"}
     ),
 }
 TIME_UNIT: Json = _request_header(
@@ -176,7 +178,7 @@ RESPONSE_HEADERS: Json = {
     "X-MDCache-As-Of": _response_header("Exchange time (ms) at which the data was true.", dict(_MS)),
     "Age": _response_header("Whole seconds since the as-of.", {"type": "integer", "minimum": 0}),
     "Cache-Control": _response_header(
-        "The whole lifetime from the as-of; `immutable` for old, fully bounded ranges, else never to be used past it.",
+        "The whole lifetime from the as-of; `immutable` for old, fully bounded ranges, else not to be used past it.",
         {"type": "string", "pattern": "^max-age=[0-9]+, (immutable|must-revalidate, stale-while-revalidate=0)$"},
     ),
     "X-Accel-Expires": _response_header(
@@ -187,13 +189,13 @@ RESPONSE_HEADERS: Json = {
     "ETag": _response_header("Strong, from the content.", {"type": "string", "pattern": '^"[0-9a-f]{32}(-gzip)?"$'}),
     "Vary": _response_header("The request headers on which the answer depends.", {"type": "string"}),
     "Content-Encoding": _response_header(
-        "Where the client takes it.", {"type": "string", "const": "gzip"}, required=False
+        "If the client accepts it.", {"type": "string", "const": "gzip"}, required=False
     ),
     "X-MBX-USED-WEIGHT-1M": _response_header(
         "Usage Binance reported in this UTC minute, if any.", {"type": "integer", "minimum": 0}, required=False
     ),
     "Retry-After": _response_header("Seconds until it is worth asking again.", {"type": "integer", "minimum": 1}),
-    "NoStore": _response_header("Not to be kept.", {"type": "string", "const": "no-store"}),
+    "NoStore": _response_header("The response must not be stored.", {"type": "string", "const": "no-store"}),
 }
 _USAGE = {"X-MBX-USED-WEIGHT-1M": {"$ref": "#/components/headers/X-MBX-USED-WEIGHT-1M"}}
 UNCACHED: Json = {"Cache-Control": {"$ref": "#/components/headers/NoStore"}}  # of what is no cached answer
@@ -237,7 +239,7 @@ def _cannot(status: int) -> Json:
 
 FAILURES = {str(status): _cannot(status) for status in sorted({shape.status for shape in TABLE.values()})}
 REFUSALS = {
-    "304": {"description": "What the client holds stands.", "headers": DATED},
+    "304": {"description": "What the client holds is still current.", "headers": DATED},
     "400": error("The question is wrong; code and text are Binance's."),
     str(NEEDS_KEY[0]): error("It has a signature: call Binance directly.", [NEEDS_KEY[1]], UNCACHED),
     str(QUERY_TOO_LONG[0]): error("The query is too long.", [QUERY_TOO_LONG[1]], UNCACHED),

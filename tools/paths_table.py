@@ -30,7 +30,7 @@ def text() -> str:
         zone = ", `timeZone`" if rule.market.family is Family.SPOT else ""
         weight = "2" if rule.market.family is Family.SPOT else "1, 2, 5, 10 by rows"
         parameters = f"{subject}, `interval`, `startTime`, `endTime`, `limit`{zone}"
-        ages = "settled rows for ever, the open candle `OPEN_CANDLE_TTL_S`"
+        ages = "settled rows for ever, the open candle `OPEN_CANDLE_TTLS`"
         lines.append(f"| `{path}` | {rule.market.value} | {parameters} | {weight} | {ages} |\n")
     for endpoint in EXCHANGE_INFO_ENDPOINTS:
         row = f"| `{endpoint.path}` | {endpoint.market.value} | {_parameters(endpoint)} | {endpoint.weight} "

@@ -1,4 +1,4 @@
-"""The caller and the answer: the types that every kind of question to the cache shares."""
+"""`Caller` and `Answer`: the types that all kinds of questions to the cache share."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,6 +1,7 @@
-"""The whole data path of a kline question.
+"""Answer kline questions: the whole data path, from the preconditions to the answer.
 
     check_preconditions                         the clock measured, the symbol listed
+    live tails                                  what streams brought
     plan -> Serve                               the answer
          -> LoadBlocks -> a store -> memory     then plan again
          -> ReadWindow -> a flight -> merge     then plan again; each round knows more
@@ -16,6 +17,7 @@ from mdcache.cache.answers import CacheStatus, Caller
 from mdcache.cache.exchange_info import ExchangeInfo
 from mdcache.cache.flights import Flights
 from mdcache.cache.kline_answers import KlineAnswer, is_independent_of_now, settled_lifetime, tail_lifetime, versions
+from mdcache.cache.live_tails import LiveTails
 from mdcache.cache.preconditions import check_preconditions
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.candles.empty_ranges import EmptyRange
@@ -77,7 +79,7 @@ class _Request:
 
     def ttl_ms(self, now: Instant) -> int:
         """Return how long the current tail is fresh, in milliseconds."""
-        return tail_ttl_ms(self.series.tail, self.open_ttl_ms, now, trading=self.trading)
+        return tail_ttl_ms(self.series.live_tail, self.open_ttl_ms, now, trading=self.trading)
 
 
 class Candles:
@@ -92,6 +94,7 @@ class Candles:
         governor: Governor,
         clock: Clock,
         limits: CandleLimits,
+        live_tails: LiveTails,
     ) -> None:
         self._registry = registry
         self._flights = flights
@@ -100,6 +103,7 @@ class Candles:
         self._governor = governor
         self._clock = clock
         self._limits = limits
+        self._live_tails = live_tails
 
     async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> KlineAnswer:
         """Answer a kline question.
@@ -132,6 +136,8 @@ class Candles:
             series = self._registry.get_or_create(question)
             if not series.outline_loaded:
                 await self._wait_for_store(self._registry.persistence.load_outline(series), deadline_s)
+            self._live_tails.note_asked(series)
+            self._live_tails.extend(series)
             request = self._begin(question, directives, caller, series, deadline_s, gate_closed)
             try:
                 served, now = await self._serve(request)
@@ -156,7 +162,7 @@ class Candles:
         now = self._clocks.now(key.market)
         trading = self._exchange_info.table.symbols(key.market).trades(key.subject, by_pair=key.by_pair)
         open_ttl_ms = int(self._limits.open_ttls_s[key.interval] * 1000)
-        floor = fresh_floor(directives, tail_ttl_ms(series.tail, open_ttl_ms, now, trading=trading), now)
+        floor = fresh_floor(directives, tail_ttl_ms(series.live_tail, open_ttl_ms, now, trading=trading), now)
         return _Request(question, directives, caller, series, open_ttl_ms, trading, floor, deadline_s, gate_closed)
 
     # ------------------------------------------------------------------------------- planning
@@ -176,10 +182,10 @@ class Candles:
                 raise NotCached
             if request.gate_closed is not None:
                 raise request.gate_closed
-            before, covered = request.series.tail, list(request.series.coverage)
+            before, covered = request.series.live_tail, list(request.series.coverage)
             was_read = await self._read(request, step, now)
             rounds += list(request.series.coverage) == covered
-            tail = request.series.tail if was_read and step.refresh else None
+            tail = request.series.live_tail if was_read and step.refresh else None
             if tail is not None and tail is not before and tail.as_of_ms < request.floor.as_of_ms:
                 break  # sent after the question arrived and still older: its Age shows that there is nothing newer
         raise InvalidBody(BodyFault.NO_PROGRESS, str(request.series.key))
@@ -188,11 +194,13 @@ class Candles:
         """Plan the next step, once every stored block that it needs is loaded; `stale`: an older tail may answer."""
         series = request.series
         while True:
+            self._live_tails.extend(series)
             now = self._clocks.now(request.question.key.market)
             floor = self._stale_floor(request, now) if stale else request.floor
             as_of_ms = now.ms
-            if series.tail is not None and floor.admits(series.tail, now):
-                as_of_ms = series.tail.as_of_ms  # the moment at which the tail is served: coinm's windows depend on it
+            tail = series.live_tail
+            if tail is not None and floor.admits(tail, now):
+                as_of_ms = tail.as_of_ms  # the moment at which the tail is served: coinm's windows depend on it
             step = plan(series, request.question.row_query(as_of_ms), floor, now)
             if not isinstance(step, LoadBlocks):
                 return step, now
@@ -219,7 +227,10 @@ class Candles:
         Return False if nothing was read because waiting or another replica already changed what is known; plan again.
         """
         series, window = request.series, step.window
-        close_passed = step.refresh and series.tail is not None and series.tail.close_passed(now.late_ms)
+        tail = series.live_tail
+        close_passed = step.refresh and tail is not None and tail.close_passed(now.late_ms)
+        if close_passed and await self._live_tails.wait_for_final(series, now):
+            return False
         if step.refresh and not request.directives.no_cache and await self._prefer_stale(request, window):
             return False
         before, request.cache_status = request.cache_status, _cache_status(request, step)
@@ -259,7 +270,7 @@ class Candles:
 
         A read sent before then may show the candle unfinished, and would have to be repeated.
         """
-        tail = request.series.tail
+        tail = request.series.live_tail
         close_ms = tail.newest_close_ms if tail is not None else None
         if close_ms is None or not 0 <= close_ms - now.early_ms < _MAX_CLOSE_WAIT_MS:
             return False
@@ -277,13 +288,13 @@ class Candles:
         step, now = await self._plan(request, stale=True)
         if not isinstance(step, Serve):
             return None
-        tail = request.series.tail
+        tail = request.series.live_tail
         stale = step.reaches_tail and tail is not None and not request.floor.admits(tail, now)
         request.cache_status = CacheStatus.HIT
         return self._finish(request, step, now, stale=stale)
 
     def _finish(self, request: _Request, served: Serve, now: Instant, *, stale: bool) -> KlineAnswer:
-        series, tail = request.series, request.series.tail
+        series, tail = request.series, request.series.live_tail
         self._registry.touch(series, served)
         self._recheck_empty_ranges(request, served, now)
         if served.reaches_tail and tail is not None:

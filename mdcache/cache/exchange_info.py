@@ -34,6 +34,7 @@ from mdcache.upstream.governor import Governor
 from mdcache.upstream.priority import Lane, Priority
 
 KIND = "exchange_info"  # first part of these entries' keys in the shared memory
+_KNOWN_NAMES_S = 3_600.0  # a known name needs no newer list: a read of one that was delisted is refused by Binance
 _REFRESH_AT = 0.9  # of its TTL: after that, a question starts a refresh in the background
 _ERROR_MEMO_S = 5.0  # invented names would cost a read each
 _OF_USE_S = 86_400.0  # for other replicas: an old document is better than none
@@ -228,7 +229,7 @@ class ExchangeInfo:
         age_s, policy = self.table.age_s(market), self._policy
         if age_s == math.inf:
             await self._read_first(market)
-        elif age_s > policy.ttl_s and self._clock.now() - self._refreshed_at_s[market] > policy.invalid_symbol_ttl_s:
+        elif age_s > max(policy.ttl_s, _KNOWN_NAMES_S) and self._may_refresh(market):
             self._refreshed_at_s[market] = self._clock.now()
             self._refresh_in_background(_PLAIN[market], self._ttl_ms, Lane.HIGH)
         if self.table.symbols(market).knows(name, by_pair=by_pair):
@@ -237,6 +238,9 @@ class ExchangeInfo:
             await self._read_symbols(market, policy.invalid_symbol_ttl_s)
         if not self.table.symbols(market).knows(name, by_pair=by_pair):
             raise refusals.bad_pair(market) if by_pair else refusals.bad_symbol()
+
+    def _may_refresh(self, market: Market) -> bool:
+        return self._clock.now() - self._refreshed_at_s[market] > self._policy.invalid_symbol_ttl_s
 
     async def _read_first(self, market: Market) -> None:
         """Read the first document; if that fails, use an old one of another replica."""

@@ -246,7 +246,8 @@ class Flights:
             return united is not None
         if flight.window.kind is not WindowKind.TAIL:
             return False
-        close_ms = series.tail.newest_close_ms if series.tail is not None else None
+        tail = series.live_tail
+        close_ms = tail.newest_close_ms if tail is not None else None
         # when the flight was sent, that close may not have passed; by now it surely has
         before_close = close_ms is not None and flight.sent.early_ms <= close_ms < self._exchange_now(series).early_ms
         return flight.sent.ms >= floor.as_of_ms and not before_close

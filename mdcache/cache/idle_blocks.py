@@ -1,4 +1,4 @@
-"""Compress blocks that were not used for ten minutes: they need a quarter of the memory until they are used again.
+"""Compress blocks that were not used for ten minutes, to a quarter of their size, until they are used again.
 
 Rule: docs/design.md#blocks.
 """

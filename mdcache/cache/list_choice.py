@@ -1,4 +1,4 @@
-"""Decide when a list is read in place of the single questions that it answers."""
+"""Decide when to read a whole list in place of single elements of it."""
 
 from collections import OrderedDict
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Preconditions of every question: the exchange's clock is measured, and the symbols exist."""
+"""Preconditions of every question: the exchange's clock has been measured, and the symbols exist."""
 
 import asyncio
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""All series in memory, their bytes (with those of bodies and ready answers), and what is evicted."""
+"""The registry of all series in memory: counts bytes, also of bodies and ready answers, and evicts."""
 
 import math
 from collections import OrderedDict
@@ -83,7 +83,7 @@ class SeriesRegistry:
     @property
     def rows(self) -> int:
         """The number of settled and tail rows in memory."""
-        return sum(len(s.blocks) + (len(s.tail.rows) if s.tail else 0) for s in self._series.values())
+        return sum(len(s.blocks) + len(s.tail_rows) for s in self._series.values())
 
     def get_or_create(self, question: KlineQuestion) -> Series:
         """Return the question's series; create it if there is none."""
@@ -95,6 +95,10 @@ class SeriesRegistry:
             self.memory.set_size(key, _SERIES_BYTES)
         self.memory.touch(key, self._clock.now())
         return series
+
+    def find(self, key: SeriesKey) -> Series | None:
+        """Return a series that is in memory, without noting a use."""
+        return self._series.get(key)
 
     def forget(self, series_filter: SeriesFilter) -> int:
         """Forget the matching series, without waiting for anything; return how many there were."""
@@ -133,8 +137,7 @@ class SeriesRegistry:
     def note_merged(self, series: Series) -> None:
         """Save `series` after a reply was merged into it, and make room for its growth."""
         if self._series.get(series.key) is series:
-            tail = series.tail.rows if series.tail else ()
-            nbytes = _SERIES_BYTES + sum(len(row.raw) + _ROW_OBJECT_BYTES for row in tail)
+            nbytes = _SERIES_BYTES + sum(len(row.raw) + _ROW_OBJECT_BYTES for row in series.tail_rows)
             self.memory.set_size(series.key, nbytes)
             self.persistence.save_soon(series)
         self.enforce_limit()

@@ -1,4 +1,4 @@
-"""Bodies of snapshots in memory, and the answers that are cut from those that are lists.
+"""Hold bodies of snapshots in memory, and cut single answers out of lists.
 
 aiocache holds the bytes; the registry's memory bound decides which are evicted.
 aiocache has no bound of its own, and its expiry is not used because it would arm a timer for each key.

@@ -1,4 +1,4 @@
-"""How long snapshots are fresh: as set, or the longer the more they weigh (SNAPSHOT_TTLS, docs/design.md#settings)."""
+"""The TTLs of snapshots: as set, else longer for heavier ones (SNAPSHOT_TTLS, docs/design.md#settings)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

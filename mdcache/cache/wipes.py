@@ -1,4 +1,4 @@
-"""Wipes: the exchange no longer has rows that were settled (docs/design.md#wipes)."""
+"""Handle wipes: forget series of which the exchange has lost settled rows (docs/design.md#wipes)."""
 
 from mdcache.cache.purge import Purge
 from mdcache.candles.persistence import SeriesFilter

@@ -10,6 +10,7 @@ from mdcache.candles.tail import Tail
 from mdcache.clock import Instant
 
 _MAX_EMPTY_TTL_MS = 5_000  # of an empty tail: a symbol may begin to trade at any moment
+_FRAME_SLACK_MS = 100  # on top of 1.25 cadences: docs/design.md#stream-fed
 _MAX_AHEAD_MS = 1_000  # clocks of two replicas may differ by this much; a time further ahead is a client's mistake
 
 
@@ -72,7 +73,7 @@ class TailFloor:
 
 
 def tail_ttl_ms(tail: Tail | None, ttl_ms: int, now: Instant, *, trading: bool) -> int:
-    """Return how long a tail is fresh, in milliseconds.
+    """Return how long a tail is fresh, in milliseconds: one that a stream feeds, until a frame is surely overdue.
 
     Args:
         tail: The tail, if there is one.
@@ -82,6 +83,8 @@ def tail_ttl_ms(tail: Tail | None, ttl_ms: int, now: Instant, *, trading: bool) 
             empty range, and trusted like one (docs/design.md#holes), but only for seconds: it may trade again before
             the list of symbols says so.
     """
+    if tail is not None and tail.cadence_ms:
+        return max(ttl_ms, tail.cadence_ms * 5 // 4 + _FRAME_SLACK_MS)
     if trading or tail is None or tail.rows:
         return ttl_ms
     return min(trusted_for_ms(max(0, now.ms - tail.start_ms), ttl_ms), max(ttl_ms, _MAX_EMPTY_TTL_MS))

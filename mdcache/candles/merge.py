@@ -95,7 +95,10 @@ def _merge_proven(
     since = series.settling.unchanged_since(rows, before, tail.since_ms, read) if proof.open_ended else {}
     since |= {t: min(since.get(t, ms), ms) for t, ms in shown_since.items()}
 
-    revisions = _revisions(rows, held, tail, proof)
+    shown = {row.open_ms: row.raw for row in tail.rows if row.open_ms in tail.since_ms}
+    if series.stream is not None:
+        shown |= series.stream.shown_closed(read.early_ms)
+    revisions = _revisions(rows, shown | held, proof)
     fills = _rows_in_holes(series, rows, held)
     series.note_revised([*(revision.open_ms for revision in revisions), *fills], read.as_of_ms)
     if revisions or fills:
@@ -111,8 +114,7 @@ def _merge_proven(
     _settle(series, rows, count, (proof.lo_ms, end), proof, read.as_of_ms)
     if proof.open_ended:
         kept = {t: ms for t, ms in since.items() if t >= end}
-        series.tail = Tail(end, tuple(rows[count:]), read.as_of_ms, kept, read.as_of_ms - read.early_ms)
-        series.tail_version += 1
+        series.replace_tail(Tail(end, tuple(rows[count:]), read.as_of_ms, kept, read.as_of_ms - read.early_ms))
     return revisions
 
 
@@ -142,14 +144,14 @@ def _fill_gaps(series: Series, rows: list[Row], proof: Proof, read: ReadTime) ->
         _settle(series, inside[:count], count, (start, known_to), gap, read.as_of_ms)
 
 
-def _revisions(rows: list[Row], held: dict[int, bytes], tail: Tail, proof: Proof) -> list[Revision]:
+def _revisions(rows: list[Row], was: Mapping[int, bytes], proof: Proof) -> list[Revision]:
+    """Compare the reply with what was shown as closed, by open time."""
     start, end = proof.lo_ms, proof.end_ms
-    shown = {row.open_ms: row.raw for row in rows}
-    was = held | {row.open_ms: row.raw for row in tail.rows if row.open_ms in tail.since_ms}
+    now = {row.open_ms: row.raw for row in rows}
     return [
-        Revision(open_ms, raw, shown.get(open_ms, b""))
+        Revision(open_ms, raw, now.get(open_ms, b""))
         for open_ms, raw in was.items()
-        if start <= open_ms < end and shown.get(open_ms) != raw
+        if start <= open_ms < end and now.get(open_ms) != raw
     ]
 
 

@@ -79,14 +79,19 @@ def plan(series: Series, query: RowQuery, floor: TailFloor, now: Instant) -> Ser
     return planner.newest() if query.newest else planner.oldest()
 
 
+def settling_window(series: Series, now: Instant) -> Window:
+    """Return the read of the newest rows that settles all closed rows of the tail, if one read can."""
+    return _Planner(series, RowQuery(0, None, 1, newest=True), TailFloor(0), now).settling_window()
+
+
 class _Planner:
     def __init__(self, series: Series, query: RowQuery, floor: TailFloor, now: Instant) -> None:
         self._series = series
         self._query = query
         self._now = now
         self._floor = floor
-        self._tail = series.tail
-        self._tail_ok = series.tail is not None and floor.admits(series.tail, now)
+        self._tail = series.live_tail
+        self._tail_ok = self._tail is not None and floor.admits(self._tail, now)
         self._max_limit = series.endpoint.max_limit
 
     # -- oldest first: startTime, with or without endTime ----------------------------------------------
@@ -328,6 +333,9 @@ class _Planner:
             if join > self._max_limit:
                 join = 0
         return tail_window(min(tail_limit(series.endpoint, max(rows, join, 1)), self._max_limit))
+
+    def settling_window(self) -> Window:
+        return self._tail_read(0)
 
     def _known_open_above(self, t: int) -> int | None:
         """Return the open time of the first known row above `t`, settled or of the tail."""

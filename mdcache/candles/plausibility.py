@@ -64,10 +64,11 @@ def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTi
     if (shortened := _find_shortened(series, rows, window, read)) is not None:
         return shortened
     lo, hi = _expected_span(series, rows, window)
-    known = series.known_between(lo, hi)
+    tail = series.tail_known_at(read.early_ms)
+    known = series.known_between(lo, hi, tail)
     if known and not rows:
         raise InvalidBody(BodyFault.EMPTY, f"{len(known)} rows are known there")
-    newest = series.newest_known() if hi == FOREVER_MS else -1
+    newest = series.newest_known(tail) if hi == FOREVER_MS else -1
     if rows and hi == FOREVER_MS and rows[-1].open_ms < newest:
         if rows[-1].open_ms < series.newest_settled():
             raise InvalidBody(BodyFault.LAGGING, f"ends at {rows[-1].open_ms}, and later rows are settled")

@@ -86,7 +86,7 @@ def _accepts_tail(series: Series, tail: Tail) -> bool:
     newest = series.newest_known()
     if newest >= tail.start_ms and (not tail.rows or tail.rows[-1].open_ms < newest):
         return False
-    for known in series.known_between(tail.start_ms, FOREVER_MS):
+    for known in series.known_between(tail.start_ms, FOREVER_MS, mine):
         row = shown.get(known.open_ms)
         if row is None or (row.raw != known.raw and row.trades < known.trades):
             return False
@@ -182,8 +182,7 @@ def _settle_as_others_did(series: Series, block: Block, hi: int) -> None:
     series.blocks.replace(start, end, tail.rows[:count])
     series.coverage.add(start, end)
     since = {t: ms for t, ms in tail.since_ms.items() if t >= end}
-    series.tail = Tail(end, tail.rows[count:], tail.as_of_ms, since, tail.error_ms)
-    series.tail_version += 1
+    series.replace_tail(Tail(end, tail.rows[count:], tail.as_of_ms, since, tail.error_ms))
 
 
 def _apply_empty_ranges(series: Series, state: SeriesState) -> None:

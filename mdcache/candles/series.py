@@ -1,4 +1,4 @@
-"""Series: all that is known of one, in blocks of settled rows with their coverage, and the tail.
+"""A series: everything known about it, as blocks of settled rows with their coverage, and the tail.
 
 `merge.py` applies replies, `replication.py` applies what other replicas know; `plan.py` decides what is missing.
 """
@@ -11,10 +11,13 @@ from mdcache.candles.empty_ranges import EmptyRanges
 from mdcache.candles.persistence import SeriesChange, SeriesOutline, StoredBlock
 from mdcache.candles.ranges import RangeSet, Span
 from mdcache.candles.settling import SettlePolicy, Settling
+from mdcache.candles.stream_tail import Silence, StreamTail
 from mdcache.candles.tail import Tail
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import KlineEndpoint
+from mdcache.exchange.rows import Row
+from mdcache.exchange.streams import Frame
 
 _MAX_REVISED = 256
 _MEAN_MONTH_MS = 2_629_746_000  # of the Gregorian calendar
@@ -52,8 +55,10 @@ class Series:
     in a store: a block's span is either covered or stored, never both, and a stored block must be restored before a
     reply is merged there. `evicted`: spans that were known once, and have not been read again since.
 
+    `tail` is what REST reads brought, `live_tail` what is shown. `stream`: the frames laid over it, if there are any.
+
     `settled_version` changes when something known changed (a revision, a filled hole, a purge) or was evicted and read
-    again; `tail_version` when the tail was replaced. An answer is valid while the versions it was built from are
+    again; `tail_version` when the live tail changed. An answer is valid while the versions it was built from are
     current.
 
     `outline_loaded`: the store was asked what it has. `merged_as_of_ms`: as-of of the newest reply merged.
@@ -78,6 +83,7 @@ class Series:
         "settled_version",
         "settling",
         "stored",
+        "stream",
         "tail",
         "tail_version",
         "unproven_empty",
@@ -105,6 +111,7 @@ class Series:
         self.evicted = RangeSet()
         self.empty_ranges = EmptyRanges()
         self.tail: Tail | None = None
+        self.stream: StreamTail | None = None
         self.unproven_empty: list[UnprovenEmpty] = []
         self.unproven_end: UnprovenEmpty | None = None
         self.page_cap: int | None = None
@@ -117,7 +124,61 @@ class Series:
 
     def next_open(self, open_ms: int) -> int:
         """Return the nominal end of the bucket that opened at `open_ms`."""
-        return self.interval.next_open(open_ms, self.zone_ms)
+        return self.settling.next_open(open_ms)
+
+    @property
+    def live_tail(self) -> Tail | None:
+        """The tail with newer frames laid over it: what is shown."""
+        return self.tail if self.tail is None or self.stream is None else self.stream.over(self.tail)
+
+    def oldest_unsettled_ms(self) -> int | None:
+        """Return the close time of the oldest closed row of the live tail; `None` if there is none."""
+        tail = self.live_tail
+        first = tail.rows[0] if tail is not None and tail.rows else None
+        return first.close_ms if tail is not None and first is not None and first.close_ms < tail.as_of_ms else None
+
+    @property
+    def tail_rows(self) -> tuple[Row, ...]:
+        """The rows of the live tail."""
+        tail = self.live_tail
+        return () if tail is None else tail.rows
+
+    def tail_known_at(self, event_ms: int) -> Tail | None:
+        """Return the tail with the frames until `event_ms` laid over it."""
+        return self.tail if self.tail is None or self.stream is None else self.stream.known_at(self.tail, event_ms)
+
+    def replace_tail(self, tail: Tail) -> None:
+        """Replace the tail by one that was read."""
+        self.tail = tail
+        self.tail_version += 1
+        if self.stream is not None:
+            self.stream.drop_before(tail.start_ms)
+
+    def apply_frame(self, frame: Frame, cadence_ms: int) -> bool:
+        """Lay a frame of its stream over the tail.
+
+        Args:
+            frame: What was received.
+            cadence_ms: How often the stream sends, in milliseconds.
+
+        Returns:
+            Whether it is news: newer than what was known of its candle, and not of a settled one.
+        """
+        if self.tail is not None and frame.row.open_ms < self.tail.start_ms:
+            return False
+        if self.stream is None:
+            self.stream = StreamTail(self.settling, cadence_ms)
+        return self._changes_live_tail(self.stream.take(frame))
+
+    def note_silence(self, silence: Silence) -> bool:
+        """Record that nothing was traded for a while; return whether that is news."""
+        if self.stream is None:
+            self.stream = StreamTail(self.settling, 0)
+        return self._changes_live_tail(self.stream.note_silence(silence))
+
+    def _changes_live_tail(self, news: bool) -> bool:  # noqa: FBT001 - whether it does
+        self.tail_version += news
+        return news
 
     def newest_settled(self) -> int:
         """Return the open time of the newest settled row that the tail joins, or -1."""
@@ -125,15 +186,15 @@ class Series:
         found = None if joined is None else self.blocks.last_open(*joined)
         return -1 if found is None else found
 
-    def newest_known(self) -> int:
-        """Return the open time of the tail's newest row, else of the newest settled row that it joins, or -1."""
-        rows = self.tail.rows if self.tail is not None else ()
+    def newest_known(self, tail: Tail | None = None) -> int:
+        """Return the open time of the newest row of `tail` (if not given: as read), else of the settled rows, or -1."""
+        tail = tail or self.tail
+        rows = tail.rows if tail is not None else ()
         return rows[-1].open_ms if rows else self.newest_settled()
 
-    def known_between(self, lo: int, hi: int) -> list[KnownRow]:
-        """Return the rows with `lo` <= open time < `hi` that were shown as closed, and the newest row."""
+    def known_between(self, lo: int, hi: int, tail: Tail | None) -> list[KnownRow]:
+        """Return the rows with `lo` <= open time < `hi` that were shown as closed, and the newest row of `tail`."""
         known = [KnownRow(t, raw, None) for t, raw in self.blocks.printed_rows(lo, hi)]
-        tail = self.tail
         if tail is not None:
             known += [
                 KnownRow(row.open_ms, row.raw, row.trades)
@@ -278,6 +339,7 @@ class Series:
         self.coverage, self.stored, self.evicted = RangeSet(), RangeSet(), RangeSet()
         self.empty_ranges = EmptyRanges()
         self.tail = None
+        self.stream = None
         self.unproven_empty = []
         self.unproven_end = None
         self.page_cap = None

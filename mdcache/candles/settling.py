@@ -46,6 +46,10 @@ class Settling:
     interval: Interval
     zone_ms: int
 
+    def next_open(self, open_ms: int) -> int:
+        """Return the nominal end of the bucket that opened at `open_ms`."""
+        return self.interval.next_open(open_ms, self.zone_ms)
+
     def settled_count(
         self, rows: Sequence[Row], held: Mapping[int, bytes], since: Mapping[int, int], read: ReadTime
     ) -> int:
@@ -97,4 +101,4 @@ class Settling:
 
     def _age_ms(self, row: Row, by_ms: int) -> int:
         """Return how long ago, at least, a row's bucket ended; the row's own close time may be earlier (a pause)."""
-        return by_ms - max(row.close_ms, self.interval.next_open(row.open_ms, self.zone_ms) - 1)
+        return by_ms - max(row.close_ms, self.next_open(row.open_ms) - 1)

@@ -11,7 +11,8 @@ class Tail:
 
     `since_ms`: by open time, the as-of of the first read that showed a closed row as it is now; two agreeing reads
     settle it (docs/design.md#settling). `error_ms`: how much earlier the true as-of may be; a row that closed within
-    that time may have been read unfinished.
+    that time may have been read unfinished. `cadence_ms`: how often a stream sends what shows its newest row, 0 if it
+    was read. `final`: a final frame shows the newest row, which is complete, although the as-of is no later.
     """
 
     start_ms: int
@@ -19,6 +20,8 @@ class Tail:
     as_of_ms: int
     since_ms: dict[int, int] = field(default_factory=dict)
     error_ms: int = 0
+    cadence_ms: int = 0
+    final: bool = False
 
     @property
     def newest_close_ms(self) -> int | None:
@@ -28,7 +31,7 @@ class Tail:
     @property
     def open_until_ms(self) -> int | None:
         """The close time of the newest row, if it was open when read, or may have been."""
-        close_ms = self.newest_close_ms
+        close_ms = None if self.final else self.newest_close_ms
         return close_ms if close_ms is not None and self.as_of_ms - self.error_ms <= close_ms else None
 
     def close_passed(self, now_ms: int) -> bool:

@@ -1,4 +1,4 @@
-"""The `mdcache` command, which registers the command of each module.
+"""The `mdcache` command and its subcommands.
 
 Exit codes: 0 done; 1 failed while running; 2 wrong settings or options; 130 ended by Ctrl-C. `status` has its own.
 Errors are one line each on stderr, never a traceback. Only this package uses typer and rich.
@@ -21,7 +21,7 @@ from mdcache.errors import MdcacheError
 
 app = typer.Typer(
     name="mdcache",
-    help="A cache in front of Binance's public REST API, for all programs that ask it.",
+    help="A caching daemon in front of Binance's public REST API.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # they print local variables, which may be secrets

@@ -1,4 +1,4 @@
-"""`mdcache check`: the effective settings, or what a set of series would cost."""
+"""`mdcache check`: print the settings in effect, or what a set of series would cost."""
 
 import json
 from dataclasses import asdict
@@ -15,15 +15,15 @@ from mdcache.settings import Settings, effective
 def check(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
-    plan: Annotated[str | None, typer.Option(help="What 20x6 or 20x1m,5m (symbols x intervals) would cost.")] = None,
+    plan: Annotated[str | None, typer.Option(help="Compute what 20x6 or 20x1m,5m (symbols x intervals) costs.")] = None,
     market: Annotated[Market, typer.Option(help="For --plan: the market of the symbols.")] = Market.SPOT,
-    consumers: Annotated[int, typer.Option(min=0, help="For --plan: programs that poll; 0: without a pause.")] = 0,
-    every: Annotated[float, typer.Option(min=0.1, help="For --plan: seconds between two rounds of a program.")] = 5.0,
+    consumers: Annotated[int, typer.Option(min=0, help="For --plan: programs that poll; 0: somebody always asks.")] = 0,
+    every: Annotated[float, typer.Option(min=0.1, help="For --plan: seconds from one poll to the next.")] = 5.0,
     limit: Annotated[int, typer.Option("--rows", help="For --plan: rows per request.")] = 500,
 ) -> None:
     """Print the settings in effect, without secrets, or everything that is wrong with them.
 
-    With --plan: what a set of series costs in weight; exits with 1 if that is more than mdcache may spend.
+    With --plan: print what a set of series costs in weight. Exits with 1 if mdcache may not spend so much.
     """
     settings = load_or_exit(as_json=as_json)
     if plan is not None:

@@ -31,7 +31,7 @@ def request(settings: Settings, method: str, path: str, body: str | None = None)
         reply = connection.getresponse()
         return reply.status, reply.read()
     except ConnectionRefusedError:
-        where = f"{address(settings)}, where MDCACHE_HOST and MDCACHE_PORT point"
+        where = f"{address(settings)} (MDCACHE_HOST and MDCACHE_PORT)"
         raise DaemonNotRunning(f"no daemon listens on {where}") from None
     except (OSError, http.client.HTTPException) as error:
         raise MdcacheError(f"{address(settings)}: {type(error).__name__} {error}") from None

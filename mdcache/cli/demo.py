@@ -1,4 +1,4 @@
-"""`mdcache demo`: a simulated Binance and the daemon in front of it, in one terminal."""
+"""`mdcache demo`: run a simulated Binance and the daemon in front of it, in one terminal."""
 
 import asyncio
 import os
@@ -26,14 +26,15 @@ _SIM_HOST = "127.0.0.1"
 
 def demo(
     sim_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the simulated exchange; 0: a free one.")
+        int, typer.Option(min=0, max=65535, help="Port of the simulated exchange; 0: any free port.")
     ] = 8701,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the candles: the same seed gives the same candles.")] = 1,
     rows: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Folder of recorded rows to play.")
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder of recorded candles to serve.")
     ] = None,
     state_dir: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Where to keep state; by default it is removed at the end.")
+        Path | None,
+        typer.Option(file_okay=False, help="Folder to keep state in; by default, state is removed at the end."),
     ] = None,
 ) -> None:
     """Start a simulated Binance and the daemon in front of it, print what to try, and end both with Ctrl-C."""
@@ -142,7 +143,7 @@ class _Pair:
 
 
 def to_try(urls: Urls, state: str) -> str:
-    """Return what is where, and requests that show what the daemon does."""
+    """Return where everything is, and requests that show what the daemon does."""
     klines = f"'{urls.daemon}/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=3'"
     return f"""
 mdcache       {urls.daemon}  in front of a simulated Binance at {urls.exchange}
@@ -153,7 +154,7 @@ state         {state}
 Try, in another terminal:
 
   curl -i {klines}
-      Asked again within two seconds it is answered from memory: see cache-status and x-mdcache-as-of.
+      Asked again within ten seconds it is answered from memory: see cache-status and x-mdcache-as-of.
 
   curl -X POST {urls.exchange}/_sim/ban -d '{{"family":"spot","seconds":60}}'
       The exchange bans this address. Ask again: the last answer, marked detail=stale; after 30 s it is 503

@@ -1,4 +1,4 @@
-"""`mdcache inspect`: what is stored in the state directory."""
+"""`mdcache inspect`: show what is stored in a state directory."""
 
 import json
 import shlex
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 def inspect(
     folder: Annotated[
         Path | None,
-        typer.Argument(help="The state folder to look in."),
+        typer.Argument(help="The state folder to inspect."),
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read and check every row; takes longer.")] = False,
 ) -> None:
-    """Show which candles are stored on disk, also while a daemon runs; changes nothing.
+    """Show which candles are stored on disk. Changes nothing, and may run beside a daemon.
 
     Looks in FOLDER, or in MDCACHE_STATE_DIR if that is set, or else in the folders of the running daemon, of this
     platform and of `make run SIM=1`. Exits with 1 if something stored is damaged.
@@ -41,7 +41,9 @@ def inspect(
     if not filled:
         fail(f"nothing is stored in {', nor in '.join(map(str, places))}")
     for other in filled[1:]:
-        typer.echo(f"mdcache: there is another one: mdcache inspect {shlex.quote(str(other))}", err=True)
+        typer.echo(
+            f"mdcache: another state folder has candles, too: mdcache inspect {shlex.quote(str(other))}", err=True
+        )
 
     errors = Console(stderr=True)
     try:

@@ -1,4 +1,4 @@
-"""`mdcache replay`: play the incident, and show the result of both sides."""
+"""`mdcache replay`: run the incident with and without mdcache, and compare the results."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 def replay(
     *,
-    seconds: Annotated[float, typer.Option(min=1.0, help="Length of the run; 60: the limit's minute.")] = 60.0,
+    seconds: Annotated[
+        float, typer.Option(min=1.0, help="Seconds that the run takes; Binance's limit is per minute.")
+    ] = 60.0,
     symbols: Annotated[int, typer.Option(min=1, help="Number of symbols; each is asked for in six intervals.")] = 20,
     consumers: Annotated[int, typer.Option(min=1, help="Programs, each asking for all of it every 5 s.")] = 3,
     limit: Annotated[int, typer.Option(min=1, help="The exchange's weight limit per minute.")] = 6000,
     share: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share of it that mdcache may use.")] = 0.5,
-    picture: Annotated[Path, typer.Option(help="Draws NAME.svg and NAME.png.", metavar="NAME")] = Path("replay"),
+    picture: Annotated[Path, typer.Option(help="Draw NAME.svg and NAME.png.", metavar="NAME")] = Path("replay"),
     no_picture: Annotated[bool, typer.Option("--no-picture", help="Draw nothing; needs no matplotlib.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:

@@ -9,14 +9,14 @@ from mdcache.cli.console import load_or_exit
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on; wins over MDCACHE_HOST.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; overrides MDCACHE_HOST.")] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="Port to listen on; wins over MDCACHE_PORT. 0: any free one."),
+        typer.Option(min=0, max=65535, help="Port to listen on; overrides MDCACHE_PORT. 0: any free port."),
     ] = None,
     env_file: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="File with settings, read in place of .env."),
+        typer.Option(exists=True, dir_okay=False, help="File of settings to read in place of .env."),
     ] = None,
 ) -> None:
     """Run the daemon. Settings come from MDCACHE_* variables and .env; `mdcache check` lists them."""

@@ -8,13 +8,15 @@ import typer
 
 def sim(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 8701,
-    seed: Annotated[int, typer.Option(help="Another number makes other candles; the same one always the same.")] = 1,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")] = 8701,
+    seed: Annotated[int, typer.Option(help="Seed of the candles: the same seed gives the same candles.")] = 1,
     rows: Annotated[
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Folder of recorded candles to serve."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Spot's weight limit a minute; a low one bans sooner.")] = 6000,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Spot's weight limit per minute; a low one leads to bans sooner.")
+    ] = 6000,
 ) -> None:
     """Run a simulated Binance on this machine, with the real limits and bans; it needs no network."""
     from mdcache.sim.config import SimConfig

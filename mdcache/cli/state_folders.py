@@ -1,4 +1,4 @@
-"""Find the state folder that a command is about, if nobody names it."""
+"""Find the state folder to inspect if the command line names none."""
 
 from collections.abc import Iterator
 from pathlib import Path

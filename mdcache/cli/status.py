@@ -1,4 +1,4 @@
-"""`mdcache status`: the state of the daemon on this machine, once or live."""
+"""`mdcache status`: show the state of the daemon on this machine, once or live."""
 
 import asyncio
 import json
@@ -22,11 +22,11 @@ def as_lines(answer: object) -> str:
 def status(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the daemon's whole answer as JSON.")] = False,
-    series: Annotated[bool, typer.Option("--series", help="List every series, too.")] = False,
+    series: Annotated[bool, typer.Option("--series", help="Also list every series.")] = False,
     live: Annotated[bool, typer.Option("--watch", help="Show it live until Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two refreshes of --watch.")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between refreshes of --watch.")] = 2.0,
 ) -> None:
-    """Show how the daemon at MDCACHE_HOST:MDCACHE_PORT is.
+    """Show the state of the daemon at MDCACHE_HOST:MDCACHE_PORT.
 
     Exits with 0 if it is ready, 1 if ready but degraded, 3 if not ready, 4 if no daemon answers.
     """

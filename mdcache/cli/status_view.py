@@ -98,7 +98,7 @@ def fetch_status(settings: Settings, *, series: bool = False) -> bytes:
     """Return the daemon's answer; raise `DaemonNotRunning`, or `MdcacheError` for an answer of another program."""
     status, content = request(settings, "GET", STATUS_PATH + ("?series=1" if series else ""))
     if status != _OK:
-        raise MdcacheError(f"{address(settings)} answered {status}: no mdcache, or one of another release")
+        raise MdcacheError(f"{address(settings)} answered {status}: not an mdcache, or another release of it")
     return content
 
 
@@ -109,7 +109,7 @@ def decode_status(content: bytes) -> DaemonStatus:
         plain["series"]["listed"] = plain["series"].pop("list", ())
         return msgspec.convert(plain, DaemonStatus)
     except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
-        raise MdcacheError(f"no status of this release: {error}") from None
+        raise MdcacheError(f"not a status that this release can read: {error}") from None
 
 
 async def watch_status(settings: Settings, console: Console, clock: Clock, every_s: float) -> None:

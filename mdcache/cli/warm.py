@@ -28,7 +28,7 @@ def warm(
     until: Annotated[str | None, typer.Option(help="Last open time; default: now.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Read whole spans of candles before a client asks, behind all other reads; what is known costs nothing."""
+    """Read whole spans of candles before a client asks for them. Other reads go first; known candles cost nothing."""
     settings = load_or_exit(as_json=as_json)
     from mdcache.cache.warmup import WarmupRequest, WarmupState
     from mdcache.cli.warm_job import run_warm_job
@@ -44,7 +44,7 @@ def warm(
             asyncio.run(run_warm_job(settings, request, _show_in(bar, last)))
     except KeyboardInterrupt:
         _print_outcome(last, as_json=as_json)
-        fail("cancelled; run again, it continues where it stopped", 130)
+        fail("cancelled; if run again, it continues where it stopped", 130)
     except (MdcacheError, OSError) as error:
         fail(error)
     _print_outcome(last, as_json=as_json)

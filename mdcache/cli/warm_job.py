@@ -55,7 +55,7 @@ async def _through_daemon(settings: Settings, order: WarmupRequest, show: OnProg
             show(_ask_daemon(settings, "DELETE"))
         raise
     except DaemonNotRunning:
-        raise MdcacheError("the daemon is gone; run again, the job continues where it stopped") from None
+        raise MdcacheError("the daemon is gone; if run again, the job continues where it stopped") from None
 
 
 def _ask_daemon(settings: Settings, method: str, order: WarmupRequest | None = None) -> WarmupProgress:
@@ -71,7 +71,7 @@ def _error_message(content: bytes) -> str:
     try:
         return str(json.loads(content)["msg"])
     except (ValueError, KeyError, TypeError):
-        return "no mdcache, or one of another release"
+        return "not an mdcache, or another release of it"
 
 
 async def _in_this_process(settings: Settings, order: WarmupRequest, show: OnProgress) -> WarmupProgress:

@@ -5,7 +5,7 @@ Nothing here decides anything. Tests build their daemons from the same parts.
 
 import random
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mdcache import __version__
@@ -13,12 +13,16 @@ from mdcache.cache.candles import CandleLimits, Candles
 from mdcache.cache.exchange_info import ExchangeInfo, ExchangeInfoPolicy
 from mdcache.cache.flights import Flights
 from mdcache.cache.idle_blocks import IdleBlocks
+from mdcache.cache.live_tails import LiveTails, NoLiveTails
 from mdcache.cache.purge import LocalPurge, Purge
 from mdcache.cache.replicas.bodies import SharedBodies
 from mdcache.cache.replicas.rows import SharedRows
 from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.settling_reads import SettlingReads
 from mdcache.cache.sharing import BodySharing, NoSharing, RowSharing
 from mdcache.cache.snapshots import SnapshotPolicy, Snapshots
+from mdcache.cache.stream_frames import StreamFrames
+from mdcache.cache.stream_tails import StreamTails, Subscriptions
 from mdcache.cache.symbols import SymbolTable
 from mdcache.cache.ttls import SnapshotTtls
 from mdcache.cache.warmup import Warmup
@@ -74,10 +78,19 @@ class CacheParts:
     warmup: Warmup
     body_sharing: BodySharing
     purge: Purge
+    stream_tails: StreamTails | None
+
+    def start(self) -> None:
+        """Load the symbols that are stored, and follow streams."""
+        self.exchange_info.start()
+        if self.stream_tails is not None:
+            self.stream_tails.start()
 
     async def aclose(self) -> None:
         """Close from the clients' side to Binance's, and write what is not written yet."""
         await self.warmup.aclose()
+        if self.stream_tails is not None:
+            await self.stream_tails.aclose()
         await self.flights.aclose()
         await self.snapshots.aclose()
         await self.exchange_info.aclose()
@@ -110,7 +123,7 @@ class Daemon:
         if self.redis is not None:
             await self.redis.start()
         await self.governor.start()
-        self.cache.exchange_info.start()
+        self.cache.start()
         self.idle_blocks.start()
         self.summaries.start()
 
@@ -227,8 +240,9 @@ def build_cache(
     *,
     row_store: SharedRowStore | None = None,
     body_store: SharedBodyStore | None = None,
+    open_streams: Callable[[StreamFrames], Subscriptions] | None = None,
 ) -> CacheParts:
-    """Build the data path; replicas share `row_store` and `body_store`."""
+    """Build the data path; replicas share `row_store` and `body_store`. `open_streams`: builds the streams, if any."""
     clocks = governor.clocks
     registry = SeriesRegistry(
         clock,
@@ -261,7 +275,17 @@ def build_cache(
     )
     ttls_s = {interval: settings.candle_ttl_s(interval) for interval in INTERVALS}
     limits = CandleLimits(settings.request_deadline_s, settings.max_stale_s, ttls_s)
-    candles = Candles(registry, flights, exchange_info, clocks, governor, clock, limits)
+
+    def market_now(market: Market) -> Instant | None:
+        return clocks.now(market) if clocks.measured(market) else None
+
+    stream_tails: StreamTails | None = None
+    if open_streams is not None:
+        frames = StreamFrames(registry, clock, market_now, events)
+        settling = SettlingReads(registry, flights, governor, exchange_now, clock)
+        stream_tails = StreamTails(frames, open_streams(frames), settling, clock, events, settings.stream_idle_s)
+    live_tails: LiveTails = stream_tails or NoLiveTails()
+    candles = Candles(registry, flights, exchange_info, clocks, governor, clock, limits, live_tails)
     snapshot_policy = SnapshotPolicy(
         settings.request_deadline_s,
         settings.max_stale_s,
@@ -271,7 +295,7 @@ def build_cache(
     snapshots = Snapshots(registry, exchange_info, clocks, governor, clock, events, snapshot_policy, body_sharing)
     warmup = Warmup(candles, clock, events)
     local_purge.clearables.append(snapshots.bodies)
-    return CacheParts(registry, flights, candles, exchange_info, snapshots, warmup, body_sharing, purge)
+    return CacheParts(registry, flights, candles, exchange_info, snapshots, warmup, body_sharing, purge, stream_tails)
 
 
 def build_serving(

@@ -21,11 +21,11 @@ def readiness(governor: Governor, symbols: SymbolTable, troubles: Sequence[str])
     families = governor.status()
     troubled = tuple(_describe(family) for family in families if family.gate_state not in _OPEN)
     waiting = tuple(
-        f"{family}: no weight to spend yet, the other replicas have all of it"
+        f"{family}: no weight to spend yet: the other replicas have drawn all of it"
         for family, sharing in governor.sharing().items()
         if not sharing.ready
     )
-    short = tuple(f"{each.family}: a limit is spent, answers are older, or fail" for each in families if each.short)
+    short = tuple(f"{each.family}: a limit is spent: answers may be older, or fail" for each in families if each.short)
     known = any(symbols.symbols(market).names for market in Market)
     if waiting or (not known and all(_is_shut(family) for family in families)):
         return Readiness(reasons=(*troubled, *waiting))
@@ -37,5 +37,5 @@ def _is_shut(family: FamilyStatus) -> bool:
 
 
 def _describe(family: FamilyStatus) -> str:
-    when = f"reopens in {math.ceil(family.reopens_in_s)} s" if _is_shut(family) else "its time has come"
+    when = f"reopens in {math.ceil(family.reopens_in_s)} s" if _is_shut(family) else "may be probed now"
     return f"{family.family}: gate {family.gate_state} ({family.gate_reason}), {when}"

@@ -135,7 +135,7 @@ def _check_prices(columns: list[Columns]) -> None:
     except msgspec.ValidationError as error:
         raise InvalidBody(BodyFault.PRICES, str(error)) from error
     if not all(map(ge, numbers[2 * count : 3 * count], numbers[3 * count :])):
-        raise InvalidBody(BodyFault.PRICES, "high under low")
+        raise InvalidBody(BodyFault.PRICES, "high below low")
 
 
 def _check_times(rows: list[Row], expected: ExpectedRows) -> None:

@@ -1,4 +1,4 @@
-"""Parse any other request into a question, or raise the refusal Binance would give.
+"""Parse a request for anything but klines into a question, or raise the refusal Binance would give.
 
 Requests that mean the same become equal `SnapshotQuestion`s, regardless of the order, spelling and percent-encoding of
 parameters, and of defaults that were sent.

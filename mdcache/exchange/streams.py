@@ -29,6 +29,7 @@ _STREAMED = {  # docs/binance.md#kline-streams
     Market.USDM: _TRADED,
     Market.COINM: frozenset(_EVENTS),
 }
+_SPOT_CADENCE_MS, _SECONDS_CADENCE_MS, _FUTURES_CADENCE_MS = 2_000, 1_000, 250  # docs/binance.md#kline-streams
 _NO_VOLUME = msgspec.Raw(b'"0"')
 _EAST_8 = 480  # minutes; the only offset that spot's streams have
 
@@ -93,6 +94,13 @@ def topic_of(key: SeriesKey) -> str | None:
         return None
     subject = f"{key.subject}_{key.contract_type}" if key.contract_type else key.subject
     return f"{subject.lower()}@{key.kind.removesuffix('s')}_{key.interval}{zone}"  # in upper case they stay silent
+
+
+def cadence_ms(key: SeriesKey) -> int:
+    """Return how often, in milliseconds, a series' topic sends a candle in which trades happen."""
+    if key.market is not Market.SPOT:
+        return _FUTURES_CADENCE_MS
+    return _SECONDS_CADENCE_MS if key.interval == "1s" else _SPOT_CADENCE_MS
 
 
 def read_frame(data: bytes, key: SeriesKey) -> Frame:

@@ -1,4 +1,4 @@
-"""What decoding foreign JSON may raise, whatever its bytes are. Pure."""
+"""The exceptions that decoding untrusted JSON may raise. Pure."""
 
 import msgspec
 

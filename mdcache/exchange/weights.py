@@ -1,4 +1,4 @@
-"""The weight of a call by Binance's documents, which state more than was measured where the two differ."""
+"""The documented weight of a call, also where Binance was seen to charge less."""
 
 from mdcache.exchange.markets import Family, KlineEndpoint
 from mdcache.exchange.rate_limits import RequestBucket

@@ -1,9 +1,9 @@
-"""What a run does not show, and why: the machine was the limit, or it was too short, or too small, to be banned."""
+"""Explain what a run can't show: the machine was too slow, or the load too small or too short for a ban."""
 
 from mdcache.replay.consumers import TIMEOUT_S, WEIGHT
 from mdcache.replay.run import ReplayResult
 
-_LATE_S = 1.0  # a question that leaves so late was held up by this machine
+_LATE_S = 1.0  # a question sent so late was delayed by this machine
 _SLOW_MS = 1_000.0  # the simulated exchange answers in milliseconds, unless it gets no processor
 _BANNED_WITHIN_S = 5.0  # from the limit to the ban: consumers that go on asking after a 429
 
@@ -19,7 +19,7 @@ def _machine(replay: ReplayResult) -> str:
     silent = direct.no_answer + mdcache.no_answer
     signs = []
     if late_s > _LATE_S:
-        signs.append(f"questions left up to {late_s:.1f} s late")
+        signs.append(f"questions were sent up to {late_s:.1f} s late")
     if silent:
         signs.append(f"{silent:,} got no answer within {TIMEOUT_S:.0f} s")
     if direct.p99_ms > _SLOW_MS:
@@ -28,7 +28,7 @@ def _machine(replay: ReplayResult) -> str:
         return ""
     return (
         f"This machine, not the exchange, was the limit: {', '.join(signs)}. "
-        "Ages and failures are not mdcache's; play fewer --symbols or --consumers."
+        "The ages and failures are not due to mdcache; replay fewer --symbols or --consumers."
     )
 
 
@@ -40,12 +40,12 @@ def _no_ban(replay: ReplayResult) -> str:
     if per_second * 60 <= limit:
         return (
             f"Nobody was banned: asked directly, these questions weigh {per_second * 60:,.0f} a minute, within the "
-            f"limit of {limit:,}. Play more --symbols or --consumers."
+            f"limit of {limit:,}. Replay more --symbols or --consumers."
         )
     needed_s = limit / per_second + _BANNED_WITHIN_S
     if load.seconds < needed_s:
         return (
-            f"The run was too short to be banned: asked directly, these questions reach the limit of {limit:,} after "
-            f"{limit / per_second:.0f} s. Play --seconds {needed_s:.0f} or more."
+            f"The run was too short for a ban: asked directly, these questions reach the limit of {limit:,} after "
+            f"{limit / per_second:.0f} s. Replay --seconds {needed_s:.0f} or more."
         )
     return "Nobody was banned, although these questions weigh more than the limit."

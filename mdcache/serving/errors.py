@@ -57,7 +57,7 @@ def _cause(error: MdcacheError) -> str:
 
 
 _UNAVAILABLE = ErrorShape(503, -1003, _because("Binance is not being asked now"), retry_after=True)
-_BUSY = ErrorShape(503, -1008, _because("No room to ask Binance in time"), retry_after=True)
+_BUSY = ErrorShape(503, -1008, _because("Binance can't be asked in time"), retry_after=True)
 _FAILED = ErrorShape(502, -1006, _because("Binance was asked and gave no usable answer"))
 
 TABLE: dict[type[MdcacheError], ErrorShape] = {
@@ -71,7 +71,7 @@ TABLE: dict[type[MdcacheError], ErrorShape] = {
     TransportFailed: _FAILED,
     ServerFailed: _FAILED,
     InvalidBody: _FAILED,
-    NotCached: ErrorShape(504, -1007, lambda _: "Not cached, and only-if-cached was asked for."),
+    NotCached: ErrorShape(504, -1007, lambda _: "The answer is not cached, and the request says only-if-cached."),
 }
 
 # Requests refused before they are parsed: status and code.

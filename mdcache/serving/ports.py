@@ -1,4 +1,4 @@
-"""The ports of serving to other layers, where several classes or tests implement them."""
+"""The ports of `serving`: what it requires of other layers."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""The paths that are served, and how: tables only.
+"""The table of served paths: what each is, and how it is answered.
 
 Sources: docs/binance.md#spot-endpoints, #usdm-endpoints, #coinm-endpoints.
 """

@@ -1,6 +1,6 @@
-"""Variables that are not ours, but that the HTTP library goes by: proxies, and certificates to trust.
+"""Check the HTTP library's own environment variables: proxies, and certificates to trust.
 
-It would end with a traceback where one of them can't be used.
+The library itself raises an exception, which shows as a traceback, if one of them can't be used.
 """
 
 import ssl

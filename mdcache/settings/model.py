@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mdcache.settings.values import (
@@ -53,6 +54,16 @@ NO_EFFECT_YET: frozenset[str] = frozenset(
 )
 
 
+def default_ttls() -> Mapping[str, float]:
+    """Return the TTLs of open candles by interval where neither setting is given (docs/design.md#settings).
+
+    The longest leaves ten seconds of the default `MAX_STALE_S`, so that a short pause of Binance refuses nobody.
+    """
+    minutes = {"3m": 3, "5m": 5, "15m": 5, "30m": 10}
+    hours = {"1h": 10, "2h": 10, "4h": 15, "6h": 15, "8h": 15}
+    return MappingProxyType(minutes | hours | dict.fromkeys(("12h", "1d", "3d", "1w", "1M"), 20))
+
+
 def default_state_dir(environ: Mapping[str, str]) -> Path:
     """Return the platform's directory for a program's state (XDG base directories) in this environment."""
     base = Path(environ.get("XDG_STATE_HOME", ""))
@@ -85,7 +96,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8700, ge=0, le=65535, description="port to listen on (0: any free one)")
     allowed_hosts: HostNames = Field(
         default=(),
-        description="more names by which the status page and /v1 may be asked, separated by commas; "
+        description="more host names under which the status page and /v1 are served, separated by commas; "
         ".name: all below it; *: any",
     )
     spot_url: HttpUrl = Field(default="https://api.binance.com", description="upstream of spot")
@@ -98,28 +109,35 @@ class Settings(BaseSettings):
         default="auto", description="feed tails from streams: auto, off"
     )
     stream_idle_s: Seconds = Field(
-        default=300.0, description="seconds; unsubscribe a series that was not asked for this long"
+        default=300.0, description="seconds; unsubscribe a series that nobody asked for in this time"
     )
-    derive: bool = Field(default=True, description="a longer open candle may come from the symbol's shortest tail")
-    open_candle_ttl_s: Seconds = Field(default=2.0, description="seconds; how long an open candle is fresh")
+    derive: bool = Field(
+        default=True, description="compute open candles of longer intervals from the symbol's shortest"
+    )
+    open_candle_ttl_s: Seconds = Field(
+        default=2.0, description="seconds; how long an open candle is fresh; for all intervals, if only this is set"
+    )
     open_candle_ttls: IntervalTtls = Field(
-        default_factory=empty_map, description='JSON, seconds per interval: {"1m":1,"1M":60}'
+        default_factory=default_ttls,
+        description="JSON, seconds by interval; intervals it does not name have OPEN_CANDLE_TTL_S",
     )
     settle_s: Seconds = Field(
-        default=3.0, description="seconds after a row's close from which on two equal reads settle it"
+        default=3.0, description="seconds; from so long after a row's close on, two equal reads settle it"
     )
     confirm_s: Seconds = Field(
-        default=60.0, description="seconds after a row's close from which on one read settles it"
+        default=60.0, description="seconds; from so long after a row's close on, one read settles it"
     )
     exchange_info_ttl_s: Seconds = Field(default=300.0, description="seconds; how long the list of symbols is fresh")
     invalid_symbol_ttl_s: Seconds = Field(
-        default=60.0, description="seconds; an unknown symbol refreshes an older list"
+        default=60.0, description="seconds; a question for an unknown symbol refreshes a list older than this"
     )
-    snapshot_ttl_s: Seconds = Field(default=1.0, description="seconds; least TTL of snapshots")
+    snapshot_ttl_s: Seconds = Field(default=1.0, description="seconds; shortest TTL of snapshots")
     snapshot_ttls: PathTtls = Field(
         default_factory=empty_map, description='JSON, seconds by path tail: {"ticker/24hr":5}'
     )
-    max_stale_s: Seconds = Field(default=30.0, description="seconds; oldest answer served while Binance can't be asked")
+    max_stale_s: Seconds = Field(
+        default=30.0, description="seconds; age of the oldest answer served while Binance can't be asked"
+    )
     weight_share: Share = Field(
         default=0.5, description="share of the address's weight limit to use: above 0, at most 1"
     )
@@ -127,17 +145,19 @@ class Settings(BaseSettings):
         default="default", description="name of the address that Binance sees; gates and budgets are kept by it"
     )
     replicas: PositiveInt = Field(
-        default=2, description="replicas to assume while Redis is configured and was never reached"
+        default=2, description="most replicas that run at once; assumed while Redis was never reached"
     )
     upstream_concurrency: PositiveInt = Field(default=8, description="reads in flight at once, per market")
     upstream_timeout_s: PositiveSeconds = Field(default=5.0, description="seconds; longest a read may take")
     request_deadline_s: PositiveSeconds = Field(default=8.0, description="seconds; longest a client waits")
-    retry_attempts: PositiveInt = Field(default=4, description="tries of one read, the first included")
+    retry_attempts: PositiveInt = Field(default=4, description="attempts of one read, the first included")
     backoff_initial_s: PositiveSeconds = Field(
         default=1.0, description="seconds; first pause after a failure, before jitter"
     )
     backoff_max_s: PositiveSeconds = Field(default=300.0, description="seconds; longest such pause")
-    memory_max_mb: PositiveInt = Field(default=512, description="MB; blocks, tails, bodies and snapshots together")
+    memory_max_mb: PositiveInt = Field(
+        default=512, description="MB; most memory for candles, snapshots and ready answers together"
+    )
     state_dir: FolderPath = Field(
         default_factory=lambda: default_state_dir(os.environ),
         description="folder of gates, symbols and settled rows; empty: the platform's",
@@ -160,7 +180,7 @@ class Settings(BaseSettings):
     compress: Mode = Field(default="auto", description="gzip: auto (not for loopback peers), on, off")
     cors_origins: Origins = Field(default=(), description="origins that may read answers, separated by commas, or *")
     admin_token: Token | None = Field(
-        default=None, description="bearer token of /v1/admin/*; secret; empty: all refused"
+        default=None, description="bearer token of /v1/admin/*; secret; without one, admin calls are refused"
     )
     log_level: LogLevel = Field(default="info", description="debug, info, warning, error, critical")
     log_format: Annotated[Literal["auto", "human", "json"], Lower] = Field(
@@ -181,6 +201,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Use only what `load` passes, because `load` reads the environment itself."""
         return (init_settings,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_ttl_for_all(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Drop the default TTLs by interval if the one for all is given: they would override what was asked for."""
+        return {"open_candle_ttls": empty_map()} | given if "open_candle_ttl_s" in given else given
 
     @property
     def given(self) -> frozenset[str]:
@@ -233,6 +259,14 @@ def display(value: object) -> str:
     return re.sub(r"//.*@", f"//{HIDDEN}@", str(value))
 
 
+def _note(settings: Settings, name: str) -> str:
+    if name in NO_EFFECT_YET:
+        return "no effect in this release"
+    if name == "open_candle_ttls" and "open_candle_ttl_s" in settings.given and name not in settings.given:
+        return f"none, because {PREFIX}OPEN_CANDLE_TTL_S is set"
+    return ""
+
+
 def effective(settings: Settings) -> list[EffectiveSetting]:
     """Return every setting in the order of the class, then `HTTPS_PROXY`, without secrets."""
     rows = [
@@ -240,7 +274,7 @@ def effective(settings: Settings) -> list[EffectiveSetting]:
             PREFIX + name.upper(),
             display(getattr(settings, name)),
             name not in settings.given,
-            "no effect in this release" if name in NO_EFFECT_YET else "",
+            _note(settings, name),
         )
         for name in Settings.model_fields
     ]

@@ -29,7 +29,7 @@ def _lower(value: object) -> object:
 
 
 def _url(*schemes: str) -> Callable[[str], str]:
-    right = f"should be {' or '.join(f'{scheme}://' for scheme in schemes)} host, maybe :port and /path"
+    right = f"should be {' or '.join(f'{scheme}://' for scheme in schemes)} and a host, optionally with :port and /path"
 
     def check(value: str) -> str:
         try:
@@ -54,7 +54,7 @@ def _redis_url(value: SecretStr) -> SecretStr:
 
 def _token(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-        _fail("should be visible ASCII characters without blanks, as an Authorization header can carry")
+        _fail("should be visible ASCII characters without spaces, as allowed in an Authorization header")
     return value
 
 
@@ -66,7 +66,7 @@ def _folder(value: object) -> Path:
     try:
         return Path(str(value)).expanduser()
     except RuntimeError:
-        _fail("should be a folder; whose home `~` means is not known here")
+        _fail("should be a folder; there is no home folder that `~` could stand for")
 
 
 def _origins(value: object) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ def _capped_values(found: Mapping[str, float]) -> Mapping[str, float]:
 def _interval_ttls(value: object) -> Mapping[str, float]:
     def wrong(key: str, entry: object) -> str | None:
         if key not in INTERVALS:
-            return f"{key!r} is no interval: {', '.join(INTERVALS)}"
+            return f"{key!r} is not an interval: {', '.join(INTERVALS)}"
         return _not_seconds(key, entry)
 
     return _capped_values(_json_map(value, wrong, '{"1m":1,"1M":60}'))

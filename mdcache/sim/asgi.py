@@ -1,4 +1,4 @@
-"""The exchange as an ASGI application: delays, gzip and broken connections; its streams are in `stream_asgi.py`.
+"""The exchange as an ASGI application, with delays, gzip and broken connections; WebSockets are in `stream_asgi.py`.
 
 A connection can only be broken with the server's help: `server.py` puts an `abort` into the scope. Without
 one (in-process transports) a broken connection is the exception `ConnectionBroken`, raised to the client.

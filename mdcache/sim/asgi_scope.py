@@ -1,4 +1,4 @@
-"""What requests and WebSockets have in common: ASGI's types, the client, and breaking a connection."""
+"""Shared by HTTP requests and WebSockets: ASGI's types, the client's address, and breaking a connection."""
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any

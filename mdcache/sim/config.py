@@ -1,4 +1,4 @@
-"""The configuration of a simulated exchange: what a symbol and an outage are, and the limits.
+"""The configuration of a simulated exchange: symbols, outages and limits.
 
 Plain values only; nothing here computes a price or answers a request. Which symbols and outages there are by default
 is in `default_symbols.py`.

@@ -1,4 +1,4 @@
-"""The simulated exchange: one request in, one reply out, at the moment its clock shows.
+"""The simulated exchange: takes a request and returns the reply, as of the moment its clock shows.
 
 It decides and counts, but never sleeps, reads only the clock it was given, and opens no socket. Delays and transport
 faults are fields of the reply, which the caller applies.
@@ -30,7 +30,7 @@ from mdcache.sim.default_symbols import default_symbols
 from mdcache.sim.listings import Listings
 from mdcache.sim.prices import recorded
 from mdcache.sim.prices.instruments import shared_instruments
-from mdcache.sim.streams.door import StreamDoor
+from mdcache.sim.streams.handshakes import StreamHandshakes
 from mdcache.sim.streams.session import StreamSession
 
 
@@ -64,7 +64,7 @@ class Exchange:
         self.control = Control(self._meter, listings, seed=seed, now_ms=self.now_ms, on_reset=self._forget)
         self._answers = Answers(self.config, self.control, listings, rows)
         instruments = shared_instruments(seed, self.config.cached_splits, self.config.cached_rows)
-        self._streams = StreamDoor(self.config, self.control, self._meter, listings, instruments)
+        self._streams = StreamHandshakes(self.config, self.control, self._meter, listings, instruments)
         self._served = 0
 
     def now_ms(self) -> int:

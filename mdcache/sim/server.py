@@ -1,4 +1,4 @@
-"""Serve the exchange on a port with uvicorn, by the machine's own clock."""
+"""Serve the exchange on a port with uvicorn, in this machine's time."""
 
 import socket
 from collections.abc import Callable

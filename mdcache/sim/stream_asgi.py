@@ -1,4 +1,4 @@
-"""Serve one WebSocket of the simulated exchange: the handshake, then a session's frames in the clock's time."""
+"""Serve one WebSocket of the simulated exchange: answer the handshake, then send frames when they are due."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

@@ -82,7 +82,7 @@ def decode(index: int, payload: bytes) -> Block:
     except (struct.error, ValueError, OverflowError, ZeroDivisionError) as error:
         raise Unreadable(f"{type(error).__name__}: {error}") from error
     if len(opens) != count or len(ends) != count or not count or ends[-1] != len(text):
-        raise Unreadable("rows end elsewhere")
+        raise Unreadable("the rows do not end where the record says")
     return Block(index, opens, ends, text)
 
 

@@ -90,7 +90,7 @@ def assemble(index: int, record: BlockRecord, base: object, appended: object) ->
         Unreadable: these are not the rows of the record.
     """
     if not isinstance(base, bytes | Block) or not isinstance(appended, bytes):
-        raise Unreadable("its rows are gone")
+        raise Unreadable("its rows are missing")
     block = _base_of(base, record) if isinstance(base, Block) else decode(index, base)
     if appended:
         block = _joined(block, decode(index, appended))
@@ -109,7 +109,7 @@ def _extends(block: Block, stored: BlockRecord) -> bool:
 def _base_of(block: Block, record: BlockRecord) -> Block:
     first = bisect_left(block.open_times, record.base_first_ms)
     if first + record.base_rows > len(block):
-        raise Unreadable("too few rows of ours")
+        raise Unreadable("the block in memory has too few rows")
     return block.part(first, first + record.base_rows)
 
 

@@ -27,7 +27,7 @@ def decompress(data: bytes, max_bytes: int) -> bytes:
     try:
         size = zstandard.frame_content_size(data)
         if not 0 <= size <= max_bytes:
-            raise Unreadable(f"{size} bytes where {max_bytes} may be")
+            raise Unreadable(f"{size} bytes, at most {max_bytes} are allowed")
         return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False) if size else b""
     except (zstandard.ZstdError, MemoryError) as error:
         raise Unreadable(str(error)) from error

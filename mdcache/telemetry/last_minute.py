@@ -1,4 +1,4 @@
-"""The last minute's requests by result, kept by second, at a comparison of two numbers for each request."""
+"""Count the last minute's requests by result, in slots of one second."""
 
 from collections import deque
 from collections.abc import Callable, Mapping

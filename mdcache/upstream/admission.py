@@ -1,4 +1,4 @@
-"""The port for the last check before a read is sent: may it go, considering other replicas? And its local version.
+"""Admission, the last check before a read is sent: the port, and its version for a single process.
 
 `LocalAdmission` is for a single process, and asks no other replica. `replicas/` has the shared one.
 """

@@ -1,4 +1,4 @@
-"""The exchange's clocks: what time it is at Binance, for each market, and how wrong that may be.
+"""The exchange's clocks: the time at Binance, for each market, and its possible error.
 
 Each is our own clock (which neither steps nor stops) plus an offset measured with `/time`. The machine's wall clock is
 read once, for the time before the first measurement.

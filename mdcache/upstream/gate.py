@@ -1,4 +1,4 @@
-"""The gate: may we talk to this family at all? A table of states, pure: no clock, no I/O, no randomness.
+"""The gate: whether a family may be asked at all, as a table of states. Pure: no clock, no I/O, no randomness.
 
 `step(gate, event, now_ms, policy)` returns the next gate; `admission(gate, now_ms)` says what a read may do.
 `now_ms` is of a clock that never steps (the exchange's may be corrected): all waits are durations.

@@ -1,4 +1,4 @@
-"""The daemon's own probe: one cheap read where a closed gate's time has come and nobody asks.
+"""The daemon's own probe: one cheap read once a closed gate may be tested and no client asks.
 
 A daemon that says it is not ready gets no questions from a balancer, so it must not wait for one to probe with.
 Rule: docs/design.md#own-probe.

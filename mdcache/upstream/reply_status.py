@@ -1,4 +1,4 @@
-"""The meaning of a reply's status, and of the code in its body: errors, and closures of the gate. Pure."""
+"""Interpret a reply's status and the code in its body, as an error or a closure of the gate. Pure."""
 
 from http import HTTPStatus
 

@@ -186,7 +186,7 @@ class FamilyScheduler:
     async def aclose(self) -> None:
         """Stop the own probe, refuse all waiting reads, and stop the timer."""
         await self._own_probe.aclose()
-        self._refuse_all(DeadlinePassed(1.0, "the daemon stops"))
+        self._refuse_all(DeadlinePassed(1.0, "the daemon is stopping"))
         self._timer.set(math.inf)
 
     # -------------------------------------------------------------------------------- the pump

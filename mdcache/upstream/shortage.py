@@ -1,4 +1,4 @@
-"""Whether reads were refused lately because the weight, or another limit, was spent: told once in each UTC minute."""
+"""Report that reads were refused because a limit was spent, once in each UTC minute."""
 
 from mdcache.errors import BudgetSpent
 from mdcache.events import BudgetShort, Events

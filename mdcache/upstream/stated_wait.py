@@ -1,4 +1,4 @@
-"""What a reply states about when to ask again, in any of its forms. Pure; `backoff` decides how long is waited.
+"""Parse when a reply says to ask again, in all its forms. Pure; `backoff` decides how long to wait.
 
 Rule: docs/design.md#stated-pauses.
 """

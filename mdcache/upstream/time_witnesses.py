@@ -1,4 +1,4 @@
-"""Weigh the witnesses of what time it is: `/time`, its reply's `Date`, and this machine's wall clock. Pure.
+"""Decide what time it is by `/time`, its reply's `Date`, and this machine's wall clock. Pure.
 
 Rule: docs/design.md#exchange-clock.
 """

@@ -99,7 +99,9 @@ def test_what_was_shown_as_closed_and_the_newest_row_are_known(lo: int, hi: int,
     series = make_series()
     settle(series, 7, 8)
     show_tail(series, 9, 11, as_of=10.5)
-    assert [each.open_ms for each in series.known_between(at(lo), at(hi))] == [at(minute) for minute in minutes]
+    assert [each.open_ms for each in series.known_between(at(lo), at(hi), series.tail)] == [
+        at(minute) for minute in minutes
+    ]
     assert series.newest_known() == at(11)
     assert series.newest_settled() == at(8)
 

@@ -15,8 +15,8 @@ from mdcache.capacity import (
     PlanTerms,
     demand,
     plan,
-    reads_per_minute,
 )
+from mdcache.capacity.refreshes import reads_per_minute
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.sim import SimConfig
@@ -65,7 +65,7 @@ class TestWhatIsAsked:
 
     def test_a_ttl_of_nothing_needs_to_know_how_often_is_asked(self) -> None:
         terms = replace(TERMS, ttls_s=dict.fromkeys(INTERVALS, 0.0))
-        with pytest.raises(InvalidPlan, match="how many consumers"):
+        with pytest.raises(InvalidPlan, match="--consumers and --every"):
             plan(replace(INCIDENT, consumers=0), terms)
         assert plan(INCIDENT, terms).tails == 8_640  # every question a read
 

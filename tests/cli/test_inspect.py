@@ -165,7 +165,7 @@ def newer(path: Path) -> None:
     ("make", "said"),
     [
         (lambda _: None, "nothing is stored in"),
-        (newer, "is of version 99"),
+        (newer, "has version 99"),
         (lambda path: path.write_bytes(b"nothing of the kind" * 100), "can't be read"),
     ],
 )

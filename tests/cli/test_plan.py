@@ -11,24 +11,32 @@ from tests.cli.conftest import Run
 ROOT = Path(__file__).parents[2]
 
 INCIDENT = ("check", "--plan", "20x6", "--consumers", "3")
+TTL = {"MDCACHE_OPEN_CANDLE_TTL_S": "2"}  # of all intervals: more than the default share pays for
 
 
-def test_the_incident_does_not_fit_and_what_would_is_said(run: Run) -> None:
+def test_the_incident_fits_at_the_default_settings(run: Run) -> None:
     result = run(*INCIDENT)
+    assert result.exit_code == 0
+    assert "1,905.0" in result.stdout
+    assert "It fits, with 37% to spare." in result.stdout
+
+
+def test_the_incident_with_one_ttl_for_all_does_not_fit_and_what_would_is_said(run: Run) -> None:
+    result = run(*INCIDENT, **TTL)
     assert result.exit_code == 1
     for said in ("4,320.0", "3,000.0", "8,640.0", "MDCACHE_OPEN_CANDLE_TTL_S=", "MDCACHE_WEIGHT_SHARE=0.73"):
         assert said in result.stdout
 
 
 def test_what_it_advises_fits(run: Run) -> None:
-    share = run(*INCIDENT, MDCACHE_WEIGHT_SHARE="0.73")
+    share = run(*INCIDENT, MDCACHE_WEIGHT_SHARE="0.73", **TTL)
     assert share.exit_code == 0
     assert "It fits" in share.stdout
     assert "at worst they cost 7,204" in share.stdout
-    told = json.loads(run(*INCIDENT, "--json").stdout)
+    told = json.loads(run(*INCIDENT, "--json", **TTL).stdout)
     assert run(*INCIDENT, MDCACHE_OPEN_CANDLE_TTL_S=str(told["least_ttl_s"])).exit_code == 0
     slower = {name: told["slower_ttl_s"] for name in told["demand"]["intervals"] if name != "1m"}
-    assert run(*INCIDENT, MDCACHE_OPEN_CANDLE_TTLS=json.dumps(slower)).exit_code == 0
+    assert run(*INCIDENT, MDCACHE_OPEN_CANDLE_TTLS=json.dumps(slower), **TTL).exit_code == 0
 
 
 def test_json_for_machines(run: Run) -> None:

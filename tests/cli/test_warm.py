@@ -67,7 +67,7 @@ def test_through_a_running_daemon(run: Run, upstream: str, tmp_path: Path) -> No
         assert "answered 401: The admin token is missing or wrong." in bad.stderr
         elsewhere = run("warm", *DAYS, **settings(upstream, folder))
         assert elsewhere.exit_code == 1
-        assert "another daemon works in" in elsewhere.stderr
+        assert "another daemon is using" in elsewhere.stderr
     assert json.loads(run("inspect", "--json", **settings(upstream, folder)).stdout)["totals"]["rows"] >= ROWS
 
 

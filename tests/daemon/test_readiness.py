@@ -114,7 +114,7 @@ async def test_a_gate_that_is_due_may_be_asked() -> None:
     assert "reopens in 1 s" in ready(w).reasons[0]
     await w.clock.sleep(1.0)
     assert ready(w).reasons == ()
-    assert "its time has come" in ready(w).degraded[0]
+    assert "may be probed now" in ready(w).degraded[0]
 
 
 async def test_after_a_restart_in_a_ban_what_is_stored_counts(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 import mdcache
+from mdcache.exchange.intervals import INTERVALS
 from mdcache.settings import Settings, load
 from tests.deploy.conftest import DEPLOY, ROOT, call, ours
 from tests.support.programs import find
@@ -89,11 +90,14 @@ def test_nobody_can_sign_in_at_grafana_with_a_password_that_everybody_knows() ->
 
 
 def test_the_settings_of_the_compose_file_are_settings() -> None:
-    given: dict[str, str] = COMPOSE["services"]["mdcache"]["environment"]
-    plain = {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in given.items()}
+    given: dict[str, str | None] = COMPOSE["services"]["mdcache"]["environment"]
+    plain = {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in given.items() if value is not None}
     settings = load(plain | {"HOME": "/home/someone"}, None)
     assert settings.redis_url is not None
     assert settings.spot_url == "https://api.binance.com"
+    assert {name: settings.candle_ttl_s(name) for name in INTERVALS} == {
+        name: Settings().candle_ttl_s(name) for name in INTERVALS
+    }
 
 
 def test_the_compose_file_starts_the_configured_replicas_each_with_a_folder() -> None:

@@ -159,7 +159,7 @@ def test_a_run_that_shows_what_it_should_needs_no_note() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"late_s": 3.25}, "left up to 3.2 s late"),
+        ({"late_s": 3.25}, "sent up to 3.2 s late"),
         ({"no_answer": 40}, "40 got no answer within 15 s"),
         ({"p99_ms": 2_100.0}, "2.1 s for the slowest answer"),
     ],
@@ -177,7 +177,7 @@ def plan(seconds: float, **load: int) -> ReplayPlan:
 def test_it_says_when_a_run_is_too_short_or_too_small_to_be_banned() -> None:
     calm = replace(made().direct, bans=0, banned_at_s=None)
     (short,) = notes(made(plan=plan(5.0, symbols=2), direct=calm))  # 72 a round of 5 s: 600 after 41.7 s
-    assert "too short to be banned" in short
+    assert "too short for a ban" in short
     assert "after 42 s" in short
     assert "--seconds 47" in short
     (small,) = notes(made(plan=plan(60.0, symbols=1, consumers=1), direct=calm))

@@ -167,7 +167,7 @@ def test_all_go_on_without_it(
         for daemon in fleet.daemons:
             assert daemon.budget_modes() == {"divided"}
             ready = daemon.get("/readyz")
-            assert ready.status_code == 200
+            assert ready.status_code == 200, ready.text
             assert any(text.startswith("redis: ") for text in ready.json()["degraded"]), ready.text
             assert "hidden-word" not in ready.text
             assert daemon.metric('mdcache_tier_up{tier="redis"}') == 0
@@ -218,7 +218,8 @@ def test_the_first_start_without_it(fleet: FaultyReplicas) -> None:
             for query in fleet.questions.cold():
                 assert fleet.questions.ask(daemon, query, IN_TIME_S)
             eventually(lambda daemon=daemon: not daemon.redis_is_up(), IN_TIME_S)  # type: ignore[misc]
-            assert daemon.get("/readyz").status_code == 200
+            ready = daemon.get("/readyz")
+            assert ready.status_code == 200, ready.text
             (trouble,) = degraded(daemon)
             assert trouble.startswith("redis: ")
             families = daemon.redis()["families"]

@@ -177,7 +177,7 @@ def test_a_spent_budget_and_old_answers_are_amber(window: Browser) -> None:
     fill(house, 10)
     spot = house.governor._schedulers[Family.SPOT]
     spot.shortage.record(BudgetSpent(30.0, "the weight budget is spent"), Lane.NORMAL, spot.now().number)
-    house.readiness = Readiness(degraded=("spot: a limit is spent, answers are older, or fail",))
+    house.readiness = Readiness(degraded=("spot: a limit is spent: answers may be older, or fail",))
     house.last_minute = {"hit": 900, "stale": 90, "error": 10}
     with served(house) as url:
         for name, dark, width in (("light", False, 1200), ("dark", True, 1200), ("phone", True, 390)):

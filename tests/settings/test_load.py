@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from mdcache.settings import NO_EFFECT_YET, Settings, SettingsError, load
+from mdcache.exchange.intervals import INTERVALS
+from mdcache.settings import NO_EFFECT_YET, EffectiveSetting, Settings, SettingsError, effective, load
 from mdcache.settings.model import default_state_dir
 
 DESIGN_NAMES = """
@@ -86,11 +87,43 @@ def test_values_are_typed() -> None:
     assert settings.admin_token == SecretStr("hunter2")
 
 
-def test_a_month_is_not_a_minute() -> None:
-    settings = load({"MDCACHE_OPEN_CANDLE_TTLS": '{"1m":1,"1M":60}'}, None)
-    assert settings.candle_ttl_s("1m") == 1
-    assert settings.candle_ttl_s("1M") == 60
-    assert settings.candle_ttl_s("1h") == settings.open_candle_ttl_s == 2
+class TestTtlsOfOpenCandles:
+    """Longer intervals are fresh for longer, until the operator says what he wants."""
+
+    def ttls(self, **given: str) -> dict[str, float]:
+        settings = load({f"MDCACHE_{name}": value for name, value in given.items()}, None)
+        return {name: settings.candle_ttl_s(name) for name in INTERVALS}
+
+    def test_the_longer_the_interval_the_longer_and_all_leave_time_for_stale_answers(self) -> None:
+        ttls = self.ttls()
+        assert list(ttls) == sorted(ttls, key=lambda name: INTERVALS[name].length_ms)
+        assert list(ttls.values()) == sorted(ttls.values())
+        assert ttls["1s"] == ttls["1m"] == Settings().open_candle_ttl_s == 2
+        assert (ttls["5m"], ttls["1h"], ttls["4h"], ttls["1d"]) == (5, 10, 15, 20)
+        assert max(ttls.values()) + 10 <= Settings().max_stale_s
+
+    @pytest.mark.parametrize("ttl_s", ["1", "2", "20"])
+    def test_one_ttl_that_is_given_alone_is_that_of_all(self, ttl_s: str) -> None:
+        assert self.ttls(OPEN_CANDLE_TTL_S=ttl_s) == dict.fromkeys(INTERVALS, float(ttl_s))
+
+    def test_a_table_that_is_given_replaces_the_default_one(self) -> None:
+        ttls = self.ttls(OPEN_CANDLE_TTLS='{"1m":1,"1M":60}')
+        assert (ttls["1m"], ttls["1M"]) == (1, 60)
+        assert {ttls[name] for name in INTERVALS if name not in {"1m", "1M"}} == {2}
+        assert set(self.ttls(OPEN_CANDLE_TTLS="{}").values()) == {2}
+
+    def test_the_one_counts_for_what_the_table_does_not_name(self) -> None:
+        ttls = self.ttls(OPEN_CANDLE_TTL_S="4", OPEN_CANDLE_TTLS='{"1h":10}')
+        assert (ttls["1h"], ttls["1m"], ttls["1d"]) == (10, 4, 4)
+
+    def test_the_table_shown_is_the_one_that_counts(self) -> None:
+        def shown(**given: str) -> EffectiveSetting:
+            return next(row for row in effective(load(given, None)) if row.name == "MDCACHE_OPEN_CANDLE_TTLS")
+
+        assert '"1d":20' in shown().value
+        alone = shown(MDCACHE_OPEN_CANDLE_TTL_S="2")
+        assert (alone.value, alone.default) == ("{}", True)
+        assert "MDCACHE_OPEN_CANDLE_TTL_S" in alone.note
 
 
 @pytest.mark.parametrize("name", ["STREAM_IDLE_S", "MAX_STALE_S", "CONFIRM_S", "BACKOFF_MAX_S", "REQUEST_DEADLINE_S"])

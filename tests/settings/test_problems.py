@@ -28,7 +28,7 @@ BAD = [
     ("OPEN_CANDLE_TTL_S", "nan", "finite"),
     ("OPEN_CANDLE_TTL_S", "inf", "finite"),
     ("OPEN_CANDLE_TTL_S", "2s", "number"),
-    ("OPEN_CANDLE_TTLS", '{"2m":1}', "'2m' is no interval"),
+    ("OPEN_CANDLE_TTLS", '{"2m":1}', "'2m' is not an interval"),
     ("OPEN_CANDLE_TTLS", '{"1m":-1}', "'1m' should be seconds"),
     ("OPEN_CANDLE_TTLS", '{"1m":NaN}', "'1m' should be seconds"),
     ("OPEN_CANDLE_TTLS", '{"1m":Infinity}', "'1m' should be seconds"),

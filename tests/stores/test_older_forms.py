@@ -42,7 +42,7 @@ async def test_an_old_file_is_set_aside_and_its_rows_are_read_anew(tmp_path: Pat
     assert answer.body == w.exchange.truth(SPOT, query, at_ms=answer.as_of_ms)
     (told,) = failures(w.events)
     assert told.lost
-    assert "of version 1" in told.detail
+    assert "has version 1" in told.detail
     assert "candles.db.old" in told.detail
     assert not [event for event in w.events if isinstance(event, TierStateChanged)]
     await w.aclose()
@@ -58,7 +58,7 @@ async def test_an_old_file_is_set_aside_and_its_rows_are_read_anew(tmp_path: Pat
 def test_inspecting_an_old_file_reports_that_it_is_old(tmp_path: Path) -> None:
     old_file(tmp_path)
     before = (tmp_path / "candles.db").read_bytes()
-    with pytest.raises(InspectionFailed, match="of version 1, an earlier release's"):
+    with pytest.raises(InspectionFailed, match="version 1, that of an earlier release"):
         inspect_rows(tmp_path, verify=True)
     assert (tmp_path / "candles.db").read_bytes() == before
 

@@ -13,6 +13,7 @@ import httpx
 
 from mdcache.cache.answers import Caller
 from mdcache.cache.kline_answers import KlineAnswer
+from mdcache.cache.stream_frames import StreamFrames
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.daemon.build import build_cache, build_upstream, persistence_settings
@@ -26,15 +27,19 @@ from mdcache.stores.disk.state import PersistentState, open_state
 from mdcache.stores.disk.state_dir import StateDir
 from mdcache.upstream.governor import GovernorSettings
 from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
+from tests.support.direct_streams import DirectStreams
 from tests.support.sim_transport import SimTransport
 from tests.support.virtual_time import VirtualClock, close_at_end
 
 
 @dataclass
 class DaemonOptions:
-    """Settings of a world that tests vary; docs/design.md#settings defaults."""
+    """Settings of a world that tests vary; docs/design.md#settings defaults.
 
-    ttl_s: float = 2.0
+    `ttl_s` counts for every interval; `None`: the default TTLs.
+    """
+
+    ttl_s: float | None = 2.0
     max_stale_s: float = 30.0
     deadline_s: float = 8.0
     memory_mb: float = 512.0
@@ -44,14 +49,16 @@ class DaemonOptions:
     disk_bytes: int = 1 << 30
     boot: str = "first"
     egress: str = "default"
+    streams: bool = False
 
     def settings(self) -> Settings:
         """As the daemon's own; not validated, so that memory may be a part of a megabyte."""
         urls = dict.fromkeys(("spot_url", "usdm_url", "coinm_url"), "http://exchange.test")
+        ttls = {} if self.ttl_s is None else {"open_candle_ttl_s": self.ttl_s, "open_candle_ttls": {}}
         return Settings().model_copy(
             update={
                 **urls,
-                "open_candle_ttl_s": self.ttl_s,
+                **ttls,
                 "max_stale_s": self.max_stale_s,
                 "request_deadline_s": self.deadline_s,
                 "memory_max_mb": self.memory_mb,
@@ -128,7 +135,10 @@ class VirtualDaemon:
             events,
             row_store=self.row_store,
             body_store=self.body_store,
+            open_streams=self._open_streams if self.options.streams else None,
         )
+        if self.cache.stream_tails is not None:
+            self.cache.stream_tails.start()
         self.library = self.cache.registry
         self.flights = self.cache.flights
         self.candles = self.cache.candles
@@ -148,6 +158,10 @@ class VirtualDaemon:
         """One kline question through the data path."""
         question = parse_klines(KLINE_ENDPOINTS[path], query, headers or {})
         return await self.candles.answer(question, wishes or FreshnessDirectives(), caller or Caller())
+
+    def _open_streams(self, sink: StreamFrames) -> DirectStreams:
+        self.streams = DirectStreams(self.exchange, self.clock, sink)
+        return self.streams
 
     async def aclose(self) -> None:
         """An orderly end; nothing if it has ended."""

@@ -75,7 +75,7 @@ def test_every_alert_has_its_place_in_the_runbook(alert: str) -> None:
         re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", (ROOT / "docs/runbook.md").read_text(), re.MULTILINE | re.DOTALL)
     )
     assert ALERTS[alert]["annotations"]["runbook_url"] == f"docs/runbook.md#{alert.lower()}"
-    assert re.findall(r"^\*\*(\w+(?: \w+)?)\*\*", sections[alert], re.MULTILINE) == ["Means", "Look at", "Turn"]
+    assert re.findall(r"^\*\*(\w+(?: \w+)?)\*\*", sections[alert], re.MULTILINE) == ["Means", "Look at", "Do"]
     assert ALERTS[alert]["labels"]["severity"] in {"critical", "warning", "info"}
 
 

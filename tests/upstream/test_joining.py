@@ -2,6 +2,7 @@
 
 import pytest
 
+from mdcache.exchange.markets import Family
 from tests.support.governor_replicas import GovernorReplica, GovernorReplicas
 
 pytestmark = pytest.mark.virtual
@@ -44,6 +45,33 @@ async def test_a_second_and_a_third_on_an_empty_store_share_from_the_next_minute
     for replica in three:
         assert await replica.read(within_s=1.5) == "ok"
         await replica.aclose()
+
+
+@pytest.mark.parametrize("unmeasured", [False, True])
+@pytest.mark.parametrize("second", [5, 30, 58, 59.5])
+@pytest.mark.parametrize("apart_s", [0.05, 0.6, 3.0])
+async def test_a_replica_that_was_ready_stays_ready(second: float, apart_s: float, *, unmeasured: bool) -> None:
+    """Another joins, the minute changes, the store is away for a while: a balancer must not take it away for that."""
+    fleet = GovernorReplicas(share=600, assumed=1, families=(Family.SPOT, Family.FUTURES))
+    await fleet.second(second)
+    replicas: list[GovernorReplica] = []
+    was_ready: set[str] = set()
+
+    async def watch(for_s: float) -> None:
+        for _ in range(round(for_s / 0.05)):
+            for replica in replicas:
+                assert ready(replica) or replica.name not in was_ready, fleet.clock.true_ms() % 60_000
+                was_ready.update({replica.name} if ready(replica) else ())
+            await fleet.clock.sleep(0.05)
+
+    for _ in range(3):
+        replicas.append(await fleet.replica(unmeasured=unmeasured))
+        await watch(apart_s)
+    replicas[-1].disconnect()
+    await watch(3.0)
+    replicas[-1].reconnect()
+    await watch(80.0)
+    assert was_ready == {replica.name for replica in replicas}
 
 
 async def test_one_that_is_alone_is_ready_without_weight() -> None:

@@ -1,4 +1,4 @@
-"""Background tasks: no request waits for them, and at shutdown they get a moment to finish."""
+"""Run tasks that no request waits for; at shutdown they get a moment to finish."""
 
 import asyncio
 import math

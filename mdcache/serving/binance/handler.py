@@ -1,4 +1,4 @@
-"""Handle requests for which there is no ready answer: parse, ask the cache, offer the answer for the next time."""
+"""Handle requests without a ready answer: parse, ask the cache, and keep the answer for the next time."""
 
 import asyncio
 import re

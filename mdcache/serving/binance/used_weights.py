@@ -1,4 +1,4 @@
-"""The used weight that answers state (docs/design.md#headers).
+"""The used weight that answers state in `X-MBX-USED-WEIGHT-1M` (docs/design.md#headers).
 
 Hits share one reading for a tenth of a second, because asking the governor would cost more than the hit. Whatever was
 stated last is the least that is stated for the rest of its minute, by hits, misses and refusals alike.

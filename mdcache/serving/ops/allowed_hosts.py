@@ -1,4 +1,4 @@
-"""The hosts by which operators may ask (docs/design.md#operations): a page whose name was rebound to us has another."""
+"""Check the `Host` of operators' requests, against DNS rebinding (docs/design.md#operations)."""
 
 import ipaddress
 import re

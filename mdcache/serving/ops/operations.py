@@ -111,7 +111,7 @@ class OpsApp:
             case "1":
                 return _json_response(await self._status.with_series())
             case _:
-                raise HTTPException(400, '"series" is 0 or 1.')
+                raise HTTPException(400, '"series" must be 0 or 1.')
 
     async def _purge(self, request: Request) -> Response:
         self._authorize(request)
@@ -123,7 +123,7 @@ class OpsApp:
         self._authorize(request)
         order = _decode(await _body(request), GateCommand)
         if (order.action == "close") != (order.seconds is not None):
-            raise HTTPException(400, '"seconds" belongs to "close", and only there.')
+            raise HTTPException(400, '"seconds" is required with "close", and not allowed otherwise.')
         if order.seconds is None:
             self._targets.gates.open_gate(order.family)
         else:
@@ -137,14 +137,14 @@ class OpsApp:
         elif request.method == "POST":
             command = _decode(await _body(request), WarmupCommand)
             if command.until_ms is not None and command.until_ms < command.since_ms:
-                raise HTTPException(400, '"until_ms" lies before "since_ms".')
+                raise HTTPException(400, '"until_ms" is before "since_ms".')
             if not self._targets.warmup.start(command.request()):
-                raise HTTPException(409, "A job is under way: DELETE it, or wait for its end.")
+                raise HTTPException(409, "A warm-up job is running: cancel it with DELETE, or wait until it ends.")
         return _json_ok(self._targets.warmup.progress())
 
     def _authorize(self, request: Request) -> None:
         if self._token is None:
-            raise HTTPException(403, "No admin token is configured: administration is off.")
+            raise HTTPException(403, "No admin token is configured, so admin calls are refused.")
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         right = hmac.compare_digest(token.strip().encode("latin-1", "replace"), self._token)
         if scheme.lower() != "bearer" or not right:

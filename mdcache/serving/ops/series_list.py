@@ -48,7 +48,7 @@ async def series_lines(
 
 
 def _series_line(series: Series, now_ms: int) -> SeriesLine:
-    key, tail = series.key, series.tail
+    key, tail = series.key, series.live_tail
     return SeriesLine(
         market=key.market.value,
         kind=key.kind,

@@ -1,4 +1,4 @@
-"""Simulated answers to queries as of a moment, without weights, faults or log.
+"""Compute the answer to a query as of a moment, without weights, faults or log.
 
 Clock offsets, late rows and revisions set by the control API are part of the exchange's state, and are applied here.
 """

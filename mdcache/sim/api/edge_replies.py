@@ -1,4 +1,4 @@
-"""Simulated replies other than answers: faults, missing keys, unknown paths, and the edge in front of Binance."""
+"""Build replies that are not answers: faults, missing keys, unknown paths, and the web firewall's pages."""
 
 import re
 from collections.abc import Mapping

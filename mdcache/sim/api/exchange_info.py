@@ -1,4 +1,4 @@
-"""Simulated `exchangeInfo` bodies of the three markets, in the shape of Binance's (docs/binance.md#exchange-info)."""
+"""Write the `exchangeInfo` bodies of the three markets in Binance's format (docs/binance.md#exchange-info)."""
 
 from string import Template
 

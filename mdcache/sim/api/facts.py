@@ -1,4 +1,4 @@
-"""Simulated facts about one symbol at one moment: the values of the templates' placeholders.
+"""Compute the values of the templates' placeholders, for one symbol at one moment.
 
 Prices and volumes are those of the symbol's candles. Everything else is random, keyed by seed, symbol and a bucket of
 time, so that the same question always has the same answer, and answers change with time.

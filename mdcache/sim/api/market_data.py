@@ -1,4 +1,4 @@
-"""Simulated market data other than candles: templates filled for symbols and moments."""
+"""Fill the templates of all market data but candles, for symbols and moments."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice

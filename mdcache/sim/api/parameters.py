@@ -1,4 +1,4 @@
-"""Simulated parameters of each path (docs/binance.md#query-rules, rest-api.md and the pages of fapi and dapi)."""
+"""The parameters of each path (docs/binance.md#query-rules, rest-api.md and the pages of fapi and dapi)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Simulated parsing of a query into what is asked for or a refusal (docs/binance.md#query-rules, #errors).
+"""Parse a query, or refuse it as Binance does (docs/binance.md#query-rules, #errors).
 
 Pure: no prices, no weights, no clock but `at_ms`. If Binance's order of checks is unknown, it is: duplicates, empty
 values, missing ones, characters, unknown parameters (spot), values, limit, time unit, contract type, symbols, window.

@@ -1,4 +1,4 @@
-"""Simulated refusals, Binance's as values: code, message, status (docs/binance.md#refusals, #errors)."""
+"""Binance's refusals as values: status, code and message (docs/binance.md#refusals, #errors)."""
 
 import json
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Simulated replies and headers, as captured from Binance (docs/binance.md#usage-headers, #response-headers)."""
+"""Replies and their headers, as captured from Binance (docs/binance.md#usage-headers, #response-headers)."""
 
 from dataclasses import dataclass
 from email.utils import formatdate

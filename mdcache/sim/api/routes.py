@@ -1,4 +1,4 @@
-"""Simulated paths, and those that need a key (docs/binance.md#endpoints)."""
+"""The paths of the exchange, and which of them need a key (docs/binance.md#endpoints)."""
 
 import re
 from dataclasses import dataclass, replace

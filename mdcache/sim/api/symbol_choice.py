@@ -1,4 +1,4 @@
-"""Simulated choice of symbols: those that a query names, singly, by lists, pairs or permissions."""
+"""Choose the symbols that a query names: one, a list, or those of a pair or of permissions."""
 
 import json
 import re

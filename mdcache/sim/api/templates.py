@@ -1,4 +1,4 @@
-"""Simulated bodies of market data other than candles, as templates in the shape and order of Binance's samples.
+"""Templates of all bodies but candles, with the fields of Binance's samples in their order.
 
 `$name` is a placeholder of `facts.py` (in trades: of `market_data.py`). `shape` says how often the text is repeated in
 a body: "one": once; "each": for each symbol, in a list unless one was named; "rows": for each moment of a window;

@@ -1,4 +1,4 @@
-"""Simulated weights of requests, from the path and the query as sent, valid or not.
+"""The weight charged for a request, from the path and the query as sent, valid or not.
 
 For sources see docs/binance.md#spot-endpoints, #usdm-endpoints and #coinm-endpoints; where these contradict what was
 measured, the documented weight counts.

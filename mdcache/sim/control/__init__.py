@@ -1,1 +1,1 @@
-"""Control the exchange while it runs, and limit its clients."""
+"""The control API, which changes the exchange while it runs, and the limits on its clients."""

@@ -1,4 +1,4 @@
-"""The kinds of injected faults, and how each changes a good body.
+"""The kinds of injected faults, and how each changes a valid body.
 
 Pure: `actions.py` decides which request has which fault.
 """

@@ -1,4 +1,4 @@
-"""Weight counters and bans of each address and family (docs/binance.md#minute, #refusals).
+"""Count the weight of each address and family, and ban those over the limit (docs/binance.md#minute, #refusals).
 
 Weight is counted by fixed UTC minutes. Buckets count requests in addition to weight, by fixed five minutes of UTC;
 their bans are the futures family's. Each step takes the time and returns the decision on the request; requests over the

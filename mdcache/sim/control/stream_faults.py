@@ -1,4 +1,4 @@
-"""What can be wrong with streams while their connections live (docs/sim.md#stream-faults).
+"""The faults of open stream connections, and the other settings of streams (docs/sim.md#stream-faults).
 
 Faults of handshakes are those of requests: `faults.py`.
 """

@@ -1,4 +1,4 @@
-"""Nodes: a span of trading in integers, its exact division into parts, and their exact merge.
+"""Nodes: the trades of a span summed up in integers, which can be divided and merged without rounding.
 
 Candles are made from the top down: a day's totals are drawn from the seed and divided into hours, minutes, seconds and
 quarter seconds, always so that the parts merge to exactly the same node. Everything is an integer in the smallest

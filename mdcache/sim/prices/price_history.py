@@ -1,4 +1,4 @@
-"""The trading history of one instrument, drawn from a seed, and read by spans of time.
+"""The trading history of one instrument, computed from a seed for any span of time.
 
 A history is a tree: days are drawn one by one around a chart of daily prices, then divided (`node.split`) into hours,
 minutes, seconds and quarter seconds. Everything in a quarter second ("tick") happens at its first millisecond. Any span

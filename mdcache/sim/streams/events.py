@@ -1,4 +1,4 @@
-"""Print the events of streams as Binance does (docs/binance.md#kline-event)."""
+"""Print the events of streams in Binance's format (docs/binance.md#kline-event)."""
 
 from mdcache.sim.config import Market, SymbolSpec
 from mdcache.sim.prices.node import Node

@@ -1,4 +1,4 @@
-"""What a topic sends, and when (docs/binance.md#kline-streams).
+"""Feeds: the frames that a topic sends, and when (docs/binance.md#kline-streams).
 
 A feed knows no connection. `next_ms` is when it may have something to send; `take` returns it. Frames show a candle as
 it is at their event time. If nobody takes for longer than a cadence, only the newest frame and the final ones come.

@@ -1,4 +1,4 @@
-"""Messages of clients on a connection to the streams, as parsed or refused by Binance (the pages' Live Subscribing)."""
+"""Parse clients' messages on a stream connection, or refuse them (Binance's pages on Live Subscribing)."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One connection to the streams: its subscriptions, its messages and what it is sent.
+"""One connection to the streams: its subscriptions, the client's messages, and the frames to send.
 
 A session opens no socket and reads no clock: `receive` takes a client's message, `due` returns what is to be sent by a
 moment, and `next_ms` says when to ask again. Sources: web-socket-streams.md of spot, Websocket-Market-Streams and

@@ -1,4 +1,4 @@
-"""The names of topics, and the series behind them (docs/binance.md#kline-streams).
+"""Parse the names of topics, and find the series behind them (docs/binance.md#kline-streams).
 
 Every name is acknowledged at Binance. One that is spelt in upper case, or names nothing, never has a frame.
 """

@@ -89,7 +89,7 @@ def _read(path: Path, origin: str) -> tuple[bytes, int] | None:
         return None
     body = zlib.decompressobj().decompress(deflated, _MAX_BYTES)
     if head.sum != xxhash.xxh3_64_hexdigest(body):
-        raise ValueError(f"{path}: fails its checksum")
+        raise ValueError(f"{path}: the checksum does not match")
     return body, head.as_of_ms
 
 

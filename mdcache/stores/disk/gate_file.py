@@ -50,7 +50,9 @@ def read(path: Path) -> dict[str, dict[str, object]]:
     try:
         version = msgspec.json.decode(raw, type=dict[str, object]).get("version")
         if isinstance(version, int) and version > VERSION:
-            raise GateFileUnreadable(f"{path} is of version {version}, and this release knows {VERSION}", newer=True)
+            raise GateFileUnreadable(
+                f"{path} has version {version}, newer than the {VERSION} of this release", newer=True
+            )
         return msgspec.json.decode(raw, type=_Content).egress
     except UNDECODABLE as error:
         raise GateFileUnreadable(f"{path}: {error}") from error

@@ -133,7 +133,8 @@ class DiskRowStore:
         if self._access.refused:
             return
         for lost in self._pending.add(key, write):
-            self._events.emit(TierFailed(TIER, StoreOp.WRITE, f"{lost}: too much waits to be written", lost=True))
+            detail = f"{lost}: more changes wait to be written than memory may hold"
+            self._events.emit(TierFailed(TIER, StoreOp.WRITE, detail, lost=True))
         self._start_writer()
 
     def _start_writer(self) -> None:

@@ -61,15 +61,15 @@ def version_of(db: sqlite3.Connection, path: Path) -> int:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()
     if version > VERSION:
-        raise NewerVersion(f"{path} is of version {version}, and this release knows {VERSION}: left as it is")
+        raise NewerVersion(f"{path} has version {version}, newer than the {VERSION} of this release: left as it is")
     if (version or _schema(db)) and application != APPLICATION:
-        raise NewerVersion(f"{path} is a database of another program: left as it is")
+        raise NewerVersion(f"{path} is the database of another program: left as it is")
     if not version and application == APPLICATION:
-        raise Damaged(f"{path}: its version is gone")
+        raise Damaged(f"{path} has no version")
     if 0 < version < VERSION:
-        raise Outdated(f"{path} is of version {version}, an earlier release's")
+        raise Outdated(f"{path} has version {version}, that of an earlier release")
     if version and _schema(db) != _schema_of_ours():
-        raise Damaged(f"{path}: its schema is not ours")
+        raise Damaged(f"{path} has another schema")
     return int(version)
 
 

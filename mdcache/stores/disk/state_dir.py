@@ -53,7 +53,7 @@ def open_state_dir(path: Path) -> StateDir:
         os.close(lock)
         if error.errno in (errno.EAGAIN, errno.EACCES):
             raise StateDirLocked(
-                f"another daemon works in {path}: end it, or give this one a folder of its own (MDCACHE_STATE_DIR)"
+                f"another daemon is using {path}: stop it, or give this one its own folder (MDCACHE_STATE_DIR)"
             ) from None
         return StateDir(path, trouble=_describe(path, error))  # a file system without locks
     return StateDir(path, lock)

@@ -131,7 +131,7 @@ class RedisClient:
     async def aclose(self) -> None:
         """End the probe, the subscriptions and the connections."""
         self._ended = True
-        self.trouble = "the daemon stops"
+        self.trouble = "the daemon is stopping"
         await cancel_all(*self._tasks)
         if self._client is not None:
             await self._close(url.close(self._client))

@@ -74,13 +74,13 @@ def parse_url(url: str) -> RedisAddress:
     port = _SENTINEL_PORT if form is Topology.SENTINEL else _PORT
     hosts = tuple(_host(part, port) for part in address.split(","))
     if form is Topology.SINGLE and len(hosts) > 1:
-        raise ValueError("several hosts belong to redis+sentinel or redis+cluster")
+        raise ValueError("several hosts are only for redis+sentinel and redis+cluster")
     parts = [unquote(part) for part in path.split("/") if part] if slash else []
     service = parts.pop(0) if form is Topology.SENTINEL and parts else ""
     if form is Topology.SENTINEL and not service:
         raise ValueError("the name of the service should follow the hosts: redis+sentinel://host/service")
     if len(parts) > 1 or any(not part.isdecimal() for part in parts) or (form is Topology.CLUSTER and parts):
-        raise ValueError("after the host should stand nothing, or the number of a database")
+        raise ValueError("only the number of a database may follow the host, and none for a cluster")
     return RedisAddress(
         topology=form,
         hosts=hosts,
@@ -140,7 +140,7 @@ def _options(query: str) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
     if options.keys() - _OPTIONS:  # not quoted: it may be the end of a password that contains a `?`
         known = ", ".join(sorted(_OPTIONS))
-        raise ValueError(f"after ? may stand only {known}; in a password, ? is written %3F")
+        raise ValueError(f"only {known} may follow the ?; in a password, write %3F for ?")
     return options
 
 
@@ -153,7 +153,7 @@ def _host(text: str, port: int) -> tuple[str, int]:
         found = None, None
     host, given = found
     if not host or given == 0:
-        raise ValueError("each host should be a name or an address, maybe with :port")
+        raise ValueError("each host should be a name or an address, optionally with :port")
     return host, given or port
 
 

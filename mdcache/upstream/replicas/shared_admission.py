@@ -46,6 +46,7 @@ class SharedAdmission:
         self._gate = GateMessages(self._store, context, self._turn)
         self._budget = SharedBudget(peers, self._store, context, self._gate)
         self._started_s = context.clock.now()
+        self._was_ready = False
         self._permit: Gate | None = None  # the gate after one more read is sent, which is already written to the store
         self._pauses_ms: dict[Lane, int] = {}
         self._refused_permits = 0  # in a row
@@ -118,11 +119,19 @@ class SharedAdmission:
             replicas=self.replicas,
             part=self._budget.part_in(number),
             total=next((each.total for each in minutes if each.minute == number), None),
-            ready=self._budget.was_able
+            ready=self._is_ready(),
+        )
+
+    def _is_ready(self) -> bool:
+        """Return whether others should not answer instead; from then on always, though others join meanwhile."""
+        self._was_ready = (
+            self._was_ready
+            or self._budget.was_able
             or not self._budget.is_reachable
             or self.replicas == 1  # no other can answer instead
-            or self._clock.now() - self._started_s > _READY_AFTER_S,
+            or self._clock.now() - self._started_s > _READY_AFTER_S
         )
+        return self._was_ready
 
     # --------------------------------------------------------------------------------------- from start to end
 

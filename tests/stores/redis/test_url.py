@@ -47,7 +47,7 @@ def test_tls() -> None:
         ("redis+cluster://a/1", "number of a database"),
         ("redis+cluster://a,,b", "each host"),
         ("redis://a:70000", "each host"),
-        ("redis://a?password=hidden-word", "may stand only"),
+        ("redis://a?password=hidden-word", "may follow the ?"),
         ("redis://:pass?hidden-word@a", "%3F"),
         ("redis://a?ssl_ca_certs=/x", "rediss"),
         ("rediss://a?ssl_cert_reqs=hidden-word", "ssl_cert_reqs"),

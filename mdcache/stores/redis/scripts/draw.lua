@@ -1,4 +1,4 @@
--- One message of a replica about its family's weight; upstream/replicas/protocol.py has the theory.
+-- Handle a replica's message about its family's weight; upstream/replicas/protocol.py explains the protocol.
 -- KEYS: the budget and the gate, both hashes. ARGV: the replica's id; register, report or leave; fifteen numbers; then
 -- seven for each minute: its number, drawn, entered, first, need, extra and header.
 -- In the budget: `run` of the server, `meta`, `r:<id>` for each replica, `m:<number>` for each minute. All but `run`

@@ -1,4 +1,4 @@
--- Run each command of the other scripts and calls once, on a key of its own: if one is refused, Redis can't be used.
+-- Run each Redis command used elsewhere once, on a key of its own: if one is refused, this Redis can't be used.
 -- KEYS  the key   ARGV  its life (ms)
 redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
 redis.call('TIME')

@@ -1,4 +1,4 @@
--- Return what is stored of one series and new to the caller, and a lease for it, in one step.
+-- Return what is stored of one series and new to the caller, and a lease to read it, in one step.
 -- KEYS  header, tail, lease, waiting, then base and appended of each block asked for
 -- ARGV  1 epoch seen  2 revisions seen  3 tail's stamp seen  4 floor (ms, '' if no tail is enough)  5 now (ms)
 --       6 token of the lease ('' for none)  7 its rank  8 its life (ms)  9 life of rows (ms)

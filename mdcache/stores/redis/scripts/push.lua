@@ -1,4 +1,4 @@
--- Store the result of a read, if the store is as the caller saw it; otherwise store nothing.
+-- Store the result of a read, unless the series has changed in the store since the caller saw it.
 -- KEYS  header, tail, lease, waiting, then base and appended of each block
 -- ARGV  1 epoch seen ('' if there was nothing)  2 an epoch to begin with  3 lease's value ('' for none)
 --       4 channel  5 message  6 life of the tail (ms)  7 life of rows (ms)

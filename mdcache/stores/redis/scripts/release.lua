@@ -1,3 +1,4 @@
+-- End a lease, and leave the error of its read for those who wait.
 -- KEYS  lease, waiting   ARGV  the lease's value, error ('' for none), how long it is shared (ms), channel, message
 if redis.pcall('GET', KEYS[1]) == ARGV[1] then
   if ARGV[2] ~= '' then

@@ -1,4 +1,4 @@
-"""Open connections to the streams: paths, handshakes that are refused, and the feeds behind the topics."""
+"""Answer the handshakes of streams: open a session, or refuse it as Binance does."""
 
 import re
 from collections import OrderedDict, deque
@@ -25,8 +25,8 @@ _CONNECTS, _CONNECTS_MS = 300, 300_000  # an address, on spot: web-socket-stream
 _MOST_CLIENTS = 20_000  # clients choose their addresses
 
 
-class StreamDoor:
-    """The streams of all three markets.
+class StreamHandshakes:
+    """Opens the streams of all three markets.
 
     At one address, spot has Binance's own paths (`/ws`, `/stream`), usdm `/usdm/market/…` and coinm `/coinm/…`. As at
     Binance, `/usdm/ws` and `/usdm/public/…` accept every topic and send no candle.

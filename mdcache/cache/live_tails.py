@@ -1,0 +1,37 @@
+"""The port by which the data path uses streams, and its null object."""
+
+from typing import Protocol
+
+from mdcache.candles.series import Series
+from mdcache.clock import Instant
+
+
+class LiveTails(Protocol):
+    """Keeps the tails of series that are asked for as new as streams can."""
+
+    def note_asked(self, series: Series) -> None:
+        """Record that a series was asked for: its stream is followed from the second time on."""
+
+    def extend(self, series: Series) -> None:
+        """Extend the as-of of the live tail by what streams prove without a frame of this series."""
+
+    async def wait_for_final(self, series: Series, now: Instant) -> bool:
+        """Wait for the final frame of a candle that has just closed, if it can be expected at once.
+
+        Return whether anything came, so that the question must be planned again; False means: read.
+        """
+
+
+class NoLiveTails:
+    """No streams."""
+
+    def note_asked(self, series: Series) -> None:
+        """Do nothing."""
+
+    def extend(self, series: Series) -> None:
+        """Do nothing."""
+
+    async def wait_for_final(self, series: Series, now: Instant) -> bool:
+        """Return False: nothing can be expected."""
+        del series, now
+        return False

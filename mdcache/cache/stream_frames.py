@@ -1,0 +1,122 @@
+"""Apply the frames of streams to their series: the sink of all connections (docs/design.md#stream-fed)."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+
+from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.candles.series import Series
+from mdcache.candles.silence import SilenceWatch
+from mdcache.candles.stream_tail import Silence
+from mdcache.clock import Clock, Instant
+from mdcache.errors import InvalidBody
+from mdcache.events import BodyRejected, Events
+from mdcache.exchange.klines import SeriesKey
+from mdcache.exchange.markets import Market
+from mdcache.exchange.streams import MINI_TICKERS, cadence_ms, read_frame, read_mini_tickers, topic_of
+
+_MAX_AHEAD_MS = 1_000  # of our clock; a frame further ahead has no true time
+
+
+class StreamFrames:
+    """Knows which series each topic feeds.
+
+    Args:
+        registry: The series.
+        clock: Measures waits.
+        exchange_now: The exchange's time of a market, `None` while it is not measured.
+        events: Receives the frames that can't be used.
+    """
+
+    def __init__(
+        self,
+        registry: SeriesRegistry,
+        clock: Clock,
+        exchange_now: Callable[[Market], Instant | None],
+        events: Events,
+    ) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._exchange_now = exchange_now
+        self._events = events
+        self._keys: defaultdict[tuple[Market, str], set[SeriesKey]] = defaultdict(set)
+        self._silence = {market: SilenceWatch() for market in Market}
+        self._taken_s: dict[SeriesKey, float] = {}
+        self._waiting: dict[SeriesKey, asyncio.Event] = {}
+
+    def add(self, key: SeriesKey) -> str | None:
+        """Apply the frames of a series' topic from now on; return the topic, or nothing if there is none."""
+        topic = topic_of(key)
+        if topic is not None:
+            self._keys[key.market, topic].add(key)
+        return topic
+
+    def remove(self, key: SeriesKey) -> str | None:
+        """Stop it; return the topic if no other series needs it."""
+        topic = topic_of(key)
+        if topic is None:
+            return None
+        keys = self._keys[key.market, topic]
+        keys.discard(key)
+        self._taken_s.pop(key, None)
+        if keys:
+            return None
+        del self._keys[key.market, topic]
+        return topic
+
+    def take(self, market: Market, topic: str, data: bytes) -> bool:
+        """Take a frame; return whether it proved something new."""
+        now = self._exchange_now(market)
+        if now is None:
+            return False
+        try:
+            if topic == MINI_TICKERS:
+                event_ms, symbols = read_mini_tickers(data)
+                return self._silence[market].take(event_ms, symbols, now)
+            return sum(self._apply(key, data, now) for key in self._keys.get((market, topic), ())) > 0
+        except InvalidBody as error:
+            if topic == MINI_TICKERS:
+                self._silence[market].interrupt()
+            self._events.emit(BodyRejected(market, topic, error.reason, error.detail))
+            return False
+
+    def interrupted(self, market: Market, topic: str) -> None:
+        """Note that frames of a topic may be missing."""
+        if topic == MINI_TICKERS:
+            self._silence[market].interrupt()
+
+    def taken_s_ago(self, key: SeriesKey) -> float | None:
+        """Return how many seconds ago a series had a new frame; nothing if never."""
+        taken_s = self._taken_s.get(key)
+        return None if taken_s is None else self._clock.now() - taken_s
+
+    def note_silence(self, series: Series) -> None:
+        """Extend the live tail of a series until the time for which its symbol was surely not traded."""
+        tail, key = series.live_tail, series.key
+        if tail is None or not tail.rows or key.kind != "klines":
+            return
+        until_ms = self._silence[key.market].silent_until_ms(key.subject, tail.as_of_ms - tail.error_ms)
+        if until_ms is not None and until_ms > tail.as_of_ms:
+            series.note_silence(Silence(tail.as_of_ms - tail.error_ms, until_ms, tail.rows[-1].raw))
+
+    async def wait(self, key: SeriesKey, seconds: float) -> bool:
+        """Wait for the next frame of a series; return False if none came in time."""
+        event = self._waiting.setdefault(key, asyncio.Event())
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _apply(self, key: SeriesKey, data: bytes, now: Instant) -> bool:
+        frame = read_frame(data, key)
+        series = self._registry.find(key)
+        if frame.event_ms > now.late_ms + _MAX_AHEAD_MS or series is None:
+            return False
+        if not series.apply_frame(frame, cadence_ms(key)):
+            return False
+        self._taken_s[key] = self._clock.now()
+        if (event := self._waiting.pop(key, None)) is not None:
+            event.set()
+        return True

@@ -1,0 +1,123 @@
+"""Follow the streams of the series that are asked for (docs/design.md#stream-fed).
+
+A series is followed from the second question on until it was not asked for `STREAM_IDLE_S`.
+"""
+
+import asyncio
+from typing import Protocol
+
+from mdcache.background_work import cancel_all, supervise
+from mdcache.cache.settling_reads import SettlingReads
+from mdcache.cache.stream_frames import StreamFrames
+from mdcache.candles.series import Series
+from mdcache.clock import Clock, Instant
+from mdcache.events import BackgroundTask, Events
+from mdcache.exchange.klines import SeriesKey
+from mdcache.exchange.markets import Family, Market
+from mdcache.exchange.streams import cadence_ms
+
+_LOOK_EACH_S = 12.0  # at most one settling read of a family each time: five a minute
+_FINAL_WITHIN_MS = 500  # of the close, on spot: docs/binance.md#kline-streams
+_LATE_S = 1.0  # a topic whose last frame is older than its cadence by this much may be dead
+
+
+class Subscriptions(Protocol):
+    """The connections to streams, by the topics that are followed; calls may be repeated."""
+
+    def subscribe(self, market: Market, topic: str) -> None:
+        """Follow a topic."""
+
+    def unsubscribe(self, market: Market, topic: str) -> None:
+        """Stop following it."""
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
+class StreamTails:
+    """The live tails of the series that are asked for.
+
+    Args:
+        frames: Applies the frames.
+        subscriptions: Follows topics.
+        settling: Reads what the frames brought.
+        clock: Measures idle times.
+        events: Receives failures of the background task.
+        idle_s: How long a series is followed after its last question, in seconds.
+    """
+
+    def __init__(
+        self,
+        frames: StreamFrames,
+        subscriptions: Subscriptions,
+        settling: SettlingReads,
+        clock: Clock,
+        events: Events,
+        idle_s: float,
+    ) -> None:
+        self._frames = frames
+        self._subscriptions = subscriptions
+        self._settling = settling
+        self._clock = clock
+        self._events = events
+        self._idle_s = idle_s
+        self._asked_s: dict[SeriesKey, float] = {}
+        self._followed: set[SeriesKey] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start to settle rows, and to end what nobody asks for."""
+        self._task = supervise(BackgroundTask.STREAM_TAILS, self._run, self._clock, self._events)
+
+    async def aclose(self) -> None:
+        """Stop it, and close all connections."""
+        await cancel_all(self._task)
+        await self._subscriptions.aclose()
+
+    @property
+    def followed(self) -> frozenset[SeriesKey]:
+        """The series whose streams are followed."""
+        return frozenset(self._followed)
+
+    def note_asked(self, series: Series) -> None:
+        """Record that a series was asked for: its stream is followed from the second time on."""
+        key = series.key
+        if key in self._asked_s and key not in self._followed:
+            self._followed.add(key)
+            if (topic := self._frames.add(key)) is not None:
+                self._subscriptions.subscribe(key.market, topic)
+        self._asked_s[key] = self._clock.now()
+
+    def extend(self, series: Series) -> None:
+        """Extend the as-of of the live tail by the silence of the symbol."""
+        self._frames.note_silence(series)
+
+    async def wait_for_final(self, series: Series, now: Instant) -> bool:
+        """Wait for the final frame of a candle that has just closed, if its topic is alive and sends it at once."""
+        key, tail = series.key, series.live_tail
+        taken_s = self._frames.taken_s_ago(key)
+        if key.market is not Market.SPOT or tail is None or taken_s is None:
+            return False
+        close_ms = tail.newest_close_ms
+        if close_ms is None or not tail.close_passed(now.late_ms) or taken_s > cadence_ms(key) / 1000 + _LATE_S:
+            return False
+        left_ms = close_ms + _FINAL_WITHIN_MS - now.ms
+        return left_ms > 0 and await self._frames.wait(key, left_ms / 1000)
+
+    # ------------------------------------------------------------------------------- background
+
+    async def _run(self) -> None:
+        while True:
+            await self._clock.sleep(_LOOK_EACH_S)
+            self._forget_idle()
+            for family in Family:
+                self._settling.start_one(key for key in self._followed if key.market.family is family)
+
+    def _forget_idle(self) -> None:
+        idle = [key for key, asked_s in self._asked_s.items() if self._clock.now() - asked_s > self._idle_s]
+        for key in idle:
+            del self._asked_s[key]
+            if key in self._followed:
+                self._followed.discard(key)
+                if (topic := self._frames.remove(key)) is not None:
+                    self._subscriptions.unsubscribe(key.market, topic)

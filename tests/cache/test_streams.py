@@ -1,0 +1,140 @@
+"""Tails that streams feed: they cost next to nothing, and every answer is the exchange's at its as-of.
+
+Rule: docs/design.md#stream-fed, #stream-settling.
+"""
+
+import asyncio
+
+import pytest
+
+from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.exchange.markets import Market
+from mdcache.sim import SimConfig
+from tests.support.kline_oracle import KlineOracle
+from tests.support.random_klines import RandomQuestion
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, ready
+
+pytestmark = pytest.mark.virtual
+
+SPOT, USDM, COINM = "/api/v3/klines", "/fapi/v1/klines", "/dapi/v1/klines"
+PLENTY = SimConfig(spot_limit=1_000_000, futures_limit=1_000_000)
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
+INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d")
+
+
+async def streamed_world() -> tuple[VirtualDaemon, KlineOracle]:
+    w = await ready(VirtualDaemon(PLENTY, DaemonOptions(streams=True)))
+    w.exchange.control.latency(before_s=0.03, after_s=0.03)
+    return w, KlineOracle(w.exchange, [0], [0, 30, 29, 31, 1])  # a read is answered as of 30 ms after it was sent
+
+
+async def poll(
+    w: VirtualDaemon, oracle: KlineOracle, asked: RandomQuestion, seconds: float, every_s: float, first_s: float = 0.0
+) -> list[int]:
+    """Ask again and again; return the ages of the answers."""
+    ages: list[int] = []
+    await w.clock.sleep(first_s)
+    end_s = w.clock.now() + seconds
+    while w.clock.now() < end_s:
+        answer = await oracle.ask(w, asked)
+        oracle.goes_on(asked, answer)
+        ages.append(w.clock.true_ms() - answer.as_of_ms)
+        await w.clock.sleep(every_s)
+    return ages
+
+
+def reads(w: VirtualDaemon, since: int) -> int:
+    return len(w.calls()) - since
+
+
+async def test_the_warm_minute_costs_next_to_nothing() -> None:
+    w, oracle = await streamed_world()
+    series = [
+        RandomQuestion(SPOT, f"symbol={symbol}&interval={interval}&limit=20")
+        for symbol in SYMBOLS
+        for interval in INTERVALS
+    ]
+    asking = [
+        poll(w, oracle, each, 300.0, 5.0, place * 0.27 + consumer * 0.1)
+        for place, each in enumerate(series)
+        for consumer in range(2)
+    ]
+    polling = asyncio.gather(*asking)
+    await w.clock.sleep(60.0)
+    cold = len(w.calls())
+    assert cold <= len(series) + len(SYMBOLS)  # one each, and those that met a close before their first frame
+    ages = [age for found in await polling for age in found]
+    assert reads(w, cold) == 0
+    assert max(ages) <= 2_700
+
+
+@pytest.mark.parametrize(("path", "symbol"), [(SPOT, "BTCUSDT"), (USDM, "BTCUSDT"), (COINM, "BTCUSD_PERP")])
+async def test_a_client_that_polls_fast_sees_each_close_once_and_rightly(path: str, symbol: str) -> None:
+    w, oracle = await streamed_world()
+    asked = RandomQuestion(path, f"symbol={symbol}&interval=1m&limit=5")
+    await poll(w, oracle, asked, 20.0, 5.0)
+    before = len(w.calls())
+    ages = await poll(w, oracle, asked, 130.0, 0.11)
+    closes = 3
+    assert reads(w, before) <= (0 if path == SPOT else closes)
+    assert max(ages) <= 2_700
+
+
+async def test_what_frames_brought_is_settled_by_few_reads() -> None:
+    w, oracle = await streamed_world()
+    asked = RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=100")
+    w.streams.mini_tickers = False
+    await poll(w, oracle, asked, 60.0, 5.0)
+    before = len(w.calls())
+    await poll(w, oracle, asked, 3_600.0, 60.0)
+    assert 2 <= reads(w, before) <= 3
+    (series,) = [each for each in w.library if each.key.subject == "BTCUSDT"]
+    assert series.tail is not None
+    assert len(series.tail_rows) <= 25
+
+
+async def test_a_series_that_nobody_asks_for_is_not_followed() -> None:
+    w, oracle = await streamed_world()
+    asked = RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
+    await oracle.ask(w, asked)
+    assert not w.streams.topics[Market.SPOT]  # asked once
+    await oracle.ask(w, asked)
+    assert w.streams.topics[Market.SPOT] == {"btcusdt@kline_1m"}
+    before = len(w.calls())
+    await w.clock.sleep(320.0)
+    assert not w.streams.topics[Market.SPOT]
+    assert reads(w, before) == 0
+
+
+async def test_without_frames_it_is_polled_by_the_ttl_and_frames_take_over_at_once_when_they_return() -> None:
+    w, oracle = await streamed_world()
+    asked = RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
+    await poll(w, oracle, asked, 30.0, 1.0)
+    w.streams.cut = True
+    before = len(w.calls())
+    ages = await poll(w, oracle, asked, 20.0, 1.0)
+    assert 5 <= reads(w, before) <= 10
+    assert max(ages) <= 2_700
+    w.streams.cut = False
+    await poll(w, oracle, asked, 5.0, 1.0)
+    before = len(w.calls())
+    await poll(w, oracle, asked, 40.0, 1.0)
+    assert reads(w, before) <= 1
+
+
+async def test_late_frames_show_their_age_and_do_not_pass_for_new() -> None:
+    w, oracle = await streamed_world()
+    w.streams.lag_s = 8.0
+    asked = RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
+    ages = await poll(w, oracle, asked, 200.0, 1.0)
+    assert max(ages) <= 2_700
+
+
+async def test_who_wants_no_cache_is_read_for() -> None:
+    w, oracle = await streamed_world()
+    asked = RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
+    await poll(w, oracle, asked, 30.0, 5.0)
+    before = len(w.calls())
+    answer = await oracle.ask(w, asked, FreshnessDirectives(no_cache=True))
+    oracle.goes_on(asked, answer)
+    assert reads(w, before) == 1

@@ -1,0 +1,118 @@
+"""What a plan counts on to keep open candles fresh: streams, derivation or polling, and what each costs."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+
+from mdcache.capacity import Demand, InvalidPlan, PlanTerms, Source, demand, describe, plan
+from mdcache.exchange.intervals import INTERVALS
+from mdcache.exchange.markets import Market
+from tests.capacity.test_capacity import demands, terms
+
+POLLED = PlanTerms(dict.fromkeys(INTERVALS, 2.0), 0.5, 300.0)
+STREAMED = replace(POLLED, streams=True, derive=True)
+DERIVED = replace(POLLED, derive=True)
+INCIDENT = demand("20x6", Market.SPOT, consumers=3)
+UPKEEP = 20 / 5 + 1 / 5
+
+
+class TestStreams:
+    def test_a_warm_minute_of_the_incident_settles_what_closed_and_reads_nothing_else(self) -> None:
+        found = plan(INCIDENT, STREAMED)
+        assert set(found.sources.values()) == {Source.STREAM}
+        assert (found.tails, found.closes, found.settling) == (0, 0, 5 * 2)
+        assert found.weight == pytest.approx(10 + UPKEEP)
+        assert found.weight <= 20
+        assert found.fill_weight + found.weight <= 280  # the cold minute
+
+    def test_one_topic_a_series_and_one_a_market_on_connections_of_800(self) -> None:
+        found = [plan(demand(text, Market.SPOT), STREAMED) for text in ("20x6", "799x1m", "800x1m", "5000x1m")]
+        assert [(each.topics, each.connections) for each in found] == [(121, 1), (800, 1), (801, 2), (5_001, 7)]
+        assert [plan(INCIDENT, POLLED).topics, plan(INCIDENT, POLLED).connections] == [0, 0]
+
+    def test_on_futures_a_close_that_somebody_asks_about_before_the_late_final_frame_is_a_read(self) -> None:
+        always = plan(demand("10x1m", Market.USDM), STREAMED)
+        assert always.closes == pytest.approx(10)  # weight 1, once a minute
+        assert plan(demand("10x1m", Market.USDM, consumers=1, every_s=5.0), STREAMED).closes == pytest.approx(
+            10 * 2 / 5
+        )
+        assert plan(demand("10x1m", Market.USDM, consumers=3, every_s=5.0), STREAMED).closes == pytest.approx(10)
+        assert plan(demand("10x1h", Market.COINM), STREAMED).closes == pytest.approx(10 / 60)
+
+    def test_no_more_is_settled_than_closes(self) -> None:
+        assert plan(demand("2x1m", Market.SPOT), STREAMED).settling == pytest.approx(2 * 2)
+        assert plan(demand("1x1h", Market.USDM), STREAMED).settling == pytest.approx(1 / 60)
+        assert plan(demand("500x1m", Market.USDM), STREAMED).settling == pytest.approx(5)
+
+    def test_at_worst_nothing_is_traded_at_a_close_which_is_then_read(self) -> None:
+        found = plan(demand("20x1m", Market.SPOT), STREAMED)
+        assert found.worst == pytest.approx(found.weight + 20 * 2)
+        quiet = plan(demand("2000x1m", Market.SPOT), STREAMED)
+        assert (quiet.fits, quiet.fits_at_worst) == (True, False)
+        assert any("traded right after a close: at worst they cost 4,014" in line for line in describe(quiet))
+
+    def test_a_series_that_is_asked_for_less_often_than_streams_are_kept_is_polled(self) -> None:
+        rare = demand("1x1m", Market.SPOT, consumers=1, every_s=301.0)
+        assert plan(rare, STREAMED).sources == {"1m": Source.POLLED}
+        assert plan(replace(rare, every_s=300.0), STREAMED).sources == {"1m": Source.STREAM}
+
+    def test_no_ttl_is_advised_where_none_matters(self) -> None:
+        found = plan(INCIDENT, STREAMED)
+        assert (found.least_ttl_s, found.slower_ttl_s) == (None, None)
+        assert plan(replace(INCIDENT, consumers=0), replace(STREAMED, ttls_s=dict.fromkeys(INTERVALS, 0.0))).fits
+
+    def test_what_it_costs_where_streams_are_blocked_is_told(self) -> None:
+        found = plan(INCIDENT, replace(STREAMED, derive=False))
+        assert found.without_streams == pytest.approx(4_320 + UPKEEP)
+        assert (found.fits, found.fits_without_streams) == (True, False)
+        said = "\n".join(describe(found))
+        assert "MDCACHE_STREAMS=auto): 121 topics on 1 connection" in said
+        assert "where streams are blocked              4,324.2" in said
+        assert "It does not fit where streams are blocked" in said
+        assert plan(INCIDENT, STREAMED).fits_without_streams
+        assert plan(INCIDENT, POLLED).without_streams is None
+
+
+class TestDerivation:
+    def test_the_shortest_is_polled_and_the_others_cost_a_read_a_close(self) -> None:
+        found = plan(INCIDENT, DERIVED)
+        assert found.sources == {"1m": Source.POLLED} | dict.fromkeys(INCIDENT.intervals[1:], Source.DERIVED)
+        assert found.tails == pytest.approx(20 * 18 * 2)
+        assert found.closes == pytest.approx(20 * 2 * (1 / 5 + 1 / 15 + 1 / 60 + 1 / 240 + 1 / 1_440))
+        assert found.weight <= 1_200
+        assert any("5m, 15m, 1h, 4h, 1d derived" in line for line in describe(found))
+
+    def test_only_from_an_interval_that_divides_it_and_none_longer_than_a_day(self) -> None:
+        found = plan(demand("1x3m,5m,15m,1d,3d,1w,1M", Market.SPOT), DERIVED).sources
+        assert [name for name, source in found.items() if source is Source.DERIVED] == ["15m", "1d"]
+
+    def test_it_is_for_where_no_stream_is(self) -> None:
+        assert Source.DERIVED not in plan(INCIDENT, STREAMED).sources.values()
+
+    def test_the_slower_ttl_that_is_advised_is_that_of_what_is_polled(self) -> None:
+        found = plan(demand("45x1m,1h,1w", Market.SPOT, consumers=9), DERIVED)
+        assert not found.fits
+        assert found.slower_ttl_s is not None
+        assert plan(found.demand, replace(DERIVED, ttls_s=dict(DERIVED.ttls_s) | {"1w": found.slower_ttl_s})).fits
+        assert not plan(found.demand, replace(DERIVED, ttls_s=dict(DERIVED.ttls_s) | {"1h": found.slower_ttl_s})).fits
+
+
+def test_a_ttl_of_nothing_still_needs_to_know_how_often_is_asked_where_it_matters() -> None:
+    nothing = dict.fromkeys(INTERVALS, 0.0)
+    with pytest.raises(InvalidPlan):
+        plan(demand("1x1m,1h", Market.SPOT), replace(DERIVED, ttls_s=nothing))
+    assert plan(demand("1x1m,1h", Market.SPOT), replace(STREAMED, ttls_s=nothing)).without_streams is None
+
+
+@given(demands, terms)
+def test_neither_costs_more_than_polling(asked: Demand, polled: PlanTerms) -> None:
+    weight = plan(asked, polled).weight
+    derived = plan(asked, replace(polled, derive=True))
+    assert derived.weight <= weight * (1 + 1e-9)
+    assert derived.weight <= derived.worst * (1 + 1e-9)
+    streamed = plan(asked, replace(polled, streams=True))
+    assert streamed.weight <= streamed.worst * (1 + 1e-9)
+    assert streamed.topics in {0, asked.series + 1}
+    if streamed.topics:
+        assert streamed.weight - streamed.settling <= weight * (1 + 1e-9)

@@ -1,0 +1,75 @@
+"""Streams without connections: the simulator's frames reach their sink in the clock's time."""
+
+import asyncio
+
+import msgspec
+
+from mdcache.cache.stream_frames import StreamFrames
+from mdcache.exchange.markets import Market
+from mdcache.exchange.streams import MINI_TICKERS
+from mdcache.sim import Exchange
+from mdcache.sim.streams.session import StreamSession
+from tests.support.virtual_time import VirtualClock
+
+_PATHS = {Market.SPOT: "/stream", Market.USDM: "/usdm/market/stream", Market.COINM: "/coinm/stream"}
+
+
+class _Combined(msgspec.Struct):
+    stream: str
+    data: msgspec.Raw
+
+
+_decoder = msgspec.json.Decoder(_Combined)
+
+
+class DirectStreams:
+    """Subscriptions at the simulator. `lag_s`: how long a frame takes; `cut`: nothing arrives.
+
+    `mini_tickers`: they are what an hour of an otherwise idle world costs."""
+
+    def __init__(self, exchange: Exchange, clock: VirtualClock, sink: StreamFrames, lag_s: float = 0.02) -> None:
+        self._exchange = exchange
+        self._clock = clock
+        self._sink = sink
+        self.lag_s = lag_s
+        self.cut = False
+        self.mini_tickers = True
+        self.topics: dict[Market, set[str]] = {market: set() for market in Market}
+        self._sessions: dict[Market, StreamSession] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def subscribe(self, market: Market, topic: str) -> None:
+        session = self._sessions.get(market)
+        if session is None:
+            opened = self._exchange.open_stream(_PATHS[market], "", "192.0.2.1")
+            assert isinstance(opened, StreamSession)
+            session = self._sessions[market] = opened
+            session.subscribe([MINI_TICKERS] if self.mini_tickers else [], self._exchange.now_ms())
+            self._tasks.append(asyncio.create_task(self._deliver(market, session)))
+        if topic not in self.topics[market]:
+            self.topics[market].add(topic)
+            session.subscribe([topic], self._exchange.now_ms())
+
+    def unsubscribe(self, market: Market, topic: str) -> None:
+        self.topics[market].discard(topic)
+
+    async def aclose(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def _deliver(self, market: Market, session: StreamSession) -> None:
+        while True:
+            due = session.due(self._exchange.now_ms())
+            await self._clock.sleep(self.lag_s)
+            for text in due:
+                assert isinstance(text, str)
+                self._take(market, text)
+            now_ms = self._exchange.now_ms()
+            await self._clock.sleep(max(0.001, (session.next_ms(now_ms) - now_ms) / 1000))
+
+    def _take(self, market: Market, text: str) -> None:
+        if self.cut or '"stream"' not in text:
+            return
+        frame = _decoder.decode(text)
+        if frame.stream == MINI_TICKERS or frame.stream in self.topics[market]:
+            self._sink.take(market, frame.stream, bytes(frame.data))
