@@ -34,7 +34,7 @@ settings.register_profile("long", parent=_every, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-_GC_THRESHOLDS = (50_000, 20, 100)  # as the daemon runs
+gc.set_threshold(50_000, 20, 100)  # as the daemon runs
 
 _refused: list[str] = []  # the test that runs, unless it may start processes
 
@@ -77,7 +77,6 @@ def pytest_collection_finish() -> None:
     """Let no garbage collection scan what was collected for the whole run: that took a seventh of the time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
