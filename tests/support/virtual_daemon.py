@@ -1,7 +1,6 @@
 """The daemon without its sockets, in front of a fake exchange, in one process and in virtual time."""
 
 import asyncio
-import json
 import random
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 
 from mdcache.cache.answers import Caller
 from mdcache.cache.kline_answers import KlineAnswer
@@ -193,7 +193,7 @@ class VirtualDaemon:
 
 
 def rows(answer: KlineAnswer) -> list[list[object]]:
-    found: list[list[object]] = json.loads(answer.body)
+    found: list[list[object]] = msgspec.json.decode(answer.body)
     return found
 
 
