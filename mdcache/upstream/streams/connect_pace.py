@@ -17,7 +17,7 @@ from mdcache.upstream.streams.limits import CONNECT_BURST, CONNECT_EVERY_S
 #    succeeded proves nothing: one that dies after a second would come back each second. The delay is forgotten after a
 #    minute of frames without such trouble. At most 10 s: then each of three markets in trouble tries every 13 s, which
 #    is what the bucket allows, and even an outage of an hour is over soon after its end.
-# 3. Who is forbidden to connect (403, 418, 429, 451) for ten minutes on end tries once a minute from then on.
+# 3. Who is refused by a status under 500 for ten minutes on end tries once a minute from then on.
 # 4. If nothing answers at all and no connection lives, the fault is near (a cable, a name server), and each attempt
 #    says the same of all markets: one of them tries at a time, soon (a cable that was pulled for 20 s), and when one
 #    succeeds, the others follow at once.

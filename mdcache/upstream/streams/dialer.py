@@ -11,7 +11,6 @@ from mdcache.errors import TransportFailed
 from mdcache.events import ConnectReason, Events, StreamConnected, StreamRefused
 from mdcache.exchange.markets import Market
 from mdcache.upstream.reply_head import ReplyHead
-from mdcache.upstream.reply_status import GATE_STATUSES
 from mdcache.upstream.streams.connect_pace import ConnectPace
 from mdcache.upstream.streams.ports import Connect, HandshakeGate, HandshakeRefused, StreamConnection
 from mdcache.upstream.timer import Timer
@@ -139,7 +138,9 @@ class Dialer:
 
     def _refused(self, market: Market, epoch: int, refused: HandshakeRefused) -> ConnectFailed:
         outcome = self._gate.record_handshake(market, epoch, refused.head, refused.body)
-        forbidden = refused.head.status in GATE_STATUSES
+        forbidden = (
+            refused.head.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        )  # as if no streams were there: no passing trouble
         self.pace.refused(market, self._clock.now(), self._rng.random(), forbidden=forbidden, wait_s=outcome.wait_s)
         failed = ConnectFailed(refused.head.status, f"handshake refused with {refused.head.status}")
         self._events.emit(StreamRefused(market.value, failed.status, str(failed), outcome.closed_gate))

@@ -47,7 +47,8 @@ class Patience:
         """Return whether the connection should be replaced."""
         if now_s - silence.message_s >= DEAD_S:
             return True
-        longest_s = _LONGEST_NO_FRAME_S if silence.path_known else _LONGEST_UNKNOWN_PATH_S
+        wrong_path = not silence.path_known and silence.topics > _FEW
+        longest_s = _LONGEST_UNKNOWN_PATH_S if wrong_path else _LONGEST_NO_FRAME_S
         patience_s = min(_NO_FRAME_S * 2.0 ** min(self._doublings, 10), longest_s)
         if silence.tickers and now_s - silence.frame_s >= patience_s:
             return True

@@ -76,14 +76,11 @@ class Subscriptions:
             return OutgoingMessage(self._unsubscribe(silent), silent=tuple(silent))
         return None
 
-    def record_frame(self, topic: str, now_s: float) -> bool:
-        """Record a frame that proves a topic; return whether it is its first since it was subscribed to."""
+    def record_frame(self, topic: str, now_s: float) -> None:
+        """Record a frame that proves a topic."""
         found = self._topics.get(topic)
-        if found is None:  # no longer wished
-            return False
-        first = found.seen_s is None or found.seen_s < found.asked_s
-        found.seen_s, found.pause_s = now_s, _SILENT_S
-        return first
+        if found is not None:  # else it is no longer wished
+            found.seen_s, found.pause_s = now_s, _SILENT_S
 
     def record_list(self, number: int, topics: Collection[str]) -> None:
         """Record what the other side knows, so that topics it lacks are asked for again.

@@ -71,7 +71,10 @@ def test_many_silent_topics_replace_the_connection_ever_more_rarely() -> None:
 
 def test_a_few_quiet_topics_are_no_fault_unless_the_path_may_be_wrong() -> None:
     assert _replaced(Patience(), 3) == []
-    assert 5 <= len(_replaced(Patience(), 1, known=False, seconds=400)) <= 10
+    assert len(_replaced(Patience(), 5, known=False)) >= 50
+    alone = _replaced(Patience(), 1, known=False)
+    assert alone[0] == 20
+    assert len(alone) <= 10, "a delisted symbol may have no frame for ever"
 
 
 def test_frames_restore_the_patience() -> None:
