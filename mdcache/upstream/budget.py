@@ -306,11 +306,10 @@ def _fits_from_ms(budget: Budget, minute: Minute, claim: Claim, now: Moment, fac
 
 
 def _with_spent(minute: Minute, claim: Claim) -> Minute:
-    lanes = tuple(
-        spent + (claim.weight if lane is claim.lane else 0) for lane, spent in zip(Lane, minute.lanes, strict=True)
-    )
+    lanes = list(minute.lanes)
+    lanes[claim.lane.rank] += claim.weight
     paced = minute.paced + (claim.weight if claim.paced else 0)
-    return replace(minute, lanes=lanes, paced=paced, pending=minute.pending + claim.weight)
+    return replace(minute, lanes=tuple(lanes), paced=paced, pending=minute.pending + claim.weight)
 
 
 def _with_usage(minute: Minute, header: int, reservation: Reservation) -> Minute:

@@ -150,7 +150,7 @@ class ReadQueue:
 
     def peek(self, blocked: set[tuple[Lane, ReadClass]]) -> QueuedRead | None:
         """Return the next read whose class is not blocked; it stays in the queue until it is removed."""
-        firsts = [queued for lane in Lane if (queued := self._first(lane, blocked)) is not None]
+        firsts = [queued for lane in self._lanes if (queued := self._first(lane, blocked)) is not None]
         owed = [queued for queued in firsts[1:] if self._lanes[queued.lane].passed_over >= MAX_PASSED_OVER]
         return next(iter([*owed, *firsts]), None)
 
