@@ -310,6 +310,15 @@ class StreamComplaint:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicsDead:
+    """So many topics are dead: reads showed trades that none of their frames did. `example` is one of them."""
+
+    market: str
+    topics: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
 class TierUsed:
     """A store operation ended, with or without success."""
 
@@ -401,6 +410,7 @@ Event = (
     | StreamSubscribed
     | StreamsSilent
     | StreamComplaint
+    | TopicsDead
     | TierUsed
     | TierFailed
     | TierStateChanged

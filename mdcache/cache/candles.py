@@ -185,6 +185,8 @@ class Candles:
             before, covered = request.series.live_tail, list(request.series.coverage)
             was_read = await self._read(request, step, now)
             rounds += list(request.series.coverage) == covered
+            if was_read and before is not None:
+                self._live_tails.note_read(request.series, before)
             tail = request.series.live_tail if was_read and step.refresh else None
             if tail is not None and tail is not before and tail.as_of_ms < request.floor.as_of_ms:
                 break  # sent after the question arrived and still older: its Age shows that there is nothing newer

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from mdcache.candles.series import Series
+from mdcache.candles.tail import Tail
 from mdcache.clock import Instant
 
 
@@ -14,6 +15,9 @@ class LiveTails(Protocol):
 
     def extend(self, series: Series) -> None:
         """Extend the as-of of the live tail by what streams prove without a frame of this series."""
+
+    def note_read(self, series: Series, before: Tail) -> None:
+        """Record that a read has replaced the live tail `before`: it may show what no frame has shown."""
 
     async def wait_for_final(self, series: Series, now: Instant) -> bool:
         """Wait for the final frame of a candle that has just closed, if it can be expected at once.
@@ -29,6 +33,9 @@ class NoLiveTails:
         """Do nothing."""
 
     def extend(self, series: Series) -> None:
+        """Do nothing."""
+
+    def note_read(self, series: Series, before: Tail) -> None:
         """Do nothing."""
 
     async def wait_for_final(self, series: Series, now: Instant) -> bool:

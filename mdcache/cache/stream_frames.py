@@ -3,7 +3,9 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from mdcache.cache.dead_topics import DeadTopics
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.candles.series import Series
 from mdcache.candles.silence import SilenceWatch
@@ -18,8 +20,17 @@ from mdcache.exchange.streams import MINI_TICKERS, cadence_ms, read_frame, read_
 _MAX_AHEAD_MS = 1_000  # of our clock; a frame further ahead has no true time
 
 
+@dataclass(slots=True)
+class FrameCounts:
+    """The frames of a market since the start: with news, with nothing new, and those that could not be used."""
+
+    news: int = 0
+    old: int = 0
+    rejected: int = 0
+
+
 class StreamFrames:
-    """Knows which series each topic feeds.
+    """Knows which series each topic feeds. `counts`: by market; `dead_topics`: watches the topics.
 
     Args:
         registry: The series.
@@ -35,6 +46,8 @@ class StreamFrames:
         exchange_now: Callable[[Market], Instant | None],
         events: Events,
     ) -> None:
+        self.counts = {market: FrameCounts() for market in Market}
+        self.dead_topics = DeadTopics(clock)
         self._registry = registry
         self._clock = clock
         self._exchange_now = exchange_now
@@ -49,6 +62,7 @@ class StreamFrames:
         topic = topic_of(key)
         if topic is not None:
             self._keys[key.market, topic].add(key)
+            self.dead_topics.follow(key)
         return topic
 
     def remove(self, key: SeriesKey) -> str | None:
@@ -59,6 +73,7 @@ class StreamFrames:
         keys = self._keys[key.market, topic]
         keys.discard(key)
         self._taken_s.pop(key, None)
+        self.dead_topics.forget(key)
         if keys:
             return None
         del self._keys[key.market, topic]
@@ -66,19 +81,20 @@ class StreamFrames:
 
     def take(self, market: Market, topic: str, data: bytes) -> bool:
         """Take a frame; return whether it proved something new."""
-        now = self._exchange_now(market)
-        if now is None:
-            return False
+        counts, now = self.counts[market], self._exchange_now(market)
         try:
-            if topic == MINI_TICKERS:
-                event_ms, symbols = read_mini_tickers(data)
-                return self._silence[market].take(event_ms, symbols, now)
-            return sum(self._apply(key, data, now) for key in self._keys.get((market, topic), ())) > 0
+            news = now is not None and self._take(market, topic, data, now)
         except InvalidBody as error:
             if topic == MINI_TICKERS:
                 self._silence[market].interrupt()
+            counts.rejected += 1
             self._events.emit(BodyRejected(market, topic, error.reason, error.detail))
             return False
+        if news:
+            counts.news += 1
+        else:
+            counts.old += 1
+        return news
 
     def interrupted(self, market: Market, topic: str) -> None:
         """Note that frames of a topic may be missing."""
@@ -109,6 +125,12 @@ class StreamFrames:
             return False
         return True
 
+    def _take(self, market: Market, topic: str, data: bytes, now: Instant) -> bool:
+        if topic == MINI_TICKERS:
+            event_ms, symbols = read_mini_tickers(data)
+            return self._silence[market].take(event_ms, symbols, now)
+        return sum(self._apply(key, data, now) for key in self._keys.get((market, topic), ())) > 0
+
     def _apply(self, key: SeriesKey, data: bytes, now: Instant) -> bool:
         frame = read_frame(data, key)
         series = self._registry.find(key)
@@ -117,6 +139,7 @@ class StreamFrames:
         if not series.apply_frame(frame, cadence_ms(key)):
             return False
         self._taken_s[key] = self._clock.now()
+        self.dead_topics.note_frame(key)
         if (event := self._waiting.pop(key, None)) is not None:
             event.set()
         return True

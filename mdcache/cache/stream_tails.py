@@ -4,17 +4,19 @@ A series is followed from the second question on until it was not asked for `STR
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Protocol
 
 from mdcache.background_work import cancel_all, supervise
 from mdcache.cache.settling_reads import SettlingReads
-from mdcache.cache.stream_frames import StreamFrames
+from mdcache.cache.stream_frames import FrameCounts, StreamFrames
 from mdcache.candles.series import Series
+from mdcache.candles.tail import Tail
 from mdcache.clock import Clock, Instant
-from mdcache.events import BackgroundTask, Events
+from mdcache.events import BackgroundTask, Events, TopicsDead
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Family, Market
-from mdcache.exchange.streams import cadence_ms
+from mdcache.exchange.streams import cadence_ms, topic_of
 
 _LOOK_EACH_S = 12.0  # at most one settling read of a family each time: five a minute
 _FINAL_WITHIN_MS = 500  # of the close, on spot: docs/binance.md#kline-streams
@@ -63,6 +65,7 @@ class StreamTails:
         self._idle_s = idle_s
         self._asked_s: dict[SeriesKey, float] = {}
         self._followed: set[SeriesKey] = set()
+        self._known_dead: set[SeriesKey] = set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -79,6 +82,16 @@ class StreamTails:
         """The series whose streams are followed."""
         return frozenset(self._followed)
 
+    @property
+    def dead(self) -> list[SeriesKey]:
+        """The series whose topics are dead."""
+        return self._frames.dead_topics.keys()
+
+    @property
+    def frame_counts(self) -> Mapping[Market, FrameCounts]:
+        """The frames of each market."""
+        return self._frames.counts
+
     def note_asked(self, series: Series) -> None:
         """Record that a series was asked for: its stream is followed from the second time on."""
         key = series.key
@@ -91,6 +104,10 @@ class StreamTails:
     def extend(self, series: Series) -> None:
         """Extend the as-of of the live tail by the silence of the symbol."""
         self._frames.note_silence(series)
+
+    def note_read(self, series: Series, before: Tail) -> None:
+        """Record that a read has replaced the live tail `before`, so that dead topics are found."""
+        self._frames.dead_topics.note_read(series, before)
 
     async def wait_for_final(self, series: Series, now: Instant) -> bool:
         """Wait for the final frame of a candle that has just closed, if its topic is alive and sends it at once."""
@@ -110,8 +127,18 @@ class StreamTails:
         while True:
             await self._clock.sleep(_LOOK_EACH_S)
             self._forget_idle()
+            self._report_dead_topics()
             for family in Family:
                 self._settling.start_one(key for key in self._followed if key.market.family is family)
+
+    def _report_dead_topics(self) -> None:
+        """Tell which topics have been found dead since the last time."""
+        dead = set(self._frames.dead_topics.keys())
+        for market in Market:
+            topics = sorted(str(topic_of(key)) for key in dead - self._known_dead if key.market is market)
+            if topics:
+                self._events.emit(TopicsDead(market.value, len(topics), topics[0]))
+        self._known_dead = dead
 
     def _forget_idle(self) -> None:
         idle = [key for key, asked_s in self._asked_s.items() if self._clock.now() - asked_s > self._idle_s]

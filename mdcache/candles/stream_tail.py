@@ -62,6 +62,11 @@ class StreamTail:
         self._live = None
         return True
 
+    def shows(self, row: Row) -> bool:
+        """Return whether a frame has shown all trades of a row that was read."""
+        frame = self._frames.get(row.open_ms)
+        return frame is not None and frame.row.trades >= row.trades
+
     def drop_before(self, start_ms: int) -> None:
         """Forget the frames of candles that are settled."""
         for open_ms in [t for t in self._frames if t < start_ms]:

@@ -39,6 +39,7 @@ from mdcache.events import (
     SymbolsLoaded,
     TierFailed,
     TierStateChanged,
+    TopicsDead,
     UpstreamCalled,
 )
 from mdcache.results import read_failed
@@ -164,7 +165,9 @@ class LogSink:
                 say("background_task_failed", task=event.task, detail=_one_line(event.detail))
             case SettingsIgnored() | DaemonServing() | DaemonStopped():
                 self._daemon(event)
-            case StreamConnected() | StreamEnded() | StreamRefused() | StreamsSilent() | StreamComplaint():
+            case (
+                StreamConnected() | StreamEnded() | StreamRefused() | StreamsSilent() | StreamComplaint() | TopicsDead()
+            ):
                 self._streams(event)
             case _:
                 return  # only counted: there would be a line per request
@@ -187,7 +190,9 @@ class LogSink:
             case DaemonStopped():
                 self._logger.info("stopped")
 
-    def _streams(self, event: StreamConnected | StreamEnded | StreamRefused | StreamsSilent | StreamComplaint) -> None:
+    def _streams(
+        self, event: StreamConnected | StreamEnded | StreamRefused | StreamsSilent | StreamComplaint | TopicsDead
+    ) -> None:
         market = event.market
         match event:
             case StreamConnected():
@@ -210,6 +215,9 @@ class LogSink:
             case StreamComplaint():
                 say = self._first(self._logger.warning, "stream_complaint", market)
                 say("stream_complaint", market=market, detail=_one_line(event.detail))
+            case TopicsDead():
+                say = self._first(self._logger.warning, "topics_dead", market)
+                say("topics_dead", market=market, topics=event.topics, example=event.example)
 
     def _clocks(self, event: ClockMeasured | ClockSuspect) -> None:
         if isinstance(event, ClockSuspect):

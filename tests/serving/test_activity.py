@@ -23,6 +23,7 @@ from mdcache.events import (
     Tier,
     TierFailed,
     TierStateChanged,
+    TopicsDead,
     UpstreamCalled,
 )
 from mdcache.serving.ops.activity import MAX_NOTES_PER_KIND, WEIGHT_SECONDS, Activity, CallCounts
@@ -46,6 +47,12 @@ NOTED: dict[type, tuple[Event, str, str, str]] = {
         "spot/klines/BTCUSDT/1m: the row of 2023-11-14T22:14Z",
     ),
     ClockSuspect: (ClockSuspect("coinm", -5_000.4), "clock", "coinm", "a reply's date is off by -5000 ms"),
+    TopicsDead: (
+        TopicsDead("usdm", 3, "btcusdt@kline_1m"),
+        "streams",
+        "usdm",
+        "3 dead topics, such as btcusdt@kline_1m",
+    ),
     TierStateChanged: (TierStateChanged(Tier.DISK, "down", SECRET), "store", Tier.DISK, "down"),
     TierFailed: (TierFailed(Tier.DISK, StoreOp.LOAD, SECRET, lost=True), "store", Tier.DISK, "load failed, data lost"),
     BackgroundTaskFailed: (BackgroundTaskFailed(BackgroundTask.FLIGHT, SECRET), "failed", "daemon", "flight"),

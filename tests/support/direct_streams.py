@@ -23,7 +23,7 @@ _decoder = msgspec.json.Decoder(_Combined)
 
 
 class DirectStreams:
-    """Subscriptions at the simulator. `lag_s`: how long a frame takes; `cut`: nothing arrives.
+    """Subscriptions at the simulator. `lag_s`: how long a frame takes; `cut`: nothing arrives; `dead`: silent topics.
 
     `mini_tickers`: they are what an hour of an otherwise idle world costs."""
 
@@ -33,6 +33,8 @@ class DirectStreams:
         self._sink = sink
         self.lag_s = lag_s
         self.cut = False
+        self.dead: set[str] = set()
+        self.last: tuple[Market, str, bytes] | None = None
         self.mini_tickers = True
         self.topics: dict[Market, set[str]] = {market: set() for market in Market}
         self._sessions: dict[Market, StreamSession] = {}
@@ -71,5 +73,9 @@ class DirectStreams:
         if self.cut or '"stream"' not in text:
             return
         frame = _decoder.decode(text)
-        if frame.stream == MINI_TICKERS or frame.stream in self.topics[market]:
-            self._sink.take(market, frame.stream, bytes(frame.data))
+        if frame.stream == MINI_TICKERS or frame.stream in self.topics[market] - self.dead:
+            self.last = market, frame.stream, bytes(frame.data)
+            self.take(*self.last)
+
+    def take(self, market: Market, topic: str, data: bytes) -> None:
+        self._sink.take(market, topic, data)

@@ -40,6 +40,7 @@ from mdcache.events import (
     SymbolsLoaded,
     Tier,
     TierFailed,
+    TopicsDead,
     UpstreamCalled,
 )
 from mdcache.results import shares
@@ -171,6 +172,7 @@ EACH_READ: list[tuple[str, Event]] = [
     ("odd_body", OddBody("usdm", "/fapi/v1/klines", "more-columns")),
     ("row_revised", RowRevised("spot", "spot/klines/BTCUSDT/1m", 60_000, b"[1]", b"[2]")),
     ("clock_suspect", ClockSuspect("spot", 9_000.0)),
+    ("topics_dead", TopicsDead("spot", 2, "btcusdt@kline_1m")),
     ("background_task_failed", BackgroundTaskFailed(BackgroundTask.REQUEST, "ValueError")),
     ("stream_connected", StreamConnected("spot", ConnectReason.LOST, "/stream", 0.2)),
     ("stream_ended", StreamEnded("spot", StreamEnd.BROKEN, "no close frame", 1.0)),

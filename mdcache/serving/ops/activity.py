@@ -24,6 +24,7 @@ from mdcache.events import (
     SettingsIgnored,
     TierFailed,
     TierStateChanged,
+    TopicsDead,
     UpstreamCalled,
 )
 from mdcache.exchange.markets import Family, Market
@@ -100,6 +101,7 @@ class Activity:
                 f"{e.series}: the row of {_utc_text(e.open_time_ms)}",
             ),
             ClockSuspect: lambda e: ("clock", "warning", e.market, f"{e.witness.value} is off by {e.skew_ms:.0f} ms"),
+            TopicsDead: lambda e: ("streams", "warning", e.market, f"{e.topics} dead topics, such as {e.example}"),
             TierStateChanged: lambda e: ("store", "info" if e.state == "ok" else "warning", e.tier, e.state),
             TierFailed: lambda e: ("store", "warning", e.tier, f"{e.op} failed" + (", data lost" if e.lost else "")),
             BackgroundTaskFailed: lambda e: ("failed", "warning", "daemon", e.task),

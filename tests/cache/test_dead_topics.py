@@ -1,0 +1,101 @@
+"""Topics that end under a living connection are found by what reads show.
+
+Rule: docs/design.md#dead-topics.
+"""
+
+import asyncio
+
+import pytest
+
+from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.events import TopicsDead
+from mdcache.exchange.markets import Market
+from mdcache.sim import SimConfig
+from tests.support.kline_oracle import KlineOracle
+from tests.support.random_klines import RandomQuestion
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, ready
+
+pytestmark = pytest.mark.virtual
+
+SPOT = "/api/v3/klines"
+BTC, ETH = "btcusdt@kline_1m", "ethusdt@kline_1m"
+
+
+async def streamed_world() -> VirtualDaemon:
+    w = await ready(VirtualDaemon(SimConfig(spot_limit=1_000_000), DaemonOptions(streams=True)))
+    w.exchange.control.latency(before_s=0.03, after_s=0.03)
+    return w
+
+
+async def poll(w: VirtualDaemon, symbol: str, seconds: float) -> None:
+    oracle = KlineOracle(w.exchange, [0], [0, 30, 29, 31, 1])
+    end_s = w.clock.now() + seconds
+    while w.clock.now() < end_s:
+        await oracle.ask(w, RandomQuestion(SPOT, f"symbol={symbol}&interval=1m&limit=5"))
+        await w.clock.sleep(1.0)
+
+
+def dead(w: VirtualDaemon) -> list[str]:
+    tails = w.cache.stream_tails
+    assert tails is not None
+    return [key.subject for key in tails.dead]
+
+
+def told(w: VirtualDaemon) -> list[TopicsDead]:
+    return [event for event in w.events if isinstance(event, TopicsDead)]
+
+
+async def test_a_topic_that_ends_under_a_living_connection_is_found_and_told_once() -> None:
+    w = await streamed_world()
+    both = asyncio.gather(poll(w, "BTCUSDT", 150.0), poll(w, "ETHUSDT", 150.0))
+    await w.clock.sleep(30.0)
+    assert dead(w) == []
+    w.streams.dead = {BTC}
+    await w.clock.sleep(30.0)
+    assert dead(w) == ["BTCUSDT"]
+    await w.clock.sleep(60.0)
+    assert told(w) == [TopicsDead("spot", 1, BTC)]
+    w.streams.dead = set()
+    await both
+    assert dead(w) == []
+
+
+async def test_a_topic_that_never_begins_is_found() -> None:
+    w = await streamed_world()
+    w.streams.dead = {BTC}
+    await poll(w, "BTCUSDT", 30.0)
+    assert dead(w) == ["BTCUSDT"]
+
+
+async def test_reads_beside_living_topics_show_nothing_that_frames_do_not() -> None:
+    w = await streamed_world()
+    asked = RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
+    oracle = KlineOracle(w.exchange, [0], [0, 30, 29, 31, 1])
+    for _ in range(200):
+        await oracle.ask(w, asked, FreshnessDirectives(no_cache=True))
+        await w.clock.sleep(0.37)
+        assert dead(w) == []
+
+
+async def test_a_topic_that_nobody_follows_any_more_is_not_dead() -> None:
+    w = await streamed_world()
+    w.streams.dead = {BTC}
+    await poll(w, "BTCUSDT", 30.0)
+    await w.clock.sleep(320.0)
+    assert dead(w) == []
+
+
+async def test_frames_are_counted_by_what_they_brought() -> None:
+    w = await streamed_world()
+    w.streams.mini_tickers = False
+    await poll(w, "BTCUSDT", 21.0)
+    tails = w.cache.stream_tails
+    assert tails is not None
+    counts = tails.frame_counts[Market.SPOT]
+    assert 8 <= counts.news <= 11
+    assert (counts.old, counts.rejected) == (0, 0)
+    assert w.streams.last is not None
+    w.streams.take(*w.streams.last)
+    assert (counts.old, counts.rejected) == (1, 0)
+    w.streams.take(Market.SPOT, BTC, b"{}")
+    assert (counts.old, counts.rejected) == (1, 1)
