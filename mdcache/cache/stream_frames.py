@@ -108,12 +108,12 @@ class StreamFrames:
 
     def note_silence(self, series: Series) -> None:
         """Extend the live tail of a series until the time for which its symbol was surely not traded."""
-        tail, key = series.live_tail, series.key
-        if tail is None or not tail.rows or key.kind != "klines":
+        key, since_ms = series.key, series.complete_until_ms()
+        if since_ms is None or key.kind != "klines":
             return
-        until_ms = self._silence[key.market].silent_until_ms(key.subject, tail.as_of_ms - tail.error_ms)
-        if until_ms is not None and until_ms > tail.as_of_ms:
-            series.note_silence(Silence(tail.as_of_ms - tail.error_ms, until_ms, tail.rows[-1].raw))
+        until_ms = self._silence[key.market].silent_until_ms(key.subject, since_ms)
+        if until_ms is not None:
+            series.note_silence(Silence(since_ms, until_ms, series.tail_rows[-1].raw))
 
     async def wait(self, key: SeriesKey, seconds: float) -> bool:
         """Wait for the next frame of a series; return False if none came in time."""

@@ -170,6 +170,15 @@ class Series:
             self.stream = StreamTail(self.settling, cadence_ms)
         return self._changes_live_tail(self.stream.take(frame))
 
+    def complete_until_ms(self) -> int | None:
+        """Return until when the live tail surely shows every trade; silence from then on extends its as-of."""
+        tail = self.tail
+        if tail is None or not tail.rows:
+            return None
+        if self.stream is None:
+            return tail.as_of_ms - tail.error_ms - self.policy.settle_ms
+        return self.stream.complete_until_ms(tail)
+
     def note_silence(self, silence: Silence) -> bool:
         """Record that nothing was traded for a while; return whether that is news."""
         if self.stream is None:

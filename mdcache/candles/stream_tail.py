@@ -4,7 +4,7 @@ A frame shows its candle as a whole, so lost frames, late ones and reconnects ne
 frames can't prove is not shown, and the tail is as old as its newest proof (docs/design.md#stream-fed).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mdcache.candles.settling import Settling
 from mdcache.candles.tail import Tail
@@ -12,7 +12,6 @@ from mdcache.exchange.rows import Row
 from mdcache.exchange.streams import Frame
 
 _MAX_BUCKETS = 256  # closed candles that wait to be settled; beyond it the oldest are forgotten, and read
-_FINAL_GRACE_MS = 5_000  # a candle read just after its close must be confirmed within this time
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +29,17 @@ class StreamTail:
     `cadence_ms`: how often frames come.
     """
 
-    __slots__ = ("_frames", "_live", "_read", "_settling", "_silence", "cadence_ms")
+    __slots__ = ("_confirmed", "_frames", "_read", "_settling", "_shown", "_silence", "_stale", "cadence_ms")
 
     def __init__(self, settling: Settling, cadence_ms: int) -> None:
         self.cadence_ms = cadence_ms
         self._settling = settling
         self._frames: dict[int, Frame] = {}
         self._silence = Silence(0, 0, b"")
-        self._read: Tail | None = None  # the tail from which `_live` was made
-        self._live: Tail | None = None
+        self._confirmed: Tail | None = None  # a tail whose closed rows silence has proven complete
+        self._read: Tail | None = None  # the tail from which `_shown` was made
+        self._shown: Tail | None = None
+        self._stale = False  # whether something came since
 
     def take(self, frame: Frame) -> bool:
         """Keep a frame; return False if it proves nothing new: it is no newer than what is known of its candle."""
@@ -49,17 +50,20 @@ class StreamTail:
             if known.final and not frame.final:
                 return False
         self._frames[frame.row.open_ms] = frame
-        self._live = None
+        self._stale = True
         if len(self._frames) > _MAX_BUCKETS:
             del self._frames[min(self._frames)]
         return True
 
     def note_silence(self, silence: Silence) -> bool:
         """Record that nothing was traded for a while; return whether that is news."""
-        if silence.until_ms <= self._silence.until_ms:
+        before = self._silence
+        if silence.until_ms <= before.until_ms:
             return False
+        if silence.row == before.row and before.since_ms <= silence.since_ms <= before.until_ms:
+            silence = replace(silence, since_ms=before.since_ms)  # one goes on where the other ended
         self._silence = silence
-        self._live = None
+        self._stale = True
         return True
 
     def shows(self, row: Row) -> bool:
@@ -71,13 +75,28 @@ class StreamTail:
         """Forget the frames of candles that are settled."""
         for open_ms in [t for t in self._frames if t < start_ms]:
             del self._frames[open_ms]
-        self._live = None
+        self._stale = True
 
     def over(self, tail: Tail) -> Tail:
         """Return the live tail; `tail`: the one that was read."""
-        if self._live is None or self._read is not tail:
-            self._read, self._live = tail, self._compose(tail, self._frames)
-        return self._live
+        if self._stale or self._shown is None or self._read is not tail:
+            live, shown = self._compose(tail, self._frames), self._shown
+            if shown is not None and live.as_of_ms < shown.as_of_ms:
+                if _holds(live, shown):
+                    live = replace(live, as_of_ms=shown.as_of_ms, error_ms=shown.error_ms)
+                elif self._read is tail:  # frames that it needs were forgotten
+                    live = shown
+            self._read, self._shown, self._stale = tail, live, False
+        return self._shown
+
+    def complete_until_ms(self, tail: Tail) -> int:
+        """Return until when the live tail surely shows every trade: from then on, silence extends it."""
+        live = self.over(tail)
+        frame = self._frames.get(live.rows[-1].open_ms) if live.rows else None
+        known_ms = self._known_until_ms(tail, live.rows[-1].trades if live.rows else 0, frame)
+        silence = self._silence
+        extended = live.rows and live.rows[-1].raw == silence.row and silence.since_ms <= known_ms
+        return max(known_ms, silence.until_ms) if extended else known_ms
 
     def known_at(self, tail: Tail, event_ms: int) -> Tail:
         """Return what was known of frames sent until `event_ms`, to which a reply sent then can be compared."""
@@ -92,7 +111,7 @@ class StreamTail:
     # ------------------------------------------------------------------------------- composition
 
     def _compose(self, tail: Tail, frames: dict[int, Frame]) -> Tail:
-        if not tail.rows or not (frames or self._silence.until_ms):
+        if not tail.rows or not (frames or self._silence.until_ms) or not self._is_confirmed(tail, frames):
             return tail
         early_ms = tail.as_of_ms - tail.error_ms
         rows = [self._closed_row(row, frames.get(row.open_ms), early_ms) for row in tail.rows[:-1]]
@@ -113,10 +132,9 @@ class StreamTail:
             as_of_ms = max(as_of_ms, min(shown.event_ms, newest.close_ms))
         final = shown is not None and shown.final
         silence = self._silence
-        if not final and newest.raw == silence.row and silence.since_ms <= as_of_ms <= newest.close_ms:
+        known_ms = self._known_until_ms(tail, newest.trades, frames.get(newest.open_ms))
+        if not final and newest.raw == silence.row and silence.since_ms <= known_ms and as_of_ms <= newest.close_ms:
             as_of_ms = max(as_of_ms, min(silence.until_ms, newest.close_ms))
-        if self._lacks_final(tail, frames, early_ms, as_of_ms):
-            return tail
         error_ms = tail.error_ms if as_of_ms == tail.as_of_ms else 0
         cadence_ms = self.cadence_ms if shown is not None else 0
         return Tail(tail.start_ms, tuple(rows), as_of_ms, tail.since_ms, error_ms, cadence_ms, final)
@@ -127,14 +145,37 @@ class StreamTail:
             return row
         return frame.row if frame.row.trades > row.trades or frame.event_ms > early_ms else row
 
-    def _lacks_final(self, tail: Tail, frames: dict[int, Frame], early_ms: int, as_of_ms: int) -> bool:
-        """Return whether a candle that was read just after its close, maybe unfinished, should have been confirmed."""
-        for row in reversed(tail.rows):
-            if row.close_ms >= early_ms:
-                continue
-            if early_ms - row.close_ms >= self._settling.policy.settle_ms:
-                return False
+    def _is_confirmed(self, tail: Tail, frames: dict[int, Frame]) -> bool:
+        """Return whether no closed candle was read so shortly after its close that it may be unfinished.
+
+        Its final frame shows that it is not, and so does silence from before on.
+        """
+        early_ms, settle_ms = tail.as_of_ms - tail.error_ms, self._settling.policy.settle_ms
+        silence = self._silence
+        covers = silence.since_ms <= early_ms - settle_ms and silence.until_ms >= tail.as_of_ms
+        if covers and silence.row == tail.rows[-1].raw:
+            self._confirmed = tail
+        if self._confirmed is tail:
+            return True
+        closed = tail.rows if tail.rows[-1].close_ms < early_ms else tail.rows[:-1]
+        for row in reversed(closed):
+            if early_ms - row.close_ms >= settle_ms:
+                break
             frame = frames.get(row.open_ms)
-            if (frame is None or not frame.final) and as_of_ms - row.close_ms > _FINAL_GRACE_MS:
-                return True
-        return False
+            if frame is None or not frame.final:
+                return False
+        return True
+
+    def _known_until_ms(self, tail: Tail, trades: int, frame: Frame | None) -> int:
+        """Return until when the newest row, with so many trades, surely has them all.
+
+        A server may lag by `SETTLE_S`; `frame` is the newest one of the row's candle.
+        """
+        read_ms = tail.as_of_ms - tail.error_ms - self._settling.policy.settle_ms
+        return read_ms if frame is None or frame.row.trades > trades else max(read_ms, frame.event_ms)
+
+
+def _holds(live: Tail, shown: Tail) -> bool:
+    """Return whether a tail has all that another one shows, so that it is no older."""
+    trades = {row.open_ms: row.trades for row in live.rows}
+    return all(row.open_ms < live.start_ms or trades.get(row.open_ms, -1) >= row.trades for row in shown.rows)

@@ -116,16 +116,47 @@ def test_a_final_frame_that_a_read_contradicts_is_a_revision() -> None:
     assert [(minute_of(each.open_ms), each.was) for each in changed] == [(10, row(10).raw)]
 
 
-def test_a_candle_read_just_after_its_close_must_be_confirmed() -> None:
-    """It may have been read unfinished: without its final frame, what follows is not shown for long."""
+def just_after_a_close() -> Series:
+    """Minute 10 was read 0.6 s after its close."""
     series = make_series()
-    show_tail(series, 9, 11, as_of=11.01)  # 0.6 s after the close of minute 10
+    show_tail(series, 9, 11, as_of=11.01)
+    return series
+
+
+def test_a_candle_read_just_after_its_close_must_be_confirmed() -> None:
+    """It may have been read unfinished: without its final frame, what follows is not shown."""
+    series = just_after_a_close()
     series.apply_frame(frame(11.05, 11, 61), CADENCE_MS)
-    assert shown(series)[0] == 11.05
-    series.apply_frame(frame(11.2, 11, 62), CADENCE_MS)
     assert shown(series)[0] == 11.01
     series.apply_frame(frame(11.03, 10, 66, final=True), CADENCE_MS)
-    assert shown(series) == (11.2, [(9, 60), (10, 66), (11, 62)])
+    assert shown(series) == (11.05, [(9, 60), (10, 66), (11, 61)])
+
+
+def test_a_candle_whose_close_the_clocks_error_hides_must_be_confirmed_too() -> None:
+    series = make_series()
+    show_tail(series, 9, 11, as_of=11.01, error_ms=900)
+    series.apply_frame(frame(11.05, 11, 61), CADENCE_MS)
+    assert shown(series)[0] == 11.01
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "confirmed"),
+    [
+        (10.95, 11.02, True),
+        (10.99, 11.02, False),  # the server may have lagged by more
+        (10.95, 11.0, False),  # a trade just before the read may be missing
+    ],
+)
+def test_silence_from_before_a_close_until_after_the_read_confirms_the_candle(
+    since: float, until: float, confirmed: bool
+) -> None:
+    series = just_after_a_close()
+    series.note_silence(Silence(at(since), at(until), row(11).raw))
+    assert shown(series)[0] == (until if confirmed else 11.01)
+    series.apply_frame(frame(11.05, 11, 61), CADENCE_MS)
+    assert shown(series)[0] == (11.05 if confirmed else 11.01)
+    series.note_silence(Silence(at(11.05), at(11.06), row(11, 61).raw))
+    assert shown(series)[0] == (11.06 if confirmed else 11.01)
 
 
 def test_a_lagging_server_is_noticed_by_the_frames_before_its_reply() -> None:
@@ -162,6 +193,57 @@ def test_silence_proves_nothing_of_what_was_seen_before_it_began_or_has_changed(
     series.note_silence(Silence(at(10.6), at(10.9), row(10, 61).raw))
     series.apply_frame(frame(10.85, 10, 62), CADENCE_MS)
     assert shown(series)[0] == 10.85
+
+
+def test_one_silence_goes_on_where_the_other_ended() -> None:
+    series = streamed(frame(10.6, 10, 61))
+    for until in (10.7, 10.8, 10.9):
+        since_ms = series.complete_until_ms()
+        assert since_ms is not None
+        series.note_silence(Silence(since_ms, at(until), row(10, 61).raw))
+        assert shown(series)[0] == until
+
+
+def test_after_a_read_silence_must_have_begun_before_it_as_servers_lag() -> None:
+    series = streamed()
+    series.note_silence(Silence(at(10.5), at(10.6), row(10).raw))
+    assert shown(series)[0] == 10.5
+    assert series.complete_until_ms() == at(10.45)
+    series.note_silence(Silence(at(10.45), at(10.7), row(10).raw))
+    assert shown(series)[0] == 10.7
+    assert series.complete_until_ms() == at(10.7)
+
+
+def test_a_frame_from_before_the_read_says_that_no_server_lagged() -> None:
+    series = streamed(frame(10.49, 10, 60))
+    assert series.complete_until_ms() == at(10.49)
+    assert streamed(frame(10.49, 10, 61)).complete_until_ms() == at(10.45)
+
+
+def test_without_a_tail_nothing_is_complete() -> None:
+    assert make_series().complete_until_ms() is None
+    series = make_series()
+    show_tail(series, 9, 10, as_of=10.5, error_ms=30)
+    assert series.complete_until_ms() == at(10.45) - 30
+
+
+def test_the_as_of_does_not_go_back_when_a_reply_overtakes_the_frames() -> None:
+    """It was sent before the frame, and written after it."""
+    series = streamed(frame(10.6, 10, 61))
+    assert shown(series)[0] == 10.6
+    merge(series, [row(9), row(10, 62)], PAGE, read_at(10.59))
+    assert shown(series) == (10.6, [(9, 60), (10, 62)])
+
+
+def test_the_as_of_does_not_go_back_when_frames_are_forgotten() -> None:
+    series = streamed()
+    before = shown(series)
+    for minute in range(10, 310):
+        series.apply_frame(frame(minute + 1.01, minute, final=True), CADENCE_MS)
+        assert shown(series)[0] >= before[0]
+        before = shown(series)
+    merge(series, rows(300, 310), PAGE, read_at(310.5))
+    assert shown(series) == (310.5, [(309, 60), (310, 60)])
 
 
 def test_a_tail_that_a_stream_feeds_is_fresh_until_a_frame_is_overdue() -> None:
