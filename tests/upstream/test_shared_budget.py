@@ -116,6 +116,43 @@ async def test_a_store_that_lost_its_data_is_not_trusted_until_the_next_minute(a
     assert max(fleet.spent().values()) <= 100, fleet.spent()
 
 
+@pytest.mark.parametrize(("count", "at_s", "skew_ms"), [(4, 5, 0), (4, 58.7, 300), (4, 59.9, 300), (6, 5, 300)])
+async def test_all_that_is_lost_at_once_is_noticed_once(count: int, at_s: float, skew_ms: int) -> None:
+    """Each replica shows that the store has less than it confirmed: that is no further loss, and no further replica."""
+    fleet = GovernorReplicas(share=600, assumed=count)
+    replicas = [await fleet.replica(skew_ms * (-1) ** number) for number in range(count)]
+    for number, replica in enumerate(replicas):
+        replica.budgets[Family.SPOT].wait = lambda number=number: fleet.clock.sleep(0.003 * (number + 1))
+        replica.load(0.8, cost=10)
+    await fleet.minutes(2)
+    await fleet.second(at_s)
+    fleet.server.restart(empty=True)
+    await fleet.minutes(4)
+    assert {replica.governor.sharing()["spot"].replicas for replica in replicas} == {count}
+    spent = list(fleet.spent().values())
+    assert min(spent[-3:-1]) >= 0.95 * fleet.share, spent
+    assert max(spent) <= fleet.share, spent
+
+
+@pytest.mark.parametrize("twice", [False, True])
+async def test_a_server_that_is_asked_again_with_what_it_had_before_is_noticed(*, twice: bool) -> None:
+    """A primary that was cut off has the same run, and a budget of which less was drawn."""
+    fleet = GovernorReplicas(share=100)
+    replicas = [await fleet.replica() for _ in range(3)]
+    for replica in replicas:
+        replica.load(0.5)
+    await fleet.minutes(2)
+    await fleet.second(3)
+    held = {key: dict(fields) for key, fields in fleet.server.hashes.items()}
+    for second in (30, 35) if twice else (30,):
+        await fleet.second(second)
+        fleet.server.hashes = {key: dict(fields) for key, fields in held.items()}
+    await fleet.clock.sleep(3.0)
+    assert {replica.mode() for replica in replicas} == {"divided"}
+    await fleet.minutes(3)
+    assert max(fleet.spent().values()) <= fleet.share, fleet.spent()
+
+
 async def test_a_replica_without_the_limit_uses_the_one_that_others_read() -> None:
     """By the least limit there may be, what the first one spent is more than all may."""
 

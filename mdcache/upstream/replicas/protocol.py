@@ -29,7 +29,8 @@ from typing import Protocol
 #    message without an answer, the next ones enter no minute until one is answered.
 # 5. A store that is new, is another server, or has less from a replica than it once confirmed, has lost data:
 #    no replica enters a minute that may have begun before, nor any for ten seconds, until all have reported again what
-#    they drew and their parts. For ten minutes it assumes as many replicas as any of them had last seen.
+#    they drew and their parts. For ten minutes it assumes as many replicas as any of them had last seen. What the
+#    others then show to be missing in a minute that none may enter any more is the same loss, and no further one.
 # 6. A replica that leaves releases its part. One that vanished keeps it for ten minutes; for one minute if as many
 #    replicas as there ever are at once (by the settings, and as far as the store has seen) ran together since.
 #    One that restarts keeps its id, and counts everything drawn under it as spent. If the process before it still

@@ -168,8 +168,9 @@ local function serve(keeps)
   for _, tally in ipairs(tallies) do
     local row, minute = mine.rows[tally.n], minutes[tally.n]
     minute.header = math.max(minute.header, tally.header)
-    if newer and tally.entered == 1 and (row.entered == 0 or row.drawn < tally.drawn) then
-      meta.born, meta.minute, meta.returned = now, 0, 0 -- it was confirmed once: what Redis holds now is older
+    -- It was confirmed once: what Redis has now is older. In minutes that none has entered since, that is known already.
+    if newer and tally.n > meta.minute and tally.entered == 1 and (row.entered == 0 or row.drawn < tally.drawn) then
+      meta.born, meta.minute, meta.returned = now, 0, 0
     end
     local more = math.max(0, tally.drawn - row.drawn)
     row.drawn = row.drawn + more
