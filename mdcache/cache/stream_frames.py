@@ -96,10 +96,9 @@ class StreamFrames:
             counts.old += 1
         return news
 
-    def interrupted(self, market: Market, topic: str) -> None:
-        """Note that frames of a topic may be missing."""
-        if topic == MINI_TICKERS:
-            self._silence[market].interrupt()
+    def interrupt(self, market: Market) -> None:
+        """Note that frames of `!miniTicker@arr` may be missing."""
+        self._silence[market].interrupt()
 
     def taken_s_ago(self, key: SeriesKey) -> float | None:
         """Return how many seconds ago a series had a new frame; nothing if never."""

@@ -23,8 +23,12 @@ _FINAL_WITHIN_MS = 500  # of the close, on spot: docs/binance.md#kline-streams
 _LATE_S = 1.0  # a topic whose last frame is older than its cadence by this much may be dead
 
 
-class Subscriptions(Protocol):
+class TopicFollower(Protocol):
     """The connections to streams, by the topics that are followed; calls may be repeated."""
+
+    @property
+    def markets(self) -> frozenset[Market]:
+        """The markets that have streams."""
 
     def subscribe(self, market: Market, topic: str) -> None:
         """Follow a topic."""
@@ -51,7 +55,7 @@ class StreamTails:
     def __init__(
         self,
         frames: StreamFrames,
-        subscriptions: Subscriptions,
+        subscriptions: TopicFollower,
         settling: SettlingReads,
         clock: Clock,
         events: Events,
@@ -95,6 +99,8 @@ class StreamTails:
     def note_asked(self, series: Series) -> None:
         """Record that a series was asked for: its stream is followed from the second time on."""
         key = series.key
+        if key.market not in self._subscriptions.markets:
+            return
         if key in self._asked_s and key not in self._followed:
             self._followed.add(key)
             if (topic := self._frames.add(key)) is not None:

@@ -22,7 +22,7 @@ from mdcache.cache.settling_reads import SettlingReads
 from mdcache.cache.sharing import BodySharing, NoSharing, RowSharing
 from mdcache.cache.snapshots import SnapshotPolicy, Snapshots
 from mdcache.cache.stream_frames import StreamFrames
-from mdcache.cache.stream_tails import StreamTails, Subscriptions
+from mdcache.cache.stream_tails import StreamTails, TopicFollower
 from mdcache.cache.symbols import SymbolTable
 from mdcache.cache.ttls import SnapshotTtls
 from mdcache.cache.warmup import Warmup
@@ -62,6 +62,9 @@ from mdcache.upstream.http_client import Transport
 from mdcache.upstream.replicas.shared_admission import shared_admission
 from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
 from mdcache.upstream.replicas.shared_budget import Replicas
+from mdcache.upstream.streams.ports import Connect
+from mdcache.upstream.streams.streams import Streams
+from mdcache.upstream.streams.websocket_client import WebSocketConnector
 
 _STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; this long after it, a new read of the same may start
 
@@ -145,6 +148,7 @@ def build(
     events: Events,
     *,
     transport: Transport | None = None,
+    connect: Connect | None = None,
     state_dir: StateDir | None = None,
 ) -> Daemon:
     """Build a daemon; nothing is connected before `Daemon.start`.
@@ -155,6 +159,7 @@ def build(
         rng: For jitter and names.
         events: The sinks for metrics and recent activity are attached to it.
         transport: Replaces the network in tests.
+        connect: Replaces the network of streams in tests.
         state_dir: Where state is stored; without it, nothing is.
     """
     redis = build_redis(settings, clock, rng, events, state_dir)
@@ -170,6 +175,7 @@ def build(
         events,
         row_store=None if redis is None else redis.rows,
         body_store=None if redis is None else redis.bodies,
+        open_streams=build_streams(settings, governor, clock, rng, events, connect),
     )
     serving = build_serving(settings, governor, cache, state, redis, clock, events)
     for event in state.startup_events:
@@ -221,6 +227,32 @@ def build_upstream(
     )
 
 
+def build_streams(
+    settings: Settings, governor: Governor, clock: Clock, rng: random.Random, events: Events, connect: Connect | None
+) -> Callable[[StreamFrames], Streams] | None:
+    """Return what builds the streams for a sink of their frames; nothing if no market has any.
+
+    `connect` replaces the network in tests.
+    """
+    urls = {Market(market): url for market, url in settings.stream_urls().items()}
+    if not urls:
+        return None
+
+    def open_streams(sink: StreamFrames) -> Streams:
+        return Streams(
+            clock=clock,
+            rng=rng,
+            events=events,
+            connect=connect or WebSocketConnector(timeout_s=settings.upstream_timeout_s),
+            base_urls=urls,
+            handshakes=governor.handshakes,
+            sink=sink,
+            timeout_s=settings.upstream_timeout_s,
+        )
+
+    return open_streams
+
+
 def persistence_settings(settings: Settings) -> PersistenceSettings:
     """Return the settings of the disk stores."""
     return PersistenceSettings(
@@ -240,7 +272,7 @@ def build_cache(
     *,
     row_store: SharedRowStore | None = None,
     body_store: SharedBodyStore | None = None,
-    open_streams: Callable[[StreamFrames], Subscriptions] | None = None,
+    open_streams: Callable[[StreamFrames], TopicFollower] | None = None,
 ) -> CacheParts:
     """Build the data path; replicas share `row_store` and `body_store`. `open_streams`: builds the streams, if any."""
     clocks = governor.clocks

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -40,18 +41,8 @@ from mdcache.settings.values import (
 PREFIX = "MDCACHE_"
 HIDDEN = "(hidden)"
 
-# Accepted and validated, but without effect in this release: streams and derivation are not built yet. `check` says
-# so beside each.
-NO_EFFECT_YET: frozenset[str] = frozenset(
-    {
-        "spot_ws_url",
-        "usdm_ws_url",
-        "coinm_ws_url",
-        "streams",
-        "stream_idle_s",
-        "derive",
-    }
-)
+# Accepted and validated, but without effect in this release: derivation is not built yet. `check` says so beside each.
+NO_EFFECT_YET: frozenset[str] = frozenset({"derive"})
 
 
 def default_ttls() -> Mapping[str, float]:
@@ -223,6 +214,20 @@ class Settings(BaseSettings):
         """Return `HTTPS_PROXY` (either case) of the environment that was loaded; it may hold a password."""
         return self._context.https_proxy
 
+    def stream_urls(self) -> dict[str, str]:
+        """Return the stream bases by market, of the markets whose streams show what their REST upstream shows.
+
+        A stream of Binance must not feed what another upstream answers, such as a test network's: a market whose
+        upstream is not Binance's has streams only if their base is set, too.
+        """
+        if self.streams == "off":
+            return {}
+        return {
+            market: str(getattr(self, f"{market}_ws_url"))
+            for market in ("spot", "usdm", "coinm")
+            if f"{market}_ws_url" in self.given or _is_binance(str(getattr(self, f"{market}_url")))
+        }
+
     def candle_ttl_s(self, interval: str) -> float:
         """Return how long the open candle of `interval` is fresh, in seconds."""
         return self.open_candle_ttls.get(interval, self.open_candle_ttl_s)
@@ -230,6 +235,12 @@ class Settings(BaseSettings):
     def __repr_args__(self) -> Iterator[tuple[str, str]]:
         """Hide secrets in `repr` and `str`."""
         return ((name, display(getattr(self, name))) for name in type(self).model_fields)
+
+
+def _is_binance(url: str) -> bool:
+    """Return whether a URL is one of Binance's own hosts, and not of its test networks."""
+    host = urlsplit(url).hostname or ""
+    return host.endswith((".binance.com", ".binance.vision")) and "testnet" not in host
 
 
 class EffectiveSetting(NamedTuple):

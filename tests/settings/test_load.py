@@ -234,3 +234,20 @@ class TestStateDir:
 
     def test_a_user_without_a_home_has_one_all_the_same(self) -> None:
         assert default_state_dir({"HOME": "~no-such-user-here"}) == Path("/var/lib/mdcache")
+
+
+@pytest.mark.parametrize(
+    ("given", "markets"),
+    [
+        ({}, {"spot", "usdm", "coinm"}),
+        ({"MDCACHE_SPOT_URL": "https://data-api.binance.vision"}, {"spot", "usdm", "coinm"}),
+        ({"MDCACHE_SPOT_URL": "https://testnet.binance.vision"}, {"usdm", "coinm"}),
+        ({"MDCACHE_USDM_URL": "http://127.0.0.1:8701"}, {"spot", "coinm"}),
+        ({"MDCACHE_USDM_URL": "http://127.0.0.1:8701", "MDCACHE_USDM_WS_URL": "ws://127.0.0.1:8701/usdm"},
+         {"spot", "usdm", "coinm"}),
+        ({"MDCACHE_COINM_URL": "https://binance.com.example.net"}, {"spot", "usdm"}),
+        ({"MDCACHE_STREAMS": "off"}, set()),
+    ],
+)  # fmt: skip
+def test_streams_never_feed_what_another_upstream_answers(given: dict[str, str], markets: set[str]) -> None:
+    assert set(load(given).stream_urls()) == markets

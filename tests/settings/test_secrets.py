@@ -98,7 +98,7 @@ def test_effective_values_mark_defaults_and_what_has_no_effect_yet() -> None:
     assert rows["MDCACHE_OPEN_CANDLE_TTLS"].value == '{"1m":1,"1M":60}'
     assert rows["MDCACHE_HOST"].default
     assert rows["MDCACHE_DERIVE"].value == "true"
-    assert rows["MDCACHE_STREAMS"].note == "no effect in this release"
+    assert rows["MDCACHE_DERIVE"].note == "no effect in this release"
     assert rows["MDCACHE_REDIS_TIMEOUT_S"].value == "0.25"
     assert rows["MDCACHE_STREAM_IDLE_S"].value == "300"
     assert rows["HTTPS_PROXY"].default

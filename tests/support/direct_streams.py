@@ -23,7 +23,7 @@ _decoder = msgspec.json.Decoder(_Combined)
 
 
 class DirectStreams:
-    """Subscriptions at the simulator. `lag_s`: how long a frame takes; `cut`: nothing arrives; `dead`: silent topics.
+    """Topics of the simulator. `lag_s`: how long a frame takes; `cut`: nothing arrives; `dead`: silent topics.
 
     `mini_tickers`: they are what an hour of an otherwise idle world costs."""
 
@@ -39,6 +39,10 @@ class DirectStreams:
         self.topics: dict[Market, set[str]] = {market: set() for market in Market}
         self._sessions: dict[Market, StreamSession] = {}
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def markets(self) -> frozenset[Market]:
+        return frozenset(Market)
 
     def subscribe(self, market: Market, topic: str) -> None:
         session = self._sessions.get(market)

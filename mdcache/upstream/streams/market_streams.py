@@ -77,6 +77,7 @@ class MarketStreams:
             events=events,
             dialer=dialer,
             take=self._take,
+            interrupt=lambda: sink.interrupt(market),
         )
 
     def subscribe(self, topic: str) -> None:

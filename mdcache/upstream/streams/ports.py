@@ -19,6 +19,9 @@ class FrameSink(Protocol):
         ours, and none is dropped because its consumer is slow.
         """
 
+    def interrupt(self, market: Market) -> None:
+        """Note that frames of `!miniTicker@arr` may be missing: another connection brings them from now on."""
+
 
 class HandshakeRefused(Exception):
     """The handshake was answered with a status instead of an upgrade."""

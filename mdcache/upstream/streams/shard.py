@@ -39,7 +39,11 @@ Take = Callable[[str, bytes], bool]
 
 @dataclass(frozen=True, slots=True)
 class ShardContext:
-    """What all shards of a market share. `take(topic, data)`: hands a frame on, and tells whether it was accepted."""
+    """What all shards of a market share.
+
+    `take(topic, data)`: hands a frame on, and tells whether it was accepted. `interrupt()`: tells that another
+    connection brings `!miniTicker@arr`.
+    """
 
     market: Market
     base_url: str
@@ -49,6 +53,7 @@ class ShardContext:
     events: Events
     dialer: Dialer
     take: Take
+    interrupt: Callable[[], None]
 
 
 class Shard:
@@ -237,6 +242,7 @@ class Shard:
             self._retire(link, end, detail)
             if link is self._current:
                 self._current, self._next = self._next, None
+                self._interrupt()
             else:
                 self._next = None
             if link.shutdown_s is None:  # an announced end is no trouble
@@ -254,6 +260,7 @@ class Shard:
         if verdict is Verdict.TAKE_OVER:
             self._retire(old, StreamEnd.REPLACED, self._reason.value)
             self._current = new
+            self._interrupt()
         else:
             self._retire(new, StreamEnd.USELESS, "it lacks most of what the old connection shows")
             self._c.dialer.lost(self._c.market)
@@ -271,6 +278,10 @@ class Shard:
             self._c.dialer.proven(self._c.market)
         if link.candle_s is not None and now_s - link.candle_s <= _PROVEN_S:
             self._c.paths.record_frames(link.path, now_s)
+
+    def _interrupt(self) -> None:
+        if MINI_TICKERS in self.topics:
+            self._c.interrupt()
 
     # ---------------------------------------------------------------------------------------- end
 

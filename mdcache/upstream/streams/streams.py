@@ -58,6 +58,11 @@ class Streams:
             for market, url in base_urls.items()
         }
 
+    @property
+    def markets(self) -> frozenset[Market]:
+        """The markets whose streams have an address."""
+        return frozenset(self._markets)
+
     def subscribe(self, market: Market, topic: str) -> None:
         """Wish for a topic; nothing happens if it is wished for."""
         self._markets[market].subscribe(topic)

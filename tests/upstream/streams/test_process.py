@@ -23,6 +23,9 @@ class _Sink:
     def __init__(self) -> None:
         self.frames: dict[tuple[Market, str], int] = {}
 
+    def interrupt(self, market: Market) -> None:
+        pass
+
     def take(self, market: Market, topic: str, data: bytes) -> bool:
         json.loads(data)
         self.frames[market, topic] = self.frames.get((market, topic), 0) + 1

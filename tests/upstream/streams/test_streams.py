@@ -389,3 +389,13 @@ async def test_closing_leaves_no_connection_and_no_task() -> None:
     await world.wait(3)
     await world.streams.aclose()
     assert world.net.open == []
+
+
+async def test_the_sink_is_told_when_another_connection_brings_the_tickers() -> None:
+    world = StreamWorld()
+    world.streams.subscribe(Market.SPOT, BTC)
+    await world.clock.sleep(10.0)
+    assert world.sink.interrupted == []
+    world.net.open[0].dead = True  # no frame, and no end
+    await world.clock.sleep(30.0)
+    assert world.sink.interrupted == [Market.SPOT]

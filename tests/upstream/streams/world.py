@@ -34,6 +34,10 @@ class GrowingSink:
         self.newest: dict[tuple[Market, str], int] = {}
         self.event_times: dict[tuple[Market, str], list[int]] = defaultdict(list)
         self.fails = False
+        self.interrupted: list[Market] = []
+
+    def interrupt(self, market: Market) -> None:
+        self.interrupted.append(market)
 
     def take(self, market: Market, topic: str, data: bytes) -> bool:
         if self.fails:
