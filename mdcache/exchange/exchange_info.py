@@ -15,7 +15,7 @@ from mdcache.exchange import refusals
 from mdcache.exchange.endpoints import Endpoint, FlatWeight, Parameter, ParameterKind
 from mdcache.exchange.markets import Market
 from mdcache.exchange.parameters import read_parameters, symbol_name, wants_micros
-from mdcache.exchange.undecodable import UNDECODABLE
+from mdcache.exchange.undecodable import UNDECODABLE, read_text
 
 _FLAGS = ("true", "false")
 _STATUSES = ("TRADING", "HALT", "BREAK")
@@ -71,10 +71,20 @@ class SymbolSelection:
 class _Entry(msgspec.Struct):
     """An entry of the list. Any field may be of another type than Binance documents: docs/design.md#odd-entries."""
 
-    symbol: Any = None
-    status: Any = None
+    symbol: msgspec.Raw = msgspec.Raw(b"null")
+    status: msgspec.Raw = msgspec.Raw(b"null")
     permissionSets: msgspec.Raw = msgspec.Raw(b"[]")  # noqa: N815  Binance's name; 150 words, nearly the same for all symbols
-    permissions: Any = None
+    permissions: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What an entry says: each field is read by itself, and empty if it is odd."""
+
+    symbol: str
+    status: str
+    permissions: frozenset[str]
+    permission_sets: msgspec.Raw
 
 
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -82,7 +92,6 @@ _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _entry_decoder = msgspec.json.Decoder(_Entry)
 _any_decoder = msgspec.json.Decoder(Any)
 _words_decoder = msgspec.json.Decoder(list[str])
-_NO_ENTRY = _Entry()
 _TIME, _SYMBOLS = "serverTime", "symbols"
 _KEY = re.compile(rb'[{,\s]*"(?:[^"\\]|\\.)*"\s*:\s*', re.DOTALL)  # before the next value of a valid object
 
@@ -105,7 +114,7 @@ class ExchangeInfoDocument:
             self._texts.append((body[at : spans[name][0]], name))
             at = spans[name][1]
         self._rest = body[at:]
-        self._entries: list[tuple[_Entry, bytes]] | None = None
+        self._entries: list[tuple[_Listed, bytes]] | None = None
         self._permissions_by_sets: dict[bytes, frozenset[str]] = {}
 
     @property
@@ -115,7 +124,7 @@ class ExchangeInfoDocument:
 
     def contains(self, names: Iterable[str]) -> bool:
         """Return whether it lists all of these symbols."""
-        return {entry.symbol for entry, _ in self._index() if isinstance(entry.symbol, str)}.issuperset(names)
+        return {entry.symbol for entry, _ in self._index()}.issuperset(names)
 
     def body(self, time_ms: int, selection: SymbolSelection) -> bytes:
         """Return the answer to `selection` at exchange time `time_ms`; raise Binance's refusal of an unlisted name."""
@@ -131,20 +140,20 @@ class ExchangeInfoDocument:
         values = {_TIME: b"%d" % time, _SYMBOLS: symbols}
         return b"".join([text + values[name] for text, name in self._texts]) + self._rest
 
-    def _index(self) -> list[tuple[_Entry, bytes]]:
+    def _index(self) -> list[tuple[_Listed, bytes]]:
         """Return the index of single symbols, which the first question that names some builds."""
         if self._entries is None:
             self._entries = [(_read_entry(raw), bytes(raw)) for raw in _list_decoder.decode(self._symbols)]
         return self._entries
 
-    def _is_selected(self, entry: _Entry, names: frozenset[str], selection: SymbolSelection) -> bool:
-        if names and (not isinstance(entry.symbol, str) or entry.symbol not in names):
+    def _is_selected(self, entry: _Listed, names: frozenset[str], selection: SymbolSelection) -> bool:
+        if names and entry.symbol not in names:
             return False
         if selection.status and entry.status != selection.status:
             return False
-        if not selection.permissions or not selection.permissions.isdisjoint(_words(entry.permissions)):
+        if not selection.permissions or not selection.permissions.isdisjoint(entry.permissions):
             return True
-        return not selection.permissions.isdisjoint(self._permissions_of(bytes(entry.permissionSets)))
+        return not selection.permissions.isdisjoint(self._permissions_of(bytes(entry.permission_sets)))
 
     def _permissions_of(self, sets: bytes) -> frozenset[str]:
         if sets not in self._permissions_by_sets:
@@ -195,14 +204,20 @@ def _parse_words(value: str, parameter: str) -> list[str]:
     return found
 
 
-def _read_entry(raw: msgspec.Raw) -> _Entry:
+def _read_entry(raw: msgspec.Raw) -> _Listed:
     try:
-        return _entry_decoder.decode(raw)
+        entry = _entry_decoder.decode(raw)
     except UNDECODABLE:
-        return _NO_ENTRY
+        entry = _Entry()
+    return _Listed(
+        read_text(entry.symbol),
+        read_text(entry.status),
+        frozenset(_words(_decode_list(entry.permissions))),
+        entry.permissionSets,
+    )
 
 
-def _decode_list(text: bytes) -> list[object]:
+def _decode_list(text: bytes | msgspec.Raw) -> list[object]:
     try:
         found = _any_decoder.decode(text)
     except UNDECODABLE:

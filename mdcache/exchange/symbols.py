@@ -8,16 +8,18 @@ import msgspec
 
 from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange.markets import Market
-from mdcache.exchange.undecodable import UNDECODABLE
+from mdcache.exchange.undecodable import UNDECODABLE, read_text
+
+_NOTHING = msgspec.Raw(b"null")
 
 
 class _Entry(msgspec.Struct):
     """An entry of the list. Any field may be of another type than Binance documents: docs/design.md#odd-entries."""
 
-    symbol: Any = None
-    status: Any = None
-    contractStatus: Any = None  # noqa: N815  coinm's name for it
-    pair: Any = None
+    symbol: msgspec.Raw = _NOTHING
+    status: msgspec.Raw = _NOTHING
+    contractStatus: msgspec.Raw = _NOTHING  # noqa: N815  coinm's name for it
+    pair: msgspec.Raw = _NOTHING
 
 
 class _ExchangeInfo(msgspec.Struct):
@@ -28,6 +30,15 @@ class _ExchangeInfo(msgspec.Struct):
 _info_decoder = msgspec.json.Decoder(_ExchangeInfo)
 _any_decoder = msgspec.json.Decoder(Any)
 _entry_decoder = msgspec.json.Decoder(_Entry)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What an entry says. `pair`: empty if it names none."""
+
+    symbol: str
+    pair: str
+    trades: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +70,29 @@ def read_symbols(market: Market, body: bytes, as_of_ms: int, before: MarketSymbo
         info = _info_decoder.decode(body)
     except UNDECODABLE as error:
         raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, str(error)) from error
-    entries = [entry for raw in info.symbols if (entry := _read_entry(raw)) is not None]
+    entries = [entry for raw in info.symbols if (entry := _read_entry(raw)).symbol]
     if not entries:
         raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, f"no symbols on {market}")
     return MarketSymbols(
         names=before.names | {entry.symbol for entry in entries},
-        pairs=before.pairs | {entry.pair for entry in entries if isinstance(entry.pair, str) and entry.pair},
-        trading=frozenset(entry.symbol for entry in entries if _trades(entry)),
+        pairs=before.pairs | {entry.pair for entry in entries if entry.pair},
+        trading=frozenset(entry.symbol for entry in entries if entry.trades),
         as_of_ms=as_of_ms,
         rate_limits=_read_limits(info.rateLimits),
     )
 
 
-def _read_entry(raw: msgspec.Raw) -> _Entry | None:
-    """Return the entry; `None` if it names no symbol."""
+def _read_entry(raw: msgspec.Raw) -> _Listed:
+    """Return what an entry says; its symbol is empty if it names none.
+
+    A symbol without a known status trades, so that nothing after its rows is believed.
+    """
     try:
         entry = _entry_decoder.decode(raw)
     except UNDECODABLE:
-        return None
-    return entry if isinstance(entry.symbol, str) and entry.symbol else None
+        entry = _Entry()
+    status = read_text(entry.status) or read_text(entry.contractStatus) or "TRADING"
+    return _Listed(read_text(entry.symbol), read_text(entry.pair), trades=status == "TRADING")
 
 
 def _read_limits(raw: msgspec.Raw) -> tuple[Mapping[str, Any], ...]:
@@ -86,9 +101,3 @@ def _read_limits(raw: msgspec.Raw) -> tuple[Mapping[str, Any], ...]:
     except UNDECODABLE:
         return ()
     return tuple(limit for limit in limits if isinstance(limit, dict)) if isinstance(limits, list) else ()
-
-
-def _trades(entry: _Entry) -> bool:
-    """Return whether the symbol trades; one without a known status may, so that nothing after its rows is believed."""
-    stated = [status for status in (entry.status, entry.contractStatus) if isinstance(status, str) and status]
-    return stated[0] == "TRADING" if stated else True

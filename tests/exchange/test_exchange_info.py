@@ -149,6 +149,14 @@ def test_one_odd_entry_takes_no_market_down_and_stays_as_printed(odd: bytes, pla
     assert without_sets == alone.replace(b'[["SPOT"]]', b"[]")
 
 
+@pytest.mark.parametrize("odd", [b'"pair":"\xff"', b'"status":"\xff"', b'"contractStatus":"\xff"', b'"a":"\xff"'])
+def test_an_odd_field_takes_nothing_else_of_its_entry_away(odd: bytes) -> None:
+    entry = b'{"symbol":"A",' + odd + b',"permissionSets":[["SPOT"]]}'
+    body = b'{"symbols":[{"symbol":"B"},' + entry + b"]}"
+    assert read_symbols(Market.COINM, body, 0, MarketSymbols()).trading == {"A", "B"}
+    assert ExchangeInfoDocument(body).body(1, parse_selection("symbol=A", None)) == b'{"symbols":[' + entry + b"]}"
+
+
 def test_a_symbol_whose_status_is_odd_may_trade() -> None:
     body = b'{"symbols":[{"symbol":"A","status":1},{"symbol":"B"},{"symbol":"C","status":"HALT"}]}'
     names = read_symbols(Market.SPOT, body, 0, MarketSymbols())
