@@ -9,7 +9,7 @@ from mdcache.cache.dead_topics import DeadTopics
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.candles.series import Series
 from mdcache.candles.silence import SilenceWatch
-from mdcache.candles.stream_tail import Silence
+from mdcache.candles.stream_tail import SilentSpan
 from mdcache.clock import Clock, Instant
 from mdcache.errors import InvalidBody
 from mdcache.events import BodyRejected, Events
@@ -112,7 +112,7 @@ class StreamFrames:
             return
         until_ms = self._silence[key.market].silent_until_ms(key.subject, since_ms)
         if until_ms is not None:
-            series.note_silence(Silence(since_ms, until_ms, series.tail_rows[-1].raw))
+            series.note_silence(SilentSpan(since_ms, until_ms, series.tail_rows[-1].raw))
 
     async def wait(self, key: SeriesKey, seconds: float) -> bool:
         """Wait for the next frame of a series; return False if none came in time."""

@@ -11,7 +11,7 @@ from mdcache.candles.empty_ranges import EmptyRanges
 from mdcache.candles.persistence import SeriesChange, SeriesOutline, StoredBlock
 from mdcache.candles.ranges import RangeSet, Span
 from mdcache.candles.settling import SettlePolicy, Settling
-from mdcache.candles.stream_tail import Silence, StreamTail
+from mdcache.candles.stream_tail import SilentSpan, StreamTail
 from mdcache.candles.tail import Tail
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import SeriesKey
@@ -179,7 +179,7 @@ class Series:
             return tail.as_of_ms - tail.error_ms - self.policy.settle_ms
         return self.stream.complete_until_ms(tail)
 
-    def note_silence(self, silence: Silence) -> bool:
+    def note_silence(self, silence: SilentSpan) -> bool:
         """Record that nothing was traded for a while; return whether that is news."""
         if self.stream is None:
             self.stream = StreamTail(self.settling, 0)

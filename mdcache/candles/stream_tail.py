@@ -15,7 +15,7 @@ _MAX_BUCKETS = 256  # closed candles that wait to be settled; beyond it the olde
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
+class SilentSpan:
     """No trade happened after `since_ms` until `until_ms` (event times), while `row` was the newest one, as printed."""
 
     since_ms: int
@@ -35,7 +35,7 @@ class StreamTail:
         self.cadence_ms = cadence_ms
         self._settling = settling
         self._frames: dict[int, Frame] = {}
-        self._silence = Silence(0, 0, b"")
+        self._silence = SilentSpan(0, 0, b"")
         self._confirmed: Tail | None = None  # a tail whose closed rows silence has proven complete
         self._read: Tail | None = None  # the tail from which `_shown` was made
         self._shown: Tail | None = None
@@ -55,7 +55,7 @@ class StreamTail:
             del self._frames[min(self._frames)]
         return True
 
-    def note_silence(self, silence: Silence) -> bool:
+    def note_silence(self, silence: SilentSpan) -> bool:
         """Record that nothing was traded for a while; return whether that is news."""
         before = self._silence
         if silence.until_ms <= before.until_ms:

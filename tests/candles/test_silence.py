@@ -1,4 +1,4 @@
-"""Silence is claimed where nothing was traded and no frame is missing, and nowhere else."""
+"""SilentSpan is claimed where nothing was traded and no frame is missing, and nowhere else."""
 
 import random
 import sys

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mdcache.candles.merge import merge
 from mdcache.candles.plausibility import find_suspicion
 from mdcache.candles.settling import ReadTime
-from mdcache.candles.stream_tail import Silence
+from mdcache.candles.stream_tail import SilentSpan
 from mdcache.candles.tail import Tail
 from mdcache.candles.window import tail_window
 from mdcache.errors import InvalidBody
@@ -83,7 +83,7 @@ class World:
             return
         until_ms = self.exchange.silent_until(since_ms, self.now)
         if until_ms is not None:
-            self.series.note_silence(Silence(since_ms, until_ms, self.series.tail_rows[-1].raw))
+            self.series.note_silence(SilentSpan(since_ms, until_ms, self.series.tail_rows[-1].raw))
 
     # ------------------------------------------------------------------------------------- oracle
 

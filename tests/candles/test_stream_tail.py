@@ -6,7 +6,7 @@ from mdcache.candles.freshness import tail_ttl_ms
 from mdcache.candles.merge import merge
 from mdcache.candles.plausibility import find_suspicion
 from mdcache.candles.series import Series
-from mdcache.candles.stream_tail import Silence
+from mdcache.candles.stream_tail import SilentSpan
 from mdcache.candles.tail import Tail
 from mdcache.candles.window import tail_window
 from mdcache.exchange.streams import Frame
@@ -151,11 +151,11 @@ def test_silence_from_before_a_close_until_after_the_read_confirms_the_candle(
     since: float, until: float, confirmed: bool
 ) -> None:
     series = just_after_a_close()
-    series.note_silence(Silence(at(since), at(until), row(11).raw))
+    series.note_silence(SilentSpan(at(since), at(until), row(11).raw))
     assert shown(series)[0] == (until if confirmed else 11.01)
     series.apply_frame(frame(11.05, 11, 61), CADENCE_MS)
     assert shown(series)[0] == (11.05 if confirmed else 11.01)
-    series.note_silence(Silence(at(11.05), at(11.06), row(11, 61).raw))
+    series.note_silence(SilentSpan(at(11.05), at(11.06), row(11, 61).raw))
     assert shown(series)[0] == (11.06 if confirmed else 11.01)
 
 
@@ -179,18 +179,18 @@ def test_a_read_that_lags_does_not_take_trades_from_a_closed_candle() -> None:
 def test_silence_keeps_an_open_candle_fresh_until_its_close() -> None:
     series = streamed(frame(10.6, 10, 61))
     raw = row(10, 61).raw
-    assert series.note_silence(Silence(at(10.6), at(10.9), raw))
+    assert series.note_silence(SilentSpan(at(10.6), at(10.9), raw))
     assert shown(series)[0] == 10.9
-    assert series.note_silence(Silence(at(10.6), at(11.4), raw))
+    assert series.note_silence(SilentSpan(at(10.6), at(11.4), raw))
     assert shown(series)[0] == minute_of(at(11) - 1)
     assert live(series).close_passed(at(11.4))
 
 
 def test_silence_proves_nothing_of_what_was_seen_before_it_began_or_has_changed() -> None:
     series = streamed(frame(10.6, 10, 61))
-    series.note_silence(Silence(at(10.7), at(10.8), row(10, 61).raw))
+    series.note_silence(SilentSpan(at(10.7), at(10.8), row(10, 61).raw))
     assert shown(series)[0] == 10.6
-    series.note_silence(Silence(at(10.6), at(10.9), row(10, 61).raw))
+    series.note_silence(SilentSpan(at(10.6), at(10.9), row(10, 61).raw))
     series.apply_frame(frame(10.85, 10, 62), CADENCE_MS)
     assert shown(series)[0] == 10.85
 
@@ -200,16 +200,16 @@ def test_one_silence_goes_on_where_the_other_ended() -> None:
     for until in (10.7, 10.8, 10.9):
         since_ms = series.complete_until_ms()
         assert since_ms is not None
-        series.note_silence(Silence(since_ms, at(until), row(10, 61).raw))
+        series.note_silence(SilentSpan(since_ms, at(until), row(10, 61).raw))
         assert shown(series)[0] == until
 
 
 def test_after_a_read_silence_must_have_begun_before_it_as_servers_lag() -> None:
     series = streamed()
-    series.note_silence(Silence(at(10.5), at(10.6), row(10).raw))
+    series.note_silence(SilentSpan(at(10.5), at(10.6), row(10).raw))
     assert shown(series)[0] == 10.5
     assert series.complete_until_ms() == at(10.45)
-    series.note_silence(Silence(at(10.45), at(10.7), row(10).raw))
+    series.note_silence(SilentSpan(at(10.45), at(10.7), row(10).raw))
     assert shown(series)[0] == 10.7
     assert series.complete_until_ms() == at(10.7)
 
