@@ -127,6 +127,69 @@ CALLS = Section(
         ),
     ),
 )
+STREAMS = Section(
+    "Streams",
+    (
+        Panel(
+            "Tails by what feeds them",
+            "Of the series that are asked for. A stream costs no weight; rest: read by the TTL.",
+            "short",
+            (Query(f"sum by (market, source) ({metric('tails', _MARKET)})", "{{market}} {{source}}"),),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Topics by state",
+            "Fed: a frame in the last 5 s. Silent: none for a minute. Quiet: the others. Dead: none although a read "
+            "showed trades.",
+            "short",
+            (
+                Query(f"sum by (state) ({metric('stream_topics', _MARKET)})", "{{state}}"),
+                Query(f"sum({metric('stream_dead_topics', _MARKET)})", "dead"),
+            ),
+        ),
+        Panel(
+            "Frames a second",
+            "News; old: with nothing new; rejected: not readable.",
+            "ops",
+            (Query(rate("stream_frames_total", "result", _MARKET), "{{result}}"),),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Connections",
+            "Open now.",
+            "short",
+            (Query(f"sum by (market) ({metric('stream_connections', _MARKET)})", "{{market}}"),),
+            width=6,
+        ),
+        Panel(
+            "Connects",
+            "Opened, by reason, and refused, by status; 0: no reply came. At most 20 a minute.",
+            "short",
+            (
+                Query(grown("stream_connects_total", "market, reason", _MARKET), "{{market}} {{reason}}"),
+                Query(grown("stream_refusals_total", "market, status", _MARKET), "{{market}} refused {{status}}"),
+            ),
+            Kind.STACKED,
+            width=6,
+        ),
+        Panel(
+            "Connections lost",
+            "Closed or broken by the other side; replaced or no longer wished for by mdcache.",
+            "short",
+            (Query(grown("stream_ends_total", "market, end", _MARKET), "{{market}} {{end}}"),),
+            Kind.STACKED,
+            width=6,
+        ),
+        Panel(
+            "Topics subscribed to again",
+            "They had been silent for 30 s or more; a quiet symbol's are, too.",
+            "short",
+            (Query(grown("stream_resubscribed_total", "market", _MARKET), "{{market}}"),),
+            Kind.STACKED,
+            width=6,
+        ),
+    ),
+)
 TROUBLE = Section(
     "What was wrong with the data",
     (
@@ -306,7 +369,7 @@ CLOCKS = Section(
 BOARD = Board(
     "mdcache-depth",
     "mdcache / in depth",
-    "By market, endpoint and lane; stores, retries, revisions, holes, memory and clocks.",
+    "By market, endpoint and lane; streams, stores, retries, revisions, holes, memory and clocks.",
     (
         JOB,
         INSTANCE,
@@ -315,5 +378,5 @@ BOARD = Board(
         Variable("lane", "lane", f"mdcache_upstream_requests_by_reason_total{_CHOSEN}"),
     ),
     CLOSURES,
-    (CLIENTS, CALLS, TROUBLE, STORES, MEMORY, CLOCKS),
+    (CLIENTS, CALLS, STREAMS, TROUBLE, STORES, MEMORY, CLOCKS),
 )

@@ -184,6 +184,7 @@ COST = Section(
             "short",
             (Query(_PER_MINUTE + rate("upstream_requests_by_reason_total", "reason"), "{{reason}}"),),
             Kind.STACKED,
+            width=6,
         ),
         Panel(
             "Weight a minute, by reason",
@@ -191,6 +192,7 @@ COST = Section(
             "short",
             (Query(_PER_MINUTE + rate("upstream_weight_by_reason_total", "reason"), "{{reason}}"),),
             Kind.STACKED,
+            width=6,
         ),
         Panel(
             "Calls a minute, by status",
@@ -198,6 +200,15 @@ COST = Section(
             "short",
             (Query(_PER_MINUTE + rate("upstream_requests_total", "status") + " > 0", "{{status}}"),),
             Kind.STACKED,
+            width=6,
+        ),
+        Panel(
+            "Tails by what feeds them",
+            "Of the series that are asked for. A stream costs no weight; rest: read by the TTL.",
+            "short",
+            (Query(f"sum by (source) ({metric('tails')})", "{{source}}"),),
+            Kind.STACKED,
+            width=6,
         ),
     ),
 )

@@ -1,6 +1,8 @@
 """docs/metrics.md, made from the catalogue of metrics."""
 
 from mdcache import results
+from mdcache.cache.stream_status import FRAME_RESULTS, TOPIC_STATES
+from mdcache.cache.tail_sources import TailSource
 from mdcache.telemetry import catalogue, labels, metrics
 
 HEAD = """\
@@ -33,6 +35,11 @@ VALUES = {
     "tier": labels.TIERS,
     "op": labels.OPS,
     "what": labels.FAILURES,
+    "result of a frame": FRAME_RESULTS,
+    "state of a topic": TOPIC_STATES,
+    "source": tuple(TailSource),
+    "reason of a connect": labels.CONNECT_REASONS,
+    "end": labels.STREAM_ENDS,
     "reason of a request": labels.REASONS,
     "reason of a gate": labels.GATE_REASONS,
     "reason of a rejected body": labels.BODY_REASONS,
@@ -64,9 +71,7 @@ definition.
 LATER = """
 ## Not there yet
 
-`mdcache_stream_connections`, `mdcache_stream_topics`, `mdcache_stream_frames_total`, `mdcache_stream_connects_total`
-and `mdcache_derived_total` come with streams and derivation. Nothing of them is exported before: a constant 0 would
-look like a broken stream.
+`mdcache_derived_total` comes with derivation.
 """
 
 

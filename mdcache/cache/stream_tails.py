@@ -4,12 +4,13 @@ A series is followed from the second question on until it was not asked for `STR
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections import Counter
 from typing import Protocol
 
 from mdcache.background_work import cancel_all, supervise
 from mdcache.cache.settling_reads import SettlingReads
-from mdcache.cache.stream_frames import FrameCounts, StreamFrames
+from mdcache.cache.stream_frames import StreamFrames
+from mdcache.cache.stream_status import StreamsStatus, streams_status
 from mdcache.candles.series import Series
 from mdcache.candles.tail import Tail
 from mdcache.clock import Clock, Instant
@@ -17,6 +18,7 @@ from mdcache.events import BackgroundTask, Events, TopicsDead
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.streams import cadence_ms, topic_of
+from mdcache.upstream.streams.market_streams import MarketStreamsStatus
 
 _LOOK_EACH_S = 12.0  # at most one settling read of a family each time: five a minute
 _FINAL_WITHIN_MS = 500  # of the close, on spot: docs/binance.md#kline-streams
@@ -35,6 +37,9 @@ class TopicFollower(Protocol):
 
     def unsubscribe(self, market: Market, topic: str) -> None:
         """Stop following it."""
+
+    def status(self) -> tuple[MarketStreamsStatus, ...]:
+        """Return the state of each market that has streams."""
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -69,7 +74,7 @@ class StreamTails:
         self._idle_s = idle_s
         self._asked_s: dict[SeriesKey, float] = {}
         self._followed: set[SeriesKey] = set()
-        self._known_dead: set[SeriesKey] = set()
+        self._known_dead: set[tuple[Market, str]] = set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -86,15 +91,18 @@ class StreamTails:
         """The series whose streams are followed."""
         return frozenset(self._followed)
 
-    @property
-    def dead(self) -> list[SeriesKey]:
-        """The series whose topics are dead."""
-        return self._frames.dead_topics.keys()
+    def dead_topics(self) -> set[tuple[Market, str]]:
+        """Return the topics that are dead (docs/design.md#dead-topics)."""
+        keys = self._frames.dead_topics.keys()
+        return {(key.market, topic) for key in keys if (topic := topic_of(key)) is not None}
 
-    @property
-    def frame_counts(self) -> Mapping[Market, FrameCounts]:
-        """The frames of each market."""
-        return self._frames.counts
+    def status(self) -> list[StreamsStatus]:
+        """Return the state of each market that has streams."""
+        dead = Counter(market.value for market, _ in self.dead_topics())
+        return [
+            streams_status(found, self._frames.counts[Market(found.market)], dead[found.market])
+            for found in self._subscriptions.status()
+        ]
 
     def note_asked(self, series: Series) -> None:
         """Record that a series was asked for: its stream is followed from the second time on."""
@@ -139,9 +147,9 @@ class StreamTails:
 
     def _report_dead_topics(self) -> None:
         """Tell which topics have been found dead since the last time."""
-        dead = set(self._frames.dead_topics.keys())
+        dead = self.dead_topics()
         for market in Market:
-            topics = sorted(str(topic_of(key)) for key in dead - self._known_dead if key.market is market)
+            topics = [topic for where, topic in sorted(dead - self._known_dead) if where is market]
             if topics:
                 self._events.emit(TopicsDead(market.value, len(topics), topics[0]))
         self._known_dead = dead

@@ -131,6 +131,11 @@ class Series:
         """The tail with newer frames laid over it: what is shown."""
         return self.tail if self.tail is None or self.stream is None else self.stream.over(self.tail)
 
+    @property
+    def last_shown_tail(self) -> Tail | None:
+        """The live tail as it was when it was last asked for: composing it waits for the next question."""
+        return self.tail if self.tail is None or self.stream is None else self.stream.last_over(self.tail)
+
     def oldest_unsettled_ms(self) -> int | None:
         """Return the close time of the oldest closed row of the live tail; `None` if there is none."""
         tail = self.live_tail

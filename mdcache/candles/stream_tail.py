@@ -98,6 +98,10 @@ class StreamTail:
         extended = live.rows and live.rows[-1].raw == silence.row and silence.since_ms <= known_ms
         return max(known_ms, silence.until_ms) if extended else known_ms
 
+    def last_over(self, tail: Tail) -> Tail:
+        """Return the live tail as it was when it was last asked for, or `tail` if that has been read since."""
+        return tail if self._shown is None or self._shown.as_of_ms <= tail.as_of_ms else self._shown
+
     def known_at(self, tail: Tail, event_ms: int) -> Tail:
         """Return what was known of frames sent until `event_ms`, to which a reply sent then can be compared."""
         older = {t: frame for t, frame in self._frames.items() if frame.event_ms <= event_ms}

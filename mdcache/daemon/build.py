@@ -22,8 +22,10 @@ from mdcache.cache.settling_reads import SettlingReads
 from mdcache.cache.sharing import BodySharing, NoSharing, RowSharing
 from mdcache.cache.snapshots import SnapshotPolicy, Snapshots
 from mdcache.cache.stream_frames import StreamFrames
+from mdcache.cache.stream_status import StreamsStatus, of_every_market
 from mdcache.cache.stream_tails import StreamTails, TopicFollower
 from mdcache.cache.symbols import SymbolTable
+from mdcache.cache.tail_sources import count_tails
 from mdcache.cache.ttls import SnapshotTtls
 from mdcache.cache.warmup import Warmup
 from mdcache.cache.wipes import Wipes
@@ -82,6 +84,10 @@ class CacheParts:
     body_sharing: BodySharing
     purge: Purge
     stream_tails: StreamTails | None
+
+    def streams_status(self) -> list[StreamsStatus]:
+        """Return the state of each market that has streams."""
+        return [] if self.stream_tails is None else self.stream_tails.status()
 
     def start(self) -> None:
         """Load the symbols that are stored, and follow streams."""
@@ -376,6 +382,7 @@ def build_serving(
             activity=activity,
             requests=metrics.results,
             last_minute=metrics.minute,
+            streams=cache.streams_status,
             disk=state.status,
             redis=redis_status,
         )
@@ -417,6 +424,8 @@ def _gauges(governor: Governor, cache: CacheParts, state: PersistentState, redis
         rows_bytes=lambda: registry.memory.held_bytes,
         memory_max_bytes=lambda: registry.memory.max_bytes,
         tiers=tiers,
+        streams=lambda: of_every_market(cache.streams_status()),
+        tails=lambda: count_tails(registry, governor.clocks.now),
     )
 
 

@@ -64,7 +64,9 @@ RETRIES = _counter("retries", "market reason", "Reads that were tried again.")
 FLIGHTS = _gauge("flights_in_progress", "", "Reads that are queued or in progress.")
 COLLAPSED = _counter("collapsed", "market", "Questions that joined another request's read.")
 QUEUE_WAIT = _histogram("queue_wait_seconds", "lane", "Time a read waited in its lane before it was sent.")
-REJECTED = _counter("rejected_bodies", "market reason", "Replies with status 200 that were not what was asked for.")
+REJECTED = _counter(
+    "rejected_bodies", "market reason", "Replies with status 200, and frames, that were not what was asked for."
+)
 ODD_BODIES = _counter("odd_bodies", "market", "Replies that were accepted although they look unusual: more columns.")
 REVISIONS = _counter("revisions", "market", "Closed rows that Binance changed after they were shown.")
 HOLES = _gauge("holes", "market", "Buckets without a row inside what is known.")
@@ -82,6 +84,23 @@ CLOCK_ERROR = _gauge("clock_error_seconds", "market", "Possible error of the exc
 CLOCK_DOUBTS = _counter(
     "clock_doubts", "market", "Times that disagreed: a reply's date, /time or this machine's clock."
 )
+STREAM_CONNECTIONS = _gauge("stream_connections", "market", "Open connections to streams.")
+STREAM_TOPICS = _gauge(
+    "stream_topics", "market state", "Topics that are followed, by when their last frame came; all 0 without streams."
+)
+STREAM_DEAD_TOPICS = _gauge(
+    "stream_dead_topics", "market", "Topics that sent no frame although a read of their series showed trades."
+)
+STREAM_FRAMES = _counter("stream_frames", "market result", "Frames of streams, by what they brought.")
+STREAM_CONNECTS = _counter("stream_connects", "market reason", "Connections to streams that were opened.")
+STREAM_REFUSALS = _counter(
+    "stream_refusals", "market status", "Connections to streams that could not be opened; status 0: no reply came."
+)
+STREAM_ENDS = _counter("stream_ends", "market end", "Connections to streams that ended.")
+STREAM_RESUBSCRIBED = _counter(
+    "stream_resubscribed", "market", "Topics that were subscribed to again, as they had been silent for long."
+)
+TAILS = _gauge("tails", "market source", "Tails at most a minute old, by what feeds them.")
 FAILURES = _counter("failures", "what", "Background work that failed.")
 BUILD_INFO = _gauge("build_info", "version", "1, for the version that runs.")
 
@@ -122,6 +141,15 @@ ALL: tuple[Metric, ...] = (
     CLOCK_OFFSET,
     CLOCK_ERROR,
     CLOCK_DOUBTS,
+    STREAM_CONNECTIONS,
+    STREAM_TOPICS,
+    STREAM_DEAD_TOPICS,
+    STREAM_FRAMES,
+    STREAM_CONNECTS,
+    STREAM_REFUSALS,
+    STREAM_ENDS,
+    STREAM_RESUBSCRIBED,
+    TAILS,
     FAILURES,
     BUILD_INFO,
 )

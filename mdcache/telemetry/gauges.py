@@ -41,9 +41,36 @@ class FamilyState(Protocol):
         """Return the address's limit."""
 
 
+class StreamState(Protocol):
+    """The state of one market's streams (`cache.stream_status.StreamsStatus`)."""
+
+    @property
+    def market(self) -> str:
+        """Return the market."""
+
+    @property
+    def connections(self) -> int:
+        """Return how many connections are open."""
+
+    @property
+    def topics(self) -> Mapping[str, int]:
+        """Return how many topics are followed, by state."""
+
+    @property
+    def dead(self) -> int:
+        """Return how many of them are dead."""
+
+    @property
+    def frames(self) -> Mapping[str, int]:
+        """Return how many frames came since the start, by result."""
+
+
 @dataclass(frozen=True, slots=True)
 class GaugeSources:
-    """The sources; `holes`: by market; `tiers`: whether each store in use works."""
+    """The sources; `holes`: by market; `tiers`: whether each store in use works; `tails`: by market and source.
+
+    `streams`: of every market; zeros where there are none.
+    """
 
     families: Callable[[], Iterable[FamilyState]]
     flights: Callable[[], int]
@@ -53,3 +80,5 @@ class GaugeSources:
     rows_bytes: Callable[[], int]
     memory_max_bytes: Callable[[], int]
     tiers: Callable[[], Mapping[str, bool]]
+    streams: Callable[[], Iterable[StreamState]]
+    tails: Callable[[], Mapping[str, Mapping[str, int]]]

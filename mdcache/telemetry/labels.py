@@ -1,7 +1,7 @@
 """The closed sets of label values, taken from the enums that the emitting code uses."""
 
 from mdcache.errors import BodyFault, Fault
-from mdcache.events import BackgroundTask, ReadReason, RetryReason, StoreOp, Tier
+from mdcache.events import BackgroundTask, ConnectReason, ReadReason, RetryReason, StoreOp, StreamEnd, Tier
 from mdcache.exchange.endpoints import ENDPOINTS as SNAPSHOT_ENDPOINTS
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family, Market
 from mdcache.results import Result
@@ -27,6 +27,8 @@ REASONS = tuple(ReadReason)
 FAILURES = tuple(BackgroundTask)
 TIERS = tuple(Tier)
 OPS = tuple(StoreOp)
+CONNECT_REASONS = tuple(ConnectReason)
+STREAM_ENDS = tuple(StreamEnd)
 
 market = ClosedSet(MARKETS)
 family = ClosedSet(FAMILIES)
@@ -41,3 +43,5 @@ retry_reason = ClosedSet(RETRY_REASONS)
 body_reason = ClosedSet(BODY_REASONS)
 tier = ClosedSet(TIERS)
 op = ClosedSet(OPS)
+connect_reason = ClosedSet(CONNECT_REASONS)
+stream_end = ClosedSet(STREAM_ENDS)

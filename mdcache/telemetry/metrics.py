@@ -27,6 +27,10 @@ from mdcache.events import (
     Retried,
     RowRevised,
     RowsRead,
+    StreamConnected,
+    StreamEnded,
+    StreamRefused,
+    StreamsSilent,
     TierFailed,
     TierUsed,
     UpstreamCalled,
@@ -46,6 +50,7 @@ UPSTREAM_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 
 WAIT_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 TIER_BOUNDS = (0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 AGE_BOUNDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0)
+_COLLECTED = (catalogue.REQUESTS, catalogue.STREAM_FRAMES)  # counted by plain integers, and read when scraped
 _SHUT_STATES = ("closed", "probing")
 # These start at 0: Prometheus sees no increase in a counter that appears with 1.
 _FROM_ZERO: tuple[tuple[Metric, *tuple[Sequence[str], ...]], ...] = (
@@ -56,6 +61,10 @@ _FROM_ZERO: tuple[tuple[Metric, *tuple[Sequence[str], ...]], ...] = (
     (catalogue.COLLAPSED, labels.MARKETS),
     (catalogue.REVISIONS, labels.MARKETS),
     (catalogue.CLOCK_DOUBTS, labels.MARKETS),
+    (catalogue.STREAM_CONNECTS, labels.MARKETS, labels.CONNECT_REASONS),
+    (catalogue.STREAM_REFUSALS, labels.MARKETS, labels.STATUSES),
+    (catalogue.STREAM_ENDS, labels.MARKETS, labels.STREAM_ENDS),
+    (catalogue.STREAM_RESUBSCRIBED, labels.MARKETS),
     (catalogue.FAILURES, labels.FAILURES),
 )
 
@@ -99,7 +108,7 @@ class Metrics:
         self._counters = {
             metric: Counter(PREFIX + metric.name, metric.help, metric.labels, registry=registry)
             for metric in catalogue.ALL
-            if metric.kind == "counter" and metric is not catalogue.REQUESTS
+            if metric.kind == "counter" and metric not in _COLLECTED
         }
         for metric, *sets in _FROM_ZERO:
             for values in product(*sets):
@@ -138,6 +147,14 @@ class Metrics:
             ClockSuspect: lambda e: self._add(catalogue.CLOCK_DOUBTS, labels.market(e.market)),
             TierUsed: lambda e: self._tier_seconds.labels(labels.tier(e.tier), labels.op(e.op)).observe(e.seconds),
             TierFailed: lambda e: self._add(catalogue.TIER_ERRORS, labels.tier(e.tier)),
+            StreamConnected: lambda e: self._add(
+                catalogue.STREAM_CONNECTS, labels.market(e.market), labels.connect_reason(e.reason)
+            ),
+            StreamRefused: lambda e: self._add(
+                catalogue.STREAM_REFUSALS, labels.market(e.market), labels.status(str(e.status))
+            ),
+            StreamEnded: lambda e: self._add(catalogue.STREAM_ENDS, labels.market(e.market), labels.stream_end(e.end)),
+            StreamsSilent: lambda e: self._add(catalogue.STREAM_RESUBSCRIBED, labels.market(e.market), count=e.topics),
             BackgroundTaskFailed: lambda e: self._add(catalogue.FAILURES, labels.failure(e.task)),
         }
         registry.register(self)
@@ -183,15 +200,12 @@ class Metrics:
 
     def collect(self) -> Iterator[Family]:
         """Yield the counters of requests, and the gauges."""
-        requests = CounterMetricFamily(
-            PREFIX + catalogue.REQUESTS.name, catalogue.REQUESTS.help, labels=catalogue.REQUESTS.labels
-        )
-        for values, cell in self._requests.items():
-            requests.add_metric(values, cell.count)
-        yield requests
+        yield _counter(catalogue.REQUESTS, {values: cell.count for values, cell in self._requests.items()})
         yield _histogram(catalogue.REQUEST_SECONDS, self._request_seconds)
         yield _histogram(catalogue.TAIL_AGE, self._tail_ages)
         yield from self._collect_families()
+        yield from self._collect_streams()
+        yield _gauge(catalogue.TAILS, _by_market(self._gauges.tails()))
         yield _gauge(catalogue.HOLES, {(labels.market(m),): n for m, n in self._gauges.holes().items()})
         for metric, read in (
             (catalogue.FLIGHTS, self._gauges.flights),
@@ -243,6 +257,13 @@ class Metrics:
         if event.state == "closed" and not event.extended:
             self._add(catalogue.GATE_CLOSURES, family, labels.gate_reason(event.reason))
 
+    def _collect_streams(self) -> Iterator[Family]:
+        markets = list(self._gauges.streams())
+        yield _gauge(catalogue.STREAM_CONNECTIONS, {(state.market,): state.connections for state in markets})
+        yield _gauge(catalogue.STREAM_TOPICS, _by_market({state.market: state.topics for state in markets}))
+        yield _gauge(catalogue.STREAM_DEAD_TOPICS, {(state.market,): state.dead for state in markets})
+        yield _counter(catalogue.STREAM_FRAMES, _by_market({state.market: state.frames for state in markets}))
+
     def _collect_families(self) -> Iterator[Family]:
         families = list(self._gauges.families())
         yield _gauge(catalogue.WEIGHT_USED, {(state.family,): state.used for state in families})
@@ -258,9 +279,20 @@ class Metrics:
         yield _gauge(catalogue.GATE_REASON, reasons)
 
 
+def _by_market(counts: Mapping[str, Mapping[str, int]]) -> dict[tuple[str, ...], float]:
+    return {(labels.market(market), name): n for market, found in counts.items() for name, n in found.items()}
+
+
 def _shut_reason(family: FamilyState) -> str:
     """Return why the family is not asked now; empty if it is."""
     return family.gate_reason if family.gate_state in _SHUT_STATES else ""
+
+
+def _counter(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
+    family = CounterMetricFamily(PREFIX + metric.name, metric.help, labels=metric.labels)
+    for label_values, value in values.items():
+        family.add_metric(label_values, value)
+    return family
 
 
 def _gauge(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:

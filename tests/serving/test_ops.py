@@ -116,7 +116,14 @@ async def test_status() -> None:
     assert page["families"][0]["gate_state"] == "open"
     assert page["clocks"]["usdm"]["measured"] is False
     assert page["symbols"]["coinm"] == {"count": 0, "age_s": None}
-    assert page["series"] == {"count": 0, "rows": 0, "voids": {"spot": 0, "usdm": 0, "coinm": 0}}
+    none = {"rest": 0, "stream": 0}
+    assert page["series"] == {
+        "count": 0,
+        "rows": 0,
+        "voids": {"spot": 0, "usdm": 0, "coinm": 0},
+        "tails": {"spot": none, "usdm": none, "coinm": none},
+    }
+    assert page["streams"] == []
     assert page["flights"] == 0
     assert page["calls"] == page["requests"] == page["requests_last_minute"] == {}
     assert page["shares"]["total"] == page["shares"]["last_minute"]

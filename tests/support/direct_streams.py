@@ -9,6 +9,7 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import MINI_TICKERS
 from mdcache.sim import Exchange
 from mdcache.sim.streams.session import StreamSession
+from mdcache.upstream.streams.market_streams import MarketStreamsStatus
 from tests.support.virtual_time import VirtualClock
 
 _PATHS = {Market.SPOT: "/stream", Market.USDM: "/usdm/market/stream", Market.COINM: "/coinm/stream"}
@@ -59,6 +60,9 @@ class DirectStreams:
     def unsubscribe(self, market: Market, topic: str) -> None:
         self.topics[market].discard(topic)
 
+    def status(self) -> tuple[MarketStreamsStatus, ...]:
+        return tuple(self._status(market) for market in Market)
+
     async def aclose(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -72,6 +76,24 @@ class DirectStreams:
                 self._take(market, text)
             now_ms = self._exchange.now_ms()
             await self._clock.sleep(max(0.001, (session.next_ms(now_ms) - now_ms) / 1000))
+
+    def _status(self, market: Market) -> MarketStreamsStatus:
+        topics = len(self.topics[market])
+        silent = topics if self.cut else len(self.topics[market] & self.dead)
+        return MarketStreamsStatus(
+            market=market.value,
+            path=_PATHS[market],
+            connections=int(market in self._sessions),
+            topics=topics,
+            fed=topics - silent,
+            silent=silent,
+            frames=0,
+            rejected=0,
+            connects_last_minute=0,
+            connects_last_hour=1,
+            retry_in_s=0.0,
+            last_error="",
+        )
 
     def _take(self, market: Market, text: str) -> None:
         if self.cut or '"stream"' not in text:

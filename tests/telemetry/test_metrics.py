@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from mdcache.cache.stream_status import TOPIC_STATES, StreamsStatus, of_every_market
 from mdcache.errors import BodyFault, Fault, ServerFailed
 from mdcache.events import (
     BackgroundTask,
@@ -18,6 +19,7 @@ from mdcache.events import (
     BodyRejected,
     ClockMeasured,
     ClockSuspect,
+    ConnectReason,
     DaemonStopped,
     Event,
     GateChanged,
@@ -30,6 +32,11 @@ from mdcache.events import (
     RowRevised,
     RowsRead,
     StoreOp,
+    StreamConnected,
+    StreamEnd,
+    StreamEnded,
+    StreamRefused,
+    StreamsSilent,
     SymbolsLoaded,
     Tier,
     TierFailed,
@@ -46,7 +53,7 @@ from mdcache.upstream.reply_head import ReplyHead
 from mdcache.upstream.reply_status import failure
 from tests.support.asgi_client import ManualClock
 
-# docs/design.md#metrics, word for word, but for what belongs to streams and derivation
+# docs/design.md#metrics, word for word, but for derivation, and for the results of frames
 DOCUMENTED_TEXT = """
 mdcache_requests_total{market,endpoint,result,client} mdcache_request_seconds{endpoint,result}
 mdcache_upstream_requests_total{market,endpoint,status} mdcache_upstream_seconds{market}
@@ -57,7 +64,8 @@ mdcache_flights_in_progress mdcache_collapsed_total{market} mdcache_queue_wait_s
 mdcache_rejected_bodies_total{market,reason} mdcache_revisions_total{market} mdcache_holes{market} mdcache_series
 mdcache_rows mdcache_rows_bytes mdcache_evictions_total mdcache_tail_age_seconds{market}
 mdcache_tier_seconds{tier,op} mdcache_tier_errors_total{tier} mdcache_clock_offset_seconds{market}
-mdcache_build_info{version}
+mdcache_stream_connections{market} mdcache_stream_topics{market,state} mdcache_stream_frames_total{market,result}
+mdcache_stream_connects_total{market,reason} mdcache_build_info{version}
 """
 # and what the rules and dashboards need beside it
 MORE = """
@@ -65,7 +73,8 @@ mdcache_upstream_requests_by_reason_total{market,reason,lane}
 mdcache_upstream_weight_by_reason_total{market,reason,lane}
 mdcache_upstream_weight_address{family} mdcache_gate_reason{family,reason} mdcache_odd_bodies_total{market}
 mdcache_memory_max_bytes mdcache_tier_up{tier} mdcache_clock_error_seconds{market} mdcache_clock_doubts_total{market}
-mdcache_failures_total{what}
+mdcache_stream_dead_topics{market} mdcache_stream_refusals_total{market,status} mdcache_stream_ends_total{market,end}
+mdcache_stream_resubscribed_total{market} mdcache_tails{market,source} mdcache_failures_total{what}
 """
 DOCUMENTED = (DOCUMENTED_TEXT + MORE).split()
 CALLED = UpstreamCalled("spot", "klines", "/api/v3/klines", ReadReason.MISSING_ROWS, "normal", 200, "", 2, 40_000, 0.12)
@@ -83,10 +92,20 @@ class State:
     limit: int = 6_000
 
 
+SPOT_STREAMS = StreamsStatus(
+    "spot",
+    connections=1,
+    topics={"fed": 40, "quiet": 2, "silent": 1},
+    dead=1,
+    frames={"news": 900, "old": 3, "rejected": 0},
+)
+
+
 @dataclass
 class Home:
     families: list[State] = field(default_factory=lambda: [State("spot"), State("futures", "closed", "418", 12.5)])
     tiers: dict[str, bool] = field(default_factory=lambda: {"disk": True})
+    streams: list[StreamsStatus] = field(default_factory=lambda: of_every_market([SPOT_STREAMS]))
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     clock: ManualClock = field(default_factory=ManualClock)
 
@@ -100,6 +119,8 @@ class Home:
             rows_bytes=lambda: 70_000,
             memory_max_bytes=lambda: 512_000_000,
             tiers=lambda: self.tiers,
+            streams=lambda: self.streams,
+            tails=lambda: {"spot": {"rest": 2, "stream": 40}},
         )
         self.metrics = Metrics(self.registry, "0.1.0", ["engine", "ai"], gauges, self.clock)
 
@@ -131,6 +152,10 @@ def everything() -> list[Event]:
         TierUsed(Tier.DISK, StoreOp.LOAD, 0.004),
         TierFailed(Tier.DISK, StoreOp.WRITE, "disk I/O error", lost=False),
         TierStateChanged(Tier.DISK, "down", "disk I/O error"),
+        StreamConnected("spot", ConnectReason.LOST, "/stream", 0.2),
+        StreamRefused("usdm", 403, "forbidden"),
+        StreamEnded("spot", StreamEnd.CLOSED, "1001", 60.0),
+        StreamsSilent("coinm", 3, "btcusd_perp@kline_1m"),
         BackgroundTaskFailed(BackgroundTask.FLIGHT, "ValueError"),
         DaemonStopped(),
     ]
@@ -188,6 +213,10 @@ def test_events_count() -> None:
         ("clock_doubts_total", {"market": "spot"}, 2),
         ("odd_bodies_total", {"market": "spot"}, 2),
         ("failures_total", {"what": "flight"}, 2),
+        ("stream_connects_total", {"market": "spot", "reason": "lost"}, 2),
+        ("stream_refusals_total", {"market": "usdm", "status": "403"}, 2),
+        ("stream_ends_total", {"market": "spot", "end": "closed"}, 2),
+        ("stream_resubscribed_total", {"market": "coinm"}, 6),
         ("upstream_requests_by_reason_total", {"market": "spot", "reason": "missing_rows", "lane": "normal"}, 2),
         ("upstream_weight_by_reason_total", {"market": "spot", "reason": "missing_rows", "lane": "normal"}, 4),
     ]
@@ -209,6 +238,19 @@ def test_gauges_are_read_when_they_are_scraped() -> None:
     assert home.value("mdcache_build_info", version="0.1.0") == 1
     states = {s: home.value("mdcache_gate_state", family="spot", state=s) for s in labels.GATE_STATES}
     assert states == {"open": 0, "closed": 0, "probing": 1, "ramp": 0}
+
+
+def test_streams_are_read_when_they_are_scraped() -> None:
+    home = Home()
+    assert home.value("mdcache_stream_connections", market="spot") == 1
+    assert home.value("mdcache_stream_connections", market="coinm") == 0
+    states = {s: home.value("mdcache_stream_topics", market="spot", state=s) for s in TOPIC_STATES}
+    assert states == {"fed": 40, "quiet": 2, "silent": 1}
+    assert home.value("mdcache_stream_dead_topics", market="spot") == 1
+    assert home.value("mdcache_stream_frames_total", market="spot", result="news") == 900
+    assert home.value("mdcache_tails", market="spot", source="stream") == 40
+    home.streams = of_every_market([])
+    assert home.value("mdcache_stream_topics", market="spot", state="fed") == 0
 
 
 def test_the_reason_shows_while_the_family_is_not_asked() -> None:
@@ -243,6 +285,12 @@ def test_what_rules_look_for_is_there_from_zero() -> None:
         ("odd_bodies_total", {"market": "spot"}),
         ("clock_doubts_total", {"market": "spot"}),
         ("failures_total", {"what": "request"}),
+        ("stream_frames_total", {"market": "usdm", "result": "news"}),
+        ("stream_connects_total", {"market": "usdm", "reason": "lost"}),
+        ("stream_refusals_total", {"market": "usdm", "status": "0"}),
+        ("stream_ends_total", {"market": "usdm", "end": "closed"}),
+        ("stream_resubscribed_total", {"market": "usdm"}),
+        ("stream_dead_topics", {"market": "usdm"}),
         ("evictions_total", {}),
         ("collapsed_total", {"market": "spot"}),
         ("retries_total", {"market": "spot", "reason": "timeout"}),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.tail_sources import TailSource, tail_source
 from mdcache.candles.series import Series
 from mdcache.clock import Clock, Instant
 from mdcache.exchange.markets import Market
@@ -15,8 +16,8 @@ _SLICE_S = 0.004  # then other tasks run: five thousand series take a tenth of a
 class SeriesLine:
     """One series in memory. `symbol` may be a pair; `contract_type` is empty if there is none.
 
-    `source`: where the tail came from (`rest`). `age_s`: how old it is; both are `None` without a tail. `holes`:
-    buckets without a row within the coverage. `resting`: more of it is in a store.
+    `source`: what the tail owes its as-of to (`rest`, `stream`). `age_s`: how old it is; both are `None` without a
+    tail. `holes`: buckets without a row within the coverage. `resting`: more of it is in a store.
     """
 
     market: str
@@ -28,7 +29,7 @@ class SeriesLine:
     micros: bool
     rows: int
     age_s: float | None
-    source: str | None
+    source: TailSource | None
     holes: int
     resting: bool
 
@@ -59,7 +60,7 @@ def _series_line(series: Series, now_ms: int) -> SeriesLine:
         micros=key.micros,
         rows=len(series.blocks) + (len(tail.rows) if tail is not None else 0),
         age_s=None if tail is None else round(max(0, now_ms - tail.as_of_ms) / 1000, 3),
-        source=None if tail is None else "rest",
+        source=tail_source(series),
         holes=series.holes(),
         resting=len(series.stored) > 0,
     )

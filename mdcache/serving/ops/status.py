@@ -4,14 +4,16 @@ It contains no client, question or secret.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from mdcache.cache.flights import Flights
 from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.stream_status import StreamsStatus
 from mdcache.cache.symbols import SymbolTable
+from mdcache.cache.tail_sources import count_tails
 from mdcache.clock import Clock
 from mdcache.exchange.markets import Market
 from mdcache.results import MEANINGS, shares
@@ -27,7 +29,8 @@ class StatusSources:
     """The sources of the state. `settings` must have no secrets.
 
     `activity` must be a sink of the daemon's events. `requests`, `last_minute`: clients' requests so far, and those of
-    the last sixty seconds, by result. `disk`, `redis`: the state of these stores; empty if there is none.
+    the last sixty seconds, by result. `streams`: the markets that have some. `disk`, `redis`: the state of these
+    stores; empty if there is none.
     """
 
     version: str
@@ -42,6 +45,7 @@ class StatusSources:
     activity: Activity
     requests: Callable[[], Mapping[str, int]]
     last_minute: Callable[[], Mapping[str, int]]
+    streams: Callable[[], Sequence[StreamsStatus]] = tuple
     disk: Callable[[], Mapping[str, object]] = dict
     redis: Callable[[], Mapping[str, object]] = dict
 
@@ -85,8 +89,10 @@ class Status:
                     "count": len(sources.registry),
                     "rows": sources.registry.rows,
                     "voids": count_empty_ranges(sources.registry),
+                    "tails": count_tails(sources.registry, sources.governor.clocks.now),
                     **({} if listed is None else {"list": listed}),
                 },
+                "streams": sources.streams(),
                 "flights": len(sources.flights),
                 "stores": {
                     "memory": {
