@@ -203,9 +203,14 @@ class ClientConnection(HttpToolsProtocol):
         self.url, self.headers, self._repeating_head = url, headers, False
 
     def _names_one_host(self) -> bool:
-        """Return whether there is one `Host`, or none in HTTP/1.0 (RFC 9112, 3.2): proxies might route by another."""
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        return hosts == 1 or (hosts == 0 and self.parser.get_http_version() == "1.0")
+        """Return whether there is one `Host`, or none in HTTP/1.0 (RFC 9112, 3.2): proxies might route by another.
+
+        A list is what a proxy makes of two headers.
+        """
+        hosts = [value.strip() for name, value in self.headers if name == b"host"]
+        if len(hosts) != 1:
+            return not hosts and self.parser.get_http_version() == "1.0"
+        return b"," not in hosts[0] and len(hosts[0].split()) <= 1
 
     def _idle(self) -> bool:
         """Return whether no answer is being sent."""
