@@ -14,13 +14,16 @@ from tests.support.virtual_time import VirtualClock
 
 
 class SimStreams:
-    """Opens connections to `exchange`, and notes when, by URL. `unplugged`: nothing arrives, in either direction."""
+    """Opens connections to `exchange`, and notes when, by URL.
+
+    `unplugged`: nothing arrives, in either direction; with `hangs` not even the news that it does not.
+    """
 
     def __init__(self, exchange: Exchange, clock: VirtualClock, client: str = "192.0.2.1") -> None:
         self._exchange = exchange
         self._clock = clock
         self._client = client
-        self.unplugged = False
+        self.unplugged = self.hangs = False
         self.attempts: list[tuple[float, str]] = []
         self.connections: list[SimConnection] = []
 
@@ -36,6 +39,8 @@ class SimStreams:
 
     async def __call__(self, url: str) -> "SimConnection":
         self.attempts.append((self._clock.now(), url))
+        if self.unplugged and self.hangs:
+            await asyncio.Event().wait()
         if self.unplugged:
             raise TransportFailed(Fault.CONNECT, "no route to host")
         parts = urlsplit(url)

@@ -24,7 +24,8 @@ from mdcache.upstream.streams.limits import CONNECT_BURST, CONNECT_EVERY_S
 
 _DELAYS_S = (1.0, 2.0, 4.0, 8.0, 10.0)
 _NEAR_DELAYS_S = (1.0, 3.0, 4.0, 4.0, 4.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0)
-_LEAST_NEAR = 0.75  # of a delay, at most its random part is lost
+_LEAST_NEAR = 0.75  # of such a delay, which counts from the beginning of an attempt: one may take its whole time-out
+_LEAST_NEAR_S = 0.25
 _CALM_S = 60.0
 _FORBIDDEN_AFTER_S, _FORBIDDEN_DELAY_S = 600.0, 60.0
 _PLANNED_ROOM = 3.0  # planned replacements leave this many connects for trouble
@@ -113,7 +114,8 @@ class ConnectPace:
             return
         self._unanswered += 1
         delay_s = _NEAR_DELAYS_S[min(self._unanswered, len(_NEAR_DELAYS_S)) - 1]
-        self._all_not_before_s = now_s + delay_s * (_LEAST_NEAR + (1 - _LEAST_NEAR) * jitter)
+        delay_s *= _LEAST_NEAR + (1 - _LEAST_NEAR) * jitter
+        self._all_not_before_s = max(now_s + _LEAST_NEAR_S, self._begun[market][-1] + delay_s)
 
     def lost(self, market: Market, now_s: float, jitter: float) -> None:
         """Record that a connection was lost; many that are lost at once count as one."""

@@ -44,7 +44,7 @@ async def test_topics_have_frames_within_a_cadence_of_the_first_wish() -> None:
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-@pytest.mark.parametrize("lasts_s", [25.0, 200.0])
+@pytest.mark.parametrize("lasts_s", [25.0, pytest.param(200.0, marks=pytest.mark.exhaustive)])
 async def test_frames_are_back_soon_after_a_fault(kind: StreamFaultKind, lasts_s: float) -> None:
     world = await _running()
     world.control.stream_fault(kind, seconds=lasts_s)
@@ -68,11 +68,19 @@ async def test_frames_are_back_soon_after_handshakes_were_refused(kind: str) -> 
     _assert_back(world, end_s, 40 if kind in {"418", "429"} else BACK_S)
 
 
-async def test_a_cable_pulled_for_20_s_costs_5_s_more() -> None:
-    world = await _running()
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_cable_pulled_for_20_s_costs_all_markets_5_s_more(hangs: bool, seed: int) -> None:
+    world = StreamWorld(seed)
+    wished = ((Market.SPOT, SOME[0]), (Market.USDM, SOME[0]), (Market.COINM, "btcusd_perp@kline_1m"))
+    for market, topic in wished:
+        world.subscribe(topic, market=market)
+    await world.wait(70)
+    world.net.hangs = hangs
     world.net.pull_the_cable()
     await world.wait(20)
     world.net.unplugged = False
     end_s = world.clock.now()
-    await world.wait(30)
-    _assert_back(world, end_s, 5.0)
+    await world.wait(10)
+    assert max(world.sink.since(end_s, *key)[0] for key in wished) <= 5
+    assert world.most_connects_a_minute() <= 10
