@@ -102,6 +102,12 @@ class MarketStreams:
             self._with_tickers = None if shard is self._with_tickers else self._with_tickers
             self._place_tickers()
 
+    def renew(self, topic: str) -> None:
+        """Subscribe to a dead topic again."""
+        shard = self._shard_of.get(topic)
+        if shard is not None:
+            shard.renew(topic)
+
     def alive(self, within_s: float) -> bool:
         """Return whether a frame was accepted lately on any connection."""
         now_s = self._clock.now()

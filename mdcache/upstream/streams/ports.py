@@ -20,7 +20,7 @@ class FrameSink(Protocol):
         """
 
     def interrupt(self, market: Market) -> None:
-        """Note that frames of `!miniTicker@arr` may be missing: another connection brings them from now on."""
+        """Note that frames of `!miniTicker@arr` may be missing: its connection has ended, or was replaced."""
 
 
 class HandshakeRefused(Exception):

@@ -4,6 +4,7 @@ Each step looks at the connections and decides; nothing else here waits. Rules: 
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from mdcache.upstream.streams.silence import Patience, Silence
 _STEP_S = 1.0
 _PROVEN_S, _CALM_S = 3.0, 60.0
 _LATER_S = 600.0  # until a planned replacement is tried again
+_DOUBTED_EVERY_S = 3_600.0
 
 Take = Callable[[str, bytes], bool]
 
@@ -71,6 +73,8 @@ class Shard:
         self._path = ""
         self._recent: dict[str, bytes] = {}  # what was accepted last, while there are two connections
         self._patience = Patience()
+        self._doubted: Link | None = None  # to be replaced, as a topic of it is dead
+        self._doubted_s = -math.inf
         self._woken = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -85,7 +89,20 @@ class Shard:
         """Wish for it no more."""
         self.topics.pop(topic, None)
         self.accepted_s.pop(topic, None)
+        if topic == MINI_TICKERS:
+            self._c.interrupt()
         self._woken.set()
+
+    def renew(self, topic: str) -> None:
+        """Subscribe again to a topic that is dead; if that does not help, replace the connection, once an hour."""
+        link, now_s = self._current, self._c.clock.now()
+        if link is None:
+            return
+        if link.subscriptions.renew(topic, now_s):
+            link.wake()
+        elif now_s - self._doubted_s >= _DOUBTED_EVERY_S:
+            self._doubted_s, self._doubted = now_s, link
+            self._woken.set()
 
     # -------------------------------------------------------------------------------------- state
 
@@ -165,7 +182,7 @@ class Shard:
             return self._reason if self._reason is ConnectReason.FIRST else ConnectReason.LOST
         if current.shutdown_s is not None:
             return ConnectReason.SHUTDOWN if now_s >= current.shutdown_s else None
-        if self._patience.is_over(self._silence(current, now_s), now_s):
+        if current is self._doubted or self._patience.is_over(self._silence(current, now_s), now_s):
             return ConnectReason.SILENT
         if now_s >= current.replace_s and may_replace(self._c.clock.wall_ms()):
             return ConnectReason.PLANNED
@@ -262,6 +279,7 @@ class Shard:
             self._current = new
             self._interrupt()
         else:
+            self._doubted = None
             self._retire(new, StreamEnd.USELESS, "it lacks most of what the old connection shows")
             self._c.dialer.lost(self._c.market)
             old.replace_s = max(old.replace_s, now_s + _LATER_S)
@@ -298,6 +316,7 @@ class Shard:
         for link in self._links():
             self._retire(link, StreamEnd.UNWISHED, "")
         self._current = self._next = None
+        self._interrupt()
         await cancel_all(opening)
         if opening is not None and not opening.cancelled() and opening.exception() is None:
             await opening.result().close()

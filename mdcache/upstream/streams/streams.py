@@ -71,6 +71,13 @@ class Streams:
         """Wish for it no more; nothing happens if it is not wished for."""
         self._markets[market].unsubscribe(topic)
 
+    def renew(self, market: Market, topic: str) -> None:
+        """Subscribe again to a topic that is dead, as a read has shown; may be repeated for as long as that is so.
+
+        If it is still dead after 30 s, its connection is replaced, at most once an hour.
+        """
+        self._markets[market].renew(topic)
+
     def silent_s(self, market: Market, topic: str) -> float | None:
         """Return for how long a topic had no frame that was accepted, since the wish at least; `None`: not wished."""
         return self._markets[market].silent_s(topic)

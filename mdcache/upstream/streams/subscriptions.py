@@ -18,11 +18,16 @@ _LONGEST_SILENT_S = 960.0
 
 @dataclass(slots=True)
 class _Topic:
-    """A topic that was asked for. `seen_s`: its last frame; `pause_s`: silence after which it is asked for again."""
+    """A topic that was asked for.
+
+    `seen_s`: its last frame; `pause_s`: silence after which it is asked for again; `renewed_s`: when that was done
+    because it is dead, if no frame came since.
+    """
 
     asked_s: float
     seen_s: float | None = None
     pause_s: float = _SILENT_S
+    renewed_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ class Subscriptions:
         silent = batch(name for name, topic in self._topics.items() if _is_silent(topic, now_s))
         if silent:
             for name in silent:
-                self._topics[name].pause_s = min(2 * self._topics[name].pause_s, _LONGEST_SILENT_S)
+                self._topics[name].pause_s = min(max(_SILENT_S, 2 * self._topics[name].pause_s), _LONGEST_SILENT_S)
             return OutgoingMessage(self._unsubscribe(silent), silent=tuple(silent))
         return None
 
@@ -80,7 +85,16 @@ class Subscriptions:
         """Record a frame that proves a topic."""
         found = self._topics.get(topic)
         if found is not None:  # else it is no longer wished
-            found.seen_s, found.pause_s = now_s, _SILENT_S
+            found.seen_s, found.pause_s, found.renewed_s = now_s, _SILENT_S, None
+
+    def renew(self, topic: str, now_s: float) -> bool:
+        """Ask for a dead topic again with the next message; return False if that was done, and did not help."""
+        found = self._topics.get(topic)
+        if found is None or topic not in self._asked:
+            return True  # it is about to be asked for
+        if found.renewed_s is None:
+            found.renewed_s, found.pause_s = now_s, 0.0
+        return now_s - found.renewed_s < _SILENT_S
 
     def record_list(self, number: int, topics: Collection[str]) -> None:
         """Record what the other side knows, so that topics it lacks are asked for again.

@@ -61,16 +61,16 @@ async def test_frames_of_all_markets_come_and_come_back() -> None:
             for market, topic in wished:
                 streams.subscribe(market, topic)
             await until(lambda: all(key in sink.frames for key in wished))
-            sink.frames.clear()
             async with httpx.AsyncClient(base_url=url, trust_env=False) as control:
                 await control.post("/_sim/fault", json={"kind": "403", "path": "/stream", "count": 1})
                 await control.post("/_sim/close_streams", json={})
                 await until(lambda: any(isinstance(event, StreamRefused) and event.closed_gate for event in seen))
+            await until(lambda: sum(isinstance(event, StreamConnected) for event in seen) == 5)
+            sink.frames.clear()
             await until(lambda: all(key in sink.frames for key in wished[1:]))
             status = {one.family: one for one in governor.status()}
             assert status["spot"].gate_reason == "403"
             assert status["futures"].gate_state == "open"
-            assert sum(isinstance(event, StreamConnected) for event in seen) == 5
         finally:
             async with asyncio.timeout(10):
                 await streams.aclose()

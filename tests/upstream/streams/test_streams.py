@@ -154,6 +154,38 @@ async def test_ages_are_kept_by_topic() -> None:
     assert (status.connects_last_minute, status.connects_last_hour) == (0, 1)
 
 
+async def test_a_dead_topic_is_renewed_at_once_and_then_its_connection_is_replaced() -> None:
+    world = StreamWorld()
+    world.subscribe(*SOME)
+    await world.wait(5)
+    world.net.connections[0].session._feeds[BTC] = None
+    world.streams.renew(Market.SPOT, BTC)
+    renewed_s = world.clock.now()
+    await world.wait(3)
+    assert world.sink.since(renewed_s, Market.SPOT, BTC)[0] < 3
+    world.control.stream_fault("silent", topic=BTC)
+    for _ in range(15):
+        await world.wait(12)
+        world.streams.renew(Market.SPOT, BTC)
+        world.streams.renew(Market.SPOT, "unwished@kline_1m")
+    assert [event.reason for event in world.matching(StreamConnected)] == [ConnectReason.FIRST, ConnectReason.SILENT]
+    assert len(world.net.open) == 1
+
+
+async def test_the_sink_is_told_where_tickers_may_be_missing() -> None:
+    world = StreamWorld()
+    world.subscribe(*SOME)
+    await world.wait(5)
+    assert world.sink.interrupted == []
+    world.control.close_streams()
+    await world.wait(1)
+    assert world.sink.interrupted == [Market.SPOT]
+    await world.wait(10)
+    for topic in SOME:
+        world.streams.unsubscribe(Market.SPOT, topic)
+    assert world.sink.interrupted == [Market.SPOT] * 2
+
+
 # ------------------------------------------------------------------------------------------- lives
 
 
