@@ -59,8 +59,9 @@ async def _check_free(settings: Settings, sim_port: int) -> None:
     """Raise `ListenFailed` if something listens on a port: it would be taken for what is started here."""
     from mdcache.serving.http.server import listen
 
-    for host, port in ((_SIM_HOST, sim_port), (settings.host, settings.port)):
-        for listening in await listen(host, port):
+    ports = ((_SIM_HOST, sim_port, "--sim-port"), (settings.host, settings.port, "MDCACHE_PORT"))
+    for host, port, setting in ports:
+        for listening in await listen(host, port, setting):
             listening.close()
 
 

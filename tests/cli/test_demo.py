@@ -125,6 +125,8 @@ def test_a_taken_port_ends_it_with_1_before_anything_starts(
     assert caught.value.code == 1
     printed = capsys.readouterr()
     assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert ("MDCACHE_PORT" if taken == "the daemon's port" else "--sim-port") in printed.err
+    assert ("--sim-port" if taken == "the daemon's port" else "MDCACHE_PORT") not in printed.err
     assert f":{number}" in printed.err
 
 

@@ -18,9 +18,10 @@ KEEP_ALIVE_S = 75  # as nginx: clients poll every few seconds, and a new connect
 _BACKLOG = 1_024
 _RESERVED_FILES = 128  # file descriptors reserved for connections to Binance and everything else that is not a client
 _LAST_RESPONSES_S = 1.0
+_PORT_SETTING = "MDCACHE_PORT"
 _ADVICE = {
-    errno.EADDRINUSE: "end what uses this port, or choose another with MDCACHE_PORT",
-    errno.EACCES: "a port below 1024 takes a privilege: choose another with MDCACHE_PORT",
+    errno.EADDRINUSE: "end what uses this port, or choose another with {setting}",
+    errno.EACCES: "a port below 1024 takes a privilege: choose another with {setting}",
 }
 _ANY_HOSTS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - what is listened on, and what to call
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -116,8 +117,11 @@ async def serve(
     await Server(config, on_ready).serve(sockets=sockets)
 
 
-async def listen(host: str, port: int) -> list[socket.socket]:
-    """Bind sockets to every address of `host`; with port 0, all to the port that the system chooses."""
+async def listen(host: str, port: int, setting: str = _PORT_SETTING) -> list[socket.socket]:
+    """Bind sockets to every address of `host`; with port 0, all to the port that the system chooses.
+
+    `setting`: by what the port is set. Raises `ListenFailed`.
+    """
     loop = asyncio.get_running_loop()
     sockets: list[socket.socket] = []
     try:
@@ -134,13 +138,13 @@ async def listen(host: str, port: int) -> list[socket.socket]:
     except (OSError, UnicodeError) as error:  # UnicodeError: an invalid name, such as `.` or one of 300 letters
         for listening in sockets:
             listening.close()
-        raise _listen_failed(f"{host}:{port}", error) from error
+        raise _listen_failed(f"{host}:{port}", error, setting) from error
     return sockets
 
 
-def _listen_failed(address: str, error: OSError | UnicodeError) -> ListenFailed:
+def _listen_failed(address: str, error: OSError | UnicodeError, setting: str = _PORT_SETTING) -> ListenFailed:
     reason, number = (error.strerror, error.errno) if isinstance(error, OSError) else ("not a host's name", None)
-    advice = _ADVICE.get(number or 0, "choose another with MDCACHE_HOST")
+    advice = _ADVICE.get(number or 0, "choose another with MDCACHE_HOST").format(setting=setting)
     return ListenFailed(f"cannot listen on {address}: {reason or error}; {advice}")
 
 
