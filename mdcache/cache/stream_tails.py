@@ -38,6 +38,9 @@ class TopicFollower(Protocol):
     def unsubscribe(self, market: Market, topic: str) -> None:
         """Stop following it."""
 
+    def renew(self, market: Market, topic: str) -> None:
+        """Follow a topic anew that is dead; repeated for as long as it is."""
+
     def status(self) -> tuple[MarketStreamsStatus, ...]:
         """Return the state of each market that has streams."""
 
@@ -141,13 +144,15 @@ class StreamTails:
         while True:
             await self._clock.sleep(_LOOK_EACH_S)
             self._forget_idle()
-            self._report_dead_topics()
+            self._renew_dead_topics()
             for family in Family:
                 self._settling.start_one(key for key in self._followed if key.market.family is family)
 
-    def _report_dead_topics(self) -> None:
-        """Tell which topics have been found dead since the last time."""
+    def _renew_dead_topics(self) -> None:
+        """Follow dead topics anew, and tell which have been found since the last time."""
         dead = self.dead_topics()
+        for market, topic in dead:
+            self._subscriptions.renew(market, topic)
         for market in Market:
             topics = [topic for where, topic in sorted(dead - self._known_dead) if where is market]
             if topics:

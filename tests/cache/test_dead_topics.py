@@ -60,6 +60,15 @@ async def test_a_topic_that_ends_under_a_living_connection_is_found_and_told_onc
     assert dead(w) == []
 
 
+async def test_a_dead_topic_is_followed_anew() -> None:
+    w = await streamed_world()
+    w.streams.renewable = True
+    w.streams.dead = {BTC}
+    await poll(w, "BTCUSDT", 45.0)
+    assert w.streams.dead == set()
+    assert dead(w) == []
+
+
 async def test_a_topic_that_never_begins_is_found() -> None:
     w = await streamed_world()
     w.streams.dead = {BTC}

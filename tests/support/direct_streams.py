@@ -26,7 +26,9 @@ _decoder = msgspec.json.Decoder(_Combined)
 class DirectStreams:
     """Topics of the simulator. `lag_s`: how long a frame takes; `cut`: nothing arrives; `dead`: silent topics.
 
-    `mini_tickers`: they are what an hour of an otherwise idle world costs."""
+    `renewable`: a dead topic lives again when it is renewed. `mini_tickers`: they are what an hour of an otherwise idle
+    world costs.
+    """
 
     def __init__(self, exchange: Exchange, clock: VirtualClock, sink: StreamFrames, lag_s: float = 0.02) -> None:
         self._exchange = exchange
@@ -35,6 +37,7 @@ class DirectStreams:
         self.lag_s = lag_s
         self.cut = False
         self.dead: set[str] = set()
+        self.renewable = False
         self.last: tuple[Market, str, bytes] | None = None
         self.mini_tickers = True
         self.topics: dict[Market, set[str]] = {market: set() for market in Market}
@@ -59,6 +62,10 @@ class DirectStreams:
 
     def unsubscribe(self, market: Market, topic: str) -> None:
         self.topics[market].discard(topic)
+
+    def renew(self, market: Market, topic: str) -> None:
+        if self.renewable:
+            self.dead.discard(topic)
 
     def status(self) -> tuple[MarketStreamsStatus, ...]:
         return tuple(self._status(market) for market in Market)
