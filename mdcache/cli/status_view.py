@@ -18,6 +18,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from mdcache.cache.stream_status import StreamsStatus
+from mdcache.cache.tail_sources import TailSource
 from mdcache.cli.console import add_row, new_table
 from mdcache.cli.daemon_client import DaemonNotRunning, address, request
 from mdcache.clock import Clock
@@ -33,7 +35,7 @@ _OK = 200
 _EVENTS = 8
 _BAR = 24  # columns
 _WIDE = 110  # columns
-_READS_IN_WATCH = 5
+_READS_IN_WATCH, _LEAST_READS = 5, 2
 _OTHER_CELLS, _OTHER_CELLS_WIDE = 37, 48  # columns of an event beside its text, at most
 _BAR_LETTERS = " ▁▂▃▄▅▆▇█"
 _SLOT_S = 5
@@ -51,10 +53,11 @@ class Health(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class SeriesSummary:
-    """Totals of all series; `listed` with `--series`."""
+    """Totals of all series; `tails` by market and what feeds them; `listed` with `--series`."""
 
     count: int
     rows: int
+    tails: dict[str, dict[str, int]]
     listed: tuple[SeriesLine, ...] = ()
 
 
@@ -84,6 +87,7 @@ class DaemonStatus:
     events: tuple[Note, ...]
     series: SeriesSummary
     flights: int
+    streams: tuple[StreamsStatus, ...] = ()
     stores: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -135,11 +139,14 @@ def render(state: DaemonStatus, where: str, width: int, height: int | None = Non
         state: the daemon's answer.
         where: the daemon's address.
         width: of the terminal, in columns; a narrow one gets fewer of them.
-        height: of the terminal, if all of it must fit: the last events and the stores are left out.
+        height: of the terminal, if all of it must fit: the last events, the stores and streams without trouble are
+            left out.
     """
     narrow = width < _WIDE
     troubles = [Text(f"  {printable(each)}", style="red") for each in (*state.reasons, *state.degraded)]
-    calls = state.calls if height is None else dict(islice(state.calls.items(), _READS_IN_WATCH))
+    streams = [each for each in state.streams if height is None or _is_troubled(each)]
+    most = None if height is None else max(_LEAST_READS, _READS_IN_WATCH - len(streams) - bool(streams))
+    calls = dict(islice(state.calls.items(), most))
     blocks: list[tuple[int, RenderableType]] = [
         (1 + len(troubles), Group(_head(state, where), *troubles)),
         (1 + len(state.families), _families(state, narrow=narrow)),
@@ -147,6 +154,8 @@ def render(state: DaemonStatus, where: str, width: int, height: int | None = Non
     ]
     if calls:
         blocks.append((1 + len(calls), _calls(calls)))
+    if streams:
+        blocks.append((1 + len(streams), _streams(streams, state.series.tails, narrow=narrow)))
     left = math.inf if height is None else height - sum(1 + lines for lines, _ in blocks)
     events = state.events[: int(min(_EVENTS, max(0, left - 1)))]
     if events:
@@ -249,7 +258,41 @@ def _share(part: float | None) -> str:
 
 
 def _totals(state: DaemonStatus) -> Text:
-    return Text(f"{state.series.count:,} series, {state.series.rows:,} rows in memory, {state.flights} reads under way")
+    text = f"{state.series.count:,} series, {state.series.rows:,} rows in memory, {state.flights} reads under way"
+    if state.streams:
+        fed, tails = (sum(found) for found in zip(*map(_fed, state.series.tails.values()), strict=True))
+        text += f", {fed:,} of {tails:,} tails fed by streams"
+    return Text(text)
+
+
+def _fed(tails: Mapping[str, int]) -> tuple[int, int]:
+    """Return how many tails streams feed, and how many there are."""
+    return tails.get(TailSource.STREAM, 0), sum(tails.values())
+
+
+def _is_troubled(streams: StreamsStatus) -> bool:
+    """Return whether streams do not bring what they should."""
+    wished = sum(streams.topics.values()) > 0
+    return wished and (not streams.connections or streams.dead > 0 or streams.retry_in_s > 0)
+
+
+def _streams(streams: Iterable[StreamsStatus], tails: Mapping[str, Mapping[str, int]], *, narrow: bool) -> Table:
+    more = () if narrow else (">connects/h", "last error")
+    table = new_table("streams", ">connections", ">topics", ">silent", ">dead", ">tails fed", *more)
+    for each in streams:
+        fed, of_all = _fed(tails.get(each.market, {}))
+        error = Text(printable(each.last_error), "yellow" if each.retry_in_s else "")
+        add_row(
+            table,
+            printable(each.market),
+            Text(f"{each.connections:,}", "" if each.connections or not sum(each.topics.values()) else "yellow"),
+            f"{sum(each.topics.values()):,}",
+            f"{each.topics.get('silent', 0):,}",
+            Text(f"{each.dead:,}", "yellow" if each.dead else ""),
+            f"{fed:,} of {of_all:,}",
+            *(() if narrow else (f"{each.connects_last_hour:,}", error)),
+        )
+    return table
 
 
 def _calls(calls: Mapping[str, ReasonCounts]) -> Table:

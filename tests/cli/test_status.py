@@ -14,6 +14,7 @@ import httpx
 import pytest
 from rich.console import Console
 
+from mdcache.cache.stream_status import StreamsStatus
 from mdcache.cli.status import as_lines
 from mdcache.cli.status_view import Health, decode_status, duration, printable, render, sparkline, watch_status
 from mdcache.errors import BodyFault, MdcacheError
@@ -78,6 +79,38 @@ async def much(house: ServingHarness) -> bytes:
     house.governor.close_gate(Family.FUTURES, 92.0)
     house.readiness = Readiness(degraded=("futures: gate closed (operator), reopens in 92 s", "disk: " + "x" * 90))
     return await told(house)
+
+
+STREAMS = [
+    StreamsStatus("spot", "/stream", 1, {"fed": 55, "quiet": 4, "silent": 1}, 0, {"news": 9_000}, 0, 1),
+    StreamsStatus(
+        "usdm", "/market/stream", 1, {"fed": 9, "quiet": 1, "silent": 2}, 2, {"news": 900}, 0, 3, 0.0, "1006"
+    ),
+    StreamsStatus("coinm", "/stream", 0, {"fed": 0, "quiet": 0, "silent": 3}, 0, {}, 6, 90, 7.4, HOSTILE),
+]
+
+
+async def test_streams() -> None:
+    house = ServingHarness()
+    assert "streams" not in shown(await told(house))
+    house.streams = STREAMS
+    page = shown(await told(house))
+    assert "0 reads under way, 0 of 0 tails fed by streams" in page
+    assert re.search(r"spot +1 +60 +1 +0 +0 of 0 +1 *\n", page)
+    assert re.search(r"usdm +1 +12 +2 +2 +0 of 0 +3 +1006 *\n", page)
+    assert re.search(r"coinm +0 +3 +3 +0 +0 of 0 +90 +\[red\]BTC�", page)
+
+
+async def test_a_small_terminal_shows_streams_that_are_in_trouble() -> None:
+    house = ServingHarness()
+    house.streams = STREAMS
+    lines = shown(await much(house), 80, 23).splitlines()
+    assert len(lines) < 24
+    text = "\n".join(lines)
+    assert "tails fed by streams" in text
+    assert "rejected" in text
+    assert re.search(r"^usdm +1 +12 +2 +2", text, re.MULTILINE)
+    assert not re.search(r"^spot +1 +60", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 30), (200, 50)])

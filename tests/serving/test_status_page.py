@@ -16,6 +16,7 @@ import httpx
 import pytest
 import uvicorn
 
+from mdcache.cache.stream_status import StreamsStatus
 from mdcache.candles.merge import merge
 from mdcache.candles.series import Series
 from mdcache.candles.settling import ReadTime
@@ -103,6 +104,13 @@ def busy(house: ServingHarness) -> None:
     house.events.emit(GateChanged("futures", "open", "403", 0.0))
     house.events.emit(BodyRejected("usdm", "/fapi/v1/klines", BodyFault.PRICES, ""))
     house.clock.seconds = 1_000.0
+    house.streams = [
+        StreamsStatus("spot", "/stream", 1, {"fed": 55, "quiet": 4, "silent": 1}, 0, {"news": 9_000}, 0, 1),
+        StreamsStatus(
+            "usdm", "/market/stream", 1, {"fed": 9, "quiet": 1, "silent": 2}, 2, {"news": 900}, 0, 3, 0.0, "1006"
+        ),
+        StreamsStatus("coinm", "/stream", 0, {"fed": 0, "quiet": 0, "silent": 3}, 0, {}, 6, 90, 7.4, HOSTILE),
+    ]
     house.results.update({"hit": 9_000, "miss": 30, "collapsed": 12, "refused": 4, "stale": 0})
     house.last_minute.update({"hit": 3_000, "miss": 10, "collapsed": 4, "refused": 1, "stale": 0})
 
@@ -137,6 +145,13 @@ def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
     assert window.text("#version") == "1.2.3"
     assert window.cells("#calls")[0] == ["refresh", "30", "1,200", "0", "76"]
     assert ["hit", "3,000", "9,000", "fresh, from what was known"] in window.cells("#requests")
+    assert window.cells("#streams") == [
+        ["spot", "1", "60", "1", "0", "0%", "1", "none"],
+        ["usdm", "1", "12", "2", "2", "–", "3", "1006"],
+        ["coinm", "0", "3", "3", "0", "–", "90", f"{HOSTILE}; next attempt in 7.4 s"],
+    ]
+    worrying = "return [...document.querySelectorAll('#streams .warning')].map((cell) => cell.cellIndex)"
+    assert window.run(worrying) == [4, 1, 7]
     assert [cells[1:] for cells in window.cells("#events")] == [
         ["futures", "open", "gate", "1"],
         ["futures", "closed: 403, for 2 s", "gate", "1"],
@@ -149,10 +164,11 @@ def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
         "Marked, last minute": "0%",
         "Failed, last minute": "0%",
         "Reads from Binance, last minute": "59",
+        "Tails fed by streams": "0%",
         "Reads under way": "0",
         "Series": "30",
         "Rows in memory": "30",
-        "Memory": window.text("#figures div:nth-child(10) dd"),
+        "Memory": window.text("#figures div:nth-child(11) dd"),
         "Running for": "",
     }
     assert ["MDCACHE_ADMIN_TOKEN", "(hidden)"] in window.run(

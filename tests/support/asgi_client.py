@@ -13,6 +13,7 @@ from mdcache.cache.flights import Flights
 from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.cache.purge import LocalPurge, Purge
 from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.stream_status import StreamsStatus
 from mdcache.cache.symbols import SymbolTable
 from mdcache.cache.warmup import Warmup
 from mdcache.cache.wipes import Wipes
@@ -184,6 +185,7 @@ class ServingHarness:
         self.history = Activity(self.clock, lambda _: self.clock.wall_ms())
         self.results: dict[str, int] = {}
         self.last_minute: dict[str, int] = {}
+        self.streams: list[StreamsStatus] = []
         events = Events(self.event_log.append, self.history)
         self.events = events
         self.library = SeriesRegistry(self.clock, events, SettlePolicy(3_000, 60_000), memory)
@@ -222,6 +224,7 @@ class ServingHarness:
                 activity=self.history,
                 requests=lambda: self.results,
                 last_minute=lambda: self.last_minute,
+                streams=lambda: self.streams,
             )
         )
         self.warming = Warmup(self.candles, self.clock, events)

@@ -13,12 +13,18 @@ function element(tag, text, className) {
   return made;
 }
 
+/** A cell that is a reason to worry, if `worrying`. */
+function worry(value, worrying) {
+  return worrying ? { value } : value;
+}
+
 /** A row whose first cell heads it; its cells are classed as the headings above them are. */
 function row(cells, headings) {
   const made = document.createElement("tr");
   cells.forEach((cell, place) => {
-    const text = typeof cell === "number" ? count.format(cell) : String(cell ?? "–");
-    const td = element(place ? "td" : "th", text, headings[place].className);
+    const worrying = cell !== null && typeof cell === "object", value = worrying ? cell.value : cell;
+    const text = typeof value === "number" ? count.format(value) : String(value ?? "–");
+    const td = element(place ? "td" : "th", text, headings[place].className + (worrying ? " warning" : ""));
     if (!place) td.scope = "row";
     made.append(td);
   });
@@ -98,7 +104,6 @@ function showFamily(family, weights) {
   bar.setAttribute("aria-valuetext", `${used} of ${allowed} allowed, limit ${limit}`);
   find(".fill").style.width = `${Math.min(100, 100 * used / limit)}%`;
   find(".mark").style.left = `calc(${Math.min(100, 100 * allowed / limit)}% - 3px)`;
-  const sum = (counts) => Object.values(counts).reduce((all, each) => all + each, 0);
   setText(find(".queue"), `${sum(family.in_flight)} reads in flight, ${sum(family.queued)} queued`);
   if (weights) draw(find, weights, allowed, family.family);
 }
@@ -142,6 +147,29 @@ function share(part) {
   return part === null ? "–" : percent.format(part);
 }
 
+function sum(counts) {
+  return Object.values(counts).reduce((all, each) => all + each, 0);
+}
+
+/** How many of the tails in use streams feed, of one market or of all. */
+function fed(tails) {
+  const all = tails.reduce((found, each) => found + sum(each), 0);
+  const streamed = tails.reduce((found, each) => found + each.stream, 0);
+  return all ? percent.format(streamed / all) : "–";
+}
+
+function showStreams({ streams, series }) {
+  $("no-streams").hidden = streams.length > 0;
+  $("streams-table").hidden = !streams.length;
+  fill($("streams"), streams.map((each) => {
+    const topics = sum(each.topics), waits = each.retry_in_s > 0, error = each.last_error || "none";
+    return [
+      each.market, worry(each.connections, topics > 0 && !each.connections), topics, each.topics.silent,
+      worry(each.dead, each.dead > 0), fed([series.tails[each.market]]), each.connects_last_hour,
+      worry(waits ? `${error}; next attempt in ${duration(each.retry_in_s)}` : error, waits)];
+  }));
+}
+
 function showFigures(status) {
   const { last_minute: now, total } = status.shares;
   const calls = Object.values(status.calls).reduce((all, each) => all + each.minute.calls, 0);
@@ -150,6 +178,7 @@ function showFigures(status) {
     ["Hit ratio, last minute", share(now.hit_ratio)], ["Hit ratio, since the start", share(total.hit_ratio)],
     ["Marked, last minute", share(now.marked), now.marked > 0], ["Failed, last minute", share(now.failed), now.failed > 0],
     ["Reads from Binance, last minute", count.format(calls)],
+    ["Tails fed by streams", fed(Object.values(status.series.tails))],
     ["Reads under way", count.format(status.flights)], ["Series", count.format(status.series.count)],
     ["Rows in memory", count.format(status.series.rows)], ["Memory", bytes(status.stores.memory?.bytes ?? 0)],
     ["Running for", duration(status.uptime_s)],
@@ -180,6 +209,7 @@ function show(status) {
   $("troubles").hidden = !troubles.length;
   for (const family of status.families) showFamily(family, status.weights[family.family]);
   showFigures(status);
+  showStreams(status);
   fill($("calls"), Object.entries(status.calls).map(([reason, { minute, total }]) =>
     [reason, minute.calls, minute.weight, minute.failed, total.calls]));
   fill($("events"), status.events.map((each) => [moment(each.at_ms), each.where, each.what, each.kind, each.count]));
