@@ -253,6 +253,11 @@ class StreamEnd(StrEnum):
     USELESS = "useless"
     UNWISHED = "unwished"
 
+    @property
+    def is_loss(self) -> bool:
+        """Whether the other side ended it."""
+        return self in {StreamEnd.CLOSED, StreamEnd.BROKEN}
+
 
 @dataclass(frozen=True, slots=True)
 class StreamConnected:

@@ -31,7 +31,6 @@ from mdcache.events import (
     SettingsIgnored,
     StreamComplaint,
     StreamConnected,
-    StreamEnd,
     StreamEnded,
     StreamRefused,
     StreamsSilent,
@@ -200,10 +199,8 @@ class LogSink:
                 seconds = round(event.seconds, 3)
                 say("stream_connected", market=market, reason=event.reason, path=event.path, seconds=seconds)
             case StreamEnded():
-                theirs = event.end in {StreamEnd.CLOSED, StreamEnd.BROKEN}
-                say = self._first(
-                    self._logger.warning if theirs else self._logger.info, "stream_ended", market, event.end
-                )
+                say = self._logger.warning if event.end.is_loss else self._logger.info
+                say = self._first(say, "stream_ended", market, event.end)
                 detail = _unless_empty("detail", _one_line(event.detail))
                 say("stream_ended", market=market, end=event.end, seconds=round(event.seconds, 1), **detail)
             case StreamRefused():
