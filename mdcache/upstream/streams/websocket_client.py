@@ -77,7 +77,9 @@ class WebSocketConnector:
             raise HandshakeRefused(ReplyHead(response.status_code, headers), bytes(response.body)) from refused
         except _FOREIGN as error:
             reason = next(name for kind, name in FAULTS if isinstance(error, kind))
-            raise TransportFailed(reason, f"{type(error).__name__}: {error}") from error
+            # the text of these two shows the address, and a proxy's may hold a password
+            text = error.msg if isinstance(error, InvalidProxy | InvalidURI) else str(error)
+            raise TransportFailed(reason, f"{type(error).__name__}: {text}") from error
         return WebSocketConnection(connection)
 
 

@@ -160,3 +160,12 @@ def test_every_exception_of_the_library_is_translated() -> None:
         "WebSocketException", "ConcurrencyError", "InvalidState", "PayloadTooBig", "ProtocolError", "TooManyFragments",
     }  # fmt: skip
     assert issubclass(ssl.SSLError, OSError)
+
+
+async def test_a_proxys_password_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:hunter2@127.0.0.1:3128/path")
+    with pytest.raises(TransportFailed) as failed:
+        await _connect("wss://stream.test/stream")
+    assert failed.value.reason is Fault.PROXY
+    assert "hunter2" not in str(failed.value)
+    assert "path" in str(failed.value)
