@@ -14,9 +14,10 @@ import msgspec
 from mdcache.cache.answers import Caller
 from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.cache.stream_frames import StreamFrames
+from mdcache.cache.stream_tails import TopicFollower
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.shared_rows import SharedRowStore
-from mdcache.daemon.build import build_cache, build_upstream, persistence_settings
+from mdcache.daemon.build import build_cache, build_streams, build_upstream, persistence_settings
 from mdcache.events import Event, Events
 from mdcache.exchange.klines import parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Market
@@ -28,15 +29,23 @@ from mdcache.stores.disk.state_dir import StateDir
 from mdcache.upstream.governor import GovernorSettings
 from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
 from tests.support.direct_streams import DirectStreams
+from tests.support.sim_streams import SimStreams
 from tests.support.sim_transport import SimTransport
 from tests.support.virtual_time import VirtualClock, close_at_end
+
+_STREAM_URLS = {
+    "spot_ws_url": "ws://exchange.test",
+    "usdm_ws_url": "ws://exchange.test/usdm",
+    "coinm_ws_url": "ws://exchange.test/coinm",
+}
 
 
 @dataclass
 class DaemonOptions:
     """Settings of a world that tests vary; docs/design.md#settings defaults.
 
-    `ttl_s` counts for every interval; `None`: the default TTLs.
+    `ttl_s` counts for every interval; `None`: the default TTLs. `streams`: whose frames always arrive; `connections`:
+    streams over the daemon's own connections, which may fail.
     """
 
     ttl_s: float | None = 2.0
@@ -50,6 +59,7 @@ class DaemonOptions:
     boot: str = "first"
     egress: str = "default"
     streams: bool = False
+    connections: bool = False
 
     def settings(self) -> Settings:
         """As the daemon's own; not validated, so that memory may be a part of a megabyte."""
@@ -104,6 +114,7 @@ class VirtualDaemon:
         self.clock.step_ms = self.options.wall_step_ms
         self.exchange: Exchange = Exchange(config, now_ms=self.clock.true_ms) if beside is None else beside.exchange
         self.transport: httpx.AsyncBaseTransport = SimTransport(self.exchange, self.clock)
+        self.net = SimStreams(self.exchange, self.clock)
         self.events: list[Event] = []
         self.as_of_error_ms = [0]  # how far the exchange's own time may be from an as-of
         self.runs = False
@@ -135,7 +146,7 @@ class VirtualDaemon:
             events,
             row_store=self.row_store,
             body_store=self.body_store,
-            open_streams=self._open_streams if self.options.streams else None,
+            open_streams=self._open_streams(),
         )
         if self.cache.stream_tails is not None:
             self.cache.stream_tails.start()
@@ -159,7 +170,13 @@ class VirtualDaemon:
         question = parse_klines(KLINE_ENDPOINTS[path], query, headers or {})
         return await self.candles.answer(question, wishes or FreshnessDirectives(), caller or Caller())
 
-    def _open_streams(self, sink: StreamFrames) -> DirectStreams:
+    def _open_streams(self) -> Callable[[StreamFrames], TopicFollower] | None:
+        if self.options.connections:
+            settings = Settings().model_copy(update=_STREAM_URLS)
+            return build_streams(settings, self.governor, self.clock, random.Random(7), self.bus, self.net)
+        return self._open_direct_streams if self.options.streams else None
+
+    def _open_direct_streams(self, sink: StreamFrames) -> DirectStreams:
         self.streams = DirectStreams(self.exchange, self.clock, sink)
         return self.streams
 
