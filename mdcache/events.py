@@ -33,6 +33,16 @@ class RetryReason(StrEnum):
     INCOMPLETE = "incomplete"
 
 
+class DerivationResult(StrEnum):
+    """What came of an attempt to derive an open candle."""
+
+    DERIVED = "derived"
+    NO_PARTS = "no_parts"
+    NOT_NEWER = "not_newer"
+    UNPROVEN = "unproven"
+    MISMATCH = "mismatch"
+
+
 class Tier(StrEnum):
     """A store outside memory."""
 
@@ -172,6 +182,25 @@ class RowRevised:
     open_time_ms: int
     was: bytes
     now: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DerivationAttempted:
+    """An open candle was to be derived from a shorter series; `result`: `derived`, or why it was not."""
+
+    market: str
+    result: DerivationResult
+
+
+@dataclass(frozen=True, slots=True)
+class DerivationEnded:
+    """A settled row is not the merge of its settled parts, so that its series is not derived for an hour."""
+
+    market: str
+    series: str
+    open_time_ms: int
+    printed: bytes
+    merged: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +432,8 @@ Event = (
     | BodyRejected
     | OddBody
     | RowRevised
+    | DerivationAttempted
+    | DerivationEnded
     | RequestCollapsed
     | QueueWaited
     | MemoryEvicted

@@ -29,6 +29,7 @@ VALUES = {
     "family": labels.FAMILIES,
     "endpoint": labels.ENDPOINTS,
     "result": labels.RESULTS,
+    "result of a derivation": labels.DERIVATION_RESULTS,
     "status": labels.STATUSES,
     "lane": labels.LANES,
     "state": labels.GATE_STATES,
@@ -68,11 +69,6 @@ Beside it stand the **marked** share ({marked}) and the **failed** share ({faile
 status page, `/v1/status`, `mdcache status`, the log's summary and the dashboards use these words and no other
 definition.
 """
-LATER = """
-## Not there yet
-
-`mdcache_derived_total` comes with derivation.
-"""
 
 
 def text() -> str:
@@ -99,5 +95,4 @@ def text() -> str:
     lines += [
         f"| `{metric.full_name}` | {', '.join(f'{b:g}' for b in bounds)} |\n" for metric, bounds in BOUNDS.items()
     ]
-    lines.append(LATER)
     return "".join(lines)

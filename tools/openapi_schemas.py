@@ -172,7 +172,8 @@ _HOWS = "|".join(how.value for how in CacheStatus if how is not CacheStatus.HIT)
 RESPONSE_HEADERS: Json = {
     "Cache-Status": _response_header(
         "RFC 9211: `hit`, or why Binance was asked (`fwd`), with `collapsed`, `stored`, `ttl`. `detail=stale` is the "
-        "mark: past its TTL, served because Binance can't be asked now.",
+        "mark: past its TTL, served because Binance can't be asked now. `detail=derived`: the open candle was computed "
+        "from a shorter series.",
         {"type": "string", "pattern": f"^mdcache; (hit|fwd=({_HOWS}))(; .+)?$"},
     ),
     "X-MDCache-As-Of": _response_header("Exchange time (ms) at which the data was true.", dict(_MS)),

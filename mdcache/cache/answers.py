@@ -1,6 +1,6 @@
 """`Caller` and `Answer`: the types that all kinds of questions to the cache share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mdcache.clock import Instant
@@ -31,7 +31,8 @@ class Answer:
 
     `as_of_ms`: exchange time. `lifetime_s`: counted from the as-of. `valid_until_ms`: exchange time after which it may
     not be served again as it is. `settled`: no row of it comes from a tail, so that it is as of now whenever it is
-    served. `stale`: past its TTL. `collapsed`: another request had started the read.
+    served. `stale`: past its TTL. `collapsed`: another request had started the read. `derived`: its open candle was
+    derived from a shorter series.
     """
 
     body: bytes
@@ -43,6 +44,7 @@ class Answer:
     stale: bool
     settled: bool
     immutable: bool
+    derived: bool = field(default=False, kw_only=True)
 
     def is_valid(self, now: Instant) -> bool:
         """Return whether it may still be served unchanged."""

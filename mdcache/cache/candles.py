@@ -11,13 +11,13 @@ While Binance can't be asked, or fails, an older tail may answer, marked as stal
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mdcache.cache.answers import CacheStatus, Caller
 from mdcache.cache.exchange_info import ExchangeInfo
 from mdcache.cache.flights import Flights
 from mdcache.cache.kline_answers import KlineAnswer, is_independent_of_now, settled_lifetime, tail_lifetime, versions
-from mdcache.cache.live_tails import LiveTails
+from mdcache.cache.live_tails import TailSources
 from mdcache.cache.preconditions import check_preconditions
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.candles.empty_ranges import EmptyRange
@@ -63,6 +63,7 @@ class _Request:
     """One question on its way through the data path.
 
     `floor`: which tails answer it, fixed when it arrived. `gate_closed`: why the exchange's clock is not known.
+    `of_parts`: for a series from which another one is derived.
     """
 
     question: KlineQuestion
@@ -74,6 +75,7 @@ class _Request:
     floor: TailFloor
     deadline_s: float
     gate_closed: GateClosed | None
+    of_parts: bool = False
     cache_status: CacheStatus = CacheStatus.HIT
     collapsed: bool = True
 
@@ -94,7 +96,7 @@ class Candles:
         governor: Governor,
         clock: Clock,
         limits: CandleLimits,
-        live_tails: LiveTails,
+        tail_sources: TailSources,
     ) -> None:
         self._registry = registry
         self._flights = flights
@@ -103,7 +105,8 @@ class Candles:
         self._governor = governor
         self._clock = clock
         self._limits = limits
-        self._live_tails = live_tails
+        self._live_tails = tail_sources.streams
+        self._derivations = tail_sources.derivations
 
     async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> KlineAnswer:
         """Answer a kline question.
@@ -138,6 +141,8 @@ class Candles:
                 await self._wait_for_store(self._registry.persistence.load_outline(series), deadline_s)
             self._live_tails.note_asked(series)
             self._live_tails.extend(series)
+            if self._derivations is not None:
+                self._derivations.note_asked(series)
             request = self._begin(question, directives, caller, series, deadline_s, gate_closed)
             try:
                 served, now = await self._serve(request)
@@ -178,6 +183,8 @@ class Candles:
                 if request.gate_closed is not None and not is_independent_of_now(request.question, step, now):
                     raise request.gate_closed
                 return step, now
+            if step.refresh and await self._derive(request, now):
+                continue
             if request.directives.only_if_cached:
                 raise NotCached
             if request.gate_closed is not None:
@@ -220,6 +227,39 @@ class Candles:
                 await work
         except TimeoutError as error:
             raise DeadlinePassed(1.0, "the disk was too slow") from error
+
+    # ------------------------------------------------------------------------------- deriving
+
+    async def _derive(self, request: _Request, now: Instant) -> bool:
+        """Derive the open candle from a shorter series, reading that if it is too old (docs/design.md#derivation).
+
+        Return whether the tail is now as fresh as it must be.
+        """
+        if self._derivations is None or request.of_parts or request.gate_closed or request.directives.no_cache:
+            return False
+        derivation = self._derivations.find(request.series, now)
+        if derivation is None:
+            return False
+        if derivation.as_of_ms < request.floor.as_of_ms:
+            await self._read_parts(request, derivation.parts)
+        return self._derivations.derive(derivation, request.floor)
+
+    async def _read_parts(self, request: _Request, parts: Series) -> None:
+        """Refresh the tail of `parts` on behalf of a request; if that fails, its own series is read, as ever."""
+        question = KlineQuestion(parts.key, parts.endpoint, None, None, 1)
+        open_ttl_ms = int(self._limits.open_ttls_s[parts.key.interval] * 1000)
+        reading = replace(
+            request, question=question, series=parts, open_ttl_ms=open_ttl_ms, of_parts=True, collapsed=True
+        )
+        pin = self._registry.pin(parts.key)
+        try:
+            await self._serve(reading)
+        except MdcacheError:
+            return
+        finally:
+            self._registry.unpin(pin)
+        request.cache_status = reading.cache_status
+        request.collapsed = request.collapsed and reading.collapsed
 
     # ------------------------------------------------------------------------------- reading
 
@@ -316,6 +356,7 @@ class Candles:
             stale=stale,
             settled=settled,
             immutable=lifetime.immutable,
+            derived=not settled and tail is not None and tail.derived,
             series=series,
             versions=versions(series, settled=settled),
         )

@@ -1,7 +1,9 @@
-"""The port by which the data path uses streams, and its null object."""
+"""What keeps tails new beside reads: derivation, and streams, by a port with its null object."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
+from mdcache.cache.derivations import Derivations
 from mdcache.candles.series import Series
 from mdcache.candles.tail import Tail
 from mdcache.clock import Instant
@@ -42,3 +44,11 @@ class NoLiveTails:
         """Return False: nothing can be expected."""
         del series, now
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class TailSources:
+    """What brings newer candles than the last read: streams, and derivation if it is on."""
+
+    streams: LiveTails
+    derivations: Derivations | None = None

@@ -1,4 +1,4 @@
-"""What feeds the tails in use: reads or streams."""
+"""What feeds the tails in use: reads, streams or derivation."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -16,12 +16,15 @@ class TailSource(StrEnum):
 
     REST = "rest"
     STREAM = "stream"
+    DERIVED = "derived"
 
 
 def tail_source(series: Series) -> TailSource | None:
     """Return what a series' tail owes its as-of to, as it was shown last; `None` without a tail."""
     if series.tail is None:
         return None
+    if series.last_shown_tail is not None and series.last_shown_tail.derived:
+        return TailSource.DERIVED
     return TailSource.REST if series.last_shown_tail is series.tail else TailSource.STREAM
 
 

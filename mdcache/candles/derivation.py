@@ -24,10 +24,18 @@ _TRADES = 8
 class NotDerived(StrEnum):
     """Why no candle was derived. `MISMATCH` is told once for each row that differs from its parts."""
 
-    NOT_NEWER = "not-newer"
-    NO_PARTS = "no-parts"
+    NOT_NEWER = "not_newer"
+    NO_PARTS = "no_parts"
     UNPROVEN = "unproven"
     MISMATCH = "mismatch"
+
+
+class Mismatch(NamedTuple):
+    """A settled row of the target that is not the merge of its settled parts."""
+
+    open_ms: int
+    printed: bytes
+    merged: bytes
 
 
 class _Bucket(NamedTuple):
@@ -60,16 +68,31 @@ def can_derive(target: SeriesKey, part: SeriesKey) -> bool:
 
 
 class Derivation:
-    """The open candle of one series, derived from one shorter series; `can_derive` of their keys must hold."""
+    """The open candle of one series, derived from one shorter series; `can_derive` of their keys must hold.
+
+    `mismatch`: the last one; it ended derivation `ended_until_ms`.
+    """
 
     def __init__(self, target: Series, parts: Series) -> None:
         self.target = target
         self.parts = parts
         self._scale = 1000 if target.key.micros else 1
         self._proven = b""
-        self._mismatched = b""
-        self._paused_until_ms = 0
+        self.mismatch = Mismatch(0, b"", b"")
+        self.ended_until_ms = 0
         self._prefix: _Prefix | None = None
+
+    @property
+    def as_of_ms(self) -> int:
+        """The as-of of what could be derived now, -1 if nothing could: what came after an unseen close is unknown."""
+        tail = self.parts.live_tail
+        return -1 if tail is None or not tail.rows or tail.derived else min(tail.as_of_ms, tail.rows[-1].close_ms)
+
+    def refusal(self) -> NotDerived | None:
+        """Return why nothing may be derived, whatever is newer; `None` if the bucket before the open one is proven."""
+        tail = self.target.tail
+        bucket = None if tail is None or self.as_of_ms < 0 else self._open_bucket(tail)
+        return NotDerived.NO_PARTS if bucket is None else self._refuse(bucket, self.as_of_ms)
 
     def derive(self) -> Frame | NotDerived:
         """Return the target's open candle as of the parts' tail, if that is newer than what the target shows.
@@ -77,10 +100,10 @@ class Derivation:
         The frame is never final, because only Binance's own row closes a candle.
         """
         tail, shown, parts_tail = self.target.tail, self.target.live_tail, self.parts.live_tail
-        if tail is None or shown is None or parts_tail is None or not parts_tail.rows:
+        as_of_ms = self.as_of_ms
+        if tail is None or shown is None or parts_tail is None or as_of_ms < 0:
             return NotDerived.NO_PARTS
         newest = parts_tail.rows[-1]
-        as_of_ms = min(parts_tail.as_of_ms, newest.close_ms)  # what came after an unseen close is unknown
         if as_of_ms <= shown.as_of_ms:
             return NotDerived.NOT_NEWER
         bucket = self._open_bucket(tail)
@@ -94,7 +117,7 @@ class Derivation:
         row = Row(bucket.open_ms, bucket.end_ms - 1, int(raw.split(b",")[_TRADES]), raw)
         if any(row.trades < each.trades for each in shown.rows if each.open_ms == row.open_ms):
             return NotDerived.NO_PARTS
-        return Frame(as_of_ms, row, final=False)
+        return Frame(as_of_ms, row, final=False, derived=True)
 
     def _open_bucket(self, tail: Tail) -> _Bucket | None:
         """Return the bucket after the newest closed row, unless it may have ended, too, when the tail was read."""
@@ -118,7 +141,7 @@ class Derivation:
     def _refuse(self, bucket: _Bucket, as_of_ms: int) -> NotDerived | None:
         """Return why the bucket may not be derived; `None` if the row before it is the merge of its parts."""
         open_ms, raw = bucket.closed
-        if as_of_ms < self._paused_until_ms or raw == self._mismatched:
+        if as_of_ms < self.ended_until_ms or raw == self.mismatch.printed:
             return NotDerived.UNPROVEN
         if raw == self._proven:
             return None
@@ -129,8 +152,8 @@ class Derivation:
         settled = self.target.coverage.at(open_ms) and not self.parts.coverage.gaps(open_ms, bucket.open_ms)
         if merged is None or not settled:  # a row read soon after its close may be unfinished
             return NotDerived.UNPROVEN
-        self._mismatched = raw
-        self._paused_until_ms = as_of_ms + _PAUSE_MS
+        self.mismatch = Mismatch(open_ms, raw, merged)
+        self.ended_until_ms = as_of_ms + _PAUSE_MS
         return NotDerived.MISMATCH
 
     # ------------------------------------------------------------------------------- the parts

@@ -173,6 +173,8 @@ class Series:
             return False
         if self.stream is None:
             self.stream = StreamTail(self.settling, cadence_ms)
+        elif not frame.derived:
+            self.stream.cadence_ms = cadence_ms
         return self._changes_live_tail(self.stream.take(frame))
 
     def complete_until_ms(self) -> int | None:

@@ -140,8 +140,9 @@ class StreamTail:
         if not final and newest.raw == silence.row and silence.since_ms <= known_ms and as_of_ms <= newest.close_ms:
             as_of_ms = max(as_of_ms, min(silence.until_ms, newest.close_ms))
         error_ms = tail.error_ms if as_of_ms == tail.as_of_ms else 0
-        cadence_ms = self.cadence_ms if shown is not None else 0
-        return Tail(tail.start_ms, tuple(rows), as_of_ms, tail.since_ms, error_ms, cadence_ms, final)
+        derived = shown is not None and shown.derived
+        cadence_ms = self.cadence_ms if shown is not None and not derived else 0
+        return Tail(tail.start_ms, tuple(rows), as_of_ms, tail.since_ms, error_ms, cadence_ms, final, derived)
 
     def _closed_row(self, row: Row, frame: Frame | None, early_ms: int) -> Row:
         """Return a closed candle as the read or the final frame shows it: the later one, but with no fewer trades."""
@@ -173,10 +174,11 @@ class StreamTail:
     def _known_until_ms(self, tail: Tail, trades: int, frame: Frame | None) -> int:
         """Return until when the newest row, with so many trades, surely has them all.
 
-        A server may lag by `SETTLE_S`; `frame` is the newest one of the row's candle.
+        A server may lag by `SETTLE_S`, also one whose rows made a derived frame; `frame` is the newest one of the row's
+        candle.
         """
         read_ms = tail.as_of_ms - tail.error_ms - self._settling.policy.settle_ms
-        return read_ms if frame is None or frame.row.trades > trades else max(read_ms, frame.event_ms)
+        return read_ms if frame is None or frame.derived or frame.row.trades > trades else max(read_ms, frame.event_ms)
 
 
 def _holds(live: Tail, shown: Tail) -> bool:

@@ -13,6 +13,7 @@ class Tail:
     settle it (docs/design.md#settling). `error_ms`: how much earlier the true as-of may be; a row that closed within
     that time may have been read unfinished. `cadence_ms`: how often a stream sends what shows its newest row, 0 if it
     was read. `final`: a final frame shows the newest row, which is complete, although the as-of is no later.
+    `derived`: the newest row was derived from a shorter series.
     """
 
     start_ms: int
@@ -22,6 +23,7 @@ class Tail:
     error_ms: int = 0
     cadence_ms: int = 0
     final: bool = False
+    derived: bool = False
 
     @property
     def newest_close_ms(self) -> int | None:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from mdcache import __version__
 from mdcache.cache.candles import CandleLimits, Candles
+from mdcache.cache.derivations import Derivations
 from mdcache.cache.exchange_info import ExchangeInfo, ExchangeInfoPolicy
 from mdcache.cache.flights import Flights
 from mdcache.cache.idle_blocks import IdleBlocks
-from mdcache.cache.live_tails import LiveTails, NoLiveTails
+from mdcache.cache.live_tails import LiveTails, NoLiveTails, TailSources
 from mdcache.cache.purge import LocalPurge, Purge
 from mdcache.cache.replicas.bodies import SharedBodies
 from mdcache.cache.replicas.rows import SharedRows
@@ -323,7 +324,9 @@ def build_cache(
         settling = SettlingReads(registry, flights, governor, exchange_now, clock)
         stream_tails = StreamTails(frames, open_streams(frames), settling, clock, events, settings.stream_idle_s)
     live_tails: LiveTails = stream_tails or NoLiveTails()
-    candles = Candles(registry, flights, exchange_info, clocks, governor, clock, limits, live_tails)
+    derivations = Derivations(registry, clock, events, settings.stream_idle_s) if settings.derive else None
+    sources = TailSources(live_tails, derivations)
+    candles = Candles(registry, flights, exchange_info, clocks, governor, clock, limits, sources)
     snapshot_policy = SnapshotPolicy(
         settings.request_deadline_s,
         settings.max_stale_s,

@@ -36,11 +36,15 @@ _EAST_8 = 480  # minutes; the only offset that spot's streams have
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One event of a topic: the candle `row` as it was at `event_ms`. `final`: it will not change any more."""
+    """The candle `row` as it was at `event_ms`: an event of a topic, or `derived` from a shorter series.
+
+    `final`: it will not change any more.
+    """
 
     event_ms: int
     row: Row
     final: bool
+    derived: bool = False
 
 
 class _Candle(msgspec.Struct, gc=False):

@@ -41,8 +41,7 @@ from mdcache.settings.values import (
 PREFIX = "MDCACHE_"
 HIDDEN = "(hidden)"
 
-# Accepted and validated, but without effect in this release: derivation is not built yet. `check` says so beside each.
-NO_EFFECT_YET: frozenset[str] = frozenset({"derive"})
+NO_EFFECT_YET: frozenset[str] = frozenset()  # accepted and validated, but without effect in this release
 
 
 def default_ttls() -> Mapping[str, float]:
@@ -100,10 +99,12 @@ class Settings(BaseSettings):
         default="auto", description="feed tails from streams: auto, off"
     )
     stream_idle_s: Seconds = Field(
-        default=300.0, description="seconds; unsubscribe a series that nobody asked for in this time"
+        default=300.0,
+        description="seconds; what nobody asked for in this time is unsubscribed, and derives nothing",
     )
     derive: bool = Field(
-        default=True, description="compute open candles of longer intervals from the symbol's shortest"
+        default=True,
+        description="without a stream, compute open candles of longer intervals from the symbol's shortest",
     )
     open_candle_ttl_s: Seconds = Field(
         default=2.0, description="seconds; how long an open candle is fresh; for all intervals, if only this is set"

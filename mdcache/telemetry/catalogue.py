@@ -69,6 +69,7 @@ REJECTED = _counter(
 )
 ODD_BODIES = _counter("odd_bodies", "market", "Replies that were accepted although they look unusual: more columns.")
 REVISIONS = _counter("revisions", "market", "Closed rows that Binance changed after they were shown.")
+DERIVED = _counter("derived", "result", "Attempts to derive an open candle, by what came of them.")
 HOLES = _gauge("holes", "market", "Buckets without a row inside what is known.")
 SERIES = _gauge("series", "", "Series held.")
 ROWS = _gauge("rows", "", "Rows held.")
@@ -128,6 +129,7 @@ ALL: tuple[Metric, ...] = (
     REJECTED,
     ODD_BODIES,
     REVISIONS,
+    DERIVED,
     HOLES,
     SERIES,
     ROWS,

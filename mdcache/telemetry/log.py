@@ -23,6 +23,7 @@ from mdcache.events import (
     ClockSuspect,
     DaemonServing,
     DaemonStopped,
+    DerivationEnded,
     Event,
     GateChanged,
     OddBody,
@@ -151,10 +152,8 @@ class LogSink:
             case OddBody():
                 say = self._first(self._logger.warning, "odd_body", event.market, event.oddity)
                 say("odd_body", market=event.market, path=event.path, oddity=event.oddity)
-            case RowRevised():
-                was, now = _one_line(event.was.decode("latin-1")), _one_line(event.now.decode("latin-1"))
-                say = self._first(self._logger.warning, "row_revised", event.series)
-                say("row_revised", series=event.series, open_time_ms=event.open_time_ms, was=was, now=now)
+            case RowRevised() | DerivationEnded():
+                self._row(event)
             case ClockMeasured() | ClockSuspect():
                 self._clocks(event)
             case SymbolsLoaded():
@@ -179,6 +178,15 @@ class LogSink:
         reopens = _unless_empty("reopens_in_s", round(event.reopens_in_s, 3))
         name = "gate_extended" if event.extended else "gate_changed"
         say(name, family=event.family, state=event.state, reason=event.reason, **reopens)
+
+    def _row(self, event: RowRevised | DerivationEnded) -> None:
+        if isinstance(event, RowRevised):
+            name, rows = "row_revised", {"was": event.was, "now": event.now}
+        else:
+            name, rows = "derivation_ended", {"printed": event.printed, "merged": event.merged}
+        texts = {label: _one_line(row.decode("latin-1")) for label, row in rows.items()}
+        say = self._first(self._logger.warning, name, event.series)
+        say(name, series=event.series, open_time_ms=event.open_time_ms, **texts)
 
     def _daemon(self, event: SettingsIgnored | DaemonServing | DaemonStopped) -> None:
         match event:

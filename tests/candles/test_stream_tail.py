@@ -1,5 +1,7 @@
 """Frames laid over a tail that was read: what they prove is shown, and nothing else (docs/design.md#stream-fed)."""
 
+from dataclasses import replace
+
 import pytest
 
 from mdcache.candles.freshness import tail_ttl_ms
@@ -251,6 +253,23 @@ def test_a_tail_that_a_stream_feeds_is_fresh_until_a_frame_is_overdue() -> None:
     fed = live(streamed(frame(10.6, 10, 61)))
     assert tail_ttl_ms(fed, 2_000, now(10.6), trading=True) == 2_600
     assert tail_ttl_ms(fed, 10_000, now(10.6), trading=True) == 10_000
+
+
+def test_a_derived_candle_is_told_and_is_fresh_for_the_ttl() -> None:
+    derived = replace(frame(10.6, 10, 61), derived=True)
+    series = make_series()
+    show_tail(series, 9, 10, as_of=10.5)
+    series.apply_frame(derived, 0)
+    assert live(series).derived
+    assert tail_ttl_ms(live(series), 2_000, now(10.6), trading=True) == 2_000
+    series.apply_frame(frame(10.7, 10, 62), CADENCE_MS)
+    assert not live(series).derived
+    assert tail_ttl_ms(live(series), 2_000, now(10.7), trading=True) == 2_600
+
+
+def test_a_derived_candle_says_not_that_no_server_lagged() -> None:
+    series = streamed(replace(frame(10.6, 10, 60), derived=True))
+    assert series.complete_until_ms() == at(10.45)
 
 
 def test_candles_that_nothing_settles_are_bounded_and_read_again() -> None:

@@ -212,7 +212,7 @@ def predicted(asked: Demand, ttl_s: float) -> CapacityPlan:
 )
 @pytest.mark.untraced
 async def test_the_exchange_charges_what_was_planned(asked: Demand, ttl_s: float) -> None:
-    options = DaemonOptions(ttl_s=ttl_s)
+    options = DaemonOptions(ttl_s=ttl_s, derive=False)
     options.limits = replace(options.limits, weight_share=0.9)
     w = VirtualDaemon(SimConfig(), options)
     fill, weight = await charged(w, asked, minutes=5)

@@ -14,6 +14,7 @@ from mdcache.events import (
     ConnectReason,
     DaemonServing,
     DaemonStopped,
+    DerivationEnded,
     Event,
     GateChanged,
     OddBody,
@@ -51,6 +52,12 @@ NOTED: dict[type, tuple[Event, str, str, str]] = {
         "revised",
         "spot",
         "spot/klines/BTCUSDT/1m: the row of 2023-11-14T22:14Z",
+    ),
+    DerivationEnded: (
+        DerivationEnded("spot", "spot/klines/BTCUSDT/1h", 1_700_000_040_000, b"[1]", b"[2]"),
+        "derivation",
+        "spot",
+        "spot/klines/BTCUSDT/1h: the row of 2023-11-14T22:14Z differs from shorter ones",
     ),
     ClockSuspect: (ClockSuspect("coinm", -5_000.4), "clock", "coinm", "a reply's date is off by -5000 ms"),
     StreamConnected: (

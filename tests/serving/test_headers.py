@@ -62,6 +62,18 @@ async def test_the_mark(age_ms: int, ttl: int) -> None:
     assert reply.headers["x-mdcache-as-of"] == str(NOW_MS - age_ms)
 
 
+async def test_a_derived_candle_is_told() -> None:
+    house = ServingHarness()
+    house.candles.make = lambda: house.answer(cache_status=CacheStatus.REFRESHED, derived=True)
+    reply = await house.ask()
+    assert reply.headers["cache-status"].startswith("mdcache; fwd=stale; fwd-status=200; stored; ttl=")
+    assert reply.headers["cache-status"].endswith("; detail=derived")
+    house.candles.make = lambda: house.answer(cache_status=CacheStatus.HIT, derived=True)
+    reply = await house.ask()
+    assert reply.headers["cache-status"].startswith("mdcache; hit; ttl=")
+    assert reply.headers["cache-status"].endswith("; detail=derived")
+
+
 async def test_a_marked_answer_is_never_remembered() -> None:
     house = ServingHarness()
     house.candles.make = lambda: house.answer(cache_status=CacheStatus.HIT, stale=True, valid_until_ms=-1)

@@ -116,7 +116,7 @@ async def test_status() -> None:
     assert page["families"][0]["gate_state"] == "open"
     assert page["clocks"]["usdm"]["measured"] is False
     assert page["symbols"]["coinm"] == {"count": 0, "age_s": None}
-    none = {"rest": 0, "stream": 0}
+    none = {"rest": 0, "stream": 0, "derived": 0}
     assert page["series"] == {
         "count": 0,
         "rows": 0,

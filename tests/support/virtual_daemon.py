@@ -60,6 +60,7 @@ class DaemonOptions:
     egress: str = "default"
     streams: bool = False
     connections: bool = False
+    derive: bool = True
 
     def settings(self) -> Settings:
         """As the daemon's own; not validated, so that memory may be a part of a megabyte."""
@@ -73,6 +74,7 @@ class DaemonOptions:
                 "request_deadline_s": self.deadline_s,
                 "memory_max_mb": self.memory_mb,
                 "egress": self.egress,
+                "derive": self.derive,
                 **asdict(self.limits),
             }
         )

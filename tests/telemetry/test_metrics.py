@@ -21,6 +21,9 @@ from mdcache.events import (
     ClockSuspect,
     ConnectReason,
     DaemonStopped,
+    DerivationAttempted,
+    DerivationEnded,
+    DerivationResult,
     Event,
     GateChanged,
     MemoryEvicted,
@@ -53,7 +56,7 @@ from mdcache.upstream.reply_head import ReplyHead
 from mdcache.upstream.reply_status import failure
 from tests.support.asgi_client import ManualClock
 
-# docs/design.md#metrics, word for word, but for derivation, and for the results of frames
+# docs/design.md#metrics, word for word, but for the results of frames
 DOCUMENTED_TEXT = """
 mdcache_requests_total{market,endpoint,result,client} mdcache_request_seconds{endpoint,result}
 mdcache_upstream_requests_total{market,endpoint,status} mdcache_upstream_seconds{market}
@@ -75,6 +78,7 @@ mdcache_upstream_weight_address{family} mdcache_gate_reason{family,reason} mdcac
 mdcache_memory_max_bytes mdcache_tier_up{tier} mdcache_clock_error_seconds{market} mdcache_clock_doubts_total{market}
 mdcache_stream_dead_topics{market} mdcache_stream_refusals_total{market,status} mdcache_stream_ends_total{market,end}
 mdcache_stream_resubscribed_total{market} mdcache_tails{market,source} mdcache_failures_total{what}
+mdcache_derived_total{result}
 """
 DOCUMENTED = (DOCUMENTED_TEXT + MORE).split()
 CALLED = UpstreamCalled("spot", "klines", "/api/v3/klines", ReadReason.MISSING_ROWS, "normal", 200, "", 2, 40_000, 0.12)
@@ -143,6 +147,8 @@ def everything() -> list[Event]:
         BodyRejected("spot", "/api/v3/klines", BodyFault.NOT_JSON, "<html>"),
         OddBody("spot", "/api/v3/klines", "more-columns"),
         RowRevised("spot", "spot/klines/BTCUSDT/1m", 1, b"[1]", b"[2]"),
+        DerivationAttempted("spot", DerivationResult.DERIVED),
+        DerivationEnded("spot", "spot/klines/BTCUSDT/1h", 1, b"[1]", b"[2]"),
         RequestCollapsed("spot"),
         QueueWaited("high", 0.02),
         MemoryEvicted("entries", 7),

@@ -72,11 +72,15 @@ def answer_fields(
 
 
 def _cache_status(answer: Answer, ttl_s: int, *, from_memory: bool) -> bytes:
-    """Return `hit`, or why Binance was asked (RFC 9211); `detail=stale` marks an answer past its TTL."""
+    """Return `hit`, or why Binance was asked (RFC 9211); `detail=stale` marks an answer past its TTL.
+
+    `detail=derived`: its open candle was derived from a shorter series.
+    """
     if answer.stale:
         return b"mdcache; hit; ttl=%d; detail=stale" % min(-1, ttl_s)
+    derived = b"; detail=derived" if answer.derived else b""
     if from_memory or answer.cache_status is CacheStatus.HIT:
-        return b"mdcache; hit; ttl=%d" % ttl_s
+        return b"mdcache; hit; ttl=%d%b" % (ttl_s, derived)
     collapsed = b"; collapsed" if answer.collapsed else b""
     how = answer.cache_status.value.encode()
-    return b"mdcache; fwd=%b; fwd-status=200; stored%b; ttl=%d" % (how, collapsed, ttl_s)
+    return b"mdcache; fwd=%b; fwd-status=200; stored%b; ttl=%d%b" % (how, collapsed, ttl_s, derived)
