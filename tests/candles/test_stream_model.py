@@ -19,28 +19,29 @@ from mdcache.errors import InvalidBody
 from mdcache.exchange.rows import Row
 from mdcache.exchange.streams import Frame
 from tests.support.examples import examples
-from tests.support.streamed_exchange import FUTURES, MINUTE, SPOT, T0, Pace, random_exchange
+from tests.support.streamed_exchange import FUTURES, MINUTE, SPOT, T0, Pace, StreamedExchange, random_exchange
 from tests.support.toy_exchange import make_series
 
 MINUTES = 8
 PATHS = {SPOT: "/api/v3/klines", FUTURES: "/fapi/v1/klines"}
-UNCONFIRMED_MS = 5_000  # a candle read just after its close is shown so long without its final frame
 
 
 class World:
     """A series that is fed, the exchange, and what is under way between them.
 
-    `lag_ms`: how far behind servers may be. `trip_ms`: how long a reply may take to be sent and received.
+    `lag_ms`: how far behind servers may be. `trip_ms`: how long a reply may take to be sent, and to be received.
+    `error_ms`: how wrong our clock may be.
     """
 
-    def __init__(self, seed: int, pace: Pace, *, lag_ms: int = 0, trip_ms: int = 0) -> None:
+    def __init__(self, seed: int, pace: Pace, *, lag_ms: int = 0, trip_ms: int = 0, error_ms: int = 0) -> None:
         self.rng = random.Random(seed)
         self.pace = pace
-        self.lag_ms, self.trip_ms = lag_ms, trip_ms
+        self.lag_ms, self.trip_ms, self.error_ms = lag_ms, trip_ms, error_ms
         self.exchange = random_exchange(self.rng, MINUTES)
         self.series = make_series(PATHS[pace])
         self.now = T0
         self.shown_ms = -1
+        self._right: set[Row] = set()  # rows that are as they were at their close
         self._number = count()
         self._ahead: list[tuple[int, int, Callable[[], None]]] = []
 
@@ -64,10 +65,11 @@ class World:
         written_ms = sent_ms + rng.randrange(self.trip_ms + 1)
         rows = self.exchange.rows(written_ms - rng.randrange(self.lag_ms + 1), limit)
         received_ms = written_ms + rng.choice([0, rng.randrange(self.trip_ms + 1)])
-        self.at(received_ms, lambda: self.receive(rows, limit, sent_ms))
+        by_our_clock_ms = sent_ms + rng.randint(-self.error_ms, self.error_ms)
+        self.at(received_ms, lambda: self.receive(rows, limit, by_our_clock_ms))
 
     def receive(self, rows: list[Row], limit: int, sent_ms: int) -> None:
-        window, read = tail_window(limit), ReadTime(sent_ms, sent_ms)
+        window, read = tail_window(limit), ReadTime(sent_ms, sent_ms - self.error_ms)
         try:
             if find_suspicion(self.series, rows, window, read) is not None:
                 assert self.lag_ms or self.trip_ms, "a reply that is up to date was doubted"
@@ -76,6 +78,7 @@ class World:
             assert self.lag_ms, "a reply that is up to date was refused"
             return
         merge(self.series, rows, window, read)
+        self._check_settled()
 
     def fall_silent(self) -> None:
         since_ms = self.series.complete_until_ms()
@@ -88,15 +91,14 @@ class World:
     # ------------------------------------------------------------------------------------- oracle
 
     def check(self) -> None:
-        """Whatever is shown is what the exchange would have said at its as-of, or at most `lag_ms` before."""
+        """What is shown is what the exchange would have said at its as-of, give or take what replies take and lag."""
         tail = self.series.live_tail
         if tail is None:
             return
-        assert tail.as_of_ms <= self.now, "in the future"
+        assert tail.as_of_ms <= self.now + self.error_ms, "in the future"
         assert tail.as_of_ms >= self.shown_ms, f"as-of went back by {self.shown_ms - tail.as_of_ms} ms"
         self.shown_ms = tail.as_of_ms
         self._check_rows(tail)
-        self._check_settled()
         newest = tail.rows[-1] if tail.rows else None
         if newest is not None and not self._complete(newest):
             assert not tail.final
@@ -105,18 +107,22 @@ class World:
     def _check_rows(self, tail: Tail) -> None:
         as_of_ms = tail.as_of_ms
         opens = [row.open_ms for row in tail.rows]
-        least = self.exchange.opens(tail.start_ms, as_of_ms - self.lag_ms)
-        most = self.exchange.opens(tail.start_ms, min(self.now, as_of_ms + self.trip_ms))
+        oldest_ms = as_of_ms - self.lag_ms - self.error_ms
+        newest_ms = min(self.now, as_of_ms + self.trip_ms + self.error_ms)
+        least = self.exchange.opens(tail.start_ms, oldest_ms)
+        most = self.exchange.opens(tail.start_ms, newest_ms)
         assert opens[: len(least)] == least, "a row is missing"
         assert opens == most[: len(opens)], "a row that is not there yet"
         for row in tail.rows:
-            oldest = self.exchange.row(row.open_ms, as_of_ms - self.lag_ms)
-            newest = self.exchange.row(row.open_ms, min(self.now, as_of_ms + self.trip_ms))
+            if row.close_ms < oldest_ms and row in self._right:
+                continue
+            oldest = self.exchange.row(row.open_ms, oldest_ms)
+            newest = self.exchange.row(row.open_ms, newest_ms)
             assert oldest.trades <= row.trades <= newest.trades, "not the candle as it was"
-            if as_of_ms - row.close_ms > UNCONFIRMED_MS:
-                assert self._complete(row)
             if row.trades == newest.trades:
                 assert row == newest
+                if newest_ms > row.close_ms:
+                    self._right.add(row)
 
     def _check_settled(self) -> None:
         for start, end in self.series.coverage:
@@ -137,6 +143,9 @@ def disturb(world: World, frames: list[Frame]) -> None:
     for frame in frames:
         if any(0 <= frame.event_ms - begin < rng.choice([5_000, 70_000]) for begin in lost):
             continue
+        if frame.final and rng.random() < 0.1:  # a candle may be repeated after its end
+            again = Frame(frame.event_ms + rng.randrange(1_500), frame.row, final=False)
+            world.at(again.event_ms, lambda again=again: world.deliver(again))  # type: ignore[misc]
         if frame.final and rng.random() < 0.2:
             continue
         for _ in range(rng.choice([1, 1, 1, 1, 2])):
@@ -184,3 +193,66 @@ def test_replies_take_time(pace: Pace, seed: int) -> None:
 @examples(15, 1_000)
 def test_servers_lag(pace: Pace, seed: int) -> None:
     bad_day(World(seed, pace, trip_ms=300, lag_ms=2_500))
+
+
+@pytest.mark.parametrize("pace", [SPOT, FUTURES], ids=["spot", "futures"])
+@given(seed=st.integers(0, 2**32))
+@examples(15, 1_000)
+def test_our_clock_is_wrong(pace: Pace, seed: int) -> None:
+    bad_day(World(seed, pace, trip_ms=300, error_ms=400))
+
+
+# ---------------------------------------------------------------------------------------- progress
+
+
+def busy_world(seed: int, pace: Pace, delay_ms: int, lost: tuple[int, int] = (0, 0)) -> World:
+    """Trades all the time, every frame `delay_ms` late; those with event times within `lost` never come."""
+    world = World(seed, pace)
+    end_ms = T0 + MINUTES * MINUTE
+    trades = range(T0 - 20 * MINUTE, end_ms, pace.cadence_ms // 4)
+    world.exchange = StreamedExchange(T0 - 20 * MINUTE, [each + world.rng.randrange(40) for each in trades])
+    phase_ms = world.rng.randrange(pace.cadence_ms)
+    for frame in world.exchange.frames(pace, T0, end_ms, quiet=True, phase_ms=phase_ms):
+        if not lost[0] <= frame.event_ms < lost[1]:
+            world.at(frame.event_ms + delay_ms, lambda frame=frame: world.deliver(frame))  # type: ignore[misc]
+    return world
+
+
+def check_ages(world: World, delay_ms: int, from_ms: int, to_ms: int) -> None:
+    """The tail is no older than its frames, but between a close and the final frame."""
+    pace = world.pace
+    for now_ms in sorted(world.rng.randrange(from_ms, to_ms) for _ in range(300)):
+        world.run(now_ms)
+        assert world.series.live_tail is not None
+        as_of_ms = world.series.live_tail.as_of_ms
+        close_ms = now_ms // MINUTE * MINUTE - 1
+        since_final_ms = now_ms - close_ms - pace.final_ms - delay_ms
+        if since_final_ms < 0:
+            assert as_of_ms >= close_ms - pace.cadence_ms - delay_ms
+        elif pace.waits and since_final_ms <= pace.cadence_ms:
+            assert as_of_ms >= close_ms
+        else:
+            assert now_ms - as_of_ms <= pace.cadence_ms + delay_ms
+
+
+@pytest.mark.parametrize("pace", [SPOT, FUTURES], ids=["spot", "futures"])
+@given(seed=st.integers(0, 2**32), delay_ms=st.integers(0, 900), read_ms=st.integers(4_000, MINUTE - 1))
+@examples(10, 200)
+def test_an_undisturbed_stream_needs_one_read(pace: Pace, seed: int, delay_ms: int, read_ms: int) -> None:
+    world = busy_world(seed, pace, delay_ms)
+    world.at(T0 + read_ms, lambda: world.send_read(100))
+    check_ages(world, delay_ms, T0 + read_ms + pace.cadence_ms + delay_ms, T0 + MINUTES * MINUTE)
+    assert world.series.live_tail is not None
+    assert len(world.series.live_tail.rows) >= MINUTES
+
+
+@pytest.mark.parametrize("pace", [SPOT, FUTURES], ids=["spot", "futures"])
+@given(seed=st.integers(0, 2**32), begin_ms=st.integers(MINUTE, 4 * MINUTE), lasts_ms=st.integers(1, 90_000))
+@examples(10, 200)
+def test_after_lost_frames_one_read_is_enough(pace: Pace, seed: int, begin_ms: int, lasts_ms: int) -> None:
+    lost = (T0 + begin_ms, T0 + begin_ms + lasts_ms)
+    world = busy_world(seed, pace, 100, lost)
+    world.at(T0 + 10_000, lambda: world.send_read(100))
+    close_ms = lost[1] // MINUTE * MINUTE  # a read just after a close needs the final frame, which may be lost
+    world.at(max(lost[1], close_ms + 3_100), lambda: world.send_read(100))
+    check_ages(world, 100, max(lost[1], close_ms + 3_100) + pace.cadence_ms + 100, T0 + MINUTES * MINUTE)
