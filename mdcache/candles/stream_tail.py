@@ -36,7 +36,7 @@ class StreamTail:
         self._settling = settling
         self._frames: dict[int, Frame] = {}
         self._silence = SilentSpan(0, 0, b"")
-        self._confirmed: Tail | None = None  # a tail whose closed rows silence has proven complete
+        self._confirmed: dict[int, bytes] = {}  # by open time, closed rows that silence has proven complete
         self._read: Tail | None = None  # the tail from which `_shown` was made
         self._shown: Tail | None = None
         self._stale = False  # whether something came since
@@ -75,6 +75,7 @@ class StreamTail:
         """Forget the frames of candles that are settled."""
         for open_ms in [t for t in self._frames if t < start_ms]:
             del self._frames[open_ms]
+        self._confirmed = {t: raw for t, raw in self._confirmed.items() if t >= start_ms}
         self._stale = True
 
     def over(self, tail: Tail) -> Tail:
@@ -156,20 +157,21 @@ class StreamTail:
         Its final frame shows that it is not, and so does silence from before on.
         """
         early_ms, settle_ms = tail.as_of_ms - tail.error_ms, self._settling.policy.settle_ms
-        silence = self._silence
-        covers = silence.since_ms <= early_ms - settle_ms and silence.until_ms >= tail.as_of_ms
-        if covers and silence.row == tail.rows[-1].raw:
-            self._confirmed = tail
-        if self._confirmed is tail:
-            return True
         closed = tail.rows if tail.rows[-1].close_ms < early_ms else tail.rows[:-1]
-        for row in reversed(closed):
-            if early_ms - row.close_ms >= settle_ms:
-                break
-            frame = frames.get(row.open_ms)
-            if frame is None or not frame.final:
-                return False
+        doubtful = [row for row in closed if early_ms - row.close_ms < settle_ms and not self._is_complete(row, frames)]
+        if not doubtful:
+            return True
+        silence = self._silence
+        if silence.row != tail.rows[-1].raw or silence.since_ms > early_ms - settle_ms:
+            return False
+        if silence.until_ms < max(tail.as_of_ms, doubtful[-1].close_ms):
+            return False
+        self._confirmed |= {row.open_ms: row.raw for row in doubtful}
         return True
+
+    def _is_complete(self, row: Row, frames: dict[int, Frame]) -> bool:
+        frame = frames.get(row.open_ms)
+        return (frame is not None and frame.final) or self._confirmed.get(row.open_ms) == row.raw
 
     def _known_until_ms(self, tail: Tail, trades: int, frame: Frame | None) -> int:
         """Return until when the newest row, with so many trades, surely has them all.

@@ -161,6 +161,23 @@ def test_silence_from_before_a_close_until_after_the_read_confirms_the_candle(
     assert shown(series)[0] == (11.06 if confirmed else 11.01)
 
 
+def test_silence_must_last_until_the_close_even_of_a_read_that_was_sent_before() -> None:
+    series = make_series()
+    show_tail(series, 9, 11, as_of=10.99)
+    series.note_silence(SilentSpan(at(10.9), at(10.995), row(11).raw))
+    series.apply_frame(frame(11.05, 11, 61), CADENCE_MS)
+    assert shown(series)[0] == 10.99
+
+
+def test_what_silence_has_confirmed_stays_confirmed_for_the_next_read() -> None:
+    series = just_after_a_close()
+    series.note_silence(SilentSpan(at(10.95), at(11.02), row(11).raw))
+    series.apply_frame(frame(11.04, 11, 62), CADENCE_MS)
+    assert shown(series)[0] == 11.04
+    merge(series, [*rows(9, 10), row(11, 61)], PAGE, read_at(11.03))
+    assert shown(series) == (11.04, [(10, 60), (11, 62)])
+
+
 def test_a_lagging_server_is_noticed_by_the_frames_before_its_reply() -> None:
     series = streamed(frame(11.01, 10, 70, final=True), frame(11.5, 11, 9))
     lacks_newest = find_suspicion(series, [row(9), row(10, 70)], PAGE, read_at(11.6))
