@@ -90,6 +90,8 @@ class StreamFrames:
             counts.rejected += 1
             self._events.emit(BodyRejected(market, topic, error.reason, error.detail))
             return False
+        if now is None and topic == MINI_TICKERS:
+            self._silence[market].interrupt()
         if news:
             counts.news += 1
         else:

@@ -23,10 +23,12 @@ from mdcache.exchange.streams import MINI_TICKERS
 from mdcache.upstream.streams.limits import LIMITS
 from mdcache.upstream.streams.lives import Life
 from mdcache.upstream.streams.messages import (
+    Acknowledged,
     Complaint,
     Shutdown,
     TopicFrame,
     TopicList,
+    Undecodable,
     read_message,
 )
 from mdcache.upstream.streams.ports import ConnectionEnded, StreamConnection
@@ -38,6 +40,9 @@ class LinkOwner(Protocol):
 
     def take(self, frame: TopicFrame, now_s: float) -> bool:
         """Take a frame; return whether it proves its topic on this connection."""
+
+    def missed(self) -> None:
+        """Note that a message could not be read: it may have been a frame."""
 
     def changed(self) -> None:
         """Look at the connection: it has ended, or will end."""
@@ -137,8 +142,10 @@ class Link:
             case Shutdown():
                 self.shutdown_s = self.shutdown_s or now_s + self._leaves_after_s
                 self._owner.changed()
-            case _:
-                pass  # an acknowledgement proves nothing
+            case Undecodable():
+                self._owner.missed()
+            case Acknowledged():
+                pass  # proves nothing
 
     def _record_frame(self, topic: str, now_s: float) -> None:
         self.subscriptions.record_frame(topic, now_s)

@@ -166,6 +166,7 @@ class MarketStreams:
         except Exception as error:  # noqa: BLE001 - reported, and the frame proves nothing
             self._events.emit(BackgroundTaskFailed(BackgroundTask.STREAMS, f"{type(error).__name__}: {error}"))
             accepted = False
+            self._sink.interrupt(self._market)
         self._frames += 1
         self._rejected += not accepted
         return accepted

@@ -137,6 +137,10 @@ class Shard:
             self._recent[topic] = data
         return accepted or self._recent.get(topic) == data
 
+    def missed(self) -> None:
+        """Note that a message could not be read, which may have been one of `!miniTicker@arr`."""
+        self._interrupt()
+
     def changed(self) -> None:
         """Look at the connections now."""
         self._woken.set()

@@ -186,6 +186,25 @@ async def test_the_sink_is_told_where_tickers_may_be_missing() -> None:
     assert world.sink.interrupted == [Market.SPOT] * 2
 
 
+async def test_what_can_not_be_read_may_have_been_tickers() -> None:
+    world = StreamWorld()
+    world.subscribe(*SOME)
+    await world.wait(5)
+    world.control.stream_fault("garbage", topic="!miniTicker", seconds=2)
+    await world.wait(5)
+    assert len(world.sink.interrupted) == 2
+
+
+async def test_tickers_that_the_sink_could_not_take_are_missing() -> None:
+    world = StreamWorld()
+    world.subscribe(BTC)
+    await world.wait(5)
+    world.sink.fails = True
+    await world.wait(1.5)
+    world.sink.fails = False
+    assert Market.SPOT in world.sink.interrupted
+
+
 # ------------------------------------------------------------------------------------------- lives
 
 

@@ -1,0 +1,75 @@
+"""Silence is proven by tickers that all came: one that could not be used ends the proof (docs/design.md#silence)."""
+
+import json
+
+import pytest
+
+from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.stream_frames import StreamFrames
+from mdcache.candles.settling import SettlePolicy
+from mdcache.clock import Instant
+from mdcache.events import Events
+from mdcache.exchange.markets import Market
+from mdcache.exchange.streams import MINI_TICKERS
+from tests.candles.timeline import at, now, show_tail
+from tests.support.toy_exchange import make_series
+from tests.support.virtual_time import VirtualClock
+
+pytestmark = pytest.mark.virtual
+
+SPOT = "/api/v3/klines"
+
+
+class Frames:
+    """Frames of tickers that list another symbol each second, and a series that was read in minute 10."""
+
+    def __init__(self) -> None:
+        self.now: Instant | None = None
+        events = Events()
+        registry = SeriesRegistry(VirtualClock(), events, SettlePolicy(3_000, 60_000), 1 << 20)
+        self.frames = StreamFrames(registry, VirtualClock(), lambda _: self.now, events)
+        self.series = make_series(SPOT)
+        show_tail(self.series, 9, 10, as_of=10.5)
+
+    def tick(self, minute: float, data: bytes | None = None, *, measured: bool = True) -> None:
+        self.now = now(minute) if measured else None
+        listed = [{"e": "24hrMiniTicker", "E": at(minute), "s": "OTHER"}]
+        self.frames.take(Market.SPOT, MINI_TICKERS, data or json.dumps(listed).encode())
+
+    def age_of_tail(self) -> int:
+        """How far behind the last tick the tail is, in seconds."""
+        self.frames.note_silence(self.series)
+        assert self.series.live_tail is not None
+        assert self.now is not None
+        return (self.now.ms - self.series.live_tail.as_of_ms) // 1000
+
+
+def ticks(frames: Frames, first_s: int, last_s: int) -> None:
+    for second in range(first_s, last_s + 1):
+        frames.tick(10.5 + second / 60)
+
+
+async def test_a_quiet_tail_is_as_fresh_as_the_tickers() -> None:
+    frames = Frames()
+    ticks(frames, -4, 10)
+    assert frames.age_of_tail() == 0
+
+
+async def test_tickers_that_began_after_a_lagging_server_could_have_answered_prove_nothing() -> None:
+    frames = Frames()
+    ticks(frames, -2, 10)
+    assert frames.age_of_tail() == 10
+
+
+@pytest.mark.parametrize(
+    ("data", "measured"),
+    [(b"[]", True), (b'[{"e":"24hrMiniTicker"}]', True), (None, False)],
+    ids=["empty", "broken", "before the clock is measured"],
+)
+async def test_one_that_can_not_be_used_ends_the_proof(data: bytes | None, measured: bool) -> None:
+    frames = Frames()
+    ticks(frames, -4, 5)
+    assert frames.age_of_tail() == 0
+    frames.tick(10.6, data, measured=measured)
+    ticks(frames, 7, 10)
+    assert frames.age_of_tail() == 5
