@@ -2,6 +2,7 @@
 
 import random
 import sys
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -28,7 +29,9 @@ def fed(*frames: tuple[int, str], silence: SilenceWatch | None = None) -> Silenc
     ("since", "until"),
     [
         (-1, None),  # nobody looked then
-        (0, None),  # listed at 2
+        (0, 1),  # listed at 2
+        (0.5, 1),
+        (1, None),
         (1.999, None),
         (2, 4),
         (2.5, 4),
@@ -40,6 +43,25 @@ def test_silence_lasts_from_the_last_frame_that_lists_a_symbol(since: float, unt
     silence = fed((0, "A B"), (1, "B"), (2, "A B"), (3, "B"), (4, "B"))
     proven = None if until is None else T0 + until * SECOND
     assert silence.silent_until_ms("A", T0 + round(since * SECOND)) == proven
+
+
+def test_a_symbol_was_silent_until_the_frame_before_the_one_that_lists_it() -> None:
+    silence = fed((0, "B"), (1, "A B"), (2, "B"), (3, "B"), (4, "A B"), (5, "B"))
+    assert silence.silent_until_ms("A", T0 + round(1.3 * SECOND)) == T0 + 3 * SECOND
+    assert silence.silent_until_ms("A", T0 + round(3.3 * SECOND)) is None
+    assert silence.silent_until_ms("A", T0 + round(0.3 * SECOND)) is None
+    fed((6, "A"), silence=silence)
+    assert silence.silent_until_ms("A", T0 + round(1.3 * SECOND)) is None, "two listings are remembered"
+    assert silence.silent_until_ms("A", T0 + 4 * SECOND) == T0 + 5 * SECOND
+
+
+@pytest.mark.parametrize("second", [1, 2, 3])
+def test_what_an_older_frame_lists_shortens_the_silence(second: int) -> None:
+    silence = fed((0, "B"), (1, "A"), (2, "B"), (3, "B"), (4, "A"))
+    silence.take(T0 + second * SECOND, ["A"], Instant(T0 + 9 * SECOND, 20))
+    until_ms = silence.silent_until_ms("A", T0 + SECOND)
+    assert until_ms == (T0 + 3 * SECOND if second == 1 else None)
+    assert silence.silent_until_ms("A", T0 + 3 * SECOND) is None
 
 
 def test_a_symbol_that_is_never_listed_is_silent_from_the_first_frame_on() -> None:
@@ -105,8 +127,8 @@ def test_names_without_end_don_t_fill_the_memory() -> None:
     silence = fed((0, "B"))
     for second in range(1, 40):
         fed((second, " ".join(f"X{second}N{number}" for number in range(2_000))), silence=silence)
-    assert sys.getsizeof(silence._listed_ms) < 2_000_000
-    assert len(silence._listed_ms) <= 20_000
+    assert sys.getsizeof(silence._listings) < 2_000_000
+    assert len(silence._listings) <= 20_000
     assert silence.silent_until_ms("A", T0) is None, "what was forgotten proves nothing"
     assert silence.silent_until_ms("A", T0 + 39 * SECOND) == T0 + 39 * SECOND
 
@@ -139,11 +161,15 @@ class World:
         return any(after_ms < trade <= until_ms for trade in self.trades[symbol])
 
     def expected(self, symbol: str, since_ms: int) -> int | None:
-        """The newest frame's time, if everything that frames can prove is proven."""
-        before = [frame for frame in self.taken if frame <= since_ms]
-        if not before:
+        """The time of the last frame before the one that lists the symbol again, or of the newest."""
+        if not self.taken or since_ms < self.taken[0]:
             return None
-        return None if self.traded(symbol, before[-1], self.taken[-1]) else self.taken[-1]
+        pairs = [(earlier, frame) for earlier, frame in pairwise(self.taken) if self.traded(symbol, earlier, frame)]
+        after = [earlier for earlier, frame in pairs if frame > since_ms]
+        if len(after) > 1:
+            return None  # of each symbol, two listings are remembered
+        until_ms = after[0] if after else self.taken[-1]
+        return until_ms if until_ms > since_ms or not after else None
 
 
 @given(seed=st.integers(0, 2**32))
