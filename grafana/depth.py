@@ -132,7 +132,8 @@ STREAMS = Section(
     (
         Panel(
             "Tails by what feeds them",
-            "Of the series that are asked for. A stream costs no weight; rest: read by the TTL.",
+            "Of the series that are asked for. A stream costs no weight; rest: read by the TTL; derived: from the rows "
+            "of a shorter series.",
             "short",
             (Query(f"sum by (market, source) ({metric('tails', _MARKET)})", "{{market}} {{source}}"),),
             Kind.STACKED,
@@ -187,6 +188,16 @@ STREAMS = Section(
             (Query(grown("stream_resubscribed_total", "market", _MARKET), "{{market}}"),),
             Kind.STACKED,
             width=6,
+        ),
+        Panel(
+            "Derivations",
+            "Attempts to derive an open candle from a shorter series, by what came of them. Mismatch: Binance's own "
+            "row differed, and is served.",
+            "ops",
+            (Query(rate("derived_total", "result"), "{{result}}"),),
+            Kind.STACKED,
+            width=24,
+            height=6,
         ),
     ),
 )

@@ -204,7 +204,8 @@ COST = Section(
         ),
         Panel(
             "Tails by what feeds them",
-            "Of the series that are asked for. A stream costs no weight; rest: read by the TTL.",
+            "Of the series that are asked for. A stream costs no weight; rest: read by the TTL; derived: from the rows "
+            "of a shorter series.",
             "short",
             (Query(f"sum by (source) ({metric('tails')})", "{{source}}"),),
             Kind.STACKED,

@@ -16,8 +16,8 @@ _SLICE_S = 0.004  # then other tasks run: five thousand series take a tenth of a
 class SeriesLine:
     """One series in memory. `symbol` may be a pair; `contract_type` is empty if there is none.
 
-    `source`: what the tail owes its as-of to (`rest`, `stream`). `age_s`: how old it is; both are `None` without a
-    tail. `holes`: buckets without a row within the coverage. `resting`: more of it is in a store.
+    `source`: what the tail owes its as-of to (`rest`, `stream`, `derived`). `age_s`: how old it is; both are `None`
+    without a tail. `holes`: buckets without a row within the coverage. `resting`: more of it is in a store.
     """
 
     market: str
