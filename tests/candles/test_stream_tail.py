@@ -223,6 +223,14 @@ def test_one_silence_goes_on_where_the_other_ended() -> None:
         assert shown(series)[0] == until
 
 
+def test_silences_with_a_gap_between_them_are_not_one() -> None:
+    series = streamed(frame(10.6, 10, 61))
+    series.note_silence(SilentSpan(at(10.6), at(10.7), row(10, 61).raw))
+    assert shown(series)[0] == 10.7
+    series.note_silence(SilentSpan(at(10.8), at(10.9), row(10, 61).raw))
+    assert shown(series)[0] == 10.7
+
+
 def test_after_a_read_silence_must_have_begun_before_it_as_servers_lag() -> None:
     series = streamed()
     series.note_silence(SilentSpan(at(10.5), at(10.6), row(10).raw))
