@@ -218,7 +218,9 @@ def _operation(path: str) -> tuple[str, Json]:
 
 
 def _status() -> Json:
-    made = _page("Gates, budgets, series, flights, stores, clocks; the last minutes.", content({"type": "object"}))
+    streams = {"type": "array", "items": ref("schemas", "StreamsStatus")}
+    shown = {"type": "object", "required": ["streams"], "properties": {"streams": streams}}
+    made = _page("Gates, budgets, series, flights, streams, stores, clocks; the last minutes.", content(shown))
     made["parameters"] = [
         {
             "name": "series",

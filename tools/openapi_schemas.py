@@ -11,6 +11,7 @@ from typing import Any, assert_never
 import msgspec
 
 from mdcache.cache.answers import CacheStatus
+from mdcache.cache.stream_status import StreamsStatus
 from mdcache.cache.warmup import WarmupProgress
 from mdcache.errors import MdcacheError
 from mdcache.exchange.endpoints import Endpoint, Parameter, ParameterKind
@@ -260,7 +261,8 @@ def _row() -> Json:
 
 
 _, _orders = msgspec.json.schema_components(
-    [PurgeCommand, GateCommand, WarmupCommand, WarmupProgress], ref_template="#/components/schemas/{name}"
+    [PurgeCommand, GateCommand, WarmupCommand, WarmupProgress, StreamsStatus],
+    ref_template="#/components/schemas/{name}",
 )
 _STRINGS = {"type": "array", "items": {"type": "string"}}
 SCHEMAS: Json = {
