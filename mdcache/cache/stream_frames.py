@@ -79,6 +79,10 @@ class StreamFrames:
         del self._keys[key.market, topic]
         return topic
 
+    def applies(self, key: SeriesKey) -> bool:
+        """Return whether the series is in memory, so that frames can be applied to it."""
+        return self._registry.find(key) is not None
+
     def take(self, market: Market, topic: str, data: bytes) -> bool:
         """Take a frame; return whether it proved something new."""
         counts, now = self.counts[market], self._exchange_now(market)

@@ -160,8 +160,10 @@ class StreamTails:
         self._known_dead = dead
 
     def _forget_idle(self) -> None:
-        idle = [key for key, asked_s in self._asked_s.items() if self._clock.now() - asked_s > self._idle_s]
-        for key in idle:
+        """Follow no longer what nobody asks for, nor what is no longer in memory: no frame could be applied to it."""
+        now_s = self._clock.now()
+        idle = {key for key, asked_s in self._asked_s.items() if now_s - asked_s > self._idle_s}
+        for key in idle | {key for key in self._followed if not self._frames.applies(key)}:
             del self._asked_s[key]
             if key in self._followed:
                 self._followed.discard(key)

@@ -106,6 +106,19 @@ async def test_a_series_that_nobody_asks_for_is_not_followed() -> None:
     assert reads(w, before) == 0
 
 
+async def test_a_series_that_left_the_memory_is_not_followed_until_it_is_asked_for_again() -> None:
+    w = await ready(VirtualDaemon(PLENTY, DaemonOptions(streams=True, memory_mb=0.2)))
+    asked = RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
+    oracle = KlineOracle(w.exchange, [0])
+    await poll(w, oracle, asked, 10.0, 1.0)
+    await w.ask(SPOT, "symbol=ETHUSDT&interval=1m&limit=1000")
+    await w.ask(SPOT, "symbol=BNBUSDT&interval=1m&limit=1000")
+    await w.clock.sleep(13.0)
+    assert w.streams.topics[Market.SPOT] == set()
+    await poll(w, oracle, asked, 3.0, 1.0)
+    assert w.streams.topics[Market.SPOT] == {"btcusdt@kline_1m"}
+
+
 async def test_without_frames_it_is_polled_by_the_ttl_and_frames_take_over_at_once_when_they_return() -> None:
     w, oracle = await streamed_world()
     asked = RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
@@ -137,21 +150,4 @@ async def test_who_wants_no_cache_is_read_for() -> None:
     before = len(w.calls())
     answer = await oracle.ask(w, asked, FreshnessDirectives(no_cache=True))
     oracle.goes_on(asked, answer)
-    assert reads(w, before) == 1
-
-
-async def test_a_burst_of_bots_at_a_close_on_futures_costs_one_read_a_series() -> None:
-    """The final frame comes 2 s after the close: until then, the close is read."""
-    w, oracle = await streamed_world()
-    bots = [RandomQuestion(USDM, f"symbol=BTCUSDT&interval=1m&limit={limit}") for limit in range(60, 100)]
-    await poll(w, oracle, bots[0], 20.0, 5.0)
-    left_s = 60.0 - w.clock.true_ms() % 60_000 / 1000
-    await w.clock.sleep(left_s + 0.1)
-    before = len(w.calls())
-    answers = await asyncio.gather(*(oracle.ask(w, each) for each in bots))
-    assert reads(w, before) == 1
-    closed_ms = w.clock.true_ms() // 60_000 * 60_000
-    assert all(answer.as_of_ms >= closed_ms for answer in answers)
-    await w.clock.sleep(1.5)
-    await asyncio.gather(*(oracle.ask(w, each) for each in bots))
     assert reads(w, before) == 1
