@@ -28,6 +28,7 @@ from mdcache.stores.disk.state import PersistentState, open_state
 from mdcache.stores.disk.state_dir import StateDir
 from mdcache.upstream.governor import GovernorSettings
 from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
+from mdcache.upstream.streams.streams import Streams
 from tests.support.direct_streams import DirectStreams
 from tests.support.sim_streams import SimStreams
 from tests.support.sim_transport import SimTransport
@@ -117,6 +118,7 @@ class VirtualDaemon:
         self.exchange: Exchange = Exchange(config, now_ms=self.clock.true_ms) if beside is None else beside.exchange
         self.transport: httpx.AsyncBaseTransport = SimTransport(self.exchange, self.clock)
         self.net = SimStreams(self.exchange, self.clock)
+        self.connected: Streams | None = None
         self.events: list[Event] = []
         self.as_of_error_ms = [0]  # how far the exchange's own time may be from an as-of
         self.runs = False
@@ -174,9 +176,15 @@ class VirtualDaemon:
 
     def _open_streams(self) -> Callable[[StreamFrames], TopicFollower] | None:
         if self.options.connections:
-            settings = Settings().model_copy(update=_STREAM_URLS)
-            return build_streams(settings, self.governor, self.clock, random.Random(7), self.bus, self.net)
+            return self._connect_streams
         return self._open_direct_streams if self.options.streams else None
+
+    def _connect_streams(self, sink: StreamFrames) -> Streams:
+        settings = Settings().model_copy(update=_STREAM_URLS)
+        build = build_streams(settings, self.governor, self.clock, random.Random(7), self.bus, self.net)
+        assert build is not None
+        self.connected = build(sink)
+        return self.connected
 
     def _open_direct_streams(self, sink: StreamFrames) -> DirectStreams:
         self.streams = DirectStreams(self.exchange, self.clock, sink)
