@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from bench import frames
+from bench import frame_sockets, frames
 from bench.loop import longest_step_ms
 from bench.processes import daemon, nginx, sim
 from tests.support.programs import find
@@ -126,6 +126,7 @@ def main() -> None:
         memory(upstream)
     loop_held()
     frames.report()
+    frame_sockets.report()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m bench.frames
 
 5,000 topics of spot send 2,500 frames a second (one in two seconds each). The share of one core is the point; it holds
-for the machine that it is measured on.
+for the machine that it is measured on. `bench/frame_sockets.py` measures the same from sockets on.
 """
 
 import gc

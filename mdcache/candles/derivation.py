@@ -77,7 +77,7 @@ class Derivation:
         self.target = target
         self.parts = parts
         self._scale = 1000 if target.key.micros else 1
-        self._proven = b""
+        self._proven = b"", -1  # a row, and the version of the parts that make it
         self.mismatch = Mismatch(0, b"", b"")
         self.ended_until_ms = 0
         self._prefix: _Prefix | None = None
@@ -143,11 +143,11 @@ class Derivation:
         open_ms, raw = bucket.closed
         if as_of_ms < self.ended_until_ms or raw == self.mismatch.printed:
             return NotDerived.UNPROVEN
-        if raw == self._proven:
+        if self._proven == (raw, self.parts.settled_version):
             return None
         merged = self._merge_whole(open_ms, bucket.open_ms)
         if merged == raw:
-            self._proven = raw
+            self._proven = raw, self.parts.settled_version
             return None
         settled = self.target.coverage.at(open_ms) and not self.parts.coverage.gaps(open_ms, bucket.open_ms)
         if merged is None or not settled:  # a row read soon after its close may be unfinished

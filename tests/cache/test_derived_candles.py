@@ -1,11 +1,15 @@
 """Derived open candles in the data path: the incident without streams, right at each as-of, and what it costs."""
 
 import asyncio
+import random
 from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.errors import NotCached
 from mdcache.events import DerivationAttempted, DerivationEnded, DerivationResult
@@ -14,8 +18,11 @@ from mdcache.sim import SimConfig
 from mdcache.sim.config import DAY_MS
 from mdcache.sim.default_symbols import default_symbols
 from tests.support.edited_rows import PageRequest, PrintedRows, edit_rows
+from tests.support.examples import examples
+from tests.support.kline_oracle import PLENTY, KlineOracle
+from tests.support.random_klines import RandomQuestion
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, ready
-from tests.support.virtual_time import EPOCH_MS
+from tests.support.virtual_time import EPOCH_MS, run
 
 KLINES = "/api/v3/klines"
 MINUTE_MS = 60_000
@@ -256,3 +263,50 @@ async def test_futures(path: str, symbol: str) -> None:
             assert answer.body == w.exchange.truth(path, each, {}, at_ms=answer.as_of_ms)
         await w.clock.sleep(2.7)
     assert derived > 80
+
+
+def shown_by_a_lagging_server(w: VirtualDaemon, asked: RandomQuestion, answer: KlineAnswer, lag_ms: int) -> bool:
+    """Return whether the as-of ends with a minute whose successor a lagging server did not show yet.
+
+    Then the answer is newer than that server's at the same moment, and no newer than the exchange's.
+    """
+    newest = asked.query.replace("limit=500", "limit=1")
+    lags = range(lag_ms + 1) if (answer.as_of_ms + 1) % MINUTE_MS == 0 else []
+    rows = (w.exchange.truth(asked.path, newest, {}, at_ms=answer.as_of_ms, lag_ms=lag)[1:] for lag in lags)
+    return any(answer.body.endswith(row) for row in rows)
+
+
+async def history(seed: int) -> int:
+    """Ask for series of one symbol at random moments; return how many answers were derived."""
+    rng = random.Random(seed)
+    w = VirtualDaemon(PLENTY, DaemonOptions(ttl_s=rng.choice([0.5, 2.0, None])))
+    lags_ms = rng.choice([[0], [0, 4_000], [0, 1_500]])
+    w.exchange.control.set_replicas(lags_ms, mode=rng.choice(["alternate", "random"]))
+    off_ms = [0]
+    if rng.random() < 0.5:  # a round trip of 50 ms, all of it in the reply: our clock of the exchange is 25 ms late
+        w.exchange.control.latency(after_s=0.05)
+        off_ms = [0, 24, 25, 26]
+    oracle = KlineOracle(w.exchange, lags_ms, off_ms)
+    path, symbol = rng.choice([(KLINES, "BTCUSDT"), (KLINES, "QUIETUSDT"), ("/fapi/v1/klines", "BTCUSDT")])
+    derived = 0
+    for _ in range(60):
+        asked = RandomQuestion(path, f"symbol={symbol}&interval={rng.choice(INTERVALS[:5])}&limit=500")
+        answer = await w.ask(path, asked.query)
+        if answer.body not in oracle.truths(asked, answer.as_of_ms):
+            assert answer.derived
+            assert shown_by_a_lagging_server(w, asked, answer, max(lags_ms))
+        oracle.goes_on(asked, answer)
+        derived += answer.derived
+        await w.clock.sleep(rng.choice([0.0, 0.05, 0.3, 1.0, 2.1, 5.0, 20.0]))
+    return derived
+
+
+@pytest.mark.untraced
+@given(seed=st.integers(0, 2**32))
+@examples(10, 300)
+def test_any_history_of_one_symbol(seed: int) -> None:
+    run(history(seed))
+
+
+def test_histories_have_derived_candles() -> None:
+    assert sum(run(history(seed)) for seed in range(8)) > 40

@@ -151,3 +151,20 @@ async def test_who_wants_no_cache_is_read_for() -> None:
     answer = await oracle.ask(w, asked, FreshnessDirectives(no_cache=True))
     oracle.goes_on(asked, answer)
     assert reads(w, before) == 1
+
+
+async def test_a_burst_of_bots_at_a_close_on_futures_costs_one_read_a_series() -> None:
+    """The final frame comes 2 s after the close: until then, the close is read."""
+    w, oracle = await streamed_world()
+    bots = [RandomQuestion(USDM, f"symbol=BTCUSDT&interval=1m&limit={limit}") for limit in range(60, 100)]
+    await poll(w, oracle, bots[0], 20.0, 5.0)
+    left_s = 60.0 - w.clock.true_ms() % 60_000 / 1000
+    await w.clock.sleep(left_s + 0.1)
+    before = len(w.calls())
+    answers = await asyncio.gather(*(oracle.ask(w, each) for each in bots))
+    assert reads(w, before) == 1
+    closed_ms = w.clock.true_ms() // 60_000 * 60_000
+    assert all(answer.as_of_ms >= closed_ms for answer in answers)
+    await w.clock.sleep(1.5)
+    await asyncio.gather(*(oracle.ask(w, each) for each in bots))
+    assert reads(w, before) == 1

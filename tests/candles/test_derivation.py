@@ -244,6 +244,16 @@ def test_each_close_is_proven_anew() -> None:
     assert derivation.derive() is NotDerived.MISMATCH
 
 
+def test_a_revised_part_ends_the_proof() -> None:
+    w = half_of_four_hours()
+    derivation, revised_ms = w.derivation("4h"), NOON - 7 * MINUTE
+    w.assert_right(derivation.derive())
+    w.sim.now += SECOND
+    (row,) = [row for row in w.rows("1m", 500) if row.open_ms == revised_ms]
+    w.read("1m", change=(revised_ms, one_trade_more(row)))
+    assert derivation.derive() is NotDerived.MISMATCH
+
+
 def test_a_cut_part_ends_it() -> None:
     w = proven()
     parts = w.series("1m")

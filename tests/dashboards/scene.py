@@ -146,7 +146,7 @@ def play(folder: Path) -> Scene:
         with prometheus(url.removeprefix("http://"), folder) as source:
             with load(url, symbols):
                 _watch(scene, source)
-                _bring_on_faults(scene, source, Door(upstream), symbols[0])
+                _bring_on_faults(scene, source, Door(upstream), symbols)
                 scene.page = httpx.get(f"{url}/metrics", trust_env=False).text
                 accept = {"accept": "application/openmetrics-text; version=1.0.0"}
                 scene.open_metrics = httpx.get(f"{url}/metrics", headers=accept, trust_env=False).text
@@ -175,9 +175,9 @@ def _watch(scene: Scene, source: Prometheus) -> None:
     _until(silent, DATA_DEADLINE_S)  # what the first, cold seconds of a busy machine did is over by then
 
 
-def _bring_on_faults(scene: Scene, source: Prometheus, door: Door, symbol: str) -> None:
+def _bring_on_faults(scene: Scene, source: Prometheus, door: Door, symbols: list[str]) -> None:
     """First what spoils data, then a ban: fill `troubled` and `alerts`."""
-    _spoil(door, symbol)
+    _spoil(door, symbols)
     wanted = [query for query in queries() if query.needs not in {None, Fault.BAN}]
     _until(lambda: _all_above_0(source, wanted, scene.troubled), FAULT_DEADLINE_S)
     door.bring_on("skew_date", seconds=0.0)
@@ -189,16 +189,19 @@ def _bring_on_faults(scene: Scene, source: Prometheus, door: Door, symbol: str) 
     scene.alerts = source.alerts()
 
 
-def _spoil(door: Door, symbol: str) -> None:
-    """Every fault but the ban, at once: each strikes another path or question."""
+def _spoil(door: Door, symbols: list[str]) -> None:
+    """Every fault but the ban, at once: each strikes another path or question.
+
+    The shortest interval is read for all, from which the others are derived.
+    """
     klines = "/api/v3/klines"
+    revised, *others = symbols
+    for kind, symbol in zip(("500", "crossed", "more_columns"), others, strict=False):
+        door.bring_on("fault", kind=kind, path=klines, contains=f"symbol={symbol}&interval=1m", count=2)
     door.bring_on("fault", kind="403", path="/fapi/v1/klines", count=1)
-    door.bring_on("fault", kind="500", path=klines, contains="interval=5m", count=2)
-    door.bring_on("fault", kind="crossed", path=klines, contains="interval=15m", count=2)
-    door.bring_on("fault", kind="more_columns", path=klines, contains="interval=1h", count=2)
     door.bring_on("skew_date", seconds=30.0)
     closed_ms = (int(time.time() * 1000) // MINUTE_MS - 5) * MINUTE_MS
-    door.bring_on("revise", path=klines, name=symbol, interval="1m", open_ms=closed_ms, volume="1", trades=1)
+    door.bring_on("revise", path=klines, name=revised, interval="1m", open_ms=closed_ms, volume="1", trades=1)
 
 
 def _all_shown(source: Prometheus, wanted: list[Query], found: dict[Query, float | None]) -> bool:

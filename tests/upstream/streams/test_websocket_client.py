@@ -49,6 +49,37 @@ async def _raw_server(answer: bytes | None) -> AsyncIterator[int]:
             await asyncio.gather(*tasks)
 
 
+@asynccontextmanager
+async def _proxy(target: int, asked: list[bytes]) -> AsyncIterator[int]:
+    """A proxy that connects everybody to one port of this machine; yields its own."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        with suppress(ConnectionError):
+            writer.close()
+            await writer.wait_closed()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.append(head.split(b"\r\n")[0])
+        further_reader, further_writer = await asyncio.open_connection("127.0.0.1", target)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(pipe(reader, further_writer), pipe(further_reader, writer))
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.create_task(handle(reader, writer)))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            await asyncio.gather(*tasks)
+
+
 async def test_messages_go_both_ways_and_pings_are_answered() -> None:
     seen: list[object] = []
 
@@ -141,6 +172,21 @@ async def test_who_speaks_no_http_and_who_is_not_there() -> None:
     with pytest.raises(TransportFailed) as failed:
         await _connect(f"ws://127.0.0.1:{port}/stream")
     assert failed.value.reason is Fault.CONNECT
+
+
+async def test_streams_go_through_the_proxy_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    async def handler(connection: ServerConnection) -> None:
+        await connection.send("through the proxy")
+        await connection.wait_closed()
+
+    async with _server(handler) as url, _proxy(int(url.split(":")[2].split("/")[0]), asked) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        connection = await _connect("ws://stream.test/stream")
+        assert await connection.receive() == b"through the proxy"
+        await connection.close()
+    assert asked == [b"CONNECT stream.test:80 HTTP/1.1"]
 
 
 async def test_a_proxy_that_refuses_is_not_binance(monkeypatch: pytest.MonkeyPatch) -> None:
