@@ -1,9 +1,10 @@
 """docs/configuration.md, made from the settings class and the capacity plan."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mdcache.capacity import COMMON_INTERVALS, CapacityPlan, Demand, PlanTerms, describe, plan
+from mdcache.capacity import COMMON_INTERVALS, CapacityPlan, Demand, describe, plan
+from mdcache.cli.check import plan_terms
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.exchange.rate_limits import DEFAULT_LIMIT
@@ -113,10 +114,11 @@ between them is written by hand, in `tools/configuration.py`.
 ADVICE = """\
 ## What TTLs cost
 
-A series whose open candle is asked for all the time is read once per TTL, however many programs ask. A read of the tail
-weighs 2 on spot and 1 on futures, whatever `limit` the programs use; settled rows cost nothing. Weight a minute, in
-**bold** if it is more than the default share of the limit ({spot:,} on spot, {futures:,} on futures, where usdm and
-coinm share one limit):
+Where no stream feeds it, a series whose open candle is asked for all the time is read once per TTL, however many
+programs ask; with `DERIVE`, that goes for the shortest interval of a symbol only, and the others cost a read at each of
+their closes. A read of the tail weighs 2 on spot and 1 on futures, whatever `limit` the programs use; settled rows cost
+nothing. Weight a minute, in **bold** if it is more than the default share of the limit ({spot:,} on spot, {futures:,}
+on futures, where usdm and coinm share one limit):
 
 {table}
 
@@ -151,8 +153,14 @@ $ mdcache check --plan 20x6 --consumers 3
 {incident}
 ```
 
-It counts polling. Snapshots, histories (`mdcache warm`), retries and re-reads come on top. In the tests its figures
-are compared with what the simulated exchange charged in ten minutes of polling: they agree within 2 %.
+It counts on streams, unless `MDCACHE_STREAMS=off` or the market's upstream is not Binance and has no stream base: one
+topic for each series, and one for the market that tells which symbols were traded. A close costs nothing on spot. On
+futures, where the final frame comes 2 s late, it costs one read of each series that somebody asks for before. The plan
+can't know which symbols are traded seldom; their series cost more reads, so in its worst case (`worst` with `--json`)
+streams spare nothing.
+
+Snapshots, histories (`mdcache warm`), retries and re-reads come on top. In the tests its figures are compared with what
+the simulated exchange charged in minutes of polling: they agree within 2 %.
 """
 
 
@@ -205,7 +213,8 @@ def _weight(found: CapacityPlan) -> str:
 
 
 def _plan(asked: Demand, ttl_s: float | None = None) -> CapacityPlan:
-    """The plan at default settings, but with this TTL for all intervals if one is given."""
-    settings = Settings()
-    ttls_s = {name: settings.candle_ttl_s(name) if ttl_s is None else ttl_s for name in INTERVALS}
-    return plan(asked, PlanTerms(ttls_s, settings.weight_share, settings.exchange_info_ttl_s))
+    """The plan at default settings; if a TTL is given, with it for all intervals, and polling only."""
+    terms = plan_terms(Settings(), asked.market)
+    if ttl_s is not None:
+        terms = replace(terms, ttls_s=dict.fromkeys(INTERVALS, ttl_s), streams=False, derive=False)
+    return plan(asked, terms)

@@ -34,7 +34,7 @@ from mdcache.upstream.governor import Governor
 from mdcache.upstream.priority import Lane, Priority
 
 KIND = "exchange_info"  # first part of these entries' keys in the shared memory
-_KNOWN_NAMES_S = 3_600.0  # a known name needs no newer list: a read of one that was delisted is refused by Binance
+KNOWN_NAMES_S = 3_600.0  # a known name needs no newer list: a read of one that was delisted is refused by Binance
 _REFRESH_AT = 0.9  # of its TTL: after that, a question starts a refresh in the background
 _ERROR_MEMO_S = 5.0  # invented names would cost a read each
 _OF_USE_S = 86_400.0  # for other replicas: an old document is better than none
@@ -229,7 +229,7 @@ class ExchangeInfo:
         age_s, policy = self.table.age_s(market), self._policy
         if age_s == math.inf:
             await self._read_first(market)
-        elif age_s > max(policy.ttl_s, _KNOWN_NAMES_S) and self._may_refresh(market):
+        elif age_s > max(policy.ttl_s, KNOWN_NAMES_S) and self._may_refresh(market):
             self._refreshed_at_s[market] = self._clock.now()
             self._refresh_in_background(_PLAIN[market], self._ttl_ms, Lane.HIGH)
         if self.table.symbols(market).knows(name, by_pair=by_pair):

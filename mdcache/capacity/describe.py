@@ -72,11 +72,11 @@ def _fill_time(found: CapacityPlan) -> str:
 
 def _verdict(found: CapacityPlan) -> Iterator[str]:
     if found.fits:
-        yield f"It fits, with {1 - found.weight / found.usable:.0%} to spare."
-        if not found.fits_at_worst:
-            yield f"But only while {_what_may_come(found)}: at worst they cost {found.worst:,.0f}."
+        yield f"It fits, with {math.floor(100 * (1 - found.weight / found.usable))}% to spare."
         if not found.fits_without_streams:
             yield "It does not fit where streams are blocked: see what would with MDCACHE_STREAMS=off."
+        elif not found.fits_at_worst:
+            yield f"But only while {_condition(found)}: at worst they cost {found.worst:,.0f}."
         if found.least_ttl_s is not None:
             yield f"The smallest TTL for all intervals that fits is {found.least_ttl_s:g} s."
         return
@@ -88,8 +88,8 @@ def _verdict(found: CapacityPlan) -> Iterator[str]:
     yield from remedies
 
 
-def _what_may_come(found: CapacityPlan) -> str:
-    return "most of the symbols are traded right after a close" if found.topics else "the consumers stay spread evenly"
+def _condition(found: CapacityPlan) -> str:
+    return "most symbols are traded all the time" if found.topics else "the consumers stay spread evenly"
 
 
 def _remedies(found: CapacityPlan) -> Iterator[str]:

@@ -1,22 +1,23 @@
 """Compute whether a demand fits the budget, and what would make it fit."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from mdcache.capacity.demand import Demand, InvalidPlan
-from mdcache.capacity.refreshes import PlanTerms, Source, quiet_closes, refreshes, sources
+from mdcache.capacity.refreshes import PlanTerms, Source, refreshes, sources
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.exchange.rate_limits import DEFAULT_LIMIT
 from mdcache.exchange.weights import EXCHANGE_INFO, TIME, klines_weight, page_limit
 from mdcache.upstream.budget import ADDRESS_CAP, EDGE_MS, MINUTE_MS
 from mdcache.upstream.exchange_clock import AGAIN_S, FIRST_READS
+from mdcache.upstream.streams.limits import TOPICS_A_CONNECTION
 
 _LONGEST_TTL_S = 3_600.0  # a longer one is not suggested
 _REDIS_ROW_BYTES = 54  # the highest measured, including keys and tail: docs/replicas.md
 _STEP_S = 0.1  # suggested TTLs are rounded up to this
 _MINUTE_S = 60.0
-_TOPICS_A_CONNECTION = 800
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,9 @@ class CapacityPlan:
     (On coinm, whose windows end at 200 days, a series of `1d` or longer may take a page more, or a cheaper one.)
     `sources`: what keeps each interval fresh; `topics` and `connections`: of the streams that this takes.
     `tails`, `closes`, `settling`: of candles; `upkeep`: of the list of symbols and the clock. `worst`: the same with
-    the worst timing of the consumers' questions, and with symbols that are not traded at a close. `direct`: without
-    mdcache. `without_streams`: with mdcache, but where streams are blocked; `None` if none is counted on.
+    the worst timing of the consumers' questions, and with symbols that are seldom traded, of which streams prove
+    little. `direct`: without mdcache. `without_streams`: with mdcache, but where streams are blocked; `None` if the
+    plan counts on none.
     `usable`: what may be spent, `share` x `limit` and never over nine tenths of the limit.
     `least_ttl_s`, `share`, `slower_ttl_s`: the smallest TTL for all intervals, the smallest share, and the smallest
     TTL for all but the shortest interval that would fit; `None` if none does, or no TTL matters.
@@ -73,7 +75,7 @@ class CapacityPlan:
 def plan(asked: Demand, terms: PlanTerms) -> CapacityPlan:
     """Return what `asked` costs under `terms`, whether it fits, and what would make it fit; raise `InvalidPlan`."""
     fed_by = sources(asked, terms)
-    if not asked.consumers and any(terms.ttls_s[name] <= 0 for name in _polled(fed_by)):
+    if not asked.consumers and any(terms.ttls_s[name] <= 0 for name in asked.intervals):
         raise InvalidPlan("with a TTL of 0 every question is a read: give --consumers and --every")
     limit = DEFAULT_LIMIT[asked.market.family]
     usable = _usable(limit, terms.share)
@@ -85,14 +87,14 @@ def plan(asked: Demand, terms: PlanTerms) -> CapacityPlan:
         demand=asked,
         sources=fed_by,
         topics=topics,
-        connections=-(-topics // _TOPICS_A_CONNECTION),
+        connections=-(-topics // TOPICS_A_CONNECTION),
         tails=candles.tails,
         closes=candles.closes,
         settling=candles.settling,
         upkeep=upkeep,
         worst=worst,
         direct=None if asked.questions is None else asked.questions * klines_weight(asked.rule, asked.rows),
-        without_streams=_without_streams(asked, terms, upkeep) if topics else None,
+        without_streams=refreshes(asked, replace(terms, streams=False)).weight + upkeep if topics else None,
         limit=limit,
         usable=usable,
         fits=_fits(weight, usable),
@@ -124,23 +126,13 @@ def _fits(weight: float, usable: int) -> bool:
 
 
 def _at_worst(asked: Demand, terms: PlanTerms) -> float:
-    """Return the candles' weight per minute if each question that may cost a read does, and each close."""
-    every_question = None if asked.questions is None else asked.questions * asked.tail_weight
-    if every_question is None:
-        return refreshes(asked, terms).weight + quiet_closes(asked, terms)
+    """Return the candles' weight per minute if each question that may cost a read does."""
+    if Source.STREAM in sources(asked, terms).values():
+        terms = replace(terms, streams=False, derive=False)  # what is seldom traded may cost a read each TTL
+    every_question = math.inf if asked.questions is None else asked.questions * asked.tail_weight
     if any(terms.ttls_s[name] <= 0 for name in _polled(sources(asked, terms))):
         return every_question
-    fed = terms.streams and asked.spacing_s <= terms.stream_idle_s
-    always = replace(asked, consumers=0)
-    terms = replace(terms, streams=fed)
-    return min(every_question, refreshes(always, terms).weight + quiet_closes(always, terms))
-
-
-def _without_streams(asked: Demand, terms: PlanTerms, upkeep: float) -> float | None:
-    blocked = replace(terms, streams=False)
-    if not asked.consumers and any(terms.ttls_s[name] <= 0 for name in _polled(sources(asked, blocked))):
-        return None
-    return refreshes(asked, blocked).weight + upkeep
+    return min(every_question, refreshes(replace(asked, consumers=0), terms).weight)
 
 
 def _upkeep(market: Market, terms: PlanTerms) -> float:

@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from mdcache.candles.derivation import can_derive
 from mdcache.capacity.demand import Demand
 from mdcache.exchange.intervals import INTERVALS
+from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Family
+from mdcache.exchange.weights import page_limit
 
 _MINUTE_S = 60.0
-_SETTLING_READS = 5  # a minute and family, at most
+_SETTLING_READS = 5  # a minute and family, at most: docs/design.md#stream-settling
+_SETTLE_AFTER_S = 1_200.0  # from the close of a row: the same
 _LATE_FINAL_S = 2.0  # on futures, from the close to the final frame: docs/binance.md#kline-streams
-_LONGEST_DERIVED_MS = INTERVALS["1d"].length_ms
 
 
 class Source(StrEnum):
@@ -59,37 +62,30 @@ def sources(asked: Demand, terms: PlanTerms) -> dict[str, Source]:
     fed = terms.streams and asked.spacing_s <= terms.stream_idle_s
     found = dict.fromkeys(asked.intervals, Source.STREAM if fed else Source.POLLED)
     if terms.derive and not fed:
-        found |= {name: Source.DERIVED for name in asked.intervals if _is_derived(name, asked.intervals)}
+        found |= {name: Source.DERIVED for name in asked.intervals if _is_derived(asked, name)}
     return found
 
 
 def refreshes(asked: Demand, terms: PlanTerms) -> Refreshes:
     """Return what the open candles cost."""
     found = sources(asked, terms)
-    tails = closes = closed = 0.0  # reads a minute for one symbol
+    tails = closes = settling = 0.0  # reads a minute for one symbol
     for name, source in found.items():
         length_s = INTERVALS[name].length_ms / 1000
         each_close = _MINUTE_S / max(length_s, asked.spacing_s)
         match source:
             case Source.STREAM:
-                closed += each_close
                 closes += each_close * _read_share(asked)
+                settling += _settling_reads(length_s) * (1 - _read_share(asked))  # a close's read settles, too
             case Source.DERIVED:
                 closes += each_close
             case Source.POLLED:
                 regular = _MINUTE_S / _apart_s(terms.ttls_s[name], asked.spacing_s)
                 tails += regular
                 closes += max(0.0, reads_per_minute(length_s, terms.ttls_s[name], asked.spacing_s) - regular)
-    settling = min(_SETTLING_READS, closed * asked.symbols) * asked.tail_weight
     each_read = asked.symbols * asked.tail_weight
-    return Refreshes(tails * each_read, closes * each_read, settling)
-
-
-def quiet_closes(asked: Demand, terms: PlanTerms) -> float:
-    """Return the weight a minute that closes add where nothing is traded after them: no frame tells of those."""
-    streamed = [name for name, source in sources(asked, terms).items() if source is Source.STREAM]
-    reads = sum(_MINUTE_S / max(INTERVALS[name].length_ms / 1000, asked.spacing_s) for name in streamed)
-    return reads * (1 - _read_share(asked)) * asked.symbols * asked.tail_weight
+    settled = min(_SETTLING_READS, settling * asked.symbols) * asked.tail_weight
+    return Refreshes(tails * each_read, closes * each_read, settled)
 
 
 def reads_per_minute(length_s: float, ttl_s: float, spacing_s: float) -> float:
@@ -109,6 +105,11 @@ def _apart_s(ttl_s: float, spacing_s: float) -> float:
     return ttl_s if spacing_s <= 0 else (math.floor(round(ttl_s / spacing_s, 6)) + 1) * spacing_s
 
 
+def _settling_reads(length_s: float) -> float:
+    """Return the reads a minute that settle one series: each settles what closed since the one before."""
+    return _MINUTE_S / (length_s * math.ceil(_SETTLE_AFTER_S / length_s))
+
+
 def _read_share(asked: Demand) -> float:
     """Return the share of closes of a traded symbol at which somebody asks before the final frame is there."""
     if asked.market.family is Family.SPOT:
@@ -116,7 +117,11 @@ def _read_share(asked: Demand) -> float:
     return min(1.0, _LATE_FINAL_S / asked.spacing_s) if asked.spacing_s > 0 else 1.0
 
 
-def _is_derived(name: str, intervals: tuple[str, ...]) -> bool:
-    length_ms = INTERVALS[name].length_ms
-    shorter = (INTERVALS[other].length_ms for other in intervals)
-    return length_ms <= _LONGEST_DERIVED_MS and any(ms < length_ms and length_ms % ms == 0 for ms in shorter)
+def _is_derived(asked: Demand, name: str) -> bool:
+    """Return whether a page of a shorter interval reaches back to the bucket before, which proves it."""
+    series, proven_ms = SeriesKey(asked.market, "klines", "", "", name), 2 * INTERVALS[name].length_ms
+    rows = page_limit(asked.rule, asked.rows)
+    return any(
+        can_derive(series, replace(series, interval=part)) and rows * INTERVALS[part].length_ms >= proven_ms
+        for part in asked.intervals
+    )

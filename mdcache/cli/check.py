@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.text import Text
@@ -10,6 +10,9 @@ from rich.text import Text
 from mdcache.cli.console import add_row, load_or_exit, new_table, stdout
 from mdcache.exchange.markets import Market
 from mdcache.settings import Settings, effective
+
+if TYPE_CHECKING:
+    from mdcache.capacity import PlanTerms
 
 
 def check(
@@ -77,17 +80,28 @@ def _snapshot_ttls(settings: Settings) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def plan_terms(settings: Settings, market: Market) -> "PlanTerms":
+    """Return what these settings mean for a plan of series of a market."""
+    from mdcache.cache.exchange_info import KNOWN_NAMES_S
+    from mdcache.capacity import PlanTerms
+    from mdcache.exchange.intervals import INTERVALS
+
+    return PlanTerms(
+        {name: settings.candle_ttl_s(name) for name in INTERVALS},
+        settings.weight_share,
+        max(settings.exchange_info_ttl_s, settings.invalid_symbol_ttl_s, KNOWN_NAMES_S),
+        streams=market.value in settings.stream_urls(),
+        stream_idle_s=settings.stream_idle_s,
+        derive=settings.derive,
+    )
+
+
 def _check_plan(
     settings: Settings, text: str, market: Market, polling: tuple[int, float, int], *, as_json: bool
 ) -> NoReturn:
     from mdcache import capacity
-    from mdcache.exchange.intervals import INTERVALS
 
-    terms = capacity.PlanTerms(
-        {name: settings.candle_ttl_s(name) for name in INTERVALS},
-        settings.weight_share,
-        max(settings.exchange_info_ttl_s, settings.invalid_symbol_ttl_s),
-    )
+    terms = plan_terms(settings, market)
     consumers, every_s, rows = polling
     try:
         demand = capacity.demand(text, market, consumers=consumers, every_s=every_s, rows=rows)
@@ -95,7 +109,8 @@ def _check_plan(
     except capacity.InvalidPlan as error:
         raise typer.BadParameter(str(error), param_hint="--plan") from None
     if as_json:
-        typer.echo(json.dumps(asdict(plan) | {"weight": plan.weight, "redis_bytes": plan.redis_bytes}, indent=2))
+        derived = {name: getattr(plan, name) for name in ("weight", "fits_without_streams", "redis_bytes")}
+        typer.echo(json.dumps(asdict(plan) | derived, indent=2))
     else:
         typer.echo("\n".join(capacity.describe(plan)))
     raise typer.Exit(0 if plan.fits else 1)

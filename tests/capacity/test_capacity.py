@@ -160,8 +160,8 @@ def test_advice_that_is_given_is_right(asked: Demand, given_terms: PlanTerms) ->
 # ------------------------------------------------------------------ against the exchange's own meter
 
 
-async def charged(w: VirtualDaemon, asked: Demand, minutes: int) -> tuple[int, float]:
-    """Weight that filling cost, and weight a minute of `minutes` of polling as `asked` says."""
+async def charged(w: VirtualDaemon, asked: Demand, minutes: int, first: int = 0) -> tuple[int, float]:
+    """Weight that filling cost, and weight a minute of `minutes` of polling as `asked` says, after the `first` ones."""
     path = PATHS[asked.market]
     questions = [
         f"symbol={symbol}&interval={interval}&limit={asked.rows}"
@@ -172,11 +172,12 @@ async def charged(w: VirtualDaemon, asked: Demand, minutes: int) -> tuple[int, f
         await w.ask(path, query)
     fill = len(w.exchange.log)
     await w.clock.sleep(60.0)
-    start_s = w.clock.now() + 60 - (w.clock.true_ms() / 1000) % 60
+    wait_s = 60 - (w.clock.true_ms() / 1000) % 60
+    start_s, start_ms = w.clock.now() + wait_s, w.clock.true_ms() + wait_s * 1000
     consumers, every_s = (asked.consumers, asked.every_s) if asked.consumers else (1, 0.1)
 
     async def consumer(number: int) -> None:
-        for turn in range(round(minutes * 60 / every_s)):
+        for turn in range(round((first + minutes) * 60 / every_s)):
             for place, query in enumerate(questions):
                 at_s = start_s + (number / consumers + turn + place / len(questions)) * every_s
                 await w.clock.sleep(at_s - w.clock.now())
@@ -185,11 +186,12 @@ async def charged(w: VirtualDaemon, asked: Demand, minutes: int) -> tuple[int, f
 
     await asyncio.gather(*(consumer(number) for number in range(consumers)))
     log = list(w.exchange.log)
-    return sum(entry.weight for entry in log[:fill]), sum(entry.weight for entry in log[fill:]) / minutes
+    counted = [entry for entry in log[fill:] if not first or entry.at_ms >= start_ms + first * 60_000]
+    return sum(entry.weight for entry in log[:fill]), sum(entry.weight for entry in counted) / minutes
 
 
 def predicted(asked: Demand, ttl_s: float) -> CapacityPlan:
-    return plan(asked, PlanTerms(dict.fromkeys(INTERVALS, ttl_s), 0.9, 300.0))
+    return plan(asked, PlanTerms(dict.fromkeys(INTERVALS, ttl_s), 0.9, 3_600.0))
 
 
 @pytest.mark.parametrize(
@@ -219,3 +221,23 @@ async def test_the_exchange_charges_what_was_planned(asked: Demand, ttl_s: float
     found = predicted(asked, ttl_s)
     assert fill == found.fill_weight
     assert weight == pytest.approx(found.weight, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("asked", "minutes"),
+    [
+        (Demand(Market.SPOT, 1, ("1m", "5m", "15m", "1h"), consumers=1), 60),
+        (Demand(Market.USDM, 2, ("1m", "5m"), consumers=3), 10),
+        pytest.param(Demand(Market.USDM, 2, ("1m",), consumers=1, every_s=7.0), 20, marks=pytest.mark.exhaustive),
+    ],
+    ids=str,
+)
+@pytest.mark.untraced
+async def test_so_it_does_where_streams_feed_the_tails(asked: Demand, minutes: int) -> None:
+    w = VirtualDaemon(SimConfig(), DaemonOptions(ttl_s=None, streams=True))
+    w.streams.mini_tickers = False  # they cost time, and nothing here is traded seldom
+    fill, weight = await charged(w, asked, minutes, first=1)
+    found = plan(asked, replace(TERMS, exchange_info_s=3_600.0, streams=True))
+    assert fill == found.fill_weight
+    one_read_each = asked.series * asked.tail_weight / minutes
+    assert weight == pytest.approx(found.weight, abs=one_read_each + 0.2)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
-from mdcache.capacity import Demand, InvalidPlan, PlanTerms, Source, demand, describe, plan
+from mdcache.capacity import Demand, PlanTerms, Source, demand, describe, plan
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from tests.capacity.test_capacity import demands, terms
@@ -21,9 +21,11 @@ class TestStreams:
     def test_a_warm_minute_of_the_incident_settles_what_closed_and_reads_nothing_else(self) -> None:
         found = plan(INCIDENT, STREAMED)
         assert set(found.sources.values()) == {Source.STREAM}
-        assert (found.tails, found.closes, found.settling) == (0, 0, 5 * 2)
-        assert found.weight == pytest.approx(10 + UPKEEP)
-        assert found.weight <= 20
+        reads = 20 * (1 / 20 + 1 / 20 + 1 / 30 + 1 / 60 + 1 / 240 + 1 / 1_440)  # 20 minutes of rows, or a row
+        assert (found.tails, found.closes) == (0, 0)
+        assert found.settling == pytest.approx(2 * reads)
+        assert found.weight == pytest.approx(2 * reads + UPKEEP)
+        assert found.weight <= 12
         assert found.fill_weight + found.weight <= 280  # the cold minute
 
     def test_one_topic_a_series_and_one_a_market_on_connections_of_800(self) -> None:
@@ -40,17 +42,20 @@ class TestStreams:
         assert plan(demand("10x1m", Market.USDM, consumers=3, every_s=5.0), STREAMED).closes == pytest.approx(10)
         assert plan(demand("10x1h", Market.COINM), STREAMED).closes == pytest.approx(10 / 60)
 
-    def test_no_more_is_settled_than_closes(self) -> None:
-        assert plan(demand("2x1m", Market.SPOT), STREAMED).settling == pytest.approx(2 * 2)
-        assert plan(demand("1x1h", Market.USDM), STREAMED).settling == pytest.approx(1 / 60)
-        assert plan(demand("500x1m", Market.USDM), STREAMED).settling == pytest.approx(5)
+    def test_few_reads_settle_what_closed_and_none_where_closes_are_read(self) -> None:
+        assert plan(demand("1x1s", Market.SPOT), STREAMED).settling == pytest.approx(2 / 20)
+        assert plan(demand("1x1h", Market.SPOT), STREAMED).settling == pytest.approx(2 / 60)
+        assert plan(demand("500x1m", Market.SPOT), STREAMED).settling == 5 * 2
+        assert plan(demand("500x1m", Market.USDM), STREAMED).settling == 0
+        rare = demand("1x1m", Market.USDM, consumers=1, every_s=40.0)
+        assert plan(rare, STREAMED).settling == pytest.approx(0.95 / 20)
 
-    def test_at_worst_nothing_is_traded_at_a_close_which_is_then_read(self) -> None:
-        found = plan(demand("20x1m", Market.SPOT), STREAMED)
-        assert found.worst == pytest.approx(found.weight + 20 * 2)
-        quiet = plan(demand("2000x1m", Market.SPOT), STREAMED)
-        assert (quiet.fits, quiet.fits_at_worst) == (True, False)
-        assert any("traded right after a close: at worst they cost 4,014" in line for line in describe(quiet))
+    def test_at_worst_all_symbols_are_so_seldom_traded_that_streams_spare_nothing(self) -> None:
+        assert plan(INCIDENT, STREAMED).worst == plan(INCIDENT, POLLED).worst
+        slow = replace(STREAMED, ttls_s=dict.fromkeys(INTERVALS, 3.0))
+        found = plan(INCIDENT, slow)
+        assert (found.fits, found.fits_without_streams, found.fits_at_worst) == (True, True, False)
+        assert any("traded all the time: at worst they cost 4,804" in line for line in describe(found))
 
     def test_a_series_that_is_asked_for_less_often_than_streams_are_kept_is_polled(self) -> None:
         rare = demand("1x1m", Market.SPOT, consumers=1, every_s=301.0)
@@ -60,7 +65,6 @@ class TestStreams:
     def test_no_ttl_is_advised_where_none_matters(self) -> None:
         found = plan(INCIDENT, STREAMED)
         assert (found.least_ttl_s, found.slower_ttl_s) == (None, None)
-        assert plan(replace(INCIDENT, consumers=0), replace(STREAMED, ttls_s=dict.fromkeys(INTERVALS, 0.0))).fits
 
     def test_what_it_costs_where_streams_are_blocked_is_told(self) -> None:
         found = plan(INCIDENT, replace(STREAMED, derive=False))
@@ -87,6 +91,16 @@ class TestDerivation:
         found = plan(demand("1x3m,5m,15m,1d,3d,1w,1M", Market.SPOT), DERIVED).sources
         assert [name for name, source in found.items() if source is Source.DERIVED] == ["15m", "1d"]
 
+    def test_only_if_a_page_of_the_parts_reaches_back_to_the_bucket_before(self) -> None:
+        def derived(text: str, rows: int) -> list[str]:
+            found = plan(demand(text, Market.USDM, rows=rows), DERIVED).sources
+            return [name for name, source in found.items() if source is Source.DERIVED]
+
+        assert derived("1x1m,30m,1h", 99) == ["30m", "1h"]
+        assert derived("1x1m,1h", 99) == []
+        assert derived("1x1m,4h,1d", 499) == ["4h", "1d"]
+        assert derived("1x1m,1d", 499) == []
+
     def test_it_is_for_where_no_stream_is(self) -> None:
         assert Source.DERIVED not in plan(INCIDENT, STREAMED).sources.values()
 
@@ -96,13 +110,6 @@ class TestDerivation:
         assert found.slower_ttl_s is not None
         assert plan(found.demand, replace(DERIVED, ttls_s=dict(DERIVED.ttls_s) | {"1w": found.slower_ttl_s})).fits
         assert not plan(found.demand, replace(DERIVED, ttls_s=dict(DERIVED.ttls_s) | {"1h": found.slower_ttl_s})).fits
-
-
-def test_a_ttl_of_nothing_still_needs_to_know_how_often_is_asked_where_it_matters() -> None:
-    nothing = dict.fromkeys(INTERVALS, 0.0)
-    with pytest.raises(InvalidPlan):
-        plan(demand("1x1m,1h", Market.SPOT), replace(DERIVED, ttls_s=nothing))
-    assert plan(demand("1x1m,1h", Market.SPOT), replace(STREAMED, ttls_s=nothing)).without_streams is None
 
 
 @given(demands, terms)

@@ -92,13 +92,13 @@ def test_the_settings_themselves_have_it() -> None:
     assert SECRET in settings.spot_url
 
 
-def test_effective_values_mark_defaults_and_what_has_no_effect_yet() -> None:
+def test_effective_values_mark_defaults() -> None:
     rows = shown({"MDCACHE_PORT": "9000", "MDCACHE_OPEN_CANDLE_TTLS": '{"1m": 1, "1M": 60}'})
     assert rows["MDCACHE_PORT"] == EffectiveSetting("MDCACHE_PORT", "9000", default=False, note="")
     assert rows["MDCACHE_OPEN_CANDLE_TTLS"].value == '{"1m":1,"1M":60}'
     assert rows["MDCACHE_HOST"].default
     assert rows["MDCACHE_DERIVE"].value == "true"
-    assert rows["MDCACHE_DERIVE"].note == "no effect in this release"
+    assert rows["MDCACHE_DERIVE"].note == ""  # everything has its effect
     assert rows["MDCACHE_REDIS_TIMEOUT_S"].value == "0.25"
     assert rows["MDCACHE_STREAM_IDLE_S"].value == "300"
     assert rows["HTTPS_PROXY"].default
