@@ -82,8 +82,9 @@ def _accepts_tail(series: Series, tail: Tail) -> bool:
         return False
     if tail.as_of_ms < series.merged_as_of_ms and series.coverage.intersection(tail.start_ms, FOREVER_MS):
         return False
+    mine = series.tail_known_at(tail.as_of_ms - tail.error_ms)
     shown = {row.open_ms: row for row in tail.rows}
-    newest = series.newest_known()
+    newest = series.newest_known(mine)
     if newest >= tail.start_ms and (not tail.rows or tail.rows[-1].open_ms < newest):
         return False
     for known in series.known_between(tail.start_ms, FOREVER_MS, mine):

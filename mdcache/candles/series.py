@@ -157,7 +157,7 @@ class Series:
         self.tail = tail
         self.tail_version += 1
         if self.stream is not None:
-            self.stream.drop_before(tail.start_ms)
+            self.stream.drop_replaced(tail)
 
     def apply_frame(self, frame: Frame, cadence_ms: int) -> bool:
         """Lay a frame of its stream over the tail.

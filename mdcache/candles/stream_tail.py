@@ -71,10 +71,14 @@ class StreamTail:
         frame = self._frames.get(row.open_ms)
         return frame is not None and frame.row.trades >= row.trades
 
-    def drop_before(self, start_ms: int) -> None:
-        """Forget the frames of candles that are settled."""
-        for open_ms in [t for t in self._frames if t < start_ms]:
-            del self._frames[open_ms]
+    def drop_replaced(self, tail: Tail) -> None:
+        """Forget the frames that a new read replaces: of settled candles, and of open ones that it contradicts."""
+        start_ms, early_ms = tail.start_ms, tail.as_of_ms - tail.error_ms
+        trades = {row.open_ms: row.trades for row in tail.rows}
+        for open_ms, frame in list(self._frames.items()):
+            older = not frame.final and frame.event_ms <= early_ms
+            if open_ms < start_ms or (older and trades.get(open_ms, frame.row.trades) < frame.row.trades):
+                del self._frames[open_ms]  # else its trades would refuse all later frames of the candle
         self._confirmed = {t: raw for t, raw in self._confirmed.items() if t >= start_ms}
         self._stale = True
 

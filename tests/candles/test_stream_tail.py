@@ -7,10 +7,12 @@ import pytest
 from mdcache.candles.freshness import tail_ttl_ms
 from mdcache.candles.merge import merge
 from mdcache.candles.plausibility import find_suspicion
+from mdcache.candles.replication import SeriesState, apply_state
 from mdcache.candles.series import Series
 from mdcache.candles.stream_tail import SilentSpan
 from mdcache.candles.tail import Tail
 from mdcache.candles.window import tail_window
+from mdcache.exchange.rows import Row
 from mdcache.exchange.streams import Frame
 from tests.candles.timeline import at, make_series, minute_of, now, read_at, row, rows, settled_minutes, show_tail
 
@@ -193,6 +195,36 @@ def test_a_read_that_lags_does_not_take_trades_from_a_closed_candle() -> None:
     series = streamed(frame(11.01, 10, 70, final=True), frame(11.5, 11, 9))
     merge(series, [row(9), row(10, 68), row(11, 9)], PAGE, read_at(11.55))
     assert shown(series) == (11.55, [(10, 70), (11, 9)])
+
+
+def test_a_frame_that_a_read_contradicts_does_not_refuse_later_ones_until_the_close() -> None:
+    """Which may be a month ahead."""
+    series = streamed(frame(10.6, 10, 99))
+    merge(series, [row(9), row(10, 62)], PAGE, read_at(10.65))
+    assert shown(series) == (10.65, [(9, 60), (10, 62)])
+    assert series.apply_frame(frame(10.7, 10, 63), CADENCE_MS)
+    assert shown(series) == (10.7, [(9, 60), (10, 63)])
+
+
+@pytest.mark.parametrize(
+    "lagging",
+    [
+        [row(9), row(10, 70), row(11, 2)],  # fewer trades
+        [row(9), row(10, 70)],  # lacks our newest candle
+        [row(9), row(10, 69), row(11, 3)],  # fewer in the closed one
+    ],
+)
+def test_a_tail_of_another_replica_takes_nothing_from_what_frames_have_shown(lagging: list[Row]) -> None:
+    series = streamed(frame(11.01, 10, 70, final=True), frame(11.02, 11, 3))
+    before = shown(series)
+    assert apply_state(series, SeriesState(Tail(at(9), tuple(lagging), at(11.03)))) == []
+    assert shown(series) == before
+
+
+def test_a_tail_of_another_replica_joins_the_frames() -> None:
+    series = streamed(frame(11.02, 11, 3), frame(11.2, 11, 9))
+    apply_state(series, SeriesState(Tail(at(9), (*rows(9, 10), row(11, 4)), at(11.1))))
+    assert shown(series) == (11.2, [(10, 60), (11, 9)])
 
 
 def test_silence_keeps_an_open_candle_fresh_until_its_close() -> None:
