@@ -41,6 +41,9 @@ from mdcache.settings.values import (
 PREFIX = "MDCACHE_"
 HIDDEN = "(hidden)"
 
+# Production only: `testnet.…`, `demo-api.…`, `demo-fapi.…` have other prices (docs/binance.md#hosts).
+_BINANCE_HOST = re.compile(r"(data-|f|d)?api\d*(-gcp)?\.binance\.(com|vision)")
+
 NO_EFFECT_YET: frozenset[str] = frozenset()  # accepted and validated, but without effect in this release
 
 
@@ -239,9 +242,8 @@ class Settings(BaseSettings):
 
 
 def _is_binance(url: str) -> bool:
-    """Return whether a URL is one of Binance's own hosts, and not of its test networks."""
-    host = urlsplit(url).hostname or ""
-    return host.endswith((".binance.com", ".binance.vision")) and "testnet" not in host
+    """Return whether a URL is one of Binance's own hosts, and not of its test networks or its demo mode."""
+    return _BINANCE_HOST.fullmatch(urlsplit(url).hostname or "") is not None
 
 
 class EffectiveSetting(NamedTuple):

@@ -241,7 +241,13 @@ class TestStateDir:
     [
         ({}, {"spot", "usdm", "coinm"}),
         ({"MDCACHE_SPOT_URL": "https://data-api.binance.vision"}, {"spot", "usdm", "coinm"}),
+        ({"MDCACHE_SPOT_URL": "https://api4.binance.com"}, {"spot", "usdm", "coinm"}),
+        ({"MDCACHE_SPOT_URL": "https://api-gcp.binance.com"}, {"spot", "usdm", "coinm"}),
         ({"MDCACHE_SPOT_URL": "https://testnet.binance.vision"}, {"usdm", "coinm"}),
+        ({"MDCACHE_SPOT_URL": "https://api1.testnet.binance.vision"}, {"usdm", "coinm"}),
+        ({"MDCACHE_SPOT_URL": "https://demo-api.binance.com"}, {"usdm", "coinm"}),
+        ({"MDCACHE_USDM_URL": "https://demo-fapi.binance.com"}, {"spot", "coinm"}),
+        ({"MDCACHE_COINM_URL": "https://demo-dapi.binance.com"}, {"spot", "usdm"}),
         ({"MDCACHE_USDM_URL": "http://127.0.0.1:8701"}, {"spot", "coinm"}),
         ({"MDCACHE_USDM_URL": "http://127.0.0.1:8701", "MDCACHE_USDM_WS_URL": "ws://127.0.0.1:8701/usdm"},
          {"spot", "usdm", "coinm"}),
