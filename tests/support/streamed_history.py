@@ -6,7 +6,7 @@ is not marked as stale is no older than the TTL, or than a frame of the stream m
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mdcache.candles.freshness import FreshnessDirectives
@@ -38,11 +38,27 @@ _STREAM_FAULTS = ("silent", "half", "stuck", "garbage", "late", "no_finals", "dr
 _HANDSHAKE_FAULTS = ("500", "503", "timeout", "drop")
 _HANDSHAKES = ("/stream", "/usdm", "/coinm")
 _READ_FAULTS = ("500", "503", "timeout", "drop", "truncate", "html", "object", "nan", "disorder", "doubled")
-_TRIPS_S = (0.0, 0.03, 0.2, 0.7)  # half a round trip
+_TRIPS_S = (0.0, 0.03, 0.2, 0.7)  # half a round trip; the last is the longest
 _BACK_S, _CALM_S, _SILENT_S = 20.0, 15.0, 6.0
 _BUSY = ("BTCUSDT", "BTCUSD_PERP")  # trade each second
+_LONGEST_MS = 701
+_CLOCK_MS = 2  # the error of a clock that read another
 _FRAME_AGE_MS = 2_600
 _EMPTY_AGE_MS = 5_000  # of a tail without rows
+
+
+class _Oracle(KlineOracle):
+    """Knows when each read was answered, which may be later than its as-of: it may show what came between.
+
+    A read of a replica that lags, with a frame laid over it, is as one of a replica that lags less.
+    """
+
+    def truths(self, asked: RandomQuestion, as_of_ms: int) -> Iterator[bytes]:
+        answered = {entry.at_ms for entry in self.exchange.log if as_of_ms < entry.at_ms <= as_of_ms + _LONGEST_MS}
+        self.off_ms = [0, 1, *sorted(at_ms - as_of_ms for at_ms in answered)]
+        yield from super().truths(asked, as_of_ms)
+        for lag_ms in range(1, max(self.lags_ms)):
+            yield self.exchange.truth(asked.path, asked.query, dict(asked.headers), at_ms=as_of_ms, lag_ms=lag_ms)
 
 
 class StreamedHistory:
@@ -61,7 +77,7 @@ class StreamedHistory:
         self.lags_ms = rng.choice([[0], [0], [0, 1_500], [0, 2_500]])
         self.control = self.world.exchange.control
         self.control.set_replicas(self.lags_ms, mode="random")
-        self.oracle = KlineOracle(self.world.exchange, self.lags_ms, self._offsets())
+        self.oracle = _Oracle(self.world.exchange, self.lags_ms)
         self.troubled = False
         self.answers = self.refused = 0
         markets = rng.sample(list(Market), rng.choice([1, 2]))
@@ -208,14 +224,12 @@ class StreamedHistory:
 
     def _max_age_ms(self, asked: RandomQuestion, wishes: FreshnessDirectives) -> int:
         if wishes.no_cache:
-            return 0
+            return _CLOCK_MS
         if wishes.max_age_s is not None and wishes.max_age_s <= self.ttl_s:
-            return int(wishes.max_age_s * 1000)
-        return max(int(self.ttl_s * 1000), _FRAME_AGE_MS, _EMPTY_AGE_MS if "BTCUSD" not in asked.query else 0)
-
-    def _offsets(self) -> list[int]:
-        trips_ms = [round(seconds * 1000) for seconds in _TRIPS_S]
-        return sorted({max(0, ms + off) for ms in trips_ms for off in (-1, 0, 1)})
+            return int(wishes.max_age_s * 1000) + _CLOCK_MS
+        return (
+            max(int(self.ttl_s * 1000), _FRAME_AGE_MS, _EMPTY_AGE_MS if "BTCUSD" not in asked.query else 0) + _CLOCK_MS
+        )
 
     def weight(self) -> int:
         return sum(entry.weight for entry in self.world.exchange.log)
