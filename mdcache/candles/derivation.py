@@ -149,21 +149,26 @@ class Derivation:
         if merged == raw:
             self._proven = raw, self.parts.settled_version
             return None
-        settled = self.target.coverage.at(open_ms) and not self.parts.coverage.gaps(open_ms, bucket.open_ms)
-        if merged is None or not settled:  # a row read soon after its close may be unfinished
+        if merged is None or not self._settled(bucket):  # a row read soon after its close may be unfinished
             return NotDerived.UNPROVEN
         self.mismatch = Mismatch(open_ms, raw, merged)
         self.ended_until_ms = as_of_ms + _PAUSE_MS
         return NotDerived.MISMATCH
 
+    def _settled(self, bucket: _Bucket) -> bool:
+        """Return whether the row before the bucket is settled, and all its parts."""
+        tail, (open_ms, _) = self.parts.tail, bucket.closed
+        return self.target.coverage.at(open_ms) is not None and tail is not None and tail.start_ms >= bucket.open_ms
+
     # ------------------------------------------------------------------------------- the parts
 
     def _merge_whole(self, open_ms: int, end_ms: int) -> bytes | None:
-        """Return the merge of all parts of an ended bucket, `None` if one is missing, cut or not known."""
+        """Return the merge of all parts of an ended bucket, `None` if one is missing, cut or not known.
+
+        Each row tells where the next one opens: what is not known is found by that, as coverage ends with a row.
+        """
         tail = self.parts.live_tail
         tail_start_ms = end_ms if tail is None else min(end_ms, max(open_ms, tail.start_ms))
-        if self.parts.coverage.gaps(open_ms, tail_start_ms):
-            return None
         raws = [raw for _, raw in self.parts.blocks.printed_rows(open_ms, tail_start_ms)]
         raws += [row.raw for row in self.parts.tail_rows if open_ms <= row.open_ms < end_ms]
         if not raws or _close_time(raws[-1]) != end_ms * self._scale - 1:
@@ -177,8 +182,6 @@ class Derivation:
             return None
         raws = [row.raw for row in tail.rows if row.open_ms >= bucket.open_ms]
         if bucket.open_ms < tail.start_ms:
-            if self.parts.coverage.gaps(bucket.open_ms, tail.start_ms):
-                return None
             if (prefix := self._extend_prefix(bucket.open_ms, tail.start_ms)) is None:
                 return None
             raws.insert(0, prefix)

@@ -310,3 +310,20 @@ def test_any_history_of_one_symbol(seed: int) -> None:
 
 def test_histories_have_derived_candles() -> None:
     assert sum(run(history(seed)) for seed in range(8)) > 40
+
+
+@pytest.mark.virtual
+async def test_a_day_is_derived_once_the_minutes_reach_back_far_enough() -> None:
+    w = await warm("1m", "1d")
+    await w.clock.sleep(3.0)
+    day = query("1d")
+    soon = FreshnessDirectives(max_age_s=2.0)
+    assert not (await w.ask(KLINES, day, wishes=soon)).derived
+    since_ms = FIRST_CLOSE_MS // DAY_MS * DAY_MS - DAY_MS
+    for page in range(3):
+        start = since_ms + page * 1_000 * MINUTE_MS
+        await w.ask(KLINES, f"symbol=BTCUSDT&interval=1m&startTime={start}&limit=1000")
+    await w.clock.sleep(3.0)
+    answer = await w.ask(KLINES, day, wishes=soon)
+    assert answer.derived
+    assert answer.body == w.exchange.truth(KLINES, day, {}, at_ms=answer.as_of_ms)

@@ -206,14 +206,6 @@ def half_of_four_hours() -> World:
     return w
 
 
-def test_unknown_parts_end_it() -> None:
-    w = half_of_four_hours()
-    derivation = w.derivation("4h")
-    w.assert_right(derivation.derive())
-    w.series("1m").coverage.remove(NOON + HOUR, NOON + HOUR + MINUTE)
-    assert derivation.derive() is NotDerived.NO_PARTS
-
-
 def test_parts_may_return_from_settled_rows_to_the_tail() -> None:
     w = half_of_four_hours()
     derivation, parts = w.derivation("4h"), w.series("1m")
@@ -350,6 +342,7 @@ def test_another_part_series_proves_itself() -> None:
     assert wrong is not None
     w.series("5m").tail = replace(wrong, start_ms=NOON)
     w.series("5m").coverage.remove(0, NOON)
+    w.series("5m").blocks.replace(0, NOON, [])
     assert w.derivation("15m", "5m").derive() is NotDerived.UNPROVEN
     assert isinstance(w.derivation("15m").derive(), Frame)
 
