@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mdcache.cache.dead_topics import DeadTopics
 from mdcache.cache.series_registry import SeriesRegistry
@@ -116,9 +116,9 @@ class StreamFrames:
         key, since_ms = series.key, series.complete_until_ms()
         if since_ms is None or key.kind != "klines":
             return
-        until_ms = self._silence[key.market].silent_until_ms(key.subject, since_ms)
-        if until_ms is not None:
-            series.note_silence(SilentSpan(since_ms, until_ms, series.tail_rows[-1].raw))
+        until_ms, now = self._silence[key.market].silent_until_ms(key.subject, since_ms), self._exchange_now(key.market)
+        if until_ms is not None and now is not None:
+            series.note_silence(SilentSpan(since_ms, min(until_ms, now.late_ms), series.tail_rows[-1].raw))
 
     async def wait(self, key: SeriesKey, seconds: float) -> bool:
         """Wait for the next frame of a series; return False if none came in time."""
@@ -141,6 +141,8 @@ class StreamFrames:
         series = self._registry.find(key)
         if frame.event_ms > now.late_ms + _MAX_AHEAD_MS or series is None:
             return False
+        if frame.event_ms > now.late_ms:  # no as-of lies in the future, whatever the clock of a server says
+            frame = replace(frame, event_ms=max(now.late_ms, frame.row.open_ms))
         if not series.apply_frame(frame, cadence_ms(key)):
             return False
         self._taken_s[key] = self._clock.now()

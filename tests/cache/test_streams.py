@@ -5,10 +5,12 @@ Rule: docs/design.md#stream-fed, #stream-settling.
 
 import asyncio
 
+import msgspec
 import pytest
 
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.exchange.markets import Market
+from mdcache.exchange.streams import MINI_TICKERS
 from mdcache.sim import SimConfig
 from tests.support.kline_oracle import KlineOracle
 from tests.support.random_klines import RandomQuestion
@@ -168,3 +170,37 @@ async def test_a_burst_of_bots_at_a_close_on_futures_costs_one_read_a_series() -
     await w.clock.sleep(1.5)
     await asyncio.gather(*(oracle.ask(w, each) for each in bots))
     assert reads(w, before) == 1
+
+
+def sent_ahead(w: VirtualDaemon, ahead_ms: int) -> None:
+    """The last frame comes again, as if a server's clock were wrong."""
+    assert w.streams.last is not None
+    market, topic, data = w.streams.last
+    event = msgspec.json.decode(data)
+    events = event if isinstance(event, list) else [event]
+    for each in events:
+        each["E"] = w.clock.true_ms() + ahead_ms
+    w.streams.take(market, topic, msgspec.json.encode(event))
+
+
+async def test_no_as_of_lies_in_the_future_whatever_the_clock_of_a_server_says() -> None:
+    w, oracle = await streamed_world()
+    w.streams.mini_tickers = False
+    asked = RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
+    await poll(w, oracle, asked, 6.0, 1.0)
+    w.streams.cut = True
+    for ahead_ms in (900, 1_500):
+        sent_ahead(w, ahead_ms)
+        assert w.clock.true_ms() - 2_700 < (await w.ask(asked.path, asked.query)).as_of_ms <= w.clock.true_ms() + 30
+
+
+async def test_silence_ends_no_later_than_now() -> None:
+    w, oracle = await streamed_world()
+    asked = RandomQuestion(SPOT, "symbol=QUIETUSDT&interval=1h&limit=5")
+    await poll(w, oracle, asked, 12.0, 1.0)
+    w.streams.cut = True
+    assert w.streams.last is not None
+    assert w.streams.last[1] == MINI_TICKERS
+    sent_ahead(w, 900)
+    answer = await w.ask(asked.path, asked.query)
+    assert w.clock.true_ms() - 100 < answer.as_of_ms <= w.clock.true_ms() + 30
