@@ -14,7 +14,7 @@ from PIL import Image
 
 from mdcache.clock import SystemClock
 from mdcache.replay.consumers import Consumers, ReplayLoad
-from mdcache.replay.processes import daemon, sim
+from mdcache.replay.processes import daemon, sim, stream_settings
 from tests.support.browser import browser
 
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "status.png"
@@ -25,7 +25,11 @@ _WIDTH, _HEIGHT = 1200, 612  # down to the end of "At a glance"
 
 def main() -> int:
     """Write the picture."""
-    with sim() as exchange, daemon(exchange) as (url, _), tempfile.TemporaryDirectory() as profile:
+    with (
+        sim() as exchange,
+        daemon(exchange, **stream_settings(exchange)) as (url, _),
+        tempfile.TemporaryDirectory() as profile,
+    ):
         asyncio.run(_ask(url))
         with browser(Path(profile)) as window:
             window.look(width=_WIDTH, height=_HEIGHT)

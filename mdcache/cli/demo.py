@@ -16,7 +16,7 @@ import typer
 from mdcache.cli.console import load_or_exit
 from mdcache.cli.daemon_client import address
 from mdcache.clock import SystemClock
-from mdcache.replay.processes import free_port
+from mdcache.replay.processes import free_port, stream_settings
 from mdcache.settings import Settings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -76,9 +76,7 @@ class Urls:
 def _environment(urls: Urls, port: int, state_dir: Path) -> dict[str, str]:
     """Return this process's environment, with what puts the daemon in front of the simulated exchange."""
     upstreams = {f"MDCACHE_{market}_URL": urls.exchange for market in ("SPOT", "USDM", "COINM")}
-    streams = urls.exchange.replace("http://", "ws://")
-    upstreams |= {"MDCACHE_SPOT_WS_URL": streams}
-    upstreams |= {f"MDCACHE_{market}_WS_URL": f"{streams}/{market.lower()}" for market in ("USDM", "COINM")}
+    upstreams |= {f"MDCACHE_{name.upper()}": base for name, base in stream_settings(urls.exchange).items()}
     no_proxy = ",".join(filter(None, (os.environ.get("NO_PROXY"), _SIM_HOST)))
     ours = {"MDCACHE_PORT": str(port), "MDCACHE_EGRESS": "sim", "MDCACHE_STATE_DIR": str(state_dir)}
     return {**os.environ, **upstreams, **ours, "NO_PROXY": no_proxy, "no_proxy": no_proxy}

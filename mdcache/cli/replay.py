@@ -1,4 +1,4 @@
-"""`mdcache replay`: run the incident with and without mdcache, and compare the results."""
+"""`mdcache replay`: run the incident without mdcache and with it, by REST only and with streams, and compare."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,14 +16,15 @@ from rich.text import Text
 from mdcache.cli.console import fail, stdout
 
 if TYPE_CHECKING:
-    from mdcache.replay.run import OnProgress, ReplayPlan, ReplayResult, SideResult
+    from mdcache.replay.run import OnProgress, ReplayPlan, ReplayResult
+    from mdcache.replay.sides import SideResult
 
 
 def replay(
     *,
     seconds: Annotated[
         float, typer.Option(min=1.0, help="Seconds that the run takes; Binance's limit is per minute.")
-    ] = 60.0,
+    ] = 120.0,
     symbols: Annotated[int, typer.Option(min=1, help="Number of symbols; each is asked for in six intervals.")] = 20,
     consumers: Annotated[int, typer.Option(min=1, help="Programs, each asking for all of it every 5 s.")] = 3,
     limit: Annotated[int, typer.Option(min=1, help="The exchange's weight limit per minute.")] = 6000,
@@ -32,10 +33,11 @@ def replay(
     no_picture: Annotated[bool, typer.Option("--no-picture", help="Draw nothing; needs no matplotlib.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Show a minute of polling against a simulated Binance, with and without mdcache.
+    """Show two minutes of polling against a simulated Binance, with and without mdcache.
 
-    Several programs ask for the candles of many symbols every 5 seconds, once directly and once through mdcache. Exits
-    with 1 if a question failed behind mdcache, or the exchange answered mdcache with 403, 418 or 429.
+    Several programs ask for the candles of many symbols every 5 seconds: directly, through mdcache without streams, and
+    through mdcache with streams. Exits with 1 if a question failed behind mdcache, or the exchange answered mdcache
+    with 403, 418 or 429.
     """
     from mdcache.replay.consumers import ReplayLoad
     from mdcache.replay.run import ReplayPlan, play
@@ -67,7 +69,7 @@ def _picture_drawer() -> "Callable[[ReplayResult, Path], tuple[Path, Path]]":
 def progress_bars(plan: "ReplayPlan", console: Console) -> "Iterator[OnProgress]":
     """Show a progress bar for each side; nothing if `console` is not a terminal."""
     columns = (
-        TextColumn("{task.fields[side]:<8}"),
+        TextColumn("{task.fields[side]:<9}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.description}"),
@@ -75,7 +77,8 @@ def progress_bars(plan: "ReplayPlan", console: Console) -> "Iterator[OnProgress]
     )
     total = plan.load.questions
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
-        tasks = {side: shown.add_task("starting", total=total, side=side) for side in ("direct", "mdcache")}
+        sides = ("direct", "rest_only", "mdcache")
+        tasks = {side: shown.add_task("starting", total=total, side=side) for side in sides}
 
         def watch(side: str, ended: int, failed: int) -> None:
             shown.update(tasks[side], completed=ended, description=f"{failed:,} failed" if failed else "")
@@ -84,26 +87,27 @@ def progress_bars(plan: "ReplayPlan", console: Console) -> "Iterator[OnProgress]
 
 
 def results(replay: "ReplayResult") -> Table:
-    """Return a table of both sides next to each other."""
+    """Return a table of all sides next to each other."""
     made = Table(title="The incident, on this machine", title_justify="left", box=None, pad_edge=False)
     made.add_column("")
-    made.add_column("without mdcache", justify="right")
-    made.add_column("with mdcache", justify="right")
+    for name in ("without mdcache", "mdcache, REST only", "mdcache, streams"):
+        made.add_column(name, justify="right")
     for name, *cells in _rows(replay):
         made.add_row(name, *cells)
     return made
 
 
-def _rows(replay: "ReplayResult") -> Iterator[tuple[str, str, str]]:
-    sides = (replay.direct, replay.mdcache)
-    minutes = replay.plan.load.seconds / 60
+def _rows(replay: "ReplayResult") -> Iterator[tuple[str, ...]]:
+    sides = (replay.direct, replay.rest_only, replay.mdcache)
 
-    def row(name: str, *cells: str) -> tuple[str, str, str]:
-        return (name, cells[0], cells[1])
+    def row(name: str, *cells: str) -> tuple[str, ...]:
+        return (name, *cells)
 
     yield row("questions asked", *(f"{side.asked:,}" for side in sides))
     yield row("failed", *(f"{side.failed:,}" for side in sides))
-    yield row("weight a minute", *(f"{side.weight / minutes:,.0f}" for side in sides))
+    yield row("weight in the first minute", *(f"{side.cold_weight:,}" for side in sides))
+    yield row("  for the clock and the list of symbols", *(f"{side.other_weights[0]:,}" for side in sides))
+    yield row("weight in a later minute, at most", *map(_warm, sides))
     yield row("  of", *(f"{replay.plan.limit:,}" for _ in sides))
     yield row("calls to the exchange", *(f"{side.calls:,}" for side in sides))
     yield row("  answered with 403, 418 or 429", *(f"{side.refused:,}" for side in sides))
@@ -117,11 +121,19 @@ def _bans(side: "SideResult") -> str:
     return "0" if side.banned_at_s is None else f"{side.bans}, after {side.banned_at_s:.0f} s"
 
 
+def _warm(side: "SideResult") -> str:
+    return "" if side.warm_weight is None else f"{side.warm_weight:,}"
+
+
 def summary(replay: "ReplayResult") -> str:
     """Return the result in a sentence."""
-    minutes = replay.plan.load.seconds / 60
-    times = replay.uncached_weight * minutes / max(1, replay.mdcache.weight)
     return (
-        f"As calls, these questions weigh {replay.uncached_weight:,} a minute; with mdcache they cost "
-        f"{times:.1f} times less (it may use {replay.plan.share:.0%} of the limit)."
+        f"As calls, these questions weigh {replay.uncached_weight:,} a minute. With mdcache and streams they cost "
+        f"{_costs(replay.mdcache)}; with REST only {_costs(replay.rest_only)}. "
+        f"It may use {replay.plan.share:.0%} of the limit."
     )
+
+
+def _costs(side: "SideResult") -> str:
+    later = "" if side.warm_weight is None else f" and at most {side.warm_weight:,} in a later one"
+    return f"{side.cold_weight:,} in the first minute{later}"

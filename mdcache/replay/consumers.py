@@ -21,10 +21,25 @@ OnAnswers = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with candles: what was asked, when it was asked and answered by the exchange's clock, and the body."""
+
+    symbol: str
+    interval: str
+    asked_ms: int
+    answered_ms: int
+    as_of_ms: int | None  # as the answer says
+    body: bytes
+
+
+OnAnswer = Callable[[Answer], None]
+
+
+@dataclass(frozen=True, slots=True)
 class ReplayLoad:
     """The load: `consumers` programs, each asking for all symbols and intervals every `every_s`, for `seconds`."""
 
-    seconds: float = 60.0
+    seconds: float = 120.0
     symbols: int = 20
     consumers: int = 3
     every_s: float = 5.0
@@ -70,7 +85,11 @@ class ConsumerTally:
 
 
 class Consumers:
-    """All consumers of one address. `offset_ms`: how far the exchange's clock is ahead of this machine's."""
+    """All consumers of one address.
+
+    `offset_ms`: how far the exchange's clock is ahead of this machine's; `on_answer` is called with each answer that
+    has candles.
+    """
 
     def __init__(
         self,
@@ -80,6 +99,7 @@ class Consumers:
         clock: Clock,
         *,
         offset_ms: int = 0,
+        on_answer: OnAnswer = lambda _answer: None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.tally = ConsumerTally()
@@ -88,12 +108,13 @@ class Consumers:
         self._load = load
         self._clock = clock
         self._offset_ms = offset_ms
+        self._on_answer = on_answer
         self._transport = transport
         self._held_s: dict[tuple[int, str, str], float] = {}  # as-of of the candles that a consumer has
         self._start_s = 0.0
 
     async def run(self, start_s: float, on_answers: OnAnswers = lambda _asked, _failed: None) -> ConsumerTally:
-        """Ask all questions, the first at `start_s`; call `watch` with how many have ended, and failed."""
+        """Ask all questions, the first at `start_s`; call `on_answers` with how many have ended, and failed."""
         self._start_s = start_s
         async with asyncio.TaskGroup() as group:
             for number in range(self._load.consumers):
@@ -119,7 +140,7 @@ class Consumers:
                     group.create_task(self._ask(client, number, symbol, interval, watch))
 
     async def _ask(self, client: httpx.AsyncClient, number: int, symbol: str, interval: str, watch: OnAnswers) -> None:
-        began_s = self._clock.now()
+        began_s, asked_ms = self._clock.now(), self._exchange_ms()
         held = (number, symbol, interval)
         self._held_s.setdefault(held, began_s)
         query = {"symbol": symbol, "interval": interval, "limit": _LIMIT}
@@ -136,14 +157,17 @@ class Consumers:
         counted[int(began_s - self._start_s)] += 1
         if response is not None and status == _OK:
             tally.marked += "detail=stale" in response.headers.get("cache-status", "")
-            self._held_s[held] = self._as_of_s(response, began_s)
+            as_of = response.headers.get("x-mdcache-as-of")
+            as_of_ms = None if as_of is None else int(as_of)
+            # the exchange's own answers, which say none, are as of the request
+            self._held_s[held] = began_s if as_of_ms is None else self._by_our_clock_s(as_of_ms)
+            self._on_answer(Answer(symbol, interval, asked_ms, self._exchange_ms(), as_of_ms, response.content))
         tally.worst_age_s = max(tally.worst_age_s, ended_s - self._held_s[held])
         watch(tally.asked, tally.failed)
 
-    def _as_of_s(self, response: httpx.Response, began_s: float) -> float:
-        """Return the as-of by our clock; the exchange's own answers are as of the request."""
-        as_of = response.headers.get("x-mdcache-as-of")
-        if as_of is None:
-            return began_s
-        age_ms = self._clock.wall_ms() + self._offset_ms - int(as_of)
-        return self._clock.now() - max(0, age_ms) / 1000
+    def _exchange_ms(self) -> int:
+        return self._clock.wall_ms() + self._offset_ms
+
+    def _by_our_clock_s(self, as_of_ms: int) -> float:
+        """Return an as-of by our clock; one in the future is now."""
+        return self._clock.now() - max(0, self._exchange_ms() - as_of_ms) / 1000

@@ -2,18 +2,32 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from mdcache.replay.run import ReplayResult, SideResult
+from mdcache.replay.run import ReplayResult
+from mdcache.replay.sides import SideResult
 
-_DIRECT, _MDCACHE, _LIMIT = "#c2410c", "#1d4ed8", "#111827"  # the labels distinguish them without colours, too
+# the labels and the lines' styles distinguish them without colours, too
+_DIRECT, _REST_ONLY, _MDCACHE, _LIMIT = "#c2410c", "#0f766e", "#1d4ed8", "#111827"
 _SOFT = "#4b5563"
 _SLOT_S = 5
+_MINUTE_S = 60
 _SIZE_INCHES = (9.0, 6.0)
 _DPI = 160
+
+
+class _Line(NamedTuple):
+    """How a side is drawn."""
+
+    side: SideResult
+    colour: str
+    name: str
+    style: str
 
 
 def draw(replay: ReplayResult, stem: Path) -> tuple[Path, Path]:
@@ -44,7 +58,7 @@ def make_figure(replay: ReplayResult) -> Figure:
         load = replay.plan.load
         questions = load.questions // load.rounds
         figure.suptitle(
-            f"The incident: {questions} questions for 500 candles every {load.every_s:g} s, with and without mdcache",
+            f"The incident: {questions} questions for 500 candles every {load.every_s:g} s, without and with mdcache",
             x=0.01,
             ha="left",
             fontsize=12,
@@ -55,50 +69,70 @@ def make_figure(replay: ReplayResult) -> Figure:
     return figure
 
 
+def _lines(replay: ReplayResult) -> tuple[_Line, ...]:
+    """Return the sides in the order they are drawn."""
+    return (
+        _Line(replay.direct, _DIRECT, "without mdcache", "-"),
+        _Line(replay.rest_only, _REST_ONLY, "mdcache, REST only", "-."),
+        _Line(replay.mdcache, _MDCACHE, "mdcache with streams", "-"),
+    )
+
+
 def _draw_weight(axes: Axes, replay: ReplayResult) -> None:
-    direct, mdcache, limit = replay.direct, replay.mdcache, replay.plan.limit
+    direct, limit = replay.direct, replay.plan.limit
+    seconds = len(direct.used)
     axes.set_title("Weight used in the exchange's minute")
     axes.axhline(limit, color=_LIMIT, linestyle="--", linewidth=1.2)
     axes.annotate(f"limit {limit:,}", (0, limit), (2, 4), textcoords="offset points", color=_LIMIT)
     ours = int(replay.plan.share * limit)
-    axes.axhline(ours, color=_MDCACHE, linestyle=":", linewidth=1.2)
+    axes.axhline(ours, color=_SOFT, linestyle=":", linewidth=1.2)
     axes.annotate(
         f"mdcache may use {ours:,}",
-        (len(mdcache.used), ours),
+        (seconds, ours),
         (-2, 4),  # above the line, at its end, where no curve is
         textcoords="offset points",
-        color=_MDCACHE,
+        color=_SOFT,
         ha="right",
     )
-    for side, colour, name in ((direct, _DIRECT, "without mdcache"), (mdcache, _MDCACHE, "with mdcache")):
-        axes.plot(range(len(side.used) + 1), (0, *side.used), color=colour, linewidth=2.4, label=name)
+    for side, colour, name, style in _lines(replay):
+        axes.plot(range(len(side.used) + 1), (0, *side.used), style, color=colour, linewidth=2.4, label=name)
     if direct.banned_at_s is not None:
-        axes.axvspan(direct.banned_at_s, len(direct.used), color=_DIRECT, alpha=0.12, linewidth=0)
-        late = direct.banned_at_s > len(direct.used) / 2  # there is more room before the ban than after it
+        axes.axvspan(direct.banned_at_s, seconds, color=_DIRECT, alpha=0.08, linewidth=0)
+        late = direct.banned_at_s > seconds / 2  # there is more room before the ban than after it
         axes.annotate(
             f"429, then 418:\nbanned after {direct.banned_at_s:.0f} s",
-            (direct.banned_at_s, limit / 4),
+            (direct.banned_at_s, 0.75 * limit),
             (-6 if late else 6, 0),
             textcoords="offset points",
             color=_DIRECT,
+            va="center",
             ha="right" if late else "left",
         )
-    axes.set_ylim(0, 1.15 * max(limit, *direct.used, *mdcache.used))
+    axes.set_ylim(0, 1.15 * max(limit, *(used for line in _lines(replay) for used in line.side.used)))
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, frameon=False)  # beside the title
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=3, frameon=False)  # beside the title
     axes.grid(axis="y", color="#e5e7eb")
+    _mark_minutes(axes, seconds)
 
 
 def _draw_answers(axes: Axes, replay: ReplayResult) -> None:
     axes.set_title(f"Questions answered with candles, of those asked in {_SLOT_S} s")
-    for side, colour in ((replay.direct, _DIRECT), (replay.mdcache, _MDCACHE)):
+    for side, colour, _, style in _lines(replay):
         slots, shares = _shares(side)
-        axes.plot(slots, shares, color=colour, linewidth=2.4, drawstyle="steps-mid", marker="o", markersize=4)
+        axes.plot(slots, shares, style, color=colour, linewidth=2.4, drawstyle="steps-mid", marker="o", markersize=4)
     axes.set_ylim(-5, 112)
     axes.yaxis.set_major_formatter("{x:.0f} %")
     axes.set_xlabel("seconds of the run", color=_SOFT)
     axes.set_xlim(0, len(replay.direct.used))
     axes.grid(axis="y", color="#e5e7eb")
+    _mark_minutes(axes, len(replay.direct.used))
+
+
+def _mark_minutes(axes: Axes, seconds: int) -> None:
+    """Draw a line where each of the exchange's minutes begins; the run begins with one."""
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 3, 6, 10]))
+    for start in range(_MINUTE_S, seconds, _MINUTE_S):
+        axes.axvline(start, color="#d1d5db", linewidth=1.0, zorder=0)
 
 
 def _shares(side: SideResult) -> tuple[Sequence[float], Sequence[float]]:

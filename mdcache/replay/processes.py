@@ -83,9 +83,18 @@ def sim(*options: str, prefix: Sequence[str] = ()) -> Iterator[str]:
         yield url
 
 
+def stream_settings(exchange: str) -> dict[str, str]:
+    """Return the settings by which a daemon uses the streams of the simulated exchange at this URL."""
+    base = exchange.replace("http", "ws", 1)
+    return {"spot_ws_url": base, "usdm_ws_url": f"{base}/usdm", "coinm_ws_url": f"{base}/coinm"}
+
+
 @contextmanager
 def daemon(upstream: str, *, prefix: Sequence[str] = (), **settings: str) -> Iterator[tuple[str, Process]]:
-    """Run the daemon in front of `upstream`, by default with its own state directory; yield URL and process."""
+    """Run the daemon in front of `upstream`, by default with its own state directory; yield URL and process.
+
+    It has no streams unless `settings` has those of `stream_settings`. `prefix` comes before the command.
+    """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     names = ("SPOT_URL", "USDM_URL", "COINM_URL")

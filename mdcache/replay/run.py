@@ -1,18 +1,17 @@
-"""Run the replay: two simulated exchanges side by side, one asked directly, the other through a daemon."""
+"""Run the replay: simulated exchanges side by side, one asked directly, the others each through a daemon."""
 
 import asyncio
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
 
 import httpx
 
 from mdcache.clock import SystemClock
-from mdcache.replay.consumers import INTERVALS, NO_ANSWER, WEIGHT, Consumers, ConsumerTally, ReplayLoad
-from mdcache.replay.processes import daemon, sim
+from mdcache.replay.consumers import INTERVALS, WEIGHT, Consumers, OnAnswer, ReplayLoad
+from mdcache.replay.processes import daemon, sim, stream_settings
+from mdcache.replay.sides import LogEntry, SideResult, side_result
 
 LIMIT = 6_000  # spot's weight limit per minute since 2023-08-25: CHANGELOG.md of binance-spot-api-docs
 MINUTE_S = 60
@@ -22,9 +21,7 @@ _START_DELAY_S = (
 _MARGIN_S = 0.1
 _CLIENT = "127.0.0.1"  # the address of the consumers and of the daemon
 _OBSERVER = {"x-sim-client": "replay"}  # our own requests are charged to another address
-_BANNED = 418
-_REFUSED = frozenset({403, _BANNED, 429})
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 60.0  # the simulated exchanges compute the candles of the whole run first
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -39,39 +36,28 @@ class ReplayPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class SideResult:
-    """The result of one side.
+class SideSetup:
+    """One side: its name, and how its consumers reach the exchange.
 
-    From the consumers: `asked`, `failed` (no candles), `no_answer` (no reply at all), `marked`, `worst_age_s`, `p99_ms`
-    and `late_s` (how late a question left, at most). From the exchange's own
-    log: `calls`, `weight`, `refused` (403, 418, 429), `bans`, `banned_at_s` (seconds into the run, or `None`). By
-    second of the run: `used` (weight in the exchange's minute so far), `answered` and `refusals`.
+    `daemon`: through a daemon with these `settings`, and with `streams` or without.
     """
 
     name: str
-    asked: int
-    failed: int
-    no_answer: int
-    marked: int
-    worst_age_s: float
-    p99_ms: float
-    late_s: float
-    calls: int
-    weight: int
-    refused: int
-    bans: int
-    banned_at_s: float | None
-    used: tuple[int, ...]
-    answered: tuple[int, ...]
-    refusals: tuple[int, ...]
+    daemon: bool = True
+    streams: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+SIDES = (SideSetup("direct", daemon=False), SideSetup("rest_only"), SideSetup("mdcache", streams=True))
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """Both sides of a plan."""
+    """All sides of a plan. `rest_only`: mdcache without streams; `mdcache`: with streams, as it runs by default."""
 
     plan: ReplayPlan
     direct: SideResult
+    rest_only: SideResult
     mdcache: SideResult
 
     @property
@@ -81,42 +67,56 @@ class ReplayResult:
 
     @property
     def passed(self) -> bool:
-        """Return whether mdcache answered every question, and was neither refused nor banned."""
-        return not (self.mdcache.failed or self.mdcache.refused or self.mdcache.bans)
+        """Return whether mdcache answered every question, and was neither refused nor banned, on both its sides."""
+        return not any(side.failed or side.refused or side.bans for side in (self.rest_only, self.mdcache))
 
 
 def play(plan: ReplayPlan, on_progress: OnProgress) -> ReplayResult:
-    """Run both sides at once, from the beginning of an exchange's minute.
+    """Run all sides at once, from the beginning of an exchange's minute.
 
     `on_progress` is called with the side and how many of its questions have ended and failed. Raises `MdcacheError` if
     a process does not start.
     """
+    return ReplayResult(plan, *play_sides(plan, SIDES, on_progress))
+
+
+def play_sides(
+    plan: ReplayPlan, setups: Sequence[SideSetup], on_progress: OnProgress, on_answer: OnAnswer = lambda _answer: None
+) -> list[SideResult]:
+    """Run these sides at once, as `play` does. `on_answer` is called with each answer that has candles."""
     clock = SystemClock()
     with ExitStack() as stack:
-        exchanges = [stack.enter_context(sim("--limit", str(plan.limit))) for _ in range(2)]
-        symbols = _symbols(exchanges[0], plan.load.symbols)
+        exchanges = [stack.enter_context(sim("--limit", str(plan.limit))) for _ in setups]
+        symbols = trading_symbols(exchanges[0], plan.load.symbols)
         asyncio.run(_warm_exchanges(exchanges, symbols))
-        url, _ = stack.enter_context(daemon(exchanges[1], weight_share=str(plan.share)))
+        urls = [_reached_at(stack, plan, setup, each) for setup, each in zip(setups, exchanges, strict=True)]
         step_s = _to_next_minute_s(clock.wall_ms() / 1000 + _START_DELAY_S - _MARGIN_S)
-        for exchange in exchanges:  # the daemon has asked nothing yet; it measures the clock at its first read
+        for exchange in exchanges:  # the daemons have asked nothing yet; they measure the clock at their first read
             _step_clock(exchange, step_s)
         start_s, offset_ms = clock.now() + _START_DELAY_S, round(step_s * 1000)
         start_ms = clock.wall_ms() + round(_START_DELAY_S * 1000) + offset_ms
-        crowds = [Consumers(each, symbols, plan.load, clock, offset_ms=offset_ms) for each in (exchanges[0], url)]
-        asyncio.run(_run_both(crowds, start_s, on_progress))
-        sides = [
-            side_result(name, crowd.tally, _log(exchange), _bans(exchange), start_ms, plan.load)
-            for name, crowd, exchange in zip(("direct", "mdcache"), crowds, exchanges, strict=True)
+        crowds = [Consumers(url, symbols, plan.load, clock, offset_ms=offset_ms, on_answer=on_answer) for url in urls]
+        asyncio.run(_run_all(crowds, start_s, [setup.name for setup in setups], on_progress))
+        return [
+            side_result(setup.name, crowd.tally, _log(exchange), _bans(exchange), start_ms, plan.load)
+            for setup, crowd, exchange in zip(setups, crowds, exchanges, strict=True)
         ]
-    return ReplayResult(plan, *sides)
 
 
-async def _run_both(crowds: Sequence[Consumers], start_s: float, watch: OnProgress) -> None:
-    direct, mdcache = crowds
-    await asyncio.gather(
-        direct.run(start_s, lambda ended, failed: watch("direct", ended, failed)),
-        mdcache.run(start_s, lambda ended, failed: watch("mdcache", ended, failed)),
-    )
+def _reached_at(stack: ExitStack, plan: ReplayPlan, setup: SideSetup, exchange: str) -> str:
+    """Return the URL that a side's consumers ask; start its daemon, if it has one."""
+    if not setup.daemon:
+        return exchange
+    settings = {"weight_share": str(plan.share), **(stream_settings(exchange) if setup.streams else {})}
+    url, _ = stack.enter_context(daemon(exchange, **settings, **setup.settings))
+    return url
+
+
+async def _run_all(crowds: Sequence[Consumers], start_s: float, names: Sequence[str], watch: OnProgress) -> None:
+    async def one(crowd: Consumers, name: str) -> None:
+        await crowd.run(start_s, lambda ended, failed: watch(name, ended, failed))
+
+    await asyncio.gather(*map(one, crowds, names))
 
 
 async def _warm_exchanges(exchanges: Sequence[str], symbols: Sequence[str]) -> None:
@@ -137,64 +137,24 @@ def _to_next_minute_s(at_s: float) -> float:
     return -at_s % MINUTE_S
 
 
-def side_result(
-    name: str, tally: ConsumerTally, log: Sequence[dict[str, Any]], bans: int, start_ms: int, load: ReplayLoad
-) -> SideResult:
-    """Summarise the consumers' tally and the exchange's log (entries of `/_sim/log`)."""
-    seconds = math.ceil(load.seconds)
-    log = [each for each in log if each["client"] == _CLIENT and 0 <= each["at_ms"] - start_ms < 1000 * seconds]
-    banned = next((entry["at_ms"] for entry in log if entry["status"] == _BANNED), None)
-    return SideResult(
-        name=name,
-        asked=tally.asked,
-        failed=tally.failed,
-        no_answer=tally.statuses[NO_ANSWER],
-        marked=tally.marked,
-        worst_age_s=round(tally.worst_age_s, 3),
-        p99_ms=round(1000 * sorted(tally.seconds)[int(len(tally.seconds) * 0.99)], 1) if tally.seconds else 0.0,
-        late_s=round(tally.late_s, 3),
-        calls=len(log),
-        weight=sum(entry["weight"] for entry in log),
-        refused=sum(entry["status"] in _REFUSED for entry in log),
-        bans=bans,
-        banned_at_s=None if banned is None else round((banned - start_ms) / 1000, 1),
-        used=_used_by_second(log, start_ms, seconds),
-        answered=tuple(tally.answered[second] for second in range(seconds)),
-        refusals=tuple(tally.refused[second] for second in range(seconds)),
-    )
-
-
-def _used_by_second(log: Sequence[dict[str, Any]], start_ms: int, seconds: int) -> tuple[int, ...]:
-    """Return the address's weight in its UTC minute at the end of each second of the run, as the exchange counts."""
-    spent = [0] * seconds
-    for entry in log:
-        spent[(entry["at_ms"] - start_ms) // 1000] += entry["weight"]
-    used, total = [], 0
-    for second, weight in enumerate(spent):
-        if (start_ms // 1000 + second) % MINUTE_S == 0:
-            total = 0
-        total += weight
-        used.append(total)
-    return tuple(used)
-
-
 def _step_clock(exchange: str, seconds: float) -> None:
     httpx.post(
         f"{exchange}/_sim/step_clock", json={"seconds": seconds}, timeout=_TIMEOUT_S, trust_env=False
     ).raise_for_status()
 
 
-def _symbols(exchange: str, number: int) -> list[str]:
+def trading_symbols(exchange: str, number: int) -> list[str]:
+    """Return the first spot symbols that the exchange lists as trading."""
     info = httpx.get(f"{exchange}/api/v3/exchangeInfo", headers=_OBSERVER, timeout=_TIMEOUT_S, trust_env=False).json()
     names = [each["symbol"] for each in info["symbols"] if each["status"] == "TRADING" and each["symbol"].isascii()]
     return names[:number]
 
 
-def _log(exchange: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = httpx.get(
-        f"{exchange}/_sim/log?limit=1000000", timeout=_TIMEOUT_S, trust_env=False
-    ).json()
-    return found
+def _log(exchange: str) -> list[LogEntry]:
+    """Return the exchange's log of the side's own requests."""
+    url = f"{exchange}/_sim/log?limit=1000000"
+    found: list[LogEntry] = httpx.get(url, timeout=_TIMEOUT_S, trust_env=False).json()
+    return [entry for entry in found if entry["client"] == _CLIENT]
 
 
 def _bans(exchange: str) -> int:

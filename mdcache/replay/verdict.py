@@ -1,22 +1,24 @@
-"""Explain what a run can't show: the machine was too slow, or the load too small or too short for a ban."""
+"""Explain what a run shows against expectation: a slow machine, too small or short a load, costly streams."""
 
-from mdcache.replay.consumers import TIMEOUT_S, WEIGHT
+from mdcache.replay.consumers import INTERVALS, TIMEOUT_S, WEIGHT
 from mdcache.replay.run import ReplayResult
 
 _LATE_S = 1.0  # a question sent so late was delayed by this machine
 _SLOW_MS = 1_000.0  # the simulated exchange answers in milliseconds, unless it gets no processor
+_WARM_WEIGHT = 20  # a minute with streams may cost at most: a few settling reads, and the clock
+_COLD_SPARE = 40  # of the first minute, beside a read for each series: the list of symbols, the clock, gaps to join
 _BANNED_WITHIN_S = 5.0  # from the limit to the ban: consumers that go on asking after a 429
 
 
 def notes(replay: ReplayResult) -> list[str]:
     """Return a sentence for each such thing; none if the run shows what it is meant to show."""
-    return [note for note in (_machine(replay), _no_ban(replay)) if note]
+    return [note for note in (_machine(replay), _no_ban(replay), _costs(replay)) if note]
 
 
 def _machine(replay: ReplayResult) -> str:
-    direct, mdcache = replay.direct, replay.mdcache
-    late_s = max(direct.late_s, mdcache.late_s)
-    silent = direct.no_answer + mdcache.no_answer
+    direct, sides = replay.direct, (replay.direct, replay.rest_only, replay.mdcache)
+    late_s = max(side.late_s for side in sides)
+    silent = sum(side.no_answer for side in sides)
     signs = []
     if late_s > _LATE_S:
         signs.append(f"questions were sent up to {late_s:.1f} s late")
@@ -49,3 +51,15 @@ def _no_ban(replay: ReplayResult) -> str:
             f"{limit / per_second:.0f} s. Replay --seconds {needed_s:.0f} or more."
         )
     return "Nobody was banned, although these questions weigh more than the limit."
+
+
+def _costs(replay: ReplayResult) -> str:
+    """Compare the weight with streams with what it should be."""
+    load, mdcache = replay.plan.load, replay.mdcache
+    cold = WEIGHT * load.symbols * len(INTERVALS) + _COLD_SPARE
+    more = []
+    if mdcache.cold_weight > cold:
+        more.append(f"{mdcache.cold_weight:,} in the first minute, where {cold:,} should do")
+    if (mdcache.warm_weight or 0) > _WARM_WEIGHT:
+        more.append(f"{mdcache.warm_weight:,} in a later minute, where {_WARM_WEIGHT} should do")
+    return f"With streams it cost more than it should: {', and '.join(more)}." if more else ""

@@ -13,7 +13,8 @@ from mdcache.errors import MdcacheError
 from mdcache.replay import run
 from mdcache.replay.consumers import ConsumerTally, ReplayLoad
 from mdcache.replay.processes import free_port, running
-from mdcache.replay.run import ReplayPlan, ReplayResult, side_result
+from mdcache.replay.run import ReplayPlan, ReplayResult
+from mdcache.replay.sides import side_result
 from mdcache.replay.verdict import notes
 from tests.cli.conftest import Run
 
@@ -22,18 +23,18 @@ pytestmark = pytest.mark.processes
 START_MS = 1_790_771_380_100  # a tenth of a second into the 40th of a minute
 
 
-def entry(at_s: float, status: int = 200, weight: int = 2, client: str = "127.0.0.1") -> dict[str, Any]:
-    return {"at_ms": START_MS + round(at_s * 1000), "status": status, "weight": weight, "client": client}
+def entry(at_s: float, status: int = 200, weight: int = 2, path: str = "/api/v3/klines") -> dict[str, Any]:
+    return {"at_ms": START_MS + round(at_s * 1000), "status": status, "weight": weight, "path": path}
 
 
 def test_the_exchanges_log_in_sum() -> None:
     log = [
         *(entry(at) for at in (-3.0, 0.0, 0.9, 2.5)),
-        entry(1.0, client="replay"),
         entry(2.6, status=429),
         entry(3.0, status=418, weight=0),
         entry(3.5, status=418, weight=0),
         entry(5.0, weight=50),
+        entry(-0.1, weight=50),
     ]
     tally = ConsumerTally(
         Counter({200: 3, 429: 1, 418: 2}), 1, 2.34567, [0.1, 0.2, 0.9], Counter({0: 2, 2: 1}), Counter({3: 3})
@@ -52,6 +53,17 @@ def test_weight_is_counted_by_the_exchanges_minutes() -> None:
     assert found.used[20:] == tuple(range(2, 22, 2))
 
 
+def test_the_first_minute_is_told_apart_from_the_warm_ones() -> None:
+    log = [*map(entry, range(30)), entry(0.5, weight=20, path="/api/v3/exchangeInfo"), entry(61.0), entry(130.0)]
+    log += [entry(125.0, weight=1, path="/api/v3/time"), entry(100.0, weight=0, path="/stream")]
+    found = side_result("mdcache", ConsumerTally(), log, 0, START_MS, ReplayLoad(seconds=150))
+    assert found.weights == (80, 2, 3)
+    assert found.other_weights == (20, 0, 1)
+    assert (found.cold_weight, found.warm_weight) == (80, 3)
+    short = side_result("mdcache", ConsumerTally(), log, 0, START_MS, ReplayLoad(seconds=60))
+    assert (short.cold_weight, short.warm_weight) == (80, None)
+
+
 @pytest.mark.parametrize(("at_s", "step_s"), [(0.0, 0.0), (61.0, 59.0), (90.0, 30.0), (179.5, 0.5)])
 def test_a_clock_is_put_ahead_to_a_minutes_beginning(at_s: float, step_s: float) -> None:
     assert run._to_next_minute_s(at_s) == step_s
@@ -64,17 +76,18 @@ def test_a_process_that_ends_says_why() -> None:
 
 
 def test_a_short_one(run: Run, tmp_path: Path) -> None:
-    """Two symbols against a limit of 110: both sides begin alike, and one of them is banned."""
+    """Two symbols against a limit of 110: all sides begin alike, and the one without mdcache is banned."""
     load = ("--seconds", "10", "--symbols", "2", "--limit", "110")
     done = run("replay", "--json", *load, "--picture", str(tmp_path / "p"))
     told = json.loads(done.stdout)
     assert done.exit_code == 0, told
-    direct, mdcache = told["direct"], told["mdcache"]
-    assert direct["asked"] == mdcache["asked"] == told["plan"]["load"]["consumers"] * 2 * 12
-    assert (direct["bans"], mdcache["bans"]) == (1, 0)
+    direct, rest_only, mdcache = told["direct"], told["rest_only"], told["mdcache"]
+    assert direct["asked"] == rest_only["asked"] == mdcache["asked"] == told["plan"]["load"]["consumers"] * 2 * 12
+    assert (direct["bans"], rest_only["bans"], mdcache["bans"]) == (1, 0, 0)
     assert direct["refused"] == direct["failed"] > 5
-    assert (mdcache["refused"], mdcache["failed"]) == (0, 0)
-    assert max(direct["used"]) > 110 >= max(mdcache["used"])
+    assert (rest_only["refused"], rest_only["failed"]) == (mdcache["refused"], mdcache["failed"]) == (0, 0)
+    assert max(direct["used"]) > 110 >= max(rest_only["used"])
+    assert mdcache["weight"] <= rest_only["weight"]
     assert 0 < direct["banned_at_s"] < 10
     assert mdcache["worst_age_s"] < 10
     assert not any("too short" in note for note in told["notes"])
@@ -99,7 +112,8 @@ def made(**changes: Any) -> ReplayResult:
     calm = ConsumerTally(Counter({200: 10}), 2, 1.5, [0.02] * 10, Counter(range(10)), Counter())
     mdcache = side_result("mdcache", calm, [entry(0.5, weight=5)], 0, START_MS, ReplayLoad(seconds=10))
     plan = ReplayPlan(ReplayLoad(seconds=10), limit=600)
-    return replace(ReplayResult(plan, direct, mdcache), **changes)
+    rest_only = side_result("rest_only", calm, [entry(at, weight=15) for at in (0.5, 5.0)], 0, START_MS, plan.load)
+    return replace(ReplayResult(plan, direct, rest_only, mdcache), **changes)
 
 
 def test_whether_it_held() -> None:
@@ -107,6 +121,7 @@ def test_whether_it_held() -> None:
     assert found.passed
     assert found.uncached_weight == 120
     assert not made(mdcache=found.direct).passed
+    assert not made(rest_only=found.direct).passed
 
 
 def test_what_the_terminal_shows(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,15 +132,19 @@ def test_what_the_terminal_shows(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(width=100)
     console.print(results(made()))
     shown = capsys.readouterr().out
-    for words in ("weight a minute", "3,600", "30", "1, after 6 s", "4.0 s", "without mdcache"):
+    for words in ("weight in the first minute", "600", " 30 ", " 5", "1, after 6 s", "4.0 s", "without mdcache"):
         assert words in shown
-    assert "4.0 times less" in summary(made())
+    assert "they cost 5 in the first minute; with REST only 30 in the first minute" in summary(made())
+    warm = replace(made().mdcache, weights=(5, 2, 3))
+    assert "they cost 5 in the first minute and at most 3 in a later one; with" in summary(made(mdcache=warm))
     with progress_bars(ReplayPlan(), Console(force_terminal=True, width=100)) as watch:
         watch("direct", 4_320, 1_320)
         watch("mdcache", 2_160, 0)
+        watch("rest_only", 4_319, 0)
     shown = capsys.readouterr().out
     assert "1,320 failed" in shown
-    assert "2160/4320" in shown
+    assert "2160/8640" in shown
+    assert "4319/8640" in shown
 
 
 def test_the_same_run_draws_the_same_bytes(tmp_path: Path) -> None:
@@ -168,6 +187,22 @@ def test_it_says_when_the_machine_was_the_limit(changes: dict[str, Any], words: 
     (note,) = notes(made(direct=replace(made().direct, **changes)))
     assert note.startswith("This machine, not the exchange, was the limit")
     assert words in note
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ((281, 20), "281 in the first minute, where 280 should do."),
+        ((280, 20, 21), "it should: 21 in a later minute, where 20 should do."),
+        ((300, 40), "300 in the first minute, where 280 should do, and 40 in a later minute, where 20 should do."),
+        ((280, 20), ""),
+        ((280,), ""),
+    ],
+)
+def test_it_says_what_streams_cost_too_much(weights: tuple[int, ...], words: str) -> None:
+    found = notes(made(mdcache=replace(made().mdcache, weights=weights)))
+    assert len(found) == bool(words)
+    assert not words or words in found[0]
 
 
 def plan(seconds: float, **load: int) -> ReplayPlan:
