@@ -141,7 +141,7 @@ generate: $(READY) ## write every file that is made from code: pages of docs/, .
 	@$(PY) -m tools.generate
 	@$(PY) -m grafana
 
-picture: $(READY) ## play the incident and draw the README's pictures of it and of the status page (4 min)
+picture: $(READY) ## play the incident and draw the README's pictures of it and of the status page (10 min)
 	@mkdir -p docs/pictures
 	@$(VENV)/bin/mdcache replay --picture docs/pictures/replay
 	@$(PY) -m tools.status_picture

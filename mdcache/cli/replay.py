@@ -1,6 +1,7 @@
 """`mdcache replay`: run the incident without mdcache and with it, by REST only and with streams, and compare."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mdcache.replay.run import OnProgress, ReplayPlan, ReplayResult
     from mdcache.replay.sides import SideResult
 
+_PROCESSORS = 4  # that three simulated exchanges, two daemons and all consumers need at once
+
 
 def replay(
     *,
@@ -36,15 +39,17 @@ def replay(
     """Show two minutes of polling against a simulated Binance, with and without mdcache.
 
     Several programs ask for the candles of many symbols every 5 seconds: directly, through mdcache without streams, and
-    through mdcache with streams. Exits with 1 if a question failed behind mdcache, or the exchange answered mdcache
-    with 403, 418 or 429.
+    through mdcache with streams; one after the other, where there are fewer than four processors. Exits with 1 if a
+    question failed behind mdcache, or the exchange answered mdcache with 403, 418 or 429.
     """
     from mdcache.replay.consumers import ReplayLoad
     from mdcache.replay.run import ReplayPlan, play
     from mdcache.replay.verdict import notes
 
     draw = None if no_picture else _picture_drawer()
-    plan = ReplayPlan(ReplayLoad(seconds, symbols, consumers), limit, share)
+    plan = ReplayPlan(
+        ReplayLoad(seconds, symbols, consumers), limit, share, in_turn=(os.cpu_count() or 1) < _PROCESSORS
+    )
     with progress_bars(plan, Console(stderr=True)) as on_progress:
         found = play(plan, on_progress)
     if as_json:

@@ -66,15 +66,16 @@ def make_figure(replay: ReplayResult) -> Figure:
         )
         _draw_weight(above, replay)
         _draw_answers(below, replay)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
 def _lines(replay: ReplayResult) -> tuple[_Line, ...]:
-    """Return the sides in the order they are drawn."""
+    """Return the sides in the order they are drawn: the broken line last, so that one below it is seen."""
     return (
         _Line(replay.direct, _DIRECT, "without mdcache", "-"),
-        _Line(replay.rest_only, _REST_ONLY, "mdcache, REST only", "-."),
         _Line(replay.mdcache, _MDCACHE, "mdcache with streams", "-"),
+        _Line(replay.rest_only, _REST_ONLY, "mdcache, REST only", "--"),
     )
 
 
@@ -83,34 +84,26 @@ def _draw_weight(axes: Axes, replay: ReplayResult) -> None:
     seconds = len(direct.used)
     axes.set_title("Weight used in the exchange's minute")
     axes.axhline(limit, color=_LIMIT, linestyle="--", linewidth=1.2)
-    axes.annotate(f"limit {limit:,}", (0, limit), (2, 4), textcoords="offset points", color=_LIMIT)
     ours = int(replay.plan.share * limit)
     axes.axhline(ours, color=_SOFT, linestyle=":", linewidth=1.2)
-    axes.annotate(
-        f"mdcache may use {ours:,}",
-        (seconds, ours),
-        (-2, 4),  # above the line, at its end, where no curve is
-        textcoords="offset points",
-        color=_SOFT,
-        ha="right",
-    )
+    for text, weight, colour in ((f"limit {limit:,}", limit, _LIMIT), (f"mdcache may use {ours:,}", ours, _SOFT)):
+        end = (seconds, weight)
+        axes.annotate(text, end, (-2, 5), textcoords="offset points", color=colour, ha="right")  # above the line
     for side, colour, name, style in _lines(replay):
         axes.plot(range(len(side.used) + 1), (0, *side.used), style, color=colour, linewidth=2.4, label=name)
     if direct.banned_at_s is not None:
         axes.axvspan(direct.banned_at_s, seconds, color=_DIRECT, alpha=0.08, linewidth=0)
-        late = direct.banned_at_s > seconds / 2  # there is more room before the ban than after it
+        late = direct.banned_at_s > 0.45 * seconds  # there is more room before the ban than after it
         axes.annotate(
-            f"429, then 418:\nbanned after {direct.banned_at_s:.0f} s",
-            (direct.banned_at_s, 0.75 * limit),
-            (-6 if late else 6, 0),
+            f"429, then 418: banned after {direct.banned_at_s:.0f} s",
+            (direct.banned_at_s, limit),
+            (-6 if late else 6, 5),
             textcoords="offset points",
             color=_DIRECT,
-            va="center",
             ha="right" if late else "left",
         )
     axes.set_ylim(0, 1.15 * max(limit, *(used for line in _lines(replay) for used in line.side.used)))
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=3, frameon=False)  # beside the title
     axes.grid(axis="y", color="#e5e7eb")
     _mark_minutes(axes, seconds)
 

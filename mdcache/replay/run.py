@@ -28,11 +28,16 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """The replay's parameters. `limit`: the exchange's weight per minute; `share`: the part the daemon may use."""
+    """The replay's parameters.
+
+    `limit`: the exchange's weight per minute; `share`: the part the daemon may use; `in_turn`: play the sides one
+    after the other, so that a slow or busy machine has less to do at once.
+    """
 
     load: ReplayLoad = field(default_factory=ReplayLoad)
     limit: int = LIMIT
     share: float = 0.5
+    in_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +77,19 @@ class ReplayResult:
 
 
 def play(plan: ReplayPlan, on_progress: OnProgress) -> ReplayResult:
-    """Run all sides at once, from the beginning of an exchange's minute.
+    """Run all sides, at once or in turn, each from the beginning of its exchange's minute.
 
     `on_progress` is called with the side and how many of its questions have ended and failed. Raises `MdcacheError` if
     a process does not start.
     """
-    return ReplayResult(plan, *play_sides(plan, SIDES, on_progress))
+    groups: Sequence[Sequence[SideSetup]] = [(side,) for side in SIDES] if plan.in_turn else [SIDES]
+    return ReplayResult(plan, *(side for group in groups for side in play_sides(plan, group, on_progress)))
 
 
 def play_sides(
     plan: ReplayPlan, setups: Sequence[SideSetup], on_progress: OnProgress, on_answer: OnAnswer = lambda _answer: None
 ) -> list[SideResult]:
-    """Run these sides at once, as `play` does. `on_answer` is called with each answer that has candles."""
+    """Run these sides at once. `on_answer` is called with each answer that has candles."""
     clock = SystemClock()
     with ExitStack() as stack:
         exchanges = [stack.enter_context(sim("--limit", str(plan.limit))) for _ in setups]

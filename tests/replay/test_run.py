@@ -1,6 +1,7 @@
 """What a replay comes to; and a short one with real processes, whose direct side is really banned."""
 
 import json
+import os
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -75,12 +76,15 @@ def test_a_process_that_ends_says_why() -> None:
         pass
 
 
-def test_a_short_one(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processors", [4, pytest.param(3, marks=pytest.mark.exhaustive)])
+def test_a_short_one(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: int) -> None:
     """Two symbols against a limit of 110: all sides begin alike, and the one without mdcache is banned."""
     load = ("--seconds", "10", "--symbols", "2", "--limit", "110")
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
     done = run("replay", "--json", *load, "--picture", str(tmp_path / "p"))
     told = json.loads(done.stdout)
     assert done.exit_code == 0, told
+    assert told["plan"]["in_turn"] is (processors < 4)
     direct, rest_only, mdcache = told["direct"], told["rest_only"], told["mdcache"]
     assert direct["asked"] == rest_only["asked"] == mdcache["asked"] == told["plan"]["load"]["consumers"] * 2 * 12
     assert (direct["bans"], rest_only["bans"], mdcache["bans"]) == (1, 0, 0)
@@ -165,6 +169,10 @@ def test_every_label_is_inside_the_picture(banned_at_s: float) -> None:
     labels = above.texts
     assert any("banned after" in text.get_text() for text in labels)
     frame = figure.bbox
+    shown, below = figure.legends[0].get_window_extent(), figure.axes[1].get_tightbbox()
+    assert below is not None
+    assert frame.x0 <= shown.x0 <= shown.x1 <= frame.x1
+    assert frame.y0 <= shown.y0 <= shown.y1 <= below.y0
     for text in labels:
         box = text.get_window_extent()
         assert frame.x0 <= box.x0 <= box.x1 <= frame.x1, text.get_text()
