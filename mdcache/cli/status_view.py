@@ -258,10 +258,10 @@ def _share(part: float | None) -> str:
 
 
 def _totals(state: DaemonStatus) -> Text:
-    text = f"{state.series.count:,} series, {state.series.rows:,} rows in memory, {state.flights} reads under way"
+    text = f"{state.series.count:,} series, {state.series.rows:,} rows, {state.flights} reads under way"
     if state.streams:
         fed, tails = (sum(found) for found in zip(*map(_fed, state.series.tails.values()), strict=True))
-        text += f", {fed:,} of {tails:,} tails fed by streams"
+        text += f", streams feed {fed:,} of {tails:,} tails"
     return Text(text)
 
 

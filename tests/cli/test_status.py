@@ -58,7 +58,7 @@ async def test_all_of_it() -> None:
         "0 / 600",
         "1,200 ?",
         "hit 900, miss 50, stale 50, refused 7",
-        "0 series, 0 rows in memory, 0 reads under way",
+        "0 series, 0 rows, 0 reads under way",
         "max_bytes 67,108,864",
         "/fapi/v1/klines: prices",
     ):
@@ -95,7 +95,7 @@ async def test_streams() -> None:
     assert "streams" not in shown(await told(house))
     house.streams = STREAMS
     page = shown(await told(house))
-    assert "0 reads under way, 0 of 0 tails fed by streams" in page
+    assert "0 reads under way, streams feed 0 of 0 tails" in page
     assert re.search(r"spot +1 +60 +1 +0 +0 of 0 +1 *\n", page)
     assert re.search(r"usdm +1 +12 +2 +2 +0 of 0 +3 +1006 *\n", page)
     assert re.search(r"coinm +0 +3 +3 +0 +0 of 0 +90 +\[red\]BTC�", page)
@@ -107,7 +107,7 @@ async def test_a_small_terminal_shows_streams_that_are_in_trouble() -> None:
     lines = shown(await much(house), 80, 23).splitlines()
     assert len(lines) < 24
     text = "\n".join(lines)
-    assert "tails fed by streams" in text
+    assert "streams feed 0 of 0 tails" in text
     assert "rejected" in text
     assert re.search(r"^usdm +1 +12 +2 +2", text, re.MULTILINE)
     assert not re.search(r"^spot +1 +60", text, re.MULTILINE)
