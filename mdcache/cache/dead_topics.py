@@ -7,6 +7,7 @@ from mdcache.candles.series import Series
 from mdcache.candles.tail import Tail
 from mdcache.clock import Clock
 from mdcache.exchange.klines import SeriesKey
+from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import cadence_ms
 
 _BEGIN_S = 5.0  # a topic is subscribed to within this time
@@ -29,6 +30,14 @@ class DeadTopics:
         """Stop with it."""
         self._followed_s.pop(key, None)
         self._missed_s.pop(key, None)
+
+    def restart(self, market: Market) -> None:
+        """Begin anew with all series of a market that has no connection: reads prove nothing about its topics."""
+        now_s = self._clock.now()
+        for key in self._followed_s:
+            if key.market is market:
+                self._followed_s[key] = now_s
+                self._missed_s.pop(key, None)
 
     def note_frame(self, key: SeriesKey) -> None:
         """Record a new frame of a series."""

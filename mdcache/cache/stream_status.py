@@ -41,7 +41,7 @@ def streams_status(streams: MarketStreamsStatus, frames: FrameCounts, dead: int)
         path=streams.path,
         connections=streams.connections,
         topics={"fed": streams.fed, "quiet": quiet, "silent": streams.silent},
-        dead=dead,
+        dead=dead if streams.connections else 0,
         frames={"news": frames.news, "old": frames.old, "rejected": frames.rejected},
         connects_last_minute=streams.connects_last_minute,
         connects_last_hour=streams.connects_last_hour,

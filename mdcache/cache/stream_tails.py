@@ -150,6 +150,9 @@ class StreamTails:
 
     def _renew_dead_topics(self) -> None:
         """Follow dead topics anew, and tell which have been found since the last time."""
+        for found in self._subscriptions.status():
+            if not found.connections:
+                self._frames.dead_topics.restart(Market(found.market))
         dead = self.dead_topics()
         for market, topic in dead:
             self._subscriptions.renew(market, topic)

@@ -108,3 +108,22 @@ async def test_frames_are_counted_by_what_they_brought() -> None:
     w.streams.take(Market.SPOT, BTC, b"{}")
     (after, *_) = tails.status()
     assert after.frames == {**before.frames, "old": 1, "rejected": 1}
+
+
+async def test_without_a_connection_no_topic_is_dead_nor_for_what_was_traded_meanwhile() -> None:
+    w = await streamed_world()
+    asking = asyncio.ensure_future(poll(w, "BTCUSDT", 150.0))
+    await w.clock.sleep(20.0)
+    w.streams.lost = True
+    tails = w.cache.stream_tails
+    assert tails is not None
+    for _ in range(60):
+        await w.clock.sleep(1.0)
+        assert [status.dead for status in tails.status()] == [0, 0, 0]
+    w.streams.lost, w.streams.dead = False, {BTC}
+    await w.clock.sleep(8.0)
+    assert [status.dead for status in tails.status()] == [0, 0, 0]
+    await w.clock.sleep(40.0)
+    assert [status.dead for status in tails.status()] == [1, 0, 0]
+    await asking
+    assert told(w) == [TopicsDead("spot", 1, BTC)]

@@ -78,7 +78,7 @@ NOTED: dict[type, tuple[Event, str, str, str]] = {
         TopicsDead("usdm", 3, "btcusdt@kline_1m"),
         "streams",
         "usdm",
-        "3 dead topics, such as btcusdt@kline_1m",
+        "dead topics: 3, such as btcusdt@kline_1m",
     ),
     TierStateChanged: (TierStateChanged(Tier.DISK, "down", SECRET), "store", Tier.DISK, "down"),
     TierFailed: (TierFailed(Tier.DISK, StoreOp.LOAD, SECRET, lost=True), "store", Tier.DISK, "load failed, data lost"),

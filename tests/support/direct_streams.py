@@ -24,7 +24,9 @@ _decoder = msgspec.json.Decoder(_Combined)
 
 
 class DirectStreams:
-    """Topics of the simulator. `lag_s`: how long a frame takes; `cut`: nothing arrives; `dead`: silent topics.
+    """Topics of the simulator. `lag_s`: how long a frame takes; `dead`: silent topics.
+
+    `cut`: nothing arrives; `lost`: nor is there a connection.
 
     `renewable`: a dead topic lives again when it is renewed. `mini_tickers`: they are what an hour of an otherwise idle
     world costs.
@@ -36,6 +38,7 @@ class DirectStreams:
         self._sink = sink
         self.lag_s = lag_s
         self.cut = False
+        self.lost = False
         self.dead: set[str] = set()
         self.renewable = False
         self.last: tuple[Market, str, bytes] | None = None
@@ -90,7 +93,7 @@ class DirectStreams:
         return MarketStreamsStatus(
             market=market.value,
             path=_PATHS[market],
-            connections=int(market in self._sessions),
+            connections=int(market in self._sessions and not self.lost),
             topics=topics,
             fed=topics - silent,
             silent=silent,
@@ -103,7 +106,7 @@ class DirectStreams:
         )
 
     def _take(self, market: Market, text: str) -> None:
-        if self.cut or '"stream"' not in text:
+        if self.cut or self.lost or '"stream"' not in text:
             return
         frame = _decoder.decode(text)
         if frame.stream == MINI_TICKERS or frame.stream in self.topics[market] - self.dead:

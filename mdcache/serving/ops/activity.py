@@ -121,7 +121,7 @@ class Activity:
             ),
             StreamRefused: lambda e: ("streams", "warning", e.market, f"connect failed: {e.status or 'no reply'}"),
             StreamComplaint: lambda e: ("streams", "warning", e.market, "a message was refused"),
-            TopicsDead: lambda e: ("streams", "warning", e.market, f"{e.topics} dead topics, such as {e.example}"),
+            TopicsDead: lambda e: ("streams", "warning", e.market, f"dead topics: {e.topics}, such as {e.example}"),
             TierStateChanged: lambda e: ("store", "info" if e.state == "ok" else "warning", e.tier, e.state),
             TierFailed: lambda e: ("store", "warning", e.tier, f"{e.op} failed" + (", data lost" if e.lost else "")),
             BackgroundTaskFailed: lambda e: ("failed", "warning", "daemon", e.task),
@@ -191,7 +191,7 @@ class Activity:
         return WeightHistory(newest, [weights.get(at, 0) for at in range(newest - WEIGHT_SECONDS + 1, newest + 1)])
 
     def _note(self, kind: str, level: NoteLevel, where: str, what: str, *, instead: bool) -> None:
-        """Record it; if it equals the last of its kind, increase that one's count.
+        """Record it; if it equals the last of its kind and place, increase that one's count.
 
         `instead`: it only tells the last one of this place more exactly, and replaces its text.
         """
@@ -201,9 +201,8 @@ class Activity:
         if instead and place is not None:
             notes[place] = replace(notes[place], what=what)
             return
-        last = notes[-1] if notes else None
-        if last is not None and (last.level, last.where, last.what) == (level, where, what):
-            notes[-1] = replace(last, at_ms=now, count=last.count + 1)
+        if place is not None and (notes[place].level, notes[place].what) == (level, what):
+            notes[place] = replace(notes[place], at_ms=now, count=notes[place].count + 1)
         else:
             notes.append(Note(kind, level, where, what, now, now))
 

@@ -166,7 +166,7 @@ function showStreams({ streams, series }) {
     return [
       each.market, worry(each.connections, topics > 0 && !each.connections), topics, each.topics.silent,
       worry(each.dead, each.dead > 0), fed([series.tails[each.market]]), each.connects_last_hour,
-      worry(waits ? `${error}; next attempt in ${duration(each.retry_in_s)}` : error, waits)];
+      worry(waits ? `${error}; next attempt in ${duration(each.retry_in_s)}` : error, waits || (topics > 0 && !each.connections))];
   }));
 }
 
