@@ -83,7 +83,8 @@ class SeriesRegistry:
     @property
     def rows(self) -> int:
         """The number of settled and tail rows in memory."""
-        return sum(len(s.blocks) + len(s.tail_rows) for s in self._series.values())
+        tails = (series.last_shown_tail for series in self._series.values())
+        return sum(len(s.blocks) for s in self._series.values()) + sum(len(tail.rows) for tail in tails if tail)
 
     def get_or_create(self, question: KlineQuestion) -> Series:
         """Return the question's series; create it if there is none."""
@@ -137,10 +138,14 @@ class SeriesRegistry:
     def note_merged(self, series: Series) -> None:
         """Save `series` after a reply was merged into it, and make room for its growth."""
         if self._series.get(series.key) is series:
-            nbytes = _SERIES_BYTES + sum(len(row.raw) + _ROW_OBJECT_BYTES for row in series.tail_rows)
-            self.memory.set_size(series.key, nbytes)
+            self.note_frames(series)
             self.persistence.save_soon(series)
         self.enforce_limit()
+
+    def note_frames(self, series: Series) -> None:
+        """Count the bytes of the tail of `series`, and of its frames; the next question to end makes room for them."""
+        rows = [*(series.tail.rows if series.tail is not None else ()), *series.frame_rows]
+        self.memory.set_size(series.key, _SERIES_BYTES + sum(len(row.raw) + _ROW_OBJECT_BYTES for row in rows))
 
     def enforce_limit(self) -> None:
         """Evict until the bound holds."""

@@ -73,6 +73,7 @@ class StreamFrames:
         keys = self._keys[key.market, topic]
         keys.discard(key)
         self._taken_s.pop(key, None)
+        self._waiting.pop(key, None)
         self.dead_topics.forget(key)
         if keys:
             return None
@@ -143,8 +144,11 @@ class StreamFrames:
             return False
         if frame.event_ms > now.late_ms:  # no as-of lies in the future, whatever the clock of a server says
             frame = replace(frame, event_ms=max(now.late_ms, frame.row.open_ms))
+        known = series.frames
         if not series.apply_frame(frame, cadence_ms(key)):
             return False
+        if series.frames != known:
+            self._registry.note_frames(series)
         self._taken_s[key] = self._clock.now()
         self.dead_topics.note_frame(key)
         if (event := self._waiting.pop(key, None)) is not None:

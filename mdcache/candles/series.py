@@ -137,10 +137,20 @@ class Series:
         return self.tail if self.tail is None or self.stream is None else self.stream.last_over(self.tail)
 
     def oldest_unsettled_ms(self) -> int | None:
-        """Return the close time of the oldest closed row of the live tail; `None` if there is none."""
-        tail = self.live_tail
+        """Return the close time of the oldest closed row of the tail as it was last shown; `None` if there is none."""
+        tail = self.last_shown_tail
         first = tail.rows[0] if tail is not None and tail.rows else None
         return first.close_ms if tail is not None and first is not None and first.close_ms < tail.as_of_ms else None
+
+    @property
+    def frames(self) -> int:
+        """The number of frames that are kept, shown or not."""
+        return 0 if self.stream is None else len(self.stream)
+
+    @property
+    def frame_rows(self) -> list[Row]:
+        """Their rows."""
+        return [] if self.stream is None else self.stream.frame_rows
 
     @property
     def tail_rows(self) -> tuple[Row, ...]:

@@ -41,6 +41,14 @@ class StreamTail:
         self._shown: Tail | None = None
         self._stale = False  # whether something came since
 
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def frame_rows(self) -> list[Row]:
+        """The rows of the frames that are kept."""
+        return [frame.row for frame in self._frames.values()]
+
     def take(self, frame: Frame) -> bool:
         """Keep a frame; return False if it proves nothing new: it is no newer than what is known of its candle."""
         known = self._frames.get(frame.row.open_ms)

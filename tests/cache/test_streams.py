@@ -204,3 +204,25 @@ async def test_silence_ends_no_later_than_now() -> None:
     sent_ahead(w, 900)
     answer = await w.ask(asked.path, asked.query)
     assert w.clock.true_ms() - 100 < answer.as_of_ms <= w.clock.true_ms() + 30
+
+
+async def test_frames_count_as_memory() -> None:
+    w, oracle = await streamed_world()
+    w.streams.mini_tickers = False
+    await poll(w, oracle, RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1s&limit=5"), 10.0, 2.0)
+    before = w.library.memory.held_bytes
+    await w.clock.sleep(100.0)
+    assert 100 * 200 < w.library.memory.held_bytes - before < 100 * 500
+
+
+async def test_nothing_is_left_of_a_series_that_is_not_followed_any_more() -> None:
+    w, oracle = await streamed_world()
+    await poll(w, oracle, RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=5"), 10.0, 1.0)
+    tails = w.cache.stream_tails
+    assert tails is not None
+    w.streams.cut = True
+    (key,) = tails.followed
+    assert not await tails._frames.wait(key, 1.0)
+    await w.clock.sleep(320.0)
+    frames = tails._frames
+    assert (tails._asked_s, tails._followed, frames._taken_s, frames._waiting, frames._keys) == ({}, set(), {}, {}, {})

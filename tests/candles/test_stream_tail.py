@@ -336,6 +336,17 @@ def test_candles_that_nothing_settles_are_bounded_and_read_again() -> None:
     assert shown(series) == (10.5, [(9, 60), (10, 60)])
 
 
+def test_who_looks_for_unsettled_rows_composes_no_tail() -> None:
+    """5,000 tails at once would hold up all answers for a third of a second."""
+    series = streamed(frame(11.01, 10, 70, final=True), frame(11.5, 11, 9))
+    shown(series)
+    merge(series, [row(10, 70), row(11, 9)], PAGE, read_at(11.55))
+    series.apply_frame(frame(12.01, 11, 10, final=True), CADENCE_MS)
+    assert series.oldest_unsettled_ms() == at(11) - 1
+    assert series.stream is not None
+    assert series.last_shown_tail is series.tail
+
+
 def test_a_purge_forgets_the_frames() -> None:
     series = streamed(frame(10.6, 10, 61))
     series.forget()

@@ -69,6 +69,8 @@ class Subscriptions:
             return self._subscribe(missing, now_s)
         if self.ready_s is None:
             self.ready_s = now_s
+        for name in self._topics.keys() - self._asked:  # ended to be asked for again, and not wished by then
+            del self._topics[name]
         if self._in_doubt(now_s) or now_s - max(message_s, self._list_s) >= DEAD_S / 2:
             self._number += 1
             self._list_s, self._list_pause_s = now_s, min(2 * self._list_pause_s, _LIST_EVERY_S)

@@ -134,6 +134,21 @@ def test_a_topic_that_is_asked_for_again_is_ended_first() -> None:
     assert [method for method in methods if method != "LIST_SUBSCRIPTIONS"] == ["UNSUBSCRIBE", "SUBSCRIBE"]
 
 
+def test_a_topic_that_is_ended_to_be_asked_for_again_may_be_unwished_in_between() -> None:
+    wished = {"a": 0, "b": 0}
+    subscriptions = Subscriptions(wished)
+    _drain(subscriptions, 0.0)
+    message = subscriptions.next_message(40.0, 40.0)
+    assert message is not None
+    while "UNSUBSCRIBE" not in message.text:
+        message = subscriptions.next_message(40.0, 40.0)
+        assert message is not None
+    assert _params(message) == ["a", "b"]
+    del wished["a"]
+    later = [one for at_s in range(41, 4_000, 10) for one in _drain(subscriptions, at_s)]
+    assert not [one for one in later if "params" in one.text and "a" in _params(one)]
+
+
 def test_500_quiet_topics_cost_few_messages() -> None:
     wished = dict.fromkeys(f"quiet{number:03d}usdt@kline_1m" for number in range(500))
     subscriptions, messages = Subscriptions(wished), 0
