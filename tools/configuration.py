@@ -115,10 +115,10 @@ ADVICE = """\
 ## What TTLs cost
 
 Where no stream feeds it, a series whose open candle is asked for all the time is read once per TTL, however many
-programs ask; with `DERIVE`, that goes for the shortest interval of a symbol only, and the others cost a read at each of
-their closes. A read of the tail weighs 2 on spot and 1 on futures, whatever `limit` the programs use; settled rows cost
-nothing. Weight a minute, in **bold** if it is more than the default share of the limit ({spot:,} on spot, {futures:,}
-on futures, where usdm and coinm share one limit):
+programs ask; with `DERIVE`, that goes for the shortest interval of a symbol only, and the longer ones of which its page
+holds two candles cost a read at each of their closes. A read of the tail weighs 2 on spot and 1 on futures, whatever
+`limit` the programs use; settled rows cost nothing. Weight a minute, in **bold** if it is more than the default share
+of the limit ({spot:,} on spot, {futures:,} on futures, where usdm and coinm share one limit):
 
 {table}
 

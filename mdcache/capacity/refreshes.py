@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from mdcache.candles.derivation import can_derive
@@ -62,7 +62,7 @@ def sources(asked: Demand, terms: PlanTerms) -> dict[str, Source]:
     fed = terms.streams and asked.spacing_s <= terms.stream_idle_s
     found = dict.fromkeys(asked.intervals, Source.STREAM if fed else Source.POLLED)
     if terms.derive and not fed:
-        found |= {name: Source.DERIVED for name in asked.intervals if _is_derived(asked, name)}
+        found |= dict.fromkeys(_derived(asked), Source.DERIVED)
     return found
 
 
@@ -117,11 +117,13 @@ def _read_share(asked: Demand) -> float:
     return min(1.0, _LATE_FINAL_S / asked.spacing_s) if asked.spacing_s > 0 else 1.0
 
 
-def _is_derived(asked: Demand, name: str) -> bool:
-    """Return whether a page of a shorter interval reaches back to the bucket before, which proves it."""
-    series, proven_ms = SeriesKey(asked.market, "klines", "", "", name), 2 * INTERVALS[name].length_ms
-    rows = page_limit(asked.rule, asked.rows)
-    return any(
-        can_derive(series, replace(series, interval=part)) and rows * INTERVALS[part].length_ms >= proven_ms
-        for part in asked.intervals
-    )
+def _derived(asked: Demand) -> set[str]:
+    """Return the intervals derived from a polled one, of which a page reaches back to the bucket before, the proof."""
+    rows, polled, found = page_limit(asked.rule, asked.rows), list[SeriesKey](), set[str]()
+    for name in sorted(asked.intervals, key=lambda name: INTERVALS[name].length_ms):
+        series, proof_ms = SeriesKey(asked.market, "klines", "", "", name), 2 * INTERVALS[name].length_ms
+        if any(can_derive(series, part) and rows * INTERVALS[part.interval].length_ms >= proof_ms for part in polled):
+            found.add(name)
+        else:
+            polled.append(series)
+    return found

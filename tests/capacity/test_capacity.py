@@ -13,12 +13,14 @@ from mdcache.capacity import (
     Demand,
     InvalidPlan,
     PlanTerms,
+    Source,
     demand,
     plan,
 )
 from mdcache.capacity.refreshes import reads_per_minute
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
+from mdcache.settings import Settings
 from mdcache.sim import SimConfig
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
 
@@ -241,3 +243,14 @@ async def test_so_it_does_where_streams_feed_the_tails(asked: Demand, minutes: i
     assert fill == found.fill_weight
     one_read_each = asked.series * asked.tail_weight / minutes
     assert weight == pytest.approx(found.weight, abs=one_read_each + 0.2)
+
+
+@pytest.mark.untraced
+async def test_so_it_does_where_longer_candles_are_derived() -> None:
+    asked = Demand(Market.SPOT, 1, ("1m", "5m", "15m", "1d"), consumers=3)
+    w = VirtualDaemon(SimConfig(), DaemonOptions(ttl_s=None))
+    _, weight = await charged(w, asked, minutes=10, first=1)
+    ttls_s = {name: Settings().candle_ttl_s(name) for name in INTERVALS}
+    found = plan(asked, replace(TERMS, ttls_s=ttls_s, exchange_info_s=3_600.0, derive=True))
+    assert found.sources["15m"] is Source.DERIVED
+    assert weight == pytest.approx(found.weight, rel=0.03)

@@ -80,26 +80,26 @@ class TestStreams:
 
 class TestDerivation:
     def test_the_shortest_is_polled_and_the_others_cost_a_read_a_close(self) -> None:
-        found = plan(INCIDENT, DERIVED)
-        assert found.sources == {"1m": Source.POLLED} | dict.fromkeys(INCIDENT.intervals[1:], Source.DERIVED)
+        found = plan(replace(INCIDENT, intervals=INCIDENT.intervals[:5]), DERIVED)
+        assert found.sources == {"1m": Source.POLLED} | dict.fromkeys(("5m", "15m", "1h", "4h"), Source.DERIVED)
         assert found.tails == pytest.approx(20 * 18 * 2)
-        assert found.closes == pytest.approx(20 * 2 * (1 / 5 + 1 / 15 + 1 / 60 + 1 / 240 + 1 / 1_440))
-        assert found.weight <= 1_200
-        assert any("5m, 15m, 1h, 4h, 1d derived" in line for line in describe(found))
+        assert found.closes == pytest.approx(20 * 2 * (1 / 5 + 1 / 15 + 1 / 60 + 1 / 240))
+        assert any("5m, 15m, 1h, 4h derived" in line for line in describe(found))
 
     def test_only_from_an_interval_that_divides_it_and_none_longer_than_a_day(self) -> None:
-        found = plan(demand("1x3m,5m,15m,1d,3d,1w,1M", Market.SPOT), DERIVED).sources
-        assert [name for name, source in found.items() if source is Source.DERIVED] == ["15m", "1d"]
+        found = plan(demand("1x3m,5m,15m,12h,3d,1w,1M", Market.SPOT), DERIVED).sources
+        assert [name for name, source in found.items() if source is Source.DERIVED] == ["15m", "12h"]
 
-    def test_only_if_a_page_of_the_parts_reaches_back_to_the_bucket_before(self) -> None:
-        def derived(text: str, rows: int) -> list[str]:
-            found = plan(demand(text, Market.USDM, rows=rows), DERIVED).sources
+    def test_only_if_a_page_of_a_polled_interval_reaches_back_to_the_bucket_before(self) -> None:
+        def derived(text: str, market: Market, rows: int) -> list[str]:
+            found = plan(demand(text, market, rows=rows), DERIVED).sources
             return [name for name, source in found.items() if source is Source.DERIVED]
 
-        assert derived("1x1m,30m,1h", 99) == ["30m", "1h"]
-        assert derived("1x1m,1h", 99) == []
-        assert derived("1x1m,4h,1d", 499) == ["4h", "1d"]
-        assert derived("1x1m,1d", 499) == []
+        assert derived("1x1m,30m,1h", Market.USDM, 99) == ["30m"]
+        assert derived("1x1m,4h", Market.USDM, 499) == ["4h"]
+        assert derived("1x1m,8h", Market.USDM, 499) == []
+        assert derived("1x1m,5m,1d", Market.SPOT, 500) == ["5m"]  # 5m is not read often enough to derive from
+        assert derived("1x5m,1d", Market.SPOT, 500) == ["1d"]
 
     def test_it_is_for_where_no_stream_is(self) -> None:
         assert Source.DERIVED not in plan(INCIDENT, STREAMED).sources.values()
