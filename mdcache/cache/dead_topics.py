@@ -41,7 +41,8 @@ class DeadTopics:
 
     def note_frame(self, key: SeriesKey) -> None:
         """Record a new frame of a series."""
-        self._missed_s.pop(key, None)
+        if self._missed_s:  # hardly ever: to hash a key costs more than all else here
+            self._missed_s.pop(key, None)
 
     def note_read(self, series: Series, before: Tail) -> None:
         """Compare what a read has just shown with `before`, the live tail that it replaced."""
