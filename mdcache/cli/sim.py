@@ -26,7 +26,10 @@ def sim(
         played = f"seed {seed}" if rows is None else f"rows of {rows}"
         typer.echo(f"mdcache sim: {url} is a simulated Binance ({played}, spot limit {limit:,} a minute)", err=True)
         typer.echo(f"  control API: {url}/_sim/", err=True)
+        streams = url.replace("http://", "ws://")
         upstreams = " ".join(f"MDCACHE_{market}_URL={url}" for market in ("SPOT", "USDM", "COINM"))
+        upstreams += f" MDCACHE_SPOT_WS_URL={streams}"
+        upstreams += "".join(f" MDCACHE_{market}_WS_URL={streams}/{market.lower()}" for market in ("USDM", "COINM"))
         typer.echo(f"  with mdcache in front of it: {upstreams} MDCACHE_EGRESS=sim mdcache serve", err=True)
 
     serve_sim(SimConfig(seed=seed, rows_dir=rows, spot_limit=limit), host, port, tell)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from mdcache import __version__
-from mdcache.settings import NO_EFFECT_YET, Settings
+from mdcache.settings import NO_EFFECT_YET, Settings, load
 from tests.cli.conftest import Run
 
 SECRET = "hunter2"
@@ -142,6 +142,20 @@ def test_sim_hands_its_options_over(run: Run, folder: Path, monkeypatch: pytest.
     (first, *where), (second, *elsewhere) = served
     assert (first.seed, first.rows_dir, first.spot_limit, where) == (1, None, 6_000, ["127.0.0.1", 8701])
     assert (second.seed, second.rows_dir, second.spot_limit, elsewhere) == (7, folder, 90, ["::1", 9])
+
+
+def test_sim_says_how_to_put_the_daemon_with_streams_in_front(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = SimpleNamespace(SimConfig=SimpleNamespace, serve=lambda *given: given[3]("http://127.0.0.1:8701"))
+    monkeypatch.setitem(sys.modules, "mdcache.sim.server", fake)
+    (line,) = [line for line in run("sim").stderr.splitlines() if "mdcache serve" in line]
+    told = dict(word.split("=") for word in line.partition(": ")[2].split() if "=" in word)
+    settings = load(told, dotenv=None)
+    assert settings.spot_url == settings.usdm_url == settings.coinm_url == "http://127.0.0.1:8701"
+    assert settings.stream_urls() == {
+        "spot": "ws://127.0.0.1:8701",
+        "usdm": "ws://127.0.0.1:8701/usdm",
+        "coinm": "ws://127.0.0.1:8701/coinm",
+    }
 
 
 def test_a_folder_of_rows_that_is_not_there_is_refused(run: Run, folder: Path) -> None:
