@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from mdcache.cache.dead_topics import DeadTopics
 from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.candles.last_trades import LastTrades
 from mdcache.candles.series import Series
 from mdcache.candles.silence import SilenceWatch
 from mdcache.candles.stream_tail import SilentSpan
@@ -54,6 +55,7 @@ class StreamFrames:
         self._events = events
         self._keys: defaultdict[tuple[Market, str], set[SeriesKey]] = defaultdict(set)
         self._silence = {market: SilenceWatch() for market in Market}
+        self._last_trades = {market: LastTrades() for market in Market}
         self._taken_s: dict[SeriesKey, float] = {}
         self._waiting: dict[SeriesKey, asyncio.Event] = {}
 
@@ -113,12 +115,19 @@ class StreamFrames:
         return None if taken_s is None else self._clock.now() - taken_s
 
     def note_silence(self, series: Series) -> None:
-        """Extend the live tail of a series until the time for which its symbol was surely not traded."""
+        """Extend the live tail of a series until the time for which its symbol was surely not traded.
+
+        Frames of the symbol's other topics tell as well, as they name the same last trade.
+        """
         key, since_ms = series.key, series.complete_until_ms()
         if since_ms is None or key.kind != "klines":
             return
-        until_ms, now = self._silence[key.market].silent_until_ms(key.subject, since_ms), self._exchange_now(key.market)
-        if until_ms is not None and now is not None:
+        now = self._exchange_now(key.market)
+        seen_ms = self._last_trades[key.market].newest_until_ms(key.subject, series.last_trade())
+        from_ms = since_ms if seen_ms is None else max(since_ms, seen_ms)
+        listed_ms = self._silence[key.market].silent_until_ms(key.subject, from_ms)
+        until_ms = from_ms if listed_ms is None else max(from_ms, listed_ms)
+        if now is not None and until_ms > since_ms:
             series.note_silence(SilentSpan(since_ms, min(until_ms, now.late_ms), series.tail_rows[-1].raw))
 
     async def wait(self, key: SeriesKey, seconds: float) -> bool:
@@ -145,6 +154,9 @@ class StreamFrames:
         if frame.event_ms > now.late_ms:  # no as-of lies in the future, whatever the clock of a server says
             frame = replace(frame, event_ms=max(now.late_ms, frame.row.open_ms))
         known = series.frames
+        if key.kind == "klines":
+            until_ms = min(frame.event_ms, frame.row.close_ms)
+            self._last_trades[key.market].take(key.subject, frame.last_trade, until_ms)
         if not series.apply_frame(frame, cadence_ms(key)):
             return False
         if series.frames != known:

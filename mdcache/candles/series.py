@@ -196,6 +196,10 @@ class Series:
             return tail.as_of_ms - tail.error_ms - self.policy.settle_ms
         return self.stream.complete_until_ms(tail)
 
+    def last_trade(self) -> int:
+        """Return the number of the live tail's last trade, if a frame has told; -1 if none has."""
+        return -1 if self.tail is None or self.stream is None else self.stream.last_trade(self.tail)
+
     def note_silence(self, silence: SilentSpan) -> bool:
         """Record that nothing was traded for a while; return whether that is news."""
         if self.stream is None:

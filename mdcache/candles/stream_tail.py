@@ -111,6 +111,12 @@ class StreamTail:
         extended = live.rows and live.rows[-1].raw == silence.row and silence.since_ms <= known_ms
         return max(known_ms, silence.until_ms) if extended else known_ms
 
+    def last_trade(self, tail: Tail) -> int:
+        """Return the number of the last trade of the live tail's newest row, if a frame has told; -1 if none has."""
+        rows = self.over(tail).rows
+        frame = self._frames.get(rows[-1].open_ms) if rows else None
+        return frame.last_trade if frame is not None and frame.row.trades == rows[-1].trades else -1
+
     def last_over(self, tail: Tail) -> Tail:
         """Return the live tail as it was when it was last asked for, or `tail` if that has been read since."""
         return tail if self._shown is None or self._shown.as_of_ms <= tail.as_of_ms else self._shown

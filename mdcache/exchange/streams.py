@@ -38,13 +38,15 @@ _EAST_8 = 480  # minutes; the only offset that spot's streams have
 class Frame:
     """The candle `row` as it was at `event_ms`: an event of a topic, or `derived` from a shorter series.
 
-    `final`: it will not change any more.
+    `final`: it will not change any more. `last_trade`: the number of its last trade, negative if it has none or if
+    that is not known.
     """
 
     event_ms: int
     row: Row
     final: bool
     derived: bool = False
+    last_trade: int = -1
 
 
 class _Candle(msgspec.Struct, gc=False):
@@ -64,6 +66,7 @@ class _Candle(msgspec.Struct, gc=False):
     taker_quote: msgspec.Raw = msgspec.field(name="Q")
     final: bool = msgspec.field(name="x")
     symbol: str = msgspec.field(name="s", default="")
+    last_trade: object = msgspec.field(name="L", default=-1)
 
 
 class _KlineEvent(msgspec.Struct, gc=False):
@@ -132,7 +135,9 @@ def read_frame(data: bytes, key: SeriesKey) -> Frame:
         micros=key.micros,
     )
     (row,) = read_page(b"[%b]" % _row_text(candle, key), expected).rows
-    return Frame(event.event_ms, row, final=candle.final and event.event_ms >= row.close_ms)
+    final = candle.final and event.event_ms >= row.close_ms
+    last_trade = candle.last_trade if isinstance(candle.last_trade, int) else -1
+    return Frame(event.event_ms, row, final, last_trade=last_trade)
 
 
 def read_mini_tickers(data: bytes) -> tuple[int, list[str]]:

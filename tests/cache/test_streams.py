@@ -82,6 +82,20 @@ async def test_a_client_that_polls_fast_sees_each_close_once_and_rightly(path: s
     assert max(ages) <= 2_700
 
 
+async def test_topics_of_a_symbol_that_trades_now_and_then_vouch_for_one_another() -> None:
+    """The list names the symbol after the frame that shows its trade: alone, each series would be read."""
+    w, oracle = await streamed_world()
+    w.exchange.control.list_symbol("spot", "SLOWUSDT", listed_ms=w.clock.true_ms() - 86_400_000, trades_per_day=40_000)
+    await w.clock.sleep(61.0)
+    series = [RandomQuestion(SPOT, f"symbol=SLOWUSDT&interval={interval}&limit=20") for interval in INTERVALS]
+    polling = asyncio.gather(*(poll(w, oracle, each, 180.0, 1.0, place * 0.17) for place, each in enumerate(series)))
+    await w.clock.sleep(60.0)
+    before = len(w.calls())
+    ages = [age for found in await polling for age in found]
+    assert reads(w, before) <= 8
+    assert max(ages) <= 2_700
+
+
 async def test_what_frames_brought_is_settled_by_few_reads() -> None:
     w, oracle = await streamed_world()
     asked = RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=100")

@@ -353,3 +353,11 @@ def test_a_purge_forgets_the_frames() -> None:
     assert series.live_tail is None
     show_tail(series, 9, 10, as_of=10.5)
     assert shown(series)[0] == 10.5
+
+
+def test_the_last_trade_is_known_while_a_frame_shows_the_newest_row() -> None:
+    series = streamed(replace(frame(10.6, 10, 61), last_trade=9))
+    assert series.last_trade() == 9
+    series.tail = Tail(at(9), (row(9), row(10, 62)), at(10.7))  # a read shows more, but not which trade was the last
+    assert series.last_trade() == -1
+    assert make_series().last_trade() == -1
