@@ -21,7 +21,7 @@ OnAnswers = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ConsumerAnswer:
     """An answer with candles: what was asked, when it was asked and answered by the exchange's clock, and the body."""
 
     symbol: str
@@ -32,7 +32,7 @@ class Answer:
     body: bytes
 
 
-OnAnswer = Callable[[Answer], None]
+OnAnswer = Callable[[ConsumerAnswer], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class Consumers:
             as_of_ms = None if as_of is None else int(as_of)
             # the exchange's own answers, which say none, are as of the request
             self._held_s[held] = began_s if as_of_ms is None else self._by_our_clock_s(as_of_ms)
-            self._on_answer(Answer(symbol, interval, asked_ms, self._exchange_ms(), as_of_ms, response.content))
+            self._on_answer(ConsumerAnswer(symbol, interval, asked_ms, self._exchange_ms(), as_of_ms, response.content))
         tally.worst_age_s = max(tally.worst_age_s, ended_s - self._held_s[held])
         watch(tally.asked, tally.failed)
 
