@@ -1,21 +1,36 @@
-"""The incident in short: 20 symbols x 6 timeframes x 3 consumers, 500 candles every 5 s, with and without mdcache.
+"""The incident's figures: 20 symbols x 6 timeframes x 3 consumers, 500 candles every 5 s, with and without streams.
 
-    python -m bench.incident [--seconds 60] [--share 0.5]
+    python -m bench.incident [--seconds 120] [--share 0.5] [--symbols 20] [--closes 3]
 
-Direct consumers spend weight 8,640 a minute of Binance's 6,000 and are banned; the table shows what came of it.
-`mdcache replay` plays the same, and draws it.
+Directly, then through mdcache with streams, with neither streams nor derivation, and with each of them alone: one after
+the other, with an exchange and a daemon of their own, which know nothing at first. Then what a close looks like
+(`bench/closes.py`), unless `--closes 0`. Ages are of the rows themselves (`bench/row_ages.py`). `mdcache replay` plays
+the same, and draws it.
 """
 
 import argparse
 import sys
 
+from bench.closes import report_closes
+from bench.figures import spread
+from bench.row_ages import RowAges
 from mdcache.clock import SystemClock
-from mdcache.replay.consumers import INTERVALS, Consumers, ConsumerTally, ReplayLoad
-from mdcache.replay.run import ReplayPlan, play
+from mdcache.replay.consumers import INTERVALS, Answer, Consumers, ConsumerTally, ReplayLoad
+from mdcache.replay.run import ReplayPlan, SideSetup, play_sides
+from mdcache.replay.sides import SideResult
+from mdcache.replay.verdict import most_weight
 
 __all__ = ["INTERVALS", "SYMBOLS", "ConsumerTally", "crowd"]
 
 SYMBOLS = ReplayLoad().symbols
+DIRECT, STREAMS = "direct", "streams"
+SETUPS = (
+    SideSetup(DIRECT, daemon=False),
+    SideSetup(STREAMS, streams=True),
+    SideSetup("streams, no derivation", streams=True, settings={"derive": "false"}),
+    SideSetup("derivation only"),
+    SideSetup("neither", settings={"derive": "false"}),
+)
 
 
 async def crowd(url: str, symbols: list[str], seconds: float) -> ConsumerTally:
@@ -24,25 +39,58 @@ async def crowd(url: str, symbols: list[str], seconds: float) -> ConsumerTally:
     return await Consumers(url, symbols, ReplayLoad(seconds=seconds), clock).run(clock.now())
 
 
+class FirstRound:
+    """How long the answers to the first question of each consumer for each series took."""
+
+    def __init__(self, load: ReplayLoad) -> None:
+        self._left = load.questions // load.rounds
+        self.took_ms: list[float] = []
+
+    def take(self, answer: Answer) -> None:
+        if self._left:
+            self._left -= 1
+            self.took_ms.append(answer.answered_ms - answer.asked_ms)
+
+
+def play(plan: ReplayPlan, setup: SideSetup) -> SideResult:
+    """Play one side, and print its figures."""
+    ages, first = RowAges(), FirstRound(plan.load)
+
+    def on_answer(answer: Answer) -> None:
+        ages.take(answer)
+        first.take(answer)
+
+    (side,) = play_sides(plan, [setup], lambda *_: None, on_answer)
+    warm = "unknown" if side.warm_weight is None else f"{side.warm_weight:,}"
+    print(f"{side.name}")
+    print(
+        f"  weight       first minute {side.cold_weight:,} ({side.other_weights[0]} for clock and list of symbols), "
+        f"a later one at most {warm}; {side.calls:,} calls"
+    )
+    print(
+        f"  answers      {side.asked:,} asked, {side.failed:,} failed, {side.marked:,} marked; {side.refused:,} calls "
+        f"refused, {side.bans} bans; questions up to {side.late_s:.2f} s late"
+    )
+    print(f"  first round  {spread(first.took_ms, 'ms')}")
+    print(f"  row ages     {ages.report()}", flush=True)
+    return side
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=ReplayLoad().seconds)
     parser.add_argument("--share", type=float, default=0.5)
+    parser.add_argument("--symbols", type=int, default=SYMBOLS)
+    parser.add_argument("--closes", type=int, default=3)
     options = parser.parse_args()
-    found = play(
-        ReplayPlan(ReplayLoad(seconds=options.seconds), share=options.share), lambda _side, _ended, _failed: None
-    )
-    minutes = options.seconds / 60
-    print(f"{'':<9} {'questions':>9} {'failed':>7} {'weight/min':>10} {'calls':>6} {'refused':>8} {'bans':>5} "
-          f"{'marked':>7} {'worst age':>9} {'p99 ms':>7}")  # fmt: skip
-    for side in (found.direct, found.mdcache):
-        print(
-            f"{side.name:<9} {side.asked:>9} {side.failed:>7} {side.weight / minutes:>10.0f} {side.calls:>6} "
-            f"{side.refused:>8} {side.bans:>5} {side.marked:>7} {side.worst_age_s:>7.1f} s {side.p99_ms:>7.1f}"
-        )
-    times = found.uncached_weight * minutes / found.mdcache.weight
-    print(f"asked directly these questions weigh {found.uncached_weight} a minute: {times:.2f} times more")
-    return 0 if found.passed else 1
+    plan = ReplayPlan(ReplayLoad(options.seconds, options.symbols), share=options.share)
+    sides = [play(plan, setup) for setup in SETUPS]
+    if options.closes:
+        report_closes(options.closes)
+    held = not any(side.failed or side.refused or side.bans for side in sides if side.name != DIRECT)
+    fed = next(side for side in sides if side.name == STREAMS)
+    cold, warm = most_weight(plan.load)
+    return 0 if held and fed.cold_weight <= cold and (fed.warm_weight or 0) <= warm else 1
 
 
 if __name__ == "__main__":

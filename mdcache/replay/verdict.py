@@ -1,6 +1,6 @@
 """Explain what a run shows against expectation: a slow machine, too small or short a load, costly streams."""
 
-from mdcache.replay.consumers import INTERVALS, TIMEOUT_S, WEIGHT
+from mdcache.replay.consumers import INTERVALS, TIMEOUT_S, WEIGHT, ReplayLoad
 from mdcache.replay.run import ReplayResult
 
 _LATE_S = 1.0  # a question sent so late was delayed by this machine
@@ -53,13 +53,18 @@ def _no_ban(replay: ReplayResult) -> str:
     return "Nobody was banned, although these questions weigh more than the limit."
 
 
+def most_weight(load: ReplayLoad) -> tuple[int, int]:
+    """Return what the first minute and a later one should cost at most with streams."""
+    return WEIGHT * load.symbols * len(INTERVALS) + _COLD_SPARE, _WARM_WEIGHT
+
+
 def _costs(replay: ReplayResult) -> str:
     """Compare the weight with streams with what it should be."""
-    load, mdcache = replay.plan.load, replay.mdcache
-    cold = WEIGHT * load.symbols * len(INTERVALS) + _COLD_SPARE
+    mdcache = replay.mdcache
+    cold, warm = most_weight(replay.plan.load)
     more = []
     if mdcache.cold_weight > cold:
         more.append(f"{mdcache.cold_weight:,} in the first minute, where {cold:,} should do")
-    if (mdcache.warm_weight or 0) > _WARM_WEIGHT:
-        more.append(f"{mdcache.warm_weight:,} in a later minute, where {_WARM_WEIGHT} should do")
+    if (mdcache.warm_weight or 0) > warm:
+        more.append(f"{mdcache.warm_weight:,} in a later minute, where {warm} should do")
     return f"With streams it cost more than it should: {', and '.join(more)}." if more else ""
