@@ -15,7 +15,7 @@ from bench.closes import report_closes
 from bench.figures import spread
 from bench.row_ages import RowAges
 from mdcache.clock import SystemClock
-from mdcache.replay.consumers import INTERVALS, Answer, Consumers, ConsumerTally, ReplayLoad
+from mdcache.replay.consumers import INTERVALS, ConsumerAnswer, Consumers, ConsumerTally, ReplayLoad
 from mdcache.replay.run import ReplayPlan, SideSetup, play_sides
 from mdcache.replay.sides import SideResult
 from mdcache.replay.verdict import most_weight
@@ -46,7 +46,7 @@ class FirstRound:
         self._left = load.questions // load.rounds
         self.took_ms: list[float] = []
 
-    def take(self, answer: Answer) -> None:
+    def take(self, answer: ConsumerAnswer) -> None:
         if self._left:
             self._left -= 1
             self.took_ms.append(answer.answered_ms - answer.asked_ms)
@@ -56,7 +56,7 @@ def play(plan: ReplayPlan, setup: SideSetup) -> SideResult:
     """Play one side, and print its figures."""
     ages, first = RowAges(), FirstRound(plan.load)
 
-    def on_answer(answer: Answer) -> None:
+    def on_answer(answer: ConsumerAnswer) -> None:
         ages.take(answer)
         first.take(answer)
 

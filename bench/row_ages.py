@@ -12,7 +12,7 @@ import httpx
 
 from bench.figures import spread
 from bench.processes import sim
-from mdcache.replay.consumers import Answer
+from mdcache.replay.consumers import ConsumerAnswer
 
 SAMPLE = 400
 _STEP_MS = 20  # ages are exact to this
@@ -33,9 +33,9 @@ class RowAges:
     def __init__(self) -> None:
         self._random = random.Random(1)
         self._taken = 0
-        self._sample: list[Answer] = []
+        self._sample: list[ConsumerAnswer] = []
 
-    def take(self, answer: Answer) -> None:
+    def take(self, answer: ConsumerAnswer) -> None:
         """Take an answer into the sample, each with the same probability."""
         self._taken += 1
         if len(self._sample) < SAMPLE:
@@ -51,13 +51,13 @@ class RowAges:
         return f"{spread(ages, 'ms')}; {lies} of {len(ages)} older than their as-of says"
 
 
-def _row_at(client: httpx.Client, answer: Answer, at_ms: int) -> Row:
+def _row_at(client: httpx.Client, answer: ConsumerAnswer, at_ms: int) -> Row:
     query = quote(f"symbol={answer.symbol}&interval={answer.interval}&limit=1")
     found = client.get(f"/_sim/truth?path=/api/v3/klines&query={query}&at_ms={at_ms}").raise_for_status()
     return newest_row(found.content)
 
 
-def _age_ms(client: httpx.Client, answer: Answer) -> float:
+def _age_ms(client: httpx.Client, answer: ConsumerAnswer) -> float:
     """Return how long before its arrival the answer's newest row was last the exchange's."""
     shown, until_ms = newest_row(answer.body), answer.answered_ms
     if _row_at(client, answer, until_ms) <= shown:
@@ -72,7 +72,7 @@ def _age_ms(client: httpx.Client, answer: Answer) -> float:
     return float(answer.answered_ms - since_ms)
 
 
-def _older_than_said(client: httpx.Client, answer: Answer) -> bool:
+def _older_than_said(client: httpx.Client, answer: ConsumerAnswer) -> bool:
     """Return whether the exchange had a newer row at the answer's as-of already."""
     if answer.as_of_ms is None:
         return False

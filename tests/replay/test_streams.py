@@ -2,7 +2,7 @@
 
 import pytest
 
-from mdcache.replay.consumers import INTERVALS, WEIGHT, Answer, ReplayLoad
+from mdcache.replay.consumers import INTERVALS, WEIGHT, ConsumerAnswer, ReplayLoad
 from mdcache.replay.run import ReplayPlan, SideSetup, play_sides
 
 pytestmark = pytest.mark.processes
@@ -12,7 +12,7 @@ COLD_S = 12  # then every topic has sent its first frame; 20 s are left
 
 
 def test_the_incident_in_small_costs_one_read_a_series() -> None:
-    seen: list[Answer] = []
+    seen: list[ConsumerAnswer] = []
     plan = ReplayPlan(ReplayLoad(SECONDS, SYMBOLS))
     (side,) = play_sides(plan, [SideSetup("mdcache", streams=True)], lambda *_: None, seen.append)
     assert side.asked == len(seen) == plan.load.questions
