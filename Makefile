@@ -123,7 +123,7 @@ bench: $(READY) ## measure
 demo: $(READY) ## the demonstration; ROWS=folder of recorded rows
 	@$(PY) -m bench.demo $(if $(ROWS),'$(ROWS)')
 
-incident: $(READY) ## replay the incident, with and without mdcache
+incident: $(READY) ## the incident with streams and derivation on and off, and closes: weight, ages of rows (17 min)
 	@$(PY) -m bench.incident
 
 redis-costs: $(READY) ## what each thing that replicas ask of Redis costs it (docs/scaling.md)
