@@ -8,7 +8,7 @@ from mdcache.cli.check import plan_terms
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.exchange.rate_limits import DEFAULT_LIMIT
-from mdcache.settings import NO_EFFECT_YET, Settings
+from mdcache.settings import Settings
 from mdcache.settings.model import PREFIX, display
 
 TTLS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -194,8 +194,7 @@ def _row(name: str) -> str:
         value = display(field.get_default(call_default_factory=True))
         default = f"`{value}`" if value else "none"
     meaning = re.sub(r"(\{.*\})", r"`\1`", (field.description or "").replace("*", r"\*"))
-    later = "; *no effect in this release*" if name in NO_EFFECT_YET else ""
-    return f"| `{PREFIX}{name.upper()}` | {default} | {meaning}{later} |"
+    return f"| `{PREFIX}{name.upper()}` | {default} | {meaning} |"
 
 
 def _table() -> str:

@@ -1,6 +1,6 @@
 """`.env.example`, made from the settings class."""
 
-from mdcache.settings import NO_EFFECT_YET, Settings
+from mdcache.settings import Settings
 from mdcache.settings.model import PREFIX, display
 
 HEAD = """\
@@ -15,6 +15,5 @@ def text() -> str:
     lines = [HEAD]
     for name, field in Settings.model_fields.items():
         default = "" if name == "state_dir" else display(field.get_default(call_default_factory=True))
-        later = " (no effect in this release)" if name in NO_EFFECT_YET else ""
-        lines.append(f"# {field.description}{later}\n#{PREFIX}{name.upper()}={default}\n")
+        lines.append(f"# {field.description}\n#{PREFIX}{name.upper()}={default}\n")
     return "\n".join(lines)

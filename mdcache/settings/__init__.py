@@ -5,11 +5,10 @@ package only as a `SecretStr` or in a URL's field, never in a message, a `repr` 
 """
 
 from mdcache.settings.load import Problem, SettingsError, load
-from mdcache.settings.model import HIDDEN, NO_EFFECT_YET, PREFIX, EffectiveSetting, Settings, effective
+from mdcache.settings.model import HIDDEN, PREFIX, EffectiveSetting, Settings, effective
 
 __all__ = [
     "HIDDEN",
-    "NO_EFFECT_YET",
     "PREFIX",
     "EffectiveSetting",
     "Problem",

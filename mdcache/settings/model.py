@@ -44,8 +44,6 @@ HIDDEN = "(hidden)"
 # Production only: `testnet.…`, `demo-api.…`, `demo-fapi.…` have other prices (docs/binance.md#hosts).
 _BINANCE_HOST = re.compile(r"(data-|f|d)?api\d*(-gcp)?\.binance\.(com|vision)")
 
-NO_EFFECT_YET: frozenset[str] = frozenset()  # accepted and validated, but without effect in this release
-
 
 def default_ttls() -> Mapping[str, float]:
     """Return the TTLs of open candles by interval where neither setting is given (docs/design.md#settings).
@@ -274,8 +272,6 @@ def display(value: object) -> str:
 
 
 def _note(settings: Settings, name: str) -> str:
-    if name in NO_EFFECT_YET:
-        return "no effect in this release"
     if name == "open_candle_ttls" and "open_candle_ttl_s" in settings.given and name not in settings.given:
         return f"none, because {PREFIX}OPEN_CANDLE_TTL_S is set"
     return ""

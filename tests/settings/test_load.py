@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from mdcache.exchange.intervals import INTERVALS
-from mdcache.settings import NO_EFFECT_YET, EffectiveSetting, Settings, SettingsError, effective, load
+from mdcache.settings import EffectiveSetting, Settings, SettingsError, effective, load
 from mdcache.settings.model import default_state_dir
 
 DESIGN_NAMES = """
@@ -22,10 +22,6 @@ DESIGN_NAMES = """
 
 def test_the_names_are_those_of_the_design_in_its_order() -> None:
     assert [name.upper() for name in Settings.model_fields] == DESIGN_NAMES.split()
-
-
-def test_settings_without_effect_are_settings() -> None:
-    assert set(Settings.model_fields) >= NO_EFFECT_YET
 
 
 def test_every_setting_is_described() -> None:
