@@ -11,6 +11,7 @@ import pytest
 
 from mdcache.exchange.markets import Market
 from mdcache.sim.control.stream_faults import StreamFaultKind
+from tests.support.examples import exhaustive
 from tests.support.polled_streams import HANDSHAKES, INTERVALS, SYMBOLS, PolledStreams
 from tests.support.virtual_time import run
 
@@ -132,7 +133,7 @@ async def through_fault(market: Market, fault: Fault, *, closes_gate: bool, poll
     )
 
 
-@pytest.mark.parametrize("market", list(SYMBOLS))
+@pytest.mark.parametrize("market", [Market.SPOT, *exhaustive(Market.USDM)])
 @pytest.mark.parametrize("name", list(FAULTS))
 def test_a_fault_costs_no_lie_no_storm_and_no_more_than_polling(market: Market, name: str) -> None:
     polling = weight_of_polling(market)
@@ -177,7 +178,7 @@ async def disconnected_for_an_hour(market: Market) -> None:
     await polled.aclose()
 
 
-@pytest.mark.parametrize("market", list(SYMBOLS))
+@pytest.mark.parametrize("market", [Market.SPOT, *exhaustive(Market.USDM)])
 def test_after_an_hour_without_streams_they_are_back_at_once(market: Market) -> None:
     run(disconnected_for_an_hour(market))
 
