@@ -123,8 +123,9 @@ bench: $(READY) ## measure
 demo: $(READY) ## the demonstration; ROWS=folder of recorded rows
 	@$(PY) -m bench.demo $(if $(ROWS),'$(ROWS)')
 
-incident: $(READY) ## the incident with streams and derivation on and off, and closes: weight, ages of rows (17 min)
+incident: $(READY) ## the incident with streams and derivation on and off, closes, 5,000 topics (20 min)
 	@$(PY) -m bench.incident
+	@$(PY) -m bench.topics
 
 redis-costs: $(READY) ## what each thing that replicas ask of Redis costs it (docs/scaling.md)
 	@$(PY) -m bench.redis_costs
