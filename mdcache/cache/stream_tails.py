@@ -135,8 +135,12 @@ class StreamTails:
         close_ms = tail.newest_close_ms
         if close_ms is None or not tail.close_passed(now.late_ms) or taken_s > cadence_ms(key) / 1000 + _LATE_S:
             return False
-        left_ms = close_ms + _FINAL_WITHIN_MS - now.ms
-        return left_ms > 0 and await self._frames.wait(key, left_ms / 1000)
+        until_s = self._clock.now() + (close_ms + _FINAL_WITHIN_MS - now.ms) / 1000
+        while (left_s := until_s - self._clock.now()) > 0 and await self._frames.wait(key, left_s):
+            tail = series.live_tail
+            if tail is None or tail.open_until_ms != close_ms:  # else the frame was another one
+                return True
+        return False
 
     # ------------------------------------------------------------------------------- background
 

@@ -240,3 +240,28 @@ async def test_nothing_is_left_of_a_series_that_is_not_followed_any_more() -> No
     await w.clock.sleep(320.0)
     frames = tails._frames
     assert (tails._asked_s, tails._followed, frames._taken_s, frames._waiting, frames._keys) == ({}, set(), {}, {}, {})
+
+
+async def test_a_burst_of_frames_after_a_close_is_no_final_frame() -> None:
+    """As after a stalled connection: each of them ended a wait, and the eighth the question."""
+    w, oracle = await streamed_world()
+    w.streams.mini_tickers = False
+    asked = RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
+    await poll(w, oracle, asked, 6.0, 1.0)
+    await poll(w, oracle, asked, 59.8 - w.clock.true_ms() % 60_000 / 1000, 0.1)
+    w.streams.cut = True
+    await w.clock.sleep(60.02 - w.clock.true_ms() % 60_000 / 1000)
+
+    async def burst() -> None:
+        for _ in range(20):
+            sent_ahead(w, 0)
+            await w.clock.sleep(0.02)
+
+    before = len(w.calls())
+    coming = asyncio.create_task(burst())
+    asked_ms = w.clock.true_ms()
+    answer = await w.ask(asked.path, asked.query)
+    await coming
+    assert answer.as_of_ms >= asked_ms
+    assert reads(w, before) == 1
+    assert w.clock.true_ms() - asked_ms < 600
