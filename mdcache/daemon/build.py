@@ -35,6 +35,7 @@ from mdcache.candles.series import Series
 from mdcache.candles.settling import SettlePolicy
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.clock import Clock, Instant, boot_id
+from mdcache.daemon.build_upstream import build_redis, build_streams, build_upstream, origins
 from mdcache.daemon.readiness import readiness
 from mdcache.daemon.summaries import Summaries
 from mdcache.events import Events
@@ -54,20 +55,14 @@ from mdcache.settings import Settings, effective
 from mdcache.stores import block_codec
 from mdcache.stores.disk.state import PersistenceSettings, PersistentState, open_state
 from mdcache.stores.disk.state_dir import StateDir
-from mdcache.stores.origin import origin
-from mdcache.stores.redis.setup import RedisParts, RedisSettings, open_redis
+from mdcache.stores.redis.setup import RedisParts
 from mdcache.stores.worker_thread import WorkerThread
 from mdcache.telemetry.gauges import GaugeSources
 from mdcache.telemetry.metrics import Metrics, new_registry
-from mdcache.upstream.admission import LocalAdmission
-from mdcache.upstream.governor import Governor, GovernorSettings
+from mdcache.upstream.governor import Governor
 from mdcache.upstream.http_client import Transport
-from mdcache.upstream.replicas.shared_admission import shared_admission
 from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
-from mdcache.upstream.replicas.shared_budget import Replicas
 from mdcache.upstream.streams.ports import Connect
-from mdcache.upstream.streams.streams import Streams
-from mdcache.upstream.streams.websocket_client import WebSocketConnector
 
 _STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; this long after it, a new read of the same may start
 
@@ -189,75 +184,6 @@ def build(
         events.emit(event)
     idle_blocks = IdleBlocks(cache.registry, block_codec, WorkerThread("idle blocks"), clock, events)
     return Daemon(serving.app, governor, cache, state, idle_blocks, redis, serving.summaries)
-
-
-def build_redis(
-    settings: Settings, clock: Clock, rng: random.Random, events: Events, state_dir: StateDir | None
-) -> RedisParts | None:
-    """Build the Redis client and the stores on it, if Redis is configured."""
-    if settings.redis_url is None:
-        return None
-    url = settings.redis_url.get_secret_value()
-    redis = RedisSettings(url, settings.redis_prefix, settings.redis_timeout_s, settings.egress, state_dir)
-    return open_redis(redis, origins(settings), clock, rng, events)
-
-
-def build_upstream(
-    settings: Settings,
-    clock: Clock,
-    rng: random.Random,
-    events: Events,
-    *,
-    redis: RedisParts | None = None,
-    transport: Transport | None = None,
-) -> Governor:
-    """Build the governor, the only way to Binance."""
-    return Governor(
-        clock=clock,
-        rng=rng,
-        events=events,
-        base_urls=_urls(settings),
-        settings=GovernorSettings(
-            weight_share=settings.weight_share,
-            upstream_concurrency=settings.upstream_concurrency,
-            upstream_timeout_s=settings.upstream_timeout_s,
-            retry_attempts=settings.retry_attempts,
-            backoff_initial_s=settings.backoff_initial_s,
-            backoff_max_s=settings.backoff_max_s,
-        ),
-        transport=transport,
-        admission=LocalAdmission
-        if redis is None
-        else shared_admission(
-            Replicas(redis.budget, settings.replicas, redis.process, redis.replica.returning, redis.replica.keep)
-        ),
-    )
-
-
-def build_streams(
-    settings: Settings, governor: Governor, clock: Clock, rng: random.Random, events: Events, connect: Connect | None
-) -> Callable[[StreamFrames], Streams] | None:
-    """Return what builds the streams for a sink of their frames; nothing if no market has any.
-
-    `connect` replaces the network in tests.
-    """
-    urls = {Market(market): url for market, url in settings.stream_urls().items()}
-    if not urls:
-        return None
-
-    def open_streams(sink: StreamFrames) -> Streams:
-        return Streams(
-            clock=clock,
-            rng=rng,
-            events=events,
-            connect=connect or WebSocketConnector(timeout_s=settings.upstream_timeout_s),
-            base_urls=urls,
-            handshakes=governor.handshakes,
-            sink=sink,
-            timeout_s=settings.upstream_timeout_s,
-        )
-
-    return open_streams
 
 
 def persistence_settings(settings: Settings) -> PersistenceSettings:
@@ -430,12 +356,3 @@ def _gauges(governor: Governor, cache: CacheParts, state: PersistentState, redis
         streams=lambda: of_every_market(cache.streams_status()),
         tails=lambda: count_tails(registry, governor.clocks.now),
     )
-
-
-def _urls(settings: Settings) -> dict[Market, str]:
-    return {Market.SPOT: settings.spot_url, Market.USDM: settings.usdm_url, Market.COINM: settings.coinm_url}
-
-
-def origins(settings: Settings) -> dict[Market, str]:
-    """Return each market's base URL without user and password."""
-    return {market: origin(url) for market, url in _urls(settings).items()}

@@ -12,7 +12,8 @@ import uvloop
 
 from mdcache import __version__
 from mdcache.clock import SystemClock
-from mdcache.daemon.build import build, origins
+from mdcache.daemon.build import build
+from mdcache.daemon.build_upstream import origins
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, DaemonServing, DaemonStopped, Events, SettingsIgnored
 from mdcache.serving.http.server import listen, serve, url_on_this_machine
 from mdcache.settings import Settings

@@ -17,7 +17,8 @@ from mdcache.cache.stream_frames import StreamFrames
 from mdcache.cache.stream_tails import TopicFollower
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.shared_rows import SharedRowStore
-from mdcache.daemon.build import build_cache, build_streams, build_upstream, persistence_settings
+from mdcache.daemon.build import build_cache, persistence_settings
+from mdcache.daemon.build_upstream import build_streams, build_upstream
 from mdcache.events import Event, Events
 from mdcache.exchange.klines import parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Market
