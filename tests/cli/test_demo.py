@@ -80,10 +80,13 @@ def test_what_it_prints_shows_what_it_says(folder: Path) -> None:
         answers = [client.get(question[2]) for _ in range(2)]
         assert [answer.status_code for answer in answers] == [200, 200]
         assert answers[1].headers["cache-status"].startswith("mdcache; hit")
+        (without_stream,) = re.findall(r"such as (http\S+),", printed)
+        assert client.get(without_stream).status_code == 200
         assert client.post(ban[3], content=ban[5]).status_code == 200
         deadline = time.monotonic() + START_S
-        while "detail=stale" not in client.get(question[2]).headers["cache-status"]:
+        while "detail=stale" not in client.get(without_stream).headers["cache-status"]:
             assert time.monotonic() < deadline
+        assert "detail=stale" not in client.get(question[2]).headers["cache-status"]
         assert client.post(unban[3]).status_code == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(START_S) == 0
