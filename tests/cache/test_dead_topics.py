@@ -88,6 +88,7 @@ async def test_reads_beside_living_topics_show_nothing_that_frames_do_not() -> N
 
 async def test_a_topic_that_nobody_follows_any_more_is_not_dead() -> None:
     w = await streamed_world()
+    w.streams.mini_tickers = False
     w.streams.dead = {BTC}
     await poll(w, "BTCUSDT", 30.0)
     await w.clock.sleep(320.0)

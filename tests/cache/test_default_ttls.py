@@ -18,6 +18,7 @@ SYMBOLS, CONSUMERS, EVERY_S, MINUTES = 20, 3, 5.0, 2
 ASKED = ("1m", "5m", "15m", "1h", "4h", "1d")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("derive", "most"), [(False, 2_100), (True, 1_200)])
 async def test_the_incident_fits_the_default_share_with_room(*, derive: bool, most: int) -> None:
     w = VirtualDaemon(SimConfig(), DaemonOptions(ttl_s=None, derive=derive))

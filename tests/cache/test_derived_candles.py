@@ -80,6 +80,7 @@ class Incident:
         return [found[minute] for minute in range(min(found), max(found) + 1)]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.untraced
 @pytest.mark.virtual
 async def test_the_incident_without_streams_fits_and_tells_the_truth() -> None:
@@ -91,6 +92,7 @@ async def test_the_incident_without_streams_fits_and_tells_the_truth() -> None:
     assert incident.derived > 10_000
 
 
+@pytest.mark.exhaustive
 @pytest.mark.untraced
 @pytest.mark.virtual
 async def test_without_derivation_it_costs_more() -> None:

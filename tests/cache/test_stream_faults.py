@@ -178,7 +178,8 @@ async def disconnected_for_an_hour(market: Market) -> None:
     await polled.aclose()
 
 
-@pytest.mark.parametrize("market", [Market.SPOT, *exhaustive(Market.USDM)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("market", [Market.SPOT, Market.USDM])
 def test_after_an_hour_without_streams_they_are_back_at_once(market: Market) -> None:
     run(disconnected_for_an_hour(market))
 

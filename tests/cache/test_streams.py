@@ -57,7 +57,7 @@ async def test_the_warm_minute_costs_next_to_nothing() -> None:
         for interval in INTERVALS
     ]
     asking = [
-        poll(w, oracle, each, 300.0, 5.0, place * 0.27 + consumer * 0.1)
+        poll(w, oracle, each, 190.0, 5.0, place * 0.27 + consumer * 0.1)
         for place, each in enumerate(series)
         for consumer in range(2)
     ]

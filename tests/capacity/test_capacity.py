@@ -228,7 +228,7 @@ async def test_the_exchange_charges_what_was_planned(asked: Demand, ttl_s: float
 @pytest.mark.parametrize(
     ("asked", "minutes"),
     [
-        (Demand(Market.SPOT, 1, ("1m", "5m", "15m", "1h"), consumers=1), 60),
+        pytest.param(Demand(Market.SPOT, 1, ("1m", "5m", "15m", "1h"), consumers=1), 60, marks=pytest.mark.exhaustive),
         (Demand(Market.USDM, 2, ("1m", "5m"), consumers=3), 10),
         pytest.param(Demand(Market.USDM, 2, ("1m",), consumers=1, every_s=7.0), 20, marks=pytest.mark.exhaustive),
     ],
