@@ -156,14 +156,14 @@ state         {state}
 Try, in another terminal:
 
   curl -i {klines}
-      Asked again it is answered from memory: see cache-status and x-mdcache-as-of. From then on a stream keeps it
-      fresh.
+      Asked again it is answered from memory: see cache-status and x-mdcache-as-of.
+      From then on a stream keeps it fresh.
 
   curl -X POST {urls.exchange}/_sim/ban -d '{{"family":"spot","seconds":60}}'
-      The exchange bans this address. Candles stay fresh by their stream, if it was open before. What has no stream,
-      such as {urls.daemon}/api/v3/ticker/price, is the last answer, marked
-      detail=stale, and after 30 s a 503 with retry-after. The exchange was asked once, and is left alone until the
-      ban ends.
+      The exchange bans this address. Candles stay fresh by their stream, if it was open
+      before. What has no stream, such as {urls.daemon}/api/v3/ticker/price,
+      is the last answer, marked detail=stale, and after 30 s a 503 with retry-after.
+      The exchange was asked once, and is left alone until the ban ends.
 
   curl -X POST {urls.exchange}/_sim/unban
 
