@@ -142,7 +142,7 @@ class StreamFrames:
 
     def _take(self, market: Market, topic: str, data: bytes, now: Instant) -> bool:
         if topic == MINI_TICKERS:
-            event_ms, symbols = read_mini_tickers(data)
+            event_ms, symbols = read_mini_tickers(data, market)
             return self._silence[market].take(event_ms, symbols, now)
         return sum(self._apply(key, data, now) for key in self._keys.get((market, topic), ())) > 0
 

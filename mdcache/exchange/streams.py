@@ -30,6 +30,7 @@ _STREAMED = {  # docs/binance.md#kline-streams
     Market.COINM: frozenset(_EVENTS),
 }
 _SPOT_CADENCE_MS, _SECONDS_CADENCE_MS, _FUTURES_CADENCE_MS = 2_000, 1_000, 250  # docs/binance.md#kline-streams
+_PRODUCTS = {Market.USDM: 1, Market.COINM: 2}  # `st`: docs/binance.md#kline-streams
 _NO_VOLUME = msgspec.Raw(b'"0"')
 _EAST_8 = 480  # minutes; the only offset that spot's streams have
 
@@ -82,6 +83,7 @@ class _MiniTicker(msgspec.Struct, gc=False):
     event: str = msgspec.field(name="e")
     event_ms: int = msgspec.field(name="E")
     symbol: str = msgspec.field(name="s")
+    product: int = msgspec.field(name="st", default=0)
 
 
 _Event = TypeVar("_Event")
@@ -140,8 +142,11 @@ def read_frame(data: bytes, key: SeriesKey) -> Frame:
     return Frame(event.event_ms, row, final, last_trade=last_trade)
 
 
-def read_mini_tickers(data: bytes) -> tuple[int, list[str]]:
-    """Return the newest event time of a frame of `MINI_TICKERS`, and the symbols that it lists.
+def read_mini_tickers(data: bytes, market: Market) -> tuple[int, list[str]]:
+    """Return the newest event time of a frame of `MINI_TICKERS`, and the symbols that it lists, of this market.
+
+    Both futures markets are listed on both hosts. Whether in one frame or in two is not documented, so what a frame
+    says of the other market proves nothing here; one without any of this market has the time -1.
 
     Raises:
         InvalidBody: with a reason from a closed set; an empty list has no time.
@@ -154,7 +159,8 @@ def read_mini_tickers(data: bytes) -> tuple[int, list[str]]:
     newest_ms = max(ticker.event_ms for ticker in tickers)
     if not 0 <= newest_ms < MICROSECONDS_FROM:
         raise InvalidBody(BodyFault.WINDOW, f"an event at {newest_ms}")
-    return newest_ms, [ticker.symbol for ticker in tickers]
+    ours = [ticker for ticker in tickers if ticker.product in {0, _PRODUCTS.get(market)}]
+    return max((ticker.event_ms for ticker in ours), default=-1), [ticker.symbol for ticker in ours]
 
 
 def _decode(decoder: msgspec.json.Decoder[_Event], data: bytes) -> _Event:

@@ -234,12 +234,19 @@ TICKERS = (
 
 
 def test_mini_tickers() -> None:
-    assert read_mini_tickers(TICKERS) == (1_790_771_371_858, ["BTCUSDT", "ETHUSDT"])
+    assert read_mini_tickers(TICKERS, Market.USDM) == (1_790_771_371_858, ["BTCUSDT", "ETHUSDT"])
+
+
+def test_mini_tickers_of_the_other_futures_market_prove_nothing() -> None:
+    both = b'[{"e":"24hrMiniTicker","E":9,"s":"BTCUSDT","st":1},{"e":"24hrMiniTicker","E":11,"s":"BTCUSD_PERP","st":2}]'
+    assert read_mini_tickers(both, Market.USDM) == (9, ["BTCUSDT"])
+    assert read_mini_tickers(both, Market.COINM) == (11, ["BTCUSD_PERP"])
+    assert read_mini_tickers(both.replace(b'"st":1', b'"st":2'), Market.USDM) == (-1, [])
 
 
 @pytest.mark.parametrize("market", Market)
 def test_mini_tickers_of_the_sim_name_what_traded(market: Market) -> None:
-    arrays = [read_mini_tickers(data) for data in sent(Sim(), market, MINI_TICKERS, 5)]
+    arrays = [read_mini_tickers(data, market) for data in sent(Sim(), market, MINI_TICKERS, 5)]
     assert len(arrays) >= 4
     assert len({event_ms for event_ms, _ in arrays}) == len(arrays)
     assert all(symbols for _, symbols in arrays)
@@ -259,7 +266,7 @@ def test_mini_tickers_of_the_sim_name_what_traded(market: Market) -> None:
 )
 def test_broken_mini_tickers(data: bytes, why: str) -> None:
     with pytest.raises(InvalidBody) as caught:
-        read_mini_tickers(data)
+        read_mini_tickers(data, Market.SPOT)
     assert caught.value.reason == why
 
 
@@ -272,7 +279,7 @@ def quietly(data: bytes, key: SeriesKey) -> None:
     else:
         assert len(row) == 12
     try:
-        event_ms, symbols = read_mini_tickers(data)
+        event_ms, symbols = read_mini_tickers(data, Market.USDM)
     except InvalidBody:
         pass
     else:
