@@ -13,7 +13,7 @@ class LiveTails(Protocol):
     """Keeps the tails of series that are asked for as new as streams can."""
 
     def note_asked(self, series: Series) -> None:
-        """Record that a series was asked for: its stream is followed from the second time on."""
+        """Record that a series was asked for: its stream is followed from the second question about its symbol on."""
 
     def extend(self, series: Series) -> None:
         """Extend the as-of of the live tail by what streams prove without a frame of this series."""

@@ -1,10 +1,11 @@
 """Follow the streams of the series that are asked for (docs/design.md#stream-fed).
 
-A series is followed from the second question on until it was not asked for `STREAM_IDLE_S`.
+All series of a symbol that were asked for are followed from the second question about it on, whatever its interval,
+until they were not asked for `STREAM_IDLE_S`. So a scan of one interval follows nothing.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Protocol
 
 from mdcache.background_work import cancel_all, supervise
@@ -23,6 +24,8 @@ from mdcache.upstream.streams.market_streams import MarketStreamsStatus
 _LOOK_EACH_S = 12.0  # at most one settling read of a family each time: five a minute
 _FINAL_WITHIN_MS = 500  # of the close, on spot: docs/binance.md#kline-streams
 _LATE_S = 1.0  # a topic whose last frame is older than its cadence by this much may be dead
+
+_Subject = tuple[Market, str]  # the symbol or pair of a market
 
 
 class TopicFollower(Protocol):
@@ -75,7 +78,7 @@ class StreamTails:
         self._clock = clock
         self._events = events
         self._idle_s = idle_s
-        self._asked_s: dict[SeriesKey, float] = {}
+        self._asked_s: defaultdict[_Subject, dict[SeriesKey, float]] = defaultdict(dict)
         self._followed: set[SeriesKey] = set()
         self._known_dead: set[tuple[Market, str]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -108,15 +111,21 @@ class StreamTails:
         ]
 
     def note_asked(self, series: Series) -> None:
-        """Record that a series was asked for: its stream is followed from the second time on."""
+        """Record that a series was asked for; from the second question about its symbol on, streams are followed."""
         key = series.key
         if key.market not in self._subscriptions.markets:
             return
-        if key in self._asked_s and key not in self._followed:
-            self._followed.add(key)
-            if (topic := self._frames.add(key)) is not None:
-                self._subscriptions.subscribe(key.market, topic)
-        self._asked_s[key] = self._clock.now()
+        asked_s = self._asked_s[key.market, key.subject]
+        asked_before = bool(asked_s)
+        asked_s[key] = self._clock.now()
+        if asked_before and key not in self._followed:
+            for each in asked_s.keys() - self._followed:
+                self._follow(each)
+
+    def _follow(self, key: SeriesKey) -> None:
+        self._followed.add(key)
+        if (topic := self._frames.add(key)) is not None:
+            self._subscriptions.subscribe(key.market, topic)
 
     def extend(self, series: Series) -> None:
         """Extend the as-of of the live tail by the silence of the symbol."""
@@ -169,10 +178,16 @@ class StreamTails:
     def _forget_idle(self) -> None:
         """Follow no longer what nobody asks for, nor what is no longer in memory: no frame could be applied to it."""
         now_s = self._clock.now()
-        idle = {key for key, asked_s in self._asked_s.items() if now_s - asked_s > self._idle_s}
-        for key in idle | {key for key in self._followed if not self._frames.applies(key)}:
-            del self._asked_s[key]
-            if key in self._followed:
-                self._followed.discard(key)
-                if (topic := self._frames.remove(key)) is not None:
-                    self._subscriptions.unsubscribe(key.market, topic)
+        for subject, asked_s in list(self._asked_s.items()):
+            for key, last_s in list(asked_s.items()):
+                if now_s - last_s > self._idle_s or (key in self._followed and not self._frames.applies(key)):
+                    del asked_s[key]
+                    self._unfollow(key)
+            if not asked_s:
+                del self._asked_s[subject]
+
+    def _unfollow(self, key: SeriesKey) -> None:
+        if key in self._followed:
+            self._followed.discard(key)
+            if (topic := self._frames.remove(key)) is not None:
+                self._subscriptions.unsubscribe(key.market, topic)

@@ -21,6 +21,10 @@ pytestmark = [pytest.mark.virtual, pytest.mark.untraced]
 INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d")
 CONSUMERS, EVERY_S = 3, 5.0
 MIN_TRADES_A_DAY = 40_000  # one in two seconds
+STARTS = pytest.mark.parametrize(
+    ("apart_s", "round_s"),
+    [pytest.param(0.5, 2.0, id="together"), pytest.param(EVERY_S / CONSUMERS, 0.2, id="evenly spread")],
+)
 
 
 def busy_symbols(market: Market, count: int) -> SimConfig:
@@ -52,13 +56,13 @@ class Incident:
         self._tasks: list[asyncio.Task[None]] = []
         self._seen = 0
 
-    async def start(self, second: float) -> None:
-        """Begin at a second of the minute, all within the next two seconds."""
+    async def start(self, second: float, apart_s: float = 0.5, round_s: float = 2.0) -> None:
+        """Begin at a second of the minute: a consumer every `apart_s`, each asking for everything within `round_s`."""
         await self.world.governor.start()
         await self.world.clock.sleep(60 - self.world.clock.true_ms() % 60_000 / 1000 + second)
         for consumer in range(CONSUMERS):
             for asked in self._asked:
-                first_s = self._rng.random() * 2 + consumer * 0.5
+                first_s = self._rng.random() * round_s + consumer * apart_s
                 self._tasks.append(asyncio.create_task(self._consume(asked, first_s)))
 
     async def _consume(self, asked: RandomQuestion, first_s: float) -> None:
@@ -86,9 +90,10 @@ class Incident:
 
 
 @pytest.mark.exhaustive
-async def test_the_incident_on_spot_fits_the_share_many_times() -> None:
+@STARTS
+async def test_the_incident_on_spot_fits_the_share_many_times(apart_s: float, round_s: float) -> None:
     incident = Incident(Market.SPOT, 20)
-    await incident.start(second=20.0)
+    await incident.start(20.0, apart_s, round_s)
     cold = await incident.minute()
     warm = [await incident.minute() for _ in range(3)]  # each with a close
     await incident.stop()
@@ -96,9 +101,10 @@ async def test_the_incident_on_spot_fits_the_share_many_times() -> None:
     assert max(warm) <= 20
 
 
-async def test_a_tenth_of_the_incident_on_spot() -> None:
+@STARTS
+async def test_a_tenth_of_the_incident_on_spot(apart_s: float, round_s: float) -> None:
     incident = Incident(Market.SPOT, 2)
-    await incident.start(second=20.0)
+    await incident.start(20.0, apart_s, round_s)
     first = 23  # the clock and the symbols
     assert await incident.minute() <= first + 2 * 2 * len(INTERVALS)
     assert max([await incident.minute() for _ in range(3)]) <= 2
@@ -109,7 +115,7 @@ async def test_a_tenth_of_the_incident_on_spot() -> None:
 async def test_on_futures_each_close_costs_one_read_a_series() -> None:
     """The final frame comes two seconds after the close."""
     incident = Incident(Market.USDM, 8)
-    await incident.start(second=20.0)
+    await incident.start(20.0)
     await incident.minute()
     warm = [await incident.minute() for _ in range(3)]
     await incident.stop()

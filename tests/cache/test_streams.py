@@ -122,6 +122,15 @@ async def test_a_series_that_nobody_asks_for_is_not_followed() -> None:
     assert reads(w, before) == 0
 
 
+async def test_a_scan_of_one_interval_follows_nothing_and_the_second_interval_of_a_symbol_both() -> None:
+    w, oracle = await streamed_world()
+    for symbol in ("BTCUSDT", "BNBUSDT"):
+        await oracle.ask(w, RandomQuestion(SPOT, f"symbol={symbol}&interval=1h&limit=5"))
+    assert not w.streams.topics[Market.SPOT]
+    await oracle.ask(w, RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=5"))
+    assert w.streams.topics[Market.SPOT] == {"btcusdt@kline_1m", "btcusdt@kline_1h"}
+
+
 async def test_a_series_that_left_the_memory_is_not_followed_until_it_is_asked_for_again() -> None:
     w = await ready(VirtualDaemon(PLENTY, DaemonOptions(streams=True, memory_mb=0.2)))
     asked = RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
