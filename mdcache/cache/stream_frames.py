@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from mdcache.cache.dead_topics import DeadTopics
 from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.candles.first_trades import FirstTrades
 from mdcache.candles.last_trades import LastTrades
 from mdcache.candles.series import Series
 from mdcache.candles.silence import SilenceWatch
@@ -55,6 +56,7 @@ class StreamFrames:
         self._events = events
         self._keys: defaultdict[tuple[Market, str], set[SeriesKey]] = defaultdict(set)
         self._silence = {market: SilenceWatch() for market in Market}
+        self._first_trades = {market: FirstTrades() for market in Market}
         self._last_trades = {market: LastTrades() for market in Market}
         self._taken_s: dict[SeriesKey, float] = {}
         self._waiting: dict[SeriesKey, asyncio.Event] = {}
@@ -114,6 +116,11 @@ class StreamFrames:
         taken_s = self._taken_s.get(key)
         return None if taken_s is None else self._clock.now() - taken_s
 
+    def confirm_closed(self, series: Series) -> None:
+        """Confirm closed candles that were read too soon by the number of their trades."""
+        if series.key.kind == "klines" and series.doubtful:
+            series.confirm_closed(self._first_trades[series.key.market].counts(series.key.subject, series.key.interval))
+
     def note_silence(self, series: Series) -> None:
         """Extend the live tail of a series until the time for which its symbol was surely not traded.
 
@@ -157,6 +164,8 @@ class StreamFrames:
         if key.kind == "klines":
             until_ms = min(frame.event_ms, frame.row.close_ms)
             self._last_trades[key.market].take(key.subject, frame.last_trade, until_ms)
+            if key.zone_minutes == 0:
+                self._first_trades[key.market].take(key.subject, key.interval, frame.row.open_ms, frame.first_trade)
         if not series.apply_frame(frame, cadence_ms(key)):
             return False
         if series.frames != known:

@@ -128,7 +128,8 @@ class StreamTails:
             self._subscriptions.subscribe(key.market, topic)
 
     def extend(self, series: Series) -> None:
-        """Extend the as-of of the live tail by the silence of the symbol."""
+        """Extend the as-of of the live tail by what else frames prove: counted trades, and the symbol's silence."""
+        self._frames.confirm_closed(series)
         self._frames.note_silence(series)
 
     def note_read(self, series: Series, before: Tail) -> None:

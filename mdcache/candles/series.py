@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from mdcache.candles.block import HeldBlock, SeriesBlocks
 from mdcache.candles.empty_ranges import EmptyRanges
+from mdcache.candles.first_trades import TradeCount
 from mdcache.candles.persistence import SeriesChange, SeriesOutline, StoredBlock
 from mdcache.candles.ranges import RangeSet, Span
 from mdcache.candles.settling import SettlePolicy, Settling
@@ -20,6 +21,7 @@ from mdcache.exchange.rows import Row
 from mdcache.exchange.streams import Frame
 
 _MAX_REVISED = 256
+_TRADES = 8  # the place of their number in a printed row
 _MEAN_MONTH_MS = 2_629_746_000  # of the Gregorian calendar
 
 
@@ -205,6 +207,28 @@ class Series:
         if self.stream is None:
             self.stream = StreamTail(self.settling, 0)
         return self._changes_live_tail(self.stream.note_silence(silence))
+
+    @property
+    def doubtful(self) -> tuple[Row, ...]:
+        """The closed rows that were read so soon that they may be unfinished, so that no frame is shown."""
+        return () if self.live_tail is None or self.stream is None else self.stream.doubtful
+
+    def confirm_closed(self, counts: Iterable[TradeCount]) -> bool:
+        """Take the doubtful rows for complete if no trade is missing; return whether that is news.
+
+        No row shows more trades than happened, so none is missing if there are as many in all rows as there were.
+        """
+        stream, tail, doubtful = self.stream, self.tail, self.doubtful
+        if stream is None or tail is None or not doubtful:
+            return False
+        for open_ms, end_ms, trades in counts:
+            if open_ms <= doubtful[0].open_ms and end_ms == doubtful[-1].close_ms + 1:
+                settled = self.blocks.printed_rows(open_ms, tail.start_ms)
+                found = sum(int(raw.split(b",")[_TRADES]) for _, raw in settled)
+                if found + sum(row.trades for row in tail.rows if open_ms <= row.open_ms < end_ms) == trades:
+                    stream.confirm(doubtful)
+                    return self._changes_live_tail(True)  # noqa: FBT003 - it does
+        return False
 
     def _changes_live_tail(self, news: bool) -> bool:  # noqa: FBT001 - whether it does
         self.tail_version += news

@@ -4,6 +4,7 @@ A frame shows its candle as a whole, so lost frames, late ones and reconnects ne
 frames can't prove is not shown, and the tail is as old as its newest proof (docs/design.md#stream-fed).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from mdcache.candles.settling import Settling
@@ -26,10 +27,20 @@ class SilentSpan:
 class StreamTail:
     """The newest frame of each bucket of one series, and the tail that they make of the one that was read.
 
-    `cadence_ms`: how often frames come.
+    `cadence_ms`: how often frames come. `doubtful`: the closed candles that may be unfinished: no frame is shown.
     """
 
-    __slots__ = ("_confirmed", "_frames", "_read", "_settling", "_shown", "_silence", "_stale", "cadence_ms")
+    __slots__ = (
+        "_confirmed",
+        "_frames",
+        "_read",
+        "_settling",
+        "_shown",
+        "_silence",
+        "_stale",
+        "cadence_ms",
+        "doubtful",
+    )
 
     def __init__(self, settling: Settling, cadence_ms: int) -> None:
         self.cadence_ms = cadence_ms
@@ -40,6 +51,7 @@ class StreamTail:
         self._read: Tail | None = None  # the tail from which `_shown` was made
         self._shown: Tail | None = None
         self._stale = False  # whether something came since
+        self.doubtful: tuple[Row, ...] = ()
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -73,6 +85,11 @@ class StreamTail:
         self._silence = silence
         self._stale = True
         return True
+
+    def confirm(self, rows: Iterable[Row]) -> None:
+        """Record that closed candles, as they were read, have all their trades."""
+        self._confirmed |= {row.open_ms: row.raw for row in rows}
+        self._stale = True
 
     def shows(self, row: Row) -> bool:
         """Return whether a frame has shown all trades of a row that was read."""
@@ -172,11 +189,12 @@ class StreamTail:
     def _is_confirmed(self, tail: Tail, frames: dict[int, Frame]) -> bool:
         """Return whether no closed candle was read so shortly after its close that it may be unfinished.
 
-        Its final frame shows that it is not, and so does silence from before on.
+        Its final frame shows that it is not, and so do silence from before on, and the count of its trades.
         """
         early_ms, settle_ms = tail.as_of_ms - tail.error_ms, self._settling.policy.settle_ms
         closed = tail.rows if tail.rows[-1].close_ms < early_ms else tail.rows[:-1]
         doubtful = [row for row in closed if early_ms - row.close_ms < settle_ms and not self._is_complete(row, frames)]
+        self.doubtful = tuple(doubtful)
         if not doubtful:
             return True
         silence = self._silence
@@ -184,7 +202,7 @@ class StreamTail:
             return False
         if silence.until_ms < max(tail.as_of_ms, doubtful[-1].close_ms):
             return False
-        self._confirmed |= {row.open_ms: row.raw for row in doubtful}
+        self.confirm(doubtful)
         return True
 
     def _is_complete(self, row: Row, frames: dict[int, Frame]) -> bool:

@@ -39,14 +39,15 @@ _EAST_8 = 480  # minutes; the only offset that spot's streams have
 class Frame:
     """The candle `row` as it was at `event_ms`: an event of a topic, or `derived` from a shorter series.
 
-    `final`: it will not change any more. `last_trade`: the number of its last trade, negative if it has none or if
-    that is not known.
+    `final`: it will not change any more. `first_trade`, `last_trade`: the numbers of its first and its last trade,
+    negative if it has none or if that is not known.
     """
 
     event_ms: int
     row: Row
     final: bool
     derived: bool = False
+    first_trade: int = -1
     last_trade: int = -1
 
 
@@ -67,6 +68,7 @@ class _Candle(msgspec.Struct, gc=False):
     taker_quote: msgspec.Raw = msgspec.field(name="Q")
     final: bool = msgspec.field(name="x")
     symbol: str = msgspec.field(name="s", default="")
+    first_trade: object = msgspec.field(name="f", default=-1)
     last_trade: object = msgspec.field(name="L", default=-1)
 
 
@@ -138,8 +140,9 @@ def read_frame(data: bytes, key: SeriesKey) -> Frame:
     )
     (row,) = read_page(b"[%b]" % _row_text(candle, key), expected).rows
     final = candle.final and event.event_ms >= row.close_ms
+    first_trade = candle.first_trade if isinstance(candle.first_trade, int) else -1
     last_trade = candle.last_trade if isinstance(candle.last_trade, int) else -1
-    return Frame(event.event_ms, row, final, last_trade=last_trade)
+    return Frame(event.event_ms, row, final, first_trade=first_trade, last_trade=last_trade)
 
 
 def read_mini_tickers(data: bytes, market: Market) -> tuple[int, list[str]]:

@@ -56,10 +56,10 @@ class Incident:
         self._tasks: list[asyncio.Task[None]] = []
         self._seen = 0
 
-    async def start(self, second: float, apart_s: float = 0.5, round_s: float = 2.0) -> None:
-        """Begin at a second of the minute: a consumer every `apart_s`, each asking for everything within `round_s`."""
+    async def start(self, second: float, apart_s: float = 0.5, round_s: float = 2.0, span_s: int = 60) -> None:
+        """Begin at a second of a span: a consumer every `apart_s`, each asking for everything within `round_s`."""
         await self.world.governor.start()
-        await self.world.clock.sleep(60 - self.world.clock.true_ms() % 60_000 / 1000 + second)
+        await self.world.clock.sleep(span_s - self.world.clock.true_ms() / 1000 % span_s + second)
         for consumer in range(CONSUMERS):
             for asked in self._asked:
                 first_s = self._rng.random() * round_s + consumer * apart_s
@@ -108,6 +108,16 @@ async def test_a_tenth_of_the_incident_on_spot(apart_s: float, round_s: float) -
     first = 23  # the clock and the symbols
     assert await incident.minute() <= first + 2 * 2 * len(INTERVALS)
     assert max([await incident.minute() for _ in range(3)]) <= 2
+    await incident.stop()
+
+
+@STARTS
+async def test_a_start_just_after_a_close_costs_no_more(apart_s: float, round_s: float) -> None:
+    """Candles that are read within `SETTLE_S` of their close are confirmed by the count of their trades."""
+    incident = Incident(Market.SPOT, 2)
+    await incident.start(0.5, apart_s, round_s, span_s=900)
+    first = 23
+    assert await incident.minute() <= first + 2 * 2 * len(INTERVALS)
     await incident.stop()
 
 

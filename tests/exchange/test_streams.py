@@ -79,13 +79,13 @@ def test_a_live_frame() -> None:
     assert frame.row.raw == LIVE_ROW
 
 
-def test_the_number_of_the_last_trade_is_known_if_it_is_a_number() -> None:
+def test_the_numbers_of_the_first_and_the_last_trade_are_known_if_they_are_numbers() -> None:
     frame = read_frame(LIVE, LIVE_KEY)
-    assert frame.last_trade == 8_132_505_633
+    assert (frame.first_trade, frame.last_trade) == (8_132_503_391, 8_132_505_633)
     for odd in ("8132505633", None, 1.5):
         event = json.loads(LIVE)
-        event["k"]["L"] = odd
-        assert read_frame(json.dumps(event).encode(), LIVE_KEY) == replace(frame, last_trade=-1)
+        event["k"]["f"] = event["k"]["L"] = odd
+        assert read_frame(json.dumps(event).encode(), LIVE_KEY) == replace(frame, first_trade=-1, last_trade=-1)
 
 
 def test_spaces_change_nothing() -> None:

@@ -1,0 +1,37 @@
+"""How many trades a symbol had since a moment: told by the first trade of each open candle. Pure.
+
+Trades are numbered one by one, so the numbers of two candles' first trades differ by the trades between their open
+times (docs/design.md#trade-counts).
+"""
+
+from collections import defaultdict
+from typing import NamedTuple
+
+
+class TradeCount(NamedTuple):
+    """The number of trades from one moment to another."""
+
+    open_ms: int
+    end_ms: int
+    trades: int
+
+
+class FirstTrades:
+    """The first trade of the newest candle of each interval, by symbol, of one market."""
+
+    def __init__(self) -> None:
+        self._first: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+
+    def take(self, symbol: str, interval: str, open_ms: int, number: int) -> None:
+        """Record the number of the first trade of a candle; a negative number is none."""
+        if number >= 0 and open_ms >= self._first[symbol].get(interval, (0, 0))[0]:
+            self._first[symbol][interval] = open_ms, number
+
+    def counts(self, symbol: str, interval: str) -> list[TradeCount]:
+        """Return the trades up to the open time of an interval's newest candle, the latest beginning first."""
+        known = self._first.get(symbol, {})
+        if interval not in known:
+            return []
+        end_ms, end = known[interval]
+        opened = sorted({first for first in known.values() if first[0] < end_ms}, reverse=True)
+        return [TradeCount(open_ms, end_ms, end - number) for open_ms, number in opened]
