@@ -14,18 +14,16 @@ from mdcache.sim.config import DAY_MS, SymbolSpec
 from mdcache.sim.default_symbols import base_and_quote
 from mdcache.sim.prices.instruments import Instruments
 from mdcache.sim.prices.node import DRAW, Node
+from mdcache.sim.prices.order_book import Level, OrderBook, Side
 from mdcache.sim.prices.price_history import TICK_MS, HistoryKind
 from mdcache.sim.prices.printing import SAMPLE_DECIMALS, decimals
 
 FUNDING_MS = 8 * 3_600_000  # fundingIntervalHours: 8, Get-Funding-Rate-Info page
 _MINUTE_MS, _FIVE_MINUTES_MS, _HALF_HOUR_MS = 60_000, 300_000, 1_800_000
 _USUAL_RATE = 10_000  # a funding rate of 0.0001 in 10^-8
-_FIRST_UPDATE = 1_027_024
 _RISKS = ("low", "low", "medium", "high")
 _NO_PRICES = Node(0, 0, 0, 0, 0, 0, 0, 0, 0)
 _THREE, _FOUR, _EIGHT = decimals(3, 3), decimals(4, 4), decimals(8, 8)
-
-Level = tuple[int, int]  # price, quantity
 
 
 def draws(seed: int, count: int, *about: object) -> tuple[int, ...]:
@@ -103,6 +101,12 @@ class Facts:
         return (min(self.end_ms, self.at_ms) - self.spec.listed_ms) // trade_step_ms(self.spec) if traded else -1
 
     @property
+    def last_trade(self) -> int:
+        """The number of the last trade, as streams have it."""
+        history = self._instruments.instrument(self.spec, "trades").history
+        return history.trades_before(self.at_ms // TICK_MS + 1) - 1
+
+    @property
     def long(self) -> int:
         """The share of long positions in 10^-4: 35 to 65 %."""
         return 3_500 + 3_000 * self.draw(self.query.endpoint, _FIVE_MINUTES_MS) // DRAW
@@ -116,32 +120,18 @@ class Facts:
         bucket = self.at_ms // step_ms
         return draws(self._instruments.seed, 1, self.spec.market, self.spec.symbol, what, bucket)[0]
 
-    def levels(self, side: str, count: int) -> list[Level]:
-        """Return one side of the order book, the best first; nothing while the symbol does not trade."""
-        if not self.last or self.spec.status_at(self.at_ms) != "TRADING":
-            return []
-        step = 1 if side == "asks" else -1
-        price = self.last - self.draw("spread", TICK_MS) % 2 + (side == "asks")
-        size = 2 * self.units.trade_size(self.last)
-        tick = self.at_ms // TICK_MS
-        drawn = draws(self._instruments.seed, 2 * count, self.spec.market, self.spec.symbol, side, tick)
-        found: list[Level] = []
-        for gap, part in zip(drawn[::2], drawn[1::2], strict=True):
-            if price < 1:
-                break
-            found.append((price, 1 + size * part // DRAW))
-            price += step * (1 + 4 * gap * gap // (DRAW * DRAW))
-        return found
+    @property
+    def book(self) -> OrderBook:
+        """The symbol's order book."""
+        return self._instruments.book(self.spec)
 
-    def printed_levels(self, side: str) -> str:
+    def printed_levels(self, side: Side) -> str:
         """Return one side of the order book as it is printed."""
-        price, quantity = self.units.price, self.units.quantity
-        rows = (f'["{price(one)}","{quantity(size)}"]' for one, size in self.levels(side, self.query.limit))
-        return f"[{','.join(rows)}]"
+        return self.units.levels(self.book.levels(side, self.query.limit, self.at_ms))
 
-    def best(self, side: str) -> Level:
+    def best(self, side: Side) -> Level:
         """Return the best price of a side and its quantity; zeros for none."""
-        return next(iter(self.levels(side, 1)), (0, 0))
+        return next(iter(self.book.levels(side, 1, self.at_ms)), (0, 0))
 
 
 def _percent(facts: Facts) -> str:
@@ -184,9 +174,11 @@ _PLACEHOLDERS: Mapping[str, Callable[[Facts], object]] = {
     "base": lambda facts: facts.base,
     "quote": lambda facts: facts.quote,
     "type": lambda facts: facts.spec.contract_type,
+    "product": lambda facts: 1 if facts.spec.market == "usdm" else 2,
     "contract_type": lambda facts: facts.query.values.get("contractType"),
     # moments
     "now": lambda facts: facts.at_ms,
+    "event": lambda facts: facts.query.time(facts.at_ms),
     "tick": _bucket(TICK_MS),
     "half_hour": _bucket(_HALF_HOUR_MS),
     "today": _bucket(DAY_MS),
@@ -210,9 +202,11 @@ _PLACEHOLDERS: Mapping[str, Callable[[Facts], object]] = {
     "turnover": lambda facts: facts.units.turnover(facts.candle.taker_quote + facts.candle.maker_quote),
     "first_id": lambda facts: max(-1, facts.last_id - facts.candle.trades + 1) if facts.candle.trades else -1,
     "last_id": lambda facts: facts.last_id,
+    "first_trade": lambda facts: facts.last_trade - facts.candle.trades + 1,
+    "last_trade": lambda facts: facts.last_trade,
     "count": lambda facts: facts.candle.trades,
     # order books
-    "update_id": lambda facts: _FIRST_UPDATE + max(0, facts.at_ms - facts.spec.listed_ms) // TICK_MS,
+    "update_id": lambda facts: facts.book.update_id(facts.at_ms),
     "bids": lambda facts: facts.printed_levels("bids"),
     "asks": lambda facts: facts.printed_levels("asks"),
     "bid": lambda facts: facts.units.price(facts.best("bids")[0]),

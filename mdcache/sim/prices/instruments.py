@@ -10,6 +10,7 @@ from functools import cache, lru_cache
 from mdcache.sim.config import SymbolSpec
 from mdcache.sim.default_symbols import base_and_quote
 from mdcache.sim.prices.grid import grid
+from mdcache.sim.prices.order_book import OrderBook
 from mdcache.sim.prices.price_history import CHART_UNIT, Chart, HistoryKind, PriceHistory
 from mdcache.sim.prices.printing import SAMPLE_DECIMALS, Units, decimals, sample_rows, trade_rows
 from mdcache.sim.prices.series import Instrument, PrintedSeries, RowCache
@@ -19,7 +20,7 @@ class Instruments:
     """All instruments of the exchange and their series.
 
     `units`: how a symbol counts and prints. `instrument`: what a symbol (or, for its index, its pair) traded or
-    showed. `series`: its rows at one interval in one time zone.
+    showed. `series`: its rows at one interval in one time zone. `book`: its order book.
     """
 
     def __init__(self, seed: int, cached_splits: int, cached_rows: int) -> None:
@@ -31,10 +32,14 @@ class Instruments:
         self.units = cache(Units)
         self.instrument = cache(self._make_instrument)
         self.series = cache(self._make_series)
+        self.book = cache(self._make_book)
 
     def _make_series(self, spec: SymbolSpec, kind: HistoryKind, interval: str, offset_ms: int) -> PrintedSeries:
         lines = grid(interval, offset_ms=offset_ms, listed_ms=spec.listed_ms)
         return PrintedSeries(self.instrument(spec, kind), lines, self._rows)
+
+    def _make_book(self, spec: SymbolSpec) -> OrderBook:
+        return OrderBook(self.seed, spec, self.units(spec), self.instrument(spec, "trades").price)
 
     def _make_instrument(self, spec: SymbolSpec, kind: HistoryKind) -> Instrument:
         units = self.units(spec)

@@ -255,14 +255,14 @@ def _draw_trades(node: Node, count: int, draws: Sequence[int], *, even: bool, sc
         slots = [index * count // number for index in range(number)]
     else:
         slots = sorted(draw * count // DRAW for draw in draws[:number])
-    made = _singles(node, draws[4 * count : 8 * count], draws[8 * count :], scale)
+    made = singles(node, draws[4 * count : 8 * count], draws[8 * count :], scale)
     groups: list[list[Node]] = [[] for _ in range(count)]
     for slot, trade in zip(slots, made, strict=True):
         groups[slot].append(trade)
     return tuple(merge(group) if group else EMPTY for group in groups)
 
 
-def _singles(node: Node, ways: Sequence[int], draws: Sequence[int], scale: Scale) -> list[Node]:
+def singles(node: Node, ways: Sequence[int], draws: Sequence[int], scale: Scale) -> list[Node]:
     """Return one node per trade; `ways` are draws for the prices, `draws` (twice as many) for the sizes."""
     prices = _trade_prices(node, ways)
     sizes = _trade_sizes(node, draws)

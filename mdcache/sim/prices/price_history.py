@@ -21,6 +21,7 @@ from mdcache.sim.prices.node import (
     Scale,
     draws_needed,
     merge,
+    singles,
     split,
 )
 from mdcache.sim.prices.printing import SAMPLE_DECIMALS, Units
@@ -123,6 +124,12 @@ class PriceHistory:
             else:
                 return None
         return low
+
+    def trades(self, tick: int) -> list[Node]:
+        """Return the trades of a tick one by one; merged, they are the tick."""
+        whole = self.between(tick, tick + 1)
+        draws = self._draws(8, tick, 3 * whole.trades)
+        return singles(whole, draws[: whole.trades], draws[whole.trades :], self._scale) if whole.trades else []
 
     def trades_before(self, tick: int) -> int:
         """Return the number of trades before a tick, counted from the chart's start; 0 before it."""

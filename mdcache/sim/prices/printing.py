@@ -1,6 +1,6 @@
 """Print rows and numbers as Binance does: compact JSON, with each market's decimals (docs/binance.md#kline-row)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from mdcache.sim.config import SPOT_DECIMALS, SymbolSpec
 from mdcache.sim.default_symbols import base_and_quote
@@ -81,6 +81,11 @@ class Units:
         self.quantity = decimals(self.quantity_places, quantity_printed)
         self.turnover = decimals(self.turnover_places, self.turnover_places)
         self._mean = decimals(self.price_printed, self.price_printed)
+
+    def levels(self, levels: Iterable[tuple[int, int]]) -> str:
+        """Print levels of an order book."""
+        rows = (f'["{self.price(price)}","{self.quantity(size)}"]' for price, size in levels)
+        return f"[{','.join(rows)}]"
 
     def trade_size(self, *prices: int) -> int:
         """Return the quantity of an average trade at the mean of some prices."""

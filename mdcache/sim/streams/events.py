@@ -56,5 +56,26 @@ def mini_ticker(spec: SymbolSpec, units: Units, day: Node, *, event: int) -> str
     )
 
 
+def trade_event(kind: str, spec: SymbolSpec, units: Units, trade: Node, *, number: int, event: int, time: int) -> str:
+    """Print a trade, or an aggregate of this one alone; `event` and `time` are in the unit asked for."""
+    aggregate, sold = kind == "aggTrade", "true" if 2 * trade.taker < trade.taker + trade.maker else "false"
+    price, size = f'"p":"{units.price(trade.close)}"', f'"q":"{units.quantity(trade.taker + trade.maker)}"'
+    symbol, numbers = f'"s":"{spec.symbol}"', f'"f":{number},"l":{number}'
+    match spec.market, aggregate:
+        case "spot", True:
+            rest = f'{symbol},"a":{number},{price},{size},{numbers},"T":{time},"m":{sold},"M":true'
+        case "spot", _:
+            rest = f'{symbol},"t":{number},{price},{size},"T":{time},"m":{sold},"M":true'
+        case "usdm", True:
+            rest = f'"a":{number},{symbol},{price},{size},"n{size[1:]},{numbers},"T":{time},"m":{sold},"st":1'
+        case "coinm", True:
+            rest = f'"a":{number},{symbol},{price},{size},{numbers},"T":{time},"m":{sold},"st":2'
+        case _:
+            rest = (
+                f'"T":{time},{symbol},"t":{number},{price},{size},"X":"MARKET","m":{sold},"st":{_PRODUCT[spec.market]}'
+            )
+    return f'{{"e":"{kind}","E":{event},{rest}}}'
+
+
 def _product(market: Market, pair: str | None) -> str:
     return "" if market == "spot" else f',"ps":"{pair}","st":{_PRODUCT[market]}'

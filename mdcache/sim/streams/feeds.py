@@ -5,21 +5,18 @@ it is at their event time. If nobody takes for longer than a cadence, only the n
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 
-from mdcache.sim.config import DAY_MS, Market
-from mdcache.sim.listings import Listings
-from mdcache.sim.prices.instruments import Instruments
+from mdcache.sim.config import Market
 from mdcache.sim.prices.price_history import TICK_MS
-from mdcache.sim.streams.events import kline_event, mini_ticker
-from mdcache.sim.streams.topics import MINI_TICKERS, KlineTopic, SeriesDirectory, StreamedSeries
+from mdcache.sim.streams.events import kline_event
+from mdcache.sim.streams.topics import KlineTopic, SeriesDirectory, StreamedSeries
 
 _SPOT_CADENCE_MS, _SECONDS_CADENCE_MS = 2_000, 1_000  # web-socket-streams.md: 1000 ms for 1s, 2000 ms otherwise
 _FINAL_AFTER_MS: dict[Market, int] = {"spot": 200, "usdm": 2_000, "coinm": 2_000}  # freqtrade#11571
-_MINI_TICKERS_MS = 1_000
+_MOST_BEHIND_MS = 60_000  # then trades and books begin anew: the clock was put ahead
 _SPREAD_MS = 40  # so that not all topics send in one millisecond
 
 
@@ -135,46 +132,31 @@ class KlineFeed:
         return (ms - self._phase_ms) // self._cadence_ms * self._cadence_ms + self._cadence_ms + self._phase_ms
 
 
-class MiniTickers:
-    """The symbols that traded in a second, of one market or of both futures markets together."""
+class TimedFeed:
+    """A topic with events at regular moments. `lossless`: every event counts, not only the newest."""
 
-    def __init__(self, instruments: Instruments, listings: Listings) -> None:
-        self._instruments = instruments
-        self._listings = listings
-        self.text = lru_cache(8)(self._print)
-
-    def _print(self, market: Market, at_ms: int, *, micros: bool) -> str:
-        """Return the array of one second that ends at a moment; an empty text if nothing was traded."""
-        markets: tuple[Market, ...] = ("spot",) if market == "spot" else ("usdm", "coinm")
-        event = at_ms * 1000 if micros else at_ms
-        found = []
-        for spec in (spec for one in markets for spec in self._listings.visible(one, at_ms)):
-            instrument = self._instruments.instrument(spec, "trades")
-            if not instrument.candle(at_ms - _MINI_TICKERS_MS + 1, at_ms + 1, at_ms).trades:
-                continue
-            day = instrument.candle(at_ms - DAY_MS, at_ms + 1, at_ms)
-            found.append(mini_ticker(spec, self._instruments.units(spec), day, event=event))
-        return f"[{','.join(found)}]" if found else ""
-
-
-class MiniTickerFeed:
-    """The topic `!miniTicker@arr` of one market."""
-
-    def __init__(self, market: Market, tickers: MiniTickers, now_ms: int, *, micros: bool) -> None:
-        self.name = MINI_TICKERS
-        self._market: Market = market
-        self._tickers = tickers
-        self._micros = micros
-        self.next_ms = now_ms // _MINI_TICKERS_MS * _MINI_TICKERS_MS + _MINI_TICKERS_MS
+    def __init__(
+        self, name: str, step_ms: int, texts: Callable[[int], Sequence[str]], now_ms: int, *, lossless: bool
+    ) -> None:
+        self.name = name
+        self._step_ms = step_ms
+        self._texts = texts
+        self._behind_ms = _MOST_BEHIND_MS if lossless else step_ms
+        self._phase_ms = int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "big") % _SPREAD_MS
+        self.next_ms = self._after(now_ms)
 
     def take(self, now_ms: int) -> list[PrintedFrame]:
-        """Return the newest array, if it is due."""
-        if now_ms < self.next_ms:
-            return []
-        at_ms = now_ms // _MINI_TICKERS_MS * _MINI_TICKERS_MS
-        self.next_ms = at_ms + _MINI_TICKERS_MS
-        text = self._tickers.text(self._market, at_ms, micros=self._micros)
-        return [PrintedFrame(self.name, at_ms, text)] if text else []
+        """Return what is due by now, in order; only the newest, if the rest does not count."""
+        if now_ms - self.next_ms >= self._behind_ms:
+            self.next_ms = self._after(now_ms - self._behind_ms)
+        frames: list[PrintedFrame] = []
+        while self.next_ms <= now_ms:
+            frames += [PrintedFrame(self.name, self.next_ms, text) for text in self._texts(self.next_ms)]
+            self.next_ms += self._step_ms
+        return frames
+
+    def _after(self, ms: int) -> int:
+        return (ms - self._phase_ms) // self._step_ms * self._step_ms + self._step_ms + self._phase_ms
 
 
 def _trades(row: bytes) -> int:

@@ -14,22 +14,25 @@ from mdcache.sim.control.faults import EDGE_FAULTS, STATUS_FAULTS, TRANSPORT_FAU
 from mdcache.sim.control.meter import Meter
 from mdcache.sim.listings import Listings
 from mdcache.sim.prices.instruments import Instruments
-from mdcache.sim.streams.feeds import KlineFeed, MiniTickerFeed, MiniTickers
+from mdcache.sim.streams.feeds import KlineFeed, TimedFeed
+from mdcache.sim.streams.market_events import MarketEvents
+from mdcache.sim.streams.market_topics import market_topic, on_route
 from mdcache.sim.streams.session import Feed, StreamSession
-from mdcache.sim.streams.topics import MINI_TICKERS, SeriesDirectory, kline_topic
+from mdcache.sim.streams.topics import SeriesDirectory, kline_topic
 
 _PATH = re.compile(
     r"(?P<base>/usdm|/coinm)?(?P<route>/market|/public|/private)?/(?P<form>ws|stream)(?:/(?P<topics>.*))?"
 )
 _CONNECTS, _CONNECTS_MS = 300, 300_000  # an address, on spot: web-socket-streams.md; assumed of the others
+_LOSSLESS = frozenset({"trade", "aggTrade", "depth", "forceOrder"})
 _MOST_CLIENTS = 20_000  # clients choose their addresses
 
 
 class StreamHandshakes:
     """Opens the streams of all three markets.
 
-    At one address, spot has Binance's own paths (`/ws`, `/stream`), usdm `/usdm/market/…` and coinm `/coinm/…`. As at
-    Binance, `/usdm/ws` and `/usdm/public/…` accept every topic and send no candle.
+    At one address, spot has Binance's own paths (`/ws`, `/stream`), usdm `/usdm/market/…` and `/usdm/public/…`, coinm
+    `/coinm/…`. As at Binance, all accept every topic and send only those of their route; `/usdm/ws` has only books.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class StreamHandshakes:
         self._control = control
         self._meter = meter
         self._directory = SeriesDirectory(instruments, listings)
-        self._tickers = MiniTickers(instruments, listings)
+        self._events = MarketEvents(instruments, listings)
         self._connects: OrderedDict[tuple[Market, str], deque[int]] = OrderedDict()
 
     def market_of(self, path: str) -> Market | None:
@@ -66,9 +69,8 @@ class StreamHandshakes:
             return refused
         sent = parse_qs(query)
         micros = market == "spot" and sent.get("timeUnit", [""])[0].upper() == "MICROSECOND"
-        live = match["route"] == "/market" if market == "usdm" else match["route"] in {None, "/market"}
         combined = match["form"] == "stream"
-        make_feed = partial(self._feed, market, live=live, micros=micros)
+        make_feed = partial(self._feed, market, match["route"], micros=micros)
         session = StreamSession(market, path, self._control.streams, make_feed, now_ms, combined=combined)
         listed = sent.get("streams", [""])[0] if combined else (match["topics"] or "")
         session.subscribe([name for name in listed.split("/") if name], now_ms)
@@ -104,13 +106,15 @@ class StreamHandshakes:
         connects.append(now_ms)
         return False
 
-    def _feed(self, market: Market, name: str, now_ms: int, *, live: bool, micros: bool) -> Feed | None:
-        if not live:
-            return None
-        if name == MINI_TICKERS:
-            return MiniTickerFeed(market, self._tickers, now_ms, micros=micros)
-        topic = kline_topic(market, name)
-        if topic is None:
+    def _feed(self, market: Market, route: str | None, name: str, now_ms: int, *, micros: bool) -> Feed | None:
+        if not on_route(market, route, name):
             return None
         settings = self._control.streams
-        return KlineFeed(name, topic, self._directory, now_ms, micros=micros, quiet=lambda: settings.quiet)
+        candles = kline_topic(market, name)
+        if candles is not None:
+            return KlineFeed(name, candles, self._directory, now_ms, micros=micros, quiet=lambda: settings.quiet)
+        topic = market_topic(market, name)
+        if topic is None:
+            return None
+        texts = partial(self._events.texts, topic, micros=micros)
+        return TimedFeed(name, topic.step_ms, texts, now_ms, lossless=topic.kind in _LOSSLESS and not topic.levels)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from mdcache.sim.config import DAY_MS, Market
 from mdcache.sim.control.stream_faults import StreamFault, StreamSettings
-from mdcache.sim.streams.feeds import KlineFeed, MiniTickerFeed, PrintedFrame
+from mdcache.sim.streams.feeds import KlineFeed, PrintedFrame, TimedFeed
 from mdcache.sim.streams.messages import CombinedMessage, ListMessage, Message, TopicsMessage, read_message, result
 
-Feed = KlineFeed | MiniTickerFeed
+Feed = KlineFeed | TimedFeed
 MakeFeed = Callable[[str, int], Feed | None]  # a topic's name, and now
 
 MOST_TOPICS = 1_024  # a connection, on all markets

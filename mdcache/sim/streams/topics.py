@@ -17,7 +17,6 @@ from mdcache.sim.prices.series import PrintedSeries
 
 StreamKind = Literal["kline", "continuousKline", "indexPriceKline", "markPriceKline"]
 
-MINI_TICKERS = "!miniTicker@arr"
 _EAST_8_MS = 8 * 3_600_000  # the only offset there is: web-socket-streams.md
 _NAME = re.compile(
     r"(?P<name>[^@]+)@(?P<kind>kline|continuousKline|indexPriceKline|markPriceKline)_(?P<interval>[0-9]+[smhdwM])"
