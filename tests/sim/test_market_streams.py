@@ -18,7 +18,6 @@ MARKET = {"spot": "/ws", "usdm": "/usdm/market/ws", "coinm": "/coinm/ws"}
 PUBLIC = {"spot": "/ws", "usdm": "/usdm/public/ws", "coinm": "/coinm/ws"}
 FIELDS = {
     ("spot", "trade"): "e E s t p q T m M",
-    ("usdm", "trade"): "e E T s t p q X m st",
     ("coinm", "trade"): "e E T s t p q X m st",
     ("spot", "aggTrade"): "e E s a p q f l T m M",
     ("usdm", "aggTrade"): "e E a s p q nq f l T m st",
@@ -33,7 +32,8 @@ FIELDS = {
     ("usdm", "markPrice@1s"): "e E s p ap P i r T st",
     ("coinm", "markPrice@1s"): "e E s p P i r T st",
 }
-BOOK_FIELDS = {
+PUBLIC_FIELDS = {
+    ("usdm", "trade"): "e E T s t p q X m st",
     ("spot", "depth@100ms"): "e E s U u b a",
     ("usdm", "depth@100ms"): "e E T s U u pu b a ps st",
     ("coinm", "depth"): "e E T s ps U u pu b a st",
@@ -68,10 +68,10 @@ def test_fields_are_binance_s_in_their_order(sim: Sim, market: str, kind: str) -
     assert {" ".join(event) for event in events} == {FIELDS[market, kind]}
 
 
-@pytest.mark.parametrize(("market", "kind"), BOOK_FIELDS)
-def test_fields_of_books_are_binance_s_in_their_order(sim: Sim, market: str, kind: str) -> None:
+@pytest.mark.parametrize(("market", "kind"), PUBLIC_FIELDS)
+def test_fields_on_the_public_route_are_binance_s_in_their_order(sim: Sim, market: str, kind: str) -> None:
     events = listen(sim, market, kind, 10, PUBLIC)
-    assert {" ".join(event) for event in events} == {BOOK_FIELDS[market, kind]}
+    assert {" ".join(event) for event in events} == {PUBLIC_FIELDS[market, kind]}
 
 
 # ----------------------------------------------------------------------------------------------- trades
@@ -86,7 +86,7 @@ def candle_of(trades: Iterable[dict[str, Any]]) -> list[Any]:
 @pytest.mark.parametrize("market", MARKET)
 @pytest.mark.parametrize(("kind", "number"), [("trade", "t"), ("aggTrade", "a")])
 def test_trades_add_up_to_the_candles(sim: Sim, market: str, kind: str, number: str) -> None:
-    trades = listen(sim, market, kind, 2 * 60 + 21)
+    trades = listen(sim, market, kind, 2 * 60 + 21, PUBLIC if kind == "trade" else MARKET)
     numbers = [trade[number] for trade in trades]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     assert all(trade["T"] <= trade["E"] < trade["T"] + 250 for trade in trades)
@@ -281,9 +281,9 @@ def test_a_quiet_symbol_s_ticker_is_quiet(sim: Sim) -> None:
     [
         ("/ws", "BTCUSDT@trade nosuch@trade btcusdt@depth7 btcusdt@depth@250ms btcusdt@markPrice btcusdt@forceOrder"),
         ("/ws", "!ticker@arr !miniTicker !bookTicker btcusdt@trade@100ms btcusdt@trade5 btcusdt@ticker_2h"),
-        ("/usdm/ws", "btcusdt@trade btcusdt@markPrice !ticker@arr btcusdt@kline_1m"),
-        ("/usdm/public/ws", "btcusdt@trade btcusdt@aggTrade btcusdt@markPrice !miniTicker@arr btcusdt@forceOrder"),
-        ("/usdm/market/ws", "btcusdt@depth btcusdt@depth5@100ms btcusdt@bookTicker !bookTicker"),
+        ("/usdm/ws", "btcusdt@aggTrade btcusdt@markPrice !ticker@arr btcusdt@kline_1m"),
+        ("/usdm/public/ws", "btcusdt@kline_1m btcusdt@aggTrade btcusdt@markPrice !miniTicker@arr btcusdt@forceOrder"),
+        ("/usdm/market/ws", "btcusdt@depth btcusdt@depth5@100ms btcusdt@bookTicker !bookTicker btcusdt@trade"),
         ("/usdm/private/ws", "btcusdt@depth btcusdt@trade"),
         ("/coinm/market/ws", "btcusd_perp@depth btcusd_perp@bookTicker"),
         ("/coinm/ws", "btcusd@trade btcusdt@avgPrice btcusd_perp@indexPrice"),
@@ -295,12 +295,14 @@ def test_a_topic_that_a_path_has_not_is_silent(sim: Sim, path: str, topics: str)
     assert listener.listen(15).texts == []
 
 
-def test_books_are_on_the_public_path_and_without_a_route(sim: Sim) -> None:
+def test_books_and_trades_are_on_the_public_path_and_without_a_route(sim: Sim) -> None:
     for path in ("/usdm/ws", "/usdm/public/ws", "/public/ws", "/coinm/public/ws"):
         symbol = "btcusd_perp" if path.startswith("/coinm") else "btcusdt"
         listener = Listener(sim, path)
-        listener.subscribe(f"{symbol}@depth@100ms", f"{symbol}@depth5", f"{symbol}@bookTicker")
-        assert len(listener.listen(5).texts) > 40
+        listener.subscribe(*(f"{symbol}@{kind}" for kind in ("depth@100ms", "depth5", "bookTicker", "trade")))
+        events = listener.listen(5).events
+        assert len(events) > 40
+        assert {event["e"] for event in events} == {"depthUpdate", "bookTicker", "trade"}
 
 
 @pytest.mark.parametrize("kind", ["trade", "depth@100ms", "bookTicker", "miniTicker"])

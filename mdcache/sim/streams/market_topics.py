@@ -18,7 +18,7 @@ _NAME = re.compile(
 )
 _ALL = re.compile(r"!(?P<kind>[a-zA-Z]+(?:_[0-9]+[hd])?)(?P<array>@arr)?(?:@(?P<speed>[0-9]+m?s))?")
 _BOOKS = frozenset({"depth", "bookTicker"})
-_BOOK_NAME = re.compile(r"!bookTicker|[^@!]+@(bookTicker|(rpiD|d)epth[0-9]*)(@.*)?")
+_PUBLIC = re.compile(r"!bookTicker|[^@!]+@(trade|bookTicker|(rpiD|d)epth[0-9]*)(@.*)?")  # measured 2026-08 and 09
 
 # how often a kind is sent, by the speed that is named ("": none)
 _TRADES = {"": _TICK_MS}  # as they happen: all that happens in a tick happens at its beginning
@@ -79,17 +79,17 @@ def market_topic(market: Market, text: str) -> MarketTopic | None:
 
 
 def on_route(market: Market, route: str | None, text: str) -> bool:
-    """Return whether a route has a topic: books are on `/public`, all else on `/market`.
+    """Return whether a route has a topic: books and single trades are on `/public`, all else on `/market`.
 
-    Without a route, USD-M has only books, the other markets have everything.
+    Without a route, USD-M has only the former, the other markets have everything.
     """
-    book = _BOOK_NAME.fullmatch(text) is not None
+    public = _PUBLIC.fullmatch(text) is not None
     match route:
         case "/public":
-            return book
+            return public
         case "/market":
-            return not book
+            return not public
         case None:
-            return book or market != "usdm"
+            return public or market != "usdm"
         case _:
             return False
