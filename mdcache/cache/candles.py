@@ -139,7 +139,8 @@ class Candles:
             series = self._registry.get_or_create(question)
             if not series.outline_loaded:
                 await self._wait_for_store(self._registry.persistence.load_outline(series), deadline_s)
-            self._live_tails.note_asked(series)
+            if question.may_reach(self._clocks.now(key.market).ms):
+                self._live_tails.note_asked(series)
             self._live_tails.extend(series)
             if self._derivations is not None:
                 self._derivations.note_asked(series)

@@ -77,6 +77,14 @@ class KlineQuestion:
         """Whether both ends are given."""
         return self.start_ms is not None and self.end_ms is not None
 
+    def may_reach(self, now_ms: int) -> bool:
+        """Return whether the candle that is open at a moment may be in the answer: not, if it is a page of history."""
+        if self.end_ms is not None and self.end_ms < now_ms:
+            return False
+        if self.start_ms is None or self.endpoint.nearest_end or self.interval.months:
+            return True
+        return self.start_ms + self.limit * self.interval.length_ms >= now_ms
+
     def check_span(self) -> None:
         """Raise Binance's refusal if it would not accept the span."""
         if self.endpoint.market is Market.SPOT or self.start_ms is None or self.end_ms is None:

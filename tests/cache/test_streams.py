@@ -131,6 +131,19 @@ async def test_a_scan_of_one_interval_follows_nothing_and_the_second_interval_of
     assert w.streams.topics[Market.SPOT] == {"btcusdt@kline_1m", "btcusdt@kline_1h"}
 
 
+async def test_pages_of_history_follow_nothing() -> None:
+    w, oracle = await streamed_world()
+    now_ms = w.clock.true_ms()
+    for page in range(3):
+        start_ms = now_ms - (4 - page) * 60_000_000
+        await oracle.ask(w, RandomQuestion(SPOT, f"symbol=BTCUSDT&interval=1m&limit=1000&startTime={start_ms}"))
+        await oracle.ask(w, RandomQuestion(SPOT, f"symbol=BTCUSDT&interval=1m&limit=100&endTime={start_ms}"))
+    assert not w.streams.topics[Market.SPOT]
+    for _ in range(2):  # the last page of a download, and what a poller asks
+        await oracle.ask(w, RandomQuestion(SPOT, f"symbol=BTCUSDT&interval=1m&limit=10&startTime={now_ms - 500_000}"))
+    assert w.streams.topics[Market.SPOT] == {"btcusdt@kline_1m"}
+
+
 async def test_a_series_that_left_the_memory_is_not_followed_until_it_is_asked_for_again() -> None:
     w = await ready(VirtualDaemon(PLENTY, DaemonOptions(streams=True, memory_mb=0.2)))
     asked = RandomQuestion(SPOT, "symbol=BTCUSDT&interval=1m&limit=5")
