@@ -7,6 +7,7 @@ faults are fields of the reply, which the caller applies.
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from weakref import WeakSet
 
 from mdcache.sim.api.answers import PLAIN, Answers
 from mdcache.sim.api.edge_replies import edge_reply, key_refusal, status_refusal, unknown
@@ -65,6 +66,7 @@ class Exchange:
         self._answers = Answers(self.config, self.control, listings, rows)
         instruments = shared_instruments(seed, self.config.cached_splits, self.config.cached_rows)
         self._streams = StreamHandshakes(self.config, self.control, self._meter, listings, instruments)
+        self._sessions: WeakSet[StreamSession] = WeakSet()
         self._served = 0
 
     def now_ms(self) -> int:
@@ -117,7 +119,17 @@ class Exchange:
         family = family_of(self._streams.market_of(path) or "spot")
         self.log.append(LogEntry(now, client, "GET", path, query, status, 0, family))
         self.counts[path, status] += 1
+        if isinstance(opened, StreamSession):
+            self._sessions.add(opened)
         return opened
+
+    def end_stream(self, session: StreamSession) -> None:
+        """Forget a connection that its client has ended."""
+        self._sessions.discard(session)
+
+    def open_streams(self) -> list[StreamSession]:
+        """Return the open connections to streams, the oldest first."""
+        return sorted((one for one in self._sessions if not one.closed), key=lambda one: one.opened_ms)
 
     def truth(
         self, path: str, query: str, headers: Mapping[str, str] | None = None, *, at_ms: int, lag_ms: int = 0

@@ -21,10 +21,13 @@ async def serve_stream(
         await _refuse(opened, scope, receive, send)
         return
     await send({"type": "websocket.accept"})
-    async with asyncio.TaskGroup() as tasks:
-        sending = tasks.create_task(_send_frames(exchange, opened, scope, send, sleep))
-        await _take_messages(exchange, opened, scope, receive, send)
-        sending.cancel()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            sending = tasks.create_task(_send_frames(exchange, opened, scope, send, sleep))
+            await _take_messages(exchange, opened, scope, receive, send)
+            sending.cancel()
+    finally:
+        exchange.end_stream(opened)
 
 
 async def _refuse(reply: ExchangeReply, scope: Scope, receive: Receive, send: Send) -> None:

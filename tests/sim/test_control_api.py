@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mdcache.sim.control import control_api
+from mdcache.sim.streams.session import StreamSession
 from tests.sim.helpers import Sim
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sim.md").read_text()
@@ -29,6 +30,22 @@ def examples() -> Iterator[tuple[str, str]]:
     for line in re.findall(r"^\$ (curl -X POST .*)$", PAGE, re.MULTILINE):
         words = shlex.split(line)
         yield words[3].rpartition("/")[2], words[5] if len(words) > 4 else ""
+
+
+def test_open_streams_are_told(sim: Sim) -> None:
+    kept = sim.exchange.open_stream("/usdm/market/ws", "", "10.9.8.7")
+    gone = sim.exchange.open_stream("/ws", "")
+    assert isinstance(kept, StreamSession)
+    assert isinstance(gone, StreamSession)
+    kept.subscribe(["!ticker@arr"], sim.now)
+    sim.exchange.end_stream(gone)
+    assert look(sim, "status")["streams"] == [
+        {"market": "usdm", "path": "/usdm/market/ws", "client": "10.9.8.7", "topics": ["!ticker@arr"]}
+    ]
+    sim.control.close_streams()
+    sim.now += 1
+    kept.due(sim.now)
+    assert look(sim, "status")["streams"] == []
 
 
 def test_every_action_has_an_example_that_works(sim: Sim) -> None:

@@ -305,6 +305,12 @@ def test_books_and_trades_are_on_the_public_path_and_without_a_route(sim: Sim) -
         assert {event["e"] for event in events} == {"depthUpdate", "bookTicker", "trade"}
 
 
+def test_raw_frames_have_a_path_that_ccxt_takes_for_spot_s(sim: Sim) -> None:
+    listener = Listener(sim, "/stream/ws/0")
+    listener.subscribe("btcusdt@trade")
+    assert {event["e"] for event in listener.listen(3).events} == {"trade"}
+
+
 @pytest.mark.parametrize("kind", ["trade", "depth@100ms", "bookTicker", "miniTicker"])
 def test_all_listeners_get_the_same(sim: Sim, kind: str) -> None:
     first = Listener(sim, f"/ws/btcusdt@{kind}").listen(7.3)

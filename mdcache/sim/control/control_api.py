@@ -89,7 +89,11 @@ def _call(control: Control, action: Callable[..., object], arguments: object) ->
 def _status(exchange: Exchange) -> dict[str, object]:
     counts = sorted(exchange.counts.items())
     requests = [{"path": path, "status": status, "count": count} for (path, status), count in counts]
-    return {"now_ms": exchange.now_ms(), "requests": requests, **exchange.control.status()}
+    streams = [
+        {"market": one.market, "path": one.path, "client": one.client, "topics": one.topics}
+        for one in exchange.open_streams()
+    ]
+    return {"now_ms": exchange.now_ms(), "requests": requests, "streams": streams, **exchange.control.status()}
 
 
 def _log(exchange: Exchange, sent: Mapping[str, str]) -> list[dict[str, object]]:

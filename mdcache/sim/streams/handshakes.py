@@ -21,8 +21,8 @@ from mdcache.sim.streams.session import Feed, StreamSession
 from mdcache.sim.streams.topics import SeriesDirectory, kline_topic
 
 _PATH = re.compile(
-    r"(?P<base>/usdm|/coinm)?(?P<route>/market|/public|/private)?/(?P<form>ws|stream)(?:/(?P<topics>.*))?"
-)
+    r"(?P<base>/usdm|/coinm)?(?P<route>/market|/public|/private)?/(?P<form>ws|stream/ws|stream)(?:/(?P<topics>.*))?"
+)  # `/stream/ws` is no path of Binance's: docs/sim.md#streams
 _CONNECTS, _CONNECTS_MS = 300, 300_000  # an address, on spot: web-socket-streams.md; assumed of the others
 _LOSSLESS = frozenset({"trade", "aggTrade", "depth", "forceOrder"})
 _MOST_CLIENTS = 20_000  # clients choose their addresses
@@ -71,7 +71,7 @@ class StreamHandshakes:
         micros = market == "spot" and sent.get("timeUnit", [""])[0].upper() == "MICROSECOND"
         combined = match["form"] == "stream"
         make_feed = partial(self._feed, market, match["route"], micros=micros)
-        session = StreamSession(market, path, self._control.streams, make_feed, now_ms, combined=combined)
+        session = StreamSession(market, path, client, self._control.streams, make_feed, now_ms, combined=combined)
         listed = sent.get("streams", [""])[0] if combined else (match["topics"] or "")
         session.subscribe([name for name in listed.split("/") if name], now_ms)
         return session

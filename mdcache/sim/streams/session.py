@@ -43,6 +43,7 @@ class StreamSession:
         self,
         market: Market,
         path: str,
+        client: str,
         settings: StreamSettings,
         make_feed: MakeFeed,
         now_ms: int,
@@ -51,10 +52,11 @@ class StreamSession:
     ) -> None:
         self.market: Market = market
         self.path = path
+        self.client = client
+        self.opened_ms = now_ms
         self._settings = settings
         self._make_feed = make_feed
         self._combined = combined
-        self._opened_ms = now_ms
         self._feeds: dict[str, Feed | None] = {}
         self._wake: list[tuple[int, str]] = []
         self._late: list[tuple[int, int, str]] = []
@@ -131,7 +133,7 @@ class StreamSession:
         if closing is not None:
             return [closing]
         out: list[str | Closing] = []
-        told = self._settings.closing(self.market, self._opened_ms)
+        told = self._settings.closing(self.market, self.opened_ms)
         if told is not None and not self._told_of_shutdown:
             self._told_of_shutdown = True
             notice = f'{{"e":"serverShutdown","E":{told.told_ms}}}'
@@ -182,11 +184,11 @@ class StreamSession:
 
     def _ending(self, faults: list[StreamFault], now_ms: int) -> Closing | None:
         """Return the end of the connection if its time has come."""
-        age_ms = now_ms - self._opened_ms
+        age_ms = now_ms - self.opened_ms
         for fault in faults:
             if fault.kind in {"dropped", "ended"} and age_ms >= fault.life_s * 1000:
                 return self._end(None if fault.kind == "dropped" else 1000)
-        told = self._settings.closing(self.market, self._opened_ms)
+        told = self._settings.closing(self.market, self.opened_ms)
         if told is not None and now_ms >= told.at_ms:
             return self._end(1001 if told.at_ms > told.told_ms else None)
         return self._end(1000) if age_ms >= _LIFE_MS else None
