@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from mdcache.cache.dead_topics import DeadTopics
@@ -89,10 +89,13 @@ class StreamFrames:
         return self._registry.find(key) is not None
 
     def take(self, market: Market, topic: str, data: bytes) -> bool:
-        """Take a frame; return whether it proved something new."""
+        """Take a frame; return whether it proved something new. Nothing is counted of topics that feed no series."""
+        keys = self._keys.get((market, topic), ())
+        if not keys and topic != MINI_TICKERS:
+            return False
         counts, now = self.counts[market], self._exchange_now(market)
         try:
-            news = now is not None and self._take(market, topic, data, now)
+            news = now is not None and self._take(market, topic, data, keys, now)
         except InvalidBody as error:
             if topic == MINI_TICKERS:
                 self._silence[market].interrupt()
@@ -147,11 +150,11 @@ class StreamFrames:
             return False
         return True
 
-    def _take(self, market: Market, topic: str, data: bytes, now: Instant) -> bool:
+    def _take(self, market: Market, topic: str, data: bytes, keys: Collection[SeriesKey], now: Instant) -> bool:
         if topic == MINI_TICKERS:
             event_ms, symbols = read_mini_tickers(data, market)
             return self._silence[market].take(event_ms, symbols, now)
-        return sum(self._apply(key, data, now) for key in self._keys.get((market, topic), ())) > 0
+        return sum(self._apply(key, data, now) for key in keys) > 0
 
     def _apply(self, key: SeriesKey, data: bytes, now: Instant) -> bool:
         frame = read_frame(data, key)

@@ -89,6 +89,11 @@ class Dialer:
         finally:
             self._pump()
 
+    def refusal(self, market: Market) -> str | None:
+        """Return why no connection may be opened now: the gate is closed."""
+        refusal = self._gate.handshake_refusal(market)
+        return None if refusal is None else str(refusal)
+
     def lost(self, market: Market) -> None:
         """Record that a connection was lost."""
         self.pace.lost(market, self._clock.now(), self._rng.random())

@@ -1,8 +1,10 @@
 """What Binance allows on streams, and what we use of it. Tables only (docs/binance.md#stream-connections)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mdcache.exchange.markets import Market
+from mdcache.exchange.topics import Route
 
 # A longer message is ignored without a word from about 4 KB on: Binance.Net#1180.
 MESSAGE_BYTES = 3_500
@@ -28,15 +30,19 @@ class MarketLimits:
     """What a market allows, and the paths of its combined form.
 
     `message_every_s`: between two messages of ours. Pongs count as messages, too, and the library answers pings by
-    itself, so this leaves more than half of what is allowed. `paths`: to be tried in this order.
+    itself, so this leaves more than half of what is allowed. `paths`: of each route, to be tried in this order.
     """
 
     message_every_s: float
-    paths: tuple[str, ...]
+    paths: Mapping[Route, tuple[str, ...]]
 
 
 LIMITS: dict[Market, MarketLimits] = {
-    Market.SPOT: MarketLimits(0.5, ("/stream",)),  # 5 messages a second
-    Market.USDM: MarketLimits(0.25, ("/market/stream",)),  # 10 a second; other paths acknowledge klines and send none
-    Market.COINM: MarketLimits(0.25, ("/stream", "/market/stream")),  # 10 a second; sources disagree about the path
+    Market.SPOT: MarketLimits(0.5, {Route.MARKET: ("/stream",)}),  # 5 messages a second
+    Market.USDM: MarketLimits(  # 10 a second; other paths acknowledge a topic and send no frame
+        0.25, {Route.MARKET: ("/market/stream",), Route.PUBLIC: ("/public/stream",)}
+    ),
+    Market.COINM: MarketLimits(  # 10 a second; sources disagree about the path
+        0.25, {Route.MARKET: ("/stream", "/market/stream")}
+    ),
 }

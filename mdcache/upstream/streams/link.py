@@ -38,8 +38,8 @@ from mdcache.upstream.streams.subscriptions import Subscriptions
 class LinkOwner(Protocol):
     """Whose connection it is."""
 
-    def take(self, frame: TopicFrame, now_s: float) -> bool:
-        """Take a frame; return whether it proves its topic on this connection."""
+    def take(self, link: "Link", frame: TopicFrame, now_s: float) -> bool:
+        """Take a frame; return whether it proves its topic on the connection."""
 
     def missed(self) -> None:
         """Note that a message could not be read: it may have been a frame."""
@@ -132,7 +132,7 @@ class Link:
         self.message_s = now_s = self._clock.now()
         match read_message(text):
             case TopicFrame() as frame:
-                if self._owner.take(frame, now_s):
+                if self._owner.take(self, frame, now_s):
                     self._record_frame(frame.topic, now_s)
             case TopicList() as listed:
                 self.subscriptions.record_list(listed.id, listed.topics)

@@ -9,10 +9,11 @@ from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import MINI_TICKERS
+from mdcache.exchange.topics import Route, topic_route
 from mdcache.upstream.streams.dialer import Dialer
 from mdcache.upstream.streams.limits import LIMITS, TOPICS_A_CONNECTION
 from mdcache.upstream.streams.path_choice import PathChoice
-from mdcache.upstream.streams.ports import FrameSink
+from mdcache.upstream.streams.ports import FrameTakers
 from mdcache.upstream.streams.shard import Shard, ShardContext
 
 _FED_S = 5.0  # more than two cadences of the slowest topic
@@ -43,7 +44,7 @@ class MarketStreamsStatus:
 
 
 class MarketStreams:
-    """The streams of one market. While there are topics, `!miniTicker@arr` is one of them, once."""
+    """The streams of one market. While its main route has topics, `!miniTicker@arr` is one of them, once."""
 
     def __init__(
         self,
@@ -54,53 +55,84 @@ class MarketStreams:
         rng: random.Random,
         events: Events,
         dialer: Dialer,
-        sink: FrameSink,
+        takers: FrameTakers,
     ) -> None:
         self._market = market
         self._clock = clock
         self._events = events
         self._dialer = dialer
-        self._sink = sink
-        self._paths = PathChoice(LIMITS[market].paths)
+        self._sink, self._relay = takers.sink, takers.relay
+        self._paths = {route: PathChoice(paths) for route, paths in LIMITS[market].paths.items()}
         self._shards: list[Shard] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._shard_of: dict[str, Shard] = {}
         self._with_tickers: Shard | None = None
+        self._tickers_wished = False
         self._last_error = ""
         self._frames = self._rejected = 0
-        self._context = ShardContext(
-            market=market,
-            base_url=base_url,
-            paths=self._paths,
-            clock=clock,
-            rng=rng,
-            events=events,
-            dialer=dialer,
-            take=self._take,
-            interrupt=lambda: sink.interrupt(market),
-        )
+        self._contexts = {
+            route: ShardContext(
+                market=market,
+                base_url=base_url,
+                paths=paths,
+                clock=clock,
+                rng=rng,
+                events=events,
+                dialer=dialer,
+                take=self._take,
+                interrupt=lambda: takers.sink.interrupt(market),
+                relay=self._relay_frame,
+                lost=lambda topics, reason: takers.relay.lost(market, topics, reason),
+            )
+            for route, paths in self._paths.items()
+        }
 
     def subscribe(self, topic: str) -> None:
         """Wish for a topic."""
-        if topic in self._shard_of or topic == MINI_TICKERS:
+        if topic in self._shard_of:
             return
-        shard = next((each for each in self._shards if len(each.topics) < TOPICS_A_CONNECTION), None) or self._start()
-        self._shard_of[topic] = shard
-        shard.add(topic)
+        if topic == MINI_TICKERS:
+            self._tickers_wished = True
+        else:
+            self._shard_of[topic] = shard = self._with_room(topic_route(self._market, topic))
+            shard.add(topic)
         self._place_tickers()
 
     def unsubscribe(self, topic: str) -> None:
         """Wish for it no more; a connection without wishes is closed."""
-        shard = self._shard_of.pop(topic, None)
+        if topic == MINI_TICKERS:
+            self._tickers_wished, shard = False, self._with_tickers
+            self.unlisten(topic)
+        else:
+            shard = self._shard_of.pop(topic, None)
         if shard is None:
             return
-        shard.remove(topic)
-        if shard.topics.keys() <= {MINI_TICKERS}:
+        if topic != MINI_TICKERS:
+            shard.remove(topic)
+        if not self._tickers_wished and shard.topics.keys() <= {MINI_TICKERS}:
             shard.remove(MINI_TICKERS)
             self._shards.remove(shard)
             self._last_error = shard.last_error
             self._with_tickers = None if shard is self._with_tickers else self._with_tickers
             self._place_tickers()
+
+    def listen(self, topic: str) -> None:
+        """Relay the frames of a topic that is wished for."""
+        if (shard := self._find(topic)) is not None:
+            shard.relaying.topics.add(topic)
+
+    def unlisten(self, topic: str) -> None:
+        """Relay them no more."""
+        if (shard := self._find(topic)) is not None:
+            shard.relaying.topics.remove(topic)
+
+    def refusal(self) -> str | None:
+        """Return why frames would not come now: a connection is gone for long, or none may be opened."""
+        down = next((shard.relaying.down for shard in self._shards if shard.relaying.down is not None), None)
+        if down is not None or any(shard.connections for shard in self._shards):
+            return down
+        refusal = self._dialer.refusal(self._market)
+        return None if refusal is None else f"no connection to Binance: {refusal}"
 
     def renew(self, topic: str) -> None:
         """Subscribe to a dead topic again."""
@@ -115,7 +147,7 @@ class MarketStreams:
 
     def silent_s(self, topic: str) -> float | None:
         """Return for how long a topic had no frame that was accepted, since the wish at least; `None`: not wished."""
-        shard = self._shard_of.get(topic) if topic != MINI_TICKERS else self._with_tickers
+        shard = self._find(topic)
         if shard is None:
             return None
         return self._clock.now() - shard.accepted_s.get(topic, shard.topics[topic])
@@ -129,7 +161,7 @@ class MarketStreams:
         last = [one if one is not None else since for one, since in zip(accepted, wished, strict=True)]
         return MarketStreamsStatus(
             market=self._market.value,
-            path=self._paths.current,
+            path=self._paths[Route.MARKET].current,
             connections=sum(shard.connections for shard in self._shards),
             topics=len(self._shard_of),
             fed=sum(one is not None and now_s - one <= _FED_S for one in accepted),
@@ -146,8 +178,16 @@ class MarketStreams:
         """Close all connections."""
         await cancel_all(*self._tasks)
 
-    def _start(self) -> Shard:
-        shard = Shard(self._context)
+    def _find(self, topic: str) -> Shard | None:
+        return self._with_tickers if topic == MINI_TICKERS else self._shard_of.get(topic)
+
+    def _with_room(self, route: Route) -> Shard:
+        """Return a connection of a route that has room for another topic."""
+        fitting = (each for each in self._shards if each.route is route and len(each.topics) < TOPICS_A_CONNECTION)
+        return next(fitting, None) or self._start(route)
+
+    def _start(self, route: Route) -> Shard:
+        shard = Shard(route, self._contexts[route])
         self._shards.append(shard)
         task = supervise(BackgroundTask.STREAMS, shard.run, self._clock, self._events)
         self._tasks.add(task)
@@ -155,9 +195,22 @@ class MarketStreams:
         return shard
 
     def _place_tickers(self) -> None:
-        if self._with_tickers is None and self._shards:
-            self._with_tickers = self._shards[0]
+        if self._with_tickers is not None:
+            return
+        if self._tickers_wished:
+            self._with_tickers = self._with_room(Route.MARKET)
+        else:
+            self._with_tickers = next((each for each in self._shards if each.route is Route.MARKET), None)
+        if self._with_tickers is not None:
             self._with_tickers.add(MINI_TICKERS)
+
+    def _relay_frame(self, topic: str, data: bytes) -> None:
+        """Hand a frame to those who listen; what goes wrong there must not cost the connection."""
+        try:
+            self._relay.relay(self._market, topic, data)
+        except Exception as error:  # noqa: BLE001 - reported; the listeners have missed a frame
+            self._events.emit(BackgroundTaskFailed(BackgroundTask.STREAMS, f"{type(error).__name__}: {error}"))
+            self._relay.lost(self._market, [topic], "a frame could not be relayed")
 
     def _take(self, topic: str, data: bytes) -> bool:
         """Hand a frame to the sink; what goes wrong there must not cost the connection."""

@@ -1,7 +1,7 @@
 """What connections to streams need from outside: the network, the gate, and who takes the frames."""
 
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Collection
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mdcache.errors import UpstreamUnavailable
@@ -21,6 +21,34 @@ class FrameSink(Protocol):
 
     def interrupt(self, market: Market) -> None:
         """Note that frames of `!miniTicker@arr` may be missing: its connection has ended, or was replaced."""
+
+
+class FrameRelay(Protocol):
+    """Takes the frames of topics that somebody listens to (docs/design.md#relay)."""
+
+    def relay(self, market: Market, topic: str, data: bytes) -> None:
+        """Take the `data` of a frame: each once, in the exchange's order. It must not block."""
+
+    def lost(self, market: Market, topics: Collection[str], reason: str) -> None:
+        """Note that frames of topics are missing, or do not come any more: in both cases listeners must know."""
+
+
+class NoRelay:
+    """Nobody listens."""
+
+    def relay(self, market: Market, topic: str, data: bytes) -> None:
+        """Do nothing."""
+
+    def lost(self, market: Market, topics: Collection[str], reason: str) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTakers:
+    """Who takes frames: those of all topics, and those of topics that are listened to."""
+
+    sink: FrameSink
+    relay: FrameRelay = field(default_factory=NoRelay)
 
 
 class HandshakeRefused(Exception):

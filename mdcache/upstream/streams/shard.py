@@ -6,7 +6,7 @@ Each step looks at the connections and decides; nothing else here waits. Rules: 
 import asyncio
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -22,6 +22,7 @@ from mdcache.events import (
 )
 from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import MINI_TICKERS
+from mdcache.exchange.topics import Route
 from mdcache.upstream.streams.dialer import ConnectFailed, Dialer
 from mdcache.upstream.streams.link import Link
 from mdcache.upstream.streams.lives import draw_life, may_replace
@@ -29,6 +30,7 @@ from mdcache.upstream.streams.messages import TopicFrame
 from mdcache.upstream.streams.overlap import Verdict, judge
 from mdcache.upstream.streams.path_choice import PathChoice
 from mdcache.upstream.streams.ports import StreamConnection
+from mdcache.upstream.streams.relaying import Relaying
 from mdcache.upstream.streams.silence import Patience, Silence
 
 _STEP_S = 1.0
@@ -44,7 +46,8 @@ class ShardContext:
     """What all shards of a market share.
 
     `take(topic, data)`: hands a frame on, and tells whether it was accepted. `interrupt()`: tells that another
-    connection brings `!miniTicker@arr`.
+    connection brings `!miniTicker@arr`. `relay(topic, data)`: hands on a frame of a topic that is listened to.
+    `lost(topics, reason)`: tells that frames of such topics are missing, or do not come.
     """
 
     market: Market
@@ -56,12 +59,18 @@ class ShardContext:
     dialer: Dialer
     take: Take
     interrupt: Callable[[], None]
+    relay: Callable[[str, bytes], None]
+    lost: Callable[[Collection[str], str], None]
 
 
 class Shard:
-    """The topics of one connection. `topics`: the wishes, changed by `add` and `remove` only."""
+    """The topics of one connection. `topics`: the wishes, changed by `add` and `remove` only.
 
-    def __init__(self, context: ShardContext) -> None:
+    `relaying`: relays those of them that are listened to.
+    """
+
+    def __init__(self, route: Route, context: ShardContext) -> None:
+        self.route = route
         self.topics: dict[str, float] = {}  # with the time of the wish
         self.accepted_s: dict[str, float] = {}  # when a topic's last frame was accepted
         self.last_error = ""
@@ -72,6 +81,12 @@ class Shard:
         self._reason = ConnectReason.FIRST  # of the connection that is opened now, or was last
         self._path = ""
         self._recent: dict[str, bytes] = {}  # what was accepted last, while there are two connections
+        self.relaying = Relaying(
+            context.relay,
+            context.lost,
+            lambda: context.dialer.refusal(context.market),
+            context.clock.now(),
+        )
         self._patience = Patience()
         self._doubted: Link | None = None  # to be replaced, as a topic of it is dead
         self._doubted_s = -math.inf
@@ -89,6 +104,7 @@ class Shard:
         """Wish for it no more."""
         self.topics.pop(topic, None)
         self.accepted_s.pop(topic, None)
+        self.relaying.topics.remove(topic)
         if topic == MINI_TICKERS:
             self._c.interrupt()
         self._woken.set()
@@ -118,7 +134,7 @@ class Shard:
 
     # ------------------------------------------------------------------ called by its connections
 
-    def take(self, frame: TopicFrame, now_s: float) -> bool:
+    def take(self, link: Link, frame: TopicFrame, now_s: float) -> bool:
         """Hand a frame on, and return whether it proves its topic on the connection that brought it.
 
         Of two connections the slower one brings what was accepted already; that proves it as well.
@@ -127,6 +143,8 @@ class Shard:
         if topic not in self.topics:
             return False
         accepted = self._c.take(topic, data)
+        if topic in self.relaying.topics:
+            accepted = self._take_listened(link, frame) or accepted
         if accepted:
             self.accepted_s[topic] = now_s
             if topic != MINI_TICKERS:
@@ -136,6 +154,11 @@ class Shard:
         if accepted:
             self._recent[topic] = data
         return accepted or self._recent.get(topic) == data
+
+    def _take_listened(self, link: Link, frame: TopicFrame) -> bool:
+        if link is self._next:
+            return self.relaying.take_second(frame)
+        return link is self._current and self.relaying.take_first(frame, overlap=self._next is not None)
 
     def missed(self) -> None:
         """Note that a message could not be read, which may have been one of `!miniTicker@arr`."""
@@ -173,6 +196,7 @@ class Shard:
         if reason is not None and self._opening is None and self._next is None:
             self._open(reason, now_s)
         self._report(now_s)
+        self.relaying.look(self._current, now_s)
         for link in self._links():
             link.wake()
 
@@ -264,8 +288,10 @@ class Shard:
             if link is self._current:
                 self._current, self._next = self._next, None
                 self._interrupt()
+                self.relaying.ended(link, alone=self._current is None)
             else:
                 self._next = None
+                self.relaying.second_ended()
             if link.shutdown_s is None:  # an announced end is no trouble
                 self._c.dialer.lost(self._c.market)
 
@@ -280,14 +306,15 @@ class Shard:
             self._patience.record_replacement()
         if verdict is Verdict.TAKE_OVER:
             self._retire(old, StreamEnd.REPLACED, self._reason.value)
-            self._current = new
+            self._current, self._next = new, None
             self._interrupt()
+            self.relaying.replaced()
         else:
-            self._doubted = None
+            self._doubted = self._next = None
+            self.relaying.second_ended()
             self._retire(new, StreamEnd.USELESS, "it lacks most of what the old connection shows")
             self._c.dialer.lost(self._c.market)
             old.replace_s = max(old.replace_s, now_s + _LATER_S)
-        self._next = None
 
     def _report(self, now_s: float) -> None:
         """Tell the pace and the choice of paths what frames have proven."""

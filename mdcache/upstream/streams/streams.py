@@ -13,7 +13,7 @@ from mdcache.events import Events
 from mdcache.exchange.markets import Market
 from mdcache.upstream.streams.dialer import Dialer
 from mdcache.upstream.streams.market_streams import MarketStreams, MarketStreamsStatus
-from mdcache.upstream.streams.ports import Connect, FrameSink, HandshakeGate
+from mdcache.upstream.streams.ports import Connect, FrameTakers, HandshakeGate
 
 _ALIVE_S = 10.0
 
@@ -28,7 +28,7 @@ class Streams:
         connect: Opens a connection.
         base_urls: The address of each market's streams, without the path.
         handshakes: The gates that each handshake asks.
-        sink: Takes the frames.
+        takers: Take the frames.
         timeout_s: The longest time of a handshake.
     """
 
@@ -41,7 +41,7 @@ class Streams:
         connect: Connect,
         base_urls: Mapping[Market, str],
         handshakes: HandshakeGate,
-        sink: FrameSink,
+        takers: FrameTakers,
         timeout_s: float = 5.0,
     ) -> None:
         self._dialer = Dialer(
@@ -54,9 +54,19 @@ class Streams:
             timeout_s=timeout_s,
         )
         self._markets = {
-            market: MarketStreams(market, url, clock=clock, rng=rng, events=events, dialer=self._dialer, sink=sink)
+            market: MarketStreams(
+                market,
+                url,
+                clock=clock,
+                rng=rng,
+                events=events,
+                dialer=self._dialer,
+                takers=takers,
+            )
             for market, url in base_urls.items()
         }
+        self._followed: set[tuple[Market, str]] = set()
+        self._listened: set[tuple[Market, str]] = set()
 
     @property
     def markets(self) -> frozenset[Market]:
@@ -65,11 +75,32 @@ class Streams:
 
     def subscribe(self, market: Market, topic: str) -> None:
         """Wish for a topic; nothing happens if it is wished for."""
+        self._followed.add((market, topic))
         self._markets[market].subscribe(topic)
 
     def unsubscribe(self, market: Market, topic: str) -> None:
-        """Wish for it no more; nothing happens if it is not wished for."""
-        self._markets[market].unsubscribe(topic)
+        """Wish for it no more; it stays subscribed while somebody listens to it."""
+        self._followed.discard((market, topic))
+        if (market, topic) not in self._listened:
+            self._markets[market].unsubscribe(topic)
+
+    def listen(self, market: Market, topic: str) -> None:
+        """Relay a topic; it shares the subscription of one that is wished for."""
+        self._listened.add((market, topic))
+        self._markets[market].subscribe(topic)
+        self._markets[market].listen(topic)
+
+    def unlisten(self, market: Market, topic: str) -> None:
+        """Relay it no more; it stays subscribed while it is wished for."""
+        self._listened.discard((market, topic))
+        if (market, topic) in self._followed:
+            self._markets[market].unlisten(topic)
+        else:
+            self._markets[market].unsubscribe(topic)
+
+    def refusal(self, market: Market) -> str | None:
+        """Return why frames of a market would not come now: its connection is gone, or none may be opened."""
+        return self._markets[market].refusal()
 
     def renew(self, market: Market, topic: str) -> None:
         """Subscribe again to a topic that is dead, as a read has shown; may be repeated for as long as that is so.

@@ -3,9 +3,12 @@
 The list of wishes is the only source: nothing is queued, so a message always says what is wished when it is sent.
 """
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from mdcache.exchange.streams import MINI_TICKERS
+from mdcache.exchange.topics import TopicKind, topic_kind
 from mdcache.upstream.streams.limits import TOPICS_A_CONNECTION
 from mdcache.upstream.streams.messages import batch, list_message, topics_message
 from mdcache.upstream.streams.silence import DEAD_S
@@ -20,13 +23,14 @@ _LONGEST_SILENT_S = 960.0
 class _Topic:
     """A topic that was asked for.
 
-    `seen_s`: its last frame; `pause_s`: silence after which it is asked for again; `renewed_s`: when that was done
-    because it is dead, if no frame came since.
+    `seen_s`: its last frame; `quiet_s`: silence after which it is asked for again, and `pause_s` the one that counts
+    now; `renewed_s`: when that was done because it is dead, if no frame came since.
     """
 
     asked_s: float
+    quiet_s: float
+    pause_s: float
     seen_s: float | None = None
-    pause_s: float = _SILENT_S
     renewed_s: float | None = None
 
 
@@ -87,7 +91,7 @@ class Subscriptions:
         """Record a frame that proves a topic."""
         found = self._topics.get(topic)
         if found is not None:  # else it is no longer wished
-            found.seen_s, found.pause_s, found.renewed_s = now_s, _SILENT_S, None
+            found.seen_s, found.pause_s, found.renewed_s = now_s, found.quiet_s, None
 
     def renew(self, topic: str, now_s: float) -> bool:
         """Ask for a dead topic again with the next message; return False if that was done, and did not help."""
@@ -131,7 +135,8 @@ class Subscriptions:
     def _subscribe(self, names: list[str], now_s: float) -> OutgoingMessage:
         for name in names:
             if name not in self._topics:
-                self._topics[name], self.added_s = _Topic(now_s), now_s
+                quiet_s = _quiet_s(name)
+                self._topics[name], self.added_s = _Topic(now_s, quiet_s, quiet_s), now_s
             self._topics[name].asked_s = now_s
         self._asked.update(names)
         self._number += 1
@@ -142,6 +147,11 @@ class Subscriptions:
         self._asked.difference_update(names)
         self._number += 1
         return topics_message("UNSUBSCRIBE", names, self._number)
+
+
+def _quiet_s(topic: str) -> float:
+    """Return the silence after which a topic is asked for again, which loses what comes meanwhile."""
+    return math.inf if topic_kind(topic) is TopicKind.LOSSLESS and topic != MINI_TICKERS else _SILENT_S
 
 
 def _is_silent(topic: _Topic, now_s: float) -> bool:

@@ -11,6 +11,7 @@ from mdcache.clock import SystemClock
 from mdcache.events import Event, Events, StreamConnected, StreamRefused
 from mdcache.exchange.markets import Market
 from mdcache.upstream.governor import Governor, GovernorSettings
+from mdcache.upstream.streams.ports import FrameTakers
 from mdcache.upstream.streams.streams import Streams
 from mdcache.upstream.streams.websocket_client import WebSocketConnector
 from tests.support.processes import sim
@@ -50,7 +51,7 @@ async def test_frames_of_all_markets_come_and_come_back() -> None:
             connect=WebSocketConnector(timeout_s=5.0, trust_env=False),
             base_urls={Market.SPOT: address, Market.USDM: f"{address}/usdm", Market.COINM: f"{address}/coinm"},
             handshakes=governor.handshakes,
-            sink=sink,
+            takers=FrameTakers(sink),
         )
         wished = (
             (Market.SPOT, "btcusdt@kline_1m"),

@@ -21,6 +21,8 @@ LONGEST = dict.fromkeys(
     f"1000000000000{number:05d}usdt_current_quarter@continuousKline_15m@+08:00" for number in range(5_000)
 )
 
+QUIET, LIVELY = "quiet@kline_1m", "lively@kline_1m"
+
 
 def _drain(subscriptions: Subscriptions, now_s: float) -> list[OutgoingMessage]:
     found = []
@@ -108,34 +110,34 @@ def test_a_list_that_answers_another_question_changes_nothing() -> None:
 
 
 def test_a_silent_topic_is_asked_for_again_after_30_s_then_ever_more_rarely() -> None:
-    subscriptions = Subscriptions(["quiet", "lively"])
+    subscriptions = Subscriptions([QUIET, LIVELY])
     again: list[float] = []
     for second in range(4_000):
         for message in _drain(subscriptions, float(second)):
             sent = json.loads(message.text)
             if sent["method"] == "LIST_SUBSCRIPTIONS":
-                subscriptions.record_list(sent["id"], ["quiet", "lively"])
+                subscriptions.record_list(sent["id"], [QUIET, LIVELY])
             elif message.silent:
-                assert message.silent == ("quiet",)
+                assert message.silent == (QUIET,)
                 again.append(second)
-        subscriptions.record_frame("lively", float(second))
+        subscriptions.record_frame(LIVELY, float(second))
     assert again[0] == 30
     assert len(again) <= 9
-    subscriptions.record_frame("quiet", 4_000.0)
-    subscriptions.record_frame("lively", 4_000.0)
+    subscriptions.record_frame(QUIET, 4_000.0)
+    subscriptions.record_frame(LIVELY, 4_000.0)
     assert _drain(subscriptions, 4_029.0) == []
-    assert next(message.silent for message in _drain(subscriptions, 4_030.0)) == ("quiet", "lively")
+    assert next(message.silent for message in _drain(subscriptions, 4_030.0)) == (QUIET, LIVELY)
 
 
 def test_a_topic_that_is_asked_for_again_is_ended_first() -> None:
-    subscriptions = Subscriptions(["quiet"])
+    subscriptions = Subscriptions([QUIET])
     _drain(subscriptions, 0.0)
     methods = [json.loads(message.text)["method"] for message in _drain(subscriptions, 30.0)]
     assert [method for method in methods if method != "LIST_SUBSCRIPTIONS"] == ["UNSUBSCRIBE", "SUBSCRIBE"]
 
 
 def test_a_topic_that_is_ended_to_be_asked_for_again_may_be_unwished_in_between() -> None:
-    wished = {"a": 0, "b": 0}
+    wished = {QUIET: 0, LIVELY: 0}
     subscriptions = Subscriptions(wished)
     _drain(subscriptions, 0.0)
     message = subscriptions.next_message(40.0, 40.0)
@@ -143,10 +145,22 @@ def test_a_topic_that_is_ended_to_be_asked_for_again_may_be_unwished_in_between(
     while "UNSUBSCRIBE" not in message.text:
         message = subscriptions.next_message(40.0, 40.0)
         assert message is not None
-    assert _params(message) == ["a", "b"]
-    del wished["a"]
+    assert _params(message) == [QUIET, LIVELY]
+    del wished[QUIET]
     later = [one for at_s in range(41, 4_000, 10) for one in _drain(subscriptions, at_s)]
-    assert not [one for one in later if "params" in one.text and "a" in _params(one)]
+    assert not [one for one in later if "params" in one.text and QUIET in _params(one)]
+
+
+def test_a_silent_topic_of_which_each_frame_counts_is_never_ended_to_be_asked_for_again() -> None:
+    wished = ["btcusdt@trade", "btcusdt@depth", "nobodys@nothing"]
+    subscriptions, methods = Subscriptions(wished), set()
+    for second in range(4_000):
+        for message in _drain(subscriptions, float(second)):
+            sent = json.loads(message.text)
+            methods.add(sent["method"])
+            if sent["method"] == "LIST_SUBSCRIPTIONS":
+                subscriptions.record_list(sent["id"], wished)
+    assert methods == {"SUBSCRIBE", "LIST_SUBSCRIPTIONS"}
 
 
 def test_500_quiet_topics_cost_few_messages() -> None:

@@ -1,0 +1,173 @@
+"""The topics of a connection that are relayed: each frame once and in order, also from two connections. Pure.
+
+The first of two connections leads: its frames are relayed as they come. Frames of the second one wait until the first
+one has brought them as well, or has given way (docs/design.md#relay).
+"""
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from mdcache.exchange.topics import TopicKind, frame_position, topic_kind
+
+_MOST_WAITING = 10_000  # frames of a topic that only one of two connections has brought
+
+
+@dataclass(slots=True)
+class _Topic:
+    """One topic.
+
+    `position`: of what was relayed last, `frames`: what was relayed at that position. `waiting`: brought by the second
+    connection alone; `ahead`: by the first one alone, of a topic without positions. `joined`: the second connection
+    has brought what the first one did. `cut`: one of them is too far ahead.
+    """
+
+    kind: TopicKind
+    position: int | None = None
+    frames: list[bytes] = field(default_factory=list)
+    waiting: deque[tuple[int | None, bytes]] = field(default_factory=deque)
+    ahead: deque[bytes] = field(default_factory=deque)
+    second_position: int | None = None
+    joined: bool = False
+    cut: bool = False
+    lost: bool = False
+
+    def is_new(self, position: int | None, data: bytes) -> bool:
+        if position is None or self.position is None:
+            return True
+        return position > self.position or (position == self.position and data not in self.frames)
+
+    def record(self, position: int | None, data: bytes) -> None:
+        if position is None:
+            return
+        if position != self.position:
+            self.position, self.frames = position, []
+        self.frames.append(data)
+
+    def alone(self) -> None:
+        self.waiting.clear()
+        self.ahead.clear()
+        self.second_position, self.joined, self.cut = None, False, False
+
+
+class ListenedTopics:
+    """The topics that somebody listens to, with what was relayed."""
+
+    def __init__(self) -> None:
+        self._topics: dict[str, _Topic] = {}
+
+    def __contains__(self, topic: str) -> bool:
+        return topic in self._topics
+
+    def add(self, topic: str) -> None:
+        """Begin to relay a topic."""
+        self._topics.setdefault(topic, _Topic(topic_kind(topic)))
+
+    def remove(self, topic: str) -> None:
+        """Stop it."""
+        self._topics.pop(topic, None)
+
+    # --------------------------------------------------------------------------------------- frames
+
+    def take_first(self, topic: str, data: bytes, *, overlap: bool) -> bool:
+        """Take a frame of the connection that leads; return whether it is to be relayed.
+
+        `overlap`: there is a second connection.
+        """
+        found = self._topics[topic]
+        position = frame_position(topic, data)
+        if not found.is_new(position, data):
+            return False
+        found.record(position, data)
+        if overlap:
+            self._pair(found, position, data)
+        return True
+
+    def take_second(self, topic: str, data: bytes) -> bool:
+        """Take a frame of the second connection; return whether it proves that the topic is alive there."""
+        found = self._topics[topic]
+        position = frame_position(topic, data)
+        if position is None and data in found.ahead:
+            found.ahead.remove(data)
+            found.joined = True
+        elif found.is_new(position, data):
+            if found.kind is TopicKind.CONFLATABLE:
+                found.waiting.clear()
+            found.waiting.append((position, data))
+            _bound(found)
+        else:
+            found.joined = True
+        alive = position is None or found.second_position is None or position >= found.second_position
+        found.second_position = position
+        return alive
+
+    def hand_over(self) -> list[tuple[str, bytes]]:
+        """Let the second connection lead; return its frames that waited, which are to be relayed."""
+        due: list[tuple[str, bytes]] = []
+        for topic, found in self._topics.items():
+            for position, data in found.waiting:
+                if found.is_new(position, data):
+                    found.record(position, data)
+                    due.append((topic, data))
+            found.alone()
+        return due
+
+    def stay(self) -> None:
+        """Forget the second connection: it has ended."""
+        for found in self._topics.values():
+            found.alone()
+
+    # --------------------------------------------------------------------------------------- losses
+
+    def lose(self, topics: Collection[str]) -> list[str]:
+        """Mark topics as lost; return those that were not."""
+        fresh = [topic for topic in topics if topic in self._topics and not self._topics[topic].lost]
+        for topic in fresh:
+            self._topics[topic].lost = True
+        return fresh
+
+    def found(self) -> None:
+        """Note that frames of all topics come again."""
+        for topic in self._topics.values():
+            topic.lost = False
+
+    def all(self) -> list[str]:
+        """Return all topics."""
+        return list(self._topics)
+
+    def gapped(self, *, planned: bool) -> list[str]:
+        """Return the topics of which frames are missing if the second connection leads from now on.
+
+        `planned`: both connections have brought all that there was for some seconds.
+        """
+        return [
+            name
+            for name, topic in self._topics.items()
+            if topic.cut or (not planned and topic.kind is TopicKind.LOSSLESS and not topic.joined)
+        ]
+
+    def lossless(self) -> list[str]:
+        """Return the topics of which each frame counts."""
+        return [name for name, topic in self._topics.items() if topic.kind is TopicKind.LOSSLESS]
+
+    def _pair(self, found: _Topic, position: int | None, data: bytes) -> None:
+        """Note that the first connection has brought a frame, for which the second one need not wait."""
+        waiting = found.waiting
+        if position is None:
+            if (None, data) in waiting:
+                waiting.remove((None, data))
+                found.joined = True
+            else:
+                found.ahead.append(data)
+                _bound(found)
+        else:
+            while waiting and not found.is_new(*waiting[0]):
+                waiting.popleft()
+                found.joined = True
+
+
+def _bound(found: _Topic) -> None:
+    for frames in (found.waiting, found.ahead):
+        if len(frames) > _MOST_WAITING:
+            frames.popleft()
+            found.cut = True
