@@ -80,6 +80,7 @@ class BackgroundTask(StrEnum):
     IDLE_BLOCKS = "idle_blocks"
     PURGES = "purges"
     REDIS_PROBE = "redis_probe"
+    RELAY = "relay"
     REQUEST = "request"
     ROW_STORE = "row_store"
     SAVE = "save"

@@ -7,6 +7,7 @@ import random
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from mdcache import __version__
 from mdcache.cache.candles import CandleLimits, Candles
@@ -24,7 +25,7 @@ from mdcache.cache.sharing import BodySharing, NoSharing, RowSharing
 from mdcache.cache.snapshots import SnapshotPolicy, Snapshots
 from mdcache.cache.stream_frames import StreamFrames
 from mdcache.cache.stream_status import StreamsStatus, of_every_market
-from mdcache.cache.stream_tails import StreamTails, TopicFollower
+from mdcache.cache.stream_tails import StreamTails
 from mdcache.cache.symbols import SymbolTable
 from mdcache.cache.tail_sources import count_tails
 from mdcache.cache.ttls import SnapshotTtls
@@ -41,6 +42,8 @@ from mdcache.daemon.summaries import Summaries
 from mdcache.events import Events
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
+from mdcache.relay.ports import ListenedStreams
+from mdcache.relay.relay import Relay
 from mdcache.serving.app import App
 from mdcache.serving.binance.handler import AnswerSources, BinanceHandler
 from mdcache.serving.binance.ready_answers import ReadyAnswers
@@ -62,14 +65,14 @@ from mdcache.telemetry.metrics import Metrics, new_registry
 from mdcache.upstream.governor import Governor
 from mdcache.upstream.http_client import Transport
 from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
-from mdcache.upstream.streams.ports import Connect
+from mdcache.upstream.streams.ports import Connect, FrameRelay
 
 _STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; this long after it, a new read of the same may start
 
 
 @dataclass(frozen=True, slots=True)
 class CacheParts:
-    """The data path and its state."""
+    """The data path and its state. `relay`: streams for clients, where there are streams."""
 
     registry: SeriesRegistry
     flights: Flights
@@ -80,6 +83,7 @@ class CacheParts:
     body_sharing: BodySharing
     purge: Purge
     stream_tails: StreamTails | None
+    relay: Relay | None
 
     def streams_status(self) -> list[StreamsStatus]:
         """Return the state of each market that has streams."""
@@ -94,6 +98,8 @@ class CacheParts:
     async def aclose(self) -> None:
         """Close from the clients' side to Binance's, and write what is not written yet."""
         await self.warmup.aclose()
+        if self.relay is not None:
+            self.relay.aclose()
         if self.stream_tails is not None:
             await self.stream_tails.aclose()
         await self.flights.aclose()
@@ -205,7 +211,7 @@ def build_cache(
     *,
     row_store: SharedRowStore | None = None,
     body_store: SharedBodyStore | None = None,
-    open_streams: Callable[[StreamFrames], TopicFollower] | None = None,
+    open_streams: Callable[[StreamFrames, FrameRelay], ListenedStreams] | None = None,
 ) -> CacheParts:
     """Build the data path; replicas share `row_store` and `body_store`. `open_streams`: builds the streams, if any."""
     clocks = governor.clocks
@@ -245,10 +251,12 @@ def build_cache(
         return clocks.now(market) if clocks.measured(market) else None
 
     stream_tails: StreamTails | None = None
+    relay: Relay | None = None
     if open_streams is not None:
         frames = StreamFrames(registry, clock, market_now, events)
         settling = SettlingReads(registry, flights, governor, exchange_now, clock)
-        stream_tails = StreamTails(frames, open_streams(frames), settling, clock, events, settings.stream_idle_s)
+        relay = Relay(partial(open_streams, frames), clock, events)
+        stream_tails = StreamTails(frames, relay.streams, settling, clock, events, settings.stream_idle_s)
     live_tails: LiveTails = stream_tails or NoLiveTails()
     derivations = Derivations(registry, clock, events, settings.stream_idle_s) if settings.derive else None
     sources = TailSources(live_tails, derivations)
@@ -262,7 +270,9 @@ def build_cache(
     snapshots = Snapshots(registry, exchange_info, clocks, governor, clock, events, snapshot_policy, body_sharing)
     warmup = Warmup(candles, clock, events)
     local_purge.clearables.append(snapshots.bodies)
-    return CacheParts(registry, flights, candles, exchange_info, snapshots, warmup, body_sharing, purge, stream_tails)
+    return CacheParts(
+        registry, flights, candles, exchange_info, snapshots, warmup, body_sharing, purge, stream_tails, relay
+    )
 
 
 def build_serving(

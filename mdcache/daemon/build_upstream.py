@@ -16,7 +16,7 @@ from mdcache.upstream.governor import Governor, GovernorSettings
 from mdcache.upstream.http_client import Transport
 from mdcache.upstream.replicas.shared_admission import shared_admission
 from mdcache.upstream.replicas.shared_budget import Replicas
-from mdcache.upstream.streams.ports import Connect
+from mdcache.upstream.streams.ports import Connect, FrameRelay, FrameTakers
 from mdcache.upstream.streams.streams import Streams
 from mdcache.upstream.streams.websocket_client import WebSocketConnector
 
@@ -66,8 +66,8 @@ def build_upstream(
 
 def build_streams(
     settings: Settings, governor: Governor, clock: Clock, rng: random.Random, events: Events, connect: Connect | None
-) -> Callable[[StreamFrames], Streams] | None:
-    """Return what builds the streams for a sink of their frames; nothing if no market has any.
+) -> Callable[[StreamFrames, FrameRelay], Streams] | None:
+    """Return what builds the streams for those who take their frames; nothing if no market has any.
 
     `connect` replaces the network in tests.
     """
@@ -75,7 +75,7 @@ def build_streams(
     if not urls:
         return None
 
-    def open_streams(sink: StreamFrames) -> Streams:
+    def open_streams(sink: StreamFrames, relay: FrameRelay) -> Streams:
         return Streams(
             clock=clock,
             rng=rng,
@@ -83,7 +83,7 @@ def build_streams(
             connect=connect or WebSocketConnector(timeout_s=settings.upstream_timeout_s),
             base_urls=urls,
             handshakes=governor.handshakes,
-            sink=sink,
+            takers=FrameTakers(sink, relay),
             timeout_s=settings.upstream_timeout_s,
         )
 

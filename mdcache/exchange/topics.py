@@ -25,7 +25,7 @@ class TopicKind(StrEnum):
     LOSSLESS = "lossless"
 
 
-class Route(StrEnum):
+class StreamRoute(StrEnum):
     """Which path of USD-M streams has a topic; the other markets have one for all."""
 
     MARKET = "market"
@@ -103,10 +103,10 @@ def topic_kind(topic: str) -> TopicKind:
     return TopicKind.CONFLATABLE if _CONFLATABLE.fullmatch(topic) else TopicKind.LOSSLESS
 
 
-def topic_route(market: Market, topic: str) -> Route:
+def topic_route(market: Market, topic: str) -> StreamRoute:
     """Return which path has a topic: on USD-M, one has books and single trades (docs/binance.md#stream-connections)."""
     public = market is Market.USDM and (_BOOK.fullmatch(topic) or _TRADE.fullmatch(topic))
-    return Route.PUBLIC if public else Route.MARKET
+    return StreamRoute.PUBLIC if public else StreamRoute.MARKET
 
 
 def frame_position(topic: str, data: bytes) -> int | None:

@@ -3,7 +3,7 @@
 import pytest
 
 from mdcache.exchange.markets import Market
-from mdcache.exchange.topics import Route, TopicKind, frame_position, kline_mark, topic_kind, topic_route
+from mdcache.exchange.topics import StreamRoute, TopicKind, frame_position, kline_mark, topic_kind, topic_route
 from tests.exchange.test_streams import LIVE
 
 KLINES = (
@@ -43,8 +43,8 @@ def test_only_books_and_single_trades_of_usdm_have_a_route_of_their_own() -> Non
     }
     for topic in {*KLINES, *CONFLATABLE, *LOSSLESS, *public}:
         on_public = topic in public or ("@depth" in topic and topic != "btcusdt@depth7")
-        assert topic_route(Market.USDM, topic) is (Route.PUBLIC if on_public else Route.MARKET), topic
-        assert topic_route(Market.SPOT, topic) is topic_route(Market.COINM, topic) is Route.MARKET
+        assert topic_route(Market.USDM, topic) is (StreamRoute.PUBLIC if on_public else StreamRoute.MARKET), topic
+        assert topic_route(Market.SPOT, topic) is topic_route(Market.COINM, topic) is StreamRoute.MARKET
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from mdcache.exchange.streams import MINI_TICKERS
 from mdcache.sim import Exchange
 from mdcache.sim.streams.session import StreamSession
 from mdcache.upstream.streams.market_streams import MarketStreamsStatus
+from mdcache.upstream.streams.ports import FrameRelay
 from tests.support.virtual_time import VirtualClock
 
 _PATHS = {Market.SPOT: "/stream", Market.USDM: "/usdm/market/stream", Market.COINM: "/coinm/stream"}
@@ -32,10 +33,14 @@ class DirectStreams:
     world costs.
     """
 
-    def __init__(self, exchange: Exchange, clock: VirtualClock, sink: StreamFrames, lag_s: float = 0.02) -> None:
+    def __init__(
+        self, exchange: Exchange, clock: VirtualClock, sink: StreamFrames, relay: FrameRelay, lag_s: float = 0.02
+    ) -> None:
         self._exchange = exchange
         self._clock = clock
         self._sink = sink
+        self._relay = relay
+        self._listened: set[tuple[Market, str]] = set()
         self.lag_s = lag_s
         self.cut = False
         self.lost = False
@@ -65,6 +70,16 @@ class DirectStreams:
 
     def unsubscribe(self, market: Market, topic: str) -> None:
         self.topics[market].discard(topic)
+
+    def listen(self, market: Market, topic: str) -> None:
+        self._listened.add((market, topic))
+        self.subscribe(market, topic)
+
+    def unlisten(self, market: Market, topic: str) -> None:
+        self._listened.discard((market, topic))
+
+    def refusal(self, market: Market) -> str | None:
+        return "lost" if self.lost else None
 
     def renew(self, market: Market, topic: str) -> None:
         if self.renewable:
@@ -115,3 +130,5 @@ class DirectStreams:
 
     def take(self, market: Market, topic: str, data: bytes) -> None:
         self._sink.take(market, topic, data)
+        if (market, topic) in self._listened:
+            self._relay.relay(market, topic, data)

@@ -73,6 +73,7 @@ class SimConnection:
         self.ended_s: float | None = None
         self.dead = False
         self.sent: list[tuple[float, str]] = []
+        self.received: list[str] | None = None  # what came, if it is to be kept
         self._due: deque[str | Closing] = deque()
         self._answered = asyncio.Event()
         self._ended = ConnectionEnded(None, "closed by us")
@@ -110,6 +111,8 @@ class SimConnection:
     def _next(self) -> str:
         one = self._due.popleft()
         if isinstance(one, str):
+            if self.received is not None:
+                self.received.append(one)
             return one
         self.ended_s = self._clock.now()
         self._ended = ConnectionEnded(one.code, f"{one.code} {one.reason}".strip() if one.code else "no closing frame")

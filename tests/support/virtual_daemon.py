@@ -14,7 +14,6 @@ import msgspec
 from mdcache.cache.answers import Caller
 from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.cache.stream_frames import StreamFrames
-from mdcache.cache.stream_tails import TopicFollower
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.daemon.build import build_cache, persistence_settings
@@ -22,6 +21,7 @@ from mdcache.daemon.build_upstream import build_streams, build_upstream
 from mdcache.events import Event, Events
 from mdcache.exchange.klines import parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Market
+from mdcache.relay.ports import ListenedStreams
 from mdcache.settings import Settings
 from mdcache.sim import Exchange, SimConfig
 from mdcache.stores.disk.schema import Connect, connect
@@ -29,6 +29,7 @@ from mdcache.stores.disk.state import PersistentState, open_state
 from mdcache.stores.disk.state_dir import StateDir
 from mdcache.upstream.governor import GovernorSettings
 from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
+from mdcache.upstream.streams.ports import FrameRelay
 from mdcache.upstream.streams.streams import Streams
 from tests.support.direct_streams import DirectStreams
 from tests.support.sim_streams import SimStreams
@@ -175,20 +176,20 @@ class VirtualDaemon:
         question = parse_klines(KLINE_ENDPOINTS[path], query, headers or {})
         return await self.candles.answer(question, wishes or FreshnessDirectives(), caller or Caller())
 
-    def _open_streams(self) -> Callable[[StreamFrames], TopicFollower] | None:
+    def _open_streams(self) -> Callable[[StreamFrames, FrameRelay], ListenedStreams] | None:
         if self.options.connections:
             return self._connect_streams
         return self._open_direct_streams if self.options.streams else None
 
-    def _connect_streams(self, sink: StreamFrames) -> Streams:
+    def _connect_streams(self, sink: StreamFrames, relay: FrameRelay) -> Streams:
         settings = Settings().model_copy(update=_STREAM_URLS)
         build = build_streams(settings, self.governor, self.clock, random.Random(7), self.bus, self.net)
         assert build is not None
-        self.connected = build(sink)
+        self.connected = build(sink, relay)
         return self.connected
 
-    def _open_direct_streams(self, sink: StreamFrames) -> DirectStreams:
-        self.streams = DirectStreams(self.exchange, self.clock, sink)
+    def _open_direct_streams(self, sink: StreamFrames, relay: FrameRelay) -> DirectStreams:
+        self.streams = DirectStreams(self.exchange, self.clock, sink, relay)
         return self.streams
 
     async def aclose(self) -> None:

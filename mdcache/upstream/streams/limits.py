@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mdcache.exchange.markets import Market
-from mdcache.exchange.topics import Route
+from mdcache.exchange.topics import StreamRoute
 
 # A longer message is ignored without a word from about 4 KB on: Binance.Net#1180.
 MESSAGE_BYTES = 3_500
@@ -34,15 +34,15 @@ class MarketLimits:
     """
 
     message_every_s: float
-    paths: Mapping[Route, tuple[str, ...]]
+    paths: Mapping[StreamRoute, tuple[str, ...]]
 
 
 LIMITS: dict[Market, MarketLimits] = {
-    Market.SPOT: MarketLimits(0.5, {Route.MARKET: ("/stream",)}),  # 5 messages a second
+    Market.SPOT: MarketLimits(0.5, {StreamRoute.MARKET: ("/stream",)}),  # 5 messages a second
     Market.USDM: MarketLimits(  # 10 a second; other paths acknowledge a topic and send no frame
-        0.25, {Route.MARKET: ("/market/stream",), Route.PUBLIC: ("/public/stream",)}
+        0.25, {StreamRoute.MARKET: ("/market/stream",), StreamRoute.PUBLIC: ("/public/stream",)}
     ),
     Market.COINM: MarketLimits(  # 10 a second; sources disagree about the path
-        0.25, {Route.MARKET: ("/stream", "/market/stream")}
+        0.25, {StreamRoute.MARKET: ("/stream", "/market/stream")}
     ),
 }

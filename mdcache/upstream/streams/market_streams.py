@@ -9,7 +9,7 @@ from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import MINI_TICKERS
-from mdcache.exchange.topics import Route, topic_route
+from mdcache.exchange.topics import StreamRoute, topic_route
 from mdcache.upstream.streams.dialer import Dialer
 from mdcache.upstream.streams.limits import LIMITS, TOPICS_A_CONNECTION
 from mdcache.upstream.streams.path_choice import PathChoice
@@ -161,7 +161,7 @@ class MarketStreams:
         last = [one if one is not None else since for one, since in zip(accepted, wished, strict=True)]
         return MarketStreamsStatus(
             market=self._market.value,
-            path=self._paths[Route.MARKET].current,
+            path=self._paths[StreamRoute.MARKET].current,
             connections=sum(shard.connections for shard in self._shards),
             topics=len(self._shard_of),
             fed=sum(one is not None and now_s - one <= _FED_S for one in accepted),
@@ -181,12 +181,12 @@ class MarketStreams:
     def _find(self, topic: str) -> Shard | None:
         return self._with_tickers if topic == MINI_TICKERS else self._shard_of.get(topic)
 
-    def _with_room(self, route: Route) -> Shard:
+    def _with_room(self, route: StreamRoute) -> Shard:
         """Return a connection of a route that has room for another topic."""
         fitting = (each for each in self._shards if each.route is route and len(each.topics) < TOPICS_A_CONNECTION)
         return next(fitting, None) or self._start(route)
 
-    def _start(self, route: Route) -> Shard:
+    def _start(self, route: StreamRoute) -> Shard:
         shard = Shard(route, self._contexts[route])
         self._shards.append(shard)
         task = supervise(BackgroundTask.STREAMS, shard.run, self._clock, self._events)
@@ -198,9 +198,9 @@ class MarketStreams:
         if self._with_tickers is not None:
             return
         if self._tickers_wished:
-            self._with_tickers = self._with_room(Route.MARKET)
+            self._with_tickers = self._with_room(StreamRoute.MARKET)
         else:
-            self._with_tickers = next((each for each in self._shards if each.route is Route.MARKET), None)
+            self._with_tickers = next((each for each in self._shards if each.route is StreamRoute.MARKET), None)
         if self._with_tickers is not None:
             self._with_tickers.add(MINI_TICKERS)
 

@@ -22,7 +22,7 @@ from mdcache.events import (
 )
 from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import MINI_TICKERS
-from mdcache.exchange.topics import Route
+from mdcache.exchange.topics import StreamRoute
 from mdcache.upstream.streams.dialer import ConnectFailed, Dialer
 from mdcache.upstream.streams.link import Link
 from mdcache.upstream.streams.lives import draw_life, may_replace
@@ -69,7 +69,7 @@ class Shard:
     `relaying`: relays those of them that are listened to.
     """
 
-    def __init__(self, route: Route, context: ShardContext) -> None:
+    def __init__(self, route: StreamRoute, context: ShardContext) -> None:
         self.route = route
         self.topics: dict[str, float] = {}  # with the time of the wish
         self.accepted_s: dict[str, float] = {}  # when a topic's last frame was accepted

@@ -7,8 +7,10 @@ from typing import TypeVar
 
 from mdcache.events import Event, Events
 from mdcache.exchange.markets import Market
+from mdcache.relay.relay import Relay
 from mdcache.sim import Exchange
 from mdcache.upstream.governor import Governor, GovernorSettings
+from mdcache.upstream.streams.ports import FrameRelay, FrameTakers
 from mdcache.upstream.streams.streams import Streams
 from tests.support.sim_streams import SimStreams
 from tests.support.sim_transport import SimTransport
@@ -78,18 +80,24 @@ class StreamWorld:
             settings=GovernorSettings(),
             transport=self.transport,
         )
-        self.streams = Streams(
-            clock=self.clock,
-            rng=rng,
-            events=bus,
-            connect=self.net,
-            base_urls=BASES,
-            handshakes=self.governor.handshakes,
-            sink=self.sink,
-        )
+
+        def open_streams(relay: FrameRelay) -> Streams:
+            self.streams = Streams(
+                clock=self.clock,
+                rng=rng,
+                events=bus,
+                connect=self.net,
+                base_urls=BASES,
+                handshakes=self.governor.handshakes,
+                takers=FrameTakers(self.sink, relay),
+            )
+            return self.streams
+
+        self.relay = Relay(open_streams, self.clock, bus)
         close_at_end(self.aclose)
 
     async def aclose(self) -> None:
+        self.relay.aclose()
         await self.streams.aclose()
         await self.governor.aclose()
 

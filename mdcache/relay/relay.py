@@ -1,0 +1,224 @@
+"""Who listens to what, and what they are sent (docs/design.md#relay)."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mdcache.clock import Clock
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
+from mdcache.exchange.markets import Market
+from mdcache.exchange.topics import StreamRoute, TopicKind, kline_mark, topic_kind, topic_route
+from mdcache.relay.frames import RelayedFrame
+from mdcache.relay.outbox import Outbox, SentCounts, Topic
+from mdcache.relay.ports import ListenedStreams, Listener
+from mdcache.upstream.streams.ports import FrameRelay
+from mdcache.upstream.timer import Timer
+
+POLICY, FAILED, RESTART = 1008, 1011, 1012  # codes of RFC 6455 and its registry
+_REASON_BYTES = 123  # of a closing frame
+
+_FLUSH_EVERY_S, _LOOK_EVERY_S = 0.05, 1.0
+_KEPT_S, _KEPT_AT_MOST_S = 30.0, 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class RelayStatus:
+    """A market's listeners; `topics`: to which they listen.
+
+    Since the start: `frames`: sent to a listener, each counted; `conflated`: left out, as a newer one said all;
+    `repeated`: final frames that came again; `closed`: connections of listeners that were closed, by reason.
+    """
+
+    market: str
+    listeners: int
+    topics: int
+    frames: int
+    conflated: int
+    repeated: int
+    closed: Mapping[str, int]
+
+
+CLOSE_REASONS = ("lost", "slow", "failed")
+
+
+@dataclass(slots=True)
+class _Counts(SentCounts):
+    repeated: int = 0
+    closed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(CLOSE_REASONS, 0)))
+
+
+@dataclass(slots=True)
+class _Listened:
+    """A topic with its listeners. `final_ms`: the open time of the newest candle whose final frame was sent."""
+
+    kind: TopicKind
+    outboxes: dict[Listener, Outbox] = field(default_factory=dict)
+    final_ms: int = -1
+
+
+class Relay:
+    """Sends each frame to those who listen to its topic.
+
+    Args:
+        open_streams: Opens the streams, whose frames come to this relay.
+        clock: Measures how long topics are kept.
+        events: Told of listeners that fail.
+    """
+
+    def __init__(self, open_streams: Callable[[FrameRelay], ListenedStreams], clock: Clock, events: Events) -> None:
+        self.streams = open_streams(self)
+        self._clock = clock
+        self._events = events
+        self._topics: dict[Topic, _Listened] = {}
+        self._outboxes: dict[Listener, Outbox] = {}
+        self._counts = {market: _Counts() for market in Market}
+        self._kept: dict[tuple[Market, StreamRoute], tuple[str, float]] = {}  # since when one is awaited
+        self._timer, self._next_s = Timer(clock, self._tick), math.inf
+
+    # ------------------------------------------------------------------------------------ listeners
+
+    def subscribe(self, listener: Listener, market: Market, topics: Iterable[str]) -> None:
+        """Send a listener the frames of topics from now on; the connection upstream follows."""
+        outbox = self._outboxes.get(listener) or self._outboxes.setdefault(listener, Outbox(listener, self._counts))
+        for topic in topics:
+            key = market, topic
+            outbox.topics[key] = None
+            if key not in self._topics:
+                self._topics[key] = _Listened(topic_kind(topic))
+                self.streams.listen(market, topic)
+            self._topics[key].outboxes[listener] = outbox
+
+    def unsubscribe(self, listener: Listener, market: Market, topics: Iterable[str]) -> None:
+        """Send it no more of them."""
+        outbox = self._outboxes.get(listener)
+        if outbox is None:
+            return
+        for topic in topics:
+            self._remove(outbox, (market, topic))
+        if not outbox.topics:
+            self.leave(listener)
+
+    def leave(self, listener: Listener) -> None:
+        """Send a listener nothing more: its connection has ended. May be repeated."""
+        outbox = self._outboxes.pop(listener, None)
+        if outbox is not None:
+            for key in list(outbox.topics):
+                self._remove(outbox, key)
+
+    def refusal(self, market: Market) -> str | None:
+        """Return why a new connection must wait: its topics would be silent, not for Binance's reasons."""
+        if market not in self.streams.markets:
+            return f"streams of {market} are switched off here"
+        refusal = self.streams.refusal(market)
+        return None if refusal is None else _cut(refusal)
+
+    def status(self) -> tuple[RelayStatus, ...]:
+        """Return the current state of each market."""
+        listeners = Counter(market for one in self._outboxes.values() for market in {each for each, _ in one.topics})
+        topics = Counter(market for market, _ in self._topics)
+        return tuple(
+            RelayStatus(
+                market=market.value,
+                listeners=listeners[market],
+                topics=topics[market],
+                frames=counts.sent,
+                conflated=counts.conflated,
+                repeated=counts.repeated,
+                closed=dict(counts.closed),
+            )
+            for market, counts in self._counts.items()
+        )
+
+    def aclose(self) -> None:
+        """Stop the timer."""
+        self._timer.set(math.inf)
+
+    # --------------------------------------------------------------------------- called by streams
+
+    def relay(self, market: Market, topic: str, data: bytes) -> None:
+        """Send a frame to those who listen to its topic; one that is slow, or fails, costs the others nothing."""
+        key = market, topic
+        found = self._topics.get(key)
+        if found is None:
+            return
+        final = False
+        if found.kind is TopicKind.KLINE and (mark := kline_mark(data)) is not None and mark.final:
+            if mark.open_ms <= found.final_ms:
+                self._counts[market].repeated += 1
+                return
+            final, found.final_ms = True, mark.open_ms
+        self._send(key, found, RelayedFrame(market, topic, data, final))
+
+    def lost(self, market: Market, topics: Collection[str], reason: str) -> None:
+        """Close the connections of all who listen to topics of which frames are missing, or do not come any more."""
+        for topic in topics:
+            self._kept.setdefault((market, topic_route(market, topic)), (topic, self._clock.now()))
+        self._wake(_LOOK_EVERY_S)
+        found = [self._topics[market, topic] for topic in topics if (market, topic) in self._topics]
+        for listener in {listener: None for each in found for listener in each.outboxes}:
+            self._close(market, listener, RESTART, reason, "lost")
+
+    # ----------------------------------------------------------------------------------------- work
+
+    def _send(self, key: Topic, found: _Listened, frame: RelayedFrame) -> None:
+        for outbox in tuple(found.outboxes.values()):
+            try:
+                if not outbox.send(key, found.kind, frame):
+                    self._close(key[0], outbox.listener, POLICY, "too slow for its topics", "slow")
+                elif outbox.holds:
+                    self._wake(_FLUSH_EVERY_S)
+            except Exception as error:  # noqa: BLE001 - reported; the others get their frame
+                self._fail(key[0], outbox, error)
+
+    def _close(self, market: Market, listener: Listener, code: int, reason: str, cause: str) -> None:
+        self._counts[market].closed[cause] += 1
+        self.leave(listener)
+        listener.close(code, _cut(reason))
+
+    def _fail(self, market: Market, outbox: Outbox, error: Exception) -> None:
+        self._events.emit(BackgroundTaskFailed(BackgroundTask.RELAY, f"{type(error).__name__}: {error}"))
+        self._close(market, outbox.listener, FAILED, "internal error", "failed")
+
+    def _wake(self, seconds: float) -> None:
+        at_s = self._clock.now() + seconds
+        if at_s < self._next_s:
+            self._next_s = at_s
+            self._timer.set(at_s)
+
+    def _tick(self) -> None:
+        """Send what was held back, and let go of topics whose return is no longer awaited."""
+        self._next_s = math.inf
+        for outbox in [each for each in self._outboxes.values() if each.holds]:
+            try:
+                outbox.flush()
+            except Exception as error:  # noqa: BLE001 - reported; the others get their frames
+                self._fail(next(iter(outbox.topics))[0], outbox, error)
+        now_s = self._clock.now()
+        for (market, route), (topic, since_s) in list(self._kept.items()):
+            kept_s = _KEPT_S if self.streams.refusal(market) is None else _KEPT_AT_MOST_S
+            if now_s - since_s >= kept_s:
+                del self._kept[market, route]
+                if (market, topic) not in self._topics:
+                    self.streams.unlisten(market, topic)
+        if any(each.holds for each in self._outboxes.values()):
+            self._wake(_FLUSH_EVERY_S)
+        elif self._kept:
+            self._wake(_LOOK_EVERY_S)
+
+    def _remove(self, outbox: Outbox, key: Topic) -> None:
+        market, topic = key
+        outbox.forget(key)
+        outbox.topics.pop(key, None)
+        found = self._topics.get(key)
+        if found is None:
+            return
+        found.outboxes.pop(outbox.listener, None)
+        if not found.outboxes:
+            del self._topics[key]
+            if self._kept.get((market, topic_route(market, topic)), ("", 0.0))[0] != topic:
+                self.streams.unlisten(market, topic)
+
+
+def _cut(reason: str) -> str:
+    return reason.encode()[:_REASON_BYTES].decode("utf-8", "ignore")

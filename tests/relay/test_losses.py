@@ -1,0 +1,116 @@
+"""Frames through replaced and lost connections: each once and in order, or the listener is told."""
+
+import pytest
+
+from mdcache.exchange.markets import Market
+from mdcache.exchange.topics import TopicKind, frame_position, topic_kind
+from tests.relay.direct_client import DirectClient
+from tests.support.listeners import FakeListener
+from tests.upstream.streams.world import BTC, StreamWorld
+
+pytestmark = pytest.mark.virtual
+
+ALL_KINDS = {
+    Market.SPOT: (
+        BTC, "btcusdt@trade", "btcusdt@aggTrade", "btcusdt@depth@100ms", "btcusdt@depth5", "btcusdt@bookTicker",
+        "btcusdt@miniTicker", "!miniTicker@arr",
+    ),
+    Market.USDM: (
+        BTC, "btcusdt@trade", "btcusdt@aggTrade", "btcusdt@depth", "btcusdt@depth20@100ms", "btcusdt@bookTicker",
+        "btcusdt@markPrice@1s", "!forceOrder@arr", "!markPrice@arr", "!bookTicker",
+        "btcusdt_perpetual@continuousKline_1m",
+    ),
+    Market.COINM: ("btcusd_perp@kline_1m", "btcusd_perp@trade", "btcusd@markPrice", "btcusd@indexPriceKline_1m"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("market", Market)
+async def test_every_frame_comes_once_and_in_order_through_an_announced_end(market: Market) -> None:
+    world = StreamWorld()
+    topics = ALL_KINDS[market]
+    direct = DirectClient(world, market, *topics)
+    listener = FakeListener(world.relay, market, *topics)
+    await world.wait(20)
+    world.control.close_streams(market=market.value, notice_s=15)
+    await world.wait(70)
+    assert listener.closed is None
+    for topic in topics:
+        heard = listener.of(topic)
+        assert len(heard) > 5, topic
+        truth = direct.since(topic, heard[0], heard[-1])
+        assert [data for data in heard if data in truth] == truth, topic
+        # a new connection begins with the candle as it is, whether or not it has just changed
+        assert len(heard) - len(truth) <= (topic_kind(topic) is TopicKind.KLINE), topic
+        events = [frame_position(topic, data) for data in heard]
+        assert events == sorted(events, key=lambda one: one or 0)
+    assert len(world.net.connections) == (4 if market is Market.USDM else 2)
+    paths = {connection.url.removeprefix("ws://sim.test") for connection in world.net.connections}
+    assert (
+        paths
+        == {
+            Market.SPOT: {"/stream"},
+            Market.USDM: {"/usdm/market/stream", "/usdm/public/stream"},
+            Market.COINM: {"/coinm/stream"},
+        }[market]
+    )
+
+
+async def test_a_loss_of_3_s_ends_the_listeners_of_trades_at_once_and_no_others() -> None:
+    world = StreamWorld()
+    direct = DirectClient(world, Market.SPOT, BTC)
+    klines = FakeListener(world.relay, Market.SPOT, BTC, "btcusdt@depth5", "btcusdt@bookTicker")
+    lossless = [
+        FakeListener(world.relay, Market.SPOT, BTC, topic)
+        for topic in ("btcusdt@trade", "btcusdt@aggTrade", "btcusdt@depth", "!miniTicker@arr", "nobodys@topic")
+    ]
+    await world.wait(20)
+    world.control.close_streams()
+    await world.wait(0.3)
+    assert [one.closed for one in lossless] == [(1012, "a connection to Binance was lost")] * len(lossless)
+    assert world.relay.refusal(Market.SPOT) is None
+    again = FakeListener(world.relay, Market.SPOT, "btcusdt@trade")
+    await world.wait(60)
+    assert klines.closed is again.closed is None
+    assert again.frames
+    heard = klines.of(BTC)
+    missed = len(direct.since(BTC, heard[0], heard[-1])) - len(heard)
+    assert 0 <= missed <= 2
+    assert [data for data in direct.of(BTC) if data in heard] == heard
+
+
+@pytest.mark.parametrize("how", ["unplugged", "dead", "gate closed"])
+async def test_a_long_loss_ends_all_listeners_and_refuses_new_ones_until_it_is_over(how: str) -> None:
+    world = StreamWorld()
+    await world.governor.start()
+    listeners = [FakeListener(world.relay, Market.SPOT, BTC), FakeListener(world.relay, Market.SPOT, "btcusdt@depth5")]
+    other = FakeListener(world.relay, Market.COINM, "btcusd_perp@kline_1m")
+    await world.wait(20)
+    began_s = world.clock.now()
+    match how:
+        case "unplugged":
+            world.net.unplugged = True
+            world.control.close_streams()
+        case "dead":
+            world.net.pull_the_cable()
+        case _:
+            world.control.fault("418", count=1, retry_after_s=60)
+            world.control.close_streams()
+    while any(one.closed is None for one in listeners) and world.clock.now() < began_s + 30:
+        assert how == "gate closed" or world.clock.now() < began_s + 12
+        assert world.relay.refusal(Market.SPOT) is None
+        await world.wait(0.1)
+    assert {one.closed[0] for one in listeners if one.closed is not None} == {1012}
+    assert world.relay.refusal(Market.SPOT) is not None
+    if how == "gate closed":
+        assert world.clock.now() - began_s < 6
+    await world.wait(40)
+    assert world.relay.refusal(Market.SPOT) is not None
+    world.net.unplugged = False
+    while world.relay.refusal(Market.SPOT) is not None:
+        assert world.clock.now() - began_s < 130
+        await world.wait(0.1)
+    assert world.net.open
+    again = FakeListener(world.relay, Market.SPOT, BTC)
+    await world.wait(5)
+    assert again.frames
+    assert other.closed is None or how != "gate closed"
