@@ -199,7 +199,7 @@ def test_subscriptions_change_while_it_runs(sim: Sim) -> None:
         ("/ws", "[" * 4_000, 3),
         ("/ws", [1], 2),
         ("/ws", {"method": "SUBSCRIBE", "params": ["a"], "id": 1.5}, 2),
-        ("/usdm/ws", {"method": "SUBSCRIBE", "params": ["a"], "id": "x"}, 2),
+        ("/usdm/ws", {"method": "SUBSCRIBE", "params": ["a"], "id": None}, 2),
         ("/usdm/ws", {"method": "SUBSCRIBE", "params": ["a"], "id": -1}, 2),
         ("/ws", {"method": "subscribe", "params": ["a"], "id": 1}, 2),
         ("/ws", {"method": "SUBSCRIBE", "params": "a", "id": 1}, 2),
@@ -216,6 +216,12 @@ def test_spot_takes_any_kind_of_id(sim: Sim) -> None:
     for number in (7, -7, "uuid", None):
         answer = Listener(sim, "/ws").say({"method": "SUBSCRIBE", "params": ["a"], "id": number})
         assert json.loads(answer or "") == {"result": None, "id": number}
+
+
+def test_futures_take_texts_as_ids_for_binance_s_own_packages_send_them(sim: Sim) -> None:
+    for path in ("/usdm/market/stream", "/coinm/stream"):
+        answer = Listener(sim, path).say({"method": "SUBSCRIBE", "params": ["a"], "id": "a78ff3ca-2368-4ec8"})
+        assert json.loads(answer or "") == {"result": None, "id": "a78ff3ca-2368-4ec8"}
 
 
 def test_a_long_message_is_ignored_without_a_word(sim: Sim) -> None:

@@ -79,10 +79,13 @@ def _read(method: str, params: object, number: MessageId) -> Message | str:
 
 
 def _is_id(market: Market, number: object) -> bool:
-    """Return whether a message's id is one: spot also takes texts, null and negative numbers."""
+    """Return whether a message's id is one: spot also takes null and negative numbers.
+
+    Texts are taken everywhere: Binance's own futures packages send nothing else.
+    """
     if isinstance(number, int) and not isinstance(number, bool):
         return number >= 0 or market == "spot"
-    return market == "spot" and (number is None or isinstance(number, str))
+    return isinstance(number, str) or (number is None and market == "spot")
 
 
 def _invalid(why: str) -> str:
