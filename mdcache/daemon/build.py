@@ -49,6 +49,7 @@ from mdcache.serving.binance.handler import AnswerSources, BinanceHandler
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.request import RequestParser
 from mdcache.serving.hits import Hits
+from mdcache.serving.listeners import Listeners
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
@@ -335,6 +336,7 @@ def build_serving(
         clock,
         events,
         metrics,
+        Listeners(settings.listeners_max),
         cors_origins=settings.cors_origins,
         forward=settings.unknown_paths == "forward",
     )

@@ -20,6 +20,7 @@ from mdcache.serving.binance.handler import BinanceHandler, error_result
 from mdcache.serving.binance.request import RequestParser, accepts_only_sbe, is_loopback
 from mdcache.serving.errors import METHOD_NOT_ALLOWED, NEEDS_KEY, QUERY_TOO_LONG, SBE_NOT_ENABLED, UNKNOWN_PATH
 from mdcache.serving.http.fast_lane import RAW_REQUEST_EXTENSION, FastLane
+from mdcache.serving.listeners import Listeners
 from mdcache.serving.ops.operations import OpsApp
 from mdcache.serving.ports import Recorder
 from mdcache.serving.responses import (
@@ -60,6 +61,7 @@ class App:
         clock: Clock,
         events: Events,
         recorder: Recorder,
+        listeners: Listeners,
         *,
         cors_origins: Sequence[str] = (),
         forward: bool = False,
@@ -71,6 +73,7 @@ class App:
         self._clock = clock
         self._events = events
         self._recorder = recorder
+        self._listeners = listeners
         self._forward = forward
         self._app: ASGIApp = self._answer
         if cors_origins:
@@ -87,6 +90,10 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         await self._app(scope, receive, send)
+
+    def drain(self, grace_s: float) -> None:
+        """End all that listen, spread over the grace of the shutdown that begins."""
+        self._listeners.drain(grace_s)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # no web sockets, and no lifespan events

@@ -31,6 +31,7 @@ from mdcache.serving.binance.handler import BinanceHandler
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.request import RequestParser
 from mdcache.serving.hits import Hits
+from mdcache.serving.listeners import Listeners
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
@@ -237,7 +238,10 @@ class ServingHarness:
             hosts=AllowedHosts(hosts),
         )
         parser = RequestParser(clients or {}, compress)
-        self.app = App(binance, ops, parser, self.clock, events, self.recorder, cors_origins=cors_origins)
+        self.listeners = Listeners(1_000)
+        self.app = App(
+            binance, ops, parser, self.clock, events, self.recorder, self.listeners, cors_origins=cors_origins
+        )
 
     def answer(self, **changes: Any) -> Answer:
         """An answer with a tail that is half a second old and has a TTL of two."""

@@ -34,9 +34,12 @@ class ListenFailed(OSError):
 class Server(uvicorn.Server):
     """uvicorn's server, which reports when it is ready, and exits at a signal without raising it again."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[Sequence[str]], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[Sequence[str]], None], on_shutdown: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_shutdown = on_shutdown
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, then report it."""
@@ -49,6 +52,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain; requests that are cancelled still send an error to their clients."""
+        self._on_shutdown()
         await super().shutdown(sockets)
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks, timeout=_LAST_RESPONSES_S)
@@ -114,7 +118,7 @@ async def serve(
         timeout_graceful_shutdown=math.ceil(grace_s),
         backlog=_BACKLOG,
     )
-    await Server(config, on_ready).serve(sockets=sockets)
+    await Server(config, on_ready, lambda: app.drain(grace_s)).serve(sockets=sockets)
 
 
 async def listen(host: str, port: int, setting: str = _PORT_SETTING) -> list[socket.socket]:

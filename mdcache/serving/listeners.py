@@ -1,0 +1,68 @@
+"""Listeners: the clients that are sent what changes, over WebSockets or as events; bounded, counted, and drained."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Protocol
+
+from mdcache.exchange.markets import Market
+
+_DRAINED_BY = 0.8  # of the grace: what is left is for the last bytes, and for other requests
+
+
+class ListenerKind(StrEnum):
+    """How a listener is sent what changes: a metrics label."""
+
+    WEBSOCKET = "websocket"
+    EVENTS = "events"
+
+
+class Listener(Protocol):
+    """One client that listens."""
+
+    def drain(self) -> None:
+        """End soon, in an orderly way: the daemon stops. Called again, it does nothing."""
+
+
+class Listeners:
+    """All listeners of the daemon.
+
+    `most`: how many there may be at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._held: dict[Listener, tuple[Market, ListenerKind]] = {}
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def refusal(self) -> str | None:
+        """Return why no other listener is admitted now, as a sentence; `None` if one is."""
+        if self._draining:
+            return "mdcache is shutting down: connect again in a moment."
+        if len(self._held) >= self.most:
+            return f"{self.most} clients listen already, which is the most (MDCACHE_LISTENERS_MAX)."
+        return None
+
+    def add(self, listener: Listener, market: Market, kind: ListenerKind) -> None:
+        """Count a listener that `refusal` admits."""
+        self._held[listener] = market, kind
+
+    def remove(self, listener: Listener) -> None:
+        """Count it no more; repeated calls are allowed."""
+        self._held.pop(listener, None)
+
+    def counts(self) -> Mapping[tuple[Market, ListenerKind], int]:
+        """Return how many listen, by market and kind, zeros included."""
+        found = Counter(self._held.values())
+        return {(market, kind): found[market, kind] for market in Market for kind in ListenerKind}
+
+    def drain(self, grace_s: float) -> None:
+        """Admit none any more, and end all, spread over the grace: they don't all connect elsewhere in one moment."""
+        self._draining = True
+        loop, every_s = asyncio.get_running_loop(), grace_s * _DRAINED_BY / max(1, len(self._held))
+        for place, listener in enumerate(self._held):
+            loop.call_later(place * every_s, listener.drain)
