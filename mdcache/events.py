@@ -75,6 +75,7 @@ class BackgroundTask(StrEnum):
 
     CLOCK = "clock"
     EVENT_LOOP = "event_loop"
+    FEEDS = "feeds"
     FLIGHT = "flight"
     GATE_FILE = "gate_file"
     IDLE_BLOCKS = "idle_blocks"

@@ -20,8 +20,8 @@ Binance's public market data, cached. Change a base URL and nothing else: bodies
 would have sent at the answer's as-of. Every GET may be a HEAD. Keyed or signed paths are refused (403, -2015), other
 paths are unknown (404, -5000), other methods not supported (405, -1020).
 """
-_OPERATIONS, _FUTURES_DATA = "operations", "futures-data"
-_TAGS = [*MARKETS.values(), _FUTURES_DATA, _OPERATIONS]
+_OPERATIONS, _NATIVE, _FUTURES_DATA = "operations", "native", "futures-data"
+_TAGS = [*MARKETS.values(), _FUTURES_DATA, _NATIVE, _OPERATIONS]
 
 
 def text() -> str:
@@ -76,6 +76,8 @@ def _item(path: str, found: Route) -> Json:
                 }
             method, operation = _operation(path)
             return {method: {"operationId": name, "tags": [_OPERATIONS], **operation}}
+        case PathKind.EVENTS:
+            return {"get": {"operationId": path.strip("/").replace("/", "_"), "tags": [_NATIVE], **_events()}}
         case PathKind.KEYED | PathKind.NOT_SERVED | PathKind.UNKNOWN:
             raise ValueError(f"{path} is not served")
         case _:
@@ -166,6 +168,39 @@ def _shared(status: str) -> Json:
 def _request_headers(market: Market) -> list[Json]:
     units = ["TimeUnit"] if market is Market.SPOT else []
     return [ref("parameters", name) for name in (*schemas.REQUEST_HEADERS, *units)]
+
+
+# -------------------------------------------------------------------------------------------------- native paths
+
+
+def _events() -> Json:
+    def parameter(name: str, text: str, schema: Json, *, required: bool = True) -> Json:
+        return {"name": name, "in": "query", "required": required, "description": text, "schema": schema}
+
+    last_id = {"name": "Last-Event-ID", "in": "header", "description": "Where it was.", "schema": {"type": "string"}}
+    refused = {"400": schemas.error("The question is wrong.", (), schemas.UNCACHED)}
+    refused["410"] = schemas.error("`Last-Event-ID` is too old to resume from.", [-1130], schemas.UNCACHED)
+    return {
+        "summary": "Candles as Server-Sent Events",
+        "description": "Events `candle`, `closed`, `revised`, `stale` and `fresh`; the `id` of each is a position that "
+        "`Last-Event-ID` resumes from. A comment comes every 15 s without an event.",
+        "parameters": [
+            parameter("market", "The market.", {"type": "string", "enum": [market.value for market in Market]}),
+            parameter("symbols", "Symbols, separated by commas.", {"type": "string", "examples": ["BTCUSDT,ETHUSDT"]}),
+            parameter("intervals", "Intervals, separated by commas.", {"type": "string", "examples": ["1m,1h"]}),
+            parameter("closed", "Closed candles only.", {"type": "string", "enum": ["true", "false"]}, required=False),
+            last_id,
+        ],
+        "responses": {
+            "200": {"description": "Events.", "headers": schemas.UNCACHED, **_EVENT_STREAM},
+            **refused,
+            "502": _shared("502"),
+            "503": _shared("503"),
+        },
+    }
+
+
+_EVENT_STREAM = schemas.content({"type": "string"}, "text/event-stream")
 
 
 # ------------------------------------------------------------------------------------------- operators' paths

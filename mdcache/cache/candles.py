@@ -360,6 +360,7 @@ class Candles:
             derived=not settled and tail is not None and tail.derived,
             series=series,
             versions=versions(series, settled=settled),
+            newest_open=bool(served.tail_rows) and tail is not None and tail.shows_open(served.tail_rows[-1]),
         )
 
     def _recheck_empty_ranges(self, request: _Request, served: Serve, now: Instant) -> None:

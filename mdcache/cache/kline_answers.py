@@ -1,6 +1,6 @@
 """Build answers to kline questions, with their lifetimes (docs/design.md#as-of, #freshness, #holes). Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mdcache.cache.answers import Answer
 from mdcache.candles.plan import Serve
@@ -16,11 +16,15 @@ _IMMUTABLE_LIFETIME_S = 31_536_000
 
 @dataclass(frozen=True, slots=True)
 class KlineAnswer(Answer):
-    """Rows of a series, valid while the series has the `versions` it was built from."""
+    """Rows of a series, valid while the series has the `versions` it was built from.
+
+    `newest_open`: its last row is that of a candle that was open at the as-of.
+    """
 
     rows: int
     series: Series
     versions: tuple[int, int]
+    newest_open: bool = field(default=False, kw_only=True)
 
     def is_valid(self, now: Instant) -> bool:
         """Return whether it may still be served unchanged."""

@@ -6,7 +6,7 @@ from typing import Protocol
 from mdcache.cache.derivations import Derivations
 from mdcache.candles.series import Series
 from mdcache.candles.tail import Tail
-from mdcache.clock import Instant
+from mdcache.clock import Clock, Instant
 
 
 class LiveTails(Protocol):
@@ -27,9 +27,15 @@ class LiveTails(Protocol):
         Return whether anything came, so that the question must be planned again; False means: read.
         """
 
+    async def wait_for_frame(self, series: Series, seconds: float) -> bool:
+        """Wait for the next frame of a series, which is asked for meanwhile; return False if none came in time."""
+
 
 class NoLiveTails:
-    """No streams."""
+    """No streams; `clock` measures waits for what never comes."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
 
     def note_asked(self, series: Series) -> None:
         """Do nothing."""
@@ -43,6 +49,12 @@ class NoLiveTails:
     async def wait_for_final(self, series: Series, now: Instant) -> bool:
         """Return False: nothing can be expected."""
         del series, now
+        return False
+
+    async def wait_for_frame(self, series: Series, seconds: float) -> bool:
+        """Return False when the time is over."""
+        del series
+        await self._clock.sleep(seconds)
         return False
 
 

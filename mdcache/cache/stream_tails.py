@@ -152,6 +152,11 @@ class StreamTails:
                 return True
         return False
 
+    async def wait_for_frame(self, series: Series, seconds: float) -> bool:
+        """Wait for the next frame of a series, which is asked for meanwhile; return False if none came in time."""
+        self.note_asked(series)
+        return await self._frames.wait(series.key, seconds)
+
     # ------------------------------------------------------------------------------- background
 
     async def _run(self) -> None:

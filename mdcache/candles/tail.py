@@ -36,6 +36,10 @@ class Tail:
         close_ms = None if self.final else self.newest_close_ms
         return close_ms if close_ms is not None and self.as_of_ms - self.error_ms <= close_ms else None
 
+    def shows_open(self, row: Row) -> bool:
+        """Return whether `row`, one of this tail's, is that of an open candle."""
+        return row is self.rows[-1] and self.open_until_ms is not None
+
     def close_passed(self, now_ms: int) -> bool:
         """Return whether the newest row was open when read and has closed since, so that the row is incomplete."""
         close_ms = self.open_until_ms

@@ -16,6 +16,7 @@ from mdcache.cache.exchange_info import ExchangeInfo, ExchangeInfoPolicy
 from mdcache.cache.flights import Flights
 from mdcache.cache.idle_blocks import IdleBlocks
 from mdcache.cache.live_tails import LiveTails, NoLiveTails, TailSources
+from mdcache.cache.preconditions import check_preconditions
 from mdcache.cache.purge import LocalPurge, Purge
 from mdcache.cache.replicas.bodies import SharedBodies
 from mdcache.cache.replicas.rows import SharedRows
@@ -39,17 +40,20 @@ from mdcache.clock import Clock, Instant, boot_id
 from mdcache.daemon.build_upstream import build_redis, build_streams, build_upstream, origins
 from mdcache.daemon.readiness import readiness
 from mdcache.daemon.summaries import Summaries
+from mdcache.errors import GateClosed
 from mdcache.events import Events
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.relay.ports import ListenedStreams
 from mdcache.relay.relay import Relay
-from mdcache.serving.app import App
+from mdcache.serving.app import App, Handlers
 from mdcache.serving.binance.handler import AnswerSources, BinanceHandler
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.request import RequestParser
 from mdcache.serving.hits import Hits
 from mdcache.serving.listeners import Listeners
+from mdcache.serving.native.event_streams import EventSources, EventStreams
+from mdcache.serving.native.feeds import FeedSources
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
@@ -85,6 +89,7 @@ class CacheParts:
     purge: Purge
     stream_tails: StreamTails | None
     relay: Relay | None
+    live_tails: LiveTails
 
     def streams_status(self) -> list[StreamsStatus]:
         """Return the state of each market that has streams."""
@@ -115,6 +120,7 @@ class ServingParts:
     """What clients and operators see of the data path."""
 
     app: App
+    event_streams: EventStreams
     summaries: Summaries
 
 
@@ -123,6 +129,7 @@ class Daemon:
     """All parts of a running daemon."""
 
     app: App
+    event_streams: EventStreams
     governor: Governor
     cache: CacheParts
     state: PersistentState
@@ -142,6 +149,7 @@ class Daemon:
     async def aclose(self) -> None:
         """Close every layer, the data path first, the disk last."""
         await self.summaries.aclose()
+        await self.event_streams.aclose()
         await self.idle_blocks.aclose()
         await self.cache.aclose()
         await self.governor.aclose()
@@ -190,7 +198,7 @@ def build(
     for event in state.startup_events:
         events.emit(event)
     idle_blocks = IdleBlocks(cache.registry, block_codec, WorkerThread("idle blocks"), clock, events)
-    return Daemon(serving.app, governor, cache, state, idle_blocks, redis, serving.summaries)
+    return Daemon(serving.app, serving.event_streams, governor, cache, state, idle_blocks, redis, serving.summaries)
 
 
 def persistence_settings(settings: Settings) -> PersistenceSettings:
@@ -258,7 +266,7 @@ def build_cache(
         settling = SettlingReads(registry, flights, governor, exchange_now, clock)
         relay = Relay(partial(open_streams, frames), clock, events)
         stream_tails = StreamTails(frames, relay.streams, settling, clock, events, settings.stream_idle_s)
-    live_tails: LiveTails = stream_tails or NoLiveTails()
+    live_tails: LiveTails = stream_tails or NoLiveTails(clock)
     derivations = Derivations(registry, clock, events, settings.stream_idle_s) if settings.derive else None
     sources = TailSources(live_tails, derivations)
     candles = Candles(registry, flights, exchange_info, clocks, governor, clock, limits, sources)
@@ -272,7 +280,17 @@ def build_cache(
     warmup = Warmup(candles, clock, events)
     local_purge.clearables.append(snapshots.bodies)
     return CacheParts(
-        registry, flights, candles, exchange_info, snapshots, warmup, body_sharing, purge, stream_tails, relay
+        registry,
+        flights,
+        candles,
+        exchange_info,
+        snapshots,
+        warmup,
+        body_sharing,
+        purge,
+        stream_tails,
+        relay,
+        live_tails,
     )
 
 
@@ -329,18 +347,33 @@ def build_serving(
     )
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     hosts = AllowedHosts((*settings.allowed_hosts, settings.host, socket.gethostname()))
+    listeners = Listeners(settings.listeners_max)
+    event_streams = EventStreams(_event_sources(settings, governor, cache, clock, events), listeners)
+    ops = OpsApp(status, ready, metrics.page, CommandTargets(cache.purge, governor, cache.warmup), token, hosts)
     app = App(
-        handler,
-        OpsApp(status, ready, metrics.page, CommandTargets(cache.purge, governor, cache.warmup), token, hosts),
+        Handlers(handler, ops, event_streams),
         RequestParser(settings.clients, settings.compress),
         clock,
         events,
         metrics,
-        Listeners(settings.listeners_max),
+        listeners,
         cors_origins=settings.cors_origins,
         forward=settings.unknown_paths == "forward",
     )
-    return ServingParts(app, Summaries(clock, events, metrics.results, activity.total))
+    return ServingParts(app, event_streams, Summaries(clock, events, metrics.results, activity.total))
+
+
+def _event_sources(
+    settings: Settings, governor: Governor, cache: CacheParts, clock: Clock, events: Events
+) -> EventSources:
+    clocks = governor.clocks
+
+    async def check(market: Market, symbols: tuple[str, ...]) -> GateClosed | None:
+        names = [(symbol, False) for symbol in symbols]
+        return await check_preconditions(clocks, cache.exchange_info, market, names, settings.request_deadline_s)
+
+    feeds = FeedSources(cache.candles, cache.live_tails, clocks.now, clock, events)
+    return EventSources(feeds, check, cache.exchange_info.table.symbols, origins(settings))
 
 
 def _gauges(governor: Governor, cache: CacheParts, state: PersistentState, redis: RedisParts | None) -> GaugeSources:

@@ -4,6 +4,7 @@ import asyncio
 import re
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from urllib.parse import unquote_to_bytes
 
@@ -21,9 +22,11 @@ from mdcache.serving.binance.request import RequestParser, accepts_only_sbe, is_
 from mdcache.serving.errors import METHOD_NOT_ALLOWED, NEEDS_KEY, QUERY_TOO_LONG, SBE_NOT_ENABLED, UNKNOWN_PATH
 from mdcache.serving.http.fast_lane import RAW_REQUEST_EXTENSION, FastLane
 from mdcache.serving.listeners import Listeners
+from mdcache.serving.native.event_streams import EventStreams
 from mdcache.serving.ops.operations import OpsApp
 from mdcache.serving.ports import Recorder
 from mdcache.serving.responses import (
+    ALLOW,
     HttpResponse,
     Receive,
     Scope,
@@ -35,7 +38,6 @@ from mdcache.serving.responses import (
 from mdcache.serving.routes import ROUTES, PathKind, Route, route
 
 MAX_QUERY_BYTES = 8_192
-_ALLOW = (b"allow", b"GET, HEAD, OPTIONS")
 _SIGNATURE = re.compile(rb"(?:^|&)signature=", re.IGNORECASE)
 _MAX_ECHOED = 100  # characters of a path that are quoted in a reply
 _WRITE_METHODS = frozenset({"POST", "PUT", "DELETE"})
@@ -50,13 +52,21 @@ _CALL_DIRECTLY = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """What answers the three kinds of paths."""
+
+    binance: BinanceHandler
+    ops: OpsApp
+    events: EventStreams
+
+
 class App:
     """ASGI 3 application of the daemon."""
 
     def __init__(
         self,
-        handler: BinanceHandler,
-        ops: OpsApp,
+        handlers: Handlers,
         parser: RequestParser,
         clock: Clock,
         events: Events,
@@ -66,9 +76,9 @@ class App:
         cors_origins: Sequence[str] = (),
         forward: bool = False,
     ) -> None:
-        self._handler = handler
-        self._hits = handler.hits
-        self._ops = ops
+        self._handlers = handlers
+        self._handler = handlers.binance
+        self._hits = handlers.binance.hits
         self._parser = parser
         self._clock = clock
         self._events = events
@@ -85,7 +95,7 @@ class App:
                 expose_headers=_EXPOSED,
                 max_age=_PREFLIGHT_S,
             )
-        self.fast_lane = FastLane(handler.hits, clock, cors=bool(cors_origins))
+        self.fast_lane = FastLane(handlers.binance.hits, clock, cors=bool(cors_origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -104,8 +114,8 @@ class App:
             found = Route(PathKind.UNKNOWN)  # docs/design.md#operations: balancers refuse these paths by their spelling
         if self._forward and found.kind is PathKind.UNKNOWN:
             found = forwarded_route(found, scope["path"])
-        if found.kind is PathKind.OPS:
-            await self._answer_ops(scope, receive, send)
+        if found.kind in {PathKind.OPS, PathKind.EVENTS}:
+            await self._pass_on(found.kind, scope, receive, send)
             return
         try:
             reply = await self._respond(scope, found, began_s)
@@ -117,9 +127,10 @@ class App:
             reply = failure_response(error)
         await reply.send(send, head_only=scope["method"] == "HEAD")
 
-    async def _answer_ops(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, kind: PathKind, scope: Scope, receive: Receive, send: Send) -> None:
+        handler = self._handlers.ops if kind is PathKind.OPS else self._handlers.events
         try:
-            await self._ops(scope, receive, send)
+            await handler(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - the client has its answer; only log it
             self._events.emit(BackgroundTaskFailed(BackgroundTask.REQUEST, describe_error(error)))
 
@@ -129,7 +140,7 @@ class App:
             self._count(found, Result.REFUSED, began_s)
             return no
         if scope["method"] == "OPTIONS":
-            return HttpResponse(204, (_ALLOW,), b"")
+            return HttpResponse(204, (ALLOW,), b"")
         if found.market is Market.SPOT and _wants_sbe(scope):
             self._count(found, Result.REFUSED, began_s)
             return refusal_response(*SBE_NOT_ENABLED, "SBE is not enabled.")
@@ -184,7 +195,7 @@ def early_refusal(found: Route, path: str, method: str, query: bytes) -> HttpRes
     if found.kind is PathKind.UNKNOWN:
         return refusal_response(*UNKNOWN_PATH, _unknown_path(path, method))
     if method not in {"GET", "HEAD", "OPTIONS"}:
-        return refusal_response(*METHOD_NOT_ALLOWED, f"Method {method[:_MAX_ECHOED]} is not supported here.", _ALLOW)
+        return refusal_response(*METHOD_NOT_ALLOWED, f"Method {method[:_MAX_ECHOED]} is not supported here.", ALLOW)
     return None
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mdcache.cache.answers import Answer, Caller
+from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.exchange.exchange_info import SymbolSelection
 from mdcache.exchange.klines import KlineQuestion
@@ -24,7 +25,7 @@ class Recorder(Protocol):
 class CandleSource(Protocol):
     """Answers kline questions."""
 
-    async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> Answer:
+    async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> KlineAnswer:
         """Return the answer; raise an error of `errors.py`."""
 
 

@@ -13,6 +13,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 JSON = b"application/json"
+ALLOW = (b"allow", b"GET, HEAD, OPTIONS")
 _PROXY_STATUS = (b"proxy-status", b"mdcache; error=destination_unavailable")  # RFC 9209; an mdcache before us reads it
 
 

@@ -21,6 +21,7 @@ class PathKind(StrEnum):
     SNAPSHOT = "snapshot"
     EXCHANGE_INFO = "info"
     OPS = "ops"
+    EVENTS = "events"
     NOT_SERVED = "not-served"  # public at Binance, but not part of what is cached here
     UNKNOWN = "unknown"
 
@@ -34,6 +35,7 @@ class Route:
     rule: KlineEndpoint | Endpoint | None = None
 
 
+STREAM_PATH = "/v1/stream"
 DOCS_FILES = ("docs.js", "favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js")  # loaded by the page /docs
 PAGE_FILES = ("icon.svg", "status.css", "status.js")  # loaded by the page /
 OPS_PATHS = frozenset(
@@ -88,6 +90,7 @@ ROUTES: dict[str, Route] = {
     **{path: Route(PathKind.SNAPSHOT, found[0].market, found[0]) for path, found in ENDPOINTS.items()},
     **{found.path: Route(PathKind.EXCHANGE_INFO, found.market, found) for found in EXCHANGE_INFO_ENDPOINTS},
     **{path: Route(PathKind.OPS) for path in sorted(OPS_PATHS)},
+    STREAM_PATH: Route(PathKind.EVENTS),
 }
 
 

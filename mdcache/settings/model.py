@@ -172,11 +172,11 @@ class Settings(BaseSettings):
     )
     compress: Mode = Field(default="auto", description="gzip: auto (not for loopback peers), on, off")
     cors_origins: Origins = Field(default=(), description="origins that may read answers, separated by commas, or *")
-    listeners_max: int = Field(
-        default=1000, ge=0, description="most clients that may listen at once, over WebSockets or to events"
-    )
     admin_token: Token | None = Field(
         default=None, description="bearer token of /v1/admin/*; secret; without one, admin calls are refused"
+    )
+    listeners_max: int = Field(
+        default=1000, ge=0, description="most clients that may listen at once, over WebSockets or to events"
     )
     log_level: LogLevel = Field(default="info", description="debug, info, warning, error, critical")
     log_format: Annotated[Literal["auto", "human", "json"], Lower] = Field(

@@ -25,7 +25,7 @@ def crossing(w: ServedDaemon, *origins: str, forward: bool = False) -> App:
     """The world's application with other settings."""
     app = w.app
     return App(
-        app._handler, app._ops, RequestParser({}, "auto"), w.clock, app._events, app._recorder, app._listeners,
+        app._handlers, RequestParser({}, "auto"), w.clock, app._events, app._recorder, app._listeners,
         cors_origins=origins, forward=forward,
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ import httpx
 from mdcache.cache.answers import Answer, CacheStatus, Caller
 from mdcache.cache.flights import Flights
 from mdcache.cache.kline_answers import KlineAnswer
+from mdcache.cache.live_tails import NoLiveTails
 from mdcache.cache.purge import LocalPurge, Purge
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.stream_status import StreamsStatus
@@ -25,13 +26,15 @@ from mdcache.errors import NotCached
 from mdcache.events import Event, Events
 from mdcache.exchange.klines import KlineQuestion, SeriesKey
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family, Market
-from mdcache.serving.app import App
+from mdcache.serving.app import App, Handlers
 from mdcache.serving.binance.handler import AnswerSources as BinanceSources
 from mdcache.serving.binance.handler import BinanceHandler
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.request import RequestParser
 from mdcache.serving.hits import Hits
 from mdcache.serving.listeners import Listeners
+from mdcache.serving.native.event_streams import EventSources, EventStreams
+from mdcache.serving.native.feeds import FeedSources
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
@@ -240,7 +243,13 @@ class ServingHarness:
         parser = RequestParser(clients or {}, compress)
         self.listeners = Listeners(1_000)
         self.app = App(
-            binance, ops, parser, self.clock, events, self.recorder, self.listeners, cors_origins=cors_origins
+            Handlers(binance, ops, self.event_streams()),
+            parser,
+            self.clock,
+            events,
+            self.recorder,
+            self.listeners,
+            cors_origins=cors_origins,
         )
 
     def answer(self, **changes: Any) -> Answer:
@@ -262,6 +271,16 @@ class ServingHarness:
             "versions": (self.series.settled_version, 0 if settled else self.series.tail_version),
         }
         return KlineAnswer(**(made | changes))
+
+    def event_streams(self) -> EventStreams:
+        """No listeners: tests/serving/native has them."""
+
+        async def check(market: Market, symbols: tuple[str, ...]) -> None:
+            raise NotCached((market, symbols))
+
+        feeds = FeedSources(self.candles, NoLiveTails(self.clock), self.clocks.now, self.clock, self.events)
+        sources = EventSources(feeds, check, SymbolTable(self.clock).symbols, dict.fromkeys(Market, ""))
+        return EventStreams(sources, self.listeners)
 
     async def ask(self, path: str = KLINES, query: bytes = QUERY, **rest: Any) -> Response:
         """Send one request and wait for its whole answer."""

@@ -21,7 +21,13 @@ class ServedDaemon(VirtualDaemon):
         super().restart()
         served = {"clients": {"engine": "high"}, "admin_token": SecretStr(TOKEN)}
         settings = self.options.settings().model_copy(update=served)
-        self.app = build_serving(settings, self.governor, self.cache, self.state, None, self.clock, self.bus).app
+        serving = build_serving(settings, self.governor, self.cache, self.state, None, self.clock, self.bus)
+        self.app, self.event_streams = serving.app, serving.event_streams
+
+    async def aclose(self) -> None:
+        if self.runs:
+            await self.event_streams.aclose()
+        await super().aclose()
 
     async def get(self, path: str = "/api/v3/klines", query: bytes = QUERY, **headers: str) -> Response:
         return await ask(self.app, path, query, headers={n.replace("_", "-"): v for n, v in headers.items()})
