@@ -18,8 +18,8 @@ class ListenerKind(StrEnum):
     EVENTS = "events"
 
 
-class Listener(Protocol):
-    """One client that listens."""
+class Drainable(Protocol):
+    """A listener, as far as a shutdown needs it."""
 
     def drain(self) -> None:
         """End soon, in an orderly way: the daemon stops. Called again, it does nothing."""
@@ -33,7 +33,7 @@ class Listeners:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._held: dict[Listener, tuple[Market, ListenerKind]] = {}
+        self._held: dict[Drainable, tuple[Market, ListenerKind]] = {}
         self._draining = False
 
     def __len__(self) -> int:
@@ -47,11 +47,11 @@ class Listeners:
             return f"{self.most} clients listen already, which is the most (MDCACHE_LISTENERS_MAX)."
         return None
 
-    def add(self, listener: Listener, market: Market, kind: ListenerKind) -> None:
+    def add(self, listener: Drainable, market: Market, kind: ListenerKind) -> None:
         """Count a listener that `refusal` admits."""
         self._held[listener] = market, kind
 
-    def remove(self, listener: Listener) -> None:
+    def remove(self, listener: Drainable) -> None:
         """Count it no more; repeated calls are allowed."""
         self._held.pop(listener, None)
 
