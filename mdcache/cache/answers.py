@@ -48,4 +48,8 @@ class Answer:
 
     def is_valid(self, now: Instant) -> bool:
         """Return whether it may still be served unchanged."""
-        return now.late_ms <= self.valid_until_ms
+        return now.late_ms <= self.valid_until_ms and self.is_current()
+
+    def is_current(self) -> bool:
+        """Return whether what it was built from is unchanged."""
+        return True

@@ -26,9 +26,11 @@ class KlineAnswer(Answer):
     versions: tuple[int, int]
     newest_open: bool = field(default=False, kw_only=True)
 
-    def is_valid(self, now: Instant) -> bool:
-        """Return whether it may still be served unchanged."""
-        return now.late_ms <= self.valid_until_ms and self.versions == versions(self.series, settled=self.settled)
+    def is_current(self) -> bool:
+        """Return whether what it was built from is unchanged."""
+        settled, tail = self.versions
+        series = self.series
+        return series.settled_version == settled and (self.settled or series.tail_version == tail)
 
 
 @dataclass(frozen=True, slots=True)

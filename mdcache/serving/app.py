@@ -157,7 +157,7 @@ class App:
         raw = (scope.get("extensions") or {}).get(RAW_REQUEST_EXTENSION)
         if raw is not None:
             self.fast_lane.learn(raw["bytes"], request, loopback=loopback)
-        not_modified, as_of_ms, fields, _, body = hit
+        not_modified, as_of_ms, fields, body = hit
         return answer_response(as_of_ms, fields, body, not_modified=not_modified)
 
     async def _respond_local(self, scope: Scope, found: Route, began_s: float) -> HttpResponse:

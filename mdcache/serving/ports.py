@@ -10,6 +10,7 @@ from mdcache.exchange.exchange_info import SymbolSelection
 from mdcache.exchange.klines import KlineQuestion
 from mdcache.exchange.markets import Market
 from mdcache.exchange.snapshots import SnapshotQuestion
+from mdcache.serving.binance.reply import HitTally
 
 
 class Recorder(Protocol):
@@ -19,6 +20,12 @@ class Recorder(Protocol):
         """Count a request that arrived at `began_s` and is answered now.
 
         `age_s` is the age of the tail it showed, `None` without one.
+        """
+
+    def hit_tally(self, market: str, endpoint: str, client: str, age_s: float | None) -> tuple[HitTally, float]:
+        """Return what counts hits whose tails are about `age_s` old, and up to which age it does.
+
+        Each of these hits takes a few microseconds; they are not timed.
         """
 
 

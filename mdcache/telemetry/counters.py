@@ -1,9 +1,11 @@
 """Fast counters for hits: plain integers, a microsecond per request. All other metrics use prometheus_client's."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 OTHER = "other"
+_NO_AGE = -1
 
 
 class ClosedSet:
@@ -42,3 +44,48 @@ class Cell:
             running += count
             listed.append((bound, float(running)))
         return listed
+
+
+class HitTally:
+    """Hits alike: each adds to `count`, and the age of the tail it showed to `age_s`; folded in at a scrape."""
+
+    __slots__ = ("age_s", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.age_s = 0.0
+
+
+class RequestCell:
+    """The requests of one market, endpoint, result and client, and their histograms of time and of tails' ages."""
+
+    __slots__ = ("_tallies", "ages", "count", "seconds")
+
+    def __init__(self, seconds: Cell, ages: Cell) -> None:
+        self.count = 0
+        self.seconds = seconds
+        self.ages = ages
+        self._tallies: dict[int, HitTally] = {}
+
+    def hit_tally(self, age_s: float | None) -> tuple[HitTally, float]:
+        """Return what counts hits whose tails are about `age_s` old, and up to which age it does."""
+        bounds = self.ages.bounds
+        bucket = _NO_AGE if age_s is None else bisect_left(bounds, age_s)
+        tally = self._tallies.get(bucket)
+        if tally is None:
+            tally = self._tallies[bucket] = HitTally()
+        return tally, bounds[bucket] if 0 <= bucket < len(bounds) else math.inf
+
+    def fold_hits(self) -> None:
+        """Count what the tallies counted, and begin them anew.
+
+        These hits were not timed. They took less than the first bound; `histogram_quantile` takes half of it, too.
+        """
+        for bucket, tally in self._tallies.items():
+            self.count += tally.count
+            self.seconds.counts[0] += tally.count
+            self.seconds.total += tally.count * self.seconds.bounds[0] / 2
+            if bucket != _NO_AGE:
+                self.ages.counts[bucket] += tally.count
+                self.ages.total += tally.age_s
+            tally.count, tally.age_s = 0, 0.0

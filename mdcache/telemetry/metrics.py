@@ -36,9 +36,10 @@ from mdcache.events import (
     TierUsed,
     UpstreamCalled,
 )
+from mdcache.results import Result
 from mdcache.telemetry import catalogue, labels
 from mdcache.telemetry.catalogue import PREFIX, Metric
-from mdcache.telemetry.counters import Cell, ClosedSet
+from mdcache.telemetry.counters import Cell, ClosedSet, HitTally, RequestCell
 from mdcache.telemetry.gauges import FamilyState, GaugeSources
 from mdcache.telemetry.last_minute import LastMinute
 
@@ -51,6 +52,7 @@ UPSTREAM_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 
 WAIT_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 TIER_BOUNDS = (0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 AGE_BOUNDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0)
+_HIT: str = Result.HIT.value
 _COLLECTED = (catalogue.REQUESTS, catalogue.STREAM_FRAMES)  # counted by plain integers, and read when scraped
 _SHUT_STATES = ("closed", "probing")
 # These start at 0: Prometheus sees no increase in a counter that appears with 1.
@@ -78,17 +80,6 @@ def new_registry() -> CollectorRegistry:
     return registry
 
 
-class _RequestCell:
-    """The requests of one market, endpoint, result and client, and their histograms."""
-
-    __slots__ = ("ages", "count", "seconds")
-
-    def __init__(self, seconds: Cell, ages: Cell) -> None:
-        self.count = 0
-        self.seconds = seconds
-        self.ages = ages
-
-
 class Metrics:
     """All metrics of the daemon: a sink for `Events`, and the recorder of serving.
 
@@ -104,7 +95,7 @@ class Metrics:
         self._gauges = gauges
         self._clock = clock
         self._last_minute = LastMinute(self.results)
-        self._requests: dict[tuple[str, str, str, str], _RequestCell] = {}
+        self._requests: dict[tuple[str, str, str, str], RequestCell] = {}
         self._request_seconds: dict[tuple[str, str], Cell] = {}
         self._tail_ages: dict[tuple[str], Cell] = {}
         self._counters = {
@@ -175,8 +166,19 @@ class Metrics:
         if age_s is not None:
             known.ages.observe(age_s)
 
+    def hit_tally(self, market: str, endpoint: str, client: str, age_s: float | None) -> tuple[HitTally, float]:
+        """Return what counts hits whose tails are about `age_s` old, and up to which age it does.
+
+        Each of these hits must take less than the first of `REQUEST_BOUNDS`.
+        """
+        cell = self._requests.get((market, endpoint, _HIT, client))
+        if cell is None:
+            cell = self._new_cell(market, endpoint, _HIT, client)
+        return cell.hit_tally(age_s)
+
     def results(self) -> dict[str, int]:
         """Return the number of requests so far, by result."""
+        self._fold_hits()
         found: dict[str, int] = dict.fromkeys(labels.RESULTS, 0)
         for (_, _, result, _), requests in self._requests.items():
             found[result] = found.get(result, 0) + requests.count
@@ -203,6 +205,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Family]:
         """Yield the counters of requests, and the gauges."""
+        self._fold_hits()
         yield _counter(catalogue.REQUESTS, {values: cell.count for values, cell in self._requests.items()})
         yield _histogram(catalogue.REQUEST_SECONDS, self._request_seconds)
         yield _histogram(catalogue.TAIL_AGE, self._tail_ages)
@@ -224,15 +227,19 @@ class Metrics:
 
     # ------------------------------------------------------------------------------------ parts
 
-    def _new_cell(self, market: str, endpoint: str, result: str, client: str) -> _RequestCell:
+    def _new_cell(self, market: str, endpoint: str, result: str, client: str) -> RequestCell:
         """Return the cell of a new combination of labels, with `other` for values outside the closed sets."""
         market, endpoint = labels.market(market), labels.endpoint(endpoint)
         result, client = labels.result(result), self._client(client)
         key = (market, endpoint, result, client)
         if key not in self._requests:
             seconds = self._request_seconds.setdefault((endpoint, result), Cell(REQUEST_BOUNDS))
-            self._requests[key] = _RequestCell(seconds, self._tail_ages.setdefault((market,), Cell(AGE_BOUNDS)))
+            self._requests[key] = RequestCell(seconds, self._tail_ages.setdefault((market,), Cell(AGE_BOUNDS)))
         return self._requests[key]
+
+    def _fold_hits(self) -> None:
+        for cell in self._requests.values():
+            cell.fold_hits()
 
     def _add(self, metric: Metric, *values: str, count: int = 1) -> None:
         self._counters[metric].labels(*values).inc(count)

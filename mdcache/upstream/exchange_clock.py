@@ -38,6 +38,7 @@ UNMEASURED_ERROR_MS = 60_000  # how wrong a machine's wall clock may be unnotice
 _READ_S = 8.0  # the time-out of a measurement
 _MOST_BYTES = 1_024
 _UNMEASURED_DOUBT_MS = 10**15
+_ROUNDING_S = 0.000_001  # of sums of exchange times as floats, and some
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class ExchangeClocks:
         self._fetch = fetch
         self._wall_offset_ms = clock.wall_ms() - clock.now() * 1000
         self._markets = {market: _MarketClock() for market in Market}
+        self.corrections = 0  # of any clock
 
     def now(self, market: Market) -> Instant:
         """Return a market's exchange time, which never goes back once it was measured.
@@ -127,6 +129,10 @@ class ExchangeClocks:
             return raw
         known.last_shown_ms = max(known.last_shown_ms, raw.ms)
         return Instant(known.last_shown_ms, raw.error_ms + known.last_shown_ms - raw.ms)
+
+    def reaches_s(self, market: Market, ms: int) -> float:
+        """Return when, by our own clock, the market's exchange time reaches `ms`, unless it is corrected before."""
+        return (ms - self._offset_ms(self._markets[market])) / 1000 - _ROUNDING_S
 
     def family_now(self, family: Family) -> Instant:
         """Return a family's exchange time, from its best measured market; it follows every correction."""
@@ -206,9 +212,11 @@ class ExchangeClocks:
 
     # ------------------------------------------------------------------------------------ parts
 
+    def _offset_ms(self, known: _MarketClock) -> float:
+        return self._wall_offset_ms if known.offset_ms is None else known.offset_ms
+
     def _raw(self, known: _MarketClock) -> Instant:
-        offset_ms = self._wall_offset_ms if known.offset_ms is None else known.offset_ms
-        return Instant(math.floor(self._clock.now() * 1000 + offset_ms), known.error_ms)
+        return Instant(math.floor(self._clock.now() * 1000 + self._offset_ms(known)), known.error_ms)
 
     def _report(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -252,6 +260,7 @@ class ExchangeClocks:
         # half the round trip, and the millisecond that serverTime truncates
         known.offset_ms, known.error_ms = best.offset_ms, math.ceil(best.round_trip_s * 500) + 1 + best.error_ms
         known.bias_ms, known.doubt_ms, known.measured_s = best.date_bias_ms, 0, now_s
+        self.corrections += 1
         self._events.emit(ClockMeasured(market.value, best.offset_ms - self._wall_offset_ms, float(known.error_ms)))
         if best.outlier is not None and best.outlier is not known.outlier:
             self._events.emit(ClockSuspect(market.value, best.off_ms, best.outlier))

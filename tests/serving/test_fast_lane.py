@@ -10,6 +10,7 @@ from mdcache.serving.http.fast_lane import is_repeatable, is_single_get
 from tests.support.asgi_client import BODY, KLINES, QUERY, ServingHarness
 
 REQUEST = b"GET /api/v3/klines?symbol=BTCUSDT&interval=1m HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n"
+SERVER = [(b"server", b"mdcache")]
 EXTENSIONS = {"mdcache.request": {"bytes": REQUEST}}
 
 
@@ -24,18 +25,17 @@ async def test_the_bytes_of_a_ready_answer_are_learnt() -> None:
     house = ServingHarness()
     for known in (False, False, True, True):
         await house.ask(extensions=EXTENSIONS)
-        reply = house.app.fast_lane.answer(REQUEST, b"server: mdcache\r\n", loopback=True)
+        reply = house.app.fast_lane.answer(REQUEST, SERVER, loopback=True)
         assert (reply is not None) is known
 
 
 async def test_the_reply_is_that_of_the_long_way() -> None:
     house = await learnt()
     long = await house.ask()
-    fast = house.app.fast_lane.answer(REQUEST, b"server: mdcache\r\n", loopback=True)
+    fast = house.app.fast_lane.answer(REQUEST, SERVER, loopback=True)
     assert fast is not None
-    head, body = fast
-    line, *fields, end, rest = head.decode().split("\r\n")
-    assert (line, end, rest, body) == ("HTTP/1.1 200 OK", "", "", BODY)
+    line, *fields, end, body = (fast.head + fast.body).decode().split("\r\n")
+    assert (line, end, body.encode()) == ("HTTP/1.1 200 OK", "", BODY)
     sent = dict(field.split(": ", 1) for field in fields)
     assert sent.pop("server") == "mdcache"
     assert sent == long.headers
@@ -45,11 +45,12 @@ async def test_the_reply_is_that_of_the_long_way() -> None:
 async def test_unchanged() -> None:
     tag = (await ServingHarness().ask()).headers["etag"]
     house = await learnt({"if-none-match": tag})
-    fast = house.app.fast_lane.answer(REQUEST, b"", loopback=True)
+    fast = house.app.fast_lane.answer(REQUEST, [], loopback=True)
     assert fast is not None
-    assert fast[0].startswith(b"HTTP/1.1 304 Not Modified\r\n")
-    assert b"content-length" not in fast[0]
-    assert fast[1] == b""
+    assert fast.head.startswith(b"HTTP/1.1 304 Not Modified\r\n")
+    assert b"content-length" not in fast.head
+    assert fast.head.endswith(b"\r\n\r\n")
+    assert fast.body == b""
 
 
 async def test_where_pages_may_read_answers_depend_on_the_origin() -> None:
@@ -58,10 +59,10 @@ async def test_where_pages_may_read_answers_depend_on_the_origin() -> None:
         for _ in range(3):
             await house.ask(extensions={"mdcache.request": {"bytes": request}})
         long = await house.ask(extensions={"mdcache.request": {"bytes": request}})
-        fast = house.app.fast_lane.answer(request, b"server: mdcache\r\n", loopback=True)
+        fast = house.app.fast_lane.answer(request, SERVER, loopback=True)
         assert (fast is not None) is known
         if fast is not None:
-            _, *fields, _, _ = fast[0].decode().split("\r\n")
+            _, *fields, _, _ = fast.head.decode().split("\r\n")
             sent = dict(field.split(": ", 1) for field in fields)
             assert sorted(sent.pop("vary").split(", ")) == sorted(long.headers["vary"].split(", "))
             assert "Origin" in long.headers["vary"]
@@ -70,28 +71,28 @@ async def test_where_pages_may_read_answers_depend_on_the_origin() -> None:
 async def test_requests_with_many_tags_are_not_learnt() -> None:
     for tags, known in ((8, True), (9, False)):
         house = await learnt({"if-none-match": ", ".join(f'"{number}"' for number in range(tags))})
-        assert (house.app.fast_lane.answer(REQUEST, b"", loopback=True) is not None) is known
+        assert (house.app.fast_lane.answer(REQUEST, [], loopback=True) is not None) is known
 
 
 async def test_an_answer_no_longer_valid_leaves_the_fast_lane() -> None:
     house = await learnt()
     house.series.tail_version += 1
-    assert house.app.fast_lane.answer(REQUEST, b"", loopback=True) is None
+    assert house.app.fast_lane.answer(REQUEST, [], loopback=True) is None
     house.candles.make = house.answer
     await house.ask()
-    assert house.app.fast_lane.answer(REQUEST, b"", loopback=True) is not None
+    assert house.app.fast_lane.answer(REQUEST, [], loopback=True) is not None
 
 
 async def test_directives_apply_in_the_fast_lane() -> None:
     house = await learnt({"cache-control": "max-age=1"})
-    assert house.app.fast_lane.answer(REQUEST, b"", loopback=True) is not None
+    assert house.app.fast_lane.answer(REQUEST, [], loopback=True) is not None
     house.clock.seconds += 0.75
-    assert house.app.fast_lane.answer(REQUEST, b"", loopback=True) is None
+    assert house.app.fast_lane.answer(REQUEST, [], loopback=True) is None
 
 
 async def test_peers_are_kept_apart() -> None:
     house = await learnt()
-    assert house.app.fast_lane.answer(REQUEST, b"", loopback=False) is None
+    assert house.app.fast_lane.answer(REQUEST, [], loopback=False) is None
 
 
 def test_what_may_be_a_single_get() -> None:
@@ -139,7 +140,7 @@ def test_http_1_0_is_not_learnt() -> None:
 
 @given(st.binary(max_size=300))
 def test_unknown_bytes_are_nobodys(data: bytes) -> None:
-    assert ServingHarness().app.fast_lane.answer(data, b"", loopback=True) is None
+    assert ServingHarness().app.fast_lane.answer(data, [], loopback=True) is None
 
 
 async def test_what_is_learnt_is_bounded() -> None:

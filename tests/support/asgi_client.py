@@ -75,8 +75,13 @@ class FakeExchangeClocks:
     stuck: bool = False
     ensured: list[Market] = field(default_factory=list)
 
+    corrections: int = 0
+
     def now(self, market: Market) -> Instant:
         return Instant(self.clock.wall_ms(), 5)
+
+    def reaches_s(self, market: Market, ms: int) -> float:
+        return self.clock.seconds + (ms - self.clock.wall_ms()) / 1000 - 1e-6
 
     async def ensure(self, market: Market) -> None:
         self.ensured.append(market)
@@ -96,6 +101,25 @@ class Record:
     age_s: float | None
 
 
+class FakeTally:
+    """Writes a record for each hit it counts."""
+
+    def __init__(self, record: Callable[[], None]) -> None:
+        self._record = record
+        self._count = 0
+        self.age_s = 0.0
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    @count.setter
+    def count(self, count: int) -> None:
+        assert count == self._count + 1
+        self._count = count
+        self._record()
+
+
 class FakeRecorder:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -103,6 +127,10 @@ class FakeRecorder:
 
     def record(self, market: str, endpoint: str, result: str, client: str, began_s: float, age_s: float | None) -> None:
         self.records.append(Record(market, endpoint, result, client, self._clock.now() - began_s, age_s))
+
+    def hit_tally(self, market: str, endpoint: str, client: str, age_s: float | None) -> tuple[FakeTally, float]:
+        record = Record(market, endpoint, "hit", client, 0.0, age_s)
+        return FakeTally(lambda: self.records.append(record)), 3_600.0
 
 
 class FakeCandles:

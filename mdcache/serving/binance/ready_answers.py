@@ -81,6 +81,9 @@ class ReadyAnswers:
             self._seen.move_to_end(key)
         if not representation.answer.is_valid(now):
             return False
+        replaced = self._representations.get(key)
+        if replaced is not None:
+            replaced.retire()
         self._representations[key] = representation
         self._representations.move_to_end(key)
         self._memory.set_size((MEMORY_KIND, key), representation.nbytes)
@@ -92,7 +95,9 @@ class ReadyAnswers:
     def evict(self, key: Hashable) -> None:
         """Drop the answer under `key`, whose bytes no longer count."""
         _, mine = cast("tuple[str, RequestKey]", key)
-        self._representations.pop(mine, None)
+        representation = self._representations.pop(mine, None)
+        if representation is not None:
+            representation.retire()
 
     async def clear(self, _: SeriesFilter) -> None:
         """Drop all of them: those of other series are soon built again."""
@@ -100,7 +105,7 @@ class ReadyAnswers:
             self._drop(key)
 
     def _drop(self, key: RequestKey) -> None:
-        del self._representations[key]
+        self._representations.pop(key).retire()
         self._memory.remove((MEMORY_KIND, key))
 
     def _sweep(self) -> None:

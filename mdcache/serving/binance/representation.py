@@ -7,6 +7,7 @@ from mdcache.cache.answers import Answer
 from mdcache.clock import Instant
 from mdcache.exchange.markets import Market
 from mdcache.serving.binance.headers import GZIP_SUFFIX, HeaderFields, Variant, answer_fields
+from mdcache.serving.binance.reply import Reply
 from mdcache.serving.binance.request import ClientRequest
 
 _COMPRESS_FROM = 1_024  # a smaller body fits into one packet with its headers anyway
@@ -18,7 +19,7 @@ _OVERHEAD_BYTES = 1_200  # bytes of the object, its key and its headers, measure
 class Representation:
     """An answer that may be sent more than once, while it is valid."""
 
-    __slots__ = ("_fields", "_gzipped", "_variants", "answer", "market", "tag", "used_at_s")
+    __slots__ = ("_fields", "_gzipped", "_replies", "_variants", "answer", "market", "tag", "used_at_s")
 
     def __init__(self, answer: Answer, market: Market) -> None:
         self.answer = answer
@@ -27,12 +28,14 @@ class Representation:
         self.used_at_s = float("-inf")
         self._gzipped: bytes | None = None
         self._variants: list[Variant | None] = [None] * _VARIANTS
+        self._replies: dict[tuple[int, str], Reply] = {}
         self._fields: list[tuple[int, int | None, HeaderFields, bytes] | None] = [None] * _VARIANTS
 
     @property
     def nbytes(self) -> int:
         """Return its size in memory in bytes: bodies, object and headers."""
-        return len(self.answer.body) + len(self._gzipped or b"") + _OVERHEAD_BYTES
+        replies = sum(len(reply.head) for reply in self._replies.values())
+        return len(self.answer.body) + len(self._gzipped or b"") + replies + _OVERHEAD_BYTES
 
     def variant(self, request: ClientRequest) -> Variant:
         """Return the variant for `request`: gzip if accepted and worth it, not modified if its tag matches."""
@@ -75,6 +78,20 @@ class Representation:
             raw = b"".join(b"%b: %b\r\n" % pair for pair in pairs)
             made = self._fields[variant.index] = (age_s, used_weight, pairs, raw)
         return made[2], made[3]
+
+    def reply(self, variant: Variant, client: str) -> Reply:
+        """Return the reply of `variant` to `client`, to be made or renewed."""
+        key = variant.index, client
+        reply = self._replies.get(key)
+        if reply is None:
+            reply = self._replies[key] = Reply()
+        return reply
+
+    def retire(self) -> None:
+        """Make sure that no reply made of this is sent again."""
+        for reply in self._replies.values():
+            reply.retire()
+        self._replies.clear()
 
     def _variant(self, gzip: bool, *, not_modified: bool) -> Variant:  # noqa: FBT001 - a coding
         index = 2 * gzip + not_modified

@@ -11,10 +11,11 @@ from mdcache.exchange.markets import Family, Market
 from mdcache.upstream.governor import Governor
 
 _UNREAD = -1
+_READ_EVERY_MS = 100
 
 
 @dataclass(slots=True)
-class _Stated:
+class Stated:
     """What was stated for a family: in which minute, and the tenth of a second in which a hit last asked for it."""
 
     minute: int = 0
@@ -27,7 +28,11 @@ class UsedWeights:
 
     def __init__(self, governor: Governor) -> None:
         self._governor = governor
-        self._stated = {family: _Stated() for family in Family}
+        self._stated = {family: Stated() for family in Family}
+
+    def stated(self, market: Market) -> Stated:
+        """Return what was stated last, as it changes."""
+        return self._stated[market.family]
 
     def newest(self, market: Market) -> int | None:
         """Return what Binance reported in this minute, or stated before if that was more; `None` if it did not."""
@@ -45,8 +50,13 @@ class UsedWeights:
         Minutes end at tenths of a second, so that this is never the previous minute's weight.
         """
         stated = self._stated[market.family]
-        tenth = now.ms // 100
+        tenth = now.ms // _READ_EVERY_MS
         if tenth != stated.tenth:
             stated.tenth = tenth
             return self.newest(market)
         return stated.weight
+
+
+def next_reading_ms(now_ms: int) -> int:
+    """Return when hits will next read the used weight, by the market's clock."""
+    return (now_ms // _READ_EVERY_MS + 1) * _READ_EVERY_MS

@@ -60,7 +60,6 @@ class ClientConnection(HttpToolsProtocol):
         self._message_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
         self._fast_lane_served = 0  # answered by the fast lane since the keep-alive timer was set
-        self._default_fields_cache: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer for the first message; close the connection if there are too many."""
@@ -81,10 +80,11 @@ class ClientConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Answer known bytes at once; pass all others to the parser."""
         self._raw_request = None
-        if self._between_messages and is_single_get(data) and self._idle() and not self.flow.write_paused:
+        if self._between_messages and self._idle() and not self.flow.write_paused:
             if self._serve_from_fast_lane(data):
                 return
-            self._raw_request = data
+            if is_single_get(data):
+                self._raw_request = data
         in_header = self._in_header
         self._header_suspect = in_header or len(data) > MAX_HEADER_BYTES
         self._began_in_chunk = False
@@ -217,8 +217,10 @@ class ClientConnection(HttpToolsProtocol):
         return not self._app_called or (self.cycle.response_complete and not self.pipeline)
 
     def _serve_from_fast_lane(self, data: bytes) -> bool:
-        reply = self.fast_lane.answer(data, self._default_fields(), loopback=self._loopback)
-        if reply is None or self.transport.is_closing():
+        if self.transport.is_closing():
+            return False
+        reply = self.fast_lane.answer(data, self.server_state.default_headers, loopback=self._loopback)
+        if reply is None:
             return False
         if self._message_timer is not None:
             self._stop_message_timer()
@@ -227,15 +229,15 @@ class ClientConnection(HttpToolsProtocol):
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
         self._fast_lane_served += 1
-        self.transport.writelines(reply)
+        if reply.body:
+            self.transport.writelines((reply.head, reply.body))
+        else:
+            self.transport.write(reply.head)
         return True
 
     def _default_fields(self) -> bytes:
-        """Return `Date` and `Server` as bytes; uvicorn replaces their list once a second."""
-        current = self.server_state.default_headers
-        if self._default_fields_cache[0] is not current:
-            self._default_fields_cache = current, b"".join(b"%b: %b\r\n" % pair for pair in current)
-        return self._default_fields_cache[1]
+        """Return `Date` and `Server` as bytes."""
+        return b"".join(b"%b: %b\r\n" % pair for pair in self.server_state.default_headers)
 
     def _start_message_timer(self) -> None:
         self._message_timer = self.loop.call_later(self.message_timeout_s, self._on_message_timeout)

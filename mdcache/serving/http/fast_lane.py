@@ -1,13 +1,14 @@
 """The fast lane: requests whose exact bytes are known from an earlier hit skip HTTP parsing and ASGI.
 
-It stores the bytes of a request that was a hit; later, the same bytes mean the same `ClientRequest`. It checks each
-time that the answer is still valid and fresh enough.
+It stores the bytes of a request that was a hit; later, the same bytes mean the same `ClientRequest`. The reply it had
+is sent again for as long as the same would be made anew (docs/design.md#ready-replies), and else made anew.
 """
 
 import re
 from collections import OrderedDict
 
 from mdcache.clock import Clock
+from mdcache.serving.binance.reply import EXPIRED, DefaultHeaders, Reply
 from mdcache.serving.binance.request import ClientRequest
 from mdcache.serving.hits import Hits
 
@@ -27,7 +28,16 @@ _HARMLESS_HEADERS = re.compile(
     re.IGNORECASE,
 )
 _ORIGIN = re.compile(rb"\r\norigin[ \t]*:", re.IGNORECASE)
-_STATUS_LINES = {False: b"HTTP/1.1 200 OK\r\n", True: b"HTTP/1.1 304 Not Modified\r\n"}
+
+
+class _Known:
+    """A request that is known by its bytes, and the reply it had last."""
+
+    __slots__ = ("reply", "request")
+
+    def __init__(self, request: ClientRequest) -> None:
+        self.request = request
+        self.reply = EXPIRED
 
 
 class FastLane:
@@ -36,8 +46,9 @@ class FastLane:
     def __init__(self, hits: Hits, clock: Clock, *, cors: bool = False) -> None:
         self._hits = hits
         self._clock = clock
+        self._clocks = hits.clocks
         self._cors = cors
-        self._requests: dict[bool, OrderedDict[bytes, ClientRequest]] = {False: OrderedDict(), True: OrderedDict()}
+        self._requests: dict[bool, OrderedDict[bytes, _Known]] = {False: OrderedDict(), True: OrderedDict()}
 
     def learn(self, raw: bytes, client_request: ClientRequest, *, loopback: bool) -> None:
         """Store the parsed request of `raw`, from a peer on this machine or another."""
@@ -45,23 +56,27 @@ class FastLane:
         if self._cors and _ORIGIN.search(raw):
             return
         if raw not in known and len(client_request.tags) <= _MAX_TAGS and is_repeatable(raw):
-            known[raw] = client_request
+            known[raw] = _Known(client_request)
             if len(known) > _MAX_REQUESTS:
                 known.popitem(last=False)
 
-    def answer(self, raw: bytes, default_fields: bytes, *, loopback: bool) -> tuple[bytes, bytes] | None:
-        """Return head and body of the response to these bytes; `None` if they must be parsed."""
-        request = self._requests[loopback].get(raw)
-        if request is None:
+    def answer(self, raw: bytes, default_headers: DefaultHeaders, *, loopback: bool) -> Reply | None:
+        """Return the reply to these bytes, which counts as sent; `None` if they must be parsed."""
+        known = self._requests[loopback].get(raw) if len(raw) <= _MAX_REQUEST_BYTES else None
+        if known is None:
             return None
-        hit = self._hits.answer(request, self._clock.now())
-        if hit is None:
-            return None
-        not_modified, as_of_ms, _, fields, body = hit
-        if self._cors:
-            fields = fields.replace(b"\r\nvary: ", b"\r\nvary: Origin, ", 1)
-        head = b"%b%bx-mdcache-as-of: %d\r\n%b\r\n" % (_STATUS_LINES[not_modified], default_fields, as_of_ms, fields)
-        return head, body
+        now_s = self._clock.now()
+        reply = known.reply
+        if reply.is_true(now_s, default_headers, self._clocks.corrections):
+            tally = reply.tally
+            tally.count += 1
+            tally.age_s += now_s - reply.as_of_s
+            return reply
+        request = known.request
+        renewed = self._hits.reply(request, now_s, default_headers, cors=self._cors)
+        if request.directives is None:  # others must be checked each time
+            known.reply = renewed or EXPIRED
+        return renewed
 
 
 def is_single_get(data: bytes) -> bool:

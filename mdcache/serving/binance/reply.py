@@ -1,0 +1,84 @@
+"""A whole reply to hits, kept ready until anything in it would change (docs/design.md#ready-replies)."""
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+_JOINED_UP_TO = 4_096  # bytes of a body that is kept joined to its head: one piece is sent more cheaply than two
+
+DefaultHeaders = list[tuple[bytes, bytes]]
+
+
+class HitTally(Protocol):
+    """Counts hits: each adds 1 to `count`, and the age of the tail it showed to `age_s`."""
+
+    count: int
+    age_s: float
+
+
+class StatedWeight(Protocol):
+    """The used weight that was stated last; `None` if none is stated."""
+
+    weight: int | None
+
+
+class Reply:
+    """What is sent to all who ask the same, for as long as it `is_true`.
+
+    `head`, with the body if that is short; `body`, empty if it is not. `until_s`: by our own clock. `is_current`:
+    whether what the answer was built from is unchanged. `stated`, `used_weight`: the used weight, which must be the one
+    stated last. `corrections`: of the exchange's clocks. `default_headers`: of all responses. `tally` counts this
+    reply; `as_of_s` is its as-of by our own clock.
+    """
+
+    __slots__ = (
+        "as_of_s",
+        "body",
+        "corrections",
+        "default_headers",
+        "head",
+        "is_current",
+        "stated",
+        "tally",
+        "until_s",
+        "used_weight",
+    )
+
+    is_current: Callable[[], bool]
+    stated: StatedWeight
+    used_weight: int | None
+    corrections: int
+    default_headers: DefaultHeaders
+    tally: HitTally
+    as_of_s: float
+
+    def __init__(self) -> None:
+        self.head = self.body = b""
+        self.until_s = -math.inf
+
+    def is_true(self, now_s: float, default_headers: DefaultHeaders, corrections: int) -> bool:
+        """Return whether the same reply would be made anew."""
+        return (
+            now_s < self.until_s
+            and self.default_headers is default_headers
+            and self.used_weight == self.stated.weight
+            and self.corrections == corrections
+            and self.is_current()
+        )
+
+    def set(self, head: bytes, body: bytes) -> None:
+        """Set what is sent."""
+        self.head, self.body = (head + body, b"") if len(body) <= _JOINED_UP_TO else (head, body)
+
+    def retire(self) -> None:
+        """Send this no more, and release what it holds."""
+        self.head = self.body = b""
+        self.until_s = -math.inf
+        self.is_current = _never
+
+
+def _never() -> bool:
+    return False
+
+
+EXPIRED = Reply()  # true at no time
