@@ -39,7 +39,8 @@ from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources
-from mdcache.serving.ports import Readiness
+from mdcache.serving.ports import Readiness, Recorder
+from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.governor import Governor, GovernorSettings
 
 NOW_MS = 1_790_771_371_858
@@ -157,7 +158,7 @@ class FakeCandles:
 class FakeGovernor:
     """What serving asks a governor: clocks, the used weight, the gates."""
 
-    clocks: FakeExchangeClocks
+    clocks: FakeExchangeClocks | ExchangeClocks
     used_weight: int | None = 7
     orders: list[tuple[Family, float | None]] = field(default_factory=list)
 
@@ -204,11 +205,14 @@ class ServingHarness:
         most: int = 4_096,
         cors_origins: Sequence[str] = (),
         hosts: Sequence[str] = (),
+        clocks: Callable[[Clock], ExchangeClocks] | None = None,
+        recorder: Callable[[Clock], Recorder] | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.clocks = FakeExchangeClocks(self.clock)
         self.recorder = FakeRecorder(self.clock)
-        self.gates = FakeGovernor(self.clocks)
+        recording: Recorder = self.recorder if recorder is None else recorder(self.clock)
+        self.gates = FakeGovernor(self.clocks if clocks is None else clocks(self.clock))
         governor = cast("Governor", self.gates)
         self.readiness = Readiness()
         self.event_log: list[Event] = []
@@ -233,14 +237,14 @@ class ServingHarness:
         )
         binance = BinanceHandler(
             BinanceSources(self.candles, NOTHING_ELSE, NOTHING_ELSE),
-            Hits(self.readies, governor, self.recorder),
+            Hits(self.readies, governor, recording),
             governor,
-            self.recorder,
+            recording,
             deadline_s=0.05,
             max_waiting=most,
         )
         self.binance = binance
-        now = self.clocks.now(Market.SPOT)
+        now = governor.clocks.now(Market.SPOT)
         wipes = Wipes(Purge(LocalPurge(self.library)), self.clock, events)
         status = Status(
             StatusSources(
@@ -275,7 +279,7 @@ class ServingHarness:
             parser,
             self.clock,
             events,
-            self.recorder,
+            recording,
             self.listeners,
             cors_origins=cors_origins,
         )
