@@ -1,5 +1,6 @@
 """Metrics as docs/design.md#metrics documents them: names, types, labels, closed sets."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -333,6 +334,30 @@ def test_requests() -> None:
     assert home.value("mdcache_request_seconds_bucket", le="+Inf", **wanted) == 2
     assert home.value("mdcache_request_seconds_sum", **wanted) == pytest.approx(0.30002)
     assert home.value("mdcache_tail_age_seconds_count", market="usdm") == 1
+
+
+def test_hits_that_are_not_timed_are_counted_when_it_is_asked() -> None:
+    home = Home()
+    home.metrics.record("spot", "klines", "hit", "engine", home.clock.now(), 0.2)
+    for age_s, until_s, times in ((0.2, 0.25, 3), (0.25, 0.25, 1), (0.9, 1.0, 2), (1_000.0, math.inf, 1), (None, 0, 4)):
+        tally, same_until_s = home.metrics.hit_tally("spot", "klines", "engine", age_s)
+        assert age_s is None or same_until_s == until_s
+        for _ in range(times):
+            tally.count += 1
+            tally.age_s += age_s or 0.0
+    wanted = {"endpoint": "klines", "result": "hit"}
+    for _ in range(2):  # counted once only
+        assert home.metrics.minute()["hit"] == 12
+        assert home.value("mdcache_requests_total", market="spot", client="engine", **wanted) == 12
+        assert home.value("mdcache_request_seconds_bucket", le="1e-05", **wanted) == 12
+        assert home.value("mdcache_request_seconds_sum", **wanted) == pytest.approx(11 * 0.000_005)
+        ages = [home.value("mdcache_tail_age_seconds_bucket", market="spot", le=le) for le in ("0.25", "1.0", "+Inf")]
+        assert ages == [5, 7, 8]
+        sum_s = home.value("mdcache_tail_age_seconds_sum", market="spot")
+        assert sum_s == pytest.approx(0.2 + 0.6 + 0.25 + 1.8 + 1_000)
+    assert home.metrics.results()["hit"] == 12
+    home.metrics.hit_tally("spot", "klines", "stranger", None)[0].count += 1
+    assert home.value("mdcache_requests_total", market="spot", client="other", **wanted) == 1
 
 
 def ask(home: Home, result: str, times: int = 1) -> None:

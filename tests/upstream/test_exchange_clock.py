@@ -41,6 +41,25 @@ async def test_the_first_use_measures_with_three_reads_shared_by_all() -> None:
     assert times(world) == 3
 
 
+async def test_when_a_moment_comes_by_our_own_clock() -> None:
+    world = await governed(skew_ms=7_200_123)
+    clocks = world.governor.clocks
+    corrections = clocks.corrections
+    for ahead_ms in (1, 2, 1_000, 59_999):
+        ms = clocks.now(SPOT).ms + ahead_ms
+        reaches_s = clocks.reaches_s(SPOT, ms)
+        await asyncio.sleep(max(0.0, reaches_s - world.clock.now() - 1e-6))
+        assert clocks.now(SPOT).ms == ms - 1
+        await asyncio.sleep(3e-6)
+        assert clocks.now(SPOT).ms == ms
+    assert clocks.corrections == corrections
+    world.exchange.skew_ms += 5_000
+    clocks.check_date(SPOT, world.exchange.now_ms(), 0, world.clock.now(), world.clock.now())
+    await asyncio.sleep(1.0)
+    assert clocks.corrections == corrections + 1
+    right(world)
+
+
 async def test_slow_trips_take_five_reads() -> None:
     world = await governed(synced=False, trip_s=0.5)
     await world.governor.clocks.ensure(SPOT)
