@@ -1,68 +1,25 @@
-"""Ratios, measured side by side in one run, each server pinned to one core.
+"""Everything that is measured in minutes: `make bench`.
 
     python -m bench
 
-Hits against nginx's `proxy_cache`, a cold answer against the same call made directly, resident bytes a candle, the
-longest the loop was held while pages are read, and what the frames of streams cost (`bench/frames.py`). Absolute
-numbers drift with the machine; the ratios are the point.
+First what `docs/performance.md` shows (`bench/performance.py`), which is written. Then a cold answer against the same
+call made directly, resident bytes a candle, the longest the loop was held while pages are read, and what the frames of
+streams cost (`bench/frames.py`).
 """
 
 import re
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import httpx
 
-from bench import frame_sockets, frames
+from bench import frame_sockets, frames, performance
+from bench.hits import LOAD_CORE, SERVER_CORE
 from bench.loop import longest_step_ms
-from bench.processes import daemon, nginx, sim
-from tests.support.programs import find
+from bench.processes import daemon, sim
 
-ROUNDS = 5
-WRK_S = 4
-SERVER_CORE, LOAD_CORE = 0, 1
 INTERVALS = ("1m", "3m", "5m", "15m", "30m", "1h")
-
-
-def wrk(url: str) -> float:
-    """Requests a second over 32 kept-alive connections."""
-    command = [
-        find("taskset"),
-        "-c",
-        str(LOAD_CORE),
-        find("wrk"),
-        "-t1",
-        "-c32",
-        f"-d{WRK_S}s",
-        url,
-    ]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in printed:
-        sys.exit(f"errors under load:\n{printed}")
-    found = re.search(r"Requests/sec:\s+([\d.]+)", printed)
-    if found is None:
-        sys.exit(f"wrk said nothing:\n{printed}")
-    return float(found[1])
-
-
-def hits(upstream: str) -> None:
-    """A settled range and a tail with a long TTL, at 2 and 500 candles, in turn with nginx."""
-    ttl = {"open_candle_ttl_s": "3600", "compress": "off"}
-    with daemon(upstream, core=SERVER_CORE, **ttl) as (ours, _), nginx(upstream, core=SERVER_CORE) as theirs:
-        for limit in (2, 500):
-            path = f"/api/v3/klines?symbol=BTCUSDT&interval=1d&endTime=1700000000000&limit={limit}"
-            bodies = {httpx.get(base + path, trust_env=False).content for base in (ours, theirs) for _ in range(3)}
-            if len(bodies) != 1:
-                sys.exit("the two servers answer differently")
-            pairs = [(wrk(ours + path), wrk(theirs + path)) for _ in range(ROUNDS)]
-            ratio = statistics.median(a / b for a, b in pairs)
-            mine, other = (statistics.median(column) for column in zip(*pairs, strict=True))
-            print(
-                f"hits, {limit:>3} candles  mdcache {mine:>8.0f}/s   nginx {other:>8.0f}/s  ratio {ratio:.2f} (aim 0.8)"
-            )
 
 
 def memory(upstream: str) -> None:
@@ -120,8 +77,8 @@ def loop_held() -> None:
 
 
 def main() -> None:
+    performance.main()
     with sim(core=LOAD_CORE) as upstream:
-        hits(upstream)
         cold(upstream)
         memory(upstream)
     loop_held()

@@ -1,6 +1,7 @@
 """Those of `mdcache.replay.processes` pinned to a core, and nginx."""
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from mdcache.replay import processes
 from mdcache.replay.processes import free_port, running
 from tests.support.programs import find
 
-__all__ = ["daemon", "free_port", "nginx", "running", "sim"]
+__all__ = ["bare", "daemon", "free_port", "nginx", "running", "sim"]
 
 
 @contextlib.contextmanager
@@ -28,6 +29,16 @@ def daemon(upstream: str, *, core: int | None = None, **settings: str) -> Iterat
 
 def _pinned(core: int | None) -> list[str]:
     return [find("taskset"), "-c", str(core)] if core is not None else []
+
+
+@contextlib.contextmanager
+def bare(response: Path, *, core: int | None = None) -> Iterator[str]:
+    """Run `bench.bare` with the response in this file; yield its URL."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [*_pinned(core), sys.executable, "-m", "bench.bare", str(port), str(response)]
+    with running(command, url, {"PYTHONPATH": str(Path(__file__).parents[1])}):
+        yield url
 
 
 @contextlib.contextmanager
