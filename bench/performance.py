@@ -12,13 +12,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import hits
+from bench import growth, hits, mixed_load
 from bench.processes import sim
 from bench.rows import Row
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: make bench -->", "<!-- end of figures -->"
-PARTS: tuple[tuple[str, Callable[[str], list[Row]]], ...] = (("Hits", hits.rows),)
+PARTS: tuple[tuple[str, Callable[[str], list[Row]]], ...] = (
+    ("Hits", hits.rows),
+    ("Hits under load", mixed_load.rows),
+    ("Growth", growth.rows),
+)
 _LIMIT = "1000000000"
 
 

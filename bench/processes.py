@@ -10,7 +10,9 @@ from mdcache.replay import processes
 from mdcache.replay.processes import free_port, running
 from tests.support.programs import find
 
-__all__ = ["bare", "daemon", "free_port", "nginx", "running", "sim"]
+__all__ = ["bare", "busy_exchange", "daemon", "free_port", "nginx", "running", "sim", "watched_daemon"]
+
+_ROOT = Path(__file__).parents[1]
 
 
 @contextlib.contextmanager
@@ -32,12 +34,32 @@ def _pinned(core: int | None) -> list[str]:
 
 
 @contextlib.contextmanager
+def watched_daemon(upstream: str, held: Path, *, core: int, **settings: str) -> Iterator[str]:
+    """Run the daemon on one core by `bench.watched_daemon`, which fills the file `held` at its end; yield its URL."""
+    command = [sys.executable, "-m", "bench.watched_daemon", str(held)]
+    with processes.daemon(
+        upstream, prefix=["env", f"PYTHONPATH={_ROOT}", *_pinned(core), *command], **settings
+    ) as found:
+        yield found[0]
+
+
+@contextlib.contextmanager
+def busy_exchange(symbols: int, *, core: int) -> Iterator[str]:
+    """Run `bench.busy_exchange` on one core; yield its URL."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [*_pinned(core), sys.executable, "-m", "bench.busy_exchange", str(port), str(symbols)]
+    with running(command, f"{url}/api/v3/ping", {"PYTHONPATH": str(_ROOT)}):
+        yield url
+
+
+@contextlib.contextmanager
 def bare(response: Path, *, core: int | None = None) -> Iterator[str]:
     """Run `bench.bare` with the response in this file; yield its URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [*_pinned(core), sys.executable, "-m", "bench.bare", str(port), str(response)]
-    with running(command, url, {"PYTHONPATH": str(Path(__file__).parents[1])}):
+    with running(command, url, {"PYTHONPATH": str(_ROOT)}):
         yield url
 
 
