@@ -143,9 +143,23 @@ def test_unknown_bytes_are_nobodys(data: bytes) -> None:
     assert ServingHarness().app.fast_lane.answer(data, [], loopback=True) is None
 
 
-async def test_what_is_learnt_is_bounded() -> None:
+@pytest.mark.parametrize(("padding", "most"), [(0, 32_768), (1_900, 20_000_000 // (1_900 + 400))])
+async def test_what_is_learnt_is_bounded(padding: int, most: int) -> None:
     house = ServingHarness()
     asked = RequestParser({}, "auto").parse(KLINE_ENDPOINTS[KLINES], QUERY, [], loopback=True)
-    for n in range(9_000):
-        house.app.fast_lane.learn(REQUEST[:-2] + b"N: %d\r\n\r\n" % n, asked, loopback=True)
-    assert len(house.app.fast_lane._requests[True]) == 8_192
+    for n in range(34_000):
+        house.app.fast_lane.learn(REQUEST[:-2] + b"N: %d%b\r\n\r\n" % (n, b"x" * padding), asked, loopback=True)
+    assert 0.95 * most <= len(house.app.fast_lane._requests[True]) <= most
+
+
+async def test_ten_thousand_series_are_known_at_once() -> None:
+    house = ServingHarness(memory=64 << 20, most=20_000)
+    requests = [
+        b"GET /api/v3/klines?symbol=COIN%dUSDT&interval=1m&limit=2 HTTP/1.1\r\nHost: localhost:8700\r\n"
+        b"User-Agent: python-httpx/0.28.1\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\n\r\n" % n
+        for n in range(10_000)
+    ]
+    asked = RequestParser({}, "auto").parse(KLINE_ENDPOINTS[KLINES], QUERY, [], loopback=True)
+    for raw in requests:
+        house.app.fast_lane.learn(raw, asked, loopback=True)
+    assert len(house.app.fast_lane._requests[True]) == len(requests)

@@ -13,7 +13,9 @@ from mdcache.serving.binance.request import ClientRequest
 from mdcache.serving.hits import Hits
 
 RAW_REQUEST_EXTENSION = "mdcache.request"  # ASGI extension of our server: the exact bytes of the request
-_MAX_REQUESTS = 8_192  # requests stored by their bytes, at most `_MAX_REQUEST_BYTES` each
+_MAX_REQUESTS = 32_768  # stored by their bytes: as many as there are ready answers, if they are short enough
+_MAX_BYTES = 20_000_000  # of them all
+_ENTRY_BYTES = 400  # of each, beside its bytes; measured with tracemalloc
 _MAX_REQUEST_BYTES = 2_048
 _MAX_TAGS = 8  # a polling client sends the tag it has
 _HEADER_END = b"\r\n\r\n"
@@ -48,6 +50,7 @@ class FastLane:
         self._clock = clock
         self._clocks = hits.clocks
         self._cors = cors
+        self._nbytes = {False: 0, True: 0}
         self._requests: dict[bool, OrderedDict[bytes, _Known]] = {False: OrderedDict(), True: OrderedDict()}
 
     def learn(self, raw: bytes, client_request: ClientRequest, *, loopback: bool) -> None:
@@ -57,8 +60,10 @@ class FastLane:
             return
         if raw not in known and len(client_request.tags) <= _MAX_TAGS and is_repeatable(raw):
             known[raw] = _Known(client_request)
-            if len(known) > _MAX_REQUESTS:
-                known.popitem(last=False)
+            self._nbytes[loopback] += len(raw) + _ENTRY_BYTES
+            while len(known) > _MAX_REQUESTS or self._nbytes[loopback] > _MAX_BYTES:
+                dropped, _ = known.popitem(last=False)
+                self._nbytes[loopback] -= len(dropped) + _ENTRY_BYTES
 
     def answer(self, raw: bytes, default_headers: DefaultHeaders, *, loopback: bool) -> Reply | None:
         """Return the reply to these bytes, which counts as sent; `None` if they must be parsed."""
