@@ -38,13 +38,14 @@ def values(trades: int) -> tuple[str, ...]:
     return "83896.40000000", "89999.00000000", "80000.10000000", close, f"{trades}.60200000", f"{trades}615538.66780000"
 
 
-def candle(opened: int, trades: int, symbol: str, event_ms: int) -> bytes:
+def candle(opened: int, trades: int, symbol: str, event_ms: int, interval: str = "1m", length: int = MINUTE) -> bytes:
     """A frame as spot sends it."""
     first, high, low, close, volume, quote = values(trades)
-    final = "true" if event_ms > opened + MINUTE else "false"
+    final = "true" if event_ms > opened + length else "false"
     return (
-        f'{{"e":"kline","E":{event_ms},"s":"{symbol}","k":{{"t":{opened},"T":{opened + MINUTE - 1},"s":"{symbol}",'
-        f'"i":"1m","f":8132503391,"L":{8132503390 + trades},"o":"{first}","c":"{close}","h":"{high}","l":"{low}",'
+        f'{{"e":"kline","E":{event_ms},"s":"{symbol}","k":{{"t":{opened},"T":{opened + length - 1},"s":"{symbol}",'
+        f'"i":"{interval}","f":8132503391,"L":{8132503390 + trades},'
+        f'"o":"{first}","c":"{close}","h":"{high}","l":"{low}",'
         f'"v":"{volume}","n":{trades},"x":{final},"q":"{quote}","V":"{volume}","Q":"{quote}","B":"0"}}}}'
     ).encode()
 

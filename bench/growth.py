@@ -42,6 +42,7 @@ PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "growth.svg"
 TIMES = {"hit": 20_000, "refresh": 200, "frame": 2_000, "page": 60}
 ROUNDS = 3
 AIM = 2.0  # times: flat, or logarithmic
+LENGTHS = {"1m": MINUTE, "1d": 1_440 * MINUTE}
 KLINES = "/api/v3/klines"
 LONG = "GROWN"
 SERVER = [(b"server", b"mdcache")]
@@ -69,21 +70,22 @@ class InstantExchange(httpx.AsyncBaseTransport):
 
     def _rows(self, asked: httpx.QueryParams) -> bytes:
         limit, now = int(asked.get("limit", "500")), now_ms()
-        end = min(int(asked.get("endTime", now)), now) // MINUTE * MINUTE
-        start = -(-int(asked["startTime"]) // MINUTE) * MINUTE if "startTime" in asked else end - (limit - 1) * MINUTE
-        last = min(end, start + (limit - 1) * MINUTE)
-        return b"[%b]" % b",".join(row(opened, now) for opened in range(start, last + 1, MINUTE))
+        step = LENGTHS[asked["interval"]]
+        end = min(int(asked.get("endTime", now)), now) // step * step
+        start = -(-int(asked["startTime"]) // step) * step if "startTime" in asked else end - (limit - 1) * step
+        last = min(end, start + (limit - 1) * step)
+        return b"[%b]" % b",".join(row(opened, step, now) for opened in range(start, last + 1, step))
 
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def row(opened: int, now: int) -> bytes:
-    trades = min(60_000, now - opened)
+def row(opened: int, length: int, now: int) -> bytes:
+    trades = min(length, now - opened)
     first, high, low, close, volume, quote = values(trades)
     return (
-        f'[{opened},"{first}","{high}","{low}","{close}","{volume}",{opened + MINUTE - 1},"{quote}",{trades},'
+        f'[{opened},"{first}","{high}","{low}","{close}","{volume}",{opened + length - 1},"{quote}",{trades},'
         f'"{volume}","{quote}","0"]'
     ).encode()
 
@@ -123,17 +125,20 @@ class Grown:
 
         await self.daemon.app(scope, receive, send)
 
-    def hit(self, query: str) -> None:
+    async def hit(self, query: str) -> None:
         raw = f"GET {KLINES}?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-        if self.daemon.app.fast_lane.answer(raw, SERVER, loopback=True) is None:
-            raise AssertionError(f"no hit: {query}")
+        for _ in range(5):
+            if self.daemon.app.fast_lane.answer(raw, SERVER, loopback=True) is not None:
+                return
+            await self.ask(query)  # its candle has just closed
+        raise AssertionError(f"no hit: {query}")
 
-    async def frame(self, symbol: str) -> None:
-        now, key = now_ms(), series(symbol)
-        opened = now // MINUTE * MINUTE
-        topic = topic_of(key)
+    async def frame(self, symbol: str, interval: str) -> None:
+        now, length = now_ms(), LENGTHS[interval]
+        opened = now // length * length
+        topic = topic_of(series(symbol, interval))
         assert topic is not None
-        self.sink.take(Market.SPOT, topic, candle(opened, now - opened, symbol, now))
+        self.sink.take(Market.SPOT, topic, candle(opened, now - opened, symbol, now, interval, length))
 
     async def older_page(self) -> None:
         """Read the thousand rows before the oldest known ones."""
@@ -155,12 +160,12 @@ class Grown:
         return min(found)
 
 
-def series(symbol: str) -> SeriesKey:
-    return SeriesKey(Market.SPOT, "klines", symbol, "", "1m")
+def series(symbol: str, interval: str) -> SeriesKey:
+    return SeriesKey(Market.SPOT, "klines", symbol, "", interval)
 
 
 def few(symbol: str) -> str:
-    return f"symbol={symbol}&interval=1m&limit={FEW}"
+    return f"symbol={symbol}&interval=1d&limit={FEW}"
 
 
 async def grow_series(world: Grown, costs: Costs) -> None:
@@ -170,20 +175,20 @@ async def grow_series(world: Grown, costs: Costs) -> None:
         for symbol in world.names[held:number]:
             for _ in range(3):  # from the third time on by its bytes
                 await world.ask(few(symbol))
-            world.sink.add(series(symbol))
+            world.sink.add(series(symbol, "1d"))
         held, known = number, world.names[:number]
         gc.freeze()
         for symbol in known:  # all are hits now
-            world.hit(few(symbol))
+            await world.hit(few(symbol))
 
         async def hit(known: Sequence[str] = known) -> None:
-            world.hit(few(world.draw.choice(known)))
+            await world.hit(few(world.draw.choice(known)))
 
         async def refresh(known: Sequence[str] = known) -> None:
             await world.refresh(few(world.draw.choice(known)))
 
         async def frame(known: Sequence[str] = known) -> None:
-            await world.frame(world.draw.choice(known))
+            await world.frame(world.draw.choice(known), "1d")
 
         costs["hit"].append(await world.cost("hit", hit))
         costs["page"].append(await world.cost("page", world.older_page))
@@ -194,7 +199,7 @@ async def grow_series(world: Grown, costs: Costs) -> None:
 async def grow_rows(world: Grown, costs: Costs) -> None:
     """Measure with ever more rows of one series."""
     query = f"symbol={LONG}&interval=1m&limit=500"
-    world.sink.add(series(LONG))
+    world.sink.add(series(LONG, "1m"))
     first_ms = now_ms()
     for number in ROWS:
         while (first_ms - world.oldest_ms) // MINUTE + PAGE <= number:
@@ -204,13 +209,13 @@ async def grow_rows(world: Grown, costs: Costs) -> None:
         gc.freeze()
 
         async def hit() -> None:
-            world.hit(query)
+            await world.hit(query)
 
         async def refresh() -> None:
             await world.refresh(query)
 
         async def frame() -> None:
-            await world.frame(LONG)
+            await world.frame(LONG, "1m")
 
         costs["hit"].append(await world.cost("hit", hit))
         costs["refresh"].append(await world.cost("refresh", refresh))
