@@ -7,15 +7,13 @@ in suspend must not look two seconds old.
 
 import asyncio
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # only on Linux; elsewhere the next best
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(NamedTuple):
     """A moment of exchange time with its possible error, both in milliseconds."""
 
     ms: int

@@ -13,6 +13,19 @@ from mdcache.exchange.snapshots import SnapshotQuestion
 from mdcache.serving.binance.reply import HitTally
 
 
+class HitCounts(Protocol):
+    """Counts the hits of one market, endpoint and client."""
+
+    def record(self, began_s: float, age_s: float | None) -> None:
+        """Count a hit, as `Recorder.record` does."""
+
+    def tally(self, age_s: float | None, /) -> tuple[HitTally, float]:
+        """Return what counts hits whose tails are about `age_s` old, and up to which age it does.
+
+        Each of these hits takes a few microseconds; they are not timed.
+        """
+
+
 class Recorder(Protocol):
     """Counts requests; it is called for each one, so it must cost about a microsecond."""
 
@@ -22,11 +35,8 @@ class Recorder(Protocol):
         `age_s` is the age of the tail it showed, `None` without one.
         """
 
-    def hit_tally(self, market: str, endpoint: str, client: str, age_s: float | None) -> tuple[HitTally, float]:
-        """Return what counts hits whose tails are about `age_s` old, and up to which age it does.
-
-        Each of these hits takes a few microseconds; they are not timed.
-        """
+    def hit_counts(self, market: str, endpoint: str, client: str) -> HitCounts:
+        """Return what counts the hits of these, at less cost than `record`."""
 
 
 class CandleSource(Protocol):

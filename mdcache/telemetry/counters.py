@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 OTHER = "other"
 _NO_AGE = -1
@@ -89,3 +89,18 @@ class RequestCell:
                 self.ages.counts[bucket] += tally.count
                 self.ages.total += tally.age_s
             tally.count, tally.age_s = 0, 0.0
+
+
+class HitCounts:
+    """Counts the hits of one market, endpoint and client. `record`: records a request in a cell."""
+
+    __slots__ = ("_cell", "_record", "tally")
+
+    def __init__(self, cell: RequestCell, record: Callable[[RequestCell, float, float | None], None]) -> None:
+        self._cell = cell
+        self._record = record
+        self.tally = cell.hit_tally
+
+    def record(self, began_s: float, age_s: float | None) -> None:
+        """Count a hit that arrived at `began_s` and is answered now; `age_s` is that of the tail it showed."""
+        self._record(self._cell, began_s, age_s)

@@ -127,8 +127,11 @@ class ExchangeClocks:
         raw = self._raw(known)
         if known.offset_ms is None:
             return raw
-        known.last_shown_ms = max(known.last_shown_ms, raw.ms)
-        return Instant(known.last_shown_ms, raw.error_ms + known.last_shown_ms - raw.ms)
+        ahead_ms = known.last_shown_ms - raw.ms
+        if ahead_ms > 0:
+            return Instant(known.last_shown_ms, raw.error_ms + ahead_ms)
+        known.last_shown_ms = raw.ms
+        return raw
 
     def reaches_s(self, market: Market, ms: int) -> float:
         """Return when, by our own clock, the market's exchange time reaches `ms`, unless it is corrected before."""

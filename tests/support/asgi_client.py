@@ -129,9 +129,23 @@ class FakeRecorder:
     def record(self, market: str, endpoint: str, result: str, client: str, began_s: float, age_s: float | None) -> None:
         self.records.append(Record(market, endpoint, result, client, self._clock.now() - began_s, age_s))
 
-    def hit_tally(self, market: str, endpoint: str, client: str, age_s: float | None) -> tuple[FakeTally, float]:
-        record = Record(market, endpoint, "hit", client, 0.0, age_s)
-        return FakeTally(lambda: self.records.append(record)), 3_600.0
+    def hit_counts(self, market: str, endpoint: str, client: str) -> "FakeHitCounts":
+        return FakeHitCounts(self, market, endpoint, client)
+
+
+@dataclass
+class FakeHitCounts:
+    recorder: FakeRecorder
+    market: str
+    endpoint: str
+    client: str
+
+    def record(self, began_s: float, age_s: float | None) -> None:
+        self.recorder.record(self.market, self.endpoint, "hit", self.client, began_s, age_s)
+
+    def tally(self, age_s: float | None) -> tuple[FakeTally, float]:
+        record = Record(self.market, self.endpoint, "hit", self.client, 0.0, age_s)
+        return FakeTally(lambda: self.recorder.records.append(record)), 3_600.0
 
 
 class FakeCandles:

@@ -338,9 +338,10 @@ def test_requests() -> None:
 
 def test_hits_that_are_not_timed_are_counted_when_it_is_asked() -> None:
     home = Home()
-    home.metrics.record("spot", "klines", "hit", "engine", home.clock.now(), 0.2)
+    counts = home.metrics.hit_counts("spot", "klines", "engine")
+    counts.record(home.clock.now(), 0.2)
     for age_s, until_s, times in ((0.2, 0.25, 3), (0.25, 0.25, 1), (0.9, 1.0, 2), (1_000.0, math.inf, 1), (None, 0, 4)):
-        tally, same_until_s = home.metrics.hit_tally("spot", "klines", "engine", age_s)
+        tally, same_until_s = counts.tally(age_s)
         assert age_s is None or same_until_s == until_s
         for _ in range(times):
             tally.count += 1
@@ -356,7 +357,7 @@ def test_hits_that_are_not_timed_are_counted_when_it_is_asked() -> None:
         sum_s = home.value("mdcache_tail_age_seconds_sum", market="spot")
         assert sum_s == pytest.approx(0.2 + 0.6 + 0.25 + 1.8 + 1_000)
     assert home.metrics.results()["hit"] == 12
-    home.metrics.hit_tally("spot", "klines", "stranger", None)[0].count += 1
+    home.metrics.hit_counts("spot", "klines", "stranger").tally(None)[0].count += 1
     assert home.value("mdcache_requests_total", market="spot", client="other", **wanted) == 1
 
 

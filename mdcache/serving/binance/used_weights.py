@@ -49,7 +49,10 @@ class UsedWeights:
 
         Minutes end at tenths of a second, so that this is never the previous minute's weight.
         """
-        stated = self._stated[market.family]
+        return self.reread(self._stated[market.family], market, now)
+
+    def reread(self, stated: Stated, market: Market, now: Instant) -> int | None:
+        """Return the same from what `stated` returned for `market`."""
         tenth = now.ms // _READ_EVERY_MS
         if tenth != stated.tenth:
             stated.tenth = tenth

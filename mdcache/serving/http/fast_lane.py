@@ -10,7 +10,7 @@ from collections import OrderedDict
 from mdcache.clock import Clock
 from mdcache.serving.binance.reply import EXPIRED, DefaultHeaders, Reply
 from mdcache.serving.binance.request import ClientRequest
-from mdcache.serving.hits import Hits
+from mdcache.serving.hits import Hits, KnownRequest
 
 RAW_REQUEST_EXTENSION = "mdcache.request"  # ASGI extension of our server: the exact bytes of the request
 _MAX_REQUESTS = 32_768  # stored by their bytes: as many as there are ready answers, if they are short enough
@@ -32,16 +32,6 @@ _HARMLESS_HEADERS = re.compile(
 _ORIGIN = re.compile(rb"\r\norigin[ \t]*:", re.IGNORECASE)
 
 
-class _Known:
-    """A request that is known by its bytes, and the reply it had last."""
-
-    __slots__ = ("reply", "request")
-
-    def __init__(self, request: ClientRequest) -> None:
-        self.request = request
-        self.reply = EXPIRED
-
-
 class FastLane:
     """The requests stored by their bytes. `cors`: answers depend on `Origin`; requests that have one are not learnt."""
 
@@ -51,7 +41,7 @@ class FastLane:
         self._clocks = hits.clocks
         self._cors = cors
         self._nbytes = {False: 0, True: 0}
-        self._requests: dict[bool, OrderedDict[bytes, _Known]] = {False: OrderedDict(), True: OrderedDict()}
+        self._requests: dict[bool, OrderedDict[bytes, KnownRequest]] = {False: OrderedDict(), True: OrderedDict()}
 
     def learn(self, raw: bytes, client_request: ClientRequest, *, loopback: bool) -> None:
         """Store the parsed request of `raw`, from a peer on this machine or another."""
@@ -59,7 +49,7 @@ class FastLane:
         if self._cors and _ORIGIN.search(raw):
             return
         if raw not in known and len(client_request.tags) <= _MAX_TAGS and is_repeatable(raw):
-            known[raw] = _Known(client_request)
+            known[raw] = self._hits.know(client_request)
             self._nbytes[loopback] += len(raw) + _ENTRY_BYTES
             while len(known) > _MAX_REQUESTS or self._nbytes[loopback] > _MAX_BYTES:
                 dropped, _ = known.popitem(last=False)
@@ -77,9 +67,8 @@ class FastLane:
             tally.count += 1
             tally.age_s += now_s - reply.as_of_s
             return reply
-        request = known.request
-        renewed = self._hits.reply(request, now_s, default_headers, cors=self._cors)
-        if request.directives is None:  # others must be checked each time
+        renewed = self._hits.reply(known, now_s, default_headers, cors=self._cors)
+        if known.request.directives is None:  # others must be checked each time
             known.reply = renewed or EXPIRED
         return renewed
 
