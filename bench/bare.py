@@ -18,8 +18,7 @@ class Bare(asyncio.Protocol):
 
     reply = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
         self.parser = httptools.HttpRequestParser(self)
 

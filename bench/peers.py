@@ -28,7 +28,7 @@ def peer(name: str, upstream: str) -> Iterator[str]:
     if name == "direct":
         yield upstream
     elif name == "nginx":
-        with nginx(upstream, valid="2s") as url:
+        with nginx(upstream, valid="2s") as (url, _):
             yield url
     else:
         with daemon(upstream, weight_share="0.8", open_candle_ttl_s="2") as (url, _):

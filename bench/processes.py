@@ -7,12 +7,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mdcache.replay import processes
-from mdcache.replay.processes import free_port, running
+from mdcache.replay.processes import Process, free_port, running
 from tests.support.programs import find
 
-__all__ = ["bare", "busy_exchange", "daemon", "free_port", "nginx", "running", "sim", "watched_daemon"]
+__all__ = [
+    "Process",
+    "bare",
+    "busy_exchange",
+    "cpu_s",
+    "daemon",
+    "free_port",
+    "nginx",
+    "running",
+    "sim",
+    "watched_daemon",
+]
 
 _ROOT = Path(__file__).parents[1]
+
+Served = tuple[str, Process]
 
 
 @contextlib.contextmanager
@@ -23,7 +36,7 @@ def sim(*options: str, core: int | None = None) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def daemon(upstream: str, *, core: int | None = None, **settings: str) -> Iterator[tuple[str, processes.Process]]:
+def daemon(upstream: str, *, core: int | None = None, **settings: str) -> Iterator[Served]:
     """Run the daemon in front of `upstream`, on one core if given; yield its URL and process."""
     with processes.daemon(upstream, prefix=_pinned(core), **settings) as found:
         yield found
@@ -53,19 +66,28 @@ def busy_exchange(symbols: int, *, core: int) -> Iterator[str]:
         yield url
 
 
+def cpu_s(process: Process) -> float:
+    """CPU seconds that a process and its children have used, to the nanosecond."""
+    pids = [process.pid]
+    for pid in pids:
+        pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
 @contextlib.contextmanager
-def bare(response: Path, *, core: int | None = None) -> Iterator[str]:
-    """Run `bench.bare` with the response in this file; yield its URL."""
+def bare(response: Path, *, core: int | None = None) -> Iterator[Served]:
+    """Run `bench.bare` with the response in this file; yield its URL and process."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [*_pinned(core), sys.executable, "-m", "bench.bare", str(port), str(response)]
-    with running(command, url, {"PYTHONPATH": str(_ROOT)}):
-        yield url
+    with running(command, url, {"PYTHONPATH": str(_ROOT)}) as process:
+        yield url, process
 
 
 @contextlib.contextmanager
-def nginx(upstream: str, *, core: int | None = None, valid: str = "1h") -> Iterator[str]:
-    """Run nginx with `proxy_cache` in front of `upstream`, one worker, in a usual configuration; yield its URL.
+def nginx(upstream: str, *, core: int | None = None, valid: str = "1h") -> Iterator[Served]:
+    """Run nginx with `proxy_cache` in front of `upstream`, one worker, in a usual configuration; yield URL and process.
 
     `valid`: how long it keeps a 200, as nginx writes times.
     """
@@ -94,5 +116,5 @@ http {{
 """
         )
         url = f"http://127.0.0.1:{port}"
-        with running([*_pinned(core), program, "-c", str(config), "-p", folder], f"{url}/api/v3/ping"):
-            yield url
+        with running([*_pinned(core), program, "-c", str(config), "-p", folder], f"{url}/api/v3/ping") as process:
+            yield url, process

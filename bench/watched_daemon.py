@@ -29,7 +29,9 @@ async def watch(held: list[tuple[float, float]]) -> None:
 
 
 def main(file: Path) -> None:
-    serve, held = lifecycle.serve, []
+    held: list[tuple[float, float]] = []
+    parts = vars(lifecycle)
+    serve = parts["serve"]
 
     async def watched(*arguments: Any) -> None:
         watching = asyncio.create_task(watch(held))
@@ -38,7 +40,7 @@ def main(file: Path) -> None:
         finally:
             watching.cancel()
 
-    lifecycle.serve = watched
+    parts["serve"] = watched
     lifecycle.run(load_or_exit(env_file=Path(".env"), options={}))
     file.write_text(json.dumps(held))
 

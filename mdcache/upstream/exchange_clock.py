@@ -133,7 +133,7 @@ class ExchangeClocks:
         known.last_shown_ms = raw.ms
         return raw
 
-    def reaches_s(self, market: Market, ms: int) -> float:
+    def reaches_s(self, market: Market, ms: float) -> float:
         """Return when, by our own clock, the market's exchange time reaches `ms`, unless it is corrected before."""
         return (ms - self._offset_ms(self._markets[market])) / 1000 - _ROUNDING_S
 

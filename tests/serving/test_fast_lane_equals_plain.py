@@ -17,7 +17,8 @@ from prometheus_client import CollectorRegistry
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from mdcache.cache.answers import Answer, Caller
+from mdcache.cache.answers import Caller
+from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.clock import Clock
 from mdcache.events import Events
@@ -132,7 +133,8 @@ class Side:
         self.metrics = Metrics(self.registry, "1", ["engine"], gauges, clock)
         return self.metrics
 
-    async def answer(self, question: KlineQuestion, _wishes: FreshnessDirectives, _caller: Caller) -> Answer:
+    async def answer(self, question: KlineQuestion, wishes: FreshnessDirectives, caller: Caller) -> KlineAnswer:
+        del wishes, caller  # there are no others than TTL_MS answers
         now = self.clocks.now(Market.SPOT)
         settled = question.end_ms is not None
         series = self.house.series
@@ -183,7 +185,7 @@ class Side:
             "weight": lambda amount: setattr(self.house.gates, "used_weight", int(amount * 100)),
             "correction": self.correct_clock,
             "date": lambda _: self.tick_date(),
-            "purge": lambda _: [self.house.readies._drop(key) for key in list(self.house.readies._representations)],
+            "purge": lambda _: self.purge(),
             "evict": lambda _: self.evict(),
             "deaf": lambda _: self.connection.pause_writing(),
             "reads": lambda _: self.connection.resume_writing(),
@@ -201,6 +203,10 @@ class Side:
         self.offset_ms += (amount - 1) * 6_000
         far_ms, now_s = self.clocks.now(Market.SPOT).ms + 1_000_000, self.house.clock.seconds
         self.clocks.check_date(Market.SPOT, far_ms, 0, now_s, now_s)
+
+    def purge(self) -> None:
+        for key in list(self.house.readies._representations):
+            self.house.readies._drop(key)
 
     def evict(self) -> None:
         for key in list(self.house.readies._representations)[:1]:

@@ -81,7 +81,7 @@ class FakeExchangeClocks:
     def now(self, market: Market) -> Instant:
         return Instant(self.clock.wall_ms(), 5)
 
-    def reaches_s(self, market: Market, ms: int) -> float:
+    def reaches_s(self, market: Market, ms: float) -> float:
         return self.clock.seconds + (ms - self.clock.wall_ms()) / 1000 - 1e-6
 
     async def ensure(self, market: Market) -> None:
@@ -298,7 +298,7 @@ class ServingHarness:
             cors_origins=cors_origins,
         )
 
-    def answer(self, **changes: Any) -> Answer:
+    def answer(self, **changes: Any) -> KlineAnswer:
         """An answer with a tail that is half a second old and has a TTL of two."""
         as_of_ms = self.clock.wall_ms() - 500
         settled = changes.get("settled", False)
