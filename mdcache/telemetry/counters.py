@@ -46,7 +46,7 @@ class Cell:
         return listed
 
 
-class HitTally:
+class BucketTally:
     """Hits alike: each adds to `count`, and the age of the tail it showed to `age_s`; folded in at a scrape."""
 
     __slots__ = ("age_s", "count")
@@ -65,15 +65,15 @@ class RequestCell:
         self.count = 0
         self.seconds = seconds
         self.ages = ages
-        self._tallies: dict[int, HitTally] = {}
+        self._tallies: dict[int, BucketTally] = {}
 
-    def hit_tally(self, age_s: float | None) -> tuple[HitTally, float]:
+    def hit_tally(self, age_s: float | None) -> tuple[BucketTally, float]:
         """Return what counts hits whose tails are about `age_s` old, and up to which age it does."""
         bounds = self.ages.bounds
         bucket = _NO_AGE if age_s is None else bisect_left(bounds, age_s)
         tally = self._tallies.get(bucket)
         if tally is None:
-            tally = self._tallies[bucket] = HitTally()
+            tally = self._tallies[bucket] = BucketTally()
         return tally, bounds[bucket] if 0 <= bucket < len(bounds) else math.inf
 
     def fold_hits(self) -> None:
@@ -91,7 +91,7 @@ class RequestCell:
             tally.count, tally.age_s = 0, 0.0
 
 
-class HitCounts:
+class CellCounts:
     """Counts the hits of one market, endpoint and client. `record`: records a request in a cell."""
 
     __slots__ = ("_cell", "_record", "tally")

@@ -39,7 +39,7 @@ from mdcache.events import (
 from mdcache.results import Result
 from mdcache.telemetry import catalogue, labels
 from mdcache.telemetry.catalogue import PREFIX, Metric
-from mdcache.telemetry.counters import OTHER, Cell, ClosedSet, HitCounts, RequestCell
+from mdcache.telemetry.counters import OTHER, Cell, ClosedSet, CellCounts, RequestCell
 from mdcache.telemetry.gauges import FamilyState, GaugeSources
 from mdcache.telemetry.last_minute import LastMinute
 
@@ -157,9 +157,9 @@ class Metrics:
         """Count a request that arrived at `began_s` and is answered now; `age_s` is that of the tail it showed."""
         self._record(self._cell(market, endpoint, result, client), began_s, age_s)
 
-    def hit_counts(self, market: str, endpoint: str, client: str) -> HitCounts:
+    def hit_counts(self, market: str, endpoint: str, client: str) -> CellCounts:
         """Return what counts the hits of a market, an endpoint and a client, at less cost than `record`."""
-        return HitCounts(self._cell(market, endpoint, _HIT, client), self._record)
+        return CellCounts(self._cell(market, endpoint, _HIT, client), self._record)
 
     def results(self) -> dict[str, int]:
         """Return the number of requests so far, by result."""
