@@ -90,7 +90,7 @@ def rows(upstream: str) -> list[Row]:
         known(ours, OPEN)
         known(zipped, few, Accept_Encoding="gzip")
         known(zipped, few, If_None_Match=tag)
-        asked = {
+        asked: dict[str, tuple[Process, str, *tuple[str, ...]]] = {
             "ours, 2": (ours_process, ours + few),
             "bare, 2": (bare_few[1], bare_few[0] + few),
             "nginx, 2": (theirs_process, theirs + few),
