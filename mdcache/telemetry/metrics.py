@@ -39,7 +39,7 @@ from mdcache.events import (
 from mdcache.results import Result
 from mdcache.telemetry import catalogue, labels
 from mdcache.telemetry.catalogue import PREFIX, Metric
-from mdcache.telemetry.counters import OTHER, Cell, ClosedSet, CellCounts, RequestCell
+from mdcache.telemetry.counters import OTHER, Cell, CellCounts, ClosedSet, RequestCell
 from mdcache.telemetry.gauges import FamilyState, GaugeSources
 from mdcache.telemetry.last_minute import LastMinute
 
