@@ -1,7 +1,7 @@
 """Feeds: the frames that a topic sends, and when (docs/binance.md#kline-streams).
 
 A feed knows no connection. `next_ms` is when it may have something to send; `take` returns it. Frames show a candle as
-it is at their event time. If nobody takes for longer than a cadence, only the newest frame and the final ones come.
+it is at their event time. If nobody takes candles for seconds, only the newest frame and the final ones come.
 """
 
 from collections import deque
@@ -16,7 +16,8 @@ from mdcache.sim.streams.topics import KlineTopic, SeriesDirectory, StreamedSeri
 
 _SPOT_CADENCE_MS, _SECONDS_CADENCE_MS = 2_000, 1_000  # web-socket-streams.md: 1000 ms for 1s, 2000 ms otherwise
 _FINAL_AFTER_MS: dict[Market, int] = {"spot": 200, "usdm": 2_000, "coinm": 2_000}  # freqtrade#11571
-_MOST_BEHIND_MS = 60_000  # then trades and books begin anew: the clock was put ahead
+_MOST_BEHIND_MS = 60_000  # then a topic begins anew: the clock was put ahead
+_LATE_MS = 3_000  # on a busy machine
 _SPREAD_MS = 40  # so that not all topics send in one millisecond
 
 
@@ -63,7 +64,7 @@ class KlineFeed:
 
     def take(self, now_ms: int) -> list[PrintedFrame]:
         """Return what is due by now, in the order of event times."""
-        if now_ms - self._tick_ms > self._cadence_ms:
+        if now_ms - self._tick_ms > max(self._cadence_ms, _LATE_MS):
             self._tick_ms = self._tick_after(now_ms - self._cadence_ms)
         frames: list[PrintedFrame | None] = []
         while self.next_ms <= now_ms:
@@ -133,22 +134,19 @@ class KlineFeed:
 
 
 class TimedFeed:
-    """A topic with events at regular moments. `lossless`: every event counts, not only the newest."""
+    """A topic with events at regular moments, of which none is left out, however late they are taken."""
 
-    def __init__(
-        self, name: str, step_ms: int, texts: Callable[[int], Sequence[str]], now_ms: int, *, lossless: bool
-    ) -> None:
+    def __init__(self, name: str, step_ms: int, texts: Callable[[int], Sequence[str]], now_ms: int) -> None:
         self.name = name
         self._step_ms = step_ms
         self._texts = texts
-        self._behind_ms = _MOST_BEHIND_MS if lossless else step_ms
         self._phase_ms = int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "big") % _SPREAD_MS
         self.next_ms = self._after(now_ms)
 
     def take(self, now_ms: int) -> list[PrintedFrame]:
-        """Return what is due by now, in order; only the newest, if the rest does not count."""
-        if now_ms - self.next_ms >= self._behind_ms:
-            self.next_ms = self._after(now_ms - self._behind_ms)
+        """Return what is due by now, in order."""
+        if now_ms - self.next_ms > _MOST_BEHIND_MS:
+            self.next_ms = self._after(now_ms - self._step_ms)
         frames: list[PrintedFrame] = []
         while self.next_ms <= now_ms:
             frames += [PrintedFrame(self.name, self.next_ms, text) for text in self._texts(self.next_ms)]

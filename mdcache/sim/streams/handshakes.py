@@ -24,7 +24,6 @@ _PATH = re.compile(
     r"(?P<base>/usdm|/coinm)?(?P<route>/market|/public|/private)?/(?P<form>ws|stream/ws|stream)(?:/(?P<topics>.*))?"
 )  # `/stream/ws` is no path of Binance's: docs/sim.md#streams
 _CONNECTS, _CONNECTS_MS = 300, 300_000  # an address, on spot: web-socket-streams.md; assumed of the others
-_LOSSLESS = frozenset({"trade", "aggTrade", "depth", "forceOrder"})
 _MOST_CLIENTS = 20_000  # clients choose their addresses
 
 
@@ -117,4 +116,4 @@ class StreamHandshakes:
         if topic is None:
             return None
         texts = partial(self._events.texts, topic, micros=micros)
-        return TimedFeed(name, topic.step_ms, texts, now_ms, lossless=topic.kind in _LOSSLESS and not topic.levels)
+        return TimedFeed(name, topic.step_ms, texts, now_ms)
