@@ -21,6 +21,7 @@ from mdcache.cache.purge import LocalPurge, Purge
 from mdcache.cache.replicas.bodies import SharedBodies
 from mdcache.cache.replicas.rows import SharedRows
 from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.settled_rows import SettledRows
 from mdcache.cache.settling_reads import SettlingReads
 from mdcache.cache.sharing import BodySharing, NoSharing, RowSharing
 from mdcache.cache.snapshots import SnapshotPolicy, Snapshots
@@ -44,6 +45,7 @@ from mdcache.errors import GateClosed
 from mdcache.events import Events
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
+from mdcache.relay.mender import Mender
 from mdcache.relay.ports import ListenedStreams
 from mdcache.relay.relay import Relay
 from mdcache.serving.app import App, Handlers
@@ -90,6 +92,7 @@ class CacheParts:
     stream_tails: StreamTails | None
     relay: Relay | None
     live_tails: LiveTails
+    mender: Mender | None
 
     def streams_status(self) -> list[StreamsStatus]:
         """Return the state of each market that has streams."""
@@ -100,10 +103,14 @@ class CacheParts:
         self.exchange_info.start()
         if self.stream_tails is not None:
             self.stream_tails.start()
+        if self.mender is not None:
+            self.mender.start()
 
     async def aclose(self) -> None:
         """Close from the clients' side to Binance's, and write what is not written yet."""
         await self.warmup.aclose()
+        if self.mender is not None:
+            await self.mender.aclose()
         if self.relay is not None:
             self.relay.aclose()
         if self.stream_tails is not None:
@@ -270,6 +277,9 @@ def build_cache(
     derivations = Derivations(registry, clock, events, settings.stream_idle_s) if settings.derive else None
     sources = TailSources(live_tails, derivations)
     candles = Candles(registry, flights, exchange_info, clocks, governor, clock, limits, sources)
+    mender: Mender | None = None
+    if relay is not None:
+        mender = Mender(relay, SettledRows(candles, registry, clocks.now, clock, settings.settle_s), clock, events)
     snapshot_policy = SnapshotPolicy(
         settings.request_deadline_s,
         settings.max_stale_s,
@@ -291,6 +301,7 @@ def build_cache(
         stream_tails,
         relay,
         live_tails,
+        mender,
     )
 
 

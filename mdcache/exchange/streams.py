@@ -3,6 +3,7 @@
 A frame's candle becomes the row that REST would print, and passes the checks of every row (docs/design.md#body-checks).
 """
 
+import re
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,6 +33,7 @@ _STREAMED = {  # docs/binance.md#kline-streams
 _SPOT_CADENCE_MS, _SECONDS_CADENCE_MS, _FUTURES_CADENCE_MS = 2_000, 1_000, 250  # docs/binance.md#kline-streams
 _PRODUCTS = {Market.USDM: 1, Market.COINM: 2}  # `st`: docs/binance.md#kline-streams
 _NO_VOLUME = msgspec.Raw(b'"0"')
+_TRADED_TOPIC = re.compile(r"(?P<subject>[^@]+)@(?P<kind>kline|continuousKline)_(?P<interval>[0-9]+[smhdwM])")
 _EAST_8 = 480  # minutes; the only offset that spot's streams have
 
 
@@ -105,6 +107,17 @@ def topic_of(key: SeriesKey) -> str | None:
         return None
     subject = f"{key.subject}_{key.contract_type}" if key.contract_type else key.subject
     return f"{subject.lower()}@{key.kind.removesuffix('s')}_{key.interval}{zone}"  # in upper case they stay silent
+
+
+def series_of(market: Market, topic: str) -> SeriesKey | None:
+    """Return the series whose rows a topic's candles are, if its rows name their trades; only of days in UTC."""
+    match = _TRADED_TOPIC.fullmatch(topic)
+    if match is None or match["interval"] not in INTERVALS:
+        return None
+    continuous = match["kind"] == "continuousKline"
+    subject, _, contract = match["subject"].upper().partition("_") if continuous else (match["subject"].upper(), "", "")
+    key = SeriesKey(market, match["kind"] + "s", subject, contract, match["interval"])
+    return key if topic_of(key) == topic else None
 
 
 def cadence_ms(key: SeriesKey) -> int:

@@ -1,7 +1,7 @@
 """Who listens to what, and what they are sent (docs/design.md#relay)."""
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +9,7 @@ from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.markets import Market
 from mdcache.exchange.topics import StreamRoute, TopicKind, kline_mark, topic_kind, topic_route
+from mdcache.relay.finals import TopicCandles, Unfinished
 from mdcache.relay.frames import RelayedFrame
 from mdcache.relay.outbox import Outbox, SentCounts, Topic
 from mdcache.relay.ports import ListenedStreams, Listener
@@ -18,6 +19,7 @@ from mdcache.upstream.timer import Timer
 POLICY, FAILED, RESTART = 1008, 1011, 1012  # codes of RFC 6455 and its registry
 _REASON_BYTES = 123  # of a closing frame
 
+_FINAL_WITHIN_S = 3.0  # 2 s on futures: docs/binance.md#kline-streams
 _FLUSH_EVERY_S, _LOOK_EVERY_S = 0.05, 1.0
 _KEPT_S, _KEPT_AT_MOST_S = 30.0, 300.0
 
@@ -27,7 +29,8 @@ class RelayStatus:
     """A market's listeners; `topics`: to which they listen.
 
     Since the start: `frames`: sent to a listener, each counted; `conflated`: left out, as a newer one said all;
-    `repeated`: final frames that came again; `closed`: connections of listeners that were closed, by reason.
+    `repeated`: final frames that came again; `mended`: final frames that were made of a read row; `closed`: connections
+    of listeners that were closed, by reason.
     """
 
     market: str
@@ -36,6 +39,7 @@ class RelayStatus:
     frames: int
     conflated: int
     repeated: int
+    mended: int
     closed: Mapping[str, int]
 
 
@@ -45,16 +49,17 @@ CLOSE_REASONS = ("lost", "slow", "failed")
 @dataclass(slots=True)
 class _Counts(SentCounts):
     repeated: int = 0
+    mended: int = 0
     closed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(CLOSE_REASONS, 0)))
 
 
 @dataclass(slots=True)
 class _Listened:
-    """A topic with its listeners. `final_ms`: the open time of the newest candle whose final frame was sent."""
+    """A topic with its listeners. `candles`: whose final frames were sent, or not yet."""
 
     kind: TopicKind
     outboxes: dict[Listener, Outbox] = field(default_factory=dict)
-    final_ms: int = -1
+    candles: TopicCandles = field(default_factory=TopicCandles)
 
 
 class Relay:
@@ -74,6 +79,7 @@ class Relay:
         self._outboxes: dict[Listener, Outbox] = {}
         self._counts = {market: _Counts() for market in Market}
         self._kept: dict[tuple[Market, StreamRoute], tuple[str, float]] = {}  # since when one is awaited
+        self._unfinished: deque[tuple[float, Topic, int]] = deque(maxlen=10_000)  # (since when, topic, open time)
         self._timer, self._next_s = Timer(clock, self._tick), math.inf
 
     # ------------------------------------------------------------------------------------ listeners
@@ -125,6 +131,7 @@ class Relay:
                 frames=counts.sent,
                 conflated=counts.conflated,
                 repeated=counts.repeated,
+                mended=counts.mended,
                 closed=dict(counts.closed),
             )
             for market, counts in self._counts.items()
@@ -143,11 +150,13 @@ class Relay:
         if found is None:
             return
         final = False
-        if found.kind is TopicKind.KLINE and (mark := kline_mark(data)) is not None and mark.final:
-            if mark.open_ms <= found.final_ms:
+        if found.kind is TopicKind.KLINE and (mark := kline_mark(data)) is not None:
+            final = mark.final
+            if final and not found.candles.finish(mark.open_ms):
                 self._counts[market].repeated += 1
                 return
-            final, found.final_ms = True, mark.open_ms
+            if not final and (before := found.candles.note(mark.open_ms, data)) is not None:
+                self._unfinished.append((self._clock.now(), key, before))
         self._send(key, found, RelayedFrame(market, topic, data, final))
 
     def lost(self, market: Market, topics: Collection[str], reason: str) -> None:
@@ -158,6 +167,29 @@ class Relay:
         found = [self._topics[market, topic] for topic in topics if (market, topic) in self._topics]
         for listener in {listener: None for each in found for listener in each.outboxes}:
             self._close(market, listener, RESTART, reason, "lost")
+
+    # -------------------------------------------------------------------------------------- mending
+
+    def pop_unfinished(self) -> list[Unfinished]:
+        """Return the candles without a final frame for 3 s after a newer candle has begun, once."""
+        found: list[Unfinished] = []
+        while self._unfinished and self._unfinished[0][0] <= self._clock.now() - _FINAL_WITHIN_S:
+            _, (market, topic), open_ms = self._unfinished.popleft()
+            if self.last_frame(market, topic, open_ms) is not None:
+                found.append((market, topic, open_ms))
+        return found
+
+    def last_frame(self, market: Market, topic: str, open_ms: int) -> bytes | None:
+        """Return the last frame of a candle whose final frame may still be sent."""
+        found = self._topics.get((market, topic))
+        return None if found is None else found.candles.last(open_ms)
+
+    def send_final(self, market: Market, topic: str, open_ms: int, data: bytes) -> None:
+        """Send the final frame of a candle in the place of the exchange's."""
+        found = self._topics.get((market, topic))
+        if found is not None and found.candles.finish(open_ms):
+            self._counts[market].mended += 1
+            self._send((market, topic), found, RelayedFrame(market, topic, data, final=True))
 
     # ----------------------------------------------------------------------------------------- work
 

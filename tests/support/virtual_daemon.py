@@ -156,6 +156,8 @@ class VirtualDaemon:
         )
         if self.cache.stream_tails is not None:
             self.cache.stream_tails.start()
+        if self.cache.mender is not None:
+            self.cache.mender.start()
         self.library = self.cache.registry
         self.flights = self.cache.flights
         self.candles = self.cache.candles
