@@ -58,6 +58,7 @@ class StoreOp(StrEnum):
     WRITE = "write"
     PURGE = "purge"
     GATE = "gate"
+    CONNECT = "connect"
     SYMBOLS = "symbols"
     DRAW = "draw"
     PULL = "pull"

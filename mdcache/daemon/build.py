@@ -199,7 +199,7 @@ def build(
         events,
         row_store=None if redis is None else redis.rows,
         body_store=None if redis is None else redis.bodies,
-        open_streams=build_streams(settings, governor, clock, rng, events, connect),
+        open_streams=build_streams(settings, governor, clock, rng, events, redis=redis, connect=connect),
     )
     serving = build_serving(settings, governor, cache, state, redis, clock, events)
     for event in state.startup_events:

@@ -16,7 +16,7 @@ from mdcache.upstream.governor import Governor, GovernorSettings
 from mdcache.upstream.http_client import Transport
 from mdcache.upstream.replicas.shared_admission import shared_admission
 from mdcache.upstream.replicas.shared_budget import Replicas
-from mdcache.upstream.streams.ports import Connect, FrameRelay, FrameTakers
+from mdcache.upstream.streams.ports import Connect, Dialing, FrameRelay, FrameTakers, OwnConnects
 from mdcache.upstream.streams.streams import Streams
 from mdcache.upstream.streams.websocket_client import WebSocketConnector
 
@@ -65,7 +65,14 @@ def build_upstream(
 
 
 def build_streams(
-    settings: Settings, governor: Governor, clock: Clock, rng: random.Random, events: Events, connect: Connect | None
+    settings: Settings,
+    governor: Governor,
+    clock: Clock,
+    rng: random.Random,
+    events: Events,
+    *,
+    redis: RedisParts | None = None,
+    connect: Connect | None = None,
 ) -> Callable[[StreamFrames, FrameRelay], Streams] | None:
     """Return what builds the streams for those who take their frames; nothing if no market has any.
 
@@ -80,11 +87,14 @@ def build_streams(
             clock=clock,
             rng=rng,
             events=events,
-            connect=connect or WebSocketConnector(timeout_s=settings.upstream_timeout_s),
+            dialing=Dialing(
+                connect or WebSocketConnector(timeout_s=settings.upstream_timeout_s),
+                governor.handshakes,
+                OwnConnects() if redis is None else redis.connects(),
+                settings.upstream_timeout_s,
+            ),
             base_urls=urls,
-            handshakes=governor.handshakes,
             takers=FrameTakers(sink, relay),
-            timeout_s=settings.upstream_timeout_s,
         )
 
     return open_streams

@@ -185,7 +185,7 @@ class VirtualDaemon:
 
     def _connect_streams(self, sink: StreamFrames, relay: FrameRelay) -> Streams:
         settings = Settings().model_copy(update=_STREAM_URLS)
-        build = build_streams(settings, self.governor, self.clock, random.Random(7), self.bus, self.net)
+        build = build_streams(settings, self.governor, self.clock, random.Random(7), self.bus, connect=self.net)
         assert build is not None
         self.connected = build(sink, relay)
         return self.connected

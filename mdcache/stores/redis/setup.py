@@ -11,6 +11,7 @@ from mdcache.stores.disk.state_dir import StateDir
 from mdcache.stores.redis.bodies import RedisBodyStore
 from mdcache.stores.redis.budget import GateChannel, RedisBudget
 from mdcache.stores.redis.client import RedisClient
+from mdcache.stores.redis.connects import RedisConnectQuota
 from mdcache.stores.redis.replica_id import ReplicaId
 from mdcache.stores.redis.rows import RedisRowStore
 from mdcache.stores.redis.url import connect, parse_url
@@ -49,6 +50,10 @@ class RedisParts:
     def troubles(self) -> tuple[str, ...]:
         """What is wrong with it, for people."""
         return () if self.client.up else (f"redis: {self.client.trouble}; running without it on a divided budget",)
+
+    def connects(self) -> RedisConnectQuota:
+        """Return the count of connects to streams, which all replicas on this egress share."""
+        return RedisConnectQuota(self.client, self.egress)
 
     def budget(self, family: Family) -> RedisBudget:
         """Return the store of a family's budget and gate, which all replicas on this egress share."""

@@ -12,7 +12,7 @@ from mdcache.events import ConnectReason, Events, StreamConnected, StreamRefused
 from mdcache.exchange.markets import Market
 from mdcache.upstream.reply_head import ReplyHead
 from mdcache.upstream.streams.connect_pace import ConnectPace
-from mdcache.upstream.streams.ports import Connect, HandshakeGate, HandshakeRefused, StreamConnection
+from mdcache.upstream.streams.ports import Dialing, HandshakeRefused, StreamConnection
 from mdcache.upstream.timer import Timer
 
 _LOOK_AGAIN_S = 1.0  # at a closed gate, and at what else may have changed
@@ -39,7 +39,7 @@ class _Waiting:
 class Dialer:
     """Opens the connections of all markets; those that have waited longest come first.
 
-    `alive()`: whether frames come on any connection. The handshake is bounded by `timeout_s`.
+    `alive()`: whether frames come on any connection.
     """
 
     def __init__(
@@ -48,33 +48,30 @@ class Dialer:
         clock: Clock,
         rng: random.Random,
         events: Events,
-        connect: Connect,
-        gate: HandshakeGate,
+        dialing: Dialing,
         alive: Callable[[], bool],
-        timeout_s: float,
     ) -> None:
         self.pace = ConnectPace()
         self._clock = clock
         self._rng = rng
         self._events = events
-        self._connect = connect
-        self._gate = gate
+        self._dialing = dialing
+        self._gate = dialing.gate
         self._alive = alive
-        self._timeout_s = timeout_s
         self._waiting: list[_Waiting] = []
         self._timer = Timer(clock, self._pump)
 
     async def open(self, market: Market, base_url: str, path: str, reason: ConnectReason) -> StreamConnection:
         """Return an open connection; raise `ConnectFailed`. A planned one waits until there is no trouble."""
-        await self._turn(market, planned=reason is ConnectReason.PLANNED)
+        await self._begin(market, planned=reason is ConnectReason.PLANNED)
         epoch, began_s = self._gate.handshake_epoch(market), self._clock.now()
         try:
-            async with asyncio.timeout(self._timeout_s):
-                connection = await self._connect(base_url.rstrip("/") + path)
+            async with asyncio.timeout(self._dialing.timeout_s):
+                connection = await self._dialing.connect(base_url.rstrip("/") + path)
         except HandshakeRefused as refused:
             raise self._refused(market, epoch, refused) from refused
         except (TransportFailed, TimeoutError) as error:
-            raise self._unanswered(market, str(error) or f"no answer in {self._timeout_s:g} s") from error
+            raise self._unanswered(market, str(error) or f"no answer in {self._dialing.timeout_s:g} s") from error
         except asyncio.CancelledError:
             self.pace.cancelled(market)
             raise
@@ -106,6 +103,21 @@ class Dialer:
     def aclose(self) -> None:
         """Stop the timer."""
         self._timer.set(float("inf"))
+
+    async def _begin(self, market: Market, *, planned: bool) -> None:
+        """Wait until this process may connect, and its address may, too."""
+        while True:
+            await self._turn(market, planned=planned)
+            try:
+                wait_s = await self._dialing.quota.take(planned=planned)
+            except asyncio.CancelledError:
+                self.pace.cancelled(market)
+                raise
+            if wait_s <= 0:
+                return
+            self.pace.cancelled(market)
+            self._pump()
+            await self._clock.sleep(wait_s)
 
     async def _turn(self, market: Market, *, planned: bool) -> None:
         waiting = _Waiting(market, planned)

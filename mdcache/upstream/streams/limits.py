@@ -19,6 +19,12 @@ FRAME_BYTES = 4 * 1024 * 1024
 CONNECT_BURST = 6
 CONNECT_EVERY_S = 60 / 14
 
+# All replicas behind one address: under 100 connects in any five minutes, 36 at once and one each 5 s. Planned ones
+# leave two thirds of the burst for trouble, and for replicas that start together.
+ADDRESS_BURST = 36
+ADDRESS_PLANNED_BURST = 12
+ADDRESS_EVERY_S = 5.0
+
 # A connection is valid for 24 hours (web-socket-streams.md). Ours live for different times, so that they don't end
 # together.
 SHORTEST_LIFE_S = 18 * 3_600

@@ -51,6 +51,25 @@ class FrameTakers:
     relay: FrameRelay = field(default_factory=NoRelay)
 
 
+class ConnectQuota(Protocol):
+    """The connects that all replicas behind one address may make together."""
+
+    async def take(self, *, planned: bool) -> float:
+        """Count a connect; return how many seconds to wait before asking again, 0 if it may begin.
+
+        `planned`: it leaves room for those that are not.
+        """
+
+
+class OwnConnects:
+    """No other replica: the pace of this process is enough."""
+
+    async def take(self, *, planned: bool) -> float:
+        """Return 0: it may begin."""
+        del planned
+        return 0.0
+
+
 class HandshakeRefused(Exception):
     """The handshake was answered with a status instead of an upgrade."""
 
@@ -107,3 +126,13 @@ class HandshakeGate(Protocol):
 
     def record_handshake(self, market: Market, epoch: int, head: ReplyHead, body: bytes) -> HandshakeOutcome:
         """Tell how a handshake was answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialing:
+    """What it takes to open connections; a handshake is bounded by `timeout_s`."""
+
+    connect: Connect
+    gate: HandshakeGate
+    quota: ConnectQuota = field(default_factory=OwnConnects)
+    timeout_s: float = 5.0

@@ -13,7 +13,7 @@ from mdcache.events import Events
 from mdcache.exchange.markets import Market
 from mdcache.upstream.streams.dialer import Dialer
 from mdcache.upstream.streams.market_streams import MarketStreams, MarketStreamsStatus
-from mdcache.upstream.streams.ports import Connect, FrameTakers, HandshakeGate
+from mdcache.upstream.streams.ports import Dialing, FrameTakers
 
 _ALIVE_S = 10.0
 
@@ -25,11 +25,9 @@ class Streams:
         clock: The clock.
         rng: Draws jitter and lives.
         events: Told what happens.
-        connect: Opens a connection.
+        dialing: What it takes to open connections.
         base_urls: The address of each market's streams, without the path.
-        handshakes: The gates that each handshake asks.
         takers: Take the frames.
-        timeout_s: The longest time of a handshake.
     """
 
     def __init__(
@@ -38,20 +36,16 @@ class Streams:
         clock: Clock,
         rng: random.Random,
         events: Events,
-        connect: Connect,
+        dialing: Dialing,
         base_urls: Mapping[Market, str],
-        handshakes: HandshakeGate,
         takers: FrameTakers,
-        timeout_s: float = 5.0,
     ) -> None:
         self._dialer = Dialer(
             clock=clock,
             rng=rng,
             events=events,
-            connect=connect,
-            gate=handshakes,
+            dialing=dialing,
             alive=self._alive,
-            timeout_s=timeout_s,
         )
         self._markets = {
             market: MarketStreams(

@@ -11,7 +11,7 @@ from mdcache.clock import SystemClock
 from mdcache.events import Event, Events, StreamConnected, StreamRefused
 from mdcache.exchange.markets import Market
 from mdcache.upstream.governor import Governor, GovernorSettings
-from mdcache.upstream.streams.ports import FrameTakers
+from mdcache.upstream.streams.ports import Dialing, FrameTakers
 from mdcache.upstream.streams.streams import Streams
 from mdcache.upstream.streams.websocket_client import WebSocketConnector
 from tests.support.processes import sim
@@ -48,9 +48,8 @@ async def test_frames_of_all_markets_come_and_come_back() -> None:
             clock=clock,
             rng=random.Random(1),
             events=bus,
-            connect=WebSocketConnector(timeout_s=5.0, trust_env=False),
+            dialing=Dialing(WebSocketConnector(timeout_s=5.0, trust_env=False), governor.handshakes),
             base_urls={Market.SPOT: address, Market.USDM: f"{address}/usdm", Market.COINM: f"{address}/coinm"},
-            handshakes=governor.handshakes,
             takers=FrameTakers(sink),
         )
         wished = (

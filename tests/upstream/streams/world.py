@@ -10,7 +10,7 @@ from mdcache.exchange.markets import Market
 from mdcache.relay.relay import Relay
 from mdcache.sim import Exchange
 from mdcache.upstream.governor import Governor, GovernorSettings
-from mdcache.upstream.streams.ports import FrameRelay, FrameTakers
+from mdcache.upstream.streams.ports import Dialing, FrameRelay, FrameTakers
 from mdcache.upstream.streams.streams import Streams
 from tests.support.sim_streams import SimStreams
 from tests.support.sim_transport import SimTransport
@@ -86,9 +86,8 @@ class StreamWorld:
                 clock=self.clock,
                 rng=rng,
                 events=bus,
-                connect=self.net,
+                dialing=Dialing(self.net, self.governor.handshakes),
                 base_urls=BASES,
-                handshakes=self.governor.handshakes,
                 takers=FrameTakers(self.sink, relay),
             )
             return self.streams
