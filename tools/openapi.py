@@ -12,6 +12,7 @@ from mdcache.exchange.markets import KlineEndpoint, Market
 from mdcache.serving.binance.headers import CONTENT_TYPE
 from mdcache.serving.ops import pages
 from mdcache.serving.routes import ROUTES, PathKind, Route
+from tools import openapi_native
 from tools import openapi_schemas as schemas
 from tools.openapi_schemas import MARKETS, Json, content, ref
 
@@ -51,7 +52,7 @@ def document() -> Json:
         "tags": [{"name": name} for name in _TAGS],
         "paths": {path: _item(path, found) for path, found in ROUTES.items()},
         "components": {
-            "schemas": schemas.SCHEMAS,
+            "schemas": schemas.SCHEMAS | openapi_native.SCHEMAS,
             "headers": schemas.RESPONSE_HEADERS,
             "parameters": schemas.REQUEST_HEADERS | {"TimeUnit": schemas.TIME_UNIT},
             "responses": {f"Status{status}": made for status, made in _SHARED.items()},
@@ -78,6 +79,9 @@ def _item(path: str, found: Route) -> Json:
             return {method: {"operationId": name, "tags": [_OPERATIONS], **operation}}
         case PathKind.EVENTS:
             return {"get": {"operationId": path.strip("/").replace("/", "_"), "tags": [_NATIVE], **_events()}}
+        case PathKind.NATIVE:
+            name = path.strip("/").replace("/", "_").replace(".", "_")
+            return {"get": {"operationId": name, "tags": [_NATIVE], **openapi_native.operation(path)}}
         case PathKind.KEYED | PathKind.NOT_SERVED | PathKind.UNKNOWN:
             raise ValueError(f"{path} is not served")
         case _:

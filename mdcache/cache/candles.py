@@ -125,6 +125,16 @@ class Candles:
             UpstreamUnavailable: Binance can't be asked now, or not in time.
             UpstreamFailed: Binance was asked, and no usable reply came.
         """
+        served, answer = await self.find(question, directives, caller)
+        return replace(answer, body=served.body())
+
+    async def find(
+        self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller
+    ) -> tuple[Serve, KlineAnswer]:
+        """Answer a kline question, without joining its rows: the answer has an empty body.
+
+        Arguments and errors are those of `answer`.
+        """
         deadline_s = self._clock.now() + self._limits.deadline_s
         key = question.key
         names = [(key.subject, key.by_pair)]
@@ -324,7 +334,7 @@ class Candles:
 
     # ------------------------------------------------------------------------------- answering
 
-    async def _answer_stale(self, request: _Request) -> KlineAnswer | None:
+    async def _answer_stale(self, request: _Request) -> tuple[Serve, KlineAnswer] | None:
         """Answer from an older tail within the caller's limits, marked if it is past its TTL."""
         if request.gate_closed is not None:  # there is no tail, and no clock to measure its age
             return None
@@ -336,7 +346,7 @@ class Candles:
         request.cache_status = CacheStatus.HIT
         return self._finish(request, step, now, stale=stale)
 
-    def _finish(self, request: _Request, served: Serve, now: Instant, *, stale: bool) -> KlineAnswer:
+    def _finish(self, request: _Request, served: Serve, now: Instant, *, stale: bool) -> tuple[Serve, KlineAnswer]:
         series, tail = request.series, request.series.live_tail
         self._registry.touch(series, served)
         self._recheck_empty_ranges(request, served, now)
@@ -346,8 +356,8 @@ class Candles:
             as_of_ms = now.ms if request.gate_closed is None else now.early_ms
             lifetime = settled_lifetime(request.question, served, series, as_of_ms, now, request.open_ttl_ms)
         settled = not served.reaches_tail
-        return KlineAnswer(
-            body=served.body(),
+        answer = KlineAnswer(
+            body=b"",
             rows=served.rows,
             as_of_ms=lifetime.as_of_ms,
             lifetime_s=lifetime.lifetime_s,
@@ -362,6 +372,7 @@ class Candles:
             versions=versions(series, settled=settled),
             newest_open=bool(served.tail_rows) and tail is not None and tail.shows_open(served.tail_rows[-1]),
         )
+        return served, answer
 
     def _recheck_empty_ranges(self, request: _Request, served: Serve, now: Instant) -> None:
         """Read empty ranges that are due again, in the background (docs/design.md#holes)."""

@@ -6,7 +6,7 @@ Pure. After a read was merged, or blocks were loaded from a store, the same ques
 more. What is in a store is loaded, never read from Binance again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mdcache.candles.block import Block
 from mdcache.candles.freshness import TailFloor
@@ -43,9 +43,32 @@ class Serve:
 
     def body(self) -> bytes:
         """Return the rows as compact JSON, as Binance prints it."""
-        parts = [block.piece(i, j) for block, i, j in self.pieces]
-        parts += [row.raw for row in self.tail_rows]
-        return b"[" + b",".join(parts) + b"]"
+        return b"[" + b",".join(self.parts()) + b"]"
+
+    def parts(self) -> list[bytes]:
+        """Return the rows as printed, in slices that commas join."""
+        return [block.piece(i, j) for block, i, j in self.pieces] + [row.raw for row in self.tail_rows]
+
+    def first_open_ms(self) -> int | None:
+        """Return the open time of the first row; `None` without rows."""
+        if self.pieces:
+            block, i, _ = self.pieces[0]
+            return block.open_times[i]
+        return self.tail_rows[0].open_ms if self.tail_rows else None
+
+    def without_newest(self) -> "Serve":
+        """Return all rows but the last, which is one of the tail."""
+        return replace(self, tail_rows=self.tail_rows[:-1])
+
+    def newest(self, limit: int) -> "Serve":
+        """Return the last `limit` rows."""
+        extra, pieces = self.rows - limit, []
+        for block, i, j in self.pieces:
+            cut = min(max(extra, 0), j - i)
+            extra -= cut
+            if i + cut < j:
+                pieces.append((block, i + cut, j))
+        return replace(self, pieces=tuple(pieces), tail_rows=self.tail_rows[max(extra, 0) :])
 
 
 @dataclass(frozen=True, slots=True)

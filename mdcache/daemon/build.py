@@ -38,6 +38,7 @@ from mdcache.candles.series import Series
 from mdcache.candles.settling import SettlePolicy
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.clock import Clock, Instant, boot_id
+from mdcache.daemon.build_native import build_native
 from mdcache.daemon.build_upstream import build_redis, build_streams, build_upstream, origins
 from mdcache.daemon.readiness import readiness
 from mdcache.daemon.summaries import Summaries
@@ -359,11 +360,13 @@ def build_serving(
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     hosts = AllowedHosts((*settings.allowed_hosts, settings.host, socket.gethostname()))
     listeners = Listeners(settings.listeners_max)
+    parser = RequestParser(settings.clients, settings.compress)
     event_streams = EventStreams(_event_sources(settings, governor, cache, clock, events), listeners)
     ops = OpsApp(status, ready, metrics.page, CommandTargets(cache.purge, governor, cache.warmup), token, hosts)
+    native = build_native(settings, cache.candles, ready_answers, clocks, parser, clock, events, metrics)
     app = App(
-        Handlers(handler, ops, event_streams),
-        RequestParser(settings.clients, settings.compress),
+        Handlers(handler, ops, event_streams, native),
+        parser,
         clock,
         events,
         metrics,

@@ -2,10 +2,8 @@
 
 import asyncio
 import re
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from urllib.parse import unquote_to_bytes
 
 from starlette.middleware.cors import CORSMiddleware
@@ -23,6 +21,7 @@ from mdcache.serving.errors import METHOD_NOT_ALLOWED, NEEDS_KEY, QUERY_TOO_LONG
 from mdcache.serving.http.fast_lane import RAW_REQUEST_EXTENSION, FastLane
 from mdcache.serving.listeners import Listeners
 from mdcache.serving.native.event_streams import EventStreams
+from mdcache.serving.native.native_app import NativeApp
 from mdcache.serving.ops.operations import OpsApp
 from mdcache.serving.ports import Recorder
 from mdcache.serving.responses import (
@@ -32,6 +31,7 @@ from mdcache.serving.responses import (
     Scope,
     Send,
     answer_response,
+    describe_error,
     failure_response,
     refusal_response,
 )
@@ -54,11 +54,12 @@ _CALL_DIRECTLY = (
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """What answers the three kinds of paths."""
+    """What answers the four kinds of paths."""
 
     binance: BinanceHandler
     ops: OpsApp
     events: EventStreams
+    native: NativeApp
 
 
 class App:
@@ -77,6 +78,11 @@ class App:
         forward: bool = False,
     ) -> None:
         self._handlers = handlers
+        self._other_handlers: dict[PathKind, ASGIApp] = {
+            PathKind.OPS: handlers.ops,
+            PathKind.EVENTS: handlers.events,
+            PathKind.NATIVE: handlers.native,
+        }
         self._handler = handlers.binance
         self._hits = handlers.binance.hits
         self._parser = parser
@@ -114,8 +120,8 @@ class App:
             found = Route(PathKind.UNKNOWN)  # docs/design.md#operations: balancers refuse these paths by their spelling
         if self._forward and found.kind is PathKind.UNKNOWN:
             found = forwarded_route(found, scope["path"])
-        if found.kind in {PathKind.OPS, PathKind.EVENTS}:
-            await self._pass_on(found.kind, scope, receive, send)
+        if (handler := self._other_handlers.get(found.kind)) is not None:
+            await self._pass_on(handler, scope, receive, send)
             return
         try:
             reply = await self._respond(scope, found, began_s)
@@ -127,8 +133,7 @@ class App:
             reply = failure_response(error)
         await reply.send(send, head_only=scope["method"] == "HEAD")
 
-    async def _pass_on(self, kind: PathKind, scope: Scope, receive: Receive, send: Send) -> None:
-        handler = self._handlers.ops if kind is PathKind.OPS else self._handlers.events
+    async def _pass_on(self, handler: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await handler(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - the client has its answer; only log it
@@ -204,13 +209,6 @@ def forwarded_route(found: Route, path: str) -> Route:
     if found.market is None or not _PLAIN_PATH.fullmatch(path):
         return found
     return Route(PathKind.SNAPSHOT, found.market, Endpoint(found.market, path, FlatWeight(_UNKNOWN_WEIGHT)))
-
-
-def describe_error(error: BaseException) -> str:
-    """Return the exception's type and place, without its text, which may quote a request."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{place}"
 
 
 def _has_signature(query: bytes) -> bool:

@@ -6,6 +6,7 @@ from typing import Protocol
 from mdcache.cache.answers import Answer, Caller
 from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.candles.plan import Serve
 from mdcache.exchange.exchange_info import SymbolSelection
 from mdcache.exchange.klines import KlineQuestion
 from mdcache.exchange.markets import Market
@@ -44,6 +45,15 @@ class CandleSource(Protocol):
 
     async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> KlineAnswer:
         """Return the answer; raise an error of `errors.py`."""
+
+
+class RowSource(Protocol):
+    """Finds the rows of a kline question."""
+
+    async def find(
+        self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller
+    ) -> tuple[Serve, KlineAnswer]:
+        """Return its rows, and the answer without a body; raise an error of `errors.py`."""
 
 
 class SnapshotSource(Protocol):

@@ -1,7 +1,9 @@
 """A response as a value, and how it is sent over ASGI. Header names are lower case."""
 
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from mdcache.serving.binance.headers import HeaderFields
@@ -61,3 +63,10 @@ def failure_response(error: Exception, *extra: tuple[bytes, bytes]) -> HttpRespo
     if answer.retry_after_s is not None:
         extra = (*extra, (b"retry-after", b"%d" % answer.retry_after_s), _PROXY_STATUS)
     return uncached_response(answer.status, answer.body, *extra)
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the exception's type and place, without its text, which may quote a request."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"

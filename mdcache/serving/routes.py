@@ -22,6 +22,7 @@ class PathKind(StrEnum):
     EXCHANGE_INFO = "info"
     OPS = "ops"
     EVENTS = "events"
+    NATIVE = "native"
     NOT_SERVED = "not-served"  # public at Binance, but not part of what is cached here
     UNKNOWN = "unknown"
 
@@ -36,6 +37,8 @@ class Route:
 
 
 STREAM_PATH = "/v1/stream"
+CANDLES_PATH, CANDLES_CSV_PATH = "/v1/candles", "/v1/candles.csv"
+NATIVE_PATHS = (CANDLES_PATH, CANDLES_CSV_PATH)
 DOCS_FILES = ("docs.js", "favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js")  # loaded by the page /docs
 PAGE_FILES = ("icon.svg", "status.css", "status.js")  # loaded by the page /
 OPS_PATHS = frozenset(
@@ -91,6 +94,7 @@ ROUTES: dict[str, Route] = {
     **{found.path: Route(PathKind.EXCHANGE_INFO, found.market, found) for found in EXCHANGE_INFO_ENDPOINTS},
     **{path: Route(PathKind.OPS) for path in sorted(OPS_PATHS)},
     STREAM_PATH: Route(PathKind.EVENTS),
+    **{path: Route(PathKind.NATIVE) for path in NATIVE_PATHS},
 }
 
 

@@ -16,7 +16,7 @@ from mdcache.exchange.exchange_info import EXCHANGE_INFO_ENDPOINTS
 from mdcache.exchange.markets import KLINE_ENDPOINTS
 from mdcache.serving import app
 from mdcache.serving.errors import TABLE
-from mdcache.serving.routes import OPS_PATHS, ROUTES, STREAM_PATH, PathKind, route
+from mdcache.serving.routes import NATIVE_PATHS, OPS_PATHS, ROUTES, STREAM_PATH, PathKind, route
 from tests.support.asgi_client import ServingHarness
 from tools import openapi
 from tools.openapi_schemas import RESPONSE_HEADERS
@@ -43,7 +43,7 @@ def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
 def test_every_served_path_is_described_and_every_described_one_served() -> None:
     tables = {*KLINE_ENDPOINTS, *ENDPOINTS, *OPS_PATHS, *(each.path for each in EXCHANGE_INFO_ENDPOINTS)}
     local = {path for path, found in ROUTES.items() if found.kind in {PathKind.TIME, PathKind.PING}}
-    assert PATHS.keys() == tables | local | {STREAM_PATH} == ROUTES.keys()
+    assert PATHS.keys() == tables | local | {STREAM_PATH, *NATIVE_PATHS} == ROUTES.keys()
     assert all(route(path).kind is not PathKind.UNKNOWN for path in PATHS)
 
 

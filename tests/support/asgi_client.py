@@ -35,6 +35,7 @@ from mdcache.serving.hits import Hits
 from mdcache.serving.listeners import Listeners
 from mdcache.serving.native.event_streams import EventSources, EventStreams
 from mdcache.serving.native.feeds import FeedSources
+from mdcache.serving.native.native_app import NativeApp
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
@@ -289,7 +290,7 @@ class ServingHarness:
         parser = RequestParser(clients or {}, compress)
         self.listeners = Listeners(1_000)
         self.app = App(
-            Handlers(binance, ops, self.event_streams()),
+            Handlers(binance, ops, self.event_streams(), NativeApp({}, parser, self.clock, events, self.recorder)),
             parser,
             self.clock,
             events,

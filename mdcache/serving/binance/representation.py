@@ -21,10 +21,10 @@ class Representation:
 
     __slots__ = ("_fields", "_gzipped", "_replies", "_variants", "answer", "market", "tag", "used_at_s")
 
-    def __init__(self, answer: Answer, market: Market) -> None:
+    def __init__(self, answer: Answer, market: Market, tag: bytes | None = None) -> None:
         self.answer = answer
         self.market = market
-        self.tag = xxh3_128_hexdigest(answer.body).encode()
+        self.tag = tag or xxh3_128_hexdigest(answer.body).encode()
         self.used_at_s = float("-inf")
         self._gzipped: bytes | None = None
         self._variants: list[Variant | None] = [None] * _VARIANTS

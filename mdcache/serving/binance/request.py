@@ -134,14 +134,14 @@ _ANY_STALE_S = 1e9  # max-stale without a number: any age is fine (RFC 9111, 5.2
 @lru_cache(_PARSE_CACHE_SIZE)
 def accepts_gzip(accept_encoding: bytes) -> bool:
     """Return whether `Accept-Encoding` names gzip (or `*`, and gzip not otherwise) with a weight above zero."""
-    weights = _weights(accept_encoding)
+    weights = accepted_weights(accept_encoding)
     return weights.get("gzip", weights.get("x-gzip", weights.get("*", 0))) > 0
 
 
 @lru_cache(_PARSE_CACHE_SIZE)
 def accepts_only_sbe(accept: bytes) -> bool:
     """Return whether `Accept` names Binance's binary format, and nothing that matches JSON."""
-    weights = _weights(accept)
+    weights = accepted_weights(accept)
     json = next((weights[name] for name in _JSON_RANGES if name in weights), 0)
     return weights.get("application/sbe", 0) > 0 and json == 0
 
@@ -149,7 +149,7 @@ def accepts_only_sbe(accept: bytes) -> bool:
 _JSON_RANGES = ("application/json", "application/*", "*/*")  # the most specific counts (RFC 9110, 12.5.1)
 
 
-def _weights(header: bytes) -> dict[str, float]:
+def accepted_weights(header: bytes) -> dict[str, float]:
     """Return the names that the value of an `Accept…` header lists, in lower case, with their weights."""
     weights: dict[str, float] = {}
     for part in header.decode("latin-1").split(","):

@@ -1,0 +1,169 @@
+"""`GET /v1/candles`: the candles of many series in one answer (docs/design.md#native)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from mdcache.cache.answers import CacheStatus, Caller
+from mdcache.clock import Clock
+from mdcache.errors import MdcacheError, Refusal, UpstreamUnavailable
+from mdcache.exchange.klines import SeriesKey
+from mdcache.exchange.markets import Market
+from mdcache.results import Result
+from mdcache.serving.binance.headers import HeaderFields
+from mdcache.serving.errors import error_response, retry_after_seconds
+from mdcache.serving.native.candles_query import CandlesQuery, check_rows, parse_candles_query
+from mdcache.serving.native.messages import NativeReply, NativeRequest, Streamed
+from mdcache.serving.native.positions import name_of
+from mdcache.serving.native.row_reads import FoundRows, RowReads
+from mdcache.serving.native.tables import CSV_HEADER, csv_rows
+from mdcache.serving.native.tokens import DIGEST_BYTES, BadToken, digest, read_token, write_token
+from mdcache.serving.responses import HttpResponse
+from mdcache.upstream.exchange_clock import ExchangeClocks
+
+CONTENT_TYPES = {"json": b"application/json", "csv": b"text/csv; charset=utf-8"}
+_FIELDS = ((b"vary", b"Accept, Accept-Encoding, X-MDCache-Min-As-Of"), (b"cache-control", b"no-store"))
+_NOTHING = bytes(DIGEST_BYTES)  # in the place of a series that could not be answered: the next answer has news of it
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its series, in the order of the answer, and its name in tokens."""
+
+    query: CandlesQuery
+    keys: list[SeriesKey]
+    name: str
+    format: str
+
+
+class CandlesApp:
+    """Answers `/v1/candles`.
+
+    Args:
+        reads: Finds rows.
+        clock: Measures how long the event loop is held.
+        clocks: The exchange's.
+        upstreams: Base URLs by market.
+    """
+
+    def __init__(self, reads: RowReads, clock: Clock, clocks: ExchangeClocks, upstreams: Mapping[Market, str]) -> None:
+        self._reads = reads
+        self._clock = clock
+        self._clocks = clocks
+        self._upstreams = upstreams
+
+    async def answer(self, request: NativeRequest) -> NativeReply:
+        """Answer a question; raise an error of `errors.py`."""
+        client = request.client
+        question = self._question(parse_candles_query(request.query), request.form)
+        now = self._clocks.now(question.query.choice.market)
+        check_rows(question.query, now.ms)
+        known = self._known(question, now.ms)
+        found = await self._reads.find_all(
+            question.keys, question.query.span, client.directives, Caller(client.client, client.lane)
+        )
+        return self._reply(question, known, found, gzip=client.gzip)
+
+    def _question(self, query: CandlesQuery, form: str) -> Question:
+        choice, span = query.choice, query.span
+        keys = [
+            choice.key(interval, symbol)
+            for symbol in range(len(choice.symbols))
+            for interval in range(len(choice.intervals))
+        ]
+        upstream = f"{self._upstreams[choice.market]} {span}"
+        name = name_of(choice.market, choice.symbols, choice.intervals, upstream)
+        return Question(query, keys, name, query.format or form)
+
+    def _known(self, question: Question, now_ms: int) -> list[bytes] | None:
+        """Return what the client has already, if it says so."""
+        if not question.query.since:
+            return None
+        try:
+            return read_token(question.query.since, question.name, len(question.keys), now_ms)
+        except BadToken as error:
+            text = f"'since' can't be used: {error}. Ask without it, and send the token of the answer."
+            raise Refusal(400, -1130, text) from error
+
+    def _reply(
+        self,
+        question: Question,
+        known: Sequence[bytes] | None,
+        found: Sequence[FoundRows | MdcacheError],
+        *,
+        gzip: bool,
+    ) -> NativeReply:
+        usable = [each for each in found if isinstance(each, FoundRows)]
+        digests = [digest(each.tag, stale=each.stale) if isinstance(each, FoundRows) else _NOTHING for each in found]
+        changed = list(range(len(found)))
+        if known is not None:
+            changed = [place for place in changed if digests[place] == _NOTHING or digests[place] != known[place]]
+        fields, result, age_s = self._summary(question, usable)
+        if not changed:
+            return NativeReply(HttpResponse(204, fields, b""), result, age_s)
+        if not usable or (question.format != "json" and len(usable) < len(found) and not question.query.partial):
+            raise next(each for each in found if isinstance(each, MdcacheError))
+        shown = [(question.keys[place], found[place]) for place in changed]
+        if question.format == "csv":
+            pieces = self._csv([each for _, each in shown if isinstance(each, FoundRows)])
+        else:
+            now_ms = self._clocks.now(question.query.choice.market).ms
+            pieces = self._json(write_token(question.name, now_ms, digests), shown)
+        content_type = (b"content-type", CONTENT_TYPES[question.format])
+        return NativeReply(Streamed((content_type, *fields), pieces, self._clock, gzip), result, age_s)
+
+    def _summary(self, question: Question, found: Sequence[FoundRows]) -> tuple[HeaderFields, Result, float | None]:
+        """Return how old the answer is, of its oldest series, and how it was obtained: header fields and metrics."""
+        if not found:
+            return (), Result.ERROR, None
+        now_ms = self._clocks.now(question.query.choice.market).ms
+        as_of_ms = min(each.as_of_ms for each in found)
+        age_ms = max(0, now_ms - as_of_ms)
+        status = next((each.status for each in found if each.status is not CacheStatus.HIT), CacheStatus.HIT)
+        said, result = b"fwd=%b; fwd-status=200; stored" % status.value.encode(), Result.MISS
+        if any(each.stale for each in found):
+            said, result = b"hit; ttl=-%d; detail=stale" % max(1, age_ms // 1000), Result.STALE
+        elif status is CacheStatus.HIT:
+            said, result = b"hit", Result.HIT
+        elif status is CacheStatus.PARTIAL:
+            result = Result.PARTIAL
+        fields = (
+            (b"cache-status", b"mdcache; " + said),
+            (b"age", b"%d" % (age_ms // 1000)),
+            (b"x-mdcache-as-of", b"%d" % as_of_ms),
+            *_FIELDS,
+        )
+        return fields, result, None if all(each.settled for each in found) else age_ms / 1000
+
+    def _json(self, token: str, shown: Sequence[tuple[SeriesKey, FoundRows | MdcacheError]]) -> Iterator[bytes]:
+        start = b'{"token":"%b","series":[' % token.encode()
+        for key, found in shown:
+            named = {"market": key.market.value, "symbol": key.subject, "interval": key.interval}
+            if isinstance(found, MdcacheError):
+                yield start + msgspec.json.encode(named | {"error": describe(found)})
+            else:
+                about = named | {"as_of": found.as_of_ms, "stale": found.stale, "etag": found.tag.decode()}
+                yield start + msgspec.json.encode(about)[:-1] + b',"rows":['
+                comma = b""
+                for piece in self._reads.printed(found):
+                    yield comma
+                    yield piece
+                    comma = b","
+                yield b"]}"
+            start = b","
+        yield b"]}"
+
+    def _csv(self, shown: Sequence[FoundRows]) -> Iterator[bytes]:
+        yield CSV_HEADER
+        for found in shown:
+            for piece in self._reads.printed(found):
+                yield csv_rows(piece, found.key)
+
+
+def describe(error: MdcacheError) -> dict[str, object]:
+    """Return an error as JSON answers show it in the place of a series."""
+    shown: dict[str, object] = msgspec.json.decode(error_response(error).body)
+    if isinstance(error, UpstreamUnavailable):
+        shown["retry_after"] = retry_after_seconds(error.retry_after_s)
+    return shown

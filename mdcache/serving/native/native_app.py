@@ -1,0 +1,111 @@
+"""The native API's answers, `/v1/…`: parse the request, choose the form, count the answer (docs/design.md#native)."""
+
+from collections.abc import Mapping
+
+from mdcache.clock import Clock
+from mdcache.errors import MdcacheError, Refusal
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
+from mdcache.exchange.endpoints import Endpoint, FlatWeight
+from mdcache.exchange.markets import Market
+from mdcache.exchange.parameters import read_parameters
+from mdcache.results import Result
+from mdcache.serving.binance.handler import decode_query, error_result
+from mdcache.serving.binance.request import RequestParser, accepted_weights, is_loopback
+from mdcache.serving.errors import METHOD_NOT_ALLOWED, QUERY_TOO_LONG
+from mdcache.serving.native.messages import Answer, NativeReply, NativeRequest
+from mdcache.serving.ports import Recorder
+from mdcache.serving.responses import (
+    ALLOW,
+    HttpResponse,
+    Receive,
+    Scope,
+    Send,
+    describe_error,
+    failure_response,
+    refusal_response,
+)
+
+MAX_QUERY_BYTES = 32_768  # a thousand symbols, and the token that goes with them
+_NOT_ACCEPTABLE = (406, -1155)
+_MEDIA_TYPES = {"application/json": "json", "text/csv": "csv"}  # the first is the default
+
+
+class NativeApp:
+    """ASGI application of the native API's answers.
+
+    Args:
+        answers: What answers each path, and the endpoint's name in metrics.
+    """
+
+    def __init__(
+        self,
+        answers: Mapping[str, tuple[str, Answer]],
+        parser: RequestParser,
+        clock: Clock,
+        events: Events,
+        recorder: Recorder,
+    ) -> None:
+        self._answers = answers
+        self._parser = parser
+        self._clock = clock
+        self._events = events
+        self._recorder = recorder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        del receive
+        began_s = self._clock.now()
+        endpoint, answer = self._answers[scope["path"]]
+        market, client = "other", ""
+        try:
+            if (refused := _early_refusal(scope)) is not None:
+                made = NativeReply(refused, Result.REFUSED)
+            else:
+                request = self._parse(scope)
+                market, client = request.client.market.value, request.client.client
+                made = await answer(request)
+        except MdcacheError as error:
+            made = NativeReply(failure_response(error), error_result(error))
+        except Exception as error:  # noqa: BLE001 - the last handler, or a client would see a traceback
+            self._events.emit(BackgroundTaskFailed(BackgroundTask.REQUEST, describe_error(error)))
+            made = NativeReply(failure_response(error), Result.ERROR)
+        self._recorder.record(market, endpoint, made.result, client, began_s, made.age_s)
+        await made.reply.send(send, head_only=scope["method"] == "HEAD")
+
+    def _parse(self, scope: Scope) -> NativeRequest:
+        query = decode_query(scope["query_string"])
+        sent = read_parameters(query, {"market"}).get("market", "")
+        market = Market(sent) if sent in set(Market) else Market.SPOT  # what is wrong is refused by whoever answers
+        rule = Endpoint(market, scope["path"], FlatWeight(0))
+        loopback = is_loopback(scope["client"][0] if scope.get("client") else None)
+        client = self._parser.parse(rule, scope["query_string"], scope["headers"], loopback=loopback)
+        return NativeRequest(query, _form(scope), client)
+
+
+def _early_refusal(scope: Scope) -> HttpResponse | None:
+    """Return the answer to a request that is not handled further; `None` if it is."""
+    if scope["method"] == "OPTIONS":
+        return HttpResponse(204, (ALLOW,), b"")
+    if scope["method"] not in {"GET", "HEAD"}:
+        return refusal_response(*METHOD_NOT_ALLOWED, "Only GET is supported here.", ALLOW)
+    if len(scope["query_string"]) > MAX_QUERY_BYTES:
+        return refusal_response(*QUERY_TOO_LONG, f"The query is longer than {MAX_QUERY_BYTES} bytes.")
+    return None
+
+
+def _form(scope: Scope) -> str:
+    """Return the form that the path names, or `Accept` prefers; raise a refusal if none that is served is accepted."""
+    if scope["path"].endswith(".csv"):
+        return "csv"
+    weights = accepted_weights(b",".join(value for name, value in scope["headers"] if name == b"accept"))
+    if not any(weights):
+        return "json"
+
+    def weight(media_type: str) -> float:
+        ranges = (media_type, media_type.partition("/")[0] + "/*", "*/*")
+        return next((weights[each] for each in ranges if each in weights), 0.0)
+
+    best = max(_MEDIA_TYPES, key=weight)
+    if not weight(best):
+        raise Refusal(*_NOT_ACCEPTABLE, f"Served here are {', '.join(_MEDIA_TYPES)}.")
+    return _MEDIA_TYPES[best]

@@ -1,0 +1,210 @@
+"""Find the rows of many series for one question, some at a time, without joining them (docs/design.md#native).
+
+Found rows are slices of blocks, which are in memory anyway: a million of them cost little more than a few. The printed
+rows of a series that is asked for again are kept as ready answers, as long as those of Binance's form would be.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import xxhash
+
+from mdcache.cache.answers import CacheStatus, Caller
+from mdcache.cache.kline_answers import KlineAnswer
+from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.candles.plan import Serve
+from mdcache.clock import Clock
+from mdcache.errors import DeadlinePassed, MdcacheError
+from mdcache.exchange.intervals import INTERVALS
+from mdcache.exchange.klines import KlineQuestion, SeriesKey
+from mdcache.exchange.markets import KLINE_ENDPOINTS, KlineEndpoint
+from mdcache.serving.binance.ready_answers import ReadyAnswers
+from mdcache.serving.binance.representation import Representation
+from mdcache.serving.binance.request import RequestKey
+from mdcache.serving.native.candles_query import Span
+from mdcache.serving.native.tables import json_rows
+from mdcache.serving.ports import RowSource
+from mdcache.upstream.exchange_clock import ExchangeClocks
+
+_PAGE_ROWS = 5_000  # of one question to the data path: it is planned, and printed, in about a millisecond
+_KEPT_ROWS = 2_000
+_READS_AT_ONCE = 32
+_SLICE_S = 0.002  # then other tasks run
+_FOREVER_MS = 10**15
+_NATIVE_PATH = "/v1/candles"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRows:
+    """The rows of a series. `tag`: of what is printed. `pages`: their slices; `kept`: or the whole, printed already.
+
+    `status`: how they were obtained. `ready_key`: under which to keep them. The other fields are those of `Answer`.
+    """
+
+    key: SeriesKey
+    tag: bytes
+    as_of_ms: int
+    settled: bool
+    status: CacheStatus
+    stale: bool = False
+    pages: tuple[tuple[Serve, KlineAnswer], ...] = ()
+    kept: Representation | None = None
+    ready_key: RequestKey | None = None
+
+
+class RowReads:
+    """Finds rows for the native API."""
+
+    def __init__(
+        self, source: RowSource, ready_answers: ReadyAnswers, clock: Clock, clocks: ExchangeClocks, deadline_s: float
+    ) -> None:
+        self._source = source
+        self._ready_answers = ready_answers
+        self._clock = clock
+        self._clocks = clocks
+        self._deadline_s = deadline_s
+
+    async def find_all(
+        self, keys: list[SeriesKey], span: Span, directives: FreshnessDirectives | None, caller: Caller
+    ) -> list[FoundRows | MdcacheError]:
+        """Find the rows of many series; an error takes the place of those of a series that can't be answered."""
+        late = DeadlinePassed(1.0, "not all series could be read in time")
+        found: list[FoundRows | MdcacheError] = [late] * len(keys)
+        missing: list[int] = []
+        began_s = self._clock.now()
+        for place, key in enumerate(keys):
+            ready = self._find_ready(key, span, directives)
+            if ready is None:
+                missing.append(place)
+            else:
+                found[place] = ready
+            if self._clock.now() - began_s > _SLICE_S:
+                await asyncio.sleep(0)
+                began_s = self._clock.now()
+        if missing:
+            left = iter(missing)
+            wanted = directives or FreshnessDirectives()
+
+            async def work(places: Iterator[int]) -> None:
+                for place in places:
+                    try:
+                        found[place] = await self._find(keys[place], span, wanted, caller)
+                    except MdcacheError as error:
+                        found[place] = error
+
+            try:
+                async with asyncio.timeout(self._deadline_s), asyncio.TaskGroup() as group:
+                    for _ in range(min(_READS_AT_ONCE, len(missing))):
+                        group.create_task(work(left))
+            except TimeoutError:
+                pass  # what was not found has its error
+        return found
+
+    def printed(self, found: FoundRows) -> Iterator[bytes]:
+        """Return the rows as JSON, without the outer brackets, in pieces that commas join."""
+        if found.kept is not None:
+            if body := found.kept.answer.body:
+                yield body
+            return
+        for served, answer in found.pages:
+            body = json_rows(b",".join(served.parts()), served.rows, newest_open=answer.newest_open)
+            if found.ready_key is not None:
+                market = found.key.market
+                ready = Representation(replace(answer, body=body), market, found.tag)
+                self._ready_answers.offer(found.ready_key, ready, self._clocks.now(market))
+            if body:
+                yield body
+
+    # ------------------------------------------------------------------------------- one series
+
+    def _find_ready(self, key: SeriesKey, span: Span, directives: FreshnessDirectives | None) -> FoundRows | None:
+        ready = self._ready_answers.find(_ready_key(key, span), directives, self._clock.now())
+        if ready is None:
+            return None
+        kept, now = ready
+        settled = kept.answer.settled
+        return FoundRows(key, kept.tag, kept.as_of_ms(now), settled, CacheStatus.HIT, kept=kept)
+
+    async def _find(self, key: SeriesKey, span: Span, directives: FreshnessDirectives, caller: Caller) -> FoundRows:
+        if not span.limit:
+            pages = await self._read_between(key, span, directives, caller)
+        else:
+            pages = await self._read_newest(key, span, directives, caller)
+        served, answer = pages[-1]
+        if span.closed and answer.newest_open:
+            pages[-1] = served.without_newest(), replace(answer, newest_open=False)
+        if span.limit and (extra := sum(served.rows for served, _ in pages) - span.limit) > 0:
+            served, answer = pages[0]
+            pages[0] = served.newest(served.rows - extra), answer
+        return await self._finish(key, span, pages)
+
+    async def _finish(self, key: SeriesKey, span: Span, pages: list[tuple[Serve, KlineAnswer]]) -> FoundRows:
+        now = self._clocks.now(key.market)
+        tags = xxhash.xxh3_128()
+        for served, answer in pages:
+            for part in served.parts():
+                tags.update(part)
+                tags.update(b",")
+            tags.update(b"0" if answer.newest_open else b"1")
+            if len(pages) > 1:
+                await asyncio.sleep(0)
+        tag = tags.hexdigest().encode()
+        answers = [answer for _, answer in pages]
+        as_of_ms = min(now.ms if answer.settled else answer.as_of_ms for answer in answers)
+        status = next(
+            (each.cache_status for each in answers if each.cache_status is not CacheStatus.HIT), CacheStatus.HIT
+        )
+        stale = any(answer.stale for answer in answers)
+        settled = all(answer.settled for answer in answers)
+        small = len(pages) == 1 and pages[0][0].rows <= _KEPT_ROWS
+        ready_key = _ready_key(key, span) if small else None
+        return FoundRows(key, tag, as_of_ms, settled, status, stale, tuple(pages), ready_key=ready_key)
+
+    async def _read_newest(
+        self, key: SeriesKey, span: Span, directives: FreshnessDirectives, caller: Caller
+    ) -> list[tuple[Serve, KlineAnswer]]:
+        """Read the newest rows, backwards, page by page; one more than asked for, if the open one does not count."""
+        endpoint = _endpoint(key)
+        pages: list[tuple[Serve, KlineAnswer]] = []
+        left, end_ms = span.limit + span.closed, None
+        while True:
+            limit = min(left, _PAGE_ROWS)
+            served, answer = await self._source.find(
+                KlineQuestion(key, endpoint, None, end_ms, limit), directives, caller
+            )
+            pages.insert(0, (served, answer))
+            left -= served.rows
+            first_ms = served.first_open_ms()
+            # a page of COIN-M ends where its window does, not only where the rows do
+            if not left or first_ms is None or (served.rows < limit and endpoint.max_span_ms is None):
+                return pages
+            end_ms = first_ms - 1
+
+    async def _read_between(
+        self, key: SeriesKey, span: Span, directives: FreshnessDirectives, caller: Caller
+    ) -> list[tuple[Serve, KlineAnswer]]:
+        """Read the rows that open between two moments, page by page."""
+        endpoint, length_ms = _endpoint(key), INTERVALS[key.interval].length_ms
+        width_ms = min(_PAGE_ROWS * length_ms, (endpoint.max_span_ms or _FOREVER_MS) - 1)
+        until_ms = _FOREVER_MS if span.end_ms is None else span.end_ms
+        pages: list[tuple[Serve, KlineAnswer]] = []
+        lo_ms = span.start_ms or 0
+        while True:
+            hi_ms = lo_ms + width_ms - 1
+            last = hi_ms >= min(until_ms, self._clocks.now(key.market).late_ms)
+            end_ms = None if last and until_ms > hi_ms else min(hi_ms, until_ms)
+            question = KlineQuestion(key, endpoint, lo_ms, end_ms, 2 * _PAGE_ROWS)  # old rows may lie off the grid
+            pages.append(await self._source.find(question, directives, caller))
+            if last:
+                return pages
+            lo_ms = hi_ms + 1
+
+
+def _endpoint(key: SeriesKey) -> KlineEndpoint:
+    return KLINE_ENDPOINTS[f"{key.market.prefix}{key.kind}"]
+
+
+def _ready_key(key: SeriesKey, span: Span) -> RequestKey:
+    query = f"{key} {span.limit} {span.start_ms} {span.end_ms} {span.closed}"
+    return _NATIVE_PATH, query.encode(), b""

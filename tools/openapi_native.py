@@ -1,0 +1,160 @@
+"""The native API in the OpenAPI document, with answers of a real daemon as examples."""
+
+from mdcache.exchange.intervals import INTERVALS
+from mdcache.exchange.markets import Market
+from mdcache.serving.native.candles_query import DEFAULT_LIMIT, MAX_ROWS, MAX_WAIT_S
+from mdcache.serving.native.tables import COLUMNS
+from mdcache.serving.routes import CANDLES_CSV_PATH, CANDLES_PATH
+from tools import openapi_schemas as schemas
+from tools.openapi_schemas import Json, ref
+
+_TEXT: Json = {"type": "string"}
+_MARKET: Json = {"type": "string", "enum": [market.value for market in Market], "examples": ["spot"]}
+_FLAG: Json = {"type": "string", "enum": ["true", "false"], "default": "false"}
+_MS: Json = {"type": "integer", "format": "int64", "minimum": 0}
+_TIME = "Milliseconds, or RFC 3339."
+
+ROW: Json = {
+    "description": ", ".join(COLUMNS) + ": Binance's own text, but the last.",
+    "type": "array",
+    "prefixItems": [
+        _MS,
+        *[_TEXT] * 5,
+        _MS,
+        _TEXT,
+        {"type": "integer", "minimum": 0},
+        *[_TEXT] * 2,
+        {"type": "boolean"},
+    ],
+    "minItems": len(COLUMNS),
+    "maxItems": len(COLUMNS),
+}
+_NAMED: Json = {"market": _MARKET, "symbol": _TEXT, "interval": {"type": "string", "enum": list(INTERVALS)}}
+SCHEMAS: Json = {
+    "NativeRow": ROW,
+    "Candles": {
+        "type": "object",
+        "required": ["token", "series"],
+        "properties": {"token": _TEXT, "series": {"type": "array", "items": ref("schemas", "CandleSeries")}},
+        "additionalProperties": False,
+    },
+    "CandleSeries": {
+        "description": "A series; `error` takes the place of all else where it can't be answered.",
+        "type": "object",
+        "required": list(_NAMED),
+        "properties": _NAMED
+        | {
+            "as_of": _MS,
+            "stale": {"type": "boolean"},
+            "etag": _TEXT,
+            "rows": {"type": "array", "items": ref("schemas", "NativeRow")},
+            "error": {
+                "type": "object",
+                "required": ["code", "msg"],
+                "properties": {"code": {"type": "integer"}, "msg": _TEXT, "retry_after": {"type": "integer"}},
+            },
+        },
+    },
+}
+_EXAMPLE: Json = {
+    "token": "3d1f0c7a85c2b9e4.1c7f2a3.1Cr0u2lP",
+    "series": [
+        {
+            "market": "spot",
+            "symbol": "BTCUSDT",
+            "interval": "1m",
+            "as_of": 1793795371858,
+            "stale": False,
+            "etag": "b0f6b2f0c9f1d6a3a1e5e4c8b9d7f602",
+            "rows": [
+                [
+                    1793795340000,
+                    "18611.53000000",
+                    "18612.00000000",
+                    "18608.11000000",
+                    "18609.42000000",
+                    "3.18406000",
+                    1793795399999,
+                    "59254.94071800",
+                    211,
+                    "1.60513000",
+                    "29871.02514300",
+                    False,
+                ]
+            ],
+        }
+    ],
+}
+
+
+def operation(path: str) -> Json:
+    """Return the operation of a native path."""
+    match path:
+        case _ if path == CANDLES_PATH:
+            both = {
+                schemas.JSON: {"schema": ref("schemas", "Candles"), "example": _EXAMPLE},
+                "text/csv": {"schema": _TEXT},
+            }
+            formats: Json = {"type": "string", "enum": ["json", "csv"]}
+            made = _candles([_query("format", "The form, whatever `Accept` says.", formats)])
+            made["responses"]["200"]["content"] = both
+            return made
+        case _ if path == CANDLES_CSV_PATH:
+            made = _candles([])
+            made["summary"] = "Candles of many series as one table"
+            made["responses"]["200"]["content"] = {"text/csv": {"schema": _TEXT}}
+            return made
+        case _:
+            raise ValueError(f"{path} is served, and described nowhere")
+
+
+def _candles(more: list[Json]) -> Json:
+    names: Json = {"type": "string", "examples": ["BTCUSDT,ETHUSDT"]}
+    limit: Json = {"type": "integer", "minimum": 1, "maximum": MAX_ROWS, "default": DEFAULT_LIMIT}
+    wait: Json = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S}
+    return _get(
+        "Candles of many series in one answer",
+        f"At most 1,000 series and {MAX_ROWS:,} rows. Rows are {', '.join(COLUMNS)}. A series that can't be answered "
+        "has an `error` in its place; a table fails as a whole then, unless `partial`.",
+        [
+            _query("market", "The market.", _MARKET, required=True),
+            _query("symbols", "Symbols, separated by commas.", names, required=True),
+            _query(
+                "intervals", "Intervals, separated by commas.", {"type": "string", "examples": ["1m"]}, required=True
+            ),
+            _query("limit", "The newest rows of each series; not with `start`.", limit),
+            _query("start", f"Rows that open from here on. {_TIME}", _TEXT),
+            _query("end", f"Rows that open until here, with `start`. {_TIME}", _TEXT),
+            _query("closed", "Closed candles only.", _FLAG),
+            _query("since", "`token` of the last answer to this question: only series that changed since.", _TEXT),
+            _query("wait", "Seconds to wait until one has, with `since`.", wait),
+            _query("partial", "A table leaves out series that can't be answered.", _FLAG),
+            *more,
+        ],
+    )
+
+
+def _query(name: str, text: str, schema: Json, *, required: bool = False) -> Json:
+    return {"name": name, "in": "query", "required": required, "description": text, "schema": schema}
+
+
+def _get(summary: str, description: str, parameters: list[Json]) -> Json:
+    headers = {name: ref("headers", name) for name in ("Cache-Status", "X-MDCache-As-Of", "Age", "Vary")}
+    dated = headers | schemas.UNCACHED
+    encoded = dated | {"Content-Encoding": ref("headers", "Content-Encoding")}
+    refused = {
+        "400": schemas.error("The question is wrong: `msg` says what would be right.", (), schemas.UNCACHED),
+        "406": schemas.error("`Accept` names no form that is served.", [-1155], schemas.UNCACHED),
+        "414": ref("responses", "Status414"),
+    }
+    return {
+        "summary": summary,
+        "description": description,
+        "parameters": [*parameters, *(ref("parameters", name) for name in ("FreshnessWish", "MinAsOf", "Client"))],
+        "responses": {
+            "200": {"description": summary + ".", "headers": encoded},
+            "204": {"description": "Nothing has changed since.", "headers": dated},
+            **refused,
+            **{status: ref("responses", f"Status{status}") for status in ("502", "503", "504")},
+        },
+    }
