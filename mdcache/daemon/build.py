@@ -62,6 +62,7 @@ from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources
 from mdcache.serving.ports import Readiness
+from mdcache.serving.streams.door import StreamDoor
 from mdcache.settings import Settings, effective
 from mdcache.stores import block_codec
 from mdcache.stores.disk.state import PersistenceSettings, PersistentState, open_state
@@ -129,6 +130,7 @@ class ServingParts:
 
     app: App
     event_streams: EventStreams
+    door: StreamDoor
     summaries: Summaries
 
 
@@ -138,6 +140,7 @@ class Daemon:
 
     app: App
     event_streams: EventStreams
+    door: StreamDoor
     governor: Governor
     cache: CacheParts
     state: PersistentState
@@ -206,7 +209,17 @@ def build(
     for event in state.startup_events:
         events.emit(event)
     idle_blocks = IdleBlocks(cache.registry, block_codec, WorkerThread("idle blocks"), clock, events)
-    return Daemon(serving.app, serving.event_streams, governor, cache, state, idle_blocks, redis, serving.summaries)
+    return Daemon(
+        app=serving.app,
+        event_streams=serving.event_streams,
+        door=serving.door,
+        governor=governor,
+        cache=cache,
+        state=state,
+        idle_blocks=idle_blocks,
+        redis=redis,
+        summaries=serving.summaries,
+    )
 
 
 def persistence_settings(settings: Settings) -> PersistenceSettings:
@@ -374,7 +387,8 @@ def build_serving(
         cors_origins=settings.cors_origins,
         forward=settings.unknown_paths == "forward",
     )
-    return ServingParts(app, event_streams, Summaries(clock, events, metrics.results, activity.total))
+    door = StreamDoor(cache.relay, listeners, clock, hosts, cors_origins=settings.cors_origins)
+    return ServingParts(app, event_streams, door, Summaries(clock, events, metrics.results, activity.total))
 
 
 def _event_sources(

@@ -15,7 +15,7 @@ from mdcache.clock import SystemClock
 from mdcache.daemon.build import build
 from mdcache.daemon.build_upstream import origins
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, DaemonServing, DaemonStopped, Events, SettingsIgnored
-from mdcache.serving.http.server import listen, serve, url_on_this_machine
+from mdcache.serving.http.server import listen, raise_file_limit, serve, url_on_this_machine
 from mdcache.settings import Settings
 from mdcache.stores.disk.state_dir import StateDir, open_state_dir
 from mdcache.telemetry.log import LogSink, adopt_library_logs, make_logger
@@ -23,6 +23,7 @@ from mdcache.telemetry.log_writer import NonBlockingWriter
 
 _LOG_DRAIN_S = 1.0  # for the last log lines to be written
 _STDERR = 2
+_OTHER_FILES = 4_096  # beside listeners: clients that ask, connections to Binance, stores
 _GC_THRESHOLDS = (50_000, 20, 100)  # a page of 1,000 rows creates 13,000 short-lived objects and no cycle
 
 
@@ -33,6 +34,7 @@ def run(settings: Settings) -> None:
         OSError: The address is in use or not ours, or another daemon uses the state directory.
     """
     _open_standard_streams()
+    raise_file_limit(settings.listeners_max + _OTHER_FILES)
     writer = NonBlockingWriter(_STDERR)
     try:
         uvloop.run(_listen_and_run(settings, writer.as_text()))
@@ -89,7 +91,7 @@ async def _run(settings: Settings, sockets: list[socket.socket], state_dir: Stat
 
     try:
         await daemon.start()
-        await serve(daemon.app, sockets, settings.shutdown_grace_s, ready)
+        await serve(daemon.app, sockets, settings.shutdown_grace_s, ready, streams=daemon.door)
     finally:
         await daemon.aclose()
         events.emit(DaemonStopped())

@@ -17,7 +17,14 @@ from mdcache.exchange.markets import KlineEndpoint, Market
 from mdcache.results import Result
 from mdcache.serving.binance.handler import BinanceHandler, error_result
 from mdcache.serving.binance.request import RequestParser, accepts_only_sbe, is_loopback
-from mdcache.serving.errors import METHOD_NOT_ALLOWED, NEEDS_KEY, QUERY_TOO_LONG, SBE_NOT_ENABLED, UNKNOWN_PATH
+from mdcache.serving.errors import (
+    METHOD_NOT_ALLOWED,
+    NEEDS_KEY,
+    QUERY_TOO_LONG,
+    SBE_NOT_ENABLED,
+    UNKNOWN_PATH,
+    UPGRADE_REQUIRED,
+)
 from mdcache.serving.http.fast_lane import RAW_REQUEST_EXTENSION, FastLane
 from mdcache.serving.listeners import Listeners
 from mdcache.serving.native.event_streams import EventStreams
@@ -36,6 +43,7 @@ from mdcache.serving.responses import (
     refusal_response,
 )
 from mdcache.serving.routes import ROUTES, PathKind, Route, route
+from mdcache.serving.streams.paths import is_stream_path
 
 MAX_QUERY_BYTES = 8_192
 _SIGNATURE = re.compile(rb"(?:^|&)signature=", re.IGNORECASE)
@@ -47,6 +55,7 @@ _EXPOSED = ("Age", "Cache-Status", "ETag", "Retry-After", "X-MBX-USED-WEIGHT-1M"
 _PLAIN_PATH = re.compile(r"/(?:api|fapi|dapi|futures)/\w+(?:/[\w-]+)+", re.ASCII)
 _UNKNOWN_WEIGHT = 20  # docs/design.md#paths: the weight reserved for an unknown path
 _LOCAL_ENDPOINTS = {PathKind.TIME: "time", PathKind.PING: "ping"}
+_UPGRADE = "This is the path of a WebSocket: connect to it with ws://."
 _CALL_DIRECTLY = (
     "This path, method or signature needs an API key: call Binance directly. mdcache takes no keys and forwards none."
 )
@@ -140,6 +149,9 @@ class App:
             self._events.emit(BackgroundTaskFailed(BackgroundTask.REQUEST, describe_error(error)))
 
     async def _respond(self, scope: Scope, found: Route, began_s: float) -> HttpResponse:
+        if found.kind is PathKind.UNKNOWN and is_stream_path(scope["path"]):
+            self._count(found, Result.REFUSED, began_s)
+            return refusal_response(*UPGRADE_REQUIRED, _UPGRADE, (b"upgrade", b"websocket"))
         no = early_refusal(found, scope["path"], scope["method"], scope["query_string"])
         if no is not None:
             self._count(found, Result.REFUSED, began_s)

@@ -79,6 +79,7 @@ QUERY_TOO_LONG = (414, -1100)
 NEEDS_KEY = (403, -2015)  # keyed paths, signatures, writes elsewhere
 UNKNOWN_PATH = (404, -5000)  # as fapi says it
 METHOD_NOT_ALLOWED = (405, -1020)
+UPGRADE_REQUIRED = (426, -1020)  # streams, without a handshake
 SBE_NOT_ENABLED = (406, -1155)
 OPS_CODES = {400: -1102, 401: -2014, 403: -2015, 404: -5000, 405: -1020, 409: -1015, 413: -1100}  # the operators' paths
 

@@ -78,6 +78,7 @@ async def serving(
             sockets,
             grace_s,
             on_ready,
+            streams=house.door,
             message_timeout_s=whole_within_s,
             client_read_timeout_s=read_within_s,
             keep_alive_s=keep_alive_s,
@@ -436,6 +437,20 @@ async def test_one_client_too_many_is_let_go(monkeypatch: pytest.MonkeyPatch) ->
 def test_some_files_are_not_for_clients() -> None:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert files // 2 <= server.max_connections() < files
+
+
+def test_the_limit_of_open_files_is_raised_where_it_may_be() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = before[1]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1_000, hard))
+        limits = []
+        for files in (1_500, 1_200, hard + 1):
+            server.raise_file_limit(files)
+            limits.append(resource.getrlimit(resource.RLIMIT_NOFILE))
+        assert limits == [(1_500, hard), (1_500, hard), (hard, hard)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_draining_answers_what_is_under_way() -> None:

@@ -41,6 +41,7 @@ from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources
 from mdcache.serving.ports import Readiness, Recorder
+from mdcache.serving.streams.door import StreamDoor
 from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.governor import Governor, GovernorSettings
 
@@ -222,6 +223,8 @@ class ServingHarness:
         hosts: Sequence[str] = (),
         clocks: Callable[[Clock], ExchangeClocks] | None = None,
         recorder: Callable[[Clock], Recorder] | None = None,
+        door: StreamDoor | None = None,
+        listeners: Listeners | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.clocks = FakeExchangeClocks(self.clock)
@@ -288,7 +291,7 @@ class ServingHarness:
             hosts=AllowedHosts(hosts),
         )
         parser = RequestParser(clients or {}, compress)
-        self.listeners = Listeners(1_000)
+        self.listeners = Listeners(1_000) if listeners is None else listeners
         self.app = App(
             Handlers(binance, ops, self.event_streams(), NativeApp({}, parser, self.clock, events, self.recorder)),
             parser,
@@ -298,6 +301,7 @@ class ServingHarness:
             self.listeners,
             cors_origins=cors_origins,
         )
+        self.door = door
 
     def answer(self, **changes: Any) -> KlineAnswer:
         """An answer with a tail that is half a second old and has a TTL of two."""

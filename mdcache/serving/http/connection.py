@@ -8,6 +8,7 @@ paths read, `MAX_BODY_BYTES`; and a client must read some of a waiting answer in
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import httptools
@@ -18,6 +19,7 @@ from uvicorn.server import ServerState
 from mdcache.serving.binance.request import is_loopback
 from mdcache.serving.errors import error_body
 from mdcache.serving.http.fast_lane import RAW_REQUEST_EXTENSION, FastLane, is_single_get
+from mdcache.serving.streams.door import StreamDoor, UpgradeOffer, UpgradeRefused
 
 MAX_HEADER_BYTES = 65_536
 MAX_BODY_BYTES = 65_536
@@ -31,9 +33,10 @@ class HeaderRefusedError(Exception):
 
 
 class ClientConnection(HttpToolsProtocol):
-    """One connection; the server's subclass sets `lane`."""
+    """One connection; the server's subclass sets `fast_lane` and `streams`."""
 
     fast_lane: ClassVar[FastLane]
+    streams: ClassVar[StreamDoor | None] = None
     message_timeout_s: ClassVar[float] = MESSAGE_TIMEOUT_S
     client_read_timeout_s: ClassVar[float] = CLIENT_READ_TIMEOUT_S
     max_connections: ClassVar[int] = sys.maxsize
@@ -56,6 +59,7 @@ class ClientConnection(HttpToolsProtocol):
         self._refusal: tuple[int, str] | None = None  # of the header
         self._body_bytes = 0
         self._repeating_head = False  # to a new parser
+        self._upgrading = False  # to a stream
         self._raw_request: bytes | None = None
         self._message_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
@@ -93,7 +97,7 @@ class ClientConnection(HttpToolsProtocol):
             self._parse(data)
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
-        if self.transport.is_closing():
+        if self._upgrading or self.transport.is_closing():
             return
         if in_header and self._in_header and not self._began_in_chunk:
             self._header_bytes += len(data)
@@ -125,6 +129,10 @@ class ClientConnection(HttpToolsProtocol):
             self._refusal = (400, "The request must have exactly one Host header.")
         if self._refusal is not None:
             raise HeaderRefusedError
+        if self.streams is not None and self.parser.should_upgrade() and self._idle():
+            self._upgrading = self.streams.serves(self.headers, self.url)
+            if self._upgrading:  # `_parse` goes on, as soon as the parser has ended
+                return
         if self._raw_request is not None:
             self.scope["extensions"] = {RAW_REQUEST_EXTENSION: {"bytes": self._raw_request}}
         super().on_headers_complete()
@@ -180,12 +188,15 @@ class ClientConnection(HttpToolsProtocol):
     # ------------------------------------------------------------------------------------ parts
 
     def _parse(self, data: bytes) -> None:
-        """Parse `data`. An offer of another protocol is ignored (docs/design.md#connections)."""
+        """Parse `data`. An offer of another protocol is ignored, but for streams (docs/design.md#connections)."""
         rest = memoryview(data)
         while rest:
             try:
                 self.parser.feed_data(rest)
             except httptools.HttpParserUpgrade as offer:
+                if self._upgrading and self.streams is not None:
+                    self._upgrade(self.streams, bytes(rest[offer.args[0] :]))
+                    return
                 self._continue_without_offer()
                 rest = rest[offer.args[0] :]
             else:
@@ -201,6 +212,25 @@ class ClientConnection(HttpToolsProtocol):
         self.headers, self._repeating_head = [], True
         self.parser.feed_data(b"".join([*head, b"\r\n"]))
         self.url, self.headers, self._repeating_head = url, headers, False
+
+    def _upgrade(self, streams: StreamDoor, rest: bytes) -> None:
+        """Answer the handshake of a stream; if it is accepted, the connection has another protocol from now on."""
+        method, version = self.parser.get_method().decode(), self.parser.get_http_version()
+        answer = streams.answer(
+            UpgradeOffer(method, self.url.decode("latin-1"), version, self.headers), self.connections
+        )
+        self._stop_message_timer()
+        if isinstance(answer, UpgradeRefused):
+            self._refuse(answer.status, answer.msg, answer.code, answer.fields)
+            return
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+        self.connections.discard(self)
+        self.transport.write(answer.response)
+        self.transport.set_protocol(answer.connection)
+        answer.connection.connection_made(self.transport)
+        if rest:
+            answer.connection.data_received(rest)
 
     def _names_one_host(self) -> bool:
         """Return whether there is one `Host`, or none in HTTP/1.0 (RFC 9112, 3.2): proxies might route by another.
@@ -271,12 +301,13 @@ class ClientConnection(HttpToolsProtocol):
         else:
             self.cycle.keep_alive = False
 
-    def _refuse(self, status: int, msg: str) -> None:
+    def _refuse(self, status: int, msg: str, code: int = -1100, fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Send the error if no answer is being sent, and close the connection."""
         if self._idle():
-            body = error_body(-1100, msg)
-            head = b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            self.transport.writelines((head % (STATUS_LINE[status], self._default_fields(), len(body)), body))
+            body = error_body(code, msg)
+            more = b"".join(b"%b: %b\r\n" % field for field in fields)
+            head = b"%b%b%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            self.transport.writelines((head % (STATUS_LINE[status], self._default_fields(), more, len(body)), body))
         self.transport.close()
 
 

@@ -13,6 +13,7 @@ import uvicorn
 
 from mdcache.serving.app import App
 from mdcache.serving.http.connection import CLIENT_READ_TIMEOUT_S, MESSAGE_TIMEOUT_S, ClientConnection
+from mdcache.serving.streams.door import StreamDoor
 
 KEEP_ALIVE_S = 75  # as nginx: clients poll every few seconds, and a new connection costs more than an idle one
 _BACKLOG = 1_024
@@ -84,6 +85,7 @@ async def serve(
     grace_s: float,
     on_ready: Callable[[Sequence[str]], None],
     *,
+    streams: StreamDoor | None = None,
     message_timeout_s: float = MESSAGE_TIMEOUT_S,
     client_read_timeout_s: float = CLIENT_READ_TIMEOUT_S,
     keep_alive_s: int = KEEP_ALIVE_S,
@@ -91,14 +93,16 @@ async def serve(
     """Serve `app` on what `listen` returned until SIGTERM or SIGINT, drain for at most `grace_s` seconds, and return.
 
     `on_ready` is called with the addresses (`127.0.0.1:8700`) once connections are accepted; with port 0 they contain
-    the actual port. A request has `whole_within_s` seconds from its first byte to its last, an idle connection
-    `keep_alive_s` to twice that, and one on which an answer waits unread `read_within_s`. Raises `ListenFailed` if
-    another program was quicker to listen.
+    the actual port. `streams` answers the handshakes of WebSockets; without it they are ignored. A request has
+    `message_timeout_s` seconds from its first byte to its last, an idle connection `keep_alive_s` to twice that, and
+    one on which an answer waits unread `client_read_timeout_s`. Raises `ListenFailed` if another program was quicker to
+    listen.
     """
 
     class Serving(ClientConnection):
         fast_lane = app.fast_lane
 
+    Serving.streams = streams
     Serving.message_timeout_s, Serving.client_read_timeout_s = message_timeout_s, client_read_timeout_s
     Serving.max_connections = max_connections()
     config = uvicorn.Config(
@@ -156,6 +160,18 @@ def url_on_this_machine(address: str) -> str:
     """Return the URL of an address, as a browser on this machine can open it."""
     host, _, port = address.rpartition(":")
     return f"http://{_ANY_HOSTS.get(host, host)}:{port}/"
+
+
+def raise_file_limit(files: int) -> None:
+    """Let this process have so many open files, as far as the system allows it: a shell's limit is often 1,024."""
+    try:
+        import resource  # noqa: PLC0415 - exists only on Unix
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files if hard == resource.RLIM_INFINITY else min(files, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def max_connections() -> int:

@@ -1,0 +1,143 @@
+"""Answer the handshakes of listeners, and know their connections (docs/design.md#listeners).
+
+Refusals come before the upgrade, in Binance's form. Only when the relay has nothing to send now, a listener is let in
+and told so by a closing code, which clients take for a reason to come back.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from websockets.datastructures import Headers
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+
+from mdcache.clock import Clock
+from mdcache.exchange.markets import Market
+from mdcache.serving.errors import NEEDS_KEY, UNKNOWN_PATH
+from mdcache.serving.listeners import Listeners
+from mdcache.serving.ops.allowed_hosts import AllowedHosts
+from mdcache.serving.streams.listener_connection import ListenerConnection, ListenerRelay, ListenerTimes
+from mdcache.serving.streams.paths import StreamPath, is_stream_path, is_topic, parse_stream_path
+
+_SWITCHING_PROTOCOLS = 101
+_BAD_HANDSHAKE = -1100
+_FULL = (503, -1008)
+_FOREIGN = (403, -2015)
+_BAD_ADDRESS = (400, -1100)
+_OFF = (
+    "No streams are relayed here: they are off, or none belong to the upstream (MDCACHE_STREAMS, MDCACHE_SPOT_WS_URL)."
+)
+_RETRY_AFTER = (b"retry-after", b"5")
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeOffer:
+    """The head of a request that offers to upgrade."""
+
+    method: str
+    target: str
+    version: str
+    headers: Sequence[tuple[bytes, bytes]]
+
+    def value(self, name: bytes) -> str | None:
+        """Return a header's first value."""
+        return next((value.decode("latin-1") for found, value in self.headers if found == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeRefused:
+    """The answer to a handshake that is refused."""
+
+    status: int
+    code: int
+    msg: str
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeAccepted:
+    """The bytes that answer a handshake, and the connection's protocol from then on."""
+
+    response: bytes
+    connection: ListenerConnection
+
+
+class StreamDoor:
+    """Lets listeners in, as far as `listeners` admits them; without a `relay`, nobody: streams are off.
+
+    `cors_origins`: of pages that may listen, beside the daemon's own; `hosts`: its own names.
+    """
+
+    def __init__(
+        self,
+        relay: ListenerRelay | None,
+        listeners: Listeners,
+        clock: Clock,
+        hosts: AllowedHosts,
+        *,
+        cors_origins: Sequence[str] = (),
+        times: ListenerTimes | None = None,
+    ) -> None:
+        self._relay = relay
+        self._listeners = listeners
+        self._clock = clock
+        self._hosts = hosts
+        self._cors_origins = frozenset(origin.lower() for origin in cors_origins)
+        self._times = times or ListenerTimes()
+        self.refused: Counter[str] = Counter()  # handshakes, by reason
+
+    def serves(self, headers: Sequence[tuple[bytes, bytes]], target: bytes) -> bool:
+        """Return whether a request is a handshake of these streams."""
+        offered = (value.strip().lower() for name, value in headers if name == b"upgrade")
+        return b"websocket" in offered and is_stream_path(target.decode("latin-1"))
+
+    def answer(self, handshake: UpgradeOffer, peers: set[Any]) -> UpgradeAccepted | UpgradeRefused:
+        """Accept a handshake, or refuse it. `peers`: all connections of the server."""
+        path = parse_stream_path(handshake.target)
+        refusal = _bad_address(path) or self._foreign(handshake) or self._full()
+        if refusal is not None or path is None or self._relay is None:
+            return refusal or UpgradeRefused(*UNKNOWN_PATH, _OFF)
+        fields = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in handshake.headers])
+        request = Request(handshake.target, fields, handshake.method, f"HTTP/{handshake.version}")
+        response = ServerProtocol().accept(request)
+        if response.status_code != _SWITCHING_PROTOCOLS:
+            return UpgradeRefused(response.status_code, _BAD_HANDSHAKE, (response.body or b"").decode().split("\n")[0])
+        response.headers["Server"] = "mdcache"
+        connection = ListenerConnection(path, self._relay, self._clock, self._listeners, peers, self._times)
+        return UpgradeAccepted(response.serialize(), connection)
+
+    def _foreign(self, handshake: UpgradeOffer) -> UpgradeRefused | None:
+        """Refuse a page of another site: browsers let any of them open a WebSocket, and name it in `Origin`."""
+        origin = handshake.value(b"origin")
+        if origin is None or not self._cors_origins.isdisjoint({"*", origin.lower()}):
+            return None
+        host = handshake.value(b"host") or ""
+        if urlsplit(origin.lower()).netloc != host.lower():
+            msg = "Pages of this origin may not listen: add it to MDCACHE_CORS_ORIGINS."
+            return self._refuse("origin", *_FOREIGN, msg)
+        if self._hosts.allows(host):
+            return None
+        return self._refuse("origin", *_FOREIGN, "No host by this name is known: add it to MDCACHE_ALLOWED_HOSTS.")
+
+    def _full(self) -> UpgradeRefused | None:
+        refusal = self._listeners.refusal()
+        return None if refusal is None else self._refuse("full", *_FULL, refusal, _RETRY_AFTER)
+
+    def _refuse(self, reason: str, status: int, code: int, msg: str, *fields: tuple[bytes, bytes]) -> UpgradeRefused:
+        self.refused[reason] += 1
+        return UpgradeRefused(status, code, msg, fields)
+
+
+def _bad_address(path: StreamPath | None) -> UpgradeRefused | None:
+    if path is None:
+        return None
+    if path.keyed:
+        return UpgradeRefused(*NEEDS_KEY, "This stream needs an account's key: call Binance directly.")
+    if path.unit.upper() == "MICROSECOND" and path.market is Market.SPOT:
+        return UpgradeRefused(*_BAD_ADDRESS, "Frames are relayed in milliseconds: for others call Binance directly.")
+    if not all(map(is_topic, path.topics)):
+        return UpgradeRefused(*_BAD_ADDRESS, "A stream's name is invalid.")
+    return None
