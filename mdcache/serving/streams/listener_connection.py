@@ -119,6 +119,8 @@ class ListenerConnection(asyncio.Protocol):
         while rest and not self._transport.is_closing():
             self._protocol.receive_data(rest[:_SLICE_BYTES].tobytes())
             rest = rest[_SLICE_BYTES:]
+            if self._protocol.state is not State.OPEN:  # ended within the slice: what came before is not answered
+                self._end()
             for event in self._protocol.events_received():
                 if isinstance(event, Frame):
                     self._take(event)
