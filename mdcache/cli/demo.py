@@ -85,7 +85,8 @@ def _environment(urls: Urls, port: int, state_dir: Path) -> dict[str, str]:
 class _Pair:
     """Two processes that start one after the other and end together.
 
-    Each leads a session of its own, so that Ctrl-C reaches only this process, which passes signals on.
+    Each leads a session of its own, so that Ctrl-C reaches only this process, which passes signals on. If this process
+    is killed, the pipes to them close, which ends them, too.
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:
@@ -112,8 +113,10 @@ class _Pair:
 
     async def _start(self, arguments: Sequence[str], url: str) -> bool:
         """Start a command of this package; return True once it accepts connections, False if it or all this ends."""
-        command = [sys.executable, "-m", "mdcache", *arguments]
-        process = await asyncio.create_subprocess_exec(*command, env=self._env, start_new_session=True)
+        command = [sys.executable, "-m", "mdcache.cli.child", *arguments]
+        process = await asyncio.create_subprocess_exec(
+            *command, env=self._env, stdin=asyncio.subprocess.PIPE, start_new_session=True
+        )
         self._processes.append(process)
         host, _, port = url.removeprefix("http://").rpartition(":")
         while process.returncode is None and not self._stopping.is_set():

@@ -19,6 +19,7 @@ from mdcache.errors import MdcacheError
 START_DEADLINE_S = 90.0  # on a busy machine
 _POLL_S = 0.05
 _STOP_TIMEOUT_S = 10.0
+_CHILD = (sys.executable, "-m", "mdcache.cli.child")  # ends with this process, however that ends
 
 Process = subprocess.Popen[bytes]
 
@@ -38,15 +39,19 @@ def running(command: Sequence[str], url: str, env: Mapping[str, str] | None = No
     answer in time.
     """
     clean = {name: value for name, value in os.environ.items() if not name.upper().startswith("MDCACHE_")}
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb+") as log:
-        process = subprocess.Popen(  # noqa: S603 - only our own commands
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        (Path(folder) / "log").open("wb+") as log,
+        subprocess.Popen(  # noqa: S603 - only our own commands
             command,
             env=clean | {"NO_PROXY": "127.0.0.1"} | dict(env or {}),
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             cwd=folder,
             start_new_session=True,
-        )
+        ) as process,
+    ):
         try:
             _wait(process, url, log, SystemClock())
             yield process
@@ -78,7 +83,7 @@ def sim(*options: str, prefix: Sequence[str] = ()) -> Iterator[str]:
     """Run the simulated exchange with these options; yield its URL. `prefix` comes before the command."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [*prefix, sys.executable, "-m", "mdcache", "sim", "--port", str(port), *options]
+    command = [*prefix, *_CHILD, "sim", "--port", str(port), *options]
     with running(command, f"{url}/_sim/"):
         yield url
 
@@ -101,7 +106,7 @@ def daemon(upstream: str, *, prefix: Sequence[str] = (), **settings: str) -> Ite
     env = {f"MDCACHE_{name}": upstream for name in names}
     env |= {"MDCACHE_PORT": str(port), "MDCACHE_EGRESS": "bench", "MDCACHE_LOG_LEVEL": "warning"}
     env |= {f"MDCACHE_{name.upper()}": value for name, value in settings.items()}
-    command = [*prefix, sys.executable, "-m", "mdcache", "serve"]
+    command = [*prefix, *_CHILD, "serve"]
     with (
         tempfile.TemporaryDirectory() as folder,
         running(command, f"{url}/healthz", {"MDCACHE_STATE_DIR": folder} | env) as process,

@@ -19,6 +19,7 @@ from mdcache.cli import app
 from mdcache.cli.demo import Urls, to_try
 from tests.cli.conftest import Run
 from tests.support.processes import free_port
+from tests.support.waiting import eventually
 
 START_S = 90.0
 
@@ -141,6 +142,14 @@ def test_it_ends_with_1_if_one_of_both_does_and_takes_the_other_along(folder: Pa
         os.kill(daemon, signal.SIGKILL)
         assert process.wait(START_S) == 1
         assert not any(map(listens, re.findall(r"http://127\.0\.0\.1:\d+", printed)))
+
+
+@pytest.mark.processes
+def test_killed_it_takes_both_along(folder: Path) -> None:
+    with running(folder) as (process, printed):
+        urls = set(re.findall(r"http://127\.0\.0\.1:\d+", printed))
+        process.kill()
+        eventually(lambda: not any(map(listens, urls)))
 
 
 def test_wrong_settings_end_it_with_2(run: Run) -> None:
