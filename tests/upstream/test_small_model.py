@@ -38,9 +38,10 @@ Hash = tuple[tuple[bytes, bytes], ...]
 
 @dataclass(frozen=True)
 class One:
-    """A replica: what it may spend, what it spent in each minute, and whether the store answered it last.
+    """A replica: what it may spend, what it counts as spent in each minute, and whether the store answered it last.
 
-    `past`: what it spent before it was killed and started again; `base`: what it took for that.
+    `spent` is what its checkpoint saves. `base`: the part of it that was drawn under its id and never spent. `past`:
+    what it spent without saving it, before it was killed, or before it left and was started again elsewhere.
     """
 
     name: str
@@ -66,6 +67,19 @@ class One:
         for minute in minutes:
             spent[minute] = self.own(minute) + weight
         return replace(self, spent=tuple(sorted(spent.items())))
+
+    @property
+    def told(self) -> bool:
+        """Whether the store, or its checkpoint, has all that it spent before it was started."""
+        return self.met or not self.again or not self.past
+
+    def count_earlier_draws(self, request: DrawRequest, reply: DrawReply) -> "One":
+        spent, base = dict(self.spent), dict(self.base)
+        for told, found in zip(request.minutes, reply.minutes, strict=True):
+            more = found.drawn - told.drawn
+            spent[found.minute] = self.own(found.minute) + more
+            base[found.minute] = base.get(found.minute, 0) + more
+        return replace(self, spent=tuple(sorted(spent.items())), base=tuple(sorted(base.items())))
 
 
 @dataclass(frozen=True)
@@ -150,8 +164,7 @@ def draw(world: World, index: int, weight: int, *, answer_lost: bool = False, sp
         if answer_lost:
             return put(world, index, replace(one, allotment=allotment, trusts=False))
         if not one.met:  # all that was drawn before is taken for spent
-            drawn = tuple((each.minute, each.drawn) for each in reply.minutes)
-            one = replace(one, spent=drawn, base=drawn)
+            one = one.count_earlier_draws(request, reply)
         one = replace(one, allotment=after_reply(before, request, reply), trusts=True, met=True)
     return put(world, index, spend_all(one, minutes_of(world, index)) if spends else one)
 
@@ -172,10 +185,14 @@ def cut(world: World, index: int, *, silent: bool = False) -> World:
     return put(world, index, spend_all(one, minutes))
 
 
-def killed(world: World, index: int) -> World:
-    """It spends all that it may, dies without a word, and is started again."""
-    one = spend_all(world.replicas[index], minutes_of(world, index))
-    return put(world, index, One(one.name, Allotment(), past=one.truly_spent(), met=False, again=True))
+def killed(world: World, index: int, *, saved: bool) -> World:
+    """It spends all that it may, dies without a word, and is started again: only its checkpoint is left."""
+    before = world.replicas[index]
+    one = spend_all(before, minutes_of(world, index))
+    past = () if saved else tuple((minute, spent - before.own(minute)) for minute, spent in one.spent)
+    kept = one if saved else before
+    again = One(one.name, Allotment(), spent=kept.spent, past=past, base=kept.base, met=False, again=True)
+    return put(world, index, again)
 
 
 def left(world: World, index: int) -> World:
@@ -188,8 +205,9 @@ def left(world: World, index: int) -> World:
 
 def moves(world: World) -> Iterator[tuple[str, World]]:
     for index, one in enumerate(world.replicas):
-        if one.trusts and not one.past:
-            yield f"{one.name} is killed and started again", killed(world, index)
+        if one.trusts and not one.past and not one.again:
+            yield f"{one.name} is killed and started again", killed(world, index, saved=True)
+            yield f"{one.name} is killed within a second and started again", killed(world, index, saved=False)
             yield f"{one.name} leaves and comes back", left(world, index)
         yield f"{one.name} draws", draw(world, index, 20)
         yield f"{one.name} tells", draw(world, index, 0, spends=False)
@@ -201,6 +219,8 @@ def moves(world: World) -> Iterator[tuple[str, World]]:
             yield f"{one.name}'s message arrives late", put(arrived, index, replace(one, late=None))
     if world.at + 1 < len(TICKS_MS):
         yield "time passes", replace(world, at=world.at + 1, older=world.store)
+    if not all(one.told for one in world.replicas):
+        return  # a checkpoint is a second old at most: not in the same second
     yield "the store is empty", replace(world, store=(), older=(), run=world.run + 1)
     yield "an older store takes over", replace(world, store=world.older, run=world.run + 1)
 
