@@ -22,11 +22,12 @@ from mdcache.candles.replication import SeriesState, SharedBlock
 from mdcache.candles.shared_rows import KnownVersions, LeaseRequest, Push
 from mdcache.candles.tail import Tail
 from mdcache.clock import SystemClock
-from mdcache.events import Events, StoreOp
+from mdcache.events import Events
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.exchange.rows import Row
 from mdcache.leases import Lease
+from mdcache.store_events import StoreOp
 from mdcache.stores.redis.budget import GateChannel, RedisBudget
 from mdcache.stores.redis.client import RedisClient
 from mdcache.stores.redis.replica_id import ReplicaId

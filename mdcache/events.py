@@ -10,6 +10,8 @@ from enum import StrEnum
 
 from mdcache.errors import BodyFault, Fault
 from mdcache.results import Shares
+from mdcache.store_events import StoreEvent
+from mdcache.stream_events import StreamEvent
 
 
 class ReadReason(StrEnum):
@@ -41,34 +43,6 @@ class DerivationResult(StrEnum):
     NOT_NEWER = "not_newer"
     UNPROVEN = "unproven"
     MISMATCH = "mismatch"
-
-
-class Tier(StrEnum):
-    """A store outside memory."""
-
-    DISK = "disk"
-    REDIS = "redis"
-
-
-class StoreOp(StrEnum):
-    """The operations of stores."""
-
-    OPEN = "open"
-    LOAD = "load"
-    WRITE = "write"
-    PURGE = "purge"
-    GATE = "gate"
-    CONNECT = "connect"
-    SYMBOLS = "symbols"
-    DRAW = "draw"
-    PULL = "pull"
-    PUSH = "push"
-    RENEW = "renew"
-    RELEASE = "release"
-    SCAN = "scan"
-    LIST_PURGES = "list_purges"
-    SUBSCRIBE = "subscribe"
-    CLOSE = "close"
 
 
 class BackgroundTask(StrEnum):
@@ -266,123 +240,6 @@ class SymbolsLoaded:
     symbols: int
 
 
-class ConnectReason(StrEnum):
-    """Why a connection to streams is opened; the last three replace one that still lives."""
-
-    FIRST = "first"
-    LOST = "lost"
-    PLANNED = "planned"
-    SHUTDOWN = "shutdown"
-    SILENT = "silent"
-
-
-class StreamEnd(StrEnum):
-    """How a connection to streams ended: closed or broken by the other side, or closed by us."""
-
-    CLOSED = "closed"
-    BROKEN = "broken"
-    REPLACED = "replaced"
-    USELESS = "useless"
-    UNWISHED = "unwished"
-
-    @property
-    def is_loss(self) -> bool:
-        """Whether the other side ended it."""
-        return self in {StreamEnd.CLOSED, StreamEnd.BROKEN}
-
-
-@dataclass(frozen=True, slots=True)
-class StreamConnected:
-    """A connection to streams is open, which proves nothing about its topics. `seconds`: of the handshake."""
-
-    market: str
-    reason: ConnectReason
-    path: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class StreamEnded:
-    """A connection to streams ended after `seconds`. `useless`: it took over nothing that the old one has."""
-
-    market: str
-    end: StreamEnd
-    detail: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class StreamRefused:
-    """A handshake failed: with `status`, or without any (0). `closed_gate`: the gate of the family closed for it."""
-
-    market: str
-    status: int
-    detail: str
-    closed_gate: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StreamSubscribed:
-    """So many topics were subscribed to in one message."""
-
-    market: str
-    topics: int
-
-
-@dataclass(frozen=True, slots=True)
-class StreamsSilent:
-    """So many topics had no frame for long and are subscribed to again; `example` is one of them."""
-
-    market: str
-    topics: int
-    example: str
-
-
-@dataclass(frozen=True, slots=True)
-class StreamComplaint:
-    """Binance refused a message on a connection to streams."""
-
-    market: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class TopicsDead:
-    """So many topics are dead: reads showed trades that none of their frames did. `example` is one of them."""
-
-    market: str
-    topics: int
-    example: str
-
-
-@dataclass(frozen=True, slots=True)
-class TierUsed:
-    """A store operation ended, with or without success."""
-
-    tier: Tier
-    op: StoreOp
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class TierFailed:
-    """A store operation failed; `lost`: it found damaged data, which will be read from Binance again."""
-
-    tier: Tier
-    op: StoreOp
-    detail: str
-    lost: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TierStateChanged:
-    """A store is `down`, for the cause in `detail`, or `ok` again."""
-
-    tier: Tier
-    state: str
-    detail: str
-
-
 @dataclass(frozen=True, slots=True)
 class BackgroundTaskFailed:
     """Background work failed; no answer was affected."""
@@ -443,16 +300,8 @@ Event = (
     | ClockMeasured
     | ClockSuspect
     | SymbolsLoaded
-    | StreamConnected
-    | StreamEnded
-    | StreamRefused
-    | StreamSubscribed
-    | StreamsSilent
-    | StreamComplaint
-    | TopicsDead
-    | TierUsed
-    | TierFailed
-    | TierStateChanged
+    | StreamEvent
+    | StoreEvent
     | BackgroundTaskFailed
     | SettingsIgnored
     | DaemonServing

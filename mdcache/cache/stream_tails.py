@@ -15,10 +15,11 @@ from mdcache.cache.stream_status import StreamsStatus, streams_status
 from mdcache.candles.series import Series
 from mdcache.candles.tail import Tail
 from mdcache.clock import Clock, Instant
-from mdcache.events import BackgroundTask, Events, TopicsDead
+from mdcache.events import BackgroundTask, Events
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.streams import cadence_ms, topic_of
+from mdcache.stream_events import TopicsDead
 from mdcache.upstream.streams.market_streams import MarketStreamsStatus
 
 _LOOK_EACH_S = 12.0  # at most one settling read of a family each time: five a minute

@@ -1,19 +1,12 @@
 """The closed sets of label values, taken from the enums that the emitting code uses."""
 
 from mdcache.errors import BodyFault, Fault
-from mdcache.events import (
-    BackgroundTask,
-    ConnectReason,
-    DerivationResult,
-    ReadReason,
-    RetryReason,
-    StoreOp,
-    StreamEnd,
-    Tier,
-)
+from mdcache.events import BackgroundTask, DerivationResult, ReadReason, RetryReason
 from mdcache.exchange.endpoints import ENDPOINTS as SNAPSHOT_ENDPOINTS
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family, Market
 from mdcache.results import Result
+from mdcache.store_events import StoreOp, Tier
+from mdcache.stream_events import ConnectReason, StreamEnd
 from mdcache.telemetry.counters import ClosedSet
 from mdcache.upstream.backoff import ClosureReason
 from mdcache.upstream.gate import GateState

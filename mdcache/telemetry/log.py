@@ -30,19 +30,20 @@ from mdcache.events import (
     Retried,
     RowRevised,
     SettingsIgnored,
+    Summary,
+    SymbolsLoaded,
+    UpstreamCalled,
+)
+from mdcache.results import read_failed
+from mdcache.store_events import TierFailed, TierStateChanged
+from mdcache.stream_events import (
     StreamComplaint,
     StreamConnected,
     StreamEnded,
     StreamRefused,
     StreamsSilent,
-    Summary,
-    SymbolsLoaded,
-    TierFailed,
-    TierStateChanged,
     TopicsDead,
-    UpstreamCalled,
 )
-from mdcache.results import read_failed
 
 _LEVELS = {
     "debug": logging.DEBUG,

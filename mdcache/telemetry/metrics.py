@@ -28,15 +28,11 @@ from mdcache.events import (
     Retried,
     RowRevised,
     RowsRead,
-    StreamConnected,
-    StreamEnded,
-    StreamRefused,
-    StreamsSilent,
-    TierFailed,
-    TierUsed,
     UpstreamCalled,
 )
 from mdcache.results import Result
+from mdcache.store_events import TierFailed, TierUsed
+from mdcache.stream_events import StreamConnected, StreamEnded, StreamRefused, StreamsSilent
 from mdcache.telemetry import catalogue, labels
 from mdcache.telemetry.catalogue import PREFIX, Metric
 from mdcache.telemetry.counters import OTHER, Cell, CellCounts, ClosedSet, RequestCell

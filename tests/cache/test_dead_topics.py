@@ -8,9 +8,9 @@ import asyncio
 import pytest
 
 from mdcache.candles.freshness import FreshnessDirectives
-from mdcache.events import TopicsDead
 from mdcache.exchange.markets import Market
 from mdcache.sim import SimConfig
+from mdcache.stream_events import TopicsDead
 from tests.support.kline_oracle import KlineOracle
 from tests.support.random_klines import RandomQuestion
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, ready

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mdcache.errors import GateClosed, Refusal
-from mdcache.events import TierFailed
 from mdcache.exchange.markets import Market
 from mdcache.sim import SimConfig
+from mdcache.store_events import TierFailed
 from mdcache.upstream.governor import GovernorSettings
 from mdcache.upstream.priority import Lane
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mdcache.clock import SystemClock
-from mdcache.events import Event, Events, StoreOp, TierStateChanged
+from mdcache.events import Event, Events
+from mdcache.store_events import StoreOp, TierStateChanged
 from mdcache.stores.redis.client import RedisClient, RedisDown
 from mdcache.stores.redis.scripts import load
 from mdcache.stores.redis.url import connect, parse_url

@@ -7,10 +7,11 @@ import pytest
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.replication import SeriesState, SharedBlock
 from mdcache.candles.shared_rows import KnownVersions, LeaseRequest, PullResult
-from mdcache.events import Event, TierFailed
+from mdcache.events import Event
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.leases import Lease, LeaseState, SharedStoreDown
+from mdcache.store_events import TierFailed
 from tests.support.redis_row_store import INDEX, KEY, WIDTH, block, pull, push, redis_row_store, tail
 from tests.support.redis_servers import RedisServer, running_redis
 from tests.support.waiting import until

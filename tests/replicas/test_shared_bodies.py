@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from mdcache.events import Event, Events, TierFailed
+from mdcache.events import Event, Events
 from mdcache.exchange.markets import Market
 from mdcache.exchange.snapshots import SnapshotBody
 from mdcache.leases import Lease, LeaseState, SharedStoreDown
+from mdcache.store_events import TierFailed
 from mdcache.stores.redis import bodies as redis_copies
 from mdcache.stores.redis.bodies import RedisBodyStore
 from mdcache.stores.redis.channel import Channel

@@ -11,7 +11,6 @@ from mdcache.events import (
     BodyRejected,
     BudgetShort,
     ClockSuspect,
-    ConnectReason,
     DaemonServing,
     DaemonStopped,
     DerivationEnded,
@@ -21,19 +20,19 @@ from mdcache.events import (
     ReadReason,
     RowRevised,
     SettingsIgnored,
-    StoreOp,
+    UpstreamCalled,
+)
+from mdcache.serving.ops.activity import MAX_NOTES_PER_KIND, WEIGHT_SECONDS, Activity, CallCounts
+from mdcache.store_events import StoreOp, Tier, TierFailed, TierStateChanged
+from mdcache.stream_events import (
+    ConnectReason,
     StreamComplaint,
     StreamConnected,
     StreamEnd,
     StreamEnded,
     StreamRefused,
-    Tier,
-    TierFailed,
-    TierStateChanged,
     TopicsDead,
-    UpstreamCalled,
 )
-from mdcache.serving.ops.activity import MAX_NOTES_PER_KIND, WEIGHT_SECONDS, Activity, CallCounts
 from tests.support.asgi_client import NOW_MS, ManualClock
 
 SECRET = "hunter2"

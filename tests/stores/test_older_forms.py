@@ -10,8 +10,9 @@ import pytest
 
 from mdcache.candles.replication import SeriesState
 from mdcache.candles.shared_rows import PullResult
-from mdcache.events import Event, TierFailed, TierStateChanged
+from mdcache.events import Event
 from mdcache.sim import SimConfig
+from mdcache.store_events import TierFailed, TierStateChanged
 from mdcache.stores.disk.inspection import InspectionFailed, inspect_rows
 from tests.support.redis_row_store import INDEX, block, pull, push, redis_row_store
 from tests.support.redis_servers import RedisServer, running_redis

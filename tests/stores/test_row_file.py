@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdcache.candles.persistence import SeriesFilter, SeriesOutline
-from mdcache.events import TierFailed, TierStateChanged
+from mdcache.store_events import TierFailed, TierStateChanged
 from mdcache.stores.disk.schema import VERSION
 from tests.support.disk_row_store import KEY, OTHER, OpenRowStore, same, series_change, stored_block
 from tests.support.examples import examples

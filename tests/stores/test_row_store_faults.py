@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mdcache.candles.block import build_block
 from mdcache.candles.persistence import SeriesOutline, StoredBlock
-from mdcache.events import TierFailed, TierStateChanged
+from mdcache.store_events import TierFailed, TierStateChanged
 from mdcache.stores.disk.schema import connect
 from tests.support.disk_row_store import (
     KEY,

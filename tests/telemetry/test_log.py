@@ -16,7 +16,6 @@ from mdcache.events import (
     BudgetShort,
     ClockMeasured,
     ClockSuspect,
-    ConnectReason,
     DaemonServing,
     DaemonStopped,
     DerivationEnded,
@@ -30,21 +29,22 @@ from mdcache.events import (
     Retried,
     RowRevised,
     SettingsIgnored,
-    StoreOp,
+    Summary,
+    SymbolsLoaded,
+    UpstreamCalled,
+)
+from mdcache.results import shares
+from mdcache.store_events import StoreOp, Tier, TierFailed
+from mdcache.stream_events import (
+    ConnectReason,
     StreamComplaint,
     StreamConnected,
     StreamEnd,
     StreamEnded,
     StreamRefused,
     StreamsSilent,
-    Summary,
-    SymbolsLoaded,
-    Tier,
-    TierFailed,
     TopicsDead,
-    UpstreamCalled,
 )
-from mdcache.results import shares
 from mdcache.telemetry.log import LogSink, adopt_library_logs, make_logger
 
 SUMMARY = Summary(

@@ -20,7 +20,6 @@ from mdcache.events import (
     BodyRejected,
     ClockMeasured,
     ClockSuspect,
-    ConnectReason,
     DaemonStopped,
     DerivationAttempted,
     DerivationEnded,
@@ -35,20 +34,12 @@ from mdcache.events import (
     Retried,
     RowRevised,
     RowsRead,
-    StoreOp,
-    StreamConnected,
-    StreamEnd,
-    StreamEnded,
-    StreamRefused,
-    StreamsSilent,
     SymbolsLoaded,
-    Tier,
-    TierFailed,
-    TierStateChanged,
-    TierUsed,
     UpstreamCalled,
 )
 from mdcache.exchange.endpoints import ENDPOINTS
+from mdcache.store_events import StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
+from mdcache.stream_events import ConnectReason, StreamConnected, StreamEnd, StreamEnded, StreamRefused, StreamsSilent
 from mdcache.telemetry import catalogue, labels
 from mdcache.telemetry.gauges import GaugeSources
 from mdcache.telemetry.metrics import Metrics, new_registry

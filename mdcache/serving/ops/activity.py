@@ -23,17 +23,12 @@ from mdcache.events import (
     OddBody,
     RowRevised,
     SettingsIgnored,
-    StreamComplaint,
-    StreamConnected,
-    StreamEnded,
-    StreamRefused,
-    TierFailed,
-    TierStateChanged,
-    TopicsDead,
     UpstreamCalled,
 )
 from mdcache.exchange.markets import Family, Market
 from mdcache.results import read_failed
+from mdcache.store_events import TierFailed, TierStateChanged
+from mdcache.stream_events import StreamComplaint, StreamConnected, StreamEnded, StreamRefused, TopicsDead
 
 WEIGHT_SECONDS = 300  # seconds of weight that are kept: five bars of a gauge, and some before them
 MAX_NOTES_PER_KIND = 40  # for each kind, so that a thousand rejected bodies do not hide last night's ban

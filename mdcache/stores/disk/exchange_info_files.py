@@ -15,8 +15,9 @@ import msgspec
 import xxhash
 
 from mdcache.clock import Clock
-from mdcache.events import Events, StoreOp, Tier, TierFailed, TierUsed
+from mdcache.events import Events
 from mdcache.exchange.markets import Market
+from mdcache.store_events import StoreOp, Tier, TierFailed, TierUsed
 from mdcache.stores.disk.state_dir import replace_file
 
 VERSION = 1

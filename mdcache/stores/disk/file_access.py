@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from mdcache.clock import Clock
-from mdcache.events import Events, StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
+from mdcache.events import Events
+from mdcache.store_events import StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
 from mdcache.stores.disk.row_file import RowFile
 from mdcache.stores.disk.schema import Damaged, NewerVersion
 

@@ -13,8 +13,9 @@ import msgspec
 
 from mdcache.background_work import cancel_all, supervise
 from mdcache.clock import Clock
-from mdcache.events import BackgroundTask, Events, StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
+from mdcache.events import BackgroundTask, Events
 from mdcache.exchange.undecodable import UNDECODABLE
+from mdcache.store_events import StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
 from mdcache.stores.disk.state_dir import replace_file
 
 VERSION = 1

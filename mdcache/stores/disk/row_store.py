@@ -15,8 +15,9 @@ from contextlib import suppress
 from mdcache.background_work import cancel_all, supervise
 from mdcache.candles.persistence import SeriesChange, SeriesFilter, SeriesOutline, StoredBlock
 from mdcache.clock import Clock
-from mdcache.events import BackgroundTask, Events, StoreOp, TierFailed
+from mdcache.events import BackgroundTask, Events
 from mdcache.exchange.klines import SeriesKey
+from mdcache.store_events import StoreOp, TierFailed
 from mdcache.stores.disk.file_access import TIER, DiskFailed, FileAccess
 from mdcache.stores.disk.pending_writes import PendingWrite, PendingWrites
 from mdcache.stores.disk.row_file import RowFile

@@ -8,8 +8,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from mdcache.clock import Clock
-from mdcache.events import Event, Events, TierFailed, TierStateChanged
+from mdcache.events import Event, Events
 from mdcache.exchange.markets import Market
+from mdcache.store_events import TierFailed, TierStateChanged
 from mdcache.stores.disk import gate_file
 from mdcache.stores.disk.exchange_info_files import ExchangeInfoFiles
 from mdcache.stores.disk.gate_file import GateFile, GateFileUnreadable

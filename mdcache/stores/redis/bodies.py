@@ -13,10 +13,11 @@ from concurrent.futures import Executor
 import msgspec
 import xxhash
 
-from mdcache.events import Events, StoreOp, TierFailed
+from mdcache.events import Events
 from mdcache.exchange.markets import Market
 from mdcache.exchange.snapshots import SnapshotBody
 from mdcache.leases import LEASE_S, Lease, LeaseState, SharedStoreDown
+from mdcache.store_events import StoreOp, TierFailed
 from mdcache.stores.block_parts import add_checksum, check
 from mdcache.stores.compression import Unreadable, compress, decompress
 from mdcache.stores.redis.calls import Arguments, Calls, lease_value, milliseconds

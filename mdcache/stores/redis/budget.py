@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from mdcache.events import StoreOp
+from mdcache.store_events import StoreOp
 from mdcache.stores.redis.client import RedisClient, RedisDown
 from mdcache.stores.redis.replica_id import ReplicaId
 from mdcache.stores.redis.scripts import load

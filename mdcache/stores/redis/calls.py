@@ -5,8 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
-from mdcache.events import StoreOp
 from mdcache.leases import ERROR_SHARED_S, LEASE_S, Lease, SharedStoreDown
+from mdcache.store_events import StoreOp
 from mdcache.stores.redis.channel import Channel
 from mdcache.stores.redis.client import RedisClient, RedisDown
 from mdcache.stores.redis.scripts import Script, load

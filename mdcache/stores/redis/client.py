@@ -15,16 +15,8 @@ from redis import exceptions as foreign
 
 from mdcache.background_work import cancel_all, supervise
 from mdcache.clock import Clock
-from mdcache.events import (
-    BackgroundTask,
-    BackgroundTaskFailed,
-    Events,
-    StoreOp,
-    Tier,
-    TierFailed,
-    TierStateChanged,
-    TierUsed,
-)
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
+from mdcache.store_events import StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
 from mdcache.stores.redis import url
 from mdcache.stores.redis.breaker import Breaker, Outcome, outcome_of
 from mdcache.stores.redis.scan import escape_glob, nodes, scan_page

@@ -1,6 +1,6 @@
 """The connects to streams that all replicas on an egress make together, counted in Redis."""
 
-from mdcache.events import StoreOp
+from mdcache.store_events import StoreOp
 from mdcache.stores.redis.client import RedisClient, RedisDown
 from mdcache.stores.redis.scripts import load
 from mdcache.upstream.streams.limits import (

@@ -15,9 +15,10 @@ import msgspec
 from mdcache.background_work import cancel_all, supervise
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import Clock
-from mdcache.events import BackgroundTask, Events, StoreOp
+from mdcache.events import BackgroundTask, Events
 from mdcache.exchange.markets import Market
 from mdcache.exchange.undecodable import UNDECODABLE
+from mdcache.store_events import StoreOp
 from mdcache.stores.disk.state_dir import StateDir, replace_file
 from mdcache.stores.redis import row_format
 from mdcache.stores.redis.channel import Channel

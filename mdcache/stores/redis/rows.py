@@ -16,10 +16,11 @@ from mdcache.candles.ranges import Span
 from mdcache.candles.replication import SeriesState, SharedBlock
 from mdcache.candles.shared_rows import KnownVersions, LeaseRequest, PullResult, Push
 from mdcache.clock import Clock
-from mdcache.events import Events, StoreOp, TierFailed
+from mdcache.events import Events
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.leases import LEASE_S, Lease, LeaseState, SharedStoreDown
+from mdcache.store_events import StoreOp, TierFailed
 from mdcache.stores.block_parts import BlockRecord, assemble
 from mdcache.stores.compression import Unreadable
 from mdcache.stores.disk.state_dir import StateDir

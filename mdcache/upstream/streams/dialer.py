@@ -8,8 +8,9 @@ from http import HTTPStatus
 
 from mdcache.clock import Clock
 from mdcache.errors import TransportFailed
-from mdcache.events import ConnectReason, Events, StreamConnected, StreamRefused
+from mdcache.events import Events
 from mdcache.exchange.markets import Market
+from mdcache.stream_events import ConnectReason, StreamConnected, StreamRefused
 from mdcache.upstream.reply_head import ReplyHead
 from mdcache.upstream.streams.connect_pace import ConnectPace
 from mdcache.upstream.streams.ports import Dialing, HandshakeRefused, StreamConnection

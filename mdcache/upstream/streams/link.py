@@ -9,17 +9,10 @@ from typing import Protocol
 
 from mdcache.background_work import cancel_all
 from mdcache.clock import Clock
-from mdcache.events import (
-    BackgroundTask,
-    BackgroundTaskFailed,
-    Events,
-    StreamComplaint,
-    StreamEnd,
-    StreamsSilent,
-    StreamSubscribed,
-)
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import MINI_TICKERS
+from mdcache.stream_events import StreamComplaint, StreamEnd, StreamsSilent, StreamSubscribed
 from mdcache.upstream.streams.limits import LIMITS
 from mdcache.upstream.streams.lives import Life
 from mdcache.upstream.streams.messages import (

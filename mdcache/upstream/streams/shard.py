@@ -12,17 +12,11 @@ from http import HTTPStatus
 
 from mdcache.background_work import cancel_all
 from mdcache.clock import Clock
-from mdcache.events import (
-    BackgroundTask,
-    BackgroundTaskFailed,
-    ConnectReason,
-    Events,
-    StreamEnd,
-    StreamEnded,
-)
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import MINI_TICKERS
 from mdcache.exchange.topics import StreamRoute
+from mdcache.stream_events import ConnectReason, StreamEnd, StreamEnded
 from mdcache.upstream.streams.dialer import ConnectFailed, Dialer
 from mdcache.upstream.streams.link import Link
 from mdcache.upstream.streams.lives import draw_life, may_replace

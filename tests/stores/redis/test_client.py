@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from mdcache.clock import SystemClock
-from mdcache.events import Event, Events, StoreOp, TierFailed, TierStateChanged, TierUsed
+from mdcache.events import Event, Events
+from mdcache.store_events import StoreOp, TierFailed, TierStateChanged, TierUsed
 from mdcache.stores.redis.client import RedisClient, RedisDown, RedisRefused
 from mdcache.stores.redis.url import connect, parse_url
 from tests.support.redis_servers import RedisServer, free_port, redis_cluster, redis_sentinels, running_redis

@@ -2,9 +2,9 @@
 
 import pytest
 
-from mdcache.events import StreamConnected
 from mdcache.exchange.markets import Market
 from mdcache.sim.control.stream_faults import StreamFaultKind
+from mdcache.stream_events import StreamConnected
 from tests.upstream.streams.world import SOME, StreamWorld
 
 pytestmark = pytest.mark.virtual

@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from mdcache.clock import SystemClock
-from mdcache.events import Event, Events, StreamConnected, StreamRefused
+from mdcache.events import Event, Events
 from mdcache.exchange.markets import Market
+from mdcache.stream_events import StreamConnected, StreamRefused
 from mdcache.upstream.governor import Governor, GovernorSettings
 from mdcache.upstream.streams.ports import Dialing, FrameTakers
 from mdcache.upstream.streams.streams import Streams

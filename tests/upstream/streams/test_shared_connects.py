@@ -11,11 +11,12 @@ import pytest
 
 from mdcache.clock import SystemClock
 from mdcache.errors import Fault, TransportFailed
-from mdcache.events import ConnectReason, Events
+from mdcache.events import Events
 from mdcache.exchange.markets import Market
 from mdcache.stores.redis.client import RedisClient
 from mdcache.stores.redis.connects import RedisConnectQuota
 from mdcache.stores.redis.url import connect, parse_url
+from mdcache.stream_events import ConnectReason
 from mdcache.upstream.streams.dialer import ConnectFailed, Dialer
 from mdcache.upstream.streams.limits import ADDRESS_BURST
 from mdcache.upstream.streams.ports import ConnectionEnded, Dialing, StreamConnection

@@ -5,18 +5,11 @@ from itertools import pairwise
 
 import pytest
 
-from mdcache.events import (
-    BackgroundTaskFailed,
-    ConnectReason,
-    StreamConnected,
-    StreamEnd,
-    StreamEnded,
-    StreamRefused,
-    StreamsSilent,
-)
+from mdcache.events import BackgroundTaskFailed
 from mdcache.exchange.markets import Family, Market
 from mdcache.sim.api.replies import ExchangeReply
 from mdcache.sim.streams.session import StreamSession
+from mdcache.stream_events import ConnectReason, StreamConnected, StreamEnd, StreamEnded, StreamRefused, StreamsSilent
 from mdcache.upstream.streams.limits import LIMITS, MESSAGE_BYTES, TOPICS_A_CONNECTION
 from mdcache.upstream.streams.market_streams import MarketStreamsStatus
 from tests.upstream.streams.world import BTC, SOME, StreamWorld
