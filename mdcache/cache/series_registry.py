@@ -12,6 +12,7 @@ from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.plan import Serve
 from mdcache.candles.series import Series
 from mdcache.candles.settling import SettlePolicy
+from mdcache.candles.stored_blocks import evict_block
 from mdcache.clock import Clock
 from mdcache.events import Events, MemoryEvicted
 from mdcache.exchange.klines import KlineQuestion, SeriesKey
@@ -199,7 +200,7 @@ class SeriesRegistry:
             if pinned is not None and pinned.needs(key.index):
                 return False
             series = self._series[key.series]
-            series.evict(key.index, stored=self.persistence.save_now(series))
+            evict_block(series, key.index, stored=self.persistence.save_now(series))
         elif isinstance(key, SeriesKey):
             if key in self._pinned:
                 return False

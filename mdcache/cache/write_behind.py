@@ -11,6 +11,7 @@ from mdcache.background_work import cancel_all, supervise
 from mdcache.candles.persistence import RowStore, SeriesFilter
 from mdcache.candles.plan import Serve
 from mdcache.candles.series import Series
+from mdcache.candles.stored_blocks import load_outline, pop_change, restore_block, stored_blocks_around
 from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, Events
 from mdcache.exchange.klines import SeriesKey
@@ -85,14 +86,14 @@ class WriteBehind(Persistence):
         wanted = list(indexes)
         found = await self._store.blocks(series.key, wanted)
         for index in wanted:
-            series.restore_block(index, found.get(index))
+            restore_block(series, index, found.get(index))
         if len(found) < len(wanted):
             self.save_soon(series)  # otherwise the store would still claim to have the rest
 
     async def load_range(self, series: Series, start_ms: int, end_ms: int) -> bool:
         """Load every stored block whose span overlaps [start_ms, end_ms); return whether there was any."""
         loaded = False
-        while indexes := series.stored_blocks_around(start_ms, end_ms):  # one may be evicted while another is loaded
+        while indexes := stored_blocks_around(series, start_ms, end_ms):  # one may be evicted while another is loaded
             await self.load_blocks(series, indexes)
             loaded = True
         return loaded
@@ -112,7 +113,7 @@ class WriteBehind(Persistence):
 
     def save_now(self, series: Series) -> bool:
         """Hand what changed in `series` to the store; return whether its blocks stay stored."""
-        change = series.pop_change() if series.outline_loaded else None
+        change = pop_change(series) if series.outline_loaded else None
         if change is not None:
             self._store.save(series.key, change)
         return series.outline_loaded
@@ -135,7 +136,7 @@ class WriteBehind(Persistence):
             purges = self._purges
             outline = await self._store.outline(series.key)
             if purges == self._purges:
-                series.load_outline(outline)
+                load_outline(series, outline)
 
     async def _save_later(self) -> None:
         await self._clock.sleep(_SAVE_DELAY_S)

@@ -12,6 +12,7 @@ from mdcache.candles.block import Block
 from mdcache.candles.freshness import TailFloor
 from mdcache.candles.ranges import FOREVER_MS
 from mdcache.candles.series import Series
+from mdcache.candles.stored_blocks import stored_blocks
 from mdcache.candles.window import Window, WindowKind, tail_window
 from mdcache.clock import Instant
 from mdcache.exchange.klines import RowQuery
@@ -158,12 +159,12 @@ class _Planner:
         series = self._series
         if series.stored.at(cursor) is not None:
             far = min(end, cursor + left * series.interval.length_ms)
-            return LoadBlocks(tuple(series.stored_blocks(cursor, max(far, cursor + 1))))
+            return LoadBlocks(tuple(stored_blocks(series, cursor, max(far, cursor + 1))))
         stored, covered = series.stored.after(cursor), series.coverage.after(cursor)
         if stored is None or (covered is not None and covered[0] < stored[0]):
             return None
         near = series.interval.count(cursor, stored[0]) < self._max_limit
-        return LoadBlocks(tuple(series.stored_blocks(stored[0], stored[0] + 1))) if near else None
+        return LoadBlocks(tuple(stored_blocks(series, stored[0], stored[0] + 1))) if near else None
 
     def _gap_upwards(self, cursor: int, end: int, left: int) -> Window:
         """Choose the read for the unknown span that starts at `cursor`, going up."""
@@ -228,7 +229,7 @@ class _Planner:
     def _load_downwards(self, top: int, left: int) -> LoadBlocks:
         series = self._series
         far = max(self._query.lo_ms, top - left * series.interval.length_ms)
-        return LoadBlocks(tuple(series.stored_blocks(min(far, top - 1), top)))
+        return LoadBlocks(tuple(stored_blocks(series, min(far, top - 1), top)))
 
     def _load_newest(self) -> LoadBlocks | None:
         """Load the newest block if it is stored and the newest page reaches it, because the tail will join it."""
@@ -237,7 +238,7 @@ class _Planner:
         if stored is None or (covered is not None and covered[1] > stored[1]):
             return None
         near = self._count_to_now(stored[1]) + _JOIN_ROWS <= self._max_limit
-        return LoadBlocks(tuple(series.stored_blocks(stored[1] - 1, stored[1]))) if near else None
+        return LoadBlocks(tuple(stored_blocks(series, stored[1] - 1, stored[1]))) if near else None
 
     def _first_tail_rows(self, end: int, left: int) -> int:
         """Count the rows that the first tail read should return; 0 for the overlap only, if the others are known."""

@@ -15,6 +15,7 @@ from mdcache.candles.merge import Revision, merge_tail
 from mdcache.candles.persistence import StoredBlock
 from mdcache.candles.ranges import FOREVER_MS, Span
 from mdcache.candles.series import Series
+from mdcache.candles.stored_blocks import block_with_coverage, outside_blocks
 from mdcache.candles.tail import Tail
 from mdcache.exchange.rows import Row
 
@@ -43,11 +44,11 @@ def export_state(series: Series, indexes: Iterable[int]) -> SeriesState:
     """Return the tail, the empty ranges, and those of the blocks that are in memory."""
     blocks: dict[int, SharedBlock] = {}
     for index in indexes:
-        kept = series.block_with_coverage(index)
+        kept = block_with_coverage(series, index)
         if kept is not None and kept.coverage:
             lo, hi = series.blocks.span(index)
             blocks[index] = SharedBlock(kept, {t: ms for t, ms in series.revised_as_of.items() if lo <= t < hi})
-    return SeriesState(series.tail, series.outside_blocks(), tuple(series.empty_ranges), blocks)
+    return SeriesState(series.tail, outside_blocks(series), tuple(series.empty_ranges), blocks)
 
 
 def apply_state(series: Series, state: SeriesState) -> list[Revision]:

@@ -9,8 +9,7 @@ from typing import NamedTuple
 from mdcache.candles.block import HeldBlock, SeriesBlocks
 from mdcache.candles.empty_ranges import EmptyRanges
 from mdcache.candles.first_trades import TradeCount
-from mdcache.candles.persistence import SeriesChange, SeriesOutline, StoredBlock
-from mdcache.candles.ranges import RangeSet, Span
+from mdcache.candles.ranges import RangeSet
 from mdcache.candles.settling import SettlePolicy, Settling
 from mdcache.candles.stream_tail import SilentSpan, StreamTail
 from mdcache.candles.tail import Tail
@@ -256,96 +255,6 @@ class Series:
                 if lo <= row.open_ms < hi and (row.close_ms < tail.as_of_ms or row is tail.rows[-1])
             ]
         return known
-
-    # ------------------------------------------------------------------------------- memory and store
-
-    def load_outline(self, outline: SeriesOutline) -> None:
-        """Set what a store has, before anything else is known."""
-        for start, end in outline.outside_blocks:
-            self.coverage.add(start, end)
-        for spans in outline.blocks.values():
-            for start, end in spans:
-                self.stored.add(start, end)
-        for empty_range in outline.empty_ranges:
-            self.empty_ranges.add(empty_range)
-        self.outline_loaded = True
-
-    def stored_blocks(self, start: int, end: int) -> list[int]:
-        """Return the indexes of the stored blocks whose rows in [start, end) are known, in rising order."""
-        width = self.blocks.width_ms
-        found: dict[int, None] = {}
-        for a, b in self.stored.intersection(start, end):
-            found.update(dict.fromkeys(range(a // width, (b - 1) // width + 1)))
-        return list(found)
-
-    def stored_blocks_around(self, start: int, end: int) -> list[int]:
-        """Return the indexes of the stored blocks whose spans overlap [start, end).
-
-        They must be restored before rows are merged there: a block is saved as a whole, so that a new one with the same
-        index would replace the stored one.
-        """
-        width = self.blocks.width_ms
-        return self.stored_blocks(start // width * width, -(-end // width) * width)
-
-    def restore_block(self, index: int, stored_block: StoredBlock | None) -> None:
-        """Move a stored block into memory. Any part of it that the store should have but has not becomes unknown."""
-        start, end = self.blocks.span(index)
-        expected = self.stored.intersection(start, end)
-        if not expected:
-            return
-        self.stored.remove(start, end)
-        if stored_block is not None:
-            self.blocks.restore(stored_block.block)
-            for a, b in stored_block.coverage:
-                self.coverage.add(a, b)
-        for a, b in expected:
-            for lost_from, lost_to in self.coverage.gaps(a, b):
-                self.evicted.add(lost_from, lost_to)
-                self.empty_ranges.clear(lost_from, lost_to)
-                self.blocks.unsaved.add(index)
-
-    def evict(self, index: int, *, stored: bool = False) -> None:
-        """Drop block `index` and its part of the coverage; `stored`: a store has it, so that it stays known."""
-        start, end = self.blocks.span(index)
-        if stored:
-            for a, b in self.coverage.intersection(start, end):
-                self.stored.add(a, b)
-        else:
-            self.evicted.add(start, end)
-            self.empty_ranges.clear(start, end)
-        self.blocks.drop(index)
-        self.coverage.remove(start, end)
-
-    def pop_change(self) -> SeriesChange | None:
-        """Return what changed since the last call, for a store to save; `None` if nothing did."""
-        if not self.unsaved and not self.blocks.unsaved:
-            return None
-        indexes, self.blocks.unsaved, self.unsaved = sorted(self.blocks.unsaved), set(), False
-        blocks = {index: self.block_with_coverage(index) for index in indexes}
-        return SeriesChange(self.outside_blocks(), tuple(self.empty_ranges), blocks)
-
-    def block_with_coverage(self, index: int) -> StoredBlock | None:
-        """Return block `index` with the covered parts of its span; `None` if it is not in memory."""
-        block = self.blocks.find(index)
-        if block is None:
-            return None
-        return StoredBlock(block, tuple(self.coverage.intersection(*self.blocks.span(index))))
-
-    def outside_blocks(self) -> tuple[Span, ...]:
-        """Return the coverage outside of all blocks' spans."""
-        outside: list[Span] = []
-        for start, end in self.coverage:
-            cursor = start
-            for index in self.blocks.indexes(start, end):
-                lo, hi = self.blocks.span(index)
-                if cursor < lo:
-                    outside.append((cursor, lo))
-                cursor = hi
-            if cursor < end:
-                outside.append((cursor, end))
-        return tuple(outside)
-
-    # ------------------------------------------------------------------------------- queries and changes
 
     def holes(self) -> int:
         """Count the covered buckets without a row, between rows."""

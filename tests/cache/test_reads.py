@@ -10,6 +10,7 @@ import pytest
 
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.ranges import FOREVER_MS
+from mdcache.candles.stored_blocks import evict_block
 from mdcache.errors import DeadlinePassed, Refusal
 from mdcache.sim import SimConfig
 from mdcache.upstream.governor import GovernorSettings
@@ -220,7 +221,7 @@ async def test_evicted_rows_that_settled_just_now_are_read_with_the_tail(path: s
     assert series.tail is not None
     assert series.tail.start_ms == minute + 60_000
     for index in series.blocks.indexes(0, FOREVER_MS):
-        series.evict(index)
+        evict_block(series, index)
     before = len(w.calls())
     answer = await w.ask(path, query)
     assert answer.body == w.exchange.truth(path, query, at_ms=answer.as_of_ms)

@@ -11,6 +11,7 @@ from mdcache.candles.derivation import Derivation, NotDerived, can_derive
 from mdcache.candles.merge import merge
 from mdcache.candles.series import Series
 from mdcache.candles.settling import ReadTime, SettlePolicy
+from mdcache.candles.stored_blocks import evict_block
 from mdcache.candles.tail import Tail
 from mdcache.candles.window import tail_window
 from mdcache.exchange.intervals import INTERVALS
@@ -262,7 +263,7 @@ def test_evicted_parts_end_it() -> None:
     derivation, parts = w.derivation("4h"), w.series("1m")
     w.assert_right(derivation.derive())
     for index in parts.blocks.indexes(0, w.sim.now):
-        parts.evict(index)
+        evict_block(parts, index)
     w.sim.now += SECOND
     parts.replace_tail(Tail(NOON + 2 * HOUR, tuple(w.rows("1m", 1)), w.sim.now))
     assert derivation.derive() is NotDerived.NO_PARTS

@@ -6,6 +6,7 @@ from mdcache.candles.empty_ranges import EmptyRange
 from mdcache.candles.merge import Revision, merge, merge_tail
 from mdcache.candles.ranges import FOREVER_MS
 from mdcache.candles.series import Series
+from mdcache.candles.stored_blocks import pop_change
 from mdcache.candles.tail import Tail
 from mdcache.candles.window import Window, WindowKind, tail_window
 from mdcache.exchange.rows import Row
@@ -187,11 +188,11 @@ def test_what_a_page_without_startTime_left_open_is_not_asked_for_again() -> Non
 def test_only_what_changed_is_to_be_saved() -> None:
     series = make_series()
     merge_at(series, 10.5, rows(0, 10))
-    change = series.pop_change()
+    change = pop_change(series)
     assert change is not None
     assert series.blocks.indexes(0, FOREVER_MS) == list(change.blocks)
     merge_at(series, 10.51, rows(0, 10))  # the same again
-    assert series.pop_change() is None
+    assert pop_change(series) is None
 
 
 # ------------------------------------------------------------------------------- a tail of another replica

@@ -10,6 +10,7 @@ import pytest
 from mdcache.candles.freshness import TailFloor
 from mdcache.candles.plan import LoadBlocks, ReadWindow, Serve, plan
 from mdcache.candles.series import Series, UnprovenEmpty
+from mdcache.candles.stored_blocks import evict_block
 from mdcache.candles.window import Window, WindowKind
 from mdcache.exchange.klines import RowQuery
 from tests.candles.timeline import COINM, SPOT, USDM, at, make_series, minute_of, now, settle, show_tail
@@ -267,7 +268,7 @@ def test_the_newest_stored_block_is_loaded_before_the_first_tail_is_read() -> No
 def test_rows_that_memory_gave_up_just_below_the_tail_are_read_with_it() -> None:
     series = current()
     index = at(9_998) // series.blocks.width_ms
-    series.evict(index)
+    evict_block(series, index)
     assert asked(step(series, newest(10)))[0] is WindowKind.TAIL
     assert asked(step(series, oldest(10, 9_990)))[0] is WindowKind.TAIL
 

@@ -5,6 +5,14 @@ import pytest
 from mdcache.candles.empty_ranges import EmptyRange
 from mdcache.candles.persistence import SeriesOutline, StoredBlock
 from mdcache.candles.series import Series
+from mdcache.candles.stored_blocks import (
+    block_with_coverage,
+    evict_block,
+    load_outline,
+    outside_blocks,
+    pop_change,
+    restore_block,
+)
 from tests.candles.timeline import at, covered, make_series, row, settle, settled_minutes, show_tail
 
 
@@ -15,13 +23,13 @@ def two_blocks() -> tuple[Series, int, int]:
     first = -(-at(0) // width)
     start = (first * width - at(0)) // 60_000
     settle(series, start, start + 1_999)
-    series.pop_change()
+    pop_change(series)
     return series, first, first + 1
 
 
 def test_a_block_that_is_not_in_a_store_is_read_again() -> None:
     series, first, second = two_blocks()
-    series.evict(first)
+    evict_block(series, first)
     assert list(series.coverage) == [series.blocks.span(second)]
     assert list(series.evicted) == [series.blocks.span(first)]
     assert not list(series.stored)
@@ -29,7 +37,7 @@ def test_a_block_that_is_not_in_a_store_is_read_again() -> None:
 
 def test_a_block_in_a_store_stays_known() -> None:
     series, first, second = two_blocks()
-    series.evict(first, stored=True)
+    evict_block(series, first, stored=True)
     assert list(series.coverage) == [series.blocks.span(second)]
     assert list(series.stored) == [series.blocks.span(first)]
     assert not list(series.evicted)
@@ -38,25 +46,25 @@ def test_a_block_in_a_store_stays_known() -> None:
 def test_it_comes_back_as_it_was() -> None:
     series, first, _ = two_blocks()
     before = list(series.coverage), settled_minutes(series)
-    saved = series.block_with_coverage(first)
-    series.evict(first, stored=True)
-    series.restore_block(first, saved)
+    saved = block_with_coverage(series, first)
+    evict_block(series, first, stored=True)
+    restore_block(series, first, saved)
     assert (list(series.coverage), settled_minutes(series)) == before
     assert not list(series.stored)
-    assert series.pop_change() is None
+    assert pop_change(series) is None
 
 
 @pytest.mark.parametrize("found", [None, "half"])
 def test_what_a_store_lost_of_it_is_unknown_and_saved_no_more(found: str | None) -> None:
     series, first, _ = two_blocks()
-    saved = series.block_with_coverage(first)
+    saved = block_with_coverage(series, first)
     assert saved is not None
     start, end = series.blocks.span(first)
     middle = start + (end - start) // 2
-    series.evict(first, stored=True)
-    series.restore_block(first, None if found is None else StoredBlock(saved.block, ((start, middle),)))
+    evict_block(series, first, stored=True)
+    restore_block(series, first, None if found is None else StoredBlock(saved.block, ((start, middle),)))
     assert series.evicted.intersection(start, end) == [(start if found is None else middle, end)]
-    change = series.pop_change()
+    change = pop_change(series)
     assert change is not None
     assert list(change.blocks) == [first]
 
@@ -64,14 +72,14 @@ def test_what_a_store_lost_of_it_is_unknown_and_saved_no_more(found: str | None)
 def test_a_block_that_is_here_already_is_not_taken_twice() -> None:
     series, first, _ = two_blocks()
     rows_before = settled_minutes(series)
-    series.restore_block(first, None)
+    restore_block(series, first, None)
     assert settled_minutes(series) == rows_before
 
 
 def test_a_series_begins_with_what_its_store_knows() -> None:
     series = make_series()
     hole = EmptyRange(at(3), at(4), at(5), hole=True)
-    series.load_outline(SeriesOutline(((at(-90), at(-50)),), (hole,), {7: ((at(0), at(9)),)}))
+    load_outline(series, SeriesOutline(((at(-90), at(-50)),), (hole,), {7: ((at(0), at(9)),)}))
     assert covered(series) == [(-90, -50)]
     assert list(series.stored) == [(at(0), at(9))]
     assert list(series.empty_ranges) == [hole]
@@ -82,7 +90,7 @@ def test_coverage_without_rows_lies_outside_of_all_blocks() -> None:
     series, first, second = two_blocks()
     start, end = series.blocks.span(first)[0], series.blocks.span(second)[1]
     series.coverage.add(start - 1_000, end + 1_000)
-    assert series.outside_blocks() == ((start - 1_000, start), (end, end + 1_000))
+    assert outside_blocks(series) == ((start - 1_000, start), (end, end + 1_000))
 
 
 def test_holes_are_counted_between_rows() -> None:
@@ -118,7 +126,7 @@ def test_a_purge_forgets_everything() -> None:
 def test_rows_read_again_after_eviction_may_differ() -> None:
     series, first, _ = two_blocks()
     version = series.settled_version
-    series.evict(first)
+    evict_block(series, first)
     start, end = series.blocks.span(first)
     series.note_read_again(start, end)
     assert series.settled_version == version + 1

@@ -6,6 +6,7 @@ Rule: docs/design.md#as-of, #revisions, #holes.
 import pytest
 
 from mdcache.candles.ranges import FOREVER_MS
+from mdcache.candles.stored_blocks import evict_block
 from mdcache.sim import SimConfig
 from mdcache.sim.config import Outage, SymbolSpec
 from tests.support.asgi_client import Response, lifetime_s
@@ -80,7 +81,7 @@ async def test_rows_evicted_and_read_again_are_the_same_in_every_answer() -> Non
     (series,) = w.library
     w.exchange.control.revise(PATH, "BTCUSDT", "1h", first + 7 * HOUR, trades=7)
     for index in series.blocks.indexes(0, FOREVER_MS):
-        series.evict(index)
+        evict_block(series, index)
     calls = len(w.calls())
     assert (await w.get(query=wide)).headers["cache-status"].startswith("mdcache; hit")
     assert len(w.calls()) == calls  # it is valid as long as nothing newer is known
