@@ -17,11 +17,12 @@ from mdcache.cache.answers import CacheStatus, Caller
 from mdcache.cache.exchange_info import ExchangeInfo
 from mdcache.cache.flights import Flights
 from mdcache.cache.kline_answers import KlineAnswer, is_independent_of_now, settled_lifetime, tail_lifetime, versions
+from mdcache.cache.kline_request import KlineRequest
 from mdcache.cache.live_tails import TailSources
 from mdcache.cache.preconditions import check_preconditions
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.candles.empty_ranges import EmptyRange
-from mdcache.candles.freshness import FreshnessDirectives, TailFloor, fresh_floor, stale_floor, tail_ttl_ms
+from mdcache.candles.freshness import FreshnessDirectives, TailFloor, fresh_floor, tail_ttl_ms
 from mdcache.candles.plan import LoadBlocks, ReadWindow, Serve, plan
 from mdcache.candles.series import Series
 from mdcache.candles.window import Window, WindowKind
@@ -56,32 +57,6 @@ class CandleLimits:
     deadline_s: float
     max_stale_s: float
     open_ttls_s: dict[str, float]
-
-
-@dataclass(slots=True)
-class _Request:
-    """One question on its way through the data path.
-
-    `floor`: which tails answer it, fixed when it arrived. `gate_closed`: why the exchange's clock is not known.
-    `of_parts`: for a series from which another one is derived.
-    """
-
-    question: KlineQuestion
-    directives: FreshnessDirectives
-    caller: Caller
-    series: Series
-    open_ttl_ms: int
-    trading: bool
-    floor: TailFloor
-    deadline_s: float
-    gate_closed: GateClosed | None
-    of_parts: bool = False
-    cache_status: CacheStatus = CacheStatus.HIT
-    collapsed: bool = True
-
-    def ttl_ms(self, now: Instant) -> int:
-        """Return how long the current tail is fresh, in milliseconds."""
-        return tail_ttl_ms(self.series.live_tail, self.open_ttl_ms, now, trading=self.trading)
 
 
 class Candles:
@@ -173,17 +148,17 @@ class Candles:
         series: Series,
         deadline_s: float,
         gate_closed: GateClosed | None,
-    ) -> _Request:
+    ) -> KlineRequest:
         key = question.key
         now = self._clocks.now(key.market)
         trading = self._exchange_info.table.symbols(key.market).trades(key.subject, by_pair=key.by_pair)
         open_ttl_ms = int(self._limits.open_ttls_s[key.interval] * 1000)
         floor = fresh_floor(directives, tail_ttl_ms(series.live_tail, open_ttl_ms, now, trading=trading), now)
-        return _Request(question, directives, caller, series, open_ttl_ms, trading, floor, deadline_s, gate_closed)
+        return KlineRequest(question, directives, caller, series, open_ttl_ms, trading, floor, deadline_s, gate_closed)
 
     # ------------------------------------------------------------------------------- planning
 
-    async def _serve(self, request: _Request) -> tuple[Serve, Instant]:
+    async def _serve(self, request: KlineRequest) -> tuple[Serve, Instant]:
         """Plan, load and read until the question can be answered as fresh as it must be."""
         rounds = 0
         for _ in range(_MAX_READS):
@@ -210,13 +185,13 @@ class Candles:
                 break  # sent after the question arrived and still older: its Age shows that there is nothing newer
         raise InvalidBody(BodyFault.NO_PROGRESS, str(request.series.key))
 
-    async def _plan(self, request: _Request, *, stale: bool = False) -> tuple[Serve | ReadWindow, Instant]:
+    async def _plan(self, request: KlineRequest, *, stale: bool = False) -> tuple[Serve | ReadWindow, Instant]:
         """Plan the next step, once every stored block that it needs is loaded; `stale`: an older tail may answer."""
         series = request.series
         while True:
             self._live_tails.extend(series)
             now = self._clocks.now(request.question.key.market)
-            floor = self._stale_floor(request, now) if stale else request.floor
+            floor = request.stale_floor(self._limits.max_stale_s, now) if stale else request.floor
             as_of_ms = now.ms
             tail = series.live_tail
             if tail is not None and floor.admits(tail, now):
@@ -226,10 +201,6 @@ class Candles:
                 return step, now
             load = self._registry.persistence.load_blocks(series, step.indexes)  # fewer are left each time
             await self._wait_for_store(load, request.deadline_s)
-
-    def _stale_floor(self, request: _Request, now: Instant) -> TailFloor:
-        ttl_ms = request.ttl_ms(now)
-        return stale_floor(request.directives, ttl_ms, max(int(self._limits.max_stale_s * 1000), ttl_ms), now)
 
     async def _wait_for_store(self, work: Awaitable[None], deadline_s: float) -> None:
         """Wait for a store, at most until the deadline."""
@@ -241,7 +212,7 @@ class Candles:
 
     # ------------------------------------------------------------------------------- deriving
 
-    async def _derive(self, request: _Request, now: Instant) -> bool:
+    async def _derive(self, request: KlineRequest, now: Instant) -> bool:
         """Derive the open candle from a shorter series, reading that if it is too old (docs/design.md#derivation).
 
         Return whether the tail is now as fresh as it must be.
@@ -255,7 +226,7 @@ class Candles:
             await self._read_parts(request, derivation.parts)
         return self._derivations.derive(derivation, request.floor)
 
-    async def _read_parts(self, request: _Request, parts: Series) -> None:
+    async def _read_parts(self, request: KlineRequest, parts: Series) -> None:
         """Refresh the tail of `parts` on behalf of a request; if that fails, its own series is read, as ever."""
         question = KlineQuestion(parts.key, parts.endpoint, None, None, 1)
         open_ttl_ms = int(self._limits.open_ttls_s[parts.key.interval] * 1000)
@@ -274,7 +245,7 @@ class Candles:
 
     # ------------------------------------------------------------------------------- reading
 
-    async def _read(self, request: _Request, step: ReadWindow, now: Instant) -> bool:
+    async def _read(self, request: KlineRequest, step: ReadWindow, now: Instant) -> bool:
         """Read what is missing.
 
         Return False if nothing was read because waiting or another replica already changed what is known; plan again.
@@ -286,7 +257,7 @@ class Candles:
             return False
         if step.refresh and not request.directives.no_cache and await self._prefer_stale(request, window):
             return False
-        before, request.cache_status = request.cache_status, _cache_status(request, step)
+        before, request.cache_status = request.cache_status, request.status_after(step)
         if close_passed and await self._wait_for_close(request, now):
             return False
         priority = Priority(
@@ -302,7 +273,7 @@ class Candles:
             request.cache_status = before
         return True
 
-    async def _prefer_stale(self, request: _Request, window: Window) -> bool:
+    async def _prefer_stale(self, request: KlineRequest, window: Window) -> bool:
         """Raise why this lane can't refresh a tail now, if an older tail answers (docs/design.md#cannot-ask).
 
         Return True if another replica has refreshed it.
@@ -318,7 +289,7 @@ class Candles:
             raise refusal
         return False
 
-    async def _wait_for_close(self, request: _Request, now: Instant) -> bool:
+    async def _wait_for_close(self, request: KlineRequest, now: Instant) -> bool:
         """Wait for a close that is still ahead by the clock's early bound. Return False if there is none.
 
         A read sent before then may show the candle unfinished, and would have to be repeated.
@@ -334,7 +305,7 @@ class Candles:
 
     # ------------------------------------------------------------------------------- answering
 
-    async def _answer_stale(self, request: _Request) -> tuple[Serve, KlineAnswer] | None:
+    async def _answer_stale(self, request: KlineRequest) -> tuple[Serve, KlineAnswer] | None:
         """Answer from an older tail within the caller's limits, marked if it is past its TTL."""
         if request.gate_closed is not None:  # there is no tail, and no clock to measure its age
             return None
@@ -346,7 +317,7 @@ class Candles:
         request.cache_status = CacheStatus.HIT
         return self._finish(request, step, now, stale=stale)
 
-    def _finish(self, request: _Request, served: Serve, now: Instant, *, stale: bool) -> tuple[Serve, KlineAnswer]:
+    def _finish(self, request: KlineRequest, served: Serve, now: Instant, *, stale: bool) -> tuple[Serve, KlineAnswer]:
         series, tail = request.series, request.series.live_tail
         self._registry.touch(series, served)
         self._recheck_empty_ranges(request, served, now)
@@ -374,7 +345,7 @@ class Candles:
         )
         return served, answer
 
-    def _recheck_empty_ranges(self, request: _Request, served: Serve, now: Instant) -> None:
+    def _recheck_empty_ranges(self, request: KlineRequest, served: Serve, now: Instant) -> None:
         """Read empty ranges that are due again, in the background (docs/design.md#holes)."""
         if request.gate_closed is not None:
             return
@@ -393,15 +364,3 @@ def _recheck_window(series: Series, empty_range: EmptyRange) -> Window:
     rows = series.interval.count(empty_range.start_ms, empty_range.end_ms) + 1
     limit = page_limit(series.endpoint, rows if rows <= series.endpoint.max_limit else 1)
     return Window(WindowKind.RANGE, empty_range.start_ms, empty_range.end_ms, limit)
-
-
-def _cache_status(request: _Request, step: ReadWindow) -> CacheStatus:
-    """Return why the first read of a request is made; later reads do not change it."""
-    if request.cache_status is not CacheStatus.HIT:
-        return request.cache_status
-    if step.refresh:
-        wanted = request.directives.no_cache or request.directives.min_as_of_ms is not None
-        return CacheStatus.REQUESTED if wanted else CacheStatus.REFRESHED
-    series = request.series
-    known = series.tail is not None or len(series.coverage) or len(series.stored)
-    return CacheStatus.PARTIAL if known else CacheStatus.MISS
