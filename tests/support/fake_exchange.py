@@ -216,3 +216,18 @@ def zipped(body: bytes) -> httpx.Response:
 
 def always(make_response: Callable[[], httpx.Response]) -> Answer:
     return lambda *_: make_response()
+
+
+def first(count: int, make_response: Callable[[], httpx.Response]) -> Answer:
+    left = [count]
+
+    def answer(exchange: FakeExchange, request: httpx.Request) -> httpx.Response | None:
+        left[0] -= 1
+        return make_response() if left[0] >= 0 else None
+
+    return answer
+
+
+async def outcomes(world: GovernedExchange, count: int, **more: object) -> list[object]:
+    reads = (world.governor.fetch(fake_read(**more)) for _ in range(count))  # type: ignore[arg-type]
+    return await asyncio.gather(*reads, return_exceptions=True)
