@@ -113,7 +113,6 @@ class _Planner:
         self._series = series
         self._query = query
         self._now = now
-        self._floor = floor
         self._tail = series.live_tail
         self._tail_ok = self._tail is not None and floor.admits(self._tail, now)
         self._max_limit = series.endpoint.max_limit

@@ -112,32 +112,6 @@ class SqliteFault:
         return FaultyConnection(connect(path), self)
 
 
-class HeldExecutor(InlineExecutor):
-    """A thread whose jobs wait until they are let go."""
-
-    def __init__(self) -> None:
-        self.queue: list[tuple[Any, Any]] | None = []
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        if self.queue is None:
-            return super().submit(fn, *args, **kwargs)
-        future: Future[Any] = Future()
-        self.queue.append((future, fn))
-        return future
-
-    def names(self) -> list[str]:
-        return [job.args[0].func.__name__ for _, job in self.queue or []]
-
-    def go_on(self, count: int) -> None:
-        for _ in range(count):
-            future, job = (self.queue or []).pop(0)
-            future.set_result(job())
-
-    def free(self) -> None:
-        self.go_on(len(self.queue or []))
-        self.queue = None
-
-
 class HangingExecutor(InlineExecutor):
     """A disk that answers nothing while `hangs`."""
 

@@ -39,7 +39,7 @@ _HANDSHAKE_FAULTS = ("500", "503", "timeout", "drop")
 _HANDSHAKES = ("/stream", "/usdm", "/coinm")
 _READ_FAULTS = ("500", "503", "timeout", "drop", "truncate", "html", "object", "nan", "disorder", "doubled")
 _TRIPS_S = (0.0, 0.03, 0.2, 0.7)  # half a round trip; the last is the longest
-_BACK_S, _CALM_S, _SILENT_S = 20.0, 15.0, 6.0
+_BACK_S, _SILENT_S = 35.0, 6.0
 _BUSY = ("BTCUSDT", "BTCUSD_PERP")  # trade each second
 _LONGEST_MS = 701
 _CLOCK_MS = 2  # the error of a clock that read another
@@ -165,9 +165,6 @@ class StreamedHistory:
         self.control.clear_stream_faults()
         self._plug_in()
         await self._poll(_BACK_S)
-        before = self._tail_reads()
-        await self._poll(_CALM_S)
-        self.reads_when_calm = self._tail_reads() - before
         if self.world.options.memory_mb < 1:
             return  # what is asked for drives one another out
         silent = [key for key in self._followed() if (self._silent_s(key) or 0.0) > _SILENT_S]
@@ -188,9 +185,6 @@ class StreamedHistory:
         topic = topic_of(key)
         assert self.world.connected is not None
         return None if topic is None else self.world.connected.silent_s(key.market, topic)
-
-    def _tail_reads(self) -> int:
-        return sum(f"symbol={name}&" in call for call in self.world.calls() for name in _BUSY)
 
     # ------------------------------------------------------------------------------- questions
 

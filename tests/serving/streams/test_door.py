@@ -15,9 +15,9 @@ from mdcache.serving.listeners import ListenerKind, Listeners
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.streams.door import StreamDoor
 from mdcache.serving.streams.listener_connection import ListenerTimes
-from tests.serving.test_server import GET, PATIENCE_S, Peer, serving
 from tests.support.asgi_client import BODY, ServingHarness
 from tests.support.fake_relay import FakeRelay
+from tests.support.socket_client import GET, PATIENCE_S, Peer, serving
 from tests.support.waiting import until
 
 BTC = "btcusdt@kline_1m"
