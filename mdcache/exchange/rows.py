@@ -5,7 +5,9 @@ open times off the grid (docs/binance.md#irregularities).
 """
 
 from dataclasses import dataclass
-from operator import ge
+from functools import partial
+from itertools import islice
+from operator import ge, lt, sub
 from typing import Any, NamedTuple
 
 import msgspec
@@ -50,10 +52,13 @@ class Page:
 
 
 Columns = tuple[int, str, str, str, str, str, int, str, int, str, str, str]
+_ByColumn = tuple[tuple[Any, ...], ...]
 _strict_decoder = msgspec.json.Decoder(list[Columns])
 _loose_decoder = msgspec.json.Decoder(list[list[Any]])
 _text_decoder = msgspec.json.Decoder(list[list[msgspec.Raw]])
 _any_decoder = msgspec.json.Decoder(Any)
+_OPEN_TIME, _OPEN, _HIGH, _LOW, _CLOSE, _CLOSE_TIME, _TRADES = 0, 1, 2, 3, 4, 6, 8
+_new_row = partial(tuple.__new__, Row)  # from its fields in order: two thirds of what `Row(…)` takes
 _LENGTHS = sorted(interval.length_ms for interval in INTERVALS.values() if not interval.months)
 
 
@@ -67,12 +72,17 @@ def read_page(body: bytes, expected: ExpectedRows) -> Page:
     Raises:
         InvalidBody: with a reason from a closed set.
     """
-    columns, oddity = _decode(body)
+    lines, oddity = _decode(body)
+    if not lines:
+        return Page([], oddity)
+    columns: _ByColumn = tuple(zip(*lines, strict=True))
     _check_prices(columns)
-    scale = 1000 if expected.micros else 1
-    texts = _row_texts(body, columns, oddity)
-    rows = [Row(line[0] // scale, line[6] // scale, line[8], text) for line, text in zip(columns, texts, strict=True)]
-    _check_times(rows, expected)
+    open_ms, close_ms, trades = columns[_OPEN_TIME], columns[_CLOSE_TIME], columns[_TRADES]
+    if expected.micros:
+        open_ms, close_ms = _in_ms(open_ms), _in_ms(close_ms)
+    rows = list(map(_new_row, zip(open_ms, close_ms, trades, _row_texts(body, len(lines), oddity), strict=True)))
+    if not _are_surely_right(open_ms, close_ms, trades, expected):
+        _check_times(rows, expected)
     if len(rows) > expected.limit:
         raise InvalidBody(BodyFault.TOO_MANY_ROWS, f"{len(rows)} for a limit of {expected.limit}")
     return Page(rows, oddity)
@@ -110,32 +120,50 @@ def _reject_reason(body: bytes) -> BodyFault:
         return BodyFault.NOT_JSON
 
 
-def _row_texts(body: bytes, columns: list[Columns], oddity: str) -> list[bytes]:
+def _row_texts(body: bytes, count: int, oddity: str) -> list[bytes]:
     """Return each row's bytes; if they can't be sliced out, its columns as printed, without spaces between them."""
-    if not columns:
-        return []
     compact = body[:2] == b"[[" and body[-2:] == b"]]" and not any(c in body for c in (b" ", b"\n", b"\t", b"\r"))
     if compact and not oddity:
-        cut = body[2:-2].split(b"],[")
-        if len(cut) == len(columns):
-            return [b"[" + text + b"]" for text in cut]
+        cut = body[1:-1].replace(b"],[", b"]\n[").split(b"\n")
+        if len(cut) == count:
+            return cut
     return [b"[%b]" % b",".join(line) for line in _text_decoder.decode(body)]
 
 
-def _check_prices(columns: list[Columns]) -> None:
+def _check_prices(columns: _ByColumn) -> None:
     """Raise `InvalidBody` unless open, high, low and close are plain decimals and high is not below low."""
-    count = len(columns)
-    printed = [line[1] for line in columns] + [line[4] for line in columns]
-    printed += [line[2] for line in columns] + [line[3] for line in columns]
+    opens, highs, lows, closes = columns[_OPEN], columns[_HIGH], columns[_LOW], columns[_CLOSE]
+    count, printed = len(opens), (*highs, *lows, *opens, *closes)
     digits = "".join(printed).replace(".", "").replace("-", "")
-    if count and not (digits.isascii() and digits.encode().isdigit()):  # of bytes: a tenth of the time
+    if not (digits.isascii() and digits.encode().isdigit()):  # of bytes: a tenth of the time
         raise InvalidBody(BodyFault.PRICES, "not a decimal")
     try:
         numbers = msgspec.convert(printed, list[float], strict=False)  # a fifth of what float() takes
     except msgspec.ValidationError as error:
         raise InvalidBody(BodyFault.PRICES, str(error)) from error
-    if not all(map(ge, numbers[2 * count : 3 * count], numbers[3 * count :])):
+    if not all(map(ge, numbers[:count], numbers[count : 2 * count])):
         raise InvalidBody(BodyFault.PRICES, "high below low")
+
+
+def _in_ms(times: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple([each // 1000 for each in times])
+
+
+def _are_surely_right(
+    open_ms: tuple[int, ...], close_ms: tuple[int, ...], trades: tuple[int, ...], expected: ExpectedRows
+) -> bool:
+    """Return whether the rows pass `_check_times`, as far as whole columns show: a tenth of its time.
+
+    Each must last exactly one interval. Other rows may be right, too.
+    """
+    return (
+        expected.lo_ms <= open_ms[0]
+        and open_ms[0] >= 0
+        and open_ms[-1] <= expected.hi_ms
+        and min(trades) >= 0
+        and all(map(lt, open_ms, islice(open_ms, 1, None)))
+        and {*map(sub, close_ms, open_ms)} == {expected.interval.length_ms - 1}
+    )
 
 
 def _check_times(rows: list[Row], expected: ExpectedRows) -> None:

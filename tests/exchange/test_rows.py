@@ -5,12 +5,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdcache.errors import InvalidBody
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.rows import ExpectedRows, read_page
+from tests.exchange.plain_rows import fault, printed
 
 T0 = 1_518_048_000_000  # 2018-02-08T00:00Z
 HOUR = 3_600_000
@@ -100,6 +101,7 @@ def test_more_columns_stay_as_printed(extra: bytes) -> None:
         (compact([line(T0 + HOUR), line(T0)]), "order"),
         (compact([line(T0), line(T0)]), "order"),
         (compact([line(T0, T0 - 1)]), "close-time"),
+        (compact([line(T0, _8=-1)]), "close-time"),
         (compact([line(T0 - HOUR)]), "window"),
         (compact([line(T0 + 101 * HOUR)]), "window"),
         (compact([line(T0 + n * HOUR) for n in range(4)]), "too-many-rows"),
@@ -129,3 +131,52 @@ def test_months_and_microseconds() -> None:
 def test_any_bytes_are_rows_or_broken(body: bytes) -> None:
     with contextlib.suppress(InvalidBody):  # any other exception fails
         assert len(read_page(body, EXPECTED).rows) <= 3
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> tuple[list[list[Any]], ExpectedRows]:
+    """Rows that are right but for at most a few values, and what was asked."""
+    interval = INTERVALS[draw(st.sampled_from(["1m", "1h", "1d", "1M"]))]
+    micros = draw(st.booleans())
+    unit = 1000 if micros else 1
+    lines, open_ms = [], draw(st.sampled_from([0, T0]))
+    for _ in range(draw(st.integers(0, 6))):
+        close_ms = interval.next_open(open_ms, 0) - 1
+        lines.append(line(open_ms * unit, (close_ms + 1) * unit - 1))
+        open_ms = close_ms + 1 + interval.length_ms * draw(st.sampled_from([0, 0, 0, 3]))
+    values: st.SearchStrategy[Any] = st.sampled_from(
+        ["1", "-0.5", "0.0", "1.", ".5", "", "-", "1e5", "NaN", "1_0", " 1", "+1", "٣", "1.2.3", "--1", "9" * 400]
+    ) | st.integers(-2, 2)
+    steps = st.sampled_from([-1, 1, -HOUR, HOUR, -59_000, -interval.length_ms])
+    for _ in range(draw(st.sampled_from([0, 1, 1, 2])) if lines else 0):
+        row, step = draw(st.sampled_from(lines)), draw(steps) * unit
+        match draw(st.sampled_from(["price", "time", "whole row", "trades", "any"])):
+            case "price":
+                row[draw(st.integers(1, 4))] = draw(values)
+            case "time" | "whole row" as kind:
+                for place in (0, 6) if kind == "whole row" else (draw(st.sampled_from([0, 6])),):
+                    row[place] = row[place] + step if type(row[place]) is int else step
+            case "trades":
+                row[8] = draw(st.integers(-1, 1))
+            case _:
+                row[draw(st.integers(0, 11))] = draw(values)
+    if lines and draw(st.integers(0, 9)) == 0:
+        del lines[0][draw(st.integers(0, 11))]
+    lo_ms = draw(st.sampled_from([0, 0, -2 * interval.length_ms, T0]))
+    hi_ms, limit = draw(st.sampled_from([2 * T0, 2 * T0, T0])), draw(st.sampled_from([99, 99, 5]))
+    return lines, ExpectedRows(interval, lo_ms, hi_ms, limit, 0, micros)
+
+
+@settings(max_examples=300)
+@given(bodies())
+def test_whole_columns_show_what_single_rows_do(made: tuple[list[list[Any]], ExpectedRows]) -> None:
+    lines, expected = made
+    found = ""
+    try:
+        rows = read_page(printed(lines), expected).rows
+    except InvalidBody as error:
+        found = error.reason
+    else:
+        scale = 1000 if expected.micros else 1
+        assert rows == [(row[0] // scale, row[6] // scale, row[8], compact(row)) for row in lines]
+    assert found == fault(lines, expected)
