@@ -1,13 +1,17 @@
-"""One market's HTTP client: sends a GET, returns its head and a bounded body. The only user of httpx's client.
+"""One market's HTTP client: sends a GET, returns its head and a bounded body. The only user of httpx.
 
-It does not know gates or budgets, and decides nothing. It translates httpx's exceptions.
+It does not know gates or budgets, and decides nothing. It translates httpx's exceptions. Requests go to httpx's
+transport, which is all that a GET needs: without redirects, cookies and credentials, httpx's client would only cost.
 """
 
 import asyncio
+import ssl
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from urllib.request import getproxies
 
 import httpx
 
@@ -21,6 +25,7 @@ SPARE_CONNECTIONS = (
 )
 REFUSAL_BYTES = 65_536  # of a body with another status: enough for any error and any firewall's page
 _OK = 200
+_PREPARED = 256  # requests kept prepared: those for tails are sent again and again
 
 # From httpx's exceptions to our faults; the first match counts. A test compares it with httpx's own tree.
 FAULTS: tuple[tuple[type[Exception], Fault], ...] = (
@@ -41,14 +46,17 @@ FAULTS: tuple[tuple[type[Exception], Fault], ...] = (
 _FOREIGN = tuple(kind for kind, _ in FAULTS)
 
 
+_PROXIES = {"http", "https", "all"}  # `getproxies` also returns what needs none
+_HEADERS = (("Accept", "application/json"), ("Accept-Encoding", "gzip"), ("User-Agent", f"mdcache/{__version__}"))
+
 Transport = httpx.AsyncBaseTransport | Callable[[], httpx.AsyncBaseTransport] | None
 
 
 @dataclass(slots=True, eq=False)
 class _Session:
-    """A client and its requests in progress."""
+    """A pool of connections and its requests in progress."""
 
-    client: httpx.AsyncClient
+    transport: httpx.AsyncBaseTransport
     in_flight: int = 0
     retired: bool = False
 
@@ -73,8 +81,9 @@ class MarketClient:
         self._timeout_s = timeout_s
         self._connections = concurrency + SPARE_CONNECTIONS
         self._transport = transport
-        self._trust_env = trust_env and transport is None
+        self._proxied = trust_env and transport is None and not getproxies().keys().isdisjoint(_PROXIES)
         self._tls = httpx.create_ssl_context(trust_env=trust_env) if transport is None else True
+        self._prepared = lru_cache(_PREPARED)(self._prepare)
         self._session = self._open()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -89,7 +98,7 @@ class MarketClient:
         session.in_flight += 1
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._get(session.client, request, on_head, heads)
+                return await self._get(session.transport, request, on_head, heads)
         except TimeoutError as error:
             self._retire(session)
             fault = TransportFailed(Fault.TIMEOUT, f"no whole reply in {self._timeout_s:g} s")
@@ -113,21 +122,14 @@ class MarketClient:
     def _open(self) -> _Session:
         transport = self._transport() if callable(self._transport) else self._transport
         limits = httpx.Limits(max_connections=self._connections, max_keepalive_connections=self._connections)
-        client = httpx.AsyncClient(
-            transport=transport,
-            verify=self._tls,  # one context for every pool: certificates take 20 ms to read
-            trust_env=self._trust_env,
-            timeout=self._timeout_s,
-            limits=limits,
-            follow_redirects=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # no cookies are stored or sent
-            headers={
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",
-                "User-Agent": f"mdcache/{__version__}",
-            },
-        )
-        return _Session(client)
+        if self._proxied or httpx.URL(self._base_url).userinfo:
+            return _Session(_WholeClient(transport, verify=self._tls, limits=limits, trust_env=self._proxied))
+        # one context for every pool: certificates take 20 ms to read
+        return _Session(transport or httpx.AsyncHTTPTransport(verify=self._tls, limits=limits))
+
+    def _prepare(self, path: str, query: str, headers: tuple[tuple[str, str], ...]) -> httpx.Request:
+        url = f"{self._base_url}{path}" + (f"?{query}" if query else "")
+        return httpx.Request("GET", url, headers=[*_HEADERS, *headers])
 
     def _retire(self, session: _Session) -> None:
         if isinstance(self._transport, httpx.AsyncBaseTransport):  # given by the caller, and the only one
@@ -137,22 +139,19 @@ class MarketClient:
             self._session = self._open()
 
     def _close(self, session: _Session) -> None:
-        task = asyncio.create_task(session.client.aclose())
+        task = asyncio.create_task(session.transport.aclose())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
     async def _get(
         self,
-        client: httpx.AsyncClient,
+        transport: httpx.AsyncBaseTransport,
         upstream_request: UpstreamRequest,
         on_head: Callable[[ReplyHead], None],
         heads: list[ReplyHead],
     ) -> tuple[ReplyHead, bytes]:
-        url = f"{self._base_url}{upstream_request.path}" + (
-            f"?{upstream_request.query}" if upstream_request.query else ""
-        )
-        request = client.build_request("GET", url, headers=list(upstream_request.headers))
-        response = await client.send(request, stream=True)
+        request = self._prepared(upstream_request.path, upstream_request.query, upstream_request.headers)
+        response = await transport.handle_async_request(request)
         try:
             head = ReplyHead(
                 response.status_code, tuple((name.lower(), value) for name, value in response.headers.multi_items())
@@ -174,6 +173,35 @@ class MarketClient:
         if heads and heads[0].status != _OK:
             return heads[0], b""
         raise fault from error
+
+
+class _WholeClient(httpx.AsyncBaseTransport):
+    """httpx's client, for what its transport lacks: proxies of the environment, credentials in the URL."""
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport | None,
+        *,
+        verify: ssl.SSLContext | bool,
+        limits: httpx.Limits,
+        trust_env: bool,
+    ) -> None:
+        self._client = httpx.AsyncClient(
+            transport=transport,
+            verify=verify,
+            trust_env=trust_env,
+            limits=limits,
+            follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # no cookies are stored or sent
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it; return the reply without its body."""
+        return await self._client.send(request, stream=True)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:

@@ -109,7 +109,7 @@ async def test_faults_are_tried_again_by_respx(fault: type[httpx.TransportError]
     with respx.mock(base_url="https://spot.test") as router:
         route = router.get("/api/v3/klines").mock(side_effect=[fault, httpx.Response(200, json=[])])
         session = world.governor._clients[Market.SPOT]._session
-        session.client._transport = httpx.MockTransport(router.async_handler)
+        session.transport = httpx.MockTransport(router.async_handler)
         assert (await world.governor.fetch(fake_read(within_s=8))).body == b"[]"
         assert route.call_count == 2
     [called, _] = world.events_of(UpstreamCalled)
