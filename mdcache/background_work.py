@@ -1,8 +1,8 @@
-"""Supervise background work: report an unforeseen exception, and start the work again after a pause."""
+"""Work beside the loop: supervise tasks, and hand long computations to threads."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
@@ -10,6 +10,9 @@ from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 _PAUSE_S = 1.0
 _MAX_PAUSE_S = 60.0
 _CANCEL_AGAIN_S = 0.1
+_LONG_BYTES = 1 << 18  # to parse or compress so many takes about a millisecond
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 def supervise(
@@ -38,6 +41,16 @@ async def _run(task: BackgroundTask, work: Callable[[], Awaitable[None]], clock:
         pause_s = _PAUSE_S if clock.now() - began_s >= _MAX_PAUSE_S else pause_s
         await clock.sleep(pause_s)
         pause_s = min(2 * pause_s, _MAX_PAUSE_S)
+
+
+async def compute(nbytes: int, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Return the result of a pure computation over `nbytes`; a long one is done in a thread.
+
+    The event loop goes on meanwhile: `daemon/lifecycle.py` has the interpreter change threads often.
+    """
+    if nbytes > _LONG_BYTES:
+        return await asyncio.to_thread(call, *args, **kwargs)
+    return call(*args, **kwargs)
 
 
 async def cancel_all(*tasks: asyncio.Task[Any] | None) -> None:

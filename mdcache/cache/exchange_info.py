@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, cast
 
-from mdcache.background_work import cancel_all, supervise
+from mdcache.background_work import cancel_all, compute, supervise
 from mdcache.cache.answers import Answer, CacheStatus, Caller
 from mdcache.cache.preconditions import check_preconditions
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.sharing import BodySharing
-from mdcache.cache.snapshot_reads import SnapshotRead, SnapshotReads
+from mdcache.cache.snapshot_reads import SnapshotRead, SnapshotReads, parse
 from mdcache.cache.snapshots import SnapshotAnswer, min_as_of_ms
 from mdcache.cache.symbols import SymbolTable
 from mdcache.candles.freshness import FreshnessDirectives
@@ -74,7 +74,7 @@ class _Held:
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
-    """A body, the document it is, and its symbols, joined with those known before."""
+    """A body, the document it is, and its symbols."""
 
     body: bytes
     held: _Held
@@ -147,9 +147,10 @@ class ExchangeInfo:
         await check_preconditions(self._clocks, self, market, names, self._policy.deadline_s)
         if wait_ms := directives.wait_ms(self._clocks.now(market)):
             await self._clock.sleep(wait_ms / 1000)
+        held, cache_status = self._held.get(question), CacheStatus.HIT
+        await _index(held, selection)
         now = self._clocks.now(market)
         least_ms = min_as_of_ms(directives, directives.max_fresh_age_ms(self._ttl_ms), now)
-        held, cache_status = self._held.get(question), CacheStatus.HIT
         if held is not None and self._lacks(market, held, selection):
             held, least_ms = None, max(least_ms, self.table.symbols(market).as_of_ms)
         if held is None or held.as_of_ms < least_ms:
@@ -164,6 +165,7 @@ class ExchangeInfo:
                 if held is None or held.as_of_ms < min_as_of_ms(directives, stale_ms, now):
                     raise
                 cache_status = CacheStatus.HIT
+            await _index(held, selection)
             now = self._clocks.now(market)
             self._registry.enforce_limit()
         elif now.ms - held.as_of_ms > self._ttl_ms * _REFRESH_AT:
@@ -207,14 +209,14 @@ class ExchangeInfo:
 
     def parse(self, question: SnapshotQuestion, body: SnapshotBody) -> _Parsed:
         """Parse a body; raise `InvalidBody` if it is not an `exchangeInfo`."""
-        symbols = read_symbols(question.market, body.body, body.as_of_ms, self.table.symbols(question.market))
+        symbols = read_symbols(question.market, body.body, body.as_of_ms)
         return _Parsed(body.body, _Held(ExchangeInfoDocument(body.body), body.as_of_ms), symbols)
 
     async def keep(self, read: SnapshotRead[_Parsed], result: _Parsed) -> None:
         """Hold a document that was read, by this replica or another, and save it."""
         market = read.market
         if self._hold(read.question, result):
-            self._events.emit(SymbolsLoaded(market, len(result.symbols.names)))
+            self._events.emit(SymbolsLoaded(market, len(self.table.symbols(market).names)))
         if self._store is not None:
             self._store.save(market, result.body, result.held.as_of_ms, sets=read.question != _PLAIN[market])
 
@@ -280,7 +282,7 @@ class ExchangeInfo:
             stored = await self._store.load(market, sets=sets) if self._store is not None else None
             if stored is not None:
                 try:
-                    self._hold(question, self.parse(question, SnapshotBody(*stored)))
+                    self._hold(question, await parse(self, question, SnapshotBody(*stored)))
                 except InvalidBody as error:
                     self._events.emit(BackgroundTaskFailed(BackgroundTask.SYMBOLS, str(error)))
         await self._reads.pull(_PLAIN[market])
@@ -348,3 +350,9 @@ class ExchangeInfo:
             immutable=False,
             newest_as_of_ms=partial(self.held_as_of_ms, question),
         )
+
+
+async def _index(held: _Held | None, selection: SymbolSelection) -> None:
+    """Build the index of the document that is held, if `selection` needs it."""
+    if held is not None and not held.document.is_ready_for(selection):
+        await compute(held.document.nbytes, held.document.build_index)

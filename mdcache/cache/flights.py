@@ -99,7 +99,7 @@ class Flight:
         self.sent_at_s, self.sent = self._clock_now()
         return _build_request(self.series, self.window)
 
-    def accept(self, reply: UpstreamReply) -> Accepted[CheckedPage]:
+    async def accept(self, reply: UpstreamReply) -> Accepted[CheckedPage]:
         """Return the reply's rows, or raise `InvalidBody` if it does not answer this window."""
         window, series = self.window, self.series
         page = _read_page(series, window, reply)
@@ -134,7 +134,7 @@ class _Look:
     def build_request(self) -> UpstreamRequest:
         return _build_request(self._series, self._window)
 
-    def accept(self, reply: UpstreamReply) -> Accepted[list[Row]]:
+    async def accept(self, reply: UpstreamReply) -> Accepted[list[Row]]:
         rows = _read_page(self._series, self._window, reply).rows
         return Accepted(rows, len(rows))
 

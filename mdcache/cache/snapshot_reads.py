@@ -6,6 +6,7 @@ A read waits in the queue with the best lane and the latest deadline of its call
 import asyncio
 from typing import Generic, Protocol, TypeVar
 
+from mdcache.background_work import compute
 from mdcache.cache.sharing import BodySharing, NoSharing
 from mdcache.cache.single_flight import SingleFlight
 from mdcache.clock import Clock, Instant
@@ -35,10 +36,15 @@ class BodySink(Protocol[_P]):
         """Return how long a body is useful to any replica, in seconds."""
 
     def parse(self, question: SnapshotQuestion, body: SnapshotBody) -> _P:
-        """Parse the body; raise `InvalidBody` if it does not answer `question`."""
+        """Parse the body; raise `InvalidBody` if it does not answer `question`. Pure: a thread may call it."""
 
     async def keep(self, read: "SnapshotRead[_P]", result: _P) -> None:
         """Keep the result of `read`, even if no caller waits for it any more."""
+
+
+async def parse(sink: BodySink[_P], question: SnapshotQuestion, body: SnapshotBody) -> _P:
+    """Return what `sink` parses from a body, a long one in a thread; raise `InvalidBody` as it does."""
+    return await compute(len(body.body), sink.parse, question, body)
 
 
 class SnapshotRead(Generic[_P]):
@@ -86,7 +92,7 @@ class SnapshotRead(Generic[_P]):
 
     async def apply(self, body: SnapshotBody) -> None:
         """Keep what another replica read; raise `InvalidBody` if it does not answer this question."""
-        await self.keep(self._sink.parse(self.question, body))
+        await self.keep(await parse(self._sink, self.question, body))
 
     async def keep(self, result: _P) -> None:
         """Keep the result, and set it for the callers."""
@@ -108,10 +114,10 @@ class SnapshotRead(Generic[_P]):
             path, self.question.query, self.question.headers, self.weight(), self._sink.max_body_bytes
         )
 
-    def accept(self, reply: UpstreamReply) -> Accepted[tuple[SnapshotBody, _P]]:
+    async def accept(self, reply: UpstreamReply) -> Accepted[tuple[SnapshotBody, _P]]:
         """Parse the reply; raise `InvalidBody` if it does not answer this question."""
         body = SnapshotBody(reply.body, reply.sent.ms)
-        return Accepted((body, self._sink.parse(self.question, body)))
+        return Accepted((body, await parse(self._sink, self.question, body)))
 
 
 class SnapshotReads(Generic[_P]):

@@ -31,6 +31,6 @@ class SymbolTable:
         """Apply a list that was read `age_s` ago; return whether it is the newest so far."""
         if symbols.as_of_ms < self._symbols[market].as_of_ms:
             return False
-        self._symbols[market] = symbols
+        self._symbols[market] = symbols.joined_with(self._symbols[market])
         self._read_at_s[market] = self._clock.now() - age_s
         return True

@@ -5,6 +5,7 @@ import gc
 import os
 import random
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
@@ -25,6 +26,7 @@ _LOG_DRAIN_S = 1.0  # for the last log lines to be written
 _STDERR = 2
 _OTHER_FILES = 4_096  # beside listeners: clients that ask, connections to Binance, stores
 _GC_THRESHOLDS = (50_000, 20, 100)  # a page of 1,000 rows creates 13,000 short-lived objects and no cycle
+_SWITCH_INTERVAL_S = 0.001  # after which a thread that parses or compresses lets the event loop go on; 5 ms otherwise
 
 
 def run(settings: Settings) -> None:
@@ -73,6 +75,7 @@ async def _run(settings: Settings, sockets: list[socket.socket], state_dir: Stat
         events.emit(SettingsIgnored(settings.ignored))
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _report_unhandled(events, context))
 
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.collect()
     gc.freeze()  # what exists by now stays: no collection needs to scan it again
     gc.set_threshold(*_GC_THRESHOLDS)

@@ -122,6 +122,14 @@ class ExchangeInfoDocument:
         """Its size in memory, in bytes, without the index of its symbols."""
         return len(self._symbols) + sum(len(text) for text, _ in self._texts) + len(self._rest)
 
+    def is_ready_for(self, selection: SymbolSelection) -> bool:
+        """Return whether `body` has what it needs: for single symbols, the index."""
+        return selection.selects_all or self._entries is not None
+
+    def build_index(self) -> None:
+        """Build the index of single symbols, which takes as long as parsing the document; a thread may do it."""
+        self._index()
+
     def contains(self, names: Iterable[str]) -> bool:
         """Return whether it lists all of these symbols."""
         return {entry.symbol for entry, _ in self._index()}.issuperset(names)

@@ -1,7 +1,7 @@
 """The symbols and pairs of a market, parsed from its `exchangeInfo`; a name once seen stays known."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -55,13 +55,17 @@ class MarketSymbols:
         """Return whether this symbol or pair is listed, or once was."""
         return name in (self.pairs if by_pair else self.names)
 
+    def joined_with(self, before: "MarketSymbols") -> "MarketSymbols":
+        """Return these with the names known `before`: one that is no longer listed stays known."""
+        return replace(self, names=before.names | self.names, pairs=before.pairs | self.pairs)
+
     def trades(self, name: str, *, by_pair: bool) -> bool:
         """Return whether new rows may still open; a pair trades while any of its contracts does."""
         return by_pair or name in self.trading
 
 
-def read_symbols(market: Market, body: bytes, as_of_ms: int, before: MarketSymbols) -> MarketSymbols:
-    """Return the names of an `exchangeInfo` body, joined with those known `before`.
+def read_symbols(market: Market, body: bytes, as_of_ms: int) -> MarketSymbols:
+    """Return the names of an `exchangeInfo` body.
 
     Raises:
         InvalidBody: if it is not an `exchangeInfo`.
@@ -74,8 +78,8 @@ def read_symbols(market: Market, body: bytes, as_of_ms: int, before: MarketSymbo
     if not entries:
         raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, f"no symbols on {market}")
     return MarketSymbols(
-        names=before.names | {entry.symbol for entry in entries},
-        pairs=before.pairs | {entry.pair for entry in entries if entry.pair},
+        names=frozenset(entry.symbol for entry in entries),
+        pairs=frozenset(entry.pair for entry in entries if entry.pair),
         trading=frozenset(entry.symbol for entry in entries if entry.trades),
         as_of_ms=as_of_ms,
         rate_limits=_read_limits(info.rateLimits),

@@ -74,7 +74,7 @@ class TimeRead:
         """Return a GET without parameters."""
         return UpstreamRequest(f"{self.market.prefix}time", "", (), weights.TIME, _MOST_BYTES)
 
-    def accept(self, reply: UpstreamReply) -> Accepted[ClockSample]:
+    async def accept(self, reply: UpstreamReply) -> Accepted[ClockSample]:
         """Return the sample; raise `InvalidBody` if neither the body nor a `Date` has a time."""
         wall_ms = None if self.wall_ms is None else self.wall_ms()
         found = weigh(stated_time(reply.body), reply.date_ms, wall_ms)

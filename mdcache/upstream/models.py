@@ -79,5 +79,5 @@ class Fetchable(Protocol[T_co]):
     def build_request(self) -> UpstreamRequest:
         """Build the request. Called in the same step in which its weight is reserved, once for each attempt."""
 
-    def accept(self, reply: UpstreamReply) -> Accepted[T_co]:
-        """Parse the body; raise `InvalidBody` if it does not answer the question. Pure."""
+    async def accept(self, reply: UpstreamReply) -> Accepted[T_co]:
+        """Parse the body, a long one in a thread; raise `InvalidBody` if it does not answer the question."""

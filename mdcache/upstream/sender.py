@@ -58,7 +58,11 @@ class Sender:
         finally:
             called = exchange.event(outcome)
             scheduler.finished(queued)
-            self._events.emit(replace(called, rows=_resolve(queued, outcome)))
+            rows = None
+            try:
+                rows = await _resolve(queued, outcome)
+            finally:
+                self._events.emit(replace(called, rows=rows))
 
 
 class _Exchange:
@@ -172,7 +176,7 @@ class _Exchange:
         )
 
 
-def _resolve(queued: QueuedRead, outcome: UpstreamReply | Exception | None) -> int | None:
+async def _resolve(queued: QueuedRead, outcome: UpstreamReply | Exception | None) -> int | None:
     """Set the read's future; return how many rows its reply has, if it is a page of rows and was accepted."""
     if outcome is None:  # only `aclose` cancels it
         queued.future.cancel()
@@ -182,11 +186,16 @@ def _resolve(queued: QueuedRead, outcome: UpstreamReply | Exception | None) -> i
         queued.future.set_exception(outcome)
     else:
         try:
-            accepted = queued.read.accept(outcome)
+            accepted = await queued.read.accept(outcome)
+        except asyncio.CancelledError:  # only `aclose` cancels it
+            queued.future.cancel()
+            raise
         except Exception as error:  # noqa: BLE001 - raised to the waiter
-            queued.future.set_exception(error)
+            if not queued.future.done():
+                queued.future.set_exception(error)
         else:
-            queued.future.set_result(accepted.value)
+            if not queued.future.done():
+                queued.future.set_result(accepted.value)
             return accepted.rows
     return None
 

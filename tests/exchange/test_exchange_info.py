@@ -138,7 +138,7 @@ def test_one_odd_entry_takes_no_market_down_and_stays_as_printed(odd: bytes, pla
     good = b'{"symbol":"BTCUSDT","status":"TRADING","permissions":["SPOT"],"permissionSets":[["SPOT"]]}'
     entries = b",".join([odd, good] if place else [good, odd])
     body = b'{"serverTime":1,"symbols":[' + entries + b"]}"
-    names = read_symbols(Market.SPOT, body, 0, MarketSymbols())
+    names = read_symbols(Market.SPOT, body, 0)
     assert names.trades("BTCUSDT", by_pair=False)
     document = ExchangeInfoDocument(body)
     assert document.body(1, SymbolSelection()) == body
@@ -153,13 +153,13 @@ def test_one_odd_entry_takes_no_market_down_and_stays_as_printed(odd: bytes, pla
 def test_an_odd_field_takes_nothing_else_of_its_entry_away(odd: bytes) -> None:
     entry = b'{"symbol":"A",' + odd + b',"permissionSets":[["SPOT"]]}'
     body = b'{"symbols":[{"symbol":"B"},' + entry + b"]}"
-    assert read_symbols(Market.COINM, body, 0, MarketSymbols()).trading == {"A", "B"}
+    assert read_symbols(Market.COINM, body, 0).trading == {"A", "B"}
     assert ExchangeInfoDocument(body).body(1, parse_selection("symbol=A", None)) == b'{"symbols":[' + entry + b"]}"
 
 
 def test_a_symbol_whose_status_is_odd_may_trade() -> None:
     body = b'{"symbols":[{"symbol":"A","status":1},{"symbol":"B"},{"symbol":"C","status":"HALT"}]}'
-    names = read_symbols(Market.SPOT, body, 0, MarketSymbols())
+    names = read_symbols(Market.SPOT, body, 0)
     assert names.trading == {"A", "B"}
 
 
@@ -168,7 +168,7 @@ def test_a_symbol_whose_status_is_odd_may_trade() -> None:
 )
 def test_odd_limits_are_none(limits: bytes) -> None:
     body = b'{"rateLimits":' + limits + b',"symbols":[{"symbol":"A"}]}'
-    names = read_symbols(Market.SPOT, body, 0, MarketSymbols())
+    names = read_symbols(Market.SPOT, body, 0)
     assert weight_limit(Market.SPOT, names.rate_limits) == DEFAULT_LIMIT[Family.SPOT]
 
 
@@ -192,7 +192,7 @@ def test_names_come_in_any_order_and_all_else_is_as_printed(body: bytes) -> None
 
 def test_a_name_once_seen_stays_known() -> None:
     before = MarketSymbols(names=frozenset({"GONEUSDT"}), trading=frozenset({"GONEUSDT"}))
-    found = read_symbols(Market.SPOT, BODY, 9, before)
+    found = read_symbols(Market.SPOT, BODY, 9).joined_with(before)
     assert found.knows("GONEUSDT", by_pair=False)
     assert not found.trades("GONEUSDT", by_pair=False)
     assert found.trades("BTCUSDT", by_pair=False)
@@ -202,7 +202,7 @@ def test_a_name_once_seen_stays_known() -> None:
 
 def test_coinm_has_pairs_and_its_own_word_for_the_status() -> None:
     body = b'{"symbols":[{"symbol":"BTCUSD_PERP","pair":"BTCUSD","contractStatus":"TRADING"}]}'
-    found = read_symbols(Market.COINM, body, 0, MarketSymbols())
+    found = read_symbols(Market.COINM, body, 0)
     assert found.knows("BTCUSD", by_pair=True)
     assert not found.knows("BTCUSD", by_pair=False)
     assert found.trades("BTCUSD_PERP", by_pair=False)
@@ -211,4 +211,4 @@ def test_coinm_has_pairs_and_its_own_word_for_the_status() -> None:
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"symbols":[]}', b'{"symbols":[{"name":"A"}]}'])
 def test_a_body_without_symbols_is_broken(body: bytes) -> None:
     with pytest.raises(InvalidBody):
-        read_symbols(Market.SPOT, body, 0, MarketSymbols())
+        read_symbols(Market.SPOT, body, 0)

@@ -148,7 +148,7 @@ class FakeRead:
             self.market.prefix + self.path, f"w={self.cost}", self.headers, self.cost, self.max_bytes
         )
 
-    def accept(self, reply: UpstreamReply) -> Accepted[UpstreamReply]:
+    async def accept(self, reply: UpstreamReply) -> Accepted[UpstreamReply]:
         if self.broken:
             self.broken -= 1
             raise InvalidBody(BodyFault.COLUMNS, "made up")

@@ -1,0 +1,35 @@
+"""A long `exchangeInfo` is parsed beside the loop, which answers others meanwhile."""
+
+import threading
+from typing import Any
+
+import msgspec
+
+from mdcache.cache.exchange_info import ExchangeInfo
+from mdcache.cache.snapshot_reads import parse
+from mdcache.exchange.exchange_info import EXCHANGE_INFO_ENDPOINTS
+from mdcache.exchange.snapshots import SnapshotBody, SnapshotQuestion
+
+QUESTION = SnapshotQuestion(EXCHANGE_INFO_ENDPOINTS[0], ())
+
+
+class Parser(ExchangeInfo):
+    """The sink's parser alone, which notes its threads."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+
+    def parse(self, question: SnapshotQuestion, body: SnapshotBody) -> Any:
+        self.threads.append(threading.get_ident())
+        return super().parse(question, body)
+
+
+async def test_a_long_list_is_parsed_in_a_thread() -> None:
+    entries = [{"symbol": f"S{n}USDT", "status": "TRADING", "filters": ["x" * 1_000]} for n in range(2_000)]
+    parser = Parser()
+    for count in (10, 2_000):
+        body = SnapshotBody(msgspec.json.encode({"symbols": entries[:count]}), 7)
+        found = await parse(parser, QUESTION, body)
+        assert len(found.symbols.names) == count
+        assert found.symbols.trades("S0USDT", by_pair=False)
+    assert [each == threading.get_ident() for each in parser.threads] == [True, False]
