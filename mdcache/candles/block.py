@@ -9,6 +9,8 @@ from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, count
+from operator import add, attrgetter
 from typing import Protocol
 
 from mdcache.candles.ranges import FOREVER_MS
@@ -16,6 +18,7 @@ from mdcache.exchange.rows import Row
 
 _ROWS_PER_SPAN = 1000  # a block has at most 1,024 rows: off the grid there may be one or two more
 _OVERHEAD_BYTES = 400  # the object, two arrays and the bytes' own headers, measured with sys.getsizeof
+_open_ms = attrgetter("open_ms")
 _COMPRESSED_OVERHEAD_BYTES = 300  # the same, with one array
 
 
@@ -100,25 +103,24 @@ HeldBlock = Block | CompressedBlock
 
 def build_block(index: int, rows: Sequence[tuple[int, bytes]]) -> Block:
     """Build a block from (open time, printed row) pairs in rising order."""
-    ends = array("I")
-    at = -1
-    for _, raw in rows:
-        at += len(raw) + 1
-        ends.append(at)
-    return Block(index, array("q", [t for t, _ in rows]), ends, b",".join([raw for _, raw in rows]))
+    raws = [raw for _, raw in rows]
+    return Block(index, array("q", [t for t, _ in rows]), _row_ends(raws, 0), b",".join(raws))
+
+
+def _row_ends(raws: Sequence[bytes], start: int) -> "array[int]":
+    """Return where each row ends in a text that has them from `start` on, joined by commas."""
+    return array("I", map(add, accumulate(map(len, raws)), count(start)))
 
 
 def _splice(old: Block, i: int, j: int, rows: Sequence[tuple[int, bytes]]) -> Block:
     """Return `old` with its rows i..j-1 replaced."""
-    pieces = ([old.piece(0, i)] if i else []) + [raw for _, raw in rows]
+    raws = [raw for _, raw in rows]
+    pieces = ([old.piece(0, i)] if i else []) + raws
     pieces += [old.piece(j, len(old))] if j < len(old) else []
     ends = old.row_ends[:i]
-    at = ends[-1] if i else -1
-    for _, raw in rows:
-        at += len(raw) + 1
-        ends.append(at)
+    ends.extend(_row_ends(raws, ends[-1] + 1 if i else 0))
     if j < len(old):
-        shift = at + 1 - (old.row_ends[j - 1] + 1 if j else 0)
+        shift = (ends[-1] + 1 if ends else 0) - (old.row_ends[j - 1] + 1 if j else 0)
         ends.extend(array("I", [end + shift for end in old.row_ends[j:]]))
     opens = old.open_times[:i] + array("q", [t for t, _ in rows]) + old.open_times[j:]
     return Block(old.index, opens, ends, b",".join(pieces))
@@ -173,8 +175,12 @@ class SeriesBlocks:
     def replace(self, start: int, end: int, rows: Sequence[Row]) -> None:
         """Replace the rows with `start` <= open time < `end` by `rows` (in rising order)."""
         by_index: dict[int, list[tuple[int, bytes]]] = {}
-        for row in rows:
-            by_index.setdefault(row.open_ms // self.width_ms, []).append((row.open_ms, row.raw))
+        at = 0
+        while at < len(rows):
+            index = rows[at].open_ms // self.width_ms
+            after = bisect_left(rows, (index + 1) * self.width_ms, at, key=_open_ms)
+            by_index[index] = [(row.open_ms, row.raw) for row in rows[at:after]]
+            at = after
         for index in sorted({*self.indexes(start, end), *by_index}):
             self._replace_in_block(index, start, end, by_index.get(index, []))
 
@@ -223,6 +229,16 @@ class SeriesBlocks:
     def printed_rows(self, start: int, end: int) -> list[tuple[int, bytes]]:
         """Return (open time, printed row) of every row in [start, end)."""
         return [pair for block, i, j in self.oldest(start, end, FOREVER_MS) for pair in block.rows(i, j)]
+
+    def count_repeated(self, rows: Sequence[Row], start: int, end: int) -> int:
+        """Return how many rows there are in [start, end), if `rows` begins with exactly these; else 0."""
+        at = 0
+        for block, i, j in self.oldest(start, end, FOREVER_MS):
+            after = at + j - i
+            if block.piece(i, j) != b",".join([row.raw for row in rows[at:after]]):
+                return 0
+            at = after
+        return at
 
     def first_open(self, start: int, end: int) -> int | None:
         """Return the open time of the first row in [start, end), or `None`."""

@@ -6,6 +6,8 @@
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter, sub
 from types import MappingProxyType
 
 from mdcache.candles.empty_ranges import EmptyRange
@@ -17,6 +19,7 @@ from mdcache.candles.window import Proof, Window, prove
 from mdcache.exchange.rows import Row
 
 _MAX_UNPROVEN_EMPTY = 16
+_open_ms = attrgetter("open_ms")
 _NONE_SHOWN: Mapping[int, int] = MappingProxyType({})
 
 
@@ -69,8 +72,30 @@ def _merge_proof(series: Series, rows: list[Row], proof: Proof, read: ReadTime) 
         proof = Proof(proof.lo_ms, series.tail.start_ms, open_ended=False)
     if proof.lo_ms >= proof.end_ms:
         return []
-    start, end = proof.lo_ms, proof.end_ms
-    return _merge_proven(series, [row for row in rows if start <= row.open_ms < end], proof, read)
+    first, last = bisect_left(rows, proof.lo_ms, key=_open_ms), bisect_left(rows, proof.end_ms, key=_open_ms)
+    rows, proof = _without_repeated(series, rows[first:last], proof)
+    return _merge_proven(series, rows, proof, read)
+
+
+def _without_repeated(series: Series, rows: list[Row], proof: Proof) -> tuple[list[Row], Proof]:
+    """Leave out the first rows if all of them are settled already and there is no gap: they change nothing."""
+    covered = series.coverage.at(proof.lo_ms)
+    if not rows or covered is None or rows[0].open_ms != proof.lo_ms:
+        return rows, proof
+    repeated = series.blocks.count_repeated(rows, proof.lo_ms, min(covered[1], proof.end_ms))
+    open_times = [row.open_ms for row in rows[:repeated]]
+    if (before := series.blocks.last_open(covered[0], proof.lo_ms)) is not None:
+        open_times.insert(0, before)
+    if not repeated or not _have_no_gaps(series, open_times):
+        return rows, proof
+    if proof.open_ended:  # it was read again, and the bucket below, as in `_settle`
+        series.note_read_again(proof.lo_ms - series.interval.length_ms, FOREVER_MS)
+    return rows[repeated:], Proof(open_times[-1] + 1, proof.hi_ms, proof.open_ended)
+
+
+def _have_no_gaps(series: Series, open_times: list[int]) -> bool:
+    """Return whether each row surely follows the one before it at once."""
+    return {*map(sub, islice(open_times, 1, None), open_times)} <= {series.interval.length_ms}
 
 
 def merge_tail(series: Series, tail: Tail) -> list[Revision]:
@@ -146,6 +171,8 @@ def _fill_gaps(series: Series, rows: list[Row], proof: Proof, read: ReadTime) ->
 
 def _revisions(rows: list[Row], was: Mapping[int, bytes], proof: Proof) -> list[Revision]:
     """Compare the reply with what was shown as closed, by open time."""
+    if not was:
+        return []
     start, end = proof.lo_ms, proof.end_ms
     now = {row.open_ms: row.raw for row in rows}
     return [
@@ -173,13 +200,18 @@ def _note_empty_ranges(series: Series, rows: list[Row], count: int, span: Span, 
     previous = series.blocks.last_open(around[0], start)
     following = rows[count].open_ms if count < len(rows) else series.blocks.first_open(end, around[1])
     open_times = [row.open_ms for row in rows[:count]]
-    for open_ms in [*open_times, *([] if following is None else [following])]:
+    if following is not None:
+        open_times.append(following)
+    no_gaps = _have_no_gaps(series, open_times)
+    for open_ms in open_times[:1] if no_gaps else open_times:
         if previous is None:
             if open_ms - start >= length_ms:
                 series.empty_ranges.add(EmptyRange(start, open_ms, as_of_ms, hole=False))
         elif open_ms - previous > length_ms and (empty_from := series.next_open(previous)) < open_ms:
             series.empty_ranges.add(EmptyRange(empty_from, open_ms, as_of_ms, hole=True))
         previous = open_ms
+    if open_times:
+        previous = open_times[-1]
     if following is None and not proof.open_ended:
         empty_from = start if previous is None else series.next_open(previous)
         if empty_from < end:
@@ -195,6 +227,8 @@ def _refute_unproven_empty(series: Series, rows: list[Row]) -> None:
     """Forget where replies showed no rows, if there are some: a short page among them was capped."""
     series.note_page(len(rows))
     if not rows:
+        return
+    if series.unproven_end is None and not series.unproven_empty:
         return
     opens = [row.open_ms for row in rows]
     kept: list[UnprovenEmpty] = []

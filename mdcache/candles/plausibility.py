@@ -48,6 +48,8 @@ def cut_at_long_gap(series: Series, rows: list[Row], window: Window) -> list[Row
         return rows
     length_ms = series.interval.length_ms
     longest_ms = max(LONGEST_OUTAGE_MS, 3 * length_ms) + length_ms
+    if not rows or rows[-1].open_ms - rows[0].open_ms <= longest_ms:
+        return rows
     for place in range(len(rows) - 1, 0, -1):
         before, after = rows[place - 1].open_ms, rows[place].open_ms
         if after - before > longest_ms and not (place == len(rows) - 1 and window.end_ms == after):
@@ -65,7 +67,9 @@ def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTi
         return shortened
     lo, hi = _expected_span(series, rows, window)
     tail = series.tail_known_at(read.early_ms)
-    known = series.known_between(lo, hi, tail)
+    repeated = series.blocks.count_repeated(rows, lo, hi)
+    fresh = rows[repeated:]
+    known = series.known_between(rows[repeated - 1].open_ms + 1 if repeated else lo, hi, tail)
     if known and not rows:
         raise InvalidBody(BodyFault.EMPTY, f"{len(known)} rows are known there")
     newest = series.newest_known(tail) if hi == FOREVER_MS else -1
@@ -73,7 +77,7 @@ def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTi
         if rows[-1].open_ms < series.newest_settled():
             raise InvalidBody(BodyFault.LAGGING, f"ends at {rows[-1].open_ms}, and later rows are settled")
         return Suspicion(f"lacks our newest row {newest}", lagging=True)
-    shown = {row.open_ms: row for row in rows}
+    shown = {row.open_ms: row for row in fresh}
     lacking = [row.open_ms for row in known if row.open_ms not in shown]
     if len(lacking) > MAX_VANISHED_ROWS:
         raise InvalidBody(BodyFault.MISSING_ROWS, f"{len(lacking)} rows that are known")
