@@ -12,6 +12,7 @@ from mdcache.candles.merge import merge
 from mdcache.candles.plausibility import Suspicion, find_suspicion
 from mdcache.candles.series import Series
 from mdcache.candles.settling import ReadTime
+from mdcache.candles.stored_blocks import evict_block
 from mdcache.candles.window import Window, WindowKind
 from mdcache.errors import InvalidBody
 from mdcache.exchange.rows import Row
@@ -104,4 +105,4 @@ def test_a_repeated_row_changes_nothing(path: str, seed: int) -> None:
         if rng.random() < 0.1:
             for series in (fast, plain):
                 for index in series.blocks.indexes(0, 1 << 62):
-                    series.evict(index)
+                    evict_block(series, index)
