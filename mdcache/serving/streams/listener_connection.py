@@ -87,6 +87,7 @@ class ListenerConnection(asyncio.Protocol):
         self._pong_s = PONG_TIMEOUTS_S[path.market] if times.pong is None else times.pong
         self._protocol = ServerProtocol(state=State.OPEN, max_size=_MESSAGE_BYTES, logger=_logger)
         self._transport: asyncio.Transport
+        self._listening = False  # or it did
         self._ended = False  # from this side: nothing more is sent
         self._pieces: list[bytes] = []  # of a message in several frames
         self._binary = False
@@ -107,10 +108,7 @@ class ListenerConnection(asyncio.Protocol):
         if found is not None and found.family in {socket.AF_INET, socket.AF_INET6}:
             found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         self._timer = asyncio.get_running_loop().call_later(self._times.ping_every, self._tick)
-        refusal = self._relay.refusal(self.market)
-        if refusal is not None:
-            self.close(CloseCode.TRY_AGAIN_LATER, refusal)
-        else:
+        if not self._refused():
             self._apply(self.session.subscribe(self._first_topics))
 
     def data_received(self, data: bytes) -> None:
@@ -202,6 +200,8 @@ class ListenerConnection(asyncio.Protocol):
 
     def _apply(self, outcome: MessageOutcome) -> None:
         """Answer, then let the relay know, so that no frame comes before the answer."""
+        if outcome.added and not self._listening and self._refused():
+            return
         if outcome.reply:
             self._protocol.send_text(outcome.reply.encode())
         if outcome.too_many:
@@ -211,9 +211,17 @@ class ListenerConnection(asyncio.Protocol):
         if outcome.removed:
             self._relay.unsubscribe(self, self.market, outcome.removed)
         if outcome.added:
+            self._listening = True
             self._relay.subscribe(self, self.market, outcome.added)
         if outcome.reply and self.waiting_bytes() > MOST_WAITING_BYTES:
             self._fail(CloseCode.POLICY_VIOLATION, "answers are not read")
+
+    def _refused(self) -> bool:
+        """Close the connection of a client that listens to nothing yet, if no frames would come now."""
+        refusal = self._relay.refusal(self.market)
+        if refusal is not None:
+            self.close(CloseCode.TRY_AGAIN_LATER, refusal)
+        return refusal is not None
 
     def _tick(self) -> None:
         """Ping; end the connection of a client that answers none, or does not read."""

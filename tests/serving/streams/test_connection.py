@@ -302,6 +302,18 @@ async def test_what_the_relay_refuses_may_come_again() -> None:
     assert client.gone
 
 
+async def test_who_connected_before_is_refused_with_his_first_topic_and_who_listens_is_kept() -> None:
+    early, listening = ListenerClient(VirtualClock()), ListenerClient(VirtualClock(), f"/ws/{BTC}")
+    early.relay.trouble = listening.relay.trouble = "the gate of spot is closed"
+    for client in (early, listening):
+        client.say(method="LIST_SUBSCRIPTIONS", id=1)
+        client.say(method="SUBSCRIBE", params=[ETH], id=2)
+    assert (early.texts, early.closed()) == (['{"result":[],"id":1}'], (1013, early.relay.trouble))
+    assert early.relay.changes == []
+    assert listening.closed() is None
+    assert listening.texts[-1] == '{"result":null,"id":2}'
+
+
 async def test_the_daemon_stops() -> None:
     client = ListenerClient(VirtualClock(), f"/ws/{BTC}")
     client.connection.shutdown()
