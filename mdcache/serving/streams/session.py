@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mdcache.exchange.markets import Market
 from mdcache.exchange.topics import topic_route
-from mdcache.serving.streams.messages import (
+from mdcache.serving.streams.listener_messages import (
     TOO_MANY_TOPICS,
     ListRequest,
     MessageRefused,

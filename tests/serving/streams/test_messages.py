@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdcache.exchange.markets import Market
-from mdcache.serving.streams.messages import TOO_MANY_TOPICS
+from mdcache.serving.streams.listener_messages import TOO_MANY_TOPICS
 from mdcache.serving.streams.paths import parse_stream_path
 from mdcache.serving.streams.session import MOST_TOPICS, ListenerSession
 from mdcache.sim.control.stream_faults import StreamSettings
