@@ -40,6 +40,7 @@ _CONFLATABLE = re.compile(
 )
 _KLINE = re.compile(r"[^@!]+@(kline|continuousKline|indexPriceKline|markPriceKline)_[^@]+(@\+08:00)?")
 _BOOK = re.compile(r"!bookTicker|[^@!]+@(bookTicker|(rpiD|d)epth(5|10|20)?(@[0-9]+ms)?)")
+_NAME = re.compile(r"[^\s\"\\\x00-\x1f\x7f]{1,100}")
 _TRADE = re.compile(r"[^@!]+@trade")
 _SEVERAL_SYMBOLS = frozenset({"!bookTicker", "!forceOrder@arr", "!contractInfo"})  # of which none orders the others
 
@@ -94,6 +95,11 @@ _DECODERS: tuple[tuple[re.Pattern[str], msgspec.json.Decoder[_Positions]], ...] 
     (_BOOK, msgspec.json.Decoder(_Book)),
 )
 _mark = msgspec.json.Decoder(KlineMark)
+
+
+def may_exist(topic: str) -> bool:
+    """Return whether a name may be that of a topic: symbols have letters of any script, and no name is long."""
+    return _NAME.fullmatch(topic) is not None
 
 
 def topic_kind(topic: str) -> TopicKind:

@@ -17,7 +17,7 @@ class Listener(Protocol):
         """Return how many bytes the client's socket has not taken yet."""
 
     def close(self, code: int, reason: str) -> None:
-        """Close the connection with a WebSocket code. The relay has left it before, and sends nothing more."""
+        """Close the connection with a WebSocket code, perhaps in the midst of `subscribe`. Nothing more is sent."""
 
 
 class ListenedStreams(TopicFollower, Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.markets import Market
-from mdcache.exchange.topics import StreamRoute, TopicKind, kline_mark, topic_kind, topic_route
+from mdcache.exchange.topics import StreamRoute, TopicKind, kline_mark, may_exist, topic_kind, topic_route
 from mdcache.relay.finals import TopicCandles, Unfinished
 from mdcache.relay.frames import RelayedFrame
 from mdcache.relay.outbox import Outbox, SentCounts, Topic
@@ -16,7 +16,8 @@ from mdcache.relay.ports import ListenedStreams, Listener
 from mdcache.upstream.streams.ports import FrameRelay
 from mdcache.upstream.timer import Timer
 
-POLICY, FAILED, RESTART = 1008, 1011, 1012  # codes of RFC 6455 and its registry
+POLICY, FAILED, RESTART, TRY_LATER = 1008, 1011, 1012, 1013  # codes of RFC 6455 and its registry
+MOST_TOPICS = 10_000  # of a market: 13 connections upstream
 _REASON_BYTES = 123  # of a closing frame
 
 _FINAL_WITHIN_S = 3.0  # 2 s on futures: docs/binance.md#kline-streams
@@ -43,11 +44,12 @@ class RelayStatus:
     closed: Mapping[str, int]
 
 
-CLOSE_REASONS = ("lost", "slow", "failed")
+CLOSE_REASONS = ("lost", "slow", "failed", "full")
 
 
 @dataclass(slots=True)
 class _Counts(SentCounts):
+    topics: int = 0
     repeated: int = 0
     mended: int = 0
     closed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(CLOSE_REASONS, 0)))
@@ -85,14 +87,22 @@ class Relay:
     # ------------------------------------------------------------------------------------ listeners
 
     def subscribe(self, listener: Listener, market: Market, topics: Iterable[str]) -> None:
-        """Send a listener the frames of topics from now on; the connection upstream follows."""
+        """Send a listener the frames of topics from now on; the connection upstream follows.
+
+        Names that can't exist never leave the daemon. Who wishes for more topics than there is room is closed.
+        """
         outbox = self._outboxes.get(listener) or self._outboxes.setdefault(listener, Outbox(listener, self._counts))
         for topic in topics:
             key = market, topic
-            outbox.topics[key] = None
             if key not in self._topics:
+                if self._counts[market].topics >= MOST_TOPICS:
+                    self._close(market, listener, TRY_LATER, "no room for more topics", "full")
+                    return
                 self._topics[key] = _Listened(topic_kind(topic))
-                self.streams.listen(market, topic)
+                self._counts[market].topics += 1
+                if may_exist(topic):
+                    self.streams.listen(market, topic)
+            outbox.topics[key] = None
             self._topics[key].outboxes[listener] = outbox
 
     def unsubscribe(self, listener: Listener, market: Market, topics: Iterable[str]) -> None:
@@ -122,12 +132,11 @@ class Relay:
     def status(self) -> tuple[RelayStatus, ...]:
         """Return the current state of each market."""
         listeners = Counter(market for one in self._outboxes.values() for market in {each for each, _ in one.topics})
-        topics = Counter(market for market, _ in self._topics)
         return tuple(
             RelayStatus(
                 market=market.value,
                 listeners=listeners[market],
-                topics=topics[market],
+                topics=counts.topics,
                 frames=counts.sent,
                 conflated=counts.conflated,
                 repeated=counts.repeated,
@@ -248,6 +257,7 @@ class Relay:
         found.outboxes.pop(outbox.listener, None)
         if not found.outboxes:
             del self._topics[key]
+            self._counts[market].topics -= 1
             if self._kept.get((market, topic_route(market, topic)), ("", 0.0))[0] != topic:
                 self.streams.unlisten(market, topic)
 

@@ -3,7 +3,15 @@
 import pytest
 
 from mdcache.exchange.markets import Market
-from mdcache.exchange.topics import StreamRoute, TopicKind, frame_position, kline_mark, topic_kind, topic_route
+from mdcache.exchange.topics import (
+    StreamRoute,
+    TopicKind,
+    frame_position,
+    kline_mark,
+    may_exist,
+    topic_kind,
+    topic_route,
+)
 from tests.exchange.test_streams import LIVE
 
 KLINES = (
@@ -30,6 +38,11 @@ LOSSLESS = (
 )
 def test_a_topic_is_lossless_unless_its_next_frame_says_all_again(kind: TopicKind, topics: tuple[str, ...]) -> None:
     assert {topic_kind(topic) for topic in topics} == {kind}
+
+
+def test_a_name_that_can_be_no_topic_is_known_by_its_form() -> None:
+    assert all(may_exist(topic) for topic in (*KLINES, *CONFLATABLE, *LOSSLESS[:-4], "币安人生usdt@trade"))
+    assert not any(may_exist(topic) for topic in ("", "a b", 'a"b', "a\\b", "a\nb", "a\x7f", "x" * 101))
 
 
 def test_only_books_and_single_trades_of_usdm_have_a_route_of_their_own() -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from mdcache.exchange.markets import Market
+from mdcache.relay.relay import MOST_TOPICS
 from tests.support.listeners import FakeListener
 from tests.upstream.streams.world import BTC, SOME, StreamWorld
 
@@ -85,6 +86,31 @@ async def test_a_topic_that_the_exchange_does_not_have_is_silent_and_ends_with_i
     assert _topics_sent(world, "UNSUBSCRIBE") == ["nobodys@topic"]
     assert len(world.net.attempts) == 1
     assert other.closed is None
+
+
+async def test_a_name_that_can_be_no_topic_never_leaves_the_daemon() -> None:
+    world = StreamWorld()
+    names = ["", "two words", 'quo"te', "x" * 5_000, "line\nbreak"]
+    listener = FakeListener(world.relay, Market.SPOT, *names, BTC)
+    await world.wait(20)
+    assert _topics_sent(world).count(BTC) == 1
+    assert not set(_topics_sent(world)) & set(names)
+    assert listener.of(BTC)
+    world.relay.unsubscribe(listener, Market.SPOT, names)
+    await world.wait(5)
+    assert not _topics_sent(world, "UNSUBSCRIBE")
+
+
+async def test_listeners_cannot_wish_for_more_topics_than_there_is_room() -> None:
+    world = StreamWorld()
+    first = FakeListener(world.relay, Market.SPOT, *(f"symbol{number}usdt@trade" for number in range(MOST_TOPICS - 1)))
+    second = FakeListener(world.relay, Market.SPOT, BTC, "symbol1usdt@trade")
+    third = FakeListener(world.relay, Market.SPOT, BTC, "ethusdt@trade", "bnbusdt@trade")
+    assert (first.closed, second.closed, third.closed) == (None, None, (1013, "no room for more topics"))
+    other = FakeListener(world.relay, Market.USDM, BTC)
+    second.leave()
+    fourth = FakeListener(world.relay, Market.SPOT, BTC)
+    assert fourth.closed is other.closed is None
 
 
 async def test_all_mini_tickers_may_be_listened_to_alone() -> None:
