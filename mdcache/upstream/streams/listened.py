@@ -4,7 +4,6 @@ The first of two connections leads: its frames are relayed as they come. Frames 
 one has brought them as well, or has given way (docs/design.md#relay).
 """
 
-from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -18,22 +17,26 @@ class _Topic:
     """One topic.
 
     `position`: of what was relayed last, `frames`: what was relayed at that position. `waiting`: brought by the second
-    connection alone; `ahead`: by the first one alone, of a topic without positions. `joined`: the second connection
-    has brought what the first one did. `cut`: one of them is too far ahead.
+    connection alone, with positions. Of a topic without positions, `ahead`: relayed, and not yet brought by the second
+    connection, and `behind`: what was ahead of the leading one when it took over. `joined`: the second connection has
+    brought what the first one did. `cut`: one of them is too far ahead.
     """
 
     kind: TopicKind
     position: int | None = None
     frames: list[bytes] = field(default_factory=list)
-    waiting: deque[tuple[int | None, bytes]] = field(default_factory=deque)
-    ahead: deque[bytes] = field(default_factory=deque)
+    waiting: dict[bytes, int | None] = field(default_factory=dict)
+    ahead: dict[bytes, None] = field(default_factory=dict)
+    behind: dict[bytes, None] = field(default_factory=dict)
     second_position: int | None = None
     joined: bool = False
     cut: bool = False
     lost: bool = False
 
     def is_new(self, position: int | None, data: bytes) -> bool:
-        if position is None or self.position is None:
+        if position is None:
+            return data not in self.ahead and data not in self.behind
+        if self.position is None:
             return True
         return position > self.position or (position == self.position and data not in self.frames)
 
@@ -46,7 +49,7 @@ class _Topic:
 
     def alone(self) -> None:
         self.waiting.clear()
-        self.ahead.clear()
+        self.ahead = {}
         self.second_position, self.joined, self.cut = None, False, False
 
 
@@ -76,26 +79,26 @@ class ListenedTopics:
         """
         found = self._topics[topic]
         position = frame_position(topic, data)
-        if not found.is_new(position, data):
-            return False
-        found.record(position, data)
+        fresh = found.is_new(position, data)
+        if found.behind:
+            found.behind.pop(data, None)
+        if fresh:
+            found.record(position, data)
         if overlap:
             self._pair(found, position, data)
-        return True
+        return fresh
 
     def take_second(self, topic: str, data: bytes) -> bool:
         """Take a frame of the second connection; return whether it proves that the topic is alive there."""
         found = self._topics[topic]
         position = frame_position(topic, data)
-        if position is None and data in found.ahead:
-            found.ahead.remove(data)
-            found.joined = True
-        elif found.is_new(position, data):
+        if found.is_new(position, data):
             if found.kind is TopicKind.CONFLATABLE:
                 found.waiting.clear()
-            found.waiting.append((position, data))
+            found.waiting[data] = position
             _bound(found)
         else:
+            found.ahead.pop(data, None)
             found.joined = True
         alive = position is None or found.second_position is None or position >= found.second_position
         found.second_position = position
@@ -105,15 +108,16 @@ class ListenedTopics:
         """Let the second connection lead; return its frames that waited, which are to be relayed."""
         due: list[tuple[str, bytes]] = []
         for topic, found in self._topics.items():
-            for position, data in found.waiting:
+            for data, position in found.waiting.items():
                 if found.is_new(position, data):
                     found.record(position, data)
                     due.append((topic, data))
+            found.behind = found.ahead
             found.alone()
         return due
 
-    def stay(self) -> None:
-        """Forget the second connection: it has ended."""
+    def forget_second(self) -> None:
+        """Forget the second connection: it has ended, or another one begins."""
         for found in self._topics.values():
             found.alone()
 
@@ -153,21 +157,21 @@ class ListenedTopics:
     def _pair(self, found: _Topic, position: int | None, data: bytes) -> None:
         """Note that the first connection has brought a frame, for which the second one need not wait."""
         waiting = found.waiting
-        if position is None:
-            if (None, data) in waiting:
-                waiting.remove((None, data))
+        if position is not None:
+            while waiting and not found.is_new(waiting[first := next(iter(waiting))], first):
+                del waiting[first]
                 found.joined = True
-            else:
-                found.ahead.append(data)
-                _bound(found)
+        elif data in waiting:
+            del waiting[data]
+            found.joined = True
         else:
-            while waiting and not found.is_new(*waiting[0]):
-                waiting.popleft()
-                found.joined = True
+            found.ahead[data] = None
+            _bound(found)
 
 
 def _bound(found: _Topic) -> None:
+    frames: dict[bytes, int | None] | dict[bytes, None]
     for frames in (found.waiting, found.ahead):
         if len(frames) > _MOST_WAITING:
-            frames.popleft()
+            del frames[next(iter(frames))]
             found.cut = True

@@ -54,9 +54,9 @@ class Relaying:
         self._alive_s = link.message_s
         self._lead(self.topics.lossless() if alone else self.topics.gapped(planned=False))
 
-    def second_ended(self) -> None:
-        """Forget the second connection."""
-        self.topics.stay()
+    def forget_second(self) -> None:
+        """Forget the second connection: it has ended, or another one begins."""
+        self.topics.forget_second()
 
     def look(self, link: Link | None, now_s: float) -> None:
         """Tell which topics have no frames any more: each once, until frames may come again."""

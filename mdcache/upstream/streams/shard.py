@@ -271,6 +271,7 @@ class Shard:
             self._current = link
         else:
             self._next = link
+            self.relaying.forget_second()
 
     def _remove_ended(self) -> None:
         for link in self._links():
@@ -285,7 +286,7 @@ class Shard:
                 self.relaying.ended(link, alone=self._current is None)
             else:
                 self._next = None
-                self.relaying.second_ended()
+                self.relaying.forget_second()
             if link.shutdown_s is None:  # an announced end is no trouble
                 self._c.dialer.lost(self._c.market)
 
@@ -305,7 +306,7 @@ class Shard:
             self.relaying.replaced()
         else:
             self._doubted = self._next = None
-            self.relaying.second_ended()
+            self.relaying.forget_second()
             self._retire(new, StreamEnd.USELESS, "it lacks most of what the old connection shows")
             self._c.dialer.lost(self._c.market)
             old.replace_s = max(old.replace_s, now_s + _LATER_S)
