@@ -107,8 +107,8 @@ async def test_listeners_get_the_truth_or_are_told(seed: int) -> None:
     for listener in crowd.present + crowd.gone:
         _check(listener, truths[listener.market])
         listener.leave()
-    for market, topics in POOL.items():
-        world.streams.unsubscribe(market, topics[0])
+    for market, pool in POOL.items():
+        world.streams.unsubscribe(market, pool[0])
     assert not world.relay._topics
     await world.wait(35)
     assert not world.net.open
