@@ -201,6 +201,59 @@ STREAMS = Section(
         ),
     ),
 )
+LISTENERS = Section(
+    "Listeners",
+    (
+        Panel(
+            "Clients that listen",
+            "Over WebSockets, and to events.",
+            "short",
+            (
+                Query(f"sum by (market, kind) ({metric('listeners', _MARKET)})", "{{market}} {{kind}}"),
+                Query(f"sum({metric('listeners_max')})", "most that may", bound=True),
+            ),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Sent a second",
+            "Frames over WebSockets, and events, each counted for each listener.",
+            "ops",
+            (
+                Query(rate("relayed_frames_total", "market", _MARKET), "{{market}} frames"),
+                Query(rate("events_sent_total", "market, event", _MARKET), "{{market}} {{event}}"),
+            ),
+            Kind.STACKED,
+        ),
+        Panel(
+            "Listened to",
+            "Topics have one subscription each, series are looked at once, however many listen.",
+            "short",
+            (
+                Query(f"sum by (market) ({metric('listened_topics', _MARKET)})", "{{market}} topics"),
+                Query(f"sum by (market) ({metric('listened_series', _MARKET)})", "{{market}} series"),
+            ),
+        ),
+        Panel(
+            "Frames left out, and mended",
+            "Conflated: a newer one said all, for a slow listener. Repeated: sent before. Mended: a lost final frame.",
+            "short",
+            (
+                Query(grown("dropped_frames_total", "market, reason", _MARKET), "{{market}} {{reason}}"),
+                Query(grown("mended_frames_total", "market", _MARKET), "{{market}} mended"),
+            ),
+            Kind.STACKED,
+            width=12,
+        ),
+        Panel(
+            "Listeners closed",
+            "Lost: frames are missing or do not come (1012). Slow: 1 MiB waited (1008).",
+            "short",
+            (Query(grown("listener_closes_total", "market, reason", _MARKET), "{{market}} {{reason}}"),),
+            Kind.STACKED,
+            width=12,
+        ),
+    ),
+)
 TROUBLE = Section(
     "What was wrong with the data",
     (
@@ -380,7 +433,7 @@ CLOCKS = Section(
 BOARD = Board(
     "mdcache-depth",
     "mdcache / in depth",
-    "By market, endpoint and lane; streams, stores, retries, revisions, holes, memory and clocks.",
+    "By market, endpoint and lane; streams, listeners, stores, retries, revisions, holes, memory and clocks.",
     (
         JOB,
         INSTANCE,
@@ -389,5 +442,5 @@ BOARD = Board(
         Variable("lane", "lane", f"mdcache_upstream_requests_by_reason_total{_CHOSEN}"),
     ),
     CLOSURES,
-    (CLIENTS, CALLS, STREAMS, TROUBLE, STORES, MEMORY, CLOCKS),
+    (CLIENTS, CALLS, STREAMS, LISTENERS, TROUBLE, STORES, MEMORY, CLOCKS),
 )

@@ -3,6 +3,10 @@
 from mdcache import results
 from mdcache.cache.stream_status import FRAME_RESULTS, TOPIC_STATES
 from mdcache.cache.tail_sources import TailSource
+from mdcache.relay.relay import CLOSE_REASONS
+from mdcache.serving.listener_status import DROP_REASONS
+from mdcache.serving.listeners import ListenerKind
+from mdcache.serving.native.candles import EventName
 from mdcache.telemetry import catalogue, labels, metrics
 
 HEAD = """\
@@ -38,6 +42,10 @@ VALUES = {
     "what": labels.FAILURES,
     "result of a frame": FRAME_RESULTS,
     "state of a topic": TOPIC_STATES,
+    "kind": tuple(ListenerKind),
+    "reason of a dropped frame": DROP_REASONS,
+    "reason of a close of a listener": CLOSE_REASONS,
+    "event": tuple(EventName),
     "source": tuple(TailSource),
     "reason of a connect": labels.CONNECT_REASONS,
     "end": labels.STREAM_ENDS,

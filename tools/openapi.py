@@ -258,7 +258,9 @@ def _operation(path: str) -> tuple[str, Json]:
 
 def _status() -> Json:
     streams = {"type": "array", "items": ref("schemas", "StreamsStatus")}
-    shown = {"type": "object", "required": ["streams"], "properties": {"streams": streams}}
+    listeners = {"type": "array", "items": ref("schemas", "ListenersStatus")}
+    properties = {"streams": streams, "listeners": listeners}
+    shown = {"type": "object", "required": list(properties), "properties": properties}
     made = _page("Gates, budgets, series, flights, streams, stores, clocks; the last minutes.", content(shown))
     made["parameters"] = [
         {

@@ -19,6 +19,7 @@ from mdcache.exchange.intervals import INTERVALS, SPOT_ONLY
 from mdcache.exchange.markets import KlineEndpoint, Market, Subject
 from mdcache.exchange.rows import Columns
 from mdcache.serving.errors import NEEDS_KEY, OPS_CODES, QUERY_TOO_LONG, TABLE
+from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ops.commands import GateCommand, PurgeCommand, WarmupCommand
 
 Json = dict[str, Any]
@@ -261,7 +262,7 @@ def _row() -> Json:
 
 
 _, _orders = msgspec.json.schema_components(
-    [PurgeCommand, GateCommand, WarmupCommand, WarmupProgress, StreamsStatus],
+    [PurgeCommand, GateCommand, WarmupCommand, WarmupProgress, StreamsStatus, ListenersStatus],
     ref_template="#/components/schemas/{name}",
 )
 _STRINGS = {"type": "array", "items": {"type": "string"}}

@@ -25,6 +25,7 @@ from mdcache.cli.daemon_client import DaemonNotRunning, address, request
 from mdcache.clock import Clock
 from mdcache.errors import MdcacheError
 from mdcache.results import Shares
+from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ops.activity import MINUTE_S, Note, ReasonCounts, WeightHistory
 from mdcache.serving.ops.series_list import SeriesLine
 from mdcache.settings import Settings
@@ -88,6 +89,7 @@ class DaemonStatus:
     series: SeriesSummary
     flights: int
     streams: tuple[StreamsStatus, ...] = ()
+    listeners: tuple[ListenersStatus, ...] = ()
     stores: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -145,6 +147,7 @@ def render(state: DaemonStatus, where: str, width: int, height: int | None = Non
     narrow = width < _WIDE
     troubles = [Text(f"  {printable(each)}", style="red") for each in (*state.reasons, *state.degraded)]
     streams = [each for each in state.streams if height is None or _is_troubled(each)]
+    listeners = [each for each in state.listeners if height is None and sum(each.listeners.values()) > 0]
     most = None if height is None else max(_LEAST_READS, _READS_IN_WATCH - len(streams) - bool(streams))
     calls = dict(islice(state.calls.items(), most))
     blocks: list[tuple[int, RenderableType]] = [
@@ -156,6 +159,8 @@ def render(state: DaemonStatus, where: str, width: int, height: int | None = Non
         blocks.append((1 + len(calls), _calls(calls)))
     if streams:
         blocks.append((1 + len(streams), _streams(streams, state.series.tails, narrow=narrow)))
+    if listeners:
+        blocks.append((1 + len(listeners), _listeners(listeners)))
     left = math.inf if height is None else height - sum(1 + lines for lines, _ in blocks)
     events = state.events[: int(min(_EVENTS, max(0, left - 1)))]
     if events:
@@ -262,6 +267,8 @@ def _totals(state: DaemonStatus) -> Text:
     if state.streams:
         fed, tails = (sum(found) for found in zip(*map(_fed, state.series.tails.values()), strict=True))
         text += f", streams feed {fed:,} of {tails:,} tails"
+    if listening := sum(sum(each.listeners.values()) for each in state.listeners):
+        text += f", {listening:,} listeners"
     return Text(text)
 
 
@@ -292,6 +299,19 @@ def _streams(streams: Iterable[StreamsStatus], tails: Mapping[str, Mapping[str, 
             f"{fed:,} of {of_all:,}",
             *(() if narrow else (f"{each.connects_last_hour:,}", error)),
         )
+    return table
+
+
+def _listeners(listeners: Iterable[ListenersStatus]) -> Table:
+    table = new_table(
+        "listeners", ">websockets", ">topics", ">frames sent", ">closed", ">to events", ">series", ">events sent"
+    )
+    for each in listeners:
+        closed = Text(f"{sum(each.closed.values()):,}", "yellow" if each.closed.get("slow") else "")
+        sockets, events = each.listeners.get("websocket", 0), each.listeners.get("events", 0)
+        before = (f"{number:,}" for number in (sockets, each.topics, each.frames))
+        after = (f"{number:,}" for number in (events, each.series, sum(each.events.values())))
+        add_row(table, printable(each.market), *before, closed, *after)
     return table
 
 

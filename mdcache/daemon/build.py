@@ -54,6 +54,7 @@ from mdcache.serving.binance.handler import AnswerSources, BinanceHandler
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.request import RequestParser
 from mdcache.serving.hits import Hits
+from mdcache.serving.listener_status import ListenersStatus, listeners_status
 from mdcache.serving.listeners import Listeners
 from mdcache.serving.native.event_streams import EventSources, EventStreams
 from mdcache.serving.native.feeds import FeedSources
@@ -332,7 +333,15 @@ def build_serving(
     clocks = governor.clocks
     ready_answers = ReadyAnswers(cache.registry, clocks, clock)
     cache.purge.local.clearables.append(ready_answers)
-    metrics = Metrics(new_registry(), __version__, settings.clients, _gauges(governor, cache, state, redis), clock)
+    listeners = Listeners(settings.listeners_max)
+    event_streams = EventStreams(_event_sources(settings, governor, cache, clock, events), listeners)
+
+    def listening() -> list[ListenersStatus]:
+        relayed = () if cache.relay is None else cache.relay.status()
+        return listeners_status(listeners, relayed, event_streams.counts())
+
+    gauges = _gauges(governor, cache, state, redis, listening, listeners)
+    metrics = Metrics(new_registry(), __version__, settings.clients, gauges, clock)
     activity = Activity(clock, lambda family: clocks.family_now(family).ms)
     events.attach(metrics)
     events.attach(activity)
@@ -368,13 +377,12 @@ def build_serving(
             streams=cache.streams_status,
             disk=state.status,
             redis=redis_status,
+            listeners=listening,
         )
     )
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     hosts = AllowedHosts((*settings.allowed_hosts, settings.host, socket.gethostname()))
-    listeners = Listeners(settings.listeners_max)
     parser = RequestParser(settings.clients, settings.compress)
-    event_streams = EventStreams(_event_sources(settings, governor, cache, clock, events), listeners)
     ops = OpsApp(status, ready, metrics.page, CommandTargets(cache.purge, governor, cache.warmup), token, hosts)
     native = build_native(settings, cache.candles, ready_answers, clocks, parser, clock, events, metrics)
     app = App(
@@ -404,7 +412,14 @@ def _event_sources(
     return EventSources(feeds, check, cache.exchange_info.table.symbols, origins(settings))
 
 
-def _gauges(governor: Governor, cache: CacheParts, state: PersistentState, redis: RedisParts | None) -> GaugeSources:
+def _gauges(
+    governor: Governor,
+    cache: CacheParts,
+    state: PersistentState,
+    redis: RedisParts | None,
+    listening: Callable[[], list[ListenersStatus]],
+    listeners: Listeners,
+) -> GaugeSources:
     registry = cache.registry
 
     def holes() -> dict[str, int]:
@@ -427,5 +442,7 @@ def _gauges(governor: Governor, cache: CacheParts, state: PersistentState, redis
         memory_max_bytes=lambda: registry.memory.max_bytes,
         tiers=tiers,
         streams=lambda: of_every_market(cache.streams_status()),
+        listeners=listening,
+        listeners_max=lambda: listeners.most,
         tails=lambda: count_tails(registry, governor.clocks.now),
     )

@@ -101,6 +101,17 @@ STREAM_ENDS = _counter("stream_ends", "market end", "Connections to streams that
 STREAM_RESUBSCRIBED = _counter(
     "stream_resubscribed", "market", "Topics that were subscribed to again, as they had been silent for long."
 )
+LISTENERS = _gauge("listeners", "market kind", "Clients that listen, over WebSockets or to events.")
+LISTENERS_MAX = _gauge("listeners_max", "", "Most clients that may listen at once: LISTENERS_MAX.")
+LISTENED_TOPICS = _gauge("listened_topics", "market", "Topics that clients listen to, each subscribed to once.")
+LISTENED_SERIES = _gauge("listened_series", "market", "Series whose events clients listen to.")
+RELAYED_FRAMES = _counter("relayed_frames", "market", "Frames sent to listeners, each once for each of them.")
+DROPPED_FRAMES = _counter(
+    "dropped_frames", "market reason", "Frames not sent to a listener: a newer one said all, or it was sent before."
+)
+MENDED_FRAMES = _counter("mended_frames", "market", "Final frames that were lost, and made of a row that was read.")
+LISTENER_CLOSES = _counter("listener_closes", "market reason", "Listeners over WebSockets that the relay closed.")
+EVENTS_SENT = _counter("events_sent", "market event", "Events sent to listeners, each once for each of them.")
 TAILS = _gauge("tails", "market source", "Tails at most a minute old, by what feeds them.")
 FAILURES = _counter("failures", "what", "Background work that failed.")
 BUILD_INFO = _gauge("build_info", "version", "1, for the version that runs.")
@@ -151,6 +162,15 @@ ALL: tuple[Metric, ...] = (
     STREAM_REFUSALS,
     STREAM_ENDS,
     STREAM_RESUBSCRIBED,
+    LISTENERS,
+    LISTENERS_MAX,
+    LISTENED_TOPICS,
+    LISTENED_SERIES,
+    RELAYED_FRAMES,
+    DROPPED_FRAMES,
+    MENDED_FRAMES,
+    LISTENER_CLOSES,
+    EVENTS_SENT,
     TAILS,
     FAILURES,
     BUILD_INFO,

@@ -65,11 +65,51 @@ class StreamState(Protocol):
         """Return how many frames came since the start, by result."""
 
 
+class ListenersState(Protocol):
+    """The state of one market's listeners (`serving.listener_status.ListenersStatus`)."""
+
+    @property
+    def market(self) -> str:
+        """Return the market."""
+
+    @property
+    def listeners(self) -> Mapping[str, int]:
+        """Return how many clients listen, by kind."""
+
+    @property
+    def topics(self) -> int:
+        """Return to how many topics they listen."""
+
+    @property
+    def series(self) -> int:
+        """Return to the events of how many series they listen."""
+
+    @property
+    def frames(self) -> int:
+        """Return how many frames were sent since the start."""
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Return how many were not, by reason."""
+
+    @property
+    def mended(self) -> int:
+        """Return how many final frames were made of rows."""
+
+    @property
+    def closed(self) -> Mapping[str, int]:
+        """Return how many listeners were closed, by reason."""
+
+    @property
+    def events(self) -> Mapping[str, int]:
+        """Return how many events were sent, by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class GaugeSources:
     """The sources; `holes`: by market; `tiers`: whether each store in use works; `tails`: by market and source.
 
-    `streams`: of every market; zeros where there are none.
+    `streams`, `listeners`: of every market; zeros where there are none.
     """
 
     families: Callable[[], Iterable[FamilyState]]
@@ -81,4 +121,6 @@ class GaugeSources:
     memory_max_bytes: Callable[[], int]
     tiers: Callable[[], Mapping[str, bool]]
     streams: Callable[[], Iterable[StreamState]]
+    listeners: Callable[[], Iterable[ListenersState]]
+    listeners_max: Callable[[], int]
     tails: Callable[[], Mapping[str, Mapping[str, int]]]

@@ -49,7 +49,15 @@ WAIT_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0
 TIER_BOUNDS = (0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 AGE_BOUNDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0)
 _HIT: str = Result.HIT.value
-_COLLECTED = (catalogue.REQUESTS, catalogue.STREAM_FRAMES)  # counted by plain integers, and read when scraped
+_COLLECTED = (  # counted by plain integers, and read when scraped
+    catalogue.REQUESTS,
+    catalogue.STREAM_FRAMES,
+    catalogue.RELAYED_FRAMES,
+    catalogue.DROPPED_FRAMES,
+    catalogue.MENDED_FRAMES,
+    catalogue.LISTENER_CLOSES,
+    catalogue.EVENTS_SENT,
+)
 _SHUT_STATES = ("closed", "probing")
 # These start at 0: Prometheus sees no increase in a counter that appears with 1.
 _FROM_ZERO: tuple[tuple[Metric, *tuple[Sequence[str], ...]], ...] = (
@@ -192,6 +200,7 @@ class Metrics:
         yield _histogram(catalogue.TAIL_AGE, self._tail_ages)
         yield from self._collect_families()
         yield from self._collect_streams()
+        yield from self._collect_listeners()
         yield _gauge(catalogue.TAILS, _by_market(self._gauges.tails()))
         yield _gauge(catalogue.HOLES, {(labels.market(m),): n for m, n in self._gauges.holes().items()})
         for metric, read in (
@@ -200,6 +209,7 @@ class Metrics:
             (catalogue.ROWS, self._gauges.rows),
             (catalogue.ROWS_BYTES, self._gauges.rows_bytes),
             (catalogue.MEMORY_MAX, self._gauges.memory_max_bytes),
+            (catalogue.LISTENERS_MAX, self._gauges.listeners_max),
         ):
             yield _gauge(metric, {(): read()})
         yield _gauge(
@@ -266,6 +276,17 @@ class Metrics:
         yield _gauge(catalogue.STREAM_TOPICS, _by_market({state.market: state.topics for state in markets}))
         yield _gauge(catalogue.STREAM_DEAD_TOPICS, {(state.market,): state.dead for state in markets})
         yield _counter(catalogue.STREAM_FRAMES, _by_market({state.market: state.frames for state in markets}))
+
+    def _collect_listeners(self) -> Iterator[Family]:
+        markets = list(self._gauges.listeners())
+        yield _gauge(catalogue.LISTENERS, _by_market({state.market: state.listeners for state in markets}))
+        yield _gauge(catalogue.LISTENED_TOPICS, {(state.market,): state.topics for state in markets})
+        yield _gauge(catalogue.LISTENED_SERIES, {(state.market,): state.series for state in markets})
+        yield _counter(catalogue.RELAYED_FRAMES, {(state.market,): state.frames for state in markets})
+        yield _counter(catalogue.DROPPED_FRAMES, _by_market({state.market: state.dropped for state in markets}))
+        yield _counter(catalogue.MENDED_FRAMES, {(state.market,): state.mended for state in markets})
+        yield _counter(catalogue.LISTENER_CLOSES, _by_market({state.market: state.closed for state in markets}))
+        yield _counter(catalogue.EVENTS_SENT, _by_market({state.market: state.events for state in markets}))
 
     def _collect_families(self) -> Iterator[Family]:
         families = list(self._gauges.families())

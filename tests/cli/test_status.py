@@ -21,6 +21,7 @@ from mdcache.errors import BodyFault, MdcacheError
 from mdcache.events import BodyRejected, GateChanged, ReadReason, UpstreamCalled
 from mdcache.exchange.markets import Family
 from mdcache.results import Result
+from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ports import Readiness
 from mdcache.settings import Settings
 from tests.cli.conftest import Run
@@ -99,6 +100,17 @@ async def test_streams() -> None:
     assert re.search(r"spot +1 +60 +1 +0 +0 of 0 +1 *\n", page)
     assert re.search(r"usdm +1 +12 +2 +2 +0 of 0 +3 +1006 *\n", page)
     assert re.search(r"coinm +0 +3 +3 +0 +0 of 0 +90 +\[red\]BTC�", page)
+
+
+async def test_listeners() -> None:
+    house = ServingHarness()
+    assert "listeners" not in shown(await told(house))
+    busy = ListenersStatus("spot", {"websocket": 7, "events": 2}, 30, 5, 90_000, events={"candle": 400, "closed": 9})
+    house.listening = [busy, ListenersStatus("usdm")]
+    page = shown(await told(house))
+    assert "0 reads under way, 9 listeners" in page
+    assert re.search(r"spot +7 +30 +90,000 +0 +2 +5 +409 *\n", page)
+    assert "usdm" not in page
 
 
 async def test_a_small_terminal_shows_streams_that_are_in_trouble() -> None:

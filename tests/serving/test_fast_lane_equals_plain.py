@@ -128,7 +128,7 @@ class Side:
         def zero() -> int:
             return 0
 
-        gauges = GaugeSources(none, zero, none, zero, zero, zero, zero, none, none, none)
+        gauges = GaugeSources(none, zero, none, zero, zero, zero, zero, none, none, none, zero, none)
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry, "1", ["engine"], gauges, clock)
         return self.metrics

@@ -27,6 +27,7 @@ from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
 from mdcache.exchange.rows import ExpectedRows, read_page
+from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ports import Readiness
 from mdcache.serving.routes import PAGE_FILES
 from mdcache.upstream.priority import Lane
@@ -111,6 +112,20 @@ def busy(house: ServingHarness) -> None:
         ),
         StreamsStatus("coinm", "/stream", 0, {"fed": 0, "quiet": 0, "silent": 3}, 0, {}, 6, 90, 7.4, HOSTILE),
     ]
+    house.listening = [
+        ListenersStatus(
+            "spot",
+            {"websocket": 7, "events": 2},
+            30,
+            5,
+            90_000,
+            {"conflated": 4, "repeated": 1},
+            3,
+            {"lost": 0, "slow": 1, "failed": 0},
+            {"candle": 400, "closed": 9},
+        ),
+        ListenersStatus("usdm"),
+    ]
     house.results.update({"hit": 9_000, "miss": 30, "collapsed": 12, "refused": 4, "stale": 0})
     house.last_minute.update({"hit": 3_000, "miss": 10, "collapsed": 4, "refused": 1, "stale": 0})
 
@@ -150,6 +165,7 @@ def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
         ["usdm", "1", "12", "2", "2", "–", "3", "1006"],
         ["coinm", "0", "3", "3", "0", "–", "90", f"{HOSTILE}; next attempt in 7.4 s"],
     ]
+    assert window.cells("#listeners") == [["spot", "7", "30", "90,000", "5", "1", "2", "5", "409"]]
     worrying = "return [...document.querySelectorAll('#streams .warning')].map((cell) => cell.cellIndex)"
     assert window.run(worrying) == [4, 1, 7]
     assert [cells[1:] for cells in window.cells("#events")] == [

@@ -32,6 +32,7 @@ from mdcache.serving.binance.handler import BinanceHandler
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.request import RequestParser
 from mdcache.serving.hits import Hits
+from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.listeners import Listeners
 from mdcache.serving.native.event_streams import EventSources, EventStreams
 from mdcache.serving.native.feeds import FeedSources
@@ -240,6 +241,7 @@ class ServingHarness:
         self.results: dict[str, int] = {}
         self.last_minute: dict[str, int] = {}
         self.streams: list[StreamsStatus] = []
+        self.listening: list[ListenersStatus] = []
         events = Events(self.event_log.append, self.history)
         self.events = events
         self.library = SeriesRegistry(self.clock, events, SettlePolicy(3_000, 60_000), memory)
@@ -279,6 +281,7 @@ class ServingHarness:
                 requests=lambda: self.results,
                 last_minute=lambda: self.last_minute,
                 streams=lambda: self.streams,
+                listeners=lambda: self.listening,
             )
         )
         self.warming = Warmup(self.candles, self.clock, events)

@@ -38,6 +38,7 @@ from mdcache.events import (
     UpstreamCalled,
 )
 from mdcache.exchange.endpoints import ENDPOINTS
+from mdcache.serving.listener_status import ListenersStatus
 from mdcache.store_events import StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
 from mdcache.stream_events import ConnectReason, StreamConnected, StreamEnd, StreamEnded, StreamRefused, StreamsSilent
 from mdcache.telemetry import catalogue, labels
@@ -70,7 +71,9 @@ mdcache_upstream_weight_address{family} mdcache_gate_reason{family,reason} mdcac
 mdcache_memory_max_bytes mdcache_tier_up{tier} mdcache_clock_error_seconds{market} mdcache_clock_doubts_total{market}
 mdcache_stream_dead_topics{market} mdcache_stream_refusals_total{market,status} mdcache_stream_ends_total{market,end}
 mdcache_stream_resubscribed_total{market} mdcache_tails{market,source} mdcache_failures_total{what}
-mdcache_derived_total{result}
+mdcache_derived_total{result} mdcache_listeners{market,kind} mdcache_listeners_max mdcache_listened_topics{market}
+mdcache_listened_series{market} mdcache_relayed_frames_total{market} mdcache_dropped_frames_total{market,reason}
+mdcache_mended_frames_total{market} mdcache_listener_closes_total{market,reason} mdcache_events_sent_total{market,event}
 """
 DOCUMENTED = (DOCUMENTED_TEXT + MORE).split()
 CALLED = UpstreamCalled("spot", "klines", "/api/v3/klines", ReadReason.MISSING_ROWS, "normal", 200, "", 2, 40_000, 0.12)
@@ -97,6 +100,19 @@ SPOT_STREAMS = StreamsStatus(
 )
 
 
+SPOT_LISTENERS = ListenersStatus(
+    "spot",
+    listeners={"websocket": 7, "events": 2},
+    topics=30,
+    series=5,
+    frames=90_000,
+    dropped={"conflated": 4, "repeated": 1},
+    mended=3,
+    closed={"lost": 0, "slow": 1, "failed": 0},
+    events={"candle": 400, "closed": 9},
+)
+
+
 @dataclass
 class Home:
     families: list[State] = field(default_factory=lambda: [State("spot"), State("futures", "closed", "418", 12.5)])
@@ -116,6 +132,8 @@ class Home:
             memory_max_bytes=lambda: 512_000_000,
             tiers=lambda: self.tiers,
             streams=lambda: self.streams,
+            listeners=lambda: [SPOT_LISTENERS],
+            listeners_max=lambda: 1_000,
             tails=lambda: {"spot": {"rest": 2, "stream": 40}},
         )
         self.metrics = Metrics(self.registry, "0.1.0", ["engine", "ai"], gauges, self.clock)
@@ -249,6 +267,19 @@ def test_streams_are_read_when_they_are_scraped() -> None:
     assert home.value("mdcache_tails", market="spot", source="stream") == 40
     home.streams = of_every_market([])
     assert home.value("mdcache_stream_topics", market="spot", state="fed") == 0
+
+
+def test_listeners_are_read_when_they_are_scraped() -> None:
+    home = Home()
+    assert home.value("mdcache_listeners", market="spot", kind="events") == 2
+    assert home.value("mdcache_listeners_max") == 1_000
+    assert home.value("mdcache_listened_topics", market="spot") == 30
+    assert home.value("mdcache_listened_series", market="spot") == 5
+    assert home.value("mdcache_relayed_frames_total", market="spot") == 90_000
+    assert home.value("mdcache_dropped_frames_total", market="spot", reason="conflated") == 4
+    assert home.value("mdcache_mended_frames_total", market="spot") == 3
+    assert home.value("mdcache_listener_closes_total", market="spot", reason="slow") == 1
+    assert home.value("mdcache_events_sent_total", market="spot", event="closed") == 9
 
 
 def test_the_reason_shows_while_the_family_is_not_asked() -> None:

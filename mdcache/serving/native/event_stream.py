@@ -5,6 +5,7 @@ a slow one misses states of open candles, never a close, and costs no more memor
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,11 +40,13 @@ class EventListener:
         query: What it listens to.
         position: What it was sent before.
         feeds: The feeds of all series.
+        sent: Counts the events that are sent, by name.
     """
 
-    def __init__(self, query: StreamQuery, position: Position, feeds: Feeds) -> None:
+    def __init__(self, query: StreamQuery, position: Position, feeds: Feeds, sent: Counter[EventName]) -> None:
         self.closed_only = query.closed
         self._feeds = feeds
+        self._sent = sent
         self._position = position
         self._woken = asyncio.Event()
         self._ended = False
@@ -139,6 +142,7 @@ class EventListener:
         printed: list[bytes] = []
         for event in events:
             candle = event.candle
+            self._sent[event.name] += 1
             if candle is not None and event.name is EventName.CLOSED:
                 self._position.move(place.interval, place.symbol, candle.close_ms)
             printed.append(

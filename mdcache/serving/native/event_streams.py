@@ -1,7 +1,8 @@
 """`GET /v1/stream`: listen to candles as Server-Sent Events (docs/design.md#events)."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mdcache.errors import GateClosed, MdcacheError, Refusal
 from mdcache.exchange.intervals import INTERVALS
@@ -9,6 +10,7 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.symbols import MarketSymbols
 from mdcache.serving.errors import METHOD_NOT_ALLOWED
 from mdcache.serving.listeners import ListenerKind, Listeners
+from mdcache.serving.native.candles import EventName
 from mdcache.serving.native.event_stream import EventListener
 from mdcache.serving.native.feeds import Feeds, FeedSources
 from mdcache.serving.native.positions import BadPosition, Position, name_of
@@ -24,6 +26,14 @@ _FIELDS = (
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
 )
+
+
+@dataclass(slots=True)
+class EventCounts:
+    """What is listened to on one market, and what was sent since the start, by the event's name."""
+
+    series: int = 0
+    sent: Counter[EventName] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +57,12 @@ class EventStreams:
         self._sources = sources
         self._listeners = listeners
         self._feeds = Feeds(sources.feeds)
+        self._sent: dict[Market, Counter[EventName]] = {market: Counter() for market in Market}
 
-    @property
-    def series(self) -> int:
-        """The number of series that are listened to."""
-        return len(self._feeds)
+    def counts(self) -> dict[Market, EventCounts]:
+        """Return what is listened to, and what was sent, by market."""
+        series = Counter(key.market for key in self._feeds)
+        return {market: EventCounts(series[market], self._sent[market]) for market in Market}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the client is gone, or why it can't have any."""
@@ -83,7 +94,7 @@ class EventStreams:
             return HttpResponse(200, _FIELDS, b"")
         if (refusal := self._listeners.refusal()) is not None:
             return refusal_response(503, -1008, refusal, (b"retry-after", b"%d" % _FULL_RETRY_S))
-        listener = EventListener(query, position, self._feeds)
+        listener = EventListener(query, position, self._feeds, self._sent[query.market])
         self._listeners.add(listener, query.market, ListenerKind.EVENTS)
         return listener
 

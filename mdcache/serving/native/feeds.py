@@ -5,7 +5,7 @@ all others. Between two looks a feed waits for a frame of the series, or until w
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -200,8 +200,8 @@ class Feeds:
         self._sources = sources
         self._feeds: dict[SeriesKey, Feed] = {}
 
-    def __len__(self) -> int:
-        return len(self._feeds)
+    def __iter__(self) -> Iterator[SeriesKey]:
+        return iter(self._feeds)
 
     def join(self, key: SeriesKey, watcher: Watcher) -> Feed:
         """Watch a series."""

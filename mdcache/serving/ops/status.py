@@ -18,6 +18,7 @@ from mdcache.clock import Clock
 from mdcache.exchange.markets import Market
 from mdcache.results import MEANINGS, shares
 from mdcache.serving.binance.ready_answers import ReadyAnswers
+from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.series_list import SeriesLine, series_lines
 from mdcache.serving.ports import Readiness
@@ -29,8 +30,8 @@ class StatusSources:
     """The sources of the state. `settings` must have no secrets.
 
     `activity` must be a sink of the daemon's events. `requests`, `last_minute`: clients' requests so far, and those of
-    the last sixty seconds, by result. `streams`: the markets that have some. `disk`, `redis`: the state of these
-    stores; empty if there is none.
+    the last sixty seconds, by result. `streams`: the markets that have some. `listeners`: those of every market.
+    `disk`, `redis`: the state of these stores; empty if there is none.
     """
 
     version: str
@@ -48,6 +49,7 @@ class StatusSources:
     streams: Callable[[], Sequence[StreamsStatus]] = tuple
     disk: Callable[[], Mapping[str, object]] = dict
     redis: Callable[[], Mapping[str, object]] = dict
+    listeners: Callable[[], Sequence[ListenersStatus]] = tuple
 
 
 class Status:
@@ -93,6 +95,7 @@ class Status:
                     **({} if listed is None else {"list": listed}),
                 },
                 "streams": sources.streams(),
+                "listeners": sources.listeners(),
                 "flights": len(sources.flights),
                 "stores": {
                     "memory": {

@@ -170,6 +170,15 @@ function showStreams({ streams, series }) {
   }));
 }
 
+function showListeners({ listeners }) {
+  const ever = listeners.filter((each) => sum(each.listeners) + each.frames + sum(each.events) + sum(each.closed) > 0);
+  $("no-listeners").hidden = ever.length > 0;
+  $("listeners-table").hidden = !ever.length;
+  fill($("listeners"), ever.map((each) => [
+    each.market, each.listeners.websocket, each.topics, each.frames, sum(each.dropped),
+    worry(sum(each.closed), each.closed.slow > 0), each.listeners.events, each.series, sum(each.events)]));
+}
+
 function showFigures(status) {
   const { last_minute: now, total } = status.shares;
   const calls = Object.values(status.calls).reduce((all, each) => all + each.minute.calls, 0);
@@ -210,6 +219,7 @@ function show(status) {
   for (const family of status.families) showFamily(family, status.weights[family.family]);
   showFigures(status);
   showStreams(status);
+  showListeners(status);
   fill($("calls"), Object.entries(status.calls).map(([reason, { minute, total }]) =>
     [reason, minute.calls, minute.weight, minute.failed, total.calls]));
   fill($("events"), status.events.map((each) => [moment(each.at_ms), each.where, each.what, each.kind, each.count]));
