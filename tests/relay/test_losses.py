@@ -114,3 +114,26 @@ async def test_a_long_loss_ends_all_listeners_and_refuses_new_ones_until_it_is_o
     await world.wait(5)
     assert again.frames
     assert other.closed is None or how != "gate closed"
+
+
+async def test_topics_that_wait_for_their_turn_to_connect_are_not_lost() -> None:
+    world = StreamWorld()
+    topics = [f"symbol{number}usdt@nothing" for number in range(7_500)]
+    listener = FakeListener(world.relay, Market.SPOT, *topics)
+    await world.wait(40)
+    assert listener.closed is None
+    assert world.relay.refusal(Market.SPOT) is None
+    assert {topic for one in world.net.open for topic in one.session.topics} == {"!miniTicker@arr", *topics}
+    assert world.most_connects_a_minute() <= 20
+
+
+async def test_topics_without_a_first_connection_are_lost_after_10_s() -> None:
+    world = StreamWorld()
+    world.net.unplugged = True
+    listener = FakeListener(world.relay, Market.SPOT, BTC)
+    closed: list[tuple[int, str] | None] = []
+    for seconds in (9.5, 3.0):
+        await world.wait(seconds)
+        closed.append(listener.closed)
+    assert closed == [None, (1012, "no connection to Binance for 10 s")]
+    assert world.relay.refusal(Market.SPOT) == "no connection to Binance for 10 s"

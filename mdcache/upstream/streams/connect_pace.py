@@ -136,6 +136,10 @@ class ConnectPace:
         until_s = self._all_not_before_s if self._unanswered else self._markets[market].not_before_s
         return max(0.0, until_s - now_s)
 
+    def troubled(self, market: Market) -> bool:
+        """Return whether the market's connects wait for more than their turn."""
+        return self._unanswered > 0 or self._markets[market].step > 0
+
     def begun(self, market: Market, now_s: float) -> tuple[int, int]:
         """Return how often the market has connected in the last minute, and in the last hour."""
         times = self._begun[market]

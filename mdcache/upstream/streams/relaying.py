@@ -17,6 +17,7 @@ class Relaying:
         relay: Takes the frames, as (topic, data).
         lost: Is told which topics lack frames, and why.
         refusal: Why no connection may be opened, if so.
+        troubled: Whether more than its turn keeps a connection from being opened.
         now_s: The time.
     """
 
@@ -25,6 +26,7 @@ class Relaying:
         relay: Callable[[str, bytes], None],
         lost: Callable[[Collection[str], str], None],
         refusal: Callable[[], str | None],
+        troubled: Callable[[], bool],
         now_s: float,
     ) -> None:
         self.topics = ListenedTopics()
@@ -32,7 +34,9 @@ class Relaying:
         self._relay = relay
         self._lost = lost
         self._refusal = refusal
-        self._alive_s = now_s  # when the last connection was alive, or the shard began
+        self._troubled = troubled
+        self._was_alive = False
+        self._alive_s = now_s  # when the last connection was alive; before the first, since when there is trouble
 
     def take_first(self, frame: TopicFrame, *, overlap: bool) -> bool:
         """Relay a frame of the connection that leads; return whether it was new."""
@@ -51,7 +55,7 @@ class Relaying:
 
     def ended(self, link: Link, *, alone: bool) -> None:
         """Note that the connection that led has ended; the second one leads, unless it was `alone`."""
-        self._alive_s = link.message_s
+        self._was_alive, self._alive_s = True, link.message_s
         self._lead(self.topics.lossless() if alone else self.topics.gapped(planned=False))
 
     def forget_second(self) -> None:
@@ -72,6 +76,8 @@ class Relaying:
         refusal = self._refusal()
         if refusal is not None:
             return f"no connection to Binance: {refusal}"
+        if not self._was_alive and not self._troubled():
+            self._alive_s = now_s
         return None if now_s - self._alive_s < _LOST_S else f"no connection to Binance for {_LOST_S:g} s"
 
     def _lead(self, gapped: Collection[str]) -> None:

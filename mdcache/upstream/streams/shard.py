@@ -79,6 +79,7 @@ class Shard:
             context.relay,
             context.lost,
             lambda: context.dialer.refusal(context.market),
+            lambda: context.dialer.pace.troubled(context.market),
             context.clock.now(),
         )
         self._patience = Patience()
