@@ -1,4 +1,4 @@
-"""Install the clients, run each three times, compare, print a table; exit 1 if anything differs."""
+"""Install the clients, run each several times, compare, print two tables; exit 1 if anything differs."""
 
 import argparse
 import json
@@ -9,9 +9,10 @@ import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.clients import compare, upstream
-from tests.clients.catalogue import CLIENTS, RANGES, Client
+from tests.clients import compare, streaming, upstream
+from tests.clients.catalogue import CLIENTS, RANGES, STREAM_CLIENTS, Client, StreamClient
 from tests.clients.environments import LeftOut, install, version
+from tests.clients.streaming import ScriptFailed, StreamResult
 from tests.support.processes import daemon, sim
 
 HOME = Path(__file__).parents[2] / ".clients"
@@ -39,10 +40,6 @@ class Result:
         return self.left_out is None and not self.problems
 
 
-class ScriptFailed(Exception):
-    """A script ended without its document."""
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.clients", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help="clients whose names contain this (default: all)")
@@ -50,20 +47,42 @@ def main() -> int:
     parser.add_argument("--direct", action="store_true", help="only run against the simulated exchange")
     asked = parser.parse_args()
     home = asked.home.resolve()
-    chosen = [one for one in CLIENTS if not asked.names or any(name in one.name for name in asked.names)]
+    both = [*CLIENTS, *STREAM_CLIENTS]
+    chosen = [one for one in both if not asked.names or any(name in one.name for name in asked.names)]
     if not chosen:
-        parser.error(f"no such client; there are: {', '.join(one.name for one in CLIENTS)}")
+        parser.error(f"no such client; there are: {', '.join(one.name for one in both)}")
     home.mkdir(parents=True, exist_ok=True)
-    results = []
+    results: list[Result] = []
+    streams: list[StreamResult] = []
     for client in chosen:
         print(f"{client.name} …", flush=True)
-        results.append(_try(client, home, direct_only=asked.direct))
-        for line in results[-1].problems:
+        if isinstance(client, StreamClient):
+            streams.append(_stream(client, home, direct_only=asked.direct))
+        else:
+            results.append(_try(client, home, direct_only=asked.direct))
+        for line in (streams if isinstance(client, StreamClient) else results)[-1].problems:
             print(f"  {line}", flush=True)
     _show(results)
-    (home / "results.json").write_text(json.dumps([asdict(one) for one in results], indent=1) + "\n")
-    ran = [one for one in results if one.left_out is None]
-    return 0 if ran and all(one.good for one in ran) else 1
+    _show_streams(streams)
+    both_results: list[Result | StreamResult] = [*results, *streams]
+    (home / "results.json").write_text(json.dumps([asdict(one) for one in both_results], indent=1) + "\n")
+    ran = [one.good for one in both_results if one.left_out is None]
+    return 0 if ran and all(ran) else 1
+
+
+def _stream(client: StreamClient, home: Path, *, direct_only: bool) -> StreamResult:
+    result = StreamResult(client.name)
+    try:
+        command = install(client, home)
+        result.version = version(client, home)
+    except LeftOut as reason:
+        result.left_out = str(reason)
+        return result
+    try:
+        streaming.run_streams(command, result, longer_s=client.longer_s, direct_only=direct_only)
+    except ScriptFailed as failure:
+        result.problems.append(str(failure))
+    return result
 
 
 def _try(client: Client, home: Path, *, direct_only: bool) -> Result:
@@ -134,6 +153,8 @@ def _run(command: list[str], base: str) -> compare.Document:
 
 def _show(results: list[Result]) -> None:
     """The table, in Markdown, and below it what is not in it."""
+    if not results:
+        return
     print("\n| client | version | called | answers | upstream, first time | second time | |")
     print("|---|---|---|---|---|---|---|")
     for one in results:
@@ -144,6 +165,20 @@ def _show(results: list[Result]) -> None:
     print(f"\n{len(results) - len(left_out)} of {len(results)} clients ran.")
     for one in left_out:
         print(f"Left out: {one.client}: {one.left_out}")
+
+
+def _show_streams(results: list[StreamResult]) -> None:
+    if not results:
+        return
+    print("\n| stream client | version | topics | frames, both runs | topics upstream | |")
+    print("|---|---|---|---|---|---|")
+    for one in results:
+        verdict = "left out" if one.left_out else "equal" if one.good else "differs"
+        cells = (one.client, one.version, one.topics, one.frames, one.upstream, verdict)
+        print("| " + " | ".join(str(cell) for cell in cells) + " |")
+    for one in results:
+        if one.left_out:
+            print(f"Left out: {one.client}: {one.left_out}")
 
 
 def _calls(called: dict[str, int]) -> str:

@@ -43,6 +43,36 @@ CLIENTS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class StreamClient(Client):
+    """One way to use the streams of a package. `longer_s`: what it needs to start, over half a minute."""
+
+    longer_s: float = 0.0
+
+
+STREAM_CLIENTS = (
+    StreamClient("ccxt streams", "ccxt", "ccxt_streams.py"),
+    StreamClient("python-binance streams", "python-binance", "python_binance_streams.py"),
+    StreamClient("binance-sdk-spot streams", "binance-sdk-spot", "spot_sdk_streams.py"),
+    StreamClient(
+        "binance-sdk-derivatives-trading-usds-futures streams",
+        "binance-sdk-derivatives-trading-usds-futures",
+        "usds_futures_sdk_streams.py",
+    ),
+    StreamClient(
+        "binance-sdk-derivatives-trading-coin-futures streams",
+        "binance-sdk-derivatives-trading-coin-futures",
+        "coin_futures_sdk_streams.py",
+    ),
+    StreamClient("unicorn-binance-websocket-api", "unicorn-binance-websocket-api", "unicorn_streams.py", longer_s=30.0),
+    StreamClient("nautilus_trader streams", "nautilus_trader", "nautilus_streams.py"),
+    StreamClient("npm binance streams", "binance", "npm_binance_streams.mjs", "node"),
+    StreamClient("npm binance-api-node streams", "binance-api-node", "npm_binance_api_node_streams.mjs", "node"),
+    StreamClient("npm ccxt streams", "ccxt", "npm_ccxt_streams.mjs", "node"),
+    StreamClient("freqtrade trade", "freqtrade", "freqtrade_streams.py", longer_s=70.0),
+)
+
+
 def _ms(*moment: int) -> int:
     return int(datetime(*moment, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc,arg-type]
 

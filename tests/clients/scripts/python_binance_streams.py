@@ -1,0 +1,62 @@
+import asyncio
+
+from binance import AsyncClient, BinanceSocketManager
+from binance.enums import FuturesType
+from frames import Frames
+
+frames = Frames()
+AsyncClient.API_URL = frames.base + "/api"
+AsyncClient.FUTURES_URL = frames.base + "/fapi"
+AsyncClient.FUTURES_COIN_URL = frames.base + "/dapi"
+BinanceSocketManager.STREAM_URL = frames.ws + "/"
+BinanceSocketManager.FSTREAM_URL = frames.ws + "/usdm/"
+BinanceSocketManager.DSTREAM_URL = frames.ws + "/coinm/"
+
+
+async def listen(market, topic, socket):
+    """`topic`: of a socket whose frames do not name theirs."""
+    async with socket as messages:
+        while frames.left_s:
+            try:
+                message = await asyncio.wait_for(messages.recv(), frames.left_s)
+            except TimeoutError:
+                return
+            if message.get("e") == "error":
+                frames.error(message)
+            elif topic is None:
+                frames.combined(market, message)
+            else:
+                frames.add(market, topic, message)
+
+
+async def main():
+    client = await AsyncClient.create()
+    manager = BinanceSocketManager(client, max_queue_size=10_000)
+    coinm = FuturesType.COIN_M
+    sockets = [
+        ("spot", "kline", manager.kline_socket("BTCUSDT")),
+        ("spot", "trade", manager.trade_socket("BTCUSDT")),
+        ("spot", "aggTrade", manager.aggtrade_socket("BTCUSDT")),
+        ("spot", "depth", manager.depth_socket("BTCUSDT")),
+        ("spot", "depth5", manager.depth_socket("BTCUSDT", depth="5", interval=100)),
+        ("spot", "ticker", manager.symbol_ticker_socket("BTCUSDT")),
+        ("spot", "miniTicker", manager.symbol_miniticker_socket("BTCUSDT")),
+        ("spot", "bookTicker", manager.symbol_book_ticker_socket("BTCUSDT")),
+        ("spot", None, manager.multiplex_socket(["ethusdt@kline_1m", "bnbusdt@aggTrade", "ethusdt@miniTicker"])),
+        ("usdm", "continuousKline", manager.kline_futures_socket("BTCUSDT")),
+        ("usdm", "aggTrade", manager.aggtrade_futures_socket("BTCUSDT")),
+        ("usdm", "markPrice", manager.symbol_mark_price_socket("BTCUSDT")),
+        ("usdm", "bookTicker", manager.symbol_ticker_futures_socket("BTCUSDT")),
+        ("usdm", "depth10", manager.futures_depth_socket("BTCUSDT")),
+        ("usdm", None, manager.futures_multiplex_socket(["ethusdt@kline_1m", "ethusdt@markPrice@1s"])),
+        ("usdm", None, manager.futures_multiplex_socket(["ethusdt@depth", "ethusdt@trade"], category="public")),
+        ("coinm", "continuousKline", manager.kline_futures_socket("BTCUSD", futures_type=coinm)),
+        ("coinm", "aggTrade", manager.aggtrade_futures_socket("BTCUSD_PERP", futures_type=coinm)),
+        ("coinm", None, manager.futures_multiplex_socket(["btcusd_perp@kline_1m", "btcusd_perp@depth"], coinm)),
+    ]
+    await asyncio.gather(*(listen(*one) for one in sockets))
+    await client.close_connection()
+    frames.print()
+
+
+asyncio.run(main())
