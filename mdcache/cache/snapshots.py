@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mdcache.cache.answers import Answer, CacheStatus, Caller
+from mdcache.cache.book_starts import BookStarts
 from mdcache.cache.list_choice import ListChoice
 from mdcache.cache.preconditions import SymbolChecks, check_preconditions
 from mdcache.cache.series_registry import SeriesRegistry
@@ -32,12 +33,13 @@ from mdcache.upstream.priority import Priority
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPolicy:
-    """Settings of the data path, in seconds."""
+    """Settings of the data path, in seconds, and how new a book must be that is followed by events."""
 
     deadline_s: float
     max_stale_s: float
     ttls: SnapshotTtls
     stalled_after_s: float
+    book_starts: BookStarts
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class _Candidate:
 class SnapshotAnswer(Answer):
     """Valid only while no newer body answers the same question: its own, or the list that contains it.
 
-    `newest_as_of_ms`: returns the as-of of the newest that is held.
+    `newest_as_of_ms`: returns the as-of of the newest that is held, or the least that listeners can use.
     """
 
     newest_as_of_ms: Callable[[], int]
@@ -142,6 +144,7 @@ class Snapshots:
         await check_preconditions(self._clocks, self._symbols, snapshot.market, names, deadline_s - self._clock.now())
         if wait_ms := directives.wait_ms(self._clocks.now(snapshot.market)):
             await self._clock.sleep(wait_ms / 1000)
+        directives = await self._policy.book_starts.applied(snapshot, directives)
         now = self._clocks.now(snapshot.market)
         request = _Request(snapshot, snapshot.list_question() if snapshot.symbols else None, directives)
         found = await self._fresh(request, now)
@@ -318,8 +321,12 @@ class Snapshots:
             stale=stale,
             settled=False,
             immutable=False,
-            newest_as_of_ms=partial(self.bodies.newest_as_of_ms, request.snapshot, request.listing),
+            newest_as_of_ms=partial(self._newest_as_of_ms, request.snapshot, request.listing),
         )
+
+    def _newest_as_of_ms(self, snapshot: SnapshotQuestion, listing: SnapshotQuestion | None) -> int:
+        """Return the as-of of the newest that answers a question, held or still to be read for a book's listeners."""
+        return max(self.bodies.newest_as_of_ms(snapshot, listing), self._policy.book_starts.least_ms(snapshot))
 
 
 def min_as_of_ms(directives: FreshnessDirectives, max_age_ms: int, at: Instant) -> int:

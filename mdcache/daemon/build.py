@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mdcache import __version__
+from mdcache.cache.book_starts import BookStarts
 from mdcache.cache.candles import CandleLimits, Candles
 from mdcache.cache.derivations import Derivations
 from mdcache.cache.exchange_info import ExchangeInfo, ExchangeInfoPolicy
@@ -281,12 +282,13 @@ def build_cache(
     def market_now(market: Market) -> Instant | None:
         return clocks.now(market) if clocks.measured(market) else None
 
+    book_starts = BookStarts(lambda market: clocks.now(market).ms, clock)
     stream_tails: StreamTails | None = None
     relay: Relay | None = None
     if open_streams is not None:
         frames = StreamFrames(registry, clock, market_now, events)
         settling = SettlingReads(registry, flights, governor, exchange_now, clock)
-        relay = Relay(partial(open_streams, frames), clock, events)
+        relay = Relay(partial(open_streams, frames), clock, events, book_starts)
         stream_tails = StreamTails(frames, relay.streams, settling, clock, events, settings.stream_idle_s)
     live_tails: LiveTails = stream_tails or NoLiveTails(clock)
     derivations = Derivations(registry, clock, events, settings.stream_idle_s) if settings.derive else None
@@ -300,6 +302,7 @@ def build_cache(
         settings.max_stale_s,
         SnapshotTtls(settings.snapshot_ttl_s, settings.snapshot_ttls),
         stalled_after_s,
+        book_starts,
     )
     snapshots = Snapshots(registry, exchange_info, clocks, governor, clock, events, snapshot_policy, body_sharing)
     warmup = Warmup(candles, clock, events)

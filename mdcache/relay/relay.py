@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from mdcache.cache.book_starts import BookStarts
 from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.markets import Market
@@ -71,10 +72,18 @@ class Relay:
         open_streams: Opens the streams, whose frames come to this relay.
         clock: Measures how long topics are kept.
         events: Told of listeners that fail.
+        book_starts: Told who follows order books, and of their first events.
     """
 
-    def __init__(self, open_streams: Callable[[FrameRelay], ListenedStreams], clock: Clock, events: Events) -> None:
+    def __init__(
+        self,
+        open_streams: Callable[[FrameRelay], ListenedStreams],
+        clock: Clock,
+        events: Events,
+        book_starts: BookStarts,
+    ) -> None:
         self.streams = open_streams(self)
+        self._book_starts = book_starts
         self._clock = clock
         self._events = events
         self._topics: dict[Topic, _Listened] = {}
@@ -104,6 +113,7 @@ class Relay:
                     self.streams.listen(market, topic)
             outbox.topics[key] = None
             self._topics[key].outboxes[listener] = outbox
+            self._book_starts.begin(market, topic)
 
     def unsubscribe(self, listener: Listener, market: Market, topics: Iterable[str]) -> None:
         """Send it no more of them."""
@@ -159,6 +169,8 @@ class Relay:
         if found is None:
             return
         final = False
+        if found.kind is TopicKind.LOSSLESS:
+            self._book_starts.note(market, topic)
         if found.kind is TopicKind.KLINE and (mark := kline_mark(data)) is not None:
             final = mark.final
             if final and not found.candles.finish(mark.open_ms):
@@ -258,6 +270,7 @@ class Relay:
         if not found.outboxes:
             del self._topics[key]
             self._counts[market].topics -= 1
+            self._book_starts.end(market, topic)
             if self._kept.get((market, topic_route(market, topic)), ("", 0.0))[0] != topic:
                 self.streams.unlisten(market, topic)
 

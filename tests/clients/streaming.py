@@ -25,6 +25,8 @@ _AFTER_MINUTE_S = 5.0  # futures' final frames come two seconds after the close
 _MINUTE_S = 60.0
 _DEADLINE_S = 60.0  # from the end of listening until the document is printed
 _SHARED = 3  # frames of each topic that both runs must have, at least
+_HEAD = 10  # frames of a run among which one must be the other's, too
+_TAIL = 200  # frames that one run may have more at the end: five seconds of a busy symbol's trades
 
 Frames = dict[str, list[Any]]
 
@@ -159,20 +161,20 @@ def _differences(direct: StreamRun, through: StreamRun, result: StreamResult) ->
 def _shared(expected: list[Any], got: list[Any]) -> tuple[int, str | None]:
     """Return how many frames two runs share, from the first that both have to the end of the shorter; and a difference.
 
-    At either end one run may have a frame more: the two neither begin nor stop at the same moment.
+    The two neither begin nor stop at the same moment, and a candle's first frame comes at once to who has just begun.
     """
-    if not got:
-        return 0, "no frames through the daemon"
-    later, earlier = (got, expected) if got[0] in expected else (expected, got)
-    if later[0] not in earlier:
-        return 0, f"the runs share no frame: {str(expected[0])[:200]} … {str(got[0])[:200]}"
-    rest = earlier[earlier.index(later[0]) :]
-    shared = min(len(rest), len(later))
-    for place, (one, other) in enumerate(zip(rest, later, strict=False)):
+    starts = ((ours, expected.index(frame)) for ours, frame in enumerate(got[:_HEAD]) if frame in expected)
+    begin = next(starts, None)
+    if begin is None:
+        starts = ((got.index(frame), theirs) for theirs, frame in enumerate(expected[:_HEAD]) if frame in got)
+        begin = next(starts, None)
+    if begin is None:
+        return 0, f"{len(expected)} frames became {len(got)}, and none of the first is shared"
+    ours, theirs = got[begin[0] :], expected[begin[1] :]
+    for place, (one, other) in enumerate(zip(theirs, ours, strict=False)):
         if one != other:
-            ours, theirs = (other, one) if later is got else (one, other)
-            return place, f"frame {place}: {str(theirs)[:300]} became {str(ours)[:300]}"
-    longest = max(len(rest), len(later)) - shared
-    if longest > 2 * _AFTER_MINUTE_S * 4 or shared < _SHARED:  # four frames a second, for ten seconds
+            return place, f"frame {place}: {str(one)[:300]} became {str(other)[:300]}"
+    shared = min(len(ours), len(theirs))
+    if abs(len(ours) - len(theirs)) > _TAIL or shared < _SHARED:
         return shared, f"{len(expected)} frames became {len(got)}, {shared} of them shared"
     return shared, None

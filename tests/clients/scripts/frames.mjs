@@ -17,7 +17,7 @@ export const frames = {
   },
 
   state(name, key, value) {
-    (states[name] ??= {})[key] = value;
+    (states[name] ??= {})[key] = structuredClone(value); // a book's levels change in place
   },
 
   error(what) {

@@ -3,6 +3,7 @@
 Imported by the scripts, which run in the clients' own environments: standard library only.
 """
 
+import copy
 import json
 import sys
 import time
@@ -37,7 +38,7 @@ class Frames:
 
     def state(self, name: str, key: object, value: Any) -> None:
         """Keep what the client said at some point of a topic, such as the best levels at an update."""
-        self._states.setdefault(name, {})[str(key)] = value
+        self._states.setdefault(name, {})[str(key)] = copy.deepcopy(value)  # a book's levels change in place
 
     def error(self, what: object) -> None:
         """Keep what went wrong; the client goes on."""

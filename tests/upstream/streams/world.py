@@ -5,6 +5,7 @@ import random
 from collections import defaultdict
 from typing import TypeVar
 
+from mdcache.cache.book_starts import BookStarts
 from mdcache.events import Event, Events
 from mdcache.exchange.markets import Market
 from mdcache.relay.relay import Relay
@@ -92,7 +93,8 @@ class StreamWorld:
             )
             return self.streams
 
-        self.relay = Relay(open_streams, self.clock, bus)
+        books = BookStarts(lambda _: self.clock.true_ms(), self.clock)
+        self.relay = Relay(open_streams, self.clock, bus, books)
         close_at_end(self.aclose)
 
     async def aclose(self) -> None:

@@ -1,0 +1,93 @@
+"""Since when clients follow order books by events: no older book may be given to them.
+
+A client keeps a local book from REST's one and the changes after it, and needs one that is no older than its first
+event (docs/binance.md#local-books). Directly, any is; here it may have been read before, for somebody else.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.clock import Clock
+from mdcache.exchange.markets import Market
+from mdcache.exchange.snapshots import SnapshotQuestion
+
+_CHANGES = re.compile(r"([^@!]+)@(depth|rpiDepth)(@[0-9]+ms)?")
+_BOOKS = frozenset({"depth", "rpiDepth"})
+_FIRST_EVENT_WITHIN_S = 2.0  # a subscription upstream takes less; a quiet book may have no event for long
+_LOOK_EVERY_S = 0.05
+
+
+@dataclass(slots=True)
+class _Start:
+    """Of the newest listener to a topic: in exchange time, and by our clock."""
+
+    ms: int
+    begun_s: float
+
+
+class BookStarts:
+    """The newest start of each book's listeners.
+
+    Args:
+        exchange_ms: Returns a market's exchange time in milliseconds.
+        clock: Measures waits.
+    """
+
+    def __init__(self, exchange_ms: Callable[[Market], int], clock: Clock) -> None:
+        self._exchange_ms = exchange_ms
+        self._clock = clock
+        self._starts: dict[tuple[Market, str], dict[str, _Start]] = {}  # by market and symbol, by topic
+        self._awaited: set[tuple[Market, str]] = set()  # topics without an event since they were subscribed to
+
+    def begin(self, market: Market, topic: str) -> None:
+        """Count a listener to a topic from now on; of topics that are not a book's changes, nothing is kept."""
+        match = _CHANGES.fullmatch(topic)
+        if match is not None:
+            starts = self._starts.setdefault((market, match[1]), {})
+            if topic not in starts:
+                self._awaited.add((market, topic))
+            starts[topic] = _Start(self._exchange_ms(market), self._clock.now())
+
+    def note(self, market: Market, topic: str) -> None:
+        """Count the first event of a topic as the start of its listeners."""
+        if (market, topic) in self._awaited:
+            self._awaited.discard((market, topic))
+            self._starts[market, topic.partition("@")[0]][topic].ms = self._exchange_ms(market)
+
+    def end(self, market: Market, topic: str) -> None:
+        """Forget a topic: nobody listens to it any more."""
+        key = market, topic.partition("@")[0]
+        starts = self._starts.get(key, {})
+        if starts.pop(topic, None) is not None:
+            self._awaited.discard((market, topic))
+            if not starts:
+                del self._starts[key]
+
+    def least_ms(self, snapshot: SnapshotQuestion) -> int:
+        """Return the least as-of of a book that all its listeners can use: now, while one awaits its first event.
+
+        It is 0 for what is no book, or has no listeners.
+        """
+        if self._is_awaited(snapshot):
+            return self._exchange_ms(snapshot.market)
+        return max((start.ms for start in self._of(snapshot).values()), default=0)
+
+    async def applied(self, snapshot: SnapshotQuestion, directives: FreshnessDirectives) -> FreshnessDirectives:
+        """Wait for the first event of a book that is newly followed; return how fresh the book must be."""
+        while self._is_awaited(snapshot):
+            await self._clock.sleep(_LOOK_EVERY_S)
+        least_ms = self.least_ms(snapshot)
+        return replace(directives, min_as_of_ms=max(least_ms, directives.min_as_of_ms or 0)) if least_ms else directives
+
+    def _is_awaited(self, snapshot: SnapshotQuestion) -> bool:
+        """Return whether a first event may come yet."""
+        since_s = self._clock.now() - _FIRST_EVENT_WITHIN_S
+        starts = self._of(snapshot).items()
+        return any((snapshot.market, topic) in self._awaited and start.begun_s > since_s for topic, start in starts)
+
+    def _of(self, snapshot: SnapshotQuestion) -> dict[str, _Start]:
+        if not self._starts or snapshot.endpoint.path.rpartition("/")[2] not in _BOOKS or not snapshot.symbols:
+            return {}
+        return self._starts.get((snapshot.market, snapshot.symbols[0].lower()), {})
