@@ -1,7 +1,6 @@
 """`freqtrade trade`, dry, with its web sockets on: its candles and the frames behind them, as its strategy saw them."""
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -82,8 +81,8 @@ options = ["--config", "config.json", "--userdir", "user", "--strategy", "Watchi
 with Path("log").open("w") as log:
     bot = subprocess.Popen([*freqtrade, "trade", *options, "--no-color"], stdout=log, stderr=log)
     time.sleep(frames.left_s)
-    bot.send_signal(signal.SIGINT)
-    bot.wait(40)
+    bot.kill()  # what it was given is in files; an orderly end takes it a minute
+    bot.wait()
 for message in lines("frames.jsonl"):
     if "e" in message:
         frames.add("spot", topic_of(message), message)
