@@ -1,6 +1,6 @@
 """`GET /v1/candles`: the candles of many series in one answer (docs/design.md#native)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -106,10 +106,12 @@ class CandlesApp:
             raise next(each for each in found if isinstance(each, MdcacheError))
         shown = [(question.keys[place], found[place]) for place in changed]
         if question.format == "csv":
-            pieces = self._csv([each for _, each in shown if isinstance(each, FoundRows)])
+            pieces: Iterable[bytes] = self._csv([each for _, each in shown if isinstance(each, FoundRows)])
         else:
             now_ms = self._clocks.now(question.query.choice.market).ms
             pieces = self._json(write_token(question.name, now_ms, digests), shown)
+            if all(isinstance(each, FoundRows) and each.kept is not None for _, each in shown):
+                pieces = list(pieces)
         content_type = (b"content-type", CONTENT_TYPES[question.format])
         return NativeReply(Streamed((content_type, *fields), pieces, self._clock, gzip), result, age_s)
 
