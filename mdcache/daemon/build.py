@@ -59,6 +59,8 @@ from mdcache.serving.listener_status import ListenersStatus, listeners_status
 from mdcache.serving.listeners import Listeners
 from mdcache.serving.native.event_streams import EventSources, EventStreams
 from mdcache.serving.native.feeds import FeedSources
+from mdcache.serving.native.row_reads import RowReads
+from mdcache.serving.native.waits import Waits
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
@@ -387,7 +389,9 @@ def build_serving(
     hosts = AllowedHosts((*settings.allowed_hosts, settings.host, socket.gethostname()))
     parser = RequestParser(settings.clients, settings.compress)
     ops = OpsApp(status, ready, metrics.page, CommandTargets(cache.purge, governor, cache.warmup), token, hosts)
-    native = build_native(settings, cache.candles, ready_answers, clocks, parser, clock, events, metrics)
+    reads = RowReads(cache.candles, ready_answers, clock, clocks, settings.request_deadline_s)
+    waits = Waits(event_streams.feeds, listeners)
+    native = build_native(settings, reads, waits, clocks, parser, clock, events, metrics)
     app = App(
         Handlers(handler, ops, event_streams, native),
         parser,

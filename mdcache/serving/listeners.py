@@ -1,4 +1,4 @@
-"""Listeners: the clients that are sent what changes, over WebSockets or as events; bounded, counted, and drained."""
+"""Listeners: clients that are sent what changes, by WebSocket, event or answer; bounded, counted, drained."""
 
 import asyncio
 from collections import Counter
@@ -16,6 +16,7 @@ class ListenerKind(StrEnum):
 
     WEBSOCKET = "websocket"
     EVENTS = "events"
+    WAIT = "wait"
 
 
 class Drainable(Protocol):

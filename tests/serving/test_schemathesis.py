@@ -30,7 +30,14 @@ serve(rich, "127.0.0.1", int(sys.argv[1]))
 """
 UNAVAILABLE = [502, 503, 504]  # documented; any other 5xx is a fault
 UNREAD = -1104  # spot: a parameter that the path does not know
-PLAIN = {"connection", "content-length", "content-type", "date", "server", "transfer-encoding"}  # every answer may have these
+PLAIN = {
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "server",
+    "transfer-encoding",
+}  # every answer may have these
 
 ANSWERS = ["2xx", "3xx", "4xx", *UNAVAILABLE]
 schema = schemathesis.openapi.from_dict(

@@ -380,8 +380,12 @@ async def ask(
     }
     sent: list[Any] = []
 
+    received = iter([{"type": "http.request", "body": body, "more_body": False}])
+
     async def receive() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
+        for message in received:
+            return message
+        return await asyncio.get_running_loop().create_future()  # it stays until it has its answer
 
     async def send(message: Any) -> None:
         sent.append(message)

@@ -1,6 +1,7 @@
 """`GET /v1/candles`: the candles of many series in one answer (docs/design.md#native)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -19,7 +20,8 @@ from mdcache.serving.native.positions import name_of
 from mdcache.serving.native.row_reads import FoundRows, RowReads
 from mdcache.serving.native.tables import CSV_HEADER, csv_rows
 from mdcache.serving.native.tokens import DIGEST_BYTES, BadToken, digest, read_token, write_token
-from mdcache.serving.responses import HttpResponse
+from mdcache.serving.native.waits import Waits
+from mdcache.serving.responses import HttpResponse, Receive
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
 CONTENT_TYPES = {"json": b"application/json", "csv": b"text/csv; charset=utf-8"}
@@ -45,13 +47,22 @@ class CandlesApp:
         clock: Measures how long the event loop is held.
         clocks: The exchange's.
         upstreams: Base URLs by market.
+        waits: Tells when something may have changed.
     """
 
-    def __init__(self, reads: RowReads, clock: Clock, clocks: ExchangeClocks, upstreams: Mapping[Market, str]) -> None:
+    def __init__(
+        self,
+        reads: RowReads,
+        clock: Clock,
+        clocks: ExchangeClocks,
+        upstreams: Mapping[Market, str],
+        waits: Waits,
+    ) -> None:
         self._reads = reads
         self._clock = clock
         self._clocks = clocks
         self._upstreams = upstreams
+        self._waits = waits
 
     async def answer(self, request: NativeRequest) -> NativeReply:
         """Answer a question; raise an error of `errors.py`."""
@@ -60,10 +71,39 @@ class CandlesApp:
         now = self._clocks.now(question.query.choice.market)
         check_rows(question.query, now.ms)
         known = self._known(question, now.ms)
-        found = await self._reads.find_all(
-            question.keys, question.query.span, client.directives, Caller(client.client, client.lane)
-        )
-        return self._reply(question, known, found, gzip=client.gzip)
+
+        async def look() -> NativeReply:
+            found = await self._reads.find_all(
+                question.keys, question.query.span, client.directives, Caller(client.client, client.lane)
+            )
+            return self._reply(question, known, found, gzip=client.gzip)
+
+        made = await look()
+        if isinstance(made.reply, HttpResponse) and question.query.wait_s:
+            return await self._wait(question, made, look, request.receive)
+        return made
+
+    async def _wait(
+        self,
+        question: Question,
+        made: NativeReply,
+        look: Callable[[], Awaitable[NativeReply]],
+        receive: Receive,
+    ) -> NativeReply:
+        """Look again whenever something may have changed, until something has, or the time is over."""
+        try:
+            async with (
+                self._waits.waiter(question.keys, receive, closed_only=question.query.span.closed) as waiter,
+                asyncio.timeout(question.query.wait_s),
+            ):
+                while isinstance(made.reply, HttpResponse):
+                    await waiter.wait(self._clock)
+                    if waiter.ended:
+                        break
+                    made = await look()
+        except TimeoutError:
+            pass  # nothing has changed
+        return made
 
     def _question(self, query: CandlesQuery, form: str) -> Question:
         choice, span = query.choice, query.span

@@ -15,7 +15,7 @@ from mdcache.serving.native.candles import Cursor, Event, EventName, close_event
 from mdcache.serving.native.feeds import Feed, Feeds
 from mdcache.serving.native.positions import Position
 from mdcache.serving.native.stream_query import StreamQuery
-from mdcache.serving.responses import Receive, Send
+from mdcache.serving.responses import Receive, Send, wait_until_gone
 
 HEARTBEAT_S = 15.0
 _HEARTBEAT = b": \n\n"
@@ -71,7 +71,8 @@ class EventListener:
 
     async def run(self, receive: Receive, send: Send) -> None:
         """Send events until the client is gone or the daemon stops; the head of the response has been sent."""
-        gone = asyncio.create_task(self._wait_until_gone(receive))
+        gone = asyncio.create_task(wait_until_gone(receive))
+        gone.add_done_callback(lambda _: self.drain())
         try:
             await send({"type": "http.response.body", "body": _START, "more_body": True})
             while not self._ended:
@@ -84,11 +85,6 @@ class EventListener:
     async def aclose(self) -> None:
         """Listen no more."""
         await self._feeds.leave(self._places, self)
-
-    async def _wait_until_gone(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self.drain()
 
     async def _next_chunk(self) -> bytes:
         """Return the next events, or a heartbeat if there are none for a while."""

@@ -56,12 +56,12 @@ class EventStreams:
     def __init__(self, sources: EventSources, listeners: Listeners) -> None:
         self._sources = sources
         self._listeners = listeners
-        self._feeds = Feeds(sources.feeds)
+        self.feeds = Feeds(sources.feeds)
         self._sent: dict[Market, Counter[EventName]] = {market: Counter() for market in Market}
 
     def counts(self) -> dict[Market, EventCounts]:
         """Return what is listened to, and what was sent, by market."""
-        series = Counter(key.market for key in self._feeds)
+        series = Counter(key.market for key in self.feeds)
         return {market: EventCounts(series[market], self._sent[market]) for market in Market}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,13 +94,13 @@ class EventStreams:
             return HttpResponse(200, _FIELDS, b"")
         if (refusal := self._listeners.refusal()) is not None:
             return refusal_response(503, -1008, refusal, (b"retry-after", b"%d" % _FULL_RETRY_S))
-        listener = EventListener(query, position, self._feeds, self._sent[query.market])
+        listener = EventListener(query, position, self.feeds, self._sent[query.market])
         self._listeners.add(listener, query.market, ListenerKind.EVENTS)
         return listener
 
     async def aclose(self) -> None:
         """End all feeds."""
-        await self._feeds.aclose()
+        await self.feeds.aclose()
 
     def _position(self, query: StreamQuery, scope: Scope) -> Position:
         """Return where a listener begins: where it was, by `Last-Event-ID`, or now."""

@@ -10,7 +10,7 @@ from mdcache.clock import Clock
 from mdcache.results import Result
 from mdcache.serving.binance.headers import HeaderFields
 from mdcache.serving.binance.request import ClientRequest
-from mdcache.serving.responses import HttpResponse, Send
+from mdcache.serving.responses import HttpResponse, Receive, Send
 
 _CHUNK_BYTES = 32_768
 _SLICE_S = 0.002  # then other tasks run
@@ -80,6 +80,7 @@ class NativeRequest:
     query: str
     form: str
     client: ClientRequest
+    receive: Receive
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,6 @@ class NativeApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        del receive
         began_s = self._clock.now()
         endpoint, answer = self._answers[scope["path"]]
         market, client = "other", ""
@@ -61,7 +60,7 @@ class NativeApp:
             if (refused := _early_refusal(scope)) is not None:
                 made = NativeReply(refused, Result.REFUSED)
             else:
-                request = self._parse(scope)
+                request = self._parse(scope, receive)
                 market, client = request.client.market.value, request.client.client
                 made = await answer(request)
         except MdcacheError as error:
@@ -72,14 +71,14 @@ class NativeApp:
         self._recorder.record(market, endpoint, made.result, client, began_s, made.age_s)
         await made.reply.send(send, head_only=scope["method"] == "HEAD")
 
-    def _parse(self, scope: Scope) -> NativeRequest:
+    def _parse(self, scope: Scope, receive: Receive) -> NativeRequest:
         query = decode_query(scope["query_string"])
         sent = read_parameters(query, {"market"}).get("market", "")
         market = Market(sent) if sent in set(Market) else Market.SPOT  # what is wrong is refused by whoever answers
         rule = Endpoint(market, scope["path"], FlatWeight(0))
         loopback = is_loopback(scope["client"][0] if scope.get("client") else None)
         client = self._parser.parse(rule, scope["query_string"], scope["headers"], loopback=loopback)
-        return NativeRequest(query, _form(scope), client)
+        return NativeRequest(query, _form(scope), client, receive)
 
 
 def _early_refusal(scope: Scope) -> HttpResponse | None:

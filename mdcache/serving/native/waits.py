@@ -1,0 +1,72 @@
+"""Wait until something of a question's series has changed (docs/design.md#native)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from mdcache.background_work import cancel_all
+from mdcache.clock import Clock
+from mdcache.errors import LaneFull
+from mdcache.exchange.klines import SeriesKey
+from mdcache.serving.listeners import ListenerKind, Listeners
+from mdcache.serving.native.feeds import Feed, Feeds
+from mdcache.serving.responses import Receive, wait_until_gone
+
+_GATHER_S = 0.05  # after the first change: many series close at once, and one answer tells of all
+_FULL_RETRY_S = 5.0
+
+
+class Waiter:
+    """One question that waits; `ended`: its client is gone, or the daemon stops. It has no loop of its own."""
+
+    def __init__(self, keys: Sequence[SeriesKey], feeds: Feeds, *, closed_only: bool) -> None:
+        self.closed_only = closed_only
+        self.ended = False
+        self._feeds = feeds
+        self._woken = asyncio.Event()
+        self._joined = [feeds.join(key, self) for key in keys]
+
+    def changed(self, feed: Feed) -> None:
+        """Note that something of a series changed."""
+        del feed
+        self._woken.set()
+
+    def drain(self) -> None:
+        """End the wait."""
+        self.ended = True
+        self._woken.set()
+
+    async def wait(self, clock: Clock) -> None:
+        """Wait until something changed since the last call, or it is ended."""
+        await self._woken.wait()
+        if not self.ended:
+            await clock.sleep(_GATHER_S)
+        self._woken.clear()
+
+    async def aclose(self) -> None:
+        """Watch the series no more."""
+        await self._feeds.leave(self._joined, self)
+
+
+class Waits:
+    """All questions that wait; they count as listeners."""
+
+    def __init__(self, feeds: Feeds, listeners: Listeners) -> None:
+        self._feeds = feeds
+        self._listeners = listeners
+
+    @asynccontextmanager
+    async def waiter(self, keys: Sequence[SeriesKey], receive: Receive, *, closed_only: bool) -> AsyncIterator[Waiter]:
+        """Watch series for as long as the client is there; raise `LaneFull` if too many listen already."""
+        if (refusal := self._listeners.refusal()) is not None:
+            raise LaneFull(_FULL_RETRY_S, refusal.removesuffix("."))
+        waiter = Waiter(keys, self._feeds, closed_only=closed_only)
+        self._listeners.add(waiter, keys[0].market, ListenerKind.WAIT)
+        gone = asyncio.create_task(wait_until_gone(receive))
+        gone.add_done_callback(lambda _: waiter.drain())
+        try:
+            yield waiter
+        finally:
+            self._listeners.remove(waiter)
+            await cancel_all(gone)
+            await waiter.aclose()
