@@ -17,6 +17,8 @@ pytestmark = pytest.mark.processes
 ELSEWHERE = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "elsewhere"}}}]
 RULES = {"prometheusRule": {"enabled": True}}
 
+NATIVE = ("/v1/stream", "/v1/candles", "/v1/candles.csv", "/v1/candles.arrow", "/v1/price", "/v1/series")
+
 
 def test_the_alerts_in_the_cluster_are_those_of_the_file(helm: Tool, tmp_path: Path) -> None:
     found = one(render(helm, tmp_path, RULES), "PrometheusRule")
@@ -59,16 +61,18 @@ def test_nothing_of_the_operator_or_grafana_comes_unasked(helm: Tool, tmp_path: 
 
 
 def test_an_ingress_lets_through_what_the_balancers_do(helm: Tool, tmp_path: Path) -> None:
-    (families,) = re.findall(r"\^/\(([\w|]+)\)", (DEPLOY / "haproxy" / "haproxy.cfg").read_text())
-    (health,) = re.findall(r"acl health path (.*)", (DEPLOY / "haproxy" / "haproxy.cfg").read_text())
+    balancer = (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
+    (families,) = re.findall(r"acl binance path -m reg \^/\(([\w|]+)\)", balancer)
+    (health,) = re.findall(r"acl health path (.*)", balancer)
+    streams = ("ws", "stream", "market", "public", "private", "usdm", "coinm")
     spec = one(render(helm, tmp_path, EVERYTHING), "Ingress")["spec"]
     assert [rule["host"] for rule in spec["rules"]] == ["mdcache.example", "other.example"]
     assert spec["ingressClassName"] == "nginx"
     assert spec["tls"] == [{"secretName": "mdcache-tls", "hosts": ["mdcache.example"]}]
     for rule in spec["rules"]:
         paths = {(path["path"], path["pathType"]) for path in rule["http"]["paths"]}
-        assert paths == {(f"/{family}", "Prefix") for family in families.split("|")} | {
-            (path, "Exact") for path in health.split()
+        assert paths == {(f"/{family}", "Prefix") for family in (*families.split("|"), *streams, "udf")} | {
+            (path, "Exact") for path in (*health.split(), *NATIVE)
         }
         for path in rule["http"]["paths"]:
             assert path["backend"] == {"service": {"name": "desk-mdcache", "port": {"name": "http"}}}

@@ -11,7 +11,7 @@ import pytest
 from mdcache.exchange.endpoints import ENDPOINTS
 from mdcache.exchange.exchange_info import EXCHANGE_INFO_ENDPOINTS
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Market
-from mdcache.serving.routes import OPS_PATHS
+from mdcache.serving.routes import NATIVE_PATHS, OPS_PATHS, STREAM_PATH
 from tests.deploy.proxies import OK, Address, Upstream, haproxy, nginx
 from tests.support.processes import daemon, free_port, sim
 from tests.support.waiting import eventually
@@ -52,12 +52,19 @@ ADMIN_SPELLINGS = (
     "/api/v3/..%2f..%2fv1/admin/purge",
     "/api/v3/..;/..;/v1/admin/purge",
     "/healthz/../v1/admin/purge",
+    "/ws/../v1/admin/purge",
+    "/ws/%2e%2e/v1/admin/purge",
+    "/usdm/ws/a/%2E%2e/%2e%2e/%2e%2e/v1/admin/purge",
+    "/stream/ws/..%2f..%2fv1/admin/purge",
+    "/ws//v1/admin/purge",
+    "/v1/stream/../admin/purge",
     "http://localhost/v1/admin/purge",
     "http://localhost/%76%31/admin/purge",
     "http://localhost/api/../v1/admin/purge",
     "http://localhost//v1/admin/purge",
     "HTTP://localhost/v1/admin/purge",
 )
+REFUSED = {403, 404, 426}  # 426: it is the path of a WebSocket
 CONSUMERS = sorted(
     {
         *KLINE_ENDPOINTS,
@@ -67,6 +74,23 @@ CONSUMERS = sorted(
         "/healthz",
         "/api/v3/account",  # refused by mdcache itself, which says why
         "/sapi/v1/system/status",
+        "/ws",
+        "/ws/btcusdt@kline_1m/!miniTicker@arr",
+        "/ws/btcusdt%40kline_1m%2Fethusdt%40aggTrade",
+        "/ws/%E5%B8%81%E5%AE%89usdt@trade",
+        "/ws/0",
+        "/stream",
+        "/stream/ws",
+        "/stream/ws/0",
+        "/usdm/ws",
+        "/usdm/stream",
+        "/usdm/market/stream",
+        "/usdm/public/ws/btcusdt@depth",
+        "/usdm/private/ws",
+        "/market/stream",
+        "/coinm/ws/btcusd_perp@kline_1m",
+        *NATIVE_PATHS,
+        STREAM_PATH,
         "/fapi/v3/some-New_path",
     }
 )
@@ -194,7 +218,7 @@ def test_the_daemon_takes_an_admin_path_in_its_plain_spelling_only() -> None:
         for target in ADMIN_SPELLINGS:
             plain = target.startswith(("/v1/admin", "http://localhost/v1/admin", "HTTP://localhost/v1/admin"))
             plain = plain and not target.endswith("/") and not set("%;") & set(target)
-            assert direct.ask(target, "POST").status in ({401} if plain else {403, 404}), target
+            assert direct.ask(target, "POST").status in ({401} if plain else REFUSED), target
             if not plain:
-                assert direct.ask(target, "POST", TOKEN).status in {403, 404}, target
+                assert direct.ask(target, "POST", TOKEN).status in REFUSED, target
         assert direct.ask("/v1/admin/purge", "POST", TOKEN).status == 200
