@@ -25,8 +25,8 @@ from bench.processes import busy_exchange, watched_daemon
 from bench.rows import Aim, Row
 from mdcache.replay.processes import stream_settings
 
-TOPICS = 1_250
-SECONDS = 30.0
+TOPICS = 250
+SECONDS = 15.0
 PAGES_A_SECOND = 20
 INFO_EVERY_S = 2.0
 HIT_EVERY_S = 0.002
@@ -81,8 +81,8 @@ def hit_waits_ms(url: str, seconds: float) -> list[float]:
             exchange(connection, request)
         waits, end = [], time.perf_counter() + seconds
         due = time.perf_counter()
-        while due < end:
-            slept = due > (now := time.perf_counter())
+        while (now := time.perf_counter()) < end:
+            slept = due > now
             time.sleep(max(0.0, due - now))
             since = time.perf_counter() if slept else due  # waking up late is this process's own fault
             exchange(connection, request)
@@ -128,9 +128,9 @@ def measure(folder: Path) -> tuple[list[float], list[float], float]:
             for load in loads:
                 load.start()
             time.sleep(3.0)
-            before, began = frames_so_far(asking), time.monotonic()
+            before, began = frames_so_far(Asking(url)), time.monotonic()
             waits = hit_waits_ms(url, SECONDS)
-            frames = (frames_so_far(asking) - before) / (time.monotonic() - began)
+            frames = (frames_so_far(Asking(url)) - before) / (time.monotonic() - began)
             for load in loads:
                 load.terminate()
                 load.join()
