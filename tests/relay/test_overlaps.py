@@ -66,6 +66,7 @@ class _Exchange:
     def end_first(self) -> None:
         if self.second is None:
             self.listened.lose(self.listened.lossless())
+            self.listened.hand_over()
             self.first = self.sent
             self.restarts.append(len(self.out))
         else:
@@ -120,4 +121,23 @@ def test_two_frames_with_one_event_time_are_both_relayed_and_neither_twice() -> 
     assert [listened.take_first(KLINES, one, overlap=False) for one in (final, next_one, final, next_one)] == [
         True, True, False, False,
     ]  # fmt: skip
-    assert not listened.take_first(KLINES, b'{"E":4,"k":{"t":2,"x":false}}', overlap=False)
+
+
+def test_what_one_connection_sends_is_relayed_as_it_comes_whatever_its_event_times() -> None:
+    topic, listened = "!miniTicker@arr", ListenedTopics()  # of two markets, on futures: each in its own time
+    listened.add(topic)
+    frames = [b'[{"E":5,"s":"A"}]', b'[{"E":4,"s":"B"}]', b'[{"E":7,"s":"A"}]', b'[{"E":6,"s":"B"}]']
+    assert all(listened.take_first(topic, one, overlap=False) for one in frames[:2])
+    listened.hand_over()
+    assert [listened.take_first(topic, one, overlap=False) for one in frames] == [False, False, True, True]
+
+
+def test_an_unchanged_book_may_be_sent_again_and_a_trade_may_not() -> None:
+    for topic, data, again in (
+        ("btcusdt@depth5", b'{"lastUpdateId":7,"bids":[],"asks":[]}', True),
+        (TRADES, b'{"e":"trade","t":7}', False),
+        (KLINES, b'{"e":"kline","E":7}', False),
+    ):
+        listened = ListenedTopics()
+        listened.add(topic)
+        assert [listened.take_first(topic, data, overlap=False) for _ in range(3)] == [True, again, again]

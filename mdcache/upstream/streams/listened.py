@@ -16,10 +16,11 @@ _MOST_WAITING = 10_000  # frames of a topic that only one of two connections has
 class _Topic:
     """One topic.
 
-    `position`: of what was relayed last, `frames`: what was relayed at that position. `waiting`: brought by the second
+    `position`: the greatest of what was relayed, `frames`: what was relayed with it. `waiting`: brought by the second
     connection alone, with positions. Of a topic without positions, `ahead`: relayed, and not yet brought by the second
-    connection, and `behind`: what was ahead of the leading one when it took over. `joined`: the second connection has
-    brought what the first one did. `cut`: one of them is too far ahead.
+    connection, and `behind`: what was ahead of the leading one when it took over. `catching_up`: the leading one has
+    taken over, and not yet brought anything new. `joined`: the second connection has brought what the first one did.
+    `cut`: one of them is too far ahead.
     """
 
     kind: TopicKind
@@ -28,24 +29,34 @@ class _Topic:
     waiting: dict[bytes, int | None] = field(default_factory=dict)
     ahead: dict[bytes, None] = field(default_factory=dict)
     behind: dict[bytes, None] = field(default_factory=dict)
+    catching_up: bool = False
     second_position: int | None = None
     joined: bool = False
     cut: bool = False
     lost: bool = False
 
     def is_new(self, position: int | None, data: bytes) -> bool:
+        """Return whether another connection's frame comes after all that was relayed."""
         if position is None:
             return data not in self.ahead and data not in self.behind
         if self.position is None:
             return True
         return position > self.position or (position == self.position and data not in self.frames)
 
+    def is_next(self, position: int | None, data: bytes) -> bool:
+        """Return whether the leading connection's frame is to be relayed: all but what was relayed before."""
+        if position is None or self.catching_up:
+            return self.is_new(position, data)
+        return self.kind is TopicKind.CONFLATABLE or position != self.position or data not in self.frames
+
     def record(self, position: int | None, data: bytes) -> None:
+        self.catching_up = False
         if position is None:
             return
-        if position != self.position:
-            self.position, self.frames = position, []
-        self.frames.append(data)
+        if self.position is None or position > self.position:
+            self.position, self.frames = position, [data]
+        elif position == self.position and data not in self.frames:
+            self.frames.append(data)
 
     def alone(self) -> None:
         self.waiting.clear()
@@ -79,7 +90,7 @@ class ListenedTopics:
         """
         found = self._topics[topic]
         position = frame_position(topic, data)
-        fresh = found.is_new(position, data)
+        fresh = found.is_next(position, data)
         if found.behind:
             found.behind.pop(data, None)
         if fresh:
@@ -112,7 +123,7 @@ class ListenedTopics:
                 if found.is_new(position, data):
                     found.record(position, data)
                     due.append((topic, data))
-            found.behind = found.ahead
+            found.behind, found.catching_up = found.ahead, True
             found.alone()
         return due
 

@@ -18,11 +18,20 @@ class Verdict(Enum):
     DROP = "drop"
 
 
-def judge(old: Subscriptions, new: Subscriptions, wished: Collection[str], *, opened_s: float, now_s: float) -> Verdict:
+def judge(
+    old: Subscriptions,
+    new: Subscriptions,
+    wished: Collection[str],
+    *,
+    opened_s: float,
+    now_s: float,
+    lossless: bool = False,
+) -> Verdict:
     """Compare what two connections have shown since all topics were subscribed to on the new one, opened then.
 
     The new one takes over once it has shown all that the old one has; a topic that neither shows is quiet. It is
-    dropped if, after long enough, it lacks more than half of it.
+    dropped if, after long enough, it lacks more than half of it. `lossless`: each frame counts, of quiet topics too,
+    so the other side must have named them in its list, where it does that.
     """
     ready_s = new.ready_s
     if ready_s is None:
@@ -30,7 +39,9 @@ def judge(old: Subscriptions, new: Subscriptions, wished: Collection[str], *, op
     shown = [topic for topic in wished if (old.seen_s(topic) or ready_s) > ready_s]
     lacking = sum(new.seen_s(topic) is None for topic in shown)
     found = sum(new.seen_s(topic) is not None for topic in wished)
-    if found == len(wished) or (found and not lacking and now_s - ready_s >= _LEAST_S):
+    if found == len(wished) or (
+        found and not lacking and now_s - ready_s >= _LEAST_S and (new.confirmed or not lossless)
+    ):
         return Verdict.TAKE_OVER
     if now_s - ready_s < _MOST_S:
         return Verdict.WAIT

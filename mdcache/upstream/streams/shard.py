@@ -295,7 +295,14 @@ class Shard:
         old, new = self._current, self._next
         if old is None or new is None:
             return
-        verdict = judge(old.subscriptions, new.subscriptions, self.topics, opened_s=new.opened_s, now_s=now_s)
+        verdict = judge(
+            old.subscriptions,
+            new.subscriptions,
+            self.topics,
+            opened_s=new.opened_s,
+            now_s=now_s,
+            lossless=bool(self.relaying.topics.lossless()),
+        )
         if verdict is Verdict.WAIT:
             return
         if self._reason is ConnectReason.SILENT and new.candle_s is None:

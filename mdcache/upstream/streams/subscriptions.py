@@ -116,6 +116,11 @@ class Subscriptions:
         if not lacking and asked[1] == self._asked:
             self._listed, self._list_pause_s = True, _LIST_AFTER_S
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether the other side has all topics: they had frames, or are in its list."""
+        return self._listed
+
     def seen_s(self, topic: str) -> float | None:
         """Return when a topic had its last frame; `None`: not yet."""
         found = self._topics.get(topic)

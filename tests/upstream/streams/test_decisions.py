@@ -1,5 +1,6 @@
 """Lives, paths, silence and overlaps: the small decisions about connections."""
 
+import json
 import random
 
 from mdcache.upstream.streams.lives import draw_life, may_replace
@@ -128,6 +129,26 @@ def test_nothing_is_taken_over_before_every_cadence_has_passed() -> None:
     assert _judge(old, new, ["a", "b"], 102.6) is Verdict.TAKE_OVER
     new.record_frame("b", 100.3)
     assert _judge(old, new, ["a", "b"], 100.3) is Verdict.TAKE_OVER
+
+
+def test_where_each_frame_counts_quiet_topics_must_be_on_the_other_sides_list() -> None:
+    topics = ["a", "quiet"]
+    old, new = _two(topics)
+    for each in (old, new):
+        each.record_frame("a", 101.0)
+
+    def judged(now_s: float) -> Verdict:
+        return judge(old, new, topics, opened_s=100.0, now_s=now_s, lossless=True)
+
+    assert _judge(old, new, topics, 103.0) is Verdict.TAKE_OVER
+    assert judged(103.0) is Verdict.WAIT
+    question = new.next_message(103.0, 103.0)
+    assert question is not None
+    number = json.loads(question.text)["id"]
+    assert judged(119.9) is Verdict.WAIT
+    assert judged(120.0) is Verdict.TAKE_OVER
+    new.record_list(number, topics)
+    assert judged(103.1) is Verdict.TAKE_OVER
 
 
 def test_a_connection_that_shows_less_is_dropped() -> None:
