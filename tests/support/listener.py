@@ -10,6 +10,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from mdcache.serving.listeners import Listeners
+from mdcache.serving.streams.batched_writes import BatchedWrites
 from mdcache.serving.streams.listener_connection import ListenerConnection, ListenerTimes
 from mdcache.serving.streams.paths import parse_stream_path
 from tests.support.fake_relay import FakeRelay
@@ -23,11 +24,13 @@ class MemoryTransport(asyncio.Transport):
         super().__init__()
         self._client = client
         self.waiting: list[bytes] = []
+        self.writes = 0
         self.half_closed = self.closed = self.aborted = False
 
     def write(self, data: Any) -> None:
         assert not self.half_closed
         self.waiting.append(bytes(data))
+        self.writes += 1
         if self._client.reads:
             self._client.read()
 
@@ -77,7 +80,7 @@ class ListenerClient:
         self._protocol = ClientProtocol(parse_uri("ws://x/"), state=State.OPEN)
         self.transport = MemoryTransport(self)
         self.connection = ListenerConnection(
-            path, self.relay, clock, self.listeners, self.peers, times or ListenerTimes()
+            path, self.relay, clock, self.listeners, BatchedWrites(clock), self.peers, times or ListenerTimes()
         )
         self.connection.connection_made(self.transport)
 

@@ -19,6 +19,7 @@ from mdcache.exchange.markets import Market
 from mdcache.serving.errors import NEEDS_KEY, UNKNOWN_PATH
 from mdcache.serving.listeners import Listeners
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
+from mdcache.serving.streams.batched_writes import BatchedWrites
 from mdcache.serving.streams.listener_connection import ListenerConnection, ListenerRelay, ListenerTimes
 from mdcache.serving.streams.paths import StreamPath, is_stream_path, is_topic, parse_stream_path
 
@@ -86,6 +87,7 @@ class StreamDoor:
         self._clock = clock
         self._hosts = hosts
         self._cors_origins = frozenset(origin.lower() for origin in cors_origins)
+        self._writes = BatchedWrites(clock)
         self._times = times or ListenerTimes()
         self.refused: Counter[str] = Counter()  # handshakes, by reason
 
@@ -106,7 +108,9 @@ class StreamDoor:
         if response.status_code != _SWITCHING_PROTOCOLS:
             return UpgradeRefused(response.status_code, _BAD_HANDSHAKE, (response.body or b"").decode().split("\n")[0])
         response.headers["Server"] = "mdcache"
-        connection = ListenerConnection(path, self._relay, self._clock, self._listeners, peers, self._times)
+        connection = ListenerConnection(
+            path, self._relay, self._clock, self._listeners, self._writes, peers, self._times
+        )
         return UpgradeAccepted(response.serialize(), connection)
 
     def _foreign(self, handshake: UpgradeOffer) -> UpgradeRefused | None:

@@ -22,6 +22,7 @@ from mdcache.exchange.markets import Market
 from mdcache.relay.frames import RelayedFrame
 from mdcache.relay.ports import Listener
 from mdcache.serving.listeners import ListenerKind, Listeners
+from mdcache.serving.streams.batched_writes import BatchedWrites
 from mdcache.serving.streams.paths import StreamPath
 from mdcache.serving.streams.session import ListenerSession, MessageOutcome
 
@@ -73,6 +74,7 @@ class ListenerConnection(asyncio.Protocol):
         relay: ListenerRelay,
         clock: Clock,
         listeners: Listeners,
+        writes: BatchedWrites,
         peers: set[Any],
         times: ListenerTimes,
     ) -> None:
@@ -82,13 +84,17 @@ class ListenerConnection(asyncio.Protocol):
         self._relay = relay
         self._clock = clock
         self._listeners = listeners
+        self._writes = writes
         self._peers = peers  # all connections of the server
         self._times = times
         self._pong_s = PONG_TIMEOUTS_S[path.market] if times.pong is None else times.pong
         self._protocol = ServerProtocol(state=State.OPEN, max_size=_MESSAGE_BYTES, logger=_logger)
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._listening = False  # or it did
         self._ended = False  # from this side: nothing more is sent
+        self._batch: list[bytes] = []  # frames that are not written yet
+        self._batch_bytes = 0
         self._pieces: list[bytes] = []  # of a message in several frames
         self._binary = False
         self._pings: deque[tuple[bytes, float]] = deque()  # unanswered: payload, and when sent
@@ -107,7 +113,7 @@ class ListenerConnection(asyncio.Protocol):
         found = transport.get_extra_info("socket")
         if found is not None and found.family in {socket.AF_INET, socket.AF_INET6}:
             found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
-        self._timer = asyncio.get_running_loop().call_later(self._times.ping_every, self._tick)
+        self._timer = self._loop.call_later(self._times.ping_every, self._tick)
         if not self._refused():
             self._apply(self.session.subscribe(self._first_topics))
 
@@ -130,6 +136,7 @@ class ListenerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Leave the relay."""
         self._ended = True
+        self._forget_batch()
         if self._timer is not None:
             self._timer.cancel()
         self._peers.discard(self)
@@ -142,12 +149,21 @@ class ListenerConnection(asyncio.Protocol):
         """Send a frame."""
         if not self._ended:
             message = frame.combined_message() if self.session.combined else frame.raw_message()
-            self._written += len(message)
-            self._transport.write(message)
+            if not self._batch:
+                self._writes.add(self)
+            self._batch.append(message)
+            self._batch_bytes += len(message)
+
+    def write_batch(self) -> None:
+        """Write the frames that have come since the last write."""
+        if self._batch:
+            self._transport.write(b"".join(self._batch))
+            self._written += self._batch_bytes
+            self._forget_batch()
 
     def waiting_bytes(self) -> int:
         """Return how many bytes the client's socket has not taken yet."""
-        return self._transport.get_write_buffer_size()
+        return self._transport.get_write_buffer_size() + self._batch_bytes
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; cut the connection off if the client does not take part in it."""
@@ -226,7 +242,8 @@ class ListenerConnection(asyncio.Protocol):
     def _tick(self) -> None:
         """Ping; end the connection of a client that answers none, or does not read."""
         now_s = self._clock.now()
-        self._timer = asyncio.get_running_loop().call_later(self._times.ping_every, self._tick)
+        self._timer = self._loop.call_later(self._times.ping_every, self._tick)
+        self.write_batch()
         read = self._written - self.waiting_bytes()
         if read != self._read or read == self._written:
             self._read, self._read_s = read, now_s
@@ -251,10 +268,15 @@ class ListenerConnection(asyncio.Protocol):
             self._ended = True
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = asyncio.get_running_loop().call_later(self._times.close, self._transport.abort)
+            self._timer = self._loop.call_later(self._times.close, self._transport.abort)
         self._flush()
 
+    def _forget_batch(self) -> None:
+        self._batch.clear()
+        self._batch_bytes = 0
+
     def _flush(self) -> None:
+        self.write_batch()
         for data in self._protocol.data_to_send():
             if data:
                 self._written += len(data)

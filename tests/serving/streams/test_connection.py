@@ -24,10 +24,12 @@ async def test_frames_of_the_address_raw_and_combined() -> None:
     combined = ListenerClient(VirtualClock(), f"/stream?streams={BTC}/{ETH}", relay=relay)
     for topic in (BTC, ETH, "other@trade"):
         relay.publish(topic, DATA)
+        await asyncio.sleep(0)
     assert raw.texts == [DATA.decode()]
     assert combined.texts == [f'{{"stream":"{topic}","data":{DATA.decode()}}}' for topic in (BTC, ETH)]
     raw.say(method="SET_PROPERTY", params=["combined", True], id=1)
     relay.publish(BTC, DATA)
+    await asyncio.sleep(0)
     assert raw.texts[1:] == ['{"result":null,"id":1}', combined.texts[0]]
 
 
@@ -42,8 +44,25 @@ async def test_an_answer_comes_before_the_frames_it_answers_for() -> None:
     assert client.texts == ['{"result":null,"id":1}', DATA.decode()]
     client.say(method="UNSUBSCRIBE", params=[BTC], id=2)
     client.relay.publish(BTC, DATA)
+    await asyncio.sleep(0)
     assert client.texts[2:] == ['{"result":null,"id":2}']
     assert client.relay.changes[-1] == ("unsubscribe", Market.SPOT, (BTC,))
+
+
+async def test_frames_of_one_step_are_written_at_once_and_before_what_is_said_later() -> None:
+    client = ListenerClient(VirtualClock(), f"/ws/{BTC}")
+    frames = [b'{"n":%d}' % number for number in range(20)]
+    for frame in frames:
+        client.relay.publish(BTC, frame)
+    assert client.connection.waiting_bytes() > sum(map(len, frames))
+    await asyncio.sleep(0)
+    assert client.transport.writes == 1
+    assert client.connection.waiting_bytes() == 0
+    client.relay.publish(BTC, DATA)
+    client.say(method="GET_PROPERTY", params=["combined"], id=1)
+    client.relay.publish(BTC, DATA)
+    client.connection.close(1012, "lost")
+    assert client.texts == [*(one.decode() for one in frames), DATA.decode(), '{"result":false,"id":1}', DATA.decode()]
 
 
 async def test_the_private_route_is_silent() -> None:
@@ -185,6 +204,7 @@ async def test_what_breaks_the_protocol_ends_the_connection(data: bytes, code: i
     client.feed(data)
     assert client.close_code() == code
     client.relay.publish(BTC, DATA)
+    await asyncio.sleep(0)
     assert client.texts == []
     await asyncio.sleep(0)
     assert client.gone
@@ -225,6 +245,7 @@ async def test_the_closing_handshake_of_a_client() -> None:
     assert client.closed() == (1000, "bye")
     client.relay.publish(BTC, DATA)
     await asyncio.sleep(0)
+    await asyncio.sleep(0)
     assert client.gone
     assert client.texts == []
 
@@ -235,6 +256,7 @@ async def test_the_relay_ends_a_connection() -> None:
     assert client.close_code() == 1012
     assert (client.closed() or (0, ""))[1].startswith("connection to Binance lost")
     client.relay.publish(BTC, DATA)
+    await asyncio.sleep(0)
     client.connection.close(1008, "again")
     assert client.texts == []
     await asyncio.sleep(0.1)
@@ -258,6 +280,7 @@ async def test_who_reads_nothing_is_cut_off() -> None:
     client.reads = False
     for _ in range(59):
         client.relay.publish(BTC, DATA, Market.USDM)
+        await asyncio.sleep(0)
         await asyncio.sleep(1)
     assert client.connection.waiting_bytes() > 59 * len(DATA)
     assert not client.gone
@@ -272,6 +295,7 @@ async def test_who_reads_slowly_stays() -> None:
     for _ in range(60):
         await asyncio.sleep(10)
         client.relay.publish(BTC, DATA)
+        await asyncio.sleep(0)
         last = client.transport.waiting.pop()
         client.read()
         client.transport.waiting.append(last)  # something waits at every moment
@@ -318,6 +342,7 @@ async def test_the_daemon_stops() -> None:
     client = ListenerClient(VirtualClock(), f"/ws/{BTC}")
     client.connection.shutdown()
     client.relay.publish(BTC, DATA)
+    await asyncio.sleep(0)
     assert client.closed() is None
     assert client.texts == [DATA.decode()]
     client.listeners.drain(5.0)
