@@ -8,8 +8,8 @@ from enum import StrEnum
 import msgspec
 
 from mdcache.exchange.klines import SeriesKey
+from mdcache.serving.native.tables import COLUMNS
 
-COLUMNS = 11  # of Binance's twelve: the last one means nothing, and its place has whether the candle is closed
 _OPEN_TIME, _CLOSE_TIME = 0, 6
 _MAX_RECENT = 32  # closed candles and revisions for those that listen; older ones are asked for
 _rows_decoder = msgspec.json.Decoder(list[list[msgspec.Raw]])
@@ -58,7 +58,7 @@ class SeriesNames:
 
     def candle(self, row: Sequence[bytes], as_of_ms: int, *, closed: bool) -> Candle:
         """Return the candle that Binance printed as `row`."""
-        columns = b",".join(row[:COLUMNS])
+        columns = b",".join(row[: len(COLUMNS) - 1])
         printed = b"[%b,%b]" % (columns, b"true" if closed else b"false")
         data = b'%b,"as_of":%d,"row":%b}' % (self._start, as_of_ms, printed)
         return Candle(int(row[_OPEN_TIME]), int(row[_CLOSE_TIME]), columns, closed, data)

@@ -9,14 +9,22 @@ from typing import Any
 
 import pytest
 
+from mdcache.exchange.markets import Market
 from mdcache.sim import SimConfig
+from mdcache.sim.default_symbols import default_symbols
 from tests.support.event_client import EventClient, ReceivedEvent
+from tests.support.examples import exhaustive
 from tests.support.served_daemon import ServedDaemon
 from tests.support.virtual_daemon import DaemonOptions
 
 pytestmark = pytest.mark.virtual
 
-PLENTY = SimConfig(spot_limit=1_000_000, futures_limit=1_000_000)
+SYMBOLS = {"BTCUSDT", "ETHUSDT", "BNBUSDT", "BTCUSD_PERP"}
+PLENTY = SimConfig(
+    spot_limit=1_000_000,
+    futures_limit=1_000_000,
+    symbols=tuple(spec for spec in default_symbols() if spec.symbol in SYMBOLS),
+)
 PREFIX = {"spot": "/api/v3/", "usdm": "/fapi/v1/", "coinm": "/dapi/v1/"}
 MINUTE = 60_000
 TWO = "market=spot&symbols=BTCUSDT,ETHUSDT&intervals=1m"
@@ -58,13 +66,20 @@ def check_closed(w: ServedDaemon, events: list[ReceivedEvent], after_ms: int, un
         ], series
 
 
-@pytest.mark.parametrize("streams", [False, True])
+SPOT_QUERY = "market=spot&symbols=BTCUSDT,ETHUSDT&intervals=1s,1m"
+USDM_QUERY = "market=usdm&symbols=BTCUSDT&intervals=1m,3m"
+COINM_QUERY = "market=coinm&symbols=BTCUSD_PERP&intervals=1m"
+
+
 @pytest.mark.parametrize(
-    ("query", "length_ms"),
+    ("query", "length_ms", "streams"),
     [
-        ("market=spot&symbols=BTCUSDT,ETHUSDT&intervals=1s,1m", 1_000),
-        ("market=usdm&symbols=BTCUSDT&intervals=1m,3m", MINUTE),
-        ("market=coinm&symbols=BTCUSD_PERP&intervals=1m", MINUTE),
+        (SPOT_QUERY, 1_000, True),
+        (USDM_QUERY, MINUTE, True),
+        (COINM_QUERY, MINUTE, False),
+        pytest.param(SPOT_QUERY, 1_000, False, marks=pytest.mark.exhaustive),
+        pytest.param(USDM_QUERY, MINUTE, False, marks=pytest.mark.exhaustive),
+        pytest.param(COINM_QUERY, MINUTE, True, marks=pytest.mark.exhaustive),
     ],
 )
 async def test_each_closed_candle_comes_once_and_in_time(query: str, length_ms: int, *, streams: bool) -> None:
@@ -105,6 +120,17 @@ async def test_all_listeners_together_cost_what_one_poll_costs() -> None:
     assert len(w.calls()) - before <= alone + 1
     assert alone <= 2 * 32
     assert {event.row[0] for event in others[7].named("closed")} <= {event.row[0] for event in first.named("closed")}
+
+
+@pytest.mark.parametrize("closed", ["true", *exhaustive("false")])
+async def test_with_streams_listening_costs_next_to_nothing(closed: str) -> None:
+    w = world(streams=True)
+    await listen(w, f"market=spot&symbols=BTCUSDT,ETHUSDT&intervals=1m,1h&closed={closed}")
+    await w.clock.sleep(65.0)
+    before = len(w.calls())
+    await w.clock.sleep(310.0)  # longer than what nobody asks for is followed
+    assert len(w.calls()) - before <= 4
+    assert len(w.streams.topics[Market.SPOT]) == 4
 
 
 async def test_who_wants_only_closed_candles_costs_one_read_a_close() -> None:
