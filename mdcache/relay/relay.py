@@ -12,6 +12,7 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.topics import StreamRoute, TopicKind, kline_mark, may_exist, topic_kind, topic_route
 from mdcache.relay.finals import TopicCandles, Unfinished
 from mdcache.relay.frames import RelayedFrame
+from mdcache.relay.kept_topics import KeptTopics
 from mdcache.relay.outbox import Outbox, SentCounts, Topic
 from mdcache.relay.ports import ListenedStreams, Listener
 from mdcache.upstream.streams.ports import FrameRelay
@@ -23,7 +24,6 @@ _REASON_BYTES = 123  # of a closing frame
 
 _FINAL_WITHIN_S = 3.0  # 2 s on futures: docs/binance.md#kline-streams
 _FLUSH_EVERY_S, _LOOK_EVERY_S = 0.05, 1.0
-_KEPT_S, _KEPT_AT_MOST_S = 30.0, 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,8 @@ class Relay:
         self._topics: dict[Topic, _Listened] = {}
         self._outboxes: dict[Listener, Outbox] = {}
         self._counts = {market: _Counts() for market in Market}
-        self._kept: dict[tuple[Market, StreamRoute], tuple[str, float]] = {}  # since when one is awaited
+        self._kept = KeptTopics(self.streams, clock)
+        self._routes: Counter[tuple[Market, StreamRoute]] = Counter()  # topics of each
         self._unfinished: deque[tuple[float, Topic, int]] = deque(maxlen=10_000)  # (since when, topic, open time)
         self._timer, self._next_s = Timer(clock, self._tick), math.inf
 
@@ -110,6 +111,7 @@ class Relay:
                 self._topics[key] = _Listened(topic_kind(topic))
                 self._counts[market].topics += 1
                 if may_exist(topic):
+                    self._routes[market, topic_route(market, topic)] += 1
                     self.streams.listen(market, topic)
             outbox.topics[key] = None
             self._topics[key].outboxes[listener] = outbox
@@ -182,9 +184,6 @@ class Relay:
 
     def lost(self, market: Market, topics: Collection[str], reason: str) -> None:
         """Close the connections of all who listen to topics of which frames are missing, or do not come any more."""
-        for topic in topics:
-            self._kept.setdefault((market, topic_route(market, topic)), (topic, self._clock.now()))
-        self._wake(_LOOK_EVERY_S)
         found = [self._topics[market, topic] for topic in topics if (market, topic) in self._topics]
         for listener in {listener: None for each in found for listener in each.outboxes}:
             self._close(market, listener, RESTART, reason, "lost")
@@ -247,13 +246,7 @@ class Relay:
                 outbox.flush()
             except Exception as error:  # noqa: BLE001 - reported; the others get their frames
                 self._fail(next(iter(outbox.topics))[0], outbox, error)
-        now_s = self._clock.now()
-        for (market, route), (topic, since_s) in list(self._kept.items()):
-            kept_s = _KEPT_S if self.streams.refusal(market) is None else _KEPT_AT_MOST_S
-            if now_s - since_s >= kept_s:
-                del self._kept[market, route]
-                if (market, topic) not in self._topics:
-                    self.streams.unlisten(market, topic)
+        self._kept.release(self._topics)
         if any(each.holds for each in self._outboxes.values()):
             self._wake(_FLUSH_EVERY_S)
         elif self._kept:
@@ -271,8 +264,17 @@ class Relay:
             del self._topics[key]
             self._counts[market].topics -= 1
             self._book_starts.end(market, topic)
-            if self._kept.get((market, topic_route(market, topic)), ("", 0.0))[0] != topic:
-                self.streams.unlisten(market, topic)
+            if may_exist(topic):
+                self._unlisten(market, topic)
+
+    def _unlisten(self, market: Market, topic: str) -> None:
+        route = market, topic_route(market, topic)
+        self._routes[route] -= 1
+        if not self._routes[route]:
+            self._kept.keep(market, topic)
+            self._wake(_LOOK_EVERY_S)
+        if (market, topic) not in self._kept:
+            self.streams.unlisten(market, topic)
 
 
 def _cut(reason: str) -> str:

@@ -110,6 +110,6 @@ async def test_listeners_get_the_truth_or_are_told(seed: int) -> None:
     for market, pool in POOL.items():
         world.streams.unsubscribe(market, pool[0])
     assert not world.relay._topics
-    await world.wait(35)
+    await world.wait(65)
     assert not world.net.open
     assert world.most_connects_a_minute() <= 20

@@ -57,7 +57,7 @@ async def test_tails_and_a_listener_share_a_subscription_and_either_may_leave(le
     assert not _topics_sent(world, "UNSUBSCRIBE")
     world.streams.unsubscribe(Market.SPOT, BTC)
     listener.leave()
-    await world.wait(5)
+    await world.wait(65)
     assert not world.net.open
 
 
@@ -124,5 +124,21 @@ async def test_all_mini_tickers_may_be_listened_to_alone() -> None:
     assert len(other.frames) > 20
     assert len(world.net.attempts) == 1
     other.leave()
-    await world.wait(5)
+    await world.wait(65)
+    assert not world.net.open
+
+
+async def test_clients_that_come_and_go_cost_binance_nothing() -> None:
+    world = StreamWorld()
+    for number in range(40):
+        one = FakeListener(world.relay, Market.USDM, BTC, "nobodys@topic")
+        two = FakeListener(world.relay, Market.USDM, f"btcusdt@depth{(5, 10, 20)[number % 3]}")
+        await world.wait(1)
+        one.leave()
+        two.leave()
+        await world.wait(1)
+    assert len(world.net.attempts) == 2
+    (market,) = (one for one in world.net.open if "/market" in one.url)
+    assert market.session.topics == ("!miniTicker@arr",)
+    await world.wait(65)
     assert not world.net.open
