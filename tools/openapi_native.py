@@ -139,7 +139,9 @@ def _query(name: str, text: str, schema: Json, *, required: bool = False) -> Jso
 
 
 def _get(summary: str, description: str, parameters: list[Json]) -> Json:
-    headers = {name: ref("headers", name) for name in ("Cache-Status", "X-MDCache-As-Of", "Age", "Vary")}
+    headers = {
+        name: ref("headers", name) for name in ("Cache-Status", "X-MDCache-As-Of", "X-MDCache-Now", "Age", "Vary")
+    }
     dated = headers | schemas.UNCACHED
     encoded = dated | {"Content-Encoding": ref("headers", "Content-Encoding")}
     refused = {

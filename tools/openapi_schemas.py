@@ -179,6 +179,7 @@ RESPONSE_HEADERS: Json = {
         {"type": "string", "pattern": f"^mdcache; (hit|fwd=({_HOWS}))(; .+)?$"},
     ),
     "X-MDCache-As-Of": _response_header("Exchange time (ms) at which the data was true.", dict(_MS)),
+    "X-MDCache-Now": _response_header("Exchange time (ms) when the answer was made.", dict(_MS)),
     "Age": _response_header("Whole seconds since the as-of.", {"type": "integer", "minimum": 0}),
     "Cache-Control": _response_header(
         "The whole lifetime from the as-of; `immutable` for old, fully bounded ranges, else not to be used past it.",

@@ -174,6 +174,7 @@ class CandlesApp:
             (b"cache-status", b"mdcache; " + said),
             (b"age", b"%d" % (age_ms // 1000)),
             (b"x-mdcache-as-of", b"%d" % as_of_ms),
+            (b"x-mdcache-now", b"%d" % now_ms),
             *_FIELDS,
         )
         return fields, result, None if all(each.settled for each in found) else age_ms / 1000

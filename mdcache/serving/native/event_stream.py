@@ -19,7 +19,7 @@ from mdcache.serving.responses import Receive, Send, wait_until_gone
 
 HEARTBEAT_S = 15.0
 _HEARTBEAT = b": \n\n"
-_START = b"retry: 1000\n\n"
+_START = b"retry: 1000\nid: %b\n\n"
 _CHUNK_BYTES = 65_536
 _READS_AT_ONCE = 8
 
@@ -74,7 +74,7 @@ class EventListener:
         gone = asyncio.create_task(wait_until_gone(receive))
         gone.add_done_callback(lambda _: self.drain())
         try:
-            await send({"type": "http.response.body", "body": _START, "more_body": True})
+            await send({"type": "http.response.body", "body": _START % str(self._position).encode(), "more_body": True})
             while not self._ended:
                 body = await self._next_chunk()
                 await send({"type": "http.response.body", "body": body, "more_body": True})
