@@ -15,7 +15,7 @@ FRAME_RESULTS = ("news", "old", "rejected")
 class StreamsStatus:
     """One market's streams; `topics` and `frames` are counts.
 
-    `topics`, without `!miniTicker@arr`: `fed` had a frame in the last 5 s, `silent` none for a minute, `quiet` are the
+    `topics`, those that feed candles: `fed` had a frame in the last 5 s, `silent` none for a minute, `quiet` are the
     others. `dead`: those of them that sent nothing although a read showed trades. `frames`, since the start: `news`,
     `old` with nothing new, and `rejected`, which could not be read. `path`: on which connections are opened.
     `retry_in_s`: 0 unless a connect waits after trouble.

@@ -61,6 +61,15 @@ async def test_tails_and_a_listener_share_a_subscription_and_either_may_leave(le
     assert not world.net.open
 
 
+async def test_topics_that_are_only_listened_to_are_none_of_the_tails() -> None:
+    world = StreamWorld()
+    FakeListener(world.relay, Market.SPOT, BTC, "nobodys@topic", "btcusdt@trade")
+    world.subscribe(BTC)
+    await world.wait(70)
+    (status,) = (one for one in world.streams.status() if one.market == "spot")
+    assert (status.topics, status.fed, status.silent, status.connections) == (1, 1, 0, 1)
+
+
 async def test_500_wishes_of_a_client_become_few_messages() -> None:
     world = StreamWorld()
     topics = [f"symbol{number}usdt@kline_1m" for number in range(500)]

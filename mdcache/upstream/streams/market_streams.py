@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from mdcache.background_work import cancel_all, supervise
@@ -22,7 +23,7 @@ _SILENT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class MarketStreamsStatus:
-    """A market's streams. Topics are those that were wished for, without `!miniTicker@arr`.
+    """A market's streams. Topics are those that feed candles, not those that are only listened to.
 
     `fed`: those with a frame in the last 5 s; `silent`: those without any for a minute, since the wish at least.
     `frames`, `rejected`: since the start; a rejected frame proved nothing. `retry_in_s`: 0 unless a connect waits after
@@ -152,18 +153,19 @@ class MarketStreams:
             return None
         return self._clock.now() - shard.accepted_s.get(topic, shard.topics[topic])
 
-    def status(self) -> MarketStreamsStatus:
-        """Return the current state."""
+    def status(self, followed: Collection[str]) -> MarketStreamsStatus:
+        """Return the current state; `followed`: the topics that were wished for."""
         now_s = self._clock.now()
         minute, hour = self._dialer.pace.begun(self._market, now_s)
-        accepted = [shard.accepted_s.get(topic) for topic, shard in self._shard_of.items()]
-        wished = [shard.topics[topic] for topic, shard in self._shard_of.items()]
+        shards = [(topic, self._shard_of[topic]) for topic in followed if topic in self._shard_of]
+        accepted = [shard.accepted_s.get(topic) for topic, shard in shards]
+        wished = [shard.topics[topic] for topic, shard in shards]
         last = [one if one is not None else since for one, since in zip(accepted, wished, strict=True)]
         return MarketStreamsStatus(
             market=self._market.value,
             path=self._paths[StreamRoute.MARKET].current,
             connections=sum(shard.connections for shard in self._shards),
-            topics=len(self._shard_of),
+            topics=len(shards),
             fed=sum(one is not None and now_s - one <= _FED_S for one in accepted),
             silent=sum(now_s - one >= _SILENT_S for one in last),
             frames=self._frames,

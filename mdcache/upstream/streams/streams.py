@@ -6,6 +6,7 @@ list is made anew from what is wished then.
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Mapping
 
 from mdcache.clock import Clock
@@ -109,7 +110,10 @@ class Streams:
 
     def status(self) -> tuple[MarketStreamsStatus, ...]:
         """Return the current state of each market."""
-        return tuple(market.status() for market in self._markets.values())
+        followed: defaultdict[Market, list[str]] = defaultdict(list)
+        for market, topic in self._followed:
+            followed[market].append(topic)
+        return tuple(streams.status(followed[market]) for market, streams in self._markets.items())
 
     async def aclose(self) -> None:
         """Close all connections."""
