@@ -193,6 +193,21 @@ async def test_a_position_holds_after_a_restart_of_the_daemon() -> None:
     check_closed(w, [*client.events, *again.events], began_ms - 5_000, w.clock.true_ms() // MINUTE * MINUTE - 1)
 
 
+async def test_a_position_holds_on_another_replica() -> None:
+    w = world()
+    other = ServedDaemon(PLENTY, DaemonOptions(), beside=w)
+    client, began_ms = await listen(w), w.clock.true_ms()
+    events: list[ReceivedEvent] = []
+    for replica in (other, w, other):
+        await w.clock.sleep(70.0)
+        await client.close()
+        events += client.events
+        client = await listen(replica, TWO, client.last_id)
+        assert client.status == 200
+    await w.clock.sleep(70.0)
+    check_closed(w, [*events, *client.events], began_ms - 5_000, w.clock.true_ms() // MINUTE * MINUTE - 1)
+
+
 async def test_a_candle_that_is_printed_differently_is_sent_again() -> None:
     w = world()
     client = await listen(w)
