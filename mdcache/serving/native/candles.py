@@ -53,8 +53,8 @@ class SeriesNames:
         self._start = msgspec.json.encode(named)[:-1]
 
     def state(self, as_of_ms: int) -> bytes:
-        """Return the data of an event without a candle."""
-        return b'%b,"as_of":%d}' % (self._start, as_of_ms)
+        """Return the data of an event without a candle; a negative as-of is none."""
+        return b'%b,"as_of":%b}' % (self._start, b"%d" % as_of_ms if as_of_ms >= 0 else b"null")
 
     def candle(self, row: Sequence[bytes], as_of_ms: int, *, closed: bool) -> Candle:
         """Return the candle that Binance printed as `row`."""
@@ -108,7 +108,7 @@ class SeriesChanges:
     def show(self, candles: Sequence[Candle], as_of_ms: int, *, stale: bool) -> None:
         """Show the newest candles of the series, which follow without a gap on those that were shown before."""
         if not self.known and candles:
-            self.complete_after_ms = self.until_ms = candles[0].close_ms - 1
+            self.complete_after_ms = self.until_ms = candles[0].open_ms - 1
         for candle in candles:
             if candle.closed and candle.close_ms > self.until_ms:
                 self._close(candle)

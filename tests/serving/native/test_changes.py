@@ -51,6 +51,17 @@ def test_only_what_changed_makes_an_event() -> None:
     assert changes.since(cursor, closed_only=False) == []
 
 
+def test_a_series_that_was_never_known_has_no_as_of_when_it_is_stale() -> None:
+    changes, cursor = SeriesChanges(NAMES), Cursor(MINUTE - 1)
+    changes.lose()
+    events = changes.since(cursor, closed_only=False)
+    assert named(events) == ["stale"]
+    assert events is not None
+    assert events[0].data == b'{"market":"spot","symbol":"BTCUSDT","interval":"1m","as_of":null}'
+    changes.show([candle(0, closed=True), candle(1, closed=False)], MINUTE, stale=False)
+    assert named(changes.since(cursor, closed_only=False)) == ["fresh", "candle"]
+
+
 def test_a_revision_before_a_close_was_sent_is_sent_as_that_close() -> None:
     changes, cursor = SeriesChanges(NAMES), Cursor(MINUTE - 1)
     changes.show([candle(0, closed=True), candle(1, closed=True)], 2 * MINUTE, stale=False)
