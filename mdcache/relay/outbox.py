@@ -24,10 +24,11 @@ class SentCounts:
 
 
 class Outbox:
-    """The frames of a listener. `topics`: what it listens to; `counts`: those of all listeners."""
+    """The frames of a listener. `market`: its connection's; `topics`: what it hears; `counts`: of all listeners."""
 
-    def __init__(self, listener: Listener, counts: Mapping[Market, SentCounts]) -> None:
+    def __init__(self, listener: Listener, market: Market, counts: Mapping[Market, SentCounts]) -> None:
         self.listener = listener
+        self.market = market
         self.topics: dict[Topic, None] = {}
         self._counts = counts
         self._held: dict[Topic, deque[RelayedFrame]] = {}

@@ -101,7 +101,9 @@ class Relay:
 
         Names that can't exist never leave the daemon. Who wishes for more topics than there is room is closed.
         """
-        outbox = self._outboxes.get(listener) or self._outboxes.setdefault(listener, Outbox(listener, self._counts))
+        outbox = self._outboxes.get(listener) or self._outboxes.setdefault(
+            listener, Outbox(listener, market, self._counts)
+        )
         for topic in topics:
             key = market, topic
             if key not in self._topics:
@@ -143,7 +145,7 @@ class Relay:
 
     def status(self) -> tuple[RelayStatus, ...]:
         """Return the current state of each market."""
-        listeners = Counter(market for one in self._outboxes.values() for market in {each for each, _ in one.topics})
+        listeners = Counter(outbox.market for outbox in self._outboxes.values())
         return tuple(
             RelayStatus(
                 market=market.value,
@@ -245,7 +247,7 @@ class Relay:
             try:
                 outbox.flush()
             except Exception as error:  # noqa: BLE001 - reported; the others get their frames
-                self._fail(next(iter(outbox.topics))[0], outbox, error)
+                self._fail(outbox.market, outbox, error)
         self._kept.release(self._topics)
         if any(each.holds for each in self._outboxes.values()):
             self._wake(_FLUSH_EVERY_S)
