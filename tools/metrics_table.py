@@ -3,8 +3,7 @@
 from mdcache import results
 from mdcache.cache.stream_status import FRAME_RESULTS, TOPIC_STATES
 from mdcache.cache.tail_sources import TailSource
-from mdcache.relay.relay import CLOSE_REASONS
-from mdcache.serving.listener_status import DROP_REASONS
+from mdcache.serving.listener_status import DROP_REASONS, END_REASONS
 from mdcache.serving.listeners import ListenerKind
 from mdcache.serving.native.candles import EventName
 from mdcache.telemetry import catalogue, labels, metrics
@@ -44,7 +43,7 @@ VALUES = {
     "state of a topic": TOPIC_STATES,
     "kind": tuple(ListenerKind),
     "reason of a dropped frame": DROP_REASONS,
-    "reason of a close of a listener": CLOSE_REASONS,
+    "reason of a close of a listener": END_REASONS,
     "event": tuple(EventName),
     "source": tuple(TailSource),
     "reason of a connect": labels.CONNECT_REASONS,

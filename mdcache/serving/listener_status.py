@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 from mdcache.exchange.markets import Market
 from mdcache.relay.relay import CLOSE_REASONS, RelayStatus
-from mdcache.serving.listeners import ListenerKind, Listeners
+from mdcache.serving.listeners import ListenerEnd, ListenerKind, Listeners
 from mdcache.serving.native.candles import EventName
 from mdcache.serving.native.event_streams import EventCounts
 
 DROP_REASONS = ("conflated", "repeated")
+END_REASONS = (*CLOSE_REASONS, *ListenerEnd)
 
 
 def _zeros(names: Iterable[str]) -> dict[str, int]:
@@ -22,7 +23,7 @@ class ListenersStatus:
 
     `topics`: those that are listened to over WebSockets; `series`: those whose events are. Since the start: `frames`:
     sent to a listener, each counted; `dropped`: frames that were left out; `mended`: final frames made of a read row;
-    `closed`: listeners that were closed; `events`: sent to a listener, by name.
+    `closed`: listeners that were closed or refused; `events`: sent to a listener, by name.
     """
 
     market: str
@@ -32,7 +33,7 @@ class ListenersStatus:
     frames: int = 0
     dropped: Mapping[str, int] = field(default_factory=lambda: _zeros(DROP_REASONS))
     mended: int = 0
-    closed: Mapping[str, int] = field(default_factory=lambda: _zeros(CLOSE_REASONS))
+    closed: Mapping[str, int] = field(default_factory=lambda: _zeros(END_REASONS))
     events: Mapping[str, int] = field(default_factory=lambda: _zeros(EventName))
 
 
@@ -59,7 +60,7 @@ def listeners_status(
                 frames=relay.frames,
                 dropped={"conflated": relay.conflated, "repeated": relay.repeated},
                 mended=relay.mended,
-                closed=relay.closed,
+                closed={**relay.closed, **listeners.ends(market)},
                 events={name.value: events[market].sent[name] for name in EventName},
             )
         )

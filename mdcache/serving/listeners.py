@@ -19,6 +19,20 @@ class ListenerKind(StrEnum):
     WAIT = "wait"
 
 
+class ListenerEnd(StrEnum):
+    """Why a listener was refused, or closed by what serves it: a metrics label."""
+
+    NO_ROOM = "no_room"
+    ORIGIN = "origin"
+    ACCOUNT = "account"
+    UNAVAILABLE = "unavailable"
+    MESSAGES = "messages"
+    TOPICS = "topics"
+    PROTOCOL = "protocol"
+    NO_PONG = "no_pong"
+    UNREAD = "unread"
+
+
 class Drainable(Protocol):
     """A listener, as far as a shutdown needs it."""
 
@@ -35,6 +49,7 @@ class Listeners:
     def __init__(self, most: int) -> None:
         self.most = most
         self._held: dict[Drainable, tuple[Market, ListenerKind]] = {}
+        self._ends: Counter[tuple[Market, ListenerEnd]] = Counter()
         self._draining = False
 
     def __len__(self) -> int:
@@ -60,6 +75,14 @@ class Listeners:
         """Return how many listen, by market and kind, zeros included."""
         found = Counter(self._held.values())
         return {(market, kind): found[market, kind] for market in Market for kind in ListenerKind}
+
+    def count_end(self, market: Market, end: ListenerEnd) -> None:
+        """Count a listener that was refused or closed."""
+        self._ends[market, end] += 1
+
+    def ends(self, market: Market) -> Mapping[str, int]:
+        """Return how many were, by reason, zeros included."""
+        return {end.value: self._ends[market, end] for end in ListenerEnd}
 
     def drain(self, grace_s: float) -> None:
         """Admit none any more, and end all, spread over the grace: they don't all connect elsewhere in one moment."""

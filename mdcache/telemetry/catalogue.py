@@ -110,7 +110,7 @@ DROPPED_FRAMES = _counter(
     "dropped_frames", "market reason", "Frames not sent to a listener: a newer one said all, or it was sent before."
 )
 MENDED_FRAMES = _counter("mended_frames", "market", "Final frames that were lost, and made of a row that was read.")
-LISTENER_CLOSES = _counter("listener_closes", "market reason", "Listeners over WebSockets that the relay closed.")
+LISTENER_CLOSES = _counter("listener_closes", "market reason", "Listeners that were closed, or refused.")
 EVENTS_SENT = _counter("events_sent", "market event", "Events sent to listeners, each once for each of them.")
 TAILS = _gauge("tails", "market source", "Tails at most a minute old, by what feeds them.")
 FAILURES = _counter("failures", "what", "Background work that failed.")

@@ -113,6 +113,10 @@ class ListenerClient:
         close = self.closed()
         return None if close is None else close[0]
 
+    def counted(self) -> dict[str, int]:
+        """Return what was counted of its end."""
+        return {end: count for end, count in self.listeners.ends(self.connection.market).items() if count}
+
     def say(self, **message: object) -> None:
         self._protocol.send_text(json.dumps(message).encode())
         self.flush()

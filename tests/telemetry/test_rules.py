@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from grafana import BOARDS
-from mdcache.relay.relay import CLOSE_REASONS
 from mdcache.results import NOT_COUNTED
+from mdcache.serving.listener_status import END_REASONS
 from mdcache.telemetry import catalogue, labels
 from tests.support.programs import promtool
 
@@ -102,7 +102,7 @@ def selected(expression: str) -> dict[str, set[str]]:
 KNOWN = {
     "result": labels.RESULTS,
     "what": labels.FAILURES,
-    "reason": (*labels.GATE_REASONS, *labels.BODY_REASONS, *labels.REASONS, *labels.RETRY_REASONS, *CLOSE_REASONS),
+    "reason": (*labels.GATE_REASONS, *labels.BODY_REASONS, *labels.REASONS, *labels.RETRY_REASONS, *END_REASONS),
     "state": labels.GATE_STATES,
     "tier": labels.TIERS,
     "op": labels.OPS,

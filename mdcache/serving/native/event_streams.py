@@ -9,7 +9,7 @@ from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.exchange.symbols import MarketSymbols
 from mdcache.serving.errors import METHOD_NOT_ALLOWED
-from mdcache.serving.listeners import ListenerKind, Listeners
+from mdcache.serving.listeners import ListenerEnd, ListenerKind, Listeners
 from mdcache.serving.native.candles import EventName
 from mdcache.serving.native.event_stream import EventListener
 from mdcache.serving.native.feeds import Feeds, FeedSources
@@ -93,6 +93,7 @@ class EventStreams:
         if scope["method"] == "HEAD":
             return HttpResponse(200, _FIELDS, b"")
         if (refusal := self._listeners.refusal()) is not None:
+            self._listeners.count_end(query.market, ListenerEnd.NO_ROOM)
             return refusal_response(503, -1008, refusal, (b"retry-after", b"%d" % _FULL_RETRY_S))
         listener = EventListener(query, position, self.feeds, self._sent[query.market])
         self._listeners.add(listener, query.market, ListenerKind.EVENTS)

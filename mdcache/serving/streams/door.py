@@ -4,7 +4,6 @@ Refusals come before the upgrade, in Binance's form. Only when the relay has not
 and told so by a closing code, which clients take for a reason to come back.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from websockets.server import ServerProtocol
 from mdcache.clock import Clock
 from mdcache.exchange.markets import Market
 from mdcache.serving.errors import NEEDS_KEY, UNKNOWN_PATH
-from mdcache.serving.listeners import Listeners
+from mdcache.serving.listeners import ListenerEnd, Listeners
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.streams.batched_writes import BatchedWrites
 from mdcache.serving.streams.listener_connection import ListenerConnection, ListenerRelay, ListenerTimes
@@ -55,6 +54,7 @@ class UpgradeRefused:
     status: int
     code: int
     msg: str
+    end: ListenerEnd = ListenerEnd.PROTOCOL
     fields: tuple[tuple[bytes, bytes], ...] = ()
 
 
@@ -89,7 +89,6 @@ class StreamDoor:
         self._cors_origins = frozenset(origin.lower() for origin in cors_origins)
         self._writes = BatchedWrites(clock)
         self._times = times or ListenerTimes()
-        self.refused: Counter[str] = Counter()  # handshakes, by reason
 
     def serves(self, headers: Sequence[tuple[bytes, bytes]], target: bytes) -> bool:
         """Return whether a request is a handshake of these streams."""
@@ -99,13 +98,17 @@ class StreamDoor:
     def answer(self, handshake: UpgradeOffer, peers: set[Any]) -> UpgradeAccepted | UpgradeRefused:
         """Accept a handshake, or refuse it. `peers`: all connections of the server."""
         path = parse_stream_path(handshake.target)
+        if path is None or self._relay is None:
+            return UpgradeRefused(*UNKNOWN_PATH, _OFF)
         refusal = _bad_address(path) or self._foreign(handshake) or self._full()
-        if refusal is not None or path is None or self._relay is None:
-            return refusal or UpgradeRefused(*UNKNOWN_PATH, _OFF)
+        if refusal is not None:
+            self._listeners.count_end(path.market, refusal.end)
+            return refusal
         fields = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in handshake.headers])
         request = Request(handshake.target, fields, handshake.method, f"HTTP/{handshake.version}")
         response = ServerProtocol().accept(request)
         if response.status_code != _SWITCHING_PROTOCOLS:
+            self._listeners.count_end(path.market, ListenerEnd.PROTOCOL)
             return UpgradeRefused(response.status_code, _BAD_HANDSHAKE, (response.body or b"").decode().split("\n")[0])
         response.headers["Server"] = "mdcache"
         connection = ListenerConnection(
@@ -121,25 +124,22 @@ class StreamDoor:
         host = handshake.value(b"host") or ""
         if urlsplit(origin.lower()).netloc != host.lower():
             msg = "Pages of this origin may not listen: add it to MDCACHE_CORS_ORIGINS."
-            return self._refuse("origin", *_FOREIGN, msg)
+            return UpgradeRefused(*_FOREIGN, msg, end=ListenerEnd.ORIGIN)
         if self._hosts.allows(host):
             return None
-        return self._refuse("origin", *_FOREIGN, "No host by this name is known: add it to MDCACHE_ALLOWED_HOSTS.")
+        msg = "No host by this name is known: add it to MDCACHE_ALLOWED_HOSTS."
+        return UpgradeRefused(*_FOREIGN, msg, end=ListenerEnd.ORIGIN)
 
     def _full(self) -> UpgradeRefused | None:
         refusal = self._listeners.refusal()
-        return None if refusal is None else self._refuse("full", *_FULL, refusal, _RETRY_AFTER)
-
-    def _refuse(self, reason: str, status: int, code: int, msg: str, *fields: tuple[bytes, bytes]) -> UpgradeRefused:
-        self.refused[reason] += 1
-        return UpgradeRefused(status, code, msg, fields)
+        return None if refusal is None else UpgradeRefused(*_FULL, refusal, ListenerEnd.NO_ROOM, (_RETRY_AFTER,))
 
 
-def _bad_address(path: StreamPath | None) -> UpgradeRefused | None:
-    if path is None:
-        return None
+def _bad_address(path: StreamPath) -> UpgradeRefused | None:
     if path.keyed:
-        return UpgradeRefused(*NEEDS_KEY, "This stream needs an account's key: call Binance directly.")
+        return UpgradeRefused(
+            *NEEDS_KEY, "This stream needs an account's key: call Binance directly.", ListenerEnd.ACCOUNT
+        )
     if path.unit.upper() == "MICROSECOND" and path.market is Market.SPOT:
         return UpgradeRefused(*_BAD_ADDRESS, "Frames are relayed in milliseconds: for others call Binance directly.")
     if not all(map(is_topic, path.topics)):

@@ -21,7 +21,7 @@ from mdcache.clock import Clock
 from mdcache.exchange.markets import Market
 from mdcache.relay.frames import RelayedFrame
 from mdcache.relay.ports import Listener
-from mdcache.serving.listeners import ListenerKind, Listeners
+from mdcache.serving.listeners import ListenerEnd, ListenerKind, Listeners
 from mdcache.serving.streams.batched_writes import BatchedWrites
 from mdcache.serving.streams.paths import StreamPath
 from mdcache.serving.streams.session import ListenerSession, MessageOutcome
@@ -124,6 +124,8 @@ class ListenerConnection(asyncio.Protocol):
             self._protocol.receive_data(rest[:_SLICE_BYTES].tobytes())
             rest = rest[_SLICE_BYTES:]
             if self._protocol.state is not State.OPEN:  # ended within the slice: what came before is not answered
+                if self._protocol.parser_exc is not None and not self._ended:
+                    self._listeners.count_end(self.market, ListenerEnd.PROTOCOL)
                 self._end()
             for event in self._protocol.events_received():
                 if isinstance(event, Frame):
@@ -187,7 +189,7 @@ class ListenerConnection(asyncio.Protocol):
             self._end()
             return
         if frame.opcode is not Opcode.CONT and not self.session.allows_message(self._clock.now()):
-            self._fail(CloseCode.POLICY_VIOLATION, "Too many requests")
+            self._fail(CloseCode.POLICY_VIOLATION, "Too many requests", ListenerEnd.MESSAGES)
         elif frame.opcode is Opcode.PONG:
             self._pong(bytes(frame.data))
         elif frame.opcode is not Opcode.PING and not self._ended:
@@ -221,6 +223,7 @@ class ListenerConnection(asyncio.Protocol):
         if outcome.reply:
             self._protocol.send_text(outcome.reply.encode())
         if outcome.too_many:
+            self._listeners.count_end(self.market, ListenerEnd.TOPICS)
             self.close(CloseCode.POLICY_VIOLATION, "Too many subscriptions")
             return
         self._flush()
@@ -230,12 +233,13 @@ class ListenerConnection(asyncio.Protocol):
             self._listening = True
             self._relay.subscribe(self, self.market, outcome.added)
         if outcome.reply and self.waiting_bytes() > MOST_WAITING_BYTES:
-            self._fail(CloseCode.POLICY_VIOLATION, "answers are not read")
+            self._fail(CloseCode.POLICY_VIOLATION, "answers are not read", ListenerEnd.UNREAD)
 
     def _refused(self) -> bool:
         """Close the connection of a client that listens to nothing yet, if no frames would come now."""
         refusal = self._relay.refusal(self.market)
         if refusal is not None:
+            self._listeners.count_end(self.market, ListenerEnd.UNAVAILABLE)
             self.close(CloseCode.TRY_AGAIN_LATER, refusal)
         return refusal is not None
 
@@ -248,17 +252,20 @@ class ListenerConnection(asyncio.Protocol):
         if read != self._read or read == self._written:
             self._read, self._read_s = read, now_s
         if now_s - self._read_s >= self._times.read:
+            self._listeners.count_end(self.market, ListenerEnd.UNREAD)
             self._transport.abort()
         elif self._pings and now_s - self._pings[0][1] >= self._pong_s:
-            self._fail(CloseCode.POLICY_VIOLATION, "Pong timeout")
+            self._fail(CloseCode.POLICY_VIOLATION, "Pong timeout", ListenerEnd.NO_PONG)
         else:
             payload = b"%d" % self._clock.wall_ms()
             self._pings.append((payload, now_s))
             self._protocol.send_ping(payload)
             self._flush()
 
-    def _fail(self, code: int, reason: str) -> None:
+    def _fail(self, code: int, reason: str, end: ListenerEnd = ListenerEnd.PROTOCOL) -> None:
         """Close without waiting for the client's part in it."""
+        if not self._ended:
+            self._listeners.count_end(self.market, end)
         self._protocol.fail(code, _short(reason))
         self._end()
 

@@ -89,6 +89,7 @@ async def test_who_answers_no_ping_is_closed(target: str, after_s: int) -> None:
     client.pong(b"")  # unsolicited: keeps nothing open
     await asyncio.sleep(2)
     assert client.closed() == (1008, "Pong timeout")
+    assert client.counted() == {"no_pong": 1}
     await asyncio.sleep(3)
     assert client.gone
 
@@ -105,6 +106,7 @@ async def test_a_pong_answers_for_earlier_pings_and_only_with_their_payload() ->
     client.pong(b"1")
     await asyncio.sleep(60)
     assert client.closed() == (1008, "Pong timeout")
+    assert client.counted() == {"no_pong": 1}
 
 
 @pytest.mark.parametrize(("target", "most"), [("/ws", 10), ("/usdm/market/ws", 15)])
@@ -116,6 +118,7 @@ async def test_too_many_messages(target: str, most: int) -> None:
     client.say(method="LIST_SUBSCRIPTIONS", id=most)
     assert len(client.texts) == most
     assert client.closed() == (1008, "Too many requests")
+    assert client.counted() == {"messages": 1}
     await asyncio.sleep(0)
     assert client.gone
 
@@ -124,6 +127,7 @@ async def test_a_flood_of_pings_in_one_chunk() -> None:
     client = ListenerClient(VirtualClock())
     client.ping(times=20_000)
     assert client.closed() == (1008, "Too many requests")
+    assert client.counted() == {"messages": 1}
     await asyncio.sleep(0)
     assert client.gone
 
@@ -143,6 +147,7 @@ async def test_too_many_topics_in_messages_and_in_the_address() -> None:
     first.say(method="SUBSCRIBE", params=["b@trade"], id=2)
     assert first.texts == ['{"result":null,"id":1}', '{"error":{"code":4,"msg":"Too many subscriptions"}}']
     assert first.closed() == (1008, "Too many subscriptions")
+    assert first.counted() == {"topics": 1}
     second = ListenerClient(VirtualClock(), "/stream?streams=" + "/".join(f"a{n}@trade" for n in range(1_025)))
     assert second.texts == first.texts[1:]
     assert second.closed() == first.closed()
@@ -203,6 +208,7 @@ async def test_what_breaks_the_protocol_ends_the_connection(data: bytes, code: i
     client = ListenerClient(VirtualClock(), f"/ws/{BTC}")
     client.feed(data)
     assert client.close_code() == code
+    assert client.counted() == {"protocol": 1}
     client.relay.publish(BTC, DATA)
     await asyncio.sleep(0)
     assert client.texts == []
@@ -235,6 +241,7 @@ async def test_half_a_frame_and_then_nothing() -> None:
     client.feed(_frame(1, LIST)[:10])
     await asyncio.sleep(81)
     assert client.closed() == (1008, "Pong timeout")
+    assert client.counted() == {"no_pong": 1}
     await asyncio.sleep(3)
     assert client.gone
 
@@ -286,6 +293,7 @@ async def test_who_reads_nothing_is_cut_off() -> None:
     assert not client.gone
     await asyncio.sleep(2)
     assert client.transport.aborted
+    assert client.counted() == {"unread": 1}
     assert client.gone
 
 
@@ -321,6 +329,7 @@ async def test_what_the_relay_refuses_may_come_again() -> None:
     relay.trouble = "Binance can't be asked now: banned"
     client = ListenerClient(VirtualClock(), f"/ws/{BTC}", relay=relay)
     assert client.closed() == (1013, relay.trouble)
+    assert client.counted() == {"unavailable": 1}
     assert relay.changes == []
     await asyncio.sleep(0.1)
     assert client.gone

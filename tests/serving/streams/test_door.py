@@ -152,7 +152,7 @@ async def test_no_more_listeners_than_allowed() -> None:
         status, headers, code = await house.refused()
         assert (status, code) == (503, -1008)
         assert headers["retry-after"] == "5"
-        assert house.door.refused == {"full": 1}
+        assert house.listeners.ends(Market.SPOT)["no_room"] == 1
         await first.close()
         await until(lambda: len(house.listeners) == 1)
         await house.listen()
@@ -183,6 +183,7 @@ async def test_pages_of_other_sites_may_not_listen(origin: str | None, host: str
         await peer.send(b"GET /ws HTTP/1.1\r\n" + offer + head + b"\r\n")
         status, _, _ = await peer.reply(bodiless=allowed)
         assert status == (101 if allowed else 403)
+        assert house.listeners.ends(Market.SPOT)["origin"] == (0 if allowed else 1)
 
 
 KEY = "pqia91ma19a5s61cv6a81va65sdf19v8a65a1a5s61cv6a81va65sdf19v8a65a1"
