@@ -9,7 +9,7 @@ from mdcache.exchange.topics import TopicKind
 from mdcache.relay.frames import RelayedFrame
 from mdcache.relay.ports import Listener
 
-HOLD_FROM_BYTES = 64 * 1024  # waiting in the socket's buffer; from then on conflatable frames are held back
+HOLD_FROM_BYTES = 256 * 1024  # waiting for the socket: more than the burst of a close; then frames are held back
 MOST_BYTES = 1024 * 1024
 
 Topic = tuple[Market, str]

@@ -23,7 +23,7 @@ MOST_TOPICS = 10_000  # of a market: 13 connections upstream
 _REASON_BYTES = 123  # of a closing frame
 
 _FINAL_WITHIN_S = 3.0  # 2 s on futures: docs/binance.md#kline-streams
-_FLUSH_EVERY_S, _LOOK_EVERY_S = 0.05, 1.0
+_FLUSH_EVERY_S, _LOOK_EVERY_S = 0.02, 1.0
 
 
 @dataclass(frozen=True, slots=True)
