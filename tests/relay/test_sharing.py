@@ -5,8 +5,10 @@ import json
 import pytest
 
 from mdcache.exchange.markets import Market
+from mdcache.exchange.streams import read_frame
 from mdcache.relay.relay import MOST_TOPICS
 from tests.support.listeners import FakeListener
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
 from tests.upstream.streams.world import BTC, SOME, StreamWorld
 
 pytestmark = pytest.mark.virtual
@@ -59,6 +61,25 @@ async def test_tails_and_a_listener_share_a_subscription_and_either_may_leave(le
     listener.leave()
     await world.wait(65)
     assert not world.net.open
+
+
+async def test_a_client_of_rest_and_a_listener_cost_one_subscription() -> None:
+    daemon = VirtualDaemon(options=DaemonOptions(connections=True))
+    await daemon.governor.start()
+    relay = daemon.cache.relay
+    assert relay is not None
+    listener = FakeListener(relay, Market.SPOT, BTC)
+    for _ in range(2):
+        await daemon.ask("/api/v3/klines", "symbol=BTCUSDT&interval=1m&limit=10")
+        await daemon.clock.sleep(5)
+    calls, heard = len(daemon.calls()), len(listener.frames)
+    await daemon.clock.sleep(10)
+    answer = await daemon.ask("/api/v3/klines", "symbol=BTCUSDT&interval=1m&limit=10")
+    assert len(daemon.calls()) == calls
+    assert len(listener.frames) > heard
+    assert answer.body.endswith(read_frame(listener.frames[-1].data, answer.series.key).row.raw + b"]")
+    (connection,) = daemon.net.connections
+    assert sum(BTC in text for _, text in connection.sent) == 1
 
 
 async def test_topics_that_are_only_listened_to_are_none_of_the_tails() -> None:
