@@ -1,6 +1,7 @@
 """Nothing of the machine's own environment reaches a test, and hypothesis has a profile for each job.
 
 The default one draws the same examples each time: what a run says depends on the tree alone. The long one draws anew.
+Without `--exhaustive`, a quarter of the default's is drawn.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 _slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
 _every = settings(deadline=None, suppress_health_check=_slow, print_blob=True)
 settings.register_profile("default", parent=_every, derandomize=True)
+settings.register_profile("quick", parent=_every, derandomize=True, max_examples=25)
 settings.register_profile("long", parent=_every, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
@@ -50,6 +52,12 @@ sys.addaudithook(_audit)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Offer models at their full size and tests with all their seeds; `make test` and `make test-long` ask for it."""
     parser.addoption("--exhaustive", action="store_true", help="models at their full size, and tests with all seeds")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have hypothesis draw few examples in the inner loop."""
+    if not config.getoption("exhaustive") and "HYPOTHESIS_PROFILE" not in os.environ:
+        settings.load_profile("quick")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

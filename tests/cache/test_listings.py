@@ -1,12 +1,14 @@
 """Symbols that are listed, halted, resumed and delisted while they are polled (docs/design.md#holes)."""
 
 from contextlib import suppress
+from itertools import product
 
 import pytest
 
 from mdcache.errors import Refusal
 from mdcache.sim import SimConfig
 from mdcache.sim.config import Market
+from tests.support.examples import thinned
 from tests.support.virtual_daemon import VirtualDaemon, rows
 
 pytestmark = pytest.mark.virtual
@@ -61,13 +63,13 @@ async def test_a_listing_shows_within_seconds(market: Market, path: str, symbol:
     await w.aclose()
 
 
-@pytest.mark.parametrize(("market", "path", "symbol"), MARKETS)
-@pytest.mark.parametrize("form", FORMS[:-1])
-@pytest.mark.parametrize("halt_s", [40, 600, 100_000])
-@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize(
+    ("of", "form", "halt_s", "gone"), thinned(product(MARKETS, FORMS[:-1], [40, 600, 100_000], [False, True]), 11)
+)
 async def test_a_resumed_or_relisted_symbol_shows_within_seconds(
-    market: Market, path: str, symbol: str, form: str, halt_s: int, *, gone: bool
+    of: tuple[Market, str, str], form: str, halt_s: int, *, gone: bool
 ) -> None:
+    market, path, symbol = of
     w = VirtualDaemon(PLENTY)
     control = w.exchange.control
     control.list_symbol(market, symbol, listed_ms=w.clock.true_ms() - 3_000 * MINUTE, trades_per_day=1_000_000)

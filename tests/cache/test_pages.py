@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from mdcache.cache.kline_answers import KlineAnswer
+from tests.support.examples import thinned
 from tests.support.virtual_daemon import VirtualDaemon
 
 pytestmark = pytest.mark.virtual
@@ -49,8 +50,8 @@ def weight(path: str, rows: int) -> int:
     return 2 if path == SPOT else next(weight for top, weight in DIRECTLY if rows <= top)
 
 
+@pytest.mark.parametrize(("path", "direction", "rows"), thinned(CASES, 3))
 @pytest.mark.parametrize("together", [True, False])
-@pytest.mark.parametrize(("path", "direction", "rows"), CASES)
 async def test_pages_weigh_no_more_than_directly(path: str, direction: str, rows: int, *, together: bool) -> None:
     w = VirtualDaemon()
     queries = page_queries(path, rows, direction, w.clock.true_ms() - 3 * MINUTE)

@@ -11,7 +11,7 @@ import pytest
 
 from mdcache.exchange.markets import Market
 from mdcache.sim.control.stream_faults import StreamFaultKind
-from tests.support.examples import exhaustive
+from tests.support.examples import exhaustive, thinned
 from tests.support.polled_streams import HANDSHAKES, INTERVALS, SYMBOLS, PolledStreams
 from tests.support.virtual_time import run
 
@@ -134,7 +134,7 @@ async def through_fault(market: Market, fault: Fault, *, closes_gate: bool, poll
 
 
 @pytest.mark.parametrize("market", [Market.SPOT, *exhaustive(Market.USDM)])
-@pytest.mark.parametrize("name", list(FAULTS))
+@pytest.mark.parametrize("name", thinned(FAULTS, 3))
 def test_a_fault_costs_no_lie_no_storm_and_no_more_than_polling(market: Market, name: str) -> None:
     polling = weight_of_polling(market)
     run(through_fault(market, FAULTS[name], closes_gate=name in CLOSES_THE_GATE, polling=polling))

@@ -12,6 +12,7 @@ from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import MINI_TICKERS
 from mdcache.sim import SimConfig
+from tests.support.examples import exhaustive
 from tests.support.kline_oracle import KlineOracle
 from tests.support.random_klines import RandomQuestion
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, ready
@@ -49,7 +50,8 @@ def reads(w: VirtualDaemon, since: int) -> int:
     return len(w.calls()) - since
 
 
-async def test_the_warm_minute_costs_next_to_nothing() -> None:
+@pytest.mark.parametrize("consumers", [1, *exhaustive(2)])
+async def test_the_warm_minute_costs_next_to_nothing(consumers: int) -> None:
     w, oracle = await streamed_world()
     series = [
         RandomQuestion(SPOT, f"symbol={symbol}&interval={interval}&limit=20")
@@ -59,7 +61,7 @@ async def test_the_warm_minute_costs_next_to_nothing() -> None:
     asking = [
         poll(w, oracle, each, 190.0, 5.0, place * 0.27 + consumer * 0.1)
         for place, each in enumerate(series)
-        for consumer in range(2)
+        for consumer in range(consumers)
     ]
     polling = asyncio.gather(*asking)
     await w.clock.sleep(60.0)
@@ -70,7 +72,9 @@ async def test_the_warm_minute_costs_next_to_nothing() -> None:
     assert max(ages) <= 2_700
 
 
-@pytest.mark.parametrize(("path", "symbol"), [(SPOT, "BTCUSDT"), (USDM, "BTCUSDT"), (COINM, "BTCUSD_PERP")])
+@pytest.mark.parametrize(
+    ("path", "symbol"), [(SPOT, "BTCUSDT"), (USDM, "BTCUSDT"), *exhaustive((COINM, "BTCUSD_PERP"))]
+)
 async def test_a_client_that_polls_fast_sees_each_close_once_and_rightly(path: str, symbol: str) -> None:
     w, oracle = await streamed_world()
     asked = RandomQuestion(path, f"symbol={symbol}&interval=1m&limit=5")

@@ -22,6 +22,7 @@ from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.settings import Settings
 from mdcache.sim import SimConfig
+from tests.support.examples import exhaustive
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
 
 pytestmark = pytest.mark.virtual
@@ -199,18 +200,16 @@ def predicted(asked: Demand, ttl_s: float) -> CapacityPlan:
 @pytest.mark.parametrize(
     ("asked", "ttl_s"),
     [
-        pytest.param(
-            Demand(Market.SPOT, 3, ("1m", "5m", "15m", "1h", "4h", "1d"), consumers=3),
-            2.0,
-            marks=pytest.mark.exhaustive,
-        ),
-        (Demand(Market.SPOT, 1, ("1m", "1h"), consumers=1), 2.0),
         (Demand(Market.SPOT, 1, ("1m", "1h"), consumers=2, every_s=3.0), 7.0),
-        (Demand(Market.SPOT, 1, ("1s", "1m")), 2.0),
-        (Demand(Market.SPOT, 1, ("1m", "5m")), 7.0),
-        (Demand(Market.USDM, 2, ("1m", "4h"), consumers=3), 2.0),
         (Demand(Market.USDM, 2, ("1m",), consumers=3, rows=100), 2.0),
-        (Demand(Market.COINM, 1, ("1m", "4h")), 3.0),
+        *exhaustive(
+            (Demand(Market.SPOT, 3, ("1m", "5m", "15m", "1h", "4h", "1d"), consumers=3), 2.0),
+            (Demand(Market.SPOT, 1, ("1m", "1h"), consumers=1), 2.0),
+            (Demand(Market.SPOT, 1, ("1s", "1m")), 2.0),
+            (Demand(Market.SPOT, 1, ("1m", "5m")), 7.0),
+            (Demand(Market.USDM, 2, ("1m", "4h"), consumers=3), 2.0),
+            (Demand(Market.COINM, 1, ("1m", "4h")), 3.0),
+        ),
     ],
     ids=str,
 )

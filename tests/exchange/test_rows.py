@@ -5,13 +5,14 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mdcache.errors import InvalidBody
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.rows import ExpectedRows, read_page
 from tests.exchange.plain_rows import fault, printed
+from tests.support.examples import examples
 
 T0 = 1_518_048_000_000  # 2018-02-08T00:00Z
 HOUR = 3_600_000
@@ -167,7 +168,7 @@ def bodies(draw: st.DrawFn) -> tuple[list[list[Any]], ExpectedRows]:
     return lines, ExpectedRows(interval, lo_ms, hi_ms, limit, 0, micros)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(bodies())
 def test_whole_columns_show_what_single_rows_do(made: tuple[list[list[Any]], ExpectedRows]) -> None:
     lines, expected = made

@@ -20,6 +20,7 @@ from tests.support.virtual_daemon import DaemonOptions
 pytestmark = pytest.mark.virtual
 
 PRICE, BOOK, DAY = "/api/v3/ticker/price", "/api/v3/ticker/bookTicker", "/api/v3/ticker/24hr"
+KLINES = {Market.SPOT: "/api/v3/klines", Market.USDM: "/fapi/v1/klines", Market.COINM: "/dapi/v1/klines"}
 VALUES = {
     Market.SPOT: {"symbol": "ETHUSDT", "symbols": '["ETHUSDT","BTCUSDT"]'},
     Market.USDM: {"symbol": "ETHUSDT", "pair": "ETHUSDT"},
@@ -71,9 +72,8 @@ def on_body(w: ServedDaemon, path: str, kind: str) -> Iterator[None]:
 @pytest.mark.parametrize(("path", "query"), QUESTIONS)
 async def test_the_same_bytes_as_binance_once_and_at_the_right_weight(path: str, query: str) -> None:
     w = world()
-    await w.get("/api/v3/klines", b"symbol=ETHUSDT&interval=1d&limit=1")
-    await w.get("/fapi/v1/klines", b"symbol=ETHUSDT&interval=1d&limit=1")
-    await w.get("/dapi/v1/klines", b"symbol=ETHUSD_PERP&interval=1d&limit=1")
+    market = ENDPOINTS[path][0].market
+    await w.get(KLINES[market], f"symbol={VALUES[market]['symbol']}&interval=1d&limit=1".encode())
     before = {status.family: status.used for status in w.governor.status()}
     ours = await w.get(path, query.encode())
     theirs = await w.direct(path, query.encode())

@@ -1,16 +1,24 @@
 """How many examples hypothesis draws, and how many seeds a test has: a few in every run, many in the longer ones."""
 
-import os
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import settings
 
 
 def examples(few: int, many: int = 2_000) -> settings:
-    """Return the settings of a test that draws `few` examples, or `many` in the long profile."""
-    return settings(max_examples=many if os.environ.get("HYPOTHESIS_PROFILE") == "long" else few, deadline=None)
+    """Return the settings of a test that draws `few` examples; `many` in the long profile, a quarter in the quick."""
+    by_profile = {"long": many, "quick": -(-few // 4)}
+    return settings(max_examples=by_profile.get(settings.get_current_profile_name(), few))
 
 
 def exhaustive(*cases: object) -> list[pytest.ParameterSet]:
-    """Return cases of a parameter that run with `--exhaustive` only."""
-    return [pytest.param(case, marks=pytest.mark.exhaustive) for case in cases]
+    """Return cases (a tuple: of several parameters) that run with `--exhaustive` only."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.exhaustive) for case in cases
+    ]
+
+
+def thinned(cases: Iterable[object], every: int) -> list[object]:
+    """Return all cases, of which each `every`th one alone runs without `--exhaustive`."""
+    return [each for n, case in enumerate(cases) for each in ([case] if n % every == 0 else exhaustive(case))]

@@ -1,8 +1,11 @@
 """Replicas that come and go: when a new one may spend, and when the part of one that went is free."""
 
+from itertools import product
+
 import pytest
 
 from mdcache.exchange.markets import Family
+from tests.support.examples import exhaustive, thinned
 from tests.support.governor_replicas import GovernorReplica, GovernorReplicas
 
 pytestmark = pytest.mark.virtual
@@ -47,9 +50,9 @@ async def test_a_second_and_a_third_on_an_empty_store_share_from_the_next_minute
         await replica.aclose()
 
 
-@pytest.mark.parametrize("unmeasured", [False, True])
-@pytest.mark.parametrize("second", [5, 30, 58, 59.5])
-@pytest.mark.parametrize("apart_s", [0.05, 0.6, 3.0])
+@pytest.mark.parametrize(
+    ("second", "apart_s", "unmeasured"), thinned(product([5, 30, 58, 59.5], [0.05, 0.6, 3.0], [False, True]), 7)
+)
 async def test_a_replica_that_was_ready_stays_ready(second: float, apart_s: float, *, unmeasured: bool) -> None:
     """Another joins, the minute changes, the store is away for a while: a balancer must not take it away for that."""
     fleet = GovernorReplicas(share=600, assumed=1, families=(Family.SPOT, Family.FUTURES))
@@ -132,8 +135,8 @@ async def test_one_killed_and_replaced_from_an_empty_folder_costs_the_others_a_m
 @pytest.mark.parametrize(
     ("assumed", "running", "joins", "killed"),
     [
-        (3, 2, True, False),  # another joins beside it
-        (3, 2, True, True),  # one of the two that vanished is dead: nobody knows which
+        *exhaustive((3, 2, True, False)),  # another joins beside it
+        *exhaustive((3, 2, True, True)),  # one of the two that vanished is dead: nobody knows which
         (2, 3, False, True),  # there are more than the settings say, and the store has seen it
     ],
 )

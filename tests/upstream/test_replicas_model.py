@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.examples import examples, thinned
 from tests.support.fake_exchange import FakeExchange, refuse
 from tests.support.governor_replicas import GovernorReplica, GovernorReplicas
 from tests.support.virtual_time import run
@@ -155,7 +156,7 @@ async def play(steps: tuple[str, ...], *, loads: bool = False) -> None:
 
 
 @pytest.mark.untraced
-@pytest.mark.parametrize("first", GATES)
+@pytest.mark.parametrize("first", thinned(GATES, 3))
 def test_every_order_of_steps(first: str, pytestconfig: pytest.Config) -> None:
     further = 2 if pytestconfig.getoption("exhaustive") else 1
     for rest in itertools.product(GATES, repeat=further):
@@ -171,7 +172,7 @@ some = st.sampled_from(
 
 
 @pytest.mark.untraced
-@settings(max_examples=12)
+@examples(12, 200)
 @given(steps=st.lists(some, min_size=3, max_size=10))
 def test_kills_and_faults_in_any_order(steps: list[str]) -> None:
     run(play(tuple(steps), loads=True))

@@ -7,6 +7,7 @@ import pytest
 
 from mdcache.exchange.markets import Market
 from mdcache.upstream.streams.connect_pace import ConnectPace
+from tests.support.examples import thinned
 
 
 class Drill:
@@ -57,7 +58,7 @@ class Drill:
 
 
 @pytest.mark.parametrize("outcome", ["lost", "refused", "unanswered"])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", thinned(range(5), 5))
 def test_an_hour_of_trouble_costs_at_most_20_connects_a_minute_and_every_market_is_tried(
     outcome: str, seed: int
 ) -> None:

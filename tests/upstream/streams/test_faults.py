@@ -5,6 +5,7 @@ import pytest
 from mdcache.exchange.markets import Market
 from mdcache.sim.control.stream_faults import StreamFaultKind
 from mdcache.stream_events import StreamConnected
+from tests.support.examples import exhaustive, thinned
 from tests.upstream.streams.world import SOME, StreamWorld
 
 pytestmark = pytest.mark.virtual
@@ -43,8 +44,8 @@ async def test_topics_have_frames_within_a_cadence_of_the_first_wish() -> None:
         assert world.sink.accepted[market, "!miniTicker@arr"]
 
 
-@pytest.mark.parametrize("kind", FAULTS)
-@pytest.mark.parametrize("lasts_s", [25.0, pytest.param(200.0, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("kind", thinned(FAULTS, 3))
+@pytest.mark.parametrize("lasts_s", [25.0, *exhaustive(200.0)])
 async def test_frames_are_back_soon_after_a_fault(kind: StreamFaultKind, lasts_s: float) -> None:
     world = await _running()
     world.control.stream_fault(kind, seconds=lasts_s)
@@ -56,7 +57,7 @@ async def test_frames_are_back_soon_after_a_fault(kind: StreamFaultKind, lasts_s
     _assert_back(world, end_s)
 
 
-@pytest.mark.parametrize("kind", ["403", "418", "429", "451", "500", "503", "timeout", "drop"])
+@pytest.mark.parametrize("kind", thinned(["403", "418", "429", "451", "500", "503", "timeout", "drop"], 3))
 async def test_frames_are_back_soon_after_handshakes_were_refused(kind: str) -> None:
     world = await _running()
     world.control.fault(kind, path="/stream", retry_after_s=20 if kind in {"418", "429"} else None)
@@ -69,7 +70,7 @@ async def test_frames_are_back_soon_after_handshakes_were_refused(kind: str) -> 
 
 
 @pytest.mark.parametrize("hangs", [False, True])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", thinned(range(3), 3))
 async def test_a_cable_pulled_for_20_s_costs_all_markets_5_s_more(hangs: bool, seed: int) -> None:
     world = StreamWorld(seed)
     wished = ((Market.SPOT, SOME[0]), (Market.USDM, SOME[0]), (Market.COINM, "btcusd_perp@kline_1m"))
