@@ -4,7 +4,7 @@ from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.serving.native.candles_query import DEFAULT_LIMIT, MAX_ROWS, MAX_WAIT_S
 from mdcache.serving.native.tables import COLUMNS
-from mdcache.serving.routes import CANDLES_CSV_PATH, CANDLES_PATH
+from mdcache.serving.routes import CANDLES_CSV_PATH, CANDLES_PATH, PRICE_PATH
 from tools import openapi_schemas as schemas
 from tools.openapi_schemas import Json, ref
 
@@ -36,6 +36,12 @@ SCHEMAS: Json = {
         "type": "object",
         "required": ["token", "series"],
         "properties": {"token": _TEXT, "series": {"type": "array", "items": ref("schemas", "CandleSeries")}},
+        "additionalProperties": False,
+    },
+    "PriceAt": {
+        "type": "object",
+        "required": [*_NAMED, "price", "row"],
+        "properties": _NAMED | {"price": _TEXT, "row": ref("schemas", "NativeRow")},
         "additionalProperties": False,
     },
     "CandleSeries": {
@@ -104,6 +110,8 @@ def operation(path: str) -> Json:
             made["summary"] = "Candles of many series as one table"
             made["responses"]["200"]["content"] = {"text/csv": {"schema": _TEXT}}
             return made
+        case _ if path == PRICE_PATH:
+            return _price()
         case _:
             raise ValueError(f"{path} is served, and described nowhere")
 
@@ -132,6 +140,26 @@ def _candles(more: list[Json]) -> Json:
             *more,
         ],
     )
+
+
+def _price() -> Json:
+    made = _get(
+        "The price at a moment",
+        "The close of the shortest candle that shows it (`1s` on spot, `1m` on futures), with its row.",
+        [
+            _query("market", "The market.", _MARKET, required=True),
+            _query("symbol", "The symbol.", {"type": "string", "examples": ["BTCUSDT"]}, required=True),
+            _query("at", f"The moment. {_TIME}", {"type": "string", "examples": ["1793793734000"]}, required=True),
+        ],
+    )
+    shown = {name: _EXAMPLE["series"][0][name] for name in _NAMED}
+    example = shown | {"price": "18609.42000000", "row": _EXAMPLE["series"][0]["rows"][0]}
+    body = {"schema": ref("schemas", "PriceAt"), "example": example}
+    made["responses"]["200"] |= {"content": {schemas.JSON: body}}
+    made["responses"]["200"]["headers"].pop("Content-Encoding")
+    del made["responses"]["204"]
+    made["responses"]["404"] = schemas.error("There is a hole at that moment.", [-1130], schemas.UNCACHED)
+    return made
 
 
 def _query(name: str, text: str, schema: Json, *, required: bool = False) -> Json:

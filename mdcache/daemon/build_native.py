@@ -6,10 +6,11 @@ from mdcache.events import Events
 from mdcache.serving.binance.request import RequestParser
 from mdcache.serving.native.candles_app import CandlesApp
 from mdcache.serving.native.native_app import NativeApp
+from mdcache.serving.native.prices import PriceApp
 from mdcache.serving.native.row_reads import RowReads
 from mdcache.serving.native.waits import Waits
 from mdcache.serving.ports import Recorder
-from mdcache.serving.routes import CANDLES_CSV_PATH, CANDLES_PATH
+from mdcache.serving.routes import CANDLES_CSV_PATH, CANDLES_PATH, PRICE_PATH
 from mdcache.settings import Settings
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
@@ -27,4 +28,5 @@ def build_native(
     """Build the native API's answers."""
     candles_app = CandlesApp(reads, clock, clocks, origins(settings), waits)
     answers = dict.fromkeys((CANDLES_PATH, CANDLES_CSV_PATH), ("candles", candles_app.answer))
+    answers[PRICE_PATH] = ("price", PriceApp(reads, clocks).answer)
     return NativeApp(answers, parser, clock, events, recorder)

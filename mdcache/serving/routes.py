@@ -38,7 +38,8 @@ class Route:
 
 STREAM_PATH = "/v1/stream"
 CANDLES_PATH, CANDLES_CSV_PATH = "/v1/candles", "/v1/candles.csv"
-NATIVE_PATHS = (CANDLES_PATH, CANDLES_CSV_PATH)
+PRICE_PATH = "/v1/price"
+NATIVE_PATHS = (CANDLES_PATH, CANDLES_CSV_PATH, PRICE_PATH)
 DOCS_FILES = ("docs.js", "favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js")  # loaded by the page /docs
 PAGE_FILES = ("icon.svg", "status.css", "status.js")  # loaded by the page /
 OPS_PATHS = frozenset(

@@ -46,6 +46,17 @@ async def test_only_what_changed_and_waiting_for_it() -> None:
         assert [each.rows[-1].open_time for each in later.series] == [w.clock.true_ms() // MINUTE * MINUTE - MINUTE] * 2
 
 
+async def test_the_price_at_a_moment() -> None:
+    w = world()
+    async with connected(w) as (client, _):
+        at = w.clock.true_ms() - 86_400_000
+        found = await client.price_at("spot", "BTCUSDT", at)
+        assert found.candle.open_time <= at <= found.candle.close_time
+        assert found.price == found.candle.close
+        with pytest.raises(Refused, match="ahead"):
+            await client.price_at("spot", "BTCUSDT", "2030-01-01T00:00:00Z")
+
+
 async def test_ccxts_shape() -> None:
     w = world()
     async with connected(w) as (client, _):

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from mdcache.cache.answers import CacheStatus, Caller
+from mdcache.cache.answers import Caller
 from mdcache.clock import Clock
 from mdcache.errors import MdcacheError, Refusal, UpstreamUnavailable
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
-from mdcache.results import Result
-from mdcache.serving.binance.headers import HeaderFields
 from mdcache.serving.errors import error_response, retry_after_seconds
+from mdcache.serving.native.answer_fields import summary
 from mdcache.serving.native.candles_query import CandlesQuery, check_rows, parse_candles_query
 from mdcache.serving.native.messages import NativeReply, NativeRequest, Streamed
 from mdcache.serving.native.positions import name_of
@@ -25,7 +24,6 @@ from mdcache.serving.responses import HttpResponse, Receive
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
 CONTENT_TYPES = {"json": b"application/json", "csv": b"text/csv; charset=utf-8"}
-_FIELDS = ((b"vary", b"Accept, Accept-Encoding, X-MDCache-Min-As-Of"), (b"cache-control", b"no-store"))
 _NOTHING = bytes(DIGEST_BYTES)  # in the place of a series that could not be answered: the next answer has news of it
 
 
@@ -139,7 +137,7 @@ class CandlesApp:
         changed = list(range(len(found)))
         if known is not None:
             changed = [place for place in changed if digests[place] == _NOTHING or digests[place] != known[place]]
-        fields, result, age_s = self._summary(question, usable)
+        fields, result, age_s = summary(usable, self._clocks.now(question.query.choice.market).ms)
         if not changed:
             return NativeReply(HttpResponse(204, fields, b""), result, age_s)
         if not usable or (question.format != "json" and len(usable) < len(found) and not question.query.partial):
@@ -154,30 +152,6 @@ class CandlesApp:
                 pieces = list(pieces)
         content_type = (b"content-type", CONTENT_TYPES[question.format])
         return NativeReply(Streamed((content_type, *fields), pieces, self._clock, gzip), result, age_s)
-
-    def _summary(self, question: Question, found: Sequence[FoundRows]) -> tuple[HeaderFields, Result, float | None]:
-        """Return how old the answer is, of its oldest series, and how it was obtained: header fields and metrics."""
-        if not found:
-            return (), Result.ERROR, None
-        now_ms = self._clocks.now(question.query.choice.market).ms
-        as_of_ms = min(each.as_of_ms for each in found)
-        age_ms = max(0, now_ms - as_of_ms)
-        status = next((each.status for each in found if each.status is not CacheStatus.HIT), CacheStatus.HIT)
-        said, result = b"fwd=%b; fwd-status=200; stored" % status.value.encode(), Result.MISS
-        if any(each.stale for each in found):
-            said, result = b"hit; ttl=-%d; detail=stale" % max(1, age_ms // 1000), Result.STALE
-        elif status is CacheStatus.HIT:
-            said, result = b"hit", Result.HIT
-        elif status is CacheStatus.PARTIAL:
-            result = Result.PARTIAL
-        fields = (
-            (b"cache-status", b"mdcache; " + said),
-            (b"age", b"%d" % (age_ms // 1000)),
-            (b"x-mdcache-as-of", b"%d" % as_of_ms),
-            (b"x-mdcache-now", b"%d" % now_ms),
-            *_FIELDS,
-        )
-        return fields, result, None if all(each.settled for each in found) else age_ms / 1000
 
     def _json(self, token: str, shown: Sequence[tuple[SeriesKey, FoundRows | MdcacheError]]) -> Iterator[bytes]:
         start = b'{"token":"%b","series":[' % token.encode()

@@ -23,7 +23,10 @@ _SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,6})?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Which rows of each series: the newest `limit`, or those that open between two moments (`None`: until now)."""
+    """Which rows of each series: the newest `limit`, or those that open between two moments.
+
+    `end_ms`: with either; `None`: until now.
+    """
 
     limit: int = 0
     start_ms: int | None = None

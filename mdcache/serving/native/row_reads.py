@@ -101,6 +101,15 @@ class RowReads:
                 pass  # what was not found has its error
         return found
 
+    async def find(
+        self, key: SeriesKey, span: Span, directives: FreshnessDirectives | None, caller: Caller
+    ) -> FoundRows:
+        """Find the rows of one series; raise an error of `errors.py`."""
+        (found,) = await self.find_all([key], span, directives, caller)
+        if isinstance(found, MdcacheError):
+            raise found
+        return found
+
     def printed(self, found: FoundRows) -> Iterator[bytes]:
         """Return the rows as JSON, without the outer brackets, in pieces that commas join."""
         if found.kept is not None:
@@ -167,7 +176,7 @@ class RowReads:
         """Read the newest rows, backwards, page by page; one more than asked for, if the open one does not count."""
         endpoint = _endpoint(key)
         pages: list[tuple[Serve, KlineAnswer]] = []
-        left, end_ms = span.limit + span.closed, None
+        left, end_ms = span.limit + span.closed, span.end_ms
         while True:
             limit = min(left, _PAGE_ROWS)
             served, answer = await self._source.find(

@@ -1,0 +1,89 @@
+"""`GET /v1/price`: what the price was at a moment, from the shortest candle that shows it (docs/design.md#native)."""
+
+from dataclasses import replace
+
+import msgspec
+
+from mdcache.cache.answers import Caller
+from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.errors import Refusal
+from mdcache.exchange import refusals
+from mdcache.exchange.klines import SeriesKey
+from mdcache.exchange.markets import Market
+from mdcache.exchange.parameters import read_parameters, symbol_name
+from mdcache.serving.native.answer_fields import summary
+from mdcache.serving.native.candles_query import Span, parse_time
+from mdcache.serving.native.messages import NativeReply, NativeRequest
+from mdcache.serving.native.row_reads import FoundRows, RowReads
+from mdcache.serving.native.stream_query import parse_market
+from mdcache.serving.responses import uncached_response
+from mdcache.upstream.exchange_clock import ExchangeClocks
+
+_KNOWN = ("market", "symbol", "at")
+_SHORTEST = {Market.SPOT: ("1s", 1_000), Market.USDM: ("1m", 60_000), Market.COINM: ("1m", 60_000)}
+_WEEK_MS, _ALL_WEEKS = 604_800_000, 1_000
+_CLOSE = 4  # its place in a row
+
+
+class PriceApp:
+    """Answers `/v1/price`."""
+
+    def __init__(self, reads: RowReads, clocks: ExchangeClocks) -> None:
+        self._reads = reads
+        self._clocks = clocks
+
+    async def answer(self, request: NativeRequest) -> NativeReply:
+        """Answer a question; raise an error of `errors.py`."""
+        key, at_ms = _parse(request.query)
+        client = request.client
+        wishes, caller = client.directives, Caller(client.client, client.lane)
+        if at_ms > self._clocks.now(key.market).late_ms:
+            raise Refusal(400, -1130, "'at' lies ahead: nobody knows that price.")
+        _, length_ms = _SHORTEST[key.market]
+        found = await self._reads.find(key, Span(start_ms=at_ms - length_ms + 1, end_ms=at_ms), wishes, caller)
+        rows = _rows(self._reads, found)
+        if not rows:
+            raise await self._explain(key, at_ms, wishes, caller)
+        row = rows[-1]
+        named = {
+            "market": key.market,
+            "symbol": key.subject,
+            "interval": key.interval,
+            "price": row[_CLOSE],
+            "row": row,
+        }
+        fields, result, age_s = summary([found], self._clocks.now(key.market).ms)
+        reply = uncached_response(
+            200, msgspec.json.encode(named), *(field for field in fields if field[0] != b"cache-control")
+        )
+        return NativeReply(reply, result, age_s)
+
+    async def _explain(self, key: SeriesKey, at_ms: int, wishes: FreshnessDirectives | None, caller: Caller) -> Refusal:
+        """Return why there is no candle at a moment."""
+        weeks = replace(key, interval="1w")  # of which few reads show all
+        found = await self._reads.find(weeks, Span(limit=_ALL_WEEKS), wishes, caller)
+        rows = _rows(self._reads, found)
+        if not rows:
+            return Refusal(400, -1130, f"{key.subject} has no candles yet.")
+        first_ms = int(bytes(rows[0][0]))
+        if at_ms < first_ms + _WEEK_MS:
+            text = f"{key.subject} had no price at {at_ms}: it was first traded in the week that began at {first_ms}."
+            return Refusal(400, -1130, text)
+        return Refusal(404, -1130, f"Binance has no {key.interval} candle of {key.subject} at {at_ms}: it is a hole.")
+
+
+def _rows(reads: RowReads, found: FoundRows) -> list[list[msgspec.Raw]]:
+    return msgspec.json.decode(b"[%b]" % b",".join(reads.printed(found)), type=list[list[msgspec.Raw]])
+
+
+def _parse(query: str) -> tuple[SeriesKey, int]:
+    sent = read_parameters(query, None)
+    for name in _KNOWN:
+        if name not in sent:
+            raise refusals.missing(name)
+    if unknown := sent.keys() - set(_KNOWN):
+        raise Refusal(400, -1104, f"Unknown parameter '{min(unknown)[:50]}'.")
+    market = parse_market(sent)
+    symbol = symbol_name(sent["symbol"], "symbol", spot=market is Market.SPOT)
+    interval, _ = _SHORTEST[market]
+    return SeriesKey(market, "klines", symbol, "", interval), parse_time("at", sent["at"])

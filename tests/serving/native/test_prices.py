@@ -1,0 +1,65 @@
+"""`/v1/price`: the price at a moment, with the row that it comes from, or why there is none."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.serving.native.test_candles import MINUTE, PREFIX, get, world
+
+pytestmark = pytest.mark.virtual
+
+PATH = "/v1/price"
+
+
+@pytest.mark.parametrize(
+    ("market", "symbol", "interval"),
+    [("spot", "BTCUSDT", "1s"), ("usdm", "btcusdt", "1m"), ("coinm", "BTCUSD_PERP", "1m")],
+)
+async def test_it_is_the_close_of_the_shortest_candle(market: str, symbol: str, interval: str) -> None:
+    w = world()
+    for ago_ms in (3 * 86_400_000 + 123, 5_001):
+        at = w.clock.true_ms() - ago_ms
+        reply = await get(w, f"market={market}&symbol={symbol}&at={at}", PATH)
+        assert reply.status == 200, reply.body
+        found = json.loads(reply.body)
+        length = 1_000 if interval == "1s" else MINUTE
+        query = f"symbol={symbol.upper()}&interval={interval}&startTime={at // length * length}&endTime={at}"
+        (row,) = json.loads(w.exchange.truth(f"{PREFIX[market]}klines", query, {}, at_ms=w.clock.true_ms()))
+        assert (found["market"], found["symbol"], found["interval"]) == (market, symbol.upper(), interval)
+        assert found["row"][:6] == row[:6]
+        assert found["price"] == found["row"][4]
+        assert found["row"][0] <= at <= found["row"][6]
+        date = datetime.fromtimestamp(at / 1000, UTC).isoformat().replace("+00:00", "Z")
+        assert (await get(w, f"market={market}&symbol={symbol}&at={date}", PATH)).body == reply.body
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "said"),
+    [
+        ("market=spot&symbol=BTCUSDT&at=946684800000", 400, "first traded in the week"),
+        ("market=coinm&symbol=BTCUSD_PERP&at=946684800000", 400, "first traded in the week"),
+        ("market=spot&symbol=BTCUSDT&at=1893456000000", 400, "lies ahead"),
+        ("market=spot&symbol=BTCUSDT&at=1793761334", 400, "would be 1793761334000"),
+        ("market=spot&symbol=BTCUSDT&at=NaN", 400, "RFC 3339"),
+        ("market=spot&symbol=BTCUSDT&at=1793761334000&limit=5", 400, "limit"),
+        ("market=spot&symbol=NOSUCHUSDT&at=1793761334000", 400, "Invalid symbol"),
+        ("market=spot&symbol=BTCUSDT", 400, "'at'"),
+        ("symbol=BTCUSDT&at=1793761334000", 400, "'market'"),
+    ],
+)
+async def test_what_has_no_price_says_why(query: str, status: int, said: str) -> None:
+    reply = await get(world(), query, PATH)
+    assert (reply.status, said in json.loads(reply.body)["msg"]) == (status, True), reply.body
+
+
+async def test_a_hole_is_told_as_one() -> None:
+    w = world()
+    for market, at in (("spot", 1_679_663_000_500), ("usdm", 1_650_200_000_000)):
+        before = len(w.calls())
+        reply = await get(w, f"market={market}&symbol=BTCUSDT&at={at}", PATH)
+        assert (reply.status, "a hole" in json.loads(reply.body)["msg"]) == (404, True), reply.body
+        assert len(w.calls()) - before <= 4
+        before = len(w.calls())
+        assert (await get(w, f"market={market}&symbol=BTCUSDT&at={at}", PATH)).status == 404
+        assert len(w.calls()) == before
