@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHeader
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
@@ -45,6 +46,11 @@ class UpgradeOffer:
     def value(self, name: bytes) -> str | None:
         """Return a header's first value."""
         return next((value.decode("latin-1") for found, value in self.headers if found == name), None)
+
+    def request(self) -> Request:
+        """Return it as the library has it, with the headers that count; raise `InvalidHeader`."""
+        fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers if _counts(name)]
+        return Request(self.target, Headers(fields), self.method, f"HTTP/{self.version}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +110,10 @@ class StreamDoor:
         if refusal is not None:
             self._listeners.count_end(path.market, refusal.end)
             return refusal
-        fields = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in handshake.headers])
-        request = Request(handshake.target, fields, handshake.method, f"HTTP/{handshake.version}")
-        response = ServerProtocol().accept(request)
+        try:
+            response = ServerProtocol().accept(handshake.request())
+        except InvalidHeader as invalid:
+            response = ServerProtocol().reject(400, str(invalid))
         if response.status_code != _SWITCHING_PROTOCOLS:
             self._listeners.count_end(path.market, ListenerEnd.PROTOCOL)
             return UpgradeRefused(response.status_code, _BAD_HANDSHAKE, (response.body or b"").decode().split("\n")[0])
@@ -122,7 +129,7 @@ class StreamDoor:
         if origin is None or not self._cors_origins.isdisjoint({"*", origin.lower()}):
             return None
         host = handshake.value(b"host") or ""
-        if urlsplit(origin.lower()).netloc != host.lower():
+        if not _is_of_host(origin.lower(), host.lower()):
             msg = "Pages of this origin may not listen: add it to MDCACHE_CORS_ORIGINS."
             return UpgradeRefused(*_FOREIGN, msg, end=ListenerEnd.ORIGIN)
         if self._hosts.allows(host):
@@ -133,6 +140,19 @@ class StreamDoor:
     def _full(self) -> UpgradeRefused | None:
         refusal = self._listeners.refusal()
         return None if refusal is None else UpgradeRefused(*_FULL, refusal, ListenerEnd.NO_ROOM, (_RETRY_AFTER,))
+
+
+def _counts(name: bytes) -> bool:
+    return name in {b"connection", b"upgrade"} or name.startswith(b"sec-websocket-")
+
+
+def _is_of_host(origin: str, host: str) -> bool:
+    """Return whether a page's origin is the host that was asked; proxies often leave the port out of `Host`."""
+    try:
+        page = urlsplit(origin)
+    except ValueError:
+        return False
+    return bool(host) and host in {page.netloc, page.hostname}
 
 
 def _bad_address(path: StreamPath) -> UpgradeRefused | None:

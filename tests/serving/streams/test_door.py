@@ -168,6 +168,10 @@ async def test_no_more_listeners_than_allowed() -> None:
         ("http://evil.example", "evil.example", False),  # a name that was rebound to this address
         ("http://bots.example:8700", "bots.example:8700", True),
         ("http://bots.example", "bots.example:8700", False),  # another server's page
+        ("https://bots.example:8443", "bots.example", True),  # a proxy's `Host` without the port
+        ("http://[", None, False),
+        ("", None, False),
+        ("null", "", False),
         ("http://localhost:8700", "localhost:8700", True),
         ("https://app.example", None, True),
         ("https://app.example", "evil.example", True),
@@ -176,7 +180,9 @@ async def test_no_more_listeners_than_allowed() -> None:
 )
 async def test_pages_of_other_sites_may_not_listen(origin: str | None, host: str | None, allowed: bool) -> None:
     fields = {"Origin": origin, "Host": host}
-    head = b"".join(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in fields.items() if value)
+    head = b"".join(
+        b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in fields.items() if value is not None
+    )
     offer = OFFER if host is None else OFFER.removeprefix(b"Host: x\r\n")
     async with open_house(cors_origins=("https://app.example",)) as house:
         peer = await house.peer()

@@ -8,6 +8,10 @@ from websockets.frames import Close
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from mdcache.serving.listeners import Listeners
+from mdcache.serving.ops.allowed_hosts import AllowedHosts
+from mdcache.serving.streams.door import StreamDoor, UpgradeAccepted, UpgradeOffer
+from tests.support.fake_relay import FakeRelay
 from tests.support.listener import ListenerClient
 from tests.support.virtual_time import VirtualClock, run
 
@@ -63,3 +67,40 @@ def test_any_bytes_in_any_chunks(frames: list[bytes], noise: bytes, cuts: list[i
     if client.close_code() not in _OURS:
         assert client.close_code() == (None if expected is None else expected.code)
     assert client.relay.changes == []
+
+
+_RIGHT = {
+    b"host": b"localhost",
+    b"connection": b"Upgrade",
+    b"upgrade": b"websocket",
+    b"sec-websocket-version": b"13",
+    b"sec-websocket-key": b"AAAAAAAAAAAAAAAAAAAAAA==",
+}
+_VALUES = st.one_of(
+    st.binary(max_size=12), st.sampled_from([b"http://[", b"null", b"http://localhost", b",", b'"', b"a;b=", b"13"])
+)
+_TARGETS = st.one_of(
+    st.text(st.sampled_from("/wsstreamusdm%2F?=&@+!#"), max_size=20),
+    st.sampled_from(
+        ["/stream?streams=%", "/ws/%ff%fe", "/ws?timeUnit", "/usdm/public/ws/" + "a" * 200, "/stream/ws/7"]
+    ),
+)
+
+
+@given(
+    target=_TARGETS,
+    changed=st.dictionaries(st.sampled_from([*_RIGHT, b"origin", b"sec-websocket-extensions"]), _VALUES, max_size=3),
+    method=st.sampled_from(["GET", "GET", "POST", "PRI"]),
+)
+def test_any_handshake_is_accepted_or_refused(target: str, changed: dict[bytes, bytes], method: str) -> None:
+    async def answer() -> None:
+        clock, listeners = VirtualClock(), Listeners(1)
+        door = StreamDoor(FakeRelay(), listeners, clock, AllowedHosts())
+        answered = door.answer(UpgradeOffer(method, target, "1.1", list((_RIGHT | changed).items())), set())
+        if isinstance(answered, UpgradeAccepted):
+            assert answered.response.startswith(b"HTTP/1.1 101 ")
+        else:
+            assert 400 <= answered.status < 600
+            assert answered.msg
+
+    run(answer())
