@@ -172,3 +172,15 @@ async def test_clients_that_come_and_go_cost_binance_nothing() -> None:
     assert market.session.topics == ("!miniTicker@arr",)
     await world.wait(65)
     assert not world.net.open
+
+
+async def test_a_connection_without_topics_ends_and_a_new_one_follows_though_all_mini_tickers_are_listened_to() -> None:
+    world = StreamWorld()
+    FakeListener(world.relay, Market.USDM, "!miniTicker@arr")
+    for number in range(2):
+        book = FakeListener(world.relay, Market.USDM, "btcusdt@depth5")
+        await world.wait(5)
+        assert book.frames, number
+        book.leave()
+        await world.wait(65)
+        assert [one.url for one in world.net.open] == ["ws://sim.test/usdm/market/stream"]

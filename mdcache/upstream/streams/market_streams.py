@@ -110,7 +110,8 @@ class MarketStreams:
             return
         if topic != MINI_TICKERS:
             shard.remove(topic)
-        if not self._tickers_wished and shard.topics.keys() <= {MINI_TICKERS}:
+        tickers_wished = self._tickers_wished and shard is self._with_tickers
+        if not tickers_wished and shard.topics.keys() <= {MINI_TICKERS}:
             shard.remove(MINI_TICKERS)
             self._shards.remove(shard)
             self._last_error = shard.last_error
