@@ -25,6 +25,7 @@ class MemoryTransport(asyncio.Transport):
         self._client = client
         self.waiting: list[bytes] = []
         self.writes = 0
+        self.lines: list[Any] = []  # of the last of several at once
         self.half_closed = self.closed = self.aborted = False
 
     def write(self, data: Any) -> None:
@@ -33,6 +34,10 @@ class MemoryTransport(asyncio.Transport):
         self.writes += 1
         if self._client.reads:
             self._client.read()
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.lines = list(list_of_data)
+        self.write(b"".join(self.lines))
 
     def get_write_buffer_size(self) -> int:
         return sum(map(len, self.waiting))

@@ -159,7 +159,7 @@ class ListenerConnection(asyncio.Protocol):
     def write_batch(self) -> None:
         """Write the frames that have come since the last write."""
         if self._batch:
-            self._transport.write(b"".join(self._batch))
+            self._transport.writelines(self._batch)  # as they are: waiting for a slow client, they are still shared
             self._written += self._batch_bytes
             self._forget_batch()
 
@@ -279,7 +279,7 @@ class ListenerConnection(asyncio.Protocol):
         self._flush()
 
     def _forget_batch(self) -> None:
-        self._batch.clear()
+        self._batch = []
         self._batch_bytes = 0
 
     def _flush(self) -> None:

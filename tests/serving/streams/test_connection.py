@@ -65,6 +65,14 @@ async def test_frames_of_one_step_are_written_at_once_and_before_what_is_said_la
     assert client.texts == [*(one.decode() for one in frames), DATA.decode(), '{"result":false,"id":1}', DATA.decode()]
 
 
+async def test_listeners_share_the_bytes_of_a_frame_however_long_they_wait() -> None:
+    relay = FakeRelay()
+    first, second = (ListenerClient(VirtualClock(), f"/ws/{BTC}", relay=relay) for _ in range(2))
+    relay.publish(BTC, DATA)
+    await asyncio.sleep(0)
+    assert first.transport.lines[0] is second.transport.lines[0]
+
+
 async def test_the_private_route_is_silent() -> None:
     client = ListenerClient(VirtualClock(), "/usdm/private/stream")
     client.say(method="SUBSCRIBE", params=[BTC], id=7)
