@@ -33,10 +33,10 @@ def main(file: Path) -> None:
     parts = vars(lifecycle)
     serve = parts["serve"]
 
-    async def watched(*arguments: Any) -> None:
+    async def watched(*arguments: Any, **options: Any) -> None:
         watching = asyncio.create_task(watch(held))
         try:
-            await serve(*arguments)
+            await serve(*arguments, **options)
         finally:
             watching.cancel()
 
