@@ -3,6 +3,8 @@
 The ASGI application calls `answer`, the fast lane `reply`; they only write what it returns.
 """
 
+import math
+
 from mdcache.clock import Instant
 from mdcache.results import Result
 from mdcache.serving.binance.headers import HeaderFields
@@ -101,8 +103,9 @@ class Hits:
         if self._defaults[0] is not default_headers:
             self._defaults = default_headers, b"".join(b"%b: %b\r\n" % pair for pair in default_headers)
         status_line = _STATUS_LINES[variant.not_modified]
-        head = b"%b%bx-mdcache-as-of: %d\r\n%b\r\n" % (status_line, self._defaults[1], as_of_ms, fields)
-        reply.set(head, representation.body(variant))
+        before = b"%b%bx-mdcache-as-of: " % (status_line, self._defaults[1])
+        reply.set(before, as_of_ms, b"\r\n%b\r\n" % fields, representation.body(variant))
+        reply.restated_s = self.clocks.reaches_s(market, now.ms + 1) if answer.settled else math.inf
         reply.tally, same_age_s = known.counts.tally(age_s)
         changes_ms = _changes_ms(now.ms, as_of_ms, age_s, same_age_s)
         changes_ms = min(changes_ms, answer.valid_until_ms - now.error_ms + 1)
@@ -113,9 +116,15 @@ class Hits:
         known.counts.record(began_s, age_s)
         return reply
 
+    def restate(self, reply: Reply) -> None:
+        """State in a reply of settled rows that it is as of now."""
+        now = self.clocks.now(reply.market)
+        reply.restate(now.ms)
+        reply.restated_s = self.clocks.reaches_s(reply.market, now.ms + 1)
+
 
 def _changes_ms(now_ms: int, as_of_ms: int, age_s: float | None, same_age_s: float) -> float:
-    """Return when an answer's as-of, its age, the age it is counted under, or the used weight may change."""
+    """Return when an answer's age, the age it is counted under, or the used weight may change."""
     if age_s is None:
-        return now_ms + 1
+        return next_reading_ms(now_ms)
     return min(as_of_ms + (int(age_s) + 1) * 1000, as_of_ms + same_age_s * 1000, next_reading_ms(now_ms))

@@ -34,7 +34,7 @@ class Representation:
     @property
     def nbytes(self) -> int:
         """Return its size in memory in bytes: bodies, object and headers."""
-        replies = sum(len(reply.head) for reply in self._replies.values())
+        replies = sum(reply.nbytes for reply in self._replies.values())
         return len(self.answer.body) + len(self._gzipped or b"") + replies + _OVERHEAD_BYTES
 
     def variant(self, request: ClientRequest) -> Variant:
@@ -84,7 +84,7 @@ class Representation:
         key = variant.index, client
         reply = self._replies.get(key)
         if reply is None:
-            reply = self._replies[key] = Reply()
+            reply = self._replies[key] = Reply(self.market)
         return reply
 
     def retire(self) -> None:

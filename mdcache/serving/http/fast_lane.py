@@ -63,6 +63,8 @@ class FastLane:
         now_s = self._now()
         reply = known.reply
         if reply.is_true(now_s, default_headers, self._clocks.corrections):
+            if now_s >= reply.restated_s:
+                self._hits.restate(reply)
             tally = reply.tally
             tally.count += 1
             tally.age_s += now_s - reply.as_of_s
