@@ -110,7 +110,9 @@ class App:
                 expose_headers=_EXPOSED,
                 max_age=_PREFLIGHT_S,
             )
-        self.fast_lane = FastLane(handlers.binance.hits, clock, cors=bool(cors_origins))
+        self.fast_lanes = {  # of peers on this machine, and of others
+            loopback: FastLane(handlers.binance.hits, clock, cors=bool(cors_origins)) for loopback in (True, False)
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -173,7 +175,7 @@ class App:
             return await self._handler.respond(request, began_s)
         raw = (scope.get("extensions") or {}).get(RAW_REQUEST_EXTENSION)
         if raw is not None:
-            self.fast_lane.learn(raw["bytes"], request, loopback=loopback)
+            self.fast_lanes[loopback].learn(raw["bytes"], request)
         not_modified, as_of_ms, fields, body = hit
         return answer_response(as_of_ms, fields, body, not_modified=not_modified)
 

@@ -25,14 +25,14 @@ async def test_the_bytes_of_a_ready_answer_are_learnt() -> None:
     house = ServingHarness()
     for known in (False, False, True, True):
         await house.ask(extensions=EXTENSIONS)
-        reply = house.app.fast_lane.answer(REQUEST, SERVER, loopback=True)
+        reply = house.app.fast_lanes[True].answer(REQUEST, SERVER)
         assert (reply is not None) is known
 
 
 async def test_the_reply_is_that_of_the_long_way() -> None:
     house = await learnt()
     long = await house.ask()
-    fast = house.app.fast_lane.answer(REQUEST, SERVER, loopback=True)
+    fast = house.app.fast_lanes[True].answer(REQUEST, SERVER)
     assert fast is not None
     line, *fields, end, body = (fast.head + fast.body).decode().split("\r\n")
     assert (line, end, body.encode()) == ("HTTP/1.1 200 OK", "", BODY)
@@ -45,7 +45,7 @@ async def test_the_reply_is_that_of_the_long_way() -> None:
 async def test_unchanged() -> None:
     tag = (await ServingHarness().ask()).headers["etag"]
     house = await learnt({"if-none-match": tag})
-    fast = house.app.fast_lane.answer(REQUEST, [], loopback=True)
+    fast = house.app.fast_lanes[True].answer(REQUEST, [])
     assert fast is not None
     assert fast.head.startswith(b"HTTP/1.1 304 Not Modified\r\n")
     assert b"content-length" not in fast.head
@@ -59,7 +59,7 @@ async def test_where_pages_may_read_answers_depend_on_the_origin() -> None:
         for _ in range(3):
             await house.ask(extensions={"mdcache.request": {"bytes": request}})
         long = await house.ask(extensions={"mdcache.request": {"bytes": request}})
-        fast = house.app.fast_lane.answer(request, SERVER, loopback=True)
+        fast = house.app.fast_lanes[True].answer(request, SERVER)
         assert (fast is not None) is known
         if fast is not None:
             _, *fields, _, _ = fast.head.decode().split("\r\n")
@@ -71,28 +71,28 @@ async def test_where_pages_may_read_answers_depend_on_the_origin() -> None:
 async def test_requests_with_many_tags_are_not_learnt() -> None:
     for tags, known in ((8, True), (9, False)):
         house = await learnt({"if-none-match": ", ".join(f'"{number}"' for number in range(tags))})
-        assert (house.app.fast_lane.answer(REQUEST, [], loopback=True) is not None) is known
+        assert (house.app.fast_lanes[True].answer(REQUEST, []) is not None) is known
 
 
 async def test_an_answer_no_longer_valid_leaves_the_fast_lane() -> None:
     house = await learnt()
     house.series.tail_version += 1
-    assert house.app.fast_lane.answer(REQUEST, [], loopback=True) is None
+    assert house.app.fast_lanes[True].answer(REQUEST, []) is None
     house.candles.make = house.answer
     await house.ask()
-    assert house.app.fast_lane.answer(REQUEST, [], loopback=True) is not None
+    assert house.app.fast_lanes[True].answer(REQUEST, []) is not None
 
 
 async def test_directives_apply_in_the_fast_lane() -> None:
     house = await learnt({"cache-control": "max-age=1"})
-    assert house.app.fast_lane.answer(REQUEST, [], loopback=True) is not None
+    assert house.app.fast_lanes[True].answer(REQUEST, []) is not None
     house.clock.seconds += 0.75
-    assert house.app.fast_lane.answer(REQUEST, [], loopback=True) is None
+    assert house.app.fast_lanes[True].answer(REQUEST, []) is None
 
 
 async def test_peers_are_kept_apart() -> None:
     house = await learnt()
-    assert house.app.fast_lane.answer(REQUEST, [], loopback=False) is None
+    assert house.app.fast_lanes[False].answer(REQUEST, []) is None
 
 
 def test_what_may_be_a_single_get() -> None:
@@ -140,7 +140,7 @@ def test_http_1_0_is_not_learnt() -> None:
 
 @given(st.binary(max_size=300))
 def test_unknown_bytes_are_nobodys(data: bytes) -> None:
-    assert ServingHarness().app.fast_lane.answer(data, [], loopback=True) is None
+    assert ServingHarness().app.fast_lanes[True].answer(data, []) is None
 
 
 @pytest.mark.parametrize(("padding", "most"), [(0, 32_768), (1_900, 20_000_000 // (1_900 + 400))])
@@ -148,8 +148,8 @@ async def test_what_is_learnt_is_bounded(padding: int, most: int) -> None:
     house = ServingHarness()
     asked = RequestParser({}, "auto").parse(KLINE_ENDPOINTS[KLINES], QUERY, [], loopback=True)
     for n in range(34_000):
-        house.app.fast_lane.learn(REQUEST[:-2] + b"N: %d%b\r\n\r\n" % (n, b"x" * padding), asked, loopback=True)
-    assert 0.95 * most <= len(house.app.fast_lane._requests[True]) <= most
+        house.app.fast_lanes[True].learn(REQUEST[:-2] + b"N: %d%b\r\n\r\n" % (n, b"x" * padding), asked)
+    assert 0.95 * most <= len(house.app.fast_lanes[True]) <= most
 
 
 async def test_ten_thousand_series_are_known_at_once() -> None:
@@ -161,5 +161,5 @@ async def test_ten_thousand_series_are_known_at_once() -> None:
     ]
     asked = RequestParser({}, "auto").parse(KLINE_ENDPOINTS[KLINES], QUERY, [], loopback=True)
     for raw in requests:
-        house.app.fast_lane.learn(raw, asked, loopback=True)
-    assert len(house.app.fast_lane._requests[True]) == len(requests)
+        house.app.fast_lanes[True].learn(raw, asked)
+    assert len(house.app.fast_lanes[True]) == len(requests)

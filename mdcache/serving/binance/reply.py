@@ -25,7 +25,7 @@ class StatedWeight(Protocol):
 
 
 class Reply:
-    """What is sent to all who ask the same, for as long as it `is_true`.
+    """What is sent to all who ask the same, for as long as it would be the same if it were made anew.
 
     `head`, with the body if that is short; `body`, empty if it is not. `until_s`: by our own clock. `restated_s`: when
     the as-of in it must be stated anew, that of settled rows each millisecond. `is_current`: whether what the answer
@@ -69,16 +69,6 @@ class Reply:
     def nbytes(self) -> int:
         """Return its size in memory in bytes, without a body that does not belong to it."""
         return 2 * len(self.head)
-
-    def is_true(self, now_s: float, default_headers: DefaultHeaders, corrections: int) -> bool:
-        """Return whether the same reply would be made anew."""
-        return (
-            now_s < self.until_s
-            and self.default_headers is default_headers
-            and self.used_weight == self.stated.weight
-            and self.corrections == corrections
-            and self.is_current()
-        )
 
     def set(self, before: bytes, as_of_ms: int, after: bytes, body: bytes) -> None:
         """Set what is sent: the head before and after the as-of, and the body."""

@@ -8,7 +8,7 @@ paths read, `MAX_BODY_BYTES`; and a client must read some of a waiting answer in
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import httptools
@@ -33,9 +33,9 @@ class HeaderRefusedError(Exception):
 
 
 class ClientConnection(HttpToolsProtocol):
-    """One connection; the server's subclass sets `fast_lane` and `streams`."""
+    """One connection; the server's subclass sets `fast_lanes` and `streams`."""
 
-    fast_lane: ClassVar[FastLane]
+    fast_lanes: ClassVar[Mapping[bool, FastLane]]  # of peers on this machine, and of others
     streams: ClassVar[StreamDoor | None] = None
     message_timeout_s: ClassVar[float] = MESSAGE_TIMEOUT_S
     client_read_timeout_s: ClassVar[float] = CLIENT_READ_TIMEOUT_S
@@ -49,7 +49,6 @@ class ClientConnection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._loopback = False
         self._between_messages = True  # between messages
         self._app_called = False  # the application, at least once: there is a cycle
         self._in_header = False
@@ -63,7 +62,7 @@ class ClientConnection(HttpToolsProtocol):
         self._raw_request: bytes | None = None
         self._message_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
-        self._fast_lane_served = 0  # answered by the fast lane since the keep-alive timer was set
+        self._only_hits = False  # nothing but hits has passed since the keep-alive timer was set
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer for the first message; close the connection if there are too many."""
@@ -71,7 +70,7 @@ class ClientConnection(HttpToolsProtocol):
         if len(self.connections) > self.max_connections:
             transport.close()
             return
-        self._loopback = is_loopback(self.client[0] if self.client else None)
+        self._fast_lane = self.fast_lanes[is_loopback(self.client[0] if self.client else None)]
         self._start_message_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -83,28 +82,23 @@ class ClientConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer known bytes at once; pass all others to the parser."""
-        self._raw_request = None
-        if (  # what is cheap to know first: a hit takes a microsecond in all
-            self._between_messages
-            and not (self._app_called and not self._idle())
-            and not self.flow.write_paused
-            and not self.transport.is_closing()
-        ):
-            reply = self.fast_lane.answer(data, self.server_state.default_headers, loopback=self._loopback)
+        if self._only_hits or self._may_answer_at_once():
+            reply = self._fast_lane.answer(data, self.server_state.default_headers)
             if reply is not None:
-                self._fast_lane_served += 1
                 if reply.body:
                     self.transport.writelines((reply.head, reply.body))
                 else:
                     self.transport.write(reply.head)
-                if self._message_timer is not None or self.timeout_keep_alive_task is None:
-                    self._set_timers_after_first()
+                if not self._only_hits:
+                    self._note_hit()
                 return
-            if is_single_get(data):
-                self._raw_request = data
+            self._raw_request = data if is_single_get(data) else None
+        else:
+            self._raw_request = None
         self._receive_to_parse(data)
 
     def _receive_to_parse(self, data: bytes) -> None:
+        self._only_hits = False
         in_header = self._in_header
         self._header_suspect = in_header or len(data) > MAX_HEADER_BYTES
         self._began_in_chunk = False
@@ -174,19 +168,19 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Restart the keep-alive timer."""
-        self._fast_lane_served = 0
         self._start_reader_timer()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
         """Start the timer for a client that reads too slowly."""
         super().pause_writing()
+        self._only_hits = False
         self._start_reader_timer()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection, unless the fast lane, which uvicorn does not know, answered on it meanwhile."""
-        if self._fast_lane_served and not self.transport.is_closing():
-            self._fast_lane_served = 0
+        if self._only_hits and not self.transport.is_closing():
+            self._only_hits = False
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
@@ -262,8 +256,14 @@ class ClientConnection(HttpToolsProtocol):
         """Return whether no answer is being sent."""
         return not self._app_called or (self.cycle.response_complete and not self.pipeline)
 
-    def _set_timers_after_first(self) -> None:
-        """Set the timers as after any message, for the first one of this connection."""
+    def _may_answer_at_once(self) -> bool:
+        return (
+            self._between_messages and self._idle() and not self.flow.write_paused and not self.transport.is_closing()
+        )
+
+    def _note_hit(self) -> None:
+        """Set the timers as after any message; what `_may_answer_at_once` found stays true as long as hits follow."""
+        self._only_hits = not self.flow.write_paused
         self._stop_message_timer()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(

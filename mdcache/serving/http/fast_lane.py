@@ -33,36 +33,48 @@ _ORIGIN = re.compile(rb"\r\norigin[ \t]*:", re.IGNORECASE)
 
 
 class FastLane:
-    """The requests stored by their bytes. `cors`: answers depend on `Origin`; requests that have one are not learnt."""
+    """The requests stored by their bytes, of peers on this machine or of all others.
+
+    `cors`: answers depend on `Origin`; requests that have one are not learnt.
+    """
 
     def __init__(self, hits: Hits, clock: Clock, *, cors: bool = False) -> None:
         self._hits = hits
         self._now = clock.now
         self._clocks = hits.clocks
         self._cors = cors
-        self._nbytes = {False: 0, True: 0}
-        self._requests: dict[bool, OrderedDict[bytes, KnownRequest]] = {False: OrderedDict(), True: OrderedDict()}
+        self._nbytes = 0
+        self._requests: OrderedDict[bytes, KnownRequest] = OrderedDict()
 
-    def learn(self, raw: bytes, client_request: ClientRequest, *, loopback: bool) -> None:
-        """Store the parsed request of `raw`, from a peer on this machine or another."""
-        known = self._requests[loopback]
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def learn(self, raw: bytes, client_request: ClientRequest) -> None:
+        """Store the parsed request of `raw`."""
+        known = self._requests
         if self._cors and _ORIGIN.search(raw):
             return
         if raw not in known and len(client_request.tags) <= _MAX_TAGS and is_repeatable(raw):
             known[raw] = self._hits.know(client_request)
-            self._nbytes[loopback] += len(raw) + _ENTRY_BYTES
-            while len(known) > _MAX_REQUESTS or self._nbytes[loopback] > _MAX_BYTES:
+            self._nbytes += len(raw) + _ENTRY_BYTES
+            while len(known) > _MAX_REQUESTS or self._nbytes > _MAX_BYTES:
                 dropped, _ = known.popitem(last=False)
-                self._nbytes[loopback] -= len(dropped) + _ENTRY_BYTES
+                self._nbytes -= len(dropped) + _ENTRY_BYTES
 
-    def answer(self, raw: bytes, default_headers: DefaultHeaders, *, loopback: bool) -> Reply | None:
+    def answer(self, raw: bytes, default_headers: DefaultHeaders) -> Reply | None:
         """Return the reply to these bytes, which counts as sent; `None` if they must be parsed."""
-        known = self._requests[loopback].get(raw) if len(raw) <= _MAX_REQUEST_BYTES else None
+        known = self._requests.get(raw)
         if known is None:
             return None
         now_s = self._now()
         reply = known.reply
-        if reply.is_true(now_s, default_headers, self._clocks.corrections):
+        if (
+            now_s < reply.until_s
+            and reply.default_headers is default_headers
+            and reply.used_weight == reply.stated.weight
+            and reply.corrections == self._clocks.corrections
+            and reply.is_current()
+        ):
             if now_s >= reply.restated_s:
                 self._hits.restate(reply)
             tally = reply.tally

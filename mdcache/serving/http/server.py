@@ -100,7 +100,7 @@ async def serve(
     """
 
     class Serving(ClientConnection):
-        fast_lane = app.fast_lane
+        fast_lanes = app.fast_lanes
 
     Serving.streams = streams
     Serving.message_timeout_s, Serving.client_read_timeout_s = message_timeout_s, client_read_timeout_s
