@@ -16,7 +16,8 @@ import struct
 import sys
 from array import array
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice
+from operator import sub
 
 import xxhash
 
@@ -87,7 +88,7 @@ def decode(index: int, payload: bytes) -> Block:
 
 
 def _steps(numbers: Sequence[int]) -> list[int]:
-    return [numbers[0], *(after - before for before, after in pairwise(numbers))]
+    return [numbers[0], *map(sub, islice(numbers, 1, None), numbers)]
 
 
 def _sums(kind: str, steps: bytes) -> "array[int]":

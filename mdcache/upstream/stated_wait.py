@@ -7,6 +7,7 @@ import email.utils
 import math
 import re
 from datetime import UTC
+from functools import lru_cache
 
 from mdcache.clock import Instant
 from mdcache.exchange.rate_limits import banned_until_ms
@@ -46,6 +47,7 @@ def date_ms(head: ReplyHead) -> int | None:
     return None if value is None else http_date_ms(value)
 
 
+@lru_cache(maxsize=64)  # it is asked for several times a reply, and changes each second
 def http_date_ms(value: str) -> int | None:
     """Return an HTTP date in milliseconds; `None` if it can't be parsed."""
     try:
