@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import growth, hits, mixed_load
+from bench import growth, hits, mixed_load, reads, resident
 from bench.processes import sim
 from bench.rows import Row
 
@@ -21,6 +21,8 @@ BEGIN, END = "<!-- figures: make bench -->", "<!-- end of figures -->"
 PARTS: tuple[tuple[str, Callable[[str], list[Row]]], ...] = (
     ("Hits", hits.rows),
     ("Hits under load", mixed_load.rows),
+    ("Reads", reads.rows),
+    ("Memory", resident.rows),
     ("Growth", growth.rows),
 )
 _LIMIT = "1000000000"

@@ -4,6 +4,7 @@ Rule: docs/design.md#blocks.
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
 
 from mdcache.background_work import cancel_all, supervise
@@ -14,6 +15,7 @@ from mdcache.events import BackgroundTask, Events
 
 _IDLE_S = 600.0
 _LOOK_EACH_S = 10.0
+_GIVEN_BACK_BYTES = 8 << 20  # once so many were freed: a millisecond each time
 _PAUSE_S = 0.02  # between blocks: even a thousand blocks that become idle at once use at most a tenth of one processor
 
 
@@ -26,16 +28,25 @@ class IdleBlocks:
         thread: does this, one block at a time.
         clock: measures the idle time.
         events: receives failures.
+        give_memory_back: returns what compressing has freed to the system; called in `thread`.
     """
 
     def __init__(
-        self, registry: SeriesRegistry, codec: BlockCodec, thread: Executor, clock: Clock, events: Events
+        self,
+        registry: SeriesRegistry,
+        codec: BlockCodec,
+        thread: Executor,
+        clock: Clock,
+        events: Events,
+        give_memory_back: Callable[[], None] = lambda: None,
     ) -> None:
         self._registry = registry
         self._codec = codec
         self._thread = thread
         self._clock = clock
         self._events = events
+        self._give_memory_back = give_memory_back
+        self._freed = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -58,4 +69,8 @@ class IdleBlocks:
             key, block = found
             payload = await loop.run_in_executor(self._thread, self._codec.encode, block)
             self._registry.compress(key, block, payload, self._codec)
+            self._freed += block.nbytes - len(payload)
+            if self._freed >= _GIVEN_BACK_BYTES:
+                self._freed = 0
+                await loop.run_in_executor(self._thread, self._give_memory_back)
             await self._clock.sleep(_PAUSE_S)

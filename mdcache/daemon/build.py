@@ -39,6 +39,7 @@ from mdcache.candles.series import Series
 from mdcache.candles.settling import SettlePolicy
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.clock import Clock, Instant, boot_id
+from mdcache.daemon.allocator import give_memory_back
 from mdcache.daemon.build_native import build_native
 from mdcache.daemon.build_upstream import build_redis, build_streams, build_upstream, origins
 from mdcache.daemon.readiness import readiness
@@ -212,7 +213,8 @@ def build(
     serving = build_serving(settings, governor, cache, state, redis, clock, events)
     for event in state.startup_events:
         events.emit(event)
-    idle_blocks = IdleBlocks(cache.registry, block_codec, WorkerThread("idle blocks"), clock, events)
+    thread = WorkerThread("idle blocks")
+    idle_blocks = IdleBlocks(cache.registry, block_codec, thread, clock, events, give_memory_back)
     return Daemon(
         app=serving.app,
         event_streams=serving.event_streams,

@@ -13,6 +13,7 @@ import uvloop
 
 from mdcache import __version__
 from mdcache.clock import SystemClock
+from mdcache.daemon.allocator import share_one_heap
 from mdcache.daemon.build import build
 from mdcache.daemon.build_upstream import origins
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, DaemonServing, DaemonStopped, Events, SettingsIgnored
@@ -35,6 +36,7 @@ def run(settings: Settings) -> None:
     Raises:
         OSError: The address is in use or not ours, or another daemon uses the state directory.
     """
+    share_one_heap()
     _open_standard_streams()
     raise_file_limit(settings.listeners_max + _OTHER_FILES)
     writer = NonBlockingWriter(_STDERR)

@@ -59,6 +59,20 @@ async def test_after_ten_minutes_a_block_is_compressed_and_a_question_does_not_n
     assert len(w.calls()) == calls
 
 
+async def test_what_compressing_freed_goes_back_to_the_system_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdcache.cache.idle_blocks._GIVEN_BACK_BYTES", 200_000)
+    w, given = VirtualDaemon(PLENTY), list[int]()
+    idle = IdleBlocks(w.library, block_codec, InlineExecutor(), w.clock, w.bus, lambda: given.append(1))
+    idle.start()
+    close_at_end(idle.aclose)
+    await w.ask(SPOT, query(w, 30))  # a page frees less than that, two free more
+    await w.clock.sleep(700.0)
+    assert (compressed(w) >= 1, given) == (True, [])
+    await w.ask(SPOT, query(w, 60))
+    await w.clock.sleep(700.0)
+    assert len(given) == 1
+
+
 async def test_what_is_asked_for_stays_as_it_is() -> None:
     w = VirtualDaemon(PLENTY)
     idle_blocks(w)
