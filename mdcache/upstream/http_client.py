@@ -13,7 +13,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.request import getproxies
 
 import httpx
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 
 from mdcache import __version__
 from mdcache.errors import BodyFault, Fault, InvalidBody, TransportFailed
@@ -257,7 +257,7 @@ class _Inflated(_Plain):
             self._begun = True
             try:
                 self._keep(self._member.decompress(piece, self._room + 1))
-            except isal_zlib.error as error:
+            except igzip_lib.IsalError as error:
                 raise InvalidBody(BodyFault.ENCODING, str(error)) from error
             piece = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 
