@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import cast
 from urllib.request import getproxies
 
 import httpx
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
 
 from mdcache import __version__
 from mdcache.errors import BodyFault, Fault, InvalidBody, TransportFailed
@@ -46,6 +47,7 @@ FAULTS: tuple[tuple[type[Exception], Fault], ...] = (
 _FOREIGN = tuple(kind for kind, _ in FAULTS)
 
 
+_INFLATE_ERROR = cast("type[Exception]", isal_zlib.error)  # its stub calls the class an instance
 _PROXIES = {"http", "https", "all"}  # `getproxies` also returns what needs none
 _HEADERS = (("Accept", "application/json"), ("Accept-Encoding", "gzip"), ("User-Agent", f"mdcache/{__version__}"))
 
@@ -257,7 +259,7 @@ class _Inflated(_Plain):
             self._begun = True
             try:
                 self._keep(self._member.decompress(piece, self._room + 1))
-            except igzip_lib.IsalError as error:
+            except _INFLATE_ERROR as error:
                 raise InvalidBody(BodyFault.ENCODING, str(error)) from error
             piece = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 
