@@ -100,8 +100,8 @@ async def test_lost_final_frames_are_mended_exactly_or_left_out() -> None:
     assert isinstance(direct, StreamSession)
     assert direct.subscribe([SLOW], daemon.exchange.now_ms()) is None
     truth: list[str] = []
-    control.stream_fault("no_finals", path="/stream", seconds=280)
-    for _ in range(270):
+    control.stream_fault("no_finals", path="/stream", seconds=200)
+    for _ in range(180):
         truth += [text for text in direct.due(daemon.exchange.now_ms()) if isinstance(text, str)]
         await daemon.clock.sleep(1)
     true_finals = {mark.open_ms: text.encode() for text in truth if (mark := _final(text.encode())) is not None}

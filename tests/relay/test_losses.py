@@ -5,6 +5,7 @@ import pytest
 from mdcache.exchange.markets import Market
 from mdcache.exchange.topics import TopicKind, frame_position, topic_kind
 from tests.relay.direct_client import DirectClient
+from tests.support.examples import exhaustive
 from tests.support.listeners import FakeListener
 from tests.upstream.streams.world import BTC, StreamWorld
 
@@ -24,7 +25,7 @@ ALL_KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("market", Market)
+@pytest.mark.parametrize("market", [Market.SPOT, Market.USDM, *exhaustive(Market.COINM)])
 async def test_every_frame_comes_once_and_in_order_through_an_announced_end(market: Market) -> None:
     world = StreamWorld()
     topics = ALL_KINDS[market]
@@ -78,7 +79,7 @@ async def test_a_loss_of_3_s_ends_the_listeners_of_trades_at_once_and_no_others(
     assert [data for data in direct.of(BTC) if data in heard] == heard
 
 
-@pytest.mark.parametrize("how", ["unplugged", "dead", "gate closed"])
+@pytest.mark.parametrize("how", ["dead", "gate closed", *exhaustive("unplugged")])
 async def test_a_long_loss_ends_all_listeners_and_refuses_new_ones_until_it_is_over(how: str) -> None:
     world = StreamWorld()
     await world.governor.start()
