@@ -52,14 +52,14 @@ class Hits:
         self._ready_answers.offer(request.key, representation, now)
 
     def answer(self, request: ClientRequest, began_s: float) -> Hit | None:
-        """Return the ready answer to `request` and count it; `None` if none is valid and fresh enough.
+        """Return the ready answer to `request` and count it; `None` if none is valid, fresh enough and compressed.
 
         Args:
             request: The client's request.
             began_s: When the request arrived, by the clock's `now()`.
         """
         found = self._ready_answers.find(request.key, request.directives, began_s)
-        if found is None:
+        if found is None or found[0].takes_long(request):
             return None
         representation, now = found
         market = request.market
@@ -88,7 +88,7 @@ class Hits:
         """
         request = known.request
         found = self._ready_answers.find(request.key, request.directives, began_s)
-        if found is None:
+        if found is None or found[0].takes_long(request):
             return None
         representation, now = found
         answer, market = representation.answer, representation.market

@@ -1,5 +1,7 @@
 """Ready answers: remembered on the second asking, shown while they stand, and inside the shared memory."""
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.tail import Tail
 from mdcache.clock import Instant
 from mdcache.exchange.markets import Market
+from mdcache.serving.binance import representation
 from mdcache.serving.binance.ready_answers import MEMORY_KIND, satisfies
 from mdcache.serving.binance.representation import Representation
 from tests.support.asgi_client import BODY, KLINES, NOW_MS, QUERY, REMOTE_PEER, ServingHarness
@@ -220,3 +223,21 @@ async def test_clear_forgets_them_in_memory_too() -> None:
     assert len(house.readies) == 0
     assert house.library.memory.held_bytes == 0
     house.readies.evict((MEMORY_KIND, ("nothing", b"", b"")))
+
+
+async def test_no_long_body_is_compressed_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = ServingHarness(compress="on")
+    house.candles.make = lambda: house.answer(body=b"[%b]" % b",".join([BODY[1:-1]] * 5_000))
+    threads: list[threading.Thread] = []
+
+    def compress(data: bytes, level: int, *, mtime: int) -> bytes:
+        threads.append(threading.current_thread())
+        return compressed(data, level, mtime=mtime)
+
+    compressed = representation.igzip.compress
+    monkeypatch.setattr(representation.igzip, "compress", compress)
+    for accept in ("identity", "identity", "identity", "gzip", "gzip"):
+        reply = await house.ask(headers={"accept-encoding": accept})
+        assert ("content-encoding" in reply.headers) is (accept == "gzip")
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()

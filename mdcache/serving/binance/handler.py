@@ -27,7 +27,6 @@ from mdcache.upstream.governor import Governor
 
 MAX_WAITING = 4_096  # questions in progress; each holds a task, a socket and its request
 _BUSY_RETRY_S = 1.0
-_COMPRESS_IN_THREAD_BYTES = 1 << 18  # a body this long takes over half a millisecond to compress: not on the event loop
 _NO_DIRECTIVES = FreshnessDirectives()
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
@@ -120,7 +119,7 @@ class BinanceHandler:
         finally:
             self.waiting -= 1
         representation = Representation(answer, market)
-        if request.gzip and len(answer.body) > _COMPRESS_IN_THREAD_BYTES:
+        if representation.takes_long(request):
             await asyncio.to_thread(representation.compress)
         return representation, self._clocks.now(market)
 
