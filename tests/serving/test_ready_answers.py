@@ -5,13 +5,13 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from isal import igzip
 
 from mdcache.candles.freshness import FreshnessDirectives, fresh_floor
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.tail import Tail
 from mdcache.clock import Instant
 from mdcache.exchange.markets import Market
-from mdcache.serving.binance import representation
 from mdcache.serving.binance.ready_answers import MEMORY_KIND, satisfies
 from mdcache.serving.binance.representation import Representation
 from tests.support.asgi_client import BODY, KLINES, NOW_MS, QUERY, REMOTE_PEER, ServingHarness
@@ -234,8 +234,8 @@ async def test_no_long_body_is_compressed_on_the_event_loop(monkeypatch: pytest.
         threads.append(threading.current_thread())
         return compressed(data, level, mtime=mtime)
 
-    compressed = representation.igzip.compress
-    monkeypatch.setattr(representation.igzip, "compress", compress)
+    compressed = igzip.compress
+    monkeypatch.setattr(igzip, "compress", compress)
     for accept in ("identity", "identity", "identity", "gzip", "gzip"):
         reply = await house.ask(headers={"accept-encoding": accept})
         assert ("content-encoding" in reply.headers) is (accept == "gzip")
