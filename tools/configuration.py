@@ -30,8 +30,8 @@ GROUPS = (
         ("host", "port", "allowed_hosts", "cors_origins", "compress", "listeners_max", "admin_token"),
         "Loopback is the default. To serve other hosts set `MDCACHE_HOST=0.0.0.0`, and put TLS in front if the network "
         "is not yours alone ([Deploying](deploy.md#nginx)). The admin paths answer 403 until a token is set. The "
-        "status page, `/v1/status` and `/v1/admin` are served under IP addresses, this machine's own name, "
-        "`MDCACHE_HOST`, names without a dot and those of `.localhost` and `.internal`; list others in "
+        "status page, `/v1/status`, `/v1/series` and `/v1/admin` are served under IP addresses, this machine's own "
+        "name, `MDCACHE_HOST`, names without a dot and those of `.localhost` and `.internal`; list others in "
         "`MDCACHE_ALLOWED_HOSTS`.",
     ),
     Group(

@@ -236,8 +236,8 @@ def _operation(path: str) -> tuple[str, Json]:
             text = {"schema": {"type": "string"}}
             both = {"text/plain": text, "application/openmetrics-text": text}
             return "get", _page("Prometheus metrics.", {"content": both})
-        case "/v1/status":
-            return "get", _status()
+        case "/v1/status" | "/v1/series":
+            return "get", _VIEWS[path]()
         case "/v1/admin/purge":
             purged = {"type": "object", "required": ["purged"], "properties": {"purged": {"type": "integer"}}}
             return "post", _command("Forget series: all, or those that match.", "PurgeCommand", purged)
@@ -272,6 +272,19 @@ def _status() -> Json:
     ]
     made["responses"] |= {str(status): schemas.ops_error(status) for status in (400, 403)}
     return made
+
+
+def _series() -> Json:
+    listed = {"type": "array", "items": ref("schemas", "SeriesLine")}
+    made = _page(
+        "What is kept of each series: its span, rows, holes, age, and the source of its tail.",
+        content({"type": "object", "required": ["series"], "properties": {"series": listed}}),
+    )
+    made["responses"]["403"] = schemas.ops_error(403)
+    return made
+
+
+_VIEWS = {"/v1/status": _status, "/v1/series": _series}
 
 
 def _page(summary: str, body: Json) -> Json:

@@ -4,7 +4,7 @@ from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.serving.native.candles_query import DEFAULT_LIMIT, MAX_ROWS, MAX_WAIT_S
 from mdcache.serving.native.tables import COLUMNS
-from mdcache.serving.routes import CANDLES_CSV_PATH, CANDLES_PATH, PRICE_PATH
+from mdcache.serving.routes import CANDLES_CSV_PATH, CANDLES_PATH, PRICE_PATH, UDF_PATHS
 from tools import openapi_schemas as schemas
 from tools.openapi_schemas import Json, ref
 
@@ -37,6 +37,11 @@ SCHEMAS: Json = {
         "required": ["token", "series"],
         "properties": {"token": _TEXT, "series": {"type": "array", "items": ref("schemas", "CandleSeries")}},
         "additionalProperties": False,
+    },
+    "UdfError": {
+        "type": "object",
+        "required": ["code", "msg"],
+        "properties": {"s": {"const": "error"}, "errmsg": _TEXT, "code": {"type": "integer"}, "msg": _TEXT},
     },
     "PriceAt": {
         "type": "object",
@@ -112,11 +117,19 @@ def operation(path: str) -> Json:
             return made
         case _ if path == PRICE_PATH:
             return _price()
+        case _ if path in UDF_PATHS:
+            return _udf(path.removeprefix("/udf/"))
         case _:
             raise ValueError(f"{path} is served, and described nowhere")
 
 
 def _candles(more: list[Json]) -> Json:
+    made = _question(more)
+    made["responses"]["406"] = schemas.error("`Accept` names no form that is served.", [-1155], schemas.UNCACHED)
+    return made
+
+
+def _question(more: list[Json]) -> Json:
     names: Json = {"type": "string", "examples": ["BTCUSDT,ETHUSDT"]}
     limit: Json = {"type": "integer", "minimum": 1, "maximum": MAX_ROWS, "default": DEFAULT_LIMIT}
     wait: Json = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S}
@@ -162,6 +175,49 @@ def _price() -> Json:
     return made
 
 
+_UDF: dict[str, tuple[str, list[tuple[str, bool, str]], Json]] = {
+    "config": ("What the data feed can do", [], {"type": "object"}),
+    "symbols": ("A symbol, as charts want it", [("symbol", True, "spot:BTCUSDT")], {"type": "object"}),
+    "search": (
+        "Symbols that trade, by a part of their name",
+        [("query", False, "BTC"), ("exchange", False, "spot"), ("type", False, ""), ("limit", False, "30")],
+        {"type": "array", "items": {"type": "object"}},
+    ),
+    "history": (
+        "Candles as columns, with times in seconds",
+        [
+            ("symbol", True, "spot:BTCUSDT"),
+            ("resolution", True, "1"),
+            ("from", False, "1793790000"),
+            ("to", True, "1793795371"),
+            ("countback", False, "300"),
+        ],
+        {"type": "object", "required": ["s"], "properties": {"s": {"enum": ["ok", "no_data"]}}},
+    ),
+    "time": ("The exchange's time in seconds", [], {"type": "string"}),
+}
+
+
+def _udf(name: str) -> Json:
+    summary, parameters, schema = _UDF[name]
+    shown = [
+        _query(each, "", {"type": "string", "examples": [example]}, required=needed)
+        for each, needed, example in parameters
+    ]
+    made = _get(summary, "TradingView's UDF protocol. Errors have `s` and `errmsg`, too.", shown)
+    failed: Json = {schemas.JSON: {"schema": ref("schemas", "UdfError")}}
+    for status in ("400", "502", "503", "504"):
+        headers = schemas.UNCACHED | ({"Retry-After": ref("headers", "Retry-After")} if status == "503" else {})
+        made["responses"][status] = {"description": "An error.", "headers": headers, "content": failed}
+    del made["responses"]["204"]
+    dated = {header: one for header, one in made["responses"]["200"]["headers"].items() if header != "Content-Encoding"}
+    if name != "history":
+        dated = dict(schemas.UNCACHED)
+    body = {"text/plain" if name == "time" else schemas.JSON: {"schema": schema}}
+    made["responses"]["200"] = {"description": f"{summary}.", "headers": dated, "content": body}
+    return made
+
+
 def _query(name: str, text: str, schema: Json, *, required: bool = False) -> Json:
     return {"name": name, "in": "query", "required": required, "description": text, "schema": schema}
 
@@ -174,7 +230,6 @@ def _get(summary: str, description: str, parameters: list[Json]) -> Json:
     encoded = dated | {"Content-Encoding": ref("headers", "Content-Encoding")}
     refused = {
         "400": schemas.error("The question is wrong: `msg` says what would be right.", (), schemas.UNCACHED),
-        "406": schemas.error("`Accept` names no form that is served.", [-1155], schemas.UNCACHED),
         "414": ref("responses", "Status414"),
     }
     return {

@@ -21,6 +21,7 @@ from mdcache.exchange.rows import Columns
 from mdcache.serving.errors import NEEDS_KEY, OPS_CODES, QUERY_TOO_LONG, TABLE
 from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ops.commands import GateCommand, PurgeCommand, WarmupCommand
+from mdcache.serving.ops.series_list import SeriesLine
 
 Json = dict[str, Any]
 
@@ -263,7 +264,7 @@ def _row() -> Json:
 
 
 _, _orders = msgspec.json.schema_components(
-    [PurgeCommand, GateCommand, WarmupCommand, WarmupProgress, StreamsStatus, ListenersStatus],
+    [PurgeCommand, GateCommand, WarmupCommand, WarmupProgress, StreamsStatus, ListenersStatus, SeriesLine],
     ref_template="#/components/schemas/{name}",
 )
 _STRINGS = {"type": "array", "items": {"type": "string"}}

@@ -40,7 +40,7 @@ from mdcache.candles.settling import SettlePolicy
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.clock import Clock, Instant, boot_id
 from mdcache.daemon.allocator import give_memory_back
-from mdcache.daemon.build_native import build_native
+from mdcache.daemon.build_native import native_answers
 from mdcache.daemon.build_upstream import build_redis, build_streams, build_upstream, origins
 from mdcache.daemon.readiness import readiness
 from mdcache.daemon.summaries import Summaries
@@ -60,6 +60,7 @@ from mdcache.serving.listener_status import ListenersStatus, listeners_status
 from mdcache.serving.listeners import Listeners
 from mdcache.serving.native.event_streams import EventSources, EventStreams
 from mdcache.serving.native.feeds import FeedSources
+from mdcache.serving.native.native_app import NativeApp
 from mdcache.serving.native.row_reads import RowReads
 from mdcache.serving.native.waits import Waits
 from mdcache.serving.ops.activity import Activity
@@ -393,7 +394,8 @@ def build_serving(
     ops = OpsApp(status, ready, metrics.page, CommandTargets(cache.purge, governor, cache.warmup), token, hosts)
     reads = RowReads(cache.candles, ready_answers, clock, clocks, settings.request_deadline_s)
     waits = Waits(event_streams.feeds, listeners)
-    native = build_native(settings, reads, waits, clocks, parser, clock, events, metrics)
+    answers = native_answers(settings, reads, waits, cache.exchange_info, clocks, clock)
+    native = NativeApp(answers, parser, clock, events, metrics)
     app = App(
         Handlers(handler, ops, event_streams, native),
         parser,

@@ -39,7 +39,8 @@ class Route:
 STREAM_PATH = "/v1/stream"
 CANDLES_PATH, CANDLES_CSV_PATH = "/v1/candles", "/v1/candles.csv"
 PRICE_PATH = "/v1/price"
-NATIVE_PATHS = (CANDLES_PATH, CANDLES_CSV_PATH, PRICE_PATH)
+UDF_PATHS = tuple(f"/udf/{name}" for name in ("config", "symbols", "search", "history", "time"))
+NATIVE_PATHS = (CANDLES_PATH, CANDLES_CSV_PATH, PRICE_PATH, *UDF_PATHS)
 DOCS_FILES = ("docs.js", "favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js")  # loaded by the page /docs
 PAGE_FILES = ("icon.svg", "status.css", "status.js")  # loaded by the page /
 OPS_PATHS = frozenset(
@@ -49,6 +50,7 @@ OPS_PATHS = frozenset(
         "/healthz",
         "/readyz",
         "/metrics",
+        "/v1/series",
         "/v1/status",
         "/v1/admin/purge",
         "/v1/admin/gate",

@@ -13,7 +13,7 @@ from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.serving.errors import error_response, retry_after_seconds
 from mdcache.serving.native.answer_fields import summary
-from mdcache.serving.native.candles_query import CandlesQuery, check_rows, parse_candles_query
+from mdcache.serving.native.candles_query import CandlesQuery, check_rows, parse_candles_query, preferred_form
 from mdcache.serving.native.messages import NativeReply, NativeRequest, Streamed
 from mdcache.serving.native.positions import name_of
 from mdcache.serving.native.row_reads import FoundRows, RowReads
@@ -65,7 +65,7 @@ class CandlesApp:
     async def answer(self, request: NativeRequest) -> NativeReply:
         """Answer a question; raise an error of `errors.py`."""
         client = request.client
-        question = self._question(parse_candles_query(request.query), request.form)
+        question = self._question(parse_candles_query(request.query), request)
         now = self._clocks.now(question.query.choice.market)
         check_rows(question.query, now.ms)
         known = self._known(question, now.ms)
@@ -103,7 +103,7 @@ class CandlesApp:
             pass  # nothing has changed
         return made
 
-    def _question(self, query: CandlesQuery, form: str) -> Question:
+    def _question(self, query: CandlesQuery, request: NativeRequest) -> Question:
         choice, span = query.choice, query.span
         keys = [
             choice.key(interval, symbol)
@@ -112,7 +112,7 @@ class CandlesApp:
         ]
         upstream = f"{self._upstreams[choice.market]} {span}"
         name = name_of(choice.market, choice.symbols, choice.intervals, upstream)
-        return Question(query, keys, name, query.format or form)
+        return Question(query, keys, name, query.format or preferred_form(request.path, request.accept))
 
     def _known(self, question: Question, now_ms: int) -> list[bytes] | None:
         """Return what the client has already, if it says so."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from mdcache.errors import Refusal
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.parameters import read_parameters
+from mdcache.serving.binance.request import accepted_weights
 from mdcache.serving.native.stream_query import SERIES_PARAMETERS, SeriesChoice, parse_flag, parse_series
 
 MAX_ROWS = 1_000_000
@@ -15,6 +16,8 @@ MAX_WAIT_S = 60.0
 DEFAULT_LIMIT = 500
 _KNOWN = SERIES_PARAMETERS | {"limit", "start", "end", "closed", "since", "wait", "format", "partial"}
 _FORMATS = ("json", "csv")
+_NOT_ACCEPTABLE = (406, -1155)
+_MEDIA_TYPES = {"application/json": "json", "text/csv": "csv"}  # the first is the default
 _LEAST_MS = 10**11  # 1973; a smaller number is one of seconds
 _MOST_MS = 10**14
 _DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
@@ -61,6 +64,24 @@ def parse_candles_query(query: str) -> CandlesQuery:
     return CandlesQuery(
         choice, _span(sent), sent.get("since", ""), wait_s, sent.get("format", ""), parse_flag(sent, "partial")
     )
+
+
+def preferred_form(path: str, accept: bytes) -> str:
+    """Return the form that the path names, or `Accept` prefers; raise a refusal if none that is served is accepted."""
+    if path.endswith(".csv"):
+        return "csv"
+    weights = accepted_weights(accept)
+    if not any(weights):
+        return "json"
+
+    def weight(media_type: str) -> float:
+        ranges = (media_type, media_type.partition("/")[0] + "/*", "*/*")
+        return next((weights[each] for each in ranges if each in weights), 0.0)
+
+    best = max(_MEDIA_TYPES, key=weight)
+    if not weight(best):
+        raise Refusal(*_NOT_ACCEPTABLE, f"Served here are {', '.join(_MEDIA_TYPES)}.")
+    return _MEDIA_TYPES[best]
 
 
 def check_rows(query: CandlesQuery, now_ms: int) -> None:

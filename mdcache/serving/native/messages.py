@@ -75,12 +75,14 @@ Reply = HttpResponse | Streamed
 
 @dataclass(frozen=True, slots=True)
 class NativeRequest:
-    """A request to the native API. `form`: `json` or `csv`, as far as the path or `Accept` says."""
+    """A request to the native API. `accept`: its `Accept`, as sent; `market`: for the metrics."""
 
+    path: str
     query: str
-    form: str
+    accept: bytes
     client: ClientRequest
     receive: Receive
+    market: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 
 from mdcache.clock import Clock
-from mdcache.errors import MdcacheError, Refusal
+from mdcache.errors import MdcacheError
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.endpoints import Endpoint, FlatWeight
 from mdcache.exchange.markets import Market
 from mdcache.exchange.parameters import read_parameters
 from mdcache.results import Result
 from mdcache.serving.binance.handler import decode_query, error_result
-from mdcache.serving.binance.request import RequestParser, accepted_weights, is_loopback
+from mdcache.serving.binance.request import RequestParser, is_loopback
 from mdcache.serving.errors import METHOD_NOT_ALLOWED, QUERY_TOO_LONG
 from mdcache.serving.native.messages import Answer, NativeReply, NativeRequest
 from mdcache.serving.ports import Recorder
@@ -26,8 +26,6 @@ from mdcache.serving.responses import (
 )
 
 MAX_QUERY_BYTES = 32_768  # a thousand symbols, and the token that goes with them
-_NOT_ACCEPTABLE = (406, -1155)
-_MEDIA_TYPES = {"application/json": "json", "text/csv": "csv"}  # the first is the default
 
 
 class NativeApp:
@@ -61,7 +59,8 @@ class NativeApp:
                 made = NativeReply(refused, Result.REFUSED)
             else:
                 request = self._parse(scope, receive)
-                market, client = request.client.market.value, request.client.client
+                client = request.client.client
+                market = request.market
                 made = await answer(request)
         except MdcacheError as error:
             made = NativeReply(failure_response(error), error_result(error))
@@ -78,7 +77,8 @@ class NativeApp:
         rule = Endpoint(market, scope["path"], FlatWeight(0))
         loopback = is_loopback(scope["client"][0] if scope.get("client") else None)
         client = self._parser.parse(rule, scope["query_string"], scope["headers"], loopback=loopback)
-        return NativeRequest(query, _form(scope), client, receive)
+        accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
+        return NativeRequest(scope["path"], query, accept, client, receive, market.value if sent else "other")
 
 
 def _early_refusal(scope: Scope) -> HttpResponse | None:
@@ -90,21 +90,3 @@ def _early_refusal(scope: Scope) -> HttpResponse | None:
     if len(scope["query_string"]) > MAX_QUERY_BYTES:
         return refusal_response(*QUERY_TOO_LONG, f"The query is longer than {MAX_QUERY_BYTES} bytes.")
     return None
-
-
-def _form(scope: Scope) -> str:
-    """Return the form that the path names, or `Accept` prefers; raise a refusal if none that is served is accepted."""
-    if scope["path"].endswith(".csv"):
-        return "csv"
-    weights = accepted_weights(b",".join(value for name, value in scope["headers"] if name == b"accept"))
-    if not any(weights):
-        return "json"
-
-    def weight(media_type: str) -> float:
-        ranges = (media_type, media_type.partition("/")[0] + "/*", "*/*")
-        return next((weights[each] for each in ranges if each in weights), 0.0)
-
-    best = max(_MEDIA_TYPES, key=weight)
-    if not weight(best):
-        raise Refusal(*_NOT_ACCEPTABLE, f"Served here are {', '.join(_MEDIA_TYPES)}.")
-    return _MEDIA_TYPES[best]

@@ -68,6 +68,7 @@ class OpsApp:
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics),
+                Route("/v1/series", self._series_json),
                 Route("/v1/status", self._status_json),
                 Route("/v1/admin/purge", self._purge, methods=["POST"]),
                 Route("/v1/admin/gate", self._gate, methods=["POST"]),
@@ -112,6 +113,9 @@ class OpsApp:
                 return _json_response(await self._status.with_series())
             case _:
                 raise HTTPException(400, '"series" must be 0 or 1.')
+
+    async def _series_json(self, _: Request) -> Response:
+        return _json_response(await self._status.series())
 
     async def _purge(self, request: Request) -> Response:
         self._authorize(request)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.tail_sources import TailSource, tail_source
+from mdcache.candles.ranges import FOREVER_MS
 from mdcache.candles.series import Series
 from mdcache.clock import Clock, Instant
 from mdcache.exchange.markets import Market
@@ -18,6 +19,7 @@ class SeriesLine:
 
     `source`: what the tail owes its as-of to (`rest`, `stream`, `derived`). `age_s`: how old it is; both are `None`
     without a tail. `holes`: buckets without a row within the coverage. `resting`: more of it is in a store.
+    `first_open`, `last_open`: of what is known, in milliseconds; `None` if nothing is.
     """
 
     market: str
@@ -32,6 +34,8 @@ class SeriesLine:
     source: TailSource | None
     holes: int
     resting: bool
+    first_open: int | None = None
+    last_open: int | None = None
 
 
 async def series_lines(
@@ -63,4 +67,20 @@ def _series_line(series: Series, now_ms: int) -> SeriesLine:
         source=tail_source(series),
         holes=series.holes(),
         resting=len(series.stored) > 0,
+        first_open=_first_open(series),
+        last_open=_last_open(series),
     )
+
+
+def _first_open(series: Series) -> int | None:
+    stored = next(iter(series.stored), None)  # it begins within its first block
+    first = series.blocks.first_open(0, FOREVER_MS)
+    tail = series.live_tail
+    if first is None and tail is not None and tail.rows:
+        first = tail.rows[0].open_ms
+    return first if stored is None or (first is not None and first < stored[0]) else stored[0]
+
+
+def _last_open(series: Series) -> int | None:
+    tail = series.live_tail
+    return tail.rows[-1].open_ms if tail is not None and tail.rows else series.blocks.last_open(0, FOREVER_MS)

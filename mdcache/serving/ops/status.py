@@ -59,6 +59,12 @@ class Status:
         self._sources = sources
         self._began_s = sources.clock.now()
 
+    async def series(self) -> bytes:
+        """Return every series that is kept, as JSON."""
+        clocks = self._sources.governor.clocks
+        listed = await series_lines(self._sources.registry, self._sources.clock, clocks.now)
+        return msgspec.json.encode({"series": listed})
+
     async def with_series(self) -> bytes:
         """Return the state with every series."""
         clocks = self._sources.governor.clocks

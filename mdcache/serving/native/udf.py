@@ -1,0 +1,226 @@
+"""`/udf/…`: TradingView's protocol for data feeds, so that a chart opens on what the daemon serves.
+
+Numbers become floats here, because the protocol has no others; times are seconds.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from mdcache.cache.answers import Caller
+from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.errors import MdcacheError, Refusal
+from mdcache.exchange import refusals
+from mdcache.exchange.exchange_info import SymbolSelection
+from mdcache.exchange.intervals import SPOT_ONLY
+from mdcache.exchange.klines import SeriesKey
+from mdcache.exchange.markets import Market
+from mdcache.exchange.parameters import read_parameters, symbol_name
+from mdcache.exchange.symbols import MarketSymbols
+from mdcache.results import Result
+from mdcache.serving.binance.handler import error_result
+from mdcache.serving.native.answer_fields import summary
+from mdcache.serving.native.candles_query import Span
+from mdcache.serving.native.messages import Answer, NativeReply, NativeRequest
+from mdcache.serving.native.row_reads import FoundRows, RowReads
+from mdcache.serving.ports import ExchangeInfoSource
+from mdcache.serving.responses import failure_response, uncached_response
+from mdcache.upstream.exchange_clock import ExchangeClocks
+
+INTERVALS_OF = {
+    "1S": "1s", "1": "1m", "3": "3m", "5": "5m", "15": "15m", "30": "30m", "60": "1h", "120": "2h", "240": "4h",
+    "360": "6h", "480": "8h", "720": "12h", "1D": "1d", "3D": "3d", "1W": "1w", "1M": "1M",
+}  # fmt: skip
+_ALIASES = {"S": "1S", "D": "1D", "W": "1W", "M": "1M"}
+_MAX_ROWS = 2_000  # of one answer: two milliseconds of parsing; a chart asks for what is before
+_MAX_FOUND, _DEFAULT_FOUND = 1_000, 30
+_SECONDS = re.compile(r"-?[0-9]{1,11}", re.ASCII)
+_COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
+_Columns = tuple[int, str, str, str, str, str]  # of the twelve, those that a chart shows
+
+
+class UdfApp:
+    """Answers `/udf/…`. `symbols`: those known of a market."""
+
+    def __init__(
+        self,
+        reads: RowReads,
+        clocks: ExchangeClocks,
+        symbols: Callable[[Market], MarketSymbols],
+        exchange_info: ExchangeInfoSource,
+    ) -> None:
+        self._reads = reads
+        self._exchange_info = exchange_info
+        self._clocks = clocks
+        self._symbols = symbols
+
+    def answers(self) -> dict[str, Answer]:
+        """Return what answers each path."""
+        handlers = {
+            "config": self._config,
+            "symbols": self._symbol,
+            "search": self._search,
+            "history": self._history,
+            "time": self._time,
+        }
+        return {f"/udf/{name}": _guarded(handler) for name, handler in handlers.items()}
+
+    async def _config(self, _: NativeRequest) -> NativeReply:
+        exchanges = [
+            {"value": market.value, "name": market.value, "desc": f"Binance {market.value}"} for market in Market
+        ]
+        return self._reply(
+            {
+                "supported_resolutions": list(INTERVALS_OF),
+                "exchanges": exchanges,
+                "symbols_types": [{"name": "all", "value": ""}],
+                "supports_search": True,
+                "supports_group_request": False,
+                "supports_marks": False,
+                "supports_timescale_marks": False,
+                "supports_time": True,
+            }
+        )
+
+    async def _time(self, _: NativeRequest) -> NativeReply:
+        body = b"%d" % (self._clocks.now(Market.SPOT).ms // 1000)
+        return NativeReply(uncached_response(200, body, content_type=b"text/plain"), Result.HIT)
+
+    async def _search(self, request: NativeRequest) -> NativeReply:
+        sent = _read(request, (), ("query", "type", "exchange", "limit"))
+        wanted, limit = sent.get("query", "").upper(), sent.get("limit", str(_DEFAULT_FOUND))
+        if not _COUNT.fullmatch(limit):
+            raise Refusal(400, -1130, f"'limit' must be a whole number, at most {_MAX_FOUND}.")
+        client = request.client
+        markets = [market for market in Market if sent.get("exchange", "") in {"", market.value}]
+        for market in markets:
+            if not self._symbols(market).names:  # nobody has asked for anything of it yet
+                whole = SymbolSelection(permission_sets=False)
+                wishes, caller = client.directives or FreshnessDirectives(), Caller(client.client, client.lane)
+                await self._exchange_info.answer(market, whole, wishes, caller)
+        found = [
+            (not name.startswith(wanted), name, market)
+            for market in markets
+            for name in self._symbols(market).trading
+            if wanted in name
+        ]
+        return self._reply(
+            [
+                {
+                    "symbol": name,
+                    "ticker": f"{market.value}:{name}",
+                    "full_name": f"{market.value}:{name}",
+                    "description": f"{name} ({market.value})",
+                    "exchange": market.value,
+                    "type": "crypto",
+                }
+                for _, name, market in sorted(found)[: min(int(limit), _MAX_FOUND)]
+            ]
+        )
+
+    async def _symbol(self, request: NativeRequest) -> NativeReply:
+        key = _key(_read(request, ("symbol",), ())["symbol"], "1D")
+        rows, _ = await self._rows(request, key, Span(limit=10))  # also tells whether there is such a symbol
+        printed = (price.rstrip("0").partition(".")[2] for row in rows for price in row[1:5])
+        market, spot = key.market.value, key.market is Market.SPOT
+        return self._reply(
+            {
+                "name": key.subject,
+                "ticker": f"{market}:{key.subject}",
+                "full_name": f"{market}:{key.subject}",
+                "description": f"{key.subject} ({market})",
+                "type": "crypto",
+                "session": "24x7",
+                "timezone": "Etc/UTC",
+                "exchange": market,
+                "listed_exchange": market,
+                "format": "price",
+                "minmov": 1,
+                "pricescale": 10 ** max(map(len, printed), default=2),
+                "has_seconds": spot,
+                "seconds_multipliers": ["1"] if spot else [],
+                "has_intraday": True,
+                "has_daily": True,
+                "has_weekly_and_monthly": True,
+                "supported_resolutions": [name for name in INTERVALS_OF if spot or INTERVALS_OF[name] not in SPOT_ONLY],
+                "data_status": "streaming",
+            }
+        )
+
+    async def _history(self, request: NativeRequest) -> NativeReply:
+        sent = _read(request, ("symbol", "resolution", "to"), ("from", "countback"))
+        key = _key(sent["symbol"], sent["resolution"])
+        from_ms, to_ms = _seconds(sent, "from"), _seconds(sent, "to")
+        counted = sent.get("countback", "0")
+        if not _COUNT.fullmatch(counted):
+            raise Refusal(400, -1130, "'countback' must be a whole number.")
+        limit = min(int(counted) or _MAX_ROWS, _MAX_ROWS)
+        rows, found = await self._rows(request, key, Span(limit=limit, end_ms=max(0, to_ms - 1)))
+        shown = rows if int(counted) else [row for row in rows if row[0] >= from_ms]
+        if not shown:
+            earlier = {"nextTime": rows[-1][0] // 1000} if rows else {}
+            return self._reply({"s": "no_data", **earlier}, found)
+        columns = dict(zip("ohlcv", ([float(row[place]) for row in shown] for place in range(1, 6)), strict=True))
+        return self._reply({"s": "ok", "t": [row[0] // 1000 for row in shown], **columns}, found)
+
+    async def _rows(self, request: NativeRequest, key: SeriesKey, span: Span) -> tuple[list[_Columns], FoundRows]:
+        client = request.client
+        found = await self._reads.find(key, span, client.directives, Caller(client.client, client.lane))
+        printed = b"[%b]" % b",".join(self._reads.printed(found))
+        rows = msgspec.json.decode(printed, type=list[list[msgspec.Raw]])
+        return [msgspec.convert([msgspec.json.decode(each) for each in row[:6]], _Columns) for row in rows], found
+
+    def _reply(self, shown: object, found: FoundRows | None = None) -> NativeReply:
+        body = msgspec.json.encode(shown)
+        if found is None:
+            return NativeReply(uncached_response(200, body), Result.HIT)
+        fields, result, age_s = summary([found], self._clocks.now(found.key.market).ms)
+        told = (field for field in fields if field[0] != b"cache-control")
+        return NativeReply(uncached_response(200, body, *told), result, age_s)
+
+
+def _guarded(handler: Answer) -> Answer:
+    """Add to errors what the protocol calls them, which charts show to their users."""
+
+    async def answer(request: NativeRequest) -> NativeReply:
+        try:
+            return await handler(request)
+        except MdcacheError as error:
+            failed = failure_response(error)
+            said = msgspec.json.decode(failed.body, type=dict[str, object])
+            body = msgspec.json.encode({"s": "error", "errmsg": said["msg"], **said})
+            kept = (field for field in failed.fields if field[0] in {b"retry-after", b"proxy-status"})
+            return NativeReply(uncached_response(failed.status, body, *kept), error_result(error))
+
+    return answer
+
+
+def _read(request: NativeRequest, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, str]:
+    """Return the parameters; others are ignored, since charts add their own. Empty ones count as not sent."""
+    pairs = (pair for pair in request.query.split("&") if pair and not pair.endswith("="))
+    sent = read_parameters("&".join(pairs), {*required, *optional})
+    for name in required:
+        if name not in sent:
+            raise refusals.missing(name)
+    return sent
+
+
+def _key(symbol: str, resolution: str) -> SeriesKey:
+    """Return the series of a symbol, written `market:name`; without a market it is spot's."""
+    head, colon, tail = symbol.partition(":")
+    if colon and head.lower() not in set(Market):
+        raise Refusal(400, -1130, "'symbol' must be market:name, where the market is spot, usdm or coinm.")
+    market = Market(head.lower()) if colon else Market.SPOT
+    interval = INTERVALS_OF.get(_ALIASES.get(resolution, resolution))
+    if interval is None or (interval in SPOT_ONLY and market is not Market.SPOT):
+        raise Refusal(400, -1120, f"'resolution' must be one of {', '.join(INTERVALS_OF)}; 1S on spot only.")
+    name = symbol_name(tail if colon else head, "symbol", spot=market is Market.SPOT)
+    return SeriesKey(market, "klines", name, "", interval)
+
+
+def _seconds(sent: Mapping[str, str], name: str) -> int:
+    value = sent.get(name, "0")
+    if not _SECONDS.fullmatch(value):
+        raise Refusal(400, -1130, f"'{name}' must be whole seconds since 1970.")
+    return int(value) * 1000
