@@ -40,8 +40,9 @@ Hash = tuple[tuple[bytes, bytes], ...]
 class One:
     """A replica: what it may spend, what it counts as spent in each minute, and whether the store answered it last.
 
-    `spent` is what its checkpoint saves. `base`: the part of it that was drawn under its id and never spent. `past`:
-    what it spent without saving it, before it was killed, or before it left and was started again elsewhere.
+    `heard`: the life of the store that answered it last. `spent` is what its checkpoint saves. `base`: the part of it
+    that was drawn under its id and never spent. `past`: what it spent without saving it, before it was killed, or
+    before it left and was started again elsewhere.
     """
 
     name: str
@@ -52,6 +53,7 @@ class One:
     met: bool = True
     again: bool = False
     trusts: bool = False
+    heard: int = 1
     seq: int = 0
     late: DrawRequest | None = None  # a message that has not reached the store yet
 
@@ -97,7 +99,10 @@ class World:
             (one.allotment.part, one.allotment.next_part, one.allotment.changes, tuple(one.allotment.drawn.items()))
             for one in self.replicas
         ]
-        more = [(one.spent, one.past, one.base, one.met, one.again, one.trusts, one.late) for one in self.replicas]
+        more = [
+            (one.spent, one.past, one.base, one.met, one.again, one.trusts, one.heard == self.run, one.late)
+            for one in self.replicas
+        ]
         return self.at, _unnumbered(self.store), _unnumbered(self.older), self.run, repr((ones, more))
 
 
@@ -165,7 +170,7 @@ def draw(world: World, index: int, weight: int, *, answer_lost: bool = False, sp
             return put(world, index, replace(one, allotment=allotment, trusts=False))
         if not one.met:  # all that was drawn before is taken for spent
             one = one.count_earlier_draws(request, reply)
-        one = replace(one, allotment=after_reply(before, request, reply), trusts=True, met=True)
+        one = replace(one, allotment=after_reply(before, request, reply), trusts=True, met=True, heard=world.run)
     return put(world, index, spend_all(one, minutes_of(world, index)) if spends else one)
 
 
@@ -207,7 +212,8 @@ def moves(world: World) -> Iterator[tuple[str, World]]:
     for index, one in enumerate(world.replicas):
         if one.trusts and not one.past and not one.again:
             yield f"{one.name} is killed and started again", killed(world, index, saved=True)
-            yield f"{one.name} is killed within a second and started again", killed(world, index, saved=False)
+            if one.heard == world.run:  # a checkpoint is a second old at most: not in the second of a store's loss
+                yield f"{one.name} is killed within a second and started again", killed(world, index, saved=False)
             yield f"{one.name} leaves and comes back", left(world, index)
         yield f"{one.name} draws", draw(world, index, 20)
         yield f"{one.name} tells", draw(world, index, 0, spends=False)
@@ -220,7 +226,7 @@ def moves(world: World) -> Iterator[tuple[str, World]]:
     if world.at + 1 < len(TICKS_MS):
         yield "time passes", replace(world, at=world.at + 1, older=world.store)
     if not all(one.told for one in world.replicas):
-        return  # a checkpoint is a second old at most: not in the same second
+        return  # nor is the store lost in the second of such a death
     yield "the store is empty", replace(world, store=(), older=(), run=world.run + 1)
     yield "an older store takes over", replace(world, store=world.older, run=world.run + 1)
 
