@@ -9,11 +9,10 @@ import pytest
 
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.exchange.markets import Market
-from mdcache.sim import SimConfig
 from mdcache.stream_events import TopicsDead
 from tests.support.kline_oracle import KlineOracle
 from tests.support.random_klines import RandomQuestion
-from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, ready
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, few_symbols, ready
 
 pytestmark = pytest.mark.virtual
 
@@ -22,7 +21,7 @@ BTC = "btcusdt@kline_1m"
 
 
 async def streamed_world() -> VirtualDaemon:
-    w = await ready(VirtualDaemon(SimConfig(spot_limit=1_000_000), DaemonOptions(streams=True)))
+    w = await ready(VirtualDaemon(few_symbols("BTCUSDT", "ETHUSDT"), DaemonOptions(streams=True)))
     w.exchange.control.latency(before_s=0.03, after_s=0.03)
     return w
 

@@ -11,16 +11,15 @@ import pytest
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import MINI_TICKERS
-from mdcache.sim import SimConfig
 from tests.support.examples import exhaustive
 from tests.support.kline_oracle import KlineOracle
 from tests.support.random_klines import RandomQuestion
-from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, ready
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, few_symbols, ready
 
 pytestmark = pytest.mark.virtual
 
 SPOT, USDM, COINM = "/api/v3/klines", "/fapi/v1/klines", "/dapi/v1/klines"
-PLENTY = SimConfig(spot_limit=1_000_000, futures_limit=1_000_000)
+PLENTY = few_symbols("BTCUSDT", "ETHUSDT", "BNBUSDT", "QUIETUSDT", "BTCUSD_PERP")
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
 INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d")
 

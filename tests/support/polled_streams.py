@@ -5,11 +5,9 @@ from dataclasses import dataclass, field, replace
 
 from mdcache.errors import UpstreamUnavailable
 from mdcache.exchange.markets import Market
-from mdcache.sim import SimConfig
-from mdcache.sim.default_symbols import default_symbols
 from tests.support.kline_oracle import KlineOracle
 from tests.support.random_klines import RandomQuestion
-from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, ready
+from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, few_symbols, ready
 
 SYMBOLS = {Market.SPOT: ("BTCUSDT", "QUIETUSDT"), Market.USDM: ("BTCUSDT", "ETHUSDT")}
 INTERVALS = ("1m", "5m")
@@ -17,13 +15,6 @@ PATHS = {Market.SPOT: "/api/v3/klines", Market.USDM: "/fapi/v1/klines"}
 HANDSHAKES = {Market.SPOT: "/stream", Market.USDM: "/usdm/"}
 ROUND_TRIP_S = 0.06
 READ_AGES_MS = [0, 30, 29, 31, 1]  # a read is answered as of half a round trip after it was sent
-
-
-def few_symbols(*markets: Market) -> SimConfig:
-    """The exchange with those symbols alone: the tickers of all are what a virtual minute costs."""
-    wanted = {(market.value, symbol) for market in markets for symbol in SYMBOLS[market]}
-    symbols = tuple(spec for spec in default_symbols() if (spec.market, spec.symbol) in wanted)
-    return SimConfig(spot_limit=1_000_000, futures_limit=1_000_000, symbols=symbols)
 
 
 @dataclass
@@ -40,7 +31,7 @@ class PolledStreams:
     def __init__(self, market: Market, *, streams: bool = True) -> None:
         options = DaemonOptions(connections=streams)
         self.market = market
-        self.world = VirtualDaemon(few_symbols(market), options)
+        self.world = VirtualDaemon(few_symbols(*SYMBOLS[market]), options)
         self.oracle = KlineOracle(self.world.exchange, [0], READ_AGES_MS)
         self.seen = Seen()
         self._polling: list[asyncio.Task[None]] = []

@@ -24,6 +24,7 @@ from mdcache.exchange.markets import KLINE_ENDPOINTS, Market
 from mdcache.relay.ports import ListenedStreams
 from mdcache.settings import Settings
 from mdcache.sim import Exchange, SimConfig
+from mdcache.sim.default_symbols import default_symbols
 from mdcache.stores.disk.schema import Connect, connect
 from mdcache.stores.disk.state import PersistentState, open_state
 from mdcache.stores.disk.state_dir import StateDir
@@ -81,6 +82,12 @@ class DaemonOptions:
                 **asdict(self.limits),
             }
         )
+
+
+def few_symbols(*names: str) -> SimConfig:
+    """The exchange with these symbols alone, and hardly a limit: the tickers of all are what a virtual minute costs."""
+    symbols = tuple(spec for spec in default_symbols() if spec.symbol in names)
+    return SimConfig(spot_limit=1_000_000, futures_limit=1_000_000, symbols=symbols)
 
 
 class InlineExecutor(Executor):
