@@ -5,12 +5,12 @@ transport, which is all that a GET needs: without redirects, cookies and credent
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import cast
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import httpx
@@ -124,8 +124,17 @@ class MarketClient:
     def _open(self) -> _Session:
         transport = self._transport() if callable(self._transport) else self._transport
         limits = httpx.Limits(max_connections=self._connections, max_keepalive_connections=self._connections)
-        if self._proxied or httpx.URL(self._base_url).userinfo:
-            return _Session(_WholeClient(transport, verify=self._tls, limits=limits, trust_env=self._proxied))
+        if self._proxied or "@" in urlsplit(self._base_url).netloc:
+            whole = httpx.AsyncClient(
+                transport=transport,
+                verify=self._tls,
+                trust_env=self._proxied,
+                timeout=self._timeout_s,
+                limits=limits,
+                follow_redirects=False,
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # no cookies are stored or sent
+            )
+            return _Session(_WholeClient(whole))
         # one context for every pool: certificates take 20 ms to read
         return _Session(transport or httpx.AsyncHTTPTransport(verify=self._tls, limits=limits))
 
@@ -180,22 +189,8 @@ class MarketClient:
 class _WholeClient(httpx.AsyncBaseTransport):
     """httpx's client, for what its transport lacks: proxies of the environment, credentials in the URL."""
 
-    def __init__(
-        self,
-        transport: httpx.AsyncBaseTransport | None,
-        *,
-        verify: ssl.SSLContext | bool,
-        limits: httpx.Limits,
-        trust_env: bool,
-    ) -> None:
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            verify=verify,
-            trust_env=trust_env,
-            limits=limits,
-            follow_redirects=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # no cookies are stored or sent
-        )
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send it; return the reply without its body."""

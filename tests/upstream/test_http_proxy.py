@@ -46,10 +46,11 @@ async def test_credentials_in_the_url_are_sent() -> None:
         return httpx.Response(200, content=b"{}", headers={"set-cookie": "a=b; Path=/"})
 
     transport = httpx.MockTransport(handler)
-    client = MarketClient("https://me:pass@up.test", timeout_s=5.0, concurrency=1, transport=transport)
+    client = MarketClient("https://me:pass@up.test", timeout_s=60.0, concurrency=1, transport=transport)
     for _ in range(2):
         assert (await client.get(REQUEST, lambda _: None))[1] == b"{}"
     await client.aclose()
     named = b"Basic " + base64.b64encode(b"me:pass")
     assert [request.headers["authorization"].encode() for request in seen] == [named] * 2
+    assert [request.extensions["timeout"]["read"] for request in seen] == [60.0] * 2
     assert not any("cookie" in request.headers for request in seen)
