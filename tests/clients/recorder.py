@@ -86,8 +86,10 @@ class Recorder:
         last, seen = -1, set()
         for frame, found in list(zip(frames, known, strict=True))[begin:]:
             place = found.get(topic, self._mended(topic, frame))
-            if place is None:
+            if place is None and not self._shown(topic, frame):
                 yield f"{topic}: invented: {_text(frame)[:300]}"
+            elif place is None:
+                continue
             elif place in seen:
                 yield f"{topic}: repeated: {_text(frame)[:300]}"
             elif place < last and topic in found:
@@ -110,6 +112,16 @@ class Recorder:
             return None
         same = (place for place, one in enumerate(self._frames[topic]) if one | {"E": 0} == frame | {"E": 0})
         return next(same, None)
+
+    def _shown(self, topic: str, frame: Any) -> bool:
+        """Return whether the exchange showed this candle at the frame's time.
+
+        A candle's first frame comes at once to who has just subscribed, though nothing has changed since the last.
+        """
+        if not isinstance(frame, dict) or "k" not in frame or frame["k"]["x"]:
+            return False
+        before = [one for one in self._frames[topic] if one["E"] < frame["E"]]
+        return bool(before) and before[-1]["k"] == frame["k"]
 
 
 def _text(frame: Any) -> str:

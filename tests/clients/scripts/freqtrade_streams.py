@@ -14,6 +14,7 @@ frames = Frames()
 API = urls(ccxt.binance(), frames.base)
 CONFIG = {
     "dry_run": True,
+    "initial_state": "running",
     "stake_currency": "USDT",
     "stake_amount": 100,
     "max_open_trades": 1,
