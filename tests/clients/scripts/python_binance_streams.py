@@ -2,7 +2,6 @@ import asyncio
 
 from binance import AsyncClient, BinanceSocketManager
 from binance.enums import FuturesType
-from binance.exceptions import BinanceWebsocketUnableToConnect, ReadLoopClosed
 from frames import Frames
 
 frames = Frames()
@@ -23,7 +22,7 @@ async def listen(market, topic, make):
         try:
             async with make() as messages:
                 await take(market, topic, messages)
-        except (BinanceWebsocketUnableToConnect, ReadLoopClosed) as error:
+        except Exception as error:  # noqa: BLE001 - it has five of its own, besides those of what it is made of
             frames.error(error)
             await asyncio.sleep(1)
 
