@@ -31,8 +31,8 @@ BOTS = {
     "freqtrade": "freqtrade trade",
 }
 _NOTICE_S = 10.0
-_RECOVERY_S = 45.0  # of a bot that waits longer after each failure
-_START_S, _CALM_S = 60.0, 60.0
+_RECOVERY_S = 75.0  # freqtrade listens again when it next needs a candle, once a minute
+_START_S, _CALM_S = 60.0, 90.0
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ async def _survive(commands: dict[str, list[str]]) -> list[str]:
         run, recorder = Run(exchange), Recorder(calm)
         recording = asyncio.create_task(recorder.run())
         following = asyncio.create_task(_follow(exchange, recorder))
-        end = time.time() + _START_S + 4 * _CALM_S + _NOTICE_S
+        end = time.time() + _START_S + 3 * _CALM_S + _NOTICE_S + 40.0
         bots = {bot: stack.enter_context(started(command, daemon.url, end)) for bot, command in commands.items()}
         await _disturb(run, daemon, end)
         problems = []
