@@ -50,7 +50,6 @@ class BackgroundTask(StrEnum):
 
     CLOCK = "clock"
     EVENT_LOOP = "event_loop"
-    FEEDS = "feeds"
     FLIGHT = "flight"
     GATE_FILE = "gate_file"
     IDLE_BLOCKS = "idle_blocks"
@@ -71,6 +70,7 @@ class BackgroundTask(StrEnum):
     SUMMARIES = "summaries"
     SYMBOLS = "symbols"
     WARMUP = "warmup"
+    WATCHERS = "watchers"
 
 
 @dataclass(frozen=True, slots=True)

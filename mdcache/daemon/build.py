@@ -59,16 +59,16 @@ from mdcache.serving.hits import Hits
 from mdcache.serving.listener_status import ListenersStatus, listeners_status
 from mdcache.serving.listeners import Listeners
 from mdcache.serving.native.event_streams import EventSources, EventStreams
-from mdcache.serving.native.feeds import FeedSources
 from mdcache.serving.native.native_app import NativeApp
 from mdcache.serving.native.row_reads import RowReads
 from mdcache.serving.native.waits import Waits
+from mdcache.serving.native.watchers import WatcherSources
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources
 from mdcache.serving.ports import Readiness
-from mdcache.serving.streams.door import StreamDoor
+from mdcache.serving.streams.handshakes import StreamHandshakes
 from mdcache.settings import Settings, effective
 from mdcache.stores import block_codec
 from mdcache.stores.disk.state import PersistenceSettings, PersistentState, open_state
@@ -136,7 +136,7 @@ class ServingParts:
 
     app: App
     event_streams: EventStreams
-    door: StreamDoor
+    handshakes: StreamHandshakes
     summaries: Summaries
 
 
@@ -146,7 +146,7 @@ class Daemon:
 
     app: App
     event_streams: EventStreams
-    door: StreamDoor
+    handshakes: StreamHandshakes
     governor: Governor
     cache: CacheParts
     state: PersistentState
@@ -219,7 +219,7 @@ def build(
     return Daemon(
         app=serving.app,
         event_streams=serving.event_streams,
-        door=serving.door,
+        handshakes=serving.handshakes,
         governor=governor,
         cache=cache,
         state=state,
@@ -393,7 +393,7 @@ def build_serving(
     parser = RequestParser(settings.clients, settings.compress)
     ops = OpsApp(status, ready, metrics.page, CommandTargets(cache.purge, governor, cache.warmup), token, hosts)
     reads = RowReads(cache.candles, ready_answers, clock, clocks, settings.request_deadline_s)
-    waits = Waits(event_streams.feeds, listeners)
+    waits = Waits(event_streams.watchers, listeners)
     answers = native_answers(settings, reads, waits, cache.exchange_info, clocks, clock)
     native = NativeApp(answers, parser, clock, events, metrics)
     app = App(
@@ -406,8 +406,8 @@ def build_serving(
         cors_origins=settings.cors_origins,
         forward=settings.unknown_paths == "forward",
     )
-    door = StreamDoor(cache.relay, listeners, clock, hosts, cors_origins=settings.cors_origins)
-    return ServingParts(app, event_streams, door, Summaries(clock, events, metrics.results, activity.total))
+    handshakes = StreamHandshakes(cache.relay, listeners, clock, hosts, cors_origins=settings.cors_origins)
+    return ServingParts(app, event_streams, handshakes, Summaries(clock, events, metrics.results, activity.total))
 
 
 def _event_sources(
@@ -419,8 +419,8 @@ def _event_sources(
         names = [(symbol, False) for symbol in symbols]
         return await check_preconditions(clocks, cache.exchange_info, market, names, settings.request_deadline_s)
 
-    feeds = FeedSources(cache.candles, cache.live_tails, clocks.now, clock, events)
-    return EventSources(feeds, check, cache.exchange_info.table.symbols, origins(settings))
+    watchers = WatcherSources(cache.candles, cache.live_tails, clocks.now, clock, events)
+    return EventSources(watchers, check, cache.exchange_info.table.symbols, origins(settings))
 
 
 def _gauges(

@@ -96,7 +96,7 @@ async def _run(settings: Settings, sockets: list[socket.socket], state_dir: Stat
 
     try:
         await daemon.start()
-        await serve(daemon.app, sockets, settings.shutdown_grace_s, ready, streams=daemon.door)
+        await serve(daemon.app, sockets, settings.shutdown_grace_s, ready, streams=daemon.handshakes)
     finally:
         await daemon.aclose()
         events.emit(DaemonStopped())

@@ -51,7 +51,7 @@ TOPICS = {
     INDEX: "btcusd@indexPriceKline_1m",
     MARK: "btcusd_perp@markPriceKline_1m",
 }
-DOORS = {Market.SPOT: "/ws", Market.USDM: "/usdm/market/ws", Market.COINM: "/coinm/ws"}
+PATHS = {Market.SPOT: "/ws", Market.USDM: "/usdm/market/ws", Market.COINM: "/coinm/ws"}
 
 
 def edited(**changes: Any) -> bytes:
@@ -117,7 +117,7 @@ def test_what_no_stream_carries_has_no_topic(key: SeriesKey) -> None:
 
 def sent(sim: Sim, market: Market, topic: str, seconds: int) -> list[bytes]:
     """What a topic sends in the next seconds."""
-    session = sim.exchange.open_stream(f"{DOORS[market]}/{topic}", "")
+    session = sim.exchange.open_stream(f"{PATHS[market]}/{topic}", "")
     assert isinstance(session, StreamSession)
     texts: list[bytes] = []
     until = sim.now + seconds * SECOND

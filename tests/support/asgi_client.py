@@ -35,14 +35,14 @@ from mdcache.serving.hits import Hits
 from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.listeners import Listeners
 from mdcache.serving.native.event_streams import EventSources, EventStreams
-from mdcache.serving.native.feeds import FeedSources
 from mdcache.serving.native.native_app import NativeApp
+from mdcache.serving.native.watchers import WatcherSources
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources
 from mdcache.serving.ports import Readiness, Recorder
-from mdcache.serving.streams.door import StreamDoor
+from mdcache.serving.streams.handshakes import StreamHandshakes
 from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.governor import Governor, GovernorSettings
 
@@ -224,7 +224,7 @@ class ServingHarness:
         hosts: Sequence[str] = (),
         clocks: Callable[[Clock], ExchangeClocks] | None = None,
         recorder: Callable[[Clock], Recorder] | None = None,
-        door: StreamDoor | None = None,
+        handshakes: StreamHandshakes | None = None,
         listeners: Listeners | None = None,
     ) -> None:
         self.clock = ManualClock()
@@ -304,7 +304,7 @@ class ServingHarness:
             self.listeners,
             cors_origins=cors_origins,
         )
-        self.door = door
+        self.handshakes = handshakes
 
     def answer(self, **changes: Any) -> KlineAnswer:
         """An answer with a tail that is half a second old and has a TTL of two."""
@@ -332,8 +332,8 @@ class ServingHarness:
         async def check(market: Market, symbols: tuple[str, ...]) -> None:
             raise NotCached((market, symbols))
 
-        feeds = FeedSources(self.candles, NoLiveTails(self.clock), self.clocks.now, self.clock, self.events)
-        sources = EventSources(feeds, check, SymbolTable(self.clock).symbols, dict.fromkeys(Market, ""))
+        watchers = WatcherSources(self.candles, NoLiveTails(self.clock), self.clocks.now, self.clock, self.events)
+        sources = EventSources(watchers, check, SymbolTable(self.clock).symbols, dict.fromkeys(Market, ""))
         return EventStreams(sources, self.listeners)
 
     async def ask(self, path: str = KLINES, query: bytes = QUERY, **rest: Any) -> Response:

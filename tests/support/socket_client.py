@@ -72,7 +72,7 @@ async def serving(
             sockets,
             grace_s,
             on_ready,
-            streams=house.door,
+            streams=house.handshakes,
             message_timeout_s=whole_within_s,
             client_read_timeout_s=read_within_s,
             keep_alive_s=keep_alive_s,

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from mdcache.background_work import cancel_all
 from mdcache.errors import MdcacheError
 from mdcache.serving.native.candles import Cursor, Event, EventName, close_events
-from mdcache.serving.native.feeds import Feed, Feeds
 from mdcache.serving.native.positions import Position
 from mdcache.serving.native.stream_query import StreamQuery
+from mdcache.serving.native.watchers import SeriesWatcher, SeriesWatchers
 from mdcache.serving.responses import Receive, Send, wait_until_gone
 
 HEARTBEAT_S = 15.0
@@ -39,29 +39,31 @@ class EventListener:
     Args:
         query: What it listens to.
         position: What it was sent before.
-        feeds: The feeds of all series.
+        watchers: The watchers of all series.
         sent: Counts the events that are sent, by name.
     """
 
-    def __init__(self, query: StreamQuery, position: Position, feeds: Feeds, sent: Counter[EventName]) -> None:
+    def __init__(
+        self, query: StreamQuery, position: Position, watchers: SeriesWatchers, sent: Counter[EventName]
+    ) -> None:
         self.closed_only = query.closed
-        self._feeds = feeds
+        self._watchers = watchers
         self._sent = sent
         self._position = position
         self._woken = asyncio.Event()
         self._ended = False
-        self._changed: dict[Feed, None] = {}
-        self._places: dict[Feed, _Place] = {}
+        self._changed: dict[SeriesWatcher, None] = {}
+        self._places: dict[SeriesWatcher, _Place] = {}
         for interval in range(len(query.intervals)):
             for symbol in range(len(query.symbols)):
-                feed = feeds.join(query.key(interval, symbol), self)
-                cursor = Cursor(position.until_ms(interval, symbol), revision=feed.changes.revision)
-                self._places[feed] = _Place(interval, symbol, cursor)
-                self._changed[feed] = None
+                watcher = watchers.join(query.key(interval, symbol), self)
+                cursor = Cursor(position.until_ms(interval, symbol), revision=watcher.changes.revision)
+                self._places[watcher] = _Place(interval, symbol, cursor)
+                self._changed[watcher] = None
 
-    def changed(self, feed: Feed) -> None:
+    def changed(self, watcher: SeriesWatcher) -> None:
         """Send what changed, as soon as the client takes it."""
-        self._changed[feed] = None
+        self._changed[watcher] = None
         self._woken.set()
 
     def drain(self) -> None:
@@ -84,7 +86,7 @@ class EventListener:
 
     async def aclose(self) -> None:
         """Listen no more."""
-        await self._feeds.leave(self._places, self)
+        await self._watchers.leave(self._places, self)
 
     async def _next_chunk(self) -> bytes:
         """Return the next events, or a heartbeat if there are none for a while."""
@@ -105,36 +107,36 @@ class EventListener:
         printed: list[bytes] = []
         size = 0
         while self._changed and size < _CHUNK_BYTES:
-            behind: list[Feed] = []
+            behind: list[SeriesWatcher] = []
             while self._changed and size < _CHUNK_BYTES and len(behind) < _READS_AT_ONCE:
-                feed = next(iter(self._changed))
-                del self._changed[feed]
-                events = feed.changes.since(self._places[feed].cursor, closed_only=self.closed_only)
+                watcher = next(iter(self._changed))
+                del self._changed[watcher]
+                events = watcher.changes.since(self._places[watcher].cursor, closed_only=self.closed_only)
                 if events is None:
-                    behind.append(feed)
+                    behind.append(watcher)
                 else:
-                    printed.append(self._print(feed, events))
+                    printed.append(self._print(watcher, events))
                     size += len(printed[-1])
-            for feed, missed in zip(behind, await asyncio.gather(*map(self._read_missed, behind)), strict=True):
-                printed.append(self._print(feed, missed))
+            for watcher, missed in zip(behind, await asyncio.gather(*map(self._read_missed, behind)), strict=True):
+                printed.append(self._print(watcher, missed))
                 size += len(printed[-1])
         return b"".join(printed)
 
-    async def _read_missed(self, feed: Feed) -> list[Event]:
+    async def _read_missed(self, watcher: SeriesWatcher) -> list[Event]:
         """Return the closes that the listener missed, as far as they can be had now; the rest is tried again later."""
-        cursor, until_ms = self._places[feed].cursor, feed.changes.complete_after_ms
+        cursor, until_ms = self._places[watcher].cursor, watcher.changes.complete_after_ms
         events: list[Event] = []
         try:
-            async for candles in feed.closed_between(cursor.until_ms, until_ms):
+            async for candles in watcher.closed_between(cursor.until_ms, until_ms):
                 events += close_events(candles, cursor)
         except MdcacheError:
-            return events  # its feed changes when Binance can be asked again
+            return events  # the watcher tells of a change when Binance can be asked again
         cursor.until_ms = max(cursor.until_ms, until_ms)
-        self._changed[feed] = None
+        self._changed[watcher] = None
         return events
 
-    def _print(self, feed: Feed, events: Sequence[Event]) -> bytes:
-        place = self._places[feed]
+    def _print(self, watcher: SeriesWatcher, events: Sequence[Event]) -> bytes:
+        place = self._places[watcher]
         printed: list[bytes] = []
         for event in events:
             candle = event.candle

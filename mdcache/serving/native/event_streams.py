@@ -12,9 +12,9 @@ from mdcache.serving.errors import METHOD_NOT_ALLOWED
 from mdcache.serving.listeners import ListenerEnd, ListenerKind, Listeners
 from mdcache.serving.native.candles import EventName
 from mdcache.serving.native.event_stream import EventListener
-from mdcache.serving.native.feeds import Feeds, FeedSources
 from mdcache.serving.native.positions import BadPosition, Position, name_of
 from mdcache.serving.native.stream_query import StreamQuery, parse_stream_query
+from mdcache.serving.native.watchers import SeriesWatchers, WatcherSources
 from mdcache.serving.responses import ALLOW, HttpResponse, Receive, Scope, Send, failure_response, refusal_response
 
 MAX_MISSED = 1_000  # candles of a series that a listener may resume from
@@ -44,7 +44,7 @@ class EventSources:
     those known of a market. `upstreams`: base URLs by market.
     """
 
-    feeds: FeedSources
+    watchers: WatcherSources
     check: Callable[[Market, tuple[str, ...]], Awaitable[GateClosed | None]]
     symbols: Callable[[Market], MarketSymbols]
     upstreams: Mapping[Market, str]
@@ -56,12 +56,12 @@ class EventStreams:
     def __init__(self, sources: EventSources, listeners: Listeners) -> None:
         self._sources = sources
         self._listeners = listeners
-        self.feeds = Feeds(sources.feeds)
+        self.watchers = SeriesWatchers(sources.watchers)
         self._sent: dict[Market, Counter[EventName]] = {market: Counter() for market in Market}
 
     def counts(self) -> dict[Market, EventCounts]:
         """Return what is listened to, and what was sent, by market."""
-        series = Counter(key.market for key in self.feeds)
+        series = Counter(key.market for key in self.watchers)
         return {market: EventCounts(series[market], self._sent[market]) for market in Market}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,20 +95,20 @@ class EventStreams:
         if (refusal := self._listeners.refusal()) is not None:
             self._listeners.count_end(query.market, ListenerEnd.NO_ROOM)
             return refusal_response(503, -1008, refusal, (b"retry-after", b"%d" % _FULL_RETRY_S))
-        listener = EventListener(query, position, self.feeds, self._sent[query.market])
+        listener = EventListener(query, position, self.watchers, self._sent[query.market])
         self._listeners.add(listener, query.market, ListenerKind.EVENTS)
         return listener
 
     async def aclose(self) -> None:
-        """End all feeds."""
-        await self.feeds.aclose()
+        """End all watchers."""
+        await self.watchers.aclose()
 
     def _position(self, query: StreamQuery, scope: Scope) -> Position:
         """Return where a listener begins: where it was, by `Last-Event-ID`, or now."""
         symbols, intervals = len(query.symbols), len(query.intervals)
         upstream = self._sources.upstreams[query.market]
         name = name_of(query.market, query.symbols, query.intervals, upstream)
-        now = self._sources.feeds.exchange_now(query.market)
+        now = self._sources.watchers.exchange_now(query.market)
         text = next((value for key, value in scope["headers"] if key == b"last-event-id"), b"").decode("latin-1")
         if not text:
             return Position.at(name, now.early_ms - _LATE_MS, symbols, intervals)

@@ -9,7 +9,7 @@ from mdcache.clock import Clock
 from mdcache.errors import LaneFull
 from mdcache.exchange.klines import SeriesKey
 from mdcache.serving.listeners import ListenerKind, Listeners
-from mdcache.serving.native.feeds import Feed, Feeds
+from mdcache.serving.native.watchers import SeriesWatcher, SeriesWatchers
 from mdcache.serving.responses import Receive, wait_until_gone
 
 _GATHER_S = 0.05  # after the first change: many series close at once, and one answer tells of all
@@ -19,16 +19,16 @@ _FULL_RETRY_S = 5.0
 class Waiter:
     """One question that waits; `ended`: its client is gone, or the daemon stops. It has no loop of its own."""
 
-    def __init__(self, keys: Sequence[SeriesKey], feeds: Feeds, *, closed_only: bool) -> None:
+    def __init__(self, keys: Sequence[SeriesKey], watchers: SeriesWatchers, *, closed_only: bool) -> None:
         self.closed_only = closed_only
         self.ended = False
-        self._feeds = feeds
+        self._watchers = watchers
         self._woken = asyncio.Event()
-        self._joined = [feeds.join(key, self) for key in keys]
+        self._joined = [watchers.join(key, self) for key in keys]
 
-    def changed(self, feed: Feed) -> None:
+    def changed(self, watcher: SeriesWatcher) -> None:
         """Note that something of a series changed."""
-        del feed
+        del watcher
         self._woken.set()
 
     def drain(self) -> None:
@@ -44,23 +44,23 @@ class Waiter:
         self._woken.clear()
 
     async def aclose(self) -> None:
-        """Watch the series no more."""
-        await self._feeds.leave(self._joined, self)
+        """Stop listening to the series."""
+        await self._watchers.leave(self._joined, self)
 
 
 class Waits:
     """All questions that wait; they count as listeners."""
 
-    def __init__(self, feeds: Feeds, listeners: Listeners) -> None:
-        self._feeds = feeds
+    def __init__(self, watchers: SeriesWatchers, listeners: Listeners) -> None:
+        self._watchers = watchers
         self._listeners = listeners
 
     @asynccontextmanager
     async def waiter(self, keys: Sequence[SeriesKey], receive: Receive, *, closed_only: bool) -> AsyncIterator[Waiter]:
-        """Watch series for as long as the client is there; raise `LaneFull` if too many listen already."""
+        """Listen to series for as long as the client is there; raise `LaneFull` if too many listen already."""
         if (refusal := self._listeners.refusal()) is not None:
             raise LaneFull(_FULL_RETRY_S, refusal.removesuffix("."))
-        waiter = Waiter(keys, self._feeds, closed_only=closed_only)
+        waiter = Waiter(keys, self._watchers, closed_only=closed_only)
         self._listeners.add(waiter, keys[0].market, ListenerKind.WAIT)
         gone = asyncio.create_task(wait_until_gone(receive))
         gone.add_done_callback(lambda _: waiter.drain())

@@ -1,7 +1,7 @@
-"""Feeds: look at each series that is listened to, once for all that listen (docs/design.md#events).
+"""Watchers: look at each series that is listened to, once for all its listeners (docs/design.md#events).
 
 A look is a question to the data path like any client's: it costs what the next poll would have cost, and is shared with
-all others. Between two looks a feed waits for a frame of the series, or until what was shown expires.
+all others. Between two looks a watcher waits for a frame of the series, or until what was shown expires.
 """
 
 import asyncio
@@ -31,29 +31,29 @@ _WINDOW_MS = 199 * 86_400_000  # COIN-M takes 200 days
 _MORE_ROWS = 3  # than buckets since the last look: the candle that was open then, and one that was shown
 _LEAST_WAIT_S, _MOST_WAIT_S = 0.05, 60.0
 _RETRY_S = 2.0
-_FOLLOW_EACH_S = 2.0  # a feed's series count as asked for while it waits
-_MAX_WATCHED = 512
+_FOLLOW_EACH_S = 2.0  # a watcher's series count as asked for while it waits
+_MAX_SHOWN = 512
 
 
 class FrameSource(Protocol):
-    """The streams, as far as a feed waits for them."""
+    """The streams, as far as a watcher waits for them."""
 
     async def wait_for_frame(self, series: Series, seconds: float) -> bool:
         """Wait for the next frame of a series that is being asked for; return False if none came in time."""
 
 
-class Watcher(Protocol):
-    """One that listens to a series."""
+class SeriesListener(Protocol):
+    """A listener to series: an event stream, or a question that waits."""
 
     closed_only: bool
 
-    def changed(self, feed: "Feed") -> None:
-        """Note that something of the series changed."""
+    def changed(self, watcher: "SeriesWatcher") -> None:
+        """Note that something of a series changed."""
 
 
 @dataclass(frozen=True, slots=True)
-class FeedSources:
-    """What feeds are made of; `exchange_now`: of a market whose clock has been measured."""
+class WatcherSources:
+    """What watchers are made of; `exchange_now`: of a market whose clock has been measured."""
 
     candles: CandleSource
     frames: FrameSource
@@ -62,19 +62,19 @@ class FeedSources:
     events: Events
 
 
-class Feed:
-    """One series, and all that listen to it."""
+class SeriesWatcher:
+    """Watches one series for all its listeners."""
 
-    def __init__(self, key: SeriesKey, sources: FeedSources) -> None:
+    def __init__(self, key: SeriesKey, sources: WatcherSources) -> None:
         self.key = key
         self.changes = SeriesChanges(SeriesNames(key))
-        self.watchers: dict[Watcher, None] = {}
+        self.listeners: dict[SeriesListener, None] = {}
         self._sources = sources
         self._endpoint = _endpoint(key)
         self._interval = INTERVALS[key.interval]
-        self._watched: dict[int, bytes] = {}  # by open time: closed candles that may still be printed differently
+        self._shown: dict[int, bytes] = {}  # by open time: closed candles that may still be printed differently
         self._checked_ms: int | None = None  # as-of of the newest revision that was looked at
-        self._task = supervise(BackgroundTask.FEEDS, self._run, sources.clock, sources.events)
+        self._task = supervise(BackgroundTask.WATCHERS, self._run, sources.clock, sources.events)
 
     async def aclose(self) -> None:
         """Look no more."""
@@ -127,9 +127,9 @@ class Feed:
     def _show(self, candles: list[Candle], answer: KlineAnswer) -> None:
         before_ms = self.changes.until_ms
         self.changes.show(candles, answer.as_of_ms, stale=answer.stale)
-        self._watched |= {each.open_ms: each.columns for each in candles if each.closed and each.close_ms > before_ms}
-        while len(self._watched) > _MAX_WATCHED:
-            del self._watched[next(iter(self._watched))]
+        self._shown |= {each.open_ms: each.columns for each in candles if each.closed and each.close_ms > before_ms}
+        while len(self._shown) > _MAX_SHOWN:
+            del self._shown[next(iter(self._shown))]
 
     def _find_revisions(self, series: Series) -> None:
         """Find closed candles that are printed differently than they were shown."""
@@ -138,18 +138,18 @@ class Feed:
         if self._checked_ms is not None and newest_ms > self._checked_ms:
             found = {open_ms for open_ms, as_of_ms in series.revised_as_of.items() if as_of_ms > self._checked_ms}
         self._checked_ms = max(newest_ms, self._checked_ms or -1)
-        if not (looked_at := found | self._watched.keys()):
+        if not (looked_at := found | self._shown.keys()):
             return
         for known in series.known_between(min(looked_at), max(looked_at) + 1, tail):
-            shown = self._watched.get(known.open_ms)
+            shown = self._shown.get(known.open_ms)
             if shown is None and known.open_ms not in found:
                 continue
             candle = self.changes.names.candle(known.raw[1:-1].split(b","), self.changes.as_of_ms, closed=True)
             if candle.columns != shown and candle.close_ms <= self.changes.until_ms:
                 self.changes.revise(candle)
-                self._watched[known.open_ms] = candle.columns
+                self._shown[known.open_ms] = candle.columns
         if tail is not None:
-            self._watched = {open_ms: each for open_ms, each in self._watched.items() if open_ms >= tail.start_ms}
+            self._shown = {open_ms: each for open_ms, each in self._shown.items() if open_ms >= tail.start_ms}
 
     # ------------------------------------------------------------------------------- waiting
 
@@ -178,7 +178,7 @@ class Feed:
         return min(max(_LEAST_WAIT_S, (until_ms + 1 - now.late_ms) / 1000), _MOST_WAIT_S)
 
     def _wants_open(self) -> bool:
-        return any(not each.closed_only for each in self.watchers)
+        return any(not each.closed_only for each in self.listeners)
 
     def _closed_until_ms(self, series: Series) -> int:
         tail = series.live_tail
@@ -189,41 +189,41 @@ class Feed:
         return self._sources.exchange_now(self.key.market)
 
     def _tell(self) -> None:
-        for each in list(self.watchers):
+        for each in list(self.listeners):
             each.changed(self)
 
 
-class Feeds:
-    """The feeds of all series that are listened to."""
+class SeriesWatchers:
+    """The watchers of all series that are listened to."""
 
-    def __init__(self, sources: FeedSources) -> None:
+    def __init__(self, sources: WatcherSources) -> None:
         self._sources = sources
-        self._feeds: dict[SeriesKey, Feed] = {}
+        self._watchers: dict[SeriesKey, SeriesWatcher] = {}
 
     def __iter__(self) -> Iterator[SeriesKey]:
-        return iter(self._feeds)
+        return iter(self._watchers)
 
-    def join(self, key: SeriesKey, watcher: Watcher) -> Feed:
-        """Watch a series."""
-        feed = self._feeds.get(key)
-        if feed is None:
-            feed = self._feeds[key] = Feed(key, self._sources)
-        feed.watchers[watcher] = None
-        return feed
+    def join(self, key: SeriesKey, listener: SeriesListener) -> SeriesWatcher:
+        """Add a listener to the watcher of a series, which begins with its first one."""
+        watcher = self._watchers.get(key)
+        if watcher is None:
+            watcher = self._watchers[key] = SeriesWatcher(key, self._sources)
+        watcher.listeners[listener] = None
+        return watcher
 
-    async def leave(self, feeds: Iterable[Feed], watcher: Watcher) -> None:
-        """Watch these no more; feeds that nobody watches end."""
-        ended: list[Feed] = []
-        for feed in feeds:
-            feed.watchers.pop(watcher, None)
-            if not feed.watchers and self._feeds.get(feed.key) is feed:
-                ended.append(self._feeds.pop(feed.key))
-        await asyncio.gather(*(feed.aclose() for feed in ended))
+    async def leave(self, watchers: Iterable[SeriesWatcher], listener: SeriesListener) -> None:
+        """Remove a listener from watchers; those that have no other end."""
+        ended: list[SeriesWatcher] = []
+        for watcher in watchers:
+            watcher.listeners.pop(listener, None)
+            if not watcher.listeners and self._watchers.get(watcher.key) is watcher:
+                ended.append(self._watchers.pop(watcher.key))
+        await asyncio.gather(*(watcher.aclose() for watcher in ended))
 
     async def aclose(self) -> None:
-        """End all feeds."""
-        feeds, self._feeds = list(self._feeds.values()), {}
-        await asyncio.gather(*(feed.aclose() for feed in feeds))
+        """End all watchers."""
+        watchers, self._watchers = list(self._watchers.values()), {}
+        await asyncio.gather(*(watcher.aclose() for watcher in watchers))
 
 
 def _endpoint(key: SeriesKey) -> KlineEndpoint:

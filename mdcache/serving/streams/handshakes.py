@@ -1,7 +1,7 @@
 """Answer the handshakes of listeners, and know their connections (docs/design.md#listeners).
 
-Refusals come before the upgrade, in Binance's form. Only when the relay has nothing to send now, a listener is let in
-and told so by a closing code, which clients take for a reason to come back.
+Refusals come before the upgrade, in Binance's form. If the relay has nothing to send now, the
+handshake is accepted, and a closing code says so: clients take that for a reason to come back.
 """
 
 from collections.abc import Sequence
@@ -72,8 +72,8 @@ class UpgradeAccepted:
     connection: ListenerConnection
 
 
-class StreamDoor:
-    """Lets listeners in, as far as `listeners` admits them; without a `relay`, nobody: streams are off.
+class StreamHandshakes:
+    """Answers handshakes: accepts as many as `listeners` admits; without a `relay`, none: streams are off.
 
     `cors_origins`: of pages that may listen, beside the daemon's own; `hosts`: its own names.
     """

@@ -13,7 +13,7 @@ from mdcache.clock import SystemClock
 from mdcache.exchange.markets import Market
 from mdcache.serving.listeners import ListenerKind, Listeners
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
-from mdcache.serving.streams.door import StreamDoor
+from mdcache.serving.streams.handshakes import StreamHandshakes
 from mdcache.serving.streams.listener_connection import ListenerTimes
 from tests.support.asgi_client import BODY, ServingHarness
 from tests.support.fake_relay import FakeRelay
@@ -29,13 +29,17 @@ OFFER = (
 
 
 class House:
-    """A server with a door, and what opens connections to it."""
+    """A server that answers handshakes, and what opens connections to it."""
 
     def __init__(
-        self, relay: FakeRelay, door: StreamDoor, listeners: Listeners, open_peer: Callable[[], Awaitable[Peer]]
+        self,
+        relay: FakeRelay,
+        handshakes: StreamHandshakes,
+        listeners: Listeners,
+        open_peer: Callable[[], Awaitable[Peer]],
     ) -> None:
         self.relay = relay
-        self.door = door
+        self.handshakes = handshakes
         self.listeners = listeners
         self.peer = open_peer
         self.address = ""
@@ -78,10 +82,10 @@ async def open_house(
     relay, listeners = FakeRelay(), Listeners(listeners_max)
     times = times or ListenerTimes(close=0.05)
     known = AllowedHosts(["bots.example"])
-    door = StreamDoor(relay, listeners, SystemClock(), known, cors_origins=cors_origins, times=times)
-    harness = ServingHarness(door=door, listeners=listeners, cors_origins=cors_origins)
+    handshakes = StreamHandshakes(relay, listeners, SystemClock(), known, cors_origins=cors_origins, times=times)
+    harness = ServingHarness(handshakes=handshakes, listeners=listeners, cors_origins=cors_origins)
     async with serving(harness, grace_s=grace_s) as open_peer:
-        house = House(relay, door, listeners, open_peer)
+        house = House(relay, handshakes, listeners, open_peer)
         try:
             yield house
         finally:
@@ -266,8 +270,8 @@ async def test_an_offer_on_other_paths_is_ignored() -> None:
 
 
 async def test_streams_that_are_off() -> None:
-    door = StreamDoor(None, Listeners(1), SystemClock(), AllowedHosts())
-    async with serving(ServingHarness(door=door)) as connect_peer:
+    handshakes = StreamHandshakes(None, Listeners(1), SystemClock(), AllowedHosts())
+    async with serving(ServingHarness(handshakes=handshakes)) as connect_peer:
         peer = await connect_peer()
         await peer.send(b"GET /ws HTTP/1.1\r\n" + OFFER + b"\r\n")
         status, _, body = await peer.reply()
