@@ -2,12 +2,10 @@
 
 import asyncio
 import math
-import threading
 from dataclasses import dataclass
 
 import pytest
 
-from mdcache.background_work import compute
 from mdcache.events import UpstreamCalled
 from mdcache.upstream.governor import GovernorSettings
 from mdcache.upstream.models import Accepted, UpstreamReply
@@ -57,9 +55,3 @@ async def test_closing_cancels_its_waiter_and_counts_the_call() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert [event.fault for event in world.events_of(UpstreamCalled)] == [""]
-
-
-async def test_long_computations_are_done_in_a_thread() -> None:
-    here = threading.get_ident()
-    assert await compute(300_000, threading.get_ident) != here
-    assert await compute(200_000, threading.get_ident) == here
