@@ -5,7 +5,7 @@ from mdcache.cache.stream_status import FRAME_RESULTS, TOPIC_STATES
 from mdcache.cache.tail_sources import TailSource
 from mdcache.serving.listener_status import DROP_REASONS, END_REASONS
 from mdcache.serving.listeners import ListenerKind
-from mdcache.serving.native.candles import EventName
+from mdcache.serving.native.series_events import EventName
 from mdcache.telemetry import catalogue, labels, metrics
 
 HEAD = """\

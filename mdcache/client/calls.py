@@ -114,7 +114,7 @@ def candles(  # noqa: PLR0913 - the parameters of the path
             _check_age(reply, each.as_of, max_age_s)
         return Candles(answer["token"], tuple(found), errors)
 
-    return Call("/v1/candles", params, read, _wishes(max_age_s))
+    return Call("/v1/candles", params, read, _directives(max_age_s))
 
 
 def price_at(market: str, symbol: str, at: int | str) -> Call[Price]:
@@ -203,7 +203,7 @@ def _series(found: Mapping[str, Any]) -> Series:
     )
 
 
-def _wishes(max_age_s: float | None) -> dict[str, str]:
+def _directives(max_age_s: float | None) -> dict[str, str]:
     """Ask for fresh data first, and for the old data where there is none: its age says more than a refusal."""
     return {} if max_age_s is None else {"cache-control": f"max-age={int(max_age_s)}, max-stale={_ANY_AGE_S}"}
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from mdcache.exchange.markets import Market
 from mdcache.relay.relay import CLOSE_REASONS, RelayStatus
 from mdcache.serving.listeners import ListenerEnd, ListenerKind, Listeners
-from mdcache.serving.native.candles import EventName
 from mdcache.serving.native.event_streams import EventCounts
+from mdcache.serving.native.series_events import EventName
 
 DROP_REASONS = ("conflated", "repeated")
 END_REASONS = (*CLOSE_REASONS, *ListenerEnd)

@@ -10,9 +10,9 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.symbols import MarketSymbols
 from mdcache.serving.errors import METHOD_NOT_ALLOWED
 from mdcache.serving.listeners import ListenerEnd, ListenerKind, Listeners
-from mdcache.serving.native.candles import EventName
-from mdcache.serving.native.event_stream import EventListener
+from mdcache.serving.native.event_listener import EventListener
 from mdcache.serving.native.positions import BadPosition, Position, name_of
+from mdcache.serving.native.series_events import EventName
 from mdcache.serving.native.stream_query import StreamQuery, parse_stream_query
 from mdcache.serving.native.watchers import SeriesWatchers, WatcherSources
 from mdcache.serving.responses import ALLOW, HttpResponse, Receive, Scope, Send, failure_response, refusal_response

@@ -36,14 +36,14 @@ class PriceApp:
         """Answer a question; raise an error of `errors.py`."""
         key, at_ms = _parse(request.query)
         client = request.client
-        wishes, caller = client.directives, Caller(client.client, client.lane)
+        directives, caller = client.directives, Caller(client.client, client.lane)
         if at_ms > self._clocks.now(key.market).late_ms:
             raise Refusal(400, -1130, "'at' lies ahead: nobody knows that price.")
         _, length_ms = _SHORTEST[key.market]
-        found = await self._reads.find(key, Span(start_ms=at_ms - length_ms + 1, end_ms=at_ms), wishes, caller)
+        found = await self._reads.find(key, Span(start_ms=at_ms - length_ms + 1, end_ms=at_ms), directives, caller)
         rows = _rows(self._reads, found)
         if not rows:
-            raise await self._explain(key, at_ms, wishes, caller)
+            raise await self._explain(key, at_ms, directives, caller)
         row = rows[-1]
         named = {
             "market": key.market,
@@ -58,10 +58,12 @@ class PriceApp:
         )
         return NativeReply(reply, result, age_s)
 
-    async def _explain(self, key: SeriesKey, at_ms: int, wishes: FreshnessDirectives | None, caller: Caller) -> Refusal:
+    async def _explain(
+        self, key: SeriesKey, at_ms: int, directives: FreshnessDirectives | None, caller: Caller
+    ) -> Refusal:
         """Return why there is no candle at a moment."""
         weeks = replace(key, interval="1w")  # of which few reads show all
-        found = await self._reads.find(weeks, Span(limit=_ALL_WEEKS), wishes, caller)
+        found = await self._reads.find(weeks, Span(limit=_ALL_WEEKS), directives, caller)
         rows = _rows(self._reads, found)
         if not rows:
             return Refusal(400, -1130, f"{key.subject} has no candles yet.")

@@ -97,8 +97,8 @@ class UdfApp:
         for market in markets:
             if not self._symbols(market).names:  # nobody has asked for anything of it yet
                 whole = SymbolSelection(permission_sets=False)
-                wishes, caller = client.directives or FreshnessDirectives(), Caller(client.client, client.lane)
-                await self._exchange_info.answer(market, whole, wishes, caller)
+                directives, caller = client.directives or FreshnessDirectives(), Caller(client.client, client.lane)
+                await self._exchange_info.answer(market, whole, directives, caller)
         found = [
             (not name.startswith(wanted), name, market)
             for market in markets

@@ -20,7 +20,7 @@ from mdcache.events import BackgroundTask, Events
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import KlineQuestion, SeriesKey
 from mdcache.exchange.markets import KLINE_ENDPOINTS, KlineEndpoint, Market
-from mdcache.serving.native.candles import Candle, SeriesChanges, SeriesNames
+from mdcache.serving.native.series_events import Candle, SeriesChanges, SeriesNames
 from mdcache.serving.ports import CandleSource
 
 _ANY_AGE, _CALLER = FreshnessDirectives(), Caller()

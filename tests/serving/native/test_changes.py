@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
-from mdcache.serving.native.candles import Candle, Cursor, Event, SeriesChanges, SeriesNames, close_events
 from mdcache.serving.native.positions import BadPosition, Position
+from mdcache.serving.native.series_events import Candle, Cursor, Event, SeriesChanges, SeriesNames, close_events
 
 NAMES = SeriesNames(SeriesKey(Market.SPOT, "klines", "BTCUSDT", "", "1m"))
 MINUTE = 60_000

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from mdcache.background_work import cancel_all
 from mdcache.errors import MdcacheError
-from mdcache.serving.native.candles import Cursor, Event, EventName, close_events
 from mdcache.serving.native.positions import Position
+from mdcache.serving.native.series_events import Cursor, Event, EventName, close_events
 from mdcache.serving.native.stream_query import StreamQuery
 from mdcache.serving.native.watchers import SeriesWatcher, SeriesWatchers
 from mdcache.serving.responses import Receive, Send, wait_until_gone
