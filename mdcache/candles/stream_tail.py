@@ -47,7 +47,7 @@ class StreamTail:
         self._settling = settling
         self._frames: dict[int, Frame] = {}
         self._silence = SilentSpan(0, 0, b"")
-        self._confirmed: dict[int, bytes] = {}  # by open time, closed rows that silence has proven complete
+        self._confirmed: dict[int, bytes] = {}  # by open time, closed rows that are proven complete
         self._read: Tail | None = None  # the tail from which `_shown` was made
         self._shown: Tail | None = None
         self._stale = False  # whether something came since

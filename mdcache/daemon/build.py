@@ -68,7 +68,7 @@ from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources
 from mdcache.serving.ports import Readiness
-from mdcache.serving.streams.handshakes import StreamHandshakes
+from mdcache.serving.streams.handshakes import ListenerHandshakes
 from mdcache.settings import Settings, effective
 from mdcache.stores import block_codec
 from mdcache.stores.disk.state import PersistenceSettings, PersistentState, open_state
@@ -136,7 +136,7 @@ class ServingParts:
 
     app: App
     event_streams: EventStreams
-    handshakes: StreamHandshakes
+    handshakes: ListenerHandshakes
     summaries: Summaries
 
 
@@ -146,7 +146,7 @@ class Daemon:
 
     app: App
     event_streams: EventStreams
-    handshakes: StreamHandshakes
+    handshakes: ListenerHandshakes
     governor: Governor
     cache: CacheParts
     state: PersistentState
@@ -406,7 +406,7 @@ def build_serving(
         cors_origins=settings.cors_origins,
         forward=settings.unknown_paths == "forward",
     )
-    handshakes = StreamHandshakes(cache.relay, listeners, clock, hosts, cors_origins=settings.cors_origins)
+    handshakes = ListenerHandshakes(cache.relay, listeners, clock, hosts, cors_origins=settings.cors_origins)
     return ServingParts(app, event_streams, handshakes, Summaries(clock, events, metrics.results, activity.total))
 
 

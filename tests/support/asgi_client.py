@@ -42,7 +42,7 @@ from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources
 from mdcache.serving.ports import Readiness, Recorder
-from mdcache.serving.streams.handshakes import StreamHandshakes
+from mdcache.serving.streams.handshakes import ListenerHandshakes
 from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.governor import Governor, GovernorSettings
 
@@ -224,7 +224,7 @@ class ServingHarness:
         hosts: Sequence[str] = (),
         clocks: Callable[[Clock], ExchangeClocks] | None = None,
         recorder: Callable[[Clock], Recorder] | None = None,
-        handshakes: StreamHandshakes | None = None,
+        handshakes: ListenerHandshakes | None = None,
         listeners: Listeners | None = None,
     ) -> None:
         self.clock = ManualClock()

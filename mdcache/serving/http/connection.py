@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from mdcache.serving.binance.request import is_loopback
 from mdcache.serving.errors import error_body
 from mdcache.serving.http.fast_lane import RAW_REQUEST_EXTENSION, FastLane, is_single_get
-from mdcache.serving.streams.handshakes import StreamHandshakes, UpgradeOffer, UpgradeRefused
+from mdcache.serving.streams.handshakes import ListenerHandshakes, UpgradeOffer, UpgradeRefused
 
 MAX_HEADER_BYTES = 65_536
 MAX_BODY_BYTES = 65_536
@@ -36,7 +36,7 @@ class ClientConnection(HttpToolsProtocol):
     """One connection; the server's subclass sets `fast_lanes` and `streams`."""
 
     fast_lanes: ClassVar[Mapping[bool, FastLane]]  # of peers on this machine, and of others
-    streams: ClassVar[StreamHandshakes | None] = None
+    streams: ClassVar[ListenerHandshakes | None] = None
     message_timeout_s: ClassVar[float] = MESSAGE_TIMEOUT_S
     client_read_timeout_s: ClassVar[float] = CLIENT_READ_TIMEOUT_S
     max_connections: ClassVar[int] = sys.maxsize
@@ -223,7 +223,7 @@ class ClientConnection(HttpToolsProtocol):
         self.parser.feed_data(b"".join([*head, b"\r\n"]))
         self.url, self.headers, self._repeating_head = url, headers, False
 
-    def _upgrade(self, streams: StreamHandshakes, rest: bytes) -> None:
+    def _upgrade(self, streams: ListenerHandshakes, rest: bytes) -> None:
         """Answer the handshake of a stream; if it is accepted, the connection has another protocol from now on."""
         method, version = self.parser.get_method().decode(), self.parser.get_http_version()
         answer = streams.answer(

@@ -13,7 +13,7 @@ import uvicorn
 
 from mdcache.serving.app import App
 from mdcache.serving.http.connection import CLIENT_READ_TIMEOUT_S, MESSAGE_TIMEOUT_S, ClientConnection
-from mdcache.serving.streams.handshakes import StreamHandshakes
+from mdcache.serving.streams.handshakes import ListenerHandshakes
 
 KEEP_ALIVE_S = 75  # as nginx: clients poll every few seconds, and a new connection costs more than an idle one
 _BACKLOG = 1_024
@@ -85,7 +85,7 @@ async def serve(
     grace_s: float,
     on_ready: Callable[[Sequence[str]], None],
     *,
-    streams: StreamHandshakes | None = None,
+    streams: ListenerHandshakes | None = None,
     message_timeout_s: float = MESSAGE_TIMEOUT_S,
     client_read_timeout_s: float = CLIENT_READ_TIMEOUT_S,
     keep_alive_s: int = KEEP_ALIVE_S,

@@ -72,7 +72,7 @@ class UpgradeAccepted:
     connection: ListenerConnection
 
 
-class StreamHandshakes:
+class ListenerHandshakes:
     """Answers handshakes: accepts as many as `listeners` admits; without a `relay`, none: streams are off.
 
     `cors_origins`: of pages that may listen, beside the daemon's own; `hosts`: its own names.

@@ -10,7 +10,7 @@ from websockets.server import ServerProtocol
 
 from mdcache.serving.listeners import Listeners
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
-from mdcache.serving.streams.handshakes import StreamHandshakes, UpgradeAccepted, UpgradeOffer
+from mdcache.serving.streams.handshakes import ListenerHandshakes, UpgradeAccepted, UpgradeOffer
 from tests.support.fake_relay import FakeRelay
 from tests.support.listener import ListenerClient
 from tests.support.virtual_time import VirtualClock, run
@@ -95,7 +95,7 @@ _TARGETS = st.one_of(
 def test_any_handshake_is_accepted_or_refused(target: str, changed: dict[bytes, bytes], method: str) -> None:
     async def answer() -> None:
         clock, listeners = VirtualClock(), Listeners(1)
-        handshakes = StreamHandshakes(FakeRelay(), listeners, clock, AllowedHosts())
+        handshakes = ListenerHandshakes(FakeRelay(), listeners, clock, AllowedHosts())
         answered = handshakes.answer(UpgradeOffer(method, target, "1.1", list((_RIGHT | changed).items())), set())
         if isinstance(answered, UpgradeAccepted):
             assert answered.response.startswith(b"HTTP/1.1 101 ")

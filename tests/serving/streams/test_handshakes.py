@@ -13,7 +13,7 @@ from mdcache.clock import SystemClock
 from mdcache.exchange.markets import Market
 from mdcache.serving.listeners import ListenerKind, Listeners
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
-from mdcache.serving.streams.handshakes import StreamHandshakes
+from mdcache.serving.streams.handshakes import ListenerHandshakes
 from mdcache.serving.streams.listener_connection import ListenerTimes
 from tests.support.asgi_client import BODY, ServingHarness
 from tests.support.fake_relay import FakeRelay
@@ -34,7 +34,7 @@ class House:
     def __init__(
         self,
         relay: FakeRelay,
-        handshakes: StreamHandshakes,
+        handshakes: ListenerHandshakes,
         listeners: Listeners,
         open_peer: Callable[[], Awaitable[Peer]],
     ) -> None:
@@ -82,7 +82,7 @@ async def open_house(
     relay, listeners = FakeRelay(), Listeners(listeners_max)
     times = times or ListenerTimes(close=0.05)
     known = AllowedHosts(["bots.example"])
-    handshakes = StreamHandshakes(relay, listeners, SystemClock(), known, cors_origins=cors_origins, times=times)
+    handshakes = ListenerHandshakes(relay, listeners, SystemClock(), known, cors_origins=cors_origins, times=times)
     harness = ServingHarness(handshakes=handshakes, listeners=listeners, cors_origins=cors_origins)
     async with serving(harness, grace_s=grace_s) as open_peer:
         house = House(relay, handshakes, listeners, open_peer)
@@ -270,7 +270,7 @@ async def test_an_offer_on_other_paths_is_ignored() -> None:
 
 
 async def test_streams_that_are_off() -> None:
-    handshakes = StreamHandshakes(None, Listeners(1), SystemClock(), AllowedHosts())
+    handshakes = ListenerHandshakes(None, Listeners(1), SystemClock(), AllowedHosts())
     async with serving(ServingHarness(handshakes=handshakes)) as connect_peer:
         peer = await connect_peer()
         await peer.send(b"GET /ws HTTP/1.1\r\n" + OFFER + b"\r\n")
