@@ -76,7 +76,8 @@ class BookStarts:
 
     async def applied(self, snapshot: SnapshotQuestion, directives: FreshnessDirectives) -> FreshnessDirectives:
         """Wait for the first event of a book that is newly followed; return how fresh the book must be."""
-        while self._is_awaited(snapshot):
+        until_s = self._clock.now() + _FIRST_EVENT_WITHIN_S  # others may begin to listen all the time
+        while self._is_awaited(snapshot) and self._clock.now() < until_s:
             await self._clock.sleep(_LOOK_EVERY_S)
         least_ms = self.least_ms(snapshot)
         return replace(directives, min_as_of_ms=max(least_ms, directives.min_as_of_ms or 0)) if least_ms else directives

@@ -1,16 +1,20 @@
 """A client that listens to a book's changes is given no book that is older than its first event."""
 
+import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 
+from mdcache.background_work import cancel_all
 from mdcache.exchange.markets import Market
 from mdcache.relay.relay import Relay
 from mdcache.sim import SimConfig
 from tests.support.listeners import FakeListener
 from tests.support.served_daemon import ServedDaemon
 from tests.support.virtual_daemon import DaemonOptions
+from tests.support.virtual_time import close_at_end
 
 pytestmark = pytest.mark.virtual
 
@@ -96,3 +100,24 @@ async def test_a_book_without_events_is_waited_for_two_seconds_only() -> None:
     assert 1.9 < w.clock.now() - began < 2.5
     await book(w)
     assert w.clock.now() - began < 3
+
+
+async def test_a_book_waits_2_s_at_most_while_clients_come_and_go_on_a_topic_without_events() -> None:
+    w, relay = world()
+    await book(w)
+
+    async def come_and_go() -> None:
+        listener = FakeListener(relay)
+        while True:
+            newer = FakeListener(relay, Market.SPOT, "btcusdt@rpiDepth")  # spot has no such topic
+            listener.leave()
+            listener = newer
+            await w.clock.sleep(0.9)
+
+    coming = asyncio.create_task(come_and_go())
+    close_at_end(partial(cancel_all, coming))
+    await w.clock.sleep(0.1)
+    began_s = w.clock.now()
+    async with asyncio.timeout(20):
+        await book(w)
+    assert w.clock.now() - began_s < 2.5
