@@ -118,6 +118,26 @@ async def test_a_long_loss_ends_all_listeners_and_refuses_new_ones_until_it_is_o
     assert other.closed is None or how != "gate closed"
 
 
+async def test_a_fault_of_ours_that_costs_the_connections_ends_all_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = StreamWorld()
+    listeners = [FakeListener(world.relay, Market.SPOT, topic) for topic in ("btcusdt@trade", BTC)]
+    await world.wait(10)
+
+    def failing(*_: object, **__: object) -> None:
+        raise LookupError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mdcache.upstream.streams.shard.judge", failing)
+        world.control.close_streams(notice_s=8)
+        while not world.matching(BackgroundTaskFailed):
+            await world.wait(0.1)
+    assert [one.closed for one in listeners] == [(1012, "internal error")] * 2
+    again = FakeListener(world.relay, Market.SPOT, "btcusdt@trade")
+    await world.wait(10)
+    assert again.frames
+    assert again.closed is None
+
+
 async def test_topics_that_wait_for_their_turn_to_connect_are_not_lost() -> None:
     world = StreamWorld()
     topics = [f"symbol{number}usdt@nothing" for number in range(7_500)]

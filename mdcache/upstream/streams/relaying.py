@@ -58,6 +58,12 @@ class Relaying:
         self._was_alive, self._alive_s = True, link.message_s
         self._lead(self.topics.lossless() if alone else self.topics.gapped(planned=False))
 
+    def failed(self, now_s: float) -> None:
+        """Note that all connections are closed because of a fault of ours, and that nobody looks for a while."""
+        self._was_alive, self._alive_s = True, now_s
+        self.topics.forget_second()
+        self._lose(self.topics.all(), "internal error")
+
     def forget_second(self) -> None:
         """Forget the second connection: it has ended, or another one begins."""
         self.topics.forget_second()

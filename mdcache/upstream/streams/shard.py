@@ -176,6 +176,9 @@ class Shard:
                         await self._woken.wait()
                 except TimeoutError:
                     pass
+        except Exception:
+            self.relaying.failed(self._c.clock.now())
+            raise
         finally:
             await self._close_all()
 
