@@ -87,8 +87,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8700, ge=0, le=65535, description="port to listen on (0: any free one)")
     allowed_hosts: HostNames = Field(
         default=(),
-        description="more host names under which the status page and /v1 are served, separated by commas; "
-        ".name: all below it; *: any",
+        description="more host names under which the status page, /v1/status, /v1/series and /v1/admin are served, "
+        "separated by commas; .name: all below it; *: any",
     )
     spot_url: HttpUrl = Field(default="https://api.binance.com", description="upstream of spot")
     usdm_url: HttpUrl = Field(default="https://fapi.binance.com", description="upstream of USD-M futures")
@@ -176,7 +176,9 @@ class Settings(BaseSettings):
         default=None, description="bearer token of /v1/admin/*; secret; without one, admin calls are refused"
     )
     listeners_max: int = Field(
-        default=1000, ge=0, description="most clients that may listen at once, over WebSockets or to events"
+        default=1000,
+        ge=0,
+        description="most clients that may listen at once: over WebSockets, to events, or waiting for an answer",
     )
     log_level: LogLevel = Field(default="info", description="debug, info, warning, error, critical")
     log_format: Annotated[Literal["auto", "human", "json"], Lower] = Field(

@@ -101,7 +101,9 @@ STREAM_ENDS = _counter("stream_ends", "market end", "Connections to streams that
 STREAM_RESUBSCRIBED = _counter(
     "stream_resubscribed", "market", "Topics that were subscribed to again, as they had been silent for long."
 )
-LISTENERS = _gauge("listeners", "market kind", "Clients that listen, over WebSockets or to events.")
+LISTENERS = _gauge(
+    "listeners", "market kind", "Clients that listen: over WebSockets, to events, or waiting for an answer."
+)
 LISTENERS_MAX = _gauge("listeners_max", "", "Most clients that may listen at once: LISTENERS_MAX.")
 LISTENED_TOPICS = _gauge("listened_topics", "market", "Topics that clients listen to, each subscribed to once.")
 LISTENED_SERIES = _gauge("listened_series", "market", "Series whose events clients listen to.")
