@@ -69,7 +69,7 @@ STREAM_CLIENTS = (
     StreamClient("npm binance streams", "binance", "npm_binance_streams.mjs", "node"),
     StreamClient("npm binance-api-node streams", "binance-api-node", "npm_binance_api_node_streams.mjs", "node"),
     StreamClient("npm ccxt streams", "ccxt", "npm_ccxt_streams.mjs", "node"),
-    StreamClient("freqtrade trade", "freqtrade", "freqtrade_streams.py", longer_s=70.0),
+    StreamClient("freqtrade trade", "freqtrade", "freqtrade_streams.py", longer_s=100.0),
 )
 
 
