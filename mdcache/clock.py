@@ -7,6 +7,7 @@ in suspend must not look two seconds old.
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -52,11 +53,9 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's own clock. `now` returns seconds since boot, suspend included."""
 
-    def now(self) -> float:
-        """Return seconds since boot, suspend included."""
-        return time.clock_gettime(_BOOTTIME)
+    now = staticmethod(partial(time.clock_gettime, _BOOTTIME))  # each hit calls it: a method costs twice as much
 
     def wall_ms(self) -> int:
         """Return milliseconds since the Unix epoch by this machine's clock."""
