@@ -6,12 +6,13 @@ given the same frames, each once and in order, in the time that they share.
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,11 +109,13 @@ def started(command: list[str], base: str, until: float) -> Iterator[tuple[Proce
                 cwd=folder,
                 stdout=out,
                 stderr=err,
+                start_new_session=True,
             )
         try:
             yield process, place, until + _DEADLINE_S
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with what it has started
             process.wait()
 
 
