@@ -76,9 +76,10 @@ class CandlesApp:
             )
             return self._reply(question, known, found, gzip=client.gzip)
 
+        asked_s = self._clock.now()
         made = await look()
         if isinstance(made.reply, HttpResponse) and question.query.wait_s:
-            return await self._wait(question, made, look, request.receive)
+            return await self._wait(question, made, look, request.receive, asked_s)
         return made
 
     async def _wait(
@@ -87,11 +88,14 @@ class CandlesApp:
         made: NativeReply,
         look: Callable[[], Awaitable[NativeReply]],
         receive: Receive,
+        asked_s: float,
     ) -> NativeReply:
         """Look again whenever something may have changed, until something has, or the time is over."""
         try:
             async with (
-                self._waits.waiter(question.keys, receive, closed_only=question.query.span.closed) as waiter,
+                self._waits.waiter(
+                    question.keys, receive, closed_only=question.query.span.closed, since_s=asked_s
+                ) as waiter,
                 asyncio.timeout(question.query.wait_s),
             ):
                 while isinstance(made.reply, HttpResponse):

@@ -17,14 +17,21 @@ _FULL_RETRY_S = 5.0
 
 
 class Waiter:
-    """One question that waits; `ended`: its client is gone, or the daemon stops. It has no loop of its own."""
+    """One question that waits; `ended`: its client is gone, or the daemon stops. It has no loop of its own.
 
-    def __init__(self, keys: Sequence[SeriesKey], watchers: SeriesWatchers, *, closed_only: bool) -> None:
+    `since_s`: when it was first looked at, so that what has changed by now is not missed.
+    """
+
+    def __init__(
+        self, keys: Sequence[SeriesKey], watchers: SeriesWatchers, *, closed_only: bool, since_s: float
+    ) -> None:
         self.closed_only = closed_only
         self.ended = False
         self._watchers = watchers
         self._woken = asyncio.Event()
         self._joined = [watchers.join(key, self) for key in keys]
+        if any(each.told_s >= since_s for each in self._joined):
+            self._woken.set()
 
     def changed(self, watcher: SeriesWatcher) -> None:
         """Note that something of a series changed."""
@@ -56,11 +63,13 @@ class Waits:
         self._listeners = listeners
 
     @asynccontextmanager
-    async def waiter(self, keys: Sequence[SeriesKey], receive: Receive, *, closed_only: bool) -> AsyncIterator[Waiter]:
+    async def waiter(
+        self, keys: Sequence[SeriesKey], receive: Receive, *, closed_only: bool, since_s: float
+    ) -> AsyncIterator[Waiter]:
         """Listen to series for as long as the client is there; raise `LaneFull` if too many listen already."""
         if (refusal := self._listeners.refusal()) is not None:
             raise LaneFull(_FULL_RETRY_S, refusal.removesuffix("."))
-        waiter = Waiter(keys, self._watchers, closed_only=closed_only)
+        waiter = Waiter(keys, self._watchers, closed_only=closed_only, since_s=since_s)
         self._listeners.add(waiter, keys[0].market, ListenerKind.WAIT)
         gone = asyncio.create_task(wait_until_gone(receive))
         gone.add_done_callback(lambda _: waiter.drain())

@@ -5,6 +5,7 @@ all others. Between two looks a watcher waits for a frame of the series, or unti
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -63,12 +64,13 @@ class WatcherSources:
 
 
 class SeriesWatcher:
-    """Watches one series for all its listeners."""
+    """Watches one series for all its listeners. `told_s`: when they were last told that it changed."""
 
     def __init__(self, key: SeriesKey, sources: WatcherSources) -> None:
         self.key = key
         self.changes = SeriesChanges(SeriesNames(key))
         self.listeners: dict[SeriesListener, None] = {}
+        self.told_s = -math.inf
         self._sources = sources
         self._endpoint = _endpoint(key)
         self._interval = INTERVALS[key.interval]
@@ -189,6 +191,7 @@ class SeriesWatcher:
         return self._sources.exchange_now(self.key.market)
 
     def _tell(self) -> None:
+        self.told_s = self._sources.clock.now()
         for each in list(self.listeners):
             each.changed(self)
 

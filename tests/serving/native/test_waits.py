@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mdcache.serving.native.row_reads import RowReads
 from tests.serving.native.test_candles import MINUTE, get, world
 from tests.support.asgi_client import Response
 from tests.support.event_client import EventClient
@@ -58,6 +59,27 @@ async def test_a_close_is_answered_at_once_and_all_that_wait_cost_one_read(*, st
     if not streams:
         assert not len(w.app._listeners)
         assert not any(each.series for each in w.event_streams.counts().values())
+
+
+async def test_a_close_while_the_question_was_looked_at_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = world(streams=True)
+    listener = await EventClient(w.app, TWO.replace("limit=10&", "")).started()
+    since = await token(w, TWO)
+    find_all, slow = RowReads.find_all, True
+
+    async def find_all_slowly(self: RowReads, *args: Any) -> Any:
+        nonlocal slow
+        found, wait_s, slow = await find_all(self, *args), 0.5 * slow, False  # the rest of a thousand series
+        await w.clock.sleep(wait_s)
+        return found
+
+    monkeypatch.setattr(RowReads, "find_all", find_all_slowly)
+    await w.clock.sleep((MINUTE - w.clock.true_ms() % MINUTE) / 1000 - 0.05)
+    began_s = w.clock.now()
+    reply = await get(w, f"{TWO}&since={since}&wait=30")
+    assert began_s < listener.named("closed")[-1].at_s < began_s + 0.5
+    assert reply.status == 200
+    assert w.clock.now() - began_s < 1.0
 
 
 async def test_many_series_that_close_together_are_one_answer() -> None:
