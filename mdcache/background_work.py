@@ -10,7 +10,7 @@ from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 _PAUSE_S = 1.0
 _MAX_PAUSE_S = 60.0
 _CANCEL_AGAIN_S = 0.1
-_LONG_BYTES = 1 << 18  # to parse or compress so many takes about a millisecond
+LONG_BYTES = 1 << 18  # to parse or compress so many takes about a millisecond
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
@@ -48,7 +48,7 @@ async def compute(nbytes: int, call: Callable[_P, _T], *args: _P.args, **kwargs:
 
     The event loop goes on meanwhile: `daemon/lifecycle.py` has the interpreter change threads often.
     """
-    if nbytes > _LONG_BYTES:
+    if nbytes > LONG_BYTES:
         return await asyncio.to_thread(call, *args, **kwargs)
     return call(*args, **kwargs)
 

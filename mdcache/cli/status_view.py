@@ -304,13 +304,23 @@ def _streams(streams: Iterable[StreamsStatus], tails: Mapping[str, Mapping[str, 
 
 def _listeners(listeners: Iterable[ListenersStatus]) -> Table:
     table = new_table(
-        "listeners", ">websockets", ">topics", ">frames sent", ">closed", ">to events", ">series", ">events sent"
+        "listeners",
+        ">websockets",
+        ">topics",
+        ">frames sent",
+        ">closed",
+        ">to events",
+        ">series",
+        ">events sent",
+        ">waiting",
     )
     for each in listeners:
         closed = Text(f"{sum(each.closed.values()):,}", "yellow" if each.closed.get("slow") else "")
         sockets, events = each.listeners.get("websocket", 0), each.listeners.get("events", 0)
         before = (f"{number:,}" for number in (sockets, each.topics, each.frames))
-        after = (f"{number:,}" for number in (events, each.series, sum(each.events.values())))
+        after = (
+            f"{number:,}" for number in (events, each.series, sum(each.events.values()), each.listeners.get("wait", 0))
+        )
         add_row(table, printable(each.market), *before, closed, *after)
     return table
 

@@ -15,9 +15,8 @@ from mdcache.replay.sides import LogEntry, SideResult, side_result
 
 LIMIT = 6_000  # spot's weight limit per minute since 2023-08-25: CHANGELOG.md of binance-spot-api-docs
 MINUTE_S = 60
-_START_DELAY_S = (
-    0.5  # when the consumers begin; the exchanges' minute begins slightly earlier, so that rounding does not matter
-)
+# When the consumers begin; the exchanges' minute begins slightly earlier, so that rounding does not matter.
+_START_DELAY_S = 0.5
 _MARGIN_S = 0.1
 _CLIENT = "127.0.0.1"  # the address of the consumers and of the daemon
 _OBSERVER = {"x-sim-client": "replay"}  # our own requests are charged to another address

@@ -21,9 +21,8 @@ from mdcache.errors import BodyFault, Fault, InvalidBody, TransportFailed
 from mdcache.upstream.models import UpstreamRequest
 from mdcache.upstream.reply_head import ReplyHead
 
-SPARE_CONNECTIONS = (
-    4  # httpx's pool is larger than our concurrency, so that it never queues: docs/design.md#flight-lifetime
-)
+# httpx's pool is larger than our concurrency, so that it never queues: docs/design.md#flight-lifetime.
+SPARE_CONNECTIONS = 4
 REFUSAL_BYTES = 65_536  # of a body with another status: enough for any error and any firewall's page
 _OK = 200
 _PREPARED = 256  # requests kept prepared: those for tails are sent again and again

@@ -105,11 +105,13 @@ async def test_streams() -> None:
 async def test_listeners() -> None:
     house = ServingHarness()
     assert "listeners" not in shown(await told(house))
-    busy = ListenersStatus("spot", {"websocket": 7, "events": 2}, 30, 5, 90_000, events={"candle": 400, "closed": 9})
+    busy = ListenersStatus(
+        "spot", {"websocket": 7, "events": 2, "wait": 4}, 30, 5, 90_000, events={"candle": 400, "closed": 9}
+    )
     house.listening = [busy, ListenersStatus("usdm")]
     page = shown(await told(house))
-    assert "0 reads under way, 9 listeners" in page
-    assert re.search(r"spot +7 +30 +90,000 +0 +2 +5 +409 *\n", page)
+    assert "0 reads under way, 13 listeners" in page
+    assert re.search(r"spot +7 +30 +90,000 +0 +2 +5 +409 +4 *\n", page)
     assert "usdm" not in page
 
 

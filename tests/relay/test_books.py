@@ -11,7 +11,7 @@ from mdcache.background_work import cancel_all
 from mdcache.exchange.markets import Market
 from mdcache.relay.relay import Relay
 from mdcache.sim import SimConfig
-from tests.support.listeners import FakeListener
+from tests.support.relay_listener import FakeListener
 from tests.support.served_daemon import ServedDaemon
 from tests.support.virtual_daemon import DaemonOptions
 from tests.support.virtual_time import close_at_end

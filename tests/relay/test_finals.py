@@ -12,7 +12,7 @@ from mdcache.exchange.topics import KlineMark, kline_mark
 from mdcache.relay.finals import TopicCandles, mended_frame
 from mdcache.sim.streams.session import StreamSession
 from tests.exchange.test_streams import CLOSE, LIVE, LIVE_KEY, LIVE_ROW
-from tests.support.listeners import FakeListener
+from tests.support.relay_listener import FakeListener
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
 
 BTC, SLOW = "btcusdt@kline_1m", "slowusdt@kline_1m"

@@ -7,7 +7,7 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.topics import TopicKind, frame_position, topic_kind
 from tests.relay.direct_client import DirectClient
 from tests.support.examples import exhaustive
-from tests.support.listeners import FakeListener
+from tests.support.relay_listener import FakeListener
 from tests.upstream.streams.world import BTC, StreamWorld
 
 pytestmark = pytest.mark.virtual

@@ -11,7 +11,7 @@ import pytest
 from mdcache.exchange.markets import Market
 from mdcache.exchange.topics import TopicKind, frame_position, kline_mark, topic_kind
 from tests.relay.direct_client import DirectClient
-from tests.support.listeners import FakeListener
+from tests.support.relay_listener import FakeListener
 from tests.upstream.streams.world import StreamWorld
 
 pytestmark = pytest.mark.virtual

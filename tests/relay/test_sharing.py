@@ -7,7 +7,7 @@ import pytest
 from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import read_frame
 from mdcache.relay.relay import MOST_TOPICS
-from tests.support.listeners import FakeListener
+from tests.support.relay_listener import FakeListener
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
 from tests.upstream.streams.world import BTC, SOME, StreamWorld
 

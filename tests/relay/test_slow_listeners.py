@@ -10,7 +10,7 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.topics import kline_mark
 from mdcache.relay.frames import RelayedFrame
 from mdcache.relay.outbox import HOLD_FROM_BYTES, MOST_BYTES
-from tests.support.listeners import FakeListener
+from tests.support.relay_listener import FakeListener
 from tests.upstream.streams.world import BTC, StreamWorld
 
 pytestmark = pytest.mark.virtual

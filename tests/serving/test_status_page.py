@@ -115,7 +115,7 @@ def busy(house: ServingHarness) -> None:
     house.listening = [
         ListenersStatus(
             "spot",
-            {"websocket": 7, "events": 2},
+            {"websocket": 7, "events": 2, "wait": 4},
             30,
             5,
             90_000,
@@ -165,7 +165,7 @@ def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
         ["usdm", "1", "12", "2", "2", "–", "3", "1006"],
         ["coinm", "0", "3", "3", "0", "–", "90", f"{HOSTILE}; next attempt in 7.4 s"],
     ]
-    assert window.cells("#listeners") == [["spot", "7", "30", "90,000", "5", "1", "2", "5", "409"]]
+    assert window.cells("#listeners") == [["spot", "7", "30", "90,000", "5", "1", "2", "5", "409", "4"]]
     worrying = "return [...document.querySelectorAll('#streams .warning')].map((cell) => cell.cellIndex)"
     assert window.run(worrying) == [4, 1, 7]
     assert [cells[1:] for cells in window.cells("#events")] == [

@@ -30,7 +30,7 @@ class ConnectFailed(Exception):
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """One who waits for his turn."""
+    """A connect that waits for its turn."""
 
     market: Market
     planned: bool
@@ -156,9 +156,8 @@ class Dialer:
 
     def _refused(self, market: Market, epoch: int, refused: HandshakeRefused) -> ConnectFailed:
         outcome = self._gate.record_handshake(market, epoch, refused.head, refused.body)
-        forbidden = (
-            refused.head.status < HTTPStatus.INTERNAL_SERVER_ERROR
-        )  # as if no streams were there: no passing trouble
+        # as if there were no streams: no passing trouble
+        forbidden = refused.head.status < HTTPStatus.INTERNAL_SERVER_ERROR
         self.pace.refused(market, self._clock.now(), self._rng.random(), forbidden=forbidden, wait_s=outcome.wait_s)
         failed = ConnectFailed(refused.head.status, f"handshake refused with {refused.head.status}")
         self._events.emit(StreamRefused(market.value, failed.status, str(failed), outcome.closed_gate))

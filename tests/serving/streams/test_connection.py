@@ -9,7 +9,7 @@ import pytest
 from mdcache.exchange.markets import Market
 from mdcache.serving.streams.listener_connection import MOST_WAITING_BYTES
 from tests.support.fake_relay import FakeRelay
-from tests.support.listener import ListenerClient
+from tests.support.listener_client import ListenerClient
 from tests.support.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.virtual

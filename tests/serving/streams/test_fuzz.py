@@ -12,7 +12,7 @@ from mdcache.serving.listeners import Listeners
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.streams.handshakes import ListenerHandshakes, UpgradeAccepted, UpgradeOffer
 from tests.support.fake_relay import FakeRelay
-from tests.support.listener import ListenerClient
+from tests.support.listener_client import ListenerClient
 from tests.support.virtual_time import VirtualClock, run
 
 _OURS = {1007, 1008}  # for texts that are none, and for too many messages, of which the library says nothing

@@ -28,7 +28,7 @@ OFFER = (
 )
 
 
-class House:
+class ListeningServer:
     """A server that answers handshakes, and what opens connections to it."""
 
     def __init__(
@@ -78,14 +78,14 @@ async def open_house(
     cors_origins: tuple[str, ...] = (),
     grace_s: float = 1.0,
     times: ListenerTimes | None = None,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[ListeningServer]:
     relay, listeners = FakeRelay(), Listeners(listeners_max)
     times = times or ListenerTimes(close=0.05)
     known = AllowedHosts(["bots.example"])
     handshakes = ListenerHandshakes(relay, listeners, SystemClock(), known, cors_origins=cors_origins, times=times)
     harness = ServingHarness(handshakes=handshakes, listeners=listeners, cors_origins=cors_origins)
     async with serving(harness, grace_s=grace_s) as open_peer:
-        house = House(relay, handshakes, listeners, open_peer)
+        house = ListeningServer(relay, handshakes, listeners, open_peer)
         try:
             yield house
         finally:

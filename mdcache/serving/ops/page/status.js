@@ -176,7 +176,8 @@ function showListeners({ listeners }) {
   $("listeners-table").hidden = !ever.length;
   fill($("listeners"), ever.map((each) => [
     each.market, each.listeners.websocket, each.topics, each.frames, sum(each.dropped),
-    worry(sum(each.closed), each.closed.slow > 0), each.listeners.events, each.series, sum(each.events)]));
+    worry(sum(each.closed), each.closed.slow > 0), each.listeners.events, each.series, sum(each.events),
+    each.listeners.wait]));
 }
 
 function showFigures(status) {
