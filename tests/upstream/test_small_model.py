@@ -364,14 +364,20 @@ def test_it_finds_one_that_takes_a_lost_message_for_not_sent(monkeypatch: pytest
 
 
 # Two are silent while the store is emptied, and a third that they never heard of starts: each takes its part in as many
-# as it knows of (docs/design.md#replicas), and none can know better.
-_UNKNOWABLE = pytest.param(
-    "a third joins two", marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason="nobody knows of all three")
-)
+# as it knows of (docs/design.md#replicas), and none can know better. And a checkpoint has what was spent, not what was
+# drawn: killed in a minute that it entered, and started before an emptied store, a replica has its part there again.
+_RED = {
+    "a third joins two": "nobody knows of all three",
+    **dict.fromkeys(("one spent most", "before the edge"), "a checkpoint does not name the minutes that were entered"),
+}
+
+
+def _known(start: str) -> pytest.MarkDecorator:
+    return pytest.mark.xfail(start in _RED, strict=True, raises=AssertionError, reason=_RED.get(start, ""))
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("start", [*(each for each in STARTS if each != "a third joins two"), _UNKNOWABLE])
+@pytest.mark.parametrize("start", [pytest.param(each, marks=_known(each)) for each in STARTS])
 @pytest.mark.timeout(3_600)
 def test_no_order_of_five_steps_either(start: str) -> None:
     explored(STARTS[start], 5)
