@@ -63,7 +63,7 @@ _CALL_DIRECTLY = (
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """What answers the four kinds of paths."""
+    """What answers: Binance's paths, the operators' ones, event streams, and the native API."""
 
     binance: BinanceHandler
     ops: OpsApp
@@ -92,7 +92,6 @@ class App:
             PathKind.EVENTS: handlers.events,
             PathKind.NATIVE: handlers.native,
         }
-        self._handler = handlers.binance
         self._hits = handlers.binance.hits
         self._parser = parser
         self._clock = clock
@@ -123,7 +122,7 @@ class App:
         self._listeners.drain(grace_s)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # no web sockets, and no lifespan events
+        if scope["type"] != "http":  # WebSockets never come so far, and lifespan events mean nothing here
             return
         began_s = self._clock.now()
         found = route(scope["path"])
@@ -172,7 +171,7 @@ class App:
         request = self._parser.parse(rule, scope["query_string"], scope["headers"], loopback=loopback)
         hit = self._hits.answer(request, began_s)
         if hit is None:
-            return await self._handler.respond(request, began_s)
+            return await self._handlers.binance.respond(request, began_s)
         raw = (scope.get("extensions") or {}).get(RAW_REQUEST_EXTENSION)
         if raw is not None:
             self.fast_lanes[loopback].learn(raw["bytes"], request)
@@ -187,9 +186,9 @@ class App:
             if found.kind is PathKind.TIME:
                 unit = next((value for name, value in scope["headers"] if name == b"x-mbx-time-unit"), None)
                 text = None if unit is None else unit.decode("latin-1")
-                reply = await self._handler.time(found.market, query, text)
+                reply = await self._handlers.binance.time(found.market, query, text)
             else:
-                reply = self._handler.ping(found.market, query)
+                reply = self._handlers.binance.ping(found.market, query)
         except MdcacheError as error:
             self._count(found, error_result(error), began_s)
             return failure_response(error)

@@ -1,4 +1,4 @@
-"""A whole reply to hits, kept ready until anything in it would change (docs/design.md#ready-replies)."""
+"""A ready reply: sent whole to all hits alike, until anything in it would change (docs/design.md#ready-replies)."""
 
 import math
 from collections.abc import Callable

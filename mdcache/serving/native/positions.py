@@ -23,11 +23,10 @@ class BadPosition(ValueError):
 class Position:
     """The position of one listener: for each interval, the symbols by the close up to which they were sent."""
 
-    def __init__(self, name: str, groups: Sequence[dict[int, int]], symbols: int) -> None:
+    def __init__(self, name: str, groups: Sequence[dict[int, int]]) -> None:
         self._name = name
         self._groups = groups
         self._parts = [_print(each) for each in groups]
-        self._all = (1 << symbols) - 1
         self._text: str | None = None
 
     @classmethod
@@ -40,7 +39,7 @@ class Position:
             symbols: How many symbols there are.
             intervals: How many intervals.
         """
-        return cls(name, [{close_ms: (1 << symbols) - 1} for _ in range(intervals)], symbols)
+        return cls(name, [{close_ms: (1 << symbols) - 1} for _ in range(intervals)])
 
     @classmethod
     def read(cls, text: str, name: str, symbols: int, intervals: int) -> "Position":
@@ -50,7 +49,7 @@ class Position:
             raise BadPosition("it is not a position of mdcache's")
         if named != name:
             raise BadPosition("it belongs to other series, or to an mdcache with another upstream")
-        return cls(name, [_read(part, (1 << symbols) - 1) for part in parts], symbols)
+        return cls(name, [_read(part, (1 << symbols) - 1) for part in parts])
 
     def until_ms(self, interval: int, symbol: int) -> int:
         """Return up to which close one series was sent; both are places in the question."""
