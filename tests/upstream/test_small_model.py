@@ -366,10 +366,10 @@ def test_it_finds_one_that_takes_a_lost_message_for_not_sent(monkeypatch: pytest
 # Two are silent while the store is emptied, and a third that they never heard of starts: each takes its part in as many
 # as it knows of (docs/design.md#replicas), and none can know better. And a checkpoint has what was spent, not what was
 # drawn: killed in a minute that it entered, and started before an emptied store, a replica has its part there again.
-_RESTARTED = ("one spent most", "before the edge", "forgotten, and one was not known")
 _RED = {
     "a third joins two": "nobody knows of all three",
-    **dict.fromkeys(_RESTARTED, "a checkpoint does not name the minutes that were entered"),
+    "forgotten, and one was not known": "the one that knew of all three was killed",
+    **dict.fromkeys(("one spent most", "before the edge"), "a checkpoint does not name the minutes that were entered"),
 }
 
 
