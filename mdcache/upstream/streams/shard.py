@@ -187,7 +187,7 @@ class Shard:
         self._take_opened()
         self._judge(now_s)
         reason = self._wanted(now_s)
-        if self._opening is not None and reason is not self._reason and reason not in {None, ConnectReason.SILENT}:
+        if self._opening is not None and reason is not None and _outranks(reason, self._reason):
             self._cancel_opening()  # the reason is another one, such as that the old connection has ended meanwhile
         elif reason is None and self._reason in {ConnectReason.SILENT, ConnectReason.PLANNED}:
             self._cancel_opening()  # frames come again; or it would begin too near to the end of the minute
@@ -360,3 +360,8 @@ class Shard:
         if opening is not None and not opening.cancelled() and opening.exception() is None:
             await opening.result().close()
         await asyncio.gather(*self._closing, return_exceptions=True)
+
+
+def _outranks(reason: ConnectReason, other: ConnectReason) -> bool:
+    """Return whether a connection that is opened for another reason must not be waited for: a planned one may wait."""
+    return reason is not other and (reason is not ConnectReason.SILENT or other is ConnectReason.PLANNED)

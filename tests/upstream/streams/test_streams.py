@@ -240,6 +240,21 @@ async def test_an_announced_end_is_met_by_a_new_connection_that_loses_no_frame()
     assert [event.reason for event in world.matching(StreamConnected)] == [ConnectReason.FIRST, ConnectReason.SHUTDOWN]
 
 
+async def test_a_planned_replacement_that_may_not_begin_is_no_reason_to_stay_silent() -> None:
+    world = StreamWorld()
+    world.subscribe(BTC)
+    await world.wait(70)
+    await world.wait((19.0 - world.clock.wall_ms() / 1000) % 60)
+    (shard,) = world.streams._markets[Market.SPOT]._shards
+    assert shard._current is not None
+    shard._current.replace_s = 0.0
+    world.net.pull_the_cable()  # at 19 s of the minute: a planned connect fails at 28 s, the silence counts from 29 s
+    await world.wait(120)
+    world.net.unplugged = False
+    await world.wait(20)
+    assert world.sink.since(world.clock.now() - 5, Market.SPOT, BTC)[0] < 5
+
+
 async def test_an_end_announced_too_late_costs_seconds() -> None:
     world = StreamWorld()
     world.subscribe(*SOME)
