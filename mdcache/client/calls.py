@@ -154,6 +154,10 @@ def fetch_ohlcv(
 
     Returns:
         Lists of open time, open, high, low, close and volume, as numbers.
+
+    Raises:
+        Unavailable: They can't be answered now.
+        Refused: The question is wrong.
     """
     name, _, settled = symbol.partition(":")
     base, _, quote = name.partition("/")

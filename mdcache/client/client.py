@@ -66,6 +66,9 @@ class Client:
             symbols: Their names.
             intervals: As Binance calls them.
             after: `position` of an earlier iteration: what closed since comes first.
+
+        Raises:
+            Refused: While iterating: the question is wrong, or `after` is too old to resume from.
         """
         return Changes(self, Subscription(market, symbols, intervals, after, closed=True))
 
