@@ -17,7 +17,7 @@ pytestmark = pytest.mark.processes
 ELSEWHERE = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "elsewhere"}}}]
 RULES = {"prometheusRule": {"enabled": True}}
 
-NATIVE = ("/v1/stream", "/v1/candles", "/v1/candles.csv", "/v1/candles.arrow", "/v1/price", "/v1/series")
+NATIVE = ("/v1/stream", "/v1/candles", "/v1/candles.csv", "/v1/candles.arrow", "/v1/price")
 
 
 def test_the_alerts_in_the_cluster_are_those_of_the_file(helm: Tool, tmp_path: Path) -> None:

@@ -159,22 +159,3 @@ async def test_topics_without_a_first_connection_are_lost_after_10_s() -> None:
         closed.append(listener.closed)
     assert closed == [None, (1012, "no connection to Binance for 10 s")]
     assert world.relay.refusal(Market.SPOT) == "no connection to Binance for 10 s"
-
-
-async def test_a_bug_that_costs_the_connection_is_told_to_those_who_missed_frames(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    world = StreamWorld()
-    trades, klines = (FakeListener(world.relay, Market.SPOT, topic) for topic in ("btcusdt@trade", BTC))
-    await world.wait(1)
-
-    def fail(*_: object) -> None:
-        monkeypatch.undo()
-        raise LookupError("a bug")
-
-    monkeypatch.setattr(world.streams._dialer.pace, "proven", fail)
-    await world.wait(10)
-    assert len(world.matching(BackgroundTaskFailed)) == 1
-    assert trades.closed == (1012, "a connection to Binance was lost")
-    assert klines.closed is None
-    assert len(klines.frames) > 2
