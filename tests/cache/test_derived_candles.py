@@ -310,6 +310,7 @@ def test_any_history_of_one_symbol(seed: int) -> None:
     run(history(seed))
 
 
+@pytest.mark.exhaustive
 def test_histories_have_derived_candles() -> None:
     assert sum(run(history(seed)) for seed in range(8)) > 40
 

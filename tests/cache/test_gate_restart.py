@@ -197,6 +197,7 @@ async def test_a_newer_file_is_left_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "gates.json").read_bytes() == content
 
 
+@pytest.mark.exhaustive
 async def test_what_this_minute_has_spent_is_remembered(tmp_path: Path) -> None:
     w = VirtualDaemon(SimConfig(), DaemonOptions(limits=GovernorSettings(weight_share=0.5)), tmp_path)
     await w.ask(SPOT, TAIL)

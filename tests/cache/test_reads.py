@@ -146,6 +146,7 @@ async def test_the_only_client_leaving_wastes_nothing_that_was_sent() -> None:
     assert len(w.calls()) == before
 
 
+@pytest.mark.exhaustive
 @pytest.mark.untraced
 @pytest.mark.parametrize("seed", [2, *exhaustive(0, 1, 3)])
 async def test_pools_survive_clients_that_leave_at_any_moment(seed: int) -> None:
@@ -228,6 +229,7 @@ async def test_evicted_rows_that_settled_just_now_are_read_with_the_tail(path: s
     assert len(w.calls()) - before == 1
 
 
+@pytest.mark.exhaustive
 async def test_the_memory_bound_holds_while_a_series_is_never_idle() -> None:
     """Polls that overlap pin a series for ever; its history must go all the same."""
 

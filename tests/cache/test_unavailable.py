@@ -85,6 +85,7 @@ async def test_a_stale_tail_never_outlives_its_close_without_max_stale() -> None
         await w.ask(SPOT, query, wishes=FreshnessDirectives(max_stale_s=60, min_as_of_ms=first.as_of_ms + 1))
 
 
+@pytest.mark.exhaustive
 async def test_firewall_pages_bring_growing_pauses() -> None:
     w = await ready(VirtualDaemon(PLENTY))
     w.exchange.control.fault("403", probability=0.5, path="/api")
@@ -113,6 +114,7 @@ async def test_a_429_is_waited_out() -> None:
     assert (await w.ask(SPOT, TAIL)).rows == 5
 
 
+@pytest.mark.exhaustive
 @pytest.mark.untraced
 @pytest.mark.parametrize("minutes", [2, *exhaustive(3)])
 async def test_tenfold_demand_stays_in_the_share_and_uses_it(minutes: int) -> None:

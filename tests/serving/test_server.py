@@ -175,6 +175,7 @@ async def test_a_request_that_does_not_arrive(start: bytes) -> None:
         assert said.startswith(b"HTTP/1.1 408 ") if start else said == b""
 
 
+@pytest.mark.exhaustive
 async def test_idle_connections_end_with_and_without_the_fast_lane() -> None:
     house = ServingHarness()
     async with serving(house, keep_alive_s=0) as connect:

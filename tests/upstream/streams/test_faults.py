@@ -69,6 +69,7 @@ async def test_frames_are_back_soon_after_handshakes_were_refused(kind: str) -> 
     _assert_back(world, end_s, 40 if kind in {"418", "429"} else BACK_S)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("hangs", [False, True])
 @pytest.mark.parametrize("seed", thinned(range(3), 3))
 async def test_a_cable_pulled_for_20_s_costs_all_markets_5_s_more(hangs: bool, seed: int) -> None:

@@ -57,6 +57,7 @@ def _assert_within_limits(world: StreamWorld) -> None:
     assert max(carrying.values(), default=0) <= 1, "one connection a market is enough for so few topics"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in range(1, 24))])
 async def test_whatever_happened_all_that_is_wished_comes_again(seed: int) -> None:
     world, rng, wished = StreamWorld(seed), random.Random(seed), set[tuple[Market, str]]()

@@ -125,6 +125,7 @@ async def test_a_topic_that_dies_under_a_live_connection_is_subscribed_to_again(
     assert len(world.net.attempts) == 1
 
 
+@pytest.mark.exhaustive
 async def test_quiet_topics_cost_no_connects() -> None:
     world = StreamWorld()
     world.subscribe(QUIET, "nothing@kline_1m", "neither@kline_1m")
@@ -147,6 +148,7 @@ async def test_ages_are_kept_by_topic() -> None:
     assert (status.connects_last_minute, status.connects_last_hour) == (0, 1)
 
 
+@pytest.mark.exhaustive
 async def test_a_dead_topic_is_renewed_at_once_and_then_its_connection_is_replaced() -> None:
     world = StreamWorld()
     world.subscribe(*SOME)
@@ -210,6 +212,7 @@ async def _undisturbed(seconds: float) -> dict[tuple[Market, str], list[int]]:
     return world.sink.event_times
 
 
+@pytest.mark.exhaustive
 async def test_a_planned_replacement_loses_no_frame_and_is_far_from_the_full_minute() -> None:
     expected = await _undisturbed(105)
     world = StreamWorld()
