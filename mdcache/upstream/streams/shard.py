@@ -352,9 +352,7 @@ class Shard:
         opening, self._opening = self._opening, None
         for link in self._links():
             self._retire(link, StreamEnd.UNWISHED, "")
-        current, self._current, self._next = self._current, None, None
-        if current is not None:
-            self.relaying.ended(current, alone=True)
+        self._current = self._next = None
         self._interrupt()
         await cancel_all(opening)
         if opening is not None and not opening.cancelled() and opening.exception() is None:
