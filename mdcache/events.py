@@ -77,7 +77,9 @@ class BackgroundTask(StrEnum):
 class UpstreamCalled:
     """One request to Binance ended, with a status or without (`status` 0, and `fault` says why).
 
-    `rows`: of a page that was accepted; `None` for other bodies, and if the read was cancelled.
+    `rows`: of a page that was accepted; `None` for other bodies, and if the read was cancelled. `client`: whose
+    question began the read; empty without a configured name, and if nobody asked. `subject`: the series, or market and
+    endpoint.
     """
 
     market: str
@@ -91,6 +93,8 @@ class UpstreamCalled:
     body_bytes: int
     seconds: float
     rows: int | None = None
+    client: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 Rule: docs/design.md#metrics.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -53,6 +53,28 @@ class Shares:
     failed: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Half are at most `p50`, and 99 of a hundred at most `p99`: ends of a histogram's buckets, in seconds."""
+
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecentAnswers:
+    """The last minutes' requests.
+
+    `by_second`: how many by result in each whole second, the newest last; results that none had are left out.
+    `seconds`: how long those of the last sixty seconds took, by result and of `all`. `tail_ages`: how old the tails
+    were that they showed, by market.
+    """
+
+    by_second: dict[str, list[int]]
+    seconds: dict[str, Quantiles]
+    tail_ages: dict[str, Quantiles]
+
+
 def shares(counts: Mapping[str, int]) -> Shares:
     """Return the shares in these counts of requests by result."""
     requests = sum(counts.values())
@@ -62,6 +84,28 @@ def shares(counts: Mapping[str, int]) -> Shares:
         return round(_sum(counts, results) / questions, 6) if questions else None
 
     return Shares(requests, questions, part(HITS), part(MARKED), part(FAILED))
+
+
+STEP_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ShareSteps:
+    """The marked and the failed share of questions in steps of `seconds`, the newest last; `None` without any."""
+
+    seconds: int
+    marked: list[float | None]
+    failed: list[float | None]
+
+
+def shares_by_step(by_second: Mapping[str, Sequence[int]]) -> ShareSteps:
+    """Return the shares in the seconds of these requests by result, in steps."""
+    length = max(map(len, by_second.values()), default=0)
+    found = [
+        shares({result: sum(counts[at : at + STEP_S]) for result, counts in by_second.items()})
+        for at in range(0, length, STEP_S)
+    ]
+    return ShareSteps(STEP_S, [each.marked for each in found], [each.failed for each in found])
 
 
 def read_failed(status: int, fault: str) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools import chart, configuration, env_example, metrics_table, modules_table, openapi, paths_table
+from tools import chart, configuration, env_example, metrics_table, modules_table, openapi, paths_table, runbook_page
 
 ROOT = Path(__file__).parents[1]
 FILES: Mapping[str, Callable[[], str]] = {
@@ -13,6 +13,7 @@ FILES: Mapping[str, Callable[[], str]] = {
     "docs/modules.md": modules_table.text,
     "docs/paths.md": paths_table.text,
     "mdcache/serving/ops/page/openapi.json": openapi.text,
+    "mdcache/serving/ops/page/runbook.html": runbook_page.text,
     **chart.FILES,
 }
 

@@ -142,7 +142,8 @@ class _Look:
 def _build_request(series: Series, window: Window) -> UpstreamRequest:
     key, path = series.key, series.endpoint.path
     query = request_query(key, window.start_ms, window.end_ms, window.limit)
-    return UpstreamRequest(path, query, request_headers(key), window.weight(series.endpoint), MAX_BODY_BYTES)
+    weight = window.weight(series.endpoint)
+    return UpstreamRequest(path, query, request_headers(key), weight, MAX_BODY_BYTES, str(key))
 
 
 def _read_page(series: Series, window: Window, reply: UpstreamReply) -> Page:

@@ -1,9 +1,8 @@
 """What feeds the tails in use: reads, streams or derivation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
-from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.candles.series import Series
 from mdcache.clock import Instant
 from mdcache.exchange.markets import Market
@@ -28,11 +27,11 @@ def tail_source(series: Series) -> TailSource | None:
     return TailSource.REST if series.last_shown_tail is series.tail else TailSource.STREAM
 
 
-def count_tails(registry: SeriesRegistry, exchange_now: Callable[[Market], Instant]) -> dict[str, dict[str, int]]:
+def count_tails(listed: Iterable[Series], exchange_now: Callable[[Market], Instant]) -> dict[str, dict[str, int]]:
     """Count the tails in use by market and source: those that are at most a minute old."""
     counts = {market.value: {source.value: 0 for source in TailSource} for market in Market}
     since_ms = {market: exchange_now(market).ms - _IN_USE_MS for market in Market}
-    for series in registry:
+    for series in listed:
         tail, source, market = series.last_shown_tail, tail_source(series), series.key.market
         if tail is not None and source is not None and tail.as_of_ms >= since_ms[market]:
             counts[market.value][source.value] += 1

@@ -66,7 +66,7 @@ from mdcache.serving.native.watchers import WatcherSources
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
-from mdcache.serving.ops.status import Status, StatusSources
+from mdcache.serving.ops.status import Status, StatusSources, Upstreams
 from mdcache.serving.ports import Readiness
 from mdcache.serving.streams.handshakes import ListenerHandshakes
 from mdcache.settings import Settings, effective
@@ -382,6 +382,12 @@ def build_serving(
             activity=activity,
             requests=metrics.results,
             last_minute=metrics.minute,
+            answers=metrics.recent,
+            upstreams=Upstreams(
+                settings.egress,
+                {market.value: url for market, url in origins(settings).items()},
+                settings.other_upstreams(),
+            ),
             streams=cache.streams_status,
             disk=state.status,
             redis=redis_status,

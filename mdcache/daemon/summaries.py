@@ -8,7 +8,7 @@ from mdcache.background_work import cancel_all, supervise
 from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, Events, Summary
 from mdcache.results import shares
-from mdcache.serving.ops.activity import CallCounts
+from mdcache.serving.ops.recent_calls import CallCounts
 
 _EACH_S = 60.0
 

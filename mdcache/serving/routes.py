@@ -42,11 +42,12 @@ PRICE_PATH = "/v1/price"
 UDF_PATHS = tuple(f"/udf/{name}" for name in ("config", "symbols", "search", "history", "time"))
 NATIVE_PATHS = (CANDLES_PATH, CANDLES_CSV_PATH, PRICE_PATH, *UDF_PATHS)
 DOCS_FILES = ("docs.js", "favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js")  # loaded by the page /docs
-PAGE_FILES = ("icon.svg", "status.css", "status.js")  # loaded by the page /
+PAGE_FILES = ("answers.js", "elements.js", "icon.svg", "status.css", "status.js")  # loaded by the page /
+RUNBOOK = "runbook.html"
 OPS_PATHS = frozenset(
     {
         "/",
-        *(f"/page/{name}" for name in PAGE_FILES),
+        *(f"/page/{name}" for name in (*PAGE_FILES, RUNBOOK)),
         "/healthz",
         "/readyz",
         "/metrics",

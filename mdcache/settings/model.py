@@ -232,8 +232,13 @@ class Settings(BaseSettings):
         return {
             market: str(getattr(self, f"{market}_ws_url"))
             for market in ("spot", "usdm", "coinm")
-            if f"{market}_ws_url" in self.given or _is_binance(str(getattr(self, f"{market}_url")))
+            if f"{market}_ws_url" in self.given or market not in self.other_upstreams()
         }
+
+    def other_upstreams(self) -> list[str]:
+        """Return the markets whose upstream is not one of Binance's own hosts: a test network, a simulator, a proxy."""
+        markets = ("spot", "usdm", "coinm")
+        return [market for market in markets if not _is_binance(str(getattr(self, f"{market}_url")))]
 
     def candle_ttl_s(self, interval: str) -> float:
         """Return how long the open candle of `interval` is fresh, in seconds."""

@@ -37,7 +37,7 @@ def _histogram(name: str, labels: str, text: str) -> Metric:
 
 
 REQUESTS = _counter("requests", "market endpoint result client", "Requests of clients, by how they were answered.")
-REQUEST_SECONDS = _histogram("request_seconds", "endpoint result", "Time to the answer of a client's request.")
+REQUEST_SECONDS = _histogram("request_seconds", "endpoint result", "Time to a client's answer, less its wait for news.")
 UPSTREAM_REQUESTS = _counter(
     "upstream_requests", "market endpoint status", "Requests to Binance; status 0: no reply came."
 )

@@ -30,14 +30,14 @@ from mdcache.events import (
     RowsRead,
     UpstreamCalled,
 )
-from mdcache.results import Result
+from mdcache.results import RecentAnswers, Result
 from mdcache.store_events import TierFailed, TierUsed
 from mdcache.stream_events import StreamConnected, StreamEnded, StreamRefused, StreamsSilent
 from mdcache.telemetry import catalogue, labels
 from mdcache.telemetry.catalogue import PREFIX, Metric
 from mdcache.telemetry.counters import OTHER, Cell, CellCounts, ClosedSet, RequestCell
 from mdcache.telemetry.gauges import FamilyState, GaugeSources
-from mdcache.telemetry.last_minute import LastMinute
+from mdcache.telemetry.recent_requests import Buckets, RecentRequests
 
 # from the microseconds of a hit to the seconds of a client that waited until its deadline
 REQUEST_BOUNDS = (
@@ -98,7 +98,9 @@ class Metrics:
         self._client = ClosedSet(clients)
         self._gauges = gauges
         self._clock = clock
-        self._last_minute = LastMinute(self.results)
+        self._recent = RecentRequests(
+            self.results, self._seconds_by_result, REQUEST_BOUNDS, self._ages_by_market, AGE_BOUNDS
+        )
         self._requests: dict[tuple[str, str, str, str], RequestCell] = {}
         self._request_seconds: dict[tuple[str, str], Cell] = {}
         self._tail_ages: dict[tuple[str], Cell] = {}
@@ -175,7 +177,11 @@ class Metrics:
 
     def minute(self) -> dict[str, int]:
         """Return the number of requests in the last sixty seconds, by result."""
-        return self._last_minute.counts(self._clock.now())
+        return self._recent.minute(self._clock.now())
+
+    def recent(self) -> RecentAnswers:
+        """Return the last minutes' requests."""
+        return self._recent.recent(self._clock.now())
 
     def __call__(self, event: Event) -> None:
         """Count `event`; those without a handler are for the log."""
@@ -220,8 +226,8 @@ class Metrics:
 
     def _record(self, cell: RequestCell, began_s: float, age_s: float | None) -> None:
         now_s = self._clock.now()
-        if now_s >= self._last_minute.next_s:
-            self._last_minute.begin(now_s)
+        if now_s >= self._recent.next_s:
+            self._recent.begin(now_s)
         cell.count += 1
         cell.seconds.observe(now_s - began_s)
         if age_s is not None:
@@ -239,6 +245,17 @@ class Metrics:
             seconds = self._request_seconds.setdefault((endpoint, result), Cell(REQUEST_BOUNDS))
             self._requests[key] = RequestCell(seconds, self._tail_ages.setdefault((market,), Cell(AGE_BOUNDS)))
         return self._requests[key]
+
+    def _seconds_by_result(self) -> dict[str, Buckets]:
+        self._fold_hits()
+        found: dict[str, list[list[int]]] = {}
+        for (_, result), cell in self._request_seconds.items():
+            found.setdefault(result, []).append(cell.counts)
+        return {result: tuple(map(sum, zip(*counts, strict=True))) for result, counts in found.items()}
+
+    def _ages_by_market(self) -> dict[str, Buckets]:
+        self._fold_hits()
+        return {market: tuple(cell.counts) for (market,), cell in self._tail_ages.items()}
 
     def _fold_hits(self) -> None:
         for cell in self._requests.values():

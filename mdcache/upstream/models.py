@@ -13,13 +13,17 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """A GET request: `path` and `query` (without `?`) as they are sent. A body over `max_bytes` is invalid."""
+    """A GET request: `path` and `query` (without `?`) as they are sent. A body over `max_bytes` is invalid.
+
+    `subject`: the name of the series that it reads, if it reads one.
+    """
 
     path: str
     query: str
     headers: tuple[tuple[str, str], ...]
     weight: int
     max_bytes: int
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)

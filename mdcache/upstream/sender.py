@@ -118,6 +118,8 @@ class _Exchange:
             weight=self._request.weight,
             body_bytes=self._bytes,
             seconds=self._clock.now() - self._sent_s,
+            client=read.priority.client,
+            subject=self._request.subject or f"{self._market.value}/{read.endpoint}",
         )
 
     def _on_head(self, head: ReplyHead) -> None:

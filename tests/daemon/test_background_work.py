@@ -13,7 +13,7 @@ from mdcache.candles.block import Block, BlockCodec, CompressedBlock
 from mdcache.daemon.summaries import Summaries
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Event, Events, Summary
 from mdcache.exchange.markets import Family
-from mdcache.serving.ops.activity import CallCounts
+from mdcache.serving.ops.recent_calls import CallCounts
 from mdcache.sim import SimConfig
 from mdcache.stores import block_codec
 from mdcache.stores.disk.gate_file import GateFile

@@ -4,7 +4,7 @@ import asyncio
 
 from mdcache.daemon.summaries import Summaries
 from mdcache.events import Event, Events, Summary
-from mdcache.serving.ops.activity import CallCounts
+from mdcache.serving.ops.recent_calls import CallCounts
 from tests.support.virtual_time import VirtualClock, run
 
 

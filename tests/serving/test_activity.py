@@ -22,7 +22,15 @@ from mdcache.events import (
     SettingsIgnored,
     UpstreamCalled,
 )
-from mdcache.serving.ops.activity import MAX_NOTES_PER_KIND, WEIGHT_SECONDS, Activity, CallCounts
+from mdcache.serving.ops.activity import (
+    MAX_NOTES_PER_KIND,
+    TOP,
+    WEIGHT_SECONDS,
+    Activity,
+    GateClosure,
+    Spender,
+)
+from mdcache.serving.ops.recent_calls import CallCounts
 from mdcache.store_events import StoreOp, Tier, TierFailed, TierStateChanged
 from mdcache.stream_events import (
     ConnectReason,
@@ -215,4 +223,51 @@ def test_calls_by_reason() -> None:
     assert calls["symbols"].total == CallCounts(1, 0, 20)
     home.clock.seconds += 3_600
     home.call()
-    assert len(home.history._seconds) == 1
+    assert len(home.history._minute._seconds) == len(home.history._by_client._seconds) == 1
+
+
+def test_who_and_what_cost_most_in_the_last_five_minutes() -> None:
+    home = Home()
+
+    def call(client: str, subject: str, weight: int, status: int = 200) -> None:
+        home.history(
+            UpstreamCalled(
+                "spot", "klines", "/p", ReadReason.REFRESH, "normal", status, "", weight, 9, 0.1, None, client, subject
+            )
+        )
+
+    call("engine", "spot/klines/BTCUSDT/1m", 2)
+    call("", "spot/time", 1)
+    home.clock.seconds += 200
+    call("ai", "spot/depth", 250, status=503)
+    call("engine", "spot/klines/BTCUSDT/1m", 2)
+    found = home.history.spenders()
+    assert found.seconds == 300
+    assert found.clients == [Spender("ai", 1, 1, 250), Spender("engine", 2, 0, 4), Spender("other", 1, 0, 1)]
+    assert found.series[1:] == [Spender("spot/klines/BTCUSDT/1m", 2, 0, 4), Spender("spot/time", 1, 0, 1)]
+    home.clock.seconds += 100
+    assert [each.weight for each in home.history.spenders().series] == [250, 2]
+    for number in range(100):
+        call("engine", f"s{number:02}", 1 + number)
+    assert [each.name for each in home.history.spenders().series][:3] == ["spot/depth", "s99", "s98"]
+    assert len(home.history.spenders().series) == TOP
+    home.clock.seconds += 300
+    assert home.history.spenders().clients == []
+    assert not home.history._by_subject._sums  # nothing is kept of what is over
+
+
+def test_refusals_with_their_ends_and_what_to_read() -> None:
+    home = Home()
+    home.history(GateChanged("spot", "closed", "418", 77.0))
+    home.clock.seconds += 1
+    home.history(GateChanged("futures", "closed", "451", 3_600.0))
+    home.history(GateChanged("spot", "closed", "418", 181.0, extended=True))
+    home.history(GateChanged("spot", "open", "418", 0.0))
+    assert home.history.refusals() == [
+        GateClosure("spot", "418", NOW_MS, NOW_MS + 182_000, "mdcachebanned"),
+        GateClosure("futures", "451", NOW_MS + 1_000, NOW_MS + 3_601_000, "mdcachegateclosed"),
+    ]
+    for _ in range(100):
+        home.history(GateChanged("spot", "closed", "403", 1.0))
+    assert {each.runbook for each in home.history.refusals()} == {"mdcacheforbidden"}
+    assert len(home.history.refusals()) == 20

@@ -10,7 +10,7 @@ from mdcache.exchange.klines import parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
 from mdcache.results import MEANINGS
 from mdcache.serving.ports import Readiness
-from tests.support.asgi_client import TOKEN, ServingHarness, ask
+from tests.support.asgi_client import TOKEN, ServingHarness, ask, series
 from tests.support.served_daemon import ServedDaemon
 
 ADMIN = {"authorization": f"Bearer {TOKEN}"}
@@ -304,3 +304,23 @@ async def test_a_failing_page_is_a_500_without_a_traceback() -> None:
     reply = await house.ask("/readyz", b"")
     assert (reply.status, json.loads(reply.body)["code"]) == (500, -1000)
     assert type(house.event_log[0]).__name__ == "BackgroundTaskFailed"
+
+
+async def test_the_status_of_many_series_lets_others_run() -> None:
+    house = ServingHarness()
+    for number in range(2_000):
+        made = series(symbol=f"C{number}USDT")
+        house.library._series[made.key] = made
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    page = json.loads((await house.ask("/v1/status", b"")).body)
+    beside.cancel()
+    assert page["series"]["count"] == 2_000
+    assert turns > 2_000 // 500

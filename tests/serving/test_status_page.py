@@ -27,6 +27,7 @@ from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
 from mdcache.exchange.rows import ExpectedRows, read_page
+from mdcache.results import Quantiles, RecentAnswers
 from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ports import Readiness
 from mdcache.serving.routes import PAGE_FILES
@@ -46,7 +47,8 @@ async def test_the_page_loads_its_own_files_only() -> None:
     house = ServingHarness()
     reply = await house.ask("/", b"")
     page = reply.body.decode()
-    assert set(re.findall(r'(?:src|href)="(page/[^"]*)"', page)) == {f"page/{name}" for name in PAGE_FILES}
+    loaded = re.findall(r'<(?:script|link)[^>]* (?:src|href)="([^"]*)"', page)
+    assert sorted(loaded) == sorted(f"page/{name}" for name in PAGE_FILES)
     assert page.count("<script") == page.count("></script>")  # nothing inline
     assert "style=" not in page
     assert "unsafe" not in reply.headers["content-security-policy"]
@@ -56,7 +58,8 @@ async def test_the_page_loads_its_own_files_only() -> None:
 
 
 async def test_the_script_sets_text_never_markup() -> None:
-    script = (await ServingHarness().ask("/page/status.js", b"")).body.decode()
+    names = [name for name in PAGE_FILES if name.endswith(".js")]
+    script = "".join([(await ServingHarness().ask(f"/page/{name}", b"")).body.decode() for name in names])
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(", script)
     assert "http" not in re.sub(r"https?://www\.w3\.org", "", script)
 
@@ -100,7 +103,10 @@ def busy(house: ServingHarness) -> None:
     for second in range(150):
         house.clock.seconds = 1_000.0 - 150 + second
         reason = (ReadReason.REFRESH, ReadReason.REFRESH, ReadReason.CLOSE, ReadReason.MISSING_ROWS)[second % 4]
-        house.events.emit(UpstreamCalled("spot", "klines", KLINES, reason, "normal", 200, "", 40, 9, 0.1))
+        called = UpstreamCalled(
+            "spot", "klines", KLINES, reason, "normal", 200, "", 40, 9, 0.1, subject=f"series {second % 7}"
+        )
+        house.events.emit(called)
     house.events.emit(GateChanged("futures", "closed", "403", 1.6))
     house.events.emit(GateChanged("futures", "open", "403", 0.0))
     house.events.emit(BodyRejected("usdm", "/fapi/v1/klines", BodyFault.PRICES, ""))
@@ -126,6 +132,41 @@ def busy(house: ServingHarness) -> None:
         ),
         ListenersStatus("usdm"),
     ]
+    for moment_s, client, subject, weight in (
+        (0.0, "engine", "spot/klines/BTCUSDT/1m", 2),
+        (0.0, "", "spot/exchangeInfo", 20),
+        (0.1, "ai", HOSTILE, 4),
+    ):
+        house.clock.seconds = 1_000.0 + moment_s
+        house.events.emit(
+            UpstreamCalled(
+                "spot",
+                "klines",
+                KLINES,
+                ReadReason.MISSING_ROWS,
+                "normal",
+                200,
+                "",
+                weight,
+                9,
+                0.1,
+                500,
+                client,
+                subject,
+            )
+        )
+    times = [Quantiles(0.000_01, 0.000_025), Quantiles(0.05, 2.5)]
+    house.answers = RecentAnswers(
+        by_second={
+            "hit": [40 + 25 * (second % 60 > 30) for second in range(300)],
+            "miss": [second % 7 for second in range(300)],
+            "stale": [*[0] * 200, *[9] * 40, *[0] * 60],
+            "error": [*[0] * 230, *[3] * 10, *[0] * 60],
+            "unheard-of": [*[0] * 299, 1],
+        },
+        seconds={"all": times[0], "hit": times[0], "miss": times[1]},
+        tail_ages={"spot": Quantiles(0.5, 1.5), "usdm": Quantiles(1.0, 3.0)},
+    )
     house.results.update({"hit": 9_000, "miss": 30, "collapsed": 12, "refused": 4, "stale": 0})
     house.last_minute.update({"hit": 3_000, "miss": 10, "collapsed": 4, "refused": 1, "stale": 0})
 
@@ -158,8 +199,28 @@ def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
         assert window.complaints() == []
     assert window.text("#health") == "ready"
     assert window.text("#version") == "1.2.3"
+    assert window.text("#upstreams") == "Reads spot from https://api.binance.com, by the address “default”"
+    assert window.run("return [document.title, ...document.querySelectorAll('#top > :not([hidden])')]") == ["mdcache"]
     assert window.cells("#calls")[0] == ["refresh", "30", "1,200", "0", "76"]
-    assert ["hit", "3,000", "9,000", "fresh, from what was known"] in window.cells("#requests")
+    answered = "fresh, from what was known"
+    assert ["hit", "3,000", "≤ 0.01 ms", "≤ 0.025 ms", "9,000", answered] in window.cells("#requests")
+    assert window.run("return [...document.querySelectorAll('#rates li')].map((li) => li.innerText)") == [
+        "hit 65/s, peak 65/s",
+        "miss 3.3/s, peak 4/s",
+        "stale 0/s, peak 9/s",
+        "error 0/s, peak 3/s",
+        "unheard-of 0.1/s, peak 0.2/s",
+    ]
+    assert window.run("return document.querySelector('#shares-chart').ariaLabel") == (
+        "Highest in the last five minutes: 17.2% marked, 3.8% failed"
+    )
+    assert window.cells("#heavy-clients") == [
+        ["other", "6,020", "151", "0"],
+        ["ai", "4", "1", "0"],
+        ["engine", "2", "1", "0"],
+    ]
+    assert [HOSTILE, "4", "1", "0"] in window.cells("#heavy-series")
+    assert [cells[1:3] for cells in window.cells("#refusals")] == [["futures", "403: the web firewall"]]
     assert window.cells("#streams") == [
         ["spot", "1", "60", "1", "0", "0%", "1", "none"],
         ["usdm", "1", "12", "2", "2", "–", "3", "1006"],
@@ -174,17 +235,22 @@ def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
         ["usdm", "/fapi/v1/klines: prices", "rejected", "1"],
     ]
     assert figures(window) | {"Running for": ""} == {
-        "Requests, last minute": "3,015",
+        "Answers a second": "68.4",
+        "Half took, last minute": "≤ 0.01 ms",
+        "99% took, last minute": "≤ 0.025 ms",
         "Hit ratio, last minute": "99.7%",
         "Hit ratio, since the start": "99.7%",
         "Marked, last minute": "0%",
         "Failed, last minute": "0%",
-        "Reads from Binance, last minute": "59",
+        "Marked, 5 minutes": "2.1%",
+        "Failed, 5 minutes": "0.2%",
+        "Age of tails shown, 99%": "≤ 3 s",
+        "Reads from Binance, last minute": "62",
         "Tails fed by streams": "0%",
         "Reads under way": "0",
         "Series": "30",
         "Rows in memory": "30",
-        "Memory": window.text("#figures div:nth-child(11) dd"),
+        "Memory": window.text("#figures div:nth-child(16) dd"),
         "Running for": "",
     }
     assert ["MDCACHE_ADMIN_TOKEN", "(hidden)"] in window.run(
@@ -225,7 +291,7 @@ def test_a_spent_budget_and_old_answers_are_amber(window: Browser) -> None:
         ]
         assert ["spot", "the weight budget is spent", "budget", "1"] in [each[1:] for each in window.cells("#events")]
         worrying = "return [...document.querySelectorAll('#figures .warning')].map((dd) => dd.textContent)"
-        assert window.run(worrying) == ["9%", "1%"]
+        assert window.run(worrying) == ["9%", "1%", "2.1%", "0.2%"]
         assert figures(window)["Hit ratio, last minute"] == "90%"
         assert window.complaints() == []
 
@@ -362,6 +428,25 @@ def test_a_ban_as_the_simulated_exchange_speaks_it(window: Browser) -> None:
             lambda: re.search(r"closed by 418, a probe may go in (1:\d\d min)", window.text("#families"))
         )
         window.until(lambda: told.group() not in window.text("#families"))  # it counts down
+        until = re.fullmatch(
+            r"BANNED until (\d\d:\d\d:\d\d) UTC – NOT BINANCE – mdcache", window.run("return document.title")
+        )
+        assert until is not None
+        alarm = window.text("#alarm")
+        assert alarm.startswith(f"Binance has banned this address: spot is not asked until {until[1]} UTC (in 1:")
+        window.run("scrollTo(0, document.body.scrollHeight)")
+        in_sight = (
+            "const box = document.querySelector('#alarm').getBoundingClientRect(); return [box.top >= 0, box.top < 80]"
+        )
+        assert window.run(in_sight) == [True, True]
+        assert window.text("#unreal") == f"Not Binance: spot, usdm, coinm from {upstream}"
+        assert window.cells("#refusals")[0][1:3] == ["spot", "418: a ban"]
+        assert (
+            window.run("return document.querySelector('#refusals a').href") == f"{url}/page/runbook.html#mdcachebanned"
+        )
+        assert [cells[0] for cells in window.cells("#heavy-clients")] == ["other"]
+        assert "spot/klines/BTCUSDT/1m" in [cells[0] for cells in window.cells("#heavy-series")]
+        window.until(lambda: window.run("return document.querySelectorAll('#rates li').length") == 2)
         assert window.text("#health") == "ready, but degraded"
         assert {cells[0] for cells in window.cells(SERIES)} == {"BTCUSDT", "ETHUSDT"}
         assert any(cells[1] == "spot" and cells[2].startswith("closed: 418") for cells in window.cells("#events"))
@@ -369,6 +454,14 @@ def test_a_ban_as_the_simulated_exchange_speaks_it(window: Browser) -> None:
         window.picture("status-banned")
         assert window.complaints() == []
         assert json.loads(client.get("/v1/status").content)["families"][0]["gate_reason"] == "418"
+        window.click("#alarm a")
+        window.until(lambda: window.run("return location.hash") == "#mdcachebanned")
+        assert "Binance answered 418" in window.text("main")
+        assert window.run("return document.querySelector('#mdcachebanned').getBoundingClientRect().top") < 100
+        window.look(width=390, phone=True)
+        window.picture("runbook-phone")
+        assert window.run("return document.documentElement.scrollWidth <= innerWidth")
+        assert window.complaints() == []
 
 
 @pytest.mark.processes

@@ -26,6 +26,7 @@ from mdcache.errors import NotCached
 from mdcache.events import Event, Events
 from mdcache.exchange.klines import KlineQuestion, SeriesKey
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family, Market
+from mdcache.results import RecentAnswers
 from mdcache.serving.app import App, Handlers
 from mdcache.serving.binance.handler import AnswerSources as BinanceSources
 from mdcache.serving.binance.handler import BinanceHandler
@@ -40,7 +41,7 @@ from mdcache.serving.native.watchers import WatcherSources
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
-from mdcache.serving.ops.status import Status, StatusSources
+from mdcache.serving.ops.status import Status, StatusSources, Upstreams
 from mdcache.serving.ports import Readiness, Recorder
 from mdcache.serving.streams.handshakes import ListenerHandshakes
 from mdcache.upstream.exchange_clock import ExchangeClocks
@@ -240,6 +241,8 @@ class ServingHarness:
         self.history = Activity(self.clock, lambda _: self.clock.wall_ms())
         self.results: dict[str, int] = {}
         self.last_minute: dict[str, int] = {}
+        self.answers = RecentAnswers({}, {}, {})
+        self.upstreams = Upstreams("default", {"spot": "https://api.binance.com"}, [])
         self.streams: list[StreamsStatus] = []
         self.listening: list[ListenersStatus] = []
         events = Events(self.event_log.append, self.history)
@@ -280,6 +283,8 @@ class ServingHarness:
                 activity=self.history,
                 requests=lambda: self.results,
                 last_minute=lambda: self.last_minute,
+                answers=lambda: self.answers,
+                upstreams=self.upstreams,
                 streams=lambda: self.streams,
                 listeners=lambda: self.listening,
             )

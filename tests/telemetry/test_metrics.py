@@ -38,12 +38,14 @@ from mdcache.events import (
     UpstreamCalled,
 )
 from mdcache.exchange.endpoints import ENDPOINTS
+from mdcache.results import Quantiles, RecentAnswers
 from mdcache.serving.listener_status import ListenersStatus
 from mdcache.store_events import StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
 from mdcache.stream_events import ConnectReason, StreamConnected, StreamEnd, StreamEnded, StreamRefused, StreamsSilent
 from mdcache.telemetry import catalogue, labels
 from mdcache.telemetry.gauges import GaugeSources
 from mdcache.telemetry.metrics import Metrics, new_registry
+from mdcache.telemetry.recent_requests import KEPT_S
 from mdcache.upstream.http_client import FAULTS
 from mdcache.upstream.reply_head import ReplyHead
 from mdcache.upstream.reply_status import failure
@@ -408,6 +410,40 @@ def test_the_last_minutes_requests_are_counted_not_extrapolated() -> None:
     assert home.metrics.results()["hit"] == 42
 
 
+def test_the_last_minutes_by_second_and_how_long_they_took() -> None:
+    home = Home()
+    assert home.metrics.recent() == RecentAnswers({}, {}, {})
+    tally, _ = home.metrics.hit_counts("spot", "klines", "engine").tally(0.2)
+    home.clock.seconds = 100.5
+    ask(home, "error")  # the fast lane asks anew each second, and counts by this between
+    tally.count += 99
+    home.clock.seconds = 102.5
+    for seconds in (0.000_02, 0.03, 7.0):
+        home.metrics.record("spot", "depth", "miss", "ai", home.clock.now() - seconds, seconds)
+    tally.count += 300
+    assert home.metrics.recent().by_second == {"error": [*[0] * 298, 1, 0], "hit": [*[0] * 298, 99, 0]}
+    home.clock.seconds = 103.0
+    recent = home.metrics.recent()
+    assert recent.by_second["hit"][-4:] == [0, 99, 0, 300]
+    assert recent.by_second["miss"][-1] == 3
+    assert recent.seconds == {
+        "all": Quantiles(0.000_01, 0.000_01),
+        "hit": Quantiles(0.000_01, 0.000_01),
+        "error": Quantiles(0.000_01, 0.000_01),
+        "miss": Quantiles(0.05, 10.0),
+    }
+    assert recent.tail_ages == {"spot": Quantiles(0.25, 0.25)}
+    home.clock.seconds = 161.9
+    assert home.metrics.recent().seconds.keys() == {"all", "hit", "miss"}  # the second of the error is over
+    home.clock.seconds = 200.0
+    assert home.metrics.recent().seconds == {}
+    assert sum(home.metrics.recent().by_second["hit"]) == 399
+    home.clock.seconds = 401.0
+    assert home.metrics.recent().by_second.keys() == {"hit", "miss"}
+    home.clock.seconds = 403.0
+    assert home.metrics.recent().by_second == {}
+
+
 @given(st.lists(st.tuples(st.floats(0.0, 45.0), st.integers(0, 3)), max_size=40))
 def test_any_minute(steps: list[tuple[float, int]]) -> None:
     home = Home()
@@ -417,6 +453,8 @@ def test_any_minute(steps: list[tuple[float, int]]) -> None:
         ask(home, "miss", times)
         asked += [int(home.clock.now())] * times
         assert home.metrics.minute()["miss"] == sum(int(home.clock.now()) - second < 60 for second in asked)
+        whole = [sum(second == int(home.clock.now()) - ago for second in asked) for ago in range(KEPT_S, 0, -1)]
+        assert home.metrics.recent().by_second.get("miss", [0] * KEPT_S) == whole
 
 
 @given(st.lists(st.tuples(*[st.text(max_size=8)] * 4, st.floats(-1, 100), st.none() | st.floats(0, 1e6)), max_size=60))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -91,6 +91,7 @@ class CandlesApp:
         asked_s: float,
     ) -> NativeReply:
         """Look again whenever something may have changed, until something has, or the time is over."""
+        waits_s = looked_s = self._clock.now()
         try:
             async with (
                 self._waits.waiter(
@@ -100,12 +101,13 @@ class CandlesApp:
             ):
                 while isinstance(made.reply, HttpResponse):
                     await waiter.wait(self._clock)
+                    looked_s = self._clock.now()
                     if waiter.ended:
                         break
                     made = await look()
         except TimeoutError:
-            pass  # nothing has changed
-        return made
+            looked_s = self._clock.now()  # nothing has changed
+        return replace(made, waited_s=looked_s - waits_s)
 
     def _question(self, query: CandlesQuery, request: NativeRequest) -> Question:
         choice, span = query.choice, query.span

@@ -87,11 +87,12 @@ class NativeRequest:
 
 @dataclass(frozen=True, slots=True)
 class NativeReply:
-    """A reply, and how it was obtained, for the metrics."""
+    """A reply, and how it was obtained, for the metrics. `waited_s`: for news, as the question wanted it."""
 
     reply: Reply
     result: Result
     age_s: float | None = None
+    waited_s: float = 0.0
 
 
 Answer = Callable[[NativeRequest], Awaitable[NativeReply]]

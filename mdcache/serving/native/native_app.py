@@ -67,7 +67,7 @@ class NativeApp:
         except Exception as error:  # noqa: BLE001 - the last handler, or a client would see a traceback
             self._events.emit(BackgroundTaskFailed(BackgroundTask.REQUEST, describe_error(error)))
             made = NativeReply(failure_response(error), Result.ERROR)
-        self._recorder.record(market, endpoint, made.result, client, began_s, made.age_s)
+        self._recorder.record(market, endpoint, made.result, client, began_s + made.waited_s, made.age_s)
         await made.reply.send(send, head_only=scope["method"] == "HEAD")
 
     def _parse(self, scope: Scope, receive: Receive) -> NativeRequest:

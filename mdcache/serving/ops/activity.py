@@ -1,12 +1,13 @@
-"""Recent activity for `/v1/status`: weight by second, calls by reason, and notable events.
+"""Recent activity for `/v1/status`: weight by second, calls by reason, the heaviest callers, and notable events.
 
 It is a sink for events, bounded in size, and quotes no request, reply or error text.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Literal
 
 from mdcache.clock import Clock
@@ -27,12 +28,18 @@ from mdcache.events import (
 )
 from mdcache.exchange.markets import Family, Market
 from mdcache.results import read_failed
+from mdcache.serving.ops.recent_calls import CallCounts, RecentCalls, count_call, counts_by_name
 from mdcache.store_events import TierFailed, TierStateChanged
 from mdcache.stream_events import StreamComplaint, StreamConnected, StreamEnded, StreamRefused, TopicsDead
 
 WEIGHT_SECONDS = 300  # seconds of weight that are kept: five bars of a gauge, and some before them
 MAX_NOTES_PER_KIND = 40  # for each kind, so that a thousand rejected bodies do not hide last night's ban
+MAX_REFUSALS = 20
+TOP = 10  # of the clients and the series that cost most
 MINUTE_S = 60
+NO_CLIENT = "other"  # as in metrics: a client without a configured name, or nobody
+_RUNBOOK = {"418": "mdcachebanned", "403": "mdcacheforbidden", "429": "mdcacheratelimited"}
+_RUNBOOK_OTHERS = "mdcachegateclosed"
 
 NoteLevel = Literal["info", "warning"]
 
@@ -62,20 +69,44 @@ class WeightHistory:
 
 
 @dataclass(frozen=True, slots=True)
-class CallCounts:
-    """Reads of Binance. `failed`: no reply, a refusal to answer, a 5xx or an unreadable body, but no wrong question."""
+class ReasonCounts:
+    """Calls for one reason, in the last sixty seconds and since the start."""
 
+    minute: CallCounts
+    total: CallCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Spender:
+    """A client, or a series or another subject of reads, and what was read for it in the last `WEIGHT_SECONDS`."""
+
+    name: str
     calls: int
     failed: int
     weight: int
 
 
 @dataclass(frozen=True, slots=True)
-class ReasonCounts:
-    """Calls for one reason, in the last sixty seconds and since the start."""
+class Spenders:
+    """Those that cost most, the heaviest first. A read counts for the client whose question began it."""
 
-    minute: CallCounts
-    total: CallCounts
+    seconds: int
+    clients: list[Spender]
+    series: list[Spender]
+
+
+@dataclass(frozen=True, slots=True)
+class GateClosure:
+    """A closure of a family's gate: when, why, until when, and the section of the runbook that says what to do.
+
+    Times are this machine's, milliseconds since the Unix epoch.
+    """
+
+    family: str
+    reason: str
+    at_ms: int
+    until_ms: int
+    runbook: str
 
 
 class Activity:
@@ -85,8 +116,11 @@ class Activity:
         self._clock = clock
         self._family_now_ms = family_now_ms
         self._weights: dict[Family, dict[int, int]] = {family: {} for family in Family}
-        self._seconds: deque[tuple[int, Counter[tuple[str, str]]]] = deque()
+        self._minute = RecentCalls(MINUTE_S)
         self._totals: Counter[tuple[str, str]] = Counter()
+        self._by_client = RecentCalls(WEIGHT_SECONDS)
+        self._by_subject = RecentCalls(WEIGHT_SECONDS)
+        self._refusals: deque[GateClosure] = deque(maxlen=MAX_REFUSALS)
         self._notes: dict[str, deque[Note]] = {}
         # mypy can't express "the handler of a type takes that type": the test sends one of each
         self._describe: dict[type, Callable[[Any], tuple[str, NoteLevel, str, str]]] = {
@@ -130,6 +164,8 @@ class Activity:
         if isinstance(event, UpstreamCalled):
             self._count(event)
             return
+        if isinstance(event, GateChanged) and event.state == "closed":
+            self._refused(event)
         teller = self._describe.get(type(event))
         if teller is not None:
             self._note(*teller(event), instead=isinstance(event, GateChanged) and event.extended)
@@ -140,18 +176,24 @@ class Activity:
 
     def calls(self) -> dict[str, ReasonCounts]:
         """Return calls by reason, the most frequent of the last minute first."""
-        self._prune()
-        minute: Counter[tuple[str, str]] = Counter()
-        for _, counted in self._seconds:
-            minute.update(counted)
-        names = {name for name, _ in self._totals}
-        order = sorted(names, key=lambda name: (-minute[name, "calls"], name))
-        return {name: ReasonCounts(_calls(minute, name), _calls(self._totals, name)) for name in order}
+        minute, none = self._minute.counts(self._clock.now()), CallCounts(0, 0, 0)
+        totals = counts_by_name(self._totals)
+        order = sorted(totals, key=lambda name: (-minute.get(name, none).calls, name))
+        return {name: ReasonCounts(minute.get(name, none), totals[name]) for name in order}
 
     def total(self) -> CallCounts:
         """Return the calls since the start, for whatever reason."""
         names = ("calls", "failed", "weight")
         return CallCounts(*(sum(n for (_, of), n in self._totals.items() if of == name) for name in names))
+
+    def spenders(self) -> Spenders:
+        """Return the clients and the series that cost most of late."""
+        now_s = self._clock.now()
+        return Spenders(WEIGHT_SECONDS, *(_top(each.counts(now_s)) for each in (self._by_client, self._by_subject)))
+
+    def refusals(self) -> list[GateClosure]:
+        """Return the last closures of gates, newest first."""
+        return list(reversed(self._refusals))
 
     def notes(self) -> list[Note]:
         """Return the notable events, newest first."""
@@ -167,19 +209,26 @@ class Activity:
         weights[second] = weights.get(second, 0) + event.weight
         if len(weights) > 2 * WEIGHT_SECONDS:
             self._weights[family] = {at: weight for at, weight in weights.items() if 0 <= second - at < WEIGHT_SECONDS}
-        now = int(self._clock.now())
-        if not self._seconds or self._seconds[-1][0] != now:
-            self._prune()
-            self._seconds.append((now, Counter()))
-        for counted in (self._seconds[-1][1], self._totals):
-            counted[event.reason, "calls"] += 1
-            counted[event.reason, "failed"] += read_failed(event.status, event.fault)
-            counted[event.reason, "weight"] += event.weight
+        failed = read_failed(event.status, event.fault)
+        count_call(self._totals, event.reason, event.weight, failed=failed)
+        now_s = self._clock.now()
+        for counted, name in (
+            (self._minute, event.reason),
+            (self._by_client, event.client or NO_CLIENT),
+            (self._by_subject, event.subject),
+        ):
+            counted.add(now_s, name, event.weight, failed=failed)
 
-    def _prune(self) -> None:
-        since = int(self._clock.now()) - MINUTE_S
-        while self._seconds and self._seconds[0][0] <= since:
-            self._seconds.popleft()
+    def _refused(self, event: GateChanged) -> None:
+        """Remember a closure; one that only tells the last one of this family more exactly replaces it."""
+        at_ms = now_ms = self._clock.wall_ms()
+        last = next((each for each in reversed(self._refusals) if each.family == event.family), None)
+        if event.extended and last is not None:
+            at_ms = last.at_ms
+            self._refusals.remove(last)
+        until_ms = now_ms + round(event.reopens_in_s * 1000)
+        runbook = _RUNBOOK.get(event.reason, _RUNBOOK_OTHERS)
+        self._refusals.append(GateClosure(event.family, event.reason, at_ms, until_ms, runbook))
 
     def _last_seconds(self, family: Family) -> WeightHistory:
         newest, weights = self._family_now_ms(family) // 1000, self._weights[family]
@@ -202,8 +251,8 @@ class Activity:
             notes.append(Note(kind, level, where, what, now, now))
 
 
-def _calls(counted: Mapping[tuple[str, str], int], name: str) -> CallCounts:
-    return CallCounts(*(counted.get((name, what), 0) for what in ("calls", "failed", "weight")))
+def _top(counts: dict[str, CallCounts]) -> list[Spender]:
+    return [Spender(name, each.calls, each.failed, each.weight) for name, each in islice(counts.items(), TOP)]
 
 
 def _describe_gate(event: GateChanged) -> tuple[str, NoteLevel, str, str]:

@@ -108,7 +108,7 @@ class OpsApp:
     async def _status_json(self, request: Request) -> Response:
         match request.query_params.get("series", "0"):
             case "0":
-                return _json_response(self._status.json())
+                return _json_response(await self._status.json())
             case "1":
                 return _json_response(await self._status.with_series())
             case _:

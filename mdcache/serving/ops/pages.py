@@ -15,7 +15,7 @@ from starlette.routing import Route
 from xxhash import xxh3_128_hexdigest
 
 from mdcache.serving.binance.request import parse_if_none_match
-from mdcache.serving.routes import DOCS_FILES, PAGE_FILES
+from mdcache.serving.routes import DOCS_FILES, PAGE_FILES, RUNBOOK
 
 _PACKAGE, _FOLDER = "openapi-ui-bundles", "openapi_ui_bundles/swagger_ui/vendor"
 _TYPES = {
@@ -41,7 +41,7 @@ def page_routes() -> list[Route]:
     """Return the routes of the status page, of the OpenAPI document, of the page that shows it, and of their files."""
     return [
         Route("/", _static("status.html", _package_file("status.html"))),
-        *(Route(f"/page/{name}", _static(name, _package_file(name))) for name in PAGE_FILES),
+        *(Route(f"/page/{name}", _static(name, _package_file(name))) for name in (*PAGE_FILES, RUNBOOK)),
         Route("/openapi.json", _static("openapi.json", _package_file("openapi.json"))),
         Route("/docs", _static("docs.html", _package_file("docs.html"))),
         *(Route(f"/docs/{name}", _static(name, _docs_file(name))) for name in DOCS_FILES),

@@ -1,6 +1,6 @@
 """`/v1/status`: the daemon's state as one JSON object, which the page at `/` and `mdcache status` show.
 
-It contains no client, question or secret.
+It contains no question and no secret, and of clients the configured names only.
 """
 
 import math
@@ -13,16 +13,24 @@ from mdcache.cache.flights import Flights
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.stream_status import StreamsStatus
 from mdcache.cache.symbols import SymbolTable
-from mdcache.cache.tail_sources import count_tails
 from mdcache.clock import Clock
 from mdcache.exchange.markets import Market
-from mdcache.results import MEANINGS, shares
+from mdcache.results import MEANINGS, RecentAnswers, shares, shares_by_step
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ops.activity import Activity
-from mdcache.serving.ops.series_list import SeriesLine, series_lines
+from mdcache.serving.ops.series_list import SeriesLine, count_series, series_lines
 from mdcache.serving.ports import Readiness
 from mdcache.upstream.governor import Governor
+
+
+@dataclass(frozen=True, slots=True)
+class Upstreams:
+    """What is read, by which address: base URLs by market, and those markets whose URL is not Binance's own."""
+
+    egress: str
+    urls: Mapping[str, str]
+    not_binance: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +38,8 @@ class StatusSources:
     """The sources of the state. `settings` must have no secrets.
 
     `activity` must be a sink of the daemon's events. `requests`, `last_minute`: clients' requests so far, and those of
-    the last sixty seconds, by result. `streams`: the markets that have some. `listeners`: those of every market.
-    `disk`, `redis`: the state of these stores; empty if there is none.
+    the last sixty seconds, by result; `answers`: more of the last minutes. `streams`: the markets that have some.
+    `listeners`: those of every market. `disk`, `redis`: the state of these stores; empty if there is none.
     """
 
     version: str
@@ -46,6 +54,8 @@ class StatusSources:
     activity: Activity
     requests: Callable[[], Mapping[str, int]]
     last_minute: Callable[[], Mapping[str, int]]
+    answers: Callable[[], RecentAnswers]
+    upstreams: Upstreams
     streams: Callable[[], Sequence[StreamsStatus]] = tuple
     disk: Callable[[], Mapping[str, object]] = dict
     redis: Callable[[], Mapping[str, object]] = dict
@@ -68,14 +78,15 @@ class Status:
     async def with_series(self) -> bytes:
         """Return the state with every series."""
         clocks = self._sources.governor.clocks
-        return self.json(await series_lines(self._sources.registry, self._sources.clock, clocks.now))
+        return await self.json(await series_lines(self._sources.registry, self._sources.clock, clocks.now))
 
-    def json(self, listed: list[SeriesLine] | None = None) -> bytes:
+    async def json(self, listed: list[SeriesLine] | None = None) -> bytes:
         """Return the state as JSON; with `listed` the series, too."""
         sources = self._sources
+        counts = await count_series(sources.registry, sources.clock, sources.governor.clocks.now)
         readiness = sources.readiness()
         memory = sources.registry.memory
-        requests, last_minute = sources.requests(), sources.last_minute()
+        requests, last_minute, answers = sources.requests(), sources.last_minute(), sources.answers()
         return msgspec.json.encode(
             {
                 "version": sources.version,
@@ -88,18 +99,21 @@ class Status:
                 "calls": sources.activity.calls(),
                 "requests": requests,
                 "requests_last_minute": last_minute,
-                "shares": {"last_minute": shares(last_minute), "total": shares(requests)},
+                "shares": {
+                    "last_minute": shares(last_minute),
+                    "last_minutes": shares({result: sum(each) for result, each in answers.by_second.items()}),
+                    "total": shares(requests),
+                    "by_step": shares_by_step(answers.by_second),
+                },
                 "results": MEANINGS,
+                "answers": answers,
+                "upstreams": sources.upstreams,
+                "spenders": sources.activity.spenders(),
+                "refusals": sources.activity.refusals(),
                 "events": sources.activity.notes(),
                 "clocks": {market.value: self._clock(market) for market in Market},
                 "symbols": {market.value: self._symbols(market) for market in Market},
-                "series": {
-                    "count": len(sources.registry),
-                    "rows": sources.registry.rows,
-                    "voids": count_empty_ranges(sources.registry),
-                    "tails": count_tails(sources.registry, sources.governor.clocks.now),
-                    **({} if listed is None else {"list": listed}),
-                },
+                "series": msgspec.to_builtins(counts) | ({} if listed is None else {"list": listed}),
                 "streams": sources.streams(),
                 "listeners": sources.listeners(),
                 "flights": len(sources.flights),
@@ -134,11 +148,3 @@ class Status:
             "count": len(directory.symbols(market).names),
             "age_s": None if math.isinf(age_s) else round(age_s, 3),
         }
-
-
-def count_empty_ranges(registry: SeriesRegistry) -> dict[str, int]:
-    """Count by market the empty ranges that may still fill and are checked again, including recent holes."""
-    counts = {market.value: 0 for market in Market}
-    for series in registry:
-        counts[series.key.market.value] += len(series.empty_ranges)
-    return counts

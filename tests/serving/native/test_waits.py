@@ -11,7 +11,7 @@ import pytest
 
 from mdcache.serving.native.row_reads import RowReads
 from tests.serving.native.test_candles import MINUTE, get, world
-from tests.support.asgi_client import Response
+from tests.support.asgi_client import Response, ask
 from tests.support.event_client import EventClient
 from tests.support.served_daemon import ServedDaemon
 
@@ -56,6 +56,8 @@ async def test_a_close_is_answered_at_once_and_all_that_wait_cost_one_read(*, st
             assert at_ms - told_ms <= 150
         assert at_ms - close_ms <= 2_000
     assert len(w.calls()) - before <= 2  # the refresh on arrival, and one after the close
+    recent = json.loads((await ask(w.app, "/v1/status", b"")).body)["answers"]
+    assert recent["seconds"]["all"]["p99"] <= 2.5  # of work: up to a minute of waiting was wanted
     if not streams:
         assert not len(w.app._listeners)
         assert not any(each.series for each in w.event_streams.counts().values())

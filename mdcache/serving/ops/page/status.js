@@ -1,74 +1,9 @@
 // The status page. It polls /v1/status and shows it; whatever comes is set as text, never as markup.
+import { $, bytes, count, duration, element, fill, moment, percent, row, setText, share, sum, worry } from "./elements.js";
+import { countDown, perSecond, showAnswers, showClosures, showRefusals, showSpenders, showUpstreams, took } from "./answers.js";
+
 const POLL_MS = 2000, SERIES_MS = 10000, SPARE_ROWS = 12;
-const $ = (id) => document.getElementById(id);
-const count = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0, signDisplay: "negative" });
-const percent = new Intl.NumberFormat("en-GB", { style: "percent", maximumFractionDigits: 1 });
-
-// ------------------------------------------------------------------------------------------------ elements
-
-function element(tag, text, className) {
-  const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-/** A cell that is a reason to worry, if `worrying`. */
-function worry(value, worrying) {
-  return worrying ? { value } : value;
-}
-
-/** A row whose first cell heads it; its cells are classed as the headings above them are. */
-function row(cells, headings) {
-  const made = document.createElement("tr");
-  cells.forEach((cell, place) => {
-    const worrying = cell !== null && typeof cell === "object", value = worrying ? cell.value : cell;
-    const text = typeof value === "number" ? count.format(value) : String(value ?? "–");
-    const td = element(place ? "td" : "th", text, headings[place].className + (worrying ? " warning" : ""));
-    if (!place) td.scope = "row";
-    made.append(td);
-  });
-  return made;
-}
-
-const filled = new Map();
-
-/** Puts rows into a table's body, where they are others than before. */
-function fill(body, cells) {
-  const key = JSON.stringify(cells);
-  if (filled.get(body) === key) return;
-  filled.set(body, key);
-  const headings = body.parentElement.tHead.rows[0].cells, none = element("tr"), nothing = element("td", "none");
-  nothing.colSpan = headings.length;
-  none.append(nothing);
-  body.replaceChildren(...(cells.length ? cells.map((each) => row(each, headings)) : [none]));
-}
-
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
-
-// --------------------------------------------------------------------------------------------------- words
-
-function duration(seconds) {
-  if (seconds === null || seconds === undefined) return "–";
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  const whole = Math.round(seconds), pad = (n) => String(n).padStart(2, "0");
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)}:${pad(whole % 60)} min`;
-  if (whole < 86400) return `${Math.floor(whole / 3600)}:${pad(Math.floor((whole % 3600) / 60))} h`;
-  return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
-}
-
-function bytes(number) {
-  return number < 1e6 ? `${count.format(number / 1e3)} kB` : `${count.format(number / 1e6)} MB`;
-}
-
-/** The time of day of the last 24 hours, else the date, too. */
-function moment(ms) {
-  const words = new Date(ms).toISOString().replace("T", " ").slice(0, 19);
-  return Math.abs(Date.now() - ms) < 86400000 ? words.slice(11) : words;
-}
+const rate = new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 3 });
 
 // ------------------------------------------------------------------------------------------------ families
 
@@ -143,14 +78,6 @@ function draw(find, { newest_s, by_second }, allowed, name) {
 
 // ------------------------------------------------------------------------------------------------ the rest
 
-function share(part) {
-  return part === null ? "–" : percent.format(part);
-}
-
-function sum(counts) {
-  return Object.values(counts).reduce((all, each) => all + each, 0);
-}
-
 /** How many of the tails in use streams feed, of one market or of all. */
 function fed(tails) {
   const all = tails.reduce((found, each) => found + sum(each), 0);
@@ -181,12 +108,15 @@ function showListeners({ listeners }) {
 }
 
 function showFigures(status) {
-  const { last_minute: now, total } = status.shares;
+  const { last_minute: now, last_minutes: some, total } = status.shares, { answers } = status;
   const calls = Object.values(status.calls).reduce((all, each) => all + each.minute.calls, 0);
   const figures = [ // name, value, whether it is a reason to worry
-    ["Requests, last minute", count.format(now.requests)],
+    ["Answers a second", rate.format(perSecond(answers.by_second))],
+    ["Half took, last minute", took(answers.seconds.all?.p50)], ["99% took, last minute", took(answers.seconds.all?.p99)],
     ["Hit ratio, last minute", share(now.hit_ratio)], ["Hit ratio, since the start", share(total.hit_ratio)],
     ["Marked, last minute", share(now.marked), now.marked > 0], ["Failed, last minute", share(now.failed), now.failed > 0],
+    ["Marked, 5 minutes", share(some.marked), some.marked > 0], ["Failed, 5 minutes", share(some.failed), some.failed > 0],
+    ["Age of tails shown, 99%", took(oldest(answers.tail_ages))],
     ["Reads from Binance, last minute", count.format(calls)],
     ["Tails fed by streams", fed(Object.values(status.series.tails))],
     ["Reads under way", count.format(status.flights)], ["Series", count.format(status.series.count)],
@@ -207,7 +137,14 @@ function showFigures(status) {
     shown.className = worrying ? "warning" : "";
   });
   fill($("requests"), Object.entries(status.requests).map(([name, all]) =>
-    [name, status.requests_last_minute[name] ?? 0, all, status.results[name] ?? ""]));
+    [name, status.requests_last_minute[name] ?? 0, took(answers.seconds[name]?.p50), took(answers.seconds[name]?.p99), all,
+      status.results[name] ?? ""]));
+}
+
+/** The greatest of the markets' ages, of which 99 of a hundred shown tails are younger. */
+function oldest(ages) {
+  const found = Object.values(ages).map((each) => each.p99);
+  return found.length ? Math.max(...found) : undefined;
 }
 
 function show(status) {
@@ -218,7 +155,12 @@ function show(status) {
   $("troubles").className = status.ready ? "warning" : "bad";
   $("troubles").hidden = !troubles.length;
   for (const family of status.families) showFamily(family, status.weights[family.family]);
+  showUpstreams(status);
+  showClosures(status);
   showFigures(status);
+  showAnswers(status);
+  showSpenders(status);
+  showRefusals(status);
   showStreams(status);
   showListeners(status);
   fill($("calls"), Object.entries(status.calls).map(([reason, { minute, total }]) =>
@@ -367,6 +309,6 @@ $("filter").addEventListener("input", () => { $("window").scrollTop = 0; arrange
 let drawn = 0;
 $("window").addEventListener("scroll", () => { cancelAnimationFrame(drawn); drawn = requestAnimationFrame(scrolled); }, { passive: true });
 window.addEventListener("resize", () => { table.rowPx = 0; table.first = -1; scrolled(); });
-setInterval(() => { if (!paused) cards.forEach(showGate); }, 1000);
+setInterval(() => { if (!paused) { cards.forEach(showGate); countDown(); } }, 1000);
 head();
 poll();
