@@ -133,7 +133,8 @@ class StreamFrames:
         if since_ms is None or key.kind != "klines":
             return
         now = self._exchange_now(key.market)
-        seen_ms = self._last_trades[key.market].newest_until_ms(key.subject, series.last_trade())
+        last_trade = series.last_trade(self._first_trades[key.market].opened(key.subject))
+        seen_ms = self._last_trades[key.market].newest_until_ms(key.subject, last_trade)
         from_ms = since_ms if seen_ms is None else max(since_ms, seen_ms)
         listed_ms = self._silence[key.market].silent_until_ms(key.subject, from_ms)
         until_ms = from_ms if listed_ms is None else max(from_ms, listed_ms)

@@ -33,5 +33,10 @@ class FirstTrades:
         if interval not in known:
             return []
         end_ms, end = known[interval]
-        opened = sorted({first for first in known.values() if first[0] < end_ms}, reverse=True)
-        return [TradeCount(open_ms, end_ms, end - number) for open_ms, number in opened]
+        return [
+            TradeCount(open_ms, end_ms, end - number) for open_ms, number in self.opened(symbol) if open_ms < end_ms
+        ]
+
+    def opened(self, symbol: str) -> list[tuple[int, int]]:
+        """Return the open times of the newest candles and the numbers of their first trades, the latest one first."""
+        return sorted(set(self._first.get(symbol, {}).values()), reverse=True)

@@ -197,9 +197,20 @@ class Series:
             return tail.as_of_ms - tail.error_ms - self.policy.settle_ms
         return self.stream.complete_until_ms(tail)
 
-    def last_trade(self) -> int:
-        """Return the number of the live tail's last trade, if a frame has told; -1 if none has."""
-        return -1 if self.tail is None or self.stream is None else self.stream.last_trade(self.tail)
+    def last_trade(self, opened: Iterable[tuple[int, int]]) -> int:
+        """Return the number of the live tail's last trade; -1 if frames do not tell it.
+
+        Where no frame shows the same candle, it follows from the number of an earlier trade and the trades since.
+
+        Args:
+            opened: The open times and first trades of candles of the symbol, the latest one first.
+        """
+        rows = self.tail_rows
+        told = -1 if self.tail is None or self.stream is None else self.stream.last_trade(self.tail)
+        first = next((each for each in opened if rows and each[0] <= rows[-1].open_ms), None)
+        if told >= 0 or first is None:
+            return told
+        return first[1] - 1 + self._trades_between(first[0], rows[-1].open_ms + 1, rows)
 
     def note_silence(self, silence: SilentSpan) -> bool:
         """Record that nothing was traded for a while; return whether that is news."""
@@ -221,13 +232,17 @@ class Series:
         if stream is None or tail is None or not doubtful:
             return False
         for open_ms, end_ms, trades in counts:
-            if open_ms <= doubtful[0].open_ms and end_ms == doubtful[-1].close_ms + 1:
-                settled = self.blocks.printed_rows(open_ms, tail.start_ms)
-                found = sum(int(raw.split(b",")[_TRADES]) for _, raw in settled)
-                if found + sum(row.trades for row in tail.rows if open_ms <= row.open_ms < end_ms) == trades:
-                    stream.confirm(doubtful)
-                    return self._changes_live_tail(True)  # noqa: FBT003 - it does
+            covers = open_ms <= doubtful[0].open_ms and end_ms == doubtful[-1].close_ms + 1
+            if covers and self._trades_between(open_ms, end_ms, tail.rows) == trades:
+                stream.confirm(doubtful)
+                return self._changes_live_tail(True)  # noqa: FBT003 - it does
         return False
+
+    def _trades_between(self, open_ms: int, end_ms: int, tail_rows: Iterable[Row]) -> int:
+        """Return how many trades the known rows show that open in a span; those of the tail are given."""
+        settled = self.blocks.printed_rows(open_ms, min(end_ms, self.tail.start_ms if self.tail else end_ms))
+        found = sum(int(raw.split(b",")[_TRADES]) for _, raw in settled)
+        return found + sum(row.trades for row in tail_rows if open_ms <= row.open_ms < end_ms)
 
     def _changes_live_tail(self, news: bool) -> bool:  # noqa: FBT001 - whether it does
         self.tail_version += news

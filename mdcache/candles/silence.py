@@ -3,6 +3,8 @@
 Pure. One `SilenceWatch` for each market.
 """
 
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -11,14 +13,15 @@ from mdcache.clock import Instant
 _MAX_GAP_MS = 3_000  # frames come each second: docs/binance.md#kline-streams
 _MAX_AHEAD_MS = 1_000  # of our clock; a frame further ahead has no true time
 _MAX_SYMBOLS = 20_000  # ten times what a market has: frames can't fill the memory
+_MAX_LISTINGS = 8  # of a symbol: as many seconds as pass between two questions of a busy client
+_MAX_FRAMES = 16
 
 
 class _Listings(NamedTuple):
-    """The times of the last two frames that list a symbol, and of the frame before the last one."""
+    """The times of the frames that list a symbol, in order: of all since `since_ms`."""
 
-    previous_ms: int
-    last_ms: int
-    silent_until_ms: int
+    since_ms: int
+    times_ms: tuple[int, ...]
 
 
 class SilenceWatch:
@@ -30,6 +33,7 @@ class SilenceWatch:
     def __init__(self) -> None:
         self._unbroken_since_ms: int | None = None
         self._newest_ms = -1
+        self._frames_ms: deque[int] = deque(maxlen=_MAX_FRAMES)  # the newest frames, without late ones
         self._listings: dict[str, _Listings] = {}  # since then
 
     @property
@@ -51,15 +55,16 @@ class SilenceWatch:
         if event_ms > now.late_ms + _MAX_AHEAD_MS:
             self.interrupt()  # what it lists has no place in time
             return False
-        before_ms, newer = self._newest_ms, event_ms > self._newest_ms
+        newer = event_ms > self._newest_ms
         if newer:
             if self._unbroken_since_ms is None or event_ms - self._newest_ms > _MAX_GAP_MS:
                 self._begin(event_ms)
             self._newest_ms = event_ms
+            self._frames_ms.append(event_ms)
         if self._unbroken_since_ms is not None and event_ms > self._unbroken_since_ms:
+            nothing = _Listings(self._unbroken_since_ms, ())
             for symbol in symbols:
-                known = self._listings.get(symbol) or _Listings(self._unbroken_since_ms, self._unbroken_since_ms, -1)
-                self._listings[symbol] = _listed(known, event_ms, before_ms)
+                self._listings[symbol] = _listed(self._listings.get(symbol, nothing), event_ms, late=not newer)
             if len(self._listings) > _MAX_SYMBOLS:
                 self._begin(self._newest_ms)
         return newer
@@ -74,15 +79,19 @@ class SilenceWatch:
 
         Returns:
             The newest frame's time, if no frame after `since_ms` lists the symbol and none is missing since one at or
-            before `since_ms`; the time of the frame before the first that lists it, if that is the last one which does;
-            else nothing.
+            before `since_ms`; the time of the frame before the first that lists it; nothing if none came between.
         """
         if self._unbroken_since_ms is None or since_ms < self._unbroken_since_ms:
             return None
         known = self._listings.get(symbol)
-        if known is None or known.last_ms <= since_ms:
+        if known is None:
             return self._newest_ms
-        return known.silent_until_ms if known.previous_ms <= since_ms < known.silent_until_ms else None
+        if since_ms < known.since_ms:
+            return None
+        later_ms = known.times_ms[bisect_right(known.times_ms, since_ms) :]
+        if not later_ms:
+            return self._newest_ms
+        return max((each for each in self._frames_ms if since_ms < each < later_ms[0]), default=None)
 
     def _begin(self, event_ms: int) -> None:
         """Follow the frames from this one on: those after it say what was traded since."""
@@ -90,10 +99,11 @@ class SilenceWatch:
         self._listings.clear()
 
 
-def _listed(known: _Listings, event_ms: int, before_ms: int) -> _Listings:
-    """Return what is known after a frame that lists the symbol; `before_ms`: the newest frame until then."""
-    if event_ms > known.last_ms:
-        return _Listings(known.last_ms, event_ms, before_ms if event_ms > before_ms else known.last_ms)
-    if event_ms == known.last_ms:
+def _listed(known: _Listings, event_ms: int, *, late: bool) -> _Listings:
+    """Return what is known after a frame that lists the symbol; what precedes a late one is in doubt."""
+    if event_ms in known.times_ms:
         return known
-    return known._replace(previous_ms=max(known.previous_ms, event_ms))
+    if late:
+        return _Listings(max(known.since_ms, event_ms), known.times_ms)
+    dropped, times_ms = known.times_ms[: 1 - _MAX_LISTINGS], known.times_ms[1 - _MAX_LISTINGS :]
+    return _Listings(dropped[-1] if dropped else known.since_ms, (*times_ms, event_ms))

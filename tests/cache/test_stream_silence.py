@@ -1,6 +1,7 @@
 """Silence is proven by tickers that all came: one that could not be used ends the proof (docs/design.md#silence)."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,9 +10,10 @@ from mdcache.cache.stream_frames import StreamFrames
 from mdcache.candles.settling import SettlePolicy
 from mdcache.clock import Instant
 from mdcache.events import Events
+from mdcache.exchange.klines import KlineQuestion
 from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import MINI_TICKERS
-from tests.candles.timeline import at, now, show_tail
+from tests.candles.timeline import at, now, settle, show_tail
 from tests.support.toy_exchange import make_series
 from tests.support.virtual_time import VirtualClock
 
@@ -26,8 +28,8 @@ class Frames:
     def __init__(self) -> None:
         self.now: Instant | None = None
         events = Events()
-        registry = SeriesRegistry(VirtualClock(), events, SettlePolicy(3_000, 60_000), 1 << 20)
-        self.frames = StreamFrames(registry, VirtualClock(), lambda _: self.now, events)
+        self.registry = SeriesRegistry(VirtualClock(), events, SettlePolicy(3_000, 60_000), 1 << 20)
+        self.frames = StreamFrames(self.registry, VirtualClock(), lambda _: self.now, events)
         self.series = make_series(SPOT)
         show_tail(self.series, 9, 10, as_of=10.5)
 
@@ -35,6 +37,18 @@ class Frames:
         self.now = now(minute) if measured else None
         listed = [{"e": "24hrMiniTicker", "E": at(minute), "s": "OTHER"}]
         self.frames.take(Market.SPOT, MINI_TICKERS, data or json.dumps(listed).encode())
+
+    def take_longer(self, minute: float, first_trade: int, last_trade: int) -> None:
+        """Take a frame of the quarter of an hour that opened at minute 0."""
+        question = KlineQuestion(replace(self.series.key, interval="15m"), self.series.endpoint, None, None, 1)
+        self.registry.get_or_create(question)
+        topic = self.frames.add(question.key)
+        assert topic is not None
+        times = {"t": at(0), "T": at(15) - 1, "f": first_trade, "L": last_trade, "n": last_trade - first_trade + 1}
+        sums = {"o": "1", "c": "1", "h": "2", "l": "1", "v": "5", "q": "5", "V": "0", "Q": "0", "B": "0"}
+        candle = {**times, **sums, "s": "X", "i": "15m", "x": False}
+        frame = {"e": "kline", "E": at(minute), "s": "X", "k": candle}
+        assert self.frames.take(Market.SPOT, topic, json.dumps(frame).encode())
 
     def age_of_tail(self) -> int:
         """How far behind the last tick the tail is, in seconds."""
@@ -59,6 +73,17 @@ async def test_tickers_that_began_after_a_lagging_server_could_have_answered_pro
     frames = Frames()
     ticks(frames, -2, 10)
     assert frames.age_of_tail() == 10
+
+
+@pytest.mark.parametrize(("last_trade", "age_s"), [(1_659, 0), (1_660, 10), (1_658, 10)])
+async def test_a_longer_candle_that_has_as_many_trades_proves_what_was_before_them(last_trade: int, age_s: int) -> None:
+    """Eleven minutes of 60 trades each, and a quarter of an hour that begins with the first of them: number 1,000."""
+    frames = Frames()
+    settle(frames.series, 0, 8)
+    ticks(frames, -2, 0)
+    frames.take_longer(10.5 + 1 / 60, 1_000, last_trade)
+    ticks(frames, 1, 10)
+    assert frames.age_of_tail() == age_s
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,17 @@ def test_a_symbol_was_silent_until_the_frame_before_the_one_that_lists_it() -> N
     assert silence.silent_until_ms("A", T0 + round(1.3 * SECOND)) == T0 + 3 * SECOND
     assert silence.silent_until_ms("A", T0 + round(3.3 * SECOND)) is None
     assert silence.silent_until_ms("A", T0 + round(0.3 * SECOND)) is None
-    fed((6, "A"), silence=silence)
-    assert silence.silent_until_ms("A", T0 + round(1.3 * SECOND)) is None, "two listings are remembered"
+    fed((6, "A"), (7, "A"), silence=silence)
+    assert silence.silent_until_ms("A", T0 + round(1.3 * SECOND)) == T0 + 3 * SECOND, "whatever came later"
     assert silence.silent_until_ms("A", T0 + 4 * SECOND) == T0 + 5 * SECOND
+    assert silence.silent_until_ms("A", T0 + 6 * SECOND) is None
+
+
+def test_eight_listings_are_remembered() -> None:
+    silence = fed(*((second, "A" if second % 2 else "B") for second in range(19)))  # listed at 1, 3 … 17
+    assert silence.silent_until_ms("A", T0) is None
+    assert silence.silent_until_ms("A", T0 + SECOND) is None, "frames are forgotten, too"
+    assert silence.silent_until_ms("A", T0 + 3 * SECOND) == T0 + 4 * SECOND
 
 
 @pytest.mark.parametrize("second", [1, 2, 3])
@@ -166,8 +174,8 @@ class World:
             return None
         pairs = [(earlier, frame) for earlier, frame in pairwise(self.taken) if self.traded(symbol, earlier, frame)]
         after = [earlier for earlier, frame in pairs if frame > since_ms]
-        if len(after) > 1:
-            return None  # of each symbol, two listings are remembered
+        if len(after) > 8 or (after and after[0] not in self.taken[-16:]):
+            return None  # of each symbol, eight listings are remembered, and of frames sixteen
         until_ms = after[0] if after else self.taken[-1]
         return until_ms if until_ms > since_ms or not after else None
 

@@ -357,7 +357,17 @@ def test_a_purge_forgets_the_frames() -> None:
 
 def test_the_last_trade_is_known_while_a_frame_shows_the_newest_row() -> None:
     series = streamed(replace(frame(10.6, 10, 61), last_trade=9))
-    assert series.last_trade() == 9
+    assert series.last_trade([]) == 9
     series.tail = Tail(at(9), (row(9), row(10, 62)), at(10.7))  # a read shows more, but not which trade was the last
-    assert series.last_trade() == -1
-    assert make_series().last_trade() == -1
+    assert series.last_trade([]) == -1
+    assert make_series().last_trade([]) == -1
+
+
+def test_the_last_trade_follows_from_an_earlier_one_and_the_trades_since() -> None:
+    series = make_series()
+    merge(series, [row(8, 5), row(9, 3), row(10, 2)], PAGE, read_at(10.5))
+    assert series.last_trade([(at(11), 900), (at(9), 500), (at(8), 400)]) == 504, "500 to 502 in one candle, then two"
+    assert series.last_trade([(at(10), 503), (at(9), 500)]) == 504
+    assert series.last_trade([(at(7), 500)]) == 509, "what is not known is not counted"
+    assert series.last_trade([(at(11), 900)]) == -1
+    assert make_series().last_trade([(at(9), 500)]) == -1
