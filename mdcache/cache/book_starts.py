@@ -12,6 +12,7 @@ from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.clock import Clock
 from mdcache.exchange.markets import Market
 from mdcache.exchange.snapshots import SnapshotQuestion
+from mdcache.exchange.topics import wire_name
 
 _CHANGES = re.compile(r"([^@!]+)@(depth|rpiDepth)(@[0-9]+ms)?")
 _BOOKS = frozenset({"depth", "rpiDepth"})
@@ -43,7 +44,7 @@ class BookStarts:
 
     def begin(self, market: Market, topic: str) -> None:
         """Count a listener to a topic from now on; of topics that are not a book's changes, nothing is kept."""
-        match = _CHANGES.fullmatch(topic)
+        match = _CHANGES.fullmatch(wire_name(topic))
         if match is not None:
             starts = self._starts.setdefault((market, match[1]), {})
             if topic not in starts:

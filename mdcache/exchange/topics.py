@@ -1,5 +1,8 @@
 """Public topics of every kind: what a frame of one is worth, where it is sent, and what orders its frames. Pure.
 
+Spot sends the frames of each topic in microseconds, too, on connections that ask for it. Such a topic is another one
+here: its name has an ending that no client can write, and that never leaves the daemon.
+
 Candles of topics are in `mdcache/exchange/streams.py`; the names: docs/binance.md#stream-topics.
 """
 
@@ -26,10 +29,11 @@ class TopicKind(StrEnum):
 
 
 class StreamRoute(StrEnum):
-    """Which path of USD-M streams has a topic; the other markets have one for all."""
+    """Which connections have a topic: USD-M has two paths, and spot those in microseconds."""
 
     MARKET = "market"
     PUBLIC = "public"
+    MICROS = "microsecond"
 
 
 # `!miniTicker@arr`, `!ticker@arr` and `!bookTicker` are none of these: each of their frames is about other symbols.
@@ -42,6 +46,7 @@ _KLINE = re.compile(r"[^@!]+@(kline|continuousKline|indexPriceKline|markPriceKli
 _BOOK = re.compile(r"!bookTicker|[^@!]+@(bookTicker|(rpiD|d)epth(5|10|20)?(@[0-9]+ms)?)")
 _NAME = re.compile(r"[^\s\"\\\x00-\x1f\x7f]{1,100}")
 _TRADE = re.compile(r"[^@!]+@trade")
+_MICROS = " in microseconds"  # no name of a topic has a space
 _SEVERAL_SYMBOLS = frozenset({"!bookTicker", "!forceOrder@arr", "!contractInfo"})  # of which none orders the others
 
 
@@ -97,20 +102,41 @@ _DECODERS: tuple[tuple[re.Pattern[str], msgspec.json.Decoder[_Positions]], ...] 
 _mark = msgspec.json.Decoder(KlineMark)
 
 
+def in_micros(topic: str) -> str:
+    """Return the topic that has the frames of this one in microseconds."""
+    return topic + _MICROS
+
+
+def wire_name(topic: str) -> str:
+    """Return the name of a topic as messages have it."""
+    return topic.removesuffix(_MICROS)
+
+
+def topic_on(route: StreamRoute, name: str) -> str:
+    """Return the topic that is called so on the connections of a route."""
+    return in_micros(name) if route is StreamRoute.MICROS else name
+
+
 def may_exist(topic: str) -> bool:
     """Return whether a name may be that of a topic: symbols have letters of any script, and no name is long."""
-    return _NAME.fullmatch(topic) is not None
+    return _NAME.fullmatch(wire_name(topic)) is not None
 
 
 def topic_kind(topic: str) -> TopicKind:
     """Return what is lost with a frame of a topic; of unknown names, everything."""
-    if _KLINE.fullmatch(topic):
+    name = wire_name(topic)
+    if _KLINE.fullmatch(name):
         return TopicKind.KLINE
-    return TopicKind.CONFLATABLE if _CONFLATABLE.fullmatch(topic) else TopicKind.LOSSLESS
+    return TopicKind.CONFLATABLE if _CONFLATABLE.fullmatch(name) else TopicKind.LOSSLESS
 
 
 def topic_route(market: Market, topic: str) -> StreamRoute:
-    """Return which path has a topic: on USD-M, one has books and single trades (docs/binance.md#stream-connections)."""
+    """Return which connections have a topic: USD-M's books and single trades have a path of their own.
+
+    Source: docs/binance.md#stream-connections.
+    """
+    if topic.endswith(_MICROS):
+        return StreamRoute.MICROS
     public = market is Market.USDM and (_BOOK.fullmatch(topic) or _TRADE.fullmatch(topic))
     return StreamRoute.PUBLIC if public else StreamRoute.MARKET
 
@@ -138,9 +164,10 @@ def frame_position(topic: str, data: bytes) -> int | None:
 
 @lru_cache(maxsize=10_000)
 def _decoder_of(topic: str) -> msgspec.json.Decoder[_Positions] | None:
-    if topic in _SEVERAL_SYMBOLS:
+    name = wire_name(topic)
+    if name in _SEVERAL_SYMBOLS:
         return None
-    return next((decoder for name, decoder in _DECODERS if name.fullmatch(topic)), _events)
+    return next((decoder for pattern, decoder in _DECODERS if pattern.fullmatch(name)), _events)
 
 
 def kline_mark(data: bytes) -> KlineMark | None:

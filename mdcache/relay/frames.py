@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from mdcache.exchange.markets import Market
+from mdcache.exchange.topics import wire_name
 
 _TEXT_FRAME = 0x81  # final, opcode text: RFC 6455, section 5.2
 _SHORT, _MEDIUM = 126, 1 << 16
@@ -30,7 +31,8 @@ class RelayedFrame:
     def combined_message(self) -> bytes:
         """Return the whole WebSocket message of a combined connection, made once for all listeners."""
         if self._combined is None:
-            self._combined = text_message(b'{"stream":%b,"data":%b}' % (msgspec.json.encode(self.topic), self.data))
+            name = msgspec.json.encode(wire_name(self.topic))
+            self._combined = text_message(b'{"stream":%b,"data":%b}' % (name, self.data))
         return self._combined
 
 

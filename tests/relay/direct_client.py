@@ -4,7 +4,7 @@ import asyncio
 import json
 
 from mdcache.exchange.markets import Market
-from mdcache.exchange.topics import topic_route
+from mdcache.exchange.topics import StreamRoute, topic_on, topic_route, wire_name
 from mdcache.sim import Exchange
 from tests.support.sim_streams import SimStreams
 from tests.support.virtual_time import close_at_end
@@ -22,7 +22,7 @@ class DirectClient:
         self._frames: dict[str, list[bytes]] = {topic: [] for topic in topics}
         routes = {topic_route(market, topic) for topic in topics}
         self._tasks = [
-            asyncio.create_task(self._run(route.value, [one for one in topics if topic_route(market, one) is route]))
+            asyncio.create_task(self._run(route, [one for one in topics if topic_route(market, one) is route]))
             for route in routes
         ]
         close_at_end(self.aclose)
@@ -39,11 +39,12 @@ class DirectClient:
         frames = self._frames[topic]
         return frames[frames.index(first) : frames.index(last) + 1]
 
-    async def _run(self, route: str, topics: list[str]) -> None:
-        connection = await self._net(BASES[self._market] + _PATHS[self._market].format(route))
-        await connection.send(json.dumps({"method": "SUBSCRIBE", "params": topics, "id": 1}))
+    async def _run(self, route: StreamRoute, topics: list[str]) -> None:
+        unit = "?timeUnit=MICROSECOND" if route is StreamRoute.MICROS else ""
+        connection = await self._net(BASES[self._market] + _PATHS[self._market].format(route.value) + unit)
+        await connection.send(json.dumps({"method": "SUBSCRIBE", "params": list(map(wire_name, topics)), "id": 1}))
         while True:
             text = await connection.receive()
             if text.startswith('{"stream":'):
-                topic = text[11 : text.index('"', 11)]
+                topic = topic_on(route, text[11 : text.index('"', 11)])
                 self._frames[topic].append(text[text.index('"data":') + 7 : -1].encode())

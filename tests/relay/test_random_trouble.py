@@ -9,7 +9,7 @@ import random
 import pytest
 
 from mdcache.exchange.markets import Market
-from mdcache.exchange.topics import TopicKind, frame_position, kline_mark, topic_kind
+from mdcache.exchange.topics import TopicKind, frame_position, in_micros, kline_mark, topic_kind
 from tests.relay.direct_client import DirectClient
 from tests.support.relay_listener import FakeListener
 from tests.upstream.streams.world import StreamWorld
@@ -17,7 +17,10 @@ from tests.upstream.streams.world import StreamWorld
 pytestmark = pytest.mark.virtual
 
 POOL = {
-    Market.SPOT: ("btcusdt@kline_1m", "ethusdt@trade", "solusdt@bookTicker", "xrpusdt@depth5", "bnbusdt@aggTrade"),
+    Market.SPOT: (
+        *("btcusdt@kline_1m", "ethusdt@trade", "solusdt@bookTicker", "xrpusdt@depth5", "bnbusdt@aggTrade"),
+        *map(in_micros, ("btcusdt@kline_1m", "ethusdt@trade", "!miniTicker@arr")),
+    ),
     Market.USDM: ("btcusdt@kline_1m", "ethusdt@aggTrade", "solusdt@trade", "solusdt@depth", "xrpusdt@bookTicker"),
 }
 NOBODYS = "nobodys@topic"

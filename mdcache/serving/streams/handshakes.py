@@ -15,7 +15,6 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from mdcache.clock import Clock
-from mdcache.exchange.markets import Market
 from mdcache.serving.errors import NEEDS_KEY, UNKNOWN_PATH
 from mdcache.serving.listeners import ListenerEnd, Listeners
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
@@ -160,8 +159,6 @@ def _bad_address(path: StreamPath) -> UpgradeRefused | None:
         return UpgradeRefused(
             *NEEDS_KEY, "This stream needs an account's key: call Binance directly.", ListenerEnd.ACCOUNT
         )
-    if path.unit.upper() == "MICROSECOND" and path.market is Market.SPOT:
-        return UpgradeRefused(*_BAD_ADDRESS, "Frames are relayed in milliseconds: for others call Binance directly.")
     if not all(map(is_topic, path.topics)):
         return UpgradeRefused(*_BAD_ADDRESS, "A stream's name is invalid.")
     return None

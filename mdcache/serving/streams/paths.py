@@ -25,7 +25,7 @@ class StreamPath:
     """What a connection is opened for.
 
     `route`: whose topics have frames here; `None`: all. `private`: none has. `combined`: frames name their topic.
-    `keyed`: the address names an account's stream. `unit`: of time, as the client spelt it.
+    `keyed`: the address names an account's stream. `micros`: frames come in microseconds.
     """
 
     market: Market
@@ -34,7 +34,7 @@ class StreamPath:
     combined: bool
     topics: tuple[str, ...]
     keyed: bool
-    unit: str
+    micros: bool
 
 
 def is_stream_path(target: str) -> bool:
@@ -69,7 +69,7 @@ def parse_stream_path(target: str) -> StreamPath | None:
         combined,
         topics,
         keyed,
-        unit,
+        market is Market.SPOT and unit.upper() == "MICROSECOND",  # futures have milliseconds only
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mdcache.exchange.markets import Market
-from mdcache.exchange.topics import topic_route
+from mdcache.exchange.topics import in_micros, topic_route
 from mdcache.serving.streams.listener_messages import (
     TOO_MANY_TOPICS,
     ListRequest,
@@ -47,6 +47,7 @@ class ListenerSession:
         self.combined = path.combined
         self._route = path.route
         self._private = path.private
+        self._micros = path.micros
         self._topics: dict[str, None] = {}
         self._received: deque[float] = deque(maxlen=_MESSAGES_A_SECOND[path.market] + _TOLERATED)
 
@@ -69,7 +70,7 @@ class ListenerSession:
         if len(self._topics) + len(new) > MOST_TOPICS:
             return MessageOutcome(TOO_MANY_TOPICS, too_many=True)
         self._topics.update(dict.fromkeys(new))
-        return MessageOutcome(added=tuple(filter(self._has_frames, new)))
+        return MessageOutcome(added=self._relayed(new))
 
     def receive(self, text: str) -> MessageOutcome:
         """Return what follows from a message."""
@@ -92,8 +93,12 @@ class ListenerSession:
                 gone = tuple(topic for topic in dict.fromkeys(message.topics) if topic in self._topics)
                 for topic in gone:
                     del self._topics[topic]
-                return MessageOutcome(result(message.id), removed=tuple(filter(self._has_frames, gone)))
+                return MessageOutcome(result(message.id), removed=self._relayed(gone))
 
-    def _has_frames(self, topic: str) -> bool:
-        """Return whether a topic has frames on this path; all others are acknowledged and silent."""
-        return not self._private and (self._route is None or topic_route(self.market, topic) is self._route)
+    def _relayed(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the topics that have frames on this path; all others are acknowledged and silent."""
+        if self._private:
+            return ()
+        if self._micros:
+            return tuple(map(in_micros, names))
+        return tuple(name for name in names if self._route is None or topic_route(self.market, name) is self._route)

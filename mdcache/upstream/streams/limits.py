@@ -44,7 +44,9 @@ class MarketLimits:
 
 
 LIMITS: dict[Market, MarketLimits] = {
-    Market.SPOT: MarketLimits(0.5, {StreamRoute.MARKET: ("/stream",)}),  # 5 messages a second
+    Market.SPOT: MarketLimits(  # 5 messages a second
+        0.5, {StreamRoute.MARKET: ("/stream",), StreamRoute.MICROS: ("/stream?timeUnit=MICROSECOND",)}
+    ),
     Market.USDM: MarketLimits(  # 10 a second; other paths acknowledge a topic and send no frame
         0.25, {StreamRoute.MARKET: ("/market/stream",), StreamRoute.PUBLIC: ("/public/stream",)}
     ),

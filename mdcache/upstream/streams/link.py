@@ -12,6 +12,7 @@ from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import MINI_TICKERS
+from mdcache.exchange.topics import StreamRoute, topic_on
 from mdcache.stream_events import StreamComplaint, StreamEnd, StreamsSilent, StreamSubscribed
 from mdcache.upstream.streams.limits import LIMITS
 from mdcache.upstream.streams.lives import Life
@@ -30,6 +31,10 @@ from mdcache.upstream.streams.subscriptions import Subscriptions
 
 class LinkOwner(Protocol):
     """Whose connection it is."""
+
+    @property
+    def route(self) -> StreamRoute:
+        """The route of the connection's topics."""
 
     def take(self, link: "Link", frame: TopicFrame, now_s: float) -> bool:
         """Take a frame; return whether it proves its topic on the connection."""
@@ -133,11 +138,12 @@ class Link:
     def _handle(self, text: bytes | str) -> None:
         self.message_s = now_s = self._clock.now()
         match read_message(text):
-            case TopicFrame() as frame:
+            case TopicFrame(name, data):
+                frame = TopicFrame(topic_on(self._owner.route, name), data)
                 if self._owner.take(self, frame, now_s):
                     self._record_frame(frame.topic, now_s)
-            case TopicList() as listed:
-                self.subscriptions.record_list(listed.id, listed.topics)
+            case TopicList(number, names):
+                self.subscriptions.record_list(number, [topic_on(self._owner.route, name) for name in names])
                 self.wake()
             case Complaint(detail):
                 self._events.emit(StreamComplaint(self.market.value, detail))

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from mdcache.exchange.topics import wire_name
 from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.upstream.streams.limits import MESSAGE_BYTES
 
@@ -93,7 +94,7 @@ def read_message(text: bytes | str) -> Received:
 
 def topics_message(method: Method, topics: Iterable[str], number: int) -> str:
     """Return a message about topics; its `id` is what all markets accept, an unsigned integer."""
-    return msgspec.json.encode({"method": method, "params": list(topics), "id": number}).decode()
+    return msgspec.json.encode({"method": method, "params": list(map(wire_name, topics)), "id": number}).decode()
 
 
 def list_message(number: int) -> str:

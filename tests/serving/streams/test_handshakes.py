@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from mdcache.clock import SystemClock
 from mdcache.exchange.markets import Market
+from mdcache.exchange.topics import in_micros
 from mdcache.serving.listeners import ListenerKind, Listeners
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.streams.handshakes import ListenerHandshakes
@@ -204,7 +205,6 @@ KEY = "pqia91ma19a5s61cv6a81va65sdf19v8a65a1a5s61cv6a81va65sdf19v8a65a1"
     [
         (f"/ws/{KEY}", 403, -2015),
         (f"/usdm/private/stream?listenKey={KEY}", 403, -2015),
-        ("/stream?streams=btcusdt@trade&timeUnit=MICROSECOND", 400, -1100),
         ("/ws/" + "x" * 129 + "@trade", 400, -1100),
         ("/ws/a%20b", 400, -1100),
         ("/wss", 404, -5000),
@@ -222,10 +222,27 @@ async def test_addresses_that_are_refused(path: str, status: int, code: int) -> 
         assert house.relay.changes == []
 
 
-async def test_units_of_time_that_change_nothing() -> None:
+@pytest.mark.parametrize(
+    ("path", "micros"),
+    [
+        ("/stream?streams=btcusdt@kline_1m&timeUnit=MICROSECOND", True),
+        (f"/ws/{BTC}?timeUnit=microsecond", True),
+        (f"/ws/{BTC}?timeUnit=MILLISECOND", False),
+        (f"/usdm/ws/{BTC}?timeUnit=MICROSECOND", False),  # only spot has it
+    ],
+)
+async def test_the_unit_of_time_is_that_of_the_address(path: str, micros: bool) -> None:
     async with open_house() as house:
-        await house.listen("/stream?timeUnit=MILLISECOND")
-        await house.listen("/usdm/stream?timeUnit=MICROSECOND")  # only spot has it
+        one = await house.listen(path)
+        ((_, market, topics),) = house.relay.changes
+        assert topics == (in_micros(BTC) if micros else BTC,)
+        house.relay.publish(topics[0], DATA, market)
+        assert json.loads(await one.recv()).get("stream", BTC) == BTC
+        await one.send('{"method":"LIST_SUBSCRIPTIONS","id":1}')
+        assert json.loads(await one.recv())["result"] == [BTC]
+        await one.send(json.dumps({"method": "UNSUBSCRIBE", "params": [BTC], "id": 2}))
+        await one.recv()
+        assert house.relay.changes[-1] == ("unsubscribe", market, topics)
 
 
 @pytest.mark.parametrize(
