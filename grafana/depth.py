@@ -246,7 +246,9 @@ LISTENERS = Section(
         ),
         Panel(
             "Listeners closed",
-            "Lost: frames are missing or do not come (1012). Slow: 1 MiB waited (1008).",
+            "lost: frames are missing or do not come. slow: 1 MiB waited. failed: a fault of ours. full: too many topics "
+            "of a market. unavailable: no frames now. messages, topics: too many for a connection. protocol, no_pong, "
+            "unread: the client broke it, answered no ping, or took nothing. Refused: no_room, origin, account.",
             "short",
             (Query(grown("listener_closes_total", "market, reason", _MARKET), "{{market}} {{reason}}"),),
             Kind.STACKED,

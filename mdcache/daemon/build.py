@@ -400,10 +400,10 @@ def build_serving(
     ops = OpsApp(status, ready, metrics.page, CommandTargets(cache.purge, governor, cache.warmup), token, hosts)
     reads = RowReads(cache.candles, ready_answers, clock, clocks, settings.request_deadline_s)
     waits = Waits(event_streams.watchers, listeners)
-    answers = native_answers(settings, reads, waits, cache.exchange_info, clocks, clock)
+    answers = native_answers(settings, reads, waits, event_streams, cache.exchange_info, clocks, clock)
     native = NativeApp(answers, parser, clock, events, metrics)
     app = App(
-        Handlers(handler, ops, event_streams, native),
+        Handlers(handler, ops, native),
         parser,
         clock,
         events,

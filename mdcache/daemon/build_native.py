@@ -4,12 +4,13 @@ from mdcache.cache.exchange_info import ExchangeInfo
 from mdcache.clock import Clock
 from mdcache.daemon.build_upstream import origins
 from mdcache.serving.native.candles_app import CandlesApp
+from mdcache.serving.native.event_streams import EventStreams
 from mdcache.serving.native.messages import Answer
 from mdcache.serving.native.prices import PriceApp
 from mdcache.serving.native.row_reads import RowReads
 from mdcache.serving.native.udf import UdfApp
 from mdcache.serving.native.waits import Waits
-from mdcache.serving.routes import CANDLES_CSV_PATH, CANDLES_PATH, PRICE_PATH
+from mdcache.serving.routes import CANDLES_CSV_PATH, CANDLES_PATH, PRICE_PATH, STREAM_PATH
 from mdcache.settings import Settings
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
@@ -18,6 +19,7 @@ def native_answers(
     settings: Settings,
     reads: RowReads,
     waits: Waits,
+    event_streams: EventStreams,
     exchange_info: ExchangeInfo,
     clocks: ExchangeClocks,
     clock: Clock,
@@ -28,6 +30,7 @@ def native_answers(
     return {
         CANDLES_PATH: ("candles", candles.answer),
         CANDLES_CSV_PATH: ("candles", candles.answer),
+        STREAM_PATH: ("stream", event_streams.answer),
         PRICE_PATH: ("price", PriceApp(reads, clocks).answer),
         **{path: ("udf", answer) for path, answer in udf.answers().items()},
     }

@@ -27,7 +27,6 @@ from mdcache.serving.errors import (
 )
 from mdcache.serving.http.fast_lane import RAW_REQUEST_EXTENSION, FastLane
 from mdcache.serving.listeners import Listeners
-from mdcache.serving.native.event_streams import EventStreams
 from mdcache.serving.native.native_app import NativeApp
 from mdcache.serving.ops.operations import OpsApp
 from mdcache.serving.ports import Recorder
@@ -63,11 +62,10 @@ _CALL_DIRECTLY = (
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """What answers: Binance's paths, the operators' ones, event streams, and the native API."""
+    """What answers: Binance's paths, the operators' ones, and the native API."""
 
     binance: BinanceHandler
     ops: OpsApp
-    events: EventStreams
     native: NativeApp
 
 
@@ -89,7 +87,7 @@ class App:
         self._handlers = handlers
         self._other_handlers: dict[PathKind, ASGIApp] = {
             PathKind.OPS: handlers.ops,
-            PathKind.EVENTS: handlers.events,
+            PathKind.EVENTS: handlers.native,
             PathKind.NATIVE: handlers.native,
         }
         self._hits = handlers.binance.hits

@@ -20,7 +20,7 @@ LANES = tuple(Lane)
 RESULTS = tuple(Result)
 KLINES = tuple(dict.fromkeys(each.kind for each in KLINE_ENDPOINTS.values()))
 SNAPSHOTS = tuple(dict.fromkeys(each.short_path for found in SNAPSHOT_ENDPOINTS.values() for each in found))
-NATIVE = ("candles", "price", "udf")
+NATIVE = ("candles", "price", "stream", "udf")
 ENDPOINTS = (*KLINES, "time", "ping", "exchangeInfo", *SNAPSHOTS, *NATIVE)
 STATUSES = ("0", "200", "400", "401", "403", "404", "408", "418", "429", "451", "500", "502", "503", "504")
 # a read that makes no progress fails after its replies were accepted; an unknown status is not tried again

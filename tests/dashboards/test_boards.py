@@ -13,6 +13,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from grafana import BOARDS
 from grafana.build import to_json
 from grafana.model import Board, Panel
+from mdcache.serving.listener_status import END_REASONS
 from mdcache.telemetry import catalogue
 from tools.metrics_table import PROCESS
 
@@ -94,3 +95,8 @@ def test_provisioning_points_at_what_there_is() -> None:
     assert "mdcache" in source["name"]  # provisioning replaces whatever has the same name
     providers = yaml.safe_load((ROOT / "provisioning/dashboards/mdcache.yaml").read_text())
     assert [provider["type"] for provider in providers["providers"]] == ["file"]
+
+
+def test_the_panel_of_closed_listeners_names_every_reason() -> None:
+    (panel,) = (panel for panel in PANELS if panel.title == "Listeners closed")
+    assert {reason for reason in END_REASONS if not re.search(rf"\b{reason}\b", panel.description)} == set()

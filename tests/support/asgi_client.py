@@ -43,6 +43,7 @@ from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources, Upstreams
 from mdcache.serving.ports import Readiness, Recorder
+from mdcache.serving.routes import STREAM_PATH
 from mdcache.serving.streams.handshakes import ListenerHandshakes
 from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.governor import Governor, GovernorSettings
@@ -300,8 +301,9 @@ class ServingHarness:
         )
         parser = RequestParser(clients or {}, compress)
         self.listeners = Listeners(1_000) if listeners is None else listeners
+        answers = {STREAM_PATH: ("stream", self.event_streams().answer)}
         self.app = App(
-            Handlers(binance, ops, self.event_streams(), NativeApp({}, parser, self.clock, events, self.recorder)),
+            Handlers(binance, ops, NativeApp(answers, parser, self.clock, events, self.recorder)),
             parser,
             self.clock,
             events,

@@ -4,18 +4,19 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from mdcache.errors import GateClosed, MdcacheError, Refusal
+from mdcache.errors import GateClosed, Refusal
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.exchange.symbols import MarketSymbols
-from mdcache.serving.errors import METHOD_NOT_ALLOWED
+from mdcache.results import Result
 from mdcache.serving.listeners import ListenerEnd, ListenerKind, Listeners
 from mdcache.serving.native.event_listener import EventListener
+from mdcache.serving.native.messages import NativeReply, NativeRequest
 from mdcache.serving.native.positions import BadPosition, Position, name_of
 from mdcache.serving.native.series_events import EventName
 from mdcache.serving.native.stream_query import StreamQuery, parse_stream_query
 from mdcache.serving.native.watchers import SeriesWatchers, WatcherSources
-from mdcache.serving.responses import ALLOW, HttpResponse, Receive, Scope, Send, failure_response, refusal_response
+from mdcache.serving.responses import Receive, Send, refusal_response
 
 MAX_MISSED = 1_000  # candles of a series that a listener may resume from
 _LATE_MS = 5_000  # a close of the last seconds may not have been shown yet when a listener begins
@@ -50,6 +51,32 @@ class EventSources:
     upstreams: Mapping[Market, str]
 
 
+@dataclass(frozen=True, slots=True)
+class _EventReply:
+    """An answer without an end. `make_listener`: makes the one who is sent it, if more than its head is wanted."""
+
+    make_listener: Callable[[], EventListener]
+    market: Market
+    listeners: Listeners
+    receive: Receive
+
+    async def send(self, send: Send, *, head_only: bool = False) -> None:
+        """Send events until the client is gone."""
+        head = {"type": "http.response.start", "status": 200, "headers": _FIELDS}
+        if head_only:
+            await send(head)
+            await send({"type": "http.response.body", "body": b""})
+            return
+        listener = self.make_listener()
+        self.listeners.add(listener, self.market, ListenerKind.EVENTS)
+        try:
+            await send(head)
+            await listener.run(self.receive, send)
+        finally:
+            self.listeners.remove(listener)
+            await listener.aclose()
+
+
 class EventStreams:
     """All listeners to events."""
 
@@ -64,52 +91,33 @@ class EventStreams:
         series = Counter(key.market for key in self.watchers)
         return {market: EventCounts(series[market], self._sent[market]) for market in Market}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send events until the client is gone, or why it can't have any."""
-        try:
-            listener = await self._admit(scope)
-        except MdcacheError as error:
-            listener = failure_response(error)
-        if isinstance(listener, HttpResponse):
-            await listener.send(send, head_only=scope["method"] == "HEAD")
-            return
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": _FIELDS})
-            await listener.run(receive, send)
-        finally:
-            self._listeners.remove(listener)
-            await listener.aclose()
-
-    async def _admit(self, scope: Scope) -> EventListener | HttpResponse:
-        """Return a listener, or the whole answer to a request that is refused or wants no body."""
-        if scope["method"] == "OPTIONS":
-            return HttpResponse(204, (ALLOW,), b"")
-        if scope["method"] not in {"GET", "HEAD"}:
-            return refusal_response(*METHOD_NOT_ALLOWED, "Only GET is supported here.", ALLOW)
-        query = parse_stream_query(scope["query_string"].decode("latin-1"))
+    async def answer(self, request: NativeRequest) -> NativeReply:
+        """Answer with events, or with why the client can't have any."""
+        query = parse_stream_query(request.query)
         if (gate_closed := await self._sources.check(query.market, query.symbols)) is not None:
             raise gate_closed
-        position = self._position(query, scope)
-        if scope["method"] == "HEAD":
-            return HttpResponse(200, _FIELDS, b"")
+        position = self._position(query, request.last_event_id)
         if (refusal := self._listeners.refusal()) is not None:
             self._listeners.count_end(query.market, ListenerEnd.NO_ROOM)
-            return refusal_response(503, -1008, refusal, (b"retry-after", b"%d" % _FULL_RETRY_S))
-        listener = EventListener(query, position, self.watchers, self._sent[query.market])
-        self._listeners.add(listener, query.market, ListenerKind.EVENTS)
-        return listener
+            retry_after = b"retry-after", b"%d" % _FULL_RETRY_S
+            return NativeReply(refusal_response(503, -1008, refusal, retry_after), Result.ERROR)
+
+        def make_listener() -> EventListener:
+            return EventListener(query, position, self.watchers, self._sent[query.market])
+
+        reply = _EventReply(make_listener, query.market, self._listeners, request.receive)
+        return NativeReply(reply, Result.HIT)
 
     async def aclose(self) -> None:
         """End all watchers."""
         await self.watchers.aclose()
 
-    def _position(self, query: StreamQuery, scope: Scope) -> Position:
+    def _position(self, query: StreamQuery, text: str) -> Position:
         """Return where a listener begins: where it was, by `Last-Event-ID`, or now."""
         symbols, intervals = len(query.symbols), len(query.intervals)
         upstream = self._sources.upstreams[query.market]
         name = name_of(query.market, query.symbols, query.intervals, upstream)
         now = self._sources.watchers.exchange_now(query.market)
-        text = next((value for key, value in scope["headers"] if key == b"last-event-id"), b"").decode("latin-1")
         if not text:
             return Position.at(name, now.early_ms - _LATE_MS, symbols, intervals)
         try:

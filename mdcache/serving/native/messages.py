@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from isal import isal_zlib
 
@@ -70,12 +71,19 @@ class Streamed:
             yield last
 
 
-Reply = HttpResponse | Streamed
+class Sendable(Protocol):
+    """An answer that is sent as it is made."""
+
+    async def send(self, send: Send, *, head_only: bool = False) -> None:
+        """Send it, or its head alone."""
+
+
+Reply = HttpResponse | Streamed | Sendable
 
 
 @dataclass(frozen=True, slots=True)
 class NativeRequest:
-    """A request to the native API. `accept`: its `Accept`, as sent; `market`: for the metrics."""
+    """A request to the native API. `accept`, `last_event_id`: headers, as sent; `market`: for the metrics."""
 
     path: str
     query: str
@@ -83,6 +91,7 @@ class NativeRequest:
     client: ClientRequest
     receive: Receive
     market: str
+    last_event_id: str
 
 
 @dataclass(frozen=True, slots=True)

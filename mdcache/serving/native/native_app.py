@@ -78,7 +78,9 @@ class NativeApp:
         loopback = is_loopback(scope["client"][0] if scope.get("client") else None)
         client = self._parser.parse(rule, scope["query_string"], scope["headers"], loopback=loopback)
         accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
-        return NativeRequest(scope["path"], query, accept, client, receive, market.value if sent else "other")
+        last_id = next((value for name, value in scope["headers"] if name == b"last-event-id"), b"").decode("latin-1")
+        counted = market.value if sent else "other"
+        return NativeRequest(scope["path"], query, accept, client, receive, counted, last_id)
 
 
 def _early_refusal(scope: Scope) -> HttpResponse | None:

@@ -123,6 +123,18 @@ async def test_head_options_and_other_methods() -> None:
     assert (await ask(w.app, "/v1/stream", TWO.encode(), method="POST")).status == 405
 
 
+async def test_requests_are_counted_as_others_are() -> None:
+    w = world()
+    await listen(w)
+    await ask(w.app, "/v1/stream", b"market=spot")
+    page = (await w.get("/metrics", b"")).body.decode()
+    counted = [line for line in page.splitlines() if line.startswith("mdcache_requests_total") and '"stream"' in line]
+    assert sorted(counted) == [
+        'mdcache_requests_total{client="",endpoint="stream",market="spot",result="hit"} 1.0',
+        'mdcache_requests_total{client="",endpoint="stream",market="spot",result="refused"} 1.0',
+    ]
+
+
 async def test_while_binance_cant_be_asked_whether_a_symbol_exists_the_answer_says_when_to_come_back() -> None:
     w = ServedDaemon(PLENTY, DaemonOptions())
     w.exchange.control.ban("spot", 300.0)
