@@ -14,16 +14,23 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.snapshots import SnapshotQuestion
 from mdcache.exchange.topics import wire_name
 
-_CHANGES = re.compile(r"([^@!]+)@(depth|rpiDepth)(@[0-9]+ms)?")
-_BOOKS = frozenset({"depth", "rpiDepth"})
+_CHANGES = {  # docs/binance.md#stream-topics; the others are acknowledged, and never have an event
+    Market.SPOT: re.compile(r"([^@!]+)@(depth)(@(100|1000)ms)?"),
+    Market.USDM: re.compile(r"([^@!]+)@(depth|rpiDepth)(@(100|250|500)ms)?"),
+    Market.COINM: re.compile(r"([^@!]+)@(depth)(@(100|250|500)ms)?"),
+}
 _FIRST_EVENT_WITHIN_S = 2.0  # a subscription upstream takes less; a quiet book may have no event for long
 _LOOK_EVERY_S = 0.05
 
 
 @dataclass(slots=True)
 class _Start:
-    """Of the newest listener to a topic: in exchange time, and by our clock."""
+    """A topic's. `book`: the path of REST's; `ms`: when its newest listener began, in exchange time.
 
+    `begun_s`: when it was subscribed to, by our clock.
+    """
+
+    book: str
     ms: int
     begun_s: float
 
@@ -44,12 +51,15 @@ class BookStarts:
 
     def begin(self, market: Market, topic: str) -> None:
         """Count a listener to a topic from now on; of topics that are not a book's changes, nothing is kept."""
-        match = _CHANGES.fullmatch(wire_name(topic))
-        if match is not None:
-            starts = self._starts.setdefault((market, match[1]), {})
-            if topic not in starts:
-                self._awaited.add((market, topic))
-            starts[topic] = _Start(self._exchange_ms(market), self._clock.now())
+        match = _CHANGES[market].fullmatch(wire_name(topic))
+        if match is None or match[1] != match[1].lower():
+            return
+        starts, now_ms = self._starts.setdefault((market, match[1]), {}), self._exchange_ms(market)
+        if topic in starts:
+            starts[topic].ms = now_ms
+        else:
+            starts[topic] = _Start(match[2], now_ms, self._clock.now())
+            self._awaited.add((market, topic))
 
     def note(self, market: Market, topic: str) -> None:
         """Count the first event of a topic as the start of its listeners."""
@@ -71,17 +81,18 @@ class BookStarts:
 
         It is 0 for what is no book, or has no listeners.
         """
-        if self._is_awaited(snapshot):
-            return self._exchange_ms(snapshot.market)
-        return max((start.ms for start in self._of(snapshot).values()), default=0)
+        return self._exchange_ms(snapshot.market) if self._is_awaited(snapshot) else self._newest_ms(snapshot)
 
     async def applied(self, snapshot: SnapshotQuestion, directives: FreshnessDirectives) -> FreshnessDirectives:
         """Wait for the first event of a book that is newly followed; return how fresh the book must be."""
         until_s = self._clock.now() + _FIRST_EVENT_WITHIN_S  # others may begin to listen all the time
         while self._is_awaited(snapshot) and self._clock.now() < until_s:
             await self._clock.sleep(_LOOK_EVERY_S)
-        least_ms = self.least_ms(snapshot)
+        least_ms = self._newest_ms(snapshot)
         return replace(directives, min_as_of_ms=max(least_ms, directives.min_as_of_ms or 0)) if least_ms else directives
+
+    def _newest_ms(self, snapshot: SnapshotQuestion) -> int:
+        return max((start.ms for start in self._of(snapshot).values()), default=0)
 
     def _is_awaited(self, snapshot: SnapshotQuestion) -> bool:
         """Return whether a first event may come yet."""
@@ -90,6 +101,8 @@ class BookStarts:
         return any((snapshot.market, topic) in self._awaited and start.begun_s > since_s for topic, start in starts)
 
     def _of(self, snapshot: SnapshotQuestion) -> dict[str, _Start]:
-        if not self._starts or snapshot.endpoint.path.rpartition("/")[2] not in _BOOKS or not snapshot.symbols:
+        if not self._starts or not snapshot.symbols:
             return {}
-        return self._starts.get((snapshot.market, snapshot.symbols[0].lower()), {})
+        book = snapshot.endpoint.path.rpartition("/")[2]
+        starts = self._starts.get((snapshot.market, snapshot.symbols[0].lower()), {})
+        return {topic: start for topic, start in starts.items() if start.book == book}

@@ -102,16 +102,44 @@ async def test_a_book_without_events_is_waited_for_two_seconds_only() -> None:
     assert w.clock.now() - began < 3
 
 
+async def test_who_joins_a_topic_without_events_costs_one_read_and_no_wait() -> None:
+    w, relay = world()
+    w.exchange.control.stream_fault("silent", topic="@depth")
+    FakeListener(relay, Market.SPOT, TOPIC)
+    await book(w)
+    for _ in range(3):
+        await w.clock.sleep(0.5)
+        FakeListener(relay, Market.SPOT, TOPIC)
+        began_s, before = w.clock.now(), reads(w)
+        for _ in range(5):
+            await book(w)
+            await w.clock.sleep(0.1)
+        assert w.clock.now() - began_s < 1.0
+        assert reads(w) == before + 1
+
+
+@pytest.mark.parametrize(
+    "topic", ["btcusdt@rpiDepth", "btcusdt@depth@500ms", "BTCUSDT@depth", "btcusdt@depth10", "btcusdt@depth@x"]
+)
+async def test_topics_that_the_exchange_does_not_have_change_nothing(topic: str) -> None:
+    w, relay = world()
+    first = await book(w)
+    FakeListener(relay, Market.SPOT, topic)
+    began_s = w.clock.now()
+    assert await book(w) == first
+    assert w.clock.now() - began_s < 0.5
+
+
 async def test_a_book_waits_2_s_at_most_while_clients_come_and_go_on_a_topic_without_events() -> None:
     w, relay = world()
     await book(w)
+    w.exchange.control.stream_fault("silent", topic="@depth")
 
     async def come_and_go() -> None:
         listener = FakeListener(relay)
         while True:
-            newer = FakeListener(relay, Market.SPOT, "btcusdt@rpiDepth")  # spot has no such topic
             listener.leave()
-            listener = newer
+            listener = FakeListener(relay, Market.SPOT, TOPIC)
             await w.clock.sleep(0.9)
 
     coming = asyncio.create_task(come_and_go())
