@@ -30,6 +30,7 @@ class Outbox:
         self.listener = listener
         self.market = market
         self.topics: dict[Topic, None] = {}
+        self.left = False  # it is sent nothing more, though it may still be found at topics
         self._counts = counts
         self._held: dict[Topic, deque[RelayedFrame]] = {}
         self._final_bytes = 0  # of the held final frames; of the others there is one a topic

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mdcache.cache.book_starts import BookStarts
@@ -15,6 +15,7 @@ from mdcache.relay.frames import RelayedFrame
 from mdcache.relay.kept_topics import KeptTopics
 from mdcache.relay.outbox import Outbox, SentCounts, Topic
 from mdcache.relay.ports import ListenedStreams, Listener
+from mdcache.relay.sliced_work import SlicedWork
 from mdcache.upstream.streams.ports import FrameRelay
 from mdcache.upstream.timer import Timer
 
@@ -90,6 +91,7 @@ class Relay:
         self._outboxes: dict[Listener, Outbox] = {}
         self._counts = {market: _Counts() for market in Market}
         self._kept = KeptTopics(self.streams, clock)
+        self._work = SlicedWork(clock)
         self._routes: Counter[tuple[Market, StreamRoute]] = Counter()  # topics of each
         self._unfinished: deque[tuple[float, Topic, int]] = deque(maxlen=10_000)  # (since when, topic, open time)
         self._timer, self._next_s = Timer(clock, self._tick), math.inf
@@ -133,8 +135,8 @@ class Relay:
         """Send a listener nothing more: its connection has ended. May be repeated."""
         outbox = self._outboxes.pop(listener, None)
         if outbox is not None:
-            for key in list(outbox.topics):
-                self._remove(outbox, key)
+            outbox.left = True
+            self._work.add(self._remove_all(outbox))
 
     def refusal(self, market: Market) -> str | None:
         """Return why a new connection must wait: its topics would be silent, not for Binance's reasons."""
@@ -161,8 +163,9 @@ class Relay:
         )
 
     def aclose(self) -> None:
-        """Stop the timer."""
+        """Stop the timer, and all work."""
         self._timer.set(math.inf)
+        self._work.cancel()
 
     # --------------------------------------------------------------------------- called by streams
 
@@ -186,9 +189,11 @@ class Relay:
 
     def lost(self, market: Market, topics: Collection[str], reason: str) -> None:
         """Close the connections of all who listen to topics of which frames are missing, or do not come any more."""
-        found = [self._topics[market, topic] for topic in topics if (market, topic) in self._topics]
-        for listener in {listener: None for each in found for listener in each.outboxes}:
-            self._close(market, listener, RESTART, reason, "lost")
+        for topic in topics:
+            found = self._topics.get((market, topic))
+            if found is not None and found.outboxes:
+                outboxes, found.outboxes = found.outboxes, {}  # they are sent nothing after what is missing
+                self._work.add(self._close_all(market, outboxes, reason))
 
     # -------------------------------------------------------------------------------------- mending
 
@@ -218,6 +223,8 @@ class Relay:
     def _send(self, key: Topic, found: _Listened, frame: RelayedFrame) -> None:
         for outbox in tuple(found.outboxes.values()):
             try:
+                if outbox.left:
+                    continue
                 if not outbox.send(key, found.kind, frame):
                     self._close(key[0], outbox.listener, POLICY, "too slow for its topics", "slow")
                 elif outbox.holds:
@@ -229,6 +236,15 @@ class Relay:
         self._counts[market].closed[cause] += 1
         self.leave(listener)
         listener.close(code, _cut(reason))
+
+    def _close_all(self, market: Market, outboxes: Mapping[Listener, Outbox], reason: str) -> Iterator[None]:
+        for outbox in outboxes.values():
+            if not outbox.left:
+                try:
+                    self._close(market, outbox.listener, RESTART, reason, "lost")
+                except Exception as error:  # noqa: BLE001 - reported; the others are closed
+                    self._events.emit(BackgroundTaskFailed(BackgroundTask.RELAY, f"{type(error).__name__}: {error}"))
+            yield
 
     def _fail(self, market: Market, outbox: Outbox, error: Exception) -> None:
         self._events.emit(BackgroundTaskFailed(BackgroundTask.RELAY, f"{type(error).__name__}: {error}"))
@@ -254,6 +270,11 @@ class Relay:
         elif self._kept:
             self._wake(_LOOK_EVERY_S)
 
+    def _remove_all(self, outbox: Outbox) -> Iterator[None]:
+        for key in list(outbox.topics):
+            self._remove(outbox, key)
+            yield
+
     def _remove(self, outbox: Outbox, key: Topic) -> None:
         market, topic = key
         outbox.forget(key)
@@ -261,7 +282,8 @@ class Relay:
         found = self._topics.get(key)
         if found is None:
             return
-        found.outboxes.pop(outbox.listener, None)
+        if found.outboxes.get(outbox.listener) is outbox:  # else it has come back meanwhile
+            del found.outboxes[outbox.listener]
         if not found.outboxes:
             del self._topics[key]
             self._counts[market].topics -= 1
