@@ -16,6 +16,9 @@ class Listener(Protocol):
     def waiting_bytes(self) -> int:
         """Return how many bytes the client's socket has not taken yet."""
 
+    def tell(self, code: int, msg: str) -> None:
+        """Send an error of the exchange's. It must not block."""
+
     def close(self, code: int, reason: str) -> None:
         """Close the connection with a WebSocket code, perhaps in the midst of `subscribe`. Nothing more is sent."""
 

@@ -9,7 +9,7 @@ from mdcache.cache.book_starts import BookStarts
 from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.markets import Market
-from mdcache.exchange.topics import StreamRoute, TopicKind, kline_mark, may_exist, topic_kind, topic_route
+from mdcache.exchange.topics import StreamRoute, TopicKind, kline_mark, may_exist, topic_kind, topic_route, wire_name
 from mdcache.relay.finals import TopicCandles, Unfinished
 from mdcache.relay.frames import RelayedFrame
 from mdcache.relay.kept_topics import KeptTopics
@@ -59,11 +59,12 @@ class _Counts(SentCounts):
 
 @dataclass(slots=True)
 class _Listened:
-    """A topic with its listeners. `candles`: whose final frames were sent, or not yet."""
+    """A topic with its listeners. `candles`: whose final frames were sent, or not yet; `refusal`: the exchange's."""
 
     kind: TopicKind
     outboxes: dict[Listener, Outbox] = field(default_factory=dict)
     candles: TopicCandles = field(default_factory=TopicCandles)
+    refusal: tuple[int, str] | None = None
 
 
 class Relay:
@@ -119,6 +120,8 @@ class Relay:
                     self.streams.listen(market, topic)
             outbox.topics[key] = None
             self._topics[key].outboxes[listener] = outbox
+            if (refusal := self._topics[key].refusal) is not None:
+                listener.tell(*refusal)
             self._book_starts.begin(market, topic)
 
     def unsubscribe(self, listener: Listener, market: Market, topics: Iterable[str]) -> None:
@@ -175,7 +178,7 @@ class Relay:
         found = self._topics.get(key)
         if found is None:
             return
-        final = False
+        final, found.refusal = False, None
         if found.kind is TopicKind.LOSSLESS:
             self._book_starts.note(market, topic)
         if found.kind is TopicKind.KLINE and (mark := kline_mark(data)) is not None:
@@ -194,6 +197,14 @@ class Relay:
             if found is not None and found.outboxes:
                 outboxes, found.outboxes = found.outboxes, {}  # they are sent nothing after what is missing
                 self._work.add(self._close_all(market, outboxes, reason))
+
+    def refused(self, market: Market, topic: str, code: int, msg: str) -> None:
+        """Tell all who listen to a topic what the exchange says about it, once."""
+        found = self._topics.get((market, topic))
+        if found is not None and found.refusal is None:
+            found.refusal = code, f"{wire_name(topic)}: {msg}"
+            for outbox in found.outboxes.values():
+                outbox.listener.tell(*found.refusal)
 
     # -------------------------------------------------------------------------------------- mending
 

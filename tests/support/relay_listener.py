@@ -13,6 +13,7 @@ class FakeListener:
         self.market = market
         self.frames: list[RelayedFrame] = []
         self.closed: tuple[int, str] | None = None
+        self.told: list[tuple[int, str]] = []
         self.stuck = False
         self.waiting = 0
         self.subscribe(*topics)
@@ -31,6 +32,10 @@ class FakeListener:
 
     def waiting_bytes(self) -> int:
         return self.waiting
+
+    def tell(self, code: int, msg: str) -> None:
+        assert self.closed is None
+        self.told.append((code, msg))
 
     def close(self, code: int, reason: str) -> None:
         assert self.closed is None

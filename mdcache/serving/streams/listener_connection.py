@@ -23,6 +23,7 @@ from mdcache.relay.frames import RelayedFrame
 from mdcache.relay.ports import Listener
 from mdcache.serving.listeners import ListenerEnd, ListenerKind, Listeners
 from mdcache.serving.streams.batched_writes import BatchedWrites
+from mdcache.serving.streams.listener_messages import error_message
 from mdcache.serving.streams.paths import StreamPath
 from mdcache.serving.streams.session import ListenerSession, MessageOutcome
 
@@ -166,6 +167,12 @@ class ListenerConnection(asyncio.Protocol):
     def waiting_bytes(self) -> int:
         """Return how many bytes the client's socket has not taken yet."""
         return self._transport.get_write_buffer_size() + self._batch_bytes
+
+    def tell(self, code: int, msg: str) -> None:
+        """Send an error of the exchange's, in its form."""
+        if not self._ended:
+            self._protocol.send_text(error_message(code, msg).encode())
+            self._flush()
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; cut the connection off if the client does not take part in it."""

@@ -87,6 +87,11 @@ def result(number: MessageId, value: object = None) -> str:
     return _print({"result": value, "id": number})
 
 
+def error_message(code: int, msg: str) -> str:
+    """Return an error that answers no message."""
+    return _print({"code": code, "msg": msg})
+
+
 def _topics(params: object) -> tuple[str, ...]:
     if not isinstance(params, list) or not params:
         raise _invalid("params must be a list")

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from mdcache.sim.config import Market
 
-StreamFaultKind = Literal["silent", "half", "stuck", "garbage", "late", "no_finals", "dropped", "ended"]
+StreamFaultKind = Literal["silent", "half", "stuck", "garbage", "late", "no_finals", "refused", "dropped", "ended"]
 STREAM_FAULT_KINDS: frozenset[str] = frozenset(get_args(StreamFaultKind))
 
 

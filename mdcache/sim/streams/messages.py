@@ -48,13 +48,13 @@ def read_message(market: Market, text: str) -> Message | str:
     except (ValueError, RecursionError):
         return _BAD_JSON
     if not isinstance(sent, dict):
-        return _invalid("invalid type, expected struct Request")
+        return refusal("invalid type, expected struct Request")
     number, method = sent.get("id"), sent.get("method")
     if not _is_id(market, number):
-        return _invalid("request ID must be an unsigned integer")
+        return refusal("request ID must be an unsigned integer")
     if method not in _METHODS:
         named = ", ".join(f"`{one}`" for one in _METHODS)
-        return _invalid(f"unknown variant `{method}`, expected one of {named} at line 1 column 28")
+        return refusal(f"unknown variant `{method}`, expected one of {named} at line 1 column 28")
     return ListMessage(number) if method == "LIST_SUBSCRIPTIONS" else _read(method, sent.get("params"), number)
 
 
@@ -65,10 +65,10 @@ def result(number: MessageId, value: object = None) -> str:
 
 def _read(method: str, params: object, number: MessageId) -> Message | str:
     if not isinstance(params, list) or not params:
-        return _invalid("params must be a list")
+        return refusal("params must be a list")
     if method in {"SUBSCRIBE", "UNSUBSCRIBE"}:
         texts = all(isinstance(one, str) for one in params)
-        return TopicsMessage(number, method, params) if texts else _invalid("streams must be texts")  # type: ignore[arg-type]  # it is one of the two
+        return TopicsMessage(number, method, params) if texts else refusal("streams must be texts")  # type: ignore[arg-type]  # it is one of the two
     if params[0] != "combined":
         return json.dumps({"code": 0, "msg": "Unknown property", "id": number}, separators=(",", ":"))
     if method == "GET_PROPERTY":
@@ -88,5 +88,6 @@ def _is_id(market: Market, number: object) -> bool:
     return isinstance(number, str) or (number is None and market == "spot")
 
 
-def _invalid(why: str) -> str:
+def refusal(why: str) -> str:
+    """Print why a message is refused."""
     return json.dumps({"code": 2, "msg": f"Invalid request: {why}"}, separators=(",", ":"))

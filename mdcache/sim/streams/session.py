@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from mdcache.sim.config import DAY_MS, Market
 from mdcache.sim.control.stream_faults import StreamFault, StreamSettings
 from mdcache.sim.streams.feeds import KlineFeed, PrintedFrame, TimedFeed
-from mdcache.sim.streams.messages import CombinedMessage, ListMessage, Message, TopicsMessage, read_message, result
+from mdcache.sim.streams.messages import (
+    CombinedMessage,
+    ListMessage,
+    Message,
+    TopicsMessage,
+    read_message,
+    refusal,
+    result,
+)
 
 Feed = KlineFeed | TimedFeed
 MakeFeed = Callable[[str, int], Feed | None]  # a topic's name, and now
@@ -116,11 +124,17 @@ class StreamSession:
             case TopicsMessage(method="UNSUBSCRIBE"):
                 for name in message.topics:
                     self._feeds.pop(name, None)
+            case TopicsMessage() if self._refuses(message.topics, now_ms):
+                return [refusal("invalid stream")]
             case TopicsMessage():
                 closing = self.subscribe(message.topics, now_ms)
                 if closing is not None:
                     return ['{"error":{"code":4,"msg":"Too many subscriptions"}}', closing]
         return [result(message.id)]
+
+    def _refuses(self, topics: list[str], now_ms: int) -> bool:
+        odd = [fault.topic for fault in self._faults(now_ms) if fault.kind == "refused"]
+        return any(part in name for part in odd for name in topics)
 
     # -------------------------------------------------------------------------------------- frames
 

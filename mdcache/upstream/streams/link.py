@@ -42,6 +42,9 @@ class LinkOwner(Protocol):
     def missed(self) -> None:
         """Note that a message could not be read: it may have been a frame."""
 
+    def refused(self, topic: str, complaint: Complaint) -> None:
+        """Note that a topic was refused when it was asked for alone."""
+
     def changed(self) -> None:
         """Look at the connection: it has ended, or will end."""
 
@@ -145,15 +148,18 @@ class Link:
             case TopicList(number, names):
                 self.subscriptions.record_list(number, [topic_on(self._owner.route, name) for name in names])
                 self.wake()
-            case Complaint(detail):
-                self._events.emit(StreamComplaint(self.market.value, detail))
+            case Complaint() as complaint:
+                self._events.emit(StreamComplaint(self.market.value, complaint.detail))
+                if (refused := self.subscriptions.record_refusal(complaint.id, now_s)) is not None:
+                    self._owner.refused(refused, complaint)
+                self.wake()
             case Shutdown():
                 self.shutdown_s = self.shutdown_s or now_s + self._leaves_after_s
                 self._owner.changed()
             case Undecodable():
                 self._owner.missed()
-            case Acknowledged():
-                pass  # proves nothing
+            case Acknowledged(number):
+                self.subscriptions.record_acknowledgement(number)
 
     def _record_frame(self, topic: str, now_s: float) -> None:
         self.subscriptions.record_frame(topic, now_s)

@@ -84,6 +84,7 @@ class MarketStreams:
                 interrupt=lambda: takers.sink.interrupt(market),
                 relay=self._relay_frame,
                 lost=lambda topics, reason: takers.relay.lost(market, topics, reason),
+                refused=lambda topic, code, msg: takers.relay.refused(market, topic, code, msg),
             )
             for route, paths in self._paths.items()
         }

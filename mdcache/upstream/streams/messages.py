@@ -40,9 +40,11 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """A message of ours was refused."""
+    """A message of ours was refused. `id`: its own, if the other side says it."""
 
     detail: str
+    code: int = 0
+    id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,18 @@ class Undecodable:
 Received = TopicFrame | TopicList | Acknowledged | Complaint | Shutdown | Undecodable
 
 
+class _Error(msgspec.Struct):
+    code: int | None = None
+    msg: str | None = None
+
+
 class _Message(msgspec.Struct):
     stream: str | None = None
     data: msgspec.Raw = msgspec.Raw()
     e: str | None = None
     id: int | None = None
     result: list[str] | None = None
-    error: msgspec.Raw = msgspec.Raw()
+    error: _Error | None = None
     code: int | None = None
     msg: str | None = None
 
@@ -85,8 +92,9 @@ def read_message(text: bytes | str) -> Received:
         return TopicFrame(found.stream, bytes(found.data))
     if found.e == _SHUTDOWN:
         return Shutdown()
-    if bytes(found.error) or found.code is not None:
-        return Complaint((found.msg or bytes(found.error).decode("utf-8", "replace") or str(found.code))[:_MAX_TEXT])
+    error = found.error or _Error(found.code, found.msg)
+    if found.error is not None or error.code is not None:
+        return Complaint((error.msg or str(error.code))[:_MAX_TEXT], error.code or 0, found.id)
     if found.id is not None:
         return Acknowledged(found.id) if found.result is None else TopicList(found.id, tuple(found.result))
     return Undecodable()

@@ -32,6 +32,9 @@ class FrameRelay(Protocol):
     def lost(self, market: Market, topics: Collection[str], reason: str) -> None:
         """Note that frames of topics are missing, or do not come any more: in both cases listeners must know."""
 
+    def refused(self, market: Market, topic: str, code: int, msg: str) -> None:
+        """Note that the exchange refuses to send a topic, and what it says; may be repeated."""
+
 
 class NoRelay:
     """Nobody listens."""
@@ -40,6 +43,9 @@ class NoRelay:
         """Do nothing."""
 
     def lost(self, market: Market, topics: Collection[str], reason: str) -> None:
+        """Do nothing."""
+
+    def refused(self, market: Market, topic: str, code: int, msg: str) -> None:
         """Do nothing."""
 
 

@@ -20,7 +20,7 @@ from mdcache.stream_events import ConnectReason, StreamEnd, StreamEnded
 from mdcache.upstream.streams.dialer import ConnectFailed, Dialer
 from mdcache.upstream.streams.link import Link
 from mdcache.upstream.streams.lives import draw_life, may_replace
-from mdcache.upstream.streams.messages import TopicFrame
+from mdcache.upstream.streams.messages import Complaint, TopicFrame
 from mdcache.upstream.streams.overlap import Verdict, judge
 from mdcache.upstream.streams.path_choice import PathChoice
 from mdcache.upstream.streams.ports import StreamConnection
@@ -41,7 +41,8 @@ class ShardContext:
 
     `take(topic, data)`: hands a frame on, and tells whether it was accepted. `interrupt()`: tells that another
     connection brings `!miniTicker@arr`. `relay(topic, data)`: hands on a frame of a topic that is listened to.
-    `lost(topics, reason)`: tells that frames of such topics are missing, or do not come.
+    `lost(topics, reason)`: tells that frames of such topics are missing, or do not come. `refused(topic, code, msg)`:
+    tells that the exchange refuses one of them.
     """
 
     market: Market
@@ -55,6 +56,7 @@ class ShardContext:
     interrupt: Callable[[], None]
     relay: Callable[[str, bytes], None]
     lost: Callable[[Collection[str], str], None]
+    refused: Callable[[str, int, str], None]
 
 
 class Shard:
@@ -158,6 +160,11 @@ class Shard:
     def missed(self) -> None:
         """Note that a message could not be read, which may have been one of `!miniTicker@arr`."""
         self._interrupt()
+
+    def refused(self, topic: str, complaint: Complaint) -> None:
+        """Tell those who listen to a topic that it is refused."""
+        if topic in self.relaying.topics:
+            self._c.refused(topic, complaint.code, complaint.detail)
 
     def changed(self) -> None:
         """Look at the connections now."""

@@ -11,6 +11,7 @@ from mdcache.exchange.streams import MINI_TICKERS
 from mdcache.exchange.topics import TopicKind, topic_kind
 from mdcache.upstream.streams.limits import TOPICS_A_CONNECTION
 from mdcache.upstream.streams.messages import batch, list_message, topics_message
+from mdcache.upstream.streams.refusals import Refusals
 from mdcache.upstream.streams.silence import DEAD_S
 
 _LIST_AFTER_S = 2.0  # an acknowledgement takes less, and so does the list
@@ -50,6 +51,7 @@ class Subscriptions:
         self._wished = wished
         self._topics: dict[str, _Topic] = {}
         self._asked: set[str] = set()  # of those, the ones whose SUBSCRIBE was sent last, not their UNSUBSCRIBE
+        self._refusals = Refusals()
         self._number = 0
         self._listed = True  # whether the other side has confirmed all
         self._asked_s = self._list_s = float("-inf")
@@ -63,7 +65,7 @@ class Subscriptions:
 
         `message_s`: when the last message came; after some silence a question shows whether the connection lives.
         """
-        missing = batch(topic for topic in self._wished if topic not in self._asked)
+        missing = batch(one for one in self._wished if one not in self._asked and not self._refusals.holds(one))
         unwished = batch(topic for topic in self._asked if topic not in self._wished)
         if unwished and (not missing or len(self._asked) + len(missing) > TOPICS_A_CONNECTION):
             for topic in unwished:
@@ -71,6 +73,8 @@ class Subscriptions:
             return OutgoingMessage(self._unsubscribe(unwished))
         if missing:
             return self._subscribe(missing, now_s)
+        if part := self._refusals.next_part(self._wished, now_s):
+            return self._subscribe(part, now_s)
         if self.ready_s is None:
             self.ready_s = now_s
         for name in self._topics.keys() - self._asked:  # ended to be asked for again, and not wished by then
@@ -101,6 +105,16 @@ class Subscriptions:
         if found.renewed_s is None:
             found.renewed_s, found.pause_s = now_s, 0.0
         return now_s - found.renewed_s < _SILENT_S
+
+    def record_acknowledgement(self, number: int) -> None:
+        """Record that a message was accepted, which proves nothing about its topics."""
+        self._refusals.accepted(number)
+
+    def record_refusal(self, number: int | None, now_s: float) -> str | None:
+        """Record that a message was refused, so that its topics are asked for in parts; return one that was alone."""
+        names = self._refusals.refused(number, now_s)
+        self._asked.difference_update(names)
+        return names[0] if len(names) == 1 else None
 
     def record_list(self, number: int, topics: Collection[str]) -> None:
         """Record what the other side knows, so that topics it lacks are asked for again.
@@ -145,6 +159,7 @@ class Subscriptions:
             self._topics[name].asked_s = now_s
         self._asked.update(names)
         self._number += 1
+        self._refusals.sent(self._number, names)
         self._asked_s, self._listed = now_s, False
         return OutgoingMessage(topics_message("SUBSCRIBE", names, self._number), subscribed=tuple(names))
 

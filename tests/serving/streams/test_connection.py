@@ -49,6 +49,16 @@ async def test_an_answer_comes_before_the_frames_it_answers_for() -> None:
     assert client.relay.changes[-1] == ("unsubscribe", Market.SPOT, (BTC,))
 
 
+async def test_the_exchange_s_errors_are_sent_between_frames() -> None:
+    client = ListenerClient(VirtualClock(), f"/ws/{BTC}")
+    client.relay.publish(BTC, DATA)
+    client.connection.tell(2, f"{BTC}: Invalid request: x")
+    assert client.texts == [DATA.decode(), f'{{"code":2,"msg":"{BTC}: Invalid request: x"}}']
+    client.connection.close(1012, "lost")
+    client.connection.tell(2, "later")
+    assert len(client.texts) == 2
+
+
 async def test_frames_of_one_step_are_written_at_once_and_before_what_is_said_later() -> None:
     client = ListenerClient(VirtualClock(), f"/ws/{BTC}")
     frames = [b'{"n":%d}' % number for number in range(20)]

@@ -8,9 +8,10 @@ import pytest
 from mdcache.clock import SystemClock
 from mdcache.events import Events
 from mdcache.exchange.markets import Market
+from mdcache.exchange.topics import StreamRoute
 from mdcache.upstream.streams.link import Link
 from mdcache.upstream.streams.lives import Life
-from mdcache.upstream.streams.messages import TopicFrame
+from mdcache.upstream.streams.messages import Complaint, TopicFrame
 from mdcache.upstream.streams.ports import ConnectionEnded
 
 BURST = 500
@@ -40,6 +41,7 @@ class Owner:
     """Counts the frames since others ran. `work_s`: for each."""
 
     def __init__(self, work_s: float = 0.0) -> None:
+        self.route = StreamRoute.MARKET
         self.at_once = 0
         self._work_s = work_s
 
@@ -50,6 +52,9 @@ class Owner:
         return True
 
     def missed(self) -> None:
+        raise AssertionError
+
+    def refused(self, topic: str, complaint: Complaint) -> None:
         raise AssertionError
 
     def changed(self) -> None:
