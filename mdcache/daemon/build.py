@@ -293,7 +293,7 @@ def build_cache(
     if open_streams is not None:
         frames = StreamFrames(registry, clock, market_now, events)
         settling = SettlingReads(registry, flights, governor, exchange_now, clock)
-        relay = Relay(partial(open_streams, frames), clock, events, book_starts)
+        relay = Relay(partial(open_streams, frames), clock, events, book_starts, symbols.symbols)
         stream_tails = StreamTails(frames, relay.streams, settling, clock, events, settings.stream_idle_s)
     live_tails: LiveTails = stream_tails or NoLiveTails(clock)
     derivations = Derivations(registry, clock, events, settings.stream_idle_s) if settings.derive else None
@@ -412,7 +412,9 @@ def build_serving(
         cors_origins=settings.cors_origins,
         forward=settings.unknown_paths == "forward",
     )
-    handshakes = ListenerHandshakes(cache.relay, listeners, clock, hosts, cors_origins=settings.cors_origins)
+    handshakes = ListenerHandshakes(
+        cache.relay, listeners, clock, hosts, cors_origins=settings.cors_origins, clients=settings.clients
+    )
     return ServingParts(app, event_streams, handshakes, Summaries(clock, events, metrics.results, activity.total))
 
 

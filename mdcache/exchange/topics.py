@@ -122,6 +122,7 @@ def may_exist(topic: str) -> bool:
     return _NAME.fullmatch(wire_name(topic)) is not None
 
 
+@lru_cache(maxsize=10_000)
 def topic_kind(topic: str) -> TopicKind:
     """Return what is lost with a frame of a topic; of unknown names, everything."""
     name = wire_name(topic)
@@ -130,6 +131,7 @@ def topic_kind(topic: str) -> TopicKind:
     return TopicKind.CONFLATABLE if _CONFLATABLE.fullmatch(name) else TopicKind.LOSSLESS
 
 
+@lru_cache(maxsize=10_000)
 def topic_route(market: Market, topic: str) -> StreamRoute:
     """Return which connections have a topic: USD-M's books and single trades have a path of their own.
 

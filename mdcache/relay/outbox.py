@@ -68,7 +68,8 @@ class Outbox:
 
     def forget(self, topic: Topic) -> None:
         """Drop what is held of a topic."""
-        self._final_bytes -= sum(len(frame.data) for frame in self._held.pop(topic, ()) if frame.final)
+        if topic in self._held:
+            self._final_bytes -= sum(len(frame.data) for frame in self._held.pop(topic) if frame.final)
 
     def _send(self, frame: RelayedFrame) -> None:
         self._counts[frame.market].sent += 1

@@ -10,6 +10,10 @@ from mdcache.relay.frames import RelayedFrame
 class Listener(Protocol):
     """A client's connection that takes frames. Listeners are told apart by identity, so each must be hashable."""
 
+    @property
+    def client(self) -> str:
+        """Whose connection it is: a client's name, or its address."""
+
     def send(self, frame: RelayedFrame) -> None:
         """Take a frame. It must not block."""
 

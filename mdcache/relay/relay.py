@@ -4,11 +4,13 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from mdcache.cache.book_starts import BookStarts
 from mdcache.clock import Clock
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.markets import Market
+from mdcache.exchange.symbols import MarketSymbols
 from mdcache.exchange.topics import StreamRoute, TopicKind, kline_mark, may_exist, topic_kind, topic_route, wire_name
 from mdcache.relay.finals import TopicCandles, Unfinished
 from mdcache.relay.frames import RelayedFrame
@@ -16,15 +18,17 @@ from mdcache.relay.kept_topics import KeptTopics
 from mdcache.relay.outbox import Outbox, SentCounts, Topic
 from mdcache.relay.ports import ListenedStreams, Listener
 from mdcache.relay.sliced_work import SlicedWork
+from mdcache.relay.topic_room import TopicRoom, names_nothing
 from mdcache.upstream.streams.ports import FrameRelay
 from mdcache.upstream.timer import Timer
 
 POLICY, FAILED, RESTART, TRY_LATER = 1008, 1011, 1012, 1013  # codes of RFC 6455 and its registry
-MOST_TOPICS = 10_000  # of a market: 13 connections upstream
 _REASON_BYTES = 123  # of a closing frame
 
 _FINAL_WITHIN_S = 3.0  # 2 s on futures: docs/binance.md#kline-streams
 _FLUSH_EVERY_S, _LOOK_EVERY_S = 0.02, 1.0
+_REMOVED_AT_ONCE = 32
+_GIVE_WAY_AT_ONCE = 1_024  # topics: as many as a listener may wish for
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,6 @@ CLOSE_REASONS = ("lost", "slow", "failed", "full")
 
 @dataclass(slots=True)
 class _Counts(SentCounts):
-    topics: int = 0
     repeated: int = 0
     mended: int = 0
     closed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(CLOSE_REASONS, 0)))
@@ -59,11 +62,17 @@ class _Counts(SentCounts):
 
 @dataclass(slots=True)
 class _Listened:
-    """A topic with its listeners. `candles`: whose final frames were sent, or not yet; `refusal`: the exchange's."""
+    """A topic with its listeners. `key`: its own, which all outboxes share; `owner`: on whose account it is.
 
+    `candles`: whose final frames were sent, or not yet; `seen`: it had a frame; `refusal`: the exchange's.
+    """
+
+    key: Topic
     kind: TopicKind
+    owner: Listener
     outboxes: dict[Listener, Outbox] = field(default_factory=dict)
     candles: TopicCandles = field(default_factory=TopicCandles)
+    seen: bool = False
     refusal: tuple[int, str] | None = None
 
 
@@ -75,6 +84,7 @@ class Relay:
         clock: Measures how long topics are kept.
         events: Told of listeners that fail.
         book_starts: Told who follows order books, and of their first events.
+        symbols: Returns those known of a market.
     """
 
     def __init__(
@@ -83,14 +93,17 @@ class Relay:
         clock: Clock,
         events: Events,
         book_starts: BookStarts,
+        symbols: Callable[[Market], MarketSymbols],
     ) -> None:
         self.streams = open_streams(self)
         self._book_starts = book_starts
+        self._symbols = symbols
         self._clock = clock
         self._events = events
         self._topics: dict[Topic, _Listened] = {}
         self._outboxes: dict[Listener, Outbox] = {}
         self._counts = {market: _Counts() for market in Market}
+        self._rooms = {market: TopicRoom() for market in Market}
         self._kept = KeptTopics(self.streams, clock)
         self._work = SlicedWork(clock)
         self._routes: Counter[tuple[Market, StreamRoute]] = Counter()  # topics of each
@@ -102,27 +115,23 @@ class Relay:
     def subscribe(self, listener: Listener, market: Market, topics: Iterable[str]) -> None:
         """Send a listener the frames of topics from now on; the connection upstream follows.
 
-        Names that can't exist never leave the daemon. Who wishes for more topics than there is room is closed.
+        Names that can't exist never leave the daemon. A listener whose topics find no room is closed.
         """
         outbox = self._outboxes.get(listener) or self._outboxes.setdefault(
             listener, Outbox(listener, market, self._counts)
         )
         for topic in topics:
             key = market, topic
-            if key not in self._topics:
-                if self._counts[market].topics >= MOST_TOPICS:
-                    self._close(market, listener, TRY_LATER, "no room for more topics", "full")
-                    return
-                self._topics[key] = _Listened(topic_kind(topic))
-                self._counts[market].topics += 1
-                if may_exist(topic):
-                    self._routes[market, topic_route(market, topic)] += 1
-                    self.streams.listen(market, topic)
-            outbox.topics[key] = None
-            self._topics[key].outboxes[listener] = outbox
-            if (refusal := self._topics[key].refusal) is not None:
-                listener.tell(*refusal)
-            self._book_starts.begin(market, topic)
+            found = self._topics.get(key) or self._begin(key, listener)
+            if found is None:
+                self._close(market, listener, TRY_LATER, "no room for more topics", "full")
+                return
+            outbox.topics[found.key] = None
+            found.outboxes[listener] = outbox
+            if found.refusal is not None:
+                listener.tell(*found.refusal)
+            if found.kind is TopicKind.LOSSLESS:
+                self._book_starts.begin(market, topic)
 
     def unsubscribe(self, listener: Listener, market: Market, topics: Iterable[str]) -> None:
         """Send it no more of them."""
@@ -155,7 +164,7 @@ class Relay:
             RelayStatus(
                 market=market.value,
                 listeners=listeners[market],
-                topics=counts.topics,
+                topics=self._rooms[market].taken,
                 frames=counts.sent,
                 conflated=counts.conflated,
                 repeated=counts.repeated,
@@ -178,7 +187,10 @@ class Relay:
         found = self._topics.get(key)
         if found is None:
             return
-        final, found.refusal = False, None
+        final = False
+        if not found.seen:
+            found.seen, found.refusal = True, None
+            self._rooms[market].trust(found.owner.client, topic)
         if found.kind is TopicKind.LOSSLESS:
             self._book_starts.note(market, topic)
         if found.kind is TopicKind.KLINE and (mark := kline_mark(data)) is not None:
@@ -202,7 +214,8 @@ class Relay:
         """Tell all who listen to a topic what the exchange says about it, once."""
         found = self._topics.get((market, topic))
         if found is not None and found.refusal is None:
-            found.refusal = code, f"{wire_name(topic)}: {msg}"
+            found.refusal, found.seen = (code, f"{wire_name(topic)}: {msg}"), False
+            self._rooms[market].doubt(found.owner.client, topic)
             for outbox in found.outboxes.values():
                 outbox.listener.tell(*found.refusal)
 
@@ -230,6 +243,39 @@ class Relay:
             self._send((market, topic), found, RelayedFrame(market, topic, data, final=True))
 
     # ----------------------------------------------------------------------------------------- work
+
+    def _begin(self, key: Topic, listener: Listener) -> _Listened | None:
+        """Begin with a topic, on the account of a listener's client; return nothing if there is no room for it."""
+        market, topic = key
+        room = self._rooms[market]
+        if not room.admits(listener.client) and not self._make_room(market, listener):
+            return None
+        found = self._topics[key] = _Listened(key, topic_kind(topic), listener)
+        room.take(listener.client)
+        if names_nothing(self._symbols(market), topic):
+            room.doubt(listener.client, topic)
+        if may_exist(topic):
+            self._routes[market, topic_route(market, topic)] += 1
+            self.streams.listen(market, topic)
+        return found
+
+    def _make_room(self, market: Market, listener: Listener) -> bool:
+        """Close listeners whose topics have to give way; return whether that helps."""
+        room = self._rooms[market]
+        while not room.admits(listener.client):
+            topics = room.to_give_way(listener.client)[:_GIVE_WAY_AT_ONCE]
+            if not topics:
+                return False
+            for topic in topics:
+                found = self._topics.get((market, topic))
+                outboxes = () if found is None else tuple(found.outboxes.values())
+                for outbox in outboxes:
+                    if outbox.listener is listener:
+                        continue
+                    if not outbox.left:
+                        self._close(market, outbox.listener, TRY_LATER, "no room for names that no symbol has", "full")
+                    self._remove(outbox, (market, topic))  # at once, not when there is time for it
+        return True
 
     def _send(self, key: Topic, found: _Listened, frame: RelayedFrame) -> None:
         for outbox in tuple(found.outboxes.values()):
@@ -282,8 +328,9 @@ class Relay:
             self._wake(_LOOK_EVERY_S)
 
     def _remove_all(self, outbox: Outbox) -> Iterator[None]:
-        for key in list(outbox.topics):
-            self._remove(outbox, key)
+        while outbox.topics:
+            for key in tuple(islice(outbox.topics, _REMOVED_AT_ONCE)):
+                self._remove(outbox, key)
             yield
 
     def _remove(self, outbox: Outbox, key: Topic) -> None:
@@ -297,10 +344,14 @@ class Relay:
             del found.outboxes[outbox.listener]
         if not found.outboxes:
             del self._topics[key]
-            self._counts[market].topics -= 1
+            self._rooms[market].give_back(found.owner.client, topic)
             self._book_starts.end(market, topic)
             if may_exist(topic):
                 self._unlisten(market, topic)
+        elif found.owner is outbox.listener:
+            heir = next(reversed(found.outboxes))
+            self._rooms[market].move(topic, found.owner.client, heir.client)
+            found.owner = heir
 
     def _unlisten(self, market: Market, topic: str) -> None:
         route = market, topic_route(market, topic)

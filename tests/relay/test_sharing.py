@@ -6,7 +6,6 @@ import pytest
 
 from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import read_frame
-from mdcache.relay.relay import MOST_TOPICS
 from tests.support.relay_listener import FakeListener
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
 from tests.upstream.streams.world import BTC, SOME, StreamWorld
@@ -129,18 +128,6 @@ async def test_a_name_that_can_be_no_topic_never_leaves_the_daemon() -> None:
     world.relay.unsubscribe(listener, Market.SPOT, names)
     await world.wait(5)
     assert not _topics_sent(world, "UNSUBSCRIBE")
-
-
-async def test_listeners_cannot_wish_for_more_topics_than_there_is_room() -> None:
-    world = StreamWorld()
-    first = FakeListener(world.relay, Market.SPOT, *(f"symbol{number}usdt@trade" for number in range(MOST_TOPICS - 1)))
-    second = FakeListener(world.relay, Market.SPOT, BTC, "symbol1usdt@trade")
-    third = FakeListener(world.relay, Market.SPOT, BTC, "ethusdt@trade", "bnbusdt@trade")
-    assert (first.closed, second.closed, third.closed) == (None, None, (1013, "no room for more topics"))
-    other = FakeListener(world.relay, Market.USDM, BTC)
-    second.leave()
-    fourth = FakeListener(world.relay, Market.SPOT, BTC)
-    assert fourth.closed is other.closed is None
 
 
 async def test_all_mini_tickers_may_be_listened_to_alone() -> None:

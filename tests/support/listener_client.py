@@ -85,7 +85,7 @@ class ListenerClient:
         self._protocol = ClientProtocol(parse_uri("ws://x/"), state=State.OPEN)
         self.transport = MemoryTransport(self)
         self.connection = ListenerConnection(
-            path, self.relay, clock, self.listeners, BatchedWrites(clock), self.peers, times or ListenerTimes()
+            path, self.relay, clock, self.listeners, BatchedWrites(clock), self.peers, times or ListenerTimes(), ""
         )
         self.connection.connection_made(self.transport)
 

@@ -8,7 +8,7 @@ from mdcache.relay.relay import Relay
 class FakeListener:
     """Keeps what it is sent. `stuck`: its socket takes nothing, so that all of it waits."""
 
-    def __init__(self, relay: Relay, market: Market = Market.SPOT, *topics: str) -> None:
+    def __init__(self, relay: Relay, market: Market = Market.SPOT, *topics: str, client: str = "one") -> None:
         self.relay = relay
         self.market = market
         self.frames: list[RelayedFrame] = []
@@ -16,6 +16,7 @@ class FakeListener:
         self.told: list[tuple[int, str]] = []
         self.stuck = False
         self.waiting = 0
+        self.client = client
         self.subscribe(*topics)
 
     def subscribe(self, *topics: str) -> None:

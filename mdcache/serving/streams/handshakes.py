@@ -4,7 +4,7 @@ Refusals come before the upgrade, in Binance's form. If the relay has nothing to
 handshake is accepted, and a closing code says so: clients take that for a reason to come back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -74,7 +74,8 @@ class UpgradeAccepted:
 class ListenerHandshakes:
     """Answers handshakes: accepts as many as `listeners` admits; without a `relay`, none: streams are off.
 
-    `cors_origins`: of pages that may listen, beside the daemon's own; `hosts`: its own names.
+    `cors_origins`: of pages that may listen, beside the daemon's own; `hosts`: its own names; `clients`: names of
+    clients that are told apart, whatever their addresses.
     """
 
     def __init__(
@@ -85,12 +86,14 @@ class ListenerHandshakes:
         hosts: AllowedHosts,
         *,
         cors_origins: Sequence[str] = (),
+        clients: Container[str] = (),
         times: ListenerTimes | None = None,
     ) -> None:
         self._relay = relay
         self._listeners = listeners
         self._clock = clock
         self._hosts = hosts
+        self._clients = clients
         self._cors_origins = frozenset(origin.lower() for origin in cors_origins)
         self._writes = BatchedWrites(clock)
         self._times = times or ListenerTimes()
@@ -117,8 +120,10 @@ class ListenerHandshakes:
             self._listeners.count_end(path.market, ListenerEnd.PROTOCOL)
             return UpgradeRefused(response.status_code, _BAD_HANDSHAKE, (response.body or b"").decode().split("\n")[0])
         response.headers["Server"] = "mdcache"
+        name = (handshake.value(b"x-mdcache-client") or "").strip()
+        client = name if name in self._clients else ""
         connection = ListenerConnection(
-            path, self._relay, self._clock, self._listeners, self._writes, peers, self._times
+            path, self._relay, self._clock, self._listeners, self._writes, peers, self._times, client
         )
         return UpgradeAccepted(response.serialize(), connection)
 

@@ -78,9 +78,11 @@ class ListenerConnection(asyncio.Protocol):
         writes: BatchedWrites,
         peers: set[Any],
         times: ListenerTimes,
+        client: str,
     ) -> None:
         self.session = ListenerSession(path)
         self.market = path.market
+        self.client = client  # or what is connected
         self._first_topics = path.topics
         self._relay = relay
         self._clock = clock
@@ -111,6 +113,8 @@ class ListenerConnection(asyncio.Protocol):
         self._transport = transport
         self._peers.add(self)
         self._listeners.add(self, self.market, ListenerKind.WEBSOCKET)
+        peer = transport.get_extra_info("peername")
+        self.client = self.client or (str(peer[0]) if isinstance(peer, tuple) else "")
         found = transport.get_extra_info("socket")
         if found is not None and found.family in {socket.AF_INET, socket.AF_INET6}:
             found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)

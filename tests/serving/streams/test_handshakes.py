@@ -77,13 +77,16 @@ async def open_house(
     *,
     listeners_max: int = 10,
     cors_origins: tuple[str, ...] = (),
+    clients: tuple[str, ...] = (),
     grace_s: float = 1.0,
     times: ListenerTimes | None = None,
 ) -> AsyncIterator[ListeningServer]:
     relay, listeners = FakeRelay(), Listeners(listeners_max)
     times = times or ListenerTimes(close=0.05)
     known = AllowedHosts(["bots.example"])
-    handshakes = ListenerHandshakes(relay, listeners, SystemClock(), known, cors_origins=cors_origins, times=times)
+    handshakes = ListenerHandshakes(
+        relay, listeners, SystemClock(), known, cors_origins=cors_origins, times=times, clients=clients
+    )
     harness = ServingHarness(handshakes=handshakes, listeners=listeners, cors_origins=cors_origins)
     async with serving(harness, grace_s=grace_s) as open_peer:
         house = ListeningServer(relay, handshakes, listeners, open_peer)
@@ -220,6 +223,14 @@ async def test_addresses_that_are_refused(path: str, status: int, code: int) -> 
             return
         assert (await house.refused(path))[::2] == (status, code)
         assert house.relay.changes == []
+
+
+@pytest.mark.parametrize(("name", "client"), [("alpha", "alpha"), ("nobody", "127.0.0.1"), (None, "127.0.0.1")])
+async def test_clients_are_told_apart_by_a_known_name_or_their_address(name: str | None, client: str) -> None:
+    async with open_house(clients=("alpha",)) as house:
+        await house.listen(headers={"X-MDCache-Client": name} if name else None)
+        (listener,) = house.relay.listeners
+        assert listener.client == client
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import TypeVar
 from mdcache.cache.book_starts import BookStarts
 from mdcache.events import Event, Events
 from mdcache.exchange.markets import Market
+from mdcache.exchange.symbols import MarketSymbols
 from mdcache.relay.relay import Relay
 from mdcache.sim import Exchange
 from mdcache.upstream.governor import Governor, GovernorSettings
@@ -94,7 +95,8 @@ class StreamWorld:
             return self.streams
 
         books = BookStarts(lambda _: self.clock.true_ms(), self.clock)
-        self.relay = Relay(open_streams, self.clock, bus, books)
+        self.symbols = MarketSymbols()
+        self.relay = Relay(open_streams, self.clock, bus, books, lambda _: self.symbols)
         close_at_end(self.aclose)
 
     async def aclose(self) -> None:
