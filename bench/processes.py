@@ -57,11 +57,11 @@ def watched_daemon(upstream: str, held: Path, *, core: int, **settings: str) -> 
 
 
 @contextlib.contextmanager
-def busy_exchange(symbols: int, *, core: int) -> Iterator[str]:
-    """Run `bench.busy_exchange` on one core; yield its URL."""
+def busy_exchange(symbols: int, *, core: int, module: str = "bench.busy_exchange") -> Iterator[str]:
+    """Run `bench.busy_exchange`, or another module like it, on one core; yield its URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [*_pinned(core), sys.executable, "-m", "bench.busy_exchange", str(port), str(symbols)]
+    command = [*_pinned(core), sys.executable, "-m", module, str(port), str(symbols)]
     with running(command, f"{url}/api/v3/ping", {"PYTHONPATH": str(_ROOT)}):
         yield url
 

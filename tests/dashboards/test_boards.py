@@ -99,4 +99,4 @@ def test_provisioning_points_at_what_there_is() -> None:
 
 def test_the_panel_of_closed_listeners_names_every_reason() -> None:
     (panel,) = (panel for panel in PANELS if panel.title == "Listeners closed")
-    assert {reason for reason in END_REASONS if not re.search(rf"\b{reason}\b", panel.description)} == set()
+    assert {reason for reason in END_REASONS if not re.search(rf"\b{reason}\b", panel.about)} == set()

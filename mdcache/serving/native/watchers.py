@@ -202,6 +202,7 @@ class SeriesWatchers:
     def __init__(self, sources: WatcherSources) -> None:
         self._sources = sources
         self._watchers: dict[SeriesKey, SeriesWatcher] = {}
+        self._leaving = asyncio.Lock()
 
     def __iter__(self) -> Iterator[SeriesKey]:
         return iter(self._watchers)
@@ -217,10 +218,12 @@ class SeriesWatchers:
     async def leave(self, watchers: Iterable[SeriesWatcher], listener: SeriesListener) -> None:
         """Remove a listener from watchers; those that have no other end."""
         ended: list[SeriesWatcher] = []
-        for watcher in watchers:
-            watcher.listeners.pop(listener, None)
-            if not watcher.listeners and self._watchers.get(watcher.key) is watcher:
-                ended.append(self._watchers.pop(watcher.key))
+        async with self._leaving:  # a thousand that leave in one moment hold nobody up
+            for watcher in watchers:
+                watcher.listeners.pop(listener, None)
+                if not watcher.listeners and self._watchers.get(watcher.key) is watcher:
+                    ended.append(self._watchers.pop(watcher.key))
+            await asyncio.sleep(0)
         await asyncio.gather(*(watcher.aclose() for watcher in ended))
 
     async def aclose(self) -> None:

@@ -130,8 +130,8 @@ async def test_requests_are_counted_as_others_are() -> None:
     page = (await w.get("/metrics", b"")).body.decode()
     counted = [line for line in page.splitlines() if line.startswith("mdcache_requests_total") and '"stream"' in line]
     assert sorted(counted) == [
-        'mdcache_requests_total{client="",endpoint="stream",market="spot",result="hit"} 1.0',
-        'mdcache_requests_total{client="",endpoint="stream",market="spot",result="refused"} 1.0',
+        'mdcache_requests_total{client="other",endpoint="stream",market="spot",result="hit"} 1.0',
+        'mdcache_requests_total{client="other",endpoint="stream",market="spot",result="refused"} 1.0',
     ]
 
 
