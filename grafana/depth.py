@@ -246,9 +246,9 @@ LISTENERS = Section(
         ),
         Panel(
             "Listeners closed",
-            "lost: frames are missing or do not come. slow: 1 MiB waited. failed: a fault of ours. full: too many topics "
-            "of a market. unavailable: no frames now. messages, topics: too many for a connection. protocol, no_pong, "
-            "unread: the client broke it, answered no ping, or took nothing. Refused: no_room, origin, account.",
+            "lost: frames are missing or do not come. slow: 1 MiB waited. failed: a fault of ours. full: too many "
+            "topics of a market. unavailable: no frames now. messages, topics: too many for a connection. protocol, "
+            "no_pong, unread: it was broken, no ping answered, or nothing taken. Refused: no_room, origin, account.",
             "short",
             (Query(grown("listener_closes_total", "market, reason", _MARKET), "{{market}} {{reason}}"),),
             Kind.STACKED,
