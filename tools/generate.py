@@ -3,7 +3,17 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools import chart, configuration, env_example, metrics_table, modules_table, openapi, paths_table, runbook_page
+from tools import (
+    chart,
+    configuration,
+    env_example,
+    metrics_table,
+    modules_table,
+    openapi,
+    openapi_capture,
+    paths_table,
+    runbook_page,
+)
 
 ROOT = Path(__file__).parents[1]
 FILES: Mapping[str, Callable[[], str]] = {
@@ -12,6 +22,7 @@ FILES: Mapping[str, Callable[[], str]] = {
     "docs/metrics.md": metrics_table.text,
     "docs/modules.md": modules_table.text,
     "docs/paths.md": paths_table.text,
+    "tools/openapi_examples.json": openapi_capture.text,
     "mdcache/serving/ops/page/openapi.json": openapi.text,
     "mdcache/serving/ops/page/runbook.html": runbook_page.text,
     **chart.FILES,

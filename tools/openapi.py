@@ -4,6 +4,7 @@ Nothing is listed here a second time: a path without a description is an error w
 """
 
 import json
+from pathlib import Path
 from typing import assert_never
 
 from mdcache import __version__
@@ -12,22 +13,31 @@ from mdcache.exchange.markets import KlineEndpoint, Market
 from mdcache.serving.binance.headers import CONTENT_TYPE
 from mdcache.serving.ops import pages
 from mdcache.serving.routes import ROUTES, PathKind, Route
-from tools import openapi_native
+from tools import openapi_native, openapi_streams
 from tools import openapi_schemas as schemas
 from tools.openapi_schemas import MARKETS, Json, content, ref
+from tools.openapi_words import SUMMARIES
 
 _ABOUT = """
 Binance's public market data, cached. Change a base URL and nothing else: bodies are byte for byte what Binance
 would have sent at the answer's as-of. Every GET may be a HEAD. Keyed or signed paths are refused (403, -2015), other
 paths are unknown (404, -5000), other methods not supported (405, -1020).
 """
-_OPERATIONS, _NATIVE, _FUTURES_DATA = "operations", "native", "futures-data"
-_TAGS = [*MARKETS.values(), _FUTURES_DATA, _NATIVE, _OPERATIONS]
+_OPERATIONS, _NATIVE, _STREAMS, _FUTURES_DATA = "operations", "native", "streams", "futures-data"
+_TAGS = {
+    **dict.fromkeys(MARKETS.values(), "As Binance answers."),
+    _FUTURES_DATA: "As Binance answers.",
+    _STREAMS: "Binance's streams over WebSockets: one subscription there, however many listen here.",
+    _NATIVE: "Many series in one answer, waiting for a close, tables, events, the price at a moment, charts.",
+    _OPERATIONS: "Health, status, metrics, pages, and admin calls.",
+}
+EXAMPLES = Path(__file__).with_name("openapi_examples.json")
 
 
 def text() -> str:
     """Return the document as JSON, with a line for each path and for each component."""
     whole = document()
+    _add_examples(whole, json.loads(EXAMPLES.read_text(encoding="utf-8")))
     paths, components = whole.pop("paths"), whole.pop("components")
     sections = ",\n".join(f'"{name}": {_lines(section)}' for name, section in components.items())
     head = json.dumps(whole, ensure_ascii=False).removesuffix("}")
@@ -39,8 +49,29 @@ def _lines(section: Json) -> str:
     return "{\n" + ",\n".join(lines) + "\n}"
 
 
+def _add_examples(whole: Json, captured: Json) -> None:
+    """Put captured answers into the document: bodies by path and method, headers, and bodies of status 400."""
+    for path, methods in captured["answers"].items():
+        for method, answer in methods.items():
+            found = whole["paths"][path][method]["responses"]["200"]["content"]
+            found[answer["type"]]["example"] = answer["body"]
+    for name, value in captured["headers"].items():
+        whole["components"]["headers"][name]["example"] = value
+    for component, bodies in captured["refusals"].items():
+        refused = whole["components"]["responses"][component]["content"][schemas.JSON]
+        refused["examples"] = {what: {"value": body} for what, body in bodies.items()}
+    for each in captured["own_refusals"]:
+        response = whole["paths"][each["path"]][each["method"]]["responses"][each["status"]]
+        response["content"][schemas.JSON]["example"] = each["body"]
+
+
+def _handshake(path: str) -> Json:
+    name = path.strip("/").translate(str.maketrans("/", "_", "{}"))
+    return {"operationId": name, "tags": [_STREAMS], **openapi_streams.item(path)}
+
+
 def document() -> Json:
-    """Return the whole document."""
+    """Return the whole document but for its examples."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -49,8 +80,9 @@ def document() -> Json:
             "description": " ".join(_ABOUT.split()),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "tags": [{"name": name} for name in _TAGS],
-        "paths": {path: _item(path, found) for path, found in ROUTES.items()},
+        "tags": [{"name": name, "description": said} for name, said in _TAGS.items()],
+        "paths": {path: _item(path, found) for path, found in ROUTES.items()}
+        | {path: {"get": _handshake(path)} for path in openapi_streams.PATHS},
         "components": {
             "schemas": schemas.SCHEMAS | openapi_native.SCHEMAS,
             "headers": schemas.RESPONSE_HEADERS,
@@ -105,7 +137,7 @@ def _klines(rule: KlineEndpoint) -> Json:
     nearest = "newest" if rule.nearest_end else "oldest"
     return {
         "tags": [MARKETS[rule.market]],
-        "summary": f"{MARKETS[rule.market]} {rule.kind}",
+        "summary": f"{SUMMARIES[rule.kind]} ({MARKETS[rule.market]})",
         "description": f"Candles. A range with more than `limit` rows keeps the {nearest} of them."
         + (f" Ends lie at most {rule.max_span_ms // 86_400_000} days apart." if rule.max_span_ms else ""),
         "parameters": [
@@ -126,7 +158,7 @@ def _snapshot(endpoints: tuple[Endpoint, ...], *, info: bool) -> Json:
         query = schemas.query_parameters(first.market, first.parameters)
     return {
         "tags": [_FUTURES_DATA if first.path.startswith("/futures/") else MARKETS[first.market]],
-        "summary": " and ".join(MARKETS[each.market] for each in endpoints) + f" {first.short_path}",
+        "summary": f"{SUMMARIES[first.short_path]} ({' and '.join(MARKETS[each.market] for each in endpoints)})",
         "description": " ".join(said),
         "parameters": [*query, *_request_headers(first.market)],
         "responses": _answers(first.market, "ExchangeInfo" if info else "Snapshot"),
@@ -148,7 +180,7 @@ def _local(market: Market, kind: PathKind) -> Json:
     answer = {"description": "As Binance answers.", "headers": schemas.LOCAL, **_body(market, body)}
     return {
         "tags": [MARKETS[market]],
-        "summary": f"{MARKETS[market]} {kind.value}",
+        "summary": f"{SUMMARIES[kind.value]} ({MARKETS[market]})",
         "description": "Answered here, from the exchange-synchronised clock." if timed else "Answered here.",
         **({"parameters": [ref("parameters", "TimeUnit")]} if timed and market is Market.SPOT else {}),
         "responses": {"200": answer} | {each: _shared(each) for each in sorted(refused)},
@@ -319,10 +351,25 @@ def _warmup() -> list[tuple[str, Json]]:
     ]
 
 
+COMMANDS: Json = {
+    "PurgeCommand": {"market": "spot", "symbol": "BTCUSDT", "interval": "1m"},
+    "GateCommand": {"family": "spot", "action": "close", "seconds": 5},
+    "WarmupCommand": {
+        "market": "spot",
+        "symbols": ["BTCUSDT"],
+        "intervals": ["1h"],
+        "since_ms": 1735689600000,
+        "until_ms": 1735776000000,
+    },
+}
+
+
 def _command(summary: str, command: str, done: Json) -> Json:
     made = _admin(summary, done)
     made["responses"] |= {str(status): schemas.ops_error(status) for status in (400, 413)}
-    return made | {"requestBody": content(ref("schemas", command))}
+    body = content(ref("schemas", command))
+    body["content"][schemas.JSON]["example"] = COMMANDS[command]
+    return made | {"requestBody": body}
 
 
 def _admin(summary: str, done: Json) -> Json:

@@ -1,4 +1,4 @@
-"""The native API in the OpenAPI document, with answers of a real daemon as examples."""
+"""The native API in the OpenAPI document."""
 
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
@@ -67,35 +67,6 @@ SCHEMAS: Json = {
         },
     },
 }
-_EXAMPLE: Json = {
-    "token": "3d1f0c7a85c2b9e4.1c7f2a3.1Cr0u2lP",
-    "series": [
-        {
-            "market": "spot",
-            "symbol": "BTCUSDT",
-            "interval": "1m",
-            "as_of": 1793795371858,
-            "stale": False,
-            "etag": "b0f6b2f0c9f1d6a3a1e5e4c8b9d7f602",
-            "rows": [
-                [
-                    1793795340000,
-                    "18611.53000000",
-                    "18612.00000000",
-                    "18608.11000000",
-                    "18609.42000000",
-                    "3.18406000",
-                    1793795399999,
-                    "59254.94071800",
-                    211,
-                    "1.60513000",
-                    "29871.02514300",
-                    False,
-                ]
-            ],
-        }
-    ],
-}
 
 
 def operation(path: str) -> Json:
@@ -103,7 +74,7 @@ def operation(path: str) -> Json:
     match path:
         case _ if path == CANDLES_PATH:
             both = {
-                schemas.JSON: {"schema": ref("schemas", "Candles"), "example": _EXAMPLE},
+                schemas.JSON: {"schema": ref("schemas", "Candles")},
                 "text/csv": {"schema": _TEXT},
             }
             formats: Json = {"type": "string", "enum": ["json", "csv"]}
@@ -162,13 +133,10 @@ def _price() -> Json:
         [
             _query("market", "The market.", _MARKET, required=True),
             _query("symbol", "The symbol.", {"type": "string", "examples": ["BTCUSDT"]}, required=True),
-            _query("at", f"The moment. {_TIME}", {"type": "string", "examples": ["1793793734000"]}, required=True),
+            _query("at", f"The moment. {_TIME}", _TEXT | {"examples": ["2025-01-01T03:02:14Z"]}, required=True),
         ],
     )
-    shown = {name: _EXAMPLE["series"][0][name] for name in _NAMED}
-    example = shown | {"price": "18609.42000000", "row": _EXAMPLE["series"][0]["rows"][0]}
-    body = {"schema": ref("schemas", "PriceAt"), "example": example}
-    made["responses"]["200"] |= {"content": {schemas.JSON: body}}
+    made["responses"]["200"] |= schemas.content(ref("schemas", "PriceAt"))
     made["responses"]["200"]["headers"].pop("Content-Encoding")
     del made["responses"]["204"]
     made["responses"]["404"] = schemas.error("There is a hole at that moment.", [-1130], schemas.UNCACHED)
@@ -188,8 +156,8 @@ _UDF: dict[str, tuple[str, list[tuple[str, bool, str]], Json]] = {
         [
             ("symbol", True, "spot:BTCUSDT"),
             ("resolution", True, "1"),
-            ("from", False, "1793790000"),
-            ("to", True, "1793795371"),
+            ("from", False, "1735689600"),
+            ("to", True, "1735693200"),
             ("countback", False, "300"),
         ],
         {"type": "object", "required": ["s"], "properties": {"s": {"enum": ["ok", "no_data"]}}},
@@ -219,7 +187,10 @@ def _udf(name: str) -> Json:
 
 
 def _query(name: str, text: str, schema: Json, *, required: bool = False) -> Json:
-    return {"name": name, "in": "query", "required": required, "description": text, "schema": schema}
+    """A parameter; the first of its schema's examples is what the page asks for."""
+    schema = dict(schema)
+    shown = {"example": example} if (example := next(iter(schema.pop("examples", ())), "")) else {}
+    return {"name": name, "in": "query", "required": required, "description": text, "schema": schema, **shown}
 
 
 def _get(summary: str, description: str, parameters: list[Json]) -> Json:

@@ -3,7 +3,8 @@
 Names, choices, caps, statuses and codes come out of the tables that serve them; only words for people are written here.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, assert_never
@@ -13,21 +14,23 @@ import msgspec
 from mdcache.cache.answers import CacheStatus
 from mdcache.cache.stream_status import StreamsStatus
 from mdcache.cache.warmup import WarmupProgress
-from mdcache.errors import MdcacheError
+from mdcache.errors import BudgetSpent, Fault, GateClosed, MdcacheError, NotCached, TransportFailed
 from mdcache.exchange.endpoints import Endpoint, Parameter, ParameterKind
 from mdcache.exchange.intervals import INTERVALS, SPOT_ONLY
 from mdcache.exchange.markets import KlineEndpoint, Market, Subject
 from mdcache.exchange.rows import Columns
-from mdcache.serving.errors import NEEDS_KEY, OPS_CODES, QUERY_TOO_LONG, TABLE
+from mdcache.serving.errors import NEEDS_KEY, OPS_CODES, QUERY_TOO_LONG, TABLE, error_response
 from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ops.commands import GateCommand, PurgeCommand, WarmupCommand
 from mdcache.serving.ops.series_list import SeriesLine
+from mdcache.upstream.backoff import ClosureReason
+from mdcache.upstream.reply_status import CAUSES
 
 Json = dict[str, Any]
 
 JSON = "application/json"
 MARKETS = {Market.SPOT: "spot", Market.USDM: "USD-M", Market.COINM: "COIN-M"}
-_EXAMPLES = {
+_EXAMPLES = {  # what "Try it out" asks for: it is there at Binance and at the simulated exchange
     (Market.SPOT, ParameterKind.SYMBOL): "BTCUSDT",
     (Market.USDM, ParameterKind.SYMBOL): "BTCUSDT",
     (Market.USDM, ParameterKind.PAIR): "BTCUSDT",
@@ -90,9 +93,20 @@ def _parameter(each: Parameter, market: Market, note: str) -> Json:
         made["description"] = description
     if each.kind is ParameterKind.SYMBOLS:  # JSON inside the query string
         return made | {"content": {JSON: {"schema": schema}}}
-    if each.required and (example := _EXAMPLES.get((market, each.kind))):
+    if example := _example(each, market):
         made["example"] = example
     return made | {"schema": schema}
+
+
+def _example(each: Parameter, market: Market) -> str:
+    """What to ask for first: one symbol, since all of them are dear, and an interval that is fresh for seconds."""
+    if each.kind is ParameterKind.SYMBOL or (each.kind is ParameterKind.PAIR and each.required):
+        return _EXAMPLES[market, each.kind] if each.listed or each.required else ""  # else it is an index's name
+    if each.kind is ParameterKind.LIMIT and each.maximum != 1 and "5" in (each.choices or ("5",)):
+        return "5"  # the page draws few rows at once
+    if each.kind is ParameterKind.CHOICE and each.required:
+        return next((choice for choice in ("1h", "PERPETUAL") if choice in each.choices), each.choices[0])
+    return ""
 
 
 def _schema(each: Parameter, *, spot: bool) -> tuple[Json, str]:
@@ -145,6 +159,7 @@ REQUEST_HEADERS: Json = {
         "marked is fine, even past the candle's close. `no-cache`: refresh now. `only-if-cached`: 504 rather than a "
         "read. What is malformed counts as unsaid.",
         {"type": "string"},
+        nothing="",  # the first is what the page sends
         fresh="max-age=1",
         patient="max-stale=60",
         now="no-cache",
@@ -221,12 +236,17 @@ def ref(section: str, name: str) -> Json:
     return {"$ref": f"#/components/{section}/{name}"}
 
 
-def error(description: str, codes: Sequence[int] = (), headers: Json = LOCAL) -> Json:
-    """An error in Binance's form, of these codes if they are known."""
+def error(
+    description: str, codes: Sequence[int] = (), headers: Json = LOCAL, examples: Mapping[str, bytes] | None = None
+) -> Json:
+    """An error in Binance's form, of these codes if they are known; `examples`: its bodies, by what each is of."""
     schema = ref("schemas", "Error")
     if codes:
         schema = {"allOf": [schema, {"properties": {"code": {"enum": sorted(set(codes))}}}]}
-    return {"description": description, "headers": headers, **content(schema)}
+    made = {"description": description, "headers": headers, **content(schema)}
+    if examples:
+        made["content"][JSON]["examples"] = {name: {"value": json.loads(body)} for name, body in examples.items()}
+    return made
 
 
 def ops_error(status: int) -> Json:
@@ -234,12 +254,22 @@ def ops_error(status: int) -> Json:
     return error(f"{HTTPStatus(status).phrase}.", [OPS_CODES[status]], UNCACHED)
 
 
+_CAUSES: Mapping[str, MdcacheError] = {
+    "ban": GateClosed(97.0, CAUSES[ClosureReason.BAN]),
+    "spent": BudgetSpent(12.0, "the weight budget is spent"),
+    "failed": TransportFailed(Fault.TIMEOUT),
+    "not_cached": NotCached(),
+}
+
+
 def _cannot(status: int) -> Json:
     """What `TABLE` says of a status."""
     shapes = [shape for shape in TABLE.values() if shape.status == status]
     said = dict.fromkeys(f"{shape.code}: {shape.text(MdcacheError())}" for shape in shapes)
     retry = _RETRY if all(shape.retry_after for shape in shapes) else {}
-    return error(" ".join(said), [shape.code for shape in shapes], LOCAL | retry)
+    bodies = {cause: error_response(example) for cause, example in _CAUSES.items()}
+    examples = {cause: made.body for cause, made in bodies.items() if made.status == status}
+    return error(" ".join(said), [shape.code for shape in shapes], LOCAL | retry, examples)
 
 
 FAILURES = {str(status): _cannot(status) for status in sorted({shape.status for shape in TABLE.values()})}

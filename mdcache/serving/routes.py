@@ -41,8 +41,9 @@ CANDLES_PATH, CANDLES_CSV_PATH = "/v1/candles", "/v1/candles.csv"
 PRICE_PATH = "/v1/price"
 UDF_PATHS = tuple(f"/udf/{name}" for name in ("config", "symbols", "search", "history", "time"))
 NATIVE_PATHS = (CANDLES_PATH, CANDLES_CSV_PATH, PRICE_PATH, *UDF_PATHS)
-DOCS_FILES = ("docs.js", "favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js")  # loaded by the page /docs
-PAGE_FILES = ("answers.js", "elements.js", "icon.svg", "status.css", "status.js")  # loaded by the page /
+# loaded by the pages /docs and /
+DOCS_FILES = ("docs.css", "docs.js", "favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js")
+PAGE_FILES = ("answers.js", "elements.js", "icon.svg", "status.css", "status.js")
 RUNBOOK = "runbook.html"
 OPS_PATHS = frozenset(
     {

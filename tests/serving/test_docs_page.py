@@ -2,17 +2,13 @@
 
 import json
 import re
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mdcache.serving.routes import DOCS_FILES
 from tests.support.asgi_client import ServingHarness
+from tests.support.browser import Browser
 from tests.support.processes import daemon, sim
-from tests.support.programs import find
 from tools.openapi import text
 
 
@@ -27,6 +23,7 @@ async def test_the_page_loads_its_own_files_only() -> None:
 @pytest.mark.parametrize(
     ("name", "content_type"),
     [
+        ("docs.css", "text/css; charset=utf-8"),
         ("docs.js", "text/javascript; charset=utf-8"),
         ("favicon-32x32.png", "image/png"),
         ("swagger-ui.css", "text/css; charset=utf-8"),
@@ -43,8 +40,9 @@ async def test_files(name: str, content_type: str) -> None:
     assert (again.status, again.body) == (304, b"")
 
 
-async def test_the_style_sheet_loads_nothing() -> None:
-    css = (await ServingHarness().ask("/docs/swagger-ui.css", b"")).body.decode()
+async def test_the_style_sheets_load_nothing() -> None:
+    names = [name for name in DOCS_FILES if name.endswith(".css")]
+    css = "".join([(await ServingHarness().ask(f"/docs/{name}", b"")).body.decode() for name in names])
     assert "@import" not in css
     assert all(url.startswith("data:") for url in re.findall(r"url\([\"']?([^)]{0,20})", css))
 
@@ -69,34 +67,35 @@ async def test_there_is_no_other_file(path: str) -> None:
 
 
 @pytest.mark.processes
-def test_in_a_browser_it_shows_every_path_and_loads_nothing_else(tmp_path: Path) -> None:
-    log = tmp_path / "net.json"
+def test_in_a_browser_a_first_try_is_fetched_and_the_second_is_a_hit(window: Browser) -> None:
+    """Whatever the page is told to ask for first; the browser's own cache must not answer for the daemon's."""
     with sim() as upstream, daemon(upstream) as (url, _):
-        done = subprocess.run(
-            [
-                find("chromium"),
-                *("--no-sandbox", "--headless=new", "--disable-gpu", "--disable-background-networking"),
-                *("--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", "--enable-logging=stderr"),
-                *(f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}"),
-                *("--virtual-time-budget=20000", "--dump-dom", f"{url}/docs#/spot/api_v3_klines"),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=True,
-        )
-    for path in json.loads(text())["paths"]:
-        assert f'data-path="{path}"' in done.stdout
-    assert 'data-param-name="timeZone"' in done.stdout  # the path in the address is open
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert not [line for line in console if re.search(r"refused|violat|error", line, re.IGNORECASE)], console
-    asked = [params["url"] for params in requests(log) if params.get("initiator") == url]  # not the browser's own
-    assert {f"{url}/openapi.json", f"{url}/docs/docs.js"} <= set(asked)
-    assert all(each.startswith(f"{url}/") for each in asked)
+        window.look(height=1_600)
+        window.open("about:blank")
+        window.complaints()
+        window.open(f"{url}/docs#/spot/api_v3_klines")
+        window.until(lambda: window.run("return document.querySelector('.try-out__btn') !== null"))
+        shown = window.run("return [...document.querySelectorAll('[data-path]')].map((each) => each.dataset.path)")
+        assert set(shown) == json.loads(text())["paths"].keys()
+        window.click(".try-out__btn")
+        first = execute(window)
+        assert "cache-status: mdcache; fwd=uri-miss; fwd-status=200; stored" in first
+        assert "x-mdcache-as-of: " in first
+        assert "cache-status: mdcache; hit; ttl=" in execute(window)
+        for name, dark, phone in (("light", False, False), ("dark", True, False), ("phone", True, True)):
+            window.look(dark=dark, width=390 if phone else 1_200, height=1_600, phone=phone)
+            window.picture(f"docs-{name}", most=3_000)
+            assert window.run("return document.documentElement.scrollWidth <= innerWidth"), name
+        loaded = window.run("return performance.getEntriesByType('resource').map((each) => each.name)")
+        assert {f"{url}/openapi.json", f"{url}/docs/docs.js", f"{url}/docs/docs.css"} <= set(loaded)
+        assert all(each.startswith(f"{url}/") for each in loaded)
+        assert [each for each in window.complaints() if "deep link whitespace" not in each] == []
 
 
-def requests(log: Path) -> Iterator[dict[str, Any]]:
-    """What the browser's log, an event a line, says of the requests it made."""
-    for line in log.read_text().splitlines():
-        if '"initiator":' in line:
-            yield json.JSONDecoder().raw_decode(line)[0]["params"]
+def execute(window: Browser) -> str:
+    """The headers of the answer that the page shows after a click."""
+    shown = "[...document.querySelectorAll('.live-responses-table .headerline')].map((each) => each.innerText)"
+    window.run("document.querySelector('.btn-clear')?.click()")
+    window.until(lambda: window.run(f"return {shown}.length === 0"))
+    window.click(".execute")
+    return "\n".join(window.until(lambda: window.run(f"return {shown}")))

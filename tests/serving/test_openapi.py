@@ -5,10 +5,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
 from mdcache.exchange.endpoints import ENDPOINTS
@@ -16,9 +18,10 @@ from mdcache.exchange.exchange_info import EXCHANGE_INFO_ENDPOINTS
 from mdcache.exchange.markets import KLINE_ENDPOINTS
 from mdcache.serving import app
 from mdcache.serving.errors import TABLE
-from mdcache.serving.routes import NATIVE_PATHS, OPS_PATHS, ROUTES, STREAM_PATH, PathKind, route
+from mdcache.serving.routes import NATIVE_PATHS, OPS_PATHS, ROUTES, STREAM_PATH, PathKind
+from mdcache.serving.streams.paths import parse_stream_path
 from tests.support.asgi_client import ServingHarness
-from tools import openapi
+from tools import openapi, openapi_streams
 from tools.openapi_schemas import RESPONSE_HEADERS
 
 ROOT = Path(__file__).parents[2]
@@ -43,8 +46,57 @@ def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
 def test_every_served_path_is_described_and_every_described_one_served() -> None:
     tables = {*KLINE_ENDPOINTS, *ENDPOINTS, *OPS_PATHS, *(each.path for each in EXCHANGE_INFO_ENDPOINTS)}
     local = {path for path, found in ROUTES.items() if found.kind in {PathKind.TIME, PathKind.PING}}
-    assert PATHS.keys() == tables | local | {STREAM_PATH, *NATIVE_PATHS} == ROUTES.keys()
-    assert all(route(path).kind is not PathKind.UNKNOWN for path in PATHS)
+    assert tables | local | {STREAM_PATH, *NATIVE_PATHS} == ROUTES.keys() == PATHS.keys() - set(openapi_streams.PATHS)
+
+
+@pytest.mark.parametrize("path", openapi_streams.PATHS)
+def test_the_handshakes_that_are_described_are_those_of_streams(path: str) -> None:
+    given = {each["name"]: each["example"] for each in PATHS[path]["get"]["parameters"]}
+    target = path.format(**given) + (f"?streams={given['streams']}" if "streams" in given else "")
+    opened = parse_stream_path(target)
+    assert opened is not None
+    assert opened.combined is path.endswith("/stream")
+    assert bool(opened.topics) is ("topics" in given or "streams" in given)
+    assert set(PATHS[path]["get"]["responses"]) >= {"101", "403", "426", "503"}
+
+
+def operations() -> Iterator[tuple[str, str, Any]]:
+    for path, found in PATHS.items():
+        for method, operation in found.items():
+            yield path, method, operation
+
+
+def test_every_answer_in_json_has_an_example_that_its_schema_allows() -> None:
+    """Captured ones: `make generate` writes them anew, and tests/house/test_generated.py sees when they are others."""
+    lacking, checked = [], 0
+    for path, method, operation in operations():
+        for status, response in operation["responses"].items():
+            named = response.get("$ref", "").removeprefix("#/components/responses/")
+            found = DOCUMENT["components"]["responses"][named] if named else response
+            for kind, body in found.get("content", {}).items():
+                shown = [body["example"]] if "example" in body else []
+                shown += [each["value"] for each in body.get("examples", {}).values()]
+                if "json" in kind and status == "200" and not shown and path != "/openapi.json":
+                    lacking.append(f"{method} {path}")
+                for example in shown if "json" in kind else []:
+                    OAS31Validator(body["schema"] | {"components": DOCUMENT["components"]}).validate(example)
+                    checked += 1
+    assert lacking == []
+    assert checked > 500
+
+
+def test_a_summary_says_what_the_path_does_not() -> None:
+    for path, method, operation in operations():
+        said = operation["summary"].partition(" (")[0]
+        assert said.casefold() not in {"", path.rpartition("/")[2].casefold()}, (path, method)
+
+
+@pytest.mark.parametrize("path", ["/api/v3/klines", "/fapi/v1/klines", "/v1/candles"])
+def test_what_is_asked_for_first_asks_for_no_special_freshness(path: str) -> None:
+    for each in PATHS[path]["get"]["parameters"]:
+        found = DOCUMENT["components"]["parameters"][each["$ref"].rpartition("/")[2]] if "$ref" in each else each
+        if found["in"] == "header":
+            assert next(iter(found.get("examples", {"": {"value": ""}}).values()))["value"] == ""
 
 
 @pytest.mark.parametrize("path", sorted(OPS_PATHS))

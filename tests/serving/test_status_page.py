@@ -33,7 +33,7 @@ from mdcache.serving.ports import Readiness
 from mdcache.serving.routes import PAGE_FILES
 from mdcache.upstream.priority import Lane
 from tests.support.asgi_client import BODY, KLINES, NOW_MS, ServingHarness
-from tests.support.browser import Browser, browser
+from tests.support.browser import Browser
 from tests.support.processes import daemon, sim
 
 ACCESSIBLE = (Path(__file__).parent / "accessible.js").read_text()
@@ -62,12 +62,6 @@ async def test_the_script_sets_text_never_markup() -> None:
     script = "".join([(await ServingHarness().ask(f"/page/{name}", b"")).body.decode() for name in names])
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(", script)
     assert "http" not in re.sub(r"https?://www\.w3\.org", "", script)
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 @contextlib.contextmanager

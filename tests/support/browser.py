@@ -81,9 +81,11 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1 + phone, mobile=phone
         )
 
-    def picture(self, name: str) -> Path:
-        """The whole page as `.run/pictures/NAME.png`, to be looked at."""
-        width, height = self.run("return [innerWidth, document.documentElement.scrollHeight]")
+    def picture(self, name: str, most: int = 10_000) -> Path:
+        """The whole page, down to `most` pixels, as `.run/pictures/NAME.png`, to be looked at."""
+        width, height = self.run(
+            "return [innerWidth, Math.min(document.documentElement.scrollHeight, arguments[0])]", most
+        )
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
         taken = self.cdp("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         PICTURES.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ def _static(name: str, body: bytes) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _docs_file(name: str) -> bytes:
-    return _package_file(name) if name == "docs.js" else _swagger_file(name)
+    return _package_file(name) if name.startswith("docs.") else _swagger_file(name)
 
 
 def _package_file(name: str) -> bytes:

@@ -1,11 +1,10 @@
 """A browser's own `EventSource` listens through a killed daemon: each closed candle once, and nothing to program."""
 
 import contextlib
-from pathlib import Path
 
 import pytest
 
-from tests.support.browser import browser
+from tests.support.browser import Browser
 from tests.support.daemon_process import DaemonProcess
 from tests.support.processes import sim
 
@@ -18,8 +17,8 @@ events.addEventListener("closed", (event) => window.opens.push(JSON.parse(event.
 """
 
 
-def test_each_close_comes_once_through_a_killed_daemon(tmp_path: Path) -> None:
-    with sim() as upstream, browser(tmp_path) as window:
+def test_each_close_comes_once_through_a_killed_daemon(window: Browser) -> None:
+    with sim() as upstream:
         daemon = DaemonProcess(upstream)
         with contextlib.closing(daemon):
             daemon.start()
