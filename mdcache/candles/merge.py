@@ -4,7 +4,7 @@
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter, sub
@@ -190,9 +190,25 @@ def _rows_in_holes(series: Series, rows: list[Row], held: dict[int, bytes]) -> l
 
 
 def _note_empty_ranges(series: Series, rows: list[Row], count: int, span: Span, proof: Proof, as_of_ms: int) -> None:
-    """Record where no row opens in `span`, in which `rows[:count]` are all rows."""
+    """Record where no row opens in `span`, in which `rows[:count]` are all rows.
+
+    A range that reaches beyond the proof has not been checked as a whole: it keeps its last check.
+    """
+    known = tuple(series.empty_ranges)
+    series.empty_ranges.clear(span[0], proof.end_ms)
+    for start, end, hole in _empty_spans(series, rows, count, span, proof):
+        checked_ms = as_of_ms
+        if start < span[0] or end > proof.end_ms:
+            before = [each.checked_ms for each in known if each.start_ms < end and each.end_ms > start]
+            checked_ms = min([as_of_ms, *before])
+        series.empty_ranges.add(EmptyRange(start, end, checked_ms, hole))
+
+
+def _empty_spans(
+    series: Series, rows: list[Row], count: int, span: Span, proof: Proof
+) -> Iterator[tuple[int, int, bool]]:
+    """Yield [start, end) of each emptiness in `span` and around it, and whether it is a hole."""
     start, end = span
-    series.empty_ranges.clear(start, proof.end_ms)
     around = series.coverage.at(start)
     if around is None:
         return
@@ -206,16 +222,16 @@ def _note_empty_ranges(series: Series, rows: list[Row], count: int, span: Span, 
     for open_ms in open_times[:1] if no_gaps else open_times:
         if previous is None:
             if open_ms - start >= length_ms:
-                series.empty_ranges.add(EmptyRange(start, open_ms, as_of_ms, hole=False))
+                yield start, open_ms, False
         elif open_ms - previous > length_ms and (empty_from := series.next_open(previous)) < open_ms:
-            series.empty_ranges.add(EmptyRange(empty_from, open_ms, as_of_ms, hole=True))
+            yield empty_from, open_ms, True
         previous = open_ms
     if open_times:
         previous = open_times[-1]
     if following is None and not proof.open_ended:
         empty_from = start if previous is None else series.next_open(previous)
         if empty_from < end:
-            series.empty_ranges.add(EmptyRange(empty_from, end, as_of_ms, hole=False))
+            yield empty_from, end, False
 
 
 def _emptiness(series: Series, start: int, end: int) -> tuple[object, object]:

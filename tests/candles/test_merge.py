@@ -173,6 +173,23 @@ def test_a_hole_between_two_replies_is_found_where_they_join() -> None:
     assert list(series.empty_ranges) == [empty(5, 9, 100, hole=True)]
 
 
+@pytest.mark.parametrize(
+    ("asked", "page"),
+    [
+        (TAIL, rows(9, 101)),  # begins just after the hole, or ends just before it
+        (closed(0, 4, 5), rows(0, 4)),
+        (closed(7, 12), rows(9, 12)),  # a part of the hole
+    ],
+)
+def test_a_hole_of_which_a_page_shows_no_more_than_a_part_is_not_checked_again(asked: Window, page: list[Row]) -> None:
+    series = make_series()
+    merge_at(series, 100.5, rows(0, 100, without=range(5, 9)))
+    merge_at(series, 101.5, page, asked)
+    assert list(series.empty_ranges) == [empty(5, 9, 100.5, hole=True)]
+    merge_at(series, 102.5, [row(9)], closed(5, 9))
+    assert list(series.empty_ranges) == [empty(5, 9, 102.5, hole=True)]
+
+
 def test_what_a_page_without_startTime_left_open_is_not_asked_for_again() -> None:  # noqa: N802 - Binance's name
     series = make_series()
     merge_at(series, 100, rows(5, 9), window(WindowKind.BACKWARD, None, 9))  # short: nothing before minute 5
