@@ -175,9 +175,9 @@ class Candles:
                 raise NotCached
             if request.gate_closed is not None:
                 raise request.gate_closed
-            before, covered = request.series.live_tail, list(request.series.coverage)
+            before, covered = request.series.live_tail, request.series.coverage.version
             was_read = await self._read(request, step, now)
-            rounds += list(request.series.coverage) == covered
+            rounds += request.series.coverage.version == covered
             if was_read and before is not None:
                 self._live_tails.note_read(request.series, before)
             tail = request.series.live_tail if was_read and step.refresh else None

@@ -13,7 +13,7 @@ from itertools import accumulate, count
 from operator import add, attrgetter
 from typing import Protocol
 
-from mdcache.candles.ranges import FOREVER_MS
+from mdcache.candles.ranges import FOREVER_MS, RangeSet
 from mdcache.exchange.rows import Row
 
 _ROWS_PER_SPAN = 1000  # a block has at most 1,024 rows: off the grid there may be one or two more
@@ -130,17 +130,18 @@ class SeriesBlocks:
     """The blocks of one series that are in memory. All spans are [start, end), in milliseconds.
 
     `on_change(old, new)` is called for each block that is added (`old` is `None`), replaced, compressed, decompressed
-    or removed (`new` is `None`), so that memory can be accounted for. `unsaved`: indexes of blocks that are not saved
-    yet.
+    or removed (`new` is `None`), so that memory can be accounted for. `spans`: those of all blocks. `unsaved`: indexes
+    of blocks that are not saved yet.
     """
 
-    __slots__ = ("_blocks", "_on_change", "_order", "unsaved", "width_ms")
+    __slots__ = ("_blocks", "_on_change", "_order", "spans", "unsaved", "width_ms")
 
     def __init__(self, length_ms: int, on_change: Callable[[HeldBlock | None, HeldBlock | None], None]) -> None:
         self.width_ms = length_ms * _ROWS_PER_SPAN
         self._blocks: dict[int, HeldBlock] = {}
         self._order: list[int] = []
         self._on_change = on_change
+        self.spans = RangeSet()
         self.unsaved: set[int] = set()
 
     def __len__(self) -> int:
@@ -292,9 +293,11 @@ class SeriesBlocks:
         if new is None:
             if old is not None:
                 self._order.remove(index)
+                self.spans.remove(*self.span(index))
         else:
             self._blocks[index] = new
             if old is None:
                 insort(self._order, index)
+                self.spans.add(*self.span(index))
         if old is not None or new is not None:
             self._on_change(old, new)

@@ -8,13 +8,14 @@ FOREVER_MS = 1 << 62  # after any open time
 
 
 class RangeSet:
-    """A set of disjoint ranges [start, end); adjacent ranges are merged."""
+    """A set of disjoint ranges [start, end); adjacent ranges are merged. `version` changes whenever the set does."""
 
-    __slots__ = ("_ends", "_starts")
+    __slots__ = ("_ends", "_starts", "version")
 
     def __init__(self) -> None:
         self._starts: list[int] = []
         self._ends: list[int] = []
+        self.version = 0
 
     def __iter__(self) -> Iterator[Span]:
         return iter(zip(self._starts, self._ends, strict=True))
@@ -46,8 +47,11 @@ class RangeSet:
         if i < j:
             start = min(start, self._starts[i])
             end = max(end, self._ends[j - 1])
+            if j - i == 1 and (start, end) == (self._starts[i], self._ends[i]):
+                return
         self._starts[i:j] = [start]
         self._ends[i:j] = [end]
+        self.version += 1
 
     def remove(self, start: int, end: int) -> None:
         """Remove [start, end)."""
@@ -57,6 +61,7 @@ class RangeSet:
         j = bisect_left(self._starts, end)
         if i >= j:
             return
+        self.version += 1
         left, right = self._starts[i], self._ends[j - 1]
         kept = [(left, start)] if left < start else []
         kept += [(end, right)] if right > end else []

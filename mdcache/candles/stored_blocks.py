@@ -1,7 +1,7 @@
 """Move a series' blocks between memory and a store, and say what changed (docs/design.md#blocks)."""
 
 from mdcache.candles.persistence import SeriesChange, SeriesOutline, StoredBlock
-from mdcache.candles.ranges import Span
+from mdcache.candles.ranges import FOREVER_MS, Span
 from mdcache.candles.series import Series
 
 
@@ -86,14 +86,5 @@ def block_with_coverage(series: Series, index: int) -> StoredBlock | None:
 
 def outside_blocks(series: Series) -> tuple[Span, ...]:
     """Return the coverage outside of all blocks' spans."""
-    outside: list[Span] = []
-    for start, end in series.coverage:
-        cursor = start
-        for index in series.blocks.indexes(start, end):
-            lo, hi = series.blocks.span(index)
-            if cursor < lo:
-                outside.append((cursor, lo))
-            cursor = hi
-        if cursor < end:
-            outside.append((cursor, end))
-    return tuple(outside)
+    gaps = series.blocks.spans.gaps(-FOREVER_MS, FOREVER_MS)
+    return tuple(span for gap in gaps for span in series.coverage.intersection(*gap))

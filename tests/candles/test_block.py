@@ -9,6 +9,7 @@ from mdcache.candles.block import HeldBlock, SeriesBlocks
 from mdcache.candles.ranges import FOREVER_MS
 from mdcache.exchange.rows import Row
 from mdcache.stores import block_codec
+from tests.candles.test_ranges import make
 
 
 def row(t: int, salt: int = 0) -> Row:
@@ -53,5 +54,6 @@ def test_blocks_is_a_sorted_dict(seed: int) -> None:
         ):
             assert b",".join(b.piece(i, j) for b, i, j in pieces) == b",".join(raw for _, raw in expected)
         assert held == len(truth) == len(blocks)
+        assert [*blocks.spans] == [*make(blocks.span(index) for index in blocks.indexes(0, 1 << 60))]
     sizes = [len(block) for index in blocks.indexes(0, FOREVER_MS) if (block := blocks.find(index)) is not None]
     assert max(sizes, default=0) <= 1_024

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from mdcache.candles.ranges import RangeSet
 Ranges = list[tuple[int, int]]
 
 
-def make(ranges: Ranges) -> RangeSet:
+def make(ranges: Iterable[tuple[int, int]]) -> RangeSet:
     found = RangeSet()
     for start, end in ranges:
         found.add(start, end)
@@ -99,12 +100,14 @@ def test_it_is_a_set_of_moments(seed: int) -> None:
     ranges, truth = RangeSet(), set[int]()
     for _ in range(30):
         a, b = rng.randrange(60), rng.randrange(60)
+        before = ranges.version, [*ranges]
         if rng.random() < 0.6:
             ranges.add(a, b)
             truth |= set(range(a, b))
         else:
             ranges.remove(a, b)
             truth -= set(range(a, b))
+        assert (ranges.version == before[0]) == ([*ranges] == before[1])
         assert {t for start, end in ranges for t in range(start, end)} == truth
         assert all(end < following for (_, end), (following, _) in itertools.pairwise(ranges))
         t = rng.randrange(70)
