@@ -1,7 +1,7 @@
-"""Work beside the loop: supervise tasks, and hand long computations to threads."""
+"""Work beside the loop: supervise tasks, and do long computations in threads, or in turns with what else there is."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, ParamSpec, TypeVar
 
 from mdcache.clock import Clock
@@ -51,6 +51,17 @@ async def compute(nbytes: int, call: Callable[_P, _T], *args: _P.args, **kwargs:
     if nbytes > LONG_BYTES:
         return await asyncio.to_thread(call, *args, **kwargs)
     return call(*args, **kwargs)
+
+
+async def in_turns(steps: Generator[None, None, _T], clock: Clock) -> _T:
+    """Return what `steps` return; the event loop's other work has its turn between two of them."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _T = end.value
+            return result
+        await clock.sleep(0.0)
 
 
 async def cancel_all(*tasks: asyncio.Task[Any] | None) -> None:

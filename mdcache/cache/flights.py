@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
+from mdcache.background_work import in_turns
 from mdcache.cache.series_registry import Pin, SeriesRegistry
 from mdcache.cache.sharing import NoSharing, RowSharing
 from mdcache.cache.single_flight import SingleFlight
@@ -34,7 +35,7 @@ from mdcache.events import (
     RowsRead,
 )
 from mdcache.exchange.klines import SeriesKey, request_headers, request_query
-from mdcache.exchange.rows import ExpectedRows, Page, Row, read_page
+from mdcache.exchange.rows import ExpectedRows, Page, Row, page_steps
 from mdcache.leases import Lease
 from mdcache.upstream.governor import Governor
 from mdcache.upstream.models import Accepted, UpstreamReply, UpstreamRequest
@@ -70,7 +71,8 @@ class Flight:
         priority: Priority,
         reason: ReadReason,
         min_as_of_ms: int,
-        clock_now: Callable[[], tuple[float, Instant]],
+        clock: Clock,
+        exchange_now: Callable[[Series], Instant],
     ) -> None:
         self.series = series
         self.window = window
@@ -88,7 +90,8 @@ class Flight:
         self.as_of_publishable = False
         self.open_times_ms: tuple[int, ...] | None = None
         self.lease: Lease | None = None
-        self._clock_now = clock_now
+        self.clock = clock
+        self._exchange_now = exchange_now
 
     def weight(self) -> int:
         """Return what the read would cost if it were sent now."""
@@ -96,13 +99,13 @@ class Flight:
 
     def build_request(self) -> UpstreamRequest:
         """Build the request. From here on the window does not grow."""
-        self.sent_at_s, self.sent = self._clock_now()
+        self.sent_at_s, self.sent = self.clock.now(), self._exchange_now(self.series)
         return _build_request(self.series, self.window)
 
     async def accept(self, reply: UpstreamReply) -> Accepted[CheckedPage]:
         """Return the reply's rows, or raise `InvalidBody` if it does not answer this window."""
         window, series = self.window, self.series
-        page = _read_page(series, window, reply)
+        page = await _read_page(series, window, reply, self.clock)
         rows = cut_at_long_gap(series, page.rows, window)
         oddity = page.oddity
         if len(rows) < len(page.rows):  # as if no more were requested: a cut is no sign of a beginning
@@ -123,6 +126,7 @@ class _Look:
     def __init__(self, flight: Flight, window: Window) -> None:
         self._series = flight.series
         self._window = window
+        self._clock = flight.clock
         self.market = flight.market
         self.endpoint = flight.endpoint
         self.reason = flight.reason
@@ -135,7 +139,7 @@ class _Look:
         return _build_request(self._series, self._window)
 
     async def accept(self, reply: UpstreamReply) -> Accepted[list[Row]]:
-        rows = _read_page(self._series, self._window, reply).rows
+        rows = (await _read_page(self._series, self._window, reply, self._clock)).rows
         return Accepted(rows, len(rows))
 
 
@@ -146,7 +150,7 @@ def _build_request(series: Series, window: Window) -> UpstreamRequest:
     return UpstreamRequest(path, query, request_headers(key), weight, MAX_BODY_BYTES, str(key))
 
 
-def _read_page(series: Series, window: Window, reply: UpstreamReply) -> Page:
+async def _read_page(series: Series, window: Window, reply: UpstreamReply, clock: Clock) -> Page:
     latest_ms = reply.received.late_ms + _MAX_AHEAD_MS
     expected = ExpectedRows(
         series.interval,
@@ -156,7 +160,7 @@ def _read_page(series: Series, window: Window, reply: UpstreamReply) -> Page:
         zone_ms=series.zone_ms,
         micros=series.key.micros,
     )
-    return read_page(reply.body, expected)
+    return await in_turns(page_steps(reply.body, expected), clock)
 
 
 class Flights:
@@ -254,10 +258,7 @@ class Flights:
         return flight.sent.ms >= floor.as_of_ms and not before_close
 
     def _new(self, series: Series, window: Window, priority: Priority, reason: ReadReason, min_as_of_ms: int) -> Flight:
-        return Flight(series, window, priority, reason, min_as_of_ms, lambda: self._now(series))
-
-    def _now(self, series: Series) -> tuple[float, Instant]:
-        return self._clock.now(), self._exchange_now(series)
+        return Flight(series, window, priority, reason, min_as_of_ms, self._clock, self._exchange_now)
 
     # ------------------------------------------------------------------------------- a flight's task
 

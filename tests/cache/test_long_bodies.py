@@ -1,12 +1,16 @@
-"""A long `exchangeInfo` is parsed beside the loop, which answers others meanwhile."""
+"""Others are answered while something long is read: an `exchangeInfo` in a thread, a page of rows in steps."""
 
+import asyncio
 import threading
+from collections.abc import Generator
 from typing import Any
 
 import msgspec
 
+from mdcache.background_work import in_turns
 from mdcache.cache.exchange_info import ExchangeInfo
 from mdcache.cache.snapshot_reads import parse
+from mdcache.clock import SystemClock
 from mdcache.exchange.exchange_info import EXCHANGE_INFO_ENDPOINTS
 from mdcache.exchange.snapshots import SnapshotBody, SnapshotQuestion
 
@@ -33,3 +37,21 @@ async def test_a_long_list_is_parsed_in_a_thread() -> None:
         assert len(found.symbols.names) == count
         assert found.symbols.trades("S0USDT", by_pair=False)
     assert [each == threading.get_ident() for each in parser.threads] == [True, False]
+
+
+async def test_others_have_their_turn_between_two_steps() -> None:
+    done: list[str] = []
+
+    def steps() -> Generator[None, None, int]:
+        for _ in range(2):
+            done.append("step")
+            yield
+        return 7
+
+    async def other() -> None:
+        for _ in range(2):
+            done.append("other")
+            await asyncio.sleep(0)
+
+    assert await asyncio.gather(in_turns(steps(), SystemClock()), other()) == [7, None]
+    assert done == ["step", "other"] * 2

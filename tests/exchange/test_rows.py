@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mdcache.errors import InvalidBody
 from mdcache.exchange.intervals import INTERVALS
-from mdcache.exchange.rows import ExpectedRows, read_page
+from mdcache.exchange.rows import ExpectedRows, page_steps, read_page
 from tests.exchange.plain_rows import fault, printed
 from tests.support.examples import examples
 
@@ -59,6 +59,17 @@ def test_real_oddities_pass() -> None:
     assert read_page(b"[]", EXPECTED).rows == []
     negative = line(T0, _1="-0.00042931", _2="-0.00042", _3="-0.00043", _4="-0.000425")
     assert len(read_page(compact([negative]), EXPECTED).rows) == 1
+
+
+@pytest.mark.parametrize(("count", "turns"), [(300, 0), (1_000, 3)])
+def test_a_long_page_is_read_in_steps(count: int, turns: int) -> None:
+    lines = [line(T0 + n * HOUR) for n in range(count)]
+    steps = page_steps(compact(lines), ExpectedRows(INTERVALS["1h"], T0, T0 + count * HOUR, count))
+    for _ in range(turns):
+        next(steps)
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert [row.raw for row in end.value.value.rows] == [compact(one) for one in lines]
 
 
 def test_more_columns_are_taken_with_an_alarm() -> None:
