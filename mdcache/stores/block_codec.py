@@ -8,14 +8,13 @@ The table is the printed rows with each cell padded to its column's widest. Open
 byte position: first the first byte of each row, then the second, and so on. This puts digits of the same position next
 to each other, and those that never change cost nothing.
 
-Measured on recorded 1h and 15m rows: 180 bytes printed, 35 encoded; 1,024 rows take 1.4 ms to encode and 0.5 ms to
+Measured on recorded 1h and 15m rows: 180 bytes printed, 35 encoded; 1,000 rows take 1.0 ms to encode and 0.5 ms to
 decode.
 """
 
 import struct
 import sys
 from array import array
-from collections.abc import Sequence
 from itertools import accumulate, islice
 from operator import sub
 
@@ -49,15 +48,12 @@ def encode(block: Block) -> bytes:
     columns, irregular = divmod(len(cells), len(block))
     if irregular:
         columns = len(cells)
-    widths = [max(map(len, cells[n::columns])) for n in range(columns)]
-    line = b"".join([b"%%%db," % width for width in widths])
-    table = line * (len(cells) // columns) % tuple(cells)
-    width = sum(widths) + columns
+    table = [_column(cells[n::columns]) for n in range(columns)]
     body = [
-        _HEAD.pack(len(block), width),
-        _by_position(_little_endian(array("q", _steps(block.open_times))).tobytes(), 8),
-        _by_position(_little_endian(array("I", _steps(block.row_ends))).tobytes(), 4),
-        _by_position(table, width),
+        _HEAD.pack(len(block), sum(map(len, table))),
+        _by_position(_steps(block.open_times), 8),
+        _by_position(_steps(block.row_ends), 4),
+        *(position for column in table for position in column),
     ]
     return compress(b"".join(body))
 
@@ -87,8 +83,22 @@ def decode(index: int, payload: bytes) -> Block:
     return Block(index, opens, ends, text)
 
 
-def _steps(numbers: Sequence[int]) -> list[int]:
-    return [numbers[0], *map(sub, islice(numbers, 1, None), numbers)]
+def _column(cells: list[bytes]) -> list[bytes]:
+    """Return the first byte of each cell, then the second byte of each, and so on, all padded to the widest."""
+    width, count = len(cells[0]), len(cells)
+    lines = b",".join(cells)
+    if len(lines) == count * (width + 1) - 1 and lines[width :: width + 1] == b"," * (count - 1):  # all of one width
+        lines += b","
+    else:
+        width = max(map(len, cells))
+        lines = b"%%%db," % width * count % tuple(cells)
+    return [lines[n :: width + 1] for n in range(width + 1)]
+
+
+def _steps(numbers: "array[int]") -> bytes:
+    steps = array(numbers.typecode, numbers[:1])
+    steps.extend(map(sub, islice(numbers, 1, None), numbers))
+    return _little_endian(steps).tobytes()
 
 
 def _sums(kind: str, steps: bytes) -> "array[int]":
