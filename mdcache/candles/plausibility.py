@@ -77,7 +77,7 @@ def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTi
         if rows[-1].open_ms < series.newest_settled():
             raise InvalidBody(BodyFault.LAGGING, f"ends at {rows[-1].open_ms}, and later rows are settled")
         return Suspicion(f"lacks our newest row {newest}", lagging=True)
-    shown = {row.open_ms: row for row in fresh}
+    shown = {row.open_ms: row for row in fresh} if known else {}
     lacking = [row.open_ms for row in known if row.open_ms not in shown]
     if len(lacking) > MAX_VANISHED_ROWS:
         raise InvalidBody(BodyFault.MISSING_ROWS, f"{len(lacking)} rows that are known")
