@@ -15,6 +15,7 @@ from mdcache.exchange import refusals
 from mdcache.exchange.endpoints import Endpoint, FlatWeight, Parameter, ParameterKind
 from mdcache.exchange.markets import Market
 from mdcache.exchange.parameters import read_parameters, symbol_name, wants_micros
+from mdcache.exchange.symbol_list import SYMBOLS, cut_body, list_entries, value_spans
 from mdcache.exchange.undecodable import UNDECODABLE, read_text
 
 _FLAGS = ("true", "false")
@@ -87,13 +88,10 @@ class _Listed:
     permission_sets: msgspec.Raw
 
 
-_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _entry_decoder = msgspec.json.Decoder(_Entry)
 _any_decoder = msgspec.json.Decoder(Any)
 _words_decoder = msgspec.json.Decoder(list[str])
-_TIME, _SYMBOLS = "serverTime", "symbols"
-_KEY = re.compile(rb'[{,\s]*"(?:[^"\\]|\\.)*"\s*:\s*', re.DOTALL)  # before the next value of a valid object
+_TIME = "serverTime"
 
 
 class ExchangeInfoDocument:
@@ -101,16 +99,14 @@ class ExchangeInfoDocument:
 
     def __init__(self, body: bytes) -> None:
         try:
-            spans = _value_spans(body)
+            spans = cut_body(body).spans
         except UNDECODABLE as error:
             raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, type(error).__name__) from error
-        start, end = spans.get(_SYMBOLS, (0, 0))
+        start, end = spans[SYMBOLS]
         self._symbols = body[start:end]
-        if not self._symbols.startswith(b"["):
-            raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, "no list of symbols")
         self._texts: list[tuple[bytes, str]] = []  # with the name of the value after each
         at = 0
-        for name in (name for name in spans if name in {_TIME, _SYMBOLS}):  # in the body's order
+        for name in (name for name in spans if name in {_TIME, SYMBOLS}):  # in the body's order
             self._texts.append((body[at : spans[name][0]], name))
             at = spans[name][1]
         self._rest = body[at:]
@@ -145,13 +141,14 @@ class ExchangeInfoDocument:
             symbols = b"[%b]" % b",".join(
                 map(_without_permission_sets, chosen) if selection.hides_permission_sets else chosen
             )
-        values = {_TIME: b"%d" % time, _SYMBOLS: symbols}
-        return b"".join([text + values[name] for text, name in self._texts]) + self._rest
+        values = {_TIME: b"%d" % time, SYMBOLS: symbols}
+        parts = [part for text, name in self._texts for part in (text, values[name])]
+        return b"".join([*parts, self._rest])
 
     def _index(self) -> list[tuple[_Listed, bytes]]:
         """Return the index of single symbols, which the first question that names some builds."""
         if self._entries is None:
-            self._entries = [(_read_entry(raw), bytes(raw)) for raw in _list_decoder.decode(self._symbols)]
+            self._entries = [(_read_entry(raw), bytes(raw)) for raw in list_entries(self._symbols)]
         return self._entries
 
     def _is_selected(self, entry: _Listed, names: frozenset[str], selection: SymbolSelection) -> bool:
@@ -239,19 +236,5 @@ def _words(value: object) -> list[str]:
 
 def _without_permission_sets(entry: bytes) -> bytes:
     """Return a symbol as Binance prints it with permission sets hidden: as an empty list."""
-    start, end = _value_spans(entry).get("permissionSets", (0, 0))
+    start, end = value_spans(entry).get("permissionSets", (0, 0))
     return entry[:start] + b"[]" + entry[end:] if end else entry
-
-
-def _value_spans(text: bytes) -> dict[str, tuple[int, int]]:
-    """Return where the value of each name of a JSON object begins and ends, in the object's order."""
-    spans = {}
-    at = 0
-    for name, value in _object_decoder.decode(text).items():
-        key = _KEY.match(text, at)
-        start = key.end() if key else at
-        at = start + len(value)
-        if text[start:at] != bytes(value):
-            raise msgspec.ValidationError(f"{name} is there twice")
-        spans[name] = (start, at)
-    return spans

@@ -8,6 +8,7 @@ import msgspec
 
 from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange.markets import Market
+from mdcache.exchange.symbol_list import cut_body
 from mdcache.exchange.undecodable import UNDECODABLE, read_text
 
 _NOTHING = msgspec.Raw(b"null")
@@ -22,12 +23,6 @@ class _Entry(msgspec.Struct):
     pair: msgspec.Raw = _NOTHING
 
 
-class _ExchangeInfo(msgspec.Struct):
-    symbols: list[msgspec.Raw]
-    rateLimits: msgspec.Raw = msgspec.Raw(b"[]")  # noqa: N815  Binance's name
-
-
-_info_decoder = msgspec.json.Decoder(_ExchangeInfo)
 _any_decoder = msgspec.json.Decoder(Any)
 _entry_decoder = msgspec.json.Decoder(_Entry)
 
@@ -71,18 +66,19 @@ def read_symbols(market: Market, body: bytes, as_of_ms: int) -> MarketSymbols:
         InvalidBody: if it is not an `exchangeInfo`.
     """
     try:
-        info = _info_decoder.decode(body)
+        spans, listed = cut_body(body)
     except UNDECODABLE as error:
         raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, str(error)) from error
-    entries = [entry for raw in info.symbols if (entry := _read_entry(raw)).symbol]
+    entries = [entry for raw in listed if (entry := _read_entry(raw)).symbol]
     if not entries:
         raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, f"no symbols on {market}")
+    limits_at, limits_to = spans.get("rateLimits", (0, 0))
     return MarketSymbols(
         names=frozenset(entry.symbol for entry in entries),
         pairs=frozenset(entry.pair for entry in entries if entry.pair),
         trading=frozenset(entry.symbol for entry in entries if entry.trades),
         as_of_ms=as_of_ms,
-        rate_limits=_read_limits(info.rateLimits),
+        rate_limits=_read_limits(body[limits_at:limits_to]),
     )
 
 
@@ -99,7 +95,7 @@ def _read_entry(raw: msgspec.Raw) -> _Listed:
     return _Listed(read_text(entry.symbol), read_text(entry.pair), trades=status == "TRADING")
 
 
-def _read_limits(raw: msgspec.Raw) -> tuple[Mapping[str, Any], ...]:
+def _read_limits(raw: bytes) -> tuple[Mapping[str, Any], ...]:
     try:
         limits = _any_decoder.decode(raw)
     except UNDECODABLE:
