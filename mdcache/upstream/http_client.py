@@ -13,11 +13,13 @@ from typing import cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import httpcore
 import httpx
 from isal import isal_zlib
 
 from mdcache import __version__
 from mdcache.errors import BodyFault, Fault, InvalidBody, TransportFailed
+from mdcache.upstream.loop_network import LoopNetwork
 from mdcache.upstream.models import UpstreamRequest
 from mdcache.upstream.reply_head import ReplyHead
 
@@ -25,6 +27,7 @@ from mdcache.upstream.reply_head import ReplyHead
 SPARE_CONNECTIONS = 4
 REFUSAL_BYTES = 65_536  # of a body with another status: enough for any error and any firewall's page
 _OK = 200
+_IDLE_S = 50.0  # httpx's 5 s would cost most refreshes a handshake: docs/design.md#connections
 _PREPARED = 256  # requests kept prepared: those for tails are sent again and again
 
 # From httpx's exceptions to our faults; the first match counts. A test compares it with httpx's own tree.
@@ -83,7 +86,7 @@ class MarketClient:
         self._connections = concurrency + SPARE_CONNECTIONS
         self._transport = transport
         self._proxied = trust_env and transport is None and not getproxies().keys().isdisjoint(_PROXIES)
-        self._tls = httpx.create_ssl_context(trust_env=trust_env) if transport is None else True
+        self._tls = httpx.create_ssl_context(trust_env=trust_env) if transport is None else None
         self._prepared = lru_cache(_PREPARED)(self._prepare)
         self._session = self._open()
         self._closing: set[asyncio.Task[None]] = set()
@@ -126,7 +129,7 @@ class MarketClient:
         if self._proxied or "@" in urlsplit(self._base_url).netloc:
             whole = httpx.AsyncClient(
                 transport=transport,
-                verify=self._tls,
+                verify=self._tls or True,
                 trust_env=self._proxied,
                 timeout=self._timeout_s,
                 limits=limits,
@@ -134,8 +137,18 @@ class MarketClient:
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # no cookies are stored or sent
             )
             return _Session(_WholeClient(whole))
-        # one context for every pool: certificates take 20 ms to read
-        return _Session(transport or httpx.AsyncHTTPTransport(verify=self._tls, limits=limits))
+        return _Session(transport or self._new_pool())
+
+    def _new_pool(self) -> httpx.AsyncHTTPTransport:
+        transport = httpx.AsyncHTTPTransport(verify=False)
+        transport._pool = httpcore.AsyncConnectionPool(  # noqa: SLF001 - httpx has no parameter for the network
+            ssl_context=self._tls,  # one for every pool: certificates take 20 ms to read
+            max_connections=self._connections,
+            max_keepalive_connections=self._connections,
+            keepalive_expiry=_IDLE_S,
+            network_backend=LoopNetwork(),
+        )
+        return transport
 
     def _prepare(self, path: str, query: str, headers: tuple[tuple[str, str], ...]) -> httpx.Request:
         url = f"{self._base_url}{path}" + (f"?{query}" if query else "")
