@@ -19,7 +19,7 @@ def compact(value: Any) -> bytes:
 
 
 def entry(rng: random.Random, number: int) -> dict[str, Any]:
-    odd = [], {"symbol": 1}, [{"symbol": "A"}, {"symbol": "B"}], '},{"symbol":"X"', "币安", 7, None
+    odd: tuple[Any, ...] = [], {"symbol": 1}, [{"symbol": "A"}, {"symbol": "B"}], '},{"symbol":"X"', "币安", 7, None
     fields = {"symbol": f"S{number}", "filters": [{"filterType": "A"}] * rng.randrange(3), "odd": rng.choice(odd)}
     return fields if rng.random() < 0.9 else dict(reversed(fields.items()))
 
