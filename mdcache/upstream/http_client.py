@@ -27,7 +27,7 @@ from mdcache.upstream.reply_head import ReplyHead
 SPARE_CONNECTIONS = 4
 REFUSAL_BYTES = 65_536  # of a body with another status: enough for any error and any firewall's page
 _OK = 200
-_IDLE_S = 50.0  # httpx's 5 s would cost most refreshes a handshake: docs/design.md#connections
+_IDLE_S = 50.0  # httpx's 5 s would cost most refreshes a handshake: docs/design.md#connections-to-binance
 _PREPARED = 256  # requests kept prepared: those for tails are sent again and again
 
 # From httpx's exceptions to our faults; the first match counts. A test compares it with httpx's own tree.

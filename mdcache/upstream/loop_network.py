@@ -1,4 +1,4 @@
-"""The event loop's own connections under httpcore's pool (docs/design.md#connections).
+"""The event loop's own connections under httpcore's pool (docs/design.md#connections-to-binance).
 
 httpx leaves the network to anyio, which fits any event loop and costs more CPU at each step of a read, TLS above all.
 Only GETs are sent: what is written is short, so that nothing ever waits to be written.
