@@ -198,7 +198,7 @@ class ClientConnection(HttpToolsProtocol):
     # ------------------------------------------------------------------------------------ parts
 
     def _parse(self, data: bytes) -> None:
-        """Parse `data`. An offer of another protocol is ignored, but for streams (docs/design.md#connections-to-binance)."""
+        """Parse `data`. An offer of another protocol is ignored, but for streams (docs/design.md#connections)."""
         rest = memoryview(data)
         while rest:
             try:
