@@ -178,9 +178,7 @@ def _udf(name: str) -> Json:
         headers = schemas.UNCACHED | ({"Retry-After": ref("headers", "Retry-After")} if status == "503" else {})
         made["responses"][status] = {"description": "An error.", "headers": headers, "content": failed}
     del made["responses"]["204"]
-    dated = {header: one for header, one in made["responses"]["200"]["headers"].items() if header != "Content-Encoding"}
-    if name != "history":
-        dated = dict(schemas.UNCACHED)
+    dated = made["responses"]["200"]["headers"] if name == "history" else dict(schemas.UNCACHED)
     body = {"text/plain" if name == "time" else schemas.JSON: {"schema": schema}}
     made["responses"]["200"] = {"description": f"{summary}.", "headers": dated, "content": body}
     return made

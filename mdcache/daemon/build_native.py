@@ -26,7 +26,7 @@ def native_answers(
 ) -> dict[str, tuple[str, Answer]]:
     """Return what answers each path of the native API, with its endpoint in the metrics."""
     candles = CandlesApp(reads, clock, clocks, origins(settings), waits)
-    udf = UdfApp(reads, clocks, exchange_info.table.symbols, exchange_info)
+    udf = UdfApp(reads, clock, clocks, exchange_info.table.symbols, exchange_info)
     return {
         CANDLES_PATH: ("candles", candles.answer),
         CANDLES_CSV_PATH: ("candles", candles.answer),

@@ -3,17 +3,21 @@
 Numbers become floats here, because the protocol has no others; times are seconds.
 """
 
+import asyncio
+import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 import msgspec
 
 from mdcache.cache.answers import Caller
 from mdcache.candles.freshness import FreshnessDirectives
+from mdcache.clock import Clock
 from mdcache.errors import MdcacheError, Refusal
 from mdcache.exchange import refusals
 from mdcache.exchange.exchange_info import SymbolSelection
-from mdcache.exchange.intervals import SPOT_ONLY
+from mdcache.exchange.intervals import INTERVALS, SPOT_ONLY
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.exchange.parameters import read_parameters, symbol_name
@@ -22,10 +26,10 @@ from mdcache.results import Result
 from mdcache.serving.binance.handler import error_result
 from mdcache.serving.native.answer_fields import summary
 from mdcache.serving.native.candles_query import Span
-from mdcache.serving.native.messages import Answer, NativeReply, NativeRequest
+from mdcache.serving.native.messages import Answer, NativeReply, NativeRequest, Streamed
 from mdcache.serving.native.row_reads import FoundRows, RowReads
 from mdcache.serving.ports import ExchangeInfoSource
-from mdcache.serving.responses import failure_response, uncached_response
+from mdcache.serving.responses import JSON, failure_response, uncached_response
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
 INTERVALS_OF = {
@@ -33,11 +37,11 @@ INTERVALS_OF = {
     "360": "6h", "480": "8h", "720": "12h", "1D": "1d", "3D": "3d", "1W": "1w", "1M": "1M",
 }  # fmt: skip
 _ALIASES = {"S": "1S", "D": "1D", "W": "1W", "M": "1M"}
-_MAX_ROWS = 2_000  # of one answer: two milliseconds of parsing; a chart asks for what is before
+_DEFAULT_ROWS, _MAX_ROWS = 2_000, 100_000  # of one answer; a chart asks for a few hundred
 _MAX_FOUND, _DEFAULT_FOUND = 1_000, 30
 _SECONDS = re.compile(r"-?[0-9]{1,11}", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
-_Columns = tuple[int, str, str, str, str, str]  # of the twelve, those that a chart shows
+_CELLS = 6  # of a row: those that a chart shows
 
 
 class UdfApp:
@@ -46,12 +50,14 @@ class UdfApp:
     def __init__(
         self,
         reads: RowReads,
+        clock: Clock,
         clocks: ExchangeClocks,
         symbols: Callable[[Market], MarketSymbols],
         exchange_info: ExchangeInfoSource,
     ) -> None:
         self._reads = reads
         self._exchange_info = exchange_info
+        self._clock = clock
         self._clocks = clocks
         self._symbols = symbols
 
@@ -121,7 +127,8 @@ class UdfApp:
 
     async def _symbol(self, request: NativeRequest) -> NativeReply:
         key = _key(_read(request, ("symbol",), ())["symbol"], "1D")
-        rows, _ = await self._rows(request, key, Span(limit=10))  # also tells whether there is such a symbol
+        found = await self._find(request, key, Span(limit=10))  # also tells whether there is such a symbol
+        rows = _rows(b",".join(self._reads.printed(found)))
         printed = (price.rstrip("0").partition(".")[2] for row in rows for price in row[1:5])
         market, spot = key.market.value, key.market is Market.SPOT
         return self._reply(
@@ -155,21 +162,41 @@ class UdfApp:
         counted = sent.get("countback", "0")
         if not _COUNT.fullmatch(counted):
             raise Refusal(400, -1130, "'countback' must be a whole number.")
-        limit = min(int(counted) or _MAX_ROWS, _MAX_ROWS)
-        rows, found = await self._rows(request, key, Span(limit=limit, end_ms=max(0, to_ms - 1)))
-        shown = rows if int(counted) else [row for row in rows if row[0] >= from_ms]
-        if not shown:
-            earlier = {"nextTime": rows[-1][0] // 1000} if rows else {}
-            return self._reply({"s": "no_data", **earlier}, found)
-        columns = dict(zip("ohlcv", ([float(row[place]) for row in shown] for place in range(1, 6)), strict=True))
-        return self._reply({"s": "ok", "t": [row[0] // 1000 for row in shown], **columns}, found)
+        limit, now = int(counted) or (0 if "from" in sent else _DEFAULT_ROWS), self._clocks.now(key.market)
+        span, rows = Span(limit=limit, end_ms=max(0, to_ms - 1)), limit
+        if not limit:
+            if to_ms <= from_ms:
+                raise Refusal(400, -1130, "'to' must be later than 'from'.")
+            span = Span(start_ms=max(0, from_ms), end_ms=max(0, to_ms - 1))
+            rows = INTERVALS[key.interval].count(max(0, from_ms), min(to_ms - 1, now.late_ms))
+        if rows > _MAX_ROWS:
+            raise Refusal(400, -1130, f"That may be {rows} candles: ask for at most {_MAX_ROWS} at once.")
+        found = await self._find(request, key, span)
+        columns = [b",".join(each) for each in zip(*[each async for each in self._columns(found)], strict=True)]
+        if columns:
+            names = (b'{"s":"ok","t":[', *(b'],"%c":[' % name for name in b"ohlcv"))
+            pieces = [*itertools.chain(*zip(names, columns, strict=True)), b"]}"]
+            fields, result, age_s = summary([found], now.ms)
+            body = Streamed(((b"content-type", JSON), *fields), pieces, self._clock, request.client.gzip)
+            return NativeReply(body, result, age_s)
+        earlier: dict[str, object] = {}
+        if not limit:
+            before = await self._find(request, key, Span(limit=1, end_ms=max(0, from_ms - 1)))
+            if rows_before := _rows(b",".join(self._reads.printed(before))):
+                earlier = {"nextTime": rows_before[0][0] // 1000}
+        return self._reply({"s": "no_data", **earlier}, found)
 
-    async def _rows(self, request: NativeRequest, key: SeriesKey, span: Span) -> tuple[list[_Columns], FoundRows]:
+    async def _find(self, request: NativeRequest, key: SeriesKey, span: Span) -> FoundRows:
         client = request.client
-        found = await self._reads.find(key, span, client.directives, Caller(client.client, client.lane))
-        printed = b"[%b]" % b",".join(self._reads.printed(found))
-        rows = msgspec.json.decode(printed, type=list[list[msgspec.Raw]])
-        return [msgspec.convert([msgspec.json.decode(each) for each in row[:6]], _Columns) for row in rows], found
+        return await self._reads.find(key, span, client.directives, Caller(client.client, client.lane))
+
+    async def _columns(self, found: FoundRows) -> AsyncIterator[list[bytes]]:
+        """Print the columns that a chart shows, without brackets, some rows at a time."""
+        for piece in self._reads.printed(found):
+            times, *others = zip(*(row[:_CELLS] for row in _rows(piece)), strict=True)
+            numbers = [[time_ms // 1000 for time_ms in times], *(list(map(float, each)) for each in others)]
+            yield [msgspec.json.encode(each)[1:-1] for each in numbers]
+            await asyncio.sleep(0)
 
     def _reply(self, shown: object, found: FoundRows | None = None) -> NativeReply:
         body = msgspec.json.encode(shown)
@@ -194,6 +221,11 @@ def _guarded(handler: Answer) -> Answer:
             return NativeReply(uncached_response(failed.status, body, *kept), error_result(error))
 
     return answer
+
+
+def _rows(printed: bytes) -> list[list[Any]]:
+    rows: list[list[Any]] = msgspec.json.decode(b"[%b]" % printed)
+    return rows
 
 
 def _read(request: NativeRequest, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, str]:

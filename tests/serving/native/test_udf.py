@@ -60,6 +60,19 @@ async def test_a_span_of_history_and_what_is_before_it() -> None:
     assert hole == {"s": "no_data", "nextTime": 1650152640}
 
 
+async def test_all_candles_between_two_moments_come_at_once_however_many() -> None:
+    w = world(deadline_s=60.0)
+    to = w.clock.true_ms() // MINUTE * 60 + 60
+    first = to - 5_000 * 60
+    found = await ask(w, "history", f"symbol=spot:BTCUSDT&resolution=1&from={first}&to={to}")
+    assert found["t"] == list(range(first, to, 60))
+    assert {len(found[name]) for name in "ohlcv"} == {5_000}
+    counted = await ask(w, "history", f"symbol=spot:BTCUSDT&resolution=1&from={to - 60}&to={to}&countback=4999")
+    assert counted["t"] == found["t"][1:]  # 'from' does not count then
+    ahead = await ask(w, "history", f"symbol=spot:BTCUSDT&resolution=1&from={to + 600}&to={to + 1200}")
+    assert ahead == {"s": "no_data", "nextTime": to - 60}
+
+
 @pytest.mark.parametrize(
     ("name", "query", "said"),
     [
@@ -70,6 +83,9 @@ async def test_a_span_of_history_and_what_is_before_it() -> None:
         ("history", "symbol=usdm:BTCUSDT&resolution=1S&to=1793795371", "1S on spot only"),
         ("history", "symbol=spot:BTCUSDT&resolution=1&to=NaN", "whole seconds"),
         ("history", "symbol=spot:BTCUSDT&resolution=1&to=1793795371&countback=x", "whole number"),
+        ("history", "symbol=spot:BTCUSDT&resolution=1&from=0&to=1793795371", "at most 100000"),
+        ("history", "symbol=spot:BTCUSDT&resolution=1&to=1793795371&countback=100001", "at most 100000"),
+        ("history", "symbol=spot:BTCUSDT&resolution=1&from=1793795371&to=1793795371", "later than 'from'"),
         ("search", "query=BTC&limit=many", "whole number"),
     ],
 )
