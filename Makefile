@@ -35,7 +35,7 @@ ONCE ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
 
-.PHONY: help setup run programs quick test test-long test-kill test-clients test-streams lint format lock bench demo incident picture replicas redis-costs restart dashboards generate docs run-replicas clean
+.PHONY: help setup run programs quick test test-long test-kill test-clients test-examples test-streams lint format lock bench demo incident picture replicas redis-costs restart dashboards generate docs run-replicas clean
 
 help: ## list the targets
 	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -91,13 +91,16 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m coverage run -m pytest -n 2 --dist loadfile --exhaustive
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
-	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make test-streams, make bench, make demo, make incident, make restart, make replicas"
+	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make test-examples, make test-streams, make bench, make demo, make incident, make restart, make replicas"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
 	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/cli/test_make_run.py tests/candles tests/upstream tests/cache tests/stores tests/replicas/test_oracle.py -m "long or not long" --exhaustive
 
 test-clients: $(READY) ## install real client libraries (.clients) and run them; CLIENTS="ccxt freqtrade" for some
 	@$(PY) -m tests.clients $(CLIENTS)
+
+test-examples: $(READY) ## compile the examples in Go and Rust, and run them before a simulated exchange
+	@$(PY) -m tests.clients.examples
 
 test-streams: $(READY) ## four bots on one daemon, through a dropped upstream, a shutdown and a restart
 	@$(PY) -m tests.clients.survival
@@ -166,7 +169,7 @@ UV_COMPILE = .run/lock/bin/uv pip compile --quiet --no-config --upgrade --univer
 lock: ## write requirements.lock and requirements-dev.lock anew, from the ranges in pyproject.toml
 	@test -x .run/lock/bin/uv || { $(PYTHON) -m venv .run/lock && .run/lock/bin/pip install -qq uv==$(UV_VERSION); }
 	@$(UV_COMPILE) pyproject.toml -o requirements.lock
-	@$(UV_COMPILE) pyproject.toml --extra replay --group dev --constraint requirements.lock -o requirements-dev.lock
+	@$(UV_COMPILE) pyproject.toml --all-extras --group dev --constraint requirements.lock -o requirements-dev.lock
 
 clean: ## remove everything that was made, the virtual environment too
 	@rm -rf $(VENV) $(RUN_VENV) .clients .run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis \

@@ -2,9 +2,9 @@
 
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
-from mdcache.serving.native.candles_query import DEFAULT_LIMIT, MAX_ROWS, MAX_WAIT_S
+from mdcache.serving.native.candles_query import DEFAULT_LIMIT, MAX_ROWS, MAX_WAIT_S, MEDIA_TYPES
 from mdcache.serving.native.tables import COLUMNS
-from mdcache.serving.routes import CANDLES_CSV_PATH, CANDLES_PATH, PRICE_PATH, UDF_PATHS
+from mdcache.serving.routes import CANDLES_ARROW_PATH, CANDLES_CSV_PATH, CANDLES_PATH, PRICE_PATH, UDF_PATHS
 from tools import openapi_schemas as schemas
 from tools.openapi_schemas import Json, ref
 
@@ -73,18 +73,19 @@ def operation(path: str) -> Json:
     """Return the operation of a native path."""
     match path:
         case _ if path == CANDLES_PATH:
-            both = {
+            forms = {
                 schemas.JSON: {"schema": ref("schemas", "Candles")},
-                "text/csv": {"schema": _TEXT},
+                **{MEDIA_TYPES[name]: {"schema": _TEXT} for name in ("csv", "arrow")},
             }
-            formats: Json = {"type": "string", "enum": ["json", "csv"]}
+            formats: Json = {"type": "string", "enum": list(MEDIA_TYPES)}
             made = _candles([_query("format", "The form, whatever `Accept` says.", formats)])
-            made["responses"]["200"]["content"] = both
+            made["responses"]["200"]["content"] = forms
             return made
-        case _ if path == CANDLES_CSV_PATH:
+        case _ if path in (CANDLES_CSV_PATH, CANDLES_ARROW_PATH):
+            form = path.rpartition(".")[2]
             made = _candles([])
-            made["summary"] = "Candles of many series as one table"
-            made["responses"]["200"]["content"] = {"text/csv": {"schema": _TEXT}}
+            made["summary"] = f"Candles of many series as one {'CSV' if form == 'csv' else 'Arrow'} table"
+            made["responses"]["200"]["content"] = {MEDIA_TYPES[form]: {"schema": _TEXT}}
             return made
         case _ if path == PRICE_PATH:
             return _price()
@@ -96,7 +97,12 @@ def operation(path: str) -> Json:
 
 def _candles(more: list[Json]) -> Json:
     made = _question(more)
-    made["responses"]["406"] = schemas.error("`Accept` names no form that is served.", [-1155], schemas.UNCACHED)
+    made["responses"]["200"]["headers"] |= {"X-MDCache-Left-Out": ref("headers", "X-MDCache-Left-Out")}
+    made["responses"]["406"] = schemas.error(
+        "The form is not served here: `Accept` names none that is, or Arrow is not installed.",
+        [-1155],
+        schemas.UNCACHED,
+    )
     return made
 
 

@@ -196,6 +196,11 @@ RESPONSE_HEADERS: Json = {
     ),
     "X-MDCache-As-Of": _response_header("Exchange time (ms) at which the data was true.", dict(_MS)),
     "X-MDCache-Now": _response_header("Exchange time (ms) when the answer was made.", dict(_MS)),
+    "X-MDCache-Left-Out": _response_header(
+        "Of a table with `partial=true`: the series that it lacks, with their codes.",
+        {"type": "string"},
+        required=False,
+    ),
     "Age": _response_header("Whole seconds since the as-of.", {"type": "integer", "minimum": 0}),
     "Cache-Control": _response_header(
         "The whole lifetime from the as-of; `immutable` for old, fully bounded ranges, else not to be used past it.",

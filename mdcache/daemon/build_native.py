@@ -10,7 +10,7 @@ from mdcache.serving.native.prices import PriceApp
 from mdcache.serving.native.row_reads import RowReads
 from mdcache.serving.native.udf import UdfApp
 from mdcache.serving.native.waits import Waits
-from mdcache.serving.routes import CANDLES_CSV_PATH, CANDLES_PATH, PRICE_PATH, STREAM_PATH
+from mdcache.serving.routes import CANDLES_ARROW_PATH, CANDLES_CSV_PATH, CANDLES_PATH, PRICE_PATH, STREAM_PATH
 from mdcache.settings import Settings
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
@@ -28,8 +28,7 @@ def native_answers(
     candles = CandlesApp(reads, clock, clocks, origins(settings), waits)
     udf = UdfApp(reads, clock, clocks, exchange_info.table.symbols, exchange_info)
     return {
-        CANDLES_PATH: ("candles", candles.answer),
-        CANDLES_CSV_PATH: ("candles", candles.answer),
+        **dict.fromkeys((CANDLES_PATH, CANDLES_CSV_PATH, CANDLES_ARROW_PATH), ("candles", candles.answer)),
         STREAM_PATH: ("stream", event_streams.answer),
         PRICE_PATH: ("price", PriceApp(reads, clocks).answer),
         **{path: ("udf", answer) for path, answer in udf.answers().items()},

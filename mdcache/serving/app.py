@@ -50,7 +50,10 @@ _MAX_ECHOED = 100  # characters of a path that are quoted in a reply
 _WRITE_METHODS = frozenset({"POST", "PUT", "DELETE"})
 _READ_METHODS = ("GET", "HEAD", "OPTIONS")
 _PREFLIGHT_S = 600
-_EXPOSED = ("Age", "Cache-Status", "ETag", "Retry-After", "X-MBX-USED-WEIGHT-1M", "X-MDCache-As-Of")
+_EXPOSED = (
+    *("Age", "Cache-Status", "ETag", "Retry-After", "X-MBX-USED-WEIGHT-1M"),
+    *("X-MDCache-As-Of", "X-MDCache-Left-Out", "X-MDCache-Now"),
+)
 _PLAIN_PATH = re.compile(r"/(?:api|fapi|dapi|futures)/\w+(?:/[\w-]+)+", re.ASCII)
 _UNKNOWN_WEIGHT = 20  # docs/design.md#paths: the weight reserved for an unknown path
 _LOCAL_ENDPOINTS = {PathKind.TIME: "time", PathKind.PING: "ping"}

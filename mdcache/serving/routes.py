@@ -37,10 +37,10 @@ class Route:
 
 
 STREAM_PATH = "/v1/stream"
-CANDLES_PATH, CANDLES_CSV_PATH = "/v1/candles", "/v1/candles.csv"
+CANDLES_PATH, CANDLES_CSV_PATH, CANDLES_ARROW_PATH = "/v1/candles", "/v1/candles.csv", "/v1/candles.arrow"
 PRICE_PATH = "/v1/price"
 UDF_PATHS = tuple(f"/udf/{name}" for name in ("config", "symbols", "search", "history", "time"))
-NATIVE_PATHS = (CANDLES_PATH, CANDLES_CSV_PATH, PRICE_PATH, *UDF_PATHS)
+NATIVE_PATHS = (CANDLES_PATH, CANDLES_CSV_PATH, CANDLES_ARROW_PATH, PRICE_PATH, *UDF_PATHS)
 # loaded by the pages /docs and /
 DOCS_FILES = ("docs.css", "docs.js", "favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js")
 PAGE_FILES = ("answers.js", "elements.js", "icon.svg", "status.css", "status.js")

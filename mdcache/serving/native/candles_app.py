@@ -4,37 +4,40 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import msgspec
-
 from mdcache.cache.answers import Caller
 from mdcache.clock import Clock
-from mdcache.errors import MdcacheError, Refusal, UpstreamUnavailable
+from mdcache.errors import MdcacheError, Refusal
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
-from mdcache.serving.errors import error_response, retry_after_seconds
-from mdcache.serving.native.answer_fields import summary
-from mdcache.serving.native.candles_query import CandlesQuery, check_rows, parse_candles_query, preferred_form
+from mdcache.serving.native import arrow_tables
+from mdcache.serving.native.answer_fields import Shown, describe_series, left_out, summary
+from mdcache.serving.native.arrow_tables import ArrowTable
+from mdcache.serving.native.candles_query import MEDIA_TYPES, CandlesQuery, check_rows, chosen_form, parse_candles_query
+from mdcache.serving.native.found_rows import FoundRows
+from mdcache.serving.native.gzip_stream import Part
 from mdcache.serving.native.messages import NativeReply, NativeRequest, Streamed
 from mdcache.serving.native.positions import name_of
-from mdcache.serving.native.row_reads import FoundRows, RowReads
+from mdcache.serving.native.row_reads import RowReads
 from mdcache.serving.native.tables import CSV_HEADER, csv_rows
 from mdcache.serving.native.tokens import DIGEST_BYTES, BadToken, digest, read_token, write_token
 from mdcache.serving.native.waits import Waits
 from mdcache.serving.responses import HttpResponse, Receive
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
-CONTENT_TYPES = {"json": b"application/json", "csv": b"text/csv; charset=utf-8"}
+_CONTENT_TYPES = {form: media_type.encode() for form, media_type in MEDIA_TYPES.items()}
+_CONTENT_TYPES["csv"] += b"; charset=utf-8"
 _NOTHING = bytes(DIGEST_BYTES)  # in the place of a series that could not be answered: the next answer has news of it
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its series, in the order of the answer, and its name in tokens."""
+    """A question with its series, in the order of the answer, and its name in tokens. `table`: if it is Arrow's."""
 
     query: CandlesQuery
     keys: list[SeriesKey]
     name: str
     format: str
+    table: ArrowTable | None
 
 
 class CandlesApp:
@@ -65,7 +68,7 @@ class CandlesApp:
     async def answer(self, request: NativeRequest) -> NativeReply:
         """Answer a question; raise an error of `errors.py`."""
         client = request.client
-        question = self._question(parse_candles_query(request.query), request)
+        question = await self._question(parse_candles_query(request.query), request)
         now = self._clocks.now(question.query.choice.market)
         check_rows(question.query, now.ms)
         known = self._known(question, now.ms)
@@ -109,7 +112,7 @@ class CandlesApp:
             looked_s = self._clock.now()  # nothing has changed
         return replace(made, waited_s=looked_s - waits_s)
 
-    def _question(self, query: CandlesQuery, request: NativeRequest) -> Question:
+    async def _question(self, query: CandlesQuery, request: NativeRequest) -> Question:
         choice, span = query.choice, query.span
         keys = [
             choice.key(interval, symbol)
@@ -118,7 +121,9 @@ class CandlesApp:
         ]
         upstream = f"{self._upstreams[choice.market]} {span}"
         name = name_of(choice.market, choice.symbols, choice.intervals, upstream)
-        return Question(query, keys, name, query.format or preferred_form(request.path, request.accept))
+        form = chosen_form(query, request.path, request.accept, arrow=arrow_tables.is_installed())
+        table = await asyncio.to_thread(ArrowTable, keys) if form == "arrow" else None
+        return Question(query, keys, name, form, table)
 
     def _known(self, question: Question, now_ms: int) -> list[bytes] | None:
         """Return what the client has already, if it says so."""
@@ -139,7 +144,7 @@ class CandlesApp:
         gzip: bool,
     ) -> NativeReply:
         usable = [each for each in found if isinstance(each, FoundRows)]
-        digests = [digest(each.tag, stale=each.stale) if isinstance(each, FoundRows) else _NOTHING for each in found]
+        digests = [_digest(each) for each in found]
         changed = list(range(len(found)))
         if known is not None:
             changed = [place for place in changed if digests[place] == _NOTHING or digests[place] != known[place]]
@@ -149,44 +154,51 @@ class CandlesApp:
         if not usable or (question.format != "json" and len(usable) < len(found) and not question.query.partial):
             raise next(each for each in found if isinstance(each, MdcacheError))
         shown = [(question.keys[place], found[place]) for place in changed]
-        if question.format == "csv":
-            pieces: Iterable[bytes] = self._csv([each for _, each in shown if isinstance(each, FoundRows)])
+        token = write_token(question.name, self._clocks.now(question.query.choice.market).ms, digests)
+        if question.table is not None:
+            pieces: Iterable[bytes | Part] = self._arrow(question.table, token, shown)
+        elif question.format == "csv":
+            pieces = self._csv(shown)
         else:
-            now_ms = self._clocks.now(question.query.choice.market).ms
-            pieces = self._json(write_token(question.name, now_ms, digests), shown)
-            if all(isinstance(each, FoundRows) and each.kept is not None for _, each in shown):
+            pieces = self._json(token, shown)
+            if all(isinstance(found, FoundRows) and found.kept for _, found in shown):
                 pieces = list(pieces)
-        content_type = (b"content-type", CONTENT_TYPES[question.format])
-        return NativeReply(Streamed((content_type, *fields), pieces, self._clock, gzip), result, age_s)
+        lacking = () if question.format == "json" else left_out(shown)
+        fields = ((b"content-type", _CONTENT_TYPES[question.format]), *lacking, *fields)
+        return NativeReply(Streamed(fields, pieces, self._clock, gzip), result, age_s)
 
-    def _json(self, token: str, shown: Sequence[tuple[SeriesKey, FoundRows | MdcacheError]]) -> Iterator[bytes]:
+    def _json(self, token: str, shown: Sequence[Shown]) -> Iterator[bytes | Part]:
         start = b'{"token":"%b","series":[' % token.encode()
         for key, found in shown:
-            named = {"market": key.market.value, "symbol": key.subject, "interval": key.interval}
-            if isinstance(found, MdcacheError):
-                yield start + msgspec.json.encode(named | {"error": describe(found)})
-            else:
-                about = named | {"as_of": found.as_of_ms, "stale": found.stale, "etag": found.tag.decode()}
-                yield start + msgspec.json.encode(about)[:-1] + b',"rows":['
-                comma = b""
-                for piece in self._reads.printed(found):
-                    yield comma
+            start += describe_series(key, found)
+            if isinstance(found, FoundRows):
+                start = start[:-1] + b',"rows":['
+                for piece in (found.kept,) if found.kept else self._reads.printed(found):
+                    yield start
                     yield piece
-                    comma = b","
-                yield b"]}"
-            start = b","
-        yield b"]}"
+                    start = b","
+                start = b"]}" if start == b"," else start + b"]}"
+            start += b","
+        yield start[:-1] + b"]}"
 
-    def _csv(self, shown: Sequence[FoundRows]) -> Iterator[bytes]:
+    def _csv(self, shown: Sequence[Shown]) -> Iterator[bytes]:
         yield CSV_HEADER
-        for found in shown:
-            for piece in self._reads.printed(found):
-                yield csv_rows(piece, found.key)
+        for key, found in shown:
+            if isinstance(found, FoundRows):
+                for piece in self._reads.printed(found):
+                    yield csv_rows(piece, key)
+
+    def _arrow(self, table: ArrowTable, token: str, shown: Sequence[Shown]) -> Iterator[bytes]:
+        about = b",".join(describe_series(key, found) for key, found in shown)
+        yield table.start(b'{"token":"%b","series":[%b]}' % (token.encode(), about))
+        for key, found in shown:
+            if isinstance(found, FoundRows):
+                for piece in self._reads.printed(found):
+                    yield from table.batches(piece, key)
+        yield table.end()
 
 
-def describe(error: MdcacheError) -> dict[str, object]:
-    """Return an error as JSON answers show it in the place of a series."""
-    shown: dict[str, object] = msgspec.json.decode(error_response(error).body)
-    if isinstance(error, UpstreamUnavailable):
-        shown["retry_after"] = retry_after_seconds(error.retry_after_s)
-    return shown
+def _digest(found: FoundRows | MdcacheError) -> bytes:
+    if isinstance(found, MdcacheError):
+        return _NOTHING
+    return digest(found.tag, stale=found.stale) if found.kept is None else found.kept.digest

@@ -9,15 +9,15 @@ from mdcache.errors import Refusal
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.parameters import read_parameters
 from mdcache.serving.binance.request import accepted_weights
+from mdcache.serving.native import arrow_tables
 from mdcache.serving.native.stream_query import SERIES_PARAMETERS, SeriesChoice, parse_flag, parse_series
 
 MAX_ROWS = 1_000_000
 MAX_WAIT_S = 60.0
 DEFAULT_LIMIT = 500
 _KNOWN = SERIES_PARAMETERS | {"limit", "start", "end", "closed", "since", "wait", "format", "partial"}
-_FORMATS = ("json", "csv")
 _NOT_ACCEPTABLE = (406, -1155)
-_MEDIA_TYPES = {"application/json": "json", "text/csv": "csv"}  # the first is the default
+MEDIA_TYPES = {"json": "application/json", "csv": "text/csv", "arrow": arrow_tables.MEDIA_TYPE}  # the first is default
 _LEAST_MS = 10**11  # 1973; a smaller number is one of seconds
 _MOST_MS = 10**14
 _DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
@@ -59,29 +59,43 @@ def parse_candles_query(query: str) -> CandlesQuery:
     wait_s = _wait_s(sent)
     if wait_s and "since" not in sent:
         raise _refusal("'wait' needs 'since': the token of an earlier answer to the same question.")
-    if sent.get("format", "json") not in _FORMATS:
-        raise _refusal("'format' must be json or csv.")
+    if sent.get("format", "json") not in MEDIA_TYPES:
+        raise _refusal("'format' must be json, csv or arrow.")
     return CandlesQuery(
         choice, _span(sent), sent.get("since", ""), wait_s, sent.get("format", ""), parse_flag(sent, "partial")
     )
 
 
-def preferred_form(path: str, accept: bytes) -> str:
-    """Return the form that the path names, or `Accept` prefers; raise a refusal if none that is served is accepted."""
-    if path.endswith(".csv"):
-        return "csv"
-    weights = accepted_weights(accept)
-    if not any(weights):
-        return "json"
+def chosen_form(query: CandlesQuery, path: str, accept: bytes, *, arrow: bool) -> str:
+    """Return the form that the query or the path names, or `Accept` prefers.
 
-    def weight(media_type: str) -> float:
+    Args:
+        query: The parsed query.
+        path: The request's path.
+        accept: Its `Accept`.
+        arrow: Whether Arrow can be served.
+
+    Raises:
+        Refusal: It can't be served, or none that can be served is accepted.
+    """
+    named = query.format or path.rpartition("/candles")[2].removeprefix(".")
+    if named == "arrow" and not arrow:
+        raise Refusal(*_NOT_ACCEPTABLE, arrow_tables.HINT)
+    weights = accepted_weights(accept)
+    if named or not any(weights):
+        return named or next(iter(MEDIA_TYPES))
+
+    def weight(form: str) -> float:
+        media_type = MEDIA_TYPES[form]
         ranges = (media_type, media_type.partition("/")[0] + "/*", "*/*")
         return next((weights[each] for each in ranges if each in weights), 0.0)
 
-    best = max(_MEDIA_TYPES, key=weight)
+    served = [form for form in MEDIA_TYPES if arrow or form != "arrow"]
+    best = max(served, key=weight)
     if not weight(best):
-        raise Refusal(*_NOT_ACCEPTABLE, f"Served here are {', '.join(_MEDIA_TYPES)}.")
-    return _MEDIA_TYPES[best]
+        hint = "" if arrow else " " + arrow_tables.HINT
+        raise Refusal(*_NOT_ACCEPTABLE, f"Served here are {', '.join(MEDIA_TYPES[form] for form in served)}.{hint}")
+    return best
 
 
 def check_rows(query: CandlesQuery, now_ms: int) -> None:

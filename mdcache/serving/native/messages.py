@@ -5,17 +5,15 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from isal import isal_zlib
-
 from mdcache.clock import Clock
 from mdcache.results import Result
 from mdcache.serving.binance.headers import HeaderFields
 from mdcache.serving.binance.request import ClientRequest
+from mdcache.serving.native.gzip_stream import Part, gzip_stream
 from mdcache.serving.responses import HttpResponse, Receive, Send
 
 _CHUNK_BYTES = 32_768
 _SLICE_S = 0.002  # then other tasks run
-_GZIP_LEVEL, _GZIP_WINDOW = 1, 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,52 +21,64 @@ class Streamed:
     """Header fields, and the pieces of a body, each made when it is sent; `gzip`: compress it.
 
     Pieces that are all there already are a list: their length is known, and the server sends them without copying.
+    Parts among them are compressed once, for this answer and others.
     """
 
     fields: tuple[tuple[bytes, bytes], ...]
-    pieces: Iterable[bytes]
+    pieces: Iterable[bytes | Part]
     clock: Clock
     gzip: bool = False
 
     async def send(self, send: Send, *, head_only: bool = False) -> None:
         """Send it."""
-        coding: HeaderFields = ()
-        if self.gzip:
-            coding = ((b"content-encoding", b"gzip"),)
-        elif isinstance(self.pieces, list):
-            coding = ((b"content-length", b"%d" % sum(map(len, self.pieces))),)
+        pieces = self._encoded()
+        coding: HeaderFields = ((b"content-encoding", b"gzip"),) if self.gzip else ()
+        if isinstance(pieces, list):
+            coding += ((b"content-length", b"%d" % sum(map(len, pieces))),)
         await send({"type": "http.response.start", "status": 200, "headers": (*self.fields, *coding)})
         if not head_only:
-            await self._send_pieces(send)
+            await self._send_pieces(pieces, send)
         await send({"type": "http.response.body", "body": b""})
 
-    async def _send_pieces(self, send: Send) -> None:
+    def _encoded(self) -> Iterable[bytes]:
+        """Return the pieces as they are sent: a list if nothing is left to do."""
+        encoded = gzip_stream(self.pieces) if self.gzip else (_body(each) for each in self.pieces)
+        ready = isinstance(self.pieces, list) and (not self.gzip or all(_is_packed(each) for each in self.pieces))
+        return list(encoded) if ready else encoded
+
+    async def _send_pieces(self, pieces: Iterable[bytes], send: Send) -> None:
         began_s = self.clock.now()
-        for chunk in self._chunks():
+        for chunk in _chunks(pieces):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             if self.clock.now() - began_s > _SLICE_S:
                 await asyncio.sleep(0)
                 began_s = self.clock.now()
 
-    def _chunks(self) -> Iterator[bytes]:
-        """Return the pieces, as they are sent: short ones together, long ones as they are."""
-        coder = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW) if self.gzip else None
-        waiting: list[bytes] = []
-        size = 0
-        for piece in self.pieces:
-            made = piece if coder is None else coder.compress(piece)
-            if size + len(made) >= _CHUNK_BYTES:
-                if waiting:
-                    yield b"".join(waiting)
-                waiting, size = [], 0
-            if len(made) >= _CHUNK_BYTES:
-                yield made
-            else:
-                waiting.append(made)
-                size += len(made)
-        waiting += [] if coder is None else [coder.flush()]
-        if last := b"".join(waiting):
-            yield last
+
+def _body(piece: bytes | Part) -> bytes:
+    return piece if isinstance(piece, bytes) else piece.content
+
+
+def _is_packed(piece: bytes | Part) -> bool:
+    return isinstance(piece, bytes) or piece.is_deflated
+
+
+def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Return the pieces, as they are sent: short ones together, long ones as they are."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if size + len(piece) >= _CHUNK_BYTES:
+            if waiting:
+                yield b"".join(waiting)
+            waiting, size = [], 0
+        if len(piece) >= _CHUNK_BYTES:
+            yield piece
+        else:
+            waiting.append(piece)
+            size += len(piece)
+    if waiting:
+        yield b"".join(waiting)
 
 
 class Sendable(Protocol):

@@ -13,8 +13,9 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.parameters import read_parameters, symbol_name
 from mdcache.serving.native.answer_fields import summary
 from mdcache.serving.native.candles_query import Span, parse_time
+from mdcache.serving.native.found_rows import FoundRows
 from mdcache.serving.native.messages import NativeReply, NativeRequest
-from mdcache.serving.native.row_reads import FoundRows, RowReads
+from mdcache.serving.native.row_reads import RowReads
 from mdcache.serving.native.stream_query import parse_market
 from mdcache.serving.responses import uncached_response
 from mdcache.upstream.exchange_clock import ExchangeClocks

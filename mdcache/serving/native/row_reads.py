@@ -6,7 +6,8 @@ rows of a series that is asked for again are kept as ready answers, as long as t
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import cast
 
 import xxhash
 
@@ -20,9 +21,9 @@ from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import KlineQuestion, SeriesKey
 from mdcache.exchange.markets import KLINE_ENDPOINTS, KlineEndpoint
 from mdcache.serving.binance.ready_answers import ReadyAnswers
-from mdcache.serving.binance.representation import Representation
 from mdcache.serving.binance.request import RequestKey
 from mdcache.serving.native.candles_query import Span
+from mdcache.serving.native.found_rows import FoundRows, KeptRows
 from mdcache.serving.native.tables import json_rows
 from mdcache.serving.ports import RowSource
 from mdcache.upstream.exchange_clock import ExchangeClocks
@@ -33,24 +34,6 @@ _READS_AT_ONCE = 8  # no more are sent at once anyway; each may plan a page in t
 _SLICE_S = 0.002  # then other tasks run
 _FOREVER_MS = 10**15
 _NATIVE_PATH = "/v1/candles"
-
-
-@dataclass(frozen=True, slots=True)
-class FoundRows:
-    """The rows of a series. `tag`: of what is printed. `pages`: their slices; `kept`: or the whole, printed already.
-
-    `status`: how they were obtained. `ready_key`: under which to keep them. The other fields are those of `Answer`.
-    """
-
-    key: SeriesKey
-    tag: bytes
-    as_of_ms: int
-    settled: bool
-    status: CacheStatus
-    stale: bool = False
-    pages: tuple[tuple[Serve, KlineAnswer], ...] = ()
-    kept: Representation | None = None
-    ready_key: RequestKey | None = None
 
 
 class RowReads:
@@ -113,15 +96,14 @@ class RowReads:
     def printed(self, found: FoundRows) -> Iterator[bytes]:
         """Return the rows as JSON, without the outer brackets, in pieces that commas join."""
         if found.kept is not None:
-            if body := found.kept.answer.body:
-                yield body
+            if found.kept.content:
+                yield found.kept.content
             return
         for served, answer in found.pages:
             body = json_rows(b",".join(served.parts()), served.rows, newest_open=answer.newest_open)
             if found.ready_key is not None:
-                market = found.key.market
-                ready = Representation(replace(answer, body=body), market, found.tag)
-                self._ready_answers.offer(found.ready_key, ready, self._clocks.now(market))
+                ready = KeptRows(replace(answer, body=body), found.key, found.tag)
+                self._ready_answers.offer(found.ready_key, ready, self._clocks.now(found.key.market))
             if body:
                 yield body
 
@@ -132,8 +114,7 @@ class RowReads:
         if ready is None:
             return None
         kept, now = ready
-        settled = kept.answer.settled
-        return FoundRows(key, kept.tag, kept.as_of_ms(now), settled, CacheStatus.HIT, kept=kept)
+        return cast("KeptRows", kept).found(now)  # nothing else is kept under such keys
 
     async def _find(self, key: SeriesKey, span: Span, directives: FreshnessDirectives, caller: Caller) -> FoundRows:
         if not span.limit:
@@ -217,5 +198,5 @@ def _endpoint(key: SeriesKey) -> KlineEndpoint:
 
 
 def _ready_key(key: SeriesKey, span: Span) -> RequestKey:
-    query = f"{key} {span.limit} {span.start_ms} {span.end_ms} {span.closed}"
-    return _NATIVE_PATH, query.encode(), b""
+    query = f"{key.market} {key.subject} {key.interval}"
+    return _NATIVE_PATH, query.encode(), f"{span.limit} {span.start_ms} {span.end_ms} {span.closed}".encode()

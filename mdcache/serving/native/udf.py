@@ -26,8 +26,9 @@ from mdcache.results import Result
 from mdcache.serving.binance.handler import error_result
 from mdcache.serving.native.answer_fields import summary
 from mdcache.serving.native.candles_query import Span
+from mdcache.serving.native.found_rows import FoundRows
 from mdcache.serving.native.messages import Answer, NativeReply, NativeRequest, Streamed
-from mdcache.serving.native.row_reads import FoundRows, RowReads
+from mdcache.serving.native.row_reads import RowReads
 from mdcache.serving.ports import ExchangeInfoSource
 from mdcache.serving.responses import JSON, failure_response, uncached_response
 from mdcache.upstream.exchange_clock import ExchangeClocks

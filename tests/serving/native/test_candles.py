@@ -6,6 +6,7 @@ Rule: docs/design.md#native.
 import asyncio
 import gzip
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -253,7 +254,7 @@ async def test_a_token_that_cant_be_used_is_refused_with_what_would_be_right() -
         (f"{TWO}&since=x&wait=-1", -1130, "from 0 to 60"),
         (f"{TWO}&since=x&wait=61", -1130, "from 0 to 60"),
         (f"{TWO}&closed=maybe", -1130, "true or false"),
-        (f"{TWO}&format=xml", -1130, "json or csv"),
+        (f"{TWO}&format=xml", -1130, "json, csv or arrow"),
         (f"{TWO}&foo=1", -1104, "foo"),
         (f"{TWO}&market=usdm", -1101, "Duplicate"),
         (f"{TWO}&{'a' * 33_000}=1", -1100, "longer than"),
@@ -295,13 +296,19 @@ async def test_head_options_and_other_methods() -> None:
 
 async def test_gzip_where_asked_for() -> None:
     w = world()
-    plain = await get(w, f"{TWO}&limit=1000&closed=true")
-    packed = await ask(
-        w.app, PATH, f"{TWO}&limit=1000&closed=true".encode(), headers={"accept-encoding": "gzip"}, peer=REMOTE_PEER
-    )
-    assert packed.headers["content-encoding"] == "gzip"
-    assert json.loads(gzip.decompress(packed.body))["series"] == json.loads(plain.body)["series"]
-    assert len(packed.body) < len(plain.body) / 2
+    query = f"{TWO}&limit=1000&closed=true"
+    for asked in range(3):  # printed anew, kept printed, kept compressed
+        plain = await get(w, query)
+        packed = await ask(w.app, PATH, query.encode(), headers={"accept-encoding": "gzip"}, peer=REMOTE_PEER)
+        assert packed.headers["content-encoding"] == "gzip"
+        for unpacked in (gzip.decompress(packed.body), zlib.decompressobj(31).decompress(packed.body)):
+            assert json.loads(unpacked)["series"] == json.loads(plain.body)["series"]
+        assert len(packed.body) < len(plain.body) / 2
+        assert ("content-length" in packed.headers) == (asked == 2)
+    w.exchange.control.ban("spot", 600.0)
+    await w.clock.sleep(25.0)
+    marked = await ask(w.app, PATH, query.encode(), headers={"accept-encoding": "gzip"}, peer=REMOTE_PEER)
+    assert {each["stale"] for each in json.loads(gzip.decompress(marked.body))["series"]} == {True}
 
 
 async def test_a_question_of_a_thousand_series_ends_by_the_deadline_and_shows_what_it_got() -> None:
