@@ -2,9 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mdcache.client import frames
 from mdcache.client.errors import ClientError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
 
 class Candle(NamedTuple):
@@ -57,6 +63,22 @@ class Candles:
     def rows(self) -> list[Candle]:
         """The candles of all series."""
         return [row for each in self.series for row in each.rows]
+
+    def to_arrow(self, *, exact: bool = False) -> "pa.Table":
+        """Return the rows as a table of Arrow: times in UTC, numbers as floats, or `exact` as `decimal128`."""
+        return frames.to_arrow(self._columns(), exact=exact)
+
+    def to_polars(self, *, exact: bool = False) -> "pl.DataFrame":
+        """Return the rows as a frame of Polars: times in UTC, numbers as floats, or `exact` as `Decimal`."""
+        return frames.to_polars(self._columns(), exact=exact)
+
+    def to_pandas(self, *, exact: bool = False) -> "pd.DataFrame":
+        """Return the rows as a frame of pandas: times in UTC, numbers as floats, or `exact` as `decimal.Decimal`."""
+        return frames.to_pandas(self._columns(), exact=exact)
+
+    def _columns(self) -> dict[str, list[Any]]:
+        rows = self.rows
+        return {name: [row[place] for row in rows] for place, name in enumerate(Candle._fields)}
 
 
 @dataclass(frozen=True, slots=True)
