@@ -153,7 +153,7 @@ def measure(folder: Path) -> Measured:
     settings = {"weight_share": "1.0", "open_candle_ttl_s": "3600", "memory_max_mb": "2000", "stream_idle_s": "600"}
     path = f"{KLINES}{names(1)[0]}&limit=500&endTime={now_ms() - 86_400_000}"
     with busy_exchange(LISTED, core=LOAD_CORE) as upstream:
-        with watched_daemon(upstream, held, core=SERVER_CORE, **settings, **stream_settings(upstream)) as url:
+        with watched_daemon(upstream, held, core=SERVER_CORE, **settings, **stream_settings(upstream)) as (url, _):
             asking = Asking(url)
             for _ in range(2):  # a series is followed from the second question on
                 for name in names(TOPICS):

@@ -47,13 +47,13 @@ def _pinned(core: int | None) -> list[str]:
 
 
 @contextlib.contextmanager
-def watched_daemon(upstream: str, held: Path, *, core: int, **settings: str) -> Iterator[str]:
-    """Run the daemon on one core by `bench.watched_daemon`, which fills the file `held` at its end; yield its URL."""
+def watched_daemon(upstream: str, held: Path, *, core: int, **settings: str) -> Iterator[Served]:
+    """Run the daemon on one core by `bench.watched_daemon`, which fills the file `held` at its end."""
     command = [sys.executable, "-m", "bench.watched_daemon", str(held)]
     with processes.daemon(
         upstream, prefix=["env", f"PYTHONPATH={_ROOT}", *_pinned(core), *command], **settings
     ) as found:
-        yield found[0]
+        yield found
 
 
 @contextlib.contextmanager
