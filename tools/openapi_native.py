@@ -10,6 +10,7 @@ from tools.openapi_schemas import Json, ref
 
 _TEXT: Json = {"type": "string"}
 _MARKET: Json = {"type": "string", "enum": [market.value for market in Market], "examples": ["spot"]}
+_TABLES: Json = {"csv": _TEXT, "arrow": {}}
 _FLAG: Json = {"type": "string", "enum": ["true", "false"], "default": "false"}
 _MS: Json = {"type": "integer", "format": "int64", "minimum": 0}
 _TIME = "Milliseconds, or RFC 3339."
@@ -75,7 +76,7 @@ def operation(path: str) -> Json:
         case _ if path == CANDLES_PATH:
             forms = {
                 schemas.JSON: {"schema": ref("schemas", "Candles")},
-                **{MEDIA_TYPES[name]: {"schema": _TEXT} for name in ("csv", "arrow")},
+                **{MEDIA_TYPES[name]: {"schema": _TABLES[name]} for name in _TABLES},
             }
             formats: Json = {"type": "string", "enum": list(MEDIA_TYPES)}
             made = _candles([_query("format", "The form, whatever `Accept` says.", formats)])
@@ -85,7 +86,7 @@ def operation(path: str) -> Json:
             form = path.rpartition(".")[2]
             made = _candles([])
             made["summary"] = f"Candles of many series as one {'CSV' if form == 'csv' else 'Arrow'} table"
-            made["responses"]["200"]["content"] = {MEDIA_TYPES[form]: {"schema": _TEXT}}
+            made["responses"]["200"]["content"] = {MEDIA_TYPES[form]: {"schema": _TABLES[form]}}
             return made
         case _ if path == PRICE_PATH:
             return _price()
