@@ -75,3 +75,8 @@ def _check_redis_url(settings: Settings) -> None:
         parse_url(settings.redis_url.get_secret_value())
     except ValueError as error:
         raise SettingsError([Problem("MDCACHE_REDIS_URL", HIDDEN, "environment or .env", str(error))]) from None
+
+
+def printable(text: object) -> str:
+    """Return `text` without control characters."""
+    return "".join(letter if letter.isprintable() else "�" for letter in str(text))

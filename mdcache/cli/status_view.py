@@ -20,14 +20,16 @@ from rich.text import Text
 
 from mdcache.cache.stream_status import StreamsStatus
 from mdcache.cache.tail_sources import TailSource
-from mdcache.cli.console import add_row, new_table
+from mdcache.cli.console import add_row, new_table, printable
 from mdcache.cli.daemon_client import DaemonNotRunning, address, request
+from mdcache.cli.status_recent import other_upstreams, spenders, times
 from mdcache.clock import Clock
 from mdcache.errors import MdcacheError
-from mdcache.results import Shares
+from mdcache.results import RecentAnswers, Shares
 from mdcache.serving.listener_status import ListenersStatus
-from mdcache.serving.ops.activity import MINUTE_S, Note, ReasonCounts, WeightHistory
+from mdcache.serving.ops.activity import MINUTE_S, Note, ReasonCounts, Spenders, WeightHistory
 from mdcache.serving.ops.series_list import SeriesLine
+from mdcache.serving.ops.status import Upstreams
 from mdcache.settings import Settings
 from mdcache.upstream.governor import FamilyStatus
 
@@ -85,6 +87,9 @@ class DaemonStatus:
     requests: dict[str, int]
     requests_last_minute: dict[str, int]
     shares: SharesShown
+    answers: RecentAnswers
+    upstreams: Upstreams
+    spenders: Spenders
     events: tuple[Note, ...]
     series: SeriesSummary
     flights: int
@@ -145,7 +150,10 @@ def render(state: DaemonStatus, where: str, width: int, height: int | None = Non
             left out.
     """
     narrow = width < _WIDE
-    troubles = [Text(f"  {printable(each)}", style="red") for each in (*state.reasons, *state.degraded)]
+    troubles = [
+        *other_upstreams(state.upstreams),
+        *(Text(f"  {printable(each)}", style="red") for each in (*state.reasons, *state.degraded)),
+    ]
     streams = [each for each in state.streams if height is None or _is_troubled(each)]
     listeners = [each for each in state.listeners if height is None and sum(each.listeners.values()) > 0]
     most = None if height is None else max(_LEAST_READS, _READS_IN_WATCH - len(streams) - bool(streams))
@@ -153,10 +161,13 @@ def render(state: DaemonStatus, where: str, width: int, height: int | None = Non
     blocks: list[tuple[int, RenderableType]] = [
         (1 + len(troubles), Group(_head(state, where), *troubles)),
         (1 + len(state.families), _families(state, narrow=narrow)),
-        (4, Group(_requests(state, None if narrow else width), _totals(state))),
+        (4, Group(_requests(state, None if narrow else width), _totals(state, narrow=narrow))),
     ]
     if calls:
         blocks.append((1 + len(calls), _calls(calls)))
+    if height is None:
+        listed = (("client", state.spenders.clients), ("series", state.spenders.series))
+        blocks += [(1 + len(each), spenders(f"{name}, last 5 min", each)) for name, each in listed if each]
     if streams:
         blocks.append((1 + len(streams), _streams(streams, state.series.tails, narrow=narrow)))
     if listeners:
@@ -188,11 +199,6 @@ def _unwrapped(shown: Group) -> Group:
         elif isinstance(part, Text):
             part.no_wrap, part.overflow = True, "ellipsis"
     return shown
-
-
-def printable(text: object) -> str:
-    """Return `text` without control characters."""
-    return "".join(letter if letter.isprintable() else "�" for letter in str(text))
 
 
 # ------------------------------------------------------------------------------------------ parts
@@ -262,14 +268,14 @@ def _share(part: float | None) -> str:
     return "–" if part is None else f"{part:.1%}"
 
 
-def _totals(state: DaemonStatus) -> Text:
+def _totals(state: DaemonStatus, *, narrow: bool) -> Text:
     text = f"{state.series.count:,} series, {state.series.rows:,} rows, {state.flights} reads under way"
     if state.streams:
         fed, tails = (sum(found) for found in zip(*map(_fed, state.series.tails.values()), strict=True))
         text += f", streams feed {fed:,} of {tails:,} tails"
     if listening := sum(sum(each.listeners.values()) for each in state.listeners):
         text += f", {listening:,} listeners"
-    return Text(text)
+    return Text(text if narrow else text + times(state.answers))
 
 
 def _fed(tails: Mapping[str, int]) -> tuple[int, int]:

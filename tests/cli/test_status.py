@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -15,12 +16,13 @@ import pytest
 from rich.console import Console
 
 from mdcache.cache.stream_status import StreamsStatus
+from mdcache.cli.console import printable
 from mdcache.cli.status import as_lines
-from mdcache.cli.status_view import Health, decode_status, duration, printable, render, sparkline, watch_status
+from mdcache.cli.status_view import Health, decode_status, duration, render, sparkline, watch_status
 from mdcache.errors import BodyFault, MdcacheError
 from mdcache.events import BodyRejected, GateChanged, ReadReason, UpstreamCalled
 from mdcache.exchange.markets import Family
-from mdcache.results import Result
+from mdcache.results import Quantiles, RecentAnswers, Result
 from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ports import Readiness
 from mdcache.settings import Settings
@@ -68,6 +70,25 @@ async def test_all_of_it() -> None:
     assert re.search(r"since the start +1,007 +90.0% +5.0% +0.0% +hit 900", page)
     assert re.search(r"refresh +1 +40 +0 +1\n", page)
     assert re.search(r"disk +none *\n", page)
+
+
+async def test_the_last_minutes_who_costs_most_and_what_is_not_binance() -> None:
+    house = ServingHarness()
+    house.answers = RecentAnswers(
+        {}, {"all": Quantiles(0.000_01, 0.025)}, {"spot": Quantiles(0.1, 0.5), "usdm": Quantiles(1.0, 3.0)}
+    )
+    called = UpstreamCalled(
+        "spot", "klines", "/p", ReadReason.REFRESH, "normal", 503, "", 2, 9, 0.1, subject="spot/BTCUSDT"
+    )
+    for client, weight in (("engine", 2), ("", 40), (HOSTILE, 1)):
+        house.events.emit(replace(called, client=client, weight=weight))
+    state = json.loads(await told(house))
+    state["upstreams"] = {"egress": "x", "urls": {"spot": HOSTILE, "usdm": "https://b.com"}, "not_binance": ["spot"]}
+    page = shown(json.dumps(state).encode())
+    assert "reads under way, half took ≤ 0.01 ms, 99% ≤ 25 ms, tails shown ≤ 3 s old" in page
+    assert re.search(r"^  NOT BINANCE: spot from \[red\]BTC�", page, re.MULTILINE)
+    assert re.search(r"client, last 5 min +weight +reads +failed *\nother +40 +1 +1 *\nengine +2 +1", page)
+    assert re.search(r"\nspot/BTCUSDT +43 +3 +3", page)
 
 
 async def much(house: ServingHarness) -> bytes:
