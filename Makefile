@@ -34,8 +34,9 @@ ROWS ?=
 ONCE ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
+PYTHON2 ?= python2.7
 
-.PHONY: help setup run programs quick test test-long test-kill test-clients test-examples test-streams lint format lock bench demo incident picture replicas redis-costs restart dashboards generate docs run-replicas clean
+.PHONY: help setup run programs quick test test-long test-kill test-clients test-examples test-streams test-autobahn lint format lock bench demo incident picture replicas redis-costs restart dashboards generate docs run-replicas clean
 
 help: ## list the targets
 	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -91,7 +92,7 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m coverage run -m pytest -n 2 --dist loadfile --exhaustive
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
-	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make test-examples, make test-streams, make bench, make demo, make incident, make restart, make replicas"
+	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make test-examples, make test-streams, make test-autobahn, make bench, make demo, make incident, make restart, make replicas"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
 	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/cli/test_make_run.py tests/candles tests/upstream tests/cache tests/stores tests/replicas/test_oracle.py -m "long or not long" --exhaustive
@@ -104,6 +105,9 @@ test-examples: $(READY) ## compile the examples in Go and Rust, and run them bef
 
 test-streams: $(READY) ## four bots on one daemon, through a dropped upstream, a shutdown and a restart
 	@$(PY) -m tests.clients.survival
+
+test-autobahn: $(READY) ## Autobahn's suite of WebSocket servers (.clients); it needs Python 2.7: PYTHON2=/path/to/python
+	@$(PY) -m tests.clients.autobahn --python $(PYTHON2)
 
 test-kill: $(READY) ## kill -9 the daemon under load, 100 times; KILLS=10 for fewer
 	@$(PY) -m bench.kill $(KILLS)
