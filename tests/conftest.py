@@ -89,10 +89,14 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Let only tests marked `processes` start any; measure nothing of those marked `untraced`, nor their processes."""
+    """Let only tests marked `processes` start any; measure nothing of those marked `untraced`, nor their processes.
+
+    Nor of those marked `exhaustive`, which show more of what others show, and would take more than twice as long.
+    """
     if item.get_closest_marker("processes") is None:
         _refused.append(item.nodeid)
-    tracing = Coverage.current() if item.get_closest_marker("untraced") else None
+    untraced = any(item.get_closest_marker(name) for name in ("untraced", "exhaustive"))
+    tracing = Coverage.current() if untraced else None
     inherited = os.environ.pop("COVERAGE_PROCESS_CONFIG", None) if tracing else None
     if tracing:
         tracing.stop()
