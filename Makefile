@@ -152,10 +152,11 @@ generate: $(READY) ## write every file that is made from code: pages of docs/, .
 	@$(PY) -m tools.generate
 	@$(PY) -m grafana
 
-picture: $(READY) ## play the incident and draw the README's pictures of it and of the status page (10 min)
+picture: $(READY) ## play the incident and draw the pictures of it, of the status page and of the chart (11 min)
 	@mkdir -p docs/pictures
 	@$(VENV)/bin/mdcache replay --picture docs/pictures/replay
 	@$(PY) -m tools.status_picture
+	@$(PY) -m tools.chart_picture
 
 docs: $(READY) ## build the documentation's site into .run/site, its drawings anew if graphviz is here
 	@if command -v dot >/dev/null; then for each in docs/diagrams/*.dot; do dot -Tsvg $$each -o $${each%.dot}.svg; done; fi

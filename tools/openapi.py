@@ -244,6 +244,7 @@ _EVENT_STREAM = schemas.content({"type": "string"}, "text/event-stream")
 
 _PAGES = {
     "/": ("The status page.", "status.html", {"type": "string"}),
+    "/chart": ("Candles of a series as a chart; `market`, `symbol`, `interval`.", "chart.html", {"type": "string"}),
     "/docs": ("This document as an interactive page.", "docs.html", {"type": "string"}),
     "/openapi.json": ("This document.", "openapi.json", {"type": "object"}),
 }
@@ -277,12 +278,12 @@ def _operation(path: str) -> tuple[str, Json]:
             return "post", _command(
                 "Open a family's gate, or close it for some time.", "GateCommand", {"type": "object"}
             )
-        case "/" | "/docs" | "/openapi.json":
+        case "/" | "/chart" | "/docs" | "/openapi.json":
             page = _static_page(*_PAGES[path])
-            if path == "/":
+            if path in {"/", "/chart"}:
                 page["responses"]["403"] = schemas.ops_error(403)
             return "get", page
-        case _ if path.startswith(("/docs/", "/page/")):
+        case _ if path.startswith(("/chart/", "/docs/", "/page/")):
             return "get", _static_page("A file of a page.", path, {})
         case _:
             raise ValueError(f"{path} is served, and described nowhere")
@@ -312,10 +313,19 @@ def _series() -> Json:
         "What is kept of each series: its span, rows, holes, age, and the source of its tail.",
         content({"type": "object", "required": ["series"], "properties": {"series": listed}}),
     )
-    made["responses"]["403"] = schemas.ops_error(403)
+    made["parameters"] = [
+        {"name": name, "in": "query", "description": f"Only those of this {name}.", "schema": schema}
+        for name, schema in _SERIES_FILTER.items()
+    ]
+    made["responses"] |= {str(status): schemas.ops_error(status) for status in (400, 403)}
     return made
 
 
+_SERIES_FILTER: dict[str, Json] = {
+    "market": {"type": "string", "enum": [market.value for market in Market]},
+    "symbol": {"type": "string", "examples": ["BTCUSDT"]},
+    "interval": {"type": "string", "examples": ["1m"]},
+}
 _VIEWS = {"/v1/status": _status, "/v1/series": _series}
 
 

@@ -123,7 +123,7 @@ def _question(more: list[Json]) -> Json:
             ),
             _query("limit", "The newest rows of each series; not with `start`.", limit),
             _query("start", f"Rows that open from here on. {_TIME}", _TEXT),
-            _query("end", f"Rows that open until here, with `start`. {_TIME}", _TEXT),
+            _query("end", f"Rows that open until here, with `start` or `limit`. {_TIME}", _TEXT),
             _query("closed", "Closed candles only.", _FLAG),
             _query("since", "`token` of the last answer to this question: only series that changed since.", _TEXT),
             _query("wait", "Seconds to wait until one has, with `since`.", wait),

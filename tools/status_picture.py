@@ -17,7 +17,7 @@ from mdcache.replay.consumers import Consumers, ReplayLoad
 from mdcache.replay.processes import daemon, sim, stream_settings
 from tests.support.browser import browser
 
-PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "status.png"
+PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 LOAD = ReplayLoad(seconds=100.0, symbols=10)
 _COLOURS = 128  # of the palette: the page has few, and the file is a third
 _WIDTH, _HEIGHT = 1200, 612  # down to the end of "At a glance"
@@ -36,11 +36,16 @@ def main() -> int:
             window.open(f"{url}/")
             window.until(lambda: window.cells("#requests"))
             drawn = window.picture("status")
-    with Image.open(drawn) as picture:
-        cut = picture.convert("RGB").crop((0, 0, picture.width, min(picture.height, _HEIGHT)))
-        cut.quantize(_COLOURS).save(PICTURE, optimize=True)
-    print(f"wrote {PICTURE} ({PICTURE.stat().st_size / 1000:.0f} kB)")
+    save(drawn, PICTURES / "status.png", _HEIGHT)
     return 0
+
+
+def save(drawn: Path, path: Path, height: int) -> None:
+    """Save the first `height` pixels of a picture, with few colours."""
+    with Image.open(drawn) as picture:
+        cut = picture.convert("RGB").crop((0, 0, picture.width, min(picture.height, height)))
+        cut.quantize(_COLOURS).save(path, optimize=True)
+    print(f"wrote {path} ({path.stat().st_size / 1000:.0f} kB)")
 
 
 async def _ask(url: str) -> None:

@@ -41,8 +41,9 @@ CANDLES_PATH, CANDLES_CSV_PATH, CANDLES_ARROW_PATH = "/v1/candles", "/v1/candles
 PRICE_PATH = "/v1/price"
 UDF_PATHS = tuple(f"/udf/{name}" for name in ("config", "symbols", "search", "history", "time"))
 NATIVE_PATHS = (CANDLES_PATH, CANDLES_CSV_PATH, CANDLES_ARROW_PATH, PRICE_PATH, *UDF_PATHS)
-# loaded by the pages /docs and /
+# loaded by the pages /docs, /chart and /
 DOCS_FILES = ("docs.css", "docs.js", "favicon-32x32.png", "swagger-ui.css", "swagger-ui-bundle.js")
+CHART_FILES = ("candles.js", "chart.css", "chart.js", "drawing.js", "feed.js", "lightweight-charts.js")
 PAGE_FILES = ("answers.js", "elements.js", "icon.svg", "status.css", "status.js")
 RUNBOOK = "runbook.html"
 OPS_PATHS = frozenset(
@@ -60,6 +61,8 @@ OPS_PATHS = frozenset(
         "/openapi.json",
         "/docs",
         *(f"/docs/{name}" for name in DOCS_FILES),
+        "/chart",
+        *(f"/chart/{name}" for name in CHART_FILES),
     }
 )
 

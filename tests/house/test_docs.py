@@ -7,7 +7,7 @@ import typer.main
 
 from mdcache.cli.app import app
 from mdcache.exchange.markets import KLINE_ENDPOINTS
-from mdcache.serving.routes import DOCS_FILES, OPS_PATHS, PAGE_FILES
+from mdcache.serving.routes import CHART_FILES, DOCS_FILES, OPS_PATHS, PAGE_FILES
 from mdcache.settings import Settings
 from mdcache.sim.control import control_api
 from mdcache.sim.control.faults import FAULT_KINDS
@@ -53,7 +53,8 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 
 def test_every_operators_path_is_documented() -> None:
-    files = {f"/docs/{name}" for name in DOCS_FILES} | {f"/page/{name}" for name in PAGE_FILES}
+    loaded = {"docs": DOCS_FILES, "page": PAGE_FILES, "chart": CHART_FILES}
+    files = {f"/{folder}/{name}" for folder, names in loaded.items() for name in names}
     table = section(PAGES["operations-api.md"], "Paths")
     assert set(re.findall(r"(?:GET|POST) (/[\w/.]*)", table)) == OPS_PATHS - files
 

@@ -1,6 +1,7 @@
 // What is wrong with the page for those who can't see it well, or at all: a list of sentences.
 const wrong = [];
-const all = (selector) => [...document.querySelectorAll(selector)];
+// what a picture is made of is nothing to those who can't see it: they are told its name
+const all = (selector) => [...document.querySelectorAll(selector)].filter((node) => !node.parentElement?.closest("[role=img]"));
 const seen = (node) => node.getClientRects().length > 0 && getComputedStyle(node).visibility !== "hidden";
 const named = (node) => node.getAttribute("aria-label")
   || (node.getAttribute("aria-labelledby") || "").split(" ").map((id) => document.getElementById(id)?.textContent ?? "").join("")

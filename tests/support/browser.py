@@ -69,6 +69,10 @@ class Browser:
         self._post(f"element/{found}/clear", {})
         self._post(f"element/{found}/value", {"text": text})
 
+    def press(self, selector: str, key: str) -> None:
+        """Press a key where it is focused; keys without a character are WebDriver's (U+E000 and up)."""
+        self._post(f"element/{self._find(selector)}/value", {"text": key})
+
     def cdp(self, command: str, **parameters: object) -> Any:
         """A command of the DevTools protocol."""
         return self._post("goog/cdp/execute", {"cmd": command, "params": parameters})

@@ -26,9 +26,9 @@ _SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,6})?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Which rows of each series: the newest `limit`, or those that open between two moments.
+    """Which rows of each series: the newest `limit` until a moment, or those that open between two.
 
-    `end_ms`: with either; `None`: until now.
+    `end_ms`: `None` is now.
     """
 
     limit: int = 0
@@ -133,17 +133,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def _span(sent: Mapping[str, str]) -> Span:
     closed = parse_flag(sent, "closed")
+    end_ms = parse_time("end", sent["end"]) if "end" in sent else None
     if "start" not in sent:
-        if "end" in sent:
-            raise _refusal("'end' needs 'start'; 'limit' counts back from now.")
+        if end_ms is not None and "limit" not in sent:
+            raise _refusal("'end' needs 'start', or 'limit', which counts back from it.")
         limit = sent.get("limit", str(DEFAULT_LIMIT))
         if not _DIGITS.fullmatch(limit) or not 1 <= int(limit) <= MAX_ROWS:
             raise _refusal(f"'limit', the rows of each series, must be a whole number from 1 to {MAX_ROWS}.")
-        return Span(limit=int(limit), closed=closed)
+        return Span(limit=int(limit), end_ms=end_ms, closed=closed)
     if "limit" in sent:
-        raise _refusal("Send either 'limit' (the newest rows of each series), or 'start' and 'end'.")
+        raise _refusal("Send either 'limit' (the newest rows of each series), or 'start'; 'end' goes with both.")
     start_ms = parse_time("start", sent["start"])
-    end_ms = parse_time("end", sent["end"]) if "end" in sent else None
     if end_ms is not None and end_ms < start_ms:
         raise _refusal("'end' is before 'start'.")
     return Span(start_ms=start_ms, end_ms=end_ms, closed=closed)

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from mdcache.cache.purge import Purge
 from mdcache.cache.warmup import Warmup
 from mdcache.candles.persistence import SeriesFilter
+from mdcache.exchange.markets import Market
 from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.serving.errors import OPS_CODES, error_body, error_response
 from mdcache.serving.ops import pages
@@ -86,7 +87,7 @@ class OpsApp:
     def _admits(self, scope: Scope) -> bool:
         """Return whether the request's `Host` is ours, on the paths that tell or change what is asked for here."""
         path = scope["path"]
-        if path != "/" and not path.startswith("/v1/"):
+        if path not in {"/", "/chart"} and not path.startswith("/v1/"):
             return True
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         return self._hosts.allows(host.decode("latin-1"))
@@ -114,8 +115,14 @@ class OpsApp:
             case _:
                 raise HTTPException(400, '"series" must be 0 or 1.')
 
-    async def _series_json(self, _: Request) -> Response:
-        return _json_response(await self._status.series())
+    async def _series_json(self, request: Request) -> Response:
+        sent = request.query_params
+        market, symbol = sent.get("market"), sent.get("symbol")
+        if market is not None and market not in set(Market):
+            raise HTTPException(400, '"market" must be spot, usdm or coinm.')
+        chosen = Market(market) if market else None
+        which = SeriesFilter(chosen, symbol.upper() if symbol else None, sent.get("interval"))
+        return _json_response(await self._status.series(which))
 
     async def _purge(self, request: Request) -> Response:
         self._authorize(request)

@@ -1,7 +1,7 @@
-"""What is kept of all series, counted, and of each as one line, for `/v1/status`."""
+"""What is kept of all series, counted, and of each as one line, for `/v1/status` and `/v1/series`."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from mdcache.cache.series_registry import SeriesRegistry
@@ -74,12 +74,12 @@ async def count_series(
 
 
 async def series_lines(
-    registry: SeriesRegistry, clock: Clock, exchange_now: Callable[[Market], Instant]
+    chosen: Iterable[Series], clock: Clock, exchange_now: Callable[[Market], Instant]
 ) -> list[SeriesLine]:
-    """List all series of `registry`, in slices of a few milliseconds."""
+    """List series, in slices of a few milliseconds."""
     listed = []
     began_s = clock.now()
-    for series in list(registry):
+    for series in list(chosen):
         listed.append(_series_line(series, exchange_now(series.key.market).ms))
         if clock.now() - began_s > _SLICE_S:
             await clock.sleep(0)

@@ -13,6 +13,7 @@ from mdcache.cache.flights import Flights
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.stream_status import StreamsStatus
 from mdcache.cache.symbols import SymbolTable
+from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import Clock
 from mdcache.exchange.markets import Market
 from mdcache.results import MEANINGS, RecentAnswers, shares, shares_by_step
@@ -69,10 +70,11 @@ class Status:
         self._sources = sources
         self._began_s = sources.clock.now()
 
-    async def series(self) -> bytes:
-        """Return every series that is kept, as JSON."""
+    async def series(self, which: SeriesFilter) -> bytes:
+        """Return the series that are kept and match, as JSON."""
         clocks = self._sources.governor.clocks
-        listed = await series_lines(self._sources.registry, self._sources.clock, clocks.now)
+        chosen = [series for series in self._sources.registry if which.matches(series.key)]
+        listed = await series_lines(chosen, self._sources.clock, clocks.now)
         return msgspec.json.encode({"series": listed})
 
     async def with_series(self) -> bytes:

@@ -104,6 +104,22 @@ async def test_a_span_of_coinm_may_be_longer_than_binance_takes_at_once() -> Non
     assert [row[0] for row in same["rows"]] == [row[0] for row in found["rows"]]
 
 
+async def test_older_rows_are_counted_back_from_a_moment() -> None:
+    """What scrolls back through a chart asks for the rows before the first that it has, down to the listing."""
+    w = world(deadline_s=60.0)
+    question = "market=spot&symbols=BTCUSDT&intervals=1M"
+    (whole,) = await series(w, f"{question}&limit=500")
+    paged: list[list[Any]] = []
+    end = whole["rows"][-1][0]
+    while rows := (await series(w, f"{question}&limit=50&end={end}"))[0]["rows"]:
+        paged[:0] = rows
+        end = rows[0][0] - 1
+    assert [row[:11] for row in paged[:-1]] == [row[:11] for row in whole["rows"][:-1]]
+    assert len(paged) == len(whole["rows"]) > 100
+    (before,) = await series(w, f"{question}&limit=2&closed=true&end={paged[9][0]}")
+    assert before["rows"] == paged[8:10]
+
+
 @pytest.mark.parametrize("limit", [1, 500, pytest.param(5_000, marks=pytest.mark.exhaustive)])
 async def test_closed_leaves_out_the_open_candle_and_still_returns_as_many(limit: int) -> None:
     w = world(deadline_s=60.0)

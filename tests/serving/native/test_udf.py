@@ -114,6 +114,9 @@ async def test_what_is_kept_of_each_series() -> None:
     assert found["first_open"] <= found["last_open"] - 49 * MINUTE
     assert found["rows"] == (found["last_open"] - found["first_open"]) // MINUTE + 1
     assert (found["holes"], found["age_s"] < 1) == (0, True)
+    for query, count in (("market=spot&symbol=btcusdt&interval=1m", 1), ("interval=1h", 0), ("market=usdm", 0)):
+        assert len(json.loads((await get(w, query, "/v1/series")).body)["series"]) == count
+    assert (await get(w, "market=moon", "/v1/series")).status == 400
     assert (await w.get("/v1/series", b"", host="evil.example")).status == 403
 
 
