@@ -44,7 +44,8 @@ _KEPT_MINUTES = 6  # an unmeasured clock may be wrong by one either way
 class Minute:
     """The weight spent in one UTC minute. `lanes`: ours by lane; `paced`: the part of it that refreshed tails.
 
-    `header` is `None` until the first; `unseen_ms` is when the newest of `unseen` was answered.
+    `header` is `None` until the first; `unseen_ms` is when the newest of `unseen` was answered. `drawn`: all that was
+    drawn from the budget that replicas share, in exchange for this one's part; `None` if that was not done.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Minute:
     unseen: int = 0
     unseen_ms: int = 0
     header: int | None = None
+    drawn: int | None = None
 
     @property
     def ours(self) -> int:
@@ -208,7 +210,8 @@ def rebase(budget: Budget, expected_ms: int, now_ms: int) -> Budget:
     future = [replace(minute, number=minute.number - was + now) for minute in budget.minutes if minute.number > was]
     lanes = tuple(map(sum, zip(*(minute.lanes for minute in past), strict=True))) or (0,) * len(Lane)
     merged = Minute(now, lanes=lanes, paced=sum(minute.paced for minute in past))
-    merged = replace(merged, unseen=merged.ours, unseen_ms=now_ms)
+    draws = [minute.drawn for minute in past if minute.drawn is not None]
+    merged = replace(merged, unseen=merged.ours, unseen_ms=now_ms, drawn=sum(draws) if draws else None)
     return replace(budget, minutes=(merged, *(replace(minute, pending=0) for minute in future)))
 
 
@@ -219,6 +222,12 @@ def booked(budget: Budget, number: int, weight: int) -> Budget:
         spent + (weight if lane is Lane.NORMAL else 0) for lane, spent in zip(Lane, minute.lanes, strict=True)
     )
     return _with_minute(budget, replace(minute, lanes=lanes))
+
+
+def drawn(budget: Budget, number: int, weight: int | None) -> Budget:
+    """Return the budget after so much in all was drawn for a minute from the budget that replicas share."""
+    minute = budget.minute(number)
+    return budget if minute.drawn == weight else _with_minute(budget, replace(minute, drawn=weight))
 
 
 def reported(budget: Budget, number: int, header: int) -> Budget:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mdcache.exchange.rate_limits import INITIAL_LIMIT
-from mdcache.upstream.budget import Budget, Granted, Moment, Reservation, booked, rebase, reported, settle
+from mdcache.upstream.budget import Budget, Granted, Moment, Reservation, booked, drawn, rebase, reported, settle
 
 _CLOCK_STEP_MS = 250  # a larger correction moves what was spent; EDGE_MS covers a smaller one
 
@@ -46,6 +46,12 @@ class BudgetKeeper:
         """Record the weight that another process with our id spent."""
         if weight > 0:
             self.budget = booked(self.budget, minute, weight)
+            self._on_change()
+
+    def record_drawn(self, minute: int, weight: int | None) -> None:
+        """Record what was drawn for a minute in all from the budget that replicas share; `None`: nothing was."""
+        before, self.budget = self.budget, drawn(self.budget, minute, weight)
+        if self.budget is not before:
             self._on_change()
 
     def adopt_header(self, minute: int, header: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from mdcache.clock import Clock
 from mdcache.upstream.backoff import BAN_CAP_MS, BAN_MARGIN_MS, ClosureReason
-from mdcache.upstream.budget import MINUTE_MS, Budget, Minute
+from mdcache.upstream.budget import MINUTE_MS, Budget, Minute, booked
 from mdcache.upstream.budget_keeper import BudgetKeeper
 from mdcache.upstream.family_clock import FamilyClock
 from mdcache.upstream.gate import Gate, GateState
@@ -120,7 +120,7 @@ def restore(saved: SavedState, now: ClockStamp, utc_ms: int, budget: Budget) -> 
     """Return gate and budget as of `now`, which by our unmeasured clock is `utc_ms` of exchange time.
 
     No gate stays closed for longer than the longest ban: a state that says so is damaged. What was spent in past
-    minutes is dropped. Raises what `gate_from_mapping` raises.
+    minutes is dropped, and what was drawn counts as spent. Raises what `gate_from_mapping` raises.
     """
     utc_then_ms = saved.utc_ms + elapsed_ms(saved.stamp, now)
     # what is left of a wait is a length: the error of a clock that was never measured adds nothing to it
@@ -134,7 +134,10 @@ def restore(saved: SavedState, now: ClockStamp, utc_ms: int, budget: Budget) -> 
         for minute in spent.minutes
         if minute.number * MINUTE_MS + MINUTE_MS > utc_then_ms
     )
-    return gate, replace(budget, minutes=minutes)
+    budget = replace(budget, minutes=minutes)
+    for minute in minutes:
+        budget = booked(budget, minute.number, max(0, (minute.drawn or 0) - minute.ours))
+    return gate, budget
 
 
 def unproven_gate(now_ms: int) -> Gate:
@@ -175,7 +178,7 @@ def budget_to_mapping(budget: Budget) -> dict[str, object]:
     return {
         "minutes": [
             {name: getattr(minute, name) for name in _MINUTE_COUNTS}
-            | {"lanes": list(minute.lanes), "pending": minute.pending, "header": minute.header}
+            | {"lanes": list(minute.lanes), "pending": minute.pending, "header": minute.header, "drawn": minute.drawn}
             for minute in budget.minutes
         ]
     }
@@ -196,8 +199,13 @@ def _minute(plain: object) -> Minute:
     lanes = tuple(map(_integer, _list(found["lanes"])))
     if len(lanes) != len(Lane):
         raise ValueError(f"{lanes} is not one count for each lane")
-    header = found["header"]
-    return Minute(lanes=lanes, header=None if header is None else _integer(header), **counts)
+    header, drawn = found["header"], found.get("drawn")  # files of earlier releases do not say what was drawn
+    return Minute(
+        lanes=lanes,
+        header=None if header is None else _integer(header),
+        drawn=None if drawn is None else _integer(drawn),
+        **counts,
+    )
 
 
 def _mapping(value: object) -> Mapping[str, object]:

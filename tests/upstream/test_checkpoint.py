@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mdcache.exchange.markets import Market
 from mdcache.upstream.backoff import BAN_MARGIN_MS, ClosureReason
 from mdcache.upstream.budget import Budget, Claim, Granted, Minute, Moment, reserve
 from mdcache.upstream.checkpoint import budget_from_mapping, budget_to_mapping, gate_from_mapping, gate_to_mapping
@@ -83,7 +84,7 @@ def test_a_gate_that_was_never_written_is_refused(change: dict[str, object]) -> 
         gate_from_mapping(plain, NOW, UTC, 0)
 
 
-@pytest.mark.parametrize("change", [{"lanes": [1]}, {"lanes": None}, {"header": "7"}, {"number": None}])
+@pytest.mark.parametrize("change", [{"lanes": [1]}, {"lanes": None}, {"header": "7"}, {"drawn": "7"}, {"number": None}])
 def test_a_budget_that_was_never_written_is_refused(change: dict[str, object]) -> None:
     plain = budget_to_mapping(Budget(10, 0.5, (MINUTE,)))
     minutes = plain["minutes"]
@@ -112,6 +113,32 @@ async def test_a_wait_does_not_grow_when_it_is_saved_again() -> None:
     last.checkpoint.restore(saved, "boot")
     last.keeper.step(ForcedShut(90_000))  # its own from now on
     assert last.checkpoint.save("boot").gate != saved.gate
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("old", [False, True])
+async def test_what_was_drawn_counts_as_spent_after_a_restart_in_the_same_minute(old: bool) -> None:
+    """A file of an earlier release says nothing of it: then only what was spent is known."""
+    was = FamilyParts()
+    number = was.now().number
+    was.budget.add_spent(number, 30)
+    was.budget.record_drawn(number, 45)
+    was.budget.record_drawn(number - 1, 20)  # past
+    saved = was.checkpoint.save("boot")
+    if old:
+        minutes = saved.budget["minutes"]
+        assert isinstance(minutes, list)
+        for minute in minutes:
+            del minute["drawn"]
+    parts = FamilyParts(wall_step_ms=90_000)  # the new process's clock is not measured yet
+    parts.checkpoint.restore(saved, "boot")
+    found = [(minute.ours, minute.drawn) for minute in parts.budget.budget.minutes]
+    assert found == [(30, None) if old else (45, 45)]
+    parts.now()
+    await parts.clocks.ensure(Market.SPOT)
+    assert parts.now().number == number
+    moved = parts.budget.budget.minute(number)
+    assert (moved.ours, moved.drawn) == found[0]
 
 
 @pytest.mark.virtual

@@ -282,6 +282,49 @@ async def test_what_was_spent_before_a_restart_counts_once(known: bool) -> None:
         assert max(fleet.spent().values()) > max(spent.values()) + 15
 
 
+@pytest.mark.parametrize("store", ["emptied", "away"])
+async def test_one_killed_while_the_store_is_lost_has_no_part_again_in_a_minute_that_it_entered(store: str) -> None:
+    """It spent nothing, so what it may spend of that minute is known by what it drew alone."""
+
+    fleet = GovernorReplicas(share=100, assumed=3)
+    three = [await fleet.replica() for _ in range(3)]
+    await fleet.minutes(2)
+    await fleet.second(5)
+    for replica in three[1:]:
+        replica.load(0.3)
+    await fleet.second(40)
+    assert 80 <= list(fleet.spent().values())[-1] < 100, fleet.spent()
+    fleet.server.restart(empty=True)
+    for replica in three:  # the others spend what they have drawn, and say nothing
+        replica.disconnect()
+    await three[0].kill()
+    again = await fleet.replica(redis=store == "emptied", instead=three[0])
+    again.load(0.5)
+    await fleet.second(59.9)
+    assert max(fleet.spent().values()) <= 100, fleet.spent()
+    assert not again.outcomes["ok"]
+    for replica in (again, *three[1:]):
+        replica.reconnect()
+    await fleet.minutes(1)
+    assert again.outcomes["ok"] >= 5
+    assert max(fleet.spent().values()) <= 100, fleet.spent()
+
+
+@pytest.mark.parametrize("unmeasured", [False, True])
+async def test_one_restarted_in_the_next_minute_has_its_full_part_at_once(unmeasured: bool) -> None:
+    fleet = GovernorReplicas(share=100)
+    pair = await two(fleet)
+    await fleet.minutes(2)
+    pair[0].load(0.5)
+    await fleet.second(50)
+    await pair[0].aclose()
+    await fleet.second(2)
+    again = await fleet.replica(unmeasured=unmeasured, instead=pair[0])
+    assert again.mode() == "shared"
+    assert [await again.read() for _ in range(9)] == ["ok"] * 9
+    assert max(fleet.spent().values()) <= 100, fleet.spent()
+
+
 async def test_the_store_is_lost_repeatedly_and_each_time_another_replica_is_killed() -> None:
     """Each death is reported by the replica that takes the place: no replica waits for one that never returns."""
 

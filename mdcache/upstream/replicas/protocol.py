@@ -204,11 +204,6 @@ class Allotment:
         return self.drawn.get(minute, self.part_in(minute) * allowed // WHOLE)
 
 
-def offline_allotment(part: int) -> Allotment:
-    """Return the allotment of a replica that never reached the store: it has `part` until it does."""
-    return Allotment(part, part)
-
-
 def at_minute(allotment: Allotment, first: int) -> Allotment:
     """Drop past minutes; `first` is the earliest minute in which weight can still be spent."""
     drawn = {minute: weight for minute, weight in allotment.drawn.items() if minute >= first - 1}

@@ -28,7 +28,6 @@ from mdcache.upstream.replicas.protocol import (
     at_minute,
     chunk,
     minute_requests,
-    offline_allotment,
     stated_part,
     while_unanswered,
 )
@@ -109,7 +108,12 @@ class SharedBudget:
     def usable_part(self, now: Moment) -> float:
         """Return the part of the share that may be spent without the store; what was drawn is limited by `left`."""
         allotment = self._rolled(now)
-        return min(1.0 if minute in allotment.drawn else allotment.part_in(minute) / WHOLE for minute in now.minutes)
+
+        def part(minute: int) -> float:
+            drawn = allotment.drawn.get(minute)
+            return allotment.part_in(minute) / WHOLE if drawn is None else float(drawn > self._own(minute))
+
+        return min(map(part, now.minutes))
 
     def chunk(self) -> int:
         """Return how much to draw at once."""
@@ -136,7 +140,8 @@ class SharedBudget:
             await self.report()
         except BudgetStoreDown:
             if not self._registered:
-                self._allotment = offline_allotment(WHOLE // self._peers.assumed)
+                part = WHOLE // self._peers.assumed
+                self._allotment = replace(self._allotment, part=part, next_part=part)
             raise
 
     async def report(self, weight: int = 0, lane: Lane = Lane.NORMAL) -> DrawReply:
@@ -157,7 +162,8 @@ class SharedBudget:
     async def _exchange(self, kind: DrawKind, weight: int = 0, lane: Lane = Lane.NORMAL) -> DrawReply:
         now = self._context.now()
         request = self._request(kind, now, weight, lane)
-        before, self._allotment = self._allotment, while_unanswered(self._allotment, request)
+        before = self._allotment
+        self._allot(while_unanswered(before, request), request)
         sent_s, listened = self._clock.now(), self._store.listens
         try:
             reply = await self._store.draw(request)
@@ -165,9 +171,9 @@ class SharedBudget:
             self.last = None
             self.unanswered += 1
             if isinstance(error, Displaced):
-                self._change_id(before)
+                self._change_id(before, request)
             raise
-        self._allotment = after_reply(before, request, reply)
+        self._allot(after_reply(before, request, reply), request)
         self.last, self.last_s, self.unanswered = reply, self._clock.now(), 0
         self._listened = listened
         if not self._registered:
@@ -207,11 +213,11 @@ class SharedBudget:
         self._registered = True
         self._peers.on_first_reply()
 
-    def _change_id(self, before: Allotment) -> None:
+    def _change_id(self, before: Allotment, request: DrawRequest) -> None:
         """Continue as a new replica, with what was drawn so far, because another process has our id."""
         self._store.rename()
         self._registered = self._returning = False
-        self._allotment = replace(before, born=0, entered=frozenset())
+        self._allot(replace(before, born=0, entered=frozenset()), request)
 
     def _apply(self, reply: DrawReply, sent_s: float) -> None:
         """Adopt the time, the usage of the address, the limit and the gate of other replicas."""
@@ -232,6 +238,16 @@ class SharedBudget:
     def _own(self, minute: int) -> int:
         return self._context.budget_keeper.budget.minute(minute).ours
 
+    def _allot(self, allotment: Allotment, request: DrawRequest) -> None:
+        self._allotment = allotment
+        for each in request.minutes:
+            self._context.budget_keeper.record_drawn(each.minute, allotment.drawn.get(each.minute))
+
     def _rolled(self, now: Moment) -> Allotment:
-        self._allotment = at_minute(self._allotment, now.minutes[0])
-        return self._allotment
+        """Return the allotment now. What an earlier process drew, or this one by a wrong clock, is taken for spent."""
+        allotment = at_minute(self._allotment, now.minutes[0])
+        for minute in self._context.budget_keeper.budget.minutes:
+            if minute.drawn is not None and minute.number in now.minutes and minute.number not in allotment.drawn:
+                allotment = replace(allotment, drawn={**allotment.drawn, minute.number: minute.ours})
+        self._allotment = allotment
+        return allotment
