@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from grafana.model import Board, Fault, Kind, Panel, Query, Section, State, Step
-from grafana.shared import CLOSURES, DAEMON, INSTANCE, JOB, metric, quantile, rate
+from grafana.shared import CLOSURES, DAEMON, INSTANCE, JOB, lines, metric, number, quantile, rate, stacked
 from mdcache.results import FAILED, HITS, MARKED, MEANINGS, NOT_COUNTED, Result
 
 _PER_MINUTE = "60 * "
@@ -51,17 +51,15 @@ def _share_spent() -> str:
 
 def _weight(family: str) -> Panel:
     one = f'family="{family}"'
-    return Panel(
+    return lines(
         f"Weight, {family}",
         "Weight of this UTC minute, which begins anew with each. The address's may be more than ours: others spend "
         "behind it. mdcache stays below what is allowed, and sends nothing that takes the address past 90 %.",
         "short",
-        (
-            Query(f"sum({metric('upstream_weight_used', one)})", "used by mdcache"),
-            Query(f"max({metric('upstream_weight_address', one)})", "used by the address"),
-            Query(_allowed(one), "allowed to mdcache", bound=True),
-            Query(f"max({metric('upstream_weight_limit', one)})", "limit of the address", bound=True),
-        ),
+        Query(f"sum({metric('upstream_weight_used', one)})", "used by mdcache"),
+        Query(f"max({metric('upstream_weight_address', one)})", "used by the address"),
+        Query(_allowed(one), "allowed to mdcache", bound=True),
+        Query(f"max({metric('upstream_weight_limit', one)})", "limit of the address", bound=True),
         width=12,
     )
 
@@ -69,66 +67,56 @@ def _weight(family: str) -> Panel:
 NOW = Section(
     "Now",
     (
-        Panel(
+        number(
             "Daemons up",
             "How many answer Prometheus.",
             "short",
-            (Query(f"sum(up{{{DAEMON}}})", "up"),),
-            Kind.NUMBER,
+            Query(f"sum(up{{{DAEMON}}})", "up"),
             width=3,
             height=4,
             steps=(Step(None, "red"), Step(1, "green")),
         ),
-        Panel(
+        number(
             "Share spent",
             "The most of its weight that mdcache spent within the last two minutes, of what it is allowed.",
             "percentunit",
-            (Query(_share_spent(), "{{family}}"),),
-            Kind.NUMBER,
+            Query(_share_spent(), "{{family}}"),
             width=6,
             height=4,
             steps=(Step(None, "green"), Step(0.8, "orange"), Step(0.95, "red")),
         ),
-        Panel(
+        number(
             "Hit ratio",
             "Of all requests but the refused ones, those that cost no read of their own: hit and collapsed.",
             "percentunit",
-            (Query(_part(HITS), "hits"),),
-            Kind.NUMBER,
+            Query(_part(HITS), "hits"),
             width=4,
             height=4,
         ),
-        Panel(
+        number(
             "Age of tails, p99",
             "How old the open candle is in the answers that show one.",
             "s",
-            (Query(quantile(0.99, "tail_age_seconds"), "p99"),),
-            Kind.NUMBER,
+            Query(quantile(0.99, "tail_age_seconds"), "p99"),
             width=4,
             height=4,
             steps=(Step(None, "green"), Step(5, "orange"), Step(30, "red")),
         ),
-        Panel(
+        number(
             "Latency, p99",
             "Of all answers, those that wait for Binance among them.",
             "s",
-            (Query(quantile(0.99, "request_seconds"), "p99"),),
-            Kind.NUMBER,
+            Query(quantile(0.99, "request_seconds"), "p99"),
             width=4,
             height=4,
         ),
-        Panel(
+        number(
             "Alerts",
             "Alerts of mdcache that fire; the runbook has a section for each.",
             "short",
-            (
-                Query(
-                    'count by (alertname) (ALERTS{alertname=~"Mdcache.+",alertstate="firing"})',
-                    "{{alertname}}",
-                    Fault.BAN,
-                ),
+            Query(
+                'count by (alertname) (ALERTS{alertname=~"Mdcache.+",alertstate="firing"})', "{{alertname}}", Fault.BAN
             ),
-            Kind.NUMBER,
             width=3,
             height=4,
             steps=(Step(None, "green"), Step(1, "red")),
@@ -153,19 +141,19 @@ GATES = Section(
                 State(3, "closed", "red"),
             ),
         ),
-        Panel(
+        lines(
             "Reopens in",
             "Time until a closed gate may be probed.",
             "s",
-            (Query(f"max by (family) ({metric('gate_reopens_seconds')})", "{{family}}"),),
+            Query(f"max by (family) ({metric('gate_reopens_seconds')})", "{{family}}"),
             width=6,
             height=5,
         ),
-        Panel(
+        lines(
             "Shut because of",
             "Why a family is not asked; nothing while all gates are open.",
             "short",
-            (Query(f"max by (family, reason) ({metric('gate_reason')} == 1)", "{{family}}: {{reason}}", Fault.BAN),),
+            Query(f"max by (family, reason) ({metric('gate_reason')} == 1)", "{{family}}: {{reason}}", Fault.BAN),
             width=6,
             height=5,
         ),
@@ -176,39 +164,35 @@ COST = Section(
     (
         _weight("spot"),
         _weight("futures"),
-        Panel(
+        stacked(
             "Calls a minute, by reason",
             "missing_rows: not known before. refresh: the open candle was older than its TTL. close: a candle closed. "
             "recheck_empty: whether an empty range still is. snapshot, full_list: no candles. symbols, clock: the "
             "daemon's own.",
             "short",
-            (Query(_PER_MINUTE + rate("upstream_requests_by_reason_total", "reason"), "{{reason}}"),),
-            Kind.STACKED,
+            Query(_PER_MINUTE + rate("upstream_requests_by_reason_total", "reason"), "{{reason}}"),
             width=6,
         ),
-        Panel(
+        stacked(
             "Weight a minute, by reason",
             "What those calls cost.",
             "short",
-            (Query(_PER_MINUTE + rate("upstream_weight_by_reason_total", "reason"), "{{reason}}"),),
-            Kind.STACKED,
+            Query(_PER_MINUTE + rate("upstream_weight_by_reason_total", "reason"), "{{reason}}"),
             width=6,
         ),
-        Panel(
+        stacked(
             "Calls a minute, by status",
             "0: no reply came.",
             "short",
-            (Query(_PER_MINUTE + rate("upstream_requests_total", "status") + " > 0", "{{status}}"),),
-            Kind.STACKED,
+            Query(_PER_MINUTE + rate("upstream_requests_total", "status") + " > 0", "{{status}}"),
             width=6,
         ),
-        Panel(
+        stacked(
             "Tails by what feeds them",
             "Of the series that are asked for. A stream costs no weight; rest: read by the TTL; derived: from the rows "
             "of a shorter series.",
             "short",
-            (Query(f"sum by (source) ({metric('tails')})", "{{source}}"),),
-            Kind.STACKED,
+            Query(f"sum by (source) ({metric('tails')})", "{{source}}"),
             width=6,
         ),
     ),
@@ -216,52 +200,43 @@ COST = Section(
 ANSWERS = Section(
     "What clients get",
     (
-        Panel(
+        stacked(
             "Answers a second, by result",
             "; ".join(f"{result}: {meaning}" for result, meaning in MEANINGS.items()) + ".",
             "reqps",
-            (Query(rate("requests_total", "result"), "{{result}}"),),
-            Kind.STACKED,
+            Query(rate("requests_total", "result"), "{{result}}"),
         ),
-        Panel(
+        lines(
             "Hit ratio, marked and failed answers",
             "Shares of all requests but the refused ones. Marked (stale): past their TTL, because Binance can't be "
             "asked. Failed (error): 502 or 503.",
             "percentunit",
-            (
-                Query(_part(HITS), "hits"),
-                Query(_part(MARKED), "marked", Fault.BAN),
-                Query(_part(FAILED), "failed", Fault.BAN),
-            ),
+            Query(_part(HITS), "hits"),
+            Query(_part(MARKED), "marked", Fault.BAN),
+            Query(_part(FAILED), "failed", Fault.BAN),
             most=1,
         ),
-        Panel(
+        lines(
             "Age of tails",
             "How old the open candle is in the answers that show one.",
             "s",
-            (
-                Query(quantile(0.5, "tail_age_seconds", "market"), "{{market}} p50"),
-                Query(quantile(0.99, "tail_age_seconds", "market"), "{{market}} p99"),
-            ),
+            Query(quantile(0.5, "tail_age_seconds", "market"), "{{market}} p50"),
+            Query(quantile(0.99, "tail_age_seconds", "market"), "{{market}} p99"),
         ),
-        Panel(
+        lines(
             "Latency of hits",
             "Inside the daemon.",
             "s",
-            (
-                Query(quantile(0.5, "request_seconds", "", 'result="hit"'), "p50"),
-                Query(quantile(0.99, "request_seconds", "", 'result="hit"'), "p99"),
-            ),
+            Query(quantile(0.5, "request_seconds", "", 'result="hit"'), "p50"),
+            Query(quantile(0.99, "request_seconds", "", 'result="hit"'), "p99"),
             width=12,
         ),
-        Panel(
+        lines(
             "Latency of what waits for Binance",
             "Inside the daemon: queue, Binance, checks and all.",
             "s",
-            (
-                Query(quantile(0.5, "request_seconds", "", 'result=~"miss|partial|collapsed"'), "p50"),
-                Query(quantile(0.99, "request_seconds", "", 'result=~"miss|partial|collapsed"'), "p99"),
-            ),
+            Query(quantile(0.5, "request_seconds", "", 'result=~"miss|partial|collapsed"'), "p50"),
+            Query(quantile(0.99, "request_seconds", "", 'result=~"miss|partial|collapsed"'), "p99"),
             width=12,
         ),
     ),

@@ -1,6 +1,8 @@
-"""What both boards use: their variables, the selector of a chosen daemon, and words of PromQL."""
+"""What both boards use: their variables, the selector of a chosen daemon, words of PromQL, and kinds of panels."""
 
-from grafana.model import Fault, Query, Variable
+from typing import TypedDict, Unpack
+
+from grafana.model import Fault, Kind, Panel, Query, Step, Variable
 
 DAEMON = 'job=~"$job",instance=~"$instance"'
 RATE = "[$__rate_interval]"
@@ -27,6 +29,31 @@ def quantile(of: float, histogram: str, by: str = "", *more: str) -> str:
     """A quantile of a histogram; `by` are the labels that stay."""
     labels = f"le, {by}" if by else "le"
     return f"histogram_quantile({of:g}, sum by ({labels}) (rate({metric(histogram + '_bucket', *more)}{RATE})))"
+
+
+class Layout(TypedDict, total=False):
+    """What most panels leave as `Panel` has it."""
+
+    width: int
+    height: int
+    steps: tuple[Step, ...]
+    least: float | None
+    most: float | None
+
+
+def lines(title: str, about: str, unit: str, *queries: Query, **layout: Unpack[Layout]) -> Panel:
+    """A panel of lines."""
+    return Panel(title, about, unit, queries, Kind.LINES, **layout)
+
+
+def stacked(title: str, about: str, unit: str, *queries: Query, **layout: Unpack[Layout]) -> Panel:
+    """A panel of areas, one on the other."""
+    return Panel(title, about, unit, queries, Kind.STACKED, **layout)
+
+
+def number(title: str, about: str, unit: str, *queries: Query, **layout: Unpack[Layout]) -> Panel:
+    """A panel of numbers."""
+    return Panel(title, about, unit, queries, Kind.NUMBER, **layout)
 
 
 CLOSURES = Query(
