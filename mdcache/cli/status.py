@@ -32,7 +32,8 @@ def status(
     """
     settings = load_or_exit(as_json=as_json)
     from mdcache.cli.daemon_client import DaemonNotRunning, address
-    from mdcache.cli.status_view import Health, decode_status, fetch_status, render, watch_status
+    from mdcache.cli.daemon_status import Health, decode_status, fetch_status
+    from mdcache.cli.status_view import render, watch_status
     from mdcache.clock import SystemClock
 
     if live:

@@ -6,13 +6,10 @@ Every value is printed as text: no markup or control characters in it reach the 
 import asyncio
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import IntEnum
 from itertools import islice
 from typing import Any
 
-import msgspec
 from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -21,20 +18,16 @@ from rich.text import Text
 from mdcache.cache.stream_status import StreamsStatus
 from mdcache.cache.tail_sources import TailSource
 from mdcache.cli.console import add_row, new_table, printable
-from mdcache.cli.daemon_client import DaemonNotRunning, address, request
+from mdcache.cli.daemon_client import DaemonNotRunning, address
+from mdcache.cli.daemon_status import DaemonStatus, Health, decode_status, fetch_status
 from mdcache.cli.status_recent import other_upstreams, spenders, times
 from mdcache.clock import Clock
 from mdcache.errors import MdcacheError
-from mdcache.results import RecentAnswers, Shares
 from mdcache.serving.listener_status import ListenersStatus
-from mdcache.serving.ops.activity import MINUTE_S, Note, ReasonCounts, Spenders, WeightHistory
+from mdcache.serving.ops.activity import MINUTE_S, Note, ReasonCounts
 from mdcache.serving.ops.series_list import SeriesLine
-from mdcache.serving.ops.status import Upstreams
 from mdcache.settings import Settings
-from mdcache.upstream.governor import FamilyStatus
 
-STATUS_PATH = "/v1/status"
-_OK = 200
 _EVENTS = 8
 _BAR = 24  # columns
 _WIDE = 110  # columns
@@ -43,84 +36,6 @@ _OTHER_CELLS, _OTHER_CELLS_WIDE = 37, 48  # columns of an event beside its text,
 _BAR_LETTERS = " ▁▂▃▄▅▆▇█"
 _SLOT_S = 5
 _HOUR_S, _DAY_S = 3_600, 86_400
-
-
-class Health(IntEnum):
-    """The daemon's health, which is the command's exit code; 2 is for wrong settings."""
-
-    READY = 0
-    DEGRADED = 1
-    NOT_READY = 3
-    UNREACHABLE = 4
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesSummary:
-    """Totals of all series; `tails` by market and what feeds them; `listed` with `--series`."""
-
-    count: int
-    rows: int
-    tails: dict[str, dict[str, int]]
-    listed: tuple[SeriesLine, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SharesShown:
-    """The shares of requests that `results.py` defines."""
-
-    last_minute: Shares
-    total: Shares
-
-
-@dataclass(frozen=True, slots=True)
-class DaemonStatus:
-    """The part of `/v1/status` that is shown."""
-
-    version: str
-    uptime_s: float
-    ready: bool
-    reasons: tuple[str, ...]
-    degraded: tuple[str, ...]
-    families: tuple[FamilyStatus, ...]
-    weights: dict[str, WeightHistory]
-    calls: dict[str, ReasonCounts]
-    requests: dict[str, int]
-    requests_last_minute: dict[str, int]
-    shares: SharesShown
-    answers: RecentAnswers
-    upstreams: Upstreams
-    spenders: Spenders
-    events: tuple[Note, ...]
-    series: SeriesSummary
-    flights: int
-    streams: tuple[StreamsStatus, ...] = ()
-    listeners: tuple[ListenersStatus, ...] = ()
-    stores: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    @property
-    def health(self) -> Health:
-        """Return its health."""
-        if not self.ready:
-            return Health.NOT_READY
-        return Health.DEGRADED if self.degraded else Health.READY
-
-
-def fetch_status(settings: Settings, *, series: bool = False) -> bytes:
-    """Return the daemon's answer; raise `DaemonNotRunning`, or `MdcacheError` for an answer of another program."""
-    status, content = request(settings, "GET", STATUS_PATH + ("?series=1" if series else ""))
-    if status != _OK:
-        raise MdcacheError(f"{address(settings)} answered {status}: not an mdcache, or another release of it")
-    return content
-
-
-def decode_status(content: bytes) -> DaemonStatus:
-    """Decode an answer; raise `MdcacheError` if it is not a status."""
-    try:
-        plain = msgspec.json.decode(content)
-        plain["series"]["listed"] = plain["series"].pop("list", ())
-        return msgspec.convert(plain, DaemonStatus)
-    except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
-        raise MdcacheError(f"not a status that this release can read: {error}") from None
 
 
 async def watch_status(settings: Settings, console: Console, clock: Clock, every_s: float) -> None:

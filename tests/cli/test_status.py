@@ -17,8 +17,9 @@ from rich.console import Console
 
 from mdcache.cache.stream_status import StreamsStatus
 from mdcache.cli.console import printable
+from mdcache.cli.daemon_status import Health, decode_status
 from mdcache.cli.status import as_lines
-from mdcache.cli.status_view import Health, decode_status, duration, render, sparkline, watch_status
+from mdcache.cli.status_view import duration, render, sparkline, watch_status
 from mdcache.errors import BodyFault, MdcacheError
 from mdcache.events import BodyRejected, GateChanged, ReadReason, UpstreamCalled
 from mdcache.exchange.markets import Family

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from mdcache.daemon.build import build_serving
+from mdcache.daemon.build_serving import build_serving
 from tests.support.asgi_client import Response, ask
 from tests.support.served_daemon import QUERY, ServedDaemon
 

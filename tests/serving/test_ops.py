@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mdcache.daemon.build import build_serving
+from mdcache.daemon.build_serving import build_serving
 from mdcache.exchange.klines import parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
 from mdcache.results import MEANINGS

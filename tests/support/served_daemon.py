@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 from pydantic import SecretStr
 
-from mdcache.daemon.build import build_serving
+from mdcache.daemon.build_serving import build_serving
 from tests.support.asgi_client import Response, ask
 from tests.support.virtual_daemon import VirtualDaemon
 

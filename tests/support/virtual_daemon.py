@@ -16,7 +16,8 @@ from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.cache.stream_frames import StreamFrames
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.shared_rows import SharedRowStore
-from mdcache.daemon.build import build_cache, persistence_settings
+from mdcache.daemon.build import persistence_settings
+from mdcache.daemon.build_cache import build_cache
 from mdcache.daemon.build_upstream import build_streams, build_upstream
 from mdcache.events import Event, Events
 from mdcache.exchange.klines import parse_klines

@@ -1,0 +1,179 @@
+"""Build the data path from the settings, for `build.py`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from mdcache.cache.book_starts import BookStarts
+from mdcache.cache.candles import CandleLimits, Candles
+from mdcache.cache.derivations import Derivations
+from mdcache.cache.exchange_info import ExchangeInfo, ExchangeInfoPolicy
+from mdcache.cache.flights import Flights
+from mdcache.cache.live_tails import LiveTails, NoLiveTails, TailSources
+from mdcache.cache.purge import LocalPurge, Purge
+from mdcache.cache.replicas.bodies import SharedBodies
+from mdcache.cache.replicas.rows import SharedRows
+from mdcache.cache.series_registry import SeriesRegistry
+from mdcache.cache.settled_rows import SettledRows
+from mdcache.cache.settling_reads import SettlingReads
+from mdcache.cache.sharing import BodySharing, NoSharing, RowSharing
+from mdcache.cache.snapshots import SnapshotPolicy, Snapshots
+from mdcache.cache.stream_frames import StreamFrames
+from mdcache.cache.stream_status import StreamsStatus
+from mdcache.cache.stream_tails import StreamTails
+from mdcache.cache.symbols import SymbolTable
+from mdcache.cache.ttls import SnapshotTtls
+from mdcache.cache.warmup import Warmup
+from mdcache.cache.wipes import Wipes
+from mdcache.cache.write_behind import NoPersistence, WriteBehind
+from mdcache.candles.series import Series
+from mdcache.candles.settling import SettlePolicy
+from mdcache.candles.shared_rows import SharedRowStore
+from mdcache.clock import Clock, Instant
+from mdcache.events import Events
+from mdcache.exchange.intervals import INTERVALS
+from mdcache.exchange.markets import Market
+from mdcache.relay.mender import Mender
+from mdcache.relay.ports import ListenedStreams
+from mdcache.relay.relay import Relay
+from mdcache.settings import Settings
+from mdcache.stores.disk.state import PersistentState
+from mdcache.upstream.governor import Governor
+from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
+from mdcache.upstream.streams.ports import FrameRelay
+
+_STALL_SPARE_S = 1.0  # a sent read ends by its own time-out; this long after it, a new read of the same may start
+
+
+@dataclass(frozen=True, slots=True)
+class CacheParts:
+    """The data path and its state. `relay`: streams for clients, where there are streams."""
+
+    registry: SeriesRegistry
+    flights: Flights
+    candles: Candles
+    exchange_info: ExchangeInfo
+    snapshots: Snapshots
+    warmup: Warmup
+    body_sharing: BodySharing
+    purge: Purge
+    stream_tails: StreamTails | None
+    relay: Relay | None
+    live_tails: LiveTails
+    mender: Mender | None
+
+    def streams_status(self) -> list[StreamsStatus]:
+        """Return the state of each market that has streams."""
+        return [] if self.stream_tails is None else self.stream_tails.status()
+
+    def start(self) -> None:
+        """Load the symbols that are stored, and follow streams."""
+        self.exchange_info.start()
+        if self.stream_tails is not None:
+            self.stream_tails.start()
+        if self.mender is not None:
+            self.mender.start()
+
+    async def aclose(self) -> None:
+        """Close from the clients' side to Binance's, and write what is not written yet."""
+        await self.warmup.aclose()
+        if self.mender is not None:
+            await self.mender.aclose()
+        if self.relay is not None:
+            self.relay.aclose()
+        if self.stream_tails is not None:
+            await self.stream_tails.aclose()
+        await self.flights.aclose()
+        await self.snapshots.aclose()
+        await self.exchange_info.aclose()
+        await self.registry.persistence.aclose()
+        await self.body_sharing.aclose()
+
+
+def build_cache(
+    settings: Settings,
+    governor: Governor,
+    state: PersistentState,
+    clock: Clock,
+    events: Events,
+    *,
+    row_store: SharedRowStore | None = None,
+    body_store: SharedBodyStore | None = None,
+    open_streams: Callable[[StreamFrames, FrameRelay], ListenedStreams] | None = None,
+) -> CacheParts:
+    """Build the data path; replicas share `row_store` and `body_store`. `open_streams`: builds the streams, if any."""
+    clocks = governor.clocks
+    registry = SeriesRegistry(
+        clock,
+        events,
+        SettlePolicy(round(settings.settle_s * 1000), round(settings.confirm_s * 1000)),
+        round(settings.memory_max_mb * 1_000_000),
+        NoPersistence() if state.disk is None else WriteBehind(state.disk, clock, events),
+    )
+
+    def exchange_now(series: Series) -> Instant:
+        return clocks.now(series.key.market)
+
+    local_purge = LocalPurge(registry)
+    row_sharing: RowSharing = NoSharing()
+    if row_store is not None:
+        row_sharing = SharedRows(row_store, registry, local_purge, clock, exchange_now, events, governor.refusal_now)
+    body_sharing: BodySharing = NoSharing()
+    if body_store is not None:
+        body_sharing = SharedBodies(body_store, clock, clocks.now, events, governor.refusal_now)
+    stalled_after_s = settings.upstream_timeout_s + _STALL_SPARE_S
+    purge = Purge(local_purge, (row_sharing, body_sharing))
+    wipes = Wipes(purge, clock, events)
+    flights = Flights(governor, registry, clock, exchange_now, events, stalled_after_s, wipes, row_sharing)
+    symbols = SymbolTable(clock)
+    exchange_info_policy = ExchangeInfoPolicy(
+        settings.exchange_info_ttl_s, settings.invalid_symbol_ttl_s, settings.request_deadline_s, stalled_after_s
+    )
+    exchange_info = ExchangeInfo(
+        registry, symbols, governor, clock, events, exchange_info_policy, state.bodies, body_sharing
+    )
+    ttls_s = {interval: settings.candle_ttl_s(interval) for interval in INTERVALS}
+    limits = CandleLimits(settings.request_deadline_s, settings.max_stale_s, ttls_s)
+
+    def market_now(market: Market) -> Instant | None:
+        return clocks.now(market) if clocks.measured(market) else None
+
+    book_starts = BookStarts(lambda market: clocks.now(market).ms, clock)
+    stream_tails: StreamTails | None = None
+    relay: Relay | None = None
+    if open_streams is not None:
+        frames = StreamFrames(registry, clock, market_now, events)
+        settling = SettlingReads(registry, flights, governor, exchange_now, clock)
+        relay = Relay(partial(open_streams, frames), clock, events, book_starts, symbols.symbols)
+        stream_tails = StreamTails(frames, relay.streams, settling, clock, events, settings.stream_idle_s)
+    live_tails: LiveTails = stream_tails or NoLiveTails(clock)
+    derivations = Derivations(registry, clock, events, settings.stream_idle_s) if settings.derive else None
+    sources = TailSources(live_tails, derivations)
+    candles = Candles(registry, flights, exchange_info, clocks, governor, clock, limits, sources)
+    mender: Mender | None = None
+    if relay is not None:
+        mender = Mender(relay, SettledRows(candles, registry, clocks.now, clock, settings.settle_s), clock, events)
+    snapshot_policy = SnapshotPolicy(
+        settings.request_deadline_s,
+        settings.max_stale_s,
+        SnapshotTtls(settings.snapshot_ttl_s, settings.snapshot_ttls),
+        stalled_after_s,
+        book_starts,
+    )
+    snapshots = Snapshots(registry, exchange_info, clocks, governor, clock, events, snapshot_policy, body_sharing)
+    warmup = Warmup(candles, clock, events)
+    local_purge.clearables.append(snapshots.bodies)
+    return CacheParts(
+        registry,
+        flights,
+        candles,
+        exchange_info,
+        snapshots,
+        warmup,
+        body_sharing,
+        purge,
+        stream_tails,
+        relay,
+        live_tails,
+        mender,
+    )
