@@ -28,8 +28,8 @@ from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ports import Readiness
 from mdcache.settings import Settings
 from tests.cli.conftest import Run
-from tests.support.asgi_client import ServingHarness
 from tests.support.processes import daemon, free_port, sim
+from tests.support.serving_harness import ServingHarness
 
 HOSTILE = "[red]BTC\x1b]0;title\x07USDT[/red]"
 

@@ -41,7 +41,7 @@ from mdcache.stream_events import (
     StreamRefused,
     TopicsDead,
 )
-from tests.support.asgi_client import NOW_MS, ManualClock
+from tests.support.serving_fakes import NOW_MS, ManualClock
 
 SECRET = "hunter2"
 NOTED: dict[type, tuple[Event, str, str, str]] = {

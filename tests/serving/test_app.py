@@ -13,7 +13,9 @@ from mdcache.events import BackgroundTaskFailed
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Market
 from mdcache.serving.routes import PathKind, route
 from mdcache.upstream.priority import Lane
-from tests.support.asgi_client import NOW_MS, QUERY, ServingHarness
+from tests.support.asgi_client import QUERY
+from tests.support.serving_fakes import NOW_MS
+from tests.support.serving_harness import ServingHarness
 
 PREFIXES = {"spot": "/api/v3/", "usdm": "/fapi/v1/", "coinm": "/dapi/v1/"}
 
@@ -233,7 +235,7 @@ async def test_the_unforeseen() -> None:
     (event,) = house.event_log
     assert isinstance(event, BackgroundTaskFailed)
     assert event.task == "request"
-    assert event.detail.startswith("ZeroDivisionError at asgi_client.py:")
+    assert event.detail.startswith("ZeroDivisionError at serving_fakes.py:")
     assert house.recorder.records[0].result == "error"
 
 

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from mdcache.serving.routes import DOCS_FILES
-from tests.support.asgi_client import ServingHarness
 from tests.support.browser import Browser
 from tests.support.processes import daemon, sim
+from tests.support.serving_harness import ServingHarness
 from tools.openapi import text
 
 

@@ -24,7 +24,7 @@ from mdcache.errors import (
     UpstreamUnavailable,
 )
 from mdcache.serving.errors import TABLE, error_response, retry_after_seconds
-from tests.support.asgi_client import ServingHarness
+from tests.support.serving_harness import ServingHarness
 
 
 def tree(kind: type[MdcacheError]) -> Iterator[type[MdcacheError]]:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from mdcache.exchange.markets import KLINE_ENDPOINTS
 from mdcache.serving.binance.request import RequestParser
 from mdcache.serving.http.fast_lane import is_repeatable, is_single_get
-from tests.support.asgi_client import BODY, KLINES, QUERY, ServingHarness
+from tests.support.asgi_client import KLINES, QUERY
+from tests.support.serving_harness import BODY, ServingHarness
 
 REQUEST = b"GET /api/v3/klines?symbol=BTCUSDT&interval=1m HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n"
 SERVER = [(b"server", b"mdcache")]

@@ -32,8 +32,9 @@ from mdcache.serving.http.fast_lane import FastLane
 from mdcache.telemetry.gauges import GaugeSources
 from mdcache.telemetry.metrics import Metrics
 from mdcache.upstream.exchange_clock import ClockSample, ExchangeClocks, TimeRead
-from tests.support.asgi_client import NOW_MS, ServingHarness
 from tests.support.examples import examples
+from tests.support.serving_fakes import NOW_MS
+from tests.support.serving_harness import ServingHarness
 
 HALF_A_TRIP_S = 0.01
 TTL_MS = 5_000

@@ -5,7 +5,9 @@ import gzip
 import pytest
 
 from mdcache.cache.answers import CacheStatus
-from tests.support.asgi_client import BODY, KLINES, LOOPBACK_PEER, NOW_MS, QUERY, REMOTE_PEER, ServingHarness, series
+from tests.support.asgi_client import KLINES, LOOPBACK_PEER, QUERY, REMOTE_PEER
+from tests.support.serving_fakes import NOW_MS
+from tests.support.serving_harness import BODY, ServingHarness, series
 
 BIG = b"[" + b",".join([BODY[1:-1]] * 40) + b"]"
 

@@ -15,8 +15,9 @@ from mdcache.settings import load
 from mdcache.upstream.http_client import MarketClient
 from mdcache.upstream.models import UpstreamRequest
 from tests.serving.test_snapshots import PRICE, reads, world
-from tests.support.asgi_client import ServingHarness, ask
+from tests.support.asgi_client import ask
 from tests.support.served_daemon import ServedDaemon
+from tests.support.serving_harness import ServingHarness
 
 DESK = "https://desk.example"
 

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from mdcache.serving.http import server
-from tests.support.asgi_client import ServingHarness
+from tests.support.serving_harness import ServingHarness
 
 
 async def test_a_port_in_use_is_reported() -> None:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.support.asgi_client import BODY, ServingHarness
+from tests.support.serving_harness import BODY, ServingHarness
 from tests.support.socket_client import GET, serving
 
 

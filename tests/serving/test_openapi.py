@@ -20,7 +20,7 @@ from mdcache.serving import app
 from mdcache.serving.errors import TABLE
 from mdcache.serving.routes import NATIVE_PATHS, OPS_PATHS, ROUTES, STREAM_PATH, PathKind
 from mdcache.serving.streams.paths import parse_stream_path
-from tests.support.asgi_client import ServingHarness
+from tests.support.serving_harness import ServingHarness
 from tools import openapi, openapi_streams
 from tools.openapi_schemas import RESPONSE_HEADERS
 

@@ -10,8 +10,9 @@ from mdcache.exchange.klines import parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
 from mdcache.results import MEANINGS
 from mdcache.serving.ports import Readiness
-from tests.support.asgi_client import TOKEN, ServingHarness, ask, series
+from tests.support.asgi_client import ask
 from tests.support.served_daemon import ServedDaemon
+from tests.support.serving_harness import TOKEN, ServingHarness, series
 
 ADMIN = {"authorization": f"Bearer {TOKEN}"}
 

@@ -14,7 +14,9 @@ from mdcache.clock import Instant
 from mdcache.exchange.markets import Market
 from mdcache.serving.binance.ready_answers import MEMORY_KIND, satisfies
 from mdcache.serving.binance.representation import Representation
-from tests.support.asgi_client import BODY, KLINES, NOW_MS, QUERY, REMOTE_PEER, ServingHarness
+from tests.support.asgi_client import KLINES, QUERY, REMOTE_PEER
+from tests.support.serving_fakes import NOW_MS
+from tests.support.serving_harness import BODY, ServingHarness
 
 
 async def test_remembered_on_the_second_asking() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from mdcache.serving.http import server
 from mdcache.serving.http.connection import ClientConnection
-from tests.support.asgi_client import BODY, ServingHarness
+from tests.support.serving_harness import BODY, ServingHarness
 from tests.support.socket_client import GET, PATIENCE_S, serving
 
 

@@ -32,9 +32,11 @@ from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ports import Readiness
 from mdcache.serving.routes import PAGE_FILES
 from mdcache.upstream.priority import Lane
-from tests.support.asgi_client import BODY, KLINES, NOW_MS, ServingHarness
+from tests.support.asgi_client import KLINES
 from tests.support.browser import Browser
 from tests.support.processes import daemon, sim
+from tests.support.serving_fakes import NOW_MS
+from tests.support.serving_harness import BODY, ServingHarness
 
 ACCESSIBLE = (Path(__file__).parent / "accessible.js").read_text()
 HOSTILE = '<img src=x onerror="document.title=1">'

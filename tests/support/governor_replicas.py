@@ -167,3 +167,8 @@ class GovernorReplicas:
     async def second(self, number: float) -> None:
         """Go on to a second of the exchange's minute."""
         await self.clock.sleep((number * 1000 - self.exchange.now_ms()) % 60_000 / 1000)
+
+
+async def two(fleet: GovernorReplicas, skews: tuple[int, int] = (0, 0)) -> tuple[GovernorReplica, GovernorReplica]:
+    one, other = await fleet.replica(skews[0]), await fleet.replica(skews[1])
+    return one, other

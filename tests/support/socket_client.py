@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from mdcache.serving.http import server
-from tests.support.asgi_client import ServingHarness
+from tests.support.serving_harness import ServingHarness
 
 GET = b"GET /api/v3/klines?symbol=BTCUSDT&interval=1m HTTP/1.1\r\nHost: x\r\n\r\n"
 PATIENCE_S = 10.0

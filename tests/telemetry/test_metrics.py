@@ -1,18 +1,11 @@
 """Metrics as docs/design.md#metrics documents them: names, types, labels, closed sets."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
-from prometheus_client.metrics_core import Metric
-from prometheus_client.parser import text_string_to_metric_families
 
-from mdcache.cache.stream_status import TOPIC_STATES, StreamsStatus, of_every_market
 from mdcache.errors import BodyFault, Fault, ServerFailed
 from mdcache.events import (
     BackgroundTask,
@@ -29,7 +22,6 @@ from mdcache.events import (
     MemoryEvicted,
     OddBody,
     QueueWaited,
-    ReadReason,
     RequestCollapsed,
     Retried,
     RowRevised,
@@ -38,18 +30,14 @@ from mdcache.events import (
     UpstreamCalled,
 )
 from mdcache.exchange.endpoints import ENDPOINTS
-from mdcache.results import Quantiles, RecentAnswers
-from mdcache.serving.listener_status import ListenersStatus
 from mdcache.store_events import StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
 from mdcache.stream_events import ConnectReason, StreamConnected, StreamEnd, StreamEnded, StreamRefused, StreamsSilent
 from mdcache.telemetry import catalogue, labels
-from mdcache.telemetry.gauges import GaugeSources
-from mdcache.telemetry.metrics import Metrics, new_registry
-from mdcache.telemetry.recent_requests import KEPT_S
+from mdcache.telemetry.metrics import new_registry
 from mdcache.upstream.http_client import FAULTS
 from mdcache.upstream.reply_head import ReplyHead
 from mdcache.upstream.reply_status import failure
-from tests.support.asgi_client import ManualClock
+from tests.telemetry.metrics_home import CALLED, Home
 
 # docs/design.md#metrics, word for word, but for the results of frames
 DOCUMENTED_TEXT = """
@@ -78,76 +66,6 @@ mdcache_listened_series{market} mdcache_relayed_frames_total{market} mdcache_dro
 mdcache_mended_frames_total{market} mdcache_listener_closes_total{market,reason} mdcache_events_sent_total{market,event}
 """
 DOCUMENTED = (DOCUMENTED_TEXT + MORE).split()
-CALLED = UpstreamCalled("spot", "klines", "/api/v3/klines", ReadReason.MISSING_ROWS, "normal", 200, "", 2, 40_000, 0.12)
-
-
-@dataclass
-class State:
-    family: str
-    gate_state: str = "open"
-    gate_reason: str = "none"
-    reopens_in_s: float = 0.0
-    used: int = 40
-    allowed: int = 3_000
-    address: int = 65
-    limit: int = 6_000
-
-
-SPOT_STREAMS = StreamsStatus(
-    "spot",
-    connections=1,
-    topics={"fed": 40, "quiet": 2, "silent": 1},
-    dead=1,
-    frames={"news": 900, "old": 3, "rejected": 0},
-)
-
-
-SPOT_LISTENERS = ListenersStatus(
-    "spot",
-    listeners={"websocket": 7, "events": 2},
-    topics=30,
-    series=5,
-    frames=90_000,
-    dropped={"conflated": 4, "repeated": 1},
-    mended=3,
-    closed={"lost": 0, "slow": 1, "failed": 0},
-    events={"candle": 400, "closed": 9},
-)
-
-
-@dataclass
-class Home:
-    families: list[State] = field(default_factory=lambda: [State("spot"), State("futures", "closed", "418", 12.5)])
-    tiers: dict[str, bool] = field(default_factory=lambda: {"disk": True})
-    streams: list[StreamsStatus] = field(default_factory=lambda: of_every_market([SPOT_STREAMS]))
-    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    clock: ManualClock = field(default_factory=ManualClock)
-
-    def __post_init__(self) -> None:
-        gauges = GaugeSources(
-            families=lambda: self.families,
-            flights=lambda: 3,
-            holes=lambda: {"spot": 1, "usdm": 0, "coinm": 2},
-            series=lambda: 4,
-            rows=lambda: 500,
-            rows_bytes=lambda: 70_000,
-            memory_max_bytes=lambda: 512_000_000,
-            tiers=lambda: self.tiers,
-            streams=lambda: self.streams,
-            listeners=lambda: [SPOT_LISTENERS],
-            listeners_max=lambda: 1_000,
-            tails=lambda: {"spot": {"rest": 2, "stream": 40}},
-        )
-        self.metrics = Metrics(self.registry, "0.1.0", ["engine", "ai"], gauges, self.clock)
-
-    def value(self, name: str, **wanted: str) -> float | None:
-        return self.registry.get_sample_value(name, wanted)
-
-    def page(self) -> str:
-        return self.metrics.page("text/plain")[0].decode()
-
-    def scraped(self) -> Mapping[str, Metric]:
-        return {family.name: family for family in text_string_to_metric_families(self.page())}
 
 
 def everything() -> list[Event]:
@@ -242,70 +160,6 @@ def test_events_count() -> None:
         assert home.value(f"mdcache_{name}", **wanted) == value, name
 
 
-def test_gauges_are_read_when_they_are_scraped() -> None:
-    home = Home()
-    assert home.value("mdcache_upstream_weight_used", family="spot") == 40
-    home.families[0] = State("spot", "probing", "429", 1.0, used=41)
-    assert home.value("mdcache_upstream_weight_used", family="spot") == 41
-    assert home.value("mdcache_upstream_weight_limit", family="spot") == 6_000
-    assert home.value("mdcache_upstream_weight_allowed", family="spot") == 3_000
-    assert home.value("mdcache_gate_reopens_seconds", family="futures") == 12.5
-    assert home.value("mdcache_holes", market="coinm") == 2
-    assert home.value("mdcache_flights_in_progress") == 3
-    assert home.value("mdcache_rows_bytes") == 70_000
-    assert home.value("mdcache_build_info", version="0.1.0") == 1
-    states = {s: home.value("mdcache_gate_state", family="spot", state=s) for s in labels.GATE_STATES}
-    assert states == {"open": 0, "closed": 0, "probing": 1, "ramp": 0}
-
-
-def test_streams_are_read_when_they_are_scraped() -> None:
-    home = Home()
-    assert home.value("mdcache_stream_connections", market="spot") == 1
-    assert home.value("mdcache_stream_connections", market="coinm") == 0
-    states = {s: home.value("mdcache_stream_topics", market="spot", state=s) for s in TOPIC_STATES}
-    assert states == {"fed": 40, "quiet": 2, "silent": 1}
-    assert home.value("mdcache_stream_dead_topics", market="spot") == 1
-    assert home.value("mdcache_stream_frames_total", market="spot", result="news") == 900
-    assert home.value("mdcache_tails", market="spot", source="stream") == 40
-    home.streams = of_every_market([])
-    assert home.value("mdcache_stream_topics", market="spot", state="fed") == 0
-
-
-def test_listeners_are_read_when_they_are_scraped() -> None:
-    home = Home()
-    assert home.value("mdcache_listeners", market="spot", kind="events") == 2
-    assert home.value("mdcache_listeners_max") == 1_000
-    assert home.value("mdcache_listened_topics", market="spot") == 30
-    assert home.value("mdcache_listened_series", market="spot") == 5
-    assert home.value("mdcache_relayed_frames_total", market="spot") == 90_000
-    assert home.value("mdcache_dropped_frames_total", market="spot", reason="conflated") == 4
-    assert home.value("mdcache_mended_frames_total", market="spot") == 3
-    assert home.value("mdcache_listener_closes_total", market="spot", reason="slow") == 1
-    assert home.value("mdcache_events_sent_total", market="spot", event="closed") == 9
-
-
-def test_the_reason_shows_while_the_family_is_not_asked() -> None:
-    home = Home()
-    shown: dict[str, list[float | None]] = {}
-    for state in ("closed", "probing", "ramp", "open"):
-        home.families = [State("spot", state, "403")]
-        shown[state] = [home.value("mdcache_gate_reason", family="spot", reason=why) for why in ("403", "418")]
-    assert shown == {"closed": [1, 0], "probing": [1, 0], "ramp": [0, 0], "open": [0, 0]}
-
-
-def test_a_store_that_is_not_in_use_is_not_shown() -> None:
-    home = Home()
-    assert home.value("mdcache_tier_up", tier="disk") == 1
-    assert home.value("mdcache_tier_errors_total", tier="disk") == 0
-    home.tiers = {"disk": False}
-    assert home.value("mdcache_tier_up", tier="disk") == 0
-    other = Home(tiers={})
-    assert (other.value("mdcache_tier_up", tier="disk"), other.value("mdcache_tier_errors_total", tier="disk")) == (
-        None,
-        None,
-    )
-
-
 def test_what_rules_look_for_is_there_from_zero() -> None:
     """`increase()` sees nothing in a series whose first sample is 1."""
     home = Home()
@@ -347,116 +201,6 @@ def test_a_closure_is_counted_once_however_often_it_is_extended() -> None:
     assert home.value("mdcache_gate_closures_total", family="futures", reason="418") == 3
 
 
-def test_requests() -> None:
-    home = Home()
-    for seconds, age_s in ((0.000_02, 0.7), (0.3, None)):
-        home.metrics.record("usdm", "markPriceKlines", "hit", "engine", home.clock.now() - seconds, age_s)
-    wanted = {"endpoint": "markPriceKlines", "result": "hit"}
-    assert home.value("mdcache_requests_total", market="usdm", client="engine", **wanted) == 2
-    assert home.value("mdcache_request_seconds_count", **wanted) == 2
-    assert home.value("mdcache_request_seconds_bucket", le="2.5e-05", **wanted) == 1
-    assert home.value("mdcache_request_seconds_bucket", le="+Inf", **wanted) == 2
-    assert home.value("mdcache_request_seconds_sum", **wanted) == pytest.approx(0.30002)
-    assert home.value("mdcache_tail_age_seconds_count", market="usdm") == 1
-
-
-def test_hits_that_are_not_timed_are_counted_when_it_is_asked() -> None:
-    home = Home()
-    counts = home.metrics.hit_counts("spot", "klines", "engine")
-    counts.record(home.clock.now(), 0.2)
-    for age_s, until_s, times in ((0.2, 0.25, 3), (0.25, 0.25, 1), (0.9, 1.0, 2), (1_000.0, math.inf, 1), (None, 0, 4)):
-        tally, same_until_s = counts.tally(age_s)
-        assert age_s is None or same_until_s == until_s
-        for _ in range(times):
-            tally.count += 1
-            tally.age_s += age_s or 0.0
-    wanted = {"endpoint": "klines", "result": "hit"}
-    for _ in range(2):  # counted once only
-        assert home.metrics.minute()["hit"] == 12
-        assert home.value("mdcache_requests_total", market="spot", client="engine", **wanted) == 12
-        assert home.value("mdcache_request_seconds_bucket", le="1e-05", **wanted) == 12
-        assert home.value("mdcache_request_seconds_sum", **wanted) == pytest.approx(11 * 0.000_005)
-        ages = [home.value("mdcache_tail_age_seconds_bucket", market="spot", le=le) for le in ("0.25", "1.0", "+Inf")]
-        assert ages == [5, 7, 8]
-        sum_s = home.value("mdcache_tail_age_seconds_sum", market="spot")
-        assert sum_s == pytest.approx(0.2 + 0.6 + 0.25 + 1.8 + 1_000)
-    assert home.metrics.results()["hit"] == 12
-    home.metrics.hit_counts("spot", "klines", "stranger").tally(None)[0].count += 1
-    assert home.value("mdcache_requests_total", market="spot", client="other", **wanted) == 1
-
-
-def ask(home: Home, result: str, times: int = 1) -> None:
-    for _ in range(times):
-        home.metrics.record("spot", "klines", result, "engine", home.clock.now(), None)
-
-
-def test_the_last_minutes_requests_are_counted_not_extrapolated() -> None:
-    home = Home()
-    assert set(home.metrics.minute().values()) == {0}
-    ask(home, "hit", 40)
-    assert home.metrics.minute()["hit"] == 40  # and not 2,400, as in the first second of a page's life
-    home.clock.seconds += 30.0
-    ask(home, "hit", 2)
-    ask(home, "error")
-    assert (home.metrics.minute()["hit"], home.metrics.minute()["error"]) == (42, 1)
-    home.clock.seconds += 29.0
-    assert home.metrics.minute()["hit"] == 42
-    home.clock.seconds += 1.0
-    assert home.metrics.minute()["hit"] == 2
-    home.clock.seconds += 29.0
-    assert home.metrics.minute()["error"] == 1
-    home.clock.seconds += 1.0
-    assert set(home.metrics.minute().values()) == {0}
-    assert home.metrics.results()["hit"] == 42
-
-
-def test_the_last_minutes_by_second_and_how_long_they_took() -> None:
-    home = Home()
-    assert home.metrics.recent() == RecentAnswers({}, {}, {})
-    tally, _ = home.metrics.hit_counts("spot", "klines", "engine").tally(0.2)
-    home.clock.seconds = 100.5
-    ask(home, "error")  # the fast lane asks anew each second, and counts by this between
-    tally.count += 99
-    home.clock.seconds = 102.5
-    for seconds in (0.000_02, 0.03, 7.0):
-        home.metrics.record("spot", "depth", "miss", "ai", home.clock.now() - seconds, seconds)
-    tally.count += 300
-    assert home.metrics.recent().by_second == {"error": [*[0] * 298, 1, 0], "hit": [*[0] * 298, 99, 0]}
-    home.clock.seconds = 103.0
-    recent = home.metrics.recent()
-    assert recent.by_second["hit"][-4:] == [0, 99, 0, 300]
-    assert recent.by_second["miss"][-1] == 3
-    assert recent.seconds == {
-        "all": Quantiles(0.000_01, 0.000_01),
-        "hit": Quantiles(0.000_01, 0.000_01),
-        "error": Quantiles(0.000_01, 0.000_01),
-        "miss": Quantiles(0.05, 10.0),
-    }
-    assert recent.tail_ages == {"spot": Quantiles(0.25, 0.25)}
-    home.clock.seconds = 161.9
-    assert home.metrics.recent().seconds.keys() == {"all", "hit", "miss"}  # the second of the error is over
-    home.clock.seconds = 200.0
-    assert home.metrics.recent().seconds == {}
-    assert sum(home.metrics.recent().by_second["hit"]) == 399
-    home.clock.seconds = 401.0
-    assert home.metrics.recent().by_second.keys() == {"hit", "miss"}
-    home.clock.seconds = 403.0
-    assert home.metrics.recent().by_second == {}
-
-
-@given(st.lists(st.tuples(st.floats(0.0, 45.0), st.integers(0, 3)), max_size=40))
-def test_any_minute(steps: list[tuple[float, int]]) -> None:
-    home = Home()
-    asked: list[int] = []
-    for wait_s, times in steps:
-        home.clock.seconds += wait_s
-        ask(home, "miss", times)
-        asked += [int(home.clock.now())] * times
-        assert home.metrics.minute()["miss"] == sum(int(home.clock.now()) - second < 60 for second in asked)
-        whole = [sum(second == int(home.clock.now()) - ago for second in asked) for ago in range(KEPT_S, 0, -1)]
-        assert home.metrics.recent().by_second.get("miss", [0] * KEPT_S) == whole
-
-
 @given(st.lists(st.tuples(*[st.text(max_size=8)] * 4, st.floats(-1, 100), st.none() | st.floats(0, 1e6)), max_size=60))
 def test_random_labels_all_become_other(requests: list[tuple[str, str, str, str, float, float | None]]) -> None:
     home = Home()
@@ -490,13 +234,6 @@ def test_random_events_are_bounded_too(seen: list[tuple[Any, Any, int]]) -> None
         home.metrics(QueueWaited(one, 1.0))
         home.metrics(ClockMeasured(one, 1.0, 1.0))
     assert len(home.page().splitlines()) <= before + 60
-
-
-def test_a_failing_gauge_is_not_hidden() -> None:
-    home = Home()
-    home.families = None  # type: ignore[assignment]
-    with pytest.raises(TypeError):
-        home.page()
 
 
 def test_open_metrics_where_it_is_asked_for() -> None:

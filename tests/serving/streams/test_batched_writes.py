@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mdcache.serving.streams.batched_writes import BatchedWrites
-from tests.support.asgi_client import ManualClock
+from tests.support.serving_fakes import ManualClock
 
 pytestmark = pytest.mark.virtual
 

@@ -16,8 +16,8 @@ from mdcache.serving.listeners import ListenerKind, Listeners
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.streams.handshakes import ListenerHandshakes
 from mdcache.serving.streams.listener_connection import ListenerTimes
-from tests.support.asgi_client import BODY, ServingHarness
 from tests.support.fake_relay import FakeRelay
+from tests.support.serving_harness import BODY, ServingHarness
 from tests.support.socket_client import GET, PATIENCE_S, Peer, serving
 from tests.support.waiting import until
 

@@ -12,6 +12,7 @@ from mdcache.exchange.symbols import MarketSymbols
 from mdcache.relay.relay import Relay
 from mdcache.sim import Exchange
 from mdcache.upstream.governor import Governor, GovernorSettings
+from mdcache.upstream.streams.market_streams import MarketStreamsStatus
 from mdcache.upstream.streams.ports import Dialing, FrameRelay, FrameTakers
 from mdcache.upstream.streams.streams import Streams
 from tests.support.sim_streams import SimStreams
@@ -107,6 +108,9 @@ class StreamWorld:
     def subscribe(self, *topics: str, market: Market = Market.SPOT) -> None:
         for topic in topics:
             self.streams.subscribe(market, topic)
+
+    def status(self, market: Market = Market.SPOT) -> MarketStreamsStatus:
+        return next(one for one in self.streams.status() if one.market == market.value)
 
     async def wait(self, seconds: float) -> None:
         await self.clock.sleep(seconds)

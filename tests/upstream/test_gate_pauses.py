@@ -1,0 +1,204 @@
+"""How long a gate stays closed, by what closed it and how often: pure values, no loop."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from mdcache.upstream.backoff import BODY_WAIT_MS, ClosureReason, Refused, ladder_ms
+from mdcache.upstream.gate import Gate, GateDecision, GateState, decide, step
+from mdcache.upstream.gate_events import Answered, Dropped, ForcedShut, GateEvent, QuestionFailed, Sent
+from tests.support.gates import POLICY, T0, closed, go, ramp, refused
+
+
+@pytest.mark.parametrize(
+    ("reason", "stated_ms", "wait_ms"),
+    [
+        (ClosureReason.RATE, 10_000, 11_000),
+        (ClosureReason.RATE, None, 31_000),
+        (ClosureReason.RATE, 0, 31_000),
+        (ClosureReason.RATE, -5_000, 31_000),
+        (ClosureReason.RATE, 10**12, 300_000),
+        (ClosureReason.BAN, 240_000, 242_000),
+        (ClosureReason.BAN, None, 120_000),
+        (ClosureReason.BAN, -1, 120_000),
+        (ClosureReason.BAN, 10**15, 3 * 86_400_000),
+        (ClosureReason.WAF, None, 1_000),
+        (ClosureReason.WAF, 777_000, 779_000),
+        (ClosureReason.WAF, 10**15, 3 * 86_400_000),
+        (ClosureReason.OVERLOAD, 30_000, 31_000),
+        (ClosureReason.OVERLOAD, 10**12, 3_600_000),
+        (ClosureReason.OVERLOAD, None, 1_000),
+        (ClosureReason.REGION, None, 3_600_000),
+    ],
+)
+def test_how_long_it_waits(reason: ClosureReason, stated_ms: int | None, wait_ms: int) -> None:
+    gate = closed(reason, stated_ms=stated_ms)
+    assert (gate.reason, gate.until_ms - T0) == (reason, wait_ms)
+
+
+def test_bans_without_a_time_double() -> None:
+    gate, waits = closed(ClosureReason.BAN), []
+    for _ in range(14):
+        waits.append(gate.last_pause_ms)
+        gate = go(gate, Sent(), now_ms=gate.until_ms)
+        gate = step(gate, refused(gate, ClosureReason.BAN), gate.until_ms, POLICY)
+    assert waits[:4] == [120_000, 240_000, 480_000, 960_000]
+    assert waits[-1] == 3 * 86_400_000
+
+
+def test_firewall_pauses_climb_from_first_to_last_step() -> None:
+    gate, waits = closed(ClosureReason.WAF), []
+    for _ in range(12):
+        waits.append(gate.last_pause_ms)
+        gate = go(gate, Sent(), now_ms=gate.until_ms)
+        gate = step(gate, refused(gate, ClosureReason.WAF), gate.until_ms, POLICY)
+    assert waits[:5] == [1_000, 2_000, 4_000, 8_000, 16_000]
+    assert waits[-2:] == [300_000, 300_000]
+
+
+@pytest.mark.parametrize("level", [0, 3, 9, 10**6])
+def test_a_pause_is_between_half_and_all_of_its_step(level: int) -> None:
+    rung = min(300_000, 1_000 * 2 ** min(level, 20))
+    assert ladder_ms(level, 0.0, POLICY) == rung // 2
+    assert ladder_ms(level, 1.0, POLICY) == rung
+
+
+def test_late_refusals_extend_and_never_shorten() -> None:
+    gate = closed(ClosureReason.RATE, stated_ms=20_000)
+    late = gate.epoch - 1
+    same = go(gate, refused(gate, ClosureReason.RATE, 5_000, epoch=late))
+    assert same.until_ms == gate.until_ms
+    longer = go(gate, refused(gate, ClosureReason.RATE, 60_000, epoch=late))
+    assert longer.until_ms == T0 + 61_000
+    ban = go(longer, refused(gate, ClosureReason.BAN, None, epoch=late))
+    assert (ban.until_ms, ban.reason) == (T0 + 120_000, ClosureReason.BAN)
+    assert go(ban, refused(gate, ClosureReason.WAF, epoch=late)) == ban
+    assert ban.rates == 1  # one burst is one refusal
+
+
+def test_a_burst_of_403_is_one_step() -> None:
+    gate = go(Gate(), *[Sent()] * 8)
+    first = gate.epoch
+    gate = go(gate, *[refused(gate, ClosureReason.WAF, epoch=first) for _ in range(8)])
+    assert (gate.level, gate.until_ms) == (1, T0 + 1_000)
+
+
+def test_a_ban_whose_body_is_on_its_way() -> None:
+    gate = closed(ClosureReason.BAN, body_pending=True)
+    assert gate.until_ms == T0 + BODY_WAIT_MS
+    extended = go(gate, refused(gate, ClosureReason.BAN, 60_000, epoch=gate.epoch - 1))
+    assert extended.until_ms == T0 + 62_000
+    untold = go(gate, refused(gate, ClosureReason.BAN, None, epoch=gate.epoch - 1))
+    assert untold.until_ms == T0 + 120_000
+
+
+def test_a_late_refusal_after_reopening_closes_without_a_further_step() -> None:
+    gate = ramp()
+    late = go(gate, refused(gate, ClosureReason.WAF, epoch=gate.epoch - 1))
+    assert (late.state, late.level, late.last_pause_ms) == (GateState.CLOSED, 1, 1_000)
+
+
+def test_a_refusal_in_ramp_takes_the_next_longer_pause() -> None:
+    gate = ramp(ClosureReason.RATE, stated_ms=20_000)
+    gate = go(gate, Sent())
+    again = go(gate, refused(gate, ClosureReason.RATE, 1_000))
+    assert again.last_pause_ms == 2 * 21_000
+    gate = ramp(ClosureReason.BAN, stated_ms=118_000)
+    again = go(go(gate, Sent()), refused(gate, ClosureReason.BAN, 1_000))
+    assert again.last_pause_ms == 240_000
+    gate = ramp(ClosureReason.WAF)
+    again = go(go(gate, Sent()), refused(gate, ClosureReason.WAF))
+    assert again.last_pause_ms == 2_000
+
+
+def half_refused(seed: int, every_ms: int, trip_ms: int, top: int) -> int:
+    """Requests in ten minutes of steady demand while half of all answers are 403."""
+    rng = random.Random(seed)
+    policy = replace(POLICY, ramp_top=top)
+    gate, sends, in_flight = Gate(), 0, list[tuple[int, int]]()
+    for now_ms in range(0, 600_000, 50):
+        while in_flight and in_flight[0][0] <= now_ms:
+            _, epoch = in_flight.pop(0)
+            if rng.random() < 0.5:
+                event: GateEvent = Refused(epoch, ClosureReason.WAF, None, 30_000, rng.random())
+            else:
+                event = Answered(epoch)
+            gate = step(gate, event, T0 + now_ms, policy)
+        asked = now_ms % every_ms == 0 and len(in_flight) < top
+        if asked and decide(gate, T0 + now_ms) in {GateDecision.GO, GateDecision.PROBE}:
+            gate = step(gate, Sent(), T0 + now_ms, policy)
+            in_flight.append((now_ms + trip_ms, gate.epoch))
+            sends += 1
+    return sends
+
+
+@pytest.mark.parametrize(("every_ms", "trip_ms"), [(50, 50), (50, 200), (500, 50), (5_000, 50)])
+def test_half_of_all_answers_403_for_ten_minutes_is_at_most_25_requests(every_ms: int, trip_ms: int) -> None:
+    counts = [half_refused(seed, every_ms, trip_ms, 8) for seed in range(40)]
+    assert max(counts) <= 25
+    assert min(counts) > 5
+
+
+def reopened(gate: Gate, now_ms: int) -> Gate:
+    """Return the gate after its probe and its whole ramp were answered."""
+    while gate.state is not GateState.OPEN:
+        gate = go(gate, Sent(), now_ms=now_ms)
+        gate = go(gate, Answered(gate.epoch), now_ms=now_ms)
+    return gate
+
+
+def without_answers(gate: Gate, now_ms: int, seconds: int) -> tuple[Gate, int]:
+    """Return the gate after so long without any answer, at the end of the last pause, and that time."""
+    end_ms = now_ms + seconds * 1_000
+    for _ in range(5):
+        gate = go(gate, Sent(), Dropped(gate.epoch, 0.0), QuestionFailed(0.0), now_ms=now_ms)
+    while (now_ms := max(now_ms, gate.until_ms)) < end_ms:
+        gate = go(gate, Sent(), now_ms=now_ms)
+        gate = go(gate, Dropped(gate.epoch, 0.0), now_ms=now_ms)
+    return gate, now_ms
+
+
+@pytest.mark.parametrize("seconds", [20, 300, 3_600])
+@pytest.mark.parametrize("in_ramp", [True, False])
+def test_a_ban_right_after_an_outage_lasts_as_long_as_stated(seconds: int, *, in_ramp: bool) -> None:
+    gate, now_ms = without_answers(Gate(), T0, seconds)
+    gate = go(gate, Sent(), now_ms=now_ms)
+    gate = go(gate, Answered(gate.epoch), now_ms=now_ms)
+    gate = gate if in_ramp else reopened(gate, now_ms)
+    gate = go(gate, *[Sent()] * 8, now_ms=now_ms)
+    epoch = gate.epoch
+    gate = go(gate, *[refused(gate, ClosureReason.BAN, 14_000, epoch=epoch)] * 8, now_ms=now_ms)
+    assert gate.until_ms - now_ms == 16_000
+
+
+def test_a_pause_that_binance_states_is_not_lengthened_however_often_it_refuses() -> None:
+    gate, now_ms, pauses = Gate(), T0, []
+    for _ in range(15):
+        gate = go(gate, Sent(), now_ms=now_ms)
+        gate = go(gate, refused(gate, ClosureReason.BAN, body_pending=True), now_ms=now_ms)
+        gate = go(gate, refused(gate, ClosureReason.BAN, 14_000, epoch=gate.epoch - 1), now_ms=now_ms)
+        pauses.append(gate.until_ms - now_ms)
+        now_ms = gate.until_ms
+        gate = reopened(gate, now_ms)
+    assert pauses == [16_000] * 15
+
+
+def test_what_had_no_answer_never_counts_as_flapping() -> None:
+    gate = go(go(Gate(), Sent()), refused(Gate(), ClosureReason.WAF))
+    gate, now_ms = without_answers(gate, gate.until_ms, 900)
+    gate = reopened(gate, now_ms)
+    gate = go(go(gate, Sent(), now_ms=now_ms), refused(gate, ClosureReason.WAF), now_ms=now_ms)
+    assert gate.until_ms - now_ms <= POLICY.max_ms
+    assert gate.trouble == (now_ms,)
+
+
+def test_the_operators_pause_is_not_lengthened_by_flapping() -> None:
+    gate, now_ms = Gate(), T0
+    for _ in range(15):
+        gate = go(go(gate, Sent(), now_ms=now_ms), refused(gate, ClosureReason.WAF), now_ms=now_ms)
+        now_ms = gate.until_ms
+        gate = reopened(gate, now_ms)
+    assert now_ms - T0 > 600_000
+    gate = go(gate, ForcedShut(60_000), now_ms=now_ms)
+    assert gate.until_ms - now_ms == 60_000
