@@ -2,9 +2,10 @@
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import wraps
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Concatenate, Generic, ParamSpec, Self, TypeVar
 
 import httpx
 
@@ -16,6 +17,8 @@ from mdcache.client.events import Subscription
 
 P = ParamSpec("P")
 T = TypeVar("T")
+ChangesT = TypeVar("ChangesT")
+EventsT = TypeVar("EventsT")
 _TIMEOUT = httpx.Timeout(10.0, read=75.0)  # the longest wait is a minute
 _STREAM_TIMEOUT = httpx.Timeout(10.0, read=40.0)  # something comes every 15 s
 _OK = 200
@@ -37,7 +40,40 @@ def _async(make: Callable[P, Call[T]]) -> "Callable[Concatenate[AsyncClient, P],
     return method
 
 
-class Client:
+class _Listening(ABC, Generic[ChangesT, EventsT]):
+    """The calls of both clients that listen."""
+
+    def changed(
+        self, market: str, symbols: Sequence[str], intervals: Sequence[str], after: str | None = None
+    ) -> ChangesT:
+        """Iterate over candles that close, each once, in the order of a series; for as long as you like.
+
+        Args:
+            market: `spot`, `usdm` or `coinm`.
+            symbols: Their names.
+            intervals: As Binance calls them.
+            after: `position` of an earlier iteration: what closed since comes first.
+
+        Raises:
+            Refused: While iterating: the question is wrong, or `after` is too old to resume from.
+        """
+        return self._changes(Subscription(market, symbols, intervals, after, closed=True))
+
+    def stream(
+        self, market: str, symbols: Sequence[str], intervals: Sequence[str], after: str | None = None
+    ) -> EventsT:
+        """Iterate over all events: open candles, closes, revisions, and whether a series is current."""
+        return self.events(Subscription(market, symbols, intervals, after, closed=False))
+
+    @abstractmethod
+    def events(self, subscription: Subscription) -> EventsT:
+        """Iterate over the events of a subscription."""
+
+    @abstractmethod
+    def _changes(self, subscription: Subscription) -> ChangesT: ...
+
+
+class Client(_Listening["Changes", Iterator[Event]]):
     """Asks an mdcache.
 
     Args:
@@ -56,27 +92,8 @@ class Client:
     price_at = _sync(calls.price_at)
     fetch_ohlcv = _sync(calls.fetch_ohlcv)
 
-    def changed(
-        self, market: str, symbols: Sequence[str], intervals: Sequence[str], after: str | None = None
-    ) -> "Changes":
-        """Iterate over candles that close, each once, in the order of a series; for as long as you like.
-
-        Args:
-            market: `spot`, `usdm` or `coinm`.
-            symbols: Their names.
-            intervals: As Binance calls them.
-            after: `position` of an earlier iteration: what closed since comes first.
-
-        Raises:
-            Refused: While iterating: the question is wrong, or `after` is too old to resume from.
-        """
-        return Changes(self, Subscription(market, symbols, intervals, after, closed=True))
-
-    def stream(
-        self, market: str, symbols: Sequence[str], intervals: Sequence[str], after: str | None = None
-    ) -> Iterator[Event]:
-        """Iterate over all events: open candles, closes, revisions, and whether a series is current."""
-        return self.events(Subscription(market, symbols, intervals, after, closed=False))
+    def _changes(self, subscription: Subscription) -> "Changes":
+        return Changes(self, subscription)
 
     def events(self, subscription: Subscription) -> Iterator[Event]:
         """Iterate over the events of a subscription; connect again whenever the connection ends."""
@@ -119,7 +136,7 @@ class Client:
         return call.read(_received(reply, sent_s, self._time))
 
 
-class AsyncClient:
+class AsyncClient(_Listening["AsyncChanges", AsyncIterator[Event]]):
     """Asks an mdcache, with asyncio; the arguments are those of `Client`."""
 
     def __init__(
@@ -132,17 +149,8 @@ class AsyncClient:
     price_at = _async(calls.price_at)
     fetch_ohlcv = _async(calls.fetch_ohlcv)
 
-    def changed(
-        self, market: str, symbols: Sequence[str], intervals: Sequence[str], after: str | None = None
-    ) -> "AsyncChanges":
-        """Iterate over candles that close, as `Client.changed` does."""
-        return AsyncChanges(self, Subscription(market, symbols, intervals, after, closed=True))
-
-    def stream(
-        self, market: str, symbols: Sequence[str], intervals: Sequence[str], after: str | None = None
-    ) -> AsyncIterator[Event]:
-        """Iterate over all events, as `Client.stream` does."""
-        return self.events(Subscription(market, symbols, intervals, after, closed=False))
+    def _changes(self, subscription: Subscription) -> "AsyncChanges":
+        return AsyncChanges(self, subscription)
 
     async def events(self, subscription: Subscription) -> AsyncIterator[Event]:
         """Iterate over the events of a subscription; connect again whenever the connection ends."""

@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.clients import compare, streaming, upstream
 from tests.clients.catalogue import CLIENTS, RANGES, STREAM_CLIENTS, Client, StreamClient
 from tests.clients.environments import LeftOut, install, version
+from tests.clients.outcome import Outcome
 from tests.clients.streaming import ScriptFailed, StreamResult
 from tests.support.processes import daemon, sim
 
@@ -23,21 +26,13 @@ LISTINGS_TTL_S, TAIL_TTL_S = "3600", "0.2"
 
 
 @dataclass(slots=True)
-class Result:
-    """What became of one client."""
+class Result(Outcome):
+    """What a client asked, and what reached the exchange: the first time, and again."""
 
-    client: str
-    version: str = ""
     called: dict[str, int] = field(default_factory=dict)
     answers: int = 0
     first: dict[str, int] = field(default_factory=dict)
     second: dict[str, int] = field(default_factory=dict)
-    left_out: str | None = None
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def good(self) -> bool:
-        return self.left_out is None and not self.problems
 
 
 def main() -> int:
@@ -57,11 +52,14 @@ def main() -> int:
     for client in chosen:
         print(f"{client.name} …", flush=True)
         if isinstance(client, StreamClient):
-            streams.append(_stream(client, home, direct_only=asked.direct))
+            streams.append(streamed := StreamResult(client.name))
+            compare_runs = partial(
+                streaming.run_streams, result=streamed, longer_s=client.longer_s, direct_only=asked.direct
+            )
+            _try(client, streamed, home, compare_runs)
         else:
-            results.append(_try(client, home, direct_only=asked.direct))
-        for line in (streams if isinstance(client, StreamClient) else results)[-1].problems:
-            print(f"  {line}", flush=True)
+            results.append(result := Result(client.name))
+            _try(client, result, home, partial(_compare, result=result, direct_only=asked.direct))
     _show(results)
     _show_streams(streams)
     both_results: list[Result | StreamResult] = [*results, *streams]
@@ -70,34 +68,20 @@ def main() -> int:
     return 0 if ran and all(ran) else 1
 
 
-def _stream(client: StreamClient, home: Path, *, direct_only: bool) -> StreamResult:
-    result = StreamResult(client.name)
+def _try(client: Client, outcome: Outcome, home: Path, compare_runs: Callable[[list[str]], None]) -> None:
+    """Install a client and have its runs compared, and say what became of it."""
     try:
         command = install(client, home)
-        result.version = version(client, home)
+        outcome.version = version(client, home)
     except LeftOut as reason:
-        result.left_out = str(reason)
-        return result
+        outcome.left_out = str(reason)
+        return
     try:
-        streaming.run_streams(command, result, longer_s=client.longer_s, direct_only=direct_only)
+        compare_runs(command)
     except ScriptFailed as failure:
-        result.problems.append(str(failure))
-    return result
-
-
-def _try(client: Client, home: Path, *, direct_only: bool) -> Result:
-    result = Result(client.name)
-    try:
-        command = install(client, home)
-        result.version = version(client, home)
-    except LeftOut as reason:
-        result.left_out = str(reason)
-        return result
-    try:
-        _compare(command, result, direct_only=direct_only)
-    except ScriptFailed as failure:
-        result.problems.append(str(failure))
-    return result
+        outcome.problems.append(str(failure))
+    for line in outcome.problems:
+        print(f"  {line}", flush=True)
 
 
 def _compare(command: list[str], result: Result, *, direct_only: bool) -> None:

@@ -13,13 +13,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from mdcache.replay.processes import Process, daemon, sim, stream_settings
+from tests.clients.outcome import Outcome
 
 _LISTEN_S = 25.0  # at least; and over a full minute, so that candles end
 _AFTER_MINUTE_S = 5.0  # futures' final frames come two seconds after the close
@@ -46,20 +47,12 @@ class StreamRun:
 
 
 @dataclass(slots=True)
-class StreamResult:
+class StreamResult(Outcome):
     """How two runs of a client compare: topics, frames that both were given, and topics subscribed to upstream."""
 
-    client: str
-    version: str = ""
     topics: int = 0
     frames: int = 0
     upstream: int = 0
-    left_out: str | None = None
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def good(self) -> bool:
-        return self.left_out is None and not self.problems
 
 
 def run_streams(command: list[str], result: StreamResult, *, longer_s: float, direct_only: bool) -> None:
