@@ -59,7 +59,7 @@ class CandleLimits:
     open_ttls_s: dict[str, float]
 
 
-class Candles:
+class CandleCache:
     """Answer kline questions from what is known, and fetch the rest."""
 
     def __init__(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from mdcache.cache.answers import Caller
-from mdcache.cache.candles import Candles
+from mdcache.cache.candles import CandleCache
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.clock import Clock, Instant
@@ -30,7 +30,7 @@ class SettledRows:
 
     def __init__(
         self,
-        candles: Candles,
+        candles: CandleCache,
         registry: SeriesRegistry,
         exchange_now: Callable[[Market], Instant],
         clock: Clock,

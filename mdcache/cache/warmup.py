@@ -77,7 +77,7 @@ class WarmupProgress:
 
 
 class KlineSource(Protocol):
-    """The data path (`cache.candles.Candles`)."""
+    """The data path (`cache.candles.CandleCache`)."""
 
     async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> KlineAnswer:
         """Answer a question; raise the errors of `errors.py`."""

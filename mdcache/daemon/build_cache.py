@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mdcache.cache.book_starts import BookStarts
-from mdcache.cache.candles import CandleLimits, Candles
+from mdcache.cache.candles import CandleCache, CandleLimits
 from mdcache.cache.derivations import Derivations
 from mdcache.cache.exchange_info import ExchangeInfo, ExchangeInfoPolicy
 from mdcache.cache.flights import Flights
@@ -51,7 +51,7 @@ class CacheParts:
 
     registry: SeriesRegistry
     flights: Flights
-    candles: Candles
+    candles: CandleCache
     exchange_info: ExchangeInfo
     snapshots: Snapshots
     warmup: Warmup
@@ -149,7 +149,7 @@ def build_cache(
     live_tails: LiveTails = stream_tails or NoLiveTails(clock)
     derivations = Derivations(registry, clock, events, settings.stream_idle_s) if settings.derive else None
     sources = TailSources(live_tails, derivations)
-    candles = Candles(registry, flights, exchange_info, clocks, governor, clock, limits, sources)
+    candles = CandleCache(registry, flights, exchange_info, clocks, governor, clock, limits, sources)
     mender: Mender | None = None
     if relay is not None:
         mender = Mender(relay, SettledRows(candles, registry, clocks.now, clock, settings.settle_s), clock, events)

@@ -9,7 +9,7 @@ from mdcache.clock import Instant
 from mdcache.results import Result
 from mdcache.serving.binance.headers import HeaderFields
 from mdcache.serving.binance.ready_answers import ReadyAnswers
-from mdcache.serving.binance.reply import EXPIRED, DefaultHeaders, Reply
+from mdcache.serving.binance.reply import EXPIRED, DefaultHeaders, ReadyReply
 from mdcache.serving.binance.representation import Representation
 from mdcache.serving.binance.request import ClientRequest
 from mdcache.serving.binance.used_weights import Stated, UsedWeights, next_reading_ms
@@ -77,7 +77,7 @@ class Hits:
 
     def reply(
         self, known: KnownRequest, began_s: float, default_headers: DefaultHeaders, *, cors: bool
-    ) -> Reply | None:
+    ) -> ReadyReply | None:
         """Return the answer to a request as a whole reply, which may be sent again while it is true; count it.
 
         Args:
@@ -116,7 +116,7 @@ class Hits:
         known.counts.record(began_s, age_s)
         return reply
 
-    def restate(self, reply: Reply) -> None:
+    def restate(self, reply: ReadyReply) -> None:
         """State in a reply of settled rows that it is as of now."""
         now = self.clocks.now(reply.market)
         reply.restate(now.ms)

@@ -41,8 +41,8 @@ class BackoffPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A read of `epoch` was refused, for this reason.
+class Denied:
+    """A read of `epoch` was denied, for this reason.
 
     `stated_ms`: the wait that the reply states, `None` if it does not. `next_minute_ms`: time to the next UTC minute.
     Both include the clock's error, where a clock is needed. `body_pending`: a 418 whose body may state a longer wait.
@@ -75,7 +75,7 @@ LONGEST_REPEAT_MS = {
 }
 
 
-def wait_ms(event: Refused, policy: BackoffPolicy, *, level: int, bans: int) -> int:
+def wait_ms(event: Denied, policy: BackoffPolicy, *, level: int, bans: int) -> int:
     """Return the wait after this refusal; `level`: rung of the ladder; `bans`: the number of bans before it."""
     stated_ms = event.stated_ms if event.stated_ms is not None and event.stated_ms > 0 else None
     match event.reason:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
-from mdcache.upstream.backoff import LONGEST_REPEAT_MS, BackoffPolicy, ClosureReason, Refused, ladder_ms, wait_ms
+from mdcache.upstream.backoff import LONGEST_REPEAT_MS, BackoffPolicy, ClosureReason, Denied, ladder_ms, wait_ms
 from mdcache.upstream.gate_events import (
     Answered,
     Dropped,
@@ -203,7 +203,7 @@ def _failed(gate: Gate, event: QuestionFailed, now_ms: int, policy: BackoffPolic
     return _close(replace(gate, level=gate.level + 1), ClosureReason.FAILURES, pause_ms, now_ms)
 
 
-def _refused(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> Gate:
+def _denied(gate: Gate, event: Denied, now_ms: int, policy: BackoffPolicy) -> Gate:
     """Close on a refusal while the gate admits reads. A late refusal does not climb the ladder."""
     if event.epoch < gate.forced_epoch:
         return gate
@@ -219,7 +219,7 @@ def _refused(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> 
     return _close(_learn(gate, event, now_ms), event.reason, pause_ms, now_ms, damped=damped)
 
 
-def _extended(gate: Gate, event: Refused, now_ms: int, policy: BackoffPolicy) -> Gate:
+def _extended(gate: Gate, event: Denied, now_ms: int, policy: BackoffPolicy) -> Gate:
     """Apply a late refusal while the gate is closed: its wait may be longer."""
     if event.epoch < gate.forced_epoch or (event.reason is ClosureReason.WAF and event.stated_ms is None):
         return gate
@@ -244,12 +244,12 @@ def _forced_shut(gate: Gate, event: ForcedShut, now_ms: int, _policy: BackoffPol
 # ------------------------------------------------------------------------------------------- parts
 
 
-def _repeated_ms(gate: Gate, event: Refused, policy: BackoffPolicy) -> int:
+def _repeated_ms(gate: Gate, event: Denied, policy: BackoffPolicy) -> int:
     """Return the wait after a late refusal: that of its closure, without climbing the ladder."""
     return wait_ms(event, policy, level=max(0, gate.level - 1), bans=max(0, gate.bans - 1))
 
 
-def _learn(gate: Gate, event: Refused, now_ms: int) -> Gate:
+def _learn(gate: Gate, event: Denied, now_ms: int) -> Gate:
     """Count this refusal, so that the next one of its kind waits longer."""
     rates = gate.rates + 1 if event.reason is ClosureReason.RATE else 0
     return replace(
@@ -311,7 +311,7 @@ _TABLE: dict[GateState, dict[type, _Handler]] = {
         Sent: _sent,
         Answered: _answered,
         Dropped: _dropped,
-        Refused: _refused,
+        Denied: _denied,
         QuestionFailed: _failed,
         **_ALWAYS,
     },
@@ -319,7 +319,7 @@ _TABLE: dict[GateState, dict[type, _Handler]] = {
         Sent: _probe,
         Answered: _same,
         Dropped: _same,
-        Refused: _extended,
+        Denied: _extended,
         QuestionFailed: _same,
         **_ALWAYS,
     },
@@ -327,7 +327,7 @@ _TABLE: dict[GateState, dict[type, _Handler]] = {
         Sent: _same,
         Answered: _proved,
         Dropped: _unproved,
-        Refused: _refused,
+        Denied: _denied,
         QuestionFailed: _same,
         **_ALWAYS,
     },
@@ -335,7 +335,7 @@ _TABLE: dict[GateState, dict[type, _Handler]] = {
         Sent: _sent,
         Answered: _climbed,
         Dropped: _dropped,
-        Refused: _refused,
+        Denied: _denied,
         QuestionFailed: _failed,
         **_ALWAYS,
     },

@@ -1,8 +1,8 @@
-"""The events of the gate's table. `Refused`, which carries a wait, is in `backoff`."""
+"""The events of the gate's table. `Denied`, which carries a wait, is in `backoff`."""
 
 from dataclasses import dataclass
 
-from mdcache.upstream.backoff import Refused
+from mdcache.upstream.backoff import Denied
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +44,4 @@ class ForcedShut:
     wait_ms: int
 
 
-GateEvent = Sent | Answered | Dropped | Refused | QuestionFailed | ForcedOpen | ForcedShut
+GateEvent = Sent | Answered | Dropped | Denied | QuestionFailed | ForcedOpen | ForcedShut

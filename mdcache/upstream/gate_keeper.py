@@ -11,7 +11,7 @@ from mdcache.errors import GateClosed
 from mdcache.events import Events, GateChanged
 from mdcache.exchange.markets import Family
 from mdcache.upstream import gate as gates
-from mdcache.upstream.backoff import BackoffPolicy, ClosureReason, Refused
+from mdcache.upstream.backoff import BackoffPolicy, ClosureReason, Denied
 from mdcache.upstream.budget import MINUTE_MS
 from mdcache.upstream.family_clock import FamilyClock
 from mdcache.upstream.gate import Gate, GateDecision, GateState
@@ -103,7 +103,7 @@ class GateKeeper:
         stated_ms = stated_wait_ms(head, body or b"", at)
         body_pending = body is None and reason is ClosureReason.BAN and stated_ms is None
         self.step(
-            Refused(
+            Denied(
                 epoch=epoch,
                 reason=reason,
                 stated_ms=stated_ms,

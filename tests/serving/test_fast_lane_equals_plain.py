@@ -26,7 +26,7 @@ from mdcache.clock import Clock
 from mdcache.events import Events
 from mdcache.exchange.klines import KlineQuestion
 from mdcache.exchange.markets import Market
-from mdcache.serving.binance.reply import DefaultHeaders, Reply
+from mdcache.serving.binance.reply import DefaultHeaders, ReadyReply
 from mdcache.serving.http.connection import ClientConnection
 from mdcache.serving.http.fast_lane import FastLane
 from mdcache.telemetry.gauges import GaugeSources
@@ -70,7 +70,7 @@ OTHERS = [
 class NoLane(FastLane):
     """Knows nothing."""
 
-    def answer(self, raw: bytes, default_headers: DefaultHeaders) -> Reply | None:
+    def answer(self, raw: bytes, default_headers: DefaultHeaders) -> ReadyReply | None:
         return None
 
 
@@ -79,7 +79,7 @@ class CountingLane(FastLane):
 
     answered = 0
 
-    def answer(self, raw: bytes, default_headers: DefaultHeaders) -> Reply | None:
+    def answer(self, raw: bytes, default_headers: DefaultHeaders) -> ReadyReply | None:
         reply = super().answer(raw, default_headers)
         self.answered += reply is not None
         return reply

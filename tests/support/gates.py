@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mdcache.upstream.backoff import BackoffPolicy, ClosureReason, Refused
+from mdcache.upstream.backoff import BackoffPolicy, ClosureReason, Denied
 from mdcache.upstream.gate import Gate, step
 from mdcache.upstream.gate_events import Answered, GateEvent, Sent
 
@@ -12,8 +12,8 @@ POLICY = BackoffPolicy(initial_ms=1_000, max_ms=300_000, ramp_top=8)
 T0 = 10_000_000
 
 
-def refused(gate: Gate, reason: ClosureReason, stated_ms: int | None = None, **more: object) -> Refused:
-    event = Refused(gate.epoch, reason, stated_ms, next_minute_ms=30_000, jitter=1.0)
+def denied(gate: Gate, reason: ClosureReason, stated_ms: int | None = None, **more: object) -> Denied:
+    event = Denied(gate.epoch, reason, stated_ms, next_minute_ms=30_000, jitter=1.0)
     return replace(event, **more)  # type: ignore[arg-type]
 
 
@@ -25,7 +25,7 @@ def go(gate: Gate, *events: GateEvent, now_ms: int = T0) -> Gate:
 
 def closed(reason: ClosureReason = ClosureReason.WAF, **more: object) -> Gate:
     gate = go(Gate(), Sent())
-    return go(gate, refused(gate, reason, **more))  # type: ignore[arg-type]
+    return go(gate, denied(gate, reason, **more))  # type: ignore[arg-type]
 
 
 def probing(reason: ClosureReason = ClosureReason.WAF, **more: object) -> Gate:

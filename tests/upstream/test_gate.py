@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from mdcache.upstream import gate as gates
-from mdcache.upstream.backoff import ClosureReason, Refused
+from mdcache.upstream.backoff import ClosureReason, Denied
 from mdcache.upstream.gate import Gate, GateDecision, GateState, decide, reopens_in_ms, share_factor, step
 from mdcache.upstream.gate_events import Answered, Dropped, ForcedOpen, ForcedShut, GateEvent, QuestionFailed, Sent
-from tests.support.gates import POLICY, T0, closed, go, probing, ramp, refused
+from tests.support.gates import POLICY, T0, closed, denied, go, probing, ramp
 
 STATES: dict[GateState, Callable[[], Gate]] = {
     GateState.OPEN: Gate,
@@ -24,7 +24,7 @@ def every_event(epoch: int) -> list[GateEvent]:
         Sent(),
         Answered(epoch),
         Dropped(epoch, 0.5),
-        Refused(epoch, ClosureReason.WAF, None, 30_000, 0.5),
+        Denied(epoch, ClosureReason.WAF, None, 30_000, 0.5),
         QuestionFailed(0.5),
         ForcedOpen(),
         ForcedShut(5_000),
@@ -129,7 +129,7 @@ def test_a_ramp_of_one_is_open_after_one() -> None:
 def test_a_second_429_in_a_row_halves_the_share_for_ten_minutes() -> None:
     gate = ramp(ClosureReason.RATE, stated_ms=1_000)
     assert share_factor(gate, T0) == 1.0
-    gate = go(go(gate, Sent()), refused(gate, ClosureReason.RATE, 1_000))
+    gate = go(go(gate, Sent()), denied(gate, ClosureReason.RATE, 1_000))
     assert share_factor(gate, T0 + 599_999) == 0.5
     assert share_factor(gate, T0 + 600_000) == 1.0
 
@@ -137,7 +137,7 @@ def test_a_second_429_in_a_row_halves_the_share_for_ten_minutes() -> None:
 def test_two_429_far_apart_are_not_in_a_row() -> None:
     gate = ramp(ClosureReason.RATE, stated_ms=1_000)
     later = gate.reopened_ms + 60_000
-    gate = step(go(gate, Sent()), refused(gate, ClosureReason.RATE, 1_000), later, POLICY)
+    gate = step(go(gate, Sent()), denied(gate, ClosureReason.RATE, 1_000), later, POLICY)
     assert share_factor(gate, later) == 1.0
 
 
@@ -145,14 +145,14 @@ def test_the_step_is_forgotten_after_as_long_as_the_last_pause() -> None:
     gate = closed(ClosureReason.WAF)
     for _ in range(7):
         gate = go(gate, Sent(), now_ms=gate.until_ms)
-        gate = step(gate, refused(gate, ClosureReason.WAF), gate.until_ms, POLICY)
+        gate = step(gate, denied(gate, ClosureReason.WAF), gate.until_ms, POLICY)
     assert gate.last_pause_ms == 128_000
     gate = go(gate, Sent(), now_ms=gate.until_ms)
     gate = go(gate, Answered(gate.epoch), now_ms=gate.until_ms)
     reopened = gate.reopened_ms
     gate = go(gate, Sent())
-    soon = step(gate, refused(gate, ClosureReason.WAF), reopened + 127_999, POLICY)
-    late = step(gate, refused(gate, ClosureReason.WAF), reopened + 128_000, POLICY)
+    soon = step(gate, denied(gate, ClosureReason.WAF), reopened + 127_999, POLICY)
+    late = step(gate, denied(gate, ClosureReason.WAF), reopened + 128_000, POLICY)
     assert (soon.last_pause_ms, late.last_pause_ms) == (256_000, 1_000)
 
 
@@ -178,8 +178,8 @@ def test_after_the_operator_opens_late_refusals_are_ignored() -> None:
     gate = closed(ClosureReason.BAN, stated_ms=86_400_000)
     opened = go(gate, ForcedOpen())
     assert (opened.state, opened.level, opened.bans) == (GateState.OPEN, 0, 0)
-    assert go(opened, refused(opened, ClosureReason.BAN, 10**6, epoch=gate.epoch)) == opened
-    assert go(opened, refused(opened, ClosureReason.BAN, 10**6)).state is GateState.CLOSED
+    assert go(opened, denied(opened, ClosureReason.BAN, 10**6, epoch=gate.epoch)) == opened
+    assert go(opened, denied(opened, ClosureReason.BAN, 10**6)).state is GateState.CLOSED
 
 
 def test_the_operator_shuts_and_does_not_shorten_a_ban() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mdcache.upstream.backoff import ClosureReason, Refused
+from mdcache.upstream.backoff import ClosureReason, Denied
 from mdcache.upstream.gate import Gate, GateDecision, GateState, decide, step
 from mdcache.upstream.gate_events import Answered, Dropped, ForcedOpen, GateEvent, QuestionFailed, Sent
 from tests.support.gates import POLICY, T0
@@ -49,7 +49,7 @@ class GateMachine(RuleBasedStateMachine):
         else:
             stated = data.draw(st.none() | st.integers(-10, 10**10))
             jitter = data.draw(st.floats(0, 1))
-            self.step(Refused(epoch, ClosureReason(how), stated, 30_000, jitter))
+            self.step(Denied(epoch, ClosureReason(how), stated, 30_000, jitter))
             longest_ms = {"429": 300_000, "451": 0, "503": 3_600_000}.get(how, 3 * 86_400_000)
             if epoch >= self.gate.forced_epoch and stated is not None and stated > 0:
                 self.not_before_ms = max(self.not_before_ms, self.now_ms + min(longest_ms, stated))

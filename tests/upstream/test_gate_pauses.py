@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from mdcache.upstream.backoff import BODY_WAIT_MS, ClosureReason, Refused, ladder_ms
+from mdcache.upstream.backoff import BODY_WAIT_MS, ClosureReason, Denied, ladder_ms
 from mdcache.upstream.gate import Gate, GateDecision, GateState, decide, step
 from mdcache.upstream.gate_events import Answered, Dropped, ForcedShut, GateEvent, QuestionFailed, Sent
-from tests.support.gates import POLICY, T0, closed, go, ramp, refused
+from tests.support.gates import POLICY, T0, closed, denied, go, ramp
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_bans_without_a_time_double() -> None:
     for _ in range(14):
         waits.append(gate.last_pause_ms)
         gate = go(gate, Sent(), now_ms=gate.until_ms)
-        gate = step(gate, refused(gate, ClosureReason.BAN), gate.until_ms, POLICY)
+        gate = step(gate, denied(gate, ClosureReason.BAN), gate.until_ms, POLICY)
     assert waits[:4] == [120_000, 240_000, 480_000, 960_000]
     assert waits[-1] == 3 * 86_400_000
 
@@ -52,7 +52,7 @@ def test_firewall_pauses_climb_from_first_to_last_step() -> None:
     for _ in range(12):
         waits.append(gate.last_pause_ms)
         gate = go(gate, Sent(), now_ms=gate.until_ms)
-        gate = step(gate, refused(gate, ClosureReason.WAF), gate.until_ms, POLICY)
+        gate = step(gate, denied(gate, ClosureReason.WAF), gate.until_ms, POLICY)
     assert waits[:5] == [1_000, 2_000, 4_000, 8_000, 16_000]
     assert waits[-2:] == [300_000, 300_000]
 
@@ -67,48 +67,48 @@ def test_a_pause_is_between_half_and_all_of_its_step(level: int) -> None:
 def test_late_refusals_extend_and_never_shorten() -> None:
     gate = closed(ClosureReason.RATE, stated_ms=20_000)
     late = gate.epoch - 1
-    same = go(gate, refused(gate, ClosureReason.RATE, 5_000, epoch=late))
+    same = go(gate, denied(gate, ClosureReason.RATE, 5_000, epoch=late))
     assert same.until_ms == gate.until_ms
-    longer = go(gate, refused(gate, ClosureReason.RATE, 60_000, epoch=late))
+    longer = go(gate, denied(gate, ClosureReason.RATE, 60_000, epoch=late))
     assert longer.until_ms == T0 + 61_000
-    ban = go(longer, refused(gate, ClosureReason.BAN, None, epoch=late))
+    ban = go(longer, denied(gate, ClosureReason.BAN, None, epoch=late))
     assert (ban.until_ms, ban.reason) == (T0 + 120_000, ClosureReason.BAN)
-    assert go(ban, refused(gate, ClosureReason.WAF, epoch=late)) == ban
+    assert go(ban, denied(gate, ClosureReason.WAF, epoch=late)) == ban
     assert ban.rates == 1  # one burst is one refusal
 
 
 def test_a_burst_of_403_is_one_step() -> None:
     gate = go(Gate(), *[Sent()] * 8)
     first = gate.epoch
-    gate = go(gate, *[refused(gate, ClosureReason.WAF, epoch=first) for _ in range(8)])
+    gate = go(gate, *[denied(gate, ClosureReason.WAF, epoch=first) for _ in range(8)])
     assert (gate.level, gate.until_ms) == (1, T0 + 1_000)
 
 
 def test_a_ban_whose_body_is_on_its_way() -> None:
     gate = closed(ClosureReason.BAN, body_pending=True)
     assert gate.until_ms == T0 + BODY_WAIT_MS
-    extended = go(gate, refused(gate, ClosureReason.BAN, 60_000, epoch=gate.epoch - 1))
+    extended = go(gate, denied(gate, ClosureReason.BAN, 60_000, epoch=gate.epoch - 1))
     assert extended.until_ms == T0 + 62_000
-    untold = go(gate, refused(gate, ClosureReason.BAN, None, epoch=gate.epoch - 1))
+    untold = go(gate, denied(gate, ClosureReason.BAN, None, epoch=gate.epoch - 1))
     assert untold.until_ms == T0 + 120_000
 
 
 def test_a_late_refusal_after_reopening_closes_without_a_further_step() -> None:
     gate = ramp()
-    late = go(gate, refused(gate, ClosureReason.WAF, epoch=gate.epoch - 1))
+    late = go(gate, denied(gate, ClosureReason.WAF, epoch=gate.epoch - 1))
     assert (late.state, late.level, late.last_pause_ms) == (GateState.CLOSED, 1, 1_000)
 
 
 def test_a_refusal_in_ramp_takes_the_next_longer_pause() -> None:
     gate = ramp(ClosureReason.RATE, stated_ms=20_000)
     gate = go(gate, Sent())
-    again = go(gate, refused(gate, ClosureReason.RATE, 1_000))
+    again = go(gate, denied(gate, ClosureReason.RATE, 1_000))
     assert again.last_pause_ms == 2 * 21_000
     gate = ramp(ClosureReason.BAN, stated_ms=118_000)
-    again = go(go(gate, Sent()), refused(gate, ClosureReason.BAN, 1_000))
+    again = go(go(gate, Sent()), denied(gate, ClosureReason.BAN, 1_000))
     assert again.last_pause_ms == 240_000
     gate = ramp(ClosureReason.WAF)
-    again = go(go(gate, Sent()), refused(gate, ClosureReason.WAF))
+    again = go(go(gate, Sent()), denied(gate, ClosureReason.WAF))
     assert again.last_pause_ms == 2_000
 
 
@@ -121,7 +121,7 @@ def half_refused(seed: int, every_ms: int, trip_ms: int, top: int) -> int:
         while in_flight and in_flight[0][0] <= now_ms:
             _, epoch = in_flight.pop(0)
             if rng.random() < 0.5:
-                event: GateEvent = Refused(epoch, ClosureReason.WAF, None, 30_000, rng.random())
+                event: GateEvent = Denied(epoch, ClosureReason.WAF, None, 30_000, rng.random())
             else:
                 event = Answered(epoch)
             gate = step(gate, event, T0 + now_ms, policy)
@@ -168,7 +168,7 @@ def test_a_ban_right_after_an_outage_lasts_as_long_as_stated(seconds: int, *, in
     gate = gate if in_ramp else reopened(gate, now_ms)
     gate = go(gate, *[Sent()] * 8, now_ms=now_ms)
     epoch = gate.epoch
-    gate = go(gate, *[refused(gate, ClosureReason.BAN, 14_000, epoch=epoch)] * 8, now_ms=now_ms)
+    gate = go(gate, *[denied(gate, ClosureReason.BAN, 14_000, epoch=epoch)] * 8, now_ms=now_ms)
     assert gate.until_ms - now_ms == 16_000
 
 
@@ -176,8 +176,8 @@ def test_a_pause_that_binance_states_is_not_lengthened_however_often_it_refuses(
     gate, now_ms, pauses = Gate(), T0, []
     for _ in range(15):
         gate = go(gate, Sent(), now_ms=now_ms)
-        gate = go(gate, refused(gate, ClosureReason.BAN, body_pending=True), now_ms=now_ms)
-        gate = go(gate, refused(gate, ClosureReason.BAN, 14_000, epoch=gate.epoch - 1), now_ms=now_ms)
+        gate = go(gate, denied(gate, ClosureReason.BAN, body_pending=True), now_ms=now_ms)
+        gate = go(gate, denied(gate, ClosureReason.BAN, 14_000, epoch=gate.epoch - 1), now_ms=now_ms)
         pauses.append(gate.until_ms - now_ms)
         now_ms = gate.until_ms
         gate = reopened(gate, now_ms)
@@ -185,10 +185,10 @@ def test_a_pause_that_binance_states_is_not_lengthened_however_often_it_refuses(
 
 
 def test_what_had_no_answer_never_counts_as_flapping() -> None:
-    gate = go(go(Gate(), Sent()), refused(Gate(), ClosureReason.WAF))
+    gate = go(go(Gate(), Sent()), denied(Gate(), ClosureReason.WAF))
     gate, now_ms = without_answers(gate, gate.until_ms, 900)
     gate = reopened(gate, now_ms)
-    gate = go(go(gate, Sent(), now_ms=now_ms), refused(gate, ClosureReason.WAF), now_ms=now_ms)
+    gate = go(go(gate, Sent(), now_ms=now_ms), denied(gate, ClosureReason.WAF), now_ms=now_ms)
     assert gate.until_ms - now_ms <= POLICY.max_ms
     assert gate.trouble == (now_ms,)
 
@@ -196,7 +196,7 @@ def test_what_had_no_answer_never_counts_as_flapping() -> None:
 def test_the_operators_pause_is_not_lengthened_by_flapping() -> None:
     gate, now_ms = Gate(), T0
     for _ in range(15):
-        gate = go(go(gate, Sent(), now_ms=now_ms), refused(gate, ClosureReason.WAF), now_ms=now_ms)
+        gate = go(go(gate, Sent(), now_ms=now_ms), denied(gate, ClosureReason.WAF), now_ms=now_ms)
         now_ms = gate.until_ms
         gate = reopened(gate, now_ms)
     assert now_ms - T0 > 600_000

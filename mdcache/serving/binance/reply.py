@@ -24,7 +24,7 @@ class StatedWeight(Protocol):
     weight: int | None
 
 
-class Reply:
+class ReadyReply:
     """What is sent to all who ask the same, for as long as it would be the same if it were made anew.
 
     `head`, with the body if that is short; `body`, empty if it is not. `until_s`: by our own clock. `restated_s`: when
@@ -92,4 +92,4 @@ def _never() -> bool:
     return False
 
 
-EXPIRED = Reply(Market.SPOT)  # true at no time
+EXPIRED = ReadyReply(Market.SPOT)  # true at no time

@@ -8,7 +8,7 @@ from mdcache.cache.answers import Answer
 from mdcache.clock import Instant
 from mdcache.exchange.markets import Market
 from mdcache.serving.binance.headers import GZIP_SUFFIX, HeaderFields, Variant, answer_fields
-from mdcache.serving.binance.reply import Reply
+from mdcache.serving.binance.reply import ReadyReply
 from mdcache.serving.binance.request import ClientRequest
 
 _COMPRESS_FROM = 1_024  # a smaller body fits into one packet with its headers anyway
@@ -29,7 +29,7 @@ class Representation:
         self.used_at_s = float("-inf")
         self._gzipped: bytes | None = None
         self._variants: list[Variant | None] = [None] * _VARIANTS
-        self._replies: dict[tuple[int, str], Reply] = {}
+        self._replies: dict[tuple[int, str], ReadyReply] = {}
         self._fields: list[tuple[int, int | None, HeaderFields, bytes] | None] = [None] * _VARIANTS
 
     @property
@@ -84,12 +84,12 @@ class Representation:
             made = self._fields[variant.index] = (age_s, used_weight, pairs, raw)
         return made[2], made[3]
 
-    def reply(self, variant: Variant, client: str) -> Reply:
+    def reply(self, variant: Variant, client: str) -> ReadyReply:
         """Return the reply of `variant` to `client`, to be made or renewed."""
         key = variant.index, client
         reply = self._replies.get(key)
         if reply is None:
-            reply = self._replies[key] = Reply(self.market)
+            reply = self._replies[key] = ReadyReply(self.market)
         return reply
 
     def retire(self) -> None:

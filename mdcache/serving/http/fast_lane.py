@@ -8,7 +8,7 @@ import re
 from collections import OrderedDict
 
 from mdcache.clock import Clock
-from mdcache.serving.binance.reply import EXPIRED, DefaultHeaders, Reply
+from mdcache.serving.binance.reply import EXPIRED, DefaultHeaders, ReadyReply
 from mdcache.serving.binance.request import ClientRequest
 from mdcache.serving.hits import Hits, KnownRequest
 
@@ -61,7 +61,7 @@ class FastLane:
                 dropped, _ = known.popitem(last=False)
                 self._nbytes -= len(dropped) + _ENTRY_BYTES
 
-    def answer(self, raw: bytes, default_headers: DefaultHeaders) -> Reply | None:
+    def answer(self, raw: bytes, default_headers: DefaultHeaders) -> ReadyReply | None:
         """Return the reply to these bytes, which counts as sent; `None` if they must be parsed."""
         known = self._requests.get(raw)
         if known is None:

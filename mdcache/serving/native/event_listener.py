@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mdcache.background_work import cancel_all
 from mdcache.errors import MdcacheError
 from mdcache.serving.native.positions import Position
-from mdcache.serving.native.series_events import Cursor, Event, EventName, close_events
+from mdcache.serving.native.series_events import Cursor, EventName, SeriesEvent, close_events
 from mdcache.serving.native.stream_query import StreamQuery
 from mdcache.serving.native.watchers import SeriesWatcher, SeriesWatchers
 from mdcache.serving.responses import Receive, Send, wait_until_gone
@@ -122,10 +122,10 @@ class EventListener:
                 size += len(printed[-1])
         return b"".join(printed)
 
-    async def _read_missed(self, watcher: SeriesWatcher) -> list[Event]:
+    async def _read_missed(self, watcher: SeriesWatcher) -> list[SeriesEvent]:
         """Return the closes that the listener missed, as far as they can be had now; the rest is tried again later."""
         cursor, until_ms = self._places[watcher].cursor, watcher.changes.complete_after_ms
-        events: list[Event] = []
+        events: list[SeriesEvent] = []
         try:
             async for candles in watcher.closed_between(cursor.until_ms, until_ms):
                 events += close_events(candles, cursor)
@@ -135,7 +135,7 @@ class EventListener:
         self._changed[watcher] = None
         return events
 
-    def _print(self, watcher: SeriesWatcher, events: Sequence[Event]) -> bytes:
+    def _print(self, watcher: SeriesWatcher, events: Sequence[SeriesEvent]) -> bytes:
         place = self._places[watcher]
         printed: list[bytes] = []
         for event in events:

@@ -88,9 +88,6 @@ class Sendable(Protocol):
         """Send it, or its head alone."""
 
 
-Reply = HttpResponse | Streamed | Sendable
-
-
 @dataclass(frozen=True, slots=True)
 class NativeRequest:
     """A request to the native API. `accept`, `last_event_id`: headers, as sent; `market`: for the metrics."""
@@ -108,7 +105,7 @@ class NativeRequest:
 class NativeReply:
     """A reply, and how it was obtained, for the metrics. `waited_s`: for news, as the question wanted it."""
 
-    reply: Reply
+    reply: HttpResponse | Streamed | Sendable
     result: Result
     age_s: float | None = None
     waited_s: float = 0.0

@@ -26,7 +26,7 @@ class EventName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Candle:
+class PrintedCandle:
     """One candle. `columns`: as printed, without whether it is closed. `data`: that of an event about it."""
 
     open_ms: int
@@ -37,12 +37,12 @@ class Candle:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class SeriesEvent:
     """An event, with the candle that it shows, if it shows one."""
 
     name: EventName
     data: bytes
-    candle: Candle | None = None
+    candle: PrintedCandle | None = None
 
 
 class SeriesNames:
@@ -56,14 +56,14 @@ class SeriesNames:
         """Return the data of an event without a candle; a negative as-of is none."""
         return b'%b,"as_of":%b}' % (self._start, b"%d" % as_of_ms if as_of_ms >= 0 else b"null")
 
-    def candle(self, row: Sequence[bytes], as_of_ms: int, *, closed: bool) -> Candle:
+    def candle(self, row: Sequence[bytes], as_of_ms: int, *, closed: bool) -> PrintedCandle:
         """Return the candle that Binance printed as `row`."""
         columns = b",".join(row[: len(COLUMNS) - 1])
         printed = b"[%b,%b]" % (columns, b"true" if closed else b"false")
         data = b'%b,"as_of":%d,"row":%b}' % (self._start, as_of_ms, printed)
-        return Candle(int(row[_OPEN_TIME]), int(row[_CLOSE_TIME]), columns, closed, data)
+        return PrintedCandle(int(row[_OPEN_TIME]), int(row[_CLOSE_TIME]), columns, closed, data)
 
-    def candles(self, body: bytes, as_of_ms: int, *, newest_open: bool) -> list[Candle]:
+    def candles(self, body: bytes, as_of_ms: int, *, newest_open: bool) -> list[PrintedCandle]:
         """Return the candles of a kline answer; all are closed but the newest, if `newest_open`."""
         rows = [[bytes(column) for column in row] for row in _rows_decoder.decode(body)]
         open_at = len(rows) - 1 if newest_open else len(rows)
@@ -92,20 +92,20 @@ class SeriesChanges:
 
     def __init__(self, names: SeriesNames) -> None:
         self.names = names
-        self.closed: deque[Candle] = deque(maxlen=_MAX_RECENT)
+        self.closed: deque[PrintedCandle] = deque(maxlen=_MAX_RECENT)
         self.complete_after_ms = self.until_ms = -1
-        self.open: Candle | None = None
+        self.open: PrintedCandle | None = None
         self.as_of_ms = -1
         self.stale = False
         self.revision = 0
-        self._revised: deque[tuple[int, Candle]] = deque(maxlen=_MAX_RECENT)
+        self._revised: deque[tuple[int, PrintedCandle]] = deque(maxlen=_MAX_RECENT)
 
     @property
     def known(self) -> bool:
         """Whether anything was ever shown."""
         return self.as_of_ms >= 0
 
-    def show(self, candles: Sequence[Candle], as_of_ms: int, *, stale: bool) -> None:
+    def show(self, candles: Sequence[PrintedCandle], as_of_ms: int, *, stale: bool) -> None:
         """Show the newest candles of the series, which follow without a gap on those that were shown before."""
         if not self.known and candles:
             self.complete_after_ms = self.until_ms = candles[0].open_ms - 1
@@ -120,7 +120,7 @@ class SeriesChanges:
         """Note that nothing fresh enough can be had now."""
         self.stale = True
 
-    def revise(self, candle: Candle) -> None:
+    def revise(self, candle: PrintedCandle) -> None:
         """Note that a candle that was shown as closed is printed differently."""
         self.revision += 1
         self._revised.append((self.revision, candle))
@@ -128,7 +128,7 @@ class SeriesChanges:
             if each.open_ms == candle.open_ms:
                 self.closed[place] = candle
 
-    def since(self, cursor: Cursor, *, closed_only: bool) -> list[Event] | None:
+    def since(self, cursor: Cursor, *, closed_only: bool) -> list[SeriesEvent] | None:
         """Return the events since a cursor, and move it to now.
 
         Returns:
@@ -140,7 +140,7 @@ class SeriesChanges:
         if cursor.until_ms < self.complete_after_ms:
             return None
         events = [
-            Event(EventName.REVISED, candle.data, candle)
+            SeriesEvent(EventName.REVISED, candle.data, candle)
             for number, candle in self._revised
             if number > cursor.revision and candle.close_ms <= cursor.until_ms
         ]
@@ -152,29 +152,29 @@ class SeriesChanges:
             events += self._turn(cursor)
         if self.open is not None and not closed_only and self.open.columns != cursor.columns:
             cursor.columns = self.open.columns
-            events.append(Event(EventName.CANDLE, self.open.data, self.open))
+            events.append(SeriesEvent(EventName.CANDLE, self.open.data, self.open))
         return events
 
-    def _close(self, candle: Candle) -> None:
+    def _close(self, candle: PrintedCandle) -> None:
         if len(self.closed) == _MAX_RECENT:
             self.complete_after_ms = self.closed[0].close_ms
         self.closed.append(candle)
         self.until_ms = candle.close_ms
 
-    def _turn(self, cursor: Cursor) -> list[Event]:
+    def _turn(self, cursor: Cursor) -> list[SeriesEvent]:
         """Return the event that the series has stopped or resumed being current, if it has."""
         if cursor.stale is self.stale:
             return []
         cursor.stale = self.stale
         name = EventName.STALE if self.stale else EventName.FRESH
-        return [Event(name, self.names.state(self.as_of_ms))]
+        return [SeriesEvent(name, self.names.state(self.as_of_ms))]
 
 
-def close_events(candles: Iterable[Candle], cursor: Cursor) -> list[Event]:
+def close_events(candles: Iterable[PrintedCandle], cursor: Cursor) -> list[SeriesEvent]:
     """Return a `closed` for each of these candles that the listener was not sent yet, and move its cursor."""
-    events: list[Event] = []
+    events: list[SeriesEvent] = []
     for candle in candles:
         if candle.closed and candle.close_ms > cursor.until_ms:
             cursor.until_ms = candle.close_ms
-            events.append(Event(EventName.CLOSED, candle.data, candle))
+            events.append(SeriesEvent(EventName.CLOSED, candle.data, candle))
     return events

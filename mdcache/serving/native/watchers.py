@@ -21,7 +21,7 @@ from mdcache.events import BackgroundTask, Events
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import KlineQuestion, SeriesKey
 from mdcache.exchange.markets import KLINE_ENDPOINTS, KlineEndpoint, Market
-from mdcache.serving.native.series_events import Candle, SeriesChanges, SeriesNames
+from mdcache.serving.native.series_events import PrintedCandle, SeriesChanges, SeriesNames
 from mdcache.serving.ports import CandleSource
 
 _ANY_AGE, _CALLER = FreshnessDirectives(), Caller()
@@ -82,7 +82,7 @@ class SeriesWatcher:
         """Look no more."""
         await cancel_all(self._task)
 
-    async def closed_between(self, after_ms: int, until_ms: int) -> AsyncIterator[list[Candle]]:
+    async def closed_between(self, after_ms: int, until_ms: int) -> AsyncIterator[list[PrintedCandle]]:
         """Read the candles that closed after one time until another, in order, some at a time.
 
         Raises:
@@ -122,11 +122,11 @@ class SeriesWatcher:
         self._find_revisions(answer.series)
         return answer
 
-    async def _ask(self, question: KlineQuestion) -> tuple[list[Candle], KlineAnswer]:
+    async def _ask(self, question: KlineQuestion) -> tuple[list[PrintedCandle], KlineAnswer]:
         answer = await self._sources.candles.answer(question, _ANY_AGE, _CALLER)
         return self.changes.names.candles(answer.body, answer.as_of_ms, newest_open=answer.newest_open), answer
 
-    def _show(self, candles: list[Candle], answer: KlineAnswer) -> None:
+    def _show(self, candles: list[PrintedCandle], answer: KlineAnswer) -> None:
         before_ms = self.changes.until_ms
         self.changes.show(candles, answer.as_of_ms, stale=answer.stale)
         self._shown |= {each.open_ms: each.columns for each in candles if each.closed and each.close_ms > before_ms}

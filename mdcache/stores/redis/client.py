@@ -21,7 +21,7 @@ from mdcache.stores.redis import url
 from mdcache.stores.redis.breaker import Breaker, Outcome, outcome_of
 from mdcache.stores.redis.scan import escape_glob, nodes, scan_page
 from mdcache.stores.redis.scripts import load
-from mdcache.stores.redis.subscription import Subscription
+from mdcache.stores.redis.subscription import PubSubChannel
 from mdcache.stores.redis.url import ForeignClient
 from mdcache.stores.redis.workarounds import cancellable, uvloop_understood
 
@@ -195,7 +195,7 @@ class RedisClient:
         `on_subscribed` is called after each subscription: messages before it are lost; `on_ended` when one has ended.
         May be called before `start`.
         """
-        subscription = Subscription(channel, on_message, on_subscribed, on_ended)
+        subscription = PubSubChannel(channel, on_message, on_subscribed, on_ended)
         self._keep(asyncio.create_task(self._listen_forever(subscription), name=f"subscription to {channel}"))
 
     # -------------------------------------------------------------------------------- the breaker
@@ -266,7 +266,7 @@ class RedisClient:
                         detail = f"keys of an earlier release ({prefix}…) are not read, and expire by themselves"
                         self._events.emit(TierFailed(TIER, StoreOp.SCAN, detail, lost=True))
 
-    async def _listen_forever(self, subscription: Subscription) -> None:
+    async def _listen_forever(self, subscription: PubSubChannel) -> None:
         while True:
             moved = self._moved
             if not self.up:
@@ -284,7 +284,7 @@ class RedisClient:
                 self._events.emit(BackgroundTaskFailed(BackgroundTask.SUBSCRIPTION, detail))
             await self._clock.sleep(_PROBE_EACH_S)
 
-    async def _listen(self, subscription: Subscription) -> None:
+    async def _listen(self, subscription: PubSubChannel) -> None:
         pubsub = self._client.pubsub()
         try:
             with uvloop_understood():

@@ -9,7 +9,7 @@ _MAX_PINGS = 2  # without an answer
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class PubSubChannel:
     """A channel.
 
     `on_subscribed` is called after each subscription: messages before it are lost. `on_ended`: when one has ended.

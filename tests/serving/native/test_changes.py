@@ -9,18 +9,25 @@ from hypothesis import strategies as st
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.serving.native.positions import BadPosition, Position
-from mdcache.serving.native.series_events import Candle, Cursor, Event, SeriesChanges, SeriesNames, close_events
+from mdcache.serving.native.series_events import (
+    Cursor,
+    PrintedCandle,
+    SeriesChanges,
+    SeriesEvent,
+    SeriesNames,
+    close_events,
+)
 
 NAMES = SeriesNames(SeriesKey(Market.SPOT, "klines", "BTCUSDT", "", "1m"))
 MINUTE = 60_000
 
 
-def candle(minute: int, *, closed: bool, trades: int = 1) -> Candle:
+def candle(minute: int, *, closed: bool, trades: int = 1) -> PrintedCandle:
     text = f'{minute * MINUTE},"1","2","0","1","5",{(minute + 1) * MINUTE - 1},"5",{trades},"1","1","0"'
     return NAMES.candle(text.encode().split(b","), minute * MINUTE, closed=closed)
 
 
-def named(events: list[Event] | None) -> list[str]:
+def named(events: list[SeriesEvent] | None) -> list[str]:
     assert events is not None
     return [event.name.value for event in events]
 
