@@ -149,7 +149,7 @@ STREAMS = Section(
         ),
         stacked(
             "Connections lost",
-            "Closed or broken by the other side; replaced or no longer wished for by mdcache.",
+            "Closed or broken by the other side; replaced or no longer needed by mdcache.",
             "short",
             Query(grown("stream_ends_total", "market, end", _MARKET), "{{market}} {{end}}"),
             width=6,

@@ -21,7 +21,7 @@ class StreamEnd(StrEnum):
     BROKEN = "broken"
     REPLACED = "replaced"
     USELESS = "useless"
-    UNWISHED = "unwished"
+    UNUSED = "unused"
 
     @property
     def is_loss(self) -> bool:

@@ -211,7 +211,7 @@ def _get(summary: str, description: str, parameters: list[Json]) -> Json:
     return {
         "summary": summary,
         "description": description,
-        "parameters": [*parameters, *(ref("parameters", name) for name in ("FreshnessWish", "MinAsOf", "Client"))],
+        "parameters": [*parameters, *(ref("parameters", name) for name in ("CacheControl", "MinAsOf", "Client"))],
         "responses": {
             "200": {"description": summary + ".", "headers": encoded},
             "204": {"description": "Nothing has changed since.", "headers": dated},

@@ -153,7 +153,7 @@ def _request_header(name: str, description: str, schema: Json, **examples: objec
 
 
 REQUEST_HEADERS: Json = {
-    "FreshnessWish": _request_header(
+    "CacheControl": _request_header(
         "Cache-Control",
         "`max-age=N`: not older than N s, refresh first. `max-stale=N`: where Binance can't be asked, older by N s and "
         "marked is fine, even past the candle's close. `no-cache`: refresh now. `only-if-cached`: 504 rather than a "

@@ -196,7 +196,7 @@ class ExchangeInfo:
         await cancel_all(*self._loads.values())
         await self._reads.aclose()
 
-    # ------------------------------------------------------------------------------------ as a sink of bodies
+    # ------------------------------------------------------------------------------------ as a consumer of bodies
 
     def held_as_of_ms(self, question: SnapshotQuestion) -> int:
         """Return the as-of of the document that is held; -1 for none."""

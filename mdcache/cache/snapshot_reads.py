@@ -1,6 +1,6 @@
 """Read snapshots: at most one read of each question at a time, shared by all callers (docs/design.md#flights).
 
-A read waits in the queue with the best lane and the latest deadline of its callers. Its result goes to a sink.
+A read waits in the queue with the best lane and the latest deadline of its callers. Its result goes to its consumer.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from mdcache.upstream.governor import Governor
 from mdcache.upstream.models import Accepted, UpstreamReply, UpstreamRequest
 from mdcache.upstream.priority import Lane, Priority
 
-_P = TypeVar("_P")  # what a sink parses from a body
+_P = TypeVar("_P")  # what a consumer parses from a body
 
 
-class BodySink(Protocol[_P]):
+class BodyConsumer(Protocol[_P]):
     """Keeps the bodies of one kind of snapshot."""
 
     @property
@@ -42,9 +42,9 @@ class BodySink(Protocol[_P]):
         """Keep the result of `read`, even if no caller waits for it any more."""
 
 
-async def parse(sink: BodySink[_P], question: SnapshotQuestion, body: SnapshotBody) -> _P:
-    """Return what `sink` parses from a body, a long one in a thread; raise `InvalidBody` as it does."""
-    return await compute(len(body.body), sink.parse, question, body)
+async def parse(consumer: BodyConsumer[_P], question: SnapshotQuestion, body: SnapshotBody) -> _P:
+    """Return what `consumer` parses from a body, a long one in a thread; raise `InvalidBody` as it does."""
+    return await compute(len(body.body), consumer.parse, question, body)
 
 
 class SnapshotRead(Generic[_P]):
@@ -61,7 +61,7 @@ class SnapshotRead(Generic[_P]):
         reason: ReadReason,
         governor: Governor,
         clock: Clock,
-        sink: BodySink[_P],
+        consumer: BodyConsumer[_P],
         min_as_of_ms: int,
     ) -> None:
         self.question = question
@@ -76,14 +76,14 @@ class SnapshotRead(Generic[_P]):
         self.result: _P | None = None
         self.fetched: SnapshotBody | None = None
         self.min_as_of_ms = min_as_of_ms
-        self.held_as_of_ms = sink.held_as_of_ms(question)
-        self.max_age_s = sink.max_age_s(question)
+        self.held_as_of_ms = consumer.held_as_of_ms(question)
+        self.max_age_s = consumer.max_age_s(question)
         self.satisfied_by_peers = False
         self.waited_for_peer = False
         self.lease: Lease | None = None
         self._governor = governor
         self._clock = clock
-        self._sink = sink
+        self._consumer = consumer
 
     @property
     def name(self) -> str:
@@ -92,12 +92,12 @@ class SnapshotRead(Generic[_P]):
 
     async def apply(self, body: SnapshotBody) -> None:
         """Keep what another replica read; raise `InvalidBody` if it does not answer this question."""
-        await self.keep(await parse(self._sink, self.question, body))
+        await self.keep(await parse(self._consumer, self.question, body))
 
     async def keep(self, result: _P) -> None:
         """Keep the result, and set it for the callers."""
         self.result = result
-        await self._sink.keep(self, result)
+        await self._consumer.keep(self, result)
 
     def weight(self) -> int:
         """Return its weight."""
@@ -111,17 +111,17 @@ class SnapshotRead(Generic[_P]):
             self._governor.count_request(bucket)
         self.built_at_s, self.sent = self._clock.now(), self._governor.clocks.now(self.market)
         return UpstreamRequest(
-            path, self.question.query, self.question.headers, self.weight(), self._sink.max_body_bytes
+            path, self.question.query, self.question.headers, self.weight(), self._consumer.max_body_bytes
         )
 
     async def accept(self, reply: UpstreamReply) -> Accepted[tuple[SnapshotBody, _P]]:
         """Parse the reply; raise `InvalidBody` if it does not answer this question."""
         body = SnapshotBody(reply.body, reply.sent.ms)
-        return Accepted((body, await parse(self._sink, self.question, body)))
+        return Accepted((body, await parse(self._consumer, self.question, body)))
 
 
 class SnapshotReads(Generic[_P]):
-    """The reads of one sink. A read that was sent more than `stalled_after_s` ago is no longer joined."""
+    """The reads of one consumer. A read that was sent more than `stalled_after_s` ago is no longer joined."""
 
     def __init__(
         self,
@@ -130,14 +130,14 @@ class SnapshotReads(Generic[_P]):
         clock: Clock,
         events: Events,
         stalled_after_s: float,
-        sink: BodySink[_P],
+        consumer: BodyConsumer[_P],
         body_sharing: BodySharing | None,
         error_memo_s: float = 1.0,
     ) -> None:
         self._governor = governor
         self._clock = clock
         self._stalled_after_s = stalled_after_s
-        self._sink = sink
+        self._consumer = consumer
         self._body_sharing: BodySharing = body_sharing or NoSharing()
         self._flight: SingleFlight[SnapshotQuestion, SnapshotRead[_P]] = SingleFlight(
             task, clock, events, self._run, self._body_sharing.finished, lambda read: read.question, error_memo_s
@@ -174,7 +174,7 @@ class SnapshotReads(Generic[_P]):
     def _new(
         self, question: SnapshotQuestion, priority: Priority, reason: ReadReason, min_as_of_ms: int
     ) -> SnapshotRead[_P]:
-        return SnapshotRead(question, priority, reason, self._governor, self._clock, self._sink, min_as_of_ms)
+        return SnapshotRead(question, priority, reason, self._governor, self._clock, self._consumer, min_as_of_ms)
 
     def _satisfies(self, read: SnapshotRead[_P], min_as_of_ms: int) -> bool:
         if read.sent is None:

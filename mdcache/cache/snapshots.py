@@ -261,7 +261,7 @@ class Snapshots:
         await self._reads.wait(read, priority.deadline_s)
         return read, shared
 
-    # ------------------------------------------------------------------------------------ as a sink of bodies
+    # ------------------------------------------------------------------------------------ as a consumer of bodies
 
     def held_as_of_ms(self, snapshot: SnapshotQuestion) -> int:
         """Return the as-of of its body here; -1 for none."""

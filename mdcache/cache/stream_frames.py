@@ -1,4 +1,4 @@
-"""Apply the frames of streams to their series: the sink of all connections (docs/design.md#stream-fed)."""
+"""Apply the frames of streams to their series: the consumer of all connections (docs/design.md#stream-fed)."""
 
 import asyncio
 from collections import defaultdict

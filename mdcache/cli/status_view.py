@@ -200,8 +200,7 @@ def _fed(tails: Mapping[str, int]) -> tuple[int, int]:
 
 def _is_troubled(streams: StreamsStatus) -> bool:
     """Return whether streams do not bring what they should."""
-    wished = sum(streams.topics.values()) > 0
-    return wished and (not streams.connections or streams.dead > 0 or streams.retry_in_s > 0)
+    return sum(streams.topics.values()) > 0 and (not streams.connections or streams.dead > 0 or streams.retry_in_s > 0)
 
 
 def _streams(streams: Iterable[StreamsStatus], tails: Mapping[str, Mapping[str, int]], *, narrow: bool) -> Table:

@@ -82,7 +82,7 @@ def build_streams(
     if not urls:
         return None
 
-    def open_streams(sink: StreamFrames, relay: FrameRelay) -> Streams:
+    def open_streams(frames: StreamFrames, relay: FrameRelay) -> Streams:
         return Streams(
             clock=clock,
             rng=rng,
@@ -94,7 +94,7 @@ def build_streams(
                 settings.upstream_timeout_s,
             ),
             base_urls=urls,
-            takers=FrameTakers(sink, relay),
+            takers=FrameTakers(frames, relay),
         )
 
     return open_streams

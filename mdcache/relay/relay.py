@@ -28,12 +28,12 @@ _REASON_BYTES = 123  # of a closing frame
 _FINAL_WITHIN_S = 3.0  # 2 s on futures: docs/binance.md#kline-streams
 _FLUSH_EVERY_S, _LOOK_EVERY_S = 0.02, 1.0
 _REMOVED_AT_ONCE = 32
-_GIVE_WAY_AT_ONCE = 1_024  # topics: as many as a listener may wish for
+_GIVE_WAY_AT_ONCE = 1_024  # topics: as many as a listener may ask for
 
 
 @dataclass(frozen=True, slots=True)
 class RelayStatus:
-    """A market's listeners; `topics`: to which they listen.
+    """What a market's listeners listen to and were sent.
 
     Since the start: `frames`: sent to a listener, each counted; `conflated`: left out, as a newer one said all;
     `repeated`: final frames that came again; `mended`: final frames that were made of a read row; `closed`: connections
@@ -41,7 +41,6 @@ class RelayStatus:
     """
 
     market: str
-    listeners: int
     topics: int
     frames: int
     conflated: int
@@ -159,11 +158,9 @@ class Relay:
 
     def status(self) -> tuple[RelayStatus, ...]:
         """Return the current state of each market."""
-        listeners = Counter(outbox.market for outbox in self._outboxes.values())
         return tuple(
             RelayStatus(
                 market=market.value,
-                listeners=listeners[market],
                 topics=self._rooms[market].taken,
                 frames=counts.sent,
                 conflated=counts.conflated,

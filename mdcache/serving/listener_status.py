@@ -50,7 +50,7 @@ def listeners_status(
     counts, relayed = listeners.counts(), {each.market: each for each in relays}
     found: list[ListenersStatus] = []
     for market in Market:
-        relay = relayed.get(market.value, RelayStatus(market.value, 0, 0, 0, 0, 0, 0, _zeros(CLOSE_REASONS)))
+        relay = relayed.get(market.value, RelayStatus(market.value, 0, 0, 0, 0, 0, _zeros(CLOSE_REASONS)))
         found.append(
             ListenersStatus(
                 market=market.value,

@@ -32,7 +32,7 @@ async def test_listeners_of_both_units_get_what_each_would_get_from_the_exchange
     assert len(world.net.open) == 2
     subscribed = [topic for one in world.net.open for topic in one.session.topics]
     assert sorted(subscribed) == sorted([*TOPICS, *TOPICS])  # as the exchange calls them, one subscription for each
-    assert max(world.sink.event_times[Market.SPOT, TOPICS[1]]) < 1e15  # what feeds tails has milliseconds
+    assert max(world.consumer.event_times[Market.SPOT, TOPICS[1]]) < 1e15  # what feeds tails has milliseconds
 
 
 async def test_their_frames_name_the_topic_as_the_exchange_does() -> None:

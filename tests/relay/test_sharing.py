@@ -50,10 +50,10 @@ async def test_tails_and_a_listener_share_a_subscription_and_either_may_leave(le
         world.streams.unsubscribe(Market.SPOT, BTC)
     else:
         listener.leave()
-    heard, taken = len(listener.frames), len(world.sink.accepted[Market.SPOT, BTC])
+    heard, taken = len(listener.frames), len(world.consumer.accepted[Market.SPOT, BTC])
     await world.wait(20)
     assert len(listener.frames) - heard == (pytest.approx(10, abs=2) if leaves == "tails" else 0)
-    assert len(world.sink.accepted[Market.SPOT, BTC]) - taken == pytest.approx(10, abs=2)
+    assert len(world.consumer.accepted[Market.SPOT, BTC]) - taken == pytest.approx(10, abs=2)
     assert _topics_sent(world).count(BTC) == 1
     assert not _topics_sent(world, "UNSUBSCRIBE")
     world.streams.unsubscribe(Market.SPOT, BTC)
@@ -90,7 +90,7 @@ async def test_topics_that_are_only_listened_to_are_none_of_the_tails() -> None:
     assert (status.topics, status.fed, status.silent, status.connections) == (1, 1, 0, 1)
 
 
-async def test_500_wishes_of_a_client_become_few_messages() -> None:
+async def test_500_topics_of_a_client_become_few_messages() -> None:
     world = StreamWorld()
     topics = [f"symbol{number}usdt@kline_1m" for number in range(500)]
     listener = FakeListener(world.relay)

@@ -113,17 +113,17 @@ async def test_no_candle_has_two_final_frames() -> None:
     assert [one.repeated for one in world.relay.status()] == [0, 3, 0]
 
 
-async def test_status_counts_listeners_and_topics_by_market() -> None:
+async def test_status_counts_topics_by_market() -> None:
     world = StreamWorld()
     both = FakeListener(world.relay, Market.SPOT, BTC, TRADES)
     FakeListener(world.relay, Market.SPOT, BTC)
     FakeListener(world.relay, Market.USDM, BTC)
-    assert [(one.market, one.listeners, one.topics) for one in world.relay.status()] == [
-        ("spot", 2, 2), ("usdm", 1, 1), ("coinm", 0, 0),
+    assert [(one.market, one.topics) for one in world.relay.status()] == [
+        ("spot", 2), ("usdm", 1), ("coinm", 0),
     ]  # fmt: skip
     world.relay.unsubscribe(both, Market.SPOT, [TRADES, "never@subscribed"])
     world.relay.unsubscribe(both, Market.SPOT, [BTC])
     world.relay.leave(both)
-    assert [(one.market, one.listeners, one.topics) for one in world.relay.status()] == [
-        ("spot", 1, 1), ("usdm", 1, 1), ("coinm", 0, 0),
+    assert [(one.market, one.topics) for one in world.relay.status()] == [
+        ("spot", 1), ("usdm", 1), ("coinm", 0),
     ]  # fmt: skip

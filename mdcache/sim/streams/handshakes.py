@@ -14,10 +14,10 @@ from mdcache.sim.control.faults import EDGE_FAULTS, STATUS_FAULTS, TRANSPORT_FAU
 from mdcache.sim.control.meter import Meter
 from mdcache.sim.listings import Listings
 from mdcache.sim.prices.instruments import Instruments
-from mdcache.sim.streams.feeds import KlineFeed, TimedFeed
+from mdcache.sim.streams.frames import KlineFrames, TimedFrames
 from mdcache.sim.streams.market_events import MarketEvents
 from mdcache.sim.streams.market_topics import market_topic, on_route
-from mdcache.sim.streams.session import Feed, StreamSession
+from mdcache.sim.streams.session import StreamSession, TopicFrames
 from mdcache.sim.streams.topics import SeriesDirectory, kline_topic
 
 _PATH = re.compile(
@@ -69,8 +69,8 @@ class StreamHandshakes:
         sent = parse_qs(query)
         micros = market == "spot" and sent.get("timeUnit", [""])[0].upper() == "MICROSECOND"
         combined = match["form"] == "stream"
-        make_feed = partial(self._feed, market, match["route"], micros=micros)
-        session = StreamSession(market, path, client, self._control.streams, make_feed, now_ms, combined=combined)
+        make_frames = partial(self._frames_of, market, match["route"], micros=micros)
+        session = StreamSession(market, path, client, self._control.streams, make_frames, now_ms, combined=combined)
         listed = sent.get("streams", [""])[0] if combined else (match["topics"] or "")
         session.subscribe([name for name in listed.split("/") if name], now_ms)
         return session
@@ -105,15 +105,17 @@ class StreamHandshakes:
         connects.append(now_ms)
         return False
 
-    def _feed(self, market: Market, route: str | None, name: str, now_ms: int, *, micros: bool) -> Feed | None:
+    def _frames_of(
+        self, market: Market, route: str | None, name: str, now_ms: int, *, micros: bool
+    ) -> TopicFrames | None:
         if not on_route(market, route, name):
             return None
         settings = self._control.streams
         candles = kline_topic(market, name)
         if candles is not None:
-            return KlineFeed(name, candles, self._directory, now_ms, micros=micros, quiet=lambda: settings.quiet)
+            return KlineFrames(name, candles, self._directory, now_ms, micros=micros, quiet=lambda: settings.quiet)
         topic = market_topic(market, name)
         if topic is None:
             return None
         texts = partial(self._events.texts, topic, micros=micros)
-        return TimedFeed(name, topic.step_ms, texts, now_ms)
+        return TimedFrames(name, topic.step_ms, texts, now_ms)

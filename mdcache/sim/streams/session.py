@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mdcache.sim.config import DAY_MS, Market
 from mdcache.sim.control.stream_faults import StreamFault, StreamSettings
-from mdcache.sim.streams.feeds import KlineFeed, PrintedFrame, TimedFeed
+from mdcache.sim.streams.frames import KlineFrames, PrintedFrame, TimedFrames
 from mdcache.sim.streams.messages import (
     CombinedMessage,
     ListMessage,
@@ -23,8 +23,8 @@ from mdcache.sim.streams.messages import (
     result,
 )
 
-Feed = KlineFeed | TimedFeed
-MakeFeed = Callable[[str, int], Feed | None]  # a topic's name, and now
+TopicFrames = KlineFrames | TimedFrames
+MakeFrames = Callable[[str, int], TopicFrames | None]  # a topic's name, and now
 
 MOST_TOPICS = 1_024  # a connection, on all markets
 _LONGEST_MESSAGE = 4_096  # longer ones are ignored without a word: Binance.Net#1180, on spot
@@ -53,7 +53,7 @@ class StreamSession:
         path: str,
         client: str,
         settings: StreamSettings,
-        make_feed: MakeFeed,
+        make_frames: MakeFrames,
         now_ms: int,
         *,
         combined: bool,
@@ -63,9 +63,9 @@ class StreamSession:
         self.client = client
         self.opened_ms = now_ms
         self._settings = settings
-        self._make_feed = make_feed
+        self._make_frames = make_frames
         self._combined = combined
-        self._feeds: dict[str, Feed | None] = {}
+        self._topics: dict[str, TopicFrames | None] = {}
         self._wake: list[tuple[int, str]] = []
         self._late: list[tuple[int, int, str]] = []
         self._sent = 0
@@ -82,7 +82,7 @@ class StreamSession:
     @property
     def topics(self) -> tuple[str, ...]:
         """The topics that are subscribed to."""
-        return tuple(self._feeds)
+        return tuple(self._topics)
 
     def next_ms(self, now_ms: int) -> int:
         """Return when to ask `due` again."""
@@ -93,13 +93,12 @@ class StreamSession:
         """Subscribe to topics, known or not; too many end the connection."""
         half = any(fault.kind == "half" for fault in self._faults(now_ms))
         for place, name in enumerate(topics):
-            if name in self._feeds or (half and place % 2):
+            if name in self._topics or (half and place % 2):
                 continue
-            feed = self._make_feed(name, now_ms)
-            self._feeds[name] = feed
-            if feed is not None:
-                heapq.heappush(self._wake, (feed.next_ms, name))
-        return self._end(1008, "Too many subscriptions") if len(self._feeds) > MOST_TOPICS else None
+            self._topics[name] = found = self._make_frames(name, now_ms)
+            if found is not None:
+                heapq.heappush(self._wake, (found.next_ms, name))
+        return self._end(1008, "Too many subscriptions") if len(self._topics) > MOST_TOPICS else None
 
     # ------------------------------------------------------------------------------------ messages
 
@@ -116,14 +115,14 @@ class StreamSession:
             case str():
                 return [message]
             case ListMessage():
-                return [result(message.id, list(self._feeds))]
+                return [result(message.id, list(self._topics))]
             case CombinedMessage(value=None):
                 return [result(message.id, self._combined)]
             case CombinedMessage():
                 self._combined = bool(message.value)
             case TopicsMessage(method="UNSUBSCRIBE"):
                 for name in message.topics:
-                    self._feeds.pop(name, None)
+                    self._topics.pop(name, None)
             case TopicsMessage() if self._refuses(message.topics, now_ms):
                 return [refusal("invalid stream")]
             case TopicsMessage():
@@ -164,10 +163,10 @@ class StreamSession:
             ready.add(heapq.heappop(self._wake)[1])
         frames: list[PrintedFrame] = []
         for name in sorted(ready):
-            feed = self._feeds.get(name)
-            if feed is not None:
-                frames += feed.take(now_ms)
-                heapq.heappush(self._wake, (feed.next_ms, name))
+            found = self._topics.get(name)
+            if found is not None:
+                frames += found.take(now_ms)
+                heapq.heappush(self._wake, (found.next_ms, name))
         return frames
 
     def _put(self, frame: PrintedFrame, faults: list[StreamFault], now_ms: int, out: list[str | Closing]) -> None:

@@ -1,1 +1,1 @@
-"""Connections to Binance's streams: which topics are wished, and how their frames come (docs/design.md#streams)."""
+"""Connections to Binance's streams: which topics are wanted, and how their frames come (docs/design.md#streams)."""

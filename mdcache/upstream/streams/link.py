@@ -59,7 +59,7 @@ class Link:
     def __init__(
         self,
         connection: StreamConnection,
-        wished: Collection[str],
+        wanted: Collection[str],
         *,
         market: Market,
         path: str,
@@ -70,7 +70,7 @@ class Link:
     ) -> None:
         self.market = market
         self.path = path
-        self.subscriptions = Subscriptions(wished)
+        self.subscriptions = Subscriptions(wanted)
         self.opened_s = self.message_s = clock.now()  # message_s: of the last message
         self.replace_s = self.opened_s + life.replaced_after_s
         self.frame_s: float | None = None  # of the first frame that proved something

@@ -25,7 +25,7 @@ _SILENT_S = 60.0
 class MarketStreamsStatus:
     """A market's streams. Topics are those that feed candles, not those that are only listened to.
 
-    `fed`: those with a frame in the last 5 s; `silent`: those without any for a minute, since the wish at least.
+    `fed`: those with a frame in the last 5 s; `silent`: those without any for a minute, since it is wanted at least.
     `frames`, `rejected`: since the start; a rejected frame proved nothing. `retry_in_s`: 0 unless a connect waits after
     trouble.
     """
@@ -62,13 +62,13 @@ class MarketStreams:
         self._clock = clock
         self._events = events
         self._dialer = dialer
-        self._sink, self._relay = takers.sink, takers.relay
+        self._consumer, self._relay = takers.consumer, takers.relay
         self._paths = {route: PathChoice(paths) for route, paths in LIMITS[market].paths.items()}
         self._shards: list[Shard] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._shard_of: dict[str, Shard] = {}
         self._with_tickers: Shard | None = None
-        self._tickers_wished = False
+        self._tickers_wanted = False
         self._last_error = ""
         self._frames = self._rejected = 0
         self._contexts = {
@@ -81,7 +81,7 @@ class MarketStreams:
                 events=events,
                 dialer=dialer,
                 take=self._take,
-                interrupt=lambda: takers.sink.interrupt(market),
+                interrupt=lambda: takers.consumer.interrupt(market),
                 relay=self._relay_frame,
                 lost=lambda topics, reason: takers.relay.lost(market, topics, reason),
                 refused=lambda topic, code, msg: takers.relay.refused(market, topic, code, msg),
@@ -90,20 +90,20 @@ class MarketStreams:
         }
 
     def subscribe(self, topic: str) -> None:
-        """Wish for a topic."""
+        """Want a topic."""
         if topic in self._shard_of:
             return
         if topic == MINI_TICKERS:
-            self._tickers_wished = True
+            self._tickers_wanted = True
         else:
             self._shard_of[topic] = shard = self._with_room(topic_route(self._market, topic))
             shard.add(topic)
         self._place_tickers()
 
     def unsubscribe(self, topic: str) -> None:
-        """Wish for it no more; a connection without wishes is closed."""
+        """Want it no more; a connection without topics is closed."""
         if topic == MINI_TICKERS:
-            self._tickers_wished, shard = False, self._with_tickers
+            self._tickers_wanted, shard = False, self._with_tickers
             self.unlisten(topic)
         else:
             shard = self._shard_of.pop(topic, None)
@@ -111,8 +111,8 @@ class MarketStreams:
             return
         if topic != MINI_TICKERS:
             shard.remove(topic)
-        tickers_wished = self._tickers_wished and shard is self._with_tickers
-        if not tickers_wished and shard.topics.keys() <= {MINI_TICKERS}:
+        tickers_wanted = self._tickers_wanted and shard is self._with_tickers
+        if not tickers_wanted and shard.topics.keys() <= {MINI_TICKERS}:
             shard.remove(MINI_TICKERS)
             self._shards.remove(shard)
             self._last_error = shard.last_error
@@ -120,7 +120,7 @@ class MarketStreams:
             self._place_tickers()
 
     def listen(self, topic: str) -> None:
-        """Relay the frames of a topic that is wished for."""
+        """Relay the frames of a topic that is wanted."""
         if (shard := self._find(topic)) is not None:
             shard.relaying.topics.add(topic)
 
@@ -149,20 +149,20 @@ class MarketStreams:
         return any(shard.alive(now_s, within_s) for shard in self._shards)
 
     def silent_s(self, topic: str) -> float | None:
-        """Return for how long a topic had no frame that was accepted, since the wish at least; `None`: not wished."""
+        """Return for how long a topic had no accepted frame, since it is wanted at least; `None`: it is not."""
         shard = self._find(topic)
         if shard is None:
             return None
         return self._clock.now() - shard.accepted_s.get(topic, shard.topics[topic])
 
     def status(self, followed: Collection[str]) -> MarketStreamsStatus:
-        """Return the current state; `followed`: the topics that were wished for."""
+        """Return the current state; `followed`: the topics that series follow."""
         now_s = self._clock.now()
         minute, hour = self._dialer.pace.begun(self._market, now_s)
         shards = [(topic, self._shard_of[topic]) for topic in followed if topic in self._shard_of]
         accepted = [shard.accepted_s.get(topic) for topic, shard in shards]
-        wished = [shard.topics[topic] for topic, shard in shards]
-        last = [one if one is not None else since for one, since in zip(accepted, wished, strict=True)]
+        wanted_s = [shard.topics[topic] for topic, shard in shards]
+        last = [one if one is not None else since for one, since in zip(accepted, wanted_s, strict=True)]
         return MarketStreamsStatus(
             market=self._market.value,
             path=self._paths[StreamRoute.MARKET].current,
@@ -201,7 +201,7 @@ class MarketStreams:
     def _place_tickers(self) -> None:
         if self._with_tickers is not None:
             return
-        if self._tickers_wished:
+        if self._tickers_wanted:
             self._with_tickers = self._with_room(StreamRoute.MARKET)
         else:
             self._with_tickers = next((each for each in self._shards if each.route is StreamRoute.MARKET), None)
@@ -217,13 +217,13 @@ class MarketStreams:
             self._relay.lost(self._market, [topic], "a frame could not be relayed")
 
     def _take(self, topic: str, data: bytes) -> bool:
-        """Hand a frame to the sink; what goes wrong there must not cost the connection."""
+        """Hand a frame to its consumer; what goes wrong there must not cost the connection."""
         try:
-            accepted = self._sink.take(self._market, topic, data)
+            accepted = self._consumer.take(self._market, topic, data)
         except Exception as error:  # noqa: BLE001 - reported, and the frame proves nothing
             self._events.emit(BackgroundTaskFailed(BackgroundTask.STREAMS, f"{type(error).__name__}: {error}"))
             accepted = False
-            self._sink.interrupt(self._market)
+            self._consumer.interrupt(self._market)
         self._frames += 1
         self._rejected += not accepted
         return accepted

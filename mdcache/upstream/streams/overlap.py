@@ -21,7 +21,7 @@ class Verdict(Enum):
 def judge(
     old: Subscriptions,
     new: Subscriptions,
-    wished: Collection[str],
+    wanted: Collection[str],
     *,
     opened_s: float,
     now_s: float,
@@ -36,10 +36,10 @@ def judge(
     ready_s = new.ready_s
     if ready_s is None:
         return Verdict.WAIT if now_s - opened_s < _SUBSCRIBED_IN_S else Verdict.DROP
-    shown = [topic for topic in wished if (old.seen_s(topic) or ready_s) > ready_s]
+    shown = [topic for topic in wanted if (old.seen_s(topic) or ready_s) > ready_s]
     lacking = sum(new.seen_s(topic) is None for topic in shown)
-    found = sum(new.seen_s(topic) is not None for topic in wished)
-    if found == len(wished) or (
+    found = sum(new.seen_s(topic) is not None for topic in wanted)
+    if found == len(wanted) or (
         found and not lacking and now_s - ready_s >= _LEAST_S and (new.confirmed or not lossless)
     ):
         return Verdict.TAKE_OVER

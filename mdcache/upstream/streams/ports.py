@@ -9,7 +9,7 @@ from mdcache.exchange.markets import Market
 from mdcache.upstream.reply_head import ReplyHead
 
 
-class FrameSink(Protocol):
+class FrameConsumer(Protocol):
     """Takes frames."""
 
     def take(self, market: Market, topic: str, data: bytes) -> bool:
@@ -53,7 +53,7 @@ class NoRelay:
 class FrameTakers:
     """Who takes frames: those of all topics, and those of topics that are listened to."""
 
-    sink: FrameSink
+    consumer: FrameConsumer
     relay: FrameRelay = field(default_factory=NoRelay)
 
 

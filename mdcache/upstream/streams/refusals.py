@@ -34,15 +34,15 @@ class Refusals:
         """Return whether a topic must not be asked for together with others."""
         return topic in self._held or topic in self._refused
 
-    def next_part(self, wished: Collection[str], now_s: float) -> list[str]:
+    def next_part(self, wanted: Collection[str], now_s: float) -> list[str]:
         """Return the topics to ask for next, by themselves."""
         while self._parts:
             part = self._parts.popleft()
             self._held.difference_update(part)
-            if names := [name for name in part if name in wished]:
+            if names := [name for name in part if name in wanted]:
                 return names
         for name, found in list(self._refused.items()):
-            if name not in wished:
+            if name not in wanted:
                 del self._refused[name]
             elif now_s >= found.again_s:
                 found.again_s = math.inf

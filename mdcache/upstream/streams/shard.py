@@ -60,14 +60,14 @@ class ShardContext:
 
 
 class Shard:
-    """The topics of one connection. `topics`: the wishes, changed by `add` and `remove` only.
+    """The topics of one connection. `topics`: those that are wanted, changed by `add` and `remove` only.
 
     `relaying`: relays those of them that are listened to.
     """
 
     def __init__(self, route: StreamRoute, context: ShardContext) -> None:
         self.route = route
-        self.topics: dict[str, float] = {}  # with the time of the wish
+        self.topics: dict[str, float] = {}  # with the time since when it is wanted
         self.accepted_s: dict[str, float] = {}  # when a topic's last frame was accepted
         self.last_error = ""
         self._c = context
@@ -90,15 +90,15 @@ class Shard:
         self._woken = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
 
-    # ------------------------------------------------------------------------------------- wishes
+    # ------------------------------------------------------------------------------------- topics
 
     def add(self, topic: str) -> None:
-        """Wish for a topic."""
+        """Want a topic."""
         self.topics.setdefault(topic, self._c.clock.now())
         self._woken.set()
 
     def remove(self, topic: str) -> None:
-        """Wish for it no more."""
+        """Want it no more."""
         self.topics.pop(topic, None)
         self.accepted_s.pop(topic, None)
         self.relaying.topics.remove(topic)
@@ -358,7 +358,7 @@ class Shard:
         """Close everything, so that `run` may start again."""
         opening, self._opening = self._opening, None
         for link in self._links():
-            self._retire(link, StreamEnd.UNWISHED, "")
+            self._retire(link, StreamEnd.UNUSED, "")
         self._current = self._next = None
         self._interrupt()
         await cancel_all(opening)

@@ -1,7 +1,7 @@
-"""The façade of this package: topics are wished for, and their frames come to the sink.
+"""The façade of this package: topics are subscribed to while they are wanted, and their frames handed on.
 
-Wishes are state, not messages: they may change at any time, also while nothing is connected, and at each connect the
-list is made anew from what is wished then.
+Which are wanted is state, not messages: it may change at any time, also while nothing is connected, and at each connect
+the list is made anew.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _ALIVE_S = 10.0
 
 
 class Streams:
-    """All connections to streams; a market without wishes has none.
+    """All connections to streams; a market without wanted topics has none.
 
     Args:
         clock: The clock.
@@ -69,24 +69,24 @@ class Streams:
         return frozenset(self._markets)
 
     def subscribe(self, market: Market, topic: str) -> None:
-        """Wish for a topic; nothing happens if it is wished for."""
+        """Want a topic; nothing happens if it is wanted."""
         self._followed.add((market, topic))
         self._markets[market].subscribe(topic)
 
     def unsubscribe(self, market: Market, topic: str) -> None:
-        """Wish for it no more; it stays subscribed while somebody listens to it."""
+        """Want it no more; it stays subscribed while somebody listens to it."""
         self._followed.discard((market, topic))
         if (market, topic) not in self._listened:
             self._markets[market].unsubscribe(topic)
 
     def listen(self, market: Market, topic: str) -> None:
-        """Relay a topic; it shares the subscription of one that is wished for."""
+        """Relay a topic; it shares the subscription of one that is wanted."""
         self._listened.add((market, topic))
         self._markets[market].subscribe(topic)
         self._markets[market].listen(topic)
 
     def unlisten(self, market: Market, topic: str) -> None:
-        """Relay it no more; it stays subscribed while it is wished for."""
+        """Relay it no more; it stays subscribed while it is wanted."""
         self._listened.discard((market, topic))
         if (market, topic) in self._followed:
             self._markets[market].unlisten(topic)
@@ -105,7 +105,7 @@ class Streams:
         self._markets[market].renew(topic)
 
     def silent_s(self, market: Market, topic: str) -> float | None:
-        """Return for how long a topic had no frame that was accepted, since the wish at least; `None`: not wished."""
+        """Return for how long a topic had no accepted frame, since it is wanted at least; `None`: it is not."""
         return self._markets[market].silent_s(topic)
 
     def status(self) -> tuple[MarketStreamsStatus, ...]:

@@ -1,6 +1,7 @@
 """What one connection is subscribed to: the next message to send, and what its frames have proven. Pure.
 
-The list of wishes is the only source: nothing is queued, so a message always says what is wished when it is sent.
+The list of wanted topics is the only source: nothing is queued, so a message always says what is wanted when it is
+sent.
 """
 
 import math
@@ -45,10 +46,10 @@ class OutgoingMessage:
 
 
 class Subscriptions:
-    """The topics of one connection; `wished` is the caller's, who changes it."""
+    """The topics of one connection; `wanted` is the caller's, who changes it."""
 
-    def __init__(self, wished: Collection[str]) -> None:
-        self._wished = wished
+    def __init__(self, wanted: Collection[str]) -> None:
+        self._wanted = wanted
         self._topics: dict[str, _Topic] = {}
         self._asked: set[str] = set()  # of those, the ones whose SUBSCRIBE was sent last, not their UNSUBSCRIBE
         self._refusals = Refusals()
@@ -57,7 +58,7 @@ class Subscriptions:
         self._asked_s = self._list_s = float("-inf")
         self._list_pause_s = _LIST_AFTER_S
         self._listing: tuple[int, frozenset[str]] = (0, frozenset())
-        self.ready_s: float | None = None  # when all wishes had been sent for the first time
+        self.ready_s: float | None = None  # when all had been sent for the first time
         self.added_s = float("-inf")  # when a topic was subscribed to for the first time
 
     def next_message(self, now_s: float, message_s: float) -> OutgoingMessage | None:
@@ -65,19 +66,19 @@ class Subscriptions:
 
         `message_s`: when the last message came; after some silence a question shows whether the connection lives.
         """
-        missing = batch(one for one in self._wished if one not in self._asked and not self._refusals.holds(one))
-        unwished = batch(topic for topic in self._asked if topic not in self._wished)
-        if unwished and (not missing or len(self._asked) + len(missing) > TOPICS_A_CONNECTION):
-            for topic in unwished:
+        missing = batch(one for one in self._wanted if one not in self._asked and not self._refusals.holds(one))
+        unwanted = batch(topic for topic in self._asked if topic not in self._wanted)
+        if unwanted and (not missing or len(self._asked) + len(missing) > TOPICS_A_CONNECTION):
+            for topic in unwanted:
                 del self._topics[topic]
-            return OutgoingMessage(self._unsubscribe(unwished))
+            return OutgoingMessage(self._unsubscribe(unwanted))
         if missing:
             return self._subscribe(missing, now_s)
-        if part := self._refusals.next_part(self._wished, now_s):
+        if part := self._refusals.next_part(self._wanted, now_s):
             return self._subscribe(part, now_s)
         if self.ready_s is None:
             self.ready_s = now_s
-        for name in self._topics.keys() - self._asked:  # ended to be asked for again, and not wished by then
+        for name in self._topics.keys() - self._asked:  # ended to be asked for again, and not wanted by then
             del self._topics[name]
         if self._in_doubt(now_s) or now_s - max(message_s, self._list_s) >= DEAD_S / 2:
             self._number += 1
@@ -94,7 +95,7 @@ class Subscriptions:
     def record_frame(self, topic: str, now_s: float) -> None:
         """Record a frame that proves a topic."""
         found = self._topics.get(topic)
-        if found is not None:  # else it is no longer wished
+        if found is not None:  # else it is no longer wanted
             found.seen_s, found.pause_s, found.renewed_s = now_s, found.quiet_s, None
 
     def renew(self, topic: str, now_s: float) -> bool:

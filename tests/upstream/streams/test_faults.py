@@ -19,16 +19,16 @@ async def _running() -> StreamWorld:
     await world.governor.start()
     world.subscribe(*SOME)
     await world.wait(5)
-    assert max(world.sink.since(0, Market.SPOT, *SOME)) < float("inf")
+    assert max(world.consumer.since(0, Market.SPOT, *SOME)) < float("inf")
     return world
 
 
 def _assert_back(world: StreamWorld, end_s: float, within_s: float = BACK_S) -> None:
-    assert max(world.sink.since(end_s, Market.SPOT, *SOME)) <= within_s
+    assert max(world.consumer.since(end_s, Market.SPOT, *SOME)) <= within_s
     assert world.most_connects_a_minute() <= 20
 
 
-async def test_topics_have_frames_within_a_cadence_of_the_first_wish() -> None:
+async def test_topics_have_frames_within_a_cadence_after_they_are_wanted() -> None:
     world = StreamWorld()
     began_s = world.clock.now()
     for market in Market:
@@ -37,11 +37,11 @@ async def test_topics_have_frames_within_a_cadence_of_the_first_wish() -> None:
             market=market,
         )
     await world.wait(4)
-    assert max(world.sink.since(began_s, Market.SPOT, *SOME[:2])) < 3.5
-    assert max(world.sink.since(began_s, Market.USDM, *SOME[:2])) < 3.5
+    assert max(world.consumer.since(began_s, Market.SPOT, *SOME[:2])) < 3.5
+    assert max(world.consumer.since(began_s, Market.USDM, *SOME[:2])) < 3.5
     assert len(world.net.attempts) == len(world.matching(StreamConnected)) == 3
     for market in Market:
-        assert world.sink.accepted[market, "!miniTicker@arr"]
+        assert world.consumer.accepted[market, "!miniTicker@arr"]
 
 
 @pytest.mark.parametrize("kind", thinned(FAULTS, 3))
@@ -74,8 +74,8 @@ async def test_frames_are_back_soon_after_handshakes_were_refused(kind: str) -> 
 @pytest.mark.parametrize("seed", thinned(range(3), 3))
 async def test_a_cable_pulled_for_20_s_costs_all_markets_5_s_more(hangs: bool, seed: int) -> None:
     world = StreamWorld(seed)
-    wished = ((Market.SPOT, SOME[0]), (Market.USDM, SOME[0]), (Market.COINM, "btcusd_perp@kline_1m"))
-    for market, topic in wished:
+    wanted = ((Market.SPOT, SOME[0]), (Market.USDM, SOME[0]), (Market.COINM, "btcusd_perp@kline_1m"))
+    for market, topic in wanted:
         world.subscribe(topic, market=market)
     await world.wait(70)
     world.net.hangs = hangs
@@ -84,5 +84,5 @@ async def test_a_cable_pulled_for_20_s_costs_all_markets_5_s_more(hangs: bool, s
     world.net.unplugged = False
     end_s = world.clock.now()
     await world.wait(10)
-    assert max(world.sink.since(end_s, *key)[0] for key in wished) <= 5
+    assert max(world.consumer.since(end_s, *key)[0] for key in wanted) <= 5
     assert world.most_connects_a_minute() <= 10

@@ -18,7 +18,7 @@ async def test_coinm_finds_the_path_that_brings_candles_and_remembers_it() -> No
     world.control.stream_fault("silent", path="/coinm/stream", topic="@kline")
     world.subscribe(*PERPETUALS, market=Market.COINM)
     await world.wait(40)
-    assert world.sink.since(0, Market.COINM, *PERPETUALS) != [float("inf")] * 2
+    assert world.consumer.since(0, Market.COINM, *PERPETUALS) != [float("inf")] * 2
     assert world.status(Market.COINM).path == "/market/stream"
     world.net.pull_the_cable()
     await world.wait(15)
@@ -38,7 +38,7 @@ async def test_a_path_that_does_not_exist_gives_way_at_once(monkeypatch: pytest.
     monkeypatch.setattr(world.exchange, "open_stream", has_one_path)
     world.subscribe(*PERPETUALS, market=Market.COINM)
     await world.wait(6)
-    assert world.sink.since(0, Market.COINM, *PERPETUALS) != [float("inf")] * 2
+    assert world.consumer.since(0, Market.COINM, *PERPETUALS) != [float("inf")] * 2
 
 
 async def test_while_the_gate_is_closed_nothing_is_sent() -> None:
@@ -50,7 +50,7 @@ async def test_while_the_gate_is_closed_nothing_is_sent() -> None:
     assert [url for _, url in world.net.attempts] == ["ws://sim.test/usdm/market/stream"]
     world.governor.open_gate(Family.SPOT)
     await world.wait(4)
-    assert world.sink.accepted[Market.SPOT, BTC]
+    assert world.consumer.accepted[Market.SPOT, BTC]
 
 
 @pytest.mark.parametrize(("kind", "waits_s"), [("403", 0.4), ("418", 30), ("429", 30)])
@@ -95,7 +95,7 @@ async def test_streams_that_a_firewall_refuses_for_an_hour_do_not_close_the_way_
     assert len(refused) <= 200
     world.control.clear_faults()
     await world.wait(70)
-    assert world.sink.accepted[Market.SPOT, BTC]
+    assert world.consumer.accepted[Market.SPOT, BTC]
     world.control.fault(kind, path="/stream")  # another day, another refusal
     world.control.close_streams()
     await world.wait(12)

@@ -21,7 +21,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.processes
 
 
-class _Sink:
+class _Consumer:
     def __init__(self) -> None:
         self.frames: dict[tuple[Market, str], int] = {}
 
@@ -36,7 +36,7 @@ class _Sink:
 
 async def test_frames_of_all_markets_come_and_come_back() -> None:
     with sim() as url:
-        clock, seen, sink = SystemClock(), list[Event](), _Sink()
+        clock, seen, consumer = SystemClock(), list[Event](), _Consumer()
         bus, address = Events(seen.append), url.replace("http://", "ws://")
         governor = Governor(
             clock=clock,
@@ -51,24 +51,24 @@ async def test_frames_of_all_markets_come_and_come_back() -> None:
             events=bus,
             dialing=Dialing(WebSocketConnector(timeout_s=5.0, trust_env=False), governor.handshakes),
             base_urls={Market.SPOT: address, Market.USDM: f"{address}/usdm", Market.COINM: f"{address}/coinm"},
-            takers=FrameTakers(sink),
+            takers=FrameTakers(consumer),
         )
-        wished = (
+        wanted = (
             (Market.SPOT, "btcusdt@kline_1m"),
             (Market.USDM, "btcusdt@kline_1m"),
             (Market.COINM, "btcusd_perp@kline_1m"),
         )
         try:
-            for market, topic in wished:
+            for market, topic in wanted:
                 streams.subscribe(market, topic)
-            await until(lambda: all(key in sink.frames for key in wished))
+            await until(lambda: all(key in consumer.frames for key in wanted))
             async with httpx.AsyncClient(base_url=url, trust_env=False) as control:
                 await control.post("/_sim/fault", json={"kind": "403", "path": "/stream", "count": 1})
                 await control.post("/_sim/close_streams", json={})
                 await until(lambda: any(isinstance(event, StreamRefused) and event.closed_gate for event in seen))
             await until(lambda: sum(isinstance(event, StreamConnected) for event in seen) == 5)
-            sink.frames.clear()
-            await until(lambda: all(key in sink.frames for key in wished[1:]))
+            consumer.frames.clear()
+            await until(lambda: all(key in consumer.frames for key in wanted[1:]))
             status = {one.family: one for one in governor.status()}
             assert status["spot"].gate_reason == "403"
             assert status["futures"].gate_state == "open"

@@ -1,4 +1,4 @@
-"""Wishes and troubles at random: whatever happened, all that is wished comes again, within every limit."""
+"""Topics and troubles at random: whatever happened, all that is wanted comes again, within every limit."""
 
 import random
 from collections import Counter
@@ -22,14 +22,14 @@ PATHS = ("/stream", "/usdm", "/coinm")
 STREAMS = ("silent", "half", "stuck", "garbage", "late", "dropped", "ended")
 
 
-def _change_wishes(world: StreamWorld, wished: set[tuple[Market, str]], rng: random.Random) -> None:
+def _change_topics(world: StreamWorld, wanted: set[tuple[Market, str]], rng: random.Random) -> None:
     market = rng.choice(list(Market))
     topic = rng.choice(POOL[market])
-    if (market, topic) in wished and rng.random() < 0.4:
-        wished.discard((market, topic))
+    if (market, topic) in wanted and rng.random() < 0.4:
+        wanted.discard((market, topic))
         world.streams.unsubscribe(market, topic)
     else:
-        wished.add((market, topic))
+        wanted.add((market, topic))
         world.streams.subscribe(market, topic)
 
 
@@ -59,12 +59,12 @@ def _assert_within_limits(world: StreamWorld) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in range(1, 24))])
-async def test_whatever_happened_all_that_is_wished_comes_again(seed: int) -> None:
-    world, rng, wished = StreamWorld(seed), random.Random(seed), set[tuple[Market, str]]()
+async def test_whatever_happened_all_that_is_wanted_comes_again(seed: int) -> None:
+    world, rng, wanted = StreamWorld(seed), random.Random(seed), set[tuple[Market, str]]()
     await world.governor.start()
     for _ in range(40):
         for _ in range(rng.randrange(3)):
-            _change_wishes(world, wished, rng)
+            _change_topics(world, wanted, rng)
         if rng.random() < 0.4:
             _make_trouble(world, rng)
         await world.wait(rng.expovariate(0.2))
@@ -73,7 +73,7 @@ async def test_whatever_happened_all_that_is_wished_comes_again(seed: int) -> No
     world.control.clear_stream_faults()
     end_s = world.clock.now()
     await world.wait(45)
-    late = {key: found for key in wished if (found := world.sink.since(end_s, key[0], key[1])[0]) > 20}
+    late = {key: found for key in wanted if (found := world.consumer.since(end_s, key[0], key[1])[0]) > 20}
     assert late == {}
     subscribed = {
         (Market(connection.session.market), topic)
@@ -81,5 +81,5 @@ async def test_whatever_happened_all_that_is_wished_comes_again(seed: int) -> No
         for topic in connection.session.topics
         if topic != "!miniTicker@arr"
     }
-    assert subscribed == wished
+    assert subscribed == wanted
     _assert_within_limits(world)

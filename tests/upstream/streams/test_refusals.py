@@ -35,8 +35,8 @@ def test_all_topics_but_the_refused_ones_are_subscribed_to_in_few_messages(seed:
 
 
 def test_a_refused_topic_is_asked_for_alone_later_and_later_until_nobody_wants_it() -> None:
-    wished = dict.fromkeys(["odd", "good"])
-    subscriptions = Subscriptions(wished)
+    wanted = dict.fromkeys(["odd", "good"])
+    subscriptions = Subscriptions(wanted)
     asked: list[int] = []
     for now_s in range(7_200):
         while (message := subscriptions.next_message(now_s, now_s)) is not None:
@@ -49,10 +49,10 @@ def test_a_refused_topic_is_asked_for_alone_later_and_later_until_nobody_wants_i
                 subscriptions.record_acknowledgement(number)
     assert 10 < len(asked) < 20
     assert asked[-1] - asked[-2] == 600
-    del wished["odd"]
+    del wanted["odd"]
     while (message := subscriptions.next_message(8_000, 8_000)) is not None:
         assert "odd" not in message.text
-    wished["odd"] = None
+    wanted["odd"] = None
     message = subscriptions.next_message(8_001, 8_001)
     assert message is not None
     assert message.subscribed == ("odd",)

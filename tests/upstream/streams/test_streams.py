@@ -1,4 +1,4 @@
-"""Streams before the simulated exchange: wishes, limits, lives, paths and the gate."""
+"""Streams before the simulated exchange: topics, limits, lives, paths and the gate."""
 
 import json
 from itertools import pairwise
@@ -22,10 +22,10 @@ def _methods(world: StreamWorld, connection: int = 0) -> list[str]:
     return [json.loads(text)["method"] for _, text in world.net.connections[connection].sent]
 
 
-# ------------------------------------------------------------------------------------------- wishes
+# ------------------------------------------------------------------------------------------- topics
 
 
-async def test_without_wishes_nothing_is_connected_and_after_the_last_one_everything_closes() -> None:
+async def test_without_topics_nothing_is_connected_and_after_the_last_one_everything_closes() -> None:
     world = StreamWorld()
     await world.wait(120)
     assert world.net.attempts == []
@@ -39,10 +39,10 @@ async def test_without_wishes_nothing_is_connected_and_after_the_last_one_everyt
     assert world.status().connections == world.status().topics == 0
     await world.wait(120)
     assert len(world.net.attempts) == 1
-    assert [event.end for event in world.matching(StreamEnded)] == [StreamEnd.UNWISHED]
+    assert [event.end for event in world.matching(StreamEnded)] == [StreamEnd.UNUSED]
 
 
-async def test_a_wish_given_up_before_it_could_be_connected_leaves_nothing() -> None:
+async def test_a_topic_given_up_before_it_could_be_connected_leaves_nothing() -> None:
     world = StreamWorld()
     world.control.fault("timeout", path="/stream")
     world.subscribe(BTC)
@@ -53,10 +53,10 @@ async def test_a_wish_given_up_before_it_could_be_connected_leaves_nothing() -> 
     world.control.clear_faults()
     world.subscribe(BTC)
     await world.wait(5)
-    assert world.sink.accepted[Market.SPOT, BTC], "the turn that was given up is not in the way"
+    assert world.consumer.accepted[Market.SPOT, BTC], "the turn that was given up is not in the way"
 
 
-async def test_wishes_are_idempotent() -> None:
+async def test_subscribing_is_idempotent() -> None:
     world = StreamWorld()
     world.subscribe(BTC, BTC, "!miniTicker@arr")
     world.streams.unsubscribe(Market.SPOT, "never@kline_1m")
@@ -65,7 +65,7 @@ async def test_wishes_are_idempotent() -> None:
     assert world.status().topics == 1
 
 
-async def test_at_each_connect_the_list_is_made_anew_from_what_is_wished() -> None:
+async def test_at_each_connect_the_list_is_made_anew_from_what_is_wanted() -> None:
     world = StreamWorld()
     world.subscribe(*SOME)
     await world.wait(5)
@@ -111,10 +111,10 @@ async def test_a_topic_that_dies_under_a_live_connection_is_subscribed_to_again(
     world.subscribe(*SOME)
     await world.wait(5)
     session = world.net.connections[0].session
-    session._feeds[BTC] = None  # acknowledged, and silent from now on
+    session._topics[BTC] = None  # acknowledged, and silent from now on
     died_s = world.clock.now()
     await world.wait(36)
-    assert world.sink.since(died_s, Market.SPOT, BTC)[0] <= 35
+    assert world.consumer.since(died_s, Market.SPOT, BTC)[0] <= 35
     assert [event.example for event in world.matching(StreamsSilent)] == [BTC]
     assert len(world.net.attempts) == 1
 
@@ -135,7 +135,7 @@ async def test_ages_are_kept_by_topic() -> None:
     assert (world.streams.silent_s(Market.SPOT, BTC) or 0) <= 2
     assert world.streams.silent_s(Market.SPOT, "nothing@kline_1m") == pytest.approx(90, abs=0.1)
     assert (world.streams.silent_s(Market.SPOT, "!miniTicker@arr") or 0) <= 1
-    assert world.streams.silent_s(Market.SPOT, "unwished@kline_1m") is None
+    assert world.streams.silent_s(Market.SPOT, "unwanted@kline_1m") is None
     status = world.status()
     assert (status.topics, status.fed, status.silent, status.connections) == (2, 1, 1, 1)
     assert status.frames > 100
@@ -147,16 +147,16 @@ async def test_a_dead_topic_is_renewed_at_once_and_then_its_connection_is_replac
     world = StreamWorld()
     world.subscribe(*SOME)
     await world.wait(5)
-    world.net.connections[0].session._feeds[BTC] = None
+    world.net.connections[0].session._topics[BTC] = None
     world.streams.renew(Market.SPOT, BTC)
     renewed_s = world.clock.now()
     await world.wait(3)
-    assert world.sink.since(renewed_s, Market.SPOT, BTC)[0] < 3
+    assert world.consumer.since(renewed_s, Market.SPOT, BTC)[0] < 3
     world.control.stream_fault("silent", topic=BTC)
     for _ in range(15):
         await world.wait(12)
         world.streams.renew(Market.SPOT, BTC)
-        world.streams.renew(Market.SPOT, "unwished@kline_1m")
+        world.streams.renew(Market.SPOT, "unwanted@kline_1m")
     assert [event.reason for event in world.matching(StreamConnected)] == [ConnectReason.FIRST, ConnectReason.SILENT]
     assert len(world.net.open) == 1
 
@@ -165,14 +165,14 @@ async def test_the_sink_is_told_where_tickers_may_be_missing() -> None:
     world = StreamWorld()
     world.subscribe(*SOME)
     await world.wait(5)
-    assert world.sink.interrupted == []
+    assert world.consumer.interrupted == []
     world.control.close_streams()
     await world.wait(1)
-    assert world.sink.interrupted == [Market.SPOT]
+    assert world.consumer.interrupted == [Market.SPOT]
     await world.wait(10)
     for topic in SOME:
         world.streams.unsubscribe(Market.SPOT, topic)
-    assert world.sink.interrupted == [Market.SPOT] * 2
+    assert world.consumer.interrupted == [Market.SPOT] * 2
 
 
 async def test_what_can_not_be_read_may_have_been_tickers() -> None:
@@ -181,17 +181,17 @@ async def test_what_can_not_be_read_may_have_been_tickers() -> None:
     await world.wait(5)
     world.control.stream_fault("garbage", topic="!miniTicker", seconds=2)
     await world.wait(5)
-    assert len(world.sink.interrupted) == 2
+    assert len(world.consumer.interrupted) == 2
 
 
 async def test_tickers_that_the_sink_could_not_take_are_missing() -> None:
     world = StreamWorld()
     world.subscribe(BTC)
     await world.wait(5)
-    world.sink.fails = True
+    world.consumer.fails = True
     await world.wait(1.5)
-    world.sink.fails = False
-    assert Market.SPOT in world.sink.interrupted
+    world.consumer.fails = False
+    assert Market.SPOT in world.consumer.interrupted
 
 
 # ------------------------------------------------------------------------------------------- lives
@@ -203,7 +203,7 @@ async def _undisturbed(seconds: float) -> dict[tuple[Market, str], list[int]]:
     world.subscribe(*SOME)
     await world.wait(seconds)
     await world.aclose()
-    return world.sink.event_times
+    return world.consumer.event_times
 
 
 @pytest.mark.exhaustive
@@ -217,7 +217,7 @@ async def test_a_planned_replacement_loses_no_frame_and_is_far_from_the_full_min
     shard._current.replace_s = world.clock.now()
     await world.wait(100)
     first, second = world.net.connections
-    assert world.sink.event_times == expected
+    assert world.consumer.event_times == expected
     assert first.ended_s is not None
     assert first.ended_s > second.opened_s + 0.5
     for at_s in (second.opened_s, first.ended_s):
@@ -233,7 +233,7 @@ async def test_an_announced_end_is_met_by_a_new_connection_that_loses_no_frame()
     await world.wait(5)
     world.control.close_streams(notice_s=10)
     await world.wait(20)
-    assert world.sink.event_times == expected
+    assert world.consumer.event_times == expected
     assert [event.reason for event in world.matching(StreamConnected)] == [ConnectReason.FIRST, ConnectReason.SHUTDOWN]
 
 
@@ -249,7 +249,7 @@ async def test_a_planned_replacement_that_may_not_begin_is_no_reason_to_stay_sil
     await world.wait(120)
     world.net.unplugged = False
     await world.wait(20)
-    assert world.sink.since(world.clock.now() - 5, Market.SPOT, BTC)[0] < 5
+    assert world.consumer.since(world.clock.now() - 5, Market.SPOT, BTC)[0] < 5
 
 
 async def test_an_end_announced_too_late_costs_seconds() -> None:
@@ -260,7 +260,7 @@ async def test_an_end_announced_too_late_costs_seconds() -> None:
     await world.wait(0.5)
     end_s = world.clock.now()
     await world.wait(10)
-    assert max(world.sink.since(end_s, Market.SPOT, *SOME)) <= 6
+    assert max(world.consumer.since(end_s, Market.SPOT, *SOME)) <= 6
     assert len(world.net.attempts) == 2
 
 
@@ -274,7 +274,7 @@ async def test_everybody_disconnected_for_an_hour_comes_back_soon_after() -> Non
     world.control.clear_faults()
     end_s = world.clock.now()
     await world.wait(16)
-    assert world.sink.since(end_s, Market.SPOT, BTC)[0] <= 15
+    assert world.consumer.since(end_s, Market.SPOT, BTC)[0] <= 15
     assert world.most_connects_a_minute() <= 20
 
 
@@ -285,12 +285,12 @@ async def test_a_sink_that_raises_costs_no_connection() -> None:
     world = StreamWorld()
     world.subscribe(*SOME)
     await world.wait(5)
-    world.sink.fails = True
+    world.consumer.fails = True
     await world.wait(10)
-    world.sink.fails = False
+    world.consumer.fails = False
     end_s = world.clock.now()
     await world.wait(3)
-    assert max(world.sink.since(end_s, Market.SPOT, *SOME)) <= 2.5
+    assert max(world.consumer.since(end_s, Market.SPOT, *SOME)) <= 2.5
     assert len(world.net.attempts) == 1
     assert all("LookupError" in event.detail for event in world.matching(BackgroundTaskFailed))
 
@@ -309,7 +309,7 @@ async def test_an_unforeseen_exception_restarts_the_work(monkeypatch: pytest.Mon
     monkeypatch.setattr(shard, "_judge", judge)
     end_s = world.clock.now()
     await world.wait(8)
-    assert max(world.sink.since(end_s + 2, Market.SPOT, *SOME)) <= 5
+    assert max(world.consumer.since(end_s + 2, Market.SPOT, *SOME)) <= 5
     assert len(world.net.open) == 1
     assert len(world.matching(BackgroundTaskFailed)) == 1
 
@@ -326,7 +326,7 @@ async def test_an_unforeseen_exception_at_the_handshake_is_no_end(monkeypatch: p
     monkeypatch.setattr(world.exchange, "open_stream", raises_once)
     world.subscribe(BTC)
     await world.wait(6)
-    assert world.sink.accepted[Market.SPOT, BTC]
+    assert world.consumer.accepted[Market.SPOT, BTC]
     assert len(world.matching(BackgroundTaskFailed)) == 1
 
 
@@ -344,7 +344,7 @@ async def test_the_sink_is_told_when_another_connection_brings_the_tickers() -> 
     world = StreamWorld()
     world.streams.subscribe(Market.SPOT, BTC)
     await world.clock.sleep(10.0)
-    assert world.sink.interrupted == []
+    assert world.consumer.interrupted == []
     world.net.open[0].dead = True  # no frame, and no end
     await world.clock.sleep(30.0)
-    assert world.sink.interrupted == [Market.SPOT]
+    assert world.consumer.interrupted == [Market.SPOT]

@@ -52,25 +52,25 @@ def test_a_connection_of_800_topics_is_subscribed_to_within_5_s_at_two_messages_
     assert len(_drain(Subscriptions([f"symbol{number:03d}usdt@kline_15m" for number in range(800)]), 0.0)) <= 10
 
 
-def test_what_is_sent_is_what_is_wished_at_that_moment() -> None:
-    wished = {"a": 0, "b": 0}
-    subscriptions = Subscriptions(wished)
-    del wished["a"]
-    wished["c"] = 0
+def test_what_is_sent_is_what_is_wanted_at_that_moment() -> None:
+    wanted = {"a": 0, "b": 0}
+    subscriptions = Subscriptions(wanted)
+    del wanted["a"]
+    wanted["c"] = 0
     assert [_params(message) for message in _drain(subscriptions, 0.0)] == [["b", "c"]]
-    del wished["b"]
-    wished["d"] = 0
+    del wanted["b"]
+    wanted["d"] = 0
     sent = [(json.loads(message.text)["method"], _params(message)) for message in _drain(subscriptions, 0.5)]
     assert sent == [("SUBSCRIBE", ["d"]), ("UNSUBSCRIBE", ["b"])]
     assert _drain(subscriptions, 1.0) == []
 
 
 def test_all_topics_exchanged_at_once_never_count_twice() -> None:
-    wished = dict.fromkeys((f"old{number}@kline_1m" for number in range(TOPICS_A_CONNECTION)), 0)
-    subscriptions = Subscriptions(wished)
+    wanted = dict.fromkeys((f"old{number}@kline_1m" for number in range(TOPICS_A_CONNECTION)), 0)
+    subscriptions = Subscriptions(wanted)
     _drain(subscriptions, 0.0)
-    wished.clear()
-    wished.update(dict.fromkeys((f"new{number}@kline_1m" for number in range(TOPICS_A_CONNECTION)), 0))
+    wanted.clear()
+    wanted.update(dict.fromkeys((f"new{number}@kline_1m" for number in range(TOPICS_A_CONNECTION)), 0))
     held = TOPICS_A_CONNECTION
     for message in _drain(subscriptions, 0.1):
         held += len(_params(message)) * (1 if json.loads(message.text)["method"] == "SUBSCRIBE" else -1)
@@ -136,9 +136,9 @@ def test_a_topic_that_is_asked_for_again_is_ended_first() -> None:
     assert [method for method in methods if method != "LIST_SUBSCRIPTIONS"] == ["UNSUBSCRIBE", "SUBSCRIBE"]
 
 
-def test_a_topic_that_is_ended_to_be_asked_for_again_may_be_unwished_in_between() -> None:
-    wished = {QUIET: 0, LIVELY: 0}
-    subscriptions = Subscriptions(wished)
+def test_a_topic_that_is_ended_to_be_asked_for_again_may_be_unwanted_in_between() -> None:
+    wanted = {QUIET: 0, LIVELY: 0}
+    subscriptions = Subscriptions(wanted)
     _drain(subscriptions, 0.0)
     message = subscriptions.next_message(40.0, 40.0)
     assert message is not None
@@ -146,32 +146,32 @@ def test_a_topic_that_is_ended_to_be_asked_for_again_may_be_unwished_in_between(
         message = subscriptions.next_message(40.0, 40.0)
         assert message is not None
     assert _params(message) == [QUIET, LIVELY]
-    del wished[QUIET]
+    del wanted[QUIET]
     later = [one for at_s in range(41, 4_000, 10) for one in _drain(subscriptions, at_s)]
     assert not [one for one in later if "params" in one.text and QUIET in _params(one)]
 
 
 def test_a_silent_topic_of_which_each_frame_counts_is_never_ended_to_be_asked_for_again() -> None:
-    wished = ["btcusdt@trade", "btcusdt@depth", "nobodys@nothing"]
-    subscriptions, methods = Subscriptions(wished), set()
+    wanted = ["btcusdt@trade", "btcusdt@depth", "nobodys@nothing"]
+    subscriptions, methods = Subscriptions(wanted), set()
     for second in range(4_000):
         for message in _drain(subscriptions, float(second)):
             sent = json.loads(message.text)
             methods.add(sent["method"])
             if sent["method"] == "LIST_SUBSCRIPTIONS":
-                subscriptions.record_list(sent["id"], wished)
+                subscriptions.record_list(sent["id"], wanted)
     assert methods == {"SUBSCRIBE", "LIST_SUBSCRIPTIONS"}
 
 
 def test_500_quiet_topics_cost_few_messages() -> None:
-    wished = dict.fromkeys(f"quiet{number:03d}usdt@kline_1m" for number in range(500))
-    subscriptions, messages = Subscriptions(wished), 0
+    wanted = dict.fromkeys(f"quiet{number:03d}usdt@kline_1m" for number in range(500))
+    subscriptions, messages = Subscriptions(wanted), 0
     for second in range(3_600):
         for message in _drain(subscriptions, float(second)):
             messages += 1
             sent = json.loads(message.text)
             if sent["method"] == "LIST_SUBSCRIPTIONS":
-                subscriptions.record_list(sent["id"], wished)
+                subscriptions.record_list(sent["id"], wanted)
     assert messages < 120
 
 
@@ -186,7 +186,7 @@ def test_a_connection_that_says_nothing_is_asked_something() -> None:
     assert subscriptions.next_message(10.9, 1.0) is None
 
 
-def test_a_frame_of_an_unwished_topic_is_nobodys() -> None:
+def test_a_frame_of_an_unwanted_topic_is_nobodys() -> None:
     subscriptions = Subscriptions(["a"])
     _drain(subscriptions, 0.0)
     subscriptions.record_frame("b", 1.0)

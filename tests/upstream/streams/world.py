@@ -1,4 +1,4 @@
-"""Streams before the simulated exchange, in virtual time, with a sink that accepts what is newer."""
+"""Streams before the simulated exchange, in virtual time, with a consumer that accepts what is newer."""
 
 import json
 import random
@@ -30,7 +30,7 @@ BTC = "btcusdt@kline_1m"
 SOME = ("btcusdt@kline_1m", "ethusdt@kline_1m", "bnbusdt@kline_1m", "solusdt@kline_1m", "xrpusdt@kline_1m")
 
 
-class GrowingSink:
+class GrowingConsumer:
     """Accepts frames whose event time grows; notes when, and the event times."""
 
     def __init__(self, clock: VirtualClock) -> None:
@@ -46,7 +46,7 @@ class GrowingSink:
 
     def take(self, market: Market, topic: str, data: bytes) -> bool:
         if self.fails:
-            raise LookupError("a bug of the sink")
+            raise LookupError("a bug of the consumer")
         try:
             event = json.loads(data)
             event_ms = event[0]["E"] if isinstance(event, list) else event["E"]
@@ -70,7 +70,7 @@ class StreamWorld:
         self.exchange = Exchange(now_ms=self.clock.true_ms)
         self.control = self.exchange.control
         self.net = SimStreams(self.exchange, self.clock)
-        self.sink = GrowingSink(self.clock)
+        self.consumer = GrowingConsumer(self.clock)
         self.events: list[Event] = []
         bus = Events(self.events.append)
         rng = random.Random(seed)
@@ -91,7 +91,7 @@ class StreamWorld:
                 events=bus,
                 dialing=Dialing(self.net, self.governor.handshakes),
                 base_urls=BASES,
-                takers=FrameTakers(self.sink, relay),
+                takers=FrameTakers(self.consumer, relay),
             )
             return self.streams
 

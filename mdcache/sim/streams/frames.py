@@ -1,6 +1,6 @@
-"""Feeds: the frames that a topic sends, and when (docs/binance.md#kline-streams).
+"""The frames that a topic sends, and when (docs/binance.md#kline-streams).
 
-A feed knows no connection. `next_ms` is when it may have something to send; `take` returns it. Frames show a candle as
+No connection is known here. `next_ms` is when it may have something to send; `take` returns it. Frames show a candle as
 it is at their event time. If nobody takes candles for seconds, only the newest frame and the final ones come.
 """
 
@@ -31,7 +31,7 @@ class PrintedFrame:
     final: bool = False
 
 
-class KlineFeed:
+class KlineFrames:
     """The candles of one topic, from `now_ms` on. `quiet()`: whether nothing is sent where nothing was traded."""
 
     def __init__(
@@ -59,7 +59,7 @@ class KlineFeed:
 
     @property
     def next_ms(self) -> int:
-        """When the feed may have something to send."""
+        """When there may be something to send."""
         return min(self._tick_ms, self._finals[0][0]) if self._finals else self._tick_ms
 
     def take(self, now_ms: int) -> list[PrintedFrame]:
@@ -133,7 +133,7 @@ class KlineFeed:
         return (ms - self._phase_ms) // self._cadence_ms * self._cadence_ms + self._cadence_ms + self._phase_ms
 
 
-class TimedFeed:
+class TimedFrames:
     """A topic with events at regular moments, of which none is left out, however late they are taken."""
 
     def __init__(self, name: str, step_ms: int, texts: Callable[[int], Sequence[str]], now_ms: int) -> None:
