@@ -18,7 +18,7 @@ class Bare(asyncio.Protocol):
 
     reply = b""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # asyncio's is wider
         self.transport = transport
         self.parser = httptools.HttpRequestParser(self)
 

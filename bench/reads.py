@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 
 import httpx
@@ -128,6 +129,11 @@ def pages(n: int) -> list[str]:
     return [f"{KLINES}1000&startTime={start}" for start in starts]
 
 
+def cold_pages_cpu_s(side: "BareClient | Measured", n: int) -> float:
+    """CPU seconds of round `n`."""
+    return side.cpu_s(pages(n))
+
+
 def page_rows(upstream: str) -> list[Row]:
     """Pages of 1,000 rows that nobody asked for before."""
     bare, found = BareClient(upstream), []
@@ -139,8 +145,8 @@ def page_rows(upstream: str) -> list[Row]:
                 ratio(
                     f"CPU of a cold page of 1,000 candles ({where}), against the bare client",
                     Aim(2.5, at_most=True),
-                    lambda n, daemon_=daemon_: daemon_.cpu_s(pages(n)),  # type: ignore[misc]
-                    lambda n: bare.cpu_s(pages(n)),
+                    partial(cold_pages_cpu_s, daemon_),
+                    partial(cold_pages_cpu_s, bare),
                     PAGES,
                 )
             )

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from typing import Any
 
 import httpx
@@ -75,7 +76,7 @@ def one_cold_answer(urls: Sequence[str], server: RedisServer) -> None:
         query = f"symbol=BNBUSDT&interval=1m&limit=500&endTime={1_760_000_000_000 + n * 90_000_000}"
         for (_, samples), url in zip(found.items(), urls, strict=False):
             idle = _during(client, url, lambda: time.sleep(0.4))
-            busy = _during(client, url, lambda url=url, query=query: _ask(url, query))  # type: ignore[misc]
+            busy = _during(client, url, partial(_ask, url, query))
             samples.append(tuple(a - b for a, b in zip(busy, idle, strict=True)))
     for who, samples in found.items():
         trips, sent, received = (statistics.median(each) for each in zip(*samples, strict=True))

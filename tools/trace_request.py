@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
@@ -119,7 +120,7 @@ async def measure(url: str) -> int:
         await asyncio.sleep(wait_s)
         with tracing() as trace:
             status = await ask(daemon.app, "/api/v3/klines", QUERY)
-        if status != 200:  # noqa: PLR2004 - HTTP's own number
+        if status != HTTPStatus.OK:
             raise RuntimeError(f"{case}: status {status}")
         print(trace.line(case))
         for module in trace.strayed():

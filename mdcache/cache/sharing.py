@@ -70,7 +70,7 @@ _R_contra = TypeVar("_R_contra", contravariant=True)
 class Sharing(Generic[_R_contra]):
     """The other replicas, for one kind of reads; by default there are none."""
 
-    async def satisfied_by_peers(self, read: _R_contra) -> bool:  # noqa: ARG002 - the default, here and below
+    async def satisfied_by_peers(self, read: _R_contra) -> bool:  # noqa: ARG002 - the default
         """Apply what the others know, and wait while one of them reads the same.
 
         Returns:
@@ -81,7 +81,7 @@ class Sharing(Generic[_R_contra]):
         """
         return False
 
-    async def pull(self, read: _R_contra) -> bool:  # noqa: ARG002
+    async def pull(self, read: _R_contra) -> bool:  # noqa: ARG002 - the default
         """Apply what the others know, for an answer without a read; return whether that changed anything."""
         return False
 

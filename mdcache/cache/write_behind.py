@@ -30,21 +30,21 @@ class Persistence:
     async def load_blocks(self, series: Series, indexes: Iterable[int]) -> None:
         """Wait until all of these blocks are in memory."""
 
-    async def load_range(self, series: Series, start_ms: int, end_ms: int) -> bool:  # noqa: ARG002
+    async def load_range(self, series: Series, start_ms: int, end_ms: int) -> bool:  # noqa: ARG002 - the port's
         """Load every stored block whose span overlaps [start_ms, end_ms); return whether there was any."""
         return False
 
     def save_soon(self, series: Series) -> None:
         """Save what changed in `series` soon."""
 
-    def save_now(self, series: Series) -> bool:  # noqa: ARG002
+    def save_now(self, series: Series) -> bool:  # noqa: ARG002 - the port's
         """Save what changed in `series` before a part of it leaves memory; return whether that part stays stored."""
         return False
 
     def touch(self, series: Series, answer: Serve) -> None:
         """Note that the blocks of an answer were used."""
 
-    async def purge(self, series_filter: SeriesFilter) -> int:  # noqa: ARG002
+    async def purge(self, series_filter: SeriesFilter) -> int:  # noqa: ARG002 - the port's
         """Delete the matching series; return how many were stored."""
         return 0
 

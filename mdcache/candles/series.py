@@ -186,7 +186,7 @@ class Series:
             self.stream = StreamTail(self.settling, cadence_ms)
         elif not frame.derived:
             self.stream.cadence_ms = cadence_ms
-        return self._changes_live_tail(self.stream.take(frame))
+        return self._changes_live_tail(news=self.stream.take(frame))
 
     def complete_until_ms(self) -> int | None:
         """Return until when the live tail surely shows every trade; silence from then on extends its as-of."""
@@ -216,7 +216,7 @@ class Series:
         """Record that nothing was traded for a while; return whether that is news."""
         if self.stream is None:
             self.stream = StreamTail(self.settling, 0)
-        return self._changes_live_tail(self.stream.note_silence(silence))
+        return self._changes_live_tail(news=self.stream.note_silence(silence))
 
     @property
     def doubtful(self) -> tuple[Row, ...]:
@@ -235,7 +235,7 @@ class Series:
             covers = open_ms <= doubtful[0].open_ms and end_ms == doubtful[-1].close_ms + 1
             if covers and self._trades_between(open_ms, end_ms, tail.rows) == trades:
                 stream.confirm(doubtful)
-                return self._changes_live_tail(True)  # noqa: FBT003 - it does
+                return self._changes_live_tail(news=True)
         return False
 
     def _trades_between(self, open_ms: int, end_ms: int, tail_rows: Iterable[Row]) -> int:
@@ -244,7 +244,7 @@ class Series:
         found = sum(int(raw.split(b",")[_TRADES]) for _, raw in settled)
         return found + sum(row.trades for row in tail_rows if open_ms <= row.open_ms < end_ms)
 
-    def _changes_live_tail(self, news: bool) -> bool:  # noqa: FBT001 - whether it does
+    def _changes_live_tail(self, *, news: bool) -> bool:
         self.tail_version += news
         return news
 

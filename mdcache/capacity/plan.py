@@ -147,7 +147,7 @@ def _least_share(weight: float, limit: int) -> float | None:
 
 def _slower_ttl_s(asked: Demand, terms: PlanTerms, upkeep: float) -> float | None:
     polled = _polled(sources(asked, terms))
-    if len(polled) < 2:  # noqa: PLR2004 - the shortest, and another
+    if not polled[1:]:
         return None
     kept = {polled[0]: terms.ttls_s[polled[0]]}
     return _least_ttl_s(asked, terms, upkeep, lambda ttl_s: dict.fromkeys(asked.intervals, ttl_s) | kept)

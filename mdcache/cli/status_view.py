@@ -35,6 +35,7 @@ _READS_IN_WATCH, _LEAST_READS = 5, 2
 _OTHER_CELLS, _OTHER_CELLS_WIDE = 37, 48  # columns of an event beside its text, at most
 _BAR_LETTERS = " ▁▂▃▄▅▆▇█"
 _SLOT_S = 5
+_TENTHS_BELOW_S = 10
 _HOUR_S, _DAY_S = 3_600, 86_400
 
 
@@ -310,7 +311,7 @@ def _series(listed: Iterable[SeriesLine]) -> Table:
 
 def duration(seconds: float) -> str:
     """Format seconds for people."""
-    if seconds < 10:  # noqa: PLR2004 - tenths matter below it
+    if seconds < _TENTHS_BELOW_S:
         return f"{seconds:.1f} s"
     rounded = round(seconds)
     if rounded < MINUTE_S:

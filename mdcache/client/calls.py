@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
 from mdcache.client.candles import Candle, Candles, Price, Series
@@ -188,7 +189,7 @@ def read_error(reply: Reply) -> ClientError:
 
 
 def _answer(reply: Reply) -> dict[str, Any]:
-    if reply.status != 200:  # noqa: PLR2004 - OK
+    if reply.status != HTTPStatus.OK:
         raise read_error(reply)
     found: dict[str, Any] = json.loads(reply.body)
     return found

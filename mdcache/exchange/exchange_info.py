@@ -74,7 +74,7 @@ class _Entry(msgspec.Struct):
 
     symbol: msgspec.Raw = msgspec.Raw(b"null")
     status: msgspec.Raw = msgspec.Raw(b"null")
-    permissionSets: msgspec.Raw = msgspec.Raw(b"[]")  # noqa: N815  Binance's name; 150 words, nearly the same for all symbols
+    permission_sets: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"[]"), name="permissionSets")  # 150 words
     permissions: msgspec.Raw = msgspec.Raw(b"[]")
 
 
@@ -218,7 +218,7 @@ def _read_entry(raw: msgspec.Raw) -> _Listed:
         read_text(entry.symbol),
         read_text(entry.status),
         frozenset(_words(_decode_list(entry.permissions))),
-        entry.permissionSets,
+        entry.permission_sets,
     )
 
 

@@ -19,7 +19,7 @@ class _Entry(msgspec.Struct):
 
     symbol: msgspec.Raw = _NOTHING
     status: msgspec.Raw = _NOTHING
-    contractStatus: msgspec.Raw = _NOTHING  # noqa: N815  coinm's name for it
+    contract_status: msgspec.Raw = msgspec.field(default=_NOTHING, name="contractStatus")  # coinm's name for it
     pair: msgspec.Raw = _NOTHING
 
 
@@ -91,7 +91,7 @@ def _read_entry(raw: msgspec.Raw) -> _Listed:
         entry = _entry_decoder.decode(raw)
     except UNDECODABLE:
         entry = _Entry()
-    status = read_text(entry.status) or read_text(entry.contractStatus) or "TRADING"
+    status = read_text(entry.status) or read_text(entry.contract_status) or "TRADING"
     return _Listed(read_text(entry.symbol), read_text(entry.pair), trades=status == "TRADING")
 
 

@@ -114,7 +114,7 @@ def route(path: str) -> Route:
     lower = path.lower()
     market = next((m for prefix, m in _MARKET_OF.items() if lower.startswith(prefix)), None)
     parts = lower.split("/")  # "", "fapi", "v1", head, …
-    head = parts[3] if len(parts) > 3 else ""  # noqa: PLR2004 - the parts above
+    head = next(iter(parts[3:]), "")
     if lower in _OTHER_PUBLIC_PATHS or (lower.startswith("/eapi/") and head in _OPTIONS_DATA):
         return Route(PathKind.NOT_SERVED)
     if lower.startswith(_KEYED_PREFIXES) or lower in _KEYED_PATHS:

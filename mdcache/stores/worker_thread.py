@@ -23,7 +23,7 @@ class WorkerThread(Executor):
         self._jobs.put((future, lambda: fn(*args, **kwargs)))
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - the base's
         """End the thread after the queued jobs, without waiting for them."""
         self._jobs.put(None)
 

@@ -93,7 +93,7 @@ class Metrics:
     def __init__(
         self, registry: CollectorRegistry, version: str, clients: Iterable[str], gauges: GaugeSources, clock: Clock
     ) -> None:
-        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # untyped there
         self._registry = registry
         self._client = ClosedSet(clients)
         self._gauges = gauges

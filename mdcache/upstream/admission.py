@@ -101,7 +101,7 @@ class LocalAdmission:
         """Return the part of the share that the gate allows."""
         return self._gate_keeper.share_factor()
 
-    def paused_until_ms(self, lane: Lane, now: Moment) -> int:  # noqa: ARG002
+    def paused_until_ms(self, lane: Lane, now: Moment) -> int:  # noqa: ARG002 - the port's
         """Return 0: no lane is paused."""
         return 0
 

@@ -6,7 +6,7 @@ A read passes gate → budget → lane → concurrency → send, again for each 
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ from mdcache.upstream.models import Fetchable
 from mdcache.upstream.priority import Lane
 from mdcache.upstream.request_quota import RequestQuota
 from mdcache.upstream.retries import Retries
-from mdcache.upstream.scheduler import FamilyScheduler, SchedulerSettings
+from mdcache.upstream.scheduler import FamilyScheduler, OnChange, SchedulerSettings
 from mdcache.upstream.sender import Sender
 
 _T = TypeVar("_T")
@@ -88,7 +88,7 @@ class Governor:
         self._clock = clock
         self._events = events
         self._settings = settings
-        self._on_change: Callable[[bool], None] = lambda _gate_moved: None
+        self._on_change: OnChange = _save_nothing
         self._known_limits: dict[Market, int] = {}
         self._request_quotas: dict[RequestBucket, RequestQuota] = {}
         self._clients = {
@@ -222,8 +222,8 @@ class Governor:
         """Open a family's gate at once and reset it, by the operator's order, after a change of address."""
         self._force(family, ForcedOpen())
 
-    def subscribe(self, on_change: Callable[[bool], None]) -> None:
-        """Call `on_change` in each step that changes what should be saved, with True if a gate changed."""
+    def subscribe(self, on_change: OnChange) -> None:
+        """Call `on_change` in each step that changes what should be saved."""
         self._on_change = on_change
 
     def saved_state(self, boot: str) -> dict[str, object]:
@@ -262,8 +262,8 @@ class Governor:
 
     # ------------------------------------------------------------------------------------ parts
 
-    def _changed(self, gate_moved: bool) -> None:  # noqa: FBT001 - the callback of `subscribe`
-        self._on_change(gate_moved)
+    def _changed(self, *, gate: bool) -> None:
+        self._on_change(gate=gate)
 
     async def _attempt(self, scheduler: FamilyScheduler, read: Fetchable[_T]) -> _T:
         queued = scheduler.submit(read)
@@ -302,3 +302,7 @@ class Governor:
             concurrency=self._settings.upstream_concurrency,
             short=scheduler.shortage.lately(minute.number),
         )
+
+
+def _save_nothing(*, gate: bool) -> None:
+    """Do nothing: nothing is saved."""

@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
 from mdcache.clock import Clock
 from mdcache.errors import BudgetSpent, DeadlinePassed, UpstreamUnavailable
@@ -50,12 +50,15 @@ class SchedulerSettings:
     admission: AdmissionFactory
 
 
-class FamilyScheduler:
-    """One family's queue and pump.
+class OnChange(Protocol):
+    """Called in each step that changes what should be saved."""
 
-    `send` sends a granted read; `on_change` is called in each step that changes what should be saved, with True if the
-    gate changed.
-    """
+    def __call__(self, *, gate: bool) -> None:
+        """Note a change; `gate`: of a gate."""
+
+
+class FamilyScheduler:
+    """One family's queue and pump. `send` sends a granted read."""
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class FamilyScheduler:
         clocks: ExchangeClocks,
         settings: SchedulerSettings,
         send: Callable[["FamilyScheduler", QueuedRead], None],
-        on_change: Callable[[bool], None],
+        on_change: OnChange,
     ) -> None:
         self.family = family
         self.queue = ReadQueue()
@@ -77,10 +80,9 @@ class FamilyScheduler:
         self._events = events
         self._concurrency = settings.concurrency
         self._send = send
-        self._on_change = on_change
         self._timer = Timer(clock, self.pump)
         self._family_clock = FamilyClock(family, clocks, clock)
-        self.budget_keeper = BudgetKeeper(settings.share, on_change=lambda: on_change(False))  # noqa: FBT003
+        self.budget_keeper = BudgetKeeper(settings.share, on_change=lambda: on_change(gate=False))
         self.gate_keeper = GateKeeper(
             family,
             backoff=settings.backoff,
@@ -88,7 +90,7 @@ class FamilyScheduler:
             clock=clock,
             rng=rng,
             events=events,
-            on_change=lambda: on_change(True),  # noqa: FBT003
+            on_change=lambda: on_change(gate=True),
             on_step=self._gate_stepped,
         )
         self.checkpoint = Checkpoint(self.gate_keeper, self.budget_keeper, self._family_clock, clock)

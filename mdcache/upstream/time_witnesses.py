@@ -16,7 +16,7 @@ _UNITS = {10: (1_000, 1), 13: (1, 1), 16: (1, 1_000), 19: (1, 1_000_000)}  # dig
 
 
 class _Time(msgspec.Struct):
-    serverTime: int  # noqa: N815 - Binance's name
+    server_time: int = msgspec.field(name="serverTime")
 
 
 _time = msgspec.json.Decoder(_Time)
@@ -35,7 +35,7 @@ class WitnessedTime:
 def stated_time(body: bytes) -> WitnessedTime | None:
     """Return the time of a `/time` body, in whichever unit; `None` if it states none that can be one."""
     try:
-        stated = _time.decode(body).serverTime
+        stated = _time.decode(body).server_time
     except UNDECODABLE:
         return None
     times, divisor = _UNITS.get(len(str(stated)), (0, 1))

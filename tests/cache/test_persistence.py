@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,8 +23,8 @@ MINUTE, DAY = 60_000, 86_400_000
 BIG = [(SPOT, "BTCUSDT", 1000), ("/fapi/v1/klines", "BTCUSDT", 1500), ("/dapi/v1/klines", "BTCUSD_PERP", 1500)]
 
 
-def world(folder: Path, **options: object) -> VirtualDaemon:
-    return VirtualDaemon(PLENTY, DaemonOptions(limits=GovernorSettings(weight_share=0.9), **options), folder)  # type: ignore[arg-type]
+def world(folder: Path, **options: Any) -> VirtualDaemon:
+    return VirtualDaemon(PLENTY, DaemonOptions(limits=GovernorSettings(weight_share=0.9), **options), folder)
 
 
 async def again(w: VirtualDaemon, *, orderly: bool) -> None:

@@ -6,6 +6,7 @@ Rule: docs/design.md#freshness, #settling, #tail-replacement, #revisions.
 import asyncio
 import functools
 import json
+from typing import Literal
 
 import pytest
 
@@ -88,9 +89,11 @@ async def test_a_clock_that_is_ahead_takes_no_half_candle_for_a_whole_one() -> N
 @pytest.mark.parametrize(
     ("mode", "interval"), thinned([("random", "1m"), ("random", "1s"), ("alternate", "1m"), ("alternate", "1s")], 4)
 )
-async def test_lagging_replicas_settle_nothing_unfinished_and_take_nothing_back(mode: str, interval: str) -> None:
+async def test_lagging_replicas_settle_nothing_unfinished_and_take_nothing_back(
+    mode: Literal["random", "alternate"], interval: str
+) -> None:
     w = await ready(VirtualDaemon(PLENTY, DaemonOptions(ttl_s=1.0)))
-    w.exchange.control.set_replicas([0, 4_000], mode=mode)  # type: ignore[arg-type]
+    w.exchange.control.set_replicas([0, 4_000], mode=mode)
     queries = [f"symbol={symbol}&interval={interval}&limit=40" for symbol in ("BTCUSDT", "SOLUSDT")]
     newest = dict.fromkeys(queries, (0, 0))
     as_of = dict.fromkeys(queries, 0)

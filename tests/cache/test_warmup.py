@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,12 +24,12 @@ def world(folder: Path | None, config: SimConfig = PLENTY) -> VirtualDaemon:
     return w
 
 
-def order(w: VirtualDaemon, *, days: int = 3, market: Market = Market.SPOT, **changes: object) -> WarmupRequest:
+def order(w: VirtualDaemon, *, days: int = 3, market: Market = Market.SPOT, **changes: Any) -> WarmupRequest:
     now = w.clock.true_ms()
     symbols = ("BTCUSD_PERP",) if market is Market.COINM else ("BTCUSDT",)
-    made = {"symbols": symbols, "intervals": ("1m", "1h"), "since_ms": now - 40 * DAY, "until_ms": None}
+    made: dict[str, Any] = {"symbols": symbols, "intervals": ("1m", "1h"), "since_ms": now - 40 * DAY, "until_ms": None}
     made["until_ms"] = now - 40 * DAY + days * DAY - 1
-    return WarmupRequest(market, **(made | changes))  # type: ignore[arg-type]
+    return WarmupRequest(market, **(made | changes))
 
 
 async def until(w: VirtualDaemon, want: Callable[[WarmupProgress], bool], most_s: float = 36_000.0) -> WarmupProgress:

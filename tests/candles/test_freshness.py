@@ -6,6 +6,7 @@ from mdcache.candles.freshness import FreshnessDirectives as Said
 from mdcache.candles.freshness import TailFloor, fresh_floor, stale_floor, tail_ttl_ms
 from mdcache.candles.tail import Tail
 from mdcache.clock import Instant
+from mdcache.exchange.rows import Row
 from tests.candles.timeline import at, now, rows
 
 TTL_MS, MAX_STALE_MS = 2_000, 60_000
@@ -102,8 +103,8 @@ def test_a_floor_admits_what_is_as_new_as_itself() -> None:
     ],
 )
 def test_an_end_is_trusted_for_seconds_if_the_symbol_does_not_trade(
-    *, trading: bool, shown: tuple[object, ...], start_ms: int, ttl_ms: int
+    *, trading: bool, shown: tuple[Row, ...], start_ms: int, ttl_ms: int
 ) -> None:
-    held = Tail(start_ms, shown, at(10))  # type: ignore[arg-type]
+    held = Tail(start_ms, shown, at(10))
     assert tail_ttl_ms(held, TTL_MS, now(10), trading=trading) == ttl_ms
     assert tail_ttl_ms(None, TTL_MS, now(10), trading=False) == TTL_MS

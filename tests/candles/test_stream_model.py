@@ -3,6 +3,7 @@
 import heapq
 import random
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 import pytest
@@ -145,12 +146,12 @@ def disturb(world: World, frames: list[Frame]) -> None:
             continue
         if frame.final and rng.random() < 0.1:  # a candle may be repeated after its end
             again = Frame(frame.event_ms + rng.randrange(1_500), frame.row, final=False)
-            world.at(again.event_ms, lambda again=again: world.deliver(again))  # type: ignore[misc]
+            world.at(again.event_ms, partial(world.deliver, again))
         if frame.final and rng.random() < 0.2:
             continue
         for _ in range(rng.choice([1, 1, 1, 1, 2])):
             late_ms = delay_ms if rng.random() < 0.95 else rng.randrange(9_000)
-            world.at(frame.event_ms + late_ms, lambda frame=frame: world.deliver(frame))  # type: ignore[misc]
+            world.at(frame.event_ms + late_ms, partial(world.deliver, frame))
 
 
 def ask_now_and_then(world: World) -> None:
@@ -158,7 +159,7 @@ def ask_now_and_then(world: World) -> None:
     mean_ms = rng.choice([2_000, 15_000, 90_000])
     while ms < T0 + MINUTES * MINUTE:
         limit = 100 if rng.random() < 0.9 else 3
-        world.at(ms, lambda limit=limit: world.send_read(limit))  # type: ignore[misc]
+        world.at(ms, partial(world.send_read, limit))
         ms += rng.choice([0, 100, rng.randrange(2 * mean_ms), MINUTE - ms % MINUTE + rng.randrange(-300, 3_000)])
     if rng.random() < 0.5:
         for second in range(MINUTES * 60):
@@ -214,7 +215,7 @@ def busy_world(seed: int, pace: Pace, delay_ms: int, lost: tuple[int, int] = (0,
     phase_ms = world.rng.randrange(pace.cadence_ms)
     for frame in world.exchange.frames(pace, T0, end_ms, quiet=True, phase_ms=phase_ms):
         if not lost[0] <= frame.event_ms < lost[1]:
-            world.at(frame.event_ms + delay_ms, lambda frame=frame: world.deliver(frame))  # type: ignore[misc]
+            world.at(frame.event_ms + delay_ms, partial(world.deliver, frame))
     return world
 
 

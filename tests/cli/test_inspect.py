@@ -3,6 +3,7 @@
 import json
 import signal
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -169,8 +170,10 @@ def newer(path: Path) -> None:
         (lambda path: path.write_bytes(b"nothing of the kind" * 100), "can't be read"),
     ],
 )
-def test_one_clear_line_where_there_is_nothing_to_see(run: Run, state: Path, make: object, said: str) -> None:
-    make(state / "candles.db")  # type: ignore[operator]
+def test_one_clear_line_where_there_is_nothing_to_see(
+    run: Run, state: Path, make: Callable[[Path], object], said: str
+) -> None:
+    make(state / "candles.db")
     before = traces(state)
     result = run("inspect", MDCACHE_STATE_DIR=str(state))
     assert (result.exit_code, result.stdout) == (1, "")

@@ -73,8 +73,8 @@ STREAM_CLIENTS = (
 )
 
 
-def _ms(*moment: int) -> int:
-    return int(datetime(*moment, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc,arg-type]
+def _ms(year: int, month: int, day: int, hour: int = 0, minute: int = 0, second: int = 0) -> int:
+    return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp() * 1000)
 
 
 # Long past, several pages each; around an outage, a listing, and with ends inside a candle.

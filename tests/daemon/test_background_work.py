@@ -120,7 +120,7 @@ async def test_a_gate_that_could_not_be_written_is_written_later(tmp_path: Path)
     path = tmp_path / "gates.json"
     saved = Once(lambda: {"spot": 1})
     gates = GateFile(path, "default", {}, saved, InlineExecutor(), clock, Events(events.append))
-    gates.changed(gate_changed=True)
+    gates.changed(gate=True)
     await clock.sleep(20.0)
     assert failures(events) == failed_once(BackgroundTask.GATE_FILE)
     assert b"spot" in path.read_bytes()

@@ -95,6 +95,14 @@ def fleet() -> Iterator[FaultyReplicas]:
         yield FaultyReplicas(exchange, redis, wire, daemons, FreshQuestions(exchange))
 
 
+def without_redis(daemon: DaemonProcess) -> bool:
+    return not daemon.redis_is_up()
+
+
+def went_and_came(daemon: DaemonProcess, since: int) -> bool:
+    return daemon.redis_states()[since:] == ["down", "ok"]
+
+
 def degraded(daemon: DaemonProcess) -> list[str]:
     """What is wrong, but for limits that are spent: the flood sees to that."""
     return [text for text in daemon.get("/readyz").json()["degraded"] if "a limit is spent" not in text]
@@ -163,7 +171,7 @@ def test_all_go_on_without_it(
     with fault(fleet.redis):
         fleet.each_answers()
         for daemon in fleet.daemons:
-            eventually(lambda daemon=daemon: not daemon.redis_is_up(), IN_TIME_S)  # type: ignore[misc]
+            eventually(partial(without_redis, daemon), IN_TIME_S)
         for daemon in fleet.daemons:
             assert daemon.budget_modes() == {"divided"}
             ready = daemon.get("/readyz")
@@ -179,7 +187,7 @@ def test_all_go_on_without_it(
         assert daemon.metric('mdcache_tier_up{tier="redis"}') == 1
     fleet.share_again()
     for daemon, moved, failed, logged in zip(fleet.daemons, moves, failures, lines_before, strict=True):
-        eventually(lambda daemon=daemon, moved=moved: daemon.redis_states()[moved:] == ["down", "ok"])  # type: ignore[misc]
+        eventually(partial(went_and_came, daemon, moved))
         lines = [line for line in daemon.lines()[logged:] if line["level"] != "info"]
         assert [line["event"] for line in lines if line["event"] not in EXCUSED] == ["store_state"]
         assert 0 < daemon.redis()["failures"] - failed < FAILURES
@@ -217,7 +225,7 @@ def test_the_first_start_without_it(fleet: FaultyReplicas) -> None:
                 time.sleep(60.5 - time.time() % 60)
             for query in fleet.questions.cold():
                 assert fleet.questions.ask(daemon, query, IN_TIME_S)
-            eventually(lambda daemon=daemon: not daemon.redis_is_up(), IN_TIME_S)  # type: ignore[misc]
+            eventually(partial(without_redis, daemon), IN_TIME_S)
             ready = daemon.get("/readyz")
             assert ready.status_code == 200, ready.text
             (trouble,) = degraded(daemon)
@@ -232,7 +240,7 @@ def test_the_first_start_without_it(fleet: FaultyReplicas) -> None:
             client.config_set("requirepass", "hidden-word")
         for daemon in made:
             eventually(daemon.redis_is_up, BACK_S + SLACK_S)
-            eventually(lambda daemon=daemon: daemon.redis_states()[-2:] == ["down", "ok"])  # type: ignore[misc]
+            eventually(partial(went_and_came, daemon, -2))
             assert len(daemon.redis_states()) == (3 if daemon is made[3] else 2)
             assert degraded(daemon) == []
 

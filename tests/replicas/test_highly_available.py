@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -60,6 +61,10 @@ class Pair:
         assert self.exchange.calls(KLINES) == before
 
 
+def ready(daemon: DaemonProcess) -> bool:
+    return daemon.get("/readyz").status_code == 200
+
+
 def pair_on(stack: ExitStack, url: str, servers: list[RedisServer]) -> Pair:
     exchange = stack.enter_context(closing(SimClient(stack.enter_context(sim()))))
     settings = {"redis_url": url, "redis_timeout_s": TIMEOUT_S}
@@ -69,7 +74,7 @@ def pair_on(stack: ExitStack, url: str, servers: list[RedisServer]) -> Pair:
     for daemon in daemons:
         daemon.wait_until_ready()
         eventually(daemon.redis_is_up)
-        eventually(lambda daemon=daemon: daemon.get("/readyz").status_code == 200, READY_S)  # type: ignore[misc]
+        eventually(partial(ready, daemon), READY_S)
         assert daemon.get(f"{KLINES}?symbol=ETHUSDT&interval=1M&limit=2").status_code == 200
     return Pair(servers, exchange, daemons, FreshQuestions(exchange))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mdcache import sim
 from mdcache.exchange.exchange_info import ExchangeInfoDocument, parse_selection
 from mdcache.exchange.markets import Family
 from mdcache.sim import SimConfig
@@ -96,13 +97,15 @@ async def kline(w: ServedDaemon, path: str, symbol: str) -> Response:
     ("path", "market", "symbol"),
     [("/api/v3/klines", "spot", "FRESHUSDT"), ("/fapi/v1/klines", "usdm", "NEWUSDT_261225")],
 )
-async def test_a_new_listing_is_served_soon_after_its_first_question(path: str, market: str, symbol: str) -> None:
+async def test_a_new_listing_is_served_soon_after_its_first_question(
+    path: str, market: sim.Market, symbol: str
+) -> None:
     w = world()
     known = "ETHUSDT"
     await kline(w, path, known)
     assert (await kline(w, path, symbol)).status == 400
     await asyncio.sleep(61)
-    w.exchange.control.list_symbol(market, symbol)  # type: ignore[arg-type]
+    w.exchange.control.list_symbol(market, symbol)
     await asyncio.sleep(61)
     before = len(reads(w))
     replies = await asyncio.gather(*(kline(w, path, symbol) for _ in range(50)))

@@ -125,7 +125,7 @@ class Side:
             clients={"engine": "high"}, compress="on", clocks=self._clocks, recorder=self._metrics
         )
         self.clocks = cast("ExchangeClocks", house.gates.clocks)
-        house.candles.answer = self.answer  # type: ignore[method-assign]
+        house.candles.answer = self.answer  # type: ignore[method-assign] # in its place
         self.lane = lane(house.binance.hits, house.clock)
         house.app.fast_lanes = dict.fromkeys((True, False), self.lane)
         self.state = ServerState()

@@ -301,7 +301,7 @@ async def test_operators_paths_are_not_counted_as_clients() -> None:
 
 async def test_a_failing_page_is_a_500_without_a_traceback() -> None:
     house = ServingHarness()
-    house.readiness = None  # type: ignore[assignment]
+    house.readiness = None  # type: ignore[assignment] # so that it fails
     reply = await house.ask("/readyz", b"")
     assert (reply.status, json.loads(reply.body)["code"]) == (500, -1000)
     assert type(house.event_log[0]).__name__ == "BackgroundTaskFailed"

@@ -1,5 +1,7 @@
 """What request headers say (RFC 9111, 9110, docs/design.md#headers); anything malformed counts as unsaid."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,14 +71,14 @@ def test_any_bytes_are_wishes_or_none(cache_control: bytes, min_as_of: bytes) ->
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9), st.booleans(), st.booleans(), st.randoms(use_true_random=False))
-def test_directives_in_any_order_and_case(age: int, stale: int, no: bool, only: bool, random: object) -> None:
+def test_directives_in_any_order_and_case(age: int, stale: int, no: bool, only: bool, random: Random) -> None:
     said = [
         f"max-age={age}",
         f"max-stale={stale}",
         *(["no-cache"] if no else []),
         *(["only-if-cached"] if only else []),
     ]
-    random.shuffle(said)  # type: ignore[attr-defined]
+    random.shuffle(said)
     value = " ,\t".join(word.upper() if index % 2 else word for index, word in enumerate(said))
     assert parse_directives(value.encode(), b"") == FreshnessDirectives(age, stale, no, only)
 

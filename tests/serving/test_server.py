@@ -36,7 +36,7 @@ async def test_the_lane_really_answers() -> None:
         peer = await connect()
         for _ in range(3):
             await peer.get()
-        reader, house.app._parser = house.app._parser, None  # type: ignore[assignment]
+        reader, house.app._parser = house.app._parser, None  # type: ignore[assignment] # so that it fails
         status, _, body = await peer.get()
         assert (status, body) == (200, BODY)
         house.app._parser = reader

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -49,8 +50,8 @@ def questions() -> Iterator[tuple[str, str]]:
 QUESTIONS = list(dict.fromkeys(questions()))
 
 
-def world(**options: float) -> ServedDaemon:
-    return ServedDaemon(SimConfig(), DaemonOptions(**options))  # type: ignore[arg-type]
+def world(**options: Any) -> ServedDaemon:
+    return ServedDaemon(SimConfig(), DaemonOptions(**options))
 
 
 def reads(w: ServedDaemon, path: str) -> list[str]:

@@ -228,6 +228,6 @@ def first(count: int, make_response: Callable[[], httpx.Response]) -> Answer:
     return answer
 
 
-async def outcomes(world: GovernedExchange, count: int, **more: object) -> list[object]:
-    reads = (world.governor.fetch(fake_read(**more)) for _ in range(count))  # type: ignore[arg-type]
+async def outcomes(world: GovernedExchange, count: int, **more: Any) -> list[object]:
+    reads = (world.governor.fetch(fake_read(**more)) for _ in range(count))
     return await asyncio.gather(*reads, return_exceptions=True)

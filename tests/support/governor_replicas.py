@@ -149,8 +149,8 @@ class GovernorReplicas:
         error_ms = 60_000 if unmeasured else abs(skew_ms) + 1
         replica = GovernorReplica(name, governor, budgets, events, error_ms, skew_ms, measured=not unmeasured)
         clocks = governor.clocks
-        clocks.family_now = lambda family: replica.believes(family, self.clock)  # type: ignore[method-assign]
-        clocks.measure_in_background = replica.measure  # type: ignore[method-assign]
+        clocks.family_now = lambda family: replica.believes(family, self.clock)  # type: ignore[method-assign] # in its place
+        clocks.measure_in_background = replica.measure  # type: ignore[method-assign] # in its place
         if not redis:
             replica.disconnect()
         await governor.start()

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,7 @@ def redis_sentinels(service: str = "main") -> Iterator[tuple[list[RedisServer], 
         )
         trio = [stack.enter_context(running_redis(program="redis-sentinel", config=config)) for _ in range(3)]
         for server in trio:
-            eventually(lambda server=server: _agrees(server, service))  # type: ignore[misc]
+            eventually(partial(_agrees, server, service))
         yield [master, replica], trio
 
 

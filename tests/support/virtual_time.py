@@ -48,7 +48,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return 1_000.0 + self._jump.seconds
 
-    def run_in_executor(self, executor: Executor | None, func: Callable[..., _T], *args: Any) -> asyncio.Future[_T]:  # type: ignore[override]
+    def run_in_executor(self, executor: Executor | None, func: Callable[..., _T], *args: Any) -> asyncio.Future[_T]:  # type: ignore[override] # narrower
         """Run what is meant for a thread of the loop's own at once: time would jump on while it works."""
         if executor is not None:
             return super().run_in_executor(executor, func, *args)

@@ -73,6 +73,6 @@ def test_a_store_that_is_not_in_use_is_not_shown() -> None:
 
 def test_a_failing_gauge_is_not_hidden() -> None:
     home = Home()
-    home.families = None  # type: ignore[assignment]
+    home.families = None  # type: ignore[assignment] # so that it fails
     with pytest.raises(TypeError):
         home.page()

@@ -2,12 +2,13 @@
 
 import asyncio
 
+import httpx
 import pytest
 
 from mdcache.errors import GateClosed, TransportFailed
 from mdcache.events import BackgroundTaskFailed, ClockMeasured, ClockSuspect
 from mdcache.exchange.markets import Family, Market
-from tests.support.fake_exchange import GovernedExchange, always, fake_read, governed, refuse
+from tests.support.fake_exchange import FakeExchange, GovernedExchange, always, fake_read, governed, refuse
 from tests.support.virtual_time import EPOCH_MS
 
 pytestmark = pytest.mark.virtual
@@ -129,11 +130,11 @@ async def test_a_lying_date_is_found_out_and_asked_about_once() -> None:
 async def test_one_stale_reply_settles_nothing_and_does_not_keep_measuring() -> None:
     world = await governed()
 
-    def stale(exchange: object, request: object) -> object:
-        path = request.url.path  # type: ignore[attr-defined]
+    def stale(_: FakeExchange, request: httpx.Request) -> httpx.Response | None:
+        path = request.url.path
         return None if path.endswith("time") else refuse(200, b"[]", date="Wed, 30 Sep 2026 12:00:00 GMT")
 
-    world.exchange.fault = stale  # type: ignore[assignment]
+    world.exchange.fault = stale
     for _ in range(20):
         assert not (await world.governor.fetch(fake_read())).may_settle
         await asyncio.sleep(1)
@@ -166,10 +167,10 @@ async def test_what_can_not_be_measured_says_why() -> None:
 async def test_a_failed_renewal_is_reported_and_retried_later() -> None:
     world = await governed()
 
-    def fault(exchange: object, request: object) -> object:
+    def fault(*_: object) -> None:
         raise ConnectionResetError("gone")
 
-    world.exchange.fault = fault  # type: ignore[assignment]
+    world.exchange.fault = fault
     await asyncio.sleep(301)
     for _ in range(10):
         await world.governor.clocks.ensure(SPOT)

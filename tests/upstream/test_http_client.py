@@ -234,11 +234,11 @@ class Line(httpcore.AsyncNetworkStream):
         self.waiting: list[bytes] = []
         self.closed = False
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
         await asyncio.sleep(0)
         self.waiting += [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n[1", b",2"[:1] + b"]"]
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
         await asyncio.sleep(0)
         return self.waiting.pop(0) if self.waiting else b""
 

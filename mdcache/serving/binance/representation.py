@@ -43,10 +43,10 @@ class Representation:
         gzip = request.gzip and len(self.answer.body) > _COMPRESS_FROM
         own, other = (True, False) if gzip else (False, True)
         if request.any_tag or (request.tags and self._tag(gzip=own) in request.tags):
-            return self._variant(own, not_modified=True)
+            return self._variant(gzip=own, not_modified=True)
         if request.tags and self._tag(gzip=other) in request.tags:
-            return self._variant(other, not_modified=True)  # the tag of the variant it has, not of the one it would get
-        return self._variant(own, not_modified=False)
+            return self._variant(gzip=other, not_modified=True)  # the tag it has, not the one it would get
+        return self._variant(gzip=own, not_modified=False)
 
     def body(self, variant: Variant) -> bytes:
         """Return the bytes of `variant`; the first call compresses."""
@@ -98,7 +98,7 @@ class Representation:
             reply.retire()
         self._replies.clear()
 
-    def _variant(self, gzip: bool, *, not_modified: bool) -> Variant:  # noqa: FBT001 - a coding
+    def _variant(self, *, gzip: bool, not_modified: bool) -> Variant:
         index = 2 * gzip + not_modified
         variant = self._variants[index]
         if variant is None:

@@ -64,7 +64,7 @@ class ClientConnection(HttpToolsProtocol):
         self._reader_timer: asyncio.TimerHandle | None = None
         self._only_hits = False  # nothing but hits has passed since the keep-alive timer was set
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # asyncio's is wider
         """Start the timer for the first message; close the connection if there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:

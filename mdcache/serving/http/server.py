@@ -141,7 +141,7 @@ async def listen(host: str, port: int, setting: str = _PORT_SETTING) -> list[soc
             if family == socket.AF_INET6:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listening.bind((address[0], port, *address[2:]))
-            listening.setblocking(False)  # noqa: FBT003 - the socket module's API
+            listening.settimeout(0.0)
             port = port or listening.getsockname()[1]
     except (OSError, UnicodeError) as error:  # UnicodeError: an invalid name, such as `.` or one of 300 letters
         for listening in sockets:

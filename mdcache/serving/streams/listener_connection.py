@@ -108,7 +108,7 @@ class ListenerConnection(asyncio.Protocol):
 
     # ---------------------------------------------------------------------------------- asyncio's
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # asyncio's is wider
         """Take over the connection, just after the answer to its handshake, and subscribe to the address's topics."""
         self._transport = transport
         self._peers.add(self)

@@ -113,9 +113,11 @@ def _property(method: str, params: object, number: MessageId) -> bool | None:
         raise MessageRefused(0, "Unknown property", id=number)
     if method == "GET_PROPERTY":
         return None
-    if len(params) != 2 or not isinstance(params[1], bool):  # noqa: PLR2004 - its name and its value
-        raise MessageRefused(1, "Invalid value type: expected Boolean")
-    return params[1]
+    match params[1:]:
+        case [bool(value)]:
+            return value
+        case _:
+            raise MessageRefused(1, "Invalid value type: expected Boolean")
 
 
 def _is_id(market: Market, number: object) -> bool:

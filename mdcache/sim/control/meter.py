@@ -60,7 +60,7 @@ class Meter:
     def __init__(self, config: SimConfig) -> None:
         self._config = config
         self._counts: OrderedDict[tuple[Family | Bucket, str], _Count] = OrderedDict()
-        self._bans: OrderedDict[tuple[Family, str], _Ban] = OrderedDict()
+        self._bans: OrderedDict[tuple[Family | Bucket, str], _Ban] = OrderedDict()
         self._everyone: dict[Family, _Ban] = {}
 
     def charge(
@@ -138,7 +138,7 @@ class Meter:
                 row = {"bucket": counted, "client": client, "requests": count.used, "strikes": count.strikes}
                 buckets += [row] if current else []
                 continue
-            ban = self._bans.get((counted, client), _Ban())  # type: ignore[arg-type]  # it is a family
+            ban = self._bans.get((counted, client), _Ban())
             accounts.append(
                 {
                     "family": counted,

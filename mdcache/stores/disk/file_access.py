@@ -77,7 +77,7 @@ class FileAccess:
             self._events.emit(TierFailed(TIER, op, fault, lost=True))
         if error is None:
             self._report_success(op)
-            return result  # type: ignore[return-value]
+            return result  # type: ignore[return-value] # `None` comes with an error, if it is none
         self.refused = self.refused or isinstance(error, NewerVersion)
         self.report_failure(op, str(error) or type(error).__name__)
         raise DiskFailed

@@ -84,10 +84,10 @@ class GateFile:
         self._dirty = False
         self._writer: asyncio.Task[None] | None = None
 
-    def changed(self, gate_changed: bool) -> None:  # noqa: FBT001 - the governor's port
+    def changed(self, *, gate: bool) -> None:
         """Write the state: at once if a gate changed, soon if not."""
         self._dirty = True
-        if gate_changed:
+        if gate:
             self._gate_changed.set()
         if self._writer is None:
             self._writer = supervise(BackgroundTask.GATE_FILE, self._write_all, self._clock, self._events)

@@ -154,7 +154,7 @@ def _inspect_series(
             faults.append(f"block {index}: {fault}")
     named = dict(zip(_COLUMNS.split(", "), columns, strict=True)) | {"micros": bool(columns[7])}
     return SeriesInspection(
-        **named,  # type: ignore[arg-type]
+        **named,  # type: ignore[arg-type] # each column has the type of the field of its name
         blocks=blocks,
         rows=rows,
         nbytes=nbytes,

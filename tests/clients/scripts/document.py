@@ -29,7 +29,7 @@ class Document:
     async def ask_async(self, section: str, name: str, call: Callable[[], Awaitable[Any]]) -> None:
         try:
             answer = {"got": plain(await call())}
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - as above
             answer = self._failed(error)
         self._sections[section][name] = answer
 

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import struct
+from collections.abc import Iterable
 
 import pytest
 
 from mdcache.exchange.markets import Market
+from mdcache.relay.ports import Listener
 from mdcache.serving.streams.listener_connection import MOST_WAITING_BYTES
 from tests.support.fake_relay import FakeRelay
 from tests.support.listener_client import ListenerClient
@@ -35,8 +37,8 @@ async def test_frames_of_the_address_raw_and_combined() -> None:
 
 async def test_an_answer_comes_before_the_frames_it_answers_for() -> None:
     class Eager(FakeRelay):
-        def subscribe(self, listener: object, market: object, topics: object) -> None:
-            super().subscribe(listener, market, topics)  # type: ignore[arg-type]  # passed on
+        def subscribe(self, listener: Listener, market: Market, topics: Iterable[str]) -> None:
+            super().subscribe(listener, market, topics)
             self.publish(BTC, DATA)
 
     client = ListenerClient(VirtualClock(), relay=Eager())

@@ -5,6 +5,7 @@ import dataclasses
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def budget(link: RedisClient, replica: str = "a") -> RedisBudget:
     return RedisBudget(link, GateChannel(link, "e"), "e", "spot", ReplicaId(None, lambda: replica))
 
 
-def request(minute: int = MINUTE, need: int = 0, **more: object) -> DrawRequest:
+def request(minute: int = MINUTE, need: int = 0, **more: Any) -> DrawRequest:
     plain = DrawRequest(
         kind=DrawKind.REPORT,
         seq=1,
@@ -64,7 +65,7 @@ def request(minute: int = MINUTE, need: int = 0, **more: object) -> DrawRequest:
         rank=1,
         minutes=(MinuteRequest(minute, 0, need=need),),
     )
-    return dataclasses.replace(plain, **more)  # type: ignore[arg-type] # names of its fields
+    return dataclasses.replace(plain, **more)
 
 
 def age(server: RedisServer) -> None:

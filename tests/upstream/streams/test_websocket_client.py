@@ -2,9 +2,10 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
+from typing import Any
 
 import pytest
 from websockets import exceptions
@@ -20,8 +21,8 @@ _connect = WebSocketConnector(timeout_s=5.0)
 
 
 @asynccontextmanager
-async def _server(handler: object, **options: object) -> AsyncIterator[str]:
-    async with serve(handler, "127.0.0.1", 0, **options) as server:  # type: ignore[arg-type]  # of one test each
+async def _server(handler: Callable[[ServerConnection], Awaitable[None]], **options: Any) -> AsyncIterator[str]:
+    async with serve(handler, "127.0.0.1", 0, **options) as server:
         yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/stream"
 
 
