@@ -10,7 +10,7 @@ from mdcache.clock import Clock
 from mdcache.upstream.backoff import BAN_CAP_MS, BAN_MARGIN_MS, ClosureReason
 from mdcache.upstream.budget import MINUTE_MS, Budget, Minute, booked
 from mdcache.upstream.budget_keeper import BudgetKeeper
-from mdcache.upstream.family_clock import FamilyClock
+from mdcache.upstream.family_clock import DRIFT, SURE_MS, FamilyClock
 from mdcache.upstream.gate import Gate, GateState
 from mdcache.upstream.gate_keeper import GateKeeper
 from mdcache.upstream.priority import Lane
@@ -90,7 +90,10 @@ class Checkpoint:
         if saved is None:
             self._gate_keeper.gate = unproven_gate(now.now_ms)
             return
-        utc_ms = self._family_clock.measured().ms
+        if saved.stamp.boot == boot and saved.error_ms <= SURE_MS:  # measured, and the same clock has counted since
+            past_ms = elapsed_ms(saved.stamp, now)
+            self._family_clock.adopt(saved.utc_ms + past_ms, saved.error_ms + past_ms // DRIFT, now.now_ms / 1000)
+        utc_ms = self._family_clock.now().utc_ms
         gate, self._budget_keeper.budget = restore(saved, now, utc_ms, self._budget_keeper.budget)
         self._gate_keeper.gate, self._restored = gate, (gate, saved)
 

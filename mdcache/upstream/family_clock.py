@@ -12,7 +12,7 @@ from mdcache.upstream.budget import Moment
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
 SURE_MS = 10_000  # with a larger error, a replica uses the time of others
-_DRIFT = 10_000  # a machine's clock may gain or lose one part in so many
+DRIFT = 10_000  # a machine's clock may gain or lose one part in so many
 _STATED_ERROR_MS = 50  # two servers' clocks drift by less than this between two heartbeats
 _ROUND_TRIPS = 128
 
@@ -29,12 +29,12 @@ class FamilyClock:
         self._round_trip_ms = 0
 
     def now(self) -> Moment:
-        """Return now, with the 99th percentile of the last round trips; by another replica if unmeasured here."""
+        """Return now, with the 99th percentile of the last round trips; as it was stated, if unmeasured here."""
         utc, now_s = self.measured(), self._clock.now()
         if self._stated is not None and utc.error_ms > SURE_MS:
             since_s, stated = self._stated
             since_ms = int((now_s - since_s) * 1000)
-            utc = Instant(stated.ms + since_ms, stated.error_ms + since_ms // _DRIFT)
+            utc = Instant(stated.ms + since_ms, stated.error_ms + since_ms // DRIFT)
         return Moment(utc.ms, utc.error_ms, self._round_trip_ms, now_s)
 
     def measured(self) -> Instant:
@@ -46,7 +46,7 @@ class FamilyClock:
         self._clocks.measure_in_background(next(market for market in Market if market.family is self._family))
 
     def adopt(self, time_ms: int, error_ms: int, sent_s: float) -> None:
-        """Use the time of another replica until it is measured here; its message was requested at `sent_s`."""
+        """Use the time of another replica, or process, until it is measured here; it was asked for at `sent_s`."""
         now_s = self._clock.now()
         trip_ms = math.ceil((now_s - sent_s) * 1000)
         self._stated = now_s, Instant(time_ms + trip_ms // 2, error_ms + trip_ms + _STATED_ERROR_MS)

@@ -142,6 +142,22 @@ async def test_what_was_drawn_counts_as_spent_after_a_restart_in_the_same_minute
 
 
 @pytest.mark.virtual
+@pytest.mark.parametrize("boot", ["boot", "another"])
+async def test_the_exchanges_time_is_known_from_before_a_restart_since_the_same_boot(boot: str) -> None:
+    was = FamilyParts(ahead_ms=1_500)
+    await was.clocks.ensure(Market.SPOT)
+    saved = was.checkpoint.save("boot")
+    await was.clock.sleep(100.0)
+    parts = FamilyParts(wall_step_ms=90_000)
+    parts.checkpoint.restore(saved, boot)
+    off_ms, error_ms = parts.now().utc_ms - was.now().utc_ms, parts.now().error_ms
+    if boot == "boot":
+        assert abs(off_ms) <= error_ms < 150
+    else:  # by this machine's wall clock
+        assert (abs(off_ms) > 10_000, error_ms) == (True, 60_000)
+
+
+@pytest.mark.virtual
 async def test_an_unreadable_saved_state_starts_the_gate_with_a_probe() -> None:
     parts = FamilyParts()
     parts.checkpoint.restore(None, "boot")
