@@ -90,7 +90,7 @@ class Checkpoint:
         if saved is None:
             self._gate_keeper.gate = unproven_gate(now.now_ms)
             return
-        if saved.stamp.boot == boot and saved.error_ms <= SURE_MS:  # measured, and the same clock has counted since
+        if boot and saved.stamp.boot == boot and saved.error_ms <= SURE_MS:  # measured; the same clock counts since
             past_ms = elapsed_ms(saved.stamp, now)
             self._family_clock.adopt(saved.utc_ms + past_ms, saved.error_ms + past_ms // DRIFT, now.now_ms / 1000)
         utc_ms = self._family_clock.now().utc_ms
