@@ -17,9 +17,9 @@ from starlette.routing import Route
 from mdcache.replay.processes import stream_settings
 from mdcache.serving.ops.pages import _installed_file, _static
 from mdcache.serving.routes import CHART_FILES
-from tests.support.asgi_client import ServingHarness
 from tests.support.browser import Browser, browser
 from tests.support.processes import daemon, sim
+from tests.support.serving_harness import ServingHarness
 
 ACCESSIBLE = (Path(__file__).parent / "accessible.js").read_text()
 HOSTILE = '<img src=x onerror="document.title=1">'
