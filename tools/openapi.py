@@ -210,8 +210,10 @@ def _request_headers(market: Market) -> list[Json]:
 
 
 def _events() -> Json:
-    def parameter(name: str, text: str, schema: Json, *, required: bool = True) -> Json:
-        return {"name": name, "in": "query", "required": required, "description": text, "schema": schema}
+    def parameter(name: str, text: str, schema: Json, *examples: str) -> Json:
+        shown = {"example": examples[0]} if examples else {}
+        needed = bool(examples)
+        return {"name": name, "in": "query", "required": needed, "description": text, "schema": schema, **shown}
 
     last_id = {"name": "Last-Event-ID", "in": "header", "description": "Where it was.", "schema": {"type": "string"}}
     refused = {"400": schemas.error("The question is wrong.", (), schemas.UNCACHED)}
@@ -221,10 +223,10 @@ def _events() -> Json:
         "description": "Events `candle`, `closed`, `revised`, `stale` and `fresh`; the `id` of each is a position that "
         "`Last-Event-ID` resumes from. A comment comes every 15 s without an event.",
         "parameters": [
-            parameter("market", "The market.", {"type": "string", "enum": [market.value for market in Market]}),
-            parameter("symbols", "Symbols, separated by commas.", {"type": "string", "examples": ["BTCUSDT,ETHUSDT"]}),
-            parameter("intervals", "Intervals, separated by commas.", {"type": "string", "examples": ["1m,1h"]}),
-            parameter("closed", "Closed candles only.", {"type": "string", "enum": ["true", "false"]}, required=False),
+            parameter("market", "The market.", {"type": "string", "enum": [market.value for market in Market]}, "spot"),
+            parameter("symbols", "Symbols, separated by commas.", {"type": "string"}, "BTCUSDT,ETHUSDT"),
+            parameter("intervals", "Intervals, separated by commas.", {"type": "string"}, "1m"),
+            parameter("closed", "Closed candles only.", {"type": "string", "enum": ["true", "false"]}),
             last_id,
         ],
         "responses": {

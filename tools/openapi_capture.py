@@ -9,8 +9,9 @@ from http import HTTPStatus
 from urllib.parse import urlencode
 
 from mdcache.serving.native.candles_query import MEDIA_TYPES
-from mdcache.serving.routes import ROUTES, PathKind
+from mdcache.serving.routes import ROUTES, STREAM_PATH, PathKind
 from tests.support.asgi_client import Response, ask
+from tests.support.event_client import EventClient
 from tests.support.served_daemon import TOKEN, ServedDaemon
 from tests.support.virtual_time import run
 from tools import openapi
@@ -43,6 +44,7 @@ _OWN_REFUSALS: tuple[tuple[str, str, str, dict[str, str], bytes], ...] = (
     ("post", "/v1/admin/warm", "", _TOKEN, json.dumps(openapi.COMMANDS["WarmupCommand"]).encode()),
 )
 _ADMIN = "/v1/admin/"
+_LISTEN_S = 32.0  # the virtual time begins half a minute before a close
 _OPS = ("/healthz", "/readyz", "/metrics", "/v1/status", "/v1/series")
 _NO_TEXT = {"text/event-stream", MEDIA_TYPES["arrow"]}  # an answer without an end, and one that nobody can read
 _OF_THE_MACHINE = ("settings", "stores")  # members of /v1/status
@@ -62,6 +64,8 @@ async def _capture() -> Json:
         for method, operation in document["paths"][path].items():
             if _has_example(path, operation):
                 answers.setdefault(path, {})[method] = _shown(path, await _ask(daemon, path, method, operation))
+    events = await _events(daemon, _query(document["paths"][STREAM_PATH]["get"]).decode())
+    answers[STREAM_PATH] = {"get": {"type": "text/event-stream", "body": events}}
     again = await daemon.get(_HIT, _query(document["paths"][_HIT]["get"]))
     return {
         "answers": answers,
@@ -72,6 +76,18 @@ async def _capture() -> Json:
         },
         "own_refusals": await _own_refusals(daemon),
     }
+
+
+async def _events(daemon: ServedDaemon, query: str) -> str:
+    """Return the first event of each name, of half a minute in which a candle closes."""
+    client = await EventClient(daemon.app, query).started()
+    await daemon.clock.sleep(_LISTEN_S)
+    await client.close()
+    blocks = client.body.decode().split("\n\n")
+    named = {
+        name: next((each for each in blocks if f"event: {name}\n" in f"{each}\n"), "") for name in ("candle", "closed")
+    }
+    return "".join(f"{block}\n\n" for block in named.values())
 
 
 async def _refused(daemon: ServedDaemon, path: str, query: str) -> Json:

@@ -256,18 +256,18 @@ def test_who_and_what_cost_most_in_the_last_five_minutes() -> None:
     assert not home.history._by_subject._sums  # nothing is kept of what is over
 
 
-def test_refusals_with_their_ends_and_what_to_read() -> None:
+def test_closures_with_their_ends_and_what_to_read() -> None:
     home = Home()
     home.history(GateChanged("spot", "closed", "418", 77.0))
     home.clock.seconds += 1
     home.history(GateChanged("futures", "closed", "451", 3_600.0))
     home.history(GateChanged("spot", "closed", "418", 181.0, extended=True))
     home.history(GateChanged("spot", "open", "418", 0.0))
-    assert home.history.refusals() == [
+    assert home.history.closures() == [
         GateClosure("spot", "418", NOW_MS, NOW_MS + 182_000, "mdcachebanned"),
         GateClosure("futures", "451", NOW_MS + 1_000, NOW_MS + 3_601_000, "mdcachegateclosed"),
     ]
     for _ in range(100):
         home.history(GateChanged("spot", "closed", "403", 1.0))
-    assert {each.runbook for each in home.history.refusals()} == {"mdcacheforbidden"}
-    assert len(home.history.refusals()) == 20
+    assert {each.runbook for each in home.history.closures()} == {"mdcacheforbidden"}
+    assert len(home.history.closures()) == 20

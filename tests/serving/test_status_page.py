@@ -216,7 +216,8 @@ def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
         ["engine", "2", "1", "0"],
     ]
     assert [HOSTILE, "4", "1", "0"] in window.cells("#heavy-series")
-    assert [cells[1:3] for cells in window.cells("#refusals")] == [["futures", "403: the web firewall"]]
+    assert window.cells("#ages") == [["spot", "≤ 500 ms", "≤ 1.5 s"], ["usdm", "≤ 1 s", "≤ 3 s"]]
+    assert [cells[1:3] for cells in window.cells("#closures")] == [["futures", "403: the web firewall"]]
     assert window.cells("#streams") == [
         ["spot", "1", "60", "1", "0", "0%", "1", "none"],
         ["usdm", "1", "12", "2", "2", "–", "3", "1006"],
@@ -436,9 +437,9 @@ def test_a_ban_as_the_simulated_exchange_speaks_it(window: Browser) -> None:
         )
         assert window.run(in_sight) == [True, True]
         assert window.text("#unreal") == f"Not Binance: spot, usdm, coinm from {upstream}"
-        assert window.cells("#refusals")[0][1:3] == ["spot", "418: a ban"]
+        assert window.cells("#closures")[0][1:3] == ["spot", "418: a ban"]
         assert (
-            window.run("return document.querySelector('#refusals a').href") == f"{url}/page/runbook.html#mdcachebanned"
+            window.run("return document.querySelector('#closures a').href") == f"{url}/page/runbook.html#mdcachebanned"
         )
         assert [cells[0] for cells in window.cells("#heavy-clients")] == ["other"]
         assert "spot/klines/BTCUSDT/1m" in [cells[0] for cells in window.cells("#heavy-series")]

@@ -34,7 +34,7 @@ from mdcache.stream_events import StreamComplaint, StreamConnected, StreamEnded,
 
 WEIGHT_SECONDS = 300  # seconds of weight that are kept: five bars of a gauge, and some before them
 MAX_NOTES_PER_KIND = 40  # for each kind, so that a thousand rejected bodies do not hide last night's ban
-MAX_REFUSALS = 20
+MAX_CLOSURES = 20
 TOP = 10  # of the clients and the series that cost most
 MINUTE_S = 60
 NO_CLIENT = "other"  # as in metrics: a client without a configured name, or nobody
@@ -120,7 +120,7 @@ class Activity:
         self._totals: Counter[tuple[str, str]] = Counter()
         self._by_client = RecentCalls(WEIGHT_SECONDS)
         self._by_subject = RecentCalls(WEIGHT_SECONDS)
-        self._refusals: deque[GateClosure] = deque(maxlen=MAX_REFUSALS)
+        self._closures: deque[GateClosure] = deque(maxlen=MAX_CLOSURES)
         self._notes: dict[str, deque[Note]] = {}
         # mypy can't express "the handler of a type takes that type": the test sends one of each
         self._describe: dict[type, Callable[[Any], tuple[str, NoteLevel, str, str]]] = {
@@ -165,7 +165,7 @@ class Activity:
             self._count(event)
             return
         if isinstance(event, GateChanged) and event.state == "closed":
-            self._refused(event)
+            self._closed(event)
         teller = self._describe.get(type(event))
         if teller is not None:
             self._note(*teller(event), instead=isinstance(event, GateChanged) and event.extended)
@@ -191,9 +191,9 @@ class Activity:
         now_s = self._clock.now()
         return Spenders(WEIGHT_SECONDS, *(_top(each.counts(now_s)) for each in (self._by_client, self._by_subject)))
 
-    def refusals(self) -> list[GateClosure]:
+    def closures(self) -> list[GateClosure]:
         """Return the last closures of gates, newest first."""
-        return list(reversed(self._refusals))
+        return list(reversed(self._closures))
 
     def notes(self) -> list[Note]:
         """Return the notable events, newest first."""
@@ -219,16 +219,16 @@ class Activity:
         ):
             counted.add(now_s, name, event.weight, failed=failed)
 
-    def _refused(self, event: GateChanged) -> None:
+    def _closed(self, event: GateChanged) -> None:
         """Remember a closure; one that only tells the last one of this family more exactly replaces it."""
         at_ms = now_ms = self._clock.wall_ms()
-        last = next((each for each in reversed(self._refusals) if each.family == event.family), None)
+        last = next((each for each in reversed(self._closures) if each.family == event.family), None)
         if event.extended and last is not None:
             at_ms = last.at_ms
-            self._refusals.remove(last)
+            self._closures.remove(last)
         until_ms = now_ms + round(event.reopens_in_s * 1000)
         runbook = _RUNBOOK.get(event.reason, _RUNBOOK_OTHERS)
-        self._refusals.append(GateClosure(event.family, event.reason, at_ms, until_ms, runbook))
+        self._closures.append(GateClosure(event.family, event.reason, at_ms, until_ms, runbook))
 
     def _last_seconds(self, family: Family) -> WeightHistory:
         newest, weights = self._family_now_ms(family) // 1000, self._weights[family]

@@ -111,7 +111,7 @@ class Status:
                 "answers": answers,
                 "upstreams": sources.upstreams,
                 "spenders": sources.activity.spenders(),
-                "refusals": sources.activity.refusals(),
+                "closures": sources.activity.closures(),
                 "events": sources.activity.notes(),
                 "clocks": {market.value: self._clock(market) for market in Market},
                 "symbols": {market.value: self._symbols(market) for market in Market},

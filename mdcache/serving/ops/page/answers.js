@@ -1,4 +1,4 @@
-// The last minutes and what is urgent: answers by second, who costs most, what Binance refused, closed gates, upstreams.
+// The last minutes and what is urgent: answers by second, who costs most, which gates were closed, upstreams.
 import { $, duration, element, fill, link, moment, percent, setText, sum } from "./elements.js";
 
 const STEP_S = 5, WIDTH = 300, HEIGHT = 80, RATE_S = 10;
@@ -80,7 +80,7 @@ function svg(tag, className) {
   return made;
 }
 
-// ------------------------------------------------------------------------------------- who costs, what was refused
+// ------------------------------------------------------------------------------------- who costs, what was closed
 
 export function showSpenders({ spenders }) {
   for (const kind of ["clients", "series"]) {
@@ -88,8 +88,8 @@ export function showSpenders({ spenders }) {
   }
 }
 
-export function showRefusals({ refusals }) {
-  fill($("refusals"), refusals.map((each) => [
+export function showClosures({ closures: listed }) {
+  fill($("closures"), listed.map((each) => [
     moment(each.at_ms), each.family, link(WORDS[each.reason] ?? each.reason, runbook(each.runbook)), moment(each.until_ms)]));
 }
 
@@ -105,7 +105,7 @@ function runbook(section) {
 const closures = new Map(); // by family: since when it was closed, until when, why
 
 /** Keeps which gates are shut, and says so at the top of the page and in the tab's title. */
-export function showClosures({ families, clocks, upstreams }) {
+export function showAlarm({ families, clocks, upstreams }) {
   closures.clear();
   for (const { family, gate_state, gate_reason, reopens_in_s } of families) {
     if (gate_state !== "closed" && gate_state !== "probing") continue;

@@ -1,6 +1,6 @@
 // The status page. It polls /v1/status and shows it; whatever comes is set as text, never as markup.
 import { $, bytes, count, duration, element, fill, moment, percent, row, setText, share, sum, worry } from "./elements.js";
-import { countDown, perSecond, showAnswers, showClosures, showRefusals, showSpenders, showUpstreams, took } from "./answers.js";
+import { countDown, perSecond, showAlarm, showAnswers, showClosures, showSpenders, showUpstreams, took } from "./answers.js";
 
 const POLL_MS = 2000, SERIES_MS = 10000, SPARE_ROWS = 12;
 const rate = new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 3 });
@@ -156,11 +156,11 @@ function show(status) {
   $("troubles").hidden = !troubles.length;
   for (const family of status.families) showFamily(family, status.weights[family.family]);
   showUpstreams(status);
-  showClosures(status);
+  showAlarm(status);
   showFigures(status);
   showAnswers(status);
   showSpenders(status);
-  showRefusals(status);
+  showClosures(status);
   showStreams(status);
   showListeners(status);
   fill($("calls"), Object.entries(status.calls).map(([reason, { minute, total }]) =>
@@ -169,6 +169,7 @@ function show(status) {
   fill($("clocks"), Object.entries(status.clocks).map(([market, clock]) => [
     market, clock.offset_ms ?? "not measured", clock.error_ms, status.symbols[market]?.count,
     duration(status.symbols[market]?.age_s)]));
+  fill($("ages"), Object.entries(status.answers.tail_ages).map(([market, { p50, p99 }]) => [market, took(p50), took(p99)]));
   fill($("stores"), Object.entries(status.stores).flatMap(([store, facts]) => flat(facts).map(([name, value]) =>
     [store, name, String(value)])));
   fill($("settings"), Object.entries(status.settings));
