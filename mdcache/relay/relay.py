@@ -16,6 +16,7 @@ from mdcache.relay.finals import TopicCandles, Unfinished
 from mdcache.relay.frames import RelayedFrame
 from mdcache.relay.kept_topics import KeptTopics
 from mdcache.relay.outbox import Outbox, SentCounts, Topic
+from mdcache.relay.paced_frames import PacedFrames
 from mdcache.relay.ports import ListenedStreams, Listener
 from mdcache.relay.sliced_work import SlicedWork
 from mdcache.relay.topic_room import TopicRoom, names_nothing
@@ -105,6 +106,7 @@ class Relay:
         self._rooms = {market: TopicRoom() for market in Market}
         self._kept = KeptTopics(self.streams, clock)
         self._work = SlicedWork(clock)
+        self._paced = PacedFrames(clock, self._send)
         self._routes: Counter[tuple[Market, StreamRoute]] = Counter()  # topics of each
         self._unfinished: deque[tuple[float, Topic, int]] = deque(maxlen=10_000)  # (since when, topic, open time)
         self._timer, self._next_s = Timer(clock, self._tick), math.inf
@@ -175,6 +177,7 @@ class Relay:
         """Stop the timer, and all work."""
         self._timer.set(math.inf)
         self._work.cancel()
+        self._paced.cancel()
 
     # --------------------------------------------------------------------------- called by streams
 
@@ -197,13 +200,18 @@ class Relay:
                 return
             if not final and (before := found.candles.note(mark.open_ms, data)) is not None:
                 self._unfinished.append((self._clock.now(), key, before))
-        self._send(key, found, RelayedFrame(market, topic, data, final))
+        frame = RelayedFrame(market, topic, data, final)
+        if final or found.kind is TopicKind.LOSSLESS:
+            self._paced.send(key, frame)
+        elif self._paced.offer(key, frame):
+            self._counts[market].conflated += len(found.outboxes)
 
     def lost(self, market: Market, topics: Collection[str], reason: str) -> None:
         """Close the connections of all who listen to topics of which frames are missing, or do not come any more."""
         for topic in topics:
             found = self._topics.get((market, topic))
             if found is not None and found.outboxes:
+                self._paced.drop(found.key)
                 outboxes, found.outboxes = found.outboxes, {}  # they are sent nothing after what is missing
                 self._work.add(self._close_all(market, outboxes, reason))
 
@@ -237,7 +245,7 @@ class Relay:
         found = self._topics.get((market, topic))
         if found is not None and found.candles.finish(open_ms):
             self._counts[market].mended += 1
-            self._send((market, topic), found, RelayedFrame(market, topic, data, final=True))
+            self._paced.send(found.key, RelayedFrame(market, topic, data, final=True))
 
     # ----------------------------------------------------------------------------------------- work
 
@@ -274,7 +282,11 @@ class Relay:
                     self._remove(outbox, (market, topic))  # at once, not when there is time for it
         return True
 
-    def _send(self, key: Topic, found: _Listened, frame: RelayedFrame) -> None:
+    def _send(self, frame: RelayedFrame) -> None:
+        key = frame.market, frame.topic
+        found = self._topics.get(key)
+        if found is None:  # who it was for has been closed
+            return
         for outbox in tuple(found.outboxes.values()):
             try:
                 if outbox.left:
@@ -341,6 +353,7 @@ class Relay:
             del found.outboxes[outbox.listener]
         if not found.outboxes:
             del self._topics[key]
+            self._paced.drop(key)
             self._rooms[market].give_back(found.owner.client, topic)
             self._book_starts.end(market, topic)
             if may_exist(topic):

@@ -1,7 +1,6 @@
 """A thousand listeners that end at once don't hold the event loop, and get nothing after the end."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,9 +13,20 @@ from tests.support.waiting import until
 _STEP_S = 0.0005
 
 
-def _job(done: list[int], steps: int, *, fails: bool = False) -> Iterator[None]:
+class WorkClock(SystemClock):
+    """Shows the time that jobs have taken, and no other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.worked_s = 0.0
+
+    def now(self) -> float:
+        return self.worked_s
+
+
+def _job(clock: WorkClock, done: list[int], steps: int, *, fails: bool = False) -> Iterator[None]:
     for step in range(steps):
-        time.sleep(_STEP_S)
+        clock.worked_s += _STEP_S
         done.append(step)
         yield
     if fails:
@@ -25,9 +35,10 @@ def _job(done: list[int], steps: int, *, fails: bool = False) -> Iterator[None]:
 
 async def test_jobs_are_done_in_order_in_slices_between_which_others_have_their_turn() -> None:
     done: list[int] = []
-    work, turns = SlicedWork(SystemClock()), 0
+    clock, turns = WorkClock(), 0
+    work = SlicedWork(clock)
     for _ in range(5):
-        work.add(_job(done, 20))
+        work.add(_job(clock, done, 20))
     assert 0 < len(done) <= 2 + sliced_work._SLICE_S / _STEP_S
     while len(done) < 100:
         before = len(done)
@@ -40,14 +51,16 @@ async def test_jobs_are_done_in_order_in_slices_between_which_others_have_their_
 
 async def test_a_job_that_fails_ends_alone() -> None:
     done: list[int] = []
-    work = SlicedWork(SystemClock())
+    clock = WorkClock()
+    work = SlicedWork(clock)
     with pytest.raises(LookupError):
-        work.add(_job(done, 1, fails=True))
-    work.add(_job(done, 2))
+        work.add(_job(clock, done, 1, fails=True))
+    work.add(_job(clock, done, 2))
     await until(lambda: done == [0, 0, 1])
 
 
 async def test_short_work_is_done_at_once() -> None:
     done: list[int] = []
-    SlicedWork(SystemClock()).add(_job(done, 1))
+    clock = WorkClock()
+    SlicedWork(clock).add(_job(clock, done, 1))
     assert done == [0]
