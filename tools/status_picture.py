@@ -20,7 +20,8 @@ from tests.support.browser import browser
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 LOAD = ReplayLoad(seconds=100.0, symbols=10)
 _COLOURS = 128  # of the palette: the page has few, and the file is a third
-_WIDTH, _HEIGHT = 1200, 612  # down to the end of "At a glance"
+_WIDTH, _HEIGHT = 1200, 900
+_BOTTOM = "return document.querySelector('#shares-chart').closest('section').getBoundingClientRect().bottom + scrollY"
 
 
 def main() -> int:
@@ -35,8 +36,9 @@ def main() -> int:
             window.look(width=_WIDTH, height=_HEIGHT)
             window.open(f"{url}/")
             window.until(lambda: window.cells("#requests"))
+            bottom = round(window.run(_BOTTOM))
             drawn = window.picture("status")
-    save(drawn, PICTURES / "status.png", _HEIGHT)
+    save(drawn, PICTURES / "status.png", bottom)
     return 0
 
 
