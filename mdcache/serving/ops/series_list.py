@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.tail_sources import TailSource, count_tails, tail_source
 from mdcache.candles.ranges import FOREVER_MS
@@ -75,12 +77,13 @@ async def count_series(
 
 async def series_lines(
     chosen: Iterable[Series], clock: Clock, exchange_now: Callable[[Market], Instant]
-) -> list[SeriesLine]:
-    """List series, in slices of a few milliseconds."""
+) -> list[msgspec.Raw]:
+    """List series as JSON, each a `SeriesLine`, in slices of a few milliseconds."""
     listed = []
     began_s = clock.now()
     for series in list(chosen):
-        listed.append(_series_line(series, exchange_now(series.key.market).ms))
+        line = _series_line(series, exchange_now(series.key.market).ms)
+        listed.append(msgspec.Raw(msgspec.json.encode(line)))
         if clock.now() - began_s > _SLICE_S:
             await clock.sleep(0)
             began_s = clock.now()

@@ -20,7 +20,7 @@ from mdcache.results import MEANINGS, RecentAnswers, shares, shares_by_step
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ops.activity import Activity
-from mdcache.serving.ops.series_list import SeriesLine, count_series, series_lines
+from mdcache.serving.ops.series_list import count_series, series_lines
 from mdcache.serving.ports import Readiness
 from mdcache.upstream.governor import Governor
 
@@ -82,7 +82,7 @@ class Status:
         clocks = self._sources.governor.clocks
         return await self.json(await series_lines(self._sources.registry, self._sources.clock, clocks.now))
 
-    async def json(self, listed: list[SeriesLine] | None = None) -> bytes:
+    async def json(self, listed: list[msgspec.Raw] | None = None) -> bytes:
         """Return the state as JSON; with `listed` the series, too."""
         sources = self._sources
         counts = await count_series(sources.registry, sources.clock, sources.governor.clocks.now)
