@@ -28,7 +28,7 @@ class LoopNetwork(httpcore.AsyncNetworkBackend):
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
         local_address: str | None = None,  # noqa: ARG002 - neither is set
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002 - nor this
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first address of `host` that answers."""
         loop = asyncio.get_running_loop()

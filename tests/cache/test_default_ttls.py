@@ -60,7 +60,7 @@ async def test_a_caller_that_needs_it_fresher_says_so_and_pays_for_one_read_a_se
     async def caller(number: int) -> None:
         for turn in range(40):
             await w.clock.sleep(start_s + turn * 0.25 + number * 0.1 - w.clock.now())
-            answer = await w.ask(PATH, query, wishes=FreshnessDirectives(max_age_s=1.0))
+            answer = await w.ask(PATH, query, directives=FreshnessDirectives(max_age_s=1.0))
             assert w.clock.true_ms() - answer.as_of_ms <= 1_100
 
     start_s = w.clock.now()

@@ -148,12 +148,12 @@ async def test_minutes_that_are_fresh_enough_cost_nothing() -> None:
     await w.clock.sleep(3.0)
     await w.ask(KLINES, query("1m"))
     before = len(w.calls())
-    answer = await w.ask(KLINES, query("1h"), wishes=FreshnessDirectives(only_if_cached=True))
+    answer = await w.ask(KLINES, query("1h"), directives=FreshnessDirectives(only_if_cached=True))
     assert answer.derived
     assert len(w.calls()) == before
     await w.clock.sleep(3.0)
     with pytest.raises(NotCached):
-        await w.ask(KLINES, query("1h"), wishes=FreshnessDirectives(only_if_cached=True))
+        await w.ask(KLINES, query("1h"), directives=FreshnessDirectives(only_if_cached=True))
 
 
 @pytest.mark.virtual
@@ -161,7 +161,7 @@ async def test_no_cache_reads_the_series_itself() -> None:
     w = await warm("1m", "1h")
     await w.clock.sleep(3.0)
     before = len(w.calls())
-    answer = await w.ask(KLINES, query("1h"), wishes=FreshnessDirectives(no_cache=True))
+    answer = await w.ask(KLINES, query("1h"), directives=FreshnessDirectives(no_cache=True))
     assert not answer.derived
     assert intervals_read(w, before) == ["1h"]
 
@@ -321,12 +321,12 @@ async def test_a_day_is_derived_once_the_minutes_reach_back_far_enough() -> None
     await w.clock.sleep(3.0)
     day = query("1d")
     soon = FreshnessDirectives(max_age_s=2.0)
-    assert not (await w.ask(KLINES, day, wishes=soon)).derived
+    assert not (await w.ask(KLINES, day, directives=soon)).derived
     since_ms = FIRST_CLOSE_MS // DAY_MS * DAY_MS - DAY_MS
     for page in range(3):
         start = since_ms + page * 1_000 * MINUTE_MS
         await w.ask(KLINES, f"symbol=BTCUSDT&interval=1m&startTime={start}&limit=1000")
     await w.clock.sleep(3.0)
-    answer = await w.ask(KLINES, day, wishes=soon)
+    answer = await w.ask(KLINES, day, directives=soon)
     assert answer.derived
     assert answer.body == w.exchange.truth(KLINES, day, {}, at_ms=answer.as_of_ms)

@@ -241,7 +241,7 @@ async def test_the_memory_bound_holds_while_a_series_is_never_idle() -> None:
 
     async def poll(query: str) -> None:
         while not stop.is_set():
-            await w.ask(SPOT, query, wishes=FreshnessDirectives(no_cache=True))
+            await w.ask(SPOT, query, directives=FreshnessDirectives(no_cache=True))
 
     polls = [asyncio.create_task(poll(queries[0]))]
     await asyncio.sleep(0.5)

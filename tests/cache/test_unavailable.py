@@ -79,10 +79,10 @@ async def test_a_stale_tail_never_outlives_its_close_without_max_stale() -> None
     await w.clock.sleep(1.5)
     with pytest.raises(GateClosed):
         await w.ask(SPOT, query)
-    willing = await w.ask(SPOT, query, wishes=FreshnessDirectives(max_stale_s=60))
+    willing = await w.ask(SPOT, query, directives=FreshnessDirectives(max_stale_s=60))
     assert (willing.stale, willing.body) == (True, first.body)
     with pytest.raises(UpstreamUnavailable):
-        await w.ask(SPOT, query, wishes=FreshnessDirectives(max_stale_s=60, min_as_of_ms=first.as_of_ms + 1))
+        await w.ask(SPOT, query, directives=FreshnessDirectives(max_stale_s=60, min_as_of_ms=first.as_of_ms + 1))
 
 
 @pytest.mark.exhaustive
@@ -241,10 +241,10 @@ async def test_only_if_cached_reads_nothing() -> None:
     w = await ready(VirtualDaemon(PLENTY))
     before = len(w.calls())
     with pytest.raises(NotCached):
-        await w.ask(SPOT, TAIL, wishes=FreshnessDirectives(only_if_cached=True))
+        await w.ask(SPOT, TAIL, directives=FreshnessDirectives(only_if_cached=True))
     assert len(w.calls()) == before
     await w.ask(SPOT, TAIL)
-    assert (await w.ask(SPOT, TAIL, wishes=FreshnessDirectives(only_if_cached=True))).rows == 5
+    assert (await w.ask(SPOT, TAIL, directives=FreshnessDirectives(only_if_cached=True))).rows == 5
 
 
 async def test_an_empty_page_where_rows_are_known_is_broken() -> None:

@@ -198,7 +198,7 @@ async def test_min_as_of_makes_time_monotonic_across_replicas() -> None:
     made = await virtual_replicas()
     saw = 0
     for n in range(60):
-        answer = await made[n % 3].ask(SPOT, QUERY, wishes=FreshnessDirectives(min_as_of_ms=saw))
+        answer = await made[n % 3].ask(SPOT, QUERY, directives=FreshnessDirectives(min_as_of_ms=saw))
         assert answer.as_of_ms >= saw
         saw = answer.as_of_ms
         await made[0].clock.sleep(0.3)
@@ -217,7 +217,7 @@ async def test_a_replica_with_a_closed_gate_serves_what_another_knows() -> None:
     a, b, _ = await virtual_replicas()
     known_ms = await shut_out(a, b)
     await a.clock.sleep(1.0)
-    second = await b.ask(SPOT, QUERY, wishes=FreshnessDirectives(min_as_of_ms=known_ms))
+    second = await b.ask(SPOT, QUERY, directives=FreshnessDirectives(min_as_of_ms=known_ms))
     assert second.as_of_ms >= known_ms
     assert not second.stale
 
@@ -227,4 +227,4 @@ async def test_a_replica_with_a_closed_gate_reports_it_if_no_other_knows_enough(
     known_ms = await shut_out(a, b)
     await a.clock.sleep(1.5)
     with pytest.raises(GateClosed):  # the replica that published that as-of could not send its rows
-        await b.ask(SPOT, QUERY, wishes=FreshnessDirectives(min_as_of_ms=known_ms + 1_000))
+        await b.ask(SPOT, QUERY, directives=FreshnessDirectives(min_as_of_ms=known_ms + 1_000))

@@ -28,16 +28,18 @@ BTC = "symbol=BTCUSDT"
 
 
 async def snapshot(
-    world: VirtualDaemon, path: str = DEPTH, query: str = BTC, wishes: FreshnessDirectives | None = None
+    world: VirtualDaemon, path: str = DEPTH, query: str = BTC, directives: FreshnessDirectives | None = None
 ) -> Answer:
-    return await world.snapshots.answer(parse_snapshot(path, query, None), wishes or FreshnessDirectives(), Caller())
+    return await world.snapshots.answer(
+        parse_snapshot(path, query, None), directives or FreshnessDirectives(), Caller()
+    )
 
 
 async def info(
-    world: VirtualDaemon, selection: SymbolSelection | None = None, wishes: FreshnessDirectives | None = None
+    world: VirtualDaemon, selection: SymbolSelection | None = None, directives: FreshnessDirectives | None = None
 ) -> Answer:
     chosen = selection or SymbolSelection(("BTCUSDT",), permission_sets=False)
-    return await world.info.answer(Market.SPOT, chosen, wishes or FreshnessDirectives(), Caller())
+    return await world.info.answer(Market.SPOT, chosen, directives or FreshnessDirectives(), Caller())
 
 
 def reads(made: VirtualReplicas, path: str) -> int:

@@ -27,9 +27,9 @@ async def test_all_kline_paths_are_served(path: str) -> None:
     contract = b"&contractType=PERPETUAL" if rule.contract_types else b""
     reply = await house.ask(path, b"%b=BTCUSDT&interval=1m%b" % (rule.subject.value.encode(), contract))
     assert reply.status == 200
-    question, wishes, caller = house.candles.asked[0]
+    question, directives, caller = house.candles.asked[0]
     assert question.endpoint is rule
-    assert wishes == FreshnessDirectives()
+    assert directives == FreshnessDirectives()
     assert (caller.name, caller.lane) == ("", Lane.NORMAL)
     record = house.recorder.records[0]
     assert (record.market, record.endpoint, record.result) == (rule.market.value, rule.kind, "miss")
@@ -239,11 +239,11 @@ async def test_the_unforeseen() -> None:
     assert house.recorder.records[0].result == "error"
 
 
-async def test_wishes_and_client_reach_the_cache() -> None:
+async def test_directives_and_client_reach_the_cache() -> None:
     house = ServingHarness(clients={"engine": "high"})
     await house.ask(headers={"cache-control": "max-age=1", "x-mdcache-client": "engine"})
-    _, wishes, caller = house.candles.asked[0]
-    assert wishes == FreshnessDirectives(max_age_s=1)
+    _, directives, caller = house.candles.asked[0]
+    assert directives == FreshnessDirectives(max_age_s=1)
     assert (caller.name, caller.lane) == ("engine", Lane.HIGH)
     assert house.recorder.records[0].client == "engine"
 

@@ -151,8 +151,8 @@ class Side:
         self.metrics = Metrics(self.registry, "1", ["engine"], gauges, clock)
         return self.metrics
 
-    async def answer(self, question: KlineQuestion, wishes: FreshnessDirectives, caller: Caller) -> KlineAnswer:
-        del wishes, caller  # there are no others than TTL_MS answers
+    async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> KlineAnswer:
+        del directives, caller  # there are no others than TTL_MS answers
         now = self.clocks.now(Market.SPOT)
         settled = question.end_ms is not None
         series = self.house.series

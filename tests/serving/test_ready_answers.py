@@ -109,7 +109,7 @@ async def test_age_and_ttl_move_with_the_clock() -> None:
         ({"cache-control": "max-age=x"}, True),
     ],
 )
-async def test_wishes(headers: dict[str, str], ready: bool) -> None:
+async def test_directives(headers: dict[str, str], ready: bool) -> None:
     house = ServingHarness()
     for _ in range(2):
         await house.ask()
@@ -128,15 +128,15 @@ def test_a_ready_answer_is_one_that_the_cache_would_give(
 ) -> None:
     """What `satisfies` takes, `candles.freshness` takes as well; a moment just ahead the cache would wait for."""
     house = ServingHarness()
-    wishes = FreshnessDirectives(max_age_s=max_age, no_cache=no_cache, min_as_of_ms=since)
+    directives = FreshnessDirectives(max_age_s=max_age, no_cache=no_cache, min_as_of_ms=since)
     now = Instant(NOW_MS, 5)
     shown = Representation(house.answer(as_of_ms=NOW_MS - age_ms), Market.SPOT)
-    floor = fresh_floor(wishes, 2_000, now)
+    floor = fresh_floor(directives, 2_000, now)
     current = min(floor.as_of_ms, now.ms) <= Tail(0, (), NOW_MS - age_ms).as_of_ms
-    taken = current and not wishes.wait_ms(now)
-    assert satisfies(shown, wishes, now) <= taken
+    taken = current and not directives.wait_ms(now)
+    assert satisfies(shown, directives, now) <= taken
     if not no_cache:
-        assert satisfies(shown, wishes, now) == taken
+        assert satisfies(shown, directives, now) == taken
 
 
 async def test_units_zones_and_queries_are_kept_apart() -> None:

@@ -23,7 +23,7 @@ READER = RequestParser({"engine": "high", "ai": "normal", "backfill": "low"}, "a
 
 
 @pytest.mark.parametrize(
-    ("value", "wishes"),
+    ("value", "directives"),
     [
         ("", None),
         ("max-age=5", FreshnessDirectives(max_age_s=5)),
@@ -50,8 +50,8 @@ READER = RequestParser({"engine": "high", "ai": "normal", "backfill": "low"}, "a
         (",,,=,=;", None),
     ],
 )
-def test_cache_control(value: str, wishes: FreshnessDirectives | None) -> None:
-    assert parse_directives(value.encode(), b"") == wishes
+def test_cache_control(value: str, directives: FreshnessDirectives | None) -> None:
+    assert parse_directives(value.encode(), b"") == directives
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_min_as_of(value: bytes, since: int | None) -> None:
 
 
 @given(st.binary(max_size=200), st.binary(max_size=40))
-def test_any_bytes_are_wishes_or_none(cache_control: bytes, min_as_of: bytes) -> None:
-    wishes = parse_directives(cache_control, min_as_of)
-    assert wishes is None or wishes != FreshnessDirectives()
+def test_any_bytes_are_directives_or_none(cache_control: bytes, min_as_of: bytes) -> None:
+    directives = parse_directives(cache_control, min_as_of)
+    assert directives is None or directives != FreshnessDirectives()
     assert accepts_gzip(cache_control) in {True, False}
     assert accepts_only_sbe(cache_control) in {True, False}
     parse_if_none_match(cache_control)
@@ -185,7 +185,7 @@ TAG = (b"if-none-match", b'"a"')
         ([(b"if-match", b'"a"'), PRAGMA, NO_CACHE], False),
         ([TAG, PRAGMA, (b"cache-control", b"No-Cache ")], False),
         ([PRAGMA, NO_CACHE], True),  # fetch(url, {cache: "no-store"}) and a forced reload
-        ([TAG, NO_CACHE], True),  # a caller's own wish, of any other client
+        ([TAG, NO_CACHE], True),  # a caller's own directive, of any other client
         ([TAG, PRAGMA], False),
         ([TAG, PRAGMA, (b"cache-control", b"no-cache, no-store")], True),
         ([TAG, (b"pragma", b"x"), NO_CACHE], True),

@@ -48,7 +48,7 @@ async def test_nothing_is_untrue_too_old_or_back_in_time(seed: int, memory_mb: f
     w = ServedDaemon(SimConfig(), DaemonOptions(memory_mb=memory_mb))
     asked = await mixture(w)
     newest: dict[tuple[str, str], int] = {}
-    wishes = ["", "", "", "no-cache", "max-age=0", "max-age=3", "only-if-cached"]
+    directives = ["", "", "", "no-cache", "max-age=0", "max-age=3", "only-if-cached"]
     pauses_s = (0.0, 0.02, 0.3)
 
     @functools.cache
@@ -57,9 +57,9 @@ async def test_nothing_is_untrue_too_old_or_back_in_time(seed: int, memory_mb: f
 
     async def one() -> None:
         path, query = rng.choice(asked)
-        wish, key = rng.choice(wishes), (path, query.replace("%73", "s"))
+        directive, key = rng.choice(directives), (path, query.replace("%73", "s"))
         began_ms, seen = w.clock.true_ms(), newest.get(key, 0)
-        reply = await w.get(path, query.encode(), **({"cache_control": wish} if wish else {}))
+        reply = await w.get(path, query.encode(), **({"cache_control": directive} if directive else {}))
         assert reply.status in {200, 503, 504}
         if reply.status != 200:
             return
@@ -68,7 +68,7 @@ async def test_nothing_is_untrue_too_old_or_back_in_time(seed: int, memory_mb: f
         assert any(reply.body == truth(path, query, at_ms) for at_ms in moments)
         assert as_of >= seen or memory_mb < 100
         newest[key] = max(newest.get(key, 0), as_of)
-        allowed_s = {"no-cache": 0, "max-age=0": 0, "max-age=3": 3}.get(wish, 40)
+        allowed_s = {"no-cache": 0, "max-age=0": 0, "max-age=3": 3}.get(directive, 40)
         if not reply.headers["cache-status"].endswith("detail=stale"):
             allowed_s = min(allowed_s, lifetime_s(reply) + 1)
         assert began_ms - as_of <= allowed_s * 1000 + 5

@@ -32,10 +32,10 @@ class KlineOracle:
         self.shown: dict[SeriesKey, int] = {}
 
     async def ask(
-        self, world: VirtualDaemon, asked: RandomQuestion, wishes: FreshnessDirectives | None = None
+        self, world: VirtualDaemon, asked: RandomQuestion, directives: FreshnessDirectives | None = None
     ) -> KlineAnswer:
         """The answer, which is what the exchange, or one of its replicas, would have sent."""
-        answer = await world.ask(asked.path, asked.query, headers=dict(asked.headers), wishes=wishes)
+        answer = await world.ask(asked.path, asked.query, headers=dict(asked.headers), directives=directives)
         right = any(answer.body == truth for truth in self.truths(asked, answer.as_of_ms))
         assert right, (asked, answer.as_of_ms, self.lags_ms)
         return answer

@@ -123,8 +123,8 @@ class FakeCandles:
         self.hold: asyncio.Event | None = None
         self.called = asyncio.Event()
 
-    async def answer(self, question: KlineQuestion, wishes: FreshnessDirectives, caller: Caller) -> KlineAnswer:
-        self.asked.append((question, wishes, caller))
+    async def answer(self, question: KlineQuestion, directives: FreshnessDirectives, caller: Caller) -> KlineAnswer:
+        self.asked.append((question, directives, caller))
         self.called.set()
         if self.hold is not None:
             await self.hold.wait()

@@ -199,12 +199,12 @@ class StreamedHistory:
 
     async def _ask(self, asked: RandomQuestion) -> None:
         rng, world = self.rng, self.world
-        wishes = FreshnessDirectives()
+        directives = FreshnessDirectives()
         if rng.random() < 0.15:
-            wishes = FreshnessDirectives(max_age_s=rng.choice([0.2, 1.0, 5.0]), no_cache=rng.random() < 0.2)
+            directives = FreshnessDirectives(max_age_s=rng.choice([0.2, 1.0, 5.0]), no_cache=rng.random() < 0.2)
         asked_ms = world.clock.true_ms()
         try:
-            answer = await self.oracle.ask(world, asked, wishes)
+            answer = await self.oracle.ask(world, asked, directives)
         except (UpstreamUnavailable, UpstreamFailed):
             assert self.troubled, asked
             self.refused += 1
@@ -214,13 +214,13 @@ class StreamedHistory:
             self.oracle.goes_on(asked, answer)
             if not answer.stale:
                 age_ms = asked_ms - answer.as_of_ms
-                assert age_ms <= self._max_age_ms(asked, wishes), (asked, wishes, age_ms)
+                assert age_ms <= self._max_age_ms(asked, directives), (asked, directives, age_ms)
 
-    def _max_age_ms(self, asked: RandomQuestion, wishes: FreshnessDirectives) -> int:
-        if wishes.no_cache:
+    def _max_age_ms(self, asked: RandomQuestion, directives: FreshnessDirectives) -> int:
+        if directives.no_cache:
             return _CLOCK_MS
-        if wishes.max_age_s is not None and wishes.max_age_s <= self.ttl_s:
-            return int(wishes.max_age_s * 1000) + _CLOCK_MS
+        if directives.max_age_s is not None and directives.max_age_s <= self.ttl_s:
+            return int(directives.max_age_s * 1000) + _CLOCK_MS
         return (
             max(int(self.ttl_s * 1000), _FRAME_AGE_MS, _EMPTY_AGE_MS if "BTCUSD" not in asked.query else 0) + _CLOCK_MS
         )

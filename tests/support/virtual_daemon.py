@@ -179,12 +179,12 @@ class VirtualDaemon:
         query: str,
         *,
         headers: dict[str, str] | None = None,
-        wishes: FreshnessDirectives | None = None,
+        directives: FreshnessDirectives | None = None,
         caller: Caller | None = None,
     ) -> KlineAnswer:
         """One kline question through the data path."""
         question = parse_klines(KLINE_ENDPOINTS[path], query, headers or {})
-        return await self.candles.answer(question, wishes or FreshnessDirectives(), caller or Caller())
+        return await self.candles.answer(question, directives or FreshnessDirectives(), caller or Caller())
 
     def _open_streams(self) -> Callable[[StreamFrames, FrameRelay], ListenedStreams] | None:
         if self.options.connections:

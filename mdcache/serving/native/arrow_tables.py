@@ -39,7 +39,7 @@ class ArrowTable:
 
     def __init__(self, keys: Sequence[SeriesKey]) -> None:
         import pyarrow as pa  # noqa: PLC0415 - an extra, and the memory of those who don't ask for it
-        import pyarrow.csv  # noqa: PLC0415
+        import pyarrow.csv  # noqa: PLC0415 - the same
 
         self._pa: Any = pa
         self._names = [list(dict.fromkeys(names)) for names in zip(*map(_names, keys), strict=True)]

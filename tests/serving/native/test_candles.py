@@ -179,7 +179,7 @@ async def test_in_a_ban_what_is_known_is_marked_and_what_is_not_says_when_to_com
     assert fresh.status == 503
 
 
-async def test_the_wishes_count_as_everywhere() -> None:
+async def test_the_directives_count_as_everywhere() -> None:
     w = world()
     await series(w, TWO)
     calls = len(w.calls())
