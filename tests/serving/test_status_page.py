@@ -194,6 +194,8 @@ def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
             assert window.run(ACCESSIBLE) == [], name
         assert window.complaints() == []
     assert window.text("#health") == "ready"
+    chart = window.run("return document.querySelector('#series tbody a').getAttribute('href')")
+    assert chart == "chart?market=spot&symbol=C0000USDT&interval=1m"
     assert window.text("#version") == "1.2.3"
     assert window.text("#upstreams") == "Reads spot from https://api.binance.com, by the address “default”"
     assert window.run("return [document.title, ...document.querySelectorAll('#top > :not([hidden])')]") == ["mdcache"]
@@ -340,7 +342,7 @@ def test_five_thousand_series(window: Browser) -> None:
         in_sight = (
             "const frame = document.querySelector('#window'); frame.scrollIntoView();"
             "const box = frame.getBoundingClientRect();"
-            "return document.elementFromPoint(box.x + 30, box.y + 200).tagName === 'TH'"
+            "return document.elementFromPoint(box.x + 30, box.y + 200).closest('tbody th') !== null"
         )
         window.until(lambda: window.run(in_sight))  # rows come there, in the height that stands for others
         window.picture("status-5000")

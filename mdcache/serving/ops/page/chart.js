@@ -2,34 +2,13 @@
 import { CLOSE, CLOSED, HIGH, holesOf, INTERVALS, LOW, MARKETS, OPEN, OPEN_TIME, staleOf, VOLUME } from "./candles.js";
 import { available, Drawing } from "./drawing.js";
 import { ask, Failure, Feed } from "./feed.js";
+import { $, duration, element, fill, setText } from "../page/elements.js";
 
 const TABLE_ROWS = 30, TOLD_SPANS = 20;
-const $ = (id) => document.getElementById(id);
 let series = null, feed = null, drawing = null, pointed = null, drawnRows = 0, due = false, whole = false;
 
-// --------------------------------------------------------------------------------------------------- words
-
-function element(tag, text, className) {
-  const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
-
-const moment = (ms) => new Date(ms).toISOString().replace("T", " ").replace(/(\.000)?Z$/, "");
+const stamp = (ms) => new Date(ms).toISOString().replace("T", " ").replace(/(\.000)?Z$/, "");
 const trimmed = (number) => (number.includes(".") ? number.replace(/\.?0+$/, "") : number);
-
-function duration(seconds) {
-  const whole = Math.round(seconds);
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  if (whole < 120) return `${whole} s`;
-  return whole < 7200 ? `${Math.round(whole / 60)} min` : whole < 172800 ? `${Math.round(whole / 3600)} h` : `${Math.round(whole / 86400)} d`;
-}
-
 const candles = (count) => (count === 1 ? "1 candle" : `${count} candles`);
 
 // ------------------------------------------------------------------------------------------------ the series
@@ -114,6 +93,7 @@ function render() {
   showSpans(holes, stale);
   showPointed();
   showTable();
+  showUpstream();
 }
 
 function refuse(text) {
@@ -130,7 +110,7 @@ function health(text, className) {
 /** Why there are no candles, or no newer ones. */
 function trouble() {
   const { failure, lostAt } = feed;
-  if (lostAt) return `The daemon does not answer since ${moment(lostAt.getTime()).slice(11, 19)} UTC. It is asked again every few seconds.`;
+  if (lostAt) return `The daemon does not answer since ${stamp(lostAt.getTime()).slice(11, 19)} UTC. It is asked again every few seconds.`;
   if (!failure) return available() ? "" : NOT_INSTALLED;
   if (failure.code === -1121) return `There is no symbol “${series.symbol}” on ${series.market}.`;
   return failure.status >= 500 ? `${failure.message} It is asked again every few seconds.` : failure.message;
@@ -152,7 +132,7 @@ function showState() {
   const gate = !family ? "not told" : family.gate_state === "open" ? "open: Binance may be asked"
     : `${family.gate_state}: ${family.gate_reason}${left ? `, a probe may go in ${duration(left)}` : ""}`;
   const figures = [
-    ["As of, UTC", asOfMs === null ? "–" : moment(asOfMs).slice(0, 19)],
+    ["As of, UTC", asOfMs === null ? "–" : stamp(asOfMs).slice(0, 19)],
     ["Age", ageS === null ? "–" : duration(ageS), feed.doubtful],
     ["Source of the tail", !kept ? "not told" : kept.source ?? "none"],
     ["Older candles", !kept ? "not told" : kept.resting ? "memory and store" : "memory"],
@@ -168,8 +148,8 @@ function showState() {
 
 function showSpans(holes, stale) {
   const words = holes.slice(-TOLD_SPANS).reverse().map((opens) =>
-    `Hole: Binance has no candle from ${moment(opens[0])} to ${moment(opens.at(-1))} (${candles(opens.length)}).`);
-  if (stale.length) words.unshift(`Stale: from ${moment(stale[0])} on (${candles(stale.length)}); what is shown is as of ${moment(feed.asOfMs).slice(0, 19)}.`);
+    `Hole: Binance has no candle from ${stamp(opens[0])} to ${stamp(opens.at(-1))} (${candles(opens.length)}).`);
+  if (stale.length) words.unshift(`Stale: from ${stamp(stale[0])} on (${candles(stale.length)}); what is shown is as of ${stamp(feed.asOfMs).slice(0, 19)}.`);
   setText($("told"), `${candles(feed.rows.length)} are shown, with ${holes.length === 1 ? "1 hole" : `${holes.length} holes`}.`);
   const key = words.join();
   if ($("spans").dataset.key === key) return;
@@ -181,27 +161,27 @@ function showSpans(holes, stale) {
 function showPointed() {
   const row = (pointed !== null && feed.rows.find((each) => each[OPEN_TIME] === pointed)) || (pointed === null && feed.rows.at(-1));
   if (!row) {
-    setText($("pointed"), pointed === null ? "" : `${moment(pointed)}: no candle`);
+    setText($("pointed"), pointed === null ? "" : `${stamp(pointed)}: no candle`);
     return;
   }
   const sign = Number(row[CLOSE]) >= Number(row[OPEN]) ? "▲" : "▼";
-  setText($("pointed"), `${moment(row[OPEN_TIME])} ${sign} open ${trimmed(row[OPEN])}, high ${trimmed(row[HIGH])}, low ${trimmed(row[LOW])}, `
+  setText($("pointed"), `${stamp(row[OPEN_TIME])} ${sign} open ${trimmed(row[OPEN])}, high ${trimmed(row[HIGH])}, low ${trimmed(row[LOW])}, `
     + `close ${trimmed(row[CLOSE])}, volume ${trimmed(row[VOLUME])}${row[CLOSED] ? "" : ", still open"}`);
 }
 
 function showTable() {
   if (!$("rows").open) return;
-  const headings = $("rows").querySelectorAll("thead th");
-  $("rows").querySelector("tbody").replaceChildren(...feed.rows.slice(-TABLE_ROWS).reverse().map((row) => {
-    const cells = [moment(row[OPEN_TIME]), row[OPEN], row[HIGH], row[LOW], row[CLOSE], row[VOLUME], row[CLOSED] ? "closed" : "open"];
-    const line = element("tr");
-    cells.forEach((cell, place) => {
-      const made = element(place ? "td" : "th", cell, headings[place].className);
-      if (!place) made.scope = "row";
-      line.append(made);
-    });
-    return line;
-  }));
+  fill($("table"), feed.rows.slice(-TABLE_ROWS).reverse().map((row) => [
+    stamp(row[OPEN_TIME]), row[OPEN], row[HIGH], row[LOW], row[CLOSE], row[VOLUME], row[CLOSED] ? "closed" : "open"]));
+}
+
+/** Says if this is not Binance's data: a simulated exchange's must not look like it. */
+function showUpstream() {
+  const { urls, not_binance: others } = feed.upstreams ?? { urls: {}, not_binance: [] }, { market } = series;
+  const unreal = others.includes(market);
+  $("unreal").hidden = !unreal;
+  if (unreal) setText($("unreal"), `Not Binance: ${market} from ${urls[market]}`);
+  document.body.classList.toggle("unreal", unreal);
 }
 
 // ---------------------------------------------------------------------------------------------------- the page

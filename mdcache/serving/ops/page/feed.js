@@ -33,6 +33,7 @@ export class Feed {
   lostAt = null; // since when the daemon does not answer
   kept = null; // what the daemon says of the series: source, resting …
   family = null; // the gate of the market's family
+  upstreams = null; // whence it reads
   way = "none"; // how it is kept new: "events", "asking" or "none"
   older = "more"; // "more", "asked", "none" or "enough"
 
@@ -156,7 +157,7 @@ export class Feed {
       if (events.readyState !== EventSource.CLOSED) return; // it connects again by itself
       this.#events = null;
       this.#retryAt = performance.now() + EVENTS_RETRY_MS;
-      this.#changed(false);
+      this.#poll();
     };
   }
 
@@ -179,6 +180,7 @@ export class Feed {
       if (this.#ended) return;
       this.kept = kept.series.find((each) => each.kind === "klines" && !each.zone_minutes && !each.micros) ?? null;
       this.family = status.families.find((each) => each.family === (market === "spot" ? "spot" : "futures"));
+      this.upstreams = status.upstreams;
       this.#offsetMs = status.clocks[market].now_ms - Date.now();
       if (this.kept?.age_s != null && this.rows.length) this.asOfMs = Math.max(this.asOfMs, this.nowMs() - this.kept.age_s * 1000);
       this.lostAt = null;

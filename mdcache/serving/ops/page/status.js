@@ -1,5 +1,5 @@
 // The status page. It polls /v1/status and shows it; whatever comes is set as text, never as markup.
-import { $, bytes, count, duration, element, fill, moment, percent, row, setText, share, sum, worry } from "./elements.js";
+import { $, bytes, count, duration, element, fill, link, moment, percent, row, setText, share, sum, worry } from "./elements.js";
 import { countDown, perSecond, showAlarm, showAnswers, showClosures, showSpenders, showUpstreams, took } from "./answers.js";
 
 const POLL_MS = 2000, SERIES_MS = 10000, SPARE_ROWS = 12;
@@ -190,7 +190,7 @@ function health(text, className) {
 
 const UNIT_S = { s: 1, m: 60, h: 3600, d: 86400, w: 604800, M: 2629746 };
 const COLUMNS = [ // heading, what is shown, what it is sorted by
-  ["Symbol", (each) => each.symbol + (each.contract_type ? ` ${each.contract_type}` : "")],
+  ["Symbol", symbol, (each) => each.symbol],
   ["Market", (each) => each.market],
   ["Interval", interval, (each) => parseInt(each.interval, 10) * (UNIT_S[each.interval.slice(-1)] ?? 0)],
   ["Kind", (each) => each.kind],
@@ -200,6 +200,13 @@ const COLUMNS = [ // heading, what is shown, what it is sorted by
   ["Holes", (each) => each.holes],
 ];
 const table = { all: [], shown: [], column: 0, down: false, first: -1, rowPx: 0 };
+
+/** The symbol, which leads to the chart of the series, if there is one of such series. */
+function symbol(each) {
+  const { market, symbol: name, interval, contract_type: contract, kind, zone_minutes: zone, micros } = each;
+  if (kind !== "klines" || zone || micros) return name + (contract ? ` ${contract}` : "");
+  return link(name, `chart?${new URLSearchParams({ market, symbol: name, interval })}`);
+}
 
 function interval(each) {
   const zone = each.zone_minutes, sign = zone < 0 ? "−" : "+";
