@@ -385,7 +385,7 @@ def test_one_killed_in_a_minute_that_it_entered_has_no_part_of_it_from_an_emptie
 # as it knows of (docs/design.md#replicas), and none can know better.
 _RED = {
     "a third joins two": "nobody knows of all three",
-    "forgotten, and one was not known": "the one that knew of all three was killed",
+    "forgotten, and one was not known": "the one that knew of all three is gone",
 }
 
 
