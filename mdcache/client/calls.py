@@ -80,7 +80,7 @@ def candles(  # noqa: PLR0913 - the parameters of the path
         intervals: As Binance calls them.
         limit: The newest rows of each series; 500 if neither this nor `start` is given.
         start: Rows that open from here on, in milliseconds or RFC 3339.
-        end: Rows that open until here.
+        end: Rows that open until here, with `start` or `limit`.
         closed: Closed candles only.
         max_age_s: The greatest age of any series. Binance is asked first where it can be.
         partial: Return what there is; the others' errors are in `Candles.errors`.

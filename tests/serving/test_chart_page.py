@@ -167,7 +167,9 @@ def what_cannot_be_shown_is_said(window: Browser, url: str) -> None:
         assert window.run("return document.querySelectorAll('img, main script').length") == 0
         assert window.run("return document.title") != "1"
     window.cdp("Network.enable")
-    window.cdp("Network.setBlockedURLs", urls=["*lightweight-charts.js"])
+    window.cdp("Network.setBlockedURLs", urls=["*lightweight-charts.js", "*swagger-ui-bundle.js"])
+    window.open(f"{url}/docs")
+    assert window.text("#page").startswith("Swagger UI, which shows this page, is not installed")
     open_chart(window, url, market="coinm")
     window.until(lambda: window.text("#message").startswith("Candles can't be drawn: TradingView's"))
     window.click("#rows summary")

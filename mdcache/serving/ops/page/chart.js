@@ -16,7 +16,7 @@ const candles = (count) => (count === 1 ? "1 candle" : `${count} candles`);
 /** The series that the address names, or what is wrong with it. */
 function fromAddress() {
   const sent = new URLSearchParams(location.search);
-  const market = sent.get("market") || "spot", interval = sent.get("interval") || "1m";
+  const market = (sent.get("market") || "spot").toLowerCase(), interval = sent.get("interval") || "1m";
   const symbol = (sent.get("symbol") || MARKETS[market] || "").trim().toUpperCase();
   if (!Object.hasOwn(MARKETS, market)) return { wrong: `There is no market “${market}”: choose ${Object.keys(MARKETS).join(", ")}.` };
   if (!INTERVALS.includes(interval)) return { wrong: `There is no interval “${interval}”: choose ${INTERVALS.join(", ")}.`, market, symbol };

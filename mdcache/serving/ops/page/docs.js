@@ -7,7 +7,12 @@ function ask(request) {
   return Object.assign(request, { cache: "no-store", headers: { ...request.headers, ...neutral, Pragma: "no-transform" } });
 }
 
-SwaggerUIBundle({
+if (!("SwaggerUIBundle" in globalThis)) {
+  document.getElementById("page").textContent = "Swagger UI, which shows this page, is not installed beside mdcache "
+    + "(Python package “openapi-ui-bundles”). The document itself is at /openapi.json.";
+}
+
+globalThis.SwaggerUIBundle?.({
   url: "openapi.json",
   dom_id: "#page",
   deepLinking: true,

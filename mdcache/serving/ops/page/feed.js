@@ -141,7 +141,7 @@ export class Feed {
     for (const name of ["candle", "closed", "revised"]) {
       events.addEventListener(name, (event) => {
         const { row, as_of: asOfMs } = JSON.parse(event.data);
-        this.rows = mergeRows(this.rows, [row], true);
+        this.rows = mergeRows(this.rows, [row], true).slice(-MOST_ROWS);
         this.asOfMs = Math.max(this.asOfMs, asOfMs);
         this.#changed(name === "revised");
       });
