@@ -109,7 +109,7 @@ def _candles(more: list[Json]) -> Json:
 
 def _question(more: list[Json]) -> Json:
     names: Json = {"type": "string", "examples": ["BTCUSDT,ETHUSDT"]}
-    limit: Json = {"type": "integer", "minimum": 1, "maximum": MAX_ROWS, "default": DEFAULT_LIMIT}
+    limit: Json = {"type": "integer", "minimum": 1, "maximum": MAX_ROWS, "default": DEFAULT_LIMIT, "examples": [5]}
     wait: Json = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S}
     return _get(
         "Candles of many series in one answer",
@@ -119,7 +119,7 @@ def _question(more: list[Json]) -> Json:
             _query("market", "The market.", _MARKET, required=True),
             _query("symbols", "Symbols, separated by commas.", names, required=True),
             _query(
-                "intervals", "Intervals, separated by commas.", {"type": "string", "examples": ["1m"]}, required=True
+                "intervals", "Intervals, separated by commas.", {"type": "string", "examples": ["1h"]}, required=True
             ),
             _query("limit", "The newest rows of each series; not with `start`.", limit),
             _query("start", f"Rows that open from here on. {_TIME}", _TEXT),

@@ -5,7 +5,6 @@ Pictures of what the tests saw are left in `.run/pictures`.
 
 import hashlib
 import re
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from starlette.routing import Route
 from mdcache.replay.processes import stream_settings
 from mdcache.serving.ops.pages import _installed_file, _static
 from mdcache.serving.routes import CHART_FILES
-from tests.support.browser import Browser, browser
+from tests.support.browser import Browser
 from tests.support.processes import daemon, sim
 from tests.support.serving_harness import ServingHarness
 
@@ -94,12 +93,6 @@ async def test_a_package_that_is_not_installed_costs_its_file_only() -> None:
 
 
 # ------------------------------------------------------------------------------------------------- in a browser
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 def drawn(window: Browser, *colors: str) -> list[int]:
