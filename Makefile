@@ -36,7 +36,7 @@ ONCE ?=
 CLIENTS ?=
 PYTHON2 ?= python2.7
 
-.PHONY: help setup run programs quick test test-long test-kill test-clients test-examples test-streams test-autobahn lint format lock bench demo incident picture replicas redis-costs restart dashboards generate docs run-replicas clean
+.PHONY: help setup run programs quick test test-long test-kill test-clients test-examples test-streams test-autobahn lint format lock bench demo incident listeners picture replicas redis-costs restart dashboards generate docs run-replicas clean
 
 help: ## list the targets
 	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -142,6 +142,9 @@ redis-costs: $(READY) ## what each thing that replicas ask of Redis costs it (do
 
 replicas: $(READY) ## three replicas and one Redis: what they ask for, and what sharing costs
 	@$(PY) -m bench.replicas
+
+listeners: $(READY) ## 1 to 1,000 listeners to 20 and to 1,000 topics: CPU, memory, how old frames are (5 min)
+	@$(PY) -m bench.listeners
 
 restart: $(READY) ## what a restart costs under the incident's load, with and without what rests on disk
 	@$(PY) -m bench.restart

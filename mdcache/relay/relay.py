@@ -190,7 +190,7 @@ class Relay:
         final = False
         if not found.seen:
             found.seen, found.refusal = True, None
-            self._rooms[market].trust(found.owner.client, topic)
+            self._rooms[market].trust(found.owner, topic)
         if found.kind is TopicKind.LOSSLESS:
             self._book_starts.note(market, topic)
         if found.kind is TopicKind.KLINE and (mark := kline_mark(data)) is not None:
@@ -220,7 +220,7 @@ class Relay:
         found = self._topics.get((market, topic))
         if found is not None and found.refusal is None:
             found.refusal, found.seen = (code, f"{wire_name(topic)}: {msg}"), False
-            self._rooms[market].doubt(found.owner.client, topic)
+            self._rooms[market].doubt(found.owner, topic)
             for outbox in found.outboxes.values():
                 outbox.listener.tell(*found.refusal)
 
@@ -250,15 +250,15 @@ class Relay:
     # ----------------------------------------------------------------------------------------- work
 
     def _begin(self, key: Topic, listener: Listener) -> _Listened | None:
-        """Begin with a topic, on the account of a listener's client; return nothing if there is no room for it."""
+        """Begin with a topic, on the account of a listener; return nothing if there is no room for it."""
         market, topic = key
         room = self._rooms[market]
-        if not room.admits(listener.client) and not self._make_room(market, listener):
+        if not room.admits(listener) and not self._make_room(market, listener):
             return None
         found = self._topics[key] = _Listened(key, topic_kind(topic), listener)
-        room.take(listener.client)
+        room.take(listener)
         if names_nothing(self._symbols(market), topic):
-            room.doubt(listener.client, topic)
+            room.doubt(listener, topic)
         if may_exist(topic):
             self._routes[market, topic_route(market, topic)] += 1
             self.streams.listen(market, topic)
@@ -267,8 +267,8 @@ class Relay:
     def _make_room(self, market: Market, listener: Listener) -> bool:
         """Close listeners whose topics have to give way; return whether that helps."""
         room = self._rooms[market]
-        while not room.admits(listener.client):
-            topics = room.to_give_way(listener.client)[:_GIVE_WAY_AT_ONCE]
+        while not room.admits(listener):
+            topics = room.to_give_way(listener)[:_GIVE_WAY_AT_ONCE]
             if not topics:
                 return False
             for topic in topics:
@@ -354,13 +354,13 @@ class Relay:
         if not found.outboxes:
             del self._topics[key]
             self._paced.drop(key)
-            self._rooms[market].give_back(found.owner.client, topic)
+            self._rooms[market].give_back(found.owner, topic)
             self._book_starts.end(market, topic)
             if may_exist(topic):
                 self._unlisten(market, topic)
         elif found.owner is outbox.listener:
             heir = next(reversed(found.outboxes))
-            self._rooms[market].move(topic, found.owner.client, heir.client)
+            self._rooms[market].move(topic, found.owner, heir)
             found.owner = heir
 
     def _unlisten(self, market: Market, topic: str) -> None:

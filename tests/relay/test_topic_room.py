@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import dataclass
 
 import pytest
 
@@ -18,6 +19,11 @@ FULL = (1013, "no room for more topics")
 GIVES_WAY = (1013, "no room for names that no symbol has")
 KNOWN = [f"coin{number}usdt@trade" for number in range(2_000)]
 SYMBOLS = MarketSymbols(names=frozenset(name.partition("@")[0].upper() for name in KNOWN))
+
+
+@dataclass(frozen=True)
+class Owner:
+    client: str
 
 
 def junk(number: int, topics: int = 1_024) -> list[str]:
@@ -85,6 +91,15 @@ async def test_names_that_no_symbol_has_give_way_whoever_sends_them() -> None:
     assert another.closed in {None, FULL}
 
 
+async def test_names_that_no_symbol_has_give_way_behind_one_proxy_too() -> None:
+    world = StreamWorld()
+    world.symbols = SYMBOLS
+    flood = [FakeListener(world.relay, Market.SPOT, *junk(number), client="proxy") for number in range(10)]
+    bots = [FakeListener(world.relay, Market.SPOT, *KNOWN[start : start + 500], client="proxy") for start in (0, 500)]
+    assert {one.closed for one in bots} == {None}
+    assert {one.closed for one in flood} == {None, GIVES_WAY}
+
+
 async def test_topics_with_frames_never_give_way_even_before_their_symbol_is_listed() -> None:
     world = StreamWorld()
     world.symbols = SYMBOLS
@@ -121,7 +136,7 @@ def test_which_names_no_symbol_has(topic: str, nothing: bool) -> None:
 @pytest.mark.parametrize("in_turn", [True, False])
 def test_clients_that_take_what_they_can_leave_room_for_62_clients(greedy: int, *, in_turn: bool) -> None:
     room, rng = TopicRoom(), random.Random(greedy)
-    clients = [str(number) for number in range(greedy)]
+    clients = [Owner(str(number)) for number in range(greedy)]
     while room.taken < 8_000:  # what comes after that is theirs who have few
         one = clients[0] if in_turn else rng.choice(clients)
         if in_turn and room.taken % 1_024 == 0:
@@ -129,19 +144,20 @@ def test_clients_that_take_what_they_can_leave_room_for_62_clients(greedy: int, 
         assert room.admits(one)
         room.take(one)
     for number in range(62):
+        honest = Owner(f"honest {number}")
         for _ in range(32):
-            assert room.admits(f"honest {number}")
-            room.take(f"honest {number}")
-        assert not room.admits(f"honest {number}")
+            assert room.admits(honest)
+            room.take(honest)
+        assert not room.admits(honest)
     assert room.taken <= MOST_TOPICS
 
 
 def test_the_accounts_add_up_whatever_happens() -> None:
     room, rng = TopicRoom(), random.Random(5)
-    owner: dict[str, str] = {}
+    owner: dict[str, Owner] = {}
     doubtful: set[str] = set()
     for number in range(5_000):
-        client, topic = str(rng.randrange(5)), rng.choice(list(owner)) if owner else ""
+        client, topic = Owner(str(rng.randrange(5))), rng.choice(list(owner)) if owner else ""
         match rng.randrange(5):
             case 0 if topic:
                 room.give_back(owner.pop(topic), topic)
@@ -159,8 +175,8 @@ def test_the_accounts_add_up_whatever_happens() -> None:
                 room.take(client)
                 owner[f"t{number}"] = client
         assert room.taken == len(owner)
-    assert room._held == Counter(owner.values())
+    assert room._held == Counter(one.client for one in owner.values())
     most = Counter(owner[topic] for topic in doubtful)
     (_, number), *_ = most.most_common(1)
-    assert len(room.to_give_way("nobody")) == number
+    assert len(room.to_give_way(Owner("nobody"))) == number
     assert room.to_give_way(most.most_common(1)[0][0]) == []
