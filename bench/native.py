@@ -30,8 +30,8 @@ from tests.clients import upstream
 PAGE = Path(__file__).parents[1] / "docs" / "native-api.md"
 BEGIN, END = "<!-- figures: python -m bench.native -->", "<!-- end of figures -->"
 SYMBOLS = (
-    *("BTC", "ETH", "BNB", "SOL", "XRP", "ADA", "DOGE", "AVAX", "DOT", "LINK"),
-    *("LTC", "BCH", "TRX", "ATOM", "UNI", "ETC", "FIL", "APT", "NEAR", "ARB"),
+    *("BTC", "ETH", "BNB", "LTC", "ADA", "XRP", "TRX", "LINK", "ATOM", "DOGE"),
+    *("BCH", "SOL", "DOT", "UNI", "AVAX", "FIL", "NEAR", "AAVE", "SHIB", "APT"),
 )
 INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d")
 CONSUMERS, LIMIT, EACH_S, ROUNDS = 3, 500, 5.0, 12

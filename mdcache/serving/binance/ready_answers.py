@@ -50,13 +50,17 @@ class ReadyAnswers:
         return len(self._representations)
 
     def find(
-        self, key: RequestKey, directives: FreshnessDirectives | None, now_s: float
+        self, key: RequestKey, directives: FreshnessDirectives | None, now_s: float, now: Instant | None = None
     ) -> tuple[Representation, Instant] | None:
-        """Return the answer under `key` if it is valid and satisfies `directives`, with the moment of the check."""
+        """Return the answer under `key` if it is valid and satisfies `directives`, with the moment of the check.
+
+        `now`: that moment, if it is known already, by the exchange's clock.
+        """
         representation = self._representations.get(key)
         if representation is None:
             return None
-        now = self._clocks.now(representation.market)
+        if now is None:
+            now = self._clocks.now(representation.market)
         if not representation.answer.is_valid(now):
             self._drop(key)
             return None

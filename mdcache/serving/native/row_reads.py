@@ -51,20 +51,23 @@ class RowReads:
     async def find_all(
         self, keys: list[SeriesKey], span: Span, directives: FreshnessDirectives | None, caller: Caller
     ) -> list[FoundRows | MdcacheError]:
-        """Find the rows of many series; an error takes the place of those of a series that can't be answered."""
+        """Find the rows of many series of one market; an error takes the place of those that can't be answered."""
         late = DeadlinePassed(1.0, "not all series could be read in time")
         found: list[FoundRows | MdcacheError] = [late] * len(keys)
         missing: list[int] = []
-        began_s = self._clock.now()
+        wanted_span = _span_key(span)
+        began_s = now_s = self._clock.now()
+        now = self._clocks.now(keys[0].market)
         for place, key in enumerate(keys):
-            ready = self._find_ready(key, span, directives)
+            ready = self._ready_answers.find(_ready_key(key, wanted_span), directives, now_s, now)
             if ready is None:
                 missing.append(place)
             else:
-                found[place] = ready
-            if self._clock.now() - began_s > _SLICE_S:
+                found[place] = cast("KeptRows", ready[0]).found(now)  # nothing else is kept under such keys
+            if (now_s := self._clock.now()) - began_s > _SLICE_S:
                 await asyncio.sleep(0)
-                began_s = self._clock.now()
+                began_s = now_s = self._clock.now()
+                now = self._clocks.now(key.market)
         if missing:
             left = iter(missing)
             wanted = directives or FreshnessDirectives()
@@ -109,13 +112,6 @@ class RowReads:
 
     # ------------------------------------------------------------------------------- one series
 
-    def _find_ready(self, key: SeriesKey, span: Span, directives: FreshnessDirectives | None) -> FoundRows | None:
-        ready = self._ready_answers.find(_ready_key(key, span), directives, self._clock.now())
-        if ready is None:
-            return None
-        kept, now = ready
-        return cast("KeptRows", kept).found(now)  # nothing else is kept under such keys
-
     async def _find(self, key: SeriesKey, span: Span, directives: FreshnessDirectives, caller: Caller) -> FoundRows:
         if not span.limit:
             pages = await self._read_between(key, span, directives, caller)
@@ -148,7 +144,7 @@ class RowReads:
         stale = any(answer.stale for answer in answers)
         settled = all(answer.settled for answer in answers)
         small = len(pages) == 1 and pages[0][0].rows <= _KEPT_ROWS
-        ready_key = _ready_key(key, span) if small else None
+        ready_key = _ready_key(key, _span_key(span)) if small else None
         return FoundRows(key, tag, as_of_ms, settled, status, stale, tuple(pages), ready_key=ready_key)
 
     async def _read_newest(
@@ -197,6 +193,9 @@ def _endpoint(key: SeriesKey) -> KlineEndpoint:
     return KLINE_ENDPOINTS[f"{key.market.prefix}{key.kind}"]
 
 
-def _ready_key(key: SeriesKey, span: Span) -> RequestKey:
-    query = f"{key.market} {key.subject} {key.interval}"
-    return _NATIVE_PATH, query.encode(), f"{span.limit} {span.start_ms} {span.end_ms} {span.closed}".encode()
+def _span_key(span: Span) -> bytes:
+    return f"{span.limit} {span.start_ms} {span.end_ms} {span.closed}".encode()
+
+
+def _ready_key(key: SeriesKey, span: bytes) -> RequestKey:
+    return _NATIVE_PATH, f"{key.market} {key.subject} {key.interval}".encode(), span
