@@ -19,7 +19,7 @@ DECIMAL_DIGITS, DECIMAL_PLACES = 38, 18  # Binance prints 8 places
 _TIMES, _COUNTS, _FLAGS = frozenset({"open_time", "close_time"}), frozenset({"trades"}), frozenset({"closed"})
 _NAMES = ("market", "symbol", "interval")
 _METADATA = b"mdcache"
-_BATCH_ROWS = 1_000  # are parsed in a millisecond or so
+_BATCH_ROWS = 500  # are parsed in a millisecond or so
 _SHAPES = bytes.maketrans(b"123456789", b"0" * 9)
 _TOO_LONG = b"0" * (DECIMAL_DIGITS - DECIMAL_PLACES + 1)
 
