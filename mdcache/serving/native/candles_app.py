@@ -173,7 +173,8 @@ class CandlesApp:
             start += describe_series(key, found)
             if isinstance(found, FoundRows):
                 start = start[:-1] + b',"rows":['
-                for piece in (found.kept,) if found.kept else self._reads.printed(found):
+                kept = self._reads.kept(found)
+                for piece in (kept,) if kept else self._reads.printed(found):
                     yield start
                     yield piece
                     start = b","

@@ -96,11 +96,18 @@ class RowReads:
             raise found
         return found
 
+    def kept(self, found: FoundRows) -> KeptRows | None:
+        """Return the rows as they are kept, if they have been printed by now, for this answer or another."""
+        if found.ready_key is None:
+            return found.kept
+        ready = self._ready_answers.find(found.ready_key, None, self._clock.now())
+        return cast("KeptRows", ready[0]) if ready is not None and ready[0].tag == found.tag else None
+
     def printed(self, found: FoundRows) -> Iterator[bytes]:
         """Return the rows as JSON, without the outer brackets, in pieces that commas join."""
-        if found.kept is not None:
-            if found.kept.content:
-                yield found.kept.content
+        if (kept := self.kept(found)) is not None:
+            if kept.content:
+                yield kept.content
             return
         for served, answer in found.pages:
             body = json_rows(b",".join(served.parts()), served.rows, newest_open=answer.newest_open)
