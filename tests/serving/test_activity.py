@@ -223,7 +223,7 @@ def test_calls_by_reason() -> None:
     assert calls["symbols"].total == CallCounts(1, 0, 20)
     home.clock.seconds += 3_600
     home.call()
-    assert len(home.history._minute._seconds) == len(home.history._by_client._seconds) == 1
+    assert len(home.history._minute._slots) == len(home.history._by_client._slots) == 1
 
 
 def test_who_and_what_cost_most_in_the_last_five_minutes() -> None:
@@ -245,13 +245,13 @@ def test_who_and_what_cost_most_in_the_last_five_minutes() -> None:
     assert found.seconds == 300
     assert found.clients == [Spender("ai", 1, 1, 250), Spender("engine", 2, 0, 4), Spender("other", 1, 0, 1)]
     assert found.series[1:] == [Spender("spot/klines/BTCUSDT/1m", 2, 0, 4), Spender("spot/time", 1, 0, 1)]
-    home.clock.seconds += 100
+    home.clock.seconds += 130  # kept in slots of half a minute
     assert [each.weight for each in home.history.spenders().series] == [250, 2]
     for number in range(100):
         call("engine", f"s{number:02}", 1 + number)
     assert [each.name for each in home.history.spenders().series][:3] == ["spot/depth", "s99", "s98"]
     assert len(home.history.spenders().series) == TOP
-    home.clock.seconds += 300
+    home.clock.seconds += 330
     assert home.history.spenders().clients == []
     assert not home.history._by_subject._sums  # nothing is kept of what is over
 

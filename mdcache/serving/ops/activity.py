@@ -3,7 +3,7 @@
 It is a sink for events, bounded in size, and quotes no request, reply or error text.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,13 +28,14 @@ from mdcache.events import (
 )
 from mdcache.exchange.markets import Family, Market
 from mdcache.results import read_failed
-from mdcache.serving.ops.recent_calls import CallCounts, RecentCalls, count_call, counts_by_name
+from mdcache.serving.ops.recent_calls import CallCounts, CallSums, RecentCalls, count_call, counts_by_name
 from mdcache.store_events import TierFailed, TierStateChanged
 from mdcache.stream_events import StreamComplaint, StreamConnected, StreamEnded, StreamRefused, TopicsDead
 
 WEIGHT_SECONDS = 300  # seconds of weight that are kept: five bars of a gauge, and some before them
 MAX_NOTES_PER_KIND = 40  # for each kind, so that a thousand rejected bodies do not hide last night's ban
 MAX_CLOSURES = 20
+_SPENDERS_SLOT_S = 30  # a series that is refreshed takes an entry in each slot
 TOP = 10  # of the clients and the series that cost most
 MINUTE_S = 60
 NO_CLIENT = "other"  # as in metrics: a client without a configured name, or nobody
@@ -117,9 +118,8 @@ class Activity:
         self._family_now_ms = family_now_ms
         self._weights: dict[Family, dict[int, int]] = {family: {} for family in Family}
         self._minute = RecentCalls(MINUTE_S)
-        self._totals: Counter[tuple[str, str]] = Counter()
-        self._by_client = RecentCalls(WEIGHT_SECONDS)
-        self._by_subject = RecentCalls(WEIGHT_SECONDS)
+        self._totals: CallSums = {}
+        self._by_client, self._by_subject = (RecentCalls(WEIGHT_SECONDS, _SPENDERS_SLOT_S) for _ in range(2))
         self._closures: deque[GateClosure] = deque(maxlen=MAX_CLOSURES)
         self._notes: dict[str, deque[Note]] = {}
         # mypy can't express "the handler of a type takes that type": the test sends one of each
@@ -183,8 +183,7 @@ class Activity:
 
     def total(self) -> CallCounts:
         """Return the calls since the start, for whatever reason."""
-        names = ("calls", "failed", "weight")
-        return CallCounts(*(sum(n for (_, of), n in self._totals.items() if of == name) for name in names))
+        return CallCounts(*(sum(counted) for counted in zip((0, 0, 0), *self._totals.values(), strict=True)))
 
     def spenders(self) -> Spenders:
         """Return the clients and the series that cost most of late."""
