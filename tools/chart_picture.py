@@ -15,7 +15,7 @@ from tests.support.browser import browser
 from tools.status_picture import PICTURES, save
 
 _HALT_S, _BETWEEN_S, _BAN_S = 8.0, 14.0, 12.0
-_WIDTH, _HEIGHT = 1000, 1030  # down to the end of "Where it comes from"
+_WIDTH, _HEIGHT = 1000, 1100  # down to the end of "Where it comes from"
 
 
 def main() -> int:
@@ -24,7 +24,7 @@ def main() -> int:
         sim() as exchange,
         daemon(exchange, **stream_settings(exchange)) as (url, _),
         httpx.Client(base_url=f"{exchange}/_sim/", trust_env=False) as control,
-        tempfile.TemporaryDirectory() as profile,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
         browser(Path(profile)) as window,
     ):
         window.look(width=_WIDTH, height=_HEIGHT)

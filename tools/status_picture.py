@@ -29,7 +29,7 @@ def main() -> int:
     with (
         sim() as exchange,
         daemon(exchange, **stream_settings(exchange)) as (url, _),
-        tempfile.TemporaryDirectory() as profile,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
     ):
         asyncio.run(_ask(url))
         with browser(Path(profile)) as window:

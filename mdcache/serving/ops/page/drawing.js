@@ -11,7 +11,7 @@ function color(name) {
 }
 
 export class Drawing {
-  #chart; #candles; #volumes; #spans; #drawn = null; #fresh = true;
+  #chart; #candles; #volumes; #spans; #drawn = null; #ahead = 0;
 
   /** Draws into `box`. `onScroll` is called when the first candles come into sight, `onPoint` with an open time or null. */
   constructor(box, { onScroll, onPoint }) {
@@ -43,13 +43,13 @@ export class Drawing {
 
   /** Forgets what is drawn: what comes next is of another series. */
   clear() {
-    this.#fresh = true;
     this.#drawn = null;
     for (const series of [this.#candles, this.#volumes, this.#spans]) series.setData([]);
   }
 
   /** Draws rows, holes (each a list of opens), and the opens of what is stale. */
   show(drawn) {
+    const scale = this.#chart.timeScale(), first = this.#drawn === null, atEnd = scale.scrollPosition() >= 0;
     this.#drawn = drawn;
     const { rows, holes, stale, interval } = drawn, past = new Set(stale);
     const decimals = decimalsOf(rows);
@@ -65,11 +65,10 @@ export class Drawing {
     this.#candles.setData([...rows.map((row) => this.#candle(row, past)), ...empty].sort((one, other) => one.time - other.time));
     this.#volumes.setData(rows.map((row) => ({ time: row[OPEN_TIME] / 1000, value: Number(row[VOLUME]) })));
     this.#spans.setData(marked.map(([open, what]) => ({ time: open / 1000, value: 1, color: color(what) })));
-    if (this.#fresh && rows.length) {
-      const count = rows.length + empty.length;
-      this.#chart.timeScale().setVisibleLogicalRange({ from: count - FIRST_SHOWN, to: count + MARGIN });
-      this.#fresh = false;
-    }
+    const grown = ahead.length !== this.#ahead, count = rows.length + empty.length;
+    this.#ahead = ahead.length;
+    if (first) scale.setVisibleLogicalRange({ from: count - FIRST_SHOWN, to: count + MARGIN });
+    else if (atEnd && grown) this.toNewest();
   }
 
   /** Draws the newest candle, of which only this has changed. */
