@@ -70,15 +70,17 @@ class Checkpoint:
 
     def save(self, boot: str) -> SavedState:
         """Return gate and budget as they should be saved."""
-        gate, now, utc = self._gate_keeper.gate, self._stamp(boot), self._family_clock.measured()
-        plain = gate_to_mapping(gate, now.now_ms, utc.ms)
+        gate, now, utc = self._gate_keeper.gate, self._stamp(boot), self._family_clock.now()
+        plain = gate_to_mapping(gate, now.now_ms, utc.utc_ms)
         saved_now = SavedState(
-            now, utc.ms, min(utc.error_ms, MINUTE_MS), plain, budget_to_mapping(self._budget_keeper.budget)
+            now, utc.utc_ms, min(utc.error_ms, MINUTE_MS), plain, budget_to_mapping(self._budget_keeper.budget)
         )
-        if self._restored is not None and gate is self._restored[0]:  # otherwise each start would add to its wait
+        waits = gate.state is not GateState.OPEN
+        if waits and self._restored is not None and gate is self._restored[0]:  # else each start would add to its wait
             was = self._restored[1]
-            past_ms = was.utc_ms + elapsed_ms(was.stamp, now)
-            saved_now = replace(saved_now, utc_ms=past_ms, error_ms=was.error_ms, gate=was.gate)
+            past_ms = elapsed_ms(was.stamp, now)
+            error_ms = was.error_ms + past_ms // DRIFT if was.stamp.boot == boot else MINUTE_MS  # the wall clock's
+            saved_now = replace(saved_now, utc_ms=was.utc_ms + past_ms, error_ms=error_ms, gate=was.gate)
         return saved_now
 
     def restore(self, saved: SavedState | None, boot: str) -> None:

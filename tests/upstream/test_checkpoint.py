@@ -142,10 +142,13 @@ async def test_what_was_drawn_counts_as_spent_after_a_restart_in_the_same_minute
 
 
 @pytest.mark.virtual
+@pytest.mark.parametrize("shut", [False, True])
 @pytest.mark.parametrize("boot", ["boot", "another"])
-async def test_the_exchanges_time_is_known_from_before_a_restart_since_the_same_boot(boot: str) -> None:
+async def test_the_exchanges_time_is_known_from_before_a_restart_since_the_same_boot(boot: str, *, shut: bool) -> None:
     was = FamilyParts(ahead_ms=1_500)
     await was.clocks.ensure(Market.SPOT)
+    if shut:
+        was.keeper.step(ForcedShut(3_600_000))
     saved = was.checkpoint.save("boot")
     await was.clock.sleep(100.0)
     parts = FamilyParts(wall_step_ms=90_000)
@@ -155,6 +158,9 @@ async def test_the_exchanges_time_is_known_from_before_a_restart_since_the_same_
         assert abs(off_ms) <= error_ms < 150
     else:  # by this machine's wall clock
         assert (abs(off_ms) > 10_000, error_ms) == (True, 60_000)
+    last = FamilyParts(wall_step_ms=90_000)  # started again before anything was measured
+    last.checkpoint.restore(parts.checkpoint.save(boot), boot)
+    assert last.now().error_ms == (60_000 if boot == "another" else pytest.approx(error_ms, abs=100))
 
 
 @pytest.mark.virtual
