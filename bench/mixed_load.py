@@ -15,7 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -84,23 +84,19 @@ def at_once() -> Iterator[None]:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
-def hit_waits_ms(urls: Sequence[str], seconds: float) -> list[list[float]]:
-    """Milliseconds from when a hit of each server was due until its answer was there; they are asked in turn."""
-    waits: list[list[float]] = [[] for _ in urls]
-    with ExitStack() as stack:
-        asked = [stack.enter_context(asking_for(url)) for url in urls]
-        stack.enter_context(at_once())
+def hit_waits_ms(url: str, seconds: float) -> list[float]:
+    """Milliseconds from when a hit was due until its answer was there."""
+    waits: list[float] = []
+    with asking_for(url) as (connection, request), at_once():
         due = time.perf_counter()
         end = due + seconds
         while (now := time.perf_counter()) < end:
-            for (connection, request), seen in zip(asked, waits, strict=True):
-                slept = due > now
-                time.sleep(max(0.0, due - now))
-                since = time.perf_counter() if slept else due  # waking up late is this process's own fault
-                exchange(connection, request)
-                now = time.perf_counter()
-                seen.append((now - since) * 1000)
-                due += HIT_EVERY_S / len(urls)
+            slept = due > now
+            time.sleep(max(0.0, due - now))
+            since = time.perf_counter() if slept else due  # waking up late is this process's own fault
+            exchange(connection, request)
+            waits.append((time.perf_counter() - since) * 1000)
+            due += HIT_EVERY_S
     return waits
 
 
@@ -166,12 +162,14 @@ def measure(folder: Path) -> Measured:
             with bare_like(url, path, folder) as (bare_url, _):
                 time.sleep(3.0)
                 before, began = frames_so_far(Asking(url)), time.monotonic()
-                waits, bare = hit_waits_ms([url + path, bare_url + path], SECONDS)
-                frames = (frames_so_far(Asking(url)) - before) / (time.monotonic() - began)
+                waits = hit_waits_ms(url + path, SECONDS)
+                bare = hit_waits_ms(bare_url + path, SECONDS)
+                ended_s = time.monotonic()
+                frames = (frames_so_far(Asking(url)) - before) / (ended_s - began)
             for load in loads:
                 load.terminate()
                 load.join()
-        times = [ms for at_s, ms in json.loads(held.read_text()) if at_s > began_s]
+        times = [ms for at_s, ms in json.loads(held.read_text()) if began_s < at_s < ended_s]
     return Measured(waits, bare, times, frames)
 
 

@@ -44,7 +44,7 @@ class Serve:
 
     def body(self) -> bytes:
         """Return the rows as compact JSON, as Binance prints it."""
-        return b"[" + b",".join(self.parts()) + b"]"
+        return b"".join((b"[", b",".join(self.parts()), b"]"))
 
     def parts(self) -> list[bytes]:
         """Return the rows as printed, in slices that commas join."""

@@ -27,7 +27,7 @@ _LOG_DRAIN_S = 1.0  # for the last log lines to be written
 _STDERR = 2
 _OTHER_FILES = 4_096  # beside listeners: clients that ask, connections to Binance, stores
 _GC_THRESHOLDS = (50_000, 20, 100)  # a page of 1,000 rows creates 13,000 short-lived objects and no cycle
-_SWITCH_INTERVAL_S = 0.001  # after which a thread that parses or compresses lets the event loop go on; 5 ms otherwise
+_SWITCH_INTERVAL_S = 0.0002  # after which a thread that parses or compresses lets the event loop go on; 5 ms otherwise
 
 
 def run(settings: Settings) -> None:

@@ -94,8 +94,6 @@ def page_steps(body: bytes, expected: ExpectedRows) -> Generator[None, None, Pag
         yield
     columns: _ByColumn = tuple(zip(*lines, strict=True))
     _check_prices(columns)
-    if long:
-        yield
     open_ms, close_ms, trades = columns[_OPEN_TIME], columns[_CLOSE_TIME], columns[_TRADES]
     if expected.micros:
         open_ms, close_ms = _in_ms(open_ms), _in_ms(close_ms)

@@ -49,8 +49,8 @@ class LinkOwner(Protocol):
         """Look at the connection: it has ended, or will end."""
 
 
-# Of a burst, before others have their turn: half a millisecond, but if a thousand listen to each frame, 32.
-_AT_ONCE, _AT_ONCE_S = 16, 0.005
+# Of a burst, before others have their turn: a quarter of a millisecond, but if a thousand listen to each frame, 16.
+_AT_ONCE, _AT_ONCE_S = 8, 0.005
 
 
 class Link:
