@@ -15,7 +15,7 @@ from mdcache.upstream.streams.messages import Complaint, TopicFrame
 from mdcache.upstream.streams.ports import ConnectionEnded
 
 BURST = 500
-MOST_AT_ONCE = 16
+MOST_AT_ONCE = 8
 
 
 class Burst:
