@@ -25,8 +25,8 @@ paths are unknown (404, -5000), other methods not supported (405, -1020).
 """
 _OPERATIONS, _NATIVE, _STREAMS, _FUTURES_DATA = "operations", "native", "streams", "futures-data"
 _TAGS = {
-    **dict.fromkeys(MARKETS.values(), "As Binance answers."),
-    _FUTURES_DATA: "As Binance answers.",
+    **{name: f"Binance's public paths of {name}, answered as Binance does." for name in MARKETS.values()},
+    _FUTURES_DATA: "Binance's statistics of both futures markets.",
     _STREAMS: "Binance's streams over WebSockets: one subscription there, however many listen here.",
     _NATIVE: "Many series in one answer, waiting for a close, tables, events, the price at a moment, charts.",
     _OPERATIONS: "Health, status, metrics, pages, and admin calls.",

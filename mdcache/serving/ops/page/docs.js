@@ -18,7 +18,7 @@ globalThis.SwaggerUIBundle?.({
   deepLinking: true,
   validatorUrl: null,
   defaultModelsExpandDepth: -1, // an operation shows its own
-  docExpansion: "list",
+  docExpansion: "none",
   filter: true,
   showMutatedRequest: false, // the command line shows what was asked for
   requestInterceptor: ask,
