@@ -20,17 +20,19 @@ from tests.support.processes import daemon, sim
 ROOT = Path(__file__).parents[2]
 EXAMPLES, HOME = ROOT / "examples", ROOT / ".clients" / "examples"
 CRATES = Path("/usr/share/cargo/registry")  # where Debian has them
-PACKAGES = {"go": ["golang-go"], "cargo": ["cargo", "librust-reqwest-dev", "librust-serde-derive-dev"]}
+COMPILERS = {"go": "golang-go", "cargo": "cargo"}
+LIBRARIES = ["librust-reqwest-dev", "librust-serde-derive-dev"]
 SYMBOLS, RUN_S, LEAST = ("BTCUSDT", "ETHUSDT"), 15.0, 8
 
 
-def install(program: str) -> None:
-    """Install a compiler and what goes with it."""
-    there = shutil.which(program) is not None and (program == "go" or list(CRATES.glob("reqwest-*")))
-    if not there and os.geteuid() == 0:
-        print(f"installing {', '.join(PACKAGES[program])} …", flush=True)
+def install() -> None:
+    """Install what is missing."""
+    packages = [package for program, package in COMPILERS.items() if shutil.which(program) is None]
+    packages += [] if list(CRATES.glob("reqwest-*")) else LIBRARIES
+    if packages and os.geteuid() == 0:
+        print(f"installing {', '.join(packages)} …", flush=True)
         subprocess.run(["apt-get", "update", "-qq"], check=False)
-        command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES[program]]
+        command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
         subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
 
 
@@ -84,10 +86,10 @@ def problems(program: Path, url: str) -> list[str]:
 def main() -> int:
     """Run all; return 1 if anything is wrong."""
     HOME.mkdir(parents=True, exist_ok=True)
+    install()
     failed = False
     with sim() as exchange, daemon(exchange) as (url, _):
-        for program, compiled in (("go", compile_go), ("cargo", compile_rust)):
-            install(program)
+        for compiled in (compile_go, compile_rust):
             wrong = problems(compiled(), url)
             print(f"{compiled.__name__.removeprefix('compile_')}: {'; '.join(wrong) or 'as it should be'}", flush=True)
             failed |= bool(wrong)
