@@ -5,7 +5,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 import uvloop
 
 from mdcache.errors import TransportFailed
+from mdcache.upstream import loop_network
 from mdcache.upstream.http_client import MarketClient
 from mdcache.upstream.models import UpstreamRequest
 from tests.support.programs import find
@@ -214,6 +215,37 @@ def test_the_next_address_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
             assert len(server.connections) == 1
 
     on_uvloop(main)
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second(
+    given_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    left: list[str] = []
+    answers = socket.socket()
+
+    async def connect_to(address: tuple[Any, ...]) -> socket.socket:
+        tried.append(address[4])
+        if address[0] == socket.AF_INET and not given_up:
+            return answers
+        try:
+            await asyncio.sleep(3_600.0)
+        finally:
+            left.append(address[4])
+        raise AssertionError
+
+    monkeypatch.setattr(loop_network, "_connect_to", connect_to)
+    found = [(family, socket.SOCK_STREAM, 6, "", name) for family, name in ((10, "a"), (10, "b"), (2, "c"), (2, "d"))]
+    began = asyncio.get_running_loop().time()
+    with answers, pytest.raises(TimeoutError) if given_up else nullcontext():
+        async with asyncio.timeout(2.0):
+            assert await loop_network._connect(found) is answers
+    assert asyncio.get_running_loop().time() - began == pytest.approx(2.0 if given_up else 0.25)
+    await asyncio.sleep(0)
+    assert tried == (["a", "c", "b", "d"] if given_up else ["a", "c"])  # the families take turns
+    assert sorted(left) == (["a", "b", "c", "d"] if given_up else ["a"])
 
 
 def test_a_long_reply_waits_in_the_socket_until_it_is_read() -> None:
