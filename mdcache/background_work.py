@@ -1,6 +1,7 @@
 """Work beside the loop: supervise tasks, and do long computations in threads, or in turns with what else there is."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, ParamSpec, TypeVar
 
@@ -11,6 +12,8 @@ _PAUSE_S = 1.0
 _MAX_PAUSE_S = 60.0
 _CANCEL_AGAIN_S = 0.1
 LONG_BYTES = 1 << 18  # to parse or compress so many takes about a millisecond
+_NEVER = threading.Event()
+_GIVE_WAY_S = 0.0002
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
@@ -51,6 +54,15 @@ async def compute(nbytes: int, call: Callable[_P, _T], *args: _P.args, **kwargs:
     if nbytes > LONG_BYTES:
         return await asyncio.to_thread(call, *args, **kwargs)
     return call(*args, **kwargs)
+
+
+def give_way() -> None:
+    """Let the event loop run, if this is a thread beside it; to be called about once a millisecond of computation.
+
+    On a core that both share, the system would let the loop wait until the thread has had its 3 ms.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        _NEVER.wait(_GIVE_WAY_S)
 
 
 async def in_turns(steps: Generator[None, None, _T], clock: Clock) -> _T:

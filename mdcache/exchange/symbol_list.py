@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from mdcache.background_work import give_way
 from mdcache.exchange.undecodable import UNDECODABLE
 
 SYMBOLS = "symbols"
@@ -83,6 +84,7 @@ def _entries_from(text: bytes, start: int) -> tuple[list[msgspec.Raw], int]:
     while (brace := text.find(_NEXT_ENTRY, start + _SLICE_BYTES)) >= 0:
         entries += _list_decoder.decode(b"[%b]" % text[start : brace + 1])
         start = brace + 2
+        give_way()
     rest = "[" + text[start:].decode()
     _, after = _scanner.raw_decode(rest)
     end = start + len(rest[1 : after - 1].encode())

@@ -6,12 +6,14 @@ from typing import Any
 
 import msgspec
 
+from mdcache.background_work import give_way
 from mdcache.errors import BodyFault, InvalidBody
 from mdcache.exchange.markets import Market
 from mdcache.exchange.symbol_list import cut_body
 from mdcache.exchange.undecodable import UNDECODABLE, read_text
 
 _NOTHING = msgspec.Raw(b"null")
+_ENTRIES_AT_ONCE = 256
 
 
 class _Entry(msgspec.Struct):
@@ -69,7 +71,10 @@ def read_symbols(market: Market, body: bytes, as_of_ms: int) -> MarketSymbols:
         spans, listed = cut_body(body)
     except UNDECODABLE as error:
         raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, str(error)) from error
-    entries = [entry for raw in listed if (entry := _read_entry(raw)).symbol]
+    entries: list[_Listed] = []
+    for at in range(0, len(listed), _ENTRIES_AT_ONCE):
+        entries += [entry for raw in listed[at : at + _ENTRIES_AT_ONCE] if (entry := _read_entry(raw)).symbol]
+        give_way()
     if not entries:
         raise InvalidBody(BodyFault.NOT_EXCHANGE_INFO, f"no symbols on {market}")
     limits_at, limits_to = spans.get("rateLimits", (0, 0))

@@ -6,7 +6,9 @@ from collections.abc import Generator
 from typing import Any
 
 import msgspec
+import pytest
 
+from mdcache import background_work
 from mdcache.background_work import in_turns
 from mdcache.cache.exchange_info import ExchangeInfo
 from mdcache.cache.snapshot_reads import parse
@@ -37,6 +39,24 @@ async def test_a_long_list_is_parsed_in_a_thread() -> None:
         assert len(found.symbols.names) == count
         assert found.symbols.trades("S0USDT", by_pair=False)
     assert [each == threading.get_ident() for each in parser.threads] == [True, False]
+
+
+async def test_a_thread_gives_way_and_the_loop_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[bool] = []
+
+    class Never:
+        def wait(self, seconds: float) -> None:
+            assert seconds < 0.001
+            waited.append(threading.current_thread() is threading.main_thread())
+
+    monkeypatch.setattr(background_work, "_NEVER", Never())
+    entries = [{"symbol": f"S{n}USDT", "filters": ["x" * 1_000]} for n in range(600)]
+    body = SnapshotBody(msgspec.json.encode({"symbols": entries}), 7)
+    Parser().parse(QUESTION, body)
+    assert waited == []
+    await parse(Parser(), QUESTION, body)
+    assert len(waited) > 10
+    assert not any(waited)
 
 
 async def test_others_have_their_turn_between_two_steps() -> None:

@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 import xxhash
 
+from mdcache.background_work import give_way
 from mdcache.clock import Clock
 from mdcache.events import Events
 from mdcache.exchange.markets import Market
@@ -23,6 +24,7 @@ from mdcache.stores.disk.state_dir import replace_file
 VERSION = 1
 TIER, OP = Tier.DISK, StoreOp.SYMBOLS
 _LEVEL = 1  # 20 MB in a quarter of a second to a twelfth of the size; a higher level gains little
+_AT_ONCE = 1 << 16  # bytes deflated in a millisecond
 _MAX_BYTES = 64 << 20  # the most that a reply of exchangeInfo may have
 _T = TypeVar("_T")
 
@@ -96,4 +98,8 @@ def _read(path: Path, origin: str) -> tuple[bytes, int] | None:
 
 def _write(path: Path, origin: str, body: bytes, as_of_ms: int) -> None:
     head = msgspec.json.encode(_FileHeader(VERSION, origin, as_of_ms, xxhash.xxh3_64_hexdigest(body)))
-    replace_file(path, head + b"\n" + zlib.compress(body, _LEVEL))
+    deflater, pieces = zlib.compressobj(_LEVEL), [head, b"\n"]
+    for at in range(0, len(body), _AT_ONCE):
+        pieces.append(deflater.compress(body[at : at + _AT_ONCE]))
+        give_way()
+    replace_file(path, b"".join([*pieces, deflater.flush()]))

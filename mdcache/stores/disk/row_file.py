@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from mdcache.background_work import give_way
 from mdcache.candles.persistence import SeriesChange, SeriesFilter, SeriesOutline, StoredBlock
 from mdcache.candles.ranges import Span
 from mdcache.clock import Clock
@@ -162,6 +163,7 @@ class RowFile:
         row_id = self._tables.put_block(series, index, record, parts.appended, self._clock.wall_ms())
         if parts.base is not None:
             self._tables.put_base(row_id, parts.base)
+            give_way()
 
     def _record_if_intact(self, key: SeriesKey, index: int, raw: object) -> BlockRecord | None:
         try:
