@@ -5,6 +5,7 @@ times (docs/design.md#trade-counts).
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import NamedTuple
 
 
@@ -37,6 +38,13 @@ class FirstTrades:
             TradeCount(open_ms, end_ms, end - number) for open_ms, number in self.opened(symbol) if open_ms < end_ms
         ]
 
-    def opened(self, symbol: str) -> list[tuple[int, int]]:
-        """Return the open times of the newest candles and the numbers of their first trades, the latest one first."""
-        return sorted(set(self._first.get(symbol, {}).values()), reverse=True)
+    def opened(self, symbol: str) -> Iterator[tuple[int, int]]:
+        """Yield the open times of the newest candles and the numbers of their first trades, the latest one first.
+
+        A greater number than that of a later candle is left out: the numbers have begun anew since.
+        """
+        least: int | None = None
+        for open_ms, number in sorted(set(self._first.get(symbol, {}).values()), reverse=True):
+            if least is None or number <= least:
+                least = number
+                yield open_ms, number

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+_BEGUN_ANEW_MS = 600_000  # a lower number that is so much newer is no late frame
+
 
 class _Seen(NamedTuple):
     """A trade's number, and the latest moment at which it was known to be the newest one."""
@@ -21,9 +23,13 @@ class LastTrades:
         self._seen: dict[str, _Seen] = {}
 
     def take(self, symbol: str, number: int, until_ms: int) -> None:
-        """Record that a trade was the newest one at a moment; a negative number is none."""
+        """Record that a trade was the newest one at a moment; a negative number is none.
+
+        Numbers begin anew where a test network was wiped, or a symbol listed again.
+        """
         known = self._seen.get(symbol, _Seen(-1, 0))
-        if number > known.number or (number == known.number >= 0 and until_ms > known.until_ms):
+        newer_ms = until_ms - known.until_ms
+        if number > known.number or (number >= 0 and newer_ms > (0 if number == known.number else _BEGUN_ANEW_MS)):
             self._seen[symbol] = _Seen(number, until_ms)
 
     def newest_until_ms(self, symbol: str, number: int) -> int | None:

@@ -20,6 +20,7 @@ from mdcache.exchange.rows import Row
 from mdcache.exchange.streams import Frame
 
 _MAX_REVISED = 256
+_MAX_COUNTED = 500  # rows: 0.3 ms, and a question may count several times
 _TRADES = 8  # the place of their number in a printed row
 _MEAN_MONTH_MS = 2_629_746_000  # of the Gregorian calendar
 
@@ -207,10 +208,11 @@ class Series:
         """
         rows = self.tail_rows
         told = -1 if self.tail is None or self.stream is None else self.stream.last_trade(self.tail)
-        first = next((each for each in opened if rows and each[0] <= rows[-1].open_ms), None)
-        if told >= 0 or first is None:
+        if told >= 0 or not rows:
             return told
-        return first[1] - 1 + self._trades_between(first[0], rows[-1].open_ms + 1, rows)
+        first = next((each for each in opened if each[0] <= rows[-1].open_ms), None)
+        trades = None if first is None else self._trades_between(first[0], rows[-1].open_ms + 1, rows)
+        return told if first is None or trades is None else first[1] - 1 + trades
 
     def note_silence(self, silence: SilentSpan) -> bool:
         """Record that nothing was traded for a while; return whether that is news."""
@@ -238,8 +240,13 @@ class Series:
                 return self._changes_live_tail(news=True)
         return False
 
-    def _trades_between(self, open_ms: int, end_ms: int, tail_rows: Iterable[Row]) -> int:
-        """Return how many trades the known rows show that open in a span; those of the tail are given."""
+    def _trades_between(self, open_ms: int, end_ms: int, tail_rows: Iterable[Row]) -> int | None:
+        """Return how many trades the known rows show that open in a span, unless these are too many to count.
+
+        The rows of the tail are given.
+        """
+        if self.interval.count(open_ms, end_ms) > _MAX_COUNTED:
+            return None
         settled = self.blocks.printed_rows(open_ms, min(end_ms, self.tail.start_ms if self.tail else end_ms))
         found = sum(int(raw.split(b",")[_TRADES]) for _, raw in settled)
         return found + sum(row.trades for row in tail_rows if open_ms <= row.open_ms < end_ms)

@@ -32,6 +32,7 @@ _STREAMED = {  # docs/binance.md#kline-streams
 }
 _SPOT_CADENCE_MS, _SECONDS_CADENCE_MS, _FUTURES_CADENCE_MS = 2_000, 1_000, 250  # docs/binance.md#kline-streams
 _PRODUCTS = {Market.USDM: 1, Market.COINM: 2}  # `st`: docs/binance.md#kline-streams
+_OTHER_PRODUCTS = {Market.USDM: 2, Market.COINM: 1}
 _NO_VOLUME = msgspec.Raw(b'"0"')
 _TRADED_TOPIC = re.compile(r"(?P<subject>[^@]+)@(?P<kind>kline|continuousKline)_(?P<interval>[0-9]+[smhdwM])")
 _EAST_8 = 480  # minutes; the only offset that spot's streams have
@@ -162,7 +163,8 @@ def read_mini_tickers(data: bytes, market: Market) -> tuple[int, list[str]]:
     """Return the newest event time of a frame of `MINI_TICKERS`, and the symbols that it lists, of this market.
 
     Both futures markets are listed on both hosts. Whether in one frame or in two is not documented, so what a frame
-    says of the other market proves nothing here; one without any of this market has the time -1.
+    says of the other market proves nothing here; one without any of this market has the time -1. A symbol of a product
+    that is not known may be one of this market: it was traded, but its time proves nothing.
 
     Raises:
         InvalidBody: with a reason from a closed set; an empty list has no time.
@@ -176,7 +178,8 @@ def read_mini_tickers(data: bytes, market: Market) -> tuple[int, list[str]]:
     if not 0 <= newest_ms < MICROSECONDS_FROM:
         raise InvalidBody(BodyFault.WINDOW, f"an event at {newest_ms}")
     ours = [ticker for ticker in tickers if ticker.product in {0, _PRODUCTS.get(market)}]
-    return max((ticker.event_ms for ticker in ours), default=-1), [ticker.symbol for ticker in ours]
+    traded = [ticker.symbol for ticker in tickers if ticker.product != _OTHER_PRODUCTS.get(market)]
+    return max((ticker.event_ms for ticker in ours), default=-1), traded
 
 
 def _decode(decoder: msgspec.json.Decoder[_Event], data: bytes) -> _Event:

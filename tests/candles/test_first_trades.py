@@ -6,6 +6,7 @@ import pytest
 
 from mdcache.candles.first_trades import FirstTrades, TradeCount
 from mdcache.candles.series import Series
+from mdcache.candles.settling import SettlePolicy
 from mdcache.exchange.streams import Frame
 from tests.candles.timeline import at, make_series, minute_of, row, settle, show_tail
 
@@ -29,6 +30,16 @@ def test_an_older_candle_no_trade_and_another_symbol_count_nothing() -> None:
     trades.take("ETHUSDT", "1h", 0, 3)
     assert trades.counts("BTCUSDT", "1m") == []
     assert trades.counts("BNBUSDT", "1m") == []
+
+
+def test_what_opened_before_the_numbers_began_anew_is_left_out() -> None:
+    trades = FirstTrades()
+    trades.take("BTCUSDT", "1d", 0, 70)
+    trades.take("BTCUSDT", "1h", 3_600_000, 100)
+    trades.take("BTCUSDT", "5m", 3_900_000, 3)
+    trades.take("BTCUSDT", "1m", 3_960_000, 8)
+    assert list(trades.opened("BTCUSDT")) == [(3_960_000, 8), (3_900_000, 3)]
+    assert trades.counts("BTCUSDT", "1m") == [TradeCount(3_900_000, 3_960_000, 5)]
 
 
 def read_soon(closed_trades: int) -> Series:
@@ -76,3 +87,32 @@ def test_another_read_of_the_row_is_counted_anew() -> None:
     show_tail(series, 8, 10, as_of=10 + 2 / 60)
     series.apply_frame(Frame(at(10.6), row(10, 62), final=False), CADENCE_MS)
     assert series.confirm_closed([count(9, 60)])
+
+
+def test_a_row_that_changed_after_it_was_confirmed_is_in_doubt_again() -> None:
+    series = read_soon(60)
+    assert series.confirm_closed([count(9, 60)])
+    assert series.tail is not None
+    changed = replace(series.tail, rows=(series.tail.rows[0], row(9, 59), series.tail.rows[2]))
+    series.replace_tail(changed)
+    assert [each.trades for each in series.doubtful] == [59]
+    assert series.live_tail == changed
+
+
+def test_a_count_that_begins_after_the_first_doubtful_row_proves_nothing() -> None:
+    """Of seconds, several have closed since a server could have lagged."""
+    series = Series(make_series().key, make_series().endpoint, SettlePolicy(120_000, 300_000))
+    show_tail(series, 8, 10, as_of=10 + 1 / 60)
+    series.apply_frame(Frame(at(10.5), row(10, 61), final=False), CADENCE_MS)
+    assert [minute_of(each.open_ms) for each in series.doubtful] == [8, 9]
+    assert not series.confirm_closed([count(9, 60)])
+    assert series.confirm_closed([count(8, 120)])
+
+
+def test_not_more_rows_are_counted_than_take_no_time() -> None:
+    """A month of minutes takes 0.1 s, in which nobody is answered."""
+    series = read_soon(60)
+    settle(series, -900, 7)
+    assert not series.confirm_closed([count(-491, 60 * 501)])
+    assert series.last_trade([(at(-491), 1)]) == -1
+    assert series.confirm_closed([count(-489, 60 * 499)])

@@ -21,6 +21,16 @@ def test_a_newer_trade_ends_it_and_an_older_one_proves_nothing() -> None:
     assert trades.newest_until_ms("BTCUSDT", 8) == 900
 
 
+def test_numbers_that_begin_anew_count_again_but_a_late_frame_does_not() -> None:
+    """A test network was wiped, or a symbol listed again."""
+    trades = LastTrades()
+    trades.take("BTCUSDT", 1_000_000, 1_000)
+    trades.take("BTCUSDT", 7, 601_000)
+    assert trades.newest_until_ms("BTCUSDT", 7) is None
+    trades.take("BTCUSDT", 8, 601_001)
+    assert trades.newest_until_ms("BTCUSDT", 8) == 601_001
+
+
 def test_no_trade_and_another_symbols_trade_prove_nothing() -> None:
     trades = LastTrades()
     trades.take("BTCUSDT", -1, 1_000)

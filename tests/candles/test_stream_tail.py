@@ -95,6 +95,15 @@ def test_a_late_frame_of_the_last_candle_that_is_not_final_completes_nothing() -
     assert live(series).close_passed(at(11.02))
 
 
+def test_the_next_candle_that_a_frame_showed_before_the_read_is_not_shown() -> None:
+    """The server that was read lags, and more may have been traded until the read was sent."""
+    series = make_series()
+    show_tail(series, 9, 10, as_of=11.06)
+    series.apply_frame(frame(11.03, 10, final=True), CADENCE_MS)
+    series.apply_frame(frame(11.05, 11, 3), CADENCE_MS)
+    assert shown(series) == (11.06, [(9, 60), (10, 60)])
+
+
 def test_a_bucket_without_a_frame_ends_what_is_shown() -> None:
     series = streamed(frame(11.01, 10, 70, final=True), frame(12.5, 12, 3))
     assert shown(series) == (minute_of(at(11) - 1), [(9, 60), (10, 70)])
@@ -284,6 +293,8 @@ def test_without_a_tail_nothing_is_complete() -> None:
     series = make_series()
     show_tail(series, 9, 10, as_of=10.5, error_ms=30)
     assert series.complete_until_ms() == at(10.45) - 30
+    series.note_silence(SilentSpan(at(10.6), at(10.7), row(10).raw))
+    assert series.complete_until_ms() == at(10.45) - 30, "with frames or tickers as without any"
 
 
 def test_the_as_of_does_not_go_back_when_a_reply_overtakes_the_frames() -> None:

@@ -240,6 +240,9 @@ def test_mini_tickers() -> None:
 def test_mini_tickers_of_the_other_futures_market_prove_nothing() -> None:
     both = b'[{"e":"24hrMiniTicker","E":9,"s":"BTCUSDT","st":1},{"e":"24hrMiniTicker","E":11,"s":"BTCUSD_PERP","st":2}]'
     assert read_mini_tickers(both, Market.USDM) == (9, ["BTCUSDT"])
+    assert read_mini_tickers(both.replace(b'"st":2', b'"st":3'), Market.USDM) == (9, ["BTCUSDT", "BTCUSD_PERP"]), (
+        "a product that is not known may be traded here"
+    )
     assert read_mini_tickers(both, Market.COINM) == (11, ["BTCUSD_PERP"])
     assert read_mini_tickers(both.replace(b'"st":1', b'"st":2'), Market.USDM) == (-1, [])
 
