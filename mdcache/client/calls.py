@@ -28,9 +28,13 @@ class ExchangeTime:
         self._noted_s = 0.0
 
     def note(self, sent_s: float, exchange_ms: int) -> None:
-        """Note what a reply to a request that was sent at `sent_s` says: it can't have been that time before."""
-        now_s = self.now_s()
-        self._ahead_s = min(self._ahead_s + (now_s - self._noted_s) * _DRIFT, exchange_ms / 1000 - sent_s)
+        """Note what a reply to a request that was sent at `sent_s` says: it can't have been that time before.
+
+        By now it is at least that time. If earlier replies say otherwise, this machine's clock stood still meanwhile.
+        """
+        now_s, said_s = self.now_s(), exchange_ms / 1000
+        known_s = self._ahead_s + (now_s - self._noted_s) * _DRIFT
+        self._ahead_s = min(known_s, said_s - sent_s) if known_s >= said_s - now_s else said_s - sent_s
         self._noted_s = now_s
 
     def age_s(self, as_of_ms: int) -> float:
@@ -111,8 +115,8 @@ def candles(  # noqa: PLR0913 - the parameters of the path
         }
         for error in () if partial else errors.values():
             raise error
-        for each in found:
-            _check_age(reply, each.as_of, max_age_s)
+        if found:
+            _check_age(reply, int(reply.headers["x-mdcache-as-of"]), max_age_s)  # also of those that did not change
         return Candles(answer["token"], tuple(found), errors)
 
     return Call("/v1/candles", params, read, _directives(max_age_s))

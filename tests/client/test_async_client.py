@@ -96,6 +96,19 @@ async def test_old_data_is_refused_with_its_age_and_none_with_when_to_come_back(
         assert isinstance(partial.errors["ETHUSDT", "1m"], Unavailable)
 
 
+def test_a_clock_that_stood_still_makes_no_data_younger() -> None:
+    now_s = 100.0
+    time = ExchangeTime(lambda: now_s)
+    time.note(99.9, 1_000_000)
+    assert time.age_s(990_000) == pytest.approx(10.1)
+    now_s = 101.0
+    time.note(100.0, 1_000_900)  # a slow reply says nothing new
+    assert time.age_s(990_000) == pytest.approx(11.1, abs=1e-3)
+    now_s = 102.0  # an hour later: the machine was suspended
+    time.note(101.9, 4_600_000)
+    assert time.age_s(4_590_000) == pytest.approx(10.1)
+
+
 async def test_an_exchange_that_does_not_answer_is_no_reason_to_trust_old_data() -> None:
     w = world()
     async with connected(w) as (client, _):

@@ -10,7 +10,7 @@ from mdcache.errors import MdcacheError, Refusal
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.serving.native import arrow_tables
-from mdcache.serving.native.answer_fields import Shown, describe_series, left_out, summary
+from mdcache.serving.native.answer_fields import Shown, describe_error, describe_series, left_out, summary
 from mdcache.serving.native.arrow_tables import ArrowTable
 from mdcache.serving.native.candles_query import MEDIA_TYPES, CandlesQuery, check_rows, chosen_form, parse_candles_query
 from mdcache.serving.native.found_rows import FoundRows
@@ -19,14 +19,13 @@ from mdcache.serving.native.messages import NativeReply, NativeRequest, Streamed
 from mdcache.serving.native.positions import name_of
 from mdcache.serving.native.row_reads import RowReads
 from mdcache.serving.native.tables import CSV_HEADER, csv_rows
-from mdcache.serving.native.tokens import DIGEST_BYTES, BadToken, digest, read_token, write_token
+from mdcache.serving.native.tokens import BadToken, digest, read_token, write_token
 from mdcache.serving.native.waits import Waits
 from mdcache.serving.responses import HttpResponse, Receive
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
 _CONTENT_TYPES = {form: media_type.encode() for form, media_type in MEDIA_TYPES.items()}
 _CONTENT_TYPES["csv"] += b"; charset=utf-8"
-_NOTHING = bytes(DIGEST_BYTES)  # in the place of a series that could not be answered: the next answer has news of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +144,12 @@ class CandlesApp:
     ) -> NativeReply:
         usable = [each for each in found if isinstance(each, FoundRows)]
         digests = [_digest(each) for each in found]
-        changed = list(range(len(found)))
-        if known is not None:
-            changed = [place for place in changed if digests[place] == _NOTHING or digests[place] != known[place]]
+        if not usable or (question.format != "json" and len(usable) < len(found) and not question.query.partial):
+            raise next(each for each in found if isinstance(each, MdcacheError))
+        changed = [place for place in range(len(found)) if known is None or digests[place] != known[place]]
         fields, result, age_s = summary(usable, self._clocks.now(question.query.choice.market).ms)
         if not changed:
             return NativeReply(HttpResponse(204, fields, b""), result, age_s)
-        if not usable or (question.format != "json" and len(usable) < len(found) and not question.query.partial):
-            raise next(each for each in found if isinstance(each, MdcacheError))
         shown = [(question.keys[place], found[place]) for place in changed]
         token = write_token(question.name, self._clocks.now(question.query.choice.market).ms, digests)
         if question.table is not None:
@@ -200,6 +197,6 @@ class CandlesApp:
 
 
 def _digest(found: FoundRows | MdcacheError) -> bytes:
-    if isinstance(found, MdcacheError):
-        return _NOTHING
+    if isinstance(found, MdcacheError):  # the same one is no news: who waits would ask again at once
+        return digest(f"error {describe_error(found)['code']}".encode(), stale=False)
     return digest(found.tag, stale=found.stale) if found.kept is None else found.kept.digest

@@ -16,7 +16,7 @@ from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.series import Series
 from mdcache.clock import Clock, Instant
-from mdcache.errors import MdcacheError
+from mdcache.errors import MdcacheError, Refusal
 from mdcache.events import BackgroundTask, Events
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import KlineQuestion, SeriesKey
@@ -99,14 +99,18 @@ class SeriesWatcher:
     # ------------------------------------------------------------------------------- looking
 
     async def _run(self) -> None:
+        refused = False
         while True:
             try:
                 answer = await self._look()
-            except MdcacheError:
+            except MdcacheError as error:
                 self.changes.lose()
-                self._tell()
+                if not refused:  # the same refusal is no news
+                    self._tell()
+                refused = isinstance(error, Refusal)
                 await self._sources.clock.sleep(_RETRY_S)
             else:
+                refused = False
                 self._tell()
                 await self._wait(answer)
 

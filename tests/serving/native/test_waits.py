@@ -131,6 +131,21 @@ async def test_while_binance_cant_be_asked_it_says_so_by_the_deadline() -> None:
     assert int(reply.headers["retry-after"]) > 200
 
 
+async def test_a_series_that_still_cant_be_answered_is_no_news() -> None:
+    w = world(streams=True)
+    query = "market=spot&symbols=BTCUSDT,NOSUCHUSDT&intervals=1m&limit=3&closed=true"
+    since = await token(w, query)
+    close_ms = w.clock.true_ms() // MINUTE * MINUTE + MINUTE
+    reply, at_ms = await timed(w, f"{query}&since={since}&wait=60")
+    assert 0 <= at_ms - close_ms <= 2_000
+    assert [each["symbol"] for each in json.loads(reply.body)["series"]] == ["BTCUSDT"]
+    since = json.loads(reply.body)["token"]
+    assert (await get(w, f"{query}&since={since}&wait=5")).status == 204
+    w.exchange.control.list_symbol("spot", "NOSUCHUSDT")
+    (listed,) = json.loads((await get(w, f"{query}&since={since}&wait=60")).body)["series"]
+    assert (listed["symbol"], "error" in listed) == ("NOSUCHUSDT", False)
+
+
 async def test_one_that_leaves_and_a_shutdown_end_the_wait() -> None:
     w = world()
     query = "market=spot&symbols=BTCUSDT&intervals=1h&limit=10&closed=true"
