@@ -155,22 +155,21 @@ def measure(folder: Path) -> Measured:
                 for name in names(TOPICS):
                     asking.get(f"{KLINES}{name}&limit=2")
             time.sleep(5.0)
-            began_s = time.monotonic()
+            frames, began_s = frames_so_far(asking), time.monotonic()
             loads = [context.Process(target=load, args=(url,), daemon=True) for load in (read_pages, read_symbols)]
             for load in loads:
                 load.start()
             with bare_like(url, path, folder) as (bare_url, _):
                 time.sleep(3.0)
-                before, began = frames_so_far(Asking(url)), time.monotonic()
                 waits = hit_waits_ms(url + path, SECONDS)
                 bare = hit_waits_ms(bare_url + path, SECONDS)
-                ended_s = time.monotonic()
-                frames = (frames_so_far(Asking(url)) - before) / (ended_s - began)
+            ended_s = time.monotonic()
             for load in loads:
                 load.terminate()
                 load.join()
+            a_second = (frames_so_far(Asking(url)) - frames) / (time.monotonic() - began_s)
         times = [ms for at_s, ms in json.loads(held.read_text()) if began_s < at_s < ended_s]
-    return Measured(waits, bare, times, frames)
+    return Measured(waits, bare, times, a_second)
 
 
 def rows(_: str) -> list[Row]:
