@@ -8,6 +8,7 @@ import contextlib
 import csv
 import importlib.util
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -26,6 +27,11 @@ from tests.support.processes import daemon, sim
 pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+SERIES = "market=spot&symbols=BTCUSDT,ETHUSDT&intervals=1h"
+
+
+class _Enough(Exception):
+    """Ends the loop, as a signal would."""
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +53,8 @@ def test_the_notebook_runs(
 
 
 def test_duckdb_answers_the_query_from_a_table(served: tuple[str, str], tmp_path: Path) -> None:
-    query = "market=spot&symbols=BTCUSDT,ETHUSDT&intervals=1h&limit=48&closed=true"
-    table = httpx.get(f"{served[1]}/v1/candles.csv?{query}", trust_env=False).raise_for_status()
+    url = f"{served[1]}/v1/candles.csv?{SERIES}&limit=48&closed=true"
+    table = httpx.get(url, trust_env=False).raise_for_status()
     code = "import duckdb, json, sys; print(json.dumps(duckdb.sql(open(sys.argv[1]).read()).fetchall(), default=str))"
     command = [sys.executable, "-c", code, str(EXAMPLES / "candles.sql")]
     (tmp_path / "candles.csv").write_bytes(table.content)
@@ -83,6 +89,24 @@ def test_the_panel_of_grafana_asks_for_columns_that_there_are(served: tuple[str,
     assert set(dashboard["panels"][0]["options"]["fields"].values()) <= shown
 
 
+def test_what_the_page_shows_runs(served: tuple[str, str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "native-api.md").read_text(), re.DOTALL)
+    assert len(blocks) == 4
+    httpx.get(f"{served[1]}/v1/candles.arrow?{SERIES}", timeout=60, trust_env=False)  # the first one loads the library
+    for block in blocks:
+        printed: list[object] = []
+
+        def stop(*shown: object, printed: list[object] = printed) -> None:  # two of them are loops
+            printed.append(shown)
+            raise _Enough
+
+        code = block.replace("http://localhost:8700", served[1]).replace('"1m"', '"1s"')
+        names: dict[str, object] = {"print": stop}
+        with contextlib.suppress(_Enough):
+            exec(code, names)  # noqa: S102 - our own page
+        assert printed or "frame" in names
+
+
 def load_example(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
     assert spec is not None
@@ -90,10 +114,6 @@ def load_example(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-class _Enough(Exception):
-    """Ends the loop, as a signal would."""
 
 
 def run_until(
