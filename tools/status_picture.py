@@ -7,6 +7,8 @@ intervals. Chromium takes the picture.
 import asyncio
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -19,7 +21,8 @@ from tests.support.browser import browser
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 LOAD = ReplayLoad(seconds=100.0, symbols=10)
-_COLOURS = 128  # of the palette: the page has few, and the file is a third
+_BEFORE_THE_END_S = 10.0
+_COLOURS = 256  # of the palette: the page has few, and the file is a third
 _WIDTH, _HEIGHT = 1200, 900
 _BOTTOM = "return document.querySelector('#shares-chart').closest('section').getBoundingClientRect().bottom + scrollY"
 
@@ -31,13 +34,16 @@ def main() -> int:
         daemon(exchange, **stream_settings(exchange)) as (url, _),
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
     ):
-        asyncio.run(_ask(url))
+        asking = threading.Thread(target=lambda: asyncio.run(_ask(url)))
+        asking.start()
         with browser(Path(profile)) as window:
+            time.sleep(LOAD.seconds - _BEFORE_THE_END_S)
             window.look(width=_WIDTH, height=_HEIGHT)
             window.open(f"{url}/")
             window.until(lambda: window.cells("#requests"))
             bottom = round(window.run(_BOTTOM))
             drawn = window.picture("status")
+        asking.join()
     save(drawn, PICTURES / "status.png", bottom)
     return 0
 
