@@ -86,6 +86,14 @@ async def test_a_longer_candle_that_has_as_many_trades_proves_what_was_before_th
     assert frames.age_of_tail() == age_s
 
 
+async def test_without_tickers_a_longer_candle_proves_it_until_its_frame() -> None:
+    frames = Frames()
+    settle(frames.series, 0, 8)
+    frames.now = now(10.7)
+    frames.take_longer(10.6, 1_000, 1_659)
+    assert frames.age_of_tail() == 6
+
+
 @pytest.mark.parametrize(
     ("data", "measured"),
     [(b"[]", True), (b'[{"e":"24hrMiniTicker"}]', True), (None, False)],
