@@ -35,12 +35,13 @@ async def ask(
     body: bytes = b"",
     peer: tuple[str, int] | None = LOOPBACK_PEER,
     extensions: Mapping[str, Any] | None = None,
+    http_version: str = "1.1",
 ) -> Response:
     """Send one request to `app` and wait for its whole answer."""
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": "3.0"},
-        "http_version": "1.1",
+        "http_version": http_version,
         "method": method,
         "scheme": "http",
         "path": path,

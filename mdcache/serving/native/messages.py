@@ -29,16 +29,31 @@ class Streamed:
     clock: Clock
     gzip: bool = False
 
+    async def joined(self) -> HttpResponse:
+        """Return it with its length, for HTTP/1.0, which has no chunks: a client would take their sizes for rows."""
+        made: list[bytes] = []
+        began_s = self.clock.now()
+        for chunk in _chunks(self._encoded()):
+            made.append(chunk)
+            if self.clock.now() - began_s > _SLICE_S:
+                await asyncio.sleep(0)
+                began_s = self.clock.now()
+        body = b"".join(made)
+        return HttpResponse(200, (*self.fields, *self._coding(), (b"content-length", b"%d" % len(body))), body)
+
     async def send(self, send: Send, *, head_only: bool = False) -> None:
         """Send it."""
         pieces = self._encoded()
-        coding: HeaderFields = ((b"content-encoding", b"gzip"),) if self.gzip else ()
+        coding = self._coding()
         if isinstance(pieces, list):
             coding += ((b"content-length", b"%d" % sum(map(len, pieces))),)
         await send({"type": "http.response.start", "status": 200, "headers": (*self.fields, *coding)})
         if not head_only:
             await self._send_pieces(pieces, send)
         await send({"type": "http.response.body", "body": b""})
+
+    def _coding(self) -> HeaderFields:
+        return ((b"content-encoding", b"gzip"),) if self.gzip else ()
 
     def _encoded(self) -> Iterable[bytes]:
         """Return the pieces as they are sent: a list if nothing is left to do."""

@@ -1,6 +1,7 @@
 """The native API's answers, `/v1/…`: parse the request, choose the form, count the answer (docs/design.md#native)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from mdcache.clock import Clock
 from mdcache.errors import MdcacheError
@@ -12,7 +13,7 @@ from mdcache.results import Result
 from mdcache.serving.binance.handler import decode_query, error_result
 from mdcache.serving.binance.request import RequestParser, is_loopback
 from mdcache.serving.errors import METHOD_NOT_ALLOWED, QUERY_TOO_LONG
-from mdcache.serving.native.messages import Answer, NativeReply, NativeRequest
+from mdcache.serving.native.messages import Answer, NativeReply, NativeRequest, Streamed
 from mdcache.serving.ports import Recorder
 from mdcache.serving.responses import (
     ALLOW,
@@ -62,6 +63,8 @@ class NativeApp:
                 client = request.client.client
                 market = request.market
                 made = await answer(request)
+                if isinstance(made.reply, Streamed) and scope.get("http_version") == "1.0":
+                    made = replace(made, reply=await made.reply.joined())
         except MdcacheError as error:
             made = NativeReply(failure_response(error), error_result(error))
         except Exception as error:  # noqa: BLE001 - the last handler, or a client would see a traceback

@@ -41,7 +41,11 @@ class PriceApp:
         if at_ms > self._clocks.now(key.market).late_ms:
             raise Refusal(400, -1130, "'at' lies ahead: nobody knows that price.")
         _, length_ms = _SHORTEST[key.market]
-        found = await self._reads.find(key, Span(start_ms=at_ms - length_ms + 1, end_ms=at_ms), directives, caller)
+        span = Span(start_ms=at_ms - length_ms + 1, end_ms=at_ms)
+        found = await self._reads.find(key, span, directives, caller)
+        if found.stale and found.as_of_ms < at_ms:  # what came before the moment says nothing of it
+            wanted = replace(directives or FreshnessDirectives(), min_as_of_ms=at_ms)
+            found = await self._reads.find(key, span, wanted, caller)
         rows = _rows(self._reads, found)
         if not rows:
             raise await self._explain(key, at_ms, directives, caller)

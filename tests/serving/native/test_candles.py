@@ -310,6 +310,18 @@ async def test_head_options_and_other_methods() -> None:
     assert (await ask(w.app, PATH, TWO.encode(), method="POST")).status == 405
 
 
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+async def test_http_1_0_has_no_chunks(encoding: str) -> None:
+    w = world()
+    query = f"{TWO}&limit=1000&closed=true&format=csv"
+    plain = await get(w, query)
+    old = await ask(
+        w.app, PATH, query.encode(), headers={"accept-encoding": encoding}, peer=REMOTE_PEER, http_version="1.0"
+    )
+    assert old.headers["content-length"] == str(len(old.body))
+    assert (gzip.decompress(old.body) if "content-encoding" in old.headers else old.body) == plain.body
+
+
 async def test_gzip_where_asked_for() -> None:
     w = world()
     query = f"{TWO}&limit=1000&closed=true"

@@ -63,3 +63,21 @@ async def test_a_hole_is_told_as_one() -> None:
         before = len(w.calls())
         assert (await get(w, f"market={market}&symbol=BTCUSDT&at={at}", PATH)).status == 404
         assert len(w.calls()) == before
+
+
+async def test_in_a_ban_there_is_no_price_of_a_moment_that_nobody_has_seen() -> None:
+    w = world(streams=False)
+    began = w.clock.true_ms()
+    await w.clock.sleep((75_000 - began % MINUTE) / 1000)  # early in a minute, whose candle goes on
+    seen = w.clock.true_ms()
+    for market in ("spot", "usdm"):
+        assert (await get(w, f"market={market}&symbol=BTCUSDT&at={seen}", PATH)).status == 200
+    w.exchange.control.ban("spot", 300.0)
+    w.exchange.control.ban("futures", 300.0)
+    await w.clock.sleep(10.0)
+    for market in ("spot", "usdm"):
+        reply = await get(w, f"market={market}&symbol=BTCUSDT&at={w.clock.true_ms() - 1_000}", PATH)
+        assert (reply.status, json.loads(reply.body)["code"]) == (503, -1003), (market, reply.body)
+        assert int(reply.headers["retry-after"]) > 200
+    known = await get(w, f"market=usdm&symbol=BTCUSDT&at={seen - 1_000}", PATH)
+    assert "detail=stale" in known.headers["cache-status"]
