@@ -60,6 +60,7 @@ class CandlesApp:
     ) -> None:
         self._reads = reads
         self._clock = clock
+        self._turns = asyncio.Lock()
         self._clocks = clocks
         self._upstreams = upstreams
         self._waits = waits
@@ -162,7 +163,7 @@ class CandlesApp:
                 pieces = list(pieces)
         lacking = () if question.format == "json" else left_out(shown)
         fields = ((b"content-type", _CONTENT_TYPES[question.format]), *lacking, *fields)
-        return NativeReply(Streamed(fields, pieces, self._clock, gzip), result, age_s)
+        return NativeReply(Streamed(fields, pieces, self._clock, self._turns, gzip), result, age_s)
 
     def _json(self, token: str, shown: Sequence[Shown]) -> Iterator[bytes | Part]:
         start = b'{"token":"%b","series":[' % token.encode()

@@ -1,7 +1,8 @@
 """Requests and replies of the native API; long ones are sent in pieces: the event loop is never held for long."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,23 +22,19 @@ class Streamed:
     """Header fields, and the pieces of a body, each made when it is sent; `gzip`: compress it.
 
     Pieces that are all there already are a list: their length is known, and the server sends them without copying.
-    Parts among them are compressed once, for this answer and others.
+    Parts among them are compressed once, for this answer and others. `turns`: of all answers that are made beside this
+    one; a hundred of them together hold the event loop no longer than one.
     """
 
     fields: tuple[tuple[bytes, bytes], ...]
     pieces: Iterable[bytes | Part]
     clock: Clock
+    turns: asyncio.Lock
     gzip: bool = False
 
     async def joined(self) -> HttpResponse:
         """Return it with its length, for HTTP/1.0, which has no chunks: a client would take their sizes for rows."""
-        made: list[bytes] = []
-        began_s = self.clock.now()
-        for chunk in _chunks(self._encoded()):
-            made.append(chunk)
-            if self.clock.now() - began_s > _SLICE_S:
-                await asyncio.sleep(0)
-                began_s = self.clock.now()
+        made = [chunk async for chunks in self._slices(self._encoded()) for chunk in chunks]
         body = b"".join(made)
         return HttpResponse(200, (*self.fields, *self._coding(), (b"content-length", b"%d" % len(body))), body)
 
@@ -62,12 +59,23 @@ class Streamed:
         return list(encoded) if ready else encoded
 
     async def _send_pieces(self, pieces: Iterable[bytes], send: Send) -> None:
-        began_s = self.clock.now()
-        for chunk in _chunks(pieces):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if self.clock.now() - began_s > _SLICE_S:
-                await asyncio.sleep(0)
-                began_s = self.clock.now()
+        async for chunks in self._slices(pieces):
+            for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def _slices(self, pieces: Iterable[bytes]) -> AsyncIterator[list[bytes]]:
+        """Make the pieces, some at a time: of all answers one has its slice in a turn of the event loop."""
+        chunks, over = _chunks(pieces), True
+        while over:
+            made: list[bytes] = []
+            async with nullcontext() if isinstance(pieces, list) else self.turns:
+                began_s, over = self.clock.now(), False
+                for chunk in chunks:
+                    made.append(chunk)
+                    if over := self.clock.now() - began_s > _SLICE_S:
+                        await asyncio.sleep(0)
+                        break
+            yield made
 
 
 def _body(piece: bytes | Part) -> bytes:

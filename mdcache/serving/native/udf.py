@@ -59,6 +59,7 @@ class UdfApp:
         self._reads = reads
         self._exchange_info = exchange_info
         self._clock = clock
+        self._turns = asyncio.Lock()
         self._clocks = clocks
         self._symbols = symbols
 
@@ -178,7 +179,7 @@ class UdfApp:
             names = (b'{"s":"ok","t":[', *(b'],"%c":[' % name for name in b"ohlcv"))
             pieces = [*itertools.chain(*zip(names, columns, strict=True)), b"]}"]
             fields, result, age_s = summary([found], now.ms)
-            body = Streamed(((b"content-type", JSON), *fields), pieces, self._clock, request.client.gzip)
+            body = Streamed(((b"content-type", JSON), *fields), pieces, self._clock, self._turns, request.client.gzip)
             return NativeReply(body, result, age_s)
         earlier: dict[str, object] = {}
         if not limit:
