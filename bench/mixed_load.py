@@ -3,21 +3,23 @@
     python -m bench.mixed_load
 
 20 pages of 1,000 rows a second that nobody asked for before, an `exchangeInfo` of 2 MB read anew every two seconds, and
-2,500 frames a second from streams. Hits are asked for all the time over one connection each two milliseconds.
+2,500 frames a second from streams. A hit is asked for each two milliseconds, whether or not those before are answered.
 """
 
 import http.client
 import json
 import multiprocessing
 import os
+import selectors
 import socket
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 from bench.busy_exchange import names
@@ -34,6 +36,7 @@ SECONDS = 15.0
 PAGES_A_SECOND = 20
 INFO_EVERY_S = 2.0
 HIT_EVERY_S = 0.002
+CONNECTIONS = 64
 KLINES = "/api/v3/klines?interval=1m&symbol="
 _OK = 200
 
@@ -85,44 +88,63 @@ def at_once() -> Iterator[None]:
 
 
 def hit_waits_ms(url: str, seconds: float) -> list[float]:
-    """Milliseconds from when a hit was due until its answer was there."""
+    """Milliseconds that hits waited: one is asked for whenever it is due, however many still wait for their answers."""
     waits: list[float] = []
-    with asking_for(url) as (connection, request), at_once():
-        due = time.perf_counter()
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        free = [stack.enter_context(Asked(url)) for _ in range(CONNECTIONS)]
+        for each in free:
+            selector.register(each.connection, selectors.EVENT_READ, each)
+        stack.enter_context(at_once())
+        due, starved = time.perf_counter(), False
         end = due + seconds
-        while (now := time.perf_counter()) < end:
-            slept = due > now
-            time.sleep(max(0.0, due - now))
-            since = time.perf_counter() if slept else due  # waking up late is this process's own fault
-            exchange(connection, request)
-            waits.append((time.perf_counter() - since) * 1000)
-            due += HIT_EVERY_S
+        while len(free) < CONNECTIONS or due < end:
+            for key, _ in selector.select(max(0.0, due - time.perf_counter()) if due < end and free else None):
+                if (wait_s := key.data.read()) is not None:
+                    waits.append(wait_s * 1000)
+                    free.append(key.data)
+            while free and due <= min(time.perf_counter(), end):
+                free.pop(0).ask(due if starved else time.perf_counter())  # to wake up late is this process's own fault
+                due += HIT_EVERY_S
+            starved = not free or (starved and due <= time.perf_counter())
     return waits
 
 
-@contextmanager
-def asking_for(url: str) -> Iterator[tuple[socket.socket, bytes]]:
-    """A connection, and the request that has been answered there from memory by now."""
-    host, port = urlsplit(url).netloc.split(":")
-    request = f"GET {url.partition(urlsplit(url).netloc)[2]} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-    with socket.create_connection((host, int(port))) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(4):
-            exchange(connection, request)
-        yield connection, request
+class Asked:
+    """A connection over which one hit is asked for at a time."""
 
+    def __init__(self, url: str) -> None:
+        address = urlsplit(url)
+        self._request = f"GET {address.path}?{address.query} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        self._received = bytearray()
+        self._since_s = 0.0
+        self.connection = socket.create_connection((address.hostname or "", address.port or 0))
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(4):  # by then it is a hit
+            self.ask()
+            while self.read() is None:
+                pass
 
-def exchange(connection: socket.socket, request: bytes) -> None:
-    """Send a request and read its answer."""
-    connection.sendall(request)
-    received = bytearray(connection.recv(262_144))
-    while (end := received.find(b"\r\n\r\n")) < 0:
-        received += connection.recv(262_144)
-    if not received.startswith(b"HTTP/1.1 200"):
-        raise AssertionError(bytes(received[:300]))
-    length = int(received[:end].partition(b"content-length: ")[2].split()[0])
-    while len(received) < end + 4 + length:
-        received += connection.recv(262_144)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def ask(self, since_s: float = 0.0) -> None:
+        self._received.clear()
+        self._since_s = since_s
+        self.connection.sendall(self._request)
+
+    def read(self) -> float | None:
+        """Read on; return the seconds since it was asked once the answer is there."""
+        self._received += self.connection.recv(262_144)
+        if not self._received.startswith(b"HTTP/1.1 200"):
+            raise AssertionError(bytes(self._received[:300]))
+        if (end := self._received.find(b"\r\n\r\n")) < 0:
+            return None
+        length = int(self._received[:end].partition(b"content-length: ")[2].split()[0])
+        return None if len(self._received) < end + 4 + length else time.perf_counter() - self._since_s
 
 
 def frames_so_far(asking: Asking) -> int:
