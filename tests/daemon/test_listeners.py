@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from mdcache.replay.processes import stream_settings
 from tests.support.processes import daemon, sim
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.processes
 
@@ -27,15 +27,17 @@ async def _open(base: str, path: str, topics: list[str]) -> ClientConnection:
     return await connect(url, proxy=None, compression=None)
 
 
-async def _frames(listener: ClientConnection, topics: list[str]) -> dict[str, list[str]]:
-    """Return the next frames by topic, until each has some."""
-    frames: dict[str, list[str]] = {topic: [] for topic in topics}
-    async with asyncio.timeout(PATIENCE_S):
-        while min(map(len, frames.values())) < FRAMES:
-            text = await listener.recv()
+class _Listener:
+    """The frames that one client has received, by topic."""
+
+    def __init__(self, connection: ClientConnection, topics: list[str]) -> None:
+        self.frames: dict[str, list[str]] = {topic: [] for topic in topics}
+        self._connection = connection
+
+    async def receive(self) -> None:
+        async for text in self._connection:
             assert isinstance(text, str)
-            frames[json.loads(text)["stream"]].append(text)
-    return frames
+            self.frames[json.loads(text)["stream"]].append(text)
 
 
 def _event(text: str) -> tuple[int, int]:
@@ -47,21 +49,27 @@ def _event(text: str) -> tuple[int, int]:
 async def _compare(base: str, exchange: str, market: str) -> None:
     """Two bots listen to the daemon and one to the exchange: all get the same."""
     path, direct, topics = PATHS[market]
-    listeners = [
+    connections = [
         await _open(base, path, topics),
         await _open(base, path, topics),
         await _open(exchange, direct, topics),
     ]
-    first, second, exact = await asyncio.gather(*(_frames(one, topics) for one in listeners))
-    for topic in topics:
-        for relayed in (first[topic], second[topic]):
-            shared = [text for text in exact[topic] if text in relayed]
-            assert len(shared) >= FRAMES // 2
-            assert [text for text in relayed if text in shared] == shared
-            assert len(set(relayed)) == len(relayed)
-            same = {_event(text): text for text in exact[topic]}
-            assert all(same.get(_event(text), text) == text for text in relayed)
-    await asyncio.gather(*(one.close() for one in listeners))
+    first, second, exact = listeners = [_Listener(one, topics) for one in connections]
+    receiving = asyncio.gather(*(one.receive() for one in listeners))
+    pairs = [(each, topic) for each in (first, second) for topic in topics]
+    await until(lambda: all(len(_shared(exact, each, topic)) >= FRAMES for each, topic in pairs))
+    await asyncio.gather(*(one.close() for one in connections))
+    await receiving
+    for each, topic in pairs:
+        shared, relayed = _shared(exact, each, topic), each.frames[topic]
+        assert [text for text in relayed if text in shared] == shared
+        assert len(set(relayed)) == len(relayed)
+        same = {_event(text): text for text in exact.frames[topic]}
+        assert all(same.get(_event(text), text) == text for text in relayed)
+
+
+def _shared(exact: _Listener, relayed: _Listener, topic: str) -> list[str]:
+    return [text for text in exact.frames[topic] if text in relayed.frames[topic]]
 
 
 async def test_frames_of_all_markets_are_the_exchanges_own_byte_for_byte() -> None:
