@@ -161,8 +161,6 @@ class World:
         end_ms = T0 + MINUTES * MINUTE
         outages = [T0 + rng.randrange(MINUTES * MINUTE) for _ in range(rng.randrange(3))]
         outages_ms = [(begin, begin + rng.choice([400, 5_000, 30_000])) for begin in outages]
-        for _, back_ms in outages_ms:
-            self.at(back_ms, lambda: self.frames.interrupt(self.market))
         delay_ms = rng.choice([0, 30, 400])
         jitter_ms = rng.choice([1, 100, 1_500])
         for interval in self.intervals:
@@ -206,11 +204,13 @@ class World:
         arrival_ms, phase_ms = 0, rng.randrange(1_000)
         before_ms = T0 - 1_000
         for event_ms in range(T0 + phase_ms, end_ms, 1_000):
+            lost = any(begin <= event_ms < end for begin, end in outages)
             symbols = ["OTHER"] + ["X"] * self.trades.traded(before_ms, event_ms)
             before_ms = event_ms
-            if any(begin <= event_ms < end for begin, end in outages):
-                continue
             arrival_ms = max(arrival_ms, event_ms + delay_ms + rng.randrange(jitter_ms))
+            if lost:
+                self.at(arrival_ms, partial(self.frames.interrupt, self.market))
+                continue
             listed = [{"e": "24hrMiniTicker", "E": event_ms, "s": each} for each in symbols]
             data = json.dumps(listed).encode()
             for late_ms in rng.choice([[0], [0], [0, 0], [0, 1_700]]) if rng.random() < 0.2 else [0]:
@@ -294,7 +294,7 @@ class World:
             return
         assert tail.as_of_ms >= self._shown_ms.get(name, -1), "as-of went back"
         self._shown_ms[name] = tail.as_of_ms
-        assert tail.as_of_ms <= self.now().late_ms, "in the future"
+        assert tail.as_of_ms <= max(self.now().late_ms, tail.rows[-1].open_ms), "in the future"
         is_extended = tail.as_of_ms > self._read_ms[name]
         self.extended += is_extended
         at_ms, lag_ms = (tail.as_of_ms, 0) if is_extended else (tail.as_of_ms - self.off_ms, self.lag_ms)
