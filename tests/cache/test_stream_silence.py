@@ -8,12 +8,13 @@ import pytest
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.stream_frames import StreamFrames
 from mdcache.candles.settling import SettlePolicy
+from mdcache.candles.tail import Tail
 from mdcache.clock import Instant
 from mdcache.events import Events
 from mdcache.exchange.klines import KlineQuestion
 from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import MINI_TICKERS
-from tests.candles.timeline import at, now, settle, show_tail
+from tests.candles.timeline import at, now, row, settle, show_tail
 from tests.support.toy_exchange import make_series
 from tests.support.virtual_time import VirtualClock
 
@@ -84,6 +85,18 @@ async def test_a_longer_candle_that_has_as_many_trades_proves_what_was_before_th
     frames.take_longer(10.5 + 1 / 60, 1_000, last_trade)
     ticks(frames, 1, 10)
     assert frames.age_of_tail() == age_s
+
+
+async def test_a_frame_after_the_close_of_its_candle_names_the_newest_trade_until_the_close_only() -> None:
+    """What was traded since is in the next candle, of which no frame has come yet."""
+    frames = Frames()
+    hour = make_series(SPOT, "1h")
+    hour.tail = Tail(at(0), (row(0, 660)._replace(close_ms=at(60) - 1),), at(14.9))
+    frames.now = now(15.04)
+    frames.take_longer(15.03, 1_000, 1_659)
+    frames.frames.note_silence(hour)
+    assert hour.live_tail is not None
+    assert hour.live_tail.as_of_ms == at(15) - 1
 
 
 async def test_without_tickers_a_longer_candle_proves_it_until_its_frame() -> None:
