@@ -98,7 +98,7 @@ def microseconds(*, shown: bool) -> tuple[float, float]:
     sent = [frames(series.key.subject) for series in all_held]
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)  # as the daemon sets it
+    gc.set_threshold(10_000, 4, 500)  # as the daemon sets it
     began = time.process_time()
     for number in range(ROUNDS):
         for series, texts in zip(all_held, sent, strict=True):

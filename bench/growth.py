@@ -248,7 +248,7 @@ async def grow_rows(world: Grown, costs: Costs) -> None:
 def quiet_collector() -> Iterator[None]:
     """Collect garbage as the daemon does."""
     gc.collect()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(10_000, 4, 500)
     yield
     gc.unfreeze()
 

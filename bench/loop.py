@@ -31,7 +31,7 @@ def longest_step_ms() -> tuple[float, float]:
     del exchange
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)  # as the daemon sets it
+    gc.set_threshold(10_000, 4, 500)  # as the daemon sets it
     took = []
     for page, (start, body) in enumerate(zip(starts, bodies, strict=True)):
         window, read = Window(WindowKind.FORWARD, start, None, 1000), ReadTime(NOW + page, NOW + page)

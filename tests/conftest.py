@@ -36,7 +36,7 @@ settings.register_profile("long", parent=_every, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-gc.set_threshold(50_000, 20, 100)  # as the daemon runs
+gc.set_threshold(50_000, 20, 100)  # about as rarely as the daemon
 
 _refused: list[str] = []  # the test that runs, unless it may start processes
 

@@ -26,7 +26,7 @@ from mdcache.telemetry.log_writer import NonBlockingWriter
 _LOG_DRAIN_S = 1.0  # for the last log lines to be written
 _STDERR = 2
 _OTHER_FILES = 4_096  # beside listeners: clients that ask, connections to Binance, stores
-_GC_THRESHOLDS = (50_000, 20, 100)  # a page of 1,000 rows creates 13,000 short-lived objects and no cycle
+_GC_THRESHOLDS = (10_000, 4, 500)  # to look through 10,000 objects takes up to 2 ms; a page makes 2,000, and no cycle
 _SWITCH_INTERVAL_S = 0.0002  # after which a thread that parses or compresses lets the event loop go on; 5 ms otherwise
 
 
