@@ -60,7 +60,7 @@ class CandlesApp:
     ) -> None:
         self._reads = reads
         self._clock = clock
-        self._turns = asyncio.Lock()
+        self._turns, self._wakes = asyncio.Lock(), asyncio.Lock()
         self._clocks = clocks
         self._upstreams = upstreams
         self._waits = waits
@@ -104,6 +104,8 @@ class CandlesApp:
             ):
                 while isinstance(made.reply, HttpResponse):
                     await waiter.wait(self._clock)
+                    async with self._wakes:  # a thousand that wait for one close don't hold the event loop together
+                        await asyncio.sleep(0)
                     looked_s = self._clock.now()
                     if waiter.ended:
                         break
