@@ -16,7 +16,8 @@ _DRIFT = 2e-4  # of this machine's clock against the exchange's, at most
 _ANY_AGE_S = 86_400
 _SERVER_ERROR = 500
 _NO_CONTENT = 204
-_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "M": 31 * 86_400_000}
+_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "M": 31 * 86_400_000}
+_KLINES = {"spot": "/api/v3/klines", "usdm": "/fapi/v1/klines", "coinm": "/dapi/v1/klines"}
 
 
 class ExchangeTime:
@@ -169,15 +170,23 @@ def fetch_ohlcv(
     market = "spot" if not settled else "coinm" if settled == base else "usdm"
     native = f"{base}{quote}_PERP" if market == "coinm" else base + quote
     span: dict[str, Any] = {"limit": limit}
-    if since is not None:
-        length_ms = int(timeframe[:-1]) * _MS[timeframe[-1]]
+    if since is not None and market == "coinm" and timeframe[:-1].isdecimal():  # whose own form counts from the end
+        length_ms = int(timeframe[:-1]) * _MS.get(timeframe[-1], 1)
         span = {"start": since, "end": since + limit * length_ms - 1}
     call = candles(market, [native], [timeframe], **span)
 
     def read(reply: Reply) -> list[list[float]]:
         return [[row.open_time, *map(float, row[4:9])] for row in call.read(reply).rows[:limit]]
 
-    return Call(call.path, call.params, read)
+    def read_from(reply: Reply) -> list[list[float]]:
+        rows: Any = _answer(reply)
+        return [[row[0], *map(float, row[1:6])] for row in rows]
+
+    if since is None or market == "coinm":
+        return Call(call.path, call.params, read)
+    # Binance's own form, which looks for the first rows beyond holes, and before the listing
+    params = {"symbol": native, "interval": timeframe, "startTime": str(since), "limit": str(limit)}
+    return Call(_KLINES[market], params, read_from)
 
 
 def read_error(reply: Reply) -> ClientError:

@@ -72,6 +72,12 @@ async def test_ccxts_shape() -> None:
             since = rows[0][0] - 10 * 60 * MINUTE
             old = await client.fetch_ohlcv(symbol, "1h", since=int(since), limit=4)
             assert [row[0] for row in old] == [since + n * 60 * MINUTE for n in range(4)]
+        first, *_ = await client.fetch_ohlcv("BTC/USDT", "1d", since=1_000_000_000_000, limit=3)
+        assert first[0] == 1_502_928_000_000  # of the listing, years later
+        over_a_hole = await client.fetch_ohlcv("BTC/USDT", "1m", since=1_679_663_000_000, limit=2)
+        assert len(over_a_hole) == 2
+        with pytest.raises(Refused, match="interval"):
+            await client.fetch_ohlcv("BTC/USDT", "7x", since=1_679_663_000_000)
 
 
 async def test_old_data_is_refused_with_its_age_and_none_with_when_to_come_back() -> None:
