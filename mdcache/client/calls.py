@@ -156,7 +156,7 @@ def fetch_ohlcv(
         symbol: As ccxt writes it: `BTC/USDT` is spot, `BTC/USDT:USDT` USD-M, `BTC/USD:BTC` COIN-M; others are spot.
         timeframe: The interval.
         since: Milliseconds: the first rows from here on, else the newest.
-        limit: How many rows.
+        limit: How many rows; with `since` at most as many as Binance sends at once.
 
     Returns:
         Lists of open time, open, high, low, close and volume, as numbers.
