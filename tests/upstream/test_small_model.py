@@ -59,12 +59,13 @@ def test_one_that_comes_back_elsewhere_to_an_emptied_store_has_no_part_again_eit
 
 
 # A replica that left and came back elsewhere, to a store that was emptied: nobody knows what it drew.
-_ELSEWHERE = ("one spent most", "before the edge")
+_ELSEWHERE = ("one spent most",)
 # Two are silent while the store is emptied, and a third that they never heard of starts: each takes its part in as many
 # as it knows of (docs/design.md#replicas), and none can know better.
 _RED = {
     "a third joins two": "nobody knows of all three",
     "forgotten, and one was not known": "the one that knew of all three is gone",
+    "before the edge": "one is killed at the edge, and what it spent in that second is not saved",
 }
 
 
