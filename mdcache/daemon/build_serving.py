@@ -124,7 +124,7 @@ def build_serving(
     parser = RequestParser(settings.clients, settings.compress)
     ops = OpsApp(status, ready, metrics.page, CommandTargets(cache.purge, governor, cache.warmup), token, hosts)
     reads = RowReads(cache.candles, ready_answers, clock, clocks, settings.request_deadline_s)
-    waits = Waits(event_streams.watchers, listeners)
+    waits = Waits(event_streams.watchers, listeners, clock)
     answers = native_answers(settings, reads, waits, event_streams, cache.exchange_info, clocks, clock)
     native = NativeApp(answers, parser, clock, events, metrics)
     app = App(

@@ -36,8 +36,9 @@ async def ask(
     peer: tuple[str, int] | None = LOOPBACK_PEER,
     extensions: Mapping[str, Any] | None = None,
     http_version: str = "1.1",
+    leaves: asyncio.Event | None = None,
 ) -> Response:
-    """Send one request to `app` and wait for its whole answer."""
+    """Send one request to `app` and wait for its whole answer. `leaves`: when the client closes its connection."""
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -60,7 +61,8 @@ async def ask(
     async def receive() -> Any:
         for message in received:
             return message
-        return await asyncio.get_running_loop().create_future()  # it stays until it has its answer
+        await (leaves or asyncio.Event()).wait()  # it stays until it has its answer
+        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message)

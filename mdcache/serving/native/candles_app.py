@@ -1,7 +1,7 @@
 """`GET /v1/candles`: the candles of many series in one answer (docs/design.md#native)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mdcache.cache.answers import Caller
@@ -20,6 +20,7 @@ from mdcache.serving.native.positions import name_of
 from mdcache.serving.native.row_reads import RowReads
 from mdcache.serving.native.tables import CSV_HEADER, csv_rows
 from mdcache.serving.native.tokens import BadToken, digest, read_token, write_token
+from mdcache.serving.native.wait_group import AwaitedQuestion
 from mdcache.serving.native.waits import Waits
 from mdcache.serving.responses import HttpResponse, Receive
 from mdcache.upstream.exchange_clock import ExchangeClocks
@@ -30,13 +31,12 @@ _CONTENT_TYPES["csv"] += b"; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its series, in the order of the answer, and its name in tokens. `table`: if it is Arrow's."""
+    """A question with its series, in the order of the answer, and its name in tokens."""
 
     query: CandlesQuery
     keys: list[SeriesKey]
     name: str
     format: str
-    table: ArrowTable | None
 
 
 class CandlesApp:
@@ -60,7 +60,7 @@ class CandlesApp:
     ) -> None:
         self._reads = reads
         self._clock = clock
-        self._turns, self._wakes = asyncio.Lock(), asyncio.Lock()
+        self._turns = asyncio.Lock()
         self._clocks = clocks
         self._upstreams = upstreams
         self._waits = waits
@@ -68,7 +68,7 @@ class CandlesApp:
     async def answer(self, request: NativeRequest) -> NativeReply:
         """Answer a question; raise an error of `errors.py`."""
         client = request.client
-        question = await self._question(parse_candles_query(request.query), request)
+        question = self._question(parse_candles_query(request.query), request)
         now = self._clocks.now(question.query.choice.market)
         check_rows(question.query, now.ms)
         known = self._known(question, now.ms)
@@ -77,44 +77,38 @@ class CandlesApp:
             found = await self._reads.find_all(
                 question.keys, question.query.span, client.directives, Caller(client.client, client.lane)
             )
-            return self._reply(question, known, found, gzip=client.gzip)
+            table = await asyncio.to_thread(ArrowTable, question.keys) if question.format == "arrow" else None
+            return self._reply(question, known, found, table, gzip=client.gzip)
 
         asked_s = self._clock.now()
         made = await look()
-        if isinstance(made.reply, HttpResponse) and question.query.wait_s:
-            return await self._wait(question, made, look, request.receive, asked_s)
-        return made
+        if not (made.unchanged and question.query.wait_s):
+            return made
+        same = replace(question.query, since="", wait_s=0.0, format="")
+        asker = client.directives, client.client, client.lane, client.gzip
+        identity = same, question.format, b"".join(known or ()), asker
+        return await self._wait(
+            AwaitedQuestion(identity, question.keys, question.query.span.closed, look),
+            made,
+            request.receive,
+            question.query.wait_s,
+            asked_s,
+        )
 
     async def _wait(
-        self,
-        question: Question,
-        made: NativeReply,
-        look: Callable[[], Awaitable[NativeReply]],
-        receive: Receive,
-        asked_s: float,
+        self, question: AwaitedQuestion, made: NativeReply, receive: Receive, wait_s: float, asked_s: float
     ) -> NativeReply:
-        """Look again whenever something may have changed, until something has, or the time is over."""
-        waits_s = looked_s = self._clock.now()
-        try:
-            async with (
-                self._waits.waiter(
-                    question.keys, receive, closed_only=question.query.span.closed, since_s=asked_s
-                ) as waiter,
-                asyncio.timeout(question.query.wait_s),
-            ):
-                while isinstance(made.reply, HttpResponse):
-                    await waiter.wait(self._clock)
-                    async with self._wakes:  # a thousand that wait for one close don't hold the event loop together
-                        await asyncio.sleep(0)
-                    looked_s = self._clock.now()
-                    if waiter.ended:
-                        break
-                    made = await look()
-        except TimeoutError:
-            looked_s = self._clock.now()  # nothing has changed
-        return replace(made, waited_s=looked_s - waits_s)
+        """Return the answer when something has changed, or `made` when the time is over."""
+        waits_s = self._clock.now()
+        news = await self._waits.news(question, receive, wait_s, asked_s)
+        if news is None:
+            return replace(made, waited_s=self._clock.now() - waits_s)
+        if isinstance(news.made, Exception):
+            raise news.made.with_traceback(news.trace)
+        looked_s = self._clock.now() if news.made.unchanged else news.looked_s
+        return replace(news.made, waited_s=looked_s - waits_s)
 
-    async def _question(self, query: CandlesQuery, request: NativeRequest) -> Question:
+    def _question(self, query: CandlesQuery, request: NativeRequest) -> Question:
         choice, span = query.choice, query.span
         keys = [
             choice.key(interval, symbol)
@@ -124,8 +118,7 @@ class CandlesApp:
         upstream = f"{self._upstreams[choice.market]} {span}"
         name = name_of(choice.market, choice.symbols, choice.intervals, upstream)
         form = chosen_form(query, request.path, request.accept, arrow=arrow_tables.is_installed())
-        table = await asyncio.to_thread(ArrowTable, keys) if form == "arrow" else None
-        return Question(query, keys, name, form, table)
+        return Question(query, keys, name, form)
 
     def _known(self, question: Question, now_ms: int) -> list[bytes] | None:
         """Return what the client has already, if it says so."""
@@ -142,6 +135,7 @@ class CandlesApp:
         question: Question,
         known: Sequence[bytes] | None,
         found: Sequence[FoundRows | MdcacheError],
+        table: ArrowTable | None,
         *,
         gzip: bool,
     ) -> NativeReply:
@@ -155,8 +149,8 @@ class CandlesApp:
             return NativeReply(HttpResponse(204, fields, b""), result, age_s)
         shown = [(question.keys[place], found[place]) for place in changed]
         token = write_token(question.name, self._clocks.now(question.query.choice.market).ms, digests)
-        if question.table is not None:
-            pieces: Iterable[bytes | Part] = self._arrow(question.table, token, shown)
+        if table is not None:
+            pieces: Iterable[bytes | Part] = self._arrow(table, token, shown)
         elif question.format == "csv":
             pieces = self._csv(shown)
         else:

@@ -1,9 +1,11 @@
 """Requests and replies of the native API; long ones are sent in pieces: the event loop is never held for long."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Protocol
 
 from mdcache.clock import Clock
@@ -14,7 +16,12 @@ from mdcache.serving.native.gzip_stream import Part, gzip_stream
 from mdcache.serving.responses import HttpResponse, Receive, Send
 
 _CHUNK_BYTES = 32_768
+_STATUS, _COLLAPSED = b"cache-status", b"; collapsed"
 _SLICE_S = 0.001  # then other tasks run
+
+
+class TooLong(Exception):
+    """An answer has more bytes than it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +39,19 @@ class Streamed:
     turns: asyncio.Lock
     gzip: bool = False
 
-    async def joined(self) -> HttpResponse:
-        """Return it with its length, for HTTP/1.0, which has no chunks: a client would take their sizes for rows."""
-        made = [chunk async for chunks in self._slices(self._encoded()) for chunk in chunks]
+    async def joined(self, most: float = math.inf) -> HttpResponse:
+        """Return it whole, with its length: HTTP/1.0 has no chunks, a client would take their sizes for rows.
+
+        Raises:
+            TooLong: It has more than `most` bytes; the pieces are spoiled.
+        """
+        made: list[bytes] = []
+        size = 0
+        async for chunks in self._slices(self._encoded()):
+            made += chunks
+            size += sum(map(len, chunks))
+            if size > most:
+                raise TooLong
         body = b"".join(made)
         return HttpResponse(200, (*self.fields, *self._coding(), (b"content-length", b"%d" % len(body))), body)
 
@@ -132,6 +149,18 @@ class NativeReply:
     result: Result
     age_s: float | None = None
     waited_s: float = 0.0
+
+    @property
+    def unchanged(self) -> bool:
+        """Return whether it says that nothing differs from what the client has."""
+        return isinstance(self.reply, HttpResponse) and self.reply.status == HTTPStatus.NO_CONTENT
+
+    def collapsed(self) -> "NativeReply":
+        """Return it for others than the one for whom it was read."""
+        if not isinstance(self.reply, HttpResponse) or self.result not in {Result.MISS, Result.PARTIAL}:
+            return self
+        fields = tuple((name, value + _COLLAPSED * (name == _STATUS)) for name, value in self.reply.fields)
+        return replace(self, reply=replace(self.reply, fields=fields), result=Result.COLLAPSED)
 
 
 Answer = Callable[[NativeRequest], Awaitable[NativeReply]]

@@ -84,31 +84,6 @@ async def test_a_close_while_the_question_was_looked_at_is_not_missed(monkeypatc
     assert w.clock.now() - began_s < 1.0
 
 
-async def test_those_that_wait_are_answered_one_in_a_turn_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    w = world(streams=True)
-    since = await token(w, ONE)
-    loop: Any = asyncio.get_running_loop()
-    find_all, run_once, turn, looked = RowReads.find_all, loop._run_once, 0, list[int]()
-
-    def count() -> None:
-        nonlocal turn
-        turn += 1
-        run_once()
-
-    async def find_all_counted(self: RowReads, *args: Any) -> Any:
-        looked.append(turn)
-        return await find_all(self, *args)
-
-    waiting = [asyncio.create_task(timed(w, f"{ONE}&since={since}&wait=60")) for _ in range(100)]
-    await w.clock.sleep(1.0)
-    monkeypatch.setattr(RowReads, "find_all", find_all_counted)
-    monkeypatch.setattr(loop, "_run_once", count)
-    replies = await asyncio.gather(*waiting)
-    assert {reply.status for reply, _ in replies} == {200}
-    assert len(set(looked)) == len(looked) >= 100
-    assert max(at_ms for _, at_ms in replies) - min(at_ms for _, at_ms in replies) <= 100
-
-
 async def test_many_series_that_close_together_are_one_answer() -> None:
     w = world(streams=True)
     since = await token(w, TWO)
@@ -150,10 +125,10 @@ async def test_while_binance_cant_be_asked_it_says_so_by_the_deadline() -> None:
     since = await token(w, ONE)
     w.exchange.control.ban("spot", 300.0)
     began_s = w.clock.now()
-    reply = await get(w, f"{ONE}&since={since}&wait=30")
-    assert w.clock.now() - began_s <= 30.1
-    assert (reply.status, json.loads(reply.body)["code"]) == (503, -1003)
-    assert int(reply.headers["retry-after"]) > 200
+    for reply in await asyncio.gather(*(get(w, f"{ONE}&since={since}&wait=30") for _ in range(3))):
+        assert w.clock.now() - began_s <= 30.1
+        assert (reply.status, json.loads(reply.body)["code"]) == (503, -1003)
+        assert int(reply.headers["retry-after"]) > 200
 
 
 async def test_a_series_that_still_cant_be_answered_is_no_news() -> None:
