@@ -85,11 +85,11 @@ programs: $(READY) ## install the programs of others that tests run, or say whic
 quick: $(READY) ## run the tests that start no process: a minute or so
 	@$(PY) -m pytest -q -n 2 -m "not processes" -p no:schemathesis
 
-# Three processes, each file in one of them: on two cores, as one of three waits most of the time.
+# Four processes, each file in one of them: on two cores, as two of four wait most of the time.
 test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m tests.support.programs || echo "… what needs them fails below" >&2
 	@$(PY) -m coverage erase
-	@$(PY) -m coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder --exhaustive
+	@$(PY) -m coverage run -m pytest -n 4 --dist loadfile --no-loadscope-reorder --exhaustive
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
 	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make test-examples, make test-streams, make test-autobahn, make bench, make demo, make incident, make restart, make replicas"

@@ -15,6 +15,8 @@ from mdcache.exchange.markets import KLINE_ENDPOINTS
 from tests.support.examples import examples
 from tests.support.toy_exchange import MINUTE, ToyExchange, ask, body, make_series, random_opens
 
+pytestmark = pytest.mark.untraced
+
 NOW = 1_790_771_371_858
 SPAN = 6_000 * MINUTE
 PATHS = ["/api/v3/klines", "/fapi/v1/klines", "/dapi/v1/klines"]

@@ -23,6 +23,8 @@ from tests.support.examples import examples
 from tests.support.streamed_exchange import FUTURES, MINUTE, SPOT, T0, Pace, StreamedExchange, random_exchange
 from tests.support.toy_exchange import make_series
 
+pytestmark = pytest.mark.untraced
+
 MINUTES = 8
 PATHS = {SPOT: "/api/v3/klines", FUTURES: "/fapi/v1/klines"}
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.governor_replicas import GovernorReplicas, two
 
-pytestmark = pytest.mark.virtual
+pytestmark = [pytest.mark.virtual, pytest.mark.untraced]
 
 
 async def test_all_killed_and_restarted_with_their_ids_have_the_full_share_from_the_next_minute() -> None:

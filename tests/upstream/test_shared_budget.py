@@ -11,7 +11,7 @@ from tests.support.examples import exhaustive
 from tests.support.fake_exchange import refuse
 from tests.support.governor_replicas import GovernorReplicas, two
 
-pytestmark = pytest.mark.virtual
+pytestmark = [pytest.mark.virtual, pytest.mark.untraced]
 
 
 @pytest.mark.parametrize(("skews", "rates"), [((-2_500, 2_000), (0.3, 3.0)), *exhaustive(((0, 0), (0.3, 0.3)))])

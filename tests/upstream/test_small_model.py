@@ -8,6 +8,8 @@ import pytest
 from tests.upstream import small_model
 from tests.upstream.small_model import ALLOWED, NAMES, SERVER, STARTS, at, draw, explored, forgotten, killed, left, over
 
+pytestmark = pytest.mark.untraced
+
 
 @pytest.mark.parametrize("start", STARTS)
 def test_no_order_of_steps_spends_more_than_the_share(start: str, pytestconfig: pytest.Config) -> None:

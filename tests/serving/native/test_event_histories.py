@@ -12,7 +12,7 @@ from tests.support.examples import exhaustive
 from tests.support.served_daemon import ServedDaemon
 from tests.support.virtual_daemon import DaemonOptions
 
-pytestmark = pytest.mark.virtual
+pytestmark = [pytest.mark.virtual, pytest.mark.untraced]
 
 QUERIES = (
     "market=spot&symbols=BTCUSDT&intervals=1s",

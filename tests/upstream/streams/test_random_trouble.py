@@ -10,7 +10,7 @@ from mdcache.exchange.markets import Market
 from mdcache.upstream.streams.limits import LIMITS
 from tests.upstream.streams.world import StreamWorld
 
-pytestmark = pytest.mark.virtual
+pytestmark = [pytest.mark.virtual, pytest.mark.untraced]
 
 POOL = {
     Market.SPOT: [f"{name}usdt@kline_{interval}" for name in ("btc", "eth", "sol", "xrp") for interval in ("1m", "5m")],
