@@ -32,7 +32,7 @@ KLINES = "/api/v3/klines?symbol=BTCUSDT&interval=1m&limit="
 AWAY_S = 0.1
 COLD_INTERVALS = ("1m", "3m", "5m", "15m", "30m", "1h")
 _QUIET_S = 0.4  # longer than a change waits to be saved
-_QUIET_CPU_S = 0.0005
+_QUIET_CPU_S = 0.0015  # an idle daemon takes a third of it in that time
 
 
 class BareClient:
