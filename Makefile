@@ -83,7 +83,7 @@ programs: $(READY) ## install the programs of others that tests run, or say whic
 	@$(PY) -m tests.support.programs
 
 quick: $(READY) ## run the tests that start no process: a minute or so
-	@$(PY) -m pytest -q -n 2 -m "not processes" -p no:schemathesis
+	@$(PY) -m pytest -q -n 3 --dist worksteal -m "not processes" -p no:schemathesis
 
 # Four processes, each file in one of them: on two cores, as two of four wait most of the time.
 test: $(READY) ## run the whole suite, with the coverage floor
