@@ -109,7 +109,7 @@ async def test_twenty_cold_series_asked_of_all_three_at_once(fleet: ReplicaProce
     queries = [f"symbol={symbol}&interval={i}&limit=500" for symbol in ("BTCUSDT", "SOLUSDT") for i in intervals]
     before = len(fleet.calls())
     answers = await at_once(fleet, queries)
-    assert len(fleet.calls()) - before <= 30  # of 60: on a busy machine some leases end before the read does
+    assert len(fleet.calls()) - before <= 22
     assert {answer.status_code for found in answers for answer in found} == {200}
     for found in answers:
         by_moment = {answer.headers["x-mdcache-as-of"]: answer for answer in found}
