@@ -30,7 +30,7 @@ _STREAMED = {  # docs/binance.md#kline-streams
     Market.USDM: _TRADED,
     Market.COINM: frozenset(_EVENTS),
 }
-_SPOT_CADENCE_MS, _SECONDS_CADENCE_MS, _FUTURES_CADENCE_MS = 2_000, 1_000, 250  # docs/binance.md#kline-streams
+SPOT_CADENCE_MS, SECONDS_CADENCE_MS, FUTURES_CADENCE_MS = 2_000, 1_000, 250  # docs/binance.md#kline-streams
 _PRODUCTS = {Market.USDM: 1, Market.COINM: 2}  # `st`: docs/binance.md#kline-streams
 _OTHER_PRODUCTS = {Market.USDM: 2, Market.COINM: 1}
 _NO_VOLUME = msgspec.Raw(b'"0"')
@@ -124,8 +124,8 @@ def series_of(market: Market, topic: str) -> SeriesKey | None:
 def cadence_ms(key: SeriesKey) -> int:
     """Return how often, in milliseconds, a series' topic sends a candle in which trades happen."""
     if key.market is not Market.SPOT:
-        return _FUTURES_CADENCE_MS
-    return _SECONDS_CADENCE_MS if key.interval == "1s" else _SPOT_CADENCE_MS
+        return FUTURES_CADENCE_MS
+    return SECONDS_CADENCE_MS if key.interval == "1s" else SPOT_CADENCE_MS
 
 
 def read_frame(data: bytes, key: SeriesKey) -> Frame:
