@@ -7,9 +7,9 @@ from mdcache.cache.stream_frames import StreamFrames
 from mdcache.clock import Clock
 from mdcache.events import Events
 from mdcache.exchange.markets import Market
+from mdcache.exchange.origin import origin
 from mdcache.settings import Settings
 from mdcache.stores.disk.state_dir import StateDir
-from mdcache.stores.origin import origin
 from mdcache.stores.redis.setup import RedisParts, RedisSettings, open_redis
 from mdcache.upstream.admission import LocalAdmission
 from mdcache.upstream.governor import Governor, GovernorSettings

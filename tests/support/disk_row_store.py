@@ -12,10 +12,10 @@ from mdcache.candles.persistence import SeriesChange, StoredBlock
 from mdcache.events import Event, Events
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
+from mdcache.exchange.origin import origin
 from mdcache.stores.disk.row_file import RowFile
 from mdcache.stores.disk.row_store import DiskRowStore
 from mdcache.stores.disk.schema import Connect, connect
-from mdcache.stores.origin import origin
 from tests.support.virtual_daemon import InlineExecutor
 from tests.support.virtual_time import VirtualClock
 

@@ -1,4 +1,4 @@
-"""Origins: the name of an upstream, under which its data is stored."""
+"""Origins: the name of an upstream, under which its data is stored and its profile measured."""
 
 from urllib.parse import urlsplit
 
