@@ -17,10 +17,20 @@ def sim(
     limit: Annotated[
         int, typer.Option(min=1, help="Spot's weight limit per minute; a low one leads to bans sooner.")
     ] = 6000,
+    profile: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Behave as this exchange profile says, where it differs."),
+    ] = None,
 ) -> None:
     """Run a simulated Binance on this machine, with the real limits and bans; it needs no network."""
     from mdcache.sim.config import SimConfig
+    from mdcache.sim.played_facts import PlayedFacts, load_facts
     from mdcache.sim.server import serve as serve_sim
+
+    try:
+        facts = PlayedFacts({}) if profile is None else load_facts(profile)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--profile") from None
 
     def tell(url: str) -> None:
         played = f"seed {seed}" if rows is None else f"rows of {rows}"
@@ -32,4 +42,4 @@ def sim(
         upstreams += "".join(f" MDCACHE_{market}_WS_URL={streams}/{market.lower()}" for market in ("USDM", "COINM"))
         typer.echo(f"  with mdcache in front of it: {upstreams} MDCACHE_EGRESS=sim mdcache serve", err=True)
 
-    serve_sim(SimConfig(seed=seed, rows_dir=rows, spot_limit=limit), host, port, tell)
+    serve_sim(SimConfig(seed=seed, rows_dir=rows, spot_limit=limit, facts=facts), host, port, tell)

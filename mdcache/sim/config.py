@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mdcache.sim.played_facts import PlayedFacts
+
 Market = Literal["spot", "usdm", "coinm"]
 Family = Literal["spot", "futures"]
 Bucket = Literal["funding", "statistics"]  # requests counted apart from the weight: docs/binance.md#rate-limits
@@ -104,13 +106,20 @@ class SimConfig:
     longest_ban_s: int = 259_200  # ... to 3 days
     rows_dir: Path | None = None
     symbols: tuple[SymbolSpec, ...] | None = None
+    facts: PlayedFacts = PlayedFacts({})  # noqa: RUF009 - it can't be changed
     log_size: int = 100_000
     cached_rows: int = 300_000
     cached_splits: int = 4_096
 
     def limit(self, family: Family) -> int:
         """Return the family's weight limit a minute."""
-        return self.spot_limit if family == "spot" else self.futures_limit
+        if family == "spot":
+            return self.shown_limit("spot")
+        return min(self.shown_limit("usdm"), self.shown_limit("coinm"))
+
+    def shown_limit(self, market: Market) -> int:
+        """Return the weight limit a minute that a market states."""
+        return self.facts.number(market, "weight_limit", self.spot_limit if market == "spot" else self.futures_limit)
 
     def requests(self, bucket: Bucket) -> int:
         """Return a bucket's limit of requests in five minutes."""

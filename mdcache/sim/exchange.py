@@ -100,11 +100,12 @@ class Exchange:
         market = market_of(path)
         fault = self.control.next_fault(path, query)
         if fault is not None and fault.kind in EDGE_FAULTS:
-            reply, cost = edge_reply(fault, date_header(now, self.control.date_skew_s)), 0
+            reply, cost = edge_reply(fault, date_header(now, self._date_ahead_s(market or "spot"))), 0
         elif market is None:
             reply, cost = ExchangeReply(404, (date_header(now, self.control.date_skew_s),), b""), 0
         else:
-            reply, cost = self._counted(market, method, path, query, headers, client, fault)
+            charged = self._charged(market, client, headers)
+            reply, cost = self._counted(market, method, path, query, headers, charged, fault)
         self.log.append(LogEntry(now, client, method, path, query, reply.status, cost, family_of(market or "spot")))
         self.counts[path, reply.status] += 1
         _, after = self.control.delays(path)
@@ -160,7 +161,7 @@ class Exchange:
         if route is not None:
             lag = 0 if route.endpoint in PLAIN else self.control.next_lag_ms()
             answer = self._answers.prepare(route, path, query, headers, now - lag)
-        cost = self._cost(family, route, query, refused=isinstance(answer, ApiRefusal))
+        cost = self._cost(market, route, query, refused=isinstance(answer, ApiRefusal))
         decision = self._meter.charge(family, client, cost, now, route.bucket if route else None)
         used = _shown_usage(route, decision.used, cost)
         if decision.outcome != "go":
@@ -181,23 +182,40 @@ class Exchange:
         body, kind, more = spoil(fault, answer(), other)
         return self._reply(market, 200, body, now, used, kind=kind, more=more), cost
 
-    def _cost(self, family: Family, route: ApiRoute | None, query: str, *, refused: bool) -> int:
+    def _charged(self, market: Market, client: str, headers: Mapping[str, str]) -> str:
+        """Return the name of the counter that a request counts in: an address may have several, if that is played."""
+        facts = self.config.facts
+        if market == "coinm" and not facts.flag("usdm", "coinm_shares_weight", usual=True):
+            return f"{client} on coinm"
+        if market == "spot" and not facts.flag("spot", "data_host_shares_weight", usual=True):
+            return f"{client} at {next((sent for name, sent in headers.items() if name.lower() == 'host'), '')}"
+        return client
+
+    def _date_ahead_s(self, market: Market) -> float:
+        return self.control.date_skew_s + self.config.facts.number(market, "date_ahead_ms", 0) / 1000
+
+    def _cost(self, market: Market, route: ApiRoute | None, query: str, *, refused: bool) -> int:
         if route is None:
-            return 0 if family == "spot" else UNKNOWN_FUTURES_WEIGHT
-        free = refused and family == "spot"  # unverified; on futures, refusals cost weight, as measured
-        return 0 if free else weight(route, query)
+            return 0 if market == "spot" else UNKNOWN_FUTURES_WEIGHT
+        # spot: unverified; on futures, refusals cost weight, as measured
+        free = refused and not self.config.facts.flag(market, "refusals_weigh", usual=market != "spot")
+        return 0 if free else weight(route, query, self.config.facts.numbers(route.market, f"{route.endpoint}_weights"))
 
     def _reply(
         self, market: Market, status: int, body: bytes, now: int, used: int | None, *, kind: str | None = None,
         more: Headers = (),
     ) -> ExchangeReply:  # fmt: skip
-        shown = None if used is None else self.control.shown_weight(family_of(market), used)
+        facts, shown = self.config.facts, None if used is None else self.control.shown_weight(family_of(market), used)
+        if not facts.flag(market, "weight_header", usual=True):
+            shown = None
+        plain = () if facts.flag(market, "gzip", usual=True) else (("Content-Encoding", "identity"),)
         self._served += 1
         headers = (
             ("Content-Type", kind or JSON_TYPE[market]),
-            date_header(now, self.control.date_skew_s),
+            date_header(now, self._date_ahead_s(market)),
             *usage_headers(market, shown),
             *more,
+            *(() if more else plain),
             *usual_headers(market, f"{self.config.seed:08x}-0000-4000-8000-{self._served:012x}"),
         )
         return ExchangeReply(status, headers, body)

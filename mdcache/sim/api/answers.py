@@ -4,21 +4,25 @@ Clock offsets, late rows and revisions set by the control API are part of the ex
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
+from mdcache.sim.api.checks import range_days
 from mdcache.sim.api.exchange_info import exchange_info
 from mdcache.sim.api.market_data import MarketData
-from mdcache.sim.api.query import COINM_SPAN_MS, Query, read
+from mdcache.sim.api.query import Query, read
 from mdcache.sim.api.refusals import ApiRefusal
 from mdcache.sim.api.routes import ApiRoute
-from mdcache.sim.config import SimConfig
+from mdcache.sim.config import DAY_MS, SimConfig
 from mdcache.sim.control.actions import Control, RowRevision
 from mdcache.sim.listings import Listings
+from mdcache.sim.played_facts import PlayedFacts
 from mdcache.sim.prices.instruments import shared_instruments
 from mdcache.sim.prices.price_history import HistoryKind
 from mdcache.sim.prices.printing import in_microseconds
 from mdcache.sim.prices.recorded import RecordedSeries
-from mdcache.sim.prices.series import AsOf, RowWindow
+from mdcache.sim.prices.series import AsOf, PrintedSeries, RowWindow
 
+_SHORT_MS = 2_000  # how much a row lacks until its final state is shown
 PLAIN: frozenset[str] = frozenset({"ping", "time", "exchangeInfo"})  # no market data
 _KINDS: Mapping[str, HistoryKind] = {
     "indexPriceKlines": "index",
@@ -48,7 +52,7 @@ class Answers:
         self, route: ApiRoute, path: str, query: str, headers: Mapping[str, str], at_ms: int
     ) -> ApiRefusal | Callable[[], bytes]:
         """Return the refusal of a query, or a way to compute its answer as of `at_ms`."""
-        found = read(route, query, headers, self._listings, at_ms)
+        found = read(route, query, headers, self._listings, at_ms, self._config.facts)
         return found if isinstance(found, ApiRefusal) else lambda: self._answer(route, path, found, at_ms)
 
     def _answer(self, route: ApiRoute, path: str, query: Query, at_ms: int) -> bytes:
@@ -67,36 +71,68 @@ class Answers:
 
     def _rows(self, path: str, query: Query, at_ms: int) -> bytes:
         """Return the list of rows for a query."""
-        interval, window = query.values["interval"], _window(query, at_ms)
+        facts, interval = self._config.facts, query.values["interval"]
+        window = _window(query, at_ms, facts)
         files = self._recorded.get((query.name, interval))
         if files is not None and query.market == "spot" and query.offset_ms == 0:
             printed = files.rows(window, at_ms)
         elif query.specs:
             spec = min(query.specs, key=lambda one: one.listed_ms)
             kind = _KINDS.get(query.endpoint, "trades")
-            series = self._instruments.series(spec, kind, interval, query.offset_ms)
-            printed = series.rows(window, AsOf(at_ms, *self._control.late(query.name)))
+            zoned = facts.flag("spot", "time_zone_moves_opens", usual=True)
+            phase = facts.numbers(query.market, "three_day_phases").get(query.name)
+            goes_on = facts.text(query.market, "untraded_symbol_rows") == "go_on"
+            offset_ms = query.offset_ms if zoned else 0
+            series = self._instruments.series(spec, kind, interval, offset_ms, phase, goes_on=goes_on)
+            lag_ms = facts.number(query.market, "final_row_lag_ms", 0)
+            late = self._control.late(query.name)
+            as_of = AsOf(at_ms, *(late if any(late) else (lag_ms, _SHORT_MS)))
+            without = kind == "trades" and not facts.flag(query.market, "zero_trade_rows", usual=True)
+            printed = _with_trades(series, window, as_of) if without else series.rows(window, as_of)
         else:  # the pair has no such contract
             printed = []
         revisions = self._control.revisions(path, query.name, interval)
         if revisions:
             printed = [_revised(row, revisions, at_ms) for row in printed]
         if query.micros:
-            printed = [in_microseconds(row) for row in printed]
+            close = facts.text("spot", "micros_close", "999999")[3:].encode()
+            printed = [in_microseconds(row, close) for row in printed]
         return b"[" + b",".join(printed) + b"]"
 
 
-def _window(query: Query, at_ms: int) -> RowWindow:
+def _window(query: Query, at_ms: int, facts: PlayedFacts) -> RowWindow:
     """Return the rows that are asked for (docs/binance.md#time-bounds): coinm counts back from the window's end."""
-    start_ms, end_ms = query.start_ms, query.end_ms
-    if query.market != "coinm" or query.endpoint == "premiumIndexKlines":
-        return RowWindow(start_ms, end_ms, query.limit, newest=start_ms is None)
+    market, start_ms, end_ms = query.market, query.start_ms, query.end_ms
+    usual = "newest" if market == "coinm" and query.endpoint != "premiumIndexKlines" else "oldest"
     if start_ms is None:
+        kept = "newest" if end_ms is None else facts.text(market, "end_only_rows", "newest")
+    else:
+        kept = facts.text(market, "start_only_rows" if end_ms is None else "both_ends_rows", usual)
+    if start_ms is not None and not facts.flag(market, "start_inclusive", usual=True):
+        start_ms += 1
+    if end_ms is not None and not facts.flag(market, "end_inclusive", usual=True):
+        end_ms -= 1
+    span_ms = range_days(facts, market, query.endpoint) * DAY_MS
+    if span_ms and start_ms is None:
         end_ms = at_ms if end_ms is None else end_ms
-        start_ms = end_ms - COINM_SPAN_MS
-    elif end_ms is None:
-        end_ms = min(start_ms + COINM_SPAN_MS, at_ms)
-    return RowWindow(start_ms, end_ms, query.limit, newest=True)
+        start_ms = end_ms - span_ms
+    elif span_ms and start_ms is not None and end_ms is None:
+        end_ms = min(start_ms + span_ms, at_ms)
+    return RowWindow(start_ms, end_ms, query.limit, newest=kept == "newest")
+
+
+def _with_trades(series: PrintedSeries, window: RowWindow, as_of: AsOf) -> list[bytes]:
+    """Return the rows of a window in which something was traded."""
+    found: list[bytes] = []
+    while len(found) < window.limit:
+        page = series.rows(window, as_of)
+        traded = [row for row in page if row.split(b",")[8] != b"0"]
+        found = traded + found if window.newest else found + traded
+        if len(page) < window.limit:
+            break
+        first_ms, last_ms = (int(row[1 : row.index(b",")]) for row in (page[0], page[-1]))
+        window = replace(window, end_ms=first_ms - 1) if window.newest else replace(window, start_ms=last_ms + 1)
+    return found[-window.limit :] if window.newest else found[: window.limit]
 
 
 def _revised(row: bytes, revisions: Mapping[int, RowRevision], at_ms: int) -> bytes:

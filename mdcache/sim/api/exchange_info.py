@@ -51,9 +51,9 @@ _CONTRACT = Template(
 
 def exchange_info(config: SimConfig, query: Query, at_ms: int, time: int) -> bytes:
     """Return the body for a query as of a moment; `time` is printed as the server's."""
-    limit, kind, more = config.futures_limit, "", ""
+    kind, more = "", ""
     if query.market == "spot":
-        limit, limits = config.spot_limit, _SPOT_LIMITS
+        limits = _SPOT_LIMITS
         names = permissions(query.values.get("permissions", "SPOT")) or ()
         specs = query.specs if "SPOT" in names else ()  # what every symbol here permits
         shown = "[]" if query.values.get("showPermissionSets") == "false" else '[["SPOT"]]'
@@ -63,7 +63,9 @@ def exchange_info(config: SimConfig, query: Query, at_ms: int, time: int) -> byt
         limits = _COINM_LIMITS
         if query.market == "usdm":
             limits, kind, more = _USDM_LIMITS, '"futuresType":"U_MARGINED",', f'"assets":[{_ASSETS}],'
-    listed = ",".join(_LIMIT % each for each in (("REQUEST_WEIGHT", "MINUTE", 1, limit), *limits))
+    listed = ",".join(
+        _LIMIT % each for each in (("REQUEST_WEIGHT", "MINUTE", 1, config.shown_limit(query.market)), *limits)
+    )
     text = f'{{"timezone":"UTC","serverTime":{time},{kind}"rateLimits":[{listed}],"exchangeFilters":[],{more}'
     return f'{text}"symbols":[{",".join(symbols)}]}}'.encode()
 

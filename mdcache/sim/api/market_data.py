@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 
+from mdcache.sim.api.checks import STATISTICS_SPAN_MS
 from mdcache.sim.api.facts import FUNDING_MS, Facts, draws, is_perpetual, trade_step_ms
-from mdcache.sim.api.query import STATISTICS_SPAN_MS, Query
+from mdcache.sim.api.query import Query
 from mdcache.sim.api.templates import MINI, TEMPLATES, BodyTemplate
 from mdcache.sim.config import DAY_MS, SymbolSpec
 from mdcache.sim.default_symbols import base_and_quote

@@ -6,6 +6,7 @@ measured, the documented weight counts.
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from mdcache.sim.api.query import is_coin_name, parse
 from mdcache.sim.api.routes import ApiRoute
@@ -14,6 +15,7 @@ Ladder = tuple[tuple[int, int], ...]  # (limits below, weight), rising
 
 KLINES: Ladder = ((100, 1), (500, 2), (1001, 5))  # Kline-Candlestick-Data pages of fapi and dapi
 KLINES_TOP, KLINES_WITHOUT_LIMIT = 10, 5
+DEFAULT_ROWS = 500
 SPOT_DEPTH: Ladder = ((101, 5), (501, 25), (1001, 50))  # rest-api.md, GET /api/v3/depth
 SPOT_DEPTH_TOP = 250
 FUTURES_DEPTH = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}  # Order-Book pages of fapi and dapi
@@ -51,10 +53,14 @@ _MANY = 101  # from this many symbols on, ticker/24hr costs as much as for all
 _SOME = 21
 
 
-def weight(route: ApiRoute, query: str) -> int:
-    """Return the weight of a request."""
+def weight(route: ApiRoute, query: str, steps: Mapping[str, int] = MappingProxyType({})) -> int:
+    """Return the weight of a request; `steps` (up to this limit, this weight) are played in place of a path's own."""
     values = dict(parse(query))
     limit = _number(values.get("limit"))
+    if steps:
+        asked = DEFAULT_ROWS if limit is None else limit
+        own = weight(route, query)
+        return next((cost for top, cost in sorted((int(t), c) for t, c in steps.items()) if asked <= top), own)
     if route.market == "spot":
         return _spot(route.endpoint, values, limit)
     if route.is_statistics:

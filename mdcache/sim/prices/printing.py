@@ -54,11 +54,11 @@ def sample_rows(price: Callable[[int], str]) -> Printer:
     return row
 
 
-def in_microseconds(row: bytes) -> bytes:
+def in_microseconds(row: bytes, close: bytes = b"999") -> bytes:
     """Return the row with times in microseconds: the first of the open's millisecond, the last of the close's."""
     fields = row[1:].split(b",")
     fields[0] += b"000"
-    fields[6] += b"999"
+    fields[6] += close
     return b"[" + b",".join(fields)
 
 

@@ -19,6 +19,7 @@ from mdcache.sim.prices.price_history import SPANS, TICK_MS, PriceHistory, first
 from mdcache.sim.prices.printing import Printer
 from mdcache.sim.prices.sessions import Stretch, cut_close_ms, joined, sessions, unfilled
 
+_NEVER_MS = 1 << 62
 _FIRST_TRADE_WITHIN = 400 * DAY_MS // TICK_MS
 
 
@@ -63,12 +64,14 @@ class RowCache:
 
 
 class Instrument:
-    """A history with its listing, halt, outages and printing."""
+    """A history with its listing, halt, outages and printing. `goes_on`: after the halt there are rows, too."""
 
-    def __init__(self, history: PriceHistory, printer: Printer, spec: SymbolSpec) -> None:
+    def __init__(self, history: PriceHistory, printer: Printer, spec: SymbolSpec, *, goes_on: bool = False) -> None:
         self.history = history
         self.printer = printer
         self._spec = spec
+        self._printed_until_ms = None if goes_on else spec.halted_ms
+        self._traded_until_ms = _NEVER_MS if spec.halted_ms is None else spec.halted_ms
 
     def state(self, at_ms: int) -> tuple[Outage, ...]:
         """Return the outages not filled in at that moment, on which rows depend."""
@@ -80,9 +83,9 @@ class Instrument:
 
     def sessions(self, at_ms: int) -> list[Stretch]:
         """Return when it traded, up to and including `at_ms`."""
-        spec = self._spec
-        end_ms = at_ms + 1 if spec.halted_ms is None else min(at_ms + 1, spec.halted_ms)
-        if end_ms <= spec.listed_ms or self._first_ms is None:
+        until_ms = self._printed_until_ms
+        end_ms = at_ms + 1 if until_ms is None else min(at_ms + 1, until_ms)
+        if end_ms <= self._spec.listed_ms or self._first_ms is None:
             return []
         return sessions(self._first_ms, end_ms, self.closures(at_ms))
 
@@ -119,13 +122,15 @@ class Instrument:
         for begin, end in islice(traded_in, place, None):
             if begin >= end_ms:
                 break
-            parts.append((max(begin, open_ms), min(end, end_ms)))
+            until_ms = min(end, end_ms, self._traded_until_ms)
+            if max(begin, open_ms) < until_ms:
+                parts.append((max(begin, open_ms), until_ms))
         return self.history.merged([(first_tick(begin), first_tick(end)) for begin, end in parts])
 
     def close_before(self, open_ms: int, traded_in: Sequence[Stretch]) -> int:
         """Return the last trade's price before a moment; the very first trade's if there was none."""
         for begin, end in reversed(traded_in):
-            first, last = first_tick(begin), first_tick(min(end, open_ms))
+            first, last = first_tick(begin), first_tick(min(end, open_ms, self._traded_until_ms))
             if first < last:
                 price = self.history.last_close(first, last)
                 if price is not None:

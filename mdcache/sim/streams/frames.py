@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from mdcache.sim.config import Market
+from mdcache.sim.played_facts import PlayedFacts
 from mdcache.sim.prices.price_history import TICK_MS
 from mdcache.sim.streams.events import kline_event
 from mdcache.sim.streams.topics import KlineTopic, SeriesDirectory, StreamedSeries
 
-_SPOT_CADENCE_MS, _SECONDS_CADENCE_MS = 2_000, 1_000  # web-socket-streams.md: 1000 ms for 1s, 2000 ms otherwise
+_CADENCE_MS: dict[Market, int] = {"spot": 2_000, "usdm": TICK_MS, "coinm": TICK_MS}  # web-socket-streams.md
+_SECONDS_CADENCE_MS = 1_000  # the same: of spot's 1s
 _FINAL_AFTER_MS: dict[Market, int] = {"spot": 200, "usdm": 2_000, "coinm": 2_000}  # freqtrade#11571
 _MOST_BEHIND_MS = 60_000  # then a topic begins anew: the clock was put ahead
 _LATE_MS = 3_000  # on a busy machine
@@ -35,8 +37,8 @@ class KlineFrames:
     """The candles of one topic, from `now_ms` on. `quiet()`: whether nothing is sent where nothing was traded."""
 
     def __init__(
-        self, name: str, topic: KlineTopic, directory: SeriesDirectory, now_ms: int, *, micros: bool,
-        quiet: Callable[[], bool],
+        self, name: str, topic: KlineTopic, directory: SeriesDirectory, now_ms: int, facts: PlayedFacts, *,
+        micros: bool, quiet: Callable[[], bool],
     ) -> None:  # fmt: skip
         self.name = name
         self._topic = topic
@@ -44,11 +46,13 @@ class KlineFrames:
         self._micros = micros
         self._quiet = quiet
         spread = int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "big")
-        self._cadence_ms = TICK_MS
-        if topic.market == "spot":
-            self._cadence_ms = _SECONDS_CADENCE_MS if topic.interval == "1s" else _SPOT_CADENCE_MS
+        self._cadence_ms = facts.number(topic.market, "frame_cadence_ms", _CADENCE_MS[topic.market])
+        if topic.market == "spot" and topic.interval == "1s":
+            self._cadence_ms = facts.number("spot", "seconds_cadence_ms", _SECONDS_CADENCE_MS)
+        self._equal = facts.flag(topic.market, "frames_equal_rows", usual=True)
         self._phase_ms = spread % (self._cadence_ms if topic.market == "spot" else _SPREAD_MS)
-        self._final_after_ms = _FINAL_AFTER_MS[topic.market] + spread % _SPREAD_MS
+        after_ms = facts.number(topic.market, "final_frame_lag_ms", _FINAL_AFTER_MS[topic.market])
+        self._final_after_ms = after_ms + spread % _SPREAD_MS
         self._finals: deque[tuple[int, int]] = deque()  # (when, bucket) of final frames to come
         self._tick_ms = self._tick_after(now_ms)
         self._found: tuple[int, StreamedSeries | None] = (-1, None)
@@ -106,7 +110,8 @@ class KlineFrames:
         row = None if series is None else series.rows.row(index, at_ms)
         if series is None or row is None or (not _trades(row) and self._quiet()):
             return None
-        return self._frame(series, row, at_ms, series.rows.trades_before(index), final=True)
+        shown = row if self._equal or not _trades(row) else _with_one_trade_less(row)
+        return self._frame(series, shown, at_ms, series.rows.trades_before(index), final=True)
 
     def _enter(self, series: StreamedSeries, index: int) -> None:
         self._index, self._trades = index, 0
@@ -155,6 +160,12 @@ class TimedFrames:
 
     def _after(self, ms: int) -> int:
         return (ms - self._phase_ms) // self._step_ms * self._step_ms + self._step_ms + self._phase_ms
+
+
+def _with_one_trade_less(row: bytes) -> bytes:
+    fields = row.split(b",")
+    fields[8] = str(int(fields[8]) - 1).encode()
+    return b",".join(fields)
 
 
 def _trades(row: bytes) -> int:

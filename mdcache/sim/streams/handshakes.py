@@ -2,6 +2,7 @@
 
 import re
 from collections import OrderedDict, deque
+from dataclasses import replace
 from functools import partial
 from urllib.parse import parse_qs
 
@@ -40,8 +41,8 @@ class StreamHandshakes:
         self._config = config
         self._control = control
         self._meter = meter
-        self._directory = SeriesDirectory(instruments, listings)
-        self._events = MarketEvents(instruments, listings)
+        self._directory = SeriesDirectory(instruments, listings, config.facts)
+        self._events = MarketEvents(instruments, listings, config.facts)
         self._connects: OrderedDict[tuple[Market, str], deque[int]] = OrderedDict()
 
     def market_of(self, path: str) -> Market | None:
@@ -108,14 +109,19 @@ class StreamHandshakes:
     def _frames_of(
         self, market: Market, route: str | None, name: str, now_ms: int, *, micros: bool
     ) -> TopicFrames | None:
-        if not on_route(market, route, name):
+        facts, settings = self._config.facts, self._control.streams
+        if not on_route(market, route, name, facts):
             return None
-        settings = self._control.streams
         candles = kline_topic(market, name)
+        silent = facts.text(market, "quiet_topics", "silent") == "silent"
         if candles is not None:
-            return KlineFrames(name, candles, self._directory, now_ms, micros=micros, quiet=lambda: settings.quiet)
+            return KlineFrames(
+                name, candles, self._directory, now_ms, facts, micros=micros, quiet=lambda: silent and settings.quiet
+            )
         topic = market_topic(market, name)
         if topic is None:
             return None
+        if topic.kind == "miniTicker" and topic.subject == "all":
+            topic = replace(topic, step_ms=facts.number(market, "mini_tickers_cadence_ms", topic.step_ms))
         texts = partial(self._events.texts, topic, micros=micros)
         return TimedFrames(name, topic.step_ms, texts, now_ms)

@@ -6,12 +6,14 @@ those that candles and REST show.
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from zlib import crc32
 
 from mdcache.sim.api.facts import Facts, draws
 from mdcache.sim.api.query import Query
 from mdcache.sim.api.routes import PREFIXES, ROUTES
 from mdcache.sim.config import DAY_MS, MARKETS, Market, SymbolSpec
 from mdcache.sim.listings import Listings
+from mdcache.sim.played_facts import PlayedFacts
 from mdcache.sim.prices.instruments import Instruments
 from mdcache.sim.prices.node import DRAW
 from mdcache.sim.prices.price_history import TICK_MS
@@ -30,8 +32,9 @@ _MERGED = frozenset({"miniTicker", "ticker", "bookTicker", "forceOrder"})  # abo
 class MarketEvents:
     """The events of a topic at a moment."""
 
-    def __init__(self, instruments: Instruments, listings: Listings) -> None:
+    def __init__(self, instruments: Instruments, listings: Listings, facts: PlayedFacts) -> None:
         self._instruments = instruments
+        self._played = facts
         self._listings = listings
         self._found: dict[tuple[Market, str], tuple[int, SymbolSpec]] = {}
         self._routes = {market: ROUTES[f"{PREFIXES[market]}ticker/24hr"] for market in MARKETS}
@@ -123,6 +126,12 @@ class MarketEvents:
 
     def _changed(self, topic: MarketTopic, spec: SymbolSpec, at_ms: int) -> bool:
         before_ms = at_ms - topic.step_ms
+        if topic.kind == "miniTicker" and topic.subject == "all":
+            if self._played.flag(topic.market, "mini_tickers_list_untraded", usual=False):
+                return True
+            listed = self._played.flag(topic.market, "mini_tickers_list_traded", usual=True)
+            if not listed and (crc32(spec.symbol.encode()) // 32 + at_ms // topic.step_ms) % 2:
+                return False
         if topic.kind in _TICKERS:
             return self._instruments.instrument(spec, "trades").candle(before_ms + 1, at_ms + 1, at_ms).trades > 0
         if topic.kind == "bookTicker":

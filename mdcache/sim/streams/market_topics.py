@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mdcache.sim.config import Market
+from mdcache.sim.played_facts import PlayedFacts
 
 Subject = Literal["symbol", "pair", "all"]  # what a topic is about
 _SECOND_MS, _TICK_MS = 1_000, 250
@@ -78,10 +79,10 @@ def market_topic(market: Market, text: str) -> MarketTopic | None:
     return MarketTopic(market, "pair" if about_pair else "symbol", match["name"], kind, levels, step_ms)
 
 
-def on_route(market: Market, route: str | None, text: str) -> bool:
+def on_route(market: Market, route: str | None, text: str, facts: PlayedFacts) -> bool:
     """Return whether a route has a topic: books and single trades are on `/public`, all else on `/market`.
 
-    Without a route, USD-M has only the former, the other markets have everything.
+    Without a route, USD-M has only the former, the other markets have everything, unless something else is played.
     """
     public = _PUBLIC.fullmatch(text) is not None
     match route:
@@ -90,6 +91,7 @@ def on_route(market: Market, route: str | None, text: str) -> bool:
         case "/market":
             return not public
         case None:
-            return public or market != "usdm"
+            usual = "market" if market == "usdm" else "none"
+            return public or facts.text(market, "stream_route", usual) == "none"
         case _:
             return False

@@ -10,6 +10,7 @@ from typing import Literal
 
 from mdcache.sim.config import Market, SymbolSpec
 from mdcache.sim.listings import Listings
+from mdcache.sim.played_facts import PlayedFacts
 from mdcache.sim.prices.grid import FUTURES_INTERVALS, SPOT_INTERVALS
 from mdcache.sim.prices.instruments import Instruments
 from mdcache.sim.prices.price_history import HistoryKind
@@ -74,8 +75,9 @@ class StreamedSeries:
 class SeriesDirectory:
     """Finds the series of topics; `changes` grows whenever a symbol is listed, halted or listed again."""
 
-    def __init__(self, instruments: Instruments, listings: Listings) -> None:
+    def __init__(self, instruments: Instruments, listings: Listings, facts: PlayedFacts) -> None:
         self._instruments = instruments
+        self._facts = facts
         self._listings = listings
 
     @property
@@ -90,4 +92,5 @@ class SeriesDirectory:
             return None
         spec = min(specs, key=lambda one: one.listed_ms)
         kind = _HISTORIES.get(topic.kind, "trades")
-        return StreamedSeries(spec, self._instruments.series(spec, kind, topic.interval, topic.offset_ms))
+        phase = self._facts.numbers(topic.market, "three_day_phases").get(spec.symbol)
+        return StreamedSeries(spec, self._instruments.series(spec, kind, topic.interval, topic.offset_ms, phase))
