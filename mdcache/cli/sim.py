@@ -21,6 +21,10 @@ def sim(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Behave as this exchange profile says, where it differs."),
     ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Certificate and key in one PEM file: serve https and wss."),
+    ] = None,
 ) -> None:
     """Run a simulated Binance on this machine, with the real limits and bans; it needs no network."""
     from mdcache.sim.config import SimConfig
@@ -36,10 +40,10 @@ def sim(
         played = f"seed {seed}" if rows is None else f"rows of {rows}"
         typer.echo(f"mdcache sim: {url} is a simulated Binance ({played}, spot limit {limit:,} a minute)", err=True)
         typer.echo(f"  control API: {url}/_sim/", err=True)
-        streams = url.replace("http://", "ws://")
+        streams = url.replace("http", "ws", 1)
         upstreams = " ".join(f"MDCACHE_{market}_URL={url}" for market in ("SPOT", "USDM", "COINM"))
         upstreams += f" MDCACHE_SPOT_WS_URL={streams}"
         upstreams += "".join(f" MDCACHE_{market}_WS_URL={streams}/{market.lower()}" for market in ("USDM", "COINM"))
         typer.echo(f"  with mdcache in front of it: {upstreams} MDCACHE_EGRESS=sim mdcache serve", err=True)
 
-    serve_sim(SimConfig(seed=seed, rows_dir=rows, spot_limit=limit, facts=facts), host, port, tell)
+    serve_sim(SimConfig(seed=seed, rows_dir=rows, spot_limit=limit, facts=facts), host, port, tell, certificate)

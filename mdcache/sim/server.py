@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -10,7 +11,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from mdcache.clock import SystemClock
 from mdcache.sim.asgi import SimApp
 from mdcache.sim.asgi_scope import ABORT
-from mdcache.sim.config import SimConfig
+from mdcache.sim.config import MARKETS, SimConfig
 from mdcache.sim.exchange import Exchange
 
 _KEEP_ALIVE_S = 60
@@ -40,11 +41,11 @@ class AbortingWebSocket(WebSocketsSansIOProtocol):
         await super().run_asgi()
 
 
-def uvicorn_config(config: SimConfig, host: str, port: int) -> uvicorn.Config:
+def uvicorn_config(config: SimConfig, host: str, port: int, certificate: Path | None = None) -> uvicorn.Config:
     """Return uvicorn's configuration for `serve`; uvicorn uses uvloop if it is installed."""
     clock = SystemClock()
     app = SimApp(Exchange(config, now_ms=clock.wall_ms), clock.sleep)
-    return uvicorn.Config(
+    found = uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -61,11 +62,26 @@ def uvicorn_config(config: SimConfig, host: str, port: int) -> uvicorn.Config:
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_DRAIN_S,
+        ssl_certfile=certificate,
     )
+    found.load()
+    if found.ssl is not None:
+        offers = any(config.facts.flag(market, "http2", usual=False) for market in MARKETS)
+        found.ssl.set_alpn_protocols([*(["h2"] if offers else []), "http/1.1"])
+    return found
 
 
-def serve(config: SimConfig, host: str, port: int, on_ready: Callable[[str], None] = lambda _: None) -> None:
-    """Serve until SIGINT or SIGTERM; call `on_ready` with the URL. Raises `OSError` if the address can't be used."""
+def serve(
+    config: SimConfig,
+    host: str,
+    port: int,
+    on_ready: Callable[[str], None] = lambda _: None,
+    certificate: Path | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; call `on_ready` with the URL. Raises `OSError` if the address can't be used.
+
+    `certificate`: a file with a certificate and its key, for TLS.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family)  # uvicorn would exit with 3
@@ -75,5 +91,5 @@ def serve(config: SimConfig, host: str, port: int, on_ready: Callable[[str], Non
         ) from error
     with listening as taken:
         name = f"[{host}]" if family == socket.AF_INET6 else host
-        on_ready(f"http://{name}:{taken.getsockname()[1]}")
-        uvicorn.Server(uvicorn_config(config, host, port)).run(sockets=[taken])
+        on_ready(f"http{'s' if certificate else ''}://{name}:{taken.getsockname()[1]}")
+        uvicorn.Server(uvicorn_config(config, host, port, certificate)).run(sockets=[taken])

@@ -3,8 +3,11 @@
 import contextlib
 import json
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,8 +19,10 @@ from websockets.sync.client import connect
 from mdcache.sim import SimConfig
 from mdcache.sim.asgi import SimApp
 from mdcache.sim.asgi_scope import ConnectionBroken
+from mdcache.sim.played_facts import PlayedFacts
 from mdcache.sim.server import uvicorn_config
 from tests.sim.helpers import WORLD, Sim
+from tests.support.programs import find
 
 PATH, QUESTION = "/api/v3/klines", "symbol=BTCUSDT&interval=1m&limit=100"
 QUERY = f"{PATH}?{QUESTION}"
@@ -133,6 +138,32 @@ def test_on_a_real_socket(port: int) -> None:
             raw.sendall(b"HEAD /api/v3/ping HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n")
             assert b"200 OK" in raw.recv(4096)
     assert json.loads(reply.content)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("http2", "chosen"), [(True, "h2"), (False, "http/1.1")])
+def test_http2_is_offered_in_the_tls_handshake_if_that_is_played(
+    http2: bool,
+    chosen: str,
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "both.pem"
+    options = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=sim")
+    command = [find("openssl"), "req", *options, "-keyout", str(file), "-out", str(tmp_path / "certificate")]
+    subprocess.run(command, check=True, capture_output=True)
+    file.write_text(file.read_text() + (tmp_path / "certificate").read_text())
+    config = uvicorn_config(SimConfig(facts=PlayedFacts({"usdm.http2": http2})), "127.0.0.1", 0, file)
+    client, server = ssl.create_default_context(cafile=str(tmp_path / "certificate")), config.ssl
+    assert server is not None
+    client.check_hostname = False
+    client.set_alpn_protocols(["h2", "http/1.1"])
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking, answering = client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)
+    for _ in range(3):
+        for side in (asking, answering):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    assert asking.selected_alpn_protocol() == chosen
 
 
 def test_streams_on_a_real_socket(port: int) -> None:
