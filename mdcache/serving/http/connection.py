@@ -2,18 +2,24 @@
 
 uvicorn limits neither the size of a header nor the time until it is complete, and never closes a connection on which
 nothing was sent, or whose client does not read its answer. Here a message has `MESSAGE_TIMEOUT_S` from its first byte
-(or from the connection's start) to its last, its header `MAX_HEADER_BYTES`, and its body, which only the operators'
-paths read, `MAX_BODY_BYTES`; and a client must read some of a waiting answer in every `CLIENT_READ_TIMEOUT_S`.
+(or from the connection's start) to its last, its header `MAX_HEADER_BYTES`, its body, which only the operators' paths
+read, `MAX_BODY_BYTES`, and all that follows its header twice that; what follows the body is not kept. A client must
+read some of a waiting answer in every `CLIENT_READ_TIMEOUT_S`.
+
+uvicorn reads on after each answer, however many pipelined requests wait, and parses all that has come at once. Here
+requests that come while others wait are parsed when those are answered.
 """
 
 import asyncio
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from mdcache.serving.binance.request import is_loopback
@@ -25,11 +31,14 @@ MAX_HEADER_BYTES = 65_536
 MAX_BODY_BYTES = 65_536
 MESSAGE_TIMEOUT_S = 10.0
 CLIENT_READ_TIMEOUT_S = 60.0
+_SLICE_BYTES = 2_048  # parsed at once: then it is looked whether requests wait; the smallest have twenty
+_MAX_REST_BYTES = 2 * MAX_BODY_BYTES  # of a message after its header: chunks have sizes, and may be followed by fields
+_AUTHORITY = re.compile(rb"[^:/]*://([^/?#]*)")
 _FRAMING_HEADERS = frozenset({b"connection", b"content-length", b"transfer-encoding"})  # what follows the header
 
 
 class HeaderRefusedError(Exception):
-    """The header exceeds the limit, or does not name one host."""
+    """The header exceeds the limit, does not name one host, or frames the body in an unknown way."""
 
 
 class ClientConnection(HttpToolsProtocol):
@@ -54,9 +63,12 @@ class ClientConnection(HttpToolsProtocol):
         self._in_header = False
         self._began_in_chunk = False  # a message in this chunk
         self._header_bytes = 0  # bytes of chunks that contain only header
+        self._rest_bytes = 0  # the same, of what follows it
+        self._unparsed = b""  # came while requests wait
         self._header_suspect = False  # this header may be too large: it came in several chunks, or in a very large one
         self._refusal: tuple[int, str] | None = None  # of the header
         self._body_bytes = 0
+        self._answered: RequestResponseCycle | None = None  # the request that is, or was last
         self._repeating_head = False  # to a new parser
         self._upgrading = False  # to a stream
         self._raw_request: bytes | None = None
@@ -74,10 +86,13 @@ class ClientConnection(HttpToolsProtocol):
         self._start_message_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timers."""
+        """Stop the timers; tell what answers now, which is not the newest request if others wait behind it."""
         self._stop_message_timer()
         if self._reader_timer is not None:
             self._reader_timer.cancel()
+        if self._answered is not None and not self._answered.response_complete:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -99,33 +114,48 @@ class ClientConnection(HttpToolsProtocol):
 
     def _receive_to_parse(self, data: bytes) -> None:
         self._only_hits = False
-        in_header = self._in_header
+        if self._unparsed:
+            self._unparsed += data
+            self.flow.pause_reading()
+            return
+        idle, in_header = self._between_messages, self._in_header
         self._header_suspect = in_header or len(data) > MAX_HEADER_BYTES
         self._began_in_chunk = False
-        self._unset_keepalive_if_required()
         try:
             self._parse(data)
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
-        if self._upgrading or self.transport.is_closing():
+        if self._upgrading or self.transport.is_closing() or (idle and not self._began_in_chunk):  # blank lines
             return
-        if in_header and self._in_header and not self._began_in_chunk:
-            self._header_bytes += len(data)
+        if not self._began_in_chunk and not self._within_bounds(len(data), in_header=in_header):
+            return
+        if self._between_messages or self._began_in_chunk or self._unparsed:
+            self._stop_message_timer()
+        if self._message_timer is None and not self._between_messages and not self._unparsed:
+            self._start_message_timer()
+
+    def _within_bounds(self, received: int, *, in_header: bool) -> bool:
+        """Count a chunk in which no message began; end the connection if there is too much of the message."""
+        if in_header and self._in_header:
+            self._header_bytes += received
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._refuse(431, "The header is too large.")
-                return
-        if self._between_messages:
-            self._stop_message_timer()
-        elif self._message_timer is None:
-            self._start_message_timer()
+                return False
+        elif not in_header and not self._between_messages:
+            self._rest_bytes += received
+            if self._rest_bytes > _MAX_REST_BYTES:
+                self._end_after_answer()
+                return False
+        return True
 
     def on_message_begin(self) -> None:
         """Start a message."""
         if self._repeating_head:
             return
+        self._unset_keepalive_if_required()
         self._between_messages = False
         self._in_header = self._began_in_chunk = True
-        self._header_bytes = self._body_bytes = 0
+        self._header_bytes = self._rest_bytes = self._body_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -135,8 +165,8 @@ class ClientConnection(HttpToolsProtocol):
         self._in_header = False
         if self._header_suspect and _size(self.url, self.headers) > MAX_HEADER_BYTES:
             self._refusal = (431, "The header is too large.")
-        elif not self._names_one_host():
-            self._refusal = (400, "The request must have exactly one Host header.")
+        else:
+            self._refusal = self._ambiguity()
         if self._refusal is not None:
             raise HeaderRefusedError
         if self.streams is not None and self.parser.should_upgrade() and self._idle():
@@ -147,6 +177,7 @@ class ClientConnection(HttpToolsProtocol):
             self.scope["extensions"] = {RAW_REQUEST_EXTENSION: {"bytes": self._raw_request}}
         super().on_headers_complete()
         self._app_called = True
+        self.headers = []  # fields after the body are no header: the application has the list so far
 
     def on_body(self, body: bytes) -> None:
         """Pass on a chunk of the body, up to the limit."""
@@ -167,9 +198,18 @@ class ClientConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Restart the keep-alive timer."""
+        """Restart the keep-alive timer; parse what came while other requests waited."""
         self._start_reader_timer()
         super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if not self._between_messages:  # the next one has begun
+            self._unset_keepalive_if_required()
+        if self.pipeline:
+            self.flow.pause_reading()
+        elif self._unparsed:
+            data, self._unparsed = self._unparsed, b""
+            self._receive_to_parse(data)
 
     def pause_writing(self) -> None:
         """Start the timer for a client that reads too slowly."""
@@ -197,31 +237,38 @@ class ClientConnection(HttpToolsProtocol):
 
     # ------------------------------------------------------------------------------------ parts
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _parse(self, data: bytes) -> None:
-        """Parse `data`. An offer of another protocol is ignored, but for streams (docs/design.md#connections)."""
+        """Parse `data` until requests wait. An offer of another protocol is ignored, but for streams.
+
+        docs/design.md#connections
+        """
         rest = memoryview(data)
-        while rest:
+        while rest and not self.pipeline and not self.transport.is_closing():
+            parsed = len(rest[:_SLICE_BYTES])
             try:
-                self.parser.feed_data(rest)
+                self.parser.feed_data(rest[:parsed])
             except httptools.HttpParserUpgrade as offer:
+                parsed = offer.args[0]
                 if self._upgrading and self.streams is not None:
-                    self._upgrade(self.streams, bytes(rest[offer.args[0] :]))
+                    self._upgrade(self.streams, bytes(rest[parsed:]))
                     return
                 self._continue_without_offer()
-                rest = rest[offer.args[0] :]
-            else:
-                return
+            rest = rest[parsed:]
+        self._unparsed = bytes(rest)
 
     def _continue_without_offer(self) -> None:
         """Replace the parser, which takes what follows an offer for another protocol, by one that has not seen it."""
         head = [b"%b / HTTP/%b\r\n" % (self.parser.get_method(), self.parser.get_http_version().encode())]
-        head += [b"%b: %b\r\n" % field for field in self.headers if field[0] in _FRAMING_HEADERS]
+        head += [b"%b: %b\r\n" % field for field in self.scope["headers"] if field[0] in _FRAMING_HEADERS]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
-        url, headers = self.url, self.headers
-        self.headers, self._repeating_head = [], True
+        self._repeating_head = True
         self.parser.feed_data(b"".join([*head, b"\r\n"]))
-        self.url, self.headers, self._repeating_head = url, headers, False
+        self._repeating_head = False
 
     def _upgrade(self, streams: ListenerHandshakes, rest: bytes) -> None:
         """Answer the handshake of a stream; if it is accepted, the connection has another protocol from now on."""
@@ -242,14 +289,27 @@ class ClientConnection(HttpToolsProtocol):
         if rest:
             answer.connection.data_received(rest)
 
-    def _names_one_host(self) -> bool:
-        """Return whether there is one `Host`, or none in HTTP/1.0 (RFC 9112, 3.2): proxies might route by another.
+    def _ambiguity(self) -> tuple[int, str] | None:
+        """Return the refusal of a header that others may read differently than this server (RFC 9112, 3.2 and 6.1)."""
+        hosts: list[bytes] = []
+        for name, value in self.headers:
+            if name == b"host":
+                hosts.append(value.strip())
+            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                return 400, "The only transfer coding that is known here is chunked."
+        if not self._names_one_host(hosts):
+            return 400, "The request must have exactly one Host header."
+        return None
 
-        A list is what a proxy makes of two headers.
+    def _names_one_host(self, hosts: list[bytes]) -> bool:
+        """Return whether there is one `Host`, or none in HTTP/1.0: proxies might route by another.
+
+        A list is what a proxy makes of two headers. A target may name the same host.
         """
-        hosts = [value.strip() for name, value in self.headers if name == b"host"]
         if len(hosts) != 1:
             return not hosts and self.parser.get_http_version() == "1.0"
+        if not self.url.startswith(b"/") and (named := _AUTHORITY.match(self.url)) is not None:
+            return named[1].lower() == hosts[0].lower()
         return b"," not in hosts[0] and len(hosts[0].split()) <= 1
 
     def _idle(self) -> bool:
@@ -258,7 +318,11 @@ class ClientConnection(HttpToolsProtocol):
 
     def _may_answer_at_once(self) -> bool:
         return (
-            self._between_messages and self._idle() and not self.flow.write_paused and not self.transport.is_closing()
+            self._between_messages
+            and self._idle()
+            and not self._unparsed
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
         )
 
     def _note_hit(self) -> None:
@@ -301,10 +365,16 @@ class ClientConnection(HttpToolsProtocol):
             return
         if self._in_header:
             self._refuse(408, "The request did not arrive in time.")
-        elif self._idle():
+        else:
+            self._end_after_answer()
+
+    def _end_after_answer(self) -> None:
+        """End the connection once no answer is being sent; read no more of it meanwhile, but for who reads the body."""
+        if self._idle():
             self.transport.close()
         else:
             self.cycle.keep_alive = False
+            self.flow.pause_reading()
 
     def _refuse(self, status: int, msg: str, code: int = -1100, fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Send the error if no answer is being sent, and close the connection."""

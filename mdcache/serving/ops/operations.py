@@ -3,6 +3,7 @@
 Starlette is used here and in `pages.py`. Errors have Binance's form here, too, so that clients parse only one form.
 """
 
+import asyncio
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from mdcache.serving.responses import Receive, Scope, Send
 from mdcache.upstream.governor import Governor
 
 _MAX_BODY_BYTES = 65_536
+_BODY_TIMEOUT_S = 10.0  # the server's own bound lets what is being answered go on
 _JSON = "application/json"
 _T = TypeVar("_T")
 
@@ -164,10 +166,14 @@ class OpsApp:
 
 async def _body(request: Request) -> bytes:
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_BODY_BYTES:
-            raise HTTPException(413, f"The body is longer than {_MAX_BODY_BYTES} bytes.")
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _MAX_BODY_BYTES:
+                    raise HTTPException(413, f"The body is longer than {_MAX_BODY_BYTES} bytes.")
+    except TimeoutError:
+        raise HTTPException(408, "The body did not arrive in time.") from None
     return body
 
 
