@@ -1,6 +1,7 @@
 """Parse parameters' values as Binance does, and raise its refusals; shared by all kinds of questions."""
 
 import re
+from string import ascii_lowercase, ascii_uppercase
 from urllib.parse import parse_qsl
 
 from mdcache.exchange import refusals
@@ -10,6 +11,7 @@ _INT64_MAX = 2**63 - 1
 _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
 _SYMBOL_CHARS = re.compile(r"[\w\-.]{1,50}")
 _LOWER = re.compile(r"[a-z]")
+_CAPITALS = str.maketrans(ascii_lowercase, ascii_uppercase)  # of no other alphabet: U+017F has S for its capital, too
 _ZONE = re.compile(r"([+-]?)([0-9]{1,2})(?::([0-9]{2}))?", re.ASCII)
 _HOUR_MINUTES = 60
 _ZONE_MIN, _ZONE_MAX = -12 * 60, 14 * 60  # rest-api.md: [-12:00 to +14:00] inclusive
@@ -42,7 +44,7 @@ def symbol_name(value: str, parameter: str, *, spot: bool) -> str:
         return value
     if not legal:
         raise refusals.illegal_characters(parameter, refusals.FUTURES_SYMBOL)
-    return value.upper()  # fapi accepts lower case and answers in upper: measured 2026-10-07
+    return value.translate(_CAPITALS)  # fapi accepts lower case and answers in upper: measured 2026-10-07
 
 
 def whole_number(parameter: str, value: str) -> int:
