@@ -87,7 +87,7 @@ def make_logger(clock: Clock, level: str, form: Literal["auto", "human", "json"]
 
     logger: Logger = structlog.wrap_logger(
         structlog.PrintLogger(stream),
-        processors=[structlog.processors.add_log_level, stamp, renderer],
+        processors=[structlog.processors.add_log_level, stamp, _escape, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,
     )
@@ -111,7 +111,7 @@ class _LibraryHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Log the message, and the name of what was raised."""
         raised = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
-        fields = {"source": record.name, "message": _one_line(record.getMessage()), **_unless_empty("raised", raised)}
+        fields = {"source": record.name, "message": _shortened(record.getMessage()), **_unless_empty("raised", raised)}
         say = self._logger.error if record.levelno >= logging.ERROR else self._logger.warning
         say("library_warning", **fields)
 
@@ -138,7 +138,7 @@ class LogSink:
             case BodyRejected():
                 fields = {"market": event.market, "path": event.path, "reason": event.reason}
                 say = self._first(self._logger.warning, "body_rejected", event.market, event.reason)
-                say("body_rejected", **fields, detail=_one_line(event.detail))
+                say("body_rejected", **fields, detail=_shortened(event.detail))
             case Retried():
                 self._first(self._logger.debug, "retry")("retry", market=event.market, reason=event.reason)
             case _:
@@ -161,7 +161,7 @@ class LogSink:
                 self._logger.info("symbols_loaded", market=event.market, symbols=event.symbols)
             case BackgroundTaskFailed():
                 say = self._first(self._logger.error, "background_task_failed", event.task)
-                say("background_task_failed", task=event.task, detail=_one_line(event.detail))
+                say("background_task_failed", task=event.task, detail=_shortened(event.detail))
             case SettingsIgnored() | DaemonServing() | DaemonStopped():
                 self._daemon(event)
             case (
@@ -185,7 +185,7 @@ class LogSink:
             name, rows = "row_revised", {"was": event.was, "now": event.now}
         else:
             name, rows = "derivation_ended", {"printed": event.printed, "merged": event.merged}
-        texts = {label: _one_line(row.decode("latin-1")) for label, row in rows.items()}
+        texts = {label: _shortened(row.decode("latin-1")) for label, row in rows.items()}
         say = self._first(self._logger.warning, name, event.series)
         say(name, series=event.series, open_time_ms=event.open_time_ms, **texts)
 
@@ -210,17 +210,17 @@ class LogSink:
             case StreamEnded():
                 say = self._logger.warning if event.end.is_loss else self._logger.info
                 say = self._first(say, "stream_ended", market, event.end)
-                detail = _unless_empty("detail", _one_line(event.detail))
+                detail = _unless_empty("detail", _shortened(event.detail))
                 say("stream_ended", market=market, end=event.end, seconds=round(event.seconds, 1), **detail)
             case StreamRefused():
                 say = self._first(self._logger.warning, "stream_refused", market, str(event.status))
-                say("stream_refused", market=market, status=event.status, detail=_one_line(event.detail))
+                say("stream_refused", market=market, status=event.status, detail=_shortened(event.detail))
             case StreamsSilent():
                 say = self._first(self._logger.info, "streams_silent", market)
                 say("streams_silent", market=market, topics=event.topics, example=event.example)
             case StreamComplaint():
                 say = self._first(self._logger.warning, "stream_complaint", market)
-                say("stream_complaint", market=market, detail=_one_line(event.detail))
+                say("stream_complaint", market=market, detail=_shortened(event.detail))
             case TopicsDead():
                 say = self._first(self._logger.warning, "topics_dead", market)
                 say("topics_dead", market=market, topics=event.topics, example=event.example)
@@ -237,10 +237,10 @@ class LogSink:
         """Log changes of state and lost data; repeated faults are only counted."""
         if isinstance(event, TierStateChanged):
             say = self._logger.error if event.state == "down" else self._logger.info
-            say("store_state", tier=event.tier, state=event.state, **_unless_empty("detail", _one_line(event.detail)))
+            say("store_state", tier=event.tier, state=event.state, **_unless_empty("detail", _shortened(event.detail)))
         elif event.lost:
             say = self._first(self._logger.warning, "store_data_lost", event.tier)
-            say("store_data_lost", tier=event.tier, detail=_one_line(event.detail))
+            say("store_data_lost", tier=event.tier, detail=_shortened(event.detail))
 
     def _called(self, call: UpstreamCalled) -> None:
         say = self._logger.debug
@@ -287,10 +287,16 @@ def _unless_empty(name: str, value: float | str | dict[str, int]) -> dict[str, o
     return {name: value} if value else {}
 
 
-def _one_line(text: str) -> str:
-    """Return `text` shortened to one line, with control characters escaped."""
-    cut = text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
-    return cut if cut.isprintable() else repr(cut)[1:-1]
+def _escape(_logger: object, _name: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape what is not printable: names come from clients and replies, and must make no lines of their own."""
+    for name, value in fields.items():
+        if isinstance(value, str) and not value.isprintable():
+            fields[name] = repr(str(value))[1:-1]
+    return fields
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
 
 
 def _json(fields: object, **_: object) -> str:

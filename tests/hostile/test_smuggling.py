@@ -22,14 +22,13 @@ STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 
 async def statuses(*requests: bytes) -> list[list[int]]:
     """Return what is answered to each on a connection of its own, until it ends."""
-    house, found = ServingHarness(), []
+    house = ServingHarness()
     async with serving(house, whole_within_s=0.3, keep_alive_s=0) as connect:
         peers = [await connect() for _ in requests]
         for peer, request in zip(peers, requests, strict=True):
             await peer.send(request)
         async with asyncio.timeout(PATIENCE_S):
-            for peer in peers:
-                found.append([int(each) for each in STATUS.findall(await peer.reader.read())])
+            found = [[int(each) for each in STATUS.findall(await peer.reader.read())] for peer in peers]
     assert house.event_log == []
     return found
 
