@@ -6,10 +6,12 @@ one (in-process transports) a broken connection is the exception `ConnectionBrok
 
 import gzip
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from mdcache.sim.api.replies import ExchangeReply
 from mdcache.sim.asgi_scope import Receive, Scope, Send, break_connection, client_of, request_headers
 from mdcache.sim.control import control_api
+from mdcache.sim.dumps import door
 from mdcache.sim.exchange import Exchange
 from mdcache.sim.stream_asgi import serve_stream
 
@@ -23,6 +25,7 @@ class SimApp:
     def __init__(self, exchange: Exchange, sleep: Callable[[float], Awaitable[object]]) -> None:
         self._exchange = exchange
         self._sleep = sleep
+        self._dumps = door.DumpDoor(exchange, sleep)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or one WebSocket; there are no other scopes (`server.py`)."""
@@ -34,12 +37,16 @@ class SimApp:
         headers = request_headers(scope)
         if path.startswith(control_api.PREFIX):
             reply = control_api.answer(self._exchange, method, path, query, await _body(receive))
-            await _send(reply, send)
+            await self._send(reply, send)
             return
         before = self._exchange.delay_before(path)
         if before > 0:
             await self._sleep(before)
-        reply = self._exchange.respond(method, path, query, headers, client_of(scope, headers))
+        if path.startswith(door.PREFIX):
+            reply = await self._dumps.reply(method, path, client_of(scope, headers))
+        else:
+            reply = self._exchange.respond(method, path, query, headers, client_of(scope, headers))
+            reply = _compressed(reply, headers.get("accept-encoding", ""))
         if reply.delay_after_s > 0:
             await self._sleep(reply.delay_after_s)
         if reply.fault == "timeout":
@@ -49,10 +56,24 @@ class SimApp:
         if reply.fault == "drop":
             break_connection(scope)
             return
-        reply = _compressed(reply, headers.get("accept-encoding", ""))
-        await _send(reply, send, cut=reply.fault == "truncate")
+        await self._send(reply, send)
         if reply.fault == "truncate":
             break_connection(scope)
+
+    async def _send(self, reply: ExchangeReply, send: Send) -> None:
+        """Send a reply, in chunks; if its fault is "truncate", only half of its `Content-Length`."""
+        length, cut = len(reply.body), reply.fault == "truncate"
+        headers = [(name.encode(), value.encode()) for name, value in reply.headers]
+        headers.append((b"Content-Length", str(length).encode()))
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        end, size = length // 2 if cut else length, min(_CHUNK, reply.bytes_s or _CHUNK)
+        for start in range(0, end, size):
+            piece = reply.body[start : min(end, start + size)]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if reply.bytes_s is not None:
+                await self._sleep(len(piece) / reply.bytes_s)
+        if not cut:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _body(receive: Receive) -> bytes:
@@ -70,18 +91,4 @@ def _compressed(reply: ExchangeReply, accepted: str) -> ExchangeReply:
     if coded or "gzip" not in accepted or len(reply.body) not in _GZIP_SIZES:
         return reply
     headers = (*reply.headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"))
-    return ExchangeReply(reply.status, headers, gzip.compress(reply.body, 1, mtime=0), fault=reply.fault)
-
-
-async def _send(reply: ExchangeReply, send: Send, *, cut: bool = False) -> None:
-    """Send a reply, in chunks; `cut`: only half of its `Content-Length`."""
-    length = len(reply.body)
-    headers = [(name.encode(), value.encode()) for name, value in reply.headers]
-    headers.append((b"Content-Length", str(length).encode()))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    end = length // 2 if cut else length
-    for start in range(0, end, _CHUNK):
-        piece = reply.body[start : min(end, start + _CHUNK)]
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    if not cut:
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    return replace(reply, headers=headers, body=gzip.compress(reply.body, 1, mtime=0))

@@ -28,6 +28,7 @@ from mdcache.sim.control.actions import Control
 from mdcache.sim.control.faults import EDGE_FAULTS, STATUS_FAULTS, TRANSPORT_FAULTS, InjectedFault, spoil
 from mdcache.sim.control.meter import BUCKET_MINUTES, LimitDecision, Meter
 from mdcache.sim.default_symbols import default_symbols
+from mdcache.sim.dumps.files import DumpFiles
 from mdcache.sim.listings import Listings
 from mdcache.sim.prices import recorded
 from mdcache.sim.prices.instruments import shared_instruments
@@ -66,6 +67,7 @@ class Exchange:
         self._answers = Answers(self.config, self.control, listings, rows)
         instruments = shared_instruments(seed, self.config.cached_splits, self.config.cached_rows)
         self._streams = StreamHandshakes(self.config, self.control, self._meter, listings, instruments)
+        self.dumps = DumpFiles(self._answers, self.control, listings)
         self._sessions: WeakSet[StreamSession] = WeakSet()
         self._served = 0
 
@@ -106,8 +108,7 @@ class Exchange:
         else:
             charged = self._charged(market, client, headers)
             reply, cost = self._counted(market, method, path, query, headers, charged, fault)
-        self.log.append(LogEntry(now, client, method, path, query, reply.status, cost, family_of(market or "spot")))
-        self.counts[path, reply.status] += 1
+        self.note(LogEntry(now, client, method, path, query, reply.status, cost, family_of(market or "spot")))
         _, after = self.control.delays(path)
         broken = fault.kind if fault is not None and fault.kind in TRANSPORT_FAULTS else None
         return replace(reply, delay_after_s=after, fault=broken)
@@ -118,11 +119,15 @@ class Exchange:
         opened = self._streams.open(path, query, client, now)
         status = opened.status if isinstance(opened, ExchangeReply) else 101
         family = family_of(self._streams.market_of(path) or "spot")
-        self.log.append(LogEntry(now, client, "GET", path, query, status, 0, family))
-        self.counts[path, status] += 1
+        self.note(LogEntry(now, client, "GET", path, query, status, 0, family))
         if isinstance(opened, StreamSession):
             self._sessions.add(opened)
         return opened
+
+    def note(self, entry: LogEntry) -> None:
+        """Write an answered request to the log, and count it."""
+        self.log.append(entry)
+        self.counts[entry.path, entry.status] += 1
 
     def end_stream(self, session: StreamSession) -> None:
         """Forget a connection that its client has ended."""

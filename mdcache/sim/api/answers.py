@@ -11,8 +11,8 @@ from mdcache.sim.api.exchange_info import exchange_info
 from mdcache.sim.api.market_data import MarketData
 from mdcache.sim.api.query import Query, read
 from mdcache.sim.api.refusals import ApiRefusal
-from mdcache.sim.api.routes import ApiRoute
-from mdcache.sim.config import DAY_MS, SimConfig
+from mdcache.sim.api.routes import ROUTES, ApiRoute
+from mdcache.sim.config import DAY_MS, SimConfig, SymbolSpec
 from mdcache.sim.control.actions import Control, RowRevision
 from mdcache.sim.listings import Listings
 from mdcache.sim.played_facts import PlayedFacts
@@ -71,33 +71,39 @@ class Answers:
 
     def _rows(self, path: str, query: Query, at_ms: int) -> bytes:
         """Return the list of rows for a query."""
-        facts, interval = self._config.facts, query.values["interval"]
-        window = _window(query, at_ms, facts)
-        files = self._recorded.get((query.name, interval))
-        if files is not None and query.market == "spot" and query.offset_ms == 0:
-            printed = files.rows(window, at_ms)
-        elif query.specs:
-            spec = min(query.specs, key=lambda one: one.listed_ms)
-            kind = _KINDS.get(query.endpoint, "trades")
-            zoned = facts.flag("spot", "time_zone_moves_opens", usual=True)
-            phase = facts.numbers(query.market, "three_day_phases").get(query.name)
-            goes_on = facts.text(query.market, "untraded_symbol_rows") == "go_on"
-            offset_ms = query.offset_ms if zoned else 0
-            series = self._instruments.series(spec, kind, interval, offset_ms, phase, goes_on=goes_on)
-            lag_ms = facts.number(query.market, "final_row_lag_ms", 0)
-            late = self._control.late(query.name)
-            as_of = AsOf(at_ms, *(late if any(late) else (lag_ms, _SHORT_MS)))
-            without = kind == "trades" and not facts.flag(query.market, "zero_trade_rows", usual=True)
-            printed = _with_trades(series, window, as_of) if without else series.rows(window, as_of)
-        else:  # the pair has no such contract
-            printed = []
-        revisions = self._control.revisions(path, query.name, interval)
-        if revisions:
-            printed = [_revised(row, revisions, at_ms) for row in printed]
+        facts = self._config.facts
+        window, late = _window(query, at_ms, facts), self._control.late(query.name)
+        lag_ms = facts.number(query.market, "final_row_lag_ms", 0)
+        as_of = AsOf(at_ms, *(late if any(late) else (lag_ms, _SHORT_MS)))
+        spec = min(query.specs, key=lambda one: one.listed_ms) if query.specs else None  # the pair has no such contract
+        zoned = facts.flag("spot", "time_zone_moves_opens", usual=True)
+        offset_ms = query.offset_ms if zoned else 0
+        printed = self.printed(path, query.name, query.values["interval"], spec, window, as_of, offset_ms)
         if query.micros:
             close = facts.text("spot", "micros_close", "999999")[3:].encode()
             printed = [in_microseconds(row, close) for row in printed]
         return b"[" + b",".join(printed) + b"]"
+
+    def printed(
+        self, path: str, name: str, interval: str, spec: SymbolSpec | None, window: RowWindow, as_of: AsOf,
+        offset_ms: int = 0,
+    ) -> list[bytes]:  # fmt: skip
+        """Return the rows of a kline path: the recorded ones, else those computed; revised as of that moment."""
+        route, facts = ROUTES[path], self._config.facts
+        files = self._recorded.get((name, interval))
+        if files is not None and route.market == "spot" and offset_ms == 0:
+            printed = files.rows(window, as_of.at_ms)
+        elif spec is None:
+            printed = []
+        else:
+            kind = _KINDS.get(route.endpoint, "trades")
+            phase = facts.numbers(route.market, "three_day_phases").get(name)
+            goes_on = facts.text(route.market, "untraded_symbol_rows") == "go_on"
+            series = self._instruments.series(spec, kind, interval, offset_ms, phase, goes_on=goes_on)
+            without = kind == "trades" and not facts.flag(route.market, "zero_trade_rows", usual=True)
+            printed = _with_trades(series, window, as_of) if without else series.rows(window, as_of)
+        revisions = self._control.revisions(path, name, interval)
+        return [_revised(row, revisions, as_of.at_ms) for row in printed] if revisions else printed
 
 
 def _window(query: Query, at_ms: int, facts: PlayedFacts) -> RowWindow:

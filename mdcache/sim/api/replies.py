@@ -50,6 +50,7 @@ class ExchangeReply:
 
     `delay_after_s`: how long the sender waits before sending it.
     `fault`: "timeout" (never answer), "drop" (close without a byte), "truncate" (close in the middle).
+    `bytes_s`: how many bytes of the body are sent in a second (`None`: all at once).
     """
 
     status: int
@@ -57,6 +58,7 @@ class ExchangeReply:
     body: bytes
     delay_after_s: float = 0.0
     fault: str | None = None
+    bytes_s: int | None = None
 
 
 def date_header(at_ms: int, skew_s: float) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from mdcache.sim.api.routes import ROUTES
 from mdcache.sim.config import Family, Market, SymbolSpec
+from mdcache.sim.control.dump_faults import DumpFault
 from mdcache.sim.control.faults import InjectedFault
 from mdcache.sim.control.meter import Meter
 from mdcache.sim.control.stream_faults import StreamFault, StreamSettings
@@ -75,6 +76,7 @@ class Control:
         self._lag_mode: Literal["alternate", "random"] = "alternate"
         self._reads = 0
         self._weight_headers: dict[Family, tuple[int, bool]] = {}  # offset, absent
+        self._dump_faults: list[DumpFault] = []
         self.date_skew_s = 0.0
         self.time_offset_ms = 0
         self.clock_step_ms = 0
@@ -245,6 +247,16 @@ class Control:
         """Send nothing for a candle in which nothing is traded; `silent` false: send it like the others."""
         self.streams.quiet = silent
 
+    def dump_fault(
+        self, kind: str, *, contains: str = "", open_ms: int | None = None, rows: int = 60, bytes_s: int = 10_000
+    ) -> None:
+        """Let dump files whose path contains a text be wrong (kinds: `dump_faults.DUMP_FAULT_KINDS`) until cleared."""
+        self._dump_faults.append(DumpFault(kind, contains, open_ms, rows, bytes_s))
+
+    def clear_dump_faults(self) -> None:
+        """Let dump files be right again."""
+        self._dump_faults.clear()
+
     def reset(self) -> None:
         """Undo everything above and forget weights, bans and the log."""
         self._restore()
@@ -288,6 +300,10 @@ class Control:
         """Return a series' revisions by open time."""
         return self._revisions.get((_plain(path), name, interval), {})
 
+    def dump_faults(self, path: str) -> list[DumpFault]:
+        """Return the faults of a dump file, in the order in which they were set."""
+        return [fault for fault in self._dump_faults if fault.contains in path]
+
     def late(self, name: str) -> tuple[int, int]:
         """Return (delay, how much is missing until then) of a symbol's final rows, in ms."""
         return self._late.get(name) or self._late.get(None) or (0, 0)
@@ -311,6 +327,7 @@ class Control:
             ],
             "revisions": sum(map(len, self._revisions.values())),
             "stream_faults": [asdict(one) for one in self.streams.faults],
+            "dump_faults": [asdict(one) for one in self._dump_faults],
             "quiet_topics": self.streams.quiet,
             "date_skew_s": self.date_skew_s,
             "time_offset_ms": self.time_offset_ms,

@@ -42,6 +42,8 @@ ACTIONS: Mapping[str, Callable[..., object]] = {
     "clear_stream_faults": Control.clear_stream_faults,
     "close_streams": Control.close_streams,
     "quiet_topics": Control.quiet_topics,
+    "dump_fault": Control.dump_fault,
+    "clear_dump_faults": Control.clear_dump_faults,
     "reset": Control.reset,
 }
 _DEFAULT_LOG = 1_000

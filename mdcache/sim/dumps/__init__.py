@@ -1,0 +1,1 @@
+"""Dump files of the simulated exchange's candles, in the form of data.binance.vision."""
