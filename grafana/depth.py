@@ -247,9 +247,10 @@ TROUBLE = Section(
         ),
         stacked(
             "Revisions",
-            "Closed candles that Binance changed after they were shown.",
+            "Closed candles that Binance changed after they were shown, and what audits found.",
             "short",
             Query(grown("revisions_total", "market", _MARKET), "{{market}}", Fault.REVISION),
+            Query(grown("audit_rows_total", "", _MARKET, 'verdict!="same"'), "audits"),
             width=6,
         ),
         lines(

@@ -22,6 +22,7 @@ class ReadReason(StrEnum):
     CLOSE = "close"
     RECHECK_EMPTY = "recheck_empty"
     SETTLE = "settle"
+    AUDIT = "audit"
     SNAPSHOT = "snapshot"
     FULL_LIST = "full_list"
     SYMBOLS = "symbols"
@@ -45,9 +46,24 @@ class DerivationResult(StrEnum):
     MISMATCH = "mismatch"
 
 
+class AuditVerdict(StrEnum):
+    """How a settled row compares with what Binance shows when it is read again.
+
+    `MISSING`: Binance has a row where none was known; `GONE`: it has none any more. `UNCONFIRMED`: it differed once,
+    and another read did not show the same; or the reply ended before it.
+    """
+
+    SAME = "same"
+    DIFFERENT = "different"
+    MISSING = "missing"
+    GONE = "gone"
+    UNCONFIRMED = "unconfirmed"
+
+
 class BackgroundTask(StrEnum):
     """The kinds of background work, for which no answer waits."""
 
+    AUDIT = "audit"
     CLOCK = "clock"
     EVENT_LOOP = "event_loop"
     FLIGHT = "flight"
@@ -163,6 +179,15 @@ class RowRevised:
     open_time_ms: int
     was: bytes
     now: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RowsAudited:
+    """Settled rows were read again, and so many of them compare like this with what Binance shows."""
+
+    market: str
+    verdict: AuditVerdict
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +321,7 @@ Event = (
     | BodyRejected
     | OddBody
     | RowRevised
+    | RowsAudited
     | DerivationAttempted
     | DerivationEnded
     | RequestCollapsed

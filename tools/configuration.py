@@ -68,10 +68,11 @@ GROUPS = (
     ),
     Group(
         "How much may be spent",
-        ("weight_share", "egress", "replicas", "upstream_concurrency", "clients"),
+        ("weight_share", "egress", "replicas", "upstream_concurrency", "clients", "audit_rows_per_hour"),
         "`WEIGHT_SHARE` is a share of the *address's* limit; leave the rest to whatever else calls Binance from there, "
         "orders above all. Nothing is sent that would take the address past nine tenths of the limit. `CLIENTS` maps "
         'names to lanes: `{"engine":"high","ai":"normal","backtest":"low"}`; each lane keeps a tenth of the share. '
+        "An [audit](operations-api.md#audit) of 5,000 rows costs some 20 weight. "
         "Change `EGRESS` when the daemon moves to another address: a ban belongs to the old one.",
     ),
     Group(

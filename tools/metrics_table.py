@@ -32,6 +32,7 @@ VALUES = {
     "family": labels.FAMILIES,
     "endpoint": labels.ENDPOINTS,
     "result": labels.RESULTS,
+    "verdict": labels.AUDIT_VERDICTS,
     "result of a derivation": labels.DERIVATION_RESULTS,
     "status": labels.STATUSES,
     "lane": labels.LANES,

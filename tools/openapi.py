@@ -102,10 +102,10 @@ def _item(path: str, found: Route) -> Json:
             return {"get": {"operationId": path.strip("/").replace("/", "_"), **_read(path, found)}}
         case PathKind.OPS:
             name = path.strip("/").replace("/", "_") or "page"
-            if path == "/v1/admin/warm":
+            if path in _JOBS:
                 return {
                     method: {"operationId": f"{name}_{method}", "tags": [_OPERATIONS], **operation}
-                    for method, operation in _warmup()
+                    for method, operation in _job(*_JOBS[path])
                 }
             method, operation = _operation(path)
             return {method: {"operationId": name, "tags": [_OPERATIONS], **operation}}
@@ -351,15 +351,29 @@ def _static_page(summary: str, name: str, schema: Json) -> Json:
     }
 
 
-def _warmup() -> list[tuple[str, Json]]:
-    """The methods and operations of the path that takes three."""
-    told = ref("schemas", "WarmupProgress")
-    start = _command("Read whole spans of series in the low lane; one job at a time.", "WarmupCommand", told)
+_JOBS = {
+    "/v1/admin/warm": (
+        "Warmup",
+        "Read whole spans of series in the low lane; one job at a time.",
+        "Cancel the job; asked for again it goes on where it stopped.",
+    ),
+    "/v1/admin/audit": (
+        "Audit",
+        "Read settled rows again, chosen at random, compare them, and mend what differs; one job at a time.",
+        "Cancel the job.",
+    ),
+}
+
+
+def _job(name: str, started: str, cancelled: str) -> list[tuple[str, Json]]:
+    """The methods and operations of a path that takes three."""
+    told = ref("schemas", f"{name}Progress")
+    start = _command(started, f"{name}Command", told)
     start["responses"]["409"] = schemas.ops_error(409)
     return [
         ("post", start),
         ("get", _admin("How far the job is, or the last one was.", told)),
-        ("delete", _admin("Cancel the job; asked for again it goes on where it stopped.", told)),
+        ("delete", _admin(cancelled, told)),
     ]
 
 
@@ -373,6 +387,7 @@ COMMANDS: Json = {
         "since_ms": 1735689600000,
         "until_ms": 1735776000000,
     },
+    "AuditCommand": {"rows": 1000, "market": "spot"},
 }
 
 

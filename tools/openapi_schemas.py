@@ -12,6 +12,7 @@ from typing import Any, assert_never
 import msgspec
 
 from mdcache.cache.answers import CacheStatus
+from mdcache.cache.audit import AuditProgress
 from mdcache.cache.stream_status import StreamsStatus
 from mdcache.cache.warmup import WarmupProgress
 from mdcache.errors import BudgetSpent, Fault, GateClosed, MdcacheError, NotCached, TransportFailed
@@ -21,7 +22,7 @@ from mdcache.exchange.markets import KlineEndpoint, Market, Subject
 from mdcache.exchange.rows import Columns
 from mdcache.serving.errors import NEEDS_KEY, OPS_CODES, QUERY_TOO_LONG, TABLE, error_response
 from mdcache.serving.listener_status import ListenersStatus
-from mdcache.serving.ops.commands import GateCommand, PurgeCommand, WarmupCommand
+from mdcache.serving.ops.commands import AuditCommand, GateCommand, PurgeCommand, WarmupCommand
 from mdcache.serving.ops.series_list import SeriesLine
 from mdcache.upstream.backoff import ClosureReason
 from mdcache.upstream.reply_status import CAUSES
@@ -299,7 +300,17 @@ def _row() -> Json:
 
 
 _, _orders = msgspec.json.schema_components(
-    [PurgeCommand, GateCommand, WarmupCommand, WarmupProgress, StreamsStatus, ListenersStatus, SeriesLine],
+    [
+        PurgeCommand,
+        GateCommand,
+        WarmupCommand,
+        WarmupProgress,
+        AuditCommand,
+        AuditProgress,
+        StreamsStatus,
+        ListenersStatus,
+        SeriesLine,
+    ],
     ref_template="#/components/schemas/{name}",
 )
 _STRINGS = {"type": "array", "items": {"type": "string"}}

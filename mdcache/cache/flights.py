@@ -18,6 +18,7 @@ from mdcache.candles.freshness import TailFloor
 from mdcache.candles.merge import merge, prove_reply
 from mdcache.candles.plausibility import Suspicion, cut_at_long_gap, find_suspicion
 from mdcache.candles.ranges import FOREVER_MS
+from mdcache.candles.row_comparison import RowComparison, compare_rows
 from mdcache.candles.series import Series
 from mdcache.candles.settling import ReadTime
 from mdcache.candles.window import Window, WindowKind, advances, reach, unite
@@ -43,6 +44,7 @@ from mdcache.upstream.priority import Lane, Priority
 
 MAX_BODY_BYTES = 4 << 20  # a page of 1,500 rows takes 0.3 MB
 _SECOND_LOOKS_S = (0.0, 0.25, 0.5, 1.0, 2.0)  # after the first, only if a server of Binance lags
+_REREADS = 3  # until none that was sent later has been merged meanwhile
 _MAX_AHEAD_MS = 10_000  # spot itself pulls times into ..now + 10 s: docs/binance.md#time-bounds
 
 
@@ -118,6 +120,14 @@ class Flight:
         """Return a window that asks for what this flight and `other` ask for; `None` if it was sent, or if none can."""
         series = self.series
         return None if self.sent else unite(self.window, other, series.endpoint, series.interval.length_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """What a second read of settled rows showed; `confirmed`: a further read showed the same, and it was merged."""
+
+    found: RowComparison
+    confirmed: bool
 
 
 class _Look:
@@ -233,6 +243,36 @@ class Flights:
         """Apply what other replicas know of `window`, without reading; return whether that changed anything."""
         return await self.sharing.pull(self._new(series, window, Priority(Lane.NORMAL, 0.0), ReadReason.REFRESH, 0))
 
+    async def reread(self, series: Series, window: Window, priority: Priority) -> Reread:
+        """Read settled rows once more; a change that two reads show alike is merged (docs/design.md#audit).
+
+        Args:
+            series: The series.
+            window: A range of settled rows.
+            priority: How its reads may queue.
+
+        Raises:
+            UpstreamUnavailable, UpstreamFailed, Refusal: Nothing was learnt, and nothing was merged.
+        """
+        flight = self._new(series, window, priority, ReadReason.AUDIT, 0)
+        flight.pin = self._registry.pin(series.key)
+        try:
+            found = await self._compare(flight, await self._fetch(flight))
+            if not found.changes:
+                return Reread(found, confirmed=False)
+            for _ in range(_REREADS):
+                page = await self._fetch_plausible(flight)
+                if (again := await self._compare(flight, page)) != found:
+                    return Reread(found, confirmed=False)
+                if page.read.as_of_ms >= series.merged_as_of_ms:  # otherwise the merge would only fill gaps
+                    self._merge(flight, page)
+                    self.sharing.finished(flight, None)
+                    return Reread(again, confirmed=True)
+            return Reread(found, confirmed=False)
+        finally:
+            self._registry.unpin(flight.pin)
+            self._registry.note_merged(series)
+
     async def aclose(self) -> None:
         """Cancel all flights."""
         await self._flights.aclose()
@@ -271,9 +311,18 @@ class Flights:
         if not flight.satisfied_by_peers:
             await self._read_and_merge(flight)
 
+    async def _compare(self, flight: Flight, page: CheckedPage) -> RowComparison:
+        """Compare a page with all that is settled in the window."""
+        window = flight.window
+        if window.start_ms is not None and window.end_ms is not None:
+            await self._registry.persistence.load_range(flight.series, window.start_ms, window.end_ms + 1)
+        return compare_rows(flight.series, page.rows, window, page.read.as_of_ms)
+
     async def _read_and_merge(self, flight: Flight) -> None:
+        self._merge(flight, await self._fetch_plausible(flight))
+
+    def _merge(self, flight: Flight, page: CheckedPage) -> None:
         series = flight.series
-        page = await self._fetch_plausible(flight)
         revisions = merge(series, page.rows, page.window, page.read)
         flight.open_times_ms = tuple([row.open_ms for row in page.rows])
         flight.as_of_publishable = not page.read.doubt_ms

@@ -34,6 +34,10 @@ class Persistence:
         """Load every stored block whose span overlaps [start_ms, end_ms); return whether there was any."""
         return False
 
+    async def block_indexes(self) -> dict[SeriesKey, list[int]]:
+        """Return the indexes of the blocks stored of each series."""
+        return {}
+
     def save_soon(self, series: Series) -> None:
         """Save what changed in `series` soon."""
 
@@ -97,6 +101,10 @@ class WriteBehind(Persistence):
             await self.load_blocks(series, indexes)
             loaded = True
         return loaded
+
+    async def block_indexes(self) -> dict[SeriesKey, list[int]]:
+        """Return the indexes of the blocks stored of each series."""
+        return await self._store.block_indexes()
 
     def save_soon(self, series: Series) -> None:
         """Save what changed in `series` soon, together with other changes."""

@@ -79,6 +79,9 @@ class RowStore(Protocol):
     async def outline(self, key: SeriesKey) -> SeriesOutline:
         """Return what is stored of a series. After a fault it is empty, and stays so."""
 
+    async def block_indexes(self) -> dict[SeriesKey, list[int]]:
+        """Return the indexes of the blocks stored of each series; none after a fault."""
+
     async def blocks(self, key: SeriesKey, indexes: Iterable[int]) -> dict[int, StoredBlock]:
         """Return those of the blocks that are stored and intact."""
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mdcache import __version__
+from mdcache.cli.audit import audit
 from mdcache.cli.check import check
 from mdcache.cli.demo import demo
 from mdcache.cli.inspect import inspect
@@ -56,5 +57,5 @@ def _options(
     pass
 
 
-for _command in (serve, demo, check, inspect, warm, sim, status, replay, version):
+for _command in (serve, demo, check, inspect, warm, audit, sim, status, replay, version):
     app.command()(_command)

@@ -1,12 +1,19 @@
 """The HTTP client for the daemon on this machine, at the address that the settings name."""
 
 import http.client
+import json
+from contextlib import suppress
+from typing import TypeVar
+
+import msgspec
 
 from mdcache.errors import MdcacheError
 from mdcache.settings import Settings
 
 _ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - the address it listens on -> the address to call
 TIMEOUT_S = 10.0
+_OK = 200
+_T = TypeVar("_T")
 
 
 class DaemonNotRunning(ConnectionError):
@@ -37,3 +44,22 @@ def request(settings: Settings, method: str, path: str, body: str | None = None)
         raise MdcacheError(f"{address(settings)}: {type(error).__name__} {error}") from None
     finally:
         connection.close()
+
+
+def job_request(settings: Settings, method: str, *, path: str, kind: type[_T], body: str | None = None) -> _T:
+    """Send a request about a job; return its progress.
+
+    Raises `DaemonNotRunning`, or `MdcacheError`, with the daemon's message if it refuses.
+    """
+    status, content = request(settings, method, path, body)
+    if status == _OK:
+        with suppress(msgspec.MsgspecError):
+            return msgspec.json.decode(content, type=kind)
+    raise MdcacheError(f"{address(settings)} answered {status}: {_error_message(content)}")
+
+
+def _error_message(content: bytes) -> str:
+    try:
+        return str(json.loads(content)["msg"])
+    except (ValueError, KeyError, TypeError):
+        return "not an mdcache, or another release of it"

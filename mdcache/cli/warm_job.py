@@ -9,11 +9,10 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
-
-import msgspec
+from functools import partial
 
 from mdcache.cache.warmup import ACTIVE_STATES, WarmupProgress, WarmupRequest
-from mdcache.cli.daemon_client import DaemonNotRunning, address, request
+from mdcache.cli.daemon_client import DaemonNotRunning, job_request
 from mdcache.clock import SystemClock
 from mdcache.daemon.build import build
 from mdcache.errors import MdcacheError
@@ -23,7 +22,6 @@ from mdcache.stores.disk.state_dir import open_state_dir
 
 _PATH = "/v1/admin/warm"
 _POLL_S = 0.25  # how often the progress is checked
-_OK = 200
 
 OnProgress = Callable[[WarmupProgress], None]
 
@@ -42,36 +40,21 @@ async def run_warm_job(settings: Settings, job: WarmupRequest, on_progress: OnPr
 
 async def _through_daemon(settings: Settings, order: WarmupRequest, show: OnProgress) -> WarmupProgress:
     clock = SystemClock()
-    found = await asyncio.to_thread(_ask_daemon, settings, "POST", order)
+    ask = partial(job_request, settings, path=_PATH, kind=WarmupProgress)
+    found = await asyncio.to_thread(ask, "POST", body=json.dumps(asdict(order)))
     try:
         while True:
             show(found)
             if found.state not in ACTIVE_STATES:
                 return found
             await clock.sleep(_POLL_S)
-            found = await asyncio.to_thread(_ask_daemon, settings, "GET")
+            found = await asyncio.to_thread(ask, "GET")
     except asyncio.CancelledError:
         with suppress(MdcacheError, DaemonNotRunning):
-            show(_ask_daemon(settings, "DELETE"))
+            show(ask("DELETE"))
         raise
     except DaemonNotRunning:
         raise MdcacheError("the daemon is gone; if run again, the job continues where it stopped") from None
-
-
-def _ask_daemon(settings: Settings, method: str, order: WarmupRequest | None = None) -> WarmupProgress:
-    """Call the daemon; raise `DaemonNotRunning`, or `MdcacheError` with its message if it refuses."""
-    status, content = request(settings, method, _PATH, None if order is None else json.dumps(asdict(order)))
-    if status == _OK:
-        with suppress(msgspec.MsgspecError):
-            return msgspec.json.decode(content, type=WarmupProgress)
-    raise MdcacheError(f"{address(settings)} answered {status}: {_error_message(content)}")
-
-
-def _error_message(content: bytes) -> str:
-    try:
-        return str(json.loads(content)["msg"])
-    except (ValueError, KeyError, TypeError):
-        return "not an mdcache, or another release of it"
 
 
 async def _in_this_process(settings: Settings, order: WarmupRequest, show: OnProgress) -> WarmupProgress:

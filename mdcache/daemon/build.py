@@ -6,10 +6,11 @@ Nothing here decides anything. Tests build their daemons from the same parts.
 import random
 from dataclasses import dataclass
 
+from mdcache.cache.audit import Audit
 from mdcache.cache.idle_blocks import IdleBlocks
 from mdcache.clock import Clock, boot_id
 from mdcache.daemon.allocator import give_memory_back
-from mdcache.daemon.build_cache import CacheParts, build_cache
+from mdcache.daemon.build_cache import CacheParts, build_audit, build_cache
 from mdcache.daemon.build_serving import build_serving
 from mdcache.daemon.build_upstream import build_redis, build_streams, build_upstream, origins
 from mdcache.daemon.summaries import Summaries
@@ -37,6 +38,7 @@ class Daemon:
     handshakes: ListenerHandshakes
     governor: Governor
     cache: CacheParts
+    audit: Audit
     state: PersistentState
     idle_blocks: IdleBlocks
     redis: RedisParts | None
@@ -48,6 +50,7 @@ class Daemon:
             await self.redis.start()
         await self.governor.start()
         self.cache.start()
+        self.audit.start_schedule()
         self.idle_blocks.start()
         self.summaries.start()
 
@@ -56,6 +59,7 @@ class Daemon:
         await self.summaries.aclose()
         await self.event_streams.aclose()
         await self.idle_blocks.aclose()
+        await self.audit.aclose()
         await self.cache.aclose()
         await self.governor.aclose()
         if self.redis is not None:
@@ -99,7 +103,8 @@ def build(
         body_store=None if redis is None else redis.bodies,
         open_streams=build_streams(settings, governor, clock, rng, events, redis=redis, connect=connect),
     )
-    serving = build_serving(settings, governor, cache, state, redis, clock, events)
+    audit = build_audit(settings, governor, cache, clock, rng, events)
+    serving = build_serving(settings, governor, cache, audit, state, redis, clock, events)
     for event in state.startup_events:
         events.emit(event)
     thread = WorkerThread("idle blocks")
@@ -110,6 +115,7 @@ def build(
         handshakes=serving.handshakes,
         governor=governor,
         cache=cache,
+        audit=audit,
         state=state,
         idle_blocks=idle_blocks,
         redis=redis,

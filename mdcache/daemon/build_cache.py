@@ -1,9 +1,12 @@
 """Build the data path from the settings, for `build.py`."""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from mdcache.cache.audit import Audit
+from mdcache.cache.audit_sample import AuditSample
 from mdcache.cache.book_starts import BookStarts
 from mdcache.cache.candles import CandleCache, CandleLimits
 from mdcache.cache.derivations import Derivations
@@ -177,3 +180,13 @@ def build_cache(
         live_tails,
         mender,
     )
+
+
+def build_audit(
+    settings: Settings, governor: Governor, cache: CacheParts, clock: Clock, rng: random.Random, events: Events
+) -> Audit:
+    """Build the audit of what the data path keeps."""
+    clocks = governor.clocks
+    sample = AuditSample(cache.registry, clock, lambda series: clocks.now(series.key.market), rng)
+    rows_per_hour = settings.audit_rows_per_hour
+    return Audit(sample, cache.flights, clocks, cache.exchange_info, clock, events, rng, rows_per_hour)

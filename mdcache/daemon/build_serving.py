@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mdcache import __version__
+from mdcache.cache.audit import Audit
 from mdcache.cache.preconditions import check_preconditions
 from mdcache.cache.stream_status import of_every_market
 from mdcache.cache.tail_sources import count_tails
@@ -57,6 +58,7 @@ def build_serving(
     settings: Settings,
     governor: Governor,
     cache: CacheParts,
+    audit: Audit,
     state: PersistentState,
     redis: RedisParts | None,
     clock: Clock,
@@ -122,7 +124,8 @@ def build_serving(
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     hosts = AllowedHosts((*settings.allowed_hosts, settings.host, socket.gethostname()))
     parser = RequestParser(settings.clients, settings.compress)
-    ops = OpsApp(status, ready, metrics.page, CommandTargets(cache.purge, governor, cache.warmup), token, hosts)
+    targets = CommandTargets(cache.purge, governor, cache.warmup, audit)
+    ops = OpsApp(status, ready, metrics.page, targets, token, hosts)
     reads = RowReads(cache.candles, ready_answers, clock, clocks, settings.request_deadline_s)
     waits = Waits(event_streams.watchers, listeners, clock)
     answers = native_answers(settings, reads, waits, event_streams, cache.exchange_info, clocks, clock)

@@ -58,6 +58,7 @@ OPS_PATHS = frozenset(
         "/v1/admin/purge",
         "/v1/admin/gate",
         "/v1/admin/warm",
+        "/v1/admin/audit",
         "/openapi.json",
         "/docs",
         *(f"/docs/{name}" for name in DOCS_FILES),

@@ -124,6 +124,9 @@ class Settings(BaseSettings):
     invalid_symbol_ttl_s: Seconds = Field(
         default=60.0, description="seconds; a question for an unknown symbol refreshes a list older than this"
     )
+    audit_rows_per_hour: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=0, description="settled rows to read again in an hour, chosen at random, and to compare; 0: none"
+    )
     snapshot_ttl_s: Seconds = Field(default=1.0, description="seconds; shortest TTL of snapshots")
     snapshot_ttls: PathTtls = Field(
         default_factory=empty_map, description='JSON, seconds by path tail: {"ticker/24hr":5}'

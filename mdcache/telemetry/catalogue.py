@@ -69,6 +69,9 @@ REJECTED = _counter(
 )
 ODD_BODIES = _counter("odd_bodies", "market", "Replies that were accepted although they look unusual: more columns.")
 REVISIONS = _counter("revisions", "market", "Closed rows that Binance changed after they were shown.")
+AUDIT_ROWS = _counter(
+    "audit_rows", "market verdict", "Settled rows read again by audits, by how they compare with what is kept."
+)
 DERIVED = _counter("derived", "result", "Attempts to derive an open candle, by what came of them.")
 HOLES = _gauge("holes", "market", "Buckets without a row inside what is known.")
 SERIES = _gauge("series", "", "Series held.")

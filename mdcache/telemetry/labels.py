@@ -1,7 +1,7 @@
 """The closed sets of label values, taken from the enums that the emitting code uses."""
 
 from mdcache.errors import BodyFault, Fault
-from mdcache.events import BackgroundTask, DerivationResult, ReadReason, RetryReason
+from mdcache.events import AuditVerdict, BackgroundTask, DerivationResult, ReadReason, RetryReason
 from mdcache.exchange.endpoints import ENDPOINTS as SNAPSHOT_ENDPOINTS
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family, Market
 from mdcache.results import Result
@@ -28,6 +28,7 @@ BODY_REASONS = tuple(each for each in BodyFault if each is not BodyFault.NO_PROG
 RETRY_REASONS = (*(each for each in Fault if each is not Fault.STATUS), *BODY_REASONS, *RetryReason)
 REASONS = tuple(ReadReason)
 FAILURES = tuple(BackgroundTask)
+AUDIT_VERDICTS = tuple(AuditVerdict)
 DERIVATION_RESULTS = tuple(DerivationResult)
 TIERS = tuple(Tier)
 OPS = tuple(StoreOp)
@@ -45,6 +46,7 @@ reason = ClosedSet(REASONS)
 failure = ClosedSet(FAILURES)
 retry_reason = ClosedSet(RETRY_REASONS)
 body_reason = ClosedSet(BODY_REASONS)
+audit_verdict = ClosedSet(AUDIT_VERDICTS)
 derivation_result = ClosedSet(DERIVATION_RESULTS)
 tier = ClosedSet(TIERS)
 op = ClosedSet(OPS)

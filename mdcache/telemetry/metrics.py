@@ -27,6 +27,7 @@ from mdcache.events import (
     RequestCollapsed,
     Retried,
     RowRevised,
+    RowsAudited,
     RowsRead,
     UpstreamCalled,
 )
@@ -67,6 +68,7 @@ _FROM_ZERO: tuple[tuple[Metric, *tuple[Sequence[str], ...]], ...] = (
     (catalogue.ODD_BODIES, labels.MARKETS),
     (catalogue.COLLAPSED, labels.MARKETS),
     (catalogue.REVISIONS, labels.MARKETS),
+    (catalogue.AUDIT_ROWS, labels.MARKETS, labels.AUDIT_VERDICTS),
     (catalogue.DERIVED, labels.DERIVATION_RESULTS),
     (catalogue.CLOCK_DOUBTS, labels.MARKETS),
     (catalogue.STREAM_CONNECTS, labels.MARKETS, labels.CONNECT_REASONS),
@@ -139,6 +141,9 @@ class Metrics:
             ),
             OddBody: lambda e: self._add(catalogue.ODD_BODIES, labels.market(e.market)),
             RowRevised: lambda e: self._add(catalogue.REVISIONS, labels.market(e.market)),
+            RowsAudited: lambda e: self._add(
+                catalogue.AUDIT_ROWS, labels.market(e.market), labels.audit_verdict(e.verdict), count=e.rows
+            ),
             DerivationAttempted: lambda e: self._add(catalogue.DERIVED, labels.derivation_result(e.result)),
             RequestCollapsed: lambda e: self._add(catalogue.COLLAPSED, labels.market(e.market)),
             QueueWaited: lambda e: self._queue_waits.labels(labels.lane(e.lane)).observe(e.seconds),

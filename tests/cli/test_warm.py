@@ -62,6 +62,23 @@ def test_through_a_running_daemon(run: Run, upstream: str, tmp_path: Path) -> No
         done = run("warm", *DAYS, **settings(upstream, folder, url))
         assert done.exit_code == 0, done.output
         assert done.stdout.startswith(f"done: 2 of 2 series, {ROWS:,} rows, weight ")
+        environ = settings(upstream, folder, url)
+        told = json.loads(run("audit", "--rows", "300", "--json", **environ).stdout)
+        assert (told["state"], told["verdicts"]["same"], told["differences"]) == ("done", told["rows"], [])
+        row = {
+            "path": "/api/v3/klines",
+            "name": "BTCUSDT",
+            "interval": "1h",
+            "open_ms": 1_704_070_800_000,
+            "volume": "1",
+        }
+        httpx.post(f"{upstream}/_sim/revise", json=row, trust_env=False).raise_for_status()
+        found = run("audit", "--symbol", "btcusdt", "--interval", "1h", **environ)
+        assert found.exit_code == 1
+        assert "done: 1,000 rows read again (999 same, 1 different), weight " in found.stdout
+        assert "spot/klines/BTCUSDT/1h 1704070800000: different\n  was [1704070800000," in found.stdout
+        nothing = run("audit", "--symbol", "none", **environ)
+        assert (nothing.exit_code, nothing.stdout[:40]) == (1, "stopped: 0 rows read again, weight 0, 0.")
         bad = run("warm", *DAYS, **settings(upstream, folder, url, MDCACHE_ADMIN_TOKEN="wrong"))
         assert (bad.exit_code, bad.stdout) == (1, "")
         assert "answered 401: The admin token is missing or wrong." in bad.stderr
@@ -120,6 +137,14 @@ def test_ctrl_c_is_130_and_asking_again_goes_on(run: Run, upstream: str, tmp_pat
 def test_wrong_options_are_2(run: Run, changes: dict[str, str]) -> None:
     given = dict(zip(DAYS[::2], DAYS[1::2], strict=True)) | changes
     assert run("warm", *(part for pair in given.items() for part in pair)).exit_code == 2
+
+
+def test_without_a_daemon_there_is_no_audit(run: Run) -> None:
+    result = run("audit", MDCACHE_PORT=str(free_port()))
+    assert result.exit_code == 1
+    assert "no daemon listens on" in result.stderr
+    assert run("audit", "--rows", "0").exit_code == 2
+    assert run("audit", "--rows", "1000000000").exit_code == 2
 
 
 def test_where_nothing_may_rest_it_says_so(run: Run, folder: Path) -> None:

@@ -27,6 +27,7 @@ ADMIN_SPELLINGS = (
     "/v1/admin/purge/",
     "/v1/admin/gate",
     "/v1/admin/warm",
+    "/v1/admin/audit",
     "/%76%31/admin/purge",
     "/v1/%61dmin/purge",
     "/v1/admin%2Fpurge",

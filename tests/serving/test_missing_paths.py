@@ -32,7 +32,7 @@ def lacking(*endings: str) -> ServedDaemon:
     w.transport = LackingPaths(w.transport, lambda path: path.endswith(endings))
     w.restart()
     settings = w.options.settings().model_copy(update={"unknown_paths": "forward"})
-    w.app = build_serving(settings, w.governor, w.cache, w.state, None, w.clock, w.bus).app
+    w.app = build_serving(settings, w.governor, w.cache, w.audit, w.state, None, w.clock, w.bus).app
     return w
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
 from mdcache.results import MEANINGS
 from mdcache.serving.ports import Readiness
 from tests.support.asgi_client import ask
+from tests.support.served_daemon import TOKEN as SERVED_TOKEN
 from tests.support.served_daemon import ServedDaemon
 from tests.support.serving_harness import TOKEN, ServingHarness, series
 
@@ -82,7 +84,7 @@ async def test_hosts_come_from_the_settings_and_the_machine(monkeypatch: pytest.
     monkeypatch.setattr("socket.gethostname", lambda: "box.corp.example")
     w = ServedDaemon()
     settings = w.options.settings().model_copy(update={"host": "lan.example", "allowed_hosts": ("desk.example",)})
-    app = build_serving(settings, w.governor, w.cache, w.state, None, w.clock, w.bus).app
+    app = build_serving(settings, w.governor, w.cache, w.audit, w.state, None, w.clock, w.bus).app
     for host in ("box.corp.example", "lan.example:8700", "desk.example"):
         assert (await ask(app, "/v1/status", b"", headers={"host": host})).status == 200
     assert (await ask(app, "/v1/status", b"", headers={"host": "evil.example"})).status == 403
@@ -153,7 +155,7 @@ async def test_the_shares_during_a_ban() -> None:
     assert found["last_minute"]["hit_ratio"] == 0.0
 
 
-@pytest.mark.parametrize("path", ["/v1/admin/purge", "/v1/admin/gate", "/v1/admin/warm"])
+@pytest.mark.parametrize("path", ["/v1/admin/purge", "/v1/admin/gate", "/v1/admin/warm", "/v1/admin/audit"])
 @pytest.mark.parametrize(
     ("token", "headers", "status"),
     [
@@ -241,6 +243,12 @@ async def test_gate() -> None:
         ("warm", b'{"market":"spot","symbols":[],"intervals":["1m"],"since_ms":0}'),
         ("warm", b'{"market":"spot","symbols":["BTCUSDT"],"intervals":["1m"],"since_ms":-1}'),
         ("warm", b'{"market":"spot","symbols":["BTCUSDT"],"intervals":["1m"],"since_ms":2,"until_ms":1}'),
+        ("audit", b'{"rows":0}'),
+        ("audit", b'{"rows":-5}'),
+        ("audit", b'{"rows":1000000000}'),
+        ("audit", b'{"rows":"many"}'),
+        ("audit", b'{"market":"binance"}'),
+        ("audit", b'{"row":5}'),
         ("purge", b'{"market":"binance"}'),
         ("purge", b'{"symbol":5}'),
         ("purge", b"[]"),
@@ -263,6 +271,32 @@ WARM = b'{"market":"spot","symbols":["BTCUSDT"],"intervals":["1m","1h"],"since_m
 async def test_warming_is_for_admins_in_every_method(method: str) -> None:
     reply = await ServingHarness().ask("/v1/admin/warm", b"", method=method)
     assert reply.status == 401
+
+
+@pytest.mark.virtual
+async def test_audit() -> None:
+    w = ServedDaemon()
+    await w.get()
+
+    async def call(method: str, body: bytes = b"", token: str = SERVED_TOKEN) -> tuple[int, dict[str, Any]]:
+        headers = {"authorization": f"Bearer {token}"}
+        reply = await ask(w.app, "/v1/admin/audit", b"", method=method, headers=headers, body=body)
+        return reply.status, json.loads(reply.body)
+
+    for method in ("GET", "POST", "DELETE"):
+        assert (await call(method, token="wrong"))[0] == 401
+    assert (await call("GET"))[1]["state"] == "idle"
+    status, told = await call("POST", b'{"rows":100,"market":"spot","symbol":"ethusdt","interval":"1m"}')
+    assert (status, told["state"], told["rows_asked"], told["rows"]) == (200, "running", 100, 0)
+    assert (await call("POST"))[0] == 409
+    while (told := (await call("GET"))[1])["state"] == "running":
+        await w.clock.sleep(0.1)
+    assert (told["state"], told["verdicts"]["same"], told["differences"]) == ("done", told["rows"], [])
+    assert told["rows"] >= 100
+    assert (await call("POST", b'{"symbol":"NONEUSDT"}'))[0] == 200
+    await w.clock.sleep(1)
+    status, told = await call("DELETE")
+    assert (status, told["state"], told["detail"]) == (200, "stopped", "nothing is kept of this that is final")
 
 
 async def test_warm() -> None:

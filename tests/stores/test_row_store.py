@@ -45,6 +45,19 @@ async def test_what_is_saved_is_there_after_a_restart(tmp_path: Path) -> None:
     await home.close()
 
 
+async def test_all_blocks_are_listed_but_those_of_other_upstreams(tmp_path: Path) -> None:
+    home = OpenRowStore(tmp_path)
+    assert await home.store.block_indexes() == {}
+    await home.save(KEY, series_change(stored_block(4, 7), stored_block(3, 100)))
+    await home.save(OTHER, series_change(stored_block(9, 5)))
+    found = await home.store.block_indexes()
+    assert {key: sorted(indexes) for key, indexes in found.items()} == {KEY: [3, 4], OTHER: [9]}
+    await home.close()
+    home = OpenRowStore(tmp_path, url="https://b")
+    assert await home.store.block_indexes() == {}
+    await home.close()
+
+
 async def test_a_reader_sees_what_waits(tmp_path: Path) -> None:
     home = OpenRowStore(tmp_path)
     old, new = stored_block(3, 10), stored_block(3, 11)

@@ -21,7 +21,7 @@ class ServedDaemon(VirtualDaemon):
         super().restart()
         served = {"clients": {"engine": "high"}, "admin_token": SecretStr(TOKEN)}
         settings = self.options.settings().model_copy(update=served)
-        serving = build_serving(settings, self.governor, self.cache, self.state, None, self.clock, self.bus)
+        serving = build_serving(settings, self.governor, self.cache, self.audit, self.state, None, self.clock, self.bus)
         self.app, self.event_streams = serving.app, serving.event_streams
 
     async def aclose(self) -> None:

@@ -7,9 +7,12 @@ from typing import Any, cast
 import httpx
 
 from mdcache.cache.answers import CacheStatus
+from mdcache.cache.audit import Audit
+from mdcache.cache.audit_sample import AuditSample
 from mdcache.cache.flights import Flights
 from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.cache.live_tails import NoLiveTails
+from mdcache.cache.preconditions import SymbolChecks
 from mdcache.cache.purge import LocalPurge, Purge
 from mdcache.cache.series_registry import SeriesRegistry
 from mdcache.cache.stream_status import StreamsStatus
@@ -124,13 +127,14 @@ class ServingHarness:
         self.binance = binance
         now = governor.clocks.now(Market.SPOT)
         wipes = Wipes(Purge(LocalPurge(self.library)), self.clock, events)
+        flights = Flights(self.governor, self.library, self.clock, lambda _: now, events, 10.0, wipes)
         status = Status(
             StatusSources(
                 version="1.2.3",
                 clock=self.clock,
                 governor=self.governor,
                 registry=self.library,
-                flights=Flights(self.governor, self.library, self.clock, lambda _: now, events, 10.0, wipes),
+                flights=flights,
                 symbols=SymbolTable(self.clock),
                 ready_answers=self.readies,
                 readiness=lambda: self.readiness,
@@ -145,11 +149,14 @@ class ServingHarness:
             )
         )
         self.warming = Warmup(self.candles, self.clock, events)
+        sample = AuditSample(self.library, self.clock, lambda _: now, random.Random(1))
+        symbols = cast("SymbolChecks", None)  # no row is kept that could be read again
+        self.audit = Audit(sample, flights, self.governor.clocks, symbols, self.clock, events, random.Random(1), 0)
         ops = OpsApp(
             status=status,
             readiness=lambda: self.readiness,
             metrics_page=lambda _: (b"# page\n", "text/plain; version=0.0.4"),
-            targets=CommandTargets(Purge(LocalPurge(self.library, [self.readies])), governor, self.warming),
+            targets=CommandTargets(Purge(LocalPurge(self.library, [self.readies])), governor, self.warming, self.audit),
             admin_token=token,
             hosts=AllowedHosts(hosts),
         )

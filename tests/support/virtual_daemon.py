@@ -17,7 +17,7 @@ from mdcache.cache.stream_frames import StreamFrames
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.daemon.build import persistence_settings
-from mdcache.daemon.build_cache import build_cache
+from mdcache.daemon.build_cache import build_audit, build_cache
 from mdcache.daemon.build_upstream import build_streams, build_upstream
 from mdcache.events import Event, Events
 from mdcache.exchange.klines import parse_klines
@@ -66,6 +66,7 @@ class DaemonOptions:
     streams: bool = False
     connections: bool = False
     derive: bool = True
+    audit_rows_per_hour: int = 0
 
     def settings(self) -> Settings:
         """As the daemon's own; not validated, so that memory may be a part of a megabyte."""
@@ -80,6 +81,7 @@ class DaemonOptions:
                 "memory_max_mb": self.memory_mb,
                 "egress": self.egress,
                 "derive": self.derive,
+                "audit_rows_per_hour": self.audit_rows_per_hour,
                 **asdict(self.limits),
             }
         )
@@ -172,6 +174,8 @@ class VirtualDaemon:
         self.info = self.cache.exchange_info
         self.snapshots = self.cache.snapshots
         self.warming = self.cache.warmup
+        self.audit = build_audit(settings, self.governor, self.cache, self.clock, random.Random(7), events)
+        self.audit.start_schedule()
 
     async def ask(
         self,
@@ -206,6 +210,7 @@ class VirtualDaemon:
         """An orderly end; nothing if it has ended."""
         if self.runs:
             self.runs = False
+            await self.audit.aclose()
             await self.cache.aclose()
             await self.governor.aclose()
             await self.state.aclose()

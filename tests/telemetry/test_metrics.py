@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mdcache.errors import BodyFault, Fault, ServerFailed
 from mdcache.events import (
+    AuditVerdict,
     BackgroundTask,
     BackgroundTaskFailed,
     BodyRejected,
@@ -25,6 +26,7 @@ from mdcache.events import (
     RequestCollapsed,
     Retried,
     RowRevised,
+    RowsAudited,
     RowsRead,
     SymbolsLoaded,
     UpstreamCalled,
@@ -61,6 +63,7 @@ mdcache_upstream_weight_address{family} mdcache_gate_reason{family,reason} mdcac
 mdcache_memory_max_bytes mdcache_tier_up{tier} mdcache_clock_error_seconds{market} mdcache_clock_doubts_total{market}
 mdcache_stream_dead_topics{market} mdcache_stream_refusals_total{market,status} mdcache_stream_ends_total{market,end}
 mdcache_stream_resubscribed_total{market} mdcache_tails{market,source} mdcache_failures_total{what}
+mdcache_audit_rows_total{market,verdict}
 mdcache_derived_total{result} mdcache_listeners{market,kind} mdcache_listeners_max mdcache_listened_topics{market}
 mdcache_listened_series{market} mdcache_relayed_frames_total{market} mdcache_dropped_frames_total{market,reason}
 mdcache_mended_frames_total{market} mdcache_listener_closes_total{market,reason} mdcache_events_sent_total{market,event}
@@ -77,6 +80,7 @@ def everything() -> list[Event]:
         BodyRejected("spot", "/api/v3/klines", BodyFault.NOT_JSON, "<html>"),
         OddBody("spot", "/api/v3/klines", "more-columns"),
         RowRevised("spot", "spot/klines/BTCUSDT/1m", 1, b"[1]", b"[2]"),
+        RowsAudited("spot", AuditVerdict.DIFFERENT, 2),
         DerivationAttempted("spot", DerivationResult.DERIVED),
         DerivationEnded("spot", "spot/klines/BTCUSDT/1h", 1, b"[1]", b"[2]"),
         RequestCollapsed("spot"),

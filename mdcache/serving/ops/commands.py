@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from mdcache.cache.audit import MAX_ROWS
 from mdcache.cache.warmup import WarmupRequest
 from mdcache.exchange.markets import Family, Market
 
@@ -26,6 +27,15 @@ class GateCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _Names = Annotated[list[Annotated[str, msgspec.Meta(min_length=1, max_length=50)]], msgspec.Meta(min_length=1)]
 _Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]  # 9999-12-31, in milliseconds
+
+
+class AuditCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many settled rows to read again, of all series or those that match what is given."""
+
+    rows: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = 5_000
+    market: Market | None = None
+    symbol: str | None = None
+    interval: str | None = None
 
 
 class WarmupCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mdcache.cache.audit import Audit
 from mdcache.cache.purge import Purge
 from mdcache.cache.warmup import Warmup
 from mdcache.candles.persistence import SeriesFilter
@@ -24,7 +25,7 @@ from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.serving.errors import OPS_CODES, error_body, error_response
 from mdcache.serving.ops import pages
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
-from mdcache.serving.ops.commands import GateCommand, PurgeCommand, WarmupCommand
+from mdcache.serving.ops.commands import AuditCommand, GateCommand, PurgeCommand, WarmupCommand
 from mdcache.serving.ops.status import Status
 from mdcache.serving.ports import Readiness
 from mdcache.serving.responses import Receive, Scope, Send
@@ -43,6 +44,7 @@ class CommandTargets:
     purge: Purge
     gates: Governor
     warmup: Warmup
+    audit: Audit
 
 
 class OpsApp:
@@ -76,6 +78,7 @@ class OpsApp:
                 Route("/v1/admin/purge", self._purge, methods=["POST"]),
                 Route("/v1/admin/gate", self._gate, methods=["POST"]),
                 Route("/v1/admin/warm", self._warm, methods=["GET", "POST", "DELETE"]),
+                Route("/v1/admin/audit", self._audit, methods=["GET", "POST", "DELETE"]),
                 *pages.page_routes(),
             ],
             exception_handlers={HTTPException: _http_error, Exception: _unexpected_error},
@@ -129,8 +132,7 @@ class OpsApp:
     async def _purge(self, request: Request) -> Response:
         self._authorize(request)
         order = _decode(await _body(request), PurgeCommand)
-        which = SeriesFilter(order.market, order.symbol.upper() if order.symbol is not None else None, order.interval)
-        return _json_ok({"purged": await self._targets.purge.run(which)})
+        return _json_ok({"purged": await self._targets.purge.run(_filter(order))})
 
     async def _gate(self, request: Request) -> Response:
         self._authorize(request)
@@ -155,6 +157,16 @@ class OpsApp:
                 raise HTTPException(409, "A warm-up job is running: cancel it with DELETE, or wait until it ends.")
         return _json_ok(self._targets.warmup.progress())
 
+    async def _audit(self, request: Request) -> Response:
+        self._authorize(request)
+        if request.method == "DELETE":
+            await self._targets.audit.cancel()
+        elif request.method == "POST":
+            command = _decode(await _body(request), AuditCommand)
+            if not self._targets.audit.start(_filter(command), command.rows):
+                raise HTTPException(409, "An audit is running: cancel it with DELETE, or wait until it ends.")
+        return _json_ok(self._targets.audit.progress())
+
     def _authorize(self, request: Request) -> None:
         if self._token is None:
             raise HTTPException(403, "No admin token is configured, so admin calls are refused.")
@@ -162,6 +174,11 @@ class OpsApp:
         right = hmac.compare_digest(token.strip().encode("latin-1", "replace"), self._token)
         if scheme.lower() != "bearer" or not right:
             raise HTTPException(401, "The admin token is missing or wrong.", {"www-authenticate": "Bearer"})
+
+
+def _filter(order: PurgeCommand | AuditCommand) -> SeriesFilter:
+    symbol = None if order.symbol is None else order.symbol.upper()
+    return SeriesFilter(order.market, symbol, order.interval)
 
 
 async def _body(request: Request) -> bytes:

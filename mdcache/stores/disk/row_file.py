@@ -107,6 +107,24 @@ class RowFile:
                 self._drop_corrupt(key, index, row_id, f"its record: {error}")
         return SeriesOutline(coverage, empty_ranges, blocks)
 
+    def block_indexes(self) -> dict[SeriesKey, list[int]]:
+        """Return the indexes of the blocks stored of each series of our origins."""
+        found: dict[SeriesKey, list[int]] = {}
+        for (
+            origin,
+            market,
+            kind,
+            subject,
+            contract_type,
+            interval,
+            zone_minutes,
+            micros,
+        ), indexes in self._tables.block_indexes():
+            names = Market(str(market)), str(kind), str(subject), str(contract_type), str(interval)
+            if self._origins[names[0]] == origin:
+                found[SeriesKey(*names, int(zone_minutes), bool(micros))] = indexes
+        return found
+
     def blocks(self, key: SeriesKey, indexes: Iterable[int]) -> dict[int, StoredBlock]:
         """Return those of the blocks that are stored and intact; the others are dropped."""
         series = self._tables.find_series(self._columns(key))

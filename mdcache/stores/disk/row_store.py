@@ -76,6 +76,13 @@ class DiskRowStore:
         blocks |= {index: stored.coverage for index, stored in change.blocks.items() if stored is not None}
         return SeriesOutline(change.outside_blocks, change.empty_ranges, blocks)
 
+    async def block_indexes(self) -> dict[SeriesKey, list[int]]:
+        """Return the indexes of the blocks stored of each series, without changes that wait to be written."""
+        try:
+            return await self._access.read(StoreOp.SCAN, self._file.block_indexes)
+        except DiskFailed:
+            return {}
+
     async def blocks(self, key: SeriesKey, indexes: Iterable[int]) -> dict[int, StoredBlock]:
         """Return those of the blocks that are stored and intact."""
         pending = self._pending.of(key)

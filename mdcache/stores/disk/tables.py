@@ -46,6 +46,14 @@ class Tables:
         query = f"SELECT id FROM series WHERE origin IN ({marks}){where}"
         return [number for (number,) in self.db.execute(query, (*origins, *given.values()))]
 
+    def block_indexes(self) -> list[tuple[KeyColumns, list[int]]]:
+        """Return the indexes of the blocks of each series that has any."""
+        found: dict[int, list[int]] = {}
+        for series, index in self.db.execute("SELECT series, idx FROM block"):
+            found.setdefault(series, []).append(index)
+        keys = self.db.execute(f"SELECT id, {_KEY} FROM series")
+        return [(tuple(key), found[series]) for series, *key in keys if series in found]
+
     def put_series(self, key: KeyColumns, state: bytes) -> int:
         """Insert a series, or replace its state; return its row id."""
         (number,) = self.db.execute(

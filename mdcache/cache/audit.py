@@ -1,0 +1,326 @@
+"""The audit: read settled rows again, chosen at random, and compare them (docs/design.md#audit).
+
+A job reads as many rows as it was asked for; one at a time. The schedule reads a few now and then, if it is set. Both
+read in the low lane, wait for their share, and end where Binance can't be asked or answers badly.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mdcache.background_work import cancel_all, supervise
+from mdcache.cache.audit_sample import AuditSample
+from mdcache.cache.flights import Flights, Reread
+from mdcache.cache.preconditions import SymbolChecks, check_preconditions
+from mdcache.candles.merge import Revision
+from mdcache.candles.persistence import SeriesFilter
+from mdcache.candles.series import Series
+from mdcache.candles.window import Window
+from mdcache.clock import Clock
+from mdcache.errors import Busy, GateClosed, MdcacheError, Refusal, UpstreamFailed, UpstreamUnavailable
+from mdcache.events import (
+    AuditVerdict,
+    BackgroundTask,
+    BackgroundTaskFailed,
+    Event,
+    Events,
+    ReadReason,
+    RowsAudited,
+    UpstreamCalled,
+)
+from mdcache.upstream.exchange_clock import ExchangeClocks
+from mdcache.upstream.priority import Lane, Priority
+
+MAX_ROWS = 1_000_000  # of one job: 4,000 weight at most
+_MAX_WINDOW = 499  # rows: on futures the most for weight 2, on spot any number costs as much
+_MIN_WINDOWS = 10  # a sample that is all in one place shows less
+_MAX_FAILURES = 3  # one after the other
+_MAX_SHOWN = 100  # differences
+_READ_WITHIN_S = 8.0
+_MIN_WAIT_S, _MAX_WAIT_S = 0.25, 60.0
+_HOUR_S = 3_600.0
+
+
+class AuditState(StrEnum):
+    """The state of the job; `IDLE`: there was none yet. `STOPPED`: it ended early, as `detail` says."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    WAITING = "waiting"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+UNFINISHED_STATES = frozenset({AuditState.RUNNING, AuditState.WAITING})
+
+
+@dataclass(frozen=True, slots=True)
+class AuditDifference:
+    """A row that Binance shows otherwise, as printed; `was` is empty where none was known, `now` where it is gone."""
+
+    series: str
+    open_time_ms: int
+    verdict: AuditVerdict
+    was: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditProgress:
+    """The progress of the running job, or of the last one.
+
+    `detail`: what it waits for, or why it ended early. `rows`: read again, of `rows_asked`; `verdicts`: how they
+    compare. `differences`: the first hundred. `errors`: by series, why a window was not compared.
+    """
+
+    state: AuditState = AuditState.IDLE
+    detail: str = ""
+    rows_asked: int = 0
+    rows: int = 0
+    verdicts: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(map(str, AuditVerdict), 0))
+    weight: int = 0
+    seconds: float = 0.0
+    differences: tuple[AuditDifference, ...] = ()
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _AuditJob:
+    """A job and its results."""
+
+    which: SeriesFilter
+    rows_asked: int
+    began_s: float
+    state: AuditState = AuditState.RUNNING
+    detail: str = ""
+    verdicts: Counter[AuditVerdict] = field(default_factory=Counter)
+    weight: int = 0
+    ended_s: float | None = None
+    differences: list[AuditDifference] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def stop(self, detail: str) -> None:
+        """End it early."""
+        self.state, self.detail = AuditState.STOPPED, detail
+
+    @property
+    def rows(self) -> int:
+        """The rows read again."""
+        return self.verdicts.total()
+
+    def add(self, series: Series, verdicts: Mapping[AuditVerdict, int], found: Reread) -> None:
+        """Add what a window showed."""
+        self.verdicts.update(verdicts)
+        shown = [_difference(series, change, found) for change in found.found.changes]
+        self.differences += shown[: _MAX_SHOWN - len(self.differences)]
+
+
+class Audit:
+    """The job, if there is one, and the schedule.
+
+    Args:
+        sample: Chooses rows.
+        flights: Read them.
+        clocks: The exchange's clocks, which must be measured.
+        symbols: Knows the symbols.
+        clock: Waits.
+        events: Told what was found.
+        rng: Spreads the schedules of several daemons.
+        rows_per_hour: Of the schedule; 0: none.
+    """
+
+    def __init__(
+        self,
+        sample: AuditSample,
+        flights: Flights,
+        clocks: ExchangeClocks,
+        symbols: SymbolChecks,
+        clock: Clock,
+        events: Events,
+        rng: random.Random,
+        rows_per_hour: int,
+    ) -> None:
+        self._sample = sample
+        self._flights = flights
+        self._clocks = clocks
+        self._symbols = symbols
+        self._clock = clock
+        self._events = events
+        self._rng = rng
+        self._rows_per_hour = rows_per_hour
+        self._job: _AuditJob | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._reads: set[asyncio.Task[Reread]] = set()
+        self._schedule: asyncio.Task[None] | None = None
+        events.attach(self._add_weight)
+
+    def start_schedule(self) -> None:
+        """Start to read again as many rows an hour as are set."""
+        if self._rows_per_hour and self._schedule is None:
+            self._schedule = supervise(BackgroundTask.AUDIT, self._run_schedule, self._clock, self._events)
+
+    def start(self, which: SeriesFilter, rows: int) -> bool:
+        """Start a job over so many rows of the matching series; return False if one is running."""
+        if self._task is not None:
+            return False
+        job = self._job = _AuditJob(which, rows, self._clock.now())
+        self._task = asyncio.get_running_loop().create_task(self._run(job), name="audit")
+        self._task.add_done_callback(lambda task: self._ended(job, task))
+        return True
+
+    def progress(self) -> AuditProgress:
+        """Return the progress of the job."""
+        job = self._job
+        if job is None:
+            return AuditProgress()
+        return AuditProgress(
+            state=job.state,
+            detail=job.detail,
+            rows_asked=job.rows_asked,
+            rows=job.rows,
+            verdicts={verdict.value: job.verdicts[verdict] for verdict in AuditVerdict},
+            weight=job.weight,
+            seconds=(self._clock.now() if job.ended_s is None else job.ended_s) - job.began_s,
+            differences=tuple(job.differences),
+            errors=dict(job.errors),
+        )
+
+    async def cancel(self) -> None:
+        """Cancel the job; return once it has ended. A read that was sent ends by itself."""
+        task = self._task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def aclose(self) -> None:
+        """Cancel the job and the schedule."""
+        await cancel_all(self._task, self._schedule)
+        await cancel_all(*self._reads)
+
+    # ------------------------------------------------------------------------------- the job's task
+
+    def _add_weight(self, event: Event) -> None:
+        job = self._job
+        if isinstance(event, UpstreamCalled) and event.reason is ReadReason.AUDIT and job and job.ended_s is None:
+            job.weight += event.weight
+
+    async def _run(self, job: _AuditJob) -> None:
+        failures = 0
+        async for series, window in self._sample.choose(job.which, _window_rows(job.rows_asked)):
+            before = job.rows
+            try:
+                await self._reread_in_time(series, window, job)
+            except GateClosed as error:
+                job.stop(error.cause)
+            except (UpstreamFailed, Refusal) as error:
+                job.errors[str(series.key)] = str(error)
+            failures = 0 if job.rows > before else failures + 1
+            if failures == _MAX_FAILURES:
+                job.stop(f"{failures} failures, one after the other")
+            if job.state is AuditState.STOPPED or job.rows >= job.rows_asked:
+                return
+        if not job.rows and not job.errors:
+            job.stop("nothing is kept of this that is final")
+
+    async def _reread_in_time(self, series: Series, window: Window, job: _AuditJob) -> None:
+        """Read a window again, waiting as long as there is no room for it."""
+        while True:
+            try:
+                await self._reread(series, window, job)
+            except Busy as error:
+                job.state, job.detail = AuditState.WAITING, error.cause
+                await self._clock.sleep(min(max(error.retry_after_s, _MIN_WAIT_S), _MAX_WAIT_S))
+            else:
+                return
+            finally:
+                job.state, job.detail = AuditState.RUNNING, ""
+
+    async def _reread(self, series: Series, window: Window, job: _AuditJob | None) -> None:
+        """Read a window again, and count what it shows."""
+        key, market = series.key, series.key.market
+        names = [(key.subject, key.by_pair)]
+        closed = await check_preconditions(self._clocks, self._symbols, market, names, _READ_WITHIN_S)
+        if closed is not None:
+            raise closed
+        priority = Priority(Lane.LOW, self._clock.now() + _READ_WITHIN_S)
+        read = asyncio.get_running_loop().create_task(self._flights.reread(series, window, priority))
+        self._reads.add(read)
+        read.add_done_callback(self._read_ended)
+        await asyncio.wait({read})  # cancelling the job does not cancel what was sent
+        found = read.result()
+        verdicts = _verdicts(found)
+        for verdict, rows in verdicts.items():
+            self._events.emit(RowsAudited(market.value, verdict, rows))
+        if job is not None:
+            job.add(series, verdicts, found)
+
+    def _read_ended(self, read: "asyncio.Task[Reread]") -> None:
+        self._reads.discard(read)
+        if not read.cancelled():
+            read.exception()  # nobody waits for it once its job was cancelled
+
+    def _ended(self, job: _AuditJob, task: "asyncio.Task[None]") -> None:
+        """Note how it ended, also if it was cancelled before its first step."""
+        self._task = None
+        job.ended_s = self._clock.now()
+        if task.cancelled():
+            job.state, job.detail = AuditState.CANCELLED, ""
+        elif (error := task.exception()) is not None:
+            job.state, job.detail = AuditState.FAILED, type(error).__name__
+            self._events.emit(BackgroundTaskFailed(BackgroundTask.AUDIT, f"{type(error).__name__}: {error}"))
+        elif job.state is not AuditState.STOPPED:
+            job.state, job.detail = AuditState.DONE, ""
+
+    # ------------------------------------------------------------------------------- the schedule
+
+    async def _run_schedule(self) -> None:
+        rows = _window_rows(self._rows_per_hour)
+        pause_s = _HOUR_S * rows / self._rows_per_hour
+        await self._clock.sleep(pause_s * self._rng.random())
+        while True:
+            wait_s = pause_s
+            try:
+                await self._reread_one(rows)
+            except UpstreamUnavailable as error:
+                wait_s = max(pause_s, error.retry_after_s)
+            except MdcacheError:
+                wait_s = pause_s  # of this window; the events of its reads tell why
+            await self._clock.sleep(wait_s)
+
+    async def _reread_one(self, rows: int) -> None:
+        """Read one window again, unless a job runs or nothing is kept."""
+        if self._task is None:
+            async for series, window in self._sample.choose(SeriesFilter(), rows):
+                await self._reread(series, window, None)
+                return
+
+
+def _window_rows(rows: int) -> int:
+    """Return how many rows to read at once, if so many are read in all."""
+    return min(_MAX_WINDOW, -(-rows // _MIN_WINDOWS))
+
+
+def _verdict(change: Revision, *, confirmed: bool) -> AuditVerdict:
+    if not confirmed:
+        return AuditVerdict.UNCONFIRMED
+    if not change.was:
+        return AuditVerdict.MISSING
+    return AuditVerdict.DIFFERENT if change.now else AuditVerdict.GONE
+
+
+def _verdicts(reread: Reread) -> dict[AuditVerdict, int]:
+    """Return how many rows of a window compare how."""
+    found = Counter(_verdict(change, confirmed=reread.confirmed) for change in reread.found.changes)
+    found[AuditVerdict.SAME] = reread.found.same
+    found[AuditVerdict.UNCONFIRMED] += reread.found.unproven
+    return {verdict: rows for verdict, rows in found.items() if rows}
+
+
+def _difference(series: Series, change: Revision, reread: Reread) -> AuditDifference:
+    verdict = _verdict(change, confirmed=reread.confirmed)
+    return AuditDifference(str(series.key), change.open_ms, verdict, change.was.decode(), change.now.decode())

@@ -1,0 +1,98 @@
+"""Choose kept rows at random, in memory and on disk, as windows that one read shows."""
+
+import random
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable
+
+from mdcache.cache.series_registry import BlockKey, SeriesRegistry
+from mdcache.candles.persistence import SeriesFilter
+from mdcache.candles.ranges import FOREVER_MS
+from mdcache.candles.series import Series
+from mdcache.candles.stored_blocks import stored_blocks
+from mdcache.candles.window import Window, WindowKind
+from mdcache.clock import Clock, Instant
+from mdcache.exchange.intervals import INTERVALS
+from mdcache.exchange.klines import KlineQuestion, SeriesKey
+from mdcache.exchange.markets import KLINE_ENDPOINTS
+from mdcache.exchange.weights import page_limit
+
+_LISTED = 64  # series that are listed at a time
+_ENDPOINTS = {(one.market, one.kind): one for one in KLINE_ENDPOINTS.values()}
+
+
+class AuditSample:
+    """Finds what is kept, and chooses rows of it."""
+
+    def __init__(
+        self, registry: SeriesRegistry, clock: Clock, exchange_now: Callable[[Series], Instant], rng: random.Random
+    ) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._exchange_now = exchange_now
+        self._rng = rng
+
+    async def choose(self, which: SeriesFilter, rows: int) -> AsyncIterator[tuple[Series, Window]]:
+        """Choose windows of up to so many rows of the matching series, until all that is kept was chosen.
+
+        First comes one of each block.
+        """
+        left: list[tuple[SeriesKey, Window]] = []
+        for block in await self._shuffled(which):
+            windows = await self._windows_of(block, rows)
+            if windows:
+                yield await self._series(block.series), windows.pop()
+                left += [(block.series, window) for window in windows]
+        self._rng.shuffle(left)
+        for key, window in left:
+            yield await self._series(key), window
+
+    async def _shuffled(self, which: SeriesFilter) -> list[BlockKey]:
+        """Return the blocks of all matching series, in memory and stored."""
+        stored = await self._registry.persistence.block_indexes()
+        found = {key: indexes for key, indexes in stored.items() if which.matches(key) and _is_known(key)}
+        for at, series in enumerate([each for each in self._registry if which.matches(each.key)]):
+            held = {*series.blocks.indexes(-FOREVER_MS, FOREVER_MS), *stored_blocks(series, -FOREVER_MS, FOREVER_MS)}
+            found[series.key] = list(held)
+            if at % _LISTED == _LISTED - 1:
+                await self._clock.sleep(0)
+        blocks = [BlockKey(key, index) for key, indexes in found.items() for index in indexes]
+        self._rng.shuffle(blocks)
+        return blocks
+
+    async def _series(self, key: SeriesKey) -> Series:
+        series = self._registry.get_or_create(KlineQuestion(key, _ENDPOINTS[key.market, key.kind], None, None, 1))
+        await self._registry.persistence.load_outline(series)
+        return series
+
+    async def _windows_of(self, block: BlockKey, rows: int) -> list[Window]:
+        """Load a block, and return windows over all of its rows that are final, in random order."""
+        pin = self._registry.pin(block.series)
+        try:
+            series = await self._series(block.series)
+            await self._registry.persistence.load_range(series, *series.blocks.span(block.index))
+            held = series.blocks.find(block.index)
+            windows = [] if held is None else self._windows(series, list(held.open_times), rows)
+        finally:
+            self._registry.unpin(pin)
+        self._rng.shuffle(windows)
+        return windows
+
+    def _windows(self, series: Series, open_times: list[int], rows: int) -> list[Window]:
+        final_before_ms = self._exchange_now(series).early_ms - series.policy.confirm_ms
+        while open_times and series.next_open(open_times[-1]) > final_before_ms:
+            del open_times[-1]
+        longest_ms = series.endpoint.max_span_ms or FOREVER_MS
+        windows: list[Window] = []
+        first = 0
+        while first < len(open_times):
+            start_ms = open_times[first]
+            after = min(first + rows, bisect_left(open_times, start_ms + longest_ms))
+            end_ms = open_times[after - 1]
+            buckets = min(series.interval.count(start_ms, end_ms), series.endpoint.max_limit)
+            windows.append(Window(WindowKind.RANGE, start_ms, end_ms, page_limit(series.endpoint, buckets)))
+            first = after
+        return windows
+
+
+def _is_known(key: SeriesKey) -> bool:
+    return key.interval in INTERVALS and (key.market, key.kind) in _ENDPOINTS
