@@ -20,6 +20,12 @@ RUN_VENV := .venv-run
 RUN_PY ?= $(RUN_VENV)/bin/python
 RUN_READY := $(RUN_VENV)/.ready
 
+FUZZ_VENV := .fuzz
+FUZZ_READY := $(FUZZ_VENV)/.ready
+# make fuzz [SECONDS=600] [TARGETS="some of them"]
+SECONDS := 600
+TARGETS ?=
+
 # make run SIM=1 [SIM_PORT=8701] [SIM_SEED=1] [SIM_ROWS=folder of recorded rows]
 SIM ?=
 SIM_PORT ?= 8701
@@ -38,7 +44,7 @@ ONCE ?=
 CLIENTS ?=
 PYTHON2 ?= python2.7
 
-.PHONY: help setup run programs quick test test-long test-kill test-clients test-examples test-streams test-autobahn lint format lock bench demo incident listeners picture replicas redis-costs restart dashboards generate docs run-replicas clean
+.PHONY: help setup run programs quick test test-long test-kill fuzz test-clients test-examples test-streams test-autobahn lint format lock bench demo incident listeners picture replicas redis-costs restart dashboards generate docs run-replicas clean
 
 help: ## list the targets
 	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -68,6 +74,15 @@ $(RUN_READY): requirements.lock
 	@$(RUN_VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
+$(FUZZ_READY): requirements.lock tests/fuzz/requirements.lock
+	@$(CHECK_PYTHON)
+	@echo "making $(FUZZ_VENV) …"
+	@$(PYTHON) -m venv --clear $(FUZZ_VENV)
+	@$(FUZZ_VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(FUZZ_VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: \
+	  -r tests/fuzz/requirements.lock
+	@touch $@
+
 # The project itself, editable; its build backend is in the lock, so this needs no network.
 $(READY): $(LOCKED) pyproject.toml
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
@@ -94,7 +109,7 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m coverage run -m pytest -n 4 --dist loadfile --no-loadscope-reorder --exhaustive
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
-	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make test-examples, make test-streams, make test-autobahn, make bench, make demo, make incident, make restart, make replicas"
+	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make test-examples, make test-streams, make test-autobahn, make fuzz, make bench, make demo, make incident, make restart, make replicas"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
 	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/cli/test_make_run.py tests/candles tests/upstream tests/cache tests/stores tests/replicas/test_oracle.py -m "long or not long" --exhaustive
@@ -113,6 +128,9 @@ test-autobahn: $(READY) ## Autobahn's suite of WebSocket servers (.clients); it 
 
 test-kill: $(READY) ## kill -9 the daemon under load, 100 times; KILLS=10 for fewer
 	@$(PY) -m bench.kill $(KILLS)
+
+fuzz: $(FUZZ_READY) ## fuzz what parses bytes of strangers, guided by coverage (.fuzz); SECONDS=60 TARGETS="rows frames"
+	@$(FUZZ_VENV)/bin/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)
 
 # All four speak, whatever the others say.
 lint: $(READY) ## ruff (rules and format), mypy, import-linter
@@ -180,8 +198,9 @@ lock: ## write requirements.lock and requirements-dev.lock anew, from the ranges
 	@test -x .run/lock/bin/uv || { $(PYTHON) -m venv .run/lock && .run/lock/bin/pip install -qq uv==$(UV_VERSION); }
 	@$(UV_COMPILE) pyproject.toml -o requirements.lock
 	@$(UV_COMPILE) pyproject.toml --all-extras --group dev --constraint requirements.lock -o requirements-dev.lock
+	@$(UV_COMPILE) --group fuzz -o tests/fuzz/requirements.lock
 
 clean: ## remove everything that was made, the virtual environment too
-	@rm -rf $(VENV) $(RUN_VENV) .clients .run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+	@rm -rf $(VENV) $(RUN_VENV) $(FUZZ_VENV) .clients .run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	  .import_linter_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -89,7 +89,8 @@ def read_message(text: bytes | str) -> Received:
     if found.stream is not None:
         if found.stream.startswith("!" + _SHUTDOWN):
             return Shutdown()
-        return TopicFrame(found.stream, bytes(found.data))
+        data = bytes(found.data)
+        return TopicFrame(found.stream, data) if data and _is_text(data) else Undecodable()
     if found.e == _SHUTDOWN:
         return Shutdown()
     error = found.error or _Error(found.code, found.msg)
@@ -98,6 +99,15 @@ def read_message(text: bytes | str) -> Received:
     if found.id is not None:
         return Acknowledged(found.id) if found.result is None else TopicList(found.id, tuple(found.result))
     return Undecodable()
+
+
+def _is_text(data: bytes) -> bool:
+    """Return whether it is UTF-8: passed on in a text message, anything else would end the listeners' connections."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def topics_message(method: Method, topics: Iterable[str], number: int) -> str:

@@ -214,6 +214,8 @@ def test_a_frame_of_an_unwanted_topic_is_nobodys() -> None:
         (b"\x00\xff", Undecodable()),
         ("<html></html>", Undecodable()),
         ('{"stream":5,"data":1}', Undecodable()),
+        ('{"stream":"x@trade"}', Undecodable()),
+        (b'{"stream":"x@trade","data":{"s":"\xff"}}', Undecodable()),
         ("[" * 100_000, Undecodable()),
     ],
 )
