@@ -144,12 +144,10 @@ class SeriesWatcher:
         if self._checked_ms is not None and newest_ms > self._checked_ms:
             found = {open_ms for open_ms, as_of_ms in series.revised_as_of.items() if as_of_ms > self._checked_ms}
         self._checked_ms = max(newest_ms, self._checked_ms or -1)
-        if not (looked_at := found | self._shown.keys()):
-            return
-        for known in series.known_between(min(looked_at), max(looked_at) + 1, tail):
+        looked_at = sorted(found | self._shown.keys())
+        # one by one: an audit may have found a row that is years older than those shown
+        for known in (row for each in looked_at for row in series.known_between(each, each + 1, tail)):
             shown = self._shown.get(known.open_ms)
-            if shown is None and known.open_ms not in found:
-                continue
             candle = self.changes.names.candle(known.raw[1:-1].split(b","), self.changes.as_of_ms, closed=True)
             if candle.columns != shown and candle.close_ms <= self.changes.until_ms:
                 self.changes.revise(candle)

@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
+from mdcache.candles.ranges import FOREVER_MS
+from mdcache.candles.window import Window, WindowKind
 from mdcache.exchange.markets import Market
 from mdcache.sim import SimConfig
 from mdcache.sim.default_symbols import default_symbols
+from mdcache.stores import block_codec
+from mdcache.upstream.priority import Lane, Priority
 from tests.support.event_client import EventClient, ReceivedEvent
 from tests.support.examples import exhaustive
 from tests.support.served_daemon import ServedDaemon
@@ -229,6 +233,31 @@ async def test_a_candle_that_is_printed_differently_is_sent_again() -> None:
     late = await listen(w)
     await w.clock.sleep(5.0)
     assert not late.named("revised")
+
+
+async def test_what_an_audit_mends_is_sent_without_looking_at_what_lies_between() -> None:
+    w = world()
+    client = await listen(w, "market=spot&symbols=BTCUSDT&intervals=1m")
+    old_ms = w.clock.true_ms() // MINUTE * MINUTE - 4_000 * MINUTE
+    old = f"symbol=BTCUSDT&interval=1m&startTime={old_ms}&limit=1000".encode()
+    for page in range(4):
+        await w.get(query=old.replace(str(old_ms).encode(), str(old_ms + page * 1000 * MINUTE).encode()))
+    (series,) = [each for each in w.library if each.key.subject == "BTCUSDT" and each.key.interval == "1m"]
+    before, between = await w.get(query=old), series.blocks.span(series.blocks.indexes(0, FOREVER_MS)[2])[0]
+    index = between // series.blocks.width_ms
+    block = series.blocks.find(index)
+    assert block is not None
+    series.blocks.compress(block, block_codec.encode(block), block_codec)
+    w.exchange.control.revise("/api/v3/klines", "BTCUSDT", "1m", old_ms + MINUTE, volume="1", trades=3)
+    window = Window(WindowKind.RANGE, old_ms, old_ms + 99 * MINUTE, 1000)
+    found = await w.flights.reread(series, window, Priority(Lane.LOW, w.clock.now() + 8.0))
+    assert found.confirmed
+    await w.clock.sleep(5.0)
+    assert [event.row[0] for event in client.named("revised")] == [old_ms + MINUTE]
+    assert series.blocks.if_decompressed(index) is None
+    after = await w.get(query=old)
+    assert after.body == w.exchange.truth("/api/v3/klines", old.decode(), at_ms=w.clock.true_ms())
+    assert after.headers["etag"] != before.headers["etag"]
 
 
 async def test_rows_that_are_shown_unfinished_are_closed_once_and_then_revised() -> None:
