@@ -31,6 +31,7 @@ from mdcache.serving.native.row_reads import RowReads
 from mdcache.serving.native.waits import Waits
 from mdcache.serving.native.watchers import WatcherSources
 from mdcache.serving.ops.activity import Activity
+from mdcache.serving.ops.admittance import Admittance
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources, Upstreams
@@ -125,7 +126,8 @@ def build_serving(
     hosts = AllowedHosts((*settings.allowed_hosts, settings.host, socket.gethostname()))
     parser = RequestParser(settings.clients, settings.compress)
     targets = CommandTargets(cache.purge, governor, cache.warmup, audit)
-    ops = OpsApp(status, ready, metrics.page, targets, token, hosts)
+    admittance = Admittance(hosts, settings.cors_origins)
+    ops = OpsApp(status, ready, metrics.page, targets, token, admittance)
     reads = RowReads(cache.candles, ready_answers, clock, clocks, settings.request_deadline_s)
     waits = Waits(event_streams.watchers, listeners, clock)
     answers = native_answers(settings, reads, waits, event_streams, cache.exchange_info, clocks, clock)

@@ -100,6 +100,40 @@ async def test_any_host_may_be_allowed_and_is_on_other_paths() -> None:
     assert (await ServingHarness().ask(headers=evil)).status == 200
 
 
+LINK = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+EMBEDDED = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
+FRAMED = LINK | {"sec-fetch-dest": "iframe"}
+READ = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}
+
+
+@pytest.mark.parametrize("path", [*PROTECTED, "/chart", "/v1/series", "/v1/admin/purge", "/v1/admin/gate"])
+async def test_pages_of_other_sites_get_nothing_but_links_to_the_pages_work(path: str) -> None:
+    """A browser sends them plain GETs and POSTs without asking; links are opened apart from the page that has them."""
+    house = ServingHarness(cors_origins=("https://desk.example",))
+    method = "POST" if path in {"/v1/admin/purge", "/v1/admin/gate"} else "GET"
+    for sent in (LINK, EMBEDDED, FRAMED, READ, READ | {"origin": "https://evil.example"}):
+        reply = await house.ask(path, b"", method=method, headers=ADMIN | sent)
+        if sent is LINK and path in {"/", "/chart"}:
+            assert (reply.status, reply.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        else:
+            assert (reply.status, reply.headers["content-type"]) == (403, "application/json")
+            assert json.loads(reply.body)["code"] == -2015
+            assert "cross-site" in json.loads(reply.body)["msg"]
+    assert (await house.ask(path, b"", method="POST", headers=ADMIN | LINK)).status == 403
+    for sent in ({}, *({"sec-fetch-site": site} for site in ("same-origin", "same-site", "none"))):
+        reply = await house.ask(path, b"", method=method, headers=ADMIN | sent)
+        assert b"cross-site" not in reply.body
+    if method == "GET":
+        listed = await house.ask(path, b"", headers=ADMIN | READ | {"origin": "https://desk.example"})
+        assert listed.status == 200
+
+
+async def test_pages_of_other_sites_may_ask_for_market_data_and_what_tells_nothing() -> None:
+    for path in ("/healthz", "/readyz", "/metrics", "/docs", "/page/icon.svg"):
+        assert (await ServingHarness().ask(path, b"", headers=EMBEDDED)).status == 200
+    assert (await ServingHarness().ask(headers=READ)).status == 200
+
+
 async def test_metrics() -> None:
     reply = await ServingHarness().ask("/metrics", b"")
     assert (reply.status, reply.body) == (200, b"# page\n")

@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import signal
+from typing import Any
 
 import pytest
 
@@ -201,6 +202,34 @@ async def test_head_and_close() -> None:
         status, headers, _ = await peer.get(closing)
         assert headers["connection"] == "close"
         assert await peer.ended() == b""
+
+
+async def in_parts(scope: Any, receive: Any, send: Any) -> None:
+    """An answer of no known length, such as one of events."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    for part in (b"retry: 1000\n\n", b"", b"data: 1\n\n"):
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b"data: 2\n\n"})
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: keep-alive\r\n", b"Expect: 100-continue\r\n"])
+async def test_http_1_0_is_sent_no_chunks_but_a_body_that_ends_with_the_connection(more: bytes) -> None:
+    """RFC 9112, 6.1: a client of HTTP/1.0 would take the chunks' sizes for the body; nor does it know 1xx answers."""
+    house = ServingHarness()
+    house.app._app = in_parts
+    body = b"retry: 1000\n\ndata: 1\n\ndata: 2\n\n"
+    async with serving(house) as connect:
+        old = await connect()
+        status, headers, _ = await old.get(b"GET /v1/stream HTTP/1.0\r\n%b\r\n" % more)
+        assert (status, headers["connection"]) == (200, "close")
+        assert headers.keys().isdisjoint({"transfer-encoding", "content-length"})
+        assert await old.ended() == body
+        head_only = await connect()
+        await head_only.send(b"HEAD /v1/stream HTTP/1.0\r\n\r\n")
+        assert (await head_only.reply())[0] == 200
+        assert await head_only.ended() == b""
+        new = await connect()
+        assert (await new.get(b"GET /v1/stream HTTP/1.1\r\nHost: x\r\n\r\n"))[1]["transfer-encoding"] == "chunked"
 
 
 async def test_one_client_too_many_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:

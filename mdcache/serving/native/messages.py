@@ -1,7 +1,6 @@
 """Requests and replies of the native API; long ones are sent in pieces: the event loop is never held for long."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -39,8 +38,8 @@ class Streamed:
     turns: asyncio.Lock
     gzip: bool = False
 
-    async def joined(self, most: float = math.inf) -> HttpResponse:
-        """Return it whole, with its length: HTTP/1.0 has no chunks, a client would take their sizes for rows.
+    async def joined(self, most: int) -> HttpResponse:
+        """Return it whole, with its length.
 
         Raises:
             TooLong: It has more than `most` bytes; the pieces are spoiled.

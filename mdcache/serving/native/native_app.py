@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from mdcache.clock import Clock
-from mdcache.errors import MdcacheError
+from mdcache.errors import MdcacheError, Refusal
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.endpoints import Endpoint, FlatWeight
 from mdcache.exchange.markets import Market
@@ -13,7 +13,7 @@ from mdcache.results import Result
 from mdcache.serving.binance.handler import decode_query, error_result
 from mdcache.serving.binance.request import RequestParser, is_loopback
 from mdcache.serving.errors import METHOD_NOT_ALLOWED, QUERY_TOO_LONG
-from mdcache.serving.native.messages import Answer, NativeReply, NativeRequest, Streamed
+from mdcache.serving.native.messages import Answer, NativeReply, NativeRequest, Streamed, TooLong
 from mdcache.serving.ports import Recorder
 from mdcache.serving.responses import (
     ALLOW,
@@ -26,6 +26,8 @@ from mdcache.serving.responses import (
     refusal_response,
 )
 
+_WHOLE_BYTES = 1 << 25  # that are made before they are sent
+_TOO_LONG = "That is more than 32 MB, which is not sent by HTTP/1.0: ask by HTTP/1.1, or for less at once."
 MAX_QUERY_BYTES = 32_768  # a thousand symbols, and the token that goes with them
 
 
@@ -64,7 +66,7 @@ class NativeApp:
                 market = request.market
                 made = await answer(request)
                 if isinstance(made.reply, Streamed) and scope.get("http_version") == "1.0":
-                    made = replace(made, reply=await made.reply.joined())
+                    made = replace(made, reply=await _whole(made.reply))
         except MdcacheError as error:
             made = NativeReply(failure_response(error), error_result(error))
         except Exception as error:  # noqa: BLE001 - the last handler, or a client would see a traceback
@@ -84,6 +86,14 @@ class NativeApp:
         last_id = next((value for name, value in scope["headers"] if name == b"last-event-id"), b"").decode("latin-1")
         counted = market.value if sent else "other"
         return NativeRequest(scope["path"], query, accept, client, receive, counted, last_id)
+
+
+async def _whole(reply: Streamed) -> HttpResponse:
+    """Return an answer that states its length: a client of HTTP/1.0 knows by nothing else that it has all of it."""
+    try:
+        return await reply.joined(_WHOLE_BYTES)
+    except TooLong as error:
+        raise Refusal(400, -1130, _TOO_LONG) from error
 
 
 def _early_refusal(scope: Scope) -> HttpResponse | None:

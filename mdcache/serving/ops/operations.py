@@ -24,7 +24,7 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.serving.errors import OPS_CODES, error_body, error_response
 from mdcache.serving.ops import pages
-from mdcache.serving.ops.allowed_hosts import AllowedHosts
+from mdcache.serving.ops.admittance import Admittance
 from mdcache.serving.ops.commands import AuditCommand, GateCommand, PurgeCommand, WarmupCommand
 from mdcache.serving.ops.status import Status
 from mdcache.serving.ports import Readiness
@@ -60,14 +60,14 @@ class OpsApp:
         metrics_page: Callable[[str], tuple[bytes, str]],
         targets: CommandTargets,
         admin_token: str | None,
-        hosts: AllowedHosts,
+        admittance: Admittance,
     ) -> None:
         self._status = status
         self._readiness = readiness
         self._metrics_page = metrics_page
         self._targets = targets
         self._token = admin_token.encode() if admin_token else None
-        self._hosts = hosts
+        self._admittance = admittance
         self._app = Starlette(
             routes=[
                 Route("/healthz", self._healthz),
@@ -86,16 +86,8 @@ class OpsApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; anything raised has already been answered with a 500."""
-        app = self._app if self._admits(scope) else _WRONG_HOST
-        await app(scope, receive, send)
-
-    def _admits(self, scope: Scope) -> bool:
-        """Return whether the request's `Host` is ours, on the paths that tell or change what is asked for here."""
-        path = scope["path"]
-        if path not in {"/", "/chart"} and not path.startswith("/v1/"):
-            return True
-        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-        return self._hosts.allows(host.decode("latin-1"))
+        refusal = self._admittance.refusal(scope)
+        await (self._app if refusal is None else _forbidden(refusal))(scope, receive, send)
 
     async def _healthz(self, _: Request) -> Response:
         return _json_ok({"status": "ok"})
@@ -209,9 +201,8 @@ def _json_response(body: bytes, status: int = 200, headers: dict[str, str] | Non
     return Response(body, status, {"content-type": _JSON, "cache-control": "no-store", **(headers or {})})
 
 
-_WRONG_HOST = _json_response(
-    error_body(OPS_CODES[403], "No host by this name is served here: add it to MDCACHE_ALLOWED_HOSTS."), 403
-)
+def _forbidden(why: str) -> Response:
+    return _json_response(error_body(OPS_CODES[403], why), 403)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

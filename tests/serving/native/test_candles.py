@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mdcache.serving.native import native_app
 from mdcache.serving.native.tokens import write_token
 from mdcache.sim import SimConfig
 from tests.support.asgi_client import REMOTE_PEER, Response, ask
@@ -320,6 +321,13 @@ async def test_http_1_0_has_no_chunks(encoding: str) -> None:
     )
     assert old.headers["content-length"] == str(len(old.body))
     assert (gzip.decompress(old.body) if "content-encoding" in old.headers else old.body) == plain.body
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native_app, "_WHOLE_BYTES", len(old.body) - 1)
+        long = await ask(
+            w.app, PATH, query.encode(), headers={"accept-encoding": encoding}, peer=REMOTE_PEER, http_version="1.0"
+        )
+    assert (long.status, json.loads(long.body)["code"]) == (400, -1130)
+    assert "HTTP/1.1" in json.loads(long.body)["msg"]
 
 
 async def test_gzip_where_asked_for() -> None:
