@@ -78,6 +78,7 @@ async def _run(settings: Settings, sockets: list[socket.socket], state_dir: Stat
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _report_unhandled(events, context))
 
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    sys.modules.setdefault("numpy", None)  # type: ignore[arg-type] # see docs/native-api.md#arrow
     gc.collect()
     gc.freeze()  # what exists by now stays: no collection needs to scan it again
     gc.set_threshold(*_GC_THRESHOLDS)

@@ -4,10 +4,14 @@ Times are timestamps in UTC. Numbers that Binance sends as text are decimals wit
 rounded; one that does not fit ends the stream with an error, never a wrong value.
 """
 
+import ctypes
 import functools
 import importlib.util
 import io
+import os
 from collections.abc import Iterator, Sequence
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 from typing import Any
 
 from mdcache.exchange.klines import SeriesKey
@@ -30,6 +34,19 @@ def is_installed() -> bool:
     return importlib.util.find_spec("pyarrow") is not None
 
 
+@functools.cache
+def _load_shared_objects() -> None:
+    """Load what the import would, without the interpreter's lock: other threads go on for the 15 ms that this takes."""
+    spec = importlib.util.find_spec("pyarrow")
+    if spec is None or spec.origin is None or not hasattr(os, "RTLD_NOW"):  # Windows has another way
+        return
+    load = ctypes.CDLL(None).dlopen
+    load.argtypes, load.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
+    for name in ("lib", "_csv"):
+        for suffix in EXTENSION_SUFFIXES:
+            load(os.fsencode(Path(spec.origin).with_name(name + suffix)), os.RTLD_NOW)
+
+
 class ArrowTable:
     """One table, printed piece by piece. The first one imports the library, which takes a moment: make it in a thread.
 
@@ -38,6 +55,7 @@ class ArrowTable:
     """
 
     def __init__(self, keys: Sequence[SeriesKey]) -> None:
+        _load_shared_objects()
         import pyarrow as pa  # noqa: PLC0415 - an extra, and the memory of those who don't ask for it
         import pyarrow.csv  # noqa: PLC0415 - the same
 

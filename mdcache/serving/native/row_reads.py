@@ -25,12 +25,13 @@ from mdcache.serving.binance.request import RequestKey
 from mdcache.serving.native.candles_query import Span
 from mdcache.serving.native.found_rows import FoundRows, KeptRows
 from mdcache.serving.native.tables import json_rows
+from mdcache.serving.native.wakes import Wakes
 from mdcache.serving.ports import RowSource
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
 _PAGE_ROWS = 2_000  # of one question to the data path: it is planned, and printed, in less than half a millisecond
 _KEPT_ROWS = 2_000
-_READS_AT_ONCE = 8  # no more are sent at once anyway; each may plan a page in the same turn of the event loop
+_READS_AT_ONCE = 8  # no more are sent at once anyway
 _SLICE_S = 0.002  # then other tasks run
 _FOREVER_MS = 10**15
 _NATIVE_PATH = "/v1/candles"
@@ -47,6 +48,7 @@ class RowReads:
         self._clock = clock
         self._clocks = clocks
         self._deadline_s = deadline_s
+        self._turns = Wakes(clock)
 
     async def find_all(
         self, keys: list[SeriesKey], span: Span, directives: FreshnessDirectives | None, caller: Caller
@@ -163,11 +165,11 @@ class RowReads:
         left, end_ms = span.limit + span.closed, span.end_ms
         while True:
             limit = min(left, _PAGE_ROWS)
+            await self._turns.turn()  # what is in memory is found without waiting for anything
             served, answer = await self._source.find(
                 KlineQuestion(key, endpoint, None, end_ms, limit), directives, caller
             )
             pages.insert(0, (served, answer))
-            await asyncio.sleep(0)  # what is in memory is found without waiting for anything
             left -= served.rows
             first_ms = served.first_open_ms()
             # a page of COIN-M ends where its window does, not only where the rows do
@@ -189,8 +191,8 @@ class RowReads:
             last = hi_ms >= min(until_ms, self._clocks.now(key.market).late_ms)
             end_ms = None if last and until_ms > hi_ms else min(hi_ms, until_ms)
             question = KlineQuestion(key, endpoint, lo_ms, end_ms, 2 * _PAGE_ROWS)  # old rows may lie off the grid
+            await self._turns.turn()
             pages.append(await self._source.find(question, directives, caller))
-            await asyncio.sleep(0)
             if last:
                 return pages
             lo_ms = hi_ms + 1
