@@ -5,6 +5,7 @@ Pictures of what the tests saw are left in `.run/pictures`.
 
 import hashlib
 import re
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,8 @@ def test_candles_live_with_holes_and_stale_spans(window: Browser) -> None:
             candles_come_by_themselves_as_served(window, url)
             the_keyboard_scrolls_back_to_older_ones(window)
             everybody_can_read_it(window)
+            every_row_of_the_status_page_leads_to_its_own_candles(window, url)
+            open_chart(window, url, market="spot", symbol="btcusdt", interval="1s")
             nothing_is_asked_while_nobody_looks(window, url)
             order("relist", market="spot", symbol="ETHUSDT")
             another_series_is_chosen_by_typing(window)
@@ -210,6 +213,47 @@ def the_keyboard_scrolls_back_to_older_ones(window: Browser) -> None:
         window.press("#chart", PAGE_UP)
     window.until(lambda: int(figure(window, "Shown").split()[0]) >= 1_000)
     window.press("#chart", END)
+
+
+def every_row_of_the_status_page_leads_to_its_own_candles(window: Browser, url: str) -> None:
+    """Those that /v1 does not have, too: they are asked for in Binance's form."""
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        for path, query, name in (
+            ("/fapi/v1/markPriceKlines", "symbol=BTCUSDT&interval=1m", "BTCUSDT, usdm, 1m, mark price"),
+            ("/fapi/v1/premiumIndexKlines", "symbol=BTCUSDT&interval=5m", "BTCUSDT, usdm, 5m, premium index"),
+            ("/dapi/v1/indexPriceKlines", "pair=BTCUSD&interval=1h", "BTCUSD, coinm, 1h, index price"),
+            (
+                "/dapi/v1/continuousKlines",
+                "pair=BTCUSD&contractType=CURRENT_QUARTER&interval=1m",
+                "BTCUSD, coinm, 1m, continuous, CURRENT_QUARTER",
+            ),
+            ("/api/v3/uiKlines", "symbol=ETHUSDT&interval=1m", "ETHUSDT, spot, 1m, for charts"),
+            ("/api/v3/klines", "symbol=ETHUSDT&interval=1M&timeZone=-3:30", "ETHUSDT, spot, 1M, days of UTC-3:30"),
+        ):
+            served = client.get(path, params=f"{query}&limit=40").raise_for_status().json()
+            window.open(url)
+            shown = f"return document.querySelector('#series tbody a[href*=\"{query_of(name)}\"]')?.href"
+            window.open(window.until(partial(window.run, shown)))
+            window.until(lambda: window.text("#health") == "live, asked every 2 s")
+            assert (window.text("#name"), window.text("#message")) == (name, "")
+            window.until(lambda: min(drawn(window, "up", "down")) > 100)
+            window.click("#rows summary")
+            rows = {cells[0]: cells[1:] for cells in window.until(lambda: window.cells("#table"))}
+            for opened, *prices in (row[:6] for row in served[-30:-1]):
+                assert rows.get(at(opened), [*prices, "closed"]) == [*prices, "closed"]
+            assert len(rows) == 30
+            assert "with 0 holes" in window.text("#told")
+            window.until(lambda: figure(window, "Source of the tail") == "rest")
+
+
+def query_of(name: str) -> str:
+    """Part of the address of a series' chart, by the series' name."""
+    symbol, market, interval, *_ = name.split(", ")
+    return f"market={market}&symbol={symbol}&interval={interval}&"
+
+
+def at(milliseconds: int) -> str:
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def nothing_is_asked_while_nobody_looks(window: Browser, url: str) -> None:

@@ -7,29 +7,40 @@ const LENGTHS_MS = {
 };
 export const INTERVALS = [...Object.keys(LENGTHS_MS), "1M"];
 export const MARKETS = { spot: "BTCUSDT", usdm: "BTCUSDT", coinm: "BTCUSD_PERP" }; // and what is shown first of each
+// Kinds of candles, and how the page calls them; those of `PAIR_KINDS` are asked for by pair.
+export const KINDS = {
+  klines: "", uiKlines: "for charts", continuousKlines: "continuous", markPriceKlines: "mark price", indexPriceKlines: "index price",
+  premiumIndexKlines: "premium index",
+};
+export const PAIR_KINDS = ["continuousKlines", "indexPriceKlines"];
 export const OPEN_TIME = 0, OPEN = 1, HIGH = 2, LOW = 3, CLOSE = 4, VOLUME = 5, CLOSE_TIME = 6, CLOSED = 11;
 
-/** When the bucket after the one that begins at `openMs` begins. */
-export function nextOpen(openMs, interval) {
+/** When the bucket after the one that begins at `openMs` begins; `zone`: minutes that its months are ahead of UTC's. */
+export function nextOpen(openMs, { interval, zone }) {
   if (interval !== "1M") return openMs + LENGTHS_MS[interval];
-  const opened = new Date(openMs);
-  return Date.UTC(opened.getUTCFullYear(), opened.getUTCMonth() + 1, 1);
+  const opened = new Date(openMs + zone * MINUTE_MS);
+  return Date.UTC(opened.getUTCFullYear(), opened.getUTCMonth() + 1, 1) - zone * MINUTE_MS;
+}
+
+/** A zone as Binance writes it, such as `-5:30`. */
+export function zoneName(zone) {
+  return `${zone < 0 ? "-" : ""}${Math.floor(Math.abs(zone) / 60)}:${String(Math.abs(zone) % 60).padStart(2, "0")}`;
 }
 
 /** The opens of the buckets from one that begins at `fromMs`, as far as they end by `untilMs`. */
-function buckets(fromMs, untilMs, interval) {
+function buckets(fromMs, untilMs, series) {
   const opens = [];
-  for (let at = fromMs, next; (next = nextOpen(at, interval)) <= untilMs; at = next) opens.push(at);
+  for (let at = fromMs, next; (next = nextOpen(at, series)) <= untilMs; at = next) opens.push(at);
   return opens;
 }
 
 /** The holes between rows: each as the opens of its buckets. */
-export function holesOf(rows, interval) {
+export function holesOf(rows, series) {
   const found = [];
   for (let place = 1; place < rows.length; place += 1) {
-    const expected = nextOpen(rows[place - 1][OPEN_TIME], interval);
+    const expected = nextOpen(rows[place - 1][OPEN_TIME], series);
     if (rows[place][OPEN_TIME] > expected) {
-      const opens = buckets(expected, rows[place][OPEN_TIME], interval);
+      const opens = buckets(expected, rows[place][OPEN_TIME], series);
       if (opens.length) found.push(opens);
     }
   }
@@ -37,10 +48,10 @@ export function holesOf(rows, interval) {
 }
 
 /** The opens of the buckets that may be other than shown, if the rows are as of `asOfMs`: those that were not over then. */
-export function staleOf(rows, interval, asOfMs, nowMs) {
+export function staleOf(rows, series, asOfMs, nowMs) {
   const known = rows.filter((row) => row[CLOSE_TIME] >= asOfMs).map((row) => row[OPEN_TIME]);
   const last = rows.at(-1);
-  return last ? [...known, ...buckets(nextOpen(last[OPEN_TIME], interval), nextOpen(nowMs, interval), interval)] : [];
+  return last ? [...known, ...buckets(nextOpen(last[OPEN_TIME], series), nextOpen(nowMs, series), series)] : [];
 }
 
 /** Rows with others put in: of a candle that both have, the newer one, unless that would reopen a closed one. */

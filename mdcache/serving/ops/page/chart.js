@@ -1,5 +1,7 @@
 // The chart page: which series, what is said of it, and its candles. Whatever comes is set as text, never as markup.
-import { CLOSE, CLOSED, HIGH, holesOf, INTERVALS, LOW, MARKETS, OPEN, OPEN_TIME, staleOf, VOLUME } from "./candles.js";
+import {
+  CLOSE, CLOSED, HIGH, holesOf, INTERVALS, KINDS, LOW, MARKETS, OPEN, OPEN_TIME, staleOf, VOLUME, zoneName,
+} from "./candles.js";
 import { available, Drawing } from "./drawing.js";
 import { ask, Failure, Feed } from "./feed.js";
 import { $, duration, element, fill, setText } from "../page/elements.js";
@@ -20,7 +22,15 @@ function fromAddress() {
   const symbol = (sent.get("symbol") || MARKETS[market] || "").trim().toUpperCase();
   if (!Object.hasOwn(MARKETS, market)) return { wrong: `There is no market “${market}”: choose ${Object.keys(MARKETS).join(", ")}.` };
   if (!INTERVALS.includes(interval)) return { wrong: `There is no interval “${interval}”: choose ${INTERVALS.join(", ")}.`, market, symbol };
-  return { market, symbol, interval };
+  const kind = sent.get("kind") || "klines", zone = Number(sent.get("zone") || 0), contract = sent.get("contract") || "";
+  if (!Object.hasOwn(KINDS, kind)) return { wrong: `There is no kind “${kind}”: choose ${Object.keys(KINDS).join(", ")}.`, market, symbol };
+  if (!Number.isInteger(zone)) return { wrong: "The zone is in minutes ahead of UTC.", market, symbol };
+  return { market, symbol, interval, kind, contract, zone };
+}
+
+/** What tells the series from the plain candles of its symbol. */
+function variety({ kind, contract, zone }) {
+  return [KINDS[kind], contract, zone && `days of UTC${zone < 0 ? "" : "+"}${zoneName(zone)}`].filter(Boolean);
 }
 
 function begin() {
@@ -38,7 +48,7 @@ function begin() {
     refuse(series.wrong);
     return;
   }
-  setText($("name"), `${series.symbol}, ${series.market}, ${series.interval}`);
+  setText($("name"), [series.symbol, series.market, series.interval, ...variety(series)].join(", "));
   feed = new Feed(series, changed);
   feed.pause(document.hidden);
   feed.start();
@@ -47,6 +57,8 @@ function begin() {
 function choose() {
   const symbol = $("symbol").value.trim().toUpperCase();
   const chosen = new URLSearchParams({ market: $("market").value, symbol, interval: $("interval").value });
+  const shown = new URLSearchParams($("market").value === series.market ? location.search : ""); // others may have no such candles
+  for (const name of ["kind", "contract", "zone"]) if (shown.has(name)) chosen.set(name, shown.get(name));
   if (!symbol || `?${chosen}` === location.search) return;
   history.pushState(null, "", `?${chosen}`);
   begin();
@@ -82,7 +94,7 @@ function render() {
   due = false;
   if (!feed) return;
   const { rows } = feed, { interval } = series;
-  const holes = holesOf(rows, interval), stale = feed.doubtful ? staleOf(rows, interval, feed.asOfMs, feed.nowMs()) : [];
+  const holes = holesOf(rows, series), stale = feed.doubtful ? staleOf(rows, series, feed.asOfMs, feed.nowMs()) : [];
   if (drawing && rows.length) {
     if (whole || stale.length || rows.length !== drawnRows) drawing.show({ rows, holes, stale, interval });
     else drawing.update(rows.at(-1));
@@ -126,7 +138,8 @@ function showState() {
   else if (failure) health(rows.length ? "no new answers" : "no candles", "bad");
   else if (feed.stale) health("stale: Binance can't be asked now", "warning");
   else health({ events: "live, by events", asking: "live, asked every 2 s" }[way] ?? "connecting …", way === "none" ? "warning" : "good");
-  document.title = `${feed.doubtful ? "STALE: " : ""}${series.symbol} ${series.interval} ${series.market} – mdcache`;
+  const title = [series.symbol, series.interval, series.market, ...variety(series)].join(" ");
+  document.title = `${feed.doubtful ? "STALE: " : ""}${title} – mdcache`;
   const ageS = asOfMs === null ? null : Math.max(0, feed.nowMs() - asOfMs) / 1000;
   const left = Math.ceil(family?.reopens_in_s ?? 0);
   const gate = !family ? "not told" : family.gate_state === "open" ? "open: Binance may be asked"

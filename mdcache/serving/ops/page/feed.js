@@ -1,7 +1,8 @@
 // The candles of one series, kept new by /v1/stream, or by asking again while that is refused.
-import { mergeRows, nextOpen, OPEN_TIME } from "./candles.js";
+import { CLOSE_TIME, CLOSED, mergeRows, nextOpen, OPEN_TIME, PAIR_KINDS, zoneName } from "./candles.js";
 
 const PAGE_ROWS = 500, MOST_ROWS = 20000;
+const PREFIXES = { spot: "api/v3/", usdm: "fapi/v1/", coinm: "dapi/v1/" };
 const POLL_MS = 2000, EVENTS_RETRY_MS = 30000, PATIENCE_MS = 20000;
 
 /** An answer that is none. `status`: 0 if nothing came. */
@@ -85,9 +86,8 @@ export class Feed {
     if (this.older !== "more" || !this.rows.length) return;
     this.older = "asked";
     try {
-      const { body } = await ask("v1/candles", { ...this.#question(), limit: PAGE_ROWS, end: this.rows[0][OPEN_TIME] - 1 });
+      const { rows } = await this.#ask(this.rows[0][OPEN_TIME] - 1);
       if (this.#ended) return;
-      const [{ rows }] = body.series;
       this.rows = mergeRows(this.rows, rows, false);
       this.older = rows.length < PAGE_ROWS ? "none" : this.rows.length >= MOST_ROWS ? "enough" : "more";
       this.#changed(true);
@@ -101,18 +101,39 @@ export class Feed {
     return { market, symbols: symbol, intervals: interval };
   }
 
+  /** Whether /v1 has such candles: it has those of trades, in UTC. */
+  get #native() {
+    return this.#series.kind === "klines" && !this.#series.zone;
+  }
+
+  /** A page of rows, the newest or those until `endMs`, and what is said of them; `rows` is null if nothing is new. */
+  async #ask(endMs) {
+    if (this.#native) {
+      const more = endMs !== undefined ? { end: endMs } : this.#token ? { since: this.#token } : {};
+      const { body, headers } = await ask("v1/candles", { ...this.#question(), limit: PAGE_ROWS, ...more });
+      if (body && endMs === undefined) this.#token = body.token;
+      return { rows: null, ...body?.series[0], headers };
+    }
+    const { market, symbol, interval, kind, contract, zone } = this.#series;
+    const { body, headers } = await ask(`${PREFIXES[market]}${kind}`, {
+      [PAIR_KINDS.includes(kind) ? "pair" : "symbol"]: symbol, interval, limit: PAGE_ROWS,
+      ...(contract && { contractType: contract }), ...(zone && { timeZone: zoneName(zone) }), ...(endMs !== undefined && { endTime: endMs }),
+    });
+    const asOfMs = Number(headers.get("x-mdcache-as-of"));
+    const rows = body.map((row) => [...row.slice(0, CLOSED), row[CLOSE_TIME] < asOfMs]);
+    return { rows, stale: headers.get("cache-status").includes("detail=stale"), headers };
+  }
+
   /** Asks for the newest rows. Rows that are not joined to those that are known take their place. */
   async #newest() {
     try {
-      const since = this.#token ? { since: this.#token } : {};
-      const { body, headers } = await ask("v1/candles", { ...this.#question(), limit: PAGE_ROWS, ...since });
+      const { rows, stale, headers } = await this.#ask();
       if (this.#ended) return;
       const asOfMs = Number(headers.get("x-mdcache-as-of")), nowMs = Number(headers.get("x-mdcache-now"));
       if (nowMs) this.#offsetMs = nowMs - Date.now();
-      if (body) {
-        this.#token = body.token;
-        const [{ rows, stale }] = body.series, last = this.rows.at(-1);
-        const joined = !last || !rows.length || rows[0][OPEN_TIME] <= nextOpen(last[OPEN_TIME], this.#series.interval);
+      if (rows) {
+        const last = this.rows.at(-1);
+        const joined = !last || !rows.length || rows[0][OPEN_TIME] <= nextOpen(last[OPEN_TIME], this.#series);
         if (!joined) this.older = "more";
         this.rows = joined ? mergeRows(this.rows, rows, asOfMs >= (this.asOfMs ?? 0)) : rows;
         this.stale = stale;
@@ -164,7 +185,7 @@ export class Feed {
   /** Asks again, where events do not come. A question that is wrong stays so. */
   async #poll() {
     if (this.failure?.status >= 400 && this.failure.status < 500) return;
-    if (!this.#events && this.asOfMs !== null && performance.now() >= this.#retryAt) {
+    if (this.#native && !this.#events && this.asOfMs !== null && performance.now() >= this.#retryAt) {
       this.#listen();
     } else if (this.way !== "events" || this.failure) {
       this.way = "asking";
@@ -174,11 +195,12 @@ export class Feed {
 
   /** Asks what feeds the series, and whether its family may be asked. */
   async #state() {
-    const { market, symbol, interval } = this.#series;
+    const { market, symbol, interval, kind, contract, zone } = this.#series;
     try {
       const [{ body: kept }, { body: status }] = await Promise.all([ask("v1/series", { market, symbol, interval }), ask("v1/status", {})]);
       if (this.#ended) return;
-      this.kept = kept.series.find((each) => each.kind === "klines" && !each.zone_minutes && !each.micros) ?? null;
+      this.kept = kept.series.find((each) => each.kind === kind && each.contract_type === contract && each.zone_minutes === zone && !each.micros)
+        ?? null;
       this.family = status.families.find((each) => each.family === (market === "spot" ? "spot" : "futures"));
       this.upstreams = status.upstreams;
       this.#offsetMs = status.clocks[market].now_ms - Date.now();

@@ -201,11 +201,13 @@ const COLUMNS = [ // heading, what is shown, what it is sorted by
 ];
 const table = { all: [], shown: [], column: 0, down: false, first: -1, rowPx: 0 };
 
-/** The symbol, which leads to the chart of the series, if there is one of such series. */
+/** The symbol, which leads to the chart of the series; times in microseconds have none of their own. */
 function symbol(each) {
   const { market, symbol: name, interval, contract_type: contract, kind, zone_minutes: zone, micros } = each;
-  if (kind !== "klines" || zone || micros) return name + (contract ? ` ${contract}` : "");
-  return link(name, `chart?${new URLSearchParams({ market, symbol: name, interval })}`);
+  const shown = name + (contract ? ` ${contract}` : "");
+  if (micros) return shown;
+  const more = { ...(kind !== "klines" && { kind }), ...(contract && { contract }), ...(zone && { zone }) };
+  return link(shown, `chart?${new URLSearchParams({ market, symbol: name, interval, ...more })}`);
 }
 
 function interval(each) {
