@@ -155,7 +155,7 @@ def what_cannot_be_shown_is_said(window: Browser, url: str) -> None:
         ({"market": "spot", "symbol": HOSTILE}, "Illegal characters"),
         ({"market": HOSTILE}, f"There is no market “{HOSTILE}”: choose spot, usdm, coinm."),
         ({"interval": HOSTILE}, f"There is no interval “{HOSTILE}”: choose 1s, 1m,"),
-        ({"market": "usdm", "interval": "1s"}, "Invalid interval '1s'."),
+        ({"market": "usdm", "interval": "1s"}, "Invalid interval '1s': usdm has 1m, 3m,"),
     ):
         open_chart(window, url, **series)
         window.until(lambda: window.text("#message"))

@@ -54,10 +54,11 @@ def parse_series(sent: Mapping[str, str], known: frozenset[str]) -> SeriesChoice
     symbols = _names(sent["symbols"])
     intervals = _names(sent["intervals"])
     if len(symbols) * len(intervals) > MAX_SERIES:
-        raise Refusal(400, -1130, f"{len(symbols) * len(intervals)} series are more than {MAX_SERIES}.")
-    for interval in intervals:
-        if interval not in INTERVALS or (interval in SPOT_ONLY and market is not Market.SPOT):
-            raise Refusal(400, -1120, f"Invalid interval '{interval[:10]}'.")
+        text = f"{len(symbols) * len(intervals)} series are more than {MAX_SERIES}: ask for some at a time."
+        raise Refusal(400, -1130, text)
+    served = [each for each in INTERVALS if market is Market.SPOT or each not in SPOT_ONLY]
+    if invalid := [each for each in intervals if each not in served]:
+        raise Refusal(400, -1120, f"Invalid interval '{invalid[0][:10]}': {market} has {', '.join(served)}.")
     upper = dict.fromkeys(symbol_name(each, "symbols", spot=market is Market.SPOT) for each in symbols)
     return SeriesChoice(market, tuple(upper), intervals)
 
