@@ -11,6 +11,7 @@ import pytest
 
 from mdcache.serving.http import server
 from mdcache.serving.http.connection import ClientConnection
+from mdcache.serving.http.response_cycle import PARTS
 from tests.support.serving_harness import BODY, ServingHarness
 from tests.support.socket_client import GET, PATIENCE_S, serving
 
@@ -230,6 +231,33 @@ async def test_http_1_0_is_sent_no_chunks_but_a_body_that_ends_with_the_connecti
         assert await head_only.ended() == b""
         new = await connect()
         assert (await new.get(b"GET /v1/stream HTTP/1.1\r\nHost: x\r\n\r\n"))[1]["transfer-encoding"] == "chunked"
+
+
+async def test_parts_are_sent_in_their_order_and_not_to_a_client_that_is_gone() -> None:
+    house = ServingHarness()
+    parts = [b"%d," % number * 50_000 for number in range(40)]
+    ended = asyncio.Event()
+
+    async def by_parts(scope: Any, receive: Any, send: Any) -> None:
+        assert PARTS in scope["extensions"]
+        fields = [(b"content-length", b"%d" % sum(map(len, parts)))]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        for at in range(0, len(parts), 8):
+            await send({"type": "http.response.body", PARTS: parts[at : at + 8], "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        ended.set()
+
+    house.app._app = by_parts
+    async with serving(house) as connect:
+        peer = await connect()
+        for _ in range(2):
+            assert (await peer.get())[2] == b"".join(parts)
+        ended.clear()
+        gone = await connect()
+        await gone.send(GET)
+        gone.writer.transport.abort()
+        async with asyncio.timeout(10.0):
+            await ended.wait()
 
 
 async def test_one_client_too_many_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:

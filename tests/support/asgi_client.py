@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdcache.serving.app import App
+from mdcache.serving.http.response_cycle import PARTS
 
 KLINES = "/api/v3/klines"
 QUERY = b"symbol=BTCUSDT&interval=1m"
@@ -74,5 +75,5 @@ async def ask(
     return Response(
         start["status"],
         {name.decode(): value.decode("latin-1") for name, value in start["headers"]},
-        b"".join(message.get("body", b"") for message in rest),
+        b"".join(part for message in rest for part in (message.get("body", b""), *message.get(PARTS, ()))),
     )

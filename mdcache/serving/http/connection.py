@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 from mdcache.serving.binance.request import is_loopback
 from mdcache.serving.errors import error_body
 from mdcache.serving.http.fast_lane import RAW_REQUEST_EXTENSION, FastLane, is_single_get
-from mdcache.serving.http.response_cycle import ResponseCycle
+from mdcache.serving.http.response_cycle import PARTS, ResponseCycle
 from mdcache.serving.streams.handshakes import ListenerHandshakes, UpgradeOffer, UpgradeRefused
 
 MAX_HEADER_BYTES = 65_536
@@ -174,8 +174,9 @@ class ClientConnection(HttpToolsProtocol):
             self._upgrading = self.streams.serves(self.headers, self.url)
             if self._upgrading:  # `_parse` goes on, as soon as the parser has ended
                 return
+        self.scope["extensions"] = {PARTS: {}}
         if self._raw_request is not None:
-            self.scope["extensions"] = {RAW_REQUEST_EXTENSION: {"bytes": self._raw_request}}
+            self.scope["extensions"][RAW_REQUEST_EXTENSION] = {"bytes": self._raw_request}
         if self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False  # RFC 9110, 10.1.1: such a client knows no 1xx answers
         super().on_headers_complete()

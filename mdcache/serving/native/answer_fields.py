@@ -11,7 +11,7 @@ from mdcache.exchange.klines import SeriesKey
 from mdcache.results import Result
 from mdcache.serving.binance.headers import HeaderFields
 from mdcache.serving.errors import error_response, retry_after_seconds
-from mdcache.serving.native.found_rows import FoundRows
+from mdcache.serving.native.found_rows import FoundRows, name_series
 
 Shown = tuple[SeriesKey, FoundRows | MdcacheError]
 _MAX_TOLD = 30  # series in a header, which clients bound
@@ -44,13 +44,9 @@ def summary(found: Sequence[FoundRows], now_ms: int) -> tuple[HeaderFields, Resu
 
 def describe_series(key: SeriesKey, found: FoundRows | MdcacheError) -> bytes:
     """Return what an answer says of a series beside its rows."""
-    named = b'{"market":"%b","symbol":%b,"interval":"%b",' % (
-        key.market.value.encode(),
-        msgspec.json.encode(key.subject),
-        key.interval.encode(),
-    )
     if isinstance(found, MdcacheError):
-        return named + b'"error":%b}' % msgspec.json.encode(describe_error(found))
+        return name_series(key) + b'"error":%b}' % msgspec.json.encode(describe_error(found))
+    named = name_series(key) if found.kept is None else found.kept.named
     stale = b"true" if found.stale else b"false"
     return named + b'"as_of":%d,"stale":%b,"etag":"%b"}' % (found.as_of_ms, stale, found.tag)
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from mdcache.cache.answers import Answer, CacheStatus
 from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.candles.plan import Serve
@@ -32,14 +34,15 @@ class FoundRows:
 
 
 class KeptRows(Representation):
-    """Printed rows, kept as a ready answer; `digest`: of them in tokens."""
+    """Printed rows, kept as a ready answer; `digest`: of them in tokens; `named`: how answers name the series."""
 
-    __slots__ = ("_deflated", "_found", "content", "digest")
+    __slots__ = ("_deflated", "_found", "content", "digest", "named")
 
     def __init__(self, answer: Answer, key: SeriesKey, tag: bytes) -> None:
         super().__init__(answer, key.market, tag)
         self.content = answer.body
         self.digest = digest(tag, stale=False)
+        self.named = name_series(key)
         self._found = FoundRows(key, tag, answer.as_of_ms, answer.settled, CacheStatus.HIT, kept=self)
         self._deflated: Deflated | None = None
 
@@ -64,3 +67,12 @@ class KeptRows(Representation):
         if self._deflated is None:
             self._deflated = deflate(self.content)
         return self._deflated
+
+
+def name_series(key: SeriesKey) -> bytes:
+    """Return the start of the JSON object that an answer has of a series."""
+    return b'{"market":"%b","symbol":%b,"interval":"%b",' % (
+        key.market.value.encode(),
+        msgspec.json.encode(key.subject),
+        key.interval.encode(),
+    )

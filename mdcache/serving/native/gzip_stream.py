@@ -45,24 +45,16 @@ def deflate(body: bytes) -> Deflated:
     return Deflated(data, isal_zlib.crc32(body), len(body))
 
 
-def _store(piece: bytes) -> Deflated:
-    data = _STORED.pack(0, len(piece), len(piece) ^ 0xFFFF) + piece
-    return Deflated(data, isal_zlib.crc32(piece), len(piece))
-
-
 def gzip_stream(pieces: Iterable[bytes | Part]) -> Iterator[bytes]:
     """Return the pieces as one member of gzip."""
     yield _HEADER
     crc = size = 0
     for piece in pieces:
-        if not isinstance(piece, bytes):
-            part = piece.deflated()
-        elif len(piece) > _MAX_STORED:
-            part = deflate(piece)
+        if isinstance(piece, bytes) and len(piece) <= _MAX_STORED:
+            yield _STORED.pack(0, len(piece), len(piece) ^ 0xFFFF) + piece
+            crc, size = isal_zlib.crc32(piece, crc), size + len(piece)
         else:
-            part = Deflated(
-                _STORED.pack(0, len(piece), len(piece) ^ 0xFFFF) + piece, isal_zlib.crc32(piece), len(piece)
-            )
-        yield part.data
-        crc, size = isal_zlib.crc32_combine(crc, part.crc, part.size), size + part.size
+            part = deflate(piece) if isinstance(piece, bytes) else piece.deflated()
+            yield part.data
+            crc, size = isal_zlib.crc32_combine(crc, part.crc, part.size), size + part.size
     yield _LAST_BLOCK + struct.pack("<II", crc, size & 0xFFFF_FFFF)

@@ -11,10 +11,12 @@ from mdcache.clock import Clock
 from mdcache.results import Result
 from mdcache.serving.binance.headers import HeaderFields
 from mdcache.serving.binance.request import ClientRequest
+from mdcache.serving.http.response_cycle import PARTS
 from mdcache.serving.native.gzip_stream import Part, gzip_stream
 from mdcache.serving.responses import HttpResponse, Receive, Send
 
 _CHUNK_BYTES = 32_768
+_WRITE_BYTES = 1 << 20
 _STATUS, _COLLAPSED = b"cache-status", b"; collapsed"
 _SLICE_S = 0.001  # then other tasks run
 
@@ -29,7 +31,8 @@ class Streamed:
 
     Pieces that are all there already are a list: their length is known, and the server sends them without copying.
     Parts among them are compressed once, for this answer and others. `turns`: of all answers that are made beside this
-    one; a hundred of them together hold the event loop no longer than one.
+    one; a hundred of them together hold the event loop no longer than one. `in_parts`: the server takes several pieces
+    at once, so that those of a list are written together.
     """
 
     fields: tuple[tuple[bytes, bytes], ...]
@@ -37,6 +40,7 @@ class Streamed:
     clock: Clock
     turns: asyncio.Lock
     gzip: bool = False
+    in_parts: bool = False
 
     async def joined(self, most: int) -> HttpResponse:
         """Return it whole, with its length.
@@ -61,7 +65,10 @@ class Streamed:
         if isinstance(pieces, list):
             coding += ((b"content-length", b"%d" % sum(map(len, pieces))),)
         await send({"type": "http.response.start", "status": 200, "headers": (*self.fields, *coding)})
-        if not head_only:
+        if not head_only and isinstance(pieces, list) and self.in_parts:
+            for parts in _writes(pieces):
+                await send({"type": "http.response.body", PARTS: parts, "more_body": True})
+        elif not head_only:
             await self._send_pieces(pieces, send)
         await send({"type": "http.response.body", "body": b""})
 
@@ -118,6 +125,20 @@ def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
             size += len(piece)
     if waiting:
         yield b"".join(waiting)
+
+
+def _writes(pieces: list[bytes]) -> Iterator[list[bytes]]:
+    """Return the pieces, as many at a time as are written at once."""
+    parts: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        parts.append(piece)
+        size += len(piece)
+        if size >= _WRITE_BYTES:
+            yield parts
+            parts, size = [], 0
+    if parts:
+        yield parts
 
 
 class Sendable(Protocol):

@@ -13,6 +13,7 @@ from mdcache.results import Result
 from mdcache.serving.binance.handler import decode_query, error_result
 from mdcache.serving.binance.request import RequestParser, is_loopback
 from mdcache.serving.errors import METHOD_NOT_ALLOWED, QUERY_TOO_LONG
+from mdcache.serving.http.response_cycle import PARTS
 from mdcache.serving.native.messages import Answer, NativeReply, NativeRequest, Streamed, TooLong
 from mdcache.serving.ports import Recorder
 from mdcache.serving.responses import (
@@ -65,8 +66,8 @@ class NativeApp:
                 client = request.client.client
                 market = request.market
                 made = await answer(request)
-                if isinstance(made.reply, Streamed) and scope.get("http_version") == "1.0":
-                    made = replace(made, reply=await _whole(made.reply))
+                if isinstance(made.reply, Streamed):
+                    made = replace(made, reply=await _sent_as(scope, made.reply))
         except MdcacheError as error:
             made = NativeReply(failure_response(error), error_result(error))
         except Exception as error:  # noqa: BLE001 - the last handler, or a client would see a traceback
@@ -88,8 +89,13 @@ class NativeApp:
         return NativeRequest(scope["path"], query, accept, client, receive, counted, last_id)
 
 
-async def _whole(reply: Streamed) -> HttpResponse:
-    """Return an answer that states its length: a client of HTTP/1.0 knows by nothing else that it has all of it."""
+async def _sent_as(scope: Scope, reply: Streamed) -> Streamed | HttpResponse:
+    """Return an answer as the client and the server take it.
+
+    One that states its length is for HTTP/1.0, whose clients know by nothing else that they have all of it.
+    """
+    if scope.get("http_version") != "1.0":
+        return replace(reply, in_parts=PARTS in (scope.get("extensions") or {}))
     try:
         return await reply.joined(_WHOLE_BYTES)
     except TooLong as error:

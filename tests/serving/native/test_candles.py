@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mdcache.serving.http.response_cycle import PARTS
 from mdcache.serving.native import native_app
 from mdcache.serving.native.tokens import write_token
 from mdcache.sim import SimConfig
@@ -328,6 +329,22 @@ async def test_http_1_0_has_no_chunks(encoding: str) -> None:
         )
     assert (long.status, json.loads(long.body)["code"]) == (400, -1130)
     assert "HTTP/1.1" in json.loads(long.body)["msg"]
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+async def test_kept_rows_are_written_together_where_the_server_can(encoding: str) -> None:
+    w = world()
+    query = f"{TWO}&limit=1000&closed=true".encode()
+    for asked in range(4):
+        plain = await get(w, query.decode())
+        headers = {"accept-encoding": encoding}
+        whole = await ask(w.app, PATH, query, headers=headers, peer=REMOTE_PEER, extensions={PARTS: {}})
+        body = gzip.decompress(whole.body) if encoding else whole.body
+        assert json.loads(body)["series"] == json.loads(plain.body)["series"]
+        if asked > 1:
+            assert int(whole.headers["content-length"]) == len(whole.body)
+    head = await ask(w.app, PATH, query, method="HEAD", extensions={PARTS: {}})
+    assert (head.status, head.body) == (200, b"")
 
 
 async def test_gzip_where_asked_for() -> None:
