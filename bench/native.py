@@ -1,4 +1,4 @@
-"""Figures of the native API, written to `docs/native-api.md`: the incident, a million rows, a thousand waiters.
+"""Figures of the native API, written to `docs/native-api.md`: the incident, one answer, a million rows, waiters.
 
     python -m bench.native
 
@@ -21,7 +21,9 @@ import httpx
 import uvloop
 from websockets.asyncio.client import connect
 
+from bench import one_answer
 from bench.hits import LOAD_CORE, SERVER_CORE
+from bench.one_answer import INTERVALS, LIMIT, SYMBOLS
 from bench.performance import machine
 from bench.processes import Process, cpu_s, daemon, sim, watched_daemon
 from mdcache.replay.processes import stream_settings
@@ -29,12 +31,7 @@ from tests.clients import upstream
 
 PAGE = Path(__file__).parents[1] / "docs" / "native-api.md"
 BEGIN, END = "<!-- figures: python -m bench.native -->", "<!-- end of figures -->"
-SYMBOLS = (
-    *("BTC", "ETH", "BNB", "LTC", "ADA", "XRP", "TRX", "LINK", "ATOM", "DOGE"),
-    *("BCH", "SOL", "DOT", "UNI", "AVAX", "FIL", "NEAR", "AAVE", "SHIB", "APT"),
-)
-INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d")
-CONSUMERS, LIMIT, EACH_S, ROUNDS = 3, 500, 5.0, 6
+CONSUMERS, EACH_S, ROUNDS = 3, 5.0, 6
 MILLION, TABLE_SYMBOLS, PAGE_ROWS = 1_000_000, 10, 1_000
 WAITERS = 1_000
 _UNLIMITED = "1000000000"
@@ -269,6 +266,7 @@ def main() -> None:
         text = [
             head,
             *_table(("Three consumers, each 5 s", "sent a minute", "CPU", "weight", "questions"), incident(exchange)),
+            *_table(("120 series, 500 rows each", "sent", "daemon's CPU", "of 40 hits"), one_answer.lines(exchange)),
             *_table(
                 ("A million rows", "1,000 rows/s", "daemon's CPU", "daemon grew", "reader's peak", "loop held"),
                 million(exchange),

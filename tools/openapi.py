@@ -246,7 +246,11 @@ _EVENT_STREAM = schemas.content({"type": "string"}, "text/event-stream")
 
 _PAGES = {
     "/": ("The status page.", "status.html", {"type": "string"}),
-    "/chart": ("Candles of a series as a chart; `market`, `symbol`, `interval`.", "chart.html", {"type": "string"}),
+    "/chart": (
+        "Candles of a series as a chart; `market`, `symbol`, `interval`, `kind`, `contract`, `zone`.",
+        "chart.html",
+        {"type": "string"},
+    ),
     "/docs": ("This document as an interactive page.", "docs.html", {"type": "string"}),
     "/openapi.json": ("This document.", "openapi.json", {"type": "object"}),
 }
