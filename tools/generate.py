@@ -13,6 +13,7 @@ from tools import (
     openapi_capture,
     paths_table,
     runbook_page,
+    verify_table,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +23,7 @@ FILES: Mapping[str, Callable[[], str]] = {
     "docs/metrics.md": metrics_table.text,
     "docs/modules.md": modules_table.text,
     "docs/paths.md": paths_table.text,
+    "docs/verify.md": verify_table.text,
     "tools/openapi_examples.json": openapi_capture.text,
     "mdcache/serving/ops/page/openapi.json": openapi.text,
     "mdcache/serving/ops/page/runbook.html": runbook_page.text,

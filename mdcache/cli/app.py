@@ -17,6 +17,7 @@ from mdcache.cli.replay import replay
 from mdcache.cli.serve import serve
 from mdcache.cli.sim import sim
 from mdcache.cli.status import status
+from mdcache.cli.verify import verify
 from mdcache.cli.warm import warm
 from mdcache.errors import MdcacheError
 
@@ -57,5 +58,5 @@ def _options(
     pass
 
 
-for _command in (serve, demo, check, inspect, warm, audit, sim, status, replay, version):
+for _command in (serve, demo, check, verify, inspect, warm, audit, sim, status, replay, version):
     app.command()(_command)

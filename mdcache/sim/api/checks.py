@@ -100,7 +100,9 @@ class Asked:
         return self._time("endTime", up=False)
 
     def _time(self, name: str, *, up: bool) -> int | None:
-        if name not in self.values:
+        if not self.values.get(
+            name, ""
+        ).isdecimal():  # in a played order, it may be looked at before its characters are
             return None
         value = int(self.values[name])
         if self.spot and value >= _MICROSECONDS_FROM and self.facts.flag("spot", "micros_start_accepted", usual=True):

@@ -59,8 +59,8 @@ def weight(route: ApiRoute, query: str, steps: Mapping[str, int] = MappingProxyT
     limit = _number(values.get("limit"))
     if steps:
         asked = DEFAULT_ROWS if limit is None else limit
-        own = weight(route, query)
-        return next((cost for top, cost in sorted((int(t), c) for t, c in steps.items()) if asked <= top), own)
+        rising = sorted((int(top), cost) for top, cost in steps.items())
+        return next((cost for top, cost in rising if asked <= top), rising[-1][1])
     if route.market == "spot":
         return _spot(route.endpoint, values, limit)
     if route.is_statistics:

@@ -89,7 +89,7 @@ def on_route(market: Market, route: str | None, text: str, facts: PlayedFacts) -
         case "/public":
             return public
         case "/market":
-            return not public
+            return not public and (market != "usdm" or facts.text(market, "stream_route", "market") == "market")
         case None:
             usual = "market" if market == "usdm" else "none"
             return public or facts.text(market, "stream_route", usual) == "none"

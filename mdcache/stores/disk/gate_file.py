@@ -7,6 +7,7 @@ after weight was spent. It has an entry for each egress that was ever used.
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -59,6 +60,13 @@ def read(path: Path) -> dict[str, dict[str, object]]:
         raise GateFileUnreadable(f"{path}: {error}") from error
 
 
+def write(path: Path, egress: str, others: Mapping[str, Families], families: Families) -> None:
+    """Replace the file: `families` under `egress`, beside the `others` that were read. Raises `OSError`."""
+    kept = [(name, found) for name, found in others.items() if name != egress][-_MAX_EGRESSES:]
+    whole = {"version": VERSION, "egress": dict(kept) | {egress: families}}
+    replace_file(path, msgspec.json.encode(whole))
+
+
 class GateFile:
     """Write what `saved_state` returns under `egress`, with the `others` that were read; all in `thread`."""
 
@@ -75,7 +83,7 @@ class GateFile:
         self.trouble = ""
         self._path = path
         self._egress = egress
-        self._others = {name: families for name, families in others.items() if name != egress}
+        self._others = others
         self._saved_state = saved_state
         self._thread = thread
         self._clock = clock
@@ -129,12 +137,10 @@ class GateFile:
         self._gate_changed.clear()
 
     async def _write(self) -> bool:
-        kept = dict(list(self._others.items())[-_MAX_EGRESSES:])
-        whole = {"version": VERSION, "egress": kept | {self._egress: self._saved_state()}}
-        content = msgspec.json.encode(whole)
         began_s = self._clock.now()
+        job = partial(write, self._path, self._egress, self._others, self._saved_state())
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, replace_file, self._path, content)
+            await asyncio.get_running_loop().run_in_executor(self._thread, job)
         except OSError as error:
             self._report_failure(f"{self._path}: {error.strerror or error}")
             return False

@@ -1,0 +1,270 @@
+"""Ask one family of markets, one question at a time, and see what each was charged.
+
+Nothing is sent into a closed gate, beyond the allowance, while the address uses more than its share, or after the first
+refusal (403, 418, 429, 451). Rule: docs/design.md#verify.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+
+from mdcache.clock import Clock
+from mdcache.errors import UpstreamFailed
+from mdcache.exchange.fact_kinds import ACCEPTED
+from mdcache.exchange.markets import Family, Market
+from mdcache.exchange.rate_limits import used_weight
+from mdcache.exchange.undecodable import UNDECODABLE
+from mdcache.upstream.http_client import MarketClient
+from mdcache.upstream.models import UpstreamRequest
+from mdcache.upstream.reply_head import ReplyHead
+from mdcache.upstream.reply_status import CAUSES, closure_reason
+from mdcache.upstream.streams.ports import HandshakeGate
+from mdcache.verify.allowance import Allowance, Kind
+from mdcache.verify.exchange_time import MINUTE_MS, MeasuredTime
+from mdcache.verify.findings import NotMeasured
+
+_OK, _SERVER_ERROR = 200, 500
+_MAX_BYTES = 32 << 20  # of an exchangeInfo
+_EVERY_S = 0.05  # between two questions to one family
+_FAILURES = 2  # questions without an answer, one after the other: then the market is given up
+_REPEATED = 3  # kinds of questions that were asked more than once
+_MAX_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySeen:
+    """A whole reply. `sent_ms`: exchange time of its question. `charged`: what the usage header shows for it."""
+
+    head: ReplyHead
+    body: bytes
+    sent_ms: float
+    sent_s: float
+    received_s: float
+    charged: int | None
+
+    def said(self) -> str:
+        """Return how the question was answered: `accepted`, or the refusal's code and text."""
+        if self.head.status == _OK:
+            return ACCEPTED
+        stated = self._decoded()
+        if not isinstance(stated, dict) or not isinstance(stated.get("code"), int):
+            raise NotMeasured(f"answered with {self.head.status}, and no reason")
+        return f"{stated['code']} {str(stated.get('msg'))[:_MAX_TEXT]}"
+
+    def rows(self) -> list[list[Any]]:
+        """Return the candles of an answer; raise `NotMeasured` if it is a refusal or anything else."""
+        found = self.json()
+        if not isinstance(found, list) or not all(isinstance(row, list) and row for row in found):
+            raise NotMeasured("the answer is no list of candles")
+        return found
+
+    def opens(self) -> list[int]:
+        """Return the open times of its candles."""
+        return [int(row[0]) for row in self.rows()]
+
+    def json(self) -> Any:  # noqa: ANN401 - what a reply says may be anything
+        """Return what an answer says; raise `NotMeasured` if it is a refusal, or no JSON."""
+        said = self.said()
+        if said != ACCEPTED:
+            raise NotMeasured(f"refused: {said}")
+        return self._decoded()
+
+    def _decoded(self) -> Any:  # noqa: ANN401 - the same
+        try:
+            return msgspec.json.decode(self.body)
+        except UNDECODABLE:
+            raise NotMeasured(f"answered with {self.head.status}, and a body that is no JSON") from None
+
+
+@dataclass(slots=True)
+class _Host:
+    """One market's: how many questions in a row had no answer, and why nothing more is asked."""
+
+    failures: int = 0
+    lost: str = ""
+
+
+@dataclass(slots=True)
+class _Usage:
+    """The last usage that the family's header showed: of which market, in which minute."""
+
+    market: Market | None = None
+    minute: int = 0
+    used: int = 0
+
+
+@dataclass(slots=True)
+class Questions:
+    """The questions to one family.
+
+    `share`: the part of `limit` that the whole address may use while we ask; the limit is unknown until `exchangeInfo`
+    is read. `stopped`: why nothing more is asked, empty if nothing stands against it. `refused`: whether the exchange
+    itself refused to be asked in this run.
+    """
+
+    family: Family
+    clients: Mapping[Market, MarketClient]
+    gate: HandshakeGate
+    allowance: Allowance
+    time: MeasuredTime
+    clock: Clock
+    share: float
+    second_host: MarketClient | None = None
+    limit: int | None = None
+    stopped: str = ""
+    refused: bool = False
+    busy: list[tuple[float, float]] = field(default_factory=list)  # exchange time in which only closes are asked for
+    charges: dict[Kind, list[int]] = field(default_factory=dict)  # of answers, by kind
+    refusal_charges: dict[Market, list[int]] = field(default_factory=dict)
+    longest: dict[Market, ReplySeen] = field(default_factory=dict)
+    shows_usage: dict[Market, bool] = field(default_factory=dict)  # of the last reply
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _hosts: dict[Market, _Host] = field(default_factory=dict)
+    _shown: _Usage = field(default_factory=_Usage)
+    _last_s: float = -math.inf
+
+    async def ask(
+        self,
+        market: Market,
+        path: str,
+        query: str = "",
+        *,
+        weight: int,
+        headers: tuple[tuple[str, str], ...] = (),
+        again: bool = False,
+        at_close: bool = False,
+        second_host: bool = False,
+    ) -> ReplySeen:
+        """Ask one question.
+
+        Args:
+            market: whose host is asked.
+            path: the whole path.
+            query: without `?`.
+            weight: what it weighs by the documents.
+            headers: those that it needs.
+            again: whether it is not one of those planned.
+            at_close: whether it is about a close, and does not wait for its end.
+            second_host: whether spot's second host is asked.
+
+        Raises:
+            NotMeasured: it may not be asked, or was not answered.
+        """
+        client = self.second_host if second_host else self.clients[market]
+        if client is None:
+            raise NotMeasured("this upstream has no second host")
+        if not at_close:
+            await self._wait_for_calm()
+        async with self._turn:
+            self._check(market)
+            kind = kind_of(path, query)
+            self.allowance.take(kind, weight, again=again)
+            await self.clock.sleep(self._last_s + _EVERY_S - self.clock.now())
+            request = UpstreamRequest(path, query, headers, weight, _MAX_BYTES)
+            reply = await self._send(market, request, client)
+            self._learn(market, kind, reply)
+        return reply
+
+    def is_lost(self, market: Market) -> bool:
+        """Return whether nothing more is asked of this market."""
+        return bool(self.stopped or (market in self._hosts and self._hosts[market].lost))
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else seems to use the address: what was asked several times was always charged the same."""
+        repeated = [found for found in self.charges.values() if len(found) > 1]
+        return len(repeated) >= _REPEATED and all(len(set(found)) == 1 for found in repeated)
+
+    def set_limit(self, limit: int) -> None:
+        """Set the family's weight a minute; of several markets' limits, the smallest counts."""
+        self.limit = limit if self.limit is None else min(limit, self.limit)
+
+    def stop(self, why: str, *, refused: bool = False) -> None:
+        """Ask nothing more."""
+        self.stopped = self.stopped or why
+        self.refused |= refused
+
+    async def _wait_for_calm(self) -> None:
+        while True:
+            now_ms = self.time.now_ms()
+            until_ms = next((end for begin, end in self.busy if begin <= now_ms < end), None)
+            if until_ms is None:
+                return
+            await self.time.sleep_until(until_ms)
+
+    def check_gate(self) -> None:
+        """Raise `NotMeasured` if nothing may be sent to this family."""
+        refusal = self.gate.handshake_refusal(next(iter(self.clients)))
+        if not self.stopped and refusal is not None and refusal.retry_after_s > 0:  # else it is due: we may ask
+            self.stop(f"{refusal}, for another {refusal.retry_after_s:.0f} s")
+        if self.stopped:
+            raise NotMeasured(self.stopped)
+
+    def record_refusal(self, market: Market, head: ReplyHead, body: bytes) -> None:
+        """Close the gate and stop, if a reply says that the exchange does not want to be asked."""
+        reason = closure_reason(head, body)
+        if reason is not None:
+            self.gate.record_handshake(market, self.gate.handshake_epoch(market), head, body)
+            closed = self.gate.handshake_refusal(market)
+            wait = "" if closed is None else f", for another {closed.retry_after_s:.0f} s"
+            self.stop(CAUSES[reason] + wait, refused=True)
+
+    def _check(self, market: Market) -> None:
+        self.check_gate()
+        why = self._hosts.setdefault(market, _Host()).lost
+        if why:
+            raise NotMeasured(why)
+
+    async def _send(self, market: Market, request: UpstreamRequest, client: MarketClient) -> ReplySeen:
+        host, heads = self._hosts[market], list[float]()
+        sent_ms, sent_s = self.time.now_ms(), self.clock.now()
+        try:
+            head, body = await client.get(request, lambda _: heads.append(self.clock.now()))
+        except UpstreamFailed as error:
+            if not heads:
+                host.failures += 1
+            if host.failures >= _FAILURES:
+                host.lost = f"{market.value} does not answer: {error}"
+            raise NotMeasured(f"no answer: {error}") from error
+        finally:
+            self._last_s = self.clock.now()
+        host.failures = 0
+        self.record_refusal(market, head, body)
+        if self.stopped:
+            raise NotMeasured(self.stopped)
+        if head.status >= _SERVER_ERROR:
+            raise NotMeasured(f"answered with {head.status}")
+        return ReplySeen(head, body, sent_ms, sent_s, heads[0], self._charged(market, head))
+
+    def _charged(self, market: Market, head: ReplyHead) -> int | None:
+        """Return by how much the header has grown since the reply before, if that was the same host's and minute's."""
+        used, minute = used_weight(head.headers), int(self.time.now_ms()) // MINUTE_MS
+        if used is None:
+            return None
+        before, self._shown = self._shown, _Usage(market, minute, used)
+        same = before.market is market and before.minute == minute and used >= before.used
+        return used - before.used if same else None
+
+    def _learn(self, market: Market, kind: Kind, reply: ReplySeen) -> None:
+        """Record what a reply shows, and stop if the address uses more than its share."""
+        answered = reply.head.status == _OK
+        if reply.charged is not None:
+            self.allowance.learn(kind, reply.charged)
+            found = self.charges.setdefault(kind, []) if answered else self.refusal_charges.setdefault(market, [])
+            found.append(reply.charged)
+        if answered and len(reply.body) > len(self.longest[market].body if market in self.longest else b""):
+            self.longest[market] = reply
+        used = used_weight(reply.head.headers)
+        self.shows_usage[market] = used is not None
+        if self.limit is not None and used is not None and used > self.share * self.limit:
+            self.stop(f"this address has used {used:,} of {self.limit:,} in this minute, more than its share")
+
+
+def kind_of(path: str, query: str) -> Kind:
+    """Return which questions weigh what this one does: its path, and its `limit`."""
+    return path, "".join(parse_qs(query).get("limit", [])[-1:])

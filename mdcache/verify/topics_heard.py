@@ -1,0 +1,172 @@
+"""Assumptions about streams: where topics are, how often they send, and what silence means."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import ClassVar
+
+from mdcache.exchange.fact_kinds import FactValue
+from mdcache.exchange.markets import Market
+from mdcache.verify.assumption import Assumption
+from mdcache.verify.closes import KlineFrame, kline_frames, topic
+from mdcache.verify.exchange_time import MINUTE_MS
+from mdcache.verify.findings import NotMeasured, Seen
+from mdcache.verify.listening import ROUTES
+from mdcache.verify.session import MarketSession
+
+_FREE: Mapping[Market, int] = {Market.SPOT: 0, Market.USDM: 0, Market.COINM: 0}
+_FEW = 4  # times between frames, for a cadence
+_SHORT = 10  # this part of them is shorter than what counts
+_LATE_MS = 1_500  # so long after a trade, at least, the tickers' next frame lists it; and no later one does
+_TRADES = 8  # its column
+
+
+class RouteOfStreams(Assumption):
+    """Under which path the kline topics are."""
+
+    facts = ("stream_route",)
+    assumed = "Kline topics send under `/market/stream` on USD-M, and under `/stream` on COIN-M."
+    how = "Listen there; only if no frame comes in 8 s, under the other path."
+    follows = "The daemon would find no frames where it looks first; on COIN-M it looks under the other path, too."
+    costs: ClassVar[Mapping[Market, int]] = {Market.USDM: 0, Market.COINM: 0}
+    at_end = True
+
+    async def measure(self, session: MarketSession) -> Seen:
+        """Look which path brought frames."""
+        route = session.recording.route
+        return {"stream_route": route if route in ROUTES else NotMeasured("no path brought a frame")}
+
+
+class Cadences(Assumption):
+    """How often topics send."""
+
+    facts = ("frame_cadence_ms", "seconds_cadence_ms", "mini_tickers_cadence_ms")
+    assumed = (
+        "A traded symbol's topic sends each 2 s on spot (`1s`: 1 s), each 250 ms on futures; the tickers each second."
+    )
+    how = "Look at the shorter times from one frame to the next, of the most traded symbol and of `!miniTicker@arr`."
+    follows = "Rows of streams would count as fresh for too short a time, or for too long."
+    costs: ClassVar[Mapping[Market, int]] = _FREE
+    at_end = True
+
+    async def measure(self, session: MarketSession) -> Seen:
+        """Take short times between two frames: where they are longer, nothing may have been traded."""
+        tickers = [frame.event_ms for frame in session.recording.tickers]
+        seconds = _event_times(session, "1s", finals=False)  # there may be none: each frame may be a second's final one
+        return {
+            "frame_cadence_ms": _between(_event_times(session, "1m", finals=False)),
+            "seconds_cadence_ms": _between(
+                seconds if len(seconds) > _FEW else _event_times(session, "1s", finals=True)
+            ),
+            "mini_tickers_cadence_ms": _between(tickers),
+        }
+
+
+class SilentTickers(Assumption):
+    """What it means that `!miniTicker@arr` does not list a symbol."""
+
+    facts = ("mini_tickers_list_traded", "mini_tickers_list_untraded")
+    assumed = (
+        "Each frame of `!miniTicker@arr` lists every symbol that was traded since the one before it, and no other."
+    )
+    how = "Compare its frames with the trades that kline topics of much and of hardly traded symbols show."
+    follows = "A tail that the tickers do not list could not be taken for unchanged: every quiet series would be read."
+    costs: ClassVar[Mapping[Market, int]] = _FREE
+    at_end = True
+
+    async def measure(self, session: MarketSession) -> Seen:
+        """Look for trades that no frame lists, and for listings without a trade."""
+        times_ms = [frame.event_ms for frame in session.recording.tickers]
+        late_ms = _LATE_MS + max((after - before for before, after in pairwise(times_ms)), default=0)
+        traded: list[bool] = []
+        untraded: list[bool] = []
+        for symbol in (session.symbol, *session.quiet):
+            frames = kline_frames(session, topic(session, symbol))
+            for before, after in pairwise(frames):
+                # what a frame shows is as of its event, but of a final one as of its close
+                begin_ms, end_ms = (min(each.event_ms, each.open_ms + MINUTE_MS) for each in (before, after))
+                if not _in_tickers(session, begin_ms, end_ms + late_ms):
+                    continue
+                if after.last_trade > before.last_trade >= 0:
+                    traded.append(_listed(session, symbol, begin_ms, end_ms + late_ms))
+                elif before.open_ms == after.open_ms and before.last_trade == after.last_trade:
+                    untraded.append(_listed(session, symbol, begin_ms + late_ms, end_ms))
+            untraded += [
+                _listed(session, symbol, open_ms + late_ms, open_ms + MINUTE_MS)
+                for open_ms in await _quiet_minutes(session, symbol)
+            ]
+        return {
+            "mini_tickers_list_traded": all(traded) if traded else NotMeasured("no trade was seen"),
+            "mini_tickers_list_untraded": any(untraded) if untraded else NotMeasured(_NO_QUIET),
+        }
+
+
+class QuietTopics(Assumption):
+    """What is sent and printed of a minute without a trade."""
+
+    facts = ("quiet_topics", "zero_trade_rows")
+    assumed = "Of a minute without a trade, REST prints a row with 0 trades, and the topic sends nothing."
+    how = "Listen to symbols that the tickers do not list, and read one's newest half hour."
+    follows = "Missing rows would be read again as holes; or topics would prove by themselves that nothing was traded."
+    costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 2, Market.USDM: 1, Market.COINM: 1}
+    at_end = True
+
+    async def measure(self, session: MarketSession) -> Seen:
+        """Look at the quietest symbol."""
+        if not session.quiet:
+            raise NotMeasured(_NO_QUIET)
+        rows = await session.quiet_rows()
+        opens = [int(row[0]) for row in rows]
+        holes = len(opens) > 1 and opens[-1] - opens[0] != (len(opens) - 1) * MINUTE_MS
+        zeros = any(int(row[_TRADES]) == 0 for row in rows)
+        seen: dict[str, FactValue | NotMeasured] = {
+            "zero_trade_rows": zeros and not holes if zeros or holes else NotMeasured("all minutes had trades")
+        }
+        quiet = await _quiet_minutes(session, session.quiet[0])
+        heard = {frame.open_ms for frame in kline_frames(session, topic(session, session.quiet[0]))}
+        seen["quiet_topics"] = (
+            "frames"
+            if heard & set(quiet)
+            else "silent"
+            if quiet
+            else NotMeasured("no whole minute was without a trade")
+        )
+        return seen
+
+
+_NO_QUIET = "no symbol was quiet enough"
+
+
+async def _quiet_minutes(session: MarketSession, symbol: str) -> list[int]:
+    """Return the open times of minutes without a trade, if it is the quietest symbol; listened to from end to end."""
+    if not session.quiet or symbol != session.quiet[0] or session.quiet_since_ms is None:
+        return []
+    tickers = session.recording.tickers
+    since_ms = session.quiet_since_ms
+    until_ms = tickers[-1].event_ms if tickers else int(session.time.now_ms())
+    rows = await session.quiet_rows()
+    return [
+        int(row[0])
+        for row in rows
+        if int(row[_TRADES]) == 0 and since_ms <= int(row[0]) and int(row[0]) + MINUTE_MS <= until_ms
+    ]
+
+
+def _event_times(session: MarketSession, interval: str, *, finals: bool) -> list[int]:
+    """Return the event times of frames; final ones come when a candle closes, whatever the cadence."""
+    frames: list[KlineFrame] = kline_frames(session, topic(session, interval=interval))
+    return [frame.event_ms for frame in frames if finals or not frame.final]
+
+
+def _between(times_ms: list[int]) -> FactValue | NotMeasured:
+    gaps = sorted(after - before for before, after in pairwise(times_ms) if after > before)
+    return gaps[len(gaps) // _SHORT] if len(gaps) >= _FEW else NotMeasured("too few frames came")
+
+
+def _in_tickers(session: MarketSession, begin_ms: int, end_ms: int) -> bool:
+    """Return whether the tickers' frames are known from one moment to another."""
+    tickers = session.recording.tickers
+    return bool(tickers) and tickers[0].event_ms <= begin_ms and end_ms <= tickers[-1].event_ms
+
+
+def _listed(session: MarketSession, symbol: str, begin_ms: int, end_ms: int) -> bool:
+    return any(symbol in frame.symbols for frame in session.recording.tickers if begin_ms < frame.event_ms <= end_ms)
