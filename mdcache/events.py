@@ -285,6 +285,21 @@ class SettingsIgnored:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileRead:
+    """The exchange profile was read. `facts`: how many count; `taken`: what the daemon goes by, with what follows.
+
+    `left`: facts that are not as assumed and change nothing; `refused`: what of the file does not count.
+    """
+
+    path: str
+    measured_at_ms: int
+    facts: int
+    taken: tuple[str, ...]
+    left: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonServing:
     """The daemon accepts connections at `addresses`; the rest tells what it is set to, without secrets."""
 
@@ -334,6 +349,7 @@ Event = (
     | StoreEvent
     | BackgroundTaskFailed
     | SettingsIgnored
+    | ProfileRead
     | DaemonServing
     | DaemonStopped
     | Summary

@@ -3,22 +3,27 @@
 A topic can end under a living connection, and nothing on the stream itself tells that from a quiet symbol.
 """
 
+from collections.abc import Callable
+
 from mdcache.candles.series import Series
 from mdcache.candles.tail import Tail
 from mdcache.clock import Clock
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
-from mdcache.exchange.streams import cadence_ms
 
 _BEGIN_S = 5.0  # a topic is subscribed to within this time
 _GRACE_S = 5.0  # and two cadences: a frame that shows the trade arrives within this time
 
 
 class DeadTopics:
-    """Compares the reads of series that are followed with their frames. `clock`: measures how long no frame came."""
+    """Compares the reads of series that are followed with their frames.
 
-    def __init__(self, clock: Clock) -> None:
+    `clock`: measures how long no frame came. `cadence_ms`: how often they come.
+    """
+
+    def __init__(self, clock: Clock, cadence_ms: Callable[[SeriesKey], int]) -> None:
         self._clock = clock
+        self._cadence_ms = cadence_ms
         self._followed_s: dict[SeriesKey, float] = {}
         self._missed_s: dict[SeriesKey, float] = {}  # when a read first showed trades that no frame had shown
 
@@ -62,8 +67,7 @@ class DeadTopics:
     def keys(self) -> list[SeriesKey]:
         """Return the series whose topics are dead now."""
         now_s = self._clock.now()
-        return [key for key, missed_s in self._missed_s.items() if now_s - missed_s > _patience_s(key)]
+        return [key for key, missed_s in self._missed_s.items() if now_s - missed_s > self._patience_s(key)]
 
-
-def _patience_s(key: SeriesKey) -> float:
-    return _GRACE_S + 2 * cadence_ms(key) / 1000
+    def _patience_s(self, key: SeriesKey) -> float:
+        return _GRACE_S + 2 * self._cadence_ms(key) / 1000

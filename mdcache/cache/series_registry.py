@@ -16,6 +16,7 @@ from mdcache.candles.stored_blocks import evict_block
 from mdcache.clock import Clock
 from mdcache.events import Events, MemoryEvicted
 from mdcache.exchange.klines import KlineQuestion, SeriesKey
+from mdcache.exchange.measured import AS_ASSUMED, Measured
 from mdcache.stores.byte_lru import ByteLru
 
 _SERIES_BYTES = 4_000  # an empty series: object, blocks, coverage, tail; measured with tracemalloc
@@ -60,13 +61,24 @@ class _PinnedSeries:
 
 
 class SeriesRegistry:
-    """Series by key, within a bound on memory: what was used longest ago is evicted, to `persistence` if possible."""
+    """Series by key, within a bound on memory: what was used longest ago is evicted, to `persistence` if possible.
+
+    `measured`: how a market's rows settle and are read, where that is not as usual (`policy`).
+    """
 
     def __init__(
-        self, clock: Clock, events: Events, policy: SettlePolicy, max_bytes: int, persistence: Persistence | None = None
+        self,
+        clock: Clock,
+        events: Events,
+        policy: SettlePolicy,
+        max_bytes: int,
+        persistence: Persistence | None = None,
+        measured: Measured = AS_ASSUMED,
     ) -> None:
         self._clock = clock
         self._events = events
+        self._measured = measured
+        self._policies = {market: SettlePolicy(t.settle_ms, t.confirm_ms) for market, t in measured.times.items()}
         self._policy = policy
         self._series: dict[SeriesKey, Series] = {}
         self._pinned: dict[SeriesKey, _PinnedSeries] = {}
@@ -92,7 +104,9 @@ class SeriesRegistry:
         key = question.key
         series = self._series.get(key)
         if series is None:
-            series = Series(key, question.endpoint, self._policy, lambda old, new: self._on_block_change(key, old, new))
+            endpoint = self._measured.endpoint(question.endpoint)
+            policy = self._policies.get(key.market, self._policy)
+            series = Series(key, endpoint, policy, lambda old, new: self._on_block_change(key, old, new))
             self._series[key] = series
             self.memory.set_size(key, _SERIES_BYTES)
         self.memory.touch(key, self._clock.now())

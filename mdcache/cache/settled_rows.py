@@ -25,7 +25,7 @@ class SettledRows:
         registry: The series.
         exchange_now: The exchange's time of a market.
         clock: Waits.
-        settle_s: From so long after its close on, two equal reads settle a row, if they are as far apart.
+        settle_s: From so long after its close on, two equal reads settle a market's row, if they are as far apart.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class SettledRows:
         registry: SeriesRegistry,
         exchange_now: Callable[[Market], Instant],
         clock: Clock,
-        settle_s: float,
+        settle_s: Callable[[Market], float],
     ) -> None:
         self._candles = candles
         self._registry = registry
@@ -50,7 +50,7 @@ class SettledRows:
         """
         question = KlineQuestion(key, _ENDPOINTS[key.market, key.kind], open_ms, None, _ROWS)
         for _ in range(_READS):
-            await self._clock.sleep(self._settle_s + _SPARE_S)
+            await self._clock.sleep(self._settle_s(key.market) + _SPARE_S)
             await self._candles.answer(question, FreshnessDirectives(no_cache=True), Caller(lane=Lane.LOW))
             series = self._registry.find(key)
             settled = [] if series is None else series.known_between(open_ms, open_ms + 1, None)

@@ -17,7 +17,8 @@ from mdcache.errors import InvalidBody
 from mdcache.events import BodyRejected, Events
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
-from mdcache.exchange.streams import MINI_TICKERS, cadence_ms, read_frame, read_mini_tickers, topic_of
+from mdcache.exchange.measured import AS_ASSUMED, Measured
+from mdcache.exchange.streams import MINI_TICKERS, read_frame, read_mini_tickers, topic_of
 
 _MAX_AHEAD_MS = 1_000  # of our clock; a frame further ahead has no true time
 
@@ -39,6 +40,7 @@ class StreamFrames:
         clock: Measures waits.
         exchange_now: The exchange's time of a market, `None` while it is not measured.
         events: Receives the frames that can't be used.
+        measured: What is known of frames.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class StreamFrames:
         clock: Clock,
         exchange_now: Callable[[Market], Instant | None],
         events: Events,
+        measured: Measured = AS_ASSUMED,
     ) -> None:
         self.counts = {market: FrameCounts() for market in Market}
-        self.dead_topics = DeadTopics(clock)
+        self.dead_topics = DeadTopics(clock, measured.cadence_ms)
+        self._measured = measured
         self._registry = registry
         self._clock = clock
         self._exchange_now = exchange_now
@@ -136,7 +140,9 @@ class StreamFrames:
         last_trade = series.last_trade(self._first_trades[key.market].opened(key.subject))
         seen_ms = self._last_trades[key.market].newest_until_ms(key.subject, last_trade)
         from_ms = since_ms if seen_ms is None else max(since_ms, seen_ms)
-        listed_ms = self._silence[key.market].silent_until_ms(key.subject, from_ms)
+        listed_ms = None
+        if key.market not in self._measured.unlisted:
+            listed_ms = self._silence[key.market].silent_until_ms(key.subject, from_ms)
         until_ms = from_ms if listed_ms is None else max(from_ms, listed_ms)
         if now is not None and until_ms > since_ms:
             series.note_silence(SilentSpan(since_ms, min(until_ms, now.late_ms), series.tail_rows[-1].raw))
@@ -170,7 +176,7 @@ class StreamFrames:
             self._last_trades[key.market].take(key.subject, frame.last_trade, until_ms)
             if key.zone_minutes == 0:
                 self._first_trades[key.market].take(key.subject, key.interval, frame.row.open_ms, frame.first_trade)
-        if not series.apply_frame(frame, cadence_ms(key)):
+        if not series.apply_frame(frame, self._measured.cadence_ms(key)):
             return False
         if series.frames != known:
             self._registry.note_frames(series)

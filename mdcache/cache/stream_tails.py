@@ -18,12 +18,12 @@ from mdcache.clock import Clock, Instant
 from mdcache.events import BackgroundTask, Events
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Family, Market
-from mdcache.exchange.streams import cadence_ms, topic_of
+from mdcache.exchange.measured import AS_ASSUMED, Measured
+from mdcache.exchange.streams import topic_of
 from mdcache.stream_events import TopicsDead
 from mdcache.upstream.streams.market_streams import MarketStreamsStatus
 
 _LOOK_EACH_S = 12.0  # at most one settling read of a family each time: five a minute
-_FINAL_WITHIN_MS = 500  # of the close, on spot: docs/binance.md#kline-streams
 _LATE_S = 1.0  # a topic whose last frame is older than its cadence by this much may be dead
 
 _Subject = tuple[Market, str]  # the symbol or pair of a market
@@ -62,6 +62,7 @@ class StreamTails:
         clock: Measures idle times.
         events: Receives failures of the background task.
         idle_s: How long a series is followed after its last question, in seconds.
+        measured: What is known of frames.
     """
 
     def __init__(
@@ -72,7 +73,9 @@ class StreamTails:
         clock: Clock,
         events: Events,
         idle_s: float,
+        measured: Measured = AS_ASSUMED,
     ) -> None:
+        self._measured = measured
         self._frames = frames
         self._subscriptions = subscriptions
         self._settling = settling
@@ -114,7 +117,7 @@ class StreamTails:
     def note_asked(self, series: Series) -> None:
         """Record that a series was asked for; from the second question about its symbol on, streams are followed."""
         key = series.key
-        if key.market not in self._subscriptions.markets:
+        if key.market not in self._subscriptions.markets or key.market in self._measured.unequal:
             return
         asked_s = self._asked_s[key.market, key.subject]
         asked_before = bool(asked_s)
@@ -139,14 +142,14 @@ class StreamTails:
 
     async def wait_for_final(self, series: Series, now: Instant) -> bool:
         """Wait for the final frame of a candle that has just closed, if its topic is alive and sends it at once."""
-        key, tail = series.key, series.live_tail
+        key, tail, within_ms = series.key, series.live_tail, self._measured.final_frame_ms(series.key.market)
         taken_s = self._frames.taken_s_ago(key)
-        if key.market is not Market.SPOT or tail is None or taken_s is None:
+        if not within_ms or tail is None or taken_s is None:
             return False
-        close_ms = tail.newest_close_ms
-        if close_ms is None or not tail.close_passed(now.late_ms) or taken_s > cadence_ms(key) / 1000 + _LATE_S:
+        close_ms, lately_s = tail.newest_close_ms, self._measured.cadence_ms(key) / 1000 + _LATE_S
+        if close_ms is None or not tail.close_passed(now.late_ms) or taken_s > lately_s:
             return False
-        until_s = self._clock.now() + (close_ms + _FINAL_WITHIN_MS - now.ms) / 1000
+        until_s = self._clock.now() + (close_ms + within_ms - now.ms) / 1000
         while (left_s := until_s - self._clock.now()) > 0 and await self._frames.wait(key, left_s):
             tail = series.live_tail
             if tail is None or tail.open_until_ms != close_ms:  # else the frame was another one

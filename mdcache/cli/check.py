@@ -8,11 +8,13 @@ import typer
 from rich.text import Text
 
 from mdcache.cli.console import add_row, load_or_exit, new_table, stdout
+from mdcache.cli.profile_text import profile_line, profile_notes
 from mdcache.exchange.markets import Market
 from mdcache.settings import Settings, effective
 
 if TYPE_CHECKING:
     from mdcache.capacity import PlanTerms
+    from mdcache.serving.ops.status import ProfileStatus
 
 
 def check(
@@ -24,7 +26,7 @@ def check(
     every: Annotated[float, typer.Option(min=0.1, help="For --plan: seconds from one poll to the next.")] = 5.0,
     limit: Annotated[int, typer.Option("--rows", help="For --plan: rows per request.")] = 500,
 ) -> None:
-    """Print the settings in effect, without secrets, or everything that is wrong with them.
+    """Print the settings in effect and what is taken from the exchange profile, or everything that is wrong with them.
 
     With --plan: print what a set of series costs in weight. Exits with 1 if mdcache may not spend so much.
     """
@@ -38,6 +40,7 @@ def check(
 
 
 def _print_json(settings: Settings) -> None:
+    profile = _profile(settings)
     listed = {
         "settings": [row._asdict() for row in effective(settings)],
         "ignored": settings.ignored,
@@ -45,6 +48,7 @@ def _print_json(settings: Settings) -> None:
             {"path": path, "market": market, "weight": weight, "ttl_s": ttls}
             for path, market, weight, ttls in _snapshot_ttls(settings)
         ],
+        "profile": None if profile is None else asdict(profile),
     }
     typer.echo(json.dumps(listed, indent=2))
 
@@ -60,8 +64,25 @@ def _print_tables(settings: Settings) -> None:
         add_row(ttls, *cells)
     console.print()
     console.print(ttls)
+    console.print()
+    profile = _profile(settings)
+    if profile is None:
+        console.print(
+            Text(f"no exchange profile in {settings.state_dir}: all is as assumed (mdcache verify measures it)")
+        )
+    else:
+        console.print(profile_line(profile))
+        if profile.notes or profile.refused:
+            console.print(profile_notes(profile))
     if settings.ignored:
         console.print(Text(f"ignored, Kubernetes service links: {', '.join(settings.ignored)}"))
+
+
+def _profile(settings: Settings) -> "ProfileStatus | None":
+    """Return what a daemon with these settings would take from the exchange profile, if there is one."""
+    from mdcache.daemon.taken_profile import load_profile
+
+    return load_profile(settings, settings.state_dir).status()
 
 
 def _snapshot_ttls(settings: Settings) -> list[tuple[str, str, str, str]]:

@@ -13,7 +13,7 @@ from mdcache.results import RecentAnswers, Shares
 from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ops.activity import Note, ReasonCounts, Spenders, WeightHistory
 from mdcache.serving.ops.series_list import SeriesLine
-from mdcache.serving.ops.status import Upstreams
+from mdcache.serving.ops.status import ProfileStatus, Upstreams
 from mdcache.settings import Settings
 from mdcache.upstream.governor import FamilyStatus
 
@@ -72,6 +72,7 @@ class DaemonStatus:
     streams: tuple[StreamsStatus, ...] = ()
     listeners: tuple[ListenersStatus, ...] = ()
     stores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    profile: ProfileStatus | None = None
 
     @property
     def health(self) -> Health:

@@ -20,6 +20,7 @@ from mdcache.cache.tail_sources import TailSource
 from mdcache.cli.console import add_row, new_table, printable
 from mdcache.cli.daemon_client import DaemonNotRunning, address
 from mdcache.cli.daemon_status import DaemonStatus, Health, decode_status, fetch_status
+from mdcache.cli.profile_text import profile_line, profile_notes
 from mdcache.cli.status_recent import other_upstreams, spenders, times
 from mdcache.clock import Clock
 from mdcache.errors import MdcacheError
@@ -94,6 +95,9 @@ def render(state: DaemonStatus, where: str, width: int, height: int | None = Non
         longest = None if height is None else max(1, width - (_OTHER_CELLS if narrow else _OTHER_CELLS_WIDE))
         blocks.append((1 + len(events), _events(events, longest, narrow=narrow)))
         left -= 2 + len(events)
+    if state.profile is not None and height is None:
+        notes = [profile_notes(state.profile)] if state.profile.notes or state.profile.refused else []
+        blocks.append((1, Group(profile_line(state.profile), *notes)))
     if state.stores and left > len(state.stores):
         blocks.append((1 + len(state.stores), _stores(state.stores)))
     if state.series.listed:

@@ -10,10 +10,11 @@ from mdcache.cache.audit import Audit
 from mdcache.cache.idle_blocks import IdleBlocks
 from mdcache.clock import Clock, boot_id
 from mdcache.daemon.allocator import give_memory_back
-from mdcache.daemon.build_cache import CacheParts, build_audit, build_cache
+from mdcache.daemon.build_cache import CacheParts, SharedStores, build_audit, build_cache
 from mdcache.daemon.build_serving import build_serving
 from mdcache.daemon.build_upstream import build_redis, build_streams, build_upstream, origins
 from mdcache.daemon.summaries import Summaries
+from mdcache.daemon.taken_profile import load_profile
 from mdcache.events import Events
 from mdcache.serving.app import App
 from mdcache.serving.native.event_streams import EventStreams
@@ -93,20 +94,22 @@ def build(
     state = PersistentState()
     if state_dir is not None:
         state = open_state(state_dir, persistence_settings(settings), governor, clock, events)
+    profile = load_profile(settings, None if state_dir is None else state_dir.path)
     cache = build_cache(
         settings,
         governor,
         state,
         clock,
         events,
-        row_store=None if redis is None else redis.rows,
-        body_store=None if redis is None else redis.bodies,
+        shared=None if redis is None else SharedStores(redis.rows, redis.bodies),
         open_streams=build_streams(settings, governor, clock, rng, events, redis=redis, connect=connect),
+        profile=profile,
     )
     audit = build_audit(settings, governor, cache, clock, rng, events)
     serving = build_serving(settings, governor, cache, audit, state, redis, clock, events)
-    for event in state.startup_events:
-        events.emit(event)
+    for event in (*state.startup_events, profile.event()):
+        if event is not None:
+            events.emit(event)
     thread = WorkerThread("idle blocks")
     idle_blocks = IdleBlocks(cache.registry, block_codec, thread, clock, events, give_memory_back)
     return Daemon(

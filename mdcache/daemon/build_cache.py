@@ -33,6 +33,7 @@ from mdcache.candles.series import Series
 from mdcache.candles.settling import SettlePolicy
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.clock import Clock, Instant
+from mdcache.daemon.taken_profile import AS_CONFIGURED, TakenProfile
 from mdcache.events import Events
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
@@ -64,6 +65,7 @@ class CacheParts:
     relay: Relay | None
     live_tails: LiveTails
     mender: Mender | None
+    profile: TakenProfile
 
     def streams_status(self) -> list[StreamsStatus]:
         """Return the state of each market that has streams."""
@@ -93,6 +95,14 @@ class CacheParts:
         await self.body_sharing.aclose()
 
 
+@dataclass(frozen=True, slots=True)
+class SharedStores:
+    """What replicas share: rows, and bodies of snapshots."""
+
+    rows: SharedRowStore | None = None
+    bodies: SharedBodyStore | None = None
+
+
 def build_cache(
     settings: Settings,
     governor: Governor,
@@ -100,18 +110,23 @@ def build_cache(
     clock: Clock,
     events: Events,
     *,
-    row_store: SharedRowStore | None = None,
-    body_store: SharedBodyStore | None = None,
+    shared: SharedStores | None = None,
     open_streams: Callable[[StreamFrames, FrameRelay], ListenedStreams] | None = None,
+    profile: TakenProfile = AS_CONFIGURED,
 ) -> CacheParts:
-    """Build the data path; replicas share `row_store` and `body_store`. `open_streams`: builds the streams, if any."""
-    clocks = governor.clocks
+    """Build the data path.
+
+    `shared`: what replicas share. `open_streams`: builds the streams, if any. `profile`: what is taken of the exchange
+    profile.
+    """
+    clocks, measured = governor.clocks, profile.measured
     registry = SeriesRegistry(
         clock,
         events,
         SettlePolicy(round(settings.settle_s * 1000), round(settings.confirm_s * 1000)),
         round(settings.memory_max_mb * 1_000_000),
         NoPersistence() if state.disk is None else WriteBehind(state.disk, clock, events),
+        measured,
     )
 
     def exchange_now(series: Series) -> Instant:
@@ -119,11 +134,11 @@ def build_cache(
 
     local_purge = LocalPurge(registry)
     row_sharing: RowSharing = NoSharing()
-    if row_store is not None:
-        row_sharing = SharedRows(row_store, registry, local_purge, clock, exchange_now, events, governor.refusal_now)
+    if shared is not None and shared.rows is not None:
+        row_sharing = SharedRows(shared.rows, registry, local_purge, clock, exchange_now, events, governor.refusal_now)
     body_sharing: BodySharing = NoSharing()
-    if body_store is not None:
-        body_sharing = SharedBodies(body_store, clock, clocks.now, events, governor.refusal_now)
+    if shared is not None and shared.bodies is not None:
+        body_sharing = SharedBodies(shared.bodies, clock, clocks.now, events, governor.refusal_now)
     stalled_after_s = settings.upstream_timeout_s + _STALL_SPARE_S
     purge = Purge(local_purge, (row_sharing, body_sharing))
     wipes = Wipes(purge, clock, events)
@@ -141,21 +156,25 @@ def build_cache(
     def market_now(market: Market) -> Instant | None:
         return clocks.now(market) if clocks.measured(market) else None
 
+    def settle_s(market: Market) -> float:
+        times = measured.times.get(market)
+        return settings.settle_s if times is None else times.settle_ms / 1000
+
     book_starts = BookStarts(lambda market: clocks.now(market).ms, clock)
     stream_tails: StreamTails | None = None
     relay: Relay | None = None
     if open_streams is not None:
-        frames = StreamFrames(registry, clock, market_now, events)
+        frames = StreamFrames(registry, clock, market_now, events, measured)
         settling = SettlingReads(registry, flights, governor, exchange_now, clock)
         relay = Relay(partial(open_streams, frames), clock, events, book_starts, symbols.symbols)
-        stream_tails = StreamTails(frames, relay.streams, settling, clock, events, settings.stream_idle_s)
+        stream_tails = StreamTails(frames, relay.streams, settling, clock, events, settings.stream_idle_s, measured)
     live_tails: LiveTails = stream_tails or NoLiveTails(clock)
     derivations = Derivations(registry, clock, events, settings.stream_idle_s) if settings.derive else None
     sources = TailSources(live_tails, derivations)
     candles = CandleCache(registry, flights, exchange_info, clocks, governor, clock, limits, sources)
     mender: Mender | None = None
     if relay is not None:
-        mender = Mender(relay, SettledRows(candles, registry, clocks.now, clock, settings.settle_s), clock, events)
+        mender = Mender(relay, SettledRows(candles, registry, clocks.now, clock, settle_s), clock, events)
     snapshot_policy = SnapshotPolicy(
         settings.request_deadline_s,
         settings.max_stale_s,
@@ -179,6 +198,7 @@ def build_cache(
         relay,
         live_tails,
         mender,
+        profile,
     )
 
 

@@ -120,6 +120,7 @@ def build_serving(
             disk=state.status,
             redis=redis_status,
             listeners=listening,
+            profile=cache.profile.status,
         )
     )
     token = settings.admin_token.get_secret_value() if settings.admin_token else None

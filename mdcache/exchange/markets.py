@@ -44,7 +44,8 @@ class KlineEndpoint:
     """One kline path of one market, with the rules that differ between paths.
 
     `max_span_ms`: the longest window with both ends, `None` if Binance states no limit. `nearest_end`: a window with
-    more rows than `limit` keeps the newest (coinm), not the oldest.
+    more rows than `limit` keeps the newest (coinm), not the oldest. `weights`: up to this `limit`, this weight, where
+    more was measured than is documented (`weights.py`).
     """
 
     market: Market
@@ -56,6 +57,7 @@ class KlineEndpoint:
     max_limit: int = 1500
     max_span_ms: int | None = None
     nearest_end: bool = False
+    weights: tuple[tuple[int, int], ...] = ()
 
     @property
     def short_path(self) -> str:

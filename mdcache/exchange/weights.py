@@ -13,18 +13,22 @@ SPOT_OVERLAP = 100  # rows of a tail read; the weight is the same for any number
 FUTURES_OVERLAP = 99  # the most rows for weight 1
 
 
+def kline_steps(endpoint: KlineEndpoint) -> tuple[tuple[int, int], ...]:
+    """Return a path's weights: up to this `limit`, this weight; the documented ones unless more was measured."""
+    if endpoint.weights:
+        return endpoint.weights
+    return ((endpoint.max_limit, SPOT_KLINES),) if endpoint.market.family is Family.SPOT else FUTURES_KLINES
+
+
 def klines_weight(endpoint: KlineEndpoint, limit: int) -> int:
     """Return the weight of one kline call that asks for `limit` rows."""
-    if endpoint.market.family is Family.SPOT:
-        return SPOT_KLINES
-    return next(weight for top, weight in FUTURES_KLINES if limit <= top)
+    steps = kline_steps(endpoint)
+    return next((weight for top, weight in steps if limit <= top), steps[-1][1])
 
 
 def page_limit(endpoint: KlineEndpoint, rows: int) -> int:
     """Return the largest `limit` with the same weight as `rows` rows, at most the path's maximum."""
-    if endpoint.market.family is Family.SPOT:
-        return endpoint.max_limit
-    return next((top for top, _ in FUTURES_KLINES if rows <= top), endpoint.max_limit)
+    return min(endpoint.max_limit, next((top for top, _ in kline_steps(endpoint) if rows <= top), endpoint.max_limit))
 
 
 def tail_limit(endpoint: KlineEndpoint, rows: int) -> int:

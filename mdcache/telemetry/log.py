@@ -27,6 +27,7 @@ from mdcache.events import (
     Event,
     GateChanged,
     OddBody,
+    ProfileRead,
     Retried,
     RowRevised,
     SettingsIgnored,
@@ -162,7 +163,7 @@ class LogSink:
             case BackgroundTaskFailed():
                 say = self._first(self._logger.error, "background_task_failed", event.task)
                 say("background_task_failed", task=event.task, detail=_shortened(event.detail))
-            case SettingsIgnored() | DaemonServing() | DaemonStopped():
+            case SettingsIgnored() | ProfileRead() | DaemonServing() | DaemonStopped():
                 self._daemon(event)
             case (
                 StreamConnected() | StreamEnded() | StreamRefused() | StreamsSilent() | StreamComplaint() | TopicsDead()
@@ -189,8 +190,19 @@ class LogSink:
         say = self._first(self._logger.warning, name, event.series)
         say(name, series=event.series, open_time_ms=event.open_time_ms, **texts)
 
-    def _daemon(self, event: SettingsIgnored | DaemonServing | DaemonStopped) -> None:
+    def _daemon(self, event: SettingsIgnored | ProfileRead | DaemonServing | DaemonStopped) -> None:
         match event:
+            case ProfileRead():
+                say = self._logger.warning if event.refused else self._logger.info
+                lists = {"taken": event.taken, "not_as_assumed": event.left, "refused": event.refused}
+                texts = {name: [_shortened(each) for each in found] for name, found in lists.items() if found}
+                say(
+                    "exchange_profile",
+                    path=event.path,
+                    measured_at_ms=event.measured_at_ms,
+                    facts=event.facts,
+                    **texts,
+                )
             case SettingsIgnored():
                 self._logger.warning("settings_ignored", names=event.names)
             case DaemonServing():

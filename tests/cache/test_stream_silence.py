@@ -13,6 +13,7 @@ from mdcache.clock import Instant
 from mdcache.events import Events
 from mdcache.exchange.klines import KlineQuestion
 from mdcache.exchange.markets import Market
+from mdcache.exchange.measured import AS_ASSUMED, Measured
 from mdcache.exchange.streams import MINI_TICKERS
 from tests.candles.timeline import at, now, row, settle, show_tail
 from tests.support.toy_exchange import make_series
@@ -26,11 +27,11 @@ SPOT = "/api/v3/klines"
 class Frames:
     """Frames of tickers that list another symbol each second, and a series that was read in minute 10."""
 
-    def __init__(self) -> None:
+    def __init__(self, measured: Measured = AS_ASSUMED) -> None:
         self.now: Instant | None = None
         events = Events()
         self.registry = SeriesRegistry(VirtualClock(), events, SettlePolicy(3_000, 60_000), 1 << 20)
-        self.frames = StreamFrames(self.registry, VirtualClock(), lambda _: self.now, events)
+        self.frames = StreamFrames(self.registry, VirtualClock(), lambda _: self.now, events, measured)
         self.series = make_series(SPOT)
         show_tail(self.series, 9, 10, as_of=10.5)
 
@@ -68,6 +69,12 @@ async def test_a_quiet_tail_is_as_fresh_as_the_tickers() -> None:
     frames = Frames()
     ticks(frames, -4, 10)
     assert frames.age_of_tail() == 0
+
+
+async def test_tickers_that_were_seen_to_leave_out_symbols_prove_nothing() -> None:
+    frames = Frames(Measured(unlisted=frozenset({Market.SPOT})))
+    ticks(frames, -4, 10)
+    assert frames.age_of_tail() == 10
 
 
 async def test_tickers_that_began_after_a_lagging_server_could_have_answered_prove_nothing() -> None:

@@ -38,6 +38,22 @@ class TestCheck:
         assert "HTTPS_PROXY" in lines
         assert lines["/api/v3/depth"].rstrip().endswith("1 to 50")
 
+    def test_it_says_what_is_taken_of_the_exchange_profile(self, run: Run, tmp_path: Path) -> None:
+        env = {"MDCACHE_STATE_DIR": str(tmp_path), "MDCACHE_SPOT_URL": "http://127.0.0.1:8701"}
+        assert f"no exchange profile in {tmp_path}" in run("check", **env).stdout
+        facts = {"spot.klines_cap": 500, "spot.colour": "red"}
+        hosts = {"spot": "http://127.0.0.1:8701"}
+        whole = {"version": 1, "measured_at_ms": 1_790_000_000_000, "mdcache": "1", "hosts": hosts, "facts": facts}
+        (tmp_path / "exchange-profile.json").write_text(json.dumps(whole))
+        result = run("check", **env)
+        assert result.exit_code == 0
+        assert "exchange profile of 2026-09-21 14:13 UTC: 1 facts, 1 taken" in result.stdout
+        assert "a read asks for at most 500 rows" in result.stdout
+        assert "spot.colour: no such fact" in result.stdout
+        told = json.loads(run("check", "--json", **env).stdout)["profile"]
+        assert [(note["fact"], note["taken"]) for note in told["notes"]] == [("spot.klines_cap", True)]
+        assert told["refused"] == ["spot.colour: no such fact"]
+
     def test_json_for_machines(self, run: Run) -> None:
         result = run("check", "--json", MDCACHE_PORT="9000", MDCACHE_SERVICE_HOST="10.0.0.7")
         assert result.exit_code == 0

@@ -23,8 +23,10 @@ from mdcache.cli.status_view import duration, render, sparkline, watch_status
 from mdcache.errors import BodyFault, MdcacheError
 from mdcache.events import BodyRejected, GateChanged, ReadReason, UpstreamCalled
 from mdcache.exchange.markets import Family
+from mdcache.exchange.measured import ProfileNote
 from mdcache.results import Quantiles, RecentAnswers, Result
 from mdcache.serving.listener_status import ListenersStatus
+from mdcache.serving.ops.status import ProfileStatus
 from mdcache.serving.ports import Readiness
 from mdcache.settings import Settings
 from tests.cli.conftest import Run
@@ -90,6 +92,26 @@ async def test_the_last_minutes_who_costs_most_and_what_is_not_binance() -> None
     assert re.search(r"^  NOT BINANCE: spot from \[red\]BTC�", page, re.MULTILINE)
     assert re.search(r"client, last 5 min +weight +reads +failed *\nother +40 +1 +1 *\nengine +2 +1", page)
     assert re.search(r"\nspot/BTCUSDT +43 +3 +3", page)
+
+
+async def test_what_is_taken_of_the_exchange_profile() -> None:
+    house = ServingHarness()
+    assert "exchange profile" not in shown(await told(house))
+    notes = (
+        ProfileNote("spot.both_ends_rows", HOSTILE, "oldest", taken=False, effect="its answers may lack rows"),
+        ProfileNote("spot.klines_cap", 500, 1_000, taken=True, effect="a read asks for at most 500 rows"),
+    )
+    house.profile = ProfileStatus("/s", 1_790_000_000_000, "1", {}, 45, notes, (HOSTILE,))
+    page = shown(await told(house))
+    said = "exchange profile of 2026-09-21 14:13 UTC: 45 facts, 1 taken, 1 others not as assumed, 1 refused"
+    assert said in page
+    assert re.search(
+        r"spot.klines_cap +500 +1000 +a read asks for at most 500 rows *\nspot.both_ends_rows +\[red\]BTC�", page
+    )
+    assert re.search(r"not taken: its answers may lack rows *\nrefused +\[red\]BTC�", page)
+    assert said not in shown(await told(house), height=40)  # the live view has more urgent lines
+    house.profile = ProfileStatus("/s", 0, "", {}, 0, (), ("it is not JSON",))
+    assert "exchange profile of an unknown time: 0 facts" in shown(await told(house))
 
 
 async def much(house: ServingHarness) -> bytes:

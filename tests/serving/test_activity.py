@@ -17,6 +17,7 @@ from mdcache.events import (
     Event,
     GateChanged,
     OddBody,
+    ProfileRead,
     ReadReason,
     RowRevised,
     SettingsIgnored,
@@ -90,6 +91,12 @@ NOTED: dict[type, tuple[Event, str, str, str]] = {
     TierStateChanged: (TierStateChanged(Tier.DISK, "down", SECRET), "store", Tier.DISK, "down"),
     TierFailed: (TierFailed(Tier.DISK, StoreOp.LOAD, SECRET, lost=True), "store", Tier.DISK, "load failed, data lost"),
     BackgroundTaskFailed: (BackgroundTaskFailed(BackgroundTask.FLIGHT, SECRET), "failed", "daemon", "flight"),
+    ProfileRead: (
+        ProfileRead(SECRET, 1, 3, ("spot.klines_cap: x",), ("spot.http2",), (SECRET,)),
+        "daemon",
+        "exchange profile",
+        "3 facts, 1 taken, 1 others not as assumed, 1 refused",
+    ),
     SettingsIgnored: (
         SettingsIgnored(("MDCACHE_PORT", "MDCACHE_HOST")),
         "daemon",

@@ -72,6 +72,9 @@ def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
     assert chart == "chart?market=spot&symbol=C0000USDT&interval=1m"
     assert window.text("#version") == "1.2.3"
     assert window.text("#upstreams") == "Reads spot from https://api.binance.com, by the address “default”"
+    profile = window.text("#profile")
+    assert profile.startswith("Exchange profile of 20")
+    assert "45 facts. Taken: spot.klines_cap 500 (a read asks for at most 500 rows). Not as assumed, not" in profile
     assert window.run("return [document.title, ...document.querySelectorAll('#top > :not([hidden])')]") == ["mdcache"]
     assert window.cells("#calls")[0] == ["refresh", "30", "1,200", "0", "76"]
     answered = "fresh, from what was known"

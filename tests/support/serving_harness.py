@@ -42,7 +42,7 @@ from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.admittance import Admittance
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
-from mdcache.serving.ops.status import Status, StatusSources, Upstreams
+from mdcache.serving.ops.status import ProfileStatus, Status, StatusSources, Upstreams
 from mdcache.serving.ports import Readiness, Recorder
 from mdcache.serving.routes import STREAM_PATH
 from mdcache.serving.streams.handshakes import ListenerHandshakes
@@ -101,6 +101,7 @@ class ServingHarness:
         self.results: dict[str, int] = {}
         self.last_minute: dict[str, int] = {}
         self.answers = RecentAnswers({}, {}, {})
+        self.profile: ProfileStatus | None = None
         self.upstreams = Upstreams("default", {"spot": "https://api.binance.com"}, [])
         self.streams: list[StreamsStatus] = []
         self.listening: list[ListenersStatus] = []
@@ -145,6 +146,7 @@ class ServingHarness:
                 last_minute=lambda: self.last_minute,
                 answers=lambda: self.answers,
                 upstreams=self.upstreams,
+                profile=lambda: self.profile,
                 streams=lambda: self.streams,
                 listeners=lambda: self.listening,
             )

@@ -17,9 +17,11 @@ from mdcache.events import BodyRejected, GateChanged, ReadReason, UpstreamCalled
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import KLINE_ENDPOINTS
+from mdcache.exchange.measured import ProfileNote
 from mdcache.exchange.rows import ExpectedRows, read_page
 from mdcache.results import Quantiles, RecentAnswers
 from mdcache.serving.listener_status import ListenersStatus
+from mdcache.serving.ops.status import ProfileStatus
 from tests.support.asgi_client import KLINES
 from tests.support.browser import Browser
 from tests.support.serving_fakes import NOW_MS
@@ -128,6 +130,18 @@ def busy(house: ServingHarness) -> None:
         },
         seconds={"all": times[0], "hit": times[0], "miss": times[1]},
         tail_ages={"spot": Quantiles(0.5, 1.5), "usdm": Quantiles(1.0, 3.0)},
+    )
+    house.profile = ProfileStatus(
+        "/state/exchange-profile.json",
+        NOW_MS,
+        "1.2.3",
+        {"spot": "https://api.binance.com"},
+        45,
+        (
+            ProfileNote("spot.klines_cap", 500, 1_000, taken=True, effect="a read asks for at most 500 rows"),
+            ProfileNote("coinm.both_ends_rows", HOSTILE, "newest", taken=False, effect=HOSTILE),
+        ),
+        (HOSTILE,),
     )
     house.results.update({"hit": 9_000, "miss": 30, "collapsed": 12, "refused": 4, "stale": 0})
     house.last_minute.update({"hit": 3_000, "miss": 10, "collapsed": 4, "refused": 1, "stale": 0})

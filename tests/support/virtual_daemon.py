@@ -17,11 +17,14 @@ from mdcache.cache.stream_frames import StreamFrames
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.daemon.build import persistence_settings
-from mdcache.daemon.build_cache import build_audit, build_cache
+from mdcache.daemon.build_cache import SharedStores, build_audit, build_cache
 from mdcache.daemon.build_upstream import build_streams, build_upstream
+from mdcache.daemon.taken_profile import TakenProfile, settle_times
 from mdcache.events import Event, Events
 from mdcache.exchange.klines import parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Market
+from mdcache.exchange.measured import take
+from mdcache.exchange.profile import Profile
 from mdcache.relay.ports import ListenedStreams
 from mdcache.settings import Settings
 from mdcache.sim import Exchange, SimConfig
@@ -67,6 +70,7 @@ class DaemonOptions:
     connections: bool = False
     derive: bool = True
     audit_rows_per_hour: int = 0
+    profile: Profile | None = None
 
     def settings(self) -> Settings:
         """As the daemon's own; not validated, so that memory may be a part of a megabyte."""
@@ -160,8 +164,8 @@ class VirtualDaemon:
             self.state,
             self.clock,
             events,
-            row_store=self.row_store,
-            body_store=self.body_store,
+            shared=SharedStores(self.row_store, self.body_store),
+            profile=TakenProfile(measured=take(self.options.profile, settle_times(settings))),
             open_streams=self._open_streams(),
         )
         if self.cache.stream_tails is not None:

@@ -23,6 +23,7 @@ from mdcache.events import (
     GateChanged,
     MemoryEvicted,
     OddBody,
+    ProfileRead,
     QueueWaited,
     ReadReason,
     RequestCollapsed,
@@ -244,6 +245,16 @@ def test_retries_are_details() -> None:
             {"event": "clock_measured", "offset_ms": -12.3, "error_ms": 20.0},
         ),
         (ClockSuspect("spot", 9_000.0), "warning", {"event": "clock_suspect", "skew_ms": 9_000.0}),
+        (
+            ProfileRead("/s/exchange-profile.json", 9, 3, ("spot.klines_cap: small pages",), (), ()),
+            "info",
+            {"event": "exchange_profile", "measured_at_ms": 9, "facts": 3, "taken": ["spot.klines_cap: small pages"]},
+        ),
+        (
+            ProfileRead("/s/exchange-profile.json", 0, 0, (), (), ("it is not JSON",)),
+            "warning",
+            {"refused": ["it is not JSON"]},
+        ),
         (SettingsIgnored(("MDCACHE_PORT",)), "warning", {"event": "settings_ignored", "names": ["MDCACHE_PORT"]}),
         (SymbolsLoaded("coinm", 40), "info", {"event": "symbols_loaded", "symbols": 40}),
         (

@@ -22,6 +22,7 @@ from mdcache.events import (
     Event,
     GateChanged,
     OddBody,
+    ProfileRead,
     RowRevised,
     SettingsIgnored,
     UpstreamCalled,
@@ -154,6 +155,12 @@ class Activity:
             TierStateChanged: lambda e: ("store", "info" if e.state == "ok" else "warning", e.tier, e.state),
             TierFailed: lambda e: ("store", "warning", e.tier, f"{e.op} failed" + (", data lost" if e.lost else "")),
             BackgroundTaskFailed: lambda e: ("failed", "warning", "daemon", e.task),
+            ProfileRead: lambda e: (
+                "daemon",
+                "warning" if e.refused else "info",
+                "exchange profile",
+                _describe_profile(e),
+            ),
             SettingsIgnored: lambda e: ("daemon", "warning", "daemon", f"ignored: {', '.join(e.names)}"),
             DaemonServing: lambda _: ("daemon", "info", "daemon", "serving"),
             DaemonStopped: lambda _: ("daemon", "info", "daemon", "stopped"),
@@ -258,6 +265,11 @@ def _describe_gate(event: GateChanged) -> tuple[str, NoteLevel, str, str]:
     if event.state != "closed":
         return "gate", "info", event.family, event.state
     return "gate", "warning", event.family, f"closed: {event.reason}, for {event.reopens_in_s:.0f} s"
+
+
+def _describe_profile(event: ProfileRead) -> str:
+    counts = f"{event.facts} facts, {len(event.taken)} taken, {len(event.left)} others not as assumed"
+    return counts + (f", {len(event.refused)} refused" if event.refused else "")
 
 
 def _utc_text(milliseconds: int) -> str:

@@ -16,6 +16,7 @@ from mdcache.cache.symbols import SymbolTable
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.clock import Clock
 from mdcache.exchange.markets import Market
+from mdcache.exchange.measured import ProfileNote
 from mdcache.results import MEANINGS, RecentAnswers, shares, shares_by_step
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.listener_status import ListenersStatus
@@ -35,12 +36,30 @@ class Upstreams:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileStatus:
+    """The exchange profile (docs/design.md#exchange-profile).
+
+    `facts`: how many were measured; `notes`: of those that are not as assumed, what is taken and what is not;
+    `refused`: what of the file does not count.
+    """
+
+    path: str
+    measured_at_ms: int
+    mdcache: str
+    hosts: Mapping[str, str]
+    facts: int
+    notes: tuple[ProfileNote, ...]
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StatusSources:
     """The sources of the state. `settings` must have no secrets.
 
     `activity` must be a sink of the daemon's events. `requests`, `last_minute`: clients' requests so far, and those of
     the last sixty seconds, by result; `answers`: more of the last minutes. `streams`: the markets that have some.
-    `listeners`: those of every market. `disk`, `redis`: the state of these stores; empty if there is none.
+    `listeners`: those of every market. `disk`, `redis`: the state of these stores; empty if there is none. `profile`:
+    what was taken of the exchange profile, if there is one.
     """
 
     version: str
@@ -61,6 +80,7 @@ class StatusSources:
     disk: Callable[[], Mapping[str, object]] = dict
     redis: Callable[[], Mapping[str, object]] = dict
     listeners: Callable[[], Sequence[ListenersStatus]] = tuple
+    profile: Callable[[], ProfileStatus | None] = lambda: None
 
 
 class Status:
@@ -128,6 +148,7 @@ class Status:
                     "disk": sources.disk(),
                     "redis": sources.redis(),
                 },
+                "profile": sources.profile(),
                 "settings": sources.settings,
             }
         )

@@ -164,3 +164,16 @@ export function showUpstreams({ upstreams }) {
   setText($("upstreams"), `Reads ${named(Object.keys(urls))}, by the address “${egress}”`);
 }
 
+/** What the daemon takes from the exchange profile, and what it does not. */
+export function showProfile({ profile }) {
+  $("profile").hidden = !profile;
+  if (!profile) return;
+  const named = (notes) => notes.map(({ fact, measured, effect }) => `${fact} ${JSON.stringify(measured)} (${effect})`);
+  const parts = [
+    [" Taken: ", named(profile.notes.filter(({ taken }) => taken))],
+    [" Not as assumed, not taken: ", named(profile.notes.filter(({ taken }) => !taken))],
+    [" Refused: ", profile.refused],
+  ].filter(([, each]) => each.length).map(([about, each]) => `${about}${each.join("; ")}.`);
+  const when = profile.measured_at_ms ? ` of ${new Date(profile.measured_at_ms).toISOString().slice(0, 16).replace("T", " ")} UTC` : "";
+  setText($("profile"), `Exchange profile${when}: ${profile.facts} facts.${parts.join("")}`);
+}

@@ -1,6 +1,8 @@
 // The status page. It polls /v1/status and shows it; whatever comes is set as text, never as markup.
 import { $, bytes, count, duration, element, fill, link, moment, percent, row, setText, share, sum, worry } from "./elements.js";
-import { countDown, perSecond, showAlarm, showAnswers, showClosures, showSpenders, showUpstreams, took } from "./answers.js";
+import {
+  countDown, perSecond, showAlarm, showAnswers, showClosures, showProfile, showSpenders, showUpstreams, took,
+} from "./answers.js";
 
 const POLL_MS = 2000, SERIES_MS = 10000, SPARE_ROWS = 12;
 const rate = new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 3 });
@@ -156,6 +158,7 @@ function show(status) {
   $("troubles").hidden = !troubles.length;
   for (const family of status.families) showFamily(family, status.weights[family.family]);
   showUpstreams(status);
+  showProfile(status);
   showAlarm(status);
   showFigures(status);
   showAnswers(status);
