@@ -35,6 +35,7 @@ from mdcache.serving.ops.admittance import Admittance
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources, Upstreams
+from mdcache.serving.ops.watched_readiness import WatchedReadiness
 from mdcache.serving.ports import Readiness
 from mdcache.serving.streams.handshakes import ListenerHandshakes
 from mdcache.settings import Settings, effective
@@ -89,9 +90,11 @@ def build_serving(
         settings.request_deadline_s,
     )
 
-    def ready() -> Readiness:
+    def readiness_now() -> Readiness:
         troubles = (*state.troubles, *(() if redis is None else redis.troubles))
         return readiness(governor, cache.exchange_info.table, troubles)
+
+    ready = WatchedReadiness(readiness_now, clock)
 
     def redis_status() -> Mapping[str, object]:
         return {} if redis is None else redis.client.status() | {"families": governor.sharing()}

@@ -118,6 +118,10 @@ class App:
         """Answer one request."""
         await self._app(scope, receive, send)
 
+    def stop_being_ready(self) -> bool:
+        """State on `/readyz` that the daemon stops; return whether a balancer will notice."""
+        return self._handlers.ops.readiness.stop()
+
     def drain(self, grace_s: float) -> None:
         """End all that listen, spread over the grace of the shutdown that begins."""
         self._listeners.drain(grace_s)

@@ -15,6 +15,8 @@ from mdcache.serving.http.response_cycle import PARTS
 from tests.support.serving_harness import BODY, ServingHarness
 from tests.support.socket_client import GET, PATIENCE_S, serving
 
+EVENTS = b"GET /v1/stream?market=spot&symbols=BTCUSDT&intervals=1m HTTP/1.1\r\nHost: x\r\n\r\n"
+
 
 async def test_a_connection_is_kept_and_the_lane_answers_on_it() -> None:
     house = ServingHarness()
@@ -303,12 +305,46 @@ async def test_draining_answers_what_is_under_way() -> None:
         assert (status, headers["connection"], body) == (200, "close", BODY)
 
 
-async def test_draining_has_an_end() -> None:
+async def test_while_draining_a_kept_connection_is_answered_once_more() -> None:
+    house = ServingHarness()
+    async with serving(house, grace_s=5.0, last_request_s=0.3) as connect:
+        known, halfway, idle = [await connect() for _ in range(3)]
+        for _ in range(3):
+            await known.get()
+        await halfway.send(GET[:20])
+        await idle.get()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.15)  # the server has noticed, and closed nothing
+        status, headers, body = await known.get()
+        assert (status, headers["connection"], body) == (200, "close", BODY)
+        assert await idle.ended() == b""
+        await halfway.send(GET[20:])
+        status, headers, _ = await halfway.reply()
+        assert (status, headers["connection"]) == (200, "close")
+
+
+async def test_a_balancer_is_told_before_connections_are_refused() -> None:
+    house = ServingHarness()
+    ask = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with serving(house, grace_s=2.0) as connect:
+        balancer = await connect()
+        assert (await balancer.get(ask))[0] == 200
+        os.kill(os.getpid(), signal.SIGTERM)
+        found: tuple[int, dict[str, str], bytes] = (200, {}, b"")
+        while found[0] == 200:
+            found = await balancer.get(ask)
+        assert json.loads(found[2])["reasons"] == ["mdcache is shutting down"]
+        status, headers, _ = await (await connect()).get()
+        assert (status, "connection" in headers) == (200, False)
+
+
+@pytest.mark.parametrize("request_head", [GET, EVENTS])
+async def test_draining_has_an_end(request_head: bytes) -> None:
     house = ServingHarness()
     house.candles.hold = asyncio.Event()
     async with serving(house, grace_s=0.0) as connect:
         busy = await connect()
-        await busy.send(GET)
+        await busy.send(request_head)
         await house.candles.called.wait()
         os.kill(os.getpid(), signal.SIGINT)
         status, headers, _ = await busy.reply()

@@ -43,6 +43,7 @@ from mdcache.serving.ops.admittance import Admittance
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import ProfileStatus, Status, StatusSources, Upstreams
+from mdcache.serving.ops.watched_readiness import WatchedReadiness
 from mdcache.serving.ports import Readiness, Recorder
 from mdcache.serving.routes import STREAM_PATH
 from mdcache.serving.streams.handshakes import ListenerHandshakes
@@ -157,7 +158,7 @@ class ServingHarness:
         self.audit = Audit(sample, flights, self.governor.clocks, symbols, self.clock, events, random.Random(1), 0)
         ops = OpsApp(
             status=status,
-            readiness=lambda: self.readiness,
+            readiness=WatchedReadiness(lambda: self.readiness, self.clock),
             metrics_page=lambda _: (b"# page\n", "text/plain; version=0.0.4"),
             targets=CommandTargets(Purge(LocalPurge(self.library, [self.readies])), governor, self.warming, self.audit),
             admin_token=token,
@@ -201,6 +202,9 @@ class ServingHarness:
         """No listeners: tests/serving/native has them."""
 
         async def check(market: Market, symbols: tuple[str, ...]) -> None:
+            self.candles.called.set()
+            if self.candles.hold is not None:
+                await self.candles.hold.wait()
             raise NotCached((market, symbols))
 
         watchers = WatcherSources(self.candles, NoLiveTails(self.clock), self.clocks.now, self.clock, self.events)

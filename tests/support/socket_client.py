@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from mdcache.serving.http import server
+from mdcache.serving.http.connection import ConnectionTimes
 from tests.support.serving_harness import ServingHarness
 
 GET = b"GET /api/v3/klines?symbol=BTCUSDT&interval=1m HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -55,6 +56,7 @@ async def serving(
     whole_within_s: float = 10.0,
     read_within_s: float = 60.0,
     keep_alive_s: int = 75,
+    last_request_s: float = 0.0,
 ) -> AsyncIterator[Callable[[], Awaitable[Peer]]]:
     """A server; yields what opens a connection to it. Ends by SIGTERM, as everywhere."""
     addresses: list[str] = []
@@ -73,9 +75,7 @@ async def serving(
             grace_s,
             on_ready,
             streams=house.handshakes,
-            message_timeout_s=whole_within_s,
-            client_read_timeout_s=read_within_s,
-            keep_alive_s=keep_alive_s,
+            times=ConnectionTimes(whole_within_s, read_within_s, keep_alive_s, last_request_s),
         )
     )
     async with asyncio.timeout(PATIENCE_S):

@@ -1,19 +1,18 @@
 """One client connection: uvicorn's httptools protocol, with limits, and the fast lane before it.
 
 uvicorn limits neither the size of a header nor the time until it is complete, and never closes a connection on which
-nothing was sent, or whose client does not read its answer. Here a message has `MESSAGE_TIMEOUT_S` from its first byte
-(or from the connection's start) to its last, its header `MAX_HEADER_BYTES`, its body, which only the operators' paths
-read, `MAX_BODY_BYTES`, and all that follows its header twice that; what follows the body is not kept. A client must
-read some of a waiting answer in every `CLIENT_READ_TIMEOUT_S`.
+nothing was sent, or whose client does not read its answer. Here a message has a time-out, its header
+`MAX_HEADER_BYTES`, its body, which only the operators' paths read, `MAX_BODY_BYTES`, and all that follows its header
+twice that; what follows the body is not kept. A client must read some of a waiting answer from time to time.
 
 uvicorn reads on after each answer, however many pipelined requests wait, and parses all that has come at once. Here
 requests that come while others wait are parsed when those are answered.
 """
 
 import asyncio
-import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import httptools
@@ -25,17 +24,29 @@ from uvicorn.server import ServerState
 from mdcache.serving.binance.request import is_loopback
 from mdcache.serving.errors import error_body
 from mdcache.serving.http.fast_lane import RAW_REQUEST_EXTENSION, FastLane, is_single_get
+from mdcache.serving.http.header_checks import ambiguity, header_size
 from mdcache.serving.http.response_cycle import PARTS, ResponseCycle
 from mdcache.serving.streams.handshakes import ListenerHandshakes, UpgradeOffer, UpgradeRefused
 
 MAX_HEADER_BYTES = 65_536
 MAX_BODY_BYTES = 65_536
-MESSAGE_TIMEOUT_S = 10.0
-CLIENT_READ_TIMEOUT_S = 60.0
 _SLICE_BYTES = 2_048  # parsed at once: then it is looked whether requests wait; the smallest have twenty
 _MAX_REST_BYTES = 2 * MAX_BODY_BYTES  # of a message after its header: chunks have sizes, and may be followed by fields
-_AUTHORITY = re.compile(rb"[^:/]*://([^/?#]*)")
 _FRAMING_HEADERS = frozenset({b"connection", b"content-length", b"transfer-encoding"})  # what follows the header
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionTimes:
+    """What a connection has time for, in seconds.
+
+    `message`: from its first byte, or the connection's start, to its last; `client_read`: to read some of an answer
+    that waits; `keep_alive`: to ask again, up to twice that; `last_request`: to ask once more when the daemon stops.
+    """
+
+    message: float = 10.0
+    client_read: float = 60.0
+    keep_alive: int = 75  # as nginx: clients poll every few seconds, and a new connection costs more than an idle one
+    last_request: float = 1.0
 
 
 class HeaderRefusedError(Exception):
@@ -47,9 +58,9 @@ class ClientConnection(HttpToolsProtocol):
 
     fast_lanes: ClassVar[Mapping[bool, FastLane]]  # of peers on this machine, and of others
     streams: ClassVar[ListenerHandshakes | None] = None
-    message_timeout_s: ClassVar[float] = MESSAGE_TIMEOUT_S
-    client_read_timeout_s: ClassVar[float] = CLIENT_READ_TIMEOUT_S
+    times: ClassVar[ConnectionTimes] = ConnectionTimes()
     max_connections: ClassVar[int] = sys.maxsize
+    draining: ClassVar[bool] = False  # each answer is the last one of its connection
 
     def __init__(
         self,
@@ -85,6 +96,8 @@ class ClientConnection(HttpToolsProtocol):
             return
         self._fast_lane = self.fast_lanes[is_loopback(self.client[0] if self.client else None)]
         self._start_message_timer()
+        if self.draining:  # accepted just before
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timers; tell what answers now, which is not the newest request if others wait behind it."""
@@ -164,10 +177,10 @@ class ClientConnection(HttpToolsProtocol):
         if self._repeating_head:
             return
         self._in_header = False
-        if self._header_suspect and _size(self.url, self.headers) > MAX_HEADER_BYTES:
+        if self._header_suspect and header_size(self.url, self.headers) > MAX_HEADER_BYTES:
             self._refusal = (431, "The header is too large.")
         else:
-            self._refusal = self._ambiguity()
+            self._refusal = ambiguity(self.url, self.headers, self.parser.get_http_version())
         if self._refusal is not None:
             raise HeaderRefusedError
         if self.streams is not None and self.parser.should_upgrade() and self._idle():
@@ -181,6 +194,8 @@ class ClientConnection(HttpToolsProtocol):
             self.expect_100_continue = False  # RFC 9110, 10.1.1: such a client knows no 1xx answers
         super().on_headers_complete()
         self.cycle.__class__ = ResponseCycle  # uvicorn names the class of what it makes itself
+        if self.draining:
+            self.cycle.keep_alive = False
         self._app_called = True
         self.headers = []  # fields after the body are no header: the application has the list so far
 
@@ -232,6 +247,14 @@ class ClientConnection(HttpToolsProtocol):
             return
         self._start_reader_timer()  # a transport with unsent data stays open until it is sent
         super().timeout_keep_alive_handler()
+
+    def shutdown(self) -> None:
+        """End the connection with its next answer, or soon if none is asked for (docs/design.md#clean-ends)."""
+        self._only_hits = False
+        if self._idle():
+            self.loop.call_later(self.times.last_request, self._close_unless_asked)
+        else:
+            self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
         """Answer in Binance's form what the parser rejects."""
@@ -294,29 +317,6 @@ class ClientConnection(HttpToolsProtocol):
         if rest:
             answer.connection.data_received(rest)
 
-    def _ambiguity(self) -> tuple[int, str] | None:
-        """Return the refusal of a header that others may read differently than this server (RFC 9112, 3.2 and 6.1)."""
-        hosts: list[bytes] = []
-        for name, value in self.headers:
-            if name == b"host":
-                hosts.append(value.strip())
-            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                return 400, "The only transfer coding that is known here is chunked."
-        if not self._names_one_host(hosts):
-            return 400, "The request must have exactly one Host header."
-        return None
-
-    def _names_one_host(self, hosts: list[bytes]) -> bool:
-        """Return whether there is one `Host`, or none in HTTP/1.0: proxies might route by another.
-
-        A list is what a proxy makes of two headers. A target may name the same host.
-        """
-        if len(hosts) != 1:
-            return not hosts and self.parser.get_http_version() == "1.0"
-        if not self.url.startswith(b"/") and (named := _AUTHORITY.match(self.url)) is not None:
-            return named[1].lower() == hosts[0].lower()
-        return b"," not in hosts[0] and len(hosts[0].split()) <= 1
-
     def _idle(self) -> bool:
         """Return whether no answer is being sent."""
         return not self._app_called or (self.cycle.response_complete and not self.pipeline)
@@ -328,6 +328,7 @@ class ClientConnection(HttpToolsProtocol):
             and not self._unparsed
             and not self.flow.write_paused
             and not self.transport.is_closing()
+            and not self.draining
         )
 
     def _note_hit(self) -> None:
@@ -339,12 +340,17 @@ class ClientConnection(HttpToolsProtocol):
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
+    def _close_unless_asked(self) -> None:
+        """Close the connection, unless a request has begun, whose answer closes it."""
+        if self._idle() and self._between_messages:
+            self.transport.close()
+
     def _default_fields(self) -> bytes:
         """Return `Date` and `Server` as bytes."""
         return b"".join(b"%b: %b\r\n" % pair for pair in self.server_state.default_headers)
 
     def _start_message_timer(self) -> None:
-        self._message_timer = self.loop.call_later(self.message_timeout_s, self._on_message_timeout)
+        self._message_timer = self.loop.call_later(self.times.message, self._on_message_timeout)
 
     def _stop_message_timer(self) -> None:
         if self._message_timer is not None:
@@ -354,7 +360,7 @@ class ClientConnection(HttpToolsProtocol):
     def _start_reader_timer(self) -> None:
         waiting = self.transport.get_write_buffer_size()
         if waiting and self._reader_timer is None:
-            self._reader_timer = self.loop.call_later(self.client_read_timeout_s, self._check_reader, waiting)
+            self._reader_timer = self.loop.call_later(self.times.client_read, self._check_reader, waiting)
 
     def _check_reader(self, waiting: int) -> None:
         """Close the connection if the client has read nothing since `waiting` bytes waited."""
@@ -389,7 +395,3 @@ class ClientConnection(HttpToolsProtocol):
             head = b"%b%b%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
             self.transport.writelines((head % (STATUS_LINE[status], self._default_fields(), more, len(body)), body))
         self.transport.close()
-
-
-def _size(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
-    return len(url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in headers)

@@ -1,4 +1,4 @@
-"""Run uvicorn on sockets bound here, and drain it at the end."""
+"""Run uvicorn on sockets bound here, and drain it at the end (docs/design.md#clean-ends)."""
 
 import asyncio
 import errno
@@ -7,18 +7,20 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 
+from mdcache.background_work import cancel_all
 from mdcache.serving.app import App
-from mdcache.serving.http.connection import CLIENT_READ_TIMEOUT_S, MESSAGE_TIMEOUT_S, ClientConnection
+from mdcache.serving.http.connection import ClientConnection, ConnectionTimes
 from mdcache.serving.streams.handshakes import ListenerHandshakes
 
-KEEP_ALIVE_S = 75  # as nginx: clients poll every few seconds, and a new connection costs more than an idle one
 _BACKLOG = 1_024
 _RESERVED_FILES = 128  # file descriptors reserved for connections to Binance and everything else that is not a client
 _LAST_RESPONSES_S = 1.0
+_NOTICED_BY = 0.25  # of the grace: until then balancers send requests elsewhere
+_DATE_EVERY_S = 1.0
 _PORT_SETTING = "MDCACHE_PORT"
 _ADVICE = {
     errno.EADDRINUSE: "end what uses this port, or choose another with {setting}",
@@ -33,14 +35,25 @@ class ListenFailed(OSError):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which reports when it is ready, and exits at a signal without raising it again."""
+    """uvicorn's server, which reports when it is ready, and exits at a signal without raising it again.
+
+    `connections`: the class of its connections, which is told that they drain.
+    """
 
     def __init__(
-        self, config: uvicorn.Config, on_ready: Callable[[Sequence[str]], None], on_shutdown: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        on_ready: Callable[[Sequence[str]], None],
+        app: App,
+        connections: type[ClientConnection],
+        grace_s: float,
     ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
-        self._on_shutdown = on_shutdown
+        self._app = app
+        self._connections = connections
+        self._grace_s = grace_s
+        self._forced = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, then report it."""
@@ -52,11 +65,23 @@ class Server(uvicorn.Server):
         self._on_ready(addresses)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain; requests that are cancelled still send an error to their clients."""
-        self._on_shutdown()
-        await super().shutdown(sockets)
-        if self.server_state.tasks:
-            await asyncio.wait(self.server_state.tasks, timeout=_LAST_RESPONSES_S)
+        """Drain: first `/readyz` says so, if a balancer asks for it, then connections end with their next answers.
+
+        Requests that are cancelled still send an error to their clients.
+        """
+        dates = asyncio.create_task(self._update_dates())
+        try:
+            left_s = self._grace_s
+            if self._app.stop_being_ready():
+                left_s -= await self._pause(self._grace_s * _NOTICED_BY)
+            self._app.drain(left_s)
+            self._connections.draining = True
+            self.config.timeout_graceful_shutdown = math.ceil(left_s)
+            await super().shutdown(sockets)
+            if self.server_state.tasks:
+                await asyncio.wait(self.server_state.tasks, timeout=_LAST_RESPONSES_S)
+        finally:
+            await cancel_all(dates)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -74,8 +99,24 @@ class Server(uvicorn.Server):
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
 
+    async def _pause(self, seconds: float) -> float:
+        """Serve as before for so long, or until a second signal; return for how long."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._forced.wait()
+        return loop.time() - began_s
+
+    async def _update_dates(self) -> None:
+        while True:
+            await self.on_tick(0)
+            await asyncio.sleep(_DATE_EVERY_S)
+
     def _stop(self) -> None:
-        self.force_exit = self.should_exit
+        if self.should_exit:
+            self.force_exit = True
+            self._forced.set()
         self.should_exit = True
 
 
@@ -86,24 +127,20 @@ async def serve(
     on_ready: Callable[[Sequence[str]], None],
     *,
     streams: ListenerHandshakes | None = None,
-    message_timeout_s: float = MESSAGE_TIMEOUT_S,
-    client_read_timeout_s: float = CLIENT_READ_TIMEOUT_S,
-    keep_alive_s: int = KEEP_ALIVE_S,
+    times: ConnectionTimes | None = None,
 ) -> None:
     """Serve `app` on what `listen` returned until SIGTERM or SIGINT, drain for at most `grace_s` seconds, and return.
 
     `on_ready` is called with the addresses (`127.0.0.1:8700`) once connections are accepted; with port 0 they contain
-    the actual port. `streams` answers the handshakes of WebSockets; without it they are ignored. A request has
-    `message_timeout_s` seconds from its first byte to its last, an idle connection `keep_alive_s` to twice that, and
-    one on which an answer waits unread `client_read_timeout_s`. Raises `ListenFailed` if another program was quicker to
-    listen.
+    the actual port. `streams` answers the handshakes of WebSockets; without it they are ignored. Raises `ListenFailed`
+    if another program was quicker to listen.
     """
 
     class Serving(ClientConnection):
         fast_lanes = app.fast_lanes
 
     Serving.streams = streams
-    Serving.message_timeout_s, Serving.client_read_timeout_s = message_timeout_s, client_read_timeout_s
+    Serving.times = times or ConnectionTimes()
     Serving.max_connections = max_connections()
     config = uvicorn.Config(
         app,
@@ -118,11 +155,10 @@ async def serve(
         proxy_headers=False,
         server_header=False,
         headers=[("server", "mdcache")],
-        timeout_keep_alive=keep_alive_s,
-        timeout_graceful_shutdown=math.ceil(grace_s),
+        timeout_keep_alive=Serving.times.keep_alive,
         backlog=_BACKLOG,
     )
-    await Server(config, on_ready, lambda: app.drain(grace_s)).serve(sockets=sockets)
+    await Server(config, on_ready, app, Serving, grace_s).serve(sockets=sockets)
 
 
 async def listen(host: str, port: int, setting: str = _PORT_SETTING) -> list[socket.socket]:

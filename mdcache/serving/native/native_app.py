@@ -1,10 +1,11 @@
 """The native API's answers, `/v1/…`: parse the request, choose the form, count the answer (docs/design.md#native)."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
 from mdcache.clock import Clock
-from mdcache.errors import MdcacheError, Refusal
+from mdcache.errors import DeadlinePassed, MdcacheError, Refusal
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.endpoints import Endpoint, FlatWeight
 from mdcache.exchange.markets import Market
@@ -68,6 +69,8 @@ class NativeApp:
                 made = await answer(request)
                 if isinstance(made.reply, Streamed):
                     made = replace(made, reply=await _sent_as(scope, made.reply))
+        except asyncio.CancelledError:  # only the server cancels, at the end of the drain
+            made = NativeReply(failure_response(DeadlinePassed(1.0, "shutting down")), Result.ERROR)
         except MdcacheError as error:
             made = NativeReply(failure_response(error), error_result(error))
         except Exception as error:  # noqa: BLE001 - the last handler, or a client would see a traceback

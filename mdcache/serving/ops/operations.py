@@ -27,7 +27,7 @@ from mdcache.serving.ops import pages
 from mdcache.serving.ops.admittance import Admittance
 from mdcache.serving.ops.commands import AuditCommand, GateCommand, PurgeCommand, WarmupCommand
 from mdcache.serving.ops.status import Status
-from mdcache.serving.ports import Readiness
+from mdcache.serving.ops.watched_readiness import WatchedReadiness
 from mdcache.serving.responses import Receive, Scope, Send
 from mdcache.upstream.governor import Governor
 
@@ -56,14 +56,14 @@ class OpsApp:
     def __init__(
         self,
         status: Status,
-        readiness: Callable[[], Readiness],
+        readiness: WatchedReadiness,
         metrics_page: Callable[[str], tuple[bytes, str]],
         targets: CommandTargets,
         admin_token: str | None,
         admittance: Admittance,
     ) -> None:
         self._status = status
-        self._readiness = readiness
+        self.readiness = readiness
         self._metrics_page = metrics_page
         self._targets = targets
         self._token = admin_token.encode() if admin_token else None
@@ -93,7 +93,7 @@ class OpsApp:
         return _json_ok({"status": "ok"})
 
     async def _readyz(self, _: Request) -> Response:
-        found = self._readiness()
+        found = self.readiness.ask()
         body = {"ready": not found.reasons, "reasons": found.reasons, "degraded": found.degraded}
         if found.reasons:
             return _json_response(msgspec.json.encode(body), 503, {"retry-after": "1"})
