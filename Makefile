@@ -112,7 +112,7 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@echo "slow jobs, not run here: make test-long, make test-kill, make test-clients, make test-examples, make test-streams, make test-autobahn, make fuzz, make bench, make demo, make incident, make restart, make replicas"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
-	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/cli/test_make_run.py tests/candles tests/upstream tests/cache tests/stores tests/replicas/test_oracle.py -m "long or not long" --exhaustive
+	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/cli/test_make_run.py tests/candles tests/upstream tests/relay tests/cache tests/stores tests/replicas/test_oracle.py -m "long or not long" --exhaustive
 
 test-clients: $(READY) ## install real client libraries (.clients) and run them; CLIENTS="ccxt freqtrade" for some
 	@$(PY) -m tests.clients $(CLIENTS)

@@ -12,6 +12,7 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.topics import TopicKind, frame_position, in_micros, kline_mark, topic_kind
 from mdcache.relay import sliced_work
 from tests.relay.direct_client import DirectClient
+from tests.support.examples import seeds
 from tests.support.relay_listener import FakeListener
 from tests.upstream.streams.world import StreamWorld
 
@@ -84,7 +85,7 @@ def _check(listener: FakeListener, truth: DirectClient) -> None:
             assert set(heard) <= set(truth.of(topic)), topic
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in range(1, 16))])
+@pytest.mark.parametrize("seed", seeds(8, 16))
 async def test_listeners_get_the_truth_or_are_told(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     if seed % 2 == 0:  # as if there were always too many at once
         monkeypatch.setattr(sliced_work, "_SLICE_S", 0.0)

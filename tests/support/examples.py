@@ -22,3 +22,9 @@ def exhaustive(*cases: object) -> list[pytest.ParameterSet]:
 def thinned(cases: Iterable[object], every: int) -> list[object]:
     """Return all cases, of which each `every`th one alone runs without `--exhaustive`."""
     return [each for n, case in enumerate(cases) for each in ([case] if n % every == 0 else exhaustive(case))]
+
+
+def seeds(few: int, many: int) -> list[pytest.ParameterSet]:
+    """Return `many` seeds: the first runs always, the first `few` with `--exhaustive`, the others in the long tests."""
+    further = [pytest.mark.exhaustive] * (few - 1) + [pytest.mark.long] * (many - few)
+    return [pytest.param(0), *(pytest.param(seed, marks=mark) for seed, mark in enumerate(further, 1))]

@@ -8,6 +8,7 @@ import pytest
 
 from mdcache.exchange.markets import Market
 from mdcache.upstream.streams.limits import LIMITS
+from tests.support.examples import seeds
 from tests.upstream.streams.world import StreamWorld
 
 pytestmark = [pytest.mark.virtual, pytest.mark.untraced]
@@ -58,7 +59,7 @@ def _assert_within_limits(world: StreamWorld) -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in range(1, 24))])
+@pytest.mark.parametrize("seed", seeds(12, 24))
 async def test_whatever_happened_all_that_is_wanted_comes_again(seed: int) -> None:
     world, rng, wanted = StreamWorld(seed), random.Random(seed), set[tuple[Market, str]]()
     await world.governor.start()
