@@ -166,7 +166,7 @@ def build_cache(
     if open_streams is not None:
         frames = StreamFrames(registry, clock, market_now, events, measured)
         settling = SettlingReads(registry, flights, governor, exchange_now, clock)
-        relay = Relay(partial(open_streams, frames), clock, events, book_starts, symbols.symbols)
+        relay = Relay(partial(open_streams, frames), clock, events, book_starts, symbols.symbols, measured.lost_frame_s)
         stream_tails = StreamTails(frames, relay.streams, settling, clock, events, settings.stream_idle_s, measured)
     live_tails: LiveTails = stream_tails or NoLiveTails(clock)
     derivations = Derivations(registry, clock, events, settings.stream_idle_s) if settings.derive else None

@@ -16,6 +16,7 @@ from mdcache.exchange.streams import cadence_ms
 from mdcache.exchange.weights import kline_steps
 
 FINAL_FRAME_WITHIN_MS = 500  # of a close: how long a question waits for the final frame in place of a read
+_LOST_AFTER_MS, _MAX_LOST_AFTER_MS = 3_000, 30_000  # of a close: a final frame counts as lost, and is mended
 _PROMPT_FRAME_MS = 400  # measured, so that nearly all come within that
 _SURE_MS = 30_000  # CONFIRM_S may fall to this: final rows 24 s late were reported (Binance.Net 1267)
 _MIN_CAP, _MIN_DAYS = 100, 10  # smaller pages would make a question of many reads
@@ -49,7 +50,8 @@ class Measured:
     """What is taken of a profile; where nothing is, the usual counts.
 
     `times`: how rows settle. `endpoints`: rules of kline paths, for reads; what clients may ask stays as documented.
-    `final_frames_ms`: how long to wait for a final frame after a close. `cadences_ms`: how often frames come.
+    `final_frames_ms`: how long to wait for a final frame after a close. `lost_frames_ms`: after how long it counts as
+    lost. `cadences_ms`: how often frames come.
     `unlisted`: markets whose `!miniTicker@arr` does not list all that traded. `unequal`: those whose frames are not
     REST's rows. `notes`: every fact that is not as assumed.
     """
@@ -57,6 +59,7 @@ class Measured:
     times: Mapping[Market, SettleTimes] = field(default_factory=dict)
     endpoints: Mapping[str, KlineEndpoint] = field(default_factory=dict)
     final_frames_ms: Mapping[Market, int] = field(default_factory=dict)
+    lost_frames_ms: Mapping[Market, int] = field(default_factory=dict)
     cadences_ms: Mapping[Market, int] = field(default_factory=dict)
     unlisted: frozenset[Market] = frozenset()
     unequal: frozenset[Market] = frozenset()
@@ -69,6 +72,10 @@ class Measured:
     def final_frame_ms(self, market: Market) -> int:
         """Return how long after a close to wait for the final frame; 0: not at all."""
         return self.final_frames_ms.get(market, FINAL_FRAME_WITHIN_MS if market is Market.SPOT else 0)
+
+    def lost_frame_s(self, market: Market) -> float:
+        """Return how long after a close a final frame counts as lost, in seconds."""
+        return self.lost_frames_ms.get(market, _LOST_AFTER_MS) / 1000
 
     def cadence_ms(self, key: SeriesKey) -> int:
         """Return how often a series' topic sends a candle in which trades happen."""
@@ -86,6 +93,7 @@ class _Taking:
         self.times = dict.fromkeys(Market, usual)
         self.endpoints: dict[str, KlineEndpoint] = {}
         self.final_frames_ms: dict[Market, int] = {}
+        self.lost_frames_ms: dict[Market, int] = {}
         self.cadences_ms: dict[Market, int] = {}
         self.unlisted: set[Market] = set()
         self.unequal: set[Market] = set()
@@ -119,14 +127,19 @@ class _Taking:
         )
 
     def final_frame_lag(self, fact: Fact, seen: FactValue) -> str | None:
-        """Wait for final frames where they come at once, and read the close where they don't."""
-        waits, spot = _whole(seen) <= _PROMPT_FRAME_MS, fact.market is Market.SPOT
-        if waits is spot:
-            return None
-        self.final_frames_ms[fact.market] = FINAL_FRAME_WITHIN_MS if waits else 0
-        if waits:
-            return f"a question waits up to {FINAL_FRAME_WITHIN_MS / 1000:g} s after a close for the final frame"
-        return "a close is read at once, without waiting for the final frame"
+        """Wait for final frames where they come at once, read the close where they don't, and mend none too soon."""
+        lag_ms, effects = _whole(seen), []
+        waits, spot = lag_ms <= _PROMPT_FRAME_MS, fact.market is Market.SPOT
+        if waits is not spot:
+            self.final_frames_ms[fact.market] = FINAL_FRAME_WITHIN_MS if waits else 0
+            read = "a close is read at once, without waiting for the final frame"
+            wait = f"a question waits up to {FINAL_FRAME_WITHIN_MS / 1000:g} s after a close for the final frame"
+            effects.append(wait if waits else read)
+        lost_ms = min(_MAX_LOST_AFTER_MS, round(_SETTLE_LAGS * lag_ms))
+        if lost_ms > _LOST_AFTER_MS and not fact.agrees(seen):
+            self.lost_frames_ms[fact.market] = lost_ms
+            effects.append(f"a final frame counts as lost {lost_ms / 1000:g} s after the close")
+        return "; ".join(effects) or None
 
     def frame_cadence(self, fact: Fact, seen: FactValue) -> str | None:
         """Wait longer for frames that come more seldom."""
@@ -199,6 +212,7 @@ def take(profile: Profile | None, usual: SettleTimes) -> Measured:
         taking.times,
         taking.endpoints,
         taking.final_frames_ms,
+        taking.lost_frames_ms,
         taking.cadences_ms,
         frozenset(taking.unlisted),
         frozenset(taking.unequal),

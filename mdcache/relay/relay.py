@@ -26,7 +26,6 @@ from mdcache.upstream.timer import Timer
 POLICY, FAILED, RESTART, TRY_LATER = 1008, 1011, 1012, 1013  # codes of RFC 6455 and its registry
 _REASON_BYTES = 123  # of a closing frame
 
-_FINAL_WITHIN_S = 3.0  # 2 s on futures: docs/binance.md#kline-streams
 _FLUSH_EVERY_S, _LOOK_EVERY_S = 0.02, 1.0
 _REMOVED_AT_ONCE = 32
 _GIVE_WAY_AT_ONCE = 1_024  # topics: as many as a listener may ask for
@@ -85,6 +84,7 @@ class Relay:
         events: Told of listeners that fail.
         book_starts: Told who follows order books, and of their first events.
         symbols: Returns those known of a market.
+        final_within_s: Returns how long after a close a market's final frames may come; later, they count as lost.
     """
 
     def __init__(
@@ -94,7 +94,9 @@ class Relay:
         events: Events,
         book_starts: BookStarts,
         symbols: Callable[[Market], MarketSymbols],
+        final_within_s: Callable[[Market], float],
     ) -> None:
+        self._final_within_s = final_within_s
         self.streams = open_streams(self)
         self._book_starts = book_starts
         self._symbols = symbols
@@ -108,7 +110,7 @@ class Relay:
         self._work = SlicedWork(clock)
         self._paced = PacedFrames(clock, self._send)
         self._routes: Counter[tuple[Market, StreamRoute]] = Counter()  # topics of each
-        self._unfinished: deque[tuple[float, Topic, int]] = deque(maxlen=10_000)  # (since when, topic, open time)
+        self._unfinished: deque[tuple[float, Topic, int]] = deque(maxlen=10_000)  # (until when, topic, open time)
         self._timer, self._next_s = Timer(clock, self._tick), math.inf
 
     # ------------------------------------------------------------------------------------ listeners
@@ -199,7 +201,7 @@ class Relay:
                 self._counts[market].repeated += 1
                 return
             if not final and (before := found.candles.note(mark.open_ms, data)) is not None:
-                self._unfinished.append((self._clock.now(), key, before))
+                self._unfinished.append((self._clock.now() + self._final_within_s(key[0]), key, before))
         frame = RelayedFrame(market, topic, data, final)
         if final or found.kind is TopicKind.LOSSLESS:
             self._paced.send(key, frame)
@@ -227,11 +229,13 @@ class Relay:
     # -------------------------------------------------------------------------------------- mending
 
     def pop_unfinished(self) -> list[Unfinished]:
-        """Return the candles without a final frame for 3 s after a newer candle has begun, once."""
-        found: list[Unfinished] = []
-        while self._unfinished and self._unfinished[0][0] <= self._clock.now() - _FINAL_WITHIN_S:
-            _, (market, topic), open_ms = self._unfinished.popleft()
-            if self.last_frame(market, topic, open_ms) is not None:
+        """Return the candles whose final frame has not come in time since a newer candle has begun, once."""
+        now_s, found = self._clock.now(), list[Unfinished]()
+        for _ in range(len(self._unfinished)):
+            until_s, (market, topic), open_ms = self._unfinished.popleft()
+            if until_s > now_s:
+                self._unfinished.append((until_s, (market, topic), open_ms))
+            elif self.last_frame(market, topic, open_ms) is not None:
                 found.append((market, topic, open_ms))
         return found
 

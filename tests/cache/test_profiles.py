@@ -6,8 +6,10 @@ import pytest
 
 from mdcache.events import RowRevised, UpstreamCalled
 from mdcache.exchange.fact_kinds import FactValue
+from mdcache.exchange.markets import Market
 from mdcache.exchange.profile import Profile
 from mdcache.sim.played_facts import PlayedFacts
+from tests.support.relay_listener import FakeListener
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, few_symbols, ready, rows
 
 pytestmark = pytest.mark.virtual
@@ -61,6 +63,17 @@ async def test_where_final_frames_come_at_once_a_close_costs_no_read(known: bool
     final = rows(await w.ask(USDM, question))
     assert final[-2] in shown
     assert len(w.calls()) - before == reads
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_final_frames_that_are_always_late_are_waited_for_and_not_mended(known: bool) -> None:
+    w = await world({"usdm.final_frame_lag_ms": 5_000}, known=known, streams=True)
+    assert w.cache.relay is not None
+    listener = FakeListener(w.cache.relay, Market.USDM, "btcusdt@kline_1m")
+    before = len(w.calls())
+    await w.clock.sleep(200)
+    assert sum(b'"x":true' in data for data in listener.of("btcusdt@kline_1m")) == 3
+    assert (len(w.calls()) == before) is known
 
 
 @pytest.mark.parametrize(("known", "calls"), [(True, 3), (False, 4)])

@@ -57,6 +57,12 @@ def test_final_frames_are_waited_for_where_they_come_at_once() -> None:
     assert [AS_ASSUMED.final_frame_ms(market) for market in Market] == [500, 0, 0]
 
 
+@pytest.mark.parametrize(("lag_ms", "lost_s"), [(0, 3.0), (2_300, 3.0), (5_000, 7.5), (120_000, 30.0)])
+def test_a_final_frame_is_mended_only_when_it_is_later_than_others_were(lag_ms: int, lost_s: float) -> None:
+    found = taken({"usdm.final_frame_lag_ms": lag_ms})
+    assert [found.lost_frame_s(market) for market in Market] == [3.0, lost_s, 3.0]
+
+
 @pytest.mark.parametrize(("seen", "expected"), [(250, 250), (1_000, 1_000), (3_001, 250)])
 def test_frames_that_come_more_seldom_are_waited_for_but_not_for_long(seen: int, expected: int) -> None:
     found = taken({"usdm.frame_cadence_ms": seen})
@@ -134,6 +140,7 @@ def test_no_profile_makes_the_daemon_less_careful_than_its_bounds(facts: dict[st
     assert times.confirm_ms >= 30_000
     assert times.confirm_ms > 2 * times.settle_ms
     assert 0 <= found.final_frame_ms(market) <= 500
+    assert 3.0 <= found.lost_frame_s(market) <= 30.0
     key = SeriesKey(market, "klines", "X", "", "1m")
     assert cadence_ms(key) <= found.cadence_ms(key) <= 3_000
     for usual in KLINE_ENDPOINTS.values():

@@ -97,7 +97,7 @@ class StreamWorld:
 
         books = BookStarts(lambda _: self.clock.true_ms(), self.clock)
         self.symbols = MarketSymbols()
-        self.relay = Relay(open_streams, self.clock, bus, books, lambda _: self.symbols)
+        self.relay = Relay(open_streams, self.clock, bus, books, lambda _: self.symbols, lambda _: 3.0)
         close_at_end(self.aclose)
 
     async def aclose(self) -> None:
