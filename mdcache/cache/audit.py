@@ -35,13 +35,13 @@ from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.priority import Lane, Priority
 
 MAX_ROWS = 1_000_000  # of one job: 4,000 weight at most
-_MAX_WINDOW = 499  # rows: on futures the most for weight 2, on spot any number costs as much
 _MIN_WINDOWS = 10  # a sample that is all in one place shows less
 _MAX_FAILURES = 3  # one after the other
 _MAX_SHOWN = 100  # differences
 _READ_WITHIN_S = 8.0
 _MIN_WAIT_S, _MAX_WAIT_S = 0.25, 60.0
 _HOUR_S = 3_600.0
+_LEAST_PAUSE_S = 1.0  # of the schedule, however small a block is
 
 
 class AuditState(StrEnum):
@@ -240,8 +240,8 @@ class Audit:
             finally:
                 job.state, job.detail = AuditState.RUNNING, ""
 
-    async def _reread(self, series: Series, window: Window, job: _AuditJob | None) -> None:
-        """Read a window again, and count what it shows."""
+    async def _reread(self, series: Series, window: Window, job: _AuditJob | None) -> int:
+        """Read a window again, and count what it shows; return the number of rows."""
         key, market = series.key, series.key.market
         names = [(key.subject, key.by_pair)]
         closed = await check_preconditions(self._clocks, self._symbols, market, names, _READ_WITHIN_S)
@@ -258,6 +258,7 @@ class Audit:
             self._events.emit(RowsAudited(market.value, verdict, rows))
         if job is not None:
             job.add(series, verdicts, found)
+        return sum(verdicts.values())
 
     def _read_ended(self, read: "asyncio.Task[Reread]") -> None:
         self._reads.discard(read)
@@ -279,30 +280,23 @@ class Audit:
     # ------------------------------------------------------------------------------- the schedule
 
     async def _run_schedule(self) -> None:
-        rows = _window_rows(self._rows_per_hour)
-        pause_s = _HOUR_S * rows / self._rows_per_hour
-        await self._clock.sleep(pause_s * self._rng.random())
-        while True:
-            wait_s = pause_s
+        row_s, rows = _HOUR_S / self._rows_per_hour, _window_rows(self._rows_per_hour)
+        await self._clock.sleep(row_s * rows * self._rng.random())
+        async for chosen in self._sample.choose_for_ever(rows):
+            wait_s = _MAX_WAIT_S
             try:
-                await self._reread_one(rows)
+                if chosen is not None and self._task is None:
+                    wait_s = row_s * await self._reread(*chosen, None)
             except UpstreamUnavailable as error:
-                wait_s = max(pause_s, error.retry_after_s)
+                wait_s = max(wait_s, error.retry_after_s)
             except MdcacheError:
-                wait_s = pause_s  # of this window; the events of its reads tell why
-            await self._clock.sleep(wait_s)
-
-    async def _reread_one(self, rows: int) -> None:
-        """Read one window again, unless a job runs or nothing is kept."""
-        if self._task is None:
-            async for series, window in self._sample.choose(SeriesFilter(), rows):
-                await self._reread(series, window, None)
-                return
+                wait_s = _MAX_WAIT_S  # the events of its reads tell why
+            await self._clock.sleep(max(wait_s, _LEAST_PAUSE_S))
 
 
 def _window_rows(rows: int) -> int:
-    """Return how many rows to read at once, if so many are read in all."""
-    return min(_MAX_WINDOW, -(-rows // _MIN_WINDOWS))
+    """Return how many rows to read at once at most, if so many are read in all."""
+    return -(-rows // _MIN_WINDOWS)
 
 
 def _verdict(change: Revision, *, confirmed: bool) -> AuditVerdict:
