@@ -14,7 +14,7 @@ _MAX_VALUE = 40
 def profile_line(status: ProfileStatus) -> Text:
     """Return the whole in a line."""
     taken = sum(note.taken for note in status.notes)
-    counts = f"{status.facts} facts, {taken} taken, {len(status.notes) - taken} others not as assumed"
+    counts = f"{status.facts} measured, {taken} taken, {len(status.notes) - taken} not as assumed and not taken"
     line = Text(f"exchange profile of {_moment(status.measured_at_ms)}: {counts}")
     return line.append(f", {len(status.refused)} refused", "yellow") if status.refused else line
 

@@ -99,12 +99,14 @@ def _hosts(listed: dict[str, Any], origins: Mapping[Market, str], problems: list
     """Return the hosts that are asked, too; the others are problems."""
     found: dict[Market, str] = {}
     for market in Market:
-        host = listed.get(market.value, origins[market])
-        if isinstance(host, str) and _same(host, origins[market]):
+        if market.value not in listed:
+            continue
+        host = _origin(listed[market.value])
+        if host == origin(origins[market]):
             found[market] = host
         else:
             problems.append(f"{market.value} was measured at {_short(host)}, but {origins[market]} is asked")
-    return {market: host for market, host in found.items() if market.value in listed}
+    return found
 
 
 def _facts(
@@ -138,11 +140,12 @@ def _fault(whole: dict[str, Any]) -> str | None:
     return None
 
 
-def _same(host: str, asked: str) -> bool:
+def _origin(host: object) -> str:
+    """Return a host without user and password; of what is none, only that."""
     try:
-        return origin(host) == origin(asked)
-    except ValueError:  # no URL
-        return False
+        return origin(host) if isinstance(host, str) else "no host"
+    except ValueError:
+        return "no host"
 
 
 def _short(value: object) -> str:

@@ -47,7 +47,7 @@ class TestCheck:
         (tmp_path / "exchange-profile.json").write_text(json.dumps(whole))
         result = run("check", **env)
         assert result.exit_code == 0
-        assert "exchange profile of 2026-09-21 14:13 UTC: 1 facts, 1 taken" in result.stdout
+        assert "exchange profile of 2026-09-21 14:13 UTC: 1 measured, 1 taken" in result.stdout
         assert "a read asks for at most 500 rows" in result.stdout
         assert "spot.colour: no such fact" in result.stdout
         told = json.loads(run("check", "--json", **env).stdout)["profile"]
@@ -175,3 +175,12 @@ def test_sim_says_how_to_put_the_daemon_with_streams_in_front(run: Run, monkeypa
 
 def test_a_folder_of_rows_that_is_not_there_is_refused(run: Run, folder: Path) -> None:
     assert run("sim", "--rows", str(folder / "none")).exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["{", '{"facts": {"spot.colour": "red"}}'])
+def test_sim_refuses_a_profile_that_it_cannot_play(run: Run, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "profile.json"
+    file.write_text(text)
+    result = run("sim", "--profile", str(file))
+    assert result.exit_code == 2
+    assert "is no profile that can be" in result.output

@@ -103,7 +103,7 @@ async def test_what_is_taken_of_the_exchange_profile() -> None:
     )
     house.profile = ProfileStatus("/s", 1_790_000_000_000, "1", {}, 45, notes, (HOSTILE,))
     page = shown(await told(house))
-    said = "exchange profile of 2026-09-21 14:13 UTC: 45 facts, 1 taken, 1 others not as assumed, 1 refused"
+    said = "exchange profile of 2026-09-21 14:13 UTC: 45 measured, 1 taken, 1 not as assumed and not taken, 1 refused"
     assert said in page
     assert re.search(
         r"spot.klines_cap +500 +1000 +a read asks for at most 500 rows *\nspot.both_ends_rows +\[red\]BTC�", page
@@ -111,7 +111,7 @@ async def test_what_is_taken_of_the_exchange_profile() -> None:
     assert re.search(r"not taken: its answers may lack rows *\nrefused +\[red\]BTC�", page)
     assert said not in shown(await told(house), height=40)  # the live view has more urgent lines
     house.profile = ProfileStatus("/s", 0, "", {}, 0, (), ("it is not JSON",))
-    assert "exchange profile of an unknown time: 0 facts" in shown(await told(house))
+    assert "exchange profile of an unknown time: 0 measured" in shown(await told(house))
 
 
 async def much(house: ServingHarness) -> bytes:

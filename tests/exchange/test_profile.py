@@ -53,6 +53,13 @@ def test_a_bad_value_and_an_unknown_key_are_left_out_and_named() -> None:
     assert "spot.klines_cap: 1000000000 is not in 1 to 10000" in found.problems
 
 
+def test_no_password_of_a_host_is_told() -> None:
+    found = reading({"hosts": {"spot": "https://u:hunter2@api.binance.com", "usdm": "https://u:hunter2@elsewhere"}})
+    assert found.profile is not None
+    assert found.profile.hosts == {Market.SPOT: "https://api.binance.com"}
+    assert "hunter2" not in "".join(found.problems)
+
+
 def test_what_was_measured_at_another_host_is_not_taken() -> None:
     found = reading({"hosts": {"spot": "https://testnet.binance.vision", "usdm": "https://fapi.example"}})
     assert found.profile is not None

@@ -95,7 +95,7 @@ NOTED: dict[type, tuple[Event, str, str, str]] = {
         ProfileRead(SECRET, 1, 3, ("spot.klines_cap: x",), ("spot.http2",), (SECRET,)),
         "daemon",
         "exchange profile",
-        "3 facts, 1 taken, 1 others not as assumed, 1 refused",
+        "3 measured, 1 taken, 1 not as assumed and not taken, 1 refused",
     ),
     SettingsIgnored: (
         SettingsIgnored(("MDCACHE_PORT", "MDCACHE_HOST")),

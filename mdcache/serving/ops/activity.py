@@ -268,7 +268,7 @@ def _describe_gate(event: GateChanged) -> tuple[str, NoteLevel, str, str]:
 
 
 def _describe_profile(event: ProfileRead) -> str:
-    counts = f"{event.facts} facts, {len(event.taken)} taken, {len(event.left)} others not as assumed"
+    counts = f"{event.facts} measured, {len(event.taken)} taken, {len(event.left)} not as assumed and not taken"
     return counts + (f", {len(event.refused)} refused" if event.refused else "")
 
 
