@@ -16,6 +16,7 @@ import structlog
 
 from mdcache.clock import Clock
 from mdcache.events import (
+    AuditVerdict,
     BackgroundTaskFailed,
     BodyRejected,
     BudgetShort,
@@ -30,6 +31,7 @@ from mdcache.events import (
     ProfileRead,
     Retried,
     RowRevised,
+    RowsAudited,
     SettingsIgnored,
     Summary,
     SymbolsLoaded,
@@ -154,7 +156,7 @@ class LogSink:
             case OddBody():
                 say = self._first(self._logger.warning, "odd_body", event.market, event.oddity)
                 say("odd_body", market=event.market, path=event.path, oddity=event.oddity)
-            case RowRevised() | DerivationEnded():
+            case RowRevised() | DerivationEnded() | RowsAudited():
                 self._row(event)
             case ClockMeasured() | ClockSuspect():
                 self._clocks(event)
@@ -181,7 +183,12 @@ class LogSink:
         name = "gate_extended" if event.extended else "gate_changed"
         say(name, family=event.family, state=event.state, reason=event.reason, **reopens)
 
-    def _row(self, event: RowRevised | DerivationEnded) -> None:
+    def _row(self, event: RowRevised | DerivationEnded | RowsAudited) -> None:
+        if isinstance(event, RowsAudited):
+            if event.verdict is not AuditVerdict.SAME:
+                say = self._first(self._logger.warning, "rows_audited", event.market, event.verdict)
+                say("rows_audited", **asdict(event))
+            return
         if isinstance(event, RowRevised):
             name, rows = "row_revised", {"was": event.was, "now": event.now}
         else:

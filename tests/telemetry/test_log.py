@@ -10,6 +10,7 @@ import pytest
 
 from mdcache.errors import BodyFault, Fault
 from mdcache.events import (
+    AuditVerdict,
     BackgroundTask,
     BackgroundTaskFailed,
     BodyRejected,
@@ -29,6 +30,7 @@ from mdcache.events import (
     RequestCollapsed,
     Retried,
     RowRevised,
+    RowsAudited,
     SettingsIgnored,
     Summary,
     SymbolsLoaded,
@@ -173,6 +175,7 @@ EACH_READ: list[tuple[str, Event]] = [
     ("body_rejected", BodyRejected("usdm", "/fapi/v1/klines", BodyFault.PRICES, "x")),
     ("odd_body", OddBody("usdm", "/fapi/v1/klines", "more-columns")),
     ("row_revised", RowRevised("spot", "spot/klines/BTCUSDT/1m", 60_000, b"[1]", b"[2]")),
+    ("rows_audited", RowsAudited("spot", AuditVerdict.MISSING, 2)),
     ("derivation_ended", DerivationEnded("spot", "spot/klines/BTCUSDT/1h", 60_000, b"[1]", b"[2]")),
     ("clock_suspect", ClockSuspect("spot", 9_000.0)),
     ("topics_dead", TopicsDead("spot", 2, "btcusdt@kline_1m")),
@@ -238,6 +241,11 @@ def test_retries_are_details() -> None:
             RowRevised("spot", "spot/klines/BTCUSDT/1m", 60_000, b"[1]", b"[2]"),
             "warning",
             {"series": "spot/klines/BTCUSDT/1m", "open_time_ms": 60_000, "was": "[1]", "now": "[2]"},
+        ),
+        (
+            RowsAudited("usdm", AuditVerdict.DIFFERENT, 2),
+            "warning",
+            {"event": "rows_audited", "market": "usdm", "verdict": "different", "rows": 2},
         ),
         (
             ClockMeasured("spot", -12.34, 20.0),
