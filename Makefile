@@ -14,6 +14,7 @@ PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
+PIP_AUDIT_VERSION := 2.10.1
 
 # `make run` needs none of the tools above: what serves is installed into an environment of its own.
 RUN_VENV := .venv-run
@@ -44,7 +45,7 @@ ONCE ?=
 CLIENTS ?=
 PYTHON2 ?= python2.7
 
-.PHONY: help setup run programs quick test test-long test-kill fuzz test-clients test-examples test-streams test-autobahn lint format lock bench demo incident listeners picture replicas redis-costs restart dashboards generate docs run-replicas clean
+.PHONY: help setup run programs quick test test-long test-kill fuzz test-clients test-examples test-streams test-autobahn lint format lock bench demo incident listeners picture replicas redis-costs restart dashboards generate docs run-replicas sbom audit clean
 
 help: ## list the targets
 	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -199,6 +200,16 @@ lock: ## write requirements.lock and requirements-dev.lock anew, from the ranges
 	@$(UV_COMPILE) pyproject.toml -o requirements.lock
 	@$(UV_COMPILE) pyproject.toml --all-extras --group dev --constraint requirements.lock -o requirements-dev.lock
 	@$(UV_COMPILE) --group fuzz -o tests/fuzz/requirements.lock
+
+sbom: $(READY) ## write a bill of materials of what serves (CycloneDX) to .run/sbom.json
+	@mkdir -p .run
+	@$(PY) -m tools.sbom > .run/sbom.json
+	@echo ".run/sbom.json"
+
+# Strict: a package of which nothing can be learnt, as without a network, fails it.
+audit: ## ask for known vulnerabilities of what serves (pip-audit, in .run/audit); it needs the network
+	@test -x .run/audit/bin/pip-audit || { $(PYTHON) -m venv .run/audit && .run/audit/bin/pip install -qq pip-audit==$(PIP_AUDIT_VERSION); }
+	@.run/audit/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock
 
 clean: ## remove everything that was made, the virtual environment too
 	@rm -rf $(VENV) $(RUN_VENV) $(FUZZ_VENV) .clients .run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis \

@@ -6,6 +6,7 @@ from pathlib import Path
 from tools import (
     chart,
     configuration,
+    dependencies_page,
     env_example,
     metrics_table,
     modules_table,
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 FILES: Mapping[str, Callable[[], str]] = {
     ".env.example": env_example.text,
     "docs/configuration.md": configuration.text,
+    "docs/dependencies.md": dependencies_page.text,
     "docs/metrics.md": metrics_table.text,
     "docs/modules.md": modules_table.text,
     "docs/paths.md": paths_table.text,

@@ -1,5 +1,6 @@
 """What is installed is what is written down: one version, locked dependencies, a whole package."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import mdcache
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = ["requirements.lock", "requirements-dev.lock"]
+ENDS = ["-py3-none-any.whl", ".tar.gz"]
 PINNED = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
 
 
@@ -65,6 +67,41 @@ def test_the_build_backend_is_locked_so_that_an_editable_install_needs_no_networ
     assert names(PROJECT["build-system"]["requires"]) <= locked("requirements-dev.lock").keys()
 
 
+def build(tree: Path, folder: Path, *kinds: str, **environment: str) -> list[Path]:
+    targets = [option for kind in kinds for option in ("-t", kind)]
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", *targets, "-d", str(folder)],
+        cwd=tree,
+        check=True,
+        capture_output=True,
+        timeout=60,
+        env=os.environ | environment,
+    )
+    return sorted(each for each in folder.iterdir() if each.suffix in {".whl", ".gz"})
+
+
+@pytest.mark.processes
+@pytest.mark.exhaustive
+def test_equal_trees_build_equal_packages(tmp_path: Path) -> None:
+    """Whenever and wherever they are built: files have other times and rights, and the machine another time zone."""
+    names = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", ".gitignore")
+    built: list[list[tuple[str, bytes]]] = []
+    for zone, mode, written_s in (("UTC", 0o644, 1_700_000_000), ("Asia/Tokyo", 0o600, 1_790_000_000)):
+        tree, folder = tmp_path / f"{mode:o}" / "tree", tmp_path / f"{mode:o}" / "dist"
+        tree.mkdir(parents=True)
+        for name in names:
+            shutil.copy(ROOT / name, tree)
+        shutil.copytree(ROOT / "mdcache", tree / "mdcache", ignore=shutil.ignore_patterns("__pycache__"))
+        for path in tree.rglob("*"):
+            if path.is_file():
+                path.chmod(mode)
+                os.utime(path, (written_s, written_s))
+        files = build(tree, folder, "wheel", "sdist", TZ=zone, SOURCE_DATE_EPOCH="1700000000")
+        built.append([(each.name, each.read_bytes()) for each in files])
+    assert [name for name, _ in built[0]] == [f"mdcache-{mdcache.__version__}{end}" for end in ENDS]
+    assert built[0] == built[1]
+
+
 @pytest.mark.processes
 def test_a_tree_without_git_builds_a_whole_package(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
@@ -73,14 +110,7 @@ def test_a_tree_without_git_builds_a_whole_package(tmp_path: Path) -> None:
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, tree)
     shutil.copytree(ROOT / "mdcache", tree / "mdcache", ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=tree,
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    (wheel,) = tmp_path.glob("*.whl")
+    (wheel,) = build(tree, tmp_path, "wheel")
     with zipfile.ZipFile(wheel) as built:
         packed = {name for name in built.namelist() if name.startswith("mdcache/")}
         (entry_points,) = (name for name in built.namelist() if name.endswith("entry_points.txt"))
