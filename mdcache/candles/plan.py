@@ -6,6 +6,7 @@ Pure. After a read was merged, or blocks were loaded from a store, the same ques
 more. What is in a store is loaded, never read from Binance again.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mdcache.candles.block import Block
@@ -49,6 +50,14 @@ class Serve:
     def parts(self) -> list[bytes]:
         """Return the rows as printed, in slices that commas join."""
         return [block.piece(i, j) for block, i, j in self.pieces] + [row.raw for row in self.tail_rows]
+
+    def slices(self, rows: int) -> Iterator[tuple[bytes, int]]:
+        """Return the rows as `parts` does, in slices of at most so many of a block, with the number in each."""
+        for block, i, j in self.pieces:
+            for at in range(i, j, rows):
+                yield block.piece(at, min(at + rows, j)), min(rows, j - at)
+        if self.tail_rows:
+            yield b",".join(row.raw for row in self.tail_rows), len(self.tail_rows)
 
     def first_open_ms(self) -> int | None:
         """Return the open time of the first row; `None` without rows."""

@@ -30,7 +30,8 @@ from mdcache.serving.ports import RowSource
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
 _PAGE_ROWS = 2_000  # of one question to the data path: it is planned, and printed, in less than half a millisecond
-_KEPT_ROWS = 2_000
+_PIECE_ROWS = 500  # that are printed at once; as a table, too, they take half a millisecond
+_KEPT_ROWS = 2_000  # of a series, which are kept as they are printed
 _READS_AT_ONCE = 8  # no more are sent at once anyway
 _SLICE_S = 0.002  # then other tasks run
 _FOREVER_MS = 10**15
@@ -112,10 +113,12 @@ class RowReads:
                 yield kept.content
             return
         for served, answer in found.pages:
+            if found.ready_key is None:
+                yield from _slices(served, newest_open=answer.newest_open)
+                continue
             body = json_rows(b",".join(served.parts()), served.rows, newest_open=answer.newest_open)
-            if found.ready_key is not None:
-                ready = KeptRows(replace(answer, body=body), found.key, found.tag)
-                self._ready_answers.offer(found.ready_key, ready, self._clocks.now(found.key.market))
+            ready = KeptRows(replace(answer, body=body), found.key, found.tag)
+            self._ready_answers.offer(found.ready_key, ready, self._clocks.now(found.key.market))
             if body:
                 yield body
 
@@ -196,6 +199,13 @@ class RowReads:
             if last:
                 return pages
             lo_ms = hi_ms + 1
+
+
+def _slices(served: Serve, *, newest_open: bool) -> Iterator[bytes]:
+    left = served.rows
+    for raw, rows in served.slices(_PIECE_ROWS):
+        left -= rows
+        yield json_rows(raw, rows, newest_open=newest_open and not left)
 
 
 def _endpoint(key: SeriesKey) -> KlineEndpoint:

@@ -33,9 +33,9 @@ from tests.support.serving_harness import ServingHarness
 FIRST_MS, MINUTE = 1_500_000_000_000 // 60_000 * 60_000, 60_000
 INTERVALS = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h")
 PLAN_S, JSON_ROW_S, CSV_ROW_S, ARROW_ROW_S = 0.0005, 0.25e-6, 0.35e-6, 2e-6
-MOST_HELD_S = 0.003
+MOST_HELD_S = 0.0025
 MOST_AHEAD = 8_000  # rows that are printed and not sent yet
-MEMORY = 8 << 20
+MEMORY = 1 << 19  # of which 200 series that are kept printed need more
 
 
 def fields(number: int) -> tuple[Any, ...]:
@@ -185,23 +185,15 @@ CHECKS = {"json": check_json, "csv": check_csv, "arrow": check_arrow}
 
 @pytest.mark.parametrize("form", CHECKS)
 @pytest.mark.parametrize(
-    ("series", "rows"),
-    [
-        (200, 40),
-        (10, 6_000),
-        pytest.param(1_000, 1_000, marks=pytest.mark.exhaustive),
-        pytest.param(10, 100_000, marks=pytest.mark.exhaustive),
-        pytest.param(1, 1_000_000, marks=pytest.mark.exhaustive),
-    ],
+    ("series", "rows"), [(200, 40), (10, 6_000), pytest.param(1_000, 1_000, marks=pytest.mark.exhaustive)]
 )
 async def test_long_answers_are_right_and_neither_hold_the_loop_nor_are_made_before_they_are_sent(
     form: str, series: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     w = World(series, rows, monkeypatch)
-    for asked in range(3):  # printed; printed to be kept; as far as it was, taken from what is kept
+    for _ in range(3 if series * rows < 100_000 else 1):  # printed; printed to be kept; taken from what is kept
         body, held_s = await w.ask(form)
+        CHECKS[form](w, body)
         assert held_s <= MOST_HELD_S
         assert w.most_ahead <= MOST_AHEAD
         assert w.house.library.memory.held_bytes <= MEMORY
-        if not asked or series * rows < 100_000:
-            CHECKS[form](w, body)
