@@ -171,6 +171,36 @@ async def test_rows_that_came_or_went() -> None:
     assert (await w.ask(SPOT, query)).body == w.exchange.truth(SPOT, query, at_ms=w.clock.true_ms())
 
 
+KINDS = [
+    ("/api/v3/uiKlines", "symbol=BTCUSDT&interval=1m&limit=1000", {}),
+    ("/api/v3/klines", "symbol=BTCUSDT&interval=1d&limit=1000&timeZone=8", {}),
+    ("/api/v3/klines", "symbol=BTCUSDT&interval=15m&limit=1000", {"x-mbx-time-unit": "MICROSECOND"}),
+    ("/api/v3/klines", "symbol=BTCUSDT&interval=1m&limit=1000&startTime=1518049000000", {}),  # a halt, off the grid
+    ("/api/v3/klines", "symbol=BTCUSDT&interval=3d&limit=1000", {}),
+    ("/api/v3/klines", "symbol=BTCUSDT&interval=1M&limit=1000&startTime=0", {}),
+    ("/fapi/v1/continuousKlines", "pair=BTCUSDT&contractType=PERPETUAL&interval=1h&limit=1500", {}),
+    ("/fapi/v1/premiumIndexKlines", "symbol=BTCUSDT&interval=1d&limit=1500", {}),
+    ("/dapi/v1/klines", "symbol=BTCUSD_PERP&interval=1d&limit=1500", {}),  # windows of 200 days
+    ("/dapi/v1/klines", "symbol=BTCUSD_PERP&interval=1M&limit=1500", {}),
+    ("/dapi/v1/indexPriceKlines", "pair=BTCUSD&interval=1w&limit=1500", {}),
+]
+
+
+@pytest.mark.exhaustive
+async def test_all_kinds_of_series_are_read_again_as_they_are(tmp_path: Path) -> None:
+    w = await ready(world(tmp_path))
+    for path, query, headers in KINDS:
+        await w.ask(path, query, headers=headers)
+    for count in (1_000_000, 50):
+        found = await audit(w, count)
+        assert (found.state, found.verdicts) == (AuditState.DONE, verdicts(same=found.rows))
+    await w.aclose()
+    w.restart()
+    again = await audit(w, 1_000_000)
+    assert again.verdicts == verdicts(same=again.rows)
+    assert again.rows > 8_000
+
+
 async def test_one_read_alone_changes_nothing() -> None:
     w = world()
     edited = edit_rows(w)
