@@ -258,14 +258,21 @@ TROUBLE = Section(
             "Buckets without a row between rows: halts and outages of the exchange.",
             "short",
             Query(f"sum by (market) ({metric('holes', _MARKET)})", "{{market}}"),
-            width=12,
+            width=8,
+        ),
+        stacked(
+            "Rows of dump files",
+            "What was read from Binance stands where they differ.",
+            "short",
+            Query(grown("dump_rows_total", "market, verdict", _MARKET), "{{market}} {{verdict}}"),
+            width=8,
         ),
         stacked(
             "Failures",
             "Things that failed behind an answer; the log says more.",
             "short",
             Query(grown("failures_total", "what"), "{{what}}"),
-            width=12,
+            width=8,
         ),
     ),
 )

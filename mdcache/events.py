@@ -181,6 +181,25 @@ class RowRevised:
     now: bytes
 
 
+class DumpVerdict(StrEnum):
+    """What became of a row of a dump."""
+
+    TAKEN = "taken"
+    SAME = "same"  # as what was known
+    DIFFERING = "differing"  # from what was read, before or after it was taken
+    LEFT = "left"  # to be read
+
+
+@dataclass(frozen=True, slots=True)
+class DumpRowsJudged:
+    """Rows of dumps were compared with what is known, or with a reply; `verdict` says what became of them."""
+
+    market: str
+    series: str
+    verdict: DumpVerdict
+    rows: int
+
+
 @dataclass(frozen=True, slots=True)
 class RowsAudited:
     """Settled rows were read again, and so many of them compare like this with what Binance shows."""
@@ -337,6 +356,7 @@ Event = (
     | OddBody
     | RowRevised
     | RowsAudited
+    | DumpRowsJudged
     | DerivationAttempted
     | DerivationEnded
     | RequestCollapsed

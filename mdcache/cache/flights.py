@@ -14,6 +14,7 @@ from mdcache.cache.series_registry import Pin, SeriesRegistry
 from mdcache.cache.sharing import NoSharing, RowSharing
 from mdcache.cache.single_flight import SingleFlight
 from mdcache.cache.wipes import Wipes
+from mdcache.candles.dump_merge import withdraw_at, withdraw_contradicted
 from mdcache.candles.freshness import TailFloor
 from mdcache.candles.merge import merge, prove_reply
 from mdcache.candles.plausibility import Suspicion, cut_at_long_gap, find_suspicion
@@ -26,6 +27,8 @@ from mdcache.clock import Clock, Instant
 from mdcache.errors import BodyFault, InvalidBody
 from mdcache.events import (
     BackgroundTask,
+    DumpRowsJudged,
+    DumpVerdict,
     Events,
     OddBody,
     ReadReason,
@@ -64,6 +67,7 @@ class Flight:
 
     `min_as_of_ms`: the least as-of that serves a waiting request. `satisfied_by_peers`: another replica already had
     what was missing, and nothing was sent. `open_times_ms`: those of the reply's rows, once merged.
+    `contradicted_rows`: rows of dumps that differed from a reply, and were forgotten.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Flight:
         self.as_of_publishable = False
         self.open_times_ms: tuple[int, ...] | None = None
         self.lease: Lease | None = None
+        self.contradicted_rows = 0
         self.clock = clock
         self._exchange_now = exchange_now
 
@@ -108,6 +113,7 @@ class Flight:
         """Return the reply's rows, or raise `InvalidBody` if it does not answer this window."""
         window, series = self.window, self.series
         page = await _read_page(series, window, reply, self.clock)
+        self.contradicted_rows += withdraw_contradicted(series, page.rows, window, reply.sent.ms)
         rows = cut_at_long_gap(series, page.rows, window)
         oddity = page.oddity
         if len(rows) < len(page.rows):  # as if no more were requested: a cut is no sign of a beginning
@@ -330,6 +336,9 @@ class Flights:
         self._events.emit(RowsRead(market, len(page.rows)))
         if page.oddity:
             self._events.emit(OddBody(market, path, page.oddity))
+        if flight.contradicted_rows:
+            differing = DumpVerdict.DIFFERING
+            self._events.emit(DumpRowsJudged(market, str(series.key), differing, flight.contradicted_rows))
         for revision in revisions:
             self._events.emit(RowRevised(market, str(series.key), revision.open_ms, revision.was, revision.now))
 
@@ -359,13 +368,14 @@ class Flights:
     async def _resolve_shortened(
         self, series: Series, page: CheckedPage, suspicion: Suspicion, looked: list[Row]
     ) -> None:
-        """Note that a page was cut, or forget what the exchange has lost; raise `InvalidBody` if it is neither."""
+        """Note that a page was cut, or forget what the exchange lacks; raise `InvalidBody` if it is neither."""
         if any(row.open_ms == suspicion.known_ms for row in looked):
             series.note_capped(len(page.rows))
             return
         if not looked and suspicion.look is not None and suspicion.look.end_ms != suspicion.known_ms:
             raise InvalidBody(BodyFault.EMPTY, f"nothing from {suspicion.known_ms} on")
-        await self._wipes.forget(series)
+        if suspicion.known_ms is None or not withdraw_at(series, suspicion.known_ms):
+            await self._wipes.forget(series)
 
     async def _fetch(self, flight: Flight) -> CheckedPage:
         """Fetch a page, and load every stored block it will be merged with."""
@@ -377,6 +387,7 @@ class Flights:
         length_ms = series.interval.length_ms
         end_ms = FOREVER_MS if proof.open_ended else proof.hi_ms + length_ms
         if await self._registry.persistence.load_range(series, proof.lo_ms - length_ms, end_ms):
+            flight.contradicted_rows += withdraw_contradicted(series, page.rows, page.window, page.read.as_of_ms)
             return replace(page, suspicion=find_suspicion(series, page.rows, page.window, page.read))
         return page
 

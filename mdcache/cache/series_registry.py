@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -166,6 +166,13 @@ class SeriesRegistry:
         """Evict until the bound holds."""
         if evicted := self.memory.evict():
             self._events.emit(MemoryEvicted("entries", evicted))
+
+    def release(self, key: SeriesKey, indexes: Iterable[int]) -> None:
+        """Evict these blocks, except those that a question or flight needs: one long scan shall displace no others."""
+        series = self._series.get(key)
+        for index in indexes:
+            if series is not None and index in series.blocks:
+                self._evict(BlockKey(key, index))
 
     def register_evictable(self, kind: str, holder: Evictable) -> None:
         """Let `holder` share the memory, under keys `(kind, …)`."""

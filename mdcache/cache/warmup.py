@@ -1,8 +1,9 @@
-"""Warm-up: read spans of series through the data path before any client asks for them.
+"""Warm-up: read spans of series before any client asks for them, through the data path or from dump files.
 
 One job at a time, and one question at a time within it, in the low lane, oldest first. What is known costs nothing: a
 job that was cancelled, or whose process ended, continues where it stopped when it is started again. While Binance
-can't be asked the job waits. Any other error ends the series, and the job goes on with the next one.
+can't be asked the job waits. Any other error ends the series, and the job goes on with the next one. A job from dump
+files asks Binance nothing (`dump_loader.py`).
 """
 
 import asyncio
@@ -13,10 +14,15 @@ from typing import Protocol
 from urllib.parse import quote
 
 from mdcache.cache.answers import Caller
+from mdcache.cache.dump_loader import DumpLoader
 from mdcache.cache.kline_answers import KlineAnswer
+from mdcache.candles.dump_merge import DumpMerge
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.clock import Clock
-from mdcache.errors import MdcacheError, UpstreamUnavailable
+from mdcache.dumps.faults import DumpsUnavailable, DumpUnusable
+from mdcache.dumps.files import DumpFile
+from mdcache.dumps.sources import DumpSource
+from mdcache.errors import MdcacheError, Refusal, UpstreamUnavailable
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Event, Events, UpstreamCalled
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import KlineQuestion, parse_klines
@@ -24,6 +30,7 @@ from mdcache.exchange.markets import KLINE_ENDPOINTS, KlineEndpoint, Market
 from mdcache.upstream.priority import Lane
 
 _MIN_WAIT_S, _MAX_WAIT_S = 0.25, 60.0  # an operator may open a gate, and a limit may be raised
+_MAX_UNUSABLE = 100  # files of which the progress says why
 _WARMUP_CALLER = Caller(lane=Lane.LOW)
 
 
@@ -45,7 +52,7 @@ ACTIVE_STATES = frozenset({WarmupState.RUNNING, WarmupState.WAITING})
 class WarmupRequest:
     """What to read: klines of each symbol in each interval, with open times from `since_ms` to `until_ms` (inclusive).
 
-    `until_ms` is `None` for now.
+    `until_ms` is `None` for now. `dumps`: the folder or URL of dump files to take them from; `None`: from Binance.
     """
 
     market: Market
@@ -53,6 +60,7 @@ class WarmupRequest:
     intervals: tuple[str, ...]
     since_ms: int
     until_ms: int | None = None
+    dumps: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,8 @@ class WarmupProgress:
 
     `detail`: what it waits for, or why it failed. `weight`: of the low lane's reads of this path since it began.
     `pages`: pages answered, from memory and disk too. `pages_left`: at most, since a series may begin later. `errors`:
-    by series, the error that ended it.
+    by series, the error that ended it. From dump files: `rows` are those taken, `known` those that were known and are
+    the same, `differing` those that are not, `left` those that can't be used; `unusable`: why, by file, the first 100.
     """
 
     state: WarmupState = WarmupState.IDLE
@@ -74,6 +83,10 @@ class WarmupProgress:
     pages_left: int = 0
     seconds: float = 0.0
     errors: Mapping[str, str] = field(default_factory=dict)
+    known: int = 0
+    differing: int = 0
+    left: int = 0
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
 
 class KlineSource(Protocol):
@@ -100,6 +113,9 @@ class _WarmupJob:
     pages: int = 0
     ended_s: float | None = None
     errors: dict[str, str] = field(default_factory=dict)
+    dumps: str | None = None
+    judged: DumpMerge = field(default_factory=DumpMerge)
+    unusable: dict[str, str] = field(default_factory=dict)
 
     def step_ms(self, interval: str) -> int:
         """Return the longest span whose rows fit one page."""
@@ -114,8 +130,9 @@ class _WarmupJob:
 class Warmup:
     """The job, if there is one. The weight of its reads is counted from `events`."""
 
-    def __init__(self, source: KlineSource, clock: Clock, events: Events) -> None:
+    def __init__(self, source: KlineSource, dump_loader: DumpLoader, clock: Clock, events: Events) -> None:
         self._source = source
+        self._dump_loader = dump_loader
         self._clock = clock
         self._events = events
         self._job: _WarmupJob | None = None
@@ -129,7 +146,9 @@ class Warmup:
         until_ms = self._clock.wall_ms() if request.until_ms is None else request.until_ms
         endpoint = KLINE_ENDPOINTS[f"{request.market.prefix}klines"]
         names = {(symbol, interval): 0 for symbol in request.symbols for interval in request.intervals}
-        job = _WarmupJob(endpoint, request.since_ms, until_ms, len(names), self._clock.now(), names)
+        job = _WarmupJob(
+            endpoint, request.since_ms, until_ms, len(names), self._clock.now(), names, dumps=request.dumps
+        )
         names.update({name: job.pages_from(request.since_ms, name[1]) for name in names})
         self._job = job
         self._task = asyncio.get_running_loop().create_task(self._run(job), name="warming")
@@ -146,12 +165,16 @@ class Warmup:
             detail=job.detail,
             series_done=job.total - len(job.left),
             series_total=job.total,
-            rows=job.rows,
+            rows=job.rows + job.judged.taken,
             weight=job.weight,
             pages=job.pages,
             pages_left=sum(job.left.values()),
             seconds=(self._clock.now() if job.ended_s is None else job.ended_s) - job.began_s,
             errors=dict(job.errors),
+            known=job.judged.same,
+            differing=job.judged.differing,
+            left=job.judged.left,
+            unusable=dict(job.unusable),
         )
 
     async def cancel(self) -> None:
@@ -178,6 +201,8 @@ class Warmup:
             job.weight += event.weight
 
     async def _run(self, job: _WarmupJob) -> None:
+        if job.dumps is not None:
+            await self._load_dumps(job, job.dumps)
         while job.left:
             symbol, interval = next(iter(job.left))
             try:
@@ -192,9 +217,40 @@ class Warmup:
         job.ended_s, job.state, job.detail = self._clock.now(), WarmupState.DONE, ""
         if task.cancelled():
             job.state = WarmupState.CANCELLED
-        elif (error := task.exception()) is not None:
+        elif isinstance(error := task.exception(), DumpsUnavailable):
+            job.state, job.detail = WarmupState.FAILED, str(error)
+        elif error is not None:
             job.state, job.detail = WarmupState.FAILED, type(error).__name__
             self._events.emit(BackgroundTaskFailed(BackgroundTask.WARMUP, f"{type(error).__name__}: {error}"))
+
+    async def _load_dumps(self, job: _WarmupJob, where: str) -> None:
+        """Take all series from dump files; raise `DumpsUnavailable` if no more can be had."""
+        source = self._dump_loader.open_source(where, job.endpoint.market)
+        try:
+            while job.left:
+                symbol, interval = next(iter(job.left))
+                try:
+                    await self._load_series(job, source, symbol, interval)
+                except Refusal as error:
+                    job.errors[f"{job.endpoint.market}/{symbol}/{interval}"] = str(error)
+                del job.left[symbol, interval]
+        finally:
+            await source.aclose()
+
+    async def _load_series(self, job: _WarmupJob, source: DumpSource, symbol: str, interval: str) -> None:
+        question = parse_klines(job.endpoint, f"symbol={quote(symbol)}&interval={quote(interval)}", {})
+
+        def on_rows(until_ms: int, judged: DumpMerge) -> None:
+            job.judged += judged
+            left = job.pages_from(until_ms, interval)
+            job.pages += max(0, job.left[symbol, interval] - left)
+            job.left[symbol, interval] = min(left, job.left[symbol, interval])
+
+        def on_unusable(file: DumpFile, error: DumpUnusable) -> None:
+            if len(job.unusable) < _MAX_UNUSABLE:
+                job.unusable[file.name] = str(error)
+
+        await self._dump_loader.load(source, question.key, (job.since_ms, job.until_ms), on_rows, on_unusable)
 
     async def _read_series(self, job: _WarmupJob, symbol: str, interval: str) -> None:
         """Read one series, page by page."""

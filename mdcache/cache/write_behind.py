@@ -45,6 +45,10 @@ class Persistence:
         """Save what changed in `series` before a part of it leaves memory; return whether that part stays stored."""
         return False
 
+    async def flush(self) -> str:
+        """Wait until all changes are stored; return why they are not, in one clause, or nothing."""
+        return "persistence is off (MDCACHE_PERSIST, MDCACHE_DISK_MAX_MB): nothing would be kept"
+
     def touch(self, series: Series, answer: Serve) -> None:
         """Note that the blocks of an answer were used."""
 
@@ -125,6 +129,11 @@ class WriteBehind(Persistence):
         if change is not None:
             self._store.save(series.key, change)
         return series.outline_loaded
+
+    async def flush(self) -> str:
+        """Hand all changes to the store, and wait until they are written."""
+        self._save_all()
+        return await self._store.flush()
 
     async def purge(self, series_filter: SeriesFilter) -> int:
         """Delete the matching series; outlines that are being loaded are loaded again."""

@@ -149,6 +149,7 @@ def _settle(series: Series, rows: list[Row], count: int, span: Span, proof: Proo
     before = _emptiness(series, start, proof.end_ms)
     series.blocks.replace(start, proof.end_ms, rows[:count])
     series.coverage.remove(end, proof.end_ms)
+    series.from_dumps.remove(end, proof.end_ms)
     if proof.open_ended:  # and the bucket below: another tail read could add nothing to what was evicted there
         series.note_read_again(start - series.interval.length_ms, FOREVER_MS)
     series.cover(start, end)

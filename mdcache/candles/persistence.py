@@ -16,10 +16,11 @@ from mdcache.exchange.markets import Market
 
 @dataclass(frozen=True, slots=True)
 class StoredBlock:
-    """A block and the covered parts of its aligned span."""
+    """A block and the covered parts of its aligned span; `from_dumps`: those that no read has confirmed."""
 
     block: Block
     coverage: tuple[Span, ...]
+    from_dumps: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,9 @@ class RowStore(Protocol):
 
     def save(self, key: SeriesKey, change: SeriesChange) -> None:
         """Store `change` soon."""
+
+    async def flush(self) -> str:
+        """Wait until everything saved is written; return what is wrong with the store, in one clause, or nothing."""
 
     def touch(self, key: SeriesKey, indexes: Iterable[int]) -> None:
         """Note that these blocks were used."""

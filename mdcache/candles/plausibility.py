@@ -5,6 +5,7 @@ read again at once, and the same reply is then accepted, unless it looks like th
 the same question again would prove nothing, a window of another kind decides (`Suspicion.look`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mdcache.candles.ranges import FOREVER_MS, Span
@@ -65,7 +66,7 @@ def find_suspicion(series: Series, rows: list[Row], window: Window, read: ReadTi
         return None
     if (shortened := _find_shortened(series, rows, window, read)) is not None:
         return shortened
-    lo, hi = _expected_span(series, rows, window)
+    lo, hi = expected_span(series, rows, window)
     tail = series.tail_known_at(read.early_ms)
     repeated = series.blocks.count_repeated(rows, lo, hi)
     fresh = rows[repeated:]
@@ -143,7 +144,7 @@ def _find_silence(series: Series, rows: list[Row], window: Window, read: ReadTim
     return Suspicion(f"nothing in {since_ms}..{until_ms}", lagging=False, look=look)
 
 
-def _expected_span(series: Series, rows: list[Row], window: Window) -> Span:
+def expected_span(series: Series, rows: Sequence[Row], window: Window) -> Span:
     """Return the span [lo, hi) in which the reply must contain every known row."""
     lo = window.start_ms or 0
     hi = FOREVER_MS if window.end_ms is None else window.end_ms + 1

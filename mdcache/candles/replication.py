@@ -1,8 +1,9 @@
 """Export what a series knows, and apply what another replica exported. Pure.
 
-Settled rows, empty ranges and the tail are exchanged. What only one replica knows is added. If both know a row, the
-later revision wins. A tail is accepted if it is newer and shows no less than ours (docs/design.md#tail-replacement). So
-it does not matter which replica applies the other's state, or in which order.
+Settled rows, empty ranges and the tail are exchanged. What only one replica knows is added. If both know a row, one
+that was read outranks one of a dump, else the later revision wins. A tail is accepted if it is newer and shows no less
+than ours (docs/design.md#tail-replacement). So it does not matter which replica applies the other's state, or in which
+order.
 """
 
 from bisect import bisect_left
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mdcache.candles.block import Block
+from mdcache.candles.dump_merge import outrank, withdraw_within
 from mdcache.candles.empty_ranges import EmptyRange
 from mdcache.candles.merge import Revision, merge_tail
 from mdcache.candles.persistence import StoredBlock
@@ -96,23 +98,27 @@ def _accepts_tail(series: Series, tail: Tail) -> bool:
 
 
 def _apply_block(series: Series, index: int, shared: SharedBlock) -> list[Revision]:
-    block, known = shared.stored.block, shared.stored.coverage
+    block, known, dumps = shared.stored.block, shared.stored.coverage, shared.stored.from_dumps
     limit = series.tail.start_ms if series.tail is not None else FOREVER_MS
     start, end = series.blocks.span(index)
     if not series.coverage.intersection(start, end) and all(hi <= limit for _, hi in known):
         series.blocks.restore(block)
         for lo, hi in known:
             series.cover(lo, hi)
+        for span in dumps:
+            series.from_dumps.add(*span)
         series.blocks.unsaved.add(index)
         _note_revised(series, shared)
         return []
     revisions: list[Revision] = []
-    for lo, hi in known:
+    for lo, hi in outrank(series, shared.stored):
         below = min(hi, limit)
         both = series.coverage.intersection(lo, below)
         for gap_lo, gap_hi in series.coverage.gaps(lo, below):
             series.blocks.replace(gap_lo, gap_hi, _rows(block, gap_lo, gap_hi))
             series.cover(gap_lo, gap_hi)
+            for a, b in dumps:
+                series.from_dumps.add(max(a, gap_lo), min(b, gap_hi))
             series.blocks.unsaved.add(index)
         for span in both:
             revisions += _resolve_differences(series, *span, shared)
@@ -190,6 +196,7 @@ def _settle_as_others_did(series: Series, block: Block, hi: int) -> None:
 def _apply_empty_ranges(series: Series, state: SeriesState) -> None:
     limit = series.tail.start_ms if series.tail is not None else FOREVER_MS
     for lo, hi in state.outside_blocks:
+        withdraw_within(series, lo, hi)
         for gap_lo, gap_hi in series.coverage.gaps(lo, min(hi, limit)) if lo < limit else ():
             series.cover(gap_lo, gap_hi)
             series.unsaved = True

@@ -55,7 +55,8 @@ class Series:
 
     `coverage`: the spans in which every row is known and in memory. `stored`: spans that are known, but whose rows are
     in a store: a block's span is either covered or stored, never both, and a stored block must be restored before a
-    reply is merged there. `evicted`: spans that were known once, and have not been read again since.
+    reply is merged there. `evicted`: spans that were known once, and have not been read again since. `from_dumps`: the
+    parts of the coverage that dumps brought and no read has confirmed (docs/design.md#dumps).
 
     `tail` is what REST reads brought, `live_tail` what is shown. `stream`: the frames laid over it, if there are any.
 
@@ -75,6 +76,7 @@ class Series:
         "empty_ranges",
         "endpoint",
         "evicted",
+        "from_dumps",
         "interval",
         "key",
         "merged_as_of_ms",
@@ -111,6 +113,7 @@ class Series:
         self.coverage = RangeSet()
         self.stored = RangeSet()
         self.evicted = RangeSet()
+        self.from_dumps = RangeSet()
         self.empty_ranges = EmptyRanges()
         self.tail: Tail | None = None
         self.stream: StreamTail | None = None
@@ -321,7 +324,7 @@ class Series:
         """Forget everything (a purge). The store deletes what is stored."""
         self.blocks.drop_all()
         self.unsaved = False
-        self.coverage, self.stored, self.evicted = RangeSet(), RangeSet(), RangeSet()
+        self.coverage, self.stored, self.evicted, self.from_dumps = RangeSet(), RangeSet(), RangeSet(), RangeSet()
         self.empty_ranges = EmptyRanges()
         self.tail = None
         self.stream = None
@@ -341,8 +344,9 @@ class Series:
             del self.revised_as_of[next(iter(self.revised_as_of))]
 
     def cover(self, start: int, end: int) -> None:
-        """Record that every row in [start, end) is in memory."""
+        """Record that every row in [start, end) is in memory, and was read from Binance."""
         self.coverage.add(start, end)
+        self.from_dumps.remove(start, end)
         self.note_read_again(start, end)
 
     def note_read_again(self, start: int, end: int) -> None:

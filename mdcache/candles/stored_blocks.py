@@ -47,6 +47,8 @@ def restore_block(series: Series, index: int, stored_block: StoredBlock | None) 
         series.blocks.restore(stored_block.block)
         for a, b in stored_block.coverage:
             series.coverage.add(a, b)
+        for a, b in stored_block.from_dumps:
+            series.from_dumps.add(a, b)
     for a, b in expected:
         for lost_from, lost_to in series.coverage.gaps(a, b):
             series.evicted.add(lost_from, lost_to)
@@ -65,6 +67,7 @@ def evict_block(series: Series, index: int, *, stored: bool = False) -> None:
         series.empty_ranges.clear(start, end)
     series.blocks.drop(index)
     series.coverage.remove(start, end)
+    series.from_dumps.remove(start, end)
 
 
 def pop_change(series: Series) -> SeriesChange | None:
@@ -81,7 +84,8 @@ def block_with_coverage(series: Series, index: int) -> StoredBlock | None:
     block = series.blocks.find(index)
     if block is None:
         return None
-    return StoredBlock(block, tuple(series.coverage.intersection(*series.blocks.span(index))))
+    span = series.blocks.span(index)
+    return StoredBlock(block, tuple(series.coverage.intersection(*span)), tuple(series.from_dumps.intersection(*span)))
 
 
 def outside_blocks(series: Series) -> tuple[Span, ...]:

@@ -12,6 +12,7 @@ from mdcache import __version__
 from mdcache.cli.audit import audit
 from mdcache.cli.check import check
 from mdcache.cli.demo import demo
+from mdcache.cli.dumps import dumps
 from mdcache.cli.inspect import inspect
 from mdcache.cli.replay import replay
 from mdcache.cli.serve import serve
@@ -58,5 +59,5 @@ def _options(
     pass
 
 
-for _command in (serve, demo, check, verify, inspect, warm, audit, sim, status, replay, version):
+for _command in (serve, demo, check, verify, inspect, warm, dumps, audit, sim, status, replay, version):
     app.command()(_command)

@@ -5,7 +5,9 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -18,6 +20,8 @@ from mdcache.exchange.markets import Market
 if TYPE_CHECKING:
     from mdcache.cache.warmup import WarmupProgress
 
+DUMP_URL = "https://data.binance.vision"
+
 
 def warm(
     *,
@@ -26,6 +30,10 @@ def warm(
     intervals: Annotated[str, typer.Option(help="Intervals, separated by commas.")],
     since: Annotated[str, typer.Option(help="First open time: a date, a time (UTC) or milliseconds.")],
     until: Annotated[str | None, typer.Option(help="Last open time; default: now.")] = None,
+    from_dumps: Annotated[
+        str | None,
+        typer.Option(metavar="DIR-or-URL", help="Take them from Binance's dump files, such as " + DUMP_URL + "."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """Read whole spans of candles before a client asks for them. Other reads go first; known candles cost nothing."""
@@ -33,11 +41,8 @@ def warm(
     from mdcache.cache.warmup import WarmupRequest, WarmupState
     from mdcache.cli.warm_job import run_warm_job
 
-    since_ms, until_ms = _parse_time(since), None if until is None else _parse_time(until)
-    names = tuple(name.upper() for name in _split(symbols))
-    request = WarmupRequest(market, names, _split(intervals), since_ms, until_ms)
-    if not request.symbols or not request.intervals or (until_ms is not None and until_ms < since_ms):
-        raise typer.BadParameter("at least one symbol and one interval, and an end that is not before the start")
+    asked = parse_series(symbols, intervals, since, until)
+    request = WarmupRequest(market, *asked, dumps=None if from_dumps is None else absolute(from_dumps))
     last: list[WarmupProgress] = []
     try:
         with _progress_bar(Console(stderr=True)) as bar:
@@ -50,6 +55,22 @@ def warm(
     _print_outcome(last, as_json=as_json)
     if last[-1].state is not WarmupState.DONE or last[-1].errors:
         raise typer.Exit(1)
+
+
+def parse_series(
+    symbols: str, intervals: str, since: str, until: str | None
+) -> tuple[tuple[str, ...], tuple[str, ...], int, int | None]:
+    """Return what the options name: symbols, intervals, and the first and last open time in milliseconds."""
+    since_ms, until_ms = _parse_time(since), None if until is None else _parse_time(until)
+    names, lengths = tuple(name.upper() for name in _split(symbols)), _split(intervals)
+    if not names or not lengths or (until_ms is not None and until_ms < since_ms):
+        raise typer.BadParameter("at least one symbol and one interval, and an end that is not before the start")
+    return names, lengths, since_ms, until_ms
+
+
+def absolute(dumps: str) -> str:
+    """Return where dump files are as the daemon needs it, whose working directory may be another one."""
+    return dumps if urlsplit(dumps).scheme in {"http", "https"} else str(Path(dumps).expanduser().absolute())
 
 
 def _parse_time(text: str) -> int:
@@ -83,7 +104,8 @@ def _show_in(bar: Progress, last: "list[WarmupProgress]") -> "Callable[[WarmupPr
 
     def show(found: "WarmupProgress") -> None:
         last[:] = [found]
-        text = f"{found.series_done}/{found.series_total} series, {found.rows:,} rows, weight {found.weight:,}"
+        text = f"{found.series_done}/{found.series_total} series, {_in_words(found)}"
+        text += f", {found.rows / found.seconds:,.0f} rows/s" if found.seconds else ""
         text += f"; waiting: {found.detail}" if found.detail else ""
         bar.update(task, completed=found.pages, total=(found.pages + found.pages_left) or 1, description=text)
 
@@ -96,8 +118,19 @@ def _print_outcome(last: "list[WarmupProgress]", *, as_json: bool) -> None:
             typer.echo(json.dumps(asdict(found), indent=2))
             return
         typer.echo(
-            f"{found.state}: {found.series_done} of {found.series_total} series, {found.rows:,} rows,"
-            f" weight {found.weight:,}, {found.seconds:.1f} s" + (f"; {found.detail}" if found.detail else "")
+            f"{found.state}: {found.series_done} of {found.series_total} series, {_in_words(found)},"
+            f" {found.seconds:.1f} s" + (f"; {found.detail}" if found.detail else "")
         )
+        for why in dict.fromkeys(found.unusable.values()):
+            names = [name for name, each in found.unusable.items() if each == why]
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            typer.echo(f"mdcache: {names[0]}{more}: {why}", err=True)
         for series, message in found.errors.items():
             typer.echo(f"mdcache: {series}: {message}", err=True)
+
+
+def _in_words(found: "WarmupProgress") -> str:
+    text = f"{found.rows:,} rows, weight {found.weight:,}"
+    for count, what in ((found.known, "known"), (found.differing, "differing"), (found.left, "left to be read")):
+        text += f", {count:,} {what}" if count else ""
+    return text

@@ -4,12 +4,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import urlsplit
 
 from mdcache.cache.audit import Audit
 from mdcache.cache.audit_sample import AuditSample
 from mdcache.cache.book_starts import BookStarts
 from mdcache.cache.candles import CandleCache, CandleLimits
 from mdcache.cache.derivations import Derivations
+from mdcache.cache.dump_loader import DumpLoader
 from mdcache.cache.exchange_info import ExchangeInfo, ExchangeInfoPolicy
 from mdcache.cache.flights import Flights
 from mdcache.cache.live_tails import LiveTails, NoLiveTails, TailSources
@@ -34,6 +36,8 @@ from mdcache.candles.settling import SettlePolicy
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.clock import Clock, Instant
 from mdcache.daemon.taken_profile import AS_CONFIGURED, TakenProfile
+from mdcache.dumps.faults import DumpsUnavailable
+from mdcache.dumps.sources import HOST, DumpSource, is_url, open_source
 from mdcache.events import Events
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
@@ -183,7 +187,7 @@ def build_cache(
         book_starts,
     )
     snapshots = Snapshots(registry, exchange_info, clocks, governor, clock, events, snapshot_policy, body_sharing)
-    warmup = Warmup(candles, clock, events)
+    warmup = Warmup(candles, DumpLoader(registry, clock, events, partial(_open_dumps, settings, clock)), clock, events)
     local_purge.clearables.append(snapshots.bodies)
     return CacheParts(
         registry,
@@ -210,3 +214,10 @@ def build_audit(
     sample = AuditSample(cache.registry, clock, lambda series: clocks.now(series.key.market), rng)
     rows_per_hour = settings.audit_rows_per_hour
     return Audit(sample, cache.flights, clocks, cache.exchange_info, clock, events, rng, rows_per_hour)
+
+
+def _open_dumps(settings: Settings, clock: Clock, where: str, market: Market) -> DumpSource:
+    """Return where a job's dump files are; candles of Binance never mix with those of another exchange."""
+    if is_url(where) and urlsplit(where).hostname == HOST and market.value in settings.other_upstreams():
+        raise DumpsUnavailable(f"{HOST} has Binance's candles, and MDCACHE_{market.name}_URL is another exchange")
+    return open_source(where, clock)

@@ -18,6 +18,7 @@ import xxhash
 
 from mdcache.candles.block import Block
 from mdcache.candles.empty_ranges import EmptyRange
+from mdcache.candles.persistence import StoredBlock
 from mdcache.candles.ranges import Span
 from mdcache.stores.block_codec import decode, digest, encode
 from mdcache.stores.compression import Unreadable
@@ -33,6 +34,7 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True):
     """The metadata stored with a block's rows.
 
     `rows` and `digest` are those of the whole block; the base holds `base_rows` of them, from `base_first_ms` on.
+    Earlier releases wrote no `from_dumps`, and ignore it.
     """
 
     coverage: tuple[Span, ...]
@@ -42,6 +44,7 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True):
     base_first_ms: int
     base_rows: int
     base_digest: int
+    from_dumps: tuple[Span, ...] = ()
 
 
 class Parts(NamedTuple):
@@ -52,26 +55,24 @@ class Parts(NamedTuple):
     appended: bytes
 
 
-def split(
-    block: Block, coverage: Iterable[Span], revised_as_of: Mapping[int, int], stored: BlockRecord | None
-) -> Parts | None:
+def split(kept: StoredBlock, revised_as_of: Mapping[int, int], stored: BlockRecord | None) -> Parts | None:
     """Return the parts of a block that must be written.
 
     Args:
-        block: its rows as they are now.
-        coverage: the parts of its span that are known.
+        kept: its rows as they are now, and what is known of its span.
         revised_as_of: by open time, the as-of of the read that found a row changed.
         stored: the stored record; `None` if there is none, or it can't be read.
 
     Returns:
         The parts; `None` if all of them are stored already.
     """
-    spans, revised, now = tuple(coverage), dict(revised_as_of), digest(block)
+    block, spans, dumps = kept.block, kept.coverage, kept.from_dumps
+    revised, now = dict(revised_as_of), digest(block)
     if stored is None or not _extends(block, stored):
-        record = BlockRecord(spans, revised, len(block), now, block.open_times[0], len(block), now)
+        record = BlockRecord(spans, revised, len(block), now, block.open_times[0], len(block), now, dumps)
         return Parts(record, encode(block), b"")
     first, rows, base = stored.base_first_ms, stored.base_rows, stored.base_digest
-    record = BlockRecord(spans, revised, len(block), now, first, rows, base)
+    record = BlockRecord(spans, revised, len(block), now, first, rows, base, dumps)
     if record == stored:
         return None
     return Parts(record, None, encode(block.part(rows, len(block))) if len(block) > rows else b"")

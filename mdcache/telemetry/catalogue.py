@@ -72,6 +72,9 @@ REVISIONS = _counter("revisions", "market", "Closed rows that Binance changed af
 AUDIT_ROWS = _counter(
     "audit_rows", "market verdict", "Settled rows read again by audits, by how they compare with what is kept."
 )
+DUMP_ROWS = _counter(
+    "dump_rows", "market verdict", "Rows of dump files: taken, known and the same or differing, left to be read."
+)
 DERIVED = _counter("derived", "result", "Attempts to derive an open candle, by what came of them.")
 HOLES = _gauge("holes", "market", "Buckets without a row inside what is known.")
 SERIES = _gauge("series", "", "Series held.")

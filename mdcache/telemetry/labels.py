@@ -1,7 +1,7 @@
 """The closed sets of label values, taken from the enums that the emitting code uses."""
 
 from mdcache.errors import BodyFault, Fault
-from mdcache.events import AuditVerdict, BackgroundTask, DerivationResult, ReadReason, RetryReason
+from mdcache.events import AuditVerdict, BackgroundTask, DerivationResult, DumpVerdict, ReadReason, RetryReason
 from mdcache.exchange.endpoints import ENDPOINTS as SNAPSHOT_ENDPOINTS
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family, Market
 from mdcache.results import Result
@@ -30,6 +30,7 @@ REASONS = tuple(ReadReason)
 FAILURES = tuple(BackgroundTask)
 AUDIT_VERDICTS = tuple(AuditVerdict)
 DERIVATION_RESULTS = tuple(DerivationResult)
+DUMP_VERDICTS = tuple(DumpVerdict)
 TIERS = tuple(Tier)
 OPS = tuple(StoreOp)
 CONNECT_REASONS = tuple(ConnectReason)
@@ -48,6 +49,7 @@ retry_reason = ClosedSet(RETRY_REASONS)
 body_reason = ClosedSet(BODY_REASONS)
 audit_verdict = ClosedSet(AUDIT_VERDICTS)
 derivation_result = ClosedSet(DERIVATION_RESULTS)
+dump_verdict = ClosedSet(DUMP_VERDICTS)
 tier = ClosedSet(TIERS)
 op = ClosedSet(OPS)
 connect_reason = ClosedSet(CONNECT_REASONS)

@@ -25,6 +25,8 @@ from mdcache.events import (
     DaemonServing,
     DaemonStopped,
     DerivationEnded,
+    DumpRowsJudged,
+    DumpVerdict,
     Event,
     GateChanged,
     OddBody,
@@ -156,7 +158,7 @@ class LogSink:
             case OddBody():
                 say = self._first(self._logger.warning, "odd_body", event.market, event.oddity)
                 say("odd_body", market=event.market, path=event.path, oddity=event.oddity)
-            case RowRevised() | DerivationEnded() | RowsAudited():
+            case RowRevised() | DerivationEnded() | RowsAudited() | DumpRowsJudged():
                 self._row(event)
             case ClockMeasured() | ClockSuspect():
                 self._clocks(event)
@@ -183,11 +185,16 @@ class LogSink:
         name = "gate_extended" if event.extended else "gate_changed"
         say(name, family=event.family, state=event.state, reason=event.reason, **reopens)
 
-    def _row(self, event: RowRevised | DerivationEnded | RowsAudited) -> None:
+    def _row(self, event: RowRevised | DerivationEnded | RowsAudited | DumpRowsJudged) -> None:
         if isinstance(event, RowsAudited):
             if event.verdict is not AuditVerdict.SAME:
                 say = self._first(self._logger.warning, "rows_audited", event.market, event.verdict)
                 say("rows_audited", **asdict(event))
+            return
+        if isinstance(event, DumpRowsJudged):
+            if event.verdict is DumpVerdict.DIFFERING:
+                say = self._first(self._logger.warning, "dump_rows_differ", event.series)
+                say("dump_rows_differ", series=event.series, rows=event.rows)
             return
         if isinstance(event, RowRevised):
             name, rows = "row_revised", {"was": event.was, "now": event.now}

@@ -19,6 +19,7 @@ from mdcache.events import (
     ClockMeasured,
     ClockSuspect,
     DerivationAttempted,
+    DumpRowsJudged,
     Event,
     GateChanged,
     MemoryEvicted,
@@ -69,6 +70,7 @@ _FROM_ZERO: tuple[tuple[Metric, *tuple[Sequence[str], ...]], ...] = (
     (catalogue.COLLAPSED, labels.MARKETS),
     (catalogue.REVISIONS, labels.MARKETS),
     (catalogue.AUDIT_ROWS, labels.MARKETS, labels.AUDIT_VERDICTS),
+    (catalogue.DUMP_ROWS, labels.MARKETS, labels.DUMP_VERDICTS),
     (catalogue.DERIVED, labels.DERIVATION_RESULTS),
     (catalogue.CLOCK_DOUBTS, labels.MARKETS),
     (catalogue.STREAM_CONNECTS, labels.MARKETS, labels.CONNECT_REASONS),
@@ -143,6 +145,9 @@ class Metrics:
             RowRevised: lambda e: self._add(catalogue.REVISIONS, labels.market(e.market)),
             RowsAudited: lambda e: self._add(
                 catalogue.AUDIT_ROWS, labels.market(e.market), labels.audit_verdict(e.verdict), count=e.rows
+            ),
+            DumpRowsJudged: lambda e: self._add(
+                catalogue.DUMP_ROWS, labels.market(e.market), labels.dump_verdict(e.verdict), count=e.rows
             ),
             DerivationAttempted: lambda e: self._add(catalogue.DERIVED, labels.derivation_result(e.result)),
             RequestCollapsed: lambda e: self._add(catalogue.COLLAPSED, labels.market(e.market)),

@@ -3,6 +3,7 @@
 import pytest
 
 from mdcache.candles.block import Block
+from mdcache.candles.persistence import StoredBlock
 from mdcache.stores.block_codec import decode, encode
 from mdcache.stores.block_parts import (
     MAX_APPENDED_ROWS,
@@ -24,7 +25,7 @@ def block(count: int, first: int = 0, close: str = "2.00") -> Block:
 
 
 def written(rows: Block, stored: BlockRecord | None = None) -> Parts:
-    parts = split(rows, KNOWN, {}, stored)
+    parts = split(StoredBlock(rows, KNOWN), {}, stored)
     assert parts is not None
     return parts
 
@@ -66,11 +67,12 @@ def test_a_base_that_changed_is_written_anew(changed: Block) -> None:
 
 def test_what_is_stored_already_is_not_written() -> None:
     record = written(block(100)).record
-    assert split(block(100), KNOWN, {}, record) is None
-    only_known = split(block(100), ((0, 11),), {}, record)
+    assert split(StoredBlock(block(100), KNOWN), {}, record) is None
+    assert split(StoredBlock(block(100), KNOWN, from_dumps=KNOWN), {}, record) is not None
+    only_known = split(StoredBlock(block(100), ((0, 11),)), {}, record)
     assert only_known is not None
     assert only_known.base is None
-    assert split(block(100), KNOWN, {0: 5}, record) is not None
+    assert split(StoredBlock(block(100), KNOWN), {0: 5}, record) is not None
 
 
 def test_a_base_may_come_from_a_block_of_our_own() -> None:

@@ -9,6 +9,7 @@ import httpx
 from mdcache.cache.answers import CacheStatus
 from mdcache.cache.audit import Audit
 from mdcache.cache.audit_sample import AuditSample
+from mdcache.cache.dump_loader import DumpLoader
 from mdcache.cache.flights import Flights
 from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.cache.live_tails import NoLiveTails
@@ -22,6 +23,7 @@ from mdcache.cache.wipes import Wipes
 from mdcache.candles.series import Series
 from mdcache.candles.settling import SettlePolicy
 from mdcache.clock import Clock
+from mdcache.dumps.sources import open_source
 from mdcache.errors import NotCached
 from mdcache.events import Event, Events
 from mdcache.exchange.klines import SeriesKey
@@ -152,7 +154,8 @@ class ServingHarness:
                 listeners=lambda: self.listening,
             )
         )
-        self.warming = Warmup(self.candles, self.clock, events)
+        loader = DumpLoader(self.library, self.clock, events, lambda where, _: open_source(where, self.clock))
+        self.warming = Warmup(self.candles, loader, self.clock, events)
         sample = AuditSample(self.library, self.clock, lambda _: now, random.Random(1))
         symbols = cast("SymbolChecks", None)  # no row is kept that could be read again
         self.audit = Audit(sample, flights, self.governor.clocks, symbols, self.clock, events, random.Random(1), 0)

@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
+from mdcache.candles.dump_merge import withdraw_at, withdraw_contradicted
 from mdcache.candles.freshness import TailFloor
 from mdcache.candles.merge import merge
 from mdcache.candles.plan import ReadWindow, Serve, plan
@@ -88,6 +89,7 @@ def ask(
         reads += 1
         rows = exchange.read(step.window, at_ms - lag_ms)
         read = ReadTime(at_ms, at_ms)
+        withdraw_contradicted(series, rows, step.window, at_ms)
         if (suspicion := find_suspicion(series, rows, step.window, read)) is not None:
             reads += 1
             if suspicion.look is None:
@@ -96,7 +98,7 @@ def ask(
                 assert suspicion.known_ms is not None, "its newest rows are not its newest"
                 if suspicion.known_ms == looked[0].open_ms:
                     series.note_capped(len(rows))
-                else:
+                elif not withdraw_at(series, suspicion.known_ms):
                     series.forget()
         merge(series, rows, step.window, read)
     raise AssertionError((question, series.tail, list(series.coverage), exchange.calls[-8:]))

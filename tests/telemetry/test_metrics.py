@@ -18,6 +18,8 @@ from mdcache.events import (
     DerivationAttempted,
     DerivationEnded,
     DerivationResult,
+    DumpRowsJudged,
+    DumpVerdict,
     Event,
     GateChanged,
     MemoryEvicted,
@@ -66,6 +68,7 @@ mdcache_stream_resubscribed_total{market} mdcache_tails{market,source} mdcache_f
 mdcache_audit_rows_total{market,verdict}
 mdcache_derived_total{result} mdcache_listeners{market,kind} mdcache_listeners_max mdcache_listened_topics{market}
 mdcache_listened_series{market} mdcache_relayed_frames_total{market} mdcache_dropped_frames_total{market,reason}
+mdcache_dump_rows_total{market,verdict}
 mdcache_mended_frames_total{market} mdcache_listener_closes_total{market,reason} mdcache_events_sent_total{market,event}
 """
 DOCUMENTED = (DOCUMENTED_TEXT + MORE).split()
@@ -81,6 +84,7 @@ def everything() -> list[Event]:
         OddBody("spot", "/api/v3/klines", "more-columns"),
         RowRevised("spot", "spot/klines/BTCUSDT/1m", 1, b"[1]", b"[2]"),
         RowsAudited("spot", AuditVerdict.DIFFERENT, 2),
+        DumpRowsJudged("spot", "spot/klines/BTCUSDT/1m", DumpVerdict.DIFFERING, 7),
         DerivationAttempted("spot", DerivationResult.DERIVED),
         DerivationEnded("spot", "spot/klines/BTCUSDT/1h", 1, b"[1]", b"[2]"),
         RequestCollapsed("spot"),
@@ -147,6 +151,7 @@ def test_events_count() -> None:
         ("queue_wait_seconds_sum", {"lane": "high"}, 0.04),
         ("rejected_bodies_total", {"market": "spot", "reason": "not-json"}, 2),
         ("revisions_total", {"market": "spot"}, 2),
+        ("dump_rows_total", {"market": "spot", "verdict": "differing"}, 14),
         ("evictions_total", {}, 14),
         ("clock_offset_seconds", {"market": "spot"}, -1.5),
         ("clock_error_seconds", {"market": "spot"}, 0.02),

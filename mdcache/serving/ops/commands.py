@@ -39,14 +39,19 @@ class AuditCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WarmupCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which series to read, from and to which open time; up to now without `until_ms`."""
+    """Which series to read, from and to which open time; up to now without `until_ms`.
+
+    `dumps`: take them from the dump files in this folder of the daemon's machine, or at this URL.
+    """
 
     market: Market
     symbols: _Names
     intervals: _Names
     since_ms: _Milliseconds
     until_ms: _Milliseconds | None = None
+    dumps: Annotated[str, msgspec.Meta(pattern=r"^(https?://|/)", max_length=1000)] | None = None
 
     def request(self) -> WarmupRequest:
         """Return it as the warm-up takes it."""
-        return WarmupRequest(self.market, tuple(self.symbols), tuple(self.intervals), self.since_ms, self.until_ms)
+        symbols, intervals = tuple(self.symbols), tuple(self.intervals)
+        return WarmupRequest(self.market, symbols, intervals, self.since_ms, self.until_ms, self.dumps)

@@ -141,7 +141,9 @@ class RowFile:
 
     def _stored_block(self, key: SeriesKey, index: int, row_id: int, raw: object, appended: object) -> StoredBlock:
         record = decode_record(self._identity(key), index, raw)
-        return StoredBlock(assemble(index, record, self._tables.base(row_id), appended), record.coverage)
+        return StoredBlock(
+            assemble(index, record, self._tables.base(row_id), appended), record.coverage, record.from_dumps
+        )
 
     # ---------------------------------------------------------------------------------- writing
 
@@ -174,7 +176,7 @@ class RowFile:
             self._tables.delete_blocks([row[0]] if row is not None else [])
             return
         before = None if row is None else self._record_if_intact(key, index, row[1])
-        parts = split(stored.block, stored.coverage, {}, before)
+        parts = split(stored, {}, before)
         if parts is None:
             return
         record = encode_record(self._identity(key), index, parts.record)

@@ -120,10 +120,11 @@ class DiskRowStore:
             self._start_writer()
             return 0
 
-    async def flush(self) -> None:
-        """Wait until nothing is left to write, or the disk has failed."""
+    async def flush(self) -> str:
+        """Wait until nothing is left to write, or the disk has failed; return what is wrong with it."""
         while self._pending and self._writer is not None and not self._backing_off:
             await asyncio.wait({self._writer}, timeout=_POLL_S)
+        return self.trouble
 
     async def aclose(self, timeout_s: float) -> None:
         """Write what is left, for at most `timeout_s`, and close the file."""

@@ -21,8 +21,8 @@ from urllib.parse import quote, unquote
 import msgspec
 import xxhash
 
-from mdcache.candles.block import Block
 from mdcache.candles.empty_ranges import EmptyRange
+from mdcache.candles.persistence import StoredBlock
 from mdcache.candles.ranges import Span
 from mdcache.candles.tail import Tail
 from mdcache.exchange.klines import SeriesKey
@@ -124,8 +124,7 @@ class EncodedBlock:
 
 def encode_block(
     keys: SeriesKeys,
-    block: Block,
-    coverage: Iterable[Span],
+    kept: StoredBlock,
     revised_as_of: Mapping[int, int],
     version: bytes,
     stamps: tuple[bytes, bytes],
@@ -134,8 +133,7 @@ def encode_block(
 
     Args:
         keys: of the series.
-        block: its rows as they are now.
-        coverage: the parts of its span that are known.
+        kept: its rows as they are now, and what is known of its span.
         revised_as_of: by open time, the as-of of the read that found a row changed.
         version: the stored version; empty if there is none.
         stamps: new ones, for the block and for its base.
@@ -144,14 +142,14 @@ def encode_block(
         What to write; `None` if it is stored already.
     """
     try:
-        before = decode_version(keys, block.index, version)
+        before = decode_version(keys, kept.block.index, version)
     except Unreadable:
         before = None
-    parts = block_parts.split(block, coverage, revised_as_of, before)
+    parts = block_parts.split(kept, revised_as_of, before)
     if parts is None:
         return None
     base_stamp = stamps[1] if parts.base is not None else version[STAMP_BYTES : 2 * STAMP_BYTES]
-    record = block_parts.encode_record(keys.identity + base_stamp, block.index, parts.record)
+    record = block_parts.encode_record(keys.identity + base_stamp, kept.block.index, parts.record)
     return EncodedBlock(stamps[0] + base_stamp, record, parts)
 
 

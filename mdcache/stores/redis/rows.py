@@ -230,7 +230,7 @@ def _encode_push(keys: SeriesKeys, push: Push) -> tuple[bytes, bytes, dict[int, 
     for index, shared in state.blocks.items():
         stored, version = shared.stored, push.known.blocks[index][0]
         stamps = (_new_stamp(), _new_stamp())
-        encoded = row_format.encode_block(keys, stored.block, stored.coverage, shared.revised_as_of, version, stamps)
+        encoded = row_format.encode_block(keys, stored, shared.revised_as_of, version, stamps)
         if encoded is not None and encoded.nbytes <= _MAX_BYTES:
             blocks[index] = encoded
     return (tail if len(tail) <= _MAX_BYTES else b""), empty_ranges, blocks
@@ -256,7 +256,7 @@ def _decode_pull(keys: SeriesKeys, known: KnownVersions, reply: _Reply, faults: 
             record = row_format.decode_version(keys, index, now)
             if part[0] != b"=":
                 rows = _rows(index, record, part, mine)
-                blocks[index] = SharedBlock(StoredBlock(rows, record.coverage), record.revised_as_of)
+                blocks[index] = SharedBlock(StoredBlock(rows, record.coverage, record.from_dumps), record.revised_as_of)
             versions[index] = now, record.coverage
         except Unreadable as error:
             faults += [str(error)] if part[1] else []  # otherwise Redis evicted the rows, or they expired

@@ -1,0 +1,64 @@
+"""Names of dump files, and which of them a span needs."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from mdcache.dumps.files import DumpFile, files_for, is_late, is_symbol
+from mdcache.exchange.markets import Market
+
+DAY = 86_400_000
+
+
+def ms(year: int, month: int, day: int, hour: int = 0) -> int:
+    return int(datetime(year, month, day, hour, tzinfo=UTC).timestamp()) * 1000
+
+
+@pytest.mark.parametrize(
+    ("file", "path"),
+    [
+        (
+            DumpFile(Market.SPOT, "BTCUSDT", "1m", date(2024, 1, 1), daily=False),
+            "data/spot/monthly/klines/BTCUSDT/1m/BTCUSDT-1m-2024-01.zip",
+        ),
+        (
+            DumpFile(Market.USDM, "BTCUSDT_240329", "1h", date(2024, 2, 29), daily=True),
+            "data/futures/um/daily/klines/BTCUSDT_240329/1h/BTCUSDT_240329-1h-2024-02-29.zip",
+        ),
+        (
+            DumpFile(Market.COINM, "BTCUSD_PERP", "1M", date(2023, 12, 1), daily=False),
+            "data/futures/cm/monthly/klines/BTCUSD_PERP/1mo/BTCUSD_PERP-1mo-2023-12.zip",
+        ),
+    ],
+)
+def test_paths_are_those_of_the_host(file: DumpFile, path: str) -> None:
+    assert file.path == path
+
+
+def test_whole_months_and_then_days_until_two_days_ago() -> None:
+    now = ms(2026, 3, 5, 7)
+    found = [each.name for each in files_for(Market.SPOT, "A", "1m", ms(2025, 12, 31, 5), now, now)]
+    months = ["A-1m-2025-12.zip", "A-1m-2026-01.zip", "A-1m-2026-02.zip"]
+    assert found == [*months, "A-1m-2026-03-01.zip", "A-1m-2026-03-02.zip", "A-1m-2026-03-03.zip"]
+    only = [each.name for each in files_for(Market.SPOT, "A", "1m", ms(2026, 3, 2, 5), ms(2026, 3, 2, 6), now)]
+    assert only == ["A-1m-2026-03-02.zip"]
+    assert [each.name for each in files_for(Market.SPOT, "A", "1w", ms(2026, 2, 1), now, now)] == ["A-1w-2026-02.zip"]
+    first = ms(2026, 3, 1, 23)
+    assert [each.name for each in files_for(Market.SPOT, "A", "1m", first - 40 * DAY, first, first)][-1] == (
+        "A-1m-2026-02-27.zip"
+    )
+
+
+def test_a_month_has_its_days_and_a_bound() -> None:
+    file = DumpFile(Market.SPOT, "A", "1m", date(2024, 2, 1), daily=False)
+    days = file.days()
+    assert (len(days), days[0].span[0], days[-1].span[1]) == (29, *file.span)
+    assert all(day.days() == [] for day in days)
+    assert file.max_rows == 29 * 1440
+    assert is_late(file, ms(2024, 6, 1))
+    assert not is_late(file, ms(2024, 3, 20))
+
+
+def test_no_name_leads_out_of_its_folder() -> None:
+    assert all(map(is_symbol, ("BTCUSDT", "BTCUSDT_240329", "币安人生USDT", "1000SHIBUSDT")))
+    assert not any(map(is_symbol, ("", "../A", "A/B", "A\\B", "A.B", "A B", "A" * 51, "A\0")))
