@@ -22,6 +22,7 @@ from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.series_list import count_series, series_lines
+from mdcache.serving.ops.shared_answers import SharedAnswers
 from mdcache.serving.ports import Readiness
 from mdcache.upstream.governor import Governor
 
@@ -84,26 +85,36 @@ class StatusSources:
 
 
 class Status:
-    """Builds the state, anew each time."""
+    """Builds the state, anew for each question, one at a time."""
 
     def __init__(self, sources: StatusSources) -> None:
         self._sources = sources
         self._began_s = sources.clock.now()
+        self._shared = SharedAnswers()
 
     async def series(self, which: SeriesFilter) -> bytes:
         """Return the series that are kept and match, as JSON."""
+        return await self._shared.answer(which, lambda: self._series(which))
+
+    async def with_series(self) -> bytes:
+        """Return the state with every series."""
+        return await self._shared.answer("with series", self._with_series)
+
+    async def json(self) -> bytes:
+        """Return the state as JSON."""
+        return await self._shared.answer("state", self._json)
+
+    async def _series(self, which: SeriesFilter) -> bytes:
         clocks = self._sources.governor.clocks
         chosen = [series for series in self._sources.registry if which.matches(series.key)]
         listed = await series_lines(chosen, self._sources.clock, clocks.now)
         return msgspec.json.encode({"series": listed})
 
-    async def with_series(self) -> bytes:
-        """Return the state with every series."""
+    async def _with_series(self) -> bytes:
         clocks = self._sources.governor.clocks
-        return await self.json(await series_lines(self._sources.registry, self._sources.clock, clocks.now))
+        return await self._json(await series_lines(self._sources.registry, self._sources.clock, clocks.now))
 
-    async def json(self, listed: list[msgspec.Raw] | None = None) -> bytes:
-        """Return the state as JSON; with `listed` the series, too."""
+    async def _json(self, listed: list[msgspec.Raw] | None = None) -> bytes:
         sources = self._sources
         counts = await count_series(sources.registry, sources.clock, sources.governor.clocks.now)
         readiness = sources.readiness()
