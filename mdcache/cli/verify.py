@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from mdcache.verify.run import VerifyProgress, VerifyReport
 
 _DIFFERS, _NOT_MEASURED = 1, 3  # exit codes: docs/cli.md
-_STYLES = {"as assumed": "green", "differs": "bold red", "not measured": "yellow"}
+_STYLES = {"as assumed": "green", "not measured": "yellow", "differs": "bold red"}  # the last one is read first
 _WHOLE_RUN_S = 125.0
+_LONG = 20  # letters
 
 
 def verify(
@@ -116,9 +117,9 @@ def _print_table(report: "VerifyReport", path: Path | None) -> None:
 
 
 def _alike(findings: "Sequence[Finding]") -> "list[tuple[Finding, str]]":
-    """Return the findings with their markets; those of several markets that read the same are one."""
+    """Return the findings with their markets, those that differ last; those that read the same are one."""
     found: dict[tuple[str, ...], tuple[Finding, list[str]]] = {}
-    for each in findings:
+    for each in sorted(findings, key=lambda one: list(_STYLES).index(one.verdict.value)):
         cells = (each.fact.name, *(str(cell) for cell in _cells(each, "")))
         found.setdefault(cells, (each, []))[1].append(each.fact.market.value)
     return [(each, ", ".join(markets)) for each, markets in found.values()]
@@ -127,8 +128,11 @@ def _alike(findings: "Sequence[Finding]") -> "list[tuple[Finding, str]]":
 def _cells(found: "Finding", markets: str) -> list[str | Text]:
     from mdcache.verify.findings import FactVerdict, printed
 
+    assumed = printed(found.fact.assumed)
     seen = "" if found.value is None else printable(printed(found.value))
+    if seen == assumed and len(seen) > _LONG:
+        seen = "the same"
     verdict = Text(found.verdict.value, style=_STYLES[found.verdict.value])
     why = printable(found.reason) if found.verdict is FactVerdict.NOT_MEASURED else ""
     follows = found.follows if found.verdict is FactVerdict.DIFFERS else why
-    return [found.fact.name, markets, printed(found.fact.assumed), seen, verdict, follows]
+    return [found.fact.name, markets, assumed, seen, verdict, follows]

@@ -1,6 +1,7 @@
 """Assumptions about closes: when a candle is final, by REST and by streams, and whether both say the same."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
@@ -52,10 +53,11 @@ async def watch_close(session: MarketSession, number: int) -> None:
     close_ms = session.closes_ms[number]
     for after_s in POLLS_S[session.market][number]:
         await session.time.sleep_until(close_ms + after_s * 1000)
-        reply = await session.klines({"limit": _ROWS}, at_close=True)
-        rows = {row[0]: tuple(row[:_COLUMNS]) for row in reply.rows()}
-        for each in session.closes_ms[: number + 1]:
-            session.polls.append(ClosePoll(each, reply.sent_ms - each, rows.get(each - MINUTE_MS)))
+        with suppress(NotMeasured):  # the others count
+            reply = await session.klines({"limit": _ROWS}, at_close=True)
+            rows = {row[0]: tuple(row[:_COLUMNS]) for row in reply.rows()}
+            for each in session.closes_ms[: number + 1]:
+                session.polls.append(ClosePoll(each, reply.sent_ms - each, rows.get(each - MINUTE_MS)))
 
 
 class FinalRows(Assumption):

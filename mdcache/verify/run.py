@@ -20,6 +20,7 @@ from mdcache.verify.exchange_time import MINUTE_MS
 from mdcache.verify.findings import FactVerdict, Finding, NotMeasured, Seen
 from mdcache.verify.listening import StreamListener
 from mdcache.verify.session import MarketSession
+from mdcache.verify.topics_heard import order_by_trades
 
 CLOSES = 2
 _READY_MS = 5_000  # streams are connected and subscribed to before the first close
@@ -101,6 +102,9 @@ class VerifyRun:
             await cancel_all(*listening, *asking)
         with suppress(TimeoutError):
             async with asyncio.timeout(_MORE_S):
+                for session in self._sessions.values():
+                    with suppress(NotMeasured):
+                        order_by_trades(session)
                 for assumption in self._assumptions:
                     if assumption.at_end:
                         await self._measure(assumption)
@@ -148,8 +152,7 @@ class VerifyRun:
 
     async def _watch_closes(self, session: MarketSession) -> None:
         for number in range(CLOSES):
-            with suppress(NotMeasured):
-                await watch_close(session, number)
+            await watch_close(session, number)
 
     async def _stay(self, sessions: Sequence[MarketSession], closes: Sequence[asyncio.Task[None]]) -> None:
         """Wait for the closes and for the streams, as long as anything may still come."""

@@ -17,6 +17,7 @@ _FREE: Mapping[Market, int] = {Market.SPOT: 0, Market.USDM: 0, Market.COINM: 0}
 _FEW = 4  # times between frames, for a cadence
 _SHORT = 10  # this part of them is shorter than what counts
 _LATE_MS = 1_500  # so long after a trade, at least, the tickers' next frame lists it; and no later one does
+_LISTENED_MS = 20_000  # of a minute: a topic with frames sends some in that time
 _TRADES = 8  # its column
 
 
@@ -91,7 +92,7 @@ class SilentTickers(Assumption):
                 elif before.open_ms == after.open_ms and before.last_trade == after.last_trade:
                     untraded.append(_listed(session, symbol, begin_ms + late_ms, end_ms))
             untraded += [
-                _listed(session, symbol, open_ms + late_ms, open_ms + MINUTE_MS)
+                _listed(session, symbol, max(open_ms + late_ms, times_ms[0]), open_ms + MINUTE_MS)
                 for open_ms in await _quiet_minutes(session, symbol)
             ]
         return {
@@ -124,11 +125,7 @@ class QuietTopics(Assumption):
         quiet = await _quiet_minutes(session, session.quiet[0])
         heard = {frame.open_ms for frame in kline_frames(session, topic(session, session.quiet[0]))}
         seen["quiet_topics"] = (
-            "frames"
-            if heard & set(quiet)
-            else "silent"
-            if quiet
-            else NotMeasured("no whole minute was without a trade")
+            "frames" if heard & set(quiet) else "silent" if quiet else NotMeasured("no minute was without a trade")
         )
         return seen
 
@@ -136,8 +133,15 @@ class QuietTopics(Assumption):
 _NO_QUIET = "no symbol was quiet enough"
 
 
+def order_by_trades(session: MarketSession) -> None:
+    """Put the symbol first that was traded least while it was listened to."""
+    if session.quiet:
+        frames = {symbol: kline_frames(session, topic(session, symbol)) for symbol in session.quiet}
+        session.quiet.sort(key=lambda symbol: len({frame.last_trade for frame in frames[symbol]}))
+
+
 async def _quiet_minutes(session: MarketSession, symbol: str) -> list[int]:
-    """Return the open times of minutes without a trade, if it is the quietest symbol; listened to from end to end."""
+    """Return the open times of minutes without a trade, if it is the quietest symbol; their ends were listened to."""
     if not session.quiet or symbol != session.quiet[0] or session.quiet_since_ms is None:
         return []
     tickers = session.recording.tickers
@@ -147,7 +151,7 @@ async def _quiet_minutes(session: MarketSession, symbol: str) -> list[int]:
     return [
         int(row[0])
         for row in rows
-        if int(row[_TRADES]) == 0 and since_ms <= int(row[0]) and int(row[0]) + MINUTE_MS <= until_ms
+        if int(row[_TRADES]) == 0 and since_ms + _LISTENED_MS <= int(row[0]) + MINUTE_MS <= until_ms
     ]
 
 
