@@ -137,7 +137,7 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class WeightSteps:
-    """Weights by `limit`: up to this limit, this weight; rising. Each step is compared with what is assumed there."""
+    """Weights of limits that were asked for, which don't fall as limits rise; as an assumption, steps: up to here."""
 
     most_limit: int
     most_weight: int

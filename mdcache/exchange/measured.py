@@ -4,6 +4,8 @@ A measurement is of a few closes and a few questions on one day. So it may make 
 may spare is bounded by the worst that others have reported.
 """
 
+import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -23,6 +25,9 @@ _MIN_CAP, _MIN_DAYS = 100, 10  # smaller pages would make a question of many rea
 _MAX_CADENCE_MS = 3_000  # with 1.25 of it and 0.1 s a tail counts as fresh: less than 4 s
 _SETTLE_LAGS, _CONFIRM_LAGS = 1.5, 4  # how many measured lags a row has until two reads, or one, settle it
 _DAY_MS = 86_400_000
+
+
+_Steps = tuple[tuple[int, int], ...]  # up to this limit, this weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ class _Taking:
         """Let rows settle later; or sooner, if they were final at once."""
         usual, lag_ms = self.times[fact.market], _whole(seen)
         if lag_ms > FINAL_ROW_LAG_MS:
-            settle_ms = max(usual.settle_ms, round(_SETTLE_LAGS * lag_ms))
+            settle_ms = max(usual.settle_ms, math.ceil(_SETTLE_LAGS * lag_ms / 100) * 100)
             confirm_ms = max(usual.confirm_ms, _CONFIRM_LAGS * lag_ms)
         elif usual.given or usual.confirm_ms <= _SURE_MS:
             return None
@@ -135,7 +140,7 @@ class _Taking:
             read = "a close is read at once, without waiting for the final frame"
             wait = f"a question waits up to {FINAL_FRAME_WITHIN_MS / 1000:g} s after a close for the final frame"
             effects.append(wait if waits else read)
-        lost_ms = min(_MAX_LOST_AFTER_MS, round(_SETTLE_LAGS * lag_ms))
+        lost_ms = min(_MAX_LOST_AFTER_MS, math.ceil(_SETTLE_LAGS * lag_ms / 100) * 100)
         if lost_ms > _LOST_AFTER_MS and not fact.agrees(seen):
             self.lost_frames_ms[fact.market] = lost_ms
             effects.append(f"a final frame counts as lost {lost_ms / 1000:g} s after the close")
@@ -187,9 +192,8 @@ class _Taking:
         found = weight_steps(seen) if isinstance(seen, Mapping) else ()
         endpoint = next(each for each in self._endpoints(fact.market) if each.kind == kind)
         known = kline_steps(endpoint)
-        tops = sorted({top for top, _ in (*known, *found)})
-        steps = tuple((top, max(weight_of(known, top), weight_of(found, top))) for top in tops)
-        if all(weight == weight_of(known, top) for top, weight in steps):
+        steps = _heavier_steps(known, found)
+        if steps == known:
             return None
         self.endpoints[endpoint.path] = replace(endpoint, weights=steps)
         return "a read reserves the greater weight of the measured and the documented one"
@@ -218,6 +222,25 @@ def take(profile: Profile | None, usual: SettleTimes) -> Measured:
         frozenset(taking.unequal),
         tuple(taking.notes),
     )
+
+
+def _heavier_steps(known: _Steps, asked: _Steps) -> _Steps:
+    """Return steps of which none is below what is documented, nor below what was measured.
+
+    Between two limits that were asked for, the weight is taken to exceed the documented one as much as at the worse of
+    them.
+    """
+    above = [weight / weight_of(known, limit) for limit, weight in asked]
+    steps: list[tuple[int, int]] = []
+    for top in sorted({top for top, _ in (*known, *asked)}):
+        place = bisect_left(asked, (top,))
+        exact = place < len(asked) and asked[place][0] == top
+        near = above[place : place + 1] if exact else above[max(0, place - 1) : place + 1]
+        weight = math.ceil(weight_of(known, top) * max(1.0, *near))
+        if steps and steps[-1][1] == weight:
+            steps.pop()
+        steps.append((top, weight))
+    return tuple(steps)
 
 
 def _whole(value: FactValue) -> int:

@@ -89,15 +89,30 @@ def test_a_page_fits_under_a_cap_in_the_middle_of_a_step() -> None:
     assert [page_limit(usdm, rows) for rows in (50, 400, 600, 700, 1_500)] == [99, 499, 700, 700, 700]
 
 
-def test_the_greater_weight_is_reserved() -> None:
-    found = taken({"usdm.klines_weights": {"100": 1, "500": 4, "1500": 20}, "spot.klines_weights": {"1000": 1}})
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        ({"99": 2, "100": 4, "500": 10, "1500": 20}, ((99, 2), (499, 4), (1_000, 10), (1_500, 20))),
+        ({"100": 1, "500": 4, "1500": 20}, ((99, 1), (499, 2), (500, 5), (1_000, 10), (1_500, 20))),
+        ({"1000": 6}, ((99, 2), (499, 3), (1_000, 6), (1_500, 12))),
+        ({"99": 1, "100": 2, "1500": 10}, ()),
+        ({"50": 1, "100": 1, "500": 2}, ()),
+        ({"50": 3}, ((99, 3), (499, 6), (1_000, 15), (1_500, 30))),
+    ],
+)
+def test_the_greater_weight_is_reserved(seen: dict[str, int], expected: tuple[tuple[int, int], ...]) -> None:
+    found = taken({"usdm.klines_weights": seen})
     usdm = found.endpoint(KLINE_ENDPOINTS[USDM])
-    assert [klines_weight(usdm, limit) for limit in (99, 100, 499, 500, 1_000, 1_500)] == [1, 2, 4, 5, 20, 20]
-    assert found.endpoint(KLINE_ENDPOINTS[SPOT]) == KLINE_ENDPOINTS[SPOT]
+    assert usdm.weights == expected
+    assert all(klines_weight(usdm, int(limit)) >= weight for limit, weight in seen.items())
     assert found.endpoint(KLINE_ENDPOINTS["/fapi/v1/markPriceKlines"]).weights == ()
+
+
+def test_a_smaller_weight_is_not_reserved() -> None:
+    found = taken({"spot.klines_weights": {"1000": 1}, "usdm.klines_weights": {"100": 1}})
     assert [(note.fact, note.taken) for note in found.notes] == [
-        ("usdm.klines_weights", True),
         ("spot.klines_weights", False),
+        ("usdm.klines_weights", False),
     ]
 
 

@@ -375,3 +375,19 @@ def test_what_is_no_profile_is_refused_in_one_line(tmp_path: Path, text: str) ->
     file.write_text(text)
     with pytest.raises(ValueError, match=r"profile\.json is no profile that can be played"):
         load_facts(file)
+
+
+@pytest.mark.parametrize(
+    ("seen", "limits", "expected"),
+    [
+        ({"99": 2, "100": 4, "500": 10, "1500": 20}, (1, 99, 300, 700, 1_000, 1_200), (2, 2, 4, 10, 10, 20)),
+        ({"100": 1, "500": 2, "1000": 5}, (50, 100, 300, 500, 700, 1_500), (1, 1, 2, 2, 5, 10)),
+        ({"99": 1, "100": 2, "1500": 10}, (50, 300, 600, 1_001), (1, 2, 5, 10)),
+    ],
+)
+def test_weights_of_some_limits_tell_those_between(
+    seen: dict[str, int], limits: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
+    found, path = sim({"usdm.klines_weights": seen}), "/fapi/v1/klines"
+    asked = [used(found, path, f"symbol=BTCUSDT&interval=1m&limit={limit}", client=str(limit)) for limit in limits]
+    assert tuple(asked) == expected

@@ -29,7 +29,7 @@ def turned_over(fact: Fact) -> FactValue:
         case Order():
             return " ".join(reversed(str(fact.assumed).split(" ")))
         case WeightSteps():
-            return {"99": 3, "1000": 8}
+            return {"99": 3, "1500": 8}
         case CodeAndText():
             return "-4000 Not so." if fact.assumed == ACCEPTED else "-4001 Otherwise."
     raise AssertionError(fact.kind)
@@ -82,11 +82,11 @@ async def test_the_values_that_were_seen_are_those_that_are_played() -> None:
         "spot.three_day_phases": {"SOLUSDT": 0},
         "usdm.answer_to_pair": "-4001 Otherwise.",
         "spot.check_order": "empty characters unknown limit interval symbol",
-        "usdm.klines_weights": {"99": 3, "1000": 8},
+        "usdm.klines_weights": {"99": 3, "1500": 8},
     }
     world = VerifiedExchange(SimConfig(symbols=few_symbols(), facts=PlayedFacts(facts)))
     measured = (await world.verify(VerifyRequest(quick=True))).measured
     assert {key: measured[key] for key in facts if "weights" not in key} == {
         key: value for key, value in facts.items() if "weights" not in key
     }
-    assert measured["usdm.klines_weights"] == {"99": 3, "1500": 8}
+    assert measured["usdm.klines_weights"] == {"99": 3, "100": 6, "1500": 8}

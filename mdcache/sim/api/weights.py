@@ -6,6 +6,8 @@ measured, the documented weight counts.
 
 import json
 from collections.abc import Mapping
+from fractions import Fraction
+from math import ceil
 from types import MappingProxyType
 
 from mdcache.sim.api.query import is_coin_name, parse
@@ -53,14 +55,13 @@ _MANY = 101  # from this many symbols on, ticker/24hr costs as much as for all
 _SOME = 21
 
 
-def weight(route: ApiRoute, query: str, steps: Mapping[str, int] = MappingProxyType({})) -> int:
-    """Return the weight of a request; `steps` (up to this limit, this weight) are played in place of a path's own."""
+def weight(route: ApiRoute, query: str, seen: Mapping[str, int] = MappingProxyType({})) -> int:
+    """Return the weight of a request; `seen`: weights of some limits, which are played."""
     values = dict(parse(query))
     limit = _number(values.get("limit"))
-    if steps:
-        asked = DEFAULT_ROWS if limit is None else limit
-        rising = sorted((int(top), cost) for top, cost in steps.items())
-        return next((cost for top, cost in rising if asked <= top), rising[-1][1])
+    if seen:
+        own = {int(each): weight(route, f"limit={each}") for each in seen}
+        return _played(DEFAULT_ROWS if limit is None else limit, weight(route, query), seen, own)
     if route.market == "spot":
         return _spot(route.endpoint, values, limit)
     if route.is_statistics:
@@ -75,6 +76,20 @@ def weight(route: ApiRoute, query: str, steps: Mapping[str, int] = MappingProxyT
     if route.market == "coinm":
         found = COINM_WEIGHTS.get(route.endpoint, found)
     return found[0] if values.get("symbol") else found[1]
+
+
+def _played(limit: int, usual: int, seen: Mapping[str, int], own: Mapping[int, int]) -> int:
+    """Return the weight of a limit, given those of some.
+
+    Between two of them it lies between theirs, and exceeds the usual one as much as they do.
+    """
+    known = sorted((int(each), cost) for each, cost in seen.items())
+    below = [each for each in known if each[0] <= limit][-1:]
+    above = [each for each in known if each[0] >= limit][:1]
+    more = max(Fraction(1), *(Fraction(cost, own[each]) for each, cost in (*below, *above)))
+    low, high = (each[0][1] if each else None for each in (below, above))
+    cost = ceil(usual * more)
+    return max(low or 0, cost if high is None else min(high, cost))
 
 
 def _number(text: str | None) -> int | None:
