@@ -155,6 +155,9 @@ def what_cannot_be_shown_is_said(window: Browser, url: str) -> None:
         ({"market": "spot", "symbol": HOSTILE}, "Illegal characters"),
         ({"market": HOSTILE}, f"There is no market “{HOSTILE}”: choose spot, usdm, coinm."),
         ({"interval": HOSTILE}, f"There is no interval “{HOSTILE}”: choose 1s, 1m,"),
+        ({"kind": "markPriceKlines"}, "There is no kind “markPriceKlines” on spot: choose klines, uiKlines."),
+        ({"kind": HOSTILE, "market": "coinm"}, f"There is no kind “{HOSTILE}” on coinm: choose klines, continuous"),
+        ({"zone": HOSTILE}, "The zone is in minutes ahead of UTC."),
         ({"market": "usdm", "interval": "1s"}, "Invalid interval '1s': usdm has 1m, 3m,"),
     ):
         open_chart(window, url, **series)

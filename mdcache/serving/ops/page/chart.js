@@ -23,7 +23,8 @@ function fromAddress() {
   if (!Object.hasOwn(MARKETS, market)) return { wrong: `There is no market “${market}”: choose ${Object.keys(MARKETS).join(", ")}.` };
   if (!INTERVALS.includes(interval)) return { wrong: `There is no interval “${interval}”: choose ${INTERVALS.join(", ")}.`, market, symbol };
   const kind = sent.get("kind") || "klines", zone = Number(sent.get("zone") || 0), contract = sent.get("contract") || "";
-  if (!Object.hasOwn(KINDS, kind)) return { wrong: `There is no kind “${kind}”: choose ${Object.keys(KINDS).join(", ")}.`, market, symbol };
+  const kinds = Object.keys(KINDS).filter((each) => each === "klines" || (each === "uiKlines") === (market === "spot"));
+  if (!kinds.includes(kind)) return { wrong: `There is no kind “${kind}” on ${market}: choose ${kinds.join(", ")}.`, market, symbol };
   if (!Number.isInteger(zone)) return { wrong: "The zone is in minutes ahead of UTC.", market, symbol };
   return { market, symbol, interval, kind, contract, zone };
 }

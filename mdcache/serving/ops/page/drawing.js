@@ -63,7 +63,8 @@ export class Drawing {
     marked.sort(([one], [other]) => one - other);
     const empty = marked.filter(([open, what]) => what === "hole" || open > last).map(([open]) => ({ time: open / 1000 }));
     this.#candles.setData([...rows.map((row) => this.#candle(row, past)), ...empty].sort((one, other) => one.time - other.time));
-    this.#volumes.setData(rows.map((row) => ({ time: row[OPEN_TIME] / 1000, value: Number(row[VOLUME]) })));
+    const traded = rows.filter((row) => Number(row[VOLUME])); // candles of prices have no volume
+    this.#volumes.setData(traded.map((row) => ({ time: row[OPEN_TIME] / 1000, value: Number(row[VOLUME]) })));
     this.#spans.setData(marked.map(([open, what]) => ({ time: open / 1000, value: 1, color: color(what) })));
     const grown = ahead.length !== this.#ahead, count = rows.length + empty.length;
     this.#ahead = ahead.length;
@@ -74,7 +75,7 @@ export class Drawing {
   /** Draws the newest candle, of which only this has changed. */
   update(row) {
     this.#candles.update(this.#candle(row, new Set()));
-    this.#volumes.update({ time: row[OPEN_TIME] / 1000, value: Number(row[VOLUME]) });
+    if (Number(row[VOLUME])) this.#volumes.update({ time: row[OPEN_TIME] / 1000, value: Number(row[VOLUME]) });
   }
 
   /** One that is not closed is hollow; a stale one has their colour. */
