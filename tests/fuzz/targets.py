@@ -4,13 +4,20 @@ Run by `python -m tests.fuzz` with the coverage that they reach as its guide, an
 """
 
 import json
+import zipfile
 from array import array
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import date
+from io import BytesIO
 from itertools import accumulate
 from unittest import mock
 
 from mdcache.candles.block import Block
+from mdcache.dumps.csv_rows import CsvRows
+from mdcache.dumps.faults import DumpUnusable
+from mdcache.dumps.files import DumpFile
+from mdcache.dumps.zip_reader import read_lines
 from mdcache.errors import InvalidBody, Refusal
 from mdcache.exchange import streams, symbol_list
 from mdcache.exchange.endpoints import ENDPOINTS
@@ -60,6 +67,7 @@ _LIST_QUESTIONS = (
     parse_snapshot("/fapi/v1/premiumIndex", "symbol=BTCUSDT", None),
     parse_snapshot("/api/v3/depth", "symbol=BTCUSDT", None),
 )
+_DUMP = DumpFile(Market.SPOT, "BTCUSDT", "1h", date(2024, 1, 1), daily=False)
 _TOPICS = ("btcusdt@trade", "btcusdt@aggTrade", "btcusdt@depth", "btcusdt@bookTicker", "!miniTicker@arr")
 
 
@@ -202,6 +210,33 @@ def blocks(data: bytes) -> None:
     assert (found.open_times, found.row_ends, found.text) == (opens, ends, b",".join(texts))
 
 
+def dumps(data: bytes) -> None:
+    """A dump file: damaged, or the rows in it, each as REST prints it; other lines are left out."""
+    how, body = (data[:1] or b"\0")[0], data[1:]
+    reader, rows = CsvRows(_DUMP), []
+    with suppress(DumpUnusable):
+        if how % 3 == 1:
+            body = _zipped(body)
+        pieces = [body] if how % 3 == 2 else read_lines(BytesIO(body), _DUMP)
+        for found in reader.read(pieces):
+            rows += found
+    start_ms, end_ms = _DUMP.span
+    times = [row.open_ms for row in rows]
+    assert times == sorted(set(times))
+    assert all(start_ms <= each < end_ms for each in times)
+    assert reader.refused >= 0
+    expected = ExpectedRows(INTERVALS[_DUMP.interval], start_ms, end_ms - 1, 1_000)
+    if rows:
+        assert read_page(b"[%b]" % b",".join(row.raw for row in rows[:1_000]), expected).rows == rows[:1_000]
+
+
+def _zipped(text: bytes) -> bytes:
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(_DUMP.name.removesuffix(".zip") + ".csv", text)
+    return stream.getvalue()
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    each.__name__: each for each in (query, headers, listeners, rows, lists, frames, blocks)
+    each.__name__: each for each in (query, headers, listeners, rows, lists, frames, blocks, dumps)
 }
