@@ -4,11 +4,15 @@ Rule: docs/design.md#native.
 """
 
 import asyncio
+import gzip
+import random
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from mdcache.serving.native import gzip_stream
+from mdcache.serving.native.gzip_stream import Deflated, deflate
 from mdcache.serving.native.messages import Streamed
 from tests.support.serving_fakes import ManualClock
 
@@ -40,3 +44,29 @@ async def test_many_long_answers_hold_the_loop_no_longer_than_one(*, whole: bool
     await answers
     assert longest_s == pytest.approx(PIECE_S)
     assert set(bodies.values()) == {b"".join(b"%d" % number * 40_000 for number in range(PIECES))}
+
+
+@pytest.mark.parametrize("listed", [False, True])
+async def test_what_is_compressed_for_one_answer_holds_the_loop_no_longer_than_a_piece(
+    monkeypatch: pytest.MonkeyPatch, *, listed: bool
+) -> None:
+    clock, sent = ManualClock(), []
+
+    def slow(body: bytes) -> Deflated:
+        clock.seconds += PIECE_S
+        return deflate(body)
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("body", b""))
+
+    monkeypatch.setattr(gzip_stream, "deflate", slow)
+    pieces = [random.Random(number).randbytes(40_000) for number in range(PIECES)]
+    made = Streamed((), pieces if listed else iter(pieces), clock, asyncio.Lock(), gzip=True, in_parts=listed)
+    answer = asyncio.create_task(made.send(send))
+    longest_s, seen_s = 0.0, clock.now()
+    while not answer.done():
+        await asyncio.sleep(0)
+        longest_s, seen_s = max(longest_s, clock.now() - seen_s), clock.now()
+    await answer
+    assert longest_s == pytest.approx(PIECE_S)
+    assert gzip.decompress(b"".join(sent)) == b"".join(pieces)
