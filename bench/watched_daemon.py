@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mdcache.cli.console import load_or_exit
+from mdcache.cli.console import SettingsSource
 from mdcache.daemon import lifecycle
 
 _EVERY_S = 0.001
@@ -41,7 +41,8 @@ def main(file: Path) -> None:
             watching.cancel()
 
     parts["serve"] = watched
-    lifecycle.run(load_or_exit(env_file=Path(".env"), options={}))
+    source = SettingsSource()
+    lifecycle.run(source.read(), source.read)
     file.write_text(json.dumps(held))
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from mdcache.errors import BodyFault, Fault
 from mdcache.results import Shares
+from mdcache.settings_events import SettingsEvent
 from mdcache.store_events import StoreEvent
 from mdcache.stream_events import StreamEvent
 
@@ -369,6 +370,7 @@ Event = (
     | StoreEvent
     | BackgroundTaskFailed
     | SettingsIgnored
+    | SettingsEvent
     | ProfileRead
     | DaemonServing
     | DaemonStopped

@@ -8,7 +8,7 @@ from mdcache.cli.check import plan_terms
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.exchange.rate_limits import DEFAULT_LIMIT
-from mdcache.settings import Settings
+from mdcache.settings import RELOADABLE, Settings
 from mdcache.settings.model import PREFIX, display
 
 TTLS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -110,7 +110,18 @@ $ mdcache check --plan 20x6    # what 20 symbols × 6 intervals would cost, and 
 ```
 
 The tables are made from the settings class, so their names, defaults and meanings are those of the code; the text
-between them is written by hand, in `tools/configuration.py`.
+between them is written by hand, in `tools/configuration.py`. *Live*: SIGHUP changes it.
+
+## Changing settings while it runs
+
+SIGHUP (`systemctl reload mdcache`, `docker kill -s HUP`) reads the file of settings again, `.env` or that of
+`--env-file`. What is marked *live* below counts at once, also for answers that are kept ready; of what is not, the log
+says that it `needs_restart`, and so does `/v1/status`. If anything in the file is wrong, or the file is gone, nothing
+is changed: one line of the log (`settings_refused`) names all problems, `/readyz` and the status page show that there
+are some, and `mdcache_settings_refused` is 1 until a reload succeeds.
+
+The environment of a running process can't be changed, and it wins over the file: what is to change live must stand in
+the file only. Options of the command line stay as they are. A line that is gone means the default.
 """
 
 ADVICE = """\
@@ -183,7 +194,7 @@ def text() -> str:
 
 
 def _group(group: Group) -> str:
-    head = [f"## {group.title}", "", "| Name | Default | Meaning |", "|---|---|---|"]
+    head = [f"## {group.title}", "", "| Name | Default | Live | Meaning |", "|---|---|---|---|"]
     body = [_row(name) for name in group.names]
     return "\n".join([*head, *body, *(["", group.advice] if group.advice else []), ""])
 
@@ -196,7 +207,8 @@ def _row(name: str) -> str:
         value = display(field.get_default(call_default_factory=True))
         default = f"`{value}`" if value else "none"
     meaning = re.sub(r"(\{.*\})", r"`\1`", (field.description or "").replace("*", r"\*"))
-    return f"| `{PREFIX}{name.upper()}` | {default} | {meaning} |"
+    live = "yes" if name in RELOADABLE else ""
+    return f"| `{PREFIX}{name.upper()}` | {default} | {live} | {meaning} |"
 
 
 def _table() -> str:

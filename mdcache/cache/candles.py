@@ -60,7 +60,7 @@ class CandleLimits:
 
 
 class CandleCache:
-    """Answer kline questions from what is known, and fetch the rest."""
+    """Answer kline questions from what is known, and fetch the rest. `limits` may be replaced at any time."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class CandleCache:
         self._clocks = clocks
         self._governor = governor
         self._clock = clock
-        self._limits = limits
+        self.limits = limits
         self._live_tails = tail_sources.streams
         self._derivations = tail_sources.derivations
 
@@ -110,11 +110,11 @@ class CandleCache:
 
         Arguments and errors are those of `answer`.
         """
-        deadline_s = self._clock.now() + self._limits.deadline_s
+        deadline_s = self._clock.now() + self.limits.deadline_s
         key = question.key
         names = [(key.subject, key.by_pair)]
         gate_closed = await check_preconditions(
-            self._clocks, self._exchange_info, key.market, names, self._limits.deadline_s
+            self._clocks, self._exchange_info, key.market, names, self.limits.deadline_s
         )
         question.check_span()
         if wait_ms := directives.wait_ms(self._clocks.now(key.market)):
@@ -152,7 +152,7 @@ class CandleCache:
         key = question.key
         now = self._clocks.now(key.market)
         trading = self._exchange_info.table.symbols(key.market).trades(key.subject, by_pair=key.by_pair)
-        open_ttl_ms = int(self._limits.open_ttls_s[key.interval] * 1000)
+        open_ttl_ms = int(self.limits.open_ttls_s[key.interval] * 1000)
         floor = fresh_floor(directives, tail_ttl_ms(series.live_tail, open_ttl_ms, now, trading=trading), now)
         return KlineRequest(question, directives, caller, series, open_ttl_ms, trading, floor, deadline_s, gate_closed)
 
@@ -191,7 +191,7 @@ class CandleCache:
         while True:
             self._live_tails.extend(series)
             now = self._clocks.now(request.question.key.market)
-            floor = request.stale_floor(self._limits.max_stale_s, now) if stale else request.floor
+            floor = request.stale_floor(self.limits.max_stale_s, now) if stale else request.floor
             as_of_ms = now.ms
             tail = series.live_tail
             if tail is not None and floor.admits(tail, now):
@@ -229,7 +229,7 @@ class CandleCache:
     async def _read_parts(self, request: KlineRequest, parts: Series) -> None:
         """Refresh the tail of `parts` on behalf of a request; if that fails, its own series is read, as ever."""
         question = KlineQuestion(parts.key, parts.endpoint, None, None, 1)
-        open_ttl_ms = int(self._limits.open_ttls_s[parts.key.interval] * 1000)
+        open_ttl_ms = int(self.limits.open_ttls_s[parts.key.interval] * 1000)
         reading = replace(
             request, question=question, series=parts, open_ttl_ms=open_ttl_ms, of_parts=True, collapsed=True
         )
@@ -351,7 +351,7 @@ class CandleCache:
             return
         series = request.series
         for empty_range in series.empty_ranges.due(served.lo_ms, served.hi_ms, now.ms, request.open_ttl_ms):
-            priority = Priority(Lane.NORMAL, self._clock.now() + self._limits.deadline_s)
+            priority = Priority(Lane.NORMAL, self._clock.now() + self.limits.deadline_s)
             try:
                 self._flights.join(
                     series, _recheck_window(series, empty_range), TailFloor(0), priority, ReadReason.RECHECK_EMPTY

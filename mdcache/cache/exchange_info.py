@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import Hashable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, cast
 
@@ -65,6 +65,11 @@ class ExchangeInfoPolicy:
     deadline_s: float
     stalled_after_s: float
 
+    @property
+    def ttl_ms(self) -> int:
+        """The TTL in milliseconds."""
+        return int(self.ttl_s * 1000)
+
 
 @dataclass(frozen=True, slots=True)
 class _Held:
@@ -104,7 +109,6 @@ class ExchangeInfo:
         self._clock = clock
         self._events = events
         self._policy = policy
-        self._ttl_ms = int(policy.ttl_s * 1000)
         self._store = store
         self._held: dict[SnapshotQuestion, _Held] = {}
         self._loads: dict[Market, asyncio.Task[None]] = {}
@@ -119,6 +123,10 @@ class ExchangeInfo:
         """Start to load what is stored: a daemon that knows symbols can answer, and says so before anybody asks."""
         for market in Market:
             self._start_load(market)
+
+    def set_ttls(self, ttl_s: float, invalid_symbol_ttl_s: float) -> None:
+        """Let other TTLs count from now on."""
+        self._policy = replace(self._policy, ttl_s=ttl_s, invalid_symbol_ttl_s=invalid_symbol_ttl_s)
 
     async def answer(
         self, market: Market, selection: SymbolSelection, directives: FreshnessDirectives, caller: Caller
@@ -150,7 +158,7 @@ class ExchangeInfo:
         held, cache_status = self._held.get(question), CacheStatus.HIT
         await _index(held, selection)
         now = self._clocks.now(market)
-        least_ms = min_as_of_ms(directives, directives.max_fresh_age_ms(self._ttl_ms), now)
+        least_ms = min_as_of_ms(directives, directives.max_fresh_age_ms(self._policy.ttl_ms), now)
         if held is not None and self._lacks(market, held, selection):
             held, least_ms = None, max(least_ms, self.table.symbols(market).as_of_ms)
         if held is None or held.as_of_ms < least_ms:
@@ -161,15 +169,15 @@ class ExchangeInfo:
                 held = await self._read_again(question, least_ms, Priority(caller.lane, deadline_s, caller.name))
             except (UpstreamUnavailable, UpstreamFailed, Refusal):  # a refusal of the list is not one of the question
                 now = self._clocks.now(market)
-                stale_ms = directives.max_stale_age_ms(self._ttl_ms, _ANY_AGE_MS)
+                stale_ms = directives.max_stale_age_ms(self._policy.ttl_ms, _ANY_AGE_MS)
                 if held is None or held.as_of_ms < min_as_of_ms(directives, stale_ms, now):
                     raise
                 cache_status = CacheStatus.HIT
             await _index(held, selection)
             now = self._clocks.now(market)
             self._registry.enforce_limit()
-        elif now.ms - held.as_of_ms > self._ttl_ms * _REFRESH_AT:
-            self._refresh_in_background(question, int(self._ttl_ms * _REFRESH_AT), Lane.NORMAL)
+        elif now.ms - held.as_of_ms > self._policy.ttl_ms * _REFRESH_AT:
+            self._refresh_in_background(question, int(self._policy.ttl_ms * _REFRESH_AT), Lane.NORMAL)
         self._registry.memory.touch((KIND, question), self._clock.now())
         return self._build_answer(question, held, selection, cache_status, now)
 
@@ -233,7 +241,7 @@ class ExchangeInfo:
             await self._read_first(market)
         elif age_s > max(policy.ttl_s, KNOWN_NAMES_S) and self._may_refresh(market):
             self._refreshed_at_s[market] = self._clock.now()
-            self._refresh_in_background(_PLAIN[market], self._ttl_ms, Lane.HIGH)
+            self._refresh_in_background(_PLAIN[market], self._policy.ttl_ms, Lane.HIGH)
         if self.table.symbols(market).knows(name, by_pair=by_pair):
             return
         if self.table.age_s(market) > policy.invalid_symbol_ttl_s:
@@ -336,12 +344,12 @@ class ExchangeInfo:
         cache_status: CacheStatus,
         now: Instant,
     ) -> Answer:
-        until_ms = held.as_of_ms + self._ttl_ms
+        until_ms = held.as_of_ms + self._policy.ttl_ms
         stale = until_ms < now.ms
         return SnapshotAnswer(
             body=held.document.body(now.ms, selection),
             as_of_ms=min(held.as_of_ms, now.ms),
-            lifetime_s=self._ttl_ms / 1000,
+            lifetime_s=self._policy.ttl_ms / 1000,
             valid_until_ms=-1 if stale else min(until_ms, now.ms + _VALID_MS),
             cache_status=cache_status,
             collapsed=False,

@@ -82,7 +82,7 @@ _FromMs = Callable[[int], int]  # from a TTL to the least as-of, both in millise
 
 
 class Snapshots:
-    """Answers every question that is not about klines or `exchangeInfo`."""
+    """Answers every question that is not about klines or `exchangeInfo`. `policy` may be replaced at any time."""
 
     max_body_bytes = 16 << 20  # the longest list, spot's ticker/24hr, takes 2 MB
 
@@ -102,7 +102,7 @@ class Snapshots:
         self._governor = governor
         self._clock = clock
         self._events = events
-        self._policy = policy
+        self.policy = policy
         self.bodies = SnapshotBodies(registry, clock)
         self._reads: SnapshotReads[SnapshotBody] = SnapshotReads(
             BackgroundTask.SNAPSHOT_READ, governor, clock, events, policy.stalled_after_s, self, body_sharing
@@ -115,7 +115,7 @@ class Snapshots:
     def ttl_s(self, snapshot: SnapshotQuestion) -> float:
         """Return how long an answer is fresh, in seconds: as set for its path, or by its weight."""
         allowed = self._governor.allowed(snapshot.market)
-        return self._policy.ttls.ttl_s(snapshot.endpoint, snapshot.weight, allowed, self._governor.share)
+        return self.policy.ttls.ttl_s(snapshot.endpoint, snapshot.weight, allowed, self._governor.share)
 
     async def answer(self, snapshot: SnapshotQuestion, directives: FreshnessDirectives, caller: Caller) -> Answer:
         """Answer a question.
@@ -134,7 +134,7 @@ class Snapshots:
             UpstreamUnavailable: Binance can't be asked now, or not in time.
             UpstreamFailed: Binance was asked, and no usable reply came.
         """
-        deadline_s = self._clock.now() + self._policy.deadline_s
+        deadline_s = self._clock.now() + self.policy.deadline_s
         names = [
             (value, parameter.kind is ParameterKind.PAIR)
             for parameter in snapshot.endpoint.parameters
@@ -144,7 +144,7 @@ class Snapshots:
         await check_preconditions(self._clocks, self._symbols, snapshot.market, names, deadline_s - self._clock.now())
         if wait_ms := directives.wait_ms(self._clocks.now(snapshot.market)):
             await self._clock.sleep(wait_ms / 1000)
-        directives = await self._policy.book_starts.applied(snapshot, directives)
+        directives = await self.policy.book_starts.applied(snapshot, directives)
         now = self._clocks.now(snapshot.market)
         request = _Request(snapshot, snapshot.list_question() if snapshot.symbols else None, directives)
         found = await self._fresh(request, now)
@@ -198,7 +198,7 @@ class Snapshots:
 
     async def _stale(self, request: _Request, now: Instant) -> _Candidate | None:
         """Return what is held, if it may be served where Binance can't be asked."""
-        max_stale_ms = int(self._policy.max_stale_s * 1000)
+        max_stale_ms = int(self.policy.max_stale_s * 1000)
 
         def from_ms(ttl_ms: int) -> int:
             max_age_ms = request.directives.max_stale_age_ms(ttl_ms, max(max_stale_ms, ttl_ms))
@@ -270,7 +270,7 @@ class Snapshots:
 
     def max_age_s(self, snapshot: SnapshotQuestion) -> float:
         """Return how long it may be served at all, stale past its TTL."""
-        return max(self.ttl_s(snapshot), self._policy.max_stale_s)
+        return max(self.ttl_s(snapshot), self.policy.max_stale_s)
 
     def parse(self, snapshot: SnapshotQuestion, body: SnapshotBody) -> SnapshotBody:
         """Check that it answers `snapshot`; raise `InvalidBody` if it does not."""
@@ -326,7 +326,7 @@ class Snapshots:
 
     def _newest_as_of_ms(self, snapshot: SnapshotQuestion, listing: SnapshotQuestion | None) -> int:
         """Return the as-of of the newest that answers a question, held or still to be read for a book's listeners."""
-        return max(self.bodies.newest_as_of_ms(snapshot, listing), self._policy.book_starts.least_ms(snapshot))
+        return max(self.bodies.newest_as_of_ms(snapshot, listing), self.policy.book_starts.least_ms(snapshot))
 
 
 def min_as_of_ms(directives: FreshnessDirectives, max_age_ms: int, at: Instant) -> int:

@@ -42,21 +42,34 @@ def fail(message: object, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
-def load_or_exit(
-    *, as_json: bool = False, env_file: Path = Path(".env"), options: Mapping[str, object | None] | None = None
-) -> Settings:
+class SettingsSource:
+    """The environment, a file, and options of the command line, which win over both; `None`: not given."""
+
+    def __init__(self, env_file: Path = Path(".env"), options: Mapping[str, object | None] | None = None) -> None:
+        self._env_file = env_file
+        self._given = {f"{PREFIX}{name}": str(value) for name, value in (options or {}).items() if value is not None}
+        self._had_file = False
+
+    def read(self) -> Settings:
+        """Return the settings as they are now; raise `SettingsError`, also if a file that was there is gone."""
+        if self._had_file and not self._env_file.is_file():
+            right = "should be there, as it was before: without it, all would go back to defaults"
+            raise SettingsError([Problem(str(self._env_file), "", "file of settings", right)])
+        settings = load({**os.environ, **self._given}, self._env_file)
+        _check_redis_url(settings)
+        self._had_file = self._env_file.is_file()
+        return settings
+
+
+def load_or_exit(*, as_json: bool = False, source: SettingsSource | None = None) -> Settings:
     """Return the settings, or exit with code 2 and every problem on stderr (and, as JSON, on stdout).
 
     Args:
         as_json: whether problems are printed as JSON, too.
-        env_file: the file that is read in place of `.env`.
-        options: settings given on the command line, which win over the environment; `None`: not given.
+        source: where the settings are read from; by default the environment and `.env`.
     """
-    given = {f"{PREFIX}{name}": str(value) for name, value in (options or {}).items() if value is not None}
     try:
-        settings = load({**os.environ, **given}, env_file)
-        _check_redis_url(settings)
-        return settings
+        return (source or SettingsSource()).read()
     except SettingsError as error:
         if as_json:
             typer.echo(json.dumps({"problems": [problem.as_dict() for problem in error.problems]}, indent=2))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mdcache.cli.console import load_or_exit
+from mdcache.cli.console import SettingsSource, load_or_exit
 
 
 def serve(
@@ -20,7 +20,8 @@ def serve(
     ] = None,
 ) -> None:
     """Run the daemon. Settings come from MDCACHE_* variables and .env; `mdcache check` lists them."""
-    settings = load_or_exit(env_file=env_file or Path(".env"), options={"HOST": host, "PORT": port})
+    source = SettingsSource(env_file or Path(".env"), {"HOST": host, "PORT": port})
+    settings = load_or_exit(source=source)
     from mdcache.daemon.lifecycle import run
 
-    run(settings)
+    run(settings, source.read)

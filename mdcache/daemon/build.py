@@ -10,9 +10,11 @@ from mdcache.cache.audit import Audit
 from mdcache.cache.idle_blocks import IdleBlocks
 from mdcache.clock import Clock, boot_id
 from mdcache.daemon.allocator import give_memory_back
+from mdcache.daemon.apply_settings import SettingTargets
 from mdcache.daemon.build_cache import CacheParts, SharedStores, build_audit, build_cache
 from mdcache.daemon.build_serving import build_serving
 from mdcache.daemon.build_upstream import build_redis, build_streams, build_upstream, origins
+from mdcache.daemon.live_settings import LiveSettings
 from mdcache.daemon.summaries import Summaries
 from mdcache.daemon.taken_profile import load_profile
 from mdcache.events import Events
@@ -44,6 +46,8 @@ class Daemon:
     idle_blocks: IdleBlocks
     redis: RedisParts | None
     summaries: Summaries
+    live: LiveSettings
+    targets: SettingTargets
 
     async def start(self) -> None:
         """Connect to the other replicas, if Redis is configured, and load the symbols that are stored."""
@@ -106,7 +110,8 @@ def build(
         profile=profile,
     )
     audit = build_audit(settings, governor, cache, clock, rng, events)
-    serving = build_serving(settings, governor, cache, audit, state, redis, clock, events)
+    live = LiveSettings(settings, clock, events)
+    serving = build_serving(live, governor, cache, audit, state, redis, clock, events)
     for event in (*state.startup_events, profile.event()):
         if event is not None:
             events.emit(event)
@@ -123,6 +128,8 @@ def build(
         idle_blocks=idle_blocks,
         redis=redis,
         summaries=serving.summaries,
+        live=live,
+        targets=serving.targets,
     )
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from mdcache.cache.audit import Audit
 from mdcache.cache.audit_sample import AuditSample
 from mdcache.cache.book_starts import BookStarts
-from mdcache.cache.candles import CandleCache, CandleLimits
+from mdcache.cache.candles import CandleCache
 from mdcache.cache.derivations import Derivations
 from mdcache.cache.dump_loader import DumpLoader
 from mdcache.cache.exchange_info import ExchangeInfo, ExchangeInfoPolicy
@@ -27,7 +27,6 @@ from mdcache.cache.stream_frames import StreamFrames
 from mdcache.cache.stream_status import StreamsStatus
 from mdcache.cache.stream_tails import StreamTails
 from mdcache.cache.symbols import SymbolTable
-from mdcache.cache.ttls import SnapshotTtls
 from mdcache.cache.warmup import Warmup
 from mdcache.cache.wipes import Wipes
 from mdcache.cache.write_behind import NoPersistence, WriteBehind
@@ -35,11 +34,11 @@ from mdcache.candles.series import Series
 from mdcache.candles.settling import SettlePolicy
 from mdcache.candles.shared_rows import SharedRowStore
 from mdcache.clock import Clock, Instant
+from mdcache.daemon.apply_settings import candle_limits, snapshot_ttls
 from mdcache.daemon.taken_profile import AS_CONFIGURED, TakenProfile
 from mdcache.dumps.faults import DumpsUnavailable
 from mdcache.dumps.sources import HOST, DumpSource, is_url, open_source
 from mdcache.events import Events
-from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.relay.mender import Mender
 from mdcache.relay.ports import ListenedStreams
@@ -154,8 +153,6 @@ def build_cache(
     exchange_info = ExchangeInfo(
         registry, symbols, governor, clock, events, exchange_info_policy, state.bodies, body_sharing
     )
-    ttls_s = {interval: settings.candle_ttl_s(interval) for interval in INTERVALS}
-    limits = CandleLimits(settings.request_deadline_s, settings.max_stale_s, ttls_s)
 
     def market_now(market: Market) -> Instant | None:
         return clocks.now(market) if clocks.measured(market) else None
@@ -175,14 +172,14 @@ def build_cache(
     live_tails: LiveTails = stream_tails or NoLiveTails(clock)
     derivations = Derivations(registry, clock, events, settings.stream_idle_s) if settings.derive else None
     sources = TailSources(live_tails, derivations)
-    candles = CandleCache(registry, flights, exchange_info, clocks, governor, clock, limits, sources)
+    candles = CandleCache(registry, flights, exchange_info, clocks, governor, clock, candle_limits(settings), sources)
     mender: Mender | None = None
     if relay is not None:
         mender = Mender(relay, SettledRows(candles, registry, clocks.now, clock, settle_s), clock, events)
     snapshot_policy = SnapshotPolicy(
         settings.request_deadline_s,
         settings.max_stale_s,
-        SnapshotTtls(settings.snapshot_ttl_s, settings.snapshot_ttls),
+        snapshot_ttls(settings),
         stalled_after_s,
         book_starts,
     )

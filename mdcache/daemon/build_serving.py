@@ -1,6 +1,5 @@
 """Build what clients and operators see of the data path, for `build.py`."""
 
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,9 +9,11 @@ from mdcache.cache.preconditions import check_preconditions
 from mdcache.cache.stream_status import of_every_market
 from mdcache.cache.tail_sources import count_tails
 from mdcache.clock import Clock
+from mdcache.daemon.apply_settings import SettingTargets, admin_token, host_names
 from mdcache.daemon.build_cache import CacheParts
 from mdcache.daemon.build_native import native_answers
 from mdcache.daemon.build_upstream import origins
+from mdcache.daemon.live_settings import LiveSettings
 from mdcache.daemon.readiness import readiness
 from mdcache.daemon.summaries import Summaries
 from mdcache.errors import GateClosed
@@ -38,7 +39,7 @@ from mdcache.serving.ops.status import Status, StatusSources, Upstreams
 from mdcache.serving.ops.watched_readiness import WatchedReadiness
 from mdcache.serving.ports import Readiness
 from mdcache.serving.streams.handshakes import ListenerHandshakes
-from mdcache.settings import Settings, effective
+from mdcache.settings import Settings
 from mdcache.stores.disk.state import PersistentState
 from mdcache.stores.redis.setup import RedisParts
 from mdcache.telemetry.gauges import GaugeSources
@@ -54,10 +55,11 @@ class ServingParts:
     event_streams: EventStreams
     handshakes: ListenerHandshakes
     summaries: Summaries
+    targets: SettingTargets
 
 
 def build_serving(
-    settings: Settings,
+    live: LiveSettings,
     governor: Governor,
     cache: CacheParts,
     audit: Audit,
@@ -67,7 +69,7 @@ def build_serving(
     events: Events,
 ) -> ServingParts:
     """Build the ASGI application and the summaries, with metrics and recent activity as sinks of `events`."""
-    clocks = governor.clocks
+    clocks, settings = governor.clocks, live.settings
     ready_answers = ReadyAnswers(cache.registry, clocks, clock)
     cache.purge.local.clearables.append(ready_answers)
     listeners = Listeners(settings.listeners_max)
@@ -92,7 +94,7 @@ def build_serving(
 
     def readiness_now() -> Readiness:
         troubles = (*state.troubles, *(() if redis is None else redis.troubles))
-        return readiness(governor, cache.exchange_info.table, troubles)
+        return readiness(governor, cache.exchange_info.table, (*troubles, *live.degraded()))
 
     ready = WatchedReadiness(readiness_now, clock)
 
@@ -109,7 +111,7 @@ def build_serving(
             symbols=cache.exchange_info.table,
             ready_answers=ready_answers,
             readiness=ready,
-            settings={row.name: row.value for row in effective(settings)},
+            settings=live.status,
             activity=activity,
             requests=metrics.results,
             last_minute=metrics.minute,
@@ -126,12 +128,11 @@ def build_serving(
             profile=cache.profile.status,
         )
     )
-    token = settings.admin_token.get_secret_value() if settings.admin_token else None
-    hosts = AllowedHosts((*settings.allowed_hosts, settings.host, socket.gethostname()))
+    hosts = AllowedHosts(host_names(settings))
     parser = RequestParser(settings.clients, settings.compress)
-    targets = CommandTargets(cache.purge, governor, cache.warmup, audit)
+    commands = CommandTargets(cache.purge, governor, cache.warmup, audit)
     admittance = Admittance(hosts, settings.cors_origins)
-    ops = OpsApp(status, ready, metrics.page, targets, token, admittance)
+    ops = OpsApp(status, ready, metrics.page, commands, admin_token(settings), admittance)
     reads = RowReads(cache.candles, ready_answers, clock, clocks, settings.request_deadline_s)
     waits = Waits(event_streams.watchers, listeners, clock)
     answers = native_answers(settings, reads, waits, event_streams, cache.exchange_info, clocks, clock)
@@ -149,7 +150,20 @@ def build_serving(
     handshakes = ListenerHandshakes(
         cache.relay, listeners, clock, hosts, cors_origins=settings.cors_origins, clients=settings.clients
     )
-    return ServingParts(app, event_streams, handshakes, Summaries(clock, events, metrics.results, activity.total))
+    targets = SettingTargets(
+        cache.candles,
+        cache.exchange_info,
+        cache.snapshots,
+        ready_answers,
+        parser,
+        app,
+        handshakes,
+        ops,
+        hosts,
+        metrics,
+    )
+    summaries = Summaries(clock, events, metrics.results, activity.total)
+    return ServingParts(app, event_streams, handshakes, summaries, targets)
 
 
 def _event_sources(

@@ -5,15 +5,19 @@ package only as a `SecretStr` or in a URL's field, never in a message, a `repr` 
 """
 
 from mdcache.settings.load import Problem, SettingsError, load
-from mdcache.settings.model import HIDDEN, PREFIX, EffectiveSetting, Settings, effective
+from mdcache.settings.model import HIDDEN, PREFIX, RELOADABLE, EffectiveSetting, Settings, effective
+from mdcache.settings.reload import ReloadOutcome, merge
 
 __all__ = [
     "HIDDEN",
     "PREFIX",
+    "RELOADABLE",
     "EffectiveSetting",
     "Problem",
+    "ReloadOutcome",
     "Settings",
     "SettingsError",
     "effective",
     "load",
+    "merge",
 ]

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, JsonValue, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mdcache.settings.values import (
@@ -43,6 +43,7 @@ HIDDEN = "(hidden)"
 
 # Production only: `testnet.…`, `demo-api.…`, `demo-fapi.…` have other prices (docs/binance.md#hosts).
 _BINANCE_HOST = re.compile(r"(data-|f|d)?api\d*(-gcp)?\.binance\.(com|vision)")
+_RELOADABLE: dict[str, JsonValue] = {"reloadable": True}  # the mark of settings that SIGHUP changes
 
 
 def default_ttls() -> Mapping[str, float]:
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     host: Word = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8700, ge=0, le=65535, description="port to listen on (0: any free one)")
     allowed_hosts: HostNames = Field(
+        json_schema_extra=_RELOADABLE,
         default=(),
         description="more host names under which the status page, /v1/status, /v1/series and /v1/admin are served, "
         "separated by commas; .name: all below it; *: any",
@@ -108,9 +110,12 @@ class Settings(BaseSettings):
         description="without a stream, compute open candles of longer intervals from the symbol's shortest",
     )
     open_candle_ttl_s: Seconds = Field(
-        default=2.0, description="seconds; how long an open candle is fresh; for all intervals, if only this is set"
+        json_schema_extra=_RELOADABLE,
+        default=2.0,
+        description="seconds; how long an open candle is fresh; for all intervals, if only this is set",
     )
     open_candle_ttls: IntervalTtls = Field(
+        json_schema_extra=_RELOADABLE,
         default_factory=default_ttls,
         description="JSON, seconds by interval; intervals it does not name have OPEN_CANDLE_TTL_S",
     )
@@ -120,19 +125,29 @@ class Settings(BaseSettings):
     confirm_s: Seconds = Field(
         default=60.0, description="seconds; from so long after a row's close on, one read settles it"
     )
-    exchange_info_ttl_s: Seconds = Field(default=300.0, description="seconds; how long the list of symbols is fresh")
+    exchange_info_ttl_s: Seconds = Field(
+        json_schema_extra=_RELOADABLE, default=300.0, description="seconds; how long the list of symbols is fresh"
+    )
     invalid_symbol_ttl_s: Seconds = Field(
-        default=60.0, description="seconds; a question for an unknown symbol refreshes a list older than this"
+        json_schema_extra=_RELOADABLE,
+        default=60.0,
+        description="seconds; a question for an unknown symbol refreshes a list older than this",
     )
     audit_rows_per_hour: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         default=0, description="settled rows to read again in an hour, chosen at random, and to compare; 0: none"
     )
-    snapshot_ttl_s: Seconds = Field(default=1.0, description="seconds; shortest TTL of snapshots")
+    snapshot_ttl_s: Seconds = Field(
+        json_schema_extra=_RELOADABLE, default=1.0, description="seconds; shortest TTL of snapshots"
+    )
     snapshot_ttls: PathTtls = Field(
-        default_factory=empty_map, description='JSON, seconds by path tail: {"ticker/24hr":5}'
+        json_schema_extra=_RELOADABLE,
+        default_factory=empty_map,
+        description='JSON, seconds by path tail: {"ticker/24hr":5}',
     )
     max_stale_s: Seconds = Field(
-        default=30.0, description="seconds; age of the oldest answer served while Binance can't be asked"
+        json_schema_extra=_RELOADABLE,
+        default=30.0,
+        description="seconds; age of the oldest answer served while Binance can't be asked",
     )
     weight_share: Share = Field(
         default=0.5, description="share of the address's weight limit to use: above 0, at most 1"
@@ -168,7 +183,9 @@ class Settings(BaseSettings):
         default=0.25, description="seconds; a call to Redis that takes longer has failed"
     )
     clients: ClientLanes = Field(
-        default_factory=empty_map, description='JSON, lane by client: {"engine":"high","ai":"normal"}'
+        json_schema_extra=_RELOADABLE,
+        default_factory=empty_map,
+        description='JSON, lane by client: {"engine":"high","ai":"normal"}',
     )
     unknown_paths: Annotated[Literal["refuse", "forward"], Lower] = Field(
         default="refuse", description="unknown public paths: refuse, forward"
@@ -176,14 +193,18 @@ class Settings(BaseSettings):
     compress: Mode = Field(default="auto", description="gzip: auto (not for loopback peers), on, off")
     cors_origins: Origins = Field(default=(), description="origins that may read answers, separated by commas, or *")
     admin_token: Token | None = Field(
-        default=None, description="bearer token of /v1/admin/*; secret; without one, admin calls are refused"
+        json_schema_extra=_RELOADABLE,
+        default=None,
+        description="bearer token of /v1/admin/*; secret; without one, admin calls are refused",
     )
     listeners_max: int = Field(
         default=1000,
         ge=0,
         description="most clients that may listen at once: over WebSockets, to events, or waiting for an answer",
     )
-    log_level: LogLevel = Field(default="info", description="debug, info, warning, error, critical")
+    log_level: LogLevel = Field(
+        json_schema_extra=_RELOADABLE, default="info", description="debug, info, warning, error, critical"
+    )
     log_format: Annotated[Literal["auto", "human", "json"], Lower] = Field(
         default="auto", description="auto (human on a terminal, else json), human, json"
     )
@@ -255,6 +276,11 @@ class Settings(BaseSettings):
 def _is_binance(url: str) -> bool:
     """Return whether a URL is one of Binance's own hosts, and not of its test networks or its demo mode."""
     return _BINANCE_HOST.fullmatch(urlsplit(url).hostname or "") is not None
+
+
+RELOADABLE = frozenset(
+    name for name, field in Settings.model_fields.items() if field.json_schema_extra == _RELOADABLE
+)  # settings that SIGHUP changes
 
 
 class EffectiveSetting(NamedTuple):

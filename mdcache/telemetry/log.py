@@ -40,6 +40,7 @@ from mdcache.events import (
     UpstreamCalled,
 )
 from mdcache.results import read_failed
+from mdcache.settings_events import SettingsRefused, SettingsReloaded
 from mdcache.store_events import TierFailed, TierStateChanged
 from mdcache.stream_events import (
     StreamComplaint,
@@ -99,25 +100,27 @@ def make_logger(clock: Clock, level: str, form: Literal["auto", "human", "json"]
     return logger
 
 
-def adopt_library_logs(logger: Logger) -> logging.Handler:
+def adopt_library_logs(logger: Logger) -> "LibraryHandler":
     """Log warnings of other libraries, too; return the handler, which tests remove."""
-    handler = _LibraryHandler(logger)
+    handler = LibraryHandler(logger)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)  # httpx logs every URL with its query at INFO
     return handler
 
 
-class _LibraryHandler(logging.Handler):
+class LibraryHandler(logging.Handler):
+    """What logs the warnings of other libraries. `logger` may be replaced."""
+
     def __init__(self, logger: Logger) -> None:
         super().__init__(logging.WARNING)
-        self._logger = logger
+        self.logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the message, and the name of what was raised."""
         raised = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
         fields = {"source": record.name, "message": _shortened(record.getMessage()), **_unless_empty("raised", raised)}
-        say = self._logger.error if record.levelno >= logging.ERROR else self._logger.warning
+        say = self.logger.error if record.levelno >= logging.ERROR else self.logger.warning
         say("library_warning", **fields)
 
 
@@ -125,11 +128,11 @@ class LogSink:
     """The sink that writes lines: one for each read of Binance at debug, and a summary of each minute at info.
 
     What may happen with each read or row is a line at its own level the first time between two summaries, and at debug
-    from then on; the next summary counts it.
+    from then on; the next summary counts it. `logger` may be replaced.
     """
 
     def __init__(self, logger: Logger) -> None:
-        self._logger = logger
+        self.logger = logger
         self._told: set[tuple[str, ...]] = set()
         self._repeats: Counter[str] = Counter()
 
@@ -142,10 +145,10 @@ class LogSink:
                 self._summarise(event)
             case BodyRejected():
                 fields = {"market": event.market, "path": event.path, "reason": event.reason}
-                say = self._first(self._logger.warning, "body_rejected", event.market, event.reason)
+                say = self._first(self.logger.warning, "body_rejected", event.market, event.reason)
                 say("body_rejected", **fields, detail=_shortened(event.detail))
             case Retried():
-                self._first(self._logger.debug, "retry")("retry", market=event.market, reason=event.reason)
+                self._first(self.logger.debug, "retry")("retry", market=event.market, reason=event.reason)
             case _:
                 self._other(event)
 
@@ -156,19 +159,30 @@ class LogSink:
             case GateChanged() | BudgetShort():
                 self._family(event)
             case OddBody():
-                say = self._first(self._logger.warning, "odd_body", event.market, event.oddity)
+                say = self._first(self.logger.warning, "odd_body", event.market, event.oddity)
                 say("odd_body", market=event.market, path=event.path, oddity=event.oddity)
             case RowRevised() | DerivationEnded() | RowsAudited() | DumpRowsJudged():
                 self._row(event)
             case ClockMeasured() | ClockSuspect():
                 self._clocks(event)
             case SymbolsLoaded():
-                self._logger.info("symbols_loaded", market=event.market, symbols=event.symbols)
+                self.logger.info("symbols_loaded", market=event.market, symbols=event.symbols)
             case BackgroundTaskFailed():
-                say = self._first(self._logger.error, "background_task_failed", event.task)
+                say = self._first(self.logger.error, "background_task_failed", event.task)
                 say("background_task_failed", task=event.task, detail=_shortened(event.detail))
             case SettingsIgnored() | ProfileRead() | DaemonServing() | DaemonStopped():
                 self._daemon(event)
+            case _:
+                self._settings_or_streams(event)
+
+    def _settings_or_streams(self, event: Event) -> None:
+        match event:
+            case SettingsRefused():
+                self.logger.error("settings_refused", problems=event.problems)
+            case SettingsReloaded():
+                say = self.logger.warning if event.needs_restart else self.logger.info
+                waiting = {"needs_restart": event.needs_restart} if event.needs_restart else {}
+                say("settings_reloaded", changed=event.changed, **waiting)
             case (
                 StreamConnected() | StreamEnded() | StreamRefused() | StreamsSilent() | StreamComplaint() | TopicsDead()
             ):
@@ -178,9 +192,9 @@ class LogSink:
 
     def _family(self, event: GateChanged | BudgetShort) -> None:
         if isinstance(event, BudgetShort):
-            self._logger.warning("budget_short", family=event.family, cause=event.cause)
+            self.logger.warning("budget_short", family=event.family, cause=event.cause)
             return
-        say = self._logger.warning if event.state == "closed" and not event.extended else self._logger.info
+        say = self.logger.warning if event.state == "closed" and not event.extended else self.logger.info
         reopens = _unless_empty("reopens_in_s", round(event.reopens_in_s, 3))
         name = "gate_extended" if event.extended else "gate_changed"
         say(name, family=event.family, state=event.state, reason=event.reason, **reopens)
@@ -188,12 +202,12 @@ class LogSink:
     def _row(self, event: RowRevised | DerivationEnded | RowsAudited | DumpRowsJudged) -> None:
         if isinstance(event, RowsAudited):
             if event.verdict is not AuditVerdict.SAME:
-                say = self._first(self._logger.warning, "rows_audited", event.market, event.verdict)
+                say = self._first(self.logger.warning, "rows_audited", event.market, event.verdict)
                 say("rows_audited", **asdict(event))
             return
         if isinstance(event, DumpRowsJudged):
             if event.verdict is DumpVerdict.DIFFERING:
-                say = self._first(self._logger.warning, "dump_rows_differ", event.series)
+                say = self._first(self.logger.warning, "dump_rows_differ", event.series)
                 say("dump_rows_differ", series=event.series, rows=event.rows)
             return
         if isinstance(event, RowRevised):
@@ -201,13 +215,13 @@ class LogSink:
         else:
             name, rows = "derivation_ended", {"printed": event.printed, "merged": event.merged}
         texts = {label: _shortened(row.decode("latin-1")) for label, row in rows.items()}
-        say = self._first(self._logger.warning, name, event.series)
+        say = self._first(self.logger.warning, name, event.series)
         say(name, series=event.series, open_time_ms=event.open_time_ms, **texts)
 
     def _daemon(self, event: SettingsIgnored | ProfileRead | DaemonServing | DaemonStopped) -> None:
         match event:
             case ProfileRead():
-                say = self._logger.warning if event.refused else self._logger.info
+                say = self.logger.warning if event.refused else self.logger.info
                 lists = {"taken": event.taken, "not_as_assumed": event.left, "refused": event.refused}
                 texts = {name: [_shortened(each) for each in found] for name, found in lists.items() if found}
                 say(
@@ -218,11 +232,11 @@ class LogSink:
                     **texts,
                 )
             case SettingsIgnored():
-                self._logger.warning("settings_ignored", names=event.names)
+                self.logger.warning("settings_ignored", names=event.names)
             case DaemonServing():
-                self._logger.info("serving", **asdict(event))
+                self.logger.info("serving", **asdict(event))
             case DaemonStopped():
-                self._logger.info("stopped")
+                self.logger.info("stopped")
 
     def _streams(
         self, event: StreamConnected | StreamEnded | StreamRefused | StreamsSilent | StreamComplaint | TopicsDead
@@ -230,48 +244,48 @@ class LogSink:
         market = event.market
         match event:
             case StreamConnected():
-                say = self._first(self._logger.info, "stream_connected", market, event.reason)
+                say = self._first(self.logger.info, "stream_connected", market, event.reason)
                 seconds = round(event.seconds, 3)
                 say("stream_connected", market=market, reason=event.reason, path=event.path, seconds=seconds)
             case StreamEnded():
-                say = self._logger.warning if event.end.is_loss else self._logger.info
+                say = self.logger.warning if event.end.is_loss else self.logger.info
                 say = self._first(say, "stream_ended", market, event.end)
                 detail = _unless_empty("detail", _shortened(event.detail))
                 say("stream_ended", market=market, end=event.end, seconds=round(event.seconds, 1), **detail)
             case StreamRefused():
-                say = self._first(self._logger.warning, "stream_refused", market, str(event.status))
+                say = self._first(self.logger.warning, "stream_refused", market, str(event.status))
                 say("stream_refused", market=market, status=event.status, detail=_shortened(event.detail))
             case StreamsSilent():
-                say = self._first(self._logger.info, "streams_silent", market)
+                say = self._first(self.logger.info, "streams_silent", market)
                 say("streams_silent", market=market, topics=event.topics, example=event.example)
             case StreamComplaint():
-                say = self._first(self._logger.warning, "stream_complaint", market)
+                say = self._first(self.logger.warning, "stream_complaint", market)
                 say("stream_complaint", market=market, detail=_shortened(event.detail))
             case TopicsDead():
-                say = self._first(self._logger.warning, "topics_dead", market)
+                say = self._first(self.logger.warning, "topics_dead", market)
                 say("topics_dead", market=market, topics=event.topics, example=event.example)
 
     def _clocks(self, event: ClockMeasured | ClockSuspect) -> None:
         if isinstance(event, ClockSuspect):
-            say = self._first(self._logger.warning, "clock_suspect", event.market)
+            say = self._first(self.logger.warning, "clock_suspect", event.market)
             say("clock_suspect", market=event.market, skew_ms=round(event.skew_ms, 1), witness=event.witness.value)
             return
         measured = {"offset_ms": round(event.offset_ms, 1), "error_ms": round(event.error_ms, 1)}
-        self._logger.info("clock_measured", market=event.market, **measured)
+        self.logger.info("clock_measured", market=event.market, **measured)
 
     def _tier(self, event: TierFailed | TierStateChanged) -> None:
         """Log changes of state and lost data; repeated faults are only counted."""
         if isinstance(event, TierStateChanged):
-            say = self._logger.error if event.state == "down" else self._logger.info
+            say = self.logger.error if event.state == "down" else self.logger.info
             say("store_state", tier=event.tier, state=event.state, **_unless_empty("detail", _shortened(event.detail)))
         elif event.lost:
-            say = self._first(self._logger.warning, "store_data_lost", event.tier)
+            say = self._first(self.logger.warning, "store_data_lost", event.tier)
             say("store_data_lost", tier=event.tier, detail=_shortened(event.detail))
 
     def _called(self, call: UpstreamCalled) -> None:
-        say = self._logger.debug
+        say = self.logger.debug
         if read_failed(call.status, call.fault):
-            say = self._first(self._logger.warning, "upstream_failed", call.market, str(call.status), call.fault)
+            say = self._first(self.logger.warning, "upstream_failed", call.market, str(call.status), call.fault)
         say(
             "upstream",
             market=call.market,
@@ -290,13 +304,13 @@ class LogSink:
         """Count `event`; return `say` if it is the first of its kind since the last summary, else one at debug."""
         self._repeats[event] += 1
         if (event, *about) in self._told:
-            return self._logger.debug
+            return self.logger.debug
         self._told.add((event, *about))
         return say
 
     def _summarise(self, summary: Summary) -> None:
         asked = {name: value for name, value in asdict(summary.requests).items() if value is not None}
-        self._logger.info(
+        self.logger.info(
             "summary",
             seconds=round(summary.seconds, 1),
             **asked,

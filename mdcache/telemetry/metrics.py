@@ -33,6 +33,7 @@ from mdcache.events import (
     UpstreamCalled,
 )
 from mdcache.results import RecentAnswers, Result
+from mdcache.settings_events import SettingsRefused, SettingsReloaded
 from mdcache.store_events import TierFailed, TierUsed
 from mdcache.stream_events import StreamConnected, StreamEnded, StreamRefused, StreamsSilent
 from mdcache.telemetry import catalogue, labels
@@ -99,7 +100,7 @@ class Metrics:
     ) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # untyped there
         self._registry = registry
-        self._client = ClosedSet(clients)
+        self.set_clients(clients)
         self._gauges = gauges
         self._clock = clock
         self._recent = RecentRequests(
@@ -126,11 +127,15 @@ class Metrics:
                 (catalogue.TIER_SECONDS, TIER_BOUNDS),
             )
         )
-        self._clock_offset, self._clock_error, build_info = (
+        self._clock_offset, self._clock_error, build_info, self._settings_loaded, self._settings_refused = (
             Gauge(PREFIX + metric.name, metric.help, metric.labels, registry=registry)
-            for metric in (catalogue.CLOCK_OFFSET, catalogue.CLOCK_ERROR, catalogue.BUILD_INFO)
+            for metric in (
+                *(catalogue.CLOCK_OFFSET, catalogue.CLOCK_ERROR, catalogue.BUILD_INFO),
+                *(catalogue.SETTINGS_LOADED, catalogue.SETTINGS_REFUSED),
+            )
         )
         build_info.labels(version).set(1)
+        self._note_settings()
         self._called_endpoints: set[tuple[str, str]] = set()
         # mypy can't express "the handler of a type takes that type": the test sends one of each
         self._handlers: dict[type, Callable[..., None]] = {
@@ -165,9 +170,15 @@ class Metrics:
             ),
             StreamEnded: lambda e: self._add(catalogue.STREAM_ENDS, labels.market(e.market), labels.stream_end(e.end)),
             StreamsSilent: lambda e: self._add(catalogue.STREAM_RESUBSCRIBED, labels.market(e.market), count=e.topics),
+            SettingsReloaded: lambda _: self._note_settings(),
+            SettingsRefused: lambda _: self._settings_refused.set(1),
             BackgroundTaskFailed: lambda e: self._add(catalogue.FAILURES, labels.failure(e.task)),
         }
         registry.register(self)
+
+    def set_clients(self, clients: Iterable[str]) -> None:
+        """Tell these clients apart from now on."""
+        self._client = ClosedSet(clients)
 
     def record(self, market: str, endpoint: str, result: str, client: str, began_s: float, age_s: float | None) -> None:
         """Count a request that arrived at `began_s` and is answered now; `age_s` is that of the tail it showed."""
@@ -270,6 +281,10 @@ class Metrics:
     def _fold_hits(self) -> None:
         for cell in self._requests.values():
             cell.fold_hits()
+
+    def _note_settings(self) -> None:
+        self._settings_loaded.set(self._clock.wall_ms() / 1000)
+        self._settings_refused.set(0)
 
     def _add(self, metric: Metric, *values: str, count: int = 1) -> None:
         self._counters[metric].labels(*values).inc(count)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -131,9 +132,13 @@ def test_all_that_is_wrong_goes_to_stderr_at_once(run: Run, folder: Path, comman
 
 def test_serve_hands_the_settings_to_the_daemon(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[Settings] = []
-    monkeypatch.setitem(sys.modules, "mdcache.daemon.lifecycle", SimpleNamespace(run=served.append))
+
+    def serve(settings: Settings, read: Callable[[], Settings]) -> None:
+        served.extend((settings, read()))
+
+    monkeypatch.setitem(sys.modules, "mdcache.daemon.lifecycle", SimpleNamespace(run=serve))
     assert run("serve", MDCACHE_PORT="9000").exit_code == 0
-    assert [settings.port for settings in served] == [9000]
+    assert [settings.port for settings in served] == [9000, 9000]
 
 
 def test_sim_hands_its_options_over(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from mdcache.serving.ops.activity import (
     Spender,
 )
 from mdcache.serving.ops.recent_calls import CallCounts
+from mdcache.settings_events import SettingsRefused, SettingsReloaded
 from mdcache.store_events import StoreOp, Tier, TierFailed, TierStateChanged
 from mdcache.stream_events import (
     ConnectReason,
@@ -97,6 +98,8 @@ NOTED: dict[type, tuple[Event, str, str, str]] = {
         "exchange profile",
         "3 measured, 1 taken, 1 not as assumed and not taken, 1 refused",
     ),
+    SettingsReloaded: (SettingsReloaded((SECRET,), ()), "daemon", "daemon", "settings read again"),
+    SettingsRefused: (SettingsRefused((SECRET, SECRET)), "daemon", "daemon", "settings refused: 2 problems"),
     SettingsIgnored: (
         SettingsIgnored(("MDCACHE_PORT", "MDCACHE_HOST")),
         "daemon",

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from mdcache.daemon.build_serving import build_serving
 from tests.support.asgi_client import Response, ask
 from tests.support.served_daemon import QUERY, ServedDaemon
 
@@ -31,8 +30,7 @@ def lacking(*endings: str) -> ServedDaemon:
     w = ServedDaemon()
     w.transport = LackingPaths(w.transport, lambda path: path.endswith(endings))
     w.restart()
-    settings = w.options.settings().model_copy(update={"unknown_paths": "forward"})
-    w.app = build_serving(settings, w.governor, w.cache, w.audit, w.state, None, w.clock, w.bus).app
+    w.serve(unknown_paths="forward")
     return w
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from mdcache.daemon.build_serving import build_serving
 from mdcache.exchange.klines import parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Family
 from mdcache.results import MEANINGS
@@ -83,11 +82,10 @@ async def test_a_rebound_name_gets_nothing(path: str, host: str, answered: bool)
 async def test_hosts_come_from_the_settings_and_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "box.corp.example")
     w = ServedDaemon()
-    settings = w.options.settings().model_copy(update={"host": "lan.example", "allowed_hosts": ("desk.example",)})
-    app = build_serving(settings, w.governor, w.cache, w.audit, w.state, None, w.clock, w.bus).app
+    w.serve(host="lan.example", allowed_hosts=("desk.example",))
     for host in ("box.corp.example", "lan.example:8700", "desk.example"):
-        assert (await ask(app, "/v1/status", b"", headers={"host": host})).status == 200
-    assert (await ask(app, "/v1/status", b"", headers={"host": "evil.example"})).status == 403
+        assert (await ask(w.app, "/v1/status", b"", headers={"host": host})).status == 200
+    assert (await ask(w.app, "/v1/status", b"", headers={"host": "evil.example"})).status == 403
     await w.aclose()
 
 

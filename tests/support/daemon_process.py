@@ -27,11 +27,12 @@ class DaemonProcess:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = tempfile.TemporaryDirectory(prefix="mdcache-daemon-")
-        self._log = Path(self._folder.name) / "log"
+        self.folder = self._folder.name
+        self._log = Path(self.folder) / "log"
         names = ("SPOT_URL", "USDM_URL", "COINM_URL")
         self._env = {f"MDCACHE_{name}": exchange for name in names}
-        self._env |= {"MDCACHE_PORT": str(self.port), "MDCACHE_STATE_DIR": f"{self._folder.name}/state"}
-        self._env |= {"MDCACHE_LOG_LEVEL": "info", "MDCACHE_EGRESS": "tests", "MDCACHE_SHUTDOWN_GRACE_S": "1"}
+        self._env |= {"MDCACHE_PORT": str(self.port), "MDCACHE_STATE_DIR": f"{self.folder}/state"}
+        self._env |= {"MDCACHE_EGRESS": "tests", "MDCACHE_SHUTDOWN_GRACE_S": "1"}
         self._env |= {f"MDCACHE_{name.upper()}": value for name, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
         self._client = httpx.Client(base_url=self.url, timeout=20.0, trust_env=False)
@@ -41,7 +42,7 @@ class DaemonProcess:
         command = [sys.executable, "-m", "mdcache", "serve"]
         env = dict(os.environ) | self._env
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=self._folder.name)
+            self._process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=self.folder)
         if wait:
             self.wait_until_ready()
 

@@ -7,6 +7,7 @@ import httpx
 from pydantic import SecretStr
 
 from mdcache.daemon.build_serving import build_serving
+from mdcache.daemon.live_settings import LiveSettings
 from tests.support.asgi_client import Response, ask
 from tests.support.virtual_daemon import VirtualDaemon
 
@@ -19,10 +20,15 @@ class ServedDaemon(VirtualDaemon):
 
     def restart(self) -> None:
         super().restart()
-        served = {"clients": {"engine": "high"}, "admin_token": SecretStr(TOKEN)}
-        settings = self.options.settings().model_copy(update=served)
-        serving = build_serving(settings, self.governor, self.cache, self.audit, self.state, None, self.clock, self.bus)
-        self.app, self.event_streams = serving.app, serving.event_streams
+        self.serve(clients={"engine": "high"}, admin_token=SecretStr(TOKEN))
+
+    def serve(self, **settings: object) -> None:
+        """Put an application in front that has these settings, and defaults."""
+        self.live = LiveSettings(self.options.settings().model_copy(update=settings), self.clock, self.bus)
+        serving = build_serving(
+            self.live, self.governor, self.cache, self.audit, self.state, None, self.clock, self.bus
+        )
+        self.app, self.event_streams, self.targets = serving.app, serving.event_streams, serving.targets
 
     async def aclose(self) -> None:
         if self.runs:

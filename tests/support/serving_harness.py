@@ -44,7 +44,7 @@ from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.admittance import Admittance
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
-from mdcache.serving.ops.status import ProfileStatus, Status, StatusSources, Upstreams
+from mdcache.serving.ops.status import ProfileStatus, SettingsStatus, Status, StatusSources, Upstreams
 from mdcache.serving.ops.watched_readiness import WatchedReadiness
 from mdcache.serving.ports import Readiness, Recorder
 from mdcache.serving.routes import STREAM_PATH
@@ -143,7 +143,7 @@ class ServingHarness:
                 symbols=SymbolTable(self.clock),
                 ready_answers=self.readies,
                 readiness=lambda: self.readiness,
-                settings={"MDCACHE_ADMIN_TOKEN": "(hidden)", "MDCACHE_PORT": "8700"},
+                settings=lambda: SettingsStatus({"MDCACHE_ADMIN_TOKEN": "(hidden)", "MDCACHE_PORT": "8700"}, 0),
                 activity=self.history,
                 requests=lambda: self.results,
                 last_minute=lambda: self.last_minute,

@@ -39,6 +39,7 @@ from mdcache.events import (
     UpstreamCalled,
 )
 from mdcache.results import shares
+from mdcache.settings_events import SettingsRefused, SettingsReloaded
 from mdcache.store_events import StoreOp, Tier, TierFailed
 from mdcache.stream_events import (
     ConnectReason,
@@ -267,6 +268,9 @@ def test_retries_are_details() -> None:
             {"refused": ["it is not JSON"]},
         ),
         (SettingsIgnored(("MDCACHE_PORT",)), "warning", {"event": "settings_ignored", "names": ["MDCACHE_PORT"]}),
+        (SettingsReloaded(("A",), ()), "info", {"event": "settings_reloaded", "changed": ["A"]}),
+        (SettingsReloaded((), ("B",)), "warning", {"changed": [], "needs_restart": ["B"]}),
+        (SettingsRefused(("a", "b")), "error", {"event": "settings_refused", "problems": ["a", "b"]}),
         (SymbolsLoaded("coinm", 40), "info", {"event": "symbols_loaded", "symbols": 40}),
         (
             BackgroundTaskFailed(BackgroundTask.FLIGHT, "ValueError"),

@@ -34,6 +34,7 @@ from mdcache.events import (
     UpstreamCalled,
 )
 from mdcache.exchange.endpoints import ENDPOINTS
+from mdcache.settings_events import SettingsRefused, SettingsReloaded
 from mdcache.store_events import StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
 from mdcache.stream_events import ConnectReason, StreamConnected, StreamEnd, StreamEnded, StreamRefused, StreamsSilent
 from mdcache.telemetry import catalogue, labels
@@ -65,7 +66,7 @@ mdcache_upstream_weight_address{family} mdcache_gate_reason{family,reason} mdcac
 mdcache_memory_max_bytes mdcache_tier_up{tier} mdcache_clock_error_seconds{market} mdcache_clock_doubts_total{market}
 mdcache_stream_dead_topics{market} mdcache_stream_refusals_total{market,status} mdcache_stream_ends_total{market,end}
 mdcache_stream_resubscribed_total{market} mdcache_tails{market,source} mdcache_failures_total{what}
-mdcache_audit_rows_total{market,verdict}
+mdcache_audit_rows_total{market,verdict} mdcache_settings_loaded_timestamp_seconds mdcache_settings_refused
 mdcache_derived_total{result} mdcache_listeners{market,kind} mdcache_listeners_max mdcache_listened_topics{market}
 mdcache_listened_series{market} mdcache_relayed_frames_total{market} mdcache_dropped_frames_total{market,reason}
 mdcache_dump_rows_total{market,verdict}
@@ -101,6 +102,8 @@ def everything() -> list[Event]:
         StreamEnded("spot", StreamEnd.CLOSED, "1001", 60.0),
         StreamsSilent("coinm", 3, "btcusd_perp@kline_1m"),
         BackgroundTaskFailed(BackgroundTask.FLIGHT, "ValueError"),
+        SettingsRefused(("a",)),
+        SettingsReloaded((), ()),
         DaemonStopped(),
     ]
 

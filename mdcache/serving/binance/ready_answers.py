@@ -4,6 +4,7 @@ Their bytes count in the memory they share with the series. An answer is kept th
 questions with a new `startTime` each time would only evict those that repeat.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import cast
@@ -44,6 +45,7 @@ class ReadyAnswers:
         self._max_answers = max_answers
         self._representations: OrderedDict[RequestKey, Representation] = OrderedDict()
         self._seen: OrderedDict[RequestKey, None] = OrderedDict()
+        self._quiet_until_s = -math.inf
         registry.register_evictable(MEMORY_KIND, self)
 
     def __len__(self) -> int:
@@ -83,7 +85,7 @@ class ReadyAnswers:
             return False
         if key in self._seen:
             self._seen.move_to_end(key)
-        if not representation.answer.is_valid(now):
+        if not representation.answer.is_valid(now) or self._clock.now() < self._quiet_until_s:
             return False
         replaced = self._representations.get(key)
         if replaced is not None:
@@ -103,10 +105,15 @@ class ReadyAnswers:
         if representation is not None:
             representation.retire()
 
-    async def clear(self, _: SeriesFilter) -> None:
-        """Drop all of them: those of other series are soon built again."""
+    def forget(self, quiet_s: float) -> None:
+        """Drop all of them, and keep none for so long: answers under way are still fresh by the TTLs of before."""
         for key in list(self._representations):
             self._drop(key)
+        self._quiet_until_s = self._clock.now() + quiet_s
+
+    async def clear(self, _: SeriesFilter) -> None:
+        """Drop all of them: those of other series are soon built again."""
+        self.forget(0.0)
 
     def _drop(self, key: RequestKey) -> None:
         self._representations.pop(key).retire()

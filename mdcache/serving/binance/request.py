@@ -51,9 +51,13 @@ class RequestParser:
     """Parses requests' headers, given the configured clients and whether this daemon compresses."""
 
     def __init__(self, clients: Mapping[str, str], compress: str) -> None:
-        self._lanes = {name.encode(): (name, Lane(lane)) for name, lane in clients.items()}
+        self.set_clients(clients)
         self._gzip_remote = compress != "off"
         self._gzip_loopback = compress == "on"
+
+    def set_clients(self, clients: Mapping[str, str]) -> None:
+        """Know these clients from now on, by name, with their lanes."""
+        self._lanes = {name.encode(): (name, Lane(lane)) for name, lane in clients.items()}
 
     def parse(
         self, rule: KlineEndpoint | Endpoint, query: bytes, headers: RawHeaders, *, loopback: bool

@@ -62,6 +62,11 @@ class FastLane:
                 dropped, _ = known.popitem(last=False)
                 self._nbytes -= len(dropped) + _ENTRY_BYTES
 
+    def forget(self) -> None:
+        """Drop all: what a request means has changed."""
+        self._requests.clear()
+        self._nbytes = 0
+
     def answer(self, raw: bytes, default_headers: DefaultHeaders) -> ReadyReply | None:
         """Return the reply to these bytes, which counts as sent; `None` if they must be parsed."""
         known = self._requests.get(raw)

@@ -30,6 +30,7 @@ from mdcache.events import (
 from mdcache.exchange.markets import Family, Market
 from mdcache.results import read_failed
 from mdcache.serving.ops.recent_calls import CallCounts, CallSums, RecentCalls, count_call, counts_by_name
+from mdcache.settings_events import SettingsRefused, SettingsReloaded
 from mdcache.store_events import TierFailed, TierStateChanged
 from mdcache.stream_events import StreamComplaint, StreamConnected, StreamEnded, StreamRefused, TopicsDead
 
@@ -161,6 +162,8 @@ class Activity:
                 "exchange profile",
                 _describe_profile(e),
             ),
+            SettingsReloaded: lambda _: ("daemon", "info", "daemon", "settings read again"),
+            SettingsRefused: lambda e: ("daemon", "warning", "daemon", f"settings refused: {len(e.problems)} problems"),
             SettingsIgnored: lambda e: ("daemon", "warning", "daemon", f"ignored: {', '.join(e.names)}"),
             DaemonServing: lambda _: ("daemon", "info", "daemon", "serving"),
             DaemonStopped: lambda _: ("daemon", "info", "daemon", "stopped"),

@@ -16,6 +16,10 @@ class AllowedHosts:
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
+        self.set(names)
+
+    def set(self, names: Iterable[str]) -> None:
+        """Know these names from now on."""
         listed = [name.lower() for name in names]
         self._any = "*" in listed
         self._names = frozenset(listed)

@@ -66,7 +66,7 @@ class OpsApp:
         self.readiness = readiness
         self._metrics_page = metrics_page
         self._targets = targets
-        self._token = admin_token.encode() if admin_token else None
+        self.set_token(admin_token)
         self._admittance = admittance
         self._app = Starlette(
             routes=[
@@ -88,6 +88,10 @@ class OpsApp:
         """Answer one request; anything raised has already been answered with a 500."""
         refusal = self._admittance.refusal(scope)
         await (self._app if refusal is None else _forbidden(refusal))(scope, receive, send)
+
+    def set_token(self, admin_token: str | None) -> None:
+        """Let admin calls need this token from now on; without one they are refused."""
+        self._token = admin_token.encode() if admin_token else None
 
     async def _healthz(self, _: Request) -> Response:
         return _json_ok({"status": "ok"})

@@ -54,8 +54,22 @@ class ProfileStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingsStatus:
+    """The settings in effect, without secrets.
+
+    `loaded_ms`: when they were read, by this machine's clock; `refused`: the problems, if they were to be read again
+    since and could not; `needs_restart`: those that are set otherwise by now.
+    """
+
+    values: Mapping[str, str]
+    loaded_ms: int
+    refused: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StatusSources:
-    """The sources of the state. `settings` must have no secrets.
+    """The sources of the state.
 
     `activity` must be a sink of the daemon's events. `requests`, `last_minute`: clients' requests so far, and those of
     the last sixty seconds, by result; `answers`: more of the last minutes. `streams`: the markets that have some.
@@ -71,7 +85,7 @@ class StatusSources:
     symbols: SymbolTable
     ready_answers: ReadyAnswers
     readiness: Callable[[], Readiness]
-    settings: Mapping[str, str]
+    settings: Callable[[], SettingsStatus]
     activity: Activity
     requests: Callable[[], Mapping[str, int]]
     last_minute: Callable[[], Mapping[str, int]]
@@ -117,7 +131,7 @@ class Status:
     async def _json(self, listed: list[msgspec.Raw] | None = None) -> bytes:
         sources = self._sources
         counts = await count_series(sources.registry, sources.clock, sources.governor.clocks.now)
-        readiness = sources.readiness()
+        readiness, settings = sources.readiness(), sources.settings()
         memory = sources.registry.memory
         requests, last_minute, answers = sources.requests(), sources.last_minute(), sources.answers()
         return msgspec.json.encode(
@@ -160,7 +174,12 @@ class Status:
                     "redis": sources.redis(),
                 },
                 "profile": sources.profile(),
-                "settings": sources.settings,
+                "settings": settings.values,
+                "settings_loaded": {
+                    "at_ms": settings.loaded_ms,
+                    "refused": settings.refused,
+                    "needs_restart": settings.needs_restart,
+                },
             }
         )
 

@@ -75,7 +75,7 @@ class ListenerHandshakes:
     """Answers handshakes: accepts as many as `listeners` admits; without a `relay`, none: streams are off.
 
     `cors_origins`: of pages that may listen, beside the daemon's own; `hosts`: its own names; `clients`: names of
-    clients that are told apart, whatever their addresses.
+    clients that are told apart, whatever their addresses; they may be replaced.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class ListenerHandshakes:
         self._listeners = listeners
         self._clock = clock
         self._hosts = hosts
-        self._clients = clients
+        self.clients = clients
         self._cors_origins = frozenset(origin.lower() for origin in cors_origins)
         self._writes = BatchedWrites(clock)
         self._times = times or ListenerTimes()
@@ -121,7 +121,7 @@ class ListenerHandshakes:
             return UpgradeRefused(response.status_code, _BAD_HANDSHAKE, (response.body or b"").decode().split("\n")[0])
         response.headers["Server"] = "mdcache"
         name = (handshake.value(b"x-mdcache-client") or "").strip()
-        client = name if name in self._clients else ""
+        client = name if name in self.clients else ""
         connection = ListenerConnection(
             path, self._relay, self._clock, self._listeners, self._writes, peers, self._times, client
         )
