@@ -330,9 +330,14 @@ def _unless_empty(name: str, value: float | str | dict[str, int]) -> dict[str, o
 def _escape(_logger: object, _name: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Escape what is not printable: names come from clients and replies, and must make no lines of their own."""
     for name, value in fields.items():
-        if isinstance(value, str) and not value.isprintable():
-            fields[name] = repr(str(value))[1:-1]
+        fields[name] = _printable(value)
     return fields
+
+
+def _printable(value: object) -> object:
+    if isinstance(value, str) and not value.isprintable():
+        return repr(str(value))[1:-1]
+    return [_printable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _shortened(text: str) -> str:
