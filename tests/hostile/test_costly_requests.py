@@ -62,6 +62,7 @@ def longest(piece: str, room: int) -> str:
 
 
 @pytest.mark.virtual
+@pytest.mark.exhaustive
 async def test_a_query_and_a_header_of_their_full_length() -> None:
     w = world()
     asked: list[tuple[str, bytes, dict[str, str]]] = []

@@ -6,11 +6,12 @@ import pytest
 
 from mdcache.serving.ops import operations
 from tests.serving.streams.test_handshakes import OFFER
+from tests.support.examples import thinned
 from tests.support.serving_harness import BODY, TOKEN, ServingHarness
 from tests.support.socket_client import GET, PATIENCE_S, Peer, serving
 
 PURGE = b"POST /v1/admin/purge HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n" % TOKEN.encode()
-BOUND_S = 0.3
+BOUND_S = 0.2
 
 
 async def drip(peer: Peer, data: bytes, every_s: float) -> None:
@@ -35,8 +36,7 @@ async def end_of(peer: Peer, dripped: bytes) -> bytes:
         await asyncio.gather(dripping, return_exceptions=True)
 
 
-@pytest.mark.parametrize(
-    ("start", "dripped", "answered"),
+CASES = thinned(
     [
         (b"", GET[:-2], b"408"),
         (b"", b"\r\n", b""),
@@ -52,7 +52,11 @@ async def end_of(peer: Peer, dripped: bytes) -> bytes:
         (PURGE + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n", b"408"),
         (b"GET /ws/btcusdt@trade HTTP/1.1\r\n" + OFFER, b"X: y\r\n", b"408"),
     ],
+    3,
 )
+
+
+@pytest.mark.parametrize(("start", "dripped", "answered"), CASES)
 async def test_a_request_that_drips_in_ends_by_its_time(
     start: bytes, dripped: bytes, answered: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
