@@ -113,7 +113,7 @@ class Flight:
         """Return the reply's rows, or raise `InvalidBody` if it does not answer this window."""
         window, series = self.window, self.series
         page = await _read_page(series, window, reply, self.clock)
-        self.contradicted_rows += withdraw_contradicted(series, page.rows, window, reply.sent.ms)
+        self.contradicted_rows += withdraw_contradicted(series, page.rows, window)
         rows = cut_at_long_gap(series, page.rows, window)
         oddity = page.oddity
         if len(rows) < len(page.rows):  # as if no more were requested: a cut is no sign of a beginning
@@ -387,7 +387,7 @@ class Flights:
         length_ms = series.interval.length_ms
         end_ms = FOREVER_MS if proof.open_ended else proof.hi_ms + length_ms
         if await self._registry.persistence.load_range(series, proof.lo_ms - length_ms, end_ms):
-            flight.contradicted_rows += withdraw_contradicted(series, page.rows, page.window, page.read.as_of_ms)
+            flight.contradicted_rows += withdraw_contradicted(series, page.rows, page.window)
             return replace(page, suspicion=find_suspicion(series, page.rows, page.window, page.read))
         return page
 

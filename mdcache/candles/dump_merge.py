@@ -12,7 +12,7 @@ from mdcache.candles.persistence import StoredBlock
 from mdcache.candles.plausibility import expected_span
 from mdcache.candles.ranges import FOREVER_MS, RangeSet, Span
 from mdcache.candles.series import Series
-from mdcache.candles.window import Window, reach
+from mdcache.candles.window import Window
 from mdcache.exchange.rows import Row
 
 _MAX_SPANS = 8  # covered spans within one block's: each gap between them may cost a read, and a question has few
@@ -149,7 +149,7 @@ def _between(rows: Sequence[Row], start: int, end: int) -> Sequence[Row]:
 # --------------------------------------------------------------------------------- what reads contradict
 
 
-def withdraw_contradicted(series: Series, rows: Sequence[Row], window: Window, now_ms: int) -> int:
+def withdraw_contradicted(series: Series, rows: Sequence[Row], window: Window) -> int:
     """Forget the rows of dumps where a reply differs from them, before it is checked against what is known.
 
     Those around it are forgotten, too, a block's span on both sides: rows that Binance lacks come in runs, and each of
@@ -159,7 +159,6 @@ def withdraw_contradicted(series: Series, rows: Sequence[Row], window: Window, n
         series: What is known.
         rows: The whole reply to `window`, in rising order.
         window: What was asked.
-        now_ms: When.
 
     Returns:
         How many rows differed.
@@ -167,9 +166,6 @@ def withdraw_contradicted(series: Series, rows: Sequence[Row], window: Window, n
     if not series.from_dumps:
         return 0
     lo, hi = expected_span(series, rows, window)
-    if not rows:  # it proves nothing beyond a page
-        near_lo, near_hi = reach(window, series.endpoint, series.interval.length_ms, now_ms)
-        lo, hi = max(lo, near_lo), min(hi, near_hi)
     differing, width = 0, series.blocks.width_ms
     contradicted: list[Span] = []
     for start, end in series.from_dumps.intersection(lo, hi):

@@ -129,7 +129,7 @@ def any_dump(rng: random.Random, exchange: ToyExchange, first: int, last: int) -
 
 @pytest.mark.parametrize("path", PATHS)
 @given(seed=st.integers(0, 2**32))
-@examples(20)
+@examples(20, 200)
 def test_wherever_binance_was_asked_its_rows_are_served(path: str, seed: int) -> None:
     """A mirror without dumps is asked the same: where both know a row, it is the mirror's unless no read saw it."""
     rng = random.Random(seed)
@@ -157,7 +157,7 @@ def test_wherever_binance_was_asked_its_rows_are_served(path: str, seed: int) ->
 
 @pytest.mark.parametrize("path", PATHS)
 @given(seed=st.integers(0, 2**32))
-@examples(20)
+@examples(20, 200)
 def test_replicas_agree_on_what_was_read(path: str, seed: int) -> None:
     rng = random.Random(seed)
     exchange = ToyExchange(path, random_opens(rng, START, NOW))

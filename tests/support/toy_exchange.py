@@ -89,7 +89,7 @@ def ask(
         reads += 1
         rows = exchange.read(step.window, at_ms - lag_ms)
         read = ReadTime(at_ms, at_ms)
-        withdraw_contradicted(series, rows, step.window, at_ms)
+        withdraw_contradicted(series, rows, step.window)
         if (suspicion := find_suspicion(series, rows, step.window, read)) is not None:
             reads += 1
             if suspicion.look is None:
