@@ -16,21 +16,15 @@ import pytest
 from mdcache.exchange.markets import Market
 from tests.cli.conftest import Run
 from tests.cli.test_warm import TOKEN, settings
-from tests.support.dump_folder import HEADER, MirrorOfDumps, csv_lines
-from tests.support.examples import exhaustive
+from tests.support.dump_folder import MirrorOfDumps, csv_lines
 from tests.support.processes import daemon, sim
 
 pytestmark = pytest.mark.processes
 
-FIRST, DAYS = date(2025, 1, 30), 3
-START = int(datetime(2025, 1, 30, tzinfo=UTC).timestamp()) * 1000
-DAY = 86_400_000
-SERIES = (
-    (Market.SPOT, "/api/v3/klines", "BTCUSDT"),
-    (Market.SPOT, "/api/v3/klines", "ETHUSDT"),
-    (Market.USDM, "/fapi/v1/klines", "BTCUSDT"),
-    (Market.COINM, "/dapi/v1/klines", "BTCUSD_PERP"),
-)
+DAYS = 3
+FIRST = date(2025, 1, 30)
+DAY = timedelta(days=1)
+SYMBOLS = {Market.SPOT: "BTCUSDT,币安人生USDT", Market.USDM: "BTCUSDT,ETHUSDT", Market.COINM: "BTCUSD_PERP"}
 
 
 @pytest.fixture(scope="module")
@@ -39,70 +33,69 @@ def upstream() -> Iterator[str]:
         yield url
 
 
-def pages(path: str, symbol: str) -> list[str]:
-    """The questions for all minutes."""
-    step = DAY // 2
-    spans = [(at, at + step - 1) for at in range(START, START + DAYS * DAY, step)]
-    return [f"{path}?symbol={symbol}&interval=1m&startTime={a}&endTime={b}&limit=1000" for a, b in spans]
+def pages(market: Market, symbol: str, first: date) -> list[str]:
+    """The questions for all minutes, half a day each."""
+    start = int(datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp()) * 1000
+    spans = [(start + n * 43_200_000, start + (n + 1) * 43_200_000 - 1) for n in range(2 * DAYS)]
+    path = f"{market.prefix}klines?symbol={symbol}&interval=1m"
+    return [f"{path}&startTime={lo}&endTime={hi}&limit=1000" for lo, hi in spans]
 
 
 @pytest.fixture(scope="module")
 def mirror(upstream: str, tmp_path_factory: pytest.TempPathFactory) -> MirrorOfDumps:
-    """Daily files, of which the daemon takes those of its months where there is no monthly one."""
+    """Daily files of two symbols: there are none of whole months."""
     made = MirrorOfDumps(tmp_path_factory.mktemp("dumps"))
     with httpx.Client(base_url=upstream, trust_env=False) as client:
-        for market, path, symbol in SERIES:
-            bodies = [client.get(each).content for each in pages(path, symbol)]
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            bodies = [client.get(each).content for each in pages(Market.SPOT, symbol, FIRST)]
             for day in range(DAYS):
-                lines = [
-                    line
-                    for body in bodies[2 * day : 2 * day + 2]
-                    for line in csv_lines(body, micros=market is Market.SPOT)
-                ]
-                header = [] if market is Market.SPOT else [HEADER]
-                made.put(market, symbol, "1m", FIRST + timedelta(days=day), [*header, *lines], daily=True)
+                lines = [line for body in bodies[2 * day : 2 * day + 2] for line in csv_lines(body, micros=True)]
+                made.put(Market.SPOT, symbol, "1m", FIRST + day * DAY, lines, daily=True)
     return made
 
 
-def arguments(market: Market, symbols: str, mirror: MirrorOfDumps) -> list[str]:
-    last = FIRST + timedelta(days=DAYS - 1)
-    asked = ["--market", market.value, "--symbols", symbols, "--intervals", "1m", "--since", FIRST.isoformat()]
-    return ["warm", *asked, "--until", f"{last.isoformat()}T23:59", "--from-dumps", str(mirror.root), "--json"]
+def arguments(market: Market, symbols: str, first: date, where: str) -> list[str]:
+    last = first + (DAYS - 1) * DAY
+    asked = ["--market", market.value, "--symbols", symbols, "--intervals", "1m", "--since", first.isoformat()]
+    return [*asked, "--until", f"{last.isoformat()}T23:59", "--from-dumps", where, "--json"]
 
 
 def calls(upstream: str) -> int:
-    return sum(
-        "klines" in each["path"] for each in httpx.get(f"{upstream}/_sim/log?limit=10000", trust_env=False).json()
-    )
+    log = httpx.get(f"{upstream}/_sim/log?limit=10000", trust_env=False).json()
+    return sum("/v" in each["path"] and "klines" in each["path"] for each in log)
 
 
-@pytest.mark.parametrize("running", [True, *exhaustive(False)])
-def test_all_of_it_is_then_answered_as_binance_does_at_no_weight(
-    run: Run, upstream: str, mirror: MirrorOfDumps, tmp_path: Path, running: bool
-) -> None:
-    folder = tmp_path / "state"
-    markets = [(market, ",".join(s for m, _, s in SERIES if m is market)) for market in Market]
-    if not running:
-        for market, symbols in markets:
-            done = run(*arguments(market, symbols, mirror), **settings(upstream, folder))
-            assert done.exit_code == 0, done.output
+def test_all_of_it_is_then_answered_as_binance_does_at_no_weight(run: Run, upstream: str, tmp_path: Path) -> None:
+    """Days before yesterday, of a daemon that runs meanwhile; and a host that refuses closes no gate."""
+    folder, where = tmp_path / "state", f"{upstream}/dumps"
+    first = datetime.now(UTC).date() - (DAYS + 2) * DAY
     with (
         daemon(upstream, state_dir=str(folder), admin_token=TOKEN) as (url, _),
         httpx.Client(base_url=url, trust_env=False, timeout=10) as client,
+        httpx.Client(base_url=upstream, trust_env=False, timeout=10) as exchange,
     ):
-        if running:
-            for market, symbols in markets:
-                done = run(*arguments(market, symbols, mirror), **settings(upstream, folder, url))
-                assert done.exit_code == 0, done.output
-                assert json.loads(done.stdout)["weight"] == 0
+        for market, symbols in SYMBOLS.items():
+            done = run("warm", *arguments(market, symbols, first, where), **settings(upstream, folder, url))
+            assert done.exit_code == 0, done.output
+            told = json.loads(done.stdout)
+            assert (told["weight"], told["differing"], told["left"], told["pages_left"]) == (0, 0, 0, 0)
         before = calls(upstream)
-        answers = {each: client.get(each).content for _, path, symbol in SERIES for each in pages(path, symbol)}
+        questions = [
+            each
+            for market, names in SYMBOLS.items()
+            for name in names.split(",")
+            for each in pages(market, name, first)
+        ]
+        answers = [client.get(each).content for each in questions]
         assert calls(upstream) == before
-        asked = client.get("/metrics").text
-    for each, answer in answers.items():
-        assert answer == httpx.get(f"{upstream}{each}", trust_env=False).content
-    if running:
-        assert f'mdcache_dump_rows_total{{market="usdm",verdict="taken"}} {DAYS * 1440:.1f}' in asked
+        assert answers == [exchange.get(each).content for each in questions]
+        exchange.post("/_sim/dump_fault", json={"kind": "403"}).raise_for_status()
+        other = arguments(Market.SPOT, "ETHUSDT", first, where)
+        refused = run("warm", *other, **settings(upstream, folder, url))
+        assert (refused.exit_code, json.loads(refused.stdout)["state"]) == (1, "failed")
+        assert "403" in json.loads(refused.stdout)["detail"]
+        asked = pages(Market.SPOT, "ETHUSDT", first)[0]
+        assert client.get(asked).content == exchange.get(asked).content
 
 
 def test_killed_in_the_middle_it_goes_on_when_it_is_run_again(
@@ -110,13 +103,14 @@ def test_killed_in_the_middle_it_goes_on_when_it_is_run_again(
 ) -> None:
     environ = settings(upstream, tmp_path / "state")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MDCACHE_")}
-    command = [sys.executable, "-m", "mdcache", *arguments(Market.SPOT, "BTCUSDT,ETHUSDT", mirror)]
+    asked = arguments(Market.SPOT, "BTCUSDT,ETHUSDT", FIRST, str(mirror.root))
+    command = [sys.executable, "-m", "mdcache", "warm", *asked]
     with subprocess.Popen(command, env=clean | environ, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
         rows = tmp_path / "state" / "candles.db-wal"
         while process.poll() is None and not (rows.exists() and rows.stat().st_size > 100_000):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-    again = run(*arguments(Market.SPOT, "BTCUSDT,ETHUSDT", mirror), **environ)
+    again = run("warm", *asked, **environ)
     assert again.exit_code == 0, again.output
     told = json.loads(again.stdout)
     assert told["rows"] < 2 * DAYS * 1440
@@ -125,14 +119,13 @@ def test_killed_in_the_middle_it_goes_on_when_it_is_run_again(
     assert (found["rows"], found["failed"]) == (2 * DAYS * 1440, 0)
 
 
-def test_a_plan_tells_how_large_the_files_are(run: Run, mirror: MirrorOfDumps) -> None:
-    asked = arguments(Market.SPOT, "BTCUSDT,ETHUSDT", mirror)[1:]
+def test_a_plan_tells_how_large_the_files_are(run: Run, upstream: str, mirror: MirrorOfDumps) -> None:
+    asked = arguments(Market.SPOT, "BTCUSDT,ETHUSDT", FIRST, str(mirror.root))
     found = json.loads(run("dumps", "--plan", *asked).stdout)
-    sizes = [path.stat().st_size for path in mirror.root.rglob("spot/**/BTCUSDT-*.zip")]
+    sizes = [path.stat().st_size for path in mirror.root.rglob("BTCUSDT-*.zip")]
     assert [(each["symbol"], each["files"]) for each in found] == [("BTCUSDT", DAYS), ("ETHUSDT", DAYS)]
     assert (found[0]["nbytes"], found[0]["rows"], found[0]["missing"]) == (sum(sizes), DAYS * 1440, 2)
-    table = run("dumps", "--plan", *asked[:-1])
-    assert f"{2 * DAYS} files" in table.stdout
+    assert f"{2 * DAYS} files" in run("dumps", "--plan", *asked[:-1]).stdout
     assert run("dumps", *asked).exit_code == 2
     nowhere = run("dumps", "--plan", *asked[:-2], "/nowhere")
     assert (nowhere.exit_code, "is no folder" in nowhere.stderr) == (1, True)
