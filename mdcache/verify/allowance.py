@@ -6,6 +6,7 @@ from mdcache.verify.findings import NotMeasured
 
 MOST_WEIGHT = 199  # "in under 200 weight": docs/design.md#verify
 
+_DEFAULT_LIMIT = 500  # docs/binance.md#kline-parameters
 Kind = tuple[str, str]  # questions that weigh the same: path, and what of the query counts
 
 
@@ -13,7 +14,8 @@ class Allowance:
     """Counts what a run spends, over all markets.
 
     A question counts as what is documented, or as the least that the exchange's header has shown for its kind, if that
-    is more: others who use the address make it show too much, never too little.
+    is more: others who use the address make it show too much, never too little. A kind whose charge was not shown
+    counts as much more than documented as the nearest kind that was: all kline paths are alike.
 
     Args:
         planned: what all measurements need if nothing is asked twice.
@@ -41,10 +43,10 @@ class Allowance:
         Raises:
             NotMeasured: there is no weight left for it.
         """
-        known = max(weight, self._shown.get(kind, 0))
+        self._documented[kind] = weight
+        known = self._price(kind)
         if self.spent + known > MOST_WEIGHT or (again and known > self._spare):
             raise NotMeasured("the weight of this run is spent")
-        self._documented[kind] = weight
         self._asked[kind] += 1
         if again:
             self._spare -= known
@@ -54,4 +56,21 @@ class Allowance:
         self._shown[kind] = min(charged, self._shown.get(kind, charged))
 
     def _price(self, kind: Kind) -> int:
-        return max(self._documented[kind], self._shown.get(kind, 0))
+        if kind in self._shown:
+            return max(self._documented[kind], self._shown[kind])
+        documented = self._documented[kind]
+        alike = [other for other in self._shown if _group(other) == _group(kind)]
+        if not alike:
+            return documented
+        nearest = min(alike, key=lambda other: abs(_number(other) - _number(kind)))
+        return documented + max(0, self._shown[nearest] - self._documented[nearest])
+
+
+def _group(kind: Kind) -> str:
+    """Return the path, or for kline paths what all of them have in common."""
+    return "lines" if kind[0].endswith("lines") else kind[0]
+
+
+def _number(kind: Kind) -> int:
+    """Return the `limit` of a kind as a number; without one, the default."""
+    return int(kind[1]) if kind[1].isdecimal() else _DEFAULT_LIMIT

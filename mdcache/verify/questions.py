@@ -18,6 +18,7 @@ from mdcache.errors import UpstreamFailed
 from mdcache.exchange.fact_kinds import ACCEPTED
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.rate_limits import used_weight
+from mdcache.exchange.rows import COLUMNS
 from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.upstream.http_client import MarketClient
 from mdcache.upstream.models import UpstreamRequest
@@ -29,6 +30,7 @@ from mdcache.verify.exchange_time import MINUTE_MS, MeasuredTime
 from mdcache.verify.findings import NotMeasured
 
 _OK, _SERVER_ERROR = 200, 500
+_WHOLE_COLUMNS = 0, 6, 8  # open time, close time, trades
 _MAX_BYTES = 32 << 20  # of an exchangeInfo
 _EVERY_S = 0.05  # between two questions to one family
 _FAILURES = 2  # questions without an answer, one after the other: then the market is given up
@@ -59,7 +61,7 @@ class ReplySeen:
     def rows(self) -> list[list[Any]]:
         """Return the candles of an answer; raise `NotMeasured` if it is a refusal or anything else."""
         found = self.json()
-        if not isinstance(found, list) or not all(isinstance(row, list) and row for row in found):
+        if not isinstance(found, list) or not all(map(_is_candle, found)):
             raise NotMeasured("the answer is no list of candles")
         return found
 
@@ -254,7 +256,8 @@ class Questions:
         """Record what a reply shows, and stop if the address uses more than its share."""
         answered = reply.head.status == _OK
         if reply.charged is not None:
-            self.allowance.learn(kind, reply.charged)
+            if answered:  # refusals may be free
+                self.allowance.learn(kind, reply.charged)
             found = self.charges.setdefault(kind, []) if answered else self.refusal_charges.setdefault(market, [])
             found.append(reply.charged)
         if answered and len(reply.body) > len(self.longest[market].body if market in self.longest else b""):
@@ -263,6 +266,12 @@ class Questions:
         self.shows_usage[market] = used is not None
         if self.limit is not None and used is not None and used > self.share * self.limit:
             self.stop(f"this address has used {used:,} of {self.limit:,} in this minute, more than its share")
+
+
+def _is_candle(row: object) -> bool:
+    if not isinstance(row, list) or len(row) != COLUMNS:
+        return False
+    return all(isinstance(row[place], int) for place in _WHOLE_COLUMNS)
 
 
 def kind_of(path: str, query: str) -> Kind:

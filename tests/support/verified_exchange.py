@@ -33,13 +33,14 @@ class CompressingTransport(SimTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await super().handle_async_request(request)
-        body = await response.aread()
         headers = response.headers
-        if "content-encoding" not in headers and len(body) >= _LONG:
+        if "content-encoding" in headers:
+            return response
+        body = await response.aread()
+        if len(body) >= _LONG:
             body = gzip.compress(body, 1)
             headers = httpx.Headers([*headers.multi_items(), ("Content-Encoding", "gzip")])
-        stream = httpx.ByteStream(body)
-        return httpx.Response(response.status_code, headers=headers, stream=stream, request=request)
+        return httpx.Response(response.status_code, headers=headers, stream=httpx.ByteStream(body), request=request)
 
 
 def few_symbols() -> tuple[SymbolSpec, ...]:

@@ -7,12 +7,15 @@ import pytest
 from mdcache.errors import Fault
 from mdcache.exchange.facts import FACTS
 from mdcache.exchange.markets import Family, Market
+from mdcache.sim import SimConfig
+from mdcache.sim.control.faults import BODY_FAULTS, ROWS_FAULTS
+from mdcache.sim.played_facts import PlayedFacts
 from mdcache.verify.allowance import MOST_WEIGHT
 from mdcache.verify.build import VerifyRequest
 from mdcache.verify.findings import FactVerdict
 from mdcache.verify.registry import ASSUMPTIONS, chosen
 from mdcache.verify.run import VerifyReport
-from tests.support.verified_exchange import VerifiedExchange
+from tests.support.verified_exchange import VerifiedExchange, few_symbols
 
 pytestmark = pytest.mark.virtual
 
@@ -176,3 +179,25 @@ async def test_one_broken_answer_costs_one_fact() -> None:
     assert keys(report, FactVerdict.DIFFERS) == set()
     lost = {each.fact.key for each in report.findings if Fault.PROTOCOL.value in each.reason}
     assert 0 < len(lost) <= 2
+
+
+@pytest.mark.parametrize("kind", sorted((BODY_FAULTS | ROWS_FAULTS | {"500", "503"}) - {"huge", "gzip_bomb"}))
+async def test_answers_that_are_none_end_no_run(kind: str) -> None:
+    world = VerifiedExchange()
+    for path in ("/api/v3/", "/fapi/v1/"):
+        world.exchange.control.fault(kind, path=path, count=1_000)
+    world.exchange.control.stream_fault("garbage")
+    report = await world.verify(VerifyRequest((Market.SPOT, Market.USDM), quick=True))
+    assert report.seconds < 30
+    assert {"spot.gzip", "spot.frames_equal_rows", "spot.frame_cadence_ms"} & keys(report, FactVerdict.DIFFERS) == set()
+    if kind in {"html", "garbage_gzip", "columns", "more_columns", "object", "numbers", "nan", "500"}:
+        assert keys(report, FactVerdict.DIFFERS) == set()
+
+
+async def test_weight_that_is_charged_beyond_the_documents_counts() -> None:
+    heavy = {key: {"99": 12, "1000": 14} for key, fact in FACTS.items() if fact.name.endswith("_weights")}
+    world = VerifiedExchange(SimConfig(symbols=few_symbols(), facts=PlayedFacts(heavy)))
+    report = await world.verify()
+    assert sum(entry.weight for entry in world.exchange.log) <= MOST_WEIGHT
+    assert "spot.klines_weights" in keys(report, FactVerdict.DIFFERS)
+    assert "the weight of this run is spent" in reasons(report, Market.COINM)
