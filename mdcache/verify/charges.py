@@ -71,8 +71,7 @@ class CandleWeights(Assumption):
             await session.klines({"limit": None})
         kinds = [kind for kind in session.questions.charges if kind[0] == path]
         limits = sorted({_limit(session, kind) for kind in kinds} - {0} or {1})
-        steps = {await _weight(session, "klines", limit): limit for limit in limits}  # the last one of each weight
-        return {"klines_weights": {str(limit): weight for weight, limit in steps.items()}}
+        return {"klines_weights": {str(limit): await _weight(session, "klines", limit) for limit in limits}}
 
 
 class OtherWeights(Assumption):

@@ -82,11 +82,17 @@ async def test_the_values_that_were_seen_are_those_that_are_played() -> None:
         "spot.three_day_phases": {"SOLUSDT": 0},
         "usdm.answer_to_pair": "-4001 Otherwise.",
         "spot.check_order": "empty characters unknown limit interval symbol",
-        "usdm.klines_weights": {"99": 3, "1500": 8},
     }
     world = VerifiedExchange(SimConfig(symbols=few_symbols(), facts=PlayedFacts(facts)))
     measured = (await world.verify(VerifyRequest(quick=True))).measured
-    assert {key: measured[key] for key in facts if "weights" not in key} == {
-        key: value for key, value in facts.items() if "weights" not in key
-    }
-    assert measured["usdm.klines_weights"] == {"99": 3, "100": 6, "1500": 8}
+    assert {key: measured[key] for key in facts} == facts
+
+
+async def test_weights_are_those_of_the_limits_that_were_asked_for() -> None:
+    facts = {"usdm.klines_weights": {"99": 3, "100": 3, "500": 8, "1500": 9}}
+    world = VerifiedExchange(SimConfig(symbols=few_symbols(), facts=PlayedFacts(facts)))
+    measured = (await world.verify(VerifyRequest((Market.USDM,), quick=True))).measured
+    weights = measured["usdm.klines_weights"]
+    assert isinstance(weights, dict)
+    assert weights.items() >= facts["usdm.klines_weights"].items()
+    assert {weight for limit, weight in weights.items() if int(limit) < 100} == {3}
