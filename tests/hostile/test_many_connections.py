@@ -105,8 +105,8 @@ async def honest(url: str) -> None:
     """Ask as a bot does."""
     times: list[float] = []
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=10.0) as client:
-        for _ in range(100):
+        for _ in range(40):
             began = time.perf_counter()
             assert (await client.get(KLINES)).status_code == 200
             times.append(time.perf_counter() - began)
-    assert sorted(times)[50] < 0.2  # 6 ms measured, with floods by this very process
+    assert sorted(times)[20] < 0.2  # 6 ms measured, with floods by this very process
