@@ -91,7 +91,7 @@ class MarketSession:
     def recording(self) -> Recording:
         """What the streams said; raise `NotMeasured` if that is nothing."""
         if self.listener is None:
-            raise NotMeasured("no stream base is set for this upstream")
+            raise NotMeasured("streams are off, or no stream base is set for this upstream")
         self.listener.recording.need()
         return self.listener.recording
 
