@@ -14,7 +14,7 @@ _LEVEL, _RAW = 1, -15
 _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LAST_BLOCK = b"\x01\x00\x00\xff\xff"
 _STORED = struct.Struct("<BHH")
-MAX_STORED = 1_024  # longer ones are compressed
+_MAX_STORED = 1_024
 
 
 class Deflated(NamedTuple):
@@ -50,7 +50,7 @@ def gzip_stream(pieces: Iterable[bytes | Part]) -> Iterator[bytes]:
     yield _HEADER
     crc = size = 0
     for piece in pieces:
-        if isinstance(piece, bytes) and len(piece) <= MAX_STORED:
+        if isinstance(piece, bytes) and len(piece) <= _MAX_STORED:
             yield _STORED.pack(0, len(piece), len(piece) ^ 0xFFFF) + piece
             crc, size = isal_zlib.crc32(piece, crc), size + len(piece)
         else:

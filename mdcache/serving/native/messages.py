@@ -12,7 +12,7 @@ from mdcache.results import Result
 from mdcache.serving.binance.headers import HeaderFields
 from mdcache.serving.binance.request import ClientRequest
 from mdcache.serving.http.response_cycle import PARTS
-from mdcache.serving.native.gzip_stream import MAX_STORED, Part, gzip_stream
+from mdcache.serving.native.gzip_stream import Part, gzip_stream
 from mdcache.serving.responses import HttpResponse, Receive, Send
 
 _CHUNK_BYTES = 32_768
@@ -106,7 +106,8 @@ def _body(piece: bytes | Part) -> bytes:
 
 
 def _is_packed(piece: bytes | Part) -> bool:
-    return len(piece) <= MAX_STORED if isinstance(piece, bytes) else piece.is_deflated
+    """Return whether it costs next to nothing to compress it."""
+    return len(piece) < _CHUNK_BYTES if isinstance(piece, bytes) else piece.is_deflated
 
 
 def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from mdcache.serving.http.response_cycle import PARTS
 from mdcache.serving.native import gzip_stream
-from mdcache.serving.native.gzip_stream import Deflated, deflate
+from mdcache.serving.native.gzip_stream import Deflated, Part, deflate
 from mdcache.serving.native.messages import Streamed
 from tests.support.serving_fakes import ManualClock
 
@@ -70,3 +71,27 @@ async def test_what_is_compressed_for_one_answer_holds_the_loop_no_longer_than_a
     await answer
     assert longest_s == pytest.approx(PIECE_S)
     assert gzip.decompress(b"".join(sent)) == b"".join(pieces)
+
+
+class KeptPart:
+    """A part that was compressed before."""
+
+    content = b"12345," * 10_000
+    is_deflated = True
+
+    def deflated(self) -> Deflated:
+        return deflate(self.content)
+
+
+@pytest.mark.parametrize("token_bytes", [10, 8_000])
+async def test_an_answer_of_kept_rows_has_a_length_however_many_series_its_token_is_of(token_bytes: int) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    pieces: list[bytes | Part] = [b"t" * token_bytes, KeptPart(), b"}"]
+    await Streamed((), pieces, ManualClock(), asyncio.Lock(), gzip=True, in_parts=True).send(send)
+    body = b"".join(part for message in sent for part in message.get(PARTS, ()))
+    assert dict(sent[0]["headers"])[b"content-length"] == b"%d" % len(body)
+    assert gzip.decompress(body) == b"t" * token_bytes + KeptPart.content + b"}"
