@@ -35,6 +35,6 @@ def _is_proxy(value: str) -> bool:
 
 def _has_certificates(file: str) -> bool:
     try:
-        return bool(ssl.create_default_context(cafile=file).get_ca_certs())
+        return ssl.create_default_context(cafile=file).cert_store_stats()["x509"] > 0  # of a leaf, too
     except OSError:  # `ssl.SSLError` is one
         return False

@@ -1,11 +1,13 @@
 """Proxies and certificates: the variables of others that the daemon goes by are checked at its start."""
 
+import subprocess
 from pathlib import Path
 
 import certifi
 import pytest
 
 from mdcache.settings import SettingsError, load
+from tests.support.programs import find
 
 HOME = {"HOME": "/home/someone"}
 
@@ -39,3 +41,12 @@ def test_certificates_are_a_file_of_certificates(tmp_path: Path) -> None:
         load(HOME | {"SSL_CERT_DIR": str(empty)}, None)
     load(HOME | {"SSL_CERT_FILE": certifi.where(), "SSL_CERT_DIR": str(empty)}, None)  # the file goes first
     load(HOME | {"SSL_CERT_DIR": str(folder), "SSL_CERT_FILE": ""}, None)
+
+
+@pytest.mark.processes
+def test_a_certificate_that_signs_no_others_may_be_all_that_is_trusted(tmp_path: Path) -> None:
+    file = tmp_path / "leaf.pem"
+    command = [find("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    options = ["-subj", "/CN=proxy", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "/dev/null"]
+    subprocess.run([*command, *options, "-out", str(file)], check=True, capture_output=True)
+    load(HOME | {"SSL_CERT_FILE": str(file)}, None)
