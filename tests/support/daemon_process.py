@@ -34,15 +34,15 @@ class DaemonProcess:
         self._env |= {"MDCACHE_PORT": str(self.port), "MDCACHE_STATE_DIR": f"{self.folder}/state"}
         self._env |= {"MDCACHE_EGRESS": "tests", "MDCACHE_SHUTDOWN_GRACE_S": "1"}
         self._env |= {f"MDCACHE_{name.upper()}": value for name, value in settings.items()}
+        self._command = [sys.executable, "-m", "mdcache", "serve"]
         self._process: subprocess.Popen[bytes] | None = None
         self._client = httpx.Client(base_url=self.url, timeout=20.0, trust_env=False)
 
     def start(self, *, wait: bool = True) -> None:
         """It runs; with `wait` it answers too."""
-        command = [sys.executable, "-m", "mdcache", "serve"]
         env = dict(os.environ) | self._env
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=self.folder)
+            self._process = subprocess.Popen(self._command, env=env, stdout=log, stderr=log, cwd=self.folder)
         if wait:
             self.wait_until_ready()
 

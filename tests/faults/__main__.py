@@ -1,0 +1,61 @@
+"""`make faults`: every row, each for longer than the tests try it, and the table in docs/reliability.md."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from tests.faults.matrix import ROWS, trying
+from tests.faults.trial import Outcome, Promise
+from tests.support.processes import sim
+from tests.support.sim_client import SimClient
+
+_PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+_BEGIN, _END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
+_PATIENCE_S = 900.0
+
+
+def table(outcomes: list[Outcome], when: str) -> Iterator[str]:
+    """Yield the lines of the page."""
+    yield f"\nTried on {when}: {len(outcomes)} faults, "
+    told = sum(each.fresh + each.marked + each.refused for each in outcomes)
+    wrong = sum(len(each.broken[Promise.BYTES]) for each in outcomes)
+    into = sum(len(each.broken[Promise.GATE]) for each in outcomes)
+    yield f"{told:,} answers under them, {wrong} wrong ones, {into} requests into a closed gate.\n\n"
+    heads = ["Fault", *Promise, "Fresh", "Marked", "Refused", "Upstream", "Ready after"]
+    yield f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n"
+    for each in outcomes:
+        kept = ["yes" if not each.broken[promise] else f"**no ({len(each.broken[promise])})**" for promise in Promise]
+        figures = [str(each.fresh), str(each.marked), str(each.refused), str(each.asked), f"{each.recovery_s:.1f} s"]
+        yield f"| {' | '.join([each.row.name, *kept, *figures])} |\n"
+    yield "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("names", nargs="*", help="only faults whose name contains one of these; no page is written")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long a fault lasts (default: 20)")
+    parser.add_argument("--benches", type=int, default=4, help="daemons that are tried at once (default: 4)")
+    asked = parser.parse_args()
+    rows = [row for row in ROWS if not asked.names or any(name in row.name for name in asked.names)]
+    outcomes = []
+    with (
+        sim() as url,
+        closing(SimClient(url)) as exchange,
+        trying(exchange, rows, min(asked.benches, len(rows)), asked.seconds) as found,
+    ):
+        for name, future in found.items():
+            outcomes.append(future.result(_PATIENCE_S))
+            broken = {promise.value: texts for promise, texts in outcomes[-1].broken.items() if texts}
+            print(f"{name}: {broken or 'every promise kept'}", flush=True)
+    if not asked.names:
+        before, _, rest = _PAGE.read_text().partition(_BEGIN)
+        lines = "".join(table(outcomes, time.strftime("%Y-%m-%d", time.gmtime())))
+        _PAGE.write_text(before + _BEGIN + lines + _END + rest.partition(_END)[2])
+    return any(texts for each in outcomes for texts in each.broken.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Clients of a daemon that ask all kinds of questions, and what they were told."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count, cycle
+
+import httpx
+
+from tests.faults.bench import FaultBench
+from tests.support.waiting import eventually
+
+HOUR_MS = 3_600_000
+_PAUSE_S = 0.25
+_PATIENCE_S = 15.0  # of a client
+_STARTS = count(1)  # no two cold questions are the same
+_KINDS = 4  # of questions
+TAILS = (
+    ("/api/v3/klines", "symbol=BTCUSDT&interval=1m&limit=5"),
+    ("/fapi/v1/klines", "symbol=ETHUSDT&interval=1m&limit=5"),
+    ("/dapi/v1/klines", "symbol=BTCUSD_PERP&interval=1m&limit=5"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One answer; status 0: none came, and `text` says why. Times are the machine's."""
+
+    path: str
+    query: str
+    sent_s: float
+    took_s: float
+    status: int
+    text: bytes
+    as_of_ms: int = 0
+    marked: bool = False
+
+    @property
+    def of_tail(self) -> bool:
+        return "startTime" not in self.query
+
+    def newest_close_ms(self) -> int:
+        """When its last candle closes."""
+        return int(json.loads(self.text)[-1][6])
+
+
+def ask(client: httpx.Client, path: str, query: str) -> Told:
+    """Ask once."""
+    sent_s, began_s = time.time(), time.monotonic()
+    try:
+        reply = client.get(f"{path}?{query}")
+    except httpx.TransportError as error:
+        return Told(path, query, sent_s, time.monotonic() - began_s, 0, repr(error).encode())
+    as_of, status = reply.headers.get("x-mdcache-as-of", "0"), reply.headers.get("cache-status", "")
+    took_s = time.monotonic() - began_s
+    return Told(path, query, sent_s, took_s, reply.status_code, reply.content, int(as_of), "detail=stale" in status)
+
+
+class Clients:
+    """Six, each with a connection of its own, that ask from `start` to `stop`; `told`: all that they were."""
+
+    def __init__(self, bench: FaultBench) -> None:
+        self.told: list[Told] = []
+        self._url = bench.daemon.url
+        self._ends = threading.Event()
+        now_ms = int(time.time()) * 1000
+        settled = ("/api/v3/klines", f"symbol=BTCUSDT&interval=1h&startTime={now_ms - 900 * HOUR_MS}&limit=100")
+        asked = (*(cycle((each,)) for each in (*TAILS, settled)), _cold(now_ms), _cold(now_ms))
+        self._threads = [threading.Thread(target=self._poll, args=(each,), daemon=True) for each in asked]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def _poll(self, questions: Iterator[tuple[str, str]]) -> None:
+        with httpx.Client(base_url=self._url, timeout=_PATIENCE_S, trust_env=False) as client:
+            for path, query in questions:
+                self.told.append(ask(client, path, query))
+                if self._ends.wait(_PAUSE_S):
+                    return
+
+    def wait_until_answered(self) -> None:
+        """Wait until each kind of question had an answer."""
+        eventually(lambda: len({(each.path, each.of_tail) for each in self.told if each.status == 200}) == _KINDS)
+
+    def stop(self) -> None:
+        """Once they have what they wait for."""
+        self._ends.set()
+        for thread in self._threads:
+            thread.join(2 * _PATIENCE_S)
+
+
+def _cold(now_ms: int) -> Iterator[tuple[str, str]]:
+    while True:
+        start = now_ms - (1_000 + 7 * next(_STARTS)) * HOUR_MS
+        yield "/api/v3/klines", f"symbol=ETHUSDT&interval=15m&startTime={start}&limit=20"

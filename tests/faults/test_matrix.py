@@ -1,0 +1,35 @@
+"""Each cheap row of the matrix keeps every promise; the long form is `make faults`."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import closing
+
+import pytest
+
+from tests.faults.matrix import ROWS, trying
+from tests.faults.trial import Outcome
+from tests.support.processes import sim
+from tests.support.sim_client import SimClient
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.untraced,
+    # asyncio forgets a transport that is broken in its handshake, which faults do on purpose
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+CHEAP = {row.name: row for row in ROWS if not row.long}
+_BENCHES = 4
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> Iterator[dict[str, Future[Outcome]]]:
+    with sim() as url, closing(SimClient(url)) as exchange, trying(exchange, CHEAP.values(), _BENCHES) as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_every_promise_is_kept(outcomes: dict[str, Future[Outcome]], name: str) -> None:
+    outcome = outcomes[name].result(250.0)
+    assert {promise: texts for promise, texts in outcome.broken.items() if texts} == {}
+    assert outcome.fresh + outcome.marked + outcome.refused > 10
