@@ -22,6 +22,7 @@ from mdcache.sim.prices.printing import in_microseconds
 from mdcache.sim.prices.recorded import RecordedSeries
 from mdcache.sim.prices.series import AsOf, PrintedSeries, RowWindow
 
+_MOST_PAGES = 200
 _SHORT_MS = 2_000  # how much a row lacks until its final state is shown
 PLAIN: frozenset[str] = frozenset({"ping", "time", "exchangeInfo"})  # no market data
 _KINDS: Mapping[str, HistoryKind] = {
@@ -98,9 +99,9 @@ class Answers:
         else:
             kind = _KINDS.get(route.endpoint, "trades")
             phase = facts.numbers(route.market, "three_day_phases").get(name)
-            goes_on = facts.text(route.market, "untraded_symbol_rows") == "go_on"
-            series = self._instruments.series(spec, kind, interval, offset_ms, phase, goes_on=goes_on)
             without = kind == "trades" and not facts.flag(route.market, "zero_trade_rows", usual=True)
+            goes_on = not without and facts.text(route.market, "untraded_symbol_rows") == "go_on"
+            series = self._instruments.series(spec, kind, interval, offset_ms, phase, goes_on=goes_on)
             printed = _with_trades(series, window, as_of) if without else series.rows(window, as_of)
         revisions = self._control.revisions(path, name, interval)
         return [_revised(row, revisions, as_of.at_ms) for row in printed] if revisions else printed
@@ -128,13 +129,13 @@ def _window(query: Query, at_ms: int, facts: PlayedFacts) -> RowWindow:
 
 
 def _with_trades(series: PrintedSeries, window: RowWindow, as_of: AsOf) -> list[bytes]:
-    """Return the rows of a window in which something was traded."""
+    """Return the rows of a window in which something was traded, of a bounded number of pages."""
     found: list[bytes] = []
-    while len(found) < window.limit:
+    for _ in range(_MOST_PAGES):
         page = series.rows(window, as_of)
         traded = [row for row in page if row.split(b",")[8] != b"0"]
         found = traded + found if window.newest else found + traded
-        if len(page) < window.limit:
+        if len(page) < window.limit or len(found) >= window.limit:
             break
         first_ms, last_ms = (int(row[1 : row.index(b",")]) for row in (page[0], page[-1]))
         window = replace(window, end_ms=first_ms - 1) if window.newest else replace(window, start_ms=last_ms + 1)

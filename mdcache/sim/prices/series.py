@@ -159,7 +159,7 @@ class PrintedSeries:
         for index in self._buckets(window, traded_in):
             row = kept.get(index) if index < open_from else None
             if row is None:
-                row, previous = self._print(index, as_of, traded_in, closures, previous)
+                row, previous = self._print(index, as_of, traded_in, closures, None if as_of.late_ms else previous)
                 if index < open_from:
                     kept[index] = row
             else:
