@@ -89,7 +89,7 @@ class DumpLoader:
         stream = await loading.source.open(file)
         before = loading.judged
         try:
-            await loading.load(stream, file)
+            await loading.load(stream, file, self._clock.wall_ms())
         finally:
             stream.close()
             found = loading.judged
@@ -130,10 +130,10 @@ class _Loading:
         days = [day for day in file.days() if day.span[1] > asked[0] and day.span[0] <= asked[1]]
         return [day for day in days if _unknown(series, *day.span) == [day.span]]
 
-    async def load(self, stream: IO[bytes], file: DumpFile) -> None:
+    async def load(self, stream: IO[bytes], file: DumpFile, now_ms: int) -> None:
         """Load a file that is open, a few blocks at a time."""
         series = self._registry.get_or_create(self._question)
-        reader = CsvRows(file)
+        reader = CsvRows(file, now_ms)
         blocks = _by_block(reader.read(read_lines(stream, file)), series.blocks.width_ms)
         while await self._load_slice(blocks):
             pass

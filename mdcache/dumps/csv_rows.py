@@ -25,13 +25,14 @@ _ROW = b'[%b,"%b","%b","%b","%b","%b",%b,"%b",%b,"%b","%b","%b"]'
 
 
 class CsvRows:
-    """Read the rows of one file; `refused`: lines that are no rows, so far."""
+    """Read the rows of one file at a moment; `refused`: lines that are no whole candles, so far."""
 
-    def __init__(self, file: DumpFile) -> None:
+    def __init__(self, file: DumpFile, now_ms: int) -> None:
         start, end = file.span
         self._expected = ExpectedRows(INTERVALS[file.interval], start, end - 1, limit=0)
         self._decimals = [_SPOT_DECIMALS] * len(_DECIMAL_COLUMNS) if file.market is Market.SPOT else None
         self._newest_ms = -1
+        self._closed_before_ms = file.closed_before(now_ms)
         self.refused = 0
 
     def read(self, pieces: Iterable[bytes]) -> Iterator[list[Row]]:
@@ -61,6 +62,8 @@ class CsvRows:
         rows = self._try(lines)
         if rows is None or rows[0].open_ms <= self._newest_ms:
             rows = self._one_by_one(lines)
+        while rows and rows[-1].close_ms >= self._closed_before_ms:
+            rows.pop()
         if rows:
             self._newest_ms = rows[-1].open_ms
         self.refused += sum(map(bool, lines)) - len(rows)

@@ -53,6 +53,15 @@ class DumpFile:
         end = self.first + _DAY if self.daily else _next_month(self.first)
         return _ms(self.first), _ms(end)
 
+    def closed_before(self, now_ms: int) -> int:
+        """Return before what moment a candle must have closed to be whole in the file; it may end after the file.
+
+        A month's file is made on the first Monday of the next month, at the soonest.
+        """
+        end = self.first + _DAY if self.daily else _next_month(self.first)
+        made = end if self.daily else end + timedelta(days=-end.weekday() % 7)
+        return min(_ms(made), now_ms - _PUBLISHED_AFTER_MS)
+
     @property
     def max_rows(self) -> int:
         """The most rows it can have."""

@@ -1,9 +1,10 @@
-"""Names of dump files, and which of them a span needs."""
+"""Names of dump files, which of them a span needs, and which candles can be whole in them."""
 
 from datetime import UTC, date, datetime
 
 import pytest
 
+from mdcache.dumps.csv_rows import CsvRows
 from mdcache.dumps.files import DumpFile, files_for, is_late, is_symbol
 from mdcache.exchange.markets import Market
 
@@ -62,3 +63,33 @@ def test_a_month_has_its_days_and_a_bound() -> None:
 def test_no_name_leads_out_of_its_folder() -> None:
     assert all(map(is_symbol, ("BTCUSDT", "BTCUSDT_240329", "币安人生USDT", "1000SHIBUSDT")))
     assert not any(map(is_symbol, ("", "../A", "A/B", "A\\B", "A.B", "A B", "A" * 51, "A\0")))
+
+
+@pytest.mark.parametrize(
+    ("interval", "first", "opens", "whole"),
+    [
+        ("1w", date(2026, 1, 1), (ms(2026, 1, 19), ms(2026, 1, 26)), 1),  # on February 2 the second one has just ended
+        ("3d", date(2026, 1, 1), (ms(2026, 1, 28), ms(2026, 1, 31)), 1),  # until then it lasts
+        ("3d", date(2026, 5, 1), (ms(2026, 5, 28), ms(2026, 5, 31)), 1),  # the file is of June 1, and so for ever
+    ],
+)
+def test_candles_that_end_after_their_file_was_made_are_left(
+    interval: str, first: date, opens: tuple[int, ...], whole: int
+) -> None:
+    file = DumpFile(Market.SPOT, "A", interval, first, daily=False)
+    length = {"3d": 3, "1w": 7}[interval] * DAY
+    one = "1.00000000"
+    lines = [
+        f"{at}000,{one},{one},{one},{one},{one},{at + length - 1}999,{one},1,{one},{one},0".encode() for at in opens
+    ]
+    now = ms(2026, 2, 2, 7) if first.month == 1 else ms(2026, 9, 1)
+    reader = CsvRows(file, now)
+    assert [row.open_ms for rows in reader.read([b"\n".join(lines)]) for row in rows] == [*opens[:whole]]
+    assert reader.refused == len(opens) - whole
+
+
+def test_weeks_that_had_ended_when_the_month_was_published_are_whole() -> None:
+    file = DumpFile(Market.SPOT, "A", "1w", date(2026, 1, 1), daily=False)
+    assert file.closed_before(ms(2026, 9, 1)) == ms(2026, 2, 2)  # the week of January 26 has closed
+    day = DumpFile(Market.SPOT, "A", "1m", date(2026, 1, 31), daily=True)
+    assert day.closed_before(ms(2026, 9, 1)) == ms(2026, 2, 1) == day.span[1]

@@ -213,7 +213,7 @@ def blocks(data: bytes) -> None:
 def dumps(data: bytes) -> None:
     """A dump file: damaged, or the rows in it, each as REST prints it; other lines are left out."""
     how, body = (data[:1] or b"\0")[0], data[1:]
-    reader, rows = CsvRows(_DUMP), []
+    reader, rows = CsvRows(_DUMP, 10**14), []
     with suppress(DumpUnusable):
         if how % 3 == 1:
             body = _zipped(body)
