@@ -81,7 +81,8 @@ $(FUZZ_READY): requirements.lock tests/fuzz/requirements.lock
 	@$(PYTHON) -m venv --clear $(FUZZ_VENV)
 	@$(FUZZ_VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(FUZZ_VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: \
-	  -r tests/fuzz/requirements.lock
+	  -r tests/fuzz/requirements.lock \
+	  || { echo "atheris has no wheel for this Python or machine (Linux and macOS, 3.11 to 3.13, have one)" >&2; exit 1; }
 	@touch $@
 
 # The project itself, editable; its build backend is in the lock, so this needs no network.
