@@ -21,11 +21,13 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from mdcache.background_work import LONG_BYTES
 from mdcache.serving.binance.request import is_loopback
 from mdcache.serving.errors import error_body
 from mdcache.serving.http.fast_lane import RAW_REQUEST_EXTENSION, FastLane, is_single_get
 from mdcache.serving.http.header_checks import ambiguity, header_size
 from mdcache.serving.http.response_cycle import PARTS, ResponseCycle
+from mdcache.serving.http.unread_answers import AnswerReader, UnreadAnswers
 from mdcache.serving.streams.handshakes import ListenerHandshakes, UpgradeOffer, UpgradeRefused
 
 MAX_HEADER_BYTES = 65_536
@@ -59,6 +61,7 @@ class ClientConnection(HttpToolsProtocol):
     fast_lanes: ClassVar[Mapping[bool, FastLane]]  # of peers on this machine, and of others
     streams: ClassVar[ListenerHandshakes | None] = None
     times: ClassVar[ConnectionTimes] = ConnectionTimes()
+    unread: ClassVar[UnreadAnswers] = UnreadAnswers()
     max_connections: ClassVar[int] = sys.maxsize
     draining: ClassVar[bool] = False  # each answer is the last one of its connection
 
@@ -85,12 +88,12 @@ class ClientConnection(HttpToolsProtocol):
         self._upgrading = False  # to a stream
         self._raw_request: bytes | None = None
         self._message_timer: asyncio.TimerHandle | None = None
-        self._reader_timer: asyncio.TimerHandle | None = None
         self._only_hits = False  # nothing but hits has passed since the keep-alive timer was set
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # asyncio's is wider
         """Start the timer for the first message; close the connection if there are too many."""
         super().connection_made(transport)
+        self._reader = AnswerReader(transport, self.unread, self.times.client_read)
         if len(self.connections) > self.max_connections:
             transport.close()
             return
@@ -102,8 +105,7 @@ class ClientConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timers; tell what answers now, which is not the newest request if others wait behind it."""
         self._stop_message_timer()
-        if self._reader_timer is not None:
-            self._reader_timer.cancel()
+        self._reader.stop()
         if self._answered is not None and not self._answered.response_complete:
             self._answered.disconnected = True
             self._answered.message_event.set()
@@ -116,6 +118,8 @@ class ClientConnection(HttpToolsProtocol):
             if reply is not None:
                 if reply.body:
                     self.transport.writelines((reply.head, reply.body))
+                    if len(reply.body) > LONG_BYTES:
+                        self._reader.sent(reply.body)
                 else:
                     self.transport.write(reply.head)
                 if not self._only_hits:
@@ -219,7 +223,10 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Restart the keep-alive timer; parse what came while other requests waited."""
-        self._start_reader_timer()
+        self._reader.watch()
+        if isinstance(self._answered, ResponseCycle) and self._answered.long_body:
+            self._reader.sent(self._answered.long_body)
+            self._answered.long_body = None
         super().on_response_complete()
         if self.transport.is_closing():
             return
@@ -235,7 +242,12 @@ class ClientConnection(HttpToolsProtocol):
         """Start the timer for a client that reads too slowly."""
         super().pause_writing()
         self._only_hits = False
-        self._start_reader_timer()
+        self._reader.watch()
+
+    def resume_writing(self) -> None:
+        """Note that the client has read what waited."""
+        self._reader.drained()
+        super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection, unless the fast lane, which uvicorn does not know, answered on it meanwhile."""
@@ -245,7 +257,7 @@ class ClientConnection(HttpToolsProtocol):
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
             return
-        self._start_reader_timer()  # a transport with unsent data stays open until it is sent
+        self._reader.watch()  # a transport with unsent data stays open until it is sent
         super().timeout_keep_alive_handler()
 
     def shutdown(self) -> None:
@@ -308,8 +320,7 @@ class ClientConnection(HttpToolsProtocol):
         if isinstance(answer, UpgradeRefused):
             self._refuse(answer.status, answer.msg, answer.code, answer.fields)
             return
-        if self._reader_timer is not None:
-            self._reader_timer.cancel()
+        self._reader.stop()
         self.connections.discard(self)
         self.transport.write(answer.response)
         self.transport.set_protocol(answer.connection)
@@ -356,19 +367,6 @@ class ClientConnection(HttpToolsProtocol):
         if self._message_timer is not None:
             self._message_timer.cancel()
             self._message_timer = None
-
-    def _start_reader_timer(self) -> None:
-        waiting = self.transport.get_write_buffer_size()
-        if waiting and self._reader_timer is None:
-            self._reader_timer = self.loop.call_later(self.times.client_read, self._check_reader, waiting)
-
-    def _check_reader(self, waiting: int) -> None:
-        """Close the connection if the client has read nothing since `waiting` bytes waited."""
-        self._reader_timer = None
-        if self.transport.get_write_buffer_size() == waiting:
-            self.transport.abort()
-        else:
-            self._start_reader_timer()
 
     def _on_message_timeout(self) -> None:
         self._message_timer = None

@@ -5,6 +5,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from mdcache.background_work import LONG_BYTES
+
 PARTS = "mdcache.parts"  # an extension of ASGI: the next parts of a body of known length, in the place of `body`
 
 
@@ -14,6 +16,7 @@ class ResponseCycle(RequestResponseCycle):
     Chunks are new in HTTP/1.1: an older client would take their sizes for the body (RFC 9112, 6.1).
     """
 
+    long_body: bytes | None = None  # if it was one body, and a long one
     _ends_by_close = False
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - ASGI's, as uvicorn types them
@@ -28,6 +31,8 @@ class ResponseCycle(RequestResponseCycle):
             return
         elif self._ends_by_close and not message.get("more_body"):
             self.expected_content_length = len(message.get("body", b""))
+        if len(body := message.get("body", b"")) > LONG_BYTES:
+            self.long_body = body
         await super().send(message)
 
     async def _write_parts(self, parts: list[bytes]) -> None:

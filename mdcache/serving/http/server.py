@@ -14,6 +14,7 @@ import uvicorn
 from mdcache.background_work import cancel_all
 from mdcache.serving.app import App
 from mdcache.serving.http.connection import ClientConnection, ConnectionTimes
+from mdcache.serving.http.unread_answers import UnreadAnswers
 from mdcache.serving.streams.handshakes import ListenerHandshakes
 
 _BACKLOG = 1_024
@@ -140,6 +141,7 @@ async def serve(
         fast_lanes = app.fast_lanes
 
     Serving.streams = streams
+    Serving.unread = UnreadAnswers()
     Serving.times = times or ConnectionTimes()
     Serving.max_connections = max_connections()
     config = uvicorn.Config(
