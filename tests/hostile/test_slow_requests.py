@@ -20,8 +20,11 @@ async def drip(peer: Peer, data: bytes, every_s: float) -> None:
         await asyncio.sleep(every_s)
 
 
-async def end_of(peer: Peer, dripped: bytes) -> bytes:
-    """Return what is sent until the connection ends while `dripped` drips in, which would take many times the bound."""
+async def end_of(peer: Peer, dripped: bytes) -> bytes | None:
+    """Return what is sent until the connection ends while `dripped` drips in, which would take many times the bound.
+
+    It is reset if something came just then, and what was sent may be lost: `None`.
+    """
     dripping = asyncio.create_task(drip(peer, dripped * 100, BOUND_S / 20))
     said = b""
     try:
@@ -29,8 +32,8 @@ async def end_of(peer: Peer, dripped: bytes) -> bytes:
             while piece := await peer.reader.read(65_536):
                 said += piece
         return said
-    except ConnectionError:  # it sent on
-        return said
+    except ConnectionError:
+        return said or None
     finally:
         dripping.cancel()
         await asyncio.gather(dripping, return_exceptions=True)
@@ -63,19 +66,21 @@ async def test_a_request_that_drips_in_ends_by_its_time(
     """`answered`: by what status in the end, beside a GET's own answer."""
     monkeypatch.setattr(operations, "_BODY_TIMEOUT_S", BOUND_S)
     async with serving(ServingHarness(), whole_within_s=BOUND_S, keep_alive_s=0, grace_s=0.1) as connect:
-        peer = await connect()
-        await peer.send(start)
-        if start.startswith((GET, GET[:-2] + b"Content-L", GET[:-2] + b"Transfer-E")):
-            assert (await peer.reply())[2] == BODY
-        said = await end_of(peer, dripped)
-        if answered:
-            assert said.startswith(b"HTTP/1.1 %b " % answered)
+        for _ in range(6):
+            peer = await connect()
+            await peer.send(start)
+            if start.startswith((GET, GET[:-2] + b"Content-L", GET[:-2] + b"Transfer-E")):
+                assert (await peer.reply())[2] == BODY
+            said = await end_of(peer, dripped)
+            if said is not None:
+                break
         else:
-            assert said == b""
+            pytest.fail("reset six times")
+        assert said[: len(b"HTTP/1.1 408 ")] == (b"HTTP/1.1 %b " % answered if answered else b"")
         honest = await connect()
-        await drip(honest, GET[:5], BOUND_S / 20)
-        await honest.send(GET[5:])
-        assert (await honest.reply())[2] == BODY
+        await honest.send(GET[:5])
+        await asyncio.sleep(0)
+        assert (await honest.get(GET[5:]))[2] == BODY
 
 
 async def test_a_slow_phone_is_served() -> None:
