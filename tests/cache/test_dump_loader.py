@@ -1,5 +1,6 @@
 """Whole months from dump files: served as Binance answers, without a read, through every fault of a file."""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -13,6 +14,7 @@ from mdcache.events import DumpRowsJudged, DumpVerdict
 from mdcache.exchange.markets import Market
 from mdcache.sim import SimConfig
 from tests.support.dump_folder import HEADER, MirrorOfDumps, csv_lines, zipped
+from tests.support.examples import thinned
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
 
 pytestmark = pytest.mark.virtual
@@ -220,3 +222,54 @@ async def test_it_stops_if_nothing_can_be_had_or_kept(tmp_path: Path) -> None:
     home.daemon = VirtualDaemon(SimConfig(), DaemonOptions(), None)
     unkept = await home.load()
     assert (unkept.state, "persistence is off" in unkept.detail) == (WarmupState.FAILED, True)
+
+
+def _any_lines(rng: random.Random, lines: list[bytes]) -> list[bytes]:
+    """Lines of which some are lost, differ or are no rows."""
+    fault = rng.choice(["none", "lost", "differing", "broken"])
+    at = rng.randrange(len(lines))
+    some = slice(at, at + rng.choice([1, 5, 40]))
+    if fault == "lost":
+        return lines[: some.start] + lines[some.stop :]
+    if fault == "differing":
+        return [*lines[: some.start], *map(_other_price, lines[some]), *lines[some.stop :]]
+    if fault == "broken":
+        return [*lines[: some.start], *(line[: rng.randrange(40)] for line in lines[some]), *lines[some.stop :]]
+    return lines
+
+
+def _put_any(rng: random.Random, home: Home, first: date, start: int, end: int, *, daily: bool = False) -> None:
+    """A file that is right, missing, damaged or stale, or has lines that are wrong."""
+    if rng.random() < 0.2:
+        return
+    path = home.put(first, _any_lines(rng, home.lines(start, end)), daily=daily)
+    whole = path.read_bytes()
+    if (dice := rng.random()) < 0.1:
+        home.dumps.write(path, whole[: rng.randrange(len(whole))])
+    elif dice < 0.2:
+        home.dumps.write(path, whole, checksum_of=b"an earlier issue")
+
+
+@pytest.mark.parametrize("seed", thinned(range(16), 4))
+async def test_any_files_and_reads_end_in_binances_rows_wherever_it_was_asked(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    home = Home(tmp_path, rng.choice(list(Market)))
+    _put_any(rng, home, FIRST, JAN, FEB)
+    _put_any(rng, home, date(2025, 2, 1), FEB, MAR)
+    for day in rng.sample(range(59), 12):
+        start = JAN + day * DAY
+        _put_any(rng, home, FIRST + timedelta(days=day), start, start + DAY, daily=True)
+    for _ in range(3):
+        start = JAN + rng.randrange(-100, 1_400) * HOUR
+        await home.served(start, start + rng.randrange(1, 300) * HOUR)
+        if rng.random() < 0.7:
+            assert (await home.load()).state is WarmupState.DONE
+    rows = {int(row[: row.index(b",")]): row for body in (await home.served())[0] for row in body[2:-2].split(b"],[")}
+    truth = {int(row[: row.index(b",")]): row for body in home.truth() for row in body[2:-2].split(b"],[")}
+    (series,) = [each for each in home.daemon.library if each.key.kind == "klines"]
+    assert series.coverage.gaps(JAN, MAR - HOUR) == []
+    for open_ms in {*rows, *truth}:
+        if series.from_dumps.at(open_ms) is None:
+            assert rows.get(open_ms) == truth.get(open_ms)
+        else:
+            assert open_ms in rows, "no dump proves a hole"
