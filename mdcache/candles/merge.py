@@ -88,6 +88,7 @@ def _without_repeated(series: Series, rows: list[Row], proof: Proof) -> tuple[li
         open_times.insert(0, before)
     if not repeated or not _have_no_gaps(series, open_times):
         return rows, proof
+    series.from_dumps.remove(proof.lo_ms, open_times[-1] + 1)
     if proof.open_ended:  # it was read again, and the bucket below, as in `_settle`
         series.note_read_again(proof.lo_ms - series.interval.length_ms, FOREVER_MS)
     return rows[repeated:], Proof(open_times[-1] + 1, proof.hi_ms, proof.open_ended)

@@ -19,6 +19,7 @@ Span = tuple[int, int]  # [start, end) in milliseconds
 _DAY = timedelta(days=1)
 _DAY_MS = 86_400_000
 _EPOCH = date(1970, 1, 1)
+_OPENED = date(2017, 7, 1)  # Binance opened two weeks later
 _PUBLISHED_AFTER_MS = _DAY_MS  # freqtrade, too, asks for no day before the next one has ended
 _LATE_MS = 45 * _DAY_MS  # a month's file comes within a week, and some days' files two weeks late
 _ROW_BYTES = 256  # a printed row takes at most 170
@@ -112,7 +113,7 @@ def files_for(
         now_ms: Files of days that ended less than a day before are not expected yet.
     """
     last_ms = min(until_ms, now_ms - _PUBLISHED_AFTER_MS)
-    month = _date(max(0, since_ms)).replace(day=1)
+    month = max(_OPENED, _date(max(0, since_ms)).replace(day=1))
     while _ms(month) <= last_ms:
         file = DumpFile(market, symbol, interval, month, daily=False)
         if file.span[1] + _PUBLISHED_AFTER_MS <= now_ms:

@@ -189,7 +189,7 @@ class DumpHost:
         )
         try:
             return await retrying(attempt)
-        except (httpx.HTTPError, TimeoutError, _Later) as error:
+        except (httpx.HTTPError, OSError, _Later) as error:
             raise DumpsUnavailable(f"{self._base_url}: {type(error).__name__.lstrip('_')} {error}".rstrip()) from error
 
     def _url(self, path: str) -> str:

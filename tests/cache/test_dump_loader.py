@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from mdcache.cache.warmup import ACTIVE_STATES, WarmupProgress, WarmupRequest, WarmupState
+from mdcache.candles.window import Window, WindowKind
 from mdcache.events import DumpRowsJudged, DumpVerdict
 from mdcache.exchange.markets import Market
 from mdcache.sim import SimConfig
+from mdcache.upstream.priority import Lane, Priority
 from tests.support.dump_folder import HEADER, MirrorOfDumps, csv_lines, zipped
 from tests.support.examples import thinned
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
@@ -123,6 +125,23 @@ async def test_a_read_over_rows_of_a_dump_replaces_what_it_contradicts(tmp_path:
     assert home.judged(DumpVerdict.DIFFERING) > 0
 
 
+async def test_an_audit_takes_what_it_reads_in_place_of_what_a_dump_had(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.put_both(lambda lines: [*lines[:300], _other_price(lines[300]), *lines[301:]])
+    await home.load()
+    (series,) = home.daemon.library
+    await home.daemon.ask(PATHS[home.market], "symbol=ETHUSDT&interval=1h&limit=1")  # measures the clock
+    window = Window(WindowKind.RANGE, JAN + 250 * HOUR, JAN + 350 * HOUR, 101)
+    read = await home.daemon.flights.reread(series, window, Priority(Lane.LOW, home.daemon.clock.now() + 8))
+    assert read.found.changes == ()
+    assert home.judged(DumpVerdict.DIFFERING) == 1
+    assert series.from_dumps.intersection(JAN + 250 * HOUR, JAN + 350 * HOUR) == []
+    assert (await home.served(JAN + 250 * HOUR, JAN + 350 * HOUR)) == (
+        home.truth(JAN + 250 * HOUR, JAN + 350 * HOUR),
+        0,
+    )
+
+
 def _other_price(line: bytes) -> bytes:
     cells = line.split(b",")
     cells[5] = b"9" + cells[5]
@@ -156,7 +175,7 @@ async def test_a_stale_checksum_sends_us_to_the_daily_files_and_then_to_binance(
 
 
 def _bomb(path: Path) -> bytes:
-    return zipped(path.name, [b"0" * 100_000_000])
+    return zipped(path.name, [b"0" * 3_000_000])
 
 
 def _two_files(path: Path) -> bytes:

@@ -11,6 +11,9 @@ from mdcache.exchange.markets import Market
 DAY = 86_400_000
 
 
+NOW = 1_790_771_371_858
+
+
 def ms(year: int, month: int, day: int, hour: int = 0) -> int:
     return int(datetime(year, month, day, hour, tzinfo=UTC).timestamp()) * 1000
 
@@ -48,6 +51,11 @@ def test_whole_months_and_then_days_until_two_days_ago() -> None:
     assert [each.name for each in files_for(Market.SPOT, "A", "1m", first - 40 * DAY, first, first)][-1] == (
         "A-1m-2026-02-27.zip"
     )
+
+
+def test_no_file_is_expected_from_before_binance() -> None:
+    first = next(iter(files_for(Market.SPOT, "A", "1m", 0, NOW, NOW)))
+    assert first.name == "A-1m-2017-07.zip"
 
 
 def test_a_month_has_its_days_and_a_bound() -> None:
