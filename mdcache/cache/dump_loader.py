@@ -156,7 +156,8 @@ class _Loading:
                     break
                 any_rows = True
                 near = (rows[0].open_ms - 1, series.next_open(rows[-1].open_ms) + 1)
-                brought |= {at // series.blocks.width_ms for at in near} - {*series.blocks.indexes(*near)}
+                touched = range(near[0] // series.blocks.width_ms, near[1] // series.blocks.width_ms + 1)
+                brought |= {*touched} - {*series.blocks.indexes(*near)}
                 await persistence.load_range(series, *near)
                 judged = merge_dump(series, rows)
                 self._registry.note_merged(series)

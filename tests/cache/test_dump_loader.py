@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mdcache.cache import dump_loader
 from mdcache.cache.warmup import ACTIVE_STATES, WarmupProgress, WarmupRequest, WarmupState
 from mdcache.candles.window import Window, WindowKind
 from mdcache.events import DumpRowsJudged, DumpVerdict
@@ -104,6 +105,20 @@ async def test_what_the_files_have_is_served_as_binance_prints_it(tmp_path: Path
     assert await home.served() == (home.truth(), 0)
     again = await home.load()
     assert (again.state, again.rows, again.known) == (WarmupState.DONE, 0, 0), "no file is opened again"
+
+
+async def test_what_is_stored_leaves_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump_loader, "_BLOCKS_AT_ONCE", 1)
+    home = Home(tmp_path)
+    now = home.daemon.clock.true_ms()
+    for day in range(4):
+        lines: list[bytes] = []
+        for start in range(JAN + day * DAY, JAN + (day + 1) * DAY, DAY // 2):
+            query = f"symbol=BTCUSDT&interval=1m&startTime={start}&endTime={start + DAY // 2 - 1}&limit=1000"
+            lines += csv_lines(home.daemon.exchange.truth(PATHS[Market.SPOT], query, at_ms=now), micros=True)
+        home.dumps.put(Market.SPOT, "BTCUSDT", "1m", FIRST + timedelta(days=day), lines, daily=True)
+    found = await home.load(intervals=("1m",), until_ms=JAN + 4 * DAY - 1)
+    assert (found.rows, home.daemon.library.rows) == (4 * 1440, 0)
 
 
 async def test_what_was_read_stands_and_differences_are_told(tmp_path: Path) -> None:
