@@ -36,7 +36,8 @@ def verify(
 ) -> None:
     """Measure whether Binance behaves as assumed, in under 200 weight and about two minutes; write what was measured.
 
-    Exits with 1 if something differs, with 3 if nothing does but something could not be measured.
+    Exits with 1 if something differs or the profile can't be written, with 3 if nothing differs but something could not
+    be measured.
     """
     settings = load_or_exit(as_json=as_json)
     from mdcache.cli.verify_job import run_verify
@@ -52,12 +53,15 @@ def verify(
         typer.echo("mdcache: this takes one to two minutes, for it waits for two minutes to end", err=True)
     try:
         with _progress_bar(Console(stderr=True)) as bar:
-            report, path = asyncio.run(run_verify(settings, request, _show_in(bar)))
+            report, written = asyncio.run(run_verify(settings, request, _show_in(bar)))
     except KeyboardInterrupt:
         fail("cancelled; nothing was written", 130)
     except (MdcacheError, OSError) as error:
         fail(error)
+    path = written if isinstance(written, Path) else None
     (_print_json if as_json else _print_table)(report, path)
+    if isinstance(written, OSError):
+        fail(f"the profile could not be written: {written}")
     if report.count(FactVerdict.DIFFERS):
         raise typer.Exit(_DIFFERS)
     if report.count(FactVerdict.NOT_MEASURED):
@@ -113,7 +117,10 @@ def _print_table(report: "VerifyReport", path: Path | None) -> None:
     typer.echo(f"{counts}; weight {report.weight}, {report.seconds:.0f} s")
     for family, why in report.stopped.items():
         typer.echo(f"mdcache: {family.value} was asked no more: {printable(why)}", err=True)
-    typer.echo("nothing was measured, so no profile was written" if path is None else f"profile: {path}")
+    if path is not None:
+        typer.echo(f"profile: {path}")
+    elif not report.measured:
+        typer.echo("nothing was measured, so no profile was written")
 
 
 def _alike(findings: "Sequence[Finding]") -> "list[tuple[Finding, str]]":

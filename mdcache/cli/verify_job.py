@@ -15,7 +15,7 @@ from mdcache.clock import Clock, SystemClock, boot_id
 from mdcache.daemon.build_upstream import build_upstream, origins
 from mdcache.events import Events
 from mdcache.exchange.markets import Market
-from mdcache.exchange.profile import FILE_NAME, Profile, print_profile, read_profile
+from mdcache.exchange.profile import FILE_NAME, MAX_BYTES, Profile, print_profile, read_profile
 from mdcache.settings import Settings
 from mdcache.stores.disk import gate_file
 from mdcache.stores.disk.gate_file import GateFileUnreadable
@@ -30,10 +30,10 @@ _GATES = "gates.json"
 
 async def run_verify(
     settings: Settings, request: VerifyRequest, on_progress: Callable[[VerifyProgress], None]
-) -> tuple[VerifyReport, Path | None]:
+) -> tuple[VerifyReport, Path | OSError | None]:
     """Measure; return what was found, and the profile that was written, if anything was measured.
 
-    Raises `OSError` if the profile can't be written.
+    If it can't be written, the error takes its place: what was measured is worth showing anyway.
     """
     clock = SystemClock()
     governor = build_upstream(settings, clock, random.Random(), Events())
@@ -59,7 +59,10 @@ async def run_verify(
             _save_gates(settings, governor, boot)
     finally:
         await governor.aclose()
-    return report, _write_profile(settings, request, report, clock)
+    try:
+        return report, _write_profile(settings, request, report, clock)
+    except OSError as error:
+        return report, error
 
 
 def _restore_gates(settings: Settings, governor: Governor, boot: str) -> None:
@@ -93,8 +96,8 @@ def _write_profile(settings: Settings, request: VerifyRequest, report: VerifyRep
     hosts = origins(settings)
     measured = report.measured
     found = Profile(clock.wall_ms(), __version__, {market: hosts[market] for market in request.markets}, measured)
-    with suppress(FileNotFoundError):
-        before = read_profile(path.read_bytes(), hosts).profile
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        before = read_profile(file.read(MAX_BYTES + 1), hosts).profile
         asked = {each.fact.key for each in report.findings}
         kept = {} if before is None else {key: value for key, value in before.facts.items() if key not in asked}
         if before is not None and kept:

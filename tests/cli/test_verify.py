@@ -89,6 +89,17 @@ def test_what_could_not_be_measured_exits_with_3(run: Run, exchange: str, folder
     assert not (folder / "state" / "exchange-profile.json").exists()
 
 
+def test_a_profile_that_can_not_be_written_hides_nothing_of_what_was_measured(
+    run: Run, exchange: str, folder: Path
+) -> None:
+    (folder / "state" / "exchange-profile.json").mkdir(parents=True)
+    done = run("verify", *FEW, **settings(exchange, folder))
+    assert done.exit_code == 1
+    assert "8 as assumed" in done.stdout
+    assert "the profile could not be written" in done.stderr
+    assert "Is a directory" in done.stderr
+
+
 def test_a_ban_ends_the_run_and_the_next_one_sends_nothing(run: Run, exchange: str, folder: Path) -> None:
     for family in ("spot", "futures"):
         httpx.post(f"{exchange}/_sim/ban", json={"family": family, "seconds": 600}, trust_env=False).raise_for_status()
