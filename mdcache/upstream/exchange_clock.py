@@ -92,9 +92,10 @@ class _MarketClock:
     """The state of one market's clock.
 
     `bias_ms`: how far its `Date` differs from its own `/time`. `doubt_ms`: how far a `Date` has contradicted it since
-    it was measured. `outlier`: the witness that is left out.
+    it was measured. `outlier`: the witness that is left out. `assumed_ms`: the offset until it is measured.
     """
 
+    assumed_ms: float
     offset_ms: float | None = None
     error_ms: int = UNMEASURED_ERROR_MS
     bias_ms: int = 0
@@ -114,14 +115,15 @@ class ExchangeClocks:
         self._events = events
         self._fetch = fetch
         self._wall_offset_ms = clock.wall_ms() - clock.now() * 1000
-        self._markets = {market: _MarketClock() for market in Market}
+        self._markets = {market: _MarketClock(self._wall_offset_ms) for market in Market}
         self.corrections = 0  # of any clock
 
     def now(self, market: Market) -> Instant:
         """Return a market's exchange time, which never goes back once it was measured.
 
         If a measurement sets the clock back, it stands still until that time is reached, and `error_ms` includes how
-        far it is ahead. Before the first measurement it is the wall clock's time, wrong by up to a minute.
+        far it is ahead. Before the first measurement it is what was assumed, or the wall clock's time, wrong by up to a
+        minute.
         """
         known = self._markets[market]
         raw = self._raw(known)
@@ -136,6 +138,12 @@ class ExchangeClocks:
     def reaches_s(self, market: Market, ms: float) -> float:
         """Return when, by our own clock, the market's exchange time reaches `ms`, unless it is corrected before."""
         return (ms - self._offset_ms(self._markets[market])) / 1000 - _ROUNDING_S
+
+    def assume(self, family: Family, ms: int) -> None:
+        """Take this for a family's time until it is measured: another process measured it."""
+        for market, known in self._markets.items():
+            if market.family is family:
+                known.assumed_ms = ms - self._clock.now() * 1000
 
     def family_now(self, family: Family) -> Instant:
         """Return a family's exchange time, from its best measured market; it follows every correction."""
@@ -216,7 +224,7 @@ class ExchangeClocks:
     # ------------------------------------------------------------------------------------ parts
 
     def _offset_ms(self, known: _MarketClock) -> float:
-        return self._wall_offset_ms if known.offset_ms is None else known.offset_ms
+        return known.assumed_ms if known.offset_ms is None else known.offset_ms
 
     def _raw(self, known: _MarketClock) -> Instant:
         return Instant(math.floor(self._clock.now() * 1000 + self._offset_ms(known)), known.error_ms)

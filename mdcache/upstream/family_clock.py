@@ -50,6 +50,7 @@ class FamilyClock:
         now_s = self._clock.now()
         trip_ms = math.ceil((now_s - sent_s) * 1000)
         self._stated = now_s, Instant(time_ms + trip_ms // 2, error_ms + trip_ms + _STATED_ERROR_MS)
+        self._clocks.assume(self._family, time_ms + trip_ms // 2)
 
     def record_round_trip(self, round_trip_s: float) -> None:
         """Record the time from a read's send to the head of its reply."""

@@ -17,6 +17,8 @@ async def test_a_stated_time_counts_until_it_is_measured_here() -> None:
     await parts.clock.sleep(100.0)
     assert parts.time.now().error_ms == 80  # 10 ms of drift
     assert parts.time.measured().error_ms == 60_000
+    assert parts.clocks.now(Market.SPOT).ms == parts.clock.true_ms() + 5_000
+    assert parts.clocks.now(Market.USDM).ms == parts.clock.true_ms()
     parts.ahead_ms = 9_000
     await parts.clocks.ensure(Market.SPOT)
     assert parts.time.now().utc_ms == pytest.approx(parts.clock.true_ms() + 9_000, abs=1)
