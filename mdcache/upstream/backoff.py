@@ -28,6 +28,7 @@ REGION_MS = 3_600_000  # docs/design.md#backoff: asked again hourly
 OVERLOAD_CAP_MS = 3_600_000
 ROUNDING_MS = 1_000  # Retry-After is in whole seconds, and its rounding is not documented
 BAN_MARGIN_MS = 2_000  # docs/design.md#gate-persistence: opens at until + clock error + 2 s
+FAILURES_CAP_MS = 20_000  # docs/design.md#backoff: with the time-out of a probe, asked again within half a minute
 BODY_WAIT_MS = 10_000  # longer than any body takes: that of a 418 may have a "banned until"
 
 
@@ -60,6 +61,11 @@ def ladder_ms(level: int, jitter: float, policy: BackoffPolicy) -> int:
     """Return the pause of a rung of the ladder: between half (`jitter` 0) and all (`jitter` 1) of its step."""
     rung = min(policy.max_ms, policy.initial_ms * (1 << min(40, level)))
     return int(rung * (0.5 + 0.5 * jitter))
+
+
+def failures_ms(level: int, jitter: float, policy: BackoffPolicy) -> int:
+    """Return the pause after reads without an answer: that of the rung, or less, because nobody has asked for it."""
+    return min(FAILURES_CAP_MS, ladder_ms(level, jitter, policy))
 
 
 # The limit of "twice the last wait". 403 and failures have their ladder, 451 its hour, 503 what it states.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
-from mdcache.upstream.backoff import LONGEST_REPEAT_MS, BackoffPolicy, ClosureReason, Denied, ladder_ms, wait_ms
+from mdcache.upstream.backoff import LONGEST_REPEAT_MS, BackoffPolicy, ClosureReason, Denied, failures_ms, wait_ms
 from mdcache.upstream.gate_events import (
     Answered,
     Dropped,
@@ -38,8 +38,9 @@ from mdcache.upstream.gate_events import (
 # 2. `until` only ever grows while the gate is closed. Nothing but time, or the operator, opens it; and
 #    time only makes it *due*: the first read sent after that is the probe, and there is only one.
 # 3. Pauses. 403 and repeated failures climb a ladder: `initial`, twice that, … `max`, each shortened by jitter
-#    to no less than half. 429 and 418 state the wait; if not, see docs/design.md#backoff. A refusal
-#    in RAMP takes the next longer pause: the next rung, or at least twice the last wait.
+#    to no less than half; after failures, which are no refusals, for at most 20 s. 429 and 418 state the wait;
+#    if not, see docs/design.md#backoff. A refusal in RAMP takes the next longer pause: the next rung, or at
+#    least twice the last wait.
 # 4. The history (rung, bans, 429s in a row) is forgotten after as long without a refusal as the
 #    last pause was, at least a minute, counted from the reopening.
 # 5. A family that flaps (refused again in RAMP, or in OPEN before it was forgotten: half of all answers are
@@ -189,7 +190,7 @@ def _dropped(gate: Gate, event: Dropped, _now_ms: int, _policy: BackoffPolicy) -
 def _unproved(gate: Gate, event: Dropped, now_ms: int, policy: BackoffPolicy) -> Gate:
     if event.epoch != gate.epoch:
         return gate
-    pause_ms = ladder_ms(gate.level, event.jitter, policy)
+    pause_ms = failures_ms(gate.level, event.jitter, policy)
     gate = replace(gate, level=gate.level + 1, trouble=_trouble_without(gate))
     return _close(gate, ClosureReason.FAILURES, pause_ms, now_ms)
 
@@ -199,7 +200,7 @@ def _failed(gate: Gate, event: QuestionFailed, now_ms: int, policy: BackoffPolic
     if gate.failures < FAILURES_TO_CLOSE:
         return gate
     gate = _forget(gate, now_ms)
-    pause_ms = ladder_ms(gate.level, event.jitter, policy)
+    pause_ms = failures_ms(gate.level, event.jitter, policy)
     return _close(replace(gate, level=gate.level + 1), ClosureReason.FAILURES, pause_ms, now_ms)
 
 

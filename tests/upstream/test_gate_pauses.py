@@ -57,6 +57,19 @@ def test_firewall_pauses_climb_from_first_to_last_step() -> None:
     assert waits[-2:] == [300_000, 300_000]
 
 
+def test_pauses_after_silence_climb_to_twenty_seconds() -> None:
+    """Nobody has asked for them: whoever comes back is asked again within half a minute."""
+    gate, waits = go(Gate(), *[QuestionFailed(1.0)] * 5), []
+    for _ in range(12):
+        waits.append(gate.last_pause_ms)
+        gate = go(gate, Sent(), now_ms=gate.until_ms)
+        gate = step(gate, Dropped(gate.epoch, 1.0), gate.until_ms, POLICY)
+    assert waits[:6] == [1_000, 2_000, 4_000, 8_000, 16_000, 20_000]
+    assert waits[-1] == 20_000
+    refused = go(go(gate, Sent(), now_ms=gate.until_ms), denied(gate, ClosureReason.WAF), now_ms=gate.until_ms)
+    assert refused.last_pause_ms == 300_000
+
+
 @pytest.mark.parametrize("level", [0, 3, 9, 10**6])
 def test_a_pause_is_between_half_and_all_of_its_step(level: int) -> None:
     rung = min(300_000, 1_000 * 2 ** min(level, 20))
