@@ -37,6 +37,8 @@ DEMO = demo --sim-port $(SIM_PORT) --seed $(SIM_SEED) $(if $(SIM_ROWS),--rows '$
   $(if $(filter-out 1,$(SIM_SEED))$(SIM_ROWS),,--state-dir .run/sim/state)
 # make test-kill [KILLS=100]
 KILLS ?= 100
+# make system [QUESTIONS=1000000]
+QUESTIONS ?= 1000000
 # make demo [ROWS=folder of recorded rows]
 ROWS ?=
 # make run-replicas [ONCE=1]
@@ -45,7 +47,7 @@ ONCE ?=
 CLIENTS ?=
 PYTHON2 ?= python2.7
 
-.PHONY: help setup run programs quick test test-long test-kill faults fuzz test-clients test-examples test-streams test-autobahn lint format lock bench demo incident listeners picture replicas redis-costs restart dashboards generate docs run-replicas sbom audit clean
+.PHONY: help setup run programs quick test test-long test-kill system faults fuzz test-clients test-examples test-streams test-autobahn lint format lock bench demo incident listeners picture replicas redis-costs restart dashboards generate docs run-replicas sbom audit clean
 
 help: ## list the targets
 	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -111,7 +113,7 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m coverage run -m pytest -n 4 --dist loadfile --no-loadscope-reorder --exhaustive
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
-	@echo "slow jobs, not run here: make test-long, make test-kill, make faults, make test-clients, make test-examples, make test-streams, make test-autobahn, make fuzz, make bench, make demo, make incident, make restart, make replicas"
+	@echo "slow jobs, not run here: make test-long, make test-kill, make system, make faults, make test-clients, make test-examples, make test-streams, make test-autobahn, make fuzz, make bench, make demo, make incident, make restart, make replicas"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
 	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/cli/test_make_run.py tests/candles tests/upstream tests/relay tests/cache tests/stores tests/replicas/test_oracle.py -m "long or not long" --exhaustive
@@ -136,6 +138,9 @@ faults: $(READY) ## every fault upon a real daemon, for longer than in make test
 
 fuzz: $(FUZZ_READY) ## fuzz what parses bytes of strangers, guided by coverage (.fuzz); SECONDS=60 TARGETS="rows frames"
 	@$(FUZZ_VENV)/bin/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)
+
+system: $(READY) ## whole daemons in random histories, in virtual time; QUESTIONS=20000 for fewer than a million
+	@$(PY) -m tests.system --questions $(QUESTIONS)
 
 # All four speak, whatever the others say.
 lint: $(READY) ## ruff (rules and format), mypy, import-linter

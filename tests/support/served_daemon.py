@@ -26,9 +26,10 @@ class ServedDaemon(VirtualDaemon):
         """Put an application in front that has these settings, and defaults."""
         self.live = LiveSettings(self.options.settings().model_copy(update=settings), self.clock, self.bus)
         serving = build_serving(
-            self.live, self.governor, self.cache, self.audit, self.state, None, self.clock, self.bus
+            self.live, self.governor, self.cache, self.audit, self.state, self.redis, self.clock, self.bus
         )
         self.app, self.event_streams, self.targets = serving.app, serving.event_streams, serving.targets
+        self.handshakes = serving.handshakes
 
     async def aclose(self) -> None:
         if self.runs:

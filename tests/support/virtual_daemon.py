@@ -32,6 +32,7 @@ from mdcache.sim.default_symbols import default_symbols
 from mdcache.stores.disk.schema import Connect, connect
 from mdcache.stores.disk.state import PersistentState, open_state
 from mdcache.stores.disk.state_dir import StateDir
+from mdcache.stores.redis.setup import RedisParts
 from mdcache.upstream.governor import GovernorSettings
 from mdcache.upstream.replicas.shared_bodies import SharedBodyStore
 from mdcache.upstream.streams.ports import FrameRelay
@@ -71,6 +72,7 @@ class DaemonOptions:
     derive: bool = True
     audit_rows_per_hour: int = 0
     profile: Profile | None = None
+    replicas: int = 2
 
     def settings(self) -> Settings:
         """As the daemon's own; not validated, so that memory may be a part of a megabyte."""
@@ -86,6 +88,7 @@ class DaemonOptions:
                 "egress": self.egress,
                 "derive": self.derive,
                 "audit_rows_per_hour": self.audit_rows_per_hour,
+                "replicas": self.replicas,
                 **asdict(self.limits),
             }
         )
@@ -123,12 +126,14 @@ class VirtualDaemon:
         connect: Connect = connect,
         beside: "VirtualDaemon | None" = None,
         row_store: SharedRowStore | None = None,
+        clock: VirtualClock | None = None,
     ) -> None:
         self.folder = folder
         self.connect = connect
         self.row_store = row_store
         self.body_store: SharedBodyStore | None = None
-        self.clock: VirtualClock = VirtualClock() if beside is None else beside.clock
+        self.redis: RedisParts | None = None
+        self.clock: VirtualClock = (clock or VirtualClock()) if beside is None else beside.clock
         self.options = options or DaemonOptions()
         self.clock.step_ms = self.options.wall_step_ms
         self.exchange: Exchange = Exchange(config, now_ms=self.clock.true_ms) if beside is None else beside.exchange
@@ -146,7 +151,9 @@ class VirtualDaemon:
         self.runs = True
         self.bus = events = Events(self.events.append)
         settings = self.options.settings()
-        self.governor = build_upstream(settings, self.clock, random.Random(7), events, transport=self.transport)
+        self.governor = build_upstream(
+            settings, self.clock, random.Random(7), events, redis=self.redis, transport=self.transport
+        )
         self.state = PersistentState()
         if self.folder is not None:
             kept = replace(
@@ -154,7 +161,7 @@ class VirtualDaemon:
                 origins=dict.fromkeys(Market, self.options.origin),
                 max_row_bytes=self.options.disk_bytes,
                 boot_id=self.options.boot,
-                thread=lambda _: InlineExecutor(),
+                thread=self.thread,
                 connect=self.connect,
             )
             self.state = open_state(StateDir(self.folder), kept, self.governor, self.clock, events)
@@ -181,6 +188,10 @@ class VirtualDaemon:
         self.audit = build_audit(settings, self.governor, self.cache, self.clock, random.Random(7), events)
         self.audit.start_schedule()
 
+    def thread(self, _name: str) -> Executor:
+        """Return what a store's jobs run in."""
+        return InlineExecutor()
+
     async def ask(
         self,
         path: str,
@@ -201,7 +212,9 @@ class VirtualDaemon:
 
     def _connect_streams(self, sink: StreamFrames, relay: FrameRelay) -> Streams:
         settings = Settings().model_copy(update=_STREAM_URLS)
-        build = build_streams(settings, self.governor, self.clock, random.Random(7), self.bus, connect=self.net)
+        build = build_streams(
+            settings, self.governor, self.clock, random.Random(7), self.bus, redis=self.redis, connect=self.net
+        )
         assert build is not None
         self.connected = build(sink, relay)
         return self.connected
