@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mdcache.serving.http import server
-from mdcache.serving.http.unread_answers import UnreadAnswers
+from mdcache.serving.http.unread_answers import AnswerReader, UnreadAnswers
 from tests.support.serving_harness import ServingHarness
 from tests.support.socket_client import Peer, serving
 from tests.support.waiting import until
@@ -25,6 +25,18 @@ class Held(bytes):
 
     def __del__(self) -> None:
         Held.alive -= 1
+
+
+class Leftover(asyncio.Transport):
+    """A transport in which a little waits."""
+
+    left, aborted = 10, False
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
+
+    def abort(self) -> None:
+        self.aborted = True
 
 
 @pytest.fixture
@@ -69,6 +81,18 @@ async def test_an_idle_connection_keeps_no_body() -> None:
         assert (await peer.get(ASKED % b""))[0] == 200
         await until(lambda: Held.alive == 0)
         assert (await peer.get(ASKED % b"&"))[0] == 200
+
+
+async def test_what_is_read_without_a_word_of_the_transport_counts_no_longer(unread: UnreadAnswers) -> None:
+    """It tells that it has room again only if more than 64 KB waited."""
+    transport = Leftover()
+    reader = AnswerReader(transport, unread, 0.01)
+    reader.watch()
+    reader.sent(b" " * LONG)
+    assert unread.nbytes == LONG
+    transport.left = 0
+    await until(lambda: unread.nbytes == 0)
+    assert not transport.aborted
 
 
 @pytest.mark.parametrize("times", [1, 5])  # the last by the fast lane

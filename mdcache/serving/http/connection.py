@@ -21,13 +21,12 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from mdcache.background_work import LONG_BYTES
 from mdcache.serving.binance.request import is_loopback
 from mdcache.serving.errors import error_body
 from mdcache.serving.http.fast_lane import RAW_REQUEST_EXTENSION, FastLane, is_single_get
 from mdcache.serving.http.header_checks import ambiguity, header_size
 from mdcache.serving.http.response_cycle import PARTS, ResponseCycle
-from mdcache.serving.http.unread_answers import AnswerReader, UnreadAnswers
+from mdcache.serving.http.unread_answers import COUNTED_BYTES, AnswerReader, UnreadAnswers
 from mdcache.serving.streams.handshakes import ListenerHandshakes, UpgradeOffer, UpgradeRefused
 
 MAX_HEADER_BYTES = 65_536
@@ -118,7 +117,7 @@ class ClientConnection(HttpToolsProtocol):
             if reply is not None:
                 if reply.body:
                     self.transport.writelines((reply.head, reply.body))
-                    if len(reply.body) > LONG_BYTES:
+                    if len(reply.body) > COUNTED_BYTES:
                         self._reader.sent(reply.body)
                 else:
                     self.transport.write(reply.head)

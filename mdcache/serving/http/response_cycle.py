@@ -5,7 +5,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from mdcache.background_work import LONG_BYTES
+from mdcache.serving.http.unread_answers import COUNTED_BYTES
 
 PARTS = "mdcache.parts"  # an extension of ASGI: the next parts of a body of known length, in the place of `body`
 
@@ -31,7 +31,7 @@ class ResponseCycle(RequestResponseCycle):
             return
         elif self._ends_by_close and not message.get("more_body"):
             self.expected_content_length = len(message.get("body", b""))
-        if len(body := message.get("body", b"")) > LONG_BYTES:
+        if len(body := message.get("body", b"")) > COUNTED_BYTES:
             self.long_body = body
         await super().send(message)
 

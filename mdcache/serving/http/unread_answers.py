@@ -8,8 +8,7 @@ differently, would take gigabytes.
 import asyncio
 from collections import Counter
 
-from mdcache.background_work import LONG_BYTES
-
+COUNTED_BYTES = 1 << 16  # a shorter body does not count: so much a socket takes, and a transport without a word
 MOST_BYTES = 512 << 20  # twenty-five of spot's `exchangeInfo`
 
 
@@ -55,7 +54,7 @@ class AnswerReader:
 
     def sent(self, body: bytes) -> None:
         """Note that a body was written."""
-        if len(body) > LONG_BYTES and self._transport.get_write_buffer_size():
+        if len(body) > COUNTED_BYTES and self._transport.get_write_buffer_size():
             self._unread.hold(self._transport, body)
 
     def drained(self) -> None:
@@ -78,7 +77,10 @@ class AnswerReader:
     def _check(self, waiting: int) -> None:
         """Close the connection if the client has read nothing since `waiting` bytes waited."""
         self._timer = None
-        if self._transport.get_write_buffer_size() == waiting:
+        left = self._transport.get_write_buffer_size()
+        if left == waiting:
             self._transport.abort()
+        elif not left:
+            self.drained()  # the transport says so only if much waited
         else:
             self.watch()
