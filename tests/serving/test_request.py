@@ -96,6 +96,7 @@ def test_directives_in_any_order_and_case(age: int, stale: int, no: bool, only: 
         ("identity", False),
         ("gzip;q=0", False),
         ("gzip; q=0.000", False),
+        ("gzip; q = \x1f0", False),
         ("gzip;q=nonsense", False),
         ("*;q=0", False),
         ("gzip;q=0, *", False),

@@ -164,9 +164,9 @@ def accepted_weights(header: bytes) -> dict[str, float]:
 
 def _qvalue(parameters: list[str]) -> float:
     for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            return float(value) if _QVALUE.fullmatch(value.strip()) else 0.0
+        name, value = (part.strip() for part in parameter.partition("=")[::2])
+        if name == "q":
+            return float(value) if _QVALUE.fullmatch(value) else 0.0
     return 1.0
 
 
