@@ -57,7 +57,9 @@ GROUPS = (
         "an answer past its TTL is marked `detail=stale`, and past this age it is refused with 503. Whatever these "
         "say, an answer with the open candle is never served past that candle's close. `OPEN_CANDLE_TTL_S` alone is "
         "the TTL of all intervals; a table in `OPEN_CANDLE_TTLS` replaces the default one. One program that needs a "
-        "series fresher sends [`Cache-Control: max-age=1`](clients.md#request-headers).",
+        "series fresher sends [`Cache-Control: max-age=1`](clients.md#request-headers). An [exchange "
+        "profile](operating.md#the-exchange-profile) may lengthen `SETTLE_S` and `CONFIRM_S`, and shorten the last "
+        "to 30 s where it isn't set.",
     ),
     Group(
         "How fresh everything else is",

@@ -42,7 +42,7 @@ def test_wrong_settings_end_serve_with_2_and_no_traceback(folder: Path) -> None:
 def test_a_failure_at_run_time_is_one_line_and_1(
     error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setitem(sys.modules, "mdcache.daemon.lifecycle", SimpleNamespace(run=fail))
