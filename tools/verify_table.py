@@ -25,7 +25,7 @@ some facts or markets leaves the others in that file as they were; one that meas
 
 **It is safe to run, also beside a running daemon.** A whole run asks for a weight of {planned} over all markets. It
 can't pass {most}, counted as documented or as the usage header shows it, whichever is more. No limit is tried out.
-One question at a time goes to spot and one to futures, each market by one connection, and streams are connected to at
+One question at a time goes to spot and one to futures (at closes, one to each market), and streams are connected to at
 the daemon's pace. A family is asked no more after the first 403, 418, 429 or 451; then the next run and the next
 start of `serve` obey what was said, too (a daemon that runs will see it itself). While the daemon's gate is closed,
 such as by a ban, nothing is sent at all, and nothing more once the address uses more than its share (`WEIGHT_SHARE`).

@@ -22,6 +22,7 @@ POLLS_S: Mapping[Market, tuple[tuple[float, ...], tuple[float, ...]]] = {
 LAST_POLL_MS = 2_600
 _ROWS = 3
 _FEW = 2  # reads of a close, at least
+_LATE_MS = 400  # of a read of a close: the next one is so soon
 _COLUMNS = 11  # of the twelve; the last one says nothing
 _FROM_STREAM = ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q")
 
@@ -56,8 +57,9 @@ async def watch_close(session: MarketSession, number: int) -> None:
         with suppress(NotMeasured):  # the others count
             reply = await session.klines({"limit": _ROWS}, at_close=True)
             rows = {row[0]: tuple(row[:_COLUMNS]) for row in reply.rows()}
+            late_ms = reply.sent_ms - close_ms - after_s * 1000
             for each in session.closes_ms[: number + 1]:
-                session.polls.append(ClosePoll(each, reply.sent_ms - each, rows.get(each - MINUTE_MS)))
+                session.polls.append(ClosePoll(each, reply.sent_ms - each, late_ms, rows.get(each - MINUTE_MS)))
 
 
 class FinalRows(Assumption):
@@ -74,6 +76,8 @@ class FinalRows(Assumption):
 
     async def measure(self, session: MarketSession) -> Seen:
         """Find the first read after which each row stayed as it was."""
+        if any(poll.late_ms > _LATE_MS for poll in session.polls):
+            raise NotMeasured("the network is too slow to read a close in time")
         return {"final_row_lag_ms": max(_lag_ms(session, close_ms) for close_ms in _closes(session))}
 
 

@@ -1,4 +1,4 @@
-"""Ask one family of markets, one question at a time, and see what each was charged.
+"""Ask one family of markets, one question at a time (but at closes one a market), and see what each was charged.
 
 Nothing is sent into a closed gate, beyond the allowance, while the address uses more than its share, or after the first
 refusal (403, 418, 429, 451). Rule: docs/design.md#verify.
@@ -129,6 +129,8 @@ class Questions:
     _hosts: dict[Market, _Host] = field(default_factory=dict)
     _shown: _Usage = field(default_factory=_Usage)
     _last_s: float = -math.inf
+    _at_close: int = 0  # questions about closes that are not answered yet
+    _closes: int = 0  # all of them
 
     async def ask(
         self,
@@ -160,17 +162,18 @@ class Questions:
         client = self.second_host if second_host else self.clients[market]
         if client is None:
             raise NotMeasured("this upstream has no second host")
-        if not at_close:
-            await self._wait_for_calm()
+        request = UpstreamRequest(path, query, headers, weight, _MAX_BYTES)
+        if at_close:  # the markets' closes are at the same time: what is charged is not told apart meanwhile
+            self._at_close += 1
+            self._closes += 1
+            try:
+                return await self._ask(market, request, client, again=again)
+            finally:
+                self._at_close -= 1
+        await self._wait_for_calm()
         async with self._turn:
-            self._check(market)
-            kind = kind_of(path, query)
-            self.allowance.take(kind, weight, again=again)
             await self.clock.sleep(self._last_s + _EVERY_S - self.clock.now())
-            request = UpstreamRequest(path, query, headers, weight, _MAX_BYTES)
-            reply = await self._send(market, request, client)
-            self._learn(market, kind, reply)
-        return reply
+            return await self._ask(market, request, client, again=again)
 
     def is_lost(self, market: Market) -> bool:
         """Return whether nothing more is asked of this market."""
@@ -222,9 +225,18 @@ class Questions:
         if why:
             raise NotMeasured(why)
 
+    async def _ask(self, market: Market, request: UpstreamRequest, client: MarketClient, *, again: bool) -> ReplySeen:
+        self._check(market)
+        kind = kind_of(request.path, request.query)
+        self.allowance.take(kind, request.weight, again=again)
+        reply = await self._send(market, request, client)
+        self._learn(market, kind, reply)
+        return reply
+
     async def _send(self, market: Market, request: UpstreamRequest, client: MarketClient) -> ReplySeen:
         host, heads = self._hosts[market], list[float]()
-        sent_ms, sent_s = self.time.now_ms(), self.clock.now()
+        sent_ms, sent_s, closes = self.time.now_ms(), self.clock.now(), self._closes
+        alone = not self._at_close
         try:
             head, body = await client.get(request, lambda _: heads.append(self.clock.now()))
         except UpstreamFailed as error:
@@ -241,12 +253,18 @@ class Questions:
             raise NotMeasured(self.stopped)
         if head.status >= _SERVER_ERROR:
             raise NotMeasured(f"answered with {head.status}")
-        return ReplySeen(head, body, sent_ms, sent_s, heads[0], self._charged(market, head))
+        return ReplySeen(
+            head, body, sent_ms, sent_s, heads[0], self._charged(market, head, alone=alone and closes == self._closes)
+        )
 
-    def _charged(self, market: Market, head: ReplyHead) -> int | None:
-        """Return by how much the header has grown since the reply before, if that was the same host's and minute's."""
+    def _charged(self, market: Market, head: ReplyHead, *, alone: bool) -> int | None:
+        """Return by how much the header has grown since the reply before, if that was the same host's and minute's.
+
+        `alone`: nothing else of ours was in flight at the same time.
+        """
         used, minute = used_weight(head.headers), int(self.time.now_ms()) // MINUTE_MS
-        if used is None:
+        if used is None or not alone:
+            self._shown = _Usage()
             return None
         before, self._shown = self._shown, _Usage(market, minute, used)
         same = before.market is market and before.minute == minute and used >= before.used

@@ -25,10 +25,14 @@ _SETTLED_AFTER_MS = 10 * MINUTE_MS  # candles that closed so long ago do not cha
 
 @dataclass(frozen=True, slots=True)
 class ClosePoll:
-    """One read of the candle that closed at `close_ms`: `row` as it was `after_ms` later, at the latest."""
+    """One read of the candle that closed at `close_ms`: `row` as it was `after_ms` later, at the latest.
+
+    `late_ms`: by how much that is later than it was meant to be sent.
+    """
 
     close_ms: int
     after_ms: float
+    late_ms: float
     row: tuple[Any, ...] | None
 
 

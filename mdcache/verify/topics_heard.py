@@ -15,7 +15,7 @@ from mdcache.verify.session import MarketSession
 
 _FREE: Mapping[Market, int] = {Market.SPOT: 0, Market.USDM: 0, Market.COINM: 0}
 _FEW = 4  # times between frames, for a cadence
-_SHORT = 10  # this part of them is shorter than what counts
+_SHORT = 50  # one in so many of them is shorter than what counts
 _LATE_MS = 1_500  # so long after a trade, at least, the tickers' next frame lists it; and no later one does
 _LISTENED_MS = 20_000  # of a minute: a topic with frames sends some in that time
 _TRADES = 8  # its column
