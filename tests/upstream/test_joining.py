@@ -132,6 +132,25 @@ async def test_one_killed_and_replaced_from_an_empty_folder_costs_the_others_a_m
     assert sum(replica.governor.sharing()["spot"].part for replica in replicas) > 0.9
 
 
+@pytest.mark.parametrize("count", [1, *exhaustive(3)])
+async def test_one_killed_and_replaced_just_after_the_store_restarted_costs_no_more(count: int) -> None:
+    """It had returned to the store before it died: nothing of it is still awaited."""
+    fleet = GovernorReplicas(share=100, assumed=count)
+    replicas = [await fleet.replica() for _ in range(count)]
+    await fleet.minutes(2)
+    await fleet.second(20)
+    fleet.server.restart(empty=False)
+    await fleet.clock.sleep(8.0)
+    await replicas.pop().kill()
+    replicas.append(await fleet.replica())
+    for replica in replicas:
+        replica.load(0.3)
+    await fleet.minutes(4)
+    spent = list(fleet.spent().values())
+    assert max(spent) <= 100, spent
+    assert min(spent[-2:-1]) >= 85, spent
+
+
 @pytest.mark.parametrize(
     ("assumed", "running", "joins", "killed"),
     [

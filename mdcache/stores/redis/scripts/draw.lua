@@ -128,6 +128,7 @@ local function serve(keeps)
       if absent > (one.seen <= joined and dead_after or ABSENT) then
         redis.call('HDEL', KEYS[1], 'r:' .. name)
         meta.count = meta.count - 1 + one.gone
+        if one.returned == meta.born then meta.expect = math.max(0, meta.expect - 1) end -- it returned, and died
       else
         meta.total = meta.total + one.part
         meta.returned = meta.returned + (one.returned == meta.born and 1 or 0)
