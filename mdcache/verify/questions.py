@@ -31,7 +31,8 @@ from mdcache.verify.findings import NotMeasured
 
 _OK, _SERVER_ERROR = 200, 500
 _WHOLE_COLUMNS = 0, 6, 8  # open time, close time, trades
-_MAX_BYTES = 32 << 20  # of an exchangeInfo
+_MAX_BYTES, _MAX_LIST_BYTES = 32 << 20, 1 << 20  # of an exchangeInfo, and of anything else
+_JSON = {b"[", b"{"}  # a body that is JSON begins so
 _EVERY_S = 0.05  # between two questions to one family
 _FAILURES = 2  # questions without an answer, one after the other: then the market is given up
 _REPEATED = 3  # kinds of questions that were asked more than once
@@ -162,7 +163,8 @@ class Questions:
         client = self.second_host if second_host else self.clients[market]
         if client is None:
             raise NotMeasured("this upstream has no second host")
-        request = UpstreamRequest(path, query, headers, weight, _MAX_BYTES)
+        most = _MAX_BYTES if path.endswith("exchangeInfo") else _MAX_LIST_BYTES
+        request = UpstreamRequest(path, query, headers, weight, most)
         if at_close:  # the markets' closes are at the same time: what is charged is not told apart meanwhile
             self._at_close += 1
             self._closes += 1
@@ -234,23 +236,27 @@ class Questions:
         return reply
 
     async def _send(self, market: Market, request: UpstreamRequest, client: MarketClient) -> ReplySeen:
-        host, heads = self._hosts[market], list[float]()
+        host, heads, no_answer = self._hosts[market], list[float](), ""
         sent_ms, sent_s, closes = self.time.now_ms(), self.clock.now(), self._closes
         alone = not self._at_close
         try:
             head, body = await client.get(request, lambda _: heads.append(self.clock.now()))
-        except UpstreamFailed as error:
-            if not heads:
-                host.failures += 1
-            if host.failures >= _FAILURES:
-                host.lost = f"{market.value} does not answer: {error}"
-            raise NotMeasured(f"no answer: {error}") from error
+        except UpstreamFailed as error:  # only its text is kept: the error keeps what was read of a long body
+            head, body, no_answer = ReplyHead(0, ()), b"", str(error)
         finally:
             self._last_s = self.clock.now()
+        if not no_answer:
+            self.record_refusal(market, head, body)
+            if self.stopped:
+                raise NotMeasured(self.stopped)
+            if head.status == _OK and body.lstrip()[:1] not in _JSON:
+                no_answer = "200 without JSON, as of a portal or a proxy"
+        if no_answer:
+            host.failures += not heads or head.status == _OK
+            if host.failures >= _FAILURES:
+                host.lost = f"{market.value} does not answer: {no_answer}"
+            raise NotMeasured(f"no answer: {no_answer}")
         host.failures = 0
-        self.record_refusal(market, head, body)
-        if self.stopped:
-            raise NotMeasured(self.stopped)
         if head.status >= _SERVER_ERROR:
             raise NotMeasured(f"answered with {head.status}")
         return ReplySeen(

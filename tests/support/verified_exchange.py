@@ -72,10 +72,11 @@ def few_symbols() -> tuple[SymbolSpec, ...]:
 class VerifiedExchange:
     """The exchange, the network to it, and what a run of it finds."""
 
-    def __init__(self, config: SimConfig | None = None) -> None:
+    def __init__(self, config: SimConfig | None = None, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.clock = VirtualClock()
         self.exchange = Exchange(config or SimConfig(symbols=few_symbols()), now_ms=self.clock.true_ms)
         self.transport = CompressingTransport(self.exchange, self.clock)
+        self._network = transport or self.transport
         self.streams = SimStreams(self.exchange, self.clock)
         self.governor = Governor(
             clock=self.clock,
@@ -83,7 +84,7 @@ class VerifiedExchange:
             events=Events(),
             base_urls=URLS,
             settings=GovernorSettings(),
-            transport=self.transport,
+            transport=self._network,
         )
         self.progress: list[VerifyProgress] = []
 
@@ -102,7 +103,7 @@ class VerifiedExchange:
                 meanwhile()
 
         access = ExchangeAccess(
-            URLS, STREAM_URLS, self.governor.handshakes, self.streams, 0.5, timeout_s, self.transport, SECOND_URL
+            URLS, STREAM_URLS, self.governor.handshakes, self.streams, 0.5, timeout_s, self._network, SECOND_URL
         )
         run, clients = open_run(request or VerifyRequest(), access, self.clock, note)
         try:

@@ -1,7 +1,9 @@
 """Whole runs against the simulated exchange: as assumed, through bans, busy addresses, and lost or slow networks."""
 
 import asyncio
+import tracemalloc
 
+import httpx
 import pytest
 
 from mdcache.errors import Fault
@@ -193,6 +195,38 @@ async def test_answers_that_are_none_end_no_run(kind: str) -> None:
     assert {"spot.gzip", "spot.frames_equal_rows", "spot.frame_cadence_ms"} & keys(report, FactVerdict.DIFFERS) == set()
     if kind in {"html", "garbage_gzip", "columns", "more_columns", "object", "numbers", "nan", "500"}:
         assert keys(report, FactVerdict.DIFFERS) == set()
+
+
+@pytest.mark.parametrize("body", [b"<html>Accept our terms</html>", b""])
+async def test_a_portal_that_answers_everything_makes_nothing_look_different(body: bytes) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(200, stream=httpx.ByteStream(body))
+
+    world = VerifiedExchange(transport=httpx.MockTransport(answer))
+    world.streams.unplugged = True
+    report = await world.verify(VerifyRequest(quick=True))
+    assert {each.verdict for each in report.findings} == {FactVerdict.NOT_MEASURED}
+    assert any("spot does not answer: 200 without JSON" in reason for reason in reasons(report, Market.SPOT))
+    assert len(asked) <= 6  # two of each market
+
+
+async def test_answers_without_end_are_not_kept() -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=httpx.ByteStream(b"[" * (40 << 20)))
+
+    world = VerifiedExchange(transport=httpx.MockTransport(answer))
+    world.streams.unplugged = True
+    tracemalloc.start()
+    try:
+        report = await world.verify(VerifyRequest((Market.SPOT,), quick=True))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {each.value for each in report.findings} == {None}
+    assert kept < 10 << 20
 
 
 async def test_weight_that_is_charged_beyond_the_documents_counts() -> None:
