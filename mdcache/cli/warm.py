@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mdcache.cache.warmup import WarmupProgress
 
 DUMP_URL = "https://data.binance.vision"
+_MAX_MS = 253_402_300_799_999  # 9999-12-31
 
 
 def warm(
@@ -63,6 +64,8 @@ def parse_series(
     """Return what the options name: symbols, intervals, and the first and last open time in milliseconds."""
     since_ms, until_ms = _parse_time(since), None if until is None else _parse_time(until)
     names, lengths = tuple(name.upper() for name in _split(symbols)), _split(intervals)
+    if max(since_ms, until_ms or 0) > _MAX_MS:
+        raise typer.BadParameter("times until the year 9999, in milliseconds if they are numbers")
     if not names or not lengths or (until_ms is not None and until_ms < since_ms):
         raise typer.BadParameter("at least one symbol and one interval, and an end that is not before the start")
     return names, lengths, since_ms, until_ms

@@ -101,10 +101,11 @@ class DumpFolder:
         found = self._find(file)
         if found is None:
             raise DumpUnusable(DumpFileFault.MISSING)
+        beside = found.with_name(f"{found.name}.CHECKSUM")
+        if not beside.is_file():  # a pipe would never end
+            raise DumpUnusable(DumpFileFault.CHECKSUM, "there is no .CHECKSUM file beside it")
         try:
-            checksum = found.with_name(f"{found.name}.CHECKSUM").open("rb")
-        except FileNotFoundError:
-            raise DumpUnusable(DumpFileFault.CHECKSUM, "there is no .CHECKSUM file beside it") from None
+            checksum = beside.open("rb")
         except OSError as error:
             raise DumpsUnavailable(str(error)) from error
         with checksum, ExitStack() as stack:

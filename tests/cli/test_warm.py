@@ -129,6 +129,7 @@ def test_ctrl_c_is_130_and_asking_again_goes_on(run: Run, upstream: str, tmp_pat
     [
         {"--market": "moon"},
         {"--since": "yesterday"},
+        {"--until": "1735689600000000"},  # microseconds
         {"--until": "2023-01-01"},
         {"--symbols": ","},
         {"--intervals": ""},

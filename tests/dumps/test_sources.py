@@ -1,8 +1,13 @@
 """A dump host with every fault: each ends soon, and none is retried without end."""
 
+import errno
 import hashlib
+import os
+import tempfile
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
@@ -120,3 +125,19 @@ async def test_a_lost_network_ends_it_soon() -> None:
         with pytest.raises(DumpsUnavailable, match="ConnectError"):
             await ask(FILE)
     assert len(host.paths) == 8
+
+
+async def test_a_full_disk_ends_it_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_size: int) -> IO[bytes]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", full)
+    with pytest.raises(DumpsUnavailable, match="No space left on device"):
+        await Host(whole).source.open(FILE)
+
+
+async def test_a_pipe_in_the_place_of_a_checksum_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / FILE.name).write_bytes(BODY)
+    os.mkfifo(tmp_path / f"{FILE.name}.CHECKSUM")
+    with pytest.raises(DumpUnusable, match="checksum"):
+        await open_source(str(tmp_path), VirtualClock()).open(FILE)
