@@ -11,6 +11,7 @@
      │   ├─ TransportFailed    no reply: connect, read or protocol fault, time-out
      │   ├─ ServerFailed       a 5xx, or a status that no rule knows
      │   └─ InvalidBody        a 200 whose body is not what was asked for
+     ├─ ClientLimited          this client asks too often, by our own limit
      ├─ NotCached              `only-if-cached` was sent, and there is no answer
      └─ Refusal                the question is wrong: what Binance itself would answer
 
@@ -101,6 +102,13 @@ class LaneFull(Busy):
 
 class DeadlinePassed(Busy):
     """The caller's time ran out before the read was sent or answered."""
+
+
+@dataclass(eq=False)
+class ClientLimited(MdcacheError):
+    """This client has asked too often, by our own limit; `retry_after_s`: seconds until it may ask again."""
+
+    retry_after_s: float
 
 
 @dataclass(eq=False)

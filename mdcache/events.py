@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mdcache.daemon_events import DaemonEvent
 from mdcache.errors import BodyFault, Fault
 from mdcache.results import Shares
-from mdcache.settings_events import SettingsEvent
 from mdcache.store_events import StoreEvent
 from mdcache.stream_events import StreamEvent
 
@@ -370,7 +370,7 @@ Event = (
     | StoreEvent
     | BackgroundTaskFailed
     | SettingsIgnored
-    | SettingsEvent
+    | DaemonEvent
     | ProfileRead
     | DaemonServing
     | DaemonStopped

@@ -70,10 +70,19 @@ GROUPS = (
     ),
     Group(
         "How much may be spent",
-        ("weight_share", "egress", "replicas", "upstream_concurrency", "clients", "audit_rows_per_hour"),
+        (
+            "weight_share",
+            "egress",
+            "replicas",
+            "upstream_concurrency",
+            "clients",
+            "client_requests_per_s",
+            "audit_rows_per_hour",
+        ),
         "`WEIGHT_SHARE` is a share of the *address's* limit; leave the rest to whatever else calls Binance from there, "
         "orders above all. Nothing is sent that would take the address past nine tenths of the limit. `CLIENTS` maps "
         'names to lanes: `{"engine":"high","ai":"normal","backtest":"low"}`; each lane keeps a tenth of the share. '
+        "`CLIENT_REQUESTS_PER_S` keeps one program from [flooding](security.md#the-port) the others. "
         "An [audit](operations-api.md#audit) of 5,000 rows costs some 20 weight. "
         "Change `EGRESS` when the daemon moves to another address: a ban belongs to the old one.",
     ),
@@ -103,8 +112,9 @@ HEAD = """\
 # Configuration
 
 Every setting is an environment variable with the prefix `MDCACHE_`, or a line of a `.env` file in the working folder
-(the environment wins). Names ending in `_S` are decimal seconds, those in `_MB` whole megabytes. A misspelt name or a
-bad value ends `serve` and `check` with exit code 2; all problems are reported at once, each with what would be right.
+(the environment wins). Names ending in `_S` are decimal seconds (in `_PER_S`: so many a second), those in `_MB` whole
+megabytes. A misspelt name or a bad value ends `serve` and `check` with exit code 2; all problems are reported at once,
+each with what would be right.
 
 ```console
 $ mdcache check                # what is in effect, secrets hidden

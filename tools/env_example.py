@@ -6,7 +6,7 @@ from mdcache.settings.model import PREFIX, display
 HEAD = """\
 # Every setting with its default, commented out. Copy to .env, and take the # off what you change: what stays commented
 # out follows the defaults of later versions. The environment wins over .env.
-# Names ending in _S are decimal seconds, those in _MB whole megabytes.
+# Names ending in _S are decimal seconds (in _PER_S: so many a second), those in _MB whole megabytes.
 """
 
 

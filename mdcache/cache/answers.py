@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mdcache.clock import Instant
-from mdcache.upstream.priority import Lane
+from mdcache.upstream.priority import Lane, Priority
 
 
 class CacheStatus(StrEnum):
@@ -19,10 +19,15 @@ class CacheStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The client that asks: its name from the configured list (or empty), and its lane."""
+    """The client that asks: its name from the configured list (or empty), its lane, and its address."""
 
     name: str = ""
     lane: Lane = Lane.NORMAL
+    address: str = ""
+
+    def priority(self, deadline_s: float, *, close_passed: bool = False, paced: bool = False) -> Priority:
+        """Return the priority of a read for it."""
+        return Priority(self.lane, deadline_s, self.name, close_passed, paced, self.address)
 
 
 @dataclass(frozen=True, slots=True)

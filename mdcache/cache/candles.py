@@ -260,9 +260,7 @@ class CandleCache:
         before, request.cache_status = request.cache_status, request.status_after(step)
         if close_passed and await self._wait_for_close(request, now):
             return False
-        priority = Priority(
-            request.caller.lane, request.deadline_s, request.caller.name, close_passed, paced=step.refresh
-        )
+        priority = request.caller.priority(request.deadline_s, close_passed=close_passed, paced=step.refresh)
         reason = ReadReason.REFRESH if step.refresh else ReadReason.MISSING_ROWS
         if close_passed:
             reason = ReadReason.CLOSE

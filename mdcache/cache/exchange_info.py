@@ -166,7 +166,7 @@ class ExchangeInfo:
                 raise NotCached
             cache_status = CacheStatus.MISS if held is None else CacheStatus.REFRESHED
             try:
-                held = await self._read_again(question, least_ms, Priority(caller.lane, deadline_s, caller.name))
+                held = await self._read_again(question, least_ms, caller.priority(deadline_s))
             except (UpstreamUnavailable, UpstreamFailed, Refusal):  # a refusal of the list is not one of the question
                 now = self._clocks.now(market)
                 stale_ms = directives.max_stale_age_ms(self._policy.ttl_ms, _ANY_AGE_MS)

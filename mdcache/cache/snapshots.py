@@ -158,7 +158,7 @@ class Snapshots:
             return await self._answer_stale(request, now, stale)
         cache_status = self._cache_status(request, stale)
         try:
-            read, shared = await self._read(request, now, Priority(caller.lane, deadline_s, caller.name))
+            read, shared = await self._read(request, now, caller.priority(deadline_s))
         except (UpstreamUnavailable, UpstreamFailed):
             stale_answer = await self._stale_answer(request)
             if stale_answer is None:

@@ -11,6 +11,7 @@ from mdcache.exchange.intervals import INTERVALS
 from mdcache.serving.app import App
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.request import RequestParser
+from mdcache.serving.client_limits import ClientLimits
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.ops.operations import OpsApp
 from mdcache.serving.streams.handshakes import ListenerHandshakes
@@ -57,6 +58,7 @@ class SettingTargets:
     ops: OpsApp
     hosts: AllowedHosts
     metrics: Metrics
+    limits: ClientLimits
 
     def apply(self, outcome: ReloadOutcome) -> None:
         """Let all of them go by the new settings, in one step of the event loop."""
@@ -70,6 +72,8 @@ class SettingTargets:
         self.hosts.set(host_names(settings))
         if changed & _LIFETIMES:
             self.ready_answers.forget(settings.request_deadline_s)
+        if "client_requests_per_s" in changed:
+            self.limits.set(settings.client_requests_per_s)
         if "clients" in changed:
             self.parser.set_clients(settings.clients)
             self.handshakes.clients = settings.clients

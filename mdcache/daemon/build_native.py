@@ -3,6 +3,7 @@
 from mdcache.cache.exchange_info import ExchangeInfo
 from mdcache.clock import Clock
 from mdcache.daemon.build_upstream import origins
+from mdcache.serving.client_limits import ClientLimits
 from mdcache.serving.native.candles_app import CandlesApp
 from mdcache.serving.native.event_streams import EventStreams
 from mdcache.serving.native.messages import Answer
@@ -23,9 +24,10 @@ def native_answers(
     exchange_info: ExchangeInfo,
     clocks: ExchangeClocks,
     clock: Clock,
+    limits: ClientLimits,
 ) -> dict[str, tuple[str, Answer]]:
     """Return what answers each path of the native API, with its endpoint in the metrics."""
-    candles = CandlesApp(reads, clock, clocks, origins(settings), waits)
+    candles = CandlesApp(reads, clock, clocks, origins(settings), waits, limits)
     udf = UdfApp(reads, clock, clocks, exchange_info.table.symbols, exchange_info)
     return {
         **dict.fromkeys((CANDLES_PATH, CANDLES_CSV_PATH, CANDLES_ARROW_PATH), ("candles", candles.answer)),

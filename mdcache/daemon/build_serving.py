@@ -23,6 +23,7 @@ from mdcache.serving.app import App, Handlers
 from mdcache.serving.binance.handler import AnswerSources, BinanceHandler
 from mdcache.serving.binance.ready_answers import ReadyAnswers
 from mdcache.serving.binance.request import RequestParser
+from mdcache.serving.client_limits import ClientLimits
 from mdcache.serving.hits import Hits
 from mdcache.serving.listener_status import ListenersStatus, listeners_status
 from mdcache.serving.listeners import Listeners
@@ -72,7 +73,8 @@ def build_serving(
     clocks, settings = governor.clocks, live.settings
     ready_answers = ReadyAnswers(cache.registry, clocks, clock)
     cache.purge.local.clearables.append(ready_answers)
-    listeners = Listeners(settings.listeners_max)
+    limits = ClientLimits(settings.client_requests_per_s, clock, events)
+    listeners = Listeners(settings.listeners_max, limits)
     event_streams = EventStreams(_event_sources(settings, governor, cache, clock, events), listeners)
 
     def listening() -> list[ListenersStatus]:
@@ -112,6 +114,7 @@ def build_serving(
             ready_answers=ready_answers,
             readiness=ready,
             settings=live.status,
+            limits=limits,
             activity=activity,
             requests=metrics.results,
             last_minute=metrics.minute,
@@ -135,7 +138,7 @@ def build_serving(
     ops = OpsApp(status, ready, metrics.page, commands, admin_token(settings), admittance)
     reads = RowReads(cache.candles, ready_answers, clock, clocks, settings.request_deadline_s)
     waits = Waits(event_streams.watchers, listeners, clock)
-    answers = native_answers(settings, reads, waits, event_streams, cache.exchange_info, clocks, clock)
+    answers = native_answers(settings, reads, waits, event_streams, cache.exchange_info, clocks, clock, limits)
     native = NativeApp(answers, parser, clock, events, metrics)
     app = App(
         Handlers(handler, ops, native),
@@ -161,6 +164,7 @@ def build_serving(
         ops,
         hosts,
         metrics,
+        limits,
     )
     summaries = Summaries(clock, events, metrics.results, activity.total)
     return ServingParts(app, event_streams, handshakes, summaries, targets)

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable
 
 from mdcache.clock import Clock
+from mdcache.daemon_events import SettingsRefused, SettingsReloaded
 from mdcache.events import Events
 from mdcache.serving.ops.status import SettingsStatus
 from mdcache.settings import PREFIX, ReloadOutcome, Settings, SettingsError, effective, merge
-from mdcache.settings_events import SettingsRefused, SettingsReloaded
 
 
 class LiveSettings:

@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from mdcache.clock import Clock
-from mdcache.errors import DeadlinePassed, MdcacheError
+from mdcache.errors import ClientLimited, DeadlinePassed, MdcacheError
 from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 from mdcache.exchange.endpoints import Endpoint, FlatWeight
 from mdcache.exchange.markets import KlineEndpoint, Market
@@ -41,13 +41,15 @@ from mdcache.serving.responses import (
     failure_response,
     refusal_response,
 )
-from mdcache.serving.routes import ROUTES, PathKind, Route, route
+from mdcache.serving.routes import ADMIN_PATHS, ROUTES, PathKind, Route, route
 from mdcache.serving.streams.paths import is_stream_path
 
 MAX_QUERY_BYTES = 8_192
 _SIGNATURE = re.compile(rb"(?:^|&)signature=", re.IGNORECASE)
 _MAX_ECHOED = 100  # characters of a path that are quoted in a reply
 _WRITE_METHODS = frozenset({"POST", "PUT", "DELETE"})
+_UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics", *ADMIN_PATHS})  # who asks for these must get through
+_REFUSED_AFTER_S = 0.1  # who asks too often, and at once again, is slowed down: a refusal costs CPU, too
 _READ_METHODS = ("GET", "HEAD", "OPTIONS")
 _PREFLIGHT_S = 600
 _EXPOSED = (
@@ -99,6 +101,7 @@ class App:
         self._events = events
         self._recorder = recorder
         self._listeners = listeners
+        self._limits = listeners.limits
         self._forward = forward
         self._app: ASGIApp = self._answer
         if cors_origins:
@@ -111,7 +114,8 @@ class App:
                 max_age=_PREFLIGHT_S,
             )
         self.fast_lanes = {  # of peers on this machine, and of others
-            loopback: FastLane(handlers.binance.hits, clock, cors=bool(cors_origins)) for loopback in (True, False)
+            loopback: FastLane(handlers.binance.hits, clock, listeners.limits, cors=bool(cors_origins))
+            for loopback in (True, False)
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,6 +139,8 @@ class App:
             found = Route(PathKind.UNKNOWN)  # docs/design.md#operations: balancers refuse these paths by their spelling
         if self._forward and found.kind is PathKind.UNKNOWN:
             found = forwarded_route(found, scope["path"])
+        if self._limits.on and scope["path"] not in _UNLIMITED and await self._refuse_limited(scope, found, send):
+            return
         if (handler := self._other_handlers.get(found.kind)) is not None:
             await self._pass_on(handler, scope, receive, send)
             return
@@ -147,6 +153,20 @@ class App:
             self._count(found, Result.ERROR, began_s)
             reply = failure_response(error)
         await reply.send(send, head_only=scope["method"] == "HEAD")
+
+    async def _refuse_limited(self, scope: Scope, found: Route, send: Send) -> bool:
+        """Take a request from its client's bucket; refuse it, after a moment, if there is none, and return True."""
+        began_s = self._clock.now()
+        address = scope["client"][0] if scope.get("client") else ""
+        client = self._parser.client(scope["headers"])
+        try:
+            self._limits.charge(address, client)
+        except ClientLimited as error:
+            self._count(found, Result.REFUSED, began_s, client)
+            await self._clock.sleep(_REFUSED_AFTER_S)
+            await failure_response(error).send(send, head_only=scope["method"] == "HEAD")
+            return True
+        return False
 
     async def _pass_on(self, handler: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -172,14 +192,14 @@ class App:
         return await self._respond_local(scope, found, began_s)
 
     async def _respond_read(self, scope: Scope, rule: KlineEndpoint | Endpoint, began_s: float) -> HttpResponse:
-        loopback = is_loopback(scope["client"][0] if scope.get("client") else None)
-        request = self._parser.parse(rule, scope["query_string"], scope["headers"], loopback=loopback)
+        address = scope["client"][0] if scope.get("client") else None
+        request = self._parser.parse(rule, scope["query_string"], scope["headers"], address)
         hit = self._hits.answer(request, began_s)
         if hit is None:
             return await self._handlers.binance.respond(request, began_s)
         raw = (scope.get("extensions") or {}).get(RAW_REQUEST_EXTENSION)
         if raw is not None:
-            self.fast_lanes[loopback].learn(raw["bytes"], request)
+            self.fast_lanes[is_loopback(address)].learn(raw["bytes"], request)
         not_modified, as_of_ms, fields, body = hit
         return answer_response(as_of_ms, fields, body, not_modified=not_modified)
 
@@ -200,10 +220,10 @@ class App:
         self._count(found, Result.HIT, began_s)
         return reply
 
-    def _count(self, found: Route, result: Result, began_s: float) -> None:
+    def _count(self, found: Route, result: Result, began_s: float, client: str = "") -> None:
         market = found.market.value if found.market is not None else "other"
         endpoint = found.rule.short_path if found.rule is not None else _LOCAL_ENDPOINTS.get(found.kind, "other")
-        self._recorder.record(market, endpoint, result, "", began_s, None)
+        self._recorder.record(market, endpoint, result, client, began_s, None)
 
 
 def early_refusal(found: Route, path: str, method: str, query: bytes) -> HttpResponse | None:

@@ -1,4 +1,4 @@
-"""Map errors to HTTP responses, in one table. Never 429 or 418, never a traceback.
+"""Map errors to HTTP responses, in one table. Never 418, and 429 only by our own limit; never a traceback.
 
 Rule: docs/design.md#errors.
 
@@ -14,6 +14,7 @@ import msgspec
 from mdcache.errors import (
     BudgetSpent,
     Busy,
+    ClientLimited,
     DeadlinePassed,
     GateClosed,
     InvalidBody,
@@ -60,6 +61,12 @@ _UNAVAILABLE = ErrorShape(503, -1003, _because("Binance is not being asked now")
 _BUSY = ErrorShape(503, -1008, _because("Binance can't be asked in time"), retry_after=True)
 _FAILED = ErrorShape(502, -1006, _because("Binance was asked and gave no usable answer"))
 
+CLIENT_LIMITED = (429, -1003)
+CLIENT_LIMITED_TEXT = (
+    "mdcache's own limit of requests for each client (MDCACHE_CLIENT_REQUESTS_PER_S) is reached. "
+    "Binance was not asked, and this is no refusal of Binance."
+)
+
 TABLE: dict[type[MdcacheError], ErrorShape] = {
     GateClosed: _UNAVAILABLE,
     UpstreamUnavailable: _UNAVAILABLE,
@@ -71,6 +78,7 @@ TABLE: dict[type[MdcacheError], ErrorShape] = {
     TransportFailed: _FAILED,
     ServerFailed: _FAILED,
     InvalidBody: _FAILED,
+    ClientLimited: ErrorShape(*CLIENT_LIMITED, lambda _: CLIENT_LIMITED_TEXT, retry_after=True),
     NotCached: ErrorShape(504, -1007, lambda _: "The answer is not cached, and the request says only-if-cached."),
 }
 
@@ -94,7 +102,7 @@ def error_response(error: Exception) -> ErrorResponse:
         error = MdcacheError()
     shape = next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), UNEXPECTED)
     retry_after_s = None
-    if shape.retry_after and isinstance(error, UpstreamUnavailable):
+    if shape.retry_after and isinstance(error, UpstreamUnavailable | ClientLimited):
         retry_after_s = retry_after_seconds(error.retry_after_s)
     return ErrorResponse(shape.status, error_body(shape.code, shape.text(error)), retry_after_s)
 

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol
 
+from mdcache.clock import SystemClock
+from mdcache.events import Events
 from mdcache.exchange.markets import Market
+from mdcache.serving.client_limits import ClientLimits
 
 _DRAINED_BY = 0.8  # of the grace: what is left is for the last bytes, and for other requests
 
@@ -26,6 +29,7 @@ class ListenerEnd(StrEnum):
     ORIGIN = "origin"
     ACCOUNT = "account"
     UNAVAILABLE = "unavailable"
+    LIMITED = "limited"
     MESSAGES = "messages"
     TOPICS = "topics"
     PROTOCOL = "protocol"
@@ -43,11 +47,13 @@ class Drainable(Protocol):
 class Listeners:
     """All listeners of the daemon.
 
-    `most`: how many there may be at once.
+    `most`: how many there may be at once. `limits`: how often a client may ask, connect or send a message; without
+    them, as often as it likes.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, limits: ClientLimits | None = None) -> None:
         self.most = most
+        self.limits = limits or ClientLimits(0.0, SystemClock(), Events())
         self._held: dict[Drainable, tuple[Market, ListenerKind]] = {}
         self._ends: Counter[tuple[Market, ListenerEnd]] = Counter()
         self._draining = False

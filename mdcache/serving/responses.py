@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from mdcache.errors import ClientLimited
 from mdcache.serving.binance.headers import HeaderFields
 from mdcache.serving.errors import error_body, error_response
 
@@ -16,7 +17,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 JSON = b"application/json"
 ALLOW = (b"allow", b"GET, HEAD, OPTIONS")
-_PROXY_STATUS = (b"proxy-status", b"mdcache; error=destination_unavailable")  # RFC 9209; an mdcache before us reads it
+_UNAVAILABLE = (b"proxy-status", b"mdcache; error=destination_unavailable")  # RFC 9209; an mdcache before us reads it
+_DENIED = (b"proxy-status", b"mdcache; error=http_request_denied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ def failure_response(error: Exception, *extra: tuple[bytes, bytes]) -> HttpRespo
     """Return the response for `error` from the table of `errors.py`."""
     answer = error_response(error)
     if answer.retry_after_s is not None:
-        extra = (*extra, (b"retry-after", b"%d" % answer.retry_after_s), _PROXY_STATUS)
+        proxy_status = _DENIED if isinstance(error, ClientLimited) else _UNAVAILABLE
+        extra = (*extra, (b"retry-after", b"%d" % answer.retry_after_s), proxy_status)
     return uncached_response(answer.status, answer.body, *extra)
 
 

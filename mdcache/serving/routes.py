@@ -46,6 +46,7 @@ DOCS_FILES = ("docs.css", "docs.js", "favicon-32x32.png", "swagger-ui.css", "swa
 CHART_FILES = ("candles.js", "chart.css", "chart.js", "drawing.js", "feed.js", "lightweight-charts.js")
 PAGE_FILES = ("answers.js", "elements.js", "icon.svg", "status.css", "status.js")
 RUNBOOK = "runbook.html"
+ADMIN_PATHS = ("/v1/admin/purge", "/v1/admin/gate", "/v1/admin/warm", "/v1/admin/audit")
 OPS_PATHS = frozenset(
     {
         "/",
@@ -55,10 +56,7 @@ OPS_PATHS = frozenset(
         "/metrics",
         "/v1/series",
         "/v1/status",
-        "/v1/admin/purge",
-        "/v1/admin/gate",
-        "/v1/admin/warm",
-        "/v1/admin/audit",
+        *ADMIN_PATHS,
         "/openapi.json",
         "/docs",
         *(f"/docs/{name}" for name in DOCS_FILES),

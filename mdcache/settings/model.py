@@ -187,6 +187,11 @@ class Settings(BaseSettings):
         default_factory=empty_map,
         description='JSON, lane by client: {"engine":"high","ai":"normal"}',
     )
+    client_requests_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        json_schema_extra=_RELOADABLE,
+        default=0.0,
+        description="requests a second of each client, over HTTP and WebSockets; 0: no limit",
+    )
     unknown_paths: Annotated[Literal["refuse", "forward"], Lower] = Field(
         default="refuse", description="unknown public paths: refuse, forward"
     )

@@ -122,6 +122,9 @@ LISTENER_CLOSES = _counter("listener_closes", "market reason", "Listeners that w
 EVENTS_SENT = _counter("events_sent", "market event", "Events sent to listeners, each once for each of them.")
 TAILS = _gauge("tails", "market source", "Tails at most a minute old, by what feeds them.")
 FAILURES = _counter("failures", "what", "Background work that failed.")
+CLIENTS_REFUSED = _counter(
+    "clients_refused", "client", "Requests refused, as their client asks too often: CLIENT_REQUESTS_PER_S."
+)
 SETTINGS_LOADED = _gauge("settings_loaded_timestamp_seconds", "", "When the settings in effect were read, since 1970.")
 SETTINGS_REFUSED = _gauge("settings_refused", "", "1 if they were to be read again since, and could not; else 0.")
 BUILD_INFO = _gauge("build_info", "version", "1, for the version that runs.")

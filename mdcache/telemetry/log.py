@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from mdcache.clock import Clock
+from mdcache.daemon_events import ClientRefused, SettingsRefused, SettingsReloaded
 from mdcache.events import (
     AuditVerdict,
     BackgroundTaskFailed,
@@ -40,7 +41,6 @@ from mdcache.events import (
     UpstreamCalled,
 )
 from mdcache.results import read_failed
-from mdcache.settings_events import SettingsRefused, SettingsReloaded
 from mdcache.store_events import TierFailed, TierStateChanged
 from mdcache.stream_events import (
     StreamComplaint,
@@ -177,6 +177,9 @@ class LogSink:
 
     def _settings_or_streams(self, event: Event) -> None:
         match event:
+            case ClientRefused():
+                say = self._first(self.logger.warning, "client_refused", event.client)
+                say("client_refused", client=event.client, address=event.address)
             case SettingsRefused():
                 self.logger.error("settings_refused", problems=event.problems)
             case SettingsReloaded():

@@ -13,6 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 
 from mdcache.clock import Clock
+from mdcache.daemon_events import ClientRefused, SettingsRefused, SettingsReloaded
 from mdcache.events import (
     BackgroundTaskFailed,
     BodyRejected,
@@ -33,7 +34,6 @@ from mdcache.events import (
     UpstreamCalled,
 )
 from mdcache.results import RecentAnswers, Result
-from mdcache.settings_events import SettingsRefused, SettingsReloaded
 from mdcache.store_events import TierFailed, TierUsed
 from mdcache.stream_events import StreamConnected, StreamEnded, StreamRefused, StreamsSilent
 from mdcache.telemetry import catalogue, labels
@@ -100,7 +100,6 @@ class Metrics:
     ) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # untyped there
         self._registry = registry
-        self.set_clients(clients)
         self._gauges = gauges
         self._clock = clock
         self._recent = RecentRequests(
@@ -117,6 +116,7 @@ class Metrics:
         for metric, *sets in _FROM_ZERO:
             for values in product(*sets):
                 self._counters[metric].labels(*values)
+        self.set_clients(clients)
         for tier in gauges.tiers():
             self._counters[catalogue.TIER_ERRORS].labels(tier)
         self._upstream_seconds, self._queue_waits, self._tier_seconds = (
@@ -170,6 +170,7 @@ class Metrics:
             ),
             StreamEnded: lambda e: self._add(catalogue.STREAM_ENDS, labels.market(e.market), labels.stream_end(e.end)),
             StreamsSilent: lambda e: self._add(catalogue.STREAM_RESUBSCRIBED, labels.market(e.market), count=e.topics),
+            ClientRefused: lambda e: self._add(catalogue.CLIENTS_REFUSED, self._client(e.client)),
             SettingsReloaded: lambda _: self._note_settings(),
             SettingsRefused: lambda _: self._settings_refused.set(1),
             BackgroundTaskFailed: lambda e: self._add(catalogue.FAILURES, labels.failure(e.task)),
@@ -178,7 +179,10 @@ class Metrics:
 
     def set_clients(self, clients: Iterable[str]) -> None:
         """Tell these clients apart from now on."""
+        clients = [*clients]
         self._client = ClosedSet(clients)
+        for client in (*clients, OTHER):
+            self._counters[catalogue.CLIENTS_REFUSED].labels(client)
 
     def record(self, market: str, endpoint: str, result: str, client: str, began_s: float, age_s: float | None) -> None:
         """Count a request that arrived at `began_s` and is answered now; `age_s` is that of the tail it showed."""

@@ -25,7 +25,8 @@ class Priority:
     """A read's priority. Its flight may improve it until it is sent.
 
     `deadline_s`: when its last waiter gives up, by the clock's `now()`; `math.inf` is allowed. `close_passed`: it reads
-    a tail whose candle has closed. `paced`: it refreshes a tail we hold (docs/design.md#pacing).
+    a tail whose candle has closed. `paced`: it refreshes a tail we hold (docs/design.md#pacing). `address`: by which a
+    client without a name takes turns.
     """
 
     lane: Lane
@@ -33,3 +34,4 @@ class Priority:
     client: str = ""
     close_passed: bool = False
     paced: bool = False
+    address: str = ""

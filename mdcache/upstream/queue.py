@@ -22,9 +22,9 @@ from mdcache.upstream.priority import Lane, Priority
 # Between lanes: high before normal before low; but a waiting lane that was passed over nine times is next
 # (a minimum of sends when concurrency is scarce, like the budget's minimum of weight).
 #
-# Within a lane: tails whose candle closed first, then round robin by client. Each read gets a tag when it
-# joins: one more than the later of its client's last tag and the tag served last. Serving the smallest tag
-# first is round robin (start-time fair queueing), and a tag never changes, so that a heap holds the order.
+# Within a lane: tails whose candle closed first, then round robin by client: its name, or else its address. Each read
+# gets a tag when it joins: one more than the later of its client's last tag and the tag served last. Serving the
+# smallest tag first is round robin (start-time fair queueing), and a tag never changes, so that a heap holds the order.
 #
 # Reads of one market that are all paced, or all not, are admitted alike: they form a *class*, and if the budget or
 # the concurrency refuses a class's first read, the scheduler blocks the class and asks for the next of another.
@@ -168,9 +168,11 @@ class ReadQueue:
 
     def _push(self, queued: QueuedRead) -> None:
         lane = self._lanes[queued.lane]
-        client = queued.priority.client
+        client = queued.priority.client or queued.priority.address
         queued.tag = max(lane.served_tag, lane.tags.get(client, 0)) + 1
         lane.tags[client] = queued.tag
+        if len(lane.tags) > 2 * lane.waiting + _STALE_ENTRIES:  # as many as there are addresses: old tags say nothing
+            lane.tags = {each: tag for each, tag in lane.tags.items() if tag > lane.served_tag}
         lane.waiting += 1
         lane.weight += queued.weight
         heap = lane.heaps.setdefault(queued.read_class, [])

@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from mdcache.daemon.hang_ups import HangUps
+from mdcache.daemon_events import SettingsRefused, SettingsReloaded
 from mdcache.settings import Problem, Settings, SettingsError
-from mdcache.settings_events import SettingsRefused, SettingsReloaded
 from tests.support.daemon_process import DaemonProcess
 from tests.support.processes import sim
 from tests.support.served_daemon import ServedDaemon

@@ -114,7 +114,7 @@ def _snapshot(which: int, text: str, unit: str | None) -> None:
 def headers(data: bytes) -> None:
     """Headers that are read, each named by its first byte, a line each."""
     fields = [(_HEADERS[line[0] % len(_HEADERS)], line[1:]) for line in data.split(b"\n") if line]
-    found = _PARSER.parse(_KLINE_PATHS[0], b"", fields, loopback=True)
+    found = _PARSER.parse(_KLINE_PATHS[0], b"", fields)
     if found.directives is not None:
         ages = (found.directives.max_age_s, found.directives.max_stale_s, found.directives.min_as_of_ms)
         assert all(each is None or 0 <= each < 10**16 for each in ages)

@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 
+from mdcache.daemon_events import ClientRefused, SettingsRefused, SettingsReloaded
 from mdcache.errors import BodyFault
 from mdcache.events import (
     BackgroundTask,
@@ -32,7 +33,6 @@ from mdcache.serving.ops.activity import (
     Spender,
 )
 from mdcache.serving.ops.recent_calls import CallCounts
-from mdcache.settings_events import SettingsRefused, SettingsReloaded
 from mdcache.store_events import StoreOp, Tier, TierFailed, TierStateChanged
 from mdcache.stream_events import (
     ConnectReason,
@@ -98,6 +98,7 @@ NOTED: dict[type, tuple[Event, str, str, str]] = {
         "exchange profile",
         "3 measured, 1 taken, 1 not as assumed and not taken, 1 refused",
     ),
+    ClientRefused: (ClientRefused("", SECRET), "client", "other", "asks too often"),
     SettingsReloaded: (SettingsReloaded((SECRET,), ()), "daemon", "daemon", "settings read again"),
     SettingsRefused: (SettingsRefused((SECRET, SECRET)), "daemon", "daemon", "settings refused: 2 problems"),
     SettingsIgnored: (

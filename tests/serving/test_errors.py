@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mdcache import errors
 from mdcache.errors import (
     BudgetSpent,
+    ClientLimited,
     DeadlinePassed,
     Fault,
     GateClosed,
@@ -49,7 +50,7 @@ def made(kind: type[MdcacheError]) -> MdcacheError:
         return kind(12.3, "banned (418)")
     if issubclass(kind, UpstreamFailed):
         return kind(Fault.TIMEOUT, "GET https://user:secret@host/?x=y")
-    return kind()
+    return ClientLimited(12.3) if kind is ClientLimited else kind()
 
 
 EXPECTED = [
@@ -87,9 +88,11 @@ async def test_a_closed_gate_names_its_cause() -> None:
 
 
 @pytest.mark.parametrize("kind", [*tree(MdcacheError)])
-def test_never_429_or_418(kind: type[MdcacheError]) -> None:
+def test_only_our_own_limit_is_a_429_and_nothing_a_418(kind: type[MdcacheError]) -> None:
     if kind is not Refusal:
-        assert error_response(made(kind)).status not in {418, 429}
+        status = error_response(made(kind)).status
+        assert status != 418
+        assert (status == 429) == (kind is ClientLimited)
 
 
 @pytest.mark.parametrize("kind", [kind for kind, shape in TABLE.items() if shape.status == 503])

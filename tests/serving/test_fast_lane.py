@@ -147,7 +147,7 @@ def test_unknown_bytes_are_nobodys(data: bytes) -> None:
 @pytest.mark.parametrize(("padding", "most"), [(0, 32_768), (1_900, 20_000_000 // (1_900 + 400))])
 async def test_what_is_learnt_is_bounded(padding: int, most: int) -> None:
     house = ServingHarness()
-    asked = RequestParser({}, "auto").parse(KLINE_ENDPOINTS[KLINES], QUERY, [], loopback=True)
+    asked = RequestParser({}, "auto").parse(KLINE_ENDPOINTS[KLINES], QUERY, [])
     for n in range(34_000):
         house.app.fast_lanes[True].learn(REQUEST[:-2] + b"N: %d%b\r\n\r\n" % (n, b"x" * padding), asked)
     assert 0.95 * most <= len(house.app.fast_lanes[True]) <= most
@@ -160,7 +160,7 @@ async def test_ten_thousand_series_are_known_at_once() -> None:
         b"User-Agent: python-httpx/0.28.1\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\n\r\n" % n
         for n in range(10_000)
     ]
-    asked = RequestParser({}, "auto").parse(KLINE_ENDPOINTS[KLINES], QUERY, [], loopback=True)
+    asked = RequestParser({}, "auto").parse(KLINE_ENDPOINTS[KLINES], QUERY, [])
     for raw in requests:
         house.app.fast_lanes[True].learn(raw, asked)
     assert len(house.app.fast_lanes[True]) == len(requests)

@@ -70,7 +70,9 @@ OTHERS = [
 class NoLane(FastLane):
     """Knows nothing."""
 
-    def answer(self, raw: bytes, default_headers: DefaultHeaders) -> ReadyReply | None:
+    def answer(
+        self, raw: bytes, default_headers: DefaultHeaders, peer: tuple[str, int] | None = None
+    ) -> ReadyReply | None:
         return None
 
 
@@ -79,8 +81,10 @@ class CountingLane(FastLane):
 
     answered = 0
 
-    def answer(self, raw: bytes, default_headers: DefaultHeaders) -> ReadyReply | None:
-        reply = super().answer(raw, default_headers)
+    def answer(
+        self, raw: bytes, default_headers: DefaultHeaders, peer: tuple[str, int] | None = None
+    ) -> ReadyReply | None:
+        reply = super().answer(raw, default_headers, peer)
         self.answered += reply is not None
         return reply
 
@@ -126,7 +130,7 @@ class Side:
         )
         self.clocks = cast("ExchangeClocks", house.gates.clocks)
         house.candles.answer = self.answer  # type: ignore[method-assign] # in its place
-        self.lane = lane(house.binance.hits, house.clock)
+        self.lane = lane(house.binance.hits, house.clock, house.listeners.limits)
         house.app.fast_lanes = dict.fromkeys((True, False), self.lane)
         self.state = ServerState()
         self.date = 0

@@ -152,24 +152,24 @@ def test_any_tag() -> None:
     ],
 )
 def test_clients(value: bytes, name: str, lane: Lane) -> None:
-    asked = READER.parse(SPOT, b"", [(b"x-mdcache-client", value)], loopback=True)
+    asked = READER.parse(SPOT, b"", [(b"x-mdcache-client", value)])
     assert (asked.client, asked.lane) == (name, lane)
 
 
 def test_the_time_unit_is_part_of_the_key_on_spot_only() -> None:
     unit = [(b"x-mbx-time-unit", b"MICROSECOND")]
-    assert READER.parse(SPOT, b"a=b", unit, loopback=True).key == ("/api/v3/klines", b"a=b", b"MICROSECOND")
-    assert READER.parse(USDM, b"a=b", unit, loopback=True).key == ("/fapi/v1/klines", b"a=b", b"")
+    assert READER.parse(SPOT, b"a=b", unit).key == ("/api/v3/klines", b"a=b", b"MICROSECOND")
+    assert READER.parse(USDM, b"a=b", unit).key == ("/fapi/v1/klines", b"a=b", b"")
 
 
 def test_an_api_key_splits_nothing() -> None:
     key = [(b"x-mbx-apikey", b"None"), (b"content-type", b"application/json")]
-    assert READER.parse(SPOT, b"a=b", key, loopback=True) == READER.parse(SPOT, b"a=b", [], loopback=True)
+    assert READER.parse(SPOT, b"a=b", key) == READER.parse(SPOT, b"a=b", [])
 
 
 def test_a_header_twice_is_one_list() -> None:
     twice = [(b"cache-control", b"max-age=1"), (b"cache-control", b"only-if-cached")]
-    assert READER.parse(SPOT, b"", twice, loopback=True).directives == FreshnessDirectives(1, only_if_cached=True)
+    assert READER.parse(SPOT, b"", twice).directives == FreshnessDirectives(1, only_if_cached=True)
 
 
 NO_CACHE = (b"cache-control", b"no-cache")
@@ -193,15 +193,15 @@ TAG = (b"if-none-match", b'"a"')
     ],
 )
 def test_no_cache_that_fetch_adds_to_a_condition(headers: list[tuple[bytes, bytes]], refresh: bool) -> None:
-    directives = READER.parse(SPOT, b"", headers, loopback=True).directives
+    directives = READER.parse(SPOT, b"", headers).directives
     assert directives == (FreshnessDirectives(no_cache=True) if refresh else None)
 
 
 def test_other_directives_beside_a_condition_are_kept() -> None:
-    asked = READER.parse(SPOT, b"", [TAG, PRAGMA, (b"cache-control", b"max-age=0")], loopback=True)
+    asked = READER.parse(SPOT, b"", [TAG, PRAGMA, (b"cache-control", b"max-age=0")])
     assert asked.directives == FreshnessDirectives(max_age_s=0)
     since = [TAG, PRAGMA, NO_CACHE, (b"x-mdcache-min-as-of", b"7")]
-    assert READER.parse(SPOT, b"", since, loopback=True).directives == FreshnessDirectives(min_as_of_ms=7)
+    assert READER.parse(SPOT, b"", since).directives == FreshnessDirectives(min_as_of_ms=7)
 
 
 @pytest.mark.parametrize(

@@ -94,10 +94,10 @@ class DaemonOptions:
         )
 
 
-def few_symbols(*names: str) -> SimConfig:
+def few_symbols(*names: str, limit: int = 1_000_000) -> SimConfig:
     """The exchange with these symbols alone, and hardly a limit: the tickers of all are what a virtual minute costs."""
     symbols = tuple(spec for spec in default_symbols() if spec.symbol in names)
-    return SimConfig(spot_limit=1_000_000, futures_limit=1_000_000, symbols=symbols)
+    return SimConfig(spot_limit=limit, futures_limit=limit, symbols=symbols)
 
 
 class InlineExecutor(Executor):

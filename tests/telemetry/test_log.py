@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mdcache.daemon_events import ClientRefused, SettingsRefused, SettingsReloaded
 from mdcache.errors import BodyFault, Fault
 from mdcache.events import (
     AuditVerdict,
@@ -39,7 +40,6 @@ from mdcache.events import (
     UpstreamCalled,
 )
 from mdcache.results import shares
-from mdcache.settings_events import SettingsRefused, SettingsReloaded
 from mdcache.store_events import StoreOp, Tier, TierFailed
 from mdcache.stream_events import (
     ConnectReason,
@@ -268,6 +268,7 @@ def test_retries_are_details() -> None:
             {"refused": ["it is not JSON"]},
         ),
         (SettingsIgnored(("MDCACHE_PORT",)), "warning", {"event": "settings_ignored", "names": ["MDCACHE_PORT"]}),
+        (ClientRefused("", "10.0.0.9"), "warning", {"event": "client_refused", "client": "", "address": "10.0.0.9"}),
         (SettingsReloaded(("A",), ()), "info", {"event": "settings_reloaded", "changed": ["A"]}),
         (SettingsReloaded((), ("B",)), "warning", {"changed": [], "needs_restart": ["B"]}),
         (SettingsRefused(("a", "b")), "error", {"event": "settings_refused", "problems": ["a", "b"]}),

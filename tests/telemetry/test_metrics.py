@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mdcache.daemon_events import ClientRefused, SettingsRefused, SettingsReloaded
 from mdcache.errors import BodyFault, Fault, ServerFailed
 from mdcache.events import (
     AuditVerdict,
@@ -34,7 +35,6 @@ from mdcache.events import (
     UpstreamCalled,
 )
 from mdcache.exchange.endpoints import ENDPOINTS
-from mdcache.settings_events import SettingsRefused, SettingsReloaded
 from mdcache.store_events import StoreOp, Tier, TierFailed, TierStateChanged, TierUsed
 from mdcache.stream_events import ConnectReason, StreamConnected, StreamEnd, StreamEnded, StreamRefused, StreamsSilent
 from mdcache.telemetry import catalogue, labels
@@ -67,6 +67,7 @@ mdcache_memory_max_bytes mdcache_tier_up{tier} mdcache_clock_error_seconds{marke
 mdcache_stream_dead_topics{market} mdcache_stream_refusals_total{market,status} mdcache_stream_ends_total{market,end}
 mdcache_stream_resubscribed_total{market} mdcache_tails{market,source} mdcache_failures_total{what}
 mdcache_audit_rows_total{market,verdict} mdcache_settings_loaded_timestamp_seconds mdcache_settings_refused
+mdcache_clients_refused_total{client}
 mdcache_derived_total{result} mdcache_listeners{market,kind} mdcache_listeners_max mdcache_listened_topics{market}
 mdcache_listened_series{market} mdcache_relayed_frames_total{market} mdcache_dropped_frames_total{market,reason}
 mdcache_dump_rows_total{market,verdict}
@@ -102,6 +103,7 @@ def everything() -> list[Event]:
         StreamEnded("spot", StreamEnd.CLOSED, "1001", 60.0),
         StreamsSilent("coinm", 3, "btcusd_perp@kline_1m"),
         BackgroundTaskFailed(BackgroundTask.FLIGHT, "ValueError"),
+        ClientRefused("engine", "10.0.0.9"),
         SettingsRefused(("a",)),
         SettingsReloaded((), ()),
         DaemonStopped(),

@@ -33,8 +33,10 @@ def name(queued: QueuedRead | None) -> str:
     return cast("Named", queued.read).name
 
 
-def how(lane: Lane = Lane.NORMAL, client: str = "", *, close_passed: bool = False, paced: bool = False) -> Priority:
-    return Priority(lane, math.inf, client, close_passed, paced)
+def how(
+    lane: Lane = Lane.NORMAL, client: str = "", *, close_passed: bool = False, paced: bool = False, address: str = ""
+) -> Priority:
+    return Priority(lane, math.inf, client, close_passed, paced, address)
 
 
 def drain(queue: ReadQueue) -> list[str]:
@@ -50,6 +52,22 @@ def fill(queue: ReadQueue, *entries: tuple[str, Priority]) -> list[QueuedRead]:
     for each in made:
         queue.add(each)
     return made
+
+
+def test_clients_without_a_name_take_turns_by_their_addresses() -> None:
+    queue = ReadQueue()
+    fill(queue, *((f"a{n}", how(address="10.0.0.1")) for n in range(3)), ("b0", how(address="10.0.0.2")))
+    fill(queue, ("c0", how(client="bot", address="10.0.0.1")))
+    assert drain(queue) == ["a0", "b0", "c0", "a1", "a2"]
+
+
+def test_what_is_kept_of_clients_is_bounded_in_a_lane_that_is_never_empty() -> None:
+    queue = ReadQueue()
+    fill(queue, ("stays", how(close_passed=False, paced=True)))
+    for number in range(2_000):
+        (each,) = fill(queue, ("x", how(address=f"10.0.{number >> 8}.{number & 255}")))
+        queue.take(each)
+    assert len(queue._lanes[Lane.NORMAL].tags) < 100
 
 
 def test_high_before_normal_before_low() -> None:

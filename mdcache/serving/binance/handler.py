@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from mdcache.cache.answers import Answer, CacheStatus, Caller
+from mdcache.cache.answers import Answer, CacheStatus
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.clock import Instant
 from mdcache.errors import DeadlinePassed, LaneFull, MdcacheError, Refusal, UpstreamFailed, UpstreamUnavailable
@@ -125,7 +125,7 @@ class BinanceHandler:
 
     async def _dispatch(self, request: ClientRequest, query: str, unit: str | None) -> tuple[Market, Answer]:
         rule, sources = request.rule, self._sources
-        directives, caller = request.directives or _NO_DIRECTIVES, Caller(request.client, request.lane)
+        directives, caller = request.directives or _NO_DIRECTIVES, request.caller
         if isinstance(rule, KlineEndpoint):
             question = parse_klines(rule, query, {"x-mbx-time-unit": unit} if unit else {})
             return rule.market, await sources.candles.answer(question, directives, caller)

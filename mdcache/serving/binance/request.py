@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from mdcache.cache.answers import Caller
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.exchange.endpoints import Endpoint
 from mdcache.exchange.markets import KlineEndpoint, Market
@@ -40,6 +41,12 @@ class ClientRequest:
     gzip: bool = False
     tags: frozenset[bytes] = frozenset()
     any_tag: bool = False
+    address: str = ""
+
+    @property
+    def caller(self) -> Caller:
+        """Return on whose behalf it is answered."""
+        return Caller(self.client, self.lane, self.address)
 
     @property
     def market(self) -> Market:
@@ -59,10 +66,15 @@ class RequestParser:
         """Know these clients from now on, by name, with their lanes."""
         self._lanes = {name.encode(): (name, Lane(lane)) for name, lane in clients.items()}
 
+    def client(self, headers: RawHeaders) -> str:
+        """Return the configured name that a request gives; empty for none."""
+        said = next((value for name, value in headers if name == b"x-mdcache-client"), b"")
+        return self._lanes.get(said.strip(), ("", Lane.NORMAL))[0]
+
     def parse(
-        self, rule: KlineEndpoint | Endpoint, query: bytes, headers: RawHeaders, *, loopback: bool
+        self, rule: KlineEndpoint | Endpoint, query: bytes, headers: RawHeaders, address: str | None = None
     ) -> ClientRequest:
-        """Parse the headers of a request for `rule.path`; `loopback`: its peer is this machine."""
+        """Parse the headers of a request for `rule.path`; `address`: where it comes from, `None` for this machine."""
         said: dict[bytes, bytes] = {}
         for name, value in headers:
             if name in _KNOWN_HEADERS:
@@ -70,7 +82,7 @@ class RequestParser:
                 said[name] = joined[:_MAX_HEADER_BYTES]  # the keys of the caches below
         client, lane = self._lanes.get(said.get(b"x-mdcache-client", b"").strip(), ("", Lane.NORMAL))
         tags, any_tag = parse_if_none_match(said.get(b"if-none-match", b""))
-        allowed = self._gzip_loopback if loopback else self._gzip_remote
+        allowed = self._gzip_loopback if is_loopback(address) else self._gzip_remote
         cache_control = b"" if _added_by_fetch(said) else said.get(b"cache-control", b"")
         unit = said.get(b"x-mbx-time-unit", b"") if rule.market is Market.SPOT else b""
         return ClientRequest(
@@ -82,6 +94,7 @@ class RequestParser:
             gzip=allowed and accepts_gzip(said.get(b"accept-encoding", b"")),
             tags=tags,
             any_tag=any_tag,
+            address=address or "",
         )
 
 

@@ -113,7 +113,7 @@ class ClientConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Answer known bytes at once; pass all others to the parser."""
         if self._only_hits or self._may_answer_at_once():
-            reply = self._fast_lane.answer(data, self.server_state.default_headers)
+            reply = self._fast_lane.answer(data, self.server_state.default_headers, self.client)
             if reply is not None:
                 if reply.body:
                     self.transport.writelines((reply.head, reply.body))
@@ -312,9 +312,9 @@ class ClientConnection(HttpToolsProtocol):
     def _upgrade(self, streams: ListenerHandshakes, rest: bytes) -> None:
         """Answer the handshake of a stream; if it is accepted, the connection has another protocol from now on."""
         method, version = self.parser.get_method().decode(), self.parser.get_http_version()
-        answer = streams.answer(
-            UpgradeOffer(method, self.url.decode("latin-1"), version, self.headers), self.connections
-        )
+        address = self.client[0] if self.client else ""
+        offer = UpgradeOffer(method, self.url.decode("latin-1"), version, self.headers, address)
+        answer = streams.answer(offer, self.connections)
         self._stop_message_timer()
         if isinstance(answer, UpgradeRefused):
             self._refuse(answer.status, answer.msg, answer.code, answer.fields)

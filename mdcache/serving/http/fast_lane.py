@@ -10,6 +10,7 @@ from collections import OrderedDict
 from mdcache.clock import Clock
 from mdcache.serving.binance.reply import EXPIRED, DefaultHeaders, ReadyReply
 from mdcache.serving.binance.request import ClientRequest
+from mdcache.serving.client_limits import ClientLimits
 from mdcache.serving.hits import Hits, KnownRequest
 
 RAW_REQUEST_EXTENSION = "mdcache.request"  # ASGI extension of our server: the exact bytes of the request
@@ -36,14 +37,15 @@ _ORIGIN = re.compile(rb"\r\norigin[ \t]*:", re.IGNORECASE)
 class FastLane:
     """The requests stored by their bytes, of peers on this machine or of all others.
 
-    `cors`: answers depend on `Origin`; requests that have one are not learnt.
+    `limits`: of clients. `cors`: answers depend on `Origin`; requests that have one are not learnt.
     """
 
-    def __init__(self, hits: Hits, clock: Clock, *, cors: bool = False) -> None:
+    def __init__(self, hits: Hits, clock: Clock, limits: ClientLimits, *, cors: bool = False) -> None:
         self._hits = hits
         self._now = clock.now
         self._clocks = hits.clocks
         self._cors = cors
+        self._limits = limits
         self._nbytes = 0
         self._requests: OrderedDict[bytes, KnownRequest] = OrderedDict()
 
@@ -67,10 +69,15 @@ class FastLane:
         self._requests.clear()
         self._nbytes = 0
 
-    def answer(self, raw: bytes, default_headers: DefaultHeaders) -> ReadyReply | None:
-        """Return the reply to these bytes, which counts as sent; `None` if they must be parsed."""
+    def answer(
+        self, raw: bytes, default_headers: DefaultHeaders, peer: tuple[str, int] | None = None
+    ) -> ReadyReply | None:
+        """Return the reply to these bytes of `peer`, which counts as sent; `None` if they must be parsed."""
         known = self._requests.get(raw)
         if known is None:
+            return None
+        limits = self._limits
+        if limits.on and limits.wait_s(peer[0] if peer else "", known.request.client):
             return None
         now_s = self._now()
         reply = known.reply
@@ -90,6 +97,8 @@ class FastLane:
         renewed = self._hits.reply(known, now_s, default_headers, cors=self._cors)
         if known.request.directives is None:  # others must be checked each time
             known.reply = renewed or EXPIRED
+        if limits.on and renewed is None:
+            limits.give_back(peer[0] if peer else "", known.request.client)
         return renewed
 
 

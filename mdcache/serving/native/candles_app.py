@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mdcache.cache.answers import Caller
 from mdcache.clock import Clock
 from mdcache.errors import MdcacheError, Refusal
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
+from mdcache.serving.client_limits import ClientLimits
 from mdcache.serving.native import arrow_tables
 from mdcache.serving.native.answer_fields import Shown, describe_error, describe_series, left_out, summary
 from mdcache.serving.native.arrow_tables import ArrowTable
@@ -48,6 +48,7 @@ class CandlesApp:
         clocks: The exchange's.
         upstreams: Base URLs by market.
         waits: Tells when something may have changed.
+        limits: Of clients: each series counts as a request.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class CandlesApp:
         clocks: ExchangeClocks,
         upstreams: Mapping[Market, str],
         waits: Waits,
+        limits: ClientLimits,
     ) -> None:
         self._reads = reads
         self._clock = clock
@@ -64,6 +66,7 @@ class CandlesApp:
         self._clocks = clocks
         self._upstreams = upstreams
         self._waits = waits
+        self._limits = limits
 
     async def answer(self, request: NativeRequest) -> NativeReply:
         """Answer a question; raise an error of `errors.py`."""
@@ -71,12 +74,12 @@ class CandlesApp:
         question = self._question(parse_candles_query(request.query), request)
         now = self._clocks.now(question.query.choice.market)
         check_rows(question.query, now.ms)
+        if (more := len(question.keys) - 1) > 0:
+            self._limits.charge(client.address, client.client, more)
         known = self._known(question, now.ms)
 
         async def look() -> NativeReply:
-            found = await self._reads.find_all(
-                question.keys, question.query.span, client.directives, Caller(client.client, client.lane)
-            )
+            found = await self._reads.find_all(question.keys, question.query.span, client.directives, client.caller)
             table = await asyncio.to_thread(ArrowTable, question.keys) if question.format == "arrow" else None
             return self._reply(question, known, found, table, gzip=client.gzip)
 

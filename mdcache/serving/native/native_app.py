@@ -12,7 +12,7 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.parameters import read_parameters
 from mdcache.results import Result
 from mdcache.serving.binance.handler import decode_query, error_result
-from mdcache.serving.binance.request import RequestParser, is_loopback
+from mdcache.serving.binance.request import RequestParser
 from mdcache.serving.errors import METHOD_NOT_ALLOWED, QUERY_TOO_LONG
 from mdcache.serving.http.response_cycle import PARTS
 from mdcache.serving.native.messages import Answer, NativeReply, NativeRequest, Streamed, TooLong
@@ -84,8 +84,8 @@ class NativeApp:
         sent = read_parameters(query, {"market"}).get("market", "")
         market = Market(sent) if sent in set(Market) else Market.SPOT  # what is wrong is refused by whoever answers
         rule = Endpoint(market, scope["path"], FlatWeight(0))
-        loopback = is_loopback(scope["client"][0] if scope.get("client") else None)
-        client = self._parser.parse(rule, scope["query_string"], scope["headers"], loopback=loopback)
+        address = scope["client"][0] if scope.get("client") else None
+        client = self._parser.parse(rule, scope["query_string"], scope["headers"], address)
         accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
         last_id = next((value for name, value in scope["headers"] if name == b"last-event-id"), b"").decode("latin-1")
         counted = market.value if sent else "other"

@@ -37,7 +37,7 @@ class PriceApp:
         """Answer a question; raise an error of `errors.py`."""
         key, at_ms = _parse(request.query)
         client = request.client
-        directives, caller = client.directives, Caller(client.client, client.lane)
+        directives, caller = client.directives, client.caller
         if at_ms > self._clocks.now(key.market).late_ms:
             raise Refusal(400, -1130, "'at' lies ahead: nobody knows that price.")
         _, length_ms = _SHORTEST[key.market]

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from mdcache.cache.answers import Caller
 from mdcache.candles.freshness import FreshnessDirectives
 from mdcache.clock import Clock
 from mdcache.errors import MdcacheError, Refusal
@@ -105,7 +104,7 @@ class UdfApp:
         for market in markets:
             if not self._symbols(market).names:  # nobody has asked for anything of it yet
                 whole = SymbolSelection(permission_sets=False)
-                directives, caller = client.directives or FreshnessDirectives(), Caller(client.client, client.lane)
+                directives, caller = client.directives or FreshnessDirectives(), client.caller
                 await self._exchange_info.answer(market, whole, directives, caller)
         found = [
             (not name.startswith(wanted), name, market)
@@ -195,7 +194,7 @@ class UdfApp:
 
     async def _find(self, request: NativeRequest, key: SeriesKey, span: Span) -> FoundRows:
         client = request.client
-        return await self._reads.find(key, span, client.directives, Caller(client.client, client.lane))
+        return await self._reads.find(key, span, client.directives, client.caller)
 
     async def _columns(self, found: FoundRows) -> AsyncIterator[list[bytes]]:
         """Print the columns that a chart shows, without brackets, some rows at a time."""

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from mdcache.clock import Clock
+from mdcache.daemon_events import ClientRefused, SettingsRefused, SettingsReloaded
 from mdcache.events import (
     BackgroundTaskFailed,
     BodyRejected,
@@ -30,7 +31,6 @@ from mdcache.events import (
 from mdcache.exchange.markets import Family, Market
 from mdcache.results import read_failed
 from mdcache.serving.ops.recent_calls import CallCounts, CallSums, RecentCalls, count_call, counts_by_name
-from mdcache.settings_events import SettingsRefused, SettingsReloaded
 from mdcache.store_events import TierFailed, TierStateChanged
 from mdcache.stream_events import StreamComplaint, StreamConnected, StreamEnded, StreamRefused, TopicsDead
 
@@ -162,6 +162,7 @@ class Activity:
                 "exchange profile",
                 _describe_profile(e),
             ),
+            ClientRefused: lambda e: ("client", "warning", e.client or NO_CLIENT, "asks too often"),
             SettingsReloaded: lambda _: ("daemon", "info", "daemon", "settings read again"),
             SettingsRefused: lambda e: ("daemon", "warning", "daemon", f"settings refused: {len(e.problems)} problems"),
             SettingsIgnored: lambda e: ("daemon", "warning", "daemon", f"ignored: {', '.join(e.names)}"),

@@ -19,6 +19,7 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.measured import ProfileNote
 from mdcache.results import MEANINGS, RecentAnswers, shares, shares_by_step
 from mdcache.serving.binance.ready_answers import ReadyAnswers
+from mdcache.serving.client_limits import ClientLimits
 from mdcache.serving.listener_status import ListenersStatus
 from mdcache.serving.ops.activity import Activity
 from mdcache.serving.ops.series_list import count_series, series_lines
@@ -74,7 +75,7 @@ class StatusSources:
     `activity` must be a sink of the daemon's events. `requests`, `last_minute`: clients' requests so far, and those of
     the last sixty seconds, by result; `answers`: more of the last minutes. `streams`: the markets that have some.
     `listeners`: those of every market. `disk`, `redis`: the state of these stores; empty if there is none. `profile`:
-    what was taken of the exchange profile, if there is one.
+    what was taken of the exchange profile, if there is one. `limits`: of clients.
     """
 
     version: str
@@ -96,6 +97,7 @@ class StatusSources:
     redis: Callable[[], Mapping[str, object]] = dict
     listeners: Callable[[], Sequence[ListenersStatus]] = tuple
     profile: Callable[[], ProfileStatus | None] = lambda: None
+    limits: ClientLimits | None = None
 
 
 class Status:
@@ -174,6 +176,7 @@ class Status:
                     "redis": sources.redis(),
                 },
                 "profile": sources.profile(),
+                "clients_refused": () if sources.limits is None else sources.limits.refused(),
                 "settings": settings.values,
                 "settings_loaded": {
                     "at_ms": settings.loaded_ms,

@@ -15,7 +15,14 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from mdcache.clock import Clock
-from mdcache.serving.errors import NEEDS_KEY, UNKNOWN_PATH
+from mdcache.errors import ClientLimited
+from mdcache.serving.errors import (
+    CLIENT_LIMITED,
+    CLIENT_LIMITED_TEXT,
+    NEEDS_KEY,
+    UNKNOWN_PATH,
+    retry_after_seconds,
+)
 from mdcache.serving.listeners import ListenerEnd, Listeners
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
 from mdcache.serving.streams.batched_writes import BatchedWrites
@@ -41,6 +48,7 @@ class UpgradeOffer:
     target: str
     version: str
     headers: Sequence[tuple[bytes, bytes]]
+    address: str = ""
 
     def value(self, name: bytes) -> str | None:
         """Return a header's first value."""
@@ -108,7 +116,11 @@ class ListenerHandshakes:
         path = parse_stream_path(handshake.target)
         if path is None or self._relay is None:
             return UpgradeRefused(*UNKNOWN_PATH, _OFF)
-        refusal = _bad_address(path) or self._foreign(handshake) or self._full()
+        name = (handshake.value(b"x-mdcache-client") or "").strip()
+        client = name if name in self.clients else ""
+        refusal = (
+            _bad_address(path) or self._foreign(handshake) or self._full() or self._limited(handshake.address, client)
+        )
         if refusal is not None:
             self._listeners.count_end(path.market, refusal.end)
             return refusal
@@ -120,8 +132,6 @@ class ListenerHandshakes:
             self._listeners.count_end(path.market, ListenerEnd.PROTOCOL)
             return UpgradeRefused(response.status_code, _BAD_HANDSHAKE, (response.body or b"").decode().split("\n")[0])
         response.headers["Server"] = "mdcache"
-        name = (handshake.value(b"x-mdcache-client") or "").strip()
-        client = name if name in self.clients else ""
         connection = ListenerConnection(
             path, self._relay, self._clock, self._listeners, self._writes, peers, self._times, client
         )
@@ -140,6 +150,14 @@ class ListenerHandshakes:
             return None
         msg = "No host by this name is known: add it to MDCACHE_ALLOWED_HOSTS."
         return UpgradeRefused(*_FOREIGN, msg, end=ListenerEnd.ORIGIN)
+
+    def _limited(self, address: str, client: str) -> UpgradeRefused | None:
+        try:
+            self._listeners.limits.charge(address, client)
+        except ClientLimited as error:
+            retry_after = b"retry-after", b"%d" % retry_after_seconds(error.retry_after_s)
+            return UpgradeRefused(*CLIENT_LIMITED, CLIENT_LIMITED_TEXT, ListenerEnd.LIMITED, (retry_after,))
+        return None
 
     def _full(self) -> UpgradeRefused | None:
         refusal = self._listeners.refusal()

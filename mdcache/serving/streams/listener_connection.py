@@ -18,6 +18,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from mdcache.clock import Clock
+from mdcache.errors import ClientLimited
 from mdcache.exchange.markets import Market
 from mdcache.relay.frames import RelayedFrame
 from mdcache.relay.ports import Listener
@@ -82,6 +83,8 @@ class ListenerConnection(asyncio.Protocol):
     ) -> None:
         self.session = ListenerSession(path)
         self.market = path.market
+        self._name = client
+        self._address = ""
         self.client = client  # or what is connected
         self._first_topics = path.topics
         self._relay = relay
@@ -114,7 +117,8 @@ class ListenerConnection(asyncio.Protocol):
         self._peers.add(self)
         self._listeners.add(self, self.market, ListenerKind.WEBSOCKET)
         peer = transport.get_extra_info("peername")
-        self.client = self.client or (str(peer[0]) if isinstance(peer, tuple) else "")
+        self._address = str(peer[0]) if isinstance(peer, tuple) else ""
+        self.client = self._name or self._address
         found = transport.get_extra_info("socket")
         if found is not None and found.family in {socket.AF_INET, socket.AF_INET6}:
             found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
@@ -204,7 +208,12 @@ class ListenerConnection(asyncio.Protocol):
         elif frame.opcode is Opcode.PONG:
             self._pong(bytes(frame.data))
         elif frame.opcode is not Opcode.PING and not self._ended:
-            self._collect(frame)
+            try:
+                self._listeners.limits.charge(self._address, self._name)
+            except ClientLimited:
+                self._fail(CloseCode.POLICY_VIOLATION, "Too many requests", ListenerEnd.LIMITED)
+            else:
+                self._collect(frame)
 
     def _pong(self, payload: bytes) -> None:
         """Note that a ping was answered, and with it all earlier ones; what answers none keeps nothing open."""

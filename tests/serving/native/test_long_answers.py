@@ -83,8 +83,9 @@ class World:
         self.ahead = self.most_ahead = 0
         clock, clocks = self.house.clock, self.house.clocks
         reads = RowReads(Pages(self.house, self.keys, rows), self.house.readies, clock, clocks, 600.0)  # type: ignore[arg-type] # a fake
-        waits = Waits(self.house.event_streams().watchers, Listeners(1), clock)
-        app = CandlesApp(reads, clock, clocks, dict.fromkeys(Market, ""), waits)  # type: ignore[arg-type] # a fake
+        listeners = Listeners(1)
+        waits = Waits(self.house.event_streams().watchers, listeners, clock)
+        app = CandlesApp(reads, clock, clocks, dict.fromkeys(Market, ""), waits, listeners.limits)  # type: ignore[arg-type] # a fake
         parser = self.house.app._parser
         answers = {"/v1/candles": ("candles", app.answer)}
         self.app = NativeApp(answers, parser, clock, self.house.events, self.house.recorder)

@@ -1,4 +1,4 @@
-"""Events of the settings: they were read again, or could not be. Like all events, without secrets."""
+"""Events of the daemon itself: its settings are read again, or a client asks too often. They have no secrets."""
 
 from dataclasses import dataclass
 
@@ -18,4 +18,12 @@ class SettingsRefused:
     problems: tuple[str, ...]
 
 
-SettingsEvent = SettingsReloaded | SettingsRefused
+@dataclass(frozen=True, slots=True)
+class ClientRefused:
+    """A request was refused, as its client asks too often. `client`: its configured name, if any."""
+
+    client: str
+    address: str
+
+
+DaemonEvent = SettingsReloaded | SettingsRefused | ClientRefused
