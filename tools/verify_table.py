@@ -20,8 +20,9 @@ $ mdcache verify --json | jq '.facts[] | select(.verdict == "differs")'
 It prints a table of what is assumed, what was seen and the verdict, with what follows where something differs. It exits
 with 0 if all is as assumed, with 1 if something differs or the profile can't be written, and with 3 if nothing differs
 but something could not be measured: the table says why. What was measured is written to
-`STATE_DIR/exchange-profile.json`, which `serve` reads at its next start and `mdcache sim --profile` plays. A run of
-some facts or markets leaves the others in that file as they were; one that measured nothing leaves it alone.
+`STATE_DIR/exchange-profile.json`, which `mdcache sim --profile` plays and `serve` reads at its next start: [what it
+takes of it](operating.md#the-exchange-profile). A run of some facts or markets leaves the others in that file as they
+were; one that measured nothing leaves it alone.
 
 **It is safe to run, also beside a running daemon.** A whole run asks for a weight of {planned} over all markets. It
 can't pass {most}, counted as documented or as the usage header shows it, whichever is more. No limit is tried out.

@@ -38,7 +38,7 @@ class Microseconds(Assumption):
 
     facts = ("micros_start_accepted", "micros_close")
     assumed = "`startTime` may be in microseconds; with `X-MBX-TIME-UNIT`, close times end in 999999."
-    how = "Ask for one of three minutes that are over for long, in microseconds both ways."
+    how = "Ask for one of three minutes that ended long ago, in microseconds both ways."
     follows = "Answers in microseconds would be cut out of the wrong place, or not be byte for byte Binance's."
     costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 2}
 

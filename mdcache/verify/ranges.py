@@ -42,7 +42,7 @@ class StartOnly(Assumption):
 
     facts = ("start_only_rows",)
     assumed = "With only `startTime`: the oldest candles from there, and on COIN-M the newest of 200 days from there."
-    how = "Ask for three minutes from a minute that is over for long."
+    how = "Ask for three minutes from a minute that ended long ago."
     follows = _TIMES
     costs: ClassVar[Mapping[Market, int]] = _EACH
 
@@ -58,7 +58,7 @@ class EndOnly(Assumption):
 
     facts = ("end_only_rows",)
     assumed = "With only `endTime`: the newest candles up to there."
-    how = "Ask for a hundred minutes up to one that is over for long."
+    how = "Ask for a hundred minutes up to one that ended long ago."
     follows = _TIMES
     costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 2, Market.USDM: 2, Market.COINM: 2}
 

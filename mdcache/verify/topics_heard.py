@@ -42,7 +42,7 @@ class Cadences(Assumption):
 
     facts = ("frame_cadence_ms", "seconds_cadence_ms", "mini_tickers_cadence_ms")
     assumed = (
-        "A traded symbol's topic sends each 2 s on spot (`1s`: 1 s), each 250 ms on futures; the tickers each second."
+        "A traded symbol's topic sends every 2 s on spot (`1s`: 1 s), every 250 ms on futures; tickers every second."
     )
     how = "Look at the shorter times from one frame to the next, of the most traded symbol and of `!miniTicker@arr`."
     follows = "Rows of streams would count as fresh for too short a time, or for too long."
