@@ -16,9 +16,9 @@ from bench.figures import spread
 from bench.row_ages import RowAges
 from mdcache.clock import SystemClock
 from mdcache.replay.consumers import INTERVALS, ConsumerAnswer, Consumers, ConsumerTally, ReplayLoad
+from mdcache.replay.notes import most_weight
 from mdcache.replay.run import ReplayPlan, SideSetup, play_sides
 from mdcache.replay.sides import SideResult
-from mdcache.replay.verdict import most_weight
 
 __all__ = ["INTERVALS", "SYMBOLS", "ConsumerTally", "crowd"]
 

@@ -43,8 +43,8 @@ def replay(
     question failed behind mdcache, or the exchange answered mdcache with 403, 418 or 429.
     """
     from mdcache.replay.consumers import ReplayLoad
+    from mdcache.replay.notes import notes
     from mdcache.replay.run import ReplayPlan, play
-    from mdcache.replay.verdict import notes
 
     draw = None if no_picture else _picture_drawer()
     plan = ReplayPlan(

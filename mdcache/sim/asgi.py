@@ -11,7 +11,7 @@ from dataclasses import replace
 from mdcache.sim.api.replies import ExchangeReply
 from mdcache.sim.asgi_scope import Receive, Scope, Send, break_connection, client_of, request_headers
 from mdcache.sim.control import control_api
-from mdcache.sim.dumps import door
+from mdcache.sim.dumps import dump_server
 from mdcache.sim.exchange import Exchange
 from mdcache.sim.stream_asgi import serve_stream
 
@@ -25,7 +25,7 @@ class SimApp:
     def __init__(self, exchange: Exchange, sleep: Callable[[float], Awaitable[object]]) -> None:
         self._exchange = exchange
         self._sleep = sleep
-        self._dumps = door.DumpDoor(exchange, sleep)
+        self._dumps = dump_server.DumpServer(exchange, sleep)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or one WebSocket; there are no other scopes (`server.py`)."""
@@ -42,7 +42,7 @@ class SimApp:
         before = self._exchange.delay_before(path)
         if before > 0:
             await self._sleep(before)
-        if path.startswith(door.PREFIX):
+        if path.startswith(dump_server.PREFIX):
             reply = await self._dumps.reply(method, path, client_of(scope, headers))
         else:
             reply = self._exchange.respond(method, path, query, headers, client_of(scope, headers))

@@ -66,7 +66,6 @@ _NAMES = {  # the answer that each check gives, if it is the first
     "window": "start_after_end",
 }
 _NOT_THE_SAME = frozenset({"characters"})  # its text names another parameter
-_ELSEWHERE = frozenset({"over_cap", "over_range"})
 
 
 class CheckOrder(Assumption):

@@ -13,10 +13,10 @@ import pytest
 from mdcache.errors import MdcacheError
 from mdcache.replay import run
 from mdcache.replay.consumers import ConsumerTally, ReplayLoad
+from mdcache.replay.notes import notes
 from mdcache.replay.processes import free_port, running
 from mdcache.replay.run import ReplayPlan, ReplayResult
 from mdcache.replay.sides import side_result
-from mdcache.replay.verdict import notes
 from tests.cli.conftest import Run
 
 pytestmark = pytest.mark.processes

@@ -27,7 +27,7 @@ OCTOBER_MS, NOVEMBER_MS = T0 - 45 * DAY, T0 - 14 * DAY
 
 
 class Files:
-    """The door to the files, and the sleeps that it asked for."""
+    """The server of the files, and the sleeps that it asked for."""
 
     def __init__(self, sim: Sim) -> None:
         self.sim = sim

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 
 from mdcache.sim.api.checks import STATISTICS_SPAN_MS
-from mdcache.sim.api.facts import FUNDING_MS, Facts, draws, is_perpetual, trade_step_ms
+from mdcache.sim.api.placeholders import FUNDING_MS, Placeholders, draws, is_perpetual, trade_step_ms
 from mdcache.sim.api.query import Query
 from mdcache.sim.api.templates import MINI, TEMPLATES, BodyTemplate
 from mdcache.sim.config import DAY_MS, SymbolSpec
@@ -49,7 +49,7 @@ class MarketData:
     def _filled(
         self, query: Query, template: BodyTemplate, spec: SymbolSpec, at_ms: int, begin_ms: int, end_ms: int
     ) -> str:
-        return template.filled.substitute(Facts(self._instruments, query, spec, at_ms, begin_ms, end_ms))  # type: ignore[arg-type]  # only __getitem__ is needed
+        return template.filled.substitute(Placeholders(self._instruments, query, spec, at_ms, begin_ms, end_ms))  # type: ignore[arg-type]  # only __getitem__ is needed
 
     def _rows(self, query: Query, template: BodyTemplate, at_ms: int) -> list[str]:
         """Fill a row for each moment of a window: the newest rows, or the oldest from a start."""

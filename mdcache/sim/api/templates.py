@@ -1,6 +1,6 @@
 """Templates of all bodies but candles, with the fields of Binance's samples in their order.
 
-`$name` is a placeholder of `facts.py` (in trades: of `market_data.py`). `shape` says how often the text is repeated in
+`$name` is a key of `placeholders.py` (in trades: of `market_data.py`). `shape` says how often the text is repeated in
 a body: "one": once; "each": for each symbol, in a list unless one was named; "rows": for each moment of a window;
 "trades": for each trade of a window.
 """

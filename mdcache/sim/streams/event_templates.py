@@ -1,7 +1,7 @@
 """Templates of all events but candles, trades and books, with Binance's fields in their order.
 
 Sources: web-socket-streams.md of spot; for futures the stream models of binance-sdk-derivatives-trading-usds-futures
-18.0.1 and -coin-futures 14.0.0, which are made from Binance's pages. `$name` is a placeholder of `api/facts.py`.
+18.0.1 and -coin-futures 14.0.0, which are made from Binance's pages. `$name` is a key of `api/placeholders.py`.
 """
 
 from collections.abc import Mapping

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from zlib import crc32
 
-from mdcache.sim.api.facts import Facts, draws
+from mdcache.sim.api.placeholders import Placeholders, draws
 from mdcache.sim.api.query import Query
 from mdcache.sim.api.routes import PREFIXES, ROUTES
 from mdcache.sim.config import DAY_MS, MARKETS, Market, SymbolSpec
@@ -116,13 +116,13 @@ class MarketEvents:
 
     def _shown(self, topic: MarketTopic, spec: SymbolSpec, at_ms: int, *, micros: bool) -> Iterable[str]:
         """Print a ticker or a price, unless it is what it was."""
-        facts = self._facts(topic, spec, at_ms, micros=micros)
+        values = self._placeholders(topic, spec, at_ms, micros=micros)
         if not self._changed(topic, spec, at_ms):
             return
         if topic.kind == "miniTicker":
-            yield mini_ticker(spec, facts.units, facts.candle, event=facts.query.time(at_ms))
+            yield mini_ticker(spec, values.units, values.candle, event=values.query.time(at_ms))
         else:
-            yield EVENTS[spec.market][topic.kind].substitute(facts)  # type: ignore[arg-type]  # only __getitem__ is needed
+            yield EVENTS[spec.market][topic.kind].substitute(values)  # type: ignore[arg-type]  # only __getitem__ is needed
 
     def _changed(self, topic: MarketTopic, spec: SymbolSpec, at_ms: int) -> bool:
         before_ms = at_ms - topic.step_ms
@@ -146,20 +146,20 @@ class MarketEvents:
         drawn, side, size = draws(self._instruments.seed, 3, spec.market, spec.symbol, "forced", at_ms // 1000)
         if drawn * _FORCED_EACH_S >= DRAW or spec.status_at(at_ms) != "TRADING":
             return
-        facts = self._facts(None, spec, at_ms, micros=False)
-        price, units = facts.last, facts.units
+        values = self._placeholders(None, spec, at_ms, micros=False)
+        price, units = values.last, values.units
         sold = side % 2 == 0
         limit = max(1, price - price // _FORCED_BEYOND if sold else price + price // _FORCED_BEYOND)
         yield EVENTS[spec.market]["forceOrder"].substitute(
-            facts,  # type: ignore[arg-type]  # only __getitem__ is needed
+            values,  # type: ignore[arg-type]  # only __getitem__ is needed
             side="SELL" if sold else "BUY",
             size=units.quantity(1 + 2 * units.trade_size(price) * size // DRAW),
             price=units.price(price),
             limit=units.price(limit),
         )
 
-    def _facts(self, topic: MarketTopic | None, spec: SymbolSpec, at_ms: int, *, micros: bool) -> Facts:
-        """Return a symbol's facts, over the window that the topic is about."""
+    def _placeholders(self, topic: MarketTopic | None, spec: SymbolSpec, at_ms: int, *, micros: bool) -> Placeholders:
+        """Return a symbol's values for the templates, over the window that the topic is about."""
         query = Query(
             market=spec.market, route=self._routes[spec.market], specs=(spec,), name=spec.symbol, single=True, limit=0,
             start_ms=None, end_ms=None, offset_ms=0, micros=micros, values={},
@@ -168,7 +168,7 @@ class MarketEvents:
         begin_ms = at_ms - _WINDOWS_MS.get(kind, DAY_MS)
         if spec.market != "spot" or kind.startswith("ticker_"):
             begin_ms -= begin_ms % _MINUTE_MS
-        return Facts(self._instruments, query, spec, at_ms, begin_ms, at_ms + 1)
+        return Placeholders(self._instruments, query, spec, at_ms, begin_ms, at_ms + 1)
 
     def _symbol(self, topic: MarketTopic, at_ms: int) -> SymbolSpec | None:
         """Return the symbol of a topic as it is listed."""

@@ -18,7 +18,6 @@ _NAME = re.compile(
     r"(?P<name>[^@!]+)@(?P<kind>[a-zA-Z]+(?:_[0-9]+[hd])?)(?P<levels>5|10|20)?(?:@(?P<speed>[0-9]+m?s))?"
 )
 _ALL = re.compile(r"!(?P<kind>[a-zA-Z]+(?:_[0-9]+[hd])?)(?P<array>@arr)?(?:@(?P<speed>[0-9]+m?s))?")
-_BOOKS = frozenset({"depth", "bookTicker"})
 _PUBLIC = re.compile(r"!bookTicker|[^@!]+@(trade|bookTicker|(rpiD|d)epth[0-9]*)(@.*)?")  # measured 2026-08 and 09
 
 # how often a kind is sent, by the speed that is named ("": none)

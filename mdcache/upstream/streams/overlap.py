@@ -10,7 +10,7 @@ _MOST_S = 20.0
 _SUBSCRIBED_IN_S = 30.0
 
 
-class Verdict(Enum):
+class Decision(Enum):
     """What becomes of the new connection."""
 
     WAIT = "wait"
@@ -26,7 +26,7 @@ def judge(
     opened_s: float,
     now_s: float,
     lossless: bool = False,
-) -> Verdict:
+) -> Decision:
     """Compare what two connections have shown since all topics were subscribed to on the new one, opened then.
 
     The new one takes over once it has shown all that the old one has; a topic that neither shows is quiet. It is
@@ -35,14 +35,14 @@ def judge(
     """
     ready_s = new.ready_s
     if ready_s is None:
-        return Verdict.WAIT if now_s - opened_s < _SUBSCRIBED_IN_S else Verdict.DROP
+        return Decision.WAIT if now_s - opened_s < _SUBSCRIBED_IN_S else Decision.DROP
     shown = [topic for topic in wanted if (old.seen_s(topic) or ready_s) > ready_s]
     lacking = sum(new.seen_s(topic) is None for topic in shown)
     found = sum(new.seen_s(topic) is not None for topic in wanted)
     if found == len(wanted) or (
         found and not lacking and now_s - ready_s >= _LEAST_S and (new.confirmed or not lossless)
     ):
-        return Verdict.TAKE_OVER
+        return Decision.TAKE_OVER
     if now_s - ready_s < _MOST_S:
-        return Verdict.WAIT
-    return Verdict.DROP if 2 * lacking > len(shown) else Verdict.TAKE_OVER
+        return Decision.WAIT
+    return Decision.DROP if 2 * lacking > len(shown) else Decision.TAKE_OVER

@@ -21,7 +21,7 @@ from mdcache.upstream.streams.dialer import ConnectFailed, Dialer
 from mdcache.upstream.streams.link import Link
 from mdcache.upstream.streams.lives import draw_life, may_replace
 from mdcache.upstream.streams.messages import Complaint, TopicFrame
-from mdcache.upstream.streams.overlap import Verdict, judge
+from mdcache.upstream.streams.overlap import Decision, judge
 from mdcache.upstream.streams.path_choice import PathChoice
 from mdcache.upstream.streams.ports import StreamConnection
 from mdcache.upstream.streams.relaying import Relaying
@@ -305,7 +305,7 @@ class Shard:
         old, new = self._current, self._next
         if old is None or new is None:
             return
-        verdict = judge(
+        decision = judge(
             old.subscriptions,
             new.subscriptions,
             self.topics,
@@ -313,11 +313,11 @@ class Shard:
             now_s=now_s,
             lossless=bool(self.relaying.topics.lossless()),
         )
-        if verdict is Verdict.WAIT:
+        if decision is Decision.WAIT:
             return
         if self._reason is ConnectReason.SILENT and new.candle_s is None:
             self._patience.record_replacement()
-        if verdict is Verdict.TAKE_OVER:
+        if decision is Decision.TAKE_OVER:
             self._retire(old, StreamEnd.REPLACED, self._reason.value)
             self._current, self._next = new, None
             self._interrupt()

@@ -4,7 +4,7 @@ import json
 import random
 
 from mdcache.upstream.streams.lives import draw_life, may_replace
-from mdcache.upstream.streams.overlap import Verdict, judge
+from mdcache.upstream.streams.overlap import Decision, judge
 from mdcache.upstream.streams.path_choice import PathChoice
 from mdcache.upstream.streams.silence import Patience, Silence
 from mdcache.upstream.streams.subscriptions import Subscriptions
@@ -107,7 +107,7 @@ def _two(topics: list[str]) -> tuple[Subscriptions, Subscriptions]:
     return old, new
 
 
-def _judge(old: Subscriptions, new: Subscriptions, topics: list[str], now_s: float) -> Verdict:
+def _judge(old: Subscriptions, new: Subscriptions, topics: list[str], now_s: float) -> Decision:
     return judge(old, new, topics, opened_s=100.0, now_s=now_s)
 
 
@@ -117,18 +117,18 @@ def test_a_connection_takes_over_when_it_shows_all_that_the_old_one_shows() -> N
     old.record_frame("a", 101.0)
     old.record_frame("b", 101.0)
     new.record_frame("a", 101.0)
-    assert _judge(old, new, topics, 110.0) is Verdict.WAIT
+    assert _judge(old, new, topics, 110.0) is Decision.WAIT
     new.record_frame("b", 111.0)
-    assert _judge(old, new, topics, 111.0) is Verdict.TAKE_OVER
+    assert _judge(old, new, topics, 111.0) is Decision.TAKE_OVER
 
 
 def test_nothing_is_taken_over_before_every_cadence_has_passed() -> None:
     old, new = _two(["a", "b"])
     new.record_frame("a", 100.2)
-    assert _judge(old, new, ["a", "b"], 100.3) is Verdict.WAIT
-    assert _judge(old, new, ["a", "b"], 102.6) is Verdict.TAKE_OVER
+    assert _judge(old, new, ["a", "b"], 100.3) is Decision.WAIT
+    assert _judge(old, new, ["a", "b"], 102.6) is Decision.TAKE_OVER
     new.record_frame("b", 100.3)
-    assert _judge(old, new, ["a", "b"], 100.3) is Verdict.TAKE_OVER
+    assert _judge(old, new, ["a", "b"], 100.3) is Decision.TAKE_OVER
 
 
 def test_where_each_frame_counts_quiet_topics_must_be_on_the_other_sides_list() -> None:
@@ -137,18 +137,18 @@ def test_where_each_frame_counts_quiet_topics_must_be_on_the_other_sides_list() 
     for each in (old, new):
         each.record_frame("a", 101.0)
 
-    def judged(now_s: float) -> Verdict:
+    def judged(now_s: float) -> Decision:
         return judge(old, new, topics, opened_s=100.0, now_s=now_s, lossless=True)
 
-    assert _judge(old, new, topics, 103.0) is Verdict.TAKE_OVER
-    assert judged(103.0) is Verdict.WAIT
+    assert _judge(old, new, topics, 103.0) is Decision.TAKE_OVER
+    assert judged(103.0) is Decision.WAIT
     question = new.next_message(103.0, 103.0)
     assert question is not None
     number = json.loads(question.text)["id"]
-    assert judged(119.9) is Verdict.WAIT
-    assert judged(120.0) is Verdict.TAKE_OVER
+    assert judged(119.9) is Decision.WAIT
+    assert judged(120.0) is Decision.TAKE_OVER
     new.record_list(number, topics)
-    assert judged(103.1) is Verdict.TAKE_OVER
+    assert judged(103.1) is Decision.TAKE_OVER
 
 
 def test_a_connection_that_shows_less_is_dropped() -> None:
@@ -157,16 +157,16 @@ def test_a_connection_that_shows_less_is_dropped() -> None:
     for topic in topics:
         old.record_frame(topic, 105.0)
     new.record_frame("a", 105.0)
-    assert _judge(old, new, topics, 119.0) is Verdict.WAIT
-    assert _judge(old, new, topics, 120.0) is Verdict.DROP
+    assert _judge(old, new, topics, 119.0) is Decision.WAIT
+    assert _judge(old, new, topics, 120.0) is Decision.DROP
 
 
 def test_of_two_silent_connections_the_newer_one_stays() -> None:
     old, new = _two(["a"])
-    assert _judge(old, new, ["a"], 120.0) is Verdict.TAKE_OVER
+    assert _judge(old, new, ["a"], 120.0) is Decision.TAKE_OVER
 
 
 def test_a_connection_that_could_not_subscribe_is_dropped() -> None:
     old = Subscriptions(["a"])
-    assert _judge(old, Subscriptions(["a"]), ["a"], 129.0) is Verdict.WAIT
-    assert _judge(old, Subscriptions(["a"]), ["a"], 131.0) is Verdict.DROP
+    assert _judge(old, Subscriptions(["a"]), ["a"], 129.0) is Decision.WAIT
+    assert _judge(old, Subscriptions(["a"]), ["a"], 131.0) is Decision.DROP

@@ -42,7 +42,7 @@ def is_perpetual(spec: SymbolSpec) -> bool:
     return spec.contract_type in {None, "PERPETUAL"}
 
 
-class Facts:
+class Placeholders:
     """A symbol at a moment, as a mapping for templates; `candle` is that of [begin_ms, end_ms)."""
 
     def __init__(
@@ -134,107 +134,107 @@ class Facts:
         return next(iter(self.book.levels(side, 1, self.at_ms)), (0, 0))
 
 
-def _percent(facts: Facts) -> str:
-    candle = facts.candle
+def _percent(values: Placeholders) -> str:
+    candle = values.candle
     return _THREE(100_000 * (candle.close - candle.open) // candle.open if candle.open else 0)
 
 
-def _close_time(facts: Facts) -> int:
-    if facts.query.endpoint == "ticker/tradingDay":
-        return facts.query.time(facts.end_ms) - 1
-    return facts.query.time(facts.at_ms)
+def _close_time(values: Placeholders) -> int:
+    if values.query.endpoint == "ticker/tradingDay":
+        return values.query.time(values.end_ms) - 1
+    return values.query.time(values.at_ms)
 
 
-def _reference(facts: Facts) -> str:
+def _reference(values: Placeholders) -> str:
     """Print a reference price: null while trading is halted."""
-    return f'"{facts["last"]}"' if facts.spec.status_at(facts.at_ms) == "TRADING" else "null"
+    return f'"{values["last"]}"' if values.spec.status_at(values.at_ms) == "TRADING" else "null"
 
 
-def _no_funding(facts: Facts) -> str:
-    return "" if facts.spec.market == "coinm" else "0.00000000"
+def _no_funding(values: Placeholders) -> str:
+    return "" if values.spec.market == "coinm" else "0.00000000"
 
 
-def _funding_rate(facts: Facts) -> str:
-    return _EIGHT(_USUAL_RATE + facts.draw("funding", FUNDING_MS) // 2 - DRAW // 4)
+def _funding_rate(values: Placeholders) -> str:
+    return _EIGHT(_USUAL_RATE + values.draw("funding", FUNDING_MS) // 2 - DRAW // 4)
 
 
-def _interest_value(facts: Facts) -> str:
+def _interest_value(values: Placeholders) -> str:
     """Print the value of the open interest in dollars, or in the base asset on coinm."""
-    return _EIGHT(facts.units.worth(facts.last, facts.interest) * 10**8 // 10**facts.units.turnover_places)
+    return _EIGHT(values.units.worth(values.last, values.interest) * 10**8 // 10**values.units.turnover_places)
 
 
-def _bucket(step_ms: int) -> Callable[[Facts], object]:
-    return lambda facts: facts.query.time(facts.at_ms // step_ms * step_ms)
+def _bucket(step_ms: int) -> Callable[[Placeholders], object]:
+    return lambda values: values.query.time(values.at_ms // step_ms * step_ms)
 
 
-_PLACEHOLDERS: Mapping[str, Callable[[Facts], object]] = {
-    "symbol": lambda facts: facts.spec.symbol,
-    "pair": lambda facts: facts.spec.pair,
-    "name": lambda facts: facts.query.name,
-    "base": lambda facts: facts.base,
-    "quote": lambda facts: facts.quote,
-    "type": lambda facts: facts.spec.contract_type,
-    "product": lambda facts: 1 if facts.spec.market == "usdm" else 2,
-    "contract_type": lambda facts: facts.query.values.get("contractType"),
+_PLACEHOLDERS: Mapping[str, Callable[[Placeholders], object]] = {
+    "symbol": lambda values: values.spec.symbol,
+    "pair": lambda values: values.spec.pair,
+    "name": lambda values: values.query.name,
+    "base": lambda values: values.base,
+    "quote": lambda values: values.quote,
+    "type": lambda values: values.spec.contract_type,
+    "product": lambda values: 1 if values.spec.market == "usdm" else 2,
+    "contract_type": lambda values: values.query.values.get("contractType"),
     # moments
-    "now": lambda facts: facts.at_ms,
-    "event": lambda facts: facts.query.time(facts.at_ms),
+    "now": lambda values: values.at_ms,
+    "event": lambda values: values.query.time(values.at_ms),
     "tick": _bucket(TICK_MS),
     "half_hour": _bucket(_HALF_HOUR_MS),
     "today": _bucket(DAY_MS),
-    "tomorrow": lambda facts: facts.at_ms // DAY_MS * DAY_MS + DAY_MS,
-    "last_time": lambda facts: facts.query.time(facts.last_trade_ms),
-    "open_time": lambda facts: facts.query.time(facts.begin_ms),
+    "tomorrow": lambda values: values.at_ms // DAY_MS * DAY_MS + DAY_MS,
+    "last_time": lambda values: values.query.time(values.last_trade_ms),
+    "open_time": lambda values: values.query.time(values.begin_ms),
     "close_time": _close_time,
-    "next_funding": lambda facts: facts.at_ms // FUNDING_MS * FUNDING_MS + FUNDING_MS if facts.perpetual else 0,
+    "next_funding": lambda values: values.at_ms // FUNDING_MS * FUNDING_MS + FUNDING_MS if values.perpetual else 0,
     # prices and volumes
-    "last": lambda facts: facts.units.price(facts.last),
+    "last": lambda values: values.units.price(values.last),
     "reference": _reference,
-    "last_size": lambda facts: facts.units.quantity(facts.units.trade_size(facts.last) if facts.last else 0),
-    "open": lambda facts: facts.units.price(facts.candle.open),
-    "high": lambda facts: facts.units.price(facts.candle.high),
-    "low": lambda facts: facts.units.price(facts.candle.low),
-    "change": lambda facts: facts.units.price(facts.candle.close - facts.candle.open),
+    "last_size": lambda values: values.units.quantity(values.units.trade_size(values.last) if values.last else 0),
+    "open": lambda values: values.units.price(values.candle.open),
+    "high": lambda values: values.units.price(values.candle.high),
+    "low": lambda values: values.units.price(values.candle.low),
+    "change": lambda values: values.units.price(values.candle.close - values.candle.open),
     "percent": _percent,
-    "mean": lambda facts: facts.units.mean(facts.candle),
-    "mean_or_last": lambda facts: facts.units.mean(facts.candle) if facts.candle.trades else facts["last"],
-    "volume": lambda facts: facts.units.quantity(facts.candle.taker + facts.candle.maker),
-    "turnover": lambda facts: facts.units.turnover(facts.candle.taker_quote + facts.candle.maker_quote),
-    "first_id": lambda facts: max(-1, facts.last_id - facts.candle.trades + 1) if facts.candle.trades else -1,
-    "last_id": lambda facts: facts.last_id,
-    "first_trade": lambda facts: facts.last_trade - facts.candle.trades + 1,
-    "last_trade": lambda facts: facts.last_trade,
-    "count": lambda facts: facts.candle.trades,
+    "mean": lambda values: values.units.mean(values.candle),
+    "mean_or_last": lambda values: values.units.mean(values.candle) if values.candle.trades else values["last"],
+    "volume": lambda values: values.units.quantity(values.candle.taker + values.candle.maker),
+    "turnover": lambda values: values.units.turnover(values.candle.taker_quote + values.candle.maker_quote),
+    "first_id": lambda values: max(-1, values.last_id - values.candle.trades + 1) if values.candle.trades else -1,
+    "last_id": lambda values: values.last_id,
+    "first_trade": lambda values: values.last_trade - values.candle.trades + 1,
+    "last_trade": lambda values: values.last_trade,
+    "count": lambda values: values.candle.trades,
     # order books
-    "update_id": lambda facts: facts.book.update_id(facts.at_ms),
-    "bids": lambda facts: facts.printed_levels("bids"),
-    "asks": lambda facts: facts.printed_levels("asks"),
-    "bid": lambda facts: facts.units.price(facts.best("bids")[0]),
-    "bid_size": lambda facts: facts.units.quantity(facts.best("bids")[1]),
-    "ask": lambda facts: facts.units.price(facts.best("asks")[0]),
-    "ask_size": lambda facts: facts.units.quantity(facts.best("asks")[1]),
+    "update_id": lambda values: values.book.update_id(values.at_ms),
+    "bids": lambda values: values.printed_levels("bids"),
+    "asks": lambda values: values.printed_levels("asks"),
+    "bid": lambda values: values.units.price(values.best("bids")[0]),
+    "bid_size": lambda values: values.units.quantity(values.best("bids")[1]),
+    "ask": lambda values: values.units.price(values.best("asks")[0]),
+    "ask_size": lambda values: values.units.quantity(values.best("asks")[1]),
     # futures
-    "mark": lambda facts: _EIGHT(facts.sample("mark")),
-    "index": lambda facts: _EIGHT(facts.index),
-    "index_below": lambda facts: _EIGHT(facts.index * 9 // 10),
-    "index_above": lambda facts: _EIGHT(facts.index * 11 // 10),
-    "index_number": lambda facts: repr(round(facts.index / 10**SAMPLE_DECIMALS, facts.spec.price_decimals)),
-    "funding_rate": lambda facts: _funding_rate(facts) if facts.perpetual else _no_funding(facts),
-    "interest_rate": lambda facts: "0.00010000" if facts.perpetual else _no_funding(facts),
-    "risk": lambda facts: _RISKS[facts.draw("risk", _HALF_HOUR_MS) * len(_RISKS) // DRAW],
-    "fund": lambda facts: _EIGHT(facts.draw("fund", DAY_MS) * 10**12),
-    "interest": lambda facts: facts.units.quantity(facts.interest),
-    "interest_sum": lambda facts: _EIGHT(facts.interest * 10 ** (8 - facts.units.quantity_places)),
+    "mark": lambda values: _EIGHT(values.sample("mark")),
+    "index": lambda values: _EIGHT(values.index),
+    "index_below": lambda values: _EIGHT(values.index * 9 // 10),
+    "index_above": lambda values: _EIGHT(values.index * 11 // 10),
+    "index_number": lambda values: repr(round(values.index / 10**SAMPLE_DECIMALS, values.spec.price_decimals)),
+    "funding_rate": lambda values: _funding_rate(values) if values.perpetual else _no_funding(values),
+    "interest_rate": lambda values: "0.00010000" if values.perpetual else _no_funding(values),
+    "risk": lambda values: _RISKS[values.draw("risk", _HALF_HOUR_MS) * len(_RISKS) // DRAW],
+    "fund": lambda values: _EIGHT(values.draw("fund", DAY_MS) * 10**12),
+    "interest": lambda values: values.units.quantity(values.interest),
+    "interest_sum": lambda values: _EIGHT(values.interest * 10 ** (8 - values.units.quantity_places)),
     "interest_value": _interest_value,
-    "supply": lambda facts: _EIGHT(20 * facts.interest * 10 ** (8 - facts.units.quantity_places)),
-    "long": lambda facts: _FOUR(facts.long),
-    "short": lambda facts: _FOUR(10_000 - facts.long),
-    "long_to_short": lambda facts: _FOUR(10_000 * facts.long // (10_000 - facts.long)),
-    "buys": lambda facts: facts.units.quantity(facts.candle.taker),
-    "sales": lambda facts: facts.units.quantity(facts.candle.maker),
-    "buys_value": lambda facts: facts.units.turnover(facts.candle.taker_quote),
-    "sales_value": lambda facts: facts.units.turnover(facts.candle.maker_quote),
-    "buys_to_sales": lambda facts: _FOUR(10_000 * facts.candle.taker // max(1, facts.candle.maker)),
-    "basis": lambda facts: _EIGHT(facts.future - facts.index),
-    "basis_rate": lambda facts: _FOUR(10_000 * (facts.future - facts.index) // max(1, facts.index)),
+    "supply": lambda values: _EIGHT(20 * values.interest * 10 ** (8 - values.units.quantity_places)),
+    "long": lambda values: _FOUR(values.long),
+    "short": lambda values: _FOUR(10_000 - values.long),
+    "long_to_short": lambda values: _FOUR(10_000 * values.long // (10_000 - values.long)),
+    "buys": lambda values: values.units.quantity(values.candle.taker),
+    "sales": lambda values: values.units.quantity(values.candle.maker),
+    "buys_value": lambda values: values.units.turnover(values.candle.taker_quote),
+    "sales_value": lambda values: values.units.turnover(values.candle.maker_quote),
+    "buys_to_sales": lambda values: _FOUR(10_000 * values.candle.taker // max(1, values.candle.maker)),
+    "basis": lambda values: _EIGHT(values.future - values.index),
+    "basis_rate": lambda values: _FOUR(10_000 * (values.future - values.index) // max(1, values.index)),
 }

@@ -1,4 +1,4 @@
-"""The door to dump files, `/dumps/data/…`: answers as S3 behind data.binance.vision does, and costs no weight."""
+"""Serve dump files, `/dumps/data/…`: answer as S3 behind data.binance.vision does, at no weight."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ _MESSAGES = {
 }
 
 
-class DumpDoor:
+class DumpServer:
     """Answers requests for dump files; `sleep(0)` is called while a long one is made."""
 
     def __init__(self, exchange: Exchange, sleep: Callable[[float], Awaitable[object]]) -> None:
