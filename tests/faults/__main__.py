@@ -44,7 +44,7 @@ def main() -> int:
     with (
         sim() as url,
         closing(SimClient(url)) as exchange,
-        trying(exchange, rows, min(asked.benches, len(rows)), asked.seconds) as found,
+        trying(exchange, rows, min(asked.benches, len(rows)), asked.seconds, long=True) as found,
     ):
         for name, future in found.items():
             outcomes.append(future.result(_PATIENCE_S))

@@ -95,6 +95,7 @@ def benches(exchange: SimClient, number: int) -> Iterator[Sequence[FaultBench]]:
             wire = stack.enter_context(closing(Wire(exchange.url, f"10.9.8.{n + 1}", certificates.good)))
             daemon = stack.enter_context(closing(DoctoredDaemon(own, wire.port, certificates, **SETTINGS)))
             daemon.start(wait=False)
+            stack.callback(daemon.kill)  # none of what it has to say at its end matters
             made.append(FaultBench(exchange, wire, levers, daemon, certificates))
         for each in made:
             each.daemon.wait_until_ready()

@@ -61,9 +61,10 @@ def ask(client: httpx.Client, path: str, query: str) -> Told:
 class Clients:
     """Six, each with a connection of its own, that ask from `start` to `stop`; `told`: all that they were."""
 
-    def __init__(self, bench: FaultBench) -> None:
+    def __init__(self, bench: FaultBench, patience_s: float) -> None:
         self.told: list[Told] = []
         self._url = bench.daemon.url
+        self._patience_s = _PATIENCE_S + patience_s
         self._ends = threading.Event()
         now_ms = int(time.time()) * 1000
         settled = ("/api/v3/klines", f"symbol=BTCUSDT&interval=1h&startTime={now_ms - 900 * HOUR_MS}&limit=100")
@@ -75,7 +76,7 @@ class Clients:
             thread.start()
 
     def _poll(self, questions: Iterator[tuple[str, str]]) -> None:
-        with httpx.Client(base_url=self._url, timeout=_PATIENCE_S, trust_env=False) as client:
+        with httpx.Client(base_url=self._url, timeout=self._patience_s, trust_env=False) as client:
             for path, query in questions:
                 self.told.append(ask(client, path, query))
                 if self._ends.wait(_PAUSE_S):
@@ -89,7 +90,7 @@ class Clients:
         """Once they have what they wait for."""
         self._ends.set()
         for thread in self._threads:
-            thread.join(2 * _PATIENCE_S)
+            thread.join(2 * self._patience_s)
 
 
 def _cold(now_ms: int) -> Iterator[tuple[str, str]]:

@@ -6,19 +6,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from tests.faults.bench import FaultBench, benches
+from tests.faults.process_rows import PROCESS
 from tests.faults.row import Row
+from tests.faults.status_rows import STATUSES
 from tests.faults.trial import Outcome, Trial
 from tests.faults.upstream_rows import UPSTREAM
 from tests.support.sim_client import SimClient
 
-ROWS = UPSTREAM
+ROWS = (*UPSTREAM, *STATUSES, *PROCESS)
 
 
 @contextmanager
 def trying(
-    exchange: SimClient, rows: Collection[Row], number: int, during_s: float = 6.0
+    exchange: SimClient, rows: Collection[Row], number: int, during_s: float = 6.0, *, long: bool = False
 ) -> Iterator[dict[str, "Future[Outcome]"]]:
-    """Try these rows; yield what comes of each, by its name."""
+    """Try these rows, in their `long` form or not; yield what comes of each, by its name."""
     with benches(exchange, number) as made, ThreadPoolExecutor(number) as pool:
         free: queue.SimpleQueue[FaultBench] = queue.SimpleQueue()
         for bench in made:
@@ -27,7 +29,7 @@ def trying(
         def run(row: Row) -> Outcome:
             bench = free.get()
             try:
-                return Trial(bench, row).run(during_s=during_s)
+                return Trial(bench, row).run(row.long_s if long and row.long_s else during_s)
             finally:
                 free.put(bench)
 

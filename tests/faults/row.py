@@ -11,13 +11,16 @@ from tests.faults.bench import FaultBench
 class Row:
     """A fault: a block in which it lasts.
 
-    `unnoticed`: it changes no answer. `stated_s`: each refusal says that nothing may be asked for so long. `late_s`: by
-    so much answers may be late. `long`: it runs in `make faults` alone.
+    `unnoticed`: it changes no answer. `stated_s`: each refusal says that nothing may be asked for so long;
+    `until_minute`: until the next minute. `late`: while it lasts nothing is answered. `long`: it runs in `make faults`
+    alone; `long_s`: how long it lasts there, if not as long as others.
     """
 
     name: str
     fault: Callable[[FaultBench], AbstractContextManager[None]]
     unnoticed: bool = False
     stated_s: float = 0.0
-    late_s: float = 0.0
+    until_minute: bool = False
+    late: bool = False
     long: bool = False
+    long_s: float | None = None
