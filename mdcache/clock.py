@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # only on Linux; elsewhere the next best
 
+_SLEEP_S = 10.0  # after a suspend, so much later at most than it should be
+
 
 class Instant(NamedTuple):
     """A moment of exchange time with its possible error, both in milliseconds."""
@@ -62,5 +64,8 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep on the running loop."""
-        await asyncio.sleep(max(0.0, seconds))
+        """Sleep on the running loop, whose own timers stop in suspend: a long sleep is made of short ones."""
+        until_s = self.now() + seconds
+        while (left_s := until_s - self.now()) > _SLEEP_S:  # noqa: ASYNC110 - no event tells that a machine was suspended
+            await asyncio.sleep(_SLEEP_S)
+        await asyncio.sleep(max(0.0, left_s))

@@ -15,6 +15,7 @@ SURE_MS = 10_000  # with a larger error, a replica uses the time of others
 DRIFT = 10_000  # a machine's clock may gain or lose one part in so many
 _STATED_ERROR_MS = 50  # two servers' clocks drift by less than this between two heartbeats
 _ROUND_TRIPS = 128
+_LONGEST_TRIP_MS = 10_000  # docs/design.md#reservation: what took longer was found after a sleep of ours
 
 
 class FamilyClock:
@@ -54,5 +55,5 @@ class FamilyClock:
 
     def record_round_trip(self, round_trip_s: float) -> None:
         """Record the time from a read's send to the head of its reply."""
-        self._round_trips_ms.append(math.ceil(round_trip_s * 1000))
+        self._round_trips_ms.append(min(_LONGEST_TRIP_MS, math.ceil(round_trip_s * 1000)))
         self._round_trip_ms = sorted(self._round_trips_ms)[len(self._round_trips_ms) * 99 // 100]

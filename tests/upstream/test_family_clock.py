@@ -22,3 +22,11 @@ async def test_a_stated_time_counts_until_it_is_measured_here() -> None:
     parts.ahead_ms = 9_000
     await parts.clocks.ensure(Market.SPOT)
     assert parts.time.now().utc_ms == pytest.approx(parts.clock.true_ms() + 9_000, abs=1)
+
+
+async def test_a_reply_that_was_found_after_a_night_in_suspend_took_no_night() -> None:
+    """Else each read would count for every minute of a night."""
+    parts = FamilyParts(ahead_ms=0)
+    await parts.clocks.ensure(Market.SPOT)
+    parts.time.record_round_trip(28_800.0)
+    assert len(parts.time.now().minutes) <= 2
