@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from tests.faults.matrix import ROWS, trying
+from tests.faults.matrix import ALONE, ROWS, trying
 from tests.faults.trial import Outcome, Promise
 from tests.support.processes import sim
 from tests.support.sim_client import SimClient
@@ -39,14 +39,17 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="how long a fault lasts (default: 20)")
     parser.add_argument("--benches", type=int, default=4, help="daemons that are tried at once (default: 4)")
     asked = parser.parse_args()
-    rows = [row for row in ROWS if not asked.names or any(name in row.name for name in asked.names)]
+    rows, alone = ([row for row in each if _matches(row.name, asked.names)] for each in (ROWS, ALONE))
     outcomes = []
     with (
         sim() as url,
         closing(SimClient(url)) as exchange,
-        trying(exchange, rows, min(asked.benches, len(rows)), asked.seconds, long=True) as found,
+        sim() as other_url,
+        closing(SimClient(other_url)) as other,
+        trying(exchange, rows, asked.benches, asked.seconds, long=True) as found,
+        trying(other, alone, 1, asked.seconds, long=True) as lonely,
     ):
-        for name, future in found.items():
+        for name, future in (found | lonely).items():
             outcomes.append(future.result(_PATIENCE_S))
             broken = {promise.value: texts for promise, texts in outcomes[-1].broken.items() if texts}
             print(f"{name}: {broken or 'every promise kept'}", flush=True)
@@ -55,6 +58,10 @@ def main() -> int:
         lines = "".join(table(outcomes, time.strftime("%Y-%m-%d", time.gmtime())))
         _PAGE.write_text(before + _BEGIN + lines + _END + rest.partition(_END)[2])
     return any(texts for each in outcomes for texts in each.broken.values())
+
+
+def _matches(name: str, parts: list[str]) -> bool:
+    return not parts or any(part in name for part in parts)
 
 
 if __name__ == "__main__":

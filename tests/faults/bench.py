@@ -1,9 +1,10 @@
 """One daemon, its wire to the exchange and its levers: what a row of the matrix is tried on."""
 
-import os
 import resource
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -25,7 +26,6 @@ WARM = (
     "/fapi/v1/klines?symbol=BNBUSDT&interval=1d&limit=2",
     "/dapi/v1/klines?symbol=BTCUSD_PERP&interval=1d&limit=2",
 )
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class DoctoredDaemon(DaemonProcess):
@@ -48,13 +48,16 @@ class DoctoredDaemon(DaemonProcess):
         return pages * resource.getpagesize() / 1e6
 
     def descriptors(self) -> int:
-        """How many it has open."""
+        """How many it has open; 0 if it does not run."""
+        if self._process is None:
+            return 0
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
-    def cpu_s(self) -> float:
-        """CPU time that it took."""
-        times = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
-        return sum(map(int, times)) / _TICKS
+    def close(self) -> None:
+        """At once: nothing that it has to say at its end matters."""
+        if self._process is not None:
+            self.kill()
+        super().close()
 
 
 class FaultBench:
@@ -68,6 +71,28 @@ class FaultBench:
         self.levers = levers
         self.daemon = daemon
         self.certificates = certificates
+        self.woke_s = 0.0  # by this machine's clock
+        self._ahead_s = 0.0
+        self._wall_s = 0.0
+
+    def exchange_s(self) -> float:
+        """Return the exchange's time."""
+        return time.time() + self._ahead_s
+
+    def step(self, wall_s: float) -> None:
+        """Let the daemon's wall clock jump."""
+        self._wall_s += wall_s
+        self.levers.step(self._wall_s + self._ahead_s, self._ahead_s)
+
+    def suspend(self, seconds: float) -> None:
+        """Let that time pass for the exchange and for all of the daemon's clocks but the one its timers go by."""
+        self.daemon.signal(signal.SIGSTOP)
+        time.sleep(0.1)  # what it has just told is known to who asked
+        self._ahead_s += seconds
+        self.exchange.act("step_clock", seconds=self._ahead_s)
+        self.step(0.0)
+        self.woke_s = time.time()
+        self.daemon.signal(signal.SIGCONT)
 
     def answers(self, target: str) -> bool:
         """Whether it does, with a 200."""
@@ -95,7 +120,6 @@ def benches(exchange: SimClient, number: int) -> Iterator[Sequence[FaultBench]]:
             wire = stack.enter_context(closing(Wire(exchange.url, f"10.9.8.{n + 1}", certificates.good)))
             daemon = stack.enter_context(closing(DoctoredDaemon(own, wire.port, certificates, **SETTINGS)))
             daemon.start(wait=False)
-            stack.callback(daemon.kill)  # none of what it has to say at its end matters
             made.append(FaultBench(exchange, wire, levers, daemon, certificates))
         for each in made:
             each.daemon.wait_until_ready()

@@ -26,7 +26,7 @@ TAILS = (
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One answer; status 0: none came, and `text` says why. Times are the machine's."""
+    """One answer; status 0: none came, and `text` says why. `sent_s` is the exchange's time."""
 
     path: str
     query: str
@@ -46,9 +46,9 @@ class Told:
         return int(json.loads(self.text)[-1][6])
 
 
-def ask(client: httpx.Client, path: str, query: str) -> Told:
+def ask(bench: FaultBench, client: httpx.Client, path: str, query: str) -> Told:
     """Ask once."""
-    sent_s, began_s = time.time(), time.monotonic()
+    sent_s, began_s = bench.exchange_s(), time.monotonic()
     try:
         reply = client.get(f"{path}?{query}")
     except httpx.TransportError as error:
@@ -63,10 +63,10 @@ class Clients:
 
     def __init__(self, bench: FaultBench, patience_s: float) -> None:
         self.told: list[Told] = []
-        self._url = bench.daemon.url
+        self._bench = bench
         self._patience_s = _PATIENCE_S + patience_s
         self._ends = threading.Event()
-        now_ms = int(time.time()) * 1000
+        now_ms = int(bench.exchange_s()) * 1000
         settled = ("/api/v3/klines", f"symbol=BTCUSDT&interval=1h&startTime={now_ms - 900 * HOUR_MS}&limit=100")
         asked = (*(cycle((each,)) for each in (*TAILS, settled)), _cold(now_ms), _cold(now_ms))
         self._threads = [threading.Thread(target=self._poll, args=(each,), daemon=True) for each in asked]
@@ -76,9 +76,9 @@ class Clients:
             thread.start()
 
     def _poll(self, questions: Iterator[tuple[str, str]]) -> None:
-        with httpx.Client(base_url=self._url, timeout=self._patience_s, trust_env=False) as client:
+        with httpx.Client(base_url=self._bench.daemon.url, timeout=self._patience_s, trust_env=False) as client:
             for path, query in questions:
-                self.told.append(ask(client, path, query))
+                self.told.append(ask(self._bench, client, path, query))
                 if self._ends.wait(_PAUSE_S):
                     return
 

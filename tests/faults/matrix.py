@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from tests.faults.bench import FaultBench, benches
+from tests.faults.clock_rows import CLOCKS
 from tests.faults.process_rows import PROCESS
 from tests.faults.row import Row
 from tests.faults.status_rows import STATUSES
@@ -14,6 +15,7 @@ from tests.faults.upstream_rows import UPSTREAM
 from tests.support.sim_client import SimClient
 
 ROWS = (*UPSTREAM, *STATUSES, *PROCESS)
+ALONE = CLOCKS  # each of these needs the exchange for itself: they are tried one after the other
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from pathlib import Path
 from tests.faults.bench import FaultBench
 from tests.faults.row import Row
 
-_HOUR_S = 3_600.0
+_DESCRIPTORS = 8  # fewer than it has
+_SPARE_BYTES = 24_000_000
 
 
 @contextmanager
@@ -31,19 +32,28 @@ def limited(bench: FaultBench, what: int, value: int) -> Iterator[None]:
 @contextmanager
 def without_descriptors(bench: FaultBench) -> Iterator[None]:
     bench.wire.drop()
-    with limited(bench, resource.RLIMIT_NOFILE, bench.daemon.descriptors()):
+    with limited(bench, resource.RLIMIT_NOFILE, _DESCRIPTORS):
         yield
 
 
 @contextmanager
 def without_memory(bench: FaultBench) -> Iterator[None]:
     pages = int(Path(f"/proc/{bench.daemon.pid}/statm").read_text().split()[0])
-    with limited(bench, resource.RLIMIT_AS, pages * resource.getpagesize()):
+    with limited(bench, resource.RLIMIT_AS, pages * resource.getpagesize() + _SPARE_BYTES):
         yield
+
+
+@contextmanager
+def killed(bench: FaultBench) -> Iterator[None]:
+    """As when all memory is gone; somebody starts it again."""
+    bench.daemon.kill()
+    yield
+    bench.daemon.start(wait=False)
 
 
 PROCESS = (
     Row("stopped (SIGSTOP)", stopped, late=True, long_s=90.0),
     Row("no descriptor left", without_descriptors),
-    Row("no memory left (`RLIMIT_AS`)", without_memory),
+    Row("hardly any memory (`RLIMIT_AS`)", without_memory),
+    Row("killed (SIGKILL), started again", killed, late=True, down=True),
 )

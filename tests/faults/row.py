@@ -12,8 +12,8 @@ class Row:
     """A fault: a block in which it lasts.
 
     `unnoticed`: it changes no answer. `stated_s`: each refusal says that nothing may be asked for so long;
-    `until_minute`: until the next minute. `late`: while it lasts nothing is answered. `long`: it runs in `make faults`
-    alone; `long_s`: how long it lasts there, if not as long as others.
+    `until_minute`: until the next minute. `late`: while it lasts nothing is answered; `down`: and nobody listens.
+    `long`: it runs in `make faults` alone; `long_s`: how long it lasts there, if not as long as others.
     """
 
     name: str
@@ -22,5 +22,6 @@ class Row:
     stated_s: float = 0.0
     until_minute: bool = False
     late: bool = False
+    down: bool = False
     long: bool = False
     long_s: float | None = None

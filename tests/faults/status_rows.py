@@ -46,20 +46,24 @@ _RETRY = str(WAIT_S)
 
 STATUSES = (
     Row("403: the firewall's page", broken(said(reply(403, _PAGE)))),
-    Row("403 with `Retry-After`", broken(said(reply(403, _PAGE, Retry_After=_RETRY))), stated_s=WAIT_S),
+    Row("403 with `Retry-After`", broken(said(reply(403, _PAGE, Retry_After=_RETRY))), stated_s=WAIT_S, long=True),
     Row("418 with `Retry-After`", broken(said(reply(418, Retry_After=_RETRY))), stated_s=WAIT_S),
-    Row("418 with a date", broken(dated(418)), stated_s=WAIT_S),
+    Row("418 with a date", broken(dated(418)), stated_s=WAIT_S, long=True),
     Row('418 with "banned until"', broken(until(418)), stated_s=WAIT_S),
     Row("418 with nothing", broken(said(reply(418, b""))), stated_s=118.0, long=True),
-    Row("429 with `Retry-After`", broken(said(reply(429, Retry_After=_RETRY))), stated_s=WAIT_S),
+    Row("429 with `Retry-After`", broken(said(reply(429, Retry_After=_RETRY))), stated_s=WAIT_S, long=True),
     Row("429 with a date", broken(dated(429)), stated_s=WAIT_S),
     Row("429 with nothing", broken(said(reply(429))), until_minute=True, long=True),
     Row('200 with "banned until"', broken(until(200)), stated_s=WAIT_S),
     Row("302 to another page", broken(said(reply(302, b"", Location="https://spot.test/login")))),
     Row("500", broken(said(reply(500, b'{"code":-1000,"msg":"An unknown error occurred."}')))),
-    Row("502: a web page", broken(said(reply(502, _PAGE)))),
-    Row("503", broken(said(reply(503, b"")))),
+    Row("502: a web page", broken(said(reply(502, _PAGE))), long=True),
+    Row("503", broken(said(reply(503, b""))), long=True),
     Row("503 with `Retry-After`", broken(said(reply(503, b"", Retry_After=_RETRY))), stated_s=WAIT_S),
-    Row("504", broken(said(reply(504, b'{"code":-1007,"msg":"Timeout waiting for response from backend server."}')))),
+    Row(
+        "504",
+        broken(said(reply(504, b'{"code":-1007,"msg":"Timeout waiting for response from backend server."}'))),
+        long=True,
+    ),
 )
 REGION = broken(said(reply(451, _REGION)))
