@@ -34,7 +34,7 @@ def verify(
     quick: Annotated[bool, typer.Option("--quick", help="Do not wait for two closes: done in half a minute.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Measure whether Binance behaves as assumed, in under 200 weight and about two minutes; write what was measured.
+    """Measure whether Binance behaves as assumed, in one to two minutes and under 200 weight; write what was seen.
 
     Exits with 1 if something differs or the profile can't be written, with 3 if nothing differs but something could not
     be measured.

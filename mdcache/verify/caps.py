@@ -24,7 +24,7 @@ class MostCandles(Assumption):
         "One question has at most 1,000 candles on spot, which cuts a larger `limit`; 1,500 on futures, which refuse."
     )
     how = "Ask for 5,000 on spot, for 1,500 on futures."
-    follows = "Pages of history would come short, so that they are read as holes, or be refused."
+    follows = "`serve` plans its pages by the measured cap; larger ones would cost further calls, or be refused."
     costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 2, Market.USDM: 10, Market.COINM: 10}
 
     async def measure(self, session: MarketSession) -> Seen:
