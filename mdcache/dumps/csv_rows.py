@@ -71,6 +71,7 @@ class CsvRows:
 
     def _one_by_one(self, lines: list[bytes]) -> list[Row]:
         """Return the lines that are rows and in order; of two that contradict each other, neither."""
+        self._decimals = self._decimals or _usual_decimals(lines)
         kept: list[Row] = []
         doubtful: set[int] = set()
         for row in chain.from_iterable(self._try([line]) or () for line in lines):
@@ -105,6 +106,13 @@ class CsvRows:
             return None
         self._decimals = decimals
         return rows
+
+
+def _usual_decimals(lines: Iterable[bytes]) -> list[int] | None:
+    """Return how many decimals each number mostly has: the others lack zeros, or are none."""
+    rows = [cells for line in lines if len(cells := line.split(b",")) == COLUMNS]
+    columns = [[_decimals(row[n : n + 1]) for row in rows] for n in _DECIMAL_COLUMNS]
+    return [max(sorted({*each}, reverse=True), key=each.count) for each in columns] if rows else None
 
 
 def _decimals(cells: Sequence[bytes]) -> int:

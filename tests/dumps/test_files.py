@@ -101,3 +101,17 @@ def test_weeks_that_had_ended_when_the_month_was_published_are_whole() -> None:
     assert file.closed_before(ms(2026, 9, 1)) == ms(2026, 2, 2)  # the week of January 26 has closed
     day = DumpFile(Market.SPOT, "A", "1m", date(2026, 1, 31), daily=True)
     assert day.closed_before(ms(2026, 9, 1)) == ms(2026, 2, 1) == day.span[1]
+
+
+def test_rows_whose_zeros_are_left_out_are_not_taken_for_those_of_rest() -> None:
+    file = DumpFile(Market.USDM, "A", "1h", date(2024, 1, 1), daily=True)
+    opens = range(file.span[0], file.span[1], 3_600_000)
+    quotes = ["7.5", "7.50001", "7.6", "7.12345", "7.10001", "7.98"]  # REST: 7.50000 and so on
+    lines = [
+        f"{at},1.10,1.20,1.00,1.10,5.000,{at + 3_599_999},{quote},3,1.000,1.00001,0".encode()
+        for at, quote in zip(opens, quotes, strict=False)
+    ]
+    reader = CsvRows(file, ms(2026, 1, 1))
+    taken = [row.open_ms for rows in reader.read([b"\n".join(lines)]) for row in rows]
+    assert taken == [opens[1], opens[3], opens[4]]
+    assert reader.refused == 3
