@@ -25,9 +25,10 @@ CLIENTS = Section(
         ),
         stacked(
             "Answers a second, by client",
-            "Names from CLIENTS; everybody else is other.",
+            "Names from CLIENTS; everybody else is other. Refused: beyond CLIENT_REQUESTS_PER_S.",
             "reqps",
             Query(rate("requests_total", "client", _MARKET, _ENDPOINT), "{{client}}"),
+            Query(rate("clients_refused_total", "client"), "{{client}} refused"),
         ),
         lines(
             "Latency by endpoint, p99",
@@ -208,7 +209,8 @@ LISTENERS = Section(
             "Listeners closed",
             "lost: frames are missing or do not come. slow: 1 MiB waited. failed: a fault of ours. full: too many "
             "topics of a market. unavailable: no frames now. messages, topics: too many for a connection. protocol, "
-            "no_pong, unread: it was broken, no ping answered, or nothing taken. Refused: no_room, origin, account.",
+            "no_pong, unread: it was broken, no ping answered, or nothing taken. Refused: no_room, origin, account, "
+            "limited.",
             "short",
             Query(grown("listener_closes_total", "market, reason", _MARKET), "{{market}} {{reason}}"),
             width=12,
@@ -336,9 +338,11 @@ MEMORY = Section(
         ),
         number(
             "Up since",
-            "Age of the process.",
+            "Ages of the process and of its settings. Refused: how many could not read them again.",
             "s",
-            Query(f"time() - min(process_start_time_seconds{_CHOSEN})", "age"),
+            Query(f"time() - min(process_start_time_seconds{_CHOSEN})", "process"),
+            Query(f"time() - min({metric('settings_loaded_timestamp_seconds')})", "settings"),
+            Query(f"sum({metric('settings_refused')})", "refused"),
             width=6,
         ),
         number("Version", "", "short", Query(f"count by (version) ({metric('build_info')})", "{{version}}"), width=12),
