@@ -75,7 +75,8 @@ class AuditProgress:
     """The progress of the running job, or of the last one.
 
     `detail`: what it waits for, or why it ended early. `rows`: read again, of `rows_asked`; `verdicts`: how they
-    compare. `differences`: the first hundred. `errors`: by series, why a window was not compared.
+    compare. `differences`: the first hundred, without those of dumps. `errors`: by series, why a window was not
+    compared.
     """
 
     state: AuditState = AuditState.IDLE
@@ -311,6 +312,7 @@ def _verdicts(reread: Reread) -> dict[AuditVerdict, int]:
     """Return how many rows of a window compare how."""
     found = Counter(_verdict(change, confirmed=reread.confirmed) for change in reread.found.changes)
     found[AuditVerdict.SAME] = reread.found.same
+    found[AuditVerdict.DIFFERENT] += reread.contradicted
     found[AuditVerdict.UNCONFIRMED] += reread.found.unproven
     return {verdict: rows for verdict, rows in found.items() if rows}
 

@@ -46,10 +46,15 @@ _REREADS = 3  # until none that was sent later has been merged meanwhile
 
 @dataclass(frozen=True, slots=True)
 class Reread:
-    """What a second read of settled rows showed; `confirmed`: a further read showed the same, and it was merged."""
+    """What a second read of settled rows showed.
+
+    `confirmed`: a further read showed the same, and it was merged. `contradicted`: rows of dumps that the first read
+    showed otherwise, beyond those in `found`; they were replaced.
+    """
 
     found: RowComparison
     confirmed: bool
+    contradicted: int = 0
 
 
 class Flights:
@@ -141,16 +146,16 @@ class Flights:
             if not found.changes:
                 if flight.contradicted_rows:  # of a dump, which one read outranks
                     self._merge(flight, page)
-                return Reread(found, confirmed=False)
+                return Reread(found, confirmed=False, contradicted=flight.contradicted_rows)
             for _ in range(_REREADS):
                 page = await self._fetch_plausible(flight)
                 if (again := await self._compare(flight, page)) != found:
-                    return Reread(found, confirmed=False)
+                    return Reread(found, confirmed=False, contradicted=flight.contradicted_rows)
                 if page.read.as_of_ms >= series.merged_as_of_ms:  # otherwise the merge would only fill gaps
                     self._merge(flight, page)
                     self.sharing.finished(flight, None)
-                    return Reread(again, confirmed=True)
-            return Reread(found, confirmed=False)
+                    return Reread(again, confirmed=True, contradicted=flight.contradicted_rows)
+            return Reread(found, confirmed=False, contradicted=flight.contradicted_rows)
         finally:
             self._registry.unpin(flight.pin)
             self._registry.note_merged(series)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from mdcache.cache import dump_loader
+from mdcache.cache.audit import UNFINISHED_STATES
 from mdcache.cache.warmup import ACTIVE_STATES, WarmupProgress, WarmupRequest, WarmupState
+from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.window import Window, WindowKind
 from mdcache.events import DumpRowsJudged, DumpVerdict
 from mdcache.exchange.markets import Market
@@ -148,13 +150,25 @@ async def test_an_audit_takes_what_it_reads_in_place_of_what_a_dump_had(tmp_path
     await home.daemon.ask(PATHS[home.market], "symbol=ETHUSDT&interval=1h&limit=1")  # measures the clock
     window = Window(WindowKind.RANGE, JAN + 250 * HOUR, JAN + 350 * HOUR, 101)
     read = await home.daemon.flights.reread(series, window, Priority(Lane.LOW, home.daemon.clock.now() + 8))
-    assert read.found.changes == ()
+    assert (read.found.changes, read.contradicted) == ((), 1)
     assert home.judged(DumpVerdict.DIFFERING) == 1
     assert series.from_dumps.intersection(JAN + 250 * HOUR, JAN + 350 * HOUR) == []
     assert (await home.served(JAN + 250 * HOUR, JAN + 350 * HOUR)) == (
         home.truth(JAN + 250 * HOUR, JAN + 350 * HOUR),
         0,
     )
+
+
+async def test_an_audit_of_wrong_dumps_says_so(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.put_both(lambda lines: [_other_price(line) for line in lines])
+    await home.load()
+    await home.daemon.ask(PATHS[home.market], "symbol=ETHUSDT&interval=1h&limit=1")  # measures the clock
+    assert home.daemon.audit.start(SeriesFilter(subject=home.symbol), 200)
+    while (found := home.daemon.audit.progress()).state in UNFINISHED_STATES:
+        await home.daemon.clock.sleep(0.1)
+    assert found.verdicts["different"] >= 20
+    assert found.rows == sum(found.verdicts.values())
 
 
 def _other_price(line: bytes) -> bytes:
