@@ -133,7 +133,7 @@ test-autobahn: $(READY) ## Autobahn's suite of WebSocket servers (.clients); it 
 test-kill: $(READY) ## kill -9 the daemon under load, 100 times; KILLS=10 for fewer
 	@$(PY) -m bench.kill $(KILLS)
 
-faults: $(READY) ## every fault upon a real daemon, for longer than in make test; writes docs/reliability.md (5 min)
+faults: $(READY) ## every fault upon a real daemon, for longer than in make test; writes docs/reliability.md (4 min)
 	@$(PY) -m tests.faults
 
 fuzz: $(FUZZ_READY) ## fuzz what parses bytes of strangers, guided by coverage (.fuzz); SECONDS=60 TARGETS="rows frames"

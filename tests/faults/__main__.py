@@ -17,9 +17,9 @@ _BEGIN, _END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
 _PATIENCE_S = 900.0
 
 
-def table(outcomes: list[Outcome], when: str) -> Iterator[str]:
+def table(outcomes: list[Outcome], seconds: float, when: str) -> Iterator[str]:
     """Yield the lines of the page."""
-    yield f"\nTried on {when}: {len(outcomes)} faults, "
+    yield f"\nTried on {when}, each for {seconds:g} s or longer: {len(outcomes)} faults, "
     told = sum(each.fresh + each.marked + each.refused for each in outcomes)
     wrong = sum(len(each.broken[Promise.BYTES]) for each in outcomes)
     into = sum(len(each.broken[Promise.GATE]) for each in outcomes)
@@ -36,8 +36,8 @@ def table(outcomes: list[Outcome], when: str) -> Iterator[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("names", nargs="*", help="only faults whose name contains one of these; no page is written")
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long a fault lasts (default: 20)")
-    parser.add_argument("--benches", type=int, default=4, help="daemons that are tried at once (default: 4)")
+    parser.add_argument("--seconds", type=float, default=12.0, help="how long a fault lasts (default: 12)")
+    parser.add_argument("--benches", type=int, default=6, help="daemons that are tried at once (default: 6)")
     asked = parser.parse_args()
     rows, alone = ([row for row in each if _matches(row.name, asked.names)] for each in (ROWS, ALONE))
     outcomes = []
@@ -55,7 +55,7 @@ def main() -> int:
             print(f"{name}: {broken or 'every promise kept'}", flush=True)
     if not asked.names:
         before, _, rest = _PAGE.read_text().partition(_BEGIN)
-        lines = "".join(table(outcomes, time.strftime("%Y-%m-%d", time.gmtime())))
+        lines = "".join(table(outcomes, asked.seconds, time.strftime("%Y-%m-%d", time.gmtime())))
         _PAGE.write_text(before + _BEGIN + lines + _END + rest.partition(_END)[2])
     return any(texts for each in outcomes for texts in each.broken.values())
 
