@@ -44,7 +44,9 @@ class AuditSample:
             left += [(key, window) for window in windows]
         self._rng.shuffle(left)
         for key, window in left:
-            yield await self._series(key), window
+            series = await self._series(key)
+            if _keeps_some(series, window):  # rows of dumps around what differed were forgotten since
+                yield series, window
 
     async def choose_for_ever(self, rows: int) -> AsyncIterator[tuple[Series, Window] | None]:
         """Choose windows of up to so many rows of all series, each of another block; nothing if nothing is kept.
@@ -124,6 +126,11 @@ class AuditSample:
             windows.append(Window(WindowKind.RANGE, start_ms, end_ms, page_limit(series.endpoint, buckets)))
             first = after
         return windows
+
+
+def _keeps_some(series: Series, window: Window) -> bool:
+    span = window.start_ms or 0, (window.end_ms or 0) + 1
+    return bool(series.coverage.intersection(*span) or series.stored.intersection(*span))
 
 
 def _is_known(key: SeriesKey) -> bool:

@@ -167,6 +167,7 @@ async def test_an_audit_of_wrong_dumps_says_so(tmp_path: Path) -> None:
     assert home.daemon.audit.start(SeriesFilter(subject=home.symbol), 200)
     while (found := home.daemon.audit.progress()).state in UNFINISHED_STATES:
         await home.daemon.clock.sleep(0.1)
+    assert found.detail == ""
     assert found.verdicts["different"] >= 20
     assert found.rows == sum(found.verdicts.values())
 
