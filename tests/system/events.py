@@ -157,5 +157,5 @@ class EventChecks:
         return RandomQuestion(self._path, query)
 
     def _rows(self, asked: RandomQuestion, as_of_ms: int) -> Iterator[list[Any]]:
-        for body in self._oracle.truths(asked, as_of_ms, 0):
+        for body in self._oracle.truths(asked, as_of_ms, self._oracle.worst_error_ms):
             yield from json.loads(body)

@@ -130,8 +130,11 @@ class NativeChecks:
         names = f"symbol={series['symbol']}&interval={series['interval']}&limit={limit}"
         asked = RandomQuestion(KLINE_PATHS[question.market], names)
         printed = None
-        edges_ms = (as_of_ms, as_of_ms + 1)  # the as-of of a final frame is its candle's close
-        for body, edge_ms in ((body, edge) for body in self._oracle.truths(asked, as_of_ms, 0) for edge in edges_ms):
+        error_ms = self._oracle.worst_error_ms
+        # the as-of of a final frame is its candle's close
+        edges_ms = dict.fromkeys((as_of_ms, as_of_ms + 1, as_of_ms - error_ms, as_of_ms + error_ms))
+        truths = self._oracle.truths(asked, as_of_ms, error_ms)
+        for body, edge_ms in ((body, edge) for body in truths for edge in edges_ms):
             rows = [[*row[:11], row[6] < edge_ms] for row in json.loads(body)]
             kept = [row for row in rows if row[11]][-question.limit :] if question.closed else rows
             if self._oracle.are_rows(series["rows"], kept, asked, as_of_ms, columns=11):

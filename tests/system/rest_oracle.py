@@ -65,7 +65,8 @@ class Asked:
 class RestOracle:
     """Compares answers with `exchange`. `read_ms`: when reads reached it, lately.
 
-    `revised`: rows were changed after their close, which a daemon may not have noticed.
+    `revised`: rows were changed after their close, which a daemon may not have noticed. `worst_error_ms`: of any clock
+    of the exchange's time until now.
     """
 
     exchange: Exchange
@@ -73,6 +74,7 @@ class RestOracle:
     read_ms: list[int] = field(default_factory=list)
     revised: bool = False
     snapshot_ttl_ms: int = 0
+    worst_error_ms: int = 0
 
     def __post_init__(self) -> None:
         self.truth = lru_cache(maxsize=2_000)(self._truth)

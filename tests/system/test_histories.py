@@ -16,7 +16,7 @@ pytestmark = pytest.mark.untraced
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seeds", [range(1), *exhaustive(range(3, 10))])
+@pytest.mark.parametrize("seeds", [range(1), *exhaustive(range(1, 20))])
 def test_histories(seeds: range) -> None:
     for seed in seeds:
         _, failure = play_seed(seed)

@@ -17,7 +17,7 @@ from tests.system.lives import tell_processes_apart
 from tests.system.network import Network
 from tests.system.replica import Disk, Replica
 from tests.system.shared_redis import SharedRedis
-from tests.system.wire import ConnectionReset, HttpAnswer, HttpClient
+from tests.system.wire import ConnectionReset, Doors, HttpAnswer, HttpClient
 
 SYMBOLS = tuple(
     spec
@@ -120,7 +120,7 @@ class World:
         self.clock = VirtualClock(options.wall_ms)
         self.replicas: list[Replica] = []
         self.shared = SharedRedis(self.clock) if options.redis else None
-        self._idle: dict[int, list[HttpClient]] = {}
+        self._idle: dict[Doors, list[HttpClient]] = {}
         limits = GovernorSettings(weight_share=SHARE, backoff_max_s=options.backoff_max_s)
         for number in range(options.replicas):
             daemon_options = DaemonOptions(
@@ -173,7 +173,7 @@ class World:
 
     async def ask(self, replica: Replica, target: str, headers: dict[str, str] | None = None) -> HttpAnswer:
         """Ask over a connection that is kept alive; raises `ConnectionReset` if the daemon goes meanwhile."""
-        idle = self._idle.setdefault(id(replica.doors), [])
+        idle = self._idle.setdefault(replica.doors, [])
         client = idle.pop() if idle else HttpClient(replica.doors)
         if client.closed:
             client = HttpClient(replica.doors)
