@@ -89,6 +89,11 @@ class AuditProgress:
     differences: tuple[AuditDifference, ...] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def otherwise(self) -> int:
+        """The rows that are not the same; of those of dumps none is among the differences."""
+        return sum(self.verdicts.values()) - self.verdicts[AuditVerdict.SAME.value]
+
 
 @dataclass(slots=True)
 class _AuditJob:
