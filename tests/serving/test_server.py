@@ -5,9 +5,12 @@ import json
 import os
 import resource
 import signal
+import socket
+import time
 from typing import Any
 
 import pytest
+import uvloop
 
 from mdcache.serving.http import server
 from mdcache.serving.http.connection import ClientConnection
@@ -192,6 +195,35 @@ async def test_idle_connections_end_with_and_without_the_fast_lane() -> None:
         for _ in range(5):  # the last two by the lane: they set the timer anew, once
             assert (await peer.get())[0] == 200
         assert await peer.ended() == b""
+
+
+@pytest.mark.parametrize("known", [0, 5])
+def test_what_came_while_the_process_was_stopped_is_answered(known: int) -> None:
+    """On the daemon's loop, which runs timers that are due before it looks again what can be read."""
+
+    async def ask() -> None:
+        async with serving(ServingHarness(), keep_alive_s=1, whole_within_s=0.5) as connect:
+            idle, begun = await connect(), await connect()
+            for _ in range(1 + known):
+                assert (await idle.get())[0] == 200
+            await begun.send(GET[:20])
+            alarm, bell = socket.socketpair()
+
+            def stop() -> None:
+                alarm.recv(1)
+                for peer, rest in ((idle, GET), (begun, GET[20:])):
+                    os.write(peer.writer.get_extra_info("socket").fileno(), rest)
+                time.sleep(1.2)
+
+            with alarm, bell:
+                asyncio.get_running_loop().add_reader(alarm, stop)
+                await asyncio.sleep(0.05)
+                bell.send(b".")
+                for peer in (idle, begun):
+                    assert (await peer.reply())[0] == 200
+                asyncio.get_running_loop().remove_reader(alarm)
+
+    uvloop.run(ask())
 
 
 async def test_head_and_close() -> None:

@@ -31,6 +31,7 @@ from mdcache.serving.streams.handshakes import ListenerHandshakes, UpgradeOffer,
 
 MAX_HEADER_BYTES = 65_536
 MAX_BODY_BYTES = 65_536
+_READ_FIRST_S = 0.01  # a stopped process wakes with timers that are due before what has come meanwhile is read
 _SLICE_BYTES = 2_048  # parsed at once: then it is looked whether requests wait; the smallest have twenty
 _MAX_REST_BYTES = 2 * MAX_BODY_BYTES  # of a message after its header: chunks have sizes, and may be followed by fields
 _FRAMING_HEADERS = frozenset({b"connection", b"content-length", b"transfer-encoding"})  # what follows the header
@@ -257,7 +258,7 @@ class ClientConnection(HttpToolsProtocol):
             )
             return
         self._reader.watch()  # a transport with unsent data stays open until it is sent
-        super().timeout_keep_alive_handler()
+        self.timeout_keep_alive_task = self.loop.call_later(_READ_FIRST_S, self._close_unless_asked)
 
     def shutdown(self) -> None:
         """End the connection with its next answer, or soon if none is asked for (docs/design.md#clean-ends)."""
@@ -351,8 +352,10 @@ class ClientConnection(HttpToolsProtocol):
             )
 
     def _close_unless_asked(self) -> None:
-        """Close the connection, unless a request has begun, whose answer closes it."""
-        if self._idle() and self._between_messages:
+        """Close the connection, unless a request has begun, or the fast lane has answered one: more may follow."""
+        if self._only_hits and not self.transport.is_closing():
+            self.timeout_keep_alive_handler()
+        elif self._idle() and self._between_messages:
             self.transport.close()
 
     def _default_fields(self) -> bytes:
@@ -368,6 +371,9 @@ class ClientConnection(HttpToolsProtocol):
             self._message_timer = None
 
     def _on_message_timeout(self) -> None:
+        self._message_timer = self.loop.call_later(_READ_FIRST_S, self._end_late_message)
+
+    def _end_late_message(self) -> None:
         self._message_timer = None
         if self.transport.is_closing():
             return
