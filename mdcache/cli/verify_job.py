@@ -4,8 +4,8 @@ The daemon may run beside it: only the profile is written then.
 """
 
 import random
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,7 +34,30 @@ async def run_verify(
     """Measure; return what was found, and the profile that was written, if anything was measured.
 
     If it can't be written, the error takes its place: what was measured is worth showing anyway.
+
+    Raises:
+        StateDirLocked: Another run measures: each would take the other's weight for its own, and together they may pass
+            the bound.
     """
+    with _only_one(settings.state_dir):
+        return await _run_verify(settings, request, on_progress)
+
+
+@contextmanager
+def _only_one(state_dir: Path) -> Iterator[None]:
+    try:
+        own = open_state_dir(state_dir, "verify.lock")
+    except StateDirLocked:
+        raise StateDirLocked(f"another `mdcache verify` measures, and will write its profile to {state_dir}") from None
+    try:
+        yield
+    finally:
+        own.release()
+
+
+async def _run_verify(
+    settings: Settings, request: VerifyRequest, on_progress: Callable[[VerifyProgress], None]
+) -> tuple[VerifyReport, Path | OSError | None]:
     clock = SystemClock()
     governor = build_upstream(settings, clock, random.Random(), Events())
     boot = boot_id()

@@ -12,6 +12,7 @@ import pytest
 
 from mdcache.exchange.markets import Market
 from mdcache.exchange.profile import Profile, read_profile
+from mdcache.stores.disk.state_dir import open_state_dir
 from tests.cli.conftest import Run
 from tests.support.processes import free_port, sim
 
@@ -67,6 +68,18 @@ def test_as_assumed_it_exits_with_0_and_writes_the_profile_and_another_run_adds_
     assert after.facts.items() > before.facts.items()
     assert after.facts["usdm.future_end"] == "accepted"
     assert after.measured_at_ms == before.measured_at_ms  # some of it is as old as that
+
+
+def test_beside_another_one_it_asks_nothing(run: Run, exchange: str, folder: Path) -> None:
+    env = settings(exchange, folder)
+    other = open_state_dir(Path(env["MDCACHE_STATE_DIR"]), "verify.lock")
+    before = questions(exchange)
+    done = run("verify", *FEW, **env)
+    assert done.exit_code == 1
+    assert "another `mdcache verify` measures" in done.stderr
+    assert questions(exchange) == before
+    other.release()
+    assert run("verify", *FEW, **env).exit_code == 0
 
 
 def test_what_differs_is_shown_with_what_follows_and_exits_with_1(run: Run, exchange: str, folder: Path) -> None:

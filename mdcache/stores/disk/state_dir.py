@@ -30,11 +30,12 @@ class StateDir:
             os.close(self.lock)
 
 
-def open_state_dir(path: Path) -> StateDir:
+def open_state_dir(path: Path, lock_name: str = "lock") -> StateDir:
     """Lock a state directory for this process.
 
     Args:
         path: its path; it is created if missing.
+        lock_name: its file that is locked: the daemon's, or that of a command that may run beside it, but once.
 
     Returns:
         The directory, with `trouble` set if nothing can be written to it.
@@ -44,7 +45,7 @@ def open_state_dir(path: Path) -> StateDir:
     """
     try:
         path.mkdir(_MODE, parents=True, exist_ok=True)
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(path / lock_name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         return StateDir(path, trouble=_describe(path, error))
     try:
