@@ -127,8 +127,9 @@ def _fits(weight: float, usable: int) -> bool:
 
 def _at_worst(asked: Demand, terms: PlanTerms) -> float:
     """Return the candles' weight per minute if each question that may cost a read does."""
-    if Source.STREAM in sources(asked, terms).values():
-        terms = replace(terms, streams=False, derive=False)  # what is seldom traded may cost a read each TTL
+    fed = Source.STREAM in sources(asked, terms).values()
+    # what is seldom traded may cost a read each TTL; and no stream feeds what is seldom asked for
+    terms = replace(terms, streams=False, derive=terms.derive and not fed)
     every_question = math.inf if asked.questions is None else asked.questions * asked.tail_weight
     if any(terms.ttls_s[name] <= 0 for name in _polled(sources(asked, terms))):
         return every_question

@@ -112,6 +112,12 @@ class TestDerivation:
         assert not plan(found.demand, replace(DERIVED, ttls_s=dict(DERIVED.ttls_s) | {"1h": found.slower_ttl_s})).fits
 
 
+def test_what_is_asked_for_too_seldom_for_a_stream_costs_each_question_at_worst() -> None:
+    found = plan(demand("1x1m", Market.SPOT, consumers=1, every_s=301.0), STREAMED)
+    assert found.topics == 0
+    assert found.weight == found.worst
+
+
 @given(demands, terms)
 def test_neither_costs_more_than_polling(asked: Demand, polled: PlanTerms) -> None:
     weight = plan(asked, polled).weight

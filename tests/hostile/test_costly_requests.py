@@ -1,6 +1,7 @@
 """No request costs more than some milliseconds, whatever it repeats in a query, a header or a target."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -10,6 +11,7 @@ from mdcache.serving.streams.paths import parse_stream_path
 from tests.serving.test_snapshots import world
 from tests.support.asgi_client import ask
 
+pytestmark = pytest.mark.untraced  # what is measured is theirs, not the tracer's
 MOST_S = 0.05  # of CPU; a pattern that was tried in all ways took twice that for 2 KB, and four times as much for 4 KB
 PATHS = {
     "/api/v3/klines": ("symbol=BTCUSDT&interval=1m", 8_192),
@@ -61,6 +63,16 @@ def longest(piece: str, room: int) -> str:
     return piece * (room // len(piece))
 
 
+def least_s(work: Callable[[], object]) -> float:
+    """The CPU time of the quickest of three: another process may take the core's caches."""
+    costs: list[float] = []
+    for _ in range(3):
+        began = time.thread_time()
+        work()
+        costs.append(time.thread_time() - began)
+    return min(costs)
+
+
 @pytest.mark.virtual
 @pytest.mark.exhaustive
 async def test_a_query_and_a_header_of_their_full_length() -> None:
@@ -90,15 +102,12 @@ async def test_a_query_and_a_header_of_their_full_length() -> None:
 def test_whether_a_request_may_be_learnt_is_found_at_once(name: bytes, piece: bytes) -> None:
     request = b"GET /api/v3/klines HTTP/1.1\r\nHost: x\r\n" + name + piece * (1_900 // len(piece)) + b"x\r\n\r\n"
     assert is_single_get(request) is (b"\r\n\r\n" not in request[:-4])
-    began = time.thread_time()
-    is_repeatable(request)
-    assert time.thread_time() - began < MOST_S
+    assert least_s(lambda: is_repeatable(request)) < MOST_S
 
 
 @pytest.mark.parametrize("piece", ["/", "/stream", "/ws", "?", "%2f", "?streams=", "/usdm", "&", "a@", "٣/"])
 def test_a_long_target_and_host_are_read_at_once(piece: str) -> None:
-    began = time.thread_time()
-    parse_stream_path("/stream?streams=" + longest(piece, 65_000))
-    parse_stream_path("/ws/" + longest(piece, 65_000))
-    AllowedHosts(["desk.example"]).allows(longest(piece, 65_000))
-    assert time.thread_time() - began < 3 * MOST_S
+    named = longest(piece, 65_000)
+    assert least_s(lambda: parse_stream_path("/stream?streams=" + named)) < MOST_S
+    assert least_s(lambda: parse_stream_path("/ws/" + named)) < MOST_S
+    assert least_s(lambda: AllowedHosts(["desk.example"]).allows(named)) < MOST_S
