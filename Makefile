@@ -109,6 +109,7 @@ quick: $(READY) ## run the tests that start no process: a minute or so
 # Four processes, each file in one of them: on two cores, as two of four wait most of the time.
 test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m tests.support.programs || echo "… what needs them fails below" >&2
+	@$(PY) -m pytest --collect-only -qq >/dev/null || true # compile the tests once; what is wrong with them is told below
 	@$(PY) -m coverage erase
 	@$(PY) -m coverage run -m pytest -n 4 --dist loadfile --no-loadscope-reorder --exhaustive
 	@$(PY) -m coverage combine --quiet
