@@ -136,7 +136,8 @@ def _question(more: list[Json]) -> Json:
 def _price() -> Json:
     made = _get(
         "The price at a moment",
-        "The close of the shortest candle that shows it (`1s` on spot, `1m` on futures), with its row.",
+        "The close of the candle of one second that shows it, with its row; on futures of a minute, unless its seconds"
+        " are listened to.",
         [
             _query("market", "The market.", _MARKET, required=True),
             _query("symbol", "The symbol.", {"type": "string", "examples": ["BTCUSDT"]}, required=True),

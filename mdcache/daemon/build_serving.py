@@ -138,7 +138,7 @@ def build_serving(
     ops = OpsApp(status, ready, metrics.page, commands, admin_token(settings), admittance)
     reads = RowReads(cache.candles, ready_answers, clock, clocks, settings.request_deadline_s)
     waits = Waits(event_streams.watchers, listeners, clock)
-    answers = native_answers(settings, reads, waits, event_streams, cache.exchange_info, clocks, clock, limits)
+    answers = native_answers(settings, reads, waits, event_streams, cache, clocks, clock, limits)
     native = NativeApp(answers, parser, clock, events, metrics)
     app = App(
         Handlers(handler, ops, native),

@@ -14,6 +14,7 @@ from mdcache.exchange.symbols import MarketSymbols
 from mdcache.exchange.topics import StreamRoute, TopicKind, kline_mark, may_exist, topic_kind, topic_route, wire_name
 from mdcache.relay.finals import TopicCandles, Unfinished
 from mdcache.relay.frames import RelayedFrame
+from mdcache.relay.kept_seconds import KeptSeconds
 from mdcache.relay.kept_topics import KeptTopics
 from mdcache.relay.outbox import Outbox, SentCounts, Topic
 from mdcache.relay.paced_frames import PacedFrames
@@ -98,6 +99,7 @@ class Relay:
     ) -> None:
         self._final_within_s = final_within_s
         self.streams = open_streams(self)
+        self.seconds = KeptSeconds()
         self._book_starts = book_starts
         self._symbols = symbols
         self._clock = clock
@@ -200,6 +202,8 @@ class Relay:
             if final and not found.candles.finish(mark.open_ms):
                 self._counts[market].repeated += 1
                 return
+            if final:
+                self.seconds.note(market, topic, data)
             if not final and (before := found.candles.note(mark.open_ms, data)) is not None:
                 self._unfinished.append((self._clock.now() + self._final_within_s(key[0]), key, before))
         frame = RelayedFrame(market, topic, data, final)

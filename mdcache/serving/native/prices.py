@@ -11,6 +11,8 @@ from mdcache.exchange import refusals
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.exchange.parameters import read_parameters, symbol_name
+from mdcache.relay.kept_seconds import KeptSeconds, Second
+from mdcache.results import Result
 from mdcache.serving.native.answer_fields import summary
 from mdcache.serving.native.candles_query import Span, parse_time
 from mdcache.serving.native.found_rows import FoundRows
@@ -27,11 +29,12 @@ _CLOSE = 4  # its place in a row
 
 
 class PriceApp:
-    """Answers `/v1/price`."""
+    """Answers `/v1/price`. `seconds`: those of futures, which no read shows."""
 
-    def __init__(self, reads: RowReads, clocks: ExchangeClocks) -> None:
+    def __init__(self, reads: RowReads, clocks: ExchangeClocks, seconds: KeptSeconds) -> None:
         self._reads = reads
         self._clocks = clocks
+        self._seconds = seconds
 
     async def answer(self, request: NativeRequest) -> NativeReply:
         """Answer a question; raise an error of `errors.py`."""
@@ -40,6 +43,9 @@ class PriceApp:
         directives, caller = client.directives, client.caller
         if at_ms > self._clocks.now(key.market).late_ms:
             raise Refusal(400, -1130, "'at' lies ahead: nobody knows that price.")
+        second = self._seconds.find(key.market, key.subject, at_ms)
+        if second is not None:
+            return self._by_stream(key, second)
         _, length_ms = _SHORTEST[key.market]
         span = Span(start_ms=at_ms - length_ms + 1, end_ms=at_ms)
         found = await self._reads.find(key, span, directives, caller)
@@ -62,6 +68,23 @@ class PriceApp:
             200, msgspec.json.encode(named), *(field for field in fields if field[0] != b"cache-control")
         )
         return NativeReply(reply, result, age_s)
+
+    def _by_stream(self, key: SeriesKey, second: Second) -> NativeReply:
+        named = {
+            "market": key.market,
+            "symbol": key.subject,
+            "interval": "1s",
+            "price": msgspec.Raw(second.price),
+            "row": msgspec.Raw(second.row),
+        }
+        now_ms = b"%d" % self._clocks.now(key.market).ms  # a closed candle is true for good
+        fields = (
+            (b"cache-status", b"mdcache; hit; detail=stream"),
+            (b"age", b"0"),
+            (b"x-mdcache-as-of", now_ms),
+            (b"x-mdcache-now", now_ms),
+        )
+        return NativeReply(uncached_response(200, msgspec.json.encode(named), *fields), Result.HIT, None)
 
     async def _explain(
         self, key: SeriesKey, at_ms: int, directives: FreshnessDirectives | None, caller: Caller

@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from mdcache.exchange.markets import Market
 from tests.serving.native.test_candles import MINUTE, PREFIX, get, world
+from tests.support.relay_listener import FakeListener
 
 pytestmark = pytest.mark.virtual
 
@@ -32,6 +34,28 @@ async def test_it_is_the_close_of_the_shortest_candle(market: str, symbol: str, 
         assert found["row"][0] <= at <= found["row"][6]
         date = datetime.fromtimestamp(at / 1000, UTC).isoformat().replace("+00:00", "Z")
         assert (await get(w, f"market={market}&symbol={symbol}&at={date}", PATH)).body == reply.body
+
+
+@pytest.mark.parametrize(
+    ("market", "symbol", "pair"), [("usdm", "BTCUSDT", "btcusdt"), ("coinm", "BTCUSD_PERP", "btcusd")]
+)
+async def test_on_futures_a_second_that_somebody_listened_to_is_known(market: str, symbol: str, pair: str) -> None:
+    w = world(streams=True)
+    assert w.cache.relay is not None
+    listener = FakeListener(w.cache.relay, Market(market), f"{pair}_perpetual@continuousKline_1s")
+    await w.clock.sleep(30.0)
+    finals = [candle for frame in listener.frames if (candle := json.loads(frame.data)["k"])["x"]]
+    assert len(finals) > 10
+    before = len(w.calls())
+    for candle in finals:
+        reply = await get(w, f"market={market}&symbol={symbol}&at={candle['t'] + 321}", PATH)
+        found = json.loads(reply.body)
+        assert (found["interval"], found["price"]) == ("1s", candle["c"])
+        assert found["row"] == [*(candle[name] for name in ("t", *"ohlcv", "T", *"qnVQ")), True]
+        assert dict(reply.headers)["cache-status"] == "mdcache; hit; detail=stream"
+    assert len(w.calls()) == before
+    long_ago = await get(w, f"market={market}&symbol={symbol}&at={finals[0]['t'] - 1}", PATH)
+    assert json.loads(long_ago.body)["interval"] == "1m"
 
 
 @pytest.mark.parametrize(
