@@ -75,7 +75,11 @@ async def test_a_stale_checksum_is_believed_after_the_second_look() -> None:
     assert len(host.paths) == 4
 
 
-@pytest.mark.parametrize("told", [b"", b"\xff" * 100, b"0" * 64, checksum(BODY, "other.zip"), b"<html>"])
+@pytest.mark.parametrize(
+    "told",
+    [b"", b"\xff" * 100, b"0" * 64, checksum(BODY, "other.zip"), b"<html>"],
+    ids=["nothing", "bytes", "another", "of another file", "a page"],
+)
 async def test_what_is_no_checksum_proves_nothing(told: bytes) -> None:
     host = Host(whole, lambda _, _n: httpx.Response(200, content=told))
     with pytest.raises(DumpUnusable, match="checksum"):

@@ -28,7 +28,11 @@ def zipped(name: str, lines: Sequence[bytes]) -> bytes:
     """A zip file with one CSV."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        archive.writestr(name.removesuffix(".zip") + ".csv", b"".join(line + b"\n" for line in lines))
+        archive.writestr(
+            zipfile.ZipInfo(name.removesuffix(".zip") + ".csv"),
+            b"".join(line + b"\n" for line in lines),
+            zipfile.ZIP_DEFLATED,
+        )
     return file.getvalue()
 
 
