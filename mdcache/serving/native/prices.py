@@ -11,7 +11,8 @@ from mdcache.exchange import refusals
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.exchange.parameters import read_parameters, symbol_name
-from mdcache.relay.kept_seconds import KeptSeconds, Second
+from mdcache.exchange.rows import Row
+from mdcache.relay.kept_seconds import KeptSeconds
 from mdcache.results import Result
 from mdcache.serving.native.answer_fields import summary
 from mdcache.serving.native.candles_query import Span, parse_time
@@ -19,6 +20,7 @@ from mdcache.serving.native.found_rows import FoundRows
 from mdcache.serving.native.messages import NativeReply, NativeRequest
 from mdcache.serving.native.row_reads import RowReads
 from mdcache.serving.native.stream_query import parse_market
+from mdcache.serving.native.tables import json_rows
 from mdcache.serving.responses import uncached_response
 from mdcache.upstream.exchange_clock import ExchangeClocks
 
@@ -69,13 +71,14 @@ class PriceApp:
         )
         return NativeReply(reply, result, age_s)
 
-    def _by_stream(self, key: SeriesKey, second: Second) -> NativeReply:
+    def _by_stream(self, key: SeriesKey, second: Row) -> NativeReply:
+        row = msgspec.json.decode(json_rows(second.raw, 1, newest_open=False), type=list[msgspec.Raw])
         named = {
             "market": key.market,
             "symbol": key.subject,
             "interval": "1s",
-            "price": msgspec.Raw(second.price),
-            "row": msgspec.Raw(second.row),
+            "price": row[_CLOSE],
+            "row": row,
         }
         now_ms = b"%d" % self._clocks.now(key.market).ms  # a closed candle is true for good
         fields = (
