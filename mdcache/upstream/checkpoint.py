@@ -21,6 +21,7 @@ _NOT_SAVED = {"in_flight", "answered"}  # of reads that end with the process
 _COUNTS = tuple(
     field.name for field in fields(Gate) if field.name not in {"state", "reason", "trouble", *_NOT_SAVED, *_MOMENTS}
 )
+_ADDED = {"silences": 0}  # what earlier releases don't save
 _LONGEST_MS = BAN_CAP_MS + 2 * MINUTE_MS  # the longest ban, with the clock's error when it began and when it was saved
 _MINUTE_COUNTS = ("number", "paced", "unseen", "unseen_ms")
 
@@ -167,6 +168,7 @@ def gate_from_mapping(plain: Mapping[str, object], now_ms: int, utc_ms: int, err
     `ValueError` or `TypeError` for what `gate_to_mapping` can't have written.
     """
     shift_ms = now_ms - utc_ms
+    plain = _ADDED | dict(plain)
     counts = {name: _integer(plain[name]) for name in _COUNTS}
     moments = {name: shift_ms + _integer(plain[name]) if plain[name] else 0 for name in _MOMENTS}
     state = GateState(str(plain["state"]))

@@ -37,12 +37,12 @@ from mdcache.upstream.gate_events import (
 #    older epoch is late: it opens nothing and does not count, but a late refusal still extends the wait.
 # 2. `until` only ever grows while the gate is closed. Nothing but time, or the operator, opens it; and
 #    time only makes it *due*: the first read sent after that is the probe, and there is only one.
-# 3. Pauses. 403 and repeated failures climb a ladder: `initial`, twice that, … `max`, each shortened by jitter
-#    to no less than half; after failures, which are no refusals, for at most 20 s. 429 and 418 state the wait;
-#    if not, see docs/design.md#backoff. A refusal in RAMP takes the next longer pause: the next rung, or at
-#    least twice the last wait.
-# 4. The history (rung, bans, 429s in a row) is forgotten after as long without a refusal as the
-#    last pause was, at least a minute, counted from the reopening.
+# 3. Pauses. 403 climbs a ladder: `initial`, twice that, … `max`, each shortened by jitter to no less than half.
+#    Repeated failures, which are no refusals, climb it from the rung of the 403s, for at most 20 s, and leave
+#    that rung as it is. 429 and 418 state the wait; if not, see docs/design.md#backoff. A refusal in RAMP takes
+#    the next longer pause: the next rung, or at least twice the last wait.
+# 4. The history (rungs, bans, 429s in a row) is forgotten after as long without a refusal as the
+#    last pause was, at least a minute, counted from the reopening. Failures don't shorten that time.
 # 5. A family that flaps (refused again in RAMP, or in OPEN before it was forgotten: half of all answers are
 #    refusals) would still send a read for each success. From then on each closure lasts at least until no
 #    more than `FLAP_SENDS` reads of its troubled time are less than ten minutes old. Only 403, 418 and 429
@@ -83,8 +83,9 @@ class Gate:
     """The whole state of one (egress, family).
 
     `in_flight`: reads sent in this epoch and unanswered. `width`, `answered`: how many may be in flight in RAMP, and
-    how many were answered since it was widened. `trouble`: when reads were sent while not OPEN. Events of an epoch
-    before `forced_epoch` are ignored: the operator opened the gate after them.
+    how many were answered since it was widened. `level`: rung of the next 403 on the ladder; `silences`: how many
+    rungs above it the next failure is. `trouble`: when reads were sent while not OPEN. Events of an epoch before
+    `forced_epoch` are ignored: the operator opened the gate after them.
     """
 
     state: GateState = GateState.OPEN
@@ -96,6 +97,7 @@ class Gate:
     width: int = 0
     answered: int = 0
     level: int = 0
+    silences: int = 0
     bans: int = 0
     rates: int = 0
     failures: int = 0
@@ -190,18 +192,14 @@ def _dropped(gate: Gate, event: Dropped, _now_ms: int, _policy: BackoffPolicy) -
 def _unproved(gate: Gate, event: Dropped, now_ms: int, policy: BackoffPolicy) -> Gate:
     if event.epoch != gate.epoch:
         return gate
-    pause_ms = failures_ms(gate.level, event.jitter, policy)
-    gate = replace(gate, level=gate.level + 1, trouble=_trouble_without(gate))
-    return _close(gate, ClosureReason.FAILURES, pause_ms, now_ms)
+    return _close_unanswered(replace(gate, trouble=_trouble_without(gate)), event.jitter, now_ms, policy)
 
 
 def _failed(gate: Gate, event: QuestionFailed, now_ms: int, policy: BackoffPolicy) -> Gate:
     gate = replace(gate, failures=gate.failures + 1)
     if gate.failures < FAILURES_TO_CLOSE:
         return gate
-    gate = _forget(gate, now_ms)
-    pause_ms = failures_ms(gate.level, event.jitter, policy)
-    return _close(replace(gate, level=gate.level + 1), ClosureReason.FAILURES, pause_ms, now_ms)
+    return _close_unanswered(_forget(gate, now_ms), event.jitter, now_ms, policy)
 
 
 def _denied(gate: Gate, event: Denied, now_ms: int, policy: BackoffPolicy) -> Gate:
@@ -250,6 +248,14 @@ def _repeated_ms(gate: Gate, event: Denied, policy: BackoffPolicy) -> int:
     return wait_ms(event, policy, level=max(0, gate.level - 1), bans=max(0, gate.bans - 1))
 
 
+def _close_unanswered(gate: Gate, jitter: float, now_ms: int, policy: BackoffPolicy) -> Gate:
+    """Close it because nothing was answered. That is no refusal: what refusals have cost is kept as it is."""
+    pause_ms = failures_ms(gate.level + gate.silences, jitter, policy)
+    remembered_ms = max(pause_ms, gate.last_pause_ms)
+    gate = _close(replace(gate, silences=gate.silences + 1), ClosureReason.FAILURES, pause_ms, now_ms)
+    return replace(gate, last_pause_ms=remembered_ms)
+
+
 def _learn(gate: Gate, event: Denied, now_ms: int) -> Gate:
     """Count this refusal, so that the next one of its kind waits longer."""
     rates = gate.rates + 1 if event.reason is ClosureReason.RATE else 0
@@ -267,7 +273,7 @@ def _forget(gate: Gate, now_ms: int) -> Gate:
     unproved = gate.state is GateState.CLOSED or gate.state is GateState.PROBING
     if unproved or now_ms - gate.reopened_ms < max(FORGET_MS, gate.last_pause_ms):
         return gate
-    return replace(gate, level=0, bans=0, rates=0, flaps=0, last_pause_ms=0, trouble=())
+    return replace(gate, level=0, silences=0, bans=0, rates=0, flaps=0, last_pause_ms=0, trouble=())
 
 
 def _trouble_with(gate: Gate, now_ms: int) -> tuple[int, ...]:

@@ -140,6 +140,9 @@ class History:
             unforeseen = [detail for detail in failed if hasattr(builtins, detail.partition(":")[0])]
             assert not unforeseen, unforeseen
             replica.events.clear()
+            for status in replica.governor.status():
+                if status.gate_reason == "403" and not replica.flaps(status.family):
+                    self.wire.check_pause(status.family, status.reopens_in_s)
             over = {name: part for name, part in replica.memory().items() if part > 1}
             assert not over, over
 

@@ -135,6 +135,11 @@ class Replica(ServedDaemon):
         await self.idle_blocks.aclose()
         await super().aclose()
 
+    def flaps(self, family: str) -> bool:
+        """Return whether a family was refused again soon after it had reopened."""
+        saved: Any = self.governor.saved_state("")[family]
+        return bool(saved["gate"]["flaps"])
+
     def memory(self) -> dict[str, float]:
         """Return what must stay bounded, each as a part of its bound."""
         memory = self.cache.registry.memory

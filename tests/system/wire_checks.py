@@ -1,7 +1,7 @@
 """What daemons may send to the exchange: nothing into a closed gate, and in no UTC minute more than the share."""
 
 from bisect import bisect_left
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 
 from tests.system.lives import Life
@@ -13,6 +13,8 @@ _CONNECTS_A_MINUTE = 20  # docs/design.md#stream-connections
 _WAF_MS = 500  # half of BACKOFF_INITIAL_S
 _BAN_MS = 120_000
 _REGION_MS = 3_600_000
+_FIRST_STEP_S = 1.0  # BACKOFF_INITIAL_S
+_ADDED_S = 10.0  # a restart adds the error of clocks, and 2 s
 
 
 @dataclass
@@ -26,6 +28,7 @@ class WireChecks:
     _connects: dict[Life, list[int]] = field(default_factory=lambda: defaultdict(list))
     _open: list[Trip] = field(default_factory=list)  # not answered yet
     _shut: dict[tuple[Life, str], tuple[int, int, str]] = field(default_factory=dict)  # from, until, why
+    _pages: Counter[str] = field(default_factory=Counter)  # 403s that anybody was sent, by family
 
     def count(self, family: str, at_ms: int, weight: int) -> None:
         """Count a request that reached the exchange."""
@@ -44,6 +47,11 @@ class WireChecks:
     def stated_until_ms(self, family: str) -> int:
         """Return until when the exchange told any process to send nothing."""
         return max((until for (_, of), (_, until, _) in self._shut.items() if of == family), default=0)
+
+    def check_pause(self, family: str, pause_s: float) -> None:
+        """Check a pause after a 403 that states none: each may cost twice what the one before did, and no more."""
+        most_s = _FIRST_STEP_S * 2.0 ** max(0, self._pages[family] - 1) + _ADDED_S
+        assert pause_s <= most_s, ("too long a pause after a 403", family, pause_s, most_s)
 
     def take(self, trips: list[Trip]) -> list[Trip]:
         """Check what was sent, in its order, against what had come back by then; return what was answered."""
@@ -75,6 +83,7 @@ class WireChecks:
     def _learn(self, trip: Trip) -> None:
         assert trip.received_ms is not None
         now_ms, key = trip.received_ms, (trip.life, trip.family)
+        self._pages[trip.family] += trip.status == 403
         until_ms = _shut_until_ms(trip, now_ms)
         _, known_ms, _ = self._shut.get(key, (0, 0, ""))
         if until_ms > known_ms and not (trip.status == 403 and trip.sent_ms < known_ms):

@@ -50,6 +50,15 @@ def test_a_gate_survives_a_restart_and_never_opens_sooner(gate: Gate, boot_ms: i
         assert decide(again, boot_ms) is GateDecision.PROBE
 
 
+def test_the_closed_gate_of_an_earlier_release_stays_closed() -> None:
+    """A ban survives an upgrade, though the file does not say how long there was silence before it."""
+    gate = Gate(state=GateState.CLOSED, reason=ClosureReason.BAN, until_ms=NOW + 60_000, silences=3)
+    plain = gate_to_mapping(gate, NOW, UTC)
+    assert gate_from_mapping(plain, NOW, UTC, 0).silences == 3
+    del plain["silences"]
+    assert gate_from_mapping(plain, NOW, UTC, 0) == replace(gate, silences=0, until_ms=gate.until_ms + BAN_MARGIN_MS)
+
+
 def test_a_budget_survives_and_what_was_unanswered_is_spent() -> None:
     moment = Moment(UTC, 50, 100)
     done = reserve(Budget(1_000, 0.5), Claim(30, Lane.LOW), moment)

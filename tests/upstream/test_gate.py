@@ -167,11 +167,12 @@ def test_five_failed_questions_in_a_row_close() -> None:
 
 def test_a_probe_without_an_answer_closes_for_the_next_step() -> None:
     gate = probing(ClosureReason.BAN, stated_ms=1_000)
-    gate = step(gate, Dropped(gate.epoch, 1.0), gate.until_ms, POLICY)
-    assert (gate.state, gate.reason, gate.last_pause_ms) == (GateState.CLOSED, ClosureReason.FAILURES, 1_000)
-    gate = go(gate, Sent(), now_ms=gate.until_ms)
-    gate = step(gate, Dropped(gate.epoch, 1.0), gate.until_ms, POLICY)
-    assert gate.last_pause_ms == 2_000
+    now_ms = gate.until_ms
+    gate = step(gate, Dropped(gate.epoch, 1.0), now_ms, POLICY)
+    assert (gate.state, gate.reason, gate.until_ms - now_ms) == (GateState.CLOSED, ClosureReason.FAILURES, 1_000)
+    now_ms = gate.until_ms
+    gate = step(go(gate, Sent(), now_ms=now_ms), Dropped(gate.epoch, 1.0), now_ms, POLICY)
+    assert gate.until_ms - now_ms == 2_000
 
 
 def test_after_the_operator_opens_late_refusals_are_ignored() -> None:

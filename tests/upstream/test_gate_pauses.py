@@ -4,6 +4,8 @@ import random
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mdcache.upstream.backoff import BODY_WAIT_MS, ClosureReason, Denied, ladder_ms
 from mdcache.upstream.gate import Gate, GateDecision, GateState, decide, step
@@ -66,8 +68,55 @@ def test_pauses_after_silence_climb_to_twenty_seconds() -> None:
         gate = step(gate, Dropped(gate.epoch, 1.0), gate.until_ms, POLICY)
     assert waits[:6] == [1_000, 2_000, 4_000, 8_000, 16_000, 20_000]
     assert waits[-1] == 20_000
-    refused = go(go(gate, Sent(), now_ms=gate.until_ms), denied(gate, ClosureReason.WAF), now_ms=gate.until_ms)
-    assert refused.last_pause_ms == 300_000
+
+
+@pytest.mark.parametrize("seconds", [20, 600, 86_400])
+def test_the_first_403_after_an_outage_costs_the_first_step(seconds: int) -> None:
+    gate, now_ms = without_answers(Gate(), T0, seconds)
+    waits = []
+    for _ in range(11):
+        gate = go(go(gate, Sent(), now_ms=now_ms), denied(gate, ClosureReason.WAF), now_ms=now_ms)
+        waits.append(gate.until_ms - now_ms)
+        now_ms = gate.until_ms
+    assert waits[:4] == [1_000, 2_000, 4_000, 8_000]
+    assert waits[-1] == 300_000
+
+
+def test_silence_after_refusals_waits_as_long_as_a_refusal_would_but_for_twenty_seconds() -> None:
+    gate, waits = closed(ClosureReason.WAF), []
+    for _ in range(6):
+        gate = go(go(gate, Sent(), now_ms=gate.until_ms), Dropped(gate.epoch, 1.0), now_ms=gate.until_ms)
+        waits.append(gate.last_pause_ms)
+    assert waits == [2_000, 4_000, 8_000, 16_000, 20_000, 20_000]
+    gate = go(go(gate, Sent(), now_ms=gate.until_ms), denied(gate, ClosureReason.WAF), now_ms=gate.until_ms)
+    assert gate.last_pause_ms == 2_000  # the second refusal
+
+
+@given(
+    turns=st.lists(
+        st.tuples(st.sampled_from(["403", "nothing", "rows"]), st.sampled_from([0, 0, 30, 400])), max_size=60
+    )
+)
+def test_only_time_without_a_refusal_shortens_the_pause_after_the_next_one(turns: list[tuple[str, int]]) -> None:
+    """Whatever comes between them: reads without an answer, answers, or somebody who asks later than he might."""
+    gate, now_ms, refusals, longest_ms, answered_ms = Gate(), T0, 0, 0, -(10**9)
+    for reply, later_s in turns:
+        now_ms = max(now_ms, gate.until_ms) + later_s * 1_000
+        was = gate.state
+        gate = go(gate, Sent(), now_ms=now_ms)
+        if reply == "rows":
+            gate = go(gate, Answered(gate.epoch), now_ms=now_ms)
+            answered_ms = now_ms if was is GateState.CLOSED else answered_ms
+        elif reply == "nothing":
+            gate = go(gate, Dropped(gate.epoch, 0.0), QuestionFailed(0.0), now_ms=now_ms)
+            longest_ms = max(longest_ms, gate.until_ms - now_ms)
+        else:
+            unproved = was is GateState.CLOSED
+            if not unproved and now_ms - answered_ms >= max(60_000, longest_ms):
+                refusals, longest_ms = 0, 0
+            gate = go(gate, denied(gate, ClosureReason.WAF, jitter=0.0), now_ms=now_ms)
+            assert gate.until_ms - now_ms >= min(300_000, 1_000 << min(refusals, 20)) // 2
+            refusals, longest_ms = refusals + 1, gate.until_ms - now_ms
 
 
 @pytest.mark.parametrize("level", [0, 3, 9, 10**6])

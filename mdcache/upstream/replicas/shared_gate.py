@@ -171,6 +171,7 @@ def merge(ours: Gate, theirs: Gate, now_ms: int) -> Gate:
             answered=0,
             failures=0,
             level=max(base.level, other.level),
+            silences=max(base.silences, other.silences),
             bans=max(base.bans, other.bans),
             last_pause_ms=max(base.last_pause_ms, other.last_pause_ms),
             halved_until_ms=max(base.halved_until_ms, other.halved_until_ms),
