@@ -6,7 +6,7 @@ import msgspec
 
 from mdcache.cache.answers import Caller
 from mdcache.candles.freshness import FreshnessDirectives
-from mdcache.errors import Refusal
+from mdcache.errors import BodyFault, InvalidBody, Refusal
 from mdcache.exchange import refusals
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
@@ -27,6 +27,7 @@ from mdcache.upstream.exchange_clock import ExchangeClocks
 _KNOWN = ("market", "symbol", "at")
 _SHORTEST = {Market.SPOT: ("1s", 1_000), Market.USDM: ("1m", 60_000), Market.COINM: ("1m", 60_000)}
 _WEEK_MS, _ALL_WEEKS = 604_800_000, 1_000
+_SHOWN_WITHIN_MS = 60_000  # after its close Binance shows a candle for good: docs/design.md#settling
 _CLOSE = 4  # its place in a row
 
 
@@ -51,10 +52,14 @@ class PriceApp:
         _, length_ms = _SHORTEST[key.market]
         span = Span(start_ms=at_ms - length_ms + 1, end_ms=at_ms)
         found = await self._reads.find(key, span, directives, caller)
-        if found.stale and found.as_of_ms < at_ms:  # what came before the moment says nothing of it
-            wanted = replace(directives or FreshnessDirectives(), min_as_of_ms=at_ms)
+        opened_ms = at_ms // length_ms * length_ms
+        seen_ms = at_ms if found.stale else opened_ms
+        if found.as_of_ms < seen_ms:  # what came before the moment says nothing of it
+            wanted = replace(directives or FreshnessDirectives(), min_as_of_ms=seen_ms)
             found = await self._reads.find(key, span, wanted, caller)
         rows = _rows(self._reads, found)
+        if not rows and found.as_of_ms < opened_ms + length_ms + _SHOWN_WITHIN_MS:
+            raise InvalidBody(BodyFault.LAGGING, f"{key} at {at_ms}")
         if not rows:
             raise await self._explain(key, at_ms, directives, caller)
         row = rows[-1]

@@ -89,6 +89,30 @@ async def test_a_hole_is_told_as_one() -> None:
         assert len(w.calls()) == before
 
 
+async def test_a_second_that_no_frame_has_shown_yet_is_no_hole() -> None:
+    w = world(streams=True)
+    for _ in range(8):  # frames of 1s candles come once a second: each shows the second that ends
+        assert (await get(w, "market=spot&symbols=BTCUSDT&intervals=1s&limit=1")).status == 200
+        await w.clock.sleep(0.9)
+    before, seconds = len(w.calls()), set()
+    for _ in range(20):
+        at = w.clock.true_ms() - 5
+        reply = await get(w, f"market=spot&symbol=BTCUSDT&at={at}", PATH)
+        assert reply.status == 200, reply.body
+        row = json.loads(reply.body)["row"]
+        assert row[0] <= at <= row[6]
+        seconds.add(row[0])
+        await w.clock.sleep(0.53)
+    assert len(w.calls()) - before <= len(seconds)
+
+
+async def test_a_candle_that_binance_does_not_show_so_far_is_no_hole() -> None:
+    w = world(streams=False)
+    w.exchange.control.set_replicas([2_500])
+    reply = await get(w, f"market=spot&symbol=BTCUSDT&at={w.clock.true_ms() - 5}", PATH)
+    assert (reply.status, "lagging" in json.loads(reply.body)["msg"]) == (502, True), reply.body
+
+
 async def test_in_a_ban_there_is_no_price_of_a_moment_that_nobody_has_seen() -> None:
     w = world(streams=False)
     began = w.clock.true_ms()
