@@ -14,6 +14,7 @@ from itertools import accumulate
 from unittest import mock
 
 from mdcache.candles.block import Block
+from mdcache.clock import Instant
 from mdcache.dumps.csv_rows import CsvRows
 from mdcache.dumps.faults import DumpUnusable
 from mdcache.dumps.files import DumpFile
@@ -135,7 +136,7 @@ def listeners(data: bytes) -> None:
             for symbol in range(8):
                 assert position.until_ms(interval, symbol) == again.until_ms(interval, symbol)
     with suppress(BadToken):
-        assert len(read_token(text, "0123456789abcdef", 2, NOW_MS)) == 2
+        assert len(read_token(text, "0123456789abcdef", 2, Instant(NOW_MS, 0))) == 2
 
 
 def rows(data: bytes) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mdcache.clock import Clock
+from mdcache.clock import Clock, Instant
 from mdcache.errors import MdcacheError, Refusal
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
@@ -76,7 +76,7 @@ class CandlesApp:
         check_rows(question.query, now.ms)
         if (more := len(question.keys) - 1) > 0:
             self._limits.charge(client.address, client.client, more)
-        known = self._known(question, now.ms)
+        known = self._known(question, now)
 
         async def look() -> NativeReply:
             found = await self._reads.find_all(question.keys, question.query.span, client.directives, client.caller)
@@ -123,12 +123,13 @@ class CandlesApp:
         form = chosen_form(query, request.path, request.accept, arrow=arrow_tables.is_installed())
         return Question(query, keys, name, form)
 
-    def _known(self, question: Question, now_ms: int) -> list[bytes] | None:
+    def _known(self, question: Question, now: Instant) -> list[bytes] | None:
         """Return what the client has already, if it says so."""
         if not question.query.since:
             return None
+        doubted = Instant(now.ms, now.error_ms + self._clocks.doubt_ms(question.query.choice.market))
         try:
-            return read_token(question.query.since, question.name, len(question.keys), now_ms)
+            return read_token(question.query.since, question.name, len(question.keys), doubted)
         except BadToken as error:
             text = f"'since' can't be used: {error}. Ask without it, and send the token of the answer."
             raise Refusal(400, -1130, text) from error

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import xxhash
 
+from mdcache.clock import Instant
+
 DIGEST_BYTES = 6
 _TEXT = re.compile(r"([0-9a-f]{16})\.([0-9a-f]{1,8})\.([\w-]*)", re.ASCII)
 _MINUTE_MS = 60_000
@@ -34,23 +36,25 @@ def write_token(name: str, now_ms: int, digests: Sequence[bytes]) -> str:
     return f"{name}.{now_ms // _MINUTE_MS:x}.{packed}"
 
 
-def read_token(text: str, name: str, series: int, now_ms: int) -> list[bytes]:
+def read_token(text: str, name: str, series: int, now: Instant) -> list[bytes]:
     """Return the digests in a token; raise `BadToken`.
 
     Args:
         text: What the client sent back.
         name: The question's name.
         series: How many series it has.
-        now_ms: Exchange time now.
+        now: Exchange time now. While that is hardly known, just after a start, no token is too old.
     """
     found = _TEXT.fullmatch(text)
     if found is None:
         raise BadToken("it is not a token of mdcache's")
     if found[1] != name:
         raise BadToken("it belongs to another question, or to an mdcache with another upstream")
-    age = now_ms // _MINUTE_MS - int(found[2], 16)
-    if not -_MAX_AHEAD_MINUTES <= age <= _MAX_AGE_MINUTES:
-        raise BadToken("it is more than a day old" if age > 0 else "it lies ahead")
+    minute = int(found[2], 16)
+    if minute < now.early_ms // _MINUTE_MS - _MAX_AGE_MINUTES:
+        raise BadToken("it is more than a day old")
+    if minute > now.late_ms // _MINUTE_MS + _MAX_AHEAD_MINUTES:
+        raise BadToken("it lies ahead")
     try:
         packed = base64.urlsafe_b64decode(found[3])
     except binascii.Error:

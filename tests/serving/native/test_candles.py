@@ -247,6 +247,16 @@ async def test_a_token_that_cant_be_used_is_refused_with_what_would_be_right() -
     assert len(w.calls()) == calls
 
 
+async def test_a_token_is_taken_after_a_start_with_a_wrong_wall_clock() -> None:
+    """Until the exchange's time is known, no token is too old, and none lies ahead."""
+    w = world()
+    token = json.loads((await get(w, TWO)).body)["token"]
+    for step_ms in (2 * 86_400_000, -2 * 86_400_000):
+        w.clock.step_ms = step_ms
+        w.restart()
+        assert (await get(w, f"{TWO}&since={token}")).status in {200, 204}
+
+
 @pytest.mark.parametrize(
     ("query", "code", "said"),
     [
