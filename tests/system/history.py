@@ -21,7 +21,7 @@ from tests.system.lives import Life
 from tests.system.recovery import Recovery
 from tests.system.repeat_checks import RepeatChecks
 from tests.system.replica import SERVER_LOG, Replica
-from tests.system.rest_oracle import KLINE_PATHS, Asked, Directives, RestOracle
+from tests.system.rest_oracle import KLINE_PATHS, REVISED_TRADES, REVISED_VOLUME, Asked, Directives, RestOracle
 from tests.system.steps import Plan, Step
 from tests.system.troubles import Troubles
 from tests.system.wire import ConnectionReset, HttpAnswer
@@ -230,10 +230,9 @@ class History:
             return
         closed = [row[0] for row in rows if row[6] + 2 * interval.length_ms < now_ms]
         if closed:
-            self.oracle.revised = True
-            self.world.control.revise(
-                asked.path, sent["symbol"], sent["interval"], rng.choice(closed), volume="0.5", trades=3
-            )
+            revised = (asked.path, sent["symbol"], sent["interval"], rng.choice(closed))
+            self.oracle.revised.add(revised)
+            self.world.control.revise(*revised, volume=REVISED_VOLUME, trades=REVISED_TRADES)
 
     # ------------------------------------------------------------------------------- questions
 

@@ -59,7 +59,7 @@ class SocketBot:
         self.topics = topics
         self.heard: list[SocketConnection] = []
         self.counts: Counter[str] = Counter()
-        self._world = world
+        self.world = world
         self._tell = tell
         self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(self._ended)
@@ -84,12 +84,12 @@ class SocketBot:
 
     async def _run(self) -> None:
         while True:
-            replica: Replica | None = await self._world.balancer.choose()
+            replica: Replica | None = await self.world.balancer.choose()
             if replica is not None:
                 connection = SocketConnection(replica.doors, self.market, self.topics)
                 self.heard.append(connection)
                 await connection.ended.wait()
-            await self._world.wait(_AGAIN_S)
+            await self.world.wait(_AGAIN_S)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:

@@ -131,6 +131,7 @@ class Troubles:
         market = rng.choice(_MARKETS)
         kind = rng.choice((*_STREAM_FAULTS, *_FRAME_FAULTS))
         topic = rng.choice(_OF_FRAMES) if kind in _FRAME_FAULTS else ""
+        self._world.topics_refused |= kind == "refused"
         self._world.control.stream_fault(
             kind,
             market=market,

@@ -149,6 +149,7 @@ class World:
             )
         self.exchange = self.replicas[0].exchange
         self.control = self.exchange.control
+        self.topics_refused = False  # by the exchange, at any time
         self.spoilt: dict[str, int] = {}  # the requests that were answered with a fault, and when the last time
         self._note_faults()
         self.control.latency(before_s=options.trip_s, after_s=options.trip_s)
