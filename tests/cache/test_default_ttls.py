@@ -9,6 +9,7 @@ from mdcache.settings import Settings
 from mdcache.sim import SimConfig
 from mdcache.sim.config import DAY_MS
 from mdcache.sim.default_symbols import default_symbols
+from tests.support.examples import exhaustive, long
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, ready
 
 pytestmark = [pytest.mark.virtual, pytest.mark.untraced]
@@ -18,8 +19,7 @@ SYMBOLS, CONSUMERS, EVERY_S, MINUTES = 20, 3, 5.0, 2
 ASKED = ("1m", "5m", "15m", "1h", "4h", "1d")
 
 
-@pytest.mark.exhaustive
-@pytest.mark.parametrize(("derive", "most"), [(False, 2_100), (True, 1_200)])
+@pytest.mark.parametrize(("derive", "most"), [*long((False, 2_100)), *exhaustive((True, 1_200))])
 async def test_the_incident_fits_the_default_share_with_room(*, derive: bool, most: int) -> None:
     w = VirtualDaemon(SimConfig(), DaemonOptions(ttl_s=None, derive=derive))
     settings = Settings()

@@ -92,7 +92,7 @@ async def test_the_incident_without_streams_fits_and_tells_the_truth() -> None:
     assert incident.derived > 10_000
 
 
-@pytest.mark.exhaustive
+@pytest.mark.long
 @pytest.mark.untraced
 @pytest.mark.virtual
 async def test_without_derivation_it_costs_more() -> None:

@@ -64,7 +64,7 @@ async def test_a_listing_shows_within_seconds(market: Market, path: str, symbol:
 
 
 @pytest.mark.parametrize(
-    ("of", "form", "halt_s", "gone"), thinned(product(MARKETS, FORMS[:-1], [40, 600, 100_000], [False, True]), 11)
+    ("of", "form", "halt_s", "gone"), thinned(product(MARKETS, FORMS[:-1], [40, 600, 100_000], [False, True]), 11, 6)
 )
 async def test_a_resumed_or_relisted_symbol_shows_within_seconds(
     of: tuple[Market, str, str], form: str, halt_s: int, *, gone: bool

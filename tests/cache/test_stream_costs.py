@@ -11,6 +11,7 @@ import pytest
 from mdcache.exchange.markets import Market
 from mdcache.sim import SimConfig
 from mdcache.sim.default_symbols import default_symbols
+from tests.support.examples import exhaustive, long
 from tests.support.kline_oracle import KlineOracle
 from tests.support.polled_streams import PATHS, READ_AGES_MS, ROUND_TRIP_S
 from tests.support.random_klines import RandomQuestion
@@ -21,10 +22,8 @@ pytestmark = [pytest.mark.virtual, pytest.mark.untraced]
 INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d")
 CONSUMERS, EVERY_S = 3, 5.0
 MIN_TRADES_A_DAY = 40_000  # one in two seconds
-STARTS = pytest.mark.parametrize(
-    ("apart_s", "round_s"),
-    [pytest.param(0.5, 2.0, id="together"), pytest.param(EVERY_S / CONSUMERS, 0.2, id="evenly spread")],
-)
+EVENLY, TOGETHER = (EVERY_S / CONSUMERS, 0.2), (0.5, 2.0)  # apart by, each round within
+STARTS = pytest.mark.parametrize(("apart_s", "round_s"), [EVENLY, TOGETHER])
 
 
 def busy_symbols(market: Market, count: int) -> SimConfig:
@@ -89,8 +88,7 @@ class Incident:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-@pytest.mark.exhaustive
-@STARTS
+@pytest.mark.parametrize(("apart_s", "round_s"), [*exhaustive(EVENLY), *long(TOGETHER)])
 async def test_the_incident_on_spot_fits_the_share_many_times(apart_s: float, round_s: float) -> None:
     incident = Incident(Market.SPOT, 20)
     await incident.start(20.0, apart_s, round_s)
@@ -124,9 +122,10 @@ async def test_a_start_just_after_a_close_costs_no_more(apart_s: float, round_s:
 @pytest.mark.exhaustive
 async def test_on_futures_each_close_costs_one_read_a_series() -> None:
     """The final frame comes two seconds after the close."""
-    incident = Incident(Market.USDM, 8)
+    symbols = 4
+    incident = Incident(Market.USDM, symbols)
     await incident.start(20.0)
     await incident.minute()
     warm = [await incident.minute() for _ in range(3)]
     await incident.stop()
-    assert max(warm) <= 8 + 4
+    assert max(warm) <= symbols + 4

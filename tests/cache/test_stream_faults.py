@@ -6,12 +6,13 @@ Rule: docs/design.md#stream-fed, #stream-connections.
 
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 
 import pytest
 
 from mdcache.exchange.markets import Market
 from mdcache.sim.control.stream_faults import StreamFaultKind
-from tests.support.examples import exhaustive, thinned
+from tests.support.examples import thinned
 from tests.support.polled_streams import HANDSHAKES, INTERVALS, SYMBOLS, PolledStreams
 from tests.support.virtual_time import run
 
@@ -133,9 +134,8 @@ async def through_fault(market: Market, fault: Fault, *, closes_gate: bool, poll
     )
 
 
-@pytest.mark.parametrize("market", [Market.SPOT, *exhaustive(Market.USDM)])
-@pytest.mark.parametrize("name", thinned(FAULTS, 3))
-def test_a_fault_costs_no_lie_no_storm_and_no_more_than_polling(market: Market, name: str) -> None:
+@pytest.mark.parametrize(("name", "market"), thinned(product(FAULTS, [Market.SPOT, Market.USDM]), 6, 3))
+def test_a_fault_costs_no_lie_no_storm_and_no_more_than_polling(name: str, market: Market) -> None:
     polling = weight_of_polling(market)
     run(through_fault(market, FAULTS[name], closes_gate=name in CLOSES_THE_GATE, polling=polling))
 

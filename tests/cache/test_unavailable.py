@@ -12,7 +12,7 @@ from mdcache.events import BodyRejected, OddBody
 from mdcache.sim import Outage, SimConfig, SymbolSpec
 from mdcache.upstream.governor import GovernorSettings
 from mdcache.upstream.priority import Lane
-from tests.support.examples import exhaustive
+from tests.support.examples import long
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, ready
 from tests.support.virtual_time import EPOCH_MS
 
@@ -116,7 +116,7 @@ async def test_a_429_is_waited_out() -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.untraced
-@pytest.mark.parametrize("minutes", [2, *exhaustive(3)])
+@pytest.mark.parametrize("minutes", [2, *long(3)])
 async def test_tenfold_demand_stays_in_the_share_and_uses_it(minutes: int) -> None:
     config = SimConfig(spot_limit=600)
     w = await ready(VirtualDaemon(config, DaemonOptions(limits=GovernorSettings(weight_share=0.5))))

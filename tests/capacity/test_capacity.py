@@ -22,7 +22,7 @@ from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 from mdcache.settings import Settings
 from mdcache.sim import SimConfig
-from tests.support.examples import exhaustive
+from tests.support.examples import exhaustive, long
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon
 
 pytestmark = pytest.mark.virtual
@@ -202,9 +202,9 @@ def predicted(asked: Demand, ttl_s: float) -> CapacityPlan:
     [
         (Demand(Market.SPOT, 1, ("1m", "1h"), consumers=2, every_s=3.0), 7.0),
         (Demand(Market.USDM, 2, ("1m",), consumers=3, rows=100), 2.0),
-        *exhaustive(
+        *exhaustive((Demand(Market.SPOT, 1, ("1m", "1h"), consumers=1), 2.0)),
+        *long(
             (Demand(Market.SPOT, 3, ("1m", "5m", "15m", "1h", "4h", "1d"), consumers=3), 2.0),
-            (Demand(Market.SPOT, 1, ("1m", "1h"), consumers=1), 2.0),
             (Demand(Market.SPOT, 1, ("1s", "1m")), 2.0),
             (Demand(Market.SPOT, 1, ("1m", "5m")), 7.0),
             (Demand(Market.USDM, 2, ("1m", "4h"), consumers=3), 2.0),
@@ -227,7 +227,7 @@ async def test_the_exchange_charges_what_was_planned(asked: Demand, ttl_s: float
 @pytest.mark.parametrize(
     ("asked", "minutes"),
     [
-        pytest.param(Demand(Market.SPOT, 1, ("1m", "5m", "15m", "1h"), consumers=1), 60, marks=pytest.mark.exhaustive),
+        pytest.param(Demand(Market.SPOT, 1, ("1m", "5m", "15m", "1h"), consumers=1), 60, marks=pytest.mark.long),
         (Demand(Market.USDM, 2, ("1m", "5m"), consumers=3), 10),
         pytest.param(Demand(Market.USDM, 2, ("1m",), consumers=1, every_s=7.0), 20, marks=pytest.mark.exhaustive),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from mdcache.cli.app import app
+from mdcache.cli.app import application
 
 Run = Callable[..., Result]
 
@@ -25,6 +25,6 @@ def run(folder: Path) -> Run:
     """Runs the command line in this process: `run("check", "--json", MDCACHE_PORT="1")`."""
 
     def run(*arguments: str, **environ: str) -> Result:
-        return CliRunner().invoke(app, arguments, env=environ)
+        return CliRunner().invoke(application(), arguments, env=environ)
 
     return run

@@ -55,6 +55,7 @@ def commands(printed: str) -> list[list[str]]:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_both_with_0(folder: Path, number: signal.Signals) -> None:
     with running(folder) as (process, printed):
@@ -70,6 +71,7 @@ def test_a_signal_ends_both_with_0(folder: Path, number: signal.Signals) -> None
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_what_it_prints_shows_what_it_says(folder: Path) -> None:
     with (
         running(folder, "--state-dir", "kept") as (process, printed),
@@ -95,6 +97,7 @@ def test_what_it_prints_shows_what_it_says(folder: Path) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_the_readmes_demonstration_gives_the_answers_that_it_shows(folder: Path) -> None:
     text = (Path(__file__).parents[2] / "README.md").read_text().split("## A minute's demonstration")[1]
     block = next(each for each in text.split("```console\n")[1:] if "_sim/ban" in each).split("```")[0]
@@ -135,6 +138,7 @@ def test_a_taken_port_ends_it_with_1_before_anything_starts(
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_it_ends_with_1_if_one_of_both_does_and_takes_the_other_along(folder: Path) -> None:
     with running(folder) as (process, printed):
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -145,6 +149,7 @@ def test_it_ends_with_1_if_one_of_both_does_and_takes_the_other_along(folder: Pa
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_killed_it_takes_both_along(folder: Path) -> None:
     with running(folder) as (process, printed):
         urls = set(re.findall(r"http://127\.0\.0\.1:\d+", printed))

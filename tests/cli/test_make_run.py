@@ -95,6 +95,7 @@ def listens(url: str) -> bool:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_ctrl_c_ends_it_with_0(copy: Path) -> None:
     make = ("make", INSTALLED, "run", "SIM=1", f"RUN_PY={sys.executable}", "SIM_PORT=0")
     with running(copy, sys.executable, "-c", IN_A_TERMINAL, *make) as (process, url):
@@ -106,6 +107,7 @@ def test_ctrl_c_ends_it_with_0(copy: Path) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_without_a_terminal_signals_end_all_of_it(copy: Path, number: signal.Signals) -> None:
     make = ("make", INSTALLED, "run", "SIM=1", f"RUN_PY={sys.executable}", "SIM_PORT=0")
@@ -116,6 +118,7 @@ def test_without_a_terminal_signals_end_all_of_it(copy: Path, number: signal.Sig
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 @pytest.mark.parametrize("exchange", ["SIM_SEED=2", "SIM_ROWS=rows"])
 def test_another_exchange_does_not_find_the_rows_of_the_first(exchange: str) -> None:
     def command(*variables: str) -> str:
@@ -128,6 +131,7 @@ def test_another_exchange_does_not_find_the_rows_of_the_first(exchange: str) -> 
 
 @pytest.mark.long
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_a_clean_copy_installs_what_serves_and_no_more(copy: Path) -> None:
     make = ("make", "run", "SIM=1", "SIM_PORT=0")
     with running(copy, sys.executable, "-c", IN_A_TERMINAL, *make) as (process, url):

@@ -12,7 +12,7 @@ from mdcache.replay.processes import stream_settings
 from tests.support.processes import daemon, sim
 from tests.support.waiting import PATIENCE_S, until
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 PATHS = {  # the daemon's path, the exchange's, and topics
     "spot": ("/stream", "/stream", ["btcusdt@kline_1m", "ethusdt@kline_1s", "btcusdt@trade"]),

@@ -15,7 +15,7 @@ import pytest
 from tests.support.processes import daemon, sim
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 NOW = int(time.time() * 1000)
 SETTLED = f"/api/v3/klines?symbol=BTCUSDT&interval=1h&startTime={NOW - 40 * 86_400_000}&limit=500"

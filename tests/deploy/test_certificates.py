@@ -9,7 +9,7 @@ from tests.deploy.conftest import call, ours
 from tests.deploy.proxies import nginx
 from tests.support.processes import daemon, sim
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 QUESTION = "/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=2"
 

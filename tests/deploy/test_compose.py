@@ -12,7 +12,7 @@ from mdcache.settings import Settings, load
 from tests.deploy.conftest import DEPLOY, ROOT, call, ours
 from tests.support.programs import find
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 TEXT = (DEPLOY / "compose.yaml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.deploy.conftest import DEPLOY, ROOT, call, ours
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 DOCKERFILE = (DEPLOY / "docker" / "Dockerfile").read_text()
 

@@ -15,7 +15,7 @@ from tests.support.processes import daemon, free_port, running, sim
 from tests.support.programs import find
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 ASKED = 12
 

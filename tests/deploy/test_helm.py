@@ -17,7 +17,7 @@ from mdcache.settings import load
 from tests.deploy.chart import CHART, EVERYTHING, container, one, refusal, render
 from tests.deploy.conftest import ROOT, Tool
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 VERSIONS = ("1.25", "1.31", "1.37")
 

@@ -12,7 +12,7 @@ from tests.deploy.chart import EVERYTHING, notes, one, refusal, render
 from tests.deploy.conftest import DEPLOY, ROOT, Tool
 from tests.support.programs import promtool
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 ELSEWHERE = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "elsewhere"}}}]
 RULES = {"prometheusRule": {"enabled": True}}

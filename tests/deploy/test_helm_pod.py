@@ -12,7 +12,7 @@ from mdcache.settings import Settings, load
 from tests.deploy.chart import CHART, EVERYTHING, container, notes, one, parsed, refusal, render
 from tests.deploy.conftest import Tool
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 REPLICAS = {"replicas": 3, "redis": {"enabled": True}, "secrets": {"redisUrl": "redis://redis:6379/0"}}
 

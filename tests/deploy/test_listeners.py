@@ -21,7 +21,7 @@ from tests.support.daemon_process import DaemonProcess
 from tests.support.processes import sim
 from tests.support.waiting import PATIENCE_S, eventually
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 EVENTS = "/v1/stream?market=spot&symbols=BTCUSDT&intervals=1s,1m"
 QUIET = "/v1/stream?market=spot&symbols=BTCUSDT&intervals=1w&closed=true"

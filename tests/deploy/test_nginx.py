@@ -13,7 +13,7 @@ from tests.deploy.proxies import Upstream, certificate, client_of, nginx, nginx_
 from tests.support.processes import daemon, free_port, sim
 from tests.support.programs import find
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 TOKEN = "sesame"
 

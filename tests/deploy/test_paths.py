@@ -16,7 +16,7 @@ from tests.deploy.proxies import OK, Address, Upstream, haproxy, nginx
 from tests.support.processes import daemon, free_port, sim
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 PROXIES = ("haproxy", "nginx")
 TOKEN = "Authorization: Bearer sesame"

@@ -7,7 +7,7 @@ import pytest
 
 from tests.deploy.conftest import DEPLOY, ROOT, Tool
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 PAGE = (ROOT / "docs" / "deploy.md").read_text()
 

@@ -9,7 +9,7 @@ from mdcache.settings import Settings, load
 from tests.deploy.conftest import DEPLOY, ROOT, call
 from tests.support.programs import find
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 UNIT = DEPLOY / "systemd" / "mdcache.service"
 MOST_EXPOSED = 15  # tenths; systemd calls everything under 2.0 "OK"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer.main
 
-from mdcache.cli.app import app
+from mdcache.cli.app import application
 from mdcache.exchange.markets import KLINE_ENDPOINTS
 from mdcache.serving.routes import CHART_FILES, DOCS_FILES, OPS_PATHS, PAGE_FILES
 from mdcache.settings import Settings
@@ -60,7 +60,7 @@ def test_every_operators_path_is_documented() -> None:
 
 
 def test_every_command_is_documented() -> None:
-    group = typer.main.get_group(app)
+    group = typer.main.get_group(application())
     table = section(PAGES["cli.md"], "Commands")
     assert set(re.findall(r"^\| `mdcache (\w+)", table, re.MULTILINE)) == set(group.commands)
 

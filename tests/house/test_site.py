@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.programs import find
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

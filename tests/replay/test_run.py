@@ -18,6 +18,7 @@ from mdcache.replay.processes import free_port, running
 from mdcache.replay.run import ReplayPlan, ReplayResult
 from mdcache.replay.sides import side_result
 from tests.cli.conftest import Run
+from tests.support.examples import long
 
 pytestmark = pytest.mark.processes
 
@@ -76,7 +77,7 @@ def test_a_process_that_ends_says_why() -> None:
         pass
 
 
-@pytest.mark.parametrize("processors", [4, pytest.param(3, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("processors", [3, *long(4)])
 def test_a_short_one(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: int) -> None:
     """Two symbols against a limit of 110: all sides begin alike, and the one without mdcache is banned."""
     load = ("--seconds", "10", "--symbols", "2", "--limit", "110")

@@ -5,7 +5,7 @@ import pytest
 from mdcache.replay.consumers import INTERVALS, WEIGHT, ConsumerAnswer, ReplayLoad
 from mdcache.replay.run import ReplayPlan, SideSetup, play_sides
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 SYMBOLS, SECONDS = 5, 32.0
 COLD_S = 12  # then every topic has sent its first frame; 20 s are left

@@ -16,7 +16,7 @@ from tests.support.redis_row_store import INDEX, KEY, WIDTH, block, pull, push, 
 from tests.support.redis_servers import RedisServer, running_redis
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 
 def keys_of(server: RedisServer) -> list[bytes]:

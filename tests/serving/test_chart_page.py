@@ -117,6 +117,7 @@ def open_chart(window: Browser, url: str, **series: str) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_candles_live_with_holes_and_stale_spans(window: Browser) -> None:
     with sim() as exchange, httpx.Client(base_url=f"{exchange}/_sim/", trust_env=False) as control:
 

@@ -67,6 +67,7 @@ async def test_there_is_no_other_file(path: str) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_in_a_browser_a_first_try_is_fetched_and_the_second_is_a_hit(window: Browser) -> None:
     """Whatever the page is told to ask for first; the browser's own cache must not answer for the daemon's."""
     with sim() as upstream, daemon(upstream) as (url, _):

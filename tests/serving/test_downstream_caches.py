@@ -12,7 +12,7 @@ from tests.support.processes import Process, daemon, free_port, running, sim
 from tests.support.programs import find
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 KLINES = "/api/v3/klines"
 MICROS = {"x-mbx-time-unit": "MICROSECOND"}

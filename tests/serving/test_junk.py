@@ -11,7 +11,7 @@ import pytest
 from mdcache.events import BackgroundTaskFailed, BodyRejected
 from mdcache.exchange.endpoints import ENDPOINTS
 from tests.serving.test_snapshots import QUESTIONS
-from tests.support.examples import exhaustive, thinned
+from tests.support.examples import exhaustive, long, thinned
 from tests.support.junk import junk
 from tests.support.served_daemon import ServedDaemon
 from tests.support.sim_transport import SimTransport
@@ -60,7 +60,7 @@ def served() -> tuple[ServedDaemon, JunkTransport]:
     return w, transport
 
 
-@pytest.mark.parametrize(("status", "body"), thinned(product([200, 400, 404, 403, 418, 429, 500, 503], BODIES), 5))
+@pytest.mark.parametrize(("status", "body"), thinned(product([200, 400, 404, 403, 418, 429, 500, 503], BODIES), 5, 7))
 async def test_junk_is_an_error_of_ours_for_every_status(status: int, body: bytes) -> None:
     w, transport = served()
     for path, query in [KLINE_QUESTIONS[0], ("/api/v3/ticker/price", "symbol=BTCUSDT")]:
@@ -71,7 +71,7 @@ async def test_junk_is_an_error_of_ours_for_every_status(status: int, body: byte
     assert not w.matching_events(lambda event: isinstance(event, BackgroundTaskFailed))
 
 
-@pytest.mark.parametrize("seed", [*range(2), *exhaustive(*range(2, 12))])
+@pytest.mark.parametrize("seed", [*range(2), *exhaustive(2, 3), *long(*range(4, 12))])
 async def test_generated_junk_never_ends_as_500_and_is_passed_on_as_it_is(seed: int) -> None:
     rng = random.Random(seed)
     questions = [*KLINE_QUESTIONS, *INFO_QUESTIONS, *rng.sample(QUESTIONS, 25)]

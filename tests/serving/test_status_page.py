@@ -49,6 +49,7 @@ async def test_the_script_sets_text_never_markup() -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
     house = ServingHarness()
     busy(house)
@@ -135,6 +136,7 @@ def test_all_of_it_in_light_dark_and_on_a_phone(window: Browser) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_a_spent_budget_and_old_answers_are_amber(window: Browser) -> None:
     """The readiness, the event and the shares are the daemon's; here they are as it states them."""
     house = ServingHarness()
@@ -164,6 +166,7 @@ def test_a_spent_budget_and_old_answers_are_amber(window: Browser) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_everything_has_a_name_as_the_browser_computes_it(window: Browser) -> None:
     house = ServingHarness()
     fill(house, 3)
@@ -185,6 +188,7 @@ def test_everything_has_a_name_as_the_browser_computes_it(window: Browser) -> No
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_five_thousand_series(window: Browser) -> None:
     house = ServingHarness()
     fill(house, 5_000)
@@ -236,6 +240,7 @@ def test_five_thousand_series(window: Browser) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_every_value_is_shown_as_text(window: Browser) -> None:
     house = ServingHarness()
     add(house, HOSTILE)
@@ -262,6 +267,7 @@ def test_every_value_is_shown_as_text(window: Browser) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_it_pauses_and_says_when_the_daemon_is_gone(window: Browser) -> None:
     house = ServingHarness()
     with served(house) as url:
@@ -282,6 +288,7 @@ def test_it_pauses_and_says_when_the_daemon_is_gone(window: Browser) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_a_ban_as_the_simulated_exchange_speaks_it(window: Browser) -> None:
     with sim() as upstream, daemon(upstream) as (url, _), httpx.Client(base_url=url, trust_env=False) as client:
         for symbol in ("BTCUSDT", "ETHUSDT"):
@@ -332,6 +339,7 @@ def test_a_ban_as_the_simulated_exchange_speaks_it(window: Browser) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_the_operators_hand_on_the_gate_shows(window: Browser) -> None:
     house = ServingHarness()
     house.governor.close_gate(Family.FUTURES, 3_700.0)

@@ -19,9 +19,21 @@ def exhaustive(*cases: object) -> list[pytest.ParameterSet]:
     ]
 
 
-def thinned(cases: Iterable[object], every: int) -> list[object]:
-    """Return all cases, of which each `every`th one alone runs without `--exhaustive`."""
-    return [each for n, case in enumerate(cases) for each in ([case] if n % every == 0 else exhaustive(case))]
+def long(*cases: object) -> list[pytest.ParameterSet]:
+    """Return cases (a tuple: of several parameters) that run in the long tests only."""
+    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.long) for case in cases]
+
+
+def thinned(cases: Iterable[object], every: int, exhaustive_every: int = 1) -> list[object]:
+    """Return all cases: each `every`th runs always, each `exhaustive_every`th with `--exhaustive`, others if long."""
+
+    def marked(n: int, case: object) -> object:
+        if n % every == 0:
+            return case
+        (param,) = exhaustive(case) if n % exhaustive_every == 0 else long(case)
+        return param
+
+    return [marked(n, case) for n, case in enumerate(cases)]
 
 
 def seeds(few: int, many: int) -> list[pytest.ParameterSet]:

@@ -43,6 +43,7 @@ def metrics_in(expression: str) -> set[str]:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 def test_promtool_takes_the_configuration_and_its_rules() -> None:
     done = promtool("check", "config", str(RULES / "prometheus.yaml"))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -50,6 +51,7 @@ def test_promtool_takes_the_configuration_and_its_rules() -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.untraced
 @pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
 def test_promtool_runs_the_unit_tests(path: Path) -> None:
     done = promtool("test", "rules", str(path))

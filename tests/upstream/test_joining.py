@@ -5,10 +5,10 @@ from itertools import product
 import pytest
 
 from mdcache.exchange.markets import Family
-from tests.support.examples import exhaustive, thinned
+from tests.support.examples import exhaustive, long, thinned
 from tests.support.governor_replicas import GovernorReplica, GovernorReplicas
 
-pytestmark = pytest.mark.virtual
+pytestmark = [pytest.mark.virtual, pytest.mark.untraced]
 
 
 def ready(replica: GovernorReplica) -> bool:
@@ -51,7 +51,7 @@ async def test_a_second_and_a_third_on_an_empty_store_share_from_the_next_minute
 
 
 @pytest.mark.parametrize(
-    ("second", "apart_s", "unmeasured"), thinned(product([5, 30, 58, 59.5], [0.05, 0.6, 3.0], [False, True]), 7)
+    ("second", "apart_s", "unmeasured"), thinned(product([5, 30, 58, 59.5], [0.05, 0.6, 3.0], [False, True]), 7, 24)
 )
 async def test_a_replica_that_was_ready_stays_ready(second: float, apart_s: float, *, unmeasured: bool) -> None:
     """Another joins, the minute changes, the store is away for a while: a balancer must not take it away for that."""
@@ -154,8 +154,8 @@ async def test_one_killed_and_replaced_just_after_the_store_restarted_costs_no_m
 @pytest.mark.parametrize(
     ("assumed", "running", "joins", "killed"),
     [
-        *exhaustive((3, 2, True, False)),  # another joins beside it
-        *exhaustive((3, 2, True, True)),  # one of the two that vanished is dead: nobody knows which
+        *long((3, 2, True, False)),  # another joins beside it
+        *long((3, 2, True, True)),  # one of the two that vanished is dead: nobody knows which
         (2, 3, False, True),  # there are more than the settings say, and the store has seen it
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.rate_limits import INITIAL_LIMIT
 from mdcache.upstream.replicas.protocol import DrawReply, DrawRequest
-from tests.support.examples import exhaustive
+from tests.support.examples import exhaustive, long
 from tests.support.fake_exchange import refuse
 from tests.support.governor_replicas import GovernorReplicas, two
 
@@ -91,7 +91,7 @@ async def test_each_continues_at_once_when_the_store_is_lost() -> None:
         assert await replica.read(within_s=0.2) == "ok"
 
 
-@pytest.mark.parametrize("at_s", [57, *exhaustive(5)])
+@pytest.mark.parametrize("at_s", [57, *long(5)])
 async def test_a_store_that_lost_its_data_is_not_trusted_until_the_next_minute(at_s: int) -> None:
     fleet = GovernorReplicas(share=100)
     three = [await fleet.replica() for _ in range(3)]
@@ -110,9 +110,7 @@ async def test_a_store_that_lost_its_data_is_not_trusted_until_the_next_minute(a
     assert max(fleet.spent().values()) <= 100, fleet.spent()
 
 
-@pytest.mark.parametrize(
-    ("count", "at_s", "skew_ms"), [(4, 58.7, 300), *exhaustive((4, 5, 0), (4, 59.9, 300), (6, 5, 300))]
-)
+@pytest.mark.parametrize(("count", "at_s", "skew_ms"), [(4, 58.7, 300), *long((4, 5, 0), (4, 59.9, 300), (6, 5, 300))])
 async def test_all_that_is_lost_at_once_is_noticed_once(count: int, at_s: float, skew_ms: int) -> None:
     """Each replica shows that the store has less than it confirmed: that is no further loss, and no further replica."""
     fleet = GovernorReplicas(share=600, assumed=count)
@@ -130,7 +128,7 @@ async def test_all_that_is_lost_at_once_is_noticed_once(count: int, at_s: float,
     assert max(spent) <= fleet.share, spent
 
 
-@pytest.mark.parametrize("twice", [True, *exhaustive(False)])
+@pytest.mark.parametrize("twice", [True, *long(False)])
 async def test_a_server_that_is_asked_again_with_what_it_had_before_is_noticed(*, twice: bool) -> None:
     """A primary that was cut off has the same run, and a budget of which less was drawn."""
     fleet = GovernorReplicas(share=100)
@@ -225,7 +223,7 @@ async def test_a_replica_that_never_saw_the_store_assumes_how_many_there_are() -
     assert 20 <= max(fleet.spent().values()) <= 25  # by reads of 5
 
 
-@pytest.mark.parametrize("skew_ms", [3_600_000, *exhaustive(-3_600_000)])
+@pytest.mark.parametrize("skew_ms", [3_600_000, *long(-3_600_000)])
 async def test_the_time_of_a_wall_clock_that_is_hours_off_is_not_used(skew_ms: int) -> None:
     """Of a replica that was never asked, and was the first there."""
     fleet = GovernorReplicas(share=100, assumed=3)

@@ -1,21 +1,26 @@
 """Every order of a few steps of three replicas and their store: never over the share.
 
-Three steps with `--exhaustive` (`make test`, `make test-long`), two otherwise.
+Two steps from each start, three from some with `--exhaustive` (`make test`), from all in `make test-long`.
 """
 
 import pytest
 
+from tests.support.examples import exhaustive, long
 from tests.upstream import small_model
 from tests.upstream.small_model import ALLOWED, NAMES, SERVER, STARTS, at, draw, explored, forgotten, killed, left, over
 
 pytestmark = pytest.mark.untraced
 
 
-@pytest.mark.parametrize("start", STARTS)
-def test_no_order_of_steps_spends_more_than_the_share(start: str, pytestconfig: pytest.Config) -> None:
-    exhaustive = pytestconfig.getoption("exhaustive")
-    states, highest = explored(STARTS[start], 3 if exhaustive else 2)
-    assert states > (500 if exhaustive else 50)
+THREE = [(start, 3) for start in STARTS]
+
+
+@pytest.mark.parametrize(
+    ("start", "depth"), [*((start, 2) for start in STARTS), *exhaustive(*THREE[::2]), *long(*THREE[1::2])]
+)
+def test_no_order_of_steps_spends_more_than_the_share(start: str, depth: int) -> None:
+    states, highest = explored(STARTS[start], depth)
+    assert states > (500 if depth == 3 else 50)
     if "empty" not in start:
         assert highest > 0.6 * ALLOWED  # the model does spend
 

@@ -8,7 +8,7 @@ from tests.support.browser import Browser
 from tests.support.daemon_process import DaemonProcess
 from tests.support.processes import sim
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
 LISTEN = """
 window.opens = [];
