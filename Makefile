@@ -63,25 +63,31 @@ CHECK_PYTHON = \
     || { echo "this Python has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
 
 # Made anew when the lock changes, so that nothing that left the lock lingers.
-$(LOCKED): requirements-dev.lock
+$(LOCKED): requirements-build.lock requirements-dev.lock
 	@$(CHECK_PYTHON)
 	@echo "making $(VENV) from requirements-dev.lock …"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@$(PIP_INSTALL) --require-hashes -r requirements-build.lock
+	@$(PIP_INSTALL) --require-hashes --no-build-isolation -r requirements-dev.lock
 	@touch $@
 
-$(RUN_READY): requirements.lock
+# Without what installed it, and without symbols for debuggers; the first start compiles the modules that it imports.
+$(RUN_READY): requirements-build.lock requirements.lock
 	@$(CHECK_PYTHON)
 	@echo "making $(RUN_VENV) from requirements.lock …"
 	@$(PYTHON) -m venv --clear $(RUN_VENV)
-	@$(RUN_VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(RUN_VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r requirements-build.lock
+	@$(RUN_VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes --no-build-isolation \
+	  -r requirements.lock
+	@$(RUN_VENV)/bin/python -m pip uninstall -qq --yes pip setuptools
 	@touch $@
 
-$(FUZZ_READY): requirements.lock tests/fuzz/requirements.lock
+$(FUZZ_READY): requirements-build.lock requirements.lock tests/fuzz/requirements.lock
 	@$(CHECK_PYTHON)
 	@echo "making $(FUZZ_VENV) …"
 	@$(PYTHON) -m venv --clear $(FUZZ_VENV)
-	@$(FUZZ_VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(FUZZ_VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-build.lock
+	@$(FUZZ_VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --no-build-isolation -r requirements.lock
 	@$(FUZZ_VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: \
 	  -r tests/fuzz/requirements.lock \
 	  || { echo "atheris has no wheel for this Python or machine (Linux and macOS, 3.11 to 3.13, have one)" >&2; exit 1; }
@@ -202,12 +208,14 @@ dashboards: $(READY) ## write grafana/dashboards anew from grafana/*.py
 
 # Resolves the ranges of pyproject.toml for every platform and Python >= 3.11. uv lives in a folder of
 # its own; the header and the index's address stay out, so that the files are the same wherever made.
+# What serves has wheels, but for one package: no other may run a setup.py at each installation.
 UV_COMPILE = .run/lock/bin/uv pip compile --quiet --no-config --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-header --no-emit-index-url --no-annotate
 
 lock: ## write requirements.lock and requirements-dev.lock anew, from the ranges in pyproject.toml
 	@test -x .run/lock/bin/uv || { $(PYTHON) -m venv .run/lock && .run/lock/bin/pip install -qq uv==$(UV_VERSION); }
-	@$(UV_COMPILE) pyproject.toml -o requirements.lock
+	@$(UV_COMPILE) --group build -o requirements-build.lock
+	@$(UV_COMPILE) --only-binary :all: --no-binary openapi-ui-bundles pyproject.toml -o requirements.lock
 	@$(UV_COMPILE) pyproject.toml --all-extras --group dev --constraint requirements.lock -o requirements-dev.lock
 	@$(UV_COMPILE) --group fuzz -o tests/fuzz/requirements.lock
 

@@ -1,6 +1,6 @@
 """Write a bill of materials of what serves, in CycloneDX's form: `python -m tools.sbom > sbom.json`.
 
-It names the locked packages, what they need, and the programs of other languages that two of them carry.
+It names the locked packages, what they need, and the programs for browsers that two of them carry.
 """
 
 import json

@@ -18,7 +18,7 @@ from mdcache.replay.processes import free_port
 ROOT = Path(__file__).parents[2]
 START_S = 120.0
 INSTALLED = "--old-file=.venv-run/.ready"  # make: never mind the environment, RUN_PY is another
-MAX_PACKAGES, MAX_MB = 45, 130
+MAX_PACKAGES, MAX_MB = 43, 65
 
 # Copies its standard input to a new terminal, so that "\x03" is Ctrl-C, and returns the command's exit code.
 IN_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])) % 256)"

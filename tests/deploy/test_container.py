@@ -30,7 +30,7 @@ def test_every_base_image_is_pinned_and_the_last_stage_is_not_root() -> None:
 
 def test_every_install_checks_hashes_or_needs_no_index() -> None:
     installs = re.findall(r"pip[^&\n]* install ([^&]*)", DOCKERFILE)
-    assert len(installs) == 3
+    assert len(installs) == 4
     for options in installs:
         assert "--require-hashes" in options or "--no-index" in options, options
 

@@ -16,7 +16,7 @@ import mdcache
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKS = ["requirements.lock", "requirements-dev.lock"]
+LOCKS = ["requirements-build.lock", "requirements.lock", "requirements-dev.lock"]
 ENDS = ["-py3-none-any.whl", ".tar.gz"]
 PINNED = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
 
