@@ -26,6 +26,8 @@ FUZZ_READY := $(FUZZ_VENV)/.ready
 # make fuzz [SECONDS=600] [TARGETS="some of them"]
 SECONDS := 600
 TARGETS ?=
+# make soak [MINUTES=60]
+MINUTES := 60
 
 # make run SIM=1 [SIM_PORT=8701] [SIM_SEED=1] [SIM_ROWS=folder of recorded rows]
 SIM ?=
@@ -47,7 +49,7 @@ ONCE ?=
 CLIENTS ?=
 PYTHON2 ?= python2.7
 
-.PHONY: help setup run programs quick test test-long test-kill system faults fuzz test-clients test-examples test-streams test-autobahn lint format lock bench demo incident listeners picture replicas redis-costs restart dashboards generate docs run-replicas sbom audit clean
+.PHONY: help setup run programs quick test test-long test-kill system faults soak fuzz test-clients test-examples test-streams test-autobahn lint format lock bench demo incident listeners picture replicas redis-costs restart dashboards generate docs run-replicas sbom audit clean
 
 help: ## list the targets
 	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -120,7 +122,7 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m coverage run -m pytest -n 4 --dist loadfile --no-loadscope-reorder --exhaustive
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
-	@echo "slow jobs, not run here: make test-long, make test-kill, make system, make faults, make test-clients, make test-examples, make test-streams, make test-autobahn, make fuzz, make bench, make demo, make incident, make restart, make replicas"
+	@echo "slow jobs, not run here: make test-long, make test-kill, make system, make faults, make soak, make test-clients, make test-examples, make test-streams, make test-autobahn, make fuzz, make bench, make demo, make incident, make restart, make replicas"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
 	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/cli/test_make_run.py tests/candles tests/upstream tests/relay tests/cache tests/stores tests/replicas/test_oracle.py -m "long or not long" --exhaustive
@@ -142,6 +144,9 @@ test-kill: $(READY) ## kill -9 the daemon under load, 100 times; KILLS=10 for fe
 
 faults: $(READY) ## every fault upon a real daemon, for longer than in make test; writes docs/reliability.md (4 min)
 	@$(PY) -m tests.faults
+
+soak: $(READY) ## the incident on three replicas, a fault every 30 s, judged; MINUTES=60; PAGE=1: writes docs/reliability.md
+	@$(PY) -m bench.soak --minutes $(MINUTES) $(if $(PAGE),--page)
 
 fuzz: $(FUZZ_READY) ## fuzz what parses bytes of strangers, guided by coverage (.fuzz); SECONDS=60 TARGETS="rows frames"
 	@$(FUZZ_VENV)/bin/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)

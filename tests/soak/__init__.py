@@ -1,0 +1,1 @@
+"""What `make soak` would say of records that are made up."""
