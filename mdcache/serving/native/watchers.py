@@ -139,7 +139,7 @@ class SeriesWatcher:
 
     def _find_revisions(self, series: Series) -> None:
         """Find closed candles that are printed differently than they were shown."""
-        newest_ms, tail = max(series.revised_as_of.values(), default=-1), series.live_tail
+        newest_ms, tail = _revised_ms(series), series.live_tail
         found: set[int] = set()
         if self._checked_ms is not None and newest_ms > self._checked_ms:
             found = {open_ms for open_ms, as_of_ms in series.revised_as_of.items() if as_of_ms > self._checked_ms}
@@ -165,6 +165,9 @@ class SeriesWatcher:
             framed = await self._sources.frames.wait_for_frame(answer.series, min(left_s, _FOLLOW_EACH_S))
             if self._wants_open() and (framed or not wanted_open):
                 return
+            if _revised_ms(answer.series) > (self._checked_ms or -1):
+                self._find_revisions(answer.series)
+                self._tell()
             if framed and self._closed_until_ms(answer.series) > self.changes.until_ms:
                 return
 
@@ -232,6 +235,10 @@ class SeriesWatchers:
         """End all watchers."""
         watchers, self._watchers = list(self._watchers.values()), {}
         await asyncio.gather(*(watcher.aclose() for watcher in watchers))
+
+
+def _revised_ms(series: Series) -> int:
+    return max(series.revised_as_of.values(), default=-1)
 
 
 def _endpoint(key: SeriesKey) -> KlineEndpoint:

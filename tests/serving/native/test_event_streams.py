@@ -3,6 +3,7 @@
 Rule: docs/design.md#events.
 """
 
+import asyncio
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -258,6 +259,26 @@ async def test_what_an_audit_mends_is_sent_without_looking_at_what_lies_between(
     after = await w.get(query=old)
     assert after.body == w.exchange.truth("/api/v3/klines", old.decode(), at_ms=w.clock.true_ms())
     assert after.headers["etag"] != before.headers["etag"]
+
+
+async def test_what_an_audit_mends_is_sent_before_the_next_close() -> None:
+    w = world()
+    query = "market=spot&symbols=BTCUSDT&intervals=1d&closed=true"
+    client = await listen(w, query)
+    since = json.loads((await w.get("/v1/candles", f"{query}&limit=10".encode())).body)["token"]
+    waiting = asyncio.create_task(w.get("/v1/candles", f"{query}&limit=10&since={since}&wait=60".encode()))
+    await w.clock.sleep(3.0)
+    (series,) = [each for each in w.library if each.key.interval == "1d"]
+    day_ms = w.clock.true_ms() // 86_400_000 * 86_400_000 - 5 * 86_400_000
+    w.exchange.control.revise("/api/v3/klines", "BTCUSDT", "1d", day_ms, volume="1", trades=3)
+    window = Window(WindowKind.RANGE, day_ms, day_ms + 86_400_000, 1000)
+    assert (await w.flights.reread(series, window, Priority(Lane.LOW, w.clock.now() + 8.0))).confirmed
+    before = len(w.calls())
+    await w.clock.sleep(5.0)
+    assert [event.row[0] for event in client.named("revised")] == [day_ms]
+    assert waiting.done()
+    assert waiting.result().status == 200
+    assert len(w.calls()) - before <= 1
 
 
 async def test_rows_that_are_shown_unfinished_are_closed_once_and_then_revised() -> None:
