@@ -14,7 +14,7 @@ from tests.support.asgi_client import Response, ask
 from tests.support.event_client import EventClient
 from tests.support.served_daemon import TOKEN, ServedDaemon
 from tests.support.virtual_time import run
-from tools import openapi
+from tools import openapi, openapi_operations
 from tools.openapi_schemas import Json
 
 _TOKEN = {"authorization": f"Bearer {TOKEN}"}
@@ -41,7 +41,7 @@ _OWN_REFUSALS: tuple[tuple[str, str, str, dict[str, str], bytes], ...] = (
     ("post", "/v1/admin/purge", "", {}, b"{}"),
     ("post", "/v1/admin/purge", "", _TOKEN, b'{"symbols":["BTCUSDT"]}'),
     ("post", "/v1/admin/gate", "", _TOKEN, b'{"family":"spot","action":"close"}'),
-    ("post", "/v1/admin/warm", "", _TOKEN, json.dumps(openapi.COMMANDS["WarmupCommand"]).encode()),
+    ("post", "/v1/admin/warm", "", _TOKEN, json.dumps(openapi_operations.COMMANDS["WarmupCommand"]).encode()),
 )
 _ADMIN = "/v1/admin/"
 _LISTEN_S = 32.0  # the virtual time begins half a minute before a close
@@ -96,7 +96,7 @@ async def _refused(daemon: ServedDaemon, path: str, query: str) -> Json:
 
 
 async def _own_refusals(daemon: ServedDaemon) -> list[Json]:
-    command = json.dumps(openapi.COMMANDS["WarmupCommand"]).encode()
+    command = json.dumps(openapi_operations.COMMANDS["WarmupCommand"]).encode()
     await ask(daemon.app, "/v1/admin/warm", b"", method="POST", headers=_TOKEN, body=command)  # a second one is refused
     found = []
     for method, path, query, headers, body in _OWN_REFUSALS:

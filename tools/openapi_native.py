@@ -96,6 +96,41 @@ def operation(path: str) -> Json:
             raise ValueError(f"{path} is served, and described nowhere")
 
 
+def events() -> Json:
+    """Return the operation of Server-Sent Events."""
+
+    def parameter(name: str, text: str, schema: Json, *examples: str) -> Json:
+        shown = {"example": examples[0]} if examples else {}
+        needed = bool(examples)
+        return {"name": name, "in": "query", "required": needed, "description": text, "schema": schema, **shown}
+
+    last_id = {"name": "Last-Event-ID", "in": "header", "description": "Where it was.", "schema": {"type": "string"}}
+    refused = {"400": schemas.error("The question is wrong.", (), schemas.UNCACHED)}
+    refused["410"] = schemas.error("`Last-Event-ID` is too old to resume from.", [-1130], schemas.UNCACHED)
+    return {
+        "summary": "Candles as Server-Sent Events",
+        "description": "Events `candle`, `closed`, `revised`, `stale` and `fresh`; the `id` of each is a position that "
+        "`Last-Event-ID` resumes from. A comment comes every 15 s without an event.",
+        "parameters": [
+            parameter("market", "The market.", {"type": "string", "enum": [market.value for market in Market]}, "spot"),
+            parameter("symbols", "Symbols, separated by commas.", {"type": "string"}, "BTCUSDT,ETHUSDT"),
+            parameter("intervals", "Intervals, separated by commas.", {"type": "string"}, "1m"),
+            parameter("closed", "Closed candles only.", {"type": "string", "enum": ["true", "false"]}),
+            last_id,
+        ],
+        "responses": {
+            "200": {
+                "description": "Events.",
+                "headers": schemas.UNCACHED,
+                **schemas.content({"type": "string"}, "text/event-stream"),
+            },
+            **refused,
+            "502": ref("responses", "Status502"),
+            "503": ref("responses", "Status503"),
+        },
+    }
+
+
 def _candles(more: list[Json]) -> Json:
     made = _question(more)
     made["responses"]["200"]["headers"] |= {"X-MDCache-Left-Out": ref("headers", "X-MDCache-Left-Out")}

@@ -8,8 +8,8 @@ import pytest
 
 from mdcache.client import AsyncClient, Candle, Refused, StaleData, Unavailable
 from mdcache.client.calls import ExchangeTime
-from tests.serving.native.test_candles import MINUTE, truth, world
 from tests.support.app_transport import AppTransport
+from tests.support.candles_questions import MINUTE, truth, world
 from tests.support.served_daemon import ServedDaemon
 
 pytestmark = pytest.mark.virtual

@@ -21,7 +21,7 @@ from mdcache.serving.errors import TABLE
 from mdcache.serving.routes import NATIVE_PATHS, OPS_PATHS, ROUTES, STREAM_PATH, PathKind
 from mdcache.serving.streams.paths import parse_stream_path
 from tests.support.serving_harness import ServingHarness
-from tools import openapi, openapi_streams
+from tools import openapi, openapi_operations, openapi_streams
 from tools.openapi_schemas import RESPONSE_HEADERS
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +110,7 @@ async def test_the_operators_paths_take_the_method_they_are_described_with(path:
 
 def test_a_path_without_a_description_is_an_error() -> None:
     with pytest.raises(ValueError, match="described nowhere"):
-        openapi._operation("/v1/new")
+        openapi_operations.operations("/v1/new")
 
 
 @pytest.mark.processes

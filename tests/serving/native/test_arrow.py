@@ -12,7 +12,7 @@ from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
 from mdcache.serving.native import arrow_tables
 from mdcache.serving.native.arrow_tables import MEDIA_TYPE, ArrowTable
-from tests.serving.native.test_candles import PATH, TWO, get, series, world
+from tests.support.candles_questions import PATH, TWO, get, series, world
 
 pytestmark = pytest.mark.virtual
 

@@ -1,55 +1,17 @@
-"""`/v1/candles`: many series in one answer, as Binance has them, with errors in their places and tokens.
+"""`/v1/candles`: many series in one answer, as Binance has them, with errors in their places.
 
 Rule: docs/design.md#native.
 """
 
 import asyncio
-import gzip
 import json
-import zlib
 from typing import Any
 
 import pytest
 
-from mdcache.serving.http.response_cycle import PARTS
-from mdcache.serving.native import native_app
-from mdcache.serving.native.tokens import write_token
-from mdcache.sim import SimConfig
-from tests.support.asgi_client import REMOTE_PEER, Response, ask
-from tests.support.served_daemon import ServedDaemon
-from tests.support.virtual_daemon import DaemonOptions
+from tests.support.candles_questions import MINUTE, TWO, get, series, truth, world
 
 pytestmark = pytest.mark.virtual
-
-PLENTY = SimConfig(spot_limit=1_000_000, futures_limit=1_000_000)
-PREFIX = {"spot": "/api/v3/", "usdm": "/fapi/v1/", "coinm": "/dapi/v1/"}
-PATH = "/v1/candles"
-TWO = "market=spot&symbols=BTCUSDT,ETHUSDT&intervals=1m,1h"
-MINUTE = 60_000
-
-
-def world(**options: Any) -> ServedDaemon:
-    w = ServedDaemon(PLENTY, DaemonOptions(**options))
-    w.exchange.control.latency(before_s=0.03, after_s=0.03)
-    return w
-
-
-async def get(w: ServedDaemon, query: str, path: str = PATH, **headers: str) -> Response:
-    return await w.get(path, query.encode(), **headers)
-
-
-def truth(w: ServedDaemon, market: str, symbol: str, interval: str, as_of_ms: int, rest: str) -> list[list[Any]]:
-    """What Binance sends at a moment, as the native API prints it."""
-    path = f"{PREFIX[market]}klines"
-    sent = w.exchange.truth(path, f"symbol={symbol}&interval={interval}&{rest}", {}, at_ms=as_of_ms)
-    return [[*row[:11], row[6] < as_of_ms] for row in json.loads(sent)]
-
-
-async def series(w: ServedDaemon, query: str, **headers: str) -> list[dict[str, Any]]:
-    reply = await get(w, query, **headers)
-    assert reply.status == 200, reply.body
-    found: list[dict[str, Any]] = json.loads(reply.body)["series"]
-    return found
 
 
 @pytest.mark.parametrize(
@@ -195,68 +157,6 @@ async def test_the_directives_count_as_everywhere() -> None:
     assert all(each["as_of"] >= as_of for each in await series(w, TWO, x_mdcache_min_as_of=str(as_of)))
 
 
-async def test_a_token_names_what_changed_and_nothing_new_is_no_content() -> None:
-    w = world(derive=False)
-    first = json.loads((await get(w, f"{TWO}&closed=true")).body)
-    since = f"{TWO}&closed=true&since={first['token']}"
-    none = await get(w, since)
-    assert (none.status, none.body) == (204, b"")
-    assert int(none.headers["x-mdcache-as-of"]) > 0
-    await w.clock.sleep(60.0)
-    second = json.loads((await get(w, since)).body)
-    assert [(each["symbol"], each["interval"]) for each in second["series"]] == [("BTCUSDT", "1m"), ("ETHUSDT", "1m")]
-    assert all(len(each["rows"]) == 500 for each in second["series"])
-    assert (await get(w, f"{TWO}&closed=true&since={second['token']}")).status == 204
-    w.restart()
-    assert (await get(w, f"{TWO}&closed=true&since={second['token']}")).status == 204
-
-
-async def test_that_a_series_becomes_stale_or_fails_is_news_and_so_is_its_return() -> None:
-    w = world(max_stale_s=200.0)
-    query = "market=spot&symbols=BTCUSDT&intervals=1h&closed=true"
-    token = json.loads((await get(w, query)).body)["token"]
-    w.exchange.control.ban("spot", 60.0)
-    await w.clock.sleep(30.0)
-    stale = json.loads((await get(w, f"{query}&since={token}")).body)
-    assert stale["series"][0]["stale"] is True
-    assert (await get(w, f"{query}&since={stale['token']}")).status == 204
-    await w.clock.sleep(60.0)
-    fresh = json.loads((await get(w, f"{query}&since={stale['token']}")).body)
-    assert fresh["series"][0]["stale"] is False
-
-
-async def test_a_token_that_cant_be_used_is_refused_with_what_would_be_right() -> None:
-    w = world()
-    token = json.loads((await get(w, TWO)).body)["token"]
-    name, _, packed = token.split(".")
-    await w.clock.sleep(30.0)  # a question with another token would be asked again
-    calls = len(w.calls())
-    for since, said in (
-        ("garbage", "not a token"),
-        ("%00%ff", "Illegal"),
-        (f"{'0' * 16}.{w.clock.true_ms() // 60_000:x}.{packed}", "another question, or to an mdcache with another"),
-        (write_token(name, w.clock.true_ms() - 7 * 86_400_000, [b"123456"] * 4), "more than a day old"),
-        (write_token(name, w.clock.true_ms() + 600_000, [b"123456"] * 4), "ahead"),
-        (token[:-1], "cut off"),
-        (token[:-8], "cut off"),
-    ):
-        reply = await get(w, f"{TWO}&since={since}")
-        assert reply.status == 400, since
-        assert said in json.loads(reply.body)["msg"]
-    assert (await get(w, f"{TWO}&limit=7&since={token}")).status == 400
-    assert len(w.calls()) == calls
-
-
-async def test_a_token_is_taken_after_a_start_with_a_wrong_wall_clock() -> None:
-    """Until the exchange's time is known, no token is too old, and none lies ahead."""
-    w = world()
-    token = json.loads((await get(w, TWO)).body)["token"]
-    for step_ms in (2 * 86_400_000, -2 * 86_400_000):
-        w.clock.step_ms = step_ms
-        w.restart()
-        assert (await get(w, f"{TWO}&since={token}")).status in {200, 204}
-
-
 @pytest.mark.parametrize(
     ("query", "code", "said"),
     [
@@ -298,82 +198,6 @@ async def test_a_wrong_question_says_what_would_be_right_and_costs_nothing(query
     assert not w.exchange.log
 
 
-async def test_only_what_is_served_is_accepted() -> None:
-    w = world()
-    refused = await get(w, TWO, accept="application/xml, image/*")
-    assert refused.status == 406
-    assert "text/csv" in json.loads(refused.body)["msg"]
-    assert not w.exchange.log
-    for accept, expected in (
-        ("*/*", "json"),
-        ("text/csv", "csv"),
-        ("text/*;q=0.5, application/json", "json"),
-        ("text/html, */*;q=0.1", "json"),
-    ):
-        reply = await get(w, f"{TWO}&limit=2", accept=accept)
-        assert expected in reply.headers["content-type"]
-
-
-async def test_head_options_and_other_methods() -> None:
-    w = world()
-    head = await ask(w.app, PATH, TWO.encode(), method="HEAD")
-    assert (head.status, head.body, head.headers["content-type"]) == (200, b"", "application/json")
-    assert (await ask(w.app, PATH, TWO.encode(), method="OPTIONS")).status == 204
-    assert (await ask(w.app, PATH, TWO.encode(), method="POST")).status == 405
-
-
-@pytest.mark.parametrize("encoding", ["", "gzip"])
-async def test_http_1_0_has_no_chunks(encoding: str) -> None:
-    w = world()
-    query = f"{TWO}&limit=1000&closed=true&format=csv"
-    plain = await get(w, query)
-    old = await ask(
-        w.app, PATH, query.encode(), headers={"accept-encoding": encoding}, peer=REMOTE_PEER, http_version="1.0"
-    )
-    assert old.headers["content-length"] == str(len(old.body))
-    assert (gzip.decompress(old.body) if "content-encoding" in old.headers else old.body) == plain.body
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native_app, "_WHOLE_BYTES", len(old.body) - 1)
-        long = await ask(
-            w.app, PATH, query.encode(), headers={"accept-encoding": encoding}, peer=REMOTE_PEER, http_version="1.0"
-        )
-    assert (long.status, json.loads(long.body)["code"]) == (400, -1130)
-    assert "HTTP/1.1" in json.loads(long.body)["msg"]
-
-
-@pytest.mark.parametrize("encoding", ["", "gzip"])
-async def test_kept_rows_are_written_together_where_the_server_can(encoding: str) -> None:
-    w = world()
-    query = f"{TWO}&limit=1000&closed=true".encode()
-    for asked in range(4):
-        plain = await get(w, query.decode())
-        headers = {"accept-encoding": encoding}
-        whole = await ask(w.app, PATH, query, headers=headers, peer=REMOTE_PEER, extensions={PARTS: {}})
-        body = gzip.decompress(whole.body) if encoding else whole.body
-        assert json.loads(body)["series"] == json.loads(plain.body)["series"]
-        if asked > 1:
-            assert int(whole.headers["content-length"]) == len(whole.body)
-    head = await ask(w.app, PATH, query, method="HEAD", extensions={PARTS: {}})
-    assert (head.status, head.body) == (200, b"")
-
-
-async def test_gzip_where_asked_for() -> None:
-    w = world()
-    query = f"{TWO}&limit=1000&closed=true"
-    for asked in range(3):  # printed anew, kept printed, kept compressed
-        plain = await get(w, query)
-        packed = await ask(w.app, PATH, query.encode(), headers={"accept-encoding": "gzip"}, peer=REMOTE_PEER)
-        assert packed.headers["content-encoding"] == "gzip"
-        for unpacked in (gzip.decompress(packed.body), zlib.decompressobj(31).decompress(packed.body)):
-            assert json.loads(unpacked)["series"] == json.loads(plain.body)["series"]
-        assert len(packed.body) < len(plain.body) / 2
-        assert ("content-length" in packed.headers) == (asked == 2)
-    w.exchange.control.ban("spot", 600.0)
-    await w.clock.sleep(25.0)
-    marked = await ask(w.app, PATH, query.encode(), headers={"accept-encoding": "gzip"}, peer=REMOTE_PEER)
-    assert {each["stale"] for each in json.loads(gzip.decompress(marked.body))["series"]} == {True}
-
-
 async def test_a_question_of_a_thousand_series_ends_by_the_deadline_and_shows_what_it_got() -> None:
     w = world(deadline_s=2.0)
     await w.get(query=b"symbol=BTCUSDT&interval=1m")
@@ -387,26 +211,3 @@ async def test_a_question_of_a_thousand_series_ends_by_the_deadline_and_shows_wh
     assert len(errors) < len(found)
     assert {each["code"] for each in errors} == {-1008}
     assert all(each["retry_after"] >= 1 for each in errors)
-
-
-async def test_a_table_has_the_same_rows_and_fails_as_a_whole_unless_partial() -> None:
-    w = world()
-    found = await series(w, f"{TWO}&limit=20")
-    table = await get(w, f"{TWO}&limit=20", f"{PATH}.csv")
-    assert table.headers["content-type"] == "text/csv; charset=utf-8"
-    header, *lines = table.body.decode().splitlines()
-    assert header == (
-        "market,symbol,interval,open_time,open,high,low,close,volume,close_time,quote_volume,trades,"
-        "taker_buy_volume,taker_buy_quote_volume,closed"
-    )
-    expected = [
-        ",".join(["spot", each["symbol"], each["interval"], *map(str, row[:11]), str(row[11]).lower()])
-        for each in found
-        for row in each["rows"]
-    ]
-    assert lines == expected
-    assert int(table.headers["x-mdcache-as-of"]) == min(each["as_of"] for each in found)
-    query = "market=spot&symbols=BTCUSDT,NOSUCHUSDT&intervals=1m&limit=3&format=csv"
-    assert (await get(w, query)).status == 400
-    partial = await get(w, f"{query}&partial=true")
-    assert (partial.status, len(partial.body.splitlines())) == (200, 4)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mdcache.exchange.markets import Market
-from tests.serving.native.test_candles import MINUTE, PREFIX, get, world
+from tests.support.candles_questions import MINUTE, PREFIX, get, world
 from tests.support.relay_listener import FakeListener
 
 pytestmark = pytest.mark.virtual

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving.native.test_candles import MINUTE, get, truth, world
+from tests.support.candles_questions import MINUTE, get, truth, world
 
 pytestmark = pytest.mark.virtual
 

@@ -13,9 +13,9 @@ import pytest
 from mdcache.serving.native import wait_group
 from mdcache.serving.native.row_reads import RowReads
 from mdcache.serving.native.wakes import Wakes
-from tests.serving.native.test_candles import MINUTE, PATH, get, world
 from tests.serving.native.test_waits import ONE, TWO, timed, token
 from tests.support.asgi_client import REMOTE_PEER, Response, ask
+from tests.support.candles_questions import MINUTE, PATH, get, world
 from tests.support.served_daemon import TOKEN, ServedDaemon
 
 pytestmark = pytest.mark.virtual

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mdcache.serving.native.row_reads import RowReads
-from tests.serving.native.test_candles import MINUTE, get, world
 from tests.support.asgi_client import Response, ask
+from tests.support.candles_questions import MINUTE, get, world
 from tests.support.event_client import EventClient
 from tests.support.served_daemon import ServedDaemon
 
