@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from mdcache.cache.shown_times import ShownTimes
 from mdcache.cache.write_behind import NoPersistence, Persistence
 from mdcache.candles.block import Block, BlockCodec, HeldBlock
 from mdcache.candles.persistence import SeriesFilter
@@ -63,7 +64,8 @@ class _PinnedSeries:
 class SeriesRegistry:
     """Series by key, within a bound on memory: what was used longest ago is evicted, to `persistence` if possible.
 
-    `measured`: how a market's rows settle and are read, where that is not as usual (`policy`).
+    `shown_times`: until when evicted ones were shown. `measured`: how a market's rows settle and are read, where that
+    is not as usual (`policy`).
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class SeriesRegistry:
         self._pinned: dict[SeriesKey, _PinnedSeries] = {}
         self.persistence: Persistence = persistence or NoPersistence()
         self.memory = ByteLru(max_bytes, self._evict)
+        self.shown_times = ShownTimes()
         self._evictable: dict[str, Evictable] = {}
         self._used_s: OrderedDict[BlockKey, float] = OrderedDict()  # blocks not compressed, oldest first
 
@@ -227,6 +230,8 @@ class SeriesRegistry:
                 return False
             series = self._series.pop(key)
             self.persistence.save_now(series)
+            if (tail := series.last_shown_tail) is not None:
+                self.shown_times.note(key, tail.as_of_ms)
             series.forget()
         elif isinstance(key, tuple):
             self._evictable[str(key[0])].evict(key)

@@ -1,6 +1,7 @@
 """Replicas that share rows, tails and flights, in virtual time: each fact is asked for once, by one of them."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from mdcache.candles.persistence import SeriesFilter
 from mdcache.errors import GateClosed, MdcacheError
 from mdcache.events import RowRevised
 from mdcache.exchange.markets import Family
+from mdcache.exchange.streams import Frame
 from tests.support.virtual_daemon import VirtualDaemon
 from tests.support.virtual_replicas import MINUTE, QUERY, SPOT, virtual_replicas
 
@@ -211,6 +213,40 @@ async def shut_out(a: VirtualDaemon, b: VirtualDaemon) -> int:
     first = await a.ask(SPOT, QUERY)
     b.governor.close_gate(Family.SPOT, 60.0)
     return first.as_of_ms
+
+
+@pytest.mark.parametrize("others", [0, 5_000])
+async def test_what_was_evicted_never_comes_back_older_than_it_was_shown(others: int) -> None:
+    """A frame showed more than the store has."""
+    a, _ = await virtual_replicas(2)
+    first = await a.ask(SPOT, QUERY)
+    await a.clock.sleep(1.0)
+    (series,) = (each for each in a.library if each.key.interval == "1m")
+    row = series.tail_rows[-1]
+    assert series.apply_frame(Frame(first.as_of_ms + 900, row, final=False), 2_000)
+    framed = await a.ask(SPOT, QUERY)
+    assert framed.as_of_ms == first.as_of_ms + 900
+    registry = a.cache.registry
+    bound, registry.memory.max_bytes = registry.memory.max_bytes, 0
+    registry.enforce_limit()
+    registry.memory.max_bytes = bound
+    for n in range(others):
+        registry.shown_times.note(replace(series.key, subject=f"S{n}"), 1)
+    calls = len(a.calls())
+    again = await a.ask(SPOT, QUERY)
+    assert again.as_of_ms >= framed.as_of_ms
+    assert again.body == a.exchange.truth(SPOT, QUERY, at_ms=again.as_of_ms)
+    assert len(a.calls(calls)) == 1
+
+
+async def test_what_was_shown_by_a_wrong_clock_keeps_nothing_out() -> None:
+    a, b = await virtual_replicas(2)
+    await a.ask(SPOT, QUERY)
+    (series,) = (each for each in a.library if each.key.interval == "1m")
+    b.cache.registry.shown_times.note(series.key, a.clock.true_ms() + 86_400_000)
+    calls = len(a.calls())
+    await b.ask(SPOT, QUERY)
+    assert a.calls(calls) == []
 
 
 async def test_a_replica_with_a_closed_gate_serves_what_another_knows() -> None:

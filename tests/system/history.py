@@ -335,8 +335,8 @@ class History:
 
     def _check_order(self, replica: Replica, asked: Asked, as_of_ms: int) -> None:
         """Check that time never runs back within a process, for a question that always shows the newest candle."""
-        if "endTime" in asked.target or asked.answered_ms != asked.asked_ms or self.plan.options.memory_mb < 1:
-            return  # what is dropped to make room is known no more
+        if "endTime" in asked.target or asked.answered_ms != asked.asked_ms:
+            return
         key = (replica.life, asked.target)
         back_ms = self._shown.get(key, 0) - as_of_ms
         assert back_ms <= 0, ("time ran back", back_ms, asked)

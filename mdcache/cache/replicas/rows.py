@@ -22,6 +22,7 @@ from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.replication import SeriesState, apply_state
 from mdcache.candles.series import Series
 from mdcache.candles.shared_rows import LeaseRequest, PullResult, SharedRowStore
+from mdcache.candles.tail import Tail
 from mdcache.candles.window import WindowKind
 from mdcache.clock import Clock, Instant
 from mdcache.events import Events, RowRevised
@@ -119,13 +120,19 @@ class SharedRows(RowSharing):
         for index in found.state.blocks:  # memory may have evicted some of it in the meantime
             await self._registry.persistence.load_range(series, *series.blocks.span(index))
         state, now = found.state, self._now(series)
-        if state.tail is not None and state.tail.as_of_ms > now.late_ms + MAX_AHEAD_MS:
+        if state.tail is not None and not self._admits(series, state.tail, now):
             state = SeriesState(None, state.outside_blocks, state.empty_ranges, state.blocks)
         for revision in apply_state(series, state):
             key = series.key
             self._events.emit(RowRevised(key.market, str(key), revision.open_ms, revision.was, revision.now))
         self._seen.of(series.key).record_pull(found, indexes)
         self._registry.note_merged(series)
+
+    def _admits(self, series: Series, tail: Tail, now: Instant) -> bool:
+        """Return whether a tail is neither from ahead of now nor older than what was shown of an evicted series."""
+        shown_ms = self._registry.shown_times.until_ms(series.key)
+        outdated = tail.as_of_ms < shown_ms <= now.late_ms  # shown later than now: by a wrong clock
+        return not outdated and tail.as_of_ms <= now.late_ms + MAX_AHEAD_MS
 
     # ------------------------------------------------------------------------------------ pushing
 
