@@ -9,11 +9,11 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from mdcache.background_work import cancel_all, supervise
 from mdcache.cache.audit_sample import AuditSample
 from mdcache.cache.flights import Flights, Reread
+from mdcache.cache.job import Job, JobSlot, JobState
 from mdcache.cache.preconditions import SymbolChecks, check_preconditions
 from mdcache.candles.merge import Revision
 from mdcache.candles.persistence import SeriesFilter
@@ -24,7 +24,6 @@ from mdcache.errors import Busy, GateClosed, MdcacheError, Refusal, UpstreamFail
 from mdcache.events import (
     AuditVerdict,
     BackgroundTask,
-    BackgroundTaskFailed,
     Event,
     Events,
     ReadReason,
@@ -42,21 +41,6 @@ _READ_WITHIN_S = 8.0
 _MIN_WAIT_S, _MAX_WAIT_S = 0.25, 60.0
 _HOUR_S = 3_600.0
 _LEAST_PAUSE_S = 1.0  # of the schedule, however small a block is
-
-
-class AuditState(StrEnum):
-    """The state of the job; `IDLE`: there was none yet. `STOPPED`: it ended early, as `detail` says."""
-
-    IDLE = "idle"
-    RUNNING = "running"
-    WAITING = "waiting"
-    DONE = "done"
-    CANCELLED = "cancelled"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
-
-UNFINISHED_STATES = frozenset({AuditState.RUNNING, AuditState.WAITING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +63,7 @@ class AuditProgress:
     compared.
     """
 
-    state: AuditState = AuditState.IDLE
+    state: JobState = JobState.IDLE
     detail: str = ""
     rows_asked: int = 0
     rows: int = 0
@@ -95,24 +79,18 @@ class AuditProgress:
         return sum(self.verdicts.values()) - self.verdicts[AuditVerdict.SAME.value]
 
 
-@dataclass(slots=True)
-class _AuditJob:
+@dataclass(slots=True, kw_only=True)
+class _AuditJob(Job):
     """A job and its results."""
 
     which: SeriesFilter
     rows_asked: int
-    began_s: float
-    state: AuditState = AuditState.RUNNING
-    detail: str = ""
     verdicts: Counter[AuditVerdict] = field(default_factory=Counter)
-    weight: int = 0
-    ended_s: float | None = None
     differences: list[AuditDifference] = field(default_factory=list)
-    errors: dict[str, str] = field(default_factory=dict)
 
     def stop(self, detail: str) -> None:
         """End it early."""
-        self.state, self.detail = AuditState.STOPPED, detail
+        self.set_state(JobState.STOPPED, detail)
 
     @property
     def rows(self) -> int:
@@ -159,8 +137,7 @@ class Audit:
         self._events = events
         self._rng = rng
         self._rows_per_hour = rows_per_hour
-        self._job: _AuditJob | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._jobs = JobSlot[_AuditJob](BackgroundTask.AUDIT, clock, events)
         self._reads: set[asyncio.Task[Reread]] = set()
         self._schedule: asyncio.Task[None] | None = None
         events.attach(self._add_weight)
@@ -172,16 +149,14 @@ class Audit:
 
     def start(self, which: SeriesFilter, rows: int) -> bool:
         """Start a job over so many rows of the matching series; return False if one is running."""
-        if self._task is not None:
+        if self._jobs.is_taken:
             return False
-        job = self._job = _AuditJob(which, rows, self._clock.now())
-        self._task = asyncio.get_running_loop().create_task(self._run(job), name="audit")
-        self._task.add_done_callback(lambda task: self._ended(job, task))
+        self._jobs.start(_AuditJob(which=which, rows_asked=rows, began_s=self._clock.now()), self._run)
         return True
 
     def progress(self) -> AuditProgress:
         """Return the progress of the job."""
-        job = self._job
+        job = self._jobs.last
         if job is None:
             return AuditProgress()
         return AuditProgress(
@@ -191,27 +166,24 @@ class Audit:
             rows=job.rows,
             verdicts={verdict.value: job.verdicts[verdict] for verdict in AuditVerdict},
             weight=job.weight,
-            seconds=(self._clock.now() if job.ended_s is None else job.ended_s) - job.began_s,
+            seconds=job.seconds(self._clock.now()),
             differences=tuple(job.differences),
             errors=dict(job.errors),
         )
 
     async def cancel(self) -> None:
         """Cancel the job; return once it has ended. A read that was sent ends by itself."""
-        task = self._task
-        if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
+        await self._jobs.cancel()
 
     async def aclose(self) -> None:
         """Cancel the job and the schedule."""
-        await cancel_all(self._task, self._schedule)
-        await cancel_all(*self._reads)
+        await self.cancel()
+        await cancel_all(self._schedule, *self._reads)
 
     # ------------------------------------------------------------------------------- the job's task
 
     def _add_weight(self, event: Event) -> None:
-        job = self._job
+        job = self._jobs.last
         if isinstance(event, UpstreamCalled) and event.reason is ReadReason.AUDIT and job and job.ended_s is None:
             job.weight += event.weight
 
@@ -228,7 +200,7 @@ class Audit:
             failures = 0 if job.rows > before else failures + 1
             if failures == _MAX_FAILURES:
                 job.stop(f"{failures} failures, one after the other")
-            if job.state is AuditState.STOPPED or job.rows >= job.rows_asked:
+            if job.state is JobState.STOPPED or job.rows >= job.rows_asked:
                 return
         if not job.rows and not job.errors:
             job.stop("nothing is kept of this that is final")
@@ -239,12 +211,12 @@ class Audit:
             try:
                 await self._reread(series, window, job)
             except Busy as error:
-                job.state, job.detail = AuditState.WAITING, error.cause
+                job.set_state(JobState.WAITING, error.cause)
                 await self._clock.sleep(min(max(error.retry_after_s, _MIN_WAIT_S), _MAX_WAIT_S))
             else:
                 return
             finally:
-                job.state, job.detail = AuditState.RUNNING, ""
+                job.set_state(JobState.RUNNING)
 
     async def _reread(self, series: Series, window: Window, job: _AuditJob | None) -> int:
         """Read a window again, and count what it shows; return the number of rows."""
@@ -271,18 +243,6 @@ class Audit:
         if not read.cancelled():
             read.exception()  # nobody waits for it once its job was cancelled
 
-    def _ended(self, job: _AuditJob, task: "asyncio.Task[None]") -> None:
-        """Note how it ended, also if it was cancelled before its first step."""
-        self._task = None
-        job.ended_s = self._clock.now()
-        if task.cancelled():
-            job.state, job.detail = AuditState.CANCELLED, ""
-        elif (error := task.exception()) is not None:
-            job.state, job.detail = AuditState.FAILED, type(error).__name__
-            self._events.emit(BackgroundTaskFailed(BackgroundTask.AUDIT, f"{type(error).__name__}: {error}"))
-        elif job.state is not AuditState.STOPPED:
-            job.state, job.detail = AuditState.DONE, ""
-
     # ------------------------------------------------------------------------------- the schedule
 
     async def _run_schedule(self) -> None:
@@ -291,7 +251,7 @@ class Audit:
         async for chosen in self._sample.choose_for_ever(rows):
             wait_s = _MAX_WAIT_S
             try:
-                if chosen is not None and self._task is None:
+                if chosen is not None and not self._jobs.is_taken:
                     wait_s = row_s * await self._reread(*chosen, None)
             except UpstreamUnavailable as error:
                 wait_s = max(wait_s, error.retry_after_s)

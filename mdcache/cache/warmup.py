@@ -6,15 +6,14 @@ can't be asked the job waits. Any other error ends the series, and the job goes 
 files asks Binance nothing (`dump_loader.py`).
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 from urllib.parse import quote
 
 from mdcache.cache.answers import Caller
 from mdcache.cache.dump_loader import DumpLoader
+from mdcache.cache.job import Job, JobSlot, JobState
 from mdcache.cache.kline_answers import KlineAnswer
 from mdcache.candles.dump_merge import DumpMerge
 from mdcache.candles.freshness import FreshnessDirectives
@@ -23,7 +22,7 @@ from mdcache.dumps.faults import DumpsUnavailable, DumpUnusable
 from mdcache.dumps.files import DumpFile
 from mdcache.dumps.sources import DumpSource
 from mdcache.errors import MdcacheError, Refusal, UpstreamUnavailable
-from mdcache.events import BackgroundTask, BackgroundTaskFailed, Event, Events, UpstreamCalled
+from mdcache.events import BackgroundTask, Event, Events, UpstreamCalled
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.klines import KlineQuestion, parse_klines
 from mdcache.exchange.markets import KLINE_ENDPOINTS, KlineEndpoint, Market
@@ -32,20 +31,6 @@ from mdcache.upstream.priority import Lane
 _MIN_WAIT_S, _MAX_WAIT_S = 0.25, 60.0  # an operator may open a gate, and a limit may be raised
 _MAX_UNUSABLE = 100  # files of which the progress says why
 _WARMUP_CALLER = Caller(lane=Lane.LOW)
-
-
-class WarmupState(StrEnum):
-    """The state of the job; `IDLE`: there was none yet."""
-
-    IDLE = "idle"
-    RUNNING = "running"
-    WAITING = "waiting"
-    DONE = "done"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
-
-
-ACTIVE_STATES = frozenset({WarmupState.RUNNING, WarmupState.WAITING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +58,7 @@ class WarmupProgress:
     the same, `differing` those that are not, `left` those that can't be used; `unusable`: why, by file, the first 100.
     """
 
-    state: WarmupState = WarmupState.IDLE
+    state: JobState = JobState.IDLE
     detail: str = ""
     series_done: int = 0
     series_total: int = 0
@@ -96,23 +81,17 @@ class KlineSource(Protocol):
         """Answer a question; raise the errors of `errors.py`."""
 
 
-@dataclass(slots=True)
-class _WarmupJob:
+@dataclass(slots=True, kw_only=True)
+class _WarmupJob(Job):
     """A job's remaining work and its results; `left`: pages to read, by series; the first series is in progress."""
 
     endpoint: KlineEndpoint
     since_ms: int
     until_ms: int
     total: int
-    began_s: float
     left: dict[tuple[str, str], int]
-    state: WarmupState = WarmupState.RUNNING
-    detail: str = ""
     rows: int = 0
-    weight: int = 0
     pages: int = 0
-    ended_s: float | None = None
-    errors: dict[str, str] = field(default_factory=dict)
     dumps: str | None = None
     judged: DumpMerge = field(default_factory=DumpMerge)
     unusable: dict[str, str] = field(default_factory=dict)
@@ -134,30 +113,32 @@ class Warmup:
         self._source = source
         self._dump_loader = dump_loader
         self._clock = clock
-        self._events = events
-        self._job: _WarmupJob | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._jobs = JobSlot[_WarmupJob](BackgroundTask.WARMUP, clock, events)
         events.attach(self._add_weight)
 
     def start(self, request: WarmupRequest) -> bool:
         """Start a job; return False if one is running."""
-        if self._task is not None:
+        if self._jobs.is_taken:
             return False
         until_ms = self._clock.wall_ms() if request.until_ms is None else request.until_ms
         endpoint = KLINE_ENDPOINTS[f"{request.market.prefix}klines"]
         names = {(symbol, interval): 0 for symbol in request.symbols for interval in request.intervals}
         job = _WarmupJob(
-            endpoint, request.since_ms, until_ms, len(names), self._clock.now(), names, dumps=request.dumps
+            endpoint=endpoint,
+            since_ms=request.since_ms,
+            until_ms=until_ms,
+            total=len(names),
+            began_s=self._clock.now(),
+            left=names,
+            dumps=request.dumps,
         )
         names.update({name: job.pages_from(request.since_ms, name[1]) for name in names})
-        self._job = job
-        self._task = asyncio.get_running_loop().create_task(self._run(job), name="warming")
-        self._task.add_done_callback(lambda task: self._ended(job, task))
+        self._jobs.start(job, self._run)
         return True
 
     def progress(self) -> WarmupProgress:
         """Return the progress of the job."""
-        job = self._job
+        job = self._jobs.last
         if job is None:
             return WarmupProgress()
         return WarmupProgress(
@@ -169,7 +150,7 @@ class Warmup:
             weight=job.weight,
             pages=job.pages,
             pages_left=sum(job.left.values()),
-            seconds=(self._clock.now() if job.ended_s is None else job.ended_s) - job.began_s,
+            seconds=job.seconds(self._clock.now()),
             errors=dict(job.errors),
             known=job.judged.same,
             differing=job.judged.differing,
@@ -179,10 +160,7 @@ class Warmup:
 
     async def cancel(self) -> None:
         """Cancel the job; return once it has ended. A read that was sent is still merged."""
-        task = self._task
-        if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
+        await self._jobs.cancel()
 
     async def aclose(self) -> None:
         """Cancel the job."""
@@ -191,7 +169,7 @@ class Warmup:
     # ------------------------------------------------------------------------------- the job's task
 
     def _add_weight(self, event: Event) -> None:
-        job = self._job
+        job = self._jobs.last
         if (
             isinstance(event, UpstreamCalled)
             and job is not None
@@ -202,7 +180,11 @@ class Warmup:
 
     async def _run(self, job: _WarmupJob) -> None:
         if job.dumps is not None:
-            await self._load_dumps(job, job.dumps)
+            try:
+                await self._load_dumps(job, job.dumps)
+            except DumpsUnavailable as error:
+                job.set_state(JobState.FAILED, str(error))
+                return
         while job.left:
             symbol, interval = next(iter(job.left))
             try:
@@ -210,18 +192,6 @@ class Warmup:
             except MdcacheError as error:
                 job.errors[f"{job.endpoint.market}/{symbol}/{interval}"] = str(error)
             del job.left[symbol, interval]
-
-    def _ended(self, job: _WarmupJob, task: "asyncio.Task[None]") -> None:
-        """Note how it ended, also if it was cancelled before its first step."""
-        self._task = None
-        job.ended_s, job.state, job.detail = self._clock.now(), WarmupState.DONE, ""
-        if task.cancelled():
-            job.state = WarmupState.CANCELLED
-        elif isinstance(error := task.exception(), DumpsUnavailable):
-            job.state, job.detail = WarmupState.FAILED, str(error)
-        elif error is not None:
-            job.state, job.detail = WarmupState.FAILED, type(error).__name__
-            self._events.emit(BackgroundTaskFailed(BackgroundTask.WARMUP, f"{type(error).__name__}: {error}"))
 
     async def _load_dumps(self, job: _WarmupJob, where: str) -> None:
         """Take all series from dump files; raise `DumpsUnavailable` if no more can be had."""
@@ -294,10 +264,10 @@ class Warmup:
             try:
                 answer = await self._source.answer(question, FreshnessDirectives(), _WARMUP_CALLER)
             except UpstreamUnavailable as error:
-                job.state, job.detail = WarmupState.WAITING, error.cause
+                job.set_state(JobState.WAITING, error.cause)
                 await self._clock.sleep(min(max(error.retry_after_s, _MIN_WAIT_S), _MAX_WAIT_S))
             else:
-                job.state, job.detail = WarmupState.RUNNING, ""
+                job.set_state(JobState.RUNNING)
                 return answer
 
 

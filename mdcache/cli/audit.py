@@ -37,7 +37,7 @@ def audit(
     The running daemon does it, after all other reads. Exits with 1 if a row differs, or too few could be read.
     """
     settings = load_or_exit(as_json=as_json)
-    from mdcache.cache.audit import AuditState
+    from mdcache.cache.job import JobState
     from mdcache.cli.daemon_client import DaemonNotRunning
 
     order = {"rows": rows, "market": market, "symbol": symbol, "interval": interval}
@@ -49,13 +49,14 @@ def audit(
     except (MdcacheError, DaemonNotRunning) as error:
         fail(error)
     _print(found, as_json=as_json)
-    if found.state is not AuditState.DONE or found.errors or found.otherwise:
+    if found.state is not JobState.DONE or found.errors or found.otherwise:
         raise typer.Exit(1)
 
 
 async def _run(settings: "Settings", body: str) -> "AuditProgress":
     """Have the daemon run a job; return its end. If cancelled, it cancels the job."""
-    from mdcache.cache.audit import UNFINISHED_STATES, AuditProgress
+    from mdcache.cache.audit import AuditProgress
+    from mdcache.cache.job import UNFINISHED_STATES
     from mdcache.cli.daemon_client import DaemonNotRunning, job_request
     from mdcache.clock import SystemClock
 

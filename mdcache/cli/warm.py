@@ -39,7 +39,8 @@ def warm(
 ) -> None:
     """Read whole spans of candles before a client asks for them. Other reads go first; known candles cost nothing."""
     settings = load_or_exit(as_json=as_json)
-    from mdcache.cache.warmup import WarmupRequest, WarmupState
+    from mdcache.cache.job import JobState
+    from mdcache.cache.warmup import WarmupRequest
     from mdcache.cli.warm_job import run_warm_job
 
     asked = parse_series(symbols, intervals, since, until)
@@ -54,7 +55,7 @@ def warm(
     except (MdcacheError, OSError) as error:
         fail(error)
     _print_outcome(last, as_json=as_json)
-    if last[-1].state is not WarmupState.DONE or last[-1].errors:
+    if last[-1].state is not JobState.DONE or last[-1].errors:
         raise typer.Exit(1)
 
 

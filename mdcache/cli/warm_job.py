@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 
-from mdcache.cache.warmup import ACTIVE_STATES, WarmupProgress, WarmupRequest
+from mdcache.cache.job import UNFINISHED_STATES
+from mdcache.cache.warmup import WarmupProgress, WarmupRequest
 from mdcache.cli.daemon_client import DaemonNotRunning, job_request
 from mdcache.clock import SystemClock
 from mdcache.daemon.build import build
@@ -45,7 +46,7 @@ async def _through_daemon(settings: Settings, order: WarmupRequest, show: OnProg
     try:
         while True:
             show(found)
-            if found.state not in ACTIVE_STATES:
+            if found.state not in UNFINISHED_STATES:
                 return found
             await clock.sleep(_POLL_S)
             found = await asyncio.to_thread(ask, "GET")
@@ -70,7 +71,7 @@ async def _in_this_process(settings: Settings, order: WarmupRequest, show: OnPro
         daemon = build(settings, clock, random.Random(), Events(), state_dir=state_dir)
         try:
             daemon.cache.warmup.start(order)
-            while (found := daemon.cache.warmup.progress()).state in ACTIVE_STATES:
+            while (found := daemon.cache.warmup.progress()).state in UNFINISHED_STATES:
                 show(found)
                 await clock.sleep(_POLL_S)
                 _raise_on_troubles(daemon.state.troubles)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mdcache.cache.audit import UNFINISHED_STATES, AuditProgress, AuditState
+from mdcache.cache.audit import AuditProgress
+from mdcache.cache.job import UNFINISHED_STATES, JobState
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.events import AuditVerdict, RowRevised, RowsAudited
 from mdcache.exchange.markets import Market
@@ -80,7 +81,7 @@ async def test_what_is_equal_stays_and_is_counted() -> None:
     query = await fill(w)
     since = len(w.calls())
     found = await audit(w)
-    assert (found.state, found.detail, found.differences, found.errors) == (AuditState.DONE, "", (), {})
+    assert (found.state, found.detail, found.differences, found.errors) == (JobState.DONE, "", (), {})
     assert found.rows_asked > found.rows >= 500  # all rows that are kept, and the smaller series of `ready`
     assert found.verdicts == audited(w) == verdicts(same=found.rows)
     calls = w.calls(since)
@@ -117,7 +118,7 @@ async def test_a_changed_row_is_found_and_mended(tmp_path: Path, path: str, symb
     truth = w.exchange.truth(path, query, at_ms=w.clock.true_ms())
     assert before.body != truth
     found = await audit(w)
-    assert found.state is AuditState.DONE
+    assert found.state is JobState.DONE
     assert (found.verdicts["different"], found.verdicts["unconfirmed"]) == (1, 0)
     (difference,) = found.differences
     assert (difference.open_time_ms, difference.verdict) == (open_ms, AuditVerdict.DIFFERENT)
@@ -193,7 +194,7 @@ async def test_all_kinds_of_series_are_read_again_as_they_are(tmp_path: Path) ->
         await w.ask(path, query, headers=headers)
     for count in (1_000_000, 50):
         found = await audit(w, count)
-        assert (found.state, found.verdicts) == (AuditState.DONE, verdicts(same=found.rows))
+        assert (found.state, found.verdicts) == (JobState.DONE, verdicts(same=found.rows))
     await w.aclose()
     w.restart()
     again = await audit(w, 1_000_000)
@@ -233,7 +234,7 @@ async def test_an_outage_or_a_broken_body_mends_nothing(kind: str) -> None:
     before = await w.ask(SPOT, query)
     w.exchange.control.fault(kind, path=SPOT)
     found = await audit(w)
-    assert found.state is AuditState.STOPPED
+    assert found.state is JobState.STOPPED
     assert found.detail == "3 failures, one after the other" or "closed" in found.detail
     assert found.rows == found.verdicts["unconfirmed"] == 0
     w.exchange.control.clear_faults()
@@ -250,11 +251,11 @@ async def test_a_ban_ends_the_job_and_changes_nothing() -> None:
     revise(w, query)
     w.exchange.control.ban("spot", 300)
     found = await done(w)
-    assert found.state is AuditState.STOPPED
+    assert found.state is JobState.STOPPED
     assert "418" in found.detail
     assert found.verdicts == verdicts(same=found.rows)
     since = len(w.calls())
-    assert (await audit(w)).state is AuditState.STOPPED  # at once
+    assert (await audit(w)).state is JobState.STOPPED  # at once
     assert w.calls(since) == []
     assert (await w.ask(SPOT, query)).body == before.body
 
@@ -265,10 +266,10 @@ async def test_a_spent_share_is_waited_for() -> None:
     limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 40}
     w.governor.set_limits(Market.SPOT, [limit])
     assert w.audit.start(ALL, 5_000)
-    waits = await done(w, lambda found: found.state is AuditState.WAITING)
+    waits = await done(w, lambda found: found.state is JobState.WAITING)
     assert waits.detail == "the weight budget is spent"
     found = await done(w)
-    assert (found.state, found.detail, found.verdicts["same"]) == (AuditState.DONE, "", found.rows)
+    assert (found.state, found.detail, found.verdicts["same"]) == (JobState.DONE, "", found.rows)
     assert found.seconds > 20
 
 
@@ -280,24 +281,24 @@ async def test_one_job_at_a_time_and_its_end() -> None:
     assert not w.audit.start(ALL, 5_000)
     await done(w, lambda found: found.weight > 0)
     await w.audit.cancel()
-    assert w.audit.progress().state is AuditState.CANCELLED
+    assert w.audit.progress().state is JobState.CANCELLED
     assert w.audit.start(ALL, 5_000)
     await asyncio.sleep(0)
     await w.aclose()
-    assert w.audit.progress().state is AuditState.CANCELLED
+    assert w.audit.progress().state is JobState.CANCELLED
 
 
 async def test_what_is_not_kept_or_not_final() -> None:
     w = await ready(world())
     found = await audit(w, 10, SeriesFilter(Market.SPOT, "NONEUSDT"))
     assert (found.state, found.detail, found.rows_asked) == (
-        AuditState.STOPPED,
+        JobState.STOPPED,
         "nothing is kept of this that is final",
         10,
     )
     await fill(w)
     found = await audit(w, 10, SeriesFilter(interval="1m"))
-    assert (found.state, found.rows) == (AuditState.DONE, 10)
+    assert (found.state, found.rows) == (JobState.DONE, 10)
     assert len(w.calls()) == 12  # with the one of `ready`, and the page: ten windows of one row
 
 
@@ -314,7 +315,7 @@ async def test_a_schedule_reads_so_many_rows_an_hour() -> None:
     assert w.calls(since) == []
     await w.clock.sleep(3_600)
     assert len(w.calls(since)) >= 8
-    assert w.audit.progress().state is AuditState.IDLE
+    assert w.audit.progress().state is JobState.IDLE
 
 
 async def test_nothing_is_read_again_unless_asked_for() -> None:

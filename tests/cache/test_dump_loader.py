@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mdcache.cache import dump_loader
-from mdcache.cache.audit import UNFINISHED_STATES
-from mdcache.cache.warmup import ACTIVE_STATES, WarmupProgress, WarmupRequest, WarmupState
+from mdcache.cache.job import UNFINISHED_STATES, JobState
+from mdcache.cache.warmup import WarmupProgress, WarmupRequest
 from mdcache.candles.persistence import SeriesFilter
 from mdcache.candles.window import Window, WindowKind
 from mdcache.events import DumpRowsJudged, DumpVerdict
@@ -75,7 +75,7 @@ class Home:
         asked: dict[str, Any] = {"symbols": (self.symbol,), "intervals": ("1h",), "since_ms": JAN, "until_ms": MAR - 1}
         asked |= {"dumps": str(self.dumps.root)} | changes
         assert self.daemon.warming.start(WarmupRequest(self.market, **asked))
-        while (found := self.daemon.warming.progress()).state in ACTIVE_STATES:
+        while (found := self.daemon.warming.progress()).state in UNFINISHED_STATES:
             await self.daemon.clock.sleep(0.05)
         return found
 
@@ -99,14 +99,14 @@ async def test_what_the_files_have_is_served_as_binance_prints_it(tmp_path: Path
     home = Home(tmp_path, market, flat)
     home.put_both(lambda lines: lines if market is Market.SPOT else [HEADER, *lines])
     found = await home.load()
-    assert (found.state, found.detail, found.errors, found.unusable) == (WarmupState.DONE, "", {}, {})
+    assert (found.state, found.detail, found.errors, found.unusable) == (JobState.DONE, "", {}, {})
     assert (found.rows, found.left, found.pages_left, found.weight) == (HOURS, 0, 0, 0)
     assert await home.served() == (home.truth(), 0)
     await home.daemon.aclose()
     home.daemon.restart()
     assert await home.served() == (home.truth(), 0)
     again = await home.load()
-    assert (again.state, again.rows, again.known) == (WarmupState.DONE, 0, 0), "no file is opened again"
+    assert (again.state, again.rows, again.known) == (JobState.DONE, 0, 0), "no file is opened again"
 
 
 async def test_what_is_stored_leaves_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ async def test_a_stale_checksum_sends_us_to_the_daily_files_and_then_to_binance(
         home.put(FIRST + timedelta(days=n), home.lines(JAN + n * DAY, JAN + n * DAY + DAY), daily=True)
     found = await home.load()
     assert found.unusable["BTCUSDT-1h-2025-01.zip"] == "checksum: it was issued again, or is damaged"
-    assert found.state is WarmupState.DONE
+    assert found.state is JobState.DONE
     assert FEB - JAN > (found.rows - 28 * 24) * HOUR > 0
     assert (await home.served())[0] == home.truth()
 
@@ -233,7 +233,7 @@ async def test_a_broken_file_is_left_and_nothing_of_it_is_served(
     january = home.put_both()
     home.dumps.write(january, damage(january))
     found = await home.load()
-    assert found.state is WarmupState.DONE
+    assert found.state is JobState.DONE
     assert found.unusable.get(january.name, "").partition(":")[0] == told
     assert found.rows == 28 * 24
     assert (await home.served())[0] == home.truth()
@@ -264,14 +264,14 @@ async def test_lines_that_are_no_rows_are_left_alone(tmp_path: Path) -> None:
 async def test_it_stops_if_nothing_can_be_had_or_kept(tmp_path: Path) -> None:
     home = Home(tmp_path)
     nowhere = await home.load(dumps=str(tmp_path / "nowhere"))
-    assert (nowhere.state, "is no folder" in nowhere.detail) == (WarmupState.FAILED, True)
+    assert (nowhere.state, "is no folder" in nowhere.detail) == (JobState.FAILED, True)
     home.put_both()
     for symbols, intervals in ((("../../BTCUSDT",), ("1h",)), (("BTCUSDT",), ("7m",))):
         refused = await home.load(symbols=symbols, intervals=intervals)
-        assert (refused.state, len(refused.errors), refused.rows) == (WarmupState.DONE, 1, 0)
+        assert (refused.state, len(refused.errors), refused.rows) == (JobState.DONE, 1, 0)
     home.daemon = VirtualDaemon(SimConfig(), DaemonOptions(), None)
     unkept = await home.load()
-    assert (unkept.state, "persistence is off" in unkept.detail) == (WarmupState.FAILED, True)
+    assert (unkept.state, "persistence is off" in unkept.detail) == (JobState.FAILED, True)
 
 
 def _any_lines(rng: random.Random, lines: list[bytes]) -> list[bytes]:
@@ -313,7 +313,7 @@ async def test_any_files_and_reads_end_in_binances_rows_wherever_it_was_asked(tm
         start = JAN + rng.randrange(-100, 1_400) * HOUR
         await home.served(start, start + rng.randrange(1, 300) * HOUR)
         if rng.random() < 0.7:
-            assert (await home.load()).state is WarmupState.DONE
+            assert (await home.load()).state is JobState.DONE
     rows = {int(row[: row.index(b",")]): row for body in (await home.served())[0] for row in body[2:-2].split(b"],[")}
     truth = {int(row[: row.index(b",")]): row for body in home.truth() for row in body[2:-2].split(b"],[")}
     (series,) = [each for each in home.daemon.library if each.key.kind == "klines"]

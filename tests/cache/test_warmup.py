@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mdcache.cache.warmup import ACTIVE_STATES, WarmupProgress, WarmupRequest, WarmupState
+from mdcache.cache.job import UNFINISHED_STATES, JobState
+from mdcache.cache.warmup import WarmupProgress, WarmupRequest
 from mdcache.exchange.markets import Family, Market
 from mdcache.sim import SimConfig
 from mdcache.upstream.governor import GovernorSettings
@@ -41,7 +42,7 @@ async def until(w: VirtualDaemon, want: Callable[[WarmupProgress], bool], most_s
 
 
 async def done(w: VirtualDaemon) -> WarmupProgress:
-    return await until(w, lambda each: each.state not in ACTIVE_STATES)
+    return await until(w, lambda each: each.state not in UNFINISHED_STATES)
 
 
 def assert_no_call_twice(w: VirtualDaemon) -> None:
@@ -54,7 +55,7 @@ async def test_after_a_restart_the_span_costs_nothing(tmp_path: Path, market: Ma
     asked = order(w, market=market)
     assert w.warming.start(asked)
     first = await done(w)
-    assert (first.state, first.series_done, first.series_total, first.errors) == (WarmupState.DONE, 2, 2, {})
+    assert (first.state, first.series_done, first.series_total, first.errors) == (JobState.DONE, 2, 2, {})
     assert first.rows == 3 * (24 * 60 + 24)
     assert first.pages_left == 0
     assert 0 < first.weight == sum(e.weight for e in w.exchange.log if e.path.endswith("klines"))
@@ -65,7 +66,7 @@ async def test_after_a_restart_the_span_costs_nothing(tmp_path: Path, market: Ma
     assert w.warming.start(asked)
     again = await done(w)
     assert w.calls(since) == []
-    assert (again.state, again.rows, again.weight) == (WarmupState.DONE, first.rows, 0)
+    assert (again.state, again.rows, again.weight) == (JobState.DONE, first.rows, 0)
 
 
 async def test_only_one_job_at_a_time() -> None:
@@ -73,10 +74,10 @@ async def test_only_one_job_at_a_time() -> None:
     assert w.warming.progress() == WarmupProgress()
     assert w.warming.start(order(w))
     assert not w.warming.start(order(w))
-    assert (await done(w)).state is WarmupState.DONE
+    assert (await done(w)).state is JobState.DONE
     assert w.warming.start(order(w))
     await w.aclose()
-    assert w.warming.progress().state is WarmupState.CANCELLED
+    assert w.warming.progress().state is JobState.CANCELLED
 
 
 async def test_a_ban_in_the_middle_is_waited_out(tmp_path: Path) -> None:
@@ -84,14 +85,14 @@ async def test_a_ban_in_the_middle_is_waited_out(tmp_path: Path) -> None:
     w.warming.start(order(w))
     await until(w, lambda each: each.pages >= 2)
     w.exchange.control.ban("spot", 300)
-    waits = await until(w, lambda each: each.state is WarmupState.WAITING)
+    waits = await until(w, lambda each: each.state is JobState.WAITING)
     assert "418" in waits.detail
     before = len(w.calls())
     await w.clock.sleep(200)
-    assert w.warming.progress().state is WarmupState.WAITING
+    assert w.warming.progress().state is JobState.WAITING
     assert len(w.calls()) == before
     end = await done(w)
-    assert (end.state, end.rows, end.errors, end.detail) == (WarmupState.DONE, 3 * (24 * 60 + 24), {}, "")
+    assert (end.state, end.rows, end.errors, end.detail) == (JobState.DONE, 3 * (24 * 60 + 24), {}, "")
     assert end.seconds > 300
 
 
@@ -100,9 +101,9 @@ async def test_a_gate_closed_by_hand_is_waited_out() -> None:
     w.warming.start(order(w))
     await until(w, lambda each: each.pages >= 2)
     w.governor.close_gate(Family.SPOT, 7_200)
-    await until(w, lambda each: each.state is WarmupState.WAITING)
+    await until(w, lambda each: each.state is JobState.WAITING)
     w.governor.open_gate(Family.SPOT)
-    assert (await until(w, lambda each: each.state is WarmupState.DONE, 120)).rows == 3 * (24 * 60 + 24)
+    assert (await until(w, lambda each: each.state is JobState.DONE, 120)).rows == 3 * (24 * 60 + 24)
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -113,7 +114,7 @@ async def test_cancelled_and_resumed_no_page_is_read_twice(tmp_path: Path, pages
     w.warming.start(asked)
     await until(w, lambda each: each.pages >= pages)
     await w.warming.cancel()
-    assert w.warming.progress().state is WarmupState.CANCELLED
+    assert w.warming.progress().state is JobState.CANCELLED
     if restart:
         await w.aclose()
         w.restart()
@@ -127,7 +128,7 @@ async def test_the_budget_is_kept() -> None:
     w = VirtualDaemon(SimConfig(spot_limit=60), DaemonOptions(limits=GovernorSettings(weight_share=0.5)))
     w.warming.start(order(w, days=12))
     end = await done(w)
-    assert (end.state, end.errors, end.rows) == (WarmupState.DONE, {}, 12 * (24 * 60 + 24))
+    assert (end.state, end.errors, end.rows) == (JobState.DONE, {}, 12 * (24 * 60 + 24))
     assert end.seconds > 60
     assert all(entry.status == 200 for entry in w.exchange.log)
 
@@ -136,7 +137,7 @@ async def test_a_refusal_ends_its_series_alone() -> None:
     w = world(None)
     w.warming.start(order(w, symbols=("NOPE", "BTC USDT&x=1", "BTCUSDT"), intervals=("1h", "7m")))
     end = await done(w)
-    assert (end.state, end.series_done, end.series_total, end.rows) == (WarmupState.DONE, 6, 6, 3 * 24)
+    assert (end.state, end.series_done, end.series_total, end.rows) == (JobState.DONE, 6, 6, 3 * 24)
     assert sorted(end.errors) == [
         "spot/BTC USDT&x=1/1h",
         "spot/BTC USDT&x=1/7m",
@@ -154,7 +155,7 @@ async def test_what_lies_before_the_listing_costs_next_to_nothing(market: Market
     now = w.clock.true_ms()
     w.warming.start(order(w, market=market, since_ms=0, until_ms=now - 30 * DAY, intervals=("1d",)))
     end = await done(w)
-    assert (end.state, end.errors) == (WarmupState.DONE, {})
+    assert (end.state, end.errors) == (JobState.DONE, {})
     assert end.rows > 0
     path = f"{market.prefix}klines"
     symbol = "BTCUSD_PERP" if market is Market.COINM else "BTCUSDT"
@@ -170,4 +171,4 @@ async def test_an_unexpected_failure_is_reported() -> None:
     w.warming._source = type("Broken", (), {"answer": staticmethod(answer)})()
     w.warming.start(order(w))
     end = await done(w)
-    assert (end.state, end.detail) == (WarmupState.FAILED, "RuntimeError")
+    assert (end.state, end.detail) == (JobState.FAILED, "RuntimeError")
