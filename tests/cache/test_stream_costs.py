@@ -99,6 +99,7 @@ async def test_the_incident_on_spot_fits_the_share_many_times(apart_s: float, ro
     assert max(warm) <= 20
 
 
+@pytest.mark.exhaustive
 @STARTS
 async def test_a_tenth_of_the_incident_on_spot(apart_s: float, round_s: float) -> None:
     incident = Incident(Market.SPOT, 2)

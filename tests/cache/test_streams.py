@@ -49,7 +49,8 @@ def reads(w: VirtualDaemon, since: int) -> int:
     return len(w.calls()) - since
 
 
-@pytest.mark.parametrize("consumers", [1, *exhaustive(2)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("consumers", [1, 2])
 async def test_the_warm_minute_costs_next_to_nothing(consumers: int) -> None:
     w, oracle = await streamed_world()
     series = [

@@ -14,7 +14,6 @@ from mdcache.candles.ranges import FOREVER_MS
 from mdcache.events import RowRevised
 from mdcache.exchange.intervals import INTERVALS
 from mdcache.sim import SimConfig
-from tests.support.examples import thinned
 from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, ready, rows
 
 pytestmark = pytest.mark.virtual
@@ -86,9 +85,9 @@ async def test_a_clock_that_is_ahead_takes_no_half_candle_for_a_whole_one() -> N
     assert len(w.calls()) - before <= 4
 
 
-@pytest.mark.parametrize(
-    ("mode", "interval"), thinned([("random", "1m"), ("random", "1s"), ("alternate", "1m"), ("alternate", "1s")], 4)
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("mode", ["random", "alternate"])
+@pytest.mark.parametrize("interval", ["1m", "1s"])
 async def test_lagging_replicas_settle_nothing_unfinished_and_take_nothing_back(
     mode: Literal["random", "alternate"], interval: str
 ) -> None:
@@ -174,6 +173,7 @@ async def test_a_doubted_clock_settles_nothing_that_newer_rows_do_not_prove() ->
     assert answer.lifetime_s <= 2
 
 
+@pytest.mark.exhaustive
 async def test_many_pollers_cost_half_the_calls_and_no_error() -> None:
     options = DaemonOptions()
     options.limits = type(options.limits)(weight_share=0.9)

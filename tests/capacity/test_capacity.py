@@ -224,6 +224,7 @@ async def test_the_exchange_charges_what_was_planned(asked: Demand, ttl_s: float
     assert weight == pytest.approx(found.weight, rel=0.02)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("asked", "minutes"),
     [
@@ -244,6 +245,7 @@ async def test_so_it_does_where_streams_feed_the_tails(asked: Demand, minutes: i
     assert weight == pytest.approx(found.weight, abs=one_read_each + 0.2)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.untraced
 async def test_so_it_does_where_longer_candles_are_derived() -> None:
     asked = Demand(Market.SPOT, 1, ("1m", "5m", "15m", "1d"), consumers=3)

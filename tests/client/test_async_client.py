@@ -138,6 +138,7 @@ async def test_a_wrong_question_and_a_daemon_that_is_gone() -> None:
             await client.candles("spot", BOTH, ["1m"])
 
 
+@pytest.mark.exhaustive
 async def test_each_close_comes_once_whatever_happens_to_daemon_and_client() -> None:
     w = world(streams=True)
     seen: list[Candle] = []

@@ -17,6 +17,7 @@ from grafana import BOARDS
 from grafana.model import Fault, Query
 from tests.support.processes import daemon, free_port, running, sim
 from tests.support.programs import find
+from tests.support.waiting import allowed_s
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yaml"
@@ -220,6 +221,6 @@ def _all_above_0(source: Prometheus, wanted: list[Query], found: dict[Query, flo
 
 def _until(done: Callable[[], bool], deadline_s: float) -> None:
     """Look until `done`, or the deadline: what is missing then fails in the test about it."""
-    end_s = time.monotonic() + deadline_s
+    end_s = time.monotonic() + allowed_s(deadline_s)
     while not done() and time.monotonic() < end_s:
         time.sleep(0.25)

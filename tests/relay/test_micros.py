@@ -17,6 +17,7 @@ TOPICS = ("btcusdt@trade", "btcusdt@kline_1m", "!miniTicker@arr", "btcusdt@depth
 MICROS = tuple(map(in_micros, TOPICS))
 
 
+@pytest.mark.exhaustive
 async def test_listeners_of_both_units_get_what_each_would_get_from_the_exchange() -> None:
     world = StreamWorld()
     await world.governor.start()

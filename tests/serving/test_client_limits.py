@@ -247,6 +247,7 @@ async def test_without_a_limit_a_flood_spends_the_minute_but_not_the_tenth_of_an
     assert crowd.fresh()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.virtual
 async def test_with_a_limit_a_flood_leaves_the_rest_of_the_minute_to_others() -> None:
     w = crowded(client_requests_per_s=1.0)
@@ -257,6 +258,7 @@ async def test_with_a_limit_a_flood_leaves_the_rest_of_the_minute_to_others() ->
     assert 100 < crowd.flood[429] <= 45 * 5 / 0.2
 
 
+@pytest.mark.exhaustive
 @pytest.mark.virtual
 async def test_clients_take_turns_by_their_addresses_where_reads_are_slow() -> None:
     w = crowded()

@@ -29,6 +29,7 @@ def test_a_minute_is_the_merge_of_its_seconds(sim: Sim, at: int, symbol: str, se
         assert content(row) == merged(sim.parts(symbol, "1s", row[0], row[0] + MINUTE))
 
 
+@pytest.mark.exhaustive
 @given(
     at=MOMENTS,
     symbol=st.sampled_from(("BTCUSDT", "QUIETUSDT")),

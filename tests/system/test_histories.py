@@ -25,6 +25,7 @@ def test_histories(seeds: range) -> None:
             pytest.fail(f"{small.error}\nagain: {small.command()}")
 
 
+@pytest.mark.exhaustive
 def test_a_history_is_the_same_each_time_and_a_longer_one_begins_with_it() -> None:
     assert play_seed(3, 12)[0] == play_seed(3, 12)[0] > 0
     assert play_seed(3, LENGTH, tuple(range(12)))[0] == play_seed(3, 12)[0]

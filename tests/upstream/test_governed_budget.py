@@ -20,6 +20,7 @@ pytestmark = pytest.mark.virtual
 # -------------------------------------------------------------------------------------------- budget
 
 
+@pytest.mark.exhaustive
 @pytest.mark.untraced
 async def test_tenfold_demand_stays_within_the_share_and_serves_all_lanes() -> None:
     world = await governed(skew_ms=1_234)

@@ -126,6 +126,7 @@ def test_a_huge_body_is_left_early() -> None:
     assert stream.closed
 
 
+@pytest.mark.exhaustive
 def test_a_bomb_is_inflated_no_further_than_asked() -> None:
     bomb = gzip.compress(b"\0" * 200 * MEGA)
     handler, stream = streamed(

@@ -115,7 +115,8 @@ async def test_what_a_replica_spent_before_it_left_is_not_spent_again() -> None:
     assert max(fleet.spent().values()) <= 100, fleet.spent()
 
 
-@pytest.mark.parametrize("count", [3, *exhaustive(1)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("count", [3, 1])
 async def test_one_killed_and_replaced_from_an_empty_folder_costs_the_others_a_minute(count: int) -> None:
     """The settings say how many there are at most: so the one that vanished is dead, not cut off."""
     fleet = GovernorReplicas(share=100, assumed=count)
@@ -151,6 +152,7 @@ async def test_one_killed_and_replaced_just_after_the_store_restarted_costs_no_m
     assert min(spent[-2:-1]) >= 85, spent
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("assumed", "running", "joins", "killed"),
     [

@@ -9,6 +9,7 @@ from tests.support.governor_replicas import GovernorReplicas
 pytestmark = pytest.mark.virtual
 
 
+@pytest.mark.exhaustive
 async def test_a_copied_folder_spends_nothing_twice() -> None:
     fleet = GovernorReplicas(share=100)
     one = await fleet.replica()

@@ -7,6 +7,7 @@ from tests.support.governor_replicas import GovernorReplicas, two
 pytestmark = [pytest.mark.virtual, pytest.mark.untraced]
 
 
+@pytest.mark.exhaustive
 async def test_all_killed_and_restarted_with_their_ids_have_the_full_share_from_the_next_minute() -> None:
     """Else what the dead could spend would be kept for them for ten minutes."""
 
@@ -151,6 +152,7 @@ async def test_all_killed_and_restarted_know_the_time_at_once_and_the_full_share
     assert spent[-2] >= 60, spent
 
 
+@pytest.mark.exhaustive
 async def test_replicas_started_again_one_after_the_other_share_from_the_next_minute_on() -> None:
     fleet = GovernorReplicas(share=100, assumed=3)
     old = [await fleet.replica() for _ in range(3)]

@@ -58,6 +58,7 @@ def test_a_refused_topic_is_asked_for_alone_later_and_later_until_nobody_wants_i
     assert message.subscribed == ("odd",)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.virtual
 async def test_listeners_are_told_what_the_exchange_says_and_others_get_their_frames() -> None:
     world = StreamWorld()

@@ -80,6 +80,7 @@ async def test_at_each_connect_the_list_is_made_anew_from_what_is_wanted() -> No
     assert _methods(world, 1)[0] == "SUBSCRIBE"
 
 
+@pytest.mark.exhaustive
 async def test_many_topics_are_spread_over_connections_and_messages() -> None:
     world = StreamWorld()
     topics = [f"symbol{number:04d}usdt@kline_15m" for number in range(2 * TOPICS_A_CONNECTION + 100)]
