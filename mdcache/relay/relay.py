@@ -218,6 +218,9 @@ class Relay:
             found = self._topics.get((market, topic))
             if found is not None and found.outboxes:
                 self._paced.drop(found.key)
+                if may_exist(topic):
+                    self._kept.expect(found.key)
+                    self._wake(_LOOK_EVERY_S)
                 outboxes, found.outboxes = found.outboxes, {}  # they are sent nothing after what is missing
                 self._work.add(self._close_all(market, outboxes, reason))
 

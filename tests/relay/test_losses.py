@@ -2,7 +2,7 @@
 
 import pytest
 
-from mdcache.events import BackgroundTaskFailed
+from mdcache.events import BackgroundTaskFailed, BodyRejected
 from mdcache.exchange.markets import Market
 from mdcache.exchange.topics import TopicKind, frame_position, topic_kind
 from tests.relay.direct_client import DirectClient
@@ -159,3 +159,89 @@ async def test_topics_without_a_first_connection_are_lost_after_10_s() -> None:
         closed.append(listener.closed)
     assert closed == [None, (1012, "no connection to Binance for 10 s")]
     assert world.relay.refusal(Market.SPOT) == "no connection to Binance for 10 s"
+
+
+UNREADABLE = 1012, "a frame from Binance could not be read"
+LOSSLESS = ("btcusdt@trade", "btcusdt@aggTrade", "btcusdt@depth", "!miniTicker@arr")
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ('{"stream":"btcusdt@trade","data":{"e":"tra', LOSSLESS[:1]),
+        ('{"stream":"btcusdt@trade","data":{"e":"tra{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade"}}', LOSSLESS),
+    ],
+)
+async def test_a_broken_frame_ends_the_listeners_of_its_lossless_topic_once(text: str, lost: tuple[str, ...]) -> None:
+    world = StreamWorld()
+    market = Market.SPOT
+    truth = DirectClient(world, market, *LOSSLESS)
+    others = [FakeListener(world.relay, market, topic) for topic in (BTC, "btcusdt@depth5", "btcusdt@bookTicker")]
+    others.append(FakeListener(world.relay, Market.USDM, "btcusdt@aggTrade"))
+    lossless = {topic: FakeListener(world.relay, market, topic) for topic in LOSSLESS}
+    await world.wait(4)
+    messages = [len(one.sent) for one in world.net.connections]
+    connection = next(one for one in world.net.connections if one.session.market == "spot")
+    for harmless in ('{"stream":"btcusdt@depth5","data":{"lastUpd', '{"e":"announcement","E":17}'):
+        connection.inject(harmless)
+        await world.wait(0.1)
+    assert not [one for one in (*others, *lossless.values()) if one.closed is not None]
+    connection.inject(text)
+    await world.wait(0.1)
+    assert {topic: one.closed for topic, one in lossless.items()} == {
+        topic: UNREADABLE if topic in lost else None for topic in LOSSLESS
+    }
+    again = {topic: FakeListener(world.relay, market, topic) for topic in LOSSLESS}
+    await world.wait(4)
+    for topic in LOSSLESS:
+        old, new = lossless[topic].of(topic), again[topic].of(topic)
+        assert old == truth.since(topic, old[0], old[-1])
+        assert new == truth.since(topic, new[0], new[-1])
+        if topic in lost:  # and it is soon over
+            missing = truth.since(topic, old[-1], new[0])
+            assert len(missing) <= 2 + 12, topic
+    assert not [one for one in (*others, *again.values()) if one.closed is not None]
+    assert [len(one.sent) for one in world.net.connections] == messages
+    assert len(world.matching(BodyRejected)) == 3
+
+
+@pytest.mark.parametrize("topic", ["btcusdt@trade", ""])
+async def test_a_flood_of_broken_frames_costs_a_listener_one_closure_a_second_and_binance_nothing(topic: str) -> None:
+    world = StreamWorld()
+    kline = FakeListener(world.relay, Market.SPOT, BTC)
+    listeners = [FakeListener(world.relay, Market.SPOT, "btcusdt@trade")]
+    await world.wait(10)
+    (connection,) = world.net.connections
+    messages, began_s = len(connection.sent), world.clock.now()
+    while world.clock.now() - began_s < 8:
+        for _ in range(50):
+            connection.inject(f'{{"stream":"{topic}","data":{{"e"')
+        await world.wait(0.05)
+        if listeners[-1].closed is not None:
+            listeners.append(FakeListener(world.relay, Market.SPOT, "btcusdt@trade"))
+    assert 2 <= len(listeners) <= 10
+    await world.wait(5)
+    frames = len(listeners[-1].frames)
+    await world.wait(5)
+    assert listeners[-1].closed is kline.closed is None
+    assert len(listeners[-1].frames) > frames
+    assert world.net.connections == [connection]
+    assert len(connection.sent) == messages
+
+
+async def test_a_broken_frame_of_the_connection_that_takes_over_is_told_if_the_other_did_not_bring_it() -> None:
+    world = StreamWorld()
+    truth = DirectClient(world, Market.SPOT, "btcusdt@trade")
+    listener = FakeListener(world.relay, Market.SPOT, "btcusdt@trade")
+    await world.wait(10)
+    world.control.close_streams(notice_s=8)
+    while len(world.net.connections) < 2:
+        await world.wait(0.1)
+    old, new = world.net.connections
+    await world.wait(1)
+    new.inject('{"stream":"btcusdt@trade","data":{"e":"tra')
+    old.dead = True
+    await world.wait(20)
+    assert listener.closed is not None
+    heard = listener.of("btcusdt@trade")
+    assert heard == truth.since("btcusdt@trade", heard[0], heard[-1])

@@ -58,7 +58,7 @@ class _Crowd:
 
 
 def _make_trouble(world: StreamWorld, rng: random.Random) -> None:
-    match rng.randrange(6):
+    match rng.randrange(7):
         case 0:
             world.control.stream_fault(rng.choice(("dropped", "ended")), seconds=rng.uniform(1, 20))
         case 1:
@@ -67,6 +67,9 @@ def _make_trouble(world: StreamWorld, rng: random.Random) -> None:
             world.control.close_streams(notice_s=rng.choice([0.0, 0.5, 10.0]))
         case 4:
             world.net.pull_the_cable()
+        case 5:
+            topic = rng.choice(["", "@trade", "@aggTrade", "solusdt@depth"])
+            world.control.stream_fault("broken", topic=topic, seconds=rng.choice([0.3, 3.0]))
         case _:
             world.net.unplugged = False
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mdcache.sim import ExchangeReply
-from mdcache.sim.streams.session import Closing, StreamSession
+from mdcache.sim.streams.session import Closing, StreamSession, _break
 from tests.sim.helpers import SECOND, T0, Sim
 from tests.sim.stream_listener import Listener
 
@@ -120,6 +120,11 @@ def test_garbage_is_sent(sim: Sim) -> None:
     texts = faulty(sim, "garbage").texts
     assert '{"e":"kline","E":17' in texts
     assert not any('"o":' in text for text in texts)
+
+
+def test_frames_are_broken() -> None:
+    broken = [_break('{"stream":"a","data":1}', number) for number in range(3)]
+    assert broken == ['{"stream":"a","', 'data":1}', '{"stream":"a","{"stream":"a","data":1}']
 
 
 @pytest.mark.parametrize(("kind", "code"), [("dropped", None), ("ended", 1000)])

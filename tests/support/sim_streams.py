@@ -105,6 +105,11 @@ class SimConnection:
             except TimeoutError:
                 pass
 
+    def inject(self, text: str) -> None:
+        """Let a message come that the exchange has not sent."""
+        self._due.append(text)
+        self._answered.set()
+
     async def close(self) -> None:
         self.ended_s = self.ended_s or self._clock.now()
 

@@ -8,7 +8,9 @@ from typing import Literal, get_args
 
 from mdcache.sim.config import Market
 
-StreamFaultKind = Literal["silent", "half", "stuck", "garbage", "late", "no_finals", "refused", "dropped", "ended"]
+StreamFaultKind = Literal[
+    "silent", "half", "stuck", "garbage", "broken", "late", "no_finals", "refused", "dropped", "ended"
+]  # fmt: skip
 STREAM_FAULT_KINDS: frozenset[str] = frozenset(get_args(StreamFaultKind))
 
 

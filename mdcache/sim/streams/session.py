@@ -171,7 +171,7 @@ class StreamSession:
 
     def _put(self, frame: PrintedFrame, faults: list[StreamFault], now_ms: int, out: list[str | Closing]) -> None:
         """Add a frame as the faults have it: now, later or never."""
-        text, later_ms = frame.text, 0
+        text, later_ms, broken = frame.text, 0, False
         for fault in (one for one in faults if one.topic in frame.topic):
             match fault.kind:
                 case "silent":
@@ -182,6 +182,8 @@ class StreamSession:
                     text = self._last.get(frame.topic, text)
                 case "garbage":
                     text = _GARBAGE[self._sent % len(_GARBAGE)]
+                case "broken":
+                    broken = True
                 case "late":
                     later_ms = round(fault.delay_s * 1000)
         self._sent += 1
@@ -190,6 +192,7 @@ class StreamSession:
         else:
             self._last[frame.topic] = text
             shown = f'{{"stream":"{frame.topic}","data":{text}}}' if self._combined else text
+            shown = _break(shown, self._sent) if broken else shown
         if later_ms:
             heapq.heappush(self._late, (now_ms + later_ms, self._sent, shown))
         else:
@@ -212,3 +215,9 @@ class StreamSession:
 
     def _faults(self, now_ms: int) -> list[StreamFault]:
         return self._settings.of(self.market, self.path, now_ms)
+
+
+def _break(text: str, number: int) -> str:
+    """Return a message cut off, without its beginning, or cut off and followed by another one."""
+    half = len(text) * 2 // 3
+    return (text[:half], text[half:], text[:half] + text)[number % 3]

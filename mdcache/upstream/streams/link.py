@@ -39,8 +39,8 @@ class LinkOwner(Protocol):
     def take(self, link: "Link", frame: TopicFrame, now_s: float) -> bool:
         """Take a frame; return whether it proves its topic on the connection."""
 
-    def missed(self) -> None:
-        """Note that a message could not be read: it may have been a frame."""
+    def missed(self, link: "Link", topic: str | None) -> None:
+        """Note that a message could not be read: a frame of a topic, perhaps of any (empty), or of none."""
 
     def refused(self, topic: str, complaint: Complaint) -> None:
         """Note that a topic was refused when it was asked for alone."""
@@ -156,8 +156,8 @@ class Link:
             case Shutdown():
                 self.shutdown_s = self.shutdown_s or now_s + self._leaves_after_s
                 self._owner.changed()
-            case Undecodable():
-                self._owner.missed()
+            case Undecodable(name):
+                self._owner.missed(self, topic_on(self._owner.route, name) if name else name)
             case Acknowledged(number):
                 self.subscriptions.record_acknowledgement(number)
 

@@ -20,7 +20,8 @@ class _Topic:
     connection alone, with positions. Of a topic without positions, `ahead`: relayed, and not yet brought by the second
     connection, and `behind`: what was ahead of the leading one when it took over. `catching_up`: the leading one has
     taken over, and not yet brought anything new. `joined`: the second connection has brought what the first one did.
-    `cut`: one of them is too far ahead.
+    `cut`: one of them is too far ahead, or lacks a frame. `held`: its frames are held back, since one is
+    missing. `lost`: its listeners were told.
     """
 
     kind: TopicKind
@@ -33,6 +34,7 @@ class _Topic:
     second_position: int | None = None
     joined: bool = False
     cut: bool = False
+    held: bool = False
     lost: bool = False
 
     def is_new(self, position: int | None, data: bytes) -> bool:
@@ -69,12 +71,14 @@ class ListenedTopics:
 
     def __init__(self) -> None:
         self._topics: dict[str, _Topic] = {}
+        self._all_held = False
 
     def __contains__(self, topic: str) -> bool:
         return topic in self._topics
 
     def add(self, topic: str) -> None:
         """Begin to relay a topic."""
+        self._all_held &= topic in self._topics
         self._topics.setdefault(topic, _Topic(topic_kind(topic)))
 
     def remove(self, topic: str) -> None:
@@ -140,6 +144,42 @@ class ListenedTopics:
         for topic in fresh:
             self._topics[topic].lost = True
         return fresh
+
+    def miss_first(self, topic: str) -> list[str]:
+        """Note that the connection that leads lacks a frame of a topic, or without a name of any.
+
+        Hold back what comes of those of which each frame counts. Return them, but for those that are held already.
+        """
+        if self._all_held:
+            return []
+        missed = [name for name in self._meant(topic) if not self._topics[name].held]
+        for name in missed:
+            found = self._topics[name]
+            found.held = True
+            found.cut |= found.position is None  # where the second one's frame belongs can't be told
+        self._all_held = not topic
+        return missed
+
+    def miss_second(self, topic: str) -> None:
+        """Note that the second connection lacks a frame of a topic, or without a name of any."""
+        for name in self._meant(topic):
+            self._topics[name].cut = True
+
+    def is_held(self, topic: str) -> bool:
+        """Return whether the frames of a topic are held back."""
+        return self._topics[topic].held
+
+    def release(self) -> None:
+        """Hold back nothing any more."""
+        self._all_held = False
+        for topic in self._topics.values():
+            topic.held = False
+
+    def _meant(self, topic: str) -> list[str]:
+        """Return those of a topic, or all, of which each frame counts."""
+        if not topic:
+            return self.lossless()
+        return [topic] if topic in self._topics and topic_kind(topic) is TopicKind.LOSSLESS else []
 
     def found(self) -> None:
         """Note that frames of all topics come again."""

@@ -1,5 +1,6 @@
 """Messages of the streams: what is sent, and what is received. Pure (docs/binance.md#stream-connections)."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -54,7 +55,9 @@ class Shutdown:
 
 @dataclass(frozen=True, slots=True)
 class Undecodable:
-    """Nothing that we know."""
+    """Nothing that we know. `topic`: of which it was a frame; empty: perhaps of any; `None`: of none."""
+
+    topic: str | None
 
 
 Received = TopicFrame | TopicList | Acknowledged | Complaint | Shutdown | Undecodable
@@ -78,19 +81,23 @@ class _Message(msgspec.Struct):
 
 _decoder = msgspec.json.Decoder(_Message)
 _MAX_TEXT = 200
+_TRUNCATED = "Input data was truncated"  # so says msgspec of a text that is the beginning of JSON
+_TOPIC = re.compile(rb'\s*\{\s*"stream"\s*:\s*"([^"\\]+)"')
 
 
 def read_message(text: bytes | str) -> Received:
     """Return what a message says, in the combined form."""
     try:
         found = _decoder.decode(text)
+    except msgspec.DecodeError as failed:
+        return Undecodable(_topic_of(text) if str(failed) == _TRUNCATED else "")
     except UNDECODABLE:
-        return Undecodable()
+        return Undecodable("")
     if found.stream is not None:
         if found.stream.startswith("!" + _SHUTDOWN):
             return Shutdown()
         data = bytes(found.data)
-        return TopicFrame(found.stream, data) if data and _is_text(data) else Undecodable()
+        return TopicFrame(found.stream, data) if data and _is_text(data) else Undecodable(found.stream)
     if found.e == _SHUTDOWN:
         return Shutdown()
     error = found.error or _Error(found.code, found.msg)
@@ -98,7 +105,14 @@ def read_message(text: bytes | str) -> Received:
         return Complaint((error.msg or str(error.code))[:_MAX_TEXT], error.code or 0, found.id)
     if found.id is not None:
         return Acknowledged(found.id) if found.result is None else TopicList(found.id, tuple(found.result))
-    return Undecodable()
+    return Undecodable(None)  # frames have the name of their topic
+
+
+def _topic_of(text: bytes | str) -> str:
+    """Return the topic of a frame that was cut off; nothing if it has no name, or those of two frames."""
+    data = text.encode(errors="replace") if isinstance(text, str) else text
+    found = _TOPIC.match(data)
+    return found[1].decode(errors="replace") if found is not None and data.count(b'"stream"') == 1 else ""
 
 
 def _is_text(data: bytes) -> bool:

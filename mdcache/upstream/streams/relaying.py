@@ -41,13 +41,24 @@ class Relaying:
     def take_first(self, frame: TopicFrame, *, overlap: bool) -> bool:
         """Relay a frame of the connection that leads; return whether it was new."""
         fresh = self.topics.take_first(frame.topic, frame.data, overlap=overlap)
-        if fresh:
+        if fresh and not self.topics.is_held(frame.topic):
             self._relay(frame.topic, frame.data)
         return fresh
 
     def take_second(self, frame: TopicFrame) -> bool:
         """Let a frame of the second connection wait; return whether it proves its topic there."""
         return self.topics.take_second(frame.topic, frame.data)
+
+    def missed(self, topic: str, *, second: bool) -> None:
+        """Note that a frame of a topic could not be read; without a name, of any of them.
+
+        Whoever was sent frames that count is told. Until the next look nobody is sent any, so that many broken frames
+        end a listener but once a second.
+        """
+        if second:
+            self.topics.miss_second(topic)
+        elif missed := self.topics.miss_first(topic):
+            self._lost(missed, "a frame from Binance could not be read")
 
     def replaced(self) -> None:
         """Let the second connection lead, which has shown all that the first one has for some seconds."""
@@ -70,6 +81,7 @@ class Relaying:
 
     def look(self, link: Link | None, now_s: float) -> None:
         """Tell which topics have no frames any more: each once, until frames may come again."""
+        self.topics.release()
         self.down = self._why_down(link, now_s)
         if self.down is None:
             self.topics.found()

@@ -12,7 +12,8 @@ from http import HTTPStatus
 
 from mdcache.background_work import cancel_all
 from mdcache.clock import Clock
-from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
+from mdcache.errors import BodyFault
+from mdcache.events import BackgroundTask, BackgroundTaskFailed, BodyRejected, Events
 from mdcache.exchange.markets import Market
 from mdcache.exchange.streams import MINI_TICKERS
 from mdcache.exchange.topics import StreamRoute
@@ -157,9 +158,15 @@ class Shard:
             return self.relaying.take_second(frame)
         return link is self._current and self.relaying.take_first(frame, overlap=self._next is not None)
 
-    def missed(self) -> None:
-        """Note that a message could not be read, which may have been one of `!miniTicker@arr`."""
-        self._interrupt()
+    def missed(self, link: Link, topic: str | None) -> None:
+        """Note that a message could not be read: a frame of a topic, perhaps of any (empty), or of none."""
+        known = topic if topic is None or topic in self.topics else ""
+        detail = "no frame that can be read"
+        self._c.events.emit(BodyRejected(self._c.market, known or link.path, BodyFault.NOT_JSON, detail))
+        if known in {None, "", MINI_TICKERS}:
+            self._interrupt()
+        if known is not None:
+            self.relaying.missed(known, second=link is self._next)
 
     def refused(self, topic: str, complaint: Complaint) -> None:
         """Tell those who listen to a topic that it is refused."""

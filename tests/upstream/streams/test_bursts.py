@@ -51,7 +51,7 @@ class Owner:
         time.sleep(self._work_s)
         return True
 
-    def missed(self) -> None:
+    def missed(self, link: Link, topic: str | None) -> None:
         raise AssertionError
 
     def refused(self, topic: str, complaint: Complaint) -> None:

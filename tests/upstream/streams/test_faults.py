@@ -11,7 +11,9 @@ from tests.upstream.streams.world import SOME, StreamWorld
 pytestmark = pytest.mark.virtual
 
 BACK_S = 15.0
-FAULTS: tuple[StreamFaultKind, ...] = ("silent", "half", "stuck", "garbage", "late", "no_finals", "dropped", "ended")
+FAULTS: tuple[StreamFaultKind, ...] = (
+    "silent", "half", "stuck", "garbage", "late", "no_finals", "dropped", "ended", "broken",
+)  # fmt: skip
 
 
 async def _running() -> StreamWorld:
