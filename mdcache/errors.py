@@ -62,6 +62,7 @@ class BodyFault(StrEnum):
     TOO_LARGE = "too-large"
     TOO_MANY_ROWS = "too-many-rows"
     TYPES = "types"
+    VOLUMES = "volumes"
     WINDOW = "window"
 
 

@@ -142,5 +142,6 @@ async def _read_page(series: Series, window: Window, reply: UpstreamReply, clock
         limit=window.limit,
         zone_ms=series.zone_ms,
         micros=series.key.micros,
+        signed=series.key.signed,
     )
     return await in_turns(page_steps(reply.body, expected), clock)

@@ -38,6 +38,11 @@ class SeriesKey:
         """Whether its subject is a pair, not a symbol."""
         return self.kind in {"continuousKlines", "indexPriceKlines"}
 
+    @property
+    def signed(self) -> bool:
+        """Whether its prices may be negative."""
+        return self.kind == "premiumIndexKlines"
+
     def __str__(self) -> str:
         parts = [self.market.value, self.kind, self.subject, self.contract_type, self.interval]
         parts += [f"{self.zone_minutes:+d}min" if self.zone_minutes else "", "us" if self.micros else ""]

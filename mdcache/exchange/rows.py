@@ -4,7 +4,8 @@ The checks accept everything that occurs in real rows: early close times (even e
 open times off the grid (docs/binance.md#irregularities).
 """
 
-from collections.abc import Generator
+import re
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -34,7 +35,8 @@ class Row(NamedTuple):
 class ExpectedRows:
     """The bounds that a reply's rows must obey: open times in `lo_ms`..`hi_ms`, at most `limit` rows.
 
-    `zone_ms` moves the calendar's months; `micros`: times are printed in microseconds.
+    `zone_ms` moves the calendar's months; `micros`: times are printed in microseconds; `signed`: prices may be
+    negative.
     """
 
     interval: Interval
@@ -43,6 +45,7 @@ class ExpectedRows:
     limit: int
     zone_ms: int = 0
     micros: bool = False
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +57,19 @@ class Page:
 
 
 Columns = tuple[int, str, str, str, str, str, int, str, int, str, str, str]
+_Numbers = tuple[int, float, float, float, float, float, int, float, int, float, float, str]
 _ByColumn = tuple[tuple[Any, ...], ...]
+_numbers_decoder = msgspec.json.Decoder(list[_Numbers], strict=False)  # which reads numbers in strings, and bare ones
 _strict_decoder = msgspec.json.Decoder(list[Columns])
 _loose_decoder = msgspec.json.Decoder(list[list[Any]])
 _row_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _text_decoder = msgspec.json.Decoder(list[list[msgspec.Raw]])
 _any_decoder = msgspec.json.Decoder(Any)
-_OPEN_TIME, _OPEN, _HIGH, _LOW, _CLOSE, _CLOSE_TIME, _TRADES = 0, 1, 2, 3, 4, 6, 8
+_OPEN_TIME, _CLOSE_TIME, _TRADES = 0, 6, 8
+_PRICES = _, _HIGH, _LOW, _ = 1, 2, 3, 4
+_VOLUMES = 5, 7, 9, 10
+_DIGITS = b"0123456789"
+_SHAPE = re.compile(rb',(?:"\.?",){5},"\.?",,(?:"\.?",){2}"\.?"')  # of a row without its digits
 _new_row = partial(tuple.__new__, Row)  # from its fields in order: two thirds of what `Row(…)` takes
 _LENGTHS = sorted(interval.length_ms for interval in INTERVALS.values() if not interval.months)
 
@@ -86,19 +95,23 @@ def read_page(body: bytes, expected: ExpectedRows) -> Page:
 
 def page_steps(body: bytes, expected: ExpectedRows) -> Generator[None, None, Page]:
     """Do what `read_page` does; yield where other work may be done meanwhile, so that no step takes long."""
-    lines, oddity = _decode(body)
+    oddity, plain = "", _decode_plain(body, signed=expected.signed)
+    lines: Sequence[tuple[Any, ...]] = plain or []
+    if plain is None:
+        lines, oddity = _decode(body)
     if not lines:
         return Page([], oddity)
     long = len(lines) > _ROWS_AT_ONCE
     if long:
         yield
     columns: _ByColumn = tuple(zip(*lines, strict=True))
-    _check_prices(columns)
+    numbers = columns if plain is not None else _numbers(columns, signed=expected.signed)
+    _check_numbers(numbers, signed=expected.signed)
     open_ms, close_ms, trades = columns[_OPEN_TIME], columns[_CLOSE_TIME], columns[_TRADES]
     if expected.micros:
         open_ms, close_ms = _in_ms(open_ms), _in_ms(close_ms)
-    texts = _row_texts(body, oddity)
-    del lines, columns
+    texts = _row_texts(body, oddity, compact=plain is not None)
+    del plain, lines, columns, numbers
     if long:
         yield
     rows = list(map(_new_row, zip(open_ms, close_ms, trades, texts, strict=True)))
@@ -107,6 +120,20 @@ def page_steps(body: bytes, expected: ExpectedRows) -> Generator[None, None, Pag
     if len(rows) > expected.limit:
         raise InvalidBody(BodyFault.TOO_MANY_ROWS, f"{len(rows)} for a limit of {expected.limit}")
     return Page(rows, oddity)
+
+
+def _decode_plain(body: bytes, *, signed: bool) -> list[_Numbers] | None:
+    """Return the rows of a body that is printed as Binance does, its numbers as such; `None` if it may be any other.
+
+    What is left of it without digits shows that it has nothing but them, points in strings, and commas in their places.
+    """
+    bones = body.translate(None, _DIGITS + b"-" if signed else _DIGITS)
+    if bones[:2] != b"[[" or bones[-2:] != b"]]" or not all(map(_SHAPE.fullmatch, {*bones[2:-2].split(b"],[")})):
+        return None
+    try:
+        return _numbers_decoder.decode(body)
+    except UNDECODABLE:
+        return None
 
 
 def _decode(body: bytes) -> tuple[list[Columns], str]:
@@ -141,26 +168,34 @@ def _reject_reason(body: bytes) -> BodyFault:
         return BodyFault.NOT_JSON
 
 
-def _row_texts(body: bytes, oddity: str) -> list[bytes]:
+def _row_texts(body: bytes, oddity: str, *, compact: bool) -> list[bytes]:
     """Return each row's bytes; if they can't be sliced out, its columns as printed, without spaces between them."""
-    compact = body[:2] == b"[[" and body[-2:] == b"]]" and not any(c in body for c in (b" ", b"\n", b"\t", b"\r"))
+    compact |= body[:2] == b"[[" and body[-2:] == b"]]" and not any(c in body for c in (b" ", b"\n", b"\t", b"\r"))
     if compact and not oddity:
         return list(map(bytes, _row_decoder.decode(body)))
     return [b"[%b]" % b",".join(line) for line in _text_decoder.decode(body)]
 
 
-def _check_prices(columns: _ByColumn) -> None:
-    """Raise `InvalidBody` unless open, high, low and close are plain decimals and high is not below low."""
-    opens, highs, lows, closes = columns[_OPEN], columns[_HIGH], columns[_LOW], columns[_CLOSE]
-    count, printed = len(opens), (*highs, *lows, *opens, *closes)
-    joined = "".join(printed)
-    if not (joined.isascii() and joined.encode().translate(None, b".-").isdigit()):  # of bytes: a tenth of the time
-        raise InvalidBody(BodyFault.PRICES, "not a decimal")
-    try:
-        numbers = msgspec.convert(printed, list[float], strict=False)  # a fifth of what float() takes
-    except msgspec.ValidationError as error:
-        raise InvalidBody(BodyFault.PRICES, str(error)) from error
-    if not all(map(ge, numbers[:count], numbers[count : 2 * count])):
+def _numbers(columns: _ByColumn, *, signed: bool) -> _ByColumn:
+    """Return the columns, decimals as numbers; raise `InvalidBody` unless they are plain ones."""
+    found = list(columns)
+    kinds = (_PRICES, BodyFault.PRICES, b".-" if signed else b"."), (_VOLUMES, BodyFault.VOLUMES, b".")
+    for place, reason, others in ((place, reason, others) for places, reason, others in kinds for place in places):
+        joined = "".join(columns[place])
+        if not (joined.isascii() and joined.encode().translate(None, others).isdigit()):
+            raise InvalidBody(reason, "not a decimal")
+        try:
+            found[place] = tuple(msgspec.convert(columns[place], list[float], strict=False))
+        except msgspec.ValidationError as error:
+            raise InvalidBody(reason, str(error)) from error
+    return tuple(found)
+
+
+def _check_numbers(columns: _ByColumn, *, signed: bool) -> None:
+    """Raise `InvalidBody` if a volume is negative, or a high is below its low."""
+    if signed and min(min(columns[place]) for place in _VOLUMES) < 0:
+        raise InvalidBody(BodyFault.VOLUMES, "below zero")
+    if not all(map(ge, columns[_HIGH], columns[_LOW])):
         raise InvalidBody(BodyFault.PRICES, "high below low")
 
 

@@ -1,5 +1,6 @@
 """Check that the body of a 200 answers the question that was asked (docs/design.md#body-checks). Pure."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -41,15 +42,17 @@ def check_body(snapshot: SnapshotQuestion, body: bytes) -> None:
 
 def elements_by_symbol(body: bytes) -> dict[str, bytes]:
     """Return the elements of a list that name a symbol, and those without one as ``""``; the others are left out."""
-    found = {}
+    return {symbol: bytes(raw) for symbol, raw in _named_elements(body)}
+
+
+def _named_elements(body: bytes) -> Iterator[tuple[str, msgspec.Raw]]:
     for raw in _elements_decoder.decode(body):
         try:
             symbol = _element_decoder.decode(raw).symbol
         except UNDECODABLE:
             continue
         if isinstance(symbol, str):
-            found[symbol] = bytes(raw)
-    return found
+            yield symbol, raw
 
 
 def _check_one(snapshot: SnapshotQuestion, element: _Element) -> None:
@@ -68,7 +71,10 @@ def _check_list(snapshot: SnapshotQuestion, body: bytes) -> None:
         return
     if snapshot.value("symbol") and not snapshot.endpoint.single_as_list:
         raise InvalidBody(BodyFault.TYPES, f"{snapshot.endpoint.path}: a list for one symbol")
-    symbols = set(elements_by_symbol(body))
+    names = [symbol for symbol, _ in _named_elements(body)]
+    symbols = set(names)
+    if len(names) - names.count("") > len(symbols - {""}):
+        raise InvalidBody(BodyFault.MISMATCH, f"{snapshot.endpoint.path} with a symbol twice")
     asked = set(snapshot.symbols)
     if snapshot.value("symbolStatus"):  # leaves out symbols with another status
         asked &= symbols

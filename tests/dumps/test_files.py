@@ -115,3 +115,17 @@ def test_rows_whose_zeros_are_left_out_are_not_taken_for_those_of_rest() -> None
     taken = [row.open_ms for rows in reader.read([b"\n".join(lines)]) for row in rows]
     assert taken == [opens[1], opens[3], opens[4]]
     assert reader.refused == 3
+
+
+@pytest.mark.parametrize(("column", "broken"), [(2, "-1.20"), (5, "1-2.500"), (5, "-5.000"), (7, "7-.50000")])
+def test_lines_with_broken_numbers_are_left_out(column: int, broken: str) -> None:
+    file = DumpFile(Market.USDM, "A", "1h", date(2024, 1, 1), daily=True)
+    rows = [
+        f"{at},1.10,1.20,1.00,1.10,5.000,{at + 3_599_999},7.50000,3,1.000,1.00001,0".split(",")
+        for at in range(file.span[0], file.span[1], 3_600_000)
+    ]
+    rows[3][column] = broken
+    reader = CsvRows(file, ms(2026, 1, 1))
+    taken = [row for rows in reader.read(["\n".join(map(",".join, rows)).encode()]) for row in rows]
+    assert len(taken) == len(rows) - 1
+    assert reader.refused == 1

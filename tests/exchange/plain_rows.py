@@ -19,8 +19,11 @@ def fault(lines: list[list[Any]], expected: ExpectedRows) -> str:
     if any(type(value) is not kind for line in lines for value, kind in zip(line, TYPES, strict=False)):
         return "types"
     prices = [line[1:5] for line in lines]
-    if not all(re.fullmatch(r"-?\d+(\.\d+)?", text) for four in prices for text in four):
+    sign = "-?" if expected.signed else ""
+    if not all(re.fullmatch(sign + r"[0-9]+(\.[0-9]+)?", text) for four in prices for text in four):
         return "prices"
+    if not all(re.fullmatch(r"[0-9]+(\.[0-9]+)?", line[place]) for line in lines for place in (5, 7, 9, 10)):
+        return "volumes"
     if any(Decimal(high) < Decimal(low) for _, high, low, _ in prices):
         return "prices"
     return _fault_of_times(lines, expected) or ("too-many-rows" if len(lines) > expected.limit else "")

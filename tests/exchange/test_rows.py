@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,8 +48,8 @@ def test_rows_keep_their_bytes() -> None:
 
 
 def test_spaces_are_taken_out_but_strings_stay() -> None:
-    spaced = json.dumps([line(T0, _5="0 ")]).encode()
-    assert [row.raw for row in read_page(spaced, EXPECTED).rows] == [compact(line(T0, _5="0 "))]
+    spaced = json.dumps([line(T0, _11="0 ")]).encode()
+    assert [row.raw for row in read_page(spaced, EXPECTED).rows] == [compact(line(T0, _11="0 "))]
 
 
 def test_real_oddities_pass() -> None:
@@ -58,7 +59,10 @@ def test_real_oddities_pass() -> None:
     assert len(read_page(compact([cut, instant, off_grid]), EXPECTED).rows) == 3
     assert read_page(b"[]", EXPECTED).rows == []
     negative = line(T0, _1="-0.00042931", _2="-0.00042", _3="-0.00043", _4="-0.000425")
-    assert len(read_page(compact([negative]), EXPECTED).rows) == 1
+    assert len(read_page(compact([negative, line(T0 + HOUR)]), replace(EXPECTED, signed=True)).rows) == 2
+    futures = [line(T0, _5="10", _7="0.5"), line(T0 + HOUR, _5="0", _7="0", _9="0", _10="0.00")]
+    assert len(read_page(compact(futures), EXPECTED).rows) == 2
+    assert len(read_page(compact([line(T0, _11="8.75"), line(T0 + HOUR, _11="odd")]), EXPECTED).rows) == 2
 
 
 @pytest.mark.parametrize(("count", "turns"), [(300, 0), (1_000, 2)])
@@ -110,6 +114,12 @@ def test_more_columns_stay_as_printed(extra: bytes) -> None:
         (compact([line(T0, _4="")]), "prices"),
         (compact([line(T0, _3="1.2.3")]), "prices"),
         (compact([line(T0, _2="0.5")]), "prices"),
+        (compact([line(T0, _3="-1.0")]), "prices"),
+        *((compact([line(T0, _5=text)]), "volumes") for text in ("1-2.5", "-1", "", ".5", "5.", "1.2.3", "1e5")),
+        (compact([line(T0), line(T0 + HOUR, _7="1-2")]), "volumes"),
+        (compact([line(T0), line(T0 + HOUR, _9="x")]), "volumes"),
+        (json.dumps([line(T0, _5="1-2.5")]).encode(), "volumes"),
+        (compact([[*line(T0, _10="1-2.5"), "new"]]), "volumes"),
         (compact([line(T0 + HOUR), line(T0)]), "order"),
         (compact([line(T0), line(T0)]), "order"),
         (compact([line(T0, T0 - 1)]), "close-time"),
@@ -162,9 +172,9 @@ def bodies(draw: st.DrawFn) -> tuple[list[list[Any]], ExpectedRows]:
     steps = st.sampled_from([-1, 1, -HOUR, HOUR, -59_000, -interval.length_ms])
     for _ in range(draw(st.sampled_from([0, 1, 1, 2])) if lines else 0):
         row, step = draw(st.sampled_from(lines)), draw(steps) * unit
-        match draw(st.sampled_from(["price", "time", "whole row", "trades", "any"])):
-            case "price":
-                row[draw(st.integers(1, 4))] = draw(values)
+        match draw(st.sampled_from(["number", "time", "whole row", "trades", "any"])):
+            case "number":
+                row[draw(st.sampled_from([1, 2, 3, 4, 5, 7, 9, 10]))] = draw(values)
             case "time" | "whole row" as kind:
                 for place in (0, 6) if kind == "whole row" else (draw(st.sampled_from([0, 6])),):
                     row[place] = row[place] + step if type(row[place]) is int else step
@@ -176,7 +186,7 @@ def bodies(draw: st.DrawFn) -> tuple[list[list[Any]], ExpectedRows]:
         del lines[0][draw(st.integers(0, 11))]
     lo_ms = draw(st.sampled_from([0, 0, -2 * interval.length_ms, T0]))
     hi_ms, limit = draw(st.sampled_from([2 * T0, 2 * T0, T0])), draw(st.sampled_from([99, 99, 5]))
-    return lines, ExpectedRows(interval, lo_ms, hi_ms, limit, 0, micros)
+    return lines, ExpectedRows(interval, lo_ms, hi_ms, limit, 0, micros, signed=draw(st.booleans()))
 
 
 @examples(300)

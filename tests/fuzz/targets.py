@@ -143,7 +143,8 @@ def rows(data: bytes) -> None:
     """A kline body: refused with a reason, or rows that read the same when they are printed again."""
     options, body = data[:1] or b"\0", data[1:]
     interval = INTERVALS[_INTERVALS[options[0] % len(_INTERVALS)]]
-    expected = ExpectedRows(interval, 0, MICROSECONDS_FROM, 1_000, micros=options[0] >= 0x80)
+    micros, signed = options[0] >= 0x80, options[0] & 0x40 > 0
+    expected = ExpectedRows(interval, 0, MICROSECONDS_FROM, 1_000, micros=micros, signed=signed)
     with suppress(InvalidBody):
         page = read_page(body, expected)
         times = [row.open_ms for row in page.rows]

@@ -187,7 +187,7 @@ async def test_in_a_ban_answers_are_marked_and_then_refused() -> None:
     assert len(reads(w, PRICE)) == 1
 
 
-@pytest.mark.parametrize("kind", ["html", "truncate", "garbage_gzip", "gzip_bomb", "object", "huge"])
+@pytest.mark.parametrize("kind", ["html", "truncate", "garbage_gzip", "gzip_bomb", "object", "doubled", "huge"])
 async def test_a_broken_body_is_neither_served_nor_kept(kind: str) -> None:
     w = world()
     await w.get(PRICE, b"symbol=BTCUSDT")
