@@ -48,6 +48,8 @@ ONCE ?=
 # make test-clients [CLIENTS="part of a client's name …"]
 CLIENTS ?=
 PYTHON2 ?= python2.7
+# Where hypothesis draws many more examples in `make test-long`; of the other folders, it runs the long tests.
+MODELS := tests/candles tests/upstream tests/relay tests/cache tests/stores tests/replicas/test_oracle.py
 
 .PHONY: help setup run programs quick test test-long test-kill system faults soak fuzz test-clients test-examples test-streams test-autobahn lint format lock bench demo incident listeners picture replicas redis-costs restart dashboards generate docs run-replicas sbom audit clean
 
@@ -125,7 +127,8 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@echo "slow jobs, not run here: make test-long, make test-kill, make system, make faults, make soak, make test-clients, make test-examples, make test-streams, make test-autobahn, make fuzz, make bench, make demo, make incident, make restart, make replicas"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
-	@HYPOTHESIS_PROFILE=long $(PY) -m pytest tests/long tests/cli/test_make_run.py tests/candles tests/upstream tests/relay tests/cache tests/stores tests/replicas/test_oracle.py -m "long or not long" --exhaustive
+	@HYPOTHESIS_PROFILE=long $(PY) -m pytest $(MODELS) -m "long or not long" --exhaustive
+	@$(PY) -m pytest -m long --exhaustive $(MODELS:%=--ignore=%)
 
 test-clients: $(READY) ## install real client libraries (.clients) and run them; CLIENTS="ccxt freqtrade" for some
 	@$(PY) -m tests.clients $(CLIENTS)
