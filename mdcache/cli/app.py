@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 failed while running; 2 wrong settings or options; 130 end
 Errors are one line each on stderr, never a traceback. Only this package uses typer and rich.
 """
 
+import signal
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -21,6 +22,8 @@ COMMANDS = ("serve", "demo", "check", "verify", "inspect", "warm", "dumps", "aud
 def main() -> None:
     """Run the `mdcache` script and `python -m mdcache`."""
     asked = [name for name in sys.argv[1:2] if name in COMMANDS]
+    if asked == ["serve"]:  # an order to reload that comes before there is anything to reload must not end it
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         application(asked or COMMANDS)()
     except (MdcacheError, OSError) as error:

@@ -21,12 +21,14 @@ class HangUps:
         self._ended = False
 
     def listen(self) -> None:
-        """Take the signal from now on, if this is the main thread."""
+        """Take the signal from now on, and one that has come since the start of the process (`mdcache.cli.app`)."""
         self._ends_with_terminal = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _has_terminal()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     async def aclose(self) -> None:
-        """Begin no other reload, and end those that run."""
+        """Begin no other reload, and end those that run. The signal means nothing any more: what stops, stops."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
         await cancel_all(*self._tasks)
 

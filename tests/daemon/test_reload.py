@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,7 +159,42 @@ async def test_a_hang_up_of_the_terminal_ends_the_daemon(
     await hang_ups.aclose()
     loop.remove_signal_handler(signal.SIGTERM)
     signal.signal(signal.SIGHUP, before)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     assert (len(stopped), len(reloaded)) == (ends, 0 if ends else 2)
+
+
+_STARTS_AND_STOPS = """
+import asyncio, os, signal, sys
+from mdcache.cli import app
+from mdcache.daemon import hang_ups
+
+async def run():
+    async def reload():
+        print("reloaded", flush=True)
+    found = hang_ups.HangUps(reload)
+    found.listen()
+    await asyncio.sleep(0.05)
+    await found.aclose()
+    os.kill(os.getpid(), signal.SIGHUP)
+    print("ended", flush=True)
+
+def command():
+    os.kill(os.getpid(), signal.SIGHUP)
+    asyncio.run(run())
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+hang_ups._has_terminal = lambda: True
+sys.argv = ["mdcache", "serve"]
+app.application = lambda _: command
+app.main()
+"""
+
+
+@pytest.mark.processes
+def test_sighup_while_it_starts_is_taken_later_and_while_it_stops_means_nothing() -> None:
+    arguments = [sys.executable, "-c", _STARTS_AND_STOPS]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["reloaded", "ended"]), done.stderr
 
 
 @pytest.fixture
