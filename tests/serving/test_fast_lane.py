@@ -1,11 +1,16 @@
 """The fast lane: the same bytes get the same answer as on the long way, or take the long way."""
 
+import asyncio
+import gc
+from types import FunctionType, ModuleType
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mdcache.exchange.markets import KLINE_ENDPOINTS
 from mdcache.serving.binance.request import RequestParser
+from mdcache.serving.http import fast_lane
 from mdcache.serving.http.fast_lane import is_repeatable, is_single_get
 from tests.support.asgi_client import KLINES, QUERY
 from tests.support.serving_harness import BODY, ServingHarness
@@ -67,6 +72,33 @@ async def test_where_pages_may_read_answers_depend_on_the_origin() -> None:
             sent = dict(field.split(": ", 1) for field in fields)
             assert sorted(sent.pop("vary").split(", ")) == sorted(long.headers["vary"].split(", "))
             assert "Origin" in long.headers["vary"]
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("field", ["X-MBX-APIKEY: ", "x-mbx-apikey:", "Authorization: Bearer ", "Cookie: id="])
+async def test_a_clients_secrets_are_kept_for_ten_minutes_at_most(field: str) -> None:
+    """A program with a key sends it with each question, of public data too, and its hits are as quick."""
+    request = REQUEST.replace(b"Accept: */*", f"{field}a-very-secret-key".encode())
+    house = ServingHarness()
+    lane = house.app.fast_lanes[True]
+    for _ in range(2):
+        for raw in (REQUEST, request) * 3:
+            await house.ask(extensions={"mdcache.request": {"bytes": raw}})
+        assert lane.answer(REQUEST, SERVER) is not None
+        assert lane.answer(request, SERVER) is not None
+        await asyncio.sleep(601.0)
+        assert lane.answer(request, SERVER) is None
+        assert lane.answer(REQUEST, SERVER) is not None
+        reached: dict[int, object] = {}
+        left: list[object] = [lane._requests, lane._secrets]
+        while left:
+            each = left.pop()
+            if id(each) not in reached and not isinstance(each, type | ModuleType | FunctionType):
+                reached[id(each)] = each
+                left += gc.get_referents(each)
+        assert REQUEST in reached.values()
+        assert [each for each in reached.values() if isinstance(each, bytes) and b"very-secret" in each] == []
+    assert lane._nbytes == len(REQUEST) + fast_lane._ENTRY_BYTES
 
 
 async def test_requests_with_many_tags_are_not_learnt() -> None:

@@ -51,6 +51,8 @@ GETS = [
         f"Host: x\r\nX-MDCache-Min-As-Of: {NOW_MS + 1_000}\r\n",
         "Host: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n",
         "Host: x\r\nConnection: close\r\n",
+        "Host: x\r\nX-MBX-APIKEY: one\r\n",
+        "Host: x\r\nx-mbx-apikey:two\r\nAccept-Encoding: gzip\r\n",
     )
 ]
 CHANGES = ("tail", "revision", "weight", "correction", "date", "purge", "evict")

@@ -4,6 +4,7 @@ It stores the bytes of a request that was a hit; later, the same bytes mean the 
 is sent again for as long as the same would be made anew (docs/design.md#ready-replies), and else made anew.
 """
 
+import asyncio
 import re
 from collections import OrderedDict
 
@@ -31,6 +32,9 @@ _HARMLESS_HEADERS = re.compile(
     rb"|upgrade:[ \t]*+h2c|content-length:[ \t]*+0)[ \t]*+(?=\r\n)",
     re.IGNORECASE,
 )
+# Programs with a key of an account send it with questions of public data too.
+_SECRETS = re.compile(rb"\r\n(?:x-mbx-apikey|(?:proxy-)?authorization|cookie)[ \t]*:", re.IGNORECASE)
+_SECRETS_KEPT_S = 600.0
 _ORIGIN = re.compile(rb"\r\norigin[ \t]*:", re.IGNORECASE)
 
 
@@ -48,6 +52,8 @@ class FastLane:
         self._limits = limits
         self._nbytes = 0
         self._requests: OrderedDict[bytes, KnownRequest] = OrderedDict()
+        self._secrets: dict[bytes, None] = {}  # those with a secret of their client
+        self._secrets_timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -60,14 +66,29 @@ class FastLane:
         if raw not in known and len(client_request.tags) <= _MAX_TAGS and is_repeatable(raw):
             known[raw] = self._hits.know(client_request)
             self._nbytes += len(raw) + _ENTRY_BYTES
+            if _SECRETS.search(raw):
+                self._secrets[raw] = None
+                self._secrets_timer = self._secrets_timer or asyncio.get_running_loop().call_later(
+                    _SECRETS_KEPT_S, self._forget_secrets
+                )
             while len(known) > _MAX_REQUESTS or self._nbytes > _MAX_BYTES:
                 dropped, _ = known.popitem(last=False)
                 self._nbytes -= len(dropped) + _ENTRY_BYTES
+                self._secrets.pop(dropped, None)
 
     def forget(self) -> None:
         """Drop all: what a request means has changed."""
         self._requests.clear()
+        self._secrets.clear()
         self._nbytes = 0
+
+    def _forget_secrets(self) -> None:
+        """Drop all requests with secrets; those that come again are learnt again."""
+        self._secrets_timer = None
+        for raw in self._secrets:
+            del self._requests[raw]
+            self._nbytes -= len(raw) + _ENTRY_BYTES
+        self._secrets.clear()
 
     def answer(
         self, raw: bytes, default_headers: DefaultHeaders, peer: tuple[str, int] | None = None
