@@ -34,8 +34,8 @@ from mdcache.upstream.exchange_clock import ExchangeClocks
 from mdcache.upstream.priority import Lane, Priority
 
 MAX_ROWS = 1_000_000  # of one job: 4,000 weight at most
-_MIN_WINDOWS = 10  # a sample that is all in one place shows less
-_MAX_FAILURES = 3  # one after the other
+_MIN_WINDOWS = 10  # of a job: rows from few places say less
+_MAX_FAILURES = 3  # in a row
 _MAX_SHOWN = 100  # differences
 _READ_WITHIN_S = 8.0
 _MIN_WAIT_S, _MAX_WAIT_S = 0.25, 60.0
@@ -45,7 +45,7 @@ _LEAST_PAUSE_S = 1.0  # of the schedule, however small a block is
 
 @dataclass(frozen=True, slots=True)
 class AuditDifference:
-    """A row that Binance shows otherwise, as printed; `was` is empty where none was known, `now` where it is gone."""
+    """A row that differs, as printed; `was` is empty where none was known, `now` where Binance has none any more."""
 
     series: str
     open_time_ms: int
@@ -74,8 +74,8 @@ class AuditProgress:
     errors: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def otherwise(self) -> int:
-        """The rows that are not the same; of those of dumps none is among the differences."""
+    def differing(self) -> int:
+        """The rows that are not the same, also those of dumps, which `differences` leaves out."""
         return sum(self.verdicts.values()) - self.verdicts[AuditVerdict.SAME.value]
 
 
@@ -105,17 +105,17 @@ class _AuditJob(Job):
 
 
 class Audit:
-    """The job, if there is one, and the schedule.
+    """Runs one job at a time, and the schedule.
 
     Args:
-        sample: Chooses rows.
-        flights: Read them.
-        clocks: The exchange's clocks, which must be measured.
-        symbols: Knows the symbols.
-        clock: Waits.
-        events: Told what was found.
-        rng: Spreads the schedules of several daemons.
-        rows_per_hour: Of the schedule; 0: none.
+        sample: chooses rows.
+        flights: read them.
+        clocks: the exchange's clocks, which must be measured.
+        symbols: knows the symbols.
+        clock: waits.
+        events: receives what was found.
+        rng: spreads the schedules of several daemons.
+        rows_per_hour: how many rows the schedule reads; 0 for no schedule.
     """
 
     def __init__(
@@ -199,14 +199,14 @@ class Audit:
                 job.errors[str(series.key)] = str(error)
             failures = 0 if job.rows > before else failures + 1
             if failures == _MAX_FAILURES:
-                job.stop(f"{failures} failures, one after the other")
+                job.stop(f"{failures} failures in a row")
             if job.state is JobState.STOPPED or job.rows >= job.rows_asked:
                 return
         if not job.rows and not job.errors:
-            job.stop("nothing is kept of this that is final")
+            job.stop("no final rows of this are kept")
 
     async def _reread_in_time(self, series: Series, window: Window, job: _AuditJob) -> None:
-        """Read a window again, waiting as long as there is no room for it."""
+        """Read a window again, as soon as there is weight for it."""
         while True:
             try:
                 await self._reread(series, window, job)
@@ -261,7 +261,7 @@ class Audit:
 
 
 def _window_rows(rows: int) -> int:
-    """Return how many rows to read at once at most, if so many are read in all."""
+    """Return the most rows to read at once, of so many in all."""
     return -(-rows // _MIN_WINDOWS)
 
 
@@ -274,7 +274,7 @@ def _verdict(change: Revision, *, confirmed: bool) -> AuditVerdict:
 
 
 def _verdicts(reread: Reread) -> dict[AuditVerdict, int]:
-    """Return how many rows of a window compare how."""
+    """Count the rows of a window by verdict."""
     found = Counter(_verdict(change, confirmed=reread.confirmed) for change in reread.found.changes)
     found[AuditVerdict.SAME] = reread.found.same
     found[AuditVerdict.DIFFERENT] += reread.contradicted

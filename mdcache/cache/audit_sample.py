@@ -23,7 +23,7 @@ _ENDPOINTS = {(one.market, one.kind): one for one in KLINE_ENDPOINTS.values()}
 
 
 class AuditSample:
-    """Finds what is kept, and chooses rows of it."""
+    """Chooses rows of all that is kept."""
 
     def __init__(
         self, registry: SeriesRegistry, clock: Clock, exchange_now: Callable[[Series], Instant], rng: random.Random
@@ -34,10 +34,7 @@ class AuditSample:
         self._rng = rng
 
     async def choose(self, which: SeriesFilter, rows: int) -> AsyncIterator[tuple[Series, Window]]:
-        """Choose windows of up to so many rows of the matching series, until all that is kept was chosen.
-
-        First comes one of each block.
-        """
+        """Choose windows of up to `rows` rows of the matching series, one of each block first, until none is left."""
         left: list[tuple[SeriesKey, Window]] = []
         async for key, windows in self._blocks(which, rows):
             yield await self._series(key), windows.pop()

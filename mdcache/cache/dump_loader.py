@@ -18,7 +18,7 @@ from mdcache.candles.series import Series
 from mdcache.clock import Clock
 from mdcache.dumps.csv_rows import CsvRows
 from mdcache.dumps.faults import DumpFileFault, DumpsUnavailable, DumpUnusable
-from mdcache.dumps.files import DumpFile, files_for, is_late, is_symbol
+from mdcache.dumps.files import DumpFile, files_for, is_overdue, is_symbol
 from mdcache.dumps.sources import DumpSource
 from mdcache.dumps.zip_reader import read_lines
 from mdcache.events import DumpRowsJudged, DumpVerdict, Events
@@ -73,7 +73,7 @@ class DumpLoader:
                 await self._load_file(loading, file)
             except DumpUnusable as error:
                 on_unusable(file, error)
-                if error.fault is DumpFileFault.MISSING and is_late(file, now_ms) and not source.many_misses:
+                if error.fault is DumpFileFault.MISSING and is_overdue(file, now_ms) and not source.cheap_misses:
                     on_rows(file.span[1], DumpMerge())
                     continue
             for day in loading.lacking(file, asked):

@@ -1,4 +1,4 @@
-"""Jobs that an operator starts, one of a kind at a time: their states, and the task that does one."""
+"""Jobs that an operator starts, one of a kind at a time: their states, and the task that runs one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ from mdcache.events import BackgroundTask, BackgroundTaskFailed, Events
 
 
 class JobState(StrEnum):
-    """The state of a job; `IDLE`: there was none yet. `STOPPED`: it ended early, as its detail says."""
+    """The state of a job. `IDLE`: there was none yet; `STOPPED`: it ended early, and its detail says why."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -27,7 +27,7 @@ UNFINISHED_STATES = frozenset({JobState.RUNNING, JobState.WAITING})
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """What all jobs have; `detail`: what it waits for, or why it ended early. `errors`: by series."""
+    """What all jobs have. `detail`: what it waits for, or why it ended early; `errors`: by series."""
 
     began_s: float
     state: JobState = JobState.RUNNING
@@ -41,7 +41,7 @@ class Job:
         self.state, self.detail = state, detail
 
     def seconds(self, now_s: float) -> float:
-        """How long it took, or takes by now."""
+        """Return how long it took, or has run so far."""
         return (now_s if self.ended_s is None else self.ended_s) - self.began_s
 
 
@@ -52,9 +52,9 @@ class JobSlot(Generic[_J]):
     """The job that runs, or ran last.
 
     Args:
-        kind: Names the task, and what failed.
-        clock: Tells when a job ended.
-        events: Told of a failure that the job's work did not expect.
+        kind: names the task.
+        clock: tells when a job ended.
+        events: receives failures that the job's work did not expect.
     """
 
     def __init__(self, kind: BackgroundTask, clock: Clock, events: Events) -> None:
@@ -87,7 +87,7 @@ class JobSlot(Generic[_J]):
         await work(job)
 
     def _ended(self, job: _J, task: "asyncio.Task[None]") -> None:
-        """Note how it ended, also if it was cancelled before its first step."""
+        """Record how it ended, even if it was cancelled before its first step."""
         self._task = None
         job.ended_s = self._clock.now()
         if task.cancelled():

@@ -1,4 +1,4 @@
-"""The registry of all series in memory: counts bytes, also of bodies and ready answers, and evicts."""
+"""All series in memory: count bytes, also of bodies and ready answers, evict, and know when a block was last used."""
 
 import math
 from collections import OrderedDict

@@ -49,7 +49,7 @@ def audit(
     except (MdcacheError, DaemonNotRunning) as error:
         fail(error)
     _print(found, as_json=as_json)
-    if found.state is not JobState.DONE or found.errors or found.otherwise:
+    if found.state is not JobState.DONE or found.errors or found.differing:
         raise typer.Exit(1)
 
 
@@ -68,7 +68,7 @@ async def _run(settings: "Settings", body: str) -> "AuditProgress":
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("")
             while found.state in UNFINISHED_STATES:
-                text = f"{found.rows:,} rows, weight {found.weight:,}, {found.otherwise:,} differences"
+                text = f"{found.rows:,} rows, weight {found.weight:,}, {found.differing:,} differences"
                 text += f"; waiting: {found.detail}" if found.detail else ""
                 bar.update(task, completed=found.rows, total=found.rows_asked, description=text)
                 await clock.sleep(_POLL_S)

@@ -21,7 +21,7 @@ _DAY_MS = 86_400_000
 _EPOCH = date(1970, 1, 1)
 _OPENED = date(2017, 7, 1)  # Binance opened two weeks later
 _PUBLISHED_AFTER_MS = _DAY_MS  # freqtrade, too, asks for no day before the next one has ended
-_LATE_MS = 45 * _DAY_MS  # a month's file comes within a week, and some days' files two weeks late
+_OVERDUE_MS = 45 * _DAY_MS  # a month's file comes within a week, and some days' files two weeks late
 _ROW_BYTES = 256  # a printed row takes at most 170
 _ZIP_SLACK_BYTES = 65_536
 
@@ -94,9 +94,9 @@ def is_symbol(text: str) -> bool:
     return _SYMBOL.fullmatch(text) is not None
 
 
-def is_late(file: DumpFile, now_ms: int) -> bool:
-    """Return whether a file that is missing will not come any more: the symbol had no candles then."""
-    return file.span[1] < now_ms - _LATE_MS
+def is_overdue(file: DumpFile, now_ms: int) -> bool:
+    """Return whether a missing file would have been published by now: the symbol had no candles then."""
+    return file.span[1] < now_ms - _OVERDUE_MS
 
 
 def files_for(

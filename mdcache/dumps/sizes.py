@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from mdcache.dumps.files import DumpFile, files_for, is_late
+from mdcache.dumps.files import DumpFile, files_for, is_overdue
 from mdcache.dumps.sources import DumpSource
 from mdcache.exchange.markets import Market
 
@@ -59,7 +59,7 @@ async def measure(
         return await asyncio.gather(*map(size, files))
 
     found = await sizes(files_for(market, *series, *span, now_ms))
-    tried = [file for file, nbytes in found if nbytes is None and (source.many_misses or not is_late(file, now_ms))]
+    tried = [file for file, nbytes in found if nbytes is None and (source.cheap_misses or not is_overdue(file, now_ms))]
     days = [day for file in tried for day in file.days() if day.span[1] > span[0] and day.span[0] <= span[1]]
     found += await sizes(days)
     there = [(file, nbytes) for file, nbytes in found if nbytes is not None]

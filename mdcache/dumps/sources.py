@@ -37,7 +37,7 @@ _TRY_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 class DumpSource(Protocol):
     """A place that has dump files."""
 
-    many_misses: bool  # whether to look for a file that is probably missing costs next to nothing
+    cheap_misses: bool  # whether looking for a file that is probably missing costs next to nothing
 
     async def open(self, file: DumpFile) -> IO[bytes]:
         """Return a file that matches its checksum and can be inflated, for the caller to close.
@@ -69,7 +69,7 @@ def is_url(where: str) -> bool:
 class DumpFolder:
     """A mirror of the dump host, or a folder with the files of one market, each beside its `.CHECKSUM`."""
 
-    many_misses = True
+    cheap_misses = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -121,7 +121,7 @@ class DumpFolder:
 class DumpHost:
     """A host with the paths of data.binance.vision."""
 
-    many_misses = False
+    cheap_misses = False
 
     def __init__(self, base_url: str, clock: Clock, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._base_url = base_url.rstrip("/")

@@ -9,16 +9,17 @@ from mdcache.exchange.markets import Market
 from mdcache.verify.findings import Finding, NotMeasured, Seen, finding
 from mdcache.verify.session import MarketSession
 
-ALL, FUTURES = tuple(Market), (Market.USDM, Market.COINM)
+FUTURES = (Market.USDM, Market.COINM)
+FREE: Mapping[Market, int] = dict.fromkeys(Market, 0)  # what replies to other questions show
 
 
 class Assumption(ABC):
     """Something taken for granted about a market: one fact, or several that are measured together.
 
-    `facts`: their names within the market; those that it does not have are left out, and so are the keys of `left_out`,
-    which would weigh too much. `assumed`, `how`, `follows`: what is taken for granted, how that is measured, and what
-    follows if it is not so. `costs`: the most weight that it needs, by market; markets that are not in it are not
-    measured. `at_end`: it looks at what was recorded in the whole run, and is measured last.
+    `facts`: their names within the market, also of those that only other markets have. `left_out`: keys of facts that
+    would weigh too much to measure. `assumed`, `how`, `follows`: what is taken for granted, how that is measured, and
+    what follows if it is not so. `costs`: the most weight that it needs, by market; other markets are not measured.
+    `at_end`: it evaluates what the whole run has recorded, and is measured last.
     """
 
     facts: ClassVar[tuple[str, ...]]
@@ -45,7 +46,7 @@ class Assumption(ABC):
 
     @abstractmethod
     async def measure(self, session: MarketSession) -> Seen:
-        """Return what is seen of each fact; raise `NotMeasured` if that holds for all of them."""
+        """Return what is seen of each fact; raise `NotMeasured` if none can be measured."""
 
     def findings(self, seen: Seen | NotMeasured) -> list[Finding]:
         """Return how what was seen compares with what is assumed."""

@@ -41,7 +41,7 @@ class MostCandles(Assumption):
     async def _lower(session: MarketSession) -> int:
         """Return how many candles there are for the largest lower `limit` that is not refused."""
         for limit in _LOWER:
-            reply = await session.klines({"limit": limit}, again=True)
+            reply = await session.klines({"limit": limit}, extra=True)
             if reply.said() == ACCEPTED:
                 return len(reply.rows())
         raise NotMeasured(f"even limit={_LOWER[-1]} is refused")

@@ -8,17 +8,16 @@ from typing import ClassVar
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Market
 from mdcache.exchange.rate_limits import used_weight, weight_limit
 from mdcache.exchange.weights import TIME
-from mdcache.verify.allowance import Kind
-from mdcache.verify.assumption import Assumption
+from mdcache.verify.allowance import WeightClass
+from mdcache.verify.assumption import FREE, Assumption
 from mdcache.verify.findings import NotMeasured, Seen
-from mdcache.verify.questions import ReplySeen
+from mdcache.verify.reply_seen import ReplySeen
 from mdcache.verify.session import MarketSession, documented_weight
 
 _ENOUGH = 2  # equal charges that are not as documented: others who use the address rarely add the same twice
 _MOST_SAMPLES = 4
 _ROUNDS = 3
 _OTHERS = ("uiKlines", "continuousKlines", "indexPriceKlines", "markPriceKlines", "premiumIndexKlines")
-_FREE: Mapping[Market, int] = {Market.SPOT: 0, Market.USDM: 0, Market.COINM: 0}
 
 
 class WeightLimit(Assumption):
@@ -44,7 +43,7 @@ class UsageShown(Assumption):
     assumed = "Replies say in `X-MBX-USED-WEIGHT-1M` what the address has used."
     how = "Look at the replies of the run."
     follows = "The daemon would know only of its own weight, not of what others behind the address use."
-    costs: ClassVar[Mapping[Market, int]] = _FREE
+    costs = FREE
 
     async def measure(self, session: MarketSession) -> Seen:
         """Look at the last reply."""
@@ -60,18 +59,17 @@ class CandleWeights(Assumption):
     assumed = (
         "`klines` weighs 2 on spot whatever its `limit`; on futures 1 below 100, 2 below 500, 5 to 1,000, 10 above."
     )
-    how = "Look by how much the usage header has grown after each question of the run; on USD-M also without `limit`."
-    follows = "The daemon would spend more, or could spend less, of the limit than it counts."
+    how = "See by how much each question of the run made the usage header grow; on USD-M, also ask without `limit`."
+    follows = "The daemon would spend more of the limit than it counts, or could spend more than it does."
     costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 0, Market.USDM: 5, Market.COINM: 0}
 
     async def measure(self, session: MarketSession) -> Seen:
-        """Gather what each kind of question was charged."""
+        """Gather what each class of question was charged."""
         path = session.endpoint().path
         if session.market is Market.USDM:
             await session.klines({"limit": None})
-        kinds = [kind for kind in session.questions.charges if kind[0] == path]
-        limits = sorted({_limit(session, kind) for kind in kinds} - {0} or {1})
-        return {"klines_weights": {str(limit): await _weight(session, "klines", limit) for limit in limits}}
+        limits = {_limit(session, each) for each in session.questions.charges if each.path == path} - {0} or {1}
+        return {"klines_weights": {str(limit): await _weight(session, "klines", limit) for limit in sorted(limits)}}
 
 
 class OtherWeights(Assumption):
@@ -79,7 +77,7 @@ class OtherWeights(Assumption):
 
     facts = tuple(f"{kind}_weights" for kind in _OTHERS)
     assumed = "The other kline paths weigh what `klines` weighs."
-    how = "Ask each for one candle, and look by how much the usage header has grown."
+    how = "Ask each for one candle, and see by how much the usage header has grown."
     follows = CandleWeights.follows
     costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 0, Market.USDM: 3, Market.COINM: 3}
 
@@ -103,9 +101,9 @@ class RefusalsWeigh(Assumption):
 
     facts = ("refusals_weigh",)
     assumed = "A refused question (400) weighs what it asks for on futures, and nothing on spot."
-    how = "Look by how much the usage header has grown after the refused questions of the run."
+    how = "See by how much the refused questions of the run made the usage header grow."
     follows = "Nothing: the daemon counts them in either case."
-    costs: ClassVar[Mapping[Market, int]] = _FREE
+    costs = FREE
 
     async def measure(self, session: MarketSession) -> Seen:
         """Look at what they were charged; others who use the address only ever add."""
@@ -120,7 +118,7 @@ class SharedByFutures(Assumption):
 
     facts = ("coinm_shares_weight",)
     assumed = "USD-M and COIN-M count an address's weight together."
-    how = "Ask USD-M, COIN-M and USD-M again for `time`, and look whether the header counts on."
+    how = "Ask USD-M, COIN-M and USD-M again for `time`, and see whether the header goes on counting."
     follows = "The daemon would use half of what it could, on each of the two."
     costs: ClassVar[Mapping[Market, int]] = {Market.USDM: 3}
 
@@ -134,7 +132,7 @@ class SharedBySpotHosts(Assumption):
 
     facts = ("data_host_shares_weight",)
     assumed = "`data-api.binance.vision` counts an address's weight together with `api.binance.com`."
-    how = "Ask the one, the other and the first again for `time`, and look whether the header counts on."
+    how = "Ask the one, the other and the first again for `time`, and see whether the header goes on counting."
     follows = "History could be read by the other host without using up this one's limit."
     costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 3}
 
@@ -144,15 +142,15 @@ class SharedBySpotHosts(Assumption):
 
 
 async def _shared(session: MarketSession, *, other: Market | None) -> bool:
-    """Return whether another host counts on where this one has counted to. `other`: `None` for spot's second host.
+    """Return whether another host goes on counting where this one stopped. `other`: `None` for spot's second host.
 
-    Only what others use beside us may come between: then it is tried again.
+    It is tried again if others have used the address in between.
     """
     for number in range(_ROUNDS):
-        again = number > 0
-        before = _used(await session.get_time(again=again))
-        between = _used(await session.ask_other(other, again=again))
-        after = _used(await session.get_time(again=again))
+        extra = number > 0
+        before = _used(await session.get_time(extra=extra))
+        between = _used(await session.ask_other(other, extra=extra))
+        after = _used(await session.get_time(extra=extra))
         if before < between < after:
             return True
         if after == before + TIME:
@@ -167,17 +165,17 @@ def _used(reply: ReplySeen) -> int:
     return used
 
 
-def _limit(session: MarketSession, kind: Kind) -> int:
+def _limit(session: MarketSession, group: WeightClass) -> int:
     """Return the `limit` that counts for a question: at most the path's own, and its default without a number."""
     endpoint = session.endpoint()
-    return min(int(kind[1]) if kind[1].isdecimal() else endpoint.default_limit, endpoint.max_limit)
+    return min(int(group.limit) if group.limit.isdecimal() else endpoint.default_limit, endpoint.max_limit)
 
 
 def _charges(session: MarketSession, kind: str, limit: int) -> list[int]:
-    """Return what answers of a path with this `limit` were charged."""
+    """Return the charges for answers of a path with this `limit`."""
     path, charges = session.endpoint(kind).path, session.questions.charges
     return [
-        charge for each in charges if each[0] == path and _limit(session, each) == limit for charge in charges[each]
+        charge for each in charges if each.path == path and _limit(session, each) == limit for charge in charges[each]
     ]
 
 
@@ -195,5 +193,5 @@ async def _weight(session: MarketSession, kind: str, limit: int) -> int:
             return documented
         if found and ((common := found.most_common(1)[0])[1] >= _ENOUGH or session.questions.alone):
             return common[0]
-        (await session.klines({"limit": limit}, kind=kind, again=True)).rows()
-    raise NotMeasured(f"questions with limit={limit} are charged now this, now that: others use this address")
+        (await session.klines({"limit": limit}, kind=kind, extra=True)).rows()
+    raise NotMeasured(f"questions with limit={limit} are not always charged the same: others use this address")

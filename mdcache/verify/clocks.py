@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from mdcache.exchange.markets import Market
 from mdcache.upstream.stated_wait import date_ms
-from mdcache.verify.assumption import Assumption
+from mdcache.verify.assumption import FREE, Assumption
 from mdcache.verify.findings import NotMeasured, Seen
 from mdcache.verify.session import MarketSession
 
@@ -14,7 +14,7 @@ _LONG_BYTES = 8_000
 
 
 class DateOfReplies(Assumption):
-    """`Date` is of the exchange's own clock."""
+    """The `Date` of replies is by the exchange's own clock."""
 
     facts = ("date_ahead_ms",)
     assumed = "The `Date` of a reply is the time that `time` answers: no more than a second from it."
@@ -41,8 +41,8 @@ class CompressedReplies(Assumption):
     facts = ("gzip",)
     assumed = "A long reply comes in gzip if that is accepted."
     how = "Look at the longest reply of the run."
-    follows = "Each page of history takes some four times the traffic, and longer."
-    costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 0, Market.USDM: 0, Market.COINM: 0}
+    follows = "Each page of history takes some four times the traffic, and more time."
+    costs = FREE
 
     async def measure(self, session: MarketSession) -> Seen:
         """Look at the header of the longest reply."""
@@ -57,9 +57,9 @@ class ProtocolOffered(Assumption):
 
     facts = ("http2",)
     assumed = "HTTP/1.1 is spoken, and nothing depends on HTTP/2."
-    how = "Connect by TLS, offer both, see which one is chosen, and close without a question."
+    how = "Connect by TLS, offer both, see which one is chosen, and close without asking anything."
     follows = "Nothing breaks: the daemon asks by HTTP/1.1 over a few connections that it keeps."
-    costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 0, Market.USDM: 0, Market.COINM: 0}
+    costs = FREE
 
     async def measure(self, session: MarketSession) -> Seen:
         """See which protocol is chosen."""

@@ -8,7 +8,7 @@ import msgspec
 
 from mdcache.exchange.markets import Market
 from mdcache.exchange.undecodable import UNDECODABLE
-from mdcache.verify.assumption import Assumption
+from mdcache.verify.assumption import FREE, Assumption
 from mdcache.verify.exchange_time import MINUTE_MS
 from mdcache.verify.findings import NotMeasured, Seen
 from mdcache.verify.session import ClosePoll, MarketSession
@@ -22,7 +22,7 @@ POLLS_S: Mapping[Market, tuple[tuple[float, ...], tuple[float, ...]]] = {
 LAST_POLL_MS = 2_600
 _ROWS = 3
 _FEW = 2  # reads of a close, at least
-_LATE_MS = 400  # of a read of a close: the next one is so soon
+_LATE_MS = 400  # how late a read of a close may be; the pauses between them are a little longer
 _COLUMNS = 11  # of the twelve; the last one says nothing
 _FROM_STREAM = ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q")
 
@@ -39,22 +39,22 @@ class KlineFrame(NamedTuple):
 
 
 def topic(session: MarketSession, symbol: str = "", interval: str = "1m") -> str:
-    """Return the kline topic of a symbol; of the one that is asked for if none is named."""
+    """Return the kline topic of a symbol, by default the session's."""
     return f"{(symbol or session.symbol).lower()}@kline_{interval}"
 
 
 def kline_frames(session: MarketSession, name: str) -> list[KlineFrame]:
-    """Return the frames of a kline topic, in the order in which they came; what is none is left out."""
+    """Return the readable frames of a kline topic, in the order in which they came."""
     found = [_read(frame.data) for frame in session.recording.frames.get(name, ())]
     return [frame for frame in found if frame is not None]
 
 
 async def watch_close(session: MarketSession, number: int) -> None:
-    """Read the candle that closes at the first or the second close, some times after it."""
+    """Read the candle that closes at the first or the second close, several times after it."""
     close_ms = session.closes_ms[number]
     for after_s in POLLS_S[session.market][number]:
         await session.time.sleep_until(close_ms + after_s * 1000)
-        with suppress(NotMeasured):  # the others count
+        with suppress(NotMeasured):  # the other reads may be enough
             reply = await session.klines({"limit": _ROWS}, at_close=True)
             rows = {row[0]: tuple(row[:_COLUMNS]) for row in reply.rows()}
             late_ms = reply.sent_ms - close_ms - after_s * 1000
@@ -67,7 +67,7 @@ class FinalRows(Assumption):
 
     facts = ("final_row_lag_ms",)
     assumed = "3 s after its close, a candle's row does not change any more."
-    how = "Read the closed candle some times after each of two closes, and the first one once more after the second."
+    how = "Read the closed candle several times after each of two closes, and the first one once more after the second."
     follows = "`serve` waits longer before it keeps a row for ever (SETTLE_S, CONFIRM_S)."
     costs: ClassVar[Mapping[Market, int]] = {
         market: sum(map(len, polls)) * (2 if market is Market.SPOT else 1) for market, polls in POLLS_S.items()
@@ -87,8 +87,8 @@ class FinalFrames(Assumption):
     facts = ("final_frame_lag_ms",)
     assumed = "The final frame (`x` true) comes 0.2 s after the close on spot, and 2 s on futures."
     how = "Compare the event times of the final frames of two closes with the closes."
-    follows = "Closed candles come later to whoever listens; `serve` reads a close whose frame does not come in time."
-    costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 0, Market.USDM: 0, Market.COINM: 0}
+    follows = "Listeners get closed candles later; `serve` reads a close whose frame does not come in time."
+    costs = FREE
     at_end = True
 
     async def measure(self, session: MarketSession) -> Seen:
@@ -101,17 +101,17 @@ class FinalFrames(Assumption):
 
 
 class FramesAndRows(Assumption):
-    """Whether streams and REST say the same."""
+    """Whether streams and REST show the same candle."""
 
     facts = ("frames_equal_rows",)
     assumed = "The candle of the final frame is the row that REST prints, digit for digit."
     how = "Compare both for two closes."
     follows = "Rows of streams could not be kept without a read of each."
-    costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 0, Market.USDM: 0, Market.COINM: 0}
+    costs = FREE
     at_end = True
 
     async def measure(self, session: MarketSession) -> Seen:
-        """Compare both for each close that has both."""
+        """Compare them at each close of which both came."""
         finals = _finals(session)
         settled_ms = _lag_ms(session, _closes(session)[0])  # the first close was read once more, a minute later
         last = {poll.close_ms: poll.row for poll in session.polls if poll.row and poll.after_ms >= settled_ms}
@@ -138,7 +138,7 @@ def _finals(session: MarketSession) -> dict[int, KlineFrame]:
 
 
 def _lag_ms(session: MarketSession, close_ms: int) -> int:
-    """Return how long after a close the first read was after which its row stayed the same."""
+    """Return how long after a close its row was first read as it stayed from then on."""
     polls = [poll for poll in session.polls if poll.close_ms == close_ms]
     if len(polls) < _FEW or polls[-1].row is None:
         raise NotMeasured(session.questions.stopped or "too few reads of a close were answered")

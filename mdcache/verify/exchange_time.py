@@ -1,4 +1,4 @@
-"""The exchange's time, as measured once by its `time` path: good to half a round trip, which is all a run needs."""
+"""The exchange's time, as measured once by its `time` path: good to half a round trip, which is enough for a run."""
 
 from mdcache.clock import Clock
 

@@ -25,7 +25,7 @@ Seen = Mapping[str, FactValue | NotMeasured]  # by the name of a fact within its
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found about one fact. `value`: nothing if it was not measured; then `reason` says why."""
+    """What was found about one fact. `value`: `None` if it was not measured, and `reason` says why."""
 
     fact: Fact
     verdict: FactVerdict
@@ -35,7 +35,7 @@ class Finding:
 
 
 def finding(fact: Fact, seen: FactValue | NotMeasured, follows: str) -> Finding:
-    """Return how a value that was seen compares with what is assumed; one out of bounds is no measurement."""
+    """Compare a value that was seen with what is assumed; one that is out of bounds counts as not measured."""
     if isinstance(seen, NotMeasured):
         return Finding(fact, FactVerdict.NOT_MEASURED, None, str(seen), follows)
     fault = fact.kind.fault(seen)
@@ -46,7 +46,7 @@ def finding(fact: Fact, seen: FactValue | NotMeasured, follows: str) -> Finding:
 
 
 def printed(value: FactValue) -> str:
-    """Return a value as people read it."""
+    """Return a value as text for people."""
     match value:
         case bool():
             return "yes" if value else "no"

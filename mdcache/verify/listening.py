@@ -113,7 +113,7 @@ class StreamListener:
             self.recording.ended = str(why)
 
     async def add(self, topics: list[str]) -> None:
-        """Listen to more topics, too."""
+        """Subscribe to more topics."""
         self._topics += topics
         if self._connection is not None:
             await self._subscribe(self._connection, topics)
@@ -121,7 +121,7 @@ class StreamListener:
     # ------------------------------------------------------------------------------------ parts
 
     async def _listen(self, route: str) -> bool:
-        """Record what a route sends until that ends; return False if its first topic never had a frame."""
+        """Record what a route sends until its connection ends; return False if the first topic had no frame in time."""
         connection = await self._open(self._base_url + ROUTES[route])
         try:
             self._connection = connection

@@ -17,7 +17,7 @@ _CLOSE = 6  # its column
 
 
 class TimeZoneOfDays(Assumption):
-    """`timeZone` moves open times."""
+    """Whether `timeZone` moves open times."""
 
     facts = ("time_zone_moves_opens",)
     assumed = "With `timeZone=8`, days open at 16:00 UTC, printed in UTC."
@@ -71,7 +71,7 @@ class ThreeDayPhase(Assumption):
     async def measure(self, session: MarketSession) -> Seen:
         """Ask for the newest one."""
         name = "SOLUSDT" if session.market is Market.SPOT else session.symbol
-        if session.market is Market.SPOT:  # other paths than `klines`, so that their weights are seen, too
+        if session.market is Market.SPOT:  # other paths than `klines`, so that their weights are measured, too
             reply = await session.klines({"symbol": name, "interval": "3d"}, kind="uiKlines")
         else:
             reply = await session.klines({"interval": "3d"}, kind="continuousKlines")

@@ -1,4 +1,4 @@
-"""Ask one family of markets, one question at a time (but at closes one a market), and see what each was charged.
+"""Ask one family of markets one question at a time (at closes, one per market), and see what each was charged.
 
 Nothing is sent into a closed gate, beyond the allowance, while the address uses more than its share, or after the first
 refusal (403, 418, 429, 451). Rule: docs/design.md#verify.
@@ -8,85 +8,33 @@ import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import parse_qs
-
-import msgspec
 
 from mdcache.clock import Clock
 from mdcache.errors import UpstreamFailed
-from mdcache.exchange.fact_kinds import ACCEPTED
 from mdcache.exchange.markets import Family, Market
 from mdcache.exchange.rate_limits import used_weight
-from mdcache.exchange.rows import COLUMNS
-from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.upstream.http_client import MarketClient
 from mdcache.upstream.models import UpstreamRequest
 from mdcache.upstream.reply_head import ReplyHead
 from mdcache.upstream.reply_status import CAUSES, closure_reason
 from mdcache.upstream.streams.ports import HandshakeGate
-from mdcache.verify.allowance import Allowance, Kind
+from mdcache.verify.allowance import Allowance, WeightClass
 from mdcache.verify.exchange_time import MINUTE_MS, MeasuredTime
 from mdcache.verify.findings import NotMeasured
+from mdcache.verify.reply_seen import ReplySeen
 
 _OK, _SERVER_ERROR = 200, 500
-_WHOLE_COLUMNS = 0, 6, 8  # open time, close time, trades
 _MAX_BYTES, _MAX_LIST_BYTES = 32 << 20, 1 << 20  # of an exchangeInfo, and of anything else
-_JSON = {b"[", b"{"}  # a body that is JSON begins so
+_JSON = {b"[", b"{"}  # how a body in JSON begins
 _EVERY_S = 0.05  # between two questions to one family
-_FAILURES = 2  # questions without an answer, one after the other: then the market is given up
-_REPEATED = 3  # kinds of questions that were asked more than once
-_MAX_TEXT = 200
-
-
-@dataclass(frozen=True, slots=True)
-class ReplySeen:
-    """A whole reply. `sent_ms`: exchange time of its question. `charged`: what the usage header shows for it."""
-
-    head: ReplyHead
-    body: bytes
-    sent_ms: float
-    sent_s: float
-    received_s: float
-    charged: int | None
-
-    def said(self) -> str:
-        """Return how the question was answered: `accepted`, or the refusal's code and text."""
-        if self.head.status == _OK:
-            return ACCEPTED
-        stated = self._decoded()
-        if not isinstance(stated, dict) or not isinstance(stated.get("code"), int):
-            raise NotMeasured(f"answered with {self.head.status}, and no reason")
-        return f"{stated['code']} {str(stated.get('msg'))[:_MAX_TEXT]}"
-
-    def rows(self) -> list[list[Any]]:
-        """Return the candles of an answer; raise `NotMeasured` if it is a refusal or anything else."""
-        found = self.json()
-        if not isinstance(found, list) or not all(map(_is_candle, found)):
-            raise NotMeasured("the answer is no list of candles")
-        return found
-
-    def opens(self) -> list[int]:
-        """Return the open times of its candles."""
-        return [int(row[0]) for row in self.rows()]
-
-    def json(self) -> Any:  # noqa: ANN401 - what a reply says may be anything
-        """Return what an answer says; raise `NotMeasured` if it is a refusal, or no JSON."""
-        said = self.said()
-        if said != ACCEPTED:
-            raise NotMeasured(f"refused: {said}")
-        return self._decoded()
-
-    def _decoded(self) -> Any:  # noqa: ANN401 - the same
-        try:
-            return msgspec.json.decode(self.body)
-        except UNDECODABLE:
-            raise NotMeasured(f"answered with {self.head.status}, and a body that is no JSON") from None
+_FAILURES = 2  # questions in a row without an answer, after which the market is given up
+_REPEATED = 3  # classes of questions that were asked more than once
 
 
 @dataclass(slots=True)
 class _Host:
-    """One market's: how many questions in a row had no answer, and why nothing more is asked."""
+    """A market's host: how many questions in a row had no answer, and why it is asked no more."""
 
     failures: int = 0
     lost: str = ""
@@ -94,7 +42,7 @@ class _Host:
 
 @dataclass(slots=True)
 class _Usage:
-    """The last usage that the family's header showed: of which market, in which minute."""
+    """The last usage that the family's header showed, by which market's host, and in which minute."""
 
     market: Market | None = None
     minute: int = 0
@@ -105,9 +53,8 @@ class _Usage:
 class Questions:
     """The questions to one family.
 
-    `share`: the part of `limit` that the whole address may use while we ask; the limit is unknown until `exchangeInfo`
-    is read. `stopped`: why nothing more is asked, empty if nothing stands against it. `refused`: whether the exchange
-    itself refused to be asked in this run.
+    `share`: the part of `limit` that the whole address may use while we ask. `stopped`: why nothing more is asked, or
+    empty. `refused`: whether the exchange itself refused to be asked in this run.
     """
 
     family: Family
@@ -122,7 +69,7 @@ class Questions:
     stopped: str = ""
     refused: bool = False
     busy: list[tuple[float, float]] = field(default_factory=list)  # exchange time in which only closes are asked for
-    charges: dict[Kind, list[int]] = field(default_factory=dict)  # of answers, by kind
+    charges: dict[WeightClass, list[int]] = field(default_factory=dict)  # of answers, by class
     refusal_charges: dict[Market, list[int]] = field(default_factory=dict)
     longest: dict[Market, ReplySeen] = field(default_factory=dict)
     shows_usage: dict[Market, bool] = field(default_factory=dict)  # of the last reply
@@ -141,7 +88,7 @@ class Questions:
         *,
         weight: int,
         headers: tuple[tuple[str, str], ...] = (),
-        again: bool = False,
+        extra: bool = False,
         at_close: bool = False,
         second_host: bool = False,
     ) -> ReplySeen:
@@ -151,10 +98,10 @@ class Questions:
             market: whose host is asked.
             path: the whole path.
             query: without `?`.
-            weight: what it weighs by the documents.
-            headers: those that it needs.
-            again: whether it is not one of those planned.
-            at_close: whether it is about a close, and does not wait for its end.
+            weight: its documented weight.
+            headers: further headers.
+            extra: whether it is beyond those planned.
+            at_close: whether it reads a close, and is therefore sent at once.
             second_host: whether spot's second host is asked.
 
         Raises:
@@ -165,17 +112,17 @@ class Questions:
             raise NotMeasured("this upstream has no second host")
         most = _MAX_BYTES if path.endswith("exchangeInfo") else _MAX_LIST_BYTES
         request = UpstreamRequest(path, query, headers, weight, most)
-        if at_close:  # the markets' closes are at the same time: what is charged is not told apart meanwhile
+        if at_close:  # all markets close at the same moment, so that charges can't be told apart then
             self._at_close += 1
             self._closes += 1
             try:
-                return await self._ask(market, request, client, again=again)
+                return await self._ask(market, request, client, extra=extra)
             finally:
                 self._at_close -= 1
-        await self._wait_for_calm()
+        await self._wait_while_busy()
         async with self._turn:
             await self.clock.sleep(self._last_s + _EVERY_S - self.clock.now())
-            return await self._ask(market, request, client, again=again)
+            return await self._ask(market, request, client, extra=extra)
 
     def is_lost(self, market: Market) -> bool:
         """Return whether nothing more is asked of this market."""
@@ -183,7 +130,7 @@ class Questions:
 
     @property
     def alone(self) -> bool:
-        """Whether nobody else seems to use the address: what was asked several times was always charged the same."""
+        """Whether nobody else seems to use the address: repeated questions were always charged the same."""
         repeated = [found for found in self.charges.values() if len(found) > 1]
         return len(repeated) >= _REPEATED and all(len(set(found)) == 1 for found in repeated)
 
@@ -196,7 +143,7 @@ class Questions:
         self.stopped = self.stopped or why
         self.refused |= refused
 
-    async def _wait_for_calm(self) -> None:
+    async def _wait_while_busy(self) -> None:
         while True:
             now_ms = self.time.now_ms()
             until_ms = next((end for begin, end in self.busy if begin <= now_ms < end), None)
@@ -207,7 +154,7 @@ class Questions:
     def check_gate(self) -> None:
         """Raise `NotMeasured` if nothing may be sent to this family."""
         refusal = self.gate.handshake_refusal(next(iter(self.clients)))
-        if not self.stopped and refusal is not None and refusal.retry_after_s > 0:  # else it is due: we may ask
+        if not self.stopped and refusal is not None and refusal.retry_after_s > 0:  # else the gate is due for a probe
             self.stop(f"{refusal}, for another {refusal.retry_after_s:.0f} s")
         if self.stopped:
             raise NotMeasured(self.stopped)
@@ -227,12 +174,12 @@ class Questions:
         if why:
             raise NotMeasured(why)
 
-    async def _ask(self, market: Market, request: UpstreamRequest, client: MarketClient, *, again: bool) -> ReplySeen:
+    async def _ask(self, market: Market, request: UpstreamRequest, client: MarketClient, *, extra: bool) -> ReplySeen:
         self._check(market)
-        kind = kind_of(request.path, request.query)
-        self.allowance.take(kind, request.weight, again=again)
+        group = weight_class(request.path, request.query)
+        self.allowance.take(group, request.weight, extra=extra)
         reply = await self._send(market, request, client)
-        self._learn(market, kind, reply)
+        self._learn(market, group, reply)
         return reply
 
     async def _send(self, market: Market, request: UpstreamRequest, client: MarketClient) -> ReplySeen:
@@ -264,7 +211,7 @@ class Questions:
         )
 
     def _charged(self, market: Market, head: ReplyHead, *, alone: bool) -> int | None:
-        """Return by how much the header has grown since the reply before, if that was the same host's and minute's.
+        """Return by how much the header has grown since the previous reply, if that was by this host in this minute.
 
         `alone`: nothing else of ours was in flight at the same time.
         """
@@ -276,13 +223,13 @@ class Questions:
         same = before.market is market and before.minute == minute and used >= before.used
         return used - before.used if same else None
 
-    def _learn(self, market: Market, kind: Kind, reply: ReplySeen) -> None:
+    def _learn(self, market: Market, group: WeightClass, reply: ReplySeen) -> None:
         """Record what a reply shows, and stop if the address uses more than its share."""
         answered = reply.head.status == _OK
         if reply.charged is not None:
             if answered:  # refusals may be free
-                self.allowance.learn(kind, reply.charged)
-            found = self.charges.setdefault(kind, []) if answered else self.refusal_charges.setdefault(market, [])
+                self.allowance.learn(group, reply.charged)
+            found = self.charges.setdefault(group, []) if answered else self.refusal_charges.setdefault(market, [])
             found.append(reply.charged)
         if answered and len(reply.body) > len(self.longest[market].body if market in self.longest else b""):
             self.longest[market] = reply
@@ -292,12 +239,6 @@ class Questions:
             self.stop(f"this address has used {used:,} of {self.limit:,} in this minute, more than its share")
 
 
-def _is_candle(row: object) -> bool:
-    if not isinstance(row, list) or len(row) != COLUMNS:
-        return False
-    return all(isinstance(row[place], int) for place in _WHOLE_COLUMNS)
-
-
-def kind_of(path: str, query: str) -> Kind:
-    """Return which questions weigh what this one does: its path, and its `limit`."""
-    return path, "".join(parse_qs(query).get("limit", [])[-1:])
+def weight_class(path: str, query: str) -> WeightClass:
+    """Return the questions that weigh as much as this one."""
+    return WeightClass(path, "".join(parse_qs(query).get("limit", [])[-1:]))

@@ -15,14 +15,14 @@ _DAY_MS = 86_400_000
 _FEW = 3
 _EACH = {Market.SPOT: 2, Market.USDM: 1, Market.COINM: 1}
 _DAYS = re.compile(r"(\d+) days")
-_TIMES = "A page of history that is asked for by these rules would have other candles than those asked for."
+_TIMES = "A page of history requested by these rules would contain other candles than expected."
 
 
 class EndsInclusive(Assumption):
     """Both ends belong to the span."""
 
     facts = ("start_inclusive", "end_inclusive")
-    assumed = "`startTime` and `endTime` are both inclusive, and count for open times."
+    assumed = "`startTime` and `endTime` are both inclusive, and apply to open times."
     how = "Ask for three minutes from the first's open time to the last's."
     follows = "The first or the last candle of each page would be missing, and be read as a hole."
     costs: ClassVar[Mapping[Market, int]] = _EACH
@@ -93,9 +93,9 @@ class FutureEnds(Assumption):
     """Spans that end, or lie, in the future."""
 
     facts = ("future_end", "future_range")
-    assumed = "A span may end in the future, and even lie in it: then it has no candles."
+    assumed = "A span may end in the future, or lie in it altogether: then it has no candles."
     how = "Ask from three minutes ago until tomorrow, and from tomorrow on for a day."
-    follows = "Clients that send such ends would be refused by Binance, and are answered by the daemon."
+    follows = "The daemon would answer questions that Binance refuses."
     costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 4, Market.USDM: 2, Market.COINM: 2}
 
     async def measure(self, session: MarketSession) -> Seen:

@@ -18,7 +18,7 @@ _HOUR_MS = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class WrongQuestion:
-    """How a question is made wrong. `more`: what is added to it as it is."""
+    """How a question is made wrong. `more`: appended to the query as it is."""
 
     changes: Mapping[str, object] = field(default_factory=dict)
     headers: tuple[tuple[str, str], ...] = ()
@@ -26,7 +26,7 @@ class WrongQuestion:
     kind: str = "klines"
 
 
-# One thing is wrong with each. What has no `limit` of its own asks for one candle, which weighs least.
+# Each has one fault. Without a `limit` of its own it asks for one candle, which weighs least.
 _WRONG: Mapping[str, WrongQuestion] = {
     "symbol": WrongQuestion({"symbol": _NO_SYMBOL}),
     "interval": WrongQuestion({"interval": "7x"}),
@@ -45,7 +45,7 @@ _WRONG: Mapping[str, WrongQuestion] = {
 }
 
 
-# What is checked, how a question is wrong in it, and the refusal that says so; some pairs need another way.
+# How a question fails each check; in some pairs it must fail in another way.
 _CHECKS: Mapping[str, WrongQuestion] = {
     "empty": _WRONG["empty_start"],
     "characters": WrongQuestion({"endTime": "abc"}),
@@ -73,10 +73,10 @@ class CheckOrder(Assumption):
 
     facts = ("check_order",)
     assumed = (
-        "Of several wrong things, the same is named: empty values, characters, unknown parameters (spot), interval, …"
+        "Of several faults, the first of these is told: empty value, characters, unknown parameter (spot), interval, …"
     )
-    how = "Ask with two things wrong, for each two that follow one another; if the second is named, compare on."
-    follows = "Of a question with several faults, the daemon would name another than Binance does."
+    how = "Ask with two faults, for each two neighbours in this order; if the second is told, compare further."
+    follows = "If a question has several faults, the daemon would name another one than Binance does."
     costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 10, Market.USDM: 5, Market.COINM: 5}
 
     async def measure(self, session: MarketSession) -> Seen:
@@ -94,13 +94,13 @@ class CheckOrder(Assumption):
 
     async def _comes_first(self, session: MarketSession, later: str, earlier: str) -> bool:
         """Return whether `later` is named before `earlier`, against what is assumed."""
-        said = await _ask(session, _both(earlier, later), again=False)
+        said = await _ask(session, _both(earlier, later), extra=False)
         named = next((each for each in (earlier, later) if _code(said) == _code(_assumed(session, each))), None)
         if named is None or named == later:  # is the other one refused at all, and with which code?
             alone = {each: await _alone(session, each) for each in (earlier, later)}
             named = next((each for each, text in alone.items() if _code(text) == _code(said)), None)
             if named is None:
-                raise NotMeasured(f"with two things wrong, a third is named: {said}")
+                raise NotMeasured(f"with two faults, a third is named: {said}")
             return named == later and alone[earlier] != ACCEPTED
         if earlier not in _NOT_THE_SAME:
             session.said.setdefault(_NAMES[earlier], said)
@@ -112,13 +112,13 @@ class RefusalTexts(Assumption):
 
     facts = tuple(f"answer_to_{name}" for name in _WRONG)
     assumed = "Wrong questions are refused with the codes and texts that the daemon itself answers with."
-    how = "Ask with one thing wrong: unknown symbol or interval, missing, empty, doubled, unknown parameters, …"
-    follows = "A client that reads codes or texts would be answered otherwise by the daemon than by Binance."
+    how = "Ask with one fault: unknown symbol or interval, missing, empty, doubled, unknown parameters, …"
+    follows = "Clients that read codes or texts would get others from the daemon than from Binance."
     left_out: ClassVar[frozenset[str]] = frozenset({"coinm.answer_to_limit_characters"})  # 5
     costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 16, Market.USDM: 12, Market.COINM: 7}
 
     async def measure(self, session: MarketSession) -> Seen:
-        """Ask all of them, but for those that the order of checks has shown."""
+        """Ask all that the order of checks has not shown already."""
         seen: dict[str, FactValue | NotMeasured] = {}
         for fact in self.known_facts:
             name = fact.removeprefix("answer_to_")
@@ -129,22 +129,22 @@ class RefusalTexts(Assumption):
         return seen
 
 
-async def _answer(session: MarketSession, name: str, *, again: bool = False) -> str:
-    """Return how a question with one thing wrong is answered."""
+async def _answer(session: MarketSession, name: str, *, extra: bool = False) -> str:
+    """Return how a question with one fault is answered."""
     if name not in session.said:
-        session.said[name] = await _ask(session, _WRONG[name], again=again)
+        session.said[name] = await _ask(session, _WRONG[name], extra=extra)
     return session.said[name]
 
 
 async def _alone(session: MarketSession, check: str) -> str:
-    return await _answer(session, _NAMES[check], again=True)
+    return await _answer(session, _NAMES[check], extra=True)
 
 
-async def _ask(session: MarketSession, wrong: WrongQuestion, *, again: bool) -> str:
+async def _ask(session: MarketSession, wrong: WrongQuestion, *, extra: bool) -> str:
     changes = dict(wrong.changes)
     if session.market is not Market.SPOT and changes.get("limit", 0) is None:
         del changes["limit"]  # one candle weighs least
-    reply = await session.klines(changes, kind=wrong.kind, headers=wrong.headers, more=wrong.more, again=again)
+    reply = await session.klines(changes, kind=wrong.kind, headers=wrong.headers, more=wrong.more, extra=extra)
     return reply.said()
 
 

@@ -57,6 +57,6 @@ ASSUMPTIONS: tuple[type[Assumption], ...] = (
 
 
 def chosen(markets: Collection[Market], only: Collection[str] = ()) -> list[Assumption]:
-    """Return the assumptions about some markets; with `only`, those with one of its texts in a fact's name."""
-    found = [kind(market) for kind in ASSUMPTIONS for market in kind.costs if market in markets]
+    """Return the assumptions about some markets; with `only`, those whose facts' names contain one of its texts."""
+    found = [each(market) for each in ASSUMPTIONS for market in each.costs if market in markets]
     return [one for one in found if not only or any(text in name for text in only for name in one.known_facts)]

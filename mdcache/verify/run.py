@@ -24,11 +24,11 @@ from mdcache.verify.topics_heard import order_by_trades
 
 CLOSES = 2
 _READY_MS = 5_000  # streams are connected and subscribed to before the first close
-_BEFORE_MS, _AFTER_MS = 1_000, 4_500  # around a close only it is asked for
-_TICKERS_S = 10.0  # then what the tickers do not list is quiet
+_BEFORE_MS, _AFTER_MS = 1_000, 4_500  # around a close, when nothing else is asked
+_TICKERS_S = 10.0  # after which a symbol that the tickers have not listed counts as quiet
 _QUIET_SYMBOLS = 6
 _QUICK_S = 15.0
-_MORE_S = 30.0  # for what is left when the closes are over
+_MORE_S = 30.0  # grace after the closes
 _LOOK_S = 0.5
 
 
@@ -114,17 +114,17 @@ class VerifyRun:
     # ------------------------------------------------------------------------------------ parts
 
     async def _ask(self, family: Family) -> None:
-        """Ask one family's questions, and read its closes meanwhile."""
+        """Ask one family's questions, and read its closes in between."""
         sessions = [session for session in self._sessions.values() if session.market.family is family]
         for session in sessions:
             if not any(isinstance(each, DateOfReplies) for each in self._assumptions):
                 with suppress(NotMeasured):
-                    await session.get_time(again=True)
+                    await session.get_time(extra=True)
         for assumption in self._of(sessions, DateOfReplies):
             await self._measure(assumption)
         closes = [asyncio.create_task(self._watch_closes(session)) for session in self._plan_closes(sessions)]
         try:
-            for session in sessions:  # one after the other: what one is charged is seen only if no other comes between
+            for session in sessions:  # one after the other, or charges could not be told apart
                 for assumption in self._of([session]):
                     if not assumption.at_end and assumption not in self._seen:
                         await self._measure(assumption)
@@ -137,7 +137,7 @@ class VerifyRun:
         return [each for each in self._assumptions if each.market in markets and isinstance(each, kind)]
 
     def _plan_closes(self, sessions: Sequence[MarketSession]) -> list[MarketSession]:
-        """Return the sessions whose closes are read, and set which; none in a quick run."""
+        """Choose the closes to read; return the sessions that read them, none in a quick run."""
         now_ms = sessions[0].time.now_ms()
         first_ms = int(now_ms + _READY_MS) // MINUTE_MS * MINUTE_MS + MINUTE_MS
         end_ms = now_ms + _QUICK_S * 1000
@@ -157,12 +157,12 @@ class VerifyRun:
     async def _stay(self, sessions: Sequence[MarketSession], closes: Sequence[asyncio.Task[None]]) -> None:
         """Wait for the closes and for the streams, as long as anything may still come."""
         while self._clock.now() < self._until_s or not all(task.done() for task in closes):
-            if all(session.hopeless for session in sessions):
+            if all(session.is_lost for session in sessions):
                 return
             await self._clock.sleep(_LOOK_S)
 
     async def _wait_for(self, asking: Sequence[asyncio.Task[None]]) -> None:
-        """Wait until all is asked, or the deadline is over; show the progress."""
+        """Wait until everything was asked or the deadline has passed, and report the progress."""
         left: set[asyncio.Task[None]] = set(asking)
         while left:
             done, left = await asyncio.wait(left, timeout=_LOOK_S)
@@ -173,7 +173,7 @@ class VerifyRun:
                 return
 
     async def _listen_to_quiet_symbols(self, session: MarketSession, listener: StreamListener) -> None:
-        """When the tickers are known for a while, listen to symbols that they never list, and to those traded least."""
+        """After some frames of the tickers, listen to symbols that they never list, and to those traded least."""
         while not (listener.recording.tickers and session.symbols_known):
             await self._clock.sleep(_LOOK_S)
         await self._clock.sleep(_TICKERS_S)

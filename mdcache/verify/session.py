@@ -1,6 +1,6 @@
-"""What the measurements of one market share: questions, time, symbols, closes, and what its streams said.
+"""What the measurements of one market share: questions, time, symbols, closes, and recorded frames.
 
-Only the most traded symbol is asked for, where no other is needed.
+All ask for the most traded symbol, unless they need another.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ from mdcache.exchange.weights import EXCHANGE_INFO, TIME, klines_weight
 from mdcache.verify.exchange_time import MINUTE_MS, MeasuredTime
 from mdcache.verify.findings import NotMeasured
 from mdcache.verify.listening import Recording, StreamListener
-from mdcache.verify.questions import Questions, ReplySeen
+from mdcache.verify.questions import Questions
+from mdcache.verify.reply_seen import ReplySeen
 
 SYMBOLS = {Market.SPOT: "BTCUSDT", Market.USDM: "BTCUSDT", Market.COINM: "BTCUSD_PERP"}
 _SETTLED_AFTER_MS = 10 * MINUTE_MS  # candles that closed so long ago do not change any more
@@ -40,7 +41,7 @@ class ClosePoll:
 class MarketSession:
     """One market in one run.
 
-    `chosen_protocol`: finds out which HTTP protocol its host chooses. `listener`: nothing if its streams have no base.
+    `chosen_protocol`: finds out which HTTP protocol its host chooses. `listener`: `None` if no stream base is set.
     """
 
     market: Market
@@ -49,9 +50,9 @@ class MarketSession:
     listener: StreamListener | None = None
     closes_ms: tuple[int, ...] = ()
     polls: list[ClosePoll] = field(default_factory=list)
-    quiet: list[str] = field(default_factory=list)  # symbols that are hardly traded, and listened to since …
+    quiet: list[str] = field(default_factory=list)  # hardly traded symbols whose topics are recorded
     quiet_since_ms: int | None = None
-    said: dict[str, str] = field(default_factory=dict)  # answers to questions with one thing wrong, by what that is
+    said: dict[str, str] = field(default_factory=dict)  # answers to questions with one fault, by fault
     _symbols: "asyncio.Task[MarketSymbols] | None" = None
     _quiet_rows: list[list[Any]] | None = None
 
@@ -67,7 +68,7 @@ class MarketSession:
 
     @property
     def quote(self) -> str:
-        """The end of the names of symbols with its quote asset."""
+        """How the names of all symbols with its quote asset end."""
         return "_PERP" if self.market is Market.COINM else "USDT"
 
     @property
@@ -86,14 +87,14 @@ class MarketSession:
         return self._symbols is not None and self._symbols.done() and self._symbols.exception() is None
 
     @property
-    def hopeless(self) -> bool:
-        """Whether nothing more will be seen: neither an answer nor a frame."""
-        deaf = self.listener is None or bool(self.listener.recording.ended)
-        return deaf and self.questions.is_lost(self.market)
+    def is_lost(self) -> bool:
+        """Whether no more answers or frames will come."""
+        no_frames = self.listener is None or bool(self.listener.recording.ended)
+        return no_frames and self.questions.is_lost(self.market)
 
     @property
     def recording(self) -> Recording:
-        """What the streams said; raise `NotMeasured` if that is nothing."""
+        """What the streams sent; raise `NotMeasured` if that is nothing."""
         if self.listener is None:
             raise NotMeasured("streams are off, or no stream base is set for this upstream")
         self.listener.recording.need()
@@ -103,24 +104,24 @@ class MarketSession:
         """Return the rules of one of the market's kline paths."""
         return KLINE_ENDPOINTS[f"{self.market.prefix}{kind}"]
 
-    async def get_time(self, *, again: bool = False) -> ReplySeen:
+    async def get_time(self, *, extra: bool = False) -> ReplySeen:
         """Ask for the exchange's time, and adopt it."""
-        reply = await self.questions.ask(self.market, f"{self.market.prefix}time", weight=TIME, again=again)
+        reply = await self.questions.ask(self.market, f"{self.market.prefix}time", weight=TIME, extra=extra)
         stated = reply.json()
         if not isinstance(stated, dict) or not isinstance(stated.get("serverTime"), int):
             raise NotMeasured("the answer has no serverTime")
         self.time.measured(stated["serverTime"], reply.sent_s, reply.received_s)
         return reply
 
-    async def ask_other(self, other: Market | None, *, again: bool = False) -> ReplySeen:
+    async def ask_other(self, other: Market | None, *, extra: bool = False) -> ReplySeen:
         """Ask another host of the family for the time: of that market, or spot's second host."""
         path = f"{(other or self.market).prefix}time"
         if other is not None:
-            return await self.questions.ask(other, path, weight=TIME, again=again)
-        return await self.questions.ask(self.market, path, weight=TIME, again=again, second_host=True)
+            return await self.questions.ask(other, path, weight=TIME, extra=extra)
+        return await self.questions.ask(self.market, path, weight=TIME, extra=extra, second_host=True)
 
     async def symbols(self) -> MarketSymbols:
-        """Return the market's symbols; asked for once, and by whoever wants them first."""
+        """Return the market's symbols, which are read once."""
         if self._symbols is None:
             self._symbols = asyncio.create_task(self._read_symbols())
         return await asyncio.shield(self._symbols)
@@ -138,12 +139,12 @@ class MarketSession:
         kind: str = "klines",
         headers: tuple[tuple[str, str], ...] = (),
         more: str = "",
-        again: bool = False,
+        extra: bool = False,
         at_close: bool = False,
     ) -> ReplySeen:
-        """Ask for candles: of a minute, the newest one, but for what `changes` says (`None`: leave the parameter out).
+        """Ask for candles, by default the newest `1m` one; `changes` replaces parameters (`None` leaves one out).
 
-        `more`: what is added to the query as it is.
+        `more`: appended to the query as it is.
         """
         endpoint = self.endpoint(kind)
         name = self.pair if endpoint.subject is Subject.PAIR else self.symbol
@@ -153,7 +154,7 @@ class MarketSession:
         query = urlencode({name: value for name, value in values.items() if value is not None}) + more
         weight = documented_weight(endpoint, values["limit"])
         return await self.questions.ask(
-            self.market, endpoint.path, query, weight=weight, headers=headers, again=again, at_close=at_close
+            self.market, endpoint.path, query, weight=weight, headers=headers, extra=extra, at_close=at_close
         )
 
     async def _read_symbols(self) -> MarketSymbols:
@@ -169,7 +170,7 @@ class MarketSession:
 
 
 def documented_weight(endpoint: KlineEndpoint, limit: object) -> int:
-    """Return what a question with this `limit` weighs by the documents; one that can't be read counts as none."""
+    """Return the documented weight of a question; a `limit` that is no number counts as missing."""
     if endpoint.market.family is Family.SPOT:
         return klines_weight(endpoint, 1)
     rows = limit if isinstance(limit, int) else endpoint.default_limit

@@ -6,23 +6,22 @@ from typing import ClassVar
 
 from mdcache.exchange.fact_kinds import FactValue
 from mdcache.exchange.markets import Market
-from mdcache.verify.assumption import Assumption
+from mdcache.verify.assumption import FREE, Assumption
 from mdcache.verify.closes import KlineFrame, kline_frames, topic
 from mdcache.verify.exchange_time import MINUTE_MS
 from mdcache.verify.findings import NotMeasured, Seen
 from mdcache.verify.listening import ROUTES
 from mdcache.verify.session import MarketSession
 
-_FREE: Mapping[Market, int] = {Market.SPOT: 0, Market.USDM: 0, Market.COINM: 0}
 _FEW = 4  # times between frames, for a cadence
-_SHORT = 50  # one in so many of them is shorter than what counts
-_LATE_MS = 1_500  # so long after a trade, at least, the tickers' next frame lists it; and no later one does
+_SHORT = 50  # of so many gaps, the shortest is left out
+_LATE_MS = 1_500  # how long after a trade a frame of the tickers may still list it, beside their longest gap
 _LISTENED_MS = 20_000  # of a minute: a topic with frames sends some in that time
 _TRADES = 8  # its column
 
 
 class RouteOfStreams(Assumption):
-    """Under which path the kline topics are."""
+    """Under which path kline topics send."""
 
     facts = ("stream_route",)
     assumed = "Kline topics send under `/market/stream` on USD-M, and under `/stream` on COIN-M."
@@ -44,13 +43,13 @@ class Cadences(Assumption):
     assumed = (
         "A traded symbol's topic sends every 2 s on spot (`1s`: 1 s), every 250 ms on futures; tickers every second."
     )
-    how = "Look at the shorter times from one frame to the next, of the most traded symbol and of `!miniTicker@arr`."
-    follows = "Rows of streams would count as fresh for too short a time, or for too long."
-    costs: ClassVar[Mapping[Market, int]] = _FREE
+    how = "Take the shortest gaps between frames of the most traded symbol, and of `!miniTicker@arr`."
+    follows = "Candles of streams would count as fresh for too long, or not long enough."
+    costs = FREE
     at_end = True
 
     async def measure(self, session: MarketSession) -> Seen:
-        """Take short times between two frames: where they are longer, nothing may have been traded."""
+        """Take the shortest gaps: in longer ones, nothing may have been traded."""
         tickers = [frame.event_ms for frame in session.recording.tickers]
         seconds = _event_times(session, "1s", finals=False)  # there may be none: each frame may be a second's final one
         return {
@@ -69,9 +68,9 @@ class SilentTickers(Assumption):
     assumed = (
         "Each frame of `!miniTicker@arr` lists every symbol that was traded since the one before it, and no other."
     )
-    how = "Compare its frames with the trades that kline topics of much and of hardly traded symbols show."
-    follows = "A tail that the tickers do not list could not be taken for unchanged: every quiet series would be read."
-    costs: ClassVar[Mapping[Market, int]] = _FREE
+    how = "Compare its frames with the trades that kline topics show, of the most traded and of hardly traded symbols."
+    follows = "A symbol that the tickers do not list could not be taken for untraded: every quiet series would be read."
+    costs = FREE
     at_end = True
 
     async def measure(self, session: MarketSession) -> Seen:
@@ -83,7 +82,7 @@ class SilentTickers(Assumption):
         for symbol in (session.symbol, *session.quiet):
             frames = kline_frames(session, topic(session, symbol))
             for before, after in pairwise(frames):
-                # what a frame shows is as of its event, but of a final one as of its close
+                # a frame shows trades up to its event time, a final one up to its close
                 begin_ms, end_ms = (min(each.event_ms, each.open_ms + MINUTE_MS) for each in (before, after))
                 if not _in_tickers(session, begin_ms, end_ms + late_ms):
                     continue
@@ -102,11 +101,11 @@ class SilentTickers(Assumption):
 
 
 class QuietTopics(Assumption):
-    """What is sent and printed of a minute without a trade."""
+    """What streams and REST show of a minute without a trade."""
 
     facts = ("quiet_topics", "zero_trade_rows")
     assumed = "Of a minute without a trade, REST prints a row with 0 trades, and the topic sends nothing."
-    how = "Listen to symbols that the tickers do not list, and read one's newest half hour."
+    how = "Listen to symbols that the tickers do not list, and read the newest half hour of one."
     follows = "Missing rows would be read again as holes; or topics would prove by themselves that nothing was traded."
     costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 2, Market.USDM: 1, Market.COINM: 1}
     at_end = True
@@ -134,14 +133,14 @@ _NO_QUIET = "no symbol was quiet enough"
 
 
 def order_by_trades(session: MarketSession) -> None:
-    """Put the symbol first that was traded least while it was listened to."""
+    """Sort the quiet symbols by how often they were traded in this run."""
     if session.quiet:
         frames = {symbol: kline_frames(session, topic(session, symbol)) for symbol in session.quiet}
         session.quiet.sort(key=lambda symbol: len({frame.last_trade for frame in frames[symbol]}))
 
 
 async def _quiet_minutes(session: MarketSession, symbol: str) -> list[int]:
-    """Return the open times of minutes without a trade, if it is the quietest symbol; their ends were listened to."""
+    """Return the minutes without a trade whose ends were recorded, by open time; empty for all but the quietest."""
     if not session.quiet or symbol != session.quiet[0] or session.quiet_since_ms is None:
         return []
     tickers = session.recording.tickers
@@ -156,7 +155,7 @@ async def _quiet_minutes(session: MarketSession, symbol: str) -> list[int]:
 
 
 def _event_times(session: MarketSession, interval: str, *, finals: bool) -> list[int]:
-    """Return the event times of frames; final ones come when a candle closes, whatever the cadence."""
+    """Return the event times of frames; final ones, which come at closes and not by the cadence, only with `finals`."""
     frames: list[KlineFrame] = kline_frames(session, topic(session, interval=interval))
     return [frame.event_ms for frame in frames if finals or not frame.final]
 

@@ -20,9 +20,7 @@ class UntradedSymbols(Assumption):
     facts = ("untraded_symbol_rows",)
     assumed = "A listed symbol that is not traded (status not TRADING) has no new candles, and keeps the old ones."
     how = "Ask for the newest candle of such a symbol; if there is none (COIN-M shows 200 days), of another."
-    follows = (
-        "Nothing wrong is served: new rows are read like any other. Where they go on, such series are read for ever."
-    )
+    follows = "Nothing wrong is served: new rows are read like any others. Such series go on costing reads."
     costs: ClassVar[Mapping[Market, int]] = {Market.SPOT: 2, Market.USDM: 1, Market.COINM: 1}
 
     async def measure(self, session: MarketSession) -> Seen:
@@ -30,7 +28,7 @@ class UntradedSymbols(Assumption):
         symbols = await session.symbols()
         names = sorted(symbols.names - symbols.trading)[:_TRIES]
         for number, name in enumerate(names):
-            reply = await session.klines({"symbol": name}, again=number > 0)
+            reply = await session.klines({"symbol": name}, extra=number > 0)
             if reply.said() != ACCEPTED:
                 return {"untraded_symbol_rows": "refused"}
             opens = reply.opens()
@@ -39,4 +37,4 @@ class UntradedSymbols(Assumption):
                 return {"untraded_symbol_rows": "go_on" if goes_on else "end"}
         if names and session.market is Market.COINM:  # what ended before its 200 days is not shown
             return {"untraded_symbol_rows": "end"}
-        raise NotMeasured("no symbol is listed that was traded once and is not now")
+        raise NotMeasured("no listed symbol has stopped trading")

@@ -235,7 +235,7 @@ async def test_an_outage_or_a_broken_body_mends_nothing(kind: str) -> None:
     w.exchange.control.fault(kind, path=SPOT)
     found = await audit(w)
     assert found.state is JobState.STOPPED
-    assert found.detail == "3 failures, one after the other" or "closed" in found.detail
+    assert found.detail == "3 failures in a row" or "closed" in found.detail
     assert found.rows == found.verdicts["unconfirmed"] == 0
     w.exchange.control.clear_faults()
     assert (await w.ask(SPOT, query)).body == before.body
@@ -293,7 +293,7 @@ async def test_what_is_not_kept_or_not_final() -> None:
     found = await audit(w, 10, SeriesFilter(Market.SPOT, "NONEUSDT"))
     assert (found.state, found.detail, found.rows_asked) == (
         JobState.STOPPED,
-        "nothing is kept of this that is final",
+        "no final rows of this are kept",
         10,
     )
     await fill(w)

@@ -169,7 +169,7 @@ async def test_an_audit_of_wrong_dumps_says_so(tmp_path: Path) -> None:
         await home.daemon.clock.sleep(0.1)
     assert found.detail == ""
     assert found.verdicts["different"] >= 20
-    assert found.otherwise == found.verdicts["different"]
+    assert found.differing == found.verdicts["different"]
     assert found.rows == sum(found.verdicts.values())
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from mdcache.dumps.csv_rows import CsvRows
-from mdcache.dumps.files import DumpFile, files_for, is_late, is_symbol
+from mdcache.dumps.files import DumpFile, files_for, is_overdue, is_symbol
 from mdcache.exchange.markets import Market
 
 DAY = 86_400_000
@@ -64,8 +64,8 @@ def test_a_month_has_its_days_and_a_bound() -> None:
     assert (len(days), days[0].span[0], days[-1].span[1]) == (29, *file.span)
     assert all(day.days() == [] for day in days)
     assert file.max_rows == 29 * 1440
-    assert is_late(file, ms(2024, 6, 1))
-    assert not is_late(file, ms(2024, 3, 20))
+    assert is_overdue(file, ms(2024, 6, 1))
+    assert not is_overdue(file, ms(2024, 3, 20))
 
 
 def test_no_name_leads_out_of_its_folder() -> None:

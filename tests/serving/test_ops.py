@@ -328,7 +328,7 @@ async def test_audit() -> None:
     assert (await call("POST", b'{"symbol":"NONEUSDT"}'))[0] == 200
     await w.clock.sleep(1)
     status, told = await call("DELETE")
-    assert (status, told["state"], told["detail"]) == (200, "stopped", "nothing is kept of this that is final")
+    assert (status, told["state"], told["detail"]) == (200, "stopped", "no final rows of this are kept")
 
 
 async def test_warm() -> None:
