@@ -8,6 +8,7 @@ in docs/reliability.md, too.
 """
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -49,6 +50,8 @@ def _run(given: argparse.Namespace) -> Record:
     file.parent.mkdir(parents=True, exist_ok=True)
     print(f"what is seen is written to {file}", flush=True)
     record = Record([], file)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # what was started is ended
     try:
         soak(given.minutes, given.seed, given.symbols, record)
     finally:
