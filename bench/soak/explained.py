@@ -32,7 +32,7 @@ EXPLAINED = (
     *(Explained("gate_changed", (fault,), ("reason", reason)) for fault, reason in
       (("ban", "418"), ("403", "403"), ("429", "429"), ("503", "503"))),
     Explained("gate_changed", (*_SLOW, "503", "broken bodies"), ("reason", "failures")),
-    Explained("upstream", (*_SLOW, START), ("status", "0")),
+    Explained("upstream", (*_SLOW, START), ("status", "0", "200")),
     Explained("upstream", ("broken bodies",), ("status", "0", "200")),
     *(Explained("upstream", (fault,), ("status", status)) for fault, status in
       (("ban", "418"), ("403", "403"), ("429", "429"), ("503", "503"))),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from mdcache.exchange.rate_limits import INITIAL_LIMIT
 from mdcache.upstream.budget import Budget, Granted, Moment, Reservation, booked, drawn, rebase, reported, settle
 
-_CLOCK_STEP_MS = 250  # a larger correction moves what was spent; EDGE_MS covers a smaller one
+_CLOCK_STEP_MS = 250  # EDGE_MS covers a smaller correction
 
 
 class BudgetKeeper:
@@ -25,10 +25,13 @@ class BudgetKeeper:
         self._last: Moment | None = None
 
     def follow(self, now: Moment) -> None:
-        """Move what was spent if the exchange's clock was corrected since the last moment."""
+        """Move what was spent if the exchange's clock was corrected by more than the errors that it has stated.
+
+        Within these each read was charged to every minute that it may have arrived in.
+        """
         if self._last is not None:
             expected_ms = self._last.utc_ms + int((now.local_s - self._last.local_s) * 1000)
-            if abs(now.utc_ms - expected_ms) > _CLOCK_STEP_MS:
+            if abs(now.utc_ms - expected_ms) > _CLOCK_STEP_MS + self._last.error_ms + now.error_ms:
                 self.budget = rebase(self.budget, expected_ms, now.utc_ms)
         self._last = now
 

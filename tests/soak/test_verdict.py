@@ -108,7 +108,7 @@ BAD = {
         lambda entries: [each.update(checked=0) for each in entries if each["kind"] == "answers"],
     ),
     "nothing too old unless marked": (added(entry(100, "wrong", over_ms=500, **AGE)),),
-    "listeners miss and repeat nothing": (
+    "frames in order, each close told once": (
         added(entry(50, "wrong", what="order", text="older")),
         added(entry(50, "wrong", what="events", text="twice")),
         deaf,

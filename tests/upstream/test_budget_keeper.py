@@ -3,7 +3,8 @@
 import pytest
 
 from mdcache.exchange.markets import Market
-from mdcache.upstream.budget import Claim, Granted, reserve
+from mdcache.upstream.budget import Claim, Granted, Moment, reserve
+from mdcache.upstream.budget_keeper import BudgetKeeper
 from mdcache.upstream.priority import Lane
 from tests.support.family_parts import FamilyParts
 
@@ -24,6 +25,24 @@ async def test_spent_weight_moves_with_a_corrected_clock() -> None:
     await parts.clocks.ensure(Market.SPOT)
     parts.budget.settle(reservation, None, parts.now())
     assert parts.budget.budget.minute(parts.now().number).ours == 10
+
+
+async def test_a_correction_that_the_clocks_errors_explain_moves_nothing() -> None:
+    """What was spent was charged to all minutes that the errors allow; to move it would charge past minutes again."""
+    keeper = BudgetKeeper(0.5, lambda: None)
+    for minute, ahead_ms, error_ms in ((0, 0, 20), (1, 1_000, 1_050), (2, -30, 10), (3, 900, 1_000), (4, 0, 3)):
+        at_s = 60.0 * minute + 20
+        now = Moment(60_000_000 + int(1000 * at_s) + ahead_ms, error_ms, 100, at_s)
+        keeper.follow(now)
+        decision = reserve(keeper.budget, Claim(100, Lane.HIGH), now)
+        assert isinstance(decision, Granted)
+        keeper.spend(decision)
+        keeper.settle(decision.reservation, 100, now)
+        assert keeper.budget.minute(now.number).ours == 100
+
+    wrong = Moment(60_000_000 + 270_000, 3, 100, 261.0)  # more than any error that it has stated
+    keeper.follow(wrong)
+    assert keeper.budget.minute(wrong.number).ours > 100
 
 
 async def test_a_stated_limit_counts_until_it_is_read_here() -> None:
