@@ -109,7 +109,8 @@ class Askers:
         rows, as_of_ms = found.get("rows"), found.get("as_of")
         symbol, interval = str(found["symbol"]), str(found["interval"])
         if not isinstance(rows, list) or not isinstance(as_of_ms, int):
-            self._record.add("refusal", status=503, target=f"/v1/candles {symbol}", text=str(found.get("error"))[:200])
+            text, sent_s = str(found.get("error"))[:200], round(sent_ms / 1000, 3)
+            self._record.add("refusal", sent_s=sent_s, status=503, target=f"/v1/candles {symbol}", text=text)
             return
         marked, last = bool(found["stale"]), rows[-1]
         # a series that was at hand waits for the others, and may be older than its TTL once they are there

@@ -73,10 +73,11 @@ class FrameHearer:
             candle, at = data["k"], (int(data["E"]), int(data["k"]["t"]))
             self._heard.counts["frames"] += 1
             before = seen.get(topic)
-            mixed = self._market is not Market.SPOT  # a final frame comes in the midst of the next candle's
-            if before is not None and (at[0] < before[0] or (at[1] < before[1] and not mixed)):
-                self._wrong("order", f"{topic}: {at} after {before}")
-            seen[topic] = at
+            # a final frame may come among those of the next candle: always on futures, and where it was mended
+            if before is None or at[1] >= before[1] or not candle["x"]:
+                if before is not None and (at[0] < before[0] or at[1] < before[1]):
+                    self._wrong("order", f"{topic}: {at} after {before}")
+                seen[topic] = at
             if not candle["x"]:
                 continue
             self._heard.counts["finals"] += 1

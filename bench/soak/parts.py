@@ -97,7 +97,8 @@ class Replica(DaemonProcess):
 
     def __init__(self, name: str, exchange: str, redis_url: str) -> None:
         shared = {"redis_url": redis_url, "replicas": str(REPLICAS), "weight_share": str(SHARE)}
-        super().__init__(exchange, shutdown_grace_s="5", **shared, **stream_settings(exchange))
+        busy = {"redis_timeout_s": "1", "shutdown_grace_s": "5"}  # this machine may have other work
+        super().__init__(exchange, **busy, **shared, **stream_settings(exchange))
         self.name = name
         self._tasks = Path(self.folder) / "tasks"
         self._command = [sys.executable, "-m", "bench.soak.counted_daemon", str(self._tasks)]

@@ -120,7 +120,7 @@ def _judge_listeners(record: Record) -> Check:
         heard.update(each["heard"])
     closed = heard["event closed"]
     said = (
-        f"{heard['frames']:,} frames, {heard['finals']:,} of them final ({heard['lost finals']} more were lost within a "
+        f"{heard['frames']:,} frames, {heard['finals']:,} of them final ({heard['lost finals']} more were lost in a "
         f"connection, as the exchange did not send them and no frame proved them); {closed:,} events of a close, over "
         f"{len(list(record.of('ended'))):,} connections that ended"
     )
