@@ -4,6 +4,7 @@ Every change makes a new version of a symbol from that moment on, so that questi
 their old answers.
 """
 
+from bisect import bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -18,13 +19,18 @@ class Listings:
     def __init__(self, symbols: Iterable[SymbolSpec]) -> None:
         self._given = tuple(symbols)
         self._versions: dict[_Key, list[tuple[int, SymbolSpec]]] = {}
-        self.changes = 0  # how often anything below has changed
+        self._resets = 0
         self.reset()
 
     def reset(self) -> None:
         """Forget every change."""
-        self.changes += 1
+        self._resets += 1
+        self._changed_ms: list[int] = []
         self._versions = {(spec.market, spec.symbol): [(0, spec)] for spec in self._given}
+
+    def changes(self, at_ms: int) -> tuple[int, int]:
+        """Return a value that is another one for moments between which anything below has changed."""
+        return self._resets, bisect_right(self._changed_ms, at_ms)
 
     def known(self, market: Market, at_ms: int) -> list[SymbolSpec]:
         """Return every symbol of a market as it was at a moment, listed or not."""
@@ -46,7 +52,7 @@ class Listings:
         if key in self._versions:
             raise ValueError(f"{spec.market} knows {spec.symbol} already")
         self._versions[key] = [(at_ms, spec)]
-        self.changes += 1
+        insort(self._changed_ms, at_ms)
 
     def halt(self, market: Market, symbol: str, at_ms: int, *, status: str) -> None:
         """Stop trading in a symbol."""
@@ -79,7 +85,7 @@ class Listings:
 
     def _change(self, spec: SymbolSpec, at_ms: int) -> None:
         self._versions[spec.market, spec.symbol].append((at_ms, spec))
-        self.changes += 1
+        insort(self._changed_ms, at_ms)
 
 
 def _version(versions: list[tuple[int, SymbolSpec]], at_ms: int) -> SymbolSpec | None:

@@ -218,6 +218,19 @@ def test_a_halted_symbol_s_book_says_nothing_and_its_numbers_leave_a_gap(sim: Si
     assert events[told]["U"] > events[told - 1]["u"] + 1
 
 
+@pytest.mark.parametrize("topic", ["kline_1m", "trade"])
+def test_an_event_from_before_a_halt_that_is_taken_after_it_keeps_nothing_trading(sim: Sim, topic: str) -> None:
+    listener = Listener(sim, f"/ws/btcusdt@{topic}").listen(5)
+    sim.now += 900  # what is due is taken late
+    halted = sim.now
+    sim.control.halt("spot", "BTCUSDT")
+    told = listener.listen(50).events
+    assert told[-1]["E"] > halted - 2 * SECOND
+    after = [event for event in told if event["E"] > halted]
+    assert all(event["T"] <= halted if topic == "trade" else event["k"]["n"] == told[-1]["k"]["n"] for event in after)
+    assert len(after) <= 20
+
+
 # --------------------------------------------------------------------------------------------- the rest
 
 

@@ -55,7 +55,7 @@ class KlineFrames:
         self._final_after_ms = after_ms + spread % _SPREAD_MS
         self._finals: deque[tuple[int, int]] = deque()  # (when, bucket) of final frames to come
         self._tick_ms = self._tick_after(now_ms)
-        self._found: tuple[int, StreamedSeries | None] = (-1, None)
+        self._found: tuple[tuple[int, int], StreamedSeries | None] = ((-1, -1), None)
         self._index: int | None = None
         self._trades = 0  # of the last frame of the current bucket
         self._first_trade = 0
@@ -128,10 +128,10 @@ class KlineFrames:
         return PrintedFrame(self.name, at_ms, text, final)
 
     def _series(self, at_ms: int) -> StreamedSeries | None:
-        changes, series = self._found
-        if series is None or changes != self._directory.changes:
+        changes, (known, series) = self._directory.changes(at_ms), self._found
+        if series is None or known != changes:
             series = self._directory.find(self._topic, at_ms)
-            self._found = self._directory.changes, series
+            self._found = changes, series
         return series
 
     def _tick_after(self, ms: int) -> int:

@@ -36,7 +36,7 @@ class MarketEvents:
         self._instruments = instruments
         self._played = facts
         self._listings = listings
-        self._found: dict[tuple[Market, str], tuple[int, SymbolSpec]] = {}
+        self._found: dict[tuple[Market, str], tuple[tuple[int, int], SymbolSpec]] = {}
         self._routes = {market: ROUTES[f"{PREFIXES[market]}ticker/24hr"] for market in MARKETS}
         self.texts = lru_cache(2_048)(self._texts)
 
@@ -173,12 +173,13 @@ class MarketEvents:
     def _symbol(self, topic: MarketTopic, at_ms: int) -> SymbolSpec | None:
         """Return the symbol of a topic as it is listed."""
         key = topic.market, topic.name
-        changes, spec = self._found.get(key, (-1, None))
-        if changes != self._listings.changes or spec is None:
+        changes = self._listings.changes(at_ms)
+        known, spec = self._found.get(key, (None, None))
+        if known != changes or spec is None:
             names = (one for one in self._listings.visible(topic.market, at_ms) if one.symbol.lower() == topic.name)
             spec = next(names, None)
             if spec is not None:
-                self._found[key] = self._listings.changes, spec
+                self._found[key] = changes, spec
         return spec
 
     def _listed(self, topic: MarketTopic, at_ms: int) -> list[SymbolSpec]:

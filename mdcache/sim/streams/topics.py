@@ -73,17 +73,16 @@ class StreamedSeries:
 
 
 class SeriesDirectory:
-    """Finds the series of topics; `changes` grows whenever a symbol is listed, halted or listed again."""
+    """Finds the series of topics, which differ once a symbol is listed, halted or listed again."""
 
     def __init__(self, instruments: Instruments, listings: Listings, facts: PlayedFacts) -> None:
         self._instruments = instruments
         self._facts = facts
         self._listings = listings
 
-    @property
-    def changes(self) -> int:
-        """How often the listings have changed."""
-        return self._listings.changes
+    def changes(self, at_ms: int) -> tuple[int, int]:
+        """Return a value that is another one for moments between which the listings have changed."""
+        return self._listings.changes(at_ms)
 
     def find(self, topic: KlineTopic, at_ms: int) -> StreamedSeries | None:
         """Return the topic's series at a moment: of the contract listed first, if there are several."""
