@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import httpx
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, WebSocketException
 
 from bench.soak.record import Record
@@ -61,12 +61,11 @@ class FrameHearer:
                 self._record.add("ended", who="frames", market=self._market, why=str(error)[:120])
             await asyncio.sleep(_AGAIN_S)
 
-    async def _listen(self, listener: object) -> None:
+    async def _listen(self, listener: ClientConnection) -> None:
         seen: dict[str, tuple[int, int]] = {}  # event time and open time of each topic's last frame
         finals: dict[str, int] = {}
-        receive = listener.recv  # type: ignore[attr-defined]
         while True:
-            frame = json.loads(await asyncio.wait_for(receive(), _SILENT_S))
+            frame = json.loads(await asyncio.wait_for(listener.recv(), _SILENT_S))
             if "data" not in frame:
                 continue
             topic, data = frame["stream"], frame["data"]

@@ -59,10 +59,6 @@ class EmptyRanges:
         """Return the ranges without the times at which they were checked."""
         return {(each.start_ms, each.end_ms, each.hole) for each in self._by_start.values()}
 
-    def touches(self, lo: int, hi: int) -> bool:
-        """Return whether any range overlaps `lo`..`hi` (inclusive)."""
-        return any(True for _ in self._touching(lo, hi))
-
     def trusted_until_ms(self, lo: int, hi: int, ttl_ms: int) -> int | None:
         """Return when the first range that overlaps `lo`..`hi` (inclusive) is due; `None` if no range does."""
         return min((each.due_ms(ttl_ms) for each in self._touching(lo, hi)), default=None)

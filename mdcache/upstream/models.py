@@ -44,11 +44,6 @@ class UpstreamReply:
     sent_s: float = 0.0
     date_ms: int | None = None
 
-    @property
-    def may_settle(self) -> bool:
-        """Whether the clock is trusted, so that its rows may settle by it and others may rely on the as-of."""
-        return self.doubt_ms == 0
-
 
 @dataclass(frozen=True, slots=True)
 class Accepted(Generic[T_co]):

@@ -45,7 +45,6 @@ def test_a_hole_of_a_week_ago_is_final_and_other_emptiness_never() -> None:
 def test_a_question_meets_the_ranges_that_it_touches(lo: int, hi: int, *, touched: bool) -> None:
     ranges = EmptyRanges()
     ranges.add(empty(5, 8, at(20)))
-    assert ranges.touches(at(lo), at(hi)) is touched
     assert bool(ranges.due(at(lo), at(hi), at(2_000), TTL_MS)) is touched
     assert (ranges.trusted_until_ms(at(lo), at(hi), TTL_MS) is not None) is touched
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
@@ -166,7 +167,7 @@ class Wire:
                 target = head.split(b" ", 2)[1].decode()
                 breaks = self.broken_by
                 self.asked.append(Asked(time.time(), target, breaks is not None))
-                call = Call(target, writer, lambda head=head, target=target: self._ask(target, head))  # type: ignore[misc]
+                call = Call(target, writer, partial(self._ask, target, head))
                 if breaks is None:
                     call.send(await call.honest())
                 else:

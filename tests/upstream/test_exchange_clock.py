@@ -94,14 +94,14 @@ async def test_a_contradicting_date_doubts_and_measures_again(step_ms: int) -> N
     before = clocks.now(SPOT)
     world.exchange.skew_ms = step_ms
     reply = await world.governor.fetch(fake_read())
-    assert not reply.may_settle
+    assert reply.doubt_ms
     assert clocks.doubted(SPOT)
     assert not clocks.doubted(Market.USDM)
     assert len(world.events_of(ClockSuspect)) == 1
-    assert not (await world.governor.fetch(fake_read())).may_settle
+    assert (await world.governor.fetch(fake_read())).doubt_ms
     await asyncio.sleep(1)
     assert not clocks.doubted(SPOT)
-    assert (await world.governor.fetch(fake_read())).may_settle
+    assert (await world.governor.fetch(fake_read())).doubt_ms == 0
     assert times(world) == 3
     assert clocks.now(SPOT).ms >= before.ms
     right(world)
@@ -113,17 +113,17 @@ async def test_a_date_within_two_seconds_is_no_contradiction() -> None:
     world = await governed()
     for skew_ms in (1_500, -1_500):
         world.exchange.date_skew_ms = skew_ms
-        assert (await world.governor.fetch(fake_read())).may_settle
+        assert (await world.governor.fetch(fake_read())).doubt_ms == 0
     assert world.events_of(ClockSuspect) == []
 
 
 async def test_a_lying_date_is_found_out_and_asked_about_once() -> None:
     world = await governed()
     world.exchange.date_skew_ms = 30_000
-    assert not (await world.governor.fetch(fake_read())).may_settle
+    assert (await world.governor.fetch(fake_read())).doubt_ms
     await asyncio.sleep(1)
     for _ in range(20):
-        assert (await world.governor.fetch(fake_read())).may_settle
+        assert (await world.governor.fetch(fake_read())).doubt_ms == 0
     assert times(world) == 3
 
 
@@ -136,7 +136,7 @@ async def test_one_stale_reply_settles_nothing_and_does_not_keep_measuring() -> 
 
     world.exchange.fault = stale
     for _ in range(20):
-        assert not (await world.governor.fetch(fake_read())).may_settle
+        assert (await world.governor.fetch(fake_read())).doubt_ms
         await asyncio.sleep(1)
     assert times(world) == 3
 
@@ -145,10 +145,10 @@ async def test_age_makes_the_as_of_older_and_explains_the_date() -> None:
     world = await governed()
     world.exchange.fault = always(lambda: refuse(200, b"[]", age="20"))
     reply = await world.governor.fetch(fake_read())
-    assert reply.may_settle
+    assert reply.doubt_ms == 0
     assert world.exchange.now_ms() - reply.sent.ms == pytest.approx(20_050, abs=30)
     world.exchange.date_skew_ms = -20_000
-    assert (await world.governor.fetch(fake_read())).may_settle
+    assert (await world.governor.fetch(fake_read())).doubt_ms == 0
 
 
 async def test_what_can_not_be_measured_says_why() -> None:

@@ -28,7 +28,7 @@ async def test_an_answer_and_its_event() -> None:
     assert reply.body == b'[[1,"2"]]'
     assert abs(reply.sent.ms - before) <= reply.sent.error_ms
     assert reply.received.ms - reply.sent.ms == 100
-    assert reply.may_settle
+    assert reply.doubt_ms == 0
     assert reply.round_trip_s == pytest.approx(0.1)
     [called] = world.events_of(UpstreamCalled)
     assert (called.market, called.endpoint, called.reason, called.lane) == ("usdm", "klines", "refresh", "high")
@@ -212,7 +212,7 @@ async def test_closing_ends_everything() -> None:
 async def test_an_unmeasured_clock_spends_from_every_minute_it_might_be() -> None:
     world = await governed(synced=False, skew_ms=3_600_000)
     await world.governor.fetch(fake_read(cost=7))
-    assert not (await world.governor.fetch(fake_read())).may_settle
+    assert (await world.governor.fetch(fake_read())).doubt_ms
     await world.governor.clocks.ensure(Market.SPOT)
     [spot, _] = world.governor.status()
     assert spot.used >= 8

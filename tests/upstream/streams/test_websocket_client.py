@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any
@@ -27,18 +27,11 @@ async def _server(handler: Callable[[ServerConnection], Awaitable[None]], **opti
 
 
 @asynccontextmanager
-async def _raw_server(answer: bytes | None) -> AsyncIterator[int]:
-    """Anything but a WebSocket server: answers the first bytes with these, or waits for the end; yields its port."""
+async def _listening(
+    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]],
+) -> AsyncIterator[int]:
+    """Yield the port; the end waits for all connections."""
     tasks: list[asyncio.Task[None]] = []
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            await reader.read(-1 if answer is None else 1)
-            writer.write(answer or b"")
-            await writer.drain()
-        with suppress(ConnectionError):
-            writer.close()
-            await writer.wait_closed()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.append(asyncio.create_task(handle(reader, writer)))
@@ -51,9 +44,25 @@ async def _raw_server(answer: bytes | None) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
+async def _raw_server(answer: bytes | None) -> AsyncIterator[int]:
+    """Anything but a WebSocket server: answers the first bytes with these, or waits for the end; yields its port."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.read(-1 if answer is None else 1)
+            writer.write(answer or b"")
+            await writer.drain()
+        with suppress(ConnectionError):
+            writer.close()
+            await writer.wait_closed()
+
+    async with _listening(handle) as port:
+        yield port
+
+
+@asynccontextmanager
 async def _proxy(target: int, asked: list[bytes]) -> AsyncIterator[int]:
     """A proxy that connects everybody to one port of this machine; yields its own."""
-    tasks: list[asyncio.Task[None]] = []
 
     async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
@@ -71,14 +80,8 @@ async def _proxy(target: int, asked: list[bytes]) -> AsyncIterator[int]:
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         await asyncio.gather(pipe(reader, further_writer), pipe(further_reader, writer))
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.append(asyncio.create_task(handle(reader, writer)))
-
-    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
-        try:
-            yield server.sockets[0].getsockname()[1]
-        finally:
-            await asyncio.gather(*tasks)
+    async with _listening(handle) as port:
+        yield port
 
 
 async def test_messages_go_both_ways_and_pings_are_answered() -> None:
