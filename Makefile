@@ -29,6 +29,13 @@ TARGETS ?=
 # make soak [MINUTES=60]
 MINUTES := 60
 
+MUTANTS_VENV := .mutants
+MUTANTS_READY := $(MUTANTS_VENV)/.ready
+# make mutants [MODULES="files and folders"] [SAMPLE=0.2] [AGAIN=1]
+MODULES ?=
+SAMPLE ?= 1
+AGAIN ?=
+
 # make run SIM=1 [SIM_PORT=8701] [SIM_SEED=1] [SIM_ROWS=folder of recorded rows]
 SIM ?=
 SIM_PORT ?= 8701
@@ -51,7 +58,7 @@ PYTHON2 ?= python2.7
 # Where hypothesis draws many more examples in `make test-long`; of the other folders, it runs the long tests.
 MODELS := tests/candles tests/upstream tests/relay tests/cache tests/stores tests/replicas/test_oracle.py
 
-.PHONY: help setup run programs quick test test-long test-kill system faults soak fuzz test-clients test-examples test-streams test-autobahn lint format lock bench demo incident listeners picture replicas redis-costs restart dashboards generate docs run-replicas sbom audit clean
+.PHONY: help setup run programs quick test test-long test-kill system faults soak fuzz mutants test-clients test-examples test-streams test-autobahn lint format lock bench demo incident listeners picture replicas redis-costs restart dashboards generate docs run-replicas sbom audit clean
 
 help: ## list the targets
 	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -97,6 +104,14 @@ $(FUZZ_READY): requirements-build.lock requirements.lock tests/fuzz/requirements
 	  || { echo "atheris has no wheel for this Python or machine (Linux and macOS, 3.11 to 3.13, have one)" >&2; exit 1; }
 	@touch $@
 
+$(MUTANTS_READY): tests/mutants/requirements.lock
+	@$(CHECK_PYTHON)
+	@echo "making $(MUTANTS_VENV) …"
+	@$(PYTHON) -m venv --clear $(MUTANTS_VENV)
+	@$(MUTANTS_VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes \
+	  -r tests/mutants/requirements.lock
+	@touch $@
+
 # The project itself, editable; its build backend is in the lock, so this needs no network.
 $(READY): $(LOCKED) pyproject.toml
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
@@ -124,7 +139,7 @@ test: $(READY) ## run the whole suite, with the coverage floor
 	@$(PY) -m coverage run -m pytest -n 4 --dist loadfile --no-loadscope-reorder --exhaustive
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
-	@echo "slow jobs, not run here: make test-long, make test-kill, make system, make faults, make soak, make test-clients, make test-examples, make test-streams, make test-autobahn, make fuzz, make bench, make demo, make incident, make restart, make replicas"
+	@echo "slow jobs, not run here: make test-long, make test-kill, make system, make faults, make soak, make test-clients, make test-examples, make test-streams, make test-autobahn, make fuzz, make mutants, make bench, make demo, make incident, make restart, make replicas"
 
 test-long: $(READY) ## run the long tests, with many more hypothesis examples
 	@HYPOTHESIS_PROFILE=long $(PY) -m pytest $(MODELS) -m "long or not long" --exhaustive
@@ -153,6 +168,9 @@ soak: $(READY) ## the incident on three replicas, a fault every 30 s, judged; MI
 
 fuzz: $(FUZZ_READY) ## fuzz what parses bytes of strangers, guided by coverage (.fuzz); SECONDS=60 TARGETS="rows frames"
 	@$(FUZZ_VENV)/bin/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)
+
+mutants: $(READY) $(MUTANTS_READY) ## change the core in one place at a time: a test should fail (2 h); MODULES=… SAMPLE=0.2 AGAIN=1
+	@$(PY) -m tests.mutants --sample $(SAMPLE) $(if $(AGAIN),--again) $(MODULES)
 
 system: $(READY) ## whole daemons in random histories, in virtual time; QUESTIONS=20000 for fewer than a million
 	@$(PY) -m tests.system --questions $(QUESTIONS)
@@ -226,6 +244,7 @@ lock: ## write requirements.lock and requirements-dev.lock anew, from the ranges
 	@$(UV_COMPILE) --only-binary :all: --no-binary openapi-ui-bundles pyproject.toml -o requirements.lock
 	@$(UV_COMPILE) pyproject.toml --all-extras --group dev --constraint requirements.lock -o requirements-dev.lock
 	@$(UV_COMPILE) --group fuzz -o tests/fuzz/requirements.lock
+	@$(UV_COMPILE) --group mutants -o tests/mutants/requirements.lock
 
 sbom: $(READY) ## write a bill of materials of what serves (CycloneDX) to .run/sbom.json
 	@mkdir -p .run
@@ -238,6 +257,6 @@ audit: ## ask for known vulnerabilities of what serves (pip-audit, in .run/audit
 	@.run/audit/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock
 
 clean: ## remove everything that was made, the virtual environment too
-	@rm -rf $(VENV) $(RUN_VENV) $(FUZZ_VENV) .clients .run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+	@rm -rf $(VENV) $(RUN_VENV) $(FUZZ_VENV) $(MUTANTS_VENV) .clients .run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	  .import_linter_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

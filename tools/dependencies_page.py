@@ -36,7 +36,7 @@ that file and nothing else, with `--require-hashes`. A package gets its place by
 (`lint-imports`), so that it can be replaced there.
 
 Tools, tests and extras (`arrow`, `pandas`, `polars`, `replay`) are in `requirements-dev.lock`; nothing of them is
-installed beside the daemon. The fuzzer and the real client libraries have environments of their own.
+installed beside the daemon. The fuzzer, mutmut and the real client libraries have environments of their own.
 
 ## Asked for
 

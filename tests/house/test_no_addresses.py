@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MADE = {".git", ".venv", ".run", ".hypothesis", "__pycache__", "build", "dist", ".clients", ".fuzz", ".venv-run"}
+MADE = {
+    ".git",
+    ".venv",
+    ".run",
+    ".hypothesis",
+    "__pycache__",
+    "build",
+    "dist",
+    ".clients",
+    ".fuzz",
+    ".mutants",
+    ".venv-run",
+}
 FORBIDDEN = re.compile(  # spelled so that this file does not find itself
     r"""
     pypi\.(?:org|python) | python[h]osted | npm[j]s\.org | deb\.[d]ebian
