@@ -145,20 +145,31 @@ class Governor:
             Refusal: Binance's own.
         """
         scheduler = self._schedulers[read.market.family]
+        answered = False
 
         async def attempt() -> _T:
-            return await self._attempt(scheduler, read)
+            nonlocal answered
+            queued = scheduler.submit(read)
+            try:
+                value: _T = await queued.future
+            except InvalidBody as error:
+                path = queued.request.path if queued.request is not None else ""
+                self._events.emit(BodyRejected(read.market.value, path, error.reason, error.detail))
+                raise
+            finally:
+                answered = queued.answered
+                scheduler.abandon(queued)
+            return value
 
         def retried(reason: Fault | BodyFault) -> None:
             self._events.emit(Retried(read.market.value, reason))
 
         try:
             return await self._retries.run(attempt, lambda: read.priority.deadline_s, retried)
-        except InvalidBody:  # Binance answered: only the question failed, not the family
-            raise
-        except UpstreamFailed:
-            scheduler.gate_keeper.record_failure()
-            scheduler.pump()
+        except UpstreamFailed as error:
+            if not (answered and isinstance(error, InvalidBody)):  # else only the question failed, not the family
+                scheduler.gate_keeper.record_failure()
+                scheduler.pump()
             raise
 
     def refusal_now(
@@ -264,18 +275,6 @@ class Governor:
 
     def _changed(self, *, gate: bool) -> None:
         self._on_change(gate=gate)
-
-    async def _attempt(self, scheduler: FamilyScheduler, read: Fetchable[_T]) -> _T:
-        queued = scheduler.submit(read)
-        try:
-            value: _T = await queued.future
-        except InvalidBody as error:
-            path = queued.request.path if queued.request is not None else ""
-            self._events.emit(BodyRejected(read.market.value, path, error.reason, error.detail))
-            raise
-        finally:
-            scheduler.abandon(queued)
-        return value
 
     def _force(self, family: Family, event: ForcedOpen | ForcedShut) -> None:
         scheduler = self._schedulers[family]

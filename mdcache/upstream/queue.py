@@ -43,7 +43,7 @@ class QueuedRead:
     """One attempt of a read, from the queue to its outcome.
 
     `lane`, `close_passed`, `read_class`: as the queue has them now. `weight`: as it was when it was queued. Fields that
-    are `None` are set when it is granted.
+    are `None` are set when it is granted. `answered`: whether Binance itself has answered it.
     """
 
     read: Fetchable[Any]
@@ -58,6 +58,7 @@ class QueuedRead:
     request: UpstreamRequest | None = None
     reservation: Reservation | None = None
     epoch: int = 0
+    answered: bool = False
 
     def __post_init__(self) -> None:
         """Set the queue's fields from its priority."""

@@ -143,7 +143,7 @@ class _Exchange:
         self._scheduler.settle(self._reservation, usage, round_trip_s)
 
     def _answered(self) -> None:
-        self._gate_informed = True
+        self._gate_informed = self._queued.answered = True
         self._scheduler.gate_keeper.step(Answered(self._queued.epoch))
 
     def _interpret(self, head: ReplyHead, body: bytes) -> UpstreamReply:

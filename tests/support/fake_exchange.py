@@ -152,7 +152,10 @@ class FakeRead:
         if self.broken:
             self.broken -= 1
             raise InvalidBody(BodyFault.COLUMNS, "made up")
-        body = json.loads(reply.body)
+        try:
+            body = json.loads(reply.body)
+        except ValueError as error:
+            raise InvalidBody(BodyFault.NOT_JSON, str(error)) from error
         return Accepted(reply, len(body) if isinstance(body, list) else None)
 
 

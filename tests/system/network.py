@@ -29,6 +29,7 @@ class Trip:
     received_ms: int | None = None
     status: int | None = None
     stated_until_ms: int | None = None
+    page: bool = False  # a web page, and not the exchange's answer
     checked: bool = False
 
 
@@ -76,6 +77,7 @@ class WatchedTransport(SimTransport):
         trip.reached_ms = trip.sent_ms + round(1000 * self._exchange.delay_before(path))
         response = await super().handle_async_request(request)
         trip.received_ms, trip.status = self._clock.true_ms(), response.status_code
+        trip.page = response.headers.get("content-type") == "text/html"
         if response.status_code == 200:
             return response
         body = await response.aread()

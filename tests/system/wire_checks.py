@@ -13,6 +13,7 @@ _CONNECTS_A_MINUTE = 20  # docs/design.md#stream-connections
 _WAF_MS = 500  # half of BACKOFF_INITIAL_S
 _BAN_MS = 120_000
 _REGION_MS = 3_600_000
+_MOST_PAGES = 50  # five questions with their retries, what is in flight then, and the probes of a minute
 _FIRST_STEP_S = 1.0  # BACKOFF_INITIAL_S
 _ADDED_S = 10.0  # a restart adds the error of clocks, and 2 s
 
@@ -28,6 +29,7 @@ class WireChecks:
     _connects: dict[Life, list[int]] = field(default_factory=lambda: defaultdict(list))
     _open: list[Trip] = field(default_factory=list)  # not answered yet
     _shut: dict[tuple[Life, str], tuple[int, int, str]] = field(default_factory=dict)  # from, until, why
+    _portal: dict[tuple[Life, str], list[int]] = field(default_factory=lambda: defaultdict(list))
     _pages: Counter[str] = field(default_factory=Counter)  # 403s that anybody was sent, by family
 
     def count(self, family: str, at_ms: int, weight: int) -> None:
@@ -47,6 +49,16 @@ class WireChecks:
     def stated_until_ms(self, family: str) -> int:
         """Return until when the exchange told any process to send nothing."""
         return max((until for (_, of), (_, until, _) in self._shut.items() if of == family), default=0)
+
+    def _check_portal(self, trip: Trip) -> None:
+        """Check that who answers with nothing but web pages is asked less and less."""
+        assert trip.received_ms is not None
+        pages = self._portal[trip.life, trip.family]
+        if not trip.page:
+            pages.clear()
+        pages += [trip.received_ms] * trip.page
+        del pages[: bisect_left(pages, trip.received_ms - _MINUTE_MS)]
+        assert len(pages) <= _MOST_PAGES, ("a portal is asked on and on", trip)
 
     def check_pause(self, family: str, pause_s: float) -> None:
         """Check a pause after a 403 that states none: each may cost twice what the one before did, and no more."""
@@ -84,6 +96,8 @@ class WireChecks:
         assert trip.received_ms is not None
         now_ms, key = trip.received_ms, (trip.life, trip.family)
         self._pages[trip.family] += trip.status == 403
+        if trip.status == 200:
+            self._check_portal(trip)
         until_ms = _shut_until_ms(trip, now_ms)
         _, known_ms, _ = self._shut.get(key, (0, 0, ""))
         if until_ms > known_ms and not (trip.status == 403 and trip.sent_ms < known_ms):

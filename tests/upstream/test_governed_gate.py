@@ -6,7 +6,7 @@ import random
 import httpx
 import pytest
 
-from mdcache.errors import GateClosed, ServerFailed
+from mdcache.errors import GateClosed, InvalidBody, ServerFailed
 from mdcache.events import GateChanged, Retried
 from mdcache.exchange.markets import Family, Market
 from mdcache.upstream.governor import GovernorSettings
@@ -285,13 +285,55 @@ async def test_five_failed_questions_in_a_row_close_the_family() -> None:
     assert world.gate() == "ramp"
 
 
+PAGE = b"<!DOCTYPE html><html><title>Log in to our Wi-Fi</title></html>"
+
+
+def portal(encoding: str) -> httpx.Response:
+    headers = {"content-encoding": encoding} if encoding else {}
+    return httpx.Response(200, stream=Pieces([PAGE], 0.0), headers=headers)
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])  # gzip: it is none
+async def test_who_answers_every_question_with_a_web_page_is_asked_less_and_less(encoding: str) -> None:
+    world = await governed(fault=always(lambda: portal(encoding)))
+    for _ in range(1_000):
+        asking = asyncio.create_task(world.governor.fetch(fake_read(within_s=8)))
+        await asyncio.sleep(0.5)
+        await asyncio.gather(asking, return_exceptions=True)
+    assert len(world.exchange.seen) <= 80
+    assert len(world.exchange.seen) >= 20
+    world.exchange.fault = None
+    ended_s = world.clock.now()
+    while world.gate() != "open":
+        await asyncio.gather(world.governor.fetch(fake_read()), return_exceptions=True)
+        await asyncio.sleep(0.5)
+    assert world.clock.now() - ended_s < 30
+
+
+@pytest.mark.parametrize("good_each", [2, 5])
+async def test_web_pages_between_answers_close_no_gate(good_each: int) -> None:
+    world = await governed(limits=GovernorSettings(retry_attempts=1))
+    for n in range(200):
+        world.exchange.fault = None if n % good_each == 0 else always(lambda: portal(""))
+        await asyncio.gather(world.governor.fetch(fake_read()), return_exceptions=True)
+        assert world.gate() == "open"
+
+
+async def test_bodies_of_binance_that_are_no_answer_close_no_gate() -> None:
+    world = await governed()
+    for _ in range(20):
+        with pytest.raises(InvalidBody):
+            await world.governor.fetch(fake_read(broken=9))
+    assert world.gate() == "open"
+
+
 async def test_a_probe_that_gets_no_answer_does_not_leave_the_gate_probing() -> None:
     world = await governed(fault=first(1, lambda: refuse(429, retry_after="5")))
     with pytest.raises(GateClosed):
         await world.governor.fetch(fake_read())
     await asyncio.sleep(7)
     world.exchange.fault = always(lambda: refuse(200, b"<html>who are you?</html>"))
-    with pytest.raises((GateClosed, ValueError)):
+    with pytest.raises((GateClosed, InvalidBody)):
         await world.governor.fetch(fake_read())
     assert world.gate() == "closed"
 
