@@ -137,44 +137,7 @@ class Metrics:
         build_info.labels(version).set(1)
         self._note_settings()
         self._called_endpoints: set[tuple[str, str]] = set()
-        # mypy can't express "the handler of a type takes that type": the test sends one of each
-        self._handlers: dict[type, Callable[..., None]] = {
-            UpstreamCalled: self._upstream,
-            RowsRead: lambda e: self._add(catalogue.UPSTREAM_ROWS, labels.market(e.market), count=e.rows),
-            GateChanged: self._gate,
-            Retried: lambda e: self._add(catalogue.RETRIES, labels.market(e.market), labels.retry_reason(e.reason)),
-            BodyRejected: lambda e: self._add(
-                catalogue.REJECTED, labels.market(e.market), labels.body_reason(e.reason)
-            ),
-            OddBody: lambda e: self._add(catalogue.ODD_BODIES, labels.market(e.market)),
-            RowRevised: lambda e: self._add(catalogue.REVISIONS, labels.market(e.market)),
-            RowsAudited: lambda e: self._add(
-                catalogue.AUDIT_ROWS, labels.market(e.market), labels.audit_verdict(e.verdict), count=e.rows
-            ),
-            DumpRowsJudged: lambda e: self._add(
-                catalogue.DUMP_ROWS, labels.market(e.market), labels.dump_verdict(e.verdict), count=e.rows
-            ),
-            DerivationAttempted: lambda e: self._add(catalogue.DERIVED, labels.derivation_result(e.result)),
-            RequestCollapsed: lambda e: self._add(catalogue.COLLAPSED, labels.market(e.market)),
-            QueueWaited: lambda e: self._queue_waits.labels(labels.lane(e.lane)).observe(e.seconds),
-            MemoryEvicted: lambda e: self._counters[catalogue.EVICTIONS].inc(e.count),
-            ClockMeasured: self._measured,
-            ClockSuspect: lambda e: self._add(catalogue.CLOCK_DOUBTS, labels.market(e.market)),
-            TierUsed: lambda e: self._tier_seconds.labels(labels.tier(e.tier), labels.op(e.op)).observe(e.seconds),
-            TierFailed: lambda e: self._add(catalogue.TIER_ERRORS, labels.tier(e.tier)),
-            StreamConnected: lambda e: self._add(
-                catalogue.STREAM_CONNECTS, labels.market(e.market), labels.connect_reason(e.reason)
-            ),
-            StreamRefused: lambda e: self._add(
-                catalogue.STREAM_REFUSALS, labels.market(e.market), labels.status(str(e.status))
-            ),
-            StreamEnded: lambda e: self._add(catalogue.STREAM_ENDS, labels.market(e.market), labels.stream_end(e.end)),
-            StreamsSilent: lambda e: self._add(catalogue.STREAM_RESUBSCRIBED, labels.market(e.market), count=e.topics),
-            ClientRefused: lambda e: self._add(catalogue.CLIENTS_REFUSED, self._client(e.client)),
-            SettingsReloaded: lambda _: self._note_settings(),
-            SettingsRefused: lambda _: self._settings_refused.set(1),
-            BackgroundTaskFailed: lambda e: self._add(catalogue.FAILURES, labels.failure(e.task)),
-        }
+        self._handlers = self._handlers_by_event()
         registry.register(self)
 
     def set_clients(self, clients: Iterable[str]) -> None:
@@ -292,6 +255,46 @@ class Metrics:
 
     def _add(self, metric: Metric, *values: str, count: int = 1) -> None:
         self._counters[metric].labels(*values).inc(count)
+
+    def _handlers_by_event(self) -> dict[type, Callable[..., None]]:
+        # mypy can't express "the handler of a type takes that type": the test sends one of each
+        return {
+            UpstreamCalled: self._upstream,
+            RowsRead: lambda e: self._add(catalogue.UPSTREAM_ROWS, labels.market(e.market), count=e.rows),
+            GateChanged: self._gate,
+            Retried: lambda e: self._add(catalogue.RETRIES, labels.market(e.market), labels.retry_reason(e.reason)),
+            BodyRejected: lambda e: self._add(
+                catalogue.REJECTED, labels.market(e.market), labels.body_reason(e.reason)
+            ),
+            OddBody: lambda e: self._add(catalogue.ODD_BODIES, labels.market(e.market)),
+            RowRevised: lambda e: self._add(catalogue.REVISIONS, labels.market(e.market)),
+            RowsAudited: lambda e: self._add(
+                catalogue.AUDIT_ROWS, labels.market(e.market), labels.audit_verdict(e.verdict), count=e.rows
+            ),
+            DumpRowsJudged: lambda e: self._add(
+                catalogue.DUMP_ROWS, labels.market(e.market), labels.dump_verdict(e.verdict), count=e.rows
+            ),
+            DerivationAttempted: lambda e: self._add(catalogue.DERIVED, labels.derivation_result(e.result)),
+            RequestCollapsed: lambda e: self._add(catalogue.COLLAPSED, labels.market(e.market)),
+            QueueWaited: lambda e: self._queue_waits.labels(labels.lane(e.lane)).observe(e.seconds),
+            MemoryEvicted: lambda e: self._counters[catalogue.EVICTIONS].inc(e.count),
+            ClockMeasured: self._measured,
+            ClockSuspect: lambda e: self._add(catalogue.CLOCK_DOUBTS, labels.market(e.market)),
+            TierUsed: lambda e: self._tier_seconds.labels(labels.tier(e.tier), labels.op(e.op)).observe(e.seconds),
+            TierFailed: lambda e: self._add(catalogue.TIER_ERRORS, labels.tier(e.tier)),
+            StreamConnected: lambda e: self._add(
+                catalogue.STREAM_CONNECTS, labels.market(e.market), labels.connect_reason(e.reason)
+            ),
+            StreamRefused: lambda e: self._add(
+                catalogue.STREAM_REFUSALS, labels.market(e.market), labels.status(str(e.status))
+            ),
+            StreamEnded: lambda e: self._add(catalogue.STREAM_ENDS, labels.market(e.market), labels.stream_end(e.end)),
+            StreamsSilent: lambda e: self._add(catalogue.STREAM_RESUBSCRIBED, labels.market(e.market), count=e.topics),
+            ClientRefused: lambda e: self._add(catalogue.CLIENTS_REFUSED, self._client(e.client)),
+            SettingsReloaded: lambda _: self._note_settings(),
+            SettingsRefused: lambda _: self._settings_refused.set(1),
+            BackgroundTaskFailed: lambda e: self._add(catalogue.FAILURES, labels.failure(e.task)),
+        }
 
     def _upstream(self, event: UpstreamCalled) -> None:
         market, endpoint = labels.market(event.market), labels.endpoint(event.endpoint)
