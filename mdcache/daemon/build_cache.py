@@ -175,6 +175,7 @@ def build_cache(
     candles = CandleCache(registry, flights, exchange_info, clocks, governor, clock, candle_limits(settings), sources)
     mender: Mender | None = None
     if relay is not None:
+        local_purge.clearables.append(relay.seconds)
         mender = Mender(relay, SettledRows(candles, registry, clocks.now, clock, settle_s), clock, events)
     snapshot_policy = SnapshotPolicy(
         settings.request_deadline_s,

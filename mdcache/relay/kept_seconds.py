@@ -4,7 +4,9 @@ REST has none there; the stream `<pair>_perpetual@continuousKline_1s` does (docs
 """
 
 from collections import OrderedDict
+from dataclasses import replace
 
+from mdcache.candles.persistence import SeriesFilter
 from mdcache.errors import InvalidBody
 from mdcache.exchange.klines import SeriesKey
 from mdcache.exchange.markets import Market
@@ -41,6 +43,13 @@ class KeptSeconds:
             kept.popitem(last=False)
         if len(self._contracts) > CONTRACTS:
             self._contracts.popitem(last=False)
+
+    async def clear(self, series_filter: SeriesFilter) -> None:
+        """Forget the matching contracts, which a filter names by their pair or by their symbol."""
+        for key in list(self._contracts):
+            named = replace(key, subject=f"{key.subject}_PERP") if key.market is Market.COINM else key
+            if series_filter.matches(key) or series_filter.matches(named):
+                del self._contracts[key]
 
     def find(self, market: Market, symbol: str, at_ms: int) -> Row | None:
         """Return the row of the second that shows the symbol's price at a moment, in milliseconds, if it is kept."""

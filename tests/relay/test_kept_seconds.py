@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mdcache.candles.persistence import SeriesFilter
 from mdcache.exchange.markets import Market
 from mdcache.relay.kept_seconds import CONTRACTS, SECONDS, KeptSeconds
 
@@ -34,6 +35,29 @@ def test_of_many_contracts_those_heard_last_are_kept() -> None:
         kept.note(Market.COINM, f"c{n}_perpetual@continuousKline_1s", frame(0, f"C{n}"))
     assert kept.find(Market.COINM, "C0_PERP", 0) is None
     assert kept.find(Market.COINM, f"C{CONTRACTS}_PERP", 999) is not None
+
+
+@pytest.mark.parametrize(
+    ("which", "left"),
+    [
+        (SeriesFilter(), ""),
+        (SeriesFilter(Market.USDM), "c"),
+        (SeriesFilter(Market.COINM), "ue"),
+        (SeriesFilter(subject="BTCUSDT"), "ec"),
+        (SeriesFilter(subject="BTCUSD_PERP"), "ue"),
+        (SeriesFilter(Market.COINM, "BTCUSD"), "ue"),
+        (SeriesFilter(interval="1s"), ""),
+        (SeriesFilter(interval="1m"), "uec"),
+    ],
+)
+async def test_a_purge_forgets_those_of_its_series(which: SeriesFilter, left: str) -> None:
+    kept = KeptSeconds()
+    kept.note(Market.USDM, TOPIC, frame(0))
+    kept.note(Market.USDM, TOPIC.replace("btc", "eth"), frame(0, "ETHUSDT"))
+    kept.note(Market.COINM, TOPIC.replace("usdt", "usd"), frame(0, "BTCUSD"))
+    await kept.clear(which)
+    contracts = {"u": (Market.USDM, "BTCUSDT"), "e": (Market.USDM, "ETHUSDT"), "c": (Market.COINM, "BTCUSD_PERP")}
+    assert [name for name, contract in contracts.items() if kept.find(*contract, 0) is not None] == list(left)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from mdcache.candles.persistence import SeriesFilter
 from mdcache.exchange.markets import Market
 from tests.support.candles_questions import MINUTE, PREFIX, get, world
 from tests.support.relay_listener import FakeListener
@@ -56,6 +57,10 @@ async def test_on_futures_a_second_that_somebody_listened_to_is_known(market: st
     assert len(w.calls()) == before
     long_ago = await get(w, f"market={market}&symbol={symbol}&at={finals[0]['t'] - 1}", PATH)
     assert json.loads(long_ago.body)["interval"] == "1m"
+    listener.leave()
+    await w.cache.purge.run(SeriesFilter(subject=symbol))
+    purged = await get(w, f"market={market}&symbol={symbol}&at={finals[0]['t']}", PATH)
+    assert json.loads(purged.body)["interval"] == "1m"
 
 
 @pytest.mark.parametrize(
