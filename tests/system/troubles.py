@@ -15,7 +15,7 @@ _PATHS = ("", "/api/", "/fapi/", "/dapi/", "/api/v3/klines", "/api/v3/time", "/a
 _STREAM_FAULTS = ("half", "dropped", "ended", "refused")
 _FRAME_FAULTS = ("silent", "stuck", "garbage", "late", "no_finals")
 _OF_FRAMES = "kline", "kline_1m", "btcusdt@kline", "miniTicker"  # of trades, none can be lost unseen
-_OF_BROKEN = *_OF_FRAMES, "", "@trade", "@aggTrade", "@depth"
+_OF_BROKEN = "", "", "kline", "@trade", "@aggTrade", "@depth"
 _HANDSHAKE_FAULTS = ("500", "503", "403", "429", "timeout", "drop")
 _HANDSHAKES = ("/stream", "/usdm", "/coinm")
 _MARKETS: tuple[Market | None, ...] = (None, "spot", "usdm", "coinm")
@@ -125,7 +125,7 @@ class Troubles:
 
     def _stream_fault(self, rng: random.Random) -> None:
         market = rng.choice(_MARKETS)
-        kind = rng.choice((*_STREAM_FAULTS, *_FRAME_FAULTS, "broken"))
+        kind = rng.choice((*_STREAM_FAULTS, *_FRAME_FAULTS, "broken", "broken"))
         topic = rng.choice(_OF_BROKEN if kind == "broken" else _OF_FRAMES if kind in _FRAME_FAULTS else [""])
         self._world.topics_refused |= kind == "refused"
         self._world.control.stream_fault(
