@@ -83,7 +83,7 @@ $(LOCKED): requirements-build.lock requirements-dev.lock
 	@touch $@
 
 # Without what installed it, and without symbols for debuggers; the first start compiles the modules that it imports.
-$(RUN_READY): requirements-build.lock requirements.lock
+$(RUN_READY): requirements.lock
 	@$(CHECK_PYTHON)
 	@echo "making $(RUN_VENV) from requirements.lock …"
 	@$(PYTHON) -m venv --clear $(RUN_VENV)
@@ -91,6 +91,8 @@ $(RUN_READY): requirements-build.lock requirements.lock
 	@$(RUN_VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes --no-build-isolation \
 	  -r requirements.lock
 	@$(RUN_VENV)/bin/python -m pip uninstall -qq --yes pip setuptools
+	@if test "$$(uname)" = Linux && command -v strip >/dev/null; then \
+	  find $(RUN_VENV) -name '*.so' -exec strip --strip-debug {} +; fi
 	@touch $@
 
 $(FUZZ_READY): requirements-build.lock requirements.lock tests/fuzz/requirements.lock
