@@ -1,8 +1,8 @@
-"""Load dump files into their series: rows that no read needs to bring any more (docs/design.md#dumps).
+"""Load dump files into their series, so that no read need bring their rows (docs/design.md#dumps).
 
 The files of a series are loaded one after the other, oldest first, in slices of a few blocks: each is stored before the
-next one begins, and leaves memory again. So a load needs little memory, and goes on where it was when it is asked for
-again: a file of which every row is known is not opened. Reading and checking is done in a thread.
+next one begins, and leaves memory again. So a load needs little memory, and one that is repeated goes on where it was:
+a file whose rows are all known is not opened. Reading and checking is done in a thread.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class DumpLoader:
             source: Where the files are.
             key: The series.
             asked: First and last open time.
-            on_rows: Called after each block, and for each file that needs not be opened.
+            on_rows: Called after each block, and for each file that need not be opened.
             on_unusable: Called for each file that can't be used.
 
         Raises:

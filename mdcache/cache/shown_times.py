@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from mdcache.exchange.klines import SeriesKey
 
-_MOST = 4_096  # of those before, only the newest as-of of any is kept
+_MOST = 4_096  # series; of all that were evicted earlier, only the newest as-of is kept
 
 
 class ShownTimes:
@@ -15,12 +15,12 @@ class ShownTimes:
         self._before_ms = -1
 
     def note(self, key: SeriesKey, as_of_ms: int) -> None:
-        """Record that a series is evicted that was shown as of then."""
+        """Record the as-of at which a series that is evicted was last shown."""
         self._known[key] = max(as_of_ms, self._known.pop(key, -1))
         if len(self._known) > _MOST:
             _, oldest_ms = self._known.popitem(last=False)
             self._before_ms = max(self._before_ms, oldest_ms)
 
     def until_ms(self, key: SeriesKey) -> int:
-        """Return an as-of to which no older one of the series may follow, -1 if any may."""
+        """Return the as-of that the series must not be shown before, -1 if there is none."""
         return self._known.get(key, self._before_ms)

@@ -42,8 +42,8 @@ class DumpMerge:
 def merge_dump(series: Series, rows: Sequence[Row]) -> DumpMerge:
     """Fill what is unknown with rows of a dump; nothing that is known changes.
 
-    A dump proves less than a reply: it may lack rows that exist. So only what lies between two rows of which the second
-    opens where the first one closes is known by it. Rows that end early, or open off the grid, are left to be read.
+    A dump proves less than a reply: it may lack rows that exist. So it proves only what lies between two rows of
+    which the second opens where the first one closes. Rows that end early, or open off the grid, are left to be read.
 
     Args:
         series: What is known; the blocks within a bucket of the rows must be in memory.
@@ -59,7 +59,7 @@ def merge_dump(series: Series, rows: Sequence[Row]) -> DumpMerge:
         compared += _compare(series, run)
     if compared.differing > compared.same:
         return DumpMerge(same=compared.same, differing=compared.differing, left=len(rows) - compared.same)
-    for run in sorted(runs, key=len, reverse=True):  # where there is no room for all, for the longest
+    for run in sorted(runs, key=len, reverse=True):  # the longest first, as there may not be room for all
         compared += _fill(series, run)
     return compared
 
@@ -197,7 +197,7 @@ def outrank(series: Series, theirs: StoredBlock) -> list[Span]:
     """Let rows that were read outrank those of dumps, ours or those of another replica.
 
     Returns:
-        The spans that the other replica knows, without those in which it has rows of dumps and we have read.
+        The spans that the other replica knows, without those where it has rows of dumps and ours were read.
     """
     known, read = RangeSet(), RangeSet()
     for span in theirs.coverage:

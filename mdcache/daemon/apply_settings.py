@@ -1,4 +1,4 @@
-"""Let parts of a running daemon go by changed settings (docs/design.md#settings)."""
+"""Apply changed settings to the parts of a running daemon (docs/design.md#settings)."""
 
 import socket
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ def host_names(settings: Settings) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class SettingTargets:
-    """The parts that go by settings which may change."""
+    """The parts whose settings can change while they run."""
 
     candles: CandleCache
     exchange_info: ExchangeInfo
@@ -61,7 +61,7 @@ class SettingTargets:
     limits: ClientLimits
 
     def apply(self, outcome: ReloadOutcome) -> None:
-        """Let all of them go by the new settings, in one step of the event loop."""
+        """Apply the new settings to all of them, in one step of the event loop."""
         settings, changed = outcome.settings, outcome.changed
         self.candles.limits = candle_limits(settings)
         self.exchange_info.set_ttls(settings.exchange_info_ttl_s, settings.invalid_symbol_ttl_s)

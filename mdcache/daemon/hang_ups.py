@@ -1,4 +1,4 @@
-"""SIGHUP: an order to read the settings again, or the end of the terminal that this was started from."""
+"""SIGHUP: read the settings again, or stop, if it means that the daemon's terminal is gone."""
 
 import asyncio
 import os

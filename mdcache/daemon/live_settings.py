@@ -11,7 +11,7 @@ from mdcache.settings import PREFIX, ReloadOutcome, Settings, SettingsError, eff
 
 
 class LiveSettings:
-    """What is set: since when, and whether the last attempt to change it failed."""
+    """The settings in effect, since when they are, and whether the last attempt to read them again failed."""
 
     def __init__(self, settings: Settings, clock: Clock, events: Events) -> None:
         self.settings = settings
@@ -28,14 +28,14 @@ class LiveSettings:
         return SettingsStatus(values, self._loaded_ms, self._problems, self._needs_restart)
 
     def degraded(self) -> tuple[str, ...]:
-        """Return what people should know of the last reload: that it was refused."""
+        """Return what to tell people if the last reload was refused."""
         problems = len(self._problems)
         return (f"settings: not read again, because of {problems} problems; see the log",) if problems else ()
 
     async def reload(self, read: Callable[[], Settings], apply: Callable[[ReloadOutcome], None]) -> None:
-        """Read the settings again, in a thread, and apply what may change in one step; with any problem, nothing.
+        """Read the settings again, in a thread, and apply in one step what may change.
 
-        `read` raises `SettingsError`.
+        `read` raises `SettingsError`; then nothing changes.
         """
         async with self._turn:
             try:

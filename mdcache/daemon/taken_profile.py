@@ -51,7 +51,7 @@ AS_CONFIGURED = TakenProfile()
 
 
 def load_profile(settings: Settings, folder: Path | None) -> TakenProfile:
-    """Return the profile in a folder, and what these settings take from it; whatever is in the way is a problem."""
+    """Return the profile in a folder, and what these settings take from it; whatever prevents that is a problem."""
     if folder is None:
         return TakenProfile()
     path = folder / FILE_NAME
@@ -72,7 +72,7 @@ def settle_times(settings: Settings) -> SettleTimes:
 
 
 def _read(path: Path) -> bytes:
-    """Return the file's bytes, one more than a profile may have at most; what is no file is not waited for."""
+    """Return the file's bytes, at most one more than a profile may have; never wait for what is no file, as a pipe."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor has no path
         if not stat.S_ISREG(os.fstat(fd).st_mode):

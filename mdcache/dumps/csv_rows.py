@@ -25,7 +25,7 @@ _ROW = b'[%b,"%b","%b","%b","%b","%b",%b,"%b",%b,"%b","%b","%b"]'
 
 
 class CsvRows:
-    """Read the rows of one file at a moment; `refused`: lines that are no whole candles, so far."""
+    """Reads the rows of one file. `refused`: how many lines so far were not whole candles."""
 
     def __init__(self, file: DumpFile, now_ms: int) -> None:
         start, end = file.span
@@ -55,7 +55,7 @@ class CsvRows:
         yield self._rows(lines)
 
     def _rows(self, lines: list[bytes]) -> list[Row]:
-        """Return the rows in these lines: all at once, or if one of them is none, one by one."""
+        """Return the rows in these lines, parsed all at once, or one by one if a line is no row."""
         give_way()
         if not lines:
             return []
@@ -116,7 +116,7 @@ def _usual_decimals(lines: Iterable[bytes]) -> list[int] | None:
 
 
 def _decimals(cells: Sequence[bytes]) -> int:
-    """Return how many decimals all these numbers have; -1 if they differ, so that REST would print them otherwise."""
+    """Return how many decimals all these numbers have; -1 if they differ, as REST never prints them."""
     point = cells[0].rfind(b".")
     dots = b",".join(cells).count(b".")
     if point < 0:
@@ -127,7 +127,7 @@ def _decimals(cells: Sequence[bytes]) -> int:
 
 
 def _in_ms(times: list[bytes], end: bytes) -> list[bytes] | None:
-    """Return times in milliseconds, told from microseconds by their digits; `None` if they are neither."""
+    """Return times, in milliseconds or microseconds by their digits, in milliseconds; `None` if they are neither."""
     lengths = {*map(len, times)}
     if lengths == {_MS_DIGITS}:
         return times

@@ -1,4 +1,4 @@
-"""What is wrong with dump files, or with the place that has them."""
+"""Errors of dump files, and of the place that has them."""
 
 from dataclasses import dataclass
 from enum import StrEnum

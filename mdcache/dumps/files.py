@@ -12,7 +12,7 @@ from mdcache.exchange.intervals import INTERVALS
 from mdcache.exchange.markets import Market
 
 _FOLDERS = {Market.SPOT: "spot", Market.USDM: "futures/um", Market.COINM: "futures/cm"}
-_NAMES = {"1M": "1mo"}  # of intervals that files call otherwise
+_NAMES = {"1M": "1mo"}  # intervals that have another name there
 _MONTHLY_ONLY = frozenset({"3d", "1w", "1M"})  # their daily files are abandoned
 _SYMBOL = re.compile(r"\w{1,50}")  # of any language; no name leads out of its folder
 Span = tuple[int, int]  # [start, end) in milliseconds
@@ -55,7 +55,7 @@ class DumpFile:
         return _ms(self.first), _ms(end)
 
     def closed_before(self, now_ms: int) -> int:
-        """Return before what moment a candle must have closed to be whole in the file; it may end after the file.
+        """Return the moment before which a candle must have closed to be complete in the file, even past its span.
 
         A month's file is made on the first Monday of the next month, at the soonest.
         """

@@ -130,7 +130,7 @@ class DumpHost:
         self._client = httpx.AsyncClient(timeout=_TIMEOUT, headers=headers, transport=transport)
 
     async def open(self, file: DumpFile) -> IO[bytes]:
-        """Fetch it, and once more if it was issued again while its checksum was fetched."""
+        """Fetch it; once more if its checksum does not match, as it may have been replaced in between."""
         try:
             return await self._fetch_verified(file)
         except DumpUnusable as error:
@@ -213,7 +213,7 @@ def _check(reply: httpx.Response, path: str) -> None:
 
 
 def _verify(stream: IO[bytes], checksum: bytes, file: DumpFile) -> None:
-    """Raise `DumpUnusable` unless the stream is the file of which this is the checksum, and can be inflated."""
+    """Raise `DumpUnusable` unless the stream matches this checksum and can be inflated."""
     told = _CHECKSUM.fullmatch(checksum)
     if told is None or told[2].decode(errors="replace").rsplit("/", 1)[-1] != file.name:
         raise DumpUnusable(DumpFileFault.CHECKSUM, "its .CHECKSUM file names no such file")

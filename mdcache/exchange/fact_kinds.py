@@ -16,10 +16,10 @@ class FactKind(Protocol):
     """The bounds of a fact's value."""
 
     def fault(self, value: object) -> str | None:
-        """Return what is wrong with a value, as the end of a sentence; nothing if it may be."""
+        """Return what is wrong with a value, as the end of a sentence; `None` if it is valid."""
 
     def agrees(self, assumed: FactValue, seen: FactValue) -> bool:
-        """Return whether a value that may be bears out the assumption."""
+        """Return whether a valid value bears out the assumption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Words of a closed set in an order, joined by spaces; those that were not found out are left out."""
+    """Words of a closed set in an order, joined by spaces; those whose place is unknown are left out."""
 
     words: tuple[str, ...]
 
@@ -110,9 +110,9 @@ class CodeAndText:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A small map of names to whole numbers; it agrees if it says nothing else than what is assumed for these names.
+    """A small map of names to whole numbers; it agrees if each of them is as assumed.
 
-    `names`: a pattern of the names. An empty map as assumption stands for none: all agrees.
+    `names`: a pattern of the names. An empty map assumes nothing, so that every value agrees.
     """
 
     names: str
@@ -137,7 +137,7 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class WeightSteps:
-    """Weights of limits that were asked for, which don't fall as limits rise; as an assumption, steps: up to here."""
+    """Weights by `limit`, which don't fall as limits rise; assumed ones by the highest limit that each is for."""
 
     most_limit: int
     most_weight: int

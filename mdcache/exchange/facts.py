@@ -1,8 +1,8 @@
 """Everything about Binance that can be measured: one flat table. Pure.
 
 A key is `<market>.<name>`. `assumed` is what the daemon takes for granted: the constant in its code, or what it would
-not notice. `mdcache verify` measures, the profile (`profile.py`) keeps what was measured, `mdcache sim --profile` plays
-it, and `serve` takes some of it (docs/design.md#exchange-profile).
+not notice if it changed. `mdcache verify` measures, the profile (`profile.py`) keeps what was measured, `mdcache sim
+--profile` plays it, and `serve` takes some of it (docs/design.md#exchange-profile).
 """
 
 from collections.abc import Iterator, Mapping

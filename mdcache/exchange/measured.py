@@ -1,7 +1,7 @@
 """What the daemon takes from an exchange profile, and why it leaves the rest (docs/design.md#exchange-profile). Pure.
 
-A measurement is of a few closes and a few questions on one day. So it may make the daemon more careful at once; what it
-may spare is bounded by the worst that others have reported.
+A measurement is of a few closes and a few questions on one day. So it may make the daemon more careful at once, but how
+much less careful is bounded by the worst that others have reported.
 """
 
 import math
@@ -52,7 +52,7 @@ class SettleTimes:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What is taken of a profile; where nothing is, the usual counts.
+    """What the daemon takes from a profile; empty where it takes nothing.
 
     `times`: how rows settle. `endpoints`: rules of kline paths, for reads; what clients may ask stays as documented.
     `final_frames_ms`: how long to wait for a final frame after a close. `lost_frames_ms`: after how long it counts as
@@ -206,7 +206,7 @@ def take(profile: Profile | None, usual: SettleTimes) -> Measured:
     """Return what the daemon takes from a profile.
 
     Args:
-        profile: what was measured; nothing leaves all as it is.
+        profile: what was measured; `None` changes nothing.
         usual: the times of the settings, which a profile may lengthen.
     """
     taking = _Taking(usual)

@@ -1,6 +1,6 @@
 """The exchange profile: what `mdcache verify` measured, as a file in JSON (docs/design.md#exchange-profile). Pure.
 
-A file is somebody's input: what can't be read or may not be is left out and named, and the rest counts.
+The file is untrusted input: what is not valid in it is left out and reported, and the rest counts.
 """
 
 from collections.abc import Mapping
@@ -34,13 +34,13 @@ class Profile:
     facts: Mapping[str, FactValue]
 
     def value(self, market: Market, name: str) -> FactValue | None:
-        """Return what was measured of a market; nothing if it was not."""
+        """Return what was measured of a market; `None` if it was not."""
         return self.facts.get(f"{market.value}.{name}")
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileReading:
-    """What came of reading a file: a profile, unless nothing of it counts, and what does not count."""
+    """A profile, or `None` if nothing of its file counts, and what is wrong with the rest."""
 
     profile: Profile | None
     problems: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ def read_profile(data: bytes, origins: Mapping[Market, str]) -> ProfileReading:
 
 
 def _hosts(listed: dict[str, Any], origins: Mapping[Market, str], problems: list[str]) -> dict[Market, str]:
-    """Return the hosts that are asked, too; the others are problems."""
+    """Return the hosts that the daemon asks; report the others as problems."""
     found: dict[Market, str] = {}
     for market in Market:
         if market.value not in listed:
@@ -112,7 +112,7 @@ def _hosts(listed: dict[str, Any], origins: Mapping[Market, str], problems: list
 def _facts(
     listed: dict[str, Any], hosts: Mapping[Market, str], named: Mapping[str, object], problems: list[str]
 ) -> dict[str, FactValue]:
-    """Return the facts about these hosts that may be; all that is wrong with the others is a problem."""
+    """Return the valid facts about these hosts; report the others as problems."""
     facts: dict[str, FactValue] = {}
     for key, value in listed.items():
         fact = FACTS.get(key)
@@ -128,7 +128,7 @@ def _facts(
 
 
 def _fault(whole: dict[str, Any]) -> str | None:
-    """Return why nothing of a file counts; nothing if its members are of the right form."""
+    """Return why nothing of a file counts; `None` if its members have the right form."""
     if whole.get("version") != VERSION:
         return f"its version is {_short(whole.get('version'))}, not {VERSION}"
     moment = whole.get("measured_at_ms")
@@ -141,7 +141,7 @@ def _fault(whole: dict[str, Any]) -> str | None:
 
 
 def _origin(host: object) -> str:
-    """Return a host without user and password; of what is none, only that."""
+    """Return a host without user and password, or `no host`."""
     try:
         return origin(host) if isinstance(host, str) else "no host"
     except ValueError:

@@ -1,7 +1,7 @@
 """How often each client may ask: CLIENT_REQUESTS_PER_S (docs/design.md#client-limits).
 
-A client is an address, of IPv6 its network of 64 bits, with the configured name that it gives, if any. A token bucket
-is one number for each: when all requests so far would have come, had they kept to the rate.
+A client is an address (for IPv6, its /64 network) with the configured name that it gives, if any. Its token bucket is
+a single number: the moment at which its requests so far would have ended, had they kept to the rate.
 """
 
 import ipaddress
@@ -15,7 +15,7 @@ from mdcache.daemon_events import ClientRefused
 from mdcache.errors import ClientLimited
 from mdcache.events import Events
 
-BURST, BURST_S = 300, 10.0  # at once, after a pause: so many, or what the rate allows in so long if that is more
+BURST, BURST_S = 300, 10.0  # requests at once after a pause: the first, or what the rate allows in the second
 MAX_CLIENTS = 10_000  # that are told apart; more addresses than these are a matter for a firewall
 _MAX_REFUSED = 100  # clients whose refusals are counted for status
 _SHOWN = 10
@@ -45,16 +45,16 @@ class ClientLimits:
         self.set(per_s)
 
     def set(self, per_s: float) -> None:
-        """Let another rate count from now on, with a full bucket for everybody."""
+        """Apply another rate from now on, and fill all buckets."""
         self.per_s, self.on = per_s, per_s > 0
         self._apart_s = 1 / per_s if self.on else 0.0
         self.burst = max(BURST, per_s * BURST_S)
         self._due_s.clear()
 
     def wait_s(self, address: str, client: str, requests: int = 1) -> float:
-        """Take so many requests from a client's bucket, at most all it can hold; return 0 if they were in it.
+        """Take so many requests from a client's bucket, at most all that it can hold; return 0 if they were there.
 
-        Otherwise nothing is taken, and the result is when they will be, in seconds.
+        Otherwise take nothing, and return after how many seconds they will be there.
         """
         if not self.on:
             return 0.0
@@ -101,7 +101,7 @@ _ROUNDING_S = 1e-9
 
 @lru_cache(MAX_CLIENTS)
 def _network(address: str) -> str:
-    """Return what of an address one client has: of IPv6 it is a network, in which it may choose."""
+    """Return what identifies a client by its address: of IPv6 the network, in which it may choose addresses."""
     if ":" not in address:
         return address
     try:

@@ -1,4 +1,4 @@
-"""What follows when the settings are read again while the daemon runs (docs/design.md#settings). Pure."""
+"""Decide what changes when the settings are read again while the daemon runs (docs/design.md#settings). Pure."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class ReloadOutcome:
 
 
 def merge(running: Settings, read: Settings) -> ReloadOutcome:
-    """Return what follows when `running` is in effect and `read` is what is set now."""
+    """Return the outcome of reading `read` while `running` is in effect."""
     differ = [name for name in Settings.model_fields if getattr(running, name) != getattr(read, name)]
     kept = {name: getattr(running, name) for name in differ if name not in RELOADABLE}
     return ReloadOutcome(
