@@ -127,6 +127,16 @@ async def test_a_gate_that_could_not_be_written_is_written_later(tmp_path: Path)
     await gates.aclose(1.0)
 
 
+async def test_a_gate_is_written_also_when_its_folder_was_removed(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "state" / "gates.json"
+    gates = GateFile(path, "default", {}, lambda: {"spot": 1}, InlineExecutor(), clock, Events())
+    gates.changed(gate=True)
+    await clock.sleep(5.0)
+    assert b"spot" in path.read_bytes()
+    assert not gates.trouble
+    await gates.aclose(1.0)
+
+
 async def test_symbols_are_loaded_after_a_load_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     w = VirtualDaemon(PLENTY, folder=tmp_path)
     query = "symbol=BTCUSDT&interval=1m&limit=5"

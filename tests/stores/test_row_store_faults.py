@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -113,6 +114,23 @@ async def test_a_full_disk_is_reported_and_recovered_from(tmp_path: Path) -> Non
     assert not home.store.trouble
     assert [event.state for event in home.events_of(TierStateChanged)] == ["down", "ok"]
     assert len((await home.store.outline(KEY)).blocks) == 60
+    await home.close()
+
+
+async def test_a_file_that_was_removed_is_begun_anew(tmp_path: Path) -> None:
+    """SQLite itself would go on in the removed one, and all of that would be gone with the process."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    home = OpenRowStore(folder)
+    await home.save(KEY, series_change(stored_block(3, 4)))
+    shutil.rmtree(folder)
+    await home.save(OTHER, series_change(stored_block(4, 4)))
+    assert [(event.lost, "removed" in event.detail) for event in home.events_of(TierFailed)] == [(True, True)]
+    assert not home.store.trouble
+    assert await home.store.outline(KEY) == SeriesOutline()
+    await home.close()
+    home = OpenRowStore(folder)
+    assert set((await home.store.outline(OTHER)).blocks) == {4}
     await home.close()
 
 

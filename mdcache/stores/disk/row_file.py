@@ -29,6 +29,7 @@ from mdcache.stores.block_parts import (
 )
 from mdcache.stores.compression import Unreadable
 from mdcache.stores.disk.schema import Connect, Outdated, connect, make_ready
+from mdcache.stores.disk.state_dir import make_folder
 from mdcache.stores.disk.tables import KeyColumns, Tables
 
 _SLICE_S = 0.03  # of writing at a time: a reader waits no longer than this, or than one series takes
@@ -149,6 +150,9 @@ class RowFile:
 
     def write(self, works: Sequence[SeriesWrite]) -> int:
         """Write and commit as many of the first `works` as the time slice allows; return how many."""
+        if self._opened is not None and not self.path.exists():  # all that is written there ends with this process
+            self.close()
+            self.faults.append(f"{self.path} was removed: begun anew")
         began_s, done = self._clock.now(), 0
         with self._tables.transaction():
             for work in works:
@@ -256,6 +260,7 @@ class RowFile:
         return self._opened
 
     def _open(self) -> sqlite3.Connection:
+        make_folder(self.path.parent)
         db = self._connect(self.path)
         try:
             make_ready(db, self.path)

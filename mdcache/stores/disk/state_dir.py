@@ -44,7 +44,7 @@ def open_state_dir(path: Path, lock_name: str = "lock") -> StateDir:
         StateDirLocked: another daemon holds the lock.
     """
     try:
-        path.mkdir(_MODE, parents=True, exist_ok=True)
+        make_folder(path)
         lock = os.open(path / lock_name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         return StateDir(path, trouble=_describe(path, error))
@@ -60,12 +60,18 @@ def open_state_dir(path: Path, lock_name: str = "lock") -> StateDir:
     return StateDir(path, lock)
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder, unless there is one: it may have been removed since the start. Raises `OSError`."""
+    path.mkdir(_MODE, parents=True, exist_ok=True)
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Replace the file at `path` atomically: after a power loss it is the old one or the new one.
 
     Raises:
         OSError: it could not be written; the old file is unchanged.
     """
+    make_folder(path.parent)
     fresh = path.with_name(path.name + ".new")
     try:
         with fresh.open("wb") as file:
