@@ -7,14 +7,28 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from tests.faults.clock_rows import CLOCKS
+from tests.faults.disk_rows import DISK
 from tests.faults.matrix import ALONE, ROWS, trying
+from tests.faults.process_rows import PROCESS
+from tests.faults.redis_rows import REDIS
+from tests.faults.status_rows import STATUSES
+from tests.faults.stream_rows import STREAMS
 from tests.faults.trial import Outcome, Promise
+from tests.faults.upstream_rows import UPSTREAM
 from tests.support.processes import sim
 from tests.support.sim_client import SimClient
 
 _PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 _BEGIN, _END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
 _PATIENCE_S = 900.0
+_BENCHES = {"alone": 6, "pair": 2, "streamed": 1}
+_TABLES = {
+    "Exchange and machine": (*UPSTREAM, *STATUSES, *PROCESS, *CLOCKS),
+    "Disk": DISK,
+    "Redis, shared by two": REDIS,
+    "Streams": STREAMS,
+}
 
 
 def table(outcomes: list[Outcome], seconds: float, when: str) -> Iterator[str]:
@@ -24,30 +38,35 @@ def table(outcomes: list[Outcome], seconds: float, when: str) -> Iterator[str]:
     wrong = sum(len(each.broken[Promise.BYTES]) for each in outcomes)
     into = sum(len(each.broken[Promise.GATE]) for each in outcomes)
     yield f"{told:,} answers under them, {wrong} wrong ones, {into} requests into a closed gate.\n\n"
-    heads = ["Fault", *Promise, "Fresh", "Marked", "Refused", "Upstream", "Ready after"]
-    yield f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n"
-    for each in outcomes:
-        kept = ["yes" if not each.broken[promise] else f"**no ({len(each.broken[promise])})**" for promise in Promise]
-        figures = [str(each.fresh), str(each.marked), str(each.refused), str(each.asked), f"{each.recovery_s:.1f} s"]
-        yield f"| {' | '.join([each.row.name, *kept, *figures])} |\n"
-    yield "\n"
+    for title, bench in _TABLES.items():
+        mine = [each for each in outcomes if each.row.name in {row.name for row in bench}]
+        promises = [promise for promise in Promise if mine and promise in mine[0].promises]
+        heads = [title, *promises, "Fresh", "Marked", "Refused", "Upstream", "Ready after"]
+        yield f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n"
+        for each in mine:
+            kept = ["yes" if not each.broken[one] else f"**no ({len(each.broken[one])})**" for one in promises]
+            counts = [str(count) for count in (each.fresh, each.marked, each.refused, each.asked)]
+            yield f"| {' | '.join([each.row.name, *kept, *counts, f'{each.recovery_s:.1f} s'])} |\n"
+        yield "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("names", nargs="*", help="only faults whose name contains one of these; no page is written")
     parser.add_argument("--seconds", type=float, default=12.0, help="how long a fault lasts (default: 12)")
-    parser.add_argument("--benches", type=int, default=6, help="daemons that are tried at once (default: 6)")
     asked = parser.parse_args()
-    rows, alone = ([row for row in each if _matches(row.name, asked.names)] for each in (ROWS, ALONE))
+    rows, alone = (
+        {kind: [row for row in each if _matches(row.name, asked.names)] for kind, each in all_.items()}
+        for all_ in (ROWS, ALONE)
+    )
     outcomes = []
     with (
         sim() as url,
         closing(SimClient(url)) as exchange,
         sim() as other_url,
         closing(SimClient(other_url)) as other,
-        trying(exchange, rows, asked.benches, asked.seconds, long=True) as found,
-        trying(other, alone, 1, asked.seconds, long=True) as lonely,
+        trying(exchange, rows, _BENCHES, asked.seconds, long=True) as found,
+        trying(other, alone, {"alone": 1}, asked.seconds, long=True) as lonely,
     ):
         for name, future in (found | lonely).items():
             outcomes.append(future.result(_PATIENCE_S))

@@ -1,26 +1,30 @@
-"""One daemon, its wire to the exchange and its levers: what a row of the matrix is tried on."""
+"""One daemon, its wires to the exchange and its levers: what a row of the matrix is tried on."""
 
-import resource
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tests.faults.certificates import HOSTS, Certificates
+from tests.faults.certificates import Certificates
 from tests.faults.doctored import Levers
-from tests.faults.wire import Wire
-from tests.support.daemon_process import DaemonProcess
+from tests.faults.doctored_daemon import DoctoredDaemon
+from tests.faults.stream_wire import StreamWire
+from tests.faults.wire import Asked, Wire, passing
+from tests.support.redis_servers import RedisServer, running_redis
 from tests.support.sim_client import SimClient
 from tests.support.waiting import eventually
 
-ROOT = Path(__file__).parents[2]
 TOKEN = "a-very-secret-token"
 TIMEOUT_S, DEADLINE_S = 0.8, 1.5  # of a read, and of an answer
 SETTINGS = {"admin_token": TOKEN, "upstream_timeout_s": str(TIMEOUT_S), "request_deadline_s": str(DEADLINE_S)}
+SHARE = 0.5  # of the limits, the default
+REDIS_TIMEOUT_S = 0.5  # more than the default, for the machine has other work
+SHARED = {"weight_share": str(SHARE), "replicas": "2", "redis_timeout_s": str(REDIS_TIMEOUT_S)}
+USER = "mdcache"  # of Redis
 WARM = (
     "/api/v3/klines?symbol=BNBUSDT&interval=1d&limit=2",
     "/fapi/v1/klines?symbol=BNBUSDT&interval=1d&limit=2",
@@ -28,52 +32,42 @@ WARM = (
 )
 
 
-class DoctoredDaemon(DaemonProcess):
-    """The daemon, started with `doctored`, by names and certificates of the tests."""
+@dataclass
+class FaultBench:
+    """What a fault takes hold of.
 
-    def __init__(self, folder: Path, port: int, certificates: Certificates, **settings: str) -> None:
-        urls = {f"{host.removesuffix('.test')}_url": f"https://{host}:{port}" for host in HOSTS}
-        super().__init__("", **urls, **settings)
-        self._command = [sys.executable, "-m", "tests.faults.doctored", str(folder), "serve"]
-        self._env |= {"PYTHONPATH": str(ROOT), "SSL_CERT_FILE": str(certificates.trusted)}
+    `streams`: its way to the exchange's streams, if it has them. `redis`, `to_redis`: the server that it shares with
+    `others`, and the way of all of them to it. `woke_s`: when it was woken, by this machine's clock.
+    """
+
+    exchange: SimClient
+    wire: Wire
+    levers: Levers
+    daemon: DoctoredDaemon
+    certificates: Certificates
+    streams: StreamWire | None = None
+    redis: RedisServer | None = None
+    to_redis: Wire | None = None
+    others: "tuple[FaultBench, ...]" = ()
+    woke_s: float = 0.0
+    _ahead_s: float = field(init=False, default=0.0)
+    _wall_s: float = field(init=False, default=0.0)
 
     @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
+    def all(self) -> "tuple[FaultBench, ...]":
+        """This one, and those that it shares with."""
+        return (self, *self.others)
 
-    def resident_mb(self) -> float:
-        """Memory that it holds."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * resource.getpagesize() / 1e6
+    def asked(self) -> list[Asked]:
+        """What came to the exchange's side, by both ways."""
+        return self.wire.asked + ([] if self.streams is None else self.streams.asked)
 
-    def descriptors(self) -> int:
-        """How many it has open; 0 if it does not run."""
-        if self._process is None:
-            return 0
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
-
-    def close(self) -> None:
-        """At once: nothing that it has to say at its end matters."""
-        if self._process is not None:
-            self.kill()
-        super().close()
-
-
-class FaultBench:
-    """What a fault takes hold of."""
-
-    def __init__(
-        self, exchange: SimClient, wire: Wire, levers: Levers, daemon: DoctoredDaemon, certificates: Certificates
-    ) -> None:
-        self.exchange = exchange
-        self.wire = wire
-        self.levers = levers
-        self.daemon = daemon
-        self.certificates = certificates
-        self.woke_s = 0.0  # by this machine's clock
-        self._ahead_s = 0.0
-        self._wall_s = 0.0
+    def forget(self) -> None:
+        """Forget what came, and let the gates forget what was."""
+        self.forgive()
+        self.wire.asked.clear()
+        if self.streams is not None:
+            self.streams.asked.clear()
 
     def exchange_s(self) -> float:
         """Return the exchange's time."""
@@ -106,22 +100,63 @@ class FaultBench:
             assert reply.status_code == 200, reply.text
 
 
+class Workshop:
+    """Makes benches, each an address of its own to the exchange, in a folder."""
+
+    def __init__(self, exchange: SimClient, folder: Path, stack: ExitStack) -> None:
+        self._exchange = exchange
+        self._folder = folder
+        self._stack = stack
+        self._certificates = Certificates(folder)
+        self._made = 0
+
+    def alone(self) -> FaultBench:
+        """Make one without streams."""
+        return self._make(self._address())
+
+    def streamed(self) -> FaultBench:
+        """Make one with streams."""
+        address = self._address()
+        wire = StreamWire(self._exchange.url, address, self._certificates.good)
+        self._stack.enter_context(closing(wire))
+        urls = {"spot": "", "usdm": "/usdm", "coinm": "/coinm"}
+        settings = {f"{market}_ws_url": f"wss://127.0.0.1:{wire.port}{base}" for market, base in urls.items()}
+        made = self._make(address, **settings)
+        made.streams = wire
+        return made
+
+    def pair(self) -> FaultBench:
+        """Make two that share a Redis, and one address."""
+        address = self._address()
+        redis = self._stack.enter_context(running_redis("--user", USER, "on", ">hidden-word", "~*", "&*", "+@all"))
+        wire = Wire(self._exchange.url, address, self._certificates.good)
+        self._stack.enter_context(closing(wire)).listen(serve=passing(redis.port))
+        url = f"redis://{USER}:hidden-word@127.0.0.1:{wire.port}"
+        one, other = (self._make(address, redis_url=url, **SHARED) for _ in range(2))
+        one.redis, one.to_redis, one.others = redis, wire, (other,)
+        return one
+
+    def _address(self) -> str:
+        self._made += 1
+        return f"10.9.8.{self._made}"
+
+    def _make(self, address: str, **settings: str) -> FaultBench:
+        own = Path(tempfile.mkdtemp(dir=self._folder))
+        levers = Levers(own)
+        wire = self._stack.enter_context(closing(Wire(self._exchange.url, address, self._certificates.good)))
+        daemon = DoctoredDaemon(own, wire.port, self._certificates, **SETTINGS, **settings)
+        self._stack.enter_context(closing(daemon)).start(wait=False)
+        return FaultBench(self._exchange, wire, levers, daemon, self._certificates)
+
+
 @contextmanager
-def benches(exchange: SimClient, number: int) -> Iterator[Sequence[FaultBench]]:
-    """Run so many, each an address of its own to the exchange."""
+def benches(exchange: SimClient, *kinds: str) -> Iterator[Sequence[FaultBench]]:
+    """Run one of each kind: "alone", "streamed" or "pair"."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mdcache-faults-")))
-        certificates = Certificates(folder)
-        made = []
-        for n in range(number):
-            own = folder / str(n)
-            own.mkdir()
-            levers = Levers(own)
-            wire = stack.enter_context(closing(Wire(exchange.url, f"10.9.8.{n + 1}", certificates.good)))
-            daemon = stack.enter_context(closing(DoctoredDaemon(own, wire.port, certificates, **SETTINGS)))
-            daemon.start(wait=False)
-            made.append(FaultBench(exchange, wire, levers, daemon, certificates))
-        for each in made:
+        workshop = Workshop(exchange, folder, stack)
+        made = [getattr(workshop, kind)() for kind in kinds]
+        for each in [one for bench in made for one in bench.all]:
             each.daemon.wait_until_ready()
             for target in WARM:  # clocks measured, symbols known
                 eventually(partial(each.answers, target))

@@ -25,7 +25,8 @@ class Certificates:
     def _make(self, name: str, hosts: tuple[str, ...], days: int = 2) -> ssl.SSLContext:
         key, request, made = (str(self._folder / f"{name}.{kind}") for kind in ("key", "request", "pem"))
         extensions = self._folder / f"{name}.extensions"
-        extensions.write_text("subjectAltName=" + ",".join(f"DNS:{host}" for host in hosts))
+        names = [f"DNS:{host}" for host in hosts] + ["IP:127.0.0.1"] * (hosts is HOSTS)
+        extensions.write_text("subjectAltName=" + ",".join(names))
         new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}"]
         self._run("req", *new, "-keyout", key, "-out", request)
         signed = ["-signkey", key, "-days", str(days), "-extfile", str(extensions)]

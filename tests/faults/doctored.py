@@ -1,4 +1,4 @@
-"""The daemon with its resolver and its clocks in the hands of a test: `python -m tests.faults.doctored FOLDER serve`.
+"""A daemon whose resolver, clocks and disk a test has in its hands: `python -m tests.faults.doctored FOLDER serve`.
 
 Without root no process can step the machine's clock or take away its resolver; all else is the real thing.
 """
@@ -6,6 +6,7 @@ Without root no process can step the machine's clock or take away its resolver; 
 import json
 import mmap
 import socket
+import sqlite3
 import struct
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any
 import uvloop
 
 OFFSETS = struct.Struct("dd")  # seconds that the wall clock, and the clock since boot, are ahead of the machine's
-CLOCKS, NAMES, LOOKUPS = "clocks", "names", "lookups"  # files of the folder
+CLOCKS, NAMES, LOOKUPS, DISK = "clocks", "names", "lookups", "disk"  # files of the folder
 
 
 class Levers:
@@ -25,6 +26,7 @@ class Levers:
         self._folder = folder
         self.step()
         self.resolve()
+        self.slow_disk()
         (folder / LOOKUPS).touch()
 
     def step(self, wall_s: float = 0.0, boot_s: float = 0.0) -> None:
@@ -34,7 +36,17 @@ class Levers:
 
     def resolve(self, addresses: tuple[str, ...] = ("127.0.0.1",)) -> None:
         """Give names these addresses; none: they can't be resolved."""
-        (self._folder / NAMES).write_text(json.dumps(addresses))
+        self._put(NAMES, json.dumps(addresses))
+
+    def slow_disk(self, seconds: float = 0.0) -> None:
+        """Let each statement of the row file take so much longer."""
+        self._put(DISK, str(seconds))
+
+    def _put(self, name: str, text: str) -> None:
+        """Write a file which the daemon may be reading."""
+        fresh = self._folder / f"{name}.new"
+        fresh.write_text(text)
+        fresh.replace(self._folder / name)
 
     def lookups(self) -> list[tuple[float, str]]:
         """When each connection began to be made, and to which name."""
@@ -71,10 +83,25 @@ def _take_resolver(folder: Path) -> None:
     setattr(uvloop.Loop, "getaddrinfo", getaddrinfo)  # noqa: B010 - mypy lets nobody assign a method
 
 
+def _take_disk(folder: Path) -> None:
+    connect = sqlite3.connect
+
+    class Slow(sqlite3.Connection):
+        def execute(self, *statement: Any) -> sqlite3.Cursor:
+            time.sleep(float((folder / DISK).read_text()))
+            return super().execute(*statement)
+
+    def connect_slow(path: Path, **named: Any) -> sqlite3.Connection:
+        return connect(path, factory=Slow, **named)
+
+    setattr(sqlite3, "connect", connect_slow)  # noqa: B010 - likewise
+
+
 if __name__ == "__main__":
     _folder = Path(sys.argv.pop(1))
     _take_resolver(_folder)
     _take_clocks(_folder)
+    _take_disk(_folder)
 
     from mdcache.cli.app import main
 

@@ -13,7 +13,8 @@ class Row:
 
     `unnoticed`: it changes no answer. `stated_s`: each refusal says that nothing may be asked for so long;
     `until_minute`: until the next minute. `late`: while it lasts nothing is answered; `down`: and nobody listens.
-    `long`: it runs in `make faults` alone; `long_s`: how long it lasts there, if not as long as others.
+    `lossy`: frames are lost of which nobody can know. `long`: it runs in
+    `make faults` alone; `long_s`: how long it lasts there, if not as long as others.
     """
 
     name: str
@@ -23,5 +24,6 @@ class Row:
     until_minute: bool = False
     late: bool = False
     down: bool = False
+    lossy: bool = False
     long: bool = False
     long_s: float | None = None

@@ -9,7 +9,7 @@ from tests.faults.upstream_rows import broken, said
 from tests.faults.wire import Break, Call
 
 WAIT_S = 4  # as stated
-_PAGE = b"<!DOCTYPE html><html><body><h1>Request blocked</h1></body></html>"
+BLOCKED = b"<!DOCTYPE html><html><body><h1>Request blocked</h1></body></html>"
 _LIMIT = b'{"code":-1003,"msg":"Too much request weight used; current limit is 6000 request weight per 1 MINUTE."}'
 _REGION = b'{"code":0,"msg":"Service unavailable from a restricted location according to b. Eligibility."}'
 
@@ -45,8 +45,8 @@ def dated(status: int) -> Break:
 _RETRY = str(WAIT_S)
 
 STATUSES = (
-    Row("403: the firewall's page", broken(said(reply(403, _PAGE)))),
-    Row("403 with `Retry-After`", broken(said(reply(403, _PAGE, Retry_After=_RETRY))), stated_s=WAIT_S, long=True),
+    Row("403: the firewall's page", broken(said(reply(403, BLOCKED)))),
+    Row("403 with `Retry-After`", broken(said(reply(403, BLOCKED, Retry_After=_RETRY))), stated_s=WAIT_S, long=True),
     Row("418 with `Retry-After`", broken(said(reply(418, Retry_After=_RETRY))), stated_s=WAIT_S),
     Row("418 with a date", broken(dated(418)), stated_s=WAIT_S, long=True),
     Row('418 with "banned until"', broken(until(418)), stated_s=WAIT_S),
@@ -57,7 +57,7 @@ STATUSES = (
     Row('200 with "banned until"', broken(until(200)), stated_s=WAIT_S),
     Row("302 to another page", broken(said(reply(302, b"", Location="https://spot.test/login")))),
     Row("500", broken(said(reply(500, b'{"code":-1000,"msg":"An unknown error occurred."}')))),
-    Row("502: a web page", broken(said(reply(502, _PAGE))), long=True),
+    Row("502: a web page", broken(said(reply(502, BLOCKED))), long=True),
     Row("503", broken(said(reply(503, b""))), long=True),
     Row("503 with `Retry-After`", broken(said(reply(503, b"", Retry_After=_RETRY))), stated_s=WAIT_S),
     Row(

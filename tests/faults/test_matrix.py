@@ -18,9 +18,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-CHEAP = {row.name: row for row in ROWS if not row.long}
-LONELY = {row.name: row for row in ALONE if not row.long}
-_BENCHES = 4
+CHEAP, LONELY = ({kind: [row for row in each if not row.long] for kind, each in rows.items()} for rows in (ROWS, ALONE))
+_BENCHES = {"alone": 4, "pair": 1, "streamed": 1}
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +29,13 @@ def outcomes() -> Iterator[dict[str, Future[Outcome]]]:
         closing(SimClient(url)) as exchange,
         sim() as other_url,
         closing(SimClient(other_url)) as other,
-        trying(exchange, CHEAP.values(), _BENCHES) as found,
-        trying(other, LONELY.values(), 1) as alone,
+        trying(exchange, CHEAP, _BENCHES) as found,
+        trying(other, LONELY, {"alone": 1}) as alone,
     ):
         yield found | alone
 
 
-@pytest.mark.parametrize("name", CHEAP | LONELY)
+@pytest.mark.parametrize("name", [row.name for rows in (CHEAP, LONELY) for each in rows.values() for row in each])
 def test_every_promise_is_kept(outcomes: dict[str, Future[Outcome]], name: str) -> None:
     outcome = outcomes[name].result(250.0)
     assert {promise: texts for promise, texts in outcome.broken.items() if texts} == {}

@@ -17,10 +17,12 @@ def broken(how: Break) -> Callable[[FaultBench], AbstractContextManager[None]]:
 
     @contextmanager
     def fault(bench: FaultBench) -> Iterator[None]:
-        bench.wire.broken_by = how
+        for each in bench.all:
+            each.wire.broken_by = how
         yield
-        bench.wire.broken_by = None
-        bench.wire.drop()  # what hung, too
+        for each in bench.all:
+            each.wire.broken_by = None
+            each.wire.drop()  # what hung, too
 
     return fault
 

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 FAMILIES = {"/api/": "spot", "/fapi": "futures", "/dapi": "futures", "/futu": "futures"}
+FAMILIES |= {"/stre": "spot", "/usdm": "futures", "/coin": "futures"}  # of streams
 _DROPPED = {b"connection", b"content-length", b"transfer-encoding"}
 _ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: a closed connection is reset
 
@@ -132,9 +133,18 @@ class Wire:
 
     async def _listen(self, tls: ssl.SSLContext, serve: "Serve | None") -> None:
         await self._refuse()
-        self._server = await asyncio.start_server(
-            self._serve if serve is None else serve, "127.0.0.1", self.port, ssl=None if serve else tls
-        )
+        answer = self._answer_all if serve is None else serve
+
+        async def kept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._open[writer] = task
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await answer(reader, writer)
+            writer.close()
+            self._open.pop(writer, None)
+
+        self._server = await asyncio.start_server(kept, "127.0.0.1", self.port, ssl=None if serve else tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _refuse(self) -> None:
@@ -157,24 +167,21 @@ class Wire:
         await asyncio.gather(*self._open.values(), return_exceptions=True)
         self._open.clear()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open[writer] = task
-        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while not writer.is_closing():
-                head = await reader.readuntil(b"\r\n\r\n")
-                target = head.split(b" ", 2)[1].decode()
-                breaks = self.broken_by
-                self.asked.append(Asked(time.time(), target, breaks is not None))
-                call = Call(target, writer, partial(self._ask, target, head))
-                if breaks is None:
-                    call.send(await call.honest())
-                else:
-                    await breaks(call)
-                await writer.drain()
-        writer.close()
-        self._open.pop(writer, None)
+    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not writer.is_closing():
+            head = await reader.readuntil(b"\r\n\r\n")
+            target = head.split(b" ", 2)[1].decode()
+            breaks = self.broken_by
+            self.asked.append(Asked(time.time(), target, breaks is not None))
+            call = Call(target, writer, partial(self._ask, target, head))
+            if breaks is None:
+                await self._answer(call, head, reader)
+            else:
+                await breaks(call)
+            await writer.drain()
+
+    async def _answer(self, call: Call, head: bytes, reader: asyncio.StreamReader) -> None:
+        call.send(await call.honest())
 
     async def _ask(self, target: str, head: bytes) -> bytes:
         lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:-2]]
@@ -188,3 +195,35 @@ class Wire:
 
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def passing(port: int, delay_s: float = 0.0) -> Serve:
+    """Pass all on to this port; what comes back is so much later, each piece after the one before."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, that = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            await until_one_ends(pump(reader, that), pump(there, writer, delay_s))
+        finally:
+            that.transport.abort()
+
+    return serve
+
+
+async def until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
+    """Do all of it until any has come to its end; raises nothing of theirs."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float = 0.0) -> None:
+    """Pass bytes on, until there are no more."""
+    while data := await reader.read(1 << 16):
+        await asyncio.sleep(delay_s)
+        writer.write(data)
+        await writer.drain()

@@ -22,6 +22,7 @@ from tests.support.examples import long
 from tests.support.processes import sim
 from tests.support.redis_corruption import KINDS, Corrupter, forged, kind, noise, numbers, other_types, torn
 from tests.support.redis_servers import RedisServer, free_port, running_redis
+from tests.support.redis_troubles import frozen, full, gone, read_only
 from tests.support.sim_client import KLINES, FreshQuestions, SimClient
 from tests.support.waiting import eventually
 
@@ -113,43 +114,6 @@ def degraded(daemon: DaemonProcess) -> list[str]:
 
 
 # ---------------------------------------------------------------------------------- it can't be used
-
-
-@contextmanager
-def gone(redis: RedisServer) -> Iterator[None]:
-    """Killed; what comes back is empty."""
-    redis.stop()
-    yield
-    redis.start()
-
-
-@contextmanager
-def frozen(redis: RedisServer) -> Iterator[None]:
-    """It accepts, and never answers."""
-    redis.freeze()
-    try:
-        yield
-    finally:
-        redis.resume()
-
-
-@contextmanager
-def full(redis: RedisServer) -> Iterator[None]:
-    """Nothing more can be written."""
-    with redis.client() as client:
-        client.config_set("maxmemory-policy", "noeviction")
-        client.config_set("maxmemory", "1")
-        yield
-        client.config_set("maxmemory", "0")
-
-
-@contextmanager
-def read_only(redis: RedisServer) -> Iterator[None]:
-    """The server became another server's replica."""
-    with redis.client() as client:
-        client.replicaof("127.0.0.1", free_port())
-        yield
-        client.replicaof("NO", "ONE")
 
 
 @contextmanager

@@ -28,6 +28,7 @@ PACKAGES = {  # each program, and the package of Debian that has it
     "redis-server": "redis-server",
     "systemd-analyze": "systemd",
     "taskset": "util-linux",
+    "unshare": "util-linux",
     "varnishd": "varnish",
     "wrk": "wrk",
 }
