@@ -21,7 +21,7 @@ from mdcache.candles.row_comparison import RowComparison, compare_rows
 from mdcache.candles.series import Series
 from mdcache.candles.window import Window, WindowKind, advances, reach
 from mdcache.clock import Clock, Instant
-from mdcache.errors import BodyFault, InvalidBody
+from mdcache.errors import BodyFault, InvalidBody, Refusal
 from mdcache.events import (
     BackgroundTask,
     DumpRowsJudged,
@@ -35,7 +35,9 @@ from mdcache.events import (
     RowRevised,
     RowsRead,
 )
+from mdcache.exchange import refusals
 from mdcache.exchange.klines import SeriesKey
+from mdcache.exchange.measured import MIN_CAP
 from mdcache.exchange.rows import Row
 from mdcache.upstream.governor import Governor
 from mdcache.upstream.priority import Lane, Priority
@@ -260,7 +262,7 @@ class Flights:
 
     async def _fetch(self, flight: Flight) -> CheckedPage:
         """Fetch a page, and load every stored block it will be merged with."""
-        page = await self._governor.fetch(flight)
+        page = await self._fetch_accepted(flight)
         series = flight.series
         proof = prove_reply(series, page.rows, page.window, page.read.as_of_ms)
         if proof is None:
@@ -271,6 +273,23 @@ class Flights:
             flight.contradicted_rows += withdraw_contradicted(series, page.rows, page.window)
             return replace(page, suspicion=find_suspicion(series, page.rows, page.window, page.read))
         return page
+
+    async def _fetch_accepted(self, flight: Flight) -> CheckedPage:
+        """Fetch a page, with half as many rows while the exchange refuses so many; that many count from then on."""
+        limit = flight.window.limit
+        while True:
+            try:
+                page = await self._governor.fetch(flight)
+            except Refusal as refusal:
+                fewer = max(MIN_CAP, flight.window.limit // 2)
+                if not refusals.is_about_limit(refusal) or fewer >= flight.window.limit:
+                    raise
+                flight.window = replace(flight.window, limit=fewer)
+            else:
+                if flight.window.limit < limit:
+                    self._registry.lower_cap(flight.series.endpoint, flight.window.limit)
+                    self._events.emit(OddBody(flight.market, flight.series.endpoint.path, "lower-cap"))
+                return page
 
     def _finished(self, flight: Flight, error: BaseException | None) -> None:
         if flight.pin is not None:

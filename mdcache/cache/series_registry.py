@@ -3,7 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mdcache.cache.shown_times import ShownTimes
@@ -17,6 +17,7 @@ from mdcache.candles.stored_blocks import evict_block
 from mdcache.clock import Clock
 from mdcache.events import Events, MemoryEvicted
 from mdcache.exchange.klines import KlineQuestion, SeriesKey
+from mdcache.exchange.markets import KlineEndpoint
 from mdcache.exchange.measured import AS_ASSUMED, Measured
 from mdcache.stores.byte_lru import ByteLru
 
@@ -80,6 +81,7 @@ class SeriesRegistry:
         self._clock = clock
         self._events = events
         self._measured = measured
+        self._lowered: dict[str, KlineEndpoint] = {}  # rules of paths whose pages turned out to be smaller
         self._policies = {market: SettlePolicy(t.settle_ms, t.confirm_ms) for market, t in measured.times.items()}
         self._policy = policy
         self._series: dict[SeriesKey, Series] = {}
@@ -107,13 +109,20 @@ class SeriesRegistry:
         key = question.key
         series = self._series.get(key)
         if series is None:
-            endpoint = self._measured.endpoint(question.endpoint)
+            endpoint = self._lowered.get(question.endpoint.path) or self._measured.endpoint(question.endpoint)
             policy = self._policies.get(key.market, self._policy)
             series = Series(key, endpoint, policy, lambda old, new: self._on_block_change(key, old, new))
             self._series[key] = series
             self.memory.set_size(key, _SERIES_BYTES)
         self.memory.touch(key, self._clock.now())
         return series
+
+    def lower_cap(self, endpoint: KlineEndpoint, rows: int) -> None:
+        """Read a path by pages of at most so many rows from now on."""
+        self._lowered[endpoint.path] = lowered = replace(endpoint, max_limit=min(endpoint.max_limit, rows))
+        for series in self._series.values():
+            if series.endpoint.path == endpoint.path:
+                series.endpoint = lowered
 
     def find(self, key: SeriesKey) -> Series | None:
         """Return a series that is in memory, without noting a use."""

@@ -21,7 +21,7 @@ FINAL_FRAME_WITHIN_MS = 500  # of a close: how long a question waits for the fin
 _LOST_AFTER_MS, _MAX_LOST_AFTER_MS = 3_000, 30_000  # of a close: a final frame counts as lost, and is mended
 _PROMPT_FRAME_MS = 400  # measured, so that nearly all come within that
 _SURE_MS = 30_000  # CONFIRM_S may fall to this: final rows 24 s late were reported (Binance.Net 1267)
-_MIN_CAP, _MIN_DAYS = 100, 10  # smaller pages would make a question of many reads
+MIN_CAP, _MIN_DAYS = 100, 10  # smaller pages would make a question of many reads
 _MAX_CADENCE_MS = 3_000  # with 1.25 of it and 0.1 s a tail counts as fresh: less than 4 s
 _SETTLE_LAGS, _CONFIRM_LAGS = 1.5, 4  # how many measured lags a row has until two reads, or one, settle it
 _DAY_MS = 86_400_000
@@ -170,7 +170,7 @@ class _Taking:
     def cap(self, fact: Fact, seen: FactValue) -> str | None:
         """Plan smaller pages."""
         rows = _whole(seen)
-        if fact.agrees(seen) or not _MIN_CAP <= rows < _whole(fact.assumed):
+        if fact.agrees(seen) or not MIN_CAP <= rows < _whole(fact.assumed):
             return None
         for each in self._endpoints(fact.market):
             self.endpoints[each.path] = replace(each, max_limit=rows)
@@ -260,7 +260,7 @@ _TAKERS: Mapping[str, Callable[[_Taking, Fact, FactValue], str | None]] = {
 _OTHER_RULES = "the daemon's reads rely on what is assumed: its answers may lack rows"
 _LEFT = {  # why a fact is not taken that is not as assumed
     "frame_cadence_ms": f"only up to {_MAX_CADENCE_MS / 1000:g} s: tails would count as fresh for too long",
-    "klines_cap": f"only from {_MIN_CAP} rows up to the documented cap: a page of fewer makes reads of many",
+    "klines_cap": f"only from {MIN_CAP} rows up to the documented cap: a page of fewer makes reads of many",
     "range_days_cap": f"only from {_MIN_DAYS} days up to the documented ones, and on COIN-M",
     "weights": "the documented weight, which is greater, is reserved; what Binance states counts anyway",
     "final_row_lag_ms": "SETTLE_S and CONFIRM_S allow for more already",

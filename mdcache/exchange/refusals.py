@@ -7,6 +7,8 @@ DIGITS = "^[0-9]{1,20}$"
 SPOT_SYMBOL = r"^[\w\-._&&[^a-z]]{1,50}$"  # live since 2025-12; a Java character class
 FUTURES_SYMBOL = "^[A-Z0-9-_.]{1,20}$"
 
+_NOT_ALLOWED = -1130
+
 
 def _bad_request(code: int, msg: str) -> Refusal:
     return Refusal(400, code, msg)
@@ -64,7 +66,12 @@ def bad_contract_type() -> Refusal:
 
 def invalid(parameter: str) -> Refusal:
     """-1130: the value has the right form but is not allowed."""
-    return _bad_request(-1130, f"Data sent for parameter '{parameter}' is not valid.")
+    return _bad_request(_NOT_ALLOWED, f"Data sent for parameter '{parameter}' is not valid.")
+
+
+def is_about_limit(refusal: Refusal) -> bool:
+    """Return whether the exchange refuses so many rows at once."""
+    return refusal.code == _NOT_ALLOWED and "'limit'" in refusal.msg
 
 
 def start_after_end() -> Refusal:

@@ -1,10 +1,12 @@
 """A daemon with a profile, before an exchange that plays the same profile (docs/design.md#exchange-profile)."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
-from mdcache.events import RowRevised, UpstreamCalled
+from mdcache.errors import Refusal
+from mdcache.events import OddBody, RowRevised, UpstreamCalled
 from mdcache.exchange.fact_kinds import FactValue
 from mdcache.exchange.markets import Market
 from mdcache.exchange.profile import Profile
@@ -14,8 +16,8 @@ from tests.support.virtual_daemon import DaemonOptions, VirtualDaemon, few_symbo
 
 pytestmark = pytest.mark.virtual
 
-SPOT, USDM = "/api/v3/klines", "/fapi/v1/klines"
-WORLD = few_symbols("BTCUSDT", "ETHUSDT")
+SPOT, USDM, COINM = "/api/v3/klines", "/fapi/v1/klines", "/dapi/v1/klines"
+WORLD = few_symbols("BTCUSDT", "ETHUSDT", "BTCUSD_PERP")
 MINUTE = 60_000
 
 
@@ -85,6 +87,40 @@ async def test_pages_are_planned_by_a_measured_cap(known: bool, calls: int) -> N
     assert answer.rows == 1_000
     assert len(found) == calls
     assert all(call.endswith("limit=500") for call in found) is known
+
+
+def limits(calls: list[str]) -> list[int]:
+    return [int(call.rpartition("limit=")[2]) for call in calls if "klines" in call]
+
+
+@pytest.mark.parametrize(("market", "path", "symbol"), [("usdm", USDM, "BTCUSDT"), ("coinm", COINM, "BTCUSD_PERP")])
+async def test_a_cap_that_was_lowered_without_notice_is_learnt(market: str, path: str, symbol: str) -> None:
+    w = await world({f"{market}.klines_cap": 600}, known=False)
+    question = f"symbol={symbol}&interval=1m&limit=1500"
+    before = len(w.calls())
+    both = await asyncio.gather(w.ask(path, question), w.ask(path, question.replace("1m", "5m")))
+    assert [answer.rows for answer in both] == [1_500] * 2
+    found = limits(w.calls(before))
+    assert sorted(each for each in found if each > 600) == [750, 750, 1_500, 1_500]
+    assert len(found) <= 4 + 2 * 5
+    assert {(event.path, event.oddity) for event in w.events if isinstance(event, OddBody)} == {(path, "lower-cap")}
+    before = len(w.calls())
+    assert (await w.ask(path, question.replace("1m", "15m"))).rows == 1_500
+    assert max(limits(w.calls(before))) == 375
+    with pytest.raises(Refusal):
+        await w.ask(path, question.replace("1500", "1501"))  # as ever: what clients may ask is as documented
+
+
+async def test_what_is_refused_for_another_reason_is_passed_on_soon() -> None:
+    w = await world({"usdm.klines_cap": 60}, known=False)
+    before = len(w.calls())
+    with pytest.raises(Refusal, match="-1130"):
+        await w.ask(USDM, "symbol=BTCUSDT&interval=1m&limit=1500")
+    assert limits(w.calls(before)) == [1_500, 750, 375, 187, 100]
+    before = len(w.calls())
+    with pytest.raises(Refusal, match="-1130"):
+        await w.ask(USDM, "symbol=ETHUSDT&interval=1m&limit=1500")
+    assert limits(w.calls(before))[0] == 1_500  # nothing was learnt
 
 
 @pytest.mark.parametrize("known", [True, False])
