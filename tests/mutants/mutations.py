@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def mutants_of(path: Path) -> Iterator[dict[str, Any]]:
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
     seen = {source}
+    alike: Counter[str] = Counter()
     for node, function, operator in _nodes(wrapper.module, "", raising=False):
         if node not in spans:
             continue
@@ -53,8 +55,11 @@ def mutants_of(path: Path) -> Iterator[dict[str, Any]]:
             if mutated in seen or not _compiles(mutated):
                 continue
             seen.add(mutated)
-            yield {
-                "id": hashlib.sha256(f"{path}{mutated}".encode()).hexdigest()[:12],
+            begin = source.rfind("\n", 0, start) + 1
+            change = f"{path} {function} {source[begin:end]} {source[begin:start]}{text}"
+            alike[change] += 1
+            yield {  # the same as long as its lines are, whatever changes elsewhere
+                "id": hashlib.sha256(f"{change} {alike[change]}".encode()).hexdigest()[:12],
                 "path": str(path),
                 "function": function,
                 "line": span.start.line,

@@ -13,11 +13,15 @@ from mdcache.upstream.budget import (
     Budget,
     Claim,
     Granted,
+    Minute,
     Moment,
     Reservation,
     Wait,
+    booked,
+    drawn,
     earliest_ms,
     rebase,
+    reported,
     reserve,
     room,
     settle,
@@ -217,6 +221,51 @@ def test_a_corrected_clock_carries_everything_along() -> None:
     moved = rebase(edge, at(59.9).utc_ms, at(599.9).utc_ms)
     assert [moved.minute(at(s).number).ours for s in (599.9, 600)] == [7, 7]
     assert settle(moved, charge, 7, at(600.1)).in_flight == 0
+
+
+def test_a_corrected_clock_moves_all_that_is_known_of_each_minute() -> None:
+    now = at(60).number
+    kept = Minute(now + 1, (0, 3, 0), pending=3, header=40)
+    before = (Minute(now - 1, (1, 2, 0), paced=2, pending=1, drawn=9), Minute(now, (4, 0, 5), paced=5, drawn=2), kept)
+    moved = rebase(Budget(1000, 0.5, before), at(60).utc_ms, at(185).utc_ms)
+    merged = Minute(now + 2, (5, 2, 5), paced=7, unseen=12, unseen_ms=at(185).utc_ms, drawn=11)
+    assert moved.minutes == (merged, replace(kept, number=now + 3, pending=0))
+    assert rebase(Budget(1000, 0.5), at(0).utc_ms, at(60).utc_ms).minutes == (Minute(now, unseen_ms=at(60).utc_ms),)
+
+
+def test_what_others_spent_drew_and_read_is_taken_over() -> None:
+    minute = Minute(at(0).number, (1, 2, 3), header=50, pending=4)
+    budget = Budget(1000, 0.5, (minute,))
+    assert booked(budget, minute.number, 7).minutes == (replace(minute, lanes=(1, 9, 3)),)
+    assert booked(budget, minute.number + 1, 7).minutes == (minute, Minute(minute.number + 1, (0, 7, 0)))
+    assert drawn(budget, minute.number, 30).minutes == (replace(minute, drawn=30),)
+    assert drawn(budget, minute.number, None) is budget
+    assert reported(budget, minute.number, 51).minutes == (replace(minute, header=51),)
+    assert reported(budget, minute.number, 50) is budget
+    assert reported(budget, minute.number + 1, 1).minutes == (minute, Minute(minute.number + 1, header=1))
+
+
+def test_an_answer_settles_each_minute_that_was_charged_and_not_corrected_since() -> None:
+    budget, charge = spend(Budget(1000, 0.5), 7, at(59.9))
+    first, second = budget.minutes
+    moved = replace(budget, minutes=(replace(first, pending=0), second))
+    settled = settle(moved, charge, None, at(60.1)).minutes[1]
+    assert settled == replace(second, pending=0, unseen=7, unseen_ms=at(60.1).utc_ms)
+
+
+def test_what_is_kept_for_other_lanes_ends_with_the_minute() -> None:
+    last_ms = M0 + MINUTE_MS - 1
+    assert [room(Budget(100, 0.5), Lane.HIGH, at(0).number, last_ms + more) for more in (0, 1)] == [48, 50]
+
+
+def test_the_next_minute_begins_when_it_has_certainly_begun() -> None:
+    budget, _ = spend(Budget(100, 0.5), 40, at(10))
+    assert reserve(budget, Claim(11, Lane.HIGH), at(10, error_ms=7)) == Wait(M0 + MINUTE_MS + 7)
+
+
+def test_the_first_refresh_of_a_minute_does_not_wait_for_the_line() -> None:
+    budget, _ = spend(Budget(1000, 0.5), 200, at(0), paced=True)
+    assert reserve(replace(budget, in_flight=0), Claim(1, Lane.HIGH, paced=True), at(0)) == Wait(M0 + 12_121)
 
 
 LIMIT, SHARE = 600, 0.5

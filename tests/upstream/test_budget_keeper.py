@@ -52,3 +52,17 @@ async def test_a_stated_limit_counts_until_it_is_read_here() -> None:
     keeper.set_limit(2_400)
     assert not keeper.adopt_limit(6_000)
     assert keeper.budget.limit == 2_400
+
+
+async def test_what_other_processes_spend_and_draw_is_saved() -> None:
+    changes: list[int] = []
+    keeper = BudgetKeeper(0.5, lambda: changes.append(len(changes)))
+    keeper.add_spent(5, 0)
+    assert not changes
+    keeper.add_spent(5, 1)
+    keeper.record_drawn(6, 30)
+    keeper.record_drawn(6, 30)
+    assert len(changes) == 2
+    keeper.adopt_header(5, 900)
+    minutes = [(each.number, each.ours, each.drawn, each.header) for each in keeper.budget.minutes]
+    assert minutes == [(5, 1, None, 900), (6, 0, 30, None)]

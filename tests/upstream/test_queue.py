@@ -87,6 +87,26 @@ def test_a_lane_that_waits_is_served_every_tenth_time() -> None:
     assert first.count("h") >= 75
 
 
+def test_a_lane_that_was_passed_over_nine_times_is_next() -> None:
+    queue = ReadQueue()
+    fill(queue, *[("h", how(Lane.HIGH))] * 40, *[("n", how())] * 3)
+    assert "".join(drain(queue)[:30]) == ("h" * 9 + "n") * 3
+    fill(queue, *[("h", how(Lane.HIGH))] * 40)
+    for _ in range(20):  # nobody waits: nobody is passed over
+        queue.take(cast("QueuedRead", queue.peek(set())))
+    fill(queue, ("l", how(Lane.LOW)))
+    assert "".join(drain(queue)[:10]) == "h" * 9 + "l"
+
+
+def test_the_weight_that_waits_is_the_sum() -> None:
+    queue = ReadQueue()
+    reads = [waiting(str(weight), how(), weight=weight) for weight in (2, 3, 10)]
+    for each in reads:
+        queue.add(each)
+    queue.remove(reads[0])
+    assert queue.weight(Lane.NORMAL) == 13
+
+
 def test_tails_whose_close_has_passed_come_first_in_their_lane() -> None:
     queue = ReadQueue()
     fill(queue, ("a", how()), ("crossed", how(close_passed=True)), ("high", how(Lane.HIGH)))
@@ -151,3 +171,4 @@ def test_what_left_does_not_pile_up_behind_a_blocked_head() -> None:
         queue.remove(fill(queue, ("gone", how()))[0])
     assert len(queue._lanes[Lane.NORMAL].heaps[SPOT, False]) < 100
     assert [name(queued) for queued in queue] == ["head"]
+    assert drain(queue) == ["head"]

@@ -1,5 +1,7 @@
 """What replies state about when to ask again: lengths, moments, and by which clock."""
 
+import time
+
 import pytest
 
 from mdcache.clock import Instant
@@ -79,3 +81,11 @@ def test_a_measured_clock_counts_for_more_than_a_date() -> None:
 def test_dates(value: str, expected: int | None) -> None:
     assert date_ms(ReplyHead(200, (("date", value),))) == expected
     assert date_ms(ReplyHead(200, ())) is None
+
+
+def test_a_date_without_a_zone_is_utc_wherever_the_machine_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        assert date_ms(ReplyHead(200, (("date", "Wed Sep 30 12:29:32 2026"),))) == NOW_MS + 1_000
+    time.tzset()
